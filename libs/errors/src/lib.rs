@@ -1,0 +1,242 @@
+//! What a failed call tells its caller: one reason of a closed set, its numbers, and the next step (AIP-193).
+//!
+//! Each service turns its own domain errors into a [`Failure`] in one exhaustive match; this crate turns a `Failure` into a
+//! `tonic::Status` with `google.rpc` details, and back again on the side of a client.
+
+mod reason;
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+pub use reason::{Reason, Retry};
+use tonic::Status;
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+
+/// The `google.rpc.ErrorInfo.domain` of every failure.
+pub const DOMAIN: &str = "flashsale.dev";
+
+/// A failure a caller is told about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    reason: Reason,
+    what: String,
+    metadata: BTreeMap<String, String>,
+    violations: Vec<Violation>,
+    retry_after: Option<Duration>,
+}
+
+/// One field at fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The path of the field in the request, for example `lines[0].quantity`.
+    pub field: String,
+    /// What is wrong with it and what would be right.
+    pub description: String,
+}
+
+impl Failure {
+    /// A failure for `reason`; `what` says what happened, to what, without the next step, which the reason adds.
+    pub fn new(reason: Reason, what: impl Into<String>) -> Self {
+        let retry_after = match reason.retry() {
+            Retry::SameAfter(delay) => Some(delay),
+            Retry::Never => None,
+        };
+        Self { reason, what: what.into(), metadata: BTreeMap::new(), violations: Vec::new(), retry_after }
+    }
+
+    /// A field at fault, with the reason that fits it.
+    pub fn field(reason: Reason, field: impl Into<String>, description: impl Into<String>) -> Self {
+        let (field, description) = (field.into(), description.into());
+        Self::new(reason, format!("{field}: {description}")).with_violation(field, description)
+    }
+
+    /// A malformed field.
+    pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::field(Reason::ArgumentInvalid, field, description)
+    }
+
+    /// A fault of ours. `cause` goes to the log under an incident number; only the number leaves the service.
+    pub fn internal(cause: impl fmt::Display) -> Self {
+        let incident = uuid::Uuid::new_v4().simple().to_string();
+        tracing::error!(incident, cause = %cause, "internal fault");
+        Self::new(Reason::Internal, "the service failed").with("incident", incident)
+    }
+
+    /// A store that does not answer. `cause` goes to the log: driver text never leaves a service.
+    pub fn store(store: &'static str, cause: impl fmt::Display) -> Self {
+        tracing::warn!(store, cause = %cause, "store unavailable");
+        Self::new(Reason::StoreUnavailable, format!("{store} does not answer")).with("store", store)
+    }
+
+    /// Adds a number or name to the metadata.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl fmt::Display) -> Self {
+        self.metadata.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    /// Adds a field at fault.
+    #[must_use]
+    pub fn with_violation(mut self, field: impl Into<String>, description: impl Into<String>) -> Self {
+        self.violations.push(Violation { field: field.into(), description: description.into() });
+        self
+    }
+
+    /// Replaces the reason's own delay by a computed one.
+    #[must_use]
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self
+    }
+
+    /// The reason.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// What happened, without the next step.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// Numbers and names.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// The fields at fault.
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// How long to wait before sending the same request again, where that helps.
+    pub fn delay(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Reads a failure back from a status one of our services sent; `None` for a status of somebody else (a proxy, the transport).
+    pub fn from_status(status: &Status) -> Option<Self> {
+        let details = status.get_error_details();
+        let info = details.error_info()?;
+        if info.domain != DOMAIN {
+            return None;
+        }
+        let reason = Reason::parse(&info.reason)?;
+        let what = status.message();
+        let what = what.strip_prefix(&format!("{}: ", reason.as_str())).unwrap_or(what);
+        let what = what.strip_suffix(&format!(". {}", reason.next_step())).unwrap_or(what);
+        let mut failure = Self::new(reason, what);
+        failure.metadata = info.metadata.clone().into_iter().collect();
+        failure.retry_after = details.retry_info().and_then(|retry| retry.retry_delay);
+        if let Some(bad_request) = details.bad_request() {
+            failure.violations = bad_request
+                .field_violations
+                .iter()
+                .map(|violation| Violation {
+                    field: violation.field.clone(),
+                    description: violation.description.clone(),
+                })
+                .collect();
+        }
+        Some(failure)
+    }
+
+    /// What a failed call to another of our services means to our own caller: its failure as it is, or
+    /// [`Reason::PeerUnavailable`] when it was the transport that failed.
+    pub fn from_peer(peer: &'static str, status: &Status) -> Self {
+        Self::from_status(status).unwrap_or_else(|| {
+            tracing::warn!(peer, code = ?status.code(), cause = status.message(), "peer unavailable");
+            let reason = if status.code() == tonic::Code::DeadlineExceeded {
+                Reason::DeadlineExceeded
+            } else {
+                Reason::PeerUnavailable
+            };
+            Self::new(reason, format!("{peer} does not answer")).with("peer", peer)
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // grpcurl shows details badly, so that the plain message has to be enough.
+        write!(f, "{}: {}. {}", self.reason.as_str(), self.what, self.reason.next_step())
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Self {
+        let message = failure.to_string();
+        let mut details = ErrorDetails::new();
+        details.set_error_info(
+            failure.reason.as_str(),
+            DOMAIN,
+            failure.metadata.into_iter().collect::<std::collections::HashMap<_, _>>(),
+        );
+        if let Some(delay) = failure.retry_after {
+            details.set_retry_info(Some(delay));
+        }
+        if !failure.violations.is_empty() {
+            let violations: Vec<FieldViolation> = failure
+                .violations
+                .into_iter()
+                .map(|violation| FieldViolation::new(violation.field, violation.description))
+                .collect();
+            details.set_bad_request(violations);
+        }
+        Status::with_error_details(failure.reason.code(), message, details)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use flashsale_proto::errors::ErrorReason;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_is_in_the_contract_and_the_contract_has_no_other() {
+        for reason in Reason::ALL {
+            let name = format!("ERROR_REASON_{}", reason.as_str());
+            assert!(ErrorReason::from_str_name(&name).is_some(), "{name} is not in error_reason.proto");
+            assert_eq!(Reason::parse(reason.as_str()), Some(*reason));
+        }
+        let in_contract = (1..).map_while(|number| ErrorReason::try_from(number).ok()).count();
+        assert_eq!(in_contract, Reason::ALL.len());
+    }
+
+    #[test]
+    fn a_failure_survives_the_wire_whole() {
+        for reason in Reason::ALL {
+            let failure = Failure::new(*reason, "it went wrong")
+                .with("sku", "TEE-M")
+                .with_violation("lines[0].sku", "is empty")
+                .retry_after(Duration::from_millis(1_250));
+            let status = Status::from(failure.clone());
+            assert_eq!(status.code(), reason.code());
+            assert!(status.message().contains(reason.next_step()));
+            assert_eq!(Failure::from_status(&status), Some(failure));
+        }
+    }
+
+    #[test]
+    fn waiting_is_advised_exactly_where_the_code_says_that_it_helps() {
+        for reason in Reason::ALL {
+            let waits = matches!(
+                reason.code(),
+                tonic::Code::Unavailable | tonic::Code::ResourceExhausted | tonic::Code::DeadlineExceeded
+            );
+            assert_eq!(Failure::new(*reason, "x").delay().is_some(), waits, "{}", reason.as_str());
+        }
+    }
+
+    #[test]
+    fn a_status_of_somebody_else_is_not_taken_for_ours() {
+        assert_eq!(Failure::from_status(&Status::unavailable("SOLD_OUT: no")), None);
+        let failure = Failure::from_peer("inventory", &Status::unavailable("connection refused"));
+        assert_eq!(failure.reason(), Reason::PeerUnavailable);
+        assert!(!failure.to_string().contains("refused"), "transport text left the service");
+    }
+}

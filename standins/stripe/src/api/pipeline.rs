@@ -1,0 +1,419 @@
+//! What happens to every request, in this order:
+//!
+//! 1. the API key (docs.stripe.com/api/authentication): 401;
+//! 2. the rate limits, which "run before the API's idempotency layer"
+//!    (docs.stripe.com/error-low-level#idempotency): 429;
+//! 3. a fault that strikes before the API is reached;
+//! 4. the idempotency key, for POST only ("GET and DELETE are idempotent by definition, sending a
+//!    key has no effect", docs.stripe.com/api/idempotent_requests);
+//! 5. the parameters: refused here, nothing is saved under the key;
+//! 6. execution, in a task of its own: a client that hangs up does not stop it;
+//! 7. the answer is saved under the key, in the same step as its effect;
+//! 8. a fault that strikes after.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, header};
+use http_body_util::{BodyExt as _, Limited};
+use serde_json::{Value, json};
+
+use super::params::Command;
+use super::{App, Endpoint, commands, queries};
+use crate::clock;
+use crate::errors::{ApiError, ErrorType};
+use crate::faults::Kind;
+use crate::form::Form;
+use crate::idempotency::{Begin, MAX_KEY_CHARS, Saved};
+use crate::objects::API_VERSION;
+use crate::server::Sever;
+use crate::{ids, ratelimit};
+
+/// Bodies beyond this many bytes are refused.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// The longest a "hung" request is held.
+const LONGEST_HANG: Duration = Duration::from_secs(600);
+
+/// Who asks: what the log and the events say of a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    pub(crate) request_id: String,
+    pub(crate) idempotency_key: Option<String>,
+}
+
+/// Takes a request through the steps above.
+pub(crate) async fn handle(
+    app: Arc<App>,
+    endpoint: Endpoint,
+    id: String,
+    request: Request,
+) -> Response {
+    *clock::lock(&app.traffic).requests.entry(endpoint.name()).or_default() += 1;
+    let request_id = ids::request();
+    let (parts, body) = request.into_parts();
+
+    if let Err(error) = authenticate(&parts.headers) {
+        return error_answer(&error, &request_id);
+    }
+    let admitted = clock::lock(&app.limiter).admit(endpoint.name(), clock::now_ms());
+    if let Err(limit) = admitted {
+        clock::lock(&app.traffic).rate_limited += 1;
+        return rate_limited(limit, &request_id);
+    }
+
+    let fault = clock::lock(&app.faults).draw(endpoint.name());
+    match fault {
+        Some((Kind::HangBefore, _)) => return hang().await,
+        Some((Kind::ResetBefore, _)) => return reset(),
+        Some((Kind::Html502Before, _)) => return html_502(),
+        Some((Kind::LatencyMs, ms)) => tokio::time::sleep(Duration::from_millis(ms)).await,
+        Some((
+            Kind::HangAfter
+            | Kind::ResetAfter
+            | Kind::Html502After
+            | Kind::Error500
+            | Kind::Error500After,
+            _,
+        ))
+        | None => {}
+    }
+    let fault = fault.map(|(kind, _)| kind);
+
+    let answer = if parts.method == Method::POST {
+        let path = parts.uri.path().to_owned();
+        write(app, endpoint, id, path, &parts.headers, body, &request_id, fault).await
+    } else {
+        read(&app, endpoint, &id, parts.uri.query().unwrap_or_default(), &request_id, fault).await
+    };
+    match fault {
+        Some(Kind::HangAfter) => hang().await,
+        Some(Kind::ResetAfter) => reset(),
+        Some(Kind::Html502After) => html_502(),
+        Some(
+            Kind::HangBefore
+            | Kind::ResetBefore
+            | Kind::Html502Before
+            | Kind::Error500
+            | Kind::Error500After
+            | Kind::LatencyMs,
+        )
+        | None => answer,
+    }
+}
+
+/// docs.stripe.com/api/authentication: a bearer key on every request, else 401. Any sandbox key
+/// (`sk_test_…`, or a restricted `rk_test_…`) will do.
+fn authenticate(headers: &HeaderMap) -> Result<(), ApiError> {
+    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let refuse = |message: &str| {
+        ApiError::before_execution(401, ErrorType::InvalidRequest, message.to_owned())
+    };
+    let Some(key) = value.and_then(|value| value.strip_prefix("Bearer ")) else {
+        return Err(refuse(
+            "You did not provide an API key. You need to provide your API key in the Authorization \
+             header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').",
+        ));
+    };
+    let sandbox = key.starts_with("sk_test_") || key.starts_with("rk_test_");
+    if !sandbox {
+        return Err(refuse("Invalid API Key provided: the stand-in takes sk_test_ keys only."));
+    }
+    Ok(())
+}
+
+async fn read(
+    app: &App,
+    endpoint: Endpoint,
+    id: &str,
+    query: &str,
+    request_id: &str,
+    fault: Option<Kind>,
+) -> Response {
+    tokio::time::sleep(app.latency).await;
+    if matches!(fault, Some(Kind::Error500 | Kind::Error500After)) {
+        return error_answer(&planted_500(), request_id);
+    }
+    let result = match Form::parse(query.as_bytes()) {
+        Some(form) => queries::run(app, endpoint, id, &form),
+        None => Err(too_many_parameters()),
+    };
+    match result {
+        Ok(body) => json_answer(200, to_bytes(&body), request_id),
+        Err(error) => error_answer(&error, request_id),
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "the one caller passes a request taken apart")]
+async fn write(
+    app: Arc<App>,
+    endpoint: Endpoint,
+    id: String,
+    path: String,
+    headers: &HeaderMap,
+    body: Body,
+    request_id: &str,
+    fault: Option<Kind>,
+) -> Response {
+    let (form, key) = match (read_form(body).await, idempotency_key(headers)) {
+        (Ok(form), Ok(key)) => (form, key),
+        (Err(error), _) | (_, Err(error)) => return error_answer(&error, request_id),
+    };
+    if let Some(key) = &key {
+        let begun = {
+            let mut core = clock::lock(&app.core);
+            core.keys.begin(key, &path, form.fingerprint(), clock::now_ms())
+        };
+        if let Some(answer) = key_answer(&app, key, &path, begun, request_id) {
+            return answer;
+        }
+    }
+    let origin = Origin { request_id: request_id.to_owned(), idempotency_key: key };
+    let held = HeldKey { app: Arc::clone(&app), key: origin.idempotency_key.clone() };
+    // A task of its own: what has begun is carried through even if the client hangs up.
+    let execution = tokio::spawn(async move {
+        let answer = execute(&held.app, endpoint, &id, &form, &origin, fault).await;
+        drop(held);
+        with_key_headers(answer, &origin)
+    });
+    match execution.await {
+        Ok(answer) => answer,
+        Err(_) => error_answer(&ApiError::server("The stand-in failed."), request_id),
+    }
+}
+
+/// Gives a key back that nothing was saved under, however the execution ends.
+struct HeldKey {
+    app: Arc<App>,
+    key: Option<String>,
+}
+
+impl Drop for HeldKey {
+    fn drop(&mut self) {
+        if let Some(key) = &self.key {
+            clock::lock(&self.app.core).keys.release(key);
+        }
+    }
+}
+
+/// Checks the parameters, takes the time such a call takes, and executes.
+async fn execute(
+    app: &App,
+    endpoint: Endpoint,
+    id: &str,
+    form: &Form,
+    origin: &Origin,
+    fault: Option<Kind>,
+) -> Response {
+    let command = match Command::parse(endpoint, id, form) {
+        Ok(command) => command,
+        Err(error) => return error_answer(&error, &origin.request_id),
+    };
+    let latency = if command.takes_money() { app.confirm_latency } else { app.latency };
+    tokio::time::sleep(latency).await;
+    let (status, body) = match fault {
+        Some(Kind::Error500) => {
+            let error = planted_500();
+            let body = to_bytes(&error.body());
+            save(app, origin, error.status, &body);
+            (error.status, body)
+        }
+        Some(Kind::Error500After) => {
+            let error = planted_500();
+            let body = to_bytes(&error.body());
+            commands::run(app, command, origin, |_, _| Some((error.status, body.clone())));
+            (error.status, body)
+        }
+        Some(
+            Kind::HangBefore
+            | Kind::HangAfter
+            | Kind::ResetBefore
+            | Kind::ResetAfter
+            | Kind::Html502Before
+            | Kind::Html502After
+            | Kind::LatencyMs,
+        )
+        | None => commands::run(app, command, origin, |_, _| None),
+    };
+    json_answer(status, body, &origin.request_id)
+}
+
+fn save(app: &App, origin: &Origin, status: u16, body: &Bytes) {
+    if let Some(key) = &origin.idempotency_key {
+        let saved = Saved { status, body: body.clone(), request_id: origin.request_id.clone() };
+        clock::lock(&app.core).keys.save(key, saved);
+    }
+}
+
+/// The answer when the key decides it; none when the request is to be executed.
+fn key_answer(
+    app: &App,
+    key: &str,
+    path: &str,
+    begun: Begin,
+    request_id: &str,
+) -> Option<Response> {
+    let error = match begun {
+        Begin::Execute => return None,
+        Begin::Replay(saved) => {
+            clock::lock(&app.traffic).replayed += 1;
+            let mut answer = json_answer(saved.status, saved.body, request_id);
+            set(&mut answer, "idempotent-replayed", "true");
+            set(&mut answer, "idempotency-key", key);
+            set(&mut answer, "original-request", &saved.request_id);
+            return Some(answer);
+        }
+        // docs.stripe.com/error-codes#idempotency-key-in-use, 409 by docs.stripe.com/api/errors.
+        Begin::InUse => {
+            clock::lock(&app.traffic).key_in_use += 1;
+            let message = format!(
+                "There is currently another in-progress request using this Idempotent Key \
+                 (that probably means you submitted twice, and the other request is still going \
+                 through): {key}."
+            );
+            ApiError::before_execution(409, ErrorType::Idempotency, message)
+                .code("idempotency_key_in_use")
+        }
+        Begin::OtherParameters => {
+            let message = format!(
+                "Keys for idempotent requests can only be used with the same parameters they were \
+                 first used with. Try using a key other than '{key}' if you meant to execute a \
+                 different request."
+            );
+            ApiError::before_execution(400, ErrorType::Idempotency, message)
+        }
+        Begin::OtherPath(first) => {
+            let message = format!(
+                "Keys for idempotent requests can only be used for the same endpoint they were \
+                 first used for ('{path}' vs '{first}'). Try using a key other than '{key}' if you \
+                 meant to execute a different request."
+            );
+            ApiError::before_execution(400, ErrorType::Idempotency, message)
+        }
+        Begin::Full => ApiError::server("The stand-in cannot keep more idempotency keys."),
+    };
+    Some(error_answer(&error, request_id))
+}
+
+async fn read_form(body: Body) -> Result<Form, ApiError> {
+    let bytes = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|_| {
+        let message = format!("The request body is longer than {MAX_BODY_BYTES} bytes, or broken.");
+        ApiError::before_execution(413, ErrorType::InvalidRequest, message)
+    })?;
+    Form::parse(&bytes.to_bytes()).ok_or_else(too_many_parameters)
+}
+
+fn too_many_parameters() -> ApiError {
+    ApiError::before_execution(400, ErrorType::InvalidRequest, "Too many parameters.")
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().unwrap_or_default();
+    if key.is_empty() || key.chars().count() > MAX_KEY_CHARS {
+        let message = format!("Idempotency keys must have 1 to {MAX_KEY_CHARS} characters.");
+        return Err(ApiError::before_execution(400, ErrorType::InvalidRequest, message));
+    }
+    Ok(Some(key.to_owned()))
+}
+
+fn planted_500() -> ApiError {
+    ApiError::server("An error occurred internally with Stripe. (A fault of the stand-in.)")
+}
+
+/// docs.stripe.com/rate-limits: 429, and the header says which limit.
+fn rate_limited(limit: ratelimit::Limited, request_id: &str) -> Response {
+    let message = "Request rate limit exceeded. Learn more about rate limits here \
+                   https://docs.stripe.com/rate-limits.";
+    let error = ApiError::before_execution(429, ErrorType::InvalidRequest, message);
+    let mut answer = error_answer(&error.code("rate_limit"), request_id);
+    set(&mut answer, "stripe-rate-limited-reason", limit.reason());
+    answer
+}
+
+async fn hang() -> Response {
+    tokio::time::sleep(LONGEST_HANG).await;
+    reset()
+}
+
+fn reset() -> Response {
+    let mut answer = Response::new(Body::empty());
+    answer.extensions_mut().insert(Sever);
+    answer
+}
+
+/// What a proxy in front of an API says when it cannot reach it: not JSON
+/// (docs.stripe.com/error-low-level#server-errors: 5xx may come from the infrastructure).
+fn html_502() -> Response {
+    let page = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
+                <center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n";
+    let mut answer = Response::new(Body::from(page));
+    *answer.status_mut() = http::StatusCode::BAD_GATEWAY;
+    set(&mut answer, "content-type", "text/html");
+    answer
+}
+
+fn with_key_headers(mut answer: Response, origin: &Origin) -> Response {
+    if let Some(key) = &origin.idempotency_key {
+        set(&mut answer, "idempotency-key", key);
+        set(&mut answer, "original-request", &origin.request_id);
+    }
+    answer
+}
+
+fn set(answer: &mut Response, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        answer.headers_mut().insert(name, value);
+    }
+}
+
+/// A JSON answer with the headers Stripe sends (docs.stripe.com/api/request_ids, /api/versioning).
+pub(crate) fn json_answer(status: u16, body: Bytes, request_id: &str) -> Response {
+    let mut answer = Response::new(Body::from(body));
+    *answer.status_mut() =
+        http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    set(&mut answer, "content-type", "application/json");
+    set(&mut answer, "request-id", request_id);
+    set(&mut answer, "stripe-version", API_VERSION);
+    answer
+}
+
+pub(crate) fn error_answer(error: &ApiError, request_id: &str) -> Response {
+    json_answer(error.status, to_bytes(&error.body()), request_id)
+}
+
+pub(crate) fn to_bytes(value: &Value) -> Bytes {
+    Bytes::from(value.to_string())
+}
+
+/// docs.stripe.com/api/errors: 404 for what does not exist.
+pub(crate) async fn unknown_url(State(_): State<Arc<App>>, request: Request) -> Response {
+    let (method, path) = (request.method(), request.uri().path());
+    let message = format!("Unrecognized request URL ({method}: {path}).");
+    let error = ApiError::before_execution(404, ErrorType::InvalidRequest, message);
+    error_answer(&error, &ids::request())
+}
+
+/// The answer of a control call: no request id, it is no call to Stripe.
+pub(crate) fn control_answer(status: u16, body: &Value) -> Response {
+    let mut answer = Response::new(Body::from(to_bytes(body)));
+    *answer.status_mut() =
+        http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    set(&mut answer, "content-type", "application/json");
+    answer
+}
+
+/// The body of a control call, as JSON; an empty one reads as `{}`.
+pub(crate) async fn control_body(request: Request) -> Result<Value, Response> {
+    let refuse = |message: String| control_answer(400, &json!({ "error": message }));
+    let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await;
+    let bytes = body.map_err(|_| refuse("the body is too long or broken".into()))?.to_bytes();
+    if bytes.is_empty() {
+        return Ok(json!({}));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| refuse(format!("the body is not JSON: {error}")))
+}

@@ -1,0 +1,149 @@
+//! The test payment methods that docs.stripe.com/testing names, and what becomes of each.
+
+/// What happens when an intent is confirmed with a payment method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The money is taken.
+    Succeeds,
+    /// The card is declined.
+    Declines(Decline),
+    /// 3-D Secure comes first; then the money is taken, or the card is declined after all.
+    RequiresAction { declines_after: Option<Decline> },
+    /// The payment stays in `processing`.
+    StaysProcessing,
+}
+
+/// A decline as docs.stripe.com/declines/codes and docs.stripe.com/error-codes name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decline {
+    /// The error's `code`.
+    pub code: &'static str,
+    /// The error's `decline_code`.
+    pub decline_code: &'static str,
+    /// The sentence a buyer may be shown.
+    pub message: &'static str,
+}
+
+/// A test payment method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TestMethod {
+    /// The name it is used by, such as `pm_card_visa`.
+    pub name: &'static str,
+    /// `card` or `us_bank_account`.
+    pub kind: &'static str,
+    /// The card's brand, as `payment_method.card.brand`.
+    pub brand: &'static str,
+    /// The last four digits.
+    pub last4: &'static str,
+    /// What becomes of a payment with it.
+    pub outcome: Outcome,
+}
+
+const GENERIC: Decline = Decline {
+    code: "card_declined",
+    decline_code: "generic_decline",
+    message: "Your card was declined.",
+};
+const INSUFFICIENT: Decline = Decline {
+    code: "card_declined",
+    decline_code: "insufficient_funds",
+    message: "Your card has insufficient funds.",
+};
+const LOST: Decline = Decline {
+    code: "card_declined",
+    decline_code: "lost_card",
+    message: "Your card was declined.",
+};
+const STOLEN: Decline = Decline {
+    code: "card_declined",
+    decline_code: "stolen_card",
+    message: "Your card was declined.",
+};
+const EXPIRED: Decline = Decline {
+    code: "expired_card",
+    decline_code: "expired_card",
+    message: "Your card has expired.",
+};
+const CVC: Decline = Decline {
+    code: "incorrect_cvc",
+    decline_code: "incorrect_cvc",
+    message: "Your card's security code is incorrect.",
+};
+const PROCESSING: Decline = Decline {
+    code: "processing_error",
+    decline_code: "processing_error",
+    message: "An error occurred while processing your card. Try again in a little bit.",
+};
+
+/// An off-session payment with a card that insists on authentication
+/// (docs.stripe.com/declines/codes, `authentication_required`).
+pub const AUTHENTICATION_REQUIRED: Decline = Decline {
+    code: "authentication_required",
+    decline_code: "authentication_required",
+    message: "Your card was declined. This transaction requires authentication.",
+};
+
+const fn card(
+    name: &'static str,
+    brand: &'static str,
+    last4: &'static str,
+    outcome: Outcome,
+) -> TestMethod {
+    TestMethod { name, kind: "card", brand, last4, outcome }
+}
+
+/// docs.stripe.com/testing ("PaymentMethods" tab): cards by brand, declined payments, 3-D Secure.
+/// The two names without `visa` are the spelling of earlier editions of that page.
+const METHODS: &[TestMethod] = &[
+    card("pm_card_visa", "visa", "4242", Outcome::Succeeds),
+    card("pm_card_visa_debit", "visa", "5556", Outcome::Succeeds),
+    card("pm_card_mastercard", "mastercard", "4444", Outcome::Succeeds),
+    card("pm_card_amex", "amex", "0005", Outcome::Succeeds),
+    card("pm_card_visa_chargeDeclined", "visa", "0002", Outcome::Declines(GENERIC)),
+    card("pm_card_chargeDeclined", "visa", "0002", Outcome::Declines(GENERIC)),
+    card(
+        "pm_card_visa_chargeDeclinedInsufficientFunds",
+        "visa",
+        "9995",
+        Outcome::Declines(INSUFFICIENT),
+    ),
+    card("pm_card_chargeDeclinedInsufficientFunds", "visa", "9995", Outcome::Declines(INSUFFICIENT)),
+    card("pm_card_visa_chargeDeclinedLostCard", "visa", "9987", Outcome::Declines(LOST)),
+    card("pm_card_visa_chargeDeclinedStolenCard", "visa", "9979", Outcome::Declines(STOLEN)),
+    card("pm_card_chargeDeclinedExpiredCard", "visa", "0069", Outcome::Declines(EXPIRED)),
+    card("pm_card_chargeDeclinedIncorrectCvc", "visa", "0127", Outcome::Declines(CVC)),
+    card("pm_card_chargeDeclinedProcessingError", "visa", "0119", Outcome::Declines(PROCESSING)),
+    card(
+        "pm_card_authenticationRequired",
+        "visa",
+        "3184",
+        Outcome::RequiresAction { declines_after: None },
+    ),
+    card(
+        "pm_card_threeDSecure2Required",
+        "visa",
+        "3220",
+        Outcome::RequiresAction { declines_after: None },
+    ),
+    card(
+        "pm_card_authenticationRequiredChargeDeclinedInsufficientFunds",
+        "visa",
+        "8341",
+        Outcome::RequiresAction { declines_after: Some(INSUFFICIENT) },
+    ),
+    // docs.stripe.com/payments/ach-direct-debit/accept-a-payment, test accounts: "The payment stays
+    // in processing"; the one documented way to hold an intent in that state.
+    TestMethod {
+        name: "pm_usBankAccount_processing",
+        kind: "us_bank_account",
+        brand: "STRIPE TEST BANK",
+        last4: "0009",
+        outcome: Outcome::StaysProcessing,
+    },
+];
+
+/// The test payment method of that name.
+#[must_use]
+pub fn by_name(name: &str) -> Option<&'static TestMethod> {
+    METHODS.iter().find(|method| method.name == name)
+}

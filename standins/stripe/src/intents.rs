@@ -1,0 +1,551 @@
+//! The PaymentIntent's state machine, without clock or I/O.
+//!
+//! docs.stripe.com/payments/paymentintents/lifecycle:
+//! `requires_payment_method → requires_confirmation → (requires_action →) succeeded`, with
+//! `processing` for methods that take their time, back to `requires_payment_method` after a
+//! failed attempt, and `canceled` from everything that has not succeeded.
+//! `requires_capture` (separate authorisation) is not imitated.
+
+use std::collections::BTreeMap;
+
+use crate::cards::{self, Decline, Outcome, TestMethod};
+
+/// Where an intent stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Status {
+    RequiresPaymentMethod,
+    RequiresConfirmation,
+    RequiresAction,
+    Processing,
+    Succeeded,
+    Canceled,
+}
+
+impl Status {
+    /// The wire name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RequiresPaymentMethod => "requires_payment_method",
+            Self::RequiresConfirmation => "requires_confirmation",
+            Self::RequiresAction => "requires_action",
+            Self::Processing => "processing",
+            Self::Succeeded => "succeeded",
+            Self::Canceled => "canceled",
+        }
+    }
+}
+
+/// A payment method attached to an intent: a fresh id for each use of a test method's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Method {
+    /// `pm_…`.
+    pub id: String,
+    /// What it stands for.
+    pub test: &'static TestMethod,
+}
+
+/// Why the last attempt failed (`last_payment_error`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentError {
+    /// `card_error`, or `invalid_request_error` for a failed authentication.
+    pub error_type: &'static str,
+    pub code: &'static str,
+    pub decline_code: Option<&'static str>,
+    pub message: &'static str,
+    /// The failed charge, if one was attempted.
+    pub charge: Option<String>,
+    pub method: Method,
+}
+
+/// What the buyer has to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextAction {
+    /// Where to send them back to; with none, a client-side library has to take over.
+    pub return_url: Option<String>,
+}
+
+/// `automatic_payment_methods`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Automatic {
+    /// `allow_redirects=always` (the default), as opposed to `never`.
+    pub allow_redirects: bool,
+}
+
+/// One PaymentIntent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentIntent {
+    pub id: String,
+    pub client_secret: String,
+    /// Smallest currency unit.
+    pub amount: i64,
+    /// Lower-case ISO 4217.
+    pub currency: String,
+    pub status: Status,
+    pub metadata: BTreeMap<String, String>,
+    pub description: Option<String>,
+    pub payment_method_types: Vec<String>,
+    pub automatic: Option<Automatic>,
+    pub method: Option<Method>,
+    pub next_action: Option<NextAction>,
+    pub last_error: Option<PaymentError>,
+    pub latest_charge: Option<String>,
+    pub cancellation_reason: Option<String>,
+    /// Seconds since the epoch.
+    pub created_s: i64,
+    pub canceled_at_s: Option<i64>,
+}
+
+/// How a charge ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChargeStatus {
+    Succeeded,
+    Pending,
+    Failed,
+}
+
+/// One attempt to take the money (docs.stripe.com/api/charges/object).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    pub id: String,
+    pub payment_intent: String,
+    pub amount: i64,
+    pub currency: String,
+    pub amount_refunded: i64,
+    pub status: ChargeStatus,
+    pub failure: Option<Decline>,
+    pub method: Method,
+    pub metadata: BTreeMap<String, String>,
+    pub created_s: i64,
+}
+
+/// One refund (docs.stripe.com/api/refunds/object).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refund {
+    pub id: String,
+    pub charge: String,
+    pub payment_intent: String,
+    pub amount: i64,
+    pub currency: String,
+    pub reason: Option<String>,
+    pub metadata: BTreeMap<String, String>,
+    pub created_s: i64,
+}
+
+/// A fact an auditor may rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fact {
+    Created,
+    Confirmed,
+    RequiresAction,
+    Captured,
+    Declined,
+    Canceled,
+    Refunded,
+}
+
+/// A webhook event about an intent (docs.stripe.com/api/events/types).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    Succeeded,
+    PaymentFailed,
+    RequiresAction,
+    Processing,
+    Canceled,
+}
+
+/// Why a transition is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The intent is not in a state that allows it.
+    UnexpectedState,
+    /// Nothing to pay with.
+    MissingPaymentMethod,
+    /// Redirects are allowed and nobody said where to.
+    MissingReturnUrl,
+}
+
+/// What a transition did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub intent: PaymentIntent,
+    pub charge: Option<Charge>,
+    pub facts: Vec<Fact>,
+    pub event: Option<Event>,
+    /// The attempt was executed and failed: the caller answers 402.
+    pub declined: bool,
+}
+
+/// How an intent is confirmed.
+#[derive(Debug, Clone, Default)]
+pub struct Confirmation {
+    /// Replaces the attached method.
+    pub method: Option<Method>,
+    pub return_url: Option<String>,
+    /// The buyer is not there to authenticate, or the caller wants a failure instead
+    /// (`off_session`, `error_on_requires_action`).
+    pub no_action_possible: bool,
+    /// The id for the charge, should there be one.
+    pub charge_id: String,
+    pub now_s: i64,
+}
+
+impl PaymentIntent {
+    /// Confirms the intent (docs.stripe.com/api/payment_intents/confirm).
+    ///
+    /// # Errors
+    /// Why it cannot be confirmed; nothing has changed then.
+    pub fn confirm(&self, how: Confirmation) -> Result<Step, Refusal> {
+        match self.status {
+            Status::RequiresPaymentMethod | Status::RequiresConfirmation => {}
+            Status::RequiresAction | Status::Processing | Status::Succeeded | Status::Canceled => {
+                return Err(Refusal::UnexpectedState);
+            }
+        }
+        let method = how.method.or_else(|| self.method.clone());
+        let method = method.ok_or(Refusal::MissingPaymentMethod)?;
+        // docs.stripe.com/api/payment_intents/create, automatic_payment_methods.allow_redirects:
+        // "to confirm this PaymentIntent, you may be required to provide a return_url".
+        let redirects = self.automatic.is_some_and(|automatic| automatic.allow_redirects);
+        if redirects && how.return_url.is_none() {
+            return Err(Refusal::MissingReturnUrl);
+        }
+        let outcome = method.test.outcome;
+        let mut intent = self.clone();
+        intent.last_error = None;
+        intent.method = Some(method.clone());
+        match outcome {
+            Outcome::Succeeds => Ok(intent.capture(how.charge_id, method, how.now_s, true)),
+            Outcome::Declines(decline) => {
+                Ok(intent.decline(decline, how.charge_id, method, how.now_s, true))
+            }
+            Outcome::RequiresAction { .. } if how.no_action_possible => {
+                let decline = cards::AUTHENTICATION_REQUIRED;
+                Ok(intent.decline(decline, how.charge_id, method, how.now_s, true))
+            }
+            Outcome::RequiresAction { .. } => {
+                intent.status = Status::RequiresAction;
+                intent.next_action = Some(NextAction { return_url: how.return_url });
+                Ok(Step {
+                    intent,
+                    charge: None,
+                    facts: vec![Fact::Confirmed, Fact::RequiresAction],
+                    event: Some(Event::RequiresAction),
+                    declined: false,
+                })
+            }
+            Outcome::StaysProcessing => {
+                intent.status = Status::Processing;
+                let charge = intent.charge(how.charge_id, ChargeStatus::Pending, method, how.now_s);
+                Ok(Step {
+                    charge: Some(charge),
+                    intent,
+                    facts: vec![Fact::Confirmed],
+                    event: Some(Event::Processing),
+                    declined: false,
+                })
+            }
+        }
+    }
+
+    /// Ends the buyer's authentication (docs.stripe.com/payments/3d-secure/authentication-flow):
+    /// passed, the card is charged; failed, the intent asks for another method with
+    /// `payment_intent_authentication_failure`.
+    ///
+    /// # Errors
+    /// The intent is not waiting for the buyer.
+    pub fn authenticate(
+        &self,
+        passed: bool,
+        charge_id: String,
+        now_s: i64,
+    ) -> Result<Step, Refusal> {
+        let method = match (self.status, &self.method) {
+            (Status::RequiresAction, Some(method)) => method.clone(),
+            (
+                Status::RequiresPaymentMethod
+                | Status::RequiresConfirmation
+                | Status::RequiresAction
+                | Status::Processing
+                | Status::Succeeded
+                | Status::Canceled,
+                _,
+            ) => return Err(Refusal::UnexpectedState),
+        };
+        let mut intent = self.clone();
+        intent.next_action = None;
+        if !passed {
+            intent.back_to_payment_method(PaymentError {
+                error_type: "invalid_request_error",
+                code: "payment_intent_authentication_failure",
+                decline_code: None,
+                message: "We are unable to authenticate your payment method. \
+                          Please choose a different payment method and try again.",
+                charge: None,
+                method,
+            });
+            return Ok(Step {
+                intent,
+                charge: None,
+                facts: vec![Fact::Declined],
+                event: Some(Event::PaymentFailed),
+                declined: true,
+            });
+        }
+        match method.test.outcome {
+            Outcome::RequiresAction { declines_after: Some(decline) }
+            | Outcome::Declines(decline) => {
+                Ok(intent.decline(decline, charge_id, method, now_s, false))
+            }
+            Outcome::RequiresAction { declines_after: None }
+            | Outcome::Succeeds
+            | Outcome::StaysProcessing => Ok(intent.capture(charge_id, method, now_s, false)),
+        }
+    }
+
+    /// Cancels the intent (docs.stripe.com/api/payment_intents/cancel: from `requires_*` and "in
+    /// rare cases" from `processing`). No charge follows, ever.
+    ///
+    /// # Errors
+    /// It has succeeded or was cancelled before.
+    pub fn cancel(&self, reason: Option<String>, now_s: i64) -> Result<Step, Refusal> {
+        match self.status {
+            Status::RequiresPaymentMethod
+            | Status::RequiresConfirmation
+            | Status::RequiresAction
+            | Status::Processing => {}
+            Status::Succeeded | Status::Canceled => return Err(Refusal::UnexpectedState),
+        }
+        let mut intent = self.clone();
+        intent.status = Status::Canceled;
+        intent.next_action = None;
+        intent.canceled_at_s = Some(now_s);
+        intent.cancellation_reason = reason;
+        Ok(Step {
+            intent,
+            charge: None,
+            facts: vec![Fact::Canceled],
+            event: Some(Event::Canceled),
+            declined: false,
+        })
+    }
+
+    fn charge(
+        &mut self,
+        id: String,
+        status: ChargeStatus,
+        method: Method,
+        created_s: i64,
+    ) -> Charge {
+        self.latest_charge = Some(id.clone());
+        Charge {
+            id,
+            payment_intent: self.id.clone(),
+            amount: self.amount,
+            currency: self.currency.clone(),
+            amount_refunded: 0,
+            status,
+            failure: None,
+            method,
+            metadata: self.metadata.clone(),
+            created_s,
+        }
+    }
+
+    fn capture(
+        mut self,
+        charge_id: String,
+        method: Method,
+        now_s: i64,
+        confirmed_now: bool,
+    ) -> Step {
+        self.status = Status::Succeeded;
+        let charge = self.charge(charge_id, ChargeStatus::Succeeded, method, now_s);
+        let mut facts = vec![Fact::Captured];
+        if confirmed_now {
+            facts.insert(0, Fact::Confirmed);
+        }
+        let event = Some(Event::Succeeded);
+        Step { intent: self, charge: Some(charge), facts, event, declined: false }
+    }
+
+    /// A failed attempt leaves a failed charge behind and the intent asking for another method
+    /// (docs.stripe.com/payments/paymentintents/lifecycle, "the payment attempt fails").
+    fn decline(
+        mut self,
+        decline: Decline,
+        charge_id: String,
+        method: Method,
+        now_s: i64,
+        confirmed_now: bool,
+    ) -> Step {
+        let status = ChargeStatus::Failed;
+        let mut charge = self.charge(charge_id.clone(), status, method.clone(), now_s);
+        charge.failure = Some(decline);
+        self.back_to_payment_method(PaymentError {
+            error_type: "card_error",
+            code: decline.code,
+            decline_code: Some(decline.decline_code),
+            message: decline.message,
+            charge: Some(charge_id),
+            method,
+        });
+        let mut facts = vec![Fact::Declined];
+        if confirmed_now {
+            facts.insert(0, Fact::Confirmed);
+        }
+        let event = Some(Event::PaymentFailed);
+        Step { intent: self, charge: Some(charge), facts, event, declined: true }
+    }
+
+    fn back_to_payment_method(&mut self, error: PaymentError) {
+        self.status = Status::RequiresPaymentMethod;
+        self.method = None;
+        self.next_action = None;
+        self.last_error = Some(error);
+    }
+
+    /// What has been received: all of it once, or nothing.
+    #[must_use]
+    pub fn amount_received(&self) -> i64 {
+        match self.status {
+            Status::Succeeded => self.amount,
+            Status::RequiresPaymentMethod
+            | Status::RequiresConfirmation
+            | Status::RequiresAction
+            | Status::Processing
+            | Status::Canceled => 0,
+        }
+    }
+}
+
+/// Why a refund is refused (docs.stripe.com/api/refunds/create: "raises an error when called on
+/// an already-refunded charge, or when trying to refund more money than is left on a charge").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefundRefusal {
+    /// No money was taken.
+    NotCharged,
+    /// All of it went back already.
+    AlreadyRefunded,
+    /// More than is left, which is this much.
+    MoreThanLeft { left: i64 },
+}
+
+impl Charge {
+    /// Takes `amount` (or all that is left) off the charge and returns what was refunded.
+    ///
+    /// # Errors
+    /// Why not; nothing has changed then.
+    pub fn refund(&mut self, amount: Option<i64>) -> Result<i64, RefundRefusal> {
+        match self.status {
+            ChargeStatus::Succeeded => {}
+            ChargeStatus::Pending | ChargeStatus::Failed => return Err(RefundRefusal::NotCharged),
+        }
+        let left = self.amount - self.amount_refunded;
+        if left == 0 {
+            return Err(RefundRefusal::AlreadyRefunded);
+        }
+        let amount = amount.unwrap_or(left);
+        if amount > left {
+            return Err(RefundRefusal::MoreThanLeft { left });
+        }
+        self.amount_refunded += amount;
+        Ok(amount)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn intent(status: Status) -> PaymentIntent {
+        let waits = matches!(status, Status::RequiresConfirmation | Status::RequiresAction);
+        PaymentIntent {
+            id: "pi_1".into(),
+            client_secret: "pi_1_secret_2".into(),
+            amount: 500,
+            currency: "usd".into(),
+            status,
+            metadata: BTreeMap::new(),
+            description: None,
+            payment_method_types: vec!["card".into()],
+            automatic: None,
+            method: waits.then(|| method("pm_card_visa")),
+            next_action: None,
+            last_error: None,
+            latest_charge: None,
+            cancellation_reason: None,
+            created_s: 1,
+            canceled_at_s: None,
+        }
+    }
+
+    fn method(name: &str) -> Method {
+        Method { id: "pm_1".into(), test: cards::by_name(name).unwrap() }
+    }
+
+    fn with(name: &str) -> Confirmation {
+        Confirmation {
+            method: Some(method(name)),
+            charge_id: "ch_1".into(),
+            now_s: 2,
+            ..Confirmation::default()
+        }
+    }
+
+    #[test]
+    fn every_state_allows_what_the_lifecycle_says_and_nothing_else() {
+        // (state, confirm allowed, authenticate allowed, cancel allowed)
+        let rows = [
+            (Status::RequiresPaymentMethod, true, false, true),
+            (Status::RequiresConfirmation, true, false, true),
+            (Status::RequiresAction, false, true, true),
+            (Status::Processing, false, false, true),
+            (Status::Succeeded, false, false, false),
+            (Status::Canceled, false, false, false),
+        ];
+        for (status, confirm, authenticate, cancel) in rows {
+            let intent = intent(status);
+            let done = intent.confirm(with("pm_card_visa"));
+            assert_eq!(done.is_ok(), confirm, "confirm from {status:?}");
+            let done = intent.authenticate(true, "ch_1".into(), 2);
+            assert_eq!(done.is_ok(), authenticate, "authenticate from {status:?}");
+            assert_eq!(intent.cancel(None, 2).is_ok(), cancel, "cancel from {status:?}");
+        }
+    }
+
+    #[test]
+    fn money_is_taken_only_by_the_step_that_ends_in_succeeded() {
+        let rows = [
+            ("pm_card_visa", Status::Succeeded, true),
+            ("pm_card_visa_chargeDeclined", Status::RequiresPaymentMethod, false),
+            ("pm_card_authenticationRequired", Status::RequiresAction, false),
+            ("pm_usBankAccount_processing", Status::Processing, false),
+        ];
+        for (name, status, captured) in rows {
+            let step = intent(Status::RequiresPaymentMethod).confirm(with(name)).unwrap();
+            assert_eq!(step.intent.status, status, "{name}");
+            assert_eq!(step.facts.contains(&Fact::Captured), captured, "{name}");
+            assert_eq!(step.intent.amount_received() > 0, captured, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_buyer_who_is_not_there_cannot_authenticate() {
+        let how = Confirmation { no_action_possible: true, ..with("pm_card_authenticationRequired") };
+        let step = intent(Status::RequiresPaymentMethod).confirm(how).unwrap();
+        assert!(step.declined);
+        assert_eq!(step.intent.last_error.unwrap().code, "authentication_required");
+    }
+
+    #[test]
+    fn refunds_never_exceed_the_charge() {
+        let step = intent(Status::RequiresPaymentMethod).confirm(with("pm_card_visa")).unwrap();
+        let mut charge = step.charge.unwrap();
+        assert_eq!(charge.refund(Some(501)), Err(RefundRefusal::MoreThanLeft { left: 500 }));
+        assert_eq!(charge.refund(Some(200)), Ok(200));
+        assert_eq!(charge.refund(None), Ok(300));
+        assert_eq!(charge.refund(None), Err(RefundRefusal::AlreadyRefunded));
+    }
+}

@@ -1,0 +1,114 @@
+//! A stand-in for Stripe's payments API, for machines without the network.
+//!
+//! It speaks Stripe's protocol over HTTP/1.1: PaymentIntents, charges, refunds, idempotency keys,
+//! rate limits, declines and 3-D Secure by the documented test payment methods, signed webhooks.
+//! Each behaviour names the page of Stripe's documentation it imitates; the README lists them
+//! with their tests. Beside `/v1` there is `/_control`, where faults are switched on.
+//!
+//! It shares no code with the services it is called by. State is in memory; what happened to the
+//! money is in its log.
+
+pub mod api;
+pub mod cards;
+pub mod clock;
+pub mod errors;
+pub mod faults;
+pub mod form;
+pub mod idempotency;
+pub mod ids;
+pub mod intents;
+pub mod ledger;
+pub mod log;
+pub mod objects;
+pub mod ratelimit;
+pub mod server;
+pub mod webhooks;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+
+use crate::api::App;
+use crate::server::Listener;
+use crate::webhooks::Webhooks;
+
+/// How requests and deliveries under way are let finish at the end.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What the stand-in is told at its start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Port 0 takes any free port.
+    pub listen: SocketAddr,
+    /// The auditor's log; appended to.
+    pub log: PathBuf,
+    /// Where events are pushed; plain HTTP. None: no events.
+    pub webhook_url: Option<String>,
+    /// The endpoint's secrets: more than one while a secret is being rolled.
+    pub webhook_secrets: Vec<String>,
+    /// Requests per second and endpoint.
+    pub rate_per_endpoint: u32,
+    /// Requests per second altogether.
+    pub rate_total: u32,
+    /// How long taking the money takes.
+    pub confirm_latency: Duration,
+    /// How long every other call takes.
+    pub latency: Duration,
+}
+
+/// A running stand-in.
+#[derive(Debug)]
+pub struct Standin {
+    listener: Listener,
+    webhooks: Webhooks,
+}
+
+impl Standin {
+    /// Opens the log and the port and starts to serve.
+    ///
+    /// # Errors
+    /// A setting is unusable, the log cannot be opened, or the port is taken.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let url = config.webhook_url.as_deref().map(webhook_url).transpose()?;
+        if url.is_some() && config.webhook_secrets.is_empty() {
+            anyhow::bail!("a webhook URL needs at least one --webhook-secret to sign with");
+        }
+        if config.rate_per_endpoint == 0 || config.rate_total == 0 {
+            anyhow::bail!("a rate of 0 requests a second would refuse everything: use 1 or more");
+        }
+        let log = log::Log::open(&config.log)
+            .with_context(|| format!("the log {} cannot be opened", config.log.display()))?;
+        let tcp = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", config.listen))?;
+        let addr = tcp.local_addr()?;
+        let webhooks = Webhooks::new(url, config.webhook_secrets.clone());
+        let app = Arc::new(App::new(&config, log, webhooks.clone(), format!("http://{addr}")));
+        let listener = Listener::start(tcp, api::router(app))?;
+        Ok(Self { listener, webhooks })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.listener.addr
+    }
+
+    /// Ends it: no new requests, those under way finish, pending events get a moment.
+    pub async fn stop(self) {
+        self.listener.stop(GRACE).await;
+        self.webhooks.stop(GRACE).await;
+    }
+}
+
+fn webhook_url(url: &str) -> anyhow::Result<http::Uri> {
+    let parsed: http::Uri = url.parse().with_context(|| format!("{url} is not a URL"))?;
+    if parsed.scheme_str() != Some("http") || parsed.authority().is_none() {
+        anyhow::bail!("{url}: the webhook URL must be plain http://host:port/path");
+    }
+    Ok(parsed)
+}

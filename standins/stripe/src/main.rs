@@ -1,0 +1,87 @@
+//! `stripe-standin`: see the crate's README.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser;
+use flashsale_stripe_standin::{Config, Standin};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A stand-in for Stripe's payments API.
+#[derive(Debug, Parser)]
+#[command(name = "stripe-standin", version)]
+struct Args {
+    /// Address to listen on; port 0 takes any free one.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// File for the record of what happened to the money (JSON lines, appended).
+    #[arg(long)]
+    log: PathBuf,
+    /// Where events are pushed, such as http://127.0.0.1:8080/webhooks/stripe.
+    #[arg(long)]
+    webhook_url: Option<String>,
+    /// Secret to sign events with; repeat it for a secret that is being rolled.
+    #[arg(long)]
+    webhook_secret: Vec<String>,
+    /// Requests per second and endpoint.
+    #[arg(long, default_value_t = 25)]
+    rate_per_endpoint: u32,
+    /// Requests per second altogether.
+    #[arg(long, default_value_t = 100)]
+    rate_total: u32,
+    /// How long taking the money takes, in milliseconds.
+    #[arg(long, default_value_t = 50)]
+    confirm_latency_ms: u64,
+    /// How long every other call takes, in milliseconds.
+    #[arg(long, default_value_t = 10)]
+    latency_ms: u64,
+    /// File to write the address to once it listens.
+    #[arg(long)]
+    ready_file: Option<PathBuf>,
+}
+
+#[tokio::main]
+#[allow(clippy::print_stdout, reason = "the address on stdout is part of the command's interface")]
+async fn main() -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let args = Args::parse();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+
+    let standin = Standin::start(Config {
+        listen: args.listen,
+        log: args.log,
+        webhook_url: args.webhook_url,
+        webhook_secrets: args.webhook_secret,
+        rate_per_endpoint: args.rate_per_endpoint,
+        rate_total: args.rate_total,
+        confirm_latency: Duration::from_millis(args.confirm_latency_ms),
+        latency: Duration::from_millis(args.latency_ms),
+    })
+    .await?;
+    let addr = standin.addr();
+    println!("stripe-standin listening on http://{addr}");
+    if let Some(path) = &args.ready_file {
+        write_whole(path, &addr.to_string())
+            .with_context(|| format!("the ready file {} cannot be written", path.display()))?;
+    }
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    standin.stop().await;
+    Ok(())
+}
+
+/// Writes the file in one step, so that a reader never sees half of it.
+fn write_whole(path: &std::path::Path, text: &str) -> std::io::Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".tmp");
+    std::fs::write(&draft, text)?;
+    std::fs::rename(&draft, path)
+}
