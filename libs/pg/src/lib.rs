@@ -1,1 +1,105 @@
-//! See the workspace README.
+//! How every service reaches Postgres: one pool set-up, the migrations, and which errors are worth another try.
+
+use std::{future::Future, time::Duration};
+
+use serde::Deserialize;
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+/// The migrations of the whole platform, applied before the services start.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
+
+/// How often a transaction is tried when others keep getting in its way.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// The `[postgres]` section of a service's configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PgConfig {
+    /// `postgres://user:password@host:port/database`.
+    pub url: String,
+    /// Connections this process may open.
+    pub max_connections: u32,
+    /// How long a caller waits for a free connection.
+    pub acquire_timeout_ms: u64,
+    /// How long the server works on one statement before it gives up.
+    pub statement_timeout_ms: u64,
+}
+
+impl PgConfig {
+    /// What is wrong with the section, each as (key, problem).
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        if let Err(error) = self.url.parse::<PgConnectOptions>() {
+            // The error names the part that is wrong, never the password.
+            problems.push(("postgres.url", format!("is not a Postgres URL: {error}")));
+        }
+        for (key, value) in [
+            ("postgres.max_connections", u64::from(self.max_connections)),
+            ("postgres.acquire_timeout_ms", self.acquire_timeout_ms),
+            ("postgres.statement_timeout_ms", self.statement_timeout_ms),
+        ] {
+            if value == 0 {
+                problems.push((key, "must be above 0".to_owned()));
+            }
+        }
+        problems
+    }
+}
+
+/// A pool for `application` that connects when it is first used, so that a service starts while Postgres is away.
+///
+/// # Errors
+/// When the URL cannot be read.
+pub fn connect(config: &PgConfig, application: &str) -> Result<PgPool, sqlx::Error> {
+    let options = config
+        .url
+        .parse::<PgConnectOptions>()?
+        .application_name(application)
+        .options([("statement_timeout", format!("{}ms", config.statement_timeout_ms))]);
+    Ok(PgPoolOptions::new()
+        .max_connections(config.max_connections)
+        .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
+        .connect_lazy_with(options))
+}
+
+/// Applies what is missing of the migrations.
+///
+/// # Errors
+/// When Postgres does not answer, or a migration that was applied has changed since.
+pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
+    MIGRATOR.run(pool).await
+}
+
+/// Whether the transaction lost against another one (serialization failure 40001, deadlock 40P01) and may be run again.
+pub fn is_conflict(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| code == "40001" || code == "40P01")
+}
+
+/// Runs a transaction again while it loses against others, a few times, with a growing random pause.
+///
+/// # Errors
+/// The last error, or the first that is no conflict.
+pub async fn retry_conflicts<T, F, Fut>(mut transaction: F) -> Result<T, sqlx::Error>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, sqlx::Error>>,
+{
+    let mut attempt = 1;
+    loop {
+        match transaction().await {
+            Err(error) if attempt < MAX_ATTEMPTS && is_conflict(&error) => {
+                tracing::debug!(attempt, "transaction lost against another one, trying again");
+                let ceiling_ms = 5 << attempt;
+                tokio::time::sleep(Duration::from_millis(rand::random_range(1..=ceiling_ms))).await;
+                attempt += 1;
+            }
+            other => return other,
+        }
+    }
+}

@@ -107,7 +107,12 @@ const METHODS: &[TestMethod] = &[
         "9995",
         Outcome::Declines(INSUFFICIENT),
     ),
-    card("pm_card_chargeDeclinedInsufficientFunds", "visa", "9995", Outcome::Declines(INSUFFICIENT)),
+    card(
+        "pm_card_chargeDeclinedInsufficientFunds",
+        "visa",
+        "9995",
+        Outcome::Declines(INSUFFICIENT),
+    ),
     card("pm_card_visa_chargeDeclinedLostCard", "visa", "9987", Outcome::Declines(LOST)),
     card("pm_card_visa_chargeDeclinedStolenCard", "visa", "9979", Outcome::Declines(STOLEN)),
     card("pm_card_chargeDeclinedExpiredCard", "visa", "0069", Outcome::Declines(EXPIRED)),

@@ -53,7 +53,13 @@ impl ApiError {
     /// An error given before the endpoint began to execute: no key remembers it.
     #[must_use]
     pub fn before_execution(status: u16, kind: ErrorType, message: impl Into<String>) -> Self {
-        Self { stored: false, ..Self::new(status, kind, message) }
+        Self::new(status, kind, message).unstored()
+    }
+
+    /// The same error, not remembered by a key.
+    #[must_use]
+    pub fn unstored(self) -> Self {
+        Self { stored: false, ..self }
     }
 
     /// `resource_missing` (docs.stripe.com/error-codes#resource-missing) with the parameter that

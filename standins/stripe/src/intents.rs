@@ -85,7 +85,11 @@ pub struct PaymentIntent {
     pub metadata: BTreeMap<String, String>,
     pub description: Option<String>,
     pub payment_method_types: Vec<String>,
+    /// `allowed_payment_method_types`, as given.
+    pub allowed_types: Vec<String>,
     pub automatic: Option<Automatic>,
+    /// Some method it may be paid with leads away from the shop's page.
+    pub needs_return_url: bool,
     pub method: Option<Method>,
     pub next_action: Option<NextAction>,
     pub last_error: Option<PaymentError>,
@@ -206,8 +210,7 @@ impl PaymentIntent {
         let method = method.ok_or(Refusal::MissingPaymentMethod)?;
         // docs.stripe.com/api/payment_intents/create, automatic_payment_methods.allow_redirects:
         // "to confirm this PaymentIntent, you may be required to provide a return_url".
-        let redirects = self.automatic.is_some_and(|automatic| automatic.allow_redirects);
-        if redirects && how.return_url.is_none() {
+        if self.needs_return_url && how.return_url.is_none() {
             return Err(Refusal::MissingReturnUrl);
         }
         let outcome = method.test.outcome;
@@ -470,7 +473,9 @@ mod tests {
             metadata: BTreeMap::new(),
             description: None,
             payment_method_types: vec!["card".into()],
+            allowed_types: Vec::new(),
             automatic: None,
+            needs_return_url: false,
             method: waits.then(|| method("pm_card_visa")),
             next_action: None,
             last_error: None,
@@ -533,7 +538,8 @@ mod tests {
 
     #[test]
     fn a_buyer_who_is_not_there_cannot_authenticate() {
-        let how = Confirmation { no_action_possible: true, ..with("pm_card_authenticationRequired") };
+        let how =
+            Confirmation { no_action_possible: true, ..with("pm_card_authenticationRequired") };
         let step = intent(Status::RequiresPaymentMethod).confirm(how).unwrap();
         assert!(step.declined);
         assert_eq!(step.intent.last_error.unwrap().code, "authentication_required");

@@ -8,6 +8,8 @@
 //! It shares no code with the services it is called by. State is in memory; what happened to the
 //! money is in its log.
 
+#![recursion_limit = "256"] // A charge has that many fields.
+
 pub mod api;
 pub mod cards;
 pub mod clock;

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use crate::intents::{Charge, ChargeStatus, Method, PaymentError, PaymentIntent, Refund};
 
-/// The API version our shapes follow, sent in `Stripe-Version` and in events
+/// The account's default API version: for requests without `Stripe-Version`, and for events
 /// (docs.stripe.com/api/versioning).
-pub const API_VERSION: &str = "2025-09-30.clover";
+pub const API_VERSION: &str = "2026-09-30.endive";
 
 /// A PaymentIntent. `base_url` is where the buyer is sent to authenticate.
 #[must_use]
@@ -17,6 +17,7 @@ pub fn payment_intent(intent: &PaymentIntent, base_url: &str) -> Value {
         let allow = if automatic.allow_redirects { "always" } else { "never" };
         json!({ "allow_redirects": allow, "enabled": true })
     });
+    let allowed = (!intent.allowed_types.is_empty()).then_some(&intent.allowed_types);
     let next_action = intent.next_action.as_ref().map(|next| match &next.return_url {
         Some(return_url) => json!({
             "type": "redirect_to_url",
@@ -36,6 +37,7 @@ pub fn payment_intent(intent: &PaymentIntent, base_url: &str) -> Value {
     json!({
         "id": intent.id,
         "object": "payment_intent",
+        "allowed_payment_method_types": allowed,
         "amount": intent.amount,
         "amount_capturable": 0,
         "amount_details": { "tip": {} },

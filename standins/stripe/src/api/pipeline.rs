@@ -44,6 +44,8 @@ const LONGEST_HANG: Duration = Duration::from_secs(600);
 pub(crate) struct Origin {
     pub(crate) request_id: String,
     pub(crate) idempotency_key: Option<String>,
+    /// The API version asked for (docs.stripe.com/api/versioning).
+    pub(crate) version: String,
 }
 
 /// Takes a request through the steps above.
@@ -83,6 +85,7 @@ pub(crate) async fn handle(
         | None => {}
     }
     let fault = fault.map(|(kind, _)| kind);
+    let version = parts.headers.get("stripe-version").cloned();
 
     let answer = if parts.method == Method::POST {
         let path = parts.uri.path().to_owned();
@@ -90,6 +93,7 @@ pub(crate) async fn handle(
     } else {
         read(&app, endpoint, &id, parts.uri.query().unwrap_or_default(), &request_id, fault).await
     };
+    let answer = with_version(answer, version);
     match fault {
         Some(Kind::HangAfter) => hang().await,
         Some(Kind::ResetAfter) => reset(),
@@ -172,7 +176,12 @@ async fn write(
             return answer;
         }
     }
-    let origin = Origin { request_id: request_id.to_owned(), idempotency_key: key };
+    let version = headers.get("stripe-version").and_then(|version| version.to_str().ok());
+    let origin = Origin {
+        request_id: request_id.to_owned(),
+        idempotency_key: key,
+        version: version.unwrap_or(API_VERSION).to_owned(),
+    };
     let held = HeldKey { app: Arc::clone(&app), key: origin.idempotency_key.clone() };
     // A task of its own: what has begun is carried through even if the client hangs up.
     let execution = tokio::spawn(async move {
@@ -209,7 +218,7 @@ async fn execute(
     origin: &Origin,
     fault: Option<Kind>,
 ) -> Response {
-    let command = match Command::parse(endpoint, id, form) {
+    let command = match Command::parse(endpoint, id, form, &origin.version) {
         Ok(command) => command,
         Err(error) => return error_answer(&error, &origin.request_id),
     };
@@ -225,7 +234,7 @@ async fn execute(
         Some(Kind::Error500After) => {
             let error = planted_500();
             let body = to_bytes(&error.body());
-            commands::run(app, command, origin, |_, _| Some((error.status, body.clone())));
+            commands::run(app, command, origin, Some((error.status, body.clone())));
             (error.status, body)
         }
         Some(
@@ -237,7 +246,7 @@ async fn execute(
             | Kind::Html502After
             | Kind::LatencyMs,
         )
-        | None => commands::run(app, command, origin, |_, _| None),
+        | None => commands::run(app, command, origin, None),
     };
     json_answer(status, body, &origin.request_id)
 }
@@ -354,6 +363,14 @@ fn html_502() -> Response {
     let mut answer = Response::new(Body::from(page));
     *answer.status_mut() = http::StatusCode::BAD_GATEWAY;
     set(&mut answer, "content-type", "text/html");
+    answer
+}
+
+/// docs.stripe.com/api/versioning: the version a request names is the one it is answered in.
+fn with_version(mut answer: Response, version: Option<HeaderValue>) -> Response {
+    if let Some(version) = version {
+        answer.headers_mut().insert("stripe-version", version);
+    }
     answer
 }
 

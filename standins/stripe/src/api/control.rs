@@ -1,0 +1,128 @@
+//! `/_control`: what tests and people switch and look at while the stand-in runs. Not Stripe's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::pipeline::{control_answer, control_body};
+use super::{App, commands};
+use crate::clock;
+use crate::faults::Rule;
+use crate::webhooks::Settings;
+
+async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Response> {
+    let body = control_body(request).await?;
+    serde_json::from_value(body).map_err(|error| refuse(&error.to_string()))
+}
+
+fn refuse(message: &str) -> Response {
+    control_answer(400, &json!({ "error": message }))
+}
+
+/// `GET /_control/faults`: those switched on, with what is left of their counts.
+pub(crate) async fn faults(State(app): State<Arc<App>>) -> Response {
+    let faults = clock::lock(&app.faults);
+    control_answer(200, &json!({ "faults": faults.rules(), "struck": faults.struck() }))
+}
+
+/// `POST /_control/faults`: switches one on.
+pub(crate) async fn add_fault(State(app): State<Arc<App>>, request: Request) -> Response {
+    let rule: Rule = match read(request).await {
+        Ok(rule) => rule,
+        Err(answer) => return answer,
+    };
+    let added = clock::lock(&app.faults).add(rule);
+    match added {
+        Ok(()) => faults(State(app)).await,
+        Err(message) => refuse(message),
+    }
+}
+
+/// `DELETE /_control/faults`: switches all off.
+pub(crate) async fn clear_faults(State(app): State<Arc<App>>) -> Response {
+    clock::lock(&app.faults).clear();
+    faults(State(app)).await
+}
+
+/// `GET /_control/webhooks`: the settings in force.
+pub(crate) async fn webhooks(State(app): State<Arc<App>>) -> Response {
+    control_answer(200, &json!(app.webhooks.settings()))
+}
+
+/// `POST /_control/webhooks`: puts settings in force; what is not given goes back to its default.
+pub(crate) async fn set_webhooks(State(app): State<Arc<App>>, request: Request) -> Response {
+    let settings: Settings = match read(request).await {
+        Ok(settings) => settings,
+        Err(answer) => return answer,
+    };
+    if let Err(message) = settings.check() {
+        return refuse(message);
+    }
+    app.webhooks.set(settings);
+    webhooks(State(app)).await
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Passed {
+    #[default]
+    Success,
+    Fail,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Authentication {
+    outcome: Passed,
+}
+
+/// `/_control/authenticate/:id`: the buyer comes back from their bank, having passed
+/// (`{"outcome": "success"}`, the default) or not (`fail`). A GET passes: it is the page a
+/// `redirect_to_url` leads to.
+pub(crate) async fn authenticate(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
+    let Authentication { outcome } = match read(request).await {
+        Ok(authentication) => authentication,
+        Err(answer) => return answer,
+    };
+    match commands::authenticate(&app, &id, matches!(outcome, Passed::Success)) {
+        Ok(intent) => control_answer(200, &intent),
+        Err(error) => control_answer(error.status, &error.body()),
+    }
+}
+
+/// `GET /_control/state`: what happened so far.
+pub(crate) async fn state(State(app): State<Arc<App>>) -> Response {
+    let (by_status, charges, refunds, money) = {
+        let core = clock::lock(&app.core);
+        let mut by_status: BTreeMap<&str, u64> = BTreeMap::new();
+        for intent in core.ledger.intents.iter() {
+            *by_status.entry(intent.status.as_str()).or_default() += 1;
+        }
+        let (charges, refunds) = (core.ledger.charges.len(), core.ledger.refunds.len());
+        (by_status, charges, refunds, json!(core.money))
+    };
+    let traffic = json!(*clock::lock(&app.traffic));
+    let faults = {
+        let faults = clock::lock(&app.faults);
+        json!({ "on": faults.rules(), "struck": faults.struck() })
+    };
+    let state = json!({
+        "payment_intents": { "total": by_status.values().sum::<u64>(), "by_status": by_status },
+        "charges": charges,
+        "refunds": refunds,
+        "money": money,
+        "traffic": traffic,
+        "faults": faults,
+        "webhooks": app.webhooks.counts(),
+    });
+    control_answer(200, &state)
+}

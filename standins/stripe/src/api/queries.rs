@@ -1,0 +1,133 @@
+//! The GET endpoints.
+
+use serde_json::{Value, json};
+
+use super::{App, Endpoint};
+use crate::clock;
+use crate::errors::{ApiError, ErrorType};
+use crate::form::Form;
+use crate::ledger::{Created, Page, Shelf, Shelved};
+use crate::objects;
+
+/// docs.stripe.com/api/pagination: "limit can range between 1 and 100, and the default is 10".
+const DEFAULT_LIMIT: usize = 10;
+const MAX_LIMIT: usize = 100;
+
+/// Parameters of docs.stripe.com/api/payment_intents/list, /refunds/list and /charges/list.
+const LIST: &[&str] = &[
+    "charge",
+    "created",
+    "customer",
+    "customer_account",
+    "ending_before",
+    "expand",
+    "limit",
+    "payment_intent",
+    "starting_after",
+    "transfer_group",
+];
+const RETRIEVE: &[&str] = &["client_secret", "expand"];
+
+/// Answers a read.
+pub(crate) fn run(app: &App, endpoint: Endpoint, id: &str, form: &Form) -> Result<Value, ApiError> {
+    let core = clock::lock(&app.core);
+    let ledger = &core.ledger;
+    let intent = |item: &_| objects::payment_intent(item, &app.base_url);
+    match endpoint {
+        Endpoint::GetIntent => {
+            known(form, RETRIEVE)?;
+            let found = ledger.intents.get(id).map(intent);
+            found.ok_or_else(|| ApiError::missing(404, "payment_intent", id, "intent"))
+        }
+        Endpoint::GetRefund => {
+            known(form, RETRIEVE)?;
+            let found = ledger.refunds.get(id).map(objects::refund);
+            found.ok_or_else(|| ApiError::missing(404, "refund", id, "id"))
+        }
+        Endpoint::ListIntents => list(&ledger.intents, form, None, "/v1/payment_intents", intent),
+        Endpoint::ListCharges => {
+            let of = form.get("payment_intent");
+            list(&ledger.charges, form, of, "/v1/charges", objects::charge)
+        }
+        Endpoint::ListRefunds => {
+            // docs.stripe.com/api/refunds/list, charge: the refunds of that charge, which are
+            // those of its intent: an intent has at most one successful charge.
+            let by_charge = form.get("charge").and_then(|id| ledger.charges.get(id));
+            let of = form.get("payment_intent").or(by_charge.map(|c| c.payment_intent.as_str()));
+            let of = of.or_else(|| form.get("charge"));
+            list(&ledger.refunds, form, of, "/v1/refunds", objects::refund)
+        }
+        Endpoint::CreateIntent
+        | Endpoint::ConfirmIntent
+        | Endpoint::CancelIntent
+        | Endpoint::CreateRefund => Err(ApiError::server("A write was read.")),
+    }
+}
+
+fn known(form: &Form, names: &[&str]) -> Result<(), ApiError> {
+    let Some(unknown) = form.first_unknown(names) else { return Ok(()) };
+    let message = format!("Received unknown parameter: {unknown}");
+    Err(ApiError::invalid(message, "parameter_unknown", unknown))
+}
+
+fn list<T: Shelved>(
+    shelf: &Shelf<T>,
+    form: &Form,
+    intent: Option<&str>,
+    url: &str,
+    render: impl Fn(&T) -> Value,
+) -> Result<Value, ApiError> {
+    known(form, LIST)?;
+    let page = Page {
+        limit: limit(form)?,
+        starting_after: form.get("starting_after"),
+        ending_before: form.get("ending_before"),
+        created: created(form)?,
+        intent,
+    };
+    let (items, has_more) = shelf
+        .page(&page)
+        .map_err(|cursor| ApiError::missing(400, "object", cursor, "starting_after"))?;
+    let data: Vec<Value> = items.into_iter().map(render).collect();
+    Ok(json!({ "object": "list", "data": data, "has_more": has_more, "url": url }))
+}
+
+fn limit(form: &Form) -> Result<usize, ApiError> {
+    let Some(text) = form.get("limit") else { return Ok(DEFAULT_LIMIT) };
+    let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+    limit.ok_or_else(|| {
+        let message = format!("Invalid limit: {text}. It must be between 1 and {MAX_LIMIT}.");
+        ApiError::invalid(message, "parameter_invalid_integer", "limit")
+    })
+}
+
+/// `created[gte|gt|lte|lt]`, or `created` itself, in seconds.
+fn created(form: &Form) -> Result<Created, ApiError> {
+    let mut created = Created { from_s: i64::MIN, to_s: i64::MAX };
+    let read = |name: &str| {
+        let Some(text) = form.get(name) else { return Ok(None) };
+        let invalid = |_| {
+            let message = format!("Invalid integer: {text}");
+            ApiError::before_execution(400, ErrorType::InvalidRequest, message)
+                .code("parameter_invalid_integer")
+                .field("param", name)
+        };
+        text.parse::<i64>().map(Some).map_err(invalid)
+    };
+    if let Some(at) = read("created")? {
+        created = Created { from_s: at, to_s: at };
+    }
+    if let Some(at) = read("created[gte]")? {
+        created.from_s = at;
+    }
+    if let Some(at) = read("created[gt]")? {
+        created.from_s = at.saturating_add(1);
+    }
+    if let Some(at) = read("created[lte]")? {
+        created.to_s = at;
+    }
+    if let Some(at) = read("created[lt]")? {
+        created.to_s = at.saturating_sub(1);
+    }
+    Ok(created)
+}
