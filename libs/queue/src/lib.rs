@@ -1,1 +1,176 @@
-//! See the workspace README.
+//! The order queue: streams, subjects and bodies, as written in `docs/stores.md`, and the one way to publish to it.
+
+mod message;
+mod streams;
+
+use std::time::Duration;
+
+use async_nats::jetstream::{self, context::PublishErrorKind, message::PublishMessage};
+pub use message::{Line, OrderEvent, OrderMessage, PaymentEvent, QueueMessage};
+use serde::{Deserialize, Serialize};
+pub use streams::{ensure_events_stream, ensure_orders_stream};
+use uuid::Uuid;
+
+/// The stream of placed and cancelled orders.
+pub const ORDERS: &str = "ORDERS";
+/// The stream that wakes whoever waits for an order.
+pub const ORDER_EVENTS: &str = "ORDER_EVENTS";
+/// What `ORDERS` listens to.
+pub const ORDERS_SUBJECTS: &str = "orders.>";
+/// What `ORDER_EVENTS` listens to.
+pub const EVENTS_SUBJECTS: &str = "events.>";
+/// Changes of orders.
+pub const ORDER_EVENT_SUBJECTS: &str = "events.order.*";
+/// Changes of payments.
+pub const PAYMENT_EVENT_SUBJECTS: &str = "events.payment.*";
+
+/// The `[nats]` section of a service's configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NatsConfig {
+    /// `nats://host:port`, several with commas between.
+    pub url: String,
+    /// How long a publish may take until its outcome counts as unknown.
+    pub publish_timeout_ms: u64,
+    /// The bound of `ORDERS`; when full, publishing is refused.
+    pub orders_max_bytes: i64,
+    /// The bound of `ORDER_EVENTS`; when full, the oldest go.
+    pub events_max_bytes: i64,
+    /// Copies of each stream: 3 in production, 1 on a single server.
+    pub replicas: usize,
+}
+
+impl NatsConfig {
+    /// What is wrong with the section, each as (key, problem).
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        for url in self.url.split(',') {
+            if url.trim().parse::<async_nats::ServerAddr>().is_err() {
+                problems.push(("nats.url", "is not a NATS URL such as nats://host:4222".to_owned()));
+            }
+        }
+        if self.publish_timeout_ms == 0 {
+            problems.push(("nats.publish_timeout_ms", "must be above 0".to_owned()));
+        }
+        for (key, bytes) in
+            [("nats.orders_max_bytes", self.orders_max_bytes), ("nats.events_max_bytes", self.events_max_bytes)]
+        {
+            if bytes < 1_048_576 {
+                problems.push((key, "must be at least 1048576 (1 MiB)".to_owned()));
+            }
+        }
+        if !(1..=5).contains(&self.replicas) {
+            problems.push(("nats.replicas", "must be 1 to 5".to_owned()));
+        }
+        problems
+    }
+}
+
+/// A client that connects in the background and again whenever the connection breaks.
+///
+/// # Errors
+/// When the URL cannot be read.
+pub async fn connect(config: &NatsConfig, name: &str) -> Result<async_nats::Client, async_nats::ConnectError> {
+    let servers: Vec<async_nats::ServerAddr> =
+        config.url.split(',').filter_map(|url| url.trim().parse().ok()).collect();
+    async_nats::ConnectOptions::new()
+        .name(name)
+        .retry_on_initial_connect()
+        .connection_timeout(Duration::from_secs(2))
+        .request_timeout(Some(Duration::from_millis(config.publish_timeout_ms)))
+        // A server that hangs with its connection open is noticed after two missed pings.
+        .ping_interval(Duration::from_secs(5))
+        .client_capacity(8_192)
+        .connect(servers)
+        .await
+}
+
+/// Where a placed order is published.
+pub fn place_subject(sale: Uuid) -> String {
+    format!("orders.place.{sale}")
+}
+
+/// Where the wish to cancel an order is published.
+pub fn cancel_subject(sale: Uuid) -> String {
+    format!("orders.cancel.{sale}")
+}
+
+/// Where a change of an order is announced.
+pub fn order_event_subject(order: Uuid) -> String {
+    format!("events.order.{order}")
+}
+
+/// Where a change of a payment is announced.
+pub fn payment_event_subject(order: Uuid) -> String {
+    format!("events.payment.{order}")
+}
+
+/// Why a publish has no ack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// No ack came: the message may or may not be stored. Publish it again under the same id; never undo on it.
+    #[error("no ack came; the message may be stored")]
+    Unknown,
+    /// The stream has reached its bound; the message is not stored.
+    #[error("the stream is full")]
+    Full,
+    /// The message was not stored: nobody listens on the subject, or the connection is gone.
+    #[error("the queue cannot be reached")]
+    Unavailable,
+}
+
+/// The server's code for a stream at its bound under DiscardNew; the client reports it without a kind of its own.
+const STREAM_FULL: &str = "maximum bytes exceeded";
+
+/// Publishes an order or a cancellation and waits for the ack. Publishing again under the same id is harmless: the order id is a primary
+/// key at the far end, the message id only saves work. Returns the message's sequence in the stream.
+///
+/// # Errors
+/// See [`PublishError`].
+pub async fn publish_order(
+    jetstream: &jetstream::Context,
+    message: &QueueMessage,
+    timeout: Duration,
+) -> Result<u64, PublishError> {
+    let mut headers = async_nats::HeaderMap::new();
+    flashsale_telemetry::propagate::inject_nats(&mut headers);
+    let publish = PublishMessage::build()
+        .payload(message.encode().into())
+        .headers(headers)
+        .message_id(message.message_id())
+        .outbound_message(message.subject());
+    let acked = async {
+        let ack = jetstream.publish_message(publish).await?;
+        ack.await
+    };
+    match tokio::time::timeout(timeout, acked).await {
+        Err(_) => Err(PublishError::Unknown),
+        Ok(Ok(ack)) => Ok(ack.sequence),
+        Ok(Err(error)) => Err(match error.kind() {
+            PublishErrorKind::StreamNotFound | PublishErrorKind::MaxPayloadExceeded => {
+                PublishError::Unavailable
+            }
+            PublishErrorKind::Other if error.to_string().contains(STREAM_FULL) => PublishError::Full,
+            PublishErrorKind::TimedOut
+            | PublishErrorKind::BrokenPipe
+            | PublishErrorKind::WrongLastMessageId
+            | PublishErrorKind::WrongLastSequence
+            | PublishErrorKind::MaxAckPending
+            | PublishErrorKind::Other => PublishError::Unknown,
+        }),
+    }
+}
+
+/// Announces a change. Nobody depends on it: whoever misses it finds the change a little later by asking.
+pub async fn announce(client: &async_nats::Client, subject: String, event: &impl Serialize) {
+    let mut headers = async_nats::HeaderMap::new();
+    flashsale_telemetry::propagate::inject_nats(&mut headers);
+    match serde_json::to_vec(event) {
+        Ok(body) => {
+            if client.publish_with_headers(subject, headers, body.into()).await.is_err() {
+                tracing::debug!("a change was not announced");
+            }
+        }
+        Err(error) => tracing::error!(%error, "an event cannot be written as JSON"),
+    }
+}

@@ -1,1 +1,48 @@
-//! See the workspace README.
+//! How the services reach Redis: one client set-up with every bound set, and scripts that cannot run on a server they were not
+//! loaded for.
+//!
+//! **The fence.** Each script's text begins with the `run_id` of the server it is meant for, so that its SHA belongs to one incarnation of
+//! one server. The script cache is neither persisted nor replicated (Redis 7.0 and later), so a server that was restarted, or
+//! promoted from a replica, answers `NOSCRIPT`: only then is the server's `run_id` read again and the script loaded for it. A script
+//! compares `RUN_ID` with the one its keys were loaded under and treats the keys of another server as closed.
+
+mod script;
+mod store;
+
+pub use script::Script;
+use serde::Deserialize;
+pub use store::{EvalError, RedisError, Store};
+
+/// The `[redis]` section of a service's configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisConfig {
+    /// `redis://host:port`, `redis-sentinel://…` or `redis-cluster://…`; `rediss` for TLS.
+    pub url: String,
+    /// Connections this process keeps.
+    pub connections: usize,
+    /// How long a command may take before its outcome counts as unknown.
+    pub command_timeout_ms: u64,
+    /// Commands that may wait for the server; more are refused at once.
+    pub max_queue: usize,
+}
+
+impl RedisConfig {
+    /// What is wrong with the section, each as (key, problem).
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        if let Err(error) = fred::types::config::Config::from_url(&self.url) {
+            problems.push(("redis.url", format!("is not a Redis URL: {}", error.details())));
+        }
+        if self.connections == 0 {
+            problems.push(("redis.connections", "must be above 0".to_owned()));
+        }
+        if self.command_timeout_ms == 0 {
+            problems.push(("redis.command_timeout_ms", "must be above 0".to_owned()));
+        }
+        if self.max_queue == 0 {
+            problems.push(("redis.max_queue", "must be above 0".to_owned()));
+        }
+        problems
+    }
+}

@@ -1,1 +1,21 @@
-//! See the workspace README.
+//! What every service is built on: its configuration, its server, its channels to other services, and how it ends.
+//!
+//! A service's main is one line, [`main`]; what it serves is a [`Hosted`]; several of them can share one process
+//! ([`serve`]). The middlewares every call passes are listed in one place, the module `stack`.
+
+pub mod config;
+pub mod deadline;
+mod drain;
+mod hosted;
+mod methods;
+pub mod peer;
+mod program;
+mod server;
+mod stack;
+pub mod wire;
+
+pub use config::{CommonConfig, PeerConfig, Problem, ServerConfig, Validate};
+pub use drain::Drain;
+pub use hosted::{Hosted, Task};
+pub use program::main;
+pub use server::{Listening, bind, serve};

@@ -1,0 +1,127 @@
+# The commands of this repository. `make` lists them. CI runs `make test` and `make lint`, nothing else.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# Where scripts/setup.sh puts the tools it brings; they come first.
+TOOLS := $(or $(FLASHSALE_TOOLS),$(or $(FLASHSALE_HOME),$(CURDIR)/.flashsale)/tools)
+export PATH := $(TOOLS)/bin:$(PATH)
+
+# Builds need no database: the queries' types are in .sqlx/. Only scripts/sqlx.sh asks a real one.
+export SQLX_OFFLINE := true
+
+# One profile for everything but benchmarks, so that a fresh machine compiles the dependencies once.
+BIN := $(or $(CARGO_TARGET_DIR),target)/debug
+
+# make run EXPORT=shop.csv QUANTITY=50 CURRENCY=EUR BUYERS=5000 RATE=200 SEED=7
+RUN_ARGS = $(if $(EXPORT),--export '$(EXPORT)') $(if $(QUANTITY),--quantity '$(QUANTITY)') \
+	$(if $(CURRENCY),--currency '$(CURRENCY)') $(if $(BUYERS),--buyers '$(BUYERS)') \
+	$(if $(RATE),--rate '$(RATE)') $(if $(SEED),--seed '$(SEED)')
+
+NEXTEST_PROFILE ?= default
+
+.PHONY: help
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Bring what is missing: Redis, NATS, Postgres (the other commands do this by themselves)
+	@scripts/setup.sh run
+
+.PHONY: build
+build: setup ## Compile all programs
+	cargo build --workspace --bins
+
+.PHONY: run
+run: build ## One whole flash sale with its audit (EXPORT= QUANTITY= CURRENCY= BUYERS= RATE= SEED=)
+	$(BIN)/flashsale run $(RUN_ARGS)
+
+.PHONY: up
+up: build ## The same platform with an open sale, kept running until Ctrl-C
+	$(BIN)/flashsale up
+
+.PHONY: test
+test: setup-test build ## Every test, against real servers (TEST= picks some by name)
+	@# Examples in the documentation, if there are any; the test runner does not know them.
+	@if grep -rqE '^ *//[/!] *```' --include='*.rs' libs services standins auditor cli; then \
+		cargo test --workspace --doc; fi
+	$(BIN)/flashsale-sandbox exec -- cargo nextest run --workspace --profile $(NEXTEST_PROFILE) $(TEST)
+
+.PHONY: setup-test
+setup-test:
+	@scripts/setup.sh test
+
+.PHONY: lint
+lint: lint-scripts lint-proto lint-k8s lint-rust lint-deps lint-sql ## Every check that is not a test
+	@echo "lint: clean"
+
+.PHONY: setup-lint
+setup-lint:
+	@scripts/setup.sh lint
+
+.PHONY: lint-scripts
+lint-scripts: setup-lint
+	shellcheck scripts/*.sh .ci/run
+
+.PHONY: lint-proto
+lint-proto: setup-lint
+	buf lint
+	buf format --diff --exit-code --exclude-path proto/google
+	@# Against the committed image, not a git branch: a clone need not have the branch.
+	buf breaking --against proto/baseline.binpb
+
+.PHONY: lint-k8s
+lint-k8s: setup-lint
+	kubectl kustomize k8s/base | python3 scripts/check_k8s.py $(TOOLS)
+
+.PHONY: lint-rust
+lint-rust: setup-lint
+	cargo fmt --all --check
+	cargo metadata --locked --format-version 1 >/dev/null
+	cargo clippy --workspace --all-targets -- -D warnings
+
+.PHONY: lint-deps
+lint-deps: setup-lint
+	cargo deny --log-level error check bans licenses sources
+
+.PHONY: lint-sql
+lint-sql: setup-lint
+	@scripts/sqlx.sh check
+
+.PHONY: fmt
+fmt: setup-lint ## Format the Rust and the protos
+	cargo fmt --all
+	buf format --write --exclude-path proto/google
+
+.PHONY: faults
+faults: setup ## Plant faults and see that a run finds them (SUITE=planted)
+	@case '$(or $(SUITE),planted)' in \
+		planted) scripts/planted.sh ;; \
+		*) echo "faults: there is no suite '$(SUITE)'; there is: planted" >&2; exit 2 ;; \
+	esac
+
+.PHONY: bench
+bench: ## Measure (nothing to measure with yet)
+	@echo "bench: no benchmarks yet: docs/benchmarks.md" >&2; exit 1
+
+.PHONY: mutants
+mutants: setup-test build ## Change the code at random places and see that tests notice (PACKAGE=, slow)
+	@command -v cargo-mutants >/dev/null || { \
+		echo "mutants: cargo-mutants is missing; install it: cargo install cargo-mutants --locked" >&2; exit 1; }
+	$(BIN)/flashsale-sandbox exec -- cargo mutants --test-tool nextest $(if $(PACKAGE),--package '$(PACKAGE)',--workspace)
+
+.PHONY: proto-baseline
+proto-baseline: setup-lint ## Accept the protos as they are as the contract not to be broken
+	buf build --exclude-source-info --output proto/baseline.binpb
+
+.PHONY: sqlx-prepare
+sqlx-prepare: setup ## Write .sqlx/ anew, after a change of a query or a migration
+	@scripts/sqlx.sh prepare
+
+.PHONY: clean
+clean: ## Remove what was built and what runs left behind (the downloaded tools stay)
+	cargo clean
+	@home='$(or $(FLASHSALE_HOME),.flashsale)'; \
+		rm -rf "$$home"/{runs,planted} "$$home"/sqlx.* "$$home"/{report,faults}.json

@@ -1,0 +1,155 @@
+//! Verifying tokens with public keys.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::{
+    KeysError,
+    keys::KeySet,
+    token::{
+        ADMISSION_TYP, Admission, AdmissionClaims, MAX_TOKEN_BYTES, TICKET_TYP, Ticket,
+        TicketClaims,
+    },
+};
+
+/// Why an admission is not good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Verdict {
+    /// Malformed, of another type, or not signed by a key of the ring.
+    #[error("not an admission signed by a known key")]
+    Invalid,
+    /// Issued for another sale or buyer.
+    #[error("an admission of another sale or buyer")]
+    Foreign,
+    /// Run out.
+    #[error("the admission has run out")]
+    Expired,
+}
+
+/// Malformed, of another type, or not signed by a key of the ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a ticket signed by a known key")]
+pub struct TicketInvalid;
+
+/// Public keys by name. Clones share their keys: what one of them replaces, all of them see.
+#[derive(Clone, Default)]
+pub struct KeyRing {
+    keys: Arc<ArcSwap<HashMap<String, DecodingKey>>>,
+}
+
+impl KeyRing {
+    /// A ring without keys, which finds every token invalid until [`KeyRing::replace`].
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// Reads a public key set.
+    ///
+    /// # Errors
+    /// When the set is malformed or holds another kind of key.
+    pub fn from_jwks(json: &str) -> Result<Self, KeysError> {
+        Self::from_set(&KeySet::parse(json)?)
+    }
+
+    pub(crate) fn from_set(set: &KeySet) -> Result<Self, KeysError> {
+        Ok(Self { keys: Arc::new(ArcSwap::from_pointee(read(set)?)) })
+    }
+
+    /// Replaces the keys by those of another set; tokens of keys that are gone are invalid from now on.
+    ///
+    /// # Errors
+    /// When the set is malformed: the old keys stay.
+    pub fn replace(&self, json: &str) -> Result<(), KeysError> {
+        self.keys.store(Arc::new(read(&KeySet::parse(json)?)?));
+        Ok(())
+    }
+
+    /// The key a token names, if the ring does not have it: then the ring may be older than the token.
+    pub fn unknown_key(&self, token: &str) -> Option<String> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return None;
+        }
+        let kid = jsonwebtoken::decode_header(token).ok()?.kid?;
+        (!self.keys.load().contains_key(&kid)).then_some(kid)
+    }
+
+    /// Whether an admission is good for a sale and buyer at `now_ms` (milliseconds since 1970), with `leeway_ms` for clocks
+    /// that disagree. Whether it was spent is not its business.
+    ///
+    /// # Errors
+    /// The verdict, the gravest first.
+    pub fn verify_admission(
+        &self,
+        token: &str,
+        sale_id: Uuid,
+        buyer_id: &str,
+        now_ms: i64,
+        leeway_ms: i64,
+    ) -> Result<Admission, Verdict> {
+        let admission = self.read_admission(token)?;
+        if admission.sale_id != sale_id || admission.buyer_id != buyer_id {
+            return Err(Verdict::Foreign);
+        }
+        if now_ms >= admission.expires_at_ms.saturating_add(leeway_ms) {
+            return Err(Verdict::Expired);
+        }
+        Ok(admission)
+    }
+
+    /// What a well-signed admission says, whoever it is for and whether it has run out or not.
+    ///
+    /// # Errors
+    /// [`Verdict::Invalid`], no other.
+    pub fn read_admission(&self, token: &str) -> Result<Admission, Verdict> {
+        self.read::<AdmissionClaims>(token, ADMISSION_TYP, &["aud", "sub", "exp"])
+            .and_then(AdmissionClaims::into_admission)
+            .ok_or(Verdict::Invalid)
+    }
+
+    /// What a well-signed ticket says.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn verify_ticket(&self, token: &str) -> Result<Ticket, TicketInvalid> {
+        self.read::<TicketClaims>(token, TICKET_TYP, &["aud", "sub"])
+            .map(Ticket::from)
+            .ok_or(TicketInvalid)
+    }
+
+    fn read<T: DeserializeOwned>(&self, token: &str, typ: &str, required: &[&str]) -> Option<T> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return None;
+        }
+        let header = jsonwebtoken::decode_header(token).ok()?;
+        if header.typ.as_deref() != Some(typ) {
+            return None;
+        }
+        let keys = self.keys.load();
+        let key = keys.get(&header.kid?)?;
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.required_spec_claims =
+            required.iter().map(|claim| (*claim).to_owned()).collect::<HashSet<_>>();
+        // Sale, buyer and expiry are judged by the caller, each with its own verdict and by the time it is given.
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        jsonwebtoken::decode::<T>(token, key, &validation).ok().map(|data| data.claims)
+    }
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyRing").field("keys", &self.keys.load().keys()).finish()
+    }
+}
+
+fn read(set: &KeySet) -> Result<HashMap<String, DecodingKey>, KeysError> {
+    set.keys.iter().map(|key| Ok((key.kid.clone(), key.decoding()?))).collect()
+}

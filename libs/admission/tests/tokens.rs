@@ -1,0 +1,360 @@
+//! Tokens from outside: what is good, and everything that must not be.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use flashsale_admission::{
+    Admission, KeyRing, KeysError, MAX_TOKEN_BYTES, Signer, Ticket, TicketInvalid, Verdict,
+    admission_id,
+};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const NOW_MS: i64 = 1_795_000_000_000;
+const SALE: Uuid = Uuid::from_u128(7);
+
+fn admission() -> Admission {
+    Admission {
+        sale_id: SALE,
+        buyer_id: "buyer-1".to_owned(),
+        number: 42,
+        generation: 0,
+        expires_at_ms: NOW_MS + 60_000,
+        quota: 1,
+    }
+}
+
+fn ticket() -> Ticket {
+    Ticket { sale_id: SALE, buyer_id: "buyer-1".to_owned(), number: 42, generation: 0 }
+}
+
+fn verify(ring: &KeyRing, token: &str) -> Result<Admission, Verdict> {
+    ring.verify_admission(token, SALE, "buyer-1", NOW_MS, 0)
+}
+
+fn encode_json(value: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(value.to_string())
+}
+
+fn part(token: &str, index: usize) -> Value {
+    let bytes = URL_SAFE_NO_PAD.decode(token.split('.').nth(index).unwrap()).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+/// Signs any header and claims with the signer's own key.
+fn sign_raw(signer: &Signer, change: impl Fn(&mut Header, &mut Value)) -> String {
+    let keys: Value = serde_json::from_str(&signer.to_private_jwks()).unwrap();
+    let seed = URL_SAFE_NO_PAD.decode(keys["keys"][0]["d"].as_str().unwrap()).unwrap();
+    let prefix = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
+    let key = EncodingKey::from_ed_der(&[prefix.as_slice(), &seed].concat());
+    let good = signer.mint_admission(&admission());
+    let mut header: Header = serde_json::from_value(part(&good, 0)).unwrap();
+    let mut claims = part(&good, 1);
+    change(&mut header, &mut claims);
+    jsonwebtoken::encode(&header, &claims, &key).unwrap()
+}
+
+#[test]
+fn an_admission_says_what_it_was_minted_with() {
+    let signer = Signer::generate().unwrap();
+    let token = signer.mint_admission(&admission());
+    let verified = verify(&KeyRing::from_jwks(&signer.public_jwks()).unwrap(), &token).unwrap();
+    assert_eq!(verified, admission());
+    assert_eq!(verified.id(), admission_id(SALE, 42, 0));
+    assert_eq!(part(&token, 0)["alg"], "EdDSA");
+    assert_eq!(part(&token, 0)["typ"], "admission+jwt");
+    assert_eq!(part(&token, 1)["aud"], SALE.to_string());
+    assert_eq!(part(&token, 1)["sub"], "buyer-1");
+    assert_eq!(part(&token, 1)["exp"], (NOW_MS + 60_000) / 1_000);
+    assert_eq!(part(&token, 1)["jti"], verified.id());
+}
+
+#[test]
+fn minting_twice_gives_the_same_token() {
+    let signer = Signer::generate().unwrap();
+    assert_eq!(signer.mint_admission(&admission()), signer.mint_admission(&admission()));
+    assert_eq!(signer.mint_ticket(&ticket()), signer.mint_ticket(&ticket()));
+}
+
+#[test]
+fn a_ticket_is_never_an_admission_nor_the_other_way_round() {
+    let signer = Signer::generate().unwrap();
+    let ring = signer.ring();
+    assert_eq!(ring.verify_ticket(&signer.mint_ticket(&ticket())), Ok(ticket()));
+    assert_eq!(verify(&ring, &signer.mint_ticket(&ticket())), Err(Verdict::Invalid));
+    assert_eq!(ring.verify_ticket(&signer.mint_admission(&admission())), Err(TicketInvalid));
+}
+
+#[test]
+fn only_the_exact_type_is_accepted() {
+    let signer = Signer::generate().unwrap();
+    for typ in [Some("JWT"), Some("Admission+JWT"), Some("admission+jwt "), Some(""), None] {
+        let token = sign_raw(&signer, |header, _| header.typ = typ.map(str::to_owned));
+        assert_eq!(verify(&signer.ring(), &token), Err(Verdict::Invalid), "{typ:?}");
+    }
+    assert!(verify(&signer.ring(), &sign_raw(&signer, |_, _| ())).is_ok());
+}
+
+#[test]
+fn a_token_without_a_key_name_or_with_an_unknown_one_is_invalid() {
+    let signer = Signer::generate().unwrap();
+    let ring = signer.ring();
+    let nameless = sign_raw(&signer, |header, _| header.kid = None);
+    assert_eq!(verify(&ring, &nameless), Err(Verdict::Invalid));
+    assert_eq!(ring.unknown_key(&nameless), None);
+    let renamed = sign_raw(&signer, |header, _| header.kid = Some("other".to_owned()));
+    assert_eq!(verify(&ring, &renamed), Err(Verdict::Invalid));
+    assert_eq!(ring.unknown_key(&renamed), Some("other".to_owned()));
+    assert_eq!(ring.unknown_key(&signer.mint_admission(&admission())), None);
+}
+
+#[test]
+fn every_claim_is_required() {
+    let signer = Signer::generate().unwrap();
+    for claim in ["aud", "sub", "exp", "jti", "number", "generation", "quota"] {
+        let token = sign_raw(&signer, |_, claims| {
+            claims.as_object_mut().unwrap().remove(claim);
+        });
+        assert_eq!(verify(&signer.ring(), &token), Err(Verdict::Invalid), "without {claim}");
+    }
+    let other_id = sign_raw(&signer, |_, claims| claims["jti"] = json!(admission_id(SALE, 43, 0)));
+    assert_eq!(verify(&signer.ring(), &other_id), Err(Verdict::Invalid));
+}
+
+#[test]
+fn a_key_of_somebody_else_forges_nothing() {
+    let (ours, theirs) = (Signer::generate().unwrap(), Signer::generate().unwrap());
+    let forged = theirs.mint_admission(&admission());
+    assert_eq!(verify(&ours.ring(), &forged), Err(Verdict::Invalid));
+    // Also under the name of our key.
+    let kid = part(&ours.mint_admission(&admission()), 0)["kid"].as_str().unwrap().to_owned();
+    let forged = sign_raw(&theirs, |header, _| header.kid = Some(kid.clone()));
+    assert_eq!(verify(&ours.ring(), &forged), Err(Verdict::Invalid));
+}
+
+#[test]
+fn no_other_algorithm_is_accepted() {
+    let signer = Signer::generate().unwrap();
+    let good = signer.mint_admission(&admission());
+    let (header, claims) = (part(&good, 0), part(&good, 1));
+
+    for alg in ["none", "None", "HS256", "ES256", "RS256", "EdDsa", ""] {
+        let mut header = header.clone();
+        header["alg"] = json!(alg);
+        let head = format!("{}.{}", encode_json(&header), encode_json(&claims));
+        for signature in ["", good.rsplit('.').next().unwrap()] {
+            let token = format!("{head}.{signature}");
+            assert_eq!(verify(&signer.ring(), &token), Err(Verdict::Invalid), "{alg}");
+        }
+    }
+
+    // The classic: the public key as the secret of an HMAC.
+    let public: Value = serde_json::from_str(&signer.public_jwks()).unwrap();
+    let x = public["keys"][0]["x"].as_str().unwrap();
+    for secret in [
+        URL_SAFE_NO_PAD.decode(x).unwrap(),
+        x.as_bytes().to_vec(),
+        signer.public_jwks().into_bytes(),
+    ] {
+        let mut hmac = Header::new(Algorithm::HS256);
+        hmac.typ = Some("admission+jwt".to_owned());
+        hmac.kid = header["kid"].as_str().map(str::to_owned);
+        let token =
+            jsonwebtoken::encode(&hmac, &claims, &EncodingKey::from_secret(&secret)).unwrap();
+        assert_eq!(verify(&signer.ring(), &token), Err(Verdict::Invalid));
+    }
+}
+
+#[test]
+fn an_admission_of_another_sale_or_buyer_is_foreign_even_when_it_has_run_out() {
+    let signer = Signer::generate().unwrap();
+    let token = signer.mint_admission(&admission());
+    let ring = signer.ring();
+    for now_ms in [NOW_MS, NOW_MS + 3_600_000] {
+        let other_sale = ring.verify_admission(&token, Uuid::from_u128(8), "buyer-1", now_ms, 0);
+        assert_eq!(other_sale, Err(Verdict::Foreign));
+        let other_buyer = ring.verify_admission(&token, SALE, "buyer-10", now_ms, 0);
+        assert_eq!(other_buyer, Err(Verdict::Foreign));
+    }
+}
+
+#[test]
+fn an_admission_runs_out_at_its_time_and_the_leeway_is_added_to_it() {
+    let signer = Signer::generate().unwrap();
+    let token = signer.mint_admission(&admission());
+    let end = NOW_MS + 60_000;
+    for (now_ms, leeway_ms, good) in [
+        (end - 1, 0, true),
+        (end, 0, false),
+        (end, 5_000, true),
+        (end + 4_999, 5_000, true),
+        (end + 5_000, 5_000, false),
+    ] {
+        let verdict = signer.ring().verify_admission(&token, SALE, "buyer-1", now_ms, leeway_ms);
+        assert_eq!(verdict.err(), (!good).then_some(Verdict::Expired), "{now_ms} with {leeway_ms}");
+    }
+}
+
+#[test]
+fn after_a_rotation_the_old_key_verifies_until_it_is_removed() {
+    let old = Signer::generate().unwrap();
+    let new = Signer::from_jwks(&old.rotated().unwrap().to_private_jwks()).unwrap();
+    let (by_old, by_new) = (old.mint_admission(&admission()), new.mint_admission(&admission()));
+    assert_ne!(part(&by_old, 0)["kid"], part(&by_new, 0)["kid"]);
+
+    let ring = KeyRing::from_jwks(&old.public_jwks()).unwrap();
+    let clone = ring.clone();
+    assert_eq!(verify(&clone, &by_new), Err(Verdict::Invalid));
+    ring.replace(&new.public_jwks()).unwrap();
+    assert!(verify(&clone, &by_old).is_ok());
+    assert!(verify(&clone, &by_new).is_ok());
+
+    let mut keys: Value = serde_json::from_str(&new.to_private_jwks()).unwrap();
+    keys["keys"].as_array_mut().unwrap().truncate(1);
+    ring.replace(&Signer::from_jwks(&keys.to_string()).unwrap().public_jwks()).unwrap();
+    assert_eq!(verify(&clone, &by_old), Err(Verdict::Invalid));
+    assert!(verify(&clone, &by_new).is_ok());
+}
+
+#[test]
+fn a_key_set_that_cannot_be_read_leaves_the_ring_as_it_was() {
+    let signer = Signer::generate().unwrap();
+    let ring = signer.ring();
+    for bad in ["", "{}", "[]", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","kid":"a","k":"AA"}]}"#]
+    {
+        assert!(ring.replace(bad).is_err(), "{bad}");
+    }
+    assert!(verify(&ring, &signer.mint_admission(&admission())).is_ok());
+    assert_eq!(
+        verify(&KeyRing::empty(), &signer.mint_admission(&admission())),
+        Err(Verdict::Invalid)
+    );
+}
+
+#[test]
+fn the_private_part_leaves_only_through_the_private_set() {
+    let signer = Signer::generate().unwrap().rotated().unwrap();
+    let private: Value = serde_json::from_str(&signer.to_private_jwks()).unwrap();
+    let public = signer.public_jwks();
+    for key in private["keys"].as_array().unwrap() {
+        let d = key["d"].as_str().unwrap();
+        assert!(!public.contains(d));
+        assert!(!format!("{signer:?}").contains(d));
+    }
+    let public: Value = serde_json::from_str(&public).unwrap();
+    for key in public["keys"].as_array().unwrap() {
+        assert!(key.get("d").is_none());
+        assert_eq!(
+            (&key["kty"], &key["crv"], &key["alg"]),
+            (&json!("OKP"), &json!("Ed25519"), &json!("EdDSA"))
+        );
+    }
+}
+
+#[test]
+fn a_key_set_that_cannot_sign_is_refused_with_the_cause() {
+    let signer = Signer::generate().unwrap();
+    let private = signer.to_private_jwks();
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut keys: Value = serde_json::from_str(&private).unwrap();
+        change(&mut keys["keys"]);
+        Signer::from_jwks(&keys.to_string()).err()
+    };
+    let kid = serde_json::from_str::<Value>(&private).unwrap()["keys"][0]["kid"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(with(&|_| ()), None);
+    assert_eq!(Signer::from_jwks(&signer.public_jwks()).err(), Some(KeysError::NoSigningKey));
+    assert_eq!(with(&|keys| keys[0]["use"] = json!("enc")), Some(KeysError::NoSigningKey));
+    assert_eq!(with(&|keys| keys[0]["kid"] = json!("")), Some(KeysError::NoKid { position: 1 }));
+    assert_eq!(
+        with(&|keys| keys[0]["crv"] = json!("Ed448")),
+        Some(KeysError::NotEd25519 { kid: kid.clone() })
+    );
+    assert_eq!(
+        with(&|keys| keys[0]["d"] = json!("AAAA")),
+        Some(KeysError::Malformed { kid: kid.clone() })
+    );
+    let other = URL_SAFE_NO_PAD.encode([9; 32]);
+    assert_eq!(
+        with(&|keys| keys[0]["d"] = json!(other)),
+        Some(KeysError::Malformed { kid: kid.clone() })
+    );
+    let twice = |keys: &mut Value| {
+        let key = keys[0].clone();
+        keys.as_array_mut().unwrap().push(key);
+    };
+    assert_eq!(with(&twice), Some(KeysError::RepeatedKid { kid }));
+    let secret = "c2VjcmV0";
+    let broken = format!("{{\"keys\":[{{\"d\":\"{secret}\",\"kid\":7}}]}}");
+    assert!(!Signer::from_jwks(&broken).err().unwrap().to_string().contains(secret));
+}
+
+#[test]
+fn a_key_made_elsewhere_is_read() {
+    // RFC 8037, appendix A.
+    let keys = json!({"keys": [{
+        "kty": "OKP", "crv": "Ed25519", "use": "sig", "kid": "rfc",
+        "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
+        "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+    }]});
+    let signer = Signer::from_jwks(&keys.to_string()).unwrap();
+    assert!(verify(&signer.ring(), &signer.mint_admission(&admission())).is_ok());
+}
+
+#[test]
+fn a_token_over_the_bound_is_refused_however_well_it_is_signed() {
+    let signer = Signer::generate().unwrap();
+    let ring = signer.ring();
+    let long = Ticket { buyer_id: "b".repeat(MAX_TOKEN_BYTES), ..ticket() };
+    assert_eq!(ring.verify_ticket(&signer.mint_ticket(&long)), Err(TicketInvalid));
+    let long = Admission { buyer_id: "b".repeat(MAX_TOKEN_BYTES), ..admission() };
+    assert_eq!(ring.read_admission(&signer.mint_admission(&long)), Err(Verdict::Invalid));
+    // The longest buyer id of the contract fits, four bytes a character.
+    let longest =
+        Ticket { buyer_id: "🛒".repeat(128), number: i64::MAX, generation: u32::MAX, ..ticket() };
+    assert_eq!(ring.verify_ticket(&signer.mint_ticket(&longest)), Ok(longest));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_token_cut_anywhere_is_invalid(cut in 0_usize..10_000) {
+        let signer = Signer::generate().unwrap();
+        let token = signer.mint_admission(&admission());
+        let cut = &token[..cut % token.len()];
+        prop_assert_eq!(verify(&signer.ring(), cut), Err(Verdict::Invalid));
+    }
+
+    #[test]
+    fn changing_any_byte_of_a_token_makes_it_invalid(at in 0_usize..10_000, to in any::<u8>()) {
+        let signer = Signer::generate().unwrap();
+        let token = signer.mint_admission(&admission());
+        let mut bytes = token.clone().into_bytes();
+        let at = at % bytes.len();
+        bytes[at] = to;
+        if let Ok(changed) = String::from_utf8(bytes) && changed != token {
+            prop_assert_eq!(verify(&signer.ring(), &changed), Err(Verdict::Invalid));
+        }
+    }
+
+    #[test]
+    fn anything_at_all_is_read_without_a_panic(token in "\\PC{0,3000}") {
+        let ring = Signer::generate().unwrap().ring();
+        prop_assert_eq!(verify(&ring, &token), Err(Verdict::Invalid));
+        prop_assert_eq!(ring.verify_ticket(&token), Err(TicketInvalid));
+        prop_assert_eq!(ring.unknown_key(&token), None);
+    }
+
+    #[test]
+    fn whatever_is_minted_is_read_back(buyer in "[^\\p{C}]{1,128}", number in 1_i64.., generation in any::<u32>(), seconds in 1_i64..4_000_000_000) {
+        let signer = Signer::generate().unwrap();
+        let minted = Admission { buyer_id: buyer, number, generation, expires_at_ms: seconds * 1_000, ..admission() };
+        let token = signer.mint_admission(&minted);
+        prop_assert_eq!(signer.ring().read_admission(&token), Ok(minted));
+    }
+}

@@ -1,0 +1,74 @@
+//! The two streams, made and kept as configured by the services that own them.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{
+    self,
+    context::CreateStreamError,
+    stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream},
+};
+
+use crate::{EVENTS_SUBJECTS, NatsConfig, ORDER_EVENTS, ORDERS, ORDERS_SUBJECTS};
+
+/// How long JetStream recognises a message id. It only saves work: the order id is the key.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+const MAX_MESSAGE_BYTES: i32 = 64 * 1024;
+
+/// Makes `ORDERS`, or brings it to the configured bounds. Limits retention: it remembers duplicates over a restart, which a work queue
+/// does not. One bound, in bytes, and no age limit: what is claimed is purged, what is not stays.
+///
+/// # Errors
+/// When JetStream does not answer or refuses.
+pub async fn ensure_orders_stream(
+    jetstream: &jetstream::Context,
+    config: &NatsConfig,
+) -> Result<Stream, CreateStreamError> {
+    ensure(
+        jetstream,
+        Config {
+            name: ORDERS.to_owned(),
+            subjects: vec![ORDERS_SUBJECTS.to_owned()],
+            retention: RetentionPolicy::Limits,
+            discard: DiscardPolicy::New,
+            max_bytes: config.orders_max_bytes,
+            max_message_size: MAX_MESSAGE_BYTES,
+            storage: StorageType::File,
+            num_replicas: config.replicas,
+            duplicate_window: DUPLICATE_WINDOW,
+            ..Config::default()
+        },
+    )
+    .await
+}
+
+/// Makes `ORDER_EVENTS`, or brings it to the configured bounds.
+///
+/// # Errors
+/// When JetStream does not answer or refuses.
+pub async fn ensure_events_stream(
+    jetstream: &jetstream::Context,
+    config: &NatsConfig,
+) -> Result<Stream, CreateStreamError> {
+    ensure(
+        jetstream,
+        Config {
+            name: ORDER_EVENTS.to_owned(),
+            subjects: vec![EVENTS_SUBJECTS.to_owned()],
+            retention: RetentionPolicy::Limits,
+            discard: DiscardPolicy::Old,
+            max_bytes: config.events_max_bytes,
+            max_age: Duration::from_secs(3_600),
+            max_message_size: MAX_MESSAGE_BYTES,
+            storage: StorageType::File,
+            num_replicas: config.replicas,
+            duplicate_window: DUPLICATE_WINDOW,
+            ..Config::default()
+        },
+    )
+    .await
+}
+
+async fn ensure(jetstream: &jetstream::Context, config: Config) -> Result<Stream, CreateStreamError> {
+    jetstream.create_or_update_stream(config.clone()).await?;
+    jetstream.get_or_create_stream(config).await
+}

@@ -1,0 +1,142 @@
+//! The sections that all services share.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use serde::Deserialize;
+
+use super::Problem;
+
+/// The `[server]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Where gRPC is served.
+    pub grpc_listen: SocketAddr,
+    /// Where `/metrics`, `/livez`, `/readyz` and the service's own HTTP routes are served.
+    pub http_listen: SocketAddr,
+    /// Calls at once on one connection.
+    pub max_concurrent_streams: u32,
+    /// Connections at once, on each of the two ports.
+    pub max_connections: usize,
+    /// Calls in work at once in this process; more are refused with `OVERLOADED`.
+    pub max_in_flight: usize,
+    /// The largest request.
+    pub max_request_bytes: usize,
+    /// The deadline of a call whose caller sends none, and the longest there is. Streams have none.
+    pub max_deadline_ms: u64,
+    /// How often an idle connection is asked whether it is alive.
+    pub keepalive_interval_ms: u64,
+    /// How long the answer to that may take.
+    pub keepalive_timeout_ms: u64,
+    /// How long the server goes on serving after it has reported NOT_SERVING, until no new calls are routed to it.
+    pub drain_delay_ms: u64,
+    /// How long calls in work may then take to end, before their connections are cut.
+    pub drain_timeout_ms: u64,
+    /// The certificate chain, PEM. Empty: no TLS.
+    pub tls_cert_file: String,
+    /// Its private key, PEM. Empty: no TLS.
+    pub tls_key_file: String,
+    /// Where the two addresses are written, separated by a space, once they are served. Empty: nowhere.
+    pub ready_file: String,
+}
+
+impl ServerConfig {
+    /// What is wrong with the section.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (key, is_zero) in [
+            ("server.max_concurrent_streams", self.max_concurrent_streams == 0),
+            ("server.max_connections", self.max_connections == 0),
+            ("server.max_in_flight", self.max_in_flight == 0),
+            ("server.max_request_bytes", self.max_request_bytes == 0),
+            ("server.max_deadline_ms", self.max_deadline_ms == 0),
+            ("server.keepalive_interval_ms", self.keepalive_interval_ms == 0),
+            ("server.keepalive_timeout_ms", self.keepalive_timeout_ms == 0),
+            ("server.drain_timeout_ms", self.drain_timeout_ms == 0),
+        ] {
+            if is_zero {
+                problems.push(Problem::new(key, "must be above 0"));
+            }
+        }
+        if self.grpc_listen == self.http_listen && self.grpc_listen.port() != 0 {
+            problems
+                .push(Problem::new("server.http_listen", "must differ from server.grpc_listen"));
+        }
+        match (self.tls_cert_file.is_empty(), self.tls_key_file.is_empty()) {
+            (true, false) => problems.push(Problem::new(
+                "server.tls_cert_file",
+                "must be set together with server.tls_key_file",
+            )),
+            (false, true) => problems.push(Problem::new(
+                "server.tls_key_file",
+                "must be set together with server.tls_cert_file",
+            )),
+            (true, true) | (false, false) => {}
+        }
+        for (key, path) in [
+            ("server.tls_cert_file", &self.tls_cert_file),
+            ("server.tls_key_file", &self.tls_key_file),
+        ] {
+            problems.extend(missing_file(key, path));
+        }
+        problems
+    }
+
+    pub(crate) fn max_deadline(&self) -> Duration {
+        Duration::from_millis(self.max_deadline_ms)
+    }
+
+    pub(crate) fn drain_delay(&self) -> Duration {
+        Duration::from_millis(self.drain_delay_ms)
+    }
+
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        Duration::from_millis(self.drain_timeout_ms)
+    }
+}
+
+/// A section `[peers.<name>]`: another service that this one calls.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerConfig {
+    /// `http://host:port` or `https://host:port`.
+    pub url: String,
+    /// The longest that one call may take; less if less is left of the deadline of the request being served.
+    pub timeout_ms: u64,
+    /// How long connecting may take.
+    pub connect_timeout_ms: u64,
+    /// The authority that signs the peer's certificate, PEM. Empty: none, and then no `https`.
+    pub ca_file: String,
+}
+
+impl PeerConfig {
+    /// What is wrong with the section `[peers.<name>]`.
+    pub fn problems(&self, name: &str) -> Vec<Problem> {
+        let key = |key: &str| format!("peers.{name}.{key}");
+        let mut problems = Vec::new();
+        let url = self.url.parse::<http::Uri>().ok().filter(|url| url.host().is_some());
+        match url.as_ref().and_then(http::Uri::scheme_str) {
+            Some("http") => {}
+            Some("https") if !self.ca_file.is_empty() => {}
+            Some("https") => {
+                problems.push(Problem::new(key("ca_file"), "must be set for an https URL"))
+            }
+            _ => problems
+                .push(Problem::new(key("url"), "must be a URL such as http://inventory:50051")),
+        }
+        for (name, value) in
+            [("timeout_ms", self.timeout_ms), ("connect_timeout_ms", self.connect_timeout_ms)]
+        {
+            if value == 0 {
+                problems.push(Problem::new(key(name), "must be above 0"));
+            }
+        }
+        problems.extend(missing_file(&key("ca_file"), &self.ca_file));
+        problems
+    }
+}
+
+fn missing_file(key: &str, path: &str) -> Option<Problem> {
+    let missing = !path.is_empty() && !Path::new(path).is_file();
+    missing.then(|| Problem::new(key, format!("names {path}, which is not a file")))
+}

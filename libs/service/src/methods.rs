@@ -1,0 +1,76 @@
+//! The methods there are, from the descriptors of the contract.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+
+/// Everything a process serves, for reflection and for [`find`].
+pub(crate) const DESCRIPTORS: [&[u8]; 2] =
+    [flashsale_proto::DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET];
+
+/// One method of the contract.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Method {
+    /// As in `flashsale.sale.v1.SaleService`.
+    pub(crate) service: String,
+    /// As in `GetSale`.
+    pub(crate) name: String,
+    /// Whether the answer is a stream, which has no deadline of its own.
+    pub(crate) streams: bool,
+}
+
+static METHODS: LazyLock<HashMap<String, Method>> = LazyLock::new(|| {
+    let mut methods = HashMap::new();
+    for encoded in DESCRIPTORS {
+        // Both are compiled in; a set that did not decode would fail the tests of this file.
+        let files = FileDescriptorSet::decode(encoded).map(|set| set.file).unwrap_or_default();
+        for file in files {
+            for service in &file.service {
+                let full_name = format!("{}.{}", file.package(), service.name());
+                for method in &service.method {
+                    methods.insert(
+                        format!("/{full_name}/{}", method.name()),
+                        Method {
+                            service: full_name.clone(),
+                            name: method.name().to_owned(),
+                            streams: method.server_streaming(),
+                        },
+                    );
+                }
+            }
+        }
+    }
+    methods
+});
+
+/// The method behind the path of a request, if the contract has it.
+pub(crate) fn find(path: &str) -> Option<&'static Method> {
+    METHODS.get(path)
+}
+
+/// Whether `path` belongs to gRPC itself (health, reflection) rather than to one of our services.
+pub(crate) fn is_infrastructure(path: &str) -> bool {
+    path.starts_with("/grpc.")
+}
+
+/// Whether the answer is a stream. Reflection, which has no descriptors here, is one.
+pub(crate) fn streams(path: &str) -> bool {
+    find(path).map_or_else(|| path.starts_with("/grpc.reflection."), |method| method.streams)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    #[test]
+    fn streams_are_told_from_single_answers() {
+        assert!(streams("/flashsale.sale.v1.SaleService/WatchSale"));
+        assert!(!streams("/flashsale.sale.v1.SaleService/GetSale"));
+        assert!(streams("/grpc.health.v1.Health/Watch"));
+        assert!(streams("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"));
+        assert!(find("/flashsale.sale.v1.SaleService/Steal").is_none());
+    }
+}

@@ -1,0 +1,199 @@
+//! A channel to another of our services.
+//!
+//! It connects when it is first used and again whenever it has to. Each call carries the trace, and a deadline: what is left
+//! of the request being served, but never more than the peer's own ceiling. The transport sends no `grpc-timeout` by itself,
+//! so it is set here; and the call also ends here when it passes, with a typed `DEADLINE_EXCEEDED`. Calls are not repeated:
+//! whoever calls knows whether that is safe.
+
+use std::{
+    future::Future as _,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use flashsale_errors::{Failure, Reason};
+use flashsale_telemetry::propagate;
+use futures::future::BoxFuture;
+use http::{HeaderValue, Request, Response};
+use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+use tonic::{
+    Status,
+    body::Body,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+};
+use tower::Service;
+use tracing::Instrument as _;
+
+use crate::{PeerConfig, deadline, methods, stack};
+
+/// How often an idle connection is asked whether the peer is still there.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// How long the answer to that may take.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A channel to the service `name`, for the generated clients.
+///
+/// # Errors
+/// When the URL or the authority's certificate cannot be read. A peer that is away is no error: it may come.
+pub fn connect(name: &'static str, config: &PeerConfig) -> anyhow::Result<PeerChannel> {
+    let mut endpoint = Endpoint::from_shared(config.url.clone())
+        .with_context(|| format!("the URL of the peer {name} cannot be read"))?
+        .connect_timeout(Duration::from_millis(config.connect_timeout_ms))
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true);
+    if !config.ca_file.is_empty() {
+        let authority = std::fs::read(&config.ca_file)
+            .with_context(|| format!("the authority of the peer {name} cannot be read"))?;
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority));
+        endpoint = endpoint
+            .tls_config(tls)
+            .with_context(|| format!("the authority of the peer {name} cannot be used"))?;
+    }
+    Ok(PeerChannel {
+        name,
+        channel: endpoint.connect_lazy(),
+        ceiling: Duration::from_millis(config.timeout_ms),
+    })
+}
+
+/// A channel to another service; a clone shares its connection.
+#[derive(Debug, Clone)]
+pub struct PeerChannel {
+    name: &'static str,
+    channel: Channel,
+    ceiling: Duration,
+}
+
+impl Service<Request<Body>> for PeerChannel {
+    type Response = Response<Body>;
+    type Error = tonic::transport::Error;
+    type Future = BoxFuture<'static, Result<Response<Body>, Self::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Service::<Request<Body>>::poll_ready(&mut self.channel, context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let path = request.uri().path();
+        let streams = methods::streams(path);
+        let span = tracing::info_span!(
+            "peer",
+            otel.name = path.trim_start_matches('/'),
+            otel.kind = "client",
+            rpc.system.name = "grpc",
+            peer = self.name,
+        );
+        span.in_scope(|| propagate::inject_http(request.headers_mut()));
+        if streams {
+            return Box::pin(self.channel.call(request).instrument(span));
+        }
+
+        let asked = stack::requested_timeout(request.headers());
+        let timeout =
+            [deadline::remaining(), asked].into_iter().flatten().fold(self.ceiling, Duration::min);
+        let expiry = Expiry { peer: self.name, timeout };
+        if timeout.is_zero() {
+            return Box::pin(async move { Ok(expiry.status().into_http()) });
+        }
+        request.headers_mut().insert(tonic::metadata::GRPC_TIMEOUT_HEADER, header(timeout));
+        let deadline = Instant::now() + timeout;
+        let answer = self.channel.call(request);
+        Box::pin(
+            async move {
+                tokio::select! {
+                    // Before the answer: the transport's own timer ends the call at the same moment, with CANCELLED.
+                    biased;
+                    () = tokio::time::sleep_until(deadline) => Ok(expiry.status().into_http()),
+                    response = answer => Ok(response?.map(|body| {
+                        let sleep = Box::pin(tokio::time::sleep_until(deadline));
+                        Body::new(Expiring { body, sleep, expiry })
+                    })),
+                }
+            }
+            .instrument(span),
+        )
+    }
+}
+
+/// `grpc-timeout` in microseconds, or milliseconds where eight digits do not suffice.
+fn header(timeout: Duration) -> HeaderValue {
+    const MAX: u128 = 99_999_999;
+    let micros = timeout.as_micros().max(1);
+    let text = if micros <= MAX {
+        format!("{micros}u")
+    } else {
+        format!("{}m", timeout.as_millis().min(MAX))
+    };
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("1S"))
+}
+
+/// What the caller is told when the time is up.
+#[derive(Debug, Clone, Copy)]
+struct Expiry {
+    peer: &'static str,
+    timeout: Duration,
+}
+
+impl Expiry {
+    fn status(self) -> Status {
+        let ms = self.timeout.as_millis();
+        Failure::new(
+            Reason::DeadlineExceeded,
+            format!("{} did not answer within {ms} ms", self.peer),
+        )
+        .with("peer", self.peer)
+        .with("timeout_ms", ms)
+        .into()
+    }
+}
+
+/// The body of an answer, under the same deadline as its head.
+struct Expiring {
+    body: Body,
+    sleep: Pin<Box<Sleep>>,
+    expiry: Expiry,
+}
+
+impl HttpBody for Expiring {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
+            return Poll::Ready(frame);
+        }
+        this.sleep.as_mut().poll(context).map(|()| Some(Err(this.expiry.status())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_sent_with_at_most_eight_digits() {
+        assert_eq!(header(Duration::from_nanos(1)), "1u");
+        assert_eq!(header(Duration::from_millis(1_500)), "1500000u");
+        assert_eq!(header(Duration::from_secs(100)), "100000m");
+        assert_eq!(header(Duration::from_secs(1_000_000)), "99999999m");
+    }
+}

@@ -1,0 +1,298 @@
+//! The server of a process: one gRPC port and one HTTP port, however many services are hosted.
+
+mod connections;
+mod http_port;
+
+use std::{net::SocketAddr, panic::AssertUnwindSafe, path::Path, time::Duration};
+
+use anyhow::{Context as _, anyhow};
+use futures::FutureExt as _;
+use tokio::{net::TcpListener, task::JoinSet, time::Instant};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tonic::{
+    Status,
+    transport::{Identity, Server, ServerTlsConfig},
+};
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use crate::{Drain, Hosted, ServerConfig, Task, methods, stack};
+use connections::Connections;
+use http_port::Readiness;
+
+/// How long a caller may take over its side of the TLS handshake.
+const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long connections that were cut may take to notice.
+const CUT_TIMEOUT: Duration = Duration::from_secs(1);
+/// What a connection may buffer of a caller's headers, in bytes.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
+
+/// Serves `hosted` until `drain` is begun and done.
+///
+/// # Errors
+/// When a port is taken or TLS cannot be set up, and when a background task has failed.
+pub async fn serve(
+    name: &'static str,
+    server: &ServerConfig,
+    hosted: Vec<Hosted>,
+    drain: Drain,
+) -> anyhow::Result<()> {
+    bind(server).await?.run(name, hosted, drain).await
+}
+
+/// Takes the two ports.
+///
+/// # Errors
+/// When one is taken, or the certificate cannot be read.
+pub async fn bind(server: &ServerConfig) -> anyhow::Result<Listening> {
+    let listen = async |address: SocketAddr, key: &str| {
+        TcpListener::bind(address)
+            .await
+            .with_context(|| format!("{key} {address} cannot be listened on"))
+    };
+    let grpc = listen(server.grpc_listen, "server.grpc_listen").await?;
+    let http = listen(server.http_listen, "server.http_listen").await?;
+    let tls = tls(server)?;
+    Ok(Listening {
+        grpc_address: grpc.local_addr()?,
+        http_address: http.local_addr()?,
+        grpc,
+        http,
+        tls,
+        config: server.clone(),
+    })
+}
+
+fn tls(server: &ServerConfig) -> anyhow::Result<Option<ServerTlsConfig>> {
+    if server.tls_cert_file.is_empty() {
+        return Ok(None);
+    }
+    let read = |path: &str| std::fs::read(path).with_context(|| format!("{path} cannot be read"));
+    let identity = Identity::from_pem(read(&server.tls_cert_file)?, read(&server.tls_key_file)?);
+    Ok(Some(ServerTlsConfig::new().identity(identity).timeout(TLS_HANDSHAKE_TIMEOUT)))
+}
+
+/// Both ports, taken but not served yet.
+#[derive(Debug)]
+pub struct Listening {
+    grpc: TcpListener,
+    http: TcpListener,
+    grpc_address: SocketAddr,
+    http_address: SocketAddr,
+    tls: Option<ServerTlsConfig>,
+    config: ServerConfig,
+}
+
+impl Listening {
+    /// Where gRPC is served.
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc_address
+    }
+
+    /// Where HTTP is served.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// Serves `hosted` until `drain` is begun and done. Dropping the future stops everything at once.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up, and when a background task has failed.
+    pub async fn run(
+        self,
+        name: &'static str,
+        hosted: Vec<Hosted>,
+        drain: Drain,
+    ) -> anyhow::Result<()> {
+        let Listening { grpc, http, grpc_address, http_address, tls, config } = self;
+        let mut parts = Parts::of(hosted);
+        let health = parts.add_health().await;
+        parts.add_reflection()?;
+        let readiness = Readiness::ready();
+
+        // Cancelled when it goes, too: no connection outlives this call.
+        let cut = CancellationToken::new();
+        let _cut_at_the_end = cut.clone().drop_guard();
+
+        let mut builder = Server::builder()
+            .max_concurrent_streams(config.max_concurrent_streams)
+            .http2_keepalive_interval(Some(Duration::from_millis(config.keepalive_interval_ms)))
+            .http2_keepalive_timeout(Some(Duration::from_millis(config.keepalive_timeout_ms)))
+            .http2_max_header_list_size(MAX_HEADER_BYTES);
+        if let Some(tls) = tls {
+            builder = builder.tls_config(tls).context("the server's certificate cannot be used")?;
+        }
+        let mut grpc = AbortOnDropHandle::new(tokio::spawn(builder.serve_with_incoming_shutdown(
+            stack::around(parts.routes, &config),
+            Connections::new(grpc, config.max_connections, cut.clone()).into_stream(),
+            drain.started(),
+        )));
+        let http_stop = CancellationToken::new();
+        let http = AbortOnDropHandle::new(tokio::spawn(http_port::serve(
+            http_port::router(parts.http, readiness.clone()),
+            Connections::new(http, config.max_connections, cut.clone()),
+            http_stop.clone(),
+        )));
+        let mut tasks = spawn(parts.tasks);
+        announce(&config.ready_file, grpc_address, http_address).await?;
+        tracing::info!(
+            %grpc_address, %http_address, services = parts.services.join(", "), "{name} is serving"
+        );
+
+        // Until it is asked to end, or a part of it has ended by itself.
+        let mut failure = None;
+        while failure.is_none() {
+            tokio::select! {
+                () = drain.begun() => break,
+                Some(ended) = tasks.join_next() => failure = failure_of(ended),
+                ended = &mut grpc => return Err(anyhow!("the gRPC server ended by itself: {ended:?}")),
+            }
+        }
+        if let Some(error) = &failure {
+            tracing::error!(error = format!("{error:#}"), "{name} cannot go on");
+        }
+
+        readiness.end();
+        for service in parts.services.iter().chain([&""]) {
+            health.set_service_status(service, ServingStatus::NotServing).await;
+        }
+        if failure.is_none() {
+            tracing::info!(
+                delay_ms = config.drain_delay_ms,
+                "no longer ready; serving what still comes"
+            );
+            tokio::select! {
+                () = tokio::time::sleep(config.drain_delay()) => {}
+                () = drain.started() => {}
+            }
+        }
+        drain.start();
+
+        let deadline = Instant::now() + config.drain_timeout();
+        if tokio::time::timeout_at(deadline, &mut grpc).await.is_err() {
+            tracing::warn!("calls did not end in time; cutting their connections");
+        }
+        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, tasks.join_next()).await {
+            failure = failure.or(failure_of(ended));
+        }
+        if !tasks.is_empty() {
+            tracing::warn!(
+                tasks = tasks.len(),
+                "background tasks did not end in time; stopping them"
+            );
+        }
+        http_stop.cancel();
+        let _ = tokio::time::timeout_at(deadline, http).await;
+        cut.cancel();
+        if !grpc.is_finished() {
+            let _ = tokio::time::timeout(CUT_TIMEOUT, grpc).await;
+        }
+        tracing::info!("{name} has ended");
+        failure.map_or(Ok(()), Err)
+    }
+}
+
+/// What all the hosted services bring, together.
+struct Parts {
+    routes: axum::Router,
+    services: Vec<&'static str>,
+    http: axum::Router,
+    tasks: Vec<Task>,
+}
+
+impl Parts {
+    fn of(hosted: Vec<Hosted>) -> Self {
+        let mut parts = Self {
+            routes: axum::Router::new().fallback(async || {
+                Status::unimplemented("there is no such service here")
+                    .into_http::<axum::body::Body>()
+            }),
+            services: Vec::new(),
+            http: axum::Router::new(),
+            tasks: Vec::new(),
+        };
+        for hosted in hosted {
+            parts.add(hosted);
+        }
+        parts
+    }
+
+    fn add(&mut self, hosted: Hosted) {
+        self.routes = std::mem::take(&mut self.routes).merge(hosted.routes);
+        self.http = std::mem::take(&mut self.http).merge(hosted.http);
+        self.services.extend(hosted.services);
+        self.tasks.extend(hosted.tasks);
+    }
+
+    /// Adds `grpc.health.v1`, which reports the process under the empty name and each service under its own.
+    async fn add_health(&mut self) -> HealthReporter {
+        let (reporter, server) = tonic_health::server::health_reporter();
+        for service in &self.services {
+            reporter.set_service_status(service, ServingStatus::Serving).await;
+        }
+        self.routes = std::mem::take(&mut self.routes).merge(Hosted::new().grpc(server).routes);
+        reporter
+    }
+
+    /// Adds reflection of what is hosted, of health and of itself; in both versions, as not every tool knows the newer.
+    fn add_reflection(&mut self) -> anyhow::Result<()> {
+        const INFRASTRUCTURE: [&str; 3] = [
+            "grpc.health.v1.Health",
+            "grpc.reflection.v1.ServerReflection",
+            "grpc.reflection.v1alpha.ServerReflection",
+        ];
+        let builder = || {
+            let own = [
+                tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+                tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+            ];
+            let mut builder =
+                tonic_reflection::server::Builder::configure().include_reflection_service(false);
+            for descriptors in methods::DESCRIPTORS.into_iter().chain(own) {
+                builder = builder.register_encoded_file_descriptor_set(descriptors);
+            }
+            for service in self.services.iter().chain(&INFRASTRUCTURE) {
+                builder = builder.with_service_name(*service);
+            }
+            builder
+        };
+        let reflection = Hosted::new().grpc(builder().build_v1()?).grpc(builder().build_v1alpha()?);
+        self.routes = std::mem::take(&mut self.routes).merge(reflection.routes);
+        Ok(())
+    }
+}
+
+type Ended = (&'static str, anyhow::Result<()>);
+
+fn spawn(tasks: Vec<Task>) -> JoinSet<Ended> {
+    let mut set = JoinSet::new();
+    for Task { name, future } in tasks {
+        set.spawn(async move {
+            let result = AssertUnwindSafe(future).catch_unwind().await;
+            let result = result.unwrap_or_else(|panic| {
+                Err(anyhow!("it panicked: {}", stack::panic_words(&*panic)))
+            });
+            (name, result)
+        });
+    }
+    set
+}
+
+fn failure_of(ended: Result<Ended, tokio::task::JoinError>) -> Option<anyhow::Error> {
+    match ended {
+        Ok((_, Ok(()))) => None,
+        Ok((name, Err(error))) => Some(error.context(format!("the background task {name} failed"))),
+        Err(error) => Some(anyhow!("a background task was stopped: {error}")),
+    }
+}
+
+/// Tells whoever started the process that it serves, and where. Written beside and renamed, so that nobody reads half of it.
+async fn announce(file: &str, grpc: SocketAddr, http: SocketAddr) -> anyhow::Result<()> {
+    if file.is_empty() {
+        return Ok(());
+    }
+    let beside = Path::new(file).with_extension("partial");
+    tokio::fs::write(&beside, format!("{grpc} {http}\n"))
+        .await
+        .and(tokio::fs::rename(&beside, file).await)
+        .with_context(|| format!("server.ready_file {file} cannot be written"))
+}

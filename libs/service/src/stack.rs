@@ -1,0 +1,45 @@
+//! What every call passes on its way to a handler, outermost first. One middleware a file.
+
+mod body;
+mod deadline;
+mod panics;
+mod request_size;
+mod shed;
+mod trace;
+
+use std::convert::Infallible;
+
+use http::{Request, Response};
+use tonic::body::Body;
+use tower::{Service, ServiceBuilder, layer::layer_fn};
+
+pub(crate) use deadline::requested as requested_timeout;
+pub(crate) use panics::words as panic_words;
+
+use crate::ServerConfig;
+
+/// The stack around `routes`.
+pub(crate) fn around(
+    routes: axum::Router,
+    config: &ServerConfig,
+) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
++ Clone
++ Send
++ 'static {
+    let instruments = trace::Instruments::new();
+    let max_deadline = config.max_deadline();
+    let permits = shed::permits(config.max_in_flight);
+    let max_request_bytes = config.max_request_bytes;
+    ServiceBuilder::new()
+        // Outermost, so that it sees the answer of everything below: also of a panic, a deadline, a refusal.
+        .layer(layer_fn(move |inner| trace::Trace::new(inner, instruments.clone())))
+        // Around everything that can panic, inside the span, so that the incident carries the trace id.
+        .layer(layer_fn(panics::Panics::new))
+        // Before the call counts as in work: an expired call is answered at once.
+        .layer(layer_fn(move |inner| deadline::Deadline::new(inner, max_deadline)))
+        // Just before the work, so that what is refused has cost nothing.
+        .layer(layer_fn(move |inner| shed::Shed::new(inner, permits.clone())))
+        // The body is read by the handler, so that its bound sits right around it.
+        .layer(layer_fn(move |inner| request_size::RequestSize::new(inner, max_request_bytes)))
+        .service(tonic::service::Routes::from(routes))
+}

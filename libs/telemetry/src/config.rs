@@ -1,0 +1,52 @@
+//! The `[telemetry]` section.
+
+use serde::Deserialize;
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, with `trace_id` and `span_id`.
+    Json,
+}
+
+/// The `[telemetry]` section of a service's configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// How a log line looks.
+    pub log_format: LogFormat,
+    /// What is logged, as in `info,flashsale_inventory=debug`.
+    pub log_filter: String,
+    /// Where traces and metrics are sent over OTLP/gRPC, as in `http://collector:4317`. Empty: nowhere.
+    pub otlp_endpoint: String,
+    /// The share of traces begun here that is recorded, 0 to 1. A caller's own decision is followed.
+    pub sample_ratio: f64,
+}
+
+impl TelemetryConfig {
+    /// What is wrong with the section, each as (key, problem).
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log_filter) {
+            problems
+                .push(("telemetry.log_filter", format!("is not a filter such as `info`: {error}")));
+        }
+        if !self.otlp_endpoint.is_empty() {
+            let scheme = self.otlp_endpoint.parse::<http::Uri>().ok();
+            let scheme = scheme.as_ref().and_then(http::Uri::scheme_str);
+            if scheme != Some("http") && scheme != Some("https") {
+                problems.push((
+                    "telemetry.otlp_endpoint",
+                    "must be empty or a URL such as http://collector:4317".to_owned(),
+                ));
+            }
+        }
+        if !(0.0..=1.0).contains(&self.sample_ratio) {
+            problems.push(("telemetry.sample_ratio", "must be between 0 and 1".to_owned()));
+        }
+        problems
+    }
+}

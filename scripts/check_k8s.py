@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+"""Checks rendered manifests: kubectl kustomize k8s/base | scripts/check_k8s.py TOOLS_FOLDER
+
+Each object is held against the JSON schema of its kind in its strict form (a field that Kubernetes does not know is an
+error), for the oldest and the newest Kubernetes we support. Then come the rules of ours that no schema knows. Everything
+that is wrong is printed; the exit code is 1 if anything is. Reads no cluster and no network.
+"""
+
+import functools
+import json
+import pathlib
+import re
+import sys
+
+tools = pathlib.Path(sys.argv[1])
+sys.path.insert(0, str(tools / "python"))
+
+import jsonschema  # noqa: E402
+from ruamel.yaml import YAML  # noqa: E402
+
+KUBERNETES = ["1.29", "1.37"]
+SERVICES = {"sale", "inventory", "waiting-room", "checkout", "order-worker", "payment"}
+SCALED = {"inventory", "waiting-room", "checkout"}
+PORTS = {"grpc": 50051, "http": 9464}
+
+problems = []
+
+
+def require(condition, subject, problem):
+    if not condition:
+        problems.append(f"{subject}: {problem}")
+
+
+def name_of(obj):
+    return f"{obj['kind']}/{obj['metadata']['name']}"
+
+
+def schemas(version):
+    return tools / "python/kubernetes_validate/kubernetes-json-schema" / f"v{version}.0-local-strict"
+
+
+@functools.cache
+def definitions(version):
+    return json.loads((schemas(version) / "_definitions.json").read_text())
+
+
+def check_schema(obj, version):
+    group = re.sub(r"^([^./]*)(?:\.[^/]*)?/", r"\1-", obj["apiVersion"])
+    file = schemas(version) / f"{obj['kind'].lower()}-{group}.json"
+    if not file.exists():
+        problems.append(f"{name_of(obj)}: Kubernetes {version} has no {obj['kind']} in {obj['apiVersion']}")
+        return
+    schema = json.loads(file.read_text())
+    resolver = jsonschema.RefResolver("", schema, store={"/api/_definitions.json": definitions(version)})
+    validator = jsonschema.Draft202012Validator(schema, resolver=resolver)
+    for error in validator.iter_errors(obj):
+        where = ".".join(str(part) for part in error.absolute_path)
+        problems.append(f"{name_of(obj)}: {where}: {error.message} (Kubernetes {version})")
+
+
+def pod_of(obj):
+    if obj["kind"] == "Deployment":
+        return obj["spec"]["template"]
+    if obj["kind"] == "CronJob":
+        return obj["spec"]["jobTemplate"]["spec"]["template"]
+    return None
+
+
+def check_pod(subject, pod, accounts):
+    spec = pod["spec"]
+    security = spec.get("securityContext", {})
+    require(security.get("runAsNonRoot") is True, subject, "the pod must set runAsNonRoot")
+    require(
+        security.get("seccompProfile", {}).get("type") == "RuntimeDefault",
+        subject,
+        "the pod must set seccompProfile RuntimeDefault",
+    )
+    require(spec.get("serviceAccountName") in accounts, subject, "its ServiceAccount is not among the manifests")
+    for container in spec["containers"] + spec.get("initContainers", []):
+        security = container.get("securityContext", {})
+        who = f"{subject} container {container['name']}"
+        require(security.get("allowPrivilegeEscalation") is False, who, "must forbid privilege escalation")
+        require(security.get("readOnlyRootFilesystem") is True, who, "must have a read-only root file system")
+        require(security.get("capabilities", {}).get("drop") == ["ALL"], who, "must drop all capabilities")
+        resources = container.get("resources", {})
+        require({"cpu", "memory"} <= resources.get("requests", {}).keys(), who, "must request cpu and memory")
+        require("memory" in resources.get("limits", {}), who, "must limit memory")
+        tag = container["image"].rpartition(":")[2]
+        require(tag not in ("latest", container["image"]), who, "its image must name a version")
+
+
+def selects(selector, labels):
+    return bool(selector) and selector.items() <= labels.items()
+
+
+def check_deployment(obj, objects):
+    subject = name_of(obj)
+    name = obj["metadata"]["name"]
+    spec = obj["spec"]
+    pod = spec["template"]
+    scalers = [
+        o
+        for o in objects
+        if o["kind"] == "HorizontalPodAutoscaler" and o["spec"]["scaleTargetRef"]["name"] == name
+    ]
+    if scalers:
+        require("replicas" not in spec, subject, "an autoscaler owns the number of pods: leave out `replicas`")
+    else:
+        require(spec.get("replicas", 0) >= 2, subject, "needs two replicas, so that one may die")
+    require(bool(scalers) == (name in SCALED), subject, "exactly inventory, waiting-room and checkout are autoscaled")
+    require(pod["spec"].get("automountServiceAccountToken") is False, subject, "must not mount a token")
+    require(pod["spec"].get("terminationGracePeriodSeconds") == 45, subject, "must have 45 s to drain")
+    require(pod["spec"].get("topologySpreadConstraints"), subject, "must be spread over zones and nodes")
+    (container,) = pod["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    require(ports == PORTS, subject, f"must listen on {PORTS}")
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        grpc = container.get(probe, {}).get("grpc", {})
+        require(grpc.get("port") == PORTS["grpc"], subject, f"{probe} must be gRPC on port {PORTS['grpc']}")
+    for variable in container.get("env", []):
+        secret = re.search(r"URL$|KEY$|SECRETS$", variable["name"]) and not variable["name"].endswith("JWKS_URL")
+        require(not (secret and "value" in variable), subject, f"{variable['name']} must come from a Secret")
+
+    labels = pod["metadata"]["labels"]
+    services = [
+        o for o in objects if o["kind"] == "Service" and selects(o["spec"].get("selector", {}), labels)
+    ]
+    require([s["metadata"]["name"] for s in services] == [name], subject, "exactly its own Service must select it")
+    for service in services:
+        protocols = {port["name"]: port.get("appProtocol") for port in service["spec"]["ports"]}
+        require(protocols == {"grpc": "grpc", "http": "http"}, name_of(service), "must name the ports' protocols")
+    budgets = [
+        o
+        for o in objects
+        if o["kind"] == "PodDisruptionBudget" and selects(o["spec"]["selector"]["matchLabels"], labels)
+    ]
+    require(len(budgets) == 1, subject, "must have one PodDisruptionBudget")
+
+
+def check_autoscaler(obj):
+    subject = name_of(obj)
+    up = obj["spec"]["behavior"]["scaleUp"]
+    down = obj["spec"]["behavior"]["scaleDown"]
+    require(up["stabilizationWindowSeconds"] == 0, subject, "must grow at once")
+    require(
+        {"type": "Percent", "value": 500, "periodSeconds": 15} in up["policies"], subject, "must grow by 500 % in 15 s"
+    )
+    require(down["stabilizationWindowSeconds"] >= 600, subject, "must not shrink within ten minutes")
+
+
+def check_prescale(objects):
+    jobs = {o["metadata"]["name"]: o for o in objects if o["kind"] == "CronJob"}
+    require(
+        set(jobs) == {"prescale-before-sale", "prescale-after-sale"}, "CronJobs", "one before and one after the sale"
+    )
+    minimum = {
+        o["metadata"]["name"]: o["spec"]["minReplicas"] for o in objects if o["kind"] == "HorizontalPodAutoscaler"
+    }
+    maximum = {
+        o["metadata"]["name"]: o["spec"]["maxReplicas"] for o in objects if o["kind"] == "HorizontalPodAutoscaler"
+    }
+    for job in jobs.values():
+        subject = name_of(job)
+        (container,) = pod_of(job)["spec"]["containers"]
+        args = container["args"]
+        require(args[:2] == ["patch", "horizontalpodautoscalers"], subject, "must patch the autoscalers")
+        targets = {arg for arg in args[2:] if not arg.startswith("--")}
+        require(targets == set(minimum), subject, f"must patch {sorted(minimum)}")
+        (patch,) = [json.loads(arg.removeprefix("--patch=")) for arg in args if arg.startswith("--patch=")]
+        replicas = patch["spec"]["minReplicas"]
+        require(patch == {"spec": {"minReplicas": replicas}}, subject, "must patch minReplicas only")
+        if job["metadata"]["name"] == "prescale-before-sale":
+            require(
+                all(minimum[t] < replicas <= maximum[t] for t in targets), subject, "must raise, within the maximum"
+            )
+        else:
+            require(all(minimum[t] == replicas for t in targets), subject, "must put back what the autoscalers say")
+    for role in (o for o in objects if o["kind"] == "Role"):
+        for rule in role["rules"]:
+            require(set(rule.get("resourceNames", [])) == set(minimum), name_of(role), "must name the autoscalers")
+            require(set(rule["verbs"]) <= {"get", "patch"}, name_of(role), "may get and patch only")
+
+
+def report():
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        sys.exit(1)
+
+
+def main():
+    objects = [obj for obj in YAML(typ="safe", pure=True).load_all(sys.stdin) if obj]
+    for obj in objects:
+        for version in KUBERNETES:
+            check_schema(obj, version)
+    # The rules below take what the schemas promise for granted.
+    report()
+    accounts = {o["metadata"]["name"] for o in objects if o["kind"] == "ServiceAccount"}
+    for obj in objects:
+        require(obj["kind"] != "Secret", name_of(obj), "Secrets do not belong into the repository")
+        pod = pod_of(obj)
+        if pod:
+            check_pod(name_of(obj), pod, accounts)
+        if obj["kind"] == "Deployment":
+            check_deployment(obj, objects)
+        if obj["kind"] == "HorizontalPodAutoscaler":
+            check_autoscaler(obj)
+    check_prescale(objects)
+    deployed = {o["metadata"]["name"] for o in objects if o["kind"] == "Deployment"}
+    require(deployed == SERVICES, "Deployments", f"must be {sorted(SERVICES)}, are {sorted(deployed)}")
+    denied = [
+        o for o in objects if o["kind"] == "NetworkPolicy" and not o["spec"]["podSelector"] and "ingress" not in o["spec"]
+    ]
+    require(denied, "NetworkPolicies", "one must deny everything that no other allows")
+
+    report()
+    print(f"{len(objects)} objects fit Kubernetes {' and '.join(KUBERNETES)} and the rules of this project")
+
+
+main()

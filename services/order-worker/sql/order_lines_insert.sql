@@ -1,0 +1,2 @@
+INSERT INTO order_lines (order_id, sku, quantity, unit_price_minor)
+SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::bigint[], $4::bigint[])

@@ -1,0 +1,1 @@
+SELECT stream_created, seq FROM queue_positions WHERE stream = $1

@@ -1,0 +1,178 @@
+//! What comes out of the order queue, checked before it touches the record.
+
+use std::collections::HashSet;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// The most lines an order may have: far above what checkout lets through, so that only nonsense is refused.
+const MAX_LINES: usize = 1_000;
+/// The longest text a field may carry, in bytes.
+const MAX_TEXT_BYTES: usize = 1_024;
+
+/// An order as it was placed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedOrder {
+    /// The UUIDv5 of (sale, buyer, request id).
+    pub order_id: Uuid,
+    /// The sale.
+    pub sale_id: Uuid,
+    /// The buyer as the shop knows them.
+    pub buyer_id: String,
+    /// The hold that carries its units.
+    pub hold_id: Uuid,
+    /// The epoch of the stock its units came from.
+    pub epoch: i64,
+    /// The admission that was spent on it.
+    pub admission_id: Option<String>,
+    /// The request that placed it.
+    pub request_id: Uuid,
+    /// The hash of that request's content.
+    pub request_hash: String,
+    /// What was ordered; each sku once.
+    pub lines: Vec<OrderLine>,
+    /// ISO 4217.
+    pub currency: String,
+    /// The sum of the lines, in minor units.
+    pub total_minor: i64,
+    /// When it was placed.
+    pub placed_at: OffsetDateTime,
+    /// Whom to write to.
+    pub email: String,
+    /// How to address them.
+    pub contact_name: String,
+    /// The provider's token of the means of payment.
+    pub payment_method: String,
+}
+
+/// Units of one sku.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderLine {
+    /// The sku.
+    pub sku: String,
+    /// Units.
+    pub quantity: i64,
+    /// The price of one, in minor units.
+    pub unit_price_minor: i64,
+}
+
+/// A readable message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Intake {
+    /// An order was placed.
+    Place(PlacedOrder),
+    /// The buyer asks to cancel it.
+    Cancel {
+        /// The whole order: it may be known only from here.
+        order: PlacedOrder,
+        /// When the buyer asked.
+        requested_at: OffsetDateTime,
+    },
+}
+
+impl Intake {
+    /// The order it is about.
+    pub fn order(&self) -> &PlacedOrder {
+        match self {
+            Self::Place(order) | Self::Cancel { order, .. } => order,
+        }
+    }
+}
+
+/// Why an order's values cannot go into the record. The name is kept with the dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unacceptable {
+    /// No lines, or absurdly many.
+    Lines,
+    /// The same sku twice.
+    SkuTwice,
+    /// A quantity that is not positive.
+    Quantity,
+    /// A negative price.
+    Price,
+    /// The total is not the sum of the lines.
+    Total,
+    /// Not a currency code.
+    Currency,
+    /// The epoch is not positive.
+    Epoch,
+    /// An empty, overlong or unprintable text.
+    Text,
+    /// No such sale.
+    SaleUnknown,
+}
+
+impl Unacceptable {
+    /// Its name in the record.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lines => "lines_invalid",
+            Self::SkuTwice => "sku_twice",
+            Self::Quantity => "quantity_invalid",
+            Self::Price => "price_invalid",
+            Self::Total => "total_is_not_the_sum",
+            Self::Currency => "currency_invalid",
+            Self::Epoch => "epoch_invalid",
+            Self::Text => "text_invalid",
+            Self::SaleUnknown => "sale_unknown",
+        }
+    }
+}
+
+impl PlacedOrder {
+    /// Checks what checkout promised. A message that breaks it was not written by checkout as it is now.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn check(&self) -> Result<(), Unacceptable> {
+        if self.lines.is_empty() || self.lines.len() > MAX_LINES {
+            return Err(Unacceptable::Lines);
+        }
+        let mut skus = HashSet::new();
+        let mut sum: i64 = 0;
+        for line in &self.lines {
+            text(&line.sku)?;
+            if !skus.insert(line.sku.as_str()) {
+                return Err(Unacceptable::SkuTwice);
+            }
+            if line.quantity <= 0 {
+                return Err(Unacceptable::Quantity);
+            }
+            if line.unit_price_minor < 0 {
+                return Err(Unacceptable::Price);
+            }
+            sum = line
+                .quantity
+                .checked_mul(line.unit_price_minor)
+                .and_then(|price| sum.checked_add(price))
+                .ok_or(Unacceptable::Total)?;
+        }
+        if sum != self.total_minor {
+            return Err(Unacceptable::Total);
+        }
+        if self.currency.len() != 3 || !self.currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            return Err(Unacceptable::Currency);
+        }
+        if self.epoch <= 0 {
+            return Err(Unacceptable::Epoch);
+        }
+        for field in [&self.buyer_id, &self.request_hash, &self.email, &self.payment_method] {
+            text(field)?;
+        }
+        if let Some(admission_id) = &self.admission_id {
+            text(admission_id)?;
+        }
+        // A name is only an address: an empty one, or one with odd characters, loses no order. The mail cleans it.
+        if self.contact_name.len() > MAX_TEXT_BYTES || self.contact_name.contains('\0') {
+            return Err(Unacceptable::Text);
+        }
+        Ok(())
+    }
+}
+
+fn text(value: &str) -> Result<(), Unacceptable> {
+    // Control characters include NUL, which Postgres cannot store.
+    let fine =
+        !value.is_empty() && value.len() <= MAX_TEXT_BYTES && !value.chars().any(char::is_control);
+    if fine { Ok(()) } else { Err(Unacceptable::Text) }
+}

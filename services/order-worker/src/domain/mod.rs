@@ -1,0 +1,13 @@
+//! What happens to orders, in plain Rust: no clocks, no stores, no network.
+
+mod claim;
+mod consequence;
+mod message;
+mod order;
+mod settle;
+
+pub use claim::{Birth, Books, Decision, Known, SaleFacts, decide};
+pub use consequence::{Consequence, Kind, Occurrence, consequences};
+pub use message::{Intake, OrderLine, PlacedOrder, Unacceptable};
+pub use order::{Change, EndReason, Impossible, OrderState};
+pub use settle::{PaymentState, Settlement, settle};

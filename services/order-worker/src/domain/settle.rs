@@ -1,0 +1,159 @@
+//! What a payment's state means for its order.
+
+use super::{Change, EndReason, OrderState};
+
+/// Where a payment stands, as the payment service records it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PaymentState {
+    /// Recorded, not begun.
+    Due,
+    /// Begun at the provider.
+    Processing,
+    /// The buyer must authenticate.
+    RequiresAction,
+    /// Captured.
+    Succeeded,
+    /// Refused.
+    Failed,
+    /// Cancelled; nothing was captured.
+    Cancelled,
+    /// Captured and given back.
+    Refunded,
+}
+
+impl PaymentState {
+    /// Every state there is.
+    pub const ALL: [Self; 7] = [
+        Self::Due,
+        Self::Processing,
+        Self::RequiresAction,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Refunded,
+    ];
+
+    /// Its name in the record.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Due => "DUE",
+            Self::Processing => "PROCESSING",
+            Self::RequiresAction => "REQUIRES_ACTION",
+            Self::Succeeded => "SUCCEEDED",
+            Self::Failed => "FAILED",
+            Self::Cancelled => "CANCELLED",
+            Self::Refunded => "REFUNDED",
+        }
+    }
+
+    /// The state with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+}
+
+/// What has to be done about an order because of its payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settlement {
+    /// Nothing: they agree, or the order is not ready for it.
+    Nothing,
+    /// The order changes.
+    Change(Change),
+    /// The money came after the order had ended unpaid: it goes back.
+    Refund,
+}
+
+/// Compares an order with its payment. `cancel_requested` says whether the buyer asked to cancel; `decline_code` is the provider's.
+pub fn settle(
+    order: OrderState,
+    cancel_requested: bool,
+    payment: PaymentState,
+    decline_code: Option<&str>,
+) -> Settlement {
+    let change = match payment {
+        // The order becomes PAYING when the charge was carried out; a payment that went on after the buyer acted leads back there.
+        PaymentState::Due | PaymentState::Processing => Change::BuyerActed,
+        PaymentState::RequiresAction => Change::BuyerMustAct,
+        PaymentState::Succeeded => match order {
+            // Money without units: it always goes back.
+            OrderState::Declined | OrderState::Cancelled => return Settlement::Refund,
+            OrderState::Claimed
+            | OrderState::Paying
+            | OrderState::ActionRequired
+            | OrderState::Confirmed
+            | OrderState::Refunded => Change::Paid,
+        },
+        PaymentState::Failed => {
+            Change::Refused { code: decline_code.unwrap_or("payment_failed").to_owned() }
+        }
+        PaymentState::Cancelled => Change::Cancelled {
+            reason: if cancel_requested { EndReason::Buyer } else { EndReason::PaymentCancelled },
+        },
+        // An open order whose payment was captured and given back in between takes both steps, one after the other.
+        PaymentState::Refunded => {
+            if order.is_open() {
+                Change::Paid
+            } else {
+                Change::Refunded
+            }
+        }
+    };
+    match order.after(&change) {
+        Ok(_) => Settlement::Change(change),
+        Err(_) => Settlement::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    fn after(order: OrderState, payment: PaymentState) -> OrderState {
+        match settle(order, false, payment, Some("card_declined")) {
+            Settlement::Change(change) => order.after(&change).unwrap(),
+            Settlement::Nothing | Settlement::Refund => order,
+        }
+    }
+
+    #[test]
+    fn an_ended_payment_ends_every_open_order() {
+        for order in OrderState::ALL.into_iter().filter(|state| state.is_open()) {
+            assert_eq!(after(order, PaymentState::Succeeded), OrderState::Confirmed);
+            assert_eq!(after(order, PaymentState::Failed), OrderState::Declined);
+            assert_eq!(after(order, PaymentState::Cancelled), OrderState::Cancelled);
+            assert_eq!(after(order, PaymentState::Refunded), OrderState::Confirmed);
+        }
+        assert_eq!(after(OrderState::Confirmed, PaymentState::Refunded), OrderState::Refunded);
+    }
+
+    #[test]
+    fn money_for_an_order_that_ended_unpaid_is_given_back_and_for_no_other() {
+        for order in OrderState::ALL {
+            for payment in PaymentState::ALL {
+                let refund = settle(order, false, payment, None) == Settlement::Refund;
+                let ended = matches!(order, OrderState::Declined | OrderState::Cancelled);
+                assert_eq!(refund, ended && payment == PaymentState::Succeeded);
+            }
+        }
+    }
+
+    #[test]
+    fn settling_comes_to_rest() {
+        for order in OrderState::ALL {
+            for payment in PaymentState::ALL {
+                let rest = (0..3).fold(order, |state, _| after(state, payment));
+                assert_eq!(after(rest, payment), rest, "{order:?} {payment:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cancelled_payment_names_the_buyer_only_if_the_buyer_asked() {
+        let reason = |asked| settle(OrderState::Paying, asked, PaymentState::Cancelled, None);
+        let cancelled = |reason| Settlement::Change(Change::Cancelled { reason });
+        assert_eq!(reason(true), cancelled(EndReason::Buyer));
+        assert_eq!(reason(false), cancelled(EndReason::PaymentCancelled));
+    }
+}

@@ -1,0 +1,16 @@
+-- Takes refunds up: nobody else does until the lease is over. $1 how many at most, $2 the lease in ms.
+WITH due AS (
+    SELECT order_id FROM refunds
+    WHERE state = 'DUE' AND due_at <= now()
+    ORDER BY due_at
+    LIMIT $1
+    FOR UPDATE SKIP LOCKED
+), taken AS (
+    UPDATE refunds
+    SET due_at = now() + $2 * interval '1 millisecond', attempts = attempts + 1
+    WHERE order_id IN (SELECT order_id FROM due)
+    RETURNING order_id, amount_minor, reason, refund_id, attempts
+)
+SELECT taken.order_id, taken.amount_minor, taken.reason, taken.refund_id, taken.attempts,
+    payments.sale_id, payments.currency, payments.intent_id AS "intent_id!"
+FROM taken JOIN payments USING (order_id)

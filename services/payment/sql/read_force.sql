@@ -1,0 +1,2 @@
+-- What operators decided about the breaker.
+SELECT force FROM breaker_force

@@ -1,0 +1,54 @@
+//! How long a payment waits before the provider is asked again.
+
+use std::time::Duration;
+
+/// Doubling waits with jitter.
+#[derive(Debug, Clone, Copy)]
+pub struct Backoff {
+    /// The wait after the first attempt.
+    pub base: Duration,
+    /// No wait is longer, before jitter.
+    pub cap: Duration,
+}
+
+impl Backoff {
+    /// The wait after attempt number `attempt` (from 1). `chance` in 0..1 spreads it over 80 % to 120 %, so that payments that failed
+    /// together do not come back together; the provider's own wish (`Retry-After`) is never undercut.
+    pub fn wait(self, attempt: i32, chance: f64, wish: Option<Duration>) -> Duration {
+        let doublings = u32::try_from(attempt.max(1) - 1).unwrap_or(0).min(20);
+        let wait = self.base.saturating_mul(1 << doublings).min(self.cap);
+        let wait = wait.mul_f64(0.8 + 0.4 * chance.clamp(0.0, 1.0));
+        wait.max(wish.unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    const BACKOFF: Backoff =
+        Backoff { base: Duration::from_secs(30), cap: Duration::from_secs(300) };
+
+    #[test]
+    fn waits_double_up_to_the_cap() {
+        let secs = |attempt| BACKOFF.wait(attempt, 0.5, None).as_secs_f64().round();
+        assert_eq!([0, 1, 2, 3, 4, 5, 9, i32::MAX].map(secs), [
+            30., 30., 60., 120., 240., 300., 300., 300.
+        ]);
+    }
+
+    #[test]
+    fn jitter_spreads_a_wait_by_a_fifth_to_either_side() {
+        assert_eq!(BACKOFF.wait(1, 0.0, None), Duration::from_secs(24));
+        assert_eq!(BACKOFF.wait(1, 1.0, None), Duration::from_secs(36));
+    }
+
+    #[test]
+    fn the_providers_wish_is_never_undercut() {
+        let wish = Some(Duration::from_secs(1_000));
+        assert_eq!(BACKOFF.wait(1, 0.5, wish), Duration::from_secs(1_000));
+        assert_eq!(BACKOFF.wait(2, 0.5, Some(Duration::from_secs(1))), Duration::from_secs(60));
+    }
+}

@@ -1,0 +1,16 @@
+//! The rules, as plain values and functions: no clock, no store, no provider.
+
+mod amount;
+mod backoff;
+mod payment;
+mod plan;
+mod settle;
+
+pub use amount::{Inexpressible, provider_amount};
+pub use backoff::Backoff;
+pub use payment::{Intent, IntentStatus, Payment, State, UnknownState};
+pub use plan::{Deadline, Step, next};
+pub use settle::{CancelRuling, Outcome, RefundRuling, Ruling, cancel, refund, settle};
+
+#[cfg(test)]
+mod properties;

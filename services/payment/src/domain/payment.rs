@@ -1,0 +1,159 @@
+//! A payment as we record it, and its intent as the provider reports it.
+
+use std::fmt;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// Where a payment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Recorded; no confirmation has gone out.
+    Due,
+    /// A confirmation may be on its way: committed before it is sent.
+    Processing,
+    /// The buyer must authenticate.
+    RequiresAction,
+    /// Captured.
+    Succeeded,
+    /// Refused, and cancelled at the provider.
+    Failed,
+    /// Cancelled; nothing was captured.
+    Cancelled,
+    /// Captured and given back.
+    Refunded,
+}
+
+impl State {
+    /// Every state there is.
+    pub const ALL: [Self; 7] = [
+        Self::Due,
+        Self::Processing,
+        Self::RequiresAction,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Refunded,
+    ];
+
+    /// The name in the `payments` table and in events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Due => "DUE",
+            Self::Processing => "PROCESSING",
+            Self::RequiresAction => "REQUIRES_ACTION",
+            Self::Succeeded => "SUCCEEDED",
+            Self::Failed => "FAILED",
+            Self::Cancelled => "CANCELLED",
+            Self::Refunded => "REFUNDED",
+        }
+    }
+
+    /// Whether the outcome is still to come.
+    pub const fn is_open(self) -> bool {
+        match self {
+            Self::Due | Self::Processing | Self::RequiresAction => true,
+            Self::Succeeded | Self::Failed | Self::Cancelled | Self::Refunded => false,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A state in the store that this version does not know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a state of a payment")]
+pub struct UnknownState(String);
+
+impl TryFrom<String> for State {
+    type Error = UnknownState;
+
+    fn try_from(name: String) -> Result<Self, UnknownState> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name).ok_or(UnknownState(name))
+    }
+}
+
+/// A row of `payments`.
+#[derive(Clone)]
+pub struct Payment {
+    /// The order it pays.
+    pub order_id: Uuid,
+    /// The order's sale.
+    pub sale_id: Uuid,
+    /// Where it stands.
+    pub state: State,
+    /// ISO 4217.
+    pub currency: String,
+    /// What is charged, in minor units of the currency.
+    pub amount_minor: i64,
+    /// The provider's token of the means of payment. Not for logs.
+    pub payment_method: String,
+    /// The one PaymentIntent that may ever be confirmed for this order.
+    pub intent_id: Option<String>,
+    /// Why the provider refused, in its words.
+    pub decline_code: Option<String>,
+    /// Somebody wants it never to be charged.
+    pub cancel_requested: bool,
+    /// What was captured, in minor units: nothing or all of it.
+    pub captured_minor: i64,
+    /// How often it was taken up and the provider asked.
+    pub attempts: i32,
+    /// When it was first taken up; patience counts from here.
+    pub first_attempt_at: Option<OffsetDateTime>,
+    /// When it is next taken up.
+    pub due_at: OffsetDateTime,
+    /// When it was recorded.
+    pub created_at: OffsetDateTime,
+    /// When it last changed or was taken up.
+    pub updated_at: OffsetDateTime,
+}
+
+impl fmt::Debug for Payment {
+    /// Without the means of payment.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Payment")
+            .field("order_id", &self.order_id)
+            .field("state", &self.state)
+            .field("intent_id", &self.intent_id)
+            .field("attempts", &self.attempts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where an intent stands at the provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IntentStatus {
+    /// It has no usable means of payment: the last one was refused.
+    RequiresPaymentMethod,
+    /// Nobody has confirmed it.
+    RequiresConfirmation,
+    /// The buyer must authenticate.
+    RequiresAction,
+    /// The provider works on it.
+    Processing,
+    /// Captured.
+    Succeeded,
+    /// It can never be captured.
+    Canceled,
+    /// A status we never ask for (`requires_capture`) or do not know.
+    Other(String),
+}
+
+/// What the provider says of an intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// The provider's id.
+    pub id: String,
+    /// Where it stands.
+    pub status: IntentStatus,
+    /// What was captured, in the provider's smallest unit.
+    pub received: i64,
+    /// Why the last attempt was refused.
+    pub decline: Option<String>,
+    /// The order it was made for, from the metadata.
+    pub order_id: Option<Uuid>,
+}

@@ -1,0 +1,70 @@
+//! The next step of an open payment, from what we recorded and what the provider said last.
+//!
+//! Safe because of three things together. One intent per order: only the recorded one is ever confirmed. `PROCESSING` is committed before
+//! a confirmation goes out, so that after a crash the intent is looked at before anything else. And the provider's own state
+//! machine captures an intent at most once, however often it is confirmed.
+
+use super::{
+    payment::{Intent, IntentStatus, Payment},
+    settle::Outcome,
+};
+
+/// Whether patience has run out; it counts from the first attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    /// There is time left.
+    Ahead,
+    /// Patience has run out.
+    Passed,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Make the intent, unconfirmed.
+    Create,
+    /// End the payment without the provider: no intent was recorded, so none was ever confirmed.
+    EndUnbegun,
+    /// Ask where the intent stands.
+    Retrieve,
+    /// Commit `PROCESSING`, then confirm the intent.
+    Confirm,
+    /// Record why the provider refused; then cancel the intent.
+    RecordDecline(String),
+    /// Cancel the intent.
+    CancelIntent,
+    /// The intent has ended; so does the payment.
+    Settle(Outcome),
+    /// Record that the buyer must authenticate, and look again later.
+    AwaitBuyer,
+    /// Look again later.
+    Wait,
+}
+
+/// The next step. `seen` is what the provider said of the payment's intent since it was taken up, if it was asked.
+pub fn next(payment: &Payment, seen: Option<&Intent>, patience: Deadline) -> Step {
+    let unwanted = payment.cancel_requested
+        || payment.decline_code.is_some()
+        || patience == Deadline::Passed;
+    if payment.intent_id.is_none() {
+        return if unwanted { Step::EndUnbegun } else { Step::Create };
+    }
+    let Some(intent) = seen else { return Step::Retrieve };
+    match &intent.status {
+        IntentStatus::Succeeded | IntentStatus::Canceled => {
+            Outcome::of(intent).map_or(Step::Wait, Step::Settle)
+        }
+        IntentStatus::RequiresConfirmation if unwanted => Step::CancelIntent,
+        IntentStatus::RequiresConfirmation => Step::Confirm,
+        IntentStatus::RequiresPaymentMethod => match (&payment.decline_code, &intent.decline) {
+            // Without a recorded reason a refusal would end as CANCELLED, as if somebody had wished it.
+            (None, Some(code)) => Step::RecordDecline(code.clone()),
+            (None, None) | (Some(_), _) => Step::CancelIntent,
+        },
+        IntentStatus::RequiresAction if unwanted => Step::CancelIntent,
+        IntentStatus::RequiresAction => Step::AwaitBuyer,
+        // The provider may refuse to cancel while it works; then the next look tells.
+        IntentStatus::Processing if unwanted => Step::CancelIntent,
+        IntentStatus::Processing | IntentStatus::Other(_) => Step::Wait,
+    }
+}

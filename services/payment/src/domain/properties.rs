@@ -1,0 +1,380 @@
+//! A payment against a model of the provider, with answers lost before and after they took effect, workers that die, events that
+//! come late and twice, and wishes to cancel at any time. Seeds of failures are printed and kept by proptest.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use proptest::prelude::*;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::*;
+
+const AMOUNT: i64 = 1_999;
+
+/// What a call to the provider comes to.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Answered,
+    LostBefore,
+    LostAfter,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Card {
+    Good,
+    Declined,
+    Authenticates,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    /// A worker takes the payment up and carries out this many steps, then dies or is done.
+    Work(Fate, u8),
+    /// Another worker, which has not noticed that its lease is over, confirms from what it saw before.
+    StaleConfirm(Fate),
+    /// An event the provider once sent arrives.
+    Webhook(prop::sample::Index),
+    CancelWish,
+    Buyer,
+    PatienceEnds,
+}
+
+/// The provider: one intent, and how often it was captured.
+#[derive(Debug)]
+struct Provider {
+    card: Card,
+    intent: Option<Intent>,
+    captures: u32,
+    sent: Vec<Outcome>,
+}
+
+impl Provider {
+    fn reached(&mut self, status: IntentStatus) {
+        let intent = self.intent.as_mut().unwrap();
+        if status == IntentStatus::Succeeded {
+            self.captures += 1;
+            intent.received = AMOUNT;
+        }
+        intent.status = status;
+        self.sent.extend(Outcome::of(intent));
+    }
+
+    fn create(&mut self) {
+        // The key is the order's, so that a second creation answers with the first intent.
+        self.intent.get_or_insert_with(|| Intent {
+            id: "pi_1".to_owned(),
+            status: IntentStatus::RequiresConfirmation,
+            received: 0,
+            decline: None,
+            order_id: None,
+        });
+    }
+
+    fn confirm(&mut self) {
+        if self.intent.as_ref().unwrap().status != IntentStatus::RequiresConfirmation {
+            return;
+        }
+        match self.card {
+            Card::Good => self.reached(IntentStatus::Succeeded),
+            Card::Authenticates => self.reached(IntentStatus::RequiresAction),
+            Card::Declined => {
+                self.reached(IntentStatus::RequiresPaymentMethod);
+                self.intent.as_mut().unwrap().decline = Some("card_declined".to_owned());
+            }
+        }
+    }
+
+    fn cancel(&mut self) {
+        let status = &self.intent.as_ref().unwrap().status;
+        if !matches!(status, IntentStatus::Succeeded | IntentStatus::Canceled) {
+            self.reached(IntentStatus::Canceled);
+        }
+    }
+}
+
+/// What the store keeps, changed only as `sql/` would.
+#[derive(Debug)]
+struct World {
+    payment: Payment,
+    refund_due: bool,
+    provider: Provider,
+    patience: Deadline,
+    /// A confirmation that was decided on and committed, and whose sending may still happen.
+    stale: bool,
+    changes: Vec<(State, State)>,
+}
+
+impl World {
+    fn new(card: Card) -> Self {
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let payment = Payment {
+            order_id: Uuid::nil(),
+            sale_id: Uuid::nil(),
+            state: State::Due,
+            currency: "EUR".to_owned(),
+            amount_minor: AMOUNT,
+            payment_method: "pm".to_owned(),
+            intent_id: None,
+            decline_code: None,
+            cancel_requested: false,
+            captured_minor: 0,
+            attempts: 0,
+            first_attempt_at: None,
+            due_at: now,
+            created_at: now,
+            updated_at: now,
+        };
+        let provider = Provider { card, intent: None, captures: 0, sent: Vec::new() };
+        Self {
+            payment,
+            refund_due: false,
+            provider,
+            patience: Deadline::Ahead,
+            stale: false,
+            changes: Vec::new(),
+        }
+    }
+
+    fn become_(&mut self, to: State) {
+        if self.payment.state != to {
+            self.changes.push((self.payment.state, to));
+            self.payment.state = to;
+        }
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        let declined = self.payment.decline_code.is_some();
+        match settle(self.payment.state, declined, AMOUNT, outcome) {
+            Ruling::Becomes(to) => {
+                if to == State::Succeeded {
+                    assert_eq!(self.payment.captured_minor, 0);
+                    self.payment.captured_minor = AMOUNT;
+                }
+                self.become_(to);
+            }
+            Ruling::CapturedLate => {
+                assert_eq!(self.payment.captured_minor, 0);
+                self.payment.captured_minor = AMOUNT;
+                self.refund_due = true;
+                self.become_(State::Succeeded);
+            }
+            Ruling::Known => {}
+            Ruling::Impossible(why) => panic!("{why}"),
+        }
+    }
+
+    /// Calls the provider; false when no answer came.
+    fn call(&mut self, fate: Fate, call: impl FnOnce(&mut Provider)) -> bool {
+        match fate {
+            Fate::LostBefore => false,
+            Fate::LostAfter => {
+                call(&mut self.provider);
+                false
+            }
+            Fate::Answered => {
+                call(&mut self.provider);
+                true
+            }
+        }
+    }
+
+    fn work(&mut self, fate: Fate, steps: u8) {
+        if !self.payment.state.is_open() {
+            return;
+        }
+        self.payment.attempts += 1;
+        let mut seen: Option<Intent> = None;
+        for _ in 0..steps {
+            if !self.payment.state.is_open() {
+                return;
+            }
+            let step = next(&self.payment, seen.as_ref(), self.patience);
+            match step {
+                Step::Create => {
+                    if !self.call(fate, Provider::create) {
+                        return;
+                    }
+                    self.payment.intent_id = Some("pi_1".to_owned());
+                    seen = self.provider.intent.clone();
+                }
+                Step::EndUnbegun => {
+                    assert!(self.payment.intent_id.is_none());
+                    let declined = self.payment.decline_code.is_some();
+                    self.become_(if declined { State::Failed } else { State::Cancelled });
+                }
+                Step::Retrieve => {
+                    if !self.call(fate, |_| {}) {
+                        return;
+                    }
+                    seen = self.provider.intent.clone();
+                }
+                Step::Confirm => {
+                    assert!(!self.payment.cancel_requested);
+                    self.become_(State::Processing);
+                    self.stale = true;
+                    if !self.call(fate, Provider::confirm) {
+                        return;
+                    }
+                    seen = self.provider.intent.clone();
+                }
+                Step::RecordDecline(code) => self.payment.decline_code = Some(code),
+                Step::CancelIntent => {
+                    if !self.call(fate, Provider::cancel) {
+                        return;
+                    }
+                    seen = self.provider.intent.clone();
+                }
+                Step::Settle(outcome) => self.settle(outcome),
+                Step::AwaitBuyer => {
+                    self.become_(State::RequiresAction);
+                    return;
+                }
+                Step::Wait => return,
+            }
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Work(fate, steps) => self.work(fate, steps),
+            Event::StaleConfirm(fate) => {
+                if self.stale {
+                    self.call(fate, Provider::confirm);
+                }
+            }
+            Event::Webhook(which) => {
+                if !self.provider.sent.is_empty() {
+                    let outcome = *which.get(&self.provider.sent);
+                    self.settle(outcome);
+                }
+            }
+            Event::CancelWish => match cancel(&self.payment) {
+                CancelRuling::EndsNow => self.become_(State::Cancelled),
+                CancelRuling::AsksProvider => self.payment.cancel_requested = true,
+                CancelRuling::HasEnded => {}
+            },
+            Event::Buyer => {
+                let waits = self.provider.intent.as_ref().map(|intent| &intent.status);
+                if waits == Some(&IntentStatus::RequiresAction) {
+                    self.provider.reached(IntentStatus::Succeeded);
+                }
+            }
+            Event::PatienceEnds => self.patience = Deadline::Passed,
+        }
+        assert!(self.provider.captures <= 1, "captured {} times", self.provider.captures);
+    }
+}
+
+fn fates() -> impl Strategy<Value = Fate> {
+    prop_oneof![Just(Fate::Answered), Just(Fate::LostBefore), Just(Fate::LostAfter)]
+}
+
+fn events() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => (fates(), 0..6u8).prop_map(|(fate, steps)| Event::Work(fate, steps)),
+        1 => fates().prop_map(Event::StaleConfirm),
+        2 => any::<prop::sample::Index>().prop_map(Event::Webhook),
+        1 => Just(Event::CancelWish),
+        1 => Just(Event::Buyer),
+        1 => Just(Event::PatienceEnds),
+    ]
+}
+
+fn cards() -> impl Strategy<Value = Card> {
+    prop_oneof![Just(Card::Good), Just(Card::Declined), Just(Card::Authenticates)]
+}
+
+/// Every change the specification allows.
+fn allowed(from: State, to: State) -> bool {
+    use State::{Cancelled, Due, Failed, Processing, Refunded, RequiresAction, Succeeded};
+    match from {
+        Due => matches!(to, Processing | RequiresAction | Succeeded | Failed | Cancelled),
+        Processing => matches!(to, RequiresAction | Succeeded | Failed | Cancelled),
+        RequiresAction => matches!(to, Processing | Succeeded | Failed | Cancelled),
+        Failed | Cancelled => to == Succeeded,
+        Succeeded => to == Refunded,
+        Refunded => false,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_history_captures_twice_and_every_history_ends_where_the_provider_says(
+        card in cards(),
+        history in prop::collection::vec(events(), 0..40),
+    ) {
+        let mut world = World::new(card);
+        for event in history {
+            world.happen(event);
+        }
+        // From here on everything arrives: the payment comes to rest.
+        world.happen(Event::PatienceEnds);
+        for _ in 0..3 {
+            world.happen(Event::Work(Fate::Answered, 6));
+        }
+        prop_assert!(!world.payment.state.is_open(), "still {}", world.payment.state);
+        let late = world.provider.sent.last().copied();
+        if let Some(outcome) = late {
+            if world.payment.intent_id.is_some() {
+                world.settle(outcome);
+            }
+        }
+        let captured = world.provider.captures == 1;
+        prop_assert_eq!(world.payment.captured_minor, if captured { AMOUNT } else { 0 });
+        prop_assert_eq!(world.payment.state == State::Succeeded, captured);
+        for (from, to) in world.changes {
+            prop_assert!(allowed(from, to), "{from} became {to}");
+        }
+    }
+
+    #[test]
+    fn settling_is_idempotent_and_never_leaves_an_end_but_for_late_money(
+        state in prop::sample::select(State::ALL.to_vec()),
+        declined: bool,
+        outcomes in prop::collection::vec(
+            prop_oneof![Just(Outcome::Captured { received: AMOUNT }), Just(Outcome::Canceled)], 0..6),
+    ) {
+        let mut state = state;
+        for outcome in outcomes {
+            match settle(state, declined, AMOUNT, outcome) {
+                Ruling::Becomes(to) => {
+                    prop_assert!(state.is_open() && !to.is_open());
+                    prop_assert!(allowed(state, to));
+                    state = to;
+                }
+                Ruling::CapturedLate => {
+                    prop_assert!(matches!(state, State::Failed | State::Cancelled));
+                    state = State::Succeeded;
+                }
+                Ruling::Known | Ruling::Impossible(_) => {}
+            }
+            let again = settle(state, declined, AMOUNT, outcome);
+            prop_assert!(matches!(again, Ruling::Known | Ruling::Impossible(_)), "{again:?}");
+        }
+    }
+}
+
+#[test]
+fn another_amount_than_asked_for_is_never_booked() {
+    for state in State::ALL {
+        let ruling = settle(state, false, AMOUNT, Outcome::Captured { received: AMOUNT - 1 });
+        assert!(matches!(ruling, Ruling::Impossible(_)), "{state}");
+    }
+}
+
+#[test]
+fn only_captured_money_can_be_given_back_and_only_once() {
+    for state in State::ALL {
+        let expected = match state {
+            State::Succeeded => RefundRuling::IsDue,
+            State::Refunded => RefundRuling::Done,
+            State::Due
+            | State::Processing
+            | State::RequiresAction
+            | State::Failed
+            | State::Cancelled => RefundRuling::NothingCaptured,
+        };
+        assert_eq!(refund(state), expected, "{state}");
+    }
+}

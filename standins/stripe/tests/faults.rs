@@ -1,0 +1,104 @@
+//! Faults before and after the effect (docs.stripe.com/error-low-level#network-errors: "it's
+//! ambiguous whether it was received"; the same key resolves it).
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use common::bench;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_lost_exchange_has_or_has_not_happened_and_the_same_key_settles_it() {
+    let bench = bench(|_| {}).await;
+    // (fault, the effect happened, what a retry with the key says of it)
+    let rows = [
+        ("reset_before", false, None),
+        ("reset_after", true, Some("true")),
+        ("html_502_before", false, None),
+        ("html_502_after", true, Some("true")),
+        ("hang_before", false, None),
+        ("hang_after", true, Some("true")),
+    ];
+    for (kind, happened, replayed) in rows {
+        let id = bench.intent().await;
+        let path = format!("/v1/payment_intents/{id}/confirm");
+        let body = "payment_method=pm_card_visa";
+        bench.fault(&format!(r#"{{"endpoint":"*/confirm","kind":"{kind}","count":1}}"#)).await;
+        let attempt = bench.try_post(&path, Some(kind), body);
+        // Long enough to see that nothing comes where nothing may; else as long as it takes.
+        let patience = match kind.starts_with("hang") {
+            true => Duration::from_millis(500),
+            false => common::BOUND,
+        };
+        match tokio::time::timeout(patience, attempt).await {
+            Err(_) => assert!(kind.starts_with("hang"), "{kind} did not answer"),
+            Ok(Err(error)) => {
+                assert!(kind.starts_with("reset"), "{kind}: {error}");
+                assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{kind}");
+            }
+            Ok(Ok(answer)) => {
+                assert!(kind.starts_with("html"), "{kind}: {}", answer.status);
+                assert_eq!(answer.status, 502);
+                assert_eq!(answer.header("content-type"), Some("text/html"));
+                assert!(answer.body.starts_with(b"<html>"));
+            }
+        }
+        let status = if happened { "succeeded" } else { "requires_payment_method" };
+        assert_eq!(bench.status(&id).await, status, "{kind}");
+        let retry = bench.post_with_key(&path, kind, body).await;
+        assert_eq!(retry.status, 200, "{kind}: {}", retry.json());
+        assert_eq!(retry.header("idempotent-replayed"), replayed, "{kind}");
+        assert_eq!(bench.status(&id).await, "succeeded", "{kind}");
+    }
+    assert_eq!(bench.logged("payment_intent.captured").len(), rows.len());
+    let state = bench.state().await;
+    assert_eq!(state["money"]["captures"], json!(rows.len()));
+    assert_eq!(state["money"]["captured_minor"]["usd"], json!(500 * rows.len()));
+    assert_eq!(state["faults"]["struck"]["reset_after"], 1);
+}
+
+#[tokio::test]
+async fn faults_are_aimed_counted_and_switched_off() {
+    let bench = bench(|_| {}).await;
+    bench.fault(r#"{"endpoint":"POST /v1/refunds","kind":"error_500"}"#).await;
+    let id = bench.paid().await;
+    for _ in 0..3 {
+        let answer = bench.post("/v1/refunds", &format!("payment_intent={id}")).await;
+        assert_eq!(answer.status, 500);
+    }
+    assert_eq!(bench.control("DELETE", "/faults", "").await.json()["faults"], json!([]));
+    assert_eq!(bench.post("/v1/refunds", &format!("payment_intent={id}")).await.status, 200);
+
+    bench.fault(r#"{"endpoint":"GET *","kind":"html_502_before","probability":0.0}"#).await;
+    assert_eq!(bench.get("/v1/payment_intents").await.status, 200);
+}
+
+#[tokio::test]
+async fn added_latency_delays_the_answer() {
+    let bench = bench(|_| {}).await;
+    bench.fault(r#"{"endpoint":"GET *","kind":"latency_ms","latency_ms":300,"count":1}"#).await;
+    let start = std::time::Instant::now();
+    assert_eq!(bench.get("/v1/payment_intents").await.status, 200);
+    assert!(start.elapsed() >= Duration::from_millis(300));
+}
+
+#[tokio::test]
+async fn a_fault_that_makes_no_sense_is_refused() {
+    let bench = bench(|_| {}).await;
+    let rows = [
+        r#"{"endpoint":"*","kind":"explode"}"#,
+        r#"{"endpoint":"*","kind":"hang_after","probability":1.5}"#,
+        r#"{"endpoint":"*","kind":"latency_ms"}"#,
+        r#"{"endpoint":"*","kind":"hang_after","latency_ms":5}"#,
+        r#"{"endpoint":"*","kind":"hang_after","often":true}"#,
+        r#"{"kind":"hang_after"}"#,
+        "not json",
+    ];
+    for bad in rows {
+        assert_eq!(bench.control("POST", "/faults", bad).await.status, 400, "{bad}");
+    }
+    assert_eq!(bench.control("GET", "/faults", "").await.json()["faults"], json!([]));
+}

@@ -1,0 +1,204 @@
+//! Events pushed to an endpoint (docs.stripe.com/webhooks), received by a raw TCP listener.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use common::{Bench, bench, until};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+#[derive(Debug, Clone)]
+struct Push {
+    signature: String,
+    body: Vec<u8>,
+}
+
+impl Push {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+/// An endpoint that answers the first pushes with these statuses, and then with 200.
+async fn endpoint(first: &'static [u16]) -> (String, Arc<Mutex<Vec<Push>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let pushes = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&pushes);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let seen = Arc::clone(&seen);
+            tokio::spawn(async move {
+                let mut raw = Vec::new();
+                let (head, body) = loop {
+                    let mut chunk = [0; 4096];
+                    let n = stream.read(&mut chunk).await.unwrap();
+                    if n == 0 {
+                        return;
+                    }
+                    raw.extend_from_slice(&chunk[..n]);
+                    let Some(end) = raw.windows(4).position(|four| four == b"\r\n\r\n") else {
+                        continue;
+                    };
+                    let head = String::from_utf8(raw[..end].to_vec()).unwrap().to_lowercase();
+                    let length = head.split("content-length: ").nth(1).unwrap();
+                    let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
+                    if raw.len() >= end + 4 + length {
+                        break (head, raw[end + 4..].to_vec());
+                    }
+                };
+                assert!(head.starts_with("post /hook "), "{head}");
+                let signature = head.split("stripe-signature: ").nth(1).unwrap();
+                let signature = signature.split("\r\n").next().unwrap().to_owned();
+                let status = {
+                    let mut seen = seen.lock().unwrap();
+                    seen.push(Push { signature, body });
+                    first.get(seen.len() - 1).copied().unwrap_or(200)
+                };
+                let answer = format!(
+                    "HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                );
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    (url, pushes)
+}
+
+async fn bench_with(url: &str, secrets: &[&str]) -> Bench {
+    bench(|config| {
+        config.webhook_url = Some(url.to_owned());
+        config.webhook_secrets = secrets.iter().map(|&secret| secret.to_owned()).collect();
+    })
+    .await
+}
+
+/// HMAC-SHA256 by its definition (RFC 2104), apart from the library the stand-in uses.
+fn hmac(secret: &[u8], message: &[u8]) -> String {
+    assert!(secret.len() <= 64);
+    let mut key = [0u8; 64];
+    key[..secret.len()].copy_from_slice(secret);
+    let pad = |with: u8| key.map(|byte| byte ^ with);
+    let inner = Sha256::new().chain_update(pad(0x36)).chain_update(message).finalize();
+    let outer = Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize();
+    outer.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn every_change_is_told_with_a_signature_that_verifies_under_each_secret() {
+    // docs.stripe.com/webhooks#verify-manually; docs.stripe.com/api/events/types
+    let (url, pushes) = endpoint(&[]).await;
+    let bench = bench_with(&url, &["whsec_new", "whsec_old"]).await;
+    let paid = bench.paid().await;
+    let declined = bench.intent().await;
+    bench.confirm(&declined, "pm_card_visa_chargeDeclined").await;
+    bench.confirm(&declined, "pm_card_authenticationRequired").await;
+    bench.post(&format!("/v1/payment_intents/{declined}/cancel"), "").await;
+    let refund = format!("payment_intent={paid}");
+    bench.post_with_key("/v1/refunds", "refund-key", &refund).await;
+    until("five events", async || pushes.lock().unwrap().len() >= 5).await;
+
+    let mut seen = BTreeMap::new();
+    for push in pushes.lock().unwrap().iter() {
+        let (t, signatures) = push.signature.strip_prefix("t=").unwrap().split_once(',').unwrap();
+        let mut message = format!("{t}.").into_bytes();
+        message.extend_from_slice(&push.body);
+        let expected =
+            format!("v1={},v1={}", hmac(b"whsec_new", &message), hmac(b"whsec_old", &message));
+        assert_eq!(signatures, expected);
+        let event = push.json();
+        assert_eq!(event["object"], "event");
+        assert!(event["id"].as_str().unwrap().starts_with("evt_"));
+        let object = event["data"]["object"].clone();
+        seen.insert(event["type"].as_str().unwrap().to_owned(), (object, event["request"].clone()));
+    }
+    let kinds: Vec<&str> = seen.keys().map(String::as_str).collect();
+    let expected = [
+        "charge.refunded",
+        "payment_intent.canceled",
+        "payment_intent.payment_failed",
+        "payment_intent.requires_action",
+        "payment_intent.succeeded",
+    ];
+    assert_eq!(kinds, expected);
+    assert_eq!(seen["payment_intent.succeeded"].0["id"], json!(paid));
+    assert_eq!(seen["payment_intent.succeeded"].0["status"], "succeeded");
+    assert_eq!(seen["payment_intent.payment_failed"].0["id"], json!(declined));
+    let code = &seen["payment_intent.payment_failed"].0["last_payment_error"]["code"];
+    assert_eq!(code, "card_declined", "the snapshot is of that moment");
+    assert_eq!(seen["charge.refunded"].0["amount_refunded"], 500);
+    assert_eq!(seen["charge.refunded"].1["idempotency_key"], "refund-key");
+}
+
+#[tokio::test]
+async fn an_event_is_sent_again_until_it_is_taken() {
+    // docs.stripe.com/webhooks#retries
+    let (url, pushes) = endpoint(&[500, 302, 404]).await;
+    let bench = bench_with(&url, &["whsec_x"]).await;
+    bench.paid().await;
+    until("the fourth attempt is taken", async || {
+        bench.state().await["webhooks"]["delivered"] == json!(1)
+    })
+    .await;
+    let pushes = pushes.lock().unwrap().clone();
+    assert_eq!(pushes.len(), 4);
+    assert!(pushes.iter().all(|push| push.body == pushes[0].body), "the same event each time");
+    assert_eq!(bench.state().await["webhooks"]["attempts_failed"], 3);
+}
+
+#[tokio::test]
+async fn a_replay_under_a_key_sends_no_second_event() {
+    let (url, pushes) = endpoint(&[]).await;
+    let bench = bench_with(&url, &["whsec_x"]).await;
+    let id = bench.intent().await;
+    let path = format!("/v1/payment_intents/{id}/confirm");
+    for _ in 0..3 {
+        bench.post_with_key(&path, "k", "payment_method=pm_card_visa").await;
+    }
+    let other = bench.paid().await;
+    until("the other event", async || {
+        pushes
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|push| push.json()["data"]["object"]["id"] == json!(other))
+    })
+    .await;
+    until("all delivered", async || bench.state().await["webhooks"]["pending"] == json!(0)).await;
+    assert_eq!(pushes.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn events_can_come_twice_and_out_of_order() {
+    // docs.stripe.com/webhooks: "might occasionally receive the same event more than once",
+    // "doesn't guarantee the delivery of events in the order"
+    let (url, pushes) = endpoint(&[]).await;
+    let bench = bench_with(&url, &["whsec_x"]).await;
+    let settings = r#"{"duplicate":1.0,"reorder":true,"reorder_window_ms":300,"delay_ms":20}"#;
+    assert_eq!(bench.control("POST", "/webhooks", settings).await.status, 200);
+    let mut paid = Vec::new();
+    for _ in 0..20 {
+        paid.push(bench.paid().await);
+    }
+    until("every event twice", async || pushes.lock().unwrap().len() == 40).await;
+    let came: Vec<String> = pushes
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|push| push.json()["data"]["object"]["id"].as_str().unwrap().to_owned())
+        .collect();
+    for id in &paid {
+        assert_eq!(came.iter().filter(|other| *other == id).count(), 2, "{id}");
+    }
+    let in_order: Vec<String> = paid.iter().flat_map(|id| [id.clone(), id.clone()]).collect();
+    assert_ne!(came, in_order, "forty deliveries in exactly the order of their events");
+    for bad in [r#"{"duplicate":2}"#, r#"{"delay_ms":600001}"#, r#"{"loud":true}"#] {
+        assert_eq!(bench.control("POST", "/webhooks", bad).await.status, 400, "{bad}");
+    }
+}
