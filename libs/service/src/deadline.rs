@@ -4,6 +4,9 @@ use std::{future::Future, time::Duration};
 
 use tokio::time::Instant;
 
+/// The header that carries what is left of a deadline to the next service.
+pub(crate) const HEADER: &str = "grpc-timeout";
+
 tokio::task_local! {
     static DEADLINE: Instant;
 }

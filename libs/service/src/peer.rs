@@ -100,7 +100,7 @@ impl Service<Request<Body>> for PeerChannel {
         if timeout.is_zero() {
             return Box::pin(async move { Ok(expiry.status().into_http()) });
         }
-        request.headers_mut().insert(tonic::metadata::GRPC_TIMEOUT_HEADER, header(timeout));
+        request.headers_mut().insert(deadline::HEADER, header(timeout));
         let deadline = Instant::now() + timeout;
         let answer = self.channel.call(request);
         Box::pin(

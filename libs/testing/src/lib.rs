@@ -10,11 +10,9 @@ mod serve;
 use std::{future::Future, time::Duration};
 
 use flashsale_errors::{Failure, Reason};
-use flashsale_sandbox::{
-    Appendonly, NatsOptions, NatsServer, RedisOptions, RedisServer, Tools,
-};
+use flashsale_sandbox::{Appendonly, NatsOptions, NatsServer, RedisOptions, RedisServer, Tools};
 pub use postgres::{TestPg, postgres};
-pub use serve::{TestServer, server_config, serve};
+pub use serve::{TestServer, serve, server_config};
 use tempfile::TempDir;
 use tonic::Status;
 
@@ -67,8 +65,9 @@ pub struct TestNats {
 pub async fn nats() -> TestNats {
     init();
     let folder = folder();
-    let server =
-        NatsServer::start(&tools(), folder.path(), NatsOptions::default()).await.expect("NATS starts");
+    let server = NatsServer::start(&tools(), folder.path(), NatsOptions::default())
+        .await
+        .expect("NATS starts");
     TestNats { url: server.url(), server, _folder: folder }
 }
 
@@ -86,13 +85,15 @@ where
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("never happened: {what}"))
+    tokio::time::timeout(PATIENCE, asking)
+        .await
+        .unwrap_or_else(|_| panic!("never happened: {what}"))
 }
 
 /// Asserts that a call failed for `reason`, with the code that goes with it, and returns the failure.
 pub fn assert_failure(status: &Status, reason: Reason) -> Failure {
-    let failure = Failure::from_status(status)
-        .unwrap_or_else(|| panic!("not a failure of ours: {status:?}"));
+    let failure =
+        Failure::from_status(status).unwrap_or_else(|| panic!("not a failure of ours: {status:?}"));
     assert_eq!(failure.reason(), reason, "{status:?}");
     assert_eq!(status.code(), reason.code(), "{status:?}");
     failure

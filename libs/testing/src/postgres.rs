@@ -57,8 +57,9 @@ pub async fn postgres() -> TestPg {
         Err(_) => {
             let folder = folder();
             let options = PostgresOptions { fsync: false, ..PostgresOptions::default() };
-            let server =
-                PostgresServer::start(&tools(), folder.path(), options).await.expect("Postgres starts");
+            let server = PostgresServer::start(&tools(), folder.path(), options)
+                .await
+                .expect("Postgres starts");
             (server.url(), Some((server, folder)))
         }
     };
@@ -81,7 +82,9 @@ pub async fn postgres() -> TestPg {
 async fn template(connection: &mut PgConnection, admin: &PgConnectOptions) -> String {
     let versions: Vec<String> = MIGRATOR
         .iter()
-        .map(|migration| migration.checksum.iter().take(4).map(|byte| format!("{byte:02x}")).collect())
+        .map(|migration| {
+            migration.checksum.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+        })
         .collect();
     let template = format!("template_{}", versions.join("_"));
     sqlx::query("SELECT pg_advisory_lock($1)")
@@ -89,17 +92,19 @@ async fn template(connection: &mut PgConnection, admin: &PgConnectOptions) -> St
         .execute(&mut *connection)
         .await
         .expect("the template lock");
-    let ready: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1 AND datistemplate)")
-            .bind(&template)
-            .fetch_one(&mut *connection)
-            .await
-            .expect("the list of databases");
+    let ready: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1 AND datistemplate)",
+    )
+    .bind(&template)
+    .fetch_one(&mut *connection)
+    .await
+    .expect("the list of databases");
     if !ready {
         run(connection, format!("DROP DATABASE IF EXISTS {template}")).await;
         run(connection, format!("CREATE DATABASE {template}")).await;
-        let mut inside =
-            PgConnection::connect_with(&admin.clone().database(&template)).await.expect("the template");
+        let mut inside = PgConnection::connect_with(&admin.clone().database(&template))
+            .await
+            .expect("the template");
         MIGRATOR.run(&mut inside).await.expect("the migrations apply");
         inside.close().await.expect("the template closes");
         run(connection, format!("ALTER DATABASE {template} IS_TEMPLATE true")).await;

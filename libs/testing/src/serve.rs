@@ -45,7 +45,8 @@ impl Drop for TestServer {
 
 /// The `[server]` section of a service under test, on free ports.
 pub fn server_config() -> ServerConfig {
-    let free = || SocketAddr::from(([127, 0, 0, 1], flashsale_sandbox::free_port().expect("a free port")));
+    let free =
+        || SocketAddr::from(([127, 0, 0, 1], flashsale_sandbox::free_port().expect("a free port")));
     ServerConfig {
         grpc_listen: free(),
         http_listen: free(),

@@ -1,1 +1,171 @@
-//! See the workspace README.
+//! The order worker: claims orders from the queue into the record, makes them follow their payments, and carries out what they entail.
+//!
+//! It has no API of its own. Read `claimer` for how orders come in, `domain` for what is decided about them, `store` for the
+//! transactions, `settlement` for how they end, and `carriers` for what the outside is told.
+
+pub mod carriers;
+pub mod claimer;
+pub mod config;
+pub mod domain;
+pub mod mail;
+pub mod metrics;
+pub mod settlement;
+pub mod store;
+pub mod wakeups;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use async_nats::jetstream;
+use flashsale_queue::{NatsConfig, ensure_events_stream};
+use flashsale_service::{Drain, Hosted, peer};
+use sqlx::PgPool;
+
+use carriers::{CancelCharge, Carrier, Charge, CloseHold, Event, Mail, Refund, Runner};
+use claimer::Claimer;
+pub use config::Config;
+use domain::Kind;
+use metrics::Metrics;
+use settlement::Settler;
+use wakeups::Wakeups;
+
+/// The defaults of every value of the configuration.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
+/// Between two attempts to make `ORDER_EVENTS`.
+const MAKE_AGAIN: Duration = Duration::from_secs(1);
+/// How often the age of the outbox is measured.
+const MEASURE: Duration = Duration::from_secs(2);
+
+/// Builds the worker. Nothing has to be there yet: stores, queue and peers may come later.
+///
+/// # Errors
+/// When the configuration cannot be used.
+pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
+    let pool = flashsale_pg::connect(&config.postgres, "order-worker").context("postgres.url")?;
+    let client = flashsale_queue::connect(&config.nats, "order-worker").await.context("nats.url")?;
+    let jetstream = jetstream::new(client.clone());
+    let inventory = peer::connect("inventory", &config.peers.inventory)?;
+    let payments = peer::connect("payment", &config.peers.payment)?;
+    let (wakeups, pending) = Wakeups::new();
+    let wakeups = Arc::new(wakeups);
+    let metrics = Metrics::default();
+    let worker = config.worker;
+
+    let claimer = Claimer {
+        pool: pool.clone(),
+        jetstream: jetstream.clone(),
+        pace: worker.claim_pace(),
+        wakeups: Arc::clone(&wakeups),
+        metrics: metrics.clone(),
+    };
+    let settler = Settler {
+        pool: pool.clone(),
+        pace: worker.settle_pace(),
+        pending,
+        wakeups: Arc::clone(&wakeups),
+        metrics: metrics.clone(),
+    };
+    let charge = Charge {
+        pool: pool.clone(),
+        payments: payments.clone(),
+        wakeups: Arc::clone(&wakeups),
+    };
+    let cancel_charge = CancelCharge {
+        pool: pool.clone(),
+        payments: payments.clone(),
+        wakeups: Arc::clone(&wakeups),
+    };
+    let close_hold = CloseHold { pool: pool.clone(), inventory, metrics: metrics.clone() };
+    let mail = Mail {
+        pool: pool.clone(),
+        writer: mail::Writer {
+            templates: mail::Templates::new().context("a template")?,
+            from: config.mail.from.parse().context("mail.from")?,
+            message_id_domain: config.mail.message_id_domain.clone(),
+        },
+        transport: config.mail.transport().context("mail.smtp_url")?,
+        timeout: config.mail.timeout(),
+        connections: config.mail.connections as usize,
+    };
+    let event = Event {
+        pool: pool.clone(),
+        jetstream: jetstream.clone(),
+        timeout: Duration::from_millis(config.nats.publish_timeout_ms),
+    };
+
+    let carriers = Carriers { pool, wakeups, metrics, worker, drain };
+    let Carriers { pool, wakeups, metrics, worker, drain } = &carriers;
+    let hosted = Hosted::new()
+        .task("order events stream", make_events_stream(jetstream, config.nats, drain.clone()))
+        .task("claims", claimer.run(drain.clone()))
+        .task("payment events", settlement::listen(client, Arc::clone(wakeups), drain.clone()))
+        .task("settlement", settler.run(drain.clone()))
+        .task("outbox age", measure(pool.clone(), metrics.clone(), drain.clone()));
+    let hosted = carriers.add(hosted, "charges", charge, worker.charge_batch);
+    let hosted = carriers.add(hosted, "cancelled charges", cancel_charge, worker.carry_batch);
+    let hosted = carriers.add(hosted, "refunds", Refund { payments }, worker.carry_batch);
+    let hosted = carriers.add(hosted, "holds", close_hold, worker.close_hold_batch);
+    let hosted = carriers.add(hosted, "mails", mail, worker.carry_batch);
+    Ok(carriers.add(hosted, "order events", event, worker.carry_batch))
+}
+
+/// What all carriers run on.
+struct Carriers {
+    pool: PgPool,
+    wakeups: Arc<Wakeups>,
+    metrics: Metrics,
+    worker: config::WorkerConfig,
+    drain: Drain,
+}
+
+impl Carriers {
+    fn add<C: Carrier>(&self, hosted: Hosted, name: &'static str, carrier: C, batch: usize) -> Hosted {
+        let runner = Runner {
+            carrier: Arc::new(carrier),
+            pool: self.pool.clone(),
+            pace: self.worker.carry_pace(batch),
+            wakeups: Arc::clone(&self.wakeups),
+            metrics: self.metrics.clone(),
+        };
+        hosted.task(name, runner.run(self.drain.clone()))
+    }
+}
+
+/// Makes `ORDER_EVENTS`, which this service owns, as soon as JetStream answers.
+async fn make_events_stream(
+    jetstream: jetstream::Context,
+    config: NatsConfig,
+    drain: Drain,
+) -> anyhow::Result<()> {
+    while let Err(error) = ensure_events_stream(&jetstream, &config).await {
+        tracing::warn!(%error, "ORDER_EVENTS cannot be made yet");
+        tokio::select! {
+            () = tokio::time::sleep(MAKE_AGAIN) => {}
+            () = drain.started() => return Ok(()),
+        }
+    }
+    drain.started().await;
+    Ok(())
+}
+
+/// Measures how old the outbox is until the drain starts.
+async fn measure(pool: PgPool, metrics: Metrics, drain: Drain) -> anyhow::Result<()> {
+    while !drain.is_draining() {
+        match store::outbox::ages(&pool).await {
+            Ok(ages) => {
+                for kind in Kind::ALL {
+                    let age = ages.iter().find(|age| age.kind == kind.as_str());
+                    let (pending, oldest_s) = age.map_or((0, 0.0), |age| (age.pending, age.oldest_s));
+                    metrics.outbox(kind, pending, oldest_s);
+                }
+            }
+            Err(error) => tracing::debug!(%error, "the outbox cannot be measured"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(MEASURE) => {}
+            () = drain.started() => {}
+        }
+    }
+    Ok(())
+}

@@ -9,8 +9,8 @@ WITH due AS (
     UPDATE refunds
     SET due_at = now() + $2 * interval '1 millisecond', attempts = attempts + 1
     WHERE order_id IN (SELECT order_id FROM due)
-    RETURNING order_id, amount_minor, reason, refund_id, attempts
+    RETURNING order_id, amount_minor, reason, attempts
 )
-SELECT taken.order_id, taken.amount_minor, taken.reason, taken.refund_id, taken.attempts,
-    payments.sale_id, payments.currency, payments.intent_id AS "intent_id!"
+SELECT taken.order_id, payments.sale_id, taken.amount_minor, payments.currency, taken.reason,
+    payments.intent_id AS "intent_id!", taken.attempts
 FROM taken JOIN payments USING (order_id)

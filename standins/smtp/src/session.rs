@@ -153,20 +153,16 @@ impl Session {
     }
 
     fn data(&mut self) -> (Reply, Next) {
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::Mail(envelope) if !envelope.to.is_empty() => {
-                (Reply::new(354, "End data with <CR><LF>.<CR><LF>"), Next::Data(envelope))
+        let envelope = match &self.state {
+            State::Fresh => return (Reply::new(503, "Say EHLO first"), Next::Command),
+            State::Idle => return (Reply::new(503, "Say MAIL first"), Next::Command),
+            State::Mail(envelope) if envelope.to.is_empty() => {
+                return (Reply::new(503, "No valid recipients"), Next::Command);
             }
-            other => {
-                let text = match other {
-                    State::Fresh => "Say EHLO first",
-                    State::Idle => "Say MAIL first",
-                    State::Mail(_) => "No valid recipients",
-                };
-                self.state = other;
-                (Reply::new(503, text), Next::Command)
-            }
-        }
+            State::Mail(envelope) => envelope.clone(),
+        };
+        self.state = State::Idle;
+        (Reply::new(354, "End data with <CR><LF>.<CR><LF>"), Next::Data(envelope))
     }
 }
 

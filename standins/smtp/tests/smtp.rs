@@ -119,8 +119,8 @@ async fn an_accepted_mail_is_in_the_log_when_the_250_arrives() {
     let head = "From: shop@x.example\r\nSubject: Order o-1\r\n confirmed\r\n\
                 Message-ID: <m1@x.example>\r\nX-Flashsale-Order: o-1\r\nX-Flashsale-Kind: confirmation\r\n\
                 X-Else: no";
-    assert_eq!(client.mail(&format!("{head}\r\n\r\nThank you.\r\n..dot\r\n.")).await, 250);
-    let body = "Thank you.\r\n.dot\r\n\r\n";
+    assert_eq!(client.mail(&format!("{head}\r\n\r\nThank you.\r\n..dot\r\n..")).await, 250);
+    let body = "Thank you.\r\n.dot\r\n.\r\n";
     let raw = format!("{head}\r\n\r\n{body}");
     let digest: String = Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect();
     let mut logged = bench.logged();

@@ -93,7 +93,7 @@ const fn card(
 }
 
 /// docs.stripe.com/testing ("PaymentMethods" tab): cards by brand, declined payments, 3-D Secure.
-/// The two names without `visa` are the spelling of earlier editions of that page.
+/// The two names without `visa` are in wide use in code that cites that page, so they are taken too.
 const METHODS: &[TestMethod] = &[
     card("pm_card_visa", "visa", "4242", Outcome::Succeeds),
     card("pm_card_visa_debit", "visa", "5556", Outcome::Succeeds),
@@ -136,8 +136,8 @@ const METHODS: &[TestMethod] = &[
         "8341",
         Outcome::RequiresAction { declines_after: Some(INSUFFICIENT) },
     ),
-    // docs.stripe.com/payments/ach-direct-debit/accept-a-payment, test accounts: "The payment stays
-    // in processing"; the one documented way to hold an intent in that state.
+    // docs.stripe.com/payments/ach-direct-debit/accept-a-payment, test accounts: the one that
+    // stays in processing.
     TestMethod {
         name: "pm_usBankAccount_processing",
         kind: "us_bank_account",

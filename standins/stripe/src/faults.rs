@@ -36,8 +36,8 @@ pub enum Kind {
     /// An `api_error`, saved under the key; nothing happened.
     #[serde(rename = "error_500")]
     Error500,
-    /// An `api_error`, saved under the key; it happened all the same ("treat the result of a 500
-    /// request as indeterminate").
+    /// An `api_error`, saved under the key; it happened all the same: the outcome of a
+    /// 500 is indeterminate.
     #[serde(rename = "error_500_after")]
     Error500After,
     /// Takes this much longer.

@@ -209,7 +209,7 @@ impl PaymentIntent {
         let method = how.method.or_else(|| self.method.clone());
         let method = method.ok_or(Refusal::MissingPaymentMethod)?;
         // docs.stripe.com/api/payment_intents/create, automatic_payment_methods.allow_redirects:
-        // "to confirm this PaymentIntent, you may be required to provide a return_url".
+        // "To confirm this PaymentIntent, you may be required to provide a return_url".
         if self.needs_return_url && how.return_url.is_none() {
             return Err(Refusal::MissingReturnUrl);
         }
@@ -373,7 +373,7 @@ impl PaymentIntent {
     }
 
     /// A failed attempt leaves a failed charge behind and the intent asking for another method
-    /// (docs.stripe.com/payments/paymentintents/lifecycle, "the payment attempt fails").
+    /// (docs.stripe.com/payments/paymentintents/lifecycle).
     fn decline(
         mut self,
         decline: Decline,

@@ -1,6 +1,6 @@
 //! Requests per second, per account and per endpoint (docs.stripe.com/rate-limits).
 //!
-//! "We treat each named API operation as a separate endpoint": the caller passes the operation's
+//! Stripe treats each named API operation as a separate endpoint: the caller passes the operation's
 //! name, not the path. Which limit was hit is said in `Stripe-Rate-Limited-Reason`.
 
 use std::collections::HashMap;

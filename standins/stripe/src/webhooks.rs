@@ -246,7 +246,7 @@ impl Inner {
         tracing::warn!(attempts = MAX_ATTEMPTS, "a webhook event was given up");
     }
 
-    /// Whether the endpoint took it: "any 2xx". The body is read so that the connection is reused.
+    /// Whether the endpoint took it, by any 2xx. The body is read so that the connection is reused.
     async fn attempt(&self, payload: Bytes) -> bool {
         let Ok(_turn) = self.in_flight.acquire().await else { return false };
         let request = Request::builder()

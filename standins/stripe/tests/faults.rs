@@ -1,5 +1,5 @@
-//! Faults before and after the effect (docs.stripe.com/error-low-level#network-errors: "it's
-//! ambiguous whether it was received"; the same key resolves it).
+//! Faults before and after the effect (docs.stripe.com/error-low-level#network-errors: the
+//! outcome is unknown to the client; the same key settles it).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;

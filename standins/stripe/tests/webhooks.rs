@@ -176,8 +176,7 @@ async fn a_replay_under_a_key_sends_no_second_event() {
 
 #[tokio::test]
 async fn events_can_come_twice_and_out_of_order() {
-    // docs.stripe.com/webhooks: "might occasionally receive the same event more than once",
-    // "doesn't guarantee the delivery of events in the order"
+    // docs.stripe.com/webhooks: neither single delivery nor order is promised.
     let (url, pushes) = endpoint(&[]).await;
     let bench = bench_with(&url, &["whsec_x"]).await;
     let settings = r#"{"duplicate":1.0,"reorder":true,"reorder_window_ms":300,"delay_ms":20}"#;

@@ -84,7 +84,7 @@ fn lead(timeout: Duration) -> Duration {
 /// What the caller grants: `grpc-timeout`, up to eight digits and a unit. One that cannot be read counts as none, as in the
 /// transport.
 pub(crate) fn requested(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(tonic::metadata::GRPC_TIMEOUT_HEADER)?.to_str().ok()?;
+    let value = headers.get(deadline::HEADER)?.to_str().ok()?;
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

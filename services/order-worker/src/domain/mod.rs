@@ -8,6 +8,7 @@ mod settle;
 
 pub use claim::{Birth, Books, Decision, Known, SaleFacts, decide};
 pub use consequence::{Consequence, Kind, Occurrence, consequences};
+pub(crate) use consequence::{HOLD_RELEASED, HOLD_SOLD};
 pub use message::{Intake, OrderLine, PlacedOrder, Unacceptable};
 pub use order::{Change, EndReason, Impossible, OrderState};
 pub use settle::{PaymentState, Settlement, settle};

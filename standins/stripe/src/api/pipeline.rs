@@ -1,11 +1,11 @@
 //! What happens to every request, in this order:
 //!
 //! 1. the API key (docs.stripe.com/api/authentication): 401;
-//! 2. the rate limits, which "run before the API's idempotency layer"
+//! 2. the rate limits, which come before the idempotency layer
 //!    (docs.stripe.com/error-low-level#idempotency): 429;
 //! 3. a fault that strikes before the API is reached;
-//! 4. the idempotency key, for POST only ("GET and DELETE are idempotent by definition, sending a
-//!    key has no effect", docs.stripe.com/api/idempotent_requests);
+//! 4. the idempotency key, for POST only: on a GET it has no effect
+//!    (docs.stripe.com/api/idempotent_requests);
 //! 5. the parameters: refused here, nothing is saved under the key;
 //! 6. execution, in a task of its own: a client that hangs up does not stop it;
 //! 7. the answer is saved under the key, in the same step as its effect;

@@ -9,7 +9,7 @@ use crate::form::Form;
 use crate::ledger::{Created, Page, Shelf, Shelved};
 use crate::objects;
 
-/// docs.stripe.com/api/pagination: "limit can range between 1 and 100, and the default is 10".
+/// docs.stripe.com/api/pagination: from 1 to 100, 10 unless given.
 const DEFAULT_LIMIT: usize = 10;
 const MAX_LIMIT: usize = 100;
 

@@ -1,0 +1,158 @@
+//! Whom to write to, and what an order carries besides its lines.
+
+use serde::{Deserialize, Serialize};
+
+const MAX_EMAIL_CHARS: usize = 254;
+const MAX_NAME_CHARS: usize = 128;
+const MAX_METHOD_CHARS: usize = 128;
+
+/// A field that cannot be used, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputError {
+    /// The path of the field in the request.
+    pub field: &'static str,
+    /// What is wrong and what would be right.
+    pub problem: &'static str,
+}
+
+const fn wrong(field: &'static str, problem: &'static str) -> InputError {
+    InputError { field, problem }
+}
+
+/// Whom to write to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contact {
+    email: String,
+    name: String,
+}
+
+impl Contact {
+    /// An address that mail can be sent to and a name that fits one line of a mail. Both end up in mail headers: nothing that could
+    /// begin a new header passes.
+    ///
+    /// # Errors
+    /// When one of them cannot be used.
+    pub fn new(email: &str, name: &str) -> Result<Self, InputError> {
+        let refuse = wrong(
+            "contact.email",
+            "must be one mail address such as ada@example.com, at most 254 ASCII characters",
+        );
+        let plain = |c: char| c.is_ascii_graphic() && !"<>()[],;:\\\"".contains(c);
+        let Some((local, domain)) = email.rsplit_once('@') else { return Err(refuse) };
+        let usable = email.len() <= MAX_EMAIL_CHARS
+            && !local.is_empty()
+            && local.len() <= 64
+            && !local.starts_with('.')
+            && !local.ends_with('.')
+            && !local.contains("..")
+            && local.chars().all(|c| plain(c) && c != '@')
+            && domain.split('.').all(|label| {
+                !label.is_empty()
+                    && label.len() <= 63
+                    && !label.starts_with('-')
+                    && !label.ends_with('-')
+                    && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+            });
+        if !usable {
+            return Err(refuse);
+        }
+        let length = name.chars().count();
+        if length == 0 || length > MAX_NAME_CHARS || name.chars().any(char::is_control) {
+            return Err(wrong("contact.name", "must be 1 to 128 characters without line breaks"));
+        }
+        Ok(Self { email: email.to_owned(), name: name.to_owned() })
+    }
+}
+
+/// What an order carries besides its lines. Its JSON is part of the content a request id binds, so that it is written in one fixed order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Details {
+    /// Whom to write to.
+    pub email: String,
+    /// How to address them.
+    pub contact_name: String,
+    /// The provider's token of the means of payment.
+    pub payment_method: String,
+}
+
+impl Details {
+    /// The details of an order.
+    ///
+    /// # Errors
+    /// When the token of the means of payment cannot be one.
+    pub fn new(contact: Contact, payment_method: &str) -> Result<Self, InputError> {
+        // Nothing but digits is a card number, whatever field it came in: it must not get any further.
+        let word =
+            payment_method.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        let number = payment_method.chars().all(|c| c.is_ascii_digit());
+        if payment_method.is_empty() || payment_method.len() > MAX_METHOD_CHARS || !word || number {
+            return Err(wrong(
+                "payment_method",
+                "must be the payment provider's token such as pm_card_visa, never a card number",
+            ));
+        }
+        Ok(Self {
+            email: contact.email,
+            contact_name: contact.name,
+            payment_method: payment_method.to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_none_is_refused() {
+        for email in [
+            "",
+            "ada",
+            "@example.com",
+            "ada@",
+            "ada@@example.com",
+            "ada @example.com",
+            "ada@exa mple.com",
+            "ada@-a.com",
+            "ada@example.com\r\nBcc: eve@example.com",
+            "a..b@example.com",
+            "<ada@example.com>",
+            "ada@example.com,eve@example.com",
+        ] {
+            assert_eq!(Contact::new(email, "Ada").unwrap_err().field, "contact.email", "{email:?}");
+        }
+        assert!(Contact::new("ada.l+sale@mail.example.com", "Ada Lovelace").is_ok());
+    }
+
+    #[test]
+    fn a_name_cannot_begin_a_new_header() {
+        assert_eq!(
+            Contact::new("a@b.co", "Ada\r\nBcc: eve@b.co").unwrap_err().field,
+            "contact.name"
+        );
+        assert_eq!(Contact::new("a@b.co", "").unwrap_err().field, "contact.name");
+    }
+
+    #[test]
+    fn a_card_number_is_never_taken_for_a_token() {
+        let contact = Contact::new("a@b.co", "Ada").unwrap();
+        for method in ["4242424242424242", "4242 4242 4242 4242", "", "pm card"] {
+            assert_eq!(Details::new(contact.clone(), method).unwrap_err().field, "payment_method");
+        }
+        assert!(Details::new(contact, "pm_1NhQ2e2eZvKYlo2C0bXx").is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_accepted_stays_on_one_line(email in ".{0,40}@.{0,40}", name in any::<String>()) {
+            if let Ok(contact) = Contact::new(&email, &name) {
+                prop_assert!(!contact.email.chars().any(char::is_control));
+                prop_assert!(!contact.name.chars().any(char::is_control));
+            }
+        }
+    }
+}

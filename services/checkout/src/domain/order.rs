@@ -1,0 +1,149 @@
+//! An order as it is seen from outside.
+
+use std::{fmt, str::FromStr};
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// Where an order stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrderState {
+    /// In the stock store, not known to be queued yet.
+    AcceptancePending,
+    /// In the stock store and in the queue.
+    Accepted,
+    /// Recorded.
+    Claimed,
+    /// Being charged.
+    Paying,
+    /// The buyer must authenticate.
+    ActionRequired,
+    /// Paid.
+    Confirmed,
+    /// Refused by the payment provider.
+    Declined,
+    /// Cancelled.
+    Cancelled,
+    /// Paid and given back.
+    Refunded,
+}
+
+impl OrderState {
+    /// The name in the record; what is not recorded yet has none.
+    pub const fn recorded_name(self) -> Option<&'static str> {
+        match self {
+            Self::AcceptancePending | Self::Accepted => None,
+            Self::Claimed => Some("CLAIMED"),
+            Self::Paying => Some("PAYING"),
+            Self::ActionRequired => Some("ACTION_REQUIRED"),
+            Self::Confirmed => Some("CONFIRMED"),
+            Self::Declined => Some("DECLINED"),
+            Self::Cancelled => Some("CANCELLED"),
+            Self::Refunded => Some("REFUNDED"),
+        }
+    }
+
+    /// Whether the order still runs: it may be paid or cancelled.
+    pub const fn is_open(self) -> bool {
+        match self {
+            Self::AcceptancePending
+            | Self::Accepted
+            | Self::Claimed
+            | Self::Paying
+            | Self::ActionRequired => true,
+            Self::Confirmed | Self::Declined | Self::Cancelled | Self::Refunded => false,
+        }
+    }
+}
+
+/// A state the record should not hold.
+#[derive(Debug, PartialEq, Eq)]
+pub struct UnknownState(String);
+
+impl fmt::Display for UnknownState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the record holds an order in the unknown state {:?}", self.0)
+    }
+}
+
+impl FromStr for OrderState {
+    type Err = UnknownState;
+
+    fn from_str(name: &str) -> Result<Self, UnknownState> {
+        [
+            Self::Claimed,
+            Self::Paying,
+            Self::ActionRequired,
+            Self::Confirmed,
+            Self::Declined,
+            Self::Cancelled,
+            Self::Refunded,
+        ]
+        .into_iter()
+        .find(|state| state.recorded_name() == Some(name))
+        .ok_or_else(|| UnknownState(name.to_owned()))
+    }
+}
+
+/// Units of one sku at the price they were taken at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The sku.
+    pub sku: String,
+    /// Units.
+    pub quantity: i64,
+    /// Price of one unit in minor units.
+    pub unit_price_minor: i64,
+}
+
+/// An order as it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The order.
+    pub order_id: Uuid,
+    /// Its sale.
+    pub sale_id: Uuid,
+    /// Its buyer.
+    pub buyer_id: String,
+    /// The hold with its units.
+    pub hold_id: Uuid,
+    /// Where it stands.
+    pub state: OrderState,
+    /// What was ordered.
+    pub lines: Vec<Line>,
+    /// ISO 4217.
+    pub currency: String,
+    /// The price of everything in minor units.
+    pub total_minor: i64,
+    /// When it was placed.
+    pub placed_at: OffsetDateTime,
+    /// When its state last changed.
+    pub updated_at: OffsetDateTime,
+    /// Whether its buyer asked to cancel it.
+    pub cancel_requested: bool,
+    /// Why it ended unpaid.
+    pub end_reason: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_record_s_names_are_read_back_and_no_others() {
+        for name in [
+            "CLAIMED",
+            "PAYING",
+            "ACTION_REQUIRED",
+            "CONFIRMED",
+            "DECLINED",
+            "CANCELLED",
+            "REFUNDED",
+        ] {
+            assert_eq!(name.parse::<OrderState>().unwrap().recorded_name(), Some(name));
+        }
+        assert!("ACCEPTED".parse::<OrderState>().is_err());
+    }
+}

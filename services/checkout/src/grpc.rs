@@ -1,0 +1,215 @@
+//! The CheckoutService: decode, call, encode.
+
+mod convert;
+
+use std::pin::Pin;
+
+use flashsale_errors::{Failure, Reason};
+use flashsale_proto::{
+    checkout::{
+        BeginCheckoutRequest, BeginCheckoutResponse, CancelOrderRequest, CancelOrderResponse,
+        GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse,
+        PlaceOrderRequest, PlaceOrderResponse, WatchOrderRequest, WatchOrderResponse,
+        checkout_service_server::CheckoutService,
+    },
+    inventory::{PlaceHoldRequest, ReserveRequest},
+};
+use flashsale_service::{Drain, wire};
+use futures::Stream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use crate::{
+    domain::{Contact, Details, InputError, PageError, PageToken},
+    orders::{Orders, visible},
+    store::Filter,
+};
+
+const MAX_BUYER_CHARS: usize = 128;
+const DEFAULT_PAGE: usize = 50;
+const MAX_PAGE: usize = 500;
+
+impl From<InputError> for Failure {
+    fn from(error: InputError) -> Self {
+        Failure::invalid(error.field, error.problem)
+    }
+}
+
+impl From<PageError> for Failure {
+    fn from(PageError: PageError) -> Self {
+        Failure::field(Reason::PageTokenInvalid, "page_token", "is not one that this list returned")
+    }
+}
+
+/// Checkout over gRPC.
+#[derive(Debug)]
+pub struct Checkout {
+    orders: Orders,
+    drain: Drain,
+}
+
+impl Checkout {
+    /// Serves `orders` until `drain`.
+    pub fn new(orders: Orders, drain: Drain) -> Self {
+        Self { orders, drain }
+    }
+}
+
+/// The ids that name an order and, if given, its buyer.
+fn order_ids<'a>(
+    sale_id: &str,
+    order_id: &str,
+    buyer_id: &'a str,
+) -> Result<(Uuid, Uuid, Option<&'a str>), Failure> {
+    let sale_id = wire::uuid("sale_id", sale_id, Reason::ArgumentInvalid)?;
+    let order_id = wire::uuid("order_id", order_id, Reason::ArgumentInvalid)?;
+    let buyer_id = match buyer_id {
+        "" => None,
+        buyer_id => Some(wire::printable("buyer_id", buyer_id, MAX_BUYER_CHARS)?),
+    };
+    Ok((sale_id, order_id, buyer_id))
+}
+
+#[tonic::async_trait]
+impl CheckoutService for Checkout {
+    async fn begin_checkout(
+        &self,
+        request: Request<BeginCheckoutRequest>,
+    ) -> Result<Response<BeginCheckoutResponse>, Status> {
+        let request = request.into_inner();
+        // Inventory checks what it is asked; there is no second copy of its rules here.
+        let hold = self
+            .orders
+            .stock
+            .reserve(ReserveRequest {
+                request_id: request.request_id,
+                sale_id: request.sale_id,
+                buyer_id: request.buyer_id,
+                lines: request.lines.into_iter().map(convert::line).collect(),
+                admission: request.admission,
+            })
+            .await?;
+        Ok(Response::new(BeginCheckoutResponse {
+            hold_id: hold.hold_id,
+            lines: hold.lines.into_iter().map(convert::held_line).collect(),
+            total: hold.total,
+            expire_time: hold.expire_time,
+        }))
+    }
+
+    async fn place_order(
+        &self,
+        request: Request<PlaceOrderRequest>,
+    ) -> Result<Response<PlaceOrderResponse>, Status> {
+        let request = request.into_inner();
+        let contact = request.contact.unwrap_or_default();
+        let contact = Contact::new(&contact.email, &contact.name).map_err(Failure::from)?;
+        let details = Details::new(contact, &request.payment_method).map_err(Failure::from)?;
+        let order_details = serde_json::to_string(&details).map_err(Failure::internal)?;
+        let order = self
+            .orders
+            .place(PlaceHoldRequest {
+                request_id: request.request_id,
+                sale_id: request.sale_id,
+                buyer_id: request.buyer_id,
+                hold_id: request.hold_id,
+                lines: request.lines.into_iter().map(convert::line).collect(),
+                admission: request.admission,
+                order_details,
+            })
+            .await?;
+        Ok(Response::new(PlaceOrderResponse { order: Some(convert::order(order)) }))
+    }
+
+    async fn get_order(
+        &self,
+        request: Request<GetOrderRequest>,
+    ) -> Result<Response<GetOrderResponse>, Status> {
+        let request = request.into_inner();
+        let (sale_id, order_id, buyer_id) =
+            order_ids(&request.sale_id, &request.order_id, &request.buyer_id)?;
+        let order = self.orders.get(sale_id, order_id, buyer_id).await?;
+        Ok(Response::new(GetOrderResponse { order: Some(convert::order(order)) }))
+    }
+
+    type WatchOrderStream = Pin<Box<dyn Stream<Item = Result<WatchOrderResponse, Status>> + Send>>;
+
+    async fn watch_order(
+        &self,
+        request: Request<WatchOrderRequest>,
+    ) -> Result<Response<Self::WatchOrderStream>, Status> {
+        let request = request.into_inner();
+        let (sale_id, order_id, buyer_id) =
+            order_ids(&request.sale_id, &request.order_id, &request.buyer_id)?;
+        // Watched before it is read: no change falls in between.
+        let mut changes = self.orders.hub.watch(order_id)?;
+        let mut order = self.orders.get(sale_id, order_id, buyer_id).await?;
+        let buyer_id = buyer_id.map(str::to_owned);
+        let (orders, ended) = (self.orders.clone(), self.drain.started());
+        let (sender, receiver) = mpsc::channel(4);
+        tokio::spawn(async move {
+            tokio::pin!(ended);
+            loop {
+                let open = order.state.is_open();
+                let answer = WatchOrderResponse { order: Some(convert::order(order.clone())) };
+                if sender.send(Ok(answer)).await.is_err() || !open {
+                    return;
+                }
+                // Until the record says something new; a read that fails is made good by the next announcement or sweep.
+                order = loop {
+                    tokio::select! {
+                        () = changes.changed() => {}
+                        () = &mut ended => return,
+                        () = sender.closed() => return,
+                    }
+                    let recorded = orders.record.order(order_id).await;
+                    if let Ok(Some(recorded)) = recorded
+                        && recorded != order
+                        && let Ok(recorded) = visible(recorded, sale_id, buyer_id.as_deref())
+                    {
+                        break recorded;
+                    }
+                };
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn cancel_order(
+        &self,
+        request: Request<CancelOrderRequest>,
+    ) -> Result<Response<CancelOrderResponse>, Status> {
+        let request = request.into_inner();
+        // Required as on every mutating call; the order id decides, so that a cancellation takes place once.
+        wire::request_id(&request.request_id)?;
+        let buyer_id = wire::printable("buyer_id", &request.buyer_id, MAX_BUYER_CHARS)?;
+        let (sale_id, order_id, _) = order_ids(&request.sale_id, &request.order_id, buyer_id)?;
+        let order = self.orders.cancel(sale_id, order_id, buyer_id).await?;
+        Ok(Response::new(CancelOrderResponse { order: Some(convert::order(order)) }))
+    }
+
+    async fn list_orders(
+        &self,
+        request: Request<ListOrdersRequest>,
+    ) -> Result<Response<ListOrdersResponse>, Status> {
+        let request = request.into_inner();
+        let sale_id = wire::uuid("sale_id", &request.sale_id, Reason::ArgumentInvalid)?;
+        let state = convert::recorded_state(request.state)?;
+        let page_size = match usize::try_from(request.page_size) {
+            Ok(0) => DEFAULT_PAGE,
+            Ok(size) => size.min(MAX_PAGE),
+            Err(_) => return Err(Failure::invalid("page_size", "must not be negative").into()),
+        };
+        let list = [request.sale_id.as_str(), request.buyer_id.as_str(), state.unwrap_or_default()];
+        let after = PageToken::decode(&request.page_token, &list).map_err(Failure::from)?;
+        let buyer_id = Some(request.buyer_id.clone()).filter(|buyer| !buyer.is_empty());
+        let filter = Filter { sale_id, buyer_id, state };
+        let (orders, next) = self.orders.list(&filter, after.as_ref(), page_size).await?;
+        Ok(Response::new(ListOrdersResponse {
+            orders: orders.into_iter().map(convert::order).collect(),
+            next_page_token: next.map(|next| next.encode(&list)).unwrap_or_default(),
+        }))
+    }
+}

@@ -1,0 +1,75 @@
+//! The wire's forms.
+
+use flashsale_errors::Failure;
+use flashsale_proto::{checkout, inventory};
+use flashsale_service::wire;
+
+use crate::domain::{Order, OrderState};
+
+pub(super) fn line(line: checkout::Line) -> inventory::Line {
+    inventory::Line { sku: line.sku, quantity: line.quantity }
+}
+
+pub(super) fn held_line(line: inventory::PricedLine) -> checkout::PricedLine {
+    checkout::PricedLine { sku: line.sku, quantity: line.quantity, unit_price: line.unit_price }
+}
+
+pub(super) fn order(order: Order) -> checkout::Order {
+    checkout::Order {
+        order_id: order.order_id.to_string(),
+        sale_id: order.sale_id.to_string(),
+        buyer_id: order.buyer_id,
+        state: state(order.state).into(),
+        lines: order
+            .lines
+            .into_iter()
+            .map(|line| checkout::PricedLine {
+                sku: line.sku,
+                quantity: line.quantity,
+                unit_price: Some(wire::money(line.unit_price_minor, &order.currency)),
+            })
+            .collect(),
+        total: Some(wire::money(order.total_minor, &order.currency)),
+        hold_id: order.hold_id.to_string(),
+        place_time: Some(wire::timestamp(order.placed_at)),
+        update_time: Some(wire::timestamp(order.updated_at)),
+        cancel_requested: order.cancel_requested,
+        end_reason: order.end_reason.unwrap_or_default(),
+    }
+}
+
+fn state(state: OrderState) -> checkout::OrderState {
+    match state {
+        OrderState::AcceptancePending => checkout::OrderState::AcceptancePending,
+        OrderState::Accepted => checkout::OrderState::Accepted,
+        OrderState::Claimed => checkout::OrderState::Claimed,
+        OrderState::Paying => checkout::OrderState::Paying,
+        OrderState::ActionRequired => checkout::OrderState::ActionRequired,
+        OrderState::Confirmed => checkout::OrderState::Confirmed,
+        OrderState::Declined => checkout::OrderState::Declined,
+        OrderState::Cancelled => checkout::OrderState::Cancelled,
+        OrderState::Refunded => checkout::OrderState::Refunded,
+    }
+}
+
+/// The recorded name of the state a list is narrowed to; `None` for all.
+pub(super) fn recorded_state(state: i32) -> Result<Option<&'static str>, Failure> {
+    use checkout::OrderState as Wire;
+    let unrecorded = || {
+        Failure::invalid(
+            "state",
+            "must be a state of the record: CLAIMED or later, or none for all",
+        )
+    };
+    match Wire::try_from(state).map_err(|_| unrecorded())? {
+        Wire::Unspecified => Ok(None),
+        Wire::AcceptancePending | Wire::Accepted => Err(unrecorded()),
+        Wire::Claimed => Ok(OrderState::Claimed.recorded_name()),
+        Wire::Paying => Ok(OrderState::Paying.recorded_name()),
+        Wire::ActionRequired => Ok(OrderState::ActionRequired.recorded_name()),
+        Wire::Confirmed => Ok(OrderState::Confirmed.recorded_name()),
+        Wire::Declined => Ok(OrderState::Declined.recorded_name()),
+        Wire::Cancelled => Ok(OrderState::Cancelled.recorded_name()),
+        Wire::Refunded => Ok(OrderState::Refunded.recorded_name()),
+    }
+}

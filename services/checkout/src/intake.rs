@@ -1,0 +1,147 @@
+//! The door: how many placed orders wait for their claim, and whether another one may come in.
+//!
+//! Measured beside the calls, never within one, so that PlaceOrder reaches neither Postgres nor the stream's figures.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::jetstream;
+use flashsale_errors::{Failure, Reason};
+use flashsale_service::Drain;
+use tokio::time::Instant;
+
+use crate::{
+    config::IntakeConfig,
+    store::{Floor, Record},
+};
+
+/// How long one measurement may take.
+const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);
+/// What callers are told to wait at least and at most.
+const WAIT: std::ops::RangeInclusive<f64> = 0.5..=30.0;
+
+/// The door. A clone is the same door.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    backlog: Arc<AtomicU64>,
+    /// Orders claimed per second, lately.
+    drain_rate: Arc<AtomicU64>,
+    max_backlog: u64,
+}
+
+impl Intake {
+    /// An open door.
+    pub fn new(config: &IntakeConfig) -> Self {
+        Self {
+            backlog: Arc::new(AtomicU64::new(0)),
+            drain_rate: Arc::new(AtomicU64::new(0)),
+            max_backlog: config.max_backlog,
+        }
+    }
+
+    /// Refuses before anything is taken while too many orders wait.
+    ///
+    /// # Errors
+    /// `QUEUE_FULL`, with the time the claims need for what is too much.
+    pub fn admit(&self) -> Result<(), Failure> {
+        let backlog = self.backlog.load(Ordering::Relaxed);
+        if backlog < self.max_backlog {
+            return Ok(());
+        }
+        let rate = self.drain_rate.load(Ordering::Relaxed).max(1);
+        // A tenth of the bound has to go before a retry has a fair chance.
+        let excess = backlog - self.max_backlog + self.max_backlog / 10;
+        let wait = (excess as f64 / rate as f64).clamp(*WAIT.start(), *WAIT.end());
+        Err(Failure::new(Reason::QueueFull, "too many orders wait to be recorded")
+            .with("backlog", backlog)
+            .with("max_backlog", self.max_backlog)
+            .retry_after(Duration::from_secs_f64(wait)))
+    }
+
+    /// The stream itself refused: shut the door until the next measurement.
+    pub fn shut(&self) {
+        self.backlog.store(u64::MAX / 2, Ordering::Relaxed);
+    }
+
+    /// Measures until the process ends. While Postgres is away the last floor counts, so that the backlog grows with the stream.
+    ///
+    /// # Errors
+    /// None; the signature is a background task's.
+    pub async fn measure(
+        self,
+        record: Record,
+        jetstream: jetstream::Context,
+        every: Duration,
+        drain: Drain,
+    ) -> anyhow::Result<()> {
+        let mut floor: Option<Floor> = None;
+        let mut before: Option<(Instant, u64)> = None;
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let ended = drain.token();
+        while !ended.is_cancelled() {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = ended.cancelled() => break,
+            }
+            let reads = async {
+                tokio::join!(
+                    record.floor(flashsale_queue::ORDERS),
+                    jetstream.get_stream(flashsale_queue::ORDERS),
+                )
+            };
+            let Ok((new_floor, stream)) = tokio::time::timeout(MEASURE_TIMEOUT, reads).await else {
+                continue;
+            };
+            if let Ok(new_floor) = new_floor {
+                floor = new_floor;
+            }
+            // Without the queue nothing can be measured; placed orders wait in the stock store and are bounded by the stock.
+            let Ok(stream) = stream else { continue };
+            let info = stream.cached_info();
+            let claimed = floor
+                .filter(|floor| floor.stream_created == info.created)
+                .map_or(info.state.first_sequence.saturating_sub(1), |floor| floor.seq);
+            self.backlog.store(info.state.last_sequence.saturating_sub(claimed), Ordering::Relaxed);
+            let now = Instant::now();
+            if let Some((then, claimed_then)) = before {
+                let seconds = now.duration_since(then).as_secs_f64().max(0.001);
+                let rate = claimed.saturating_sub(claimed_then) as f64 / seconds;
+                self.drain_rate.store(rate as u64, Ordering::Relaxed);
+            }
+            before = Some((now, claimed));
+        }
+        Ok(())
+    }
+
+    /// Placed orders that wait for their claim.
+    pub fn backlog(&self) -> u64 {
+        self.backlog.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_door_shuts_at_the_bound_and_says_how_long() {
+        let intake = Intake::new(&IntakeConfig { max_backlog: 1_000, measure_ms: 1 });
+        intake.backlog.store(999, Ordering::Relaxed);
+        assert!(intake.admit().is_ok());
+        intake.backlog.store(1_900, Ordering::Relaxed);
+        intake.drain_rate.store(500, Ordering::Relaxed);
+        let failure = intake.admit().unwrap_err();
+        assert_eq!(failure.reason(), Reason::QueueFull);
+        assert_eq!(failure.delay(), Some(Duration::from_secs(2)));
+        intake.shut();
+        assert_eq!(intake.admit().unwrap_err().delay(), Some(Duration::from_secs(30)));
+    }
+}

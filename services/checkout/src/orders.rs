@@ -1,0 +1,253 @@
+//! What PlaceOrder, GetOrder and CancelOrder do, between the stock, the queue and the record.
+
+use std::time::Duration;
+
+use async_nats::jetstream;
+use flashsale_errors::{Failure, Reason};
+use flashsale_proto::inventory::{HoldState, PlaceHoldRequest};
+use flashsale_queue::{PublishError, QueueMessage};
+use flashsale_service::deadline;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{
+    domain::{Order, OrderState, PageToken},
+    hub::Hub,
+    intake::Intake,
+    stock::{Carried, Stock},
+    store::{Filter, ReadError, Record},
+};
+
+/// How long CancelOrder waits for the record to show the wish, at most.
+const CANCEL_WAIT: Duration = Duration::from_secs(2);
+/// What is left of a deadline for the answer itself.
+const ANSWER_MARGIN: Duration = Duration::from_millis(200);
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Postgres(cause) => Failure::store("postgres", cause),
+            ReadError::Corrupt(what) => Failure::internal(what),
+        }
+    }
+}
+
+/// Orders, from placing on.
+#[derive(Debug, Clone)]
+pub struct Orders {
+    pub(crate) stock: Stock,
+    pub(crate) record: Record,
+    pub(crate) hub: Hub,
+    pub(crate) intake: Intake,
+    pub(crate) jetstream: jetstream::Context,
+    pub(crate) publish_timeout: Duration,
+}
+
+impl Orders {
+    /// Places an order: one script in the stock store, one publish. Nothing is undone when the publish fails: what is placed
+    /// rolls forward, by the buyer's retry or by the relay.
+    ///
+    /// # Errors
+    /// The door's and inventory's refusals; they took nothing.
+    pub async fn place(&self, request: PlaceHoldRequest) -> Result<Order, Failure> {
+        self.intake.admit()?;
+        let (carried, replayed) = self.stock.place(request).await?;
+        let Some(order) = carried.message() else {
+            // Only a replay finds its order recorded; it is answered with the order as it is now.
+            return self.recorded_or(carried).await;
+        };
+        if replayed && carried.hold_state != HoldState::Placed {
+            return self.recorded_or(carried).await;
+        }
+        let message = QueueMessage::Place { order };
+        let published =
+            flashsale_queue::publish_order(&self.jetstream, &message, self.publish_timeout).await;
+        let state = match published {
+            Ok(_) => OrderState::Accepted,
+            Err(PublishError::Full) => {
+                self.intake.shut();
+                OrderState::AcceptancePending
+            }
+            Err(PublishError::Unknown | PublishError::Unavailable) => OrderState::AcceptancePending,
+        };
+        Ok(Order { state, ..carried.order })
+    }
+
+    /// The recorded order of a hold, or what the hold itself tells while Postgres is away.
+    async fn recorded_or(&self, carried: Carried) -> Result<Order, Failure> {
+        match self.record.order(carried.order.order_id).await {
+            Ok(Some(order)) => Ok(order),
+            Ok(None) => Ok(carried.order),
+            Err(error) => match carried.hold_state {
+                HoldState::Placed => Ok(carried.order),
+                HoldState::Sold => Ok(Order { state: OrderState::Confirmed, ..carried.order }),
+                HoldState::Unspecified
+                | HoldState::Held
+                | HoldState::Released
+                | HoldState::Expired => Err(error.into()),
+            },
+        }
+    }
+
+    /// An order, recorded or only placed. Another buyer's, or another sale's, reads as not found.
+    ///
+    /// # Errors
+    /// `ORDER_NOT_FOUND`.
+    pub async fn get(
+        &self,
+        sale_id: Uuid,
+        order_id: Uuid,
+        buyer_id: Option<&str>,
+    ) -> Result<Order, Failure> {
+        let order = match self.record.order(order_id).await {
+            Ok(Some(order)) => order,
+            Ok(None) => self.placed(sale_id, order_id).await?.order,
+            // The stock store knows what is placed also while Postgres is away.
+            Err(error) => match self.placed(sale_id, order_id).await {
+                Ok(carried) if carried.hold_state == HoldState::Placed => carried.order,
+                Ok(_) | Err(_) => return Err(error.into()),
+            },
+        };
+        visible(order, sale_id, buyer_id)
+    }
+
+    async fn placed(&self, sale_id: Uuid, order_id: Uuid) -> Result<Carried, Failure> {
+        self.stock.by_order(sale_id, order_id).await.map_err(|failure| match failure.reason() {
+            Reason::HoldNotFound | Reason::SaleNotFound | Reason::SaleNotOpen => {
+                not_found(order_id)
+            }
+            reason @ (Reason::ArgumentInvalid
+            | Reason::RequestIdInvalid
+            | Reason::QuantityInvalid
+            | Reason::ExportInvalid
+            | Reason::PageTokenInvalid
+            | Reason::RequestIdReused
+            | Reason::SkuNotFound
+            | Reason::OrderNotFound
+            | Reason::PaymentNotFound
+            | Reason::RoomNotFound
+            | Reason::SaleStateConflict
+            | Reason::SoldOut
+            | Reason::BuyerLimit
+            | Reason::HoldExpired
+            | Reason::HoldResolved
+            | Reason::HoldLost
+            | Reason::AdmissionRequired
+            | Reason::AdmissionInvalid
+            | Reason::AdmissionForeign
+            | Reason::AdmissionExpired
+            | Reason::AdmissionSpent
+            | Reason::TicketInvalid
+            | Reason::StockAlreadyLoaded
+            | Reason::StockFenced
+            | Reason::Overloaded
+            | Reason::QueueFull
+            | Reason::OrderNotCancellable
+            | Reason::PaymentNotRefundable
+            | Reason::DeadlineExceeded
+            | Reason::StoreUnavailable
+            | Reason::PeerUnavailable
+            | Reason::Internal
+            | Reason::NotImplemented) => {
+                tracing::debug!(reason = reason.as_str(), "inventory did not answer for an order");
+                failure
+            }
+        })
+    }
+
+    /// Sends the wish to cancel through the queue: the claims meet it in order, so that no other writer races them. Waits a little for
+    /// the record to show it.
+    ///
+    /// # Errors
+    /// `ORDER_NOT_FOUND`, `ORDER_NOT_CANCELLABLE`, or `STORE_UNAVAILABLE` when the queue has not acked it.
+    pub async fn cancel(
+        &self,
+        sale_id: Uuid,
+        order_id: Uuid,
+        buyer_id: &str,
+    ) -> Result<Order, Failure> {
+        let order = self.get(sale_id, order_id, Some(buyer_id)).await?;
+        match order.state {
+            OrderState::Cancelled => return Ok(order),
+            OrderState::Confirmed | OrderState::Declined | OrderState::Refunded => {
+                return Err(Failure::new(
+                    Reason::OrderNotCancellable,
+                    "the order has reached its end",
+                )
+                .with("state", order.state.recorded_name().unwrap_or_default()));
+            }
+            OrderState::AcceptancePending
+            | OrderState::Accepted
+            | OrderState::Claimed
+            | OrderState::Paying
+            | OrderState::ActionRequired => {}
+        }
+        if order.cancel_requested {
+            return Ok(order);
+        }
+        let carried = self.placed(sale_id, order_id).await?;
+        let message = carried.message_for_cancel();
+        let now = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
+        let wish = QueueMessage::Cancel {
+            order: message,
+            requested_at_ms: i64::try_from(now).unwrap_or(i64::MAX),
+        };
+        let mut changes = self.hub.watch(order_id)?;
+        flashsale_queue::publish_order(&self.jetstream, &wish, self.publish_timeout)
+            .await
+            .map_err(|error| Failure::store("order queue", error))?;
+        let patience = deadline::remaining()
+            .map_or(CANCEL_WAIT, |left| left.saturating_sub(ANSWER_MARGIN).min(CANCEL_WAIT));
+        let shown = tokio::time::timeout(patience, async {
+            loop {
+                match self.record.order(order_id).await? {
+                    Some(order) if order.cancel_requested || !order.state.is_open() => {
+                        return Ok::<_, Failure>(order);
+                    }
+                    Some(_) | None => changes.changed().await,
+                }
+            }
+        });
+        match shown.await {
+            Ok(order) => order,
+            // Queued durably, recorded a little later.
+            Err(_) => Ok(Order { cancel_requested: true, ..order }),
+        }
+    }
+
+    /// A page of recorded orders, and where the next one begins.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        after: Option<&PageToken>,
+        page_size: usize,
+    ) -> Result<(Vec<Order>, Option<PageToken>), Failure> {
+        let limit = i64::try_from(page_size).unwrap_or(i64::MAX).saturating_add(1);
+        let mut orders = self.record.list(filter, after, limit).await?;
+        let more = orders.len() > page_size;
+        orders.truncate(page_size);
+        let next = orders
+            .last()
+            .filter(|_| more)
+            .map(|last| PageToken { placed_at: last.placed_at, order_id: last.order_id });
+        Ok((orders, next))
+    }
+}
+
+/// The order, unless it is somebody else's.
+pub(crate) fn visible(
+    order: Order,
+    sale_id: Uuid,
+    buyer_id: Option<&str>,
+) -> Result<Order, Failure> {
+    let theirs = order.sale_id == sale_id && buyer_id.is_none_or(|buyer| buyer == order.buyer_id);
+    if theirs { Ok(order) } else { Err(not_found(order.order_id)) }
+}
+
+fn not_found(order_id: Uuid) -> Failure {
+    Failure::new(Reason::OrderNotFound, "there is no such order of this sale and buyer")
+        .with("order_id", order_id)
+}

@@ -1,0 +1,167 @@
+//! What checkout reads of the record. It writes nothing there.
+
+use sqlx::PgPool;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::domain::{Line, Order, OrderState, PageToken};
+
+/// The record does not answer, or holds what it should not.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Postgres does not answer.
+    #[error(transparent)]
+    Postgres(#[from] sqlx::Error),
+    /// A row that cannot be.
+    #[error("{0}")]
+    Corrupt(String),
+}
+
+/// How far the claims have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Floor {
+    /// When the stream was made that the position counts in.
+    pub stream_created: OffsetDateTime,
+    /// The last sequence claimed.
+    pub seq: u64,
+}
+
+/// Reads the record.
+#[derive(Debug, Clone)]
+pub struct Record {
+    pool: PgPool,
+}
+
+struct Row {
+    order_id: Uuid,
+    sale_id: Uuid,
+    buyer_id: String,
+    hold_id: Uuid,
+    state: String,
+    currency: String,
+    total_minor: i64,
+    placed_at: OffsetDateTime,
+    updated_at: OffsetDateTime,
+    cancel_requested_at: Option<OffsetDateTime>,
+    end_reason: Option<String>,
+    skus: Vec<String>,
+    quantities: Vec<i64>,
+    prices: Vec<i64>,
+}
+
+impl Row {
+    fn into_order(self) -> Result<Order, ReadError> {
+        let state: OrderState =
+            self.state.parse().map_err(|unknown| ReadError::Corrupt(format!("{unknown}")))?;
+        let lines = self
+            .skus
+            .into_iter()
+            .zip(self.quantities)
+            .zip(self.prices)
+            .map(|((sku, quantity), unit_price_minor)| Line { sku, quantity, unit_price_minor })
+            .collect();
+        Ok(Order {
+            order_id: self.order_id,
+            sale_id: self.sale_id,
+            buyer_id: self.buyer_id,
+            hold_id: self.hold_id,
+            state,
+            lines,
+            currency: self.currency,
+            total_minor: self.total_minor,
+            placed_at: self.placed_at,
+            updated_at: self.updated_at,
+            cancel_requested: self.cancel_requested_at.is_some(),
+            end_reason: self.end_reason,
+        })
+    }
+}
+
+/// What a list of orders is narrowed to.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    /// The sale.
+    pub sale_id: Uuid,
+    /// Only this buyer's.
+    pub buyer_id: Option<String>,
+    /// Only those in this state, by its recorded name.
+    pub state: Option<&'static str>,
+}
+
+impl Record {
+    /// Reads through `pool`.
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// These orders, as far as they are recorded, in no order.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn orders(&self, ids: &[Uuid]) -> Result<Vec<Order>, ReadError> {
+        let rows =
+            sqlx::query_file_as!(Row, "sql/orders_by_id.sql", ids).fetch_all(&self.pool).await?;
+        rows.into_iter().map(Row::into_order).collect()
+    }
+
+    /// One order, if it is recorded.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn order(&self, id: Uuid) -> Result<Option<Order>, ReadError> {
+        Ok(self.orders(&[id]).await?.pop())
+    }
+
+    /// At most `limit` orders, newest first, from behind `after`.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        after: Option<&PageToken>,
+        limit: i64,
+    ) -> Result<Vec<Order>, ReadError> {
+        let rows = sqlx::query_file_as!(
+            Row,
+            "sql/list_orders.sql",
+            filter.sale_id,
+            filter.buyer_id.as_deref(),
+            filter.state,
+            after.map(|token| token.placed_at),
+            after.map(|token| token.order_id),
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().map(Row::into_order).collect()
+    }
+
+    /// Which of these orders are recorded.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn recorded(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, ReadError> {
+        Ok(sqlx::query_file_scalar!("sql/recorded.sql", ids).fetch_all(&self.pool).await?)
+    }
+
+    /// How far the claims have come in a stream; `None` before the first.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn floor(&self, stream: &str) -> Result<Option<Floor>, ReadError> {
+        let row = sqlx::query_file!("sql/floor.sql", stream).fetch_optional(&self.pool).await?;
+        Ok(row.map(|row| Floor {
+            stream_created: row.stream_created,
+            seq: u64::try_from(row.seq).unwrap_or(0),
+        }))
+    }
+
+    /// The sales that may have placed holds.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn sales_to_relay(&self) -> Result<Vec<Uuid>, ReadError> {
+        Ok(sqlx::query_file_scalar!("sql/sales_to_relay.sql").fetch_all(&self.pool).await?)
+    }
+}

@@ -1,0 +1,62 @@
+-- Loads a sale's stock in steps, of which only the last lets anybody see it. The record hands out each epoch once, to one loader, and
+-- a later one only as long as the earlier was never put to use: so the loader with the highest epoch may clear what lies under the
+-- keys, and an overtaken one is told so.
+--
+-- ARGV  1 epoch, 2 deadline, 3 step, then per step:
+--       probe:   nothing; reads what is loaded
+--       claim:   nothing; clears what lies under the keys
+--       stage:   per sku: sku, units, per-buyer limit, price in minor units
+--       publish: request id of the load, number of skus, then the fields and values of meta
+-- Reply OK run id; LOADED epoch, request id of its load, run id (probe); NOTHING (probe); OVERTAKEN; TOO_LATE
+local step, first = ARGV[FIRST], FIRST + 1
+
+if NOW > tonumber(ARGV[2]) then
+  return { 'TOO_LATE', NOW }
+end
+local meta = call('HMGET', META, 'epoch', 'run_id', 'keys', 'load_request', 'loading')
+local epoch, run_id, loading = meta[1], meta[2], meta[5]
+local whole = epoch and run_id == RUN_ID and tonumber(meta[3]) == call('EXISTS', unpack(KEYS))
+
+if step == 'probe' then
+  if whole then
+    return { 'LOADED', NOW, epoch, meta[4], RUN_ID }
+  end
+  return { 'NOTHING', NOW }
+end
+
+if step == 'claim' then
+  if math.max(tonumber(epoch or '0'), tonumber(loading or '0')) > tonumber(ARGV[1]) then
+    return { 'OVERTAKEN', NOW }
+  end
+  call('DEL', unpack(KEYS))
+  call('HSET', META, 'loading', ARGV[1], 'run_id', RUN_ID)
+  return { 'OK', NOW, RUN_ID }
+end
+
+if step == 'publish' and whole and epoch == ARGV[1] then
+  return { 'OK', NOW, RUN_ID }
+end
+if loading ~= ARGV[1] or run_id ~= RUN_ID then
+  return { 'OVERTAKEN', NOW }
+end
+
+if step == 'stage' then
+  for i = first, #ARGV, 4 do
+    local sku, units, limit, price = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+    call('HSET', STOCK, 't:' .. sku, units, 'a:' .. sku, units, 'h:' .. sku, 0, 'p:' .. sku, 0, 's:' .. sku, 0,
+      'l:' .. sku, limit, 'm:' .. sku, price)
+  end
+  return { 'OK', NOW, RUN_ID }
+end
+
+-- Publish. Seven fields a sku: anything else means that a staged part is gone.
+if call('HLEN', STOCK) ~= tonumber(ARGV[first + 1]) * 7 then
+  return { 'OVERTAKEN', NOW }
+end
+call('HDEL', META, 'loading')
+call('HSET', META, 'epoch', ARGV[1], 'load_request', ARGV[first])
+for i = first + 2, #ARGV, 2 do
+  call('HSET', META, ARGV[i], ARGV[i + 1])
+end
+seal()
+return { 'OK', NOW, RUN_ID }

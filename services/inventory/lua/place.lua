@@ -1,0 +1,32 @@
+-- Turns a held hold into a placed one that carries its order. The sale may be paused or over: what is held may still be placed as
+-- long as the hold's own deadline lasts. A hold past its deadline counts as expired even before the sweep has met it.
+--
+-- ARGV  1 epoch, 2 deadline, 3 derived request key (the order id), 4 content hash, 5 hold id, 6 buyer, 7 the order's details,
+--       8 the request id as sent
+-- Reply HOLD (see prelude); FENCED; TOO_LATE; REUSED; NO_HOLD; EXPIRED deadline; RESOLVED state
+local request, hash, id, buyer, details, request_id = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+
+local refusal = guard() or replay('place', request, hash)
+if refusal then
+  return refusal
+end
+local hold, missing = find(id, buyer)
+if not hold then
+  return missing
+end
+if hold.s == 'EXPIRED' or (hold.s == 'HELD' and hold.d <= NOW) then
+  return { 'EXPIRED', NOW, hold.d }
+end
+if hold.s ~= 'HELD' then
+  return { 'RESOLVED', NOW, hold.s }
+end
+
+hold.s, hold.o, hold.p, hold.q, hold.h = 'PLACED', request, NOW, request_id, hash
+move(hold, 'h', 'p')
+call('ZREM', DEADLINES, id)
+call('ZADD', PENDING, NOW, id)
+call('HSET', ORDERS, id, details)
+local json = store(id, hold)
+remember('place', request, hash, id)
+seal()
+return hold_reply(0, id, json)

@@ -1,0 +1,101 @@
+-- Shared by every script of inventory and put in front of it; in front of this stands `local RUN_ID = '<run id of the server>'`.
+--
+-- KEYS  1 meta, 2 stock, 3 holds, 4 deadlines, 5 pending, 6 orders, 7 requests, 8 buyers, 9 spent: always all of them, all of one sale.
+-- ARGV  1 the epoch the caller believes in, 2 the caller's deadline in ms of this server's clock; a script's own begin at 3.
+-- Reply an array: a word, this server's time in ms, then what the word brings. Words that any script may answer:
+--       FENCED    the keys are missing, incomplete, of another epoch or of another server; nothing was done
+--       TOO_LATE  the deadline has passed; nothing was done
+local META, STOCK, HOLDS, DEADLINES, PENDING = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local ORDERS, REQUESTS, BUYERS, SPENT = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local FIRST = 3
+local call = redis.call
+
+local CLOCK = call('TIME')
+local NOW = tonumber(CLOCK[1]) * 1000 + math.floor(tonumber(CLOCK[2]) / 1000)
+
+-- The sale's rules, read by guard().
+local STATE, STARTS, ENDS, HOLD_MS, ROOM, CURRENCY
+-- How many of the keys there were when the last script left them.
+local KEY_COUNT
+
+-- The fence and the deadline. Answers a refusal, or nil when the script may go on.
+-- A script leaves the number of existing keys in meta, so that a key that was evicted or deleted since is missed: without that a lost
+-- `requests` would let a retry take units twice.
+local function guard()
+  local meta = call('HMGET', META, 'epoch', 'run_id', 'keys', 'state', 'starts_ms', 'ends_ms', 'hold_ms', 'room', 'currency')
+  KEY_COUNT = tonumber(meta[3] or '-1')
+  if meta[1] ~= ARGV[1] or meta[2] ~= RUN_ID or KEY_COUNT ~= call('EXISTS', unpack(KEYS)) then
+    return { 'FENCED', NOW }
+  end
+  if NOW > tonumber(ARGV[2]) then
+    return { 'TOO_LATE', NOW }
+  end
+  STATE, STARTS, ENDS, HOLD_MS = meta[4], tonumber(meta[5]), tonumber(meta[6]), tonumber(meta[7])
+  ROOM, CURRENCY = meta[8] == '1', meta[9]
+end
+
+-- To be called last by every script that writes.
+local function seal()
+  local count = call('EXISTS', unpack(KEYS))
+  if count ~= KEY_COUNT then
+    call('HSET', META, 'keys', count)
+  end
+end
+
+-- HOLD: replayed (0 or 1), hold id, the hold as it is stored, what its order carries ('' if nothing), the currency.
+local function hold_reply(replayed, id, json)
+  return { 'HOLD', NOW, replayed, id, json, call('HGET', ORDERS, id) or '', CURRENCY }
+end
+
+-- What a request id did before. Answers HOLD with the hold as it is now, or REUSED when it was sent with another operation or other
+-- content; nil when it is new.
+local function replay(operation, request, hash)
+  local known = call('HGET', REQUESTS, request)
+  if not known then
+    return nil
+  end
+  local mark = operation .. '|' .. hash .. '|'
+  if string.sub(known, 1, #mark) ~= mark then
+    return { 'REUSED', NOW }
+  end
+  local id = string.sub(known, #mark + 1)
+  return hold_reply(1, id, call('HGET', HOLDS, id))
+end
+
+local function remember(operation, request, hash, id)
+  call('HSET', REQUESTS, request, operation .. '|' .. hash .. '|' .. id)
+end
+
+-- The buyer's hold: id and record, or nil and NO_HOLD.
+local function find(id, buyer)
+  local json = call('HGET', HOLDS, id)
+  local hold = json and cjson.decode(json)
+  if not hold or hold.b ~= buyer then
+    return nil, { 'NO_HOLD', NOW }
+  end
+  return hold
+end
+
+-- A hold is never empty and never has an empty list in it, which cjson would write as an object; its numbers have at most 14 digits,
+-- which is what cjson writes exactly.
+local function store(id, hold)
+  local json = cjson.encode(hold)
+  call('HSET', HOLDS, id, json)
+  return json
+end
+
+-- Moves the hold's units from one column of the books to another.
+local function move(hold, from, to)
+  for _, line in ipairs(hold.l) do
+    call('HINCRBY', STOCK, from .. ':' .. line[1], -line[2])
+    call('HINCRBY', STOCK, to .. ':' .. line[1], line[2])
+  end
+end
+
+-- Puts the hold's units back on sale, for everybody and for its buyer.
+local function give_back(hold, from)
+  move(hold, from, 'a')
+  for _, line in ipairs(hold.l) do
+    call('HINCRBY', BUYERS, line[1] .. '\31' .. hold.b, -line[2])
+  end
+end

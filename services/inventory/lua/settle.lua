@@ -1,0 +1,51 @@
+-- Ends placed holds, or drops the order they carry because the record has it. Each hold on its own, by compare-and-set.
+--
+-- ARGV  1 epoch, 2 deadline, then hold id and outcome (`CLAIMED`, `SOLD`, `RELEASED`)
+-- Reply SETTLED and per hold: DONE, ALREADY, UNKNOWN or CONFLICT; FENCED; TOO_LATE
+local refusal = guard()
+if refusal then
+  return refusal
+end
+
+local function drop_order(id)
+  call('HDEL', ORDERS, id)
+  return call('ZREM', PENDING, id) == 1
+end
+
+local function settle(id, outcome)
+  local json = call('HGET', HOLDS, id)
+  if not json then
+    return 'UNKNOWN'
+  end
+  local hold = cjson.decode(json)
+  if outcome == 'CLAIMED' then
+    -- An order that has ended was claimed before that. A hold without an order has none to claim.
+    if not hold.o then
+      return 'CONFLICT'
+    end
+    return drop_order(id) and 'DONE' or 'ALREADY'
+  end
+  -- A hold that never had an order may have been released by its buyer: that is no answer to how an order ended.
+  if hold.o and hold.s == outcome then
+    return 'ALREADY'
+  end
+  if hold.s ~= 'PLACED' then
+    return 'CONFLICT'
+  end
+  hold.s = outcome
+  if outcome == 'SOLD' then
+    move(hold, 'p', 's')
+  else
+    give_back(hold, 'p')
+  end
+  drop_order(id)
+  store(id, hold)
+  return 'DONE'
+end
+
+local reply = { 'SETTLED', NOW }
+for i = FIRST, #ARGV, 2 do
+  reply[#reply + 1] = settle(ARGV[i], ARGV[i + 1])
+end
+seal()
+return reply

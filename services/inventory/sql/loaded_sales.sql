@@ -1,0 +1,5 @@
+-- The stocks the sweeper looks after. A hold outlives its sale by a few hold lengths at most; a week covers any outage in between.
+SELECT k.sale_id, k.epoch
+FROM sale_stock k
+JOIN sales s USING (sale_id)
+WHERE k.run_id <> '' AND s.ends_at > now() - interval '7 days'

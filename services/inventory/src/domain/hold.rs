@@ -1,0 +1,223 @@
+//! Holds and the books of stock, as the scripts answer them.
+
+use uuid::Uuid;
+
+/// Where a hold stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HoldState {
+    /// Units are out of sale until the deadline.
+    Held,
+    /// An order has them.
+    Placed,
+    /// Paid for; an end.
+    Sold,
+    /// Given back; an end.
+    Released,
+    /// The deadline passed; an end.
+    Expired,
+}
+
+impl HoldState {
+    /// Its name in the store and in messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Held => "HELD",
+            Self::Placed => "PLACED",
+            Self::Sold => "SOLD",
+            Self::Released => "RELEASED",
+            Self::Expired => "EXPIRED",
+        }
+    }
+
+    /// The state with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Held, Self::Placed, Self::Sold, Self::Released, Self::Expired]
+            .into_iter()
+            .find(|state| state.as_str() == name)
+    }
+}
+
+/// Units of one sku at the price they were taken at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedLine {
+    /// The sku.
+    pub sku: String,
+    /// Units.
+    pub quantity: i64,
+    /// The price of one, in minor units.
+    pub price_minor: i64,
+}
+
+/// Units out of sale for one buyer. Times are milliseconds of the store's clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Its id.
+    pub hold_id: Uuid,
+    /// The buyer.
+    pub buyer_id: String,
+    /// Where it stands.
+    pub state: HoldState,
+    /// When it expires, as long as it is held.
+    pub deadline_ms: i64,
+    /// What it holds, by sku.
+    pub lines: Vec<PlacedLine>,
+    /// The ISO 4217 code of its prices.
+    pub currency: String,
+    /// The epoch it was taken in.
+    pub epoch: i64,
+    /// The admission it spent.
+    pub admission_id: Option<String>,
+    /// The order it carries, once placed.
+    pub order_id: Option<Uuid>,
+    /// When it was placed.
+    pub placed_ms: Option<i64>,
+    /// The request that placed it, as sent.
+    pub request_id: Option<String>,
+    /// The hash of what that request asked.
+    pub request_hash: Option<String>,
+    /// What the order carries besides its lines; empty once the record has the order, and before there is one.
+    pub details: String,
+}
+
+impl Hold {
+    /// The price of everything, in minor units. The script that takes the units bounds it.
+    pub fn total_minor(&self) -> i64 {
+        self.lines.iter().map(|line| line.quantity.saturating_mul(line.price_minor)).fold(0, i64::saturating_add)
+    }
+
+    /// The hold as it stands at `now_ms`: past its deadline it is expired, whether the sweep has met it or not.
+    #[must_use]
+    pub fn at(mut self, now_ms: i64) -> Self {
+        if self.state == HoldState::Held && self.deadline_ms <= now_ms {
+            self.state = HoldState::Expired;
+        }
+        self
+    }
+}
+
+/// What becomes of a placed hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The record has the order; the hold need not carry it any more.
+    Claimed,
+    /// Paid.
+    Sold,
+    /// Given back.
+    Released,
+}
+
+impl Outcome {
+    /// Its name in the scripts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Claimed => "CLAIMED",
+            Self::Sold => "SOLD",
+            Self::Released => "RELEASED",
+        }
+    }
+}
+
+/// What settling did to a hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It changed.
+    Done,
+    /// It was so already.
+    Already,
+    /// There is no such hold in this epoch.
+    Unknown,
+    /// It stands where the outcome cannot follow.
+    Conflict,
+}
+
+impl Settled {
+    /// The result with this name in the scripts.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "DONE" => Some(Self::Done),
+            "ALREADY" => Some(Self::Already),
+            "UNKNOWN" => Some(Self::Unknown),
+            "CONFLICT" => Some(Self::Conflict),
+            _ => None,
+        }
+    }
+}
+
+/// The books of one sku: `allotted = available + held + placed + sold`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkuBooks {
+    /// The sku.
+    pub sku: String,
+    /// Units the sale may sell.
+    pub allotted: i64,
+    /// Units that can be taken.
+    pub available: i64,
+    /// Units in holds with a deadline.
+    pub held: i64,
+    /// Units in orders that are not settled.
+    pub placed: i64,
+    /// Units paid for.
+    pub sold: i64,
+}
+
+/// A sale's books as of one instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StockView {
+    /// By sku.
+    pub skus: Vec<SkuBooks>,
+    /// The epoch they belong to.
+    pub epoch: i64,
+    /// When they were read, in milliseconds of the store's clock.
+    pub read_ms: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    fn held() -> Hold {
+        Hold {
+            hold_id: Uuid::from_u128(1),
+            buyer_id: "ada".to_owned(),
+            state: HoldState::Held,
+            deadline_ms: 1_000,
+            lines: vec![
+                PlacedLine { sku: "a".to_owned(), quantity: 3, price_minor: 1_999 },
+                PlacedLine { sku: "b".to_owned(), quantity: 1, price_minor: 0 },
+            ],
+            currency: "EUR".to_owned(),
+            epoch: 1,
+            admission_id: None,
+            order_id: None,
+            placed_ms: None,
+            request_id: None,
+            request_hash: None,
+            details: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_hold_is_expired_from_its_deadline_on() {
+        assert_eq!(held().at(999).state, HoldState::Held);
+        assert_eq!(held().at(1_000).state, HoldState::Expired);
+        let placed = Hold { state: HoldState::Placed, ..held() };
+        assert_eq!(placed.at(5_000).state, HoldState::Placed);
+    }
+
+    #[test]
+    fn the_total_is_the_sum_of_quantity_times_price() {
+        assert_eq!(held().total_minor(), 5_997);
+    }
+
+    #[test]
+    fn states_are_read_back_from_their_names() {
+        for state in
+            [HoldState::Held, HoldState::Placed, HoldState::Sold, HoldState::Released, HoldState::Expired]
+        {
+            assert_eq!(HoldState::parse(state.as_str()), Some(state));
+        }
+        assert_eq!(HoldState::parse("held"), None);
+    }
+}

@@ -1,0 +1,27 @@
+//! What stock is made of, without a store or a wire.
+//!
+//! What may happen to a hold is decided where it happens, in the scripts under `lua/`: one place, one step. Here is what has to be
+//! known before a script is asked, and what its answers mean.
+
+mod admission;
+mod hold;
+mod lines;
+mod refusal;
+mod request;
+mod sale;
+
+pub use admission::{AdmissionFault, Proof};
+pub use hold::{Hold, HoldState, Outcome, PlacedLine, Settled, SkuBooks, StockView};
+pub use lines::{Line, Lines, LinesError, MAX_LINES, MAX_QUANTITY, MAX_TOTAL_MINOR};
+pub use refusal::Refusal;
+pub use request::{Content, Request};
+pub use sale::{Item, Rules};
+
+/// How many hold lengths after it was taken a hold may last.
+pub const MAX_HOLD_LENGTHS: u32 = 3;
+
+/// The most bytes of details an order may carry.
+pub const MAX_DETAILS_BYTES: usize = 8 * 1024;
+
+/// The most holds one call may settle.
+pub const MAX_SETTLEMENTS: usize = 500;

@@ -1,0 +1,151 @@
+//! Who asks for what: the key a request is remembered under and the hash of what it asked.
+
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::Lines;
+
+/// A request of one buyer in one sale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The sale.
+    pub sale_id: Uuid,
+    /// The buyer as the shop knows them; no control characters.
+    pub buyer_id: String,
+    /// The id the caller chose.
+    pub request_id: Uuid,
+    /// What is asked.
+    pub content: Content,
+}
+
+/// What is asked of a hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Take units for a while.
+    Reserve(Lines),
+    /// Take units and place them, with what the order carries.
+    PlaceLines(Lines, String),
+    /// Place this hold, with what the order carries.
+    PlaceHold(Uuid, String),
+    /// Move this hold's deadline.
+    Extend(Uuid),
+    /// Give this hold's units back.
+    Release(Uuid),
+}
+
+impl Request {
+    /// The key it is remembered under: the UUIDv5 of (sale, buyer, request id), which is also the id of the hold that it takes and of
+    /// the order that it places.
+    pub fn key(&self) -> Uuid {
+        let name = format!("{}\u{1f}{}", self.buyer_id, self.request_id.as_hyphenated());
+        Uuid::new_v5(&self.sale_id, name.as_bytes())
+    }
+
+    /// The hash of what is asked, lower-case hexadecimal: SHA-256 over the parts, each behind its length, so that no two contents run
+    /// together. Neither the request id nor the admission is part of it: a retry may carry an admission that was issued again.
+    pub fn hash(&self) -> String {
+        let mut parts = Parts(Sha256::new());
+        parts.add(self.content.operation().as_bytes());
+        parts.add(self.sale_id.as_bytes());
+        parts.add(self.buyer_id.as_bytes());
+        match &self.content {
+            Content::Reserve(lines) => parts.add_lines(lines),
+            Content::PlaceLines(lines, details) => {
+                parts.add(b"lines");
+                parts.add_lines(lines);
+                parts.add(details.as_bytes());
+            }
+            Content::PlaceHold(hold_id, details) => {
+                parts.add(b"hold");
+                parts.add(hold_id.as_bytes());
+                parts.add(details.as_bytes());
+            }
+            Content::Extend(hold_id) | Content::Release(hold_id) => parts.add(hold_id.as_bytes()),
+        }
+        format!("{:x}", parts.0.finalize())
+    }
+}
+
+/// A hash of parts, each behind its length.
+struct Parts(Sha256);
+
+impl Parts {
+    fn add(&mut self, part: &[u8]) {
+        self.0.update((part.len() as u64).to_be_bytes());
+        self.0.update(part);
+    }
+
+    fn add_lines(&mut self, lines: &Lines) {
+        self.add(&(lines.len() as u64).to_be_bytes());
+        for line in lines.iter() {
+            self.add(line.sku.as_bytes());
+            self.add(&line.quantity.to_be_bytes());
+        }
+    }
+}
+
+impl Content {
+    /// The operation's name in the scripts. A request id binds one operation.
+    pub fn operation(&self) -> &'static str {
+        match self {
+            Self::Reserve(_) => "reserve",
+            Self::PlaceLines(..) | Self::PlaceHold(..) => "place",
+            Self::Extend(_) => "extend",
+            Self::Release(_) => "release",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::domain::Line;
+
+    fn lines(asked: &[(&str, i64)]) -> Lines {
+        Lines::new(asked.iter().map(|(sku, quantity)| Line { sku: (*sku).to_owned(), quantity: *quantity }))
+            .unwrap()
+    }
+
+    fn request(buyer_id: &str, content: Content) -> Request {
+        Request { sale_id: Uuid::from_u128(7), buyer_id: buyer_id.to_owned(), request_id: Uuid::from_u128(9), content }
+    }
+
+    #[test]
+    fn the_key_is_the_one_other_services_derive() {
+        let request = request("ada", Content::Extend(Uuid::from_u128(1)));
+        let name = b"ada\x1f00000000-0000-0000-0000-000000000009";
+        assert_eq!(request.key(), Uuid::new_v5(&Uuid::from_u128(7), name));
+    }
+
+    #[test]
+    fn different_contents_have_different_hashes() {
+        let hold = Uuid::from_u128(1);
+        let contents = [
+            request("ada", Content::Reserve(lines(&[("a", 1)]))),
+            request("ad", Content::Reserve(lines(&[("a", 1)]))),
+            request("ada", Content::Reserve(lines(&[("a", 2)]))),
+            request("ada", Content::Reserve(lines(&[("a", 1), ("b", 1)]))),
+            request("ada", Content::Reserve(lines(&[("a1", 1)]))),
+            request("ada", Content::PlaceLines(lines(&[("a", 1)]), String::new())),
+            request("ada", Content::PlaceLines(lines(&[("a", 1)]), "{}".to_owned())),
+            request("ada", Content::PlaceHold(hold, "{}".to_owned())),
+            request("ada", Content::PlaceHold(Uuid::from_u128(2), "{}".to_owned())),
+            request("ada", Content::Extend(hold)),
+            request("ada", Content::Release(hold)),
+        ];
+        let hashes: BTreeSet<String> = contents.iter().map(Request::hash).collect();
+        assert_eq!(hashes.len(), contents.len());
+        assert!(hashes.iter().all(|hash| hash.len() == 64));
+    }
+
+    #[test]
+    fn how_lines_are_split_and_ordered_does_not_change_the_hash() {
+        let one = request("ada", Content::Reserve(lines(&[("a", 3), ("b", 1)])));
+        let other = request("ada", Content::Reserve(lines(&[("b", 1), ("a", 1), ("a", 2)])));
+        assert_eq!(one.hash(), other.hash());
+    }
+}

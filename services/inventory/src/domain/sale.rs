@@ -1,0 +1,33 @@
+//! What inventory has to know of a sale.
+
+/// The rules that stand beside the stock. Times are milliseconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// Raised by every change of the sale.
+    pub version: i64,
+    /// The sale's state; only `OPEN` sells.
+    pub state: String,
+    /// ISO 4217 code of every price.
+    pub currency: String,
+    /// When holds may be taken from.
+    pub starts_ms: i64,
+    /// When no new hold is taken any more.
+    pub ends_ms: i64,
+    /// How long a hold lasts.
+    pub hold_ms: i64,
+    /// Whether holds need an admission.
+    pub room: bool,
+}
+
+/// One thing the sale offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// The sku.
+    pub sku: String,
+    /// The price of one unit, in minor units.
+    pub price_minor: i64,
+    /// The units the sale may sell.
+    pub quantity: i64,
+    /// The most units of one buyer; 0 means any number.
+    pub per_buyer_limit: i64,
+}

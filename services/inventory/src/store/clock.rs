@@ -1,0 +1,82 @@
+//! The store's clock, as far as its replies tell it.
+
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// No reply has told the time yet.
+const UNKNOWN: i64 = i64::MIN;
+/// A reply that puts the clock back by less was only slow on its way; by more, the clock was set or the server is another.
+const SLOW_REPLY_MS: i64 = 1_000;
+
+/// What the store's clock shows, in milliseconds since 1970. Its own clock and ours need not agree.
+#[derive(Debug)]
+pub(super) struct StoreClock {
+    base: Instant,
+    /// The store's time minus the time since `base`.
+    offset_ms: AtomicI64,
+}
+
+impl StoreClock {
+    pub(super) fn new() -> Self {
+        Self { base: Instant::now(), offset_ms: AtomicI64::new(UNKNOWN) }
+    }
+
+    /// Takes note of the time in a reply that has just come. The fastest reply is the nearest to the truth.
+    pub(super) fn hear(&self, store_ms: i64) {
+        let new = store_ms - self.since_base(Instant::now());
+        let old = self.offset_ms.load(Ordering::Relaxed);
+        if old == UNKNOWN || new > old || old - new > SLOW_REPLY_MS {
+            self.offset_ms.store(new, Ordering::Relaxed);
+        }
+    }
+
+    /// As [`Self::hear`], when what was thought before has proved wrong.
+    pub(super) fn set(&self, store_ms: i64) {
+        self.offset_ms.store(store_ms - self.since_base(Instant::now()), Ordering::Relaxed);
+    }
+
+    /// What the store's clock shows at `instant`. Before the first reply that is 0: as a deadline, one that has passed, which the
+    /// store answers with its time and without doing anything.
+    pub(super) fn at(&self, instant: Instant) -> i64 {
+        match self.offset_ms.load(Ordering::Relaxed) {
+            UNKNOWN => 0,
+            offset_ms => self.since_base(instant) + offset_ms,
+        }
+    }
+
+    fn since_base(&self, instant: Instant) -> i64 {
+        millis(instant.saturating_duration_since(self.base))
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_follows_the_fastest_reply_and_a_step() {
+        let clock = StoreClock::new();
+        assert_eq!(clock.at(Instant::now()), 0);
+        clock.hear(50_000);
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert_eq!(clock.at(Instant::now()), 50_100);
+        // This reply took 40 ms longer on its way.
+        clock.hear(50_060);
+        assert_eq!(clock.at(Instant::now()), 50_100);
+        clock.hear(50_110);
+        assert_eq!(clock.at(Instant::now()), 50_110);
+        // Another server took over, five seconds behind.
+        clock.hear(45_110);
+        assert_eq!(clock.at(Instant::now()), 45_110);
+        clock.set(45_000);
+        assert_eq!(clock.at(Instant::now()), 45_000);
+    }
+}

@@ -1,0 +1,12 @@
+//! The keys of a sale. `docs/stores.md` says what each holds.
+
+use uuid::Uuid;
+
+/// The parts of a key's name after the sale, in the order in which every script takes them.
+const NAMES: [&str; 9] =
+    ["meta", "stock", "holds", "deadlines", "pending", "orders", "requests", "buyers", "spent"];
+
+/// All keys of a sale, as `KEYS` of every script. They share a hash tag, so that a cluster keeps them in one slot.
+pub fn keys(sale_id: Uuid) -> Vec<String> {
+    NAMES.iter().map(|name| format!("fs:{{{}}}:{name}", sale_id.as_hyphenated())).collect()
+}

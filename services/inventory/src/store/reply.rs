@@ -1,0 +1,137 @@
+//! Reading what the scripts reply.
+
+use std::vec;
+
+use fred::types::Value;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::domain::{AdmissionFault, Hold, HoldState, PlacedLine, Refusal};
+
+/// A script's reply: a word, the store's time, and what the word brings.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) word: String,
+    /// The store's clock, in milliseconds since 1970.
+    pub(super) now_ms: i64,
+    rest: vec::IntoIter<Value>,
+}
+
+fn unreadable(what: &str) -> Refusal {
+    Refusal::Fault { cause: format!("a script's reply cannot be read: {what}") }
+}
+
+impl Reply {
+    pub(super) fn read(value: Value) -> Result<Self, Refusal> {
+        let Value::Array(values) = value else { return Err(unreadable("it is not an array")) };
+        let mut reply = Self { word: String::new(), now_ms: 0, rest: values.into_iter() };
+        reply.word = reply.text()?;
+        reply.now_ms = reply.int()?;
+        Ok(reply)
+    }
+
+    /// Whether there is more.
+    pub(super) fn has_more(&self) -> bool {
+        !self.rest.as_slice().is_empty()
+    }
+
+    /// The next part, a text.
+    pub(super) fn text(&mut self) -> Result<String, Refusal> {
+        self.rest.next().and_then(Value::into_string).ok_or_else(|| unreadable("a text is missing"))
+    }
+
+    /// The next part, a whole number.
+    pub(super) fn int(&mut self) -> Result<i64, Refusal> {
+        self.rest.next().and_then(|value| value.as_i64()).ok_or_else(|| unreadable("a number is missing"))
+    }
+
+    /// The refusal that the reply is, if it is not what was hoped for.
+    pub(super) fn refusal(mut self) -> Refusal {
+        match self.read_refusal() {
+            Ok(refusal) | Err(refusal) => refusal,
+        }
+    }
+
+    fn read_refusal(&mut self) -> Result<Refusal, Refusal> {
+        Ok(match self.word.as_str() {
+            "FENCED" | "OVERTAKEN" => Refusal::Fenced,
+            "TOO_LATE" => Refusal::TooLate,
+            "REUSED" => Refusal::RequestReused,
+            "NOT_OPEN" => {
+                Refusal::NotOpen { state: self.text()?, window_ms: Some((self.int()?, self.int()?)) }
+            }
+            "ADMISSION" => {
+                let verdict = self.text()?;
+                Refusal::Admission(AdmissionFault::parse(&verdict).ok_or_else(|| unreadable("a verdict"))?)
+            }
+            "SPENT" => Refusal::AdmissionSpent { hold_id: self.text()? },
+            "NO_SKU" => Refusal::SkuUnknown { sku: self.text()? },
+            "LIMIT" => Refusal::BuyerLimit {
+                sku: self.text()?,
+                limit: self.int()?,
+                has: self.int()?,
+                asked: self.int()?,
+            },
+            "SOLD_OUT" => {
+                Refusal::SoldOut { sku: self.text()?, available: self.int()?, asked: self.int()? }
+            }
+            "TOO_MUCH" => Refusal::TotalTooHigh,
+            "NO_HOLD" => Refusal::HoldUnknown,
+            "EXPIRED" => Refusal::HoldExpired { deadline_ms: self.int()? },
+            "RESOLVED" => {
+                let state = self.text()?;
+                Refusal::HoldResolved {
+                    state: HoldState::parse(&state).ok_or_else(|| unreadable("a state"))?,
+                }
+            }
+            word => unreadable(word),
+        })
+    }
+}
+
+/// A hold as it is stored.
+#[derive(Debug, Deserialize)]
+struct Stored {
+    b: String,
+    s: String,
+    d: i64,
+    l: Vec<(String, i64, i64)>,
+    e: i64,
+    j: Option<String>,
+    o: Option<Uuid>,
+    p: Option<i64>,
+    q: Option<String>,
+    h: Option<String>,
+}
+
+/// Reads a hold as it stands at `now_ms`.
+pub(super) fn hold(
+    id: &str,
+    json: &str,
+    details: String,
+    currency: String,
+    now_ms: i64,
+) -> Result<Hold, Refusal> {
+    let stored: Stored =
+        serde_json::from_str(json).map_err(|error| unreadable(&format!("the hold {id}: {error}")))?;
+    Ok(Hold {
+        hold_id: id.parse().map_err(|_| unreadable("a hold's id"))?,
+        buyer_id: stored.b,
+        state: HoldState::parse(&stored.s).ok_or_else(|| unreadable("a hold's state"))?,
+        deadline_ms: stored.d,
+        lines: stored
+            .l
+            .into_iter()
+            .map(|(sku, quantity, price_minor)| PlacedLine { sku, quantity, price_minor })
+            .collect(),
+        currency,
+        epoch: stored.e,
+        admission_id: stored.j,
+        order_id: stored.o,
+        placed_ms: stored.p,
+        request_id: stored.q,
+        request_hash: stored.h,
+        details,
+    }
+    .at(now_ms))
+}

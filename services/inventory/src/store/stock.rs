@@ -1,0 +1,348 @@
+//! Stock in Redis: each call one script.
+
+use std::time::Duration;
+
+use flashsale_redis::{EvalError, Script, Store};
+use flashsale_service::deadline;
+use fred::types::Value;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{
+    clock::StoreClock,
+    keys,
+    reply::{self, Reply},
+    scripts::Scripts,
+};
+use crate::domain::{
+    Content, Hold, Lines, MAX_HOLD_LENGTHS, MAX_TOTAL_MINOR, Outcome, Proof, Refusal, Request, Rules,
+    Settled, SkuBooks, StockView,
+};
+
+/// How often a script is sent again because it came too late by the store's clock, though not by ours: once because that clock
+/// was not known yet, once because it was set in between.
+const CLOCK_RETRIES: u32 = 2;
+/// How many holds one run of a script settles, so that it does not keep the store from others for long.
+const SETTLE_AT_ONCE: usize = 100;
+/// How many bytes of holds one listing may bring; beyond it the list is cut.
+const LIST_BYTES: usize = 1_024 * 1_024;
+
+/// A hold, and whether the request had been answered before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The hold as it is now.
+    pub hold: Hold,
+    /// True if the request was known.
+    pub replayed: bool,
+}
+
+/// How a hold is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldId {
+    /// By its own id.
+    Hold(Uuid),
+    /// By the order it carries.
+    Order(Uuid),
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// Holds ended.
+    pub ended: usize,
+    /// No hold is held, and none can be any more.
+    pub over: bool,
+}
+
+/// The stock of all sales.
+#[derive(Debug)]
+pub struct Stock {
+    store: Store,
+    pub(super) scripts: Scripts,
+    clock: StoreClock,
+    timeout: Duration,
+}
+
+impl Stock {
+    /// Stock in `store`, where no script may start later than `timeout` after it was asked for.
+    pub fn new(store: Store, timeout: Duration) -> Self {
+        Self { store, scripts: Scripts::new(), clock: StoreClock::new(), timeout }
+    }
+
+    /// Asks for or about a hold, whatever the request's content is.
+    ///
+    /// # Errors
+    /// As the scripts reply; nothing was done then.
+    pub async fn request(&self, request: &Request, proof: &Proof, epoch: i64) -> Result<Answer, Refusal> {
+        let common = [request.key().to_string(), request.hash()];
+        let scripts = &self.scripts;
+        match &request.content {
+            Content::Reserve(lines) => self.take(request, common, lines, proof, "", epoch).await,
+            Content::PlaceLines(lines, details) => {
+                self.take(request, common, lines, proof, details, epoch).await
+            }
+            Content::PlaceHold(hold_id, details) => {
+                let more = [details.clone(), request.request_id.to_string()];
+                self.change(&scripts.place, request, common, *hold_id, &more, epoch).await
+            }
+            Content::Extend(hold_id) => {
+                let more = [MAX_HOLD_LENGTHS.to_string()];
+                self.change(&scripts.extend, request, common, *hold_id, &more, epoch).await
+            }
+            Content::Release(hold_id) => {
+                self.change(&scripts.release, request, common, *hold_id, &[], epoch).await
+            }
+        }
+    }
+
+    async fn take(
+        &self,
+        request: &Request,
+        [key, hash]: [String; 2],
+        lines: &Lines,
+        proof: &Proof,
+        details: &str,
+        epoch: i64,
+    ) -> Result<Answer, Refusal> {
+        let mut args = vec![
+            request.content.operation().into(),
+            key.clone().into(),
+            hash.into(),
+            // The hold a request takes has the request's key as its id.
+            key.into(),
+            request.buyer_id.clone().into(),
+            proof.verdict().into(),
+            proof.id().into(),
+            details.into(),
+            request.request_id.to_string().into(),
+            MAX_TOTAL_MINOR.into(),
+        ];
+        for line in lines.iter() {
+            args.push(line.sku.clone().into());
+            args.push(line.quantity.into());
+        }
+        self.run(&self.scripts.reserve, request.sale_id, epoch, args).await.and_then(answer)
+    }
+
+    async fn change(
+        &self,
+        script: &Script,
+        request: &Request,
+        [key, hash]: [String; 2],
+        hold_id: Uuid,
+        more: &[String],
+        epoch: i64,
+    ) -> Result<Answer, Refusal> {
+        let mut args: Vec<Value> =
+            vec![key.into(), hash.into(), hold_id.to_string().into(), request.buyer_id.clone().into()];
+        args.extend(more.iter().map(|arg| arg.clone().into()));
+        self.run(script, request.sale_id, epoch, args).await.and_then(answer)
+    }
+
+    /// Reads a hold; of `buyer_id` only, if one is given.
+    ///
+    /// # Errors
+    /// [`Refusal::HoldUnknown`], and what any script may reply.
+    pub async fn hold(
+        &self,
+        sale_id: Uuid,
+        id: HoldId,
+        buyer_id: Option<&str>,
+        epoch: i64,
+    ) -> Result<Hold, Refusal> {
+        let (by, id) = match id {
+            HoldId::Hold(id) => ("hold", id),
+            HoldId::Order(id) => ("order", id),
+        };
+        let args = vec![by.into(), id.to_string().into(), buyer_id.unwrap_or_default().into()];
+        let reply = self.run(&self.scripts.get, sale_id, epoch, args).await?;
+        answer(reply).map(|answer| answer.hold)
+    }
+
+    /// Reads the books of `skus`, or of all if there are none.
+    ///
+    /// # Errors
+    /// [`Refusal::SkuUnknown`], and what any script may reply.
+    pub async fn read(&self, sale_id: Uuid, skus: &[String], epoch: i64) -> Result<StockView, Refusal> {
+        let args = skus.iter().map(|sku| sku.clone().into()).collect();
+        let mut reply = self.run(&self.scripts.read, sale_id, epoch, args).await?;
+        if reply.word != "STOCK" {
+            return Err(reply.refusal());
+        }
+        let mut books = Vec::new();
+        while reply.has_more() {
+            books.push(SkuBooks {
+                sku: reply.text()?,
+                allotted: reply.int()?,
+                available: reply.int()?,
+                held: reply.int()?,
+                placed: reply.int()?,
+                sold: reply.int()?,
+            });
+        }
+        books.sort_by(|one, other| one.sku.cmp(&other.sku));
+        Ok(StockView { skus: books, epoch, read_ms: reply.now_ms })
+    }
+
+    /// Settles holds, each on its own; the results are in the order asked.
+    ///
+    /// # Errors
+    /// What any script may reply. Some of the holds may be settled then: asking again is safe.
+    pub async fn settle(
+        &self,
+        sale_id: Uuid,
+        holds: &[(Uuid, Outcome)],
+        epoch: i64,
+    ) -> Result<Vec<Settled>, Refusal> {
+        let mut results = Vec::with_capacity(holds.len());
+        for some in holds.chunks(SETTLE_AT_ONCE) {
+            let args = some
+                .iter()
+                .flat_map(|(id, outcome)| [id.to_string().into(), outcome.as_str().into()])
+                .collect();
+            let mut reply = self.run(&self.scripts.settle, sale_id, epoch, args).await?;
+            if reply.word != "SETTLED" {
+                return Err(reply.refusal());
+            }
+            for _ in some {
+                let result = reply.text()?;
+                let result = Settled::parse(&result)
+                    .ok_or_else(|| Refusal::Fault { cause: format!("settled to {result}") })?;
+                results.push(result);
+            }
+        }
+        Ok(results)
+    }
+
+    /// Lists at most `limit` placed holds whose order the record is not known to have, placed before `before_ms` of the store's
+    /// clock, oldest first. The list is also cut where it grows too long for one answer.
+    ///
+    /// # Errors
+    /// What any script may reply.
+    pub async fn list_placed(
+        &self,
+        sale_id: Uuid,
+        before_ms: i64,
+        limit: usize,
+        epoch: i64,
+    ) -> Result<Vec<Hold>, Refusal> {
+        let args = vec![before_ms.into(), limit.to_string().into(), LIST_BYTES.to_string().into()];
+        let mut reply = self.run(&self.scripts.list_placed, sale_id, epoch, args).await?;
+        if reply.word != "PLACED" {
+            return Err(reply.refusal());
+        }
+        let currency = reply.text()?;
+        let mut holds = Vec::new();
+        while reply.has_more() {
+            let (id, json, details) = (reply.text()?, reply.text()?, reply.text()?);
+            holds.push(reply::hold(&id, &json, details, currency.clone(), reply.now_ms)?);
+        }
+        Ok(holds)
+    }
+
+    /// Ends at most `limit` holds whose deadline has passed.
+    ///
+    /// # Errors
+    /// What any script may reply.
+    pub async fn sweep(&self, sale_id: Uuid, limit: usize, epoch: i64) -> Result<Swept, Refusal> {
+        let args = vec![limit.to_string().into()];
+        let mut reply = self.run(&self.scripts.sweep, sale_id, epoch, args).await?;
+        if reply.word != "SWEPT" {
+            return Err(reply.refusal());
+        }
+        let ended = usize::try_from(reply.int()?).unwrap_or(0);
+        Ok(Swept { ended, over: reply.int()? == 1 })
+    }
+
+    /// Puts the sale's rules beside its stock, unless newer ones stand there; returns the version that does.
+    ///
+    /// # Errors
+    /// What any script may reply.
+    pub async fn sync(&self, sale_id: Uuid, rules: &Rules, epoch: i64) -> Result<i64, Refusal> {
+        let mut args = vec![rules.version.into()];
+        args.extend(fields(rules));
+        let mut reply = self.run(&self.scripts.sync, sale_id, epoch, args).await?;
+        if reply.word != "VERSION" {
+            return Err(reply.refusal());
+        }
+        reply.int()
+    }
+
+    /// Runs a script behind the epoch and the deadline.
+    pub(super) async fn run(
+        &self,
+        script: &Script,
+        sale_id: Uuid,
+        epoch: i64,
+        args: Vec<Value>,
+    ) -> Result<Reply, Refusal> {
+        let budget = deadline::remaining().map_or(self.timeout, |left| left.min(self.timeout));
+        let until = Instant::now() + budget;
+        let mut retries = 0;
+        loop {
+            let mut all: Vec<Value> = Vec::with_capacity(args.len() + 2);
+            all.push(epoch.into());
+            all.push(self.clock.at(until).into());
+            all.extend(args.iter().cloned());
+            let asked = self.store.eval(script, keys(sale_id), all);
+            let value = match tokio::time::timeout_at(until, asked).await {
+                Ok(Ok(value)) => value,
+                Ok(Err(error)) => return Err(refusal(script, error)),
+                Err(_) => return Err(Refusal::Unanswered),
+            };
+            let reply = Reply::read(value)?;
+            if reply.word != "TOO_LATE" {
+                self.clock.hear(reply.now_ms);
+                return Ok(reply);
+            }
+            self.clock.set(reply.now_ms);
+            retries += 1;
+            if retries > CLOCK_RETRIES || Instant::now() >= until {
+                return Err(Refusal::TooLate);
+            }
+        }
+    }
+}
+
+/// The rules as fields and values of `meta`, without the version.
+pub(super) fn fields(rules: &Rules) -> Vec<Value> {
+    let flag = if rules.room { "1" } else { "0" };
+    vec![
+        "state".into(),
+        rules.state.clone().into(),
+        "currency".into(),
+        rules.currency.clone().into(),
+        "starts_ms".into(),
+        rules.starts_ms.into(),
+        "ends_ms".into(),
+        rules.ends_ms.into(),
+        "hold_ms".into(),
+        rules.hold_ms.into(),
+        "room".into(),
+        flag.into(),
+    ]
+}
+
+fn answer(mut reply: Reply) -> Result<Answer, Refusal> {
+    if reply.word != "HOLD" {
+        return Err(reply.refusal());
+    }
+    let replayed = reply.int()? == 1;
+    let (id, json, details, currency) = (reply.text()?, reply.text()?, reply.text()?, reply.text()?);
+    Ok(Answer { hold: reply::hold(&id, &json, details, currency, reply.now_ms)?, replayed })
+}
+
+fn refusal(script: &Script, error: EvalError) -> Refusal {
+    /// States of a server, not faults of a script.
+    const SERVER_STATES: [&str; 9] = [
+        "LOADING", "READONLY", "MISCONF", "OOM", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "BUSY", "TRYAGAIN",
+    ];
+    match error {
+        EvalError::Timeout => Refusal::Unanswered,
+        EvalError::Unavailable => Refusal::StoreAway { store: "redis", cause: error.to_string() },
+        EvalError::Other(cause) if SERVER_STATES.iter().any(|state| cause.starts_with(state)) => {
+            Refusal::StoreAway { store: "redis", cause }
+        }
+        EvalError::Other(cause) => Refusal::Fault { cause: format!("{}: {cause}", script.name()) },
+    }
+}

@@ -1,0 +1,115 @@
+//! Tells inventory what became of holds.
+
+use std::collections::{BTreeMap, HashMap};
+
+use flashsale_proto::inventory::{
+    HoldOutcome, HoldSettlement, SettleHoldsRequest, SettleResult,
+    inventory_admin_service_client::InventoryAdminServiceClient,
+};
+use flashsale_service::peer::PeerChannel;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::{ANSWER_INVALID, Carrier, Outcome, STORE_UNAVAILABLE, code_of};
+use crate::{
+    domain::{HOLD_RELEASED, HOLD_SOLD, Kind},
+    metrics::Metrics,
+    store::outbox::Leased,
+};
+
+/// Calls `InventoryAdminService.SettleHolds`, one call per sale.
+#[derive(Debug)]
+pub struct CloseHold {
+    /// The record.
+    pub pool: PgPool,
+    /// The inventory service.
+    pub inventory: PeerChannel,
+    /// What to count.
+    pub metrics: Metrics,
+}
+
+impl Carrier for CloseHold {
+    const KIND: Kind = Kind::CloseHold;
+
+    async fn carry_out(&self, rows: &[Leased]) -> Vec<Outcome> {
+        let Ok(holds) = self.holds(rows).await else {
+            return vec![Outcome::Again(STORE_UNAVAILABLE); rows.len()];
+        };
+        let mut outcomes = vec![Outcome::Again("ORDER_MISSING"); rows.len()];
+        let mut by_sale: BTreeMap<Uuid, Vec<(usize, HoldSettlement)>> = BTreeMap::new();
+        for (at, row) in rows.iter().enumerate() {
+            let outcome = match row.about.as_str() {
+                HOLD_SOLD => HoldOutcome::Sold,
+                HOLD_RELEASED => HoldOutcome::Released,
+                _ => {
+                    outcomes[at] = Outcome::Again("OUTCOME_UNKNOWN");
+                    continue;
+                }
+            };
+            if let Some((sale_id, hold_id)) = holds.get(&row.order_id) {
+                let settlement =
+                    HoldSettlement { hold_id: hold_id.to_string(), outcome: outcome.into() };
+                by_sale.entry(*sale_id).or_default().push((at, settlement));
+            }
+        }
+        for (sale_id, settlements) in by_sale {
+            let (places, settlements): (Vec<usize>, Vec<HoldSettlement>) =
+                settlements.into_iter().unzip();
+            let results = self.settle(sale_id, settlements).await;
+            for (place, at) in places.into_iter().enumerate() {
+                outcomes[at] = match &results {
+                    Ok(results) => self.outcome(&rows[at], results.get(place).copied()),
+                    Err(code) => Outcome::Again(code),
+                };
+            }
+        }
+        outcomes
+    }
+}
+
+impl CloseHold {
+    async fn holds(&self, rows: &[Leased]) -> Result<HashMap<Uuid, (Uuid, Uuid)>, sqlx::Error> {
+        let ids: Vec<Uuid> = rows.iter().map(|row| row.order_id).collect();
+        let orders = sqlx::query_file!("sql/orders_for_holds.sql", &ids).fetch_all(&self.pool).await?;
+        Ok(orders.into_iter().map(|order| (order.order_id, (order.sale_id, order.hold_id))).collect())
+    }
+
+    async fn settle(
+        &self,
+        sale_id: Uuid,
+        settlements: Vec<HoldSettlement>,
+    ) -> Result<Vec<SettleResult>, &'static str> {
+        let request = SettleHoldsRequest {
+            request_id: Uuid::new_v4().to_string(),
+            sale_id: sale_id.to_string(),
+            settlements,
+        };
+        let asked = request.settlements.len();
+        let answer = InventoryAdminServiceClient::new(self.inventory.clone())
+            .settle_holds(request)
+            .await
+            .map_err(|status| code_of("inventory", &status).0)?
+            .into_inner();
+        if answer.results.len() != asked {
+            return Err(ANSWER_INVALID);
+        }
+        Ok(answer.results().collect())
+    }
+
+    fn outcome(&self, row: &Leased, result: Option<SettleResult>) -> Outcome {
+        match result {
+            // A hold the current epoch does not know has no units there that could be closed.
+            Some(SettleResult::Done | SettleResult::Already | SettleResult::Unknown) => Outcome::Done,
+            Some(SettleResult::Conflict) => {
+                self.metrics.hold_conflict();
+                tracing::error!(
+                    order_id = %row.order_id,
+                    outcome = row.about,
+                    "the hold stands in a state that excludes its order's end"
+                );
+                Outcome::Again("HOLD_CONFLICT")
+            }
+            Some(SettleResult::Unspecified) | None => Outcome::Again(ANSWER_INVALID),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Writes to buyers.
+
+use std::{collections::HashMap, time::Duration};
+
+use futures::{StreamExt as _, stream};
+use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::{Carrier, Outcome, STORE_UNAVAILABLE};
+use crate::{
+    domain::Kind,
+    mail::{Letter, LetterLine, MailError, Topic, Writer},
+    store::outbox::Leased,
+};
+
+/// Sends mails over SMTP; confirmed when the relay has accepted them.
+#[derive(Debug)]
+pub struct Mail {
+    /// The record.
+    pub pool: PgPool,
+    /// Makes the mails.
+    pub writer: Writer,
+    /// The relay.
+    pub transport: AsyncSmtpTransport<Tokio1Executor>,
+    /// How long one mail may take, connecting included.
+    pub timeout: Duration,
+    /// Mails at once.
+    pub connections: usize,
+}
+
+impl Carrier for Mail {
+    const KIND: Kind = Kind::Mail;
+
+    async fn carry_out(&self, rows: &[Leased]) -> Vec<Outcome> {
+        let mut letters = match self.letters(rows).await {
+            Ok(letters) => letters,
+            Err(error) => {
+                tracing::warn!(%error, "orders cannot be read");
+                return vec![Outcome::Again(STORE_UNAVAILABLE); rows.len()];
+            }
+        };
+        let letters: Vec<_> = rows
+            .iter()
+            .map(|row| (row, letters.remove(&(row.order_id, row.about.clone()))))
+            .collect();
+        stream::iter(letters)
+            .map(|(row, letter)| self.send(row, letter))
+            .buffered(self.connections)
+            .collect()
+            .await
+    }
+}
+
+impl Mail {
+    async fn send(&self, row: &Leased, letter: Option<Letter>) -> Outcome {
+        let Some(letter) = letter else { return Outcome::Again("ORDER_MISSING") };
+        let mail = match self.writer.write(&letter) {
+            Ok(mail) => mail,
+            Err(MailError::Address(_)) => return Outcome::Refused("ADDRESS_INVALID"),
+            Err(error @ (MailError::Template(_) | MailError::Build(_))) => {
+                tracing::error!(order_id = %row.order_id, %error, "a mail cannot be written");
+                return Outcome::Again("MAIL_UNWRITABLE");
+            }
+        };
+        match tokio::time::timeout(self.timeout, self.transport.send(mail)).await {
+            Ok(Ok(_)) => Outcome::Done,
+            // The relay's own words may hold the address: they are not kept.
+            Ok(Err(error)) if error.is_permanent() => Outcome::Refused("SMTP_REFUSED"),
+            Ok(Err(error)) if error.is_transient() => Outcome::Again("SMTP_LATER"),
+            Ok(Err(error)) if error.is_timeout() => Outcome::Again("SMTP_TIMEOUT"),
+            Ok(Err(_)) => Outcome::Again("SMTP_UNAVAILABLE"),
+            Err(_) => Outcome::Again("SMTP_TIMEOUT"),
+        }
+    }
+
+    async fn letters(
+        &self,
+        rows: &[Leased],
+    ) -> Result<HashMap<(Uuid, String), Letter>, sqlx::Error> {
+        let ids: Vec<Uuid> = rows.iter().map(|row| row.order_id).collect();
+        let orders = sqlx::query_file!("sql/orders_for_mail.sql", &ids).fetch_all(&self.pool).await?;
+        let orders: HashMap<Uuid, _> =
+            orders.into_iter().map(|order| (order.order_id, order)).collect();
+        let mut lines: HashMap<Uuid, Vec<LetterLine>> = HashMap::new();
+        for line in sqlx::query_file!("sql/lines_for_mail.sql", &ids).fetch_all(&self.pool).await? {
+            lines.entry(line.order_id).or_default().push(LetterLine {
+                title: line.title,
+                sku: line.sku,
+                quantity: line.quantity,
+                unit_price_minor: line.unit_price_minor,
+            });
+        }
+        // An order can be owed two mails at once: a confirmation and a refund.
+        Ok(rows
+            .iter()
+            .filter_map(|row| {
+                let order = orders.get(&row.order_id)?;
+                let letter = Letter {
+                    order_id: row.order_id,
+                    topic: Topic::parse(&row.about)?,
+                    email: order.email.clone(),
+                    name: order.contact_name.clone(),
+                    sale_name: order.sale_name.clone(),
+                    currency: order.currency.clone(),
+                    total_minor: order.total_minor,
+                    lines: lines.get(&row.order_id).cloned().unwrap_or_default(),
+                    end_reason: order.end_reason.clone(),
+                    placed_at: order.placed_at,
+                };
+                Some(((row.order_id, row.about.clone()), letter))
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,92 @@
+//! What is asked of the payment service order by order: not to charge, and to give back.
+
+use std::sync::Arc;
+
+use flashsale_proto::payment::{
+    CancelPaymentRequest, RefundRequest, payment_service_client::PaymentServiceClient,
+};
+use flashsale_service::{peer::PeerChannel, wire};
+use futures::{StreamExt as _, stream};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::{Carrier, Outcome, STORE_UNAVAILABLE, code_of};
+use crate::{domain::Kind, store::outbox::Leased, wakeups::Wakeups};
+
+/// Calls of one batch at once.
+const CALLS: usize = 8;
+
+/// Calls `PaymentService.CancelPayment`. The order ends when the payment does, not here.
+#[derive(Debug)]
+pub struct CancelCharge {
+    /// The record.
+    pub pool: PgPool,
+    /// The payment service.
+    pub payments: PeerChannel,
+    /// Told that the payment may be over.
+    pub wakeups: Arc<Wakeups>,
+}
+
+impl Carrier for CancelCharge {
+    const KIND: Kind = Kind::CancelCharge;
+
+    async fn carry_out(&self, rows: &[Leased]) -> Vec<Outcome> {
+        stream::iter(rows).map(|row| self.cancel(row.order_id)).buffered(CALLS).collect().await
+    }
+}
+
+impl CancelCharge {
+    async fn cancel(&self, order_id: Uuid) -> Outcome {
+        let order = match sqlx::query_file!("sql/orders_for_charge.sql", &[order_id])
+            .fetch_one(&self.pool)
+            .await
+        {
+            Ok(order) => order,
+            Err(error) => {
+                tracing::warn!(%error, "an order cannot be read");
+                return Outcome::Again(STORE_UNAVAILABLE);
+            }
+        };
+        let request = CancelPaymentRequest {
+            request_id: Uuid::new_v4().to_string(),
+            order_id: order_id.to_string(),
+            sale_id: order.sale_id.to_string(),
+            amount: Some(wire::money(order.total_minor, &order.currency)),
+        };
+        match PaymentServiceClient::new(self.payments.clone()).cancel_payment(request).await {
+            Ok(_) => {
+                self.wakeups.payment_changed(order_id);
+                Outcome::Done
+            }
+            Err(status) => Outcome::Again(code_of("payment", &status).0),
+        }
+    }
+}
+
+/// Calls `PaymentService.Refund`. Money without units always goes back, so this is never given up.
+#[derive(Debug)]
+pub struct Refund {
+    /// The payment service.
+    pub payments: PeerChannel,
+}
+
+impl Carrier for Refund {
+    const KIND: Kind = Kind::Refund;
+
+    async fn carry_out(&self, rows: &[Leased]) -> Vec<Outcome> {
+        stream::iter(rows).map(|row| self.refund(row.order_id)).buffered(CALLS).collect().await
+    }
+}
+
+impl Refund {
+    async fn refund(&self, order_id: Uuid) -> Outcome {
+        let request = RefundRequest {
+            request_id: Uuid::new_v4().to_string(),
+            order_id: order_id.to_string(),
+        };
+        match PaymentServiceClient::new(self.payments.clone()).refund(request).await {
+            Ok(_) => Outcome::Done,
+            Err(status) => Outcome::Again(code_of("payment", &status).0),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The claimer: reads `ORDERS` from the position in the record and writes batches of it into the record.
+
+mod intake;
+mod reader;
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::jetstream;
+use flashsale_queue::ORDERS;
+use flashsale_service::Drain;
+use opentelemetry::trace::TraceContextExt as _;
+use sqlx::PgPool;
+use tokio::time::Instant;
+use tracing::Instrument as _;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use crate::{
+    metrics::Metrics,
+    store::{
+        claims::{Claimed, claim},
+        position::{self, Position},
+    },
+    wakeups::Wakeups,
+};
+use reader::{Message, Reader};
+
+/// Between two attempts to open the stream; doubled up to the second value.
+const REOPEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// How the claimer reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// The most messages of one transaction.
+    pub batch: usize,
+    /// How long it waits for a batch to fill once its first message is there.
+    pub gather: Duration,
+    /// How long the stream may be silent before the claimer looks whether it is still the same.
+    pub idle: Duration,
+    /// Claimed messages are purged when there are this many of them…
+    pub purge_messages: u64,
+    /// …or when this much time has passed.
+    pub purge_interval: Duration,
+}
+
+/// Reads orders and records them. Several may run: one at a time gets into the transaction, the others skip what it recorded.
+#[derive(Debug)]
+pub struct Claimer {
+    /// The record.
+    pub pool: PgPool,
+    /// The queue.
+    pub jetstream: jetstream::Context,
+    /// How fast.
+    pub pace: Pace,
+    /// Whom to wake.
+    pub wakeups: Arc<Wakeups>,
+    /// What to count.
+    pub metrics: Metrics,
+}
+
+/// Why one reading of the stream ended without a failure.
+enum End {
+    /// The process drains.
+    Drained,
+    /// The stream has to be opened again: made anew, gone back, or messages were missed on the way.
+    Reopen,
+}
+
+impl Claimer {
+    /// Claims until the drain starts. What fails is tried again, from the position in the record: nothing is lost by failing.
+    ///
+    /// # Errors
+    /// None; the signature is that of a background task.
+    pub async fn run(self, drain: Drain) -> anyhow::Result<()> {
+        let mut pause = REOPEN.0;
+        while !drain.is_draining() {
+            let began = Instant::now();
+            match self.read(&drain).await {
+                Ok(End::Drained) => break,
+                Ok(End::Reopen) => {}
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "claiming is interrupted"),
+            }
+            if began.elapsed() > REOPEN.1 {
+                pause = REOPEN.0;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = drain.started() => break,
+            }
+            pause = (pause * 2).min(REOPEN.1);
+        }
+        Ok(())
+    }
+
+    async fn read(&self, drain: &Drain) -> anyhow::Result<End> {
+        let (mut reader, mut position) = Reader::open(&self.jetstream, &self.pool, self.pace.batch).await?;
+        tracing::info!(stream = ORDERS, seq = position.seq, "claiming");
+        let end = self.claim_from(&mut reader, &mut position, drain).await;
+        reader.close().await;
+        end
+    }
+
+    async fn claim_from(
+        &self,
+        reader: &mut Reader,
+        position: &mut Position,
+        drain: &Drain,
+    ) -> anyhow::Result<End> {
+        let mut purged = (position.seq, Instant::now());
+        let mut unread_at_rest = None;
+        loop {
+            let gathered = tokio::select! {
+                gathered = reader.gather(self.pace.batch, self.pace.gather, self.pace.idle) => gathered?,
+                () = drain.started() => return Ok(End::Drained),
+            };
+            let Some(mut messages) = gathered else { return Ok(End::Reopen) };
+            if messages.is_empty() {
+                let state = reader.state().await?;
+                if !state.continues(*position) {
+                    return Ok(End::Reopen);
+                }
+                let unread = state.last_seq - position.seq;
+                self.metrics.claim_lag(unread);
+                // Messages that did not come although the stream has them, twice in a row: they were lost on the way here.
+                if unread > 0 && unread_at_rest == Some(state.last_seq) {
+                    return Ok(End::Reopen);
+                }
+                unread_at_rest = Some(state.last_seq);
+            } else {
+                let pending = messages.last().map_or(0, |message| message.pending);
+                loop {
+                    // What another claimer has recorded meanwhile.
+                    messages.retain(|message| message.received.seq > position.seq);
+                    if messages.is_empty() || self.record(&messages, position).await? {
+                        break;
+                    }
+                    match position::read(&self.pool, ORDERS).await? {
+                        Some(now) if now.created == position.created && now.seq >= position.seq => {
+                            *position = now;
+                        }
+                        Some(_) | None => return Ok(End::Reopen),
+                    }
+                }
+                self.metrics.claim_lag(pending);
+            }
+            let due = position.seq - purged.0 >= self.pace.purge_messages
+                || purged.1.elapsed() >= self.pace.purge_interval;
+            if due && position.seq > purged.0 {
+                reader.purge(*position).await?;
+                purged = (position.seq, Instant::now());
+            }
+        }
+    }
+
+    /// Records a batch; false if somebody else moved the position.
+    async fn record(&self, messages: &[Message], position: &mut Position) -> anyhow::Result<bool> {
+        let batch: Vec<_> = messages.iter().map(|message| message.received.clone()).collect();
+        let span = tracing::info_span!(
+            "claim_batch",
+            messages = batch.len(),
+            from_seq = position.seq,
+            otel.kind = "consumer"
+        );
+        for message in messages {
+            span.add_link(message.trace.span().span_context().clone());
+        }
+        let claimed = claim(&self.pool, ORDERS, *position, &batch).instrument(span).await?;
+        let Claimed::Done(summary) = claimed else { return Ok(false) };
+        position.seq = batch.last().map_or(position.seq, |message| message.seq);
+        self.wakeups.carriers(&summary.kinds);
+        for state in &summary.states {
+            self.metrics.reached(*state);
+        }
+        self.metrics.dead_letters(summary.dead);
+        tracing::debug!(
+            messages = batch.len(),
+            orders = summary.states.len(),
+            dead = summary.dead,
+            seq = position.seq,
+            "batch claimed"
+        );
+        Ok(true)
+    }
+}

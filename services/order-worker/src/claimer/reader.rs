@@ -1,0 +1,170 @@
+//! A reading of `ORDERS` from the position on: without acknowledgements, because the position commits with the claims.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_nats::jetstream::{
+    self,
+    consumer::{AckPolicy, DeliverPolicy, pull},
+};
+use flashsale_queue::ORDERS;
+use futures::StreamExt as _;
+use sqlx::PgPool;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::intake;
+use crate::store::{
+    claims::Received,
+    position::{self, Position},
+};
+
+/// A consumer nobody reads from any more is removed by the server after this.
+const INACTIVE: Duration = Duration::from_secs(30);
+const HEARTBEAT: Duration = Duration::from_secs(2);
+const EXPIRES: Duration = Duration::from_secs(5);
+
+/// One message and where it comes from.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) received: Received,
+    /// How many come after it.
+    pub(super) pending: u64,
+    /// The trace of whoever published it.
+    pub(super) trace: opentelemetry::Context,
+}
+
+/// What the stream says about itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct State {
+    pub(super) created: time::OffsetDateTime,
+    pub(super) last_seq: u64,
+}
+
+impl State {
+    /// Whether `position` still counts in this stream.
+    pub(super) fn continues(self, position: Position) -> bool {
+        self.created == position.created && self.last_seq >= position.seq
+    }
+}
+
+/// An open reading.
+pub(super) struct Reader {
+    stream: jetstream::stream::Stream,
+    consumer: String,
+    messages: pull::Stream,
+    /// The consumer counts what it hands out; a gap means that something was lost on the way.
+    delivered: u64,
+}
+
+impl Reader {
+    /// Opens the stream where the record says that claims have come to.
+    pub(super) async fn open(
+        jetstream: &jetstream::Context,
+        pool: &PgPool,
+        batch: usize,
+    ) -> anyhow::Result<(Self, Position)> {
+        let stream = jetstream.get_stream(ORDERS).await.context("ORDERS cannot be opened")?;
+        let state = state_of(stream.cached_info());
+        let position = position::open(pool, ORDERS, state.created, state.last_seq)
+            .await
+            .context("the position cannot be read")?;
+        let consumer = stream
+            .create_consumer(pull::Config {
+                description: Some("order-worker claims".to_owned()),
+                deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: position.seq + 1 },
+                ack_policy: AckPolicy::None,
+                inactive_threshold: INACTIVE,
+                memory_storage: true,
+                num_replicas: 1,
+                ..pull::Config::default()
+            })
+            .await
+            .context("no consumer on ORDERS")?;
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(batch * 2)
+            .heartbeat(HEARTBEAT)
+            .expires(EXPIRES)
+            .messages()
+            .await
+            .context("ORDERS cannot be read")?;
+        let consumer = consumer.cached_info().name.clone();
+        Ok((Self { stream, consumer, messages, delivered: 0 }, position))
+    }
+
+    /// Gathers up to `limit` messages: waits up to `idle` for the first and then up to `gather` for the others. Empty when none came;
+    /// `None` when some were lost on the way, so that the stream has to be read again.
+    pub(super) async fn gather(
+        &mut self,
+        limit: usize,
+        gather: Duration,
+        idle: Duration,
+    ) -> anyhow::Result<Option<Vec<Message>>> {
+        let mut batch = Vec::new();
+        let Ok(first) = timeout(idle, self.messages.next()).await else { return Ok(Some(batch)) };
+        let mut next = first;
+        let until = Instant::now() + gather;
+        loop {
+            let message = next.context("the reading of ORDERS has ended")?.context("ORDERS")?;
+            let Some(message) = self.take(&message)? else { return Ok(None) };
+            batch.push(message);
+            if batch.len() >= limit {
+                return Ok(Some(batch));
+            }
+            match timeout_at(until, self.messages.next()).await {
+                Ok(more) => next = more,
+                Err(_) => return Ok(Some(batch)),
+            }
+        }
+    }
+
+    fn take(&mut self, message: &jetstream::Message) -> anyhow::Result<Option<Message>> {
+        let info = message.info().map_err(|error| anyhow::anyhow!("no position in a message: {error}"))?;
+        if info.consumer_sequence != self.delivered + 1 {
+            return Ok(None);
+        }
+        self.delivered = info.consumer_sequence;
+        let trace = message
+            .headers
+            .as_ref()
+            .map(flashsale_telemetry::propagate::extract_nats)
+            .unwrap_or_default();
+        Ok(Some(Message {
+            received: Received {
+                seq: info.stream_sequence,
+                payload: message.payload.to_vec(),
+                content: intake::read(&message.payload),
+            },
+            pending: info.pending,
+            trace,
+        }))
+    }
+
+    /// Asks the stream about itself.
+    pub(super) async fn state(&self) -> anyhow::Result<State> {
+        let info = self.stream.get_info().await.context("ORDERS does not answer")?;
+        Ok(state_of(&info))
+    }
+
+    /// Removes what is claimed. Asks first whether the stream is still the one that `position` counts in: another one of its name must
+    /// not lose what nobody has claimed. (Should it be replaced in between, the placed holds are published again.)
+    pub(super) async fn purge(&self, position: Position) -> anyhow::Result<()> {
+        if self.state().await?.continues(position) {
+            self.stream
+                .purge()
+                .sequence(position.seq + 1)
+                .await
+                .context("ORDERS cannot be purged")?;
+        }
+        Ok(())
+    }
+
+    /// Gives the consumer back; if that fails the server removes it by itself.
+    pub(super) async fn close(self) {
+        let _ = timeout(HEARTBEAT, self.stream.delete_consumer(&self.consumer)).await;
+    }
+}
+
+fn state_of(info: &jetstream::stream::Info) -> State {
+    State { created: Position::start_of(info.created).created, last_seq: info.state.last_sequence }
+}

@@ -1,0 +1,262 @@
+//! The worker's configuration; `config.default.toml` explains every value.
+
+use std::time::Duration;
+
+use flashsale_pg::PgConfig;
+use flashsale_queue::NatsConfig;
+use flashsale_service::{CommonConfig, PeerConfig, Problem, ServerConfig, Validate};
+use flashsale_telemetry::TelemetryConfig;
+use lettre::{AsyncSmtpTransport, Tokio1Executor, message::Mailbox};
+use serde::Deserialize;
+
+use crate::{carriers, claimer, settlement};
+
+/// All of it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Health and metrics.
+    pub server: ServerConfig,
+    /// Logs, traces and metrics.
+    pub telemetry: TelemetryConfig,
+    /// The record.
+    pub postgres: PgConfig,
+    /// The queue.
+    pub nats: NatsConfig,
+    /// Other services.
+    pub peers: Peers,
+    /// Mails.
+    pub mail: MailConfig,
+    /// The work.
+    pub worker: WorkerConfig,
+}
+
+/// The `[peers.*]` sections.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peers {
+    /// Where holds are closed.
+    pub inventory: PeerConfig,
+    /// Where orders are charged.
+    pub payment: PeerConfig,
+}
+
+/// The `[mail]` section.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MailConfig {
+    /// The relay: `smtp://`, `smtp://…?tls=required` or `smtps://`, with `user:password@` where it wants them.
+    pub smtp_url: String,
+    /// Whom mails come from.
+    pub from: String,
+    /// The right-hand side of message ids.
+    pub message_id_domain: String,
+    /// How long one mail may take.
+    pub timeout_ms: u64,
+    /// Mails at once.
+    pub connections: u32,
+}
+
+impl std::fmt::Debug for MailConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL may hold a password.
+        f.debug_struct("MailConfig").field("from", &self.from).finish_non_exhaustive()
+    }
+}
+
+/// The `[worker]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerConfig {
+    /// The most messages of one claim.
+    pub claim_batch: usize,
+    /// How long a claim waits to fill.
+    pub claim_gather_ms: u64,
+    /// How long `ORDERS` may be silent before it is asked about itself.
+    pub claim_idle_ms: u64,
+    /// Claimed messages are purged when there are this many.
+    pub purge_messages: u64,
+    /// Or after this time.
+    pub purge_interval_ms: u64,
+    /// The most orders of one settlement.
+    pub settle_batch: usize,
+    /// How often open orders are compared with their payments.
+    pub settle_poll_ms: u64,
+    /// How often ended orders are.
+    pub settle_late_poll_ms: u64,
+    /// Payments recorded by one call, at most 200.
+    pub charge_batch: usize,
+    /// Holds closed by one call, at most 500.
+    pub close_hold_batch: usize,
+    /// Rows of the other kinds taken at once.
+    pub carry_batch: usize,
+    /// Batches of one kind at once.
+    pub carry_concurrency: usize,
+    /// How often the outbox is looked at.
+    pub outbox_poll_ms: u64,
+    /// How long a row belongs to whoever took it.
+    pub lease_ms: u64,
+    /// The pause after a first failure.
+    pub retry_ms: u64,
+    /// The longest pause.
+    pub retry_ceiling_ms: u64,
+}
+
+impl MailConfig {
+    /// The transport to the relay. Connects when it is first used.
+    ///
+    /// # Errors
+    /// When the URL cannot be read.
+    pub fn transport(
+        &self,
+    ) -> Result<AsyncSmtpTransport<Tokio1Executor>, lettre::transport::smtp::Error> {
+        let pool = lettre::transport::smtp::PoolConfig::new().max_size(self.connections);
+        Ok(AsyncSmtpTransport::<Tokio1Executor>::from_url(&self.smtp_url)?
+            .timeout(Some(self.timeout()))
+            .pool_config(pool)
+            .build())
+    }
+
+    /// How long one mail may take.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+}
+
+impl WorkerConfig {
+    /// How the claimer reads.
+    pub fn claim_pace(&self) -> claimer::Pace {
+        claimer::Pace {
+            batch: self.claim_batch,
+            gather: Duration::from_millis(self.claim_gather_ms),
+            idle: Duration::from_millis(self.claim_idle_ms),
+            purge_messages: self.purge_messages,
+            purge_interval: Duration::from_millis(self.purge_interval_ms),
+        }
+    }
+
+    /// How settlements are looked for.
+    pub fn settle_pace(&self) -> settlement::Pace {
+        settlement::Pace {
+            batch: self.settle_batch,
+            poll: Duration::from_millis(self.settle_poll_ms),
+            late_poll: Duration::from_millis(self.settle_late_poll_ms),
+        }
+    }
+
+    /// How a carrier works that takes `batch` rows at once.
+    pub fn carry_pace(&self, batch: usize) -> carriers::Pace {
+        carriers::Pace {
+            batch,
+            concurrency: self.carry_concurrency,
+            lease: Duration::from_millis(self.lease_ms),
+            poll: Duration::from_millis(self.outbox_poll_ms),
+            retry: Duration::from_millis(self.retry_ms),
+            retry_ceiling: Duration::from_millis(self.retry_ceiling_ms),
+        }
+    }
+
+    /// How often the outbox is looked at.
+    pub fn outbox_poll(&self) -> Duration {
+        Duration::from_millis(self.outbox_poll_ms)
+    }
+}
+
+impl CommonConfig for Config {
+    fn server(&self) -> &ServerConfig {
+        &self.server
+    }
+
+    fn telemetry(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+}
+
+impl Validate for Config {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.server.problems();
+        problems.extend(self.telemetry.problems().into_iter().map(Problem::from));
+        problems.extend(self.postgres.problems().into_iter().map(Problem::from));
+        problems.extend(self.nats.problems().into_iter().map(Problem::from));
+        problems.extend(self.peers.inventory.problems("inventory"));
+        problems.extend(self.peers.payment.problems("payment"));
+        problems.extend(self.mail.problems());
+        problems.extend(self.worker.problems());
+        let call_ms = self
+            .peers
+            .inventory
+            .timeout_ms
+            .max(self.peers.payment.timeout_ms)
+            .max(self.mail.timeout_ms);
+        // A batch makes its calls one after the other at worst, a few at once otherwise.
+        if self.worker.lease_ms <= call_ms {
+            problems.push(Problem::new(
+                "worker.lease_ms",
+                format!("must be above every timeout_ms of peers and mail, so above {call_ms}"),
+            ));
+        }
+        problems
+    }
+}
+
+impl MailConfig {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if AsyncSmtpTransport::<Tokio1Executor>::from_url(&self.smtp_url).is_err() {
+            problems
+                .push(Problem::new("mail.smtp_url", "must be a URL such as smtp://relay:25 or smtps://relay:465"));
+        }
+        if self.from.parse::<Mailbox>().is_err() {
+            problems.push(Problem::new("mail.from", "must be an address such as Shop <orders@example.com>"));
+        }
+        let domain = &self.message_id_domain;
+        let fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+        if domain.is_empty() || !domain.bytes().all(fine) {
+            problems.push(Problem::new("mail.message_id_domain", "must be a domain such as example.com"));
+        }
+        if self.timeout_ms == 0 {
+            problems.push(Problem::new("mail.timeout_ms", "must be above 0"));
+        }
+        if !(1..=64).contains(&self.connections) {
+            problems.push(Problem::new("mail.connections", "must be 1 to 64"));
+        }
+        problems
+    }
+}
+
+impl WorkerConfig {
+    fn problems(&self) -> Vec<Problem> {
+        let sizes = [
+            ("worker.claim_batch", self.claim_batch, 2_000),
+            ("worker.settle_batch", self.settle_batch, 2_000),
+            ("worker.charge_batch", self.charge_batch, 200),
+            ("worker.close_hold_batch", self.close_hold_batch, 500),
+            ("worker.carry_batch", self.carry_batch, 500),
+            ("worker.carry_concurrency", self.carry_concurrency, 32),
+        ];
+        let sizes = sizes.into_iter().filter(|(_, size, most)| !(1..=*most).contains(size));
+        let mut problems: Vec<Problem> =
+            sizes.map(|(key, _, most)| Problem::new(key, format!("must be 1 to {most}"))).collect();
+        let above_zero = [
+            ("worker.claim_gather_ms", self.claim_gather_ms),
+            ("worker.claim_idle_ms", self.claim_idle_ms),
+            ("worker.purge_messages", self.purge_messages),
+            ("worker.purge_interval_ms", self.purge_interval_ms),
+            ("worker.settle_poll_ms", self.settle_poll_ms),
+            ("worker.settle_late_poll_ms", self.settle_late_poll_ms),
+            ("worker.outbox_poll_ms", self.outbox_poll_ms),
+            ("worker.lease_ms", self.lease_ms),
+            ("worker.retry_ms", self.retry_ms),
+        ];
+        for (key, _) in above_zero.into_iter().filter(|(_, value)| *value == 0) {
+            problems.push(Problem::new(key, "must be above 0"));
+        }
+        if self.retry_ceiling_ms < self.retry_ms {
+            problems.push(Problem::new(
+                "worker.retry_ceiling_ms",
+                "must be at least worker.retry_ms",
+            ));
+        }
+        problems
+    }
+}

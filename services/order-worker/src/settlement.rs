@@ -1,0 +1,154 @@
+//! Makes orders follow their payments. The payment's row is the one compare-and-set; here its consequences are drawn.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use flashsale_queue::{PAYMENT_EVENT_SUBJECTS, PaymentEvent};
+use flashsale_service::Drain;
+use futures::StreamExt as _;
+use sqlx::PgPool;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use crate::{metrics::Metrics, store::settlements, wakeups::Wakeups};
+
+/// Between two attempts to listen to payment events.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+
+/// How settlements are looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// The most orders of one transaction.
+    pub batch: usize,
+    /// How often open orders are compared with their payments, whatever events say.
+    pub poll: Duration,
+    /// How often ended orders are: money that came after the end, and refunds, whose events were lost.
+    pub late_poll: Duration,
+}
+
+/// Settles orders, told by events and found by polling. Several may run.
+#[derive(Debug)]
+pub struct Settler {
+    /// The record.
+    pub pool: PgPool,
+    /// How often.
+    pub pace: Pace,
+    /// Orders whose payments are said to have changed.
+    pub pending: mpsc::Receiver<Uuid>,
+    /// Whom to wake.
+    pub wakeups: Arc<Wakeups>,
+    /// What to count.
+    pub metrics: Metrics,
+}
+
+impl Settler {
+    /// Settles until the drain starts. What fails is found again by the next poll.
+    ///
+    /// # Errors
+    /// None; the signature is that of a background task.
+    pub async fn run(mut self, drain: Drain) -> anyhow::Result<()> {
+        let mut poll = interval(self.pace.poll);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut late = Instant::now();
+        let mut orders = Vec::new();
+        loop {
+            orders.clear();
+            tokio::select! {
+                () = drain.started() => return Ok(()),
+                _ = self.pending.recv_many(&mut orders, self.pace.batch) => {
+                    self.settle(&orders).await;
+                }
+                _ = poll.tick() => {
+                    self.sweep(Sweep::Open).await;
+                    if late <= Instant::now() {
+                        self.sweep(Sweep::Ended).await;
+                        late = Instant::now() + self.pace.late_poll;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Settles whatever there is to find, batch by batch, until nothing changes any more.
+    async fn sweep(&self, sweep: Sweep) {
+        loop {
+            let found = match sweep {
+                Sweep::Open => settlements::find_open(&self.pool, self.pace.batch).await,
+                Sweep::Ended => settlements::find_ended(&self.pool, self.pace.batch).await,
+            };
+            let orders = match found {
+                Ok(orders) => orders,
+                Err(error) => {
+                    tracing::warn!(%error, "settlements cannot be looked for");
+                    return;
+                }
+            };
+            if !self.settle(&orders).await || orders.len() < self.pace.batch {
+                return;
+            }
+        }
+    }
+
+    /// Settles `orders`; whether anything changed.
+    async fn settle(&self, orders: &[Uuid]) -> bool {
+        let orders: Vec<Uuid> = orders.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        if orders.is_empty() {
+            return false;
+        }
+        let span = tracing::info_span!("settle", orders = orders.len());
+        match settlements::follow_payments(&self.pool, &orders).instrument(span).await {
+            Ok(settled) => {
+                self.wakeups.carriers(&settled.kinds);
+                for (_, state) in &settled.changed {
+                    self.metrics.reached(*state);
+                }
+                self.metrics.late_payments(settled.refunds);
+                !settled.is_empty()
+            }
+            Err(error) => {
+                tracing::warn!(%error, orders = orders.len(), "orders cannot be settled");
+                false
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Sweep {
+    Open,
+    Ended,
+}
+
+/// Passes payment events on to the settlement until the drain starts. Losing some costs a poll interval.
+///
+/// # Errors
+/// None; the signature is that of a background task.
+pub async fn listen(
+    client: async_nats::Client,
+    wakeups: Arc<Wakeups>,
+    drain: Drain,
+) -> anyhow::Result<()> {
+    while !drain.is_draining() {
+        match client.subscribe(PAYMENT_EVENT_SUBJECTS).await {
+            Ok(mut events) => loop {
+                let event = tokio::select! {
+                    event = events.next() => event,
+                    () = drain.started() => return Ok(()),
+                };
+                let Some(event) = event else { break };
+                if let Ok(event) = serde_json::from_slice::<PaymentEvent>(&event.payload) {
+                    wakeups.payment_changed(event.order_id);
+                }
+            },
+            Err(error) => tracing::warn!(%error, "payment events cannot be listened to"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LISTEN_AGAIN) => {}
+            () = drain.started() => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! Orders whose payment is recorded.
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::{Step, insert_consequences, insert_steps};
+use crate::domain::{Change, Occurrence, OrderState, consequences};
+
+/// Makes those of `orders` that are still CLAIMED wait for their payment. The others are left alone: they went further meanwhile.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn payment_recorded(pool: &PgPool, orders: &[Uuid]) -> Result<(), sqlx::Error> {
+    let Ok(to) = OrderState::Claimed.after(&Change::PaymentRecorded) else { return Ok(()) };
+    flashsale_pg::retry_conflicts(|| async {
+        let mut transaction = pool.begin().await?;
+        let claimed = sqlx::query_file_scalar!("sql/orders_lock_claimed.sql", orders)
+            .fetch_all(&mut *transaction)
+            .await?;
+        let from = vec![OrderState::Claimed.as_str(); claimed.len()];
+        let towards = vec![to.as_str(); claimed.len()];
+        let reasons: Vec<Option<&str>> = vec![None; claimed.len()];
+        sqlx::query_file!(
+            "sql/orders_change_state.sql",
+            &claimed,
+            &from as _,
+            &towards as _,
+            &reasons as _
+        )
+        .fetch_all(&mut *transaction)
+        .await?;
+        let steps: Vec<Step> = claimed
+            .iter()
+            .map(|order_id| Step {
+                order_id: *order_id,
+                from: Some(OrderState::Claimed),
+                to,
+                cause: Change::PaymentRecorded.cause().to_owned(),
+            })
+            .collect();
+        insert_steps(&mut transaction, &steps).await?;
+        let rows: Vec<_> = claimed
+            .iter()
+            .flat_map(|id| consequences(Occurrence::Reached(to)).iter().map(|row| (*id, *row)))
+            .collect();
+        insert_consequences(&mut transaction, &rows).await?;
+        transaction.commit().await
+    })
+    .await
+}

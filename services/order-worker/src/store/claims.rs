@@ -1,0 +1,366 @@
+//! The claims' transaction: a batch of messages becomes orders, all of it or nothing.
+
+use std::collections::{BTreeSet, HashSet};
+
+use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{
+    Step, Units, change_claimed, insert_consequences, insert_steps, lock_allotments,
+    position::{Position, advance, signed},
+};
+use crate::domain::{
+    Birth, Books, Consequence, Intake, Kind, Known, Occurrence, OrderState, SaleFacts, Unacceptable,
+    consequences, decide,
+};
+
+/// The most of an unreadable message that is kept, in bytes.
+const DEAD_PAYLOAD_BYTES: usize = 64 * 1024;
+
+/// One message of the stream.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// Its sequence number in the stream.
+    pub seq: u64,
+    /// Its body as it came.
+    pub payload: Vec<u8>,
+    /// What it says, or why nobody can tell.
+    pub content: Result<Intake, DeadReason>,
+}
+
+/// Why a message became a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeadReason {
+    /// It is not one of the queue's messages.
+    Unreadable,
+    /// Its values cannot go into the record.
+    Unacceptable(Unacceptable),
+    /// Postgres refused it; the SQLSTATE.
+    RefusedByStore(String),
+}
+
+impl DeadReason {
+    fn text(&self) -> String {
+        match self {
+            Self::Unreadable => "unreadable".to_owned(),
+            Self::Unacceptable(problem) => problem.as_str().to_owned(),
+            Self::RefusedByStore(state) => format!("refused_by_store:{state}"),
+        }
+    }
+}
+
+/// What a batch came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// It is in the record.
+    Done(Summary),
+    /// Somebody else has moved the position meanwhile: nothing was written.
+    Overtaken,
+}
+
+/// What a batch wrote.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Where each new order stands.
+    pub states: Vec<OrderState>,
+    /// Messages that were put aside.
+    pub dead: u64,
+    /// The kinds of consequences that have become due.
+    pub kinds: HashSet<Kind>,
+}
+
+/// Records `batch` and moves the position of `stream` from `from` to the batch's last message, in one transaction.
+///
+/// A batch that Postgres refuses because of what is in it is recorded message by message, and what it still refuses is put aside:
+/// no message is in the way of the others.
+///
+/// # Errors
+/// When Postgres does not answer. The batch may be recorded then: the position tells.
+pub async fn claim(
+    pool: &PgPool,
+    stream: &str,
+    from: Position,
+    batch: &[Received],
+) -> Result<Claimed, sqlx::Error> {
+    match claim_together(pool, stream, from, batch).await {
+        Err(error) if refused_content(&error).is_some() => {
+            tracing::warn!(messages = batch.len(), "Postgres refuses a batch: claiming one by one");
+            claim_one_by_one(pool, stream, from, batch).await
+        }
+        other => other,
+    }
+}
+
+async fn claim_one_by_one(
+    pool: &PgPool,
+    stream: &str,
+    mut from: Position,
+    batch: &[Received],
+) -> Result<Claimed, sqlx::Error> {
+    let mut total = Summary::default();
+    for message in batch {
+        let mut one = message.clone();
+        let claimed = match claim_together(pool, stream, from, std::slice::from_ref(&one)).await {
+            Err(error) => {
+                let Some(state) = refused_content(&error) else { return Err(error) };
+                one.content = Err(DeadReason::RefusedByStore(state));
+                claim_together(pool, stream, from, std::slice::from_ref(&one)).await?
+            }
+            Ok(claimed) => claimed,
+        };
+        let Claimed::Done(summary) = claimed else { return Ok(Claimed::Overtaken) };
+        total.states.extend(summary.states);
+        total.dead += summary.dead;
+        total.kinds.extend(summary.kinds);
+        from.seq = one.seq;
+    }
+    Ok(Claimed::Done(total))
+}
+
+/// The SQLSTATE if Postgres objects to the data itself (classes 22 and 23), so that trying the same again cannot help.
+fn refused_content(error: &sqlx::Error) -> Option<String> {
+    let state = error.as_database_error()?.code()?;
+    (state.starts_with("22") || state.starts_with("23")).then(|| state.into_owned())
+}
+
+async fn claim_together(
+    pool: &PgPool,
+    stream: &str,
+    from: Position,
+    batch: &[Received],
+) -> Result<Claimed, sqlx::Error> {
+    flashsale_pg::retry_conflicts(|| async {
+        let mut transaction = pool.begin().await?;
+        let claimed = claim_in(&mut transaction, stream, from, batch).await?;
+        if claimed != Claimed::Overtaken {
+            transaction.commit().await?;
+        }
+        Ok(claimed)
+    })
+    .await
+}
+
+async fn claim_in(
+    connection: &mut PgConnection,
+    stream: &str,
+    from: Position,
+    batch: &[Received],
+) -> Result<Claimed, sqlx::Error> {
+    let Some(last) = batch.last() else { return Ok(Claimed::Done(Summary::default())) };
+    let to = Position { created: from.created, seq: last.seq };
+    if !advance(connection, stream, from, to).await? {
+        return Ok(Claimed::Overtaken);
+    }
+
+    let mut dead: Vec<(&Received, DeadReason)> = Vec::new();
+    let mut readable: Vec<(u64, Intake)> = Vec::new();
+    for message in batch {
+        match &message.content {
+            Ok(intake) => readable.push((message.seq, intake.clone())),
+            Err(reason) => dead.push((message, reason.clone())),
+        }
+    }
+    let books = read_books(connection, &readable).await?;
+    let decision = decide(readable, books);
+    dead.extend(decision.dead.iter().filter_map(|(seq, problem)| {
+        let message = batch.iter().find(|message| message.seq == *seq)?;
+        Some((message, DeadReason::Unacceptable(*problem)))
+    }));
+
+    let inserted = insert_orders(connection, &decision.births).await?;
+    // Only what was really inserted counts.
+    let births: Vec<&Birth> =
+        decision.births.iter().filter(|birth| inserted.contains(&birth.order.order_id)).collect();
+    insert_lines(connection, &births).await?;
+    change_claimed(connection, &units_of(&births)).await?;
+
+    let (ids, times): (Vec<Uuid>, Vec<OffsetDateTime>) =
+        decision.cancel_requests.iter().copied().unzip();
+    if !ids.is_empty() {
+        sqlx::query_file!("sql/orders_request_cancel.sql", &ids, &times)
+            .execute(&mut *connection)
+            .await?;
+    }
+
+    let mut steps = Vec::new();
+    let mut rows: Vec<(Uuid, Consequence)> = Vec::new();
+    let mut owe = |order_id: Uuid, occurrence: Occurrence| {
+        rows.extend(consequences(occurrence).iter().map(|row| (order_id, *row)));
+    };
+    for birth in &births {
+        let order_id = birth.order.order_id;
+        let mut before = None;
+        for (state, cause) in &birth.path {
+            steps.push(Step { order_id, from: before, to: *state, cause: (*cause).to_owned() });
+            before = Some(*state);
+        }
+        // States it has passed through already need no carrier.
+        owe(order_id, Occurrence::Reached(birth.state()));
+        if birth.state().is_open() && birth.cancel_requested_at.is_some() {
+            owe(order_id, Occurrence::CancelRequested);
+        }
+    }
+    for order_id in &ids {
+        owe(*order_id, Occurrence::CancelRequested);
+    }
+    insert_steps(connection, &steps).await?;
+    insert_consequences(connection, &rows).await?;
+    insert_dead(connection, stream, from, &dead).await?;
+
+    Ok(Claimed::Done(Summary {
+        states: births.iter().map(|birth| birth.state()).collect(),
+        dead: dead.len() as u64,
+        kinds: rows.iter().map(|(_, row)| row.kind).collect(),
+    }))
+}
+
+/// Reads everything the batch touches: allotments first, then orders, as the lock order says.
+async fn read_books(
+    connection: &mut PgConnection,
+    messages: &[(u64, Intake)],
+) -> Result<Books, sqlx::Error> {
+    let skus: BTreeSet<(Uuid, String)> = messages
+        .iter()
+        .filter_map(|(_, intake)| match intake {
+            Intake::Place(order) => Some(order),
+            Intake::Cancel { .. } => None,
+        })
+        .flat_map(|order| order.lines.iter().map(|line| (order.sale_id, line.sku.clone())))
+        .collect();
+    let left = lock_allotments(connection, skus.iter()).await?.into_iter().collect();
+
+    let order_ids: BTreeSet<Uuid> =
+        messages.iter().map(|(_, intake)| intake.order().order_id).collect();
+    let order_ids: Vec<Uuid> = order_ids.into_iter().collect();
+    let known = sqlx::query_file!("sql/orders_known.sql", &order_ids)
+        .fetch_all(&mut *connection)
+        .await?
+        .into_iter()
+        .map(|row| {
+            let known =
+                Known { state: state_of(&row.state)?, cancel_requested: row.cancel_requested };
+            Ok((row.order_id, known))
+        })
+        .collect::<Result<_, sqlx::Error>>()?;
+
+    let sale_ids: BTreeSet<Uuid> =
+        messages.iter().map(|(_, intake)| intake.order().sale_id).collect();
+    let sale_ids: Vec<Uuid> = sale_ids.into_iter().collect();
+    let sales = sqlx::query_file!("sql/sales_known.sql", &sale_ids)
+        .fetch_all(&mut *connection)
+        .await?
+        .into_iter()
+        .map(|row| (row.sale_id, SaleFacts { epoch: row.epoch }))
+        .collect();
+    Ok(Books { known, sales, left })
+}
+
+/// A state as it stands in the record. The table's CHECK allows no other.
+pub(super) fn state_of(name: &str) -> Result<OrderState, sqlx::Error> {
+    OrderState::parse(name)
+        .ok_or_else(|| sqlx::Error::Decode(format!("{name} is no state of an order").into()))
+}
+
+async fn insert_orders(
+    connection: &mut PgConnection,
+    births: &[Birth],
+) -> Result<HashSet<Uuid>, sqlx::Error> {
+    if births.is_empty() {
+        return Ok(HashSet::new());
+    }
+    // Column by column: one statement however many orders.
+    macro_rules! column {
+        ($birth:ident => $value:expr) => {
+            births.iter().map(|$birth| $value).collect::<Vec<_>>()
+        };
+    }
+    let inserted = sqlx::query_file_scalar!(
+        "sql/orders_insert.sql",
+        &column!(birth => birth.order.order_id),
+        &column!(birth => birth.order.sale_id),
+        &column!(birth => birth.order.buyer_id.as_str()) as _,
+        &column!(birth => birth.order.hold_id),
+        &column!(birth => birth.order.epoch),
+        &column!(birth => birth.order.admission_id.as_deref()) as _,
+        &column!(birth => birth.order.request_id),
+        &column!(birth => birth.order.request_hash.as_str()) as _,
+        &column!(birth => birth.state().as_str()) as _,
+        &column!(birth => birth.order.currency.as_str()) as _,
+        &column!(birth => birth.order.total_minor),
+        &column!(birth => birth.order.email.as_str()) as _,
+        &column!(birth => birth.order.contact_name.as_str()) as _,
+        &column!(birth => birth.order.payment_method.as_str()) as _,
+        &column!(birth => birth.cancel_requested_at) as _,
+        &column!(birth => birth.end_reason.map(crate::domain::EndReason::as_str)) as _,
+        &column!(birth => birth.order.placed_at),
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(inserted.into_iter().collect())
+}
+
+async fn insert_lines(connection: &mut PgConnection, births: &[&Birth]) -> Result<(), sqlx::Error> {
+    let (mut order_ids, mut skus, mut quantities, mut prices) = (vec![], vec![], vec![], vec![]);
+    for birth in births {
+        for line in &birth.order.lines {
+            order_ids.push(birth.order.order_id);
+            skus.push(line.sku.as_str());
+            quantities.push(line.quantity);
+            prices.push(line.unit_price_minor);
+        }
+    }
+    if !order_ids.is_empty() {
+        sqlx::query_file!(
+            "sql/order_lines_insert.sql",
+            &order_ids,
+            &skus as _,
+            &quantities,
+            &prices
+        )
+        .execute(connection)
+        .await?;
+    }
+    Ok(())
+}
+
+fn units_of(births: &[&Birth]) -> Units {
+    let mut units = Units::new();
+    for birth in births.iter().filter(|birth| birth.state().holds_units()) {
+        for line in &birth.order.lines {
+            *units.entry((birth.order.sale_id, line.sku.clone())).or_default() += line.quantity;
+        }
+    }
+    units
+}
+
+async fn insert_dead(
+    connection: &mut PgConnection,
+    stream: &str,
+    position: Position,
+    dead: &[(&Received, DeadReason)],
+) -> Result<(), sqlx::Error> {
+    if dead.is_empty() {
+        return Ok(());
+    }
+    let seqs: Vec<i64> = dead.iter().map(|(message, _)| signed(message.seq)).collect();
+    let payloads: Vec<&[u8]> = dead
+        .iter()
+        .map(|(message, _)| &message.payload[..message.payload.len().min(DEAD_PAYLOAD_BYTES)])
+        .collect();
+    let reasons: Vec<String> = dead.iter().map(|(_, reason)| reason.text()).collect();
+    sqlx::query_file!(
+        "sql/dead_letters_insert.sql",
+        stream,
+        position.created,
+        &seqs,
+        &payloads as _,
+        &reasons
+    )
+    .execute(connection)
+    .await?;
+    for (message, reason) in dead {
+        tracing::error!(stream, seq = message.seq, reason = reason.text(), "dead letter");
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! Consequences: taken under a lease, confirmed or put off.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::domain::Kind;
+
+/// One consequence, leased.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leased {
+    /// Its row.
+    pub outbox_id: i64,
+    /// The order it is owed to.
+    pub order_id: Uuid,
+    /// What of its kind it is.
+    pub about: String,
+    /// How often it was tried, this time included.
+    pub attempts: u32,
+}
+
+/// What is known of one kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Age {
+    /// The kind.
+    pub kind: String,
+    /// Rows not confirmed.
+    pub pending: u64,
+    /// The age of the oldest of them, in seconds.
+    pub oldest_s: f64,
+}
+
+/// Takes up to `limit` due rows of `kind`, the longest due first. Nobody else gets them until `lease` has passed.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn lease(
+    pool: &PgPool,
+    kind: Kind,
+    limit: usize,
+    lease: Duration,
+) -> Result<Vec<Leased>, sqlx::Error> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = sqlx::query_file!("sql/outbox_lease.sql", kind.as_str(), limit, millis(lease))
+        .fetch_all(pool)
+        .await?;
+    let mut rows: Vec<Leased> = rows
+        .into_iter()
+        .map(|row| Leased {
+            outbox_id: row.outbox_id,
+            order_id: row.order_id,
+            about: row.about,
+            attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
+        })
+        .collect();
+    rows.sort_unstable_by_key(|row| row.outbox_id);
+    Ok(rows)
+}
+
+/// Confirms rows; a note says why one was given up instead.
+///
+/// # Errors
+/// When Postgres does not answer; the rows come up again after their lease.
+pub async fn done(pool: &PgPool, rows: &[(i64, Option<String>)]) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let (ids, notes): (Vec<i64>, Vec<Option<String>>) = rows.iter().cloned().unzip();
+    sqlx::query_file!("sql/outbox_done.sql", &ids, &notes as _).execute(pool).await?;
+    Ok(())
+}
+
+/// Puts rows off by a delay each, noting a short code of what went wrong.
+///
+/// # Errors
+/// When Postgres does not answer; the rows come up again after their lease.
+pub async fn retry(pool: &PgPool, rows: &[(i64, Duration, String)]) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<i64> = rows.iter().map(|(id, ..)| *id).collect();
+    let delays: Vec<i64> = rows.iter().map(|(_, delay, _)| millis(*delay)).collect();
+    let errors: Vec<&str> = rows.iter().map(|(.., error)| error.as_str()).collect();
+    sqlx::query_file!("sql/outbox_retry.sql", &ids, &delays, &errors as _).execute(pool).await?;
+    Ok(())
+}
+
+/// What is not confirmed yet, by kind.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn ages(pool: &PgPool) -> Result<Vec<Age>, sqlx::Error> {
+    let rows = sqlx::query_file!("sql/outbox_ages.sql").fetch_all(pool).await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Age {
+            kind: row.kind,
+            pending: u64::try_from(row.pending).unwrap_or_default(),
+            oldest_s: row.oldest_s,
+        })
+        .collect())
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

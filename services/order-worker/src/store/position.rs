@@ -1,0 +1,93 @@
+//! How far into a stream the claims have come.
+
+use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
+
+/// A position, with the birth of the stream it counts in: a stream that was made anew counts from 1 again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// When the stream was made, to the microsecond.
+    pub created: OffsetDateTime,
+    /// The last message that is dealt with; 0 before the first.
+    pub seq: u64,
+}
+
+impl Position {
+    /// The position before the first message of a stream made at `created`. Postgres keeps microseconds, NATS nanoseconds.
+    pub fn start_of(created: OffsetDateTime) -> Self {
+        let nanos = created.nanosecond() / 1_000 * 1_000;
+        Self { created: created.replace_nanosecond(nanos).unwrap_or(created), seq: 0 }
+    }
+}
+
+/// Reads the position in `stream`, which was made at `created` and whose last message is `last_seq`.
+///
+/// Where the record counts in another stream of that name, or is ahead of the stream because that lost its newest messages, the position
+/// goes back to the start: everything that is still there is read again, and what is recorded already is passed over.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn open(
+    pool: &PgPool,
+    stream: &str,
+    created: OffsetDateTime,
+    last_seq: u64,
+) -> Result<Position, sqlx::Error> {
+    let start = Position::start_of(created);
+    loop {
+        let Some(recorded) = read(pool, stream).await? else {
+            sqlx::query_file!("sql/position_begin.sql", stream, start.created).execute(pool).await?;
+            continue;
+        };
+        if recorded.created == start.created && recorded.seq <= last_seq {
+            return Ok(recorded);
+        }
+        tracing::warn!(
+            stream,
+            recorded_seq = recorded.seq,
+            last_seq,
+            made_anew = recorded.created != start.created,
+            "the stream is not the one the position counts in: reading it from the start"
+        );
+        let mut connection = pool.acquire().await?;
+        // Whoever loses this reads again.
+        advance(&mut connection, stream, recorded, start).await?;
+    }
+}
+
+/// Reads the position in `stream`, if there is one.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn read(pool: &PgPool, stream: &str) -> Result<Option<Position>, sqlx::Error> {
+    let row = sqlx::query_file!("sql/position_read.sql", stream).fetch_optional(pool).await?;
+    Ok(row.map(|row| Position {
+        created: row.stream_created,
+        seq: u64::try_from(row.seq).unwrap_or_default(),
+    }))
+}
+
+/// Moves the position by compare-and-set; false if it no longer stood at `from`.
+pub(super) async fn advance(
+    connection: &mut PgConnection,
+    stream: &str,
+    from: Position,
+    to: Position,
+) -> Result<bool, sqlx::Error> {
+    let moved = sqlx::query_file!(
+        "sql/position_advance.sql",
+        stream,
+        from.created,
+        signed(from.seq),
+        to.created,
+        signed(to.seq)
+    )
+    .execute(connection)
+    .await?;
+    Ok(moved.rows_affected() == 1)
+}
+
+/// Sequence numbers as Postgres keeps them: JetStream will not reach 2⁶³.
+pub(super) fn signed(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,203 @@
+//! The settlement's transaction: orders follow their payments.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::{
+    Step, Units, change_claimed, claims::state_of, insert_consequences, insert_steps,
+    lock_allotments,
+};
+use crate::domain::{
+    Change, Consequence, Kind, Occurrence, OrderState, PaymentState, Settlement, consequences, settle,
+};
+
+/// What settling a few orders changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Orders that changed, with where they stand now.
+    pub changed: Vec<(Uuid, OrderState)>,
+    /// Orders whose money goes back though they had ended.
+    pub refunds: u64,
+    /// The kinds of consequences that have become due.
+    pub kinds: HashSet<Kind>,
+}
+
+impl Settled {
+    /// Whether anything changed.
+    pub fn is_empty(&self) -> bool {
+        self.changed.is_empty() && self.refunds == 0
+    }
+}
+
+/// An order beside its payment.
+struct Pair {
+    order_id: Uuid,
+    order: OrderState,
+    settlement: Settlement,
+}
+
+/// Finds up to `limit` open orders that their payment has left behind.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn find_open(pool: &PgPool, limit: usize) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_file_scalar!("sql/settle_open.sql", bound(limit)).fetch_all(pool).await
+}
+
+/// Finds up to `limit` ended orders whose payment says otherwise: refunds, and money that came after the end.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn find_ended(pool: &PgPool, limit: usize) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_file_scalar!("sql/settle_ended.sql", bound(limit)).fetch_all(pool).await
+}
+
+fn bound(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// Makes `orders` follow their payments, with all consequences, in one transaction.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn follow_payments(pool: &PgPool, orders: &[Uuid]) -> Result<Settled, sqlx::Error> {
+    flashsale_pg::retry_conflicts(|| async {
+        let mut transaction = pool.begin().await?;
+        let settled = follow_in(&mut transaction, orders).await?;
+        transaction.commit().await?;
+        Ok(settled)
+    })
+    .await
+}
+
+macro_rules! pairs {
+    ($connection:expr, $file:literal, $orders:expr) => {
+        sqlx::query_file!($file, $orders)
+            .fetch_all($connection)
+            .await?
+            .into_iter()
+            .map(|row| {
+                let order = state_of(&row.order_state)?;
+                let payment = PaymentState::parse(&row.payment_state).ok_or_else(|| {
+                    let problem = format!("{} is no state of a payment", row.payment_state);
+                    sqlx::Error::Decode(problem.into())
+                })?;
+                let code = row.decline_code.as_deref();
+                let settlement = settle(order, row.cancel_requested, payment, code);
+                Ok(Pair { order_id: row.order_id, order, settlement })
+            })
+            .collect::<Result<Vec<Pair>, sqlx::Error>>()?
+    };
+}
+
+async fn follow_in(
+    connection: &mut PgConnection,
+    orders: &[Uuid],
+) -> Result<Settled, sqlx::Error> {
+    // Allotments are locked before orders, so which of them are needed is guessed from an unlocked look. An order that turns out to
+    // give units back without being among them is left for the next round.
+    let guessed = pairs!(&mut *connection, "sql/settle_read.sql", orders);
+    let giving_back: Vec<Uuid> =
+        guessed.iter().filter(|pair| gives_back(pair)).map(|pair| pair.order_id).collect();
+    let lines = lines_of(connection, &giving_back).await?;
+    let skus: BTreeSet<(Uuid, String)> =
+        lines.values().flatten().map(|(key, _)| key.clone()).collect();
+    lock_allotments(connection, skus.iter()).await?;
+
+    let mut settled = Settled::default();
+    let mut steps = Vec::new();
+    let mut reasons: Vec<Option<String>> = Vec::new();
+    let mut rows: Vec<(Uuid, Consequence)> = Vec::new();
+    let mut units = Units::new();
+    for pair in pairs!(&mut *connection, "sql/settle_read_locked.sql", orders) {
+        let occurrence = match &pair.settlement {
+            Settlement::Nothing => continue,
+            Settlement::Refund => Occurrence::PaidAfterTheEnd,
+            Settlement::Change(change) => {
+                let Ok(to) = pair.order.after(change) else { continue };
+                if gives_back(&pair) {
+                    let Some(lines) = lines.get(&pair.order_id) else { continue };
+                    for (key, quantity) in lines {
+                        *units.entry(key.clone()).or_default() -= quantity;
+                    }
+                }
+                steps.push(Step {
+                    order_id: pair.order_id,
+                    from: Some(pair.order),
+                    to,
+                    cause: change.cause().to_owned(),
+                });
+                reasons.push(change.end_reason().map(str::to_owned));
+                settled.changed.push((pair.order_id, to));
+                Occurrence::Reached(to)
+            }
+        };
+        if pair.settlement == Settlement::Refund {
+            settled.refunds += 1;
+        }
+        rows.extend(consequences(occurrence).iter().map(|row| (pair.order_id, *row)));
+    }
+    if settled.is_empty() {
+        return Ok(settled);
+    }
+    change_states(connection, &steps, &reasons).await?;
+    change_claimed(connection, &units).await?;
+    insert_steps(connection, &steps).await?;
+    insert_consequences(connection, &rows).await?;
+    settled.kinds = rows.iter().map(|(_, row)| row.kind).collect();
+    Ok(settled)
+}
+
+fn gives_back(pair: &Pair) -> bool {
+    match &pair.settlement {
+        Settlement::Change(change) => ends_unpaid(pair.order, change),
+        Settlement::Nothing | Settlement::Refund => false,
+    }
+}
+
+fn ends_unpaid(order: OrderState, change: &Change) -> bool {
+    order.holds_units() && order.after(change).is_ok_and(|to| !to.holds_units())
+}
+
+/// Units of each of `orders`, which never change once they are recorded.
+async fn lines_of(
+    connection: &mut PgConnection,
+    orders: &[Uuid],
+) -> Result<HashMap<Uuid, Vec<((Uuid, String), i64)>>, sqlx::Error> {
+    let mut lines: HashMap<Uuid, Vec<((Uuid, String), i64)>> = HashMap::new();
+    if orders.is_empty() {
+        return Ok(lines);
+    }
+    for row in sqlx::query_file!("sql/lines_of_orders.sql", orders).fetch_all(connection).await? {
+        lines.entry(row.order_id).or_default().push(((row.sale_id, row.sku), row.quantity));
+    }
+    Ok(lines)
+}
+
+async fn change_states(
+    connection: &mut PgConnection,
+    steps: &[Step],
+    reasons: &[Option<String>],
+) -> Result<(), sqlx::Error> {
+    let order_ids: Vec<Uuid> = steps.iter().map(|step| step.order_id).collect();
+    let from: Vec<Option<&str>> =
+        steps.iter().map(|step| step.from.map(OrderState::as_str)).collect();
+    let to: Vec<&str> = steps.iter().map(|step| step.to.as_str()).collect();
+    let changed = sqlx::query_file!(
+        "sql/orders_change_state.sql",
+        &order_ids,
+        &from as _,
+        &to as _,
+        reasons as _
+    )
+    .fetch_all(connection)
+    .await?;
+    // The rows are locked, so that anything else is a fault of ours; nothing of it may be kept.
+    if changed.len() != steps.len() {
+        let problem = "an order changed under its lock";
+        return Err(sqlx::Error::Protocol(problem.to_owned()));
+    }
+    Ok(())
+}

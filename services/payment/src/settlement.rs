@@ -1,0 +1,66 @@
+//! The one way a payment ends, for the worker, the webhook and the reconciler; and who is told of it.
+
+use std::time::Duration;
+
+use flashsale_queue::{PaymentEvent, payment_event_subject};
+use uuid::Uuid;
+
+use crate::{
+    domain::{Intent, Outcome, State},
+    metrics::Metrics,
+    store::{Settlement, Store},
+};
+
+/// Telling others must not hold up a payment.
+const ANNOUNCE_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Ends payments.
+#[derive(Debug, Clone)]
+pub struct Settler {
+    store: Store,
+    nats: async_nats::Client,
+    metrics: Metrics,
+}
+
+impl Settler {
+    /// Over the store; tells the others through `nats`.
+    pub fn new(store: Store, nats: async_nats::Client, metrics: Metrics) -> Self {
+        Self { store, nats, metrics }
+    }
+
+    /// Ends an order's payment if its intent has ended, whoever learnt of it.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn settle(&self, order: Uuid, intent: &Intent) -> sqlx::Result<()> {
+        let Some(outcome) = Outcome::of(intent) else { return Ok(()) };
+        match self.store.settle(order, &intent.id, outcome).await? {
+            Settlement::Own(settled) if settled.changed => {
+                tracing::info!(%order, intent = intent.id, state = %settled.state, "payment settled");
+                self.changed(order, settled.state).await;
+            }
+            Settlement::Own(_) => {}
+            Settlement::Foreign => {
+                // An intent we gave up before it was recorded is cancelled, and may say so. Money on one is another matter.
+                if matches!(outcome, Outcome::Captured { .. }) {
+                    tracing::error!(%order, intent = intent.id,
+                        "the provider captured an intent that is not the one of this order's payment");
+                }
+            }
+            Settlement::Impossible(why) => {
+                tracing::error!(%order, intent = intent.id, why, "a payment cannot be settled");
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the others that a payment reached a state. Nothing depends on it: who misses it finds the change by asking.
+    pub async fn changed(&self, order: Uuid, state: State) {
+        self.metrics.changed(state);
+        let event = PaymentEvent { order_id: order, state: state.as_str().to_owned() };
+        let announced = flashsale_queue::announce(&self.nats, payment_event_subject(order), &event);
+        if tokio::time::timeout(ANNOUNCE_TIMEOUT, announced).await.is_err() {
+            tracing::debug!(%order, "a change was not announced in time");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Postgres. Queries are files under `sql/`, checked when this is compiled; rulings come from the domain.
+
+mod breaker_force;
+mod budgets;
+mod payments;
+mod refunds;
+
+use std::time::Duration;
+
+pub use breaker_force::Force;
+pub use payments::{NewPayment, OpenPayments, Recorded, Settled, Settlement};
+pub use refunds::DueRefund;
+use sqlx::PgPool;
+
+/// The payment service's tables. A clone is a handle on the same pool.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: PgPool,
+}
+
+impl Store {
+    /// Over a pool, which may not be connected yet.
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+}
+
+/// Milliseconds as the queries take them.
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}

@@ -1,0 +1,350 @@
+//! `payments`: recording, taking up, and the compare-and-sets.
+
+use std::{collections::HashMap, time::Duration};
+
+use sqlx::{PgConnection, query_file, query_file_as};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Store, ms};
+use crate::domain::{self, CancelRuling, Outcome, Payment, RefundRuling, Ruling, State};
+
+/// Why money is given back that came after its payment had ended.
+const ORDER_ENDED: &str = "order_ended";
+/// Why money is given back because somebody asked for it.
+const REQUESTED: &str = "requested";
+
+/// A payment to record.
+#[derive(Clone)]
+pub struct NewPayment {
+    /// The order it pays.
+    pub order_id: Uuid,
+    /// The order's sale.
+    pub sale_id: Uuid,
+    /// Minor units, above zero.
+    pub amount_minor: i64,
+    /// ISO 4217.
+    pub currency: String,
+    /// The provider's token. Not for logs.
+    pub payment_method: String,
+}
+
+impl std::fmt::Debug for NewPayment {
+    /// Without the means of payment.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewPayment").field("order_id", &self.order_id).finish_non_exhaustive()
+    }
+}
+
+/// What became of payments to record.
+#[derive(Debug)]
+pub enum Recorded {
+    /// Each has a row; here they are, in the order asked.
+    All(Vec<Payment>),
+    /// The order at this place came before with another amount; nothing was recorded.
+    OtherAmount(usize),
+}
+
+/// What became of an outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// The state the payment is in now.
+    pub state: State,
+    /// Whether this call brought it there.
+    pub changed: bool,
+}
+
+/// How [`Store::settle`] ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settlement {
+    /// The payment's own intent has ended.
+    Own(Settled),
+    /// No payment of ours has this order and this intent.
+    Foreign,
+    /// It cannot have happened; nothing was changed.
+    Impossible(&'static str),
+}
+
+/// The open payments, for operators.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenPayments {
+    /// How many there are.
+    pub count: i64,
+    /// When the oldest was recorded.
+    pub oldest: Option<OffsetDateTime>,
+}
+
+impl Store {
+    /// Records payments as due, all or none. An order that has a row keeps it.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn record(&self, asked: &[NewPayment]) -> sqlx::Result<Recorded> {
+        flashsale_pg::retry_conflicts(|| async {
+            let orders: Vec<Uuid> = asked.iter().map(|payment| payment.order_id).collect();
+            let sales: Vec<Uuid> = asked.iter().map(|payment| payment.sale_id).collect();
+            let amounts: Vec<i64> = asked.iter().map(|payment| payment.amount_minor).collect();
+            let currencies: Vec<String> =
+                asked.iter().map(|payment| payment.currency.clone()).collect();
+            let methods: Vec<String> =
+                asked.iter().map(|payment| payment.payment_method.clone()).collect();
+            let mut transaction = self.pool.begin().await?;
+            query_file!(
+                "sql/insert_payments.sql",
+                &orders,
+                &sales,
+                &amounts,
+                &currencies,
+                &methods
+            )
+            .execute(&mut *transaction)
+            .await?;
+            let rows = read(&mut transaction, &orders).await?;
+            let other = asked.iter().position(|payment| {
+                rows.get(&payment.order_id).is_some_and(|row| {
+                    row.amount_minor != payment.amount_minor || row.currency != payment.currency
+                })
+            });
+            if let Some(place) = other {
+                transaction.rollback().await?;
+                return Ok(Recorded::OtherAmount(place));
+            }
+            transaction.commit().await?;
+            Ok(Recorded::All(orders.iter().filter_map(|order| rows.get(order).cloned()).collect()))
+        })
+        .await
+    }
+
+    /// An order's payment.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn payment(&self, order: Uuid) -> sqlx::Result<Option<Payment>> {
+        let mut connection = self.pool.acquire().await?;
+        Ok(read(&mut connection, &[order]).await?.remove(&order))
+    }
+
+    /// Makes sure that an order is never charged, as far as that is still possible, and says where its payment stands.
+    /// The amount is recorded when no payment is known yet.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn cancel(
+        &self,
+        order: Uuid,
+        sale: Uuid,
+        amount_minor: i64,
+        currency: &str,
+    ) -> sqlx::Result<Payment> {
+        flashsale_pg::retry_conflicts(|| async {
+            let mut transaction = self.pool.begin().await?;
+            // The row first: whoever creates the payment at the same moment finds it, or is found.
+            query_file!("sql/insert_cancelled.sql", order, sale, currency, amount_minor)
+                .execute(&mut *transaction)
+                .await?;
+            let payment = lock(&mut transaction, order).await?.ok_or(sqlx::Error::RowNotFound)?;
+            match domain::cancel(&payment) {
+                CancelRuling::EndsNow => {
+                    query_file!("sql/cancel_unheard.sql", order).execute(&mut *transaction).await?;
+                }
+                CancelRuling::AsksProvider => {
+                    query_file!("sql/request_cancel.sql", order).execute(&mut *transaction).await?;
+                }
+                CancelRuling::HasEnded => {}
+            }
+            let payment = lock(&mut transaction, order).await?.ok_or(sqlx::Error::RowNotFound)?;
+            transaction.commit().await?;
+            Ok(payment)
+        })
+        .await
+    }
+
+    /// Records a refund of everything captured as due, if there is captured money, and says where the payment stands.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn refund(&self, order: Uuid) -> sqlx::Result<Option<(Payment, RefundRuling)>> {
+        flashsale_pg::retry_conflicts(|| async {
+            let mut transaction = self.pool.begin().await?;
+            let Some(payment) = lock(&mut transaction, order).await? else { return Ok(None) };
+            let ruling = domain::refund(payment.state);
+            if ruling == RefundRuling::IsDue {
+                query_file!("sql/insert_refund.sql", order, payment.captured_minor, REQUESTED)
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            transaction.commit().await?;
+            Ok(Some((payment, ruling)))
+        })
+        .await
+    }
+
+    /// Takes up to `limit` due payments up for `lease`.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn lease(&self, limit: i64, lease: Duration) -> sqlx::Result<Vec<Payment>> {
+        query_file_as!(Payment, "sql/lease_payments.sql", limit, ms(lease))
+            .fetch_all(&self.pool)
+            .await
+    }
+
+    /// Records the one intent of a payment. False when the payment has one, or has ended.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn record_intent(&self, order: Uuid, intent: &str) -> sqlx::Result<bool> {
+        let done =
+            query_file!("sql/record_intent.sql", order, intent).execute(&self.pool).await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Commits that a confirmation may be on its way. False when it must not be sent.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn begin_confirm(&self, order: Uuid, intent: &str) -> sqlx::Result<bool> {
+        let done =
+            query_file!("sql/begin_confirm.sql", order, intent).execute(&self.pool).await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Records why the provider refused.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn record_decline(&self, order: Uuid, code: &str) -> sqlx::Result<()> {
+        query_file!("sql/record_decline.sql", order, code).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Ends a payment without an intent. False when it has one by now, or has ended.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn end_unbegun(&self, order: Uuid, state: State) -> sqlx::Result<bool> {
+        let done =
+            query_file!("sql/end_unbegun.sql", order, state.as_str()).execute(&self.pool).await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Records that the buyer must authenticate. False when that was known.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn await_buyer(&self, order: Uuid, intent: &str) -> sqlx::Result<bool> {
+        let done = query_file!("sql/await_buyer.sql", order, intent).execute(&self.pool).await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Puts a payment back that was taken up for its attempt number `attempt`. `asked`: whether the provider may have heard of it.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn put_back(
+        &self,
+        order: Uuid,
+        wait: Duration,
+        asked: bool,
+        attempt: i32,
+    ) -> sqlx::Result<()> {
+        query_file!("sql/put_back.sql", order, ms(wait), asked, attempt)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Ends a payment as its intent has ended: the one way there is, for the worker, for webhooks and for whoever reconciles. Money
+    /// that comes after the payment had ended is recorded together with its refund.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn settle(
+        &self,
+        order: Uuid,
+        intent: &str,
+        outcome: Outcome,
+    ) -> sqlx::Result<Settlement> {
+        flashsale_pg::retry_conflicts(|| async {
+            let mut transaction = self.pool.begin().await?;
+            let Some(payment) = lock(&mut transaction, order).await? else {
+                return Ok(Settlement::Foreign);
+            };
+            if payment.intent_id.as_deref() != Some(intent) {
+                return Ok(Settlement::Foreign);
+            }
+            let Ok(expected) = domain::provider_amount(payment.amount_minor, &payment.currency)
+            else {
+                return Ok(Settlement::Impossible("its amount cannot be charged at the provider"));
+            };
+            let declined = payment.decline_code.is_some();
+            let to = match domain::settle(payment.state, declined, expected, outcome) {
+                Ruling::Becomes(to) => to,
+                Ruling::CapturedLate => {
+                    let amount = payment.amount_minor;
+                    query_file!("sql/insert_refund.sql", order, amount, ORDER_ENDED)
+                        .execute(&mut *transaction)
+                        .await?;
+                    State::Succeeded
+                }
+                Ruling::Known => {
+                    return Ok(Settlement::Own(Settled { state: payment.state, changed: false }));
+                }
+                Ruling::Impossible(why) => return Ok(Settlement::Impossible(why)),
+            };
+            let captured = if to == State::Succeeded { payment.amount_minor } else { 0 };
+            let from = payment.state.as_str();
+            let changed = query_file!("sql/settle.sql", order, from, to.as_str(), captured)
+                .execute(&mut *transaction)
+                .await?
+                .rows_affected();
+            if changed != 1 {
+                // The row is locked: its state cannot have changed since it was read.
+                return Err(sqlx::Error::RowNotFound);
+            }
+            transaction.commit().await?;
+            Ok(Settlement::Own(Settled { state: to, changed: true }))
+        })
+        .await
+    }
+
+    /// Has an open payment looked at after a moment.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn make_due(&self, order: Uuid, intent: &str, after: Duration) -> sqlx::Result<()> {
+        query_file!("sql/make_due.sql", order, intent, ms(after)).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Makes open payments due that nobody touched for this long; says how many.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn reconcile(&self, untouched: Duration) -> sqlx::Result<u64> {
+        let done =
+            query_file!("sql/reconcile.sql", ms(untouched)).execute(&self.pool).await?;
+        Ok(done.rows_affected())
+    }
+
+    /// The open payments.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn open_payments(&self) -> sqlx::Result<OpenPayments> {
+        let row = query_file!("sql/open_payments.sql").fetch_one(&self.pool).await?;
+        Ok(OpenPayments { count: row.open, oldest: row.oldest })
+    }
+}
+
+async fn read(
+    connection: &mut PgConnection,
+    orders: &[Uuid],
+) -> sqlx::Result<HashMap<Uuid, Payment>> {
+    let rows = query_file_as!(Payment, "sql/payments.sql", orders).fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|row| (row.order_id, row)).collect())
+}
+
+async fn lock(connection: &mut PgConnection, order: Uuid) -> sqlx::Result<Option<Payment>> {
+    query_file_as!(Payment, "sql/payment_for_update.sql", order).fetch_optional(connection).await
+}

@@ -1,0 +1,86 @@
+//! `refunds`: taking up and finishing. They are recorded where the payment is ruled on.
+
+use std::time::Duration;
+
+use sqlx::{query_file, query_file_as};
+use uuid::Uuid;
+
+use super::{Store, ms};
+use crate::domain::State;
+
+/// A refund that was taken up.
+#[derive(Debug, Clone)]
+pub struct DueRefund {
+    /// The order whose money goes back.
+    pub order_id: Uuid,
+    /// Its sale.
+    pub sale_id: Uuid,
+    /// Everything that was captured, in minor units.
+    pub amount_minor: i64,
+    /// ISO 4217.
+    pub currency: String,
+    /// Why.
+    pub reason: String,
+    /// What was captured.
+    pub intent_id: String,
+    /// How often the provider was asked, this time included.
+    pub attempts: i32,
+}
+
+impl Store {
+    /// Takes up to `limit` due refunds up for `lease`.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn lease_refunds(&self, limit: i64, lease: Duration) -> sqlx::Result<Vec<DueRefund>> {
+        query_file_as!(DueRefund, "sql/lease_refunds.sql", limit, ms(lease))
+            .fetch_all(&self.pool)
+            .await
+    }
+
+    /// Puts a refund back that was taken up for its attempt number `attempt`.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn put_back_refund(
+        &self,
+        order: Uuid,
+        wait: Duration,
+        asked: bool,
+        attempt: i32,
+    ) -> sqlx::Result<()> {
+        query_file!("sql/put_back_refund.sql", order, ms(wait), asked, attempt)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Records that the money is back. False when that was known.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn refund_done(&self, order: Uuid, refund: &str) -> sqlx::Result<bool> {
+        flashsale_pg::retry_conflicts(|| async {
+            let mut transaction = self.pool.begin().await?;
+            // The payment's row first, as everywhere, so that nobody waits in a circle.
+            let captured = State::Succeeded.as_str();
+            let payment = query_file!("sql/refunded.sql", order, captured, State::Refunded.as_str())
+                .execute(&mut *transaction)
+                .await?
+                .rows_affected();
+            query_file!("sql/refund_done.sql", order, refund).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(payment == 1)
+        })
+        .await
+    }
+
+    /// Has a refund looked at after a moment.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn make_refund_due(&self, order: Uuid, after: Duration) -> sqlx::Result<()> {
+        query_file!("sql/make_refund_due.sql", order, ms(after)).execute(&self.pool).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,173 @@
+//! What an answer means, from its status, its headers and its body, which may not be Stripe's (a proxy's HTML, say).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use stripe_shared::{ApiErrors, ApiErrorsType, PaymentIntent, PaymentIntentStatus};
+
+use super::error::{ProviderError, Refusal};
+use crate::domain::{Intent, IntentStatus};
+
+/// No wish of the provider's is followed for longer than this.
+const LONGEST_WISH: Duration = Duration::from_secs(15 * 60);
+
+/// The body of a success, or what went wrong.
+pub(super) fn judge(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<Bytes, ProviderError> {
+    if status.is_success() {
+        return Ok(body);
+    }
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let request_id = text("request-id").unwrap_or_default().to_owned();
+    let replayed = text("idempotent-replayed") == Some("true");
+    let wish = text(header::RETRY_AFTER.as_str())
+        .and_then(|seconds| seconds.trim().parse().ok())
+        .map(|seconds| Duration::from_secs(seconds).min(LONGEST_WISH));
+    let error = serde_json::from_slice::<stripe_shared::Error>(&body).ok().map(|error| error.error);
+    let unknown = |what: String| ProviderError::Unknown {
+        what,
+        wish,
+        replayed,
+        request_id: request_id.clone(),
+    };
+    Err(match status.as_u16() {
+        429 => ProviderError::RateLimited { wish, request_id },
+        409 => ProviderError::InFlight { request_id },
+        401 | 403 => ProviderError::Misused {
+            what: "the secret key is not accepted",
+            status: status.as_u16(),
+            request_id,
+        },
+        code @ (400 | 402 | 404) => match error {
+            None => unknown(format!("status {code} without Stripe's own error")),
+            Some(error) if error.type_ == ApiErrorsType::IdempotencyError => {
+                ProviderError::Misused {
+                    what: "a key came again with other parameters",
+                    status: code,
+                    request_id,
+                }
+            }
+            Some(error) => {
+                let refusal = Box::new(refusal(&error, request_id));
+                if code == 402 {
+                    ProviderError::Declined(refusal)
+                } else {
+                    ProviderError::Refused(refusal)
+                }
+            }
+        },
+        // `Stripe-Should-Retry` adds nothing here: whatever it says, the intent is looked at before anything is repeated.
+        code => unknown(format!("status {code}")),
+    })
+}
+
+fn refusal(error: &ApiErrors, request_id: String) -> Refusal {
+    Refusal {
+        code: reason(error).unwrap_or_else(|| error.type_.as_str().to_owned()),
+        intent: error.payment_intent.as_ref().map(intent),
+        request_id,
+    }
+}
+
+fn reason(error: &ApiErrors) -> Option<String> {
+    error
+        .decline_code
+        .clone()
+        .or_else(|| error.code.as_ref().map(|code| code.as_str().to_owned()))
+}
+
+/// Stripe's intent in our words.
+pub(super) fn intent(intent: &PaymentIntent) -> Intent {
+    Intent {
+        id: intent.id.as_str().to_owned(),
+        status: match &intent.status {
+            PaymentIntentStatus::RequiresPaymentMethod => IntentStatus::RequiresPaymentMethod,
+            PaymentIntentStatus::RequiresConfirmation => IntentStatus::RequiresConfirmation,
+            PaymentIntentStatus::RequiresAction => IntentStatus::RequiresAction,
+            PaymentIntentStatus::Processing => IntentStatus::Processing,
+            PaymentIntentStatus::Succeeded => IntentStatus::Succeeded,
+            PaymentIntentStatus::Canceled => IntentStatus::Canceled,
+            other @ (PaymentIntentStatus::RequiresCapture | PaymentIntentStatus::Unknown(_)) => {
+                IntentStatus::Other(other.as_str().to_owned())
+            }
+        },
+        received: intent.amount_received,
+        decline: intent.last_payment_error.as_deref().and_then(reason),
+        order_id: intent.metadata.get("order_id").and_then(|order| order.parse().ok()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    fn judged(status: u16, headers: &[(&'static str, &'static str)], body: &str) -> ProviderError {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, value.parse().unwrap());
+        }
+        judge(StatusCode::from_u16(status).unwrap(), &map, Bytes::from(body.to_owned()))
+            .unwrap_err()
+    }
+
+    #[test]
+    fn an_answer_of_a_proxy_leaves_the_outcome_unknown_and_keeps_its_status() {
+        for (status, body) in [(502, "<html>Bad Gateway</html>"), (400, "<html>"), (503, "")] {
+            let error = judged(status, &[("retry-after", "7")], body);
+            let ProviderError::Unknown { what, wish, .. } = &error else { panic!("{error:?}") };
+            assert!(what.contains(&status.to_string()));
+            assert_eq!(*wish, Some(Duration::from_secs(7)));
+            assert!(error.counts_against_provider());
+        }
+    }
+
+    #[test]
+    fn a_refused_card_is_an_answer_and_does_not_speak_against_the_provider() {
+        let body = r#"{"error":{"type":"card_error","code":"card_declined","decline_code":"lost_card"}}"#;
+        let error = judged(402, &[("request-id", "req_1")], body);
+        let ProviderError::Declined(refusal) = &error else { panic!("{error:?}") };
+        assert_eq!((refusal.code.as_str(), refusal.request_id.as_str()), ("lost_card", "req_1"));
+        assert!(!error.counts_against_provider());
+    }
+
+    #[test]
+    fn each_status_is_what_the_documentation_says() {
+        let invalid = r#"{"error":{"type":"invalid_request_error","code":"resource_missing"}}"#;
+        let key = r#"{"error":{"type":"idempotency_error"}}"#;
+        let api = r#"{"error":{"type":"api_error"}}"#;
+        for (status, body, kind, counts) in [
+            (400, invalid, "refused", false),
+            (404, invalid, "refused", false),
+            (400, key, "misused", false),
+            (401, invalid, "misused", false),
+            (403, invalid, "misused", false),
+            (409, key, "in_flight", false),
+            (429, invalid, "rate_limited", false),
+            (424, api, "unknown", true),
+            (500, api, "unknown", true),
+            (302, "", "unknown", true),
+        ] {
+            let error = judged(status, &[], body);
+            assert_eq!((error.kind(), error.counts_against_provider()), (kind, counts), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_stored_answer_is_known_as_one() {
+        let api = r#"{"error":{"type":"api_error"}}"#;
+        let error = judged(500, &[("idempotent-replayed", "true")], api);
+        assert!(matches!(error, ProviderError::Unknown { replayed: true, .. }));
+    }
+
+    #[test]
+    fn no_wish_is_followed_for_hours() {
+        let error = judged(429, &[("retry-after", "86400")], "");
+        assert!(matches!(error, ProviderError::RateLimited { wish: Some(LONGEST_WISH), .. }));
+    }
+}

@@ -1,0 +1,105 @@
+//! One call on its way through the stack.
+
+use stripe_client_core::{
+    CustomizedStripeRequest, IdempotencyKey, RequestStrategy, StripeMethod,
+};
+
+/// An operation of Stripe's that has a rate limit of its own (docs.stripe.com/rate-limits).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// `POST /v1/payment_intents`.
+    CreateIntent,
+    /// `GET /v1/payment_intents`.
+    ListIntents,
+    /// `GET /v1/payment_intents/:id`.
+    RetrieveIntent,
+    /// `POST /v1/payment_intents/:id/confirm`.
+    ConfirmIntent,
+    /// `POST /v1/payment_intents/:id/cancel`.
+    CancelIntent,
+    /// `POST /v1/refunds`.
+    CreateRefund,
+    /// `GET /v1/refunds`.
+    ListRefunds,
+}
+
+impl Endpoint {
+    /// The name in `provider_budgets` and in the metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CreateIntent => "payment_intents.create",
+            Self::ListIntents => "payment_intents.list",
+            Self::RetrieveIntent => "payment_intents.retrieve",
+            Self::ConfirmIntent => "payment_intents.confirm",
+            Self::CancelIntent => "payment_intents.cancel",
+            Self::CreateRefund => "refunds.create",
+            Self::ListRefunds => "refunds.list",
+        }
+    }
+
+    fn of(method: StripeMethod, path: &str) -> Option<Self> {
+        let mut parts = path.trim_matches('/').split('/');
+        let parts = (parts.next(), parts.next(), parts.next(), parts.next());
+        match (method, parts) {
+            (StripeMethod::Post, (Some("payment_intents"), None, _, _)) => Some(Self::CreateIntent),
+            (StripeMethod::Get, (Some("payment_intents"), None, _, _)) => Some(Self::ListIntents),
+            (StripeMethod::Get, (Some("payment_intents"), Some(_), None, _)) => {
+                Some(Self::RetrieveIntent)
+            }
+            (StripeMethod::Post, (Some("payment_intents"), Some(_), Some("confirm"), None)) => {
+                Some(Self::ConfirmIntent)
+            }
+            (StripeMethod::Post, (Some("payment_intents"), Some(_), Some("cancel"), None)) => {
+                Some(Self::CancelIntent)
+            }
+            (StripeMethod::Post, (Some("refunds"), None, _, _)) => Some(Self::CreateRefund),
+            (StripeMethod::Get, (Some("refunds"), None, _, _)) => Some(Self::ListRefunds),
+            (StripeMethod::Get | StripeMethod::Post | StripeMethod::Delete, _) => None,
+        }
+    }
+}
+
+/// A request of async-stripe, taken apart.
+#[derive(Debug)]
+pub struct Call {
+    /// What it asks for.
+    pub endpoint: Endpoint,
+    /// GET, POST or DELETE.
+    pub method: StripeMethod,
+    /// Below `/v1`.
+    pub path: String,
+    /// The query of a GET.
+    pub query: Option<String>,
+    /// The form of a POST.
+    pub body: Option<String>,
+    /// The key under which Stripe does it once.
+    pub key: Option<IdempotencyKey>,
+    /// Operators want it sent whatever the breaker thinks.
+    pub past_breaker: bool,
+}
+
+impl Call {
+    /// Takes a request apart. None for one we have no budget for, which our own code never makes.
+    pub fn new(request: CustomizedStripeRequest) -> Option<Self> {
+        let (request, config) = request.into_pieces();
+        let key = match config.request_strategy {
+            Some(RequestStrategy::Idempotent(key)) => Some(key),
+            // The library's other strategies would send a random key, or none: they never reach the wire.
+            Some(
+                RequestStrategy::Once
+                | RequestStrategy::Retry(_)
+                | RequestStrategy::ExponentialBackoff(_),
+            )
+            | None => None,
+        };
+        Some(Self {
+            endpoint: Endpoint::of(request.method, &request.path)?,
+            method: request.method,
+            path: request.path,
+            query: request.query,
+            body: request.body,
+            key,
+            past_breaker: false,
+        })
+    }
+}

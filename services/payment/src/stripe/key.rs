@@ -1,0 +1,91 @@
+//! The idempotency key, and the rest of what turns a call into an HTTP request. A POST without a key does not leave.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::{FutureExt as _, future, future::BoxFuture};
+use http::{HeaderValue, Method, Request, Uri, header};
+use http_body_util::Full;
+use stripe_client_core::StripeMethod;
+use tower::{Layer, Service};
+
+use super::{call::Call, error::ProviderError};
+
+/// How our requests name us.
+const USER_AGENT: &str = concat!("flashsale-payment/", env!("CARGO_PKG_VERSION"));
+
+/// Makes HTTP requests of calls.
+#[derive(Debug, Clone)]
+pub(super) struct KeyLayer {
+    /// Scheme and authority, without a slash at the end.
+    pub(super) base: String,
+    /// `Bearer …`, marked as sensitive.
+    pub(super) authorization: HeaderValue,
+}
+
+impl<S> Layer<S> for KeyLayer {
+    type Service = Keyed<S>;
+
+    fn layer(&self, inner: S) -> Keyed<S> {
+        Keyed { inner, head: self.clone() }
+    }
+}
+
+impl KeyLayer {
+    fn request(&self, call: Call) -> Result<Request<Full<Bytes>>, ProviderError> {
+        let misused = |what| ProviderError::Misused { what, status: 0, request_id: String::new() };
+        let query = call.query.map(|query| format!("?{query}")).unwrap_or_default();
+        let uri: Uri = format!("{}/v1{}{query}", self.base, call.path)
+            .parse()
+            .map_err(|_| misused("its path is not one of a URL"))?;
+        let method = match call.method {
+            StripeMethod::Get => Method::GET,
+            StripeMethod::Post => Method::POST,
+            StripeMethod::Delete => Method::DELETE,
+        };
+        let mut request = Request::builder()
+            .method(&method)
+            .uri(uri)
+            .header(header::AUTHORIZATION, &self.authorization)
+            .header(header::USER_AGENT, USER_AGENT)
+            .header("stripe-version", stripe_client_core::VERSION.to_string());
+        if method == Method::POST {
+            let key = call.key.ok_or_else(|| misused("it has no idempotency key"))?;
+            request = request
+                .header("idempotency-key", key.as_str())
+                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        }
+        request
+            .body(Full::new(Bytes::from(call.body.unwrap_or_default())))
+            .map_err(|_| misused("its key has characters a header cannot have"))
+    }
+}
+
+/// A service that takes calls, over one that takes HTTP requests.
+#[derive(Debug, Clone)]
+pub(super) struct Keyed<S> {
+    inner: S,
+    head: KeyLayer,
+}
+
+impl<S> Service<Call> for Keyed<S>
+where
+    S: Service<Request<Full<Bytes>>, Error = ProviderError>,
+    S::Future: Send + 'static,
+    S::Response: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = ProviderError;
+    type Future = BoxFuture<'static, Result<S::Response, ProviderError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProviderError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        match self.head.request(call) {
+            Ok(request) => self.inner.call(request).boxed(),
+            Err(error) => future::err(error).boxed(),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The way to Stripe, from the outside in.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use flashsale_breaker::{BreakerHandle, BreakerState, breaker};
+use http::HeaderValue;
+use tower::{ServiceBuilder, limit::ConcurrencyLimitLayer, util::BoxCloneSyncService};
+
+use super::{
+    budget::{BudgetLayer, Pace},
+    call::Call,
+    error::ProviderError,
+    force::{ForceLayer, ForceSwitch},
+    key::KeyLayer,
+    timeout::TimeoutLayer,
+    transport::Transport,
+};
+use crate::{
+    config::PaymentConfig,
+    store::{Force, Store},
+};
+
+/// Takes a call, gives the body of a success.
+pub type Stack = BoxCloneSyncService<Call, Bytes, ProviderError>;
+
+/// Looks at what stands in front of Stripe.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    /// What operators decided.
+    pub switch: ForceSwitch,
+    /// What the breaker does.
+    pub breaker: BreakerHandle,
+}
+
+impl Gate {
+    /// How many of `room` payments are worth taking up now: none while operators have switched Stripe off, one while the breaker is not
+    /// closed (it makes the breaker try again), else all.
+    pub async fn worth_taking(&self, room: usize) -> usize {
+        match (self.switch.get().await, self.breaker.state()) {
+            (Ok(Force::Open) | Err(_), _) => 0,
+            (Ok(Force::Closed), _) | (Ok(Force::Auto), BreakerState::Closed) => room,
+            (Ok(Force::Auto), BreakerState::Open | BreakerState::HalfOpen) => room.min(1),
+        }
+    }
+}
+
+/// Builds the stack.
+///
+/// # Errors
+/// When a setting cannot be used.
+pub fn stack(config: &PaymentConfig, store: &Store) -> anyhow::Result<(Stack, Gate)> {
+    let switch = ForceSwitch::new(store.clone());
+    let (breaker_layer, breaker) = breaker(
+        "stripe",
+        &config.breaker,
+        |result: &Result<Bytes, ProviderError>| {
+            result.as_ref().is_err_and(ProviderError::counts_against_provider)
+        },
+        |call: &Call| call.past_breaker,
+    )?;
+    let mut authorization =
+        HeaderValue::try_from(format!("Bearer {}", config.stripe_secret_key.expose()))
+            .context("payment.stripe_secret_key has characters a header cannot have")?;
+    authorization.set_sensitive(true);
+
+    let service = ServiceBuilder::new()
+        // Operators come first: nothing is counted, waited for or sent when they have said no.
+        .layer(ForceLayer(switch.clone()))
+        // A turn at the endpoint. Waiting for it is nobody's failure, so it is outside the breaker and the timeout.
+        .layer(BudgetLayer {
+            store: store.clone(),
+            pace: Pace {
+                per_s: config.endpoint_budget_per_s,
+                longest_wait: Duration::from_millis(config.budget_wait_ms),
+            },
+        })
+        // Calls under way. Waiting for a place is not the provider's fault either.
+        .layer(ConcurrencyLimitLayer::new(config.max_in_flight))
+        // Sees everything that is sent, also what times out.
+        .layer(breaker_layer)
+        // Only the time on the wire.
+        .layer(TimeoutLayer(Duration::from_millis(config.timeout_ms)))
+        // What is sent can be sent again.
+        .layer(KeyLayer {
+            base: config.stripe_base_url.trim_end_matches('/').to_owned(),
+            authorization,
+        })
+        .service(Transport::new()?);
+    Ok((BoxCloneSyncService::new(service), Gate { switch, breaker }))
+}

@@ -1,0 +1,101 @@
+//! `POST /stripe/webhook`: what Stripe tells us of its own accord.
+//!
+//! Events come twice, late and in any order, so they only ever do what would be right at any time: an intent that has ended settles its
+//! payment by the same compare-and-set as everybody else; anything else has the payment looked at soon. Source: docs.stripe.com/webhooks.
+
+mod event;
+mod signature;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    http::{HeaderMap, StatusCode},
+    routing::post,
+};
+use event::Event;
+pub use signature::{Forged, verify};
+use time::OffsetDateTime;
+
+use crate::{secret::Secret, settlement::Settler, store::Store};
+
+/// Where Stripe is told to send events.
+pub const PATH: &str = "/stripe/webhook";
+/// Stripe's events are a few kilobytes.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+/// How long until the payment of an event is looked at: the worker whose own call caused it is usually still at it.
+const MOMENT: Duration = Duration::from_secs(2);
+
+/// What the endpoint needs.
+#[derive(Debug)]
+pub struct Webhook {
+    /// The endpoint's secrets: more than one while a secret is being rolled.
+    pub secrets: Vec<Secret>,
+    /// Where payments stand.
+    pub store: Store,
+    /// Ends them.
+    pub settler: Settler,
+}
+
+/// The endpoint.
+pub fn router(webhook: Webhook) -> Router {
+    Router::new()
+        .route(PATH, post(receive))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(Arc::new(webhook))
+}
+
+async fn receive(
+    State(webhook): State<Arc<Webhook>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
+    let header = headers.get("stripe-signature").and_then(|value| value.to_str().ok());
+    let now_s = OffsetDateTime::now_utc().unix_timestamp();
+    if let Err(forged) = verify(header.unwrap_or_default(), &body, &webhook.secrets, now_s) {
+        // The caller is told nothing it could learn from.
+        tracing::warn!(%forged, "an event was refused");
+        return StatusCode::BAD_REQUEST;
+    }
+    let Ok(event) = serde_json::from_slice::<Event>(&body) else {
+        // Signed, and yet no event: sending it again will not help.
+        tracing::error!("a signed event cannot be read");
+        return StatusCode::OK;
+    };
+    match webhook.take(&event).await {
+        Ok(()) => StatusCode::OK,
+        Err(error) => {
+            tracing::warn!(%error, event = event.id, "an event could not be taken; it will come again");
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    }
+}
+
+impl Webhook {
+    async fn take(&self, event: &Event) -> sqlx::Result<()> {
+        tracing::debug!(event = event.id, kind = event.kind, "an event came");
+        match event.kind.as_str() {
+            "payment_intent.succeeded" | "payment_intent.canceled" => {
+                if let Some((order, intent)) = event.intent() {
+                    self.settler.settle(order, &intent).await?;
+                }
+            }
+            "payment_intent.payment_failed"
+            | "payment_intent.requires_action"
+            | "payment_intent.processing" => {
+                if let Some((order, intent)) = event.intent() {
+                    self.store.make_due(order, &intent.id, MOMENT).await?;
+                }
+            }
+            "charge.refunded" => {
+                if let Some(order) = event.order() {
+                    self.store.make_refund_due(order, MOMENT).await?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

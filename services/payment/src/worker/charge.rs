@@ -1,0 +1,281 @@
+//! Carries one payment on, step by step, as far as it goes now.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::{
+    domain::{Backoff, Deadline, Intent, Payment, State, Step, next},
+    settlement::Settler,
+    store::Store,
+    stripe::{Advice, ProviderError, Stripe},
+};
+
+/// Steps one payment can take in a row: create, confirm, record a decline, cancel, settle, with a look between; beyond it something is
+/// going round in circles.
+const MAX_STEPS: usize = 10;
+
+/// Charges payments.
+#[derive(Debug, Clone)]
+pub struct Charger {
+    /// Where payments stand.
+    pub store: Store,
+    /// The provider.
+    pub stripe: Stripe,
+    /// Ends them.
+    pub settler: Settler,
+    /// When to try again.
+    pub backoff: Backoff,
+    /// How long after the first attempt a payment is given up.
+    pub patience: Duration,
+}
+
+/// How a payment is left.
+enum Left {
+    /// It has ended, or somebody else has it now.
+    Done,
+    /// It is looked at again later.
+    Later {
+        /// How long the provider asks us to wait.
+        wish: Option<Duration>,
+    },
+}
+
+/// One payment while it is worked on.
+struct Work {
+    payment: Payment,
+    /// What the provider said of its intent since it was taken up.
+    seen: Option<Intent>,
+    /// Whether the provider may have heard of it since it was taken up.
+    asked: bool,
+    /// Whether its intent was asked to be cancelled since it was taken up.
+    cancelled: bool,
+}
+
+impl Charger {
+    /// Carries a payment on that was taken up, and puts it back if it has not ended. A store that fails in between leaves it to the end of
+    /// its lease: whoever takes it up then starts with a look at the intent.
+    pub async fn carry_on(self, payment: Payment) {
+        let (order, attempt) = (payment.order_id, payment.attempts);
+        let started = payment.first_attempt_at;
+        let mut work = Work { payment, seen: None, asked: false, cancelled: false };
+        let left = match self.steps(&mut work).await {
+            Ok(left) => left,
+            Err(error) => {
+                tracing::warn!(%order, %error, "a payment is left to the end of its lease");
+                return;
+            }
+        };
+        let Left::Later { wish } = left else { return };
+        let mut wait = self.backoff.wait(attempt, rand::random(), wish);
+        if let Some(ahead) = started.and_then(|started| self.patience_left(started)) {
+            // Not past the end of patience: then it is cancelled, which nobody should have to wait for.
+            wait = wait.min(ahead);
+        }
+        if let Err(error) = self.store.put_back(order, wait, work.asked, attempt).await {
+            tracing::warn!(%order, %error, "a payment is left to the end of its lease");
+        }
+    }
+
+    /// What is left of patience; none when it has run out.
+    fn patience_left(&self, started: OffsetDateTime) -> Option<Duration> {
+        let end = started + self.patience;
+        Duration::try_from(end - OffsetDateTime::now_utc()).ok().filter(|left| !left.is_zero())
+    }
+
+    async fn steps(&self, work: &mut Work) -> sqlx::Result<Left> {
+        for _ in 0..MAX_STEPS {
+            let order = work.payment.order_id;
+            let patience = match work.payment.first_attempt_at {
+                Some(started) if self.patience_left(started).is_none() => Deadline::Passed,
+                Some(_) | None => Deadline::Ahead,
+            };
+            let step = next(&work.payment, work.seen.as_ref(), patience);
+            tracing::debug!(%order, ?step, "next step");
+            let left = match step {
+                Step::Create => self.create(work).await?,
+                Step::EndUnbegun => self.end_unbegun(work).await?,
+                Step::Retrieve => self.retrieve(work).await,
+                Step::Confirm => self.confirm(work).await?,
+                Step::RecordDecline(code) => self.record_decline(work, code).await?,
+                Step::CancelIntent if work.cancelled => Some(Left::Later { wish: None }),
+                Step::CancelIntent => self.cancel(work).await,
+                Step::Settle(_) => {
+                    if let Some(intent) = &work.seen {
+                        self.settler.settle(order, intent).await?;
+                    }
+                    Some(Left::Done)
+                }
+                Step::AwaitBuyer => {
+                    self.await_buyer(work).await?;
+                    Some(Left::Later { wish: None })
+                }
+                Step::Wait => Some(Left::Later { wish: None }),
+            };
+            if let Some(left) = left {
+                return Ok(left);
+            }
+        }
+        tracing::error!(order = %work.payment.order_id, "a payment goes round in circles");
+        Ok(Left::Later { wish: None })
+    }
+
+    async fn create(&self, work: &mut Work) -> sqlx::Result<Option<Left>> {
+        let made = match self.stripe.create(&work.payment, false).await {
+            // Under this key Stripe would repeat its error for a day. It may have made the intent all the same.
+            Err(ProviderError::Unknown { replayed: true, .. }) => {
+                work.asked = true;
+                let payment = &work.payment;
+                let since = payment.first_attempt_at.unwrap_or(payment.created_at);
+                match self.stripe.find(payment.order_id, since).await {
+                    Ok(Some(intent)) => Ok(intent),
+                    Ok(None) => self.stripe.create(payment, true).await,
+                    Err(error) => Err(error),
+                }
+            }
+            made => made,
+        };
+        let intent = match made {
+            Ok(intent) => intent,
+            Err(error) => match error.advice() {
+                Advice::Act(refusal) => {
+                    // No intent, and there will be none: the means of payment or the amount will not do.
+                    work.asked = true;
+                    let code = refusal.code.clone();
+                    return self.record_decline(work, code).await;
+                }
+                Advice::Later { asked, wish } => {
+                    work.asked |= asked;
+                    return Ok(Some(Left::Later { wish }));
+                }
+            },
+        };
+        work.asked = true;
+        if self.store.record_intent(work.payment.order_id, &intent.id).await? {
+            work.payment.intent_id = Some(intent.id.clone());
+            work.seen = Some(intent);
+            return Ok(None);
+        }
+        let Some(current) = self.store.payment(work.payment.order_id).await? else {
+            return Ok(Some(Left::Done));
+        };
+        if current.intent_id.as_ref() == Some(&intent.id) {
+            // Somebody else, whose lease we outlived or who outlived theirs, recorded the same one.
+            work.payment = current;
+            work.seen = Some(intent);
+            return Ok(None);
+        }
+        // The payment has ended, or has another intent: this one must never be confirmed, and is not, because it is not recorded.
+        // Cancelling it only keeps the provider's books tidy.
+        if let Err(error) = self.stripe.cancel(&work.payment, &intent.id).await {
+            tracing::info!(order = %work.payment.order_id, %error, "an intent nobody will confirm stays behind");
+        }
+        Ok(Some(Left::Done))
+    }
+
+    async fn end_unbegun(&self, work: &Work) -> sqlx::Result<Option<Left>> {
+        let declined = work.payment.decline_code.is_some();
+        let state = if declined { State::Failed } else { State::Cancelled };
+        if self.store.end_unbegun(work.payment.order_id, state).await? {
+            self.settler.changed(work.payment.order_id, state).await;
+            return Ok(Some(Left::Done));
+        }
+        // It has an intent by now: whoever recorded it goes on with it, and so do we, later.
+        Ok(Some(Left::Later { wish: None }))
+    }
+
+    async fn retrieve(&self, work: &mut Work) -> Option<Left> {
+        let intent = work.payment.intent_id.clone()?;
+        let read = self.stripe.retrieve(&intent).await;
+        take(work, read)
+    }
+
+    async fn confirm(&self, work: &mut Work) -> sqlx::Result<Option<Left>> {
+        let Some(intent) = work.payment.intent_id.clone() else { return Ok(Some(Left::Done)) };
+        // A confirmation went out before if this was ever committed before.
+        let again = work.payment.state != State::Due;
+        // Committed before it goes out: whoever takes the payment up after a crash of ours must know that it may have been confirmed.
+        if !self.store.begin_confirm(work.payment.order_id, &intent).await? {
+            let Some(current) = self.store.payment(work.payment.order_id).await? else {
+                return Ok(Some(Left::Done));
+            };
+            if !current.state.is_open() {
+                return Ok(Some(Left::Done));
+            }
+            // A wish to cancel came in between.
+            work.payment = current;
+            return Ok(None);
+        }
+        work.payment.state = State::Processing;
+        let confirmed = self.stripe.confirm(&work.payment, &intent, again).await;
+        if let Err(error @ (ProviderError::Declined(_) | ProviderError::Refused(_))) = &confirmed
+            && let Advice::Act(refusal) = error.advice()
+        {
+            work.asked = true;
+            work.seen.clone_from(&refusal.intent);
+            let code = refusal.code.clone();
+            if work.seen.is_none() {
+                let read = self.stripe.retrieve(&intent).await;
+                if let Some(left) = take(work, read) {
+                    return Ok(Some(left));
+                }
+            }
+            let unpaid = work.seen.as_ref().is_some_and(|seen| {
+                use crate::domain::IntentStatus::{RequiresConfirmation, RequiresPaymentMethod};
+                matches!(seen.status, RequiresConfirmation | RequiresPaymentMethod)
+            });
+            // Refused although it is still to be confirmed: it would be refused again. Any other status speaks for itself.
+            return if unpaid { self.record_decline(work, code).await } else { Ok(None) };
+        }
+        Ok(take(work, confirmed))
+    }
+
+    async fn record_decline(&self, work: &mut Work, code: String) -> sqlx::Result<Option<Left>> {
+        self.store.record_decline(work.payment.order_id, &code).await?;
+        work.payment.decline_code.get_or_insert(code);
+        Ok(None)
+    }
+
+    async fn cancel(&self, work: &mut Work) -> Option<Left> {
+        let intent = work.payment.intent_id.clone()?;
+        work.cancelled = true;
+        let cancelled = self.stripe.cancel(&work.payment, &intent).await;
+        if let Err(ProviderError::Refused(refusal)) = &cancelled {
+            // It was captured or cancelled in between, or is being worked on.
+            work.asked = true;
+            work.seen.clone_from(&refusal.intent);
+            return None;
+        }
+        take(work, cancelled)
+    }
+
+    async fn await_buyer(&self, work: &Work) -> sqlx::Result<()> {
+        let Payment { order_id, intent_id: Some(intent), .. } = &work.payment else {
+            return Ok(());
+        };
+        if self.store.await_buyer(*order_id, intent).await? {
+            self.settler.changed(*order_id, State::RequiresAction).await;
+        }
+        Ok(())
+    }
+}
+
+/// Takes what the provider says of the intent; an error puts the payment off.
+fn take(work: &mut Work, said: Result<Intent, ProviderError>) -> Option<Left> {
+    match said {
+        Ok(intent) => {
+            work.asked = true;
+            work.seen = Some(intent);
+            None
+        }
+        Err(error) => {
+            let (asked, wish) = match error.advice() {
+                // A refused look is nothing to act on; a person finds it in the log.
+                Advice::Act(_) => (true, None),
+                Advice::Later { asked, wish } => (asked, wish),
+            };
+            work.asked |= asked;
+            Some(Left::Later { wish })
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Why a call about sales fails.
+
+use uuid::Uuid;
+
+use super::{Problems, StateConflict};
+use crate::store::StoreError;
+
+/// Why a call fails. `grpc::errors` says what each of them means to a caller.
+#[derive(Debug, thiserror::Error)]
+pub enum SaleError {
+    /// There is no such sale.
+    #[error("there is no sale {0}")]
+    NotFound(Uuid),
+    /// The request id was used with other content.
+    #[error("the request id {0} was used before, with other content")]
+    RequestIdReused(Uuid),
+    /// The sale's state forbids the change.
+    #[error("the sale {id} is {}: {}", .conflict.state.as_str(), .conflict.why)]
+    StateConflict {
+        /// The sale.
+        id: Uuid,
+        /// Its state, and why that does not do.
+        conflict: StateConflict,
+    },
+    /// The request, or the export in it, breaks rules.
+    #[error("{} problems", .0.count())]
+    Invalid(Problems),
+    /// The page token is not one of this list.
+    #[error("the page token is not one of this list")]
+    PageTokenInvalid,
+    /// The sale is recorded as it should be, but the others do not know yet.
+    #[error("{peer} could not be told of the sale {id} yet: {why}")]
+    NotTold {
+        /// The sale.
+        id: Uuid,
+        /// Who could not be told.
+        peer: &'static str,
+        /// The reason it gave, as in `STOCK_FENCED`, or `BUSY` while another instance is telling it.
+        why: &'static str,
+    },
+    /// As many watch as this process allows.
+    #[error("{0} watch sales here already")]
+    TooManyWatchers(usize),
+    /// Others kept changing the sale in between.
+    #[error("the sale {0} is being changed by others")]
+    Contended(Uuid),
+    /// The store fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

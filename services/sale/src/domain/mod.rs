@@ -1,0 +1,18 @@
+//! The rules of sales: what one may look like, how it moves, how a shop's export becomes one. No clocks, no I/O.
+
+mod error;
+pub mod export;
+pub mod money;
+mod page;
+mod problems;
+mod rules;
+mod sale;
+
+pub use error::SaleError;
+pub use page::PageKey;
+pub use problems::{Kind, Problem, Problems};
+pub use rules::{
+    ItemDraft, MAX_ITEMS, MAX_PRICE_MINOR, MAX_QUANTITY, MAX_SKU_CHARS, MAX_TITLE_CHARS, RoomDraft,
+    SettingsDraft, items, per_buyer_limit, printable, quantity, settings,
+};
+pub use sale::{Item, NewSale, Room, Sale, SaleState, Settings, StateConflict, Step};

@@ -1,0 +1,133 @@
+//! Everything that is wrong with one request, in a bounded list: a caller should not have to find it out one by one.
+
+/// Problems that are told one by one; of the others the caller learns how many there are.
+const MAX_LISTED: usize = 50;
+/// Bytes of text in the list. It travels in HTTP/2 trailers, of which many clients take 16 KiB at most.
+const MAX_TEXT_BYTES: usize = 6_000;
+
+/// What a problem is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A field of the request.
+    Argument,
+    /// A number of units in the request.
+    Quantity,
+    /// A place in an export.
+    Export,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The path of the field in the request, as in `items[3].unit_price`, or the place in the export, as in
+    /// `row 12, column Variant Price`.
+    pub field: String,
+    /// What is wrong there and what would be right.
+    pub what: String,
+}
+
+/// The problems of one request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Problems {
+    listed: Vec<Problem>,
+    text_bytes: usize,
+    more: usize,
+    arguments: usize,
+    quantities: usize,
+    exports: usize,
+}
+
+impl Problems {
+    /// None.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one; only counts it when the list is full.
+    pub fn add(&mut self, kind: Kind, field: impl Into<String>, what: impl Into<String>) {
+        match kind {
+            Kind::Argument => self.arguments += 1,
+            Kind::Quantity => self.quantities += 1,
+            Kind::Export => self.exports += 1,
+        }
+        let problem = Problem { field: field.into(), what: what.into() };
+        let bytes = problem.field.len() + problem.what.len();
+        if self.more > 0
+            || self.listed.len() == MAX_LISTED
+            || self.text_bytes + bytes > MAX_TEXT_BYTES
+        {
+            self.more += 1;
+        } else {
+            self.text_bytes += bytes;
+            self.listed.push(problem);
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+
+    /// How many there are, listed or not.
+    pub fn count(&self) -> usize {
+        self.listed.len() + self.more
+    }
+
+    /// The first ones.
+    pub fn listed(&self) -> &[Problem] {
+        &self.listed
+    }
+
+    /// How many there are besides.
+    pub fn more(&self) -> usize {
+        self.more
+    }
+
+    /// What the request as a whole is refused for: the export if it is at fault, the quantities if nothing else is.
+    pub fn kind(&self) -> Kind {
+        if self.exports > 0 {
+            Kind::Export
+        } else if self.arguments > 0 {
+            Kind::Argument
+        } else {
+            Kind::Quantity
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fifty_problems_are_listed_and_the_rest_is_counted() {
+        let mut problems = Problems::new();
+        assert!(problems.is_empty());
+        for row in 0..62 {
+            problems.add(Kind::Export, format!("row {row}"), "is wrong");
+        }
+        assert_eq!((problems.listed().len(), problems.more(), problems.count()), (50, 12, 62));
+        assert_eq!(problems.listed()[49].field, "row 49");
+    }
+
+    #[test]
+    fn the_list_is_bounded_in_bytes_too() {
+        let mut problems = Problems::new();
+        for _ in 0..10 {
+            problems.add(Kind::Argument, "settings.name", "x".repeat(1_000));
+        }
+        assert!(problems.listed().len() < 10);
+        assert_eq!(problems.count(), 10);
+    }
+
+    #[test]
+    fn only_quantities_make_it_a_matter_of_quantities() {
+        let mut problems = Problems::new();
+        problems.add(Kind::Quantity, "items[0].quantity", "is 0");
+        assert_eq!(problems.kind(), Kind::Quantity);
+        problems.add(Kind::Argument, "settings.name", "is empty");
+        assert_eq!(problems.kind(), Kind::Argument);
+        problems.add(Kind::Export, "row 2", "is ragged");
+        assert_eq!(problems.kind(), Kind::Export);
+    }
+}

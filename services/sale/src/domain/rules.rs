@@ -1,0 +1,346 @@
+//! What a sale may look like. Every rule that is broken is reported, with the path of the field.
+
+use std::{collections::HashMap, time::Duration};
+
+use iso_currency::Currency;
+use time::OffsetDateTime;
+
+use super::{Item, Kind, Problems, Room, Settings};
+
+/// Items of one sale.
+pub const MAX_ITEMS: usize = 10_000;
+/// Units of one item.
+pub const MAX_QUANTITY: i64 = 10_000_000;
+/// Minor units of one price.
+pub const MAX_PRICE_MINOR: i64 = 1_000_000_000;
+/// Characters of a sku.
+pub const MAX_SKU_CHARS: usize = 128;
+/// Characters of an item's title.
+pub const MAX_TITLE_CHARS: usize = 256;
+
+const MAX_NAME_CHARS: usize = 200;
+const DEFAULT_WINDOW: time::Duration = time::Duration::hours(24);
+const DEFAULT_HOLD: Duration = Duration::from_secs(10 * 60);
+const DEFAULT_ADMISSION: Duration = Duration::from_secs(5 * 60);
+const MIN_LENGTH: Duration = Duration::from_secs(5);
+const MAX_LENGTH: Duration = Duration::from_secs(60 * 60);
+const MIN_RATE: f64 = 0.1;
+const MAX_RATE: f64 = 100_000.0;
+
+/// Settings as they were asked for. What could not even be decoded is `None` here and a problem already.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SettingsDraft {
+    /// What the shop calls the sale.
+    pub name: String,
+    /// The currency of every price.
+    pub currency: Option<Currency>,
+    /// When buyers may start; none means now.
+    pub starts_at: Option<OffsetDateTime>,
+    /// When new holds stop; none means 24 hours after the start.
+    pub ends_at: Option<OffsetDateTime>,
+    /// How long units stay held; none means 10 minutes.
+    pub hold: Option<Duration>,
+    /// The waiting room, if there is to be one.
+    pub room: Option<RoomDraft>,
+}
+
+/// A waiting room as it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RoomDraft {
+    /// Buyers admitted per second.
+    pub rate: f64,
+    /// How long an admission may be used; none means 5 minutes.
+    pub admission: Option<Duration>,
+}
+
+/// An item as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemDraft {
+    /// The shop's name of the unit.
+    pub sku: String,
+    /// What the buyer reads.
+    pub title: String,
+    /// Minor units and their currency; `None` when it could not be decoded.
+    pub unit_price: Option<(i64, Currency)>,
+    /// Units the sale may sell.
+    pub quantity: i64,
+    /// Units one buyer may hold and buy together; 0 means no limit.
+    pub per_buyer_limit: i64,
+}
+
+/// The settings that `draft` asks for at `now`; `None` only if the currency is unknown, which is a problem already.
+pub fn settings(
+    draft: &SettingsDraft,
+    now: OffsetDateTime,
+    problems: &mut Problems,
+) -> Option<Settings> {
+    let mut wrong = |field: &str, what: String| {
+        problems.add(Kind::Argument, format!("settings.{field}"), what);
+    };
+    if let Some(what) = printable(&draft.name, 1, MAX_NAME_CHARS) {
+        wrong("name", what);
+    }
+
+    let starts_at = draft.starts_at.unwrap_or(now);
+    // Only the last day of the year 9999 has no day after it.
+    let ends_at =
+        draft.ends_at.or_else(|| starts_at.checked_add(DEFAULT_WINDOW)).unwrap_or(starts_at);
+    if ends_at <= starts_at {
+        wrong("ends_at", "must be later than settings.starts_at".to_owned());
+    } else if ends_at <= now {
+        wrong("ends_at", "is in the past; such a sale could never open".to_owned());
+    }
+
+    let hold = draft.hold.unwrap_or(DEFAULT_HOLD);
+    if !(MIN_LENGTH..=MAX_LENGTH).contains(&hold) {
+        wrong("hold_ttl", length_rule(hold));
+    }
+    let room = draft.room.map(|room| {
+        if !(MIN_RATE..=MAX_RATE).contains(&room.rate) {
+            wrong(
+                "room.admissions_per_second",
+                format!("is {}; it must be 0.1 to 100,000", room.rate),
+            );
+        }
+        let admission = room.admission.unwrap_or(DEFAULT_ADMISSION);
+        if !(MIN_LENGTH..=MAX_LENGTH).contains(&admission) {
+            wrong("room.admission_ttl", length_rule(admission));
+        }
+        Room { rate: room.rate, admission: whole_ms(admission) }
+    });
+    Some(Settings {
+        name: draft.name.clone(),
+        currency: draft.currency?,
+        starts_at,
+        ends_at,
+        hold: whole_ms(hold),
+        room,
+    })
+}
+
+fn length_rule(length: Duration) -> String {
+    format!("is {} s; it must be 5 seconds to 1 hour", length.as_secs_f64())
+}
+
+/// What the stores keep of a length of time.
+fn whole_ms(length: Duration) -> Duration {
+    Duration::new(length.as_secs(), length.subsec_millis() * 1_000_000)
+}
+
+/// The items that `drafts` ask for, in a sale of `currency` (`None` when that is a problem already).
+pub fn items(
+    drafts: &[ItemDraft],
+    currency: Option<Currency>,
+    problems: &mut Problems,
+) -> Vec<Item> {
+    if drafts.is_empty() {
+        problems.add(Kind::Argument, "items", "is empty; a sale needs 1 to 10,000 items");
+    }
+    if drafts.len() > MAX_ITEMS {
+        let count = drafts.len();
+        problems.add(Kind::Argument, "items", format!("has {count} items; 10,000 are allowed"));
+        return Vec::new();
+    }
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    let mut items = Vec::with_capacity(drafts.len());
+    for (index, draft) in drafts.iter().enumerate() {
+        let field = |name: &str| format!("items[{index}].{name}");
+        if let Some(what) = printable(&draft.sku, 1, MAX_SKU_CHARS) {
+            problems.add(Kind::Argument, field("sku"), what);
+        } else if let Some(first) = seen.get(draft.sku.as_str()) {
+            let what = format!("is the same as items[{first}].sku; each sku may be there once");
+            problems.add(Kind::Argument, field("sku"), what);
+        } else {
+            seen.insert(&draft.sku, index);
+        }
+        if let Some(what) = printable(&draft.title, 0, MAX_TITLE_CHARS) {
+            problems.add(Kind::Argument, field("title"), what);
+        }
+        let price_minor = draft.unit_price.map_or(0, |(minor, of)| {
+            if let Some(currency) = currency.filter(|currency| *currency != of) {
+                let (has, must) = (of.code(), currency.code());
+                let what = format!("is {has}; every price of this sale must be in {must}");
+                problems.add(Kind::Argument, field("unit_price.currency_code"), what);
+            } else if !(1..=MAX_PRICE_MINOR).contains(&minor) {
+                let what = format!("is {minor} minor units; it must be 1 to 1,000,000,000");
+                problems.add(Kind::Argument, field("unit_price"), what);
+            }
+            minor
+        });
+        quantity(&field("quantity"), draft.quantity, problems);
+        per_buyer_limit(&field("per_buyer_limit"), draft.per_buyer_limit, problems);
+        items.push(Item {
+            sku: draft.sku.clone(),
+            title: draft.title.clone(),
+            price_minor,
+            quantity: draft.quantity,
+            per_buyer_limit: draft.per_buyer_limit,
+        });
+    }
+    items
+}
+
+/// Checks the units of an item.
+pub fn quantity(field: &str, quantity: i64, problems: &mut Problems) {
+    if !(1..=MAX_QUANTITY).contains(&quantity) {
+        let what = format!("is {quantity}; it must be 1 to 10,000,000");
+        problems.add(Kind::Quantity, field, what);
+    }
+}
+
+/// Checks the units one buyer may have.
+pub fn per_buyer_limit(field: &str, limit: i64, problems: &mut Problems) {
+    if !(0..=MAX_QUANTITY).contains(&limit) {
+        let what = format!("is {limit}; it must be 1 to 10,000,000, or 0 for no limit");
+        problems.add(Kind::Quantity, field, what);
+    }
+}
+
+/// What keeps `text` from being `min` to `max` characters without control characters.
+pub fn printable(text: &str, min: usize, max: usize) -> Option<String> {
+    let chars = text.chars().count();
+    if chars < min {
+        Some(format!("is empty; it must have {min} to {max} characters"))
+    } else if chars > max {
+        Some(format!("has {chars} characters; {max} are allowed"))
+    } else if text.chars().any(char::is_control) {
+        Some("has control characters such as a line break; only printable ones are allowed".into())
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use time::macros::datetime;
+
+    use super::*;
+
+    const NOW: OffsetDateTime = datetime!(2026-11-23 18:00 UTC);
+
+    fn good() -> SettingsDraft {
+        SettingsDraft {
+            name: "Spring drop".to_owned(),
+            currency: Some(Currency::EUR),
+            ..SettingsDraft::default()
+        }
+    }
+
+    fn item(sku: &str) -> ItemDraft {
+        ItemDraft {
+            sku: sku.to_owned(),
+            title: "Harbour tee".to_owned(),
+            unit_price: Some((2_900, Currency::EUR)),
+            quantity: 10,
+            per_buyer_limit: 2,
+        }
+    }
+
+    fn fields(problems: &Problems) -> Vec<&str> {
+        problems.listed().iter().map(|problem| problem.field.as_str()).collect()
+    }
+
+    #[test]
+    fn what_is_left_out_takes_the_documented_default() {
+        let mut problems = Problems::new();
+        let room = Some(RoomDraft { rate: 50.0, admission: None });
+        let settings =
+            settings(&SettingsDraft { room, ..good() }, NOW, &mut problems).expect("no problem");
+        assert!(problems.is_empty());
+        assert_eq!(settings.starts_at, NOW);
+        assert_eq!(settings.ends_at, NOW + time::Duration::DAY);
+        assert_eq!(settings.hold, Duration::from_secs(600));
+        assert_eq!(settings.room.unwrap().admission, Duration::from_secs(300));
+    }
+
+    #[test]
+    fn each_broken_rule_names_its_field() {
+        let hour = Duration::from_secs(3_600);
+        let room = |rate, admission| Some(RoomDraft { rate, admission });
+        for (draft, field) in [
+            (SettingsDraft { name: String::new(), ..good() }, "settings.name"),
+            (SettingsDraft { name: "x".repeat(201), ..good() }, "settings.name"),
+            (SettingsDraft { name: "a\nb".to_owned(), ..good() }, "settings.name"),
+            (
+                SettingsDraft { starts_at: Some(NOW), ends_at: Some(NOW), ..good() },
+                "settings.ends_at",
+            ),
+            (
+                SettingsDraft {
+                    starts_at: Some(NOW - 2 * time::Duration::DAY),
+                    ends_at: Some(NOW),
+                    ..good()
+                },
+                "settings.ends_at",
+            ),
+            (
+                SettingsDraft { hold: Some(Duration::from_millis(4_999)), ..good() },
+                "settings.hold_ttl",
+            ),
+            (
+                SettingsDraft { hold: Some(hour + Duration::from_millis(1)), ..good() },
+                "settings.hold_ttl",
+            ),
+            (SettingsDraft { room: room(0.09, None), ..good() }, "settings.room.admissions_per_second"),
+            (
+                SettingsDraft { room: room(f64::NAN, None), ..good() },
+                "settings.room.admissions_per_second",
+            ),
+            (
+                SettingsDraft { room: room(f64::INFINITY, None), ..good() },
+                "settings.room.admissions_per_second",
+            ),
+            (
+                SettingsDraft { room: room(1.0, Some(Duration::ZERO)), ..good() },
+                "settings.room.admission_ttl",
+            ),
+        ] {
+            let mut problems = Problems::new();
+            settings(&draft, NOW, &mut problems);
+            assert_eq!(fields(&problems), [field], "{draft:?}");
+        }
+    }
+
+    #[test]
+    fn all_problems_of_all_items_are_reported_at_once() {
+        let drafts = [
+            item("TEE"),
+            ItemDraft { unit_price: Some((100, Currency::USD)), ..item("CAP") },
+            ItemDraft { quantity: 0, per_buyer_limit: -1, ..item("TEE") },
+            ItemDraft { unit_price: Some((0, Currency::EUR)), ..item("") },
+            ItemDraft { quantity: MAX_QUANTITY + 1, title: "\u{7}".to_owned(), ..item("MUG") },
+        ];
+        let mut problems = Problems::new();
+        items(&drafts, Some(Currency::EUR), &mut problems);
+        assert_eq!(
+            fields(&problems),
+            [
+                "items[1].unit_price.currency_code",
+                "items[2].sku",
+                "items[2].quantity",
+                "items[2].per_buyer_limit",
+                "items[3].sku",
+                "items[3].unit_price",
+                "items[4].title",
+                "items[4].quantity",
+            ]
+        );
+        assert!(problems.listed()[1].what.contains("items[0].sku"));
+    }
+
+    #[test]
+    fn a_sale_has_one_to_ten_thousand_items() {
+        let mut problems = Problems::new();
+        items(&[], Some(Currency::EUR), &mut problems);
+        assert_eq!(fields(&problems), ["items"]);
+        let many: Vec<ItemDraft> = (0..=MAX_ITEMS).map(|n| item(&format!("S{n}"))).collect();
+        let mut problems = Problems::new();
+        items(&many, Some(Currency::EUR), &mut problems);
+        assert_eq!(fields(&problems), ["items"]);
+        let mut problems = Problems::new();
+        assert_eq!(items(&many[1..], Some(Currency::EUR), &mut problems).len(), MAX_ITEMS);
+        assert!(problems.is_empty());
+    }
+}

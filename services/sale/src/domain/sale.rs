@@ -1,0 +1,266 @@
+//! A sale and how it moves.
+
+use std::time::Duration;
+
+use iso_currency::Currency;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// Where a sale stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SaleState {
+    /// Being prepared; sells nothing.
+    Draft,
+    /// Will open by itself.
+    Scheduled,
+    /// Selling, within its window.
+    Open,
+    /// Held up by the shop.
+    Paused,
+    /// Over for good.
+    Ended,
+}
+
+impl SaleState {
+    /// Every state there is.
+    pub const ALL: [Self; 5] =
+        [Self::Draft, Self::Scheduled, Self::Open, Self::Paused, Self::Ended];
+
+    /// The name in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "DRAFT",
+            Self::Scheduled => "SCHEDULED",
+            Self::Open => "OPEN",
+            Self::Paused => "PAUSED",
+            Self::Ended => "ENDED",
+        }
+    }
+
+    /// The state with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
+    /// Whether inventory and the waiting room have been, or are being, told of a sale in this state that has not ended.
+    const fn is_public(self) -> bool {
+        match self {
+            Self::Draft | Self::Scheduled => false,
+            Self::Open | Self::Paused | Self::Ended => true,
+        }
+    }
+
+    /// Whether the others have to be told of a sale that comes from `from` (none: it is new) into `to`. A sale that never
+    /// opened is nobody else's business: what ends as a draft was never loaded anywhere. The one place that decides it.
+    pub const fn must_be_told(from: Option<Self>, to: Self) -> bool {
+        match (from, to) {
+            (Some(from), Self::Ended) => from.is_public(),
+            (None, Self::Ended) => false,
+            (_, to) => to.is_public(),
+        }
+    }
+}
+
+/// The waiting room of a sale.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Room {
+    /// Buyers admitted per second.
+    pub rate: f64,
+    /// How long an admission may be used, in whole milliseconds.
+    pub admission: Duration,
+}
+
+/// What the shop decides about a sale.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// What the shop calls it.
+    pub name: String,
+    /// The currency of every price.
+    pub currency: Currency,
+    /// When buyers may start.
+    pub starts_at: OffsetDateTime,
+    /// When new holds stop.
+    pub ends_at: OffsetDateTime,
+    /// How long units stay held, in whole milliseconds.
+    pub hold: Duration,
+    /// The waiting room, if there is one.
+    pub room: Option<Room>,
+}
+
+/// One thing a sale offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// The shop's name of the unit, unique within the sale.
+    pub sku: String,
+    /// What the buyer reads.
+    pub title: String,
+    /// The price of one unit, in minor units of the sale's currency.
+    pub price_minor: i64,
+    /// Units the sale may sell.
+    pub quantity: i64,
+    /// Units one buyer may hold and buy together; 0 means no limit.
+    pub per_buyer_limit: i64,
+}
+
+/// A sale that is not recorded yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewSale {
+    /// Its id.
+    pub id: Uuid,
+    /// What the shop decided.
+    pub settings: Settings,
+    /// What it offers.
+    pub items: Vec<Item>,
+}
+
+/// A sale as it is recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sale {
+    /// Its id.
+    pub id: Uuid,
+    /// What the shop decided.
+    pub settings: Settings,
+    /// Where it stands.
+    pub state: SaleState,
+    /// What it offers, by sku; empty where only the sale itself was read.
+    pub items: Vec<Item>,
+    /// Raised by every change.
+    pub version: i64,
+    /// The last version that needs no more telling to inventory and the waiting room.
+    pub propagated_version: i64,
+    /// When it was created.
+    pub created_at: OffsetDateTime,
+    /// When it last changed.
+    pub updated_at: OffsetDateTime,
+}
+
+/// What a request makes of a sale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: it is so already.
+    Stay,
+    /// A new state.
+    Go {
+        /// The state.
+        to: SaleState,
+        /// Whether inventory and the waiting room have to be told.
+        tell: bool,
+    },
+}
+
+/// The state forbids the change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateConflict {
+    /// Where the sale stands.
+    pub state: SaleState,
+    /// Why that does not do, as in `it has ended`.
+    pub why: &'static str,
+}
+
+impl Sale {
+    /// Opens the sale. A paused one goes on.
+    ///
+    /// # Errors
+    /// When it is over: it has ended, or its window has passed before it was ever opened.
+    pub fn start(&self, now: OffsetDateTime) -> Result<Step, StateConflict> {
+        match self.state {
+            SaleState::Draft | SaleState::Scheduled | SaleState::Paused => {
+                if self.settings.ends_at <= now {
+                    return Err(StateConflict { state: self.state, why: "its window has passed" });
+                }
+                Ok(self.go(SaleState::Open))
+            }
+            SaleState::Open => Ok(Step::Stay),
+            SaleState::Ended => Err(StateConflict { state: self.state, why: "it has ended" }),
+        }
+    }
+
+    /// Ends the sale for good. Every sale may be ended.
+    pub fn end(&self) -> Step {
+        match self.state {
+            SaleState::Draft | SaleState::Scheduled | SaleState::Open | SaleState::Paused => {
+                self.go(SaleState::Ended)
+            }
+            SaleState::Ended => Step::Stay,
+        }
+    }
+
+    fn go(&self, to: SaleState) -> Step {
+        Step::Go { to, tell: SaleState::must_be_told(Some(self.state), to) }
+    }
+
+    /// Whether inventory and the waiting room know this version, or need not.
+    pub fn is_propagated(&self) -> bool {
+        self.propagated_version >= self.version
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use time::macros::datetime;
+
+    use super::*;
+
+    const STARTS: OffsetDateTime = datetime!(2026-11-23 18:00 UTC);
+    const ENDS: OffsetDateTime = datetime!(2026-11-24 18:00 UTC);
+
+    fn sale(state: SaleState) -> Sale {
+        Sale {
+            id: Uuid::from_u128(1),
+            settings: Settings {
+                name: "Spring drop".to_owned(),
+                currency: Currency::EUR,
+                starts_at: STARTS,
+                ends_at: ENDS,
+                hold: Duration::from_secs(600),
+                room: None,
+            },
+            state,
+            items: Vec::new(),
+            version: 1,
+            propagated_version: 1,
+            created_at: STARTS,
+            updated_at: STARTS,
+        }
+    }
+
+    #[test]
+    fn every_state_allows_exactly_the_steps_it_should() {
+        let go = |to, tell| Step::Go { to, tell };
+        for (state, started, ended) in [
+            (SaleState::Draft, Some(go(SaleState::Open, true)), go(SaleState::Ended, false)),
+            (SaleState::Scheduled, Some(go(SaleState::Open, true)), go(SaleState::Ended, false)),
+            (SaleState::Open, Some(Step::Stay), go(SaleState::Ended, true)),
+            (SaleState::Paused, Some(go(SaleState::Open, true)), go(SaleState::Ended, true)),
+            (SaleState::Ended, None, Step::Stay),
+        ] {
+            assert_eq!(sale(state).start(STARTS).ok(), started, "{state:?}");
+            assert_eq!(sale(state).end(), ended, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_sale_whose_window_has_passed_does_not_open() {
+        assert!(sale(SaleState::Draft).start(ENDS - time::Duration::MILLISECOND).is_ok());
+        let conflict = sale(SaleState::Draft).start(ENDS).unwrap_err();
+        assert_eq!(conflict.why, "its window has passed");
+        assert_eq!(sale(SaleState::Open).start(ENDS), Ok(Step::Stay));
+    }
+
+    #[test]
+    fn a_sale_that_never_opened_is_told_to_nobody() {
+        assert!(!SaleState::must_be_told(None, SaleState::Draft));
+        assert!(!SaleState::must_be_told(Some(SaleState::Draft), SaleState::Ended));
+        assert!(SaleState::must_be_told(Some(SaleState::Open), SaleState::Ended));
+    }
+
+    #[test]
+    fn states_survive_the_store() {
+        for state in SaleState::ALL {
+            assert_eq!(SaleState::parse(state.as_str()), Some(state));
+        }
+        assert_eq!(SaleState::parse("open"), None);
+    }
+}
