@@ -137,6 +137,33 @@ def check_deployment(obj, objects):
     require(len(budgets) == 1, subject, "must have one PodDisruptionBudget")
 
 
+def keys_of(service):
+    """The keys of a service's configuration as the variables that set them, read from its defaults."""
+    file = pathlib.Path(__file__).parent.parent / "services" / service / "config.default.toml"
+    require(file.exists(), f"Deployment/{service}", f"{file} is missing, so that its variables cannot be checked")
+    keys, section = set(), ""
+    for line in file.read_text().splitlines() if file.exists() else []:
+        if match := re.match(r"\[([a-z0-9_.-]+)\]", line):
+            section = match[1]
+        elif match := re.match(r"([a-z0-9_-]+) *=", line):
+            path = f"{section}.{match[1]}".replace("-", "_").upper()
+            keys.add("FLASHSALE_" + path.replace(".", "__"))
+    return keys
+
+
+def check_variables(objects):
+    """A service refuses a key that it does not know and passes over a whole section: a typing error ends here instead."""
+    known = {service: keys_of(service) for service in SERVICES}
+    for obj in (o for o in objects if o["kind"] == "Deployment" and o["metadata"]["name"] in SERVICES):
+        (container,) = obj["spec"]["template"]["spec"]["containers"]
+        for variable in container.get("env", []):
+            name = variable["name"]
+            require(name in known[obj["metadata"]["name"]], name_of(obj), f"the service has no key for {name}")
+    for obj in (o for o in objects if o["kind"] == "ConfigMap"):
+        for name in obj["data"]:
+            require(any(name in keys for keys in known.values()), name_of(obj), f"no service has a key for {name}")
+
+
 def check_autoscaler(obj):
     subject = name_of(obj)
     up = obj["spec"]["behavior"]["scaleUp"]
@@ -206,6 +233,7 @@ def main():
         if obj["kind"] == "HorizontalPodAutoscaler":
             check_autoscaler(obj)
     check_prescale(objects)
+    check_variables(objects)
     deployed = {o["metadata"]["name"] for o in objects if o["kind"] == "Deployment"}
     require(deployed == SERVICES, "Deployments", f"must be {sorted(SERVICES)}, are {sorted(deployed)}")
     denied = [

@@ -1,1 +1,1 @@
-SELECT epoch FROM sale_stock WHERE sale_id = $1 FOR UPDATE
+SELECT epoch, run_id FROM sale_stock WHERE sale_id = $1 FOR UPDATE

@@ -1,1 +1,51 @@
-//! See the workspace README.
+//! Inventory: units taken, kept and given back, by one atomic script each.
+//!
+//! A call goes through [`grpc`] (decode, call, encode) to [`inventory`], which knows the epoch, and on to one script of `lua/` through
+//! [`store`]. Whether units can be had is decided in the scripts and nowhere else.
+
+pub mod admissions;
+mod config;
+pub mod domain;
+pub mod grpc;
+pub mod inventory;
+pub mod store;
+mod sweeper;
+mod watch;
+
+use std::{sync::Arc, time::Duration};
+
+use flashsale_proto::inventory::{
+    inventory_admin_service_server::InventoryAdminServiceServer,
+    inventory_service_server::InventoryServiceServer,
+};
+use flashsale_redis::Store;
+use flashsale_service::{Drain, Hosted, peer};
+
+pub use config::{Config, InventoryConfig, Peers};
+
+use crate::{admissions::Admissions, inventory::Inventory, watch::Watches};
+
+/// The configuration's defaults, with a comment on every value.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
+/// Makes the service. It starts while Redis, Postgres and the waiting room are away, and serves once they are there.
+///
+/// # Errors
+/// When the configuration names what cannot be used.
+pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
+    let store = Store::connect(&config.redis).await?;
+    let pool = flashsale_pg::connect(&config.postgres, "inventory")?;
+    let timeout = Duration::from_millis(config.inventory.script_timeout_ms);
+    let inventory = Arc::new(Inventory::new(store, pool, timeout));
+    let admissions = Admissions::new(peer::connect("waiting-room", &config.peers.waiting_room)?);
+    let watches = Watches::new(Arc::clone(&inventory), drain.clone());
+    Ok(Hosted::new()
+        .grpc(InventoryServiceServer::new(grpc::Service::new(
+            Arc::clone(&inventory),
+            admissions.clone(),
+            watches,
+        )))
+        .grpc(InventoryAdminServiceServer::new(grpc::AdminService::new(Arc::clone(&inventory))))
+        .task("inventory-sweeper", sweeper::run(inventory, drain.clone()))
+        .task("inventory-admission-keys", admissions.run(drain)))
+}

@@ -182,17 +182,17 @@ impl Validate for Config {
         problems.extend(self.peers.payment.problems("payment"));
         problems.extend(self.mail.problems());
         problems.extend(self.worker.problems());
-        let call_ms = self
-            .peers
-            .inventory
-            .timeout_ms
-            .max(self.peers.payment.timeout_ms)
-            .max(self.mail.timeout_ms);
-        // A batch makes its calls one after the other at worst, a few at once otherwise.
-        if self.worker.lease_ms <= call_ms {
+        // A row that is still being carried out when its lease ends is carried out twice: harmless, but the buyer sees two mails.
+        let slowest_ms = self.peers.payment.timeout_ms.max(self.mail.timeout_ms);
+        let at_once = carriers::CALLS.min(self.mail.connections.max(1) as usize);
+        let rounds = self.worker.carry_batch.div_ceil(at_once) as u64;
+        let longest_ms = rounds.saturating_mul(slowest_ms).max(self.peers.inventory.timeout_ms);
+        if self.worker.lease_ms <= longest_ms {
             problems.push(Problem::new(
                 "worker.lease_ms",
-                format!("must be above every timeout_ms of peers and mail, so above {call_ms}"),
+                format!(
+                    "must be above the {longest_ms} that a batch may take: worker.carry_batch rows, {at_once} at once, timeout_ms each"
+                ),
             ));
         }
         problems
@@ -203,16 +203,24 @@ impl MailConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if AsyncSmtpTransport::<Tokio1Executor>::from_url(&self.smtp_url).is_err() {
-            problems
-                .push(Problem::new("mail.smtp_url", "must be a URL such as smtp://relay:25 or smtps://relay:465"));
+            problems.push(Problem::new(
+                "mail.smtp_url",
+                "must be a URL such as smtp://relay:25 or smtps://relay:465",
+            ));
         }
         if self.from.parse::<Mailbox>().is_err() {
-            problems.push(Problem::new("mail.from", "must be an address such as Shop <orders@example.com>"));
+            problems.push(Problem::new(
+                "mail.from",
+                "must be an address such as Shop <orders@example.com>",
+            ));
         }
         let domain = &self.message_id_domain;
         let fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
         if domain.is_empty() || !domain.bytes().all(fine) {
-            problems.push(Problem::new("mail.message_id_domain", "must be a domain such as example.com"));
+            problems.push(Problem::new(
+                "mail.message_id_domain",
+                "must be a domain such as example.com",
+            ));
         }
         if self.timeout_ms == 0 {
             problems.push(Problem::new("mail.timeout_ms", "must be above 0"));
@@ -252,10 +260,8 @@ impl WorkerConfig {
             problems.push(Problem::new(key, "must be above 0"));
         }
         if self.retry_ceiling_ms < self.retry_ms {
-            problems.push(Problem::new(
-                "worker.retry_ceiling_ms",
-                "must be at least worker.retry_ms",
-            ));
+            problems
+                .push(Problem::new("worker.retry_ceiling_ms", "must be at least worker.retry_ms"));
         }
         problems
     }

@@ -43,7 +43,8 @@ const MEASURE: Duration = Duration::from_secs(2);
 /// When the configuration cannot be used.
 pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let pool = flashsale_pg::connect(&config.postgres, "order-worker").context("postgres.url")?;
-    let client = flashsale_queue::connect(&config.nats, "order-worker").await.context("nats.url")?;
+    let client =
+        flashsale_queue::connect(&config.nats, "order-worker").await.context("nats.url")?;
     let jetstream = jetstream::new(client.clone());
     let inventory = peer::connect("inventory", &config.peers.inventory)?;
     let payments = peer::connect("payment", &config.peers.payment)?;
@@ -66,11 +67,8 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         wakeups: Arc::clone(&wakeups),
         metrics: metrics.clone(),
     };
-    let charge = Charge {
-        pool: pool.clone(),
-        payments: payments.clone(),
-        wakeups: Arc::clone(&wakeups),
-    };
+    let charge =
+        Charge { pool: pool.clone(), payments: payments.clone(), wakeups: Arc::clone(&wakeups) };
     let cancel_charge = CancelCharge {
         pool: pool.clone(),
         payments: payments.clone(),
@@ -120,7 +118,13 @@ struct Carriers {
 }
 
 impl Carriers {
-    fn add<C: Carrier>(&self, hosted: Hosted, name: &'static str, carrier: C, batch: usize) -> Hosted {
+    fn add<C: Carrier>(
+        &self,
+        hosted: Hosted,
+        name: &'static str,
+        carrier: C,
+        batch: usize,
+    ) -> Hosted {
         let runner = Runner {
             carrier: Arc::new(carrier),
             pool: self.pool.clone(),
@@ -156,7 +160,8 @@ async fn measure(pool: PgPool, metrics: Metrics, drain: Drain) -> anyhow::Result
             Ok(ages) => {
                 for kind in Kind::ALL {
                     let age = ages.iter().find(|age| age.kind == kind.as_str());
-                    let (pending, oldest_s) = age.map_or((0, 0.0), |age| (age.pending, age.oldest_s));
+                    let (pending, oldest_s) =
+                        age.map_or((0, 0.0), |age| (age.pending, age.oldest_s));
                     metrics.outbox(kind, pending, oldest_s);
                 }
             }

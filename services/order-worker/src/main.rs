@@ -3,5 +3,9 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    flashsale_service::main("order-worker", flashsale_order_worker::DEFAULTS, flashsale_order_worker::build)
+    flashsale_service::main(
+        "order-worker",
+        flashsale_order_worker::DEFAULTS,
+        flashsale_order_worker::build,
+    )
 }

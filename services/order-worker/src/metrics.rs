@@ -55,7 +55,9 @@ impl Default for Metrics {
                 .build(),
             late_payments: meter
                 .u64_counter("flashsale_late_payments")
-                .with_description("Payments that succeeded after their order had ended, and go back")
+                .with_description(
+                    "Payments that succeeded after their order had ended, and go back",
+                )
                 .build(),
         }
     }

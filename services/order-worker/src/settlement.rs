@@ -94,7 +94,8 @@ impl Settler {
 
     /// Settles `orders`; whether anything changed.
     async fn settle(&self, orders: &[Uuid]) -> bool {
-        let orders: Vec<Uuid> = orders.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        let orders: Vec<Uuid> =
+            orders.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
         if orders.is_empty() {
             return false;
         }

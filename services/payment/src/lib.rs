@@ -1,1 +1,125 @@
-//! See the workspace README.
+//! Payment: one payment per order, one PaymentIntent per payment, at most one capture ever.
+//!
+//! A payment is a row first. [`worker`] takes due rows up at the provider's pace and carries them on; what a row's next step is, and
+//! which changes of state there are, stands in [`domain`]; whoever learns how an intent ended (the worker, [`webhook`]) goes through
+//! [`settlement`]. The way to Stripe is [`stripe`].
+
+pub mod config;
+pub mod domain;
+pub mod grpc;
+pub mod metrics;
+pub mod secret;
+pub mod settlement;
+pub mod store;
+pub mod stripe;
+pub mod webhook;
+pub mod worker;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+pub use config::Config;
+use flashsale_proto::payment::{
+    payment_admin_service_server::PaymentAdminServiceServer,
+    payment_service_server::PaymentServiceServer,
+};
+use flashsale_service::{Drain, Hosted};
+
+use crate::{
+    domain::Backoff,
+    grpc::{Admin, Payments},
+    metrics::Metrics,
+    settlement::Settler,
+    store::Store,
+    stripe::Stripe,
+    webhook::Webhook,
+    worker::{Bell, Charger, Pacer, Refunder},
+};
+
+/// The compiled-in configuration, every value commented.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
+/// Puts the service together. Neither Postgres nor NATS nor Stripe has to be there yet.
+///
+/// # Errors
+/// When a setting cannot be used.
+pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
+    let settings = config.payment;
+    let pool = flashsale_pg::connect(&config.postgres, "payment")
+        .context("postgres.url cannot be used")?;
+    let nats = flashsale_queue::connect(&config.nats, "payment")
+        .await
+        .context("nats.url cannot be used")?;
+    let store = Store::new(pool);
+    let metrics = Metrics::new();
+    let settler = Settler::new(store.clone(), nats, metrics.clone());
+    let (stack, gate) = stripe::stack(&settings, &store)?;
+    let stripe = Stripe::new(stack, metrics);
+    let (charges, refunds) = (Bell::default(), Bell::default());
+    let lease = Duration::from_millis(settings.lease_ms);
+    let poll = Duration::from_millis(settings.poll_ms);
+    let backoff = Backoff {
+        base: Duration::from_millis(settings.retry_base_ms),
+        cap: Duration::from_millis(settings.retry_cap_ms),
+    };
+
+    let charging = {
+        let charger = Charger {
+            store: store.clone(),
+            stripe: stripe.clone(),
+            settler: settler.clone(),
+            backoff,
+            patience: Duration::from_millis(settings.patience_ms),
+        };
+        let pacer = Pacer {
+            name: "charges",
+            capacity: settings.max_in_flight,
+            poll,
+            bell: charges.clone(),
+            drain: drain.clone(),
+        };
+        let (store, gate) = (store.clone(), gate.clone());
+        pacer.run(
+            move |room| {
+                let (store, gate) = (store.clone(), gate.clone());
+                async move { store.lease(gate.worth_taking(room).await, lease).await }
+            },
+            move |payment| charger.clone().carry_on(payment),
+        )
+    };
+    let refunding = {
+        let refunder = Refunder { store: store.clone(), stripe, settler: settler.clone(), backoff };
+        let pacer = Pacer {
+            name: "refunds",
+            capacity: settings.max_refunds_in_flight,
+            poll,
+            bell: refunds.clone(),
+            drain: drain.clone(),
+        };
+        let (store, gate) = (store.clone(), gate.clone());
+        pacer.run(
+            move |room| {
+                let (store, gate) = (store.clone(), gate.clone());
+                async move { store.lease_refunds(gate.worth_taking(room).await, lease).await }
+            },
+            move |refund| refunder.clone().carry_on(refund),
+        )
+    };
+    let reconciling = worker::reconcile(
+        store.clone(),
+        charges.clone(),
+        Duration::from_millis(settings.reconcile_every_ms),
+        Duration::from_millis(settings.reconcile_after_ms),
+        drain,
+    );
+    let webhook =
+        Webhook { secrets: settings.secrets(), store: store.clone(), settler: settler.clone() };
+    let admin = Admin { store: store.clone(), gate, charges: charges.clone() };
+    Ok(Hosted::new()
+        .grpc(PaymentServiceServer::new(Payments { store, settler, charges, refunds }))
+        .grpc(PaymentAdminServiceServer::new(admin))
+        .http(webhook::router(webhook))
+        .task("payment charges", charging)
+        .task("payment refunds", refunding)
+        .task("payment reconciler", reconciling))
+}

@@ -82,7 +82,10 @@ pub struct Hold {
 impl Hold {
     /// The price of everything, in minor units. The script that takes the units bounds it.
     pub fn total_minor(&self) -> i64 {
-        self.lines.iter().map(|line| line.quantity.saturating_mul(line.price_minor)).fold(0, i64::saturating_add)
+        self.lines
+            .iter()
+            .map(|line| line.quantity.saturating_mul(line.price_minor))
+            .fold(0, i64::saturating_add)
     }
 
     /// The hold as it stands at `now_ms`: past its deadline it is expired, whether the sweep has met it or not.
@@ -213,9 +216,13 @@ mod tests {
 
     #[test]
     fn states_are_read_back_from_their_names() {
-        for state in
-            [HoldState::Held, HoldState::Placed, HoldState::Sold, HoldState::Released, HoldState::Expired]
-        {
+        for state in [
+            HoldState::Held,
+            HoldState::Placed,
+            HoldState::Sold,
+            HoldState::Released,
+            HoldState::Expired,
+        ] {
             assert_eq!(HoldState::parse(state.as_str()), Some(state));
         }
         assert_eq!(HoldState::parse("held"), None);

@@ -106,12 +106,21 @@ mod tests {
     use crate::domain::Line;
 
     fn lines(asked: &[(&str, i64)]) -> Lines {
-        Lines::new(asked.iter().map(|(sku, quantity)| Line { sku: (*sku).to_owned(), quantity: *quantity }))
-            .unwrap()
+        Lines::new(
+            asked
+                .iter()
+                .map(|(sku, quantity)| Line { sku: (*sku).to_owned(), quantity: *quantity }),
+        )
+        .unwrap()
     }
 
     fn request(buyer_id: &str, content: Content) -> Request {
-        Request { sale_id: Uuid::from_u128(7), buyer_id: buyer_id.to_owned(), request_id: Uuid::from_u128(9), content }
+        Request {
+            sale_id: Uuid::from_u128(7),
+            buyer_id: buyer_id.to_owned(),
+            request_id: Uuid::from_u128(9),
+            content,
+        }
     }
 
     #[test]

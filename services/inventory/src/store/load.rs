@@ -52,7 +52,8 @@ impl Load<'_> {
         for _ in 0..MAX_ROUNDS {
             let known = self.record.lookup(sale_id).await?;
             if let Some((epoch, usable)) = known.epoch {
-                if let Some(there) = self.probe(sale_id).await?.filter(|there| there.epoch == epoch) {
+                if let Some(there) = self.probe(sale_id).await?.filter(|there| there.epoch == epoch)
+                {
                     if !usable && !self.record.publish(sale_id, epoch, &there.run_id).await? {
                         continue;
                     }
@@ -68,8 +69,7 @@ impl Load<'_> {
                     return Err(Refusal::Fenced);
                 }
             }
-            let seen = known.epoch.map(|(epoch, _)| epoch);
-            let Some(claimed) = self.record.claim(sale_id, seen).await? else { continue };
+            let Some(claimed) = self.record.claim(sale_id, &known).await? else { continue };
             let run_id = self.fill(sale_id, request_id, &claimed).await?;
             if self.record.publish(sale_id, claimed.epoch, &run_id).await? {
                 return Ok(Loaded { epoch: claimed.epoch });
@@ -92,10 +92,20 @@ impl Load<'_> {
     }
 
     /// Stages the stock and publishes it; returns the run id of the server that has it.
-    async fn fill(&self, sale_id: Uuid, request_id: Uuid, claimed: &Claimed) -> Result<String, Refusal> {
+    async fn fill(
+        &self,
+        sale_id: Uuid,
+        request_id: Uuid,
+        claimed: &Claimed,
+    ) -> Result<String, Refusal> {
         let Claimed { epoch, rules, items } = claimed;
-        if items.iter().any(|item| item.price_minor > MAX_TOTAL_MINOR || item.quantity > MAX_TOTAL_MINOR) {
-            return Err(Refusal::NotLoadable { why: "a price or quantity is beyond what stock can hold" });
+        if items
+            .iter()
+            .any(|item| item.price_minor > MAX_TOTAL_MINOR || item.quantity > MAX_TOTAL_MINOR)
+        {
+            return Err(Refusal::NotLoadable {
+                why: "a price or quantity is beyond what stock can hold",
+            });
         }
         self.done(sale_id, *epoch, "claim", vec![]).await?;
         for some in items.chunks(STAGE_AT_ONCE) {
@@ -115,7 +125,13 @@ impl Load<'_> {
         self.done(sale_id, *epoch, "publish", publish(request_id, items.len(), rules)).await
     }
 
-    async fn done(&self, sale_id: Uuid, epoch: i64, step: &str, args: Vec<Value>) -> Result<String, Refusal> {
+    async fn done(
+        &self,
+        sale_id: Uuid,
+        epoch: i64,
+        step: &str,
+        args: Vec<Value>,
+    ) -> Result<String, Refusal> {
         let mut reply = self.step(sale_id, epoch, step, args).await?;
         if reply.word == "OK" { reply.text() } else { Err(reply.refusal()) }
     }

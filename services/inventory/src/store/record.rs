@@ -34,9 +34,9 @@ pub struct Claimed {
 
 fn away(error: sqlx::Error) -> Refusal {
     match error {
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
-            Refusal::Fault { cause: error.to_string() }
-        }
+        sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::ColumnNotFound(_)
+        | sqlx::Error::Decode(_) => Refusal::Fault { cause: error.to_string() },
         error => Refusal::StoreAway { store: "postgres", cause: error.to_string() },
     }
 }
@@ -46,7 +46,6 @@ fn millis(time: OffsetDateTime) -> i64 {
 }
 
 /// The row of `sale_rules.sql` and `lock_sale.sql`.
-#[derive(sqlx::FromRow)]
 struct RulesRow {
     version: i64,
     state: String,
@@ -87,7 +86,8 @@ impl Record {
             .await
             .map_err(away)?
             .ok_or(Refusal::SaleUnknown)?;
-        let epoch = row.epoch.map(|epoch| (epoch, row.run_id.is_some_and(|run_id| !run_id.is_empty())));
+        let epoch =
+            row.epoch.map(|epoch| (epoch, row.run_id.is_some_and(|run_id| !run_id.is_empty())));
         Ok(Known { state: row.state, epoch })
     }
 
@@ -112,13 +112,13 @@ impl Record {
         row.map(Rules::from).ok_or(Refusal::SaleUnknown)
     }
 
-    /// Hands out the epoch after `seen` and writes the allotments, in one transaction. Nobody may use the epoch before
-    /// [`Record::publish`]. `None` when the record has moved on from `seen`.
+    /// Hands out the next epoch and writes the allotments, in one transaction. Nobody may use the epoch before
+    /// [`Record::publish`]. `None` when the record is not any more as it was `seen`.
     ///
     /// # Errors
     /// [`Refusal::SaleUnknown`]; [`Refusal::Fenced`] when orders exist: what is left for sale is then no longer what the sale
     /// began with; [`Refusal::NotLoadable`] when the sale offers nothing; or when Postgres does not answer.
-    pub async fn claim(&self, sale_id: Uuid, seen: Option<i64>) -> Result<Option<Claimed>, Refusal> {
+    pub async fn claim(&self, sale_id: Uuid, seen: &Known) -> Result<Option<Claimed>, Refusal> {
         let mut transaction = self.pool.begin().await.map_err(away)?;
         let rules = sqlx::query_file_as!(RulesRow, "sql/lock_sale.sql", sale_id)
             .fetch_optional(&mut *transaction)
@@ -126,23 +126,37 @@ impl Record {
             .map_err(away)?
             .map(Rules::from)
             .ok_or(Refusal::SaleUnknown)?;
-        let current =
-            query_file_scalar!("sql/lock_stock.sql", sale_id).fetch_optional(&mut *transaction).await;
-        if current.map_err(away)? != seen {
+        let current = query_file!("sql/lock_stock.sql", sale_id)
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(away)?
+            .map(|row| (row.epoch, !row.run_id.is_empty()));
+        if (&rules.state, current) != (&seen.state, seen.epoch) {
             return Ok(None);
         }
-        let orders = query_file_scalar!("sql/has_orders.sql", sale_id).fetch_one(&mut *transaction).await;
+        let orders =
+            query_file_scalar!("sql/has_orders.sql", sale_id).fetch_one(&mut *transaction).await;
         if orders.map_err(away)? {
             return Err(Refusal::Fenced);
         }
-        let epoch = if seen.is_some() {
-            query_file_scalar!("sql/next_epoch.sql", sale_id).fetch_optional(&mut *transaction).await
+        let epoch = if current.is_some() {
+            query_file_scalar!("sql/next_epoch.sql", sale_id)
+                .fetch_optional(&mut *transaction)
+                .await
         } else {
-            query_file_scalar!("sql/first_epoch.sql", sale_id).fetch_optional(&mut *transaction).await
+            query_file_scalar!("sql/first_epoch.sql", sale_id)
+                .fetch_optional(&mut *transaction)
+                .await
         };
         let Some(epoch) = epoch.map_err(away)? else { return Ok(None) };
-        query_file!("sql/drop_allotments.sql", sale_id).execute(&mut *transaction).await.map_err(away)?;
-        query_file!("sql/write_allotments.sql", sale_id).execute(&mut *transaction).await.map_err(away)?;
+        query_file!("sql/drop_allotments.sql", sale_id)
+            .execute(&mut *transaction)
+            .await
+            .map_err(away)?;
+        query_file!("sql/write_allotments.sql", sale_id)
+            .execute(&mut *transaction)
+            .await
+            .map_err(away)?;
         let items = sqlx::query_file_as!(Item, "sql/items.sql", sale_id)
             .fetch_all(&mut *transaction)
             .await

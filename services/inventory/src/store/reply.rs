@@ -42,7 +42,10 @@ impl Reply {
 
     /// The next part, a whole number.
     pub(super) fn int(&mut self) -> Result<i64, Refusal> {
-        self.rest.next().and_then(|value| value.as_i64()).ok_or_else(|| unreadable("a number is missing"))
+        self.rest
+            .next()
+            .and_then(|value| value.as_i64())
+            .ok_or_else(|| unreadable("a number is missing"))
     }
 
     /// The refusal that the reply is, if it is not what was hoped for.
@@ -57,12 +60,15 @@ impl Reply {
             "FENCED" | "OVERTAKEN" => Refusal::Fenced,
             "TOO_LATE" => Refusal::TooLate,
             "REUSED" => Refusal::RequestReused,
-            "NOT_OPEN" => {
-                Refusal::NotOpen { state: self.text()?, window_ms: Some((self.int()?, self.int()?)) }
-            }
+            "NOT_OPEN" => Refusal::NotOpen {
+                state: self.text()?,
+                window_ms: Some((self.int()?, self.int()?)),
+            },
             "ADMISSION" => {
                 let verdict = self.text()?;
-                Refusal::Admission(AdmissionFault::parse(&verdict).ok_or_else(|| unreadable("a verdict"))?)
+                Refusal::Admission(
+                    AdmissionFault::parse(&verdict).ok_or_else(|| unreadable("a verdict"))?,
+                )
             }
             "SPENT" => Refusal::AdmissionSpent { hold_id: self.text()? },
             "NO_SKU" => Refusal::SkuUnknown { sku: self.text()? },
@@ -112,8 +118,8 @@ pub(super) fn hold(
     currency: String,
     now_ms: i64,
 ) -> Result<Hold, Refusal> {
-    let stored: Stored =
-        serde_json::from_str(json).map_err(|error| unreadable(&format!("the hold {id}: {error}")))?;
+    let stored: Stored = serde_json::from_str(json)
+        .map_err(|error| unreadable(&format!("the hold {id}: {error}")))?;
     Ok(Hold {
         hold_id: id.parse().map_err(|_| unreadable("a hold's id"))?,
         buyer_id: stored.b,

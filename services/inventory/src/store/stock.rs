@@ -15,8 +15,8 @@ use super::{
     scripts::Scripts,
 };
 use crate::domain::{
-    Content, Hold, Lines, MAX_HOLD_LENGTHS, MAX_TOTAL_MINOR, Outcome, Proof, Refusal, Request, Rules,
-    Settled, SkuBooks, StockView,
+    Content, Hold, Lines, MAX_HOLD_LENGTHS, MAX_TOTAL_MINOR, Outcome, Proof, Refusal, Request,
+    Rules, Settled, SkuBooks, StockView,
 };
 
 /// How often a script is sent again because it came too late by the store's clock, though not by ours: once because that clock
@@ -73,7 +73,12 @@ impl Stock {
     ///
     /// # Errors
     /// As the scripts reply; nothing was done then.
-    pub async fn request(&self, request: &Request, proof: &Proof, epoch: i64) -> Result<Answer, Refusal> {
+    pub async fn request(
+        &self,
+        request: &Request,
+        proof: &Proof,
+        epoch: i64,
+    ) -> Result<Answer, Refusal> {
         let common = [request.key().to_string(), request.hash()];
         let scripts = &self.scripts;
         match &request.content {
@@ -133,8 +138,12 @@ impl Stock {
         more: &[String],
         epoch: i64,
     ) -> Result<Answer, Refusal> {
-        let mut args: Vec<Value> =
-            vec![key.into(), hash.into(), hold_id.to_string().into(), request.buyer_id.clone().into()];
+        let mut args: Vec<Value> = vec![
+            key.into(),
+            hash.into(),
+            hold_id.to_string().into(),
+            request.buyer_id.clone().into(),
+        ];
         args.extend(more.iter().map(|arg| arg.clone().into()));
         self.run(script, request.sale_id, epoch, args).await.and_then(answer)
     }
@@ -163,7 +172,12 @@ impl Stock {
     ///
     /// # Errors
     /// [`Refusal::SkuUnknown`], and what any script may reply.
-    pub async fn read(&self, sale_id: Uuid, skus: &[String], epoch: i64) -> Result<StockView, Refusal> {
+    pub async fn read(
+        &self,
+        sale_id: Uuid,
+        skus: &[String],
+        epoch: i64,
+    ) -> Result<StockView, Refusal> {
         let args = skus.iter().map(|sku| sku.clone().into()).collect();
         let mut reply = self.run(&self.scripts.read, sale_id, epoch, args).await?;
         if reply.word != "STOCK" {
@@ -328,14 +342,23 @@ fn answer(mut reply: Reply) -> Result<Answer, Refusal> {
         return Err(reply.refusal());
     }
     let replayed = reply.int()? == 1;
-    let (id, json, details, currency) = (reply.text()?, reply.text()?, reply.text()?, reply.text()?);
+    let (id, json, details, currency) =
+        (reply.text()?, reply.text()?, reply.text()?, reply.text()?);
     Ok(Answer { hold: reply::hold(&id, &json, details, currency, reply.now_ms)?, replayed })
 }
 
 fn refusal(script: &Script, error: EvalError) -> Refusal {
     /// States of a server, not faults of a script.
     const SERVER_STATES: [&str; 9] = [
-        "LOADING", "READONLY", "MISCONF", "OOM", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "BUSY", "TRYAGAIN",
+        "LOADING",
+        "READONLY",
+        "MISCONF",
+        "OOM",
+        "MASTERDOWN",
+        "CLUSTERDOWN",
+        "NOREPLICAS",
+        "BUSY",
+        "TRYAGAIN",
     ];
     match error {
         EvalError::Timeout => Refusal::Unanswered,

@@ -61,7 +61,8 @@ impl Carrier for Charge {
 impl Charge {
     async fn orders(&self, rows: &[Leased]) -> Result<HashMap<Uuid, PaymentOrder>, sqlx::Error> {
         let ids: Vec<Uuid> = rows.iter().map(|row| row.order_id).collect();
-        let orders = sqlx::query_file!("sql/orders_for_charge.sql", &ids).fetch_all(&self.pool).await?;
+        let orders =
+            sqlx::query_file!("sql/orders_for_charge.sql", &ids).fetch_all(&self.pool).await?;
         Ok(orders
             .into_iter()
             .map(|order| {
@@ -87,7 +88,11 @@ impl Charge {
             .map_err(|status| code_of("payment", &status))?
             .into_inner();
         let fits = answer.payments.len() == orders.len()
-            && answer.payments.iter().zip(orders).all(|(payment, order)| payment.order_id == order.order_id);
+            && answer
+                .payments
+                .iter()
+                .zip(orders)
+                .all(|(payment, order)| payment.order_id == order.order_id);
         if !fits {
             return Err((ANSWER_INVALID, false));
         }

@@ -70,8 +70,12 @@ impl Carrier for CloseHold {
 impl CloseHold {
     async fn holds(&self, rows: &[Leased]) -> Result<HashMap<Uuid, (Uuid, Uuid)>, sqlx::Error> {
         let ids: Vec<Uuid> = rows.iter().map(|row| row.order_id).collect();
-        let orders = sqlx::query_file!("sql/orders_for_holds.sql", &ids).fetch_all(&self.pool).await?;
-        Ok(orders.into_iter().map(|order| (order.order_id, (order.sale_id, order.hold_id))).collect())
+        let orders =
+            sqlx::query_file!("sql/orders_for_holds.sql", &ids).fetch_all(&self.pool).await?;
+        Ok(orders
+            .into_iter()
+            .map(|order| (order.order_id, (order.sale_id, order.hold_id)))
+            .collect())
     }
 
     async fn settle(
@@ -99,7 +103,9 @@ impl CloseHold {
     fn outcome(&self, row: &Leased, result: Option<SettleResult>) -> Outcome {
         match result {
             // A hold the current epoch does not know has no units there that could be closed.
-            Some(SettleResult::Done | SettleResult::Already | SettleResult::Unknown) => Outcome::Done,
+            Some(SettleResult::Done | SettleResult::Already | SettleResult::Unknown) => {
+                Outcome::Done
+            }
             Some(SettleResult::Conflict) => {
                 self.metrics.hold_conflict();
                 tracing::error!(

@@ -4,11 +4,10 @@ use std::{collections::HashMap, time::Duration};
 
 use async_nats::{HeaderMap, jetstream};
 use flashsale_queue::{OrderEvent, order_event_subject};
-use futures::{StreamExt as _, stream};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{Carrier, Outcome, STORE_UNAVAILABLE};
+use super::{Carrier, Outcome, STORE_UNAVAILABLE, each};
 use crate::{domain::Kind, store::outbox::Leased};
 
 /// Publishes of one batch at once.
@@ -32,25 +31,28 @@ impl Carrier for Event {
         let Ok(sales) = self.sales(rows).await else {
             return vec![Outcome::Again(STORE_UNAVAILABLE); rows.len()];
         };
-        stream::iter(rows)
-            .map(|row| self.publish(row, sales.get(&row.order_id).copied()))
-            .buffered(PUBLISHES)
-            .collect()
-            .await
+        each(
+            rows.iter().map(|row| self.publish(row, sales.get(&row.order_id).copied())).collect(),
+            PUBLISHES,
+        )
+        .await
     }
 }
 
 impl Event {
     async fn sales(&self, rows: &[Leased]) -> Result<HashMap<Uuid, Uuid>, sqlx::Error> {
         let ids: Vec<Uuid> = rows.iter().map(|row| row.order_id).collect();
-        let orders = sqlx::query_file!("sql/orders_for_events.sql", &ids).fetch_all(&self.pool).await?;
+        let orders =
+            sqlx::query_file!("sql/orders_for_events.sql", &ids).fetch_all(&self.pool).await?;
         Ok(orders.into_iter().map(|order| (order.order_id, order.sale_id)).collect())
     }
 
     async fn publish(&self, row: &Leased, sale_id: Option<Uuid>) -> Outcome {
         let Some(sale_id) = sale_id else { return Outcome::Again("ORDER_MISSING") };
         let event = OrderEvent { order_id: row.order_id, sale_id, state: row.about.clone() };
-        let Ok(body) = serde_json::to_vec(&event) else { return Outcome::Again("EVENT_UNWRITABLE") };
+        let Ok(body) = serde_json::to_vec(&event) else {
+            return Outcome::Again("EVENT_UNWRITABLE");
+        };
         let mut headers = HeaderMap::new();
         flashsale_telemetry::propagate::inject_nats(&mut headers);
         let acked = async {

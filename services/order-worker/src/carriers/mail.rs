@@ -2,12 +2,11 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use futures::{StreamExt as _, stream};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{Carrier, Outcome, STORE_UNAVAILABLE};
+use super::{Carrier, Outcome, STORE_UNAVAILABLE, each};
 use crate::{
     domain::Kind,
     mail::{Letter, LetterLine, MailError, Topic, Writer},
@@ -40,15 +39,11 @@ impl Carrier for Mail {
                 return vec![Outcome::Again(STORE_UNAVAILABLE); rows.len()];
             }
         };
-        let letters: Vec<_> = rows
+        let mails = rows
             .iter()
-            .map(|row| (row, letters.remove(&(row.order_id, row.about.clone()))))
+            .map(|row| self.send(row, letters.remove(&(row.order_id, row.about.clone()))))
             .collect();
-        stream::iter(letters)
-            .map(|(row, letter)| self.send(row, letter))
-            .buffered(self.connections)
-            .collect()
-            .await
+        each(mails, self.connections).await
     }
 }
 
@@ -79,7 +74,8 @@ impl Mail {
         rows: &[Leased],
     ) -> Result<HashMap<(Uuid, String), Letter>, sqlx::Error> {
         let ids: Vec<Uuid> = rows.iter().map(|row| row.order_id).collect();
-        let orders = sqlx::query_file!("sql/orders_for_mail.sql", &ids).fetch_all(&self.pool).await?;
+        let orders =
+            sqlx::query_file!("sql/orders_for_mail.sql", &ids).fetch_all(&self.pool).await?;
         let orders: HashMap<Uuid, _> =
             orders.into_iter().map(|order| (order.order_id, order)).collect();
         let mut lines: HashMap<Uuid, Vec<LetterLine>> = HashMap::new();

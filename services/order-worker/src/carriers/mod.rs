@@ -16,6 +16,7 @@ pub use payments::{CancelCharge, Refund};
 
 use flashsale_errors::{Failure, Reason, Retry};
 use flashsale_service::Drain;
+use futures::{StreamExt as _, stream};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
@@ -29,6 +30,9 @@ use crate::{
 
 /// How often a consequence is refused for good until it is given up.
 const REFUSALS: u32 = 10;
+
+/// Calls of one batch at once, where a call is about one order.
+pub(crate) const CALLS: usize = 8;
 
 /// What became of one consequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +52,11 @@ pub trait Carrier: Send + Sync + 'static {
 
     /// Tries all of `rows`; answers one outcome per row, in the same order.
     fn carry_out(&self, rows: &[Leased]) -> impl Future<Output = Vec<Outcome>> + Send;
+}
+
+/// Makes `calls`, a few at once; answers in their order.
+async fn each<F: Future>(calls: Vec<F>, at_once: usize) -> Vec<F::Output> {
+    stream::iter(calls).buffered(at_once).collect().await
 }
 
 /// How a carrier works through the outbox.
@@ -152,7 +161,11 @@ impl<C: Carrier> Runner<C> {
                         code,
                         "a consequence is not confirmed yet"
                     );
-                    again.push((row.outbox_id, self.pace.pause_after(row.attempts), code.to_owned()));
+                    again.push((
+                        row.outbox_id,
+                        self.pace.pause_after(row.attempts),
+                        code.to_owned(),
+                    ));
                 }
             }
         }

@@ -6,15 +6,11 @@ use flashsale_proto::payment::{
     CancelPaymentRequest, RefundRequest, payment_service_client::PaymentServiceClient,
 };
 use flashsale_service::{peer::PeerChannel, wire};
-use futures::{StreamExt as _, stream};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{Carrier, Outcome, STORE_UNAVAILABLE, code_of};
+use super::{CALLS, Carrier, Outcome, STORE_UNAVAILABLE, code_of, each};
 use crate::{domain::Kind, store::outbox::Leased, wakeups::Wakeups};
-
-/// Calls of one batch at once.
-const CALLS: usize = 8;
 
 /// Calls `PaymentService.CancelPayment`. The order ends when the payment does, not here.
 #[derive(Debug)]
@@ -31,7 +27,7 @@ impl Carrier for CancelCharge {
     const KIND: Kind = Kind::CancelCharge;
 
     async fn carry_out(&self, rows: &[Leased]) -> Vec<Outcome> {
-        stream::iter(rows).map(|row| self.cancel(row.order_id)).buffered(CALLS).collect().await
+        each(rows.iter().map(|row| self.cancel(row.order_id)).collect(), CALLS).await
     }
 }
 
@@ -74,7 +70,7 @@ impl Carrier for Refund {
     const KIND: Kind = Kind::Refund;
 
     async fn carry_out(&self, rows: &[Leased]) -> Vec<Outcome> {
-        stream::iter(rows).map(|row| self.refund(row.order_id)).buffered(CALLS).collect().await
+        each(rows.iter().map(|row| self.refund(row.order_id)).collect(), CALLS).await
     }
 }
 

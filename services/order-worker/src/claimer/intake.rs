@@ -5,11 +5,16 @@ use time::OffsetDateTime;
 
 use crate::{
     domain::{Intake, OrderLine, PlacedOrder},
-    store::claims::DeadReason,
+    store::claims::{DeadReason, Received},
 };
 
-/// Reads a message's body.
-pub(super) fn read(payload: &[u8]) -> Result<Intake, DeadReason> {
+/// Reads the message with number `seq`.
+pub fn receive(seq: u64, payload: Vec<u8>) -> Received {
+    let content = read(&payload);
+    Received { seq, payload, content }
+}
+
+fn read(payload: &[u8]) -> Result<Intake, DeadReason> {
     let message = QueueMessage::decode(payload).map_err(|_| DeadReason::Unreadable)?;
     match message {
         QueueMessage::Place { order } => Ok(Intake::Place(placed(order)?)),

@@ -22,6 +22,7 @@ use crate::{
     },
     wakeups::Wakeups,
 };
+pub use intake::receive;
 use reader::{Message, Reader};
 
 /// Between two attempts to open the stream; doubled up to the second value.
@@ -77,7 +78,9 @@ impl Claimer {
             match self.read(&drain).await {
                 Ok(End::Drained) => break,
                 Ok(End::Reopen) => {}
-                Err(error) => tracing::warn!(error = format!("{error:#}"), "claiming is interrupted"),
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), "claiming is interrupted")
+                }
             }
             if began.elapsed() > REOPEN.1 {
                 pause = REOPEN.0;
@@ -92,7 +95,8 @@ impl Claimer {
     }
 
     async fn read(&self, drain: &Drain) -> anyhow::Result<End> {
-        let (mut reader, mut position) = Reader::open(&self.jetstream, &self.pool, self.pace.batch).await?;
+        let (mut reader, mut position) =
+            Reader::open(&self.jetstream, &self.pool, self.pace.batch).await?;
         tracing::info!(stream = ORDERS, seq = position.seq, "claiming");
         let end = self.claim_from(&mut reader, &mut position, drain).await;
         reader.close().await;

@@ -12,7 +12,7 @@ use futures::StreamExt as _;
 use sqlx::PgPool;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::intake;
+use super::intake::receive;
 use crate::store::{
     claims::Received,
     position::{self, Position},
@@ -119,7 +119,8 @@ impl Reader {
     }
 
     fn take(&mut self, message: &jetstream::Message) -> anyhow::Result<Option<Message>> {
-        let info = message.info().map_err(|error| anyhow::anyhow!("no position in a message: {error}"))?;
+        let info =
+            message.info().map_err(|error| anyhow::anyhow!("no position in a message: {error}"))?;
         if info.consumer_sequence != self.delivered + 1 {
             return Ok(None);
         }
@@ -130,11 +131,7 @@ impl Reader {
             .map(flashsale_telemetry::propagate::extract_nats)
             .unwrap_or_default();
         Ok(Some(Message {
-            received: Received {
-                seq: info.stream_sequence,
-                payload: message.payload.to_vec(),
-                content: intake::read(&message.payload),
-            },
+            received: receive(info.stream_sequence, message.payload.to_vec()),
             pending: info.pending,
             trace,
         }))

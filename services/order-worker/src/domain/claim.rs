@@ -114,7 +114,9 @@ pub fn decide(messages: Vec<(u64, Intake)>, mut books: Books) -> Decision {
             }
             Intake::Cancel { order, requested_at } => {
                 if let Some(known) = books.known.get(&order_id) {
-                    if known.state.is_open() && !known.cancel_requested && requested.insert(order_id)
+                    if known.state.is_open()
+                        && !known.cancel_requested
+                        && requested.insert(order_id)
                     {
                         decision.cancel_requests.push((order_id, requested_at));
                     }
@@ -145,11 +147,7 @@ pub fn decide(messages: Vec<(u64, Intake)>, mut books: Books) -> Decision {
 }
 
 /// Every line or none.
-fn claim(
-    order: PlacedOrder,
-    sale: SaleFacts,
-    left: &mut HashMap<(Uuid, String), i64>,
-) -> Birth {
+fn claim(order: PlacedOrder, sale: SaleFacts, left: &mut HashMap<(Uuid, String), i64>) -> Birth {
     // The units of an older epoch are not in the current one's books. A rebuild that can take them anew by the hold's id
     // refines this; until there is one, such an order ends and the buyer is told.
     if sale.epoch.is_some_and(|epoch| order.epoch < epoch) {
@@ -167,4 +165,207 @@ fn claim(
         }
     }
     Birth::claimed(order)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+
+    use super::*;
+    use crate::domain::OrderLine;
+
+    const SALE: Uuid = Uuid::from_u128(1);
+    const SKUS: [&str; 3] = ["A", "B", "C"];
+
+    fn order(id: u128, lines: &[(&str, i64)]) -> PlacedOrder {
+        PlacedOrder {
+            order_id: Uuid::from_u128(id),
+            sale_id: SALE,
+            buyer_id: format!("buyer-{id}"),
+            hold_id: Uuid::from_u128(id << 64),
+            epoch: 2,
+            admission_id: None,
+            request_id: Uuid::from_u128(id + 1),
+            request_hash: "hash".to_owned(),
+            lines: lines
+                .iter()
+                .map(|(sku, quantity)| OrderLine {
+                    sku: (*sku).to_owned(),
+                    quantity: *quantity,
+                    unit_price_minor: 100,
+                })
+                .collect(),
+            currency: "EUR".to_owned(),
+            total_minor: lines.iter().map(|(_, quantity)| quantity * 100).sum(),
+            placed_at: OffsetDateTime::UNIX_EPOCH,
+            email: "buyer@example.com".to_owned(),
+            contact_name: "Buyer".to_owned(),
+            payment_method: "pm_card_visa".to_owned(),
+        }
+    }
+
+    fn books(units: i64) -> Books {
+        Books {
+            known: HashMap::new(),
+            sales: HashMap::from([(SALE, SaleFacts { epoch: Some(2) })]),
+            left: SKUS.iter().map(|sku| ((SALE, (*sku).to_owned()), units)).collect(),
+        }
+    }
+
+    fn cancel(order: PlacedOrder) -> Intake {
+        Intake::Cancel { order, requested_at: OffsetDateTime::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn claims_never_exceed_what_is_left_and_every_order_is_decided_once() {
+        let seed: u64 = rand::random();
+        println!("seed {seed}");
+        let mut random = StdRng::seed_from_u64(seed);
+        for _ in 0..2_000 {
+            let units = random.random_range(0..20);
+            let mut books = books(units);
+            let mut messages = Vec::new();
+            for seq in 1..=random.random_range(1..60) {
+                // Few ids, so that orders come twice and are cancelled before and after they are placed.
+                let id = random.random_range(1..30_u128);
+                let lines: Vec<(&str, i64)> = SKUS
+                    .into_iter()
+                    .take(1 + usize::try_from(id % 3).unwrap())
+                    .map(|sku| (sku, 1 + i64::try_from(id % 4).unwrap()))
+                    .collect();
+                let order = order(id, &lines);
+                messages.push((seq, if random.random_bool(0.2) { cancel(order) } else { Intake::Place(order) }));
+            }
+            let recorded = Uuid::from_u128(random.random_range(1..30));
+            let state = OrderState::ALL[random.random_range(0..OrderState::ALL.len())];
+            books.known.insert(recorded, Known { state, cancel_requested: random.random() });
+
+            let asked: HashSet<Uuid> =
+                messages.iter().map(|(_, message)| message.order().order_id).collect();
+            let decision = decide(messages, books);
+
+            assert!(decision.dead.is_empty());
+            let born: HashSet<Uuid> =
+                decision.births.iter().map(|birth| birth.order.order_id).collect();
+            assert_eq!(born.len(), decision.births.len(), "an order was born twice");
+            assert!(!born.contains(&recorded), "a recorded order was born again");
+            let mut decided = born;
+            decided.extend(asked.contains(&recorded).then_some(recorded));
+            assert_eq!(decided, asked, "an order was left undecided");
+            for sku in SKUS {
+                let claimed: i64 = decision
+                    .births
+                    .iter()
+                    .filter(|birth| birth.state().holds_units())
+                    .flat_map(|birth| &birth.order.lines)
+                    .filter(|line| line.sku == sku)
+                    .map(|line| line.quantity)
+                    .sum();
+                assert!(claimed <= units, "{claimed} of {units} units of {sku} were claimed");
+            }
+            for birth in &decision.births {
+                assert_eq!(birth.end_reason.is_some(), !birth.state().holds_units());
+            }
+        }
+    }
+
+    #[test]
+    fn an_order_is_claimed_whole_or_not_at_all_and_the_next_one_may_fit() {
+        let decision = decide(
+            vec![
+                (1, Intake::Place(order(1, &[("A", 3)]))),
+                (2, Intake::Place(order(2, &[("A", 3), ("B", 1)]))),
+                (3, Intake::Place(order(3, &[("B", 5)]))),
+            ],
+            books(5),
+        );
+        let states: Vec<_> = decision.births.iter().map(Birth::state).collect();
+        assert_eq!(states, [OrderState::Claimed, OrderState::Cancelled, OrderState::Claimed]);
+        assert_eq!(decision.births[1].end_reason, Some(EndReason::AllotmentExhausted));
+    }
+
+    #[test]
+    fn a_placing_yields_to_a_cancellation_that_came_first() {
+        let order = order(1, &[("A", 1)]);
+        let decision = decide(vec![(1, cancel(order.clone())), (2, Intake::Place(order))], books(5));
+        assert_eq!(decision.births.len(), 1);
+        assert_eq!(decision.births[0].state(), OrderState::Cancelled);
+        assert_eq!(decision.births[0].end_reason, Some(EndReason::Buyer));
+    }
+
+    #[test]
+    fn cancelling_a_claimed_order_asks_for_it_once_and_leaves_the_claim() {
+        let order = order(1, &[("A", 1)]);
+        let messages =
+            vec![(1, Intake::Place(order.clone())), (2, cancel(order.clone())), (3, cancel(order.clone()))];
+        let decision = decide(messages.clone(), books(5));
+        assert_eq!(decision.births[0].state(), OrderState::Claimed);
+        assert!(decision.births[0].cancel_requested_at.is_some());
+
+        let mut later = books(5);
+        let known = Known { state: OrderState::Paying, cancel_requested: false };
+        later.known.insert(order.order_id, known);
+        let decision = decide(messages, later);
+        assert!(decision.births.is_empty());
+        assert_eq!(decision.cancel_requests.len(), 1);
+    }
+
+    #[test]
+    fn an_ended_order_cannot_be_cancelled() {
+        let order = order(1, &[("A", 1)]);
+        for state in OrderState::ALL.into_iter().filter(|state| !state.is_open()) {
+            let mut books = books(5);
+            books.known.insert(order.order_id, Known { state, cancel_requested: false });
+            assert_eq!(decide(vec![(1, cancel(order.clone()))], books), Decision::default());
+        }
+    }
+
+    #[test]
+    fn an_order_of_an_older_epoch_ends_and_takes_nothing() {
+        let mut old = order(1, &[("A", 5)]);
+        old.epoch = 1;
+        let messages =
+            vec![(1, Intake::Place(old)), (2, Intake::Place(order(2, &[("A", 5)])))];
+        let decision = decide(messages, books(5));
+        assert_eq!(decision.births[0].end_reason, Some(EndReason::StockRebuilt));
+        assert_eq!(decision.births[1].state(), OrderState::Claimed);
+    }
+
+    #[test]
+    fn an_order_that_costs_nothing_is_confirmed_at_once() {
+        let mut free = order(1, &[("A", 2)]);
+        free.lines[0].unit_price_minor = 0;
+        free.total_minor = 0;
+        let decision = decide(vec![(1, Intake::Place(free))], books(5));
+        assert_eq!(decision.births[0].state(), OrderState::Confirmed);
+    }
+
+    #[test]
+    fn values_that_checkout_never_sends_are_put_aside() {
+        type Spoil = fn(&mut PlacedOrder);
+        let cases: Vec<(Spoil, Unacceptable)> = vec![
+            (|order| order.lines.clear(), Unacceptable::Lines),
+            (|order| order.lines[1].sku = "A".to_owned(), Unacceptable::SkuTwice),
+            (|order| order.lines[0].quantity = 0, Unacceptable::Quantity),
+            (|order| order.lines[0].quantity = i64::MAX, Unacceptable::Total),
+            (|order| order.lines[0].unit_price_minor = -1, Unacceptable::Price),
+            (|order| order.total_minor += 1, Unacceptable::Total),
+            (|order| order.currency = "euro".to_owned(), Unacceptable::Currency),
+            (|order| order.epoch = 0, Unacceptable::Epoch),
+            (|order| order.email = "a@b\r\nBcc: c@d".to_owned(), Unacceptable::Text),
+            (|order| order.buyer_id = "\0".to_owned(), Unacceptable::Text),
+            (|order| order.payment_method = String::new(), Unacceptable::Text),
+            (|order| order.sale_id = Uuid::from_u128(9), Unacceptable::SaleUnknown),
+        ];
+        for (spoil, problem) in cases {
+            let mut spoiled = order(1, &[("A", 1), ("B", 1)]);
+            spoil(&mut spoiled);
+            let fine = Intake::Place(order(2, &[("A", 1)]));
+            let decision = decide(vec![(7, Intake::Place(spoiled)), (8, fine)], books(5));
+            assert_eq!(decision.dead, [(7, problem)]);
+            assert_eq!(decision.births.len(), 1, "a bad message was in the way of a good one");
+        }
+    }
 }

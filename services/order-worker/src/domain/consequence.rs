@@ -70,31 +70,45 @@ pub(crate) const HOLD_RELEASED: &str = "RELEASED";
 pub const fn consequences(occurrence: Occurrence) -> &'static [Consequence] {
     match occurrence {
         Occurrence::Reached(OrderState::Claimed) => {
-            &[row(Kind::Charge, "CLAIMED"), row(Kind::Event, "CLAIMED")]
+            const { &[row(Kind::Charge, "CLAIMED"), row(Kind::Event, "CLAIMED")] }
         }
-        Occurrence::Reached(OrderState::Paying) => &[row(Kind::Event, "PAYING")],
-        Occurrence::Reached(OrderState::ActionRequired) => &[row(Kind::Event, "ACTION_REQUIRED")],
-        Occurrence::Reached(OrderState::Confirmed) => &[
-            row(Kind::CloseHold, HOLD_SOLD),
-            row(Kind::Mail, "CONFIRMED"),
-            row(Kind::Event, "CONFIRMED"),
-        ],
-        Occurrence::Reached(OrderState::Declined) => &[
-            row(Kind::CloseHold, HOLD_RELEASED),
-            row(Kind::Mail, "DECLINED"),
-            row(Kind::Event, "DECLINED"),
-        ],
-        Occurrence::Reached(OrderState::Cancelled) => &[
-            row(Kind::CloseHold, HOLD_RELEASED),
-            row(Kind::Mail, "CANCELLED"),
-            row(Kind::Event, "CANCELLED"),
-        ],
+        Occurrence::Reached(OrderState::Paying) => const { &[row(Kind::Event, "PAYING")] },
+        Occurrence::Reached(OrderState::ActionRequired) => {
+            const { &[row(Kind::Event, "ACTION_REQUIRED")] }
+        }
+        Occurrence::Reached(OrderState::Confirmed) => {
+            const {
+                &[
+                    row(Kind::CloseHold, HOLD_SOLD),
+                    row(Kind::Mail, "CONFIRMED"),
+                    row(Kind::Event, "CONFIRMED"),
+                ]
+            }
+        }
+        Occurrence::Reached(OrderState::Declined) => {
+            const {
+                &[
+                    row(Kind::CloseHold, HOLD_RELEASED),
+                    row(Kind::Mail, "DECLINED"),
+                    row(Kind::Event, "DECLINED"),
+                ]
+            }
+        }
+        Occurrence::Reached(OrderState::Cancelled) => {
+            const {
+                &[
+                    row(Kind::CloseHold, HOLD_RELEASED),
+                    row(Kind::Mail, "CANCELLED"),
+                    row(Kind::Event, "CANCELLED"),
+                ]
+            }
+        }
         // The units stay sold: a refund never restocks.
         Occurrence::Reached(OrderState::Refunded) => {
-            &[row(Kind::Mail, "REFUNDED"), row(Kind::Event, "REFUNDED")]
+            const { &[row(Kind::Mail, "REFUNDED"), row(Kind::Event, "REFUNDED")] }
         }
-        Occurrence::CancelRequested => &[row(Kind::CancelCharge, "CANCEL_REQUESTED")],
-        Occurrence::PaidAfterTheEnd => &[row(Kind::Refund, "PAID_AFTER_END")],
+        Occurrence::CancelRequested => const { &[row(Kind::CancelCharge, "CANCEL_REQUESTED")] },
+        Occurrence::PaidAfterTheEnd => const { &[row(Kind::Refund, "PAID_AFTER_END")] },
     }
 }
 
@@ -120,7 +134,8 @@ mod tests {
     #[test]
     fn the_hold_is_closed_once_as_sold_exactly_when_the_units_are_kept() {
         for state in OrderState::ALL {
-            let closes: Vec<_> = of(state).iter().filter(|row| row.kind == Kind::CloseHold).collect();
+            let closes: Vec<_> =
+                of(state).iter().filter(|row| row.kind == Kind::CloseHold).collect();
             match state {
                 OrderState::Confirmed | OrderState::Declined | OrderState::Cancelled => {
                     assert_eq!(closes.len(), 1);

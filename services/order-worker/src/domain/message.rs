@@ -150,7 +150,8 @@ impl PlacedOrder {
         if sum != self.total_minor {
             return Err(Unacceptable::Total);
         }
-        if self.currency.len() != 3 || !self.currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        if self.currency.len() != 3 || !self.currency.bytes().all(|byte| byte.is_ascii_uppercase())
+        {
             return Err(Unacceptable::Currency);
         }
         if self.epoch <= 0 {

@@ -2,7 +2,7 @@
 
 use minijinja::{Environment, UndefinedBehavior, context};
 use serde::Serialize;
-use time::format_description::{BorrowedFormatItem, FormatItem};
+use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
 use super::{Letter, Topic, money, one_line};

@@ -11,8 +11,8 @@ use super::{
     position::{Position, advance, signed},
 };
 use crate::domain::{
-    Birth, Books, Consequence, Intake, Kind, Known, Occurrence, OrderState, SaleFacts, Unacceptable,
-    consequences, decide,
+    Birth, Books, Consequence, Intake, Kind, Known, Occurrence, OrderState, SaleFacts,
+    Unacceptable, consequences, decide,
 };
 
 /// The most of an unreadable message that is kept, in bytes.

@@ -67,15 +67,9 @@ async fn insert_steps(connection: &mut PgConnection, steps: &[Step]) -> Result<(
         steps.iter().map(|step| step.from.map(OrderState::as_str)).collect();
     let to: Vec<&str> = steps.iter().map(|step| step.to.as_str()).collect();
     let causes: Vec<&str> = steps.iter().map(|step| step.cause.as_str()).collect();
-    sqlx::query_file!(
-        "sql/transitions_insert.sql",
-        &order_ids,
-        &from as _,
-        &to as _,
-        &causes as _
-    )
-    .execute(connection)
-    .await?;
+    sqlx::query_file!("sql/transitions_insert.sql", &order_ids, &from as _, &to as _, &causes as _)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

@@ -36,7 +36,9 @@ pub async fn open(
     let start = Position::start_of(created);
     loop {
         let Some(recorded) = read(pool, stream).await? else {
-            sqlx::query_file!("sql/position_begin.sql", stream, start.created).execute(pool).await?;
+            sqlx::query_file!("sql/position_begin.sql", stream, start.created)
+                .execute(pool)
+                .await?;
             continue;
         };
         if recorded.created == start.created && recorded.seq <= last_seq {

@@ -10,8 +10,12 @@ use super::{
     lock_allotments,
 };
 use crate::domain::{
-    Change, Consequence, Kind, Occurrence, OrderState, PaymentState, Settlement, consequences, settle,
+    Change, Consequence, Kind, Occurrence, OrderState, PaymentState, Settlement, consequences,
+    settle,
 };
+
+/// Units by (sale, sku) of each order.
+type LinesByOrder = HashMap<Uuid, Vec<((Uuid, String), i64)>>;
 
 /// What settling a few orders changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -92,10 +96,7 @@ macro_rules! pairs {
     };
 }
 
-async fn follow_in(
-    connection: &mut PgConnection,
-    orders: &[Uuid],
-) -> Result<Settled, sqlx::Error> {
+async fn follow_in(connection: &mut PgConnection, orders: &[Uuid]) -> Result<Settled, sqlx::Error> {
     // Allotments are locked before orders, so which of them are needed is guessed from an unlocked look. An order that turns out to
     // give units back without being among them is left for the next round.
     let guessed = pairs!(&mut *connection, "sql/settle_read.sql", orders);
@@ -165,8 +166,8 @@ fn ends_unpaid(order: OrderState, change: &Change) -> bool {
 async fn lines_of(
     connection: &mut PgConnection,
     orders: &[Uuid],
-) -> Result<HashMap<Uuid, Vec<((Uuid, String), i64)>>, sqlx::Error> {
-    let mut lines: HashMap<Uuid, Vec<((Uuid, String), i64)>> = HashMap::new();
+) -> Result<LinesByOrder, sqlx::Error> {
+    let mut lines: LinesByOrder = HashMap::new();
     if orders.is_empty() {
         return Ok(lines);
     }

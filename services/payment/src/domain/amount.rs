@@ -14,9 +14,7 @@ pub struct Inexpressible(&'static str);
 pub fn provider_amount(minor: i64, currency: &str) -> Result<i64, Inexpressible> {
     match currency {
         // ISO 4217 has no decimals for these, the provider keeps two, for compatibility with its own past.
-        "ISK" | "UGX" => {
-            minor.checked_mul(100).ok_or(Inexpressible("it is too large"))
-        }
+        "ISK" | "UGX" => minor.checked_mul(100).ok_or(Inexpressible("it is too large")),
         // Two decimals in ISO 4217, none at the provider.
         "MGA" => whole(minor, 100, "MGA is charged in whole ariary").map(|amount| amount / 100),
         "BHD" | "JOD" | "KWD" | "OMR" | "TND" => {

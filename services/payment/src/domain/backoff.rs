@@ -34,9 +34,10 @@ mod tests {
     #[test]
     fn waits_double_up_to_the_cap() {
         let secs = |attempt| BACKOFF.wait(attempt, 0.5, None).as_secs_f64().round();
-        assert_eq!([0, 1, 2, 3, 4, 5, 9, i32::MAX].map(secs), [
-            30., 30., 60., 120., 240., 300., 300., 300.
-        ]);
+        assert_eq!(
+            [0, 1, 2, 3, 4, 5, 9, i32::MAX].map(secs),
+            [30., 30., 60., 120., 240., 300., 300., 300.]
+        );
     }
 
     #[test]

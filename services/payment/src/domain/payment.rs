@@ -143,6 +143,21 @@ pub enum IntentStatus {
     Other(String),
 }
 
+impl From<&str> for IntentStatus {
+    /// From the provider's word for it.
+    fn from(status: &str) -> Self {
+        match status {
+            "requires_payment_method" => Self::RequiresPaymentMethod,
+            "requires_confirmation" => Self::RequiresConfirmation,
+            "requires_action" => Self::RequiresAction,
+            "processing" => Self::Processing,
+            "succeeded" => Self::Succeeded,
+            "canceled" => Self::Canceled,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
 /// What the provider says of an intent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {

@@ -43,9 +43,8 @@ pub enum Step {
 
 /// The next step. `seen` is what the provider said of the payment's intent since it was taken up, if it was asked.
 pub fn next(payment: &Payment, seen: Option<&Intent>, patience: Deadline) -> Step {
-    let unwanted = payment.cancel_requested
-        || payment.decline_code.is_some()
-        || patience == Deadline::Passed;
+    let unwanted =
+        payment.cancel_requested || payment.decline_code.is_some() || patience == Deadline::Passed;
     if payment.intent_id.is_none() {
         return if unwanted { Step::EndUnbegun } else { Step::Create };
     }

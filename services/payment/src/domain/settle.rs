@@ -84,9 +84,7 @@ pub enum CancelRuling {
 /// Rules on the wish never to charge.
 pub fn cancel(payment: &Payment) -> CancelRuling {
     match payment.state {
-        State::Due if payment.intent_id.is_none() && payment.attempts == 0 => {
-            CancelRuling::EndsNow
-        }
+        State::Due if payment.intent_id.is_none() && payment.attempts == 0 => CancelRuling::EndsNow,
         State::Due | State::Processing | State::RequiresAction => CancelRuling::AsksProvider,
         State::Succeeded | State::Failed | State::Cancelled | State::Refunded => {
             CancelRuling::HasEnded

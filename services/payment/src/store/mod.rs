@@ -10,7 +10,13 @@ use std::time::Duration;
 pub use breaker_force::Force;
 pub use payments::{NewPayment, OpenPayments, Recorded, Settled, Settlement};
 pub use refunds::DueRefund;
-use sqlx::PgPool;
+use sqlx::{
+    Decode, PgPool, Postgres, Type,
+    error::BoxDynError,
+    postgres::{PgTypeInfo, PgValueRef},
+};
+
+use crate::domain::State;
 
 /// The payment service's tables. A clone is a handle on the same pool.
 #[derive(Debug, Clone)]
@@ -28,4 +34,20 @@ impl Store {
 /// Milliseconds as the queries take them.
 fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
+}
+
+impl Type<Postgres> for State {
+    fn type_info() -> PgTypeInfo {
+        <String as Type<Postgres>>::type_info()
+    }
+
+    fn compatible(ty: &PgTypeInfo) -> bool {
+        <String as Type<Postgres>>::compatible(ty)
+    }
+}
+
+impl Decode<'_, Postgres> for State {
+    fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
+        Ok(<String as Decode<Postgres>>::decode(value)?.try_into()?)
+    }
 }

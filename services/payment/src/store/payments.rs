@@ -183,7 +183,11 @@ impl Store {
     ///
     /// # Errors
     /// When Postgres does not answer.
-    pub async fn lease(&self, limit: i64, lease: Duration) -> sqlx::Result<Vec<Payment>> {
+    pub async fn lease(&self, limit: usize, lease: Duration) -> sqlx::Result<Vec<Payment>> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         query_file_as!(Payment, "sql/lease_payments.sql", limit, ms(lease))
             .fetch_all(&self.pool)
             .await
@@ -194,8 +198,7 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn record_intent(&self, order: Uuid, intent: &str) -> sqlx::Result<bool> {
-        let done =
-            query_file!("sql/record_intent.sql", order, intent).execute(&self.pool).await?;
+        let done = query_file!("sql/record_intent.sql", order, intent).execute(&self.pool).await?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -204,8 +207,7 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn begin_confirm(&self, order: Uuid, intent: &str) -> sqlx::Result<bool> {
-        let done =
-            query_file!("sql/begin_confirm.sql", order, intent).execute(&self.pool).await?;
+        let done = query_file!("sql/begin_confirm.sql", order, intent).execute(&self.pool).await?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -322,8 +324,7 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn reconcile(&self, untouched: Duration) -> sqlx::Result<u64> {
-        let done =
-            query_file!("sql/reconcile.sql", ms(untouched)).execute(&self.pool).await?;
+        let done = query_file!("sql/reconcile.sql", ms(untouched)).execute(&self.pool).await?;
         Ok(done.rows_affected())
     }
 

@@ -32,7 +32,15 @@ impl Store {
     ///
     /// # Errors
     /// When Postgres does not answer.
-    pub async fn lease_refunds(&self, limit: i64, lease: Duration) -> sqlx::Result<Vec<DueRefund>> {
+    pub async fn lease_refunds(
+        &self,
+        limit: usize,
+        lease: Duration,
+    ) -> sqlx::Result<Vec<DueRefund>> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         query_file_as!(DueRefund, "sql/lease_refunds.sql", limit, ms(lease))
             .fetch_all(&self.pool)
             .await
@@ -64,10 +72,11 @@ impl Store {
             let mut transaction = self.pool.begin().await?;
             // The payment's row first, as everywhere, so that nobody waits in a circle.
             let captured = State::Succeeded.as_str();
-            let payment = query_file!("sql/refunded.sql", order, captured, State::Refunded.as_str())
-                .execute(&mut *transaction)
-                .await?
-                .rows_affected();
+            let payment =
+                query_file!("sql/refunded.sql", order, captured, State::Refunded.as_str())
+                    .execute(&mut *transaction)
+                    .await?
+                    .rows_affected();
             query_file!("sql/refund_done.sql", order, refund).execute(&mut *transaction).await?;
             transaction.commit().await?;
             Ok(payment == 1)

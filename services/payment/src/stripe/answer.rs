@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
-use stripe_shared::{ApiErrors, ApiErrorsType, PaymentIntent, PaymentIntentStatus};
+use stripe_shared::{ApiErrors, ApiErrorsType, PaymentIntent};
 
 use super::error::{ProviderError, Refusal};
-use crate::domain::{Intent, IntentStatus};
+use crate::domain::Intent;
 
 /// No wish of the provider's is followed for longer than this.
 const LONGEST_WISH: Duration = Duration::from_secs(15 * 60);
@@ -74,27 +74,14 @@ fn refusal(error: &ApiErrors, request_id: String) -> Refusal {
 }
 
 fn reason(error: &ApiErrors) -> Option<String> {
-    error
-        .decline_code
-        .clone()
-        .or_else(|| error.code.as_ref().map(|code| code.as_str().to_owned()))
+    error.decline_code.clone().or_else(|| error.code.as_ref().map(|code| code.as_str().to_owned()))
 }
 
 /// Stripe's intent in our words.
 pub(super) fn intent(intent: &PaymentIntent) -> Intent {
     Intent {
         id: intent.id.as_str().to_owned(),
-        status: match &intent.status {
-            PaymentIntentStatus::RequiresPaymentMethod => IntentStatus::RequiresPaymentMethod,
-            PaymentIntentStatus::RequiresConfirmation => IntentStatus::RequiresConfirmation,
-            PaymentIntentStatus::RequiresAction => IntentStatus::RequiresAction,
-            PaymentIntentStatus::Processing => IntentStatus::Processing,
-            PaymentIntentStatus::Succeeded => IntentStatus::Succeeded,
-            PaymentIntentStatus::Canceled => IntentStatus::Canceled,
-            other @ (PaymentIntentStatus::RequiresCapture | PaymentIntentStatus::Unknown(_)) => {
-                IntentStatus::Other(other.as_str().to_owned())
-            }
-        },
+        status: intent.status.as_str().into(),
         received: intent.amount_received,
         decline: intent.last_payment_error.as_deref().and_then(reason),
         order_id: intent.metadata.get("order_id").and_then(|order| order.parse().ok()),
@@ -129,7 +116,8 @@ mod tests {
 
     #[test]
     fn a_refused_card_is_an_answer_and_does_not_speak_against_the_provider() {
-        let body = r#"{"error":{"type":"card_error","code":"card_declined","decline_code":"lost_card"}}"#;
+        let body =
+            r#"{"error":{"type":"card_error","code":"card_declined","decline_code":"lost_card"}}"#;
         let error = judged(402, &[("request-id", "req_1")], body);
         let ProviderError::Declined(refusal) = &error else { panic!("{error:?}") };
         assert_eq!((refusal.code.as_str(), refusal.request_id.as_str()), ("lost_card", "req_1"));

@@ -66,8 +66,10 @@ impl BudgetLayer {
         }
         let tokens = taken.ok_or(NotSent::NoTurn)?;
         if tokens < 0.0 {
-            tokio::time::sleep(Duration::from_secs_f64((-tokens / per_s).min(longest_wait.as_secs_f64())))
-                .await;
+            tokio::time::sleep(Duration::from_secs_f64(
+                (-tokens / per_s).min(longest_wait.as_secs_f64()),
+            ))
+            .await;
         }
         Ok(())
     }

@@ -1,8 +1,6 @@
 //! One call on its way through the stack.
 
-use stripe_client_core::{
-    CustomizedStripeRequest, IdempotencyKey, RequestStrategy, StripeMethod,
-};
+use stripe_client_core::{CustomizedStripeRequest, IdempotencyKey, RequestStrategy, StripeMethod};
 
 /// An operation of Stripe's that has a rate limit of its own (docs.stripe.com/rate-limits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -213,7 +213,9 @@ impl StripeClient for Stripe {
         self.metrics.provider_call(endpoint, outcome);
         if let Err(error) = &result {
             match error {
-                ProviderError::Misused { .. } => tracing::error!(endpoint, %error, "provider call failed"),
+                ProviderError::Misused { .. } => {
+                    tracing::error!(endpoint, %error, "provider call failed")
+                }
                 ProviderError::Declined(_)
                 | ProviderError::Refused(_)
                 | ProviderError::InFlight { .. }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::domain::{Intent, IntentStatus};
+use crate::domain::Intent;
 
 /// docs.stripe.com/api/events/object.
 #[derive(Debug, Deserialize)]
@@ -50,15 +50,7 @@ impl Event {
             return None;
         }
         let order = self.order()?;
-        let status = match object.status.as_deref()? {
-            "requires_payment_method" => IntentStatus::RequiresPaymentMethod,
-            "requires_confirmation" => IntentStatus::RequiresConfirmation,
-            "requires_action" => IntentStatus::RequiresAction,
-            "processing" => IntentStatus::Processing,
-            "succeeded" => IntentStatus::Succeeded,
-            "canceled" => IntentStatus::Canceled,
-            other => IntentStatus::Other(other.to_owned()),
-        };
+        let status = object.status.as_deref()?.into();
         let intent = Intent {
             id: object.id.clone(),
             status,

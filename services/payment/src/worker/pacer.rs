@@ -59,7 +59,9 @@ impl Pacer {
                             running.spawn(work(row));
                         }
                     }
-                    Err(error) => tracing::warn!(worker = self.name, %error, "nothing can be taken up"),
+                    Err(error) => {
+                        tracing::warn!(worker = self.name, %error, "nothing can be taken up")
+                    }
                 }
             }
             tokio::select! {

@@ -1,6 +1,5 @@
 //! The rules of sales: what one may look like, how it moves, how a shop's export becomes one. No clocks, no I/O.
 
-mod error;
 pub mod export;
 pub mod money;
 mod page;
@@ -8,7 +7,6 @@ mod problems;
 mod rules;
 mod sale;
 
-pub use error::SaleError;
 pub use page::PageKey;
 pub use problems::{Kind, Problem, Problems};
 pub use rules::{

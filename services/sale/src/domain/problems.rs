@@ -3,7 +3,7 @@
 /// Problems that are told one by one; of the others the caller learns how many there are.
 const MAX_LISTED: usize = 50;
 /// Bytes of text in the list. It travels in HTTP/2 trailers, of which many clients take 16 KiB at most.
-const MAX_TEXT_BYTES: usize = 6_000;
+const MAX_TEXT_BYTES: usize = 8_000;
 
 /// What a problem is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -283,7 +283,10 @@ mod tests {
                 SettingsDraft { hold: Some(hour + Duration::from_millis(1)), ..good() },
                 "settings.hold_ttl",
             ),
-            (SettingsDraft { room: room(0.09, None), ..good() }, "settings.room.admissions_per_second"),
+            (
+                SettingsDraft { room: room(0.09, None), ..good() },
+                "settings.room.admissions_per_second",
+            ),
             (
                 SettingsDraft { room: room(f64::NAN, None), ..good() },
                 "settings.room.admissions_per_second",

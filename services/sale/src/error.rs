@@ -2,8 +2,10 @@
 
 use uuid::Uuid;
 
-use super::{Problems, StateConflict};
-use crate::store::StoreError;
+use crate::{
+    domain::{Problems, StateConflict},
+    store::StoreError,
+};
 
 /// Why a call fails. `grpc::errors` says what each of them means to a caller.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,126 @@
+//! The `flashsale` command: run a whole sale on this machine, or operate one that is running.
+
+// This is a command line tool: standard output and standard error are what it speaks on.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod client;
+mod commands;
+mod host;
+mod output;
+mod run;
+mod stack;
+mod up;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::output::Output;
+
+/// Carries a shop through a flash sale.
+#[derive(Debug, Parser)]
+#[command(name = "flashsale", version, about)]
+struct Cli {
+    /// Where the services are, for example http://127.0.0.1:50051. Without it, where `flashsale up` runs.
+    #[arg(long, global = true, env = "FLASHSALE_ADDR")]
+    addr: Option<String>,
+    /// Print JSON instead of tables.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Keep everything running in the foreground, with an open sale to try.
+    Up(StackArgs),
+    /// Run one whole sale with simulated buyers, audit it from the stores, and stop.
+    Run(RunArgs),
+    /// Serve all services in this process, configured by the environment.
+    #[command(hide = true)]
+    Serve,
+    /// Sales: import, create, start, end, show.
+    #[command(subcommand)]
+    Sale(commands::sale::SaleCommand),
+    /// Orders: show, watch.
+    #[command(subcommand)]
+    Order(commands::order::OrderCommand),
+    /// Stock: show.
+    #[command(subcommand)]
+    Stock(commands::stock::StockCommand),
+    /// Explain an error reason, or list all of them.
+    Errors {
+        /// The reason as it stands in an error, for example SOLD_OUT.
+        reason: Option<String>,
+    },
+}
+
+/// What is sold, and how it is let in.
+#[derive(Debug, Clone, Args)]
+struct StackArgs {
+    /// A shop's product export in Shopify's CSV format; a small sample of our own without it.
+    #[arg(long)]
+    export: Option<PathBuf>,
+    /// Units of each item, instead of the export's own stock figures.
+    #[arg(long)]
+    quantity: Option<i64>,
+    /// ISO 4217 code of the export's prices.
+    #[arg(long, default_value = "EUR")]
+    currency: String,
+    /// Buyers the waiting room admits per second.
+    #[arg(long, default_value_t = 100.0)]
+    admissions: f64,
+    /// Units of each item one buyer may have.
+    #[arg(long, default_value_t = 2)]
+    per_buyer_limit: i64,
+    /// How long units stay held, in seconds.
+    #[arg(long, default_value_t = 15)]
+    hold_seconds: u64,
+}
+
+/// Who comes.
+#[derive(Debug, Clone, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    stack: StackArgs,
+    /// Buyers.
+    #[arg(long, default_value_t = 2_000)]
+    buyers: usize,
+    /// Buyers arriving per second.
+    #[arg(long, default_value_t = 200.0)]
+    rate: f64,
+    /// What the buyers do is drawn from this; printed, so that a run can be repeated.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let output = Output::new(cli.json);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("flashsale: no threads to run on: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let addr = cli.addr;
+    let result = match cli.command {
+        Command::Serve => return host::main(runtime),
+        Command::Up(args) => runtime.block_on(up::up(&args, &output)),
+        Command::Run(args) => runtime.block_on(run::run(&args, &output)),
+        Command::Sale(command) => runtime.block_on(commands::sale::run(command, addr, &output)),
+        Command::Order(command) => runtime.block_on(commands::order::run(command, addr, &output)),
+        Command::Stock(command) => runtime.block_on(commands::stock::run(command, addr, &output)),
+        Command::Errors { reason } => commands::errors::run(reason.as_deref(), &output),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            output.error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

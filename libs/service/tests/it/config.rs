@@ -1,0 +1,212 @@
+//! Layers of configuration, and what is said about mistakes.
+
+use std::{net::SocketAddr, path::Path};
+
+use flashsale_service::{
+    PeerConfig, Problem, ServerConfig, Validate,
+    config::{ConfigError, load_from},
+};
+use flashsale_telemetry::{LogFormat, TelemetryConfig};
+use serde::Deserialize;
+
+pub(crate) const DEFAULTS: &str = r#"
+[server]
+grpc_listen = "127.0.0.1:50051"
+http_listen = "127.0.0.1:8080"
+max_concurrent_streams = 100
+max_connections = 100
+max_in_flight = 100
+max_request_bytes = 65536
+max_deadline_ms = 30000
+keepalive_interval_ms = 10000
+keepalive_timeout_ms = 5000
+drain_delay_ms = 0
+drain_timeout_ms = 10000
+tls_cert_file = ""
+tls_key_file = ""
+ready_file = ""
+
+[telemetry]
+log_format = "text"
+log_filter = "info"
+otlp_endpoint = ""
+sample_ratio = 1.0
+
+[peers.waiting-room]
+url = "http://127.0.0.1:50052"
+timeout_ms = 1000
+connect_timeout_ms = 500
+ca_file = ""
+
+[stock]
+enabled = true
+skus = ["a"]
+shares = [1]
+"#;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) server: ServerConfig,
+    pub(crate) telemetry: TelemetryConfig,
+    peers: Peers,
+    stock: Stock,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Peers {
+    waiting_room: PeerConfig,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stock {
+    enabled: bool,
+    skus: Vec<String>,
+    shares: Vec<u32>,
+}
+
+impl Validate for Config {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.server.problems();
+        problems.extend(self.telemetry.problems().into_iter().map(Problem::from));
+        problems.extend(self.peers.waiting_room.problems("waiting-room"));
+        if self.stock.skus.is_empty() {
+            problems.push(Problem::new("stock.skus", "must name at least one sku"));
+        }
+        problems
+    }
+}
+
+fn load(file: Option<&Path>, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    load_from(DEFAULTS, file, env)
+}
+
+fn problems(result: Result<Config, ConfigError>) -> Vec<(String, String)> {
+    match result.expect_err("it is refused") {
+        ConfigError::Invalid(problems) => {
+            problems.into_iter().map(|problem| (problem.key, problem.problem)).collect()
+        }
+        other @ (ConfigError::File { .. } | ConfigError::Defaults(_)) => panic!("{other}"),
+    }
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+#[test]
+fn the_environment_lies_over_the_file_and_the_file_over_the_defaults() {
+    let file =
+        file("[server]\nmax_in_flight = 7\nmax_connections = 8\n[telemetry]\nsample_ratio = 0\n");
+    let config = load(Some(file.path()), &[("FLASHSALE_SERVER__MAX_CONNECTIONS", "9")]).unwrap();
+    assert_eq!(config.server.max_concurrent_streams, 100);
+    assert_eq!(config.server.max_in_flight, 7);
+    assert_eq!(config.server.max_connections, 9);
+    assert!(config.telemetry.sample_ratio.abs() < f64::EPSILON, "a whole number is a number");
+}
+
+#[test]
+fn the_environment_sets_values_of_every_type() {
+    let config = load(
+        None,
+        &[
+            ("FLASHSALE_SERVER__GRPC_LISTEN", "0.0.0.0:50051"),
+            ("FLASHSALE_TELEMETRY__LOG_FORMAT", "json"),
+            ("FLASHSALE_TELEMETRY__SAMPLE_RATIO", "0.25"),
+            ("FLASHSALE_PEERS__WAITING_ROOM__URL", "http://room:50051"),
+            ("FLASHSALE_STOCK__ENABLED", "false"),
+            ("FLASHSALE_STOCK__SKUS", "TEE-M, TEE-L"),
+            ("FLASHSALE_STOCK__SHARES", "1,2,3"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.server.grpc_listen, SocketAddr::from(([0, 0, 0, 0], 50_051)));
+    assert_eq!(config.telemetry.log_format, LogFormat::Json);
+    assert!((config.telemetry.sample_ratio - 0.25).abs() < f64::EPSILON);
+    assert_eq!(config.peers.waiting_room.url, "http://room:50051");
+    assert!(!config.stock.enabled);
+    assert_eq!(config.stock.skus, ["TEE-M", "TEE-L"]);
+    assert_eq!(config.stock.shares, [1, 2, 3]);
+}
+
+#[test]
+fn sections_of_other_services_are_passed_over() {
+    let file = file("[room]\nticks = 5\n[peers.payment]\nurl = \"http://payment\"\n");
+    load(
+        Some(file.path()),
+        &[
+            ("FLASHSALE_CONFIG", "/etc/flashsale.toml"),
+            ("FLASHSALE_HOME", "/var/lib/flashsale"),
+            ("FLASHSALE_ROOM__TICKS", "5"),
+            ("FLASHSALE_PEERS__PAYMENT__URL", "http://payment"),
+            ("HOME", "/root"),
+        ],
+    )
+    .unwrap();
+}
+
+#[test]
+fn every_problem_of_every_layer_is_told_at_once() {
+    let file = file("[server]\nmax_inflight = 7\nmax_connections = \"many\"\n[stock]\nskus = []\n");
+    let found = problems(load(
+        Some(file.path()),
+        &[
+            ("FLASHSALE_SERVER__MAX_IN_FLIGHT", "0"),
+            ("FLASHSALE_SERVER__DRAIN_DELAY_MS", "5s"),
+            ("FLASHSALE_SERVER__MAX_DEADLINE_MS", "-1"),
+            ("FLASHSALE_SERVER__GRPC_LISTEN", "localhost"),
+            ("FLASHSALE_SERVER__TLS_KEY_FILE", "/nowhere/key.pem"),
+            ("FLASHSALE_STOCK__ENABLED", "yes"),
+            ("FLASHSALE_STOCK__LIMIT", "5"),
+            ("FLASHSALE_TELEMETRY__LOG_FORMAT", "xml"),
+            ("FLASHSALE_PEERS__WAITING_ROOM__URL", "room:50051"),
+        ],
+    ));
+    for (key, needle) in [
+        ("server.max_inflight", "is not a key; there are "),
+        ("server.max_connections", "must be a whole number"),
+        ("server.max_in_flight", "must be above 0"),
+        ("server.drain_delay_ms", "must be a whole number"),
+        ("server.max_deadline_ms", "cannot be used"),
+        ("server.grpc_listen", "cannot be used"),
+        ("server.tls_cert_file", "together with server.tls_key_file"),
+        ("server.tls_key_file", "is not a file"),
+        ("stock.enabled", "must be true or false"),
+        ("stock.limit", "is not a key; there are enabled, shares, skus"),
+        ("stock.skus", "at least one"),
+        ("telemetry.log_format", "cannot be used"),
+        ("peers.waiting-room.url", "must be a URL"),
+    ] {
+        let told = found.iter().any(|(at, what)| at == key && what.contains(needle));
+        assert!(told, "{key} {needle} is not among {found:#?}");
+    }
+    assert_eq!(found.len(), 13, "{found:#?}");
+}
+
+#[test]
+fn a_problem_names_the_variable_that_sets_it() {
+    let error = load(None, &[("FLASHSALE_PEERS__WAITING_ROOM__TIMEOUT_MS", "0")]).unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("1 problem in the configuration:\n"), "{text}");
+    assert!(text.contains("peers.waiting-room.timeout_ms must be above 0"), "{text}");
+    assert!(text.contains("FLASHSALE_PEERS__WAITING_ROOM__TIMEOUT_MS"), "{text}");
+}
+
+#[test]
+fn a_file_that_is_missing_or_no_toml_is_named() {
+    for (path, cause) in
+        [(Path::new("/nowhere/flashsale.toml"), "No such file"), (file("[").path(), "")]
+    {
+        if cause.is_empty() {
+            std::fs::write(path, "[").unwrap();
+        }
+        let text = load(Some(path), &[]).unwrap_err().to_string();
+        assert!(text.contains(path.to_str().unwrap()) && text.contains(cause), "{text}");
+        let _ = std::fs::remove_file(path);
+    }
+}

@@ -1,0 +1,135 @@
+//! How a process ends.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use flashsale_proto::sale::WatchSaleRequest;
+use tokio::net::TcpStream;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use crate::support::{eventually, get, sale, serve, serve_with, server_config};
+
+#[tokio::test]
+async fn during_the_delay_it_reports_not_serving_and_serves_on() {
+    let mut config = server_config();
+    config.drain_delay_ms = 3_600_000;
+    let mut server = serve(config).await;
+    let mut health = HealthClient::new(server.channel().await);
+    server.drain.begin();
+    for service in ["", "flashsale.sale.v1.SaleService"] {
+        eventually("health says so", async || {
+            let request = HealthCheckRequest { service: service.to_owned() };
+            health.check(request).await.unwrap().into_inner().status().as_str_name()
+                == "NOT_SERVING"
+        })
+        .await;
+    }
+    assert_eq!(server.http("/readyz").await.0, 503);
+    assert_eq!(server.http("/livez").await.0, 200);
+    assert!(!server.drain.is_draining());
+    // Whoever has not heard of it yet is served, on a new connection, too.
+    sale(server.client().await.get_sale(get("now")).await);
+    drop(health);
+    server.drain.start();
+    server.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_in_work_ends_in_peace_while_new_connections_are_refused() {
+    let mut server = serve(server_config()).await;
+    let mut client = server.client().await;
+    let call = tokio::spawn(async move { client.get_sale(get("wait")).await });
+    server.sales.one_waits().await;
+    server.drain.begin();
+    let address = server.grpc_url.trim_start_matches("http://").to_owned();
+    eventually("new connections are refused", async || TcpStream::connect(&address).await.is_err())
+        .await;
+    assert!(!call.is_finished());
+    server.sales.gate.add_permits(1);
+    assert_eq!(sale(call.await.unwrap()).sale_id, "wait");
+    server.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_watches_the_drain_ends_without_an_error() {
+    let mut server = serve(server_config()).await;
+    let mut client = server.client().await;
+    let request = WatchSaleRequest { sale_id: "polite".to_owned() };
+    let mut stream = client.watch_sale(request).await.unwrap().into_inner();
+    assert!(stream.message().await.unwrap().is_some());
+    server.drain.begin();
+    assert_eq!(stream.message().await.unwrap(), None);
+    server.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_does_not_end_in_time_is_cut() {
+    let mut config = server_config();
+    config.drain_timeout_ms = 50;
+    let mut server = serve(config).await;
+    let mut client = server.client().await;
+    let request = WatchSaleRequest { sale_id: "endless".to_owned() };
+    let mut stream = client.watch_sale(request).await.unwrap().into_inner();
+    assert!(stream.message().await.unwrap().is_some());
+    let call = tokio::spawn(async move { client.get_sale(get("wait")).await });
+    server.sales.one_waits().await;
+    server.drain.begin();
+    server.ended().await.unwrap();
+    assert!(stream.message().await.is_err());
+    assert!(call.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn stopping_at_once_leaves_no_connection() {
+    let server = serve(server_config()).await;
+    let mut client = server.client().await;
+    let call = tokio::spawn(async move { client.get_sale(get("wait")).await });
+    server.sales.one_waits().await;
+    drop(server);
+    let answer = tokio::time::timeout(Duration::from_secs(10), call).await;
+    assert!(answer.expect("the call ends").unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_background_task_that_fails_or_panics_ends_the_process_with_its_words() {
+    let failing = serve_with(server_config(), |hosted| {
+        hosted.task("claimer", async { anyhow::bail!("the stream is gone") })
+    });
+    let panicking = serve_with(server_config(), |hosted| {
+        hosted.task("relay", async { panic!("out of range") })
+    });
+    for (mut server, words) in [
+        (failing.await, "the background task claimer failed: the stream is gone"),
+        (panicking.await, "the background task relay failed: it panicked: out of range"),
+    ] {
+        let error = server.ended().await.expect_err("it fails");
+        assert_eq!(format!("{error:#}"), words);
+        assert!(server.drain.is_draining());
+    }
+}
+
+#[tokio::test]
+async fn a_background_task_ends_by_itself_before_the_process_does() {
+    let tidied = Arc::new(AtomicBool::new(false));
+    let mut server = {
+        let tidied = tidied.clone();
+        serve_with(server_config(), |hosted| {
+            // The drain of the server is not known yet here: the task asks for its own through the flag.
+            hosted.task("once", async move {
+                tidied.store(true, Ordering::Release);
+                Ok(())
+            })
+        })
+        .await
+    };
+    eventually("the task has run", async || tidied.load(Ordering::Acquire)).await;
+    // A task that is done does not end the process.
+    sale(server.client().await.get_sale(get("now")).await);
+    server.drain.begin();
+    server.ended().await.unwrap();
+}

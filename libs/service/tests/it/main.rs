@@ -1,0 +1,12 @@
+//! The server, its middlewares and the channels between services, over real connections on loopback.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod config;
+mod drain;
+mod peer;
+mod program;
+mod reflection;
+mod server;
+mod support;
+mod tls;
+mod trace;

@@ -1,0 +1,181 @@
+//! What each call passes: deadline, panic isolation, load shedding, bounds, measurement.
+
+use std::time::Duration;
+
+use flashsale_errors::Reason;
+use flashsale_proto::sale::{GetSaleRequest, WatchSaleRequest};
+use tonic::{Code, Request};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use crate::support::{
+    eventually, failure, get, get_within, sale, serve, serve_with, server_config,
+};
+
+#[tokio::test]
+async fn a_callers_deadline_is_answered_as_deadline_exceeded_and_not_as_cancelled() {
+    let server = serve(server_config()).await;
+    let mut client = server.client().await;
+    // The whole way from a caller's timer that may fire first is not ours to promise below some milliseconds.
+    for timeout_ms in [50, 200, 1_000] {
+        let answer = client.get_sale(get_within("wait", Duration::from_millis(timeout_ms))).await;
+        let failure = failure(answer, Code::DeadlineExceeded);
+        assert_eq!(failure.reason(), Reason::DeadlineExceeded);
+        assert!(failure.metadata().contains_key("timeout_ms"), "{failure:?}");
+        assert!(failure.delay().is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_call_without_a_deadline_and_one_with_a_long_one_get_the_ceiling() {
+    let mut config = server_config();
+    config.max_deadline_ms = 100;
+    let server = serve(config).await;
+    let mut client = server.client().await;
+    let left = sale(client.get_sale(get("now")).await).version;
+    assert!((0..=100).contains(&left), "{left}");
+    for request in [get("wait"), get_within("wait", Duration::from_secs(3_600))] {
+        let failure = failure(client.get_sale(request).await, Code::DeadlineExceeded);
+        assert_eq!(failure.reason(), Reason::DeadlineExceeded);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_outlives_the_ceiling() {
+    let mut config = server_config();
+    config.max_deadline_ms = 1;
+    let server = serve(config).await;
+    let mut client = server.client().await;
+    let request = WatchSaleRequest { sale_id: "polite".to_owned() };
+    let mut stream = client.watch_sale(request).await.unwrap().into_inner();
+    assert!(stream.message().await.unwrap().is_some());
+    // Single calls meet their deadline meanwhile, this one does not.
+    failure(client.get_sale(get("wait")).await, Code::DeadlineExceeded);
+    let next = tokio::time::timeout(Duration::from_millis(50), stream.message()).await;
+    assert!(next.is_err(), "the stream ended: {next:?}");
+}
+
+#[tokio::test]
+async fn a_panicking_handler_answers_internal_with_an_incident_and_the_server_lives() {
+    let server = serve(server_config()).await;
+    let mut client = server.client().await;
+    let failure = failure(client.get_sale(get("panic")).await, Code::Internal);
+    assert_eq!(failure.reason(), Reason::Internal);
+    assert!(failure.metadata().contains_key("incident"), "{failure:?}");
+    assert!(!failure.to_string().contains("the handler is wrong"), "{failure}");
+    // On the same connection.
+    assert_eq!(sale(client.get_sale(get("now")).await).sale_id, "now");
+}
+
+#[tokio::test]
+async fn a_call_above_the_bound_is_refused_at_once_with_a_delay_while_health_still_answers() {
+    let mut config = server_config();
+    config.max_in_flight = 1;
+    let server = serve(config).await;
+    let mut client = server.client().await;
+    let mut first = client.clone();
+    let first = tokio::spawn(async move { first.get_sale(get("wait")).await });
+    server.sales.one_waits().await;
+
+    let failure = failure(client.get_sale(get("now")).await, Code::ResourceExhausted);
+    assert_eq!(failure.reason(), Reason::Overloaded);
+    assert_eq!(failure.delay(), Some(Duration::from_millis(500)));
+    let mut health = HealthClient::new(server.channel().await);
+    let status = health.check(HealthCheckRequest::default()).await.unwrap().into_inner().status();
+    assert_eq!(status.as_str_name(), "SERVING");
+
+    server.sales.gate.add_permits(1);
+    sale(first.await.unwrap());
+    sale(client.get_sale(get("now")).await);
+}
+
+#[tokio::test]
+async fn a_call_whose_caller_went_away_makes_room_for_the_next() {
+    let mut config = server_config();
+    config.max_in_flight = 1;
+    let server = serve(config).await;
+    let mut client = server.client().await;
+    let mut gone = client.clone();
+    let gone = tokio::spawn(async move { gone.get_sale(get("wait")).await });
+    server.sales.one_waits().await;
+    gone.abort();
+    eventually("there is room again", async || client.get_sale(get("now")).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_request_larger_than_the_bound_is_refused_as_such() {
+    let server = serve(server_config()).await;
+    let mut client = server.client().await;
+    let large = GetSaleRequest { sale_id: "x".repeat(65 * 1_024) };
+    let failure = failure(client.get_sale(large).await, Code::InvalidArgument);
+    assert_eq!(failure.reason(), Reason::ArgumentInvalid);
+    assert!(failure.what().contains("65536 bytes"), "{failure}");
+    sale(client.get_sale(get("now")).await);
+}
+
+#[tokio::test]
+async fn a_connection_above_the_bound_waits_for_a_free_place() {
+    let mut config = server_config();
+    config.max_connections = 1;
+    let server = serve(config).await;
+    let mut first = server.client().await;
+    sale(first.get_sale(get("now")).await);
+    let second = server.client();
+    let mut second = Box::pin(async {
+        let mut client = second.await;
+        client.get_sale(get("now")).await
+    });
+    let early = tokio::time::timeout(Duration::from_millis(100), second.as_mut()).await;
+    assert!(early.is_err(), "the second connection was served: {early:?}");
+    drop(first);
+    sale(second.await);
+}
+
+#[tokio::test]
+async fn health_knows_the_process_and_each_service_but_no_other() {
+    let server = serve(server_config()).await;
+    let mut health = HealthClient::new(server.channel().await);
+    for service in ["", "flashsale.sale.v1.SaleService"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let status = health.check(request).await.unwrap().into_inner().status();
+        assert_eq!(status.as_str_name(), "SERVING", "{service}");
+    }
+    let other = HealthCheckRequest { service: "flashsale.payment.v1.PaymentService".to_owned() };
+    assert_eq!(health.check(other).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_hosted_is_unimplemented() {
+    use flashsale_proto::payment::{
+        GetPaymentRequest, payment_service_client::PaymentServiceClient,
+    };
+    let server = serve(server_config()).await;
+    let mut client = PaymentServiceClient::new(server.channel().await);
+    let answer = client.get_payment(Request::new(GetPaymentRequest::default())).await;
+    assert_eq!(answer.unwrap_err().code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn the_http_port_serves_health_metrics_and_the_services_own_routes() {
+    let hook = axum::Router::new().route("/hook", axum::routing::get(async || "hooked"));
+    let server = serve_with(server_config(), |hosted| hosted.http(hook)).await;
+    let mut client = server.client().await;
+    sale(client.get_sale(get("now")).await);
+    failure(client.get_sale(get("panic")).await, Code::Internal);
+
+    assert_eq!(server.http("/livez").await.0, 200);
+    assert_eq!(server.http("/readyz").await.0, 200);
+    assert_eq!(server.http("/hook").await.1, "hooked");
+    assert_eq!(server.http("/nothing").await.0, 404);
+    for status in ["OK", "INTERNAL"] {
+        eventually("the call is measured", async || {
+            let (_, metrics) = server.http("/metrics").await;
+            metrics.lines().any(|line| {
+                line.starts_with("rpc_server_call_duration_seconds_count{")
+                    && line.contains("rpc_service=\"flashsale.sale.v1.SaleService\"")
+                    && line.contains("rpc_method=\"GetSale\"")
+                    && line.contains(&format!("rpc_response_status_code=\"{status}\""))
+            })
+        })
+        .await;
+    }
+}

@@ -1,0 +1,118 @@
+//! Judging admissions with the waiting room's public keys.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use flashsale_admission::{KeyRing, Verdict};
+use flashsale_proto::waitingroom::{
+    GetAdmissionKeysRequest, waiting_room_service_client::WaitingRoomServiceClient,
+};
+use flashsale_service::{Drain, peer::PeerChannel};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, MissedTickBehavior},
+};
+use uuid::Uuid;
+
+use crate::domain::{AdmissionFault, Proof};
+
+/// How often the keys are fetched.
+const FETCH_EVERY: Duration = Duration::from_secs(30);
+/// How often they are fetched at most, because of tokens with keys that are not known.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How much the clock of whoever issued an admission may differ from ours.
+const LEEWAY_MS: i64 = 5_000;
+
+/// The keys, and where they come from. A clone shares them.
+#[derive(Debug, Clone)]
+pub struct Admissions {
+    ring: KeyRing,
+    client: WaitingRoomServiceClient<PeerChannel>,
+    fetched: Arc<Mutex<Option<Fetched>>>,
+}
+
+/// The last time the keys were asked for.
+#[derive(Debug, Clone, Copy)]
+struct Fetched {
+    at: Instant,
+    well: bool,
+}
+
+impl Admissions {
+    /// No keys yet; they come from `channel`.
+    pub fn new(channel: PeerChannel) -> Self {
+        Self {
+            ring: KeyRing::empty(),
+            client: WaitingRoomServiceClient::new(channel),
+            fetched: Arc::default(),
+        }
+    }
+
+    /// Fetches the keys now and then until the drain starts.
+    ///
+    /// # Errors
+    /// None: while the waiting room is away the keys that are known stay good.
+    pub async fn run(self, drain: Drain) -> anyhow::Result<()> {
+        let mut ticks = tokio::time::interval(FETCH_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = drain.started() => return Ok(()),
+                _ = ticks.tick() => {}
+            }
+            tokio::select! {
+                () = drain.started() => return Ok(()),
+                _ = self.fetch(Duration::ZERO) => {}
+            }
+        }
+    }
+
+    /// Judges the admission that a request of this buyer for this sale carries.
+    pub async fn judge(&self, token: &str, sale_id: Uuid, buyer_id: &str) -> Proof {
+        if token.is_empty() {
+            return Proof::Fault(AdmissionFault::Required);
+        }
+        if self.ring.unknown_key(token).is_some() && !self.fetch(ASK_EVERY).await {
+            // It may well be good, so nobody is told that it is not. If the key is known by now, the ring says so below.
+            if self.ring.unknown_key(token).is_some() {
+                return Proof::Fault(AdmissionFault::Unverified);
+            }
+        }
+        match self.ring.verify_admission(token, sale_id, buyer_id, now_ms(), LEEWAY_MS) {
+            Ok(admission) => Proof::Good(admission.id()),
+            Err(Verdict::Invalid) => Proof::Fault(AdmissionFault::Invalid),
+            Err(Verdict::Foreign) => Proof::Fault(AdmissionFault::Foreign),
+            Err(Verdict::Expired) => Proof::Fault(AdmissionFault::Expired),
+        }
+    }
+
+    /// Fetches the keys unless they were asked for within `recent`; whether the last fetch went well. One at a time.
+    async fn fetch(&self, recent: Duration) -> bool {
+        let mut fetched = self.fetched.lock().await;
+        if let Some(last) = fetched.filter(|last| last.at.elapsed() < recent) {
+            return last.well;
+        }
+        let well = match self.client.clone().get_admission_keys(GetAdmissionKeysRequest {}).await {
+            Ok(response) => match self.ring.replace(&response.into_inner().jwks_json) {
+                Ok(()) => true,
+                Err(error) => {
+                    tracing::error!(%error, "the waiting room's keys cannot be read");
+                    false
+                }
+            },
+            Err(status) => {
+                tracing::warn!(code = ?status.code(), "the waiting room's keys cannot be fetched");
+                false
+            }
+        };
+        *fetched = Some(Fetched { at: Instant::now(), well });
+        well
+    }
+}
+
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}

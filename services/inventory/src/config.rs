@@ -1,0 +1,64 @@
+//! The configuration.
+
+use flashsale_pg::PgConfig;
+use flashsale_redis::RedisConfig;
+use flashsale_service::{CommonConfig, PeerConfig, Problem, ServerConfig, Validate};
+use flashsale_telemetry::TelemetryConfig;
+use serde::Deserialize;
+
+/// What `config.default.toml` holds.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Config {
+    /// `[server]`.
+    pub server: ServerConfig,
+    /// `[telemetry]`.
+    pub telemetry: TelemetryConfig,
+    /// `[postgres]`.
+    pub postgres: PgConfig,
+    /// `[redis]`.
+    pub redis: RedisConfig,
+    /// `[peers.*]`.
+    pub peers: Peers,
+    /// `[inventory]`.
+    pub inventory: InventoryConfig,
+}
+
+/// The services that inventory calls.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Peers {
+    /// For the keys of admissions.
+    #[serde(rename = "waiting-room")]
+    pub waiting_room: PeerConfig,
+}
+
+/// `[inventory]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InventoryConfig {
+    /// How long a script may wait for its turn in the store; past that it does nothing when its turn comes.
+    pub script_timeout_ms: u64,
+}
+
+impl CommonConfig for Config {
+    fn server(&self) -> &ServerConfig {
+        &self.server
+    }
+
+    fn telemetry(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+}
+
+impl Validate for Config {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.server.problems();
+        problems.extend(self.telemetry.problems().into_iter().map(Problem::from));
+        problems.extend(self.postgres.problems().into_iter().map(Problem::from));
+        problems.extend(self.redis.problems().into_iter().map(Problem::from));
+        problems.extend(self.peers.waiting_room.problems("waiting-room"));
+        if self.inventory.script_timeout_ms == 0 {
+            problems.push(Problem::new("inventory.script_timeout_ms", "must be above 0"));
+        }
+        problems
+    }
+}

@@ -1,0 +1,210 @@
+//! From the wire to the domain, with refusals that name the field.
+
+use flashsale_errors::{Failure, Reason};
+use flashsale_proto::inventory::{self as proto, HoldOutcome, HoldSettlement};
+use flashsale_service::wire;
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        Content, Line, Lines, LinesError, MAX_DETAILS_BYTES, MAX_LINES, MAX_QUANTITY,
+        MAX_SETTLEMENTS, Outcome, Request,
+    },
+    store::HoldId,
+};
+
+/// The longest buyer id, in characters.
+const MAX_BUYER_CHARS: usize = 128;
+/// The longest sku, in characters.
+const MAX_SKU_CHARS: usize = 128;
+/// The most skus that may be named when reading stock; to read more, name none and read all.
+const MAX_SKUS: usize = 1_000;
+/// How many placed holds are listed when nobody says, and at most.
+const LIST_DEFAULT: usize = 100;
+const LIST_MOST: usize = 500;
+
+/// The sale of a call.
+pub(super) fn sale_id(value: &str) -> Result<Uuid, Failure> {
+    wire::uuid("sale_id", value, Reason::ArgumentInvalid)
+}
+
+fn hold_id(value: &str) -> Result<Uuid, Failure> {
+    wire::uuid("hold_id", value, Reason::ArgumentInvalid)
+}
+
+fn request(
+    request_id: &str,
+    sale: &str,
+    buyer_id: &str,
+    content: Content,
+) -> Result<Request, Failure> {
+    Ok(Request {
+        request_id: wire::request_id(request_id)?,
+        sale_id: sale_id(sale)?,
+        buyer_id: wire::printable("buyer_id", buyer_id, MAX_BUYER_CHARS)?.to_owned(),
+        content,
+    })
+}
+
+pub(super) fn reserve(asked: &proto::ReserveRequest) -> Result<Request, Failure> {
+    // Who asks comes first: without it the lines are nobody's.
+    let bare =
+        request(&asked.request_id, &asked.sale_id, &asked.buyer_id, Content::Release(Uuid::nil()))?;
+    Ok(Request { content: Content::Reserve(lines(&asked.lines)?), ..bare })
+}
+
+pub(super) fn place(asked: &proto::PlaceHoldRequest) -> Result<Request, Failure> {
+    let bare =
+        request(&asked.request_id, &asked.sale_id, &asked.buyer_id, Content::Release(Uuid::nil()))?;
+    let details = details(&asked.order_details)?;
+    let content = match (asked.hold_id.is_empty(), asked.lines.is_empty()) {
+        (false, true) => Content::PlaceHold(hold_id(&asked.hold_id)?, details),
+        (true, false) => Content::PlaceLines(lines(&asked.lines)?, details),
+        (true, true) => {
+            return Err(Failure::invalid("lines", "are missing; send either them or hold_id"));
+        }
+        (false, false) => {
+            return Err(Failure::invalid(
+                "hold_id",
+                "cannot be sent together with lines; send one of them",
+            ));
+        }
+    };
+    Ok(Request { content, ..bare })
+}
+
+pub(super) fn extend(asked: &proto::ExtendHoldRequest) -> Result<Request, Failure> {
+    let bare =
+        request(&asked.request_id, &asked.sale_id, &asked.buyer_id, Content::Extend(Uuid::nil()))?;
+    Ok(Request { content: Content::Extend(hold_id(&asked.hold_id)?), ..bare })
+}
+
+pub(super) fn release(asked: &proto::ReleaseHoldRequest) -> Result<Request, Failure> {
+    let bare =
+        request(&asked.request_id, &asked.sale_id, &asked.buyer_id, Content::Release(Uuid::nil()))?;
+    Ok(Request { content: Content::Release(hold_id(&asked.hold_id)?), ..bare })
+}
+
+/// Sale, hold, and the buyer it must belong to.
+pub(super) fn get_hold(
+    asked: &proto::GetHoldRequest,
+) -> Result<(Uuid, HoldId, Option<&str>), Failure> {
+    let sale_id = sale_id(&asked.sale_id)?;
+    let id = match (asked.hold_id.is_empty(), asked.order_id.is_empty()) {
+        (false, true) => HoldId::Hold(hold_id(&asked.hold_id)?),
+        (true, false) => {
+            HoldId::Order(wire::uuid("order_id", &asked.order_id, Reason::ArgumentInvalid)?)
+        }
+        (true, true) => {
+            return Err(Failure::invalid("hold_id", "is missing; send either it or order_id"));
+        }
+        (false, false) => {
+            return Err(Failure::invalid(
+                "hold_id",
+                "cannot be sent together with order_id; send one of them",
+            ));
+        }
+    };
+    let buyer_id = match asked.buyer_id.as_str() {
+        "" => None,
+        buyer_id => Some(wire::printable("buyer_id", buyer_id, MAX_BUYER_CHARS)?),
+    };
+    Ok((sale_id, id, buyer_id))
+}
+
+/// The skus to read.
+pub(super) fn skus(asked: &[String]) -> Result<&[String], Failure> {
+    if asked.len() > MAX_SKUS {
+        return Err(Failure::invalid(
+            "skus",
+            format!("are {}; name at most {MAX_SKUS}, or none to read all", asked.len()),
+        ));
+    }
+    for (index, sku) in asked.iter().enumerate() {
+        wire::printable(&format!("skus[{index}]"), sku, MAX_SKU_CHARS)?;
+    }
+    Ok(asked)
+}
+
+/// The holds to settle.
+pub(super) fn settlements(asked: &[HoldSettlement]) -> Result<Vec<(Uuid, Outcome)>, Failure> {
+    if asked.is_empty() || asked.len() > MAX_SETTLEMENTS {
+        return Err(Failure::invalid(
+            "settlements",
+            format!("are {}; send 1 to {MAX_SETTLEMENTS}", asked.len()),
+        ));
+    }
+    asked
+        .iter()
+        .enumerate()
+        .map(|(index, settlement)| {
+            let field = |name: &str| format!("settlements[{index}].{name}");
+            let id = wire::uuid(&field("hold_id"), &settlement.hold_id, Reason::ArgumentInvalid)?;
+            let outcome = match HoldOutcome::try_from(settlement.outcome) {
+                Ok(HoldOutcome::Claimed) => Outcome::Claimed,
+                Ok(HoldOutcome::Sold) => Outcome::Sold,
+                Ok(HoldOutcome::Released) => Outcome::Released,
+                Ok(HoldOutcome::Unspecified) | Err(_) => {
+                    return Err(Failure::invalid(
+                        field("outcome"),
+                        "must be CLAIMED, SOLD or RELEASED",
+                    ));
+                }
+            };
+            Ok((id, outcome))
+        })
+        .collect()
+}
+
+/// Sale, instant in ms of the store's clock, and how many to list.
+pub(super) fn list_placed(
+    asked: &proto::ListPlacedHoldsRequest,
+) -> Result<(Uuid, i64, usize), Failure> {
+    let before_ms = match &asked.placed_before {
+        None => i64::MAX / 1_000_000,
+        Some(before) => {
+            let time = wire::datetime("placed_before", before)?;
+            i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(i64::MAX)
+        }
+    };
+    let limit = match usize::try_from(asked.limit) {
+        Ok(0) => LIST_DEFAULT,
+        Ok(limit) => limit.min(LIST_MOST),
+        Err(_) => return Err(Failure::invalid("limit", "is negative")),
+    };
+    Ok((sale_id(&asked.sale_id)?, before_ms, limit))
+}
+
+fn lines(asked: &[proto::Line]) -> Result<Lines, Failure> {
+    let lines = asked.iter().map(|line| Line { sku: line.sku.clone(), quantity: line.quantity });
+    Lines::new(lines).map_err(|error| match error {
+        LinesError::None => {
+            Failure::invalid("lines", format!("are missing; send 1 to {MAX_LINES}"))
+        }
+        LinesError::TooMany(count) => {
+            Failure::invalid("lines", format!("are {count}; send at most {MAX_LINES}"))
+        }
+        LinesError::Sku { index } => Failure::invalid(
+            format!("lines[{index}].sku"),
+            format!("must have 1 to {MAX_SKU_CHARS} printable characters"),
+        ),
+        LinesError::Quantity { index } => Failure::field(
+            Reason::QuantityInvalid,
+            format!("lines[{index}].quantity"),
+            format!("must be 1 to {MAX_QUANTITY}, also summed over the lines of its sku"),
+        ),
+    })
+}
+
+fn details(asked: &str) -> Result<String, Failure> {
+    if asked.len() > MAX_DETAILS_BYTES {
+        return Err(Failure::invalid(
+            "order_details",
+            format!("has {} bytes; {MAX_DETAILS_BYTES} are allowed", asked.len()),
+        ));
+    }
+    if serde_json::from_str::<serde::de::IgnoredAny>(asked).is_err() {
+        return Err(Failure::invalid("order_details", "is not JSON"));
+    }
+    Ok(asked.to_owned())
+}

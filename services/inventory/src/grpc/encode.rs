@@ -1,0 +1,79 @@
+//! From the domain to the wire.
+
+use flashsale_proto::inventory as proto;
+use flashsale_service::wire;
+use uuid::Uuid;
+
+use crate::domain::{Hold, HoldState, Settled, SkuBooks};
+
+pub(super) fn hold(sale_id: Uuid, hold: &Hold) -> proto::Hold {
+    let held = match hold.state {
+        HoldState::Held => true,
+        HoldState::Placed | HoldState::Sold | HoldState::Released | HoldState::Expired => false,
+    };
+    proto::Hold {
+        hold_id: hold.hold_id.to_string(),
+        sale_id: sale_id.to_string(),
+        buyer_id: hold.buyer_id.clone(),
+        state: state(hold.state).into(),
+        lines: hold
+            .lines
+            .iter()
+            .map(|line| proto::PricedLine {
+                sku: line.sku.clone(),
+                quantity: line.quantity,
+                unit_price: Some(wire::money(line.price_minor, &hold.currency)),
+            })
+            .collect(),
+        total: Some(wire::money(hold.total_minor(), &hold.currency)),
+        // An expired hold says when it did.
+        expire_time: (held || hold.state == HoldState::Expired)
+            .then(|| wire::timestamp_ms(hold.deadline_ms)),
+        order_id: hold.order_id.map(|id| id.to_string()).unwrap_or_default(),
+        place_time: hold.placed_ms.map(wire::timestamp_ms),
+        epoch: hold.epoch,
+        admission_id: hold.admission_id.clone().unwrap_or_default(),
+    }
+}
+
+pub(super) fn placed(sale_id: Uuid, placed: &Hold) -> proto::PlacedHold {
+    proto::PlacedHold {
+        hold: Some(hold(sale_id, placed)),
+        order_details: placed.details.clone(),
+        request_id: placed.request_id.clone().unwrap_or_default(),
+        request_hash: placed.request_hash.clone().unwrap_or_default(),
+    }
+}
+
+fn state(state: HoldState) -> proto::HoldState {
+    match state {
+        HoldState::Held => proto::HoldState::Held,
+        HoldState::Placed => proto::HoldState::Placed,
+        HoldState::Sold => proto::HoldState::Sold,
+        HoldState::Released => proto::HoldState::Released,
+        HoldState::Expired => proto::HoldState::Expired,
+    }
+}
+
+pub(super) fn books(books: &[SkuBooks]) -> Vec<proto::SkuStock> {
+    books
+        .iter()
+        .map(|books| proto::SkuStock {
+            sku: books.sku.clone(),
+            allotted: books.allotted,
+            available: books.available,
+            held: books.held,
+            placed: books.placed,
+            sold: books.sold,
+        })
+        .collect()
+}
+
+pub(super) fn settled(settled: Settled) -> proto::SettleResult {
+    match settled {
+        Settled::Done => proto::SettleResult::Done,
+        Settled::Already => proto::SettleResult::Already,
+        Settled::Unknown => proto::SettleResult::Unknown,
+        Settled::Conflict => proto::SettleResult::Conflict,
+    }
+}

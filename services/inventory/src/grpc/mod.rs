@@ -1,0 +1,10 @@
+//! The two gRPC services: decode, call, encode.
+
+mod admin;
+mod decode;
+mod encode;
+mod failure;
+mod inventory;
+
+pub use admin::AdminService;
+pub use inventory::Service;

@@ -1,0 +1,162 @@
+//! What inventory does, between the wire and the stores.
+
+use std::{future::Future, time::Duration};
+
+use flashsale_redis::Store;
+use opentelemetry::{KeyValue, metrics::Counter};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::{
+    domain::{Hold, Outcome, Proof, Refusal, Request, Settled, StockView},
+    store::{Answer, Epochs, HoldId, Load, Record, Stock, Swept},
+};
+
+/// The stock of all sales, with the record behind it.
+#[derive(Debug)]
+pub struct Inventory {
+    stock: Stock,
+    record: Record,
+    epochs: Epochs,
+    refusals: Counter<u64>,
+    swept: Counter<u64>,
+}
+
+impl Inventory {
+    /// Stock in `store`, on record in `pool`; `timeout` bounds each script.
+    pub fn new(store: Store, pool: PgPool, timeout: Duration) -> Self {
+        let meter = flashsale_telemetry::meter();
+        let record = Record::new(pool);
+        Self {
+            stock: Stock::new(store, timeout),
+            epochs: Epochs::new(record.clone()),
+            record,
+            refusals: meter
+                .u64_counter("flashsale_inventory_refusals")
+                .with_description("Calls that were not done, by what kept them")
+                .build(),
+            swept: meter
+                .u64_counter("flashsale_inventory_swept_holds")
+                .with_description("Holds whose deadline passed and whose units were given back")
+                .build(),
+        }
+    }
+
+    /// Asks for a hold, or changes one.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub async fn request(&self, request: &Request, proof: &Proof) -> Result<Answer, Refusal> {
+        self.in_epoch(request.sale_id, |epoch| self.stock.request(request, proof, epoch)).await
+    }
+
+    /// Reads a hold; of `buyer_id` only, if one is given.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub async fn hold(
+        &self,
+        sale_id: Uuid,
+        id: HoldId,
+        buyer_id: Option<&str>,
+    ) -> Result<Hold, Refusal> {
+        self.in_epoch(sale_id, |epoch| self.stock.hold(sale_id, id, buyer_id, epoch)).await
+    }
+
+    /// Reads the books of `skus`, or of all if there are none.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    pub async fn read(&self, sale_id: Uuid, skus: &[String]) -> Result<StockView, Refusal> {
+        self.in_epoch(sale_id, |epoch| self.stock.read(sale_id, skus, epoch)).await
+    }
+
+    /// Settles holds, each on its own.
+    ///
+    /// # Errors
+    /// Why they were not all settled; asking again is safe.
+    pub async fn settle(
+        &self,
+        sale_id: Uuid,
+        holds: &[(Uuid, Outcome)],
+    ) -> Result<Vec<Settled>, Refusal> {
+        self.in_epoch(sale_id, |epoch| self.stock.settle(sale_id, holds, epoch)).await
+    }
+
+    /// Lists at most `limit` placed holds whose order the record is not known to have, oldest first.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    pub async fn list_placed(
+        &self,
+        sale_id: Uuid,
+        before_ms: i64,
+        limit: usize,
+    ) -> Result<Vec<Hold>, Refusal> {
+        self.in_epoch(sale_id, |epoch| self.stock.list_placed(sale_id, before_ms, limit, epoch))
+            .await
+    }
+
+    /// Loads a sale's stock and returns its epoch.
+    ///
+    /// # Errors
+    /// As [`Load::run`].
+    pub async fn load(&self, sale_id: Uuid, request_id: Uuid) -> Result<i64, Refusal> {
+        let load = Load { record: &self.record, stock: &self.stock };
+        let loaded = self.counted(load.run(sale_id, request_id).await)?;
+        self.epochs.note(sale_id, loaded.epoch);
+        tracing::info!(%sale_id, epoch = loaded.epoch, "stock loaded");
+        Ok(loaded.epoch)
+    }
+
+    /// Copies the sale's rules beside its stock; returns the version that stands there now.
+    ///
+    /// # Errors
+    /// Why they were not copied.
+    pub async fn sync(&self, sale_id: Uuid) -> Result<i64, Refusal> {
+        let rules = self.counted(self.record.rules(sale_id).await)?;
+        self.in_epoch(sale_id, |epoch| self.stock.sync(sale_id, &rules, epoch)).await
+    }
+
+    /// The stocks that may have holds to sweep, with their epochs.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn loaded_sales(&self) -> Result<Vec<(Uuid, i64)>, Refusal> {
+        self.record.loaded_sales().await
+    }
+
+    /// Ends at most `limit` holds of a stock whose deadline has passed.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub async fn sweep(&self, sale_id: Uuid, epoch: i64, limit: usize) -> Result<Swept, Refusal> {
+        let swept = self.stock.sweep(sale_id, limit, epoch).await?;
+        self.swept.add(swept.ended as u64, &[]);
+        Ok(swept)
+    }
+
+    /// Calls in the epoch that is known, and once more in the next one if the store says that there is one.
+    async fn in_epoch<T, F, Fut>(&self, sale_id: Uuid, call: F) -> Result<T, Refusal>
+    where
+        F: Fn(i64) -> Fut,
+        Fut: Future<Output = Result<T, Refusal>>,
+    {
+        self.counted(
+            async {
+                let epoch = self.epochs.get(sale_id).await?;
+                match call(epoch).await {
+                    Err(Refusal::Fenced) => call(self.epochs.after(sale_id, epoch).await?).await,
+                    other => other,
+                }
+            }
+            .await,
+        )
+    }
+
+    fn counted<T>(&self, result: Result<T, Refusal>) -> Result<T, Refusal> {
+        result.inspect_err(|refusal| {
+            self.refusals.add(1, &[KeyValue::new("reason", refusal.label())])
+        })
+    }
+}

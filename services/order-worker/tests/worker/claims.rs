@@ -1,0 +1,277 @@
+//! The claims' transaction, over Postgres alone.
+
+use flashsale_order_worker::{
+    claimer::receive,
+    store::{
+        claims::{Claimed, claim},
+        position,
+    },
+};
+use flashsale_queue::ORDERS;
+use flashsale_testing::eventually;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use crate::shop::{Shop, batch, cancel, done, place};
+
+const CLAIMED: [&str; 2] = ["charge/CLAIMED", "event/CLAIMED"];
+const CANCELLED: [&str; 3] = ["close_hold/RELEASED", "event/CANCELLED", "mail/CANCELLED"];
+
+#[tokio::test]
+async fn a_claim_writes_the_order_its_lines_its_history_and_what_follows() {
+    let shop = Shop::open(&[("A", 10), ("B", 10)]).await;
+    let order = shop.order(&[("A", 2), ("B", 3)]);
+    shop.claim(&[place(&order)]).await;
+
+    assert_eq!(shop.state(order.order_id).await.as_deref(), Some("CLAIMED"));
+    assert_eq!(shop.history(order.order_id).await, [">CLAIMED:claimed"]);
+    assert_eq!(shop.owed(order.order_id).await, CLAIMED);
+    assert_eq!((shop.units_claimed("A").await, shop.units_claimed("B").await), (2, 3));
+    assert_eq!(shop.position().await.seq, 1);
+    let placed_at: OffsetDateTime =
+        sqlx::query_scalar("SELECT placed_at FROM orders").fetch_one(shop.pool()).await.unwrap();
+    assert_eq!(placed_at.unix_timestamp(), 1_795_000_000);
+    shop.assert_books_balance().await;
+}
+
+#[tokio::test]
+async fn a_message_that_comes_again_changes_nothing() {
+    let shop = Shop::open(&[("A", 10)]).await;
+    let order = shop.order(&[("A", 1)]);
+    // Twice in one batch, then once more in another.
+    let first = shop.claim(&[place(&order), place(&order)]).await;
+    assert_eq!(first.states.len(), 1);
+    let second = shop.claim(&[place(&order)]).await;
+    assert!(second.states.is_empty() && second.kinds.is_empty());
+
+    assert_eq!(shop.units_claimed("A").await, 1);
+    assert_eq!(shop.history(order.order_id).await.len(), 1);
+    assert_eq!(shop.position().await.seq, 3);
+}
+
+#[tokio::test]
+async fn a_batch_that_was_recorded_is_refused_when_a_slow_claimer_brings_it_again() {
+    let shop = Shop::open(&[("A", 10)]).await;
+    let from = shop.position().await;
+    let batch = batch(from, &[place(&shop.order(&[("A", 1)]))]);
+    done(claim(shop.pool(), ORDERS, from, &batch).await.unwrap());
+    let again = claim(shop.pool(), ORDERS, from, &batch).await.unwrap();
+    assert_eq!(again, Claimed::Overtaken);
+    assert_eq!(shop.units_claimed("A").await, 1);
+}
+
+#[tokio::test]
+async fn of_two_claimers_with_the_same_batch_one_records_it() {
+    let shop = Shop::open(&[("A", 1_000)]).await;
+    for _ in 0..10 {
+        let from = shop.position().await;
+        let messages: Vec<_> = (0..20).map(|_| place(&shop.order(&[("A", 1)]))).collect();
+        let batch = batch(from, &messages);
+        let (one, other) = tokio::join!(
+            claim(shop.pool(), ORDERS, from, &batch),
+            claim(shop.pool(), ORDERS, from, &batch)
+        );
+        let outcomes = [one.unwrap(), other.unwrap()];
+        let overtaken = outcomes.iter().filter(|claimed| **claimed == Claimed::Overtaken).count();
+        assert_eq!(overtaken, 1);
+    }
+    assert_eq!(shop.units_claimed("A").await, 200);
+    shop.assert_books_balance().await;
+}
+
+#[tokio::test]
+async fn an_order_beyond_the_allotment_ends_and_its_buyer_is_told() {
+    let shop = Shop::open(&[("A", 3)]).await;
+    let orders: Vec<_> = [2, 2, 1].map(|units| shop.order(&[("A", units)])).into();
+    shop.claim(&orders.iter().map(place).collect::<Vec<_>>()).await;
+
+    assert_eq!(shop.state(orders[0].order_id).await.as_deref(), Some("CLAIMED"));
+    let refused = orders[1].order_id;
+    assert_eq!(shop.state(refused).await.as_deref(), Some("CANCELLED/allotment_exhausted"));
+    assert_eq!(shop.owed(refused).await, CANCELLED);
+    assert_eq!(shop.state(orders[2].order_id).await.as_deref(), Some("CLAIMED"));
+    assert_eq!(shop.units_claimed("A").await, 3);
+    shop.assert_books_balance().await;
+}
+
+#[tokio::test]
+async fn a_cancellation_that_comes_before_its_order_ends_it_unclaimed() {
+    let shop = Shop::open(&[("A", 3)]).await;
+    let order = shop.order(&[("A", 1)]);
+    shop.claim(&[cancel(&order)]).await;
+    shop.claim(&[place(&order), cancel(&order)]).await;
+
+    assert_eq!(shop.state(order.order_id).await.as_deref(), Some("CANCELLED/buyer"));
+    assert_eq!(shop.history(order.order_id).await, [">CANCELLED:buyer"]);
+    assert_eq!(shop.owed(order.order_id).await, CANCELLED);
+    assert_eq!(shop.units_claimed("A").await, 0);
+}
+
+#[tokio::test]
+async fn a_cancellation_of_a_claimed_order_asks_payment_first() {
+    let shop = Shop::open(&[("A", 3)]).await;
+    let (early, late) = (shop.order(&[("A", 1)]), shop.order(&[("A", 1)]));
+    // One in the batch that claims, one in a later batch, and the wish repeated.
+    shop.claim(&[place(&early), cancel(&early), place(&late)]).await;
+    shop.claim(&[cancel(&late), cancel(&late), cancel(&early)]).await;
+
+    for order in [&early, &late] {
+        assert_eq!(shop.state(order.order_id).await.as_deref(), Some("CLAIMED"));
+        let owed = shop.owed(order.order_id).await;
+        assert_eq!(owed, ["cancel_charge/CANCEL_REQUESTED", "charge/CLAIMED", "event/CLAIMED"]);
+        let asked: Option<OffsetDateTime> =
+            sqlx::query_scalar("SELECT cancel_requested_at FROM orders WHERE order_id = $1")
+                .bind(order.order_id)
+                .fetch_one(shop.pool())
+                .await
+                .unwrap();
+        assert!(asked.is_some());
+    }
+    assert_eq!(shop.units_claimed("A").await, 2);
+}
+
+#[tokio::test]
+async fn poison_in_the_middle_of_a_batch_is_put_aside_and_stops_nobody() {
+    let shop = Shop::open(&[("A", 10)]).await;
+    // Stands for whatever Postgres may refuse that we did not think of.
+    sqlx::query("ALTER TABLE orders ADD CHECK (buyer_id <> 'cursed')")
+        .execute(shop.pool())
+        .await
+        .unwrap();
+    let fine: Vec<_> = (0..4).map(|_| shop.order(&[("A", 1)])).collect();
+    let mut cursed = shop.order(&[("A", 1)]);
+    cursed.buyer_id = "cursed".to_owned();
+    let mut stranger = shop.order(&[("A", 1)]);
+    stranger.sale_id = Uuid::new_v4();
+    let mut greedy = shop.order(&[("A", 1)]);
+    greedy.total_minor += 1;
+    let from = shop.position().await;
+    let batch = vec![
+        receive(1, place(&fine[0]).encode()),
+        receive(2, vec![0xff; 100_000]),
+        receive(3, place(&fine[1]).encode()),
+        receive(4, place(&cursed).encode()),
+        receive(5, place(&stranger).encode()),
+        receive(6, place(&fine[2]).encode()),
+        receive(7, place(&greedy).encode()),
+        receive(8, br#"{"kind":"order"}"#.to_vec()),
+        receive(9, cancel(&stranger).encode()),
+        receive(10, place(&fine[3]).encode()),
+    ];
+    let summary = done(claim(shop.pool(), ORDERS, from, &batch).await.unwrap());
+
+    assert_eq!((summary.states.len(), summary.dead), (4, 6));
+    let dead = shop.dead().await;
+    let expected = [
+        (2, "unreadable"),
+        (4, "refused_by_store:23514"),
+        (5, "sale_unknown"),
+        (7, "total_is_not_the_sum"),
+        (8, "unreadable"),
+        (9, "sale_unknown"),
+    ];
+    let expected: Vec<_> = expected.iter().map(|(seq, why)| (*seq, (*why).to_owned())).collect();
+    assert_eq!(dead, expected);
+    let kept: i32 = sqlx::query_scalar("SELECT length(payload) FROM dead_letters WHERE seq = 2")
+        .fetch_one(shop.pool())
+        .await
+        .unwrap();
+    assert_eq!(kept, 65_536);
+    assert_eq!(shop.units_claimed("A").await, 4);
+    assert_eq!(shop.position().await.seq, 10);
+    shop.assert_books_balance().await;
+}
+
+#[tokio::test]
+async fn a_claim_that_dies_before_its_commit_leaves_nothing_and_can_be_repeated() {
+    let shop = Shop::open(&[("A", 10)]).await;
+    let from = shop.position().await;
+    let order = shop.order(&[("A", 1)]);
+    let batch = batch(from, &[place(&order)]);
+
+    // The claim has moved the position and waits for the allotment, when its connection is cut.
+    let mut blocker = shop.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM allotments FOR UPDATE").execute(&mut *blocker).await.unwrap();
+    let pool = shop.pool().clone();
+    let dying = tokio::spawn({
+        let batch = batch.clone();
+        async move { claim(&pool, ORDERS, from, &batch).await }
+    });
+    let mut admin = shop.pg.admin().await;
+    let database = shop.pg.database().to_owned();
+    let pid: i32 = loop {
+        let waiting: Option<i32> = sqlx::query_scalar(
+            "SELECT pid FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'",
+        )
+        .bind(&database)
+        .fetch_optional(&mut admin)
+        .await
+        .unwrap();
+        match waiting {
+            Some(pid) => break pid,
+            None => tokio::task::yield_now().await,
+        }
+    };
+    sqlx::query("SELECT pg_terminate_backend($1)").bind(pid).execute(&mut admin).await.unwrap();
+    assert!(dying.await.unwrap().is_err());
+    blocker.rollback().await.unwrap();
+
+    assert_eq!(shop.state(order.order_id).await, None);
+    assert_eq!(shop.position().await, from);
+    assert_eq!(shop.units_claimed("A").await, 0);
+    done(claim(shop.pool(), ORDERS, from, &batch).await.unwrap());
+    assert_eq!(shop.state(order.order_id).await.as_deref(), Some("CLAIMED"));
+    assert_eq!(shop.units_claimed("A").await, 1);
+}
+
+#[tokio::test]
+async fn claims_and_settlements_that_meet_on_the_same_units_both_get_through() {
+    let shop = Shop::open(&[("A", 10_000), ("B", 10_000)]).await;
+    let mut open = Vec::new();
+    for _ in 0..20 {
+        let orders: Vec<_> = (0..10).map(|_| shop.order(&[("B", 1), ("A", 1)])).collect();
+        shop.claim(&orders.iter().map(place).collect::<Vec<_>>()).await;
+        open.push(orders);
+    }
+    for orders in &open {
+        for order in orders {
+            shop.pay(order, "FAILED", Some("card_declined")).await;
+        }
+    }
+    let claiming = async {
+        for _ in 0..20 {
+            let messages: Vec<_> = (0..10).map(|_| place(&shop.order(&[("A", 1), ("B", 1)]))).collect();
+            shop.claim(&messages).await;
+        }
+    };
+    let settling = async {
+        for orders in &open {
+            let ids: Vec<Uuid> = orders.iter().map(|order| order.order_id).collect();
+            flashsale_order_worker::store::settlements::follow_payments(shop.pool(), &ids)
+                .await
+                .unwrap();
+        }
+    };
+    tokio::join!(claiming, settling);
+    assert_eq!(shop.units_claimed("A").await, 200);
+    shop.assert_books_balance().await;
+}
+
+#[tokio::test]
+async fn a_position_goes_back_when_the_stream_was_made_anew_or_lost_its_newest_messages() {
+    let shop = Shop::open(&[("A", 10)]).await;
+    let born = OffsetDateTime::UNIX_EPOCH;
+    shop.claim(&[place(&shop.order(&[("A", 1)])), place(&shop.order(&[("A", 1)]))]).await;
+    let same = position::open(shop.pool(), ORDERS, born, 2).await.unwrap();
+    assert_eq!(same.seq, 2);
+    let lost = position::open(shop.pool(), ORDERS, born, 1).await.unwrap();
+    assert_eq!(lost.seq, 0);
+    let anew = born + Duration::days(1) + Duration::nanoseconds(1_234_567);
+    let anew = position::open(shop.pool(), ORDERS, anew, 0).await.unwrap();
+    assert_eq!((anew.seq, anew.created.nanosecond()), (0, 1_234_000));
+    let recorded = eventually("the position is recorded", || async {
+        position::read(shop.pool(), ORDERS).await.unwrap()
+    })
+    .await;
+    assert_eq!(recorded, anew);
+}

@@ -1,0 +1,11 @@
+//! The worker over real Postgres, NATS and SMTP, with recording peers in place of inventory and payment.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod carriers;
+mod claims;
+mod claimer;
+mod mails;
+mod peers;
+mod settlement;
+mod shop;
+mod whole;

@@ -1,0 +1,229 @@
+//! A sale in a database of the test's own, and questions about what became of its orders.
+
+use flashsale_order_worker::{
+    claimer::receive,
+    store::{
+        claims::{Claimed, Received, Summary, claim},
+        position::{self, Position},
+    },
+};
+use flashsale_queue::{Line, ORDERS, OrderMessage, QueueMessage};
+use flashsale_testing::TestPg;
+use sqlx::PgPool;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// The epoch of the sale's stock.
+pub(crate) const EPOCH: i64 = 2;
+
+pub(crate) struct Shop {
+    pub(crate) pg: TestPg,
+    pub(crate) sale: Uuid,
+}
+
+impl Shop {
+    /// A sale of these skus with this many units each, at 1.00 EUR.
+    pub(crate) async fn open(items: &[(&str, i64)]) -> Self {
+        let pg = flashsale_testing::postgres().await;
+        let sale = Uuid::new_v4();
+        sqlx::query(
+            "INSERT INTO sales (sale_id, name, currency, state, starts_at, ends_at, hold_ms)
+             VALUES ($1, 'Summer <sale>', 'EUR', 'OPEN', now(), now() + interval '1 hour', 1000)",
+        )
+        .bind(sale)
+        .execute(&pg.pool)
+        .await
+        .unwrap();
+        sqlx::query("INSERT INTO sale_stock (sale_id, epoch, run_id) VALUES ($1, $2, 'run')")
+            .bind(sale)
+            .bind(EPOCH)
+            .execute(&pg.pool)
+            .await
+            .unwrap();
+        for (sku, units) in items {
+            sqlx::query(
+                "INSERT INTO sale_items (sale_id, sku, title, price_minor, quantity) VALUES ($1, $2, 'A <' || $2 || '>', 100, $3)",
+            )
+            .bind(sale)
+            .bind(sku)
+            .bind(units)
+            .execute(&pg.pool)
+            .await
+            .unwrap();
+            sqlx::query("INSERT INTO allotments (sale_id, sku, allotted) VALUES ($1, $2, $3)")
+                .bind(sale)
+                .bind(sku)
+                .bind(units)
+                .execute(&pg.pool)
+                .await
+                .unwrap();
+        }
+        Self { pg, sale }
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pg.pool
+    }
+
+    /// A new order of these lines.
+    pub(crate) fn order(&self, lines: &[(&str, i64)]) -> OrderMessage {
+        OrderMessage {
+            order_id: Uuid::new_v4(),
+            sale_id: self.sale,
+            buyer_id: "buyer-1".to_owned(),
+            hold_id: Uuid::new_v4(),
+            epoch: EPOCH,
+            admission_id: None,
+            request_id: Uuid::new_v4(),
+            request_hash: "00ff".to_owned(),
+            lines: lines
+                .iter()
+                .map(|(sku, quantity)| Line {
+                    sku: (*sku).to_owned(),
+                    quantity: *quantity,
+                    unit_price_minor: 100,
+                })
+                .collect(),
+            currency: "EUR".to_owned(),
+            total_minor: lines.iter().map(|(_, quantity)| quantity * 100).sum(),
+            placed_at_ms: 1_795_000_000_000,
+            email: "buyer@example.com".to_owned(),
+            contact_name: "Bea Buyer".to_owned(),
+            payment_method: "pm_card_visa".to_owned(),
+        }
+    }
+
+    /// Claims these messages as the first ones of a stream.
+    pub(crate) async fn claim(&self, messages: &[QueueMessage]) -> Summary {
+        let from = self.position().await;
+        let batch = batch(from, messages);
+        done(claim(self.pool(), ORDERS, from, &batch).await.unwrap())
+    }
+
+    /// Claims new orders of one unit each of `sku` and returns them.
+    pub(crate) async fn claimed_orders(&self, sku: &str, count: usize) -> Vec<OrderMessage> {
+        let orders: Vec<OrderMessage> = (0..count).map(|_| self.order(&[(sku, 1)])).collect();
+        let messages: Vec<QueueMessage> =
+            orders.iter().map(|order| place(order)).collect();
+        self.claim(&messages).await;
+        orders
+    }
+
+    /// Where the claims are in a stream that never ends.
+    pub(crate) async fn position(&self) -> Position {
+        position::open(self.pool(), ORDERS, OffsetDateTime::UNIX_EPOCH, u64::MAX).await.unwrap()
+    }
+
+    pub(crate) async fn units_claimed(&self, sku: &str) -> i64 {
+        sqlx::query_scalar("SELECT claimed FROM allotments WHERE sale_id = $1 AND sku = $2")
+            .bind(self.sale)
+            .bind(sku)
+            .fetch_one(self.pool())
+            .await
+            .unwrap()
+    }
+
+    /// The order's state, and its reason after a slash if it has one.
+    pub(crate) async fn state(&self, order: Uuid) -> Option<String> {
+        sqlx::query_scalar("SELECT state || COALESCE('/' || end_reason, '') FROM orders WHERE order_id = $1")
+            .bind(order)
+            .fetch_optional(self.pool())
+            .await
+            .unwrap()
+    }
+
+    /// What the order is or was owed, as `kind/about`, sorted.
+    pub(crate) async fn owed(&self, order: Uuid) -> Vec<String> {
+        sqlx::query_scalar("SELECT kind || '/' || about FROM outbox WHERE order_id = $1 ORDER BY 1")
+            .bind(order)
+            .fetch_all(self.pool())
+            .await
+            .unwrap()
+    }
+
+    /// What is not carried out yet, of all orders.
+    pub(crate) async fn undone(&self) -> Vec<String> {
+        sqlx::query_scalar("SELECT kind || '/' || about FROM outbox WHERE done_at IS NULL ORDER BY 1")
+            .fetch_all(self.pool())
+            .await
+            .unwrap()
+    }
+
+    /// The order's history, as `from>to:cause`.
+    pub(crate) async fn history(&self, order: Uuid) -> Vec<String> {
+        sqlx::query_scalar(
+            "SELECT COALESCE(from_state, '') || '>' || to_state || ':' || cause FROM order_transitions
+             WHERE order_id = $1 ORDER BY transition_id",
+        )
+        .bind(order)
+        .fetch_all(self.pool())
+        .await
+        .unwrap()
+    }
+
+    /// Dead letters as (sequence number, reason).
+    pub(crate) async fn dead(&self) -> Vec<(i64, String)> {
+        sqlx::query_as("SELECT seq, reason FROM dead_letters ORDER BY seq")
+            .fetch_all(self.pool())
+            .await
+            .unwrap()
+    }
+
+    /// Has the payment of `order` stand in `state`, as the payment service would record it.
+    pub(crate) async fn pay(&self, order: &OrderMessage, state: &str, decline_code: Option<&str>) {
+        sqlx::query(
+            "INSERT INTO payments (order_id, sale_id, state, currency, amount_minor, payment_method, decline_code)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (order_id) DO UPDATE SET state = $3, decline_code = $7, updated_at = now()",
+        )
+        .bind(order.order_id)
+        .bind(order.sale_id)
+        .bind(state)
+        .bind(&order.currency)
+        .bind(order.total_minor)
+        .bind(&order.payment_method)
+        .bind(decline_code)
+        .execute(self.pool())
+        .await
+        .unwrap();
+    }
+
+    /// Asserts that what is claimed is exactly what the orders hold.
+    pub(crate) async fn assert_books_balance(&self) {
+        let differences: Vec<(String, i64, i64)> = sqlx::query_as(
+            "SELECT a.sku, a.claimed, COALESCE(held.units, 0)::bigint
+             FROM allotments a
+             LEFT JOIN (
+                 SELECT o.sale_id, l.sku, sum(l.quantity) AS units
+                 FROM orders o JOIN order_lines l USING (order_id)
+                 WHERE o.state NOT IN ('DECLINED', 'CANCELLED')
+                 GROUP BY o.sale_id, l.sku
+             ) held USING (sale_id, sku)
+             WHERE a.claimed <> COALESCE(held.units, 0) OR a.claimed > a.allotted",
+        )
+        .fetch_all(self.pool())
+        .await
+        .unwrap();
+        assert!(differences.is_empty(), "(sku, claimed, held by orders): {differences:?}");
+    }
+}
+
+pub(crate) fn place(order: &OrderMessage) -> QueueMessage {
+    QueueMessage::Place { order: order.clone() }
+}
+
+pub(crate) fn cancel(order: &OrderMessage) -> QueueMessage {
+    QueueMessage::Cancel { order: order.clone(), requested_at_ms: 1_795_000_001_000 }
+}
+
+/// These messages as they come after `from`.
+pub(crate) fn batch(from: Position, messages: &[QueueMessage]) -> Vec<Received> {
+    (from.seq + 1..).zip(messages).map(|(seq, message)| receive(seq, message.encode())).collect()
+}
+
+pub(crate) fn done(claimed: Claimed) -> Summary {
+    match claimed {
+        Claimed::Done(summary) => summary,
+        Claimed::Overtaken => panic!("somebody else moved the position"),
+    }
+}

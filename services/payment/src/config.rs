@@ -1,0 +1,274 @@
+//! What payment can be told at its start; the values and what they mean are in `config.default.toml`.
+
+use std::net::IpAddr;
+
+use flashsale_breaker::BreakerConfig;
+use flashsale_pg::PgConfig;
+use flashsale_queue::NatsConfig;
+use flashsale_service::{CommonConfig, Problem, ServerConfig, Validate};
+use flashsale_telemetry::TelemetryConfig;
+use http::Uri;
+use serde::Deserialize;
+
+use crate::secret::Secret;
+
+/// Calls to Stripe that one payment can take in a row while it is taken up, each with its wait for a turn.
+const CALLS_PER_LEASE: u64 = 4;
+/// A Stripe endpoint that takes more than this does not exist.
+const MAX_BUDGET_PER_S: f64 = 10_000.0;
+
+/// The whole configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `[server]`.
+    pub server: ServerConfig,
+    /// `[telemetry]`.
+    pub telemetry: TelemetryConfig,
+    /// `[postgres]`.
+    pub postgres: PgConfig,
+    /// `[nats]`.
+    pub nats: NatsConfig,
+    /// `[payment]`.
+    pub payment: PaymentConfig,
+}
+
+/// The `[payment]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PaymentConfig {
+    /// Where Stripe is.
+    pub stripe_base_url: String,
+    /// The secret key.
+    pub stripe_secret_key: Secret,
+    /// The webhook endpoint's signing secrets, with commas between.
+    pub webhook_secrets: Secret,
+    /// How long one call may take on the wire.
+    pub timeout_ms: u64,
+    /// Calls a second at each endpoint, for all instances together.
+    pub endpoint_budget_per_s: f64,
+    /// How long a call waits for its turn.
+    pub budget_wait_ms: u64,
+    /// Payments worked on at a time, and calls under way.
+    pub max_in_flight: usize,
+    /// Refunds worked on at a time.
+    pub max_refunds_in_flight: usize,
+    /// The first wait before another try.
+    pub retry_base_ms: u64,
+    /// The longest wait before another try.
+    pub retry_cap_ms: u64,
+    /// How long after its first attempt a payment is given up.
+    pub patience_ms: u64,
+    /// How long a payment belongs to whoever took it up.
+    pub lease_ms: u64,
+    /// How often due payments are looked for.
+    pub poll_ms: u64,
+    /// How often open payments are looked for that nobody touches.
+    pub reconcile_every_ms: u64,
+    /// How long an open payment may be left alone.
+    pub reconcile_after_ms: u64,
+    /// `[payment.breaker]`.
+    pub breaker: BreakerConfig,
+}
+
+impl CommonConfig for Config {
+    fn server(&self) -> &ServerConfig {
+        &self.server
+    }
+
+    fn telemetry(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+}
+
+impl Validate for Config {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.server.problems();
+        problems.extend(self.telemetry.problems().into_iter().map(Problem::from));
+        problems.extend(self.postgres.problems().into_iter().map(Problem::from));
+        problems.extend(self.nats.problems().into_iter().map(Problem::from));
+        problems.extend(self.payment.problems());
+        problems
+    }
+}
+
+impl PaymentConfig {
+    /// The signing secrets, one by one.
+    pub fn secrets(&self) -> Vec<Secret> {
+        let secrets = self.webhook_secrets.expose().split(',').map(str::trim);
+        secrets.filter(|secret| !secret.is_empty()).map(Secret::new).collect()
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.address_problems();
+        for (key, value) in [
+            ("timeout_ms", self.timeout_ms),
+            ("budget_wait_ms", self.budget_wait_ms),
+            ("retry_base_ms", self.retry_base_ms),
+            ("patience_ms", self.patience_ms),
+            ("poll_ms", self.poll_ms),
+            ("reconcile_every_ms", self.reconcile_every_ms),
+        ] {
+            if value == 0 {
+                problems.push(problem(key, "must be above 0"));
+            }
+        }
+        for (key, value) in [
+            ("max_in_flight", self.max_in_flight),
+            ("max_refunds_in_flight", self.max_refunds_in_flight),
+        ] {
+            if !(1..=10_000).contains(&value) {
+                problems.push(problem(key, "must be 1 to 10000"));
+            }
+        }
+        let rate = self.endpoint_budget_per_s;
+        if !(rate > 0.0 && rate <= MAX_BUDGET_PER_S) {
+            problems.push(problem("endpoint_budget_per_s", "must be above 0 and at most 10000"));
+        }
+        if self.retry_cap_ms < self.retry_base_ms {
+            problems.push(problem("retry_cap_ms", "must be at least payment.retry_base_ms"));
+        }
+        let longest = CALLS_PER_LEASE * (self.timeout_ms + self.budget_wait_ms);
+        if self.lease_ms < longest {
+            let what = format!(
+                "must be at least {longest}: {CALLS_PER_LEASE} calls, each of payment.budget_wait_ms + \
+                 payment.timeout_ms"
+            );
+            problems.push(problem("lease_ms", what));
+        }
+        if self.reconcile_after_ms < self.lease_ms {
+            problems.push(problem("reconcile_after_ms", "must be at least payment.lease_ms"));
+        }
+        for (key, what) in self.breaker.problems() {
+            problems.push(Problem::new(format!("payment.breaker.{key}"), what));
+        }
+        problems
+    }
+
+    /// Where the secret key goes, and whether it may.
+    fn address_problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let key = self.stripe_secret_key.expose();
+        let live = key.starts_with("sk_live_") || key.starts_with("rk_live_");
+        let test = key.starts_with("sk_test_") || key.starts_with("rk_test_");
+        if key.is_empty() {
+            problems.push(problem("stripe_secret_key", "is not set; there is no default"));
+        } else if !(live || test) || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let what = "must be a secret key: sk_test_…, sk_live_…, rk_test_… or rk_live_…";
+            problems.push(problem("stripe_secret_key", what));
+        }
+        let url = self.stripe_base_url.parse::<Uri>().ok();
+        let host = url.as_ref().and_then(Uri::host);
+        match (url.as_ref().and_then(Uri::scheme_str), host) {
+            (Some("https"), Some(_)) => {}
+            (Some("http"), Some(_)) if live => {
+                let what = "must begin with https:// for a live key, which would otherwise travel in the open";
+                problems.push(problem("stripe_base_url", what));
+            }
+            (Some("http"), Some(host)) if is_own(host) => {}
+            (Some("http"), Some(_)) => {
+                let what = "must begin with https://, but for an address of this machine";
+                problems.push(problem("stripe_base_url", what));
+            }
+            _ => {
+                problems.push(problem(
+                    "stripe_base_url",
+                    "must be a URL such as https://api.stripe.com",
+                ));
+            }
+        }
+        let path = url.as_ref().map_or("", Uri::path);
+        if !matches!(path, "" | "/") {
+            problems.push(problem("stripe_base_url", "must have no path: /v1 is added to it"));
+        }
+        if live && self.secrets().is_empty() {
+            let what =
+                "must be set for a live key: events are how late outcomes are learnt in time";
+            problems.push(problem("webhook_secrets", what));
+        }
+        problems
+    }
+}
+
+fn is_own(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn problem(key: &str, what: impl Into<String>) -> Problem {
+    Problem::new(format!("payment.{key}"), what)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use flashsale_service::config::{ConfigError, load_from};
+
+    use super::*;
+    use crate::DEFAULTS;
+
+    fn load(env: &[(&str, &str)]) -> Result<Config, Vec<Problem>> {
+        let env = env.iter().map(|(key, value)| (format!("FLASHSALE_{key}"), (*value).to_owned()));
+        load_from(DEFAULTS, None, env).map_err(|error| match error {
+            ConfigError::Invalid(problems) => problems,
+            other @ (ConfigError::File { .. } | ConfigError::Defaults(_)) => panic!("{other}"),
+        })
+    }
+
+    #[test]
+    fn the_defaults_lack_nothing_but_the_key() {
+        let problems = load(&[]).unwrap_err();
+        let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(keys, ["payment.stripe_secret_key"]);
+        assert_eq!(problems[0].variable(), "FLASHSALE_PAYMENT__STRIPE_SECRET_KEY");
+        assert!(load(&[("PAYMENT__STRIPE_SECRET_KEY", "sk_test_1")]).is_ok());
+    }
+
+    #[test]
+    fn each_bad_value_is_named() {
+        let cases: &[(&str, &[(&str, &str)])] = &[
+            ("stripe_secret_key", &[("STRIPE_SECRET_KEY", "pk_test_1")]),
+            ("stripe_secret_key", &[("STRIPE_SECRET_KEY", "sk_test_\n1")]),
+            ("stripe_base_url", &[("STRIPE_BASE_URL", "http://api.stripe.com")]),
+            ("stripe_base_url", &[("STRIPE_BASE_URL", "ftp://127.0.0.1")]),
+            ("stripe_base_url", &[("STRIPE_BASE_URL", "https://api.stripe.com/v1")]),
+            (
+                "stripe_base_url",
+                &[
+                    ("STRIPE_SECRET_KEY", "sk_live_1"),
+                    ("STRIPE_BASE_URL", "http://127.0.0.1:9"),
+                    ("WEBHOOK_SECRETS", "whsec_1"),
+                ],
+            ),
+            ("webhook_secrets", &[("STRIPE_SECRET_KEY", "rk_live_1")]),
+            ("timeout_ms", &[("TIMEOUT_MS", "0")]),
+            ("endpoint_budget_per_s", &[("ENDPOINT_BUDGET_PER_S", "0.0")]),
+            ("max_in_flight", &[("MAX_IN_FLIGHT", "0")]),
+            ("retry_cap_ms", &[("RETRY_CAP_MS", "1")]),
+            ("lease_ms", &[("LEASE_MS", "39999")]),
+            ("reconcile_after_ms", &[("RECONCILE_AFTER_MS", "1000")]),
+            ("breaker.failure_rate", &[("BREAKER__FAILURE_RATE", "2.0")]),
+        ];
+        for (key, env) in cases {
+            let named: Vec<(String, &str)> =
+                env.iter().map(|(key, value)| (format!("PAYMENT__{key}"), *value)).collect();
+            let mut all = vec![("PAYMENT__STRIPE_SECRET_KEY", "sk_test_1")];
+            all.extend(named.iter().map(|(key, value)| (key.as_str(), *value)));
+            let problems = load(&all).unwrap_err();
+            let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+            assert_eq!(keys, [format!("payment.{key}")], "{env:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_stay_out_of_debug_output() {
+        let config = load(&[
+            ("PAYMENT__STRIPE_SECRET_KEY", "sk_test_hush"),
+            ("PAYMENT__WEBHOOK_SECRETS", "whsec_hush, whsec_hush2"),
+        ])
+        .unwrap();
+        assert_eq!(config.payment.secrets().len(), 2);
+        assert!(!format!("{config:?} {:?}", config.payment.secrets()).contains("hush"));
+    }
+}

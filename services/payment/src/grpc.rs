@@ -1,0 +1,133 @@
+//! The two gRPC services: decode, ask the store, encode.
+
+mod admin;
+mod decode;
+mod encode;
+
+use std::collections::HashMap;
+
+use flashsale_errors::{Failure, Reason};
+use flashsale_proto::payment::{
+    CancelPaymentRequest, CancelPaymentResponse, CreatePaymentsRequest, CreatePaymentsResponse,
+    GetPaymentRequest, GetPaymentResponse, RefundRequest, RefundResponse,
+    payment_service_server::PaymentService,
+};
+use flashsale_service::wire;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+pub use admin::Admin;
+
+use crate::{
+    domain::RefundRuling,
+    settlement::Settler,
+    store::{Recorded, Store},
+    worker::Bell,
+};
+
+/// `flashsale.payment.v1.PaymentService`.
+#[derive(Debug)]
+pub struct Payments {
+    /// Where payments stand.
+    pub store: Store,
+    /// Tells the others.
+    pub settler: Settler,
+    /// Rung when a payment is due.
+    pub charges: Bell,
+    /// Rung when a refund is due.
+    pub refunds: Bell,
+}
+
+pub(super) fn store(error: sqlx::Error) -> Failure {
+    Failure::store("postgres", error)
+}
+
+fn not_found(order: Uuid) -> Failure {
+    Failure::new(Reason::PaymentNotFound, format!("order {order} has no payment"))
+        .with("order_id", order)
+}
+
+#[tonic::async_trait]
+impl PaymentService for Payments {
+    async fn create_payments(
+        &self,
+        request: Request<CreatePaymentsRequest>,
+    ) -> Result<Response<CreatePaymentsResponse>, Status> {
+        let request = request.into_inner();
+        let request_id = wire::request_id(&request.request_id)?;
+        let asked = decode::new_payments(&request.orders)?;
+        let rows = match self.store.record(&asked).await.map_err(store)? {
+            Recorded::All(rows) => rows,
+            Recorded::OtherAmount(place) => {
+                let order = asked.get(place).map(|payment| payment.order_id).unwrap_or_default();
+                let failure = Failure::field(
+                    Reason::RequestIdReused,
+                    format!("orders[{place}].amount"),
+                    "is not the amount this order came with before",
+                );
+                return Err(failure.with("order_id", order).into());
+            }
+        };
+        tracing::debug!(%request_id, count = rows.len(), "payments recorded");
+        self.charges.ring();
+        let payments = rows.iter().map(encode::payment).collect();
+        Ok(Response::new(CreatePaymentsResponse { payments }))
+    }
+
+    async fn get_payment(
+        &self,
+        request: Request<GetPaymentRequest>,
+    ) -> Result<Response<GetPaymentResponse>, Status> {
+        let order = decode::order_id(&request.get_ref().order_id)?;
+        let payment = self.store.payment(order).await.map_err(store)?;
+        let payment = payment.ok_or_else(|| not_found(order))?;
+        Ok(Response::new(GetPaymentResponse { payment: Some(encode::payment(&payment)) }))
+    }
+
+    async fn cancel_payment(
+        &self,
+        request: Request<CancelPaymentRequest>,
+    ) -> Result<Response<CancelPaymentResponse>, Status> {
+        let request = request.into_inner();
+        let request_id = wire::request_id(&request.request_id)?;
+        let order = decode::order_id(&request.order_id)?;
+        let sale = wire::uuid("sale_id", &request.sale_id, Reason::ArgumentInvalid)?;
+        let (amount, currency) = decode::amount("amount", request.amount.as_ref())?;
+        let payment = self.store.cancel(order, sale, amount, &currency).await.map_err(store)?;
+        tracing::info!(%request_id, %order, state = %payment.state, "asked never to charge");
+        if payment.state.is_open() {
+            self.charges.ring();
+        } else {
+            self.settler.changed(order, payment.state).await;
+        }
+        Ok(Response::new(CancelPaymentResponse { payment: Some(encode::payment(&payment)) }))
+    }
+
+    async fn refund(
+        &self,
+        request: Request<RefundRequest>,
+    ) -> Result<Response<RefundResponse>, Status> {
+        let request = request.into_inner();
+        let request_id = wire::request_id(&request.request_id)?;
+        let order = decode::order_id(&request.order_id)?;
+        let ruled = self.store.refund(order).await.map_err(store)?;
+        let (payment, ruling) = ruled.ok_or_else(|| not_found(order))?;
+        match ruling {
+            RefundRuling::IsDue => self.refunds.ring(),
+            RefundRuling::Done => {}
+            RefundRuling::NothingCaptured => {
+                let what = format!("the payment of order {order} is {}", payment.state);
+                let failure = Failure::new(Reason::PaymentNotRefundable, what);
+                return Err(failure.with("order_id", order).with("state", payment.state).into());
+            }
+        }
+        tracing::info!(%request_id, %order, "asked to give the money back");
+        Ok(Response::new(RefundResponse { payment: Some(encode::payment(&payment)) }))
+    }
+}
+
+/// The place of the first id that came before in the list, if any, with its first place.
+fn repeated(ids: impl Iterator<Item = Uuid>) -> Option<(usize, usize)> {
+    let mut seen = HashMap::new();
+    ids.enumerate().find_map(|(place, id)| seen.insert(id, place).map(|first| (place, first)))
+}

@@ -1,0 +1,88 @@
+//! `flashsale.payment.v1.PaymentAdminService`.
+
+use std::time::Duration;
+
+use flashsale_breaker::BreakerState as Breaker;
+use flashsale_errors::Failure;
+use flashsale_proto::payment::{
+    BreakerForce, BreakerState, GetBreakerRequest, GetBreakerResponse, SetBreakerRequest,
+    SetBreakerResponse, payment_admin_service_server::PaymentAdminService,
+};
+use flashsale_service::wire;
+use time::OffsetDateTime;
+use tonic::{Request, Response, Status};
+
+use super::store;
+use crate::{
+    store::{Force, Store},
+    stripe::Gate,
+    worker::Bell,
+};
+
+/// What operators do.
+#[derive(Debug)]
+pub struct Admin {
+    /// Where the decision stands.
+    pub store: Store,
+    /// What stands in front of the provider.
+    pub gate: Gate,
+    /// Rung when payments may go on.
+    pub charges: Bell,
+}
+
+#[tonic::async_trait]
+impl PaymentAdminService for Admin {
+    async fn get_breaker(
+        &self,
+        _: Request<GetBreakerRequest>,
+    ) -> Result<Response<GetBreakerResponse>, Status> {
+        let force = self.store.force().await.map_err(store)?;
+        let open = self.store.open_payments().await.map_err(store)?;
+        let oldest_wait = open.oldest.map(|oldest| {
+            let waited = OffsetDateTime::now_utc() - oldest;
+            wire::duration(Duration::try_from(waited).unwrap_or_default())
+        });
+        let state = match self.gate.breaker.state() {
+            Breaker::Closed => BreakerState::Closed,
+            Breaker::Open => BreakerState::Open,
+            Breaker::HalfOpen => BreakerState::HalfOpen,
+        };
+        Ok(Response::new(GetBreakerResponse {
+            state: state.into(),
+            force: encode(force).into(),
+            open_payments: open.count,
+            oldest_wait,
+        }))
+    }
+
+    async fn set_breaker(
+        &self,
+        request: Request<SetBreakerRequest>,
+    ) -> Result<Response<SetBreakerResponse>, Status> {
+        let request = request.into_inner();
+        let request_id = wire::request_id(&request.request_id)?;
+        let force = match BreakerForce::try_from(request.force) {
+            Ok(BreakerForce::Auto) => Force::Auto,
+            Ok(BreakerForce::Open) => Force::Open,
+            Ok(BreakerForce::Closed) => Force::Closed,
+            Ok(BreakerForce::Unspecified) | Err(_) => {
+                let what = "must be BREAKER_FORCE_AUTO, BREAKER_FORCE_OPEN or BREAKER_FORCE_CLOSED";
+                return Err(Failure::invalid("force", what).into());
+            }
+        };
+        self.store.set_force(force).await.map_err(store)?;
+        // This instance follows at once, the others within a second.
+        self.gate.switch.forget().await;
+        self.charges.ring();
+        tracing::warn!(%request_id, force = force.as_str(), "operators set the force switch");
+        Ok(Response::new(SetBreakerResponse { force: encode(force).into() }))
+    }
+}
+
+fn encode(force: Force) -> BreakerForce {
+    match force {
+        Force::Auto => BreakerForce::Auto,
+        Force::Open => BreakerForce::Open,
+        Force::Closed => BreakerForce::Closed,
+    }
+}

@@ -1,0 +1,64 @@
+//! What callers send, checked.
+
+use flashsale_errors::{Failure, Reason};
+use flashsale_proto::{Money, payment::PaymentOrder};
+use flashsale_service::wire;
+use uuid::Uuid;
+
+use super::repeated;
+use crate::{domain::provider_amount, store::NewPayment};
+
+/// Payments in one call.
+const MAX_ORDERS: usize = 200;
+/// The longest token of a means of payment; Stripe's have some 30 characters.
+const MAX_METHOD_CHARS: usize = 255;
+
+pub(super) fn order_id(value: &str) -> Result<Uuid, Failure> {
+    wire::uuid("order_id", value, Reason::ArgumentInvalid)
+}
+
+/// An amount that can be charged, in minor units, with its currency.
+pub(super) fn amount(field: &str, money: Option<&Money>) -> Result<(i64, String), Failure> {
+    let money = money.ok_or_else(|| Failure::invalid(field, "is missing"))?;
+    let (minor, currency) = wire::minor(field, money)?;
+    if minor <= 0 {
+        return Err(Failure::invalid(field, "must be above zero"));
+    }
+    let currency = currency.code();
+    provider_amount(minor, currency)
+        .map_err(|inexpressible| Failure::invalid(field, inexpressible.to_string()))?;
+    Ok((minor, currency.to_owned()))
+}
+
+pub(super) fn new_payments(orders: &[PaymentOrder]) -> Result<Vec<NewPayment>, Failure> {
+    if orders.is_empty() || orders.len() > MAX_ORDERS {
+        let what = format!("has {} entries; 1 to {MAX_ORDERS} are allowed", orders.len());
+        return Err(Failure::invalid("orders", what));
+    }
+    let payments: Vec<NewPayment> = orders
+        .iter()
+        .enumerate()
+        .map(|(place, order)| new_payment(&format!("orders[{place}]"), order))
+        .collect::<Result<_, _>>()?;
+    if let Some((place, first)) = repeated(payments.iter().map(|payment| payment.order_id)) {
+        let what = format!("is the same as orders[{first}].order_id; each order may come once");
+        return Err(Failure::invalid(format!("orders[{place}].order_id"), what));
+    }
+    Ok(payments)
+}
+
+fn new_payment(at: &str, order: &PaymentOrder) -> Result<NewPayment, Failure> {
+    let id = |name: &str, value: &str| {
+        wire::uuid(&format!("{at}.{name}"), value, Reason::ArgumentInvalid)
+    };
+    let (amount_minor, currency) = amount(&format!("{at}.amount"), order.amount.as_ref())?;
+    let method =
+        wire::printable(&format!("{at}.payment_method"), &order.payment_method, MAX_METHOD_CHARS)?;
+    Ok(NewPayment {
+        order_id: id("order_id", &order.order_id)?,
+        sale_id: id("sale_id", &order.sale_id)?,
+        amount_minor,
+        currency,
+        payment_method: method.to_owned(),
+    })
+}

@@ -1,0 +1,3 @@
+SELECT content_hash, sale_id
+FROM sale_requests
+WHERE request_id = $1

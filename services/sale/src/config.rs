@@ -1,0 +1,141 @@
+//! What the service can be told. Every value is explained in `config.default.toml`.
+
+use std::time::Duration;
+
+use flashsale_pg::PgConfig;
+use flashsale_service::{CommonConfig, PeerConfig, Problem, ServerConfig, Validate};
+use flashsale_telemetry::TelemetryConfig;
+use serde::Deserialize;
+
+use crate::propagate::Pace;
+
+/// The configuration of the sale service.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `[server]`.
+    pub server: ServerConfig,
+    /// `[telemetry]`.
+    pub telemetry: TelemetryConfig,
+    /// `[postgres]`.
+    pub postgres: PgConfig,
+    /// `[peers]`.
+    pub peers: PeersConfig,
+    /// `[sale]`.
+    pub sale: SaleConfig,
+}
+
+/// The services that sale calls.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeersConfig {
+    /// `[peers.inventory]`.
+    pub inventory: PeerConfig,
+    /// `[peers.waiting_room]`.
+    pub waiting_room: PeerConfig,
+}
+
+/// The `[sale]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SaleConfig {
+    /// Between two rounds of the background tasks.
+    pub propagate_interval_ms: u64,
+    /// Between two attempts to tell of the same change, at most.
+    pub propagate_max_backoff_ms: u64,
+    /// Sales told of at a time.
+    pub propagations_at_once: usize,
+    /// Between two looks at the watched sales.
+    pub watch_interval_ms: u64,
+    /// Watchers at a time.
+    pub max_watchers: usize,
+}
+
+impl SaleConfig {
+    pub(crate) fn pace(&self) -> Pace {
+        Pace {
+            interval: Duration::from_millis(self.propagate_interval_ms),
+            max_backoff: Duration::from_millis(self.propagate_max_backoff_ms),
+            at_once: self.propagations_at_once,
+        }
+    }
+
+    pub(crate) fn watch_interval(&self) -> Duration {
+        Duration::from_millis(self.watch_interval_ms)
+    }
+}
+
+impl CommonConfig for Config {
+    fn server(&self) -> &ServerConfig {
+        &self.server
+    }
+
+    fn telemetry(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+}
+
+impl Validate for Config {
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.server.problems();
+        problems.extend(self.telemetry.problems().into_iter().map(Problem::from));
+        problems.extend(self.postgres.problems().into_iter().map(Problem::from));
+        problems.extend(self.peers.inventory.problems("inventory"));
+        problems.extend(self.peers.waiting_room.problems("waiting_room"));
+        let sale = &self.sale;
+        for (key, is_zero) in [
+            ("sale.propagate_interval_ms", sale.propagate_interval_ms == 0),
+            ("sale.propagations_at_once", sale.propagations_at_once == 0),
+            ("sale.watch_interval_ms", sale.watch_interval_ms == 0),
+            ("sale.max_watchers", sale.max_watchers == 0),
+        ] {
+            if is_zero {
+                problems.push(Problem::new(key, "must be above 0"));
+            }
+        }
+        if sale.propagate_max_backoff_ms < sale.propagate_interval_ms {
+            problems.push(Problem::new(
+                "sale.propagate_max_backoff_ms",
+                "must not be below sale.propagate_interval_ms",
+            ));
+        }
+        if u32::try_from(sale.propagations_at_once)
+            .map_or(true, |at_once| at_once >= self.postgres.max_connections)
+        {
+            problems.push(Problem::new(
+                "sale.propagations_at_once",
+                "must be below postgres.max_connections, or nothing is left for calls",
+            ));
+        }
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use flashsale_service::config::{ConfigError, load_from};
+
+    use super::*;
+    use crate::DEFAULTS;
+
+    #[test]
+    fn the_defaults_are_sound_and_what_is_not_is_named() {
+        assert!(load_from::<Config>(DEFAULTS, None, std::iter::empty()).is_ok());
+        let env = [
+            ("FLASHSALE_SALE__PROPAGATIONS_AT_ONCE", "16"),
+            ("FLASHSALE_SALE__MAX_WATCHERS", "0"),
+            ("FLASHSALE_PEERS__WAITING_ROOM__URL", "nowhere"),
+        ];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter();
+        let Err(ConfigError::Invalid(problems)) = load_from::<Config>(DEFAULTS, None, env) else {
+            panic!("three values are wrong");
+        };
+        let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(
+            keys,
+            ["peers.waiting_room.url", "sale.max_watchers", "sale.propagations_at_once"]
+        );
+    }
+}

@@ -1,0 +1,74 @@
+//! What each failure means to a caller: the one place.
+
+use std::fmt::Write as _;
+
+use flashsale_errors::{Failure, Reason};
+use tonic::Status;
+
+use crate::{
+    domain::{Kind, Problems},
+    error::SaleError,
+    store::StoreError,
+};
+
+/// Problems repeated in the plain message, for callers that cannot show details.
+const IN_MESSAGE: usize = 3;
+
+/// The status for a failed call.
+pub(super) fn failure(error: SaleError) -> Status {
+    let text = error.to_string();
+    let failure = match error {
+        SaleError::NotFound(id) => {
+            Failure::field(Reason::SaleNotFound, "sale_id", text).with("sale_id", id)
+        }
+        SaleError::RequestIdReused(id) => {
+            Failure::field(Reason::RequestIdReused, "request_id", text).with("request_id", id)
+        }
+        SaleError::StateConflict { id, conflict } => Failure::new(Reason::SaleStateConflict, text)
+            .with("sale_id", id)
+            .with("state", conflict.state.as_str()),
+        SaleError::Invalid(problems) => invalid(&problems),
+        SaleError::PageTokenInvalid => Failure::field(Reason::PageTokenInvalid, "page_token", text),
+        SaleError::NotTold { id, peer, why } => Failure::new(Reason::PeerUnavailable, text)
+            .with("sale_id", id)
+            .with("peer", peer)
+            .with("peer_reason", why),
+        SaleError::TooManyWatchers(max) => {
+            Failure::new(Reason::Overloaded, text).with("max_watchers", max)
+        }
+        SaleError::Contended(id) => Failure::new(Reason::Overloaded, text).with("sale_id", id),
+        SaleError::Store(StoreError::Unavailable(cause)) => Failure::store("postgres", cause),
+        SaleError::Store(StoreError::Broken(cause)) => Failure::internal(cause),
+    };
+    failure.into()
+}
+
+/// One refusal for everything that is wrong.
+fn invalid(problems: &Problems) -> Failure {
+    let reason = match problems.kind() {
+        Kind::Argument => Reason::ArgumentInvalid,
+        Kind::Quantity => Reason::QuantityInvalid,
+        Kind::Export => Reason::ExportInvalid,
+    };
+    let count = problems.count();
+    let mut what = String::new();
+    for problem in problems.listed().iter().take(IN_MESSAGE) {
+        let separator = if what.is_empty() { "" } else { "; " };
+        let _ = write!(what, "{separator}{}: {}", problem.field, problem.what);
+    }
+    if count > IN_MESSAGE {
+        let _ = write!(what, "; and {} more", count - IN_MESSAGE);
+    }
+    let failure = Failure::new(reason, what).with("problems", count);
+    let failure = problems
+        .listed()
+        .iter()
+        .fold(failure, |failure, problem| failure.with_violation(&problem.field, &problem.what));
+    match (problems.more(), problems.kind()) {
+        (0, _) => failure,
+        (more, Kind::Export) => failure.with_violation("content", format!("and {more} more")),
+        (more, Kind::Argument | Kind::Quantity) => {
+            failure.with_violation("items", format!("and {more} more"))
+        }
+    }
+}

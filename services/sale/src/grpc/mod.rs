@@ -1,0 +1,136 @@
+//! The service on the wire: decode, call, encode.
+
+mod decode;
+mod encode;
+mod errors;
+
+use std::{pin::Pin, sync::Arc};
+
+use flashsale_errors::{Failure, Reason};
+use flashsale_proto::sale::{
+    CreateSaleRequest, CreateSaleResponse, EndSaleRequest, EndSaleResponse, GetSaleRequest,
+    GetSaleResponse, ImportSaleRequest, ImportSaleResponse, ListSalesRequest, ListSalesResponse,
+    PauseSaleRequest, PauseSaleResponse, ScheduleSaleRequest, ScheduleSaleResponse,
+    StartSaleRequest, StartSaleResponse, UpdateSaleRequest, UpdateSaleResponse, WatchSaleRequest,
+    WatchSaleResponse, sale_service_server::SaleService,
+};
+use flashsale_service::Drain;
+use futures::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status};
+
+use crate::{sales::Sales, watch::Watches};
+
+/// `flashsale.sale.v1.SaleService`.
+#[derive(Debug)]
+pub struct Grpc {
+    sales: Sales,
+    watches: Arc<Watches>,
+    drain: Drain,
+}
+
+impl Grpc {
+    /// Over the control plane.
+    pub fn new(sales: Sales, watches: Arc<Watches>, drain: Drain) -> Self {
+        Self { sales, watches, drain }
+    }
+}
+
+fn not_built(rpc: &str) -> Status {
+    Failure::new(Reason::NotImplemented, format!("{rpc} is not built yet")).into()
+}
+
+#[tonic::async_trait]
+impl SaleService for Grpc {
+    async fn create_sale(
+        &self,
+        request: Request<CreateSaleRequest>,
+    ) -> Result<Response<CreateSaleResponse>, Status> {
+        let (request, asked) = decode::create(request.into_inner())?;
+        let sale = self.sales.create(&request, asked).await.map_err(errors::failure)?;
+        Ok(Response::new(CreateSaleResponse { sale: Some(encode::sale(&sale)) }))
+    }
+
+    async fn update_sale(
+        &self,
+        _: Request<UpdateSaleRequest>,
+    ) -> Result<Response<UpdateSaleResponse>, Status> {
+        Err(not_built("UpdateSale"))
+    }
+
+    async fn import_sale(
+        &self,
+        request: Request<ImportSaleRequest>,
+    ) -> Result<Response<ImportSaleResponse>, Status> {
+        let (request, asked) = decode::import(request.into_inner())?;
+        let sale = self.sales.import(&request, asked).await.map_err(errors::failure)?;
+        Ok(Response::new(ImportSaleResponse { sale: Some(encode::sale(&sale)) }))
+    }
+
+    async fn schedule_sale(
+        &self,
+        _: Request<ScheduleSaleRequest>,
+    ) -> Result<Response<ScheduleSaleResponse>, Status> {
+        Err(not_built("ScheduleSale"))
+    }
+
+    async fn start_sale(
+        &self,
+        request: Request<StartSaleRequest>,
+    ) -> Result<Response<StartSaleResponse>, Status> {
+        let asked = request.into_inner();
+        let (request, id) = decode::change("start", &asked.request_id, &asked.sale_id)?;
+        let sale = self.sales.start(&request, id).await.map_err(errors::failure)?;
+        Ok(Response::new(StartSaleResponse { sale: Some(encode::sale(&sale)) }))
+    }
+
+    async fn pause_sale(
+        &self,
+        _: Request<PauseSaleRequest>,
+    ) -> Result<Response<PauseSaleResponse>, Status> {
+        Err(not_built("PauseSale"))
+    }
+
+    async fn end_sale(
+        &self,
+        request: Request<EndSaleRequest>,
+    ) -> Result<Response<EndSaleResponse>, Status> {
+        let asked = request.into_inner();
+        let (request, id) = decode::change("end", &asked.request_id, &asked.sale_id)?;
+        let sale = self.sales.end(&request, id).await.map_err(errors::failure)?;
+        Ok(Response::new(EndSaleResponse { sale: Some(encode::sale(&sale)) }))
+    }
+
+    async fn get_sale(
+        &self,
+        request: Request<GetSaleRequest>,
+    ) -> Result<Response<GetSaleResponse>, Status> {
+        let id = decode::sale_id(&request.into_inner().sale_id)?;
+        let sale = self.sales.get(id).await.map_err(errors::failure)?;
+        Ok(Response::new(GetSaleResponse { sale: Some(encode::sale(&sale)) }))
+    }
+
+    async fn list_sales(
+        &self,
+        request: Request<ListSalesRequest>,
+    ) -> Result<Response<ListSalesResponse>, Status> {
+        let asked = request.into_inner();
+        let size = decode::page_size(asked.page_size)?;
+        let page = self.sales.list(size, &asked.page_token).await.map_err(errors::failure)?;
+        Ok(Response::new(ListSalesResponse {
+            sales: page.sales.iter().map(encode::sale).collect(),
+            next_page_token: page.next.unwrap_or_default(),
+        }))
+    }
+
+    type WatchSaleStream = Pin<Box<dyn Stream<Item = Result<WatchSaleResponse, Status>> + Send>>;
+
+    async fn watch_sale(
+        &self,
+        request: Request<WatchSaleRequest>,
+    ) -> Result<Response<Self::WatchSaleStream>, Status> {
+        let id = decode::sale_id(&request.into_inner().sale_id)?;
+        let sales = self.watches.watch(id, &self.drain).await.map_err(errors::failure)?;
+        let answers = sales.map(|sale| Ok(WatchSaleResponse { sale: Some(encode::sale(&sale)) }));
+        Ok(Response::new(answers.boxed()))
+    }
+}

@@ -1,0 +1,153 @@
+//! What the other services are told of a sale. Every call may be repeated: each sets a value, and carries an id made from the
+//! sale and its version.
+
+use flashsale_errors::{Failure, Reason};
+use flashsale_proto::{
+    inventory::{
+        LoadStockRequest, SyncSaleRequest,
+        inventory_admin_service_client::InventoryAdminServiceClient,
+    },
+    waitingroom::{
+        CloseRoomRequest, ConfigureRoomRequest, OpenRoomRequest, PauseRoomRequest,
+        waiting_room_admin_service_client::WaitingRoomAdminServiceClient,
+    },
+};
+use flashsale_service::{peer::PeerChannel, wire};
+use tonic::Status;
+use uuid::Uuid;
+
+use crate::domain::{Room, Sale, SaleState};
+
+const INVENTORY: &str = "inventory";
+const WAITING_ROOM: &str = "waiting-room";
+
+/// Why somebody could not be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Untold {
+    /// Who.
+    pub peer: &'static str,
+    /// The reason it gave, or the transport did.
+    pub why: &'static str,
+}
+
+/// Inventory and the waiting room.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    inventory: InventoryAdminServiceClient<PeerChannel>,
+    waiting_room: WaitingRoomAdminServiceClient<PeerChannel>,
+}
+
+impl Peers {
+    /// Over channels, which may not be connected yet.
+    pub fn new(inventory: PeerChannel, waiting_room: PeerChannel) -> Self {
+        Self {
+            inventory: InventoryAdminServiceClient::new(inventory),
+            waiting_room: WaitingRoomAdminServiceClient::new(waiting_room),
+        }
+    }
+
+    /// Tells everybody how the sale stands.
+    ///
+    /// # Errors
+    /// When one of them could not be told; the others may have been.
+    pub async fn tell(&self, sale: &Sale) -> Result<(), Untold> {
+        match sale.state {
+            // Nobody else's business yet.
+            SaleState::Draft | SaleState::Scheduled => Ok(()),
+            // The stock first: whoever is admitted must find it open.
+            SaleState::Open => {
+                self.tell_inventory(sale).await?;
+                match sale.settings.room {
+                    Some(room) => self.open_room(sale, room).await,
+                    None => Ok(()),
+                }
+            }
+            // The room first, so that nobody is admitted to what takes no more holds; and each of them even if the other is away.
+            SaleState::Paused => {
+                let paused = self.pause_room(sale).await;
+                self.tell_inventory(sale).await.and(paused)
+            }
+            SaleState::Ended => {
+                let closed = self.close_room(sale).await;
+                self.tell_inventory(sale).await.and(closed)
+            }
+        }
+    }
+
+    /// Loads the stock, unless it is, and brings what stands beside it up to date. Also for a sale that ended before its stock
+    /// was ever loaded: an empty place reads as one that lost its stock.
+    async fn tell_inventory(&self, sale: &Sale) -> Result<(), Untold> {
+        let mut inventory = self.inventory.clone();
+        let load =
+            LoadStockRequest { request_id: request_id(sale, "load"), sale_id: sale.id.to_string() };
+        if let Err(status) = inventory.load_stock(load).await {
+            let refusal = untold(INVENTORY, &status);
+            if refusal.why != Reason::StockAlreadyLoaded.as_str() {
+                return Err(refusal);
+            }
+        }
+        let sync =
+            SyncSaleRequest { request_id: request_id(sale, "sync"), sale_id: sale.id.to_string() };
+        let synced = inventory.sync_sale(sync).await;
+        let synced = synced.map_err(|status| untold(INVENTORY, &status))?.into_inner();
+        if synced.version < sale.version {
+            return Err(Untold { peer: INVENTORY, why: "BEHIND" });
+        }
+        Ok(())
+    }
+
+    async fn open_room(&self, sale: &Sale, room: Room) -> Result<(), Untold> {
+        let mut waiting_room = self.waiting_room.clone();
+        let configure = ConfigureRoomRequest {
+            request_id: request_id(sale, "configure"),
+            sale_id: sale.id.to_string(),
+            admissions_per_second: room.rate,
+            admission_ttl: Some(wire::duration(room.admission)),
+        };
+        let untold = |status: Status| untold(WAITING_ROOM, &status);
+        waiting_room.configure_room(configure).await.map_err(untold)?;
+        let open =
+            OpenRoomRequest { request_id: request_id(sale, "open"), sale_id: sale.id.to_string() };
+        waiting_room.open_room(open).await.map_err(untold)?;
+        Ok(())
+    }
+
+    async fn pause_room(&self, sale: &Sale) -> Result<(), Untold> {
+        if sale.settings.room.is_none() {
+            return Ok(());
+        }
+        let pause = PauseRoomRequest {
+            request_id: request_id(sale, "pause"),
+            sale_id: sale.id.to_string(),
+        };
+        if_there(self.waiting_room.clone().pause_room(pause).await)
+    }
+
+    async fn close_room(&self, sale: &Sale) -> Result<(), Untold> {
+        if sale.settings.room.is_none() {
+            return Ok(());
+        }
+        let close = CloseRoomRequest {
+            request_id: request_id(sale, "close"),
+            sale_id: sale.id.to_string(),
+        };
+        if_there(self.waiting_room.clone().close_room(close).await)
+    }
+}
+
+/// A room that was never made needs no closing.
+fn if_there<T>(answer: Result<T, Status>) -> Result<(), Untold> {
+    match answer.map_err(|status| untold(WAITING_ROOM, &status)) {
+        Err(refusal) if refusal.why != Reason::RoomNotFound.as_str() => Err(refusal),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// The same for every attempt to tell of this version.
+fn request_id(sale: &Sale, operation: &str) -> String {
+    Uuid::new_v5(&sale.id, format!("{operation}:{}", sale.version).as_bytes()).to_string()
+}
+
+fn untold(peer: &'static str, status: &Status) -> Untold {
+    Untold { peer, why: Failure::from_peer(peer, status).reason().as_str() }
+}

@@ -1,0 +1,149 @@
+//! Creating sales and changing their state, each request id once.
+
+use std::time::Duration;
+
+use sqlx::{PgConnection, query_file};
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+use crate::domain::{NewSale, Sale, SaleState, Step};
+
+/// A mutating request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Its id.
+    pub id: Uuid,
+    /// What tells its content from any other: a SHA-256 in hexadecimal.
+    pub hash: String,
+}
+
+/// What came of creating a sale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// It is recorded.
+    New,
+    /// The same request was recorded meanwhile, or long ago; nothing changed.
+    Taken,
+}
+
+/// What came of changing a sale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// It is so now.
+    Done,
+    /// The sale has changed since it was read; nothing changed.
+    Lost,
+    /// The request id was recorded meanwhile; nothing changed.
+    Taken,
+}
+
+impl Store {
+    /// The content hash and the sale of a request that had its effect.
+    ///
+    /// # Errors
+    /// When Postgres does not answer, as all of these.
+    pub async fn request(&self, id: Uuid) -> Result<Option<(String, Uuid)>, StoreError> {
+        let row = query_file!("sql/read_request.sql", id).fetch_optional(&self.pool).await?;
+        Ok(row.map(|row| (row.content_hash, row.sale_id)))
+    }
+
+    /// Records a new sale, its items and the request: all or nothing.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn create(&self, sale: &NewSale, request: &Request) -> Result<Created, StoreError> {
+        Ok(flashsale_pg::retry_conflicts(|| self.try_create(sale, request)).await?)
+    }
+
+    async fn try_create(&self, sale: &NewSale, request: &Request) -> sqlx::Result<Created> {
+        let settings = &sale.settings;
+        let state = SaleState::Draft;
+        let mut tx = self.pool.begin().await?;
+        query_file!(
+            "sql/insert_sale.sql",
+            sale.id,
+            settings.name,
+            settings.currency.code(),
+            state.as_str(),
+            settings.starts_at,
+            settings.ends_at,
+            ms(settings.hold),
+            settings.room.map(|room| room.rate),
+            settings.room.map(|room| ms(room.admission)),
+            SaleState::must_be_told(None, state),
+        )
+        .execute(&mut *tx)
+        .await?;
+        let (mut skus, mut titles) = (Vec::new(), Vec::new());
+        let (mut prices, mut quantities, mut limits) = (Vec::new(), Vec::new(), Vec::new());
+        for item in &sale.items {
+            skus.push(item.sku.clone());
+            titles.push(item.title.clone());
+            prices.push(item.price_minor);
+            quantities.push(item.quantity);
+            limits.push(item.per_buyer_limit);
+        }
+        query_file!("sql/insert_items.sql", sale.id, &skus, &titles, &prices, &quantities, &limits)
+            .execute(&mut *tx)
+            .await?;
+        // Last, because it waits for whoever is just recording the same id, and the sale has to be there before it.
+        if !record(&mut tx, request, sale.id).await? {
+            tx.rollback().await?;
+            return Ok(Created::Taken);
+        }
+        tx.commit().await?;
+        Ok(Created::New)
+    }
+
+    /// Takes a step from `sale` as it was read, and records the request that asked for it, if one did.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn change(
+        &self,
+        sale: &Sale,
+        step: Step,
+        request: Option<&Request>,
+    ) -> Result<Written, StoreError> {
+        Ok(flashsale_pg::retry_conflicts(|| self.try_change(sale, step, request)).await?)
+    }
+
+    async fn try_change(
+        &self,
+        sale: &Sale,
+        step: Step,
+        request: Option<&Request>,
+    ) -> sqlx::Result<Written> {
+        let mut tx = self.pool.begin().await?;
+        if let Step::Go { to, tell } = step {
+            let changed =
+                query_file!("sql/change_state.sql", sale.id, sale.version, to.as_str(), tell)
+                    .execute(&mut *tx)
+                    .await?;
+            if changed.rows_affected() == 0 {
+                tx.rollback().await?;
+                return Ok(Written::Lost);
+            }
+        }
+        if let Some(request) = request
+            && !record(&mut tx, request, sale.id).await?
+        {
+            tx.rollback().await?;
+            return Ok(Written::Taken);
+        }
+        tx.commit().await?;
+        Ok(Written::Done)
+    }
+}
+
+/// Records what a request id did; false if it is taken.
+async fn record(tx: &mut PgConnection, request: &Request, sale: Uuid) -> sqlx::Result<bool> {
+    let recorded =
+        query_file!("sql/insert_request.sql", request.id, request.hash, sale).execute(tx).await?;
+    Ok(recorded.rows_affected() == 1)
+}
+
+fn ms(length: Duration) -> i64 {
+    // At most an hour: the rules say so.
+    i64::try_from(length.as_millis()).unwrap_or(i64::MAX)
+}

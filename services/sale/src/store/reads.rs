@@ -1,0 +1,134 @@
+//! Reading sales.
+
+use std::time::Duration;
+
+use iso_currency::Currency;
+use sqlx::{PgExecutor, query_file, query_file_as};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+use crate::domain::{Item, PageKey, Room, Sale, SaleState, Settings};
+
+/// A row of `sales`.
+#[derive(Debug)]
+struct SaleRow {
+    sale_id: Uuid,
+    name: String,
+    currency: String,
+    state: String,
+    starts_at: OffsetDateTime,
+    ends_at: OffsetDateTime,
+    hold_ms: i64,
+    room_rate: Option<f64>,
+    room_admission_ms: Option<i64>,
+    version: i64,
+    propagated_version: i64,
+    created_at: OffsetDateTime,
+    updated_at: OffsetDateTime,
+}
+
+impl TryFrom<SaleRow> for Sale {
+    type Error = StoreError;
+
+    fn try_from(row: SaleRow) -> Result<Self, StoreError> {
+        let id = row.sale_id;
+        let corrupt = |what: &str| StoreError::corrupt(format!("the sale {id} has {what}"));
+        let room = match (row.room_rate, row.room_admission_ms) {
+            (Some(rate), Some(admission)) => {
+                let admission = ms(admission).ok_or_else(|| corrupt("an impossible admission"))?;
+                Some(Room { rate, admission })
+            }
+            (None, _) | (_, None) => None,
+        };
+        Ok(Self {
+            id,
+            settings: Settings {
+                name: row.name,
+                currency: Currency::from_code(&row.currency)
+                    .ok_or_else(|| corrupt("an unknown currency"))?,
+                starts_at: row.starts_at,
+                ends_at: row.ends_at,
+                hold: ms(row.hold_ms).ok_or_else(|| corrupt("an impossible hold"))?,
+                room,
+            },
+            state: SaleState::parse(&row.state).ok_or_else(|| corrupt("an unknown state"))?,
+            items: Vec::new(),
+            version: row.version,
+            propagated_version: row.propagated_version,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+    }
+}
+
+fn ms(ms: i64) -> Option<Duration> {
+    u64::try_from(ms).ok().map(Duration::from_millis)
+}
+
+/// A sale without its items.
+pub(super) async fn sale(
+    executor: impl PgExecutor<'_>,
+    id: Uuid,
+) -> Result<Option<Sale>, StoreError> {
+    let row = query_file_as!(SaleRow, "sql/read_sale.sql", id).fetch_optional(executor).await?;
+    row.map(Sale::try_from).transpose()
+}
+
+impl Store {
+    /// A sale without its items.
+    ///
+    /// # Errors
+    /// When Postgres does not answer, as all of these.
+    pub async fn head(&self, id: Uuid) -> Result<Option<Sale>, StoreError> {
+        sale(&self.pool, id).await
+    }
+
+    /// A sale with its items, by sku. The items of a sale never change, so that two queries see one sale.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn get(&self, id: Uuid) -> Result<Option<Sale>, StoreError> {
+        let Some(mut sale) = self.head(id).await? else { return Ok(None) };
+        sale.items = query_file_as!(Item, "sql/read_items.sql", id).fetch_all(&self.pool).await?;
+        Ok(Some(sale))
+    }
+
+    /// At most `limit` sales behind `after`, newest first, without their items.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn list(&self, after: Option<PageKey>, limit: i64) -> Result<Vec<Sale>, StoreError> {
+        let rows = query_file_as!(
+            SaleRow,
+            "sql/list_sales.sql",
+            after.map(|key| key.created_at),
+            after.map(|key| key.id),
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().map(Sale::try_from).collect()
+    }
+
+    /// At most `limit` open sales whose window has passed.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn lapsed(&self, limit: i64) -> Result<Vec<Uuid>, StoreError> {
+        let rows = query_file!("sql/lapsed_sales.sql", limit).fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(|row| row.sale_id).collect())
+    }
+
+    /// The version and the propagated version of each of these sales.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn versions(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, (i64, i64))>, StoreError> {
+        let rows = query_file!("sql/watched_versions.sql", ids).fetch_all(&self.pool).await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.sale_id, (row.version, row.propagated_version)))
+            .collect())
+    }
+}

@@ -1,0 +1,68 @@
+//! Which sales inventory and the waiting room have to be told of, and who tells them.
+
+use sqlx::{Postgres, Transaction, query_file};
+use uuid::Uuid;
+
+use super::{Store, StoreError, reads};
+use crate::domain::Sale;
+
+/// A sale that the others do not know as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ToTell {
+    /// The sale.
+    pub id: Uuid,
+    /// Its version.
+    pub version: i64,
+}
+
+/// The right to tell the others of one sale, held by one instance at a time until it is dropped or [`Telling::done`]; also
+/// given up when its process or its connection dies.
+#[derive(Debug)]
+pub struct Telling {
+    tx: Transaction<'static, Postgres>,
+    sale: Sale,
+}
+
+impl Telling {
+    /// The sale as it is since nobody else tells of it, without its items.
+    pub fn sale(&self) -> &Sale {
+        &self.sale
+    }
+
+    /// Records that everybody knows the sale as it was read. False if it has changed since.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn done(mut self) -> Result<bool, StoreError> {
+        let marked = query_file!("sql/mark_told.sql", self.sale.id, self.sale.version)
+            .execute(&mut *self.tx)
+            .await?;
+        self.tx.commit().await?;
+        Ok(marked.rows_affected() == 1)
+    }
+}
+
+impl Store {
+    /// At most `limit` sales to tell of, by id, from behind `after` on.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn to_tell(&self, after: Uuid, limit: i64) -> Result<Vec<ToTell>, StoreError> {
+        let rows = query_file!("sql/sales_to_tell.sql", after, limit).fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(|row| ToTell { id: row.sale_id, version: row.version }).collect())
+    }
+
+    /// Takes the right to tell of a sale; none if somebody else has it, or there is no such sale. It keeps a connection, so
+    /// that whoever takes it bounds how many are taken at once.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn telling(&self, id: Uuid) -> Result<Option<Telling>, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        if !query_file!("sql/lock_telling.sql", id).fetch_one(&mut *tx).await?.locked {
+            return Ok(None);
+        }
+        let sale = reads::sale(&mut *tx, id).await?;
+        Ok(sale.map(|sale| Telling { tx, sale }))
+    }
+}

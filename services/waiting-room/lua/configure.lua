@@ -1,0 +1,18 @@
+-- Copies a room's settings from its row in Postgres.
+--
+-- ARGV  1 the row's version, 2 state, 3 rate, 4 admission_ms.
+-- Reply CONFIGURED
+-- Idempotent: an older version never replaces a newer one, whatever order the calls arrive in.
+local room = read_room()
+if not room then
+  return { 'GONE' }
+end
+if tonumber(ARGV[1]) > room.version then
+  if room.state ~= ARGV[2] then
+    -- What passed while nobody was admitted is not made up for.
+    call('HSET', ROOM, 'tick_ms', whole(NOW), 'carry', '0')
+  end
+  call('HSET', ROOM, 'version', ARGV[1], 'state', ARGV[2], 'rate', ARGV[3], 'admission_ms', ARGV[4])
+  room = read_room()
+end
+return reply('CONFIGURED', room)

@@ -1,0 +1,38 @@
+-- Gives a buyer the place they have, or the next one.
+--
+-- ARGV  1 the sale id, 2 the buyer, 3 '1' if nothing will ever be for sale again.
+-- Reply PLACE   number, generation, '1' if it is new, when its admission runs out in ms ('' while it waits)
+--       CLOSED  the room is closed
+--       SOLD    the buyer has no place and no new ones are given out
+--       FULL    the numbers have run out: a block has to be reserved and granted
+-- Idempotent by the buyer. A place is kept until its admission was spent or has run out, or it was given back.
+local room = read_room()
+if not room then
+  return { 'GONE' }
+end
+if room.state == 'CLOSED' then
+  return reply('CLOSED', room)
+end
+
+local sale, buyer = ARGV[1], ARGV[2]
+local known = record_of(buyer)
+if known and known.state == 'WAITING' then
+  local expires = expires_ms(room, known.number)
+  local id = redis.sha1hex(sale .. ':' .. whole(known.number) .. ':' .. whole(known.generation))
+  if not expires or (NOW < expires and call('HEXISTS', SPENT, id) == 0) then
+    local expiry = expires and whole(expires) or ''
+    return reply('PLACE', room, { whole(known.number), whole(known.generation), '0', expiry })
+  end
+end
+if ARGV[3] == '1' then
+  return reply('SOLD', room)
+end
+if room.next >= room.upto then
+  return reply('FULL', room)
+end
+
+room.next = room.next + 1
+local generation = known and known.generation + 1 or 0
+call('HSET', ROOM, 'next', whole(room.next))
+call('HSET', BUYERS, buyer, whole(room.next) .. '|' .. whole(generation) .. '|WAITING')
+return reply('PLACE', room, { whole(room.next), whole(generation), '1', '' })

@@ -1,0 +1,79 @@
+-- Shared by every script of the waiting room and put in front of it; in front of this stands `local RUN_ID = '<run id of the server>'`.
+--
+-- KEYS  1 room, 2 buyers, 3 ticks, 4 inventory's spent admissions (only read): always all of them, all of one sale.
+-- Reply an array of texts: a word, then what the word brings, then, after every word but GONE, the room:
+--       state, rate, admission_ms, next, upto, planned, head, version, this server's time in ms.
+--       GONE  the room is missing or was kept by another server, which may have known more; nothing was done.
+-- No script takes a deadline: one that runs long after its caller gave up names the number, the range or the version it is about, and
+-- finds it settled.
+local ROOM, BUYERS, TICKS, SPENT = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local call = redis.call
+
+local CLOCK = call('TIME')
+local NOW = tonumber(CLOCK[1]) * 1000 + math.floor(tonumber(CLOCK[2]) / 1000)
+
+-- Lua writes large numbers with an exponent unless told.
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+-- The room, or nil for GONE.
+local function read_room()
+  local f = call('HMGET', ROOM, 'run_id', 'state', 'rate', 'admission_ms', 'next', 'upto', 'planned', 'head', 'version', 'tick_ms', 'carry')
+  if f[1] ~= RUN_ID then
+    return nil
+  end
+  return {
+    state = f[2],
+    rate = tonumber(f[3]),
+    admission_ms = tonumber(f[4]),
+    next = tonumber(f[5]),
+    upto = tonumber(f[6]),
+    planned = tonumber(f[7]),
+    head = tonumber(f[8]),
+    version = tonumber(f[9]),
+    tick_ms = tonumber(f[10]),
+    carry = tonumber(f[11]),
+  }
+end
+
+-- The reply: the word, the extra texts, the room.
+local function reply(word, room, extra)
+  local answer = { word }
+  for _, text in ipairs(extra or {}) do
+    answer[#answer + 1] = text
+  end
+  answer[#answer + 1] = room.state
+  answer[#answer + 1] = string.format('%.17g', room.rate)
+  for _, name in ipairs({ 'admission_ms', 'next', 'upto', 'planned', 'head', 'version' }) do
+    answer[#answer + 1] = whole(room[name])
+  end
+  answer[#answer + 1] = whole(NOW)
+  return answer
+end
+
+-- When the admission of a number runs out, in ms; nil while the head has not passed it. Whole seconds, rounded up, as the token says it.
+local function expires_ms(room, number)
+  if number > room.head then
+    return nil
+  end
+  -- The first tick that passed the number. There is one for every number up to the head; if it was lost the admission counts as old.
+  local tick = call('ZRANGEBYSCORE', TICKS, whole(number), '+inf', 'LIMIT', 0, 1)[1]
+  local passed = tick and tonumber(string.match(tick, ':(%d+)$')) or 0
+  return math.ceil((passed + room.admission_ms) / 1000) * 1000
+end
+
+-- A buyer's record: number, generation and state; nil if there is none.
+local function record_of(buyer)
+  local text = call('HGET', BUYERS, buyer)
+  if not text then
+    return nil
+  end
+  local number, generation, state = string.match(text, '^(%d+)|(%d+)|(%u+)$')
+  return { number = tonumber(number), generation = tonumber(generation), state = state }
+end
+
+-- Writes down that the head has passed its number now.
+local function add_tick(head)
+  call('ZADD', TICKS, whole(head), whole(head) .. ':' .. whole(NOW))
+end

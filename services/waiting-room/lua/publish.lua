@@ -1,0 +1,23 @@
+-- Moves the head to a number that stands in Postgres, and writes down when.
+--
+-- ARGV  1 the head, 2 how many ticks are kept without question.
+-- Reply PUBLISHED
+-- Idempotent: the head never goes back, and never passes the numbers that were given out.
+local room = read_room()
+if not room then
+  return { 'GONE' }
+end
+local head = math.min(tonumber(ARGV[1]), room.next)
+if head > room.head then
+  room.head, room.planned = head, math.max(room.planned, head)
+  call('HSET', ROOM, 'head', whole(head), 'planned', whole(room.planned))
+  add_tick(head)
+  -- The two oldest ticks tell the same once both are over: one of them will do.
+  if call('ZCARD', TICKS) > tonumber(ARGV[2]) then
+    local second = call('ZRANGE', TICKS, 1, 1)[1]
+    if tonumber(string.match(second, ':(%d+)$')) + room.admission_ms + 1000 < NOW then
+      call('ZREMRANGEBYRANK', TICKS, 0, 0)
+    end
+  end
+end
+return reply('PUBLISHED', room)

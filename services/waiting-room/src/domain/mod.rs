@@ -1,0 +1,9 @@
+//! The rules of a room: what a ticket's holder is told, and when more numbers are needed. No clock, no store.
+
+mod numbers;
+mod outlook;
+mod room;
+
+pub use numbers::runs_low;
+pub use outlook::{Mark, Outlook, Place, Progress, outlook};
+pub use room::{RoomState, RoomView, Stock, StockCount};

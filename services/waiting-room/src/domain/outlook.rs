@@ -1,0 +1,228 @@
+//! What a ticket's holder is told.
+
+use std::time::Duration;
+
+use super::{RoomState, RoomView, Stock};
+
+/// What the store knows of a ticket besides its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// It is the buyer's place.
+    Current,
+    /// It was given back.
+    Left,
+    /// The buyer took a later place.
+    Replaced,
+}
+
+/// Where a number is, seen from the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// This many places behind the head, 1 for the next.
+    Behind(i64),
+    /// The head has passed it.
+    Passed {
+        /// When its admission runs out, in milliseconds since 1970 by the store's clock.
+        expires_at_ms: i64,
+    },
+}
+
+/// How far a waiting ticket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// People in front.
+    pub ahead: i64,
+    /// The wait at the present rate; none when it cannot be said.
+    pub wait: Option<Duration>,
+}
+
+/// What to tell the holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outlook {
+    /// The head is moving towards this place.
+    Waiting(Progress),
+    /// The place is admitted.
+    Admitted {
+        /// When the admission runs out.
+        expires_at_ms: i64,
+    },
+    /// The admission has run out.
+    Lapsed,
+    /// Everything is taken; some of it may come back.
+    SoldOutForNow(Progress),
+    /// Everything is sold.
+    SoldOut,
+    /// The room is paused.
+    Paused(Progress),
+    /// The room is closed.
+    Closed,
+    /// The place was given back.
+    Left,
+}
+
+impl Outlook {
+    /// Whether nothing else will ever be said of this ticket that its holder could wait for.
+    pub const fn is_last(self) -> bool {
+        match self {
+            Self::Waiting(_) | Self::SoldOutForNow(_) | Self::Paused(_) => false,
+            Self::Admitted { .. } | Self::Lapsed | Self::SoldOut | Self::Closed | Self::Left => true,
+        }
+    }
+}
+
+/// Decides what to tell the holder of a ticket.
+///
+/// An admission that is good is told whatever became of the room: it was given. Where joining again cannot help, *closed* and *sold
+/// out* are told rather than *lapsed*.
+pub fn outlook(place: Place, mark: Mark, room: &RoomView, stock: Stock) -> Outlook {
+    match mark {
+        Mark::Left => return Outlook::Left,
+        Mark::Current | Mark::Replaced => {}
+    }
+    let over = match (room.state, stock) {
+        (RoomState::Closed, _) => Some(Outlook::Closed),
+        (RoomState::Open | RoomState::Paused, Stock::Gone) => Some(Outlook::SoldOut),
+        (
+            RoomState::Open | RoomState::Paused,
+            Stock::Unknown | Stock::Available | Stock::TakenForNow,
+        ) => None,
+    };
+    match (place, mark) {
+        (Place::Passed { expires_at_ms }, _) if expires_at_ms <= room.now_ms => {
+            over.unwrap_or(Outlook::Lapsed)
+        }
+        // Whoever holds a later place has spent or left this one.
+        (Place::Passed { .. } | Place::Behind(_), Mark::Replaced | Mark::Left) => Outlook::Left,
+        (Place::Passed { expires_at_ms }, Mark::Current) => Outlook::Admitted { expires_at_ms },
+        (Place::Behind(places), Mark::Current) => {
+            over.unwrap_or_else(|| still_waiting(places, room, stock))
+        }
+    }
+}
+
+fn still_waiting(places: i64, room: &RoomView, stock: Stock) -> Outlook {
+    let progress = |wait| Progress { ahead: (places - 1).max(0), wait };
+    match (room.state, stock) {
+        (RoomState::Paused | RoomState::Closed, _) => Outlook::Paused(progress(None)),
+        (RoomState::Open, Stock::TakenForNow | Stock::Gone) => Outlook::SoldOutForNow(progress(None)),
+        (RoomState::Open, Stock::Unknown | Stock::Available) => {
+            Outlook::Waiting(progress(expected_wait(places, room.rate)))
+        }
+    }
+}
+
+/// How long the head takes for this many places, in whole tenths of a second; none beyond a day, which no rate keeps.
+fn expected_wait(places: i64, rate: f64) -> Option<Duration> {
+    const LONGEST_S: f64 = 86_400.0;
+    #[allow(clippy::cast_precision_loss)]
+    let seconds = places as f64 / rate;
+    let tenths = (seconds * 10.0).ceil();
+    (seconds.is_finite() && (0.0..=LONGEST_S).contains(&seconds))
+        .then(|| Duration::from_secs_f64(tenths / 10.0))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW_MS: i64 = 1_795_000_000_000;
+
+    fn room(state: RoomState, rate: f64) -> RoomView {
+        RoomView {
+            state,
+            rate,
+            admission_ms: 60_000,
+            next: 1_000,
+            upto: 10_000,
+            planned: 100,
+            head: 100,
+            version: 1,
+            now_ms: NOW_MS,
+        }
+    }
+
+    fn tell(place: Place, mark: Mark, state: RoomState, stock: Stock) -> Outlook {
+        outlook(place, mark, &room(state, 2.0), stock)
+    }
+
+    const GOOD: Place = Place::Passed { expires_at_ms: NOW_MS + 1 };
+    const OVER: Place = Place::Passed { expires_at_ms: NOW_MS };
+
+    #[test]
+    fn a_waiting_ticket_is_told_who_is_in_front_and_how_long_it_takes() {
+        let told = tell(Place::Behind(21), Mark::Current, RoomState::Open, Stock::Available);
+        let wait = Some(Duration::from_millis(10_500));
+        assert_eq!(told, Outlook::Waiting(Progress { ahead: 20, wait }));
+        let next = tell(Place::Behind(1), Mark::Current, RoomState::Open, Stock::Unknown);
+        let wait = Some(Duration::from_millis(500));
+        assert_eq!(next, Outlook::Waiting(Progress { ahead: 0, wait }));
+    }
+
+    #[test]
+    fn a_wait_is_not_promised_while_the_head_stands_still() {
+        let progress = Progress { ahead: 4, wait: None };
+        let at = |state, stock| tell(Place::Behind(5), Mark::Current, state, stock);
+        assert_eq!(at(RoomState::Paused, Stock::Available), Outlook::Paused(progress));
+        assert_eq!(at(RoomState::Paused, Stock::TakenForNow), Outlook::Paused(progress));
+        assert_eq!(at(RoomState::Open, Stock::TakenForNow), Outlook::SoldOutForNow(progress));
+        assert_eq!(at(RoomState::Open, Stock::Gone), Outlook::SoldOut);
+        assert_eq!(at(RoomState::Paused, Stock::Gone), Outlook::SoldOut);
+        assert_eq!(at(RoomState::Closed, Stock::Available), Outlook::Closed);
+    }
+
+    #[test]
+    fn an_admission_is_good_until_its_end_whatever_becomes_of_the_room() {
+        for state in [RoomState::Open, RoomState::Paused, RoomState::Closed] {
+            for stock in [Stock::Unknown, Stock::Available, Stock::TakenForNow, Stock::Gone] {
+                let told = tell(GOOD, Mark::Current, state, stock);
+                assert_eq!(told, Outlook::Admitted { expires_at_ms: NOW_MS + 1 });
+            }
+        }
+        assert_eq!(tell(OVER, Mark::Current, RoomState::Open, Stock::Available), Outlook::Lapsed);
+        assert_eq!(tell(OVER, Mark::Current, RoomState::Closed, Stock::Available), Outlook::Closed);
+        assert_eq!(tell(OVER, Mark::Current, RoomState::Open, Stock::Gone), Outlook::SoldOut);
+    }
+
+    #[test]
+    fn a_place_that_was_given_up_is_never_admitted() {
+        for state in [RoomState::Open, RoomState::Paused, RoomState::Closed] {
+            for stock in [Stock::Unknown, Stock::Available, Stock::TakenForNow, Stock::Gone] {
+                for place in [Place::Behind(1), GOOD, OVER] {
+                    assert_eq!(tell(place, Mark::Left, state, stock), Outlook::Left);
+                    let replaced = tell(place, Mark::Replaced, state, stock);
+                    assert!(!matches!(replaced, Outlook::Admitted { .. } | Outlook::Waiting(_)));
+                    assert!(replaced.is_last());
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_is_nearer_never_waits_longer(a in 1_i64..10_000_000, b in 1_i64..10_000_000, rate in 0.1_f64..100_000.0) {
+            let (near, far) = (a.min(b), a.max(b));
+            if let (Some(near), Some(far)) = (expected_wait(near, rate), expected_wait(far, rate)) {
+                prop_assert!(near <= far);
+            }
+            if expected_wait(near, rate).is_none() {
+                prop_assert!(expected_wait(far, rate).is_none());
+            }
+        }
+
+        #[test]
+        fn an_outlook_is_the_last_exactly_when_the_ticket_does_not_wait(places in 1_i64..1_000_000, passed: bool, expiry in -10_i64..10) {
+            let place = if passed { Place::Passed { expires_at_ms: NOW_MS + expiry } } else { Place::Behind(places) };
+            for state in [RoomState::Open, RoomState::Paused, RoomState::Closed] {
+                for stock in [Stock::Unknown, Stock::Available, Stock::TakenForNow, Stock::Gone] {
+                    let waits = !passed && state != RoomState::Closed && stock != Stock::Gone;
+                    let told = tell(place, Mark::Current, state, stock);
+                    prop_assert_eq!(told.is_last(), !waits, "{:?}", told);
+                }
+            }
+        }
+    }
+}
