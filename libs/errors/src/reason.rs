@@ -62,7 +62,7 @@ reasons! {
     /// `request_id` is not a UUID.
     RequestIdInvalid = "REQUEST_ID_INVALID", InvalidArgument, Retry::Never, "Send a fresh UUID as request_id, and the same one on every retry.";
     /// A quantity is out of range.
-    QuantityInvalid = "QUANTITY_INVALID", InvalidArgument, Retry::Never, "Ask for 1 to 10,000 units of each sku.";
+    QuantityInvalid = "QUANTITY_INVALID", InvalidArgument, Retry::Never, "Ask for a quantity within the named bounds.";
     /// An export cannot be imported.
     ExportInvalid = "EXPORT_INVALID", InvalidArgument, Retry::Never, "Correct the named rows and import the whole file again; nothing was stored.";
     /// A page token of another list.

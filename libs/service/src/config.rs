@@ -127,7 +127,7 @@ pub fn load_from<C: DeserializeOwned + Validate>(
         let cannot = |cause: String| ConfigError::File { path: path.display().to_string(), cause };
         let text = std::fs::read_to_string(path).map_err(|error| cannot(error.to_string()))?;
         let table: toml::Table =
-            text.parse().map_err(|error: toml::de::Error| cannot(error.to_string()))?;
+            text.parse().map_err(|error: toml::de::Error| cannot(layers::place(&text, &error)))?;
         layers::from_file(&defaults, &table, &mut overrides, &mut problems);
     }
     layers::from_env(&defaults, env, &mut overrides, &mut problems);

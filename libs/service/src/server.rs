@@ -122,7 +122,7 @@ impl Listening {
             builder = builder.tls_config(tls).context("the server's certificate cannot be used")?;
         }
         let mut grpc = AbortOnDropHandle::new(tokio::spawn(builder.serve_with_incoming_shutdown(
-            stack::around(parts.routes, &config),
+            stack::around(parts.routes, &config, drain.clone()),
             Connections::new(grpc, config.max_connections, cut.clone()).into_stream(),
             drain.started(),
         )));

@@ -2,6 +2,7 @@
 
 mod body;
 mod deadline;
+mod ending;
 mod panics;
 mod request_size;
 mod shed;
@@ -16,12 +17,13 @@ use tower::{Service, ServiceBuilder, layer::layer_fn};
 pub(crate) use deadline::requested as requested_timeout;
 pub(crate) use panics::words as panic_words;
 
-use crate::ServerConfig;
+use crate::{Drain, ServerConfig};
 
 /// The stack around `routes`.
 pub(crate) fn around(
     routes: axum::Router,
     config: &ServerConfig,
+    drain: Drain,
 ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
 + Clone
 + Send
@@ -39,6 +41,8 @@ pub(crate) fn around(
         .layer(layer_fn(move |inner| deadline::Deadline::new(inner, max_deadline)))
         // Just before the work, so that what is refused has cost nothing.
         .layer(layer_fn(move |inner| shed::Shed::new(inner, permits.clone())))
+        // Around the routes it is about; a refusal above has nothing to end.
+        .layer(layer_fn(move |inner| ending::Ending::new(inner, drain.clone())))
         // The body is read by the handler, so that its bound sits right around it.
         .layer(layer_fn(move |inner| request_size::RequestSize::new(inner, max_request_bytes)))
         .service(tonic::service::Routes::from(routes))

@@ -35,12 +35,11 @@ impl TelemetryConfig {
                 .push(("telemetry.log_filter", format!("is not a filter such as `info`: {error}")));
         }
         if !self.otlp_endpoint.is_empty() {
-            let scheme = self.otlp_endpoint.parse::<http::Uri>().ok();
-            let scheme = scheme.as_ref().and_then(http::Uri::scheme_str);
-            if scheme != Some("http") && scheme != Some("https") {
+            let endpoint = self.otlp_endpoint.parse::<http::Uri>().ok();
+            if endpoint.as_ref().and_then(http::Uri::scheme_str) != Some("http") {
                 problems.push((
                     "telemetry.otlp_endpoint",
-                    "must be empty or a URL such as http://collector:4317".to_owned(),
+                    "must be empty or an http URL such as http://collector:4317".to_owned(),
                 ));
             }
         }

@@ -78,3 +78,67 @@ impl Visit for Fields {
         self.0.insert(field.name().to_owned(), value.into());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    use opentelemetry::trace::TracerProvider as _;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_json_object_with_the_ids_of_its_trace() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let tracer = SdkTracerProvider::builder().build().tracer("test");
+        let subscriber = tracing_subscriber::registry()
+            .with(tracing_opentelemetry::layer().with_tracer(tracer))
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .event_format(Json)
+                    .with_writer(move || writer.clone()),
+            );
+        let trace_id = tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!(attempt = 2, "outside \"any\" span");
+            tracing::info_span!("call").in_scope(|| {
+                tracing::info!(sku = "TEE-M", left = 3_u64, sold_out = false, "inside\na span");
+                Context::current().span().span_context().trace_id().to_string()
+            })
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0]["level"], "WARN");
+        assert_eq!(lines[0]["message"], "outside \"any\" span");
+        assert_eq!(lines[0]["attempt"], 2);
+        assert!(lines[0].get("trace_id").is_none());
+        assert_eq!(lines[1]["span"], "call");
+        assert_eq!(lines[1]["trace_id"], trace_id);
+        assert_eq!(lines[1]["sku"], "TEE-M");
+        assert_eq!(lines[1]["left"], 3);
+        assert_eq!(lines[1]["sold_out"], false);
+        assert!(lines[1]["timestamp"].as_str().unwrap().ends_with('Z'));
+    }
+}

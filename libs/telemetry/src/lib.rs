@@ -20,7 +20,8 @@ use opentelemetry_sdk::{
     trace::{Sampler, SdkTracerProvider},
 };
 use tracing_subscriber::{
-    EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    EnvFilter, Layer as _, filter::LevelFilter, layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
 };
 
 /// How long one export to the collector, and the flush at the end, may take.
@@ -87,10 +88,11 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
             .with_writer(std::io::stderr)
             .boxed(),
     };
+    let traces = tracing_opentelemetry::layer().with_tracer(tracer_provider.tracer("flashsale"));
     tracing_subscriber::registry()
-        .with(filter)
-        .with(tracing_opentelemetry::layer().with_tracer(tracer_provider.tracer("flashsale")))
-        .with(log)
+        // Not under the log's filter: a quiet log must not cut the traces that pass through here.
+        .with(traces.with_filter(LevelFilter::INFO))
+        .with(log.with_filter(filter))
         .try_init()
         .map_err(|_| TelemetryError::Twice)?;
 

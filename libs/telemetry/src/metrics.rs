@@ -79,3 +79,18 @@ pub(crate) fn shutdown() {
         tracing::warn!(%error, "the last metrics were not exported");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_measured_is_rendered_also_when_telemetry_was_not_set_up() {
+        let counter = meter().u64_counter("flashsale_holds").build();
+        counter.add(2, &[opentelemetry::KeyValue::new("state", "HELD")]);
+        let text = render_metrics();
+        let line = text.lines().find(|line| line.starts_with("flashsale_holds_total{"));
+        let line = line.unwrap_or_else(|| panic!("not measured: {text}"));
+        assert!(line.contains("state=\"HELD\"") && line.ends_with(" 2"), "{line}");
+    }
+}

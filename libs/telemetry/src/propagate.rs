@@ -87,3 +87,53 @@ impl Extractor for NatsRef<'_> {
         self.0.iter().map(|(name, _)| name.as_ref()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use opentelemetry::trace::{
+        SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
+    };
+
+    use super::*;
+
+    fn context() -> Context {
+        Context::new().with_remote_span_context(SpanContext::new(
+            TraceId::from(7_u128),
+            SpanId::from(9_u64),
+            TraceFlags::SAMPLED,
+            true,
+            TraceState::from_key_value([("shop", "1")]).unwrap(),
+        ))
+    }
+
+    fn assert_same(extracted: &Context) {
+        assert_eq!(extracted.span().span_context(), context().span().span_context());
+    }
+
+    #[test]
+    fn a_trace_survives_nats_http_and_grpc() {
+        let _guard = context().attach();
+        let mut nats = async_nats::HeaderMap::new();
+        inject_nats(&mut nats);
+        assert_same(&extract_nats(&nats));
+        let mut http = http::HeaderMap::new();
+        inject_http(&mut http);
+        assert_same(&extract_http(&http));
+        let mut grpc = MetadataMap::new();
+        grpc.insert("kept", "yes".parse().unwrap());
+        inject_grpc(&mut grpc);
+        assert_eq!(grpc.get("kept").unwrap(), "yes");
+        assert_same(&extract_http(&grpc.into_headers()));
+    }
+
+    #[test]
+    fn without_a_trace_nothing_is_written_and_nothing_read() {
+        let mut nats = async_nats::HeaderMap::new();
+        inject_nats(&mut nats);
+        assert!(nats.is_empty());
+        nats.insert("traceparent", "nonsense");
+        assert!(!extract_nats(&nats).span().span_context().is_valid());
+    }
+}

@@ -39,7 +39,7 @@ impl Default for Metrics {
                 .build(),
             orders: meter
                 .u64_counter("flashsale_orders")
-                .with_description("Orders that reached a state, by state")
+                .with_description("Orders that were claimed or settled, by the state that led to")
                 .build(),
             dead_letters: meter
                 .u64_counter("flashsale_dead_letters")

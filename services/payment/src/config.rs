@@ -203,6 +203,8 @@ fn problem(key: &str, what: impl Into<String>) -> Problem {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+    use std::collections::BTreeMap;
+
     use flashsale_service::config::{ConfigError, load_from};
 
     use super::*;
@@ -251,10 +253,10 @@ mod tests {
             ("breaker.failure_rate", &[("BREAKER__FAILURE_RATE", "2.0")]),
         ];
         for (key, env) in cases {
-            let named: Vec<(String, &str)> =
-                env.iter().map(|(key, value)| (format!("PAYMENT__{key}"), *value)).collect();
-            let mut all = vec![("PAYMENT__STRIPE_SECRET_KEY", "sk_test_1")];
-            all.extend(named.iter().map(|(key, value)| (key.as_str(), *value)));
+            let mut all = BTreeMap::from([("PAYMENT__STRIPE_SECRET_KEY".to_owned(), "sk_test_1")]);
+            all.extend(env.iter().map(|(key, value)| (format!("PAYMENT__{key}"), *value)));
+            let all: Vec<(&str, &str)> =
+                all.iter().map(|(key, value)| (key.as_str(), *value)).collect();
             let problems = load(&all).unwrap_err();
             let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
             assert_eq!(keys, [format!("payment.{key}")], "{env:?}");

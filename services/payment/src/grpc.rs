@@ -98,7 +98,7 @@ impl PaymentService for Payments {
         if payment.state.is_open() {
             self.charges.ring();
         } else {
-            self.settler.changed(order, payment.state).await;
+            self.settler.announce(order, payment.state).await;
         }
         Ok(Response::new(CancelPaymentResponse { payment: Some(encode::payment(&payment)) }))
     }

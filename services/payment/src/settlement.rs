@@ -54,9 +54,14 @@ impl Settler {
         Ok(())
     }
 
-    /// Tells the others that a payment reached a state. Nothing depends on it: who misses it finds the change by asking.
+    /// A payment reached a state: counts it and tells the others.
     pub async fn changed(&self, order: Uuid, state: State) {
         self.metrics.changed(state);
+        self.announce(order, state).await;
+    }
+
+    /// Tells the others where a payment stands. Nothing depends on it: who misses it finds the change by asking.
+    pub async fn announce(&self, order: Uuid, state: State) {
         let event = PaymentEvent { order_id: order, state: state.as_str().to_owned() };
         let announced = flashsale_queue::announce(&self.nats, payment_event_subject(order), &event);
         if tokio::time::timeout(ANNOUNCE_TIMEOUT, announced).await.is_err() {

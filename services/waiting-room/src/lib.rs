@@ -1,1 +1,72 @@
-//! See the workspace README.
+//! The waiting room: numbered tickets in front of a sale, a head that moves at the room's rate, admissions for those it has passed.
+//!
+//! Joining is one script in Redis, following a ticket none: a place is the ticket's number less the head, which every process
+//! broadcasts to its watchers once a tick. Postgres records how far numbers may go and how far the head went, so that losing Redis
+//! repeats no number and takes nobody's turn back.
+
+mod admission_loop;
+mod config;
+mod domain;
+mod error;
+mod feeds;
+mod grpc;
+mod keys;
+mod line;
+mod metrics;
+mod stock;
+mod store;
+mod watch;
+
+pub use config::{AdmissionConfig, Config, Peers, RoomConfig};
+use flashsale_proto::waitingroom::{
+    waiting_room_admin_service_server::WaitingRoomAdminServiceServer,
+    waiting_room_service_server::WaitingRoomServiceServer,
+};
+use flashsale_service::{Drain, Hosted, peer};
+
+use crate::{
+    admission_loop::AdmissionLoop,
+    feeds::Feeds,
+    grpc::{Admin, WaitingRoom},
+    line::Line,
+    metrics::Metrics,
+    stock::Inventory,
+    store::{Record, Rooms, Scripts},
+};
+
+/// The compiled-in configuration.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
+/// Builds the service; it starts whether or not its stores answer.
+///
+/// # Errors
+/// When there is no key to sign with, or a URL of the configuration cannot be used.
+pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
+    let signer = keys::signer(&config.admission)?;
+    let record = Record::new(flashsale_pg::connect(&config.postgres, "waiting-room")?);
+    let scripts = Scripts::new(flashsale_redis::Store::connect(&config.redis).await?);
+    let rooms = Rooms::new(record, scripts, i64::from(config.room.block));
+    let feeds = Feeds::new(config.room.max_watchers);
+    let metrics = Metrics::new();
+    let line = Line {
+        rooms: rooms.clone(),
+        feeds: feeds.clone(),
+        signer: signer.clone(),
+        metrics: metrics.clone(),
+        heartbeat: std::time::Duration::from_millis(config.room.heartbeat_ms),
+    };
+    let inventory = Inventory::new(peer::connect("inventory", &config.peers.inventory)?);
+    let admission_loop = AdmissionLoop {
+        rooms: rooms.clone(),
+        feeds: feeds.clone(),
+        inventory,
+        metrics,
+        config: config.room,
+    };
+    let room = WaitingRoom::new(line, i64::from(config.admission.leeway_ms), drain.clone());
+    Ok(Hosted::new()
+        .grpc(WaitingRoomServiceServer::new(room))
+        .grpc(WaitingRoomAdminServiceServer::new(Admin::new(rooms, feeds)))
+        .http(keys::routes(&signer))
+        .task("admissions", admission_loop.run(drain)))
+}

@@ -170,6 +170,13 @@ pub(super) fn apply<C: DeserializeOwned>(
     read(merged).map_err(|error| ConfigError::Defaults(error.to_string()))
 }
 
+/// What the parser of a file says, and in which line; without the line itself, which may hold a secret.
+pub(super) fn place(text: &str, error: &toml::de::Error) -> String {
+    let at = error.span().map_or(0, |span| span.start).min(text.len());
+    let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+    format!("line {line}: {}", reason(error))
+}
+
 fn read<C: DeserializeOwned>(table: Table) -> Result<C, toml::de::Error> {
     Value::Table(table).try_into()
 }

@@ -10,6 +10,7 @@ use std::{
 
 use flashsale_proto::sale::WatchSaleRequest;
 use tokio::net::TcpStream;
+use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::support::{eventually, get, sale, serve, serve_with, server_config};
@@ -68,6 +69,22 @@ async fn a_stream_that_watches_the_drain_ends_without_an_error() {
 }
 
 #[tokio::test]
+async fn a_watcher_of_health_is_told_and_sent_away() {
+    let mut config = server_config();
+    config.drain_timeout_ms = 3_600_000;
+    let mut server = serve(config).await;
+    let mut health = HealthClient::new(server.channel().await);
+    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    let mut seen = Vec::new();
+    seen.push(watch.message().await.unwrap().unwrap().status().as_str_name());
+    server.drain.begin();
+    seen.push(watch.message().await.unwrap().unwrap().status().as_str_name());
+    assert_eq!(seen, ["SERVING", "NOT_SERVING"]);
+    assert_eq!(watch.message().await.unwrap_err().code(), Code::Unavailable);
+    server.ended().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_does_not_end_in_time_is_cut() {
     let mut config = server_config();
     config.drain_timeout_ms = 50;
@@ -114,21 +131,17 @@ async fn a_background_task_that_fails_or_panics_ends_the_process_with_its_words(
 }
 
 #[tokio::test]
-async fn a_background_task_ends_by_itself_before_the_process_does() {
-    let tidied = Arc::new(AtomicBool::new(false));
-    let mut server = {
-        let tidied = tidied.clone();
-        serve_with(server_config(), |hosted| {
-            // The drain of the server is not known yet here: the task asks for its own through the flag.
-            hosted.task("once", async move {
-                tidied.store(true, Ordering::Release);
-                Ok(())
-            })
-        })
-        .await
+async fn a_background_task_that_is_done_does_not_end_the_process() {
+    let done = Arc::new(AtomicBool::new(false));
+    let task = {
+        let done = done.clone();
+        async move {
+            done.store(true, Ordering::Release);
+            Ok(())
+        }
     };
-    eventually("the task has run", async || tidied.load(Ordering::Acquire)).await;
-    // A task that is done does not end the process.
+    let mut server = serve_with(server_config(), |hosted| hosted.task("once", task)).await;
+    eventually("the task is done", async || done.load(Ordering::Acquire)).await;
     sale(server.client().await.get_sale(get("now")).await);
     server.drain.begin();
     server.ended().await.unwrap();

@@ -14,6 +14,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use tonic::transport::Endpoint;
 
 use crate::{
     config::{Config, DEFAULTS},
@@ -100,7 +101,9 @@ async fn a_process_says_where_it_serves_and_drains_on_sigterm() {
     .await;
     let (grpc, http) = text.trim().split_once(' ').unwrap();
     tokio::net::TcpStream::connect(http).await.unwrap();
-    let mut client = SaleServiceClient::connect(format!("http://{grpc}")).await.unwrap();
+    let mut client = SaleServiceClient::new(
+        Endpoint::from_shared(format!("http://{grpc}")).unwrap().connect().await.unwrap(),
+    );
     sale(client.get_sale(get("now")).await);
 
     kill(Pid::from_raw(i32::try_from(process.id()).unwrap()), Signal::SIGTERM).unwrap();

@@ -116,3 +116,21 @@ fn admission(fault: AdmissionFault) -> Failure {
 pub(super) fn status(refusal: Refusal) -> Status {
     Failure::from(refusal).into()
 }
+
+/// As [`status`], also naming the field in which an unknown sku was asked for: `field` of the first of `skus` that is it.
+pub(super) fn status_of_skus<'a>(
+    refusal: Refusal,
+    skus: impl IntoIterator<Item = &'a str>,
+    field: impl FnOnce(usize) -> String,
+) -> Status {
+    let mut index = None;
+    if let Refusal::SkuUnknown { sku } = &refusal {
+        index = skus.into_iter().position(|asked| asked == sku);
+    }
+    let failure = Failure::from(refusal);
+    match index {
+        Some(index) => failure.with_violation(field(index), "the sale does not offer it"),
+        None => failure,
+    }
+    .into()
+}

@@ -8,7 +8,10 @@ use futures::{StreamExt as _, stream::BoxStream};
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 
-use super::{decode, encode, failure::status};
+use super::{
+    decode, encode,
+    failure::{status, status_of_skus},
+};
 use crate::{
     admissions::Admissions,
     domain::{self, AdmissionFault, Proof},
@@ -31,10 +34,18 @@ impl Service {
         Self { inventory, admissions, watches }
     }
 
-    /// Asks with the admission that came along.
-    async fn take(&self, request: &domain::Request, admission: &str) -> Result<Answer, Status> {
+    /// Asks for `lines`, with the admission that came along.
+    async fn take(
+        &self,
+        request: &domain::Request,
+        lines: &[proto::Line],
+        admission: &str,
+    ) -> Result<Answer, Status> {
         let proof = self.admissions.judge(admission, request.sale_id, &request.buyer_id).await;
-        self.inventory.request(request, &proof).await.map_err(status)
+        self.inventory.request(request, &proof).await.map_err(|refusal| {
+            let skus = lines.iter().map(|line| line.sku.as_str());
+            status_of_skus(refusal, skus, |index| format!("lines[{index}].sku"))
+        })
     }
 
     /// Asks about a hold there is, which has spent its admission already.
@@ -52,7 +63,7 @@ impl InventoryService for Service {
     ) -> Result<Response<proto::ReserveResponse>, Status> {
         let asked = request.into_inner();
         let request = decode::reserve(&asked)?;
-        let answer = self.take(&request, &asked.admission).await?;
+        let answer = self.take(&request, &asked.lines, &asked.admission).await?;
         let hold = Some(encode::hold(request.sale_id, &answer.hold));
         Ok(Response::new(proto::ReserveResponse { hold }))
     }
@@ -64,7 +75,9 @@ impl InventoryService for Service {
         let asked = request.into_inner();
         let request = decode::place(&asked)?;
         let answer = match request.content {
-            domain::Content::PlaceLines(..) => self.take(&request, &asked.admission).await?,
+            domain::Content::PlaceLines(..) => {
+                self.take(&request, &asked.lines, &asked.admission).await?
+            }
             domain::Content::PlaceHold(..)
             | domain::Content::Reserve(..)
             | domain::Content::Extend(..)
@@ -116,8 +129,11 @@ impl InventoryService for Service {
     ) -> Result<Response<proto::GetStockResponse>, Status> {
         let asked = request.into_inner();
         let sale_id = decode::sale_id(&asked.sale_id)?;
-        let view =
-            self.inventory.read(sale_id, decode::skus(&asked.skus)?).await.map_err(status)?;
+        let skus = decode::skus(&asked.skus)?;
+        let view = self.inventory.read(sale_id, skus).await.map_err(|refusal| {
+            let skus = skus.iter().map(String::as_str);
+            status_of_skus(refusal, skus, |index| format!("skus[{index}]"))
+        })?;
         Ok(Response::new(proto::GetStockResponse {
             stock: encode::books(&view.skus),
             epoch: view.epoch,

@@ -32,13 +32,17 @@ pub struct Claimed {
     pub items: Vec<Item>,
 }
 
+/// Classes of SQLSTATE that say something of the server's condition, not of the statement: connections, conflicts, resources,
+/// interventions.
+const CONDITIONS: [&str; 4] = ["08", "40", "53", "57"];
+
 fn away(error: sqlx::Error) -> Refusal {
-    match error {
-        sqlx::Error::ColumnDecode { .. }
-        | sqlx::Error::ColumnNotFound(_)
-        | sqlx::Error::Decode(_) => Refusal::Fault { cause: error.to_string() },
-        error => Refusal::StoreAway { store: "postgres", cause: error.to_string() },
+    let cause = error.to_string();
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    if code.is_some_and(|code| !CONDITIONS.iter().any(|class| code.starts_with(class))) {
+        return Refusal::Fault { cause };
     }
+    Refusal::StoreAway { store: "postgres", cause }
 }
 
 fn millis(time: OffsetDateTime) -> i64 {

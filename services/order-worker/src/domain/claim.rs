@@ -169,7 +169,7 @@ fn claim(order: PlacedOrder, sale: SaleFacts, left: &mut HashMap<(Uuid, String),
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
     use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
@@ -236,7 +236,10 @@ mod tests {
                     .map(|sku| (sku, 1 + i64::try_from(id % 4).unwrap()))
                     .collect();
                 let order = order(id, &lines);
-                messages.push((seq, if random.random_bool(0.2) { cancel(order) } else { Intake::Place(order) }));
+                messages.push((
+                    seq,
+                    if random.random_bool(0.2) { cancel(order) } else { Intake::Place(order) },
+                ));
             }
             let recorded = Uuid::from_u128(random.random_range(1..30));
             let state = OrderState::ALL[random.random_range(0..OrderState::ALL.len())];
@@ -289,7 +292,8 @@ mod tests {
     #[test]
     fn a_placing_yields_to_a_cancellation_that_came_first() {
         let order = order(1, &[("A", 1)]);
-        let decision = decide(vec![(1, cancel(order.clone())), (2, Intake::Place(order))], books(5));
+        let decision =
+            decide(vec![(1, cancel(order.clone())), (2, Intake::Place(order))], books(5));
         assert_eq!(decision.births.len(), 1);
         assert_eq!(decision.births[0].state(), OrderState::Cancelled);
         assert_eq!(decision.births[0].end_reason, Some(EndReason::Buyer));
@@ -298,8 +302,11 @@ mod tests {
     #[test]
     fn cancelling_a_claimed_order_asks_for_it_once_and_leaves_the_claim() {
         let order = order(1, &[("A", 1)]);
-        let messages =
-            vec![(1, Intake::Place(order.clone())), (2, cancel(order.clone())), (3, cancel(order.clone()))];
+        let messages = vec![
+            (1, Intake::Place(order.clone())),
+            (2, cancel(order.clone())),
+            (3, cancel(order.clone())),
+        ];
         let decision = decide(messages.clone(), books(5));
         assert_eq!(decision.births[0].state(), OrderState::Claimed);
         assert!(decision.births[0].cancel_requested_at.is_some());
@@ -326,8 +333,7 @@ mod tests {
     fn an_order_of_an_older_epoch_ends_and_takes_nothing() {
         let mut old = order(1, &[("A", 5)]);
         old.epoch = 1;
-        let messages =
-            vec![(1, Intake::Place(old)), (2, Intake::Place(order(2, &[("A", 5)])))];
+        let messages = vec![(1, Intake::Place(old)), (2, Intake::Place(order(2, &[("A", 5)])))];
         let decision = decide(messages, books(5));
         assert_eq!(decision.births[0].end_reason, Some(EndReason::StockRebuilt));
         assert_eq!(decision.births[1].state(), OrderState::Claimed);

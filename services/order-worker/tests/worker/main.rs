@@ -1,9 +1,9 @@
 //! The worker over real Postgres, NATS and SMTP, with recording peers in place of inventory and payment.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod carriers;
-mod claims;
 mod claimer;
+mod claims;
 mod mails;
 mod peers;
 mod settlement;

@@ -103,8 +103,7 @@ impl Shop {
     /// Claims new orders of one unit each of `sku` and returns them.
     pub(crate) async fn claimed_orders(&self, sku: &str, count: usize) -> Vec<OrderMessage> {
         let orders: Vec<OrderMessage> = (0..count).map(|_| self.order(&[(sku, 1)])).collect();
-        let messages: Vec<QueueMessage> =
-            orders.iter().map(|order| place(order)).collect();
+        let messages: Vec<QueueMessage> = orders.iter().map(place).collect();
         self.claim(&messages).await;
         orders
     }
@@ -125,11 +124,13 @@ impl Shop {
 
     /// The order's state, and its reason after a slash if it has one.
     pub(crate) async fn state(&self, order: Uuid) -> Option<String> {
-        sqlx::query_scalar("SELECT state || COALESCE('/' || end_reason, '') FROM orders WHERE order_id = $1")
-            .bind(order)
-            .fetch_optional(self.pool())
-            .await
-            .unwrap()
+        sqlx::query_scalar(
+            "SELECT state || COALESCE('/' || end_reason, '') FROM orders WHERE order_id = $1",
+        )
+        .bind(order)
+        .fetch_optional(self.pool())
+        .await
+        .unwrap()
     }
 
     /// What the order is or was owed, as `kind/about`, sorted.
@@ -143,10 +144,12 @@ impl Shop {
 
     /// What is not carried out yet, of all orders.
     pub(crate) async fn undone(&self) -> Vec<String> {
-        sqlx::query_scalar("SELECT kind || '/' || about FROM outbox WHERE done_at IS NULL ORDER BY 1")
-            .fetch_all(self.pool())
-            .await
-            .unwrap()
+        sqlx::query_scalar(
+            "SELECT kind || '/' || about FROM outbox WHERE done_at IS NULL ORDER BY 1",
+        )
+        .fetch_all(self.pool())
+        .await
+        .unwrap()
     }
 
     /// The order's history, as `from>to:cause`.

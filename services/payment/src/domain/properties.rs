@@ -315,10 +315,10 @@ proptest! {
         }
         prop_assert!(!world.payment.state.is_open(), "still {}", world.payment.state);
         let late = world.provider.sent.last().copied();
-        if let Some(outcome) = late {
-            if world.payment.intent_id.is_some() {
-                world.settle(outcome);
-            }
+        if let Some(outcome) = late
+            && world.payment.intent_id.is_some()
+        {
+            world.settle(outcome);
         }
         let captured = world.provider.captures == 1;
         prop_assert_eq!(world.payment.captured_minor, if captured { AMOUNT } else { 0 });

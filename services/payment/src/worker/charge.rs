@@ -270,8 +270,11 @@ fn take(work: &mut Work, said: Result<Intent, ProviderError>) -> Option<Left> {
         }
         Err(error) => {
             let (asked, wish) = match error.advice() {
-                // A refused look is nothing to act on; a person finds it in the log.
-                Advice::Act(_) => (true, None),
+                Advice::Act(refusal) => {
+                    let order = work.payment.order_id;
+                    tracing::error!(%order, %refusal, "the provider refuses a step there is no way around");
+                    (true, None)
+                }
                 Advice::Later { asked, wish } => (asked, wish),
             };
             work.asked |= asked;

@@ -65,7 +65,9 @@ impl Outlook {
     pub const fn is_last(self) -> bool {
         match self {
             Self::Waiting(_) | Self::SoldOutForNow(_) | Self::Paused(_) => false,
-            Self::Admitted { .. } | Self::Lapsed | Self::SoldOut | Self::Closed | Self::Left => true,
+            Self::Admitted { .. } | Self::Lapsed | Self::SoldOut | Self::Closed | Self::Left => {
+                true
+            }
         }
     }
 }
@@ -104,7 +106,9 @@ fn still_waiting(places: i64, room: &RoomView, stock: Stock) -> Outlook {
     let progress = |wait| Progress { ahead: (places - 1).max(0), wait };
     match (room.state, stock) {
         (RoomState::Paused | RoomState::Closed, _) => Outlook::Paused(progress(None)),
-        (RoomState::Open, Stock::TakenForNow | Stock::Gone) => Outlook::SoldOutForNow(progress(None)),
+        (RoomState::Open, Stock::TakenForNow | Stock::Gone) => {
+            Outlook::SoldOutForNow(progress(None))
+        }
         (RoomState::Open, Stock::Unknown | Stock::Available) => {
             Outlook::Waiting(progress(expected_wait(places, room.rate)))
         }

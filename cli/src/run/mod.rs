@@ -1,0 +1,109 @@
+//! `flashsale run`: one whole sale with simulated buyers, audited from the stores.
+
+mod audit;
+mod buyer;
+mod crowd;
+mod history;
+mod latency;
+mod progress;
+mod report;
+mod settle;
+
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::bail;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{RunArgs, output::Output, stack::Stack};
+
+/// The most buyers one machine is asked to be.
+const MAX_BUYERS: usize = 200_000;
+
+/// Runs the sale; exits 0 only if every invariant held.
+pub(crate) async fn run(args: &RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
+    if !(1..=MAX_BUYERS).contains(&args.buyers) {
+        bail!("--buyers must be 1 to {MAX_BUYERS}");
+    }
+    if !(args.rate > 0.0 && args.rate <= 100_000.0) {
+        bail!("--rate must be above 0 and at most 100000 buyers per second");
+    }
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let asked_to_end = async move {
+        tokio::select! { _ = terminate.recv() => "SIGTERM", _ = interrupt.recv() => "Ctrl-C" }
+    };
+    tokio::pin!(asked_to_end);
+    let say = |text: &str| eprintln!("  {text}");
+    // Whatever is dropped here on the way out is killed: nothing is left behind.
+    let mut stack = tokio::select! {
+        stack = Stack::start(&say) => stack?,
+        signal = &mut asked_to_end => bail!("ended by {signal}"),
+    };
+    let result = tokio::select! {
+        result = sell(args, &mut stack, output) => result,
+        signal = &mut asked_to_end => Err(anyhow::anyhow!("ended by {signal}; everything is stopped")),
+    };
+    let stopped = stack.stop().await;
+    let code = result?;
+    stopped?;
+    Ok(code)
+}
+
+async fn sell(args: &RunArgs, stack: &mut Stack, output: &Output) -> anyhow::Result<ExitCode> {
+    let seed = args.seed.unwrap_or_else(rand::random);
+    let sale = stack.open_sale(&args.stack).await?;
+    let name = sale.settings.as_ref().map(|settings| settings.name.clone()).unwrap_or_default();
+    let units: i64 = sale.items.iter().map(|item| item.quantity).sum();
+    eprintln!(
+        "  the sale {name:?} is open: {} items, {units} units; {} buyers come at {} a second (seed {seed})",
+        sale.items.len(),
+        args.buyers,
+        args.rate
+    );
+    let history_file = stack.dir.path().join("buyers.jsonl");
+    let history = history::History::create(&history_file)?;
+    let crowd = Arc::new(crowd::Crowd::new(stack, &sale, history, seed).await?);
+    let began = Instant::now();
+    let progress = progress::Progress::start(Arc::clone(&crowd), stack, &sale).await?;
+    let failed = {
+        let shopping = crowd::shop(Arc::clone(&crowd), args.buyers, args.rate);
+        tokio::select! {
+            () = shopping => None,
+            what = stack.services_ended() => Some(what),
+        }
+    };
+    if let Some(what) = failed {
+        bail!(what);
+    }
+    let settled = settle::settle(stack, &sale).await?;
+    progress.stop().await;
+    let took = began.elapsed();
+    crowd.history.finish().await?;
+    stack.stop_services().await?;
+    let audit = audit::audit(stack, &sale, &history_file).await?;
+    let report = report::Report {
+        args,
+        seed,
+        sale: &sale,
+        took,
+        settled,
+        crowd: &crowd,
+        audit: &audit,
+        versions: &stack.versions,
+        real_stripe: stack.provider_log().is_none(),
+    };
+    let value = report.value();
+    let path = report::write(&value)?;
+    output.print(&value, || report.human());
+    if !output.is_json() {
+        println!("\nThe report: {}\nThe logs:   {}", path.display(), stack.dir.path().display());
+    }
+    Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A pause between looks at something that is not there yet.
+const LOOK: Duration = Duration::from_millis(200);

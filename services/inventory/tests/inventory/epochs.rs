@@ -1,0 +1,46 @@
+//! What is known of a sale's epoch, and when Postgres is asked.
+
+use flashsale_inventory::domain::Refusal;
+use uuid::Uuid;
+
+use crate::world::{SaleSpec, inventory, reserve, world};
+
+#[tokio::test]
+async fn a_sale_that_is_not_there_or_not_started_says_so() {
+    let world = world().await;
+    let nowhere = reserve(Uuid::new_v4(), "ada", &[("a", 1)]);
+    assert_eq!(world.ask(&nowhere).await, Err(Refusal::SaleUnknown));
+    let spec = SaleSpec { state: "DRAFT", ..SaleSpec::default() };
+    let draft = world.record_sale(spec, &[("a", 1, 0, 1)]).await;
+    let refusal = Refusal::NotOpen { state: "DRAFT".to_owned(), window_ms: None };
+    assert_eq!(world.ask(&reserve(draft, "ada", &[("a", 1)])).await, Err(refusal));
+    // Started, but its stock is not there yet: worth another try.
+    let started = world.record_sale(SaleSpec::default(), &[("a", 1, 0, 1)]).await;
+    assert_eq!(world.ask(&reserve(started, "ada", &[("a", 1)])).await, Err(Refusal::Fenced));
+}
+
+#[tokio::test]
+async fn a_known_sale_sells_while_postgres_is_away_and_an_unknown_one_says_why_not() {
+    let world = world().await;
+    let sale = world.sale(SaleSpec::default(), &[("a", 9, 0, 1)]).await;
+    let other_process = inventory(&world.pg, &world.store);
+    world.pg.pool.close().await;
+    world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap();
+    let refusal = other_process.read(sale, &[]).await.unwrap_err();
+    assert!(matches!(refusal, Refusal::StoreAway { store: "postgres", .. }), "{refusal:?}");
+    assert!(other_process.loaded_sales().await.is_err());
+}
+
+#[tokio::test]
+async fn a_process_learns_of_stock_that_another_one_loaded() {
+    let world = world().await;
+    let sale = world.record_sale(SaleSpec::default(), &[("a", 9, 0, 1)]).await;
+    let other_process = inventory(&world.pg, &world.store);
+    assert_eq!(other_process.read(sale, &[]).await, Err(Refusal::Fenced));
+    world.inventory.load(sale, Uuid::new_v4()).await.unwrap();
+    let view = flashsale_testing::eventually("the other process knows", async || {
+        other_process.read(sale, &[]).await.ok()
+    })
+    .await;
+    assert_eq!((view.epoch, view.skus.len()), (1, 1));
+}

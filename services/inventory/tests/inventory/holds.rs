@@ -1,0 +1,277 @@
+//! Taking units, and everything that keeps it from being done.
+
+use flashsale_inventory::domain::{
+    AdmissionFault, HoldState, MAX_TOTAL_MINOR, Proof, Refusal, Request,
+};
+use flashsale_testing::eventually;
+use uuid::Uuid;
+
+use crate::world::{SaleSpec, extend, lines, none, place, place_lines, release, reserve, world};
+
+#[tokio::test]
+async fn a_hold_takes_every_line_at_its_price_until_its_deadline() {
+    let world = world().await;
+    let sale = world.sale(SaleSpec::default(), &[("tee", 10, 0, 1_999), ("cap", 5, 0, 990)]).await;
+    let request = reserve(sale, "ada", &[("tee", 2), ("cap", 1), ("tee", 1)]);
+    let answer = world.ask(&request).await.unwrap();
+    assert!(!answer.replayed);
+    let hold = answer.hold;
+    assert_eq!((hold.state, hold.hold_id, hold.epoch), (HoldState::Held, request.key(), 1));
+    assert_eq!(hold.total_minor(), 3 * 1_999 + 990);
+    assert_eq!(hold.currency, "EUR");
+    assert_eq!(world.books(sale, "tee").await, [7, 3, 0, 0]);
+    assert_eq!(world.books(sale, "cap").await, [4, 1, 0, 0]);
+    assert_eq!(world.hold(sale, hold.hold_id).await, hold);
+}
+
+#[tokio::test]
+async fn one_line_too_many_takes_none_of_them() {
+    let world = world().await;
+    let sale =
+        world.sale(SaleSpec::default(), &[("a", 5, 0, 1), ("b", 5, 0, 1), ("c", 1, 0, 1)]).await;
+    let request = reserve(sale, "ada", &[("a", 1), ("b", 1), ("c", 2)]);
+    let refusal = Refusal::SoldOut { sku: "c".to_owned(), available: 1, asked: 2 };
+    world.refused(&request, &none(), refusal).await;
+    let request = reserve(sale, "ada", &[("a", 1), ("zzz", 1)]);
+    world.refused(&request, &none(), Refusal::SkuUnknown { sku: "zzz".to_owned() }).await;
+}
+
+#[tokio::test]
+async fn a_refusal_binds_nothing_the_same_id_may_succeed_later() {
+    let world = world().await;
+    let sale = world.sale(SaleSpec::default(), &[("a", 1, 0, 1)]).await;
+    let first = world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap().hold;
+    let late = reserve(sale, "bob", &[("a", 1)]);
+    let refusal = Refusal::SoldOut { sku: "a".to_owned(), available: 0, asked: 1 };
+    world.refused(&late, &none(), refusal).await;
+    world.ask(&release(sale, "ada", first.hold_id)).await.unwrap();
+    assert!(!world.ask(&late).await.unwrap().replayed);
+}
+
+#[tokio::test]
+async fn a_known_request_is_answered_with_its_hold_before_any_other_check() {
+    let world = world().await;
+    let spec = SaleSpec { room: true, ..SaleSpec::default() };
+    let sale = world.sale(spec, &[("a", 2, 2, 1)]).await;
+    let proof = Proof::Good("jti-ada".to_owned());
+    let request = reserve(sale, "ada", &[("a", 2)]);
+    let hold = world.ask_with(&request, &proof).await.unwrap().hold;
+    // Sold out, at the limit, its admission spent and by now expired, and the sale over.
+    world.change_sale(sale, "state = 'ENDED'").await;
+    let before = world.dump().await;
+    for proof in [proof, none(), Proof::Fault(AdmissionFault::Expired)] {
+        let answer = world.ask_with(&request, &proof).await.unwrap();
+        assert!(answer.replayed);
+        assert_eq!(answer.hold, hold);
+    }
+    assert_eq!(world.dump().await, before, "a replay wrote something");
+    // And it is the hold as it is now.
+    world.ask(&release(sale, "ada", hold.hold_id)).await.unwrap();
+    assert_eq!(world.ask(&request).await.unwrap().hold.state, HoldState::Released);
+}
+
+#[tokio::test]
+async fn a_request_id_with_other_content_or_another_operation_is_refused() {
+    let world = world().await;
+    let sale = world.sale(SaleSpec::default(), &[("a", 9, 0, 1)]).await;
+    let request = reserve(sale, "ada", &[("a", 1)]);
+    let hold = world.ask(&request).await.unwrap().hold;
+    let same_id = |other: Request| Request { request_id: request.request_id, ..other };
+    for other in [
+        reserve(sale, "ada", &[("a", 2)]),
+        place_lines(sale, "ada", &[("a", 1)]),
+        place(sale, "ada", hold.hold_id),
+        extend(sale, "ada", hold.hold_id),
+        release(sale, "ada", hold.hold_id),
+    ] {
+        world.refused(&same_id(other), &none(), Refusal::RequestReused).await;
+    }
+    // Another buyer's request of the same id is another request.
+    assert!(!world.ask(&same_id(reserve(sale, "bob", &[("a", 1)]))).await.unwrap().replayed);
+}
+
+#[tokio::test]
+async fn a_buyers_limit_counts_held_placed_and_sold_units_and_not_those_given_back() {
+    let world = world().await;
+    let sale = world.sale(SaleSpec::default(), &[("a", 99, 3, 1), ("b", 99, 0, 1)]).await;
+    let held = world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap().hold;
+    world.ask(&place_lines(sale, "ada", &[("a", 1)])).await.unwrap();
+    let limit = |has, asked| Refusal::BuyerLimit { sku: "a".to_owned(), limit: 3, has, asked };
+    world.refused(&reserve(sale, "ada", &[("a", 2)]), &none(), limit(2, 2)).await;
+    world.refused(&place_lines(sale, "ada", &[("b", 50), ("a", 2)]), &none(), limit(2, 2)).await;
+    world.refused(&reserve(sale, "bob", &[("a", 2), ("a", 2)]), &none(), limit(0, 4)).await;
+    world.ask(&release(sale, "ada", held.hold_id)).await.unwrap();
+    world.ask(&reserve(sale, "ada", &[("a", 2)])).await.unwrap();
+    world.refused(&reserve(sale, "ada", &[("a", 1)]), &none(), limit(3, 1)).await;
+    world.ask(&reserve(sale, "ada", &[("b", 50)])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_total_beyond_what_is_written_exactly_is_refused() {
+    let world = world().await;
+    let sale = world.sale(SaleSpec::default(), &[("yacht", 100, 0, MAX_TOTAL_MINOR)]).await;
+    let hold = world.ask(&reserve(sale, "ada", &[("yacht", 1)])).await.unwrap().hold;
+    assert_eq!(hold.total_minor(), MAX_TOTAL_MINOR);
+    assert_eq!(hold.lines[0].price_minor, MAX_TOTAL_MINOR);
+    world.refused(&reserve(sale, "bob", &[("yacht", 2)]), &none(), Refusal::TotalTooHigh).await;
+}
+
+#[tokio::test]
+async fn nothing_is_taken_outside_the_window_or_while_the_sale_is_not_open() {
+    let world = world().await;
+    let items = [("a", 9, 0, 1)];
+    for spec in [
+        SaleSpec { starts_in_ms: 60_000, ..SaleSpec::default() },
+        SaleSpec { starts_in_ms: -60_000, ends_in_ms: -1_000, ..SaleSpec::default() },
+        SaleSpec { state: "PAUSED", ..SaleSpec::default() },
+        SaleSpec { state: "ENDED", ..SaleSpec::default() },
+        SaleSpec { state: "SCHEDULED", ..SaleSpec::default() },
+    ] {
+        let sale = world.sale(spec, &items).await;
+        for request in [reserve(sale, "ada", &[("a", 1)]), place_lines(sale, "ada", &[("a", 1)])] {
+            let before = world.dump().await;
+            let refusal = world.ask(&request).await.unwrap_err();
+            assert!(
+                matches!(&refusal, Refusal::NotOpen { state, window_ms: Some(_) } if state == spec.state),
+                "{refusal:?}"
+            );
+            assert_eq!(world.dump().await, before);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_sale_with_a_room_takes_a_good_admission_once() {
+    let world = world().await;
+    let spec = SaleSpec { room: true, ..SaleSpec::default() };
+    let sale = world.sale(spec, &[("a", 9, 0, 1)]).await;
+    for fault in [
+        AdmissionFault::Required,
+        AdmissionFault::Invalid,
+        AdmissionFault::Foreign,
+        AdmissionFault::Expired,
+        AdmissionFault::Unverified,
+    ] {
+        let request = reserve(sale, "ada", &[("a", 1)]);
+        world.refused(&request, &Proof::Fault(fault), Refusal::Admission(fault)).await;
+    }
+    let proof = Proof::Good("jti-1".to_owned());
+    let hold = world.ask_with(&reserve(sale, "ada", &[("a", 1)]), &proof).await.unwrap().hold;
+    assert_eq!(hold.admission_id.as_deref(), Some("jti-1"));
+    let spent = Refusal::AdmissionSpent { hold_id: hold.hold_id.to_string() };
+    world.refused(&reserve(sale, "ada", &[("a", 1)]), &proof, spent.clone()).await;
+    world.refused(&place_lines(sale, "ada", &[("a", 1)]), &proof, spent.clone()).await;
+    // Giving the units back does not give the admission back; placing the hold needs none.
+    let placed = world.ask(&place(sale, "ada", hold.hold_id)).await.unwrap().hold;
+    assert_eq!(placed.admission_id.as_deref(), Some("jti-1"));
+}
+
+#[tokio::test]
+async fn a_sale_without_a_room_asks_for_no_admission_and_spends_none() {
+    let world = world().await;
+    let sale = world.sale(SaleSpec::default(), &[("a", 9, 0, 1)]).await;
+    let proof = Proof::Good("jti-1".to_owned());
+    for _ in 0..2 {
+        let hold = world.ask_with(&reserve(sale, "ada", &[("a", 1)]), &proof).await.unwrap().hold;
+        assert_eq!(hold.admission_id, None);
+    }
+    assert!(world.hash(sale, 8).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_deadline_moves_to_one_hold_length_from_now_and_three_from_the_start() {
+    let world = world().await;
+    let spec = SaleSpec { hold_ms: 400, ..SaleSpec::default() };
+    let sale = world.sale(spec, &[("a", 9, 0, 1)]).await;
+    let hold = world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap().hold;
+    let taken_ms = hold.deadline_ms - 400;
+    let deadline_ms = std::cell::Cell::new(hold.deadline_ms);
+    // Again and again while it is held: it never passes three lengths, and then it expires.
+    let refusal = eventually("the hold expires", async || {
+        match world.ask(&extend(sale, "ada", hold.hold_id)).await {
+            Ok(answer) => {
+                assert!(answer.hold.deadline_ms >= deadline_ms.get());
+                assert!(answer.hold.deadline_ms <= taken_ms + 3 * 400);
+                deadline_ms.set(answer.hold.deadline_ms);
+                None
+            }
+            Err(refusal) => Some(refusal),
+        }
+    })
+    .await;
+    assert_eq!(refusal, Refusal::HoldExpired { deadline_ms: taken_ms + 3 * 400 });
+    // Nobody has swept it, and still it reads as expired and cannot be placed.
+    assert_eq!(world.hold(sale, hold.hold_id).await.state, HoldState::Expired);
+    assert_eq!(world.books(sale, "a").await, [8, 1, 0, 0]);
+    let expired = Refusal::HoldExpired { deadline_ms: taken_ms + 3 * 400 };
+    world.refused(&place(sale, "ada", hold.hold_id), &none(), expired).await;
+    // Giving it back is fine, and does not change what it has been read as.
+    let answer = world.ask(&release(sale, "ada", hold.hold_id)).await.unwrap();
+    assert_eq!(answer.hold.state, HoldState::Expired);
+    assert_eq!(world.books(sale, "a").await, [9, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn releasing_twice_gives_the_units_back_once() {
+    let world = world().await;
+    let sale = world.sale(SaleSpec::default(), &[("a", 5, 2, 1)]).await;
+    let hold = world.ask(&reserve(sale, "ada", &[("a", 2)])).await.unwrap().hold;
+    let request = release(sale, "ada", hold.hold_id);
+    assert_eq!(world.ask(&request).await.unwrap().hold.state, HoldState::Released);
+    assert!(world.ask(&request).await.unwrap().replayed);
+    let again = world.ask(&release(sale, "ada", hold.hold_id)).await.unwrap();
+    assert_eq!(again.hold.state, HoldState::Released);
+    assert_eq!(world.books(sale, "a").await, [5, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn somebody_elses_hold_is_no_hold() {
+    let world = world().await;
+    let sale = world.sale(SaleSpec::default(), &[("a", 5, 0, 1)]).await;
+    let hold = world.ask(&reserve(sale, "ada", &[("a", 2)])).await.unwrap().hold;
+    for id in [hold.hold_id, Uuid::new_v4()] {
+        for request in [place(sale, "eve", id), extend(sale, "eve", id), release(sale, "eve", id)] {
+            world.refused(&request, &none(), Refusal::HoldUnknown).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_waited_past_its_deadline_does_nothing() {
+    let world = world().await;
+    let sale = world.sale(SaleSpec::default(), &[("a", 5, 0, 1)]).await;
+    // The script as it stands, asked as a caller who has given up: its deadline lies a second back.
+    let hold = world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap().hold;
+    let before = world.dump().await;
+    let request = reserve(sale, "bob", &[("a", 1)]);
+    let left = tokio::time::Instant::now() - std::time::Duration::from_secs(1);
+    let refusal = flashsale_service::deadline::within(left, world.ask(&request)).await.unwrap_err();
+    assert!(matches!(refusal, Refusal::TooLate | Refusal::Unanswered), "{refusal:?}");
+    // One that was sent and waits in the store: the store's clock is past its deadline when its turn comes.
+    let scripts = flashsale_inventory::store::Scripts::new();
+    let asked = &lines(&[("a", 1)]);
+    for late_by_ms in [1_i64, 60_000] {
+        for script in [
+            &scripts.reserve,
+            &scripts.place,
+            &scripts.extend,
+            &scripts.release,
+            &scripts.settle,
+            &scripts.sweep,
+        ] {
+            let deadline_ms = hold.deadline_ms - 600_000 - late_by_ms;
+            let mut args: Vec<fred::types::Value> = vec![1_i64.into(), deadline_ms.into()];
+            args.extend(
+                ["reserve", "key", "hash", "hold", "bob", "ok", "", "", "", "9"].map(Into::into),
+            );
+            args.extend(
+                asked.iter().flat_map(|line| [line.sku.as_str().into(), line.quantity.into()]),
+            );
+            let keys = flashsale_inventory::store::keys(sale);
+            let reply: Vec<fred::types::Value> =
+                world.store.eval(script, keys, args).await.unwrap().convert().unwrap();
+            assert_eq!(reply[0].as_string().as_deref(), Some("TOO_LATE"), "{}", script.name());
+        }
+    }
+    assert_eq!(world.dump().await, before);
+}

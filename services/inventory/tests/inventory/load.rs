@@ -1,0 +1,185 @@
+//! Loading stock, and what may go wrong in between.
+
+use flashsale_inventory::domain::Refusal;
+use flashsale_redis::Store;
+use uuid::Uuid;
+
+use crate::world::{SaleSpec, World, inventory, redis_config, reserve, world};
+
+async fn stock_row(world: &World, sale: Uuid) -> Option<(i64, String)> {
+    sqlx::query_as("SELECT epoch, run_id FROM sale_stock WHERE sale_id = $1")
+        .bind(sale)
+        .fetch_optional(&world.pg.pool)
+        .await
+        .unwrap()
+}
+
+async fn allotted(world: &World, sale: Uuid) -> Vec<(String, i64)> {
+    sqlx::query_as("SELECT sku, allotted FROM allotments WHERE sale_id = $1 ORDER BY sku")
+        .bind(sale)
+        .fetch_all(&world.pg.pool)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn loading_writes_epoch_server_and_allotments_and_opens_the_stock() {
+    let world = world().await;
+    let sale = world.record_sale(SaleSpec::default(), &[("a", 7, 2, 500), ("b", 3, 0, 900)]).await;
+    assert_eq!(world.inventory.load(sale, Uuid::new_v4()).await, Ok(1));
+    let run_id = world.store.run_id().await.unwrap();
+    assert_eq!(stock_row(&world, sale).await, Some((1, run_id.to_string())));
+    assert_eq!(allotted(&world, sale).await, [("a".to_owned(), 7), ("b".to_owned(), 3)]);
+    assert_eq!(world.books(sale, "a").await, [7, 0, 0, 0]);
+    let meta = world.hash(sale, 0).await;
+    assert_eq!(
+        (meta["state"].as_str(), meta["currency"].as_str(), meta["room"].as_str()),
+        ("OPEN", "EUR", "0")
+    );
+    assert_eq!((meta["hold_ms"].as_str(), meta["version"].as_str()), ("600000", "1"));
+}
+
+#[tokio::test]
+async fn loading_again_is_refused_and_the_same_request_gets_its_answer_again() {
+    let world = world().await;
+    let sale = world.record_sale(SaleSpec::default(), &[("a", 7, 2, 500)]).await;
+    let request_id = Uuid::new_v4();
+    assert_eq!(world.inventory.load(sale, request_id).await, Ok(1));
+    world.ask(&reserve(sale, "ada", &[("a", 2)])).await.unwrap();
+    let before = world.dump().await;
+    assert_eq!(world.inventory.load(sale, request_id).await, Ok(1));
+    let other = world.inventory.load(sale, Uuid::new_v4()).await;
+    assert_eq!(other, Err(Refusal::AlreadyLoaded { epoch: 1 }));
+    assert_eq!(world.dump().await, before);
+}
+
+#[tokio::test]
+async fn a_sale_of_ten_thousand_skus_is_loaded_whole() {
+    let world = world().await;
+    let skus: Vec<String> = (0..10_000).map(|number| format!("sku-{number:05}")).collect();
+    let items: Vec<_> = skus.iter().map(|sku| (sku.as_str(), 10_000_000, 5, 100)).collect();
+    let sale = world.sale(SaleSpec::default(), &items).await;
+    let view = world.inventory.read(sale, &[]).await.unwrap();
+    assert!(view.skus.iter().map(|books| &books.sku).eq(&skus));
+    assert!(
+        view.skus.iter().all(|books| (books.allotted, books.available) == (10_000_000, 10_000_000))
+    );
+    world.ask(&reserve(sale, "ada", &[("sku-00000", 1), ("sku-09999", 5)])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_load_that_was_cut_off_before_redis_had_it_is_done_by_the_next_one() {
+    let world = world().await;
+    let sale = world.record_sale(SaleSpec::default(), &[("a", 7, 2, 500)]).await;
+    // A Redis nobody can reach: the record hands out an epoch, and then it is over.
+    let nowhere = Store::connect(&redis_config("redis://127.0.0.1:1")).await.unwrap();
+    let cut_off = flashsale_inventory::inventory::Inventory::new(
+        nowhere,
+        world.pg.pool.clone(),
+        std::time::Duration::from_millis(50),
+    );
+    assert!(cut_off.load(sale, Uuid::new_v4()).await.is_err());
+    assert_eq!(stock_row(&world, sale).await, Some((1, String::new())));
+    assert_eq!(world.ask(&reserve(sale, "ada", &[("a", 1)])).await, Err(Refusal::Fenced));
+    assert_eq!(world.inventory.load(sale, Uuid::new_v4()).await, Ok(2));
+    world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_load_that_was_cut_off_before_the_record_knew_is_completed_by_the_next_one() {
+    let world = world().await;
+    let sale = world.record_sale(SaleSpec::default(), &[("a", 7, 2, 500)]).await;
+    let request_id = Uuid::new_v4();
+    world.inventory.load(sale, request_id).await.unwrap();
+    sqlx::query("UPDATE sale_stock SET run_id = ''").execute(&world.pg.pool).await.unwrap();
+    let other_process = inventory(&world.pg, &world.store);
+    assert_eq!(other_process.read(sale, &[]).await, Err(Refusal::Fenced));
+    assert_eq!(other_process.load(sale, request_id).await, Ok(1));
+    let run_id = world.store.run_id().await.unwrap();
+    assert_eq!(stock_row(&world, sale).await, Some((1, run_id.to_string())));
+    other_process.read(sale, &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn stock_lost_before_its_sale_opened_is_loaded_again_and_after_that_it_is_not() {
+    let world = world().await;
+    let spec = SaleSpec { state: "SCHEDULED", ..SaleSpec::default() };
+    let sale = world.sale(spec, &[("a", 7, 2, 500)]).await;
+    world.lua("redis.call('FLUSHALL')", vec![]).await;
+    assert_eq!(world.inventory.load(sale, Uuid::new_v4()).await, Ok(2));
+    world.change_sale(sale, "state = 'OPEN'").await;
+    world.lua("redis.call('FLUSHALL')", vec![]).await;
+    assert_eq!(world.inventory.load(sale, Uuid::new_v4()).await, Err(Refusal::Fenced));
+    assert!(world.dump().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_sale_with_orders_is_not_loaded() {
+    let world = world().await;
+    let sale = world.record_sale(SaleSpec::default(), &[("a", 7, 2, 500)]).await;
+    sqlx::query(
+        "INSERT INTO orders (order_id, sale_id, buyer_id, hold_id, epoch, request_id, request_hash, state, currency,
+                             total_minor, email, contact_name, payment_method, placed_at)
+         VALUES ($1, $2, 'ada', $1, 1, $1, '', 'CLAIMED', 'EUR', 500, '', '', '', now())",
+    )
+    .bind(Uuid::new_v4())
+    .bind(sale)
+    .execute(&world.pg.pool)
+    .await
+    .unwrap();
+    assert_eq!(world.inventory.load(sale, Uuid::new_v4()).await, Err(Refusal::Fenced));
+    assert_eq!(stock_row(&world, sale).await, None);
+}
+
+#[tokio::test]
+async fn a_sale_without_items_or_none_at_all_is_not_loaded() {
+    let world = world().await;
+    let empty = world.record_sale(SaleSpec::default(), &[]).await;
+    let refusal = world.inventory.load(empty, Uuid::new_v4()).await.unwrap_err();
+    assert!(matches!(refusal, Refusal::NotLoadable { .. }), "{refusal:?}");
+    assert_eq!(
+        world.inventory.load(Uuid::new_v4(), Uuid::new_v4()).await,
+        Err(Refusal::SaleUnknown)
+    );
+    assert_eq!(world.inventory.sync(Uuid::new_v4()).await, Err(Refusal::SaleUnknown));
+}
+
+#[tokio::test]
+async fn loaders_at_once_leave_one_stock_that_everybody_agrees_on() {
+    let world = world().await;
+    let sale = world.record_sale(SaleSpec::default(), &[("a", 7, 2, 500), ("b", 1, 0, 1)]).await;
+    let processes: Vec<_> = (0..6).map(|_| inventory(&world.pg, &world.store)).collect();
+    let loads = processes.iter().map(|process| process.load(sale, Uuid::new_v4()));
+    for result in futures::future::join_all(loads).await {
+        assert!(
+            matches!(result, Ok(_) | Err(Refusal::AlreadyLoaded { .. } | Refusal::Fenced)),
+            "{result:?}"
+        );
+    }
+    // Whoever lost may try again; then there is one stock.
+    let again = world.inventory.load(sale, Uuid::new_v4()).await;
+    assert!(matches!(again, Ok(_) | Err(Refusal::AlreadyLoaded { .. })), "{again:?}");
+    let (epoch, _) = stock_row(&world, sale).await.unwrap();
+    assert_eq!(world.hash(sale, 0).await["epoch"], epoch.to_string());
+    assert_eq!(world.books(sale, "a").await, [7, 0, 0, 0]);
+    assert!(matches!(
+        world.inventory.load(sale, Uuid::new_v4()).await,
+        Err(Refusal::AlreadyLoaded { epoch: loaded }) if loaded == epoch
+    ));
+}
+
+#[tokio::test]
+async fn an_older_version_of_a_sale_never_replaces_a_newer_one() {
+    let world = world().await;
+    let sale = world.sale(SaleSpec::default(), &[("a", 7, 2, 500)]).await;
+    world.change_sale(sale, "state = 'PAUSED', hold_ms = 5000").await;
+    let meta = world.hash(sale, 0).await;
+    assert_eq!((meta["state"].as_str(), meta["hold_ms"].as_str()), ("PAUSED", "5000"));
+    // What an instance read before the change, and only now sends.
+    sqlx::query("UPDATE sales SET version = 1, state = 'OPEN'")
+        .execute(&world.pg.pool)
+        .await
+        .unwrap();
+    assert_eq!(world.inventory.sync(sale).await, Ok(2));
+    assert_eq!(world.hash(sale, 0).await, meta);
+}

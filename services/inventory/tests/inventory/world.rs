@@ -1,0 +1,212 @@
+//! A Redis, a Postgres, sales in it, and inventory over both.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use flashsale_inventory::{
+    domain::{Content, Hold, Line, Lines, Proof, Refusal, Request},
+    inventory::Inventory,
+    store::{Answer, HoldId, keys},
+};
+use flashsale_redis::{RedisConfig, Script, Store};
+use flashsale_testing::{TestPg, TestRedis};
+use fred::{interfaces::HashesInterface as _, types::Value};
+use uuid::Uuid;
+
+/// What an order carries in these tests.
+pub(crate) const DETAILS: &str = r#"{"email":"ada@example.org"}"#;
+
+pub(crate) struct World {
+    pub(crate) pg: TestPg,
+    pub(crate) redis: TestRedis,
+    pub(crate) store: Store,
+    pub(crate) inventory: Inventory,
+}
+
+/// What a sale of the tests is like.
+#[derive(Clone, Copy)]
+pub(crate) struct SaleSpec {
+    pub(crate) state: &'static str,
+    /// From now.
+    pub(crate) starts_in_ms: i64,
+    pub(crate) ends_in_ms: i64,
+    pub(crate) hold_ms: i64,
+    pub(crate) room: bool,
+}
+
+impl Default for SaleSpec {
+    fn default() -> Self {
+        Self {
+            state: "OPEN",
+            starts_in_ms: -60_000,
+            ends_in_ms: 3_600_000,
+            hold_ms: 600_000,
+            room: false,
+        }
+    }
+}
+
+pub(crate) fn redis_config(url: &str) -> RedisConfig {
+    RedisConfig { url: url.to_owned(), connections: 2, command_timeout_ms: 5_000, max_queue: 1_000 }
+}
+
+pub(crate) async fn world() -> World {
+    let pg = flashsale_testing::postgres().await;
+    let redis = flashsale_testing::redis().await;
+    let store = Store::connect(&redis_config(&redis.url)).await.unwrap();
+    let inventory = inventory(&pg, &store);
+    World { pg, redis, store, inventory }
+}
+
+/// One more process, as it were.
+pub(crate) fn inventory(pg: &TestPg, store: &Store) -> Inventory {
+    Inventory::new(store.clone(), pg.pool.clone(), Duration::from_secs(5))
+}
+
+impl World {
+    /// Records a sale; items are (sku, units, limit, price).
+    pub(crate) async fn record_sale(
+        &self,
+        spec: SaleSpec,
+        items: &[(&str, i64, i64, i64)],
+    ) -> Uuid {
+        let sale_id = Uuid::new_v4();
+        sqlx::query(
+            "INSERT INTO sales (sale_id, name, currency, state, starts_at, ends_at, hold_ms, room_rate, room_admission_ms)
+             VALUES ($1, 'Sale', 'EUR', $2, now() + $3 * interval '1 ms', now() + $4 * interval '1 ms', $5, $6, $7)",
+        )
+        .bind(sale_id)
+        .bind(spec.state)
+        .bind(spec.starts_in_ms as f64)
+        .bind(spec.ends_in_ms as f64)
+        .bind(spec.hold_ms)
+        .bind(spec.room.then_some(10.0))
+        .bind(spec.room.then_some(60_000_i64))
+        .execute(&self.pg.pool)
+        .await
+        .unwrap();
+        let (skus, rest): (Vec<_>, Vec<_>) =
+            items.iter().map(|item| (item.0.to_owned(), (item.1, (item.2, item.3)))).unzip();
+        let (units, rest): (Vec<i64>, Vec<(i64, i64)>) = rest.into_iter().unzip();
+        let (limits, prices): (Vec<i64>, Vec<i64>) = rest.into_iter().unzip();
+        sqlx::query(
+            "INSERT INTO sale_items (sale_id, sku, title, price_minor, quantity, per_buyer_limit)
+             SELECT $1, sku, sku, price, units, lim FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) AS i (sku, units, lim, price)",
+        )
+        .bind(sale_id)
+        .bind(skus)
+        .bind(units)
+        .bind(limits)
+        .bind(prices)
+        .execute(&self.pg.pool)
+        .await
+        .unwrap();
+        sale_id
+    }
+
+    /// Records a sale and loads its stock.
+    pub(crate) async fn sale(&self, spec: SaleSpec, items: &[(&str, i64, i64, i64)]) -> Uuid {
+        let sale_id = self.record_sale(spec, items).await;
+        self.inventory.load(sale_id, Uuid::new_v4()).await.unwrap();
+        sale_id
+    }
+
+    /// Changes a sale on record as the sale service does, and tells inventory.
+    pub(crate) async fn change_sale(&self, sale_id: Uuid, set: &'static str) {
+        let statement = format!("UPDATE sales SET version = version + 1, {set} WHERE sale_id = $1");
+        sqlx::query(sqlx::AssertSqlSafe(statement))
+            .bind(sale_id)
+            .execute(&self.pg.pool)
+            .await
+            .unwrap();
+        self.inventory.sync(sale_id).await.unwrap();
+    }
+
+    /// Sends a request without an admission.
+    pub(crate) async fn ask(&self, request: &Request) -> Result<Answer, Refusal> {
+        self.ask_with(request, &Proof::Fault(flashsale_inventory::domain::AdmissionFault::Required))
+            .await
+    }
+
+    pub(crate) async fn ask_with(
+        &self,
+        request: &Request,
+        proof: &Proof,
+    ) -> Result<Answer, Refusal> {
+        self.inventory.request(request, proof).await
+    }
+
+    pub(crate) async fn hold(&self, sale_id: Uuid, hold_id: Uuid) -> Hold {
+        self.inventory.hold(sale_id, HoldId::Hold(hold_id), None).await.unwrap()
+    }
+
+    /// The books of a sku: available, held, placed, sold.
+    pub(crate) async fn books(&self, sale_id: Uuid, sku: &str) -> [i64; 4] {
+        let view = self.inventory.read(sale_id, &[sku.to_owned()]).await.unwrap();
+        let books = &view.skus[0];
+        assert_eq!(books.allotted, books.available + books.held + books.placed + books.sold);
+        [books.available, books.held, books.placed, books.sold]
+    }
+
+    /// Runs a script of the test's own on Redis.
+    pub(crate) async fn lua(&self, text: &str, keys: Vec<String>) -> Value {
+        self.store.eval(&Script::new("test", text), keys, vec![]).await.unwrap()
+    }
+
+    /// Everything in Redis, key by key, as a hash of its serialized value.
+    pub(crate) async fn dump(&self) -> BTreeMap<String, String> {
+        let script = "local all = {}
+            for _, key in ipairs(redis.call('KEYS', '*')) do
+              all[#all + 1] = key
+              all[#all + 1] = redis.sha1hex(redis.call('DUMP', key))
+            end
+            return all";
+        let flat: Vec<String> = self.lua(script, vec![]).await.convert().unwrap();
+        flat.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
+    }
+
+    pub(crate) async fn hash(&self, sale_id: Uuid, index: usize) -> BTreeMap<String, String> {
+        self.store.client().hgetall(keys(sale_id)[index].as_str()).await.unwrap()
+    }
+
+    /// Asserts that the call is refused so, and that Redis is what it was before it.
+    pub(crate) async fn refused(&self, request: &Request, proof: &Proof, refusal: Refusal) {
+        let before = self.dump().await;
+        assert_eq!(self.ask_with(request, proof).await, Err(refusal));
+        assert_eq!(self.dump().await, before, "a refusal wrote something");
+    }
+}
+
+pub(crate) fn none() -> Proof {
+    Proof::Fault(flashsale_inventory::domain::AdmissionFault::Required)
+}
+
+pub(crate) fn lines(asked: &[(&str, i64)]) -> Lines {
+    Lines::new(
+        asked.iter().map(|(sku, quantity)| Line { sku: (*sku).to_owned(), quantity: *quantity }),
+    )
+    .unwrap()
+}
+
+fn request(sale_id: Uuid, buyer_id: &str, content: Content) -> Request {
+    Request { sale_id, buyer_id: buyer_id.to_owned(), request_id: Uuid::new_v4(), content }
+}
+
+pub(crate) fn reserve(sale_id: Uuid, buyer_id: &str, asked: &[(&str, i64)]) -> Request {
+    request(sale_id, buyer_id, Content::Reserve(lines(asked)))
+}
+
+pub(crate) fn place_lines(sale_id: Uuid, buyer_id: &str, asked: &[(&str, i64)]) -> Request {
+    request(sale_id, buyer_id, Content::PlaceLines(lines(asked), DETAILS.to_owned()))
+}
+
+pub(crate) fn place(sale_id: Uuid, buyer_id: &str, hold_id: Uuid) -> Request {
+    request(sale_id, buyer_id, Content::PlaceHold(hold_id, DETAILS.to_owned()))
+}
+
+pub(crate) fn extend(sale_id: Uuid, buyer_id: &str, hold_id: Uuid) -> Request {
+    request(sale_id, buyer_id, Content::Extend(hold_id))
+}
+
+pub(crate) fn release(sale_id: Uuid, buyer_id: &str, hold_id: Uuid) -> Request {
+    request(sale_id, buyer_id, Content::Release(hold_id))
+}

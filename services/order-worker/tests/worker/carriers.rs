@@ -1,0 +1,291 @@
+//! The carriers: what is owed is carried out until it is confirmed.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::jetstream;
+use flashsale_errors::Reason;
+use flashsale_order_worker::{
+    carriers::{CancelCharge, Carrier, Charge, CloseHold, Event, Pace, Refund, Runner},
+    domain::Kind,
+    metrics::Metrics,
+    store::{outbox, settlements::follow_payments},
+    wakeups::Wakeups,
+};
+use flashsale_proto::inventory::{HoldOutcome, SettleResult};
+use flashsale_queue::{ORDER_EVENTS, OrderEvent, OrderMessage, ensure_events_stream};
+use flashsale_service::Drain;
+use flashsale_testing::eventually;
+use futures::StreamExt as _;
+use tokio::task::JoinHandle;
+
+use crate::{
+    claimer::nats_config,
+    peers::{Peers, channel},
+    shop::{Shop, cancel, place},
+};
+
+pub(crate) fn pace() -> Pace {
+    Pace {
+        batch: 10,
+        concurrency: 2,
+        lease: Duration::from_secs(20),
+        poll: Duration::from_millis(20),
+        retry: Duration::from_millis(10),
+        retry_ceiling: Duration::from_millis(50),
+    }
+}
+
+pub(crate) fn start<C: Carrier>(
+    shop: &Shop,
+    carrier: C,
+    drain: &Drain,
+) -> JoinHandle<anyhow::Result<()>> {
+    let runner = Runner {
+        carrier: Arc::new(carrier),
+        pool: shop.pool().clone(),
+        pace: pace(),
+        wakeups: wakeups(),
+        metrics: Metrics::default(),
+    };
+    tokio::spawn(runner.run(drain.clone()))
+}
+
+fn wakeups() -> Arc<Wakeups> {
+    Arc::new(Wakeups::new().0)
+}
+
+/// Waits until nothing of `kind` is owed any more, and ends the carrier.
+pub(crate) async fn carried(
+    shop: &Shop,
+    kind: Kind,
+    running: JoinHandle<anyhow::Result<()>>,
+    drain: &Drain,
+) {
+    let prefix = format!("{}/", kind.as_str());
+    eventually("everything is confirmed", || async {
+        let undone = shop.undone().await;
+        (!undone.iter().any(|row| row.starts_with(&prefix))).then_some(())
+    })
+    .await;
+    drain.start();
+    running.await.unwrap().unwrap();
+}
+
+fn ids(orders: &[OrderMessage]) -> Vec<String> {
+    let mut ids: Vec<String> = orders.iter().map(|order| order.order_id.to_string()).collect();
+    ids.sort();
+    ids
+}
+
+async fn attempts(shop: &Shop, kind: Kind) -> i32 {
+    sqlx::query_scalar("SELECT max(attempts) FROM outbox WHERE kind = $1")
+        .bind(kind.as_str())
+        .fetch_one(shop.pool())
+        .await
+        .unwrap()
+}
+
+fn charge(shop: &Shop, server: &flashsale_testing::TestServer) -> Charge {
+    Charge { pool: shop.pool().clone(), payments: channel("payment", server), wakeups: wakeups() }
+}
+
+#[tokio::test]
+async fn claimed_orders_are_charged_in_batches_and_wait_for_their_payment() {
+    let (shop, peers) = (Shop::open(&[("A", 100)]).await, Peers::default());
+    let server = peers.serve().await;
+    let orders = shop.claimed_orders("A", 25).await;
+    peers.lock().failures.extend([Reason::StoreUnavailable, Reason::Overloaded]);
+    let drain = Drain::new();
+    let running = start(&shop, charge(&shop, &server), &drain);
+    carried(&shop, Kind::Charge, running, &drain).await;
+
+    for order in &orders {
+        assert_eq!(shop.state(order.order_id).await.as_deref(), Some("PAYING"));
+        assert_eq!(
+            shop.history(order.order_id).await,
+            [">CLAIMED:claimed", "CLAIMED>PAYING:payment_recorded"]
+        );
+    }
+    let known = peers.lock();
+    assert!(known.created.iter().all(|batch| batch.len() <= 10), "{:?}", known.created);
+    let mut recorded: Vec<String> = known.amounts.keys().cloned().collect();
+    recorded.sort();
+    assert_eq!(recorded, ids(&orders));
+    let amount = &known.amounts[&recorded[0]];
+    assert_eq!((amount.currency_code.as_str(), amount.units, amount.nanos), ("EUR", 1, 0));
+}
+
+#[tokio::test]
+async fn an_order_that_payment_never_takes_keeps_no_other_waiting() {
+    let (shop, peers) = (Shop::open(&[("A", 100)]).await, Peers::default());
+    let server = peers.serve().await;
+    let orders = shop.claimed_orders("A", 5).await;
+    peers.lock().refused_order = Some(orders[2].order_id.to_string());
+    let drain = Drain::new();
+    let running = start(&shop, charge(&shop, &server), &drain);
+    for (at, order) in orders.iter().enumerate().filter(|(at, _)| *at != 2) {
+        eventually("the others are charged", || async {
+            (shop.state(order.order_id).await? == "PAYING").then_some(at)
+        })
+        .await;
+    }
+    assert_eq!(shop.state(orders[2].order_id).await.as_deref(), Some("CLAIMED"));
+    let error: String = eventually("the failure is noted", || async {
+        sqlx::query_scalar::<_, Option<String>>(
+            "SELECT last_error FROM outbox WHERE done_at IS NULL AND kind = 'charge'",
+        )
+        .fetch_one(shop.pool())
+        .await
+        .unwrap()
+    })
+    .await;
+    assert_eq!(error, "REQUEST_ID_REUSED");
+    drain.start();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_wish_to_cancel_reaches_payment_though_payment_fails_first() {
+    let (shop, peers) = (Shop::open(&[("A", 5)]).await, Peers::default());
+    let server = peers.serve().await;
+    let order = shop.order(&[("A", 1)]);
+    shop.claim(&[place(&order), cancel(&order)]).await;
+    peers.lock().failures.extend([Reason::StoreUnavailable; 3]);
+    let carrier = CancelCharge {
+        pool: shop.pool().clone(),
+        payments: channel("payment", &server),
+        wakeups: wakeups(),
+    };
+    let drain = Drain::new();
+    let running = start(&shop, carrier, &drain);
+    carried(&shop, Kind::CancelCharge, running, &drain).await;
+    assert_eq!(peers.lock().cancelled, [order.order_id.to_string()]);
+    assert_eq!(attempts(&shop, Kind::CancelCharge).await, 4);
+}
+
+#[tokio::test]
+async fn late_money_is_given_back_until_payment_confirms() {
+    let (shop, peers) = (Shop::open(&[("A", 5)]).await, Peers::default());
+    let server = peers.serve().await;
+    let order = shop.order(&[("A", 1)]);
+    shop.claim(&[cancel(&order)]).await;
+    shop.pay(&order, "SUCCEEDED", None).await;
+    follow_payments(shop.pool(), &[order.order_id]).await.unwrap();
+    // Even what reads like a final refusal is asked again: the money has to go back.
+    peers.lock().failures.extend([Reason::PaymentNotRefundable; 12]);
+    let drain = Drain::new();
+    let running = start(&shop, Refund { payments: channel("payment", &server) }, &drain);
+    carried(&shop, Kind::Refund, running, &drain).await;
+    assert_eq!(peers.lock().refunded, [order.order_id.to_string()]);
+}
+
+fn close_hold(shop: &Shop, server: &flashsale_testing::TestServer) -> CloseHold {
+    CloseHold {
+        pool: shop.pool().clone(),
+        inventory: channel("inventory", server),
+        metrics: Metrics::default(),
+    }
+}
+
+#[tokio::test]
+async fn holds_are_closed_as_their_orders_ended_and_unknown_ones_count_as_closed() {
+    let (shop, peers) = (Shop::open(&[("A", 50)]).await, Peers::default());
+    let server = peers.serve().await;
+    let orders = shop.claimed_orders("A", 12).await;
+    for (at, order) in orders.iter().enumerate() {
+        shop.pay(order, if at % 2 == 0 { "SUCCEEDED" } else { "FAILED" }, None).await;
+        follow_payments(shop.pool(), &[order.order_id]).await.unwrap();
+    }
+    peers.lock().failures.push_back(Reason::StockFenced);
+    peers.lock().settle_result = Some(SettleResult::Unknown);
+    let drain = Drain::new();
+    let running = start(&shop, close_hold(&shop, &server), &drain);
+    carried(&shop, Kind::CloseHold, running, &drain).await;
+
+    let known = peers.lock();
+    let settled: Vec<_> = known.settled.iter().flatten().collect();
+    assert_eq!(settled.len(), 12);
+    for (at, order) in orders.iter().enumerate() {
+        let outcome = if at % 2 == 0 { HoldOutcome::Sold } else { HoldOutcome::Released };
+        let expected = (shop.sale.to_string(), order.hold_id.to_string(), outcome);
+        assert!(settled.contains(&&expected), "{expected:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_hold_in_conflict_is_tried_again_until_inventory_agrees() {
+    let (shop, peers) = (Shop::open(&[("A", 5)]).await, Peers::default());
+    let server = peers.serve().await;
+    let order = shop.claimed_orders("A", 1).await.remove(0);
+    shop.pay(&order, "SUCCEEDED", None).await;
+    follow_payments(shop.pool(), &[order.order_id]).await.unwrap();
+    peers.lock().settle_result = Some(SettleResult::Conflict);
+    let drain = Drain::new();
+    let running = start(&shop, close_hold(&shop, &server), &drain);
+    eventually("it is tried several times", || async {
+        (attempts(&shop, Kind::CloseHold).await >= 3).then_some(())
+    })
+    .await;
+    assert!(shop.undone().await.contains(&"close_hold/SOLD".to_owned()));
+    peers.lock().settle_result = None;
+    carried(&shop, Kind::CloseHold, running, &drain).await;
+}
+
+#[tokio::test]
+async fn events_are_published_again_until_the_stream_is_there() {
+    let shop = Shop::open(&[("A", 5)]).await;
+    let nats = flashsale_testing::nats().await;
+    let config = nats_config(&nats);
+    let client = flashsale_queue::connect(&config, "test").await.unwrap();
+    let jetstream = jetstream::new(client.clone());
+    let mut heard = client.subscribe(flashsale_queue::ORDER_EVENT_SUBJECTS).await.unwrap();
+    let order = shop.claimed_orders("A", 1).await.remove(0);
+    let carrier = Event {
+        pool: shop.pool().clone(),
+        jetstream: jetstream.clone(),
+        timeout: Duration::from_secs(1),
+    };
+    let drain = Drain::new();
+    let running = start(&shop, carrier, &drain);
+    eventually("it is tried in vain", || async {
+        (attempts(&shop, Kind::Event).await >= 2).then_some(())
+    })
+    .await;
+    ensure_events_stream(&jetstream, &config).await.unwrap();
+    carried(&shop, Kind::Event, running, &drain).await;
+
+    let stored = jetstream.get_stream(ORDER_EVENTS).await.unwrap().cached_info().state.messages;
+    assert!(stored >= 1);
+    let message = heard.next().await.unwrap();
+    assert_eq!(message.subject.as_str(), format!("events.order.{}", order.order_id));
+    let event: OrderEvent = serde_json::from_slice(&message.payload).unwrap();
+    let expected =
+        OrderEvent { order_id: order.order_id, sale_id: shop.sale, state: "CLAIMED".to_owned() };
+    assert_eq!(event, expected);
+}
+
+#[tokio::test]
+async fn a_row_belongs_to_one_carrier_until_its_lease_ends_and_then_comes_up_again() {
+    let shop = Shop::open(&[("A", 100)]).await;
+    shop.claimed_orders("A", 40).await;
+    let short = Duration::from_millis(200);
+    let (one, other) = tokio::join!(
+        outbox::lease(shop.pool(), Kind::Charge, 25, short),
+        outbox::lease(shop.pool(), Kind::Charge, 25, short)
+    );
+    let mut taken: Vec<i64> =
+        one.unwrap().iter().chain(&other.unwrap()).map(|row| row.outbox_id).collect();
+    let count = taken.len();
+    taken.sort_unstable();
+    taken.dedup();
+    assert_eq!(taken.len(), count, "two carriers took the same row");
+    // Nobody confirmed them: whoever took them died.
+    let again = eventually("the leases end", || async {
+        let rows =
+            outbox::lease(shop.pool(), Kind::Charge, 100, Duration::from_secs(60)).await.unwrap();
+        let again: Vec<_> = rows.into_iter().filter(|row| row.attempts == 2).collect();
+        (!again.is_empty()).then_some(again)
+    })
+    .await;
+    assert!(again.iter().all(|row| taken.contains(&row.outbox_id)));
+}

@@ -1,0 +1,199 @@
+//! Mails, as a server receives them.
+
+use std::{path::PathBuf, time::Duration};
+
+use flashsale_order_worker::{
+    carriers::Mail,
+    config::MailConfig,
+    domain::Kind,
+    mail::{Templates, Writer},
+    store::settlements::follow_payments,
+};
+use flashsale_queue::OrderMessage;
+use flashsale_service::Drain;
+use flashsale_smtp_sink::{Config, Sink};
+use tempfile::TempDir;
+
+use crate::{
+    carriers::{carried, start},
+    shop::{Shop, cancel, place},
+};
+
+pub(crate) struct Relay {
+    sink: Sink,
+    folder: TempDir,
+}
+
+impl Relay {
+    pub(crate) async fn start(fail_rate: f64, reject_pattern: Option<&str>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let sink = Sink::start(Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            log: folder.path().join("mail.log"),
+            maildir: Some(folder.path().join("mails")),
+            fail_rate,
+            reject_pattern: reject_pattern.map(str::to_owned),
+            max_size: 1_048_576,
+            max_connections: 64,
+            idle_timeout: Duration::from_secs(60),
+        })
+        .await
+        .unwrap();
+        Self { sink, folder }
+    }
+
+    pub(crate) fn config(&self) -> MailConfig {
+        MailConfig {
+            smtp_url: format!("smtp://{}", self.sink.addr()),
+            from: "Shop <orders@shop.example>".to_owned(),
+            message_id_domain: "shop.example".to_owned(),
+            timeout_ms: 5_000,
+            connections: 4,
+        }
+    }
+
+    fn carrier(&self, shop: &Shop) -> Mail {
+        let config = self.config();
+        Mail {
+            pool: shop.pool().clone(),
+            writer: Writer {
+                templates: Templates::new().unwrap(),
+                from: config.from.parse().unwrap(),
+                message_id_domain: config.message_id_domain.clone(),
+            },
+            transport: config.transport().unwrap(),
+            timeout: config.timeout(),
+            connections: 4,
+        }
+    }
+
+    /// The record of what was accepted, one object each.
+    pub(crate) fn accepted(&self) -> Vec<serde_json::Value> {
+        let log = std::fs::read_to_string(self.folder.path().join("mail.log")).unwrap_or_default();
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The mails themselves.
+    fn mails(&self) -> Vec<String> {
+        let files = std::fs::read_dir(self.folder.path().join("mails")).unwrap();
+        let paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+        paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
+    }
+}
+
+async fn ended(shop: &Shop, order: &OrderMessage, payment: &str, code: Option<&str>) {
+    shop.pay(order, payment, code).await;
+    follow_payments(shop.pool(), &[order.order_id]).await.unwrap();
+}
+
+async fn send_all(shop: &Shop, relay: &Relay) {
+    let drain = Drain::new();
+    let running = start(shop, relay.carrier(shop), &drain);
+    carried(shop, Kind::Mail, running, &drain).await;
+}
+
+#[tokio::test]
+async fn every_end_of_an_order_is_one_mail_with_its_own_message_id() {
+    let (shop, relay) = (Shop::open(&[("A", 50)]).await, Relay::start(0.5, None).await);
+    let orders = shop.claimed_orders("A", 9).await;
+    let mut expected = Vec::new();
+    for (at, order) in orders.iter().enumerate() {
+        let about = match at % 3 {
+            0 => {
+                ended(&shop, order, "SUCCEEDED", None).await;
+                "CONFIRMED"
+            }
+            1 => {
+                ended(&shop, order, "FAILED", Some("card_declined")).await;
+                "DECLINED"
+            }
+            _ => {
+                ended(&shop, order, "CANCELLED", None).await;
+                "CANCELLED"
+            }
+        };
+        expected.push((order.order_id, about));
+    }
+    ended(&shop, &orders[0], "REFUNDED", None).await;
+    expected.push((orders[0].order_id, "REFUNDED"));
+    // The relay says "later" to every second message.
+    send_all(&shop, &relay).await;
+
+    let accepted = relay.accepted();
+    assert_eq!(accepted.len(), expected.len());
+    for (order, about) in expected {
+        let id = format!("<{order}.{about}@shop.example>");
+        let mine: Vec<_> = accepted
+            .iter()
+            .filter(|mail| mail["message_id"].as_str().unwrap().contains(&id[1..id.len() - 1]))
+            .collect();
+        assert_eq!(mine.len(), 1, "{id}");
+        assert_eq!(mine[0]["to"][0], "buyer@example.com");
+        let raw = relay.mails().into_iter().find(|mail| mail.contains(&id)).unwrap();
+        assert!(raw.contains(&format!("X-Flashsale-Order: {order}\r\n")), "{raw}");
+        assert!(raw.contains(&format!("X-Flashsale-About: {about}\r\n")), "{raw}");
+        assert!(raw.contains("From: Shop <orders@shop.example>"), "{raw}");
+        assert!(
+            raw.contains("Content-Type: text/plain") && raw.contains("Content-Type: text/html")
+        );
+        assert!(raw.contains("1.00 EUR"), "{raw}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_a_buyer_typed_adds_a_header_or_markup() {
+    let (shop, relay) = (Shop::open(&[("A", 5)]).await, Relay::start(0.0, None).await);
+    let mut order = shop.order(&[("A", 1)]);
+    order.contact_name =
+        "Eve\r\nBcc: everybody@example.com\r\n\r\n<script>alert(1)</script>".to_owned();
+    sqlx::query("UPDATE sales SET name = E'Sale\\r\\nX-Evil: yes'")
+        .execute(shop.pool())
+        .await
+        .unwrap();
+    shop.claim(&[place(&order)]).await;
+    ended(&shop, &order, "SUCCEEDED", None).await;
+    send_all(&shop, &relay).await;
+
+    let accepted = relay.accepted();
+    assert_eq!(accepted.len(), 1);
+    assert_eq!(accepted[0]["to"].as_array().unwrap().len(), 1);
+    let mail = relay.mails().remove(0);
+    let (headers, body) = mail.split_once("\r\n\r\n").unwrap();
+    for line in headers.split("\r\n") {
+        let name = line.to_ascii_lowercase();
+        assert!(!name.starts_with("bcc") && !name.starts_with("x-evil"), "{headers}");
+    }
+    assert!(!body.contains("<script>alert(1)</script></p>"), "{body}");
+    let html = body.split("text/html").nth(1).unwrap();
+    assert!(!html.contains("<script>"), "{html}");
+    assert!(html.contains("&lt;script&gt;"), "{html}");
+}
+
+#[tokio::test]
+async fn a_buyer_who_cancelled_is_told_so() {
+    let (shop, relay) = (Shop::open(&[("A", 5)]).await, Relay::start(0.0, None).await);
+    shop.claim(&[cancel(&shop.order(&[("A", 2)]))]).await;
+    send_all(&shop, &relay).await;
+    let mail = relay.mails().remove(0);
+    assert!(mail.contains("Subject: Your order from Summer <sale> was cancelled"), "{mail}");
+    assert!(mail.contains("you asked us to cancel"), "{mail}");
+    assert!(mail.contains("A <A>") && mail.contains("A &lt;A&gt;"), "{mail}");
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_and_one_the_relay_refuses_are_given_up_and_keep_nobody_waiting() {
+    let (shop, relay) = (Shop::open(&[("A", 50)]).await, Relay::start(0.0, Some("gone")).await);
+    let mut orders: Vec<_> = (0..3).map(|_| shop.order(&[("A", 1)])).collect();
+    orders[0].email = "not an address".to_owned();
+    orders[1].email = "gone@example.com".to_owned();
+    shop.claim(&orders.iter().map(cancel).collect::<Vec<_>>()).await;
+    send_all(&shop, &relay).await;
+    assert_eq!(relay.accepted().len(), 1);
+    let notes: Vec<Option<String>> =
+        sqlx::query_scalar("SELECT last_error FROM outbox WHERE kind = 'mail' ORDER BY 1")
+            .fetch_all(shop.pool())
+            .await
+            .unwrap();
+    let notes: Vec<_> = notes.iter().map(Option::as_deref).collect();
+    assert_eq!(notes, [Some("ADDRESS_INVALID"), Some("SMTP_REFUSED"), None]);
+}

@@ -1,0 +1,171 @@
+//! Inventory and payment as recorders: they note what they are asked and answer as told.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex},
+};
+
+use flashsale_errors::{Failure, Reason};
+use flashsale_proto::{inventory as inv, payment as pay};
+use flashsale_service::{Drain, Hosted, PeerConfig, peer};
+use flashsale_testing::TestServer;
+use tonic::{Request, Response, Status};
+
+/// What both peers know.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Peers(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// Failures to answer with first.
+    pub(crate) failures: VecDeque<Reason>,
+    /// An order the payment service never takes.
+    pub(crate) refused_order: Option<String>,
+    /// What settling answers, if not DONE.
+    pub(crate) settle_result: Option<inv::SettleResult>,
+    /// Batches of CreatePayments, as order ids.
+    pub(crate) created: Vec<Vec<String>>,
+    /// Amounts by order.
+    pub(crate) amounts: HashMap<String, flashsale_proto::Money>,
+    /// Orders of CancelPayment.
+    pub(crate) cancelled: Vec<String>,
+    /// Orders of Refund.
+    pub(crate) refunded: Vec<String>,
+    /// Settlements as (sale, hold, outcome), call by call.
+    pub(crate) settled: Vec<Vec<(String, String, inv::HoldOutcome)>>,
+}
+
+impl Peers {
+    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.0.lock().unwrap()
+    }
+
+    /// Serves both from one port.
+    pub(crate) async fn serve(&self) -> TestServer {
+        let hosted = Hosted::new()
+            .grpc(pay::payment_service_server::PaymentServiceServer::new(self.clone()))
+            .grpc(inv::inventory_admin_service_server::InventoryAdminServiceServer::new(
+                self.clone(),
+            ));
+        flashsale_testing::serve(hosted, Drain::new()).await
+    }
+
+    fn fail(&self) -> Result<(), Status> {
+        match self.lock().failures.pop_front() {
+            Some(reason) => Err(Failure::new(reason, "as told").into()),
+            None => Ok(()),
+        }
+    }
+}
+
+pub(crate) fn peer_config(url: &str) -> PeerConfig {
+    PeerConfig {
+        url: url.to_owned(),
+        timeout_ms: 3_000,
+        connect_timeout_ms: 1_000,
+        ca_file: String::new(),
+    }
+}
+
+pub(crate) fn channel(name: &'static str, server: &TestServer) -> peer::PeerChannel {
+    peer::connect(name, &peer_config(&server.grpc_url)).unwrap()
+}
+
+fn payment(order_id: &str, state: pay::PaymentState) -> pay::Payment {
+    pay::Payment { order_id: order_id.to_owned(), state: state.into(), ..pay::Payment::default() }
+}
+
+#[tonic::async_trait]
+impl pay::payment_service_server::PaymentService for Peers {
+    async fn create_payments(
+        &self,
+        request: Request<pay::CreatePaymentsRequest>,
+    ) -> Result<Response<pay::CreatePaymentsResponse>, Status> {
+        let orders = request.into_inner().orders;
+        let mut known = self.lock();
+        known.created.push(orders.iter().map(|order| order.order_id.clone()).collect());
+        drop(known);
+        self.fail()?;
+        let refused = self.lock().refused_order.clone();
+        if orders.iter().any(|order| Some(&order.order_id) == refused.as_ref()) {
+            return Err(Failure::new(Reason::RequestIdReused, "another amount").into());
+        }
+        let mut known = self.lock();
+        for order in &orders {
+            known.amounts.insert(order.order_id.clone(), order.amount.clone().unwrap());
+        }
+        let payments =
+            orders.iter().map(|order| payment(&order.order_id, pay::PaymentState::Due)).collect();
+        Ok(Response::new(pay::CreatePaymentsResponse { payments }))
+    }
+
+    async fn get_payment(
+        &self,
+        _: Request<pay::GetPaymentRequest>,
+    ) -> Result<Response<pay::GetPaymentResponse>, Status> {
+        Err(Status::unimplemented("nobody asks for it"))
+    }
+
+    async fn cancel_payment(
+        &self,
+        request: Request<pay::CancelPaymentRequest>,
+    ) -> Result<Response<pay::CancelPaymentResponse>, Status> {
+        self.fail()?;
+        let order_id = request.into_inner().order_id;
+        self.lock().cancelled.push(order_id.clone());
+        let payment = Some(payment(&order_id, pay::PaymentState::Cancelled));
+        Ok(Response::new(pay::CancelPaymentResponse { payment }))
+    }
+
+    async fn refund(
+        &self,
+        request: Request<pay::RefundRequest>,
+    ) -> Result<Response<pay::RefundResponse>, Status> {
+        self.fail()?;
+        let order_id = request.into_inner().order_id;
+        self.lock().refunded.push(order_id.clone());
+        let payment = Some(payment(&order_id, pay::PaymentState::Succeeded));
+        Ok(Response::new(pay::RefundResponse { payment }))
+    }
+}
+
+macro_rules! not_asked {
+    ($($name:ident: $request:ident => $response:ident),+ $(,)?) => {
+        #[tonic::async_trait]
+        impl inv::inventory_admin_service_server::InventoryAdminService for Peers {
+            async fn settle_holds(
+                &self,
+                request: Request<inv::SettleHoldsRequest>,
+            ) -> Result<Response<inv::SettleHoldsResponse>, Status> {
+                self.fail()?;
+                let request = request.into_inner();
+                let mut known = self.lock();
+                let result = known.settle_result.unwrap_or(inv::SettleResult::Done);
+                let call: Vec<_> = request
+                    .settlements
+                    .iter()
+                    .map(|hold| (request.sale_id.clone(), hold.hold_id.clone(), hold.outcome()))
+                    .collect();
+                let results = vec![result.into(); call.len()];
+                known.settled.push(call);
+                Ok(Response::new(inv::SettleHoldsResponse { results }))
+            }
+
+            $(async fn $name(
+                &self,
+                _: Request<inv::$request>,
+            ) -> Result<Response<inv::$response>, Status> {
+                Err(Status::unimplemented("nobody asks for it"))
+            })+
+        }
+    };
+}
+
+not_asked! {
+    load_stock: LoadStockRequest => LoadStockResponse,
+    sync_sale: SyncSaleRequest => SyncSaleResponse,
+    list_placed_holds: ListPlacedHoldsRequest => ListPlacedHoldsResponse,
+    adjust_stock: AdjustStockRequest => AdjustStockResponse,
+    reconcile: ReconcileRequest => ReconcileResponse,
+    rebuild: RebuildRequest => RebuildResponse,
+}

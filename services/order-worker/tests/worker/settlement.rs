@@ -1,0 +1,198 @@
+//! Orders follow their payments.
+
+use std::{sync::Arc, time::Duration};
+
+use flashsale_order_worker::{
+    metrics::Metrics,
+    settlement::{Pace, Settler},
+    store::{
+        charges::payment_recorded,
+        settlements::{Settled, find_ended, find_open, follow_payments},
+    },
+    wakeups::Wakeups,
+};
+use flashsale_queue::OrderMessage;
+use flashsale_service::Drain;
+use flashsale_testing::eventually;
+
+use crate::shop::{Shop, cancel, place};
+
+/// An order whose payment is recorded.
+async fn paying(shop: &Shop) -> OrderMessage {
+    let order = shop.claimed_orders("A", 1).await.remove(0);
+    payment_recorded(shop.pool(), &[order.order_id]).await.unwrap();
+    order
+}
+
+async fn settle(shop: &Shop, order: &OrderMessage) -> Settled {
+    follow_payments(shop.pool(), &[order.order_id]).await.unwrap()
+}
+
+async fn state(shop: &Shop, order: &OrderMessage) -> String {
+    shop.state(order.order_id).await.unwrap()
+}
+
+const BEFORE: [&str; 3] = ["charge/CLAIMED", "event/CLAIMED", "event/PAYING"];
+
+async fn owed_since(shop: &Shop, order: &OrderMessage) -> Vec<String> {
+    let owed = shop.owed(order.order_id).await;
+    owed.into_iter().filter(|row| !BEFORE.contains(&row.as_str())).collect()
+}
+
+#[tokio::test]
+async fn a_captured_payment_confirms_the_order_and_sells_its_hold() {
+    let shop = Shop::open(&[("A", 5)]).await;
+    let order = paying(&shop).await;
+    assert_eq!(state(&shop, &order).await, "PAYING");
+    shop.pay(&order, "SUCCEEDED", None).await;
+    assert_eq!(find_open(shop.pool(), 10).await.unwrap(), [order.order_id]);
+    settle(&shop, &order).await;
+    assert!(settle(&shop, &order).await.is_empty(), "settled twice");
+
+    assert_eq!(state(&shop, &order).await, "CONFIRMED");
+    assert_eq!(
+        shop.history(order.order_id).await,
+        [">CLAIMED:claimed", "CLAIMED>PAYING:payment_recorded", "PAYING>CONFIRMED:paid"]
+    );
+    assert_eq!(
+        owed_since(&shop, &order).await,
+        ["close_hold/SOLD", "event/CONFIRMED", "mail/CONFIRMED"]
+    );
+    assert_eq!(shop.units_claimed("A").await, 1);
+    assert!(find_open(shop.pool(), 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_refused_payment_ends_the_order_and_gives_its_units_back() {
+    let shop = Shop::open(&[("A", 5)]).await;
+    let order = paying(&shop).await;
+    shop.pay(&order, "FAILED", Some("card_declined")).await;
+    settle(&shop, &order).await;
+    settle(&shop, &order).await;
+
+    assert_eq!(state(&shop, &order).await, "DECLINED/card_declined");
+    assert_eq!(
+        owed_since(&shop, &order).await,
+        ["close_hold/RELEASED", "event/DECLINED", "mail/DECLINED"]
+    );
+    assert_eq!(shop.units_claimed("A").await, 0);
+    shop.assert_books_balance().await;
+}
+
+#[tokio::test]
+async fn a_cancelled_payment_says_whether_the_buyer_had_asked() {
+    let shop = Shop::open(&[("A", 5)]).await;
+    let (asked, not_asked) = (paying(&shop).await, paying(&shop).await);
+    shop.claim(&[cancel(&asked)]).await;
+    assert_eq!(state(&shop, &asked).await, "PAYING", "it ends only when the payment does");
+    for order in [&asked, &not_asked] {
+        shop.pay(order, "CANCELLED", None).await;
+        settle(&shop, order).await;
+    }
+    assert_eq!(state(&shop, &asked).await, "CANCELLED/buyer");
+    assert_eq!(state(&shop, &not_asked).await, "CANCELLED/payment_cancelled");
+    assert_eq!(
+        owed_since(&shop, &not_asked).await,
+        ["close_hold/RELEASED", "event/CANCELLED", "mail/CANCELLED"]
+    );
+    assert_eq!(shop.units_claimed("A").await, 0);
+    shop.assert_books_balance().await;
+}
+
+#[tokio::test]
+async fn a_payment_that_wins_the_race_against_a_cancellation_confirms() {
+    let shop = Shop::open(&[("A", 5)]).await;
+    let order = paying(&shop).await;
+    shop.claim(&[cancel(&order)]).await;
+    shop.pay(&order, "SUCCEEDED", None).await;
+    settle(&shop, &order).await;
+    assert_eq!(state(&shop, &order).await, "CONFIRMED");
+    // A wish that comes later changes nothing any more.
+    shop.claim(&[cancel(&order)]).await;
+    assert_eq!(state(&shop, &order).await, "CONFIRMED");
+}
+
+#[tokio::test]
+async fn an_order_waits_for_its_buyer_and_goes_on_and_is_announced_each_time() {
+    let shop = Shop::open(&[("A", 5)]).await;
+    let order = paying(&shop).await;
+    sqlx::query("UPDATE outbox SET done_at = now()").execute(shop.pool()).await.unwrap();
+    for (payment, becomes, event) in [
+        ("REQUIRES_ACTION", "ACTION_REQUIRED", "event/ACTION_REQUIRED"),
+        ("PROCESSING", "PAYING", "event/PAYING"),
+    ] {
+        shop.pay(&order, payment, None).await;
+        assert_eq!(find_open(shop.pool(), 10).await.unwrap(), [order.order_id]);
+        settle(&shop, &order).await;
+        assert_eq!(state(&shop, &order).await, becomes);
+        assert!(shop.undone().await.contains(&event.to_owned()), "{event}");
+    }
+    assert_eq!(shop.units_claimed("A").await, 1);
+}
+
+#[tokio::test]
+async fn a_refund_ends_a_confirmed_order_and_restocks_nothing() {
+    let shop = Shop::open(&[("A", 5)]).await;
+    let order = paying(&shop).await;
+    // Captured and given back before anybody looked.
+    shop.pay(&order, "REFUNDED", None).await;
+    settle(&shop, &order).await;
+    assert_eq!(state(&shop, &order).await, "CONFIRMED");
+    assert_eq!(find_ended(shop.pool(), 10).await.unwrap(), [order.order_id]);
+    settle(&shop, &order).await;
+    assert_eq!(state(&shop, &order).await, "REFUNDED");
+    let owed = owed_since(&shop, &order).await;
+    let expected =
+        ["close_hold/SOLD", "event/CONFIRMED", "event/REFUNDED", "mail/CONFIRMED", "mail/REFUNDED"];
+    assert_eq!(owed, expected);
+    assert_eq!(shop.units_claimed("A").await, 1);
+}
+
+#[tokio::test]
+async fn money_that_comes_after_the_end_goes_back_once() {
+    let shop = Shop::open(&[("A", 5)]).await;
+    let order = shop.order(&[("A", 1)]);
+    shop.claim(&[cancel(&order), place(&order)]).await;
+    shop.pay(&order, "SUCCEEDED", None).await;
+    assert_eq!(find_ended(shop.pool(), 10).await.unwrap(), [order.order_id]);
+    assert_eq!(settle(&shop, &order).await.refunds, 1);
+    assert!(find_ended(shop.pool(), 10).await.unwrap().is_empty());
+    settle(&shop, &order).await;
+
+    assert_eq!(state(&shop, &order).await, "CANCELLED/buyer");
+    let owed = owed_since(&shop, &order).await;
+    let expected =
+        ["close_hold/RELEASED", "event/CANCELLED", "mail/CANCELLED", "refund/PAID_AFTER_END"];
+    assert_eq!(owed, expected);
+    assert_eq!(shop.units_claimed("A").await, 0);
+}
+
+#[tokio::test]
+async fn what_no_event_told_is_found_by_looking() {
+    let shop = Shop::open(&[("A", 50)]).await;
+    let orders = shop.claimed_orders("A", 25).await;
+    for order in &orders {
+        shop.pay(order, "SUCCEEDED", None).await;
+    }
+    let (wakeups, pending) = Wakeups::new();
+    let pace =
+        Pace { batch: 10, poll: Duration::from_millis(50), late_poll: Duration::from_millis(50) };
+    let settler = Settler {
+        pool: shop.pool().clone(),
+        pace,
+        pending,
+        wakeups: Arc::new(wakeups),
+        metrics: Metrics::default(),
+    };
+    let drain = Drain::new();
+    let running = tokio::spawn(settler.run(drain.clone()));
+    for order in &orders {
+        eventually("it is confirmed", || async {
+            (state(&shop, order).await == "CONFIRMED").then_some(())
+        })
+        .await;
+    }
+    drain.start();
+    running.await.unwrap().unwrap();
+    shop.assert_books_balance().await;
+}

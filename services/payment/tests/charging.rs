@@ -1,0 +1,406 @@
+//! Payments against the Stripe stand-in, as a process of its own: what is captured is read from its log.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::print_stdout, reason = "seeds are printed")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Bench, Standin};
+use flashsale_proto::payment::{
+    BreakerForce, BreakerState, GetBreakerRequest, PaymentState, RefundRequest, SetBreakerRequest,
+};
+use flashsale_testing::eventually;
+use futures::StreamExt as _;
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use serde_json::json;
+use uuid::Uuid;
+
+const CREATE: &str = "POST /v1/payment_intents";
+const CONFIRM: &str = "POST /v1/payment_intents/:id/confirm";
+const CANCEL: &str = "POST /v1/payment_intents/:id/cancel";
+const REFUND: &str = "POST /v1/refunds";
+
+async fn set_breaker(bench: &Bench, force: BreakerForce) {
+    let request = SetBreakerRequest { request_id: Uuid::new_v4().to_string(), force: force.into() };
+    let answer = bench.admin.clone().set_breaker(request).await.unwrap().into_inner();
+    assert_eq!(answer.force(), force);
+}
+
+async fn breaker(bench: &Bench) -> (BreakerState, i64) {
+    let answer = bench.admin.clone().get_breaker(GetBreakerRequest {}).await.unwrap().into_inner();
+    (answer.state(), answer.open_payments)
+}
+
+#[tokio::test]
+async fn a_good_card_is_charged_once_with_the_order_in_the_intents_metadata() {
+    let bench = Bench::new(&[]).await;
+    let order = bench.create("pm_card_visa").await;
+    let payment = bench.ends(order).await;
+    assert_eq!(payment.state(), PaymentState::Succeeded);
+    assert_eq!(payment.decline_code, "");
+    let captured = bench.logged("payment_intent.captured", Some(order));
+    assert_eq!(captured.len(), 1);
+    assert_eq!(captured[0]["amount"], 1_999);
+    assert_eq!(captured[0]["currency"], "eur");
+    assert_eq!(captured[0]["sale_id"], bench.sale.to_string());
+    assert_eq!(captured[0]["payment_intent"], payment.payment_intent);
+    assert_eq!(captured[0]["idempotency_key"], format!("pi/{order}/confirm"));
+    assert_eq!(bench.logged("payment_intent.created", Some(order)).len(), 1);
+    bench.books_agree().await;
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_payment_is_woken() {
+    let nats = flashsale_testing::nats().await;
+    let client = async_nats::connect(&nats.url).await.unwrap();
+    let mut events = client.subscribe(flashsale_queue::PAYMENT_EVENT_SUBJECTS).await.unwrap();
+    client.flush().await.unwrap();
+    let bench = Bench::new(&[("NATS__URL", &nats.url)]).await;
+    let order = bench.create("pm_card_visa").await;
+    let next = tokio::time::timeout(Duration::from_secs(20), events.next());
+    let event = next.await.expect("an event in time").expect("a connection");
+    assert_eq!(event.subject.as_str(), flashsale_queue::payment_event_subject(order));
+    let body: serde_json::Value = serde_json::from_slice(&event.payload).unwrap();
+    assert_eq!(body, json!({ "order_id": order.to_string(), "state": "SUCCEEDED" }));
+}
+
+#[tokio::test]
+async fn each_decline_ends_failed_in_the_providers_words_after_its_intent_was_cancelled() {
+    let bench = Bench::new(&[]).await;
+    let declines = [
+        ("pm_card_visa_chargeDeclined", "generic_decline"),
+        ("pm_card_visa_chargeDeclinedInsufficientFunds", "insufficient_funds"),
+        ("pm_card_visa_chargeDeclinedLostCard", "lost_card"),
+        ("pm_card_visa_chargeDeclinedStolenCard", "stolen_card"),
+        ("pm_card_chargeDeclinedExpiredCard", "expired_card"),
+        ("pm_card_chargeDeclinedIncorrectCvc", "incorrect_cvc"),
+        ("pm_card_chargeDeclinedProcessingError", "processing_error"),
+    ];
+    let orders = bench.create_many(&declines.map(|(method, _)| method)).await;
+    for (order, (method, code)) in orders.into_iter().zip(declines) {
+        let payment = bench.ends(order).await;
+        assert_eq!((payment.state(), payment.decline_code.as_str()), (PaymentState::Failed, code));
+        assert_eq!(bench.logged("payment_intent.canceled", Some(order)).len(), 1, "{method}");
+    }
+    // Many declines in a row are many answers: the breaker has nothing against them.
+    assert_eq!(breaker(&bench).await, (BreakerState::Closed, 0));
+    bench.books_agree().await;
+}
+
+#[tokio::test]
+async fn a_means_of_payment_the_provider_does_not_know_ends_failed_without_an_intent() {
+    let bench = Bench::new(&[]).await;
+    let order = bench.create("pm_nobody_has").await;
+    let payment = bench.ends(order).await;
+    assert_eq!(payment.state(), PaymentState::Failed);
+    assert_eq!(payment.decline_code, "resource_missing");
+    assert_eq!(payment.payment_intent, "");
+}
+
+#[tokio::test]
+async fn a_buyer_who_authenticates_pays_and_one_who_does_not_is_given_up() {
+    let bench = Bench::new(&[("PAYMENT__PATIENCE_MS", "4000")]).await;
+    let methods = ["pm_card_authenticationRequired"; 2];
+    let [there, away] = bench.create_many(&methods).await[..] else { panic!() };
+    let waiting = bench.reaches(there, PaymentState::RequiresAction).await;
+    let path = format!("/authenticate/{}", waiting.payment_intent);
+    bench.control("POST", &path, json!({ "outcome": "success" })).await;
+    bench.reaches(there, PaymentState::Succeeded).await;
+
+    bench.reaches(away, PaymentState::RequiresAction).await;
+    assert_eq!(bench.ends(away).await.state(), PaymentState::Cancelled);
+    assert_eq!(bench.logged("payment_intent.canceled", Some(away)).len(), 1);
+    bench.books_agree().await;
+}
+
+#[tokio::test]
+async fn a_buyer_who_fails_to_authenticate_ends_failed() {
+    let bench = Bench::new(&[]).await;
+    let order = bench.create("pm_card_authenticationRequired").await;
+    let waiting = bench.reaches(order, PaymentState::RequiresAction).await;
+    let path = format!("/authenticate/{}", waiting.payment_intent);
+    bench.control("POST", &path, json!({ "outcome": "fail" })).await;
+    let payment = bench.ends(order).await;
+    assert_eq!(payment.state(), PaymentState::Failed);
+    assert_eq!(payment.decline_code, "payment_intent_authentication_failure");
+    bench.books_agree().await;
+}
+
+/// Every way to lose an answer, before and after it took effect, at every step; without events, so that only asking tells.
+#[tokio::test]
+async fn a_lost_answer_at_any_step_is_found_out_by_asking_and_captured_once() {
+    let standin = Standin { webhooks: false, ..Standin::default() };
+    let env = [("PAYMENT__TIMEOUT_MS", "250"), ("PAYMENT__BREAKER__MIN_CALLS", "1000")];
+    let bench = Bench::with(standin, &env).await;
+    let kinds = [
+        "hang_before",
+        "hang_after",
+        "reset_before",
+        "reset_after",
+        "html_502_before",
+        "html_502_after",
+        "error_500",
+        "error_500_after",
+    ];
+    for endpoint in [CREATE, CONFIRM] {
+        for kind in kinds {
+            bench.fault(endpoint, kind, 1).await;
+            let order = bench.create("pm_card_visa").await;
+            let payment = bench.ends(order).await;
+            assert_eq!(payment.state(), PaymentState::Succeeded, "{kind} at {endpoint}");
+            assert_eq!(bench.captures(order), 1, "{kind} at {endpoint}");
+            let created = bench.logged("payment_intent.created", Some(order)).len();
+            assert_eq!(created, 1, "{kind} at {endpoint}: {created} intents for one order");
+        }
+    }
+    for kind in kinds {
+        bench.fault(CANCEL, kind, 1).await;
+        let order = bench.create("pm_card_visa_chargeDeclined").await;
+        assert_eq!(bench.ends(order).await.state(), PaymentState::Failed, "{kind} at cancel");
+    }
+    bench.books_agree().await;
+}
+
+#[tokio::test]
+async fn answers_lost_at_random_never_capture_twice() {
+    let env = [("PAYMENT__TIMEOUT_MS", "250"), ("PAYMENT__BREAKER__MIN_CALLS", "100000")];
+    let bench = Bench::new(&env).await;
+    for kind in ["hang_after", "reset_after", "html_502_after", "error_500", "error_500_after"] {
+        let rule = json!({ "endpoint": "*", "kind": kind, "probability": 0.06 });
+        bench.control("POST", "/faults", rule).await;
+    }
+    let settings = json!({ "duplicate": 0.5, "reorder": true, "reorder_window_ms": 500 });
+    bench.control("POST", "/webhooks", settings).await;
+    let methods: Vec<&str> = (0..60)
+        .map(|n| if n % 4 == 0 { "pm_card_visa_chargeDeclined" } else { "pm_card_visa" })
+        .collect();
+    let orders = bench.create_many(&methods).await;
+    for (order, method) in orders.into_iter().zip(methods) {
+        let expected = match method {
+            "pm_card_visa" => PaymentState::Succeeded,
+            _ => PaymentState::Failed,
+        };
+        assert_eq!(bench.ends(order).await.state(), expected, "{order}");
+    }
+    bench.books_agree().await;
+}
+
+#[tokio::test]
+async fn being_too_fast_only_delays() {
+    let standin = Standin { rate: 5, ..Standin::default() };
+    let bench = Bench::with(standin, &[]).await;
+    let orders = bench.create_many(&["pm_card_visa"; 15]).await;
+    for order in orders {
+        assert_eq!(bench.ends(order).await.state(), PaymentState::Succeeded);
+    }
+    let state = bench.control("GET", "/state", json!({})).await;
+    assert!(state["traffic"]["rate_limited"].as_u64().unwrap() > 0, "the limit was never hit");
+    assert_eq!(breaker(&bench).await.0, BreakerState::Closed, "429 opened the breaker");
+    bench.books_agree().await;
+}
+
+#[tokio::test]
+async fn the_budget_keeps_every_endpoint_below_the_providers_limit() {
+    let standin = Standin { rate: 25, ..Standin::default() };
+    let env = [("PAYMENT__ENDPOINT_BUDGET_PER_S", "25.0"), ("PAYMENT__MAX_IN_FLIGHT", "50")];
+    let bench = Bench::with(standin, &env).await;
+    let begun = std::time::Instant::now();
+    let orders = bench.create_many(&["pm_card_visa"; 75]).await;
+    for order in orders {
+        assert_eq!(bench.ends(order).await.state(), PaymentState::Succeeded);
+    }
+    assert!(begun.elapsed() > Duration::from_millis(2_500), "75 calls took {:?}", begun.elapsed());
+    let state = bench.control("GET", "/state", json!({})).await;
+    assert_eq!(state["traffic"]["rate_limited"], 0);
+    bench.books_agree().await;
+}
+
+#[tokio::test]
+async fn events_that_come_twice_and_in_any_order_change_nothing() {
+    let bench = Bench::new(&[]).await;
+    let settings = json!({ "duplicate": 1.0, "reorder": true, "reorder_window_ms": 400 });
+    bench.control("POST", "/webhooks", settings).await;
+    let methods: Vec<&str> = (0..20)
+        .map(|n| if n % 2 == 0 { "pm_card_visa" } else { "pm_card_visa_chargeDeclined" })
+        .collect();
+    let orders = bench.create_many(&methods).await;
+    for order in &orders {
+        bench.ends(*order).await;
+    }
+    eventually("every event has been taken", || async {
+        let state = bench.control("GET", "/state", json!({})).await;
+        let counts = &state["webhooks"];
+        assert_eq!(counts["attempts_failed"], 0, "an event was refused");
+        (counts["pending"] == 0 && counts["delivered"].as_u64() >= Some(60)).then_some(())
+    })
+    .await;
+    for (order, method) in orders.into_iter().zip(methods) {
+        let paid = bench.payment(order).await.state() == PaymentState::Succeeded;
+        assert_eq!(paid, method == "pm_card_visa");
+    }
+    bench.books_agree().await;
+}
+
+#[tokio::test]
+async fn a_cancellation_at_any_moment_ends_either_way_and_the_books_agree() {
+    let seed = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let standin = Standin { confirm_latency_ms: 15, ..Standin::default() };
+    let bench = Bench::with(standin, &[]).await;
+    let orders = bench.create_many(&["pm_card_visa"; 40]).await;
+    let cancels = orders.iter().map(|order| {
+        let wait = Duration::from_millis(random.random_range(0..80));
+        let bench = &bench;
+        async move {
+            tokio::time::sleep(wait).await;
+            bench.cancel(*order).await
+        }
+    });
+    futures::future::join_all(cancels).await;
+    let mut cancelled = 0;
+    for order in orders {
+        match bench.ends(order).await.state() {
+            PaymentState::Cancelled => cancelled += 1,
+            PaymentState::Succeeded => {}
+            other @ (PaymentState::Unspecified
+            | PaymentState::Due
+            | PaymentState::Processing
+            | PaymentState::RequiresAction
+            | PaymentState::Failed
+            | PaymentState::Refunded) => panic!("{order} is {}", other.as_str_name()),
+        }
+    }
+    println!("{cancelled} of 40 were cancelled in time");
+    bench.books_agree().await;
+}
+
+#[tokio::test]
+async fn a_begun_payment_is_cancelled_at_the_provider_before_it_ends() {
+    let bench = Bench::new(&[]).await;
+    let order = bench.create("pm_card_authenticationRequired").await;
+    bench.reaches(order, PaymentState::RequiresAction).await;
+    let answer = bench.cancel(order).await;
+    assert!(matches!(answer.state(), PaymentState::RequiresAction | PaymentState::Processing));
+    bench.reaches(order, PaymentState::Cancelled).await;
+    assert_eq!(bench.logged("payment_intent.canceled", Some(order)).len(), 1);
+    // And it stays so.
+    assert_eq!(bench.cancel(order).await.state(), PaymentState::Cancelled);
+}
+
+#[tokio::test]
+async fn money_that_comes_after_its_order_has_ended_is_recorded_and_given_back() {
+    let bench = Bench::new(&[]).await;
+    let order = bench.create("pm_card_authenticationRequired").await;
+    let waiting = bench.reaches(order, PaymentState::RequiresAction).await;
+    sqlx::query("UPDATE payments SET state = 'CANCELLED' WHERE order_id = $1")
+        .bind(order)
+        .execute(&bench.pg.pool)
+        .await
+        .unwrap();
+    let path = format!("/authenticate/{}", waiting.payment_intent);
+    bench.control("POST", &path, json!({ "outcome": "success" })).await;
+    bench.reaches(order, PaymentState::Refunded).await;
+    let (state, reason, amount): (String, String, i64) =
+        sqlx::query_as("SELECT state, reason, amount_minor FROM refunds WHERE order_id = $1")
+            .bind(order)
+            .fetch_one(&bench.pg.pool)
+            .await
+            .unwrap();
+    assert_eq!((state.as_str(), reason.as_str(), amount), ("DONE", "order_ended", 1_999));
+    assert_eq!(bench.logged("payment_intent.refunded", Some(order)).len(), 1);
+    bench.books_agree().await;
+}
+
+#[tokio::test]
+async fn a_refund_whose_answer_is_lost_gives_the_money_back_once() {
+    let env = [("PAYMENT__TIMEOUT_MS", "250"), ("PAYMENT__BREAKER__MIN_CALLS", "1000")];
+    let bench = Bench::new(&env).await;
+    for kind in ["hang_before", "reset_after", "html_502_after", "error_500", "error_500_after"] {
+        let order = bench.create("pm_card_visa").await;
+        bench.reaches(order, PaymentState::Succeeded).await;
+        bench.fault(REFUND, kind, 1).await;
+        for _ in 0..3 {
+            let request = RefundRequest {
+                request_id: Uuid::new_v4().to_string(),
+                order_id: order.to_string(),
+            };
+            bench.payments.clone().refund(request).await.unwrap();
+        }
+        bench.reaches(order, PaymentState::Refunded).await;
+        let refunded = bench.logged("payment_intent.refunded", Some(order));
+        assert_eq!(refunded.len(), 1, "{kind}");
+        assert_eq!(refunded[0]["amount"], 1_999);
+    }
+    bench.books_agree().await;
+}
+
+#[tokio::test]
+async fn the_breaker_spares_a_provider_that_is_down_and_every_payment_goes_on_after() {
+    let env = [
+        ("PAYMENT__BREAKER__MIN_CALLS", "5"),
+        ("PAYMENT__BREAKER__OPEN_MS", "300"),
+        ("PAYMENT__MAX_IN_FLIGHT", "5"),
+    ];
+    let bench = Bench::new(&env).await;
+    bench.fault("*", "html_502_before", 0).await;
+    let orders = bench.create_many(&["pm_card_visa"; 30]).await;
+    eventually("the breaker opens", || async {
+        (breaker(&bench).await.0 == BreakerState::Open).then_some(())
+    })
+    .await;
+    assert_eq!(breaker(&bench).await.1, 30, "a payment was given up");
+    bench.control("DELETE", "/faults", json!({})).await;
+    for order in orders {
+        assert_eq!(bench.ends(order).await.state(), PaymentState::Succeeded);
+    }
+    assert_eq!(breaker(&bench).await, (BreakerState::Closed, 0));
+    bench.books_agree().await;
+}
+
+#[tokio::test]
+async fn operators_can_stop_everything_and_send_everything_past_the_breaker() {
+    let env = [("PAYMENT__BREAKER__MIN_CALLS", "1"), ("PAYMENT__BREAKER__OPEN_MS", "600000")];
+    let bench = Bench::new(&env).await;
+    set_breaker(&bench, BreakerForce::Open).await;
+    let order = bench.create("pm_card_visa").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let payment = bench.payment(order).await;
+    assert_eq!((payment.state(), payment.attempts), (PaymentState::Due, 0));
+    let state = bench.control("GET", "/state", json!({})).await;
+    assert_eq!(state["payment_intents"]["total"], 0);
+
+    // One bad answer opens this breaker for ten minutes.
+    bench.fault(CREATE, "html_502_before", 1).await;
+    set_breaker(&bench, BreakerForce::Auto).await;
+    eventually("the breaker opens", || async {
+        (breaker(&bench).await.0 == BreakerState::Open).then_some(())
+    })
+    .await;
+    set_breaker(&bench, BreakerForce::Closed).await;
+    bench.reaches(order, PaymentState::Succeeded).await;
+    assert_eq!(breaker(&bench).await.0, BreakerState::Open);
+    bench.books_agree().await;
+}
+
+#[tokio::test]
+async fn a_payment_nobody_touches_is_looked_at_again() {
+    let standin = Standin { webhooks: false, ..Standin::default() };
+    let env = [
+        ("PAYMENT__RECONCILE_EVERY_MS", "50"),
+        ("PAYMENT__LEASE_MS", "28000"),
+        ("PAYMENT__RECONCILE_AFTER_MS", "28000"),
+    ];
+    let bench = Bench::with(standin, &env).await;
+    let order = bench.create("pm_card_authenticationRequired").await;
+    let waiting = bench.reaches(order, PaymentState::RequiresAction).await;
+    let path = format!("/authenticate/{}", waiting.payment_intent);
+    // As if its next look had been put off for a day, a minute ago.
+    let stray = "UPDATE payments SET due_at = now() + interval '1 day', \
+                 updated_at = now() - interval '1 minute' WHERE order_id = $1";
+    sqlx::query(stray).bind(order).execute(&bench.pg.pool).await.unwrap();
+    bench.control("POST", &path, json!({ "outcome": "success" })).await;
+    bench.reaches(order, PaymentState::Succeeded).await;
+    bench.books_agree().await;
+}

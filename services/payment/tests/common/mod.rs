@@ -1,0 +1,291 @@
+//! Payment on a real Postgres, beside the Stripe stand-in as a process of its own.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use bytes::Bytes;
+use flashsale_payment::{Config, DEFAULTS};
+use flashsale_proto::{
+    Money,
+    payment::{
+        CancelPaymentRequest, CreatePaymentsRequest, GetPaymentRequest, Payment, PaymentOrder,
+        PaymentState, payment_admin_service_client::PaymentAdminServiceClient,
+        payment_service_client::PaymentServiceClient,
+    },
+};
+use flashsale_sandbox::{Program, ProgramOptions, free_port};
+use flashsale_service::{Drain, config::load_from};
+use flashsale_testing::{TestPg, TestServer, eventually};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+/// What events are signed with.
+pub const WEBHOOK_SECRET: &str = "whsec_of_the_tests";
+
+/// What the stand-in is started with.
+#[derive(Debug, Clone, Copy)]
+pub struct Standin {
+    /// Requests a second at each endpoint.
+    pub rate: u32,
+    /// How long taking the money takes.
+    pub confirm_latency_ms: u32,
+    /// Whether events are sent.
+    pub webhooks: bool,
+}
+
+impl Default for Standin {
+    fn default() -> Self {
+        Self { rate: 10_000, confirm_latency_ms: 0, webhooks: true }
+    }
+}
+
+/// Payment and the stand-in.
+pub struct Bench {
+    pub pg: TestPg,
+    pub server: TestServer,
+    pub payments: PaymentServiceClient<Channel>,
+    pub admin: PaymentAdminServiceClient<Channel>,
+    pub standin_url: String,
+    pub sale: Uuid,
+    folder: TempDir,
+    _standin: Program,
+}
+
+/// A configuration that is quick to try again; `env` as `("PAYMENT__POLL_MS", "10")`.
+pub fn config(pg: &TestPg, stripe_url: &str, env: &[(&str, &str)]) -> Config {
+    let fixed = [
+        ("POSTGRES__URL", pg.url.as_str()),
+        // Nobody listens there: waking others is not needed for anything.
+        ("NATS__URL", "nats://127.0.0.1:1"),
+        ("PAYMENT__STRIPE_BASE_URL", stripe_url),
+        ("PAYMENT__STRIPE_SECRET_KEY", "sk_test_of_the_tests"),
+        ("PAYMENT__WEBHOOK_SECRETS", WEBHOOK_SECRET),
+        ("PAYMENT__TIMEOUT_MS", "2000"),
+        ("PAYMENT__ENDPOINT_BUDGET_PER_S", "2000.0"),
+        ("PAYMENT__RETRY_BASE_MS", "100"),
+        ("PAYMENT__RETRY_CAP_MS", "400"),
+        ("PAYMENT__POLL_MS", "20"),
+    ];
+    let env = fixed
+        .iter()
+        .chain(env)
+        .map(|(key, value)| (format!("FLASHSALE_{key}"), (*value).to_owned()));
+    load_from(DEFAULTS, None, env).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn standin_program() -> PathBuf {
+    // target/<profile>/deps/<this test>: the programs are one folder up.
+    let path = std::env::current_exe().unwrap();
+    let path = path.parent().and_then(|deps| deps.parent()).unwrap().join("stripe-standin");
+    assert!(path.exists(), "{} is missing: run `cargo build --bins` first", path.display());
+    path
+}
+
+impl Bench {
+    pub async fn new(env: &[(&str, &str)]) -> Self {
+        Self::with(Standin::default(), env).await
+    }
+
+    pub async fn with(standin: Standin, env: &[(&str, &str)]) -> Self {
+        let pg = flashsale_testing::postgres().await;
+        let port = free_port().unwrap();
+        let standin_url = format!("http://127.0.0.1:{port}");
+        let drain = Drain::new();
+        let config = config(&pg, &standin_url, env);
+        let hosted = flashsale_payment::build(config, drain.clone()).await.unwrap();
+        let server = flashsale_testing::serve(hosted, drain).await;
+        let folder = tempfile::tempdir().unwrap();
+        let program =
+            start_standin(standin, &format!("127.0.0.1:{port}"), &server.http_url, &folder).await;
+        let channel = server.channel().await;
+        Self {
+            pg,
+            payments: PaymentServiceClient::new(channel.clone()),
+            admin: PaymentAdminServiceClient::new(channel),
+            server,
+            standin_url,
+            sale: Uuid::new_v4(),
+            folder,
+            _standin: program,
+        }
+    }
+
+    /// Records a payment of 19.99 EUR.
+    pub async fn create(&self, method: &str) -> Uuid {
+        self.create_many(&[method]).await[0]
+    }
+
+    pub async fn create_many(&self, methods: &[&str]) -> Vec<Uuid> {
+        let ids: Vec<Uuid> = methods.iter().map(|_| Uuid::new_v4()).collect();
+        let orders = ids.iter().zip(methods);
+        let request = CreatePaymentsRequest {
+            request_id: Uuid::new_v4().to_string(),
+            orders: orders.map(|(id, method)| order(*id, self.sale, method)).collect(),
+        };
+        self.payments.clone().create_payments(request).await.unwrap();
+        ids
+    }
+
+    pub async fn cancel(&self, order: Uuid) -> Payment {
+        let request = CancelPaymentRequest {
+            request_id: Uuid::new_v4().to_string(),
+            order_id: order.to_string(),
+            sale_id: self.sale.to_string(),
+            amount: Some(eur(19, 99)),
+        };
+        self.payments.clone().cancel_payment(request).await.unwrap().into_inner().payment.unwrap()
+    }
+
+    pub async fn payment(&self, order: Uuid) -> Payment {
+        let request = GetPaymentRequest { order_id: order.to_string() };
+        self.payments.clone().get_payment(request).await.unwrap().into_inner().payment.unwrap()
+    }
+
+    /// Waits until a payment is in the state.
+    pub async fn reaches(&self, order: Uuid, state: PaymentState) -> Payment {
+        eventually(&format!("{order} is {}", state.as_str_name()), || async {
+            let payment = self.payment(order).await;
+            (payment.state() == state).then_some(payment)
+        })
+        .await
+    }
+
+    /// Waits until a payment has ended.
+    pub async fn ends(&self, order: Uuid) -> Payment {
+        eventually(&format!("{order} ends"), || async {
+            let payment = self.payment(order).await;
+            match payment.state() {
+                PaymentState::Unspecified
+                | PaymentState::Due
+                | PaymentState::Processing
+                | PaymentState::RequiresAction => None,
+                PaymentState::Succeeded
+                | PaymentState::Failed
+                | PaymentState::Cancelled
+                | PaymentState::Refunded => Some(payment),
+            }
+        })
+        .await
+    }
+
+    pub async fn control(&self, method: &str, path: &str, body: Value) -> Value {
+        let url = format!("{}/_control{path}", self.standin_url);
+        let (status, answer) = http(method, &url, &[], body.to_string()).await;
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
+        serde_json::from_slice(&answer).unwrap()
+    }
+
+    /// Switches a fault on, `count` times; 0 for until it is switched off.
+    pub async fn fault(&self, endpoint: &str, kind: &str, count: u64) {
+        let mut rule = json!({ "endpoint": endpoint, "kind": kind });
+        if count > 0 {
+            rule["count"] = json!(count);
+        }
+        self.control("POST", "/faults", rule).await;
+    }
+
+    /// The stand-in's log: lines of one type, of one order or of all.
+    pub fn logged(&self, kind: &str, order: Option<Uuid>) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.folder.path().join("stripe.jsonl")).unwrap();
+        let order = order.map(|order| order.to_string());
+        text.lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter(|line| line["type"] == kind)
+            .filter(|line| order.is_none() || line["order_id"].as_str() == order.as_deref())
+            .collect()
+    }
+
+    /// How often the stand-in captured an order's money.
+    pub fn captures(&self, order: Uuid) -> usize {
+        self.logged("payment_intent.captured", Some(order)).len()
+    }
+
+    /// Fails unless every order was captured as often as its payment says, never more than once.
+    pub async fn books_agree(&self) {
+        let rows: Vec<(Uuid, String, i64)> =
+            sqlx::query_as("SELECT order_id, state, captured_minor FROM payments")
+                .fetch_all(&self.pg.pool)
+                .await
+                .unwrap();
+        for (order, state, captured) in rows {
+            let captures = self.captures(order);
+            assert!(captures <= 1, "{order} was captured {captures} times");
+            let (expected, paid) = (captures == 1, captured > 0);
+            assert_eq!(paid, expected, "{order} is {state} with {captured} captured");
+            let state_paid = state == "SUCCEEDED" || state == "REFUNDED";
+            assert_eq!(state_paid, expected, "{order} is {state}");
+        }
+    }
+}
+
+async fn start_standin(
+    standin: Standin,
+    listen: &str,
+    payment_url: &str,
+    folder: &TempDir,
+) -> Program {
+    let mut args: Vec<OsString> = vec!["--listen".into(), listen.into(), "--log".into()];
+    args.push(folder.path().join("stripe.jsonl").into());
+    let ready_file = folder.path().join("ready");
+    args.extend(["--ready-file".into(), ready_file.clone().into_os_string()]);
+    let rate = standin.rate.to_string();
+    let latency = standin.confirm_latency_ms.to_string();
+    for (flag, value) in [
+        ("--rate-per-endpoint", rate.as_str()),
+        ("--rate-total", "100000"),
+        ("--latency-ms", "0"),
+        ("--confirm-latency-ms", &latency),
+    ] {
+        args.extend([flag.into(), value.into()]);
+    }
+    if standin.webhooks {
+        let url = format!("{payment_url}/stripe/webhook");
+        args.extend(["--webhook-url".into(), url.into()]);
+        args.extend(["--webhook-secret".into(), WEBHOOK_SECRET.into()]);
+    }
+    Program::start(ProgramOptions {
+        name: "stripe-standin".to_owned(),
+        path: standin_program(),
+        args,
+        env: Vec::new(),
+        log_file: folder.path().join("standin.log"),
+        ready_file,
+        ready_within: Duration::from_secs(20),
+    })
+    .await
+    .unwrap()
+}
+
+pub fn eur(units: i64, cents: i32) -> Money {
+    Money { currency_code: "EUR".to_owned(), units, nanos: cents * 10_000_000 }
+}
+
+pub fn order(id: Uuid, sale: Uuid, method: &str) -> PaymentOrder {
+    PaymentOrder {
+        order_id: id.to_string(),
+        sale_id: sale.to_string(),
+        amount: Some(eur(19, 99)),
+        payment_method: method.to_owned(),
+    }
+}
+
+/// One HTTP exchange.
+pub async fn http(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> (u16, Bytes) {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let mut request = http::Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = client.request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
+    let status = answer.status().as_u16();
+    (status, answer.into_body().collect().await.unwrap().to_bytes())
+}

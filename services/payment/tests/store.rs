@@ -1,0 +1,201 @@
+//! The compare-and-sets and the budget on a real Postgres, with many at once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{collections::HashSet, time::Duration};
+
+use flashsale_payment::{
+    domain::{Outcome, State},
+    store::{NewPayment, Recorded, Settled, Settlement, Store},
+};
+use flashsale_testing::TestPg;
+use futures::future::join_all;
+use uuid::Uuid;
+
+const LEASE: Duration = Duration::from_secs(60);
+const CAPTURED: Outcome = Outcome::Captured { received: 1_999 };
+
+struct Bench {
+    pg: TestPg,
+    store: Store,
+}
+
+async fn bench() -> Bench {
+    let pg = flashsale_testing::postgres().await;
+    let store = Store::new(pg.pool.clone());
+    Bench { pg, store }
+}
+
+fn payment() -> NewPayment {
+    NewPayment {
+        order_id: Uuid::new_v4(),
+        sale_id: Uuid::nil(),
+        amount_minor: 1_999,
+        currency: "EUR".to_owned(),
+        payment_method: "pm_card_visa".to_owned(),
+    }
+}
+
+impl Bench {
+    async fn recorded(&self) -> Uuid {
+        let payment = payment();
+        let recorded = self.store.record(std::slice::from_ref(&payment)).await.unwrap();
+        assert!(matches!(recorded, Recorded::All(_)));
+        payment.order_id
+    }
+
+    /// A payment whose intent `pi_<order>` is being confirmed.
+    async fn processing(&self) -> (Uuid, String) {
+        let order = self.recorded().await;
+        let intent = format!("pi_{order}");
+        assert!(self.store.record_intent(order, &intent).await.unwrap());
+        assert!(self.store.begin_confirm(order, &intent).await.unwrap());
+        (order, intent)
+    }
+
+    async fn state(&self, order: Uuid) -> State {
+        self.store.payment(order).await.unwrap().unwrap().state
+    }
+
+    async fn refunds(&self) -> Vec<(Uuid, String)> {
+        let all = "SELECT order_id, reason FROM refunds";
+        sqlx::query_as(all).fetch_all(&self.pg.pool).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn no_two_workers_take_the_same_payment_up() {
+    let bench = bench().await;
+    let payments: Vec<NewPayment> = (0..100).map(|_| payment()).collect();
+    bench.store.record(&payments).await.unwrap();
+    let leases = (0..20).map(|_| bench.store.lease(10, LEASE));
+    let mut taken = HashSet::new();
+    for lease in join_all(leases).await {
+        for payment in lease.unwrap() {
+            assert!(taken.insert(payment.order_id), "taken up twice");
+            assert_eq!(payment.attempts, 1);
+            assert!(payment.first_attempt_at.is_some());
+        }
+    }
+    assert_eq!(taken.len(), 100);
+    assert!(bench.store.lease(10, LEASE).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_payment_is_put_back_only_by_whoever_has_it() {
+    let bench = bench().await;
+    let order = bench.recorded().await;
+    let taken = bench.store.lease(1, LEASE).await.unwrap().remove(0);
+    // Not asked after all: the attempt does not count.
+    bench.store.put_back(order, Duration::ZERO, false, taken.attempts).await.unwrap();
+    let again = bench.store.lease(1, LEASE).await.unwrap().remove(0);
+    assert_eq!(again.attempts, 1);
+    assert!(again.first_attempt_at > taken.first_attempt_at, "patience began before anybody asked");
+    bench.store.put_back(order, Duration::ZERO, true, again.attempts).await.unwrap();
+    let third = bench.store.lease(1, LEASE).await.unwrap().remove(0);
+    assert_eq!(third.attempts, 2);
+    // One that was away for long puts back what it no longer has.
+    bench.store.put_back(order, Duration::ZERO, true, 1).await.unwrap();
+    assert!(bench.store.lease(1, LEASE).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_outcome_learnt_many_times_at_once_settles_once() {
+    let bench = bench().await;
+    let (order, intent) = bench.processing().await;
+    let settled = (0..20).map(|_| bench.store.settle(order, &intent, CAPTURED));
+    let mut changed = 0;
+    for settlement in join_all(settled).await {
+        let settlement = settlement.unwrap();
+        let Settlement::Own(settled) = settlement else { panic!("{settlement:?}") };
+        assert_eq!(settled.state, State::Succeeded);
+        changed += usize::from(settled.changed);
+    }
+    assert_eq!(changed, 1);
+    assert_eq!(bench.store.payment(order).await.unwrap().unwrap().captured_minor, 1_999);
+    assert!(bench.refunds().await.is_empty());
+}
+
+#[tokio::test]
+async fn late_money_is_recorded_together_with_its_refund() {
+    let bench = bench().await;
+    let (order, intent) = bench.processing().await;
+    bench.store.record_decline(order, "card_declined").await.unwrap();
+    let settled = bench.store.settle(order, &intent, Outcome::Canceled).await.unwrap();
+    let failed = Settled { state: State::Failed, changed: true };
+    assert_eq!(settled, Settlement::Own(failed));
+    for changed in [true, false] {
+        let settled = bench.store.settle(order, &intent, CAPTURED).await.unwrap();
+        assert_eq!(settled, Settlement::Own(Settled { state: State::Succeeded, changed }));
+        assert_eq!(bench.refunds().await, [(order, "order_ended".to_owned())]);
+    }
+    let refund = bench.store.lease_refunds(10, LEASE).await.unwrap().remove(0);
+    assert_eq!((refund.amount_minor, refund.intent_id), (1_999, intent));
+    assert!(bench.store.refund_done(order, "re_1").await.unwrap());
+    assert!(!bench.store.refund_done(order, "re_1").await.unwrap());
+    assert_eq!(bench.state(order).await, State::Refunded);
+}
+
+#[tokio::test]
+async fn outcomes_of_other_intents_and_other_amounts_change_nothing() {
+    let bench = bench().await;
+    let (order, intent) = bench.processing().await;
+    for (order, intent) in [(order, "pi_other"), (Uuid::new_v4(), intent.as_str())] {
+        let settled = bench.store.settle(order, intent, CAPTURED).await.unwrap();
+        assert_eq!(settled, Settlement::Foreign);
+    }
+    let other = Outcome::Captured { received: 1 };
+    let settled = bench.store.settle(order, &intent, other).await.unwrap();
+    assert!(matches!(settled, Settlement::Impossible(_)));
+    assert_eq!(bench.state(order).await, State::Processing);
+}
+
+#[tokio::test]
+async fn a_wish_to_cancel_that_comes_first_keeps_the_confirmation_from_going_out() {
+    let bench = bench().await;
+    let order = bench.recorded().await;
+    bench.store.lease(1, LEASE).await.unwrap();
+    assert!(bench.store.record_intent(order, "pi_1").await.unwrap());
+    let payment = bench.store.cancel(order, Uuid::nil(), 1_999, "EUR").await.unwrap();
+    assert_eq!((payment.state, payment.cancel_requested), (State::Due, true));
+    assert!(!bench.store.begin_confirm(order, "pi_1").await.unwrap());
+}
+
+#[tokio::test]
+async fn recording_and_cancelling_at_once_leaves_nothing_to_charge() {
+    let bench = bench().await;
+    for _ in 0..30 {
+        let new = payment();
+        let (recorded, cancelled) = tokio::join!(
+            bench.store.record(std::slice::from_ref(&new)),
+            bench.store.cancel(new.order_id, new.sale_id, 1_999, "EUR"),
+        );
+        recorded.unwrap();
+        assert_eq!(cancelled.unwrap().state, State::Cancelled);
+    }
+    assert!(bench.store.lease(100, LEASE).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_order_has_one_intent_for_good() {
+    let bench = bench().await;
+    let order = bench.recorded().await;
+    let ids: Vec<String> = (0..10).map(|n| format!("pi_{n}")).collect();
+    let recorded = join_all(ids.iter().map(|id| bench.store.record_intent(order, id))).await;
+    assert_eq!(recorded.into_iter().filter(|done| *done.as_ref().unwrap()).count(), 1);
+    assert!(!bench.store.end_unbegun(order, State::Cancelled).await.unwrap());
+}
+
+#[tokio::test]
+async fn turns_at_an_endpoint_come_one_after_the_other_whoever_asks() {
+    let bench = bench().await;
+    let store = &bench.store;
+    assert_eq!(store.take_turn("test", 1.0, 2.0, 5.0).await.unwrap(), None, "no bucket yet");
+    store.open_budget("test", 2.0).await.unwrap();
+    store.open_budget("test", 2.0).await.unwrap();
+    let turns = join_all((0..20).map(|_| store.take_turn("test", 1.0, 2.0, 5.0))).await;
+    let mut debts: Vec<f64> = turns.into_iter().filter_map(Result::unwrap).collect();
+    debts.sort_by(|a, b| b.total_cmp(a));
+    // Two at once, five on credit; what refilled meanwhile is far below one token a turn.
+    assert!((7..=9).contains(&debts.len()), "{debts:?}");
+    assert!(debts.windows(2).all(|pair| pair[0] - pair[1] > 0.5), "two got one turn: {debts:?}");
+}

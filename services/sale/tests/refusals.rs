@@ -1,0 +1,215 @@
+//! What callers may not ask, each refused with its own reason and field, and nothing written.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod world;
+
+use std::{future::Future, pin::Pin};
+
+use flashsale_errors::Reason;
+use flashsale_proto::{
+    Money,
+    sale::{self, Item, RoomSettings, SaleSettings},
+};
+use flashsale_testing::assert_failure;
+use tonic::Status;
+use world::{Client, World, creation, eur, id, import, item, settings};
+
+type Call = Box<dyn Fn(Client) -> Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>>;
+
+macro_rules! call {
+    ($rpc:ident, $request:expr) => {{
+        let request = $request;
+        Box::new(move |mut client: Client| {
+            let request = request.clone();
+            Box::pin(async move { client.$rpc(request).await.map(|_| ()) })
+                as Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>
+        }) as Call
+    }};
+}
+
+fn create_with(settings: SaleSettings) -> Call {
+    call!(create_sale, sale::CreateSaleRequest { settings: Some(settings), ..creation() })
+}
+
+fn create_items(items: Vec<Item>) -> Call {
+    call!(create_sale, sale::CreateSaleRequest { items, ..creation() })
+}
+
+fn at(seconds: i64) -> Option<prost_types::Timestamp> {
+    Some(prost_types::Timestamp { seconds, nanos: 0 })
+}
+
+fn lasting(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+#[tokio::test]
+async fn each_bad_request_has_its_own_reason_and_field_and_changes_nothing() {
+    use Reason::{
+        ArgumentInvalid as Argument, ExportInvalid as Export, NotImplemented, PageTokenInvalid,
+        QuantityInvalid as Quantity, RequestIdInvalid, RequestIdReused, SaleNotFound,
+        SaleStateConflict,
+    };
+    let world = World::new().await;
+    let used = creation();
+    let draft = world.draft(used.clone()).await;
+    let ended = world.draft(creation()).await.sale_id;
+    world.end(&ended, &id()).await.unwrap();
+    let unknown = id();
+    let nil = "00000000-0000-0000-0000-000000000000".to_owned();
+    let room = |rate, admission_ttl| {
+        let room = RoomSettings { admissions_per_second: rate, admission_ttl };
+        SaleSettings { room: Some(room), ..settings() }
+    };
+    let usd = Some(Money { currency_code: "USD".to_owned(), units: 1, nanos: 0 });
+    let start = |request_id: String, sale_id: &str| sale::StartSaleRequest {
+        request_id,
+        sale_id: sale_id.to_owned(),
+    };
+    let end = |request_id: String, sale_id: &str| sale::EndSaleRequest {
+        request_id,
+        sale_id: sale_id.to_owned(),
+    };
+    let reused = used.request_id.clone();
+
+    #[rustfmt::skip]
+    let cases: Vec<(&str, Call, Reason, Option<&str>)> = vec![
+        ("create without request id", call!(create_sale, sale::CreateSaleRequest { request_id: String::new(), ..creation() }), RequestIdInvalid, Some("request_id")),
+        ("create with a number", call!(create_sale, sale::CreateSaleRequest { request_id: "17".into(), ..creation() }), RequestIdInvalid, Some("request_id")),
+        ("create with the nil id", call!(create_sale, sale::CreateSaleRequest { request_id: nil, ..creation() }), RequestIdInvalid, Some("request_id")),
+        ("import without request id", call!(import_sale, sale::ImportSaleRequest { request_id: String::new(), ..import("") }), RequestIdInvalid, Some("request_id")),
+        ("start without request id", call!(start_sale, start(String::new(), &draft.sale_id)), RequestIdInvalid, Some("request_id")),
+        ("end without request id", call!(end_sale, end(String::new(), &draft.sale_id)), RequestIdInvalid, Some("request_id")),
+        ("other content", call!(create_sale, sale::CreateSaleRequest { items: vec![item("OTHER")], ..used.clone() }), RequestIdReused, Some("request_id")),
+        ("other operation", call!(import_sale, sale::ImportSaleRequest { request_id: reused.clone(), ..import("") }), RequestIdReused, Some("request_id")),
+        ("another call", call!(start_sale, start(reused.clone(), &draft.sale_id)), RequestIdReused, Some("request_id")),
+        ("another change", call!(end_sale, end(reused, &draft.sale_id)), RequestIdReused, Some("request_id")),
+        ("get no id", call!(get_sale, sale::GetSaleRequest { sale_id: String::new() }), Argument, Some("sale_id")),
+        ("get unknown", call!(get_sale, sale::GetSaleRequest { sale_id: unknown.clone() }), SaleNotFound, Some("sale_id")),
+        ("watch unknown", call!(watch_sale, sale::WatchSaleRequest { sale_id: unknown.clone() }), SaleNotFound, Some("sale_id")),
+        ("start no id", call!(start_sale, start(id(), "first")), Argument, Some("sale_id")),
+        ("start unknown", call!(start_sale, start(id(), &unknown)), SaleNotFound, Some("sale_id")),
+        ("end unknown", call!(end_sale, end(id(), &unknown)), SaleNotFound, Some("sale_id")),
+        ("start an ended sale", call!(start_sale, start(id(), &ended)), SaleStateConflict, None),
+        ("a token of nobody", call!(list_sales, sale::ListSalesRequest { page_size: 1, page_token: "AAAA".into() }), PageTokenInvalid, Some("page_token")),
+        ("a negative page", call!(list_sales, sale::ListSalesRequest { page_size: -1, page_token: String::new() }), Argument, Some("page_size")),
+        ("update", call!(update_sale, sale::UpdateSaleRequest::default()), NotImplemented, None),
+        ("schedule", call!(schedule_sale, sale::ScheduleSaleRequest::default()), NotImplemented, None),
+        ("pause", call!(pause_sale, sale::PauseSaleRequest::default()), NotImplemented, None),
+        ("no name", create_with(SaleSettings { name: String::new(), ..settings() }), Argument, Some("settings.name")),
+        ("no currency", create_with(SaleSettings { currency: String::new(), ..settings() }), Argument, Some("settings.currency")),
+        ("an unknown currency", create_with(SaleSettings { currency: "EURO".into(), ..settings() }), Argument, Some("settings.currency")),
+        ("gold", create_with(SaleSettings { currency: "XAU".into(), ..settings() }), Argument, Some("settings.currency")),
+        ("ends before it starts", create_with(SaleSettings { starts_at: at(4_000_000_000), ends_at: at(3_999_999_999), ..settings() }), Argument, Some("settings.ends_at")),
+        ("over already", create_with(SaleSettings { starts_at: at(1_000), ends_at: at(2_000), ..settings() }), Argument, Some("settings.ends_at")),
+        ("no such time", create_with(SaleSettings { starts_at: at(i64::MAX), ..settings() }), Argument, Some("settings.starts_at")),
+        ("a short hold", create_with(SaleSettings { hold_ttl: lasting(4), ..settings() }), Argument, Some("settings.hold_ttl")),
+        ("a long hold", create_with(SaleSettings { hold_ttl: lasting(3_601), ..settings() }), Argument, Some("settings.hold_ttl")),
+        ("a negative hold", create_with(SaleSettings { hold_ttl: lasting(-1), ..settings() }), Argument, Some("settings.hold_ttl")),
+        ("a room that admits nobody", create_with(room(0.0, None)), Argument, Some("settings.room.admissions_per_second")),
+        ("a rate that is none", create_with(room(f64::NAN, None)), Argument, Some("settings.room.admissions_per_second")),
+        ("a short admission", create_with(room(1.0, lasting(1))), Argument, Some("settings.room.admission_ttl")),
+        ("no items", create_items(vec![]), Argument, Some("items")),
+        ("an empty sku", create_items(vec![item("")]), Argument, Some("items[0].sku")),
+        ("a long sku", create_items(vec![item(&"x".repeat(129))]), Argument, Some("items[0].sku")),
+        ("a sku twice", create_items(vec![item("A"), item("A")]), Argument, Some("items[1].sku")),
+        ("a long title", create_items(vec![Item { title: "x".repeat(257), ..item("A") }]), Argument, Some("items[0].title")),
+        ("no price", create_items(vec![Item { unit_price: None, ..item("A") }]), Argument, Some("items[0].unit_price")),
+        ("a negative price", create_items(vec![Item { unit_price: eur(-1, 0), ..item("A") }]), Argument, Some("items[0].unit_price")),
+        ("a fraction of a cent", create_items(vec![Item { unit_price: Some(Money { nanos: 1, ..eur(1, 0).unwrap() }), ..item("A") }]), Argument, Some("items[0].unit_price")),
+        ("dollars in a sale in euros", create_items(vec![Item { unit_price: usd, ..item("A") }]), Argument, Some("items[0].unit_price.currency_code")),
+        ("zero units", create_items(vec![item("A"), Item { quantity: 0, ..item("B") }]), Quantity, Some("items[1].quantity")),
+        ("negative units", create_items(vec![Item { quantity: -5, ..item("A") }]), Quantity, Some("items[0].quantity")),
+        ("huge units", create_items(vec![Item { quantity: 10_000_001, ..item("A") }]), Quantity, Some("items[0].quantity")),
+        ("a negative limit", create_items(vec![Item { per_buyer_limit: -1, ..item("A") }]), Quantity, Some("items[0].per_buyer_limit")),
+        ("import without format", call!(import_sale, sale::ImportSaleRequest { format: 0, ..import("x") }), Argument, Some("format")),
+        ("import of an unknown format", call!(import_sale, sale::ImportSaleRequest { format: 99, ..import("x") }), Argument, Some("format")),
+        ("import without currency", call!(import_sale, sale::ImportSaleRequest { settings: Some(SaleSettings { currency: String::new(), ..settings() }), ..import(GOOD) }), Argument, Some("settings.currency")),
+        ("import of zero units", call!(import_sale, sale::ImportSaleRequest { quantity: Some(0), ..import(GOOD) }), Quantity, Some("quantity")),
+        ("import of a huge quantity", call!(import_sale, sale::ImportSaleRequest { quantity: Some(i64::MAX), ..import(GOOD) }), Quantity, Some("quantity")),
+        ("import with a negative limit", call!(import_sale, sale::ImportSaleRequest { per_buyer_limit: -1, ..import(GOOD) }), Quantity, Some("per_buyer_limit")),
+        ("import of nothing", call!(import_sale, import("")), Export, Some("content")),
+        ("import of 3 MiB and a byte", call!(import_sale, import(vec![b'a'; 3 * 1_024 * 1_024 + 1])), Export, Some("content")),
+        ("import of another shop system's", call!(import_sale, import("ID,Type,SKU,Name,Stock,Regular price\n1,simple,a,A,5,10\n")), Export, Some("row 1, column Handle")),
+        ("import of negative stock", call!(import_sale, import(GOOD.replace(",30,", ",-30,"))), Export, Some("row 2, column Variant Inventory Qty")),
+        ("import of absurd stock", call!(import_sale, import(GOOD.replace(",30,", ",30000000,"))), Export, Some("row 2, column Variant Inventory Qty")),
+        ("import of untracked stock", call!(import_sale, import(GOOD.replace("shopify", ""))), Export, Some("row 2, column Variant Inventory Tracker")),
+        ("import of a SKU twice", call!(import_sale, import(GOOD.replace("TEE-L", "TEE-M"))), Export, Some("row 3, column Variant SKU")),
+        ("import of odd cents", call!(import_sale, import(GOOD.replace("38.00", "38.005"))), Export, Some("row 2, column Variant Price")),
+        ("import into the wrong currency", call!(import_sale, sale::ImportSaleRequest { settings: Some(SaleSettings { currency: "JPY".into(), ..settings() }), ..import(GOOD) }), Export, Some("row 2, column Variant Price")),
+        ("import of an open quote", call!(import_sale, import(GOOD.replace("Tee,", "\"Tee,"))), Export, Some("row 2")),
+        ("import of a ragged row", call!(import_sale, import(GOOD.replace("TEE-L,", ""))), Export, Some("row 3")),
+        ("import of broken UTF-8", call!(import_sale, import([GOOD.as_bytes(), b"caf\xe9"].concat())), Export, Some("row 4")),
+    ];
+
+    let before = world.tables().await;
+    for (name, call, reason, field) in cases {
+        let status = call(world.client.clone()).await.expect_err(name);
+        assert_eq!(status.code(), reason.code(), "{name}: {status:?}");
+        let failure = assert_failure(&status, reason);
+        let violation = failure.violations().first().map(|violation| violation.field.as_str());
+        assert_eq!(violation, field, "{name}: {failure:?}");
+        assert!(status.message().contains(reason.next_step()), "{name}: {}", status.message());
+        assert_eq!(world.tables().await, before, "{name}");
+    }
+    assert_eq!(world.peers.told(&draft.sale_id), Vec::<String>::new());
+}
+
+const GOOD: &str = "\
+Handle,Title,Option1 Value,Variant SKU,Variant Inventory Tracker,Variant Inventory Qty,Variant Price
+tee,Tee,M,TEE-M,shopify,30,38.00
+tee,,L,TEE-L,shopify,20,38.00
+";
+
+#[tokio::test]
+async fn all_problems_arrive_at_once_also_when_there_are_very_many() {
+    let world = World::new().await;
+    let mut client = world.client.clone();
+    let status = client
+        .create_sale(sale::CreateSaleRequest {
+            settings: Some(SaleSettings {
+                name: String::new(),
+                hold_ttl: lasting(1),
+                ..settings()
+            }),
+            items: vec![Item { quantity: 0, ..item("A") }],
+            ..creation()
+        })
+        .await
+        .unwrap_err();
+    let failure = assert_failure(&status, Reason::ArgumentInvalid);
+    let fields: Vec<&str> = failure.violations().iter().map(|v| v.field.as_str()).collect();
+    assert_eq!(fields, ["settings.name", "settings.hold_ttl", "items[0].quantity"]);
+
+    // The longest texts there are, of four bytes a character: the answer still fits the trailers that clients take.
+    let mut rows = String::from("Handle,Title,Variant SKU,Variant Inventory Qty,Variant Price\n");
+    for row in 0..1_000 {
+        rows.push_str(&format!("p{row},P,{0},{0},{0}\n", "💥".repeat(150)));
+    }
+    let status = client.import_sale(import(rows)).await.unwrap_err();
+    let failure = assert_failure(&status, Reason::ExportInvalid);
+    let violations = failure.violations();
+    assert!((10..=51).contains(&violations.len()), "{}", violations.len());
+    let last = violations.last().unwrap();
+    assert_eq!(last.description, format!("and {} more", 3_000 - violations.len() + 1));
+    assert_eq!(failure.metadata()["problems"], "3000");
+}
+
+#[tokio::test]
+async fn a_service_whose_postgres_is_away_says_so_and_starts_all_the_same() {
+    let nobody = format!("127.0.0.1:{}", closed_port());
+    let (_server, mut client) =
+        world::serve(&format!("postgres://nobody@{nobody}/x"), &format!("http://{nobody}")).await;
+    let status = client.get_sale(sale::GetSaleRequest { sale_id: id() }).await.unwrap_err();
+    let failure = assert_failure(&status, Reason::StoreUnavailable);
+    assert!(failure.delay().is_some());
+    assert!(!status.message().contains("refused"), "driver text left the service");
+    let status = client.create_sale(creation()).await.unwrap_err();
+    assert_failure(&status, Reason::StoreUnavailable);
+}
+
+/// A port that nobody listens on.
+fn closed_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}

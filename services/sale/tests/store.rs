@@ -1,0 +1,155 @@
+//! The store on a real Postgres.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::time::Duration;
+
+use flashsale_sale::{
+    domain::{Item, NewSale, PageKey, Room, Sale, SaleState, Settings, Step},
+    store::{Created, Request, Store, Written},
+};
+use flashsale_testing::{TestPg, postgres};
+use iso_currency::Currency;
+use time::macros::datetime;
+use uuid::Uuid;
+
+fn new_sale() -> NewSale {
+    let item = |sku: &str, minor| Item {
+        sku: sku.to_owned(),
+        title: format!("{sku}, \"as is\""),
+        price_minor: minor,
+        quantity: 10_000_000,
+        per_buyer_limit: 0,
+    };
+    NewSale {
+        id: Uuid::new_v4(),
+        settings: Settings {
+            name: "Größe & Güte".to_owned(),
+            currency: Currency::KWD,
+            starts_at: datetime!(2026-11-23 18:00:00.123456 UTC),
+            ends_at: datetime!(2026-11-24 18:00 UTC),
+            hold: Duration::from_millis(15_001),
+            room: Some(Room { rate: 0.1, admission: Duration::from_secs(5) }),
+        },
+        items: vec![item("a/b", 1), item("B", 1_000_000_000)],
+    }
+}
+
+fn request(hash: &str) -> Request {
+    Request { id: Uuid::new_v4(), hash: hash.to_owned() }
+}
+
+async fn with_sale() -> (TestPg, Store, Sale) {
+    let pg = postgres().await;
+    let store = Store::new(pg.pool.clone());
+    let sale = new_sale();
+    assert_eq!(store.create(&sale, &request("x")).await.unwrap(), Created::New);
+    let sale = store.get(sale.id).await.unwrap().unwrap();
+    (pg, store, sale)
+}
+
+const OPEN: Step = Step::Go { to: SaleState::Open, tell: true };
+
+#[tokio::test]
+async fn a_sale_is_read_as_it_was_written_with_its_items_by_sku() {
+    let (_pg, store, _) = with_sale().await;
+    let asked = new_sale();
+    store.create(&asked, &request("y")).await.unwrap();
+    let sale = store.get(asked.id).await.unwrap().unwrap();
+    assert_eq!(sale.settings, asked.settings);
+    assert_eq!(sale.items, [asked.items[1].clone(), asked.items[0].clone()]);
+    assert_eq!((sale.state, sale.version, sale.propagated_version), (SaleState::Draft, 1, 1));
+    assert_eq!(store.get(Uuid::new_v4()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_request_id_that_is_taken_leaves_nothing_of_the_second_sale() {
+    let (pg, store, sale) = with_sale().await;
+    let first = request("one");
+    assert_eq!(store.change(&sale, OPEN, Some(&first)).await.unwrap(), Written::Done);
+    let (second, asked) = (new_sale(), Request { hash: "two".to_owned(), ..first.clone() });
+    assert_eq!(store.create(&second, &asked).await.unwrap(), Created::Taken);
+    assert_eq!(store.get(second.id).await.unwrap(), None);
+    assert_eq!(store.request(first.id).await.unwrap(), Some(("one".to_owned(), sale.id)));
+    let items: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM sale_items").fetch_one(&pg.pool).await.unwrap();
+    assert_eq!(items, 2);
+}
+
+#[tokio::test]
+async fn a_change_is_made_once_from_the_version_that_was_read() {
+    let (_pg, store, draft) = with_sale().await;
+    let (one, two) = (request("one"), request("two"));
+    let both = tokio::join!(
+        store.change(&draft, OPEN, Some(&one)),
+        store.change(&draft, OPEN, Some(&two)),
+    );
+    let mut both = [both.0.unwrap(), both.1.unwrap()];
+    both.sort_by_key(|written| *written == Written::Lost);
+    assert_eq!(both, [Written::Done, Written::Lost]);
+    let open = store.get(draft.id).await.unwrap().unwrap();
+    assert_eq!((open.state, open.version, open.propagated_version), (SaleState::Open, 2, 1));
+    assert!(open.updated_at > draft.updated_at);
+
+    // The request of the loser bound nothing; that of the winner is taken, and changes nothing again.
+    let recorded = [store.request(one.id).await.unwrap(), store.request(two.id).await.unwrap()];
+    assert_eq!(recorded.iter().flatten().count(), 1);
+    let winner = if recorded[0].is_some() { &one } else { &two };
+    let ended = Step::Go { to: SaleState::Ended, tell: true };
+    assert_eq!(store.change(&open, ended, Some(winner)).await.unwrap(), Written::Taken);
+    assert_eq!(store.get(draft.id).await.unwrap().unwrap(), open);
+    assert_eq!(store.change(&open, Step::Stay, Some(&request("z"))).await.unwrap(), Written::Done);
+    assert_eq!(store.get(draft.id).await.unwrap().unwrap(), open);
+}
+
+#[tokio::test]
+async fn only_one_tells_of_a_sale_and_only_what_it_has_read_counts_as_told() {
+    let (_pg, store, draft) = with_sale().await;
+    assert!(store.to_tell(Uuid::nil(), 10).await.unwrap().is_empty(), "a draft concerns nobody");
+    store.change(&draft, OPEN, None).await.unwrap();
+    let due = store.to_tell(Uuid::nil(), 10).await.unwrap();
+    assert_eq!(due.iter().map(|sale| (sale.id, sale.version)).collect::<Vec<_>>(), [(draft.id, 2)]);
+
+    let telling = store.telling(draft.id).await.unwrap().unwrap();
+    assert!(store.telling(draft.id).await.unwrap().is_none(), "somebody is at it");
+    let open = telling.sale().clone();
+    // Telling keeps nobody from changing the sale; what is told then is old.
+    let ended = Step::Go { to: SaleState::Ended, tell: true };
+    assert_eq!(store.change(&open, ended, None).await.unwrap(), Written::Done);
+    assert!(!telling.done().await.unwrap());
+    assert!(!store.head(draft.id).await.unwrap().unwrap().is_propagated());
+
+    // The right goes with whoever holds it.
+    drop(store.telling(draft.id).await.unwrap().unwrap());
+    let telling = flashsale_testing::eventually("the right is free", || async {
+        store.telling(draft.id).await.unwrap()
+    })
+    .await;
+    assert_eq!(telling.sale().state, SaleState::Ended);
+    assert!(telling.done().await.unwrap());
+    assert!(store.to_tell(Uuid::nil(), 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn sales_created_in_the_same_instant_are_all_listed() {
+    let (pg, store, _) = with_sale().await;
+    for _ in 0..6 {
+        store.create(&new_sale(), &request("x")).await.unwrap();
+    }
+    sqlx::query("UPDATE sales SET created_at = '2026-11-23 18:00:00.000001+00'")
+        .execute(&pg.pool)
+        .await
+        .unwrap();
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.list(after, 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        let key = PageKey { created_at: last.created_at, id: last.id };
+        after = PageKey::parse(&key.token());
+        seen.extend(page.iter().map(|sale| sale.id));
+    }
+    let count = seen.len();
+    seen.sort();
+    seen.dedup();
+    assert_eq!((count, seen.len()), (7, 7));
+}

@@ -1,0 +1,363 @@
+//! The service over a Postgres of its own, with peers that write down what they are told.
+
+#![allow(dead_code, unreachable_pub)] // Each test file uses its share.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use flashsale_proto::{
+    Money, inventory,
+    inventory::inventory_admin_service_server::{
+        InventoryAdminService, InventoryAdminServiceServer,
+    },
+    sale::{self, sale_service_client::SaleServiceClient},
+    waitingroom,
+    waitingroom::waiting_room_admin_service_server::{
+        WaitingRoomAdminService, WaitingRoomAdminServiceServer,
+    },
+};
+use flashsale_sale::{Config, DEFAULTS};
+use flashsale_service::{Drain, Hosted, config::load_from};
+use flashsale_testing::{TestPg, TestServer};
+use sqlx::PgPool;
+use tonic::{Request, Response, Status, transport::Channel};
+use uuid::Uuid;
+
+pub type Client = SaleServiceClient<Channel>;
+
+/// Inventory and the waiting room: they take note, and fail on demand.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    pool: PgPool,
+    notes: Arc<Mutex<Vec<(Uuid, String)>>>,
+    failures: Arc<Mutex<BTreeMap<&'static str, Status>>>,
+    loaded: Arc<Mutex<Vec<Uuid>>>,
+}
+
+impl Peers {
+    fn new(pool: PgPool) -> Self {
+        Self { pool, notes: Arc::default(), failures: Arc::default(), loaded: Arc::default() }
+    }
+
+    /// What they were told of a sale, in order.
+    pub fn told(&self, sale: &str) -> Vec<String> {
+        let sale: Uuid = sale.parse().unwrap();
+        let notes = self.notes.lock().unwrap();
+        notes.iter().filter(|(id, _)| *id == sale).map(|(_, note)| note.clone()).collect()
+    }
+
+    /// Lets a call fail from now on.
+    pub fn fail(&self, call: &'static str, status: impl Into<Status>) {
+        self.failures.lock().unwrap().insert(call, status.into());
+    }
+
+    /// Lets everything succeed again.
+    pub fn recover(&self) {
+        self.failures.lock().unwrap().clear();
+    }
+
+    fn take(&self, call: &'static str, request_id: &str, sale: &str) -> Result<Uuid, Status> {
+        if let Some(status) = self.failures.lock().unwrap().get(call) {
+            return Err(status.clone());
+        }
+        assert!(request_id.parse::<Uuid>().is_ok_and(|id| !id.is_nil()), "{call}: {request_id}");
+        Ok(sale.parse().unwrap())
+    }
+
+    fn note(&self, sale: Uuid, what: impl Into<String>) {
+        self.notes.lock().unwrap().push((sale, what.into()));
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+fn not_asked<T>() -> Answer<T> {
+    Err(Status::unimplemented("nobody asks this"))
+}
+
+#[tonic::async_trait]
+impl InventoryAdminService for Peers {
+    async fn load_stock(
+        &self,
+        request: Request<inventory::LoadStockRequest>,
+    ) -> Answer<inventory::LoadStockResponse> {
+        let asked = request.into_inner();
+        let sale = self.take("LoadStock", &asked.request_id, &asked.sale_id)?;
+        let mut loaded = self.loaded.lock().unwrap();
+        if loaded.contains(&sale) {
+            return Err(flashsale_errors::Failure::new(
+                flashsale_errors::Reason::StockAlreadyLoaded,
+                "it is loaded",
+            )
+            .into());
+        }
+        loaded.push(sale);
+        self.note(sale, "load");
+        Ok(Response::new(inventory::LoadStockResponse { epoch: 1 }))
+    }
+
+    async fn sync_sale(
+        &self,
+        request: Request<inventory::SyncSaleRequest>,
+    ) -> Answer<inventory::SyncSaleResponse> {
+        let asked = request.into_inner();
+        let sale = self.take("SyncSale", &asked.request_id, &asked.sale_id)?;
+        let (state, version): (String, i64) =
+            sqlx::query_as("SELECT state, version FROM sales WHERE sale_id = $1")
+                .bind(sale)
+                .fetch_one(&self.pool)
+                .await
+                .unwrap();
+        self.note(sale, format!("sync {state}"));
+        Ok(Response::new(inventory::SyncSaleResponse { version }))
+    }
+
+    async fn settle_holds(
+        &self,
+        _: Request<inventory::SettleHoldsRequest>,
+    ) -> Answer<inventory::SettleHoldsResponse> {
+        not_asked()
+    }
+
+    async fn list_placed_holds(
+        &self,
+        _: Request<inventory::ListPlacedHoldsRequest>,
+    ) -> Answer<inventory::ListPlacedHoldsResponse> {
+        not_asked()
+    }
+
+    async fn adjust_stock(
+        &self,
+        _: Request<inventory::AdjustStockRequest>,
+    ) -> Answer<inventory::AdjustStockResponse> {
+        not_asked()
+    }
+
+    async fn reconcile(
+        &self,
+        _: Request<inventory::ReconcileRequest>,
+    ) -> Answer<inventory::ReconcileResponse> {
+        not_asked()
+    }
+
+    async fn rebuild(
+        &self,
+        _: Request<inventory::RebuildRequest>,
+    ) -> Answer<inventory::RebuildResponse> {
+        not_asked()
+    }
+}
+
+#[tonic::async_trait]
+impl WaitingRoomAdminService for Peers {
+    async fn configure_room(
+        &self,
+        request: Request<waitingroom::ConfigureRoomRequest>,
+    ) -> Answer<waitingroom::ConfigureRoomResponse> {
+        let asked = request.into_inner();
+        let sale = self.take("ConfigureRoom", &asked.request_id, &asked.sale_id)?;
+        let ttl = asked.admission_ttl.unwrap().seconds;
+        self.note(sale, format!("configure {}/s {ttl} s", asked.admissions_per_second));
+        Ok(Response::new(waitingroom::ConfigureRoomResponse { room: None }))
+    }
+
+    async fn open_room(
+        &self,
+        request: Request<waitingroom::OpenRoomRequest>,
+    ) -> Answer<waitingroom::OpenRoomResponse> {
+        let asked = request.into_inner();
+        let sale = self.take("OpenRoom", &asked.request_id, &asked.sale_id)?;
+        self.note(sale, "open");
+        Ok(Response::new(waitingroom::OpenRoomResponse { room: None }))
+    }
+
+    async fn pause_room(
+        &self,
+        _: Request<waitingroom::PauseRoomRequest>,
+    ) -> Answer<waitingroom::PauseRoomResponse> {
+        not_asked()
+    }
+
+    async fn close_room(
+        &self,
+        request: Request<waitingroom::CloseRoomRequest>,
+    ) -> Answer<waitingroom::CloseRoomResponse> {
+        let asked = request.into_inner();
+        let sale = self.take("CloseRoom", &asked.request_id, &asked.sale_id)?;
+        self.note(sale, "close");
+        Ok(Response::new(waitingroom::CloseRoomResponse { room: None }))
+    }
+
+    async fn set_rate(
+        &self,
+        _: Request<waitingroom::SetRateRequest>,
+    ) -> Answer<waitingroom::SetRateResponse> {
+        not_asked()
+    }
+
+    async fn run_draw(
+        &self,
+        _: Request<waitingroom::RunDrawRequest>,
+    ) -> Answer<waitingroom::RunDrawResponse> {
+        not_asked()
+    }
+
+    async fn get_room(
+        &self,
+        _: Request<waitingroom::GetRoomRequest>,
+    ) -> Answer<waitingroom::GetRoomResponse> {
+        not_asked()
+    }
+}
+
+/// Everything a test needs.
+#[derive(Debug)]
+pub struct World {
+    pub pg: TestPg,
+    pub peers: Peers,
+    pub server: TestServer,
+    pub client: Client,
+    peers_url: String,
+    _peers_server: TestServer,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let pg = flashsale_testing::postgres().await;
+        let peers = Peers::new(pg.pool.clone());
+        let hosted = Hosted::new()
+            .grpc(InventoryAdminServiceServer::new(peers.clone()))
+            .grpc(WaitingRoomAdminServiceServer::new(peers.clone()));
+        let peers_server = flashsale_testing::serve(hosted, Drain::new()).await;
+        let peers_url = peers_server.grpc_url.clone();
+        let (server, client) = serve(&pg.url, &peers_url).await;
+        Self { pg, peers, server, client, peers_url, _peers_server: peers_server }
+    }
+
+    /// One more instance of the service on the same database.
+    pub async fn instance(&self) -> (TestServer, Client) {
+        serve(&self.pg.url, &self.peers_url).await
+    }
+
+    /// A finger print of everything the service writes.
+    pub async fn tables(&self) -> String {
+        sqlx::query_scalar(
+            "SELECT md5(concat(
+                (SELECT string_agg(t::text, '|' ORDER BY t::text) FROM sales t),
+                (SELECT string_agg(t::text, '|' ORDER BY t::text) FROM sale_items t),
+                (SELECT string_agg(t::text, '|' ORDER BY t::text) FROM sale_requests t)))",
+        )
+        .fetch_one(&self.pg.pool)
+        .await
+        .unwrap()
+    }
+
+    /// How many sales there are.
+    pub async fn count(&self) -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM sales").fetch_one(&self.pg.pool).await.unwrap()
+    }
+
+    /// A new draft.
+    pub async fn draft(&self, request: sale::CreateSaleRequest) -> sale::Sale {
+        self.client.clone().create_sale(request).await.unwrap().into_inner().sale.unwrap()
+    }
+
+    pub async fn get(&self, id: &str) -> sale::Sale {
+        let request = sale::GetSaleRequest { sale_id: id.to_owned() };
+        self.client.clone().get_sale(request).await.unwrap().into_inner().sale.unwrap()
+    }
+
+    pub async fn start(&self, id: &str, request_id: &str) -> Result<sale::Sale, Status> {
+        let request =
+            sale::StartSaleRequest { request_id: request_id.to_owned(), sale_id: id.to_owned() };
+        let answer = self.client.clone().start_sale(request).await?;
+        Ok(answer.into_inner().sale.unwrap())
+    }
+
+    pub async fn end(&self, id: &str, request_id: &str) -> Result<sale::Sale, Status> {
+        let request =
+            sale::EndSaleRequest { request_id: request_id.to_owned(), sale_id: id.to_owned() };
+        let answer = self.client.clone().end_sale(request).await?;
+        Ok(answer.into_inner().sale.unwrap())
+    }
+
+    pub async fn eventually_propagated(&self, id: &str) -> sale::Sale {
+        flashsale_testing::eventually("the others know the sale", || async {
+            Some(self.get(id).await).filter(|sale| sale.propagated)
+        })
+        .await
+    }
+}
+
+/// The service, ticking quickly.
+pub async fn serve(pg_url: &str, peers_url: &str) -> (TestServer, Client) {
+    let env = [
+        ("FLASHSALE_POSTGRES__URL", pg_url),
+        ("FLASHSALE_PEERS__INVENTORY__URL", peers_url),
+        ("FLASHSALE_PEERS__WAITING_ROOM__URL", peers_url),
+        ("FLASHSALE_SALE__PROPAGATE_INTERVAL_MS", "30"),
+        ("FLASHSALE_SALE__PROPAGATE_MAX_BACKOFF_MS", "60"),
+        ("FLASHSALE_SALE__WATCH_INTERVAL_MS", "20"),
+        ("FLASHSALE_SALE__MAX_WATCHERS", "4"),
+    ];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter();
+    let config: Config = load_from(DEFAULTS, None, env).unwrap();
+    let drain = Drain::new();
+    let hosted = flashsale_sale::build(config, drain.clone()).await.unwrap();
+    let server = flashsale_testing::serve(hosted, drain).await;
+    let client = Client::new(server.channel().await);
+    (server, client)
+}
+
+pub fn id() -> String {
+    Uuid::new_v4().to_string()
+}
+
+pub fn eur(units: i64, cents: i32) -> Option<Money> {
+    Some(Money { currency_code: "EUR".to_owned(), units, nanos: cents * 10_000_000 })
+}
+
+pub fn item(sku: &str) -> sale::Item {
+    sale::Item {
+        sku: sku.to_owned(),
+        title: "Harbour tee".to_owned(),
+        unit_price: eur(29, 90),
+        quantity: 10,
+        per_buyer_limit: 2,
+    }
+}
+
+pub fn settings() -> sale::SaleSettings {
+    sale::SaleSettings {
+        name: "Spring drop".to_owned(),
+        currency: "EUR".to_owned(),
+        ..sale::SaleSettings::default()
+    }
+}
+
+/// Settings with a waiting room.
+pub fn with_room() -> sale::SaleSettings {
+    let room = sale::RoomSettings { admissions_per_second: 50.0, admission_ttl: None };
+    sale::SaleSettings { room: Some(room), ..settings() }
+}
+
+pub fn creation() -> sale::CreateSaleRequest {
+    sale::CreateSaleRequest {
+        request_id: id(),
+        settings: Some(settings()),
+        items: vec![item("TEE-M"), item("TEE-L")],
+    }
+}
+
+pub fn import(content: impl Into<Vec<u8>>) -> sale::ImportSaleRequest {
+    sale::ImportSaleRequest {
+        request_id: id(),
+        settings: Some(settings()),
+        format: sale::ExportFormat::ShopifyCsv.into(),
+        content: content.into(),
+        quantity: None,
+        per_buyer_limit: 2,
+    }
+}

@@ -1,0 +1,122 @@
+//! Moving the heads. One task for all rooms; every instance runs it, and the rate is kept because the budget is spent in Redis.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use flashsale_service::Drain;
+use futures::{StreamExt as _, stream};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::RoomConfig,
+    domain::{RoomState, RoomView},
+    feeds::{Ask, Feed, Feeds},
+    metrics::Metrics,
+    stock::Inventory,
+    store::{Rooms, StoreError},
+};
+
+/// Rooms worked on at a time.
+const ROOMS_AT_ONCE: usize = 64;
+
+/// The task.
+#[derive(Debug)]
+pub(crate) struct AdmissionLoop {
+    pub(crate) rooms: Rooms,
+    pub(crate) feeds: Feeds,
+    pub(crate) inventory: Inventory,
+    pub(crate) metrics: Metrics,
+    pub(crate) config: RoomConfig,
+}
+
+impl AdmissionLoop {
+    /// Runs until the drain. Stores that do not answer are no failure: the heads stand still meanwhile.
+    pub(crate) async fn run(self, drain: Drain) -> anyhow::Result<()> {
+        let ended = drain.token();
+        tokio::join!(self.list_rooms(&ended), self.tick_rooms(&ended));
+        Ok(())
+    }
+
+    /// Keeps up with which rooms there are and how they are set, whichever instance set them.
+    async fn list_rooms(&self, ended: &CancellationToken) {
+        let mut due = interval(Duration::from_millis(self.config.list_ms));
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while let Some(_) = ended.run_until_cancelled(due.tick()).await {
+            if let Err(error) = self.list().await {
+                tracing::warn!(%error, "the rooms cannot be listed; the known ones go on");
+            }
+        }
+    }
+
+    async fn list(&self) -> Result<(), StoreError> {
+        let rows = self.rooms.to_tick(i64::from(self.config.max_rooms)).await?;
+        let listed: HashSet<_> = rows.iter().map(|row| row.sale_id).collect();
+        self.feeds.keep(&listed);
+        for row in rows {
+            let feed = self.feeds.feed(row.sale_id);
+            // A change that reached Postgres but not Redis is made up for here.
+            if feed.version().is_none_or(|version| version < row.version)
+                && let Err(error) = self.rooms.follow(&row).await
+            {
+                tracing::warn!(sale_id = %row.sale_id, %error, "a room cannot follow its record yet");
+            }
+        }
+        Ok(())
+    }
+
+    async fn tick_rooms(&self, ended: &CancellationToken) {
+        let mut due = interval(Duration::from_millis(self.config.tick_ms));
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while let Some(_) = ended.run_until_cancelled(due.tick()).await {
+            stream::iter(self.feeds.all())
+                .for_each_concurrent(ROOMS_AT_ONCE, |feed| self.tick(feed))
+                .await;
+        }
+    }
+
+    async fn tick(&self, feed: Arc<Feed>) {
+        self.look_at_stock(&feed).await;
+        if let Err(error) = self.move_head(&feed).await {
+            match error {
+                // It was watched with a ticket that outlived it.
+                StoreError::NotFound(_) => {}
+                StoreError::Busy
+                | StoreError::Redis(_)
+                | StoreError::Postgres(_)
+                | StoreError::Malformed(_) => {
+                    self.metrics.tick_failed();
+                    tracing::warn!(sale_id = %feed.sale_id, %error, "the head stands still");
+                }
+            }
+        }
+    }
+
+    async fn move_head(&self, feed: &Feed) -> Result<(), StoreError> {
+        let (sale_id, burst_ms) = (feed.sale_id, i64::from(self.config.burst_ms));
+        let before = self.rooms.plan(sale_id, burst_ms, feed.stock().admits()).await?;
+        let RoomView { planned, head, .. } = before;
+        if self.rooms.runs_low(&before) {
+            self.rooms.fetch_numbers(sale_id).await?;
+        }
+        // Told before Postgres is asked: who waits hears of a pause also when Postgres is away.
+        feed.tell(before);
+        if planned > head {
+            let after = self.rooms.publish(sale_id, planned).await?;
+            self.metrics.admitted(after.head - head);
+            feed.tell(after);
+        }
+        Ok(())
+    }
+
+    /// Asks for the stock now and then, without holding up the tick; only the very first answer is waited for.
+    async fn look_at_stock(&self, feed: &Arc<Feed>) {
+        let inventory = self.inventory.clone();
+        let asked = Arc::clone(feed);
+        let asking = async move { asked.answered(inventory.stock(asked.sale_id).await) };
+        match feed.ask(Duration::from_millis(self.config.stock_ms)) {
+            Ask::First => asking.await,
+            Ask::Again => drop(tokio::spawn(asking)),
+            Ask::No => {}
+        }
+    }
+}

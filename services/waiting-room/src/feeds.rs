@@ -1,0 +1,204 @@
+//! What this process knows of the rooms it looks after, and who listens.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::Instant,
+};
+use uuid::Uuid;
+
+use crate::domain::{RoomView, Stock};
+
+/// A feed per room: those to look after and those somebody watches. A clone shares them.
+#[derive(Debug, Clone)]
+pub(crate) struct Feeds {
+    feeds: Arc<Mutex<HashMap<Uuid, Arc<Feed>>>>,
+    permits: Arc<Semaphore>,
+    limit: usize,
+}
+
+/// What is known of one room.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    pub(crate) sale_id: Uuid,
+    room: watch::Sender<Option<Seen>>,
+    stock: Mutex<StockSeen>,
+}
+
+/// A room as the last tick saw it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Seen {
+    pub(crate) room: RoomView,
+    pub(crate) stock: Stock,
+}
+
+#[derive(Debug)]
+struct StockSeen {
+    stock: Stock,
+    asked: Option<Instant>,
+    asking: bool,
+}
+
+/// Whether to ask for the stock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// Nothing is known yet: nothing should be decided before the answer.
+    First,
+    /// What is known has become old.
+    Again,
+    /// What is known will do, or somebody is asking.
+    No,
+}
+
+impl Feeds {
+    /// `limit` bounds the watchers of this process.
+    pub(crate) fn new(limit: usize) -> Self {
+        let limit = limit.min(Semaphore::MAX_PERMITS);
+        Self { feeds: Arc::default(), permits: Arc::new(Semaphore::new(limit)), limit }
+    }
+
+    /// The room's feed, from now on looked after.
+    pub(crate) fn feed(&self, sale_id: Uuid) -> Arc<Feed> {
+        Arc::clone(self.lock().entry(sale_id).or_insert_with(|| Arc::new(Feed::new(sale_id))))
+    }
+
+    /// Every feed.
+    pub(crate) fn all(&self) -> Vec<Arc<Feed>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// What is known of a sale's stock.
+    pub(crate) fn stock(&self, sale_id: Uuid) -> Stock {
+        self.lock().get(&sale_id).map_or(Stock::Unknown, |feed| feed.stock())
+    }
+
+    /// Starts to watch a room; `None` when there are too many watchers.
+    pub(crate) fn watch(
+        &self,
+        sale_id: Uuid,
+    ) -> Option<(watch::Receiver<Option<Seen>>, OwnedSemaphorePermit)> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        // Under the same lock as the look at the receivers in `keep`, or the feed might be dropped in between.
+        let mut feeds = self.lock();
+        let feed = feeds.entry(sale_id).or_insert_with(|| Arc::new(Feed::new(sale_id)));
+        Some((feed.room.subscribe(), permit))
+    }
+
+    /// How many may watch.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Forgets the rooms that are neither listed nor watched.
+    pub(crate) fn keep(&self, listed: &HashSet<Uuid>) {
+        self.lock()
+            .retain(|sale_id, feed| listed.contains(sale_id) || feed.room.receiver_count() > 0);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Feed>>> {
+        // Nothing that holds the lock can leave the map half-changed.
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Feed {
+    fn new(sale_id: Uuid) -> Self {
+        let stock = StockSeen { stock: Stock::Unknown, asked: None, asking: false };
+        Self { sale_id, room: watch::Sender::new(None), stock: Mutex::new(stock) }
+    }
+
+    /// Tells the watchers how the room stands.
+    pub(crate) fn tell(&self, room: RoomView) {
+        let seen = Seen { room, stock: self.stock() };
+        self.room.send_replace(Some(seen));
+    }
+
+    /// The version of the settings that the last tick saw.
+    pub(crate) fn version(&self) -> Option<i64> {
+        self.room.borrow().as_ref().map(|seen| seen.room.version)
+    }
+
+    /// What is known of the stock.
+    pub(crate) fn stock(&self) -> Stock {
+        self.stock_seen().stock
+    }
+
+    /// Whether the caller should ask for the stock; if so it has to call [`Feed::answered`].
+    pub(crate) fn ask(&self, every: Duration) -> Ask {
+        let mut seen = self.stock_seen();
+        let ask = match seen.asked {
+            _ if seen.asking => Ask::No,
+            None => Ask::First,
+            Some(asked) if asked.elapsed() >= every => Ask::Again,
+            Some(_) => Ask::No,
+        };
+        if ask != Ask::No {
+            seen.asked = Some(Instant::now());
+            seen.asking = true;
+        }
+        ask
+    }
+
+    /// Takes the answer.
+    pub(crate) fn answered(&self, stock: Stock) {
+        let mut seen = self.stock_seen();
+        seen.stock = stock;
+        seen.asking = false;
+    }
+
+    fn stock_seen(&self) -> MutexGuard<'_, StockSeen> {
+        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_room_is_kept_while_it_is_listed_or_watched() {
+        let (feeds, a, b) = (Feeds::new(10), Uuid::from_u128(1), Uuid::from_u128(2));
+        feeds.feed(a);
+        let watching = feeds.watch(b).unwrap();
+        feeds.keep(&HashSet::from([a]));
+        assert_eq!(feeds.all().len(), 2);
+        feeds.keep(&HashSet::new());
+        assert_eq!(feeds.all().len(), 1);
+        drop(watching);
+        feeds.keep(&HashSet::new());
+        assert!(feeds.all().is_empty());
+    }
+
+    #[test]
+    fn there_are_no_more_watchers_than_allowed() {
+        let feeds = Feeds::new(2);
+        let first = feeds.watch(Uuid::from_u128(1)).unwrap();
+        let _second = feeds.watch(Uuid::from_u128(2)).unwrap();
+        assert!(feeds.watch(Uuid::from_u128(1)).is_none());
+        drop(first);
+        assert!(feeds.watch(Uuid::from_u128(3)).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_stock_is_asked_for_by_one_at_a_time_and_no_more_often_than_said() {
+        let every = Duration::from_millis(250);
+        let feed = Feed::new(Uuid::from_u128(1));
+        assert_eq!(feed.ask(every), Ask::First);
+        tokio::time::advance(every * 2).await;
+        assert_eq!(feed.ask(every), Ask::No, "the answer is still out");
+        feed.answered(Stock::TakenForNow);
+        assert_eq!(feed.stock(), Stock::TakenForNow);
+        assert_eq!(feed.ask(every), Ask::Again);
+        feed.answered(Stock::Available);
+        assert_eq!(feed.ask(every), Ask::No);
+        tokio::time::advance(every).await;
+        assert_eq!(feed.ask(every), Ask::Again);
+    }
+}

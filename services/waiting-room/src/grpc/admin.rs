@@ -1,0 +1,148 @@
+//! `WaitingRoomAdminService`. Each call sets a value, so that its request id is asked for but has nothing to remember.
+
+use std::time::Duration;
+
+use flashsale_errors::{Failure, Reason};
+use flashsale_proto::waitingroom::{
+    CloseRoomRequest, CloseRoomResponse, ConfigureRoomRequest, ConfigureRoomResponse,
+    GetRoomRequest, GetRoomResponse, OpenRoomRequest, OpenRoomResponse, PauseRoomRequest,
+    PauseRoomResponse, Room, RunDrawRequest, RunDrawResponse, SetRateRequest, SetRateResponse,
+    waiting_room_admin_service_server::WaitingRoomAdminService,
+};
+use flashsale_service::wire;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::{encode, sale_id};
+use crate::{
+    domain::{RoomState, RoomView},
+    feeds::Feeds,
+    store::{Rooms, StoreError},
+};
+
+/// Buyers per second.
+const RATES: std::ops::RangeInclusive<f64> = 0.1..=100_000.0;
+/// How long an admission may be used.
+const TTLS: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(5)..=Duration::from_secs(3_600);
+
+/// The service.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    rooms: Rooms,
+    feeds: Feeds,
+}
+
+impl Admin {
+    pub(crate) fn new(rooms: Rooms, feeds: Feeds) -> Self {
+        Self { rooms, feeds }
+    }
+
+    async fn set_state(
+        &self,
+        request_id: &str,
+        sale_id: &str,
+        state: RoomState,
+    ) -> Result<Option<Room>, Failure> {
+        wire::request_id(request_id)?;
+        let sale_id = self::sale_id(sale_id)?;
+        let room = self.rooms.set_state(sale_id, state).await;
+        if room.is_ok() {
+            // From the next tick on, not only from the next reading of the list.
+            self.feeds.feed(sale_id);
+        }
+        answer(sale_id, room)
+    }
+}
+
+fn answer(sale_id: Uuid, room: Result<RoomView, StoreError>) -> Result<Option<Room>, Failure> {
+    Ok(Some(encode::room(sale_id, &room?)))
+}
+
+fn rate(value: f64) -> Result<f64, Failure> {
+    if RATES.contains(&value) {
+        Ok(value)
+    } else {
+        Err(Failure::invalid("admissions_per_second", "is not a rate of 0.1 to 100,000 per second"))
+    }
+}
+
+fn admission_ms(value: Option<&prost_types::Duration>) -> Result<i64, Failure> {
+    let refuse = || Failure::invalid("admission_ttl", "is not a length of 5 seconds to 1 hour");
+    let ttl = wire::std_duration("admission_ttl", value.ok_or_else(refuse)?)?;
+    if !TTLS.contains(&ttl) {
+        return Err(refuse());
+    }
+    i64::try_from(ttl.as_millis()).map_err(|_| refuse())
+}
+
+#[tonic::async_trait]
+impl WaitingRoomAdminService for Admin {
+    async fn configure_room(
+        &self,
+        request: Request<ConfigureRoomRequest>,
+    ) -> Result<Response<ConfigureRoomResponse>, Status> {
+        let request = request.into_inner();
+        wire::request_id(&request.request_id)?;
+        let sale_id = sale_id(&request.sale_id)?;
+        let rate = rate(request.admissions_per_second)?;
+        let admission_ms = admission_ms(request.admission_ttl.as_ref())?;
+        let room = answer(sale_id, self.rooms.configure(sale_id, rate, admission_ms).await)?;
+        Ok(Response::new(ConfigureRoomResponse { room }))
+    }
+
+    async fn open_room(
+        &self,
+        request: Request<OpenRoomRequest>,
+    ) -> Result<Response<OpenRoomResponse>, Status> {
+        let OpenRoomRequest { request_id, sale_id } = request.into_inner();
+        let room = self.set_state(&request_id, &sale_id, RoomState::Open).await?;
+        Ok(Response::new(OpenRoomResponse { room }))
+    }
+
+    async fn pause_room(
+        &self,
+        request: Request<PauseRoomRequest>,
+    ) -> Result<Response<PauseRoomResponse>, Status> {
+        let PauseRoomRequest { request_id, sale_id } = request.into_inner();
+        let room = self.set_state(&request_id, &sale_id, RoomState::Paused).await?;
+        Ok(Response::new(PauseRoomResponse { room }))
+    }
+
+    async fn close_room(
+        &self,
+        request: Request<CloseRoomRequest>,
+    ) -> Result<Response<CloseRoomResponse>, Status> {
+        let CloseRoomRequest { request_id, sale_id } = request.into_inner();
+        let room = self.set_state(&request_id, &sale_id, RoomState::Closed).await?;
+        Ok(Response::new(CloseRoomResponse { room }))
+    }
+
+    async fn set_rate(
+        &self,
+        request: Request<SetRateRequest>,
+    ) -> Result<Response<SetRateResponse>, Status> {
+        let request = request.into_inner();
+        wire::request_id(&request.request_id)?;
+        let sale_id = sale_id(&request.sale_id)?;
+        let rate = rate(request.admissions_per_second)?;
+        let room = answer(sale_id, self.rooms.set_rate(sale_id, rate).await)?;
+        Ok(Response::new(SetRateResponse { room }))
+    }
+
+    async fn run_draw(
+        &self,
+        _: Request<RunDrawRequest>,
+    ) -> Result<Response<RunDrawResponse>, Status> {
+        Err(Failure::new(Reason::NotImplemented, "there is no draw yet").into())
+    }
+
+    async fn get_room(
+        &self,
+        request: Request<GetRoomRequest>,
+    ) -> Result<Response<GetRoomResponse>, Status> {
+        let sale_id = sale_id(&request.get_ref().sale_id)?;
+        let room = answer(sale_id, self.rooms.room(sale_id).await)?;
+        Ok(Response::new(GetRoomResponse { room }))
+    }
+}

@@ -1,0 +1,120 @@
+//! `WaitingRoomService`.
+
+use flashsale_admission::Verdict;
+use flashsale_errors::Failure;
+use flashsale_proto::waitingroom::{
+    AdmissionVerdict, GetAdmissionKeysRequest, GetAdmissionKeysResponse, GetPositionRequest,
+    GetPositionResponse, JoinRequest, JoinResponse, LeaveRequest, LeaveResponse,
+    VerifyAdmissionRequest, VerifyAdmissionResponse, WatchPositionRequest, WatchPositionResponse,
+    waiting_room_service_server::WaitingRoomService,
+};
+use flashsale_service::{Drain, wire};
+use futures::{StreamExt as _, stream::BoxStream};
+use time::OffsetDateTime;
+use tonic::{Request, Response, Status};
+
+use super::{encode, sale_id};
+use crate::line::Line;
+
+/// The longest buyer id, in characters.
+const BUYER_MAX_CHARS: usize = 128;
+
+/// The service.
+#[derive(Debug)]
+pub(crate) struct WaitingRoom {
+    line: Line,
+    leeway_ms: i64,
+    drain: Drain,
+}
+
+impl WaitingRoom {
+    pub(crate) fn new(line: Line, leeway_ms: i64, drain: Drain) -> Self {
+        Self { line, leeway_ms, drain }
+    }
+}
+
+#[tonic::async_trait]
+impl WaitingRoomService for WaitingRoom {
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        let request = request.into_inner();
+        wire::request_id(&request.request_id)?;
+        let sale_id = sale_id(&request.sale_id)?;
+        let buyer_id = wire::printable("buyer_id", &request.buyer_id, BUYER_MAX_CHARS)?;
+        let (ticket, standing) = self.line.join(sale_id, buyer_id).await.map_err(Failure::from)?;
+        let position = Some(encode::position(standing));
+        Ok(Response::new(JoinResponse { ticket, position }))
+    }
+
+    async fn get_position(
+        &self,
+        request: Request<GetPositionRequest>,
+    ) -> Result<Response<GetPositionResponse>, Status> {
+        let ticket = self.line.ticket(&request.get_ref().ticket).map_err(Failure::from)?;
+        let (standing, _) = self.line.position(&ticket).await.map_err(Failure::from)?;
+        let position = Some(encode::position(standing));
+        Ok(Response::new(GetPositionResponse { position }))
+    }
+
+    type WatchPositionStream = BoxStream<'static, Result<WatchPositionResponse, Status>>;
+
+    async fn watch_position(
+        &self,
+        request: Request<WatchPositionRequest>,
+    ) -> Result<Response<Self::WatchPositionStream>, Status> {
+        let ticket = self.line.ticket(&request.get_ref().ticket).map_err(Failure::from)?;
+        let watcher = self.line.watch(ticket, &self.drain).map_err(Failure::from)?;
+        let positions = watcher.stream().map(|standing| {
+            let position = Some(encode::position(standing?));
+            Ok(WatchPositionResponse { position })
+        });
+        Ok(Response::new(positions.boxed()))
+    }
+
+    async fn leave(
+        &self,
+        request: Request<LeaveRequest>,
+    ) -> Result<Response<LeaveResponse>, Status> {
+        wire::request_id(&request.get_ref().request_id)?;
+        let ticket = self.line.ticket(&request.get_ref().ticket).map_err(Failure::from)?;
+        self.line.leave(&ticket).await.map_err(Failure::from)?;
+        Ok(Response::new(LeaveResponse {}))
+    }
+
+    async fn verify_admission(
+        &self,
+        request: Request<VerifyAdmissionRequest>,
+    ) -> Result<Response<VerifyAdmissionResponse>, Status> {
+        let request = request.into_inner();
+        let sale_id = sale_id(&request.sale_id)?;
+        let buyer_id = wire::printable("buyer_id", &request.buyer_id, BUYER_MAX_CHARS)?;
+        let ring = self.line.signer.ring();
+        let now_ms = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
+        let now_ms = i64::try_from(now_ms).map_err(Failure::internal)?;
+        let verdict = match ring.verify_admission(
+            &request.admission,
+            sale_id,
+            buyer_id,
+            now_ms,
+            self.leeway_ms,
+        ) {
+            Ok(_) => AdmissionVerdict::Valid,
+            Err(Verdict::Invalid) => AdmissionVerdict::Invalid,
+            Err(Verdict::Foreign) => AdmissionVerdict::Foreign,
+            Err(Verdict::Expired) => AdmissionVerdict::Expired,
+        };
+        let expires_at_ms =
+            ring.read_admission(&request.admission).ok().map(|admission| admission.expires_at_ms);
+        Ok(Response::new(VerifyAdmissionResponse {
+            verdict: verdict.into(),
+            expire_time: expires_at_ms.map(wire::timestamp_ms),
+        }))
+    }
+
+    async fn get_admission_keys(
+        &self,
+        _: Request<GetAdmissionKeysRequest>,
+    ) -> Result<Response<GetAdmissionKeysResponse>, Status> {
+        let jwks_json = self.line.signer.public_jwks();
+        Ok(Response::new(GetAdmissionKeysResponse { jwks_json }))
+    }
+}

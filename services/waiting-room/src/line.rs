@@ -1,0 +1,129 @@
+//! What people in a line do: join it, ask where they stand, leave it.
+
+use std::{sync::Arc, time::Duration};
+
+use flashsale_admission::{Admission, Signer, Ticket};
+use flashsale_service::Drain;
+use uuid::Uuid;
+
+use crate::{
+    domain::{Mark, Outlook, Place, RoomView, Stock, outlook},
+    error::RoomError,
+    feeds::Feeds,
+    metrics::Metrics,
+    store::{Joined, Rooms, TicketInRoom},
+    watch::Watcher,
+};
+
+/// How often one admission may be spent.
+const QUOTA: u32 = 1;
+
+/// The line in front of every sale. A clone shares everything.
+#[derive(Debug, Clone)]
+pub(crate) struct Line {
+    pub(crate) rooms: Rooms,
+    pub(crate) feeds: Feeds,
+    pub(crate) signer: Arc<Signer>,
+    pub(crate) metrics: Metrics,
+    /// The longest silence on a watched ticket.
+    pub(crate) heartbeat: Duration,
+}
+
+/// A ticket and what its holder is told.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Standing {
+    pub(crate) number: i64,
+    pub(crate) outlook: Outlook,
+    /// The signed admission, once admitted.
+    pub(crate) admission: Option<String>,
+}
+
+impl Line {
+    /// Takes the next place, or answers the one the buyer has.
+    pub(crate) async fn join(
+        &self,
+        sale_id: Uuid,
+        buyer_id: &str,
+    ) -> Result<(String, Standing), RoomError> {
+        let stock = self.feeds.stock(sale_id);
+        let (joined, room) = self.rooms.join(sale_id, buyer_id, stock == Stock::Gone).await?;
+        let (number, generation, fresh, expires_at_ms) = match joined {
+            Joined::Place { number, generation, fresh, expires_at_ms } => {
+                (number, generation, fresh, expires_at_ms)
+            }
+            Joined::Closed => {
+                self.metrics.joined("refused");
+                return Err(RoomError::Closed(sale_id));
+            }
+            Joined::Sold | Joined::Full => {
+                self.metrics.joined("refused");
+                return Err(RoomError::SoldOut(sale_id));
+            }
+        };
+        self.metrics.joined(if fresh { "fresh" } else { "known" });
+        let ticket = Ticket { sale_id, buyer_id: buyer_id.to_owned(), number, generation };
+        let place = place(number, expires_at_ms, &room);
+        let standing = self.standing(&ticket, outlook(place, Mark::Current, &room, stock));
+        Ok((self.signer.mint_ticket(&ticket), standing))
+    }
+
+    /// Reads a ticket.
+    pub(crate) fn ticket(&self, token: &str) -> Result<Ticket, RoomError> {
+        Ok(self.signer.ring().verify_ticket(token)?)
+    }
+
+    /// Reads where a ticket stands.
+    pub(crate) async fn position(
+        &self,
+        ticket: &Ticket,
+    ) -> Result<(Standing, RoomView), RoomError> {
+        let stock = self.feeds.stock(ticket.sale_id);
+        let TicketInRoom { mark, expires_at_ms, room } = self
+            .rooms
+            .ticket(ticket.sale_id, &ticket.buyer_id, ticket.number, ticket.generation)
+            .await?;
+        let place = place(ticket.number, expires_at_ms, &room);
+        Ok((self.standing(ticket, outlook(place, mark, &room, stock)), room))
+    }
+
+    /// Follows a ticket until nothing new can be said of it, or the process ends.
+    pub(crate) fn watch(&self, ticket: Ticket, drain: &Drain) -> Result<Watcher, RoomError> {
+        let (feed, permit) = self
+            .feeds
+            .watch(ticket.sale_id)
+            .ok_or(RoomError::TooManyWatchers { limit: self.feeds.limit() })?;
+        let watching = self.metrics.watching();
+        Ok(Watcher::new(self.clone(), ticket, feed, drain.token(), (permit, watching)))
+    }
+
+    /// Gives a place back.
+    pub(crate) async fn leave(&self, ticket: &Ticket) -> Result<(), RoomError> {
+        let Ticket { sale_id, buyer_id, number, generation } = ticket;
+        Ok(self.rooms.leave(*sale_id, buyer_id, *number, *generation).await?)
+    }
+
+    /// What the holder of a ticket is told, with the admission if there is one. Everything in an admission follows from the ticket
+    /// and the tick that passed it, so that asking twice gives the same one.
+    pub(crate) fn standing(&self, ticket: &Ticket, outlook: Outlook) -> Standing {
+        let admission = if let Outlook::Admitted { expires_at_ms } = outlook {
+            Some(self.signer.mint_admission(&Admission {
+                sale_id: ticket.sale_id,
+                buyer_id: ticket.buyer_id.clone(),
+                number: ticket.number,
+                generation: ticket.generation,
+                expires_at_ms,
+                quota: QUOTA,
+            }))
+        } else {
+            None
+        };
+        Standing { number: ticket.number, outlook, admission }
+    }
+}
+
+fn place(number: i64, expires_at_ms: Option<i64>, room: &RoomView) -> Place {
+    match expires_at_ms {
+        Some(expires_at_ms) => Place::Passed { expires_at_ms },
+        None => Place::Behind(number - room.head),
+    }
+}

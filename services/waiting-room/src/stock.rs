@@ -1,0 +1,44 @@
+//! What inventory says there is to be admitted for.
+
+use flashsale_proto::inventory::{
+    GetStockRequest, inventory_service_client::InventoryServiceClient,
+};
+use flashsale_service::peer::PeerChannel;
+use uuid::Uuid;
+
+use crate::domain::{Stock, StockCount};
+
+/// The inventory service.
+#[derive(Debug, Clone)]
+pub(crate) struct Inventory {
+    client: InventoryServiceClient<PeerChannel>,
+}
+
+impl Inventory {
+    pub(crate) fn new(channel: PeerChannel) -> Self {
+        Self { client: InventoryServiceClient::new(channel) }
+    }
+
+    /// What is left of a sale. When inventory does not answer, or does not know the sale's stock, the answer is *unknown*, and the
+    /// room goes on at its configured rate: nobody gets units without inventory, and people who wait should not stand still because
+    /// a question about them was lost.
+    pub(crate) async fn stock(&self, sale_id: Uuid) -> Stock {
+        let request = GetStockRequest { sale_id: sale_id.to_string(), skus: Vec::new() };
+        match self.client.clone().get_stock(request).await {
+            Ok(response) => response
+                .into_inner()
+                .stock
+                .iter()
+                .fold(StockCount::default(), |sum, sku| StockCount {
+                    allotted: sum.allotted.saturating_add(sku.allotted),
+                    available: sum.available.saturating_add(sku.available),
+                    may_return: sum.may_return.saturating_add(sku.held).saturating_add(sku.placed),
+                })
+                .verdict(),
+            Err(status) => {
+                tracing::debug!(%sale_id, code = ?status.code(), "stock unknown");
+                Stock::Unknown
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Rooms over both stores: what is missing in Redis is put in place from Postgres, and numbers are fetched before they run out.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use super::{Joined, Record, RoomRow, Scripts, StoreError};
+use crate::domain::{Mark, RoomState, RoomView, runs_low};
+
+/// How often a call runs its script: each time in between it restored the room or fetched numbers.
+const ATTEMPTS: usize = 24;
+/// How long another instance is given to grant what it has reserved.
+const PAUSE: Duration = Duration::from_millis(25);
+/// After this many pauses its numbers count as lost.
+const PATIENCE: usize = 20;
+/// Rooms share this many locks.
+const LOCKS: usize = 16;
+
+/// All rooms. A clone shares everything.
+#[derive(Debug, Clone)]
+pub(crate) struct Rooms {
+    record: Record,
+    scripts: Scripts,
+    block: i64,
+    /// So that one caller of this process at a time fetches what a room lacks.
+    alone: Arc<[Mutex<()>; LOCKS]>,
+}
+
+/// A ticket and the room it stands in.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TicketInRoom {
+    pub(crate) mark: Mark,
+    /// When its admission runs out; none while it waits.
+    pub(crate) expires_at_ms: Option<i64>,
+    pub(crate) room: RoomView,
+}
+
+impl Rooms {
+    /// `block` is how many numbers are reserved at a time.
+    pub(crate) fn new(record: Record, scripts: Scripts, block: i64) -> Self {
+        Self { record, scripts, block, alone: Arc::new(Default::default()) }
+    }
+
+    /// The buyer's place, or the next one.
+    pub(crate) async fn join(
+        &self,
+        sale_id: Uuid,
+        buyer_id: &str,
+        sold_out: bool,
+    ) -> Result<(Joined, RoomView), StoreError> {
+        for _ in 0..ATTEMPTS {
+            let join = || self.scripts.join(sale_id, buyer_id, sold_out);
+            let (joined, room) = self.in_place(sale_id, join).await?;
+            if joined != Joined::Full {
+                return Ok((joined, room));
+            }
+            self.fetch_numbers(sale_id).await?;
+        }
+        Err(StoreError::Busy)
+    }
+
+    /// The room alone.
+    pub(crate) async fn room(&self, sale_id: Uuid) -> Result<RoomView, StoreError> {
+        self.in_place(sale_id, || self.scripts.room(sale_id)).await
+    }
+
+    /// Where a ticket stands.
+    pub(crate) async fn ticket(
+        &self,
+        sale_id: Uuid,
+        buyer_id: &str,
+        number: i64,
+        generation: u32,
+    ) -> Result<TicketInRoom, StoreError> {
+        let read = || self.scripts.ticket(sale_id, buyer_id, number, generation);
+        let (mark, expires_at_ms, room) = self.in_place(sale_id, read).await?;
+        Ok(TicketInRoom { mark, expires_at_ms, room })
+    }
+
+    /// Gives a place back.
+    pub(crate) async fn leave(
+        &self,
+        sale_id: Uuid,
+        buyer_id: &str,
+        number: i64,
+        generation: u32,
+    ) -> Result<(), StoreError> {
+        let leave = || self.scripts.leave(sale_id, buyer_id, number, generation);
+        self.in_place(sale_id, leave).await.map(drop)
+    }
+
+    /// Spends the budget that has built up on the plan for the head.
+    pub(crate) async fn plan(
+        &self,
+        sale_id: Uuid,
+        burst_ms: i64,
+        admits: bool,
+    ) -> Result<RoomView, StoreError> {
+        self.in_place(sale_id, || self.scripts.plan(sale_id, burst_ms, admits)).await
+    }
+
+    /// Records a planned head, then publishes it. In this order: a head that was ever seen is never taken back, whatever happens to
+    /// Redis.
+    pub(crate) async fn publish(
+        &self,
+        sale_id: Uuid,
+        planned: i64,
+    ) -> Result<RoomView, StoreError> {
+        let head = self.record.raise_head(sale_id, planned).await?;
+        self.in_place(sale_id, || self.scripts.publish(sale_id, head)).await
+    }
+
+    /// Creates a room, closed, or changes its settings.
+    pub(crate) async fn configure(
+        &self,
+        sale_id: Uuid,
+        rate: f64,
+        admission_ms: i64,
+    ) -> Result<RoomView, StoreError> {
+        let row = self.record.configure(sale_id, rate, admission_ms).await?;
+        self.follow(&row).await
+    }
+
+    /// Opens, pauses or closes a room.
+    pub(crate) async fn set_state(
+        &self,
+        sale_id: Uuid,
+        state: RoomState,
+    ) -> Result<RoomView, StoreError> {
+        let row = self.record.set_state(sale_id, state).await?;
+        self.follow(&row).await
+    }
+
+    /// Changes a room's rate.
+    pub(crate) async fn set_rate(&self, sale_id: Uuid, rate: f64) -> Result<RoomView, StoreError> {
+        let row = self.record.set_rate(sale_id, rate).await?;
+        self.follow(&row).await
+    }
+
+    /// Makes Redis follow the record. Calls that arrive out of order do no harm: rows have versions.
+    pub(crate) async fn follow(&self, row: &RoomRow) -> Result<RoomView, StoreError> {
+        self.in_place(row.sale_id, || self.scripts.configure(row)).await
+    }
+
+    /// The rooms to look after.
+    pub(crate) async fn to_tick(&self, limit: i64) -> Result<Vec<RoomRow>, StoreError> {
+        self.record.rooms_to_tick(limit).await
+    }
+
+    /// Whether a room should get more numbers before somebody has to wait for them.
+    pub(crate) fn runs_low(&self, room: &RoomView) -> bool {
+        runs_low(room.next, room.upto, self.block)
+    }
+
+    /// Gives a room another block if it runs low.
+    pub(crate) async fn fetch_numbers(&self, sale_id: Uuid) -> Result<(), StoreError> {
+        let this = self.clone();
+        // Not in the caller's own future: numbers whose caller hangs up between the two stores would be lost.
+        finish(async move { this.fetch(sale_id).await }).await
+    }
+
+    /// Runs a script, and puts the room in place if Redis does not have it.
+    async fn in_place<T, F, Fut>(&self, sale_id: Uuid, script: F) -> Result<T, StoreError>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<Option<T>, StoreError>>,
+    {
+        for _ in 0..ATTEMPTS {
+            if let Some(answer) = script().await? {
+                return Ok(answer);
+            }
+            let this = self.clone();
+            finish(async move { this.restore(sale_id).await }).await?;
+        }
+        Err(StoreError::Busy)
+    }
+
+    async fn restore(&self, sale_id: Uuid) -> Result<(), StoreError> {
+        let _alone = self.lock(sale_id).lock().await;
+        for _ in 0..ATTEMPTS {
+            let row = self.record.room(sale_id).await?;
+            // After the row was read: whoever reserved since then makes the reservation below fail.
+            if self.scripts.room(sale_id).await?.is_some() {
+                return Ok(());
+            }
+            if let Some(upto) = self.record.reserve(sale_id, row.reserved_upto, self.block).await? {
+                tracing::info!(%sale_id, from = row.reserved_upto, upto, "room put in place");
+                return self.scripts.restore(&row, upto).await;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Err(StoreError::Busy)
+    }
+
+    async fn fetch(&self, sale_id: Uuid) -> Result<(), StoreError> {
+        let _alone = self.lock(sale_id).lock().await;
+        for attempt in 0..ATTEMPTS {
+            let Some(room) = self.scripts.room(sale_id).await? else {
+                // Putting it in place brings numbers along.
+                return Ok(());
+            };
+            if !self.runs_low(&room) {
+                return Ok(());
+            }
+            let from = if attempt < PATIENCE {
+                room.upto
+            } else {
+                // Whoever reserved the numbers that follow has died before granting them, so that nobody can tell them from numbers
+                // that were handed out: they are skipped.
+                self.record.room(sale_id).await?.reserved_upto
+            };
+            if let Some(upto) = self.record.reserve(sale_id, from, self.block).await? {
+                self.scripts.grant(sale_id, from, upto).await?;
+                return Ok(());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Err(StoreError::Busy)
+    }
+
+    fn lock(&self, sale_id: Uuid) -> &Mutex<()> {
+        // Any spread over the locks will do.
+        &self.alone[usize::from(sale_id.as_bytes()[15]) % LOCKS]
+    }
+}
+
+/// Runs to the end also when nobody waits for it any more.
+async fn finish(
+    work: impl Future<Output = Result<(), StoreError>> + Send + 'static,
+) -> Result<(), StoreError> {
+    tokio::spawn(work).await.unwrap_or(Err(StoreError::Busy))
+}

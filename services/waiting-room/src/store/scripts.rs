@@ -1,0 +1,274 @@
+//! The scripts under `lua/`, each as a function. `None` is their answer GONE: this server does not have the room.
+
+use std::{str::FromStr, sync::Arc};
+
+use flashsale_redis::{Script, Store};
+use fred::types::Value;
+use uuid::Uuid;
+
+use super::{RoomRow, StoreError};
+use crate::domain::{Mark, RoomState, RoomView};
+
+const PRELUDE: &str = include_str!("../../lua/prelude.lua");
+
+/// How many texts of a reply describe the room.
+const ROOM_TEXTS: usize = 9;
+
+/// Ticks kept before old ones may go: hours at the usual pace.
+const TICKS_KEPT: i64 = 50_000;
+
+/// What `join.lua` answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Joined {
+    /// The buyer's place.
+    Place {
+        number: i64,
+        generation: u32,
+        /// Whether it was given out just now.
+        fresh: bool,
+        /// When its admission runs out; none while it waits.
+        expires_at_ms: Option<i64>,
+    },
+    /// The room is closed.
+    Closed,
+    /// Everything is sold and the buyer has no place.
+    Sold,
+    /// The numbers have run out for now.
+    Full,
+}
+
+/// The scripts and the way to Redis. A clone shares both.
+#[derive(Debug, Clone)]
+pub(crate) struct Scripts {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    join: Script,
+    read: Script,
+    leave: Script,
+    plan: Script,
+    publish: Script,
+    grant: Script,
+    restore: Script,
+    configure: Script,
+}
+
+macro_rules! script {
+    ($name:literal) => {
+        Script::new(
+            concat!("room_", $name),
+            format!("{PRELUDE}\n{}", include_str!(concat!("../../lua/", $name, ".lua"))),
+        )
+    };
+}
+
+/// A reply that is not GONE.
+struct Reply {
+    word: String,
+    texts: Vec<String>,
+    room: RoomView,
+}
+
+impl Scripts {
+    pub(crate) fn new(store: Store) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                join: script!("join"),
+                read: script!("read"),
+                leave: script!("leave"),
+                plan: script!("plan"),
+                publish: script!("publish"),
+                grant: script!("grant"),
+                restore: script!("restore"),
+                configure: script!("configure"),
+            }),
+        }
+    }
+
+    pub(crate) async fn join(
+        &self,
+        sale_id: Uuid,
+        buyer_id: &str,
+        sold_out: bool,
+    ) -> Result<Option<(Joined, RoomView)>, StoreError> {
+        let args = vec![sale_id.to_string().into(), buyer_id.into(), flag(sold_out)];
+        let Some(reply) = self.run(&self.inner.join, sale_id, args).await? else {
+            return Ok(None);
+        };
+        let joined = match reply.word.as_str() {
+            "PLACE" => Joined::Place {
+                number: reply.number(0)?,
+                generation: reply.number(1)?,
+                fresh: reply.text(2)? == "1",
+                expires_at_ms: reply.optional(3)?,
+            },
+            "CLOSED" => Joined::Closed,
+            "SOLD" => Joined::Sold,
+            "FULL" => Joined::Full,
+            _ => return Err(StoreError::Malformed("the reply of join")),
+        };
+        Ok(Some((joined, reply.room)))
+    }
+
+    pub(crate) async fn room(&self, sale_id: Uuid) -> Result<Option<RoomView>, StoreError> {
+        let args = vec!["".into(), "".into(), "".into()];
+        Ok(self.run(&self.inner.read, sale_id, args).await?.map(|reply| reply.room))
+    }
+
+    pub(crate) async fn ticket(
+        &self,
+        sale_id: Uuid,
+        buyer_id: &str,
+        number: i64,
+        generation: u32,
+    ) -> Result<Option<(Mark, Option<i64>, RoomView)>, StoreError> {
+        let args = vec![buyer_id.into(), number.into(), generation.into()];
+        let Some(reply) = self.run(&self.inner.read, sale_id, args).await? else {
+            return Ok(None);
+        };
+        let mark = match reply.text(0)? {
+            "CURRENT" => Mark::Current,
+            "LEFT" => Mark::Left,
+            "REPLACED" => Mark::Replaced,
+            _ => return Err(StoreError::Malformed("the mark of a ticket")),
+        };
+        Ok(Some((mark, reply.optional(1)?, reply.room)))
+    }
+
+    pub(crate) async fn leave(
+        &self,
+        sale_id: Uuid,
+        buyer_id: &str,
+        number: i64,
+        generation: u32,
+    ) -> Result<Option<RoomView>, StoreError> {
+        let args = vec![buyer_id.into(), number.into(), generation.into()];
+        Ok(self.run(&self.inner.leave, sale_id, args).await?.map(|reply| reply.room))
+    }
+
+    pub(crate) async fn plan(
+        &self,
+        sale_id: Uuid,
+        burst_ms: i64,
+        admits: bool,
+    ) -> Result<Option<RoomView>, StoreError> {
+        let args = vec![burst_ms.into(), flag(admits)];
+        Ok(self.run(&self.inner.plan, sale_id, args).await?.map(|reply| reply.room))
+    }
+
+    pub(crate) async fn publish(
+        &self,
+        sale_id: Uuid,
+        head: i64,
+    ) -> Result<Option<RoomView>, StoreError> {
+        let args = vec![head.into(), TICKS_KEPT.into()];
+        Ok(self.run(&self.inner.publish, sale_id, args).await?.map(|reply| reply.room))
+    }
+
+    pub(crate) async fn grant(
+        &self,
+        sale_id: Uuid,
+        from: i64,
+        upto: i64,
+    ) -> Result<Option<RoomView>, StoreError> {
+        let args = vec![from.into(), upto.into()];
+        Ok(self.run(&self.inner.grant, sale_id, args).await?.map(|reply| reply.room))
+    }
+
+    /// Puts the room in place with the numbers above `row.reserved_upto`, up to `upto`.
+    pub(crate) async fn restore(&self, row: &RoomRow, upto: i64) -> Result<(), StoreError> {
+        let mut args = settings(row);
+        args.extend([row.reserved_upto.into(), upto.into(), row.head.into()]);
+        self.run(&self.inner.restore, row.sale_id, args).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn configure(&self, row: &RoomRow) -> Result<Option<RoomView>, StoreError> {
+        let reply = self.run(&self.inner.configure, row.sale_id, settings(row)).await?;
+        Ok(reply.map(|reply| reply.room))
+    }
+
+    async fn run(
+        &self,
+        script: &Script,
+        sale_id: Uuid,
+        args: Vec<Value>,
+    ) -> Result<Option<Reply>, StoreError> {
+        let value = self.inner.store.eval(script, keys(sale_id), args).await?;
+        let mut texts: Vec<String> =
+            value.convert().map_err(|_| StoreError::Malformed("the reply of a script"))?;
+        if texts == ["GONE"] {
+            return Ok(None);
+        }
+        if texts.len() <= ROOM_TEXTS {
+            return Err(StoreError::Malformed("the length of a reply"));
+        }
+        let room = view(&texts.split_off(texts.len() - ROOM_TEXTS))?;
+        let word = texts.remove(0);
+        Ok(Some(Reply { word, texts, room }))
+    }
+}
+
+/// The keys of a room, in the order of the scripts; the last one is inventory's and only read.
+fn keys(sale_id: Uuid) -> Vec<String> {
+    ["room", "room:buyers", "room:ticks", "spent"]
+        .into_iter()
+        .map(|name| format!("fs:{{{sale_id}}}:{name}"))
+        .collect()
+}
+
+fn settings(row: &RoomRow) -> Vec<Value> {
+    vec![
+        row.version.into(),
+        row.state.as_str().into(),
+        row.rate.to_string().into(),
+        row.admission_ms.into(),
+    ]
+}
+
+fn flag(set: bool) -> Value {
+    if set { "1".into() } else { "0".into() }
+}
+
+fn view(texts: &[String]) -> Result<RoomView, StoreError> {
+    let [state, rate, admission_ms, next, upto, planned, head, version, now_ms] = texts else {
+        return Err(StoreError::Malformed("the room of a reply"));
+    };
+    Ok(RoomView {
+        state: RoomState::parse(state).ok_or(StoreError::Malformed("the state of a room"))?,
+        rate: parse(rate)?,
+        admission_ms: parse(admission_ms)?,
+        next: parse(next)?,
+        upto: parse(upto)?,
+        planned: parse(planned)?,
+        head: parse(head)?,
+        version: parse(version)?,
+        now_ms: parse(now_ms)?,
+    })
+}
+
+fn parse<T: FromStr>(text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(|_| StoreError::Malformed("a number of a reply"))
+}
+
+impl Reply {
+    fn text(&self, index: usize) -> Result<&str, StoreError> {
+        self.texts
+            .get(index)
+            .map(String::as_str)
+            .ok_or(StoreError::Malformed("the length of a reply"))
+    }
+
+    fn number<T: FromStr>(&self, index: usize) -> Result<T, StoreError> {
+        parse(self.text(index)?)
+    }
+
+    fn optional(&self, index: usize) -> Result<Option<i64>, StoreError> {
+        let text = self.text(index)?;
+        if text.is_empty() { Ok(None) } else { parse(text).map(Some) }
+    }
+}

@@ -1,0 +1,174 @@
+//! Following one ticket. A watcher does not ask the stores: it subtracts the head it is told from its number, and only when that has
+//! passed it does it read its own record, once.
+
+use std::time::Duration;
+
+use flashsale_admission::Ticket;
+use flashsale_errors::Failure;
+use futures::{Stream, stream};
+use tokio::{
+    sync::{OwnedSemaphorePermit, watch},
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    domain::{Mark, Outlook, Place, Progress, outlook},
+    error::RoomError,
+    feeds::Seen,
+    line::{Line, Standing},
+    metrics::Watching,
+    store::StoreError,
+};
+
+/// Whoever is far from the head hears of it about this often.
+const FAR_PAUSE: Duration = Duration::from_secs(1);
+
+/// One watched ticket.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    line: Line,
+    ticket: Ticket,
+    feed: watch::Receiver<Option<Seen>>,
+    ended: CancellationToken,
+    /// What was said last and when; none before the first.
+    said: Option<(Standing, Instant)>,
+    /// The store's time of what was said last: broadcasts older than that are passed over.
+    as_of_ms: i64,
+    _counted: (OwnedSemaphorePermit, Watching),
+}
+
+/// What to do after a look at the room.
+enum Look {
+    /// Say this.
+    Say(Standing),
+    /// The record has to be read.
+    Read,
+    /// Nothing new.
+    Wait,
+}
+
+impl Watcher {
+    pub(crate) fn new(
+        line: Line,
+        ticket: Ticket,
+        feed: watch::Receiver<Option<Seen>>,
+        ended: CancellationToken,
+        counted: (OwnedSemaphorePermit, Watching),
+    ) -> Self {
+        Self { line, ticket, feed, ended, said: None, as_of_ms: 0, _counted: counted }
+    }
+
+    /// What there is to say, as it happens. It ends after the last thing there is to say, and when the process drains.
+    pub(crate) fn stream(self) -> impl Stream<Item = Result<Standing, Failure>> + Send {
+        stream::unfold(Some(self), |watcher| async move {
+            let mut watcher = watcher?;
+            match watcher.next().await {
+                Some(Ok(standing)) => {
+                    let goes_on = !standing.outlook.is_last();
+                    Some((Ok(standing), goes_on.then_some(watcher)))
+                }
+                Some(Err(error)) => Some((Err(error.into()), None)),
+                None => None,
+            }
+        })
+    }
+
+    /// The next thing to say; `None` when the process drains.
+    async fn next(&mut self) -> Option<Result<Standing, RoomError>> {
+        let Some((last, said_at)) = &self.said else {
+            return Some(self.read().await);
+        };
+        let heartbeat = *said_at + self.line.heartbeat;
+        let ended = self.ended.clone();
+        let pause = pause_after(last.outlook);
+        tokio::select! {
+            () = ended.cancelled() => return None,
+            () = sleep(pause.min(self.line.heartbeat)) => {}
+        }
+        loop {
+            tokio::select! {
+                () = ended.cancelled() => return None,
+                changed = self.feed.changed() => {
+                    // The feed is there as long as it has a watcher; should it go all the same, the client comes again.
+                    changed.ok()?;
+                    match self.look() {
+                        Look::Say(standing) => return Some(Ok(self.say(standing))),
+                        Look::Wait => {}
+                        Look::Read => match self.read().await {
+                            // Whoever read the store for this broadcast can do so for the next.
+                            Err(error) if is_passing(&error) => {
+                                tracing::debug!(%error, "a watched ticket cannot be read yet");
+                            }
+                            answer => return Some(answer),
+                        },
+                    }
+                }
+                () = sleep_until(heartbeat) => {
+                    let (last, _) = self.said.clone()?;
+                    return Some(Ok(self.say(last)));
+                }
+            }
+        }
+    }
+
+    /// Compares the latest broadcast with what was said last.
+    fn look(&mut self) -> Look {
+        let seen = self.feed.borrow_and_update();
+        let Some(Seen { room, stock }) = seen.as_ref().filter(|s| s.room.now_ms >= self.as_of_ms)
+        else {
+            return Look::Wait;
+        };
+        if room.head >= self.ticket.number {
+            return Look::Read;
+        }
+        self.as_of_ms = room.now_ms;
+        let place = Place::Behind(self.ticket.number - room.head);
+        // Whether the place was given up is looked up when its turn comes: not every second for everybody.
+        let outlook = outlook(place, Mark::Current, room, *stock);
+        drop(seen);
+        if self.said.as_ref().is_some_and(|(last, _)| last.outlook == outlook) {
+            return Look::Wait;
+        }
+        Look::Say(self.line.standing(&self.ticket, outlook))
+    }
+
+    async fn read(&mut self) -> Result<Standing, RoomError> {
+        let (standing, room) = self.line.position(&self.ticket).await?;
+        self.as_of_ms = room.now_ms;
+        Ok(self.say(standing))
+    }
+
+    fn say(&mut self, standing: Standing) -> Standing {
+        self.said = Some((standing.clone(), Instant::now()));
+        standing
+    }
+}
+
+/// How long nothing new is looked for after this was said: half of what is left, so that nobody who is next waits, and a room full of
+/// people far away costs a message a second each.
+fn pause_after(outlook: Outlook) -> Duration {
+    match outlook {
+        Outlook::Waiting(Progress { wait: Some(wait), .. }) => FAR_PAUSE.min(wait / 2),
+        Outlook::Waiting(Progress { wait: None, .. }) => FAR_PAUSE,
+        Outlook::Paused(_)
+        | Outlook::SoldOutForNow(_)
+        | Outlook::Admitted { .. }
+        | Outlook::Lapsed
+        | Outlook::SoldOut
+        | Outlook::Closed
+        | Outlook::Left => Duration::ZERO,
+    }
+}
+
+/// Whether the next try may succeed.
+fn is_passing(error: &RoomError) -> bool {
+    match error {
+        RoomError::Store(StoreError::Busy | StoreError::Redis(_) | StoreError::Postgres(_)) => true,
+        RoomError::Store(StoreError::NotFound(_) | StoreError::Malformed(_))
+        | RoomError::Closed(_)
+        | RoomError::SoldOut(_)
+        | RoomError::Ticket(_)
+        | RoomError::TooManyWatchers { .. } => false,
+    }
+}

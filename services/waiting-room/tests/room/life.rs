@@ -1,0 +1,280 @@
+//! From joining to the admission, and the ways out.
+
+use flashsale_admission::{KeyRing, admission_id};
+use flashsale_errors::Reason;
+use flashsale_proto::waitingroom::{
+    AdmissionVerdict, GetAdmissionKeysRequest, Outlook, RoomState, VerifyAdmissionRequest,
+    VerifyAdmissionResponse, WatchPositionRequest,
+};
+use flashsale_testing::assert_failure;
+use fred::interfaces::HashesInterface as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use uuid::Uuid;
+
+use crate::world::World;
+
+async fn verify(world: &World, admission: &str, sale: Uuid, buyer: &str) -> VerifyAdmissionResponse {
+    let request = VerifyAdmissionRequest {
+        admission: admission.to_owned(),
+        sale_id: sale.to_string(),
+        buyer_id: buyer.to_owned(),
+    };
+    world.one.room.clone().verify_admission(request).await.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn whoever_joins_is_admitted_in_turn_with_an_admission_that_verifies() {
+    let world = World::paused(20.0).await;
+    let (first, second) = (world.join("anna").await, world.join("bert").await);
+    assert_eq!((first.ticket.number, second.ticket.number), (1, 2));
+    assert_eq!((first.position.ahead, second.position.ahead), (0, 1));
+
+    let mut watched = world.watch(&second.token).await;
+    assert_eq!(watched.next().await.unwrap().outlook(), Outlook::Paused);
+    world.set_open().await;
+    let position = watched.ends_with(Outlook::Admitted).await;
+    assert_eq!((position.number, position.ahead), (2, 0));
+
+    // The same admission, however it is asked for.
+    assert_eq!(world.position(&second.token).await.admission, position.admission);
+    assert_eq!(world.join("bert").await.position.admission, position.admission);
+    let ticks = world.ticks().await;
+    let (_, passed_ms) = ticks.iter().find(|(head, _)| *head >= 2).unwrap();
+    let admission = world.signer.ring().read_admission(&position.admission).unwrap();
+    assert_eq!(admission.id(), admission_id(world.sale, 2, 0));
+    assert_eq!(admission.quota, 1);
+    let lasts_ms = admission.expires_at_ms - passed_ms;
+    assert!((60_000..61_000).contains(&lasts_ms), "it lasts {lasts_ms} ms");
+    assert_eq!(position.admission_expire_time.unwrap().seconds * 1_000, admission.expires_at_ms);
+
+    let good = verify(&world, &position.admission, world.sale, "bert").await;
+    assert_eq!(good.verdict(), AdmissionVerdict::Valid);
+    assert_eq!(good.expire_time, position.admission_expire_time);
+    let other_buyer = verify(&world, &position.admission, world.sale, "anna").await;
+    assert_eq!(other_buyer.verdict(), AdmissionVerdict::Foreign);
+    let other_sale = verify(&world, &position.admission, Uuid::new_v4(), "bert").await;
+    assert_eq!(other_sale.verdict(), AdmissionVerdict::Foreign);
+    let ticket = verify(&world, &second.token, world.sale, "bert").await;
+    assert_eq!((ticket.verdict(), ticket.expire_time), (AdmissionVerdict::Invalid, None));
+}
+
+#[tokio::test]
+async fn the_public_keys_are_the_same_over_grpc_and_http_and_verify_what_is_given_out() {
+    let world = World::open(100.0).await;
+    let joined = world.join("anna").await;
+    let admitted = world.watch(&joined.token).await.ends_with(Outlook::Admitted).await;
+    let keys = world.one.room.clone().get_admission_keys(GetAdmissionKeysRequest {}).await;
+    let json = keys.unwrap().into_inner().jwks_json;
+    let ring = KeyRing::from_jwks(&json).unwrap();
+    assert!(ring.read_admission(&admitted.admission).is_ok());
+
+    let address = world.one.server.http_url.strip_prefix("http://").unwrap();
+    let mut http = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = "GET /.well-known/jwks.json HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+    http.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    http.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("application/jwk-set+json"), "{answer}");
+    assert!(answer.contains(&json), "{answer}");
+    assert!(!answer.contains("\"d\""), "{answer}");
+}
+
+#[tokio::test]
+async fn joining_again_returns_the_place_while_it_waits_and_while_its_admission_is_good() {
+    let world = World::paused(50.0).await;
+    let first = world.join("anna").await;
+    world.join("bert").await;
+    assert_eq!(world.join("anna").await.token, first.token);
+    world.set_open().await;
+    world.head_at(2).await;
+    let again = world.join("anna").await;
+    assert_eq!(again.token, first.token);
+    assert_eq!(again.position.outlook(), Outlook::Admitted);
+    assert_eq!(world.room().await.issued, 2);
+}
+
+#[tokio::test]
+async fn after_the_admission_was_spent_joining_takes_a_new_place_at_the_tail() {
+    let world = World::open(100.0).await;
+    let first = world.join("anna").await;
+    world.head_at(1).await;
+    world.set_paused().await;
+    world.join("bert").await;
+    let spent = admission_id(world.sale, 1, 0);
+    let () = world.redis().hset(world.key("spent"), (spent, "a hold")).await.unwrap();
+
+    let second = world.join("anna").await;
+    assert_eq!((second.ticket.number, second.ticket.generation), (3, 1));
+    assert_eq!(world.join("anna").await.token, second.token);
+    assert_eq!(world.position(&first.token).await.outlook(), Outlook::Left);
+}
+
+#[tokio::test]
+async fn after_the_admission_has_run_out_joining_takes_a_new_place_at_the_tail() {
+    let world = World::open(100.0).await;
+    let first = world.join("anna").await;
+    world.head_at(1).await;
+    world.let_ticks_age(61_500).await;
+    assert_eq!(world.position(&first.token).await.outlook(), Outlook::Lapsed);
+    world.watch(&first.token).await.ends_with(Outlook::Lapsed).await;
+
+    let second = world.join("anna").await;
+    assert_eq!((second.ticket.number, second.ticket.generation), (2, 1));
+    let admitted = world.watch(&second.token).await.ends_with(Outlook::Admitted).await;
+    let admission = world.signer.ring().read_admission(&admitted.admission).unwrap();
+    assert_eq!(admission.id(), admission_id(world.sale, 2, 1));
+    assert_eq!(world.position(&first.token).await.outlook(), Outlook::Lapsed);
+}
+
+#[tokio::test]
+async fn a_place_that_was_given_back_is_never_admitted() {
+    let world = World::paused(100.0).await;
+    let first = world.join("anna").await;
+    let other = world.join("bert").await;
+    let mut watched = world.watch(&first.token).await;
+    assert_eq!(watched.next().await.unwrap().outlook(), Outlook::Paused);
+    world.leave(&first.token).await;
+    world.leave(&first.token).await;
+    assert_eq!(world.position(&first.token).await.outlook(), Outlook::Left);
+
+    let second = world.join("anna").await;
+    assert_eq!((second.ticket.number, second.ticket.generation), (3, 1));
+    world.set_open().await;
+    let left = watched.ends_with(Outlook::Left).await;
+    assert_eq!(left.admission, "");
+    world.head_at(3).await;
+    assert_eq!(world.position(&first.token).await.outlook(), Outlook::Left);
+    assert_eq!(world.position(&second.token).await.outlook(), Outlook::Admitted);
+    assert_eq!(world.position(&other.token).await.outlook(), Outlook::Admitted);
+}
+
+#[tokio::test]
+async fn leaving_with_an_old_ticket_does_not_touch_the_new_place() {
+    let world = World::paused(100.0).await;
+    let first = world.join("anna").await;
+    world.leave(&first.token).await;
+    let second = world.join("anna").await;
+    world.leave(&first.token).await;
+    assert_eq!(world.position(&second.token).await.outlook(), Outlook::Paused);
+    assert_eq!(world.join("anna").await.token, second.token);
+}
+
+#[tokio::test]
+async fn closing_the_room_tells_everyone_and_lets_nobody_in() {
+    let world = World::paused(100.0).await;
+    let joined = world.join("anna").await;
+    let watched = world.watch(&joined.token).await;
+    assert_eq!(world.set_closed().await.state(), RoomState::Closed);
+    watched.ends_with(Outlook::Closed).await;
+    assert_eq!(world.position(&joined.token).await.outlook(), Outlook::Closed);
+    let refused = world.try_join("bert").await.unwrap_err();
+    assert_failure(&refused, Reason::SaleNotOpen);
+    assert_eq!(world.room().await.issued, 1);
+}
+
+#[tokio::test]
+async fn a_pause_stops_the_head_and_is_not_made_up_for() {
+    let world = World::open(1_000.0).await;
+    world.join("anna").await;
+    world.head_at(1).await;
+    world.set_paused().await;
+    let joined = world.join("bert").await;
+    assert_eq!(joined.position.outlook(), Outlook::Paused);
+    assert_eq!(joined.position.expected_wait, None);
+    // Several ticks of both the loop and the list go by.
+    let before_ms = world.now_ms().await;
+    flashsale_testing::eventually("time goes by", || async {
+        (world.now_ms().await > before_ms + 300).then_some(())
+    })
+    .await;
+    assert_eq!(world.room().await.head, 1);
+    world.set_open().await;
+    world.watch(&joined.token).await.ends_with(Outlook::Admitted).await;
+}
+
+#[tokio::test]
+async fn a_watched_ticket_is_heard_of_at_least_once_in_a_while() {
+    let world = World::new(&[("HEARTBEAT_MS", "50")]).await;
+    world.configure(1.0, 60).await;
+    world.set_paused().await;
+    let joined = world.join("anna").await;
+    let mut watched = world.watch(&joined.token).await;
+    for _ in 0..4 {
+        assert_eq!(watched.next().await.unwrap().outlook(), Outlook::Paused);
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_ticket_comes_nearer_and_is_told_how_long_it_takes() {
+    let world = World::paused(20.0).await;
+    for buyer in 0..30 {
+        world.join(&format!("buyer {buyer}")).await;
+    }
+    let last = world.join("anna").await;
+    let mut watched = world.watch(&last.token).await;
+    world.set_open().await;
+    let mut ahead = i64::MAX;
+    let mut waited = 0;
+    loop {
+        let position = watched.next().await.unwrap();
+        assert!(position.ahead <= ahead, "back from {ahead} to {}", position.ahead);
+        ahead = position.ahead;
+        match position.outlook() {
+            Outlook::Waiting => {
+                waited += 1;
+                let wait = position.expected_wait.unwrap();
+                let tenths = wait.seconds * 10 + i64::from(wait.nanos / 100_000_000);
+                // At 20 a second each place takes half a tenth.
+                assert_eq!(tenths, (ahead + 2) / 2, "{ahead} ahead");
+            }
+            Outlook::Admitted => break,
+            other => assert_eq!(other, Outlook::Paused),
+        }
+    }
+    assert!(waited >= 2, "heard of only {waited} times on the way");
+}
+
+#[tokio::test]
+async fn no_more_tickets_are_watched_than_the_process_is_set_up_for() {
+    let world = World::new(&[("MAX_WATCHERS", "1")]).await;
+    world.configure(1.0, 60).await;
+    world.set_paused().await;
+    let (anna, bert) = (world.join("anna").await, world.join("bert").await);
+    let mut watched = world.watch(&anna.token).await;
+    watched.next().await.unwrap();
+    let request = || WatchPositionRequest { ticket: bert.token.clone() };
+    let refused = world.one.room.clone().watch_position(request()).await.unwrap_err();
+    let failure = assert_failure(&refused, Reason::Overloaded);
+    assert_eq!(failure.metadata()["limit"], "1");
+    drop(watched);
+    flashsale_testing::eventually("the place is free again", || async {
+        world.one.room.clone().watch_position(request()).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn draining_ends_the_streams_in_order() {
+    let world = World::paused(1.0).await;
+    let joined = world.join("anna").await;
+    let mut watched = world.watch(&joined.token).await;
+    assert_eq!(watched.next().await.unwrap().outlook(), Outlook::Paused);
+    world.one.server.drain.start();
+    assert_eq!(watched.next().await, None);
+}
+
+#[tokio::test]
+async fn setting_a_room_twice_changes_nothing_and_a_new_rate_counts() {
+    let world = World::new(&[]).await;
+    let made = world.configure(5.0, 60).await;
+    assert_eq!((made.state(), made.issued, made.head), (RoomState::Closed, 0, 0));
+    assert_eq!(world.configure(5.0, 60).await, made);
+    let opened = world.set_open().await;
+    assert_eq!(world.set_open().await, opened);
+    let changed = world.configure(7.5, 90).await;
+    assert_eq!(changed.state(), RoomState::Open, "changing the settings closed the room");
+    assert_eq!(changed.admissions_per_second, 7.5);
+    assert_eq!(changed.admission_ttl.unwrap().seconds, 90);
+    assert_eq!(world.room().await, changed);
+}

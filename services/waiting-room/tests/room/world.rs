@@ -1,0 +1,322 @@
+//! Everything a test of the waiting room needs.
+
+use std::time::Duration;
+
+use flashsale_admission::{Signer, Ticket};
+use flashsale_proto::{
+    inventory::inventory_service_server::InventoryServiceServer,
+    waitingroom::{
+        CloseRoomRequest, ConfigureRoomRequest, GetPositionRequest, GetRoomRequest, JoinRequest,
+        JoinResponse, LeaveRequest, OpenRoomRequest, Outlook, PauseRoomRequest, Position, Room,
+        WatchPositionRequest, WatchPositionResponse,
+        waiting_room_admin_service_client::WaitingRoomAdminServiceClient,
+        waiting_room_service_client::WaitingRoomServiceClient,
+    },
+};
+use flashsale_redis::{RedisConfig, Store};
+use flashsale_service::{Drain, Hosted, config::load_from};
+use flashsale_testing::{TestPg, TestRedis, TestServer};
+use flashsale_waiting_room::{Config, DEFAULTS, build};
+use fred::{
+    clients::Pool,
+    interfaces::{HashesInterface as _, ServerInterface as _, SortedSetsInterface as _},
+};
+use tempfile::TempDir;
+use tonic::{Status, Streaming, transport::Channel};
+use uuid::Uuid;
+
+use crate::inventory::Inventory;
+
+/// One instance of the service.
+pub(crate) struct Instance {
+    pub(crate) server: TestServer,
+    pub(crate) room: WaitingRoomServiceClient<Channel>,
+    pub(crate) admin: WaitingRoomAdminServiceClient<Channel>,
+}
+
+/// The stores, the keys, inventory, and the first instance.
+pub(crate) struct World {
+    pub(crate) pg: TestPg,
+    pub(crate) redis: TestRedis,
+    /// For looking into Redis past the service.
+    store: Store,
+    pub(crate) inventory: Inventory,
+    inventory_server: TestServer,
+    pub(crate) signer: Signer,
+    folder: TempDir,
+    pub(crate) sale: Uuid,
+    pub(crate) one: Instance,
+}
+
+pub(crate) fn request_id() -> String {
+    Uuid::new_v4().to_string()
+}
+
+impl World {
+    /// With `settings` of the section `[room]` over those that suit tests.
+    pub(crate) async fn new(settings: &[(&str, &str)]) -> Self {
+        let (pg, redis) = tokio::join!(flashsale_testing::postgres(), flashsale_testing::redis());
+        let config = RedisConfig {
+            url: redis.url.clone(),
+            connections: 1,
+            command_timeout_ms: 5_000,
+            max_queue: 100,
+        };
+        let store = Store::connect(&config).await.unwrap();
+        let inventory = Inventory::default();
+        inventory.set(1_000_000, 0, 0, 0);
+        let drain = Drain::new();
+        let hosted = Hosted::new().grpc(InventoryServiceServer::new(inventory.clone()));
+        let inventory_server = flashsale_testing::serve(hosted, drain).await;
+        let (signer, folder) = (Signer::generate().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(folder.path().join("keys.json"), signer.to_private_jwks()).unwrap();
+        let one =
+            instance(&pg.url, &redis.url, &inventory_server.grpc_url, &folder, settings).await;
+        let sale = Uuid::new_v4();
+        Self { pg, redis, store, inventory, inventory_server, signer, folder, sale, one }
+    }
+
+    /// Another instance over the same stores.
+    pub(crate) async fn instance(&self, settings: &[(&str, &str)]) -> Instance {
+        let inventory = &self.inventory_server.grpc_url;
+        instance(&self.pg.url, &self.redis.url, inventory, &self.folder, settings).await
+    }
+
+    /// A world with an open room.
+    pub(crate) async fn open(rate: f64) -> Self {
+        let world = Self::new(&[]).await;
+        world.configure(rate, 60).await;
+        world.set_open().await;
+        world
+    }
+
+    /// A world with a paused room: people join, nobody is admitted.
+    pub(crate) async fn paused(rate: f64) -> Self {
+        let world = Self::new(&[]).await;
+        world.configure(rate, 60).await;
+        world.set_paused().await;
+        world
+    }
+
+    pub(crate) async fn configure(&self, rate: f64, admission_s: i64) -> Room {
+        let request = ConfigureRoomRequest {
+            request_id: request_id(),
+            sale_id: self.sale.to_string(),
+            admissions_per_second: rate,
+            admission_ttl: Some(prost_types::Duration { seconds: admission_s, nanos: 0 }),
+        };
+        let response = self.one.admin.clone().configure_room(request).await.unwrap();
+        response.into_inner().room.unwrap()
+    }
+
+    pub(crate) async fn set_open(&self) -> Room {
+        let request =
+            OpenRoomRequest { request_id: request_id(), sale_id: self.sale.to_string() };
+        self.one.admin.clone().open_room(request).await.unwrap().into_inner().room.unwrap()
+    }
+
+    pub(crate) async fn set_paused(&self) -> Room {
+        let request =
+            PauseRoomRequest { request_id: request_id(), sale_id: self.sale.to_string() };
+        self.one.admin.clone().pause_room(request).await.unwrap().into_inner().room.unwrap()
+    }
+
+    pub(crate) async fn set_closed(&self) -> Room {
+        let request =
+            CloseRoomRequest { request_id: request_id(), sale_id: self.sale.to_string() };
+        self.one.admin.clone().close_room(request).await.unwrap().into_inner().room.unwrap()
+    }
+
+    pub(crate) async fn room(&self) -> Room {
+        let request = GetRoomRequest { sale_id: self.sale.to_string() };
+        self.one.admin.clone().get_room(request).await.unwrap().into_inner().room.unwrap()
+    }
+
+    pub(crate) async fn try_join(&self, buyer: &str) -> Result<JoinResponse, Status> {
+        self.one.join(self.sale, buyer).await
+    }
+
+    pub(crate) async fn join(&self, buyer: &str) -> Joined {
+        self.read(self.try_join(buyer).await.unwrap())
+    }
+
+    /// What a join brought, with the ticket read.
+    pub(crate) fn read(&self, response: JoinResponse) -> Joined {
+        let ticket = self.signer.ring().verify_ticket(&response.ticket).unwrap();
+        let position = response.position.unwrap();
+        assert_eq!(position.number, ticket.number);
+        Joined { token: response.ticket, ticket, position }
+    }
+
+    pub(crate) async fn try_position(&self, token: &str) -> Result<Position, Status> {
+        let request = GetPositionRequest { ticket: token.to_owned() };
+        let response = self.one.room.clone().get_position(request).await?;
+        Ok(response.into_inner().position.unwrap())
+    }
+
+    pub(crate) async fn position(&self, token: &str) -> Position {
+        self.try_position(token).await.unwrap()
+    }
+
+    pub(crate) async fn leave(&self, token: &str) {
+        let request = LeaveRequest { request_id: request_id(), ticket: token.to_owned() };
+        self.one.room.clone().leave(request).await.unwrap();
+    }
+
+    pub(crate) async fn watch(&self, token: &str) -> Watched {
+        let request = WatchPositionRequest { ticket: token.to_owned() };
+        let stream = self.one.room.clone().watch_position(request).await.unwrap().into_inner();
+        Watched { stream }
+    }
+
+    /// Waits until the head has passed a number.
+    pub(crate) async fn head_at(&self, number: i64) {
+        flashsale_testing::eventually("the head gets there", || async {
+            (self.room().await.head >= number).then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) fn redis(&self) -> &Pool {
+        self.store.client()
+    }
+
+    pub(crate) fn key(&self, name: &str) -> String {
+        format!("fs:{{{}}}:{name}", self.sale)
+    }
+
+    /// The ticks: head and time by the store's clock, in order.
+    pub(crate) async fn ticks(&self) -> Vec<(i64, i64)> {
+        let ticks: Vec<String> = self
+            .redis()
+            .zrange(self.key("room:ticks"), 0, -1, None, false, None, false)
+            .await
+            .unwrap();
+        let parse = |tick: &String| {
+            let (head, ms) = tick.split_once(':').unwrap();
+            (head.parse().unwrap(), ms.parse().unwrap())
+        };
+        ticks.iter().map(parse).collect()
+    }
+
+    /// Moves every tick into the past, as if the time had gone by.
+    pub(crate) async fn let_ticks_age(&self, ms: i64) {
+        let ticks = self.ticks().await;
+        let key = self.key("room:ticks");
+        let () = self.redis().zremrangebyrank(key.as_str(), 0, -1).await.unwrap();
+        for (head, at_ms) in ticks {
+            let member = format!("{head}:{}", at_ms - ms);
+            #[allow(clippy::cast_precision_loss)]
+            let scored = (head as f64, member);
+            let () =
+                self.redis().zadd(key.as_str(), None, None, false, false, scored).await.unwrap();
+        }
+    }
+
+    /// The store's clock.
+    pub(crate) async fn now_ms(&self) -> i64 {
+        let (seconds, micros): (i64, i64) = self.redis().time().await.unwrap();
+        seconds * 1_000 + micros / 1_000
+    }
+
+    /// A field of the room in Redis.
+    pub(crate) async fn field(&self, name: &str) -> Option<i64> {
+        let value: Option<String> = self.redis().hget(self.key("room"), name).await.unwrap();
+        value.map(|value| value.parse().unwrap())
+    }
+
+    /// `head` and `reserved_upto` in Postgres.
+    pub(crate) async fn recorded(&self) -> (i64, i64) {
+        sqlx::query_as("SELECT head, reserved_upto FROM rooms WHERE sale_id = $1")
+            .bind(self.sale)
+            .fetch_one(&self.pg.pool)
+            .await
+            .unwrap()
+    }
+}
+
+/// A place that somebody took.
+pub(crate) struct Joined {
+    pub(crate) token: String,
+    pub(crate) ticket: Ticket,
+    pub(crate) position: Position,
+}
+
+impl Instance {
+    pub(crate) async fn join(&self, sale: Uuid, buyer: &str) -> Result<JoinResponse, Status> {
+        let request = JoinRequest {
+            request_id: request_id(),
+            sale_id: sale.to_string(),
+            buyer_id: buyer.to_owned(),
+        };
+        Ok(self.room.clone().join(request).await?.into_inner())
+    }
+}
+
+/// A stream of positions.
+pub(crate) struct Watched {
+    pub(crate) stream: Streaming<WatchPositionResponse>,
+}
+
+impl Watched {
+    /// The next position; `None` when the stream has ended in order.
+    pub(crate) async fn next(&mut self) -> Option<Position> {
+        let message = tokio::time::timeout(Duration::from_secs(30), self.stream.message());
+        let message = message.await.expect("the stream says something").unwrap();
+        message.map(|message| message.position.unwrap())
+    }
+
+    /// Reads on until this is told.
+    pub(crate) async fn until(&mut self, outlook: Outlook) -> Position {
+        loop {
+            let position = self.next().await.unwrap_or_else(|| panic!("ended before {outlook:?}"));
+            if position.outlook() == outlook {
+                return position;
+            }
+        }
+    }
+
+    /// Reads on until this is told, which has to be the end.
+    pub(crate) async fn ends_with(mut self, outlook: Outlook) -> Position {
+        let position = self.until(outlook).await;
+        assert_eq!(self.next().await, None);
+        position
+    }
+}
+
+async fn instance(
+    pg: &str,
+    redis: &str,
+    inventory: &str,
+    folder: &TempDir,
+    settings: &[(&str, &str)],
+) -> Instance {
+    let keys = folder.path().join("keys.json");
+    let mut env: Vec<(String, String)> = [
+        ("POSTGRES__URL", pg),
+        ("POSTGRES__ACQUIRE_TIMEOUT_MS", "500"),
+        ("REDIS__URL", redis),
+        ("PEERS__INVENTORY__URL", inventory),
+        ("ADMISSION__SIGNING_KEYS_FILE", keys.to_str().unwrap()),
+        ("ROOM__TICK_MS", "25"),
+        ("ROOM__LIST_MS", "50"),
+        ("ROOM__STOCK_MS", "25"),
+    ]
+    .map(|(name, value)| (format!("FLASHSALE_{name}"), value.to_owned()))
+    .into();
+    env.extend(
+        settings
+            .iter()
+            .map(|(name, value)| (format!("FLASHSALE_ROOM__{name}"), (*value).to_owned())),
+    );
+    let config: Config = load_from(DEFAULTS, None, env.into_iter()).unwrap();
+    let drain = Drain::new();
+    let server =
+        flashsale_testing::serve(build(config, drain.clone()).await.unwrap(), drain).await;
+    let channel = server.channel().await;
+    Instance {
+        server,
+        room: WaitingRoomServiceClient::new(channel.clone()),
+        admin: WaitingRoomAdminServiceClient::new(channel),
+    }
+}
