@@ -9,4 +9,3 @@ mod reflection;
 mod server;
 mod support;
 mod tls;
-mod trace;

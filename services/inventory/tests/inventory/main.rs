@@ -1,5 +1,7 @@
 //! Inventory against a real Redis and a real Postgres, and over real gRPC.
 
+// Random tests print their seed, and a table of cases the case it is at.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bad_input;

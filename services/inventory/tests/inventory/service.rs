@@ -207,7 +207,7 @@ async fn an_order_goes_from_loading_to_sold() {
 
     let list = proto::ListPlacedHoldsRequest { sale_id: sale.to_string(), ..Default::default() };
     let listed = served.admin.list_placed_holds(list).await.unwrap().into_inner().placed;
-    assert_eq!(listed, [placed.clone()]);
+    assert_eq!(listed, std::slice::from_ref(&placed));
     let get = proto::GetHoldRequest {
         sale_id: sale.to_string(),
         order_id: hold.order_id.clone(),

@@ -40,7 +40,7 @@ async fn settling_is_a_compare_and_set_with_an_answer_for_every_case() {
             assert_eq!(results, [*expected], "{outcome:?} in {story:?}");
             assert_eq!(world.dump().await == dump, *expected != Done, "{outcome:?} in {story:?}");
         }
-        let sold = story.iter().any(|step| *step == (Sold, Done));
+        let sold = story.contains(&(Sold, Done));
         let state = if sold { HoldState::Sold } else { HoldState::Released };
         let end = world.hold(sale, hold.hold_id).await;
         assert_eq!((end.state, end.details.as_str()), (state, ""));

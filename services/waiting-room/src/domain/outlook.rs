@@ -119,10 +119,8 @@ fn still_waiting(places: i64, room: &RoomView, stock: Stock) -> Outlook {
 fn expected_wait(places: i64, rate: f64) -> Option<Duration> {
     const LONGEST_S: f64 = 86_400.0;
     #[allow(clippy::cast_precision_loss)]
-    let seconds = places as f64 / rate;
-    let tenths = (seconds * 10.0).ceil();
-    (seconds.is_finite() && (0.0..=LONGEST_S).contains(&seconds))
-        .then(|| Duration::from_secs_f64(tenths / 10.0))
+    let tenths = (places as f64 * 10.0 / rate).ceil();
+    (0.0..=LONGEST_S * 10.0).contains(&tenths).then(|| Duration::from_secs_f64(tenths / 10.0))
 }
 
 #[cfg(test)]

@@ -13,7 +13,12 @@ use uuid::Uuid;
 
 use crate::world::World;
 
-async fn verify(world: &World, admission: &str, sale: Uuid, buyer: &str) -> VerifyAdmissionResponse {
+async fn verify(
+    world: &World,
+    admission: &str,
+    sale: Uuid,
+    buyer: &str,
+) -> VerifyAdmissionResponse {
     let request = VerifyAdmissionRequest {
         admission: admission.to_owned(),
         sale_id: sale.to_string(),

@@ -8,8 +8,10 @@ use crate::world::World;
 
 #[tokio::test]
 async fn while_everything_is_taken_the_head_waits_and_goes_on_when_something_comes_back() {
-    let world = World::paused(1_000.0).await;
+    let world = World::new(&[]).await;
     world.inventory.set(0, 6, 4, 0);
+    world.configure(1_000.0, 60).await;
+    world.set_paused().await;
     let joined = world.join("anna").await;
     let mut watched = world.watch(&joined.token).await;
     world.set_open().await;
@@ -25,11 +27,11 @@ async fn while_everything_is_taken_the_head_waits_and_goes_on_when_something_com
 #[tokio::test]
 async fn when_everything_is_sold_everyone_is_told_and_nobody_joins() {
     let world = World::paused(1_000.0).await;
-    world.inventory.set(0, 0, 0, 10);
     let (anna, bert) = (world.join("anna").await, world.join("bert").await);
     let watched = world.watch(&anna.token).await;
-    world.set_open().await;
+    world.inventory.set(0, 0, 0, 10);
     watched.ends_with(Outlook::SoldOut).await;
+    world.set_open().await;
     assert_eq!(world.position(&bert.token).await.outlook(), Outlook::SoldOut);
     // Whoever has a place keeps it.
     assert_eq!(world.join("bert").await.token, bert.token);
@@ -41,8 +43,10 @@ async fn when_everything_is_sold_everyone_is_told_and_nobody_joins() {
 
 #[tokio::test]
 async fn an_inventory_that_does_not_answer_does_not_stop_the_head() {
-    let world = World::paused(100.0).await;
+    let world = World::new(&[]).await;
     world.inventory.set(0, 1, 0, 0);
+    world.configure(100.0, 60).await;
+    world.set_paused().await;
     let joined = world.join("anna").await;
     let mut watched = world.watch(&joined.token).await;
     world.set_open().await;

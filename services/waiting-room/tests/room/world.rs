@@ -110,20 +110,17 @@ impl World {
     }
 
     pub(crate) async fn set_open(&self) -> Room {
-        let request =
-            OpenRoomRequest { request_id: request_id(), sale_id: self.sale.to_string() };
+        let request = OpenRoomRequest { request_id: request_id(), sale_id: self.sale.to_string() };
         self.one.admin.clone().open_room(request).await.unwrap().into_inner().room.unwrap()
     }
 
     pub(crate) async fn set_paused(&self) -> Room {
-        let request =
-            PauseRoomRequest { request_id: request_id(), sale_id: self.sale.to_string() };
+        let request = PauseRoomRequest { request_id: request_id(), sale_id: self.sale.to_string() };
         self.one.admin.clone().pause_room(request).await.unwrap().into_inner().room.unwrap()
     }
 
     pub(crate) async fn set_closed(&self) -> Room {
-        let request =
-            CloseRoomRequest { request_id: request_id(), sale_id: self.sale.to_string() };
+        let request = CloseRoomRequest { request_id: request_id(), sale_id: self.sale.to_string() };
         self.one.admin.clone().close_room(request).await.unwrap().into_inner().room.unwrap()
     }
 
@@ -311,8 +308,7 @@ async fn instance(
     );
     let config: Config = load_from(DEFAULTS, None, env.into_iter()).unwrap();
     let drain = Drain::new();
-    let server =
-        flashsale_testing::serve(build(config, drain.clone()).await.unwrap(), drain).await;
+    let server = flashsale_testing::serve(build(config, drain.clone()).await.unwrap(), drain).await;
     let channel = server.channel().await;
     Instance {
         server,

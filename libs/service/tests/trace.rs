@@ -1,4 +1,10 @@
-//! The trace goes on in the next service.
+//! The trace goes on in the next service. In a binary of its own: a process has one telemetry.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+// The other tests use the rest of it.
+#[allow(dead_code)]
+#[path = "it/support.rs"]
+mod support;
 
 use flashsale_proto::sale::sale_service_client::SaleServiceClient;
 use flashsale_service::peer;
@@ -6,7 +12,7 @@ use flashsale_telemetry::{LogFormat, TelemetryConfig};
 use opentelemetry::trace::TraceContextExt as _;
 use tracing::Instrument as _;
 
-use crate::support::{get, peer_config, sale, serve, server_config};
+use support::{get, peer_config, sale, serve, server_config};
 
 #[tokio::test]
 async fn a_call_carries_its_trace_to_the_peer() {

@@ -1,0 +1,73 @@
+//! The auditor's command line.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use flashsale_auditor::{Options, Verdict, audit};
+use uuid::Uuid;
+
+/// Decides from the stores and from other people's logs whether a sale kept its promises.
+///
+/// Ends with 0 if all of them held, 1 if one was broken, 2 if something could not be read.
+#[derive(Debug, Parser)]
+#[command(name = "flashsale-auditor", version)]
+struct Args {
+    /// The sale.
+    #[arg(long)]
+    sale: Uuid,
+    /// Where the stock and the room are: redis://host:port
+    #[arg(long)]
+    redis: String,
+    /// Where the order queue is: nats://host:port
+    #[arg(long)]
+    nats: String,
+    /// Where the record is: postgres://user@host:port/database
+    #[arg(long)]
+    postgres: String,
+    /// The payment provider's log; without it the money is checked against the record alone.
+    #[arg(long, value_name = "FILE")]
+    stripe_log: Option<PathBuf>,
+    /// The mail server's log.
+    #[arg(long, value_name = "FILE")]
+    mail_log: Option<PathBuf>,
+    /// What the buyers saw.
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
+    /// Where to write the result as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// The sale has come to rest: nothing may be on its way any more.
+    #[arg(long)]
+    at_rest: bool,
+}
+
+#[tokio::main]
+// A program whose result is what it prints.
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let options = Options {
+        sale: args.sale,
+        redis: args.redis,
+        nats: args.nats,
+        postgres: args.postgres,
+        stripe_log: args.stripe_log,
+        mail_log: args.mail_log,
+        history: args.history,
+        at_rest: args.at_rest,
+    };
+    let report = audit(&options).await;
+    print!("{report}");
+    if let Some(path) = args.json
+        && let Err(error) = std::fs::write(&path, format!("{:#}\n", report.value))
+    {
+        eprintln!("{} cannot be written: {error}", path.display());
+        return ExitCode::from(2);
+    }
+    match report.verdict {
+        Verdict::Held => ExitCode::SUCCESS,
+        Verdict::Broken => ExitCode::from(1),
+        Verdict::Unread => ExitCode::from(2),
+    }
+}

@@ -1,0 +1,115 @@
+//! Logs that others wrote: one JSON object a line.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, de::DeserializeOwned};
+use uuid::Uuid;
+
+/// A line of the payment provider.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ProviderLine {
+    pub(crate) ts_ms: i64,
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) payment_intent: String,
+    pub(crate) amount: i64,
+    pub(crate) currency: String,
+    pub(crate) order_id: Option<String>,
+    pub(crate) sale_id: Option<String>,
+}
+
+/// A line of the mail server. Whom it went to is nobody's business here.
+#[derive(Debug, Deserialize)]
+pub(crate) struct MailLine {
+    pub(crate) message_id: Option<String>,
+    pub(crate) headers: MailHeaders,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct MailHeaders {
+    #[serde(rename = "x-flashsale-order")]
+    pub(crate) order: Option<String>,
+    #[serde(rename = "x-flashsale-about")]
+    pub(crate) about: Option<String>,
+}
+
+impl MailLine {
+    /// The order it is about, if it says so.
+    pub(crate) fn order(&self) -> Option<Uuid> {
+        self.headers.order.as_deref().and_then(|id| id.parse().ok())
+    }
+}
+
+/// What a buyer saw.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Seen {
+    Joined {
+        buyer: String,
+        number: i64,
+    },
+    Admitted {
+        ts_ms: i64,
+        buyer: String,
+        number: i64,
+    },
+    Placed {
+        buyer: String,
+        request_id: Uuid,
+        order_id: String,
+    },
+    Ended {
+        order_id: String,
+        state: String,
+    },
+    /// Refusals, which bind nothing, and whatever else buyers write down.
+    #[serde(other)]
+    Other,
+}
+
+/// Reads a log if there is to be one. While it is still written (`whole` is false) its last line may be half there.
+pub(crate) fn read<T: DeserializeOwned>(
+    path: &Option<PathBuf>,
+    whole: bool,
+) -> anyhow::Result<Option<Vec<T>>> {
+    let Some(path) = path else { return Ok(None) };
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let mut lines = Vec::new();
+    for (at, line) in text.split_inclusive('\n').enumerate() {
+        let Some(line) = line.strip_suffix('\n') else {
+            if whole {
+                bail!("{}: line {} breaks off", path.display(), at + 1);
+            }
+            break;
+        };
+        let parsed = serde_json::from_str(line)
+            .with_context(|| format!("{}: line {} cannot be read", path.display(), at + 1))?;
+        lines.push(parsed);
+    }
+    Ok(Some(lines))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_log_that_breaks_off_is_read_only_while_it_is_written() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write!(file, "{{\"event\":\"refused\"}}\n{{\"event\":\"joi").unwrap();
+        let path = Some(file.path().to_owned());
+        assert_eq!(read::<Seen>(&path, false).unwrap().unwrap().len(), 1);
+        assert!(read::<Seen>(&path, true).is_err());
+    }
+
+    #[test]
+    fn no_log_is_no_error_and_a_missing_one_is() {
+        assert!(read::<Seen>(&None, true).unwrap().is_none());
+        assert!(read::<Seen>(&Some("/nowhere/at/all".into()), true).is_err());
+    }
+}

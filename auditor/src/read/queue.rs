@@ -1,0 +1,105 @@
+//! What stands in `ORDERS`. Messages are asked for by number: no consumer is made.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use async_nats::jetstream::{
+    self,
+    message::StreamMessage,
+    stream::{RawMessageErrorKind, Stream},
+};
+use futures::{StreamExt as _, TryStreamExt as _};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::Line;
+use crate::Options;
+
+const STREAM: &str = "ORDERS";
+/// Messages asked for at once.
+const AT_ONCE: usize = 64;
+
+/// The messages of one sale.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    /// When the stream was made, in µs since the epoch: a stream that was made anew counts from 1 again.
+    pub(crate) created_us: i64,
+    pub(crate) messages: Vec<Message>,
+    /// Numbers of messages of the sale that cannot be read.
+    pub(crate) unreadable: Vec<u64>,
+}
+
+/// A message.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) seq: u64,
+    pub(crate) message_id: Option<String>,
+    pub(crate) body: Body,
+}
+
+/// What a message says.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Body {
+    pub(crate) kind: Kind,
+    pub(crate) order_id: Uuid,
+    pub(crate) buyer_id: String,
+    pub(crate) hold_id: Uuid,
+    pub(crate) request_id: Uuid,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) currency: String,
+    pub(crate) total_minor: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    Place,
+    Cancel,
+}
+
+/// Reads every message of the sale that is still there.
+pub(crate) async fn read(options: &Options) -> anyhow::Result<Queue> {
+    let client = async_nats::ConnectOptions::new()
+        .name("flashsale-auditor")
+        .connection_timeout(Duration::from_secs(5))
+        .request_timeout(Some(Duration::from_secs(10)))
+        .connect(&options.nats)
+        .await?;
+    let stream = jetstream::new(client).get_stream(STREAM).await.context(STREAM)?;
+    let info = stream.get_info().await?;
+    let created_us = i64::try_from(info.created.unix_timestamp_nanos() / 1_000)?;
+    let asked = futures::stream::iter(info.state.first_sequence..=info.state.last_sequence);
+    let mut found: Vec<StreamMessage> = asked
+        .map(|seq| message(&stream, seq))
+        .buffered(AT_ONCE)
+        .try_filter_map(|found| async { Ok(found) })
+        .try_collect()
+        .await?;
+    let subjects =
+        [format!("orders.place.{}", options.sale), format!("orders.cancel.{}", options.sale)];
+    found.retain(|message| subjects.iter().any(|subject| *subject == *message.subject));
+    let mut queue = Queue { created_us, messages: Vec::new(), unreadable: Vec::new() };
+    for message in found {
+        match serde_json::from_slice::<Body>(&message.payload) {
+            Ok(mut body) => {
+                body.lines.sort();
+                queue.messages.push(Message {
+                    seq: message.sequence,
+                    message_id: message.headers.get("Nats-Msg-Id").map(ToString::to_string),
+                    body,
+                });
+            }
+            Err(_) => queue.unreadable.push(message.sequence),
+        }
+    }
+    Ok(queue)
+}
+
+/// One message; `None` if it was purged, which happens to those that are claimed.
+async fn message(stream: &Stream, seq: u64) -> anyhow::Result<Option<StreamMessage>> {
+    match stream.get_raw_message(seq).await {
+        Ok(message) => Ok(Some(message)),
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => bail!("message {seq}: {error}"),
+    }
+}

@@ -1,0 +1,337 @@
+//! The record in Postgres, as of one instant.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use sqlx::{Connection as _, PgConnection, Row as _, postgres::PgRow};
+use uuid::Uuid;
+
+use super::{Line, local_ms};
+use crate::Options;
+
+/// Everything the record says about a sale.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// Postgres's clock.
+    pub(crate) now_ms: i64,
+    /// How far Postgres's clock is ahead of this machine's.
+    pub(crate) ahead_ms: i64,
+    pub(crate) currency: String,
+    /// The configured rate, if the sale has a room.
+    pub(crate) room_rate: Option<f64>,
+    pub(crate) epoch: Option<i64>,
+    pub(crate) allotments: BTreeMap<String, Allotment>,
+    pub(crate) room: Option<RoomRow>,
+    pub(crate) orders: BTreeMap<Uuid, Order>,
+    pub(crate) outbox: Vec<OutboxRow>,
+    pub(crate) payments: BTreeMap<Uuid, Payment>,
+    pub(crate) refunds: BTreeMap<Uuid, Refund>,
+    /// When the stream the claims count in was made (µs), and how far they have come.
+    pub(crate) position: Option<(i64, i64)>,
+    pub(crate) dead_letters: Vec<DeadLetter>,
+    /// Of the orders asked about, those of other sales.
+    pub(crate) strangers: BTreeSet<Uuid>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Allotment {
+    pub(crate) allotted: i64,
+    pub(crate) claimed: i64,
+    /// What the sale started with.
+    pub(crate) at_first: i64,
+    /// 0 means none.
+    pub(crate) per_buyer_limit: i64,
+}
+
+#[derive(Debug)]
+pub(crate) struct RoomRow {
+    pub(crate) rate: f64,
+    pub(crate) reserved_upto: i64,
+    pub(crate) head: i64,
+    pub(crate) created_ms: i64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) buyer: String,
+    pub(crate) hold: Uuid,
+    pub(crate) epoch: i64,
+    pub(crate) admission: Option<String>,
+    pub(crate) request: Uuid,
+    pub(crate) state: String,
+    pub(crate) currency: String,
+    pub(crate) total_minor: i64,
+    pub(crate) end_reason: Option<String>,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) path: Vec<Step>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) from: Option<String>,
+    pub(crate) to: String,
+    /// By Postgres's clock.
+    pub(crate) at_ms: i64,
+}
+
+impl Order {
+    /// Whether it has come to an end.
+    pub(crate) fn is_ended(&self) -> bool {
+        matches!(self.state.as_str(), "CONFIRMED" | "DECLINED" | "CANCELLED" | "REFUNDED")
+    }
+
+    /// Whether it ended with its units sold.
+    pub(crate) fn is_sold(&self) -> bool {
+        matches!(self.state.as_str(), "CONFIRMED" | "REFUNDED")
+    }
+
+    /// Whether its units count as claimed.
+    pub(crate) fn is_claimed(&self) -> bool {
+        !matches!(self.state.as_str(), "DECLINED" | "CANCELLED")
+    }
+
+    /// Its units of a sku.
+    pub(crate) fn units(&self, sku: &str) -> i64 {
+        self.lines.iter().filter(|line| line.sku == sku).map(|line| line.quantity).sum()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct OutboxRow {
+    pub(crate) order: Uuid,
+    pub(crate) kind: String,
+    pub(crate) about: String,
+    pub(crate) done: bool,
+    pub(crate) failed: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Payment {
+    pub(crate) state: String,
+    pub(crate) currency: String,
+    pub(crate) amount_minor: i64,
+    pub(crate) intent: Option<String>,
+    pub(crate) captured_minor: i64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Refund {
+    pub(crate) state: String,
+    pub(crate) amount_minor: i64,
+    pub(crate) created_ms: i64,
+    pub(crate) done_ms: Option<i64>,
+}
+
+#[derive(Debug)]
+pub(crate) struct DeadLetter {
+    pub(crate) seq: i64,
+    pub(crate) reason: String,
+    /// Which sale it is of, if that can be read.
+    pub(crate) sale: Option<Uuid>,
+}
+
+/// Reads the record in one transaction that cannot write.
+pub(crate) async fn read(options: &Options, mentioned: &[Uuid]) -> anyhow::Result<Record> {
+    let connecting = PgConnection::connect(&options.postgres);
+    let mut connection =
+        tokio::time::timeout(Duration::from_secs(5), connecting).await.context("no connection")??;
+    sqlx::query("SET default_transaction_read_only = on").execute(&mut connection).await?;
+    sqlx::query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut connection).await?;
+    let record = within(&mut connection, options.sale, mentioned).await?;
+    sqlx::query("ROLLBACK").execute(&mut connection).await?;
+    connection.close().await.ok();
+    Ok(record)
+}
+
+async fn within(db: &mut PgConnection, sale: Uuid, mentioned: &[Uuid]) -> anyhow::Result<Record> {
+    let before = local_ms();
+    let now_ms: i64 =
+        sqlx::query_scalar("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+            .fetch_one(&mut *db)
+            .await?;
+    let ahead_ms = now_ms - (before + local_ms()) / 2;
+    let (currency, room_rate): (String, Option<f64>) =
+        sqlx::query_as("SELECT currency, room_rate FROM sales WHERE sale_id = $1")
+            .bind(sale)
+            .fetch_optional(&mut *db)
+            .await?
+            .with_context(|| format!("there is no sale {sale}"))?;
+    let epoch = sqlx::query_scalar("SELECT epoch FROM sale_stock WHERE sale_id = $1")
+        .bind(sale)
+        .fetch_optional(&mut *db)
+        .await?;
+    Ok(Record {
+        now_ms,
+        ahead_ms,
+        currency,
+        room_rate,
+        epoch,
+        allotments: allotments(db, sale).await?,
+        room: room(db, sale).await?,
+        orders: orders(db, sale).await?,
+        outbox: outbox(db, sale).await?,
+        payments: payments(db, sale).await?,
+        refunds: refunds(db, sale).await?,
+        position: position(db).await?,
+        dead_letters: dead_letters(db).await?,
+        strangers: sqlx::query_scalar(
+            "SELECT order_id FROM orders WHERE order_id = ANY($1) AND sale_id <> $2",
+        )
+        .bind(mentioned)
+        .bind(sale)
+        .fetch_all(&mut *db)
+        .await?
+        .into_iter()
+        .collect(),
+    })
+}
+
+async fn allotments(
+    db: &mut PgConnection,
+    sale: Uuid,
+) -> anyhow::Result<BTreeMap<String, Allotment>> {
+    let rows: Vec<(String, i64, i64, i64, i64)> = sqlx::query_as(
+        "SELECT sku, allotted, claimed, COALESCE(quantity, 0), COALESCE(per_buyer_limit, 0)
+         FROM allotments LEFT JOIN sale_items USING (sale_id, sku) WHERE sale_id = $1",
+    )
+    .bind(sale)
+    .fetch_all(&mut *db)
+    .await?;
+    let allotment = |(sku, allotted, claimed, at_first, per_buyer_limit)| {
+        (sku, Allotment { allotted, claimed, at_first, per_buyer_limit })
+    };
+    Ok(rows.into_iter().map(allotment).collect())
+}
+
+async fn room(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<Option<RoomRow>> {
+    let row: Option<(f64, i64, i64, i64)> = sqlx::query_as(
+        "SELECT rate, reserved_upto, head, (extract(epoch FROM created_at) * 1000)::bigint FROM rooms WHERE sale_id = $1",
+    )
+    .bind(sale)
+    .fetch_optional(&mut *db)
+    .await?;
+    Ok(row.map(|(rate, reserved_upto, head, created_ms)| RoomRow {
+        rate,
+        reserved_upto,
+        head,
+        created_ms,
+    }))
+}
+
+async fn orders(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<BTreeMap<Uuid, Order>> {
+    let mut lines: HashMap<Uuid, Vec<Line>> = HashMap::new();
+    let rows: Vec<(Uuid, String, i64, i64)> = sqlx::query_as(
+        "SELECT order_id, sku, quantity, unit_price_minor
+         FROM order_lines JOIN orders USING (order_id) WHERE sale_id = $1 ORDER BY order_id, sku",
+    )
+    .bind(sale)
+    .fetch_all(&mut *db)
+    .await?;
+    for (order, sku, quantity, unit_price_minor) in rows {
+        lines.entry(order).or_default().push(Line { sku, quantity, unit_price_minor });
+    }
+    let mut paths: HashMap<Uuid, Vec<Step>> = HashMap::new();
+    let rows: Vec<(Uuid, Option<String>, String, i64)> = sqlx::query_as(
+        "SELECT order_id, from_state, to_state, (extract(epoch FROM at) * 1000)::bigint
+         FROM order_transitions JOIN orders USING (order_id) WHERE sale_id = $1 ORDER BY transition_id",
+    )
+    .bind(sale)
+    .fetch_all(&mut *db)
+    .await?;
+    for (order, from, to, at_ms) in rows {
+        paths.entry(order).or_default().push(Step { from, to, at_ms });
+    }
+    let rows: Vec<PgRow> = sqlx::query(
+        "SELECT order_id, buyer_id, hold_id, epoch, admission_id, request_id, state, currency, total_minor, end_reason
+         FROM orders WHERE sale_id = $1",
+    )
+    .bind(sale)
+    .fetch_all(&mut *db)
+    .await?;
+    let mut orders = BTreeMap::new();
+    for row in rows {
+        let id: Uuid = row.try_get("order_id")?;
+        let mut lines = lines.remove(&id).unwrap_or_default();
+        lines.sort();
+        let order = Order {
+            buyer: row.try_get("buyer_id")?,
+            hold: row.try_get("hold_id")?,
+            epoch: row.try_get("epoch")?,
+            admission: row.try_get("admission_id")?,
+            request: row.try_get("request_id")?,
+            state: row.try_get("state")?,
+            currency: row.try_get("currency")?,
+            total_minor: row.try_get("total_minor")?,
+            end_reason: row.try_get("end_reason")?,
+            lines,
+            path: paths.remove(&id).unwrap_or_default(),
+        };
+        orders.insert(id, order);
+    }
+    Ok(orders)
+}
+
+async fn outbox(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<Vec<OutboxRow>> {
+    let rows: Vec<(Uuid, String, String, bool, bool)> = sqlx::query_as(
+        "SELECT order_id, kind, about, done_at IS NOT NULL, last_error IS NOT NULL
+         FROM outbox JOIN orders USING (order_id) WHERE sale_id = $1 ORDER BY outbox_id",
+    )
+    .bind(sale)
+    .fetch_all(&mut *db)
+    .await?;
+    let row = |(order, kind, about, done, failed)| OutboxRow { order, kind, about, done, failed };
+    Ok(rows.into_iter().map(row).collect())
+}
+
+async fn payments(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<BTreeMap<Uuid, Payment>> {
+    let rows: Vec<(Uuid, String, String, i64, Option<String>, i64)> = sqlx::query_as(
+        "SELECT order_id, state, currency, amount_minor, intent_id, captured_minor FROM payments WHERE sale_id = $1",
+    )
+    .bind(sale)
+    .fetch_all(&mut *db)
+    .await?;
+    let payment = |(order, state, currency, amount_minor, intent, captured_minor)| {
+        (order, Payment { state, currency, amount_minor, intent, captured_minor })
+    };
+    Ok(rows.into_iter().map(payment).collect())
+}
+
+async fn refunds(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<BTreeMap<Uuid, Refund>> {
+    let rows: Vec<(Uuid, String, i64, i64, Option<i64>)> = sqlx::query_as(
+        "SELECT order_id, r.state, r.amount_minor, (extract(epoch FROM r.created_at) * 1000)::bigint,
+             (extract(epoch FROM r.done_at) * 1000)::bigint
+         FROM refunds r JOIN payments USING (order_id) WHERE sale_id = $1",
+    )
+    .bind(sale)
+    .fetch_all(&mut *db)
+    .await?;
+    let refund = |(order, state, amount_minor, created_ms, done_ms)| {
+        (order, Refund { state, amount_minor, created_ms, done_ms })
+    };
+    Ok(rows.into_iter().map(refund).collect())
+}
+
+async fn position(db: &mut PgConnection) -> anyhow::Result<Option<(i64, i64)>> {
+    Ok(sqlx::query_as(
+        "SELECT (extract(epoch FROM stream_created) * 1000000)::bigint, seq FROM queue_positions WHERE stream = 'ORDERS'",
+    )
+    .fetch_optional(&mut *db)
+    .await?)
+}
+
+async fn dead_letters(db: &mut PgConnection) -> anyhow::Result<Vec<DeadLetter>> {
+    let rows: Vec<(i64, String, Vec<u8>)> =
+        sqlx::query_as("SELECT seq, reason, payload FROM dead_letters ORDER BY dead_letter_id")
+            .fetch_all(&mut *db)
+            .await?;
+    let letter = |(seq, reason, payload): (i64, String, Vec<u8>)| {
+        let sale = serde_json::from_slice::<serde_json::Value>(&payload)
+            .ok()
+            .and_then(|body| body.get("sale_id")?.as_str()?.parse().ok());
+        DeadLetter { seq, reason, sale }
+    };
+    Ok(rows.into_iter().map(letter).collect())
+}

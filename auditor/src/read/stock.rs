@@ -1,0 +1,329 @@
+//! The stock and the room of a sale, as they stand in Redis.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use fred::{
+    interfaces::ClientLike as _,
+    types::{Builder, ClusterHash, CustomCommand, Value, config::Config},
+};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{Line, local_ms};
+use crate::Options;
+
+/// All keys as of one instant. `EVAL_RO` lets no script write: the server itself sees to it.
+const SNAPSHOT: &str = "
+local time = redis.call('TIME')
+local reply = { time[1] * 1000 + math.floor(time[2] / 1000) }
+for _, key in ipairs(KEYS) do
+  local kind = redis.call('TYPE', key).ok
+  if kind == 'hash' then
+    reply[#reply + 1] = redis.call('HGETALL', key)
+  elseif kind == 'zset' then
+    reply[#reply + 1] = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+  else
+    reply[#reply + 1] = {}
+  end
+end
+return reply";
+
+const KEYS: [&str; 12] = [
+    "meta",
+    "stock",
+    "holds",
+    "deadlines",
+    "pending",
+    "orders",
+    "requests",
+    "buyers",
+    "spent",
+    "room",
+    "room:buyers",
+    "room:ticks",
+];
+
+/// The stock of a sale.
+#[derive(Debug)]
+pub(crate) struct Stock {
+    /// Redis's clock at the snapshot.
+    pub(crate) now_ms: i64,
+    /// How far Redis's clock is ahead of this machine's.
+    pub(crate) ahead_ms: i64,
+    pub(crate) epoch: i64,
+    /// Whether holds need an admission.
+    pub(crate) room_needed: bool,
+    pub(crate) skus: BTreeMap<String, Books>,
+    pub(crate) holds: BTreeMap<Uuid, Hold>,
+    /// Hold by deadline.
+    pub(crate) deadlines: BTreeMap<String, i64>,
+    /// Hold by placing time.
+    pub(crate) pending: BTreeSet<String>,
+    /// Holds with what their order carries.
+    pub(crate) carried: BTreeSet<String>,
+    pub(crate) requests: BTreeMap<String, Remembered>,
+    /// (sku, buyer) to units.
+    pub(crate) buyers: BTreeMap<(String, String), i64>,
+    /// Admission to hold.
+    pub(crate) spent: BTreeMap<String, String>,
+    pub(crate) room: Option<Room>,
+}
+
+/// The counters of one sku.
+#[derive(Debug, Default)]
+pub(crate) struct Books {
+    pub(crate) allotted: i64,
+    pub(crate) available: i64,
+    pub(crate) held: i64,
+    pub(crate) placed: i64,
+    pub(crate) sold: i64,
+    /// 0 means none.
+    pub(crate) limit: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum HoldState {
+    Held,
+    Placed,
+    Sold,
+    Released,
+    Expired,
+}
+
+impl HoldState {
+    /// Whether its units are out of sale.
+    pub(crate) const fn takes_units(self) -> bool {
+        match self {
+            Self::Held | Self::Placed | Self::Sold => true,
+            Self::Released | Self::Expired => false,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Hold {
+    pub(crate) buyer: String,
+    pub(crate) state: HoldState,
+    pub(crate) deadline_ms: i64,
+    pub(crate) taken_ms: i64,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) admission: Option<String>,
+    pub(crate) order: Option<Uuid>,
+    pub(crate) request: Option<Uuid>,
+    pub(crate) request_hash: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawHold {
+    b: String,
+    s: HoldState,
+    d: i64,
+    t: i64,
+    l: Vec<(String, i64, i64)>,
+    j: Option<String>,
+    o: Option<Uuid>,
+    q: Option<Uuid>,
+    h: Option<String>,
+}
+
+/// What a request did.
+#[derive(Debug)]
+pub(crate) struct Remembered {
+    pub(crate) operation: String,
+    pub(crate) hash: String,
+    pub(crate) hold: String,
+}
+
+/// The room in front of the sale.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) rate: f64,
+    pub(crate) next: i64,
+    pub(crate) upto: i64,
+    pub(crate) head: i64,
+    /// Buyer to (number, generation).
+    pub(crate) buyers: BTreeMap<String, (i64, i64)>,
+    /// (head, ms), by head and then by time.
+    pub(crate) ticks: Vec<(i64, i64)>,
+}
+
+/// Takes a snapshot of the sale's keys.
+pub(crate) async fn read(options: &Options) -> anyhow::Result<Stock> {
+    let config = Config::from_url(&options.redis).context("the URL")?;
+    let client = Builder::from_config(config)
+        .with_connection_config(|connection| {
+            connection.connection_timeout = Duration::from_secs(5);
+            connection.max_command_attempts = 1;
+        })
+        .build()?;
+    let connection = client.init().await?;
+    let ahead_ms = {
+        let before = local_ms();
+        let time: Vec<i64> = client.custom(CustomCommand::new_static("TIME", ClusterHash::Random, false), Vec::<Value>::new()).await?;
+        let &[seconds, micros] = time.as_slice() else { bail!("TIME answers no time") };
+        seconds * 1_000 + micros / 1_000 - (before + local_ms()) / 2
+    };
+    let mut args: Vec<Value> = vec![SNAPSHOT.into(), i64::try_from(KEYS.len())?.into()];
+    args.extend(KEYS.iter().map(|key| Value::from(format!("fs:{{{}}}:{key}", options.sale))));
+    let command = CustomCommand::new_static("EVAL_RO", ClusterHash::Offset(2), false);
+    let reply: Value = client.custom(command, args).await?;
+    client.quit().await.ok();
+    connection.abort();
+    decode(reply, ahead_ms)
+}
+
+fn decode(reply: Value, ahead_ms: i64) -> anyhow::Result<Stock> {
+    let mut parts = reply.into_array().into_iter();
+    let now_ms = parts.next().and_then(|now| now.as_i64()).context("a snapshot without a time")?;
+    let mut next = || -> anyhow::Result<Vec<(String, String)>> {
+        let part = parts.next().context("a snapshot that breaks off")?.into_array();
+        let mut texts = part.into_iter().map(|value| {
+            value.into_string().context("a text in the stock is not UTF-8")
+        });
+        let mut pairs = Vec::new();
+        while let Some(field) = texts.next() {
+            pairs.push((field?, texts.next().context("a field without a value")??));
+        }
+        Ok(pairs)
+    };
+    let meta: HashMap<String, String> = next()?.into_iter().collect();
+    let skus = books(next()?)?;
+    if meta.is_empty() || skus.is_empty() {
+        bail!("the sale has no stock there");
+    }
+    let mut holds = BTreeMap::new();
+    for (id, json) in next()? {
+        let raw: RawHold =
+            serde_json::from_str(&json).with_context(|| format!("hold {id} cannot be read"))?;
+        holds.insert(id.parse().with_context(|| format!("hold {id}"))?, hold(raw));
+    }
+    let deadlines = scored(next()?)?.into_iter().collect();
+    let pending = next()?.into_iter().map(|(id, _)| id).collect();
+    let carried = next()?.into_iter().map(|(id, _)| id).collect();
+    let mut requests = BTreeMap::new();
+    for (key, mark) in next()? {
+        let mut fields = mark.splitn(3, '|').map(str::to_owned);
+        let (Some(operation), Some(hash), Some(hold)) =
+            (fields.next(), fields.next(), fields.next())
+        else {
+            bail!("request {key} cannot be read");
+        };
+        requests.insert(key, Remembered { operation, hash, hold });
+    }
+    let mut buyers = BTreeMap::new();
+    for (field, units) in next()? {
+        let (sku, buyer) = field.split_once('\u{1f}').context("a buyer's units without a sku")?;
+        buyers.insert((sku.to_owned(), buyer.to_owned()), number(&units)?);
+    }
+    let spent = next()?.into_iter().collect();
+    let room = room(next()?.into_iter().collect(), next()?, next()?)?;
+    Ok(Stock {
+        now_ms,
+        ahead_ms,
+        epoch: number(meta.get("epoch").context("the stock has no epoch")?)?,
+        room_needed: meta.get("room").is_some_and(|room| room == "1"),
+        skus,
+        holds,
+        deadlines,
+        pending,
+        carried,
+        requests,
+        buyers,
+        spent,
+        room,
+    })
+}
+
+fn number(text: &str) -> anyhow::Result<i64> {
+    text.parse().with_context(|| format!("{text:?} is no number"))
+}
+
+fn scored(pairs: Vec<(String, String)>) -> anyhow::Result<Vec<(String, i64)>> {
+    pairs
+        .into_iter()
+        .map(|(member, score)| {
+            let score: f64 = score.parse().with_context(|| format!("{score:?} is no score"))?;
+            #[allow(clippy::cast_possible_truncation)]
+            Ok((member, score as i64))
+        })
+        .collect()
+}
+
+fn books(fields: Vec<(String, String)>) -> anyhow::Result<BTreeMap<String, Books>> {
+    let mut skus: BTreeMap<String, Books> = BTreeMap::new();
+    for (field, value) in fields {
+        let (column, sku) = field.split_once(':').with_context(|| format!("stock field {field}"))?;
+        let value = number(&value).with_context(|| format!("stock field {field}"))?;
+        let books = skus.entry(sku.to_owned()).or_default();
+        match column {
+            "t" => books.allotted = value,
+            "a" => books.available = value,
+            "h" => books.held = value,
+            "p" => books.placed = value,
+            "s" => books.sold = value,
+            "l" => books.limit = value,
+            _ => {}
+        }
+    }
+    Ok(skus)
+}
+
+fn hold(raw: RawHold) -> Hold {
+    let mut lines: Vec<Line> = raw
+        .l
+        .into_iter()
+        .map(|(sku, quantity, unit_price_minor)| Line { sku, quantity, unit_price_minor })
+        .collect();
+    lines.sort();
+    Hold {
+        buyer: raw.b,
+        state: raw.s,
+        deadline_ms: raw.d,
+        taken_ms: raw.t,
+        lines,
+        admission: raw.j,
+        order: raw.o,
+        request: raw.q,
+        request_hash: raw.h,
+    }
+}
+
+fn room(
+    fields: HashMap<String, String>,
+    records: Vec<(String, String)>,
+    ticks: Vec<(String, String)>,
+) -> anyhow::Result<Option<Room>> {
+    if fields.is_empty() {
+        return Ok(None);
+    }
+    let field = |name: &str| -> anyhow::Result<&String> {
+        fields.get(name).with_context(|| format!("the room has no {name}"))
+    };
+    let mut buyers = BTreeMap::new();
+    for (buyer, record) in records {
+        let mut parts = record.split('|');
+        let (Some(place), Some(generation)) = (parts.next(), parts.next()) else {
+            bail!("a place in the room cannot be read");
+        };
+        buyers.insert(buyer, (number(place)?, number(generation)?));
+    }
+    let mut passed = Vec::new();
+    for (member, _) in ticks {
+        let (head, ms) = member.split_once(':').context("a tick cannot be read")?;
+        passed.push((number(head)?, number(ms)?));
+    }
+    passed.sort_unstable();
+    Ok(Some(Room {
+        rate: field("rate")?.parse().context("the room's rate")?,
+        next: number(field("next")?)?,
+        upto: number(field("upto")?)?,
+        head: number(field("head")?)?,
+        buyers,
+        ticks: passed,
+    }))
+}

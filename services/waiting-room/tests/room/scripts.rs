@@ -1,0 +1,303 @@
+//! The scripts alone, with the times they are given.
+
+use flashsale_redis::{RedisConfig, Script, Store};
+use fred::{
+    interfaces::{HashesInterface as _, SortedSetsInterface as _},
+    types::Value,
+};
+use proptest::prelude::*;
+
+const PRELUDE: &str = include_str!("../../lua/prelude.lua");
+const KEYS: [&str; 4] = ["fs:{s}:room", "fs:{s}:room:buyers", "fs:{s}:room:ticks", "fs:{s}:spent"];
+
+/// A room of one Redis, past the service.
+struct Room {
+    store: Store,
+    plan: Script,
+    publish: Script,
+    grant: Script,
+    configure: Script,
+    _redis: flashsale_testing::TestRedis,
+}
+
+/// A reply: the word, `planned`, `head`, `next`, `upto`, the time.
+#[derive(Debug)]
+struct Reply {
+    word: String,
+    state: String,
+    next: i64,
+    upto: i64,
+    planned: i64,
+    head: i64,
+    now_ms: i64,
+}
+
+fn script(name: &'static str, body: &str) -> Script {
+    Script::new(name, format!("{PRELUDE}\n{body}"))
+}
+
+impl Room {
+    async fn new() -> Self {
+        let redis = flashsale_testing::redis().await;
+        let config = RedisConfig {
+            url: redis.url.clone(),
+            connections: 1,
+            command_timeout_ms: 5_000,
+            max_queue: 100,
+        };
+        Self {
+            store: Store::connect(&config).await.unwrap(),
+            plan: script("plan", include_str!("../../lua/plan.lua")),
+            publish: script("publish", include_str!("../../lua/publish.lua")),
+            grant: script("grant", include_str!("../../lua/grant.lua")),
+            configure: script("configure", include_str!("../../lua/configure.lua")),
+            _redis: redis,
+        }
+    }
+
+    /// An open room with these fields over the usual ones, last ticked now.
+    async fn set(&self, fields: &[(&str, String)]) -> i64 {
+        let run_id = self.store.run_id().await.unwrap();
+        let now_ms = self.now_ms().await;
+        let mut all = vec![
+            ("run_id", run_id.to_string()),
+            ("state", "OPEN".to_owned()),
+            ("rate", "10".to_owned()),
+            ("admission_ms", "60000".to_owned()),
+            ("next", "1000".to_owned()),
+            ("upto", "1000".to_owned()),
+            ("planned", "0".to_owned()),
+            ("head", "0".to_owned()),
+            ("version", "1".to_owned()),
+            ("tick_ms", now_ms.to_string()),
+            ("carry", "0".to_owned()),
+        ];
+        all.extend(fields.iter().cloned());
+        for (name, value) in all {
+            let () = self.store.client().hset(KEYS[0], (name, value)).await.unwrap();
+        }
+        now_ms
+    }
+
+    async fn now_ms(&self) -> i64 {
+        use fred::interfaces::ServerInterface as _;
+        let (seconds, micros): (i64, i64) = self.store.client().time().await.unwrap();
+        seconds * 1_000 + micros / 1_000
+    }
+
+    async fn run(&self, script: &Script, args: &[&str]) -> Reply {
+        let keys = KEYS.map(str::to_owned).to_vec();
+        let args = args.iter().map(|arg| Value::from(*arg)).collect();
+        let value = self.store.eval(script, keys, args).await.unwrap();
+        let texts: Vec<String> = value.convert().unwrap();
+        let number = |from_end: usize| texts[texts.len() - from_end].parse().unwrap();
+        if texts.len() == 1 {
+            let word = texts[0].clone();
+            return Reply {
+                word,
+                state: String::new(),
+                next: 0,
+                upto: 0,
+                planned: 0,
+                head: 0,
+                now_ms: 0,
+            };
+        }
+        Reply {
+            word: texts[0].clone(),
+            state: texts[texts.len() - 9].clone(),
+            next: number(6),
+            upto: number(5),
+            planned: number(4),
+            head: number(3),
+            now_ms: number(1),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_plan_follows_the_rate_and_carries_what_is_less_than_one() {
+    let room = Room::new().await;
+    let mut tick_ms = room.set(&[]).await - 333;
+    room.set(&[("tick_ms", tick_ms.to_string())]).await;
+    let begun_ms = tick_ms;
+    for _ in 0..20 {
+        let reply = room.run(&room.plan, &["100000", "1"]).await;
+        // No fraction is lost however often it is cut.
+        assert_eq!(reply.planned, (reply.now_ms - begun_ms) * 10 / 1_000, "{reply:?}");
+        assert!(reply.now_ms >= tick_ms);
+        tick_ms = reply.now_ms;
+        let () = room.store.client().hset(KEYS[0], ("tick_ms", tick_ms.to_string())).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn no_more_than_a_burst_builds_up() {
+    let room = Room::new().await;
+    for (rate, burst_ms, most) in [("10", "1000", 10), ("0.1", "1000", 1), ("250", "500", 125)] {
+        let hour_ago = room.set(&[]).await - 3_600_000;
+        room.set(&[("rate", rate.to_owned()), ("tick_ms", hour_ago.to_string())]).await;
+        let reply = room.run(&room.plan, &[burst_ms, "1"]).await;
+        assert_eq!(reply.planned, most, "at {rate} with bursts of {burst_ms} ms");
+        // Nobody published it: it does not grow.
+        let hour_ago = hour_ago.to_string();
+        let () = room.store.client().hset(KEYS[0], ("tick_ms", hour_ago)).await.unwrap();
+        assert_eq!(room.run(&room.plan, &[burst_ms, "1"]).await.planned, most);
+    }
+}
+
+#[tokio::test]
+async fn the_head_never_passes_the_numbers_that_were_given_out() {
+    let room = Room::new().await;
+    let second_ago = (room.set(&[]).await - 1_000).to_string();
+    room.set(&[("next", "3".to_owned()), ("rate", "1000".to_owned()), ("tick_ms", second_ago)])
+        .await;
+    assert_eq!(room.run(&room.plan, &["1000", "1"]).await.planned, 3);
+    assert_eq!(room.run(&room.publish, &["7", "50000"]).await.head, 3);
+}
+
+#[tokio::test]
+async fn nothing_builds_up_while_nobody_may_be_admitted() {
+    let room = Room::new().await;
+    for (state, admits) in [("PAUSED", "1"), ("CLOSED", "1"), ("OPEN", "0")] {
+        let minute_ago = room.set(&[]).await - 60_000;
+        let fields = [
+            ("state", state.to_owned()),
+            ("tick_ms", minute_ago.to_string()),
+            ("carry", "5".to_owned()),
+        ];
+        room.set(&fields).await;
+        let stopped = room.run(&room.plan, &["1000", admits]).await;
+        assert_eq!(stopped.planned, 0);
+        let () = room.store.client().hset(KEYS[0], ("state", "OPEN")).await.unwrap();
+        let reply = room.run(&room.plan, &["1000", "1"]).await;
+        assert!(
+            reply.planned <= (reply.now_ms - stopped.now_ms) * 10 / 1_000,
+            "{state}: {reply:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_room_of_another_server_is_gone_and_untouched() {
+    let room = Room::new().await;
+    room.set(&[("run_id", "another".to_owned())]).await;
+    for (script, args) in [
+        (&room.plan, ["1000", "1"].as_slice()),
+        (&room.publish, &["7", "50000"]),
+        (&room.grant, &["1000", "2000"]),
+        (&room.configure, &["2", "CLOSED", "1", "5000"]),
+    ] {
+        assert_eq!(room.run(script, args).await.word, "GONE", "{}", script.name());
+    }
+    let head: i64 = room.store.client().hget(KEYS[0], "head").await.unwrap();
+    let state: String = room.store.client().hget(KEYS[0], "state").await.unwrap();
+    assert_eq!((head, state.as_str()), (0, "OPEN"));
+}
+
+#[tokio::test]
+async fn a_block_that_comes_late_is_dropped_and_a_gap_is_skipped() {
+    let room = Room::new().await;
+    room.set(&[("next", "990".to_owned())]).await;
+    for (from, upto, then) in [
+        ("1000", "2000", (990, 2_000)),
+        ("1000", "2000", (990, 2_000)),
+        ("500", "1500", (990, 2_000)),
+        ("3000", "4000", (3_000, 4_000)),
+        ("2000", "3000", (3_000, 4_000)),
+    ] {
+        let reply = room.run(&room.grant, &[from, upto]).await;
+        assert_eq!((reply.next, reply.upto), then, "{from} to {upto}");
+    }
+}
+
+#[tokio::test]
+async fn an_older_setting_never_replaces_a_newer_one() {
+    let room = Room::new().await;
+    room.set(&[]).await;
+    assert_eq!(room.run(&room.configure, &["3", "PAUSED", "2", "5000"]).await.state, "PAUSED");
+    assert_eq!(room.run(&room.configure, &["2", "CLOSED", "1", "5000"]).await.state, "PAUSED");
+    assert_eq!(room.run(&room.configure, &["3", "CLOSED", "1", "5000"]).await.state, "PAUSED");
+    assert_eq!(room.run(&room.configure, &["4", "OPEN", "1", "5000"]).await.state, "OPEN");
+}
+
+#[tokio::test]
+async fn ticks_are_thinned_only_when_they_are_many_and_over() {
+    let room = Room::new().await;
+    let now_ms = room.set(&[("admission_ms", "5000".to_owned())]).await;
+    let old = [(1.0, 20_000), (2.0, 10_000), (3.0, 1_000)];
+    for (head, age_ms) in old {
+        let member = format!("{head}:{}", now_ms - age_ms);
+        let () = room
+            .store
+            .client()
+            .zadd(KEYS[2], None, None, false, false, (head, member))
+            .await
+            .unwrap();
+    }
+    let () = room.store.client().hset(KEYS[0], ("head", "3")).await.unwrap();
+    let count = async || -> i64 { room.store.client().zcard(KEYS[2]).await.unwrap() };
+    room.run(&room.publish, &["4", "50000"]).await;
+    assert_eq!(count().await, 4);
+    // The first goes, for the second is over too; the second stays, for the third is not.
+    room.run(&room.publish, &["5", "2"]).await;
+    assert_eq!(count().await, 4);
+    room.run(&room.publish, &["6", "2"]).await;
+    assert_eq!(count().await, 5);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1, ..ProptestConfig::default() })]
+
+    #[test]
+    fn however_the_calls_fall_head_planned_next_and_upto_keep_their_order(seed in any::<u64>()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(any_order(seed));
+    }
+}
+
+/// Hundreds of random calls against one room.
+async fn any_order(seed: u64) {
+    let mut random = seed;
+    let mut below = |bound: u64| {
+        // A linear congruential generator (Knuth, MMIX): the seed alone repeats the run.
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % bound
+    };
+    let room = Room::new().await;
+    let now_ms = room.set(&[("next", "0".to_owned()), ("upto", "0".to_owned())]).await;
+    let mut head = 0;
+    for step in 0..400 {
+        let reply = match below(5) {
+            0 => {
+                let past = (now_ms - 1_000 * i64::try_from(below(5)).unwrap()).to_string();
+                let () = room.store.client().hset(KEYS[0], ("tick_ms", past)).await.unwrap();
+                room.run(&room.plan, &["1000", "1"]).await
+            }
+            1 => room.run(&room.publish, &[&below(500).to_string(), "50"]).await,
+            2 => {
+                let from = below(20) * 25;
+                room.run(&room.grant, &[&from.to_string(), &(from + 25).to_string()]).await
+            }
+            3 => {
+                let state = ["OPEN", "OPEN", "PAUSED"][usize::try_from(below(3)).unwrap()];
+                let rate = (1 + below(100)).to_string();
+                room.run(&room.configure, &[&step.to_string(), state, &rate, "5000"]).await
+            }
+            _ => {
+                // Somebody joins.
+                let reply = room.run(&room.publish, &["0", "50"]).await;
+                if reply.next < reply.upto {
+                    let next = (reply.next + 1).to_string();
+                    let () = room.store.client().hset(KEYS[0], ("next", next)).await.unwrap();
+                }
+                room.run(&room.publish, &["0", "50"]).await
+            }
+        };
+        assert!(reply.head >= head, "step {step} of seed {seed}: the head went back: {reply:?}");
+        head = reply.head;
+        let in_order = [reply.head, reply.planned, reply.next, reply.upto];
+        assert!(in_order.is_sorted(), "step {step} of seed {seed}: {reply:?}");
+    }
+}

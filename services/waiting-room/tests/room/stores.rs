@@ -1,0 +1,194 @@
+//! Many at once, and stores that are lost.
+
+use std::collections::BTreeSet;
+
+use flashsale_proto::waitingroom::Outlook;
+use flashsale_testing::eventually;
+use fred::interfaces::ServerInterface as _;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::world::World;
+
+/// Lets buyers join all at once, at both instances, and returns their numbers.
+async fn crowd(
+    world: &World,
+    instances: &[&crate::world::Instance],
+    buyers: std::ops::Range<usize>,
+) -> Vec<i64> {
+    let mut numbers: Vec<i64> = stream::iter(buyers)
+        .map(|buyer| async move {
+            let instance = instances[buyer % instances.len()];
+            instance.join(world.sale, &format!("buyer {buyer}")).await
+        })
+        .buffer_unordered(64)
+        .map_ok(|response| world.read(response).ticket.number)
+        .try_collect()
+        .await
+        .unwrap();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[tokio::test]
+async fn a_crowd_at_two_instances_gets_consecutive_numbers_over_many_blocks() {
+    let world = World::new(&[("BLOCK", "50")]).await;
+    let two = world.instance(&[("BLOCK", "50")]).await;
+    world.configure(1.0, 60).await;
+    world.set_paused().await;
+    let numbers = crowd(&world, &[&world.one, &two], 0..400).await;
+    assert_eq!(numbers, (1..=400).collect::<Vec<i64>>());
+    // The same people again: the same numbers.
+    let again = crowd(&world, &[&two, &world.one], 0..400).await;
+    assert_eq!(again, numbers);
+}
+
+#[tokio::test]
+async fn numbers_that_were_reserved_by_a_process_that_died_are_skipped() {
+    let world = World::new(&[("BLOCK", "10")]).await;
+    world.configure(1.0, 60).await;
+    world.set_paused().await;
+    let before = crowd(&world, &[&world.one], 0..3).await;
+    let (_, reserved) = world.recorded().await;
+    sqlx::query("UPDATE rooms SET reserved_upto = reserved_upto + 10 WHERE sale_id = $1")
+        .bind(world.sale)
+        .execute(&world.pg.pool)
+        .await
+        .unwrap();
+    let after = crowd(&world, &[&world.one], 3..30).await;
+    let distinct: BTreeSet<i64> = before.iter().chain(&after).copied().collect();
+    assert_eq!(distinct.len(), 30);
+    assert!(
+        distinct.iter().all(|number| !(reserved + 1..=reserved + 10).contains(number)),
+        "{distinct:?}"
+    );
+}
+
+#[tokio::test]
+async fn two_instances_together_admit_at_the_rate_by_the_stores_clock() {
+    const RATE: f64 = 100.0;
+    let world = World::paused(RATE).await;
+    let two = world.instance(&[]).await;
+    crowd(&world, &[&world.one, &two], 0..150).await;
+    let before_ms = world.now_ms().await;
+    world.set_open().await;
+    eventually("the crowd is in", || async {
+        // In this order: what was published was recorded before.
+        let published = world.field("head").await.unwrap();
+        let (recorded, _) = world.recorded().await;
+        assert!(recorded >= published, "{published} was published, {recorded} recorded");
+        (published == 150).then_some(())
+    })
+    .await;
+    let ticks = world.ticks().await;
+    assert!(ticks.len() > 10, "{ticks:?}");
+    for (head, at_ms) in ticks {
+        #[allow(clippy::cast_precision_loss)]
+        let allowed = (at_ms - before_ms) as f64 * RATE / 1_000.0;
+        #[allow(clippy::cast_precision_loss)]
+        let admitted = head as f64;
+        assert!(admitted <= allowed, "{head} admitted when {allowed} were due");
+    }
+    let room = world.room().await;
+    assert_eq!((room.issued, room.head), (150, 150));
+}
+
+#[tokio::test]
+async fn losing_redis_repeats_no_number_and_takes_no_turn_back() {
+    let world = World::open(1_000.0).await;
+    let admitted = crowd(&world, &[&world.one], 0..20).await;
+    world.head_at(20).await;
+    world.set_paused().await;
+    let waiting = world.join("anna").await;
+    assert_eq!(waiting.ticket.number, 21);
+
+    let () = world.redis().flushall(false).await.unwrap();
+    // A ticket from before is as good as ever.
+    let position = world.position(&waiting.token).await;
+    assert_eq!((position.outlook(), position.ahead), (Outlook::Paused, 0));
+    assert_eq!(world.room().await.head, 20);
+    let after = crowd(&world, &[&world.one], 0..20).await;
+    assert!(after.iter().all(|number| number > admitted.last().unwrap()), "{after:?}");
+    assert!(*after.first().unwrap() > 21, "{after:?}");
+    let distinct: BTreeSet<i64> = after.iter().copied().collect();
+    assert_eq!(distinct.len(), 20);
+
+    world.set_open().await;
+    world.watch(&waiting.token).await.ends_with(Outlook::Admitted).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_was_restarted_keeps_places_but_not_its_word_on_the_next_number() {
+    let mut world = World::paused(1.0).await;
+    let anna = world.join("anna").await;
+    let (_, reserved) = world.recorded().await;
+    world.redis.server.kill().await;
+    world.redis.server.restart().await.unwrap();
+    let again =
+        eventually("the service is back", || async { world.try_join("anna").await.ok() }).await;
+    assert_eq!(world.read(again).token, anna.token);
+    // It may have lost its newest writes: only numbers above all that were reserved are certainly new.
+    assert!(world.join("bert").await.ticket.number > reserved);
+}
+
+#[tokio::test]
+async fn while_postgres_is_away_people_join_and_the_head_waits_and_no_flood_follows() {
+    let world = World::paused(50.0).await;
+    crowd(&world, &[&world.one], 0..5).await;
+    let database = world.pg.database().to_owned();
+    let mut admin = world.pg.admin().await;
+    let forbid = format!("ALTER DATABASE {database} ALLOW_CONNECTIONS false");
+    let cut = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
+    );
+    world.set_open().await;
+    for statement in [forbid, cut] {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut admin).await.unwrap();
+    }
+
+    let late = crowd(&world, &[&world.one], 5..200).await;
+    assert_eq!(late.len(), 195);
+    // The plan runs one burst ahead and then stands still too.
+    let waiting_at = eventually("the head stands still", || async {
+        let (head, planned) = (world.field("head").await?, world.field("planned").await?);
+        (planned - head >= 50).then_some(head)
+    })
+    .await;
+    let before_ms = world.now_ms().await;
+    eventually("time goes by", || async {
+        (world.now_ms().await > before_ms + 1_000).then_some(())
+    })
+    .await;
+    let (head, planned) =
+        (world.field("head").await.unwrap(), world.field("planned").await.unwrap());
+    assert_eq!((head, planned), (waiting_at, waiting_at + 50));
+
+    let back_ms = world.now_ms().await;
+    let allow = format!("ALTER DATABASE {database} ALLOW_CONNECTIONS true");
+    sqlx::query(sqlx::AssertSqlSafe(allow)).execute(&mut admin).await.unwrap();
+    world.head_at(200).await;
+    for (head, at_ms) in world.ticks().await.into_iter().filter(|(_, at_ms)| *at_ms > back_ms) {
+        // What was planned, what had built up in the budget meanwhile, and the rate since.
+        let allowed = planned + 50 + (at_ms - back_ms) * 50 / 1_000 + 1;
+        assert!(head <= allowed, "{head} admitted when {allowed} were due");
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_redis_missed_is_made_up_for() {
+    let mut world = World::paused(1_000.0).await;
+    let anna = world.join("anna").await;
+    world.redis.server.kill().await;
+    sqlx::query(
+        "UPDATE rooms SET state = 'OPEN', updated_at = clock_timestamp() WHERE sale_id = $1",
+    )
+    .bind(world.sale)
+    .execute(&world.pg.pool)
+    .await
+    .unwrap();
+    world.redis.server.restart().await.unwrap();
+    eventually("the place is admitted", || async {
+        let position = world.try_position(&anna.token).await.ok()?;
+        (position.outlook() == Outlook::Admitted).then_some(())
+    })
+    .await;
+}
