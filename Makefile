@@ -16,8 +16,9 @@ export SQLX_OFFLINE := true
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 
 # make run EXPORT=shop.csv QUANTITY=50 CURRENCY=EUR BUYERS=5000 RATE=200 SEED=7
-RUN_ARGS = $(if $(EXPORT),--export '$(EXPORT)') $(if $(QUANTITY),--quantity '$(QUANTITY)') \
-	$(if $(CURRENCY),--currency '$(CURRENCY)') $(if $(BUYERS),--buyers '$(BUYERS)') \
+SALE_ARGS = $(if $(EXPORT),--export '$(EXPORT)') $(if $(QUANTITY),--quantity '$(QUANTITY)') \
+	$(if $(CURRENCY),--currency '$(CURRENCY)')
+RUN_ARGS = $(SALE_ARGS) $(if $(BUYERS),--buyers '$(BUYERS)') \
 	$(if $(RATE),--rate '$(RATE)') $(if $(SEED),--seed '$(SEED)')
 
 NEXTEST_PROFILE ?= default
@@ -39,8 +40,8 @@ run: build ## One whole flash sale with its audit (EXPORT= QUANTITY= CURRENCY= B
 	$(BIN)/flashsale run $(RUN_ARGS)
 
 .PHONY: up
-up: build ## The same platform with an open sale, kept running until Ctrl-C
-	$(BIN)/flashsale up
+up: build ## The same platform with an open sale, kept running until Ctrl-C (EXPORT= QUANTITY= CURRENCY=)
+	$(BIN)/flashsale up $(SALE_ARGS)
 
 .PHONY: test
 test: setup-test build ## Every test, against real servers (TEST= picks some by name)

@@ -1,5 +1,5 @@
 -- Each table names the one service that writes it. Times are timestamptz; money is minor units (bigint) of an ISO 4217 currency.
--- Lock order for whoever locks more than one row: allotments by (sale_id, sku), then orders by order_id, then outbox, then queue_positions.
+-- Lock order for whoever locks more than one row: queue_positions (claims only), allotments by (sale_id, sku), orders by order_id, outbox.
 
 -- Written by: sale.
 CREATE TABLE sales (

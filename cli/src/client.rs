@@ -49,7 +49,8 @@ pub(crate) fn request_id() -> String {
 /// An amount as people write it, for example `49.90 EUR`.
 pub(crate) fn money(money: Option<&Money>) -> String {
     let Some(money) = money else { return String::new() };
-    let decimals = Currency::from_code(&money.currency_code).and_then(Currency::exponent).unwrap_or(2);
+    let decimals =
+        Currency::from_code(&money.currency_code).and_then(Currency::exponent).unwrap_or(2);
     let nanos = money.nanos.unsigned_abs();
     let digits = format!("{nanos:09}");
     let fraction = digits.get(..usize::from(decimals)).unwrap_or_default();

@@ -3,9 +3,7 @@
 use std::{collections::HashMap, process::ExitCode};
 
 use anyhow::Context as _;
-use flashsale_service::{
-    CommonConfig, Drain, Problem, ServerConfig, Validate, config, serve,
-};
+use flashsale_service::{CommonConfig, Drain, Problem, ServerConfig, Validate, config, serve};
 use flashsale_telemetry::TelemetryConfig;
 use serde::Deserialize;
 use tokio::{
@@ -67,13 +65,25 @@ async fn host() -> anyhow::Result<()> {
     // The environment holds what all of them are told; each picks its own sections.
     let hosted = vec![
         flashsale_sale::build(load(flashsale_sale::DEFAULTS, "sale")?, drain.clone()).await?,
-        flashsale_inventory::build(load(flashsale_inventory::DEFAULTS, "inventory")?, drain.clone()).await?,
-        flashsale_waiting_room::build(load(flashsale_waiting_room::DEFAULTS, "waiting-room")?, drain.clone())
+        flashsale_inventory::build(
+            load(flashsale_inventory::DEFAULTS, "inventory")?,
+            drain.clone(),
+        )
+        .await?,
+        flashsale_waiting_room::build(
+            load(flashsale_waiting_room::DEFAULTS, "waiting-room")?,
+            drain.clone(),
+        )
+        .await?,
+        flashsale_checkout::build(load(flashsale_checkout::DEFAULTS, "checkout")?, drain.clone())
             .await?,
-        flashsale_checkout::build(load(flashsale_checkout::DEFAULTS, "checkout")?, drain.clone()).await?,
-        flashsale_order_worker::build(load(flashsale_order_worker::DEFAULTS, "order-worker")?, drain.clone())
+        flashsale_order_worker::build(
+            load(flashsale_order_worker::DEFAULTS, "order-worker")?,
+            drain.clone(),
+        )
+        .await?,
+        flashsale_payment::build(load(flashsale_payment::DEFAULTS, "payment")?, drain.clone())
             .await?,
-        flashsale_payment::build(load(flashsale_payment::DEFAULTS, "payment")?, drain.clone()).await?,
     ];
     let served = serve("flashsale", &config.server, hosted, drain).await;
     // Exporting blocks its thread; the runtime has to go on meanwhile to carry the export.
@@ -81,12 +91,16 @@ async fn host() -> anyhow::Result<()> {
     served
 }
 
-fn load<C: serde::de::DeserializeOwned + Validate>(defaults: &str, name: &str) -> anyhow::Result<C> {
+fn load<C: serde::de::DeserializeOwned + Validate>(
+    defaults: &str,
+    name: &str,
+) -> anyhow::Result<C> {
     // The two sections of the process itself are not the services' own: theirs stay at their defaults.
     let env: HashMap<String, String> = std::env::vars()
         .filter(|(key, _)| {
             !key.starts_with("FLASHSALE_SERVER__") && !key.starts_with("FLASHSALE_TELEMETRY__")
         })
         .collect();
-    config::load_from(defaults, None, env.into_iter()).with_context(|| format!("the configuration of {name}"))
+    config::load_from(defaults, None, env.into_iter())
+        .with_context(|| format!("the configuration of {name}"))
 }

@@ -86,7 +86,11 @@ fn describe(error: &anyhow::Error) -> String {
 }
 
 /// A table; columns named in `numbers` are set to the right.
-pub(crate) fn table(header: &[&str], numbers: &[usize], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub(crate) fn table(
+    header: &[&str],
+    numbers: &[usize],
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header.to_vec());
     for row in rows {

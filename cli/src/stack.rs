@@ -14,8 +14,8 @@ use flashsale_proto::sale::{
     sale_service_client::SaleServiceClient,
 };
 use flashsale_sandbox::{
-    Appendonly, Home, NatsOptions, NatsServer, PostgresOptions, PostgresServer, Program, ProgramOptions,
-    RedisOptions, RedisServer, RunDir, Tools, free_port,
+    Appendonly, Home, NatsOptions, NatsServer, PostgresOptions, PostgresServer, Program,
+    ProgramOptions, RedisOptions, RedisServer, RunDir, Tools, free_port,
 };
 use rand::distr::{Alphanumeric, SampleString as _};
 use tonic::transport::Channel;
@@ -71,7 +71,10 @@ impl Stack {
         let dir = home.run_dir().context("no folder to run in")?;
         let path = dir.path().to_owned();
         let found = tools.versions();
-        say(&format!("starting Redis {}, NATS {} and Postgres {}", found.redis, found.nats, found.postgres));
+        say(&format!(
+            "starting Redis {}, NATS {} and Postgres {}",
+            found.redis, found.nats, found.postgres
+        ));
         let (postgres, redis, nats) = tokio::try_join!(
             PostgresServer::start(&tools, path.join("postgres"), PostgresOptions::default()),
             RedisServer::start(
@@ -90,13 +93,17 @@ impl Stack {
         let (provider, stripe_url, stripe_key) = match key {
             Some(key) => {
                 if !key.starts_with("sk_test_") {
-                    bail!("{STRIPE_KEY} is not a test mode key (sk_test_…): no real money is moved from here");
+                    bail!(
+                        "{STRIPE_KEY} is not a test mode key (sk_test_…): no real money is moved from here"
+                    );
                 }
                 say("paying through Stripe's test mode");
                 (Provider::StripeTestMode, STRIPE_URL.to_owned(), key)
             }
             None => {
-                say("paying through a stand-in for Stripe (25 requests a second, as in Stripe's test mode)");
+                say(
+                    "paying through a stand-in for Stripe (25 requests a second, as in Stripe's test mode)",
+                );
                 let log = path.join("stripe.jsonl");
                 let args = vec![
                     "--log".into(),
@@ -154,7 +161,18 @@ impl Stack {
             ("nats", found.nats.clone()),
             ("postgres", found.postgres.clone()),
         ];
-        Ok(Self { services: Some(services), provider, smtp, nats, redis, postgres, dir, versions, grpc_url, http_url })
+        Ok(Self {
+            services: Some(services),
+            provider,
+            smtp,
+            nats,
+            redis,
+            postgres,
+            dir,
+            versions,
+            grpc_url,
+            http_url,
+        })
     }
 
     /// A connection to the services.
@@ -166,8 +184,8 @@ impl Stack {
     pub(crate) async fn open_sale(&self, args: &StackArgs) -> anyhow::Result<Sale> {
         let (name, content) = match &args.export {
             Some(path) => {
-                let content =
-                    std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+                let content = std::fs::read(path)
+                    .with_context(|| format!("{} cannot be read", path.display()))?;
                 let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
                 (name, content)
             }
@@ -181,7 +199,10 @@ impl Stack {
                 name,
                 currency: args.currency.clone(),
                 hold_ttl: Some(prost_types::Duration { seconds, nanos: 0 }),
-                room: Some(RoomSettings { admissions_per_second: args.admissions, admission_ttl: None }),
+                room: Some(RoomSettings {
+                    admissions_per_second: args.admissions,
+                    admission_ttl: None,
+                }),
                 ..SaleSettings::default()
             }),
             format: ExportFormat::ShopifyCsv.into(),
@@ -189,7 +210,8 @@ impl Stack {
             quantity: args.quantity,
             per_buyer_limit: args.per_buyer_limit,
         };
-        let sale = sales.import_sale(client::request(import)).await?.into_inner().sale.unwrap_or_default();
+        let sale =
+            sales.import_sale(client::request(import)).await?.into_inner().sale.unwrap_or_default();
         let start = StartSaleRequest { request_id: client::request_id(), sale_id: sale.sale_id };
         Ok(sales.start_sale(client::request(start)).await?.into_inner().sale.unwrap_or_default())
     }
@@ -286,7 +308,12 @@ pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
 
 async fn sibling(name: &str, dir: &Path, mut args: Vec<OsString>) -> anyhow::Result<Program> {
     let ready_file = dir.join(format!("{name}.ready"));
-    args.extend(["--listen".into(), "127.0.0.1:0".into(), "--ready-file".into(), ready_file.clone().into()]);
+    args.extend([
+        "--listen".into(),
+        "127.0.0.1:0".into(),
+        "--ready-file".into(),
+        ready_file.clone().into(),
+    ]);
     let options = ProgramOptions {
         name: name.to_owned(),
         path: program(name)?,

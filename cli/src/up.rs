@@ -59,7 +59,10 @@ fn describe(stack: &Stack, sale: &Sale) -> String {
     });
     let call = |data: &serde_json::Value, method: &str| {
         let data = data.to_string().replace('\'', "'\\''");
-        format!("  buf curl --protocol grpc --http2-prior-knowledge -d '{data}' \\\n    {}/{method}", stack.grpc_url)
+        format!(
+            "  buf curl --protocol grpc --http2-prior-knowledge -d '{data}' \\\n    {}/{method}",
+            stack.grpc_url
+        )
     };
     format!(
         "\nA sale is open: {name} ({sale_id})\n\n\

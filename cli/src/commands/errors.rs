@@ -45,7 +45,10 @@ pub(crate) fn run(name: Option<&str>, output: &Output) -> anyhow::Result<ExitCod
 fn retry(reason: Reason) -> String {
     match reason.retry() {
         Retry::SameAfter(delay) => {
-            format!("the same request, with the same request_id, after {} ms or as RetryInfo says", delay.as_millis())
+            format!(
+                "the same request, with the same request_id, after {} ms or as RetryInfo says",
+                delay.as_millis()
+            )
         }
         Retry::Never => "not as it is".to_owned(),
     }

@@ -31,7 +31,11 @@ pub(crate) struct Which {
 }
 
 /// Runs the command.
-pub(crate) async fn run(command: OrderCommand, addr: Option<String>, output: &Output) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(
+    command: OrderCommand,
+    addr: Option<String>,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
     let mut checkout = CheckoutServiceClient::new(connect(addr)?);
     match command {
         OrderCommand::Show(Which { sale_id, order_id }) => {

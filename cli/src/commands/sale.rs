@@ -95,12 +95,16 @@ impl Settings {
 }
 
 /// Runs the command.
-pub(crate) async fn run(command: SaleCommand, addr: Option<String>, output: &Output) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(
+    command: SaleCommand,
+    addr: Option<String>,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
     let mut sales = SaleServiceClient::new(connect(addr)?);
     let sale = match command {
         SaleCommand::Import { export, quantity, per_buyer_limit, settings } => {
-            let content =
-                std::fs::read(&export).with_context(|| format!("{} cannot be read", export.display()))?;
+            let content = std::fs::read(&export)
+                .with_context(|| format!("{} cannot be read", export.display()))?;
             let asked = ImportSaleRequest {
                 request_id: request_id(),
                 settings: Some(settings.into_wire()),
@@ -156,9 +160,12 @@ pub(crate) async fn run(command: SaleCommand, addr: Option<String>, output: &Out
 }
 
 fn parse_item(text: &str, currency: &str, per_buyer_limit: i64) -> anyhow::Result<Item> {
-    let form = || format!("{text:?} is not an item; write sku=price=quantity, for example TEE-M=19.90=100");
+    let form = || {
+        format!("{text:?} is not an item; write sku=price=quantity, for example TEE-M=19.90=100")
+    };
     let mut parts = text.rsplitn(3, '=');
-    let (Some(quantity), Some(price), Some(sku)) = (parts.next(), parts.next(), parts.next()) else {
+    let (Some(quantity), Some(price), Some(sku)) = (parts.next(), parts.next(), parts.next())
+    else {
         bail!(form());
     };
     let (units, fraction) = price.split_once('.').unwrap_or((price, ""));
@@ -199,10 +206,15 @@ fn list(sales: &[Sale], output: &Output) {
 
 fn human(sale: &Sale) -> String {
     let settings = sale.settings.clone().unwrap_or_default();
-    let room = settings
-        .room
-        .map_or_else(|| "none".to_owned(), |room| format!("{} admissions/s", room.admissions_per_second));
-    let told = if sale.propagated { "" } else { "  inventory or the waiting room have not been told yet\n" };
+    let room = settings.room.map_or_else(
+        || "none".to_owned(),
+        |room| format!("{} admissions/s", room.admissions_per_second),
+    );
+    let told = if sale.propagated {
+        ""
+    } else {
+        "  inventory or the waiting room have not been told yet\n"
+    };
     format!(
         "Sale {} ({})\n  state   {}\n  window  {} to {}\n  holds   {} s\n  room    {room}\n{told}{}",
         sale.sale_id,

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use flashsale_proto::inventory::{GetStockRequest, inventory_service_client::InventoryServiceClient};
+use flashsale_proto::inventory::{
+    GetStockRequest, inventory_service_client::InventoryServiceClient,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -22,7 +24,11 @@ pub(crate) enum StockCommand {
 }
 
 /// Runs the command.
-pub(crate) async fn run(command: StockCommand, addr: Option<String>, output: &Output) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(
+    command: StockCommand,
+    addr: Option<String>,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
     let StockCommand::Show { sale_id } = command;
     let mut inventory = InventoryServiceClient::new(connect(addr)?);
     let asked = GetStockRequest { sale_id, skus: Vec::new() };

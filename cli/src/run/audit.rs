@@ -36,7 +36,8 @@ pub(crate) async fn audit(stack: &Stack, sale: &Sale, history: &Path) -> anyhow:
         command = command.args([Path::new("--stripe-log"), provider]);
     }
     let child = command.spawn().context("the auditor cannot be started")?;
-    let status = tokio::time::timeout(WITHIN, child.wait()).await.context("the auditor does not end")?;
+    let status =
+        tokio::time::timeout(WITHIN, child.wait()).await.context("the auditor does not end")?;
     if !matches!(status.code(), Some(0 | 1)) {
         let said = std::fs::read_to_string(&log).unwrap_or_default();
         bail!("the auditor could not do its work ({status}):\n{said}");

@@ -10,8 +10,8 @@ use anyhow::{Context as _, bail, ensure};
 use flashsale_errors::{Failure, Reason, Retry};
 use flashsale_proto::{
     checkout::{
-        BeginCheckoutRequest, CancelOrderRequest, Contact, Line, Order, OrderState, PlaceOrderRequest,
-        WatchOrderRequest,
+        BeginCheckoutRequest, CancelOrderRequest, Contact, Line, Order, OrderState,
+        PlaceOrderRequest, WatchOrderRequest,
     },
     waitingroom::{JoinRequest, Outlook, WatchPositionRequest},
 };
@@ -138,7 +138,10 @@ impl Buyer<'_> {
                 match position.outlook() {
                     Outlook::Admitted => {
                         count(&counters.admitted);
-                        self.note(json!({ "event": "admitted", "buyer": self.id, "number": number })).await;
+                        self.note(
+                            json!({ "event": "admitted", "buyer": self.id, "number": number }),
+                        )
+                        .await;
                         return Ok(InLine::Admitted(position.admission));
                     }
                     Outlook::Lapsed | Outlook::Left => return Ok(InLine::Again),
@@ -146,7 +149,10 @@ impl Buyer<'_> {
                         count(&counters.sold_out);
                         return Ok(InLine::Over);
                     }
-                    Outlook::Waiting | Outlook::SoldOutForNow | Outlook::Paused | Outlook::Unspecified => {}
+                    Outlook::Waiting
+                    | Outlook::SoldOutForNow
+                    | Outlook::Paused
+                    | Outlook::Unspecified => {}
                 }
             }
         }
@@ -164,11 +170,18 @@ impl Buyer<'_> {
                 Some(Reason::SoldOut) => Ok(()),
                 _ => Err(status.into()),
             },
-            Ok(order) => bail!("order {} has {} units over the limit of {limit}", order.order_id, limit + 1),
+            Ok(order) => {
+                bail!("order {} has {} units over the limit of {limit}", order.order_id, limit + 1)
+            }
         }
     }
 
-    async fn check_out(&mut self, intent: Intent, lines: Vec<Line>, admission: &str) -> anyhow::Result<Visit> {
+    async fn check_out(
+        &mut self,
+        intent: Intent,
+        lines: Vec<Line>,
+        admission: &str,
+    ) -> anyhow::Result<Visit> {
         let counters = &self.crowd.counters;
         // Half of the crowd fills a cart first, half orders straight away.
         let cart = intent == Intent::Abandon || self.rng.random_bool(0.5);
@@ -189,10 +202,11 @@ impl Buyer<'_> {
         }
         let request_id = Uuid::new_v4();
         let card = if intent == Intent::Decline { BAD_CARD } else { GOOD_CARD };
-        let order = match self.place(request_id, hold_id.clone(), lines.clone(), admission, card).await {
-            Ok(order) => order,
-            Err(status) => return self.refused("PlaceOrder", request_id, status).await,
-        };
+        let order =
+            match self.place(request_id, hold_id.clone(), lines.clone(), admission, card).await {
+                Ok(order) => order,
+                Err(status) => return self.refused("PlaceOrder", request_id, status).await,
+            };
         let accepted = Instant::now();
         if order.state() == OrderState::AcceptancePending {
             count(&counters.pending);
@@ -300,7 +314,9 @@ impl Buyer<'_> {
             match self.crowd.checkout(self.number).cancel_order(request(message)).await {
                 Ok(_) => return Ok(()),
                 // The payment was faster.
-                Err(status) if reason(&status) == Some(Reason::OrderNotCancellable) => return Ok(()),
+                Err(status) if reason(&status) == Some(Reason::OrderNotCancellable) => {
+                    return Ok(());
+                }
                 Err(status) => {
                     attempt += 1;
                     ensure!(attempt < ATTEMPTS, "the order could not be cancelled: {status}");
@@ -318,13 +334,14 @@ impl Buyer<'_> {
                 order_id: order_id.to_owned(),
                 buyer_id: self.id.clone(),
             };
-            let mut changes = match self.crowd.checkout(self.number).watch_order(Request::new(message)).await {
-                Ok(changes) => changes.into_inner(),
-                Err(status) => {
-                    self.pause_or_fail(status).await?;
-                    continue;
-                }
-            };
+            let mut changes =
+                match self.crowd.checkout(self.number).watch_order(Request::new(message)).await {
+                    Ok(changes) => changes.into_inner(),
+                    Err(status) => {
+                        self.pause_or_fail(status).await?;
+                        continue;
+                    }
+                };
             loop {
                 let order = match changes.message().await {
                     Ok(Some(change)) => change.order.unwrap_or_default(),
@@ -336,7 +353,10 @@ impl Buyer<'_> {
                 };
                 if matches!(
                     order.state(),
-                    OrderState::Confirmed | OrderState::Declined | OrderState::Cancelled | OrderState::Refunded
+                    OrderState::Confirmed
+                        | OrderState::Declined
+                        | OrderState::Cancelled
+                        | OrderState::Refunded
                 ) {
                     self.note(json!({
                         "event": "ended", "buyer": self.id, "order_id": order_id, "state": order_state(&order),
@@ -365,7 +385,11 @@ impl Buyer<'_> {
     }
 
     /// Makes a call, and makes it again under the same request id while its failure invites that.
-    async fn call<T, F, Fut>(&self, latency: &super::latency::Latency, mut make: F) -> Result<T, Status>
+    async fn call<T, F, Fut>(
+        &self,
+        latency: &super::latency::Latency,
+        mut make: F,
+    ) -> Result<T, Status>
     where
         F: FnMut(u32) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
@@ -379,7 +403,9 @@ impl Buyer<'_> {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) => {
                     attempt += 1;
-                    let Some(delay) = wait(&status).filter(|_| attempt < ATTEMPTS) else { return Err(status) };
+                    let Some(delay) = wait(&status).filter(|_| attempt < ATTEMPTS) else {
+                        return Err(status);
+                    };
                     count(&self.crowd.counters.retried_calls);
                     tokio::time::sleep(delay).await;
                 }

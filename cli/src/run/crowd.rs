@@ -9,8 +9,7 @@ use std::{
 };
 
 use flashsale_proto::{
-    checkout::checkout_service_client::CheckoutServiceClient,
-    sale::Sale,
+    checkout::checkout_service_client::CheckoutServiceClient, sale::Sale,
     waitingroom::waiting_room_service_client::WaitingRoomServiceClient,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
@@ -118,7 +117,12 @@ pub(crate) struct Crowd {
 
 impl Crowd {
     /// A crowd in front of a sale.
-    pub(crate) async fn new(stack: &Stack, sale: &Sale, history: History, seed: u64) -> anyhow::Result<Self> {
+    pub(crate) async fn new(
+        stack: &Stack,
+        sale: &Sale,
+        history: History,
+        seed: u64,
+    ) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(stack.grpc_url.clone())?.tcp_nodelay(true);
         let mut channels = Vec::with_capacity(CONNECTIONS);
         for _ in 0..CONNECTIONS {
@@ -152,7 +156,9 @@ impl Crowd {
 
     /// What a buyer draws everything from: the same seed, the same buyer, the same wishes.
     pub(crate) fn rng(&self, buyer: usize) -> StdRng {
-        StdRng::seed_from_u64(self.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(buyer as u64))
+        StdRng::seed_from_u64(
+            self.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(buyer as u64),
+        )
     }
 
     pub(crate) fn fail(&self, what: String) {

@@ -28,7 +28,11 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// Starts writing.
-    pub(crate) async fn start(crowd: Arc<Crowd>, stack: &Stack, sale: &Sale) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        crowd: Arc<Crowd>,
+        stack: &Stack,
+        sale: &Sale,
+    ) -> anyhow::Result<Self> {
         let mut inventory = InventoryServiceClient::new(stack.channel().await?);
         let sale_id = sale.sale_id.clone();
         let terminal = std::io::stderr().is_terminal();
@@ -42,7 +46,8 @@ impl Progress {
                     _ = &mut stopped => true,
                 };
                 let asked = GetStockRequest { sale_id: sale_id.clone(), skus: Vec::new() };
-                let stock = inventory.get_stock(request(asked)).await.ok().map(tonic::Response::into_inner);
+                let stock =
+                    inventory.get_stock(request(asked)).await.ok().map(tonic::Response::into_inner);
                 let sum = |of: fn(&flashsale_proto::inventory::SkuStock) -> i64| {
                     stock.as_ref().map_or(0, |stock| stock.stock.iter().map(of).sum::<i64>())
                 };

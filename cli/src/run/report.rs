@@ -9,11 +9,7 @@ use flashsale_sandbox::Home;
 use serde_json::{Value, json};
 
 use super::{audit::Audit, crowd::Crowd};
-use crate::{
-    RunArgs,
-    client::money,
-    output::table,
-};
+use crate::{RunArgs, client::money, output::table};
 
 /// What the invariants promise, in words.
 const PROMISES: [(&str, &str); 7] = [
@@ -71,18 +67,28 @@ impl Report<'_> {
             "place_order": self.crowd.place_order.value(),
             "accepted_to_confirmed": self.crowd.accepted_to_confirmed.value(),
         });
-        value["buyers"] =
-            self.crowd.counters.all().into_iter().map(|(name, count)| (name.to_owned(), json!(count))).collect();
+        value["buyers"] = self
+            .crowd
+            .counters
+            .all()
+            .into_iter()
+            .map(|(name, count)| (name.to_owned(), json!(count)))
+            .collect();
         value["buyer_failures"] = json!(self.failures());
-        value["versions"] =
-            self.versions.iter().map(|(name, version)| ((*name).to_owned(), json!(version))).collect();
+        value["versions"] = self
+            .versions
+            .iter()
+            .map(|(name, version)| ((*name).to_owned(), json!(version)))
+            .collect();
         value
     }
 
     /// The tables.
     pub(crate) fn human(&self) -> String {
         let value = self.value();
-        let number = |path: &str| value.pointer(path).map(ToString::to_string).unwrap_or_else(|| "?".to_owned());
+        let number = |path: &str| {
+            value.pointer(path).map(ToString::to_string).unwrap_or_else(|| "?".to_owned())
+        };
         let captured = self.amount(&value, "/payments/captured_minor");
         let refunded = self.amount(&value, "/payments/refunded_minor");
         let sale = table(
@@ -125,24 +131,32 @@ impl Report<'_> {
             &["latency (ms)", "calls", "p50", "p95", "p99"],
             &[1, 2, 3, 4],
             ["join", "reserve", "place_order", "accepted_to_confirmed"].into_iter().map(|name| {
-                let mut row = vec![name.replace('_', " "), number(&format!("/latency_ms/{name}/count"))];
+                let mut row =
+                    vec![name.replace('_', " "), number(&format!("/latency_ms/{name}/count"))];
                 row.extend(["p50", "p95", "p99"].into_iter().map(|quantile| {
                     let path = format!("/latency_ms/{name}/{quantile}");
-                    value.pointer(&path).and_then(Value::as_f64).map_or("?".to_owned(), |ms| format!("{ms:.1}"))
+                    value
+                        .pointer(&path)
+                        .and_then(Value::as_f64)
+                        .map_or("?".to_owned(), |ms| format!("{ms:.1}"))
                 }));
                 row
             }),
         );
         let mut proof = String::from("The proof, read from the stores themselves:");
         for (name, promise) in PROMISES {
-            let held = value.pointer(&format!("/invariants/{name}")).and_then(Value::as_bool) == Some(true);
+            let held = value.pointer(&format!("/invariants/{name}")).and_then(Value::as_bool)
+                == Some(true);
             proof.push_str(&format!("\n  {} {name}  {promise}", if held { "✓" } else { "✗" }));
-            let violations = value.pointer(&format!("/violations/{name}")).and_then(Value::as_array);
+            let violations =
+                value.pointer(&format!("/violations/{name}")).and_then(Value::as_array);
             for violation in violations.into_iter().flatten() {
                 proof.push_str(&format!("\n        {}", violation.as_str().unwrap_or_default()));
             }
         }
-        for unchecked in value.pointer("/not_checked").and_then(Value::as_array).into_iter().flatten() {
+        for unchecked in
+            value.pointer("/not_checked").and_then(Value::as_array).into_iter().flatten()
+        {
             proof.push_str(&format!("\n  not checked: {}", unchecked.as_str().unwrap_or_default()));
         }
         if !self.settled {
@@ -156,8 +170,12 @@ impl Report<'_> {
 
     fn amount(&self, value: &Value, path: &str) -> String {
         let minor = value.pointer(path).and_then(Value::as_i64).unwrap_or_default();
-        let currency =
-            self.sale.settings.as_ref().map(|settings| settings.currency.as_str()).unwrap_or_default();
+        let currency = self
+            .sale
+            .settings
+            .as_ref()
+            .map(|settings| settings.currency.as_str())
+            .unwrap_or_default();
         money(Some(&flashsale_service::wire::money(minor, currency)))
     }
 }

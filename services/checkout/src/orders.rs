@@ -14,7 +14,7 @@ use crate::{
     domain::{Order, OrderState, PageToken},
     hub::Hub,
     intake::Intake,
-    stock::{Carried, Stock},
+    stock::{Carried, Stock, recorded},
     store::{Filter, ReadError, Record},
 };
 
@@ -185,8 +185,19 @@ impl Orders {
         if order.cancel_requested {
             return Ok(order);
         }
-        let carried = self.placed(sale_id, order_id).await?;
-        let message = carried.message_for_cancel();
+        let message = match order.state {
+            // Not recorded yet: the wish carries the whole order, so that its row can be written as CANCELLED.
+            OrderState::AcceptancePending | OrderState::Accepted => {
+                self.placed(sale_id, order_id).await?.message().unwrap_or_else(|| recorded(&order))
+            }
+            OrderState::Claimed
+            | OrderState::Paying
+            | OrderState::ActionRequired
+            | OrderState::Confirmed
+            | OrderState::Declined
+            | OrderState::Cancelled
+            | OrderState::Refunded => recorded(&order),
+        };
         let now = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
         let wish = QueueMessage::Cancel {
             order: message,

@@ -40,47 +40,44 @@ pub struct Carried {
 impl Carried {
     /// The message for the queue; `None` once the record has the order and the hold has dropped it.
     pub fn message(&self) -> Option<OrderMessage> {
-        self.details.clone().map(|details| self.with(details))
-    }
-
-    /// The message that asks to cancel the order. What the hold has dropped the record has: it is not needed twice.
-    pub fn message_for_cancel(&self) -> OrderMessage {
-        let nothing = || Details {
-            email: String::new(),
-            contact_name: String::new(),
-            payment_method: String::new(),
-        };
-        self.with(self.details.clone().unwrap_or_else(nothing))
-    }
-
-    fn with(&self, details: Details) -> OrderMessage {
-        let order = self.order.clone();
-        OrderMessage {
-            order_id: order.order_id,
-            sale_id: order.sale_id,
-            buyer_id: order.buyer_id,
-            hold_id: order.hold_id,
+        let details = self.details.clone()?;
+        Some(OrderMessage {
             epoch: self.epoch,
             admission_id: self.admission_id.clone(),
             request_id: self.request_id,
             request_hash: self.request_hash.clone(),
-            lines: order
-                .lines
-                .into_iter()
-                .map(|line| flashsale_queue::Line {
-                    sku: line.sku,
-                    quantity: line.quantity,
-                    unit_price_minor: line.unit_price_minor,
-                })
-                .collect(),
-            currency: order.currency,
-            total_minor: order.total_minor,
-            placed_at_ms: i64::try_from(order.placed_at.unix_timestamp_nanos() / 1_000_000)
-                .unwrap_or(0),
             email: details.email,
             contact_name: details.contact_name,
             payment_method: details.payment_method,
-        }
+            ..recorded(&self.order)
+        })
+    }
+}
+
+/// The message about an order that the record has already: the claims know everything but its id better.
+pub(crate) fn recorded(order: &Order) -> OrderMessage {
+    let lines = order.lines.iter().map(|line| flashsale_queue::Line {
+        sku: line.sku.clone(),
+        quantity: line.quantity,
+        unit_price_minor: line.unit_price_minor,
+    });
+    OrderMessage {
+        order_id: order.order_id,
+        sale_id: order.sale_id,
+        buyer_id: order.buyer_id.clone(),
+        hold_id: order.hold_id,
+        epoch: 0,
+        admission_id: None,
+        request_id: Uuid::nil(),
+        request_hash: String::new(),
+        lines: lines.collect(),
+        currency: order.currency.clone(),
+        total_minor: order.total_minor,
+        placed_at_ms: i64::try_from(order.placed_at.unix_timestamp_nanos() / 1_000_000)
+            .unwrap_or(0),
+        email: String::new(),
+        contact_name: String::new(),
+        payment_method: String::new(),
     }
 }
 

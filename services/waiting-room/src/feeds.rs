@@ -12,7 +12,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::domain::{RoomView, Stock};
+use crate::domain::{RoomState, RoomView, Stock};
 
 /// A feed per room: those to look after and those somebody watches. A clone shares them.
 #[derive(Debug, Clone)]
@@ -121,6 +121,11 @@ impl Feed {
     /// The version of the settings that the last tick saw.
     pub(crate) fn version(&self) -> Option<i64> {
         self.room.borrow().as_ref().map(|seen| seen.room.version)
+    }
+
+    /// Whether the last tick saw the room closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.room.borrow().as_ref().is_some_and(|seen| seen.room.state == RoomState::Closed)
     }
 
     /// What is known of the stock.

@@ -294,6 +294,9 @@ impl Stock {
         let until = Instant::now() + budget;
         let mut retries = 0;
         loop {
+            if Instant::now() >= until {
+                return Err(Refusal::TooLate);
+            }
             let mut all: Vec<Value> = Vec::with_capacity(args.len() + 2);
             all.push(epoch.into());
             all.push(self.clock.at(until).into());
@@ -311,7 +314,7 @@ impl Stock {
             }
             self.clock.set(reply.now_ms);
             retries += 1;
-            if retries > CLOCK_RETRIES || Instant::now() >= until {
+            if retries > CLOCK_RETRIES {
                 return Err(Refusal::TooLate);
             }
         }

@@ -240,14 +240,27 @@ async fn somebody_elses_hold_is_no_hold() {
 async fn a_request_that_waited_past_its_deadline_does_nothing() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 5, 0, 1)]).await;
-    // The script as it stands, asked as a caller who has given up: its deadline lies a second back.
     let hold = world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap().hold;
     let before = world.dump().await;
-    let request = reserve(sale, "bob", &[("a", 1)]);
-    let left = tokio::time::Instant::now() - std::time::Duration::from_secs(1);
-    let refusal = flashsale_service::deadline::within(left, world.ask(&request)).await.unwrap_err();
-    assert!(matches!(refusal, Refusal::TooLate | Refusal::Unanswered), "{refusal:?}");
-    // One that was sent and waits in the store: the store's clock is past its deadline when its turn comes.
+    let within = async |ms: u64| {
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_millis(ms);
+        let request = reserve(sale, "bob", &[("a", 1)]);
+        flashsale_service::deadline::within(deadline, world.ask(&request)).await.unwrap_err()
+    };
+    assert_eq!(within(0).await, Refusal::TooLate);
+    // The store hangs until the caller has given up, and goes on with what waits for it.
+    world.redis.server.pause();
+    for _ in 0..4 {
+        assert_eq!(within(50).await, Refusal::Unanswered);
+    }
+    world.redis.server.resume();
+    // Each connection answers in order: once they have answered these, they have answered those.
+    for _ in 0..8 {
+        world.hold(sale, hold.hold_id).await;
+    }
+    assert_eq!(world.dump().await, before);
+
+    // Whichever script it is.
     let scripts = flashsale_inventory::store::Scripts::new();
     let asked = &lines(&[("a", 1)]);
     for late_by_ms in [1_i64, 60_000] {

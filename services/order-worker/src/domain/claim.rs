@@ -94,11 +94,13 @@ pub fn decide(messages: Vec<(u64, Intake)>, mut books: Books) -> Decision {
     let mut born: HashMap<Uuid, usize> = HashMap::new();
     let mut requested: HashSet<Uuid> = HashSet::new();
     for (seq, message) in messages {
-        if let Err(problem) = message.order().check() {
+        let order_id = message.order().order_id;
+        // Only what becomes a row has to be whole: a cancellation of a recorded order needs its id alone.
+        let there = books.known.contains_key(&order_id) || born.contains_key(&order_id);
+        if !there && let Err(problem) = message.order().check() {
             decision.dead.push((seq, problem));
             continue;
         }
-        let order_id = message.order().order_id;
         match message {
             Intake::Place(order) => {
                 if books.known.contains_key(&order_id) || born.contains_key(&order_id) {
@@ -216,6 +218,26 @@ mod tests {
 
     fn cancel(order: PlacedOrder) -> Intake {
         Intake::Cancel { order, requested_at: OffsetDateTime::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn a_recorded_order_is_cancelled_by_its_id_alone() {
+        let bare = |id| PlacedOrder {
+            email: String::new(),
+            payment_method: String::new(),
+            epoch: 0,
+            ..order(id, &[("A", 1)])
+        };
+        let messages = vec![
+            (1, Intake::Place(order(1, &[("A", 1)]))),
+            (2, cancel(bare(1))),
+            (3, cancel(bare(2))),
+        ];
+        let decision = decide(messages, books(5));
+        // The first has a row by then; the second would have to become one, and says too little for that.
+        assert_eq!(decision.births.len(), 1);
+        assert!(decision.births[0].cancel_requested_at.is_some());
+        assert_eq!(decision.dead.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [3]);
     }
 
     #[test]

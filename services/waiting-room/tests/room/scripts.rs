@@ -80,9 +80,7 @@ impl Room {
     }
 
     async fn now_ms(&self) -> i64 {
-        use fred::interfaces::ServerInterface as _;
-        let (seconds, micros): (i64, i64) = self.store.client().time().await.unwrap();
-        seconds * 1_000 + micros / 1_000
+        crate::world::now_ms(&self.store).await
     }
 
     async fn run(&self, script: &Script, args: &[&str]) -> Reply {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use flashsale_proto::waitingroom::Outlook;
 use flashsale_testing::eventually;
-use fred::interfaces::ServerInterface as _;
+use fred::interfaces::ClientLike as _;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::world::World;

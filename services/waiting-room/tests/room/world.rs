@@ -19,7 +19,8 @@ use flashsale_testing::{TestPg, TestRedis, TestServer};
 use flashsale_waiting_room::{Config, DEFAULTS, build};
 use fred::{
     clients::Pool,
-    interfaces::{HashesInterface as _, ServerInterface as _, SortedSetsInterface as _},
+    interfaces::{ClientLike as _, HashesInterface as _, SortedSetsInterface as _},
+    types::CustomCommand,
 };
 use tempfile::TempDir;
 use tonic::{Status, Streaming, transport::Channel};
@@ -46,6 +47,14 @@ pub(crate) struct World {
     folder: TempDir,
     pub(crate) sale: Uuid,
     pub(crate) one: Instance,
+}
+
+/// The clock of a Redis.
+pub(crate) async fn now_ms(store: &Store) -> i64 {
+    let time = CustomCommand::new_static("TIME", None, false);
+    let (seconds, micros): (i64, i64) =
+        store.client().custom(time, Vec::<String>::new()).await.unwrap();
+    seconds * 1_000 + micros / 1_000
 }
 
 pub(crate) fn request_id() -> String {
@@ -212,8 +221,7 @@ impl World {
 
     /// The store's clock.
     pub(crate) async fn now_ms(&self) -> i64 {
-        let (seconds, micros): (i64, i64) = self.redis().time().await.unwrap();
-        seconds * 1_000 + micros / 1_000
+        now_ms(&self.store).await
     }
 
     /// A field of the room in Redis.

@@ -1,0 +1,342 @@
+//! I3: at most one capture per order, and the sums agree. I4: no money without units.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+use crate::{
+    findings::{
+        Findings,
+        Invariant::{I3, I4},
+    },
+    read::{
+        Facts,
+        logs::ProviderLine,
+        record::{Order, Payment},
+    },
+};
+
+/// How soon money without units has to go back, from the provider's answer on.
+const REFUND_WITHIN_MS: i64 = 5 * 60 * 1_000;
+
+/// The provider's log, sorted by order.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) orders: BTreeMap<Uuid, Money>,
+    /// Captures of the sale that name no order.
+    homeless: Vec<String>,
+}
+
+/// What the provider did for one order.
+#[derive(Debug, Default)]
+pub(crate) struct Money {
+    pub(crate) intents: BTreeSet<String>,
+    pub(crate) captures: Vec<Capture>,
+    /// (amount, when).
+    pub(crate) refunds: Vec<(i64, i64)>,
+    pub(crate) declines: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Capture {
+    pub(crate) intent: String,
+    pub(crate) amount: i64,
+    pub(crate) currency: String,
+    pub(crate) at_ms: i64,
+}
+
+impl Money {
+    /// In minor units.
+    pub(crate) fn captured(&self) -> i64 {
+        self.captures.iter().map(|capture| capture.amount).sum()
+    }
+
+    /// In minor units.
+    pub(crate) fn refunded(&self) -> i64 {
+        self.refunds.iter().map(|(amount, _)| amount).sum()
+    }
+
+    /// When as much as this was given back.
+    fn refunded_by_ms(&self, amount: i64) -> Option<i64> {
+        let mut back = 0;
+        let mut refunds = self.refunds.clone();
+        refunds.sort_by_key(|(_, at_ms)| *at_ms);
+        refunds.into_iter().find_map(|(part, at_ms)| {
+            back += part;
+            (back >= amount).then_some(at_ms)
+        })
+    }
+}
+
+/// Sorts the provider's log; empty without one. Lines of other sales are left out.
+pub(crate) fn ledger(facts: &Facts) -> Ledger {
+    let mut ledger = Ledger::default();
+    for line in facts.provider.iter().flatten() {
+        let order: Option<Uuid> = line.order_id.as_deref().and_then(|id| id.parse().ok());
+        let ours = match line.sale_id.as_deref() {
+            Some(sale) => sale.parse() == Ok(facts.sale),
+            None => order.is_none_or(|order| facts.record.orders.contains_key(&order)),
+        };
+        if !ours {
+            continue;
+        }
+        match order {
+            Some(order) => ledger.orders.entry(order).or_default().add(line),
+            None if line.kind == "payment_intent.captured" => {
+                ledger.homeless.push(line.payment_intent.clone());
+            }
+            None => {}
+        }
+    }
+    ledger
+}
+
+impl Money {
+    fn add(&mut self, line: &ProviderLine) {
+        match line.kind.as_str() {
+            "payment_intent.created" => {
+                self.intents.insert(line.payment_intent.clone());
+            }
+            "payment_intent.captured" => self.captures.push(Capture {
+                intent: line.payment_intent.clone(),
+                amount: line.amount,
+                currency: line.currency.to_ascii_uppercase(),
+                at_ms: line.ts_ms,
+            }),
+            "payment_intent.declined" => self.declines += 1,
+            "payment_intent.refunded" => self.refunds.push((line.amount, line.ts_ms)),
+            _ => {}
+        }
+    }
+}
+
+pub(super) fn check(facts: &Facts, findings: &mut Findings) {
+    for (id, order) in &facts.record.orders {
+        amounts(facts, *id, order, findings);
+    }
+    payments(facts, findings);
+    if facts.provider.is_some() {
+        let ledger = ledger(facts);
+        once(&ledger, findings);
+        books(facts, &ledger, findings);
+        sums(facts, &ledger, findings);
+        without_units(facts, &ledger, findings);
+    } else {
+        sums_of_the_record(facts, findings);
+        without_units_in_the_record(facts, findings);
+    }
+}
+
+/// An order costs what its lines cost, and its payment is for that.
+fn amounts(facts: &Facts, id: Uuid, order: &Order, findings: &mut Findings) {
+    let of_lines: i64 = order.lines.iter().map(|line| line.quantity * line.unit_price_minor).sum();
+    findings.expect(I3, of_lines == order.total_minor, || {
+        format!("order {id}: costs {}, its lines cost {of_lines}", order.total_minor)
+    });
+    findings.expect(I3, order.currency == facts.record.currency, || {
+        format!("order {id}: in {}, the sale is in {}", order.currency, facts.record.currency)
+    });
+    let Some(payment) = facts.record.payments.get(&id) else {
+        findings.expect(I3, !order.is_sold() || order.total_minor == 0, || {
+            format!("order {id}: {} without a payment", order.state)
+        });
+        return;
+    };
+    let same = payment.amount_minor == order.total_minor && payment.currency == order.currency;
+    findings.expect(I3, same, || {
+        let (amount, total) = (payment.amount_minor, order.total_minor);
+        format!("order {id}: its payment is over {amount}, it costs {total}")
+    });
+    // A confirmed order may be on its way to REFUNDED, its payment being there already.
+    let fits = match order.state.as_str() {
+        "CONFIRMED" if facts.at_rest => payment.state == "SUCCEEDED",
+        "CONFIRMED" => matches!(payment.state.as_str(), "SUCCEEDED" | "REFUNDED"),
+        "REFUNDED" => payment.state == "REFUNDED",
+        _ => true,
+    };
+    findings.expect(I3, fits, || {
+        format!("order {id}: {}, its payment {}", order.state, payment.state)
+    });
+}
+
+fn payments(facts: &Facts, findings: &mut Findings) {
+    for (id, payment) in &facts.record.payments {
+        findings.expect(I3, facts.record.orders.contains_key(id), || {
+            format!("order {id}: has a payment, but no order row")
+        });
+        let succeeded = matches!(payment.state.as_str(), "SUCCEEDED" | "REFUNDED");
+        findings.expect(I3, succeeded == (payment.captured_minor > 0), || {
+            let (state, captured) = (&payment.state, payment.captured_minor);
+            format!("order {id}: its payment is {state} with {captured} captured")
+        });
+    }
+    for (id, refund) in &facts.record.refunds {
+        let captured = facts.record.payments.get(id).map_or(0, |payment| payment.captured_minor);
+        findings.expect(I3, refund.amount_minor <= captured, || {
+            format!("order {id}: {} refunded of {captured} captured", refund.amount_minor)
+        });
+    }
+}
+
+/// One intent and one capture, whatever else happened.
+fn once(ledger: &Ledger, findings: &mut Findings) {
+    let mut of_intents: BTreeMap<&str, usize> = BTreeMap::new();
+    for (id, money) in &ledger.orders {
+        findings.expect(I3, money.intents.len() <= 1, || {
+            let intents: Vec<_> = money.intents.iter().map(String::as_str).collect();
+            format!("order {id}: has {} PaymentIntents: {}", intents.len(), intents.join(", "))
+        });
+        findings.expect(I3, money.captures.len() <= 1, || {
+            format!("order {id}: captured {} times", money.captures.len())
+        });
+        for capture in &money.captures {
+            *of_intents.entry(&capture.intent).or_default() += 1;
+        }
+    }
+    for (intent, times) in of_intents {
+        findings.expect(I3, times <= 1, || format!("{intent}: captured {times} times"));
+    }
+}
+
+/// The record says of each order what the provider says.
+fn books(facts: &Facts, ledger: &Ledger, findings: &mut Findings) {
+    for (id, money) in &ledger.orders {
+        let row = facts.record.orders.get(id);
+        for capture in &money.captures {
+            let total = row.map(|order| order.total_minor);
+            findings.expect(I3, total.is_none_or(|total| total == capture.amount), || {
+                let total = total.unwrap_or_default();
+                format!("order {id}: {} captured, it costs {total}", capture.amount)
+            });
+            findings.expect(I3, capture.currency == facts.record.currency, || {
+                let (taken, sale) = (&capture.currency, &facts.record.currency);
+                format!("order {id}: captured in {taken}, the sale is in {sale}")
+            });
+        }
+        findings.expect(I3, money.refunded() <= money.captured(), || {
+            let (back, taken) = (money.refunded(), money.captured());
+            format!("order {id}: {back} refunded of {taken} captured")
+        });
+        match facts.record.payments.get(id) {
+            None => findings.broken(I3, format!("order {id}: known to the provider, no payment row")),
+            Some(payment) => {
+                let known = match &payment.intent {
+                    Some(intent) => money.intents.contains(intent),
+                    None => !facts.at_rest || money.intents.is_empty(),
+                };
+                findings.expect(I3, known, || {
+                    let intent = payment.intent.as_deref().unwrap_or("no PaymentIntent");
+                    format!("order {id}: the record names {intent}, the provider another one")
+                });
+            }
+        }
+    }
+    let none = Money::default();
+    for (id, payment) in facts.record.payments.iter().filter(|_| facts.at_rest) {
+        let money = ledger.orders.get(id).unwrap_or(&none);
+        let captured = money.captured();
+        findings.expect(I3, captured == payment.captured_minor, || {
+            format!("order {id}: {captured} captured, the record says {}", payment.captured_minor)
+        });
+        let done = facts.record.refunds.get(id).filter(|refund| refund.state == "DONE");
+        let recorded = done.map_or(0, |refund| refund.amount_minor);
+        findings.expect(I3, money.refunded() == recorded, || {
+            format!("order {id}: {} refunded, the record says {recorded}", money.refunded())
+        });
+    }
+}
+
+/// The totals. Money for orders that ended unpaid is I4's business and stays out.
+fn sums(facts: &Facts, ledger: &Ledger, findings: &mut Findings) {
+    if !facts.at_rest {
+        return;
+    }
+    let sold = |id: &Uuid| facts.record.orders.get(id).is_some_and(Order::is_sold);
+    let captured: i64 = ledger.orders.values().map(Money::captured).sum();
+    let kept: i64 =
+        ledger.orders.iter().filter(|(id, _)| sold(id)).map(|(_, money)| money.captured()).sum();
+    let (recorded, due) = (recorded(facts), due(facts));
+    findings.expect(I3, captured == recorded, || {
+        format!("in all: {captured} captured, the record says {recorded}")
+    });
+    findings.expect(I3, kept == due, || {
+        format!("in all: {kept} captured for sold orders, which cost {due}")
+    });
+}
+
+fn sums_of_the_record(facts: &Facts, findings: &mut Findings) {
+    let sold = |id: &Uuid| facts.record.orders.get(id).is_some_and(Order::is_sold);
+    let payments = facts.record.payments.iter().filter(|(id, _)| sold(id));
+    let kept: i64 = payments.map(|(_, payment)| payment.captured_minor).sum();
+    let due = due(facts);
+    findings.expect(I3, kept == due, || {
+        format!("in all: {kept} captured for sold orders by the record, which cost {due}")
+    });
+}
+
+/// What was captured, by the record.
+fn recorded(facts: &Facts) -> i64 {
+    facts.record.payments.values().map(|payment: &Payment| payment.captured_minor).sum()
+}
+
+/// What sold orders cost.
+fn due(facts: &Facts) -> i64 {
+    let sold = facts.record.orders.values().filter(|order| order.is_sold());
+    sold.map(|order| order.total_minor).sum()
+}
+
+fn without_units(facts: &Facts, ledger: &Ledger, findings: &mut Findings) {
+    for intent in &ledger.homeless {
+        findings.broken(I4, format!("{intent}: captured for no order"));
+    }
+    for (id, money) in &ledger.orders {
+        let Some(first) = money.captures.first() else { continue };
+        let captured = money.captured();
+        let back_by_ms = money.refunded_by_ms(captured);
+        let state = facts.record.orders.get(id).map_or("unknown", |order| order.state.as_str());
+        match state {
+            "CONFIRMED" => {}
+            // It had its units, and gave the money back when it liked to.
+            "REFUNDED" => findings.expect(I4, back_by_ms.is_some(), || {
+                format!("order {id}: REFUNDED, {} of {captured} went back", money.refunded())
+            }),
+            _ => {
+                let late_ms = first.at_ms + REFUND_WITHIN_MS;
+                let in_time = match back_by_ms {
+                    Some(at_ms) => at_ms <= late_ms,
+                    None => !facts.at_rest && facts.record.now_ms <= late_ms,
+                };
+                findings.expect(I4, in_time, || {
+                    let back = back_by_ms.map_or("never went back".to_owned(), |at_ms| {
+                        format!("went back after {} s", (at_ms - first.at_ms) / 1_000)
+                    });
+                    format!("order {id}: {state}, but {captured} was captured and {back}")
+                });
+            }
+        }
+    }
+}
+
+fn without_units_in_the_record(facts: &Facts, findings: &mut Findings) {
+    for (id, payment) in &facts.record.payments {
+        let order = facts.record.orders.get(id);
+        let kept_its_units = order.is_some_and(|order| order.state == "CONFIRMED");
+        // Until the order has heard of its capture it is not known to have none.
+        let open = !facts.at_rest && order.is_some_and(|order| !order.is_ended());
+        if payment.captured_minor == 0 || kept_its_units || open {
+            continue;
+        }
+        let state = order.map_or("unknown", |order| order.state.as_str());
+        let refund = facts.record.refunds.get(id);
+        let in_time = refund.is_some_and(|refund| match refund.done_ms {
+            Some(done_ms) => {
+                let soon = done_ms - refund.created_ms <= REFUND_WITHIN_MS;
+                refund.amount_minor == payment.captured_minor && (soon || state == "REFUNDED")
+            }
+            None => !facts.at_rest && facts.record.now_ms - refund.created_ms <= REFUND_WITHIN_MS,
+        });
+        findings.expect(I4, in_time, || {
+            format!("order {id}: {state}, but {} was captured and kept", payment.captured_minor)
+        });
+    }
+}
