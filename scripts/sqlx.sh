@@ -41,7 +41,8 @@ at_exit() {
 }
 trap at_exit EXIT
 
-cargo build --quiet --package flashsale-sandbox --package flashsale-pg --bin flashsale-sandbox --bin flashsale-migrate
+# The whole workspace, as everywhere: with fewer packages features differ and dependencies are built once more.
+cargo build --quiet --workspace --bin flashsale-sandbox --bin flashsale-migrate
 touch "${roots[@]}"
 # shellcheck disable=SC2016 # the inner shell expands these
 SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$fresh "$target/debug/flashsale-sandbox" exec -- bash -euo pipefail -c '

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::{
-    check::{Ledger, ledger, leaked_units, sold},
+    check::{Ledger, leaked_units, ledger, sold},
     findings::{Findings, Invariant},
     read::{Facts, logs::Seen},
 };

@@ -154,9 +154,8 @@ fn amounts(facts: &Facts, id: Uuid, order: &Order, findings: &mut Findings) {
         "REFUNDED" => payment.state == "REFUNDED",
         _ => true,
     };
-    findings.expect(I3, fits, || {
-        format!("order {id}: {}, its payment {}", order.state, payment.state)
-    });
+    findings
+        .expect(I3, fits, || format!("order {id}: {}, its payment {}", order.state, payment.state));
 }
 
 fn payments(facts: &Facts, findings: &mut Findings) {
@@ -218,7 +217,9 @@ fn books(facts: &Facts, ledger: &Ledger, findings: &mut Findings) {
             format!("order {id}: {back} refunded of {taken} captured")
         });
         match facts.record.payments.get(id) {
-            None => findings.broken(I3, format!("order {id}: known to the provider, no payment row")),
+            None => {
+                findings.broken(I3, format!("order {id}: known to the provider, no payment row"))
+            }
             Some(payment) => {
                 let known = match &payment.intent {
                     Some(intent) => money.intents.contains(intent),

@@ -79,7 +79,8 @@ fn queue(facts: &Facts, findings: &mut Findings) {
         if body.kind == Kind::Place {
             let content = (body.hold_id, &body.lines, body.total_minor);
             let same = *placed.entry(id).or_insert(content) == content;
-            findings.expect(I7, same, || format!("order {id}: message {seq} places something else"));
+            findings
+                .expect(I7, same, || format!("order {id}: message {seq} places something else"));
         }
     }
 }
@@ -95,9 +96,11 @@ fn stock(facts: &Facts, findings: &mut Findings) {
         };
         if request.operation == "place" {
             let placed = hold.order.is_some_and(|order| order.to_string() == *key);
-            findings.expect(I7, placed && hold.request_hash.as_ref() == Some(&request.hash), || {
-                format!("request {key}: hold {} was placed by another one", request.hold)
-            });
+            findings.expect(
+                I7,
+                placed && hold.request_hash.as_ref() == Some(&request.hash),
+                || format!("request {key}: hold {} was placed by another one", request.hold),
+            );
         }
     }
     let mut orders: BTreeMap<Uuid, Uuid> = BTreeMap::new();
@@ -111,9 +114,11 @@ fn stock(facts: &Facts, findings: &mut Findings) {
             format!("order {order}: hold {id} was placed by a request that places another")
         });
         let remembered = stock.requests.get(&order.to_string());
-        findings.expect(I7, remembered.is_some_and(|request| request.hold == id.to_string()), || {
-            format!("order {order}: its request is not remembered for hold {id}")
-        });
+        findings.expect(
+            I7,
+            remembered.is_some_and(|request| request.hold == id.to_string()),
+            || format!("order {order}: its request is not remembered for hold {id}"),
+        );
     }
 }
 
@@ -146,7 +151,8 @@ fn mails(facts: &Facts, findings: &mut Findings) {
         .map(|(id, order)| (*id, order.state.as_str()))
         .collect();
     // An address that takes no mail is not ours to mend.
-    for row in facts.record.outbox.iter().filter(|row| row.kind == "mail" && row.done && row.failed) {
+    for row in facts.record.outbox.iter().filter(|row| row.kind == "mail" && row.done && row.failed)
+    {
         owed.remove(&(row.order, row.about.as_str()));
     }
     for (order, about) in owed {
@@ -162,9 +168,8 @@ mod tests {
 
     #[test]
     fn an_order_id_depends_on_sale_buyer_and_request() {
-        let id = |sale, buyer, request| {
-            order_of(Uuid::from_u128(sale), buyer, Uuid::from_u128(request))
-        };
+        let id =
+            |sale, buyer, request| order_of(Uuid::from_u128(sale), buyer, Uuid::from_u128(request));
         assert_eq!(id(1, "a", 2), id(1, "a", 2));
         for other in [id(3, "a", 2), id(1, "b", 2), id(1, "a", 3)] {
             assert_ne!(id(1, "a", 2), other);

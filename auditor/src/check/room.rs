@@ -11,12 +11,7 @@ use uuid::Uuid;
 use super::CLOCK_TOLERANCE_MS;
 use crate::{
     findings::{Findings, Invariant::I6},
-    read::{
-        Facts,
-        logs::Seen,
-        record::RoomRow,
-        stock::Room,
-    },
+    read::{Facts, logs::Seen, record::RoomRow, stock::Room},
 };
 
 /// Generations that are tried for an admission whose buyer has a newer one by now.
@@ -31,7 +26,10 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     });
     if !needed {
         for (admission, hold) in &facts.stock.spent {
-            findings.broken(I6, format!("hold {hold}: spent admission {admission}, but there is no room"));
+            findings.broken(
+                I6,
+                format!("hold {hold}: spent admission {admission}, but there is no room"),
+            );
         }
         return;
     }
@@ -52,9 +50,8 @@ fn numbers(room: &Room, row: &RoomRow, findings: &mut Findings) {
         (room.upto, "the numbers granted", row.reserved_upto, "the numbers reserved in Postgres"),
         (room.head, "the head", row.head, "the head in Postgres"),
     ] {
-        findings.expect(I6, low <= high, || {
-            format!("{low_is} ({low}) went beyond {high_is} ({high})")
-        });
+        findings
+            .expect(I6, low <= high, || format!("{low_is} ({low}) went beyond {high_is} ({high})"));
     }
     let mut holders: BTreeMap<i64, usize> = BTreeMap::new();
     for (number, _) in room.buyers.values() {
@@ -142,9 +139,11 @@ fn spent(facts: &Facts, room: &Room, findings: &mut Findings) {
             findings.broken(I6, format!("orders {other} and {id}: placed with one admission"));
         }
         let hold = stock.holds.get(&order.hold);
-        findings.expect(I6, hold.is_none_or(|hold| hold.admission.as_ref() == Some(admission)), || {
-            format!("order {id}: its admission is not that of its hold {}", order.hold)
-        });
+        findings.expect(
+            I6,
+            hold.is_none_or(|hold| hold.admission.as_ref() == Some(admission)),
+            || format!("order {id}: its admission is not that of its hold {}", order.hold),
+        );
     }
 
     let ids: BTreeSet<&str> = stock
@@ -152,7 +151,8 @@ fn spent(facts: &Facts, room: &Room, findings: &mut Findings) {
         .keys()
         .map(String::as_str)
         .chain(used.keys().copied())
-        .chain(ordered.keys().copied())
+        // Until the sale rests, the record may know of admissions that came after Redis was read.
+        .chain(ordered.keys().copied().filter(|_| facts.at_rest))
         .collect();
     let holders: BTreeMap<i64, &str> =
         room.buyers.iter().map(|(buyer, (number, _))| (*number, buyer.as_str())).collect();
@@ -170,7 +170,9 @@ fn spent(facts: &Facts, room: &Room, findings: &mut Findings) {
             continue;
         };
         findings.expect(I6, holders.get(&number).is_none_or(|buyer| *buyer == hold.buyer), || {
-            format!("hold {id}: its buyer spent the admission of number {number}, which is not theirs")
+            format!(
+                "hold {id}: its buyer spent the admission of number {number}, which is not theirs"
+            )
         });
         if let Some(passed_ms) = passed_ms(facts, room, number) {
             let early_ms = passed_ms - hold.taken_ms;
@@ -199,7 +201,9 @@ fn resolve<'a>(
     let newest = room.buyers.values().map(|(_, generation)| *generation).max().unwrap_or(0);
     let generations = newest.max(GENERATIONS);
     if !open.is_empty() && room.next.saturating_mul(generations + 1) > SEARCH {
-        findings.not_checked.push(format!("{} old admissions: the room is too large to search", open.len()));
+        findings
+            .not_checked
+            .push(format!("{} old admissions: the room is too large to search", open.len()));
         // Known to be something, not known what: number 0 was passed before anybody.
         numbers.extend(open.into_iter().map(|id| (id.to_owned(), 0)));
         return numbers;
@@ -240,9 +244,11 @@ fn seen(facts: &Facts, room: &Room, findings: &mut Findings) {
                 });
             }
             Seen::Admitted { ts_ms, buyer, number } => {
-                findings.expect(I6, joined.get(number).is_none_or(|holder| holder == buyer), || {
-                    format!("number {number}: admitted for another buyer than it was given to")
-                });
+                findings.expect(
+                    I6,
+                    joined.get(number).is_none_or(|holder| holder == buyer),
+                    || format!("number {number}: admitted for another buyer than it was given to"),
+                );
                 findings.expect(I6, *number <= room.head, || {
                     format!("number {number}: told to be admitted, the head is {}", room.head)
                 });

@@ -136,8 +136,9 @@ pub(crate) struct DeadLetter {
 /// Reads the record in one transaction that cannot write.
 pub(crate) async fn read(options: &Options, mentioned: &[Uuid]) -> anyhow::Result<Record> {
     let connecting = PgConnection::connect(&options.postgres);
-    let mut connection =
-        tokio::time::timeout(Duration::from_secs(5), connecting).await.context("no connection")??;
+    let mut connection = tokio::time::timeout(Duration::from_secs(5), connecting)
+        .await
+        .context("no connection")??;
     sqlx::query("SET default_transaction_read_only = on").execute(&mut connection).await?;
     sqlx::query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut connection).await?;
     let record = within(&mut connection, options.sale, mentioned).await?;

@@ -164,7 +164,12 @@ pub(crate) async fn read(options: &Options) -> anyhow::Result<Stock> {
     let connection = client.init().await?;
     let ahead_ms = {
         let before = local_ms();
-        let time: Vec<i64> = client.custom(CustomCommand::new_static("TIME", ClusterHash::Random, false), Vec::<Value>::new()).await?;
+        let time: Vec<i64> = client
+            .custom(
+                CustomCommand::new_static("TIME", ClusterHash::Random, false),
+                Vec::<Value>::new(),
+            )
+            .await?;
         let &[seconds, micros] = time.as_slice() else { bail!("TIME answers no time") };
         seconds * 1_000 + micros / 1_000 - (before + local_ms()) / 2
     };
@@ -182,9 +187,9 @@ fn decode(reply: Value, ahead_ms: i64) -> anyhow::Result<Stock> {
     let now_ms = parts.next().and_then(|now| now.as_i64()).context("a snapshot without a time")?;
     let mut next = || -> anyhow::Result<Vec<(String, String)>> {
         let part = parts.next().context("a snapshot that breaks off")?.into_array();
-        let mut texts = part.into_iter().map(|value| {
-            value.into_string().context("a text in the stock is not UTF-8")
-        });
+        let mut texts = part
+            .into_iter()
+            .map(|value| value.into_string().context("a text in the stock is not UTF-8"));
         let mut pairs = Vec::new();
         while let Some(field) = texts.next() {
             pairs.push((field?, texts.next().context("a field without a value")??));
@@ -257,7 +262,8 @@ fn scored(pairs: Vec<(String, String)>) -> anyhow::Result<Vec<(String, i64)>> {
 fn books(fields: Vec<(String, String)>) -> anyhow::Result<BTreeMap<String, Books>> {
     let mut skus: BTreeMap<String, Books> = BTreeMap::new();
     for (field, value) in fields {
-        let (column, sku) = field.split_once(':').with_context(|| format!("stock field {field}"))?;
+        let (column, sku) =
+            field.split_once(':').with_context(|| format!("stock field {field}"))?;
         let value = number(&value).with_context(|| format!("stock field {field}"))?;
         let books = skus.entry(sku.to_owned()).or_default();
         match column {

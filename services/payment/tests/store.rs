@@ -186,6 +186,19 @@ async fn an_order_has_one_intent_for_good() {
 }
 
 #[tokio::test]
+async fn an_intent_that_was_on_its_way_when_its_payment_ended_is_named_in_the_record() {
+    let bench = bench().await;
+    let order = bench.recorded().await;
+    assert!(bench.store.end_unbegun(order, State::Cancelled).await.unwrap());
+    assert!(!bench.store.record_intent(order, "pi_late").await.unwrap(), "it could be confirmed");
+    bench.store.name_unused_intent(order, "pi_late").await.unwrap();
+    bench.store.name_unused_intent(order, "pi_later").await.unwrap();
+    let payment = bench.store.payment(order).await.unwrap().unwrap();
+    assert_eq!(payment.intent_id.as_deref(), Some("pi_late"));
+    assert_eq!(payment.state, State::Cancelled);
+}
+
+#[tokio::test]
 async fn turns_at_an_endpoint_come_one_after_the_other_whoever_asks() {
     let bench = bench().await;
     let store = &bench.store;

@@ -1,12 +1,12 @@
 //! Reading what the scripts reply.
 
-use std::vec;
+use std::{collections::BTreeMap, vec};
 
 use fred::types::Value;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::domain::{AdmissionFault, Hold, HoldState, PlacedLine, Refusal};
+use crate::domain::{AdmissionFault, Hold, HoldState, PlacedLine, Refusal, SkuBooks};
 
 /// A script's reply: a word, the store's time, and what the word brings.
 #[derive(Debug)]
@@ -46,6 +46,14 @@ impl Reply {
             .next()
             .and_then(|value| value.as_i64())
             .ok_or_else(|| unreadable("a number is missing"))
+    }
+
+    /// The next part, a list.
+    pub(super) fn list(&mut self) -> Result<Vec<Value>, Refusal> {
+        match self.rest.next() {
+            Some(Value::Array(list)) => Ok(list),
+            _ => Err(unreadable("a list is missing")),
+        }
     }
 
     /// The refusal that the reply is, if it is not what was hoped for.
@@ -93,6 +101,34 @@ impl Reply {
             word => unreadable(word),
         })
     }
+}
+
+/// Sorts fields and values of `stock` into books, by sku.
+pub(super) fn books(fields: Vec<Value>) -> Result<Vec<SkuBooks>, Refusal> {
+    let mut columns: BTreeMap<String, [Option<i64>; 5]> = BTreeMap::new();
+    let mut fields = fields.into_iter();
+    while let (Some(field), Some(value)) = (fields.next(), fields.next()) {
+        let field = field.into_string().ok_or_else(|| unreadable("a field of the books"))?;
+        let Some((column, sku)) = field.split_once(':') else { continue };
+        // Limits and prices come along when everything is read.
+        let Some(index) = ["t", "a", "h", "p", "s"].iter().position(|name| *name == column) else {
+            continue;
+        };
+        let units = value.as_i64().ok_or_else(|| unreadable("units"))?;
+        match columns.get_mut(sku) {
+            Some(books) => books[index] = Some(units),
+            None => columns.entry(sku.to_owned()).or_default()[index] = Some(units),
+        }
+    }
+    columns
+        .into_iter()
+        .map(|(sku, books)| match books {
+            [Some(allotted), Some(available), Some(held), Some(placed), Some(sold)] => {
+                Ok(SkuBooks { sku, allotted, available, held, placed, sold })
+            }
+            _ => Err(unreadable("a sku's books are not complete")),
+        })
+        .collect()
 }
 
 /// A hold as it is stored.

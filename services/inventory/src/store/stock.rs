@@ -16,7 +16,7 @@ use super::{
 };
 use crate::domain::{
     Content, Hold, Lines, MAX_HOLD_LENGTHS, MAX_TOTAL_MINOR, Outcome, Proof, Refusal, Request,
-    Rules, Settled, SkuBooks, StockView,
+    Rules, Settled, StockView,
 };
 
 /// How often a script is sent again because it came too late by the store's clock, though not by ours: once because that clock
@@ -183,19 +183,8 @@ impl Stock {
         if reply.word != "STOCK" {
             return Err(reply.refusal());
         }
-        let mut books = Vec::new();
-        while reply.has_more() {
-            books.push(SkuBooks {
-                sku: reply.text()?,
-                allotted: reply.int()?,
-                available: reply.int()?,
-                held: reply.int()?,
-                placed: reply.int()?,
-                sold: reply.int()?,
-            });
-        }
-        books.sort_by(|one, other| one.sku.cmp(&other.sku));
-        Ok(StockView { skus: books, epoch, read_ms: reply.now_ms })
+        let skus = reply::books(reply.list()?)?;
+        Ok(StockView { skus, epoch, read_ms: reply.now_ms })
     }
 
     /// Settles holds, each on its own; the results are in the order asked.

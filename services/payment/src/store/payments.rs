@@ -202,6 +202,16 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
+    /// Names the intent that was on its way when a payment ended, so that nothing at the provider is unknown to the record:
+    /// if money ever came through it, it would be recognised and given back.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn name_unused_intent(&self, order: Uuid, intent: &str) -> sqlx::Result<()> {
+        query_file!("sql/name_unused_intent.sql", order, intent).execute(&self.pool).await?;
+        Ok(())
+    }
+
     /// Commits that a confirmation may be on its way. False when it must not be sent.
     ///
     /// # Errors

@@ -165,8 +165,9 @@ impl Charger {
             work.seen = Some(intent);
             return Ok(None);
         }
-        // The payment has ended, or has another intent: this one must never be confirmed, and is not, because it is not recorded.
-        // Cancelling it only keeps the provider's books tidy.
+        // The payment has ended, or has another intent: this one must never be confirmed, and is not, because the payment is not
+        // DUE. Cancelling it only keeps the provider's books tidy.
+        self.store.name_unused_intent(work.payment.order_id, &intent.id).await?;
         if let Err(error) = self.stripe.cancel(&work.payment, &intent.id).await {
             tracing::info!(order = %work.payment.order_id, %error, "an intent nobody will confirm stays behind");
         }

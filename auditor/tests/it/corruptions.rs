@@ -1,0 +1,543 @@
+//! Whatever goes wrong breaks exactly the promises it should, and is named.
+
+use flashsale_auditor::{Invariant, Invariant::*, Verdict, audit};
+use serde_json::json;
+
+use crate::world::{
+    Log::{History, Mail, Stripe},
+    Plant::{self, *},
+    Servers, World,
+};
+
+struct Case {
+    name: &'static str,
+    plants: &'static [Plant],
+    broken: &'static [Invariant],
+    /// A part of a violation of the first of them.
+    says: &'static str,
+}
+
+const CASES: &[Case] = &[
+    // I1
+    Case {
+        name: "Redis hands out more than there is",
+        plants: &[Redis(&["HINCRBY", "@stock", "s:A", "8"]), Redis(&["HINCRBY", "@stock", "a:A", "-8"])],
+        broken: &[I1, I5],
+        says: "A: 11 units held, placed and sold in Redis, 10 allotted",
+    },
+    Case {
+        name: "Redis was loaded with more than the record has",
+        plants: &[Redis(&["HINCRBY", "@stock", "t:B", "1"]), Redis(&["HINCRBY", "@stock", "a:B", "1"])],
+        broken: &[I1, I5],
+        says: "B: Redis says 6 units allotted, Postgres 5",
+    },
+    Case {
+        name: "an order's units are not claimed",
+        plants: &[Sql("UPDATE allotments SET claimed = 2 WHERE sale_id = '<sale>' AND sku = 'A'")],
+        broken: &[I1],
+        says: "A: 2 units claimed in Postgres, its orders hold 3",
+    },
+    Case {
+        name: "more was taken at one moment, and is back",
+        plants: &[Hold("<h6>", "l", r#"[["A", 20, 1500]]"#)],
+        broken: &[I1],
+        says: "A: at one moment",
+    },
+    Case {
+        name: "an order ended unpaid after its units were taken beyond the allotment",
+        plants: &[Sql("UPDATE orders SET end_reason = 'allotment_exhausted' WHERE order_id = '<o4>'")],
+        broken: &[I1],
+        says: "order <o4>: accepted, but Postgres had no units left",
+    },
+    Case {
+        name: "money was taken for units that are not there",
+        plants: &[
+            Sql("UPDATE sale_items SET quantity = 2 WHERE sale_id = '<sale>' AND sku = 'B'"),
+            Sql("UPDATE allotments SET allotted = 3 WHERE sale_id = '<sale>' AND sku = 'B'"),
+            Redis(&["HSET", "@stock", "t:B", "3", "a:B", "0"]),
+            Drop(Stripe, r#""order_id":"<o7>","payment_intent":"pi_<o7>","request_id":"req_1","sale_id":"<sale>","ts_ms":"#),
+        ],
+        broken: &[I3],
+        says: "order <o7>: 0 captured, the record says 250",
+    },
+    // I2
+    Case {
+        name: "an accepted order is nowhere",
+        plants: &[Append(
+            History,
+            r#"{"event":"placed","ts_ms":1,"buyer":"buyer-8","request_id":"<r8>","order_id":"<o8>","state":"ACCEPTED"}"#,
+        )],
+        broken: &[I2],
+        says: "order <o8>: a buyer was told of it",
+    },
+    Case {
+        name: "a placed message has no order",
+        plants: &[Publish(
+            "place.<sale>",
+            "<o8>",
+            r#"{"kind":"place","order_id":"<o8>","buyer_id":"buyer-8","hold_id":"<h8>","request_id":"<r8>","lines":[],"currency":"EUR","total_minor":0}"#,
+        )],
+        broken: &[I2],
+        says: "order <o8>: message",
+    },
+    Case {
+        name: "a message cannot be read",
+        plants: &[Publish("place.<sale>", "<o8>", "{}")],
+        broken: &[I2],
+        says: "of ORDERS cannot be read",
+    },
+    Case {
+        name: "the units of a placed order were given back and the order forgotten",
+        plants: &[
+            Hold("<h6>", "s", r#""RELEASED""#),
+            Hold("<h6>", "o", r#""<o6>""#),
+            Hold("<h6>", "q", r#""<r6>""#),
+            Hold("<h6>", "h", r#""hash6""#),
+            Redis(&["HSET", "@requests", "<o6>", "place|hash6|<h6>"]),
+        ],
+        broken: &[I2],
+        says: "order <o6>: its hold <h6> is Released, but it has no order row",
+    },
+    Case {
+        name: "an order never ended",
+        plants: &[
+            Sql("UPDATE orders SET state = 'PAYING' WHERE order_id = '<o1>'"),
+            Sql("DELETE FROM order_transitions WHERE order_id = '<o1>' AND to_state = 'CONFIRMED'"),
+            Redis(&["HINCRBY", "@stock", "s:A", "0"]),
+        ],
+        broken: &[I2, I3, I4, I5],
+        says: "order <o1>: still PAYING",
+    },
+    Case {
+        name: "an order took a way that there is not",
+        plants: &[Sql(
+            "UPDATE order_transitions SET from_state = 'DECLINED' WHERE order_id = '<o1>' AND to_state = 'CONFIRMED'",
+        )],
+        broken: &[I2],
+        says: "order <o1>: no way leads from DECLINED to CONFIRMED",
+    },
+    Case {
+        name: "an order has no history",
+        plants: &[Sql("DELETE FROM order_transitions WHERE order_id = '<o3>'"), Drop(Mail, "<o3>"), Sql("UPDATE outbox SET last_error = 'SMTP_REFUSED' WHERE order_id = '<o3>'")],
+        broken: &[I2],
+        says: "order <o3>: its history ends with nothing, it is DECLINED",
+    },
+    Case {
+        name: "a buyer was shown another end",
+        plants: &[Append(
+            History,
+            r#"{"event":"ended","ts_ms":1,"buyer":"buyer-3","order_id":"<o3>","state":"CONFIRMED"}"#,
+        )],
+        broken: &[I2],
+        says: "order <o3>: its buyer saw it end CONFIRMED, the record says DECLINED",
+    },
+    Case {
+        name: "the record has other units than were placed",
+        plants: &[Sql("UPDATE orders SET buyer_id = 'buyer-9' WHERE order_id = '<o4>'")],
+        broken: &[I2, I7],
+        says: "order <o4>: the row differs",
+    },
+    Case {
+        name: "a message was put aside",
+        plants: &[Sql(
+            "INSERT INTO dead_letters (stream, stream_created, seq, payload, reason)
+             VALUES ('ORDERS', now(), (random() * 1000000000)::int, convert_to('{\"sale_id\":\"<sale>\"}', 'UTF8'), 'unreadable')",
+        )],
+        broken: &[I2],
+        says: "was put aside: unreadable",
+    },
+    Case {
+        name: "a mail tells of an end that never was",
+        plants: &[Append(
+            Mail,
+            r#"{"message_id":"x","headers":{"x-flashsale-order":"<o3>","x-flashsale-about":"CONFIRMED"}}"#,
+        )],
+        broken: &[I2],
+        says: "order <o3>: a mail says CONFIRMED, which it never was",
+    },
+    Case {
+        name: "a payment never ended",
+        plants: &[Sql("UPDATE payments SET state = 'PROCESSING' WHERE order_id = '<o3>'")],
+        broken: &[I2],
+        says: "order <o3>: its payment is still PROCESSING",
+    },
+    // I3
+    Case {
+        name: "a second PaymentIntent for an order",
+        plants: &[Append(
+            Stripe,
+            r#"{"ts_ms":1,"type":"payment_intent.created","payment_intent":"pi_again","amount":3000,"currency":"eur","order_id":"<o1>","sale_id":"<sale>"}"#,
+        )],
+        broken: &[I3],
+        says: "order <o1>: has 2 PaymentIntents: pi_<o1>, pi_again",
+    },
+    Case {
+        name: "an order was charged twice",
+        plants: &[Append(
+            Stripe,
+            r#"{"ts_ms":1,"type":"payment_intent.captured","payment_intent":"pi_<o1>","amount":3000,"currency":"eur","order_id":"<o1>","sale_id":"<sale>"}"#,
+        )],
+        broken: &[I3],
+        says: "order <o1>: captured 2 times",
+    },
+    Case {
+        name: "another amount was captured",
+        plants: &[Replace(
+            Stripe,
+            r#"{"amount":1750,"#,
+            r#"{"amount":1700,"#,
+        )],
+        broken: &[I3],
+        says: "order <o2>: 1700 captured, it costs 1750",
+    },
+    Case {
+        name: "it was captured in another currency",
+        plants: &[Append(Stripe, "")],
+        broken: &[],
+        says: "",
+    },
+    Case {
+        name: "the record knows nothing of a capture",
+        plants: &[Sql(
+            "UPDATE payments SET state = 'PROCESSING', captured_minor = 0 WHERE order_id = '<o1>'",
+        )],
+        broken: &[I2, I3],
+        says: "order <o1>: its payment is still PROCESSING",
+    },
+    Case {
+        name: "an order costs something else than its lines",
+        plants: &[Sql("UPDATE order_lines SET unit_price_minor = 1 WHERE order_id = '<o4>'")],
+        broken: &[I2, I3],
+        says: "order <o4>: the row differs",
+    },
+    Case {
+        name: "a confirmed order was never paid",
+        plants: &[
+            Drop(Stripe, "pi_<o1>"),
+            Sql("DELETE FROM payments WHERE order_id = '<o1>'"),
+        ],
+        broken: &[I3],
+        says: "order <o1>: CONFIRMED without a payment",
+    },
+    Case {
+        name: "more went back than came",
+        plants: &[Append(
+            Stripe,
+            r#"{"ts_ms":<now>,"type":"payment_intent.refunded","payment_intent":"pi_<o5>","amount":500,"currency":"eur","order_id":"<o5>","sale_id":"<sale>"}"#,
+        )],
+        broken: &[I3],
+        says: "order <o5>: 1000 refunded of 500 captured",
+    },
+    Case {
+        name: "money was captured for an order that nobody knows",
+        plants: &[Append(
+            Stripe,
+            r#"{"ts_ms":1,"type":"payment_intent.captured","payment_intent":"pi_x","amount":100,"currency":"eur","order_id":"<o9>","sale_id":"<sale>"}"#,
+        )],
+        broken: &[I3, I4],
+        says: "order <o9>: known to the provider, no payment row",
+    },
+    // I4
+    Case {
+        name: "money without units went back too late",
+        plants: &[
+            Drop(Stripe, r#""order_id":"<o7>""#),
+            Append(
+                Stripe,
+                r#"{"ts_ms":1000,"type":"payment_intent.created","payment_intent":"pi_<o7>","amount":250,"currency":"eur","order_id":"<o7>","sale_id":"<sale>"}"#,
+            ),
+            Append(
+                Stripe,
+                r#"{"ts_ms":1000,"type":"payment_intent.captured","payment_intent":"pi_<o7>","amount":250,"currency":"eur","order_id":"<o7>","sale_id":"<sale>"}"#,
+            ),
+            Append(
+                Stripe,
+                r#"{"ts_ms":400000,"type":"payment_intent.refunded","payment_intent":"pi_<o7>","amount":250,"currency":"eur","order_id":"<o7>","sale_id":"<sale>"}"#,
+            ),
+        ],
+        broken: &[I4],
+        says: "order <o7>: CANCELLED, but 250 was captured and went back after 399 s",
+    },
+    Case {
+        name: "money was captured that belongs to no order",
+        plants: &[Append(
+            Stripe,
+            r#"{"ts_ms":1,"type":"payment_intent.captured","payment_intent":"pi_x","amount":100,"currency":"eur","order_id":null,"sale_id":"<sale>"}"#,
+        )],
+        broken: &[I4],
+        says: "pi_x: captured for no order",
+    },
+    // I5
+    Case {
+        name: "a unit has leaked",
+        plants: &[Redis(&["HINCRBY", "@stock", "a:A", "-1"])],
+        broken: &[I5],
+        says: "A: 9 units accounted for, 10 allotted",
+    },
+    Case {
+        name: "a unit has leaked from both sides of the books",
+        plants: &[Redis(&["HSET", "@stock", "a:A", "6", "s:A", "4"])],
+        broken: &[I5],
+        says: "A: the books say 4 sold, the holds 3",
+    },
+    Case {
+        name: "an abandoned hold is kept",
+        plants: &[
+            Hold("<h6>", "s", r#""HELD""#),
+            Redis(&["ZADD", "@deadlines", "1", "<h1>"]),
+            Redis(&["HSET", "@stock", "a:A", "5", "h:A", "2"]),
+            Redis(&["HSET", "@buyers", "A\u{1f}buyer-6", "2"]),
+        ],
+        broken: &[I5],
+        says: "hold <h6>: still held",
+    },
+    Case {
+        name: "a deadline is watched of a hold that is not held",
+        plants: &[Redis(&["ZADD", "@deadlines", "1", "<h1>"])],
+        broken: &[I5],
+        says: "hold <h1>: its deadline is watched, but it is not held",
+    },
+    Case {
+        name: "a sold hold is still pending",
+        plants: &[Redis(&["ZADD", "@pending", "1", "<h1>"]), Redis(&["HSET", "@orders", "<h1>", "{}"])],
+        broken: &[I5],
+        says: "hold <h1>: pending, but not placed",
+    },
+    Case {
+        name: "a buyer's units are miscounted",
+        plants: &[Redis(&["HSET", "@buyers", "A\u{1f}buyer-1", "1"])],
+        broken: &[I5],
+        says: "A: the buyer of hold <h1> is said to have 1, the holds say 2",
+    },
+    Case {
+        name: "a buyer has more than they may",
+        plants: &[Redis(&["HSET", "@stock", "l:A", "1"])],
+        broken: &[I5],
+        says: "A: a buyer has 2, the limit is 1",
+    },
+    Case {
+        name: "a consequence was never carried out",
+        plants: &[Sql("INSERT INTO outbox (order_id, kind, about) VALUES ('<o1>', 'close_hold', 'SOLD')")],
+        broken: &[I5],
+        says: "order <o1>: close_hold of SOLD is not carried out",
+    },
+    Case {
+        name: "Redis has an older epoch",
+        plants: &[Sql("UPDATE sale_stock SET epoch = 2 WHERE sale_id = '<sale>'")],
+        broken: &[I5],
+        says: "Redis has epoch 1, Postgres 2",
+    },
+    Case {
+        name: "a confirmed order's units were given back",
+        plants: &[
+            Hold("<h1>", "s", r#""RELEASED""#),
+            Redis(&["HSET", "@stock", "a:A", "9", "s:A", "1"]),
+            Redis(&["HSET", "@buyers", "A\u{1f}buyer-1", "0"]),
+        ],
+        broken: &[I5],
+        says: "order <o1>: CONFIRMED, its hold <h1> is Released",
+    },
+    // I6
+    Case {
+        name: "an admission was spent before its number was admitted",
+        plants: &[
+            Hold("<h6>", "j", r#""<j9>""#),
+            Hold("<h6>", "b", r#""buyer-9""#),
+            Redis(&["HDEL", "@spent", "<j6>"]),
+            Redis(&["HSET", "@spent", "<j9>", "<h6>"]),
+        ],
+        broken: &[I6],
+        says: "number 9: its admission was spent, the head is 8",
+    },
+    Case {
+        name: "an admission was made up",
+        plants: &[
+            Hold("<h6>", "j", r#""made-up""#),
+            Redis(&["HDEL", "@spent", "<j6>"]),
+            Redis(&["HSET", "@spent", "made-up", "<h6>"]),
+        ],
+        broken: &[I6],
+        says: "admission made-up: of no number",
+    },
+    Case {
+        name: "one admission was used twice",
+        plants: &[Hold("<h6>", "j", r#""<j1>""#)],
+        broken: &[I6],
+        says: "hold <h6>: its admission <j1> is not spent by it",
+    },
+    Case {
+        name: "a buyer spent somebody else's admission",
+        plants: &[Redis(&["HSET", "@room:buyers", "buyer-6", "9|0|WAITING", "buyer-9", "6|0|WAITING"])],
+        broken: &[I6],
+        says: "hold <h6>: its buyer spent the admission of number 6, which is not theirs",
+    },
+    Case {
+        name: "a hold was taken without an admission",
+        plants: &[Hold("<h6>", "j", "null")],
+        broken: &[I6],
+        says: "hold <h6>: taken without an admission",
+    },
+    Case {
+        name: "a hold was taken long before its turn",
+        plants: &[Hold("<h6>", "t", "1000")],
+        broken: &[I6],
+        says: "ms before number 6 was passed",
+    },
+    Case {
+        name: "the head went beyond the record",
+        plants: &[Sql("UPDATE rooms SET head = 7 WHERE sale_id = '<sale>'")],
+        broken: &[I6],
+        says: "the head (8) went beyond the head in Postgres (7)",
+    },
+    Case {
+        name: "numbers were handed out that were not reserved",
+        plants: &[Sql("UPDATE rooms SET reserved_upto = 99 WHERE sale_id = '<sale>'")],
+        broken: &[I6],
+        says: "the numbers granted (100) went beyond the numbers reserved in Postgres (99)",
+    },
+    Case {
+        name: "too many were admitted at once",
+        plants: &[
+            Redis(&["HSET", "@room", "head", "30", "next", "40"]),
+            Redis(&["ZADD", "@room:ticks", "30", "30:<now>"]),
+            Redis(&["ZREM", "@room:ticks", "30:<now>"]),
+            Redis(&["ZADD", "@room:ticks", "30", "30:<start>"]),
+            Sql("UPDATE rooms SET head = 30 WHERE sale_id = '<sale>'"),
+        ],
+        broken: &[I6],
+        says: "were admitted within",
+    },
+    Case {
+        name: "a later number was passed first",
+        plants: &[Redis(&["ZREM", "@room:ticks", "dummy"]), Redis(&["ZADD", "@room:ticks", "2", "2:<now>"])],
+        broken: &[I6],
+        says: "before number 2",
+    },
+    Case {
+        name: "two buyers were given one number",
+        plants: &[Append(History, r#"{"event":"joined","ts_ms":1,"buyer":"buyer-11","number":1}"#)],
+        broken: &[I6],
+        says: "number 1: given to two buyers",
+    },
+    Case {
+        name: "a buyer was told too early",
+        plants: &[Append(History, r#"{"event":"admitted","ts_ms":1000,"buyer":"buyer-1","number":1}"#)],
+        broken: &[I6],
+        says: "ms before it was passed",
+    },
+    Case {
+        name: "a waiting buyer was told to be admitted",
+        plants: &[Append(History, r#"{"event":"admitted","ts_ms":<now>,"buyer":"buyer-9","number":9}"#)],
+        broken: &[I6],
+        says: "number 9: told to be admitted, the head is 8",
+    },
+    // I7
+    Case {
+        name: "a retry made another order",
+        plants: &[Append(
+            History,
+            r#"{"event":"placed","ts_ms":1,"buyer":"buyer-1","request_id":"<r1>","order_id":"<o2>","state":"ACCEPTED"}"#,
+        )],
+        broken: &[I7],
+        says: "request <r1>: answered with 2 orders",
+    },
+    Case {
+        name: "an order is not its request's",
+        plants: &[Sql("UPDATE orders SET request_id = gen_random_uuid() WHERE order_id = '<o4>'")],
+        broken: &[I7],
+        says: "order <o4>: its request",
+    },
+    Case {
+        name: "two different mails say the same",
+        plants: &[Append(
+            Mail,
+            r#"{"message_id":"again","headers":{"x-flashsale-order":"<o1>","x-flashsale-about":"CONFIRMED"}}"#,
+        )],
+        broken: &[I7],
+        says: "order <o1>: 2 different mails about CONFIRMED",
+    },
+    Case {
+        name: "an end was never written about",
+        plants: &[Drop(Mail, "<o3>.DECLINED")],
+        broken: &[I7],
+        says: "order <o3>: DECLINED, but no mail says so",
+    },
+    Case {
+        name: "a request is remembered for another hold",
+        plants: &[Redis(&["HSET", "@requests", "<o1>", "place|hash1|<h3>"])],
+        broken: &[I7],
+        says: "request <o1>: hold <h3> was placed by another one",
+    },
+    Case {
+        name: "a request's hold is unknown",
+        plants: &[Redis(&["HSET", "@requests", "<o9>", "reserve|x|<h9>"])],
+        broken: &[I7],
+        says: "request <o9>: its hold <h9> is unknown",
+    },
+];
+
+#[tokio::test]
+async fn a_sale_that_went_well_keeps_every_promise() {
+    let servers = Servers::start().await;
+    let world = World::build(&servers).await;
+    let report = audit(&world.options(&servers)).await;
+    assert_eq!(report.verdict, Verdict::Held, "{report}");
+    let value = &report.value;
+    assert_eq!(value["not_checked"], json!([]));
+    assert_eq!(
+        [
+            &value["allotted"],
+            &value["available"],
+            &value["sold"],
+            &value["oversold"],
+            &value["leaked_units"]
+        ],
+        [15, 9, 6, 0, 0]
+    );
+    assert_eq!(
+        value["orders"],
+        json!({ "accepted": 6, "confirmed": 2, "declined": 1, "cancelled": 2, "refunded": 1, "open": 0 })
+    );
+    assert_eq!(
+        value["payments"],
+        json!({
+            "captures": 4, "captured_minor": 5_500, "currency": "EUR", "refunds": 2, "refunded_minor": 750, "double_captures": 0,
+            "intents": 5, "declines": 1,
+        })
+    );
+    assert_eq!(
+        value["mails"],
+        json!({ "confirmation": 3, "failure": 3, "refund": 1, "repeated": 1 })
+    );
+    assert_eq!(value["checked"]["history_lines"], 32);
+    assert_eq!(value["checked"]["messages"], 7);
+    assert_eq!(value["checked"]["holds"], 7);
+
+    let mut without_logs = world.options(&servers);
+    (without_logs.stripe_log, without_logs.mail_log, without_logs.history) = (None, None, None);
+    let report = audit(&without_logs).await;
+    assert_eq!(report.verdict, Verdict::Held, "{report}");
+    assert_eq!(report.value["payments"]["captured_minor"], 5_500);
+    assert_eq!(report.value["not_checked"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn each_corruption_breaks_exactly_its_promises_and_is_named() {
+    let servers = Servers::start().await;
+    let mut wrong = Vec::new();
+    for case in CASES.iter().filter(|case| !case.broken.is_empty()) {
+        let mut world = World::build(&servers).await;
+        for plant in case.plants {
+            world.plant(&servers, *plant).await;
+        }
+        let report = audit(&world.options(&servers)).await;
+        let broken: Vec<Invariant> =
+            Invariant::ALL.into_iter().filter(|it| report.held(*it) != Some(true)).collect();
+        let says = world.fill(case.says);
+        let named = report.violations(case.broken[0]).iter().any(|line| line.contains(&says));
+        if broken != case.broken || !named || report.verdict != Verdict::Broken {
+            wrong.push(format!("{}: expected {:?} {says:?}\n{report}", case.name, case.broken));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

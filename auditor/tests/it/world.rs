@@ -1,0 +1,442 @@
+//! A small sale at rest, written raw into real stores and log files.
+//!
+//! Seven buyers got through the room: 1 and 2 bought, 3's card was declined, 4 cancelled at once, 5 was refunded, 6 let the hold expire,
+//! 7 cancelled and was charged all the same, which was given back. 8 was admitted and did nothing, 9 and 10 wait.
+
+use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
+
+use async_nats::jetstream;
+use flashsale_auditor::Options;
+use flashsale_testing::{TestNats, TestPg, TestRedis};
+use fred::{
+    clients::Client,
+    interfaces::ClientLike as _,
+    types::{Builder, ClusterHash, CustomCommand, Value as RedisValue, config::Config},
+};
+use serde_json::{Value, json};
+use sha1::{Digest as _, Sha1};
+use sqlx::AssertSqlSafe;
+use tempfile::TempDir;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// Servers for as many sales as a test likes.
+pub(crate) struct Servers {
+    pub(crate) pg: TestPg,
+    pub(crate) redis: TestRedis,
+    pub(crate) nats: TestNats,
+    client: Client,
+    pub(crate) jetstream: jetstream::Context,
+}
+
+impl Servers {
+    pub(crate) async fn start() -> Self {
+        let (pg, redis, nats) = tokio::join!(
+            flashsale_testing::postgres(),
+            flashsale_testing::redis(),
+            flashsale_testing::nats()
+        );
+        let client = Builder::from_config(Config::from_url(&redis.url).unwrap()).build().unwrap();
+        client.init().await.unwrap();
+        let jetstream = jetstream::new(async_nats::connect(&nats.url).await.unwrap());
+        let config = jetstream::stream::Config {
+            name: "ORDERS".to_owned(),
+            subjects: vec!["orders.>".to_owned()],
+            ..Default::default()
+        };
+        jetstream.create_stream(config).await.unwrap();
+        Self { pg, redis, nats, client, jetstream }
+    }
+
+    pub(crate) async fn redis_command(&self, command: &[String]) -> RedisValue {
+        let (name, args) = command.split_first().unwrap();
+        let custom = CustomCommand::new(name.clone(), ClusterHash::Random, false);
+        self.client.custom(custom, args.to_vec()).await.unwrap()
+    }
+
+    pub(crate) async fn sql(&self, statement: String) {
+        sqlx::raw_sql(AssertSqlSafe(statement.clone()))
+            .execute(&self.pg.pool)
+            .await
+            .unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+}
+
+/// Something that is wrong with a sale. Texts may name its parts: see [`World::fill`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Plant {
+    Sql(&'static str),
+    Redis(&'static [&'static str]),
+    /// Changes a hold: `<h1>`, a field, its new value as JSON.
+    Hold(&'static str, &'static str, &'static str),
+    Append(Log, &'static str),
+    /// Takes out every line with this in it.
+    Drop(Log, &'static str),
+    Replace(Log, &'static str, &'static str),
+    /// Publishes: what subject comes after `orders.`, the message id, the body.
+    Publish(&'static str, &'static str, &'static str),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Log {
+    Stripe,
+    Mail,
+    History,
+}
+
+pub(crate) struct World {
+    pub(crate) sale: Uuid,
+    folder: TempDir,
+    logs: BTreeMap<Log, String>,
+    names: Vec<(String, String)>,
+}
+
+type Lines = &'static [(&'static str, i64, i64)];
+
+/// Number of the buyer, end of the order, states on the way, what was ordered, state of the hold.
+const ORDERS: [(u128, &str, &[&str], Lines, &str); 6] = [
+    (1, "CONFIRMED", &["CLAIMED", "PAYING", "CONFIRMED"], &[("A", 2, 1500)], "SOLD"),
+    (
+        2,
+        "CONFIRMED",
+        &["CLAIMED", "PAYING", "ACTION_REQUIRED", "PAYING", "CONFIRMED"],
+        &[("A", 1, 1500), ("B", 1, 250)],
+        "SOLD",
+    ),
+    (3, "DECLINED", &["CLAIMED", "PAYING", "DECLINED"], &[("A", 1, 1500)], "RELEASED"),
+    (4, "CANCELLED", &["CANCELLED"], &[("A", 1, 1500)], "RELEASED"),
+    (5, "REFUNDED", &["CLAIMED", "PAYING", "CONFIRMED", "REFUNDED"], &[("B", 2, 250)], "SOLD"),
+    (7, "CANCELLED", &["CLAIMED", "PAYING", "CANCELLED"], &[("B", 1, 250)], "RELEASED"),
+];
+
+impl World {
+    /// Writes the sale.
+    pub(crate) async fn build(servers: &Servers) -> Self {
+        let sale = Uuid::new_v4();
+        let now_ms =
+            i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap();
+        let start_ms = now_ms - 60_000;
+        let mut names = vec![
+            ("<sale>".to_owned(), sale.to_string()),
+            ("<now>".to_owned(), now_ms.to_string()),
+            ("<start>".to_owned(), start_ms.to_string()),
+        ];
+        for number in 1..=10_u128 {
+            let request = Uuid::new_v4();
+            let order = Uuid::new_v5(&sale, format!("buyer-{number}\u{1f}{request}").as_bytes());
+            // Buyer 2 reserved first, under another request.
+            let hold = if number == 2 { Uuid::new_v4() } else { order };
+            let mut admission = String::new();
+            for byte in Sha1::digest(format!("{sale}:{number}:0")) {
+                write!(admission, "{byte:02x}").unwrap();
+            }
+            for (name, value) in [
+                ("r", request.to_string()),
+                ("o", order.to_string()),
+                ("h", hold.to_string()),
+                ("j", admission),
+            ] {
+                names.push((format!("<{name}{number}>"), value));
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let mut world = Self { sale, folder, logs: BTreeMap::new(), names };
+        world.record(servers).await;
+        world.stock(servers, start_ms).await;
+        world.queue(servers).await;
+        world.logs(start_ms);
+        world
+    }
+
+    /// Puts the sale's own ids into a text: `<sale>`, `<now>` and `<start>` in ms, and of each buyer `<r1>` request, `<o1>` order,
+    /// `<h1>` hold, `<j1>` admission.
+    pub(crate) fn fill(&self, text: &str) -> String {
+        self.names.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
+    }
+
+    /// Plants something wrong.
+    pub(crate) async fn plant(&mut self, servers: &Servers, plant: Plant) {
+        match plant {
+            Plant::Sql(statement) => servers.sql(self.fill(statement)).await,
+            Plant::Redis(command) => {
+                let command: Vec<String> =
+                    command.iter().map(|part| self.redis_part(part)).collect();
+                servers.redis_command(&command).await;
+            }
+            Plant::Hold(id, field, value) => {
+                let (key, id) = (self.redis_part("@holds"), self.fill(id));
+                let get = ["HGET".to_owned(), key.clone(), id.clone()];
+                let json = servers.redis_command(&get).await.into_string().unwrap();
+                let mut hold: Value = serde_json::from_str(&json).unwrap();
+                hold[field] = serde_json::from_str(&self.fill(value)).unwrap();
+                servers.redis_command(&["HSET".to_owned(), key, id, hold.to_string()]).await;
+            }
+            Plant::Append(log, line) => {
+                let line = self.fill(line);
+                writeln!(self.logs.get_mut(&log).unwrap(), "{line}").unwrap();
+            }
+            Plant::Drop(log, with) => {
+                let with = self.fill(with);
+                let text = self.logs.get_mut(&log).unwrap();
+                let kept: String =
+                    text.split_inclusive('\n').filter(|line| !line.contains(&with)).collect();
+                assert_ne!(*text, kept, "nothing to drop: {with}");
+                *text = kept;
+            }
+            Plant::Replace(log, from, to) => {
+                let (from, to) = (self.fill(from), self.fill(to));
+                let text = self.logs.get_mut(&log).unwrap();
+                assert!(text.contains(&from), "nothing to replace: {from}");
+                *text = text.replace(&from, &to);
+            }
+            Plant::Publish(subject, id, body) => {
+                self.publish(servers, &self.fill(subject), &self.fill(id), &self.fill(body)).await;
+            }
+        }
+    }
+
+    /// How to audit it; writes the logs.
+    pub(crate) fn options(&self, servers: &Servers) -> Options {
+        let file = |log: Log, name: &str| -> Option<PathBuf> {
+            let path = self.folder.path().join(name);
+            std::fs::write(&path, &self.logs[&log]).unwrap();
+            Some(path)
+        };
+        Options {
+            sale: self.sale,
+            redis: servers.redis.url.clone(),
+            nats: servers.nats.url.clone(),
+            postgres: servers.pg.url.clone(),
+            stripe_log: file(Log::Stripe, "stripe.jsonl"),
+            mail_log: file(Log::Mail, "mail.jsonl"),
+            history: file(Log::History, "history.jsonl"),
+            at_rest: true,
+        }
+    }
+
+    fn redis_part(&self, part: &str) -> String {
+        match part.strip_prefix('@') {
+            Some(key) => format!("fs:{{{}}}:{key}", self.sale),
+            None => self.fill(part),
+        }
+    }
+
+    async fn record(&self, servers: &Servers) {
+        let mut sql = String::from(
+            "INSERT INTO sales (sale_id, name, currency, state, starts_at, ends_at, hold_ms, room_rate, room_admission_ms)
+                VALUES ('<sale>', 'Sale', 'EUR', 'ENDED', now() - interval '1 hour', now(), 10000, 3, 60000);
+            INSERT INTO sale_stock VALUES ('<sale>', 1, 'run');
+            INSERT INTO sale_items VALUES ('<sale>', 'A', 'A', 1500, 10, 2), ('<sale>', 'B', 'B', 250, 5, 0);
+            INSERT INTO allotments VALUES ('<sale>', 'A', 10, 3), ('<sale>', 'B', 5, 3);
+            INSERT INTO rooms (sale_id, state, rate, admission_ms, reserved_upto, head, created_at)
+                VALUES ('<sale>', 'OPEN', 3, 60000, 100, 8, to_timestamp((<start> - 1000) / 1000.0));",
+        );
+        for (number, state, path, lines, _) in ORDERS {
+            let total: i64 = lines.iter().map(|(_, quantity, price)| quantity * price).sum();
+            let reason = match state {
+                "DECLINED" => "'card_declined'",
+                "CANCELLED" => "'buyer'",
+                _ => "NULL",
+            };
+            write!(
+                sql,
+                "INSERT INTO orders (order_id, sale_id, buyer_id, hold_id, epoch, admission_id, request_id, request_hash, state,
+                     currency, total_minor, email, contact_name, payment_method, end_reason, placed_at)
+                 VALUES ('<o{number}>', '<sale>', 'buyer-{number}', '<h{number}>', 1, '<j{number}>', '<r{number}>', 'hash{number}',
+                     '{state}', 'EUR', {total}, 'b@example.com', 'B', 'pm', {reason}, to_timestamp(<start> / 1000.0 + 3));"
+            )
+            .unwrap();
+            for (sku, quantity, price) in lines {
+                write!(
+                    sql,
+                    "INSERT INTO order_lines VALUES ('<o{number}>', '{sku}', {quantity}, {price});"
+                )
+                .unwrap();
+            }
+            let mut from = "NULL".to_owned();
+            for to in path {
+                write!(
+                    sql,
+                    "INSERT INTO order_transitions (order_id, from_state, to_state, cause, at)
+                     VALUES ('<o{number}>', {from}, '{to}', 'x', to_timestamp(<start> / 1000.0 + 6));"
+                )
+                .unwrap();
+                from = format!("'{to}'");
+            }
+            write!(
+                sql,
+                "INSERT INTO outbox (order_id, kind, about, done_at) VALUES ('<o{number}>', 'mail', '{state}', now());"
+            )
+            .unwrap();
+            if number == 4 {
+                continue;
+            }
+            let (payment, captured) = match number {
+                1 | 2 => ("SUCCEEDED", total),
+                3 => ("FAILED", 0),
+                _ => ("REFUNDED", total),
+            };
+            write!(
+                sql,
+                "INSERT INTO payments (order_id, sale_id, state, currency, amount_minor, payment_method, intent_id, captured_minor)
+                 VALUES ('<o{number}>', '<sale>', '{payment}', 'EUR', {total}, 'pm', 'pi_<o{number}>', {captured});"
+            )
+            .unwrap();
+            if payment == "REFUNDED" {
+                write!(
+                    sql,
+                    "INSERT INTO refunds (order_id, state, amount_minor, reason, refund_id, created_at, done_at)
+                     VALUES ('<o{number}>', 'DONE', {total}, 'x', 're_<o{number}>', now() - interval '30 s', now());"
+                )
+                .unwrap();
+            }
+        }
+        servers.sql(self.fill(&sql)).await;
+    }
+
+    async fn stock(&self, servers: &Servers, start_ms: i64) {
+        let mut commands: Vec<String> = vec![
+            "HSET @meta epoch 1 run_id run version 1 state ENDED room 1 hold_ms 10000 currency EUR".to_owned(),
+            "HSET @stock t:A 10 a:A 7 h:A 0 p:A 0 s:A 3 l:A 2 m:A 1500".to_owned(),
+            "HSET @stock t:B 5 a:B 2 h:B 0 p:B 0 s:B 3 l:B 0 m:B 250".to_owned(),
+            "HSET @room state OPEN rate 3 admission_ms 60000 next 10 upto 100 planned 8 head 8".to_owned(),
+            "HSET @buyers A\u{1f}buyer-1 2 A\u{1f}buyer-2 1 B\u{1f}buyer-2 1 B\u{1f}buyer-5 2 A\u{1f}buyer-6 0".to_owned(),
+        ];
+        for (head, after_ms) in [(3, 0), (6, 1_000), (8, 2_000)] {
+            commands.push(format!("ZADD @room:ticks {head} {head}:{}", start_ms + after_ms));
+        }
+        for number in 1..=10 {
+            commands.push(format!("HSET @room:buyers buyer-{number} {number}|0|WAITING"));
+        }
+        let expired: Lines = &[("A", 2, 1500)];
+        let orders = ORDERS.iter().map(|(number, _, _, lines, state)| (*number, *lines, *state));
+        for (number, lines, state) in orders.chain([(6, expired, "EXPIRED")]) {
+            let taken_ms = start_ms + 3_000 + i64::try_from(number).unwrap();
+            let mut hold = json!({
+                "b": format!("buyer-{number}"), "s": state, "d": taken_ms + 10_000, "t": taken_ms, "l": lines, "e": 1,
+                "j": format!("<j{number}>"),
+            });
+            if state != "EXPIRED" {
+                hold["o"] = format!("<o{number}>").into();
+                hold["p"] = taken_ms.into();
+                hold["q"] = format!("<r{number}>").into();
+                hold["h"] = format!("hash{number}").into();
+                commands.push(format!("HSET @requests <o{number}> place|hash{number}|<h{number}>"));
+            }
+            commands.push(format!("HSET @holds <h{number}> {hold}"));
+            commands.push(format!("HSET @spent <j{number}> <h{number}>"));
+        }
+        commands.push(format!("HSET @requests {} reserve|other|<h2>", Uuid::new_v4()));
+        for command in commands {
+            let command: Vec<String> =
+                command.split(' ').map(|part| self.redis_part(part)).collect();
+            servers.redis_command(&command).await;
+        }
+    }
+
+    /// The body of a message.
+    fn message(&self, kind: &str, number: u128, lines: Lines) -> Value {
+        let total: i64 = lines.iter().map(|(_, quantity, price)| quantity * price).sum();
+        let lines: Vec<Value> = lines
+            .iter()
+            .map(|(sku, quantity, price)| {
+                json!({ "sku": sku, "quantity": quantity, "unit_price_minor": price })
+            })
+            .collect();
+        json!({
+            "kind": kind, "order_id": format!("<o{number}>"), "sale_id": "<sale>", "buyer_id": format!("buyer-{number}"),
+            "hold_id": format!("<h{number}>"), "epoch": 1, "admission_id": format!("<j{number}>"), "request_id": format!("<r{number}>"),
+            "request_hash": format!("hash{number}"), "lines": lines, "currency": "EUR", "total_minor": total, "placed_at_ms": 0,
+            "email": "b@example.com", "contact_name": "B", "payment_method": "pm",
+        })
+    }
+
+    async fn queue(&self, servers: &Servers) {
+        for (number, _, _, lines, _) in ORDERS {
+            let kinds: &[&str] = if number == 4 { &["cancel", "place"] } else { &["place"] };
+            for kind in kinds {
+                let suffix = if *kind == "cancel" { "/cancel" } else { "" };
+                let body = self.message(kind, number, lines).to_string();
+                let (subject, id) = (format!("{kind}.<sale>"), format!("<o{number}>{suffix}"));
+                self.publish(servers, &self.fill(&subject), &self.fill(&id), &self.fill(&body))
+                    .await;
+            }
+        }
+        let mut stream = servers.jetstream.get_stream("ORDERS").await.unwrap();
+        let info = stream.info().await.unwrap();
+        servers
+            .sql(format!(
+                "INSERT INTO queue_positions (stream, stream_created, seq) VALUES ('ORDERS', to_timestamp({}::numeric / 1000000), {1})
+                 ON CONFLICT (stream) DO UPDATE SET seq = {1}",
+                info.created.unix_timestamp_nanos() / 1_000,
+                info.state.last_sequence
+            ))
+            .await;
+    }
+
+    async fn publish(&self, servers: &Servers, subject: &str, id: &str, body: &str) {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Nats-Msg-Id", id);
+        let subject = format!("orders.{subject}");
+        let published =
+            servers.jetstream.publish_with_headers(subject, headers, body.to_owned().into());
+        published.await.unwrap().await.unwrap();
+    }
+
+    fn logs(&mut self, start_ms: i64) {
+        let (mut stripe, mut mail, mut history) = (Vec::new(), Vec::new(), Vec::new());
+        for number in 1..=10 {
+            history.push(json!({ "event": "joined", "ts_ms": start_ms - 100, "buyer": format!("buyer-{number}"), "number": number }));
+        }
+        for number in 1..=8 {
+            history.push(json!({ "event": "admitted", "ts_ms": start_ms + 2_100, "buyer": format!("buyer-{number}"), "number": number }));
+        }
+        let refused = json!({
+            "event": "refused", "ts_ms": start_ms, "buyer": "buyer-8", "request_id": "<r8>", "call": "PlaceOrder", "reason": "SOLD_OUT",
+        });
+        history.push(refused);
+        for (number, state, _, lines, _) in ORDERS {
+            let (buyer, order) = (format!("buyer-{number}"), format!("<o{number}>"));
+            let placed = json!({
+                "event": "placed", "ts_ms": start_ms + 3_100, "buyer": buyer, "request_id": format!("<r{number}>"), "order_id": order,
+                "state": "ACCEPTED",
+            });
+            history.push(placed.clone());
+            if number == 1 {
+                history.push(placed);
+            }
+            history.push(json!({ "event": "ended", "ts_ms": start_ms + 9_000, "buyer": buyer, "order_id": order, "state": state }));
+            let abouts: &[&str] = if number == 5 { &["CONFIRMED", "REFUNDED"] } else { &[state] };
+            for about in abouts {
+                mail.push(json!({
+                    "ts_ms": start_ms + 9_000, "from": "shop@example.com", "to": ["b@example.com"],
+                    "message_id": format!("<o{number}>.{about}@shop"), "subject": "s", "size": 1,
+                    "headers": { "x-flashsale-order": order, "x-flashsale-about": about }, "body_sha256": "",
+                }));
+            }
+            if number == 4 {
+                continue;
+            }
+            let total: i64 = lines.iter().map(|(_, quantity, price)| quantity * price).sum();
+            let end: &[&str] = match number {
+                3 => &["declined"],
+                5 | 7 => &["captured", "refunded"],
+                _ => &["captured"],
+            };
+            for (at, kind) in ["created", "confirmed"].iter().chain(end).enumerate() {
+                stripe.push(json!({
+                    "ts_ms": start_ms + 4_000 + i64::try_from(at).unwrap() * 10_000, "type": format!("payment_intent.{kind}"),
+                    "payment_intent": format!("pi_<o{number}>"), "amount": total, "currency": "eur", "order_id": order,
+                    "sale_id": "<sale>", "idempotency_key": null, "request_id": "req_1",
+                }));
+            }
+        }
+        // The same mail, sent again.
+        mail.push(mail[0].clone());
+        for (log, lines) in [(Log::Stripe, stripe), (Log::Mail, mail), (Log::History, history)] {
+            let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            let text = self.fill(&text);
+            self.logs.insert(log, text);
+        }
+    }
+}
