@@ -9,11 +9,7 @@ use crate::{
         Findings,
         Invariant::{I3, I4},
     },
-    read::{
-        Facts,
-        logs::ProviderLine,
-        record::{Order, Payment},
-    },
+    read::{Facts, logs::ProviderLine, record::Order},
 };
 
 /// How soon money without units has to go back, from the provider's answer on.
@@ -247,37 +243,42 @@ fn books(facts: &Facts, ledger: &Ledger, findings: &mut Findings) {
     }
 }
 
-/// The totals. Money for orders that ended unpaid is I4's business and stays out.
+/// The totals. Money for orders that ended unpaid is I4's business and stays out; all other money has to be for sold orders.
 fn sums(facts: &Facts, ledger: &Ledger, findings: &mut Findings) {
     if !facts.at_rest {
         return;
     }
-    let sold = |id: &Uuid| facts.record.orders.get(id).is_some_and(Order::is_sold);
     let captured: i64 = ledger.orders.values().map(Money::captured).sum();
-    let kept: i64 =
-        ledger.orders.iter().filter(|(id, _)| sold(id)).map(|(_, money)| money.captured()).sum();
+    let kept = ledger.orders.iter().filter(|(id, _)| !ended_unpaid(facts, id));
+    let kept: i64 = kept.map(|(_, money)| money.captured()).sum();
     let (recorded, due) = (recorded(facts), due(facts));
     findings.expect(I3, captured == recorded, || {
         format!("in all: {captured} captured, the record says {recorded}")
     });
     findings.expect(I3, kept == due, || {
-        format!("in all: {kept} captured for sold orders, which cost {due}")
+        format!("in all: {kept} captured and kept, sold orders cost {due}")
     });
 }
 
 fn sums_of_the_record(facts: &Facts, findings: &mut Findings) {
-    let sold = |id: &Uuid| facts.record.orders.get(id).is_some_and(Order::is_sold);
-    let payments = facts.record.payments.iter().filter(|(id, _)| sold(id));
-    let kept: i64 = payments.map(|(_, payment)| payment.captured_minor).sum();
+    if !facts.at_rest {
+        return;
+    }
+    let kept = facts.record.payments.iter().filter(|(id, _)| !ended_unpaid(facts, id));
+    let kept: i64 = kept.map(|(_, payment)| payment.captured_minor).sum();
     let due = due(facts);
     findings.expect(I3, kept == due, || {
-        format!("in all: {kept} captured for sold orders by the record, which cost {due}")
+        format!("in all: {kept} captured and kept by the record, sold orders cost {due}")
     });
+}
+
+fn ended_unpaid(facts: &Facts, order: &Uuid) -> bool {
+    facts.record.orders.get(order).is_some_and(|order| !order.is_claimed())
 }
 
 /// What was captured, by the record.
 fn recorded(facts: &Facts) -> i64 {
-    facts.record.payments.values().map(|payment: &Payment| payment.captured_minor).sum()
+    facts.record.payments.values().map(|payment| payment.captured_minor).sum()
 }
 
 /// What sold orders cost.

@@ -116,9 +116,10 @@ fn captured(facts: &Facts) -> Vec<Uuid> {
         .orders
         .iter()
         .filter(|(id, money)| {
-            let ended_unpaid =
-                facts.record.orders.get(*id).is_some_and(|order| !order.is_claimed());
-            !money.captures.is_empty() && !(ended_unpaid && money.refunded() >= money.captured())
+            let order = facts.record.orders.get(*id);
+            let ended_unpaid = order.is_some_and(|order| !order.is_claimed());
+            let given_back = ended_unpaid && money.refunded() >= money.captured();
+            !money.captures.is_empty() && !given_back
         })
         .map(|(id, _)| *id)
         .collect()

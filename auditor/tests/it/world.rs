@@ -70,7 +70,7 @@ pub(crate) enum Plant {
     /// Changes a hold: `<h1>`, a field, its new value as JSON.
     Hold(&'static str, &'static str, &'static str),
     Append(Log, &'static str),
-    /// Takes out every line with this in it.
+    /// Takes out every line with all of this in it, ` & ` standing between the parts.
     Drop(Log, &'static str),
     Replace(Log, &'static str, &'static str),
     /// Publishes: what subject comes after `orders.`, the message id, the body.
@@ -120,6 +120,7 @@ impl World {
             ("<sale>".to_owned(), sale.to_string()),
             ("<now>".to_owned(), now_ms.to_string()),
             ("<start>".to_owned(), start_ms.to_string()),
+            ("<soon>".to_owned(), (start_ms + 2_100).to_string()),
         ];
         for number in 1..=10_u128 {
             let request = Uuid::new_v4();
@@ -148,7 +149,7 @@ impl World {
         world
     }
 
-    /// Puts the sale's own ids into a text: `<sale>`, `<now>` and `<start>` in ms, and of each buyer `<r1>` request, `<o1>` order,
+    /// Puts the sale's own ids into a text: `<sale>`, `<now>`, `<start>` and `<soon>` (just after the last tick) in ms, and of each buyer `<r1>` request, `<o1>` order,
     /// `<h1>` hold, `<j1>` admission.
     pub(crate) fn fill(&self, text: &str) -> String {
         self.names.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
@@ -178,8 +179,10 @@ impl World {
             Plant::Drop(log, with) => {
                 let with = self.fill(with);
                 let text = self.logs.get_mut(&log).unwrap();
-                let kept: String =
-                    text.split_inclusive('\n').filter(|line| !line.contains(&with)).collect();
+                let kept: String = text
+                    .split_inclusive('\n')
+                    .filter(|line| !with.split(" & ").all(|part| line.contains(part)))
+                    .collect();
                 assert_ne!(*text, kept, "nothing to drop: {with}");
                 *text = kept;
             }
