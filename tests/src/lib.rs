@@ -1,1 +1,1 @@
-//! See the workspace README.
+//! Tests of the whole: programs as a user starts them, real stores, public calls only. They are in `tests/`.
