@@ -222,8 +222,12 @@ fn books(facts: &Facts, ledger: &Ledger, findings: &mut Findings) {
                     None => !facts.at_rest || money.intents.is_empty(),
                 };
                 findings.expect(I3, known, || {
-                    let intent = payment.intent.as_deref().unwrap_or("no PaymentIntent");
-                    format!("order {id}: the record names {intent}, the provider another one")
+                    let recorded = payment.intent.as_deref().unwrap_or("no PaymentIntent");
+                    let made: Vec<_> = money.intents.iter().map(String::as_str).collect();
+                    format!(
+                        "order {id}: the record names {recorded}, the provider made {}",
+                        made.join(", ")
+                    )
                 });
             }
         }

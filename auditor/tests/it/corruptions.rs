@@ -219,6 +219,12 @@ const CASES: &[Case] = &[
         says: "order <o1>: CONFIRMED without a payment",
     },
     Case {
+        name: "the record does not know the PaymentIntent",
+        plants: &[Sql("UPDATE payments SET intent_id = NULL WHERE order_id = '<o3>'")],
+        broken: &[I3],
+        says: "order <o3>: the record names no PaymentIntent, the provider made pi_<o3>",
+    },
+    Case {
         name: "more went back than came",
         plants: &[Append(
             Stripe,
