@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
 };
 
 use serde_json::Value;
@@ -26,13 +26,15 @@ fn program(name: &str) -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct Flashsale {
     child: Child,
+    // Kept open to the end: a program that cannot speak any more is another test.
+    errors: BufReader<ChildStderr>,
     home: TempDir,
 }
 
 impl Flashsale {
     pub(crate) fn start(args: &[&str]) -> Self {
         let home = tempfile::Builder::new().prefix("flashsale-whole-").tempdir().unwrap();
-        let child = Command::new(program("flashsale"))
+        let mut child = Command::new(program("flashsale"))
             .args(args)
             .current_dir(repository())
             .env("FLASHSALE_HOME", home.path())
@@ -42,21 +44,21 @@ impl Flashsale {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        Self { child, home }
+        let errors = BufReader::new(child.stderr.take().unwrap());
+        Self { child, errors, home }
     }
 
     /// Reads standard error until a line has `text` in it.
     pub(crate) fn wait_for(&mut self, text: &str) {
         let mut seen = String::new();
-        for line in BufReader::new(self.child.stderr.take().unwrap()).lines() {
-            let line = line.unwrap();
-            if line.contains(text) {
+        loop {
+            let start = seen.len();
+            let read = self.errors.read_line(&mut seen).unwrap();
+            assert!(read > 0, "it never said {text:?}, but:\n{seen}");
+            if seen[start..].contains(text) {
                 return;
             }
-            seen.push_str(&line);
-            seen.push('\n');
         }
-        panic!("it never said {text:?}, but:\n{seen}");
     }
 
     pub(crate) fn pid(&self) -> nix::unistd::Pid {
@@ -73,15 +75,14 @@ impl Flashsale {
         if let Some(mut output) = self.child.stdout.take() {
             output.read_to_string(&mut said).unwrap();
         }
-        if let Some(mut errors) = self.child.stderr.take() {
-            errors.read_to_string(&mut said).unwrap();
-        }
+        self.errors.read_to_string(&mut said).unwrap();
         (self.child.wait().unwrap(), said)
     }
 
     /// A file of the data folder as JSON.
     pub(crate) fn json(&self, name: &str) -> Value {
-        serde_json::from_str(&std::fs::read_to_string(self.home.path().join(name)).unwrap()).unwrap()
+        serde_json::from_str(&std::fs::read_to_string(self.home.path().join(name)).unwrap())
+            .unwrap()
     }
 
     /// Processes that mention the data folder: everything that was started for it.

@@ -9,7 +9,8 @@ use flashsale_proto::{
         inventory_admin_service_client::InventoryAdminServiceClient,
     },
     sale::{
-        PauseSaleRequest, ScheduleSaleRequest, UpdateSaleRequest, sale_service_client::SaleServiceClient,
+        PauseSaleRequest, ScheduleSaleRequest, UpdateSaleRequest,
+        sale_service_client::SaleServiceClient,
     },
     waitingroom::{
         RunDrawRequest, waiting_room_admin_service_client::WaitingRoomAdminServiceClient,
@@ -55,7 +56,9 @@ async fn every_call_that_is_not_built_says_so_and_up_serves_until_it_is_interrup
     let mut up = Flashsale::start(&["up"]);
     let about = eventually("up has written down where it is", || {
         let file = up.home().join("up.json");
-        async move { serde_json::from_str::<serde_json::Value>(&std::fs::read_to_string(file).ok()?).ok() }
+        async move {
+            serde_json::from_str::<serde_json::Value>(&std::fs::read_to_string(file).ok()?).ok()
+        }
     })
     .await;
     let address = about["grpc"].as_str().unwrap().to_owned();

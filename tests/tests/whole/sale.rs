@@ -6,7 +6,17 @@ use crate::command::Flashsale;
 
 #[test]
 fn a_sale_runs_from_the_export_to_the_audit_and_leaves_nothing_running() {
-    let mut run = Flashsale::start(&["run", "--buyers", "150", "--rate", "75", "--quantity", "8", "--hold-seconds", "6"]);
+    let mut run = Flashsale::start(&[
+        "run",
+        "--buyers",
+        "150",
+        "--rate",
+        "75",
+        "--quantity",
+        "8",
+        "--hold-seconds",
+        "6",
+    ]);
     let (status, said) = run.end();
     assert!(status.success(), "{said}");
     let report = run.json("report.json");
@@ -14,7 +24,11 @@ fn a_sale_runs_from_the_export_to_the_audit_and_leaves_nothing_running() {
         assert_eq!(report["invariants"][invariant], true, "{invariant}: {said}");
     }
     for zero in ["/oversold", "/leaked_units", "/payments/double_captures", "/orders/open"] {
-        assert_eq!(report.pointer(zero).and_then(serde_json::Value::as_i64), Some(0), "{zero}: {said}");
+        assert_eq!(
+            report.pointer(zero).and_then(serde_json::Value::as_i64),
+            Some(0),
+            "{zero}: {said}"
+        );
     }
     assert_eq!(report["allotted"], 8 * 12);
     assert!(report["sold"].as_i64().unwrap() > 0, "{said}");
