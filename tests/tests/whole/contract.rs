@@ -70,11 +70,9 @@ async fn every_call_that_is_not_built_says_so_and_up_serves_until_it_is_interrup
     let mut rooms = WaitingRoomAdminServiceClient::new(channel);
     macro_rules! refused {
         ($client:ident . $call:ident ( $request:ident )) => {{
-            let request = $request {
-                request_id: request_id.clone(),
-                sale_id: sale_id.clone(),
-                ..$request::default()
-            };
+            let mut request = $request::default();
+            request.request_id = request_id.clone();
+            request.sale_id = sale_id.clone();
             assert_failure(&$client.$call(request).await.unwrap_err(), Reason::NotImplemented);
         }};
     }
