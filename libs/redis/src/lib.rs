@@ -17,7 +17,7 @@ pub use store::{EvalError, RedisError, Store};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisConfig {
-    /// `redis://host:port`, `redis-sentinel://…` or `redis-cluster://…`; `rediss` for TLS.
+    /// `redis://host:port` or `redis-sentinel://…`; `rediss` for TLS. Not a cluster: scripts are made out for one server.
     pub url: String,
     /// Connections this process keeps.
     pub connections: usize,
