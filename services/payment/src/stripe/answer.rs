@@ -27,7 +27,11 @@ pub(super) fn judge(
     let wish = text(header::RETRY_AFTER.as_str())
         .and_then(|seconds| seconds.trim().parse().ok())
         .map(|seconds| Duration::from_secs(seconds).min(LONGEST_WISH));
-    let error = serde_json::from_slice::<stripe_shared::Error>(&body).ok().map(|error| error.error);
+    // The library's own reader; serde's for these types would cost minutes of every build.
+    let error = std::str::from_utf8(&body)
+        .ok()
+        .and_then(|body| miniserde::json::from_str::<stripe_shared::Error>(body).ok())
+        .map(|error| error.error);
     let unknown = |what: String| ProviderError::Unknown {
         what,
         wish,
