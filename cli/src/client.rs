@@ -1,37 +1,145 @@
 //! How commands reach the services, and the wire's forms as JSON and text.
 
-use std::time::Duration;
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use flashsale_proto::{Money, checkout, inventory, sale};
 use flashsale_sandbox::Home;
 use iso_currency::Currency;
 use serde_json::{Value, json};
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
 
 /// Where services are looked for when nothing says otherwise.
 const DEFAULT_ADDR: &str = "http://127.0.0.1:50051";
 /// How long a unary call may take.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often a connection on which nothing comes is asked whether the other side is still there, and how long it may take to answer:
+/// what is watched has no deadline.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most that one import takes (`ImportSaleRequest.content`).
+const MAX_EXPORT_BYTES: u64 = 3 * 1_024 * 1_024;
+
 /// Where `flashsale up` writes down its address.
-pub(crate) fn up_file() -> anyhow::Result<std::path::PathBuf> {
+pub(crate) fn up_file() -> anyhow::Result<PathBuf> {
     Ok(Home::locate()?.path().join("up.json"))
 }
 
-/// A channel to the services: where `--addr` says, else where `flashsale up` runs, else the default port.
-pub(crate) fn connect(addr: Option<String>) -> anyhow::Result<Channel> {
-    let addr = addr.or_else(running).unwrap_or_else(|| DEFAULT_ADDR.to_owned());
-    let endpoint = Endpoint::from_shared(addr.clone())
-        .with_context(|| format!("{addr} is not an address such as {DEFAULT_ADDR}"))?
-        .connect_timeout(Duration::from_secs(3));
-    Ok(endpoint.connect_lazy())
+/// The services that a command speaks to.
+#[derive(Debug)]
+pub(crate) struct Target {
+    addr: String,
+    source: Source,
 }
 
-fn running() -> Option<String> {
-    let text = std::fs::read_to_string(up_file().ok()?).ok()?;
-    let value: Value = serde_json::from_str(&text).ok()?;
-    value.get("grpc")?.as_str().map(str::to_owned)
+/// Who said where they are.
+#[derive(Debug)]
+enum Source {
+    /// Whoever typed the command.
+    Given,
+    /// `flashsale up`, in this file.
+    Up(PathBuf),
+    /// Nobody.
+    Default,
+}
+
+impl Target {
+    /// Where `--addr` says, else where `flashsale up` runs, else the default port.
+    pub(crate) fn find(given: Option<String>) -> Self {
+        if let Some(addr) = given.filter(|addr| !addr.is_empty()) {
+            let addr = if addr.contains("://") { addr } else { format!("http://{addr}") };
+            return Self { addr, source: Source::Given };
+        }
+        match running() {
+            Some((addr, file)) => Self { addr, source: Source::Up(file) },
+            None => Self { addr: DEFAULT_ADDR.to_owned(), source: Source::Default },
+        }
+    }
+
+    /// A channel to the services, which connects with the first call.
+    pub(crate) fn connect(&self) -> anyhow::Result<Channel> {
+        let addr = &self.addr;
+        if !addr.starts_with("http://") {
+            bail!(
+                "{addr} is not an address such as {DEFAULT_ADDR}; this command speaks gRPC without TLS"
+            );
+        }
+        let endpoint = Endpoint::from_shared(addr.clone())
+            .with_context(|| format!("{addr} is not an address such as {DEFAULT_ADDR}"))?
+            .connect_timeout(Duration::from_secs(3))
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+        Ok(endpoint.connect_lazy())
+    }
+
+    /// What a status means that is no failure of ours, but the transport's or somebody else's; and what to do.
+    pub(crate) fn trouble(&self, status: &Status) -> (String, Option<String>) {
+        let (addr, code) = (&self.addr, status.code());
+        // The transport says of its own deadline that the call was cancelled.
+        if code == Code::DeadlineExceeded || code == Code::Cancelled {
+            return (
+                format!("{addr} did not answer within {} s", CALL_TIMEOUT.as_secs()),
+                Some("See whether it had its effect (`flashsale sale show` lists the sales) before you say it again.".to_owned()),
+            );
+        }
+        let next_step = match &self.source {
+            Source::Given => {
+                "Check --addr (or FLASHSALE_ADDR), and that flashsale runs there.".to_owned()
+            }
+            Source::Up(file) => format!(
+                "`flashsale up` has written that address into {}; if it does not run any more, start it again (`make up`).",
+                file.display()
+            ),
+            Source::Default => "Start it (`make up`), or name its address with --addr.".to_owned(),
+        };
+        let message = if code == Code::Unimplemented {
+            format!(
+                "what answers at {addr} is not this version of flashsale ({})",
+                status.message()
+            )
+        } else {
+            format!("no flashsale answers at {addr} ({})", status.message())
+        };
+        (message, Some(next_step))
+    }
+}
+
+fn running() -> Option<(String, PathBuf)> {
+    let file = up_file().ok()?;
+    let value: Value = serde_json::from_str(&std::fs::read_to_string(&file).ok()?).ok()?;
+    Some((value.get("grpc")?.as_str()?.to_owned(), file))
+}
+
+/// A shop's export, whole. Not more of it than an import takes: it may be any file.
+pub(crate) fn read_export(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_EXPORT_BYTES + 1).read_to_end(&mut content))
+        .with_context(|| format!("{} cannot be read", path.display()))?;
+    if content.len() as u64 > MAX_EXPORT_BYTES {
+        bail!(
+            "{} has more than 3 MiB, which is the most that one import takes; split it into several sales",
+            path.display()
+        );
+    }
+    Ok(content)
+}
+
+/// Writes a file of the data folder, whole or not at all.
+pub(crate) fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".{}", std::process::id()));
+    std::fs::write(&draft, text)
+        .and_then(|()| std::fs::rename(&draft, path))
+        .with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// A unary request with its deadline.
@@ -51,11 +159,11 @@ pub(crate) fn money(money: Option<&Money>) -> String {
     let Some(money) = money else { return String::new() };
     let decimals =
         Currency::from_code(&money.currency_code).and_then(Currency::exponent).unwrap_or(2);
-    let nanos = money.nanos.unsigned_abs();
-    let digits = format!("{nanos:09}");
+    let sign = if money.units < 0 || money.nanos < 0 { "-" } else { "" };
+    let digits = format!("{:09}", money.nanos.unsigned_abs());
     let fraction = digits.get(..usize::from(decimals)).unwrap_or_default();
     let point = if decimals == 0 { "" } else { "." };
-    format!("{}{point}{fraction} {}", money.units, money.currency_code)
+    format!("{sign}{}{point}{fraction} {}", money.units.unsigned_abs(), money.currency_code)
 }
 
 fn money_json(value: Option<&Money>) -> Value {
@@ -82,6 +190,23 @@ pub(crate) fn sale_state(sale: &sale::Sale) -> String {
 /// An order's state by name.
 pub(crate) fn order_state(order: &checkout::Order) -> String {
     short(order.state().as_str_name(), "ORDER_STATE_")
+}
+
+/// Whether an order has reached its end.
+pub(crate) fn is_over(order: &checkout::Order) -> bool {
+    use checkout::OrderState;
+    match order.state() {
+        OrderState::Confirmed
+        | OrderState::Declined
+        | OrderState::Cancelled
+        | OrderState::Refunded => true,
+        OrderState::Unspecified
+        | OrderState::AcceptancePending
+        | OrderState::Accepted
+        | OrderState::Claimed
+        | OrderState::Paying
+        | OrderState::ActionRequired => false,
+    }
 }
 
 /// A sale as JSON.
@@ -133,4 +258,35 @@ pub(crate) fn stock_json(stock: &inventory::SkuStock) -> Value {
         "sku": stock.sku, "allotted": stock.allotted, "available": stock.available,
         "held": stock.held, "placed": stock.placed, "sold": stock.sold,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    #[test]
+    fn money_is_written_with_its_currency_s_decimals_and_its_sign() {
+        for (units, nanos, currency, text) in [
+            (19, 900_000_000, "EUR", "19.90 EUR"),
+            (0, 0, "EUR", "0.00 EUR"),
+            (0, -500_000_000, "EUR", "-0.50 EUR"),
+            (-3, -50_000_000, "EUR", "-3.05 EUR"),
+            (1_200, 0, "JPY", "1200 JPY"),
+            (1, 250_000_000, "KWD", "1.250 KWD"),
+        ] {
+            let amount = Money { currency_code: currency.to_owned(), units, nanos };
+            assert_eq!(money(Some(&amount)), text);
+        }
+    }
+
+    #[test]
+    fn an_address_may_leave_out_http_and_any_other_scheme_is_refused() {
+        assert_eq!(Target::find(Some("127.0.0.1:7".to_owned())).addr, "http://127.0.0.1:7");
+        for wrong in ["https://127.0.0.1:7", "redis://127.0.0.1:7", "foo bar", "http://"] {
+            let error = Target::find(Some(wrong.to_owned())).connect().unwrap_err();
+            assert!(error.to_string().contains("is not an address such as"), "{wrong}: {error}");
+        }
+    }
 }

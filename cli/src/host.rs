@@ -11,6 +11,8 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
+use crate::output::Output;
+
 const DEFAULTS: &str = include_str!("../serve.default.toml");
 
 #[derive(Debug, Deserialize)]
@@ -39,11 +41,11 @@ impl Validate for Config {
 }
 
 /// Serves until SIGTERM or SIGINT.
-pub(crate) fn main(runtime: Runtime) -> ExitCode {
+pub(crate) fn main(runtime: Runtime, output: &Output) -> ExitCode {
     match runtime.block_on(host()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("flashsale serve: {error:#}");
+            output.say(&format!("flashsale serve: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -1,8 +1,5 @@
 //! The `flashsale` command: run a whole sale on this machine, or operate one that is running.
 
-// This is a command line tool: standard output and standard error are what it speaks on.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
-
 mod client;
 mod commands;
 mod host;
@@ -15,16 +12,29 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::output::Output;
+use crate::{
+    client::Target,
+    output::{Output, ReaderGone},
+};
+
+/// The exit code when nobody reads the output any more: that of a program which SIGPIPE ended, as shells tell it.
+const READER_GONE: u8 = 128 + 13;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done; for `run`: the sale came to rest and every promise held
+  1    refused, failed or interrupted: standard error says what happened and what to do (with --json, standard output)
+  2    the command line is wrong
+  141  nobody reads the output any more";
 
 /// Carries a shop through a flash sale.
 #[derive(Debug, Parser)]
-#[command(name = "flashsale", version, about)]
+#[command(name = "flashsale", version, about, after_help = EXIT_CODES)]
 struct Cli {
-    /// Where the services are, for example http://127.0.0.1:50051. Without it, where `flashsale up` runs.
+    /// Where the services are, for example http://127.0.0.1:50051. Without it, where `flashsale up` runs. (`up` and `run` start their own.)
     #[arg(long, global = true, env = "FLASHSALE_ADDR")]
     addr: Option<String>,
-    /// Print JSON instead of tables.
+    /// Print JSON instead of tables, for errors too.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -63,19 +73,19 @@ struct StackArgs {
     #[arg(long)]
     export: Option<PathBuf>,
     /// Units of each item, instead of the export's own stock figures.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     quantity: Option<i64>,
     /// ISO 4217 code of the export's prices.
     #[arg(long, default_value = "EUR")]
     currency: String,
     /// Buyers the waiting room admits per second.
-    #[arg(long, default_value_t = 100.0)]
+    #[arg(long, default_value_t = 100.0, allow_negative_numbers = true)]
     admissions: f64,
-    /// Units of each item one buyer may have.
-    #[arg(long, default_value_t = 2)]
+    /// Units of each item one buyer may have; 0 means no limit.
+    #[arg(long, default_value_t = 2, allow_negative_numbers = true)]
     per_buyer_limit: i64,
     /// How long units stay held, in seconds.
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 15, allow_negative_numbers = true)]
     hold_seconds: u64,
 }
 
@@ -84,11 +94,11 @@ struct StackArgs {
 struct RunArgs {
     #[command(flatten)]
     stack: StackArgs,
-    /// Buyers.
-    #[arg(long, default_value_t = 2_000)]
+    /// How many buyers come.
+    #[arg(long, default_value_t = 2_000, allow_negative_numbers = true)]
     buyers: usize,
     /// Buyers arriving per second.
-    #[arg(long, default_value_t = 200.0)]
+    #[arg(long, default_value_t = 200.0, allow_negative_numbers = true)]
     rate: f64,
     /// What the buyers do is drawn from this; printed, so that a run can be repeated.
     #[arg(long)]
@@ -102,24 +112,31 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("flashsale: no threads to run on: {error}");
+            output.say(&format!("flashsale: no threads to run on: {error}"));
             return ExitCode::FAILURE;
         }
     };
-    let addr = cli.addr;
-    let result = match cli.command {
-        Command::Serve => return host::main(runtime),
-        Command::Up(args) => runtime.block_on(up::up(&args, &output)),
-        Command::Run(args) => runtime.block_on(run::run(&args, &output)),
-        Command::Sale(command) => runtime.block_on(commands::sale::run(command, addr, &output)),
-        Command::Order(command) => runtime.block_on(commands::order::run(command, addr, &output)),
-        Command::Stock(command) => runtime.block_on(commands::stock::run(command, addr, &output)),
-        Command::Errors { reason } => commands::errors::run(reason.as_deref(), &output),
+    let target = Target::find(cli.addr);
+    let (result, asked) = match cli.command {
+        Command::Serve => return host::main(runtime, &output),
+        Command::Up(args) => (runtime.block_on(up::up(&args, &output)), None),
+        Command::Run(args) => (runtime.block_on(run::run(&args, &output)), None),
+        Command::Sale(command) => {
+            (runtime.block_on(commands::sale::run(command, &target, &output)), Some(&target))
+        }
+        Command::Order(command) => {
+            (runtime.block_on(commands::order::run(command, &target, &output)), Some(&target))
+        }
+        Command::Stock(command) => {
+            (runtime.block_on(commands::stock::run(command, &target, &output)), Some(&target))
+        }
+        Command::Errors { reason } => (commands::errors::run(reason.as_deref(), &output), None),
     };
     match result {
         Ok(code) => code,
+        Err(error) if error.is::<ReaderGone>() => ExitCode::from(READER_GONE),
         Err(error) => {
-            output.error(&error);
+            output.error(&error, asked);
             ExitCode::FAILURE
         }
     }

@@ -1,88 +1,170 @@
 //! Tables for people, JSON for programs, and errors in words.
 
+use std::{
+    fmt,
+    io::{self, ErrorKind, Write as _},
+};
+
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use flashsale_errors::Failure;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tonic::Status;
 
-/// How answers are printed.
-#[derive(Debug, Clone, Copy)]
+use crate::client::Target;
+
+/// Whoever read what this program says has gone, as `head` does once it has its lines: the program ends and says nothing of it.
+#[derive(Debug)]
+pub(crate) struct ReaderGone;
+
+impl fmt::Display for ReaderGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody reads the output any more")
+    }
+}
+
+impl std::error::Error for ReaderGone {}
+
+/// How answers are printed. Never with `println!` and its like: they panic when a pipe is closed.
+#[derive(Debug, Clone)]
 pub(crate) struct Output {
     json: bool,
+    reader_gone: watch::Sender<bool>,
 }
 
 impl Output {
     /// Prints JSON, or tables.
     pub fn new(json: bool) -> Self {
-        Self { json }
+        Self { json, reader_gone: watch::Sender::new(false) }
     }
 
     /// Whether JSON is asked for: then nothing else goes to standard output.
-    pub fn is_json(self) -> bool {
+    pub fn is_json(&self) -> bool {
         self.json
     }
 
     /// Prints an answer: `value` as JSON, or what `human` makes of it.
-    pub fn print(self, value: &Value, human: impl FnOnce() -> String) {
-        if self.json {
-            println!("{value:#}");
-        } else {
-            println!("{}", human());
-        }
+    ///
+    /// # Errors
+    /// [`ReaderGone`], or when standard output cannot be written for another reason.
+    pub fn print(&self, value: &Value, human: impl FnOnce() -> String) -> anyhow::Result<()> {
+        self.answer(&if self.json { format!("{value:#}") } else { human() })
     }
 
     /// Prints one value of a stream: a line of JSON, or of text.
-    pub fn line(self, value: &Value, human: impl FnOnce() -> String) {
-        if self.json {
-            println!("{value}");
-        } else {
-            println!("{}", human());
+    ///
+    /// # Errors
+    /// As [`Output::print`].
+    pub fn line(&self, value: &Value, human: impl FnOnce() -> String) -> anyhow::Result<()> {
+        self.answer(&if self.json { value.to_string() } else { human() })
+    }
+
+    /// Prints a text as it is.
+    ///
+    /// # Errors
+    /// As [`Output::print`].
+    pub fn answer(&self, text: &str) -> anyhow::Result<()> {
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(|error| {
+            if error.kind() == ErrorKind::BrokenPipe {
+                ReaderGone.into()
+            } else {
+                anyhow::Error::new(error).context("standard output cannot be written")
+            }
+        })
+    }
+
+    /// Says on standard error what happens; a line of its own.
+    pub fn say(&self, text: &str) {
+        self.write(&format!("{text}\n"));
+    }
+
+    /// Writes to standard error what may go on in the same line.
+    pub fn write(&self, text: &str) {
+        let mut stderr = io::stderr().lock();
+        let written = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+        // There is no place left to speak of any other failure.
+        if written.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
+            self.reader_gone.send_replace(true);
         }
     }
 
-    /// Says what went wrong and what to do next.
-    pub fn error(self, error: &anyhow::Error) {
-        let failure = error.downcast_ref::<Status>().and_then(Failure::from_status);
-        if self.json {
-            let value = match &failure {
-                Some(failure) => json!({
-                    "error": {
-                        "reason": failure.reason().as_str(),
-                        "message": failure.what(),
-                        "next_step": failure.reason().next_step(),
-                        "metadata": failure.metadata(),
-                        "fields": failure.violations().iter()
-                            .map(|violation| json!({ "field": violation.field, "problem": violation.description }))
-                            .collect::<Vec<_>>(),
-                        "retry_after_ms": failure.delay().map(|delay| delay.as_millis() as u64),
-                    }
-                }),
-                None => json!({ "error": { "message": describe(error) } }),
-            };
-            println!("{value:#}");
+    /// Waits until standard error was found closed: what takes long ends then.
+    pub async fn reader_gone(&self) {
+        if self.reader_gone.subscribe().wait_for(|gone| *gone).await.is_err() {
+            // Cannot be: `self` holds the sender.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Says what went wrong and what to do next. `target` is who was asked, if somebody was.
+    pub fn error(&self, error: &anyhow::Error, target: Option<&Target>) {
+        let status = error.downcast_ref::<Status>();
+        if let Some(failure) = status.and_then(Failure::from_status) {
+            if self.json {
+                self.error_json(&failure_json(&failure));
+            } else {
+                self.say(&failure_text(&failure));
+            }
             return;
         }
-        match failure {
-            Some(failure) => {
-                eprintln!("{}: {}", failure.reason().as_str(), failure.what());
-                for violation in failure.violations() {
-                    eprintln!("  {}: {}", violation.field, violation.description);
-                }
-                eprintln!("What to do: {}", failure.reason().next_step());
+        let (message, next_step) = match (status, target) {
+            (Some(status), Some(target)) => target.trouble(status),
+            (Some(status), None) => (
+                format!("the services that were started here do not answer ({})", status.message()),
+                Some("Read their log: the newest .flashsale/runs/*/services.log.".to_owned()),
+            ),
+            (None, _) => (format!("{error:#}"), None),
+        };
+        if self.json {
+            let mut value = json!({ "message": message });
+            if let Some(next_step) = &next_step {
+                value["next_step"] = json!(next_step);
             }
-            None => eprintln!("flashsale: {}", describe(error)),
+            self.error_json(&value);
+        } else {
+            self.say(&format!("flashsale: {message}"));
+            if let Some(next_step) = next_step {
+                self.say(&format!("What to do: {next_step}"));
+            }
         }
+    }
+
+    fn error_json(&self, error: &Value) {
+        // Should that fail too, the exit code is all there is left to say it with.
+        self.answer(&format!("{:#}", json!({ "error": error }))).ok();
     }
 }
 
-fn describe(error: &anyhow::Error) -> String {
-    match error.downcast_ref::<Status>() {
-        Some(status) => format!(
-            "the services do not answer ({}). Is `make up` running, or is --addr right?",
-            status.message()
-        ),
-        None => format!("{error:#}"),
+fn failure_json(failure: &Failure) -> Value {
+    json!({
+        "reason": failure.reason().as_str(),
+        "message": failure.what(),
+        "next_step": failure.reason().next_step(),
+        "metadata": failure.metadata(),
+        "fields": failure.violations().iter()
+            .map(|violation| json!({ "field": violation.field, "problem": violation.description }))
+            .collect::<Vec<_>>(),
+        "retry_after_ms": failure.delay().map(|delay| delay.as_millis() as u64),
+    })
+}
+
+fn failure_text(failure: &Failure) -> String {
+    let places: Vec<String> = failure
+        .violations()
+        .iter()
+        .map(|violation| format!("{}: {}", violation.field, violation.description))
+        .collect();
+    let mut text = failure.reason().as_str().to_owned();
+    // The message of a failure with fields at fault repeats them; once is enough to read.
+    if !places.first().is_some_and(|first| failure.what().starts_with(first)) {
+        text.push_str(&format!(": {}", failure.what()));
     }
+    for place in places {
+        text.push_str(&format!("\n  {place}"));
+    }
+    text.push_str(&format!("\nWhat to do: {}", failure.reason().next_step()));
+    text
 }
 
 /// A table; columns named in `numbers` are set to the right.
@@ -101,4 +183,22 @@ pub(crate) fn table(
         }));
     }
     table.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use flashsale_errors::Reason;
+
+    use super::*;
+
+    #[test]
+    fn a_field_at_fault_is_told_once_and_what_the_fields_do_not_say_is_told_too() {
+        let field = failure_text(&Failure::invalid("sale_id", "is not a UUID"));
+        assert_eq!(
+            field,
+            "ARGUMENT_INVALID\n  sale_id: is not a UUID\nWhat to do: Correct the named field and send it again."
+        );
+        let plain = failure_text(&Failure::new(Reason::SoldOut, "2 of TEE-M are left"));
+        assert!(plain.starts_with("SOLD_OUT: 2 of TEE-M are left\nWhat to do: "), "{plain}");
+    }
 }

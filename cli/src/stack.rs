@@ -34,6 +34,26 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const DRAIN_WITHIN: Duration = Duration::from_secs(20);
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
+/// What is to be sold, read before anything is started: a file that cannot be read is told at once.
+#[derive(Debug)]
+pub(crate) struct Export {
+    name: String,
+    content: Vec<u8>,
+}
+
+impl Export {
+    /// The file that was named, else the sample.
+    pub(crate) fn read(args: &StackArgs) -> anyhow::Result<Self> {
+        Ok(match &args.export {
+            Some(path) => Self {
+                name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+                content: client::read_export(path)?,
+            },
+            None => Self { name: "Spring drop".to_owned(), content: SAMPLE.as_bytes().to_vec() },
+        })
+    }
+}
+
 /// What takes the money.
 #[derive(Debug)]
 pub(crate) enum Provider {
@@ -64,8 +84,13 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// Starts everything; `say` is told what happens.
-    pub(crate) async fn start(say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Self> {
+    /// Starts everything; `say` is told what happens. `provider_faults` are what goes wrong at the stand-in for Stripe
+    /// (`stripe-standin --fault`).
+    pub(crate) async fn start(
+        say: &(dyn Fn(&str) + Sync),
+        provider_faults: &[&str],
+    ) -> anyhow::Result<Self> {
+        let key = test_mode_key()?;
         let tools = Tools::locate()?;
         let home = Home::locate()?;
         let dir = home.run_dir().context("no folder to run in")?;
@@ -89,14 +114,8 @@ impl Stack {
         let http_port = free_port()?;
         let http_url = format!("http://127.0.0.1:{http_port}");
         let webhook_secret = format!("whsec_{}", Alphanumeric.sample_string(&mut rand::rng(), 32));
-        let key = std::env::var(STRIPE_KEY).ok().filter(|key| !key.is_empty());
         let (provider, stripe_url, stripe_key) = match key {
             Some(key) => {
-                if !key.starts_with("sk_test_") {
-                    bail!(
-                        "{STRIPE_KEY} is not a test mode key (sk_test_…): no real money is moved from here"
-                    );
-                }
                 say("paying through Stripe's test mode");
                 (Provider::StripeTestMode, STRIPE_URL.to_owned(), key)
             }
@@ -105,7 +124,7 @@ impl Stack {
                     "paying through a stand-in for Stripe (25 requests a second, as in Stripe's test mode)",
                 );
                 let log = path.join("stripe.jsonl");
-                let args = vec![
+                let mut args: Vec<OsString> = vec![
                     "--log".into(),
                     log.clone().into(),
                     "--webhook-url".into(),
@@ -113,6 +132,9 @@ impl Stack {
                     "--webhook-secret".into(),
                     webhook_secret.clone().into(),
                 ];
+                for fault in provider_faults {
+                    args.extend(["--fault".into(), fault.into()]);
+                }
                 let program = sibling("stripe-standin", &path, args).await?;
                 let url = format!("http://{}", program.address());
                 (Provider::StandIn { program, log }, url, "sk_test_standin".to_owned())
@@ -181,16 +203,8 @@ impl Stack {
     }
 
     /// Imports the sale and opens it.
-    pub(crate) async fn open_sale(&self, args: &StackArgs) -> anyhow::Result<Sale> {
-        let (name, content) = match &args.export {
-            Some(path) => {
-                let content = std::fs::read(path)
-                    .with_context(|| format!("{} cannot be read", path.display()))?;
-                let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                (name, content)
-            }
-            None => ("Spring drop".to_owned(), SAMPLE.as_bytes().to_vec()),
-        };
+    pub(crate) async fn open_sale(&self, args: &StackArgs, export: Export) -> anyhow::Result<Sale> {
+        let Export { name, content } = export;
         let seconds = i64::try_from(args.hold_seconds).context("hold-seconds is too large")?;
         let mut sales = SaleServiceClient::new(self.channel().await?);
         let import = ImportSaleRequest {
@@ -275,6 +289,20 @@ impl Stack {
         self.postgres.stop().await?;
         services
     }
+}
+
+/// The key of Stripe's test mode, if there is one. It is never printed, whatever it is.
+fn test_mode_key() -> anyhow::Result<Option<String>> {
+    let Some(key) = std::env::var(STRIPE_KEY).ok().filter(|key| !key.is_empty()) else {
+        return Ok(None);
+    };
+    if !key.starts_with("sk_test_") {
+        bail!(
+            "{STRIPE_KEY} is not a test mode key (sk_test_…), and no real money is moved from here; unset it to pay through the \
+             stand-in"
+        );
+    }
+    Ok(Some(key))
 }
 
 const DATABASE: &str = "flashsale";

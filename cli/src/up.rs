@@ -2,30 +2,36 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use flashsale_proto::sale::Sale;
+use flashsale_sandbox::Home;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{StackArgs, client, output::Output, stack::Stack};
+use crate::{
+    StackArgs, client,
+    output::{Output, ReaderGone},
+    stack::{Export, Stack},
+};
 
 /// Runs until Ctrl-C.
 pub(crate) async fn up(args: &StackArgs, output: &Output) -> anyhow::Result<ExitCode> {
+    let export = Export::read(args)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let asked_to_end = async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     };
     tokio::pin!(asked_to_end);
-    let say = |text: &str| eprintln!("  {text}");
+    let say = |text: &str| output.say(&format!("  {text}"));
     let starting = async {
-        let stack = Stack::start(&say).await?;
-        let sale = stack.open_sale(args).await?;
+        let stack = Stack::start(&say, &[]).await?;
+        let sale = stack.open_sale(args, export).await?;
         anyhow::Ok((stack, sale))
     };
     let (stack, sale) = tokio::select! {
         started = starting => started?,
         () = &mut asked_to_end => return Ok(ExitCode::SUCCESS),
+        () = output.reader_gone() => anyhow::bail!(ReaderGone),
     };
     let up_file = client::up_file()?;
     let about = json!({
@@ -33,15 +39,21 @@ pub(crate) async fn up(args: &StackArgs, output: &Output) -> anyhow::Result<Exit
         "redis": stack.redis_url(), "nats": stack.nats_url(), "postgres": stack.postgres_url(),
         "folder": stack.dir.path(),
     });
-    std::fs::write(&up_file, format!("{about:#}\n"))
-        .with_context(|| format!("{} cannot be written", up_file.display()))?;
-    output.print(&about, || describe(&stack, &sale));
-    let result = tokio::select! {
-        () = &mut asked_to_end => Ok(ExitCode::SUCCESS),
-        what = stack.services_ended() => Err(anyhow::anyhow!(what)),
+    let written = format!("{about:#}\n");
+    client::write_whole(&up_file, &written)?;
+    let stay = async {
+        output.print(&about, || describe(&stack, &sale))?;
+        tokio::select! {
+            () = asked_to_end => Ok(ExitCode::SUCCESS),
+            what = stack.services_ended() => Err(anyhow::anyhow!(what)),
+        }
     };
-    std::fs::remove_file(&up_file).ok();
-    eprintln!("  stopping");
+    let result = stay.await;
+    // Not that of another `up`, which may have come after this one.
+    if std::fs::read_to_string(&up_file).is_ok_and(|text| text == written) {
+        std::fs::remove_file(&up_file).ok();
+    }
+    output.say("  stopping");
     stack.stop().await?;
     result
 }
@@ -57,10 +69,12 @@ fn describe(stack: &Stack, sale: &Sale) -> String {
         "request_id": client::request_id(), "sale_id": sale.sale_id, "buyer_id": "ada",
         "lines": [{ "sku": sku, "quantity": 1 }],
     });
+    let buf = program("buf", Home::locate().ok().map(|home| home.tools().join("bin/buf")));
+    let flashsale = program("flashsale", std::env::current_exe().ok());
     let call = |data: &serde_json::Value, method: &str| {
-        let data = data.to_string().replace('\'', "'\\''");
+        let data = quoted(&data.to_string());
         format!(
-            "  buf curl --protocol grpc --http2-prior-knowledge -d '{data}' \\\n    {}/{method}",
+            "  {buf} curl --protocol grpc --http2-prior-knowledge -d {data} \\\n    {}/{method}",
             stack.grpc_url
         )
     };
@@ -72,9 +86,11 @@ fn describe(stack: &Stack, sale: &Sale) -> String {
          NATS                {nats}\n\
          Postgres            {postgres}\n\
          logs                {folder}\n\n\
-         Try, in another terminal (grpcurl takes the same: grpcurl -plaintext -d '…' {address} <service>/<method>):\n\n\
+         Try, in another terminal:\n\n\
          {stock}\n\n{join}\n\n{reserve}\n\n\
-         The last one answers ADMISSION_REQUIRED: the sale has a waiting room. `flashsale stock show {sale_id}` shows the stock.\n\
+         The last one is refused with ADMISSION_REQUIRED: the sale has a waiting room. grpcurl takes the same:\n\
+         grpcurl -plaintext -d '…' {address} <service>/<method>. The stock as a table:\n\n\
+         \x20 {flashsale} --addr {grpc} stock show {sale_id}\n\n\
          Ctrl-C stops everything.",
         name = sale.settings.as_ref().map(|settings| settings.name.as_str()).unwrap_or_default(),
         sale_id = sale.sale_id,
@@ -88,4 +104,18 @@ fn describe(stack: &Stack, sale: &Sale) -> String {
         join = call(&join, "flashsale.waitingroom.v1.WaitingRoomService/Join"),
         reserve = call(&reserve, "flashsale.inventory.v1.InventoryService/Reserve"),
     )
+}
+
+/// What to type for a program: where it is, for it need not be on the other terminal's PATH; else its name.
+fn program(name: &str, path: Option<std::path::PathBuf>) -> String {
+    path.filter(|path| path.exists())
+        .map_or_else(|| name.to_owned(), |path| quoted(&path.display().to_string()))
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    if word.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+".contains(c)) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }

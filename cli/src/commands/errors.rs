@@ -1,17 +1,66 @@
-//! `flashsale errors`.
+//! `flashsale errors`: the pages of `docs/errors/`, which are part of the program.
 
 use std::process::ExitCode;
 
 use anyhow::bail;
 use flashsale_errors::{Reason, Retry};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::output::{Output, table};
+
+/// The file of a reason's page and what stands in it. A reason without a page does not compile.
+fn page(reason: Reason) -> (&'static str, &'static str) {
+    macro_rules! pages {
+        ($($variant:ident = $file:literal,)+) => {
+            match reason {
+                $(Reason::$variant => ($file, include_str!(concat!("../../../docs/errors/", $file))),)+
+            }
+        };
+    }
+    pages! {
+        ArgumentInvalid = "argument-invalid.md",
+        RequestIdInvalid = "request-id-invalid.md",
+        QuantityInvalid = "quantity-invalid.md",
+        ExportInvalid = "export-invalid.md",
+        PageTokenInvalid = "page-token-invalid.md",
+        RequestIdReused = "request-id-reused.md",
+        SaleNotFound = "sale-not-found.md",
+        SkuNotFound = "sku-not-found.md",
+        HoldNotFound = "hold-not-found.md",
+        OrderNotFound = "order-not-found.md",
+        PaymentNotFound = "payment-not-found.md",
+        RoomNotFound = "room-not-found.md",
+        SaleNotOpen = "sale-not-open.md",
+        SaleStateConflict = "sale-state-conflict.md",
+        SoldOut = "sold-out.md",
+        BuyerLimit = "buyer-limit.md",
+        HoldExpired = "hold-expired.md",
+        HoldResolved = "hold-resolved.md",
+        HoldLost = "hold-lost.md",
+        AdmissionRequired = "admission-required.md",
+        AdmissionInvalid = "admission-invalid.md",
+        AdmissionForeign = "admission-foreign.md",
+        AdmissionExpired = "admission-expired.md",
+        AdmissionSpent = "admission-spent.md",
+        TicketInvalid = "ticket-invalid.md",
+        StockAlreadyLoaded = "stock-already-loaded.md",
+        StockFenced = "stock-fenced.md",
+        Overloaded = "overloaded.md",
+        QueueFull = "queue-full.md",
+        OrderNotCancellable = "order-not-cancellable.md",
+        PaymentNotRefundable = "payment-not-refundable.md",
+        DeadlineExceeded = "deadline-exceeded.md",
+        StoreUnavailable = "store-unavailable.md",
+        PeerUnavailable = "peer-unavailable.md",
+        Internal = "internal.md",
+        NotImplemented = "not-implemented.md",
+    }
+}
 
 /// Explains a reason, or lists all.
 pub(crate) fn run(name: Option<&str>, output: &Output) -> anyhow::Result<ExitCode> {
     let Some(name) = name else {
-        let all: Vec<Value> = Reason::ALL.iter().map(|reason| view(*reason)).collect();
+        let all: Vec<Value> = Reason::ALL.iter().map(|reason| summary(*reason).into()).collect();
         output.print(&json!(all), || {
             table(
                 &["reason", "status", "what to do"],
@@ -24,41 +73,78 @@ pub(crate) fn run(name: Option<&str>, output: &Output) -> anyhow::Result<ExitCod
                     ]
                 }),
             )
-        });
+        })?;
         return Ok(ExitCode::SUCCESS);
     };
     let Some(reason) = Reason::parse(&name.to_uppercase()) else {
         bail!("there is no reason {name:?}; `flashsale errors` lists all of them");
     };
-    output.print(&view(reason), || {
-        format!(
-            "{}\n  gRPC status: {:?}\n  Retry:       {}\n  What to do:  {}",
-            reason.as_str(),
-            reason.code(),
-            retry(reason),
-            reason.next_step()
-        )
-    });
+    let (_, text) = page(reason);
+    output.print(&whole(reason, text), || text.trim_end().to_owned())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn retry(reason: Reason) -> String {
-    match reason.retry() {
+/// What stands in the list.
+fn summary(reason: Reason) -> Map<String, Value> {
+    let (retry, after_ms) = match reason.retry() {
         Retry::SameAfter(delay) => {
-            format!(
-                "the same request, with the same request_id, after {} ms or as RetryInfo says",
-                delay.as_millis()
-            )
+            let ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+            let words = format!(
+                "the same request, with the same request_id, after {ms} ms or as RetryInfo says"
+            );
+            (words, Some(ms))
         }
-        Retry::Never => "not as it is".to_owned(),
-    }
+        Retry::Never => ("not as it is".to_owned(), None),
+    };
+    let fields = [
+        ("reason", json!(reason.as_str())),
+        ("status", json!(format!("{:?}", reason.code()))),
+        ("code", json!(i32::from(reason.code()))),
+        ("retry", json!(retry)),
+        ("retry_after_ms", json!(after_ms)),
+        ("next_step", json!(reason.next_step())),
+        ("page", json!(reason.help_url())),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-fn view(reason: Reason) -> Value {
-    json!({
-        "reason": reason.as_str(),
-        "status": format!("{:?}", reason.code()),
-        "retry": retry(reason),
-        "next_step": reason.next_step(),
-    })
+/// The summary, and each section of the page by its heading: `what_happened` and so on, as Markdown.
+fn whole(reason: Reason, text: &str) -> Value {
+    let mut fields = summary(reason);
+    for section in text.split("\n## ").skip(1) {
+        if let Some((heading, body)) = section.split_once('\n') {
+            let name = heading.to_lowercase().replace(' ', "_").replace('-', "_");
+            fields.insert(name, json!(body.trim()));
+        }
+    }
+    fields.into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_page() {
+        for reason in Reason::ALL {
+            let (file, text) = page(*reason);
+            assert_eq!(file, reason.page());
+            assert!(text.starts_with(&format!("# {}\n", reason.as_str())), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_page_as_json_has_its_sections_by_name() {
+        let (_, text) = page(Reason::SoldOut);
+        let value = whole(Reason::SoldOut, text);
+        for name in [
+            "what_happened", "what_the_caller_does", "what_on_call_does", "errorinfo_metadata",
+            "badrequest_fields",
+        ] {
+            assert!(value[name].as_str().is_some_and(|body| !body.is_empty()), "{name}: {value}");
+        }
+        assert!(value["errorinfo_metadata"].as_str().unwrap().contains("`available`"));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use flashsale_proto::{
     Money,
@@ -15,7 +15,7 @@ use flashsale_proto::{
 use serde_json::{Value, json};
 
 use crate::{
-    client::{connect, money, request, request_id, sale_json, sale_state, time},
+    client::{Target, money, read_export, request, request_id, sale_json, sale_state, time},
     output::{Output, table},
 };
 
@@ -24,13 +24,13 @@ use crate::{
 pub(crate) enum SaleCommand {
     /// Create a draft from a shop's product export in Shopify's CSV format.
     Import {
-        /// The file.
+        /// The file: UTF-8, at most 3 MiB. It is imported whole or not at all.
         export: PathBuf,
         /// Units of each item, instead of the export's own stock figures.
-        #[arg(long)]
+        #[arg(long, allow_negative_numbers = true)]
         quantity: Option<i64>,
         /// Units of each item one buyer may have; 0 means no limit.
-        #[arg(long, default_value_t = 0)]
+        #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
         per_buyer_limit: i64,
         #[command(flatten)]
         settings: Settings,
@@ -41,24 +41,24 @@ pub(crate) enum SaleCommand {
         #[arg(long = "item", required = true)]
         items: Vec<String>,
         /// Units of each item one buyer may have; 0 means no limit.
-        #[arg(long, default_value_t = 0)]
+        #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
         per_buyer_limit: i64,
         #[command(flatten)]
         settings: Settings,
     },
     /// Open a draft.
     Start {
-        /// The sale.
+        /// The sale's id.
         sale_id: String,
     },
     /// End a sale for good.
     End {
-        /// The sale.
+        /// The sale's id.
         sale_id: String,
     },
     /// Show one sale, or list all.
     Show {
-        /// The sale.
+        /// The sale's id; all sales without it.
         sale_id: Option<String>,
     },
 }
@@ -69,14 +69,14 @@ pub(crate) struct Settings {
     /// What the shop calls it.
     #[arg(long, default_value = "Flash sale")]
     name: String,
-    /// ISO 4217 code of every price.
+    /// ISO 4217 code of every price, for example EUR.
     #[arg(long)]
     currency: String,
     /// How long units stay held, in seconds.
-    #[arg(long, default_value_t = 600)]
+    #[arg(long, default_value_t = 600, allow_negative_numbers = true)]
     hold_seconds: i64,
     /// Put a waiting room in front that admits this many buyers per second.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     admissions: Option<f64>,
 }
 
@@ -97,14 +97,13 @@ impl Settings {
 /// Runs the command.
 pub(crate) async fn run(
     command: SaleCommand,
-    addr: Option<String>,
+    target: &Target,
     output: &Output,
 ) -> anyhow::Result<ExitCode> {
-    let mut sales = SaleServiceClient::new(connect(addr)?);
+    let mut sales = SaleServiceClient::new(target.connect()?);
     let sale = match command {
         SaleCommand::Import { export, quantity, per_buyer_limit, settings } => {
-            let content = std::fs::read(&export)
-                .with_context(|| format!("{} cannot be read", export.display()))?;
+            let content = read_export(&export)?;
             let asked = ImportSaleRequest {
                 request_id: request_id(),
                 settings: Some(settings.into_wire()),
@@ -150,42 +149,46 @@ pub(crate) async fn run(
                     break;
                 }
             }
-            list(&all, output);
+            list(&all, output)?;
             return Ok(ExitCode::SUCCESS);
         }
     };
     let sale = sale.unwrap_or_default();
-    output.print(&sale_json(&sale), || human(&sale));
+    output.print(&sale_json(&sale), || human(&sale))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn parse_item(text: &str, currency: &str, per_buyer_limit: i64) -> anyhow::Result<Item> {
-    let form = || {
-        format!("{text:?} is not an item; write sku=price=quantity, for example TEE-M=19.90=100")
+    let parse = || {
+        let mut parts = text.rsplitn(3, '=');
+        let (quantity, price, sku) = (parts.next()?, parts.next()?, parts.next()?);
+        let (units, nanos) = parse_price(price)?;
+        Some(Item {
+            sku: sku.to_owned(),
+            title: sku.to_owned(),
+            unit_price: Some(Money { currency_code: currency.to_owned(), units, nanos }),
+            quantity: quantity.parse().ok()?,
+            per_buyer_limit,
+        })
     };
-    let mut parts = text.rsplitn(3, '=');
-    let (Some(quantity), Some(price), Some(sku)) = (parts.next(), parts.next(), parts.next())
-    else {
-        bail!(form());
-    };
-    let (units, fraction) = price.split_once('.').unwrap_or((price, ""));
-    if fraction.len() > 9 || !fraction.chars().all(|c| c.is_ascii_digit()) {
-        bail!(form());
-    }
-    Ok(Item {
-        sku: sku.to_owned(),
-        title: sku.to_owned(),
-        unit_price: Some(Money {
-            currency_code: currency.to_owned(),
-            units: units.parse().with_context(form)?,
-            nanos: format!("{fraction:0<9}").parse().with_context(form)?,
-        }),
-        quantity: quantity.parse().with_context(form)?,
-        per_buyer_limit,
+    parse().with_context(|| {
+        format!(
+            "{text:?} is not an item; write sku=price=quantity, the price with digits and a point, for example TEE-M=19.90=100"
+        )
     })
 }
 
-fn list(sales: &[Sale], output: &Output) {
+/// Units and nanos. Digits only: a sign would be lost with units of 0.
+fn parse_price(text: &str) -> Option<(i64, i32)> {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (units, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    if !digits(units) || !digits(fraction) || fraction.len() > 9 {
+        return None;
+    }
+    Some((units.parse().ok()?, format!("{fraction:0<9}").parse().ok()?))
+}
+
+fn list(sales: &[Sale], output: &Output) -> anyhow::Result<()> {
     let all: Vec<Value> = sales.iter().map(sale_json).collect();
     output.print(&json!(all), || {
         table(
@@ -201,7 +204,7 @@ fn list(sales: &[Sale], output: &Output) {
                 ]
             }),
         )
-    });
+    })
 }
 
 fn human(sale: &Sale) -> String {
@@ -241,4 +244,43 @@ fn human(sale: &Sale) -> String {
             }),
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    #[test]
+    fn an_item_is_a_sku_a_price_and_a_quantity_and_the_sku_may_have_equals_signs() {
+        let item = parse_item("a=b=0.05=7", "EUR", 2).unwrap();
+        let price = item.unit_price.unwrap();
+        assert_eq!((item.sku.as_str(), item.quantity, item.per_buyer_limit), ("a=b", 7, 2));
+        assert_eq!(
+            (price.units, price.nanos, price.currency_code.as_str()),
+            (0, 50_000_000, "EUR")
+        );
+    }
+
+    #[test]
+    fn a_price_that_is_not_digits_and_a_point_is_refused_and_never_read_as_another() {
+        for wrong in [
+            "-0.90",
+            "-1",
+            "+1",
+            ".50",
+            "5.",
+            "1,50",
+            "1.2.3",
+            "",
+            "1e3",
+            "0.0000000001",
+            "9223372036854775808",
+        ] {
+            let text = format!("TEE={wrong}=1");
+            let error = parse_item(&text, "EUR", 0).unwrap_err();
+            assert!(error.to_string().contains("is not an item"), "{text}: {error}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use flashsale_proto::inventory::{
 use serde_json::{Value, json};
 
 use crate::{
-    client::{connect, request, stock_json},
+    client::{Target, request, stock_json},
     output::{Output, table},
 };
 
@@ -18,7 +18,7 @@ use crate::{
 pub(crate) enum StockCommand {
     /// Show a sale's books per sku.
     Show {
-        /// The sale.
+        /// The sale's id; `flashsale sale show` lists the sales.
         sale_id: String,
     },
 }
@@ -26,11 +26,11 @@ pub(crate) enum StockCommand {
 /// Runs the command.
 pub(crate) async fn run(
     command: StockCommand,
-    addr: Option<String>,
+    target: &Target,
     output: &Output,
 ) -> anyhow::Result<ExitCode> {
     let StockCommand::Show { sale_id } = command;
-    let mut inventory = InventoryServiceClient::new(connect(addr)?);
+    let mut inventory = InventoryServiceClient::new(target.connect()?);
     let asked = GetStockRequest { sale_id, skus: Vec::new() };
     let answer = inventory.get_stock(request(asked)).await?.into_inner();
     let stock: Vec<Value> = answer.stock.iter().map(stock_json).collect();
@@ -49,6 +49,6 @@ pub(crate) async fn run(
                 ]
             }),
         )
-    });
+    })?;
     Ok(ExitCode::SUCCESS)
 }

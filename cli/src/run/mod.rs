@@ -18,10 +18,19 @@ use std::{
 use anyhow::bail;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{RunArgs, output::Output, stack::Stack};
+use crate::{
+    RunArgs,
+    output::{Output, ReaderGone},
+    stack::{Export, Stack},
+};
 
 /// The most buyers one machine is asked to be.
 const MAX_BUYERS: usize = 200_000;
+
+/// What goes wrong at the provider during a run, besides its limits: now and then it does what it was asked to, and its answer is lost
+/// on the way. Nobody may be charged twice for that.
+const PROVIDER_FAULTS: [&str; 1] =
+    [r#"{"endpoint":"POST *","kind":"reset_after","probability":0.03}"#];
 
 /// Runs the sale; exits 0 only if every invariant held.
 pub(crate) async fn run(args: &RunArgs, output: &Output) -> anyhow::Result<ExitCode> {
@@ -31,21 +40,24 @@ pub(crate) async fn run(args: &RunArgs, output: &Output) -> anyhow::Result<ExitC
     if !(args.rate > 0.0 && args.rate <= 100_000.0) {
         bail!("--rate must be above 0 and at most 100000 buyers per second");
     }
+    let export = Export::read(&args.stack)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let asked_to_end = async move {
         tokio::select! { _ = terminate.recv() => "SIGTERM", _ = interrupt.recv() => "Ctrl-C" }
     };
     tokio::pin!(asked_to_end);
-    let say = |text: &str| eprintln!("  {text}");
+    let say = |text: &str| output.say(&format!("  {text}"));
     // Whatever is dropped here on the way out is killed: nothing is left behind.
     let mut stack = tokio::select! {
-        stack = Stack::start(&say) => stack?,
+        stack = Stack::start(&say, &PROVIDER_FAULTS) => stack?,
         signal = &mut asked_to_end => bail!("ended by {signal}"),
+        () = output.reader_gone() => bail!(ReaderGone),
     };
     let result = tokio::select! {
-        result = sell(args, &mut stack, output) => result,
+        result = sell(args, export, &mut stack, output) => result,
         signal = &mut asked_to_end => Err(anyhow::anyhow!("ended by {signal}; everything is stopped")),
+        () = output.reader_gone() => Err(ReaderGone.into()),
     };
     let stopped = stack.stop().await;
     let code = result?;
@@ -53,22 +65,27 @@ pub(crate) async fn run(args: &RunArgs, output: &Output) -> anyhow::Result<ExitC
     Ok(code)
 }
 
-async fn sell(args: &RunArgs, stack: &mut Stack, output: &Output) -> anyhow::Result<ExitCode> {
+async fn sell(
+    args: &RunArgs,
+    export: Export,
+    stack: &mut Stack,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
     let seed = args.seed.unwrap_or_else(rand::random);
-    let sale = stack.open_sale(&args.stack).await?;
+    let sale = stack.open_sale(&args.stack, export).await?;
     let name = sale.settings.as_ref().map(|settings| settings.name.clone()).unwrap_or_default();
     let units: i64 = sale.items.iter().map(|item| item.quantity).sum();
-    eprintln!(
+    output.say(&format!(
         "  the sale {name:?} is open: {} items, {units} units; {} buyers come at {} a second (seed {seed})",
         sale.items.len(),
         args.buyers,
         args.rate
-    );
+    ));
     let history_file = stack.dir.path().join("buyers.jsonl");
     let history = history::History::create(&history_file)?;
     let crowd = Arc::new(crowd::Crowd::new(stack, &sale, history, seed).await?);
     let began = Instant::now();
-    let progress = progress::Progress::start(Arc::clone(&crowd), stack, &sale).await?;
+    let progress = progress::Progress::start(Arc::clone(&crowd), stack, &sale, output).await?;
     let failed = {
         let shopping = crowd::shop(Arc::clone(&crowd), args.buyers, args.rate);
         tokio::select! {
@@ -98,9 +115,10 @@ async fn sell(args: &RunArgs, stack: &mut Stack, output: &Output) -> anyhow::Res
     };
     let value = report.value();
     let path = report::write(&value)?;
-    output.print(&value, || report.human());
+    output.print(&value, || report.human())?;
     if !output.is_json() {
-        println!("\nThe report: {}\nThe logs:   {}", path.display(), stack.dir.path().display());
+        let (report, logs) = (path.display(), stack.dir.path().display());
+        output.answer(&format!("\nThe report: {report}\nThe logs:   {logs}"))?;
     }
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -13,7 +13,7 @@ use flashsale_proto::{
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::crowd::Crowd;
-use crate::{client::request, stack::Stack};
+use crate::{client::request, output::Output, stack::Stack};
 
 /// How often the line is written: rewritten on a terminal, a new one now and then elsewhere.
 const ON_TERMINAL: Duration = Duration::from_millis(500);
@@ -32,9 +32,11 @@ impl Progress {
         crowd: Arc<Crowd>,
         stack: &Stack,
         sale: &Sale,
+        output: &Output,
     ) -> anyhow::Result<Self> {
         let mut inventory = InventoryServiceClient::new(stack.channel().await?);
         let sale_id = sale.sale_id.clone();
+        let output = output.clone();
         let terminal = std::io::stderr().is_terminal();
         let (stop, mut stopped) = oneshot::channel();
         let writing = tokio::spawn(async move {
@@ -68,9 +70,10 @@ impl Progress {
                     of(&counters.confirmed),
                 );
                 if terminal {
-                    eprint!("\r\x1b[2K  {line}{}", if ended { "\n" } else { "" });
+                    let end = if ended { "\n" } else { "" };
+                    output.write(&format!("\r\x1b[2K  {line}{end}"));
                 } else {
-                    eprintln!("  {line}");
+                    output.say(&format!("  {line}"));
                 }
                 if ended {
                     return;

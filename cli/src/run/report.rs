@@ -3,13 +3,16 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::Context as _;
 use flashsale_proto::sale::Sale;
 use flashsale_sandbox::Home;
 use serde_json::{Value, json};
 
 use super::{audit::Audit, crowd::Crowd};
-use crate::{RunArgs, client::money, output::table};
+use crate::{
+    RunArgs,
+    client::{money, write_whole},
+    output::table,
+};
 
 /// What the invariants promise, in words.
 const PROMISES: [(&str, &str); 7] = [
@@ -184,9 +187,6 @@ impl Report<'_> {
 pub(crate) fn write(value: &Value) -> anyhow::Result<PathBuf> {
     let home = Home::locate()?;
     let path = home.path().join("report.json");
-    let draft = home.path().join(format!("report.json.{}", std::process::id()));
-    std::fs::write(&draft, format!("{value:#}\n"))
-        .and_then(|()| std::fs::rename(&draft, &path))
-        .with_context(|| format!("{} cannot be written", path.display()))?;
+    write_whole(&path, &format!("{value:#}\n"))?;
     Ok(path)
 }

@@ -1,6 +1,6 @@
 //! The main function of every service.
 
-use std::{future::Future, process::ExitCode};
+use std::{future::Future, io::Write as _, process::ExitCode};
 
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
@@ -75,8 +75,8 @@ fn begin_on_signals(drain: &Drain) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says it where the person who started the process looks: the log may not be set up.
-#[allow(clippy::print_stderr)]
+/// Says it where the person who started the process looks: the log may not be set up. Nobody may be looking any more, which
+/// must not change how the process ends.
 fn complain(text: &str) {
-    eprintln!("{text}");
+    writeln!(std::io::stderr(), "{text}").ok();
 }

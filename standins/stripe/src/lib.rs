@@ -35,6 +35,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 
 use crate::api::App;
+use crate::faults::{Faults, Rule};
 use crate::server::Listener;
 use crate::webhooks::Webhooks;
 
@@ -60,6 +61,8 @@ pub struct Config {
     pub confirm_latency: Duration,
     /// How long every other call takes.
     pub latency: Duration,
+    /// Faults that are switched on from the start.
+    pub faults: Vec<Rule>,
 }
 
 /// A running stand-in.
@@ -82,6 +85,10 @@ impl Standin {
         if config.rate_per_endpoint == 0 || config.rate_total == 0 {
             anyhow::bail!("a rate of 0 requests a second would refuse everything: use 1 or more");
         }
+        let mut faults = Faults::default();
+        for rule in config.faults.iter().cloned() {
+            faults.add(rule).map_err(anyhow::Error::msg).context("a --fault cannot be used")?;
+        }
         let log = log::Log::open(&config.log)
             .with_context(|| format!("the log {} cannot be opened", config.log.display()))?;
         let tcp = TcpListener::bind(config.listen)
@@ -89,7 +96,7 @@ impl Standin {
             .with_context(|| format!("cannot listen on {}", config.listen))?;
         let addr = tcp.local_addr()?;
         let webhooks = Webhooks::new(url, config.webhook_secrets.clone());
-        let app = Arc::new(App::new(&config, log, webhooks.clone(), format!("http://{addr}")));
+        let app = Arc::new(App::new(&config, log, webhooks.clone(), faults, format!("http://{addr}")));
         let listener = Listener::start(tcp, api::router(app))?;
         Ok(Self { listener, webhooks })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
-use flashsale_stripe_standin::{Config, Standin};
+use flashsale_stripe_standin::{Config, Standin, faults::Rule};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A stand-in for Stripe's payments API.
@@ -37,6 +37,9 @@ struct Args {
     /// How long every other call takes, in milliseconds.
     #[arg(long, default_value_t = 10)]
     latency_ms: u64,
+    /// A fault to begin with, as POST /_control/faults takes it; repeat it for more.
+    #[arg(long, value_name = "JSON", value_parser = rule)]
+    fault: Vec<Rule>,
     /// File to write the address to once it listens.
     #[arg(long)]
     ready_file: Option<PathBuf>,
@@ -61,6 +64,7 @@ async fn main() -> anyhow::Result<()> {
         rate_total: args.rate_total,
         confirm_latency: Duration::from_millis(args.confirm_latency_ms),
         latency: Duration::from_millis(args.latency_ms),
+        faults: args.fault,
     })
     .await?;
     let addr = standin.addr();
@@ -76,6 +80,10 @@ async fn main() -> anyhow::Result<()> {
     }
     standin.stop().await;
     Ok(())
+}
+
+fn rule(text: &str) -> Result<Rule, serde_json::Error> {
+    serde_json::from_str(text)
 }
 
 /// Writes the file in one step, so that a reader never sees half of it.

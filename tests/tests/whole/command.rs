@@ -1,11 +1,12 @@
 //! The `flashsale` command as a child, with a data folder of its own.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader, PipeReader, Read as _},
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
+    process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
 };
 
+use flashsale_testing::eventually;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -22,43 +23,92 @@ fn program(name: &str) -> PathBuf {
     path
 }
 
+/// A data folder of a test's own.
+pub(crate) fn own_home() -> TempDir {
+    tempfile::Builder::new().prefix("flashsale-whole-").tempdir().unwrap()
+}
+
+/// The command as a user of `home` types it, in the repository.
+pub(crate) fn flashsale(home: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(program("flashsale"));
+    command
+        .args(args)
+        .current_dir(repository())
+        .env("FLASHSALE_HOME", home)
+        .env("FLASHSALE_TOOLS", tools())
+        .env_remove("FLASHSALE_ADDR")
+        .env_remove("STRIPE_SECRET_KEY")
+        .stdin(Stdio::null());
+    command
+}
+
+/// What a command said, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Said {
+    /// Runs a command to its end.
+    pub(crate) fn by(command: &mut Command) -> Self {
+        let output = command.output().unwrap();
+        Self {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Standard output as JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
 /// A running `flashsale`.
 #[derive(Debug)]
 pub(crate) struct Flashsale {
     child: Child,
-    // Kept open to the end: a program that cannot speak any more is another test.
+    // Kept open to the end: a program whose reader has gone is another test.
+    output: BufReader<ChildStdout>,
     errors: BufReader<ChildStderr>,
     home: TempDir,
 }
 
 impl Flashsale {
     pub(crate) fn start(args: &[&str]) -> Self {
-        let home = tempfile::Builder::new().prefix("flashsale-whole-").tempdir().unwrap();
-        let mut child = Command::new(program("flashsale"))
-            .args(args)
-            .current_dir(repository())
-            .env("FLASHSALE_HOME", home.path())
-            .env("FLASHSALE_TOOLS", tools())
-            .env_remove("STRIPE_SECRET_KEY")
+        Self::start_with(args, &[])
+    }
+
+    /// The same with variables of the user's own.
+    pub(crate) fn start_with(args: &[&str], env: &[(&str, &str)]) -> Self {
+        let home = own_home();
+        let mut child = flashsale(home.path(), args)
+            .envs(env.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
         let errors = BufReader::new(child.stderr.take().unwrap());
-        Self { child, errors, home }
+        Self { child, output, errors, home }
     }
 
     /// Reads standard error until a line has `text` in it.
     pub(crate) fn wait_for(&mut self, text: &str) {
-        let mut seen = String::new();
-        loop {
-            let start = seen.len();
-            let read = self.errors.read_line(&mut seen).unwrap();
-            assert!(read > 0, "it never said {text:?}, but:\n{seen}");
-            if seen[start..].contains(text) {
-                return;
-            }
-        }
+        read_until(&mut self.errors, text);
+    }
+
+    /// Reads standard output until a line has `text` in it; what was read.
+    pub(crate) fn read_until(&mut self, text: &str) -> String {
+        read_until(&mut self.output, text)
+    }
+
+    /// Another command of the same user, run to its end.
+    pub(crate) fn say(&self, args: &[&str]) -> Said {
+        Said::by(&mut flashsale(self.home(), args))
     }
 
     pub(crate) fn pid(&self) -> nix::unistd::Pid {
@@ -72,9 +122,7 @@ impl Flashsale {
     /// Waits for the end; the exit status and what was said on both outputs.
     pub(crate) fn end(&mut self) -> (ExitStatus, String) {
         let mut said = String::new();
-        if let Some(mut output) = self.child.stdout.take() {
-            output.read_to_string(&mut said).unwrap();
-        }
+        self.output.read_to_string(&mut said).unwrap();
         self.errors.read_to_string(&mut said).unwrap();
         (self.child.wait().unwrap(), said)
     }
@@ -85,15 +133,51 @@ impl Flashsale {
             .unwrap()
     }
 
-    /// Processes that mention the data folder: everything that was started for it.
+    /// Everything that was started for it and is still there.
     pub(crate) fn left_running(&self) -> Vec<String> {
-        let home = self.home.path().to_str().unwrap();
-        std::fs::read_dir("/proc")
-            .unwrap()
-            .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("cmdline")).ok())
-            .filter(|command| command.contains(home))
-            .collect()
+        left_running(self.home())
     }
+}
+
+/// Processes that mention the data folder: everything that was started for it.
+pub(crate) fn left_running(home: &Path) -> Vec<String> {
+    let home = home.to_str().unwrap();
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("cmdline")).ok())
+        .filter(|command| command.contains(home))
+        .collect()
+}
+
+/// Reads until a line has `text` in it; what was read.
+pub(crate) fn read_until(from: &mut impl std::io::BufRead, text: &str) -> String {
+    let mut seen = String::new();
+    loop {
+        let start = seen.len();
+        let read = from.read_line(&mut seen).unwrap();
+        assert!(read > 0, "it never said {text:?}, but:\n{seen}");
+        if seen[start..].contains(text) {
+            return seen;
+        }
+    }
+}
+
+/// Starts a command with both outputs in one pipe, as `2>&1 |` does, for a reader who may leave early.
+pub(crate) fn piped(command: &mut Command) -> (Child, BufReader<PipeReader>) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let child = command.stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap();
+    // The command holds copies of the pipe's end, which have to go: only the child's may be left.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    (child, BufReader::new(reader))
+}
+
+/// Waits for the end of a child, which must come soon.
+pub(crate) async fn ended(child: &mut Child) -> ExitStatus {
+    let ended = eventually("it ends", || {
+        let status = child.try_wait().unwrap();
+        async move { status }
+    });
+    ended.await
 }
 
 impl Drop for Flashsale {

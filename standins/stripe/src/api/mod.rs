@@ -100,7 +100,13 @@ pub struct App {
 impl App {
     /// A fresh application; the log is already open.
     #[must_use]
-    pub fn new(config: &Config, log: Log, webhooks: Webhooks, base_url: String) -> Self {
+    pub fn new(
+        config: &Config,
+        log: Log,
+        webhooks: Webhooks,
+        faults: Faults,
+        base_url: String,
+    ) -> Self {
         let (per_endpoint, total) = (config.rate_per_endpoint, config.rate_total);
         let limiter = RateLimiter::new(per_endpoint, total, clock::now_ms());
         Self {
@@ -111,7 +117,7 @@ impl App {
                 money: Money::default(),
             }),
             limiter: Mutex::new(limiter),
-            faults: Mutex::new(Faults::default()),
+            faults: Mutex::new(faults),
             traffic: Mutex::new(Traffic::default()),
             webhooks,
             confirm_latency: config.confirm_latency,

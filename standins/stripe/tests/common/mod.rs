@@ -59,6 +59,7 @@ pub async fn bench(adjust: impl FnOnce(&mut Config)) -> Bench {
         rate_total: 10_000,
         confirm_latency: Duration::ZERO,
         latency: Duration::ZERO,
+        faults: Vec::new(),
     };
     adjust(&mut config);
     Bench { standin: Standin::start(config).await.unwrap(), dir }

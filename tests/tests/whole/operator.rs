@@ -1,0 +1,582 @@
+//! The commands as an operator types them, against a running `flashsale up`.
+
+use std::process::{Command, Stdio};
+
+use flashsale_errors::Reason;
+use flashsale_proto::{
+    checkout::{
+        Contact, Line, Order, PlaceOrderRequest, checkout_service_client::CheckoutServiceClient,
+    },
+    waitingroom::{
+        JoinRequest, Outlook, WatchPositionRequest,
+        waiting_room_service_client::WaitingRoomServiceClient,
+    },
+};
+use flashsale_testing::eventually;
+use nix::sys::signal::{Signal, kill};
+use serde_json::{Value, json};
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+use crate::command::{Flashsale, Said, flashsale, own_home, repository};
+
+const SAMPLE: &str = "cli/samples/spring-drop.csv";
+/// Nobody's sale or order.
+const UNKNOWN: &str = "00000000-0000-4000-8000-000000000000";
+
+/// One start for all of them: it takes seconds.
+#[tokio::test]
+async fn the_calls_that_up_prints_and_every_command_of_an_operator_work_as_typed() {
+    let mut up = Flashsale::start(&["up"]);
+    let printed = up.read_until("Ctrl-C stops everything");
+    let about = up.json("up.json");
+    let sale_id = about["sale_id"].as_str().unwrap().to_owned();
+    let channel = Channel::from_shared(about["grpc"].as_str().unwrap().to_owned()).unwrap();
+    let channel = channel.connect().await.unwrap();
+
+    the_printed_calls_answer_as_they_should(&printed);
+    the_stock_is_shown(&up, &sale_id);
+    a_sale_lives_by_commands_from_the_export_to_its_end(&up);
+    a_sale_is_created_item_by_item(&up);
+    items_and_settings_that_make_no_sense_are_refused(&up);
+    exports_with_a_fault_are_refused_whole(&up);
+    unknown_and_malformed_ids_are_told_apart(&up, &sale_id);
+    orders_are_shown_and_watched_to_their_end(&up, &sale_id, channel).await;
+    a_service_that_is_not_there_is_told_with_the_next_step(&up, &about);
+
+    let log = about["folder"].as_str().unwrap().to_owned() + "/services.log";
+    kill(up.pid(), Signal::SIGINT).unwrap();
+    let (status, said) = up.end();
+    assert!(status.success(), "{said}");
+    assert_eq!(up.left_running(), Vec::<String>::new());
+    assert!(!up.home().join("up.json").exists(), "it is not up any more");
+    for text in [&printed, &said, &std::fs::read_to_string(log).unwrap()] {
+        for secret in ["sk_test_", "whsec_", "pm_card_", "grace@example.com", "Grace H."] {
+            assert!(!text.contains(secret), "{secret} was printed or logged:\n{text}");
+        }
+    }
+}
+
+/// The commands in a text: lines set in by two spaces, that go on after a backslash.
+fn commands(text: &str) -> Vec<String> {
+    let mut commands = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let Some(command) = line.strip_prefix("  ") else { continue };
+        let mut command = command.to_owned();
+        while command.ends_with('\\') {
+            command.push('\n');
+            command.push_str(lines.next().unwrap());
+        }
+        commands.push(command);
+    }
+    commands
+}
+
+fn typed(command: &str) -> Said {
+    Said::by(Command::new("bash").args(["-c", command]).stdin(Stdio::null()))
+}
+
+fn the_printed_calls_answer_as_they_should(printed: &str) {
+    let commands = commands(printed);
+    let [stock, join, reserve, table] = commands.as_slice() else {
+        panic!("three calls and a command were to be printed:\n{printed}");
+    };
+
+    let said = typed(stock);
+    assert_eq!(said.code, Some(0), "{stock}\n{said:?}");
+    let skus = said.json()["stock"].as_array().unwrap().clone();
+    assert_eq!(skus.len(), 12);
+    for sku in skus {
+        assert_eq!(sku["available"], sku["allotted"], "{sku}");
+    }
+
+    let said = typed(join);
+    assert_eq!(said.code, Some(0), "{join}\n{said:?}");
+    let joined = said.json();
+    assert!(joined["ticket"].as_str().is_some_and(|ticket| ticket.len() > 20), "{joined}");
+    assert_eq!(joined["position"]["number"], "1");
+    let again = typed(join).json();
+    assert_eq!(again["ticket"], joined["ticket"], "the same request has the same answer");
+
+    let said = typed(reserve);
+    assert_ne!(said.code, Some(0), "{reserve}\n{said:?}");
+    let error: Value = serde_json::from_str(&said.err).unwrap_or_else(|_| panic!("{said:?}"));
+    assert_eq!(error["code"], "permission_denied");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("ADMISSION_REQUIRED"), "{message}");
+    assert!(message.contains(Reason::AdmissionRequired.next_step()), "{message}");
+
+    let said = typed(table);
+    assert_eq!(said.code, Some(0), "{table}\n{said:?}");
+    assert!(said.out.contains("TW-MUG-01") && said.out.contains("available"), "{}", said.out);
+}
+
+/// Runs a command that changes nothing in both forms.
+fn both(up: &Flashsale, args: &[&str]) -> (String, Value) {
+    let human = up.say(args);
+    assert_eq!((human.code, human.err.as_str()), (Some(0), ""), "{args:?}: {human:?}");
+    let said = up.say(&[args, &["--json"]].concat());
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{args:?}: {said:?}");
+    (human.out, said.json())
+}
+
+/// Runs a command that is to be refused, in both forms: nothing on standard output but the error as JSON.
+fn refused(up: &Flashsale, args: &[&str], reason: Reason) -> (String, Value) {
+    let human = up.say(args);
+    assert_eq!((human.code, human.out.as_str()), (Some(1), ""), "{args:?}: {human:?}");
+    assert!(human.err.starts_with(reason.as_str()), "{args:?}: {human:?}");
+    assert!(human.err.contains(reason.next_step()), "{args:?}: {human:?}");
+    let said = up.say(&[args, &["--json"]].concat());
+    assert_eq!((said.code, said.err.as_str()), (Some(1), ""), "{args:?}: {said:?}");
+    let error = said.json()["error"].clone();
+    assert_eq!(error["reason"], reason.as_str(), "{args:?}: {error}");
+    assert_eq!(error["next_step"], reason.next_step(), "{args:?}: {error}");
+    (human.err, error)
+}
+
+fn contains_all(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+}
+
+fn the_stock_is_shown(up: &Flashsale, sale_id: &str) {
+    let (human, stock) = both(up, &["stock", "show", sale_id]);
+    contains_all(&human, &["sku", "allotted", "available", "held", "placed", "sold", "TW-CAP-OLV"]);
+    let skus = stock["stock"].as_array().unwrap();
+    assert_eq!(skus.len(), 12);
+    assert_eq!(
+        skus[0],
+        json!({ "sku": "TW-CAP-OLV", "allotted": 30, "available": 30, "held": 0, "placed": 0, "sold": 0 })
+    );
+}
+
+fn id_in(human: &str) -> String {
+    let id = human.strip_prefix("Sale ").and_then(|rest| rest.split(' ').next()).unwrap();
+    assert!(id.parse::<Uuid>().is_ok(), "{human}");
+    id.to_owned()
+}
+
+fn a_sale_lives_by_commands_from_the_export_to_its_end(up: &Flashsale) {
+    let import = ["sale", "import", SAMPLE, "--currency", "EUR", "--name", "By hand"];
+    let said = up.say(&import);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    contains_all(
+        &said.out,
+        &[
+            "(By hand)",
+            "DRAFT",
+            "holds   600 s",
+            "room    none",
+            "breakwater-anorak/M",
+            "189.00 EUR",
+        ],
+    );
+    let by_hand = id_in(&said.out);
+
+    let args = ["--quantity", "3", "--per-buyer-limit", "1", "--admissions", "5.5", "--json"];
+    let imported = up.say(&[&import[..], &args].concat()).json();
+    assert_ne!(imported["sale_id"], by_hand.as_str(), "each time it is another sale");
+    assert_eq!(imported["admissions_per_second"], 5.5);
+    for item in imported["items"].as_array().unwrap() {
+        assert_eq!((&item["quantity"], &item["per_buyer_limit"]), (&json!(3), &json!(1)), "{item}");
+    }
+
+    refused(up, &["stock", "show", &by_hand], Reason::SaleNotFound);
+    let (human, sale) = both(up, &["sale", "show", &by_hand]);
+    contains_all(&human, &[&by_hand, "By hand", "DRAFT"]);
+    assert_eq!((&sale["sale_id"], &sale["state"]), (&json!(by_hand), &json!("DRAFT")));
+    assert_eq!((&sale["name"], &sale["currency"]), (&json!("By hand"), &json!("EUR")));
+    assert_eq!(sale["items"].as_array().unwrap().len(), 12);
+    assert_eq!(sale["items"][0]["unit_price"]["amount"], "29.00 EUR");
+
+    // Starting and ending twice is the same as once.
+    for _ in 0..2 {
+        let (human, sale) = both(up, &["sale", "start", &by_hand]);
+        contains_all(&human, &[&by_hand, "OPEN"]);
+        assert_eq!((&sale["state"], &sale["propagated"]), (&json!("OPEN"), &json!(true)));
+    }
+    let (_, stock) = both(up, &["stock", "show", &by_hand]);
+    assert_eq!(stock["stock"].as_array().unwrap().len(), 12);
+
+    let (human, all) = both(up, &["sale", "show"]);
+    contains_all(&human, &["created", &by_hand, "By hand", "OPEN", "DRAFT", "Spring drop"]);
+    let listed = all.as_array().unwrap().iter().find(|sale| sale["sale_id"] == by_hand.as_str());
+    assert_eq!(listed.unwrap()["state"], "OPEN");
+
+    for _ in 0..2 {
+        let (human, sale) = both(up, &["sale", "end", &by_hand]);
+        contains_all(&human, &[&by_hand, "ENDED"]);
+        assert_eq!(sale["state"], "ENDED");
+    }
+    let (human, _) = refused(up, &["sale", "start", &by_hand], Reason::SaleStateConflict);
+    contains_all(&human, &["ENDED"]);
+}
+
+fn a_sale_is_created_item_by_item(up: &Flashsale) {
+    let create =
+        ["sale", "create", "--currency", "EUR", "--item", "TEE-M=19.90=100", "--item", "a=b=5=7"];
+    let said = up.say(&create);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    contains_all(&said.out, &["DRAFT", "TEE-M", "19.90 EUR", "100", "a=b", "5.00 EUR", "any"]);
+
+    let sale = up.say(&[&create[..], &["--hold-seconds", "30", "--json"]].concat()).json();
+    assert_eq!((&sale["state"], &sale["hold_seconds"]), (&json!("DRAFT"), &json!(30)));
+    assert_eq!(sale["items"][0]["sku"], "TEE-M");
+    assert_eq!(sale["items"][0]["quantity"], 100);
+    assert_eq!(sale["items"][0]["unit_price"]["units"], 19);
+    assert_eq!(sale["items"][0]["unit_price"]["nanos"], 900_000_000);
+}
+
+/// Every sale there is, to see that nothing was added.
+fn sales(up: &Flashsale) -> Value {
+    up.say(&["sale", "show", "--json"]).json()
+}
+
+fn items_and_settings_that_make_no_sense_are_refused(up: &Flashsale) {
+    let before = sales(up);
+    let create = ["sale", "create", "--currency", "EUR"];
+    for (args, reason, field) in [
+        (&["--item", "A=1=-10"][..], Reason::QuantityInvalid, "items[0].quantity"),
+        (&["--item", "A=1=0"], Reason::QuantityInvalid, "items[0].quantity"),
+        (&["--item", "A=1=999999999999"], Reason::QuantityInvalid, "items[0].quantity"),
+        (&["--item", "A=19.901=1"], Reason::ArgumentInvalid, "items[0].unit_price"),
+        (&["--item", "A=0=1"], Reason::ArgumentInvalid, "items[0].unit_price"),
+        (&["--item", "A=1=1", "--item", "A=2=1"], Reason::ArgumentInvalid, "items[1].sku"),
+        (
+            &["--item", "A=1=1", "--hold-seconds", "-5"],
+            Reason::ArgumentInvalid,
+            "settings.hold_ttl",
+        ),
+        (&["--item", "A=1=1", "--name", ""], Reason::ArgumentInvalid, "settings.name"),
+        (
+            &["--item", "A=1=1", "--admissions", "-1"],
+            Reason::ArgumentInvalid,
+            "settings.room.admissions_per_second",
+        ),
+    ] {
+        let (human, error) = refused(up, &[&create[..], args].concat(), reason);
+        assert_eq!(error["fields"][0]["field"], field, "{error}");
+        assert_eq!(human.matches(field).count(), 1, "once is enough:\n{human}");
+    }
+    // What the command itself cannot read: no price may be read as another one.
+    for item in ["A=-0.90=1", "A=-1=1", "A=.50=1", "A=1,50=1", "A=1", "A", "A=1=ten"] {
+        let said = up.say(&[&create[..], &["--item", item]].concat());
+        assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{item}");
+        contains_all(&said.err, &[item, "sku=price=quantity", "TEE-M=19.90=100"]);
+    }
+    for args in [&["--item", "A=1=1"][..], &["--currency", "EUR"]] {
+        let said = up.say(&[&["sale", "create"], args].concat());
+        assert_eq!(said.code, Some(2), "{said:?}");
+        contains_all(&said.err, &["required", "Usage:", "--help"]);
+    }
+    assert_eq!(sales(up), before);
+}
+
+const EXPORT: &str = "\
+Handle,Title,Option1 Value,Variant SKU,Variant Inventory Tracker,Variant Inventory Qty,Variant Price
+tee,Tee,M,TEE-M,shopify,30,38.00
+tee,,L,TEE-L,shopify,20,38.00
+";
+
+fn exports_with_a_fault_are_refused_whole(up: &Flashsale) {
+    let before = sales(up);
+    let file = up.home().join("products.csv");
+    let path = file.to_str().unwrap();
+    let with = |from: &str, to: &str| EXPORT.replace(from, to).into_bytes();
+    type Case<'a> = (&'a str, Vec<u8>, &'a [&'a str], &'a str, &'a str);
+    #[rustfmt::skip]
+    let cases: [Case<'_>; 14] = [
+        ("a missing column", with("Variant Price", "Price"), &[], "row 1, column Variant Price", "export the products from Shopify's admin"),
+        ("another shop system's", b"ID,Name,Stock\n1,Tee,5\n".to_vec(), &[], "row 1, column Handle", "export the products from Shopify's admin"),
+        ("a negative quantity", with(",30,", ",-30,"), &[], "row 2, column Variant Inventory Qty", "stock cannot be below 0"),
+        ("an absurd quantity", with(",20,", ",20000000000000000000,"), &[], "row 3, column Variant Inventory Qty", "10,000,000 units are allowed"),
+        ("an unknown quantity", with("shopify", ""), &[], "row 2, column Variant Inventory Tracker", "pass a quantity"),
+        ("a duplicate SKU", with("TEE-L", "TEE-M"), &[], "row 3, column Variant SKU", "give each variant a SKU of its own"),
+        ("a currency without such decimals", with("", ""), &["--currency", "JPY"], "row 2, column Variant Price", "correct the price or the currency"),
+        ("too many decimals", with("38.00\n", "38.005\n"), &[], "row 2, column Variant Price", "correct the price or the currency"),
+        ("a price with a currency", with(",38.00", ",€38"), &[], "row 2, column Variant Price", "write a plain decimal such as 19.90"),
+        ("a quote that stays open", with("Tee,", "\"Tee,"), &[], "row 2", "never closed"),
+        ("a row with a cell too few", with("TEE-L,", ""), &[], "row 3", "check its commas and quotes"),
+        ("semicolons", with(",", ";"), &[], "row 1", "save the file with commas"),
+        ("broken UTF-8", [EXPORT.as_bytes(), b"caf\xe9"].concat(), &[], "row 4", "CSV UTF-8"),
+        ("an empty file", Vec::new(), &[], "content", "send the exported file"),
+    ];
+    for (name, content, args, place, remedy) in cases {
+        std::fs::write(&file, content).unwrap();
+        let currency = if args.is_empty() { &["--currency", "EUR"][..] } else { args };
+        let args = [&["sale", "import", path], currency].concat();
+        let (human, error) = refused(up, &args, Reason::ExportInvalid);
+        let line = human.lines().find(|line| line.trim().starts_with(&format!("{place}: ")));
+        assert!(line.is_some_and(|line| line.contains(remedy)), "{name}: {human}");
+        assert_eq!(error["fields"][0]["field"], place, "{name}: {error}");
+        assert!(
+            error["fields"][0]["problem"].as_str().unwrap().contains(remedy),
+            "{name}: {error}"
+        );
+    }
+
+    std::fs::write(&file, EXPORT).unwrap();
+    let (_, error) =
+        refused(up, &["sale", "import", path, "--currency", "EURO"], Reason::ArgumentInvalid);
+    assert_eq!(error["fields"][0]["field"], "settings.currency");
+    let args = ["sale", "import", path, "--currency", "EUR", "--quantity", "-3"];
+    let (_, error) = refused(up, &args, Reason::QuantityInvalid);
+    assert_eq!(error["fields"][0]["field"], "quantity");
+
+    std::fs::write(&file, vec![b'a'; 3 * 1_024 * 1_024 + 1]).unwrap();
+    let folder = up.home().to_str().unwrap();
+    for (path, remedy) in [
+        (path, "split it into several sales"),
+        ("/dev/zero", "split it into several sales"),
+        ("no-such-file.csv", "cannot be read: No such file"),
+        (folder, "cannot be read: Is a directory"),
+    ] {
+        let said = up.say(&["sale", "import", path, "--currency", "EUR"]);
+        assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{path}");
+        contains_all(&said.err, &[path, remedy]);
+    }
+    assert_eq!(sales(up), before, "something was half-imported");
+}
+
+fn unknown_and_malformed_ids_are_told_apart(up: &Flashsale, sale_id: &str) {
+    for command in [["sale", "show"], ["sale", "start"], ["sale", "end"], ["stock", "show"]] {
+        refused(up, &[&command[..], &[UNKNOWN]].concat(), Reason::SaleNotFound);
+        let (_, error) =
+            refused(up, &[&command[..], &["not-an-id"]].concat(), Reason::ArgumentInvalid);
+        assert_eq!(error["fields"], json!([{ "field": "sale_id", "problem": "is not a UUID" }]));
+    }
+    for command in [["order", "show"], ["order", "watch"]] {
+        refused(up, &[&command[..], &[sale_id, UNKNOWN]].concat(), Reason::OrderNotFound);
+        refused(up, &[&command[..], &[UNKNOWN, UNKNOWN]].concat(), Reason::OrderNotFound);
+        for (sale, order, field) in
+            [("not-an-id", UNKNOWN, "sale_id"), (sale_id, "not-an-id", "order_id")]
+        {
+            let args = [&command[..], &[sale, order]].concat();
+            let (_, error) = refused(up, &args, Reason::ArgumentInvalid);
+            assert_eq!(error["fields"][0]["field"], field);
+        }
+    }
+}
+
+/// One buyer's visit: joins, waits for the admission, and orders one mug.
+async fn buy(channel: Channel, sale_id: &str, buyer: &str, card: &str) -> Order {
+    let mut room = WaitingRoomServiceClient::new(channel.clone());
+    let join = JoinRequest {
+        request_id: Uuid::new_v4().to_string(),
+        sale_id: sale_id.to_owned(),
+        buyer_id: buyer.to_owned(),
+    };
+    let ticket = room.join(join).await.unwrap().into_inner().ticket;
+    let mut line = room.watch_position(WatchPositionRequest { ticket }).await.unwrap().into_inner();
+    let admission = loop {
+        let position = line.message().await.unwrap().unwrap().position.unwrap();
+        match position.outlook() {
+            Outlook::Admitted => break position.admission,
+            Outlook::Waiting => {}
+            Outlook::Unspecified
+            | Outlook::Lapsed
+            | Outlook::Left
+            | Outlook::SoldOut
+            | Outlook::SoldOutForNow
+            | Outlook::Paused
+            | Outlook::Closed => panic!("{position:?}"),
+        }
+    };
+    let place = PlaceOrderRequest {
+        request_id: Uuid::new_v4().to_string(),
+        sale_id: sale_id.to_owned(),
+        buyer_id: buyer.to_owned(),
+        hold_id: String::new(),
+        lines: vec![Line { sku: "TW-MUG-01".to_owned(), quantity: 1 }],
+        admission,
+        contact: Some(Contact {
+            email: format!("{buyer}@example.com"),
+            name: "Grace H.".to_owned(),
+        }),
+        payment_method: card.to_owned(),
+    };
+    CheckoutServiceClient::new(channel)
+        .place_order(place)
+        .await
+        .unwrap()
+        .into_inner()
+        .order
+        .unwrap()
+}
+
+async fn orders_are_shown_and_watched_to_their_end(
+    up: &Flashsale,
+    sale_id: &str,
+    channel: Channel,
+) {
+    let order = buy(channel.clone(), sale_id, "grace", "pm_card_visa").await.order_id;
+    let watched = up.say(&["order", "watch", sale_id, &order]);
+    assert_eq!((watched.code, watched.err.as_str()), (Some(0), ""), "{watched:?}");
+    let last = watched.out.lines().last().unwrap();
+    assert!(last.ends_with("  CONFIRMED"), "{}", watched.out);
+
+    let (human, shown) = both(up, &["order", "show", sale_id, &order]);
+    contains_all(&human, &[&order, "CONFIRMED", sale_id, "grace", "18.50 EUR", "TW-MUG-01"]);
+    assert_eq!((&shown["order_id"], &shown["state"]), (&json!(order), &json!("CONFIRMED")));
+    assert_eq!(shown["total"]["amount"], "18.50 EUR");
+    assert_eq!(shown["lines"][0]["sku"], "TW-MUG-01");
+    assert_eq!(shown["lines"][0]["quantity"], 1);
+    assert_eq!(shown["cancel_requested"], false);
+
+    let order = buy(channel, sale_id, "hopper", "pm_card_visa_chargeDeclined").await.order_id;
+    let watched = up.say(&["order", "watch", sale_id, &order, "--json"]);
+    assert_eq!((watched.code, watched.err.as_str()), (Some(0), ""), "{watched:?}");
+    let states: Vec<Value> =
+        watched.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(states.iter().all(|state| state["order_id"] == order.as_str()), "{watched:?}");
+    let last = states.last().unwrap();
+    assert_eq!(last["state"], "DECLINED");
+    let (human, shown) = both(up, &["order", "show", sale_id, &order]);
+    assert_eq!(&shown, last);
+    let reason = shown["end_reason"].as_str().unwrap();
+    assert!(!reason.is_empty(), "{shown}");
+    contains_all(&human, &["DECLINED", &format!("ended because of {reason}")]);
+
+    // The declined mug comes back.
+    let mug = eventually("one mug is sold and none is out", || async {
+        let stock = up.say(&["stock", "show", sale_id, "--json"]).json();
+        let mug = stock["stock"].as_array()?.iter().find(|sku| sku["sku"] == "TW-MUG-01")?.clone();
+        (mug["sold"] == 1 && mug["placed"] == 0).then_some(mug)
+    });
+    assert_eq!(mug.await["available"], 39);
+}
+
+fn a_service_that_is_not_there_is_told_with_the_next_step(up: &Flashsale, about: &Value) {
+    let http = about["http"].as_str().unwrap();
+    let redis = about["redis"].as_str().unwrap().replace("redis://", "http://");
+    // Nothing there, something else there, and no address at all.
+    for addr in ["http://127.0.0.1:1", "127.0.0.1:1", http, &redis] {
+        let args = ["sale", "show", "--addr", addr];
+        let said = up.say(&args);
+        assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{addr}");
+        contains_all(
+            &said.err,
+            &["no flashsale answers at http://127.0.0.1:", "What to do: Check --addr"],
+        );
+        let error = up.say(&[&args[..], &["--json"]].concat()).json()["error"].clone();
+        assert!(error["message"].as_str().unwrap().contains("127.0.0.1"), "{error}");
+        assert!(error["next_step"].as_str().unwrap().contains("--addr"), "{error}");
+    }
+    for addr in ["https://127.0.0.1:1", "redis://127.0.0.1:1", "no address"] {
+        let said = up.say(&["sale", "show", "--addr", addr]);
+        assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{addr}");
+        contains_all(&said.err, &[addr, "is not an address such as http://127.0.0.1:50051"]);
+    }
+    // An address may leave out its scheme, and come from the environment.
+    let addr = about["grpc"].as_str().unwrap().replace("http://", "");
+    let said = Said::by(
+        flashsale(own_home().path(), &["sale", "show", "--json"]).env("FLASHSALE_ADDR", addr),
+    );
+    assert_eq!((said.code, said.json()), (Some(0), sales(up)));
+}
+
+#[test]
+fn without_a_running_platform_the_commands_say_how_to_start_one() {
+    let home = own_home();
+    let said = Said::by(&mut flashsale(home.path(), &["sale", "show"]));
+    // Unless something else has taken the default port, in which case it is still no flashsale.
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
+    contains_all(&said.err, &["http://127.0.0.1:50051", "make up", "--addr"]);
+
+    // What a killed `up` leaves behind.
+    std::fs::write(home.path().join("up.json"), r#"{"grpc": "http://127.0.0.1:1"}"#).unwrap();
+    let said = Said::by(&mut flashsale(home.path(), &["stock", "show", UNKNOWN]));
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
+    contains_all(&said.err, &["http://127.0.0.1:1", "up.json", "start it again (`make up`)"]);
+}
+
+#[test]
+fn a_service_that_stays_silent_is_given_up_after_its_deadline() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = silent.local_addr().unwrap().to_string();
+    let said = Said::by(&mut flashsale(own_home().path(), &["sale", "show", "--addr", &addr]));
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
+    contains_all(
+        &said.err,
+        &["did not answer within 10 s", "What to do: See whether it had its effect"],
+    );
+}
+
+#[test]
+fn every_reason_is_explained_and_an_unknown_one_is_not() {
+    let home = own_home();
+    let say = |args: &[&str]| Said::by(&mut flashsale(home.path(), args));
+    let list = say(&["errors"]);
+    assert_eq!((list.code, list.err.as_str()), (Some(0), ""));
+    let all = say(&["errors", "--json"]).json();
+    assert_eq!(all.as_array().unwrap().len(), Reason::ALL.len());
+    for (reason, listed) in Reason::ALL.iter().zip(all.as_array().unwrap()) {
+        contains_all(&list.out, &[reason.as_str(), reason.next_step()]);
+        assert_eq!(listed["reason"], reason.as_str());
+        assert_eq!(listed["next_step"], reason.next_step());
+    }
+    for name in ["SOLD_OUT", "sold_out"] {
+        let one = say(&["errors", name]);
+        assert_eq!((one.code, one.err.as_str()), (Some(0), ""));
+        contains_all(&one.out, &["SOLD_OUT", "FailedPrecondition", Reason::SoldOut.next_step()]);
+        assert_eq!(say(&["errors", name, "--json"]).json()["reason"], "SOLD_OUT");
+    }
+    let said = say(&["errors", "NO_SUCH"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""));
+    contains_all(&said.err, &["NO_SUCH", "`flashsale errors` lists all of them"]);
+    let error = say(&["errors", "NO_SUCH", "--json"]).json()["error"].clone();
+    assert!(error["message"].as_str().unwrap().contains("NO_SUCH"), "{error}");
+}
+
+#[test]
+fn the_help_says_what_there_is_and_what_the_exit_codes_mean() {
+    let home = own_home();
+    let help = Said::by(&mut flashsale(home.path(), &["--help"]));
+    assert_eq!(help.code, Some(0));
+    contains_all(&help.out, &["up ", "run ", "sale ", "order ", "stock ", "errors ", "--json"]);
+    contains_all(&help.out, &["Exit codes:", "0  ", "1  ", "2  ", "141  "]);
+}
+
+#[test]
+fn a_live_key_is_refused_at_once_and_never_printed() {
+    let home = own_home();
+    for command in ["up", "run"] {
+        let said = Said::by(
+            flashsale(home.path(), &[command]).env("STRIPE_SECRET_KEY", "sk_live_4eC39HqLyjWD"),
+        );
+        assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
+        contains_all(&said.err, &["STRIPE_SECRET_KEY is not a test mode key", "unset it"]);
+        assert!(!said.err.contains("4eC39HqLyjWD"), "{}", said.err);
+        assert!(!home.path().join("runs").exists(), "something was started");
+    }
+}
+
+#[test]
+fn a_run_or_up_whose_export_has_a_fault_names_the_row_and_leaves_nothing_running() {
+    let home = own_home();
+    let file = home.path().join("products.csv");
+    std::fs::write(&file, EXPORT.replace(",30,", ",-30,")).unwrap();
+    let path = file.to_str().unwrap();
+    for command in ["up", "run"] {
+        let said = Said::by(&mut flashsale(home.path(), &[command, "--export", path]));
+        assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
+        contains_all(
+            &said.err,
+            &[
+                "EXPORT_INVALID",
+                "row 2, column Variant Inventory Qty",
+                Reason::ExportInvalid.next_step(),
+            ],
+        );
+        assert_eq!(crate::command::left_running(home.path()), Vec::<String>::new());
+        assert!(!home.path().join("up.json").exists());
+    }
+    // A file that is not there is told before anything is started.
+    let said =
+        Said::by(&mut flashsale(own_home().path(), &["run", "--export", "no-such-file.csv"]));
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.starts_with("flashsale: no-such-file.csv cannot be read"), "{}", said.err);
+    assert!(repository().join(SAMPLE).exists());
+}
