@@ -13,7 +13,9 @@ use std::{
 use async_nats::jetstream;
 use flashsale_errors::{Failure, Reason};
 use flashsale_service::Drain;
-use tokio::time::Instant;
+use flashsale_telemetry::{Snapshot, StoresUp};
+use time::OffsetDateTime;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     config::IntakeConfig,
@@ -24,6 +26,14 @@ use crate::{
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What callers are told to wait at least and at most.
 const WAIT: std::ops::RangeInclusive<f64> = 0.5..=30.0;
+
+/// What waits for its claim, for the metrics.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    orders: u64,
+    /// Since the oldest of them was published, in seconds.
+    age_s: f64,
+}
 
 /// The door. A clone is the same door.
 #[derive(Debug, Clone)]
@@ -79,6 +89,8 @@ impl Intake {
         every: Duration,
         drain: Drain,
     ) -> anyhow::Result<()> {
+        let waiting = shown();
+        let stores = StoresUp::new("checkout");
         let mut floor: Option<Floor> = None;
         let mut before: Option<(Instant, u64)> = None;
         let mut ticks = tokio::time::interval(every);
@@ -89,25 +101,28 @@ impl Intake {
                 _ = ticks.tick() => {}
                 () = ended.cancelled() => break,
             }
-            let reads = async {
-                tokio::join!(
-                    record.floor(flashsale_queue::ORDERS),
-                    jetstream.get_stream(flashsale_queue::ORDERS),
-                )
-            };
-            let Ok((new_floor, stream)) = tokio::time::timeout(MEASURE_TIMEOUT, reads).await else {
-                continue;
-            };
-            if let Ok(new_floor) = new_floor {
+            let (new_floor, stream) = tokio::join!(
+                timeout(MEASURE_TIMEOUT, record.floor(flashsale_queue::ORDERS)),
+                timeout(MEASURE_TIMEOUT, jetstream.get_stream(flashsale_queue::ORDERS)),
+            );
+            stores.set("postgres", matches!(new_floor, Ok(Ok(_))));
+            stores.set("nats", matches!(stream, Ok(Ok(_))));
+            if let Ok(Ok(new_floor)) = new_floor {
                 floor = new_floor;
             }
             // Without the queue nothing can be measured; placed orders wait in the stock store and are bounded by the stock.
-            let Ok(stream) = stream else { continue };
+            let Ok(Ok(stream)) = stream else {
+                waiting.set(None);
+                continue;
+            };
             let info = stream.cached_info();
             let claimed = floor
-                .filter(|floor| floor.stream_created == info.created)
+                .filter(|floor| floor.counts_in(info.created))
                 .map_or(info.state.first_sequence.saturating_sub(1), |floor| floor.seq);
-            self.backlog.store(info.state.last_sequence.saturating_sub(claimed), Ordering::Relaxed);
+            let orders = info.state.last_sequence.saturating_sub(claimed);
+            self.backlog.store(orders, Ordering::Relaxed);
+            let age_s = if orders == 0 { 0.0 } else { age_of_next(&stream, claimed).await };
+            waiting.set(Some(Waiting { orders, age_s }));
             let now = Instant::now();
             if let Some((then, claimed_then)) = before {
                 let seconds = now.duration_since(then).as_secs_f64().max(0.001);
@@ -118,11 +133,34 @@ impl Intake {
         }
         Ok(())
     }
+}
 
-    /// Placed orders that wait for their claim.
-    pub fn backlog(&self) -> u64 {
-        self.backlog.load(Ordering::Relaxed)
+/// Since the first message behind `claimed` was published, in seconds; 0 if there is none any more.
+async fn age_of_next(stream: &jetstream::stream::Stream, claimed: u64) -> f64 {
+    let next =
+        stream.get_first_raw_message_by_subject(flashsale_queue::ORDERS_SUBJECTS, claimed + 1);
+    match timeout(MEASURE_TIMEOUT, next).await {
+        Ok(Ok(message)) => (OffsetDateTime::now_utc() - message.time).as_seconds_f64().max(0.0),
+        Ok(Err(_)) | Err(_) => 0.0,
     }
+}
+
+/// The gauges of what waits.
+fn shown() -> Snapshot<Waiting> {
+    let waiting = Snapshot::<Waiting>::default();
+    waiting.gauge(
+        "flashsale_queue_backlog",
+        "{message}",
+        "Messages of ORDERS that are not claimed yet.",
+        |waiting, gauge| gauge.observe(waiting.orders as f64, &[]),
+    );
+    waiting.gauge(
+        "flashsale_queue_age",
+        "s",
+        "Since the oldest message of ORDERS that is not claimed was published; 0 if there is none.",
+        |waiting, gauge| gauge.observe(waiting.age_s, &[]),
+    );
+    waiting
 }
 
 #[cfg(test)]

@@ -112,46 +112,13 @@ impl Orders {
     }
 
     async fn placed(&self, sale_id: Uuid, order_id: Uuid) -> Result<Carried, Failure> {
-        self.stock.by_order(sale_id, order_id).await.map_err(|failure| match failure.reason() {
-            Reason::HoldNotFound | Reason::SaleNotFound | Reason::SaleNotOpen => {
-                not_found(order_id)
-            }
-            reason @ (Reason::ArgumentInvalid
-            | Reason::RequestIdInvalid
-            | Reason::QuantityInvalid
-            | Reason::ExportInvalid
-            | Reason::PageTokenInvalid
-            | Reason::RequestIdReused
-            | Reason::SkuNotFound
-            | Reason::OrderNotFound
-            | Reason::PaymentNotFound
-            | Reason::RoomNotFound
-            | Reason::SaleStateConflict
-            | Reason::SoldOut
-            | Reason::BuyerLimit
-            | Reason::HoldExpired
-            | Reason::HoldResolved
-            | Reason::HoldLost
-            | Reason::AdmissionRequired
-            | Reason::AdmissionInvalid
-            | Reason::AdmissionForeign
-            | Reason::AdmissionExpired
-            | Reason::AdmissionSpent
-            | Reason::TicketInvalid
-            | Reason::StockAlreadyLoaded
-            | Reason::StockFenced
-            | Reason::Overloaded
-            | Reason::QueueFull
-            | Reason::OrderNotCancellable
-            | Reason::PaymentNotRefundable
-            | Reason::DeadlineExceeded
-            | Reason::StoreUnavailable
-            | Reason::PeerUnavailable
-            | Reason::Internal
-            | Reason::NotImplemented) => {
-                tracing::debug!(reason = reason.as_str(), "inventory did not answer for an order");
-                failure
-            }
+        self.stock.by_order(sale_id, order_id).await.map_err(|failure| {
+            // A sale that is not loaded, or not any longer, has no placed orders to show.
+            let absent = matches!(
+                failure.reason(),
+                Reason::HoldNotFound | Reason::SaleNotFound | Reason::SaleNotOpen
+            );
+            if absent { not_found(order_id) } else { failure }
         })
     }
 
@@ -203,7 +170,7 @@ impl Orders {
             order: message,
             requested_at_ms: i64::try_from(now).unwrap_or(i64::MAX),
         };
-        let mut changes = self.hub.watch(order_id)?;
+        let mut changes = self.hub.follow(order_id);
         flashsale_queue::publish_order(&self.jetstream, &wish, self.publish_timeout)
             .await
             .map_err(|error| Failure::store("order queue", error))?;
@@ -213,16 +180,16 @@ impl Orders {
             loop {
                 match self.record.order(order_id).await? {
                     Some(order) if order.cancel_requested || !order.state.is_open() => {
-                        return Ok::<_, Failure>(order);
+                        return Ok::<_, ReadError>(order);
                     }
                     Some(_) | None => changes.changed().await,
                 }
             }
         });
         match shown.await {
-            Ok(order) => order,
-            // Queued durably, recorded a little later.
-            Err(_) => Ok(Order { cancel_requested: true, ..order }),
+            Ok(Ok(order)) => Ok(order),
+            // Queued durably, recorded a little later; also while the record cannot be read.
+            Ok(Err(_)) | Err(_) => Ok(Order { cancel_requested: true, ..order }),
         }
     }
 

@@ -1,0 +1,129 @@
+//! The door: more orders than the claims keep up with are refused before anything is taken.
+
+use std::time::Duration;
+
+use flashsale_checkout::Config;
+use flashsale_errors::{Failure, Reason};
+use flashsale_proto::checkout::OrderState;
+use flashsale_queue::ORDERS;
+use flashsale_testing::eventually;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::world::{World, failure, tee, world};
+
+const BOUND: u64 = 5;
+
+fn bounded(config: &mut Config) {
+    config.intake.max_backlog = BOUND;
+    config.intake.measure_ms = 20;
+}
+
+/// Places orders until one is refused, and returns how.
+async fn fill(world: &World, sale: Uuid) -> Failure {
+    let mut buyer = 0;
+    loop {
+        buyer += 1;
+        match failure(world.place(&tee(sale, &format!("buyer-{buyer}"))).await) {
+            Ok(order) => assert_eq!(order.state(), OrderState::Accepted),
+            Err(failure) => return failure,
+        }
+    }
+}
+
+/// Records how far into the stream the claims have come, as they do: Postgres keeps microseconds.
+async fn claimed_up_to(world: &World, seq: u64) {
+    let stream = world.jetstream.get_stream(ORDERS).await.unwrap();
+    let created = stream.cached_info().created;
+    let micros = created.replace_nanosecond(created.nanosecond() / 1_000 * 1_000).unwrap();
+    record_position(world, micros, seq).await;
+}
+
+async fn record_position(world: &World, created: OffsetDateTime, seq: u64) {
+    sqlx::query(
+        "INSERT INTO queue_positions (stream, stream_created, seq) VALUES ($1, $2, $3)
+         ON CONFLICT (stream) DO UPDATE SET stream_created = $2, seq = $3",
+    )
+    .bind(ORDERS)
+    .bind(created)
+    .bind(i64::try_from(seq).unwrap())
+    .execute(&world.pg.pool)
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn an_order_too_many_is_refused_with_a_delay_and_leaves_nothing_behind() {
+    let world = world(bounded).await;
+    let sale = world.sale(100_000).await;
+    let refused = fill(&world, sale).await;
+    assert_eq!(refused.reason(), Reason::QueueFull);
+    assert_eq!(refused.reason().code(), tonic::Code::ResourceExhausted);
+    let delay = refused.delay().expect("a delay");
+    assert!((Duration::from_millis(500)..=Duration::from_secs(30)).contains(&delay), "{delay:?}");
+    assert_eq!(refused.metadata()["max_backlog"], BOUND.to_string());
+    assert!(refused.metadata()["backlog"].parse::<u64>().unwrap() >= BOUND);
+
+    let before = world.snapshot().await;
+    let late = tee(sale, "late");
+    for _ in 0..3 {
+        let refused = failure(world.place(&late).await).unwrap_err();
+        assert_eq!(refused.reason(), Reason::QueueFull);
+    }
+    assert_eq!(world.snapshot().await, before);
+    // Holding units and reading orders go on.
+    let ask = crate::world::begin(sale, "late", &[("tee", 1)], "");
+    world.checkout.clone().begin_checkout(ask).await.unwrap();
+
+    // As soon as the claims have caught up, the same request is an order.
+    claimed_up_to(&world, before.last_order()).await;
+    let order = eventually("the door opens", async || world.place(&late).await.ok()).await;
+    assert_eq!(order.state(), OrderState::Accepted);
+}
+
+#[tokio::test]
+async fn claims_in_another_stream_of_that_name_do_not_count() {
+    let world = world(bounded).await;
+    let sale = world.sale(100_000).await;
+    record_position(&world, OffsetDateTime::UNIX_EPOCH, 1_000_000).await;
+    let refused = fill(&world, sale).await;
+    assert_eq!(refused.reason(), Reason::QueueFull);
+}
+
+#[tokio::test]
+async fn a_stream_at_its_bound_keeps_the_order_pending_and_shuts_the_door() {
+    let world = world(|config| {
+        config.nats.orders_max_bytes = 1_048_576;
+        // Only the refusal itself can shut it.
+        config.intake.measure_ms = 600_000;
+        config.relay.poll_ms = 20;
+        config.relay.republish_after_ms = 1_000;
+    })
+    .await;
+    let sale = world.sale(10).await;
+    for size in [60_000, 5_000, 200, 1] {
+        let filler = "x".repeat(size);
+        loop {
+            let ack =
+                world.jetstream.publish("orders.filler", filler.clone().into()).await.unwrap();
+            if ack.await.is_err() {
+                break;
+            }
+        }
+    }
+    let order = world.place(&tee(sale, "ada")).await.unwrap();
+    assert_eq!(order.state(), OrderState::AcceptancePending);
+    assert_eq!(world.books(sale).await, [9, 0, 1, 0]);
+    let before = world.snapshot().await;
+    let refused = failure(world.place(&tee(sale, "bob")).await).unwrap_err();
+    assert_eq!(refused.reason(), Reason::QueueFull);
+    assert!(refused.delay().is_some());
+    assert_eq!(world.snapshot().await, before);
+    // What was placed is queued as soon as there is room.
+    world.jetstream.get_stream(ORDERS).await.unwrap().purge().await.unwrap();
+    eventually("the placed order is queued", async || {
+        (world.queued().await.len() == 1).then_some(())
+    })
+    .await;
+    assert_eq!(world.queued().await[0].order().order_id.to_string(), order.order_id);
+}

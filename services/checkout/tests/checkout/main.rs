@@ -1,0 +1,15 @@
+//! Checkout over real gRPC: a real inventory beside it, and a Redis, a NATS and a Postgres of each test's own.
+
+// A table of cases prints the case it is at.
+#![allow(clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bad_input;
+mod cancelling;
+mod intake;
+mod listing;
+mod placing;
+mod relay;
+mod room;
+mod watching;
+mod world;

@@ -1,0 +1,169 @@
+//! From an admission to an order in the queue, once.
+
+use flashsale_errors::Reason;
+use flashsale_proto::checkout::{OrderState, PlaceOrderRequest};
+use flashsale_queue::{Line, OrderMessage, QueueMessage};
+use flashsale_testing::assert_failure;
+use futures::future::join_all;
+use uuid::Uuid;
+
+use crate::world::{SaleSpec, begin, failure, place, tee, world};
+
+/// The id of an order or hold, as `docs/stores.md` and the contract derive it.
+fn derived(sale: Uuid, buyer_id: &str, request_id: &str) -> Uuid {
+    Uuid::new_v5(&sale, format!("{buyer_id}\u{1f}{request_id}").as_bytes())
+}
+
+#[tokio::test]
+async fn an_order_goes_from_an_admission_over_its_hold_into_the_queue() {
+    let world = world(|_| {}).await;
+    world.keys_are_known().await;
+    let spec = SaleSpec { room: true, ..SaleSpec::default() };
+    let sale = world.sale_with(spec, &[("tee", 10, 3, 1_999), ("cap", 5, 0, 990)]).await;
+    let before = world.queued().await.len();
+
+    let admission = world.admission(sale, "ada", 1, 60_000);
+    let ask = begin(sale, "ada", &[("tee", 1), ("cap", 1), ("tee", 1)], &admission);
+    let hold = world.checkout.clone().begin_checkout(ask.clone()).await.unwrap().into_inner();
+    assert_eq!(hold.hold_id, derived(sale, "ada", &ask.request_id).to_string());
+    let total = hold.total.clone().unwrap();
+    assert_eq!((total.currency_code.as_str(), total.units, total.nanos), ("EUR", 49, 880_000_000));
+    let bought: Vec<_> = hold.lines.iter().map(|line| (line.sku.as_str(), line.quantity)).collect();
+    assert_eq!(bought, [("cap", 1), ("tee", 2)]);
+    assert!(hold.expire_time.is_some());
+    let again = world.checkout.clone().begin_checkout(ask).await.unwrap().into_inner();
+    assert_eq!(again, hold);
+
+    let ask = PlaceOrderRequest { hold_id: hold.hold_id.clone(), ..place(sale, "ada", &[]) };
+    let order = world.order(&ask).await;
+    let order_id = derived(sale, "ada", &ask.request_id);
+    assert_eq!(order.order_id, order_id.to_string());
+    assert_eq!((order.sale_id.parse(), order.buyer_id.as_str()), (Ok(sale), "ada"));
+    assert_eq!((&order.hold_id, &order.lines), (&hold.hold_id, &hold.lines));
+    assert_eq!(order.total, hold.total);
+    assert!(!order.cancel_requested && order.end_reason.is_empty());
+    assert_eq!(order.place_time, order.update_time);
+    assert_eq!(world.books(sale).await, [8, 0, 2, 0]);
+
+    let mut queued = world.queued().await.split_off(before);
+    assert_eq!(queued.len(), 1);
+    let QueueMessage::Place { order: message } = queued.remove(0) else { panic!("{queued:?}") };
+    let line = |sku: &str, quantity, unit_price_minor| Line {
+        sku: sku.to_owned(),
+        quantity,
+        unit_price_minor,
+    };
+    let placed_at = order.place_time.unwrap();
+    let expected = OrderMessage {
+        order_id,
+        sale_id: sale,
+        buyer_id: "ada".to_owned(),
+        hold_id: hold.hold_id.parse().unwrap(),
+        epoch: 1,
+        admission_id: Some(flashsale_admission::admission_id(sale, 1, 0)),
+        request_id: ask.request_id.parse().unwrap(),
+        request_hash: message.request_hash.clone(),
+        lines: vec![line("cap", 1, 990), line("tee", 2, 1_999)],
+        currency: "EUR".to_owned(),
+        total_minor: 4_988,
+        placed_at_ms: placed_at.seconds * 1_000 + i64::from(placed_at.nanos) / 1_000_000,
+        email: "ada@example.org".to_owned(),
+        contact_name: "Ada Lovelace".to_owned(),
+        payment_method: "pm_card_visa".to_owned(),
+    };
+    assert_eq!(message, expected);
+    assert!(!message.request_hash.is_empty());
+
+    let read = world.get(sale, &order.order_id).await.unwrap();
+    assert_eq!(read, order);
+}
+
+#[tokio::test]
+async fn the_same_request_again_is_the_same_order_and_no_second_message() {
+    let world = world(|_| {}).await;
+    let sale = world.sale(10).await;
+    let ask = tee(sale, "ada");
+    let order = world.order(&ask).await;
+    let before = world.snapshot().await;
+    for _ in 0..3 {
+        assert_eq!(world.order(&ask).await, order);
+    }
+    assert_eq!(world.snapshot().await, before);
+    // The request id is the buyer's own: somebody else's is another order.
+    let theirs = PlaceOrderRequest { buyer_id: "bob".to_owned(), ..ask };
+    assert_ne!(world.order(&theirs).await.order_id, order.order_id);
+    assert_eq!(world.queued().await.len(), 2);
+}
+
+#[tokio::test]
+async fn the_same_request_many_times_at_once_is_one_order() {
+    let world = world(|_| {}).await;
+    let sale = world.sale(10).await;
+    let ask = tee(sale, "ada");
+    let orders = join_all((0..32).map(|_| world.order(&ask))).await;
+    assert!(orders.iter().all(|order| *order == orders[0]));
+    assert_eq!(world.queued().await.len(), 1);
+    assert_eq!(world.books(sale).await, [9, 0, 1, 0]);
+}
+
+#[tokio::test]
+async fn many_buyers_at_once_get_what_there_is_and_the_others_leave_nothing() {
+    let world = world(|_| {}).await;
+    let sale = world.sale(10).await;
+    let asks: Vec<_> = (0..32).map(|buyer| tee(sale, &format!("buyer-{buyer}"))).collect();
+    let results = join_all(asks.iter().map(|ask| world.place(ask))).await;
+    let (placed, refused): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    assert_eq!((placed.len(), refused.len()), (10, 22));
+    for refusal in refused {
+        assert_failure(&refusal.unwrap_err(), Reason::SoldOut);
+    }
+    let mut ordered: Vec<String> =
+        placed.into_iter().map(|order| order.unwrap().order_id).collect();
+    let queued = world.queued().await.into_iter();
+    let mut queued: Vec<String> =
+        queued.map(|message| message.order().order_id.to_string()).collect();
+    ordered.sort_unstable();
+    queued.sort_unstable();
+    assert_eq!(queued, ordered);
+    assert_eq!(world.books(sale).await, [0, 0, 10, 0]);
+}
+
+#[tokio::test]
+async fn a_repeated_request_is_answered_with_the_order_as_it_is_now() {
+    let world = world(|config| config.relay.poll_ms = 20).await;
+    let sale = world.sale(10).await;
+    let ask = tee(sale, "ada");
+    let order = world.recorded(&ask, "CLAIMED").await;
+    flashsale_testing::eventually("the stock store has let go of the order", async || {
+        world.carried(sale).await.is_empty().then_some(())
+    })
+    .await;
+    for (state, set) in [
+        (OrderState::Claimed, "state = 'CLAIMED'"),
+        (OrderState::Paying, "state = 'PAYING'"),
+        (OrderState::Declined, "state = 'DECLINED', end_reason = 'card_declined'"),
+    ] {
+        world.change(&order, set).await;
+        let again = world.place(&ask).await.unwrap();
+        assert_eq!((again.state(), &again.order_id), (state, &order.order_id));
+        assert_eq!(world.get(sale, &order.order_id).await.unwrap(), again);
+    }
+    assert_eq!(world.queued().await.len(), 1);
+}
+
+#[tokio::test]
+async fn orders_are_placed_and_read_and_wished_away_while_the_record_is_away() {
+    let world = world(|config| config.postgres.acquire_timeout_ms = 200).await;
+    let sale = world.sale(10).await;
+    world.order(&tee(sale, "ada")).await;
+    world.close_postgres().await;
+    let order = world.order(&tee(sale, "bob")).await;
+    assert_eq!(world.get(sale, &order.order_id).await.unwrap(), order);
+    let wish = crate::world::cancel(&order);
+    let cancelled = world.cancel(&wish).await.unwrap();
+    assert!(cancelled.cancel_requested, "{cancelled:?}");
+    assert_eq!(world.cancels().await.len(), 1);
+    // What only the record knows cannot be told.
+    let unknown = failure(world.get(sale, &Uuid::new_v4().to_string()).await).unwrap_err();
+    assert_eq!(unknown.reason(), Reason::StoreUnavailable);
+}

@@ -1,0 +1,166 @@
+//! What is placed rolls forward, whatever happened between the stock store and the queue.
+
+use flashsale_checkout::Config;
+use flashsale_proto::checkout::OrderState;
+use flashsale_queue::{ORDERS, QueueMessage};
+use flashsale_testing::eventually;
+
+use crate::world::{World, tee, world};
+
+/// Looks often, and publishes again what has waited for a second.
+fn relaying(config: &mut Config) {
+    config.relay.poll_ms = 20;
+    config.relay.republish_after_ms = 1_000;
+}
+
+async fn order_ids(world: &World) -> Vec<String> {
+    let queued = world.queued().await.into_iter();
+    queued.map(|message| message.order().order_id.to_string()).collect()
+}
+
+async fn queued(world: &World, count: usize) {
+    eventually("the placed orders are in the queue", async || {
+        (world.queued().await.len() == count).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_order_that_was_placed_and_never_published_is_published() {
+    let world = world(relaying).await;
+    let sale = world.sale(10).await;
+    let hold = world.place_only(sale, "ada").await;
+    // It is an order already.
+    let order = world.get(sale, &hold.order_id).await.unwrap();
+    assert_eq!(order.state(), OrderState::Accepted);
+    queued(&world, 1).await;
+    let QueueMessage::Place { order: message } = world.queued().await.remove(0) else {
+        panic!("a cancellation")
+    };
+    assert_eq!(message, world.placed_message(&order).await);
+    assert_eq!(message.hold_id.to_string(), hold.hold_id);
+    assert_eq!((message.email.as_str(), message.lines.len()), ("ada@example.org", 1));
+    assert_eq!((message.total_minor, message.epoch), (1_999, 1));
+    // Carried on until it is recorded.
+    assert_eq!(world.carried(sale).await, [hold.order_id]);
+}
+
+#[tokio::test]
+async fn an_order_that_is_queued_already_is_not_queued_twice() {
+    let world = world(relaying).await;
+    let sale = world.sale(10).await;
+    let order = world.order(&tee(sale, "ada")).await;
+    // The one that was never published comes behind it: when that is there, the other one has been published again.
+    let hold = world.place_only(sale, "bob").await;
+    queued(&world, 2).await;
+    assert_eq!(order_ids(&world).await, [order.order_id, hold.order_id]);
+}
+
+#[tokio::test]
+async fn a_publish_without_an_ack_is_pending_and_takes_effect_once() {
+    let world = world(|config| config.nats.publish_timeout_ms = 300).await;
+    let sale = world.sale(10).await;
+    // Asked while the queue hangs: the message is on its way, and its ack does not come in time.
+    world.nats.server.pause();
+    let ask = tee(sale, "ada");
+    let pending = world.place(&ask).await.unwrap();
+    world.nats.server.resume();
+    assert_eq!(pending.state(), OrderState::AcceptancePending);
+    assert_eq!(world.books(sale).await, [9, 0, 1, 0]);
+    let order = eventually("the queue answers", async || {
+        Some(world.place(&ask).await.unwrap()).filter(|order| order.state() == OrderState::Accepted)
+    })
+    .await;
+    assert_eq!(order.order_id, pending.order_id);
+    queued(&world, 1).await;
+    assert_eq!(world.books(sale).await, [9, 0, 1, 0]);
+}
+
+#[tokio::test]
+async fn an_order_placed_while_the_queue_is_down_is_in_it_when_it_is_back() {
+    let mut world = world(|config| {
+        relaying(config);
+        config.nats.publish_timeout_ms = 300;
+    })
+    .await;
+    let sale = world.sale(10).await;
+    let first = world.order(&tee(sale, "ada")).await;
+    world.nats.server.kill().await;
+    let second = world.place(&tee(sale, "bob")).await.unwrap();
+    assert_eq!(second.state(), OrderState::AcceptancePending);
+    let third = world.place_only(sale, "cem").await;
+    world.nats.server.restart().await.unwrap();
+    eventually("all three are in the queue", async || {
+        let stream = world.jetstream.get_stream(ORDERS).await.ok()?;
+        (stream.cached_info().state.messages >= 3).then_some(())
+    })
+    .await;
+    let mut queued = order_ids(&world).await;
+    queued.sort_unstable();
+    let mut placed = [first.order_id, second.order_id, third.order_id];
+    placed.sort_unstable();
+    assert_eq!(queued, placed);
+}
+
+#[tokio::test]
+async fn a_queue_that_lost_its_messages_gets_them_again() {
+    let world = world(relaying).await;
+    let sale = world.sale(10).await;
+    let lost = world.order(&tee(sale, "ada")).await;
+    let safe = world.recorded(&tee(sale, "bob"), "CLAIMED").await;
+    world.jetstream.delete_stream(ORDERS).await.unwrap();
+    eventually("the stream is made again and has the order", async || {
+        let stream = world.jetstream.get_stream(ORDERS).await.ok()?;
+        (stream.cached_info().state.messages == 1).then_some(())
+    })
+    .await;
+    assert_eq!(order_ids(&world).await, [lost.order_id]);
+    assert_eq!(world.get(sale, &safe.order_id).await.unwrap().state(), OrderState::Claimed);
+}
+
+#[tokio::test]
+async fn a_recorded_order_is_no_longer_carried_and_keeps_its_units() {
+    let world = world(|config| config.relay.poll_ms = 20).await;
+    let sale = world.sale(10).await;
+    let recorded = world.recorded(&tee(sale, "ada"), "CLAIMED").await;
+    let waiting = world.order(&tee(sale, "bob")).await;
+    let young = world.place_only(sale, "cem").await;
+    eventually("the recorded order is let go of", async || {
+        let carried = world.carried(sale).await;
+        (!carried.contains(&recorded.order_id)).then_some(())
+    })
+    .await;
+    assert_eq!(world.carried(sale).await, [waiting.order_id, young.order_id]);
+    assert_eq!(world.books(sale).await, [7, 0, 3, 0]);
+    // The relay has been here, and left alone what may still be on its way.
+    assert_eq!(world.queued().await.len(), 2);
+}
+
+#[tokio::test]
+async fn more_orders_than_one_go_takes_are_all_seen_to() {
+    let world = world(|config| {
+        relaying(config);
+        config.relay.batch = 2;
+    })
+    .await;
+    let sale = world.sale(10).await;
+    for buyer in ["ada", "bob", "cem", "dan", "eve"] {
+        world.recorded(&tee(sale, buyer), "CLAIMED").await;
+    }
+    let hold = world.place_only(sale, "fay").await;
+    queued(&world, 6).await;
+    assert_eq!(world.carried(sale).await, [hold.order_id]);
+}
+
+#[tokio::test]
+async fn orders_of_a_sale_that_ended_meanwhile_roll_forward_too() {
+    let world = world(relaying).await;
+    let sale = world.sale(10).await;
+    world.place_only(sale, "ada").await;
+    sqlx::query("UPDATE sales SET state = 'ENDED', updated_at = now() WHERE sale_id = $1")
+        .bind(sale)
+        .execute(&world.pg.pool)
+        .await
+        .unwrap();
+    queued(&world, 1).await;
+}

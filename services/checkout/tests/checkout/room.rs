@@ -1,0 +1,57 @@
+//! The waiting room, as far as inventory knows it: it hands out the keys of admissions.
+
+use flashsale_proto::waitingroom::{
+    GetAdmissionKeysRequest, GetAdmissionKeysResponse, GetPositionRequest, GetPositionResponse,
+    JoinRequest, JoinResponse, LeaveRequest, LeaveResponse, VerifyAdmissionRequest,
+    VerifyAdmissionResponse, WatchPositionRequest, WatchPositionResponse,
+    waiting_room_service_server::WaitingRoomService,
+};
+use futures::stream::BoxStream;
+use tonic::{Request, Response, Status};
+
+/// The public keys, as JSON.
+pub(crate) struct Room(pub(crate) String);
+
+type Answer<T> = Result<Response<T>, Status>;
+
+fn not_asked<T>() -> Answer<T> {
+    Err(Status::unimplemented("nobody asks this"))
+}
+
+#[tonic::async_trait]
+impl WaitingRoomService for Room {
+    async fn join(&self, _: Request<JoinRequest>) -> Answer<JoinResponse> {
+        not_asked()
+    }
+
+    async fn get_position(&self, _: Request<GetPositionRequest>) -> Answer<GetPositionResponse> {
+        not_asked()
+    }
+
+    type WatchPositionStream = BoxStream<'static, Result<WatchPositionResponse, Status>>;
+
+    async fn watch_position(
+        &self,
+        _: Request<WatchPositionRequest>,
+    ) -> Answer<Self::WatchPositionStream> {
+        not_asked()
+    }
+
+    async fn leave(&self, _: Request<LeaveRequest>) -> Answer<LeaveResponse> {
+        not_asked()
+    }
+
+    async fn verify_admission(
+        &self,
+        _: Request<VerifyAdmissionRequest>,
+    ) -> Answer<VerifyAdmissionResponse> {
+        not_asked()
+    }
+
+    async fn get_admission_keys(
+        &self,
+        _: Request<GetAdmissionKeysRequest>,
+    ) -> Answer<GetAdmissionKeysResponse> {
+        Ok(Response::new(GetAdmissionKeysResponse { jwks_json: self.0.clone() }))
+    }
+}

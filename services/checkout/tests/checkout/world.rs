@@ -1,0 +1,543 @@
+//! The three stores, a waiting room's keys, inventory and checkout, and questions about what they keep.
+
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use async_nats::jetstream;
+use flashsale_admission::{Admission, Signer};
+use flashsale_checkout::{Config, DEFAULTS};
+use flashsale_errors::Failure;
+use flashsale_proto::{
+    checkout::{
+        BeginCheckoutRequest, CancelOrderRequest, Contact, GetOrderRequest, Line, Order,
+        OrderState, PlaceOrderRequest, WatchOrderRequest,
+        checkout_service_client::CheckoutServiceClient,
+    },
+    inventory::{
+        self, LoadStockRequest, inventory_admin_service_client::InventoryAdminServiceClient,
+        inventory_service_client::InventoryServiceClient,
+    },
+    waitingroom::waiting_room_service_server::WaitingRoomServiceServer,
+};
+use flashsale_queue::{ORDERS, OrderEvent, OrderMessage, QueueMessage};
+use flashsale_redis::{RedisConfig, Script, Store};
+use flashsale_service::{Drain, Hosted, config::load_from};
+use flashsale_testing::{TestNats, TestPg, TestRedis, TestServer, eventually, serve};
+use time::OffsetDateTime;
+use tonic::{Status, transport::Channel};
+use uuid::Uuid;
+
+use crate::room::Room;
+
+pub(crate) type Client = CheckoutServiceClient<Channel>;
+
+/// What an order carries besides its lines, as checkout writes it.
+const DETAILS: &str =
+    r#"{"email":"ada@example.org","contact_name":"Ada Lovelace","payment_method":"pm_card_visa"}"#;
+
+pub(crate) struct World {
+    pub(crate) pg: TestPg,
+    pub(crate) nats: TestNats,
+    pub(crate) jetstream: jetstream::Context,
+    pub(crate) signer: Signer,
+    pub(crate) stock: InventoryServiceClient<Channel>,
+    pub(crate) admin: InventoryAdminServiceClient<Channel>,
+    pub(crate) checkout: Client,
+    pub(crate) server: TestServer,
+    client: async_nats::Client,
+    store: Store,
+    _redis: TestRedis,
+    _inventory: TestServer,
+    _room: TestServer,
+}
+
+/// What a sale of the tests is like; times are from now.
+#[derive(Clone, Copy)]
+pub(crate) struct SaleSpec {
+    pub(crate) state: &'static str,
+    pub(crate) starts_in_ms: i64,
+    pub(crate) hold_ms: i64,
+    pub(crate) room: bool,
+}
+
+impl Default for SaleSpec {
+    fn default() -> Self {
+        Self { state: "OPEN", starts_in_ms: -60_000, hold_ms: 600_000, room: false }
+    }
+}
+
+/// Everything that the stores keep.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    /// The hash of each key's value.
+    redis: BTreeMap<String, String>,
+    /// The messages in `ORDERS`, and the number of the last.
+    orders: (u64, u64),
+    /// The hash of each table's rows.
+    tables: BTreeMap<String, String>,
+}
+
+impl Snapshot {
+    /// The number of the last message in `ORDERS`.
+    pub(crate) fn last_order(&self) -> u64 {
+        self.orders.1
+    }
+}
+
+fn env<const N: usize>(values: [(&str, &str); N]) -> impl Iterator<Item = (String, String)> {
+    values.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter()
+}
+
+/// Everything, with checkout's background work out of the way unless `tune` wants it.
+pub(crate) async fn world(tune: impl FnOnce(&mut Config)) -> World {
+    let (pg, redis, nats) = tokio::join!(
+        flashsale_testing::postgres(),
+        flashsale_testing::redis(),
+        flashsale_testing::nats()
+    );
+    let signer = Signer::generate().unwrap();
+    let room = WaitingRoomServiceServer::new(Room(signer.public_jwks()));
+    let room = serve(Hosted::new().grpc(room), Drain::new()).await;
+
+    let config = env([
+        ("FLASHSALE_POSTGRES__URL", &pg.url),
+        ("FLASHSALE_REDIS__URL", &redis.url),
+        ("FLASHSALE_PEERS__WAITING_ROOM__URL", &room.grpc_url),
+    ]);
+    let config = load_from(flashsale_inventory::DEFAULTS, None, config).unwrap();
+    let drain = Drain::new();
+    let hosted = flashsale_inventory::build(config, drain.clone()).await.unwrap();
+    let inventory = serve(hosted, drain).await;
+
+    let config = env([
+        ("FLASHSALE_POSTGRES__URL", &pg.url),
+        ("FLASHSALE_NATS__URL", &nats.url),
+        ("FLASHSALE_PEERS__INVENTORY__URL", &inventory.grpc_url),
+    ]);
+    let mut config: Config = load_from(DEFAULTS, None, config).unwrap();
+    config.nats.publish_timeout_ms = 5_000;
+    config.nats.orders_max_bytes = 16 * 1_048_576;
+    config.relay.poll_ms = 600_000;
+    config.watch.sweep_ms = 600_000;
+    tune(&mut config);
+    let client = flashsale_queue::connect(&config.nats, "test").await.unwrap();
+    let jetstream = jetstream::new(client.clone());
+    let drain = Drain::new();
+    let hosted = flashsale_checkout::build(config, drain.clone()).await.unwrap();
+    let server = serve(hosted, drain).await;
+    eventually("checkout makes the order stream", async || jetstream.get_stream(ORDERS).await.ok())
+        .await;
+
+    let stock = inventory.channel().await;
+    let redis_config = RedisConfig {
+        url: redis.url.clone(),
+        connections: 1,
+        command_timeout_ms: 5_000,
+        max_queue: 1_000,
+    };
+    World {
+        pg,
+        nats,
+        jetstream,
+        signer,
+        admin: InventoryAdminServiceClient::new(stock.clone()),
+        stock: InventoryServiceClient::new(stock),
+        checkout: Client::new(server.channel().await),
+        server,
+        client,
+        store: Store::connect(&redis_config).await.unwrap(),
+        _redis: redis,
+        _inventory: inventory,
+        _room: room,
+    }
+}
+
+impl World {
+    /// Records a sale; items are (sku, units, limit, price).
+    pub(crate) async fn record_sale(
+        &self,
+        spec: SaleSpec,
+        items: &[(&str, i64, i64, i64)],
+    ) -> Uuid {
+        let sale_id = Uuid::new_v4();
+        sqlx::query(
+            "INSERT INTO sales (sale_id, name, currency, state, starts_at, ends_at, hold_ms, room_rate, room_admission_ms)
+             VALUES ($1, 'Sale', 'EUR', $2, now() + $3 * interval '1 ms', now() + interval '1 hour', $4, $5, $6)",
+        )
+        .bind(sale_id)
+        .bind(spec.state)
+        .bind(spec.starts_in_ms as f64)
+        .bind(spec.hold_ms)
+        .bind(spec.room.then_some(10.0))
+        .bind(spec.room.then_some(60_000_i64))
+        .execute(&self.pg.pool)
+        .await
+        .unwrap();
+        for (sku, units, limit, price) in items {
+            sqlx::query(
+                "INSERT INTO sale_items (sale_id, sku, title, price_minor, quantity, per_buyer_limit)
+                 VALUES ($1, $2, $2, $3, $4, $5)",
+            )
+            .bind(sale_id)
+            .bind(sku)
+            .bind(price)
+            .bind(units)
+            .bind(limit)
+            .execute(&self.pg.pool)
+            .await
+            .unwrap();
+        }
+        sale_id
+    }
+
+    /// Records a sale and loads its stock.
+    pub(crate) async fn sale_with(&self, spec: SaleSpec, items: &[(&str, i64, i64, i64)]) -> Uuid {
+        let sale_id = self.record_sale(spec, items).await;
+        let load = LoadStockRequest { request_id: id(), sale_id: sale_id.to_string() };
+        self.admin.clone().load_stock(load).await.unwrap();
+        sale_id
+    }
+
+    /// An open sale of tees at 19.99 EUR without a room.
+    pub(crate) async fn sale(&self, tees: i64) -> Uuid {
+        self.sale_with(SaleSpec::default(), &[("tee", tees, 0, 1_999)]).await
+    }
+
+    pub(crate) fn admission(&self, sale: Uuid, buyer_id: &str, number: i64, in_ms: i64) -> String {
+        admission(&self.signer, sale, buyer_id, number, in_ms)
+    }
+
+    /// Places an order and expects it to be accepted.
+    pub(crate) async fn order(&self, ask: &PlaceOrderRequest) -> Order {
+        let order = self.place(ask).await.unwrap();
+        assert_eq!(order.state(), OrderState::Accepted);
+        order
+    }
+
+    pub(crate) async fn place(&self, ask: &PlaceOrderRequest) -> Result<Order, Status> {
+        let answer = self.checkout.clone().place_order(ask.clone()).await?;
+        Ok(answer.into_inner().order.unwrap())
+    }
+
+    pub(crate) async fn get(&self, sale: Uuid, order_id: &str) -> Result<Order, Status> {
+        let ask = GetOrderRequest {
+            sale_id: sale.to_string(),
+            order_id: order_id.to_owned(),
+            buyer_id: String::new(),
+        };
+        Ok(self.checkout.clone().get_order(ask).await?.into_inner().order.unwrap())
+    }
+
+    pub(crate) async fn cancel(&self, ask: &CancelOrderRequest) -> Result<Order, Status> {
+        let answer = self.checkout.clone().cancel_order(ask.clone()).await?;
+        Ok(answer.into_inner().order.unwrap())
+    }
+
+    /// Places an order in the stock store as checkout does, and nothing else: as a checkout that ended right after it.
+    pub(crate) async fn place_only(&self, sale: Uuid, buyer_id: &str) -> inventory::Hold {
+        let ask = inventory::PlaceHoldRequest {
+            request_id: id(),
+            sale_id: sale.to_string(),
+            buyer_id: buyer_id.to_owned(),
+            lines: vec![inventory::Line { sku: "tee".to_owned(), quantity: 1 }],
+            order_details: DETAILS.to_owned(),
+            ..inventory::PlaceHoldRequest::default()
+        };
+        let answer = self.stock.clone().place_hold(ask).await.unwrap().into_inner();
+        answer.placed.unwrap().hold.unwrap()
+    }
+
+    /// The orders that the stock store still carries.
+    pub(crate) async fn carried(&self, sale: Uuid) -> Vec<String> {
+        let ask = inventory::ListPlacedHoldsRequest {
+            sale_id: sale.to_string(),
+            limit: 500,
+            ..inventory::ListPlacedHoldsRequest::default()
+        };
+        let answer = self.admin.clone().list_placed_holds(ask).await.unwrap().into_inner();
+        answer.placed.into_iter().map(|placed| placed.hold.unwrap().order_id).collect()
+    }
+
+    /// The books of the tees: available, held, placed, sold.
+    pub(crate) async fn books(&self, sale: Uuid) -> [i64; 4] {
+        let skus = vec!["tee".to_owned()];
+        let ask = inventory::GetStockRequest { sale_id: sale.to_string(), skus };
+        let stock = self.stock.clone().get_stock(ask).await.unwrap().into_inner().stock;
+        [stock[0].available, stock[0].held, stock[0].placed, stock[0].sold]
+    }
+
+    /// What is in `ORDERS`, in order.
+    pub(crate) async fn queued(&self) -> Vec<QueueMessage> {
+        let stream = self.jetstream.get_stream(ORDERS).await.unwrap();
+        let state = &stream.cached_info().state;
+        let mut messages = Vec::new();
+        if state.messages == 0 {
+            return messages;
+        }
+        for sequence in state.first_sequence..=state.last_sequence {
+            let message = stream.get_raw_message(sequence).await.unwrap();
+            messages.push(QueueMessage::decode(&message.payload).unwrap());
+        }
+        messages
+    }
+
+    /// The message that was queued for an order.
+    pub(crate) async fn placed_message(&self, order: &Order) -> OrderMessage {
+        let mut messages = self.queued().await.into_iter().filter_map(|message| match message {
+            QueueMessage::Place { order: placed }
+                if placed.order_id.to_string() == order.order_id =>
+            {
+                Some(placed)
+            }
+            QueueMessage::Place { .. } | QueueMessage::Cancel { .. } => None,
+        });
+        messages.next().expect("the order is queued")
+    }
+
+    /// The wishes to cancel that are queued.
+    pub(crate) async fn cancels(&self) -> Vec<OrderMessage> {
+        let messages = self.queued().await.into_iter();
+        messages
+            .filter_map(|message| match message {
+                QueueMessage::Cancel { order, .. } => Some(order),
+                QueueMessage::Place { .. } => None,
+            })
+            .collect()
+    }
+
+    /// Records an order as the claims do.
+    pub(crate) async fn record(&self, order: &OrderMessage, state: &str) {
+        let placed_at = i128::from(order.placed_at_ms) * 1_000_000;
+        sqlx::query(
+            "INSERT INTO orders (order_id, sale_id, buyer_id, hold_id, epoch, admission_id, request_id, request_hash, state,
+                 currency, total_minor, email, contact_name, payment_method, placed_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        )
+        .bind(order.order_id)
+        .bind(order.sale_id)
+        .bind(&order.buyer_id)
+        .bind(order.hold_id)
+        .bind(order.epoch)
+        .bind(&order.admission_id)
+        .bind(order.request_id)
+        .bind(&order.request_hash)
+        .bind(state)
+        .bind(&order.currency)
+        .bind(order.total_minor)
+        .bind(&order.email)
+        .bind(&order.contact_name)
+        .bind(&order.payment_method)
+        .bind(OffsetDateTime::from_unix_timestamp_nanos(placed_at).unwrap())
+        .execute(&self.pg.pool)
+        .await
+        .unwrap();
+        for line in &order.lines {
+            sqlx::query(
+                "INSERT INTO order_lines (order_id, sku, quantity, unit_price_minor) VALUES ($1, $2, $3, $4)",
+            )
+            .bind(order.order_id)
+            .bind(&line.sku)
+            .bind(line.quantity)
+            .bind(line.unit_price_minor)
+            .execute(&self.pg.pool)
+            .await
+            .unwrap();
+        }
+    }
+
+    /// Places an order and has it recorded in `state`.
+    pub(crate) async fn recorded(&self, ask: &PlaceOrderRequest, state: &str) -> Order {
+        let order = self.order(ask).await;
+        let message = self.placed_message(&order).await;
+        self.record(&message, state).await;
+        order
+    }
+
+    /// Changes a recorded order, as the worker does.
+    pub(crate) async fn change(&self, order: &Order, set: &str) {
+        let statement =
+            format!("UPDATE orders SET updated_at = clock_timestamp(), {set} WHERE order_id = $1");
+        let changed = sqlx::query(sqlx::AssertSqlSafe(statement))
+            .bind(order.order_id.parse::<Uuid>().unwrap())
+            .execute(&self.pg.pool)
+            .await
+            .unwrap();
+        assert_eq!(changed.rows_affected(), 1);
+    }
+
+    /// Announces a change of an order, as the worker does.
+    pub(crate) async fn announce(&self, order: &Order, state: &str) {
+        let order_id = order.order_id.parse().unwrap();
+        let event = OrderEvent {
+            order_id,
+            sale_id: order.sale_id.parse().unwrap(),
+            state: state.to_owned(),
+        };
+        let subject = flashsale_queue::order_event_subject(order_id);
+        flashsale_queue::announce(&self.client, subject, &event).await;
+        self.client.flush().await.unwrap();
+    }
+
+    /// Cuts everybody off from the database.
+    pub(crate) async fn close_postgres(&self) {
+        let mut admin = self.pg.admin().await;
+        let database = self.pg.database();
+        let statement = format!("ALTER DATABASE {database} ALLOW_CONNECTIONS false");
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut admin).await.unwrap();
+        sqlx::query(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1",
+        )
+        .bind(database)
+        .execute(&mut admin)
+        .await
+        .unwrap();
+    }
+
+    /// Everything that the stores keep now.
+    pub(crate) async fn snapshot(&self) -> Snapshot {
+        // Not DUMP: that has the fields in an order that changes while Redis tidies up.
+        let script = "local all = {}
+            for _, key in ipairs(redis.call('KEYS', '*')) do
+              local fields = {}
+              if redis.call('TYPE', key).ok == 'hash' then
+                local flat = redis.call('HGETALL', key)
+                for i = 1, #flat, 2 do fields[#fields + 1] = flat[i] .. '=' .. flat[i + 1] end
+                table.sort(fields)
+              else
+                fields = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+              end
+              all[#all + 1] = key
+              all[#all + 1] = redis.sha1hex(table.concat(fields, '|'))
+            end
+            return all";
+        let flat = self.store.eval(&Script::new("test", script), vec![], vec![]).await.unwrap();
+        let flat: Vec<String> = flat.convert().unwrap();
+        let redis = flat.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+
+        let stream = self.jetstream.get_stream(ORDERS).await.unwrap();
+        let state = &stream.cached_info().state;
+
+        let names: Vec<String> = sqlx::query_scalar(
+            r"SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE '\_sqlx%'",
+        )
+        .fetch_all(&self.pg.pool)
+        .await
+        .unwrap();
+        let mut tables = BTreeMap::new();
+        for table in names {
+            let statement = format!(
+                "SELECT md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) FROM {table} t"
+            );
+            let hash: String = sqlx::query_scalar(sqlx::AssertSqlSafe(statement))
+                .fetch_one(&self.pg.pool)
+                .await
+                .unwrap();
+            tables.insert(table, hash);
+        }
+        assert!(tables.contains_key("orders"), "{tables:?}");
+        Snapshot { redis, orders: (state.messages, state.last_sequence), tables }
+    }
+
+    /// Waits until inventory can judge admissions.
+    pub(crate) async fn keys_are_known(&self) {
+        let spec = SaleSpec { room: true, ..SaleSpec::default() };
+        let sale = self.sale_with(spec, &[("tee", 1, 0, 1)]).await;
+        let ask = begin(sale, "first", &[("tee", 1)], &self.admission(sale, "first", 1, 60_000));
+        eventually("the waiting room's keys are known", async || {
+            self.checkout.clone().begin_checkout(ask.clone()).await.ok()
+        })
+        .await;
+    }
+}
+
+pub(crate) fn admission(
+    signer: &Signer,
+    sale: Uuid,
+    buyer_id: &str,
+    number: i64,
+    in_ms: i64,
+) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    signer.mint_admission(&Admission {
+        sale_id: sale,
+        buyer_id: buyer_id.to_owned(),
+        number,
+        generation: 0,
+        expires_at_ms: i64::try_from(now.as_millis()).unwrap() + in_ms,
+        quota: 1,
+    })
+}
+
+pub(crate) fn id() -> String {
+    Uuid::new_v4().to_string()
+}
+
+pub(crate) fn lines(asked: &[(&str, i64)]) -> Vec<Line> {
+    asked
+        .iter()
+        .map(|(sku, quantity)| Line { sku: (*sku).to_owned(), quantity: *quantity })
+        .collect()
+}
+
+pub(crate) fn begin(
+    sale: Uuid,
+    buyer_id: &str,
+    asked: &[(&str, i64)],
+    admission: &str,
+) -> BeginCheckoutRequest {
+    BeginCheckoutRequest {
+        request_id: id(),
+        sale_id: sale.to_string(),
+        buyer_id: buyer_id.to_owned(),
+        lines: lines(asked),
+        admission: admission.to_owned(),
+    }
+}
+
+/// An order of lines, without an admission.
+pub(crate) fn place(sale: Uuid, buyer_id: &str, asked: &[(&str, i64)]) -> PlaceOrderRequest {
+    PlaceOrderRequest {
+        request_id: id(),
+        sale_id: sale.to_string(),
+        buyer_id: buyer_id.to_owned(),
+        hold_id: String::new(),
+        lines: lines(asked),
+        admission: String::new(),
+        contact: Some(Contact {
+            email: "ada@example.org".to_owned(),
+            name: "Ada Lovelace".to_owned(),
+        }),
+        payment_method: "pm_card_visa".to_owned(),
+    }
+}
+
+/// An order of one tee.
+pub(crate) fn tee(sale: Uuid, buyer_id: &str) -> PlaceOrderRequest {
+    place(sale, buyer_id, &[("tee", 1)])
+}
+
+pub(crate) fn cancel(order: &Order) -> CancelOrderRequest {
+    CancelOrderRequest {
+        request_id: id(),
+        sale_id: order.sale_id.clone(),
+        order_id: order.order_id.clone(),
+        buyer_id: order.buyer_id.clone(),
+    }
+}
+
+pub(crate) fn watch(order: &Order) -> WatchOrderRequest {
+    WatchOrderRequest {
+        sale_id: order.sale_id.clone(),
+        order_id: order.order_id.clone(),
+        buyer_id: order.buyer_id.clone(),
+    }
+}
+
+/// A call's failure, or what it answered.
+pub(crate) fn failure<T>(result: Result<T, Status>) -> Result<T, Failure> {
+    result.map_err(|status| {
+        Failure::from_status(&status).unwrap_or_else(|| panic!("not a failure of ours: {status:?}"))
+    })
+}
