@@ -3,10 +3,12 @@
 //! Each service turns its own domain errors into a [`Failure`] in one exhaustive match; this crate turns a `Failure` into a
 //! `tonic::Status` with `google.rpc` details, and back again on the side of a client.
 
+mod pages;
 mod reason;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
+pub use pages::{PAGES_URL, publish_pages_at};
 pub use reason::{Reason, Retry};
 use tonic::Status;
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
@@ -183,6 +185,10 @@ impl From<Failure> for Status {
             DOMAIN,
             failure.metadata.into_iter().collect::<std::collections::HashMap<_, _>>(),
         );
+        details.add_help_link(
+            format!("What {} means and what to do", failure.reason.as_str()),
+            failure.reason.help_url(),
+        );
         if let Some(delay) = failure.retry_after {
             details.set_retry_info(Some(delay));
         }
@@ -230,6 +236,10 @@ mod tests {
             let status = Status::from(failure.clone());
             assert_eq!(status.code(), reason.code());
             assert!(status.message().contains(reason.next_step()));
+            let details = status.get_error_details();
+            let links = &details.help().expect("a help link").links;
+            assert_eq!(links.len(), 1);
+            assert!(links[0].url.ends_with(&reason.page()), "{}", links[0].url);
             assert_eq!(Failure::from_status(&status), Some(failure));
         }
     }

@@ -9,6 +9,7 @@ use async_nats::jetstream::{self, context::PublishErrorKind, message::PublishMes
 pub use message::{Line, OrderEvent, OrderMessage, PaymentEvent, QueueMessage};
 use serde::{Deserialize, Serialize};
 pub use streams::{ensure_events_stream, ensure_orders_stream};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 /// The stream of placed and cancelled orders.
@@ -137,8 +138,18 @@ pub async fn publish_order(
     message: &QueueMessage,
     timeout: Duration,
 ) -> Result<u64, PublishError> {
+    let span = tracing::info_span!(
+        "publish",
+        otel.name = "publish ORDERS",
+        otel.kind = "producer",
+        otel.status_code = tracing::field::Empty,
+        messaging.system = "nats",
+        messaging.operation.name = "publish",
+        messaging.destination.name = ORDERS,
+        order_id = %message.order().order_id,
+    );
     let mut headers = async_nats::HeaderMap::new();
-    flashsale_telemetry::propagate::inject_nats(&mut headers);
+    span.in_scope(|| flashsale_telemetry::propagate::inject_nats(&mut headers));
     let publish = PublishMessage::build()
         .payload(message.encode().into())
         .headers(headers)
@@ -147,7 +158,11 @@ pub async fn publish_order(
         let ack = jetstream.send_publish(message.subject(), publish).await?;
         ack.await
     };
-    match tokio::time::timeout(timeout, acked).await {
+    let acked = tokio::time::timeout(timeout, acked).instrument(span.clone()).await;
+    if !matches!(acked, Ok(Ok(_))) {
+        span.record("otel.status_code", "ERROR");
+    }
+    match acked {
         Err(_) => Err(PublishError::Unknown),
         Ok(Ok(ack)) => Ok(ack.sequence),
         Ok(Err(error)) => Err(match error.kind() {

@@ -12,9 +12,7 @@ pub(crate) const DESCRIPTORS: [&[u8]; 2] =
 /// One method of the contract.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Method {
-    /// As in `flashsale.sale.v1.SaleService`.
-    pub(crate) service: String,
-    /// As in `GetSale`.
+    /// As in `flashsale.sale.v1.SaleService/GetSale`.
     pub(crate) name: String,
     /// Whether the answer is a stream, which has no deadline of its own.
     pub(crate) streams: bool,
@@ -29,14 +27,9 @@ static METHODS: LazyLock<HashMap<String, Method>> = LazyLock::new(|| {
             for service in &file.service {
                 let full_name = format!("{}.{}", file.package(), service.name());
                 for method in &service.method {
-                    methods.insert(
-                        format!("/{full_name}/{}", method.name()),
-                        Method {
-                            service: full_name.clone(),
-                            name: method.name().to_owned(),
-                            streams: method.server_streaming(),
-                        },
-                    );
+                    let name = format!("{full_name}/{}", method.name());
+                    let streams = method.server_streaming();
+                    methods.insert(format!("/{name}"), Method { name, streams });
                 }
             }
         }

@@ -81,11 +81,13 @@ impl Service<Request<Body>> for PeerChannel {
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let path = request.uri().path();
         let streams = methods::streams(path);
+        let method = path.trim_start_matches('/');
         let span = tracing::info_span!(
             "peer",
-            otel.name = path.trim_start_matches('/'),
+            otel.name = method,
             otel.kind = "client",
             rpc.system.name = "grpc",
+            rpc.method = method,
             peer = self.name,
         );
         span.in_scope(|| propagate::inject_http(request.headers_mut()));

@@ -39,11 +39,12 @@ pub async fn serve(
     bind(server).await?.run(name, hosted, drain).await
 }
 
-/// Takes the two ports.
+/// Takes the two ports. Errors lead to where the section says that their pages are from now on.
 ///
 /// # Errors
 /// When one is taken, or the certificate cannot be read.
 pub async fn bind(server: &ServerConfig) -> anyhow::Result<Listening> {
+    flashsale_errors::publish_pages_at(&server.error_pages_url);
     let listen = async |address: SocketAddr, key: &str| {
         TcpListener::bind(address)
             .await

@@ -9,7 +9,7 @@ mod metrics;
 pub mod propagate;
 
 pub use config::{LogFormat, TelemetryConfig};
-pub use metrics::{meter, render_metrics};
+pub use metrics::{Snapshot, StoresUp, meter, render_metrics};
 
 use std::time::Duration;
 
@@ -23,6 +23,9 @@ use tracing_subscriber::{
     EnvFilter, Layer as _, filter::LevelFilter, layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
+
+/// Links one span may have: a batch of claims has one to each of its orders, and batches are as large as this.
+const MAX_LINKS: u32 = 2_000;
 
 /// How long one export to the collector, and the flush at the end, may take.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -70,6 +73,7 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     };
     let mut tracer_provider = SdkTracerProvider::builder()
         .with_resource(resource)
+        .with_max_links_per_span(MAX_LINKS)
         .with_sampler(Sampler::ParentBased(Box::new(own_sampler)));
     if let Some(endpoint) = endpoint {
         let exporter = opentelemetry_otlp::SpanExporter::builder()

@@ -1,8 +1,11 @@
 //! The one meter provider of the process: read by Prometheus, and pushed over OTLP where a collector is configured.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use opentelemetry::metrics::{Meter, MeterProvider as _};
+use opentelemetry::{
+    KeyValue,
+    metrics::{AsyncInstrument, Gauge, Meter, MeterProvider as _},
+};
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::{
     Resource,
@@ -80,14 +83,105 @@ pub(crate) fn shutdown() {
     }
 }
 
+/// What a periodic look at a store found, for gauges that are read when somebody scrapes: scraping asks no store. Forgotten when the look
+/// fails, so that no old figure is shown as if it were of now.
+#[derive(Debug)]
+pub struct Snapshot<T>(Arc<Mutex<Option<T>>>);
+
+impl<T> Clone for Snapshot<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Default for Snapshot<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T: Send + 'static> Snapshot<T> {
+    /// Keeps what was found; `None` when nothing could be.
+    pub fn set(&self, found: Option<T>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    /// A gauge over it: `observe` says what of the findings it shows. `unit` is UCUM, or a word in braces.
+    pub fn gauge(
+        &self,
+        name: &'static str,
+        unit: &'static str,
+        description: &'static str,
+        observe: impl Fn(&T, &dyn AsyncInstrument<f64>) + Send + Sync + 'static,
+    ) {
+        let snapshot = self.clone();
+        meter()
+            .f64_observable_gauge(name)
+            .with_unit(unit)
+            .with_description(description)
+            .with_callback(move |gauge| {
+                let found = snapshot.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(found) = found.as_ref() {
+                    observe(found, gauge);
+                }
+            })
+            .build();
+    }
+}
+
+/// Says whether the stores of a service answered its last look at them.
+#[derive(Debug, Clone)]
+pub struct StoresUp {
+    service: &'static str,
+    up: Gauge<u64>,
+}
+
+impl StoresUp {
+    /// For `service`, as it is called in `services/`.
+    pub fn new(service: &'static str) -> Self {
+        let up = meter()
+            .u64_gauge("flashsale_store_up")
+            .with_unit("{store}")
+            .with_description(
+                "1 if the store answered the service's last periodic look at it, else 0.",
+            )
+            .build();
+        Self { service, up }
+    }
+
+    /// `store` is `postgres`, `redis` or `nats`.
+    pub fn set(&self, store: &'static str, up: bool) {
+        let labels = [KeyValue::new("service", self.service), KeyValue::new("store", store)];
+        self.up.record(u64::from(up), &labels);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn a_snapshot_is_shown_with_its_unit_until_it_is_forgotten() {
+        let snapshot = Snapshot::default();
+        snapshot.gauge("flashsale_age", "s", "How old it is.", |age: &f64, gauge| {
+            gauge.observe(*age, &[KeyValue::new("kind", "test")]);
+        });
+        let line = || {
+            let text = render_metrics();
+            text.lines().find(|line| line.starts_with("flashsale_age_seconds{")).map(str::to_owned)
+        };
+        assert_eq!(line(), None);
+        snapshot.set(Some(2.5));
+        assert!(line().is_some_and(|line| line.ends_with(" 2.5")));
+        assert!(render_metrics().contains("# HELP flashsale_age_seconds How old it is."));
+        snapshot.set(None);
+        assert_eq!(line(), None);
+    }
+
+    #[test]
     fn what_is_measured_is_rendered_also_when_telemetry_was_not_set_up() {
         let counter = meter().u64_counter("flashsale_holds").build();
-        counter.add(2, &[opentelemetry::KeyValue::new("state", "HELD")]);
+        counter.add(2, &[KeyValue::new("state", "HELD")]);
         let text = render_metrics();
         let line = text.lines().find(|line| line.starts_with("flashsale_holds_total{"));
         let line = line.unwrap_or_else(|| panic!("not measured: {text}"));

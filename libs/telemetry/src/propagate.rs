@@ -1,10 +1,14 @@
 //! W3C trace context (`traceparent`, `tracestate`) in the headers of gRPC, HTTP and NATS.
 //!
-//! Injecting writes the context of the span that is entered now; extracting reads what the other side wrote.
+//! Injecting writes the context of the span that is entered now; extracting reads what the other side wrote. Where work outlives its
+//! request as a row in a store, [`to_text`] and [`from_text`] carry the trace to whoever takes the row up.
+
+use std::collections::HashMap;
 
 use opentelemetry::{
     Context,
     propagation::{Extractor, Injector, TextMapPropagator as _},
+    trace::TraceContextExt as _,
 };
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tonic::metadata::MetadataMap;
@@ -36,6 +40,29 @@ pub fn inject_nats(headers: &mut async_nats::HeaderMap) {
 /// Reads the trace context of the publisher from the headers of a NATS message.
 pub fn extract_nats(headers: &async_nats::HeaderMap) -> Context {
     TraceContextPropagator::new().extract_with_context(&Context::new(), &NatsRef(headers))
+}
+
+/// The header that says it all, also in a row.
+const TRACEPARENT: &str = "traceparent";
+
+/// The context of `span` as the text of a W3C `traceparent` (55 characters), for a row that is carried out later; `None` where nothing
+/// traces. The vendors' `tracestate` does not outlive its request.
+pub fn to_text(span: &Span) -> Option<String> {
+    let mut carrier = HashMap::new();
+    TraceContextPropagator::new().inject_context(&span.context(), &mut carrier);
+    carrier.remove(TRACEPARENT)
+}
+
+/// The context that a row's text tells of; an empty one where there is no text, or it is none of ours.
+pub fn from_text(text: Option<&str>) -> Context {
+    let carrier: HashMap<String, String> =
+        text.map(|text| (TRACEPARENT.to_owned(), text.to_owned())).into_iter().collect();
+    TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier)
+}
+
+/// Adds a link from `span` to the span in `other`, if there is one.
+pub fn link(span: &Span, other: &Context) {
+    span.add_link(other.span().span_context().clone());
 }
 
 /// Makes `span`, which must not have been entered yet, a child of the span in `parent`.
@@ -92,9 +119,7 @@ impl Extractor for NatsRef<'_> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-    use opentelemetry::trace::{
-        SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
-    };
+    use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
     use super::*;
 
@@ -129,10 +154,34 @@ mod tests {
     }
 
     #[test]
+    fn a_trace_survives_being_kept_as_text() {
+        let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder().build();
+        let tracer = opentelemetry::trace::TracerProvider::tracer(&provider, "test");
+        let layer = tracing_opentelemetry::layer().with_tracer(tracer);
+        let subscriber =
+            tracing_subscriber::layer::SubscriberExt::with(tracing_subscriber::registry(), layer);
+        let (text, own) = tracing::subscriber::with_default(subscriber, || {
+            let span = tracing::info_span!("claim");
+            set_parent(&span, context());
+            (to_text(&span), span.context().span().span_context().clone())
+        });
+        let text = text.unwrap();
+        assert_eq!(text.len(), 55, "{text}");
+        let read = from_text(Some(&text));
+        assert_eq!(read.span().span_context().trace_id(), TraceId::from(7_u128));
+        assert_eq!(read.span().span_context().span_id(), own.span_id());
+        assert!(read.span().span_context().is_sampled());
+        for nothing in [None, Some(""), Some("nonsense")] {
+            assert!(!from_text(nothing).span().span_context().is_valid());
+        }
+    }
+
+    #[test]
     fn without_a_trace_nothing_is_written_and_nothing_read() {
         let mut nats = async_nats::HeaderMap::new();
         inject_nats(&mut nats);
         assert!(nats.is_empty());
+        assert_eq!(to_text(&Span::none()), None);
         nats.insert("traceparent", "nonsense");
         assert!(!extract_nats(&nats).span().span_context().is_valid());
     }

@@ -62,6 +62,7 @@ pub fn server_config() -> ServerConfig {
         tls_cert_file: String::new(),
         tls_key_file: String::new(),
         ready_file: String::new(),
+        error_pages_url: String::new(),
     }
 }
 

@@ -65,11 +65,15 @@ fn order_ids<'a>(
 ) -> Result<(Uuid, Uuid, Option<&'a str>), Failure> {
     let sale_id = wire::uuid("sale_id", sale_id, Reason::ArgumentInvalid)?;
     let order_id = wire::uuid("order_id", order_id, Reason::ArgumentInvalid)?;
-    let buyer_id = match buyer_id {
-        "" => None,
-        buyer_id => Some(wire::printable("buyer_id", buyer_id, MAX_BUYER_CHARS)?),
-    };
-    Ok((sale_id, order_id, buyer_id))
+    Ok((sale_id, order_id, some_buyer(buyer_id)?))
+}
+
+/// A buyer, if one is given.
+fn some_buyer(buyer_id: &str) -> Result<Option<&str>, Failure> {
+    match buyer_id {
+        "" => Ok(None),
+        buyer_id => wire::printable("buyer_id", buyer_id, MAX_BUYER_CHARS).map(Some),
+    }
 }
 
 #[tonic::async_trait]
@@ -202,10 +206,10 @@ impl CheckoutService for Checkout {
             Ok(size) => size.min(MAX_PAGE),
             Err(_) => return Err(Failure::invalid("page_size", "must not be negative").into()),
         };
-        let list = [request.sale_id.as_str(), request.buyer_id.as_str(), state.unwrap_or_default()];
+        let buyer_id = some_buyer(&request.buyer_id)?;
+        let list = [request.sale_id.as_str(), buyer_id.unwrap_or_default(), state.unwrap_or_default()];
         let after = PageToken::decode(&request.page_token, &list).map_err(Failure::from)?;
-        let buyer_id = Some(request.buyer_id.clone()).filter(|buyer| !buyer.is_empty());
-        let filter = Filter { sale_id, buyer_id, state };
+        let filter = Filter { sale_id, buyer_id: buyer_id.map(str::to_owned), state };
         let (orders, next) = self.orders.list(&filter, after.as_ref(), page_size).await?;
         Ok(Response::new(ListOrdersResponse {
             orders: orders.into_iter().map(convert::order).collect(),

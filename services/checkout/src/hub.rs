@@ -26,13 +26,21 @@ const RESUBSCRIBE: Duration = Duration::from_millis(500);
 /// The watchers of a process. A clone is the same hub.
 #[derive(Debug, Clone)]
 pub struct Hub {
-    watched: Arc<Mutex<HashMap<Uuid, Watched>>>,
+    watched: Arc<Mutex<Watchers>>,
     max_watchers: usize,
+}
+
+#[derive(Debug, Default)]
+struct Watchers {
+    orders: HashMap<Uuid, Watched>,
+    /// Those of all orders together.
+    count: usize,
 }
 
 #[derive(Debug)]
 struct Watched {
     changes: watch::Sender<u64>,
+    watchers: usize,
     /// What the record said when it was last looked at.
     seen: Option<OffsetDateTime>,
 }
@@ -57,42 +65,59 @@ impl Changes {
 impl Drop for Changes {
     fn drop(&mut self) {
         let mut watched = self.hub.lock();
-        // This receiver is still counted.
-        if watched.get(&self.order_id).is_some_and(|entry| entry.changes.receiver_count() <= 1) {
-            watched.remove(&self.order_id);
+        watched.count -= 1;
+        if let Some(entry) = watched.orders.get_mut(&self.order_id) {
+            entry.watchers -= 1;
+            if entry.watchers == 0 {
+                watched.orders.remove(&self.order_id);
+            }
         }
     }
 }
 
 impl Hub {
-    /// A hub for at most `max_watchers` orders at a time.
+    /// A hub for at most `max_watchers` watchers at a time.
     pub fn new(max_watchers: usize) -> Self {
         Self { watched: Arc::default(), max_watchers }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Watched>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Watchers> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Watches an order.
+    /// Watches an order for as long as its caller likes.
     ///
     /// # Errors
     /// `OVERLOADED` at the bound.
     pub fn watch(&self, order_id: Uuid) -> Result<Changes, Failure> {
         let mut watched = self.lock();
-        if watched.len() >= self.max_watchers && !watched.contains_key(&order_id) {
+        if watched.count >= self.max_watchers {
             return Err(Failure::new(Reason::Overloaded, "too many orders are watched here")
                 .with("max_watchers", self.max_watchers));
         }
-        let entry = watched
-            .entry(order_id)
-            .or_insert_with(|| Watched { changes: watch::Sender::new(0), seen: None });
-        Ok(Changes { order_id, changes: entry.changes.subscribe(), hub: self.clone() })
+        Ok(self.enter(&mut watched, order_id))
+    }
+
+    /// Follows an order within one call, which ends soon and is counted among the calls in work: no watcher stands in its way.
+    pub fn follow(&self, order_id: Uuid) -> Changes {
+        self.enter(&mut self.lock(), order_id)
+    }
+
+    fn enter(&self, watched: &mut Watchers, order_id: Uuid) -> Changes {
+        let entry = watched.orders.entry(order_id).or_insert_with(|| Watched {
+            changes: watch::Sender::new(0),
+            watchers: 0,
+            seen: None,
+        });
+        entry.watchers += 1;
+        let changes = entry.changes.subscribe();
+        watched.count += 1;
+        Changes { order_id, changes, hub: self.clone() }
     }
 
     fn announce(&self, orders: &HashSet<Uuid>) {
         let watched = self.lock();
-        for entry in orders.iter().filter_map(|order| watched.get(order)) {
+        for entry in orders.iter().filter_map(|order| watched.orders.get(order)) {
             entry.changes.send_modify(|count| *count = count.wrapping_add(1));
         }
     }
@@ -142,13 +167,13 @@ impl Hub {
                 () = tokio::time::sleep(every) => {}
                 () = ended.cancelled() => return Ok(()),
             }
-            let watched: Vec<Uuid> = self.lock().keys().copied().collect();
+            let watched: Vec<Uuid> = self.lock().orders.keys().copied().collect();
             for batch in watched.chunks(BATCH) {
                 let Ok(orders) = record.orders(batch).await else { break };
                 let mut changed = HashSet::new();
                 let mut entries = self.lock();
                 for order in orders {
-                    if let Some(entry) = entries.get_mut(&order.order_id)
+                    if let Some(entry) = entries.orders.get_mut(&order.order_id)
                         && entry.seen != Some(order.updated_at)
                     {
                         entry.seen = Some(order.updated_at);
@@ -159,5 +184,39 @@ impl Hub {
                 self.announce(&changed);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn watchers_who_leave_at_the_same_moment_leave_nothing_behind() {
+        let (hub, order_id) = (Hub::new(4), Uuid::from_u128(7));
+        for _ in 0..5_000 {
+            let watchers: Vec<Changes> = (0..4).map(|_| hub.watch(order_id).unwrap()).collect();
+            let start = std::sync::Barrier::new(watchers.len());
+            std::thread::scope(|scope| {
+                for watcher in watchers {
+                    let start = &start;
+                    scope.spawn(move || {
+                        start.wait();
+                        drop(watcher);
+                    });
+                }
+            });
+            assert!(hub.lock().orders.is_empty() && hub.lock().count == 0);
+        }
+    }
+
+    #[test]
+    fn calls_that_follow_an_order_are_not_refused_at_the_bound() {
+        let hub = Hub::new(1);
+        let _watcher = hub.watch(Uuid::from_u128(1)).unwrap();
+        let _call = hub.follow(Uuid::from_u128(2));
+        assert_eq!(hub.watch(Uuid::from_u128(1)).unwrap_err().reason(), Reason::Overloaded);
     }
 }

@@ -42,7 +42,6 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     jetstream.set_timeout(publish_timeout);
     let stock = Stock::new(peer::connect("inventory", &config.peers.inventory)?);
     let (intake, hub) = (Intake::new(&config.intake), Hub::new(config.watch.max_watchers));
-    observe(&intake);
     let orders = Orders {
         stock: stock.clone(),
         record: record.clone(),
@@ -80,7 +79,7 @@ async fn own_stream(
     while !ended.is_cancelled() {
         let pause = if there { STREAM_RETRY * 10 } else { STREAM_RETRY };
         if there {
-            there = jetstream.get_stream_no_info(flashsale_queue::ORDERS).await.is_ok();
+            there = jetstream.get_stream(flashsale_queue::ORDERS).await.is_ok();
         }
         if !there {
             match flashsale_queue::ensure_orders_stream(&jetstream, &config).await {
@@ -97,14 +96,4 @@ async fn own_stream(
         }
     }
     Ok(())
-}
-
-fn observe(intake: &Intake) {
-    let intake = intake.clone();
-    flashsale_telemetry::meter()
-        .u64_observable_gauge("flashsale_checkout_backlog")
-        .with_description("Placed orders that wait for their claim.")
-        .with_unit("{order}")
-        .with_callback(move |gauge| gauge.observe(intake.backlog(), &[]))
-        .build();
 }

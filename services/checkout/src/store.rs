@@ -20,10 +20,18 @@ pub enum ReadError {
 /// How far the claims have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Floor {
-    /// When the stream was made that the position counts in.
+    /// When the stream was made that the position counts in, to the microsecond.
     pub stream_created: OffsetDateTime,
     /// The last sequence claimed.
     pub seq: u64,
+}
+
+impl Floor {
+    /// Whether the position counts in the stream that was made at `created`. NATS keeps nanoseconds, Postgres microseconds.
+    pub fn counts_in(&self, created: OffsetDateTime) -> bool {
+        let micros = |time: OffsetDateTime| time.unix_timestamp_nanos().div_euclid(1_000);
+        micros(self.stream_created) == micros(created)
+    }
 }
 
 /// Reads the record.

@@ -27,19 +27,27 @@ impl Inventory {
     pub fn new(store: Store, pool: PgPool, timeout: Duration) -> Self {
         let meter = flashsale_telemetry::meter();
         let record = Record::new(pool);
-        Self {
+        let inventory = Self {
             stock: Stock::new(store, timeout),
             epochs: Epochs::new(record.clone()),
             record,
             refusals: meter
                 .u64_counter("flashsale_inventory_refusals")
-                .with_description("Calls that were not done, by what kept them")
+                .with_unit("{call}")
+                .with_description("Calls that were not done, by what kept them.")
                 .build(),
             swept: meter
                 .u64_counter("flashsale_inventory_swept_holds")
-                .with_description("Holds whose deadline passed and whose units were given back")
+                .with_unit("{hold}")
+                .with_description("Holds whose deadline passed and whose units were given back.")
                 .build(),
+        };
+        // Series that begin at 0 show their first increase; the refusals a dashboard asks for are among them.
+        for reason in ["sold_out", "buyer_limit", "admission", "fenced"] {
+            inventory.refusals.add(0, &[KeyValue::new("reason", reason)]);
         }
+        inventory.swept.add(0, &[]);
+        inventory
     }
 
     /// Asks for a hold, or changes one.
@@ -124,6 +132,14 @@ impl Inventory {
     /// When Postgres does not answer.
     pub async fn loaded_sales(&self) -> Result<Vec<(Uuid, i64)>, Refusal> {
         self.record.loaded_sales().await
+    }
+
+    /// The sales whose stock is shown in metrics, at most `limit`.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn watched_sales(&self, limit: i64) -> Result<Vec<Uuid>, Refusal> {
+        self.record.watched_sales(limit).await
     }
 
     /// Ends at most `limit` holds of a stock whose deadline has passed.

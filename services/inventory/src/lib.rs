@@ -8,6 +8,7 @@ mod config;
 pub mod domain;
 pub mod grpc;
 pub mod inventory;
+mod metrics;
 pub mod store;
 mod sweeper;
 mod watch;
@@ -46,6 +47,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
             watches,
         )))
         .grpc(InventoryAdminServiceServer::new(grpc::AdminService::new(Arc::clone(&inventory))))
-        .task("inventory-sweeper", sweeper::run(inventory, drain.clone()))
+        .task("inventory-sweeper", sweeper::run(Arc::clone(&inventory), drain.clone()))
+        .task("inventory-metrics", metrics::measure(inventory, drain.clone()))
         .task("inventory-admission-keys", admissions.run(drain)))
 }

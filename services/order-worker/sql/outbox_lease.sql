@@ -9,6 +9,6 @@ WITH due AS MATERIALIZED (
 )
 UPDATE outbox o
 SET due_at = now() + $3::bigint * interval '1 millisecond', attempts = o.attempts + 1
-FROM due
-WHERE o.outbox_id = due.outbox_id
-RETURNING o.outbox_id, o.order_id, o.about, o.attempts
+FROM due, orders r
+WHERE o.outbox_id = due.outbox_id AND r.order_id = o.order_id
+RETURNING o.outbox_id, o.order_id, o.about, o.attempts, r.traceparent

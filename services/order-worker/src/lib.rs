@@ -24,7 +24,6 @@ use sqlx::PgPool;
 use carriers::{CancelCharge, Carrier, Charge, CloseHold, Event, Mail, Refund, Runner};
 use claimer::Claimer;
 pub use config::Config;
-use domain::Kind;
 use metrics::Metrics;
 use settlement::Settler;
 use wakeups::Wakeups;
@@ -34,8 +33,6 @@ pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
 /// Between two attempts to make `ORDER_EVENTS`.
 const MAKE_AGAIN: Duration = Duration::from_secs(1);
-/// How often the age of the outbox is measured.
-const MEASURE: Duration = Duration::from_secs(2);
 
 /// Builds the worker. Nothing has to be there yet: stores, queue and peers may come later.
 ///
@@ -93,13 +90,13 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     };
 
     let carriers = Carriers { pool, wakeups, metrics, worker, drain };
-    let Carriers { pool, wakeups, metrics, worker, drain } = &carriers;
+    let Carriers { pool, wakeups, worker, drain, .. } = &carriers;
     let hosted = Hosted::new()
         .task("order events stream", make_events_stream(jetstream, config.nats, drain.clone()))
         .task("claims", claimer.run(drain.clone()))
         .task("payment events", settlement::listen(client, Arc::clone(wakeups), drain.clone()))
         .task("settlement", settler.run(drain.clone()))
-        .task("outbox age", measure(pool.clone(), metrics.clone(), drain.clone()));
+        .task("outbox age", metrics::measure(pool.clone(), drain.clone()));
     let hosted = carriers.add(hosted, "charges", charge, worker.charge_batch);
     let hosted = carriers.add(hosted, "cancelled charges", cancel_charge, worker.carry_batch);
     let hosted = carriers.add(hosted, "refunds", Refund { payments }, worker.carry_batch);
@@ -150,27 +147,5 @@ async fn make_events_stream(
         }
     }
     drain.started().await;
-    Ok(())
-}
-
-/// Measures how old the outbox is until the drain starts.
-async fn measure(pool: PgPool, metrics: Metrics, drain: Drain) -> anyhow::Result<()> {
-    while !drain.is_draining() {
-        match store::outbox::ages(&pool).await {
-            Ok(ages) => {
-                for kind in Kind::ALL {
-                    let age = ages.iter().find(|age| age.kind == kind.as_str());
-                    let (pending, oldest_s) =
-                        age.map_or((0, 0.0), |age| (age.pending, age.oldest_s));
-                    metrics.outbox(kind, pending, oldest_s);
-                }
-            }
-            Err(error) => tracing::debug!(%error, "the outbox cannot be measured"),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(MEASURE) => {}
-            () = drain.started() => {}
-        }
-    }
     Ok(())
 }

@@ -13,4 +13,4 @@ SET due_at = now() + $2 * interval '1 millisecond',
     updated_at = now()
 WHERE order_id IN (SELECT order_id FROM due)
 RETURNING order_id, sale_id, state AS "state: State", currency, amount_minor, payment_method, intent_id, decline_code, cancel_requested,
-    captured_minor, attempts, first_attempt_at, due_at, created_at, updated_at
+    captured_minor, attempts, first_attempt_at, due_at, created_at, updated_at, traceparent

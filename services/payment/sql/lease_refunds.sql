@@ -12,5 +12,5 @@ WITH due AS (
     RETURNING order_id, amount_minor, reason, attempts
 )
 SELECT taken.order_id, payments.sale_id, taken.amount_minor, payments.currency, taken.reason,
-    payments.intent_id AS "intent_id!", taken.attempts
+    payments.intent_id AS "intent_id!", taken.attempts, payments.traceparent
 FROM taken JOIN payments USING (order_id)

@@ -55,6 +55,8 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let settler = Settler::new(store.clone(), nats, metrics.clone());
     let (stack, gate) = stripe::stack(&settings, &store)?;
     let stripe = Stripe::new(stack, metrics);
+    metrics::show_breaker(gate.breaker.clone());
+    let measuring = metrics::measure(store.clone(), drain.clone());
     let (charges, refunds) = (Bell::default(), Bell::default());
     let lease = Duration::from_millis(settings.lease_ms);
     let poll = Duration::from_millis(settings.poll_ms);
@@ -121,5 +123,6 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         .http(webhook::router(webhook))
         .task("payment charges", charging)
         .task("payment refunds", refunding)
-        .task("payment reconciler", reconciling))
+        .task("payment reconciler", reconciling)
+        .task("payment backlog", measuring))
 }

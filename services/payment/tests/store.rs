@@ -32,6 +32,7 @@ fn payment() -> NewPayment {
         amount_minor: 1_999,
         currency: "EUR".to_owned(),
         payment_method: "pm_card_visa".to_owned(),
+        traceparent: None,
     }
 }
 

@@ -62,8 +62,9 @@ impl Propagator {
     pub fn new(store: Store, peers: Peers, pace: Pace) -> Self {
         let attempts = flashsale_telemetry::meter()
             .u64_counter("flashsale_sale_propagations")
+            .with_unit("{attempt}")
             .with_description(
-                "Attempts to tell inventory and the waiting room of a sale, by outcome",
+                "Attempts to tell inventory and the waiting room of a sale, by outcome.",
             )
             .build();
         Self { store, peers, pace, slots: Semaphore::new(pace.at_once), attempts }

@@ -26,11 +26,14 @@ impl From<RoomError> for Failure {
     fn from(error: RoomError) -> Self {
         match error {
             RoomError::Closed(sale_id) => {
-                Self::new(Reason::SaleNotOpen, "the room is closed").with("sale_id", sale_id)
+                Self::new(Reason::SaleNotOpen, "the room is closed")
+                    .with("sale_id", sale_id)
+                    .with("state", "CLOSED")
             }
             RoomError::SoldOut(sale_id) => {
                 Self::new(Reason::SaleNotOpen, "everything is sold, and nothing will come back")
                     .with("sale_id", sale_id)
+                    .with("state", "SOLD_OUT")
             }
             RoomError::Ticket(TicketInvalid) => {
                 Self::field(Reason::TicketInvalid, "ticket", "is not a ticket that we have signed")

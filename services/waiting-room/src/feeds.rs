@@ -118,6 +118,11 @@ impl Feed {
         self.room.send_replace(Some(seen));
     }
 
+    /// The room as the last tick saw it.
+    pub(crate) fn room(&self) -> Option<RoomView> {
+        self.room.borrow().as_ref().map(|seen| seen.room.clone())
+    }
+
     /// The version of the settings that the last tick saw.
     pub(crate) fn version(&self) -> Option<i64> {
         self.room.borrow().as_ref().map(|seen| seen.room.version)

@@ -48,6 +48,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let rooms = Rooms::new(record, scripts, i64::from(config.room.block));
     let feeds = Feeds::new(config.room.max_watchers);
     let metrics = Metrics::new();
+    metrics::show_rooms(&feeds);
     let line = Line {
         rooms: rooms.clone(),
         feeds: feeds.clone(),

@@ -5,6 +5,15 @@ use opentelemetry::{
     KeyValue,
     metrics::{Counter, UpDownCounter},
 };
+use uuid::Uuid;
+
+use crate::{
+    domain::{RoomState, RoomView},
+    feeds::Feeds,
+};
+
+/// Rooms that are shown: each is two time series.
+const SHOWN_ROOMS: usize = 20;
 
 /// The instruments of one process. A clone shares them.
 #[derive(Debug, Clone)]
@@ -18,7 +27,7 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn new() -> Self {
         let meter = meter();
-        Self {
+        let metrics = Self {
             joins: meter
                 .u64_counter("flashsale_room_joins")
                 .with_description("Joins by outcome: fresh, known, refused.")
@@ -43,7 +52,15 @@ impl Metrics {
                 .with_description("Tickets being watched in this process.")
                 .with_unit("{stream}")
                 .build(),
+        };
+        // Series that begin at 0 show their first increase.
+        for outcome in ["fresh", "known", "refused"] {
+            metrics.joins.add(0, &[KeyValue::new("outcome", outcome)]);
         }
+        metrics.admitted.add(0, &[]);
+        metrics.failed_ticks.add(0, &[]);
+        metrics.watchers.add(0, &[]);
+        metrics
     }
 
     pub(crate) fn joined(&self, outcome: &'static str) {
@@ -63,6 +80,43 @@ impl Metrics {
         self.watchers.add(1, &[]);
         Watching { watchers: self.watchers.clone() }
     }
+}
+
+/// Shows the rooms as their last tick saw them, whenever somebody scrapes: no store is asked.
+pub(crate) fn show_rooms(feeds: &Feeds) {
+    let gauge = |name: &'static str, description: &'static str, show: fn(&RoomView) -> i64| {
+        let feeds = feeds.clone();
+        meter()
+            .i64_observable_gauge(name)
+            .with_unit("{number}")
+            .with_description(description)
+            .with_callback(move |gauge| {
+                for (sale_id, room) in busiest(&feeds) {
+                    let sale = KeyValue::new("sale_id", sale_id.to_string());
+                    gauge.observe(show(&room), &[sale]);
+                }
+            })
+            .build();
+    };
+    gauge(
+        "flashsale_room_waiting",
+        "Numbers of a room that are handed out and not admitted yet, those of leavers among them.",
+        |room| room.next - room.head,
+    );
+    gauge("flashsale_room_head", "Numbers of a room that were admitted so far.", |room| room.head);
+}
+
+/// The rooms that are not closed, those with the most waiting first, as many as are shown.
+fn busiest(feeds: &Feeds) -> Vec<(Uuid, RoomView)> {
+    let mut rooms: Vec<(Uuid, RoomView)> = feeds
+        .all()
+        .iter()
+        .filter_map(|feed| Some((feed.sale_id, feed.room()?)))
+        .filter(|(_, room)| room.state != RoomState::Closed)
+        .collect();
+    rooms.sort_by_key(|(sale_id, room)| (room.head - room.next, *sale_id));
+    rooms.truncate(SHOWN_ROOMS);
+    rooms
 }
 
 /// One watcher.

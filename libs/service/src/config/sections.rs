@@ -38,6 +38,8 @@ pub struct ServerConfig {
     pub tls_key_file: String,
     /// Where the two addresses are written, separated by a space, once they are served. Empty: nowhere.
     pub ready_file: String,
+    /// Where `docs/errors/` is published: what the help link of an error begins with. Empty: [`flashsale_errors::PAGES_URL`].
+    pub error_pages_url: String,
 }
 
 impl ServerConfig {
@@ -72,6 +74,13 @@ impl ServerConfig {
                 "must be set together with server.tls_cert_file",
             )),
             (true, true) | (false, false) => {}
+        }
+        let pages = &self.error_pages_url;
+        if !(pages.is_empty() || pages.starts_with("https://") || pages.starts_with("http://")) {
+            problems.push(Problem::new(
+                "server.error_pages_url",
+                "must be a URL such as https://docs.example.com/flashsale/errors, or empty",
+            ));
         }
         for (key, path) in [
             ("server.tls_cert_file", &self.tls_cert_file),

@@ -1,7 +1,8 @@
 //! One span and one measurement per call.
 //!
-//! The span continues the caller's trace. The measurement is OpenTelemetry's `rpc.server.call.duration` in seconds, by service,
-//! method and status. Both end with the answer's last byte, or when the caller goes away (`CANCELLED`).
+//! The span continues the caller's trace. The measurement is OpenTelemetry's `rpc.server.call.duration` in seconds, by method and status.
+//! Names are those of the semantic conventions 1.45, the first in which they are stable: `rpc.method` is the whole name, with its service, and only a status that is the
+//! server's own failure is also an `error.type` (a refusal is an answer). Both end with the answer's last byte, or when the caller goes away (`CANCELLED`).
 
 use std::{
     convert::Infallible,
@@ -94,7 +95,7 @@ where
 /// One call, from its headers to the end of its answer.
 struct Call {
     /// As in the contract; what a caller made up is not worth a time series.
-    method: Option<&'static methods::Method>,
+    method: &'static str,
     began: Instant,
     span: Span,
     instruments: Instruments,
@@ -103,17 +104,17 @@ struct Call {
 
 impl Call {
     fn begin(request: &Request<Body>, instruments: Instruments) -> Self {
-        let method = methods::find(request.uri().path());
-        let (service, name) =
-            method.map_or(("_OTHER", "_OTHER"), |method| (&*method.service, &*method.name));
+        let method =
+            methods::find(request.uri().path()).map_or("_OTHER", |method| method.name.as_str());
         let span = tracing::info_span!(
             "call",
-            otel.name = format!("{service}/{name}"),
+            otel.name = method,
             otel.kind = "server",
+            otel.status_code = Empty,
             rpc.system.name = "grpc",
-            rpc.service = service,
-            rpc.method = name,
+            rpc.method = method,
             rpc.response.status_code = Empty,
+            error.type = Empty,
         );
         propagate::set_parent(&span, propagate::extract_http(request.headers()));
         Self { method, began: Instant::now(), span, instruments, ended: false }
@@ -126,17 +127,20 @@ impl Call {
         self.ended = true;
         let status = name_of(code);
         self.span.record("rpc.response.status_code", status);
-        let (service, name) =
-            self.method.map_or(("_OTHER", "_OTHER"), |method| (&*method.service, &*method.name));
-        self.instruments.duration.record(
-            self.began.elapsed().as_secs_f64(),
-            &[
-                KeyValue::new("rpc.system.name", "grpc"),
-                KeyValue::new("rpc.service", service),
-                KeyValue::new("rpc.method", name),
-                KeyValue::new("rpc.response.status_code", status),
-            ],
-        );
+        let labels = [
+            KeyValue::new("rpc.system.name", "grpc"),
+            KeyValue::new("rpc.method", self.method),
+            KeyValue::new("rpc.response.status_code", status),
+            KeyValue::new("error.type", status),
+        ];
+        let labels = if is_failure_of_the_server(code) {
+            self.span.record("otel.status_code", "ERROR");
+            self.span.record("error.type", status);
+            &labels[..]
+        } else {
+            &labels[..3]
+        };
+        self.instruments.duration.record(self.began.elapsed().as_secs_f64(), labels);
     }
 }
 
@@ -187,6 +191,29 @@ impl HttpBody for Measured {
 
 fn status_in(headers: &HeaderMap) -> Option<Code> {
     headers.get(Status::GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()))
+}
+
+/// Whether the conventions count the code, on the server's side, as an error.
+fn is_failure_of_the_server(code: Code) -> bool {
+    match code {
+        Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => true,
+        Code::Ok
+        | Code::Cancelled
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unauthenticated => false,
+    }
 }
 
 /// The name OpenTelemetry's conventions give the code.

@@ -25,6 +25,7 @@ drain_timeout_ms = 10000
 tls_cert_file = ""
 tls_key_file = ""
 ready_file = ""
+error_pages_url = ""
 
 [telemetry]
 log_format = "text"

@@ -171,9 +171,10 @@ async fn the_http_port_serves_health_metrics_and_the_services_own_routes() {
             let (_, metrics) = server.http("/metrics").await;
             metrics.lines().any(|line| {
                 line.starts_with("rpc_server_call_duration_seconds_count{")
-                    && line.contains("rpc_service=\"flashsale.sale.v1.SaleService\"")
-                    && line.contains("rpc_method=\"GetSale\"")
+                    && line.contains("rpc_system_name=\"grpc\"")
+                    && line.contains("rpc_method=\"flashsale.sale.v1.SaleService/GetSale\"")
                     && line.contains(&format!("rpc_response_status_code=\"{status}\""))
+                    && line.contains(&format!("error_type=\"{status}\"")) == (status != "OK")
             })
         })
         .await;

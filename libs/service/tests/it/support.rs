@@ -180,6 +180,7 @@ pub(crate) fn server_config() -> ServerConfig {
         tls_cert_file: String::new(),
         tls_key_file: String::new(),
         ready_file: String::new(),
+        error_pages_url: String::new(),
     }
 }
 

@@ -81,10 +81,10 @@ impl Details {
     /// # Errors
     /// When the token of the means of payment cannot be one.
     pub fn new(contact: Contact, payment_method: &str) -> Result<Self, InputError> {
-        // Nothing but digits is a card number, whatever field it came in: it must not get any further.
+        // Digits without a letter are a card number, however they are grouped: it must not get any further.
         let word =
             payment_method.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-        let number = payment_method.chars().all(|c| c.is_ascii_digit());
+        let number = !payment_method.chars().any(|c| c.is_ascii_alphabetic());
         if payment_method.is_empty() || payment_method.len() > MAX_METHOD_CHARS || !word || number {
             return Err(wrong(
                 "payment_method",
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_card_number_is_never_taken_for_a_token() {
         let contact = Contact::new("a@b.co", "Ada").unwrap();
-        for method in ["4242424242424242", "4242 4242 4242 4242", "", "pm card"] {
+        for method in ["4242424242424242", "4242 4242 4242 4242", "4242-4242-4242-4242", "", "pm card"] {
             assert_eq!(Details::new(contact.clone(), method).unwrap_err().field, "payment_method");
         }
         assert!(Details::new(contact, "pm_1NhQ2e2eZvKYlo2C0bXx").is_ok());

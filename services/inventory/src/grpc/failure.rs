@@ -43,13 +43,13 @@ impl From<Refusal> for Failure {
             )
             .with("sku", sku)
             .with("limit", limit)
-            .with("has", has)
-            .with("asked", asked),
+            .with("taken", has)
+            .with("requested", asked),
             Refusal::SoldOut { sku, available, asked } => {
                 Self::new(Reason::SoldOut, format!("{available} of {sku} are left, {asked} were asked for"))
                     .with("sku", sku)
                     .with("available", available)
-                    .with("asked", asked)
+                    .with("requested", asked)
             }
             Refusal::TotalTooHigh => Self::field(
                 Reason::QuantityInvalid,

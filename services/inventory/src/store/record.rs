@@ -104,6 +104,14 @@ impl Record {
         Ok(rows.into_iter().map(|row| (row.sale_id, row.epoch)).collect())
     }
 
+    /// The sales whose stock is shown in metrics, at most `limit`.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn watched_sales(&self, limit: i64) -> Result<Vec<Uuid>, Refusal> {
+        query_file_scalar!("sql/watched_sales.sql", limit).fetch_all(&self.pool).await.map_err(away)
+    }
+
     /// A sale's rules as they are now.
     ///
     /// # Errors

@@ -549,10 +549,11 @@ async fn each_wrong_call_has_its_own_reason_and_changes_nothing() {
     };
     let status = refusal(&served, Call::Reserve(ask(&[("cap", 2)]))).await;
     assert_eq!(numbers(status.clone(), "available"), "1");
+    assert_eq!(numbers(status.clone(), "requested"), "2");
     assert_eq!(numbers(status, "sku"), "cap");
     let status = refusal(&served, Call::Reserve(ask(&[("tee", 3)]))).await;
     assert_eq!(
-        (numbers(status.clone(), "limit"), numbers(status, "has")),
+        (numbers(status.clone(), "limit"), numbers(status, "taken")),
         ("3".to_owned(), "1".to_owned())
     );
     let status = refusal(&served, Call::Reserve(reserve(ended, "ada", &[("tee", 1)], ""))).await;

@@ -7,10 +7,12 @@ use flashsale_proto::payment::{
     payment_service_client::PaymentServiceClient,
 };
 use flashsale_service::{peer::PeerChannel, wire};
+use flashsale_telemetry::propagate;
 use sqlx::PgPool;
+use tracing::Span;
 use uuid::Uuid;
 
-use super::{ANSWER_INVALID, Carrier, Outcome, STORE_UNAVAILABLE, code_of};
+use super::{ANSWER_INVALID, Carrier, Outcome, STORE_UNAVAILABLE, code_of, span_of};
 use crate::{
     domain::Kind,
     store::{charges, outbox::Leased},
@@ -35,8 +37,19 @@ impl Carrier for Charge {
         let Ok(mut orders) = self.orders(rows).await else {
             return vec![Outcome::Again(STORE_UNAVAILABLE); rows.len()];
         };
-        let wanted: Vec<PaymentOrder> =
-            rows.iter().filter_map(|row| orders.remove(&row.order_id)).collect();
+        // One call is about many orders: each says itself which trace its payment goes on in.
+        let spans: Vec<Span> = rows.iter().map(|row| span_of(Kind::Charge, row)).collect();
+        let wanted: Vec<PaymentOrder> = rows
+            .iter()
+            .zip(&spans)
+            .filter_map(|(row, span)| {
+                let order = orders.remove(&row.order_id)?;
+                Some(PaymentOrder {
+                    traceparent: propagate::to_text(span).unwrap_or_default(),
+                    ..order
+                })
+            })
+            .collect();
         if wanted.len() != rows.len() {
             return vec![Outcome::Again("ORDER_MISSING"); rows.len()];
         }
@@ -71,6 +84,7 @@ impl Charge {
                     sale_id: order.sale_id.to_string(),
                     amount: Some(wire::money(order.total_minor, &order.currency)),
                     payment_method: order.payment_method,
+                    traceparent: String::new(),
                 };
                 (order.order_id, wanted)
             })

@@ -8,9 +8,10 @@ use flashsale_proto::inventory::{
 };
 use flashsale_service::peer::PeerChannel;
 use sqlx::PgPool;
+use tracing::Span;
 use uuid::Uuid;
 
-use super::{ANSWER_INVALID, Carrier, Outcome, STORE_UNAVAILABLE, code_of};
+use super::{ANSWER_INVALID, Carrier, Outcome, STORE_UNAVAILABLE, code_of, span_of};
 use crate::{
     domain::{HOLD_RELEASED, HOLD_SOLD, Kind},
     metrics::Metrics,
@@ -35,6 +36,8 @@ impl Carrier for CloseHold {
         let Ok(holds) = self.holds(rows).await else {
             return vec![Outcome::Again(STORE_UNAVAILABLE); rows.len()];
         };
+        // Held to the end: the calls are the batch's, which these are linked with.
+        let _spans: Vec<Span> = rows.iter().map(|row| span_of(Kind::CloseHold, row)).collect();
         let mut outcomes = vec![Outcome::Again("ORDER_MISSING"); rows.len()];
         let mut by_sale: BTreeMap<Uuid, Vec<(usize, HoldSettlement)>> = BTreeMap::new();
         for (at, row) in rows.iter().enumerate() {

@@ -5,9 +5,10 @@ use std::{collections::HashMap, time::Duration};
 use async_nats::{HeaderMap, jetstream};
 use flashsale_queue::{OrderEvent, order_event_subject};
 use sqlx::PgPool;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{Carrier, Outcome, STORE_UNAVAILABLE, each};
+use super::{Carrier, Outcome, STORE_UNAVAILABLE, each, span_of};
 use crate::{domain::Kind, store::outbox::Leased};
 
 /// Publishes of one batch at once.
@@ -32,7 +33,12 @@ impl Carrier for Event {
             return vec![Outcome::Again(STORE_UNAVAILABLE); rows.len()];
         };
         each(
-            rows.iter().map(|row| self.publish(row, sales.get(&row.order_id).copied())).collect(),
+            rows.iter()
+                .map(|row| {
+                    let publish = self.publish(row, sales.get(&row.order_id).copied());
+                    publish.instrument(span_of(Kind::Event, row))
+                })
+                .collect(),
             PUBLISHES,
         )
         .await

@@ -4,9 +4,10 @@ use std::{collections::HashMap, time::Duration};
 
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use sqlx::PgPool;
+use tracing::{Instrument as _, field::Empty};
 use uuid::Uuid;
 
-use super::{Carrier, Outcome, STORE_UNAVAILABLE, each};
+use super::{Carrier, Outcome, STORE_UNAVAILABLE, each, span_of};
 use crate::{
     domain::Kind,
     mail::{Letter, LetterLine, MailError, Topic, Writer},
@@ -41,7 +42,10 @@ impl Carrier for Mail {
         };
         let mails = rows
             .iter()
-            .map(|row| self.send(row, letters.remove(&(row.order_id, row.about.clone()))))
+            .map(|row| {
+                let letter = letters.remove(&(row.order_id, row.about.clone()));
+                self.send(row, letter).instrument(span_of(Kind::Mail, row))
+            })
             .collect();
         each(mails, self.connections).await
     }
@@ -58,7 +62,18 @@ impl Mail {
                 return Outcome::Again("MAIL_UNWRITABLE");
             }
         };
-        match tokio::time::timeout(self.timeout, self.transport.send(mail)).await {
+        let span = tracing::info_span!(
+            "send_mail",
+            otel.name = "send mail",
+            otel.kind = "client",
+            otel.status_code = Empty,
+        );
+        let sending = tokio::time::timeout(self.timeout, self.transport.send(mail));
+        let sent = sending.instrument(span.clone()).await;
+        if !matches!(sent, Ok(Ok(_))) {
+            span.record("otel.status_code", "ERROR");
+        }
+        match sent {
             Ok(Ok(_)) => Outcome::Done,
             // The relay's own words may hold the address: they are not kept.
             Ok(Err(error)) if error.is_permanent() => Outcome::Refused("SMTP_REFUSED"),

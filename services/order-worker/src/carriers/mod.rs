@@ -16,10 +16,12 @@ pub use payments::{CancelCharge, Refund};
 
 use flashsale_errors::{Failure, Reason, Retry};
 use flashsale_service::Drain;
+use flashsale_telemetry::propagate;
 use futures::{StreamExt as _, stream};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::{
     domain::Kind,
@@ -57,6 +59,21 @@ pub trait Carrier: Send + Sync + 'static {
 /// Makes `calls`, a few at once; answers in their order.
 async fn each<F: Future>(calls: Vec<F>, at_once: usize) -> Vec<F::Output> {
     stream::iter(calls).buffered(at_once).collect().await
+}
+
+/// The span of carrying one row out: in the trace of the order it is owed to, with a link to the batch it was taken with.
+fn span_of(kind: Kind, row: &Leased) -> Span {
+    let span = tracing::info_span!(
+        parent: None,
+        "carry_out",
+        otel.name = format!("outbox {}", kind.as_str()),
+        about = row.about,
+        attempt = row.attempts,
+        order_id = %row.order_id,
+    );
+    propagate::set_parent(&span, propagate::from_text(row.traceparent.as_deref()));
+    propagate::link(&span, &Span::current().context());
+    span
 }
 
 /// How a carrier works through the outbox.
@@ -116,8 +133,14 @@ impl<C: Carrier> Runner<C> {
             let more = rows.len() == pace.batch;
             if !rows.is_empty() {
                 let runner = Arc::clone(&runner);
-                let span =
-                    tracing::info_span!("carry_out", kind = C::KIND.as_str(), rows = rows.len());
+                let span = tracing::info_span!(
+                    "carry_out_batch",
+                    otel.name = format!("outbox {} batch", C::KIND.as_str()),
+                    rows = rows.len(),
+                );
+                for row in &rows {
+                    propagate::link(&span, &propagate::from_text(row.traceparent.as_deref()));
+                }
                 batches.spawn(async move { runner.carry(&rows).await }.instrument(span));
             }
             if !more {

@@ -7,9 +7,10 @@ use flashsale_proto::payment::{
 };
 use flashsale_service::{peer::PeerChannel, wire};
 use sqlx::PgPool;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{CALLS, Carrier, Outcome, STORE_UNAVAILABLE, code_of, each};
+use super::{CALLS, Carrier, Outcome, STORE_UNAVAILABLE, code_of, each, span_of};
 use crate::{domain::Kind, store::outbox::Leased, wakeups::Wakeups};
 
 /// Calls `PaymentService.CancelPayment`. The order ends when the payment does, not here.
@@ -27,7 +28,9 @@ impl Carrier for CancelCharge {
     const KIND: Kind = Kind::CancelCharge;
 
     async fn carry_out(&self, rows: &[Leased]) -> Vec<Outcome> {
-        each(rows.iter().map(|row| self.cancel(row.order_id)).collect(), CALLS).await
+        let cancel =
+            |row: &Leased| self.cancel(row.order_id).instrument(span_of(Kind::CancelCharge, row));
+        each(rows.iter().map(cancel).collect(), CALLS).await
     }
 }
 
@@ -70,7 +73,9 @@ impl Carrier for Refund {
     const KIND: Kind = Kind::Refund;
 
     async fn carry_out(&self, rows: &[Leased]) -> Vec<Outcome> {
-        each(rows.iter().map(|row| self.refund(row.order_id)).collect(), CALLS).await
+        let refund =
+            |row: &Leased| self.refund(row.order_id).instrument(span_of(Kind::Refund, row));
+        each(rows.iter().map(refund).collect(), CALLS).await
     }
 }
 

@@ -8,10 +8,10 @@ use crate::{
     store::claims::{DeadReason, Received},
 };
 
-/// Reads the message with number `seq`.
+/// Reads the message with number `seq`. Its trace is the claimer's to fill in.
 pub fn receive(seq: u64, payload: Vec<u8>) -> Received {
     let content = read(&payload);
-    Received { seq, payload, content }
+    Received { seq, traceparent: None, payload, content }
 }
 
 fn read(payload: &[u8]) -> Result<Intake, DeadReason> {

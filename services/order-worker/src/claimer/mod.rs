@@ -8,16 +8,18 @@ use std::{sync::Arc, time::Duration};
 use async_nats::jetstream;
 use flashsale_queue::ORDERS;
 use flashsale_service::Drain;
-use opentelemetry::trace::TraceContextExt as _;
+use flashsale_telemetry::propagate;
 use sqlx::PgPool;
+use time::OffsetDateTime;
 use tokio::time::Instant;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::{
+    domain::Intake,
     metrics::Metrics,
     store::{
-        claims::{Claimed, claim},
+        claims::{Claimed, Received, claim},
         position::{self, Position},
     },
     wakeups::Wakeups,
@@ -157,18 +159,37 @@ impl Claimer {
 
     /// Records a batch; false if somebody else moved the position.
     async fn record(&self, messages: &[Message], position: &mut Position) -> anyhow::Result<bool> {
-        let batch: Vec<_> = messages.iter().map(|message| message.received.clone()).collect();
         let span = tracing::info_span!(
             "claim_batch",
-            messages = batch.len(),
+            otel.name = "claim ORDERS",
+            otel.kind = "consumer",
+            messaging.system = "nats",
+            messaging.destination.name = ORDERS,
+            messaging.batch.message_count = messages.len(),
             from_seq = position.seq,
-            otel.kind = "consumer"
         );
         for message in messages {
-            span.add_link(message.trace.span().span_context().clone());
+            propagate::link(&span, &message.trace);
         }
+        // Each lasts as long as the batch: none of its orders is claimed before all are.
+        let own: Vec<Span> = messages.iter().map(|message| claim_span(message, &span)).collect();
+        let batch: Vec<Received> = messages
+            .iter()
+            .zip(&own)
+            .map(|(message, own)| Received {
+                traceparent: propagate::to_text(own),
+                ..message.received.clone()
+            })
+            .collect();
         let claimed = claim(&self.pool, ORDERS, *position, &batch).instrument(span).await?;
+        drop(own);
         let Claimed::Done(summary) = claimed else { return Ok(false) };
+        let now = OffsetDateTime::now_utc();
+        for message in &batch {
+            if let Ok(Intake::Place(order)) = &message.content {
+                self.metrics.claimed_after(now - order.placed_at);
+            }
+        }
         position.seq = batch.last().map_or(position.seq, |message| message.seq);
         self.wakeups.carriers(&summary.kinds);
         for state in &summary.states {
@@ -184,4 +205,24 @@ impl Claimer {
         );
         Ok(true)
     }
+}
+
+/// The claim of one order: in the order's own trace, with a link to the batch it is part of.
+fn claim_span(message: &Message, batch: &Span) -> Span {
+    let span = tracing::info_span!(
+        parent: None,
+        "claim",
+        otel.name = "claim order",
+        otel.kind = "consumer",
+        messaging.system = "nats",
+        messaging.destination.name = ORDERS,
+        seq = message.received.seq,
+        order_id = tracing::field::Empty,
+    );
+    if let Ok(intake) = &message.received.content {
+        span.record("order_id", tracing::field::display(intake.order().order_id));
+    }
+    propagate::set_parent(&span, message.trace.clone());
+    propagate::link(&span, &batch.context());
+    span
 }

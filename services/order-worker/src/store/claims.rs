@@ -1,6 +1,6 @@
 //! The claims' transaction: a batch of messages becomes orders, all of it or nothing.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
@@ -23,6 +23,8 @@ const DEAD_PAYLOAD_BYTES: usize = 64 * 1024;
 pub struct Received {
     /// Its sequence number in the stream.
     pub seq: u64,
+    /// The trace its order's row is to remember.
+    pub traceparent: Option<String>,
     /// Its body as it came.
     pub payload: Vec<u8>,
     /// What it says, or why nobody can tell.
@@ -154,10 +156,17 @@ async fn claim_in(
     }
 
     let mut dead: Vec<(&Received, DeadReason)> = Vec::new();
+    let mut traces: HashMap<Uuid, &str> = HashMap::new();
     let mut readable: Vec<(u64, Intake)> = Vec::new();
     for message in batch {
         match &message.content {
-            Ok(intake) => readable.push((message.seq, intake.clone())),
+            Ok(intake) => {
+                if let Some(traceparent) = &message.traceparent {
+                    // Of several messages about an order the first one writes its row.
+                    traces.entry(intake.order().order_id).or_insert(traceparent);
+                }
+                readable.push((message.seq, intake.clone()));
+            }
             Err(reason) => dead.push((message, reason.clone())),
         }
     }
@@ -168,7 +177,7 @@ async fn claim_in(
         Some((message, DeadReason::Unacceptable(*problem)))
     }));
 
-    let inserted = insert_orders(connection, &decision.births).await?;
+    let inserted = insert_orders(connection, &decision.births, &traces).await?;
     // Only what was really inserted counts.
     let births: Vec<&Birth> =
         decision.births.iter().filter(|birth| inserted.contains(&birth.order.order_id)).collect();
@@ -265,6 +274,7 @@ pub(super) fn state_of(name: &str) -> Result<OrderState, sqlx::Error> {
 async fn insert_orders(
     connection: &mut PgConnection,
     births: &[Birth],
+    traces: &HashMap<Uuid, &str>,
 ) -> Result<HashSet<Uuid>, sqlx::Error> {
     if births.is_empty() {
         return Ok(HashSet::new());
@@ -294,6 +304,7 @@ async fn insert_orders(
         &column!(birth => birth.cancel_requested_at) as _,
         &column!(birth => birth.end_reason.map(crate::domain::EndReason::as_str)) as _,
         &column!(birth => birth.order.placed_at),
+        &column!(birth => traces.get(&birth.order.order_id).copied()) as _,
     )
     .fetch_all(connection)
     .await?;

@@ -18,6 +18,8 @@ pub struct Leased {
     pub about: String,
     /// How often it was tried, this time included.
     pub attempts: u32,
+    /// The trace of the order.
+    pub traceparent: Option<String>,
 }
 
 /// What is known of one kind.
@@ -52,6 +54,7 @@ pub async fn lease(
             order_id: row.order_id,
             about: row.about,
             attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
+            traceparent: row.traceparent,
         })
         .collect();
     rows.sort_unstable_by_key(|row| row.outbox_id);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use flashsale_telemetry::propagate;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -40,6 +41,7 @@ struct Pair {
     order_id: Uuid,
     order: OrderState,
     settlement: Settlement,
+    traceparent: Option<String>,
 }
 
 /// Finds up to `limit` open orders that their payment has left behind.
@@ -90,7 +92,8 @@ macro_rules! pairs {
                 })?;
                 let code = row.decline_code.as_deref();
                 let settlement = settle(order, row.cancel_requested, payment, code);
-                Ok(Pair { order_id: row.order_id, order, settlement })
+                let traceparent = row.traceparent;
+                Ok(Pair { order_id: row.order_id, order, settlement, traceparent })
             })
             .collect::<Result<Vec<Pair>, sqlx::Error>>()?
     };
@@ -135,6 +138,9 @@ async fn follow_in(connection: &mut PgConnection, orders: &[Uuid]) -> Result<Set
                 Occurrence::Reached(to)
             }
         };
+        // The batch's span shows which orders it changed.
+        let trace = propagate::from_text(pair.traceparent.as_deref());
+        propagate::link(&tracing::Span::current(), &trace);
         if pair.settlement == Settlement::Refund {
             settled.refunds += 1;
         }

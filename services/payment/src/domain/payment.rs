@@ -110,6 +110,8 @@ pub struct Payment {
     pub created_at: OffsetDateTime,
     /// When it last changed or was taken up.
     pub updated_at: OffsetDateTime,
+    /// The trace of the order, a W3C traceparent. Nothing decides by it.
+    pub traceparent: Option<String>,
 }
 
 impl fmt::Debug for Payment {

@@ -122,6 +122,7 @@ impl World {
             due_at: now,
             created_at: now,
             updated_at: now,
+            traceparent: None,
         };
         let provider = Provider { card, intent: None, captures: 0, sent: Vec::new() };
         Self {

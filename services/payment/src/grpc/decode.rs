@@ -3,6 +3,8 @@
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{Money, payment::PaymentOrder};
 use flashsale_service::wire;
+use flashsale_telemetry::propagate;
+use opentelemetry::trace::TraceContextExt as _;
 use uuid::Uuid;
 
 use super::repeated;
@@ -12,6 +14,8 @@ use crate::{domain::provider_amount, store::NewPayment};
 const MAX_ORDERS: usize = 200;
 /// The longest token of a means of payment; Stripe's have some 30 characters.
 const MAX_METHOD_CHARS: usize = 255;
+/// A traceparent of the version there is.
+const TRACEPARENT_BYTES: usize = 55;
 
 pub(super) fn order_id(value: &str) -> Result<Uuid, Failure> {
     wire::uuid("order_id", value, Reason::ArgumentInvalid)
@@ -60,5 +64,13 @@ fn new_payment(at: &str, order: &PaymentOrder) -> Result<NewPayment, Failure> {
         amount_minor,
         currency,
         payment_method: method.to_owned(),
+        traceparent: traceparent(&order.traceparent),
     })
+}
+
+/// A trace to go on in. One that cannot be read is no reason to refuse a payment.
+fn traceparent(text: &str) -> Option<String> {
+    let context = propagate::from_text(Some(text));
+    (text.len() == TRACEPARENT_BYTES && context.span().span_context().is_valid())
+        .then(|| text.to_owned())
 }

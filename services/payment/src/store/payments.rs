@@ -27,6 +27,8 @@ pub struct NewPayment {
     pub currency: String,
     /// The provider's token. Not for logs.
     pub payment_method: String,
+    /// The trace of the order.
+    pub traceparent: Option<String>,
 }
 
 impl std::fmt::Debug for NewPayment {
@@ -74,6 +76,23 @@ pub struct OpenPayments {
     pub oldest: Option<OffsetDateTime>,
 }
 
+/// What waits, for the metrics. Ages are in seconds and 0 where nothing waits.
+#[derive(Debug, Clone)]
+pub struct Backlog {
+    /// Payments whose outcome is still to come.
+    pub open: i64,
+    /// Since the oldest of them was recorded.
+    pub open_age_s: f64,
+    /// Since the longest due of them, that nobody has taken up, was due.
+    pub due_age_s: f64,
+    /// Refunds that are not done.
+    pub refunds: i64,
+    /// Since the oldest of them was recorded.
+    pub refund_age_s: f64,
+    /// What operators decided about the breaker.
+    pub force: String,
+}
+
 impl Store {
     /// Records payments as due, all or none. An order that has a row keeps it.
     ///
@@ -88,6 +107,8 @@ impl Store {
                 asked.iter().map(|payment| payment.currency.clone()).collect();
             let methods: Vec<String> =
                 asked.iter().map(|payment| payment.payment_method.clone()).collect();
+            let traces: Vec<Option<&str>> =
+                asked.iter().map(|payment| payment.traceparent.as_deref()).collect();
             let mut transaction = self.pool.begin().await?;
             query_file!(
                 "sql/insert_payments.sql",
@@ -95,7 +116,8 @@ impl Store {
                 &sales,
                 &amounts,
                 &currencies,
-                &methods
+                &methods,
+                &traces as _
             )
             .execute(&mut *transaction)
             .await?;
@@ -345,6 +367,14 @@ impl Store {
     pub async fn open_payments(&self) -> sqlx::Result<OpenPayments> {
         let row = query_file!("sql/open_payments.sql").fetch_one(&self.pool).await?;
         Ok(OpenPayments { count: row.open, oldest: row.oldest })
+    }
+
+    /// What waits.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn backlog(&self) -> sqlx::Result<Backlog> {
+        query_file_as!(Backlog, "sql/backlog.sql").fetch_one(&self.pool).await
     }
 }
 

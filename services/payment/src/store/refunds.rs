@@ -25,6 +25,8 @@ pub struct DueRefund {
     pub intent_id: String,
     /// How often the provider was asked, this time included.
     pub attempts: i32,
+    /// The trace of the order.
+    pub traceparent: Option<String>,
 }
 
 impl Store {

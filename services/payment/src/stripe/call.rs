@@ -22,6 +22,17 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// Every endpoint we call.
+    pub const ALL: [Self; 7] = [
+        Self::CreateIntent,
+        Self::ListIntents,
+        Self::RetrieveIntent,
+        Self::ConfirmIntent,
+        Self::CancelIntent,
+        Self::CreateRefund,
+        Self::ListRefunds,
+    ];
+
     /// The name in `provider_budgets` and in the metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -32,6 +43,17 @@ impl Endpoint {
             Self::CancelIntent => "payment_intents.cancel",
             Self::CreateRefund => "refunds.create",
             Self::ListRefunds => "refunds.list",
+        }
+    }
+
+    /// The path, with a name where an id stands.
+    pub(super) const fn template(self) -> &'static str {
+        match self {
+            Self::CreateIntent | Self::ListIntents => "/v1/payment_intents",
+            Self::RetrieveIntent => "/v1/payment_intents/{intent}",
+            Self::ConfirmIntent => "/v1/payment_intents/{intent}/confirm",
+            Self::CancelIntent => "/v1/payment_intents/{intent}/cancel",
+            Self::CreateRefund | Self::ListRefunds => "/v1/refunds",
         }
     }
 

@@ -16,6 +16,7 @@ use stripe_shared::PaymentIntentAllowedPaymentMethodTypes;
 use stripe_types::{Currency, RangeBoundsTs, RangeQueryTs};
 use time::OffsetDateTime;
 use tower::ServiceExt as _;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{Call, ProviderError, Stack, answer};
@@ -208,8 +209,15 @@ impl StripeClient for Stripe {
     async fn execute(&self, request: CustomizedStripeRequest) -> Result<Bytes, ProviderError> {
         let call = Call::new(request).ok_or_else(|| misused("it is no call of ours"))?;
         let endpoint = call.endpoint.as_str();
-        let result = self.stack.clone().oneshot(call).await;
+        // With the wait for a turn; the time on the wire has a span of its own.
+        let span = tracing::info_span!(
+            "provider_call",
+            otel.name = format!("stripe {endpoint}"),
+            outcome = tracing::field::Empty,
+        );
+        let result = self.stack.clone().oneshot(call).instrument(span.clone()).await;
         let outcome = result.as_ref().err().map_or("success", ProviderError::kind);
+        span.record("outcome", outcome);
         self.metrics.provider_call(endpoint, outcome);
         if let Err(error) = &result {
             match error {

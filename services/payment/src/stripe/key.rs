@@ -8,8 +8,12 @@ use http::{HeaderValue, Method, Request, Uri, header};
 use http_body_util::Full;
 use stripe_client_core::StripeMethod;
 use tower::{Layer, Service};
+use tracing::{Instrument as _, Span, field::Empty};
 
-use super::{call::Call, error::ProviderError};
+use super::{
+    call::{Call, Endpoint},
+    error::ProviderError,
+};
 
 /// How our requests name us.
 const USER_AGENT: &str = concat!("flashsale-payment/", env!("CARGO_PKG_VERSION"));
@@ -61,6 +65,29 @@ impl KeyLayer {
     }
 }
 
+/// The request on the wire. Its trace ends here: the provider is not told of it.
+fn wire_span(endpoint: Endpoint, request: &Request<Full<Bytes>>) -> Span {
+    let uri = request.uri();
+    let https = uri.scheme_str() == Some("https");
+    tracing::info_span!(
+        "http",
+        otel.name = format!("{} {}", request.method(), endpoint.template()),
+        otel.kind = "client",
+        otel.status_code = Empty,
+        http.request.method = request.method().as_str(),
+        http.response.status_code = Empty,
+        url.full = format!(
+            "{}://{}{}",
+            uri.scheme_str().unwrap_or_default(),
+            uri.authority().map_or("", |authority| authority.as_str()),
+            uri.path()
+        ),
+        url.template = endpoint.template(),
+        server.address = uri.host(),
+        server.port = uri.port_u16().unwrap_or(if https { 443 } else { 80 }),
+    )
+}
+
 /// A service that takes calls, over one that takes HTTP requests.
 #[derive(Debug, Clone)]
 pub(super) struct Keyed<S> {
@@ -83,8 +110,13 @@ where
     }
 
     fn call(&mut self, call: Call) -> Self::Future {
+        let endpoint = call.endpoint;
         match self.head.request(call) {
-            Ok(request) => self.inner.call(request).boxed(),
+            Ok(request) => {
+                let span = wire_span(endpoint, &request);
+                let answer = span.in_scope(|| self.inner.call(request));
+                answer.instrument(span).boxed()
+            }
             Err(error) => future::err(error).boxed(),
         }
     }

@@ -80,6 +80,11 @@ impl Service<Request<Full<Bytes>>> for Transport {
                 }
             })?;
             let (head, body) = answer.into_parts();
+            let span = tracing::Span::current();
+            span.record("http.response.status_code", head.status.as_u16());
+            if head.status.is_client_error() || head.status.is_server_error() {
+                span.record("otel.status_code", "ERROR");
+            }
             let body = Limited::new(body, MAX_ANSWER_BYTES)
                 .collect()
                 .await

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use flashsale_telemetry::propagate;
 use time::OffsetDateTime;
+use tracing::Instrument as _;
 
 use crate::{
     domain::{Backoff, Deadline, Intent, Payment, State, Step, next},
@@ -56,6 +58,19 @@ impl Charger {
     /// Carries a payment on that was taken up, and puts it back if it has not ended. A store that fails in between leaves it to the end of
     /// its lease: whoever takes it up then starts with a look at the intent.
     pub async fn carry_on(self, payment: Payment) {
+        let span = tracing::info_span!(
+            parent: None,
+            "charge",
+            otel.name = "charge payment",
+            order_id = %payment.order_id,
+            attempt = payment.attempts,
+        );
+        // Perhaps minutes after it was recorded, in another process: still the trace of its order.
+        propagate::set_parent(&span, propagate::from_text(payment.traceparent.as_deref()));
+        self.charge(payment).instrument(span).await;
+    }
+
+    async fn charge(self, payment: Payment) {
         let (order, attempt) = (payment.order_id, payment.attempts);
         let started = payment.first_attempt_at;
         let mut work = Work { payment, seen: None, asked: false, cancelled: false };

@@ -1,5 +1,8 @@
 //! Carries one refund out.
 
+use flashsale_telemetry::propagate;
+use tracing::Instrument as _;
+
 use crate::{
     domain::{Backoff, State},
     settlement::Settler,
@@ -23,6 +26,18 @@ pub struct Refunder {
 impl Refunder {
     /// Carries a refund on that was taken up, and puts it back if it is not done.
     pub async fn carry_on(self, refund: DueRefund) {
+        let span = tracing::info_span!(
+            parent: None,
+            "refund",
+            otel.name = "refund payment",
+            order_id = %refund.order_id,
+            attempt = refund.attempts,
+        );
+        propagate::set_parent(&span, propagate::from_text(refund.traceparent.as_deref()));
+        self.refund(refund).instrument(span).await;
+    }
+
+    async fn refund(self, refund: DueRefund) {
         let DueRefund { order_id: order, attempts, .. } = refund;
         let (asked, wish) = match self.give_back(&refund).await {
             Ok(RefundReport::Done(id)) => {

@@ -270,6 +270,7 @@ pub fn order(id: Uuid, sale: Uuid, method: &str) -> PaymentOrder {
         sale_id: sale.to_string(),
         amount: Some(eur(19, 99)),
         payment_method: method.to_owned(),
+        traceparent: String::new(),
     }
 }
 

@@ -1,0 +1,2 @@
+ALTER TABLE payments DROP COLUMN traceparent;
+ALTER TABLE orders DROP COLUMN traceparent;

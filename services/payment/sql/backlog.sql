@@ -1,0 +1,21 @@
+-- What waits, for the metrics: each part reads a partial index of what is open.
+SELECT
+    open.count AS "open!",
+    open.oldest_s AS "open_age_s!",
+    due.oldest_s AS "due_age_s!",
+    refund.count AS "refunds!",
+    refund.oldest_s AS "refund_age_s!",
+    (SELECT force FROM breaker_force) AS "force!"
+FROM (
+    SELECT count(*), COALESCE(EXTRACT(EPOCH FROM now() - min(created_at)), 0)::double precision AS oldest_s
+    FROM payments
+    WHERE state IN ('DUE', 'PROCESSING', 'REQUIRES_ACTION')
+) AS open, (
+    SELECT COALESCE(EXTRACT(EPOCH FROM now() - min(due_at)), 0)::double precision AS oldest_s
+    FROM payments
+    WHERE state IN ('DUE', 'PROCESSING', 'REQUIRES_ACTION') AND due_at <= now()
+) AS due, (
+    SELECT count(*), COALESCE(EXTRACT(EPOCH FROM now() - min(created_at)), 0)::double precision AS oldest_s
+    FROM refunds
+    WHERE state = 'DUE'
+) AS refund

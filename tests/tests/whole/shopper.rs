@@ -1,0 +1,116 @@
+//! A buyer as a shop's backend would call for them, in a trace of the shop's own.
+
+use flashsale_proto::{
+    checkout::{
+        Contact, GetOrderRequest, Line, Order, OrderState, PlaceOrderRequest,
+        checkout_service_client::CheckoutServiceClient,
+    },
+    waitingroom::{
+        JoinRequest, Outlook, WatchPositionRequest,
+        waiting_room_service_client::WaitingRoomServiceClient,
+    },
+};
+use flashsale_testing::eventually;
+use tonic::{Request, Status, transport::Channel};
+use uuid::Uuid;
+
+pub(crate) const SKU: &str = "TW-MUG-01";
+
+/// One buyer.
+#[derive(Debug, Clone)]
+pub(crate) struct Shopper {
+    pub(crate) channel: Channel,
+    pub(crate) sale_id: String,
+    pub(crate) buyer_id: String,
+    pub(crate) email: String,
+    pub(crate) name: String,
+    /// The shop's own `traceparent`.
+    pub(crate) traceparent: String,
+    pub(crate) ticket: String,
+    pub(crate) admission: String,
+}
+
+impl Shopper {
+    /// Somebody with an unmistakable name.
+    pub(crate) fn new(channel: Channel, sale_id: &str, name: &str) -> Self {
+        let (trace, span) = (Uuid::new_v4().simple(), &Uuid::new_v4().simple().to_string()[..16]);
+        Self {
+            channel,
+            sale_id: sale_id.to_owned(),
+            buyer_id: format!("buyer-{}", name.to_lowercase()),
+            email: format!("{}@buyers.example", name.to_lowercase()),
+            name: format!("{name} Quixotic"),
+            traceparent: format!("00-{trace}-{span}-01"),
+            ticket: String::new(),
+            admission: String::new(),
+        }
+    }
+
+    /// The trace and the shop's span in it.
+    pub(crate) fn trace(&self) -> (Vec<u8>, Vec<u8>) {
+        let bytes = |hex: &str| -> Vec<u8> {
+            let starts = (0..hex.len()).step_by(2);
+            starts.map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+        };
+        let parts: Vec<&str> = self.traceparent.split('-').collect();
+        (bytes(parts[1]), bytes(parts[2]))
+    }
+
+    fn traced<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("traceparent", self.traceparent.parse().unwrap());
+        request
+    }
+
+    /// Waits for the admission.
+    pub(crate) async fn come_in(&mut self) {
+        let mut room = WaitingRoomServiceClient::new(self.channel.clone());
+        let join = JoinRequest {
+            request_id: Uuid::new_v4().to_string(),
+            sale_id: self.sale_id.clone(),
+            buyer_id: self.buyer_id.clone(),
+        };
+        self.ticket = room.join(self.traced(join)).await.unwrap().into_inner().ticket;
+        let watch = self.traced(WatchPositionRequest { ticket: self.ticket.clone() });
+        let mut line = room.watch_position(watch).await.unwrap().into_inner();
+        while self.admission.is_empty() {
+            let position = line.message().await.unwrap().unwrap().position.unwrap();
+            assert!(
+                matches!(position.outlook(), Outlook::Admitted | Outlook::Waiting),
+                "{position:?}"
+            );
+            self.admission = position.admission;
+        }
+    }
+
+    /// Places an order.
+    pub(crate) async fn place(&self, quantity: i64, card: &str) -> Result<Order, Status> {
+        let place = PlaceOrderRequest {
+            request_id: Uuid::new_v4().to_string(),
+            sale_id: self.sale_id.clone(),
+            buyer_id: self.buyer_id.clone(),
+            hold_id: String::new(),
+            lines: vec![Line { sku: SKU.to_owned(), quantity }],
+            admission: self.admission.clone(),
+            contact: Some(Contact { email: self.email.clone(), name: self.name.clone() }),
+            payment_method: card.to_owned(),
+        };
+        let mut checkout = CheckoutServiceClient::new(self.channel.clone());
+        Ok(checkout.place_order(self.traced(place)).await?.into_inner().order.unwrap())
+    }
+
+    /// Waits until an order has reached a state.
+    pub(crate) async fn sees(&self, order: &Order, state: OrderState) {
+        eventually(&format!("the order is {state:?}"), || async {
+            let get = GetOrderRequest {
+                sale_id: self.sale_id.clone(),
+                order_id: order.order_id.clone(),
+                buyer_id: self.buyer_id.clone(),
+            };
+            let mut checkout = CheckoutServiceClient::new(self.channel.clone());
+            let now = checkout.get_order(get).await.unwrap().into_inner().order.unwrap();
+            (now.state() == state).then_some(())
+        })
+        .await;
+    }
+}
