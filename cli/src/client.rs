@@ -12,7 +12,7 @@ use flashsale_sandbox::Home;
 use iso_currency::Currency;
 use serde_json::{Value, json};
 use tonic::{
-    Code, Status,
+    Code, Status, TimeoutExpired,
     transport::{Channel, Endpoint},
 };
 
@@ -64,6 +64,11 @@ impl Target {
         }
     }
 
+    /// Where they are.
+    pub(crate) fn addr(&self) -> &str {
+        &self.addr
+    }
+
     /// A channel to the services, which connects with the first call.
     pub(crate) fn connect(&self) -> anyhow::Result<Channel> {
         let addr = &self.addr;
@@ -83,8 +88,10 @@ impl Target {
     /// What a status means that is no failure of ours, but the transport's or somebody else's; and what to do.
     pub(crate) fn trouble(&self, status: &Status) -> (String, Option<String>) {
         let (addr, code) = (&self.addr, status.code());
-        // The transport says of its own deadline that the call was cancelled.
-        if code == Code::DeadlineExceeded || code == Code::Cancelled {
+        // The transport says "cancelled" of its own deadline, and also of a connection that breaks off.
+        let out_of_time =
+            code == Code::Cancelled && status.message() == TimeoutExpired(()).to_string();
+        if code == Code::DeadlineExceeded || out_of_time {
             return (
                 format!("{addr} did not answer within {} s", CALL_TIMEOUT.as_secs()),
                 Some("See whether it had its effect (`flashsale sale show` lists the sales) before you say it again.".to_owned()),

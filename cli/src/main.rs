@@ -2,8 +2,12 @@
 
 mod client;
 mod commands;
+mod crowd;
 mod host;
+mod live;
+mod load;
 mod output;
+mod proof;
 mod run;
 mod stack;
 mod up;
@@ -22,16 +26,16 @@ const READER_GONE: u8 = 128 + 13;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0    done; for `run`: the sale came to rest and every promise held
+  0    done; for `run`: the sale came to rest and every promise held; for `load`: every threshold and the audit too
   1    refused, failed or interrupted: standard error says what happened and what to do (with --json, standard output)
-  2    the command line is wrong
+  2    the command line is wrong; for `load`: there was none, or not to its end
   141  nobody reads the output any more";
 
 /// Carries a shop through a flash sale.
 #[derive(Debug, Parser)]
 #[command(name = "flashsale", version, about, after_help = EXIT_CODES)]
 struct Cli {
-    /// Where the services are, for example http://127.0.0.1:50051. Without it, where `flashsale up` runs. (`up` and `run` start their own.)
+    /// Where the services are, for example http://127.0.0.1:50051. Without it, where `flashsale up` runs. (`up`, `run` and, without it, `load` start their own.)
     #[arg(long, global = true, env = "FLASHSALE_ADDR")]
     addr: Option<String>,
     /// Print JSON instead of tables, for errors too.
@@ -47,6 +51,8 @@ enum Command {
     Up(StackArgs),
     /// Run one whole sale with simulated buyers, audit it from the stores, and stop.
     Run(RunArgs),
+    /// Load the platform with buyers who come by a schedule, whatever it does, and say whether it bore them.
+    Load(Box<load::LoadArgs>),
     /// Serve all services in this process, configured by the environment.
     #[command(hide = true)]
     Serve,
@@ -116,11 +122,18 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let target = Target::find(cli.addr);
+    let target = Target::find(cli.addr.clone());
+    // When a command cannot do its work at all.
+    let failure = if matches!(cli.command, Command::Load(_)) {
+        ExitCode::from(load::NOT_DONE)
+    } else {
+        ExitCode::FAILURE
+    };
     let (result, asked) = match cli.command {
         Command::Serve => return host::main(runtime, &output),
         Command::Up(args) => (runtime.block_on(up::up(&args, &output)), None),
         Command::Run(args) => (runtime.block_on(run::run(&args, &output)), None),
+        Command::Load(args) => (runtime.block_on(load::load(&args, cli.addr, &output)), None),
         Command::Sale(command) => {
             (runtime.block_on(commands::sale::run(command, &target, &output)), Some(&target))
         }
@@ -137,7 +150,7 @@ fn main() -> ExitCode {
         Err(error) if error.is::<ReaderGone>() => ExitCode::from(READER_GONE),
         Err(error) => {
             output.error(&error, asked);
-            ExitCode::FAILURE
+            failure
         }
     }
 }

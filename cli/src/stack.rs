@@ -20,7 +20,7 @@ use flashsale_sandbox::{
 use rand::distr::{Alphanumeric, SampleString as _};
 use tonic::transport::Channel;
 
-use crate::{StackArgs, client};
+use crate::{StackArgs, client, proof::Stores};
 
 /// The sample export, for those who bring none.
 const SAMPLE: &str = include_str!("../samples/spring-drop.csv");
@@ -54,6 +54,24 @@ impl Export {
     }
 }
 
+/// Requests that Stripe's test mode takes per second at each endpoint.
+pub(crate) const STRIPE_RATE: u32 = 25;
+
+/// How a stack is set up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Provision<'a> {
+    /// What goes wrong at the stand-in for Stripe (`stripe-standin --fault`).
+    pub(crate) provider_faults: &'a [&'a str],
+    /// Requests the provider takes per second at each endpoint.
+    pub(crate) provider_rate: u32,
+}
+
+impl Default for Provision<'_> {
+    fn default() -> Self {
+        Self { provider_faults: &[], provider_rate: STRIPE_RATE }
+    }
+}
+
 /// What takes the money.
 #[derive(Debug)]
 pub(crate) enum Provider {
@@ -84,11 +102,10 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// Starts everything; `say` is told what happens. `provider_faults` are what goes wrong at the stand-in for Stripe
-    /// (`stripe-standin --fault`).
+    /// Starts everything; `say` is told what happens.
     pub(crate) async fn start(
         say: &(dyn Fn(&str) + Sync),
-        provider_faults: &[&str],
+        provision: &Provision<'_>,
     ) -> anyhow::Result<Self> {
         let key = test_mode_key()?;
         let tools = Tools::locate()?;
@@ -120,9 +137,14 @@ impl Stack {
                 (Provider::StripeTestMode, STRIPE_URL.to_owned(), key)
             }
             None => {
-                say(
-                    "paying through a stand-in for Stripe (25 requests a second, as in Stripe's test mode)",
-                );
+                let like = match provision.provider_rate {
+                    STRIPE_RATE => ", as in Stripe's test mode",
+                    _ => "",
+                };
+                say(&format!(
+                    "paying through a stand-in for Stripe ({} requests a second{like})",
+                    provision.provider_rate
+                ));
                 let log = path.join("stripe.jsonl");
                 let mut args: Vec<OsString> = vec![
                     "--log".into(),
@@ -132,7 +154,10 @@ impl Stack {
                     "--webhook-secret".into(),
                     webhook_secret.clone().into(),
                 ];
-                for fault in provider_faults {
+                let rate = provision.provider_rate;
+                args.extend(["--rate-per-endpoint".into(), rate.to_string().into()]);
+                args.extend(["--rate-total".into(), (4 * rate).to_string().into()]);
+                for fault in provision.provider_faults {
                     args.extend(["--fault".into(), fault.into()]);
                 }
                 let program = sibling("stripe-standin", &path, args).await?;
@@ -160,6 +185,7 @@ impl Stack {
             ("PAYMENT__WEBHOOK_SECRETS".into(), webhook_secret),
             // A sale of half a minute cannot wait half a minute for its first retry.
             ("PAYMENT__RETRY_BASE_MS".into(), "2000".into()),
+            ("PAYMENT__ENDPOINT_BUDGET_PER_S".into(), provision.provider_rate.to_string()),
         ];
         for peer in ["INVENTORY", "WAITING_ROOM", "PAYMENT"] {
             env.push((format!("PEERS__{peer}__URL"), grpc_url.clone()));
@@ -204,30 +230,24 @@ impl Stack {
 
     /// Imports the sale and opens it.
     pub(crate) async fn open_sale(&self, args: &StackArgs, export: Export) -> anyhow::Result<Sale> {
-        let Export { name, content } = export;
-        let seconds = i64::try_from(args.hold_seconds).context("hold-seconds is too large")?;
-        let mut sales = SaleServiceClient::new(self.channel().await?);
-        let import = ImportSaleRequest {
-            request_id: client::request_id(),
-            settings: Some(SaleSettings {
-                name,
-                currency: args.currency.clone(),
-                hold_ttl: Some(prost_types::Duration { seconds, nanos: 0 }),
-                room: Some(RoomSettings {
-                    admissions_per_second: args.admissions,
-                    admission_ttl: None,
-                }),
-                ..SaleSettings::default()
-            }),
-            format: ExportFormat::ShopifyCsv.into(),
-            content,
-            quantity: args.quantity,
-            per_buyer_limit: args.per_buyer_limit,
-        };
-        let sale =
-            sales.import_sale(client::request(import)).await?.into_inner().sale.unwrap_or_default();
-        let start = StartSaleRequest { request_id: client::request_id(), sale_id: sale.sale_id };
-        Ok(sales.start_sale(client::request(start)).await?.into_inner().sale.unwrap_or_default())
+        open_sale(self.channel().await?, args, export).await
+    }
+
+    /// Where an audit finds everything.
+    pub(crate) fn stores(&self) -> Stores {
+        Stores {
+            redis: self.redis_url(),
+            nats: self.nats_url(),
+            postgres: self.postgres_url(),
+            provider_log: self.provider_log().map(Path::to_owned),
+            mail_log: Some(self.dir.path().join("mail.jsonl")),
+        }
+    }
+
+    /// The processes whose memory says something: Postgres shares its among many.
+    pub(crate) fn processes(&self) -> Vec<(&'static str, u32)> {
+        let services = self.services.iter().map(|services| ("services", services.child().pid()));
+        services.chain([("redis", self.redis.pid()), ("nats", self.nats.pid())]).collect()
     }
 
     /// The database of the services.
@@ -251,11 +271,6 @@ impl Stack {
             Provider::StandIn { log, .. } => Some(log),
             Provider::StripeTestMode => None,
         }
-    }
-
-    /// The mail server's own log.
-    pub(crate) fn mail_log(&self) -> PathBuf {
-        self.dir.path().join("mail.jsonl")
     }
 
     /// Waits until the services end by themselves, which they should not.
@@ -291,8 +306,40 @@ impl Stack {
     }
 }
 
+/// Imports a sale and opens it.
+pub(crate) async fn open_sale(
+    channel: Channel,
+    args: &StackArgs,
+    export: Export,
+) -> anyhow::Result<Sale> {
+    let Export { name, content } = export;
+    let seconds = i64::try_from(args.hold_seconds).context("hold-seconds is too large")?;
+    let mut sales = SaleServiceClient::new(channel);
+    let import = ImportSaleRequest {
+        request_id: client::request_id(),
+        settings: Some(SaleSettings {
+            name,
+            currency: args.currency.clone(),
+            hold_ttl: Some(prost_types::Duration { seconds, nanos: 0 }),
+            room: Some(RoomSettings {
+                admissions_per_second: args.admissions,
+                admission_ttl: None,
+            }),
+            ..SaleSettings::default()
+        }),
+        format: ExportFormat::ShopifyCsv.into(),
+        content,
+        quantity: args.quantity,
+        per_buyer_limit: args.per_buyer_limit,
+    };
+    let sale =
+        sales.import_sale(client::request(import)).await?.into_inner().sale.unwrap_or_default();
+    let start = StartSaleRequest { request_id: client::request_id(), sale_id: sale.sale_id };
+    Ok(sales.start_sale(client::request(start)).await?.into_inner().sale.unwrap_or_default())
+}
+
 /// The key of Stripe's test mode, if there is one. It is never printed, whatever it is.
-fn test_mode_key() -> anyhow::Result<Option<String>> {
+pub(crate) fn test_mode_key() -> anyhow::Result<Option<String>> {
     let Some(key) = std::env::var(STRIPE_KEY).ok().filter(|key| !key.is_empty()) else {
         return Ok(None);
     };

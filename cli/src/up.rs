@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     StackArgs, client,
     output::{Output, ReaderGone},
-    stack::{Export, Stack},
+    stack::{Export, Provision, Stack},
 };
 
 /// Runs until Ctrl-C.
@@ -24,7 +24,7 @@ pub(crate) async fn up(args: &StackArgs, output: &Output) -> anyhow::Result<Exit
     tokio::pin!(asked_to_end);
     let say = |text: &str| output.say(&format!("  {text}"));
     let starting = async {
-        let stack = Stack::start(&say, &[]).await?;
+        let stack = Stack::start(&say, &Provision::default()).await?;
         let sale = stack.open_sale(args, export).await?;
         anyhow::Ok((stack, sale))
     };

@@ -87,20 +87,33 @@ pub(crate) fn ledger(facts: &Facts) -> Ledger {
     ledger
 }
 
+/// The provider's amount in the ISO 4217 minor units that the record counts in. The provider keeps two decimals for two currencies that
+/// have none, and none for one that has two (docs.stripe.com/currencies, "Special cases").
+fn in_minor_units(amount: i64, currency: &str) -> i64 {
+    match currency {
+        // What does not divide is no amount of ours: it stays as it is and will not match.
+        "ISK" | "UGX" if amount % 100 == 0 => amount / 100,
+        "MGA" => amount.saturating_mul(100),
+        _ => amount,
+    }
+}
+
 impl Money {
     fn add(&mut self, line: &ProviderLine) {
+        let currency = line.currency.to_ascii_uppercase();
+        let amount = in_minor_units(line.amount, &currency);
         match line.kind.as_str() {
             "payment_intent.created" => {
                 self.intents.insert(line.payment_intent.clone());
             }
             "payment_intent.captured" => self.captures.push(Capture {
                 intent: line.payment_intent.clone(),
-                amount: line.amount,
-                currency: line.currency.to_ascii_uppercase(),
+                amount,
+                currency,
                 at_ms: line.ts_ms,
             }),
             "payment_intent.declined" => self.declines += 1,
-            "payment_intent.refunded" => self.refunds.push((line.amount, line.ts_ms)),
+            "payment_intent.refunded" => self.refunds.push((amount, line.ts_ms)),
             _ => {}
         }
     }
@@ -344,5 +357,26 @@ fn without_units_in_the_record(facts: &Facts, findings: &mut Findings) {
         findings.expect(I4, in_time, || {
             format!("order {id}: {state}, but {} was captured and kept", payment.captured_minor)
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_minor_units;
+
+    #[test]
+    fn the_providers_amounts_are_counted_in_minor_units() {
+        let cases = [
+            (1_999, "EUR", 1_999),
+            (500, "JPY", 500),
+            (70_000, "ISK", 700),
+            (70_050, "ISK", 70_050),
+            (50_000, "UGX", 500),
+            (5, "MGA", 500),
+            (5_120, "KWD", 5_120),
+        ];
+        for (amount, currency, minor) in cases {
+            assert_eq!(in_minor_units(amount, currency), minor, "{amount} {currency}");
+        }
     }
 }

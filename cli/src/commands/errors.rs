@@ -140,7 +140,10 @@ mod tests {
         let (_, text) = page(Reason::SoldOut);
         let value = whole(Reason::SoldOut, text);
         for name in [
-            "what_happened", "what_the_caller_does", "what_on_call_does", "errorinfo_metadata",
+            "what_happened",
+            "what_the_caller_does",
+            "what_on_call_does",
+            "errorinfo_metadata",
             "badrequest_fields",
         ] {
             assert!(value[name].as_str().is_some_and(|body| !body.is_empty()), "{name}: {value}");

@@ -2,7 +2,10 @@
 
 use std::{
     future::Future,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,14 +16,14 @@ use flashsale_proto::{
         BeginCheckoutRequest, CancelOrderRequest, Contact, Line, Order, OrderState,
         PlaceOrderRequest, WatchOrderRequest,
     },
-    waitingroom::{JoinRequest, Outlook, WatchPositionRequest},
+    waitingroom::{JoinRequest, JoinResponse, Outlook, WatchPositionRequest},
 };
 use rand::{Rng as _, rngs::StdRng, seq::SliceRandom as _};
 use serde_json::json;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::crowd::{Crowd, Intent};
+use super::{Call, Crowd, Intent};
 use crate::client::{is_over, order_state, request};
 
 /// How often a call is made again while its failure invites it.
@@ -30,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// How many items a buyer tries before leaving with empty hands.
 const WISHES: usize = 4;
 /// The provider's documented test tokens of a card that pays and one that is declined.
-const GOOD_CARD: &str = "pm_card_visa";
+pub(super) const GOOD_CARD: &str = "pm_card_visa";
 const BAD_CARD: &str = "pm_card_visa_chargeDeclined";
 
 fn count(counter: &AtomicU64) {
@@ -38,16 +41,30 @@ fn count(counter: &AtomicU64) {
 }
 
 /// Someone who is in the sale.
-struct Buyer<'a> {
-    crowd: &'a Crowd,
+pub(super) struct Buyer<'a> {
+    pub(super) crowd: &'a Crowd,
     number: usize,
     id: String,
     rng: StdRng,
+    /// When the first call is due, until it is made.
+    due: Mutex<Option<Instant>>,
 }
 
-/// From the door to the end of the order.
-pub(crate) async fn visit(crowd: &Crowd, number: usize, intent: Intent) -> anyhow::Result<()> {
-    let buyer = Buyer { crowd, number, id: format!("buyer-{number}"), rng: crowd.rng(number) };
+/// From the door to the end of the order, by a buyer who was to come at the time `due`.
+pub(crate) async fn visit(
+    crowd: &Crowd,
+    number: usize,
+    intent: Intent,
+    due: Instant,
+) -> anyhow::Result<()> {
+    count(&crowd.counters.arrived);
+    let buyer = Buyer {
+        crowd,
+        number,
+        id: format!("{}-{number}", crowd.name),
+        rng: crowd.rng(number),
+        due: Mutex::new(Some(due)),
+    };
     tokio::time::timeout(PATIENCE, buyer.visit(intent)).await.context("lost patience")?
 }
 
@@ -56,6 +73,10 @@ impl Buyer<'_> {
         let mut skus: Vec<usize> = (0..self.crowd.sale.items.len()).collect();
         skus.shuffle(&mut self.rng);
         skus.truncate(WISHES);
+        if intent == Intent::Bot {
+            let Some(item) = skus.first() else { return Ok(()) };
+            return self.hammer(*item).await;
+        }
         for (turn, item) in skus.into_iter().enumerate() {
             let Some(admission) = self.wait_in_line().await? else { return Ok(()) };
             let item = &self.crowd.sale.items[item];
@@ -76,23 +97,34 @@ impl Buyer<'_> {
         Ok(())
     }
 
-    /// Joins the line and waits for an admission; `None` when everything is sold or the room closed.
-    async fn wait_in_line(&self) -> anyhow::Result<Option<String>> {
+    /// Asks for a place in the line.
+    pub(super) async fn join(&self) -> Result<JoinResponse, Status> {
+        let request_id = Uuid::new_v4();
+        let joined = self
+            .call(Call::Join, || {
+                let mut room = self.crowd.room(self.number);
+                let message = JoinRequest {
+                    request_id: request_id.to_string(),
+                    sale_id: self.crowd.sale.sale_id.clone(),
+                    buyer_id: self.id.clone(),
+                };
+                async move { room.join(request(message)).await }
+            })
+            .await?;
+        let number = joined.position.as_ref().map(|position| position.number).unwrap_or_default();
+        self.note(json!({ "event": "joined", "buyer": self.id, "number": number })).await;
+        Ok(joined)
+    }
+
+    /// Joins the line and waits for an admission; `None` when everything is sold or the room closed. Where there is no line, the
+    /// admission is empty.
+    pub(super) async fn wait_in_line(&self) -> anyhow::Result<Option<String>> {
+        if !self.crowd.has_room() {
+            return Ok(Some(String::new()));
+        }
         let counters = &self.crowd.counters;
         loop {
-            let request_id = Uuid::new_v4();
-            let joined = self
-                .call(&self.crowd.join, |_| {
-                    let mut room = self.crowd.room(self.number);
-                    let message = JoinRequest {
-                        request_id: request_id.to_string(),
-                        sale_id: self.crowd.sale.sale_id.clone(),
-                        buyer_id: self.id.clone(),
-                    };
-                    async move { room.join(request(message)).await }
-                })
-                .await;
-            let joined = match joined {
+            let joined = match self.join().await {
                 Ok(joined) => joined,
                 Err(status) if reason(&status) == Some(Reason::SaleNotOpen) => {
                     count(&counters.sold_out);
@@ -101,7 +133,6 @@ impl Buyer<'_> {
                 Err(status) => return Err(status.into()),
             };
             let number = joined.position.map(|position| position.number).unwrap_or_default();
-            self.note(json!({ "event": "joined", "buyer": self.id, "number": number })).await;
             count(&counters.waiting);
             let outcome = self.watch_line(joined.ticket, number).await;
             counters.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -121,7 +152,7 @@ impl Buyer<'_> {
             let mut positions = match room.watch_position(Request::new(message)).await {
                 Ok(positions) => positions.into_inner(),
                 Err(status) => {
-                    self.pause_or_fail(status).await?;
+                    self.pause_or_fail(Call::WatchPosition, status).await?;
                     continue;
                 }
             };
@@ -131,7 +162,7 @@ impl Buyer<'_> {
                     // A stream that ends or breaks is opened again: the ticket keeps the place.
                     Ok(None) => break,
                     Err(status) => {
-                        self.pause_or_fail(status).await?;
+                        self.pause_or_fail(Call::WatchPosition, status).await?;
                         break;
                     }
                 };
@@ -208,10 +239,7 @@ impl Buyer<'_> {
                 Err(status) => return self.refused("PlaceOrder", request_id, status).await,
             };
         let accepted = Instant::now();
-        if order.state() == OrderState::AcceptancePending {
-            count(&counters.pending);
-        }
-        count(&counters.accepted);
+        self.accepted(&order);
         if intent == Intent::Retry {
             for _ in 0..2 {
                 let again =
@@ -228,11 +256,27 @@ impl Buyer<'_> {
         if intent == Intent::Cancel {
             self.cancel(&order.order_id).await?;
         }
-        let end = self.follow(&order.order_id).await?;
+        self.see_end(&order.order_id, accepted).await?;
+        Ok(Visit::Done)
+    }
+
+    /// Counts an order that was accepted.
+    pub(super) fn accepted(&self, order: &Order) {
+        let counters = &self.crowd.counters;
+        if order.state() == OrderState::AcceptancePending {
+            count(&counters.pending);
+        }
+        count(&counters.accepted);
+    }
+
+    /// Follows an order to its end, and counts that.
+    pub(super) async fn see_end(&self, order_id: &str, accepted: Instant) -> anyhow::Result<()> {
+        let counters = &self.crowd.counters;
+        let end = self.follow(order_id).await?;
         match end.state() {
             OrderState::Confirmed => {
                 count(&counters.confirmed);
-                self.crowd.accepted_to_confirmed.record(accepted.elapsed());
+                self.crowd.measures.accepted_to_confirmed.record(accepted.elapsed());
             }
             OrderState::Declined => count(&counters.declined),
             OrderState::Cancelled => count(&counters.cancelled),
@@ -244,13 +288,13 @@ impl Buyer<'_> {
             | OrderState::ActionRequired
             | OrderState::Refunded => bail!("the order ended as {}", order_state(&end)),
         }
-        Ok(Visit::Done)
+        Ok(())
     }
 
     async fn begin(&self, lines: Vec<Line>, admission: &str) -> Result<String, Status> {
         let request_id = Uuid::new_v4();
         let answer = self
-            .call(&self.crowd.reserve, |_| {
+            .call(Call::BeginCheckout, || {
                 let mut checkout = self.crowd.checkout(self.number);
                 let message = BeginCheckoutRequest {
                     request_id: request_id.to_string(),
@@ -265,7 +309,7 @@ impl Buyer<'_> {
         Ok(answer.hold_id)
     }
 
-    async fn place(
+    pub(super) async fn place(
         &self,
         request_id: Uuid,
         hold_id: String,
@@ -274,7 +318,7 @@ impl Buyer<'_> {
         card: &str,
     ) -> Result<Order, Status> {
         let answer = self
-            .call(&self.crowd.place_order, |_| {
+            .call(Call::PlaceOrder, || {
                 let mut checkout = self.crowd.checkout(self.number);
                 let message = PlaceOrderRequest {
                     request_id: request_id.to_string(),
@@ -303,25 +347,24 @@ impl Buyer<'_> {
 
     async fn cancel(&self, order_id: &str) -> anyhow::Result<()> {
         let request_id = Uuid::new_v4();
-        let mut attempt = 0;
-        loop {
-            let message = CancelOrderRequest {
-                request_id: request_id.to_string(),
-                sale_id: self.crowd.sale.sale_id.clone(),
-                order_id: order_id.to_owned(),
-                buyer_id: self.id.clone(),
-            };
-            match self.crowd.checkout(self.number).cancel_order(request(message)).await {
-                Ok(_) => return Ok(()),
-                // The payment was faster.
-                Err(status) if reason(&status) == Some(Reason::OrderNotCancellable) => {
-                    return Ok(());
-                }
-                Err(status) => {
-                    attempt += 1;
-                    ensure!(attempt < ATTEMPTS, "the order could not be cancelled: {status}");
-                    self.pause_or_fail(status).await?;
-                }
+        let answer = self
+            .call(Call::CancelOrder, || {
+                let mut checkout = self.crowd.checkout(self.number);
+                let message = CancelOrderRequest {
+                    request_id: request_id.to_string(),
+                    sale_id: self.crowd.sale.sale_id.clone(),
+                    order_id: order_id.to_owned(),
+                    buyer_id: self.id.clone(),
+                };
+                async move { checkout.cancel_order(request(message)).await }
+            })
+            .await;
+        match answer {
+            Ok(_) => Ok(()),
+            // The payment was faster.
+            Err(status) if reason(&status) == Some(Reason::OrderNotCancellable) => Ok(()),
+            Err(status) => {
+                Err(anyhow::Error::new(status).context("the order could not be cancelled"))
             }
         }
     }
@@ -338,7 +381,7 @@ impl Buyer<'_> {
                 match self.crowd.checkout(self.number).watch_order(Request::new(message)).await {
                     Ok(changes) => changes.into_inner(),
                     Err(status) => {
-                        self.pause_or_fail(status).await?;
+                        self.pause_or_fail(Call::WatchOrder, status).await?;
                         continue;
                     }
                 };
@@ -347,7 +390,7 @@ impl Buyer<'_> {
                     Ok(Some(change)) => change.order.unwrap_or_default(),
                     Ok(None) => break,
                     Err(status) => {
-                        self.pause_or_fail(status).await?;
+                        self.pause_or_fail(Call::WatchOrder, status).await?;
                         break;
                     }
                 };
@@ -372,6 +415,10 @@ impl Buyer<'_> {
         if reason == Reason::SoldOut {
             return Ok(Visit::TooFew);
         }
+        if reason == Reason::SaleNotOpen {
+            count(&self.crowd.counters.sold_out);
+            return Ok(Visit::Done);
+        }
         if reason == Reason::AdmissionExpired || reason == Reason::HoldExpired {
             return Ok(Visit::AnotherAdmission);
         }
@@ -379,35 +426,40 @@ impl Buyer<'_> {
     }
 
     /// Makes a call, and makes it again under the same request id while its failure invites that.
-    async fn call<T, F, Fut>(
-        &self,
-        latency: &super::latency::Latency,
-        mut make: F,
-    ) -> Result<T, Status>
+    async fn call<T, F, Fut>(&self, call: Call, mut make: F) -> Result<T, Status>
     where
-        F: FnMut(u32) -> Fut,
+        F: FnMut() -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
+        let measures = &self.crowd.measures;
+        let first_due = self.due.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let first_due = first_due.unwrap_or_else(Instant::now);
+        let mut due = first_due;
         let mut attempt = 0;
         loop {
             let sent = Instant::now();
-            let answer = make(attempt).await;
-            latency.record(sent.elapsed());
+            let answer = make().await;
+            measures.answered(call, due, sent, answer.as_ref().err());
             match answer {
-                Ok(answer) => return Ok(answer.into_inner()),
+                Ok(answer) => {
+                    measures.done(call, first_due);
+                    return Ok(answer.into_inner());
+                }
                 Err(status) => {
                     attempt += 1;
                     let Some(delay) = wait(&status).filter(|_| attempt < ATTEMPTS) else {
                         return Err(status);
                     };
                     count(&self.crowd.counters.retried_calls);
-                    tokio::time::sleep(delay).await;
+                    due = Instant::now() + delay;
+                    tokio::time::sleep_until(due.into()).await;
                 }
             }
         }
     }
 
-    async fn pause_or_fail(&self, status: Status) -> anyhow::Result<()> {
+    async fn pause_or_fail(&self, call: Call, status: Status) -> anyhow::Result<()> {
+        self.crowd.measures.refused(call, &status);
         match wait(&status) {
             Some(delay) => {
                 count(&self.crowd.counters.retried_calls);
@@ -443,7 +495,7 @@ enum Visit {
     AnotherAdmission,
 }
 
-fn reason(status: &Status) -> Option<Reason> {
+pub(super) fn reason(status: &Status) -> Option<Reason> {
     Failure::from_status(status).map(|failure| failure.reason())
 }
 
@@ -454,4 +506,9 @@ fn wait(status: &Status) -> Option<Duration> {
         Retry::SameAfter(delay) => Some(failure.delay().unwrap_or(delay)),
         Retry::Never => None,
     }
+}
+
+/// Whether what ended a visit was a typed refusal that invited to come again, as an overloaded service gives it.
+pub(crate) fn turned_away(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Status>().and_then(wait).is_some()
 }

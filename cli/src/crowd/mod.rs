@@ -1,11 +1,18 @@
-//! The crowd: who comes, when, and what they have in mind.
+//! The crowd: simulated buyers, what they have in mind, and what they saw.
+
+mod bot;
+mod buyer;
+mod history;
+mod measure;
+mod mix;
 
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use flashsale_proto::{
@@ -16,41 +23,15 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 
-use super::{buyer, history::History, latency::Latency};
-use crate::stack::Stack;
+pub(crate) use self::{
+    buyer::{turned_away, visit},
+    history::History,
+    measure::{Call, CallLatency, Latency, Measures, QUANTILES, Rejects},
+    mix::{Intent, Mix},
+};
 
-/// Connections the crowd shares, as behind a shop's own front end.
-const CONNECTIONS: usize = 32;
-
-/// What a buyer has in mind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Intent {
-    /// Buys and pays.
-    Buy,
-    /// Sends the order again and again, as an impatient or flaky client does.
-    Retry,
-    /// Pays with a card that is declined.
-    Decline,
-    /// Holds units and goes away.
-    Abandon,
-    /// Orders and cancels.
-    Cancel,
-    /// Wants more than one buyer may have.
-    Greedy,
-}
-
-impl Intent {
-    fn draw(rng: &mut StdRng) -> Self {
-        match rng.random_range(0..100) {
-            0..10 => Self::Retry,
-            10..18 => Self::Decline,
-            18..25 => Self::Abandon,
-            25..30 => Self::Cancel,
-            30..33 => Self::Greedy,
-            _ => Self::Buy,
-        }
-    }
-}
+/// How long connecting may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)+) => {
@@ -103,55 +84,61 @@ counters! {
 #[derive(Debug)]
 pub(crate) struct Crowd {
     channels: Vec<Channel>,
+    /// What buyer ids begin with.
+    name: String,
     pub(crate) sale: Sale,
     pub(crate) seed: u64,
     pub(crate) history: History,
     pub(crate) counters: Counters,
-    pub(crate) join: Latency,
-    pub(crate) reserve: Latency,
-    pub(crate) place_order: Latency,
-    pub(crate) accepted_to_confirmed: Latency,
+    pub(crate) measures: Measures,
     /// The first few things that kept a buyer from finishing.
-    pub(crate) failures: std::sync::Mutex<Vec<String>>,
+    failures: std::sync::Mutex<Vec<String>>,
 }
 
 impl Crowd {
-    /// A crowd in front of a sale.
+    /// A crowd in front of a sale, on so many connections. What its buyers see is written into the file `history`.
     pub(crate) async fn new(
-        stack: &Stack,
+        grpc_url: &str,
+        connections: usize,
+        name: &str,
         sale: &Sale,
-        history: History,
+        history: &Path,
         seed: u64,
     ) -> anyhow::Result<Self> {
-        let endpoint = Endpoint::from_shared(stack.grpc_url.clone())?.tcp_nodelay(true);
-        let mut channels = Vec::with_capacity(CONNECTIONS);
-        for _ in 0..CONNECTIONS {
+        let endpoint = Endpoint::from_shared(grpc_url.to_owned())?
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_WITHIN);
+        let mut channels = Vec::with_capacity(connections);
+        for _ in 0..connections {
             channels.push(endpoint.connect().await?);
         }
         Ok(Self {
             channels,
+            name: name.to_owned(),
             sale: sale.clone(),
             seed,
-            history,
+            history: History::create(history)?,
             counters: Counters::default(),
-            join: Latency::new()?,
-            reserve: Latency::new()?,
-            place_order: Latency::new()?,
-            accepted_to_confirmed: Latency::new()?,
+            measures: Measures::new()?,
             failures: std::sync::Mutex::default(),
         })
     }
 
-    pub(crate) fn room(&self, buyer: usize) -> WaitingRoomServiceClient<Channel> {
+    fn room(&self, buyer: usize) -> WaitingRoomServiceClient<Channel> {
         WaitingRoomServiceClient::new(self.channel(buyer))
     }
 
-    pub(crate) fn checkout(&self, buyer: usize) -> CheckoutServiceClient<Channel> {
+    fn checkout(&self, buyer: usize) -> CheckoutServiceClient<Channel> {
         CheckoutServiceClient::new(self.channel(buyer))
     }
 
     fn channel(&self, buyer: usize) -> Channel {
         self.channels[buyer % self.channels.len()].clone()
+    }
+
+    /// Whether there is a line to wait in.
+    fn has_room(&self) -> bool {
+        self.sale.settings.as_ref().is_some_and(|settings| settings.room.is_some())
     }
 
     /// What a buyer draws everything from: the same seed, the same buyer, the same wishes.
@@ -161,6 +148,7 @@ impl Crowd {
         )
     }
 
+    /// Notes what kept a buyer from finishing.
     pub(crate) fn fail(&self, what: String) {
         self.counters.failed.fetch_add(1, Ordering::Relaxed);
         let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -168,23 +156,28 @@ impl Crowd {
             failures.push(what);
         }
     }
+
+    /// The first few things that kept a buyer from finishing.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
 }
 
 /// Lets everybody come, `rate` a second by a Poisson process, and waits until the last one has left.
-pub(crate) async fn shop(crowd: Arc<Crowd>, buyers: usize, rate: f64) {
+pub(crate) async fn shop(crowd: Arc<Crowd>, mix: Mix, buyers: usize, rate: f64) {
     let mut arrivals = StdRng::seed_from_u64(crowd.seed);
     let mut inside = JoinSet::new();
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     let mut at = 0.0_f64;
     for number in 0..buyers {
         // Gaps of a Poisson process are exponential. Buyers come when they come: nobody waits for an answer to another.
         at += -(1.0 - arrivals.random::<f64>()).ln() / rate;
-        tokio::time::sleep_until(began + Duration::from_secs_f64(at)).await;
+        let due = began + Duration::from_secs_f64(at);
+        tokio::time::sleep_until(due.into()).await;
         let crowd = Arc::clone(&crowd);
-        let intent = Intent::draw(&mut crowd.rng(number));
+        let intent = mix.draw(&mut crowd.rng(number));
         inside.spawn(async move {
-            crowd.counters.arrived.fetch_add(1, Ordering::Relaxed);
-            if let Err(error) = buyer::visit(&crowd, number, intent).await {
+            if let Err(error) = visit(&crowd, number, intent, due).await {
                 crowd.fail(format!("buyer {number} ({intent:?}): {error:#}"));
             }
         });

@@ -1,31 +1,26 @@
 //! `flashsale run`: one whole sale with simulated buyers, audited from the stores.
 
-mod audit;
-mod buyer;
-mod crowd;
-mod history;
-mod latency;
 mod progress;
 mod report;
-mod settle;
 
-use std::{
-    process::ExitCode,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{process::ExitCode, sync::Arc, time::Instant};
 
 use anyhow::bail;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     RunArgs,
+    crowd::{Crowd, Mix, shop},
     output::{Output, ReaderGone},
-    stack::{Export, Stack},
+    proof::{audit, settle},
+    stack::{Export, Provision, Stack},
 };
 
 /// The most buyers one machine is asked to be.
 const MAX_BUYERS: usize = 200_000;
+
+/// Connections the crowd shares, as behind a shop's own front end.
+const CONNECTIONS: usize = 32;
 
 /// What goes wrong at the provider during a run, besides its limits: now and then it does what it was asked to, and its answer is lost
 /// on the way. Nobody may be charged twice for that.
@@ -48,9 +43,10 @@ pub(crate) async fn run(args: &RunArgs, output: &Output) -> anyhow::Result<ExitC
     };
     tokio::pin!(asked_to_end);
     let say = |text: &str| output.say(&format!("  {text}"));
+    let provision = Provision { provider_faults: &PROVIDER_FAULTS, ..Provision::default() };
     // Whatever is dropped here on the way out is killed: nothing is left behind.
     let mut stack = tokio::select! {
-        stack = Stack::start(&say, &PROVIDER_FAULTS) => stack?,
+        stack = Stack::start(&say, &provision) => stack?,
         signal = &mut asked_to_end => bail!("ended by {signal}"),
         () = output.reader_gone() => bail!(ReaderGone),
     };
@@ -82,12 +78,13 @@ async fn sell(
         args.rate
     ));
     let history_file = stack.dir.path().join("buyers.jsonl");
-    let history = history::History::create(&history_file)?;
-    let crowd = Arc::new(crowd::Crowd::new(stack, &sale, history, seed).await?);
+    let crowd =
+        Crowd::new(&stack.grpc_url, CONNECTIONS, "buyer", &sale, &history_file, seed).await?;
+    let crowd = Arc::new(crowd);
     let began = Instant::now();
     let progress = progress::Progress::start(Arc::clone(&crowd), stack, &sale, output).await?;
     let failed = {
-        let shopping = crowd::shop(Arc::clone(&crowd), args.buyers, args.rate);
+        let shopping = shop(Arc::clone(&crowd), Mix::of_a_run(), args.buyers, args.rate);
         tokio::select! {
             () = shopping => None,
             what = stack.services_ended() => Some(what),
@@ -96,12 +93,14 @@ async fn sell(
     if let Some(what) = failed {
         bail!(what);
     }
-    let settled = settle::settle(stack, &sale).await?;
+    let settled =
+        settle(stack.channel().await?, Some(&stack.postgres_url()), &sale.sale_id).await?;
     progress.stop().await;
     let took = began.elapsed();
     crowd.history.finish().await?;
     stack.stop_services().await?;
-    let audit = audit::audit(stack, &sale, &history_file).await?;
+    let audit =
+        audit(&stack.stores(), &sale.sale_id, &history_file, true, stack.dir.path()).await?;
     let report = report::Report {
         args,
         seed,
@@ -122,6 +121,3 @@ async fn sell(
     }
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
-
-/// A pause between looks at something that is not there yet.
-const LOOK: Duration = Duration::from_millis(200);

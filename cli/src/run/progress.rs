@@ -1,9 +1,8 @@
 //! The live line: what the crowd does and what is left.
 
 use std::{
-    io::IsTerminal as _,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use flashsale_proto::{
@@ -12,12 +11,7 @@ use flashsale_proto::{
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::crowd::Crowd;
-use crate::{client::request, output::Output, stack::Stack};
-
-/// How often the line is written: rewritten on a terminal, a new one now and then elsewhere.
-const ON_TERMINAL: Duration = Duration::from_millis(500);
-const ELSEWHERE: Duration = Duration::from_secs(5);
+use crate::{client::request, crowd::Crowd, live::LiveLine, output::Output, stack::Stack};
 
 /// Writes the line until told to stop.
 #[derive(Debug)]
@@ -36,15 +30,13 @@ impl Progress {
     ) -> anyhow::Result<Self> {
         let mut inventory = InventoryServiceClient::new(stack.channel().await?);
         let sale_id = sale.sale_id.clone();
-        let output = output.clone();
-        let terminal = std::io::stderr().is_terminal();
+        let live = LiveLine::new(output);
         let (stop, mut stopped) = oneshot::channel();
         let writing = tokio::spawn(async move {
             let began = Instant::now();
-            let every = if terminal { ON_TERMINAL } else { ELSEWHERE };
             loop {
                 let ended = tokio::select! {
-                    () = tokio::time::sleep(every) => false,
+                    () = tokio::time::sleep(live.every()) => false,
                     _ = &mut stopped => true,
                 };
                 let asked = GetStockRequest { sale_id: sale_id.clone(), skus: Vec::new() };
@@ -69,12 +61,7 @@ impl Progress {
                     of(&counters.accepted),
                     of(&counters.confirmed),
                 );
-                if terminal {
-                    let end = if ended { "\n" } else { "" };
-                    output.write(&format!("\r\x1b[2K  {line}{end}"));
-                } else {
-                    output.say(&format!("  {line}"));
-                }
+                live.write(&line, ended);
                 if ended {
                     return;
                 }

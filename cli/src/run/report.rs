@@ -7,23 +7,13 @@ use flashsale_proto::sale::Sale;
 use flashsale_sandbox::Home;
 use serde_json::{Value, json};
 
-use super::{audit::Audit, crowd::Crowd};
 use crate::{
     RunArgs,
     client::{money, write_whole},
+    crowd::{Call, Crowd},
     output::table,
+    proof::Audit,
 };
-
-/// What the invariants promise, in words.
-const PROMISES: [(&str, &str); 7] = [
-    ("I1", "nothing was oversold"),
-    ("I2", "every accepted order reached exactly one end"),
-    ("I3", "nobody was charged twice, and the money adds up"),
-    ("I4", "no money was kept without units"),
-    ("I5", "every unit is accounted for"),
-    ("I6", "buyers were let in in the order of the line"),
-    ("I7", "every request took effect once"),
-];
 
 /// A finished run.
 #[derive(Debug)]
@@ -42,11 +32,7 @@ pub(crate) struct Report<'a> {
 impl Report<'_> {
     /// Whether the run has proved what it set out to prove.
     pub(crate) fn passed(&self) -> bool {
-        self.audit.passed && self.settled && self.failures().is_empty()
-    }
-
-    fn failures(&self) -> Vec<String> {
-        self.crowd.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.audit.passed && self.settled && self.crowd.failures().is_empty()
     }
 
     /// `report.json`; `docs/report.md` says what each field means.
@@ -64,11 +50,16 @@ impl Report<'_> {
             "items": self.sale.items.len(),
             "provider": if self.real_stripe { "stripe test mode" } else { "stand-in" },
         });
+        let measures = &self.crowd.measures;
+        // From the sending, refusals included.
+        let latency = |call| {
+            measures.of(call).map(|latency| latency.service.value_with(&latency.refused_service))
+        };
         value["latency_ms"] = json!({
-            "join": self.crowd.join.value(),
-            "reserve": self.crowd.reserve.value(),
-            "place_order": self.crowd.place_order.value(),
-            "accepted_to_confirmed": self.crowd.accepted_to_confirmed.value(),
+            "join": latency(Call::Join),
+            "reserve": latency(Call::BeginCheckout),
+            "place_order": latency(Call::PlaceOrder),
+            "accepted_to_confirmed": measures.accepted_to_confirmed.value(),
         });
         value["buyers"] = self
             .crowd
@@ -77,7 +68,7 @@ impl Report<'_> {
             .into_iter()
             .map(|(name, count)| (name.to_owned(), json!(count)))
             .collect();
-        value["buyer_failures"] = json!(self.failures());
+        value["buyer_failures"] = json!(self.crowd.failures());
         value["versions"] = self
             .versions
             .iter()
@@ -146,26 +137,11 @@ impl Report<'_> {
                 row
             }),
         );
-        let mut proof = String::from("The proof, read from the stores themselves:");
-        for (name, promise) in PROMISES {
-            let held = value.pointer(&format!("/invariants/{name}")).and_then(Value::as_bool)
-                == Some(true);
-            proof.push_str(&format!("\n  {} {name}  {promise}", if held { "✓" } else { "✗" }));
-            let violations =
-                value.pointer(&format!("/violations/{name}")).and_then(Value::as_array);
-            for violation in violations.into_iter().flatten() {
-                proof.push_str(&format!("\n        {}", violation.as_str().unwrap_or_default()));
-            }
-        }
-        for unchecked in
-            value.pointer("/not_checked").and_then(Value::as_array).into_iter().flatten()
-        {
-            proof.push_str(&format!("\n  not checked: {}", unchecked.as_str().unwrap_or_default()));
-        }
+        let mut proof = self.audit.human();
         if !self.settled {
             proof.push_str("\n  ✗ the sale did not come to rest in time");
         }
-        for failure in self.failures() {
+        for failure in self.crowd.failures() {
             proof.push_str(&format!("\n  ✗ {failure}"));
         }
         format!("\n{sale}\n\n{crowd}\n\n{latency}\n\n{proof}")

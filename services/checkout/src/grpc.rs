@@ -207,7 +207,8 @@ impl CheckoutService for Checkout {
             Err(_) => return Err(Failure::invalid("page_size", "must not be negative").into()),
         };
         let buyer_id = some_buyer(&request.buyer_id)?;
-        let list = [request.sale_id.as_str(), buyer_id.unwrap_or_default(), state.unwrap_or_default()];
+        let list =
+            [request.sale_id.as_str(), buyer_id.unwrap_or_default(), state.unwrap_or_default()];
         let after = PageToken::decode(&request.page_token, &list).map_err(Failure::from)?;
         let filter = Filter { sale_id, buyer_id: buyer_id.map(str::to_owned), state };
         let (orders, next) = self.orders.list(&filter, after.as_ref(), page_size).await?;

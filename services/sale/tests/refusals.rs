@@ -36,6 +36,16 @@ fn create_items(items: Vec<Item>) -> Call {
     call!(create_sale, sale::CreateSaleRequest { items, ..creation() })
 }
 
+/// A sale whose one price has a last decimal that cards cannot pay.
+fn dinars() -> sale::CreateSaleRequest {
+    let price = Money { currency_code: "KWD".into(), units: 5, nanos: 124_000_000 };
+    sale::CreateSaleRequest {
+        settings: Some(SaleSettings { currency: "KWD".into(), ..settings() }),
+        items: vec![Item { unit_price: Some(price), ..item("A") }],
+        ..creation()
+    }
+}
+
 fn at(seconds: i64) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds, nanos: 0 })
 }
@@ -118,6 +128,7 @@ async fn each_bad_request_has_its_own_reason_and_field_and_changes_nothing() {
         ("no price", create_items(vec![Item { unit_price: None, ..item("A") }]), Argument, Some("items[0].unit_price")),
         ("a negative price", create_items(vec![Item { unit_price: eur(-1, 0), ..item("A") }]), Argument, Some("items[0].unit_price")),
         ("a fraction of a cent", create_items(vec![Item { unit_price: Some(Money { nanos: 1, ..eur(1, 0).unwrap() }), ..item("A") }]), Argument, Some("items[0].unit_price")),
+        ("what no card is charged in dinars", call!(create_sale, dinars()), Argument, Some("items[0].unit_price")),
         ("dollars in a sale in euros", create_items(vec![Item { unit_price: usd, ..item("A") }]), Argument, Some("items[0].unit_price.currency_code")),
         ("zero units", create_items(vec![item("A"), Item { quantity: 0, ..item("B") }]), Quantity, Some("items[1].quantity")),
         ("negative units", create_items(vec![Item { quantity: -5, ..item("A") }]), Quantity, Some("items[0].quantity")),
@@ -136,6 +147,7 @@ async fn each_bad_request_has_its_own_reason_and_field_and_changes_nothing() {
         ("import of absurd stock", call!(import_sale, import(GOOD.replace(",30,", ",30000000,"))), Export, Some("row 2, column Variant Inventory Qty")),
         ("import of untracked stock", call!(import_sale, import(GOOD.replace("shopify", ""))), Export, Some("row 2, column Variant Inventory Tracker")),
         ("import of a SKU twice", call!(import_sale, import(GOOD.replace("TEE-L", "TEE-M"))), Export, Some("row 3, column Variant SKU")),
+        ("import of odd fils", call!(import_sale, sale::ImportSaleRequest { settings: Some(SaleSettings { currency: "KWD".into(), ..settings() }), ..import(GOOD.replace("38.00", "38.005")) }), Export, Some("row 2, column Variant Price")),
         ("import of odd cents", call!(import_sale, import(GOOD.replace("38.00", "38.005"))), Export, Some("row 2, column Variant Price")),
         ("import into the wrong currency", call!(import_sale, sale::ImportSaleRequest { settings: Some(SaleSettings { currency: "JPY".into(), ..settings() }), ..import(GOOD) }), Export, Some("row 2, column Variant Price")),
         ("import of an open quote", call!(import_sale, import(GOOD.replace("Tee,", "\"Tee,"))), Export, Some("row 2")),

@@ -1,7 +1,7 @@
 //! The `flashsale` command as a child, with a data folder of its own.
 
 use std::{
-    io::{BufRead as _, BufReader, PipeReader, Read as _},
+    io::{BufReader, PipeReader, Read as _},
     path::{Path, PathBuf},
     process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
 };
@@ -189,7 +189,7 @@ impl Drop for Flashsale {
 }
 
 /// Where set-up has put the servers: the tests' own data folders have none.
-fn tools() -> PathBuf {
+pub(crate) fn tools() -> PathBuf {
     std::env::var_os("FLASHSALE_TOOLS")
         .map_or_else(|| repository().join(".flashsale/tools"), PathBuf::from)
 }

@@ -2,13 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod clients;
 mod command;
 mod collector;
 mod contract;
+mod error_pages;
+mod load;
 mod metrics;
 mod operator;
 mod pipes;
 mod readme;
+mod runbook;
 mod sale;
 mod shopper;
 mod trace;

@@ -183,7 +183,7 @@ fn a_sale_lives_by_commands_from_the_export_to_its_end(up: &Flashsale) {
         assert_eq!((&item["quantity"], &item["per_buyer_limit"]), (&json!(3), &json!(1)), "{item}");
     }
 
-    refused(up, &["stock", "show", &by_hand], Reason::SaleNotFound);
+    refused(up, &["stock", "show", &by_hand], Reason::SaleNotOpen);
     let (human, sale) = both(up, &["sale", "show", &by_hand]);
     contains_all(&human, &[&by_hand, "By hand", "DRAFT"]);
     assert_eq!((&sale["sale_id"], &sale["state"]), (&json!(by_hand), &json!("DRAFT")));

@@ -89,6 +89,17 @@ async fn a_call_above_the_bound_is_refused_at_once_with_a_delay_while_health_sti
 }
 
 #[tokio::test]
+async fn an_error_leads_to_its_page_where_the_configuration_says_that_the_pages_are() {
+    let mut config = server_config();
+    config.error_pages_url = "https://docs.shop.example/errors/".to_owned();
+    let server = serve(config).await;
+    let mut client = server.client().await;
+    let status = client.get_sale(get("panic")).await.unwrap_err();
+    let details = String::from_utf8_lossy(status.details()).into_owned();
+    assert!(details.contains("https://docs.shop.example/errors/internal.md"), "{details}");
+}
+
+#[tokio::test]
 async fn a_call_whose_caller_went_away_makes_room_for_the_next() {
     let mut config = server_config();
     config.max_in_flight = 1;

@@ -140,7 +140,9 @@ mod tests {
     #[test]
     fn a_card_number_is_never_taken_for_a_token() {
         let contact = Contact::new("a@b.co", "Ada").unwrap();
-        for method in ["4242424242424242", "4242 4242 4242 4242", "4242-4242-4242-4242", "", "pm card"] {
+        for method in
+            ["4242424242424242", "4242 4242 4242 4242", "4242-4242-4242-4242", "", "pm card"]
+        {
             assert_eq!(Details::new(contact.clone(), method).unwrap_err().field, "payment_method");
         }
         assert!(Details::new(contact, "pm_1NhQ2e2eZvKYlo2C0bXx").is_ok());

@@ -168,13 +168,23 @@ impl Stripe {
         Ok(answer::intent(&cancelled))
     }
 
-    /// What was given back of an intent so far.
+    /// What we have given back of an order's intent so far.
     ///
     /// # Errors
     /// See [`ProviderError`].
-    pub async fn refunds(&self, intent: &str) -> Result<Vec<RefundReport>, ProviderError> {
+    pub async fn refunds(
+        &self,
+        order: Uuid,
+        intent: &str,
+    ) -> Result<Vec<RefundReport>, ProviderError> {
         let page = ListRefund::new().payment_intent(intent).limit(PAGE).send(self).await?;
-        Ok(page.data.iter().map(report).collect())
+        // Only our own: somebody may have given back a part by hand, which leaves the rest to us.
+        let ours = |refund: &&stripe_shared::Refund| {
+            refund.metadata.as_ref().is_some_and(|metadata| {
+                metadata.get("order_id").is_some_and(|id| *id == order.to_string())
+            })
+        };
+        Ok(page.data.iter().filter(ours).map(report).collect())
     }
 
     /// Gives everything back. `again` is for one whose outcome was unknown, after [`Stripe::refunds`] has shown that there is none: Stripe

@@ -76,7 +76,7 @@ impl Refunder {
         let again = refund.attempts > 1;
         if again {
             // An earlier attempt may have worked.
-            let reports = self.stripe.refunds(&refund.intent_id).await?;
+            let reports = self.stripe.refunds(refund.order_id, &refund.intent_id).await?;
             let stands = reports.into_iter().find(|report| match report {
                 RefundReport::Done(_) | RefundReport::Pending => true,
                 RefundReport::Failed => false,

@@ -46,6 +46,16 @@ pub fn price(text: &str, currency: Option<Currency>) -> Result<i64, PriceProblem
     format!("{units}{decimals:0<allowed$}").parse().map_err(|_| PriceProblem::TooLarge)
 }
 
+/// Minor units that a price in this currency must be a multiple of, because cards are not charged in smaller steps: whole ariary, and no
+/// last of three decimals (docs.stripe.com/currencies, "Special cases" and "Three-decimal currencies").
+pub fn charge_step(currency: Currency) -> i64 {
+    match currency.code() {
+        "MGA" => 100,
+        "BHD" | "JOD" | "KWD" | "OMR" | "TND" => 10,
+        _ => 1,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use iso_currency::Currency;
 use time::OffsetDateTime;
 
-use super::{Item, Kind, Problems, Room, Settings};
+use super::{Item, Kind, Problems, Room, Settings, money::charge_step};
 
 /// Items of one sale.
 pub const MAX_ITEMS: usize = 10_000;
@@ -163,6 +163,14 @@ pub fn items(
                 problems.add(Kind::Argument, field("unit_price.currency_code"), what);
             } else if !(1..=MAX_PRICE_MINOR).contains(&minor) {
                 let what = format!("is {minor} minor units; it must be 1 to 1,000,000,000");
+                problems.add(Kind::Argument, field("unit_price"), what);
+            } else if let step @ 2.. = charge_step(of)
+                && minor % step != 0
+            {
+                let code = of.code();
+                let what = format!(
+                    "is {minor} minor units; in {code} cards are charged in steps of {step} minor units"
+                );
                 problems.add(Kind::Argument, field("unit_price"), what);
             }
             minor

@@ -262,7 +262,16 @@ impl Reading<'_> {
         }
         let code = self.rules.currency.map_or("", |currency| currency.code());
         let what = match money::price(text, self.rules.currency) {
-            Ok(minor @ 1..=MAX_PRICE_MINOR) => return minor,
+            Ok(minor @ 1..=MAX_PRICE_MINOR) => {
+                let step = self.rules.currency.map_or(1, money::charge_step);
+                if minor % step == 0 {
+                    return minor;
+                }
+                format!(
+                    "is {}; in {code} cards are charged in steps of {step} minor units: round it",
+                    shown(text)
+                )
+            }
             Ok(0) => "is 0; only what has a price can be sold".to_owned(),
             Ok(_) | Err(PriceProblem::TooLarge) => {
                 format!("is {}; 1,000,000,000 minor units of {code} are allowed", shown(text))

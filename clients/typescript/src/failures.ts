@@ -1,0 +1,91 @@
+/**
+ * What a failed call says, and how a call is made that may fail.
+ *
+ * Copy this into your shop: nothing in it belongs to the journey.
+ */
+
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { type CallOptions, Code, ConnectError } from "@connectrpc/connect";
+
+import { BadRequestSchema, ErrorInfoSchema, HelpSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.js";
+
+/** Every call gets a deadline. Without one, gRPC waits for ever. */
+const DEADLINE_MS = 5_000;
+const ATTEMPTS = 6;
+/** What is never waited longer, whatever a server asks for. */
+const LONGEST_WAIT_MS = 30_000;
+
+/** A refusal of flashsale, read from the status' details. */
+export interface Failure {
+  readonly code: Code;
+  /** For people: what happened and what to do next. It may be reworded at any time. */
+  readonly message: string;
+  /**
+   * What a program decides by: one of flashsale.errors.v1.ErrorReason without its prefix; empty if somebody else refused, such as
+   * a proxy.
+   */
+  readonly reason: string;
+  readonly domain: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  /** Set where sending the same request again helps. */
+  readonly retryAfterMs: number | undefined;
+  /** The fields at fault, each with what is wrong with it. */
+  readonly fields: readonly { readonly field: string; readonly description: string }[];
+  /** A page on this reason. */
+  readonly helpUrl: string;
+}
+
+/** Reads google.rpc.Status from the trailer `grpc-status-details-bin`. */
+export function failureOf(thrown: unknown): Failure {
+  const error = ConnectError.from(thrown);
+  // Kinds of detail that are not asked for are passed over: there may be more one day.
+  const info = error.findDetails(ErrorInfoSchema)[0];
+  const delay = error.findDetails(RetryInfoSchema)[0]?.retryDelay;
+  return {
+    code: error.code,
+    message: error.rawMessage,
+    reason: info?.reason ?? "",
+    domain: info?.domain ?? "",
+    metadata: info?.metadata ?? {},
+    retryAfterMs: delay && Number(delay.seconds) * 1_000 + delay.nanos / 1_000_000,
+    fields: error.findDetails(BadRequestSchema).flatMap((each) => each.fieldViolations),
+    helpUrl: error.findDetails(HelpSchema)[0]?.links[0]?.url ?? "",
+  };
+}
+
+/** How long to wait before the same request is sent again; undefined if that cannot help. */
+export function waitBeforeRetryMs(failure: Failure, attempt: number): number | undefined {
+  let waitMs: number;
+  if (failure.retryAfterMs !== undefined) {
+    waitMs = failure.retryAfterMs;
+  } else if (failure.code === Code.Unavailable || failure.code === Code.DeadlineExceeded) {
+    // The connection broke or nobody answered in time: the call may or may not have had its effect.
+    waitMs = 200 * 2 ** attempt;
+  } else {
+    return undefined;
+  }
+  // Callers that were refused together should not come back together.
+  return Math.min(waitMs, LONGEST_WAIT_MS) * (1 + Math.random() / 4);
+}
+
+/**
+ * Makes a call and repeats it while its failure invites that; throws a ConnectError.
+ *
+ * The very same request is sent each time, so that its `requestId` makes all the attempts one: what was done once is answered and
+ * not done again. Never make a new id for a retry.
+ */
+export async function call<Request, Response>(
+  method: (request: Request, options: CallOptions) => Promise<Response>,
+  request: Request,
+): Promise<Response> {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await method(request, { timeoutMs: DEADLINE_MS });
+    } catch (error) {
+      const waitMs = waitBeforeRetryMs(failureOf(error), attempt);
+      if (waitMs === undefined || attempt + 1 === ATTEMPTS) throw error;
+      await sleep(waitMs);
+    }
+  }
+}
