@@ -123,7 +123,9 @@ def main() -> int:
     with grpc.insecure_channel(address.removeprefix("http://")) as channel:
         try:
             journey(Server(channel), sale_id, sku)
-        except Failure as failure:
+        except (Failure, grpc.RpcError) as error:
+            # The reflection library's own calls raise what gRPC raises.
+            failure = error if isinstance(error, Failure) else failure_of(error)
             print(f"this was not to be refused: {failure}", file=sys.stderr)
             return 1
     return 0

@@ -262,6 +262,8 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
     use flashsale_errors::Reason;
+    use tonic::Code;
+    use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::*;
 
@@ -281,12 +283,10 @@ mod tests {
         measures.refused(Call::Join, &Failure::new(Reason::Overloaded, "x").into());
         measures.refused(Call::Join, &Failure::new(Reason::SoldOut, "x").into());
         measures.refused(Call::PlaceOrder, &Status::unavailable("connection refused"));
-        let mut bare = tonic_types::ErrorDetails::new();
+        let mut bare = ErrorDetails::new();
         bare.set_error_info("OVERLOADED", flashsale_errors::DOMAIN, []);
-        measures.refused(
-            Call::PlaceOrder,
-            &tonic_types::StatusExt::with_error_details(tonic::Code::ResourceExhausted, "x", bare),
-        );
+        let bare = Status::with_error_details(Code::ResourceExhausted, "x", bare);
+        measures.refused(Call::PlaceOrder, &bare);
         let rejects = measures.rejects();
         assert_eq!((rejects.total(), rejects.untyped, rejects.without_retry_info), (4, 1, 1));
         assert_eq!(rejects.by_reason()["OVERLOADED"], 2);

@@ -152,6 +152,8 @@ mod tests {
             (2.0, None),
             (3.0, Some(40.0)),
             (4.0, Some(4.0)),
+            (5.0, None),
+            (6.0, Some(9.0)),
         ];
         for logarithmic in [false, true] {
             let line = Line { name: "p99".to_owned(), points: points.clone() };

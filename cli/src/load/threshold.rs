@@ -90,8 +90,9 @@ impl Figure {
             let whole = Some("/rejects/total");
             return Ok(Self { absent_is_zero: true, ..figure(Kind::Count, pointer, whole) });
         }
-        // A latency: <call>[.service].<quantile>
-        let (of, what) = name.rsplit_once('.').ok_or_else(|| unknown(name))?;
+        // A latency: <call>[.service].<quantile>; p99.9 has a point of its own.
+        let written = name.replace("p99.9", "p99_9");
+        let (of, what) = written.rsplit_once('.').ok_or_else(|| unknown(name))?;
         let (of, table) = match of.split_once('.') {
             None => (of, "latency_ms"),
             Some((of, "service")) => (of, "service_ms"),
@@ -107,13 +108,12 @@ impl Figure {
         if what == "count" {
             return Ok(figure(Kind::Count, format!("/{table}/{of}/count"), None));
         }
-        let written = what.replace('.', "_");
         let known = QUANTILES.iter().map(|(name, _)| *name).chain(["max"]);
-        if !known.clone().any(|known| known == written) {
+        if !known.clone().any(|known| known == what) {
             let known: Vec<&str> = known.collect();
             return Err(format!("{what:?} is none of {} and count", known.join(", ")));
         }
-        Ok(figure(Kind::Time, format!("/{table}/{of}/{written}"), None))
+        Ok(figure(Kind::Time, format!("/{table}/{of}/{what}"), None))
     }
 
     fn measured(&self, report: &Value) -> Option<f64> {

@@ -16,6 +16,17 @@ const ATTEMPTS = 6;
 /** What is never waited longer, whatever a server asks for. */
 const LONGEST_WAIT_MS = 30_000;
 
+/**
+ * The connection broke or nobody answered in time: the call may or may not have had its effect. Node tells a broken connection in
+ * several ways, Canceled among them. (Whoever passes an AbortSignal of their own has to look at it before trying again.)
+ */
+const INTERRUPTED: ReadonlySet<Code> = new Set([
+  Code.Unavailable,
+  Code.DeadlineExceeded,
+  Code.Canceled,
+  Code.Aborted,
+]);
+
 /** A refusal of flashsale, read from the status' details. */
 export interface Failure {
   readonly code: Code;
@@ -59,8 +70,7 @@ export function waitBeforeRetryMs(failure: Failure, attempt: number): number | u
   let waitMs: number;
   if (failure.retryAfterMs !== undefined) {
     waitMs = failure.retryAfterMs;
-  } else if (failure.code === Code.Unavailable || failure.code === Code.DeadlineExceeded) {
-    // The connection broke or nobody answered in time: the call may or may not have had its effect.
+  } else if (INTERRUPTED.has(failure.code)) {
     waitMs = 200 * 2 ** attempt;
   } else {
     return undefined;

@@ -1,5 +1,6 @@
 //! `stripe-standin`: see the crate's README.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -46,11 +47,15 @@ struct Args {
 }
 
 #[tokio::main]
-#[allow(clippy::print_stdout, reason = "the address on stdout is part of the command's interface")]
 async fn main() -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // It would say on standard error that standard error is closed, and panic.
+        .log_internal_errors(false)
+        .init();
     let args = Args::parse();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -68,7 +73,8 @@ async fn main() -> anyhow::Result<()> {
     })
     .await?;
     let addr = standin.addr();
-    println!("stripe-standin listening on http://{addr}");
+    // Nobody need read it.
+    writeln!(std::io::stdout(), "stripe-standin listening on http://{addr}").ok();
     if let Some(path) = &args.ready_file {
         write_whole(path, &addr.to_string())
             .with_context(|| format!("the ready file {} cannot be written", path.display()))?;

@@ -1,8 +1,10 @@
 //! The clients in `clients/`: a shop's programs in other languages, against a running `flashsale up`.
 
 use std::{
+    net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
 };
 
 use flashsale_errors::Reason;
@@ -31,15 +33,15 @@ async fn a_buyer_s_way_through_the_sale_is_the_same_from_python_and_from_typescr
     })
     .await;
     let about = up.json("up.json");
-    let arguments = |sku| [about["grpc"].as_str(), about["sale_id"].as_str(), Some(sku)].map(Option::unwrap);
+    let (address, sale_id) = (about["grpc"].as_str().unwrap(), about["sale_id"].as_str().unwrap());
 
     for (client, sku) in [(python_journey as Client, "TW-CAP-OLV"), (typescript, "TW-CAP-SND")] {
-        let said = Said::by(client(&made).args(arguments(sku)));
+        let said = Said::by(client(&made).args([&shaky(address), sale_id, sku]));
         assert_eq!(said.code, Some(0), "{said:?}");
         assert_eq!(without_what_depends_on_time(&said.out), journey(sku), "{said:?}");
     }
-    reflection_is_enough(&made, &arguments("TW-MUG-01"));
-    what_was_not_expected_ends_with_its_reason(&made, about["sale_id"].as_str().unwrap());
+    reflection_is_enough(&made, &[address, sale_id, "TW-MUG-01"]);
+    what_was_not_expected_ends_with_its_reason(&made, &[address, sale_id, "NO-SUCH-SKU"]);
 
     kill(up.pid(), Signal::SIGINT).unwrap();
     let (status, said) = up.end();
@@ -109,16 +111,41 @@ fn reflection_is_enough(made: &Path, arguments: &[&str]) {
     }
 }
 
-fn what_was_not_expected_ends_with_its_reason(made: &Path, sale_id: &str) {
+fn what_was_not_expected_ends_with_its_reason(made: &Path, arguments: &[&str]) {
     for client in [python_journey as Client, typescript, python_reflection] {
-        // Nobody listens there.
-        let said = Said::by(client(made).args(["http://127.0.0.1:1", sale_id, "TW-MUG-01"]));
+        let said = Said::by(client(made).args(arguments));
         assert_eq!(said.code, Some(1), "{said:?}");
         assert!(said.err.contains("this was not to be refused"), "{said:?}");
+        assert!(
+            said.err.contains("SKU_NOT_FOUND: the sale does not offer NO-SUCH-SKU"),
+            "{said:?}"
+        );
         let said = Said::by(&mut client(made));
         assert_eq!(said.code, Some(2), "{said:?}");
         assert!(said.err.contains("usage:"), "{said:?}");
     }
+}
+
+/// Another address of the server, where the first two connections break: a client has to come back by itself.
+fn shaky(address: &str) -> String {
+    let server: SocketAddr = address.trim_start_matches("http://").parse().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for connection in listener.incoming().skip(2) {
+            let (here, there) = (connection.unwrap(), TcpStream::connect(server).unwrap());
+            for (mut from, mut to) in
+                [(here.try_clone().unwrap(), there.try_clone().unwrap()), (there, here)]
+            {
+                thread::spawn(move || {
+                    std::io::copy(&mut from, &mut to).ok();
+                    // The other direction ends too.
+                    to.shutdown(std::net::Shutdown::Both).ok();
+                });
+            }
+        }
+    });
+    address
 }
 
 fn python_journey(made: &Path) -> Command {

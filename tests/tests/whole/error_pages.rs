@@ -233,13 +233,20 @@ fn a_reason_that_no_code_answers_says_so_on_its_page() {
     }
 }
 
-/// What the protos say: field names, and for each call its comment. Services stand under their own names, with the comment on all calls.
-fn contract() -> (BTreeSet<String>, BTreeMap<String, String>) {
+/// A call, or a service with what it says of all its calls.
+#[derive(Debug)]
+struct Described {
+    service: String,
+    comment: String,
+}
+
+/// What the protos say: the names of fields, and the comments on calls and services, by name.
+fn contract() -> (BTreeSet<String>, BTreeMap<String, Described>) {
     let (mut fields, mut calls) = (BTreeSet::new(), BTreeMap::new());
     for package in ["sale", "inventory", "waitingroom", "checkout", "payment"] {
         let folder = repository().join("proto/flashsale").join(package).join("v1");
         for file in std::fs::read_dir(folder).unwrap() {
-            let mut comment = String::new();
+            let (mut comment, mut service) = (String::new(), String::new());
             for line in std::fs::read_to_string(file.unwrap().path()).unwrap().lines() {
                 let line = line.trim();
                 if let Some(words) = line.strip_prefix("//") {
@@ -248,15 +255,16 @@ fn contract() -> (BTreeSet<String>, BTreeMap<String, String>) {
                 }
                 let words: Vec<&str> =
                     line.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
-                match words.as_slice() {
-                    ["rpc" | "service", name, ..] => {
-                        calls.insert((*name).to_owned(), std::mem::take(&mut comment));
+                if let ["rpc" | "service", name, ..] = words.as_slice() {
+                    if words[0] == "service" {
+                        service = (*name).to_owned();
                     }
-                    _ if line.contains(" = ") && line.ends_with(';') => {
-                        let name = line.split(" = ").next().unwrap().rsplit(' ').next().unwrap();
-                        fields.insert(name.to_owned());
-                    }
-                    _ => {}
+                    let described =
+                        Described { service: service.clone(), comment: comment.clone() };
+                    calls.insert((*name).to_owned(), described);
+                } else if line.contains(" = ") && line.ends_with(';') {
+                    let name = line.split(" = ").next().unwrap().rsplit(' ').next().unwrap();
+                    fields.insert(name.to_owned());
                 }
                 comment.clear();
             }
@@ -271,14 +279,17 @@ fn a_page_names_calls_of_the_contract_and_all_that_the_contract_names_the_reason
     for reason in Reason::ALL {
         let (name, text) = (reason.as_str(), page(*reason));
         let answered = row(&text, "answered by");
-        for call in quoted(answered) {
-            assert!(calls.contains_key(call), "{name}: there is no call {call}");
+        let named = quoted(answered);
+        for call in &named {
+            assert!(calls.contains_key(*call), "{name}: there is no call {call}");
         }
+        let all = answered.starts_with("every call") && !answered.starts_with("every call of ");
         let mention = format!("`{name}`");
-        for (call, comment) in &calls {
-            let covered = answered.contains("every call") && !answered.contains('`')
-                || quoted(answered).contains(&call.as_str())
-                || call.ends_with("Service") && answered.contains("every call");
+        for (call, Described { service, comment }) in &calls {
+            let covered = all
+                || answered.contains(service.as_str())
+                || named.contains(&call.as_str())
+                || call == service && named.iter().any(|named| calls[*named].service == *service);
             assert!(!comment.contains(&mention) || covered, "{name}: {call} is not named");
         }
     }

@@ -183,7 +183,7 @@ async fn every_call_in_the_runbook_and_the_error_pages_does_what_it_says() {
         }
     }
     assert!(at_fault.is_empty(), "{} of {calls}:\n\n{}", at_fault.len(), at_fault.join("\n\n"));
-    assert!(calls > 60, "only {calls} blocks were found");
+    assert!(calls > 50, "only {calls} blocks were found");
 
     // And the way there: an error names its page.
     let mut sales = SaleServiceClient::new(channel);

@@ -173,6 +173,11 @@ async fn the_spans_hang_together(collector: &Collector, buyer: &Shopper, order_i
         assert_eq!(attribute(&wire, "http.request.method").as_deref(), Some("POST"));
     }
 
+    // Stripe knows of no trace, and yet what it tells goes on in the order's.
+    let told = one("POST /stripe/webhook").await;
+    child(&told, &charge);
+    of_order(&told);
+
     // And what its end entails.
     let settle = eventually("the settlement is linked with the order", || async {
         collector.named("settle").into_iter().find(|settle| linked(settle, &claim))

@@ -16,8 +16,11 @@ use axum::{
     routing::post,
 };
 use event::Event;
+use flashsale_telemetry::propagate;
 pub use signature::{Forged, verify};
 use time::OffsetDateTime;
+use tracing::{Instrument as _, Span};
+use uuid::Uuid;
 
 use crate::{secret::Secret, settlement::Settler, store::Store};
 
@@ -79,23 +82,44 @@ impl Webhook {
         match event.kind.as_str() {
             "payment_intent.succeeded" | "payment_intent.canceled" => {
                 if let Some((order, intent)) = event.intent() {
-                    self.settler.settle(order, &intent).await?;
+                    let span = self.span(event, order).await?;
+                    self.settler.settle(order, &intent).instrument(span).await?;
                 }
             }
             "payment_intent.payment_failed"
             | "payment_intent.requires_action"
             | "payment_intent.processing" => {
                 if let Some((order, intent)) = event.intent() {
-                    self.store.make_due(order, &intent.id, MOMENT).await?;
+                    let span = self.span(event, order).await?;
+                    self.store.make_due(order, &intent.id, MOMENT).instrument(span).await?;
                 }
             }
             "charge.refunded" => {
                 if let Some(order) = event.order() {
-                    self.store.make_refund_due(order, MOMENT).await?;
+                    let span = self.span(event, order).await?;
+                    self.store.make_refund_due(order, MOMENT).instrument(span).await?;
                 }
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// What is done for an event goes on in the trace of its order, which Stripe does not know of: the payment's row does.
+    async fn span(&self, event: &Event, order: Uuid) -> sqlx::Result<Span> {
+        let span = tracing::info_span!(
+            parent: None,
+            "webhook",
+            otel.name = format!("POST {PATH}"),
+            otel.kind = "server",
+            http.request.method = "POST",
+            http.route = PATH,
+            event = event.kind,
+            order_id = %order,
+        );
+        let payment = self.store.payment(order).await?;
+        let traceparent = payment.as_ref().and_then(|payment| payment.traceparent.as_deref());
+        propagate::set_parent(&span, propagate::from_text(traceparent));
+        Ok(span)
     }
 }
