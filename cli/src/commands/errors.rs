@@ -113,7 +113,7 @@ fn whole(reason: Reason, text: &str) -> Value {
     let mut fields = summary(reason);
     for section in text.split("\n## ").skip(1) {
         if let Some((heading, body)) = section.split_once('\n') {
-            let name = heading.to_lowercase().replace(' ', "_").replace('-', "_");
+            let name = heading.to_lowercase().replace([' ', '-'], "_");
             fields.insert(name, json!(body.trim()));
         }
     }

@@ -25,11 +25,9 @@ pub(crate) enum RoomError {
 impl From<RoomError> for Failure {
     fn from(error: RoomError) -> Self {
         match error {
-            RoomError::Closed(sale_id) => {
-                Self::new(Reason::SaleNotOpen, "the room is closed")
-                    .with("sale_id", sale_id)
-                    .with("state", "CLOSED")
-            }
+            RoomError::Closed(sale_id) => Self::new(Reason::SaleNotOpen, "the room is closed")
+                .with("sale_id", sale_id)
+                .with("state", "CLOSED"),
             RoomError::SoldOut(sale_id) => {
                 Self::new(Reason::SaleNotOpen, "everything is sold, and nothing will come back")
                     .with("sale_id", sale_id)

@@ -96,7 +96,8 @@ impl Standin {
             .with_context(|| format!("cannot listen on {}", config.listen))?;
         let addr = tcp.local_addr()?;
         let webhooks = Webhooks::new(url, config.webhook_secrets.clone());
-        let app = Arc::new(App::new(&config, log, webhooks.clone(), faults, format!("http://{addr}")));
+        let app =
+            Arc::new(App::new(&config, log, webhooks.clone(), faults, format!("http://{addr}")));
         let listener = Listener::start(tcp, api::router(app))?;
         Ok(Self { listener, webhooks })
     }

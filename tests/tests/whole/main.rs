@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod clients;
-mod command;
 mod collector;
+mod command;
 mod contract;
 mod error_pages;
 mod load;

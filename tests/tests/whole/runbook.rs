@@ -111,6 +111,7 @@ impl Terminal {
         let mut path = vec![Path::new(ours.get_program()).parent().unwrap().to_owned()];
         let tools = ours.get_envs().find(|(name, _)| *name == "FLASHSALE_TOOLS").unwrap().1;
         path.push(Path::new(tools.unwrap()).join("bin"));
+        path.extend(std::env::var_os("FLASHSALE_POSTGRES_BIN").map(PathBuf::from));
         path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
         Self {
             preparation: runbook[0].shell.clone(),

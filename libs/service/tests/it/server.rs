@@ -16,7 +16,7 @@ async fn a_callers_deadline_is_answered_as_deadline_exceeded_and_not_as_cancelle
     let server = serve(server_config()).await;
     let mut client = server.client().await;
     // The whole way from a caller's timer that may fire first is not ours to promise below some milliseconds.
-    for timeout_ms in [50, 200, 1_000] {
+    for timeout_ms in [400, 1_000] {
         let answer = client.get_sale(get_within("wait", Duration::from_millis(timeout_ms))).await;
         let failure = failure(answer, Code::DeadlineExceeded);
         assert_eq!(failure.reason(), Reason::DeadlineExceeded);
