@@ -144,5 +144,5 @@ sqlx-prepare: setup ## Write .sqlx/ anew, after a change of a query or a migrati
 clean: ## Remove what was built and what runs left behind (the downloaded tools stay)
 	cargo clean
 	@home='$(or $(FLASHSALE_HOME),.flashsale)'; \
-		rm -rf "$$home"/{runs,planted} "$$home"/{sqlx,clients}.* "$$home"/{report,faults,load}.json "$$home"/load.html
+		rm -rf "$$home"/{runs,planted,go,java} "$$home"/{sqlx,clients}.* "$$home"/{report,faults,load}.json "$$home"/load.html
 	@rm -rf clients/*/{gen,dist,__pycache__}
