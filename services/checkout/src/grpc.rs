@@ -2,7 +2,7 @@
 
 mod convert;
 
-use std::pin::Pin;
+use std::{pin::Pin, time::Duration};
 
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{
@@ -26,6 +26,9 @@ use crate::{
     orders::{Orders, visible},
     store::Filter,
 };
+
+/// How long a watcher waits after a read that failed.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 const MAX_BUYER_CHARS: usize = 128;
 const DEFAULT_PAGE: usize = 50;
@@ -161,15 +164,25 @@ impl CheckoutService for Checkout {
                 if sender.send(Ok(answer)).await.is_err() || !open {
                     return;
                 }
-                // Until the record says something new; a read that fails is made good by the next announcement or sweep.
+                // Until the record says something new.
                 order = loop {
                     tokio::select! {
                         () = changes.changed() => {}
                         () = &mut ended => return,
                         () = sender.closed() => return,
                     }
-                    let recorded = orders.record.order(order_id).await;
-                    if let Ok(Some(recorded)) = recorded
+                    let recorded = loop {
+                        if let Ok(recorded) = orders.record.order(order_id).await {
+                            break recorded;
+                        }
+                        // The announcement is used up, and to the sweep the change is an old one: who does not look again misses it.
+                        tokio::select! {
+                            () = tokio::time::sleep(LOOK_AGAIN) => {}
+                            () = &mut ended => return,
+                            () = sender.closed() => return,
+                        }
+                    };
+                    if let Some(recorded) = recorded
                         && recorded != order
                         && let Ok(recorded) = visible(recorded, sale_id, buyer_id.as_deref())
                     {
