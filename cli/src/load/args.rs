@@ -23,7 +23,7 @@ const DEFAULT_THRESHOLDS: [&str; 5] = [
 /// The same where an audit is made.
 const AUDITED_THRESHOLDS: [&str; 1] = ["accepted.lost==0"];
 /// The same where the services' memory can be seen.
-const WATCHED_THRESHOLDS: [&str; 1] = ["services.rss_growth<64MB"];
+const WATCHED_THRESHOLDS: [&str; 1] = ["services.rss_growth<32MB"];
 
 /// Who comes, how often, and what has to hold meanwhile.
 #[derive(Debug, Clone, Args)]

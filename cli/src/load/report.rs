@@ -59,7 +59,8 @@ impl Report<'_> {
                 .map(|(name, count)| (name.to_owned(), json!(count)))
                 .collect::<serde_json::Map<_, _>>(),
             "buyer_failures": crowd.failures(),
-            "memory": memory(&self.timeline, self.schedule.length()),
+            "memory": memory(&self.timeline),
+            "cpu_seconds": cpu(&self.timeline),
             "timeline": self.timeline,
             "audit": self.audit.map(|audit| &audit.value),
             "audit_passed": self.audit.map(|audit| audit.passed),
@@ -280,37 +281,47 @@ fn rejects_value(rejects: &Rejects) -> Value {
 }
 
 /// What the processes' memory did.
-fn memory(timeline: &[Value], arrivals: Duration) -> Value {
+fn memory(timeline: &[Value]) -> Value {
     let mut memory = json!({});
-    let names = timeline.first().and_then(|sample| sample["memory_bytes"].as_object());
-    for name in names.into_iter().flat_map(|names| names.keys()) {
-        let all: Vec<(f64, u64)> = timeline
-            .iter()
-            .filter_map(|sample| {
-                Some((sample["t_seconds"].as_f64()?, sample["memory_bytes"][name].as_u64()?))
-            })
-            .collect();
-        let (start, end) = (all.first().map(|at| at.1), all.last().map(|at| at.1));
-        let peak = all.iter().map(|at| at.1).max();
-        // From the middle of the load to its end: what comes in with the first buyers, buffers and connections, is there by then.
-        let near = |moment: f64| {
-            let mut near: Vec<u64> = all
-                .iter()
-                .filter(|(at, _)| (at - moment).abs() <= 2.5)
-                .map(|(_, bytes)| *bytes)
-                .collect();
-            near.sort_unstable();
-            near.get(near.len() / 2).copied()
-        };
-        let seconds = arrivals.as_secs_f64();
-        let growth = near(seconds)
-            .zip(near(seconds / 2.0))
-            .map(|(after, before)| after as f64 - before as f64);
+    // A visit takes memory, which allocators keep when it has ended: what counts is what is added when nobody more comes in.
+    let fullest =
+        timeline.iter().enumerate().max_by_key(|(_, sample)| sample["in_flight"].as_u64());
+    let fullest = fullest.map(|(index, _)| index).unwrap_or_default();
+    for name in processes(timeline) {
+        let all: Vec<Option<u64>> =
+            timeline.iter().map(|sample| sample["memory_bytes"][name].as_u64()).collect();
+        let known = || all.iter().flatten().copied();
+        let (then, end) = (all.get(fullest).copied().flatten(), known().next_back());
         memory[name] = json!({
-            "start_bytes": start, "peak_bytes": peak, "end_bytes": end, "growth_bytes": growth,
+            "start_bytes": known().next(),
+            "peak_bytes": known().max(),
+            "end_bytes": end,
+            "growth_bytes": end.zip(then).map(|(end, then)| end as f64 - then as f64),
         });
     }
     memory
+}
+
+/// Seconds of processor time that each process took from the first sample to the last.
+fn cpu(timeline: &[Value]) -> Value {
+    let mut cpu = json!({});
+    for name in timeline
+        .first()
+        .and_then(|first| first["cpu_seconds"].as_object())
+        .into_iter()
+        .flat_map(|all| all.keys())
+    {
+        let mut all = timeline.iter().filter_map(|sample| sample["cpu_seconds"][name].as_f64());
+        let first = all.next();
+        let last = all.next_back();
+        cpu[name] = json!(first.zip(last).map(|(first, last)| last - first));
+    }
+    cpu
+}
+
+fn processes(timeline: &[Value]) -> impl Iterator<Item = &String> {
+    let first = timeline.first().and_then(|sample| sample["memory_bytes"].as_object());
+    first.into_iter().flat_map(|names| names.keys())
 }
 
 fn strings<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a str> {

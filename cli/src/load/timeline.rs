@@ -151,6 +151,12 @@ impl Sampler {
             .iter()
             .filter_map(|(name, pid)| Some(((*name).to_owned(), json!(resident(*pid)?))))
             .collect();
+        let own = ("load", std::process::id());
+        let cpu: Map<String, Value> = [own]
+            .iter()
+            .chain(&self.processes)
+            .filter_map(|(name, pid)| Some(((*name).to_owned(), json!(cpu_seconds(*pid)?))))
+            .collect();
         let stock = stock.map(|stock| {
             let sum = |of: fn(&SkuStock) -> i64| stock.iter().map(of).sum::<i64>();
             json!({
@@ -174,6 +180,7 @@ impl Sampler {
             "latency_ms": measures.recent(),
             "stock": stock,
             "memory_bytes": memory,
+            "cpu_seconds": cpu,
         })
     }
 }
@@ -186,6 +193,15 @@ fn resident(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1_024)
+}
+
+/// The processor time a process has taken.
+fn cpu_seconds(pid: u32) -> Option<f64> {
+    // Ticks of user and system time, fields 14 and 15; what is before the last parenthesis may hold spaces. A tick is 10 ms to /proc.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let ticks = fields.next()?.parse::<f64>().ok()? + fields.next()?.parse::<f64>().ok()?;
+    Some(ticks / 100.0)
 }
 
 fn line(sample: &Value) -> String {
