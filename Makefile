@@ -28,6 +28,9 @@ LOAD_ARGS = $(if $(PEAK),--peak '$(PEAK)') $(if $(FACTOR),--factor '$(FACTOR)') 
 	$(if $(CURRENCY),--currency '$(CURRENCY)') $(if $(SEED),--seed '$(SEED)') \
 	$(if $(THRESHOLD),--threshold '$(THRESHOLD)')
 
+# make bench ROUNDS=9 SECONDS=5
+BENCH_ARGS = $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(SECONDS),--seconds '$(SECONDS)')
+
 NEXTEST_PROFILE ?= default
 
 .PHONY: help
@@ -123,8 +126,9 @@ faults: setup ## Plant faults and see that a run finds them (SUITE=planted)
 	esac
 
 .PHONY: bench
-bench: ## Measure (nothing to measure with yet)
-	@echo "bench: no benchmarks yet: docs/benchmarks.md" >&2; exit 1
+bench: setup ## What the calls cost on this machine, as ratios within one run (ROUNDS= SECONDS=; builds for release)
+	cargo build --release --bins $(addprefix --package flashsale-,bench sale inventory waiting-room checkout)
+	$(or $(CARGO_TARGET_DIR),target)/release/flashsale-bench $(BENCH_ARGS)
 
 .PHONY: mutants
 mutants: setup-test build ## Change the code at random places and see that tests notice (PACKAGE=, slow)
@@ -144,5 +148,5 @@ sqlx-prepare: setup ## Write .sqlx/ anew, after a change of a query or a migrati
 clean: ## Remove what was built and what runs left behind (the downloaded tools stay)
 	cargo clean
 	@home='$(or $(FLASHSALE_HOME),.flashsale)'; \
-		rm -rf "$$home"/{runs,planted,go,java} "$$home"/{sqlx,clients}.* "$$home"/{report,faults,load}.json "$$home"/load.html
+		rm -rf "$$home"/{runs,planted,go,java} "$$home"/{sqlx,clients}.* "$$home"/{report,faults,load,bench}.json "$$home"/load.html
 	@rm -rf clients/*/{gen,dist,__pycache__}

@@ -21,6 +21,8 @@ use crate::store::{
 /// A consumer nobody reads from any more is removed by the server after this.
 const INACTIVE: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Messages that are asked for at once, at least: however small the batches are, they do not wait for the network one by one.
+const MIN_READ_AHEAD: usize = 64;
 const EXPIRES: Duration = Duration::from_secs(5);
 
 /// One message and where it comes from.
@@ -82,7 +84,7 @@ impl Reader {
             .context("no consumer on ORDERS")?;
         let messages = consumer
             .stream()
-            .max_messages_per_batch(batch * 2)
+            .max_messages_per_batch((batch * 2).max(MIN_READ_AHEAD))
             .heartbeat(HEARTBEAT)
             .expires(EXPIRES)
             .messages()

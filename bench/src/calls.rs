@@ -1,0 +1,220 @@
+//! The calls that are measured, each by a new buyer with a request id of its own.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use async_nats::jetstream;
+use flashsale_admission::{Admission, Signer};
+use flashsale_proto::{
+    checkout::{
+        self, Contact, OrderState, PlaceOrderRequest,
+        checkout_service_client::CheckoutServiceClient,
+    },
+    inventory::{
+        GetStockRequest, Line, ReserveRequest, inventory_service_client::InventoryServiceClient,
+    },
+    waitingroom::{JoinRequest, waiting_room_service_client::WaitingRoomServiceClient},
+};
+use flashsale_queue::{OrderMessage, QueueMessage};
+use time::OffsetDateTime;
+use tonic::{Request, transport::Channel};
+use uuid::Uuid;
+
+use crate::drive::Lane;
+
+/// The deadline of every call, as the shop's callers set one.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How long admissions last: longer than any run.
+const ADMITTED_MS: i64 = 12 * 3_600 * 1_000;
+/// The skus of the sale.
+pub(crate) const SKUS: u64 = 12;
+
+/// Writes requests.
+pub(crate) struct Requests<'a> {
+    sale_id: Uuid,
+    signer: &'a Signer,
+    written: u64,
+}
+
+impl<'a> Requests<'a> {
+    pub(crate) fn new(sale_id: Uuid, signer: &'a Signer) -> Self {
+        Self { sale_id, signer, written: 0 }
+    }
+
+    fn write<R>(&mut self, count: u64, one: impl Fn(&Self, u64) -> R) -> Vec<R> {
+        let from = self.written;
+        self.written += count;
+        (from..self.written).map(|number| one(self, number)).collect()
+    }
+
+    pub(crate) fn empty(&mut self, count: u64) -> Vec<GetStockRequest> {
+        self.write(count, |_, _| GetStockRequest::default())
+    }
+
+    pub(crate) fn joins(&mut self, count: u64) -> Vec<JoinRequest> {
+        self.write(count, |this, number| JoinRequest {
+            request_id: Uuid::new_v4().to_string(),
+            sale_id: this.sale_id.to_string(),
+            buyer_id: buyer(number),
+        })
+    }
+
+    pub(crate) fn reserves(&mut self, count: u64) -> Vec<ReserveRequest> {
+        self.write(count, |this, number| ReserveRequest {
+            request_id: Uuid::new_v4().to_string(),
+            sale_id: this.sale_id.to_string(),
+            buyer_id: buyer(number),
+            lines: vec![Line { sku: sku(number), quantity: 1 }],
+            admission: this.admission(number),
+        })
+    }
+
+    pub(crate) fn orders(&mut self, count: u64) -> Vec<PlaceOrderRequest> {
+        self.write(count, |this, number| PlaceOrderRequest {
+            request_id: Uuid::new_v4().to_string(),
+            sale_id: this.sale_id.to_string(),
+            buyer_id: buyer(number),
+            hold_id: String::new(),
+            lines: vec![checkout::Line { sku: sku(number), quantity: 1 }],
+            admission: this.admission(number),
+            contact: Some(Contact {
+                email: format!("{}@example.com", buyer(number)),
+                name: format!("Buyer {number}"),
+            }),
+            payment_method: "pm_card_visa".to_owned(),
+        })
+    }
+
+    /// Messages of the queue as [`Requests::orders`] become them.
+    pub(crate) fn messages(&mut self, count: u64) -> Vec<QueueMessage> {
+        self.write(count, |this, number| QueueMessage::Place {
+            order: OrderMessage {
+                order_id: Uuid::new_v4(),
+                sale_id: this.sale_id,
+                buyer_id: buyer(number),
+                hold_id: Uuid::new_v4(),
+                epoch: 1,
+                admission_id: Some(Uuid::new_v4().to_string()),
+                request_id: Uuid::new_v4(),
+                request_hash: "0".repeat(64),
+                lines: vec![flashsale_queue::Line {
+                    sku: sku(number),
+                    quantity: 1,
+                    unit_price_minor: 1_990,
+                }],
+                currency: "EUR".to_owned(),
+                total_minor: 1_990,
+                placed_at_ms: now_ms(),
+                email: format!("{}@example.com", buyer(number)),
+                contact_name: format!("Buyer {number}"),
+                payment_method: "pm_card_visa".to_owned(),
+            },
+        })
+    }
+
+    fn admission(&self, number: u64) -> String {
+        self.signer.mint_admission(&Admission {
+            sale_id: self.sale_id,
+            buyer_id: buyer(number),
+            number: i64::try_from(number).unwrap_or(i64::MAX),
+            generation: 0,
+            expires_at_ms: now_ms() + ADMITTED_MS,
+            quota: 1,
+        })
+    }
+}
+
+fn buyer(number: u64) -> String {
+    format!("bench-{number:012}")
+}
+
+pub(crate) fn sku(number: u64) -> String {
+    format!("SKU-{:02}", number % SKUS)
+}
+
+fn now_ms() -> i64 {
+    i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+fn request<R>(message: R) -> Request<R> {
+    let mut request = Request::new(message);
+    request.set_timeout(DEADLINE);
+    request
+}
+
+/// Sends GetStock requests.
+#[derive(Clone)]
+pub(crate) struct GetStock(pub(crate) InventoryServiceClient<Channel>);
+
+impl Lane for GetStock {
+    type Request = GetStockRequest;
+
+    async fn send(&mut self, message: GetStockRequest) -> anyhow::Result<()> {
+        self.0.get_stock(request(message)).await?;
+        Ok(())
+    }
+}
+
+/// Sends Reserve requests.
+#[derive(Clone)]
+pub(crate) struct Reserve(pub(crate) InventoryServiceClient<Channel>);
+
+impl Lane for Reserve {
+    type Request = ReserveRequest;
+
+    async fn send(&mut self, message: ReserveRequest) -> anyhow::Result<()> {
+        let answer = self.0.reserve(request(message)).await?.into_inner();
+        ensure!(answer.hold.is_some(), "Reserve answered without a hold");
+        Ok(())
+    }
+}
+
+/// Sends Join requests.
+#[derive(Clone)]
+pub(crate) struct Join(pub(crate) WaitingRoomServiceClient<Channel>);
+
+impl Lane for Join {
+    type Request = JoinRequest;
+
+    async fn send(&mut self, message: JoinRequest) -> anyhow::Result<()> {
+        let answer = self.0.join(request(message)).await?.into_inner();
+        ensure!(!answer.ticket.is_empty(), "Join answered without a ticket");
+        Ok(())
+    }
+}
+
+/// Sends PlaceOrder requests.
+#[derive(Clone)]
+pub(crate) struct PlaceOrder(pub(crate) CheckoutServiceClient<Channel>);
+
+impl Lane for PlaceOrder {
+    type Request = PlaceOrderRequest;
+
+    async fn send(&mut self, message: PlaceOrderRequest) -> anyhow::Result<()> {
+        let answer = self.0.place_order(request(message)).await?.into_inner();
+        let state = answer.order.unwrap_or_default().state();
+        ensure!(state == OrderState::Accepted, "an order is {state:?} and not durable");
+        Ok(())
+    }
+}
+
+/// Publishes messages of `ORDERS` without a service in between.
+#[derive(Clone)]
+pub(crate) struct Publish {
+    pub(crate) jetstream: jetstream::Context,
+    /// What the subjects are put under, so that the messages are nobody's orders.
+    pub(crate) under: &'static str,
+}
+
+impl Lane for Publish {
+    type Request = QueueMessage;
+
+    async fn send(&mut self, message: QueueMessage) -> anyhow::Result<()> {
+        let publish = jetstream::message::PublishMessage::build()
+            .payload(message.encode().into())
+            .message_id(message.message_id());
+        let subject = format!("{}.{}", self.under, message.subject());
+        self.jetstream.send_publish(subject, publish).await?.await?;
+        Ok(())
+    }
+}

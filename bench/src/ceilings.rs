@@ -1,0 +1,220 @@
+//! What the stores themselves can do: the very script that Reserve runs, by `redis-benchmark`, and the very message that PlaceOrder
+//! publishes, without a service in between.
+
+use std::{process::Stdio, time::Duration};
+
+use anyhow::{Context as _, bail, ensure};
+use async_nats::jetstream;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+    process::Command,
+    time::timeout,
+};
+
+use crate::{calls::Publish, platform::Platform};
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between the services' scripts and the one that is looked for.
+const MAX_LINES: usize = 10_000;
+/// Where messages go that only measure.
+const CEILING: &str = "ceiling";
+
+/// A run of a script, as it was seen at Redis.
+#[derive(Debug, Clone)]
+pub(crate) struct Script {
+    /// `EVALSHA`, and all that belongs to it.
+    words: Vec<String>,
+}
+
+/// Where the words of a run of `reserve.lua` are: `EVALSHA sha 9`, nine keys, then its `ARGV` as the script documents them.
+mod word {
+    pub(super) const HOLDS: usize = 3 + 2;
+    pub(super) const PENDING: usize = 3 + 4;
+    const ARGV: usize = 3 + 9 - 1;
+    pub(super) const DEADLINE: usize = ARGV + 2;
+    pub(super) const OPERATION: usize = ARGV + 3;
+    pub(super) const REQUEST: usize = ARGV + 4;
+    pub(super) const HOLD: usize = ARGV + 6;
+    pub(super) const BUYER: usize = ARGV + 7;
+    pub(super) const ADMISSION: usize = ARGV + 9;
+}
+
+impl Script {
+    /// Watches Redis until it runs a script that reserves.
+    pub(crate) async fn watch(
+        address: &str,
+        reserve: impl Future<Output = anyhow::Result<()>>,
+    ) -> anyhow::Result<Self> {
+        let mut monitor = BufReader::new(TcpStream::connect(address).await?);
+        monitor.write_all(b"MONITOR\r\n").await?;
+        let mut line = String::new();
+        timeout(CALL_TIMEOUT, monitor.read_line(&mut line)).await??;
+        ensure!(line.starts_with("+OK"), "Redis does not let itself be watched: {line}");
+        reserve.await?;
+        for _ in 0..MAX_LINES {
+            line.clear();
+            timeout(CALL_TIMEOUT, monitor.read_line(&mut line)).await??;
+            let words = words(&line);
+            let evalsha = words.first().is_some_and(|word| word.eq_ignore_ascii_case("EVALSHA"));
+            if evalsha && words.get(word::OPERATION).is_some_and(|word| word == "reserve") {
+                return Ok(Self { words });
+            }
+        }
+        bail!("no script that reserves was seen at Redis")
+    }
+
+    /// The key of the holds that it writes.
+    pub(crate) fn holds(&self) -> &str {
+        self.words.get(word::HOLDS).map_or("", String::as_str)
+    }
+
+    /// The key of the placed holds whose order the record is not known to have.
+    pub(crate) fn pending(&self) -> &str {
+        self.words.get(word::PENDING).map_or("", String::as_str)
+    }
+
+    /// The same with another request, hold, buyer and admission each time that `redis-benchmark` sends it.
+    fn anew_each_time(&self) -> Vec<String> {
+        let mut words = self.words.clone();
+        let mut set = |at: usize, to: String| {
+            if let Some(word) = words.get_mut(at) {
+                *word = to;
+            }
+        };
+        // Becomes a dozen digits, another number each time.
+        let id = "00000000-0000-4000-8000-__rand_int__";
+        set(word::REQUEST, id.to_owned());
+        set(word::HOLD, id.to_owned());
+        set(word::ADMISSION, id.to_owned());
+        set(word::BUYER, "bench-__rand_int__".to_owned());
+        // A day from what it was: the deadline is the store's clock in milliseconds.
+        let deadline = self.words.get(word::DEADLINE).and_then(|ms| ms.parse::<i64>().ok());
+        set(word::DEADLINE, (deadline.unwrap_or_default() + 86_400_000).to_string());
+        words
+    }
+}
+
+/// The words of a line of `MONITOR`: behind the time and the client each stands in quotes, with `\"` and `\\` for what is one itself.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut letters = line.chars();
+    while letters.by_ref().any(|letter| letter == '"') {
+        let mut word = String::new();
+        while let Some(letter) = letters.next().filter(|letter| *letter != '"') {
+            word.push(if letter == '\\' { letters.next().unwrap_or('\\') } else { letter });
+        }
+        words.push(word);
+    }
+    words
+}
+
+/// Runs the script `count` times with `redis-benchmark` over as many connections as a service has, and returns how often per second.
+pub(crate) async fn redis(
+    platform: &Platform,
+    script: &Script,
+    in_flight: u32,
+    count: u64,
+) -> anyhow::Result<f64> {
+    let before = length(&platform.redis_address(), script.holds()).await?;
+    let connections = platform.redis_connections.min(in_flight);
+    let (host, port) = platform.redis_address().split_once(':').map_or_else(
+        || ("127.0.0.1".to_owned(), String::new()),
+        |(host, port)| (host.to_owned(), port.to_owned()),
+    );
+    let out = Command::new(&platform.redis_benchmark)
+        .args(["-h", &host, "-p", &port, "--csv", "-r", "2147483647"])
+        .args(["-c", &connections.to_string(), "-P", &(in_flight / connections).to_string()])
+        .args(["-n", &count.to_string()])
+        .args(script.anew_each_time())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .with_context(|| format!("{} cannot be run", platform.redis_benchmark.display()))?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    let ran = length(&platform.redis_address(), script.holds()).await? - before;
+    // It sends full pipelines, so it may send a few more than asked for; and some of two thousand million ids may come twice.
+    ensure!(
+        out.status.success()
+            && ran.abs_diff(i64::try_from(count)?) <= u64::from(in_flight) + count / 500,
+        "redis-benchmark ran the script {count} times and {ran} holds came of it: {text} {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    per_second(&text)
+}
+
+/// The second value of the last line: `"EVALSHA …","12345.67",…`.
+fn per_second(csv: &str) -> anyhow::Result<f64> {
+    let last = csv.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+    // The command itself is the first value and may hold anything.
+    let values: Vec<&str> = last.rsplit("\",\"").map(|value| value.trim_matches('"')).collect();
+    // rps, avg, min, p50, p95, p99, max.
+    let rps = values.get(6).context("redis-benchmark says no rate")?;
+    rps.parse().with_context(|| format!("redis-benchmark's rate is {rps}"))
+}
+
+/// How many fields the hash at `key` has.
+pub(crate) async fn length(address: &str, key: &str) -> anyhow::Result<i64> {
+    number(address, &format!("HLEN {key}")).await
+}
+
+/// How many members the sorted set at `key` has.
+pub(crate) async fn members(address: &str, key: &str) -> anyhow::Result<i64> {
+    number(address, &format!("ZCARD {key}")).await
+}
+
+/// Asks Redis itself, in its protocol, for a number.
+async fn number(address: &str, command: &str) -> anyhow::Result<i64> {
+    let asked = async {
+        let mut redis = BufReader::new(TcpStream::connect(address).await?);
+        redis.write_all(format!("{command}\r\n").as_bytes()).await?;
+        let mut answer = String::new();
+        redis.read_line(&mut answer).await?;
+        anyhow::Ok(answer)
+    };
+    let answer = timeout(CALL_TIMEOUT, asked).await.context("Redis does not answer")??;
+    let number = answer.trim().strip_prefix(':').and_then(|number| number.parse().ok());
+    number.with_context(|| format!("Redis answered {command} with {answer}"))
+}
+
+/// A stream that differs from `ORDERS` in its name and subjects alone.
+pub(crate) async fn jetstream(platform: &Platform) -> anyhow::Result<Publish> {
+    let context = platform.jetstream.clone();
+    let orders = context.get_stream(flashsale_queue::ORDERS).await?;
+    context
+        .get_or_create_stream(jetstream::stream::Config {
+            name: CEILING.to_owned(),
+            subjects: vec![format!("{CEILING}.>")],
+            ..orders.cached_info().config.clone()
+        })
+        .await?;
+    Ok(Publish { jetstream: context, under: CEILING })
+}
+
+/// Empties that stream, and returns how many messages were in it.
+pub(crate) async fn empty(context: &jetstream::Context) -> anyhow::Result<u64> {
+    let stream = context.get_stream(CEILING).await?;
+    Ok(stream.purge().await?.purged)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn words_of_a_monitored_call_are_read_as_they_were_sent() {
+        let line = r#"1700000000.123456 [0 127.0.0.1:50000] "EVALSHA" "abc" "1" "{k}:a" "" "say \"so\" \\ now""#;
+        assert_eq!(words(line), ["EVALSHA", "abc", "1", "{k}:a", "", r#"say "so" \ now"#]);
+    }
+
+    #[test]
+    fn the_rate_is_found_behind_a_command_with_commas_and_quotes() {
+        let csv = "\"test\",\"rps\",\"avg_latency_ms\",\"min\",\"p50\",\"p95\",\"p99\",\"max\"\n\
+                   \"EVALSHA a \"b\",\"c\" 1\",\"31446.54\",\"1.9\",\"0.2\",\"1.8\",\"3.0\",\"4.0\",\"9.0\"\n";
+        assert!((per_second(csv).unwrap() - 31_446.54).abs() < 1e-9);
+        assert!(per_second("").is_err());
+    }
+}

@@ -1,0 +1,72 @@
+//! The claimer alone, as a process of its own: the order worker's, without what follows a claim.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use async_nats::jetstream;
+use flashsale_order_worker::{Config, claimer::Claimer, metrics::Metrics, wakeups::Wakeups};
+use flashsale_service::Hosted;
+use sqlx::PgPool;
+use time::OffsetDateTime;
+
+use crate::platform::Platform;
+
+/// How long a backlog may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(50);
+
+/// Claims until SIGTERM, with the order worker's configuration.
+pub(crate) fn main() -> ExitCode {
+    flashsale_service::main(
+        "claims",
+        flashsale_order_worker::DEFAULTS,
+        async |config: Config, drain| {
+            let pool = flashsale_pg::connect(&config.postgres, "claims").context("postgres.url")?;
+            let client =
+                flashsale_queue::connect(&config.nats, "claims").await.context("nats.url")?;
+            let claimer = Claimer {
+                pool,
+                jetstream: jetstream::new(client),
+                pace: config.worker.claim_pace(),
+                wakeups: Arc::new(Wakeups::new().0),
+                metrics: Metrics::default(),
+            };
+            Ok(Hosted::new().task("claims", claimer.run(drain)))
+        },
+    )
+}
+
+/// Has a claimer of this batch size record everything that waits, and returns how many orders it recorded per second, by the record's
+/// own times: from the start of its first transaction to that of its last one.
+pub(crate) async fn rate(platform: &Platform, batch: u32, waiting: u64) -> anyhow::Result<f64> {
+    let pool = platform.pool();
+    let before: i64 = sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(pool).await?;
+    let began: OffsetDateTime =
+        sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(pool).await?;
+    let expected = before + i64::try_from(waiting)?;
+    let claimer = platform.claimer(batch).await?;
+    let waited = tokio::time::timeout(PATIENCE, recorded(pool, expected)).await;
+    claimer.stop(Duration::from_secs(10)).await?;
+    waited.with_context(|| format!("{waiting} orders were not claimed within {PATIENCE:?}"))??;
+    let (orders, seconds): (i64, f64) = sqlx::query_as(
+        "WITH recorded AS (SELECT claimed_at FROM orders WHERE claimed_at >= $1),
+              span AS (SELECT min(claimed_at) AS first, max(claimed_at) AS last FROM recorded)
+         SELECT count(*) FILTER (WHERE claimed_at < last), coalesce(extract(epoch FROM last - first), 0)::float8
+           FROM recorded, span GROUP BY first, last",
+    )
+    .bind(began)
+    .fetch_one(pool)
+    .await?;
+    anyhow::ensure!(seconds > 0.0, "{waiting} orders were claimed at once: too few to measure");
+    Ok(orders as f64 / seconds)
+}
+
+async fn recorded(pool: &PgPool, expected: i64) -> anyhow::Result<()> {
+    loop {
+        let orders: i64 = sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(pool).await?;
+        if orders >= expected {
+            return Ok(());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

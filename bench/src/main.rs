@@ -1,0 +1,88 @@
+//! `make bench`: what a call costs on this machine, as ratios within one run. `docs/benchmarks.md` says what each figure means.
+//!
+//! The platform runs as it is deployed, one process per service and per store; this program is the load generator, and in two other
+//! processes the no-op service and the claimer that are measured against it.
+
+mod calls;
+mod ceilings;
+mod claims;
+mod cpu;
+mod drive;
+mod noop;
+mod platform;
+mod report;
+mod rounds;
+
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+/// Measures no-op, Join, Reserve and PlaceOrder calls, their stores' ceilings, and claims.
+#[derive(Debug, Parser)]
+#[command(name = "flashsale-bench", version)]
+struct Args {
+    #[command(subcommand)]
+    part: Option<Part>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// How to measure.
+#[derive(Debug, Clone, clap::Args)]
+struct Settings {
+    /// Rounds; each figure is the median of its rounds.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99))]
+    rounds: u32,
+    /// About how long each measurement of a round takes, in seconds.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Calls in flight.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    in_flight: u32,
+    /// Connections they share.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
+    connections: u32,
+    /// Where to write the figures.
+    #[arg(long, default_value = ".flashsale/bench.json")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// Serves Reserve calls with a ready answer, on the server of all services.
+    ServeNoop,
+    /// Claims orders and does nothing else.
+    ServeClaims,
+}
+
+fn main() -> ExitCode {
+    let Args { part, settings } = Args::parse();
+    match part {
+        Some(Part::ServeNoop) => return noop::main(),
+        Some(Part::ServeClaims) => return claims::main(),
+        None => {}
+    }
+    // Two providers end up among the dependencies; whoever comes second finds this one, so a failure means it is there.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let measured = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::new)
+        .and_then(|runtime| runtime.block_on(rounds::measure(&settings)));
+    match measured.and_then(|figures| report::write(&settings.out, &figures)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("bench: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says what happens. Nobody may be reading, which changes nothing.
+fn say(text: &str) {
+    writeln!(io::stderr(), "{text}").ok();
+}

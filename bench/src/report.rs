@@ -1,0 +1,208 @@
+//! `bench.json` and the table. `docs/benchmarks.md` says what each figure means.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, Write as _},
+    path::Path,
+};
+
+use anyhow::Context as _;
+use comfy_table::{Cell, CellAlignment, Table, presets};
+use serde_json::{Map, Value, json};
+use time::format_description::well_known::Rfc3339;
+
+use crate::{
+    drive::Measured,
+    rounds::{Figures, JETSTREAM_CEILING, JOIN, NOOP, NOOP_EMPTY, PLACE_ORDER, RESERVE},
+};
+
+/// The version of the file's fields: raised when one changes its meaning or goes.
+const SCHEMA: u32 = 1;
+/// The processes that are not ours to be counted as services.
+const NOT_SERVICES: [&str; 4] = ["load_generator", "redis", "nats", "postgres"];
+
+/// Writes the file and prints the table.
+pub(crate) fn write(out: &Path, figures: &Figures) -> anyhow::Result<()> {
+    let report = report(figures)?;
+    if let Some(folder) = out.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    // Written beside and renamed, so that nobody reads half of it.
+    let beside = out.with_extension("partial");
+    fs::write(&beside, format!("{report:#}\n"))
+        .and_then(|()| fs::rename(&beside, out))
+        .with_context(|| format!("{} cannot be written", out.display()))?;
+    // Whoever read it may have gone, as `head` does: the file is there.
+    write!(io::stdout(), "{}\nfigures: {}\n", table(&report), out.display()).ok();
+    Ok(())
+}
+
+fn report(figures: &Figures) -> anyhow::Result<Value> {
+    let Figures { settings, calls, redis_script, claims, orders, .. } = figures;
+    let rounds_of = |name: &str| calls.get(name).map(Vec::as_slice).unwrap_or_default();
+    let noop = rounds_of(NOOP);
+    let mut report = json!({
+        "schema": SCHEMA,
+        "started_at": figures.started_at.format(&Rfc3339)?,
+        "took_seconds": figures.took.as_secs_f64().round(),
+        "versions": figures.versions.iter().map(|(name, version)| (*name, version)).collect::<std::collections::BTreeMap<_, _>>(),
+        "machine": { "cores": std::thread::available_parallelism()?.get() },
+        "settings": {
+            "in_flight": settings.in_flight,
+            "connections": settings.connections,
+            "seconds": settings.seconds,
+        },
+        "rounds": { "asked": settings.rounds, "done": noop.len() },
+        "orders": { "accepted": orders.0, "recorded": orders.1 },
+    });
+    for name in [NOOP, NOOP_EMPTY, JOIN, RESERVE, PLACE_ORDER, JETSTREAM_CEILING] {
+        let mut figure = figure(rounds_of(name));
+        if name != NOOP {
+            // Both of the same round: what else the machine did fell on both.
+            let ratios = rounds_of(name).iter().zip(noop).map(|(this, noop)| this.rps / noop.rps);
+            figure["ratio_to_noop"] = json!(rounded(median(ratios), 3));
+            let ratios =
+                rounds_of(name).iter().zip(noop).map(|(this, noop)| this.p99_us / noop.p99_us);
+            figure["p99_ratio_to_noop"] = json!(rounded(median(ratios), 2));
+        }
+        report[name] = figure;
+    }
+    let script = json!({
+        "rps": median(redis_script.iter().copied()).round(),
+        "rounds": { "rps": redis_script.iter().map(|rps| rps.round()).collect::<Vec<_>>() },
+    });
+    report["redis_script_ceiling"] = script;
+    report["claims"] = json!({
+        "orders_per_s": median(claims.iter().map(|(batched, _)| *batched)).round(),
+        "row_at_a_time_per_s": median(claims.iter().map(|(_, one)| *one)).round(),
+        "ratio": rounded(median(claims.iter().map(|(batched, one)| batched / one)), 1),
+        "rounds": {
+            "orders_per_s": claims.iter().map(|(batched, _)| batched.round()).collect::<Vec<_>>(),
+            "row_at_a_time_per_s": claims.iter().map(|(_, one)| one.round()).collect::<Vec<_>>(),
+        },
+    });
+    Ok(report)
+}
+
+/// The medians of some rounds.
+fn figure(rounds: &[Measured]) -> Value {
+    let of = |value: fn(&Measured) -> f64| median(rounds.iter().map(value));
+    let names: BTreeSet<&str> =
+        rounds.iter().flat_map(|round| round.cpu_s_per_10k.keys().copied()).collect();
+    let used =
+        |round: &Measured, name: &str| round.cpu_s_per_10k.get(name).copied().unwrap_or_default();
+    let median_of = |name: &str| rounded(median(rounds.iter().map(|round| used(round, name))), 3);
+    let (others, services): (Vec<&str>, Vec<&str>) =
+        names.iter().partition(|name| NOT_SERVICES.contains(name));
+    let mut cpu: Map<String, Value> =
+        others.iter().map(|name| ((*name).to_owned(), json!(median_of(name)))).collect();
+    let all_services =
+        rounds.iter().map(|round| services.iter().map(|name| used(round, name)).sum::<f64>());
+    cpu.insert("services".to_owned(), json!(rounded(median(all_services), 3)));
+    let each: Map<String, Value> =
+        services.iter().map(|name| ((*name).to_owned(), json!(median_of(name)))).collect();
+    cpu.insert("each_service".to_owned(), Value::Object(each));
+    let total = rounds.iter().map(|round| round.cpu_s_per_10k.values().sum::<f64>());
+    cpu.insert("total".to_owned(), json!(rounded(median(total), 3)));
+    json!({
+        "rps": of(|round| round.rps).round(),
+        "p50_us": of(|round| round.p50_us),
+        "p99_us": of(|round| round.p99_us),
+        "cpu_s_per_10k": cpu,
+        "calls": rounds.iter().map(|round| round.calls).sum::<u64>(),
+        "rounds": {
+            "rps": rounds.iter().map(|round| round.rps.round()).collect::<Vec<_>>(),
+            "p99_us": rounds.iter().map(|round| round.p99_us).collect::<Vec<_>>(),
+        },
+    })
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let upper = values.get(values.len() / 2).copied().unwrap_or(f64::NAN);
+    if values.len() % 2 == 1 {
+        return upper;
+    }
+    let lower = values.len().checked_sub(1).and_then(|last| values.get(last / 2));
+    (lower.copied().unwrap_or(f64::NAN) + upper) / 2.0
+}
+
+fn rounded(value: f64, digits: i32) -> f64 {
+    let scale = 10_f64.powi(digits);
+    (value * scale).round() / scale
+}
+
+fn table(report: &Value) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_BORDERS_ONLY);
+    table.set_header([
+        "",
+        "a second",
+        "of no-op",
+        "p50 µs",
+        "p99 µs",
+        "CPU s / 10,000",
+        "generator",
+        "services",
+        "redis",
+        "nats",
+        "postgres",
+    ]);
+    let text = |value: &Value| match value.as_f64() {
+        Some(number) if number.fract() == 0.0 => format!("{number:.0}"),
+        Some(number) => format!("{number:.2}"),
+        None => String::new(),
+    };
+    let rows = [
+        ("no-op, empty", NOOP_EMPTY),
+        ("no-op", NOOP),
+        ("Join", JOIN),
+        ("Reserve", RESERVE),
+        ("PlaceOrder, durable", PLACE_ORDER),
+        ("Redis alone, the script", "redis_script_ceiling"),
+        ("JetStream alone, the message", JETSTREAM_CEILING),
+    ];
+    for (title, name) in rows {
+        let figure = &report[name];
+        let cpu = &figure["cpu_s_per_10k"];
+        let values = [
+            &figure["rps"],
+            &figure["ratio_to_noop"],
+            &figure["p50_us"],
+            &figure["p99_us"],
+            &cpu["total"],
+            &cpu["load_generator"],
+            &cpu["services"],
+            &cpu["redis"],
+            &cpu["nats"],
+            &cpu["postgres"],
+        ];
+        let cells = values.map(|value| Cell::new(text(value)).set_alignment(CellAlignment::Right));
+        table.add_row(std::iter::once(Cell::new(title)).chain(cells));
+    }
+    let claims = &report["claims"];
+    for (title, value) in [
+        ("Claims, in batches", &claims["orders_per_s"]),
+        ("Claims, one at a time", &claims["row_at_a_time_per_s"]),
+    ] {
+        table.add_row([
+            Cell::new(title),
+            Cell::new(text(value)).set_alignment(CellAlignment::Right),
+        ]);
+    }
+    table.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_is_the_middle_or_between_the_two_in_the_middle() {
+        assert!((median([3.0, 1.0, 2.0].into_iter()) - 2.0).abs() < 1e-9);
+        assert!((median([4.0, 1.0, 2.0, 3.0].into_iter()) - 2.5).abs() < 1e-9);
+        assert!(median(std::iter::empty()).is_nan());
+    }
+}

@@ -1,0 +1,282 @@
+//! The rounds: everything is measured once in each, so that whatever else the machine does falls on all alike.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use flashsale_proto::{
+    checkout::checkout_service_client::CheckoutServiceClient,
+    inventory::inventory_service_client::InventoryServiceClient,
+    waitingroom::waiting_room_service_client::WaitingRoomServiceClient,
+};
+use time::OffsetDateTime;
+use tonic::transport::Channel;
+
+use crate::{
+    Settings,
+    calls::{GetStock, Join, PlaceOrder, Publish, Requests, Reserve},
+    ceilings::{self, Script},
+    claims,
+    cpu::Watched,
+    drive::{Lane, Measured, drive},
+    platform::Platform,
+    say,
+};
+
+/// Calls of the very first warm-up, which only finds out how many a second there are.
+const FIRST_CALLS: u64 = 2_000;
+/// The batch that the claimer takes by default, and that of the one it is compared with.
+const CLAIM_BATCHES: (u32, u32) = (200, 1);
+/// Orders for the claimer that takes one at a time, as a part of those for the other.
+const ROW_AT_A_TIME_PART: u64 = 4;
+/// How long the relay may take to have told the stock store what is recorded.
+const QUIET_WITHIN: Duration = Duration::from_secs(60);
+
+/// What is measured, by the names of `bench.json`.
+pub(crate) const NOOP: &str = "noop";
+pub(crate) const NOOP_EMPTY: &str = "noop_empty";
+pub(crate) const JOIN: &str = "join";
+pub(crate) const RESERVE: &str = "reserve";
+pub(crate) const PLACE_ORDER: &str = "place_order";
+pub(crate) const JETSTREAM_CEILING: &str = "jetstream_ceiling";
+
+/// All figures of a run.
+pub(crate) struct Figures {
+    pub(crate) settings: Settings,
+    pub(crate) started_at: OffsetDateTime,
+    pub(crate) took: Duration,
+    pub(crate) versions: Vec<(&'static str, String)>,
+    /// Per name one measurement per round.
+    pub(crate) calls: BTreeMap<&'static str, Vec<Measured>>,
+    /// Runs of the script per second, per round.
+    pub(crate) redis_script: Vec<f64>,
+    /// Orders claimed per second in batches and one at a time, per round.
+    pub(crate) claims: Vec<(f64, f64)>,
+    /// Orders that PlaceOrder accepted, and those in the record at the end.
+    pub(crate) orders: (u64, u64),
+}
+
+/// Measures everything.
+pub(crate) async fn measure(settings: &Settings) -> anyhow::Result<Figures> {
+    ensure!(
+        settings.seconds.is_finite() && (0.05..=60.0).contains(&settings.seconds),
+        "--seconds must be 0.05 to 60"
+    );
+    let (started_at, began) = (OffsetDateTime::now_utc(), Instant::now());
+    say("starting the stores and the services");
+    let platform = Platform::start().await?;
+    let mut bench = Bench::new(settings, &platform).await?;
+    say("warming up");
+    // Twice: the first time finds how many calls fit into the time.
+    for _ in 0..2 {
+        bench.round().await?;
+        bench.figures.clear();
+        bench.redis_script.clear();
+        bench.claims.clear();
+    }
+    for round in 1..=settings.rounds {
+        let round_began = Instant::now();
+        bench.round().await?;
+        say(&format!(
+            "round {round} of {} took {:.0} s",
+            settings.rounds,
+            round_began.elapsed().as_secs_f64()
+        ));
+    }
+    let recorded: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(platform.pool()).await?;
+    let Bench { figures: calls, redis_script, claims, placed, .. } = bench;
+    let figures = Figures {
+        settings: settings.clone(),
+        started_at,
+        took: began.elapsed(),
+        versions: platform.versions.clone(),
+        calls,
+        redis_script,
+        claims,
+        orders: (placed, u64::try_from(recorded)?),
+    };
+    platform.stop().await?;
+    let (placed, recorded) = figures.orders;
+    ensure!(placed == recorded, "{placed} orders were accepted and {recorded} are in the record");
+    Ok(figures)
+}
+
+struct Bench<'a> {
+    settings: &'a Settings,
+    platform: &'a Platform,
+    watched: Watched,
+    requests: Requests<'a>,
+    script: Script,
+    lanes: Lanes,
+    figures: BTreeMap<&'static str, Vec<Measured>>,
+    /// How many calls fit into the time, as last seen.
+    fitting: BTreeMap<&'static str, u64>,
+    redis_script: Vec<f64>,
+    claims: Vec<(f64, f64)>,
+    /// Orders accepted.
+    placed: u64,
+}
+
+/// As many connections of each kind as asked for.
+struct Lanes {
+    noop: Vec<Reserve>,
+    noop_empty: Vec<GetStock>,
+    reserve: Vec<Reserve>,
+    join: Vec<Join>,
+    place_order: Vec<PlaceOrder>,
+    jetstream: Vec<Publish>,
+}
+
+impl<'a> Bench<'a> {
+    async fn new(settings: &'a Settings, platform: &'a Platform) -> anyhow::Result<Self> {
+        let mut requests = Requests::new(platform.sale_id, &platform.signer);
+        let noop = channels(settings, platform, "noop").await?;
+        let inventory = channels(settings, platform, "inventory").await?;
+        let waiting_room = channels(settings, platform, "waiting-room").await?;
+        let checkout = channels(settings, platform, "checkout").await?;
+        let stock = InventoryServiceClient::new;
+        let lanes = Lanes {
+            noop: noop.iter().cloned().map(stock).map(Reserve).collect(),
+            noop_empty: noop.into_iter().map(stock).map(GetStock).collect(),
+            reserve: inventory.into_iter().map(stock).map(Reserve).collect(),
+            join: waiting_room.into_iter().map(WaitingRoomServiceClient::new).map(Join).collect(),
+            place_order: checkout
+                .into_iter()
+                .map(CheckoutServiceClient::new)
+                .map(PlaceOrder)
+                .collect(),
+            jetstream: vec![ceilings::jetstream(platform).await?],
+        };
+        let first = lanes.reserve.first().cloned().context("no connection to inventory")?;
+        let reserve = requests.reserves(1).into_iter().next().context("no request")?;
+        let script = Script::watch(&platform.redis_address(), async {
+            let mut first = first;
+            first.send(reserve).await
+        })
+        .await?;
+        Ok(Self {
+            settings,
+            platform,
+            watched: platform.watched(),
+            requests,
+            script,
+            lanes,
+            figures: BTreeMap::new(),
+            fitting: BTreeMap::new(),
+            redis_script: Vec::new(),
+            claims: Vec::new(),
+            placed: 0,
+        })
+    }
+
+    /// Everything once. What it left in the stores is counted there: a call that was answered and did nothing is no call.
+    async fn round(&mut self) -> anyhow::Result<()> {
+        let requests = self.requests.empty(self.count(NOOP_EMPTY));
+        let measured = self.drive(&self.lanes.noop_empty, requests).await?;
+        self.add(NOOP_EMPTY, measured);
+
+        let requests = self.requests.reserves(self.count(NOOP));
+        let measured = self.drive(&self.lanes.noop, requests).await?;
+        self.add(NOOP, measured);
+
+        let held = self.holds().await?;
+        let requests = self.requests.reserves(self.count(RESERVE));
+        let measured = self.drive(&self.lanes.reserve, requests).await?;
+        let came = self.holds().await? - held;
+        ensure!(came == measured.calls, "{} Reserve calls left {came} holds", measured.calls);
+        self.add(RESERVE, measured);
+
+        let requests = self.requests.orders(self.count(PLACE_ORDER));
+        let measured = self.drive(&self.lanes.place_order, requests).await?;
+        let placed = measured.calls;
+        self.placed += placed;
+        self.add(PLACE_ORDER, measured);
+
+        let (batch, one) = CLAIM_BATCHES;
+        let batched = claims::rate(self.platform, batch, placed).await?;
+        let few = placed.div_ceil(ROW_AT_A_TIME_PART);
+        let requests = self.requests.orders(few);
+        self.drive(&self.lanes.place_order, requests).await?;
+        self.placed += few;
+        self.claims.push((batched, claims::rate(self.platform, one, few).await?));
+        self.quiet().await?;
+
+        let requests = self.requests.joins(self.count(JOIN));
+        let measured = self.drive(&self.lanes.join, requests).await?;
+        self.add(JOIN, measured);
+
+        let runs = self.count("redis_script_ceiling");
+        let in_flight = self.settings.in_flight;
+        let rate = ceilings::redis(self.platform, &self.script, in_flight, runs).await?;
+        self.fits("redis_script_ceiling", rate);
+        self.redis_script.push(rate);
+
+        let messages = self.requests.messages(self.count(JETSTREAM_CEILING));
+        let measured = self.drive(&self.lanes.jetstream, messages).await?;
+        let stored = ceilings::empty(&self.platform.jetstream).await?;
+        ensure!(
+            stored == measured.calls,
+            "{} messages were published and {stored} are stored",
+            measured.calls
+        );
+        self.add(JETSTREAM_CEILING, measured);
+        Ok(())
+    }
+
+    async fn drive<L: Lane>(
+        &self,
+        lanes: &[L],
+        requests: Vec<L::Request>,
+    ) -> anyhow::Result<Measured> {
+        drive(lanes, self.settings.in_flight, requests, &self.watched).await
+    }
+
+    fn count(&self, name: &'static str) -> u64 {
+        self.fitting.get(name).copied().unwrap_or(FIRST_CALLS)
+    }
+
+    fn fits(&mut self, name: &'static str, rate: f64) {
+        // Never so few that the last calls, when fewer than all are in flight, count for much.
+        let least = u64::from(self.settings.in_flight) * 20;
+        self.fitting.insert(name, ((rate * self.settings.seconds) as u64).max(least));
+    }
+
+    fn add(&mut self, name: &'static str, measured: Measured) {
+        self.fits(name, measured.rps);
+        self.figures.entry(name).or_default().push(measured);
+    }
+
+    async fn holds(&self) -> anyhow::Result<u64> {
+        let holds = ceilings::length(&self.platform.redis_address(), self.script.holds()).await?;
+        Ok(u64::try_from(holds)?)
+    }
+
+    /// Waits until checkout's relay has nothing left to tell the stock store: its work belongs to the orders and not to what is measured
+    /// next.
+    async fn quiet(&self) -> anyhow::Result<()> {
+        let waited = tokio::time::timeout(QUIET_WITHIN, async {
+            while ceilings::members(&self.platform.redis_address(), self.script.pending()).await?
+                > 0
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            anyhow::Ok(())
+        });
+        waited.await.context("checkout's relay does not come to rest")?
+    }
+}
+
+async fn channels(
+    settings: &Settings,
+    platform: &Platform,
+    service: &str,
+) -> anyhow::Result<Vec<Channel>> {
+    let mut channels = Vec::new();
+    for _ in 0..settings.connections {
+        channels.push(platform.channel(service).await?);
+    }
+    Ok(channels)
+}
