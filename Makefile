@@ -28,8 +28,8 @@ LOAD_ARGS = $(if $(PEAK),--peak '$(PEAK)') $(if $(FACTOR),--factor '$(FACTOR)') 
 	$(if $(CURRENCY),--currency '$(CURRENCY)') $(if $(SEED),--seed '$(SEED)') \
 	$(if $(THRESHOLD),--threshold '$(THRESHOLD)')
 
-# make bench ROUNDS=9 SECONDS=5
-BENCH_ARGS = $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(SECONDS),--seconds '$(SECONDS)')
+# make bench ROUNDS=9 SECONDS_EACH=5
+BENCH_ARGS = $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(SECONDS_EACH),--seconds '$(SECONDS_EACH)')
 
 NEXTEST_PROFILE ?= default
 
@@ -126,7 +126,7 @@ faults: setup ## Plant faults and see that a run finds them (SUITE=planted)
 	esac
 
 .PHONY: bench
-bench: setup ## What the calls cost on this machine, as ratios within one run (ROUNDS= SECONDS=; builds for release)
+bench: setup ## What the calls cost on this machine, as ratios within one run (ROUNDS= SECONDS_EACH=; builds for release)
 	cargo build --release --bins $(addprefix --package flashsale-,bench sale inventory waiting-room checkout)
 	$(or $(CARGO_TARGET_DIR),target)/release/flashsale-bench $(BENCH_ARGS)
 

@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{calls::Publish, platform::Platform};
+use crate::{calls::Publish, cpu, drive::Measured, platform::Platform};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between the services' scripts and the one that is looked for.
@@ -109,19 +109,21 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// Runs the script `count` times with `redis-benchmark` over as many connections as a service has, and returns how often per second.
+/// Runs the script `count` times with `redis-benchmark` over as many connections as a service has. The times are those of whole pipelines.
 pub(crate) async fn redis(
     platform: &Platform,
     script: &Script,
     in_flight: u32,
     count: u64,
-) -> anyhow::Result<f64> {
+) -> anyhow::Result<Measured> {
     let before = length(&platform.redis_address(), script.holds()).await?;
     let connections = platform.redis_connections.min(in_flight);
     let (host, port) = platform.redis_address().split_once(':').map_or_else(
         || ("127.0.0.1".to_owned(), String::new()),
         |(host, port)| (host.to_owned(), port.to_owned()),
     );
+    let watched = platform.watched();
+    let cpu_before = watched.read();
     let out = Command::new(&platform.redis_benchmark)
         .args(["-h", &host, "-p", &port, "--csv", "-r", "2147483647"])
         .args(["-c", &connections.to_string(), "-P", &(in_flight / connections).to_string()])
@@ -133,6 +135,9 @@ pub(crate) async fn redis(
         .await
         .with_context(|| format!("{} cannot be run", platform.redis_benchmark.display()))?;
     let text = String::from_utf8_lossy(&out.stdout);
+    let mut cpu = cpu::between(&cpu_before, &watched.read());
+    cpu.retain(|name, _| *name == "redis");
+    cpu.values_mut().for_each(|used| *used *= 10_000.0 / count as f64);
     let ran = length(&platform.redis_address(), script.holds()).await? - before;
     // It sends full pipelines, so it may send a few more than asked for; and some of two thousand million ids may come twice.
     ensure!(
@@ -141,17 +146,27 @@ pub(crate) async fn redis(
         "redis-benchmark ran the script {count} times and {ran} holds came of it: {text} {}",
         String::from_utf8_lossy(&out.stderr)
     );
-    per_second(&text)
+    let [rps, p50_ms, p99_ms] = rates(&text)?;
+    Ok(Measured {
+        calls: count,
+        rps,
+        p50_us: p50_ms * 1_000.0,
+        p99_us: p99_ms * 1_000.0,
+        cpu_s_per_10k: cpu,
+    })
 }
 
-/// The second value of the last line: `"EVALSHA …","12345.67",…`.
-fn per_second(csv: &str) -> anyhow::Result<f64> {
+/// Calls per second, and the median and 99th percentile of their times in milliseconds, from the last line:
+/// `"EVALSHA …","rps","average","least","p50","p95","p99","most"`.
+fn rates(csv: &str) -> anyhow::Result<[f64; 3]> {
     let last = csv.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-    // The command itself is the first value and may hold anything.
+    // From behind: the command itself is the first value and may hold anything.
     let values: Vec<&str> = last.rsplit("\",\"").map(|value| value.trim_matches('"')).collect();
-    // rps, avg, min, p50, p95, p99, max.
-    let rps = values.get(6).context("redis-benchmark says no rate")?;
-    rps.parse().with_context(|| format!("redis-benchmark's rate is {rps}"))
+    let value = |from_behind: usize| {
+        let value = values.get(from_behind).and_then(|value| value.parse().ok());
+        value.with_context(|| format!("redis-benchmark says no figures: {last}"))
+    };
+    Ok([value(6)?, value(3)?, value(1)?])
 }
 
 /// How many fields the hash at `key` has.
@@ -211,10 +226,10 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_found_behind_a_command_with_commas_and_quotes() {
+    fn the_rates_are_found_behind_a_command_with_commas_and_quotes() {
         let csv = "\"test\",\"rps\",\"avg_latency_ms\",\"min\",\"p50\",\"p95\",\"p99\",\"max\"\n\
                    \"EVALSHA a \"b\",\"c\" 1\",\"31446.54\",\"1.9\",\"0.2\",\"1.8\",\"3.0\",\"4.0\",\"9.0\"\n";
-        assert!((per_second(csv).unwrap() - 31_446.54).abs() < 1e-9);
-        assert!(per_second("").is_err());
+        assert_eq!(rates(csv).unwrap(), [31_446.54, 1.8, 4.0]);
+        assert!(rates("").is_err());
     }
 }

@@ -9,7 +9,10 @@ use flashsale_service::Hosted;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
-use crate::platform::Platform;
+use crate::{
+    cpu::{self, Seconds},
+    platform::Platform,
+};
 
 /// How long a backlog may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -36,16 +39,33 @@ pub(crate) fn main() -> ExitCode {
     )
 }
 
-/// Has a claimer of this batch size record everything that waits, and returns how many orders it recorded per second, by the record's
-/// own times: from the start of its first transaction to that of its last one.
-pub(crate) async fn rate(platform: &Platform, batch: u32, waiting: u64) -> anyhow::Result<f64> {
+/// What one measurement of a claimer came to.
+#[derive(Debug, Clone)]
+pub(crate) struct Claimed {
+    /// Orders per second, by the record's own times: from the start of the first transaction to that of the last one.
+    pub(crate) per_s: f64,
+    /// Processor seconds that 10,000 orders took, by who used them, the claimer's start included.
+    pub(crate) cpu_s_per_10k: Seconds,
+}
+
+/// Has a claimer of this batch size record everything that waits.
+pub(crate) async fn measure(
+    platform: &Platform,
+    batch: u32,
+    waiting: u64,
+) -> anyhow::Result<Claimed> {
     let pool = platform.pool();
     let before: i64 = sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(pool).await?;
     let began: OffsetDateTime =
         sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(pool).await?;
     let expected = before + i64::try_from(waiting)?;
+    let mut watched = platform.watched();
+    let cpu_before = watched.read();
     let claimer = platform.claimer(batch).await?;
+    watched.processes.push(("claimer", claimer.child().pid()));
     let waited = tokio::time::timeout(PATIENCE, recorded(pool, expected)).await;
+    let mut cpu = cpu::between(&cpu_before, &watched.read());
+    cpu.values_mut().for_each(|used| *used *= 10_000.0 / waiting as f64);
     claimer.stop(Duration::from_secs(10)).await?;
     waited.with_context(|| format!("{waiting} orders were not claimed within {PATIENCE:?}"))??;
     let (orders, seconds): (i64, f64) = sqlx::query_as(
@@ -58,7 +78,7 @@ pub(crate) async fn rate(platform: &Platform, batch: u32, waiting: u64) -> anyho
     .fetch_one(pool)
     .await?;
     anyhow::ensure!(seconds > 0.0, "{waiting} orders were claimed at once: too few to measure");
-    Ok(orders as f64 / seconds)
+    Ok(Claimed { per_s: orders as f64 / seconds, cpu_s_per_10k: cpu })
 }
 
 async fn recorded(pool: &PgPool, expected: i64) -> anyhow::Result<()> {

@@ -46,9 +46,12 @@ struct Settings {
     /// Connections they share.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
     connections: u32,
-    /// Where to write the figures.
-    #[arg(long, default_value = ".flashsale/bench.json")]
-    out: PathBuf,
+    /// Measure only these; what is left out is not in the figures.
+    #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(rounds::NAMES))]
+    only: Vec<String>,
+    /// Where to write the figures; by default bench.json beside the other reports, in .flashsale/.
+    #[arg(long)]
+    out: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -73,7 +76,7 @@ fn main() -> ExitCode {
         .build()
         .map_err(anyhow::Error::new)
         .and_then(|runtime| runtime.block_on(rounds::measure(&settings)));
-    match measured.and_then(|figures| report::write(&settings.out, &figures)) {
+    match measured.and_then(|figures| report::write(settings.out.as_deref(), &figures)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("bench: {error:#}"));

@@ -1,7 +1,7 @@
 //! `bench.json` and the table. `docs/benchmarks.md` says what each figure means.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, Write as _},
     path::Path,
@@ -9,12 +9,17 @@ use std::{
 
 use anyhow::Context as _;
 use comfy_table::{Cell, CellAlignment, Table, presets};
+use flashsale_sandbox::Home;
 use serde_json::{Map, Value, json};
 use time::format_description::well_known::Rfc3339;
 
 use crate::{
+    cpu::Seconds,
     drive::Measured,
-    rounds::{Figures, JETSTREAM_CEILING, JOIN, NOOP, NOOP_EMPTY, PLACE_ORDER, RESERVE},
+    rounds::{
+        CLAIMS, Figures, JETSTREAM_CEILING, JOIN, NOOP, NOOP_EMPTY, PLACE_ORDER,
+        REDIS_SCRIPT_CEILING, RESERVE,
+    },
 };
 
 /// The version of the file's fields: raised when one changes its meaning or goes.
@@ -23,7 +28,11 @@ const SCHEMA: u32 = 1;
 const NOT_SERVICES: [&str; 4] = ["load_generator", "redis", "nats", "postgres"];
 
 /// Writes the file and prints the table.
-pub(crate) fn write(out: &Path, figures: &Figures) -> anyhow::Result<()> {
+pub(crate) fn write(out: Option<&Path>, figures: &Figures) -> anyhow::Result<()> {
+    let out = match out {
+        Some(out) => out.to_owned(),
+        None => Home::locate()?.path().join("bench.json"),
+    };
     let report = report(figures)?;
     if let Some(folder) = out.parent() {
         fs::create_dir_all(folder)?;
@@ -31,7 +40,7 @@ pub(crate) fn write(out: &Path, figures: &Figures) -> anyhow::Result<()> {
     // Written beside and renamed, so that nobody reads half of it.
     let beside = out.with_extension("partial");
     fs::write(&beside, format!("{report:#}\n"))
-        .and_then(|()| fs::rename(&beside, out))
+        .and_then(|()| fs::rename(&beside, &out))
         .with_context(|| format!("{} cannot be written", out.display()))?;
     // Whoever read it may have gone, as `head` does: the file is there.
     write!(io::stdout(), "{}\nfigures: {}\n", table(&report), out.display()).ok();
@@ -39,26 +48,31 @@ pub(crate) fn write(out: &Path, figures: &Figures) -> anyhow::Result<()> {
 }
 
 fn report(figures: &Figures) -> anyhow::Result<Value> {
-    let Figures { settings, calls, redis_script, claims, orders, .. } = figures;
+    let Figures { settings, calls, claims, orders, .. } = figures;
     let rounds_of = |name: &str| calls.get(name).map(Vec::as_slice).unwrap_or_default();
     let noop = rounds_of(NOOP);
     let mut report = json!({
         "schema": SCHEMA,
         "started_at": figures.started_at.format(&Rfc3339)?,
         "took_seconds": figures.took.as_secs_f64().round(),
-        "versions": figures.versions.iter().map(|(name, version)| (*name, version)).collect::<std::collections::BTreeMap<_, _>>(),
+        "versions": figures.versions.iter().map(|(name, version)| (*name, version)).collect::<BTreeMap<_, _>>(),
         "machine": { "cores": std::thread::available_parallelism()?.get() },
         "settings": {
             "in_flight": settings.in_flight,
             "connections": settings.connections,
             "seconds": settings.seconds,
         },
-        "rounds": { "asked": settings.rounds, "done": noop.len() },
+        "rounds": { "asked": settings.rounds, "done": figures.rounds },
         "orders": { "accepted": orders.0, "recorded": orders.1 },
     });
-    for name in [NOOP, NOOP_EMPTY, JOIN, RESERVE, PLACE_ORDER, JETSTREAM_CEILING] {
+    for name in
+        [NOOP, NOOP_EMPTY, JOIN, RESERVE, PLACE_ORDER, REDIS_SCRIPT_CEILING, JETSTREAM_CEILING]
+    {
+        if rounds_of(name).is_empty() {
+            continue;
+        }
         let mut figure = figure(rounds_of(name));
-        if name != NOOP {
+        if name != NOOP && !noop.is_empty() {
             // Both of the same round: what else the machine did fell on both.
             let ratios = rounds_of(name).iter().zip(noop).map(|(this, noop)| this.rps / noop.rps);
             figure["ratio_to_noop"] = json!(rounded(median(ratios), 3));
@@ -68,54 +82,62 @@ fn report(figures: &Figures) -> anyhow::Result<Value> {
         }
         report[name] = figure;
     }
-    let script = json!({
-        "rps": median(redis_script.iter().copied()).round(),
-        "rounds": { "rps": redis_script.iter().map(|rps| rps.round()).collect::<Vec<_>>() },
-    });
-    report["redis_script_ceiling"] = script;
-    report["claims"] = json!({
-        "orders_per_s": median(claims.iter().map(|(batched, _)| *batched)).round(),
-        "row_at_a_time_per_s": median(claims.iter().map(|(_, one)| *one)).round(),
-        "ratio": rounded(median(claims.iter().map(|(batched, one)| batched / one)), 1),
-        "rounds": {
-            "orders_per_s": claims.iter().map(|(batched, _)| batched.round()).collect::<Vec<_>>(),
-            "row_at_a_time_per_s": claims.iter().map(|(_, one)| one.round()).collect::<Vec<_>>(),
-        },
-    });
+    if !claims.is_empty() {
+        let (batched, one): (Vec<f64>, Vec<f64>) =
+            claims.iter().map(|(batched, one)| (batched.per_s, one.per_s)).unzip();
+        let ratios = batched.iter().zip(&one).map(|(batched, one)| batched / one);
+        let cpu: Vec<&Seconds> = claims.iter().map(|(batched, _)| &batched.cpu_s_per_10k).collect();
+        report[CLAIMS] = json!({
+            "orders_per_s": median(batched.iter().copied()).round(),
+            "row_at_a_time_per_s": median(one.iter().copied()).round(),
+            "ratio": rounded(median(ratios), 1),
+            "cpu_s_per_10k": cpu_of(&cpu),
+            "rounds": {
+                "orders_per_s": batched.iter().map(|rate| rate.round()).collect::<Vec<_>>(),
+                "row_at_a_time_per_s": one.iter().map(|rate| rate.round()).collect::<Vec<_>>(),
+            },
+        });
+    }
     Ok(report)
 }
 
 /// The medians of some rounds.
 fn figure(rounds: &[Measured]) -> Value {
     let of = |value: fn(&Measured) -> f64| median(rounds.iter().map(value));
-    let names: BTreeSet<&str> =
-        rounds.iter().flat_map(|round| round.cpu_s_per_10k.keys().copied()).collect();
-    let used =
-        |round: &Measured, name: &str| round.cpu_s_per_10k.get(name).copied().unwrap_or_default();
-    let median_of = |name: &str| rounded(median(rounds.iter().map(|round| used(round, name))), 3);
-    let (others, services): (Vec<&str>, Vec<&str>) =
-        names.iter().partition(|name| NOT_SERVICES.contains(name));
-    let mut cpu: Map<String, Value> =
-        others.iter().map(|name| ((*name).to_owned(), json!(median_of(name)))).collect();
-    let all_services =
-        rounds.iter().map(|round| services.iter().map(|name| used(round, name)).sum::<f64>());
-    cpu.insert("services".to_owned(), json!(rounded(median(all_services), 3)));
-    let each: Map<String, Value> =
-        services.iter().map(|name| ((*name).to_owned(), json!(median_of(name)))).collect();
-    cpu.insert("each_service".to_owned(), Value::Object(each));
-    let total = rounds.iter().map(|round| round.cpu_s_per_10k.values().sum::<f64>());
-    cpu.insert("total".to_owned(), json!(rounded(median(total), 3)));
+    let cpu: Vec<&Seconds> = rounds.iter().map(|round| &round.cpu_s_per_10k).collect();
     json!({
         "rps": of(|round| round.rps).round(),
         "p50_us": of(|round| round.p50_us),
         "p99_us": of(|round| round.p99_us),
-        "cpu_s_per_10k": cpu,
+        "cpu_s_per_10k": cpu_of(&cpu),
         "calls": rounds.iter().map(|round| round.calls).sum::<u64>(),
         "rounds": {
             "rps": rounds.iter().map(|round| round.rps.round()).collect::<Vec<_>>(),
             "p99_us": rounds.iter().map(|round| round.p99_us).collect::<Vec<_>>(),
         },
     })
+}
+
+/// The medians of the processor seconds of some rounds: of each store, of each service, of all services and of all together.
+fn cpu_of(rounds: &[&Seconds]) -> Value {
+    let names: BTreeSet<&str> = rounds.iter().flat_map(|round| round.keys().copied()).collect();
+    let used = |round: &Seconds, name: &str| round.get(name).copied().unwrap_or_default();
+    let medians = |names: &[&str]| -> Map<String, Value> {
+        let median_of = |name| rounded(median(rounds.iter().map(|round| used(round, name))), 3);
+        names.iter().map(|name| ((*name).to_owned(), json!(median_of(name)))).collect()
+    };
+    let (others, services): (Vec<&str>, Vec<&str>) =
+        names.iter().partition(|name| NOT_SERVICES.contains(name));
+    let mut cpu = medians(&others);
+    if !services.is_empty() {
+        let together =
+            rounds.iter().map(|round| services.iter().map(|name| used(round, name)).sum());
+        cpu.insert("services".to_owned(), json!(rounded(median(together), 3)));
+        cpu.insert("each_service".to_owned(), Value::Object(medians(&services)));
+    }
+    let total = rounds.iter().map(|round| round.values().sum());
+    cpu.insert("total".to_owned(), json!(rounded(median(total), 3)));
+    Value::Object(cpu)
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -152,6 +174,7 @@ fn table(report: &Value) -> String {
     ]);
     let text = |value: &Value| match value.as_f64() {
         Some(number) if number.fract() == 0.0 => format!("{number:.0}"),
+        Some(number) if number < 0.005 => "0".to_owned(),
         Some(number) => format!("{number:.2}"),
         None => String::new(),
     };
@@ -161,11 +184,14 @@ fn table(report: &Value) -> String {
         ("Join", JOIN),
         ("Reserve", RESERVE),
         ("PlaceOrder, durable", PLACE_ORDER),
-        ("Redis alone, the script", "redis_script_ceiling"),
+        ("Redis alone, the script", REDIS_SCRIPT_CEILING),
         ("JetStream alone, the message", JETSTREAM_CEILING),
     ];
     for (title, name) in rows {
         let figure = &report[name];
+        if figure.is_null() {
+            continue;
+        }
         let cpu = &figure["cpu_s_per_10k"];
         let values = [
             &figure["rps"],
@@ -182,15 +208,14 @@ fn table(report: &Value) -> String {
         let cells = values.map(|value| Cell::new(text(value)).set_alignment(CellAlignment::Right));
         table.add_row(std::iter::once(Cell::new(title)).chain(cells));
     }
-    let claims = &report["claims"];
     for (title, value) in [
-        ("Claims, in batches", &claims["orders_per_s"]),
-        ("Claims, one at a time", &claims["row_at_a_time_per_s"]),
+        ("Claims, in batches", &report[CLAIMS]["orders_per_s"]),
+        ("Claims, one at a time", &report[CLAIMS]["row_at_a_time_per_s"]),
     ] {
-        table.add_row([
-            Cell::new(title),
-            Cell::new(text(value)).set_alignment(CellAlignment::Right),
-        ]);
+        if !value.is_null() {
+            let cell = Cell::new(text(value)).set_alignment(CellAlignment::Right);
+            table.add_row([Cell::new(title), cell]);
+        }
     }
     table.to_string()
 }

@@ -18,7 +18,7 @@ use crate::{
     Settings,
     calls::{GetStock, Join, PlaceOrder, Publish, Requests, Reserve},
     ceilings::{self, Script},
-    claims,
+    claims::{self, Claimed},
     cpu::Watched,
     drive::{Lane, Measured, drive},
     platform::Platform,
@@ -40,7 +40,12 @@ pub(crate) const NOOP_EMPTY: &str = "noop_empty";
 pub(crate) const JOIN: &str = "join";
 pub(crate) const RESERVE: &str = "reserve";
 pub(crate) const PLACE_ORDER: &str = "place_order";
+pub(crate) const CLAIMS: &str = "claims";
+pub(crate) const REDIS_SCRIPT_CEILING: &str = "redis_script_ceiling";
 pub(crate) const JETSTREAM_CEILING: &str = "jetstream_ceiling";
+/// All of them.
+pub(crate) const NAMES: [&str; 8] =
+    [NOOP, NOOP_EMPTY, JOIN, RESERVE, PLACE_ORDER, CLAIMS, REDIS_SCRIPT_CEILING, JETSTREAM_CEILING];
 
 /// All figures of a run.
 pub(crate) struct Figures {
@@ -48,12 +53,12 @@ pub(crate) struct Figures {
     pub(crate) started_at: OffsetDateTime,
     pub(crate) took: Duration,
     pub(crate) versions: Vec<(&'static str, String)>,
+    /// Rounds done.
+    pub(crate) rounds: u32,
     /// Per name one measurement per round.
     pub(crate) calls: BTreeMap<&'static str, Vec<Measured>>,
-    /// Runs of the script per second, per round.
-    pub(crate) redis_script: Vec<f64>,
-    /// Orders claimed per second in batches and one at a time, per round.
-    pub(crate) claims: Vec<(f64, f64)>,
+    /// Claims in batches and one at a time, per round.
+    pub(crate) claims: Vec<(Claimed, Claimed)>,
     /// Orders that PlaceOrder accepted, and those in the record at the end.
     pub(crate) orders: (u64, u64),
 }
@@ -73,9 +78,9 @@ pub(crate) async fn measure(settings: &Settings) -> anyhow::Result<Figures> {
     for _ in 0..2 {
         bench.round().await?;
         bench.figures.clear();
-        bench.redis_script.clear();
         bench.claims.clear();
     }
+    let mut rounds = 0;
     for round in 1..=settings.rounds {
         let round_began = Instant::now();
         bench.round().await?;
@@ -84,17 +89,18 @@ pub(crate) async fn measure(settings: &Settings) -> anyhow::Result<Figures> {
             settings.rounds,
             round_began.elapsed().as_secs_f64()
         ));
+        rounds = round;
     }
     let recorded: i64 =
         sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(platform.pool()).await?;
-    let Bench { figures: calls, redis_script, claims, placed, .. } = bench;
+    let Bench { figures: calls, claims, placed, .. } = bench;
     let figures = Figures {
         settings: settings.clone(),
         started_at,
         took: began.elapsed(),
         versions: platform.versions.clone(),
+        rounds,
         calls,
-        redis_script,
         claims,
         orders: (placed, u64::try_from(recorded)?),
     };
@@ -114,8 +120,7 @@ struct Bench<'a> {
     figures: BTreeMap<&'static str, Vec<Measured>>,
     /// How many calls fit into the time, as last seen.
     fitting: BTreeMap<&'static str, u64>,
-    redis_script: Vec<f64>,
-    claims: Vec<(f64, f64)>,
+    claims: Vec<(Claimed, Claimed)>,
     /// Orders accepted.
     placed: u64,
 }
@@ -166,7 +171,6 @@ impl<'a> Bench<'a> {
             lanes,
             figures: BTreeMap::new(),
             fitting: BTreeMap::new(),
-            redis_script: Vec::new(),
             claims: Vec::new(),
             placed: 0,
         })
@@ -174,21 +178,55 @@ impl<'a> Bench<'a> {
 
     /// Everything once. What it left in the stores is counted there: a call that was answered and did nothing is no call.
     async fn round(&mut self) -> anyhow::Result<()> {
-        let requests = self.requests.empty(self.count(NOOP_EMPTY));
-        let measured = self.drive(&self.lanes.noop_empty, requests).await?;
-        self.add(NOOP_EMPTY, measured);
+        if self.wanted(NOOP_EMPTY) {
+            let requests = self.requests.empty(self.count(NOOP_EMPTY));
+            let measured = self.drive(&self.lanes.noop_empty, requests).await?;
+            self.add(NOOP_EMPTY, measured);
+        }
+        if self.wanted(NOOP) {
+            let requests = self.requests.reserves(self.count(NOOP));
+            let measured = self.drive(&self.lanes.noop, requests).await?;
+            self.add(NOOP, measured);
+        }
+        if self.wanted(RESERVE) {
+            self.reserve().await?;
+        }
+        if self.wanted(PLACE_ORDER) || self.wanted(CLAIMS) {
+            self.place_and_claim().await?;
+        }
+        if self.wanted(JOIN) {
+            let requests = self.requests.joins(self.count(JOIN));
+            let measured = self.drive(&self.lanes.join, requests).await?;
+            self.add(JOIN, measured);
+        }
+        if self.wanted(REDIS_SCRIPT_CEILING) {
+            let runs = self.count(REDIS_SCRIPT_CEILING);
+            let in_flight = self.settings.in_flight;
+            let measured = ceilings::redis(self.platform, &self.script, in_flight, runs).await?;
+            self.add(REDIS_SCRIPT_CEILING, measured);
+        }
+        if self.wanted(JETSTREAM_CEILING) {
+            self.publish().await?;
+        }
+        Ok(())
+    }
 
-        let requests = self.requests.reserves(self.count(NOOP));
-        let measured = self.drive(&self.lanes.noop, requests).await?;
-        self.add(NOOP, measured);
+    fn wanted(&self, name: &str) -> bool {
+        self.settings.only.is_empty() || self.settings.only.iter().any(|only| only == name)
+    }
 
+    async fn reserve(&mut self) -> anyhow::Result<()> {
         let held = self.holds().await?;
         let requests = self.requests.reserves(self.count(RESERVE));
         let measured = self.drive(&self.lanes.reserve, requests).await?;
         let came = self.holds().await? - held;
         ensure!(came == measured.calls, "{} Reserve calls left {came} holds", measured.calls);
         self.add(RESERVE, measured);
+        Ok(())
+    }
 
+    /// What PlaceOrder leaves in the queue is what the claimer is measured with.
+    async fn place_and_claim(&mut self) -> anyhow::Result<()> {
         let requests = self.requests.orders(self.count(PLACE_ORDER));
         let measured = self.drive(&self.lanes.place_order, requests).await?;
         let placed = measured.calls;
@@ -196,24 +234,18 @@ impl<'a> Bench<'a> {
         self.add(PLACE_ORDER, measured);
 
         let (batch, one) = CLAIM_BATCHES;
-        let batched = claims::rate(self.platform, batch, placed).await?;
-        let few = placed.div_ceil(ROW_AT_A_TIME_PART);
-        let requests = self.requests.orders(few);
-        self.drive(&self.lanes.place_order, requests).await?;
-        self.placed += few;
-        self.claims.push((batched, claims::rate(self.platform, one, few).await?));
-        self.quiet().await?;
+        let batched = claims::measure(self.platform, batch, placed).await?;
+        if self.wanted(CLAIMS) {
+            let few = placed.div_ceil(ROW_AT_A_TIME_PART);
+            let requests = self.requests.orders(few);
+            self.drive(&self.lanes.place_order, requests).await?;
+            self.placed += few;
+            self.claims.push((batched, claims::measure(self.platform, one, few).await?));
+        }
+        self.quiet().await
+    }
 
-        let requests = self.requests.joins(self.count(JOIN));
-        let measured = self.drive(&self.lanes.join, requests).await?;
-        self.add(JOIN, measured);
-
-        let runs = self.count("redis_script_ceiling");
-        let in_flight = self.settings.in_flight;
-        let rate = ceilings::redis(self.platform, &self.script, in_flight, runs).await?;
-        self.fits("redis_script_ceiling", rate);
-        self.redis_script.push(rate);
-
+    async fn publish(&mut self) -> anyhow::Result<()> {
         let messages = self.requests.messages(self.count(JETSTREAM_CEILING));
         let measured = self.drive(&self.lanes.jetstream, messages).await?;
         let stored = ceilings::empty(&self.platform.jetstream).await?;
@@ -238,14 +270,10 @@ impl<'a> Bench<'a> {
         self.fitting.get(name).copied().unwrap_or(FIRST_CALLS)
     }
 
-    fn fits(&mut self, name: &'static str, rate: f64) {
+    fn add(&mut self, name: &'static str, measured: Measured) {
         // Never so few that the last calls, when fewer than all are in flight, count for much.
         let least = u64::from(self.settings.in_flight) * 20;
-        self.fitting.insert(name, ((rate * self.settings.seconds) as u64).max(least));
-    }
-
-    fn add(&mut self, name: &'static str, measured: Measured) {
-        self.fits(name, measured.rps);
+        self.fitting.insert(name, ((measured.rps * self.settings.seconds) as u64).max(least));
         self.figures.entry(name).or_default().push(measured);
     }
 

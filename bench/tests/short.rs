@@ -1,0 +1,85 @@
+//! `make bench`, as short as it gets: every figure is there and came of calls that did what they say.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn bench(args: &[&str]) -> (Output, Option<Value>) {
+    let home = tempfile::tempdir().unwrap();
+    let out = home.path().join("deep/bench.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_flashsale-bench"))
+        .args(args)
+        .arg("--out")
+        .arg(&out)
+        .env("FLASHSALE_HOME", home.path())
+        .output()
+        .unwrap();
+    let figures = std::fs::read(&out).ok().map(|json| serde_json::from_slice(&json).unwrap());
+    (output, figures)
+}
+
+#[test]
+fn one_short_round_has_every_figure() {
+    let (output, figures) = bench(&["--rounds", "1", "--seconds", "0.1", "--in-flight", "16"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let figures = figures.expect("the file is written");
+    let above_zero = |path: &str| {
+        let value = figures.pointer(path).and_then(Value::as_f64);
+        assert!(value.is_some_and(|value| value > 0.0), "{path} is {value:?} in {figures:#}");
+    };
+    for call in ["noop", "noop_empty", "join", "reserve", "place_order"] {
+        for value in ["rps", "p50_us", "p99_us", "calls", "cpu_s_per_10k/total"] {
+            above_zero(&format!("/{call}/{value}"));
+        }
+        for value in ["load_generator", "services", "redis", "nats", "postgres", "each_service"] {
+            let cpu = &figures[call]["cpu_s_per_10k"];
+            assert!(!cpu[value].is_null(), "{call} has no {value}: {cpu}");
+        }
+    }
+    for path in [
+        "/join/ratio_to_noop",
+        "/reserve/ratio_to_noop",
+        "/place_order/ratio_to_noop",
+        "/redis_script_ceiling/rps",
+        "/jetstream_ceiling/rps",
+        "/claims/orders_per_s",
+        "/claims/row_at_a_time_per_s",
+        "/orders/accepted",
+    ] {
+        above_zero(path);
+    }
+    assert_eq!(figures["rounds"], serde_json::json!({ "asked": 1, "done": 1 }));
+    assert_eq!(figures["orders"]["accepted"], figures["orders"]["recorded"]);
+    let table = String::from_utf8_lossy(&output.stdout);
+    for row in ["no-op", "Join", "Reserve", "PlaceOrder", "Redis", "JetStream", "Claims"] {
+        assert!(table.contains(row), "no {row} in {table}");
+    }
+}
+
+#[test]
+fn only_what_is_asked_for_is_measured() {
+    let (output, figures) = bench(&["--rounds", "1", "--seconds", "0.1", "--only", "noop"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let figures = figures.unwrap();
+    assert!(figures["noop"]["rps"].as_f64().unwrap() > 0.0);
+    assert!(figures.get("reserve").is_none() && figures.get("claims").is_none(), "{figures:#}");
+}
+
+#[test]
+fn what_cannot_be_measured_is_said_and_nothing_is_written() {
+    for (args, said) in [
+        (["--seconds", "0"], "--seconds"),
+        (["--rounds", "0"], "--rounds"),
+        (["--in-flight", "0"], "--in-flight"),
+        (["--only", "everything"], "place_order"),
+    ] {
+        let (output, figures) = bench(&args);
+        assert!(!output.status.success(), "{args:?} is accepted");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains(said), "{args:?}: {error}");
+        assert!(figures.is_none(), "{args:?} wrote figures");
+    }
+}
