@@ -20,7 +20,7 @@ use time::OffsetDateTime;
 use tonic::{Request, transport::Channel};
 use uuid::Uuid;
 
-use crate::drive::Lane;
+use crate::{drive::Lane, platform::Platform};
 
 /// The deadline of every call, as the shop's callers set one.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -32,13 +32,19 @@ pub(crate) const SKUS: u64 = 12;
 /// Writes requests.
 pub(crate) struct Requests<'a> {
     sale_id: Uuid,
+    open_sale_id: Uuid,
     signer: &'a Signer,
     written: u64,
 }
 
 impl<'a> Requests<'a> {
-    pub(crate) fn new(sale_id: Uuid, signer: &'a Signer) -> Self {
-        Self { sale_id, signer, written: 0 }
+    pub(crate) fn new(platform: &'a Platform) -> Self {
+        Self {
+            sale_id: platform.sale_id,
+            open_sale_id: platform.open_sale_id,
+            signer: &platform.signer,
+            written: 0,
+        }
     }
 
     fn write<R>(&mut self, count: u64, one: impl Fn(&Self, u64) -> R) -> Vec<R> {
@@ -59,7 +65,19 @@ impl<'a> Requests<'a> {
         })
     }
 
+    /// In the sale without a waiting room.
     pub(crate) fn reserves(&mut self, count: u64) -> Vec<ReserveRequest> {
+        self.write(count, |this, number| ReserveRequest {
+            request_id: Uuid::new_v4().to_string(),
+            sale_id: this.open_sale_id.to_string(),
+            buyer_id: buyer(number),
+            lines: vec![Line { sku: sku(number), quantity: 1 }],
+            admission: String::new(),
+        })
+    }
+
+    /// With an admission that has to be verified and spent.
+    pub(crate) fn admitted_reserves(&mut self, count: u64) -> Vec<ReserveRequest> {
         self.write(count, |this, number| ReserveRequest {
             request_id: Uuid::new_v4().to_string(),
             sale_id: this.sale_id.to_string(),

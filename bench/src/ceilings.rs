@@ -37,7 +37,6 @@ mod word {
     pub(super) const REQUEST: usize = ARGV + 4;
     pub(super) const HOLD: usize = ARGV + 6;
     pub(super) const BUYER: usize = ARGV + 7;
-    pub(super) const ADMISSION: usize = ARGV + 9;
 }
 
 impl Script {
@@ -74,7 +73,7 @@ impl Script {
         self.words.get(word::PENDING).map_or("", String::as_str)
     }
 
-    /// The same with another request, hold, buyer and admission each time that `redis-benchmark` sends it.
+    /// The same with another request, hold and buyer each time that `redis-benchmark` sends it.
     fn anew_each_time(&self) -> Vec<String> {
         let mut words = self.words.clone();
         let mut set = |at: usize, to: String| {
@@ -86,7 +85,6 @@ impl Script {
         let id = "00000000-0000-4000-8000-__rand_int__";
         set(word::REQUEST, id.to_owned());
         set(word::HOLD, id.to_owned());
-        set(word::ADMISSION, id.to_owned());
         set(word::BUYER, "bench-__rand_int__".to_owned());
         // A day from what it was: the deadline is the store's clock in milliseconds.
         let deadline = self.words.get(word::DEADLINE).and_then(|ms| ms.parse::<i64>().ok());
@@ -179,8 +177,14 @@ pub(crate) async fn members(address: &str, key: &str) -> anyhow::Result<i64> {
     number(address, &format!("ZCARD {key}")).await
 }
 
-/// Asks Redis itself, in its protocol, for a number.
 async fn number(address: &str, command: &str) -> anyhow::Result<i64> {
+    let answer = ask(address, command).await?;
+    let number = answer.strip_prefix(':').and_then(|number| number.parse().ok());
+    number.with_context(|| format!("Redis answered {command} with {answer}"))
+}
+
+/// Asks Redis itself, in its protocol, for something that is answered in one line.
+pub(crate) async fn ask(address: &str, command: &str) -> anyhow::Result<String> {
     let asked = async {
         let mut redis = BufReader::new(TcpStream::connect(address).await?);
         redis.write_all(format!("{command}\r\n").as_bytes()).await?;
@@ -189,8 +193,8 @@ async fn number(address: &str, command: &str) -> anyhow::Result<i64> {
         anyhow::Ok(answer)
     };
     let answer = timeout(CALL_TIMEOUT, asked).await.context("Redis does not answer")??;
-    let number = answer.trim().strip_prefix(':').and_then(|number| number.parse().ok());
-    number.with_context(|| format!("Redis answered {command} with {answer}"))
+    ensure!(!answer.starts_with('-'), "Redis refused {command}: {answer}");
+    Ok(answer.trim().to_owned())
 }
 
 /// A stream that differs from `ORDERS` in its name and subjects alone.

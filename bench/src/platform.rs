@@ -25,7 +25,7 @@ use sqlx::PgPool;
 use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
-use crate::{calls, cpu::Watched};
+use crate::{calls, ceilings, cpu::Watched};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(20);
@@ -52,8 +52,10 @@ pub(crate) struct Platform {
     pool: PgPool,
     /// JetStream, without a service in between.
     pub(crate) jetstream: jetstream::Context,
-    /// The sale that everything is bought in.
+    /// A sale with a waiting room in front of it.
     pub(crate) sale_id: Uuid,
+    /// A sale that takes whoever comes.
+    pub(crate) open_sale_id: Uuid,
     /// What signs admissions, in the waiting room and here.
     pub(crate) signer: Signer,
     /// Connections to Redis that a service keeps.
@@ -80,6 +82,9 @@ impl Platform {
             ),
             NatsServer::start(&tools, path.join("nats"), NatsOptions::default()),
         )?;
+        // Redis writes its log anew whenever it has doubled, which at the start of its life is always: that would be measured instead.
+        let address = format!("127.0.0.1:{}", redis.port());
+        ceilings::ask(&address, "CONFIG SET auto-aof-rewrite-percentage 0").await?;
         let pool = flashsale_pg::connect(
             &PgConfig {
                 url: postgres.url(),
@@ -134,16 +139,20 @@ impl Platform {
             pool,
             jetstream,
             sale_id: Uuid::nil(),
+            open_sale_id: Uuid::nil(),
             signer,
             redis_connections: 4,
             redis_benchmark,
             versions,
         };
-        platform.sale_id = platform.open_sale().await?;
+        // Whoever joins is measured joining and not while being admitted; admissions are signed here.
+        let room = RoomSettings { admissions_per_second: 1.0, admission_ttl: None };
+        platform.sale_id = platform.open_sale(Some(room)).await?;
+        platform.open_sale_id = platform.open_sale(None).await?;
         Ok(platform)
     }
 
-    async fn open_sale(&self) -> anyhow::Result<Uuid> {
+    async fn open_sale(&self, room: Option<RoomSettings>) -> anyhow::Result<Uuid> {
         let mut sales = SaleServiceClient::new(self.channel("sale").await?);
         let price =
             || Some(Money { currency_code: "EUR".to_owned(), units: 19, nanos: 900_000_000 });
@@ -161,8 +170,7 @@ impl Platform {
                 currency: "EUR".to_owned(),
                 // Longer than a run: no hold is swept while others are measured.
                 hold_ttl: Some(prost_types::Duration { seconds: 3_600, nanos: 0 }),
-                // Whoever joins is measured joining and not while being admitted; admissions are signed here.
-                room: Some(RoomSettings { admissions_per_second: 1.0, admission_ttl: None }),
+                room,
                 ..SaleSettings::default()
             }),
             items: items.collect(),

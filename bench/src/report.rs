@@ -18,7 +18,7 @@ use crate::{
     drive::Measured,
     rounds::{
         CLAIMS, Figures, JETSTREAM_CEILING, JOIN, NOOP, NOOP_EMPTY, PLACE_ORDER,
-        REDIS_SCRIPT_CEILING, RESERVE,
+        REDIS_SCRIPT_CEILING, RESERVE, RESERVE_ADMITTED,
     },
 };
 
@@ -65,9 +65,16 @@ fn report(figures: &Figures) -> anyhow::Result<Value> {
         "rounds": { "asked": settings.rounds, "done": figures.rounds },
         "orders": { "accepted": orders.0, "recorded": orders.1 },
     });
-    for name in
-        [NOOP, NOOP_EMPTY, JOIN, RESERVE, PLACE_ORDER, REDIS_SCRIPT_CEILING, JETSTREAM_CEILING]
-    {
+    for name in [
+        NOOP,
+        NOOP_EMPTY,
+        JOIN,
+        RESERVE,
+        RESERVE_ADMITTED,
+        PLACE_ORDER,
+        REDIS_SCRIPT_CEILING,
+        JETSTREAM_CEILING,
+    ] {
         if rounds_of(name).is_empty() {
             continue;
         }
@@ -183,6 +190,7 @@ fn table(report: &Value) -> String {
         ("no-op", NOOP),
         ("Join", JOIN),
         ("Reserve", RESERVE),
+        ("Reserve, with an admission", RESERVE_ADMITTED),
         ("PlaceOrder, durable", PLACE_ORDER),
         ("Redis alone, the script", REDIS_SCRIPT_CEILING),
         ("JetStream alone, the message", JETSTREAM_CEILING),

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use flashsale_proto::{
     checkout::checkout_service_client::CheckoutServiceClient,
-    inventory::inventory_service_client::InventoryServiceClient,
+    inventory::{ReserveRequest, inventory_service_client::InventoryServiceClient},
     waitingroom::waiting_room_service_client::WaitingRoomServiceClient,
 };
 use time::OffsetDateTime;
@@ -39,13 +39,23 @@ pub(crate) const NOOP: &str = "noop";
 pub(crate) const NOOP_EMPTY: &str = "noop_empty";
 pub(crate) const JOIN: &str = "join";
 pub(crate) const RESERVE: &str = "reserve";
+pub(crate) const RESERVE_ADMITTED: &str = "reserve_admitted";
 pub(crate) const PLACE_ORDER: &str = "place_order";
 pub(crate) const CLAIMS: &str = "claims";
 pub(crate) const REDIS_SCRIPT_CEILING: &str = "redis_script_ceiling";
 pub(crate) const JETSTREAM_CEILING: &str = "jetstream_ceiling";
 /// All of them.
-pub(crate) const NAMES: [&str; 8] =
-    [NOOP, NOOP_EMPTY, JOIN, RESERVE, PLACE_ORDER, CLAIMS, REDIS_SCRIPT_CEILING, JETSTREAM_CEILING];
+pub(crate) const NAMES: [&str; 9] = [
+    NOOP,
+    NOOP_EMPTY,
+    JOIN,
+    RESERVE,
+    RESERVE_ADMITTED,
+    PLACE_ORDER,
+    CLAIMS,
+    REDIS_SCRIPT_CEILING,
+    JETSTREAM_CEILING,
+];
 
 /// All figures of a run.
 pub(crate) struct Figures {
@@ -115,7 +125,9 @@ struct Bench<'a> {
     platform: &'a Platform,
     watched: Watched,
     requests: Requests<'a>,
+    /// What Reserve runs in the sale without a waiting room, and in the one with it.
     script: Script,
+    admitted: Script,
     lanes: Lanes,
     figures: BTreeMap<&'static str, Vec<Measured>>,
     /// How many calls fit into the time, as last seen.
@@ -137,7 +149,7 @@ struct Lanes {
 
 impl<'a> Bench<'a> {
     async fn new(settings: &'a Settings, platform: &'a Platform) -> anyhow::Result<Self> {
-        let mut requests = Requests::new(platform.sale_id, &platform.signer);
+        let mut requests = Requests::new(platform);
         let noop = channels(settings, platform, "noop").await?;
         let inventory = channels(settings, platform, "inventory").await?;
         let waiting_room = channels(settings, platform, "waiting-room").await?;
@@ -155,19 +167,26 @@ impl<'a> Bench<'a> {
                 .collect(),
             jetstream: vec![ceilings::jetstream(platform).await?],
         };
-        let first = lanes.reserve.first().cloned().context("no connection to inventory")?;
-        let reserve = requests.reserves(1).into_iter().next().context("no request")?;
-        let script = Script::watch(&platform.redis_address(), async {
-            let mut first = first;
-            first.send(reserve).await
-        })
-        .await?;
+        let mut seen = Vec::new();
+        for requests in [requests.reserves(1), requests.admitted_reserves(1)] {
+            let mut lane = lanes.reserve.first().cloned().context("no connection to inventory")?;
+            let reserve = async {
+                for request in requests {
+                    lane.send(request).await?;
+                }
+                Ok(())
+            };
+            seen.push(Script::watch(&platform.redis_address(), reserve).await?);
+        }
+        let admitted = seen.pop().context("no script")?;
+        let script = seen.pop().context("no script")?;
         Ok(Self {
             settings,
             platform,
             watched: platform.watched(),
             requests,
             script,
+            admitted,
             lanes,
             figures: BTreeMap::new(),
             fitting: BTreeMap::new(),
@@ -189,7 +208,12 @@ impl<'a> Bench<'a> {
             self.add(NOOP, measured);
         }
         if self.wanted(RESERVE) {
-            self.reserve().await?;
+            let requests = self.requests.reserves(self.count(RESERVE));
+            self.reserve(RESERVE, requests, &self.script.clone()).await?;
+        }
+        if self.wanted(RESERVE_ADMITTED) {
+            let requests = self.requests.admitted_reserves(self.count(RESERVE_ADMITTED));
+            self.reserve(RESERVE_ADMITTED, requests, &self.admitted.clone()).await?;
         }
         if self.wanted(PLACE_ORDER) || self.wanted(CLAIMS) {
             self.place_and_claim().await?;
@@ -215,13 +239,22 @@ impl<'a> Bench<'a> {
         self.settings.only.is_empty() || self.settings.only.iter().any(|only| only == name)
     }
 
-    async fn reserve(&mut self) -> anyhow::Result<()> {
-        let held = self.holds().await?;
-        let requests = self.requests.reserves(self.count(RESERVE));
+    async fn reserve(
+        &mut self,
+        name: &'static str,
+        requests: Vec<ReserveRequest>,
+        script: &Script,
+    ) -> anyhow::Result<()> {
+        let redis = self.platform.redis_address();
+        let held = ceilings::length(&redis, script.holds()).await?;
         let measured = self.drive(&self.lanes.reserve, requests).await?;
-        let came = self.holds().await? - held;
-        ensure!(came == measured.calls, "{} Reserve calls left {came} holds", measured.calls);
-        self.add(RESERVE, measured);
+        let came = ceilings::length(&redis, script.holds()).await? - held;
+        ensure!(
+            i64::try_from(measured.calls) == Ok(came),
+            "{} Reserve calls left {came} holds",
+            measured.calls
+        );
+        self.add(name, measured);
         Ok(())
     }
 
@@ -277,16 +310,11 @@ impl<'a> Bench<'a> {
         self.figures.entry(name).or_default().push(measured);
     }
 
-    async fn holds(&self) -> anyhow::Result<u64> {
-        let holds = ceilings::length(&self.platform.redis_address(), self.script.holds()).await?;
-        Ok(u64::try_from(holds)?)
-    }
-
     /// Waits until checkout's relay has nothing left to tell the stock store: its work belongs to the orders and not to what is measured
     /// next.
     async fn quiet(&self) -> anyhow::Result<()> {
         let waited = tokio::time::timeout(QUIET_WITHIN, async {
-            while ceilings::members(&self.platform.redis_address(), self.script.pending()).await?
+            while ceilings::members(&self.platform.redis_address(), self.admitted.pending()).await?
                 > 0
             {
                 tokio::time::sleep(Duration::from_millis(50)).await;

@@ -30,7 +30,7 @@ fn one_short_round_has_every_figure() {
         let value = figures.pointer(path).and_then(Value::as_f64);
         assert!(value.is_some_and(|value| value > 0.0), "{path} is {value:?} in {figures:#}");
     };
-    for call in ["noop", "noop_empty", "join", "reserve", "place_order"] {
+    for call in ["noop", "noop_empty", "join", "reserve", "reserve_admitted", "place_order"] {
         for value in ["rps", "p50_us", "p99_us", "calls", "cpu_s_per_10k/total"] {
             above_zero(&format!("/{call}/{value}"));
         }

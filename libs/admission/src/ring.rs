@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt,
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use arc_swap::ArcSwap;
@@ -19,6 +19,20 @@ use crate::{
         TicketClaims,
     },
 };
+
+/// What is checked of an admission, and of a ticket, beside its signature.
+static ADMISSION: LazyLock<Validation> = LazyLock::new(|| requiring(&["aud", "sub", "exp"]));
+static TICKET: LazyLock<Validation> = LazyLock::new(|| requiring(&["aud", "sub"]));
+
+fn requiring(claims: &[&str]) -> Validation {
+    let mut validation = Validation::new(Algorithm::EdDSA);
+    validation.required_spec_claims =
+        claims.iter().map(|claim| (*claim).to_owned()).collect::<HashSet<_>>();
+    // Sale, buyer and expiry are judged by the caller, each with its own verdict and by the time it is given.
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation
+}
 
 /// Why an admission is not good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -109,7 +123,7 @@ impl KeyRing {
     /// # Errors
     /// [`Verdict::Invalid`], no other.
     pub fn read_admission(&self, token: &str) -> Result<Admission, Verdict> {
-        self.read::<AdmissionClaims>(token, ADMISSION_TYP, &["aud", "sub", "exp"])
+        self.read::<AdmissionClaims>(token, ADMISSION_TYP, &ADMISSION)
             .and_then(AdmissionClaims::into_admission)
             .ok_or(Verdict::Invalid)
     }
@@ -119,12 +133,15 @@ impl KeyRing {
     /// # Errors
     /// When it is none.
     pub fn verify_ticket(&self, token: &str) -> Result<Ticket, TicketInvalid> {
-        self.read::<TicketClaims>(token, TICKET_TYP, &["aud", "sub"])
-            .map(Ticket::from)
-            .ok_or(TicketInvalid)
+        self.read::<TicketClaims>(token, TICKET_TYP, &TICKET).map(Ticket::from).ok_or(TicketInvalid)
     }
 
-    fn read<T: DeserializeOwned>(&self, token: &str, typ: &str, required: &[&str]) -> Option<T> {
+    fn read<T: DeserializeOwned>(
+        &self,
+        token: &str,
+        typ: &str,
+        validation: &Validation,
+    ) -> Option<T> {
         if token.len() > MAX_TOKEN_BYTES {
             return None;
         }
@@ -134,13 +151,7 @@ impl KeyRing {
         }
         let keys = self.keys.load();
         let key = keys.get(&header.kid?)?;
-        let mut validation = Validation::new(Algorithm::EdDSA);
-        validation.required_spec_claims =
-            required.iter().map(|claim| (*claim).to_owned()).collect::<HashSet<_>>();
-        // Sale, buyer and expiry are judged by the caller, each with its own verdict and by the time it is given.
-        validation.validate_exp = false;
-        validation.validate_aud = false;
-        jsonwebtoken::decode::<T>(token, key, &validation).ok().map(|data| data.claims)
+        jsonwebtoken::decode::<T>(token, key, validation).ok().map(|data| data.claims)
     }
 }
 

@@ -10,6 +10,7 @@ use tracing::{
     field::{Field, Visit},
 };
 use tracing_subscriber::{
+    field::RecordFields,
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
     registry::LookupSpan,
 };
@@ -47,6 +48,15 @@ where
             line.insert("span_id".to_owned(), trace.span_id().to_string().into());
         }
         writeln!(writer, "{}", Value::Object(line))
+    }
+}
+
+/// Formats no fields of spans: a line says which span it belongs to by name and id, and the trace has its fields.
+pub(crate) struct NoFields;
+
+impl<'writer> FormatFields<'writer> for NoFields {
+    fn format_fields<R: RecordFields>(&self, _: Writer<'writer>, _: R) -> fmt::Result {
+        Ok(())
     }
 }
 

@@ -74,13 +74,17 @@ impl Admissions {
         if token.is_empty() {
             return Proof::Fault(AdmissionFault::Required);
         }
-        if self.ring.unknown_key(token).is_some() && !self.fetch(ASK_EVERY).await {
-            // It may well be good, so nobody is told that it is not. If the key is known by now, the ring says so below.
-            if self.ring.unknown_key(token).is_some() {
+        let verify = || self.ring.verify_admission(token, sale_id, buyer_id, now_ms(), LEEWAY_MS);
+        let mut verdict = verify();
+        if verdict == Err(Verdict::Invalid) && self.ring.unknown_key(token).is_some() {
+            let fetched = self.fetch(ASK_EVERY).await;
+            if !fetched && self.ring.unknown_key(token).is_some() {
+                // It may well be good, so nobody is told that it is not.
                 return Proof::Fault(AdmissionFault::Unverified);
             }
+            verdict = verify();
         }
-        match self.ring.verify_admission(token, sale_id, buyer_id, now_ms(), LEEWAY_MS) {
+        match verdict {
             Ok(admission) => Proof::Good(admission.id()),
             Err(Verdict::Invalid) => Proof::Fault(AdmissionFault::Invalid),
             Err(Verdict::Foreign) => Proof::Fault(AdmissionFault::Foreign),
