@@ -101,6 +101,11 @@ pub fn cancel_subject(sale: Uuid) -> String {
     format!("orders.cancel.{sale}")
 }
 
+/// Where a rebuild of a sale's stock marks how far the orders are counted in it.
+pub fn fence_subject(sale: Uuid) -> String {
+    format!("orders.fence.{sale}")
+}
+
 /// Where a change of an order is announced.
 pub fn order_event_subject(order: Uuid) -> String {
     format!("events.order.{order}")
@@ -128,7 +133,7 @@ pub enum PublishError {
 /// The server's code for a stream at its bound under DiscardNew; the client reports it without a kind of its own.
 const STREAM_FULL: &str = "maximum bytes exceeded";
 
-/// Publishes an order or a cancellation and waits for the ack. Publishing again under the same id is harmless: the order id is a primary
+/// Publishes an order, a cancellation or a fence and waits for the ack. Publishing again under the same id is harmless: the order id is a primary
 /// key at the far end, the message id only saves work. Returns the message's sequence in the stream.
 ///
 /// # Errors
@@ -146,8 +151,11 @@ pub async fn publish_order(
         messaging.system = "nats",
         messaging.operation.name = "publish",
         messaging.destination.name = ORDERS,
-        order_id = %message.order().order_id,
+        order_id = tracing::field::Empty,
     );
+    if let Some(order) = message.order() {
+        span.record("order_id", tracing::field::display(order.order_id));
+    }
     let mut headers = async_nats::HeaderMap::new();
     span.in_scope(|| flashsale_telemetry::propagate::inject_nats(&mut headers));
     let publish = PublishMessage::build()

@@ -67,13 +67,22 @@ pub enum QueueMessage {
         /// When the wish was received.
         requested_at_ms: i64,
     },
+    /// The stock of a sale is being rebuilt: whatever stands before this is counted in it, whatever of an older epoch stands behind it
+    /// is not.
+    Fence {
+        /// The sale.
+        sale_id: Uuid,
+        /// The epoch that the stock will have.
+        epoch: i64,
+    },
 }
 
 impl QueueMessage {
-    /// The order it is about.
-    pub fn order(&self) -> &OrderMessage {
+    /// The order it is about, if it is about one.
+    pub fn order(&self) -> Option<&OrderMessage> {
         match self {
-            Self::Place { order } | Self::Cancel { order, .. } => order,
+            Self::Place { order } | Self::Cancel { order, .. } => Some(order),
+            Self::Fence { .. } => None,
         }
     }
 
@@ -82,6 +91,7 @@ impl QueueMessage {
         match self {
             Self::Place { order } => order.order_id.to_string(),
             Self::Cancel { order, .. } => format!("{}/cancel", order.order_id),
+            Self::Fence { sale_id, epoch } => format!("{sale_id}/fence/{epoch}"),
         }
     }
 
@@ -90,6 +100,7 @@ impl QueueMessage {
         match self {
             Self::Place { order } => crate::place_subject(order.sale_id),
             Self::Cancel { order, .. } => crate::cancel_subject(order.sale_id),
+            Self::Fence { sale_id, .. } => crate::fence_subject(*sale_id),
         }
     }
 

@@ -125,5 +125,5 @@ async fn a_stream_at_its_bound_keeps_the_order_pending_and_shuts_the_door() {
         (world.queued().await.len() == 1).then_some(())
     })
     .await;
-    assert_eq!(world.queued().await[0].order().order_id.to_string(), order.order_id);
+    assert_eq!(world.queued().await[0].order().unwrap().order_id.to_string(), order.order_id);
 }

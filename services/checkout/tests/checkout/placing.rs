@@ -121,7 +121,7 @@ async fn many_buyers_at_once_get_what_there_is_and_the_others_leave_nothing() {
         placed.into_iter().map(|order| order.unwrap().order_id).collect();
     let queued = world.queued().await.into_iter();
     let mut queued: Vec<String> =
-        queued.map(|message| message.order().order_id.to_string()).collect();
+        queued.map(|message| message.order().unwrap().order_id.to_string()).collect();
     ordered.sort_unstable();
     queued.sort_unstable();
     assert_eq!(queued, ordered);

@@ -15,7 +15,7 @@ fn relaying(config: &mut Config) {
 
 async fn order_ids(world: &World) -> Vec<String> {
     let queued = world.queued().await.into_iter();
-    queued.map(|message| message.order().order_id.to_string()).collect()
+    queued.map(|message| message.order().unwrap().order_id.to_string()).collect()
 }
 
 async fn queued(world: &World, count: usize) {

@@ -291,7 +291,9 @@ impl World {
             {
                 Some(placed)
             }
-            QueueMessage::Place { .. } | QueueMessage::Cancel { .. } => None,
+            QueueMessage::Place { .. }
+            | QueueMessage::Cancel { .. }
+            | QueueMessage::Fence { .. } => None,
         });
         messages.next().expect("the order is queued")
     }
@@ -302,7 +304,7 @@ impl World {
         messages
             .filter_map(|message| match message {
                 QueueMessage::Cancel { order, .. } => Some(order),
-                QueueMessage::Place { .. } => None,
+                QueueMessage::Place { .. } | QueueMessage::Fence { .. } => None,
             })
             .collect()
     }

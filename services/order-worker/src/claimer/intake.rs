@@ -21,6 +21,7 @@ fn read(payload: &[u8]) -> Result<Intake, DeadReason> {
         QueueMessage::Cancel { order, requested_at_ms } => {
             Ok(Intake::Cancel { order: placed(order)?, requested_at: instant(requested_at_ms)? })
         }
+        QueueMessage::Fence { sale_id, epoch } => Ok(Intake::Fence { sale_id, epoch }),
     }
 }
 

@@ -219,8 +219,8 @@ fn claim_span(message: &Message, batch: &Span) -> Span {
         seq = message.received.seq,
         order_id = tracing::field::Empty,
     );
-    if let Ok(intake) = &message.received.content {
-        span.record("order_id", tracing::field::display(intake.order().order_id));
+    if let Ok(Some(order)) = message.received.content.as_ref().map(Intake::order) {
+        span.record("order_id", tracing::field::display(order.order_id));
     }
     propagate::set_parent(&span, message.trace.clone());
     propagate::link(&span, &batch.context());

@@ -1,6 +1,6 @@
 //! Which orders of a batch are recorded, and how: a fold over the messages in the order of the stream.
 
-use std::collections::{HashMap, HashSet, hash_map::Entry};
+use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -30,8 +30,8 @@ pub struct Known {
 /// A sale that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SaleFacts {
-    /// The epoch of its stock; `None` if none was ever loaded.
-    pub epoch: Option<i64>,
+    /// The epoch of the latest rebuild of its stock that the claims have come past; `None` if it was never rebuilt.
+    pub fence: Option<i64>,
 }
 
 /// An order that enters the record.
@@ -83,6 +83,8 @@ pub struct Decision {
     pub cancel_requests: Vec<(Uuid, OffsetDateTime)>,
     /// Messages that cannot go in: sequence number and why.
     pub dead: Vec<(u64, Unacceptable)>,
+    /// Rebuilds that the claims have come past: sale and epoch, each sale's latest.
+    pub fences: BTreeMap<Uuid, i64>,
 }
 
 /// Decides over `messages` (sequence number and content, in the order of the stream).
@@ -94,14 +96,28 @@ pub fn decide(messages: Vec<(u64, Intake)>, mut books: Books) -> Decision {
     let mut born: HashMap<Uuid, usize> = HashMap::new();
     let mut requested: HashSet<Uuid> = HashSet::new();
     for (seq, message) in messages {
-        let order_id = message.order().order_id;
-        // Only what becomes a row has to be whole: a cancellation of a recorded order needs its id alone.
-        let there = books.known.contains_key(&order_id) || born.contains_key(&order_id);
-        if !there && let Err(problem) = message.order().check() {
-            decision.dead.push((seq, problem));
-            continue;
-        }
+        let order_id = match message.order() {
+            Some(order) => {
+                // Only what becomes a row has to be whole: a cancellation of a recorded order needs its id alone.
+                let id = order.order_id;
+                let there = books.known.contains_key(&id) || born.contains_key(&id);
+                if !there && let Err(problem) = order.check() {
+                    decision.dead.push((seq, problem));
+                    continue;
+                }
+                id
+            }
+            None => Uuid::nil(),
+        };
         match message {
+            Intake::Fence { sale_id, epoch } => match books.sales.get_mut(&sale_id) {
+                Some(sale) if epoch > 0 => {
+                    sale.fence = sale.fence.max(Some(epoch));
+                    decision.fences.extend(sale.fence.map(|fence| (sale_id, fence)));
+                }
+                Some(_) => decision.dead.push((seq, Unacceptable::Epoch)),
+                None => decision.dead.push((seq, Unacceptable::SaleUnknown)),
+            },
             Intake::Place(order) => {
                 if books.known.contains_key(&order_id) || born.contains_key(&order_id) {
                     continue;
@@ -152,7 +168,7 @@ pub fn decide(messages: Vec<(u64, Intake)>, mut books: Books) -> Decision {
 fn claim(order: PlacedOrder, sale: SaleFacts, left: &mut HashMap<(Uuid, String), i64>) -> Birth {
     // The units of an older epoch are not in the current one's books. A rebuild that can take them anew by the hold's id
     // refines this; until there is one, such an order ends and the buyer is told.
-    if sale.epoch.is_some_and(|epoch| order.epoch < epoch) {
+    if sale.fence.is_some_and(|epoch| order.epoch < epoch) {
         return Birth::cancelled(order, EndReason::StockRebuilt);
     }
     let fits = order.lines.iter().all(|line| {
@@ -211,7 +227,7 @@ mod tests {
     fn books(units: i64) -> Books {
         Books {
             known: HashMap::new(),
-            sales: HashMap::from([(SALE, SaleFacts { epoch: Some(2) })]),
+            sales: HashMap::from([(SALE, SaleFacts { fence: Some(2) })]),
             left: SKUS.iter().map(|sku| ((SALE, (*sku).to_owned()), units)).collect(),
         }
     }
@@ -267,8 +283,11 @@ mod tests {
             let state = OrderState::ALL[random.random_range(0..OrderState::ALL.len())];
             books.known.insert(recorded, Known { state, cancel_requested: random.random() });
 
-            let asked: HashSet<Uuid> =
-                messages.iter().map(|(_, message)| message.order().order_id).collect();
+            let asked: HashSet<Uuid> = messages
+                .iter()
+                .filter_map(|(_, message)| message.order())
+                .map(|order| order.order_id)
+                .collect();
             let decision = decide(messages, books);
 
             assert!(decision.dead.is_empty());

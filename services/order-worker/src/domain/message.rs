@@ -68,13 +68,29 @@ pub enum Intake {
         /// When the buyer asked.
         requested_at: OffsetDateTime,
     },
+    /// The stock of a sale is rebuilt from what stands before this.
+    Fence {
+        /// The sale.
+        sale_id: Uuid,
+        /// The epoch that the stock will have.
+        epoch: i64,
+    },
 }
 
 impl Intake {
-    /// The order it is about.
-    pub fn order(&self) -> &PlacedOrder {
+    /// The order it is about, if it is about one.
+    pub fn order(&self) -> Option<&PlacedOrder> {
         match self {
-            Self::Place(order) | Self::Cancel { order, .. } => order,
+            Self::Place(order) | Self::Cancel { order, .. } => Some(order),
+            Self::Fence { .. } => None,
+        }
+    }
+
+    /// The sale it is about.
+    pub fn sale_id(&self) -> Uuid {
+        match self {
+            Self::Place(order) | Self::Cancel { order, .. } => order.sale_id,
+            Self::Fence { sale_id, .. } => *sale_id,
         }
     }
 }

@@ -161,9 +161,9 @@ async fn claim_in(
     for message in batch {
         match &message.content {
             Ok(intake) => {
-                if let Some(traceparent) = &message.traceparent {
+                if let (Some(traceparent), Some(order)) = (&message.traceparent, intake.order()) {
                     // Of several messages about an order the first one writes its row.
-                    traces.entry(intake.order().order_id).or_insert(traceparent);
+                    traces.entry(order.order_id).or_insert(traceparent);
                 }
                 readable.push((message.seq, intake.clone()));
             }
@@ -177,6 +177,9 @@ async fn claim_in(
         Some((message, DeadReason::Unacceptable(*problem)))
     }));
 
+    for (sale_id, epoch) in &decision.fences {
+        sqlx::query_file!("sql/fence_pass.sql", sale_id, epoch).execute(&mut *connection).await?;
+    }
     let inserted = insert_orders(connection, &decision.births, &traces).await?;
     // Only what was really inserted counts.
     let births: Vec<&Birth> =
@@ -233,14 +236,17 @@ async fn read_books(
         .iter()
         .filter_map(|(_, intake)| match intake {
             Intake::Place(order) => Some(order),
-            Intake::Cancel { .. } => None,
+            Intake::Cancel { .. } | Intake::Fence { .. } => None,
         })
         .flat_map(|order| order.lines.iter().map(|line| (order.sale_id, line.sku.clone())))
         .collect();
     let left = lock_allotments(connection, skus.iter()).await?.into_iter().collect();
 
-    let order_ids: BTreeSet<Uuid> =
-        messages.iter().map(|(_, intake)| intake.order().order_id).collect();
+    let order_ids: BTreeSet<Uuid> = messages
+        .iter()
+        .filter_map(|(_, intake)| intake.order())
+        .map(|order| order.order_id)
+        .collect();
     let order_ids: Vec<Uuid> = order_ids.into_iter().collect();
     let known = sqlx::query_file!("sql/orders_known.sql", &order_ids)
         .fetch_all(&mut *connection)
@@ -253,14 +259,13 @@ async fn read_books(
         })
         .collect::<Result<_, sqlx::Error>>()?;
 
-    let sale_ids: BTreeSet<Uuid> =
-        messages.iter().map(|(_, intake)| intake.order().sale_id).collect();
+    let sale_ids: BTreeSet<Uuid> = messages.iter().map(|(_, intake)| intake.sale_id()).collect();
     let sale_ids: Vec<Uuid> = sale_ids.into_iter().collect();
     let sales = sqlx::query_file!("sql/sales_known.sql", &sale_ids)
         .fetch_all(&mut *connection)
         .await?
         .into_iter()
-        .map(|row| (row.sale_id, SaleFacts { epoch: row.epoch }))
+        .map(|row| (row.sale_id, SaleFacts { fence: row.epoch }))
         .collect();
     Ok(Books { known, sales, left })
 }
