@@ -290,6 +290,26 @@ async fn a_begun_payment_is_cancelled_at_the_provider_before_it_ends() {
 }
 
 #[tokio::test]
+async fn a_cancelled_payment_whose_intents_answer_was_lost_names_the_intent_and_cancels_it() {
+    let env = [("PAYMENT__RETRY_BASE_MS", "60000"), ("PAYMENT__RETRY_CAP_MS", "60000")];
+    let bench = Bench::new(&env).await;
+    bench.fault(CREATE, "reset_after", 1).await;
+    let order = bench.create("pm_card_visa").await;
+    eventually("the intent is made", || async {
+        (!bench.logged("payment_intent.created", Some(order)).is_empty()).then_some(())
+    })
+    .await;
+    assert_eq!(bench.payment(order).await.payment_intent, "", "the answer was not lost");
+    bench.cancel(order).await;
+    let payment = bench.ends(order).await;
+    assert_eq!(payment.state(), PaymentState::Cancelled);
+    let cancelled = bench.logged("payment_intent.canceled", Some(order));
+    assert_eq!(cancelled.len(), 1);
+    assert_eq!(cancelled[0]["payment_intent"], payment.payment_intent);
+    bench.books_agree().await;
+}
+
+#[tokio::test]
 async fn money_that_comes_after_its_order_has_ended_is_recorded_and_given_back() {
     let bench = Bench::new(&[]).await;
     let order = bench.create("pm_card_authenticationRequired").await;

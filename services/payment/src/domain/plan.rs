@@ -21,9 +21,9 @@ pub enum Deadline {
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Make the intent, unconfirmed.
+    /// Make the intent, unconfirmed; or learn of the one an earlier attempt made.
     Create,
-    /// End the payment without the provider: no intent was recorded, so none was ever confirmed.
+    /// End the payment without the provider: it has no intent there.
     EndUnbegun,
     /// Ask where the intent stands.
     Retrieve,
@@ -46,7 +46,10 @@ pub fn next(payment: &Payment, seen: Option<&Intent>, patience: Deadline) -> Ste
     let unwanted =
         payment.cancel_requested || payment.decline_code.is_some() || patience == Deadline::Passed;
     if payment.intent_id.is_none() {
-        return if unwanted { Step::EndUnbegun } else { Step::Create };
+        // An earlier attempt may have made an intent whose answer was lost. Asked again under the order's key the provider names it, and
+        // then it can be cancelled. A refusal is an answer: it made none.
+        let unheard = payment.attempts <= 1 || payment.decline_code.is_some();
+        return if unwanted && unheard { Step::EndUnbegun } else { Step::Create };
     }
     let Some(intent) = seen else { return Step::Retrieve };
     match &intent.status {

@@ -321,6 +321,8 @@ proptest! {
         {
             world.settle(outcome);
         }
+        let named = world.payment.intent_id.is_some();
+        prop_assert!(named || world.provider.intent.is_none(), "an intent the record does not name");
         let captured = world.provider.captures == 1;
         prop_assert_eq!(world.payment.captured_minor, if captured { AMOUNT } else { 0 });
         prop_assert_eq!(world.payment.state == State::Succeeded, captured);

@@ -204,14 +204,18 @@ impl Bench {
         self.logged("payment_intent.captured", Some(order)).len()
     }
 
-    /// Fails unless every order was captured as often as its payment says, never more than once.
+    /// Fails unless every order was captured as often as its payment says, never more than once, and every intent at the provider is
+    /// the one its payment names.
     pub async fn books_agree(&self) {
-        let rows: Vec<(Uuid, String, i64)> =
-            sqlx::query_as("SELECT order_id, state, captured_minor FROM payments")
+        let rows: Vec<(Uuid, String, i64, Option<String>)> =
+            sqlx::query_as("SELECT order_id, state, captured_minor, intent_id FROM payments")
                 .fetch_all(&self.pg.pool)
                 .await
                 .unwrap();
-        for (order, state, captured) in rows {
+        for (order, state, captured, intent) in rows {
+            for made in self.logged("payment_intent.created", Some(order)) {
+                assert_eq!(made["payment_intent"].as_str(), intent.as_deref(), "{order} is {state}");
+            }
             let captures = self.captures(order);
             assert!(captures <= 1, "{order} was captured {captures} times");
             let (expected, paid) = (captures == 1, captured > 0);
