@@ -54,6 +54,8 @@ fn page(reason: Reason) -> (&'static str, &'static str) {
         PeerUnavailable = "peer-unavailable.md",
         Internal = "internal.md",
         NotImplemented = "not-implemented.md",
+        HoldAtMaximum = "hold-at-maximum.md",
+        UnitsCommitted = "units-committed.md",
     }
 }
 

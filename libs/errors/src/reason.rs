@@ -129,4 +129,8 @@ reasons! {
     Internal = "INTERNAL", Internal, Retry::Never, "Report the incident number; retrying with the same request_id is safe.";
     /// In the contract, not built yet.
     NotImplemented = "NOT_IMPLEMENTED", Unimplemented, Retry::Never, "This call is not built yet; its comment in the contract says so.";
+    /// The hold cannot last longer.
+    HoldAtMaximum = "HOLD_AT_MAXIMUM", FailedPrecondition, Retry::Never, "Place the order before the hold's deadline, or let it go and reserve again.";
+    /// Units to be withdrawn belong to buyers.
+    UnitsCommitted = "UNITS_COMMITTED", FailedPrecondition, Retry::Never, "Withdraw no more than is available; held units may come back.";
 }

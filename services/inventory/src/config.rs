@@ -1,6 +1,7 @@
 //! The configuration.
 
 use flashsale_pg::PgConfig;
+use flashsale_queue::NatsConfig;
 use flashsale_redis::RedisConfig;
 use flashsale_service::{CommonConfig, PeerConfig, Problem, ServerConfig, Validate};
 use flashsale_telemetry::TelemetryConfig;
@@ -17,6 +18,8 @@ pub struct Config {
     pub postgres: PgConfig,
     /// `[redis]`.
     pub redis: RedisConfig,
+    /// `[nats]`.
+    pub nats: NatsConfig,
     /// `[peers.*]`.
     pub peers: Peers,
     /// `[inventory]`.
@@ -54,6 +57,7 @@ impl Validate for Config {
         let mut problems = self.server.problems();
         problems.extend(self.telemetry.problems().into_iter().map(Problem::from));
         problems.extend(self.postgres.problems().into_iter().map(Problem::from));
+        problems.extend(self.nats.problems().into_iter().map(Problem::from));
         problems.extend(self.redis.problems().into_iter().map(Problem::from));
         problems.extend(self.peers.waiting_room.problems("waiting-room"));
         if self.inventory.script_timeout_ms == 0 {

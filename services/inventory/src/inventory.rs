@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{Hold, Outcome, Proof, Refusal, Request, Settled, StockView},
+    queue::Queue,
     store::{Answer, Epochs, HoldId, Load, Record, Stock, Swept},
 };
 
@@ -18,19 +19,21 @@ pub struct Inventory {
     stock: Stock,
     record: Record,
     epochs: Epochs,
+    queue: Queue,
     refusals: Counter<u64>,
     swept: Counter<u64>,
 }
 
 impl Inventory {
-    /// Stock in `store`, on record in `pool`; `timeout` bounds each script.
-    pub fn new(store: Store, pool: PgPool, timeout: Duration) -> Self {
+    /// Stock in `store`, on record in `pool`, with orders on their way in `queue`; `timeout` bounds each script.
+    pub fn new(store: Store, pool: PgPool, queue: Queue, timeout: Duration) -> Self {
         let meter = flashsale_telemetry::meter();
         let record = Record::new(pool);
         let inventory = Self {
             stock: Stock::new(store, timeout),
             epochs: Epochs::new(record.clone()),
             record,
+            queue,
             refusals: meter
                 .u64_counter("flashsale_inventory_refusals")
                 .with_unit("{call}")

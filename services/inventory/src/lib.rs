@@ -9,6 +9,7 @@ pub mod domain;
 pub mod grpc;
 pub mod inventory;
 mod metrics;
+pub mod queue;
 pub mod store;
 mod sweeper;
 mod watch;
@@ -24,7 +25,7 @@ use flashsale_service::{Drain, Hosted, peer};
 
 pub use config::{Config, InventoryConfig, Peers};
 
-use crate::{admissions::Admissions, inventory::Inventory, watch::Watches};
+use crate::{admissions::Admissions, inventory::Inventory, queue::Queue, watch::Watches};
 
 /// The configuration's defaults, with a comment on every value.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
@@ -37,7 +38,8 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let store = Store::connect(&config.redis).await?;
     let pool = flashsale_pg::connect(&config.postgres, "inventory")?;
     let timeout = Duration::from_millis(config.inventory.script_timeout_ms);
-    let inventory = Arc::new(Inventory::new(store, pool, timeout));
+    let queue = Queue::connect(&config.nats).await?;
+    let inventory = Arc::new(Inventory::new(store, pool, queue, timeout));
     let admissions = Admissions::new(peer::connect("waiting-room", &config.peers.waiting_room)?);
     let watches = Watches::new(Arc::clone(&inventory), drain.clone());
     Ok(Hosted::new()

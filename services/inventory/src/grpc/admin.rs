@@ -96,4 +96,18 @@ impl InventoryAdminService for AdminService {
     ) -> Result<Response<proto::RebuildResponse>, Status> {
         Err(not_built("Rebuild"))
     }
+
+    async fn list_adjustments(
+        &self,
+        _: Request<proto::ListAdjustmentsRequest>,
+    ) -> Result<Response<proto::ListAdjustmentsResponse>, Status> {
+        Err(not_built("ListAdjustments"))
+    }
+
+    async fn retake_holds(
+        &self,
+        _: Request<proto::RetakeHoldsRequest>,
+    ) -> Result<Response<proto::RetakeHoldsResponse>, Status> {
+        Err(not_built("RetakeHolds"))
+    }
 }

@@ -23,7 +23,7 @@ async fn a_sale_that_is_not_there_or_not_started_says_so() {
 async fn a_known_sale_sells_while_postgres_is_away_and_an_unknown_one_says_why_not() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 9, 0, 1)]).await;
-    let other_process = inventory(&world.pg, &world.store);
+    let other_process = inventory(&world.pg, &world.store, &world.queue);
     world.pg.pool.close().await;
     world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap();
     let refusal = other_process.read(sale, &[]).await.unwrap_err();
@@ -35,7 +35,7 @@ async fn a_known_sale_sells_while_postgres_is_away_and_an_unknown_one_says_why_n
 async fn a_process_learns_of_stock_that_another_one_loaded() {
     let world = world().await;
     let sale = world.record_sale(SaleSpec::default(), &[("a", 9, 0, 1)]).await;
-    let other_process = inventory(&world.pg, &world.store);
+    let other_process = inventory(&world.pg, &world.store, &world.queue);
     assert_eq!(other_process.read(sale, &[]).await, Err(Refusal::Fenced));
     world.inventory.load(sale, Uuid::new_v4()).await.unwrap();
     let view = flashsale_testing::eventually("the other process knows", async || {

@@ -76,6 +76,7 @@ async fn a_load_that_was_cut_off_before_redis_had_it_is_done_by_the_next_one() {
     let cut_off = flashsale_inventory::inventory::Inventory::new(
         nowhere,
         world.pg.pool.clone(),
+        world.queue.clone(),
         std::time::Duration::from_millis(50),
     );
     assert!(cut_off.load(sale, Uuid::new_v4()).await.is_err());
@@ -92,7 +93,7 @@ async fn a_load_that_was_cut_off_before_the_record_knew_is_completed_by_the_next
     let request_id = Uuid::new_v4();
     world.inventory.load(sale, request_id).await.unwrap();
     sqlx::query("UPDATE sale_stock SET run_id = ''").execute(&world.pg.pool).await.unwrap();
-    let other_process = inventory(&world.pg, &world.store);
+    let other_process = inventory(&world.pg, &world.store, &world.queue);
     assert_eq!(other_process.read(sale, &[]).await, Err(Refusal::Fenced));
     assert_eq!(other_process.load(sale, request_id).await, Ok(1));
     let run_id = world.store.run_id().await.unwrap();
@@ -148,7 +149,8 @@ async fn a_sale_without_items_or_none_at_all_is_not_loaded() {
 async fn loaders_at_once_leave_one_stock_that_everybody_agrees_on() {
     let world = world().await;
     let sale = world.record_sale(SaleSpec::default(), &[("a", 7, 2, 500), ("b", 1, 0, 1)]).await;
-    let processes: Vec<_> = (0..6).map(|_| inventory(&world.pg, &world.store)).collect();
+    let processes: Vec<_> =
+        (0..6).map(|_| inventory(&world.pg, &world.store, &world.queue)).collect();
     let loads = processes.iter().map(|process| process.load(sale, Uuid::new_v4()));
     for result in futures::future::join_all(loads).await {
         assert!(

@@ -5,8 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use flashsale_inventory::{
     domain::{Content, Hold, Line, Lines, Proof, Refusal, Request},
     inventory::Inventory,
+    queue::Queue,
     store::{Answer, HoldId, keys},
 };
+use flashsale_queue::NatsConfig;
 use flashsale_redis::{RedisConfig, Script, Store};
 use flashsale_testing::{TestPg, TestRedis};
 use fred::{interfaces::HashesInterface as _, types::Value};
@@ -18,6 +20,8 @@ pub(crate) const DETAILS: &str = r#"{"email":"ada@example.org"}"#;
 pub(crate) struct World {
     pub(crate) pg: TestPg,
     pub(crate) redis: TestRedis,
+    /// Started by the tests that need one; the others have a queue that is never there.
+    pub(crate) queue: Queue,
     pub(crate) store: Store,
     pub(crate) inventory: Inventory,
 }
@@ -53,13 +57,26 @@ pub(crate) async fn world() -> World {
     let pg = flashsale_testing::postgres().await;
     let redis = flashsale_testing::redis().await;
     let store = Store::connect(&redis_config(&redis.url)).await.unwrap();
-    let inventory = inventory(&pg, &store);
-    World { pg, redis, store, inventory }
+    let queue = queue("nats://127.0.0.1:1").await;
+    let inventory = inventory(&pg, &store, &queue);
+    World { pg, redis, queue, store, inventory }
+}
+
+/// The queue at `url`.
+pub(crate) async fn queue(url: &str) -> Queue {
+    let config = NatsConfig {
+        url: url.to_owned(),
+        publish_timeout_ms: 2_000,
+        orders_max_bytes: 64 * 1024 * 1024,
+        events_max_bytes: 64 * 1024 * 1024,
+        replicas: 1,
+    };
+    Queue::connect(&config).await.unwrap()
 }
 
 /// One more process, as it were.
-pub(crate) fn inventory(pg: &TestPg, store: &Store) -> Inventory {
-    Inventory::new(store.clone(), pg.pool.clone(), Duration::from_secs(5))
+pub(crate) fn inventory(pg: &TestPg, store: &Store, queue: &Queue) -> Inventory {
+    Inventory::new(store.clone(), pg.pool.clone(), queue.clone(), Duration::from_secs(5))
 }
 
 impl World {

@@ -168,4 +168,6 @@ not_asked! {
     adjust_stock: AdjustStockRequest => AdjustStockResponse,
     reconcile: ReconcileRequest => ReconcileResponse,
     rebuild: RebuildRequest => RebuildResponse,
+    list_adjustments: ListAdjustmentsRequest => ListAdjustmentsResponse,
+    retake_holds: RetakeHoldsRequest => RetakeHoldsResponse,
 }

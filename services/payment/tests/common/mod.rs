@@ -214,7 +214,11 @@ impl Bench {
                 .unwrap();
         for (order, state, captured, intent) in rows {
             for made in self.logged("payment_intent.created", Some(order)) {
-                assert_eq!(made["payment_intent"].as_str(), intent.as_deref(), "{order} is {state}");
+                assert_eq!(
+                    made["payment_intent"].as_str(),
+                    intent.as_deref(),
+                    "{order} is {state}"
+                );
             }
             let captures = self.captures(order);
             assert!(captures <= 1, "{order} was captured {captures} times");

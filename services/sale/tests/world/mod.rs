@@ -148,6 +148,20 @@ impl InventoryAdminService for Peers {
     ) -> Answer<inventory::RebuildResponse> {
         not_asked()
     }
+
+    async fn list_adjustments(
+        &self,
+        _: Request<inventory::ListAdjustmentsRequest>,
+    ) -> Answer<inventory::ListAdjustmentsResponse> {
+        not_asked()
+    }
+
+    async fn retake_holds(
+        &self,
+        _: Request<inventory::RetakeHoldsRequest>,
+    ) -> Answer<inventory::RetakeHoldsResponse> {
+        not_asked()
+    }
 }
 
 #[tonic::async_trait]
