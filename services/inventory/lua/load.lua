@@ -6,7 +6,9 @@
 --       probe:   nothing; reads what is loaded
 --       claim:   nothing; clears what lies under the keys
 --       stage:   per sku: sku, units, per-buyer limit, price in minor units
---       publish: request id of the load, number of skus, then the fields and values of meta
+--       orders:  per recorded order: hold id, the hold, the column its units are in (`p`, `s`, '' for none), order id and what to
+--                remember of its placing, id and what to remember of the reservation before it ('' and '' if there was none)
+--       publish: request id of the load ('' for a rebuild), number of skus, number of holds, then the fields and values of meta
 -- Reply OK run id; LOADED epoch, request id of its load, run id (probe); NOTHING (probe); OVERTAKEN; TOO_LATE
 local step, first = ARGV[FIRST], FIRST + 1
 
@@ -49,13 +51,37 @@ if step == 'stage' then
   return { 'OK', NOW, RUN_ID }
 end
 
--- Publish. Seven fields a sku: anything else means that a staged part is gone.
-if call('HLEN', STOCK) ~= tonumber(ARGV[first + 1]) * 7 then
+if step == 'orders' then
+  for i = first, #ARGV, 7 do
+    local id, json, column = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+    -- A part that comes again must not count twice.
+    if call('HSETNX', HOLDS, id, json) == 1 then
+      local hold = cjson.decode(json)
+      if column ~= '' then
+        move(hold, 'a', column)
+        for _, line in ipairs(hold.l) do
+          call('HINCRBY', BUYERS, line[1] .. '\31' .. hold.b, line[2])
+        end
+      end
+      if hold.j then
+        call('HSET', SPENT, hold.j, id)
+      end
+      call('HSET', REQUESTS, ARGV[i + 3], ARGV[i + 4])
+      if ARGV[i + 5] ~= '' then
+        call('HSET', REQUESTS, ARGV[i + 5], ARGV[i + 6])
+      end
+    end
+  end
+  return { 'OK', NOW, RUN_ID }
+end
+
+-- Publish. Seven fields a sku, and every hold: anything else means that a staged part is gone.
+if call('HLEN', STOCK) ~= tonumber(ARGV[first + 1]) * 7 or call('HLEN', HOLDS) ~= tonumber(ARGV[first + 2]) then
   return { 'OVERTAKEN', NOW }
 end
 call('HDEL', META, 'loading')
 call('HSET', META, 'epoch', ARGV[1], 'load_request', ARGV[first])
-for i = first + 2, #ARGV, 2 do
+for i = first + 3, #ARGV, 2 do
   call('HSET', META, ARGV[i], ARGV[i + 1])
 end
 seal()

@@ -8,8 +8,10 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{
-    domain::{Hold, Outcome, Proof, Refusal, Request, Settled, StockView},
+    domain::{Hold, Outcome, Proof, Refusal, Request, Retaken, Settled, StockView, Straggler},
     queue::Queue,
+    rebuild::{Rebuild, Rebuilt},
+    rebuilder::Fenced,
     store::{Answer, Epochs, HoldId, Load, Record, Stock, Swept},
 };
 
@@ -20,6 +22,8 @@ pub struct Inventory {
     record: Record,
     epochs: Epochs,
     queue: Queue,
+    fenced: Fenced,
+    rebuilds: Counter<u64>,
     refusals: Counter<u64>,
     swept: Counter<u64>,
 }
@@ -34,6 +38,14 @@ impl Inventory {
             epochs: Epochs::new(record.clone()),
             record,
             queue,
+            fenced: Fenced::default(),
+            rebuilds: meter
+                .u64_counter("flashsale_inventory_rebuilds")
+                .with_unit("{rebuild}")
+                .with_description(
+                    "Stocks that were computed anew from the record and opened under a new epoch.",
+                )
+                .build(),
             refusals: meter
                 .u64_counter("flashsale_inventory_refusals")
                 .with_unit("{call}")
@@ -50,6 +62,7 @@ impl Inventory {
             inventory.refusals.add(0, &[KeyValue::new("reason", reason)]);
         }
         inventory.swept.add(0, &[]);
+        inventory.rebuilds.add(0, &[]);
         inventory
     }
 
@@ -91,7 +104,69 @@ impl Inventory {
         sale_id: Uuid,
         holds: &[(Uuid, Outcome)],
     ) -> Result<Vec<Settled>, Refusal> {
-        self.in_epoch(sale_id, |epoch| self.stock.settle(sale_id, holds, epoch)).await
+        self.in_epoch(sale_id, move |epoch| async move {
+            let settled = self.stock.settle(sale_id, holds, epoch).await?;
+            self.still_in(sale_id, epoch).await?;
+            Ok(settled)
+        })
+        .await
+    }
+
+    /// Takes the units of orders anew that are of an epoch before `min_epoch`, in the current one, each order on its own.
+    ///
+    /// # Errors
+    /// [`Refusal::Fenced`] while the sale's stock is of an earlier epoch; why they were not all dealt with. Asking again is safe.
+    pub async fn retake(
+        &self,
+        sale_id: Uuid,
+        min_epoch: i64,
+        orders: &[Straggler],
+    ) -> Result<Vec<Retaken>, Refusal> {
+        self.in_epoch(sale_id, move |epoch| async move {
+            if epoch < min_epoch {
+                return Err(Refusal::Fenced);
+            }
+            let retaken = self.stock.retake(sale_id, orders, epoch).await?;
+            self.still_in(sale_id, epoch).await?;
+            Ok(retaken)
+        })
+        .await
+    }
+
+    /// Asks the record whether an epoch is still the current one. A server that was cut off and goes on answering a client of ours would take
+    /// what is done there for done: it is done only in the current epoch.
+    async fn still_in(&self, sale_id: Uuid, epoch: i64) -> Result<(), Refusal> {
+        match self.record.lookup(sale_id).await?.epoch {
+            Some((current, true)) if current == epoch => Ok(()),
+            _ => Err(Refusal::Fenced),
+        }
+    }
+
+    /// Rebuilds a sale's stock from the record, unless it is whole and nobody insists.
+    ///
+    /// # Errors
+    /// As [`Rebuild::run`].
+    pub async fn rebuild(&self, sale_id: Uuid, force: bool) -> Result<Rebuilt, Refusal> {
+        let rebuild = Rebuild { record: &self.record, stock: &self.stock, queue: &self.queue };
+        let rebuilt = self.counted(rebuild.run(sale_id, force).await)?;
+        self.epochs.note(sale_id, rebuilt.epoch);
+        if rebuilt.rebuilt {
+            self.rebuilds.add(1, &[]);
+        }
+        Ok(rebuilt)
+    }
+
+    /// Sales whose rebuild was begun and is nobody's any more.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub(crate) async fn rebuilds_cut_off(&self) -> Result<Vec<Uuid>, Refusal> {
+        self.record.rebuilds_cut_off().await
+    }
+
+    /// Sales whose stock was found closed.
+    pub(crate) fn fenced(&self) -> &Fenced {
+        &self.fenced
     }
 
     /// Lists at most `limit` placed holds whose order the record is not known to have, oldest first.
@@ -150,7 +225,7 @@ impl Inventory {
     /// # Errors
     /// Why it was not done.
     pub async fn sweep(&self, sale_id: Uuid, epoch: i64, limit: usize) -> Result<Swept, Refusal> {
-        let swept = self.stock.sweep(sale_id, limit, epoch).await?;
+        let swept = self.noticed(sale_id, self.stock.sweep(sale_id, limit, epoch).await)?;
         self.swept.add(swept.ended as u64, &[]);
         Ok(swept)
     }
@@ -161,16 +236,22 @@ impl Inventory {
         F: Fn(i64) -> Fut,
         Fut: Future<Output = Result<T, Refusal>>,
     {
-        self.counted(
-            async {
-                let epoch = self.epochs.get(sale_id).await?;
-                match call(epoch).await {
-                    Err(Refusal::Fenced) => call(self.epochs.after(sale_id, epoch).await?).await,
-                    other => other,
-                }
+        let result = async {
+            let epoch = self.epochs.get(sale_id).await?;
+            match call(epoch).await {
+                Err(Refusal::Fenced) => call(self.epochs.after(sale_id, epoch).await?).await,
+                other => other,
             }
-            .await,
-        )
+        };
+        self.counted(self.noticed(sale_id, result.await))
+    }
+
+    /// Has a stock that was found closed looked at.
+    fn noticed<T>(&self, sale_id: Uuid, result: Result<T, Refusal>) -> Result<T, Refusal> {
+        if let Err(Refusal::Fenced) = result {
+            self.fenced.notice(sale_id);
+        }
+        result
     }
 
     fn counted<T>(&self, result: Result<T, Refusal>) -> Result<T, Refusal> {

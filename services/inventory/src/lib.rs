@@ -10,6 +10,8 @@ pub mod grpc;
 pub mod inventory;
 mod metrics;
 pub mod queue;
+pub mod rebuild;
+mod rebuilder;
 pub mod store;
 mod sweeper;
 mod watch;
@@ -50,6 +52,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         )))
         .grpc(InventoryAdminServiceServer::new(grpc::AdminService::new(Arc::clone(&inventory))))
         .task("inventory-sweeper", sweeper::run(Arc::clone(&inventory), drain.clone()))
+        .task("inventory-rebuilder", rebuilder::run(Arc::clone(&inventory), drain.clone()))
         .task("inventory-metrics", metrics::measure(inventory, drain.clone()))
         .task("inventory-admission-keys", admissions.run(drain)))
 }

@@ -6,6 +6,8 @@ use async_nats::jetstream;
 use flashsale_queue::{NatsConfig, PublishError, QueueMessage};
 use uuid::Uuid;
 
+use crate::domain::Refusal;
+
 /// The way to `ORDERS`. A clone shares the connection.
 #[derive(Debug, Clone)]
 pub struct Queue {
@@ -29,6 +31,19 @@ impl Queue {
     /// `ORDERS`, for reading.
     pub fn jetstream(&self) -> &jetstream::Context {
         &self.jetstream
+    }
+
+    /// Whether the queue is there to take a marker.
+    ///
+    /// # Errors
+    /// [`Refusal::StoreAway`] when it is not.
+    pub async fn there(&self) -> Result<(), Refusal> {
+        let asked = self.jetstream.get_stream(flashsale_queue::ORDERS);
+        match tokio::time::timeout(self.publish_timeout, asked).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(Refusal::StoreAway { store: "nats", cause: error.to_string() }),
+            Err(_) => Err(Refusal::StoreAway { store: "nats", cause: "no answer".to_owned() }),
+        }
     }
 
     /// Publishes the marker that the stock of `epoch` is computed behind.

@@ -6,6 +6,7 @@
 mod admission;
 mod hold;
 mod lines;
+mod recorded;
 mod refusal;
 mod request;
 mod sale;
@@ -13,6 +14,7 @@ mod sale;
 pub use admission::{AdmissionFault, Proof};
 pub use hold::{Hold, HoldState, Outcome, PlacedLine, Settled, SkuBooks, StockView};
 pub use lines::{Line, Lines, LinesError, MAX_LINES, MAX_QUANTITY, MAX_TOTAL_MINOR};
+pub use recorded::{RecordedOrder, Retaken, Straggler, Units};
 pub use refusal::Refusal;
 pub use request::{Content, Request};
 pub use sale::{Item, Rules};
@@ -25,3 +27,6 @@ pub const MAX_DETAILS_BYTES: usize = 8 * 1024;
 
 /// The most holds one call may settle.
 pub const MAX_SETTLEMENTS: usize = 500;
+
+/// The most orders whose units one call may take anew.
+pub const MAX_RETAKEN: usize = 500;

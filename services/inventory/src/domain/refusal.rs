@@ -64,6 +64,11 @@ pub enum Refusal {
         /// Where it stands.
         state: HoldState,
     },
+    /// The hold lasts as long as one may.
+    HoldAtMaximum {
+        /// Until when, in milliseconds of the store's clock.
+        deadline_ms: i64,
+    },
     /// The stock is loaded.
     AlreadyLoaded {
         /// Its epoch.
@@ -109,6 +114,7 @@ impl Refusal {
             Self::HoldUnknown => "hold_unknown",
             Self::HoldExpired { .. } => "hold_expired",
             Self::HoldResolved { .. } => "hold_resolved",
+            Self::HoldAtMaximum { .. } => "hold_at_maximum",
             Self::AlreadyLoaded { .. } => "already_loaded",
             Self::NotLoadable { .. } => "not_loadable",
             Self::TooLate => "too_late",

@@ -10,7 +10,7 @@ use flashsale_service::wire;
 use tonic::{Request, Response, Status};
 
 use super::{decode, encode, failure::status};
-use crate::inventory::Inventory;
+use crate::{domain::Refusal, inventory::Inventory};
 
 /// The control plane.
 #[derive(Debug)]
@@ -92,9 +92,20 @@ impl InventoryAdminService for AdminService {
 
     async fn rebuild(
         &self,
-        _: Request<proto::RebuildRequest>,
+        request: Request<proto::RebuildRequest>,
     ) -> Result<Response<proto::RebuildResponse>, Status> {
-        Err(not_built("Rebuild"))
+        let asked = request.into_inner();
+        wire::request_id(&asked.request_id)?;
+        let sale_id = decode::sale_id(&asked.sale_id)?;
+        let inventory = Arc::clone(&self.inventory);
+        // It goes on when the caller's patience ends: a sale is closed until it is done.
+        let rebuild = tokio::spawn(async move { inventory.rebuild(sale_id, asked.force).await });
+        let rebuilt = rebuild
+            .await
+            .unwrap_or_else(|error| Err(Refusal::Fault { cause: error.to_string() }))
+            .map_err(status)?;
+        let proto = proto::RebuildResponse { epoch: rebuilt.epoch, rebuilt: rebuilt.rebuilt };
+        Ok(Response::new(proto))
     }
 
     async fn list_adjustments(
@@ -106,8 +117,15 @@ impl InventoryAdminService for AdminService {
 
     async fn retake_holds(
         &self,
-        _: Request<proto::RetakeHoldsRequest>,
+        request: Request<proto::RetakeHoldsRequest>,
     ) -> Result<Response<proto::RetakeHoldsResponse>, Status> {
-        Err(not_built("RetakeHolds"))
+        let asked = request.into_inner();
+        wire::request_id(&asked.request_id)?;
+        let sale_id = decode::sale_id(&asked.sale_id)?;
+        let orders = decode::stragglers(&asked)?;
+        let results =
+            self.inventory.retake(sale_id, asked.min_epoch, &orders).await.map_err(status)?;
+        let results = results.into_iter().map(|result| encode::retaken(result).into()).collect();
+        Ok(Response::new(proto::RetakeHoldsResponse { results }))
     }
 }

@@ -1,5 +1,7 @@
 //! From the wire to the domain, with refusals that name the field.
 
+use std::collections::BTreeSet;
+
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::inventory::{self as proto, HoldOutcome, HoldSettlement};
 use flashsale_service::wire;
@@ -7,8 +9,8 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        Content, Line, Lines, LinesError, MAX_DETAILS_BYTES, MAX_LINES, MAX_QUANTITY,
-        MAX_SETTLEMENTS, Outcome, Request,
+        Content, Line, Lines, LinesError, MAX_DETAILS_BYTES, MAX_LINES, MAX_QUANTITY, MAX_RETAKEN,
+        MAX_SETTLEMENTS, MAX_TOTAL_MINOR, Outcome, PlacedLine, Request, Straggler,
     },
     store::HoldId,
 };
@@ -156,16 +158,87 @@ pub(super) fn settlements(asked: &[HoldSettlement]) -> Result<Vec<(Uuid, Outcome
         .collect()
 }
 
+/// The orders whose units are to be taken anew.
+pub(super) fn stragglers(asked: &proto::RetakeHoldsRequest) -> Result<Vec<Straggler>, Failure> {
+    if asked.min_epoch < 1 {
+        return Err(Failure::invalid("min_epoch", "must be above 0"));
+    }
+    if asked.holds.is_empty() || asked.holds.len() > MAX_RETAKEN {
+        return Err(Failure::invalid(
+            "holds",
+            format!("are {}; send 1 to {MAX_RETAKEN}", asked.holds.len()),
+        ));
+    }
+    asked.holds.iter().enumerate().map(|(index, hold)| straggler(index, hold)).collect()
+}
+
+fn straggler(index: usize, hold: &proto::StragglingHold) -> Result<Straggler, Failure> {
+    let field = |name: &str| format!("holds[{index}].{name}");
+    let id = |name: &str, value: &str| wire::uuid(&field(name), value, Reason::ArgumentInvalid);
+    let placed = hold.place_time.as_ref();
+    let placed = placed.ok_or_else(|| Failure::invalid(field("place_time"), "is missing"))?;
+    if hold.lines.is_empty() || hold.lines.len() > MAX_LINES {
+        return Err(Failure::invalid(
+            field("lines"),
+            format!("are {}; send 1 to {MAX_LINES}", hold.lines.len()),
+        ));
+    }
+    let mut skus = BTreeSet::new();
+    let lines = hold
+        .lines
+        .iter()
+        .enumerate()
+        .map(|(place, line)| {
+            let field = |name: &str| field(&format!("lines[{place}].{name}"));
+            let sku = wire::printable(&field("sku"), &line.sku, MAX_SKU_CHARS)?;
+            if !skus.insert(sku) {
+                return Err(Failure::invalid(field("sku"), "comes twice; sum the lines of a sku"));
+            }
+            if !(1..=MAX_QUANTITY).contains(&line.quantity) {
+                return Err(Failure::field(
+                    Reason::QuantityInvalid,
+                    field("quantity"),
+                    format!("must be 1 to {MAX_QUANTITY}"),
+                ));
+            }
+            let price = line.unit_price.as_ref();
+            let price = price.ok_or_else(|| Failure::invalid(field("unit_price"), "is missing"))?;
+            let (price_minor, _) = wire::minor(&field("unit_price"), price)?;
+            if !(0..=MAX_TOTAL_MINOR).contains(&price_minor) {
+                return Err(Failure::invalid(
+                    field("unit_price"),
+                    format!("must be 0 to {MAX_TOTAL_MINOR} minor units"),
+                ));
+            }
+            Ok(PlacedLine { sku: sku.to_owned(), quantity: line.quantity, price_minor })
+        })
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let admission_id = Some(hold.admission_id.clone()).filter(|id| !id.is_empty());
+    Ok(Straggler {
+        hold_id: id("hold_id", &hold.hold_id)?,
+        order_id: id("order_id", &hold.order_id)?,
+        buyer_id: wire::printable(&field("buyer_id"), &hold.buyer_id, MAX_BUYER_CHARS)?.to_owned(),
+        admission_id,
+        request_id: id("request_id", &hold.request_id)?.to_string(),
+        request_hash: wire::printable(&field("request_hash"), &hold.request_hash, 64)?.to_owned(),
+        placed_ms: millis(&field("place_time"), placed)?,
+        lines,
+        details: details(&hold.order_details)?,
+    })
+}
+
+fn millis(field: &str, time: &prost_types::Timestamp) -> Result<i64, Failure> {
+    let time = wire::datetime(field, time)?;
+    Ok(i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(i64::MAX))
+}
+
 /// Sale, instant in ms of the store's clock, and how many to list.
 pub(super) fn list_placed(
     asked: &proto::ListPlacedHoldsRequest,
 ) -> Result<(Uuid, i64, usize), Failure> {
     let before_ms = match &asked.placed_before {
         None => i64::MAX / 1_000_000,
-        Some(before) => {
-            let time = wire::datetime("placed_before", before)?;
-            i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(i64::MAX)
-        }
+        Some(before) => millis("placed_before", before)?,
     };
     let limit = match usize::try_from(asked.limit) {
         Ok(0) => LIST_DEFAULT,

@@ -4,7 +4,7 @@ use flashsale_proto::inventory as proto;
 use flashsale_service::wire;
 use uuid::Uuid;
 
-use crate::domain::{Hold, HoldState, Settled, SkuBooks};
+use crate::domain::{Hold, HoldState, Retaken, Settled, SkuBooks};
 
 pub(super) fn hold(sale_id: Uuid, hold: &Hold) -> proto::Hold {
     let held = match hold.state {
@@ -67,6 +67,13 @@ pub(super) fn books(books: &[SkuBooks]) -> Vec<proto::SkuStock> {
             sold: books.sold,
         })
         .collect()
+}
+
+pub(super) fn retaken(retaken: Retaken) -> proto::RetakeResult {
+    match retaken {
+        Retaken::Taken => proto::RetakeResult::Taken,
+        Retaken::Refused => proto::RetakeResult::Refused,
+    }
 }
 
 pub(super) fn settled(settled: Settled) -> proto::SettleResult {

@@ -72,6 +72,10 @@ impl From<Refusal> for Failure {
                 };
                 Self::new(Reason::HoldResolved, what).with("state", state.as_str())
             }
+            Refusal::HoldAtMaximum { deadline_ms } => {
+                Self::new(Reason::HoldAtMaximum, "the hold lasts as long as a hold of this sale may")
+                    .with("expires_at_ms", deadline_ms)
+            }
             Refusal::AlreadyLoaded { epoch } => {
                 Self::new(Reason::StockAlreadyLoaded, format!("the sale's stock is loaded, in epoch {epoch}"))
                     .with("epoch", epoch)

@@ -7,24 +7,13 @@
 //!
 //! As nobody uses an epoch before the third step, stock that did not get there was never opened and may be loaded again.
 
-use fred::types::Value;
 use uuid::Uuid;
 
-use super::{Claimed, Record, Stock, stock};
-use crate::domain::{MAX_TOTAL_MINOR, Refusal, Rules};
+use super::{Claimed, Record, Stock};
+use crate::domain::Refusal;
 
-/// How many skus are staged by one run of the script.
-const STAGE_AT_ONCE: usize = 500;
 /// How often the record may move on under a loader before it gives up.
 const MAX_ROUNDS: u32 = 3;
-
-/// What is loaded in Redis.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct InRedis {
-    epoch: i64,
-    request_id: String,
-    run_id: String,
-}
 
 /// Loaded stock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +41,8 @@ impl Load<'_> {
         for _ in 0..MAX_ROUNDS {
             let known = self.record.lookup(sale_id).await?;
             if let Some((epoch, usable)) = known.epoch {
-                if let Some(there) = self.probe(sale_id).await?.filter(|there| there.epoch == epoch)
+                if let Some(there) =
+                    self.stock.probe(sale_id).await?.filter(|there| there.epoch == epoch)
                 {
                     if !usable && !self.record.publish(sale_id, epoch, &there.run_id).await? {
                         continue;
@@ -70,89 +60,13 @@ impl Load<'_> {
                 }
             }
             let Some(claimed) = self.record.claim(sale_id, &known).await? else { continue };
-            let run_id = self.fill(sale_id, request_id, &claimed).await?;
+            let Claimed { epoch, rules, items } = &claimed;
+            let request = request_id.to_string();
+            let run_id = self.stock.fill(sale_id, *epoch, &request, rules, items, &[]).await?;
             if self.record.publish(sale_id, claimed.epoch, &run_id).await? {
                 return Ok(Loaded { epoch: claimed.epoch });
             }
         }
         Err(Refusal::Fenced)
     }
-
-    async fn probe(&self, sale_id: Uuid) -> Result<Option<InRedis>, Refusal> {
-        let mut reply = self.step(sale_id, 0, "probe", vec![]).await?;
-        match reply.word.as_str() {
-            "NOTHING" => Ok(None),
-            "LOADED" => Ok(Some(InRedis {
-                epoch: reply.int()?,
-                request_id: reply.text()?,
-                run_id: reply.text()?,
-            })),
-            _ => Err(reply.refusal()),
-        }
-    }
-
-    /// Stages the stock and publishes it; returns the run id of the server that has it.
-    async fn fill(
-        &self,
-        sale_id: Uuid,
-        request_id: Uuid,
-        claimed: &Claimed,
-    ) -> Result<String, Refusal> {
-        let Claimed { epoch, rules, items } = claimed;
-        if items
-            .iter()
-            .any(|item| item.price_minor > MAX_TOTAL_MINOR || item.quantity > MAX_TOTAL_MINOR)
-        {
-            return Err(Refusal::NotLoadable {
-                why: "a price or quantity is beyond what stock can hold",
-            });
-        }
-        self.done(sale_id, *epoch, "claim", vec![]).await?;
-        for some in items.chunks(STAGE_AT_ONCE) {
-            let args = some
-                .iter()
-                .flat_map(|item| -> [Value; 4] {
-                    [
-                        item.sku.clone().into(),
-                        item.quantity.into(),
-                        item.per_buyer_limit.into(),
-                        item.price_minor.into(),
-                    ]
-                })
-                .collect();
-            self.done(sale_id, *epoch, "stage", args).await?;
-        }
-        self.done(sale_id, *epoch, "publish", publish(request_id, items.len(), rules)).await
-    }
-
-    async fn done(
-        &self,
-        sale_id: Uuid,
-        epoch: i64,
-        step: &str,
-        args: Vec<Value>,
-    ) -> Result<String, Refusal> {
-        let mut reply = self.step(sale_id, epoch, step, args).await?;
-        if reply.word == "OK" { reply.text() } else { Err(reply.refusal()) }
-    }
-
-    async fn step(
-        &self,
-        sale_id: Uuid,
-        epoch: i64,
-        step: &str,
-        args: Vec<Value>,
-    ) -> Result<super::reply::Reply, Refusal> {
-        let mut all = vec![step.into()];
-        all.extend(args);
-        self.stock.run(&self.stock.scripts.load, sale_id, epoch, all).await
-    }
-}
-
-fn publish(request_id: Uuid, skus: usize, rules: &Rules) -> Vec<Value> {
-    let mut args: Vec<Value> = vec![request_id.to_string().into(), skus.to_string().into()];
-    args.push("version".into());
-    args.push(rules.version.into());
-    args.extend(stock::fields(rules));
-    args
 }

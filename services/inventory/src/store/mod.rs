@@ -2,6 +2,7 @@
 
 mod clock;
 mod epochs;
+mod fill;
 mod keys;
 mod load;
 mod record;
@@ -10,8 +11,9 @@ mod scripts;
 mod stock;
 
 pub use epochs::Epochs;
+pub use fill::InRedis;
 pub use keys::keys;
 pub use load::{Load, Loaded};
-pub use record::{Claimed, Known, Record};
+pub use record::{Claimed, Known, Record, Snapshot};
 pub use scripts::Scripts;
 pub use stock::{Answer, HoldId, Stock, Swept};

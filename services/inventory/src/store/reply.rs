@@ -92,6 +92,7 @@ impl Reply {
             "TOO_MUCH" => Refusal::TotalTooHigh,
             "NO_HOLD" => Refusal::HoldUnknown,
             "EXPIRED" => Refusal::HoldExpired { deadline_ms: self.int()? },
+            "AT_MAXIMUM" => Refusal::HoldAtMaximum { deadline_ms: self.int()? },
             "RESOLVED" => {
                 let state = self.text()?;
                 Refusal::HoldResolved {

@@ -48,6 +48,8 @@ scripts! {
     get,
     /// Lists placed holds.
     list_placed,
+    /// Takes the units of orders of an older epoch anew.
+    retake,
 }
 
 impl Default for Scripts {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::domain::{
     Content, Hold, Lines, MAX_HOLD_LENGTHS, MAX_TOTAL_MINOR, Outcome, Proof, Refusal, Request,
-    Rules, Settled, StockView,
+    Retaken, Rules, Settled, StockView, Straggler,
 };
 
 /// How often a script is sent again because it came too late by the store's clock, though not by ours: once because that clock
@@ -24,6 +24,8 @@ use crate::domain::{
 const CLOCK_RETRIES: u32 = 2;
 /// How many holds one run of a script settles, so that it does not keep the store from others for long.
 const SETTLE_AT_ONCE: usize = 100;
+/// How many orders' units one run of a script takes anew.
+const RETAKE_AT_ONCE: usize = 50;
 /// How many bytes of holds one listing may bring; beyond it the list is cut.
 const LIST_BYTES: usize = 1_024 * 1_024;
 
@@ -241,6 +243,54 @@ impl Stock {
             holds.push(reply::hold(&id, &json, details, currency.clone(), reply.now_ms)?);
         }
         Ok(holds)
+    }
+
+    /// Takes the units of orders of an older epoch anew, each on its own; the results are in the order asked.
+    ///
+    /// # Errors
+    /// What any script may reply. Some may be taken then: asking again is safe.
+    pub async fn retake(
+        &self,
+        sale_id: Uuid,
+        orders: &[Straggler],
+        epoch: i64,
+    ) -> Result<Vec<Retaken>, Refusal> {
+        let mut results = Vec::with_capacity(orders.len());
+        for some in orders.chunks(RETAKE_AT_ONCE) {
+            let mut args: Vec<Value> = Vec::new();
+            for order in some {
+                args.extend([
+                    order.hold_id.to_string().into(),
+                    order.order_id.to_string().into(),
+                    order.buyer_id.clone().into(),
+                    order.admission_id.clone().unwrap_or_default().into(),
+                    order.request_id.clone().into(),
+                    order.request_hash.clone().into(),
+                    order.placed_ms.into(),
+                    order.details.clone().into(),
+                    order.lines.len().to_string().into(),
+                ]);
+                for line in &order.lines {
+                    args.extend([
+                        line.sku.clone().into(),
+                        line.quantity.into(),
+                        line.price_minor.into(),
+                    ]);
+                }
+            }
+            let mut reply = self.run(&self.scripts.retake, sale_id, epoch, args).await?;
+            if reply.word != "RETAKEN" {
+                return Err(reply.refusal());
+            }
+            for _ in some {
+                results.push(match reply.text()?.as_str() {
+                    "TAKEN" => Retaken::Taken,
+                    "REFUSED" => Retaken::Refused,
+                    other => return Err(Refusal::Fault { cause: format!("retaken to {other}") }),
+                });
+            }
+        }
+        Ok(results)
     }
 
     /// Ends at most `limit` holds whose deadline has passed.

@@ -1,0 +1,3 @@
+ALTER TABLE sale_stock
+    DROP COLUMN rebuild_owner,
+    DROP COLUMN rebuild_until;

@@ -1,0 +1,73 @@
+-- Takes the units of orders of an older epoch anew, each order on its own, and places them. Their sale may be over and their admission
+-- spent: they were accepted when it was not. Only what is left now, and what the buyer may still have, decides.
+--
+-- ARGV  1 epoch, 2 deadline, then per order: hold id, order id, buyer, admission id or '', request id as sent, content hash, placed
+--       ms, the order's details, number of lines, and per line sku, quantity, unit price in minor units
+-- Reply RETAKEN and per order TAKEN or REFUSED; FENCED; TOO_LATE
+local refusal = guard()
+if refusal then
+  return refusal
+end
+
+local function fits(buyer, lines)
+  for _, line in ipairs(lines) do
+    local stock = call('HMGET', STOCK, 'a:' .. line[1], 'l:' .. line[1])
+    if not stock[1] or tonumber(stock[1]) < line[2] then
+      return false
+    end
+    local limit, mine = tonumber(stock[2]), tonumber(call('HGET', BUYERS, line[1] .. '\31' .. buyer) or '0')
+    if limit > 0 and mine + line[2] > limit then
+      return false
+    end
+  end
+  return true
+end
+
+local function retake(id, order, buyer, admission, request_id, hash, placed, details, lines)
+  local json = call('HGET', HOLDS, id)
+  local hold = json and cjson.decode(json)
+  if hold and (hold.s == 'PLACED' or hold.s == 'SOLD') then
+    return hold.o == order and 'TAKEN' or 'REFUSED'
+  end
+  if hold and hold.s == 'HELD' then
+    -- The buyer's cart was filled anew under the same request, and holds the very units the order is about.
+    if hold.b ~= buyer then
+      return 'REFUSED'
+    end
+    move(hold, 'h', 'p')
+    call('ZREM', DEADLINES, id)
+  else
+    if not fits(buyer, lines) then
+      return 'REFUSED'
+    end
+    hold = { b = buyer, d = placed, t = placed, l = lines, e = tonumber(ARGV[1]) }
+    move(hold, 'a', 'p')
+    for _, line in ipairs(lines) do
+      call('HINCRBY', BUYERS, line[1] .. '\31' .. buyer, line[2])
+    end
+    if admission ~= '' then
+      hold.j = admission
+      call('HSET', SPENT, admission, id)
+    end
+  end
+  hold.s, hold.o, hold.p, hold.q, hold.h = 'PLACED', order, placed, request_id, hash
+  call('ZADD', PENDING, placed, id)
+  call('HSET', ORDERS, id, details)
+  store(id, hold)
+  remember('place', order, hash, id)
+  return 'TAKEN'
+end
+
+local reply, i = { 'RETAKEN', NOW }, FIRST
+while i <= #ARGV do
+  local lines, count = {}, tonumber(ARGV[i + 8])
+  for n = 0, count - 1 do
+    local at = i + 9 + 3 * n
+    lines[n + 1] = { ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]) }
+  end
+  reply[#reply + 1] = retake(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5],
+    tonumber(ARGV[i + 6]), ARGV[i + 7], lines)
+  i = i + 9 + 3 * count
+end
+seal()
+return reply

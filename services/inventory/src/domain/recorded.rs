@@ -1,0 +1,169 @@
+//! What the record knows of orders, and what a stock that is rebuilt or that takes up an old order makes of it.
+
+use uuid::Uuid;
+
+use super::{Content, HoldState, Line, Lines, PlacedLine, Request};
+
+/// An order in the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedOrder {
+    /// The order.
+    pub order_id: Uuid,
+    /// Its buyer.
+    pub buyer_id: String,
+    /// Its hold.
+    pub hold_id: Uuid,
+    /// The admission it spent.
+    pub admission_id: Option<String>,
+    /// The request that placed it.
+    pub request_id: Uuid,
+    /// The hash of what that request asked.
+    pub request_hash: String,
+    /// Where its units are.
+    pub units: Units,
+    /// When it was placed, in milliseconds since 1970.
+    pub placed_ms: i64,
+    /// What it has, each sku once.
+    pub lines: Vec<PlacedLine>,
+}
+
+/// Where the units of a recorded order are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Units {
+    /// With an order that is not settled.
+    Placed,
+    /// Paid for. A refund does not put them back on sale.
+    Sold,
+    /// Back on sale.
+    Returned,
+}
+
+impl Units {
+    /// By the order's state in the record; `None` for a state this version does not know.
+    pub fn of(state: &str) -> Option<Self> {
+        match state {
+            "CLAIMED" | "PAYING" | "ACTION_REQUIRED" => Some(Self::Placed),
+            "CONFIRMED" | "REFUNDED" => Some(Self::Sold),
+            "DECLINED" | "CANCELLED" => Some(Self::Returned),
+            _ => None,
+        }
+    }
+
+    /// The state of the order's hold.
+    pub fn hold_state(self) -> HoldState {
+        match self {
+            Self::Placed => HoldState::Placed,
+            Self::Sold => HoldState::Sold,
+            Self::Returned => HoldState::Released,
+        }
+    }
+
+    /// The column of the books that has them; empty for none.
+    pub fn column(self) -> &'static str {
+        match self {
+            Self::Placed => "p",
+            Self::Sold => "s",
+            Self::Returned => "",
+        }
+    }
+}
+
+impl RecordedOrder {
+    /// The hash of the reservation that took the units before the order was placed; `None` when one request did both. The record does not
+    /// keep it and need not: it follows from what was reserved.
+    pub fn reservation_hash(&self, sale_id: Uuid) -> Option<String> {
+        if self.hold_id == self.order_id {
+            return None;
+        }
+        let lines =
+            self.lines.iter().map(|line| Line { sku: line.sku.clone(), quantity: line.quantity });
+        let content = Content::Reserve(Lines::new(lines).ok()?);
+        // The request id is no part of the hash.
+        let request =
+            Request { sale_id, buyer_id: self.buyer_id.clone(), request_id: Uuid::nil(), content };
+        Some(request.hash())
+    }
+}
+
+/// An order of an older epoch that is not recorded yet and needs its units anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Straggler {
+    /// Its hold.
+    pub hold_id: Uuid,
+    /// The order.
+    pub order_id: Uuid,
+    /// Its buyer.
+    pub buyer_id: String,
+    /// The admission it spent.
+    pub admission_id: Option<String>,
+    /// The request that placed it, as sent.
+    pub request_id: String,
+    /// The hash of what that request asked.
+    pub request_hash: String,
+    /// When it was placed, in milliseconds since 1970.
+    pub placed_ms: i64,
+    /// What it has, each sku once, at the prices it was placed at.
+    pub lines: Vec<PlacedLine>,
+    /// What it carries besides its lines.
+    pub details: String,
+}
+
+/// What became of a straggler's units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retaken {
+    /// Its hold is placed in the current epoch, now or before.
+    Taken,
+    /// Its units are gone, or its buyer may not have them any more.
+    Refused,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn order(hold_id: Uuid) -> RecordedOrder {
+        RecordedOrder {
+            order_id: Uuid::from_u128(1),
+            buyer_id: "ada".to_owned(),
+            hold_id,
+            admission_id: None,
+            request_id: Uuid::from_u128(3),
+            request_hash: "00".to_owned(),
+            units: Units::Placed,
+            placed_ms: 1,
+            lines: vec![PlacedLine { sku: "a".to_owned(), quantity: 2, price_minor: 5 }],
+        }
+    }
+
+    #[test]
+    fn the_reservation_before_an_order_is_remembered_as_it_was_asked() {
+        let sale_id = Uuid::from_u128(7);
+        let lines = Lines::new([Line { sku: "a".to_owned(), quantity: 2 }]).unwrap();
+        let asked = Request {
+            sale_id,
+            buyer_id: "ada".to_owned(),
+            request_id: Uuid::new_v4(),
+            content: Content::Reserve(lines),
+        };
+        assert_eq!(order(asked.key()).reservation_hash(sale_id), Some(asked.hash()));
+        assert_eq!(order(Uuid::from_u128(1)).reservation_hash(sale_id), None);
+    }
+
+    #[test]
+    fn every_state_of_an_order_has_its_units_somewhere() {
+        for (state, column) in [
+            ("CLAIMED", "p"),
+            ("PAYING", "p"),
+            ("ACTION_REQUIRED", "p"),
+            ("CONFIRMED", "s"),
+            ("REFUNDED", "s"),
+            ("DECLINED", ""),
+            ("CANCELLED", ""),
+        ] {
+            assert_eq!(Units::of(state).unwrap().column(), column, "{state}");
+        }
+        assert_eq!(Units::of("LOST"), None);
+    }
+}

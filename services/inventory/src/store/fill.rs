@@ -1,0 +1,178 @@
+//! Filling a sale's keys step by step, of which only the last lets anybody see the stock: for a load and for a rebuild.
+
+use fred::types::Value;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{
+    Stock,
+    reply::Reply,
+    stock::{self},
+};
+use crate::domain::{Item, MAX_TOTAL_MINOR, RecordedOrder, Refusal, Rules};
+
+/// How many skus, or orders, are staged by one run of the script, so that it does not keep the store from others for long.
+const STAGE_AT_ONCE: usize = 500;
+
+/// What is loaded in Redis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InRedis {
+    /// Its epoch.
+    pub epoch: i64,
+    /// The request it was loaded by; empty after a rebuild.
+    pub request_id: String,
+    /// The server that has it.
+    pub run_id: String,
+}
+
+/// A hold of a recorded order, as the scripts write holds.
+#[derive(Serialize)]
+struct StoredHold<'a> {
+    b: &'a str,
+    s: &'static str,
+    d: i64,
+    t: i64,
+    l: Vec<(&'a str, i64, i64)>,
+    e: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    j: Option<&'a str>,
+    o: Uuid,
+    p: i64,
+    q: Uuid,
+    h: &'a str,
+}
+
+impl Stock {
+    /// What stands under the sale's keys on the server that has them now; `None` if it is not whole, or of another server.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn probe(&self, sale_id: Uuid) -> Result<Option<InRedis>, Refusal> {
+        let mut reply = self.step(sale_id, 0, "probe", vec![]).await?;
+        match reply.word.as_str() {
+            "NOTHING" => Ok(None),
+            "LOADED" => Ok(Some(InRedis {
+                epoch: reply.int()?,
+                request_id: reply.text()?,
+                run_id: reply.text()?,
+            })),
+            _ => Err(reply.refusal()),
+        }
+    }
+
+    /// Puts stock under the sale's keys in place of what is there, with the holds of `orders`, and returns the run id of the server that
+    /// has it.
+    ///
+    /// # Errors
+    /// [`Refusal::Fenced`] when a later epoch came in between; [`Refusal::NotLoadable`]; or when the store does not answer: then
+    /// some of it may stand there, and nobody sees it.
+    pub async fn fill(
+        &self,
+        sale_id: Uuid,
+        epoch: i64,
+        request_id: &str,
+        rules: &Rules,
+        items: &[Item],
+        orders: &[RecordedOrder],
+    ) -> Result<String, Refusal> {
+        if items
+            .iter()
+            .any(|item| item.price_minor > MAX_TOTAL_MINOR || item.quantity > MAX_TOTAL_MINOR)
+        {
+            return Err(Refusal::NotLoadable {
+                why: "a price or quantity is beyond what stock can hold",
+            });
+        }
+        self.done(sale_id, epoch, "claim", vec![]).await?;
+        for some in items.chunks(STAGE_AT_ONCE) {
+            let args = some
+                .iter()
+                .flat_map(|item| -> [Value; 4] {
+                    [
+                        item.sku.clone().into(),
+                        item.quantity.into(),
+                        item.per_buyer_limit.into(),
+                        item.price_minor.into(),
+                    ]
+                })
+                .collect();
+            self.done(sale_id, epoch, "stage", args).await?;
+        }
+        for some in orders.chunks(STAGE_AT_ONCE) {
+            let mut args = Vec::with_capacity(some.len() * 7);
+            for order in some {
+                args.extend(order_args(sale_id, epoch, order)?);
+            }
+            self.done(sale_id, epoch, "orders", args).await?;
+        }
+        let mut args: Vec<Value> = vec![
+            request_id.into(),
+            items.len().to_string().into(),
+            orders.len().to_string().into(),
+            "version".into(),
+            rules.version.into(),
+        ];
+        args.extend(stock::fields(rules));
+        self.done(sale_id, epoch, "publish", args).await
+    }
+
+    async fn done(
+        &self,
+        sale_id: Uuid,
+        epoch: i64,
+        step: &str,
+        args: Vec<Value>,
+    ) -> Result<String, Refusal> {
+        let mut reply = self.step(sale_id, epoch, step, args).await?;
+        if reply.word == "OK" { reply.text() } else { Err(reply.refusal()) }
+    }
+
+    async fn step(
+        &self,
+        sale_id: Uuid,
+        epoch: i64,
+        step: &str,
+        args: Vec<Value>,
+    ) -> Result<Reply, Refusal> {
+        let mut all = vec![step.into()];
+        all.extend(args);
+        self.run(&self.scripts.load, sale_id, epoch, all).await
+    }
+}
+
+fn order_args(sale_id: Uuid, epoch: i64, order: &RecordedOrder) -> Result<[Value; 7], Refusal> {
+    let hold = StoredHold {
+        b: &order.buyer_id,
+        s: order.units.hold_state().as_str(),
+        // When it would have expired nobody knows any more; nor does it matter to a hold that was placed.
+        d: order.placed_ms,
+        t: order.placed_ms,
+        l: order
+            .lines
+            .iter()
+            .map(|line| (line.sku.as_str(), line.quantity, line.price_minor))
+            .collect(),
+        e: epoch,
+        j: order.admission_id.as_deref(),
+        o: order.order_id,
+        p: order.placed_ms,
+        q: order.request_id,
+        h: &order.request_hash,
+    };
+    let json = serde_json::to_string(&hold)
+        .map_err(|error| Refusal::Fault { cause: format!("a hold cannot be written: {error}") })?;
+    let hold_id = order.hold_id.to_string();
+    let (reservation, reserved) = match order.reservation_hash(sale_id) {
+        Some(hash) => (hold_id.clone(), format!("reserve|{hash}|{hold_id}")),
+        None => (String::new(), String::new()),
+    };
+    Ok([
+        hold_id.clone().into(),
+        json.into(),
+        order.units.column().into(),
+        order.order_id.to_string().into(),
+        format!("place|{}|{hold_id}", order.request_hash).into(),
+        reservation.into(),
+        reserved.into(),
+    ])
+}

@@ -1,0 +1,353 @@
+//! Stock that was lost is computed anew from the record, behind a marker in the order queue.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{self, consumer::pull};
+use flashsale_inventory::{
+    domain::{Content, HoldState, Outcome, Proof, Refusal, Request, Retaken, Settled, Straggler},
+    inventory::Inventory,
+};
+use flashsale_queue::{NatsConfig, ORDERS, QueueMessage};
+use flashsale_testing::{TestNats, eventually};
+use futures::{StreamExt as _, future::join_all};
+use sqlx::PgPool;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::{
+    books::assert_books_balance,
+    world::{
+        DETAILS, SaleSpec, World, inventory, lines, place, place_lines, queue, reserve, world,
+    },
+};
+
+/// A world with a queue in which markers are passed, as by the claims.
+struct Whole {
+    world: World,
+    claims: JoinHandle<()>,
+    _nats: TestNats,
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        self.claims.abort();
+    }
+}
+
+async fn whole() -> Whole {
+    let mut world = world().await;
+    let nats = flashsale_testing::nats().await;
+    let config = NatsConfig {
+        url: nats.url.clone(),
+        publish_timeout_ms: 2_000,
+        orders_max_bytes: 64 * 1024 * 1024,
+        events_max_bytes: 64 * 1024 * 1024,
+        replicas: 1,
+    };
+    let client = async_nats::connect(&nats.url).await.unwrap();
+    let context = jetstream::new(client);
+    flashsale_queue::ensure_orders_stream(&context, &config).await.unwrap();
+    world.queue = queue(&nats.url).await;
+    world.inventory = inventory(&world.pg, &world.store, &world.queue);
+    let claims = tokio::spawn(pass_markers(context, world.pg.pool.clone()));
+    Whole { world, claims, _nats: nats }
+}
+
+async fn pass_markers(context: jetstream::Context, pool: PgPool) {
+    let stream = context.get_stream(ORDERS).await.unwrap();
+    let consumer = stream.create_consumer(pull::Config::default()).await.unwrap();
+    let mut messages = consumer.messages().await.unwrap();
+    while let Some(Ok(message)) = messages.next().await {
+        if let Ok(QueueMessage::Fence { sale_id, epoch }) = QueueMessage::decode(&message.payload) {
+            sqlx::query(
+                "INSERT INTO stock_fences AS f (sale_id, epoch) VALUES ($1, $2)
+                 ON CONFLICT (sale_id) DO UPDATE SET epoch = greatest(f.epoch, excluded.epoch)",
+            )
+            .bind(sale_id)
+            .bind(epoch)
+            .execute(&pool)
+            .await
+            .unwrap();
+        }
+    }
+}
+
+/// Records an order as the claims do, from the request that placed it.
+async fn record_order(
+    world: &World,
+    placing: &Request,
+    hold_id: Uuid,
+    state: &str,
+    sku: &str,
+    quantity: i64,
+    admission: Option<&str>,
+) -> Uuid {
+    let order_id = placing.key();
+    sqlx::query(
+        "INSERT INTO orders (order_id, sale_id, buyer_id, hold_id, epoch, admission_id, request_id, request_hash, state, currency,
+            total_minor, email, contact_name, payment_method, placed_at)
+         VALUES ($1, $2, $3, $4, 1, $5, $6, $7, $8, 'EUR', $9, '', '', '', now())",
+    )
+    .bind(order_id)
+    .bind(placing.sale_id)
+    .bind(&placing.buyer_id)
+    .bind(hold_id)
+    .bind(admission)
+    .bind(placing.request_id)
+    .bind(placing.hash())
+    .bind(state)
+    .bind(quantity)
+    .execute(&world.pg.pool)
+    .await
+    .unwrap();
+    sqlx::query("INSERT INTO order_lines VALUES ($1, $2, $3, 1)")
+        .bind(order_id)
+        .bind(sku)
+        .bind(quantity)
+        .execute(&world.pg.pool)
+        .await
+        .unwrap();
+    if !matches!(state, "DECLINED" | "CANCELLED") {
+        sqlx::query("UPDATE allotments SET claimed = claimed + $3 WHERE sale_id = $1 AND sku = $2")
+            .bind(placing.sale_id)
+            .bind(sku)
+            .bind(quantity)
+            .execute(&world.pg.pool)
+            .await
+            .unwrap();
+    }
+    order_id
+}
+
+async fn flush(world: &World) {
+    world.lua("redis.call('FLUSHALL')", vec![]).await;
+}
+
+#[tokio::test]
+async fn a_wiped_stock_is_rebuilt_with_its_limits_spent_admissions_and_replay_answers() {
+    let whole = whole().await;
+    let world = &whole.world;
+    let spec = SaleSpec { room: true, ..SaleSpec::default() };
+    let sale = world.sale(spec, &[("a", 10, 3, 1), ("b", 5, 0, 1)]).await;
+    let proof = |id: &str| Proof::Good(id.to_owned());
+    // Ada reserved and then placed, Bob placed at once and has paid, Cem's order is cancelled, Dan only filled a cart.
+    let reserving = reserve(sale, "ada", &[("a", 2)]);
+    let hold = world.ask_with(&reserving, &proof("ada-1")).await.unwrap().hold.hold_id;
+    let ada = place(sale, "ada", hold);
+    world.ask(&ada).await.unwrap();
+    let bob = place_lines(sale, "bob", &[("a", 1)]);
+    world.ask_with(&bob, &proof("bob-1")).await.unwrap();
+    let cem = place_lines(sale, "cem", &[("b", 4)]);
+    world.ask_with(&cem, &proof("cem-1")).await.unwrap();
+    let dan = reserve(sale, "dan", &[("b", 1)]);
+    let cart = world.ask_with(&dan, &proof("dan-1")).await.unwrap().hold.hold_id;
+    record_order(world, &ada, hold, "PAYING", "a", 2, Some("ada-1")).await;
+    record_order(world, &bob, bob.key(), "CONFIRMED", "a", 1, Some("bob-1")).await;
+    record_order(world, &cem, cem.key(), "CANCELLED", "b", 4, Some("cem-1")).await;
+
+    flush(world).await;
+    assert_eq!(world.ask(&ada).await, Err(Refusal::Fenced));
+    let rebuilt = world.inventory.rebuild(sale, false).await.unwrap();
+    assert_eq!((rebuilt.epoch, rebuilt.rebuilt), (2, true));
+    assert_eq!(world.books(sale, "a").await, [7, 0, 2, 1]);
+    assert_eq!(world.books(sale, "b").await, [5, 0, 0, 0]);
+    assert_books_balance(world, sale).await;
+
+    for (request, state) in [
+        (&ada, HoldState::Placed),
+        (&bob, HoldState::Sold),
+        (&cem, HoldState::Released),
+        (&reserving, HoldState::Placed),
+    ] {
+        let answer = world.ask(request).await.unwrap();
+        assert!(answer.replayed, "{request:?} was done again");
+        assert_eq!(answer.hold.state, state, "{request:?}");
+    }
+    let other = Request { content: Content::Reserve(lines(&[("a", 1)])), ..reserving.clone() };
+    assert_eq!(world.ask(&other).await, Err(Refusal::RequestReused));
+    let refusal = Refusal::BuyerLimit { sku: "a".to_owned(), limit: 3, has: 2, asked: 2 };
+    let more = reserve(sale, "ada", &[("a", 2)]);
+    assert_eq!(world.ask_with(&more, &proof("ada-2")).await, Err(refusal));
+    let again = world.ask_with(&reserve(sale, "bob", &[("b", 1)]), &proof("bob-1")).await;
+    assert!(matches!(again, Err(Refusal::AdmissionSpent { .. })), "{again:?}");
+    // The cart died with its epoch, and its admission is as good as before.
+    assert_eq!(world.ask(&place(sale, "dan", cart)).await, Err(Refusal::HoldUnknown));
+    world.ask_with(&reserve(sale, "dan", &[("b", 1)]), &proof("dan-1")).await.unwrap();
+    // A hold that is closed late, from an outcome of before, is closed once.
+    let settled = world.inventory.settle(sale, &[(hold, Outcome::Sold)]).await.unwrap();
+    assert_eq!(settled, [Settled::Done]);
+    assert_eq!(world.books(sale, "a").await, [7, 0, 0, 3]);
+}
+
+#[tokio::test]
+async fn a_whole_stock_is_left_alone_unless_somebody_insists() {
+    let whole = whole().await;
+    let sale = whole.world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
+    let rebuilt = whole.world.inventory.rebuild(sale, false).await.unwrap();
+    assert_eq!((rebuilt.epoch, rebuilt.rebuilt), (1, false));
+    let rebuilt = whole.world.inventory.rebuild(sale, true).await.unwrap();
+    assert_eq!((rebuilt.epoch, rebuilt.rebuilt), (2, true));
+    whole.world.ask(&reserve(sale, "ada", &[("a", 10)])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stock_is_not_closed_for_a_queue_that_is_away_and_one_never_loaded_is_not_rebuilt() {
+    let world = world().await;
+    let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
+    let refusal = world.inventory.rebuild(sale, true).await.unwrap_err();
+    assert!(matches!(refusal, Refusal::StoreAway { store: "nats", .. }), "{refusal:?}");
+    world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap();
+    let spec = SaleSpec { state: "DRAFT", ..SaleSpec::default() };
+    let draft = world.record_sale(spec, &[("a", 1, 0, 1)]).await;
+    let refusal = Refusal::NotOpen { state: "DRAFT".to_owned(), window_ms: None };
+    assert_eq!(world.inventory.rebuild(draft, false).await, Err(refusal));
+    assert_eq!(world.inventory.rebuild(Uuid::new_v4(), true).await, Err(Refusal::SaleUnknown));
+}
+
+#[tokio::test]
+async fn rebuilders_that_race_leave_one_stock_and_no_unit_twice() {
+    let whole = whole().await;
+    let world = &whole.world;
+    let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
+    let bob = place_lines(sale, "bob", &[("a", 4)]);
+    world.ask(&bob).await.unwrap();
+    record_order(world, &bob, bob.key(), "CLAIMED", "a", 4, None).await;
+    flush(world).await;
+    let processes: Vec<Inventory> =
+        (0..5).map(|_| inventory(&world.pg, &world.store, &world.queue)).collect();
+    let rebuilt = join_all(processes.iter().map(|process| process.rebuild(sale, false))).await;
+    assert!(rebuilt.iter().any(Result::is_ok), "{rebuilt:?}");
+    for refused in rebuilt.into_iter().filter_map(Result::err) {
+        assert_eq!(refused, Refusal::Fenced);
+    }
+    for process in &processes {
+        let view = eventually("every process sells the rebuilt stock", async || {
+            process.read(sale, &[]).await.ok()
+        })
+        .await;
+        let books = &view.skus[0];
+        assert_eq!((books.available, books.placed), (6, 4));
+    }
+    assert_books_balance(world, sale).await;
+}
+
+#[tokio::test]
+async fn a_rebuild_that_was_cut_off_is_begun_anew_when_its_lease_is_over() {
+    let whole = whole().await;
+    let world = &whole.world;
+    let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
+    flush(world).await;
+    // As a rebuilder leaves it that died behind its first step.
+    let lease = "UPDATE sale_stock SET epoch = 2, run_id = '', rebuild_owner = gen_random_uuid(), rebuild_until = now() + interval '1 second'";
+    sqlx::query(lease).execute(&world.pg.pool).await.unwrap();
+    assert_eq!(world.inventory.rebuild(sale, false).await, Err(Refusal::Fenced));
+    let rebuilt =
+        eventually("the lease is over", async || world.inventory.rebuild(sale, false).await.ok())
+            .await;
+    assert_eq!((rebuilt.epoch, rebuilt.rebuilt), (3, true));
+    world.ask(&reserve(sale, "ada", &[("a", 10)])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stock_waits_for_the_claims_to_come_past_its_marker() {
+    let whole = whole().await;
+    let world = &whole.world;
+    let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
+    whole.claims.abort();
+    flush(world).await;
+    let rebuild = world.inventory.rebuild(sale, false);
+    let order = async {
+        eventually("the marker is in the queue", async || {
+            let stream = world.queue.jetstream().get_stream(ORDERS).await.ok()?;
+            (stream.cached_info().state.messages == 1).then_some(())
+        })
+        .await;
+        // What was accepted from the lost stock and stands before the marker comes into the record first.
+        let bob = place_lines(sale, "bob", &[("a", 4)]);
+        record_order(world, &bob, bob.key(), "CLAIMED", "a", 4, None).await;
+        let passed = "INSERT INTO stock_fences (sale_id, epoch) VALUES ($1, 2)";
+        sqlx::query(passed).bind(sale).execute(&world.pg.pool).await.unwrap();
+    };
+    let (rebuilt, ()) = tokio::join!(rebuild, order);
+    assert_eq!(rebuilt.unwrap().epoch, 2);
+    assert_eq!(world.books(sale, "a").await, [6, 0, 4, 0]);
+}
+
+fn straggler(placing: &Request, hold_id: Uuid, sku: &str, quantity: i64) -> Straggler {
+    Straggler {
+        hold_id,
+        order_id: placing.key(),
+        buyer_id: placing.buyer_id.clone(),
+        admission_id: None,
+        request_id: placing.request_id.to_string(),
+        request_hash: placing.hash(),
+        placed_ms: 1_790_000_000_000,
+        lines: vec![flashsale_inventory::domain::PlacedLine {
+            sku: sku.to_owned(),
+            quantity,
+            price_minor: 1,
+        }],
+        details: DETAILS.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn an_order_of_an_older_epoch_takes_its_units_anew_once_or_not_at_all() {
+    let whole = whole().await;
+    let world = &whole.world;
+    let sale = world.sale(SaleSpec::default(), &[("a", 10, 6, 1)]).await;
+    let late = place_lines(sale, "ada", &[("a", 6)]);
+    world.ask(&late).await.unwrap();
+    flush(world).await;
+    let taken = straggler(&late, late.key(), "a", 6);
+    // Not while the stock is closed, and not in an epoch before the marker.
+    let retake = |epoch, order: &Straggler| {
+        let order = order.clone();
+        async move { world.inventory.retake(sale, epoch, &[order]).await }
+    };
+    assert_eq!(retake(2, &taken).await, Err(Refusal::Fenced));
+    world.inventory.rebuild(sale, false).await.unwrap();
+    assert_eq!(retake(3, &taken).await, Err(Refusal::Fenced));
+    assert_eq!(world.books(sale, "a").await, [10, 0, 0, 0]);
+    for _ in 0..3 {
+        assert_eq!(retake(2, &taken).await.unwrap(), [Retaken::Taken]);
+        assert_eq!(world.books(sale, "a").await, [4, 0, 6, 0]);
+    }
+    // It carries its order again, answers its request, and counts for its buyer.
+    let answer = world.ask(&late).await.unwrap();
+    assert!(answer.replayed && answer.hold.details == DETAILS, "{answer:?}");
+    let refusal = Refusal::BuyerLimit { sku: "a".to_owned(), limit: 6, has: 6, asked: 1 };
+    assert_eq!(world.ask(&reserve(sale, "ada", &[("a", 1)])).await, Err(refusal));
+    // What is gone is gone.
+    let gone = place_lines(sale, "bob", &[("a", 5)]);
+    let refused = retake(2, &straggler(&gone, gone.key(), "a", 5)).await.unwrap();
+    assert_eq!(refused, [Retaken::Refused]);
+    // A cart that was filled anew under the same request holds the very units.
+    let cart = reserve(sale, "cem", &[("a", 2)]);
+    let hold = world.ask(&cart).await.unwrap().hold.hold_id;
+    let placing = place(sale, "cem", hold);
+    let refilled = straggler(&placing, hold, "a", 2);
+    assert_eq!(retake(2, &refilled).await.unwrap(), [Retaken::Taken]);
+    assert_eq!(world.books(sale, "a").await, [2, 0, 8, 0]);
+    assert_books_balance(world, sale).await;
+}
+
+#[tokio::test]
+async fn a_service_opens_a_sale_again_by_itself_after_its_redis_was_restarted() {
+    let mut whole = whole().await;
+    let sale = whole.world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
+    let bob = place_lines(sale, "bob", &[("a", 4)]);
+    whole.world.ask(&bob).await.unwrap();
+    record_order(&whole.world, &bob, bob.key(), "CLAIMED", "a", 4, None).await;
+    let served = crate::service::serve_world(&whole.world, &whole._nats.url).await;
+    whole.world.redis.server.restart().await.unwrap();
+    let began = std::time::Instant::now();
+    let world = &whole.world;
+    let view = eventually("the sale is open again", async || {
+        world.inventory.read(sale, &[]).await.ok().filter(|view| view.epoch == 2)
+    })
+    .await;
+    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+    assert_eq!((view.skus[0].available, view.skus[0].placed), (6, 4));
+    drop(served);
+}
