@@ -1,7 +1,9 @@
 //! Where stock is kept: in Redis by scripts, with the epoch and the allotments on record in Postgres.
 
 mod clock;
+mod compare;
 mod epochs;
+mod inspect;
 mod keys;
 mod load;
 mod record;
@@ -9,6 +11,7 @@ mod reply;
 mod scripts;
 mod stock;
 
+pub use compare::Floor;
 pub use epochs::Epochs;
 pub use keys::keys;
 pub use load::{Load, Loaded};

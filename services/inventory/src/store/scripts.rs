@@ -48,6 +48,10 @@ scripts! {
     get,
     /// Lists placed holds.
     list_placed,
+    /// Shows what stands there.
+    inspect,
+    /// Brings indexes in line with holds.
+    mend,
 }
 
 impl Default for Scripts {

@@ -12,6 +12,7 @@ mod holds;
 mod load;
 mod placing;
 mod random;
+mod reconciling;
 mod service;
 mod settle;
 mod sweep;
