@@ -274,9 +274,12 @@ fn key(difference: &Difference) -> (Kind, String, Option<Uuid>) {
     (difference.kind, difference.sku.clone(), difference.hold_id)
 }
 
+/// What reads alike in a report: kind, sku, words, and whether it was repaired.
+type Alike<'a> = (Kind, &'a str, &'a str, bool);
+
 /// Puts together what differs alike.
 fn entries(found: &[Difference], repaired: impl Fn(&Difference) -> bool) -> Vec<Entry> {
-    let mut entries: BTreeMap<(Kind, &str, &str, bool), (i64, Vec<Uuid>)> = BTreeMap::new();
+    let mut entries: BTreeMap<Alike<'_>, (i64, Vec<Uuid>)> = BTreeMap::new();
     for difference in found {
         let key =
             (difference.kind, difference.sku.as_str(), &*difference.what, repaired(difference));
