@@ -40,6 +40,8 @@ pub struct Peers {
 pub struct InventoryConfig {
     /// How long a script may wait for its turn in the store; past that it does nothing when its turn comes.
     pub script_timeout_ms: u64,
+    /// How often what the stores say of the sales that are on is compared.
+    pub reconcile_every_ms: u64,
 }
 
 impl CommonConfig for Config {
@@ -62,6 +64,10 @@ impl Validate for Config {
         problems.extend(self.peers.waiting_room.problems("waiting-room"));
         if self.inventory.script_timeout_ms == 0 {
             problems.push(Problem::new("inventory.script_timeout_ms", "must be above 0"));
+        }
+        if self.inventory.reconcile_every_ms < 1_000 {
+            let problem = "must be at least 1000: each time everything of a sale is read";
+            problems.push(Problem::new("inventory.reconcile_every_ms", problem));
         }
         problems
     }

@@ -1,6 +1,11 @@
 //! What inventory does, between the wire and the stores.
 
-use std::{future::Future, time::Duration};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use flashsale_redis::Store;
 use opentelemetry::{KeyValue, metrics::Counter};
@@ -12,18 +17,21 @@ use crate::{
     queue::Queue,
     rebuild::{Rebuild, Rebuilt},
     rebuilder::Fenced,
+    reconcile::{Comparison, Report},
     store::{Answer, Epochs, HoldId, Load, Record, Stock, Swept},
 };
 
 /// The stock of all sales, with the record behind it.
 #[derive(Debug)]
 pub struct Inventory {
-    stock: Stock,
-    record: Record,
+    pub(crate) stock: Stock,
+    pub(crate) record: Record,
     epochs: Epochs,
-    queue: Queue,
+    pub(crate) queue: Queue,
     fenced: Fenced,
     rebuilds: Counter<u64>,
+    /// By sale: units promised beyond what is allotted, as the last comparison of the stores has them.
+    oversold: Mutex<HashMap<Uuid, i64>>,
     refusals: Counter<u64>,
     swept: Counter<u64>,
 }
@@ -46,6 +54,7 @@ impl Inventory {
                     "Stocks that were computed anew from the record and opened under a new epoch.",
                 )
                 .build(),
+            oversold: Mutex::default(),
             refusals: meter
                 .u64_counter("flashsale_inventory_refusals")
                 .with_unit("{call}")
@@ -230,8 +239,28 @@ impl Inventory {
         Ok(swept)
     }
 
+    /// Compares what the stores say of a sale, and repairs what the record proves if `repair`.
+    ///
+    /// # Errors
+    /// Why it was not done; some of the repairs may be done then.
+    pub async fn reconcile(&self, sale_id: Uuid, repair: bool) -> Result<Report, Refusal> {
+        self.in_epoch(sale_id, |epoch| Comparison { inventory: self, sale_id, epoch }.run(repair))
+            .await
+    }
+
+    /// What the last comparisons found oversold, by sale.
+    pub(crate) fn set_oversold(&self, found: HashMap<Uuid, i64>) {
+        *self.oversold.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    /// What the last comparison found oversold of a sale; 0 if there was none.
+    pub(crate) fn oversold(&self, sale_id: Uuid) -> i64 {
+        let found = self.oversold.lock().unwrap_or_else(PoisonError::into_inner);
+        found.get(&sale_id).copied().unwrap_or(0)
+    }
+
     /// Calls in the epoch that is known, and once more in the next one if the store says that there is one.
-    async fn in_epoch<T, F, Fut>(&self, sale_id: Uuid, call: F) -> Result<T, Refusal>
+    pub(crate) async fn in_epoch<T, F, Fut>(&self, sale_id: Uuid, call: F) -> Result<T, Refusal>
     where
         F: Fn(i64) -> Fut,
         Fut: Future<Output = Result<T, Refusal>>,

@@ -12,6 +12,7 @@ mod metrics;
 pub mod queue;
 pub mod rebuild;
 mod rebuilder;
+pub mod reconcile;
 pub mod store;
 mod sweeper;
 mod watch;
@@ -40,6 +41,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let store = Store::connect(&config.redis).await?;
     let pool = flashsale_pg::connect(&config.postgres, "inventory")?;
     let timeout = Duration::from_millis(config.inventory.script_timeout_ms);
+    let every = Duration::from_millis(config.inventory.reconcile_every_ms);
     let queue = Queue::connect(&config.nats).await?;
     let inventory = Arc::new(Inventory::new(store, pool, queue, timeout));
     let admissions = Admissions::new(peer::connect("waiting-room", &config.peers.waiting_room)?);
@@ -53,6 +55,10 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         .grpc(InventoryAdminServiceServer::new(grpc::AdminService::new(Arc::clone(&inventory))))
         .task("inventory-sweeper", sweeper::run(Arc::clone(&inventory), drain.clone()))
         .task("inventory-rebuilder", rebuilder::run(Arc::clone(&inventory), drain.clone()))
+        .task(
+            "inventory-reconciler",
+            reconcile::watch(Arc::clone(&inventory), every, drain.clone()),
+        )
         .task("inventory-metrics", metrics::measure(inventory, drain.clone()))
         .task("inventory-admission-keys", admissions.run(drain)))
 }

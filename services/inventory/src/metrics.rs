@@ -89,11 +89,17 @@ pub(crate) async fn measure(inventory: Arc<Inventory>, drain: Drain) -> anyhow::
         if !read.is_empty() {
             stores.set("redis", !read.iter().any(|(_, read)| away(read)));
         }
-        let found = read
-            .into_iter()
-            .map(|(sale, read)| (sale, read.ok().map(|view| Units::of(&view.skus))));
+        let found = read.into_iter().map(|(sale, read)| {
+            (sale, read.ok().map(|view| worst(&view, inventory.oversold(sale))))
+        });
         stocks.set(Some(found.collect()));
     }
+}
+
+/// The units of a stock; oversold by these books or by the last comparison of the stores, whichever has more.
+fn worst(view: &StockView, compared: i64) -> Units {
+    let units = Units::of(&view.skus);
+    Units { oversold: units.oversold.max(compared), ..units }
 }
 
 fn show(stocks: &Snapshot<Vec<Found>>) {
@@ -120,7 +126,7 @@ fn show(stocks: &Snapshot<Vec<Found>>) {
     stocks.gauge(
         "flashsale_oversold_units",
         "{unit}",
-        "By the stock in Redis: units held, placed and sold beyond what was allotted. Anything but 0 is an incident.",
+        "Units promised beyond what was allotted: by the stock in Redis or by the last comparison of the stores, the worse. Anything but 0 is an incident.",
         move |stocks, gauge| {
             for (sale_id, units) in stocks {
                 if let Some(units) = units {

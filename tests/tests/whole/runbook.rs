@@ -22,9 +22,10 @@ use crate::{
 };
 
 /// Gauges that are looked up now and then: what the pages show is there once these are.
-const LOOKED_UP: [&str; 6] = [
+const LOOKED_UP: [&str; 7] = [
     "flashsale_stock_units{",
     "flashsale_oversold_units_by_record{",
+    "flashsale_stranded_units{",
     "flashsale_queue_backlog{",
     "flashsale_payments_open{",
     "flashsale_room_waiting{",

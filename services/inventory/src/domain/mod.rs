@@ -6,6 +6,7 @@
 mod admission;
 mod hold;
 mod lines;
+pub mod reconcile;
 mod recorded;
 mod refusal;
 mod request;

@@ -85,9 +85,13 @@ impl InventoryAdminService for AdminService {
 
     async fn reconcile(
         &self,
-        _: Request<proto::ReconcileRequest>,
+        request: Request<proto::ReconcileRequest>,
     ) -> Result<Response<proto::ReconcileResponse>, Status> {
-        Err(not_built("Reconcile"))
+        let asked = request.into_inner();
+        wire::request_id(&asked.request_id)?;
+        let sale_id = decode::sale_id(&asked.sale_id)?;
+        let report = self.inventory.reconcile(sale_id, asked.repair).await.map_err(status)?;
+        Ok(Response::new(encode::report(&report)))
     }
 
     async fn rebuild(

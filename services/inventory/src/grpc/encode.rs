@@ -1,10 +1,15 @@
 //! From the domain to the wire.
 
+use std::time::Duration;
+
 use flashsale_proto::inventory as proto;
 use flashsale_service::wire;
 use uuid::Uuid;
 
-use crate::domain::{Hold, HoldState, Retaken, Settled, SkuBooks};
+use crate::{
+    domain::{Hold, HoldState, Retaken, Settled, SkuBooks},
+    reconcile::Report,
+};
 
 pub(super) fn hold(sale_id: Uuid, hold: &Hold) -> proto::Hold {
     let held = match hold.state {
@@ -82,5 +87,27 @@ pub(super) fn settled(settled: Settled) -> proto::SettleResult {
         Settled::Already => proto::SettleResult::Already,
         Settled::Unknown => proto::SettleResult::Unknown,
         Settled::Conflict => proto::SettleResult::Conflict,
+    }
+}
+
+pub(super) fn report(report: &Report) -> proto::ReconcileResponse {
+    let expired_ms = u64::try_from(report.oldest_expired_ms).unwrap_or(0);
+    proto::ReconcileResponse {
+        differences: report
+            .differences
+            .iter()
+            .map(|found| proto::Difference {
+                sku: found.sku.clone(),
+                description: found.what.clone(),
+                hold_ids: found.hold_ids.iter().map(Uuid::to_string).collect(),
+                kind: found.kind.as_str().to_owned(),
+                units: found.units,
+                repaired: found.repaired,
+            })
+            .collect(),
+        oversold_units: report.oversold,
+        stranded_units: report.stranded,
+        oldest_expired_hold: Some(wire::duration(Duration::from_millis(expired_ms))),
+        epoch: report.epoch,
     }
 }

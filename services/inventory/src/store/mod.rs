@@ -1,8 +1,10 @@
 //! Where stock is kept: in Redis by scripts, with the epoch and the allotments on record in Postgres.
 
 mod clock;
+mod compare;
 mod epochs;
 mod fill;
+mod inspect;
 mod keys;
 mod load;
 mod record;
@@ -10,6 +12,7 @@ mod reply;
 mod scripts;
 mod stock;
 
+pub use compare::Floor;
 pub use epochs::Epochs;
 pub use fill::InRedis;
 pub use keys::keys;

@@ -6,7 +6,9 @@ use fred::types::Value;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::domain::{AdmissionFault, Hold, HoldState, PlacedLine, Refusal, SkuBooks};
+use crate::domain::{
+    AdmissionFault, Hold, HoldState, PlacedLine, Refusal, SkuBooks, reconcile::SeenHold,
+};
 
 /// A script's reply: a word, the store's time, and what the word brings.
 #[derive(Debug)]
@@ -17,7 +19,7 @@ pub(super) struct Reply {
     rest: vec::IntoIter<Value>,
 }
 
-fn unreadable(what: &str) -> Refusal {
+pub(super) fn unreadable(what: &str) -> Refusal {
     Refusal::Fault { cause: format!("a script's reply cannot be read: {what}") }
 }
 
@@ -145,6 +147,30 @@ struct Stored {
     p: Option<i64>,
     q: Option<String>,
     h: Option<String>,
+}
+
+/// Reads a hold as it is stored, with its times in `deadlines` and `pending`, empty
+/// where there is none.
+pub(super) fn seen(
+    id: &str,
+    json: &str,
+    [deadline, pending]: [&str; 2],
+    details: bool,
+) -> Result<SeenHold, Refusal> {
+    let stored: Stored = serde_json::from_str(json)
+        .map_err(|error| unreadable(&format!("the hold {id}: {error}")))?;
+    Ok(SeenHold {
+        buyer_id: stored.b,
+        before: None,
+        state: HoldState::parse(&stored.s).ok_or_else(|| unreadable("a hold's state"))?,
+        deadline_ms: stored.d,
+        lines: stored.l.into_iter().map(|(sku, quantity, _)| (sku, quantity)).collect(),
+        order_id: stored.o,
+        placed_ms: stored.p,
+        in_deadlines: !deadline.is_empty(),
+        pending: !pending.is_empty(),
+        details,
+    })
 }
 
 /// Reads a hold as it stands at `now_ms`.

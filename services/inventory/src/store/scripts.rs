@@ -50,6 +50,10 @@ scripts! {
     list_placed,
     /// Takes the units of orders of an older epoch anew.
     retake,
+    /// Shows what stands there.
+    inspect,
+    /// Brings indexes in line with holds.
+    mend,
 }
 
 impl Default for Scripts {

@@ -13,6 +13,7 @@ mod load;
 mod placing;
 mod random;
 mod rebuilding;
+mod reconciling;
 mod service;
 mod settle;
 mod sweep;

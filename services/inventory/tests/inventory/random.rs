@@ -10,7 +10,7 @@ use crate::{
     world::{SaleSpec, extend, place, place_lines, release, reserve, world},
 };
 
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let seed =
         std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
     eprintln!("SEED={seed}");

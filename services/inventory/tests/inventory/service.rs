@@ -332,8 +332,6 @@ async fn what_is_not_built_yet_says_so() {
     let mut served = served().await;
     let status = served.admin.adjust_stock(proto::AdjustStockRequest::default()).await.unwrap_err();
     assert_failure(&status, Reason::NotImplemented);
-    let status = served.admin.reconcile(proto::ReconcileRequest::default()).await.unwrap_err();
-    assert_failure(&status, Reason::NotImplemented);
 }
 
 #[test]
@@ -341,14 +339,19 @@ fn the_defaults_are_a_valid_configuration() {
     let config: Config =
         flashsale_service::config::load_from(DEFAULTS, None, std::iter::empty()).unwrap();
     assert!(config.inventory.script_timeout_ms > 0);
-    let wrong =
-        [("FLASHSALE_INVENTORY__SCRIPT_TIMEOUT_MS", "0"), ("FLASHSALE_REDIS__CONNECTIONS", "0")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let wrong = [
+        ("FLASHSALE_INVENTORY__SCRIPT_TIMEOUT_MS", "0"),
+        ("FLASHSALE_INVENTORY__RECONCILE_EVERY_MS", "10"),
+        ("FLASHSALE_REDIS__CONNECTIONS", "0"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let error = flashsale_service::config::load_from::<Config>(DEFAULTS, None, wrong.into_iter())
         .unwrap_err();
     let text = error.to_string();
     assert!(
-        text.contains("inventory.script_timeout_ms") && text.contains("redis.connections"),
+        text.contains("inventory.script_timeout_ms")
+            && text.contains("inventory.reconcile_every_ms")
+            && text.contains("redis.connections"),
         "{text}"
     );
 }

@@ -1,0 +1,57 @@
+-- Shows a part of what stands under the keys, for comparing it with the record. Changes nothing. A page is as of one instant, pages are
+-- not: the whole of a large sale at once would keep everybody else waiting.
+--
+-- ARGV  1 epoch, 2 deadline, 3 what, then
+--       `holds` or `buyers`, cursor, about how many: a page; cursor 0 begins
+--       `strays`, cursor, about how many: a page of `deadlines`, of which only entries without any hold are shown
+--       `ids`, then hold ids: these holds
+-- Reply PAGE the next cursor, 0 after the last; then per hold: id, the hold as it is stored, its deadline in `deadlines`, its time in
+--       `pending` ('' each where there is none), 1 if it carries an order's details, else 0; per buyer: field and units; per stray:
+--       id; FENCED; TOO_LATE
+local what = ARGV[FIRST]
+
+local refusal = guard()
+if refusal then
+  return refusal
+end
+
+local reply = { 'PAGE', NOW, '0' }
+local function add(part)
+  reply[#reply + 1] = part
+end
+
+local function show(id, json)
+  add(id)
+  add(json or '')
+  add(call('ZSCORE', DEADLINES, id) or '')
+  add(call('ZSCORE', PENDING, id) or '')
+  add(call('HEXISTS', ORDERS, id))
+end
+
+if what == 'ids' then
+  for i = FIRST + 1, #ARGV do
+    show(ARGV[i], call('HGET', HOLDS, ARGV[i]))
+  end
+  return reply
+end
+
+local cursor, count = ARGV[FIRST + 1], ARGV[FIRST + 2]
+local page
+if what == 'strays' then
+  page = call('ZSCAN', DEADLINES, cursor, 'COUNT', count)
+else
+  page = call('HSCAN', what == 'holds' and HOLDS or BUYERS, cursor, 'COUNT', count)
+end
+reply[3] = page[1]
+for i = 1, #page[2], 2 do
+  local field, value = page[2][i], page[2][i + 1]
+  if what == 'holds' then
+    show(field, value)
+  elseif what == 'buyers' then
+    add(field)
+    add(value)
+  elseif call('HEXISTS', HOLDS, field) == 0 then
+    add(field)
+  end
+end
+return reply

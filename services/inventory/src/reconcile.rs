@@ -1,0 +1,391 @@
+//! Comparing what Redis, the queue and the record say of a sale, and repairing what the record proves.
+//!
+//! Redis is read first, then Postgres, which an order reaches later and leaves never. Whatever differs is looked at a second time in the
+//! same order and counts only if it has stayed as it was: what was on its way has arrived by then. Repairs are the scripts that every
+//! other caller uses, which change nothing where the hold has moved on meanwhile.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use flashsale_service::Drain;
+use flashsale_telemetry::Snapshot;
+use opentelemetry::KeyValue;
+use tokio::time::MissedTickBehavior;
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        Outcome, Refusal, Settled,
+        reconcile::{self, Difference, Holds, Kind, Repair, Units},
+    },
+    inventory::Inventory,
+};
+
+/// How long what differs gets to arrive where it was going.
+const SECOND_LOOK_AFTER: Duration = Duration::from_millis(500);
+/// Sales that are compared again and again, the latest first.
+const WATCHED_SALES: i64 = 20;
+/// How many hold ids one entry of a report names.
+const MAX_IDS: usize = 100;
+/// How many holds one sweep ends, and how many sweeps one repair makes.
+const SWEEP_BATCH: usize = 200;
+const MAX_SWEEPS: usize = 100;
+
+/// Differences of one kind and sku that read the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The kind.
+    pub kind: Kind,
+    /// The sku; empty where it concerns no single one.
+    pub sku: String,
+    /// In words.
+    pub what: String,
+    /// Units concerned.
+    pub units: i64,
+    /// The holds concerned, not all of them if they are many.
+    pub hold_ids: Vec<Uuid>,
+    /// Whether it was repaired.
+    pub repaired: bool,
+}
+
+/// What a comparison found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// What differs.
+    pub differences: Vec<Entry>,
+    /// Units promised beyond what is allotted.
+    pub oversold: i64,
+    /// Units that are there for nobody.
+    pub stranded: i64,
+    /// How long the oldest hold is past its deadline.
+    pub oldest_expired_ms: i64,
+    /// The epoch that was looked at.
+    pub epoch: i64,
+}
+
+/// One comparison.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Comparison<'a> {
+    pub(crate) inventory: &'a Inventory,
+    pub(crate) sale_id: Uuid,
+    pub(crate) epoch: i64,
+}
+
+impl Comparison<'_> {
+    /// Compares, repairs if asked to, and reports.
+    pub(crate) async fn run(self, repair: bool) -> Result<Report, Refusal> {
+        let (units, holds) = self.read().await?;
+        let first = reconcile::differences(&units, &holds);
+        let overdue = holds.overdue();
+        let mut report = Report {
+            differences: Vec::new(),
+            oversold: 0,
+            stranded: 0,
+            oldest_expired_ms: holds.oldest_expired_ms(),
+            epoch: self.epoch,
+        };
+        if first.is_empty() && overdue.is_empty() {
+            return Ok(report);
+        }
+        tokio::time::sleep(SECOND_LOOK_AFTER).await;
+        let mut found = self.units_again(&units, holds.holds.clone(), &first).await?;
+        let (of_record, oversold) = self.record_again(&first).await?;
+        found.extend(of_record);
+        report.oversold = oversold;
+        let suspects = Suspects::of(&first, &overdue);
+        let second = self.holds_again(&suspects).await?;
+        let confirmed = reconcile::of_holds(&second);
+        found.extend(first.into_iter().filter(|difference| confirmed.contains(difference)));
+        found.extend(self.messages(&second).await?);
+        let mut left = HashSet::new();
+        if repair && found.iter().any(|difference| difference.repair.is_some()) {
+            self.repair(&found).await?;
+            let third = self.holds_again(&suspects).await?;
+            left.extend(reconcile::of_holds(&third).iter().map(key));
+            let expired = third.oldest_expired_ms();
+            report.oldest_expired_ms = report.oldest_expired_ms.min(expired);
+        } else {
+            left.extend(found.iter().map(key));
+        }
+        report.differences = entries(&found, |difference| {
+            difference.repair.is_some() && !left.contains(&key(difference))
+        });
+        report.stranded = found
+            .iter()
+            .filter(|difference| difference.repair.is_none() || left.contains(&key(difference)))
+            .map(|difference| difference.stranded)
+            .sum();
+        Ok(report)
+    }
+
+    /// Everything, Redis first. The books and the buyers are read between two readings of the holds, if there is to be a second.
+    async fn read(self) -> Result<(Units, Holds), Refusal> {
+        let Self { inventory: Inventory { stock, record, .. }, sale_id, epoch } = self;
+        let (mut holds, now_ms) = stock.all_holds(sale_id, epoch).await?;
+        for hold in holds.values_mut() {
+            hold.before = Some(hold.state);
+        }
+        let books = stock.read(sale_id, &[], epoch).await?.skus;
+        let buyers = stock.all_buyers(sale_id, epoch).await?;
+        let strays = stock.stray_deadlines(sale_id, epoch).await?;
+        let units = Units { books, record: record.units(sale_id).await?, buyers };
+        let orders = record.all_orders(sale_id).await?;
+        Ok((units, Holds { epoch, now_ms, holds, strays, orders }))
+    }
+
+    /// The sums over the holds, with a second reading of all holds behind the books.
+    async fn units_again(
+        self,
+        units: &Units,
+        before: HashMap<Uuid, reconcile::SeenHold>,
+        first: &[Difference],
+    ) -> Result<Vec<Difference>, Refusal> {
+        if !first.iter().any(|difference| difference.kind == Kind::BooksDoNotAddUp) {
+            return Ok(Vec::new());
+        }
+        let (mut holds, _) = self.inventory.stock.all_holds(self.sale_id, self.epoch).await?;
+        for (id, hold) in &mut holds {
+            hold.before = before.get(id).map(|before| before.state);
+        }
+        Ok(reconcile::of_units(units, &holds))
+    }
+
+    /// What the books and the record say of each other, once more, and what is oversold by them.
+    async fn record_again(self, first: &[Difference]) -> Result<(Vec<Difference>, i64), Refusal> {
+        let Self { inventory: Inventory { stock, record, .. }, sale_id, epoch } = self;
+        let books = stock.read(sale_id, &[], epoch).await?.skus;
+        let record = record.units(sale_id).await?;
+        let units = Units { books, record, buyers: HashMap::new() };
+        let mut found = reconcile::of_record(&units);
+        found.retain(|difference| first.contains(difference));
+        let oversold = found.iter().any(|difference| difference.kind == Kind::Oversold);
+        Ok((found, if oversold { reconcile::oversold(&units) } else { 0 }))
+    }
+
+    async fn holds_again(self, suspects: &Suspects) -> Result<Holds, Refusal> {
+        let Self { inventory: Inventory { stock, record, .. }, sale_id, epoch } = self;
+        if suspects.holds.is_empty() {
+            return Ok(Holds { epoch, ..Holds::default() });
+        }
+        let (holds, now_ms) = stock.some_holds(sale_id, &suspects.holds, epoch).await?;
+        let strays =
+            if suspects.strays { stock.stray_deadlines(sale_id, epoch).await? } else { Vec::new() };
+        let orders = record.some_orders(sale_id, &suspects.orders).await?;
+        Ok(Holds { epoch, now_ms, holds, strays, orders })
+    }
+
+    /// Orders that are overdue and not in the queue.
+    async fn messages(self, seen: &Holds) -> Result<Vec<Difference>, Refusal> {
+        let overdue = seen.overdue();
+        if overdue.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wanted: HashSet<Uuid> = overdue.iter().map(|(_, order_id)| *order_id).collect();
+        let Inventory { record, queue, .. } = self.inventory;
+        let floor = record.claims_floor(flashsale_queue::ORDERS).await?;
+        let found = queue.find(self.sale_id, floor, &wanted).await;
+        // What was claimed while the queue was read is in the record by now.
+        let ids: Vec<Uuid> = wanted.iter().copied().collect();
+        let claimed = record.some_orders(self.sale_id, &ids).await?;
+        let claimed: HashSet<Uuid> = claimed.values().map(|order| order.order_id).collect();
+        Ok(reconcile::of_messages(seen, &overdue, |order_id| {
+            if found.orders.contains(&order_id) || claimed.contains(&order_id) {
+                Some(true)
+            } else {
+                found.whole.then_some(false)
+            }
+        }))
+    }
+
+    async fn repair(self, found: &[Difference]) -> Result<(), Refusal> {
+        let Self { inventory, sale_id, epoch } = self;
+        let mut settlements: BTreeMap<Uuid, Outcome> = BTreeMap::new();
+        let mut mend = Vec::new();
+        let mut sweep = false;
+        for difference in found {
+            match (difference.repair, difference.hold_id) {
+                (Some(Repair::Settle(outcome)), Some(id)) => {
+                    settlements.insert(id, outcome);
+                }
+                (Some(Repair::Mend), Some(id)) => mend.push(id),
+                (Some(Repair::Sweep), _) => sweep = true,
+                (Some(_) | None, _) => {}
+            }
+        }
+        let settlements: Vec<_> = settlements.into_iter().collect();
+        if !settlements.is_empty() {
+            let settled = inventory.stock.settle(sale_id, &settlements, epoch).await?;
+            let done = settled.iter().filter(|settled| **settled == Settled::Done).count();
+            tracing::warn!(%sale_id, holds = done, "holds were ended as their orders had");
+        }
+        // The indexes first: the sweep goes by them.
+        if !mend.is_empty() {
+            mend.sort_unstable();
+            mend.dedup();
+            let mended = inventory.stock.mend(sale_id, &mend, epoch).await?;
+            tracing::warn!(%sale_id, holds = mended, "indexes were brought in line with holds");
+        }
+        if sweep {
+            for _ in 0..MAX_SWEEPS {
+                if inventory.sweep(sale_id, epoch, SWEEP_BATCH).await?.ended < SWEEP_BATCH {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What has to be looked at again.
+#[derive(Debug, Default)]
+struct Suspects {
+    holds: Vec<Uuid>,
+    orders: Vec<Uuid>,
+    strays: bool,
+}
+
+impl Suspects {
+    fn of(first: &[Difference], overdue: &[(Uuid, Uuid)]) -> Self {
+        let mut suspects = Self::default();
+        for difference in first {
+            // The sums over the holds are looked at again whole.
+            if difference.kind == Kind::BooksDoNotAddUp {
+                continue;
+            }
+            suspects.holds.extend(difference.hold_id);
+            suspects.orders.extend(difference.order_id);
+            suspects.strays |= difference.kind == Kind::DeadlineStray;
+        }
+        suspects.holds.extend(overdue.iter().map(|(hold_id, _)| *hold_id));
+        suspects.orders.extend(overdue.iter().map(|(_, order_id)| *order_id));
+        for ids in [&mut suspects.holds, &mut suspects.orders] {
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        suspects
+    }
+}
+
+/// What makes a difference the same one later.
+fn key(difference: &Difference) -> (Kind, String, Option<Uuid>) {
+    (difference.kind, difference.sku.clone(), difference.hold_id)
+}
+
+/// What reads alike in a report: kind, sku, words, and whether it was repaired.
+type Alike<'a> = (Kind, &'a str, &'a str, bool);
+
+/// Puts together what differs alike.
+fn entries(found: &[Difference], repaired: impl Fn(&Difference) -> bool) -> Vec<Entry> {
+    let mut entries: BTreeMap<Alike<'_>, (i64, Vec<Uuid>)> = BTreeMap::new();
+    for difference in found {
+        let key =
+            (difference.kind, difference.sku.as_str(), &*difference.what, repaired(difference));
+        let (units, ids) = entries.entry(key).or_default();
+        *units += difference.units;
+        ids.extend(difference.hold_id);
+    }
+    entries
+        .into_iter()
+        .map(|((kind, sku, what, repaired), (units, mut hold_ids))| {
+            hold_ids.sort_unstable();
+            hold_ids.dedup();
+            hold_ids.truncate(MAX_IDS);
+            Entry { kind, sku: sku.to_owned(), what: what.to_owned(), units, hold_ids, repaired }
+        })
+        .collect()
+}
+
+/// What is shown of a sale.
+type Shown = (Uuid, Report);
+
+/// Compares the sales that are on, one after the other, until the drain starts.
+///
+/// # Errors
+/// None: what cannot be compared now is compared later.
+pub(crate) async fn watch(
+    inventory: Arc<Inventory>,
+    every: Duration,
+    drain: Drain,
+) -> anyhow::Result<()> {
+    let shown = Snapshot::<Vec<Shown>>::default();
+    show(&shown);
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = drain.started() => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        let round = async {
+            let sales = match inventory.watched_sales(WATCHED_SALES).await {
+                Ok(sales) => sales,
+                Err(refusal) => {
+                    tracing::debug!(?refusal, "the list of sales cannot be read");
+                    Vec::new()
+                }
+            };
+            let mut found = Vec::with_capacity(sales.len());
+            for sale_id in sales {
+                match inventory.reconcile(sale_id, true).await {
+                    Ok(report) => {
+                        tell(sale_id, &report);
+                        found.push((sale_id, report));
+                    }
+                    Err(refusal) => tracing::debug!(%sale_id, ?refusal, "not compared"),
+                }
+            }
+            found
+        };
+        // A repair that is cut off here is made by the next comparison.
+        let found = tokio::select! {
+            () = drain.started() => return Ok(()),
+            found = round => found,
+        };
+        inventory
+            .set_oversold(found.iter().map(|(sale, report)| (*sale, report.oversold)).collect());
+        shown.set(Some(found));
+    }
+}
+
+fn tell(sale_id: Uuid, report: &Report) {
+    for entry in &report.differences {
+        tracing::warn!(
+            %sale_id,
+            epoch = report.epoch,
+            kind = entry.kind.as_str(),
+            sku = entry.sku,
+            units = entry.units,
+            holds = ?entry.hold_ids,
+            repaired = entry.repaired,
+            "the stores differ: {}",
+            entry.what
+        );
+    }
+}
+
+fn show(shown: &Snapshot<Vec<Shown>>) {
+    let sale = |sale_id: &Uuid| KeyValue::new("sale_id", sale_id.to_string());
+    shown.gauge(
+        "flashsale_stranded_units",
+        "{unit}",
+        "Units that are neither on sale nor held, placed or sold for anybody, as the last comparison of the stores has them.",
+        move |shown, gauge| {
+            for (sale_id, report) in shown {
+                gauge.observe(report.stranded as f64, &[sale(sale_id)]);
+            }
+        },
+    );
+    shown.gauge(
+        "flashsale_oldest_expired_hold",
+        "s",
+        "How long the oldest hold was past its deadline without having been given back, at the last comparison of the stores; 0 if there was none.",
+        move |shown, gauge| {
+            for (sale_id, report) in shown {
+                gauge.observe(report.oldest_expired_ms as f64 / 1_000.0, &[sale(sale_id)]);
+            }
+        },
+    );
+}

@@ -1,0 +1,122 @@
+//! What Postgres says of a sale's units, for comparing it with the stock.
+
+use std::collections::HashMap;
+
+use sqlx::{query_file, query_file_as};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Record, record::away};
+use crate::domain::{
+    Refusal,
+    reconcile::{OrderStanding, SeenOrder, SkuRecord},
+};
+
+/// How many orders are read at once.
+const PAGE: i64 = 2_000;
+
+/// How far the claims have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Floor {
+    /// The stream it counts in.
+    pub stream_created: OffsetDateTime,
+    /// The last message claimed.
+    pub seq: u64,
+}
+
+impl Floor {
+    /// Whether it counts in the stream that was made at `created`. NATS keeps nanoseconds, Postgres microseconds.
+    pub fn counts_in(&self, created: OffsetDateTime) -> bool {
+        let micros = |time: OffsetDateTime| time.unix_timestamp_nanos().div_euclid(1_000);
+        micros(self.stream_created) == micros(created)
+    }
+}
+
+/// The row of `reconcile_orders.sql` and `reconcile_orders_again.sql`.
+struct OrderRow {
+    order_id: Uuid,
+    hold_id: Uuid,
+    epoch: i64,
+    state: String,
+    age_ms: i64,
+    skus: Option<Vec<String>>,
+    quantities: Option<Vec<i64>>,
+}
+
+impl OrderRow {
+    fn seen(self) -> Result<(Uuid, SeenOrder), Refusal> {
+        let standing = OrderStanding::parse(&self.state)
+            .ok_or_else(|| Refusal::Fault { cause: format!("an order is {}", self.state) })?;
+        let skus = self.skus.unwrap_or_default();
+        let lines = skus.into_iter().zip(self.quantities.unwrap_or_default()).collect();
+        let (order_id, epoch, age_ms) = (self.order_id, self.epoch, self.age_ms);
+        Ok((self.hold_id, SeenOrder { order_id, standing, epoch, age_ms, lines }))
+    }
+}
+
+impl Record {
+    /// Units by sku, as of one instant.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn units(&self, sale_id: Uuid) -> Result<Vec<SkuRecord>, Refusal> {
+        query_file_as!(SkuRecord, "sql/reconcile_units.sql", sale_id)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(away)
+    }
+
+    /// Every order of a sale, by its hold.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn all_orders(&self, sale_id: Uuid) -> Result<HashMap<Uuid, SeenOrder>, Refusal> {
+        let mut orders = HashMap::new();
+        let mut last = Uuid::nil();
+        loop {
+            let rows = query_file_as!(OrderRow, "sql/reconcile_orders.sql", sale_id, last, PAGE)
+                .fetch_all(&self.pool)
+                .await
+                .map_err(away)?;
+            let Some(end) = rows.last() else { return Ok(orders) };
+            last = end.order_id;
+            for row in rows {
+                let (hold_id, order) = row.seen()?;
+                orders.insert(hold_id, order);
+            }
+        }
+    }
+
+    /// These orders, by their holds.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn some_orders(
+        &self,
+        sale_id: Uuid,
+        ids: &[Uuid],
+    ) -> Result<HashMap<Uuid, SeenOrder>, Refusal> {
+        query_file_as!(OrderRow, "sql/reconcile_orders_again.sql", sale_id, ids)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(away)?
+            .into_iter()
+            .map(OrderRow::seen)
+            .collect()
+    }
+
+    /// How far the claims have come in a stream; `None` before their first.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn claims_floor(&self, stream: &str) -> Result<Option<Floor>, Refusal> {
+        let row = query_file!("sql/claims_floor.sql", stream)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(away)?;
+        Ok(row.map(|row| Floor {
+            stream_created: row.stream_created,
+            seq: u64::try_from(row.seq).unwrap_or(0),
+        }))
+    }
+}
