@@ -53,12 +53,12 @@ async fn lines_that_come_with_a_lost_hold_are_taken_anew_once() {
 async fn a_lost_hold_whose_units_are_gone_is_lost_and_other_refusals_stay_what_they_are() {
     let world = world(|_| {}).await;
     let sale =
-        world.sale_with(SaleSpec::default(), &[("tee", 5, 2, 1_999), ("cap", 0, 0, 1)]).await;
+        world.sale_with(SaleSpec::default(), &[("tee", 5, 2, 1_999), ("cap", 1, 0, 990)]).await;
     let ended = SaleSpec { state: "ENDED", ..SaleSpec::default() };
     let ended = world.sale_with(ended, &[("tee", 5, 2, 1_999)]).await;
     let before = world.snapshot().await;
     for (asked, reason) in [
-        (PlaceOrderRequest { lines: lines(&[("cap", 1)]), ..lost(sale, "ada") }, Reason::HoldLost),
+        (PlaceOrderRequest { lines: lines(&[("cap", 2)]), ..lost(sale, "ada") }, Reason::HoldLost),
         (
             PlaceOrderRequest { lines: lines(&[("tee", 3)]), ..lost(sale, "ada") },
             Reason::BuyerLimit,
