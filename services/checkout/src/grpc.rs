@@ -114,19 +114,16 @@ impl CheckoutService for Checkout {
         let contact = request.contact.unwrap_or_default();
         let contact = Contact::new(&contact.email, &contact.name).map_err(Failure::from)?;
         let details = Details::new(contact, &request.payment_method).map_err(Failure::from)?;
-        let order_details = serde_json::to_string(&details).map_err(Failure::internal)?;
-        let order = self
-            .orders
-            .place(PlaceHoldRequest {
-                request_id: request.request_id,
-                sale_id: request.sale_id,
-                buyer_id: request.buyer_id,
-                hold_id: request.hold_id,
-                lines: request.lines.into_iter().map(convert::line).collect(),
-                admission: request.admission,
-                order_details,
-            })
-            .await?;
+        let asked = PlaceHoldRequest {
+            request_id: request.request_id,
+            sale_id: request.sale_id,
+            buyer_id: request.buyer_id,
+            hold_id: request.hold_id,
+            lines: request.lines.into_iter().map(convert::line).collect(),
+            admission: request.admission,
+            order_details: String::new(),
+        };
+        let order = self.orders.place(asked, details).await?;
         Ok(Response::new(PlaceOrderResponse { order: Some(convert::order(order)) }))
     }
 

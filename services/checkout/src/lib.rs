@@ -8,6 +8,7 @@ mod domain;
 mod grpc;
 mod hub;
 mod intake;
+mod lost;
 mod orders;
 mod relay;
 mod stock;

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    domain::{Order, OrderState, PageToken},
+    domain::{Details, Order, OrderState, PageToken},
     hub::Hub,
     intake::Intake,
     stock::{Carried, Stock, recorded},
@@ -49,9 +49,13 @@ impl Orders {
     ///
     /// # Errors
     /// The door's and inventory's refusals; they took nothing.
-    pub async fn place(&self, request: PlaceHoldRequest) -> Result<Order, Failure> {
+    pub async fn place(
+        &self,
+        request: PlaceHoldRequest,
+        details: Details,
+    ) -> Result<Order, Failure> {
         self.intake.admit()?;
-        let (carried, replayed) = self.stock.place(request).await?;
+        let (carried, replayed) = self.take(request, details).await?;
         let Some(order) = carried.message() else {
             // Only a replay finds its order recorded; it is answered with the order as it is now.
             return self.recorded_or(carried).await;

@@ -1,11 +1,15 @@
 //! Rolls placed orders forward: whatever is placed in the stock store and not in the record after a while is published again; whatever is in the
 //! record need not be carried any longer. It makes up for publishes that failed, for a crash between placing and publishing, and for a
 //! queue that lost its messages.
+//!
+//! An order that the claims put aside as a dead letter is not published again: they would put it aside each time. Its hold goes on
+//! carrying it for a person to look at.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use async_nats::jetstream;
 use flashsale_errors::Failure;
+use flashsale_proto::inventory::HoldOutcome;
 use flashsale_queue::QueueMessage;
 use flashsale_service::Drain;
 use time::OffsetDateTime;
@@ -16,6 +20,9 @@ use crate::{
     stock::{Carried, Stock},
     store::Record,
 };
+
+/// The most placed holds that inventory lists at once.
+const MAX_LISTED: u32 = 500;
 
 /// Claims that are this young are still on their way: looking at them earlier would only cost calls.
 const SETTLING: Duration = Duration::from_secs(1);
@@ -43,6 +50,8 @@ impl Relay {
     pub async fn run(self, drain: Drain) -> anyhow::Result<()> {
         let ended = drain.token();
         let mut sales = Vec::new();
+        // How many dead letters stand in front of the others, by sale.
+        let mut dead: HashMap<Uuid, u32> = HashMap::new();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(self.config.poll_ms)) => {}
@@ -51,9 +60,10 @@ impl Relay {
             // While Postgres is away nothing can be told apart; what is placed waits.
             if let Ok(now) = self.record.sales_to_relay().await {
                 sales = now;
+                dead.retain(|sale, _| sales.contains(sale));
             }
             for sale in &sales {
-                if let Err(failure) = self.relay(*sale).await {
+                if let Err(failure) = self.relay(*sale, dead.entry(*sale).or_default()).await {
                     tracing::debug!(%sale, reason = failure.reason().as_str(), "relay comes back later");
                 }
                 if ended.is_cancelled() {
@@ -63,22 +73,43 @@ impl Relay {
         }
     }
 
-    async fn relay(&self, sale_id: Uuid) -> Result<(), Failure> {
+    /// `dead` is how many dead letters were met the last time. They stay where they are, oldest first, so that a page has to be longer by
+    /// them to reach the others. When there are more than [`MAX_LISTED`] of them nothing behind them is reached until somebody has seen
+    /// to them: a queue that puts that many orders of one sale aside is broken.
+    async fn relay(&self, sale_id: Uuid, dead: &mut u32) -> Result<(), Failure> {
         loop {
             let now = OffsetDateTime::now_utc();
-            let placed =
-                self.stock.placed_holds(sale_id, now - SETTLING, self.config.batch).await?;
+            let limit = self.config.batch.saturating_add(*dead).min(MAX_LISTED);
+            let placed = self.stock.placed_holds(sale_id, now - SETTLING, limit).await?;
             if placed.is_empty() {
+                *dead = 0;
                 return Ok(());
             }
-            let full = placed.len() >= self.config.batch as usize;
+            let full = placed.len() >= limit as usize;
             let ids: Vec<Uuid> = placed.iter().map(|carried| carried.order.order_id).collect();
-            let recorded: HashSet<Uuid> = self.record.recorded(&ids).await?.into_iter().collect();
-            let (done, missing): (Vec<Carried>, Vec<Carried>) =
-                placed.into_iter().partition(|carried| recorded.contains(&carried.order.order_id));
+            let claims = self.record.claims(&ids).await?;
+            let (done, missing): (Vec<Carried>, Vec<Carried>) = placed
+                .into_iter()
+                .partition(|carried| claims.recorded.contains_key(&carried.order.order_id));
+            let (aside, missing): (Vec<Carried>, Vec<Carried>) = missing
+                .into_iter()
+                .partition(|carried| claims.dead.contains(&carried.order.order_id));
+            let before = std::mem::replace(dead, u32::try_from(aside.len()).unwrap_or(u32::MAX));
+            if full && *dead > before && limit < MAX_LISTED {
+                continue;
+            }
+            if *dead >= MAX_LISTED {
+                tracing::error!(%sale_id, "dead letters hide the placed orders behind them");
+            }
             if !done.is_empty() {
-                let holds: Vec<Uuid> = done.iter().map(|carried| carried.order.hold_id).collect();
-                self.stock.claimed(sale_id, &holds).await?;
+                let outcomes = done.iter().map(|Carried { order, .. }| {
+                    // An order whose hold was thought lost was placed twice under one id: it has the units of the hold it is
+                    // recorded with, and the other one's are free.
+                    let own = claims.recorded.get(&order.order_id) == Some(&order.hold_id);
+                    let outcome = if own { HoldOutcome::Claimed } else { HoldOutcome::Released };
+                    (order.hold_id, outcome)
+                });
+                self.stock.settle(sale_id, outcomes).await?;
             }
             let late = now - Duration::from_millis(self.config.republish_after_ms);
             self.publish(missing.iter().filter(|carried| carried.order.placed_at < late)).await?;

@@ -1,6 +1,8 @@
 //! Checkout's side of inventory: placed holds as orders and as messages.
 
-use flashsale_errors::Failure;
+use std::collections::BTreeMap;
+
+use flashsale_errors::{Failure, Reason};
 use flashsale_proto::inventory::{
     GetHoldRequest, Hold, HoldOutcome, HoldSettlement, HoldState, ListPlacedHoldsRequest,
     PlaceHoldRequest, PlacedHold, ReserveRequest, SettleHoldsRequest,
@@ -150,19 +152,52 @@ impl Stock {
         answer.placed.into_iter().map(carried).collect()
     }
 
-    /// Tells inventory that the record has the orders of these holds.
+    /// The units of a buyer's hold by sku, whatever became of it; `None` if there is no such hold.
+    ///
+    /// # Errors
+    /// Inventory's own failures.
+    pub async fn units(
+        &self,
+        sale_id: &str,
+        hold_id: Uuid,
+        buyer_id: &str,
+    ) -> Result<Option<BTreeMap<String, i64>>, Failure> {
+        let request = GetHoldRequest {
+            sale_id: sale_id.to_owned(),
+            hold_id: hold_id.to_string(),
+            buyer_id: buyer_id.to_owned(),
+            ..GetHoldRequest::default()
+        };
+        match self.stock.clone().get_hold(request).await {
+            Ok(answer) => {
+                let hold = answer.into_inner().hold;
+                let hold =
+                    hold.ok_or_else(|| Failure::internal("inventory found a hold without one"))?;
+                Ok(Some(hold.lines.into_iter().map(|line| (line.sku, line.quantity)).collect()))
+            }
+            Err(status) => match Failure::from_peer(PEER, &status) {
+                failure if failure.reason() == Reason::HoldNotFound => Ok(None),
+                failure => Err(failure),
+            },
+        }
+    }
+
+    /// Tells inventory what the record says of these holds: CLAIMED if it has their orders, RELEASED if it has them with other holds.
     ///
     /// # Errors
     /// Inventory's own failures; telling it again is harmless.
-    pub async fn claimed(&self, sale_id: Uuid, holds: &[Uuid]) -> Result<(), Failure> {
+    pub async fn settle(
+        &self,
+        sale_id: Uuid,
+        holds: impl Iterator<Item = (Uuid, HoldOutcome)>,
+    ) -> Result<(), Failure> {
         let request = SettleHoldsRequest {
             request_id: Uuid::new_v4().to_string(),
             sale_id: sale_id.to_string(),
             settlements: holds
-                .iter()
-                .map(|hold_id| HoldSettlement {
+                .map(|(hold_id, outcome)| HoldSettlement {
                     hold_id: hold_id.to_string(),
-                    outcome: HoldOutcome::Claimed.into(),
+                    outcome: outcome.into(),
                 })
                 .collect(),
         };

@@ -1,5 +1,7 @@
 //! What checkout reads of the record. It writes nothing there.
 
+use std::collections::{HashMap, HashSet};
+
 use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -85,6 +87,15 @@ impl Row {
     }
 }
 
+/// What became of placed orders in the claims.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// Those in the record, with the hold that has their units.
+    pub recorded: HashMap<Uuid, Uuid>,
+    /// Those whose message the claims put aside; they may be in the record all the same.
+    pub dead: HashSet<Uuid>,
+}
+
 /// What a list of orders is narrowed to.
 #[derive(Debug, Clone)]
 pub struct Filter {
@@ -145,12 +156,32 @@ impl Record {
         rows.into_iter().map(Row::into_order).collect()
     }
 
-    /// Which of these orders are recorded.
+    /// What became of these orders, as far as the claims have met them.
     ///
     /// # Errors
     /// When Postgres does not answer.
-    pub async fn recorded(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, ReadError> {
-        Ok(sqlx::query_file_scalar!("sql/recorded.sql", ids).fetch_all(&self.pool).await?)
+    pub async fn claims(&self, ids: &[Uuid]) -> Result<Claims, ReadError> {
+        let rows = sqlx::query_file!("sql/recorded.sql", ids).fetch_all(&self.pool).await?;
+        let mut claims = Claims::default();
+        for row in rows {
+            match row.hold_id {
+                Some(hold_id) => {
+                    claims.recorded.insert(row.order_id, hold_id);
+                }
+                None => {
+                    claims.dead.insert(row.order_id);
+                }
+            }
+        }
+        Ok(claims)
+    }
+
+    /// Whether a sale's stock was ever computed anew, so that holds of it may be lost.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn rebuilt(&self, sale_id: Uuid) -> Result<bool, ReadError> {
+        Ok(sqlx::query_file_scalar!("sql/rebuilt.sql", sale_id).fetch_one(&self.pool).await?)
     }
 
     /// How far the claims have come in a stream; `None` before the first.

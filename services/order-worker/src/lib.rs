@@ -53,6 +53,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let claimer = Claimer {
         pool: pool.clone(),
         jetstream: jetstream.clone(),
+        inventory: inventory.clone(),
         pace: worker.claim_pace(),
         wakeups: Arc::clone(&wakeups),
         metrics: metrics.clone(),

@@ -1,6 +1,7 @@
 //! Whom to write to, and what an order carries besides its lines.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 const MAX_EMAIL_CHARS: usize = 254;
 const MAX_NAME_CHARS: usize = 128;
@@ -73,6 +74,9 @@ pub struct Details {
     pub contact_name: String,
     /// The provider's token of the means of payment.
     pub payment_method: String,
+    /// The lost hold that the order's units were taken instead of. Here because it is part of what was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<Uuid>,
 }
 
 impl Details {
@@ -95,6 +99,7 @@ impl Details {
             email: contact.email,
             contact_name: contact.name,
             payment_method: payment_method.to_owned(),
+            instead_of: None,
         })
     }
 }

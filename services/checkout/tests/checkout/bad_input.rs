@@ -206,7 +206,7 @@ async fn a_wrong_place_order_is_refused_for_its_own_reason_and_changes_nothing()
         ("a buyer id with a separator", ask(&|a| a.buyer_id = "a\u{1f}b".into()), InvalidArgument, ArgumentInvalid, "buyer_id"),
         ("a long buyer id", ask(&|a| a.buyer_id = "x".repeat(129)), InvalidArgument, ArgumentInvalid, "buyer_id"),
         ("neither hold nor lines", want(&[]), InvalidArgument, ArgumentInvalid, "lines"),
-        ("both hold and lines", ask(&|a| a.hold_id = id()), InvalidArgument, ArgumentInvalid, "hold_id"),
+        ("lines that are not the hold's", ask(&|a| { a.hold_id.clone_from(&held); a.lines = lines(&[("tee", 2)]); }), InvalidArgument, ArgumentInvalid, "lines"),
         ("51 lines", want(&[("tee", 1); 51]), InvalidArgument, ArgumentInvalid, "lines"),
         ("an empty sku", want(&[("tee", 1), ("", 1)]), InvalidArgument, ArgumentInvalid, "lines[1].sku"),
         ("an unknown sku", want(&[("tee", 1), ("zzz", 1)]), NotFound, SkuNotFound, "lines[1].sku"),

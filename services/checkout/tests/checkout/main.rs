@@ -8,6 +8,7 @@ mod bad_input;
 mod cancelling;
 mod intake;
 mod listing;
+mod lost;
 mod placing;
 mod relay;
 mod room;

@@ -164,3 +164,60 @@ async fn orders_of_a_sale_that_ended_meanwhile_roll_forward_too() {
         .unwrap();
     queued(&world, 1).await;
 }
+
+/// Puts the message of an order aside, as the claims do.
+async fn put_aside(world: &World, order_id: &str, seq: i64) {
+    sqlx::query(
+        "INSERT INTO dead_letters (stream, stream_created, seq, payload, reason, order_id)
+         VALUES ($1, now(), $2, '', 'unreadable', $3)",
+    )
+    .bind(ORDERS)
+    .bind(seq)
+    .bind(order_id.parse::<uuid::Uuid>().unwrap())
+    .execute(&world.pg.pool)
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn what_the_claims_put_aside_is_not_published_again_and_hides_nothing_behind_it() {
+    let world = world(|config| {
+        relaying(config);
+        config.relay.batch = 2;
+    })
+    .await;
+    let sale = world.sale(10).await;
+    let mut dead = Vec::new();
+    for (seq, buyer) in ["ada", "bob", "cem", "dan", "eve"].into_iter().enumerate() {
+        let hold = world.place_only(sale, buyer).await;
+        put_aside(&world, &hold.order_id, i64::try_from(seq).unwrap()).await;
+        dead.push(hold.order_id);
+    }
+    let live = world.place_only(sale, "fay").await;
+    queued(&world, 1).await;
+    assert_eq!(order_ids(&world).await, [live.order_id.clone()]);
+    // A person finds all of them where they were, and may have one published again.
+    dead.push(live.order_id.clone());
+    assert_eq!(world.carried(sale).await, dead);
+    sqlx::query("DELETE FROM dead_letters WHERE order_id = $1")
+        .bind(dead[0].parse::<uuid::Uuid>().unwrap())
+        .execute(&world.pg.pool)
+        .await
+        .unwrap();
+    queued(&world, 2).await;
+    assert_eq!(order_ids(&world).await, [live.order_id, dead[0].clone()]);
+}
+
+#[tokio::test]
+async fn a_hold_of_an_order_that_is_recorded_with_another_hold_gives_its_units_back() {
+    let world = world(|config| config.relay.poll_ms = 20).await;
+    let sale = world.sale(10).await;
+    let order = world.order(&tee(sale, "ada")).await;
+    let mut message = world.placed_message(&order).await;
+    message.hold_id = uuid::Uuid::new_v4();
+    world.record(&message, "CLAIMED").await;
+    eventually("its units are back", async || {
+        (world.books(sale).await == [10, 0, 0, 0]).then_some(())
+    })
+    .await;
+}

@@ -2,6 +2,7 @@
 
 use flashsale_queue::{OrderMessage, QueueMessage};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::{
     domain::{Intake, OrderLine, PlacedOrder},
@@ -10,12 +11,26 @@ use crate::{
 
 /// Reads the message with number `seq`. Its trace is the claimer's to fill in.
 pub fn receive(seq: u64, payload: Vec<u8>) -> Received {
-    let content = read(&payload);
-    Received { seq, traceparent: None, payload, content }
+    let message = QueueMessage::decode(&payload).ok();
+    let places = match &message {
+        Some(QueueMessage::Place { order }) => Some(order.order_id),
+        Some(QueueMessage::Cancel { .. } | QueueMessage::Fence { .. }) => None,
+        None => placed_in(&payload),
+    };
+    let content = message.ok_or(DeadReason::Unreadable).and_then(intake);
+    Received { seq, traceparent: None, payload, places, content }
 }
 
-fn read(payload: &[u8]) -> Result<Intake, DeadReason> {
-    let message = QueueMessage::decode(payload).map_err(|_| DeadReason::Unreadable)?;
+/// The order that an unreadable message meant to place, if it says that much.
+fn placed_in(payload: &[u8]) -> Option<Uuid> {
+    let value: serde_json::Value = serde_json::from_slice(payload).ok()?;
+    if value.get("kind")?.as_str()? != "place" {
+        return None;
+    }
+    value.get("order_id")?.as_str()?.parse().ok()
+}
+
+fn intake(message: QueueMessage) -> Result<Intake, DeadReason> {
     match message {
         QueueMessage::Place { order } => Ok(Intake::Place(placed(order)?)),
         QueueMessage::Cancel { order, requested_at_ms } => {

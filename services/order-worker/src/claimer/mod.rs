@@ -1,13 +1,18 @@
 //! The claimer: reads `ORDERS` from the position in the record and writes batches of it into the record.
+//!
+//! An order of an older epoch that stands behind the marker of a rebuild takes its units anew from inventory before it is claimed. As long as
+//! nobody can say whether it could, the claims stand before it: it is neither claimed nor cancelled, and everything behind it, also of
+//! other sales, waits. It is only delayed, and nothing but that wait depends on inventory.
 
 mod intake;
 mod reader;
+mod retake;
 
 use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream;
 use flashsale_queue::ORDERS;
-use flashsale_service::Drain;
+use flashsale_service::{Drain, peer::PeerChannel};
 use flashsale_telemetry::propagate;
 use sqlx::PgPool;
 use time::OffsetDateTime;
@@ -16,7 +21,7 @@ use tracing::{Instrument as _, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::{
-    domain::Intake,
+    domain::{Intake, Straggler, Verdicts},
     metrics::Metrics,
     store::{
         claims::{Claimed, Received, claim},
@@ -29,6 +34,9 @@ use reader::{Message, Reader};
 
 /// Between two attempts to open the stream; doubled up to the second value.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// Between two attempts to have units taken anew; doubled up to the second value.
+const RETAKE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// How the claimer reads.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +60,8 @@ pub struct Claimer {
     pub pool: PgPool,
     /// The queue.
     pub jetstream: jetstream::Context,
+    /// Where stragglers take their units anew.
+    pub inventory: PeerChannel,
     /// How fast.
     pub pace: Pace,
     /// Whom to wake.
@@ -66,6 +76,16 @@ enum End {
     Drained,
     /// The stream has to be opened again: made anew, gone back, or messages were missed on the way.
     Reopen,
+}
+
+/// What an attempt to record messages came to.
+enum Progress {
+    /// They are in the record, or those in front of the first straggler are, or its verdict is there now: the position tells.
+    Made,
+    /// Somebody else moved the position.
+    Overtaken,
+    /// Nobody can say what becomes of the first message. Nothing is recorded.
+    Stuck,
 }
 
 impl Claimer {
@@ -133,11 +153,26 @@ impl Claimer {
                 unread_at_rest = Some(state.last_seq);
             } else {
                 let pending = messages.last().map_or(0, |message| message.pending);
+                let (mut verdicts, mut pause) = (Verdicts::new(), RETAKE.0);
                 loop {
-                    // What another claimer has recorded meanwhile.
+                    // What is recorded by now, by this claimer or another one.
                     messages.retain(|message| message.received.seq > position.seq);
-                    if messages.is_empty() || self.record(&messages, position).await? {
+                    if messages.is_empty() {
                         break;
+                    }
+                    match self.record(&messages, position, &mut verdicts).await? {
+                        Progress::Made => {
+                            pause = RETAKE.0;
+                            continue;
+                        }
+                        Progress::Overtaken => {}
+                        Progress::Stuck => {
+                            tokio::select! {
+                                () = tokio::time::sleep(pause) => {}
+                                () = drain.started() => return Ok(End::Drained),
+                            }
+                            pause = (pause * 2).min(RETAKE.1);
+                        }
                     }
                     match position::read(&self.pool, ORDERS).await? {
                         Some(now) if now.created == position.created && now.seq >= position.seq => {
@@ -157,8 +192,13 @@ impl Claimer {
         }
     }
 
-    /// Records a batch; false if somebody else moved the position.
-    async fn record(&self, messages: &[Message], position: &mut Position) -> anyhow::Result<bool> {
+    /// Records a batch, as far as its stragglers let it.
+    async fn record(
+        &self,
+        messages: &[Message],
+        position: &mut Position,
+        verdicts: &mut Verdicts,
+    ) -> anyhow::Result<Progress> {
         let span = tracing::info_span!(
             "claim_batch",
             otel.name = "claim ORDERS",
@@ -181,11 +221,27 @@ impl Claimer {
                 ..message.received.clone()
             })
             .collect();
-        let claimed = claim(&self.pool, ORDERS, *position, &batch).instrument(span).await?;
+        let mut batch = batch.as_slice();
+        let mut claimed =
+            claim(&self.pool, ORDERS, *position, batch, verdicts).instrument(span.clone()).await?;
+        if let Claimed::Stragglers(stragglers) = &claimed {
+            let first = stragglers.first().map_or(0, |straggler| straggler.seq);
+            let ahead = batch.partition_point(|message| message.seq < first);
+            if ahead == 0 {
+                return self.ask(stragglers, verdicts).instrument(span).await;
+            }
+            // What is in front of them first: there may be the very marker that the stock they need waits for.
+            batch = &batch[..ahead];
+            claimed =
+                claim(&self.pool, ORDERS, *position, batch, verdicts).instrument(span).await?;
+        }
         drop(own);
-        let Claimed::Done(summary) = claimed else { return Ok(false) };
+        let summary = match claimed {
+            Claimed::Done(summary) => summary,
+            Claimed::Overtaken | Claimed::Stragglers(_) => return Ok(Progress::Overtaken),
+        };
         let now = OffsetDateTime::now_utc();
-        for message in &batch {
+        for message in batch {
             if let Ok(Intake::Place(order)) = &message.content {
                 self.metrics.claimed_after(now - order.placed_at);
             }
@@ -203,7 +259,19 @@ impl Claimer {
             seq = position.seq,
             "batch claimed"
         );
-        Ok(true)
+        Ok(Progress::Made)
+    }
+
+    /// Asks about the units of `stragglers`, the first of which is the next message to record.
+    async fn ask(
+        &self,
+        stragglers: &[Straggler],
+        verdicts: &mut Verdicts,
+    ) -> anyhow::Result<Progress> {
+        verdicts.extend(retake::retake(&self.pool, &self.inventory, stragglers).await?);
+        let first = stragglers.first();
+        let known = first.is_none_or(|first| verdicts.contains_key(&first.order.order_id));
+        Ok(if known { Progress::Made } else { Progress::Stuck })
     }
 }
 

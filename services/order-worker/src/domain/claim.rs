@@ -16,7 +16,34 @@ pub struct Books {
     pub sales: HashMap<Uuid, SaleFacts>,
     /// Units that may still be claimed, by (sale, sku). What is missing here has none.
     pub left: HashMap<(Uuid, String), i64>,
+    /// What became of the units of stragglers, as far as somebody asked.
+    pub verdicts: Verdicts,
 }
+
+/// An order of an older epoch that stands behind the marker of a rebuild: the rebuilt stock does not count its units.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Straggler {
+    /// The sequence number of its message.
+    pub seq: u64,
+    /// The order.
+    pub order: PlacedOrder,
+    /// The epoch of the marker it stands behind, the latest one if there are several.
+    pub fence: i64,
+}
+
+/// What became of a straggler's units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The current stock has taken them anew.
+    Taken,
+    /// The current stock cannot give them any more.
+    Refused,
+    /// The stock that could give them is gone already, and the next one counts whatever is claimed before its own marker.
+    Rebuilding,
+}
+
+/// Verdicts by order.
+pub type Verdicts = HashMap<Uuid, Verdict>;
 
 /// An order that is in the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,21 +112,29 @@ pub struct Decision {
     pub dead: Vec<(u64, Unacceptable)>,
     /// Rebuilds that the claims have come past: sale and epoch, each sale's latest.
     pub fences: BTreeMap<Uuid, i64>,
+    /// Orders that cannot be decided before somebody asks about their units, in the order of the stream. With any of them here nothing of
+    /// this may be written: what comes behind them depends on them.
+    pub stragglers: Vec<Straggler>,
 }
 
 /// Decides over `messages` (sequence number and content, in the order of the stream).
 ///
 /// An order that is there already is left alone: the message came again, or a cancellation was faster. Nothing is claimed beyond
-/// what `books.left` leaves.
+/// what `books.left` leaves. A straggler without a verdict is neither claimed nor cancelled. What is decided about a message depends on
+/// those before it alone, so that a batch can be cut in front of any of them.
 pub fn decide(messages: Vec<(u64, Intake)>, mut books: Books) -> Decision {
     let mut decision = Decision::default();
     let mut born: HashMap<Uuid, usize> = HashMap::new();
     let mut requested: HashSet<Uuid> = HashSet::new();
+    let mut undecided: HashSet<Uuid> = HashSet::new();
     for (seq, message) in messages {
         let order_id = match message.order() {
             Some(order) => {
                 // Only what becomes a row has to be whole: a cancellation of a recorded order needs its id alone.
                 let id = order.order_id;
+                if undecided.contains(&id) {
+                    continue;
+                }
                 let there = books.known.contains_key(&id) || born.contains_key(&id);
                 if !there && let Err(problem) = order.check() {
                     decision.dead.push((seq, problem));
@@ -126,7 +161,20 @@ pub fn decide(messages: Vec<(u64, Intake)>, mut books: Books) -> Decision {
                     decision.dead.push((seq, Unacceptable::SaleUnknown));
                     continue;
                 };
-                let birth = claim(order, *sale, &mut books.left);
+                let fence = sale.fence.filter(|fence| order.epoch < *fence);
+                let birth = match (fence, books.verdicts.get(&order_id)) {
+                    (None, _) | (Some(_), Some(Verdict::Taken | Verdict::Rebuilding)) => {
+                        claim(order, &mut books.left)
+                    }
+                    (Some(_), Some(Verdict::Refused)) => {
+                        Birth::cancelled(order, EndReason::StockRebuilt)
+                    }
+                    (Some(fence), None) => {
+                        undecided.insert(order_id);
+                        decision.stragglers.push(Straggler { seq, order, fence });
+                        continue;
+                    }
+                };
                 born.insert(order_id, decision.births.len());
                 decision.births.push(birth);
             }
@@ -165,12 +213,7 @@ pub fn decide(messages: Vec<(u64, Intake)>, mut books: Books) -> Decision {
 }
 
 /// Every line or none.
-fn claim(order: PlacedOrder, sale: SaleFacts, left: &mut HashMap<(Uuid, String), i64>) -> Birth {
-    // The units of an older epoch are not in the current one's books. A rebuild that can take them anew by the hold's id
-    // refines this; until there is one, such an order ends and the buyer is told.
-    if sale.fence.is_some_and(|epoch| order.epoch < epoch) {
-        return Birth::cancelled(order, EndReason::StockRebuilt);
-    }
+fn claim(order: PlacedOrder, left: &mut HashMap<(Uuid, String), i64>) -> Birth {
     let fits = order.lines.iter().all(|line| {
         left.get(&(order.sale_id, line.sku.clone())).is_some_and(|units| *units >= line.quantity)
     });
@@ -229,6 +272,7 @@ mod tests {
             known: HashMap::new(),
             sales: HashMap::from([(SALE, SaleFacts { fence: Some(2) })]),
             left: SKUS.iter().map(|sku| ((SALE, (*sku).to_owned()), units)).collect(),
+            verdicts: Verdicts::new(),
         }
     }
 
@@ -370,14 +414,133 @@ mod tests {
         }
     }
 
+    fn old(id: u128, lines: &[(&str, i64)]) -> PlacedOrder {
+        PlacedOrder { epoch: 1, ..order(id, lines) }
+    }
+
+    fn with_verdict(id: u128, verdict: Verdict) -> Books {
+        Books { verdicts: Verdicts::from([(Uuid::from_u128(id), verdict)]), ..books(5) }
+    }
+
     #[test]
-    fn an_order_of_an_older_epoch_ends_and_takes_nothing() {
-        let mut old = order(1, &[("A", 5)]);
-        old.epoch = 1;
-        let messages = vec![(1, Intake::Place(old)), (2, Intake::Place(order(2, &[("A", 5)])))];
-        let decision = decide(messages, books(5));
+    fn a_straggler_whose_units_are_gone_ends_and_takes_nothing() {
+        let messages = vec![
+            (1, Intake::Place(old(1, &[("A", 5)]))),
+            (2, Intake::Place(order(2, &[("A", 5)]))),
+        ];
+        let decision = decide(messages, with_verdict(1, Verdict::Refused));
         assert_eq!(decision.births[0].end_reason, Some(EndReason::StockRebuilt));
         assert_eq!(decision.births[1].state(), OrderState::Claimed);
+        assert!(decision.stragglers.is_empty());
+    }
+
+    #[test]
+    fn a_straggler_that_may_be_claimed_still_has_to_fit_the_allotment() {
+        for verdict in [Verdict::Taken, Verdict::Rebuilding] {
+            let fits = vec![(1, Intake::Place(old(1, &[("A", 5)])))];
+            let decision = decide(fits, with_verdict(1, verdict));
+            assert_eq!(decision.births[0].state(), OrderState::Claimed);
+            let too_many = vec![(1, Intake::Place(old(1, &[("A", 6)])))];
+            let decision = decide(too_many, with_verdict(1, verdict));
+            assert_eq!(decision.births[0].end_reason, Some(EndReason::AllotmentExhausted));
+        }
+    }
+
+    #[test]
+    fn what_is_recorded_or_cancelled_already_is_no_straggler() {
+        let (known, cancelled) = (old(1, &[("A", 1)]), old(2, &[("A", 1)]));
+        let mut books = books(5);
+        let state = Known { state: OrderState::Claimed, cancel_requested: false };
+        books.known.insert(known.order_id, state);
+        let messages = vec![
+            (1, Intake::Place(known)),
+            (2, cancel(cancelled.clone())),
+            (3, Intake::Place(cancelled)),
+        ];
+        let decision = decide(messages, books);
+        assert!(decision.stragglers.is_empty());
+        assert_eq!(decision.births.len(), 1);
+        assert_eq!(decision.births[0].end_reason, Some(EndReason::Buyer));
+    }
+
+    #[test]
+    fn stragglers_are_those_of_an_older_epoch_behind_a_marker_and_nobody_else_waits() {
+        let seed: u64 = rand::random();
+        println!("seed {seed}");
+        let mut random = StdRng::seed_from_u64(seed);
+        let verdicts = [Verdict::Taken, Verdict::Refused, Verdict::Rebuilding];
+        for _ in 0..2_000 {
+            let mut books = books(random.random_range(0..30));
+            let before = random.random_range(0..4_i64);
+            books.sales.insert(SALE, SaleFacts { fence: (before > 0).then_some(before) });
+            let mut messages = Vec::new();
+            for seq in 1..=random.random_range(1..40_u64) {
+                // An order comes again as it was: its epoch follows from its id.
+                let id = random.random_range(1..20_u128);
+                let epoch = 1 + i64::try_from(id % 5).unwrap();
+                let order = PlacedOrder { epoch, ..order(id, &[("A", 1)]) };
+                messages.push((
+                    seq,
+                    match random.random_range(0..10) {
+                        0 => Intake::Fence { sale_id: SALE, epoch: random.random_range(1..6) },
+                        1 | 2 => cancel(order),
+                        _ => Intake::Place(order),
+                    },
+                ));
+            }
+
+            // The rule, told message by message.
+            let (mut fence, mut seen, mut expected) = (before, HashSet::new(), Vec::new());
+            for (seq, message) in &messages {
+                match message {
+                    Intake::Fence { epoch, .. } => fence = fence.max(*epoch),
+                    Intake::Cancel { order, .. } => {
+                        seen.insert(order.order_id);
+                    }
+                    Intake::Place(order) => {
+                        if seen.insert(order.order_id) && order.epoch < fence {
+                            expected.push((*seq, order.order_id, fence));
+                        }
+                    }
+                }
+            }
+            let open = decide(messages.clone(), books.clone());
+            let found: Vec<_> = open
+                .stragglers
+                .iter()
+                .map(|straggler| (straggler.seq, straggler.order.order_id, straggler.fence))
+                .collect();
+            assert_eq!(found, expected);
+            let born: HashSet<Uuid> =
+                open.births.iter().map(|birth| birth.order.order_id).collect();
+            for (_, order_id, _) in &expected {
+                assert!(!born.contains(order_id), "a straggler was decided without a verdict");
+            }
+            // What stands before the first of them is decided as if it were the whole batch.
+            if let Some((first, ..)) = expected.first() {
+                let ahead: Vec<_> =
+                    messages.iter().filter(|(seq, _)| seq < first).cloned().collect();
+                let ahead = decide(ahead, books.clone());
+                assert!(ahead.stragglers.is_empty());
+            }
+
+            for (_, order_id, _) in &expected {
+                books.verdicts.insert(*order_id, verdicts[random.random_range(0..3)]);
+            }
+            let decision = decide(messages, books.clone());
+            assert!(decision.stragglers.is_empty());
+            let ids: Vec<Uuid> = decision.births.iter().map(|birth| birth.order.order_id).collect();
+            assert_eq!(ids.iter().collect::<HashSet<_>>(), seen.iter().collect());
+            assert_eq!(ids.len(), seen.len(), "an order was born twice");
+            let claimed =
+                decision.births.iter().filter(|birth| birth.state().holds_units()).count();
+            assert!(i64::try_from(claimed).unwrap() <= books.left[&(SALE, "A".to_owned())]);
+            for birth in &decision.births {
+                let refused = books.verdicts.get(&birth.order.order_id) == Some(&Verdict::Refused);
+                let rebuilt = birth.end_reason == Some(EndReason::StockRebuilt);
+                assert_eq!(rebuilt, refused, "{birth:?}");
+            }
+        }
     }
 
     #[test]

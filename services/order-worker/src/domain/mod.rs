@@ -6,7 +6,7 @@ mod message;
 mod order;
 mod settle;
 
-pub use claim::{Birth, Books, Decision, Known, SaleFacts, decide};
+pub use claim::{Birth, Books, Decision, Known, SaleFacts, Straggler, Verdict, Verdicts, decide};
 pub use consequence::{Consequence, Kind, Occurrence, consequences};
 pub(crate) use consequence::{HOLD_RELEASED, HOLD_SOLD};
 pub use message::{Intake, OrderLine, PlacedOrder, Unacceptable};

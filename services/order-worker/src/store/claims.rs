@@ -11,8 +11,8 @@ use super::{
     position::{Position, advance, signed},
 };
 use crate::domain::{
-    Birth, Books, Consequence, Intake, Kind, Known, Occurrence, OrderState, SaleFacts,
-    Unacceptable, consequences, decide,
+    Birth, Books, Consequence, Intake, Kind, Known, Occurrence, OrderState, SaleFacts, Straggler,
+    Unacceptable, Verdicts, consequences, decide,
 };
 
 /// The most of an unreadable message that is kept, in bytes.
@@ -27,6 +27,8 @@ pub struct Received {
     pub traceparent: Option<String>,
     /// Its body as it came.
     pub payload: Vec<u8>,
+    /// The order that it places, as far as that can be read: it stays with a dead letter.
+    pub places: Option<Uuid>,
     /// What it says, or why nobody can tell.
     pub content: Result<Intake, DeadReason>,
 }
@@ -59,6 +61,9 @@ pub enum Claimed {
     Done(Summary),
     /// Somebody else has moved the position meanwhile: nothing was written.
     Overtaken,
+    /// Somebody has to ask about the units of these first, in the order of the stream. Nothing was written, or only messages before the
+    /// first of them.
+    Stragglers(Vec<Straggler>),
 }
 
 /// What a batch wrote.
@@ -72,7 +77,8 @@ pub struct Summary {
     pub kinds: HashSet<Kind>,
 }
 
-/// Records `batch` and moves the position of `stream` from `from` to the batch's last message, in one transaction.
+/// Records `batch` and moves the position of `stream` from `from` to the batch's last message, in one transaction. `verdicts` says what
+/// became of the units of its stragglers.
 ///
 /// A batch that Postgres refuses because of what is in it is recorded message by message, and what it still refuses is put aside:
 /// no message is in the way of the others.
@@ -84,11 +90,12 @@ pub async fn claim(
     stream: &str,
     from: Position,
     batch: &[Received],
+    verdicts: &Verdicts,
 ) -> Result<Claimed, sqlx::Error> {
-    match claim_together(pool, stream, from, batch).await {
+    match claim_together(pool, stream, from, batch, verdicts).await {
         Err(error) if refused_content(&error).is_some() => {
             tracing::warn!(messages = batch.len(), "Postgres refuses a batch: claiming one by one");
-            claim_one_by_one(pool, stream, from, batch).await
+            claim_one_by_one(pool, stream, from, batch, verdicts).await
         }
         other => other,
     }
@@ -99,19 +106,26 @@ async fn claim_one_by_one(
     stream: &str,
     mut from: Position,
     batch: &[Received],
+    verdicts: &Verdicts,
 ) -> Result<Claimed, sqlx::Error> {
     let mut total = Summary::default();
     for message in batch {
         let mut one = message.clone();
-        let claimed = match claim_together(pool, stream, from, std::slice::from_ref(&one)).await {
+        let alone = std::slice::from_ref(&one);
+        let claimed = match claim_together(pool, stream, from, alone, verdicts).await {
             Err(error) => {
                 let Some(state) = refused_content(&error) else { return Err(error) };
                 one.content = Err(DeadReason::RefusedByStore(state));
-                claim_together(pool, stream, from, std::slice::from_ref(&one)).await?
+                let alone = std::slice::from_ref(&one);
+                claim_together(pool, stream, from, alone, verdicts).await?
             }
             Ok(claimed) => claimed,
         };
-        let Claimed::Done(summary) = claimed else { return Ok(Claimed::Overtaken) };
+        let summary = match claimed {
+            Claimed::Done(summary) => summary,
+            // What was recorded before stays recorded.
+            Claimed::Overtaken | Claimed::Stragglers(_) => return Ok(claimed),
+        };
         total.states.extend(summary.states);
         total.dead += summary.dead;
         total.kinds.extend(summary.kinds);
@@ -131,12 +145,14 @@ async fn claim_together(
     stream: &str,
     from: Position,
     batch: &[Received],
+    verdicts: &Verdicts,
 ) -> Result<Claimed, sqlx::Error> {
     flashsale_pg::retry_conflicts(|| async {
         let mut transaction = pool.begin().await?;
-        let claimed = claim_in(&mut transaction, stream, from, batch).await?;
-        if claimed != Claimed::Overtaken {
-            transaction.commit().await?;
+        let claimed = claim_in(&mut transaction, stream, from, batch, verdicts).await?;
+        match claimed {
+            Claimed::Done(_) => transaction.commit().await?,
+            Claimed::Overtaken | Claimed::Stragglers(_) => transaction.rollback().await?,
         }
         Ok(claimed)
     })
@@ -148,6 +164,7 @@ async fn claim_in(
     stream: &str,
     from: Position,
     batch: &[Received],
+    verdicts: &Verdicts,
 ) -> Result<Claimed, sqlx::Error> {
     let Some(last) = batch.last() else { return Ok(Claimed::Done(Summary::default())) };
     let to = Position { created: from.created, seq: last.seq };
@@ -170,8 +187,11 @@ async fn claim_in(
             Err(reason) => dead.push((message, reason.clone())),
         }
     }
-    let books = read_books(connection, &readable).await?;
+    let books = read_books(connection, &readable, verdicts).await?;
     let decision = decide(readable, books);
+    if !decision.stragglers.is_empty() {
+        return Ok(Claimed::Stragglers(decision.stragglers));
+    }
     dead.extend(decision.dead.iter().filter_map(|(seq, problem)| {
         let message = batch.iter().find(|message| message.seq == *seq)?;
         Some((message, DeadReason::Unacceptable(*problem)))
@@ -231,6 +251,7 @@ async fn claim_in(
 async fn read_books(
     connection: &mut PgConnection,
     messages: &[(u64, Intake)],
+    verdicts: &Verdicts,
 ) -> Result<Books, sqlx::Error> {
     let skus: BTreeSet<(Uuid, String)> = messages
         .iter()
@@ -267,7 +288,7 @@ async fn read_books(
         .into_iter()
         .map(|row| (row.sale_id, SaleFacts { fence: row.epoch }))
         .collect();
-    Ok(Books { known, sales, left })
+    Ok(Books { known, sales, left, verdicts: verdicts.clone() })
 }
 
 /// A state as it stands in the record. The table's CHECK allows no other.
@@ -365,13 +386,15 @@ async fn insert_dead(
         .map(|(message, _)| &message.payload[..message.payload.len().min(DEAD_PAYLOAD_BYTES)])
         .collect();
     let reasons: Vec<String> = dead.iter().map(|(_, reason)| reason.text()).collect();
+    let orders: Vec<Option<Uuid>> = dead.iter().map(|(message, _)| message.places).collect();
     sqlx::query_file!(
         "sql/dead_letters_insert.sql",
         stream,
         position.created,
         &seqs,
         &payloads as _,
-        &reasons
+        &reasons,
+        &orders as _
     )
     .execute(connection)
     .await?;

@@ -13,12 +13,15 @@ use flashsale_queue::{
     NatsConfig, ORDERS, OrderMessage, QueueMessage, ensure_orders_stream, place_subject,
     publish_order,
 };
-use flashsale_service::Drain;
+use flashsale_service::{Drain, peer};
 use flashsale_testing::{TestNats, eventually};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use tokio::task::JoinHandle;
 
-use crate::shop::{Shop, cancel, place};
+use crate::{
+    peers::peer_config,
+    shop::{Shop, cancel, place},
+};
 
 pub(crate) fn nats_config(nats: &TestNats) -> NatsConfig {
     NatsConfig {
@@ -30,13 +33,13 @@ pub(crate) fn nats_config(nats: &TestNats) -> NatsConfig {
     }
 }
 
-struct Queue {
+pub(crate) struct Queue {
     nats: TestNats,
     jetstream: jetstream::Context,
 }
 
 impl Queue {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let nats = flashsale_testing::nats().await;
         let client = flashsale_queue::connect(&nats_config(&nats), "test").await.unwrap();
         let jetstream = jetstream::new(client);
@@ -53,7 +56,7 @@ impl Queue {
         .await;
     }
 
-    async fn publish(&self, message: &QueueMessage) -> u64 {
+    pub(crate) async fn publish(&self, message: &QueueMessage) -> u64 {
         eventually("a message is published", || async {
             publish_order(&self.jetstream, message, Duration::from_secs(2)).await.ok()
         })
@@ -71,7 +74,7 @@ impl Queue {
     }
 }
 
-fn pace() -> Pace {
+pub(crate) fn pace() -> Pace {
     Pace {
         batch: 50,
         gather: Duration::from_millis(5),
@@ -81,10 +84,23 @@ fn pace() -> Pace {
     }
 }
 
+/// Starts a claimer without an inventory: nothing listens there.
 fn start(shop: &Shop, queue: &Queue, pace: Pace, drain: &Drain) -> JoinHandle<anyhow::Result<()>> {
+    let nobody = peer::connect("inventory", &peer_config("http://127.0.0.1:9")).unwrap();
+    start_with(shop, queue, nobody, pace, drain)
+}
+
+pub(crate) fn start_with(
+    shop: &Shop,
+    queue: &Queue,
+    inventory: peer::PeerChannel,
+    pace: Pace,
+    drain: &Drain,
+) -> JoinHandle<anyhow::Result<()>> {
     let claimer = Claimer {
         pool: shop.pool().clone(),
         jetstream: queue.jetstream.clone(),
+        inventory,
         pace,
         wakeups: Arc::new(Wakeups::new().0),
         metrics: Metrics::default(),
@@ -92,7 +108,7 @@ fn start(shop: &Shop, queue: &Queue, pace: Pace, drain: &Drain) -> JoinHandle<an
     tokio::spawn(claimer.run(drain.clone()))
 }
 
-async fn claimed_upto(shop: &Shop, seq: u64) {
+pub(crate) async fn claimed_upto(shop: &Shop, seq: u64) {
     eventually("the position has come this far", || async {
         let position = position::read(shop.pool(), ORDERS).await.unwrap()?;
         (position.seq >= seq).then_some(())
@@ -100,7 +116,7 @@ async fn claimed_upto(shop: &Shop, seq: u64) {
     .await;
 }
 
-async fn recorded(shop: &Shop, order: &OrderMessage) -> String {
+pub(crate) async fn recorded(shop: &Shop, order: &OrderMessage) -> String {
     eventually("the order is recorded", || shop.state(order.order_id)).await
 }
 

@@ -2,16 +2,17 @@
 
 use flashsale_order_worker::{
     claimer::receive,
+    domain::Verdicts,
     store::{
         claims::{Claimed, claim},
         position,
     },
 };
-use flashsale_queue::ORDERS;
+use flashsale_queue::{ORDERS, QueueMessage};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::shop::{Shop, batch, cancel, done, place};
+use crate::shop::{EPOCH, Shop, batch, cancel, done, place};
 
 const CLAIMED: [&str; 2] = ["charge/CLAIMED", "event/CLAIMED"];
 const CANCELLED: [&str; 3] = ["close_hold/RELEASED", "event/CANCELLED", "mail/CANCELLED"];
@@ -53,8 +54,8 @@ async fn a_batch_that_was_recorded_is_refused_when_a_slow_claimer_brings_it_agai
     let shop = Shop::open(&[("A", 10)]).await;
     let from = shop.position().await;
     let batch = batch(from, &[place(&shop.order(&[("A", 1)]))]);
-    done(claim(shop.pool(), ORDERS, from, &batch).await.unwrap());
-    let again = claim(shop.pool(), ORDERS, from, &batch).await.unwrap();
+    done(claim(shop.pool(), ORDERS, from, &batch, &Verdicts::new()).await.unwrap());
+    let again = claim(shop.pool(), ORDERS, from, &batch, &Verdicts::new()).await.unwrap();
     assert_eq!(again, Claimed::Overtaken);
     assert_eq!(shop.units_claimed("A").await, 1);
 }
@@ -66,9 +67,10 @@ async fn of_two_claimers_with_the_same_batch_one_records_it() {
         let from = shop.position().await;
         let messages: Vec<_> = (0..20).map(|_| place(&shop.order(&[("A", 1)]))).collect();
         let batch = batch(from, &messages);
+        let none = Verdicts::new();
         let (one, other) = tokio::join!(
-            claim(shop.pool(), ORDERS, from, &batch),
-            claim(shop.pool(), ORDERS, from, &batch)
+            claim(shop.pool(), ORDERS, from, &batch, &none),
+            claim(shop.pool(), ORDERS, from, &batch, &none)
         );
         let outcomes = [one.unwrap(), other.unwrap()];
         let overtaken = outcomes.iter().filter(|claimed| **claimed == Claimed::Overtaken).count();
@@ -157,7 +159,7 @@ async fn poison_in_the_middle_of_a_batch_is_put_aside_and_stops_nobody() {
         receive(9, cancel(&stranger).encode()),
         receive(10, place(&fine[3]).encode()),
     ];
-    let summary = done(claim(shop.pool(), ORDERS, from, &batch).await.unwrap());
+    let summary = done(claim(shop.pool(), ORDERS, from, &batch, &Verdicts::new()).await.unwrap());
 
     assert_eq!((summary.states.len(), summary.dead), (4, 6));
     let dead = shop.dead().await;
@@ -171,6 +173,15 @@ async fn poison_in_the_middle_of_a_batch_is_put_aside_and_stops_nobody() {
     ];
     let expected: Vec<_> = expected.iter().map(|(seq, why)| (*seq, (*why).to_owned())).collect();
     assert_eq!(dead, expected);
+    // The orders that were to be placed can be told; a wish to cancel places none.
+    let orders: Vec<(i64, Uuid)> = sqlx::query_as(
+        "SELECT seq, order_id FROM dead_letters WHERE order_id IS NOT NULL ORDER BY seq",
+    )
+    .fetch_all(shop.pool())
+    .await
+    .unwrap();
+    let told = [(4, cursed.order_id), (5, stranger.order_id), (7, greedy.order_id)];
+    assert_eq!(orders, told);
     let kept: i32 = sqlx::query_scalar("SELECT length(payload) FROM dead_letters WHERE seq = 2")
         .fetch_one(shop.pool())
         .await
@@ -194,7 +205,7 @@ async fn a_claim_that_dies_before_its_commit_leaves_nothing_and_can_be_repeated(
     let pool = shop.pool().clone();
     let dying = tokio::spawn({
         let batch = batch.clone();
-        async move { claim(&pool, ORDERS, from, &batch).await }
+        async move { claim(&pool, ORDERS, from, &batch, &Verdicts::new()).await }
     });
     let mut admin = shop.pg.admin().await;
     let database = shop.pg.database().to_owned();
@@ -218,7 +229,7 @@ async fn a_claim_that_dies_before_its_commit_leaves_nothing_and_can_be_repeated(
     assert_eq!(shop.state(order.order_id).await, None);
     assert_eq!(shop.position().await, from);
     assert_eq!(shop.units_claimed("A").await, 0);
-    done(claim(shop.pool(), ORDERS, from, &batch).await.unwrap());
+    done(claim(shop.pool(), ORDERS, from, &batch, &Verdicts::new()).await.unwrap());
     assert_eq!(shop.state(order.order_id).await.as_deref(), Some("CLAIMED"));
     assert_eq!(shop.units_claimed("A").await, 1);
 }
@@ -270,4 +281,33 @@ async fn a_position_goes_back_when_the_stream_was_made_anew_or_lost_its_newest_m
     let anew = position::open(shop.pool(), ORDERS, anew, 0).await.unwrap();
     assert_eq!((anew.seq, anew.created.nanosecond()), (0, 1_234_000));
     assert_eq!(position::read(shop.pool(), ORDERS).await.unwrap(), Some(anew));
+}
+
+#[tokio::test]
+async fn a_marker_is_passed_with_the_claims_in_front_of_it_and_never_goes_back() {
+    let shop = Shop::open(&[("A", 10)]).await;
+    let fence = |epoch| QueueMessage::Fence { sale_id: shop.sale, epoch };
+    assert_eq!(shop.fence().await, None);
+    let order = shop.order(&[("A", 1)]);
+    let from = shop.position().await;
+    let messages = batch(from, &[place(&order), fence(EPOCH)]);
+    // Somebody holds the allotment: neither the claim nor the marker behind it is written.
+    let mut blocker = shop.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM allotments FOR UPDATE").execute(&mut *blocker).await.unwrap();
+    let none = Verdicts::new();
+    let claiming = claim(shop.pool(), ORDERS, from, &messages, &none);
+    let mut claiming = std::pin::pin!(claiming);
+    assert!(futures::poll!(claiming.as_mut()).is_pending());
+    assert_eq!((shop.fence().await, shop.state(order.order_id).await), (None, None));
+    blocker.rollback().await.unwrap();
+    done(claiming.await.unwrap());
+    assert_eq!(shop.fence().await, Some(EPOCH));
+    assert_eq!(shop.state(order.order_id).await.as_deref(), Some("CLAIMED"));
+
+    shop.claim(&[fence(EPOCH + 2)]).await;
+    for epoch in [EPOCH + 2, EPOCH + 1, EPOCH] {
+        shop.claim(&[fence(epoch)]).await;
+        assert_eq!(shop.fence().await, Some(EPOCH + 2));
+    }
+    assert!(shop.dead().await.is_empty());
 }

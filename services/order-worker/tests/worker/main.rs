@@ -8,4 +8,5 @@ mod mails;
 mod peers;
 mod settlement;
 mod shop;
+mod stragglers;
 mod whole;

@@ -31,6 +31,12 @@ pub(crate) struct Known {
     pub(crate) cancelled: Vec<String>,
     /// Orders of Refund.
     pub(crate) refunded: Vec<String>,
+    /// What taking units anew answers, hold by hold; TAKEN where it says nothing.
+    pub(crate) retake_results: HashMap<String, inv::RetakeResult>,
+    /// What taking units anew fails with, as long as it stands here.
+    pub(crate) retake_failure: Option<Reason>,
+    /// Calls of RetakeHolds, also those that failed.
+    pub(crate) retaken: Vec<inv::RetakeHoldsRequest>,
     /// Settlements as (sale, hold, outcome), call by call.
     pub(crate) settled: Vec<Vec<(String, String, inv::HoldOutcome)>>,
 }
@@ -151,6 +157,24 @@ macro_rules! not_asked {
                 Ok(Response::new(inv::SettleHoldsResponse { results }))
             }
 
+            async fn retake_holds(
+                &self,
+                request: Request<inv::RetakeHoldsRequest>,
+            ) -> Result<Response<inv::RetakeHoldsResponse>, Status> {
+                let request = request.into_inner();
+                let mut known = self.lock();
+                let results = request.holds.iter().map(|hold| {
+                    let result = known.retake_results.get(&hold.hold_id);
+                    result.copied().unwrap_or(inv::RetakeResult::Taken).into()
+                });
+                let results = results.collect();
+                known.retaken.push(request);
+                match known.retake_failure {
+                    Some(reason) => Err(Failure::new(reason, "as told").into()),
+                    None => Ok(Response::new(inv::RetakeHoldsResponse { results })),
+                }
+            }
+
             $(async fn $name(
                 &self,
                 _: Request<inv::$request>,
@@ -169,5 +193,4 @@ not_asked! {
     reconcile: ReconcileRequest => ReconcileResponse,
     rebuild: RebuildRequest => RebuildResponse,
     list_adjustments: ListAdjustmentsRequest => ListAdjustmentsResponse,
-    retake_holds: RetakeHoldsRequest => RetakeHoldsResponse,
 }

@@ -2,6 +2,7 @@
 
 use flashsale_order_worker::{
     claimer::receive,
+    domain::Verdicts,
     store::{
         claims::{Claimed, Received, Summary, claim},
         position::{self, Position},
@@ -97,7 +98,7 @@ impl Shop {
     pub(crate) async fn claim(&self, messages: &[QueueMessage]) -> Summary {
         let from = self.position().await;
         let batch = batch(from, messages);
-        done(claim(self.pool(), ORDERS, from, &batch).await.unwrap())
+        done(claim(self.pool(), ORDERS, from, &batch, &Verdicts::new()).await.unwrap())
     }
 
     /// Claims new orders of one unit each of `sku` and returns them.
@@ -172,6 +173,25 @@ impl Shop {
             .unwrap()
     }
 
+    /// The latest rebuild that the claims have come past.
+    pub(crate) async fn fence(&self) -> Option<i64> {
+        sqlx::query_scalar("SELECT epoch FROM stock_fences WHERE sale_id = $1")
+            .bind(self.sale)
+            .fetch_optional(self.pool())
+            .await
+            .unwrap()
+    }
+
+    /// Gives the sale's stock this epoch, as a rebuild does that begins.
+    pub(crate) async fn begin_epoch(&self, epoch: i64) {
+        sqlx::query("UPDATE sale_stock SET epoch = $2, run_id = '' WHERE sale_id = $1")
+            .bind(self.sale)
+            .bind(epoch)
+            .execute(self.pool())
+            .await
+            .unwrap();
+    }
+
     /// Has the payment of `order` stand in `state`, as the payment service would record it.
     pub(crate) async fn pay(&self, order: &OrderMessage, state: &str, decline_code: Option<&str>) {
         sqlx::query(
@@ -228,5 +248,6 @@ pub(crate) fn done(claimed: Claimed) -> Summary {
     match claimed {
         Claimed::Done(summary) => summary,
         Claimed::Overtaken => panic!("somebody else moved the position"),
+        Claimed::Stragglers(stragglers) => panic!("nobody asked about {stragglers:?}"),
     }
 }

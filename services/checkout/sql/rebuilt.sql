@@ -1,0 +1,2 @@
+-- Whether the stock of a sale was ever computed anew.
+SELECT EXISTS (SELECT FROM stock_fences WHERE sale_id = $1) AS "rebuilt!"

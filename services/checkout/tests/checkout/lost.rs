@@ -1,0 +1,110 @@
+//! Placing from holds that are gone, as after a rebuild of the stock.
+
+use flashsale_errors::Reason;
+use flashsale_proto::checkout::{OrderState, PlaceOrderRequest};
+use flashsale_testing::assert_failure;
+use uuid::Uuid;
+
+use crate::world::{SaleSpec, World, begin, id, lines, place, tee, world};
+
+/// An order of one tee from a hold that is not there.
+fn lost(sale: Uuid, buyer_id: &str) -> PlaceOrderRequest {
+    PlaceOrderRequest { hold_id: id(), ..tee(sale, buyer_id) }
+}
+
+async fn held(world: &World, sale: Uuid, tees: i64) -> String {
+    let ask = begin(sale, "ada", &[("tee", tees)], "");
+    world.checkout.clone().begin_checkout(ask).await.unwrap().into_inner().hold_id
+}
+
+/// Records that the claims have come past a rebuild of the sale's stock.
+async fn rebuilt(world: &World, sale: Uuid) {
+    sqlx::query("INSERT INTO stock_fences (sale_id, epoch) VALUES ($1, 2)")
+        .bind(sale)
+        .execute(&world.pg.pool)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn lines_that_come_with_a_lost_hold_are_taken_anew_once() {
+    let world = world(|_| {}).await;
+    let sale = world.sale(10).await;
+    let ask = lost(sale, "ada");
+    let order = world.order(&ask).await;
+    assert_ne!(order.hold_id, ask.hold_id);
+    assert_eq!(world.books(sale).await, [9, 0, 1, 0]);
+    let before = world.snapshot().await;
+    for _ in 0..3 {
+        assert_eq!(world.order(&ask).await, order);
+    }
+    // The request id binds the lines and the hold they stand for.
+    let other_hold = PlaceOrderRequest { hold_id: id(), ..ask.clone() };
+    let other_lines = PlaceOrderRequest { lines: lines(&[("tee", 2)]), ..ask.clone() };
+    let no_hold = PlaceOrderRequest { hold_id: String::new(), ..ask.clone() };
+    for other in [other_hold, other_lines, no_hold] {
+        assert_failure(&world.place(&other).await.unwrap_err(), Reason::RequestIdReused);
+    }
+    assert_eq!(world.snapshot().await, before);
+    assert_eq!(world.queued().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_lost_hold_whose_units_are_gone_is_lost_and_other_refusals_stay_what_they_are() {
+    let world = world(|_| {}).await;
+    let sale =
+        world.sale_with(SaleSpec::default(), &[("tee", 5, 2, 1_999), ("cap", 1, 0, 990)]).await;
+    let ended = SaleSpec { state: "ENDED", ..SaleSpec::default() };
+    let ended = world.sale_with(ended, &[("tee", 5, 2, 1_999)]).await;
+    let before = world.snapshot().await;
+    for (asked, reason) in [
+        (PlaceOrderRequest { lines: lines(&[("cap", 2)]), ..lost(sale, "ada") }, Reason::HoldLost),
+        (
+            PlaceOrderRequest { lines: lines(&[("tee", 3)]), ..lost(sale, "ada") },
+            Reason::BuyerLimit,
+        ),
+        (
+            PlaceOrderRequest { lines: lines(&[("hat", 1)]), ..lost(sale, "ada") },
+            Reason::SkuNotFound,
+        ),
+        (lost(ended, "ada"), Reason::SaleNotOpen),
+    ] {
+        assert_failure(&world.place(&asked).await.unwrap_err(), reason);
+    }
+    assert_eq!(world.snapshot().await, before);
+}
+
+#[tokio::test]
+async fn lines_that_come_with_a_hold_that_is_there_must_be_what_it_has() {
+    let world = world(|_| {}).await;
+    let sale = world.sale(10).await;
+    let hold_id = held(&world, sale, 2).await;
+    let ask = PlaceOrderRequest { hold_id: hold_id.clone(), ..place(sale, "ada", &[("tee", 1)]) };
+    let before = world.snapshot().await;
+    let failure = assert_failure(&world.place(&ask).await.unwrap_err(), Reason::ArgumentInvalid);
+    assert_eq!(failure.violations()[0].field, "lines");
+    assert_eq!(world.snapshot().await, before);
+
+    // However they are split, it is the hold that is placed: with or without them it is the same request.
+    let ask = PlaceOrderRequest { lines: lines(&[("tee", 1), ("tee", 1)]), ..ask };
+    let order = world.order(&ask).await;
+    assert_eq!(order.hold_id, hold_id);
+    assert_eq!(world.books(sale).await, [8, 0, 2, 0]);
+    assert_eq!(world.order(&ask).await, order);
+    assert_eq!(world.order(&PlaceOrderRequest { lines: vec![], ..ask }).await, order);
+    assert_eq!(world.queued().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_hold_alone_is_lost_only_where_the_stock_was_rebuilt() {
+    let world = world(|_| {}).await;
+    let (sale, other) = (world.sale(10).await, world.sale(10).await);
+    rebuilt(&world, sale).await;
+    let bare = |sale| PlaceOrderRequest { lines: vec![], ..lost(sale, "ada") };
+    assert_failure(&world.place(&bare(sale)).await.unwrap_err(), Reason::HoldLost);
+    assert_failure(&world.place(&bare(other)).await.unwrap_err(), Reason::HoldNotFound);
+    // One that is there is placed, rebuilt or not.
+    let hold_id = held(&world, sale, 1).await;
+    let order = world.order(&PlaceOrderRequest { hold_id, ..bare(sale) }).await;
+    assert_eq!(order.state(), OrderState::Accepted);
+}

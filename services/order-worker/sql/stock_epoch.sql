@@ -1,0 +1,1 @@
+SELECT epoch FROM sale_stock WHERE sale_id = $1
