@@ -9,7 +9,10 @@ use flashsale_proto::inventory::{
 use flashsale_service::wire;
 use tonic::{Request, Response, Status};
 
-use super::{decode, encode, failure::status};
+use super::{
+    decode, encode,
+    failure::{status, status_of_skus},
+};
 use crate::inventory::Inventory;
 
 /// The control plane.
@@ -78,9 +81,17 @@ impl InventoryAdminService for AdminService {
 
     async fn adjust_stock(
         &self,
-        _: Request<proto::AdjustStockRequest>,
+        request: Request<proto::AdjustStockRequest>,
     ) -> Result<Response<proto::AdjustStockResponse>, Status> {
-        Err(not_built("AdjustStock"))
+        let ask = decode::adjust(&request.into_inner())?;
+        let done =
+            self.inventory.adjust(&ask).await.map_err(|refusal| {
+                status_of_skus(refusal, [ask.sku.as_str()], |_| "sku".to_owned())
+            })?;
+        Ok(Response::new(proto::AdjustStockResponse {
+            stock: encode::books(done.books.as_slice()).pop(),
+            adjustment: Some(encode::adjustment(&done.adjustment)),
+        }))
     }
 
     async fn reconcile(
@@ -99,9 +110,15 @@ impl InventoryAdminService for AdminService {
 
     async fn list_adjustments(
         &self,
-        _: Request<proto::ListAdjustmentsRequest>,
+        request: Request<proto::ListAdjustmentsRequest>,
     ) -> Result<Response<proto::ListAdjustmentsResponse>, Status> {
-        Err(not_built("ListAdjustments"))
+        let (sale_id, after, size) = decode::list_adjustments(&request.into_inner())?;
+        let (listed, next) =
+            self.inventory.adjustments(sale_id, after.as_ref(), size).await.map_err(status)?;
+        Ok(Response::new(proto::ListAdjustmentsResponse {
+            adjustments: listed.iter().map(encode::adjustment).collect(),
+            next_page_token: next.map(|token| token.encode(sale_id)).unwrap_or_default(),
+        }))
     }
 
     async fn retake_holds(

@@ -4,7 +4,7 @@ use flashsale_proto::inventory as proto;
 use flashsale_service::wire;
 use uuid::Uuid;
 
-use crate::domain::{Hold, HoldState, Settled, SkuBooks};
+use crate::domain::{Adjustment, AdjustmentState, Hold, HoldState, Settled, SkuBooks};
 
 pub(super) fn hold(sale_id: Uuid, hold: &Hold) -> proto::Hold {
     let held = match hold.state {
@@ -67,6 +67,26 @@ pub(super) fn books(books: &[SkuBooks]) -> Vec<proto::SkuStock> {
             sold: books.sold,
         })
         .collect()
+}
+
+pub(super) fn adjustment(adjustment: &Adjustment) -> proto::Adjustment {
+    let (state, allotted) = match adjustment.state {
+        AdjustmentState::Started => (proto::AdjustmentState::Started, None),
+        AdjustmentState::Done => (proto::AdjustmentState::Done, adjustment.allotted),
+        AdjustmentState::Refused { .. } => (proto::AdjustmentState::Refused, None),
+    };
+    let (before, after) = allotted.unwrap_or_default();
+    proto::Adjustment {
+        request_id: adjustment.ask.request_id.to_string(),
+        sku: adjustment.ask.sku.clone(),
+        delta: adjustment.ask.delta.units(),
+        reason: adjustment.ask.reason.clone(),
+        state: state.into(),
+        allotted_before: before,
+        allotted_after: after,
+        create_time: Some(wire::timestamp(adjustment.created_at)),
+        end_time: adjustment.ended_at.map(wire::timestamp),
+    }
 }
 
 pub(super) fn settled(settled: Settled) -> proto::SettleResult {

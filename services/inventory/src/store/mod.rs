@@ -1,5 +1,6 @@
 //! Where stock is kept: in Redis by scripts, with the epoch and the allotments on record in Postgres.
 
+mod adjustments;
 mod clock;
 mod epochs;
 mod keys;
@@ -9,6 +10,7 @@ mod reply;
 mod scripts;
 mod stock;
 
+pub use adjustments::Adjustments;
 pub use epochs::Epochs;
 pub use keys::keys;
 pub use load::{Load, Loaded};

@@ -36,7 +36,7 @@ pub struct Claimed {
 /// interventions.
 const CONDITIONS: [&str; 4] = ["08", "40", "53", "57"];
 
-fn away(error: sqlx::Error) -> Refusal {
+pub(super) fn away(error: sqlx::Error) -> Refusal {
     let cause = error.to_string();
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     if code.is_some_and(|code| !CONDITIONS.iter().any(|class| code.starts_with(class))) {

@@ -48,6 +48,8 @@ scripts! {
     get,
     /// Lists placed holds.
     list_placed,
+    /// Adds or takes out units.
+    adjust,
 }
 
 impl Default for Scripts {

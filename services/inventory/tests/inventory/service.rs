@@ -312,8 +312,6 @@ async fn an_admission_that_cannot_be_verified_now_is_not_called_invalid() {
 #[tokio::test]
 async fn what_is_not_built_yet_says_so() {
     let mut served = served().await;
-    let status = served.admin.adjust_stock(proto::AdjustStockRequest::default()).await.unwrap_err();
-    assert_failure(&status, Reason::NotImplemented);
     let status = served.admin.reconcile(proto::ReconcileRequest::default()).await.unwrap_err();
     assert_failure(&status, Reason::NotImplemented);
     let status = served.admin.rebuild(proto::RebuildRequest::default()).await.unwrap_err();
