@@ -62,7 +62,7 @@ enum Command {
     /// Orders: show, watch.
     #[command(subcommand)]
     Order(commands::order::OrderCommand),
-    /// Stock: show, audit.
+    /// Stock: show, audit, adjust, history.
     #[command(subcommand)]
     Stock(commands::stock::StockCommand),
     /// Explain an error reason, or list all of them.

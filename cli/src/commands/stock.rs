@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use flashsale_proto::inventory::{
-    Difference, GetStockRequest, ReconcileRequest, ReconcileResponse,
+    AdjustStockRequest, Adjustment, Difference, GetStockRequest, ListAdjustmentsRequest,
+    ReconcileRequest, ReconcileResponse, SkuStock,
     inventory_admin_service_client::InventoryAdminServiceClient,
     inventory_service_client::InventoryServiceClient,
 };
@@ -12,9 +13,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    client::{Target, request, stock_json},
+    client::{Target, request, request_id, short, stock_json, time},
     output::{Output, table},
 };
+
+/// The most that one page of the audit trail has.
+const PAGE: i32 = 500;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -33,6 +37,51 @@ pub(crate) enum StockCommand {
         #[arg(long)]
         repair: bool,
     },
+    /// Add units to a loaded sale, or withdraw units nobody has.
+    Adjust(AdjustArgs),
+    /// Show what was added to a sale and withdrawn from it, newest first.
+    History {
+        /// The sale's id; `flashsale sale show` lists the sales.
+        #[arg(long)]
+        sale: String,
+    },
+}
+
+/// What to add or withdraw.
+#[derive(Debug, Args)]
+pub(crate) struct AdjustArgs {
+    /// The sale's id; `flashsale sale show` lists the sales.
+    #[arg(long)]
+    sale: String,
+    /// The sku.
+    #[arg(long)]
+    sku: String,
+    #[command(flatten)]
+    change: Change,
+    /// Why, for the audit trail.
+    #[arg(long)]
+    reason: String,
+    /// The request's id, a UUID, to ask again for what may have been done already.
+    #[arg(long)]
+    request_id: Option<String>,
+}
+
+/// One of the two.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Change {
+    /// Units to add.
+    #[arg(long, value_parser = clap::value_parser!(i64).range(1..=10_000_000))]
+    add: Option<i64>,
+    /// Units to withdraw.
+    #[arg(long, value_parser = clap::value_parser!(i64).range(1..=10_000_000))]
+    withdraw: Option<i64>,
+}
+
+impl Change {
+    fn delta(&self) -> i64 {
+        self.add.unwrap_or(0) - self.withdraw.unwrap_or(0)
+    }
 }
 
 /// Runs the command.
@@ -44,6 +93,8 @@ pub(crate) async fn run(
     match command {
         StockCommand::Show { sale_id } => show(sale_id, target, output).await,
         StockCommand::Audit { sale_id, repair } => audit(sale_id, repair, target, output).await,
+        StockCommand::Adjust(args) => adjust(args, target, output).await,
+        StockCommand::History { sale } => history(sale, target, output).await,
     }
 }
 
@@ -121,21 +172,124 @@ async fn show(sale_id: String, target: &Target, output: &Output) -> anyhow::Resu
     let asked = GetStockRequest { sale_id, skus: Vec::new() };
     let answer = inventory.get_stock(request(asked)).await?.into_inner();
     let stock: Vec<Value> = answer.stock.iter().map(stock_json).collect();
-    output.print(&json!({ "epoch": answer.epoch, "stock": stock }), || {
+    output.print(&json!({ "epoch": answer.epoch, "stock": stock }), || books(&answer.stock))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn adjust(args: AdjustArgs, target: &Target, output: &Output) -> anyhow::Result<ExitCode> {
+    let mut inventory = InventoryAdminServiceClient::new(target.connect()?);
+    let request_id = args.request_id.unwrap_or_else(request_id);
+    let asked = AdjustStockRequest {
+        request_id: request_id.clone(),
+        sale_id: args.sale,
+        sku: args.sku,
+        delta: args.change.delta(),
+        reason: args.reason,
+    };
+    let answer = match inventory.adjust_stock(request(asked)).await {
+        Ok(answer) => answer.into_inner(),
+        Err(status) => {
+            // Without it nobody could ask again for what may have been done.
+            if !output.is_json() {
+                output.say(&format!("The request was {request_id} (--request-id)."));
+            }
+            return Err(status.into());
+        }
+    };
+    let adjustment = answer.adjustment.unwrap_or_default();
+    let stock: Vec<SkuStock> = answer.stock.into_iter().collect();
+    let value = json!({
+        "adjustment": adjustment_json(&adjustment),
+        "stock": stock.first().map(stock_json),
+    });
+    output.print(&value, || {
+        format!(
+            "{} of {}: allotted {} before, {} now.\n{}",
+            signed(adjustment.delta),
+            adjustment.sku,
+            adjustment.allotted_before,
+            adjustment.allotted_after,
+            books(&stock),
+        )
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn history(sale_id: String, target: &Target, output: &Output) -> anyhow::Result<ExitCode> {
+    let mut inventory = InventoryAdminServiceClient::new(target.connect()?);
+    let mut adjustments = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let asked =
+            ListAdjustmentsRequest { sale_id: sale_id.clone(), page_size: PAGE, page_token };
+        let page = inventory.list_adjustments(request(asked)).await?.into_inner();
+        adjustments.extend(page.adjustments);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    let list: Vec<Value> = adjustments.iter().map(adjustment_json).collect();
+    output.print(&json!({ "adjustments": list }), || {
         table(
-            &["sku", "allotted", "available", "held", "placed", "sold"],
-            &[1, 2, 3, 4, 5],
-            answer.stock.iter().map(|sku| {
+            &["asked at", "sku", "units", "state", "before", "after", "reason", "request"],
+            &[2, 4, 5],
+            adjustments.iter().map(|adjustment| {
+                // Neither is known before it is done.
+                let done = adjustment.end_time.is_some()
+                    && adjustment.allotted_after != adjustment.allotted_before;
+                let allotted = |units: i64| if done { units.to_string() } else { String::new() };
                 vec![
-                    sku.sku.clone(),
-                    sku.allotted.to_string(),
-                    sku.available.to_string(),
-                    sku.held.to_string(),
-                    sku.placed.to_string(),
-                    sku.sold.to_string(),
+                    time(adjustment.create_time.as_ref()),
+                    adjustment.sku.clone(),
+                    signed(adjustment.delta),
+                    state(adjustment),
+                    allotted(adjustment.allotted_before),
+                    allotted(adjustment.allotted_after),
+                    adjustment.reason.clone(),
+                    adjustment.request_id.clone(),
                 ]
             }),
         )
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn books(stock: &[SkuStock]) -> String {
+    table(
+        &["sku", "allotted", "available", "held", "placed", "sold"],
+        &[1, 2, 3, 4, 5],
+        stock.iter().map(|sku| {
+            vec![
+                sku.sku.clone(),
+                sku.allotted.to_string(),
+                sku.available.to_string(),
+                sku.held.to_string(),
+                sku.placed.to_string(),
+                sku.sold.to_string(),
+            ]
+        }),
+    )
+}
+
+fn state(adjustment: &Adjustment) -> String {
+    short(adjustment.state().as_str_name(), "ADJUSTMENT_STATE_")
+}
+
+fn signed(units: i64) -> String {
+    format!("{units:+}")
+}
+
+fn adjustment_json(adjustment: &Adjustment) -> Value {
+    json!({
+        "request_id": adjustment.request_id,
+        "sku": adjustment.sku,
+        "delta": adjustment.delta,
+        "reason": adjustment.reason,
+        "state": state(adjustment),
+        "allotted_before": adjustment.allotted_before,
+        "allotted_after": adjustment.allotted_after,
+        "create_time": time(adjustment.create_time.as_ref()),
+        "end_time": time(adjustment.end_time.as_ref()),
+    })
 }

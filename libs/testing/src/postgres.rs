@@ -1,6 +1,9 @@
 //! A database per test.
 
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::Duration,
+};
 
 use flashsale_pg::{MIGRATOR, PgConfig};
 use flashsale_sandbox::{PostgresOptions, PostgresServer};
@@ -80,13 +83,12 @@ pub async fn postgres() -> TestPg {
 
 /// The name of a database with every migration applied, made by whoever comes first.
 async fn template(connection: &mut PgConnection, admin: &PgConnectOptions) -> String {
-    let versions: Vec<String> = MIGRATOR
-        .iter()
-        .map(|migration| {
-            migration.checksum.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
-        })
-        .collect();
-    let template = format!("template_{}", versions.join("_"));
+    // One number for all of them: a name has 63 bytes, of longer ones Postgres keeps the beginning.
+    let mut versions = DefaultHasher::new();
+    for migration in MIGRATOR.iter() {
+        migration.checksum.hash(&mut versions);
+    }
+    let template = format!("template_{:016x}", versions.finish());
     sqlx::query("SELECT pg_advisory_lock($1)")
         .bind(TEMPLATE_LOCK)
         .execute(&mut *connection)

@@ -1,1 +1,5 @@
-SELECT sku, price_minor, quantity, per_buyer_limit FROM sale_items WHERE sale_id = $1 ORDER BY sku
+SELECT i.sku, i.price_minor, a.allotted AS quantity, i.per_buyer_limit
+FROM sale_items i
+JOIN allotments a USING (sale_id, sku)
+WHERE i.sale_id = $1
+ORDER BY i.sku

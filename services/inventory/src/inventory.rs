@@ -18,7 +18,7 @@ use crate::{
     rebuild::{Rebuild, Rebuilt},
     rebuilder::Fenced,
     reconcile::{Comparison, Report},
-    store::{Answer, Epochs, HoldId, Load, Record, Stock, Swept},
+    store::{Adjustments, Answer, Epochs, HoldId, Load, Record, Stock, Swept},
 };
 
 /// The stock of all sales, with the record behind it.
@@ -26,6 +26,7 @@ use crate::{
 pub struct Inventory {
     pub(crate) stock: Stock,
     pub(crate) record: Record,
+    pub(crate) adjustments: Adjustments,
     epochs: Epochs,
     pub(crate) queue: Queue,
     fenced: Fenced,
@@ -40,11 +41,13 @@ impl Inventory {
     /// Stock in `store`, on record in `pool`, with orders on their way in `queue`; `timeout` bounds each script.
     pub fn new(store: Store, pool: PgPool, queue: Queue, timeout: Duration) -> Self {
         let meter = flashsale_telemetry::meter();
+        let adjustments = Adjustments::new(pool.clone());
         let record = Record::new(pool);
         let inventory = Self {
             stock: Stock::new(store, timeout),
             epochs: Epochs::new(record.clone()),
             record,
+            adjustments,
             queue,
             fenced: Fenced::default(),
             rebuilds: meter
@@ -265,14 +268,7 @@ impl Inventory {
         F: Fn(i64) -> Fut,
         Fut: Future<Output = Result<T, Refusal>>,
     {
-        let result = async {
-            let epoch = self.epochs.get(sale_id).await?;
-            match call(epoch).await {
-                Err(Refusal::Fenced) => call(self.epochs.after(sale_id, epoch).await?).await,
-                other => other,
-            }
-        };
-        self.counted(self.noticed(sale_id, result.await))
+        self.counted(self.noticed(sale_id, self.at_epoch(sale_id, call).await))
     }
 
     /// Has a stock that was found closed looked at.
@@ -283,7 +279,20 @@ impl Inventory {
         result
     }
 
-    fn counted<T>(&self, result: Result<T, Refusal>) -> Result<T, Refusal> {
+    /// As `in_epoch`, for what is part of a call and not counted by itself.
+    pub(crate) async fn at_epoch<T, F, Fut>(&self, sale_id: Uuid, call: F) -> Result<T, Refusal>
+    where
+        F: Fn(i64) -> Fut,
+        Fut: Future<Output = Result<T, Refusal>>,
+    {
+        let epoch = self.epochs.get(sale_id).await?;
+        match call(epoch).await {
+            Err(Refusal::Fenced) => call(self.epochs.after(sale_id, epoch).await?).await,
+            other => other,
+        }
+    }
+
+    pub(crate) fn counted<T>(&self, result: Result<T, Refusal>) -> Result<T, Refusal> {
         result.inspect_err(|refusal| {
             self.refusals.add(1, &[KeyValue::new("reason", refusal.label())])
         })

@@ -3,6 +3,7 @@
 //! A call goes through [`grpc`] (decode, call, encode) to [`inventory`], which knows the epoch, and on to one script of `lua/` through
 //! [`store`]. Whether units can be had is decided in the scripts and nowhere else.
 
+pub mod adjust;
 pub mod admissions;
 mod config;
 pub mod domain;
@@ -59,6 +60,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
             "inventory-reconciler",
             reconcile::watch(Arc::clone(&inventory), every, drain.clone()),
         )
+        .task("inventory-adjustments", adjust::finish(Arc::clone(&inventory), drain.clone()))
         .task("inventory-metrics", metrics::measure(inventory, drain.clone()))
         .task("inventory-admission-keys", admissions.run(drain)))
 }

@@ -3,6 +3,7 @@
 //! What may happen to a hold is decided where it happens, in the scripts under `lua/`: one place, one step. Here is what has to be
 //! known before a script is asked, and what its answers mean.
 
+mod adjustment;
 mod admission;
 mod hold;
 mod lines;
@@ -12,6 +13,9 @@ mod refusal;
 mod request;
 mod sale;
 
+pub use adjustment::{
+    Adjusted, Adjustment, AdjustmentState, Ask, Delta, MAX_DELTA, PageError, PageToken,
+};
 pub use admission::{AdmissionFault, Proof};
 pub use hold::{Hold, HoldState, Outcome, PlacedLine, Settled, SkuBooks, StockView};
 pub use lines::{Line, Lines, LinesError, MAX_LINES, MAX_QUANTITY, MAX_TOTAL_MINOR};

@@ -50,6 +50,17 @@ pub enum Refusal {
         /// What was asked.
         asked: i64,
     },
+    /// More units were to be withdrawn than are free.
+    UnitsCommitted {
+        /// The sku.
+        sku: String,
+        /// What was free.
+        available: i64,
+        /// What was to be withdrawn.
+        asked: i64,
+    },
+    /// More would be allotted than stock can hold.
+    AllotmentTooHigh,
     /// The total is beyond what a hold may cost.
     TotalTooHigh,
     /// The buyer has no such hold in this epoch.
@@ -110,6 +121,8 @@ impl Refusal {
             Self::SkuUnknown { .. } => "sku_unknown",
             Self::BuyerLimit { .. } => "buyer_limit",
             Self::SoldOut { .. } => "sold_out",
+            Self::UnitsCommitted { .. } => "units_committed",
+            Self::AllotmentTooHigh => "allotment_too_high",
             Self::TotalTooHigh => "total_too_high",
             Self::HoldUnknown => "hold_unknown",
             Self::HoldExpired { .. } => "hold_expired",

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use flashsale_errors::{Failure, Reason};
 use flashsale_proto::inventory::{
     self as proto, inventory_admin_service_server::InventoryAdminService,
 };
 use flashsale_service::wire;
 use tonic::{Request, Response, Status};
 
-use super::{decode, encode, failure::status};
+use super::{
+    decode, encode,
+    failure::{status, status_of_skus},
+};
 use crate::{domain::Refusal, inventory::Inventory};
 
 /// The control plane.
@@ -23,10 +25,6 @@ impl AdminService {
     pub fn new(inventory: Arc<Inventory>) -> Self {
         Self { inventory }
     }
-}
-
-fn not_built(rpc: &str) -> Status {
-    Failure::new(Reason::NotImplemented, format!("{rpc} is not built yet")).into()
 }
 
 #[tonic::async_trait]
@@ -78,9 +76,17 @@ impl InventoryAdminService for AdminService {
 
     async fn adjust_stock(
         &self,
-        _: Request<proto::AdjustStockRequest>,
+        request: Request<proto::AdjustStockRequest>,
     ) -> Result<Response<proto::AdjustStockResponse>, Status> {
-        Err(not_built("AdjustStock"))
+        let ask = decode::adjust(&request.into_inner())?;
+        let done =
+            self.inventory.adjust(&ask).await.map_err(|refusal| {
+                status_of_skus(refusal, [ask.sku.as_str()], |_| "sku".to_owned())
+            })?;
+        Ok(Response::new(proto::AdjustStockResponse {
+            stock: encode::books(done.books.as_slice()).pop(),
+            adjustment: Some(encode::adjustment(&done.adjustment)),
+        }))
     }
 
     async fn reconcile(
@@ -114,9 +120,15 @@ impl InventoryAdminService for AdminService {
 
     async fn list_adjustments(
         &self,
-        _: Request<proto::ListAdjustmentsRequest>,
+        request: Request<proto::ListAdjustmentsRequest>,
     ) -> Result<Response<proto::ListAdjustmentsResponse>, Status> {
-        Err(not_built("ListAdjustments"))
+        let (sale_id, after, size) = decode::list_adjustments(&request.into_inner())?;
+        let (listed, next) =
+            self.inventory.adjustments(sale_id, after.as_ref(), size).await.map_err(status)?;
+        Ok(Response::new(proto::ListAdjustmentsResponse {
+            adjustments: listed.iter().map(encode::adjustment).collect(),
+            next_page_token: next.map(|token| token.encode(sale_id)).unwrap_or_default(),
+        }))
     }
 
     async fn retake_holds(

@@ -9,8 +9,9 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        Content, Line, Lines, LinesError, MAX_DETAILS_BYTES, MAX_LINES, MAX_QUANTITY, MAX_RETAKEN,
-        MAX_SETTLEMENTS, MAX_TOTAL_MINOR, Outcome, PlacedLine, Request, Straggler,
+        Ask, Content, Delta, Line, Lines, LinesError, MAX_DELTA, MAX_DETAILS_BYTES, MAX_LINES,
+        MAX_QUANTITY, MAX_RETAKEN, MAX_SETTLEMENTS, MAX_TOTAL_MINOR, Outcome, PageToken,
+        PlacedLine, Request, Straggler,
     },
     store::HoldId,
 };
@@ -21,7 +22,9 @@ const MAX_BUYER_CHARS: usize = 128;
 const MAX_SKU_CHARS: usize = 128;
 /// The most skus that may be named when reading stock; to read more, name none and read all.
 const MAX_SKUS: usize = 1_000;
-/// How many placed holds are listed when nobody says, and at most.
+/// The longest reason of an adjustment, in characters.
+const MAX_REASON_CHARS: usize = 256;
+/// How many placed holds or adjustments are listed when nobody says, and at most.
 const LIST_DEFAULT: usize = 100;
 const LIST_MOST: usize = 500;
 
@@ -246,6 +249,38 @@ pub(super) fn list_placed(
         Err(_) => return Err(Failure::invalid("limit", "is negative")),
     };
     Ok((sale_id(&asked.sale_id)?, before_ms, limit))
+}
+
+/// Units to add or withdraw.
+pub(super) fn adjust(asked: &proto::AdjustStockRequest) -> Result<Ask, Failure> {
+    Ok(Ask {
+        request_id: wire::request_id(&asked.request_id)?,
+        sale_id: sale_id(&asked.sale_id)?,
+        sku: wire::printable("sku", &asked.sku, MAX_SKU_CHARS)?.to_owned(),
+        delta: Delta::new(asked.delta).ok_or_else(|| {
+            let what =
+                format!("is {}; it must be 1 to {MAX_DELTA}, or as much below 0", asked.delta);
+            Failure::field(Reason::QuantityInvalid, "delta", what)
+        })?,
+        reason: wire::printable("reason", &asked.reason, MAX_REASON_CHARS)?.to_owned(),
+    })
+}
+
+/// Sale, where the page begins, and how many to list.
+pub(super) fn list_adjustments(
+    asked: &proto::ListAdjustmentsRequest,
+) -> Result<(Uuid, Option<PageToken>, usize), Failure> {
+    let sale_id = sale_id(&asked.sale_id)?;
+    let size = match usize::try_from(asked.page_size) {
+        Ok(0) => LIST_DEFAULT,
+        Ok(size) => size.min(LIST_MOST),
+        Err(_) => return Err(Failure::invalid("page_size", "is negative")),
+    };
+    let after = PageToken::decode(&asked.page_token, sale_id).map_err(|_| {
+        let what = "is not one that the list of this sale's adjustments returned";
+        Failure::field(Reason::PageTokenInvalid, "page_token", what)
+    })?;
+    Ok((sale_id, after, size))
 }
 
 fn lines(asked: &[proto::Line]) -> Result<Lines, Failure> {

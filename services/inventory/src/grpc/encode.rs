@@ -7,7 +7,7 @@ use flashsale_service::wire;
 use uuid::Uuid;
 
 use crate::{
-    domain::{Hold, HoldState, Retaken, Settled, SkuBooks},
+    domain::{Adjustment, AdjustmentState, Hold, HoldState, Retaken, Settled, SkuBooks},
     reconcile::Report,
 };
 
@@ -78,6 +78,26 @@ pub(super) fn retaken(retaken: Retaken) -> proto::RetakeResult {
     match retaken {
         Retaken::Taken => proto::RetakeResult::Taken,
         Retaken::Refused => proto::RetakeResult::Refused,
+    }
+}
+
+pub(super) fn adjustment(adjustment: &Adjustment) -> proto::Adjustment {
+    let (state, allotted) = match adjustment.state {
+        AdjustmentState::Started => (proto::AdjustmentState::Started, None),
+        AdjustmentState::Done => (proto::AdjustmentState::Done, adjustment.allotted),
+        AdjustmentState::Refused { .. } => (proto::AdjustmentState::Refused, None),
+    };
+    let (before, after) = allotted.unwrap_or_default();
+    proto::Adjustment {
+        request_id: adjustment.ask.request_id.to_string(),
+        sku: adjustment.ask.sku.clone(),
+        delta: adjustment.ask.delta.units(),
+        reason: adjustment.ask.reason.clone(),
+        state: state.into(),
+        allotted_before: before,
+        allotted_after: after,
+        create_time: Some(wire::timestamp(adjustment.created_at)),
+        end_time: adjustment.ended_at.map(wire::timestamp),
     }
 }
 

@@ -51,6 +51,18 @@ impl From<Refusal> for Failure {
                     .with("available", available)
                     .with("requested", asked)
             }
+            Refusal::UnitsCommitted { sku, available, asked } => Self::new(
+                Reason::UnitsCommitted,
+                format!("{available} of {sku} were free, {asked} were to be withdrawn"),
+            )
+            .with("sku", sku)
+            .with("available", available)
+            .with("requested", asked),
+            Refusal::AllotmentTooHigh => Self::field(
+                Reason::QuantityInvalid,
+                "delta",
+                format!("would bring the units allotted above {MAX_TOTAL_MINOR}, the most that stock can hold"),
+            ),
             Refusal::TotalTooHigh => Self::field(
                 Reason::QuantityInvalid,
                 "lines",

@@ -1,5 +1,6 @@
 //! Where stock is kept: in Redis by scripts, with the epoch and the allotments on record in Postgres.
 
+mod adjustments;
 mod clock;
 mod compare;
 mod epochs;
@@ -12,6 +13,7 @@ mod reply;
 mod scripts;
 mod stock;
 
+pub use adjustments::Adjustments;
 pub use compare::Floor;
 pub use epochs::Epochs;
 pub use fill::InRedis;

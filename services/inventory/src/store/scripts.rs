@@ -54,6 +54,8 @@ scripts! {
     inspect,
     /// Brings indexes in line with holds.
     mend,
+    /// Adds or takes out units.
+    adjust,
 }
 
 impl Default for Scripts {

@@ -15,8 +15,8 @@ use super::{
     scripts::Scripts,
 };
 use crate::domain::{
-    Content, Hold, Lines, MAX_HOLD_LENGTHS, MAX_TOTAL_MINOR, Outcome, Proof, Refusal, Request,
-    Retaken, Rules, Settled, StockView, Straggler,
+    Adjusted, Ask, Content, Hold, Lines, MAX_HOLD_LENGTHS, MAX_TOTAL_MINOR, Outcome, Proof,
+    Refusal, Request, Retaken, Rules, Settled, StockView, Straggler,
 };
 
 /// How often a script is sent again because it came too late by the store's clock, though not by ours: once because that clock
@@ -319,6 +319,24 @@ impl Stock {
             return Err(reply.refusal());
         }
         reply.int()
+    }
+
+    /// Adds units to the stock, or takes out free ones; once in an epoch, whatever came of it.
+    ///
+    /// # Errors
+    /// [`Refusal::SkuUnknown`], and what any script may reply.
+    pub async fn adjust(&self, ask: &Ask, epoch: i64) -> Result<Adjusted, Refusal> {
+        let args = vec![
+            ask.request_id.to_string().into(),
+            ask.sku.clone().into(),
+            ask.delta.units().to_string().into(),
+        ];
+        let mut reply = self.run(&self.scripts.adjust, ask.sale_id, epoch, args).await?;
+        match reply.word.as_str() {
+            "ADJUSTED" => Ok(Adjusted::Applied),
+            "COMMITTED" => Ok(Adjusted::Committed { available: reply.int()? }),
+            _ => Err(reply.refusal()),
+        }
     }
 
     /// Runs a script behind the epoch and the deadline.

@@ -327,13 +327,6 @@ async fn an_admission_that_cannot_be_verified_now_is_not_called_invalid() {
     served.stock.reserve(reserve(sale, "cem", &[("tee", 1)], &token)).await.unwrap();
 }
 
-#[tokio::test]
-async fn what_is_not_built_yet_says_so() {
-    let mut served = served().await;
-    let status = served.admin.adjust_stock(proto::AdjustStockRequest::default()).await.unwrap_err();
-    assert_failure(&status, Reason::NotImplemented);
-}
-
 #[test]
 fn the_defaults_are_a_valid_configuration() {
     let config: Config =

@@ -1,0 +1,1 @@
+UPDATE allotments SET allotted = allotted + $3 WHERE sale_id = $1 AND sku = $2

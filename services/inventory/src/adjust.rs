@@ -1,0 +1,220 @@
+//! Adding units to a loaded sale, and withdrawing units nobody has: in both stores, one step after the other.
+//!
+//! An addition raises the allotment first and the stock then, a withdrawal lowers the stock first and the allotment then, so that never
+//! more is on sale than allotted. Each step is done once, however often it is tried: the stock remembers the request as long as its
+//! epoch lasts, the record changes the allotment together with the journal. `docs/decisions/2026-11-25-adjusting-stock.md` has every
+//! place in which it can be cut off, and what comes of it.
+
+use std::{sync::Arc, time::Duration};
+
+use flashsale_service::Drain;
+use tokio::time::{MissedTickBehavior, interval};
+use uuid::Uuid;
+
+use crate::{
+    domain::{Adjusted, Adjustment, AdjustmentState, Ask, PageToken, Refusal, SkuBooks},
+    inventory::Inventory,
+};
+
+/// How often it is looked for adjustments that were cut off.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long nobody must have touched one: longer than a call takes that is still at it.
+const IDLE: Duration = Duration::from_secs(5);
+/// How many are taken at once.
+const BATCH: i64 = 20;
+/// How often the sale may move on under an adjustment before it is left to the next one who tries.
+const MAX_ROUNDS: u32 = 3;
+
+/// An adjustment that was done, and the books of its sku afterwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// The adjustment.
+    pub adjustment: Adjustment,
+    /// The books, as they are now.
+    pub books: Option<SkuBooks>,
+}
+
+/// The end of an adjustment, for whoever asked for it.
+fn outcome(adjustment: Adjustment) -> Result<Adjustment, Refusal> {
+    match adjustment.state {
+        AdjustmentState::Done => Ok(adjustment),
+        AdjustmentState::Refused { available } => Err(Refusal::UnitsCommitted {
+            available,
+            asked: adjustment.ask.delta.units().saturating_neg(),
+            sku: adjustment.ask.sku,
+        }),
+        AdjustmentState::Started => {
+            Err(Refusal::Fault { cause: "an adjustment has ended without an end".to_owned() })
+        }
+    }
+}
+
+impl Inventory {
+    /// Adds or withdraws units. The same request gets the same answer again.
+    ///
+    /// # Errors
+    /// Why it was not done. Unless the request was refused for good, it may be carried through in the background, and asking again is safe.
+    pub async fn adjust(&self, ask: &Ask) -> Result<Done, Refusal> {
+        let adjustment = self.counted(self.adjust_once(ask).await)?;
+        let skus = [ask.sku.clone()];
+        let books = self.read(ask.sale_id, &skus).await?.skus.into_iter().next();
+        Ok(Done { adjustment, books })
+    }
+
+    async fn adjust_once(&self, ask: &Ask) -> Result<Adjustment, Refusal> {
+        for _ in 0..MAX_ROUNDS {
+            if let Some(known) = self.adjustments.find(ask.request_id).await? {
+                if known.ask != *ask {
+                    return Err(Refusal::RequestReused);
+                }
+                if known.state != AdjustmentState::Started {
+                    return outcome(known);
+                }
+                match self.adjustments.take_up(ask.request_id).await? {
+                    Some(adjustment) => return outcome(self.carry_through(&adjustment).await?),
+                    None => continue,
+                }
+            }
+            // Nothing is written down for a stock that is closed, or for a sku it does not have.
+            let skus = std::slice::from_ref(&ask.sku);
+            self.at_epoch(ask.sale_id, |epoch| self.stock.read(ask.sale_id, skus, epoch)).await?;
+            if let Some(adjustment) = self.adjustments.begin(ask).await? {
+                let ended = self.carry_through(&adjustment).await?;
+                tracing::info!(
+                    sale_id = %ask.sale_id, sku = ask.sku, delta = ask.delta.units(), state = ?ended.state, "stock adjusted"
+                );
+                return outcome(ended);
+            }
+        }
+        Err(Refusal::Fenced)
+    }
+
+    /// Brings a started adjustment to its end, wherever it was cut off.
+    async fn carry_through(&self, adjustment: &Adjustment) -> Result<Adjustment, Refusal> {
+        match adjustment.raised_epoch {
+            Some(epoch) => self.add(&adjustment.ask, epoch).await,
+            None => self.withdraw(adjustment).await,
+        }
+    }
+
+    /// The allotment was raised in `epoch`: the stock of that epoch has to be told, and that of any later one was computed from it.
+    async fn add(&self, ask: &Ask, epoch: i64) -> Result<Adjustment, Refusal> {
+        match self.stock.adjust(ask, epoch).await {
+            Ok(Adjusted::Applied) => {}
+            Ok(Adjusted::Committed { .. }) => {
+                return Err(Refusal::Fault { cause: "an addition was refused".to_owned() });
+            }
+            Err(Refusal::Fenced) => {
+                let known = self.record.lookup(ask.sale_id).await?;
+                if !matches!(known.epoch, Some((now, true)) if now > epoch) {
+                    return Err(Refusal::Fenced);
+                }
+            }
+            Err(refusal) => return Err(refusal),
+        }
+        self.adjustments.end_addition(ask.request_id).await
+    }
+
+    /// What the stock says counts only as long as its epoch lasts: the next one knows nothing of it and is asked again.
+    async fn withdraw(&self, adjustment: &Adjustment) -> Result<Adjustment, Refusal> {
+        let ask = &adjustment.ask;
+        for round in 0..MAX_ROUNDS {
+            let asked = self
+                .at_epoch(ask.sale_id, |epoch| async move {
+                    Ok((epoch, self.stock.adjust(ask, epoch).await?))
+                })
+                .await;
+            let (epoch, adjusted) = match asked {
+                Ok(answer) => answer,
+                Err(refusal @ (Refusal::Fenced | Refusal::TooLate)) if round == 0 => {
+                    if adjustment.attempts == 1 {
+                        self.adjustments.forget(ask.request_id).await?;
+                    }
+                    return Err(refusal);
+                }
+                Err(refusal) => return Err(refusal),
+            };
+            if let Some(ended) = self.adjustments.end_withdrawal(ask, epoch, adjusted).await? {
+                return Ok(ended);
+            }
+        }
+        Err(Refusal::Fenced)
+    }
+
+    /// Carries through what was cut off and has not been touched for `idle`; returns how many have ended and how many have not.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn finish_adjustments(&self, idle: Duration) -> Result<(usize, usize), Refusal> {
+        let idle_ms = i64::try_from(idle.as_millis()).unwrap_or(i64::MAX);
+        let (mut ended, mut left) = (0, 0);
+        for adjustment in self.adjustments.take_stalled(idle_ms, BATCH).await? {
+            let (request_id, sale_id) = (adjustment.ask.request_id, adjustment.ask.sale_id);
+            match self.carry_through(&adjustment).await {
+                Ok(adjustment) => {
+                    ended += 1;
+                    tracing::info!(%request_id, %sale_id, state = ?adjustment.state, "an adjustment that was cut off has ended");
+                }
+                // Its stock is closed, or a store is away: that is said where it is seen to.
+                Err(refusal @ Refusal::Fault { .. }) => {
+                    left += 1;
+                    tracing::error!(%request_id, %sale_id, ?refusal, "an adjustment cannot be carried through");
+                }
+                Err(refusal) => {
+                    left += 1;
+                    tracing::debug!(%request_id, %sale_id, ?refusal, "an adjustment has to wait");
+                }
+            }
+        }
+        Ok((ended, left))
+    }
+
+    /// A page of at most `size` adjustments of a sale, newest first, and where the next one begins.
+    ///
+    /// # Errors
+    /// [`Refusal::SaleUnknown`], or when Postgres does not answer.
+    pub async fn adjustments(
+        &self,
+        sale_id: Uuid,
+        after: Option<&PageToken>,
+        size: usize,
+    ) -> Result<(Vec<Adjustment>, Option<PageToken>), Refusal> {
+        let limit = i64::try_from(size).unwrap_or(i64::MAX).saturating_add(1);
+        let mut listed = self.counted(
+            async {
+                self.record.lookup(sale_id).await?;
+                self.adjustments.list(sale_id, after, limit).await
+            }
+            .await,
+        )?;
+        let more = listed.len() > size;
+        listed.truncate(size);
+        let next = listed
+            .last()
+            .filter(|_| more)
+            .map(|last| PageToken { created_at: last.created_at, request_id: last.ask.request_id });
+        Ok((listed, next))
+    }
+}
+
+/// Carries through what was cut off, until the drain starts.
+///
+/// # Errors
+/// None: what cannot be done now is done later.
+pub async fn finish(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> {
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = drain.started() => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        let finished = tokio::select! {
+            () = drain.started() => return Ok(()),
+            finished = inventory.finish_adjustments(IDLE) => finished,
+        };
+        if let Err(refusal) = finished {
+            tracing::debug!(?refusal, "adjustments that were cut off cannot be read");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The journal of adjustments in Postgres, and the changes of `allotted` that stand in one transaction with it.
+//!
+//! Rows are locked in the order `sale_stock`, `allotments`, `stock_adjustments`.
+
+use sqlx::{PgConnection, PgPool, query_file, query_file_as, query_file_scalar};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::record::away;
+use crate::domain::{
+    Adjusted, Adjustment, AdjustmentState, Ask, Delta, MAX_TOTAL_MINOR, PageToken, Refusal,
+};
+
+/// The journal.
+#[derive(Debug, Clone)]
+pub struct Adjustments {
+    pool: PgPool,
+}
+
+struct Row {
+    request_id: Uuid,
+    sale_id: Uuid,
+    sku: String,
+    delta: i64,
+    reason: String,
+    state: String,
+    raised_epoch: Option<i64>,
+    allotted_before: Option<i64>,
+    allotted_after: Option<i64>,
+    available: Option<i64>,
+    attempts: i32,
+    created_at: OffsetDateTime,
+    ended_at: Option<OffsetDateTime>,
+}
+
+impl TryFrom<Row> for Adjustment {
+    type Error = Refusal;
+
+    fn try_from(row: Row) -> Result<Self, Refusal> {
+        let unreadable = |what: &str| Refusal::Fault {
+            cause: format!("the adjustment {} cannot be read: its {what}", row.request_id),
+        };
+        let state = match (row.state.as_str(), row.available) {
+            ("STARTED", None) => AdjustmentState::Started,
+            ("DONE", None) => AdjustmentState::Done,
+            ("REFUSED", Some(available)) => AdjustmentState::Refused { available },
+            _ => return Err(unreadable("state")),
+        };
+        Ok(Self {
+            ask: Ask {
+                request_id: row.request_id,
+                sale_id: row.sale_id,
+                sku: row.sku,
+                delta: Delta::new(row.delta).ok_or_else(|| unreadable("delta"))?,
+                reason: row.reason,
+            },
+            state,
+            raised_epoch: row.raised_epoch,
+            allotted: row.allotted_before.zip(row.allotted_after),
+            attempts: row.attempts,
+            created_at: row.created_at,
+            ended_at: row.ended_at,
+        })
+    }
+}
+
+/// The epoch that may be used, kept from ending until the transaction does.
+async fn open_epoch(transaction: &mut PgConnection, sale_id: Uuid) -> Result<Option<i64>, Refusal> {
+    let row = query_file!("sql/share_stock.sql", sale_id)
+        .fetch_optional(transaction)
+        .await
+        .map_err(away)?;
+    Ok(row.filter(|row| !row.run_id.is_empty()).map(|row| row.epoch))
+}
+
+/// What is allotted, locked.
+async fn allotted(transaction: &mut PgConnection, ask: &Ask) -> Result<i64, Refusal> {
+    query_file_scalar!("sql/lock_allotment.sql", ask.sale_id, ask.sku)
+        .fetch_optional(transaction)
+        .await
+        .map_err(away)?
+        .ok_or_else(|| Refusal::SkuUnknown { sku: ask.sku.clone() })
+}
+
+async fn change_allotted(transaction: &mut PgConnection, ask: &Ask) -> Result<(), Refusal> {
+    query_file!("sql/change_allotment.sql", ask.sale_id, ask.sku, ask.delta.units())
+        .execute(transaction)
+        .await
+        .map_err(away)?;
+    Ok(())
+}
+
+impl Adjustments {
+    /// The journal behind `pool`.
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// What a request id was used for.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn find(&self, request_id: Uuid) -> Result<Option<Adjustment>, Refusal> {
+        let row = query_file_as!(Row, "sql/adjustment_find.sql", request_id)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(away)?;
+        row.map(Adjustment::try_from).transpose()
+    }
+
+    /// Writes an adjustment down, and in the same transaction raises the allotment if units are added. `None` when the request id
+    /// is in use.
+    ///
+    /// # Errors
+    /// [`Refusal::Fenced`] when no epoch may be used now; [`Refusal::SkuUnknown`]; [`Refusal::AllotmentTooHigh`]; or when Postgres does not
+    /// answer. Nothing is left behind, unless the answer was lost.
+    pub async fn begin(&self, ask: &Ask) -> Result<Option<Adjustment>, Refusal> {
+        let mut transaction = self.pool.begin().await.map_err(away)?;
+        let epoch = open_epoch(&mut transaction, ask.sale_id).await?.ok_or(Refusal::Fenced)?;
+        let before = allotted(&mut transaction, ask).await?;
+        let delta = ask.delta.units();
+        let after = before.saturating_add(delta);
+        if after > MAX_TOTAL_MINOR {
+            return Err(Refusal::AllotmentTooHigh);
+        }
+        let raise = !ask.delta.withdraws();
+        let row = query_file_as!(
+            Row,
+            "sql/adjustment_begin.sql",
+            ask.request_id,
+            ask.sale_id,
+            ask.sku,
+            delta,
+            ask.reason,
+            raise.then_some(epoch),
+            raise.then_some(before),
+            raise.then_some(after),
+        )
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(away)?;
+        let Some(row) = row else { return Ok(None) };
+        if raise {
+            change_allotted(&mut transaction, ask).await?;
+        }
+        transaction.commit().await.map_err(away)?;
+        row.try_into().map(Some)
+    }
+
+    /// Sets out to carry on what a request began; `None` when it has ended, or is not there.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn take_up(&self, request_id: Uuid) -> Result<Option<Adjustment>, Refusal> {
+        let row = query_file_as!(Row, "sql/adjustment_take_up.sql", request_id)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(away)?;
+        row.map(Adjustment::try_from).transpose()
+    }
+
+    /// Sets out to carry on at most `limit` adjustments that nobody has touched for `idle_ms`. No two callers get the same.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn take_stalled(&self, idle_ms: i64, limit: i64) -> Result<Vec<Adjustment>, Refusal> {
+        let rows = query_file_as!(Row, "sql/adjustments_stalled.sql", idle_ms, limit)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(away)?;
+        rows.into_iter().map(Adjustment::try_from).collect()
+    }
+
+    /// Ends an addition whose units are in the stock.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn end_addition(&self, request_id: Uuid) -> Result<Adjustment, Refusal> {
+        let row =
+            query_file_as!(Row, "sql/adjustment_done.sql", request_id, None::<i64>, None::<i64>)
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(away)?;
+        match row {
+            Some(row) => row.try_into(),
+            None => self.ended(request_id).await,
+        }
+    }
+
+    /// Ends a withdrawal by what the stock of `epoch` said: lowers the allotment, or writes the refusal down. `None` when that epoch is
+    /// over or ending, so that what was said in it counts for nothing.
+    ///
+    /// # Errors
+    /// [`Refusal::Fault`] when the record has claimed units that the stock held to be free; or when Postgres does not answer.
+    pub async fn end_withdrawal(
+        &self,
+        ask: &Ask,
+        epoch: i64,
+        adjusted: Adjusted,
+    ) -> Result<Option<Adjustment>, Refusal> {
+        let mut transaction = self.pool.begin().await.map_err(away)?;
+        if open_epoch(&mut transaction, ask.sale_id).await? != Some(epoch) {
+            return Ok(None);
+        }
+        let before = allotted(&mut transaction, ask).await?;
+        let row = match adjusted {
+            Adjusted::Applied => {
+                let after = before.saturating_add(ask.delta.units());
+                query_file_as!(Row, "sql/adjustment_done.sql", ask.request_id, before, after)
+                    .fetch_optional(&mut *transaction)
+                    .await
+            }
+            Adjusted::Committed { available } => {
+                query_file_as!(Row, "sql/adjustment_refused.sql", ask.request_id, available)
+                    .fetch_optional(&mut *transaction)
+                    .await
+            }
+        };
+        let Some(row) = row.map_err(away)? else {
+            transaction.rollback().await.map_err(away)?;
+            return self.ended(ask.request_id).await.map(Some);
+        };
+        if adjusted == Adjusted::Applied {
+            change_allotted(&mut transaction, ask).await?;
+        }
+        transaction.commit().await.map_err(away)?;
+        row.try_into().map(Some)
+    }
+
+    /// Forgets a withdrawal of which nothing has happened, unless somebody else has set out to carry it through since.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn forget(&self, request_id: Uuid) -> Result<(), Refusal> {
+        query_file!("sql/adjustment_forget.sql", request_id)
+            .execute(&self.pool)
+            .await
+            .map_err(away)?;
+        Ok(())
+    }
+
+    /// A sale's adjustments after `after`, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn list(
+        &self,
+        sale_id: Uuid,
+        after: Option<&PageToken>,
+        limit: i64,
+    ) -> Result<Vec<Adjustment>, Refusal> {
+        let rows = query_file_as!(
+            Row,
+            "sql/adjustments_list.sql",
+            sale_id,
+            after.map(|token| token.created_at),
+            after.map(|token| token.request_id),
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(away)?;
+        rows.into_iter().map(Adjustment::try_from).collect()
+    }
+
+    /// What somebody else has ended meanwhile.
+    async fn ended(&self, request_id: Uuid) -> Result<Adjustment, Refusal> {
+        let gone = || Refusal::Fault { cause: format!("the adjustment {request_id} is gone") };
+        self.find(request_id).await?.ok_or_else(gone)
+    }
+}
