@@ -53,7 +53,7 @@ impl Queue {
     /// # Errors
     /// [`Refusal::StoreAway`] when it is not.
     pub async fn there(&self) -> Result<(), Refusal> {
-        let asked = self.jetstream.get_stream(flashsale_queue::ORDERS);
+        let asked = self.jetstream.get_stream(ORDERS);
         match tokio::time::timeout(self.publish_timeout, asked).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(Refusal::StoreAway { store: "nats", cause: error.to_string() }),

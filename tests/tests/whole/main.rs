@@ -12,6 +12,7 @@ mod metrics;
 mod operator;
 mod pipes;
 mod readme;
+mod rebuild;
 mod runbook;
 mod sale;
 mod shopper;

@@ -350,7 +350,7 @@ impl Record {
             .map_err(away)?
             .map(Rules::from)
             .ok_or(Refusal::SaleUnknown)?;
-        let items = sqlx::query_file_as!(Item, "sql/allotted_items.sql", sale_id)
+        let items = sqlx::query_file_as!(Item, "sql/items.sql", sale_id)
             .fetch_all(&mut *transaction)
             .await
             .map_err(away)?;

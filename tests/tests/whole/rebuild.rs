@@ -1,0 +1,86 @@
+//! A sale whose Redis loses everything goes on by itself, and nobody's order is lost or sold twice.
+
+use std::time::{Duration, Instant};
+
+use flashsale_errors::{Failure, Reason};
+use flashsale_proto::{
+    checkout::OrderState,
+    inventory::{GetStockRequest, inventory_service_client::InventoryServiceClient},
+};
+use flashsale_testing::eventually;
+use nix::sys::signal::{Signal, kill};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tonic::transport::Channel;
+
+use crate::{
+    command::Flashsale,
+    shopper::{SKU, Shopper},
+};
+
+/// One command to Redis, on the wire, and its answer.
+async fn redis(url: &str, command: &str) -> String {
+    let address = url.strip_prefix("redis://").unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_sale_whose_redis_was_wiped_opens_again_within_ten_seconds_with_every_order_it_had() {
+    let mut up = Flashsale::start(&["up"]);
+    up.wait_for("Ctrl-C stops everything");
+    let about = up.json("up.json");
+    let text = |name: &str| about[name].as_str().unwrap().to_owned();
+    let (sale_id, redis_url) = (text("sale_id"), text("redis"));
+    let channel = Channel::from_shared(text("grpc")).unwrap().connect().await.unwrap();
+    let books = async || {
+        let get = GetStockRequest { sale_id: sale_id.clone(), skus: vec![SKU.to_owned()] };
+        let mut stock = InventoryServiceClient::new(channel.clone());
+        stock.get_stock(get).await.map(|answer| answer.into_inner())
+    };
+    let shopper = async |name: &str| {
+        let mut shopper = Shopper::new(channel.clone(), &sale_id, name);
+        shopper.come_in().await;
+        shopper
+    };
+    // One has paid and one has just ordered, perhaps not yet claimed, when everything is gone.
+    let (ada, bob, cem) = (shopper("Ada").await, shopper("Bob").await, shopper("Cem").await);
+    let paid = ada.place(1, "pm_card_visa").await.unwrap();
+    ada.sees(&paid, OrderState::Confirmed).await;
+    let before = books().await.unwrap();
+    let placed = bob.place(2, "pm_card_visa").await.unwrap();
+    assert!(redis(&redis_url, "FLUSHALL").await.starts_with("+OK"));
+
+    let lost = Instant::now();
+    let after = eventually("the sale is open again", async || match books().await {
+        Ok(stock) => Some(stock),
+        Err(status) => {
+            let reason = Failure::from_status(&status).map(|failure| failure.reason());
+            assert_eq!(reason, Some(Reason::StockFenced), "{status:?}");
+            None
+        }
+    })
+    .await;
+    assert!(lost.elapsed() < Duration::from_secs(10), "it took {:?}", lost.elapsed());
+    assert_eq!(after.epoch, before.epoch + 1);
+    bob.sees(&placed, OrderState::Confirmed).await;
+    eventually("the books have every order", async || {
+        let now = books().await.unwrap().stock.remove(0);
+        assert_eq!(now.allotted, now.available + now.held + now.placed + now.sold);
+        (now.sold == 3 && now.available == now.allotted - 3).then_some(())
+    })
+    .await;
+    // The room was lost with it, and put in place again from the record: whoever comes now is let in and sold to.
+    cem.place(1, "pm_card_visa").await.unwrap();
+    let audit = up.say(&["stock", "audit", "--sale", &sale_id]);
+    assert_eq!(audit.code, Some(0), "{audit:?}");
+
+    kill(up.pid(), Signal::SIGINT).unwrap();
+    let (status, said) = up.end();
+    assert!(status.success(), "{said}");
+}
