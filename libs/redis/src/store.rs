@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use fred::{
     clients::{Client, Pool},
-    interfaces::{ClientLike as _, LuaInterface as _},
+    interfaces::ClientLike as _,
     types::{
-        Builder, InfoKind, Value,
+        Builder, ClusterHash, CustomCommand, InfoKind, Value,
         config::{Config, ReconnectPolicy, UnresponsiveConfig},
     },
 };
@@ -20,6 +20,11 @@ use crate::{
 /// How many servers a script is tried on whose keys had moved on: a connection that has not looked at the cluster for long is sent on
 /// once, or first finds that the server it meant is gone.
 const MAX_TRIES: u32 = 3;
+
+/// As a custom command, because fred's own commands for scripts ignore which node they are meant for.
+fn command(name: &'static str) -> CustomCommand {
+    CustomCommand::new_static(name, ClusterHash::Random, false)
+}
 
 /// What a script answered, and where.
 #[derive(Debug, Clone, PartialEq)]
@@ -186,6 +191,7 @@ impl Store {
         args: &impl Fn(&Arc<String>) -> Vec<Value>,
     ) -> Result<Tried, EvalError> {
         let there = node.on(client);
+        let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
         let mut run_id = match self.known_run_id(client, node).await {
             Ok(run_id) => run_id,
             Err(error @ EvalError::Unavailable) => return Ok(Tried::Astray(error)),
@@ -194,7 +200,12 @@ impl Store {
         let mut loaded = false;
         loop {
             let sha = script.make_out(&run_id).sha.clone();
-            match there.evalsha(sha, keys.to_vec(), args(&run_id)).await {
+            let args = args(&run_id);
+            let mut all: Vec<Value> = Vec::with_capacity(2 + keys.len() + args.len());
+            all.extend([sha.into(), Value::Integer(count)]);
+            all.extend(keys.iter().map(|key| key.as_str().into()));
+            all.extend(args);
+            match there.custom(command("EVALSHA"), all).await {
                 Ok(value) => return Ok(Tried::Answered(Answered { run_id, value })),
                 Err(error) if is_noscript(&error) && !loaded => {
                     run_id = self.load(client, node, script).await?;
@@ -245,13 +256,14 @@ impl Store {
     ) -> Result<Arc<String>, EvalError> {
         let there = node.on(client);
         let run_id = self.read_run_id(client, node).await?;
-        let sha: String = there.script_load(script.text(&run_id)).await?;
+        let sha: String =
+            there.custom(command("SCRIPT"), vec!["LOAD".to_owned(), script.text(&run_id)]).await?;
         if sha != script.make_out(&run_id).sha {
             return Err(EvalError::Other(format!("script {} has another hash", script.name())));
         }
         if self.read_run_id(client, node).await? != run_id {
             // The server changed in between and now may hold a script made out for its predecessor: forget it at once.
-            let () = there.script_flush(false).await?;
+            let () = there.custom(command("SCRIPT"), vec!["FLUSH", "SYNC"]).await?;
             return Err(EvalError::Unavailable);
         }
         tracing::info!(

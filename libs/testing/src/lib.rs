@@ -11,8 +11,10 @@ use std::{future::Future, time::Duration};
 
 use flashsale_errors::{Failure, Reason};
 use flashsale_sandbox::{
-    Appendonly, NatsOptions, NatsServer, RedisCluster, RedisOptions, RedisSentinel, RedisServer, Tools,
+    Appendonly, NatsOptions, NatsServer, RedisCluster, RedisOptions, RedisSentinel, RedisServer,
+    Tools,
 };
+pub use flashsale_sandbox::{Reply, ask as ask_redis};
 pub use postgres::{TestPg, postgres};
 pub use serve::{TestServer, serve, server_config};
 use tempfile::TempDir;
