@@ -5,19 +5,28 @@
 //! one server. The script cache is neither persisted nor replicated (Redis 7.0 and later), so a server that was restarted, or
 //! promoted from a replica, answers `NOSCRIPT`: only then is the server's `run_id` read again and the script loaded for it. A script
 //! compares `RUN_ID` with the one its keys were loaded under and treats the keys of another server as closed.
+//!
+//! **Where a script runs.** On the server that has its first key: the only one, the one that Sentinels name, or in a cluster the master
+//! of the key's slot. Run ids are kept for each of them.
 
+mod check;
+mod error;
+mod nodes;
 mod script;
 mod store;
 
+pub use check::{CheckError, Unfit};
+pub use error::{EvalError, RedisError};
 pub use script::Script;
 use serde::Deserialize;
-pub use store::{EvalError, RedisError, Store};
+pub use store::{Answered, Store};
 
 /// The `[redis]` section of a service's configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisConfig {
-    /// `redis://host:port` or `redis-sentinel://…`; `rediss` for TLS. Not a cluster: scripts are made out for one server.
+    /// `redis://host:port` for one server; `redis-sentinel://host:port?node=host:port&sentinelServiceName=name` for the one that these
+    /// Sentinels name; `redis-cluster://host:port?node=host:port` for a cluster, of which any nodes are given. `rediss…` for TLS.
     pub url: String,
     /// Connections this process keeps.
     pub connections: usize,

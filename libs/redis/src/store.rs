@@ -2,70 +2,58 @@
 
 use std::{sync::Arc, time::Duration};
 
-use arc_swap::ArcSwapOption;
 use fred::{
-    clients::Pool,
-    error::{Error, ErrorKind},
-    interfaces::{ClientLike as _, LuaInterface as _},
+    clients::{Client, Pool},
+    interfaces::ClientLike as _,
     types::{
-        Builder, InfoKind, Value,
+        Builder, ClusterHash, CustomCommand, InfoKind, Value,
         config::{Config, ReconnectPolicy, UnresponsiveConfig},
     },
 };
 
-use crate::{RedisConfig, Script};
+use crate::{
+    EvalError, RedisConfig, RedisError, Script,
+    error::{astray, is_noscript},
+    nodes::{Node, Nodes, Way},
+};
 
-/// Why the pool could not be set up.
-#[derive(Debug, thiserror::Error)]
-#[error("the Redis client cannot be set up: {0}")]
-pub struct RedisError(String);
+/// How many servers a script is tried on whose keys had moved on: a connection that has not looked at the cluster for long is sent on
+/// once, or first finds that the server it meant is gone.
+const MAX_TRIES: u32 = 3;
 
-/// Why a script has no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EvalError {
-    /// No answer came: the script may or may not have run, or may still run until its own deadline.
-    #[error("no answer from Redis; the outcome is unknown")]
-    Timeout,
-    /// The command was not sent.
-    #[error("Redis cannot be reached")]
-    Unavailable,
-    /// The server refused the script, or it failed: a fault of ours or of the server's set-up.
-    #[error("Redis refused the script: {0}")]
-    Other(String),
+/// As a custom command, because fred's own commands for scripts ignore which node they are meant for.
+fn command(name: &'static str) -> CustomCommand {
+    CustomCommand::new_static(name, ClusterHash::Random, false)
 }
 
-impl From<Error> for EvalError {
-    fn from(error: Error) -> Self {
-        match error.kind() {
-            // A connection that broke may have carried the command there.
-            ErrorKind::Timeout | ErrorKind::IO | ErrorKind::Canceled => Self::Timeout,
-            ErrorKind::Backpressure | ErrorKind::Routing | ErrorKind::Sentinel => Self::Unavailable,
-            ErrorKind::Config
-            | ErrorKind::Auth
-            | ErrorKind::InvalidCommand
-            | ErrorKind::InvalidArgument
-            | ErrorKind::Url
-            | ErrorKind::Protocol
-            | ErrorKind::Tls
-            | ErrorKind::Unknown
-            | ErrorKind::Cluster
-            | ErrorKind::Parse
-            | ErrorKind::NotFound => Self::Other(error.details().to_owned()),
-        }
-    }
+/// What a script answered, and where.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answered {
+    /// The run id of the server that ran it: one incarnation of one server, with a clock of its own.
+    pub run_id: Arc<String>,
+    /// The answer.
+    pub value: Value,
 }
 
-/// The way to Redis. A clone shares the connections.
+/// The way to Redis, be it one server, one behind Sentinels, or a cluster. A clone shares the connections.
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
-    run_id: Arc<ArcSwapOption<String>>,
+    pub(crate) nodes: Arc<Nodes>,
+    timeout: Duration,
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("run_id", &self.run_id.load()).finish_non_exhaustive()
+        f.debug_struct("Store").field("nodes", &self.nodes).finish_non_exhaustive()
     }
+}
+
+/// How one try at running a script ended.
+enum Tried {
+    Answered(Answered),
+    /// It did not run: the keys are not there, or there is no way there.
+    Astray(EvalError),
 }
 
 impl Store {
@@ -74,10 +62,11 @@ impl Store {
     /// # Errors
     /// When the URL cannot be read.
     pub async fn connect(config: &RedisConfig) -> Result<Self, RedisError> {
-        let set_up = |error: Error| RedisError(error.details().to_owned());
+        let set_up = |error: fred::error::Error| RedisError(error.details().to_owned());
         let timeout = Duration::from_millis(config.command_timeout_ms);
         let mut url = Config::from_url(&config.url).map_err(set_up)?;
         url.fail_fast = false;
+        let clustered = url.server.is_clustered();
         let mut builder = Builder::from_config(url);
         builder
             .with_connection_config(|connection| {
@@ -86,6 +75,9 @@ impl Store {
                 // fred's default sends a command again when its answer is lost. Our scripts are idempotent by request id, but a
                 // retry is the caller's to decide.
                 connection.max_command_attempts = 1;
+                // Nor does it follow a cluster that sends it to another server: the script is made out for the one it was sent to.
+                // fred brings its table of slots up to date, says that there were too many redirections, and we try the right one.
+                connection.max_redirections = 0;
                 connection.max_command_buffer_len = config.max_queue;
                 connection.auto_client_setname = false;
                 connection.tcp.nodelay = Some(true);
@@ -102,81 +94,184 @@ impl Store {
         let pool = builder.build_pool(config.connections).map_err(set_up)?;
         // The handles end with the pool; errors go to fred's own reconnecting.
         drop(pool.connect());
-        Ok(Self { pool, run_id: Arc::new(ArcSwapOption::empty()) })
+        let nodes = Arc::new(Nodes::new(pool.clients(), clustered));
+        Ok(Self { pool, nodes, timeout })
     }
 
-    /// The pool, for plain reads.
+    /// The pool, for plain reads. In a cluster such a read fails once for each connection when its key has moved.
     pub fn client(&self) -> &Pool {
         &self.pool
     }
 
-    /// The run id of the server, as last read.
+    /// The run id of the server, as last read; of one of them in a cluster.
     ///
     /// # Errors
     /// When it was never read and Redis does not answer.
     pub async fn run_id(&self) -> Result<Arc<String>, EvalError> {
-        match self.run_id.load_full() {
-            Some(run_id) => Ok(run_id),
-            None => self.read_run_id().await,
-        }
+        self.run_id_of(&[]).await
     }
 
-    /// Asks the server for its run id.
+    /// The run id of the server that has these keys, as last read.
     ///
     /// # Errors
-    /// When Redis does not answer.
-    pub async fn read_run_id(&self) -> Result<Arc<String>, EvalError> {
-        let info: String = self.pool.info(Some(InfoKind::Server)).await?;
-        let run_id = info
-            .lines()
-            .find_map(|line| line.strip_prefix("run_id:"))
-            .map(|run_id| Arc::new(run_id.trim().to_owned()))
-            .ok_or_else(|| EvalError::Other("INFO has no run_id".to_owned()))?;
-        self.run_id.store(Some(Arc::clone(&run_id)));
-        Ok(run_id)
+    /// When it was never read and Redis does not answer.
+    pub async fn run_id_of(&self, keys: &[String]) -> Result<Arc<String>, EvalError> {
+        let way = self.nodes.way();
+        let node = self.node_of(way, keys.first().map(String::as_str)).await?;
+        self.known_run_id(&way.client, &node).await
     }
 
-    /// Runs a script once. It is loaded first if the server has never seen it, which is how a new server is noticed.
+    /// Runs a script once, on the server that has its keys. It is loaded first if that server has never seen it, which is how a new
+    /// server is noticed.
     ///
     /// # Errors
-    /// See [`EvalError`]; nothing is tried again but a script the server did not know, which then did not run.
+    /// See [`EvalError`]. Nothing is tried again but a script that certainly did not run: one the server did not know, or one whose
+    /// keys were on another server.
     pub async fn eval(
         &self,
         script: &Script,
         keys: Vec<String>,
         args: Vec<Value>,
     ) -> Result<Value, EvalError> {
-        let run_id = self.run_id().await?;
-        let made_out = script.make_out(&run_id);
-        match self.pool.evalsha(made_out.sha.as_str(), keys.clone(), args.clone()).await {
-            Ok(answer) => return Ok(answer),
-            Err(error) if is_noscript(&error) => {}
-            Err(error) => return Err(error.into()),
-        }
-        self.load(script).await?;
-        let run_id = self.run_id().await?;
-        let made_out = script.make_out(&run_id);
-        Ok(self.pool.evalsha(made_out.sha.as_str(), keys, args).await?)
+        Ok(self.eval_with(script, keys, |_| args.clone()).await?.value)
     }
 
-    /// Loads a script for the server there is, and makes sure that it was that server which loaded it.
-    async fn load(&self, script: &Script) -> Result<(), EvalError> {
-        let run_id = self.read_run_id().await?;
-        let made_out = script.make_out(&run_id);
-        let sha: String = self.pool.script_load(made_out.text.as_str()).await?;
-        if sha != made_out.sha {
+    /// As [`Self::eval`], with arguments that depend on the server which is to run the script, such as a deadline by its clock: `args`
+    /// is given the server's run id, and is asked anew for each server that is tried.
+    ///
+    /// # Errors
+    /// As [`Self::eval`].
+    pub async fn eval_with(
+        &self,
+        script: &Script,
+        keys: Vec<String>,
+        args: impl Fn(&Arc<String>) -> Vec<Value>,
+    ) -> Result<Answered, EvalError> {
+        let way = self.nodes.way();
+        let key = keys.first().map(String::as_str);
+        let mut node = self.node_of(way, key).await?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let cause = match self.eval_on(&way.client, &node, script, &keys, &args).await? {
+                Tried::Answered(answered) => return Ok(answered),
+                Tried::Astray(cause) => cause,
+            };
+            self.nodes.look_again(way);
+            match self.nodes.of(way, key) {
+                Some(other) if tries < MAX_TRIES && !Arc::ptr_eq(&other, &node) => node = other,
+                _ => return Err(cause),
+            }
+        }
+    }
+
+    /// The server that has `key`. Before the first connection stands, that is waited for.
+    pub(crate) async fn node_of(
+        &self,
+        way: &Way,
+        key: Option<&str>,
+    ) -> Result<Arc<Node>, EvalError> {
+        if let Some(node) = self.nodes.of(way, key) {
+            return Ok(node);
+        }
+        if !way.client.is_connected() {
+            let connected = tokio::time::timeout(self.timeout, way.client.wait_for_connect());
+            connected.await.map_err(|_| EvalError::Unavailable)??;
+        }
+        self.nodes.look_again(way);
+        self.nodes.of(way, key).ok_or(EvalError::Unavailable)
+    }
+
+    async fn eval_on(
+        &self,
+        client: &Client,
+        node: &Node,
+        script: &Script,
+        keys: &[String],
+        args: &impl Fn(&Arc<String>) -> Vec<Value>,
+    ) -> Result<Tried, EvalError> {
+        let there = node.on(client);
+        let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
+        let mut run_id = match self.known_run_id(client, node).await {
+            Ok(run_id) => run_id,
+            Err(error @ EvalError::Unavailable) => return Ok(Tried::Astray(error)),
+            Err(error) => return Err(error),
+        };
+        let mut loaded = false;
+        loop {
+            let sha = script.make_out(&run_id).sha.clone();
+            let args = args(&run_id);
+            let mut all: Vec<Value> = Vec::with_capacity(2 + keys.len() + args.len());
+            all.extend([sha.into(), Value::Integer(count)]);
+            all.extend(keys.iter().map(|key| key.as_str().into()));
+            all.extend(args);
+            match there.custom(command("EVALSHA"), all).await {
+                Ok(value) => return Ok(Tried::Answered(Answered { run_id, value })),
+                Err(error) if is_noscript(&error) && !loaded => {
+                    run_id = self.load(client, node, script).await?;
+                    loaded = true;
+                }
+                // Loaded and gone again: the server changed in between.
+                Err(error) if is_noscript(&error) => return Err(EvalError::Unavailable),
+                Err(error) if astray(&error) => return Ok(Tried::Astray(error.into())),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn known_run_id(&self, client: &Client, node: &Node) -> Result<Arc<String>, EvalError> {
+        match node.run_id.load_full() {
+            Some(run_id) => Ok(run_id),
+            None => self.read_run_id(client, node).await,
+        }
+    }
+
+    async fn read_run_id(&self, client: &Client, node: &Node) -> Result<Arc<String>, EvalError> {
+        let run_id = Arc::new(self.info(client, node, InfoKind::Server, "run_id").await?);
+        node.run_id.store(Some(Arc::clone(&run_id)));
+        Ok(run_id)
+    }
+
+    /// One field of what a server says about itself.
+    pub(crate) async fn info(
+        &self,
+        client: &Client,
+        node: &Node,
+        section: InfoKind,
+        field: &str,
+    ) -> Result<String, EvalError> {
+        let info: String = node.on(client).info(Some(section)).await?;
+        info.lines()
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
+            .map(|value| value.trim().to_owned())
+            .ok_or_else(|| EvalError::Other(format!("INFO has no {field}")))
+    }
+
+    /// Loads a script for the server there is, and makes sure that it was that server which loaded it; returns its run id.
+    async fn load(
+        &self,
+        client: &Client,
+        node: &Node,
+        script: &Script,
+    ) -> Result<Arc<String>, EvalError> {
+        let there = node.on(client);
+        let run_id = self.read_run_id(client, node).await?;
+        let sha: String =
+            there.custom(command("SCRIPT"), vec!["LOAD".to_owned(), script.text(&run_id)]).await?;
+        if sha != script.make_out(&run_id).sha {
             return Err(EvalError::Other(format!("script {} has another hash", script.name())));
         }
-        if *self.read_run_id().await? != *run_id {
+        if self.read_run_id(client, node).await? != run_id {
             // The server changed in between and now may hold a script made out for its predecessor: forget it at once.
-            let () = self.pool.script_flush(false).await?;
+            let () = there.custom(command("SCRIPT"), vec!["FLUSH", "SYNC"]).await?;
             return Err(EvalError::Unavailable);
         }
-        tracing::info!(script = script.name(), run_id = run_id.as_str(), "script loaded");
-        Ok(())
+        tracing::info!(
+            script = script.name(),
+            node = node.name,
+            run_id = run_id.as_str(),
+            "script loaded"
+        );
+        Ok(run_id)
     }
-}
-
-fn is_noscript(error: &Error) -> bool {
-    error.details().starts_with("NOSCRIPT")
 }

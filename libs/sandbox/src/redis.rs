@@ -86,19 +86,24 @@ impl Kind for Redis {
     }
 
     async fn ready(&self, _dir: &Path, ports: &[u16], pid: u32) -> Result<(), String> {
-        let asked = async {
-            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, ports[0])).await?;
-            stream.write_all(b"PING\r\nINFO server\r\nQUIT\r\n").await?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await?;
-            Ok::<_, std::io::Error>(answer)
-        };
-        let answer = asked.await.map_err(|error| error.to_string())?;
-        // While it loads its data it answers PING with -LOADING.
-        if !answer.starts_with("+PONG") {
-            return Err(answer.lines().next().unwrap_or("no answer").to_owned());
-        }
-        let mine = answer.lines().any(|line| line.trim() == format!("process_id:{pid}"));
-        if mine { Ok(()) } else { Err("another Redis answers on this port".to_owned()) }
+        answers(ports[0], pid).await
     }
+}
+
+/// Whether the server with this process id answers on this port.
+pub(crate) async fn answers(port: u16, pid: u32) -> Result<(), String> {
+    let asked = async {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        stream.write_all(b"PING\r\nINFO server\r\nQUIT\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = asked.await.map_err(|error| error.to_string())?;
+    // While it loads its data it answers PING with -LOADING.
+    if !answer.starts_with("+PONG") {
+        return Err(answer.lines().next().unwrap_or("no answer").to_owned());
+    }
+    let mine = answer.lines().any(|line| line.trim() == format!("process_id:{pid}"));
+    if mine { Ok(()) } else { Err("another Redis answers on this port".to_owned()) }
 }

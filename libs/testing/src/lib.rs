@@ -10,7 +10,11 @@ mod serve;
 use std::{future::Future, time::Duration};
 
 use flashsale_errors::{Failure, Reason};
-use flashsale_sandbox::{Appendonly, NatsOptions, NatsServer, RedisOptions, RedisServer, Tools};
+use flashsale_sandbox::{
+    Appendonly, NatsOptions, NatsServer, RedisCluster, RedisOptions, RedisSentinel, RedisServer,
+    Tools,
+};
+pub use flashsale_sandbox::{Reply, ask as ask_redis};
 pub use postgres::{TestPg, postgres};
 pub use serve::{TestServer, serve, server_config};
 use tempfile::TempDir;
@@ -49,6 +53,46 @@ pub async fn redis() -> TestRedis {
     let options = RedisOptions { appendonly: Appendonly::Always };
     let server = RedisServer::start(&tools(), folder.path(), options).await.expect("Redis starts");
     TestRedis { url: server.url(), server, _folder: folder }
+}
+
+/// A Redis Cluster of this test's own.
+#[derive(Debug)]
+pub struct TestCluster {
+    /// `redis-cluster://…`
+    pub url: String,
+    /// For moving slots and for failing over.
+    pub servers: RedisCluster,
+    _folder: TempDir,
+}
+
+/// Starts three masters, each with a replica, that keep everything in memory.
+pub async fn redis_cluster() -> TestCluster {
+    init();
+    let folder = folder();
+    let servers =
+        RedisCluster::start(&tools(), folder.path(), true).await.expect("the cluster starts");
+    TestCluster { url: servers.url(), servers, _folder: folder }
+}
+
+/// A Redis with a replica under Sentinels, of this test's own.
+#[derive(Debug)]
+pub struct TestSentinel {
+    /// `redis-sentinel://…`
+    pub url: String,
+    /// For failing over.
+    pub servers: RedisSentinel,
+    _folder: TempDir,
+}
+
+/// Starts them.
+pub async fn redis_sentinel() -> TestSentinel {
+    init();
+    let folder = folder();
+    let options = RedisOptions { appendonly: Appendonly::Everysec };
+    let servers = RedisSentinel::start(&tools(), folder.path(), options)
+        .await
+        .expect("Redis and its Sentinels start");
+    TestSentinel { url: servers.url(), servers, _folder: folder }
 }
 
 /// A NATS server of this test's own.

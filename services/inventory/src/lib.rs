@@ -34,12 +34,18 @@ use crate::{admissions::Admissions, inventory::Inventory, queue::Queue, watch::W
 /// The configuration's defaults, with a comment on every value.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
+/// How long the start waits for Redis to say whether it can be used.
+const CHECK_WITHIN: Duration = Duration::from_secs(1);
+
 /// Makes the service. It starts while Redis, Postgres and the waiting room are away, and serves once they are there.
 ///
 /// # Errors
-/// When the configuration names what cannot be used.
+/// When the configuration names what cannot be used, or Redis answers that it evicts keys or is too old. A Redis that answers so only
+/// later ends the service then.
 pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let store = Store::connect(&config.redis).await?;
+    store.check_until(tokio::time::sleep(CHECK_WITHIN)).await?;
+    let check = check_store(store.clone(), drain.clone());
     let pool = flashsale_pg::connect(&config.postgres, "inventory")?;
     let timeout = Duration::from_millis(config.inventory.script_timeout_ms);
     let every = Duration::from_millis(config.inventory.reconcile_every_ms);
@@ -54,6 +60,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
             watches,
         )))
         .grpc(InventoryAdminServiceServer::new(grpc::AdminService::new(Arc::clone(&inventory))))
+        .task("inventory-store-check", check)
         .task("inventory-sweeper", sweeper::run(Arc::clone(&inventory), drain.clone()))
         .task("inventory-rebuilder", rebuilder::run(Arc::clone(&inventory), drain.clone()))
         .task(
@@ -63,4 +70,11 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         .task("inventory-adjustments", adjust::finish(Arc::clone(&inventory), drain.clone()))
         .task("inventory-metrics", metrics::measure(inventory, drain.clone()))
         .task("inventory-admission-keys", admissions.run(drain)))
+}
+
+/// Ends the service once Redis says that stock cannot be kept there.
+async fn check_store(store: Store, drain: Drain) -> anyhow::Result<()> {
+    store.check_until(drain.started()).await?;
+    drain.started().await;
+    Ok(())
 }

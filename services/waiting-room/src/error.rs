@@ -54,9 +54,9 @@ impl From<StoreError> for Failure {
             }
             StoreError::Busy => Self::store("redis", "the room is being put in place by others"),
             // Whatever a script of ours may still do is the same as what the next try of the same call does.
-            StoreError::Redis(error @ (EvalError::Timeout | EvalError::Unavailable)) => {
-                Self::store("redis", error)
-            }
+            StoreError::Redis(
+                error @ (EvalError::Timeout | EvalError::Unavailable | EvalError::Refusing(_)),
+            ) => Self::store("redis", error),
             StoreError::Redis(error @ EvalError::Other(_)) => Self::internal(error),
             StoreError::Postgres(error) if error.as_database_error().is_some_and(is_ours) => {
                 Self::internal(error)

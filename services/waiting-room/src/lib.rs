@@ -37,14 +37,21 @@ use crate::{
 /// The compiled-in configuration.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
+/// How long the start waits for Redis to say whether it can be used.
+const CHECK_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Builds the service; it starts whether or not its stores answer.
 ///
 /// # Errors
-/// When there is no key to sign with, or a URL of the configuration cannot be used.
+/// When there is no key to sign with, a URL of the configuration cannot be used, or Redis answers that it evicts keys or is too old. A
+/// Redis that answers so only later ends the service then.
 pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let signer = keys::signer(&config.admission)?;
     let record = Record::new(flashsale_pg::connect(&config.postgres, "waiting-room")?);
-    let scripts = Scripts::new(flashsale_redis::Store::connect(&config.redis).await?);
+    let store = flashsale_redis::Store::connect(&config.redis).await?;
+    store.check_until(tokio::time::sleep(CHECK_WITHIN)).await?;
+    let check = check_store(store.clone(), drain.clone());
+    let scripts = Scripts::new(store);
     let rooms = Rooms::new(record, scripts, i64::from(config.room.block));
     let feeds = Feeds::new(config.room.max_watchers);
     let metrics = Metrics::new();
@@ -69,5 +76,13 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         .grpc(WaitingRoomServiceServer::new(room))
         .grpc(WaitingRoomAdminServiceServer::new(Admin::new(rooms, feeds)))
         .http(keys::routes(&signer))
+        .task("store-check", check)
         .task("admissions", admission_loop.run(drain)))
+}
+
+/// Ends the service once Redis says that rooms cannot be kept there.
+async fn check_store(store: flashsale_redis::Store, drain: Drain) -> anyhow::Result<()> {
+    store.check_until(drain.started()).await?;
+    drain.started().await;
+    Ok(())
 }

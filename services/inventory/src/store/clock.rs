@@ -1,7 +1,11 @@
-//! The store's clock, as far as its replies tell it.
+//! The clocks of the store's servers, as far as their replies tell them.
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
+    collections::HashMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,7 +16,34 @@ const UNKNOWN: i64 = i64::MIN;
 /// A reply that puts the clock back by less was only slow on its way; by more, the clock was set or the server is another.
 const SLOW_REPLY_MS: i64 = 1_000;
 
-/// What the store's clock shows, in milliseconds since 1970. Its own clock and ours need not agree.
+/// Clocks that are remembered: more than a cluster has masters. Servers come and go; beyond it all are learned again.
+const CAPACITY: usize = 256;
+
+/// A clock for each server, by its run id: the servers' clocks do not agree, nor does the one of a server that took over.
+#[derive(Debug, Default)]
+pub(super) struct StoreClocks {
+    clocks: RwLock<HashMap<Arc<String>, Arc<StoreClock>>>,
+}
+
+impl StoreClocks {
+    /// The clock of this server; one that shows nothing yet if it is new.
+    pub(super) fn of(&self, run_id: &Arc<String>) -> Arc<StoreClock> {
+        // Nothing that is guarded here can be left half-changed by a panic.
+        let known = self.clocks.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(clock) = known.get(run_id) {
+            return Arc::clone(clock);
+        }
+        drop(known);
+        let mut clocks = self.clocks.write().unwrap_or_else(PoisonError::into_inner);
+        if clocks.len() >= CAPACITY {
+            clocks.clear();
+        }
+        let clock = clocks.entry(Arc::clone(run_id)).or_insert_with(|| Arc::new(StoreClock::new()));
+        Arc::clone(clock)
+    }
+}
+
+/// What one server's clock shows, in milliseconds since 1970. Its own clock and ours need not agree.
 #[derive(Debug)]
 pub(super) struct StoreClock {
     base: Instant,
@@ -59,6 +90,7 @@ fn millis(duration: Duration) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -78,5 +110,20 @@ mod tests {
         assert_eq!(clock.at(Instant::now()), 45_110);
         clock.set(45_000);
         assert_eq!(clock.at(Instant::now()), 45_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_server_has_a_clock_of_its_own() {
+        let clocks = StoreClocks::default();
+        let servers = ["a", "b"].map(|run_id| Arc::new(run_id.to_owned()));
+        clocks.of(&servers[0]).hear(50_000);
+        // Less than what a slow reply could explain, so that one clock for both would not notice.
+        clocks.of(&servers[1]).hear(49_500);
+        assert_eq!(clocks.of(&servers[0]).at(Instant::now()), 50_000);
+        assert_eq!(clocks.of(&servers[1]).at(Instant::now()), 49_500);
+        for server in 0..1_000 {
+            clocks.of(&Arc::new(server.to_string()));
+        }
+        assert!(clocks.clocks.read().unwrap().len() <= CAPACITY);
     }
 }

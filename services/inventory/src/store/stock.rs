@@ -1,6 +1,6 @@
 //! Stock in Redis: each call one script.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use flashsale_redis::{EvalError, Script, Store};
 use flashsale_service::deadline;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    clock::StoreClock,
+    clock::StoreClocks,
     keys,
     reply::{self, Reply},
     scripts::Scripts,
@@ -61,14 +61,14 @@ pub struct Swept {
 pub struct Stock {
     store: Store,
     pub(super) scripts: Scripts,
-    clock: StoreClock,
+    clocks: StoreClocks,
     timeout: Duration,
 }
 
 impl Stock {
     /// Stock in `store`, where no script may start later than `timeout` after it was asked for.
     pub fn new(store: Store, timeout: Duration) -> Self {
-        Self { store, scripts: Scripts::new(), clock: StoreClock::new(), timeout }
+        Self { store, scripts: Scripts::new(), clocks: StoreClocks::default(), timeout }
     }
 
     /// Asks for or about a hold, whatever the request's content is.
@@ -354,22 +354,27 @@ impl Stock {
             if Instant::now() >= until {
                 return Err(Refusal::TooLate);
             }
-            let mut all: Vec<Value> = Vec::with_capacity(args.len() + 2);
-            all.push(epoch.into());
-            all.push(self.clock.at(until).into());
-            all.extend(args.iter().cloned());
-            let asked = self.store.eval(script, keys(sale_id), all);
-            let value = match tokio::time::timeout_at(until, asked).await {
-                Ok(Ok(value)) => value,
+            // The deadline is by the clock of whichever server has the keys when the script gets there.
+            let on = |run_id: &Arc<String>| {
+                let mut all: Vec<Value> = Vec::with_capacity(args.len() + 2);
+                all.push(epoch.into());
+                all.push(self.clocks.of(run_id).at(until).into());
+                all.extend(args.iter().cloned());
+                all
+            };
+            let asked = self.store.eval_with(script, keys(sale_id), on);
+            let answered = match tokio::time::timeout_at(until, asked).await {
+                Ok(Ok(answered)) => answered,
                 Ok(Err(error)) => return Err(refusal(script, error)),
                 Err(_) => return Err(Refusal::Unanswered),
             };
-            let reply = Reply::read(value)?;
+            let clock = self.clocks.of(&answered.run_id);
+            let reply = Reply::read(answered.value)?;
             if reply.word != "TOO_LATE" {
-                self.clock.hear(reply.now_ms);
+                clock.hear(reply.now_ms);
                 return Ok(reply);
             }
-            self.clock.set(reply.now_ms);
+            clock.set(reply.now_ms);
             retries += 1;
             if retries > CLOCK_RETRIES {
                 return Err(Refusal::TooLate);
@@ -408,23 +413,10 @@ fn answer(mut reply: Reply) -> Result<Answer, Refusal> {
 }
 
 fn refusal(script: &Script, error: EvalError) -> Refusal {
-    /// States of a server, not faults of a script.
-    const SERVER_STATES: [&str; 9] = [
-        "LOADING",
-        "READONLY",
-        "MISCONF",
-        "OOM",
-        "MASTERDOWN",
-        "CLUSTERDOWN",
-        "NOREPLICAS",
-        "BUSY",
-        "TRYAGAIN",
-    ];
     match error {
         EvalError::Timeout => Refusal::Unanswered,
-        EvalError::Unavailable => Refusal::StoreAway { store: "redis", cause: error.to_string() },
-        EvalError::Other(cause) if SERVER_STATES.iter().any(|state| cause.starts_with(state)) => {
-            Refusal::StoreAway { store: "redis", cause }
+        EvalError::Unavailable | EvalError::Refusing(_) => {
+            Refusal::StoreAway { store: "redis", cause: error.to_string() }
         }
         EvalError::Other(cause) => Refusal::Fault { cause: format!("{}: {cause}", script.name()) },
     }

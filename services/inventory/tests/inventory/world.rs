@@ -17,9 +17,9 @@ use uuid::Uuid;
 /// What an order carries in these tests.
 pub(crate) const DETAILS: &str = r#"{"email":"ada@example.org"}"#;
 
-pub(crate) struct World {
+pub(crate) struct World<R = TestRedis> {
     pub(crate) pg: TestPg,
-    pub(crate) redis: TestRedis,
+    pub(crate) redis: R,
     /// Started by the tests that need one; the others have a queue that is never there.
     pub(crate) queue: Queue,
     pub(crate) store: Store,
@@ -54,9 +54,15 @@ pub(crate) fn redis_config(url: &str) -> RedisConfig {
 }
 
 pub(crate) async fn world() -> World {
-    let pg = flashsale_testing::postgres().await;
     let redis = flashsale_testing::redis().await;
-    let store = Store::connect(&redis_config(&redis.url)).await.unwrap();
+    let url = redis.url.clone();
+    world_on(redis, &url).await
+}
+
+/// A world on the Redis at `url`, which is kept alive with it.
+pub(crate) async fn world_on<R>(redis: R, url: &str) -> World<R> {
+    let pg = flashsale_testing::postgres().await;
+    let store = Store::connect(&redis_config(url)).await.unwrap();
     let queue = queue("nats://127.0.0.1:1").await;
     let inventory = inventory(&pg, &store, &queue);
     World { pg, redis, queue, store, inventory }
@@ -79,7 +85,7 @@ pub(crate) fn inventory(pg: &TestPg, store: &Store, queue: &Queue) -> Inventory 
     Inventory::new(store.clone(), pg.pool.clone(), queue.clone(), Duration::from_secs(5))
 }
 
-impl World {
+impl<R> World<R> {
     /// Records a sale; items are (sku, units, limit, price).
     pub(crate) async fn record_sale(
         &self,

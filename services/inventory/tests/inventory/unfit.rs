@@ -1,0 +1,37 @@
+//! A Redis that stock must not be kept in.
+
+use flashsale_inventory::{Config, DEFAULTS};
+use flashsale_service::Drain;
+use flashsale_testing::{ask_redis, eventually, redis, serve};
+
+fn config(redis_url: &str) -> Config {
+    let env = [("FLASHSALE_REDIS__URL".to_owned(), redis_url.to_owned())];
+    flashsale_service::config::load_from(DEFAULTS, None, env.into_iter()).unwrap()
+}
+
+#[tokio::test]
+async fn the_service_refuses_to_start_on_a_redis_that_evicts_and_says_what_to_do() {
+    let redis = redis().await;
+    let port = redis.server.port();
+    ask_redis(port, &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await.unwrap();
+    let refused = flashsale_inventory::build(config(&redis.url), Drain::new()).await.unwrap_err();
+    let refused = refused.to_string();
+    assert!(refused.contains("allkeys-lru"), "{refused}");
+    assert!(refused.contains("set maxmemory-policy noeviction"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_redis_that_turns_out_to_evict_when_it_comes_back_ends_the_service() {
+    let redis = redis().await;
+    let port = redis.server.port();
+    ask_redis(port, &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await.unwrap();
+    redis.server.pause();
+    let drain = Drain::new();
+    let hosted = flashsale_inventory::build(config(&redis.url), drain.clone()).await.unwrap();
+    let server = serve(hosted, drain.clone()).await;
+    assert!(!drain.is_draining(), "it should have started");
+    redis.server.resume();
+    eventually("the service ends", async || drain.is_draining().then_some(())).await;
+    let ended = server.ended().await.unwrap_err();
+    assert!(format!("{ended:#}").contains("allkeys-lru"), "{ended:#}");
+}
