@@ -133,7 +133,9 @@ impl RedisCluster {
         let reply = self.must(0, &["CLUSTER", "KEYSLOT", key], "name a slot").await?;
         match reply {
             Reply::Int(slot) => Ok(u16::try_from(slot).unwrap_or(0)),
-            other @ (Reply::Nil | Reply::Text(_) | Reply::List(_)) => Err(failed("name a slot", &format!("{other:?}"))),
+            other @ (Reply::Nil | Reply::Text(_) | Reply::List(_)) => {
+                Err(failed("name a slot", &format!("{other:?}")))
+            }
         }
     }
 

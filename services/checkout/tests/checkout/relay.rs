@@ -195,7 +195,7 @@ async fn what_the_claims_put_aside_is_not_published_again_and_hides_nothing_behi
     }
     let live = world.place_only(sale, "fay").await;
     queued(&world, 1).await;
-    assert_eq!(order_ids(&world).await, [live.order_id.clone()]);
+    assert_eq!(order_ids(&world).await, std::slice::from_ref(&live.order_id));
     // A person finds all of them where they were, and may have one published again.
     dead.push(live.order_id.clone());
     assert_eq!(world.carried(sale).await, dead);
