@@ -175,12 +175,26 @@ impl<R> World<R> {
         self.store.eval(&Script::new("test", text), keys, vec![]).await.unwrap()
     }
 
-    /// Everything in Redis, key by key, as a hash of its serialized value.
+    /// Everything in Redis, key by key, as a hash of its value.
     pub(crate) async fn dump(&self) -> BTreeMap<String, String> {
+        // Sorted: a hash that grows is moved piece by piece, also while it is only read, and its order with it.
         let script = "local all = {}
             for _, key in ipairs(redis.call('KEYS', '*')) do
+              local kind, parts = redis.call('TYPE', key).ok, nil
+              if kind == 'hash' then
+                local flat = redis.call('HGETALL', key)
+                parts = {}
+                for i = 1, #flat, 2 do
+                  parts[#parts + 1] = flat[i] .. '\\30' .. flat[i + 1]
+                end
+                table.sort(parts)
+              elseif kind == 'zset' then
+                parts = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+              else
+                parts = { redis.call('DUMP', key) }
+              end
               all[#all + 1] = key
-              all[#all + 1] = redis.sha1hex(redis.call('DUMP', key))
+              all[#all + 1] = redis.sha1hex(table.concat(parts, '\\31'))
             end
             return all";
         let flat: Vec<String> = self.lua(script, vec![]).await.convert().unwrap();
