@@ -33,7 +33,7 @@ async fn redis(url: &str, command: &str) -> String {
 #[tokio::test]
 async fn a_sale_whose_redis_was_wiped_opens_again_within_ten_seconds_with_every_order_it_had() {
     let mut up = Flashsale::start(&["up"]);
-    up.wait_for("Ctrl-C stops everything");
+    up.read_until("Ctrl-C stops everything");
     let about = up.json("up.json");
     let text = |name: &str| about[name].as_str().unwrap().to_owned();
     let (sale_id, redis_url) = (text("sale_id"), text("redis"));

@@ -195,6 +195,10 @@ async fn a_deadline_moves_to_one_hold_length_from_now_and_three_from_the_start()
                 deadline_ms.set(answer.hold.deadline_ms);
                 None
             }
+            Err(Refusal::HoldAtMaximum { deadline_ms: latest }) => {
+                assert_eq!(latest, taken_ms + 3 * 400);
+                None
+            }
             Err(refusal) => Some(refusal),
         }
     })

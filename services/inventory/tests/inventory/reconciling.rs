@@ -544,11 +544,15 @@ async fn a_busy_sale_that_is_consistent_never_shows_a_difference() {
         held(&world, sale, &format!("early-{number}"), &[("a", 1)]).await;
     }
     let done = std::cell::Cell::new(false);
+    let compared = std::cell::Cell::new(0);
     let shops = async {
-        let shops: Vec<_> = (0..6)
-            .map(|number| shop(&world, sale, number, StdRng::seed_from_u64(rng.random()), 250))
-            .collect();
-        futures::future::join_all(shops).await;
+        // However slow the machine is, it is compared a few times while it is busy.
+        while compared.get() < 3 {
+            let shops: Vec<_> = (0..6)
+                .map(|number| shop(&world, sale, number, StdRng::seed_from_u64(rng.random()), 250))
+                .collect();
+            futures::future::join_all(shops).await;
+        }
         done.set(true);
     };
     let sweeps = async {
@@ -558,16 +562,13 @@ async fn a_busy_sale_that_is_consistent_never_shows_a_difference() {
         }
     };
     let comparisons = async {
-        let mut count = 0;
         while !done.get() {
             let report = repair(&world, sale).await;
             assert_clean(&report);
-            count += 1;
+            compared.set(compared.get() + 1);
         }
-        count
     };
-    let (comparisons, ..) = tokio::join!(comparisons, shops, sweeps);
-    assert!(comparisons > 2, "{comparisons} comparisons were made while the sale was busy");
+    tokio::join!(comparisons, shops, sweeps);
     let report = look(&world, sale).await;
     assert_clean(&report);
     // And what is planted into all that is found.
