@@ -217,6 +217,7 @@ fn every_incident_says_how_it_shows_what_to_look_at_what_is_good_what_to_do_and_
             "NATS down",
             "Mail down",
             "Sold out but holds open",
+            "Stores differ",
             "Bots",
             "Oversell alarm",
         ]
