@@ -22,6 +22,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const TRY_WITHIN: Duration = Duration::from_secs(2);
 /// How long a server may take to stop in order: Postgres writes a checkpoint.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
+/// How long a process may take to notice SIGSTOP.
+const STOPPED_WITHIN: Duration = Duration::from_secs(2);
 /// How often another port is tried when somebody else was quicker.
 const PORT_TRIES: u32 = 10;
 /// How long a restart waits for its own port, which another process may hold for a moment.
@@ -195,8 +197,21 @@ impl<K: Kind> Server<K> {
     }
 
     /// SIGSTOP: connections stay open and nothing answers, as behind a lost network.
+    ///
+    /// Returns when the process has stopped: the signal alone lets it finish what it is at.
     pub fn pause(&self) {
         self.child.signal(Signal::SIGSTOP);
+        let stat = format!("/proc/{}/stat", self.pid());
+        let until = std::time::Instant::now() + STOPPED_WITHIN;
+        while std::time::Instant::now() < until {
+            // The state stands behind the name, which is in brackets.
+            let state = fs::read_to_string(&stat).ok();
+            let state = state.as_deref().and_then(|stat| stat.rsplit(") ").next());
+            if state.is_none_or(|state| state.starts_with(['T', 't', 'Z', 'X'])) {
+                return;
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// SIGCONT: ends [`Self::pause`].
