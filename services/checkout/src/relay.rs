@@ -107,7 +107,7 @@ impl Relay {
                     // recorded with, and the other one's are free.
                     let own = claims.recorded.get(&order.order_id) == Some(&order.hold_id);
                     let outcome = if own { HoldOutcome::Claimed } else { HoldOutcome::Released };
-                    (order.hold_id, outcome)
+                    (order, outcome)
                 });
                 self.stock.settle(sale_id, outcomes).await?;
             }

@@ -186,18 +186,19 @@ impl Stock {
     ///
     /// # Errors
     /// Inventory's own failures; telling it again is harmless.
-    pub async fn settle(
+    pub async fn settle<'a>(
         &self,
         sale_id: Uuid,
-        holds: impl Iterator<Item = (Uuid, HoldOutcome)>,
+        holds: impl Iterator<Item = (&'a Order, HoldOutcome)>,
     ) -> Result<(), Failure> {
         let request = SettleHoldsRequest {
             request_id: Uuid::new_v4().to_string(),
             sale_id: sale_id.to_string(),
             settlements: holds
-                .map(|(hold_id, outcome)| HoldSettlement {
-                    hold_id: hold_id.to_string(),
+                .map(|(order, outcome)| HoldSettlement {
+                    hold_id: order.hold_id.to_string(),
                     outcome: outcome.into(),
+                    order_id: order.order_id.to_string(),
                 })
                 .collect(),
         };

@@ -1,6 +1,6 @@
 -- Ends placed holds, or drops the order they carry because the record has it. Each hold on its own, by compare-and-set.
 --
--- ARGV  1 epoch, 2 deadline, then hold id and outcome (`CLAIMED`, `SOLD`, `RELEASED`)
+-- ARGV  1 epoch, 2 deadline, then hold id, outcome (`CLAIMED`, `SOLD`, `RELEASED`), and the order that ends or '' for any
 -- Reply SETTLED and per hold: DONE, ALREADY, UNKNOWN or CONFLICT; FENCED; TOO_LATE
 local refusal = guard()
 if refusal then
@@ -12,12 +12,16 @@ local function drop_order(id)
   return call('ZREM', PENDING, id) == 1
 end
 
-local function settle(id, outcome)
+local function settle(id, outcome, order)
   local json = call('HGET', HOLDS, id)
   if not json then
     return 'UNKNOWN'
   end
   local hold = cjson.decode(json)
+  -- A hold id comes again when its buyer reserves again, under the same request, what was lost with an older epoch.
+  if order ~= '' and hold.o ~= order then
+    return 'UNKNOWN'
+  end
   if outcome == 'CLAIMED' then
     -- An order that has ended was claimed before that. A hold without an order has none to claim.
     if not hold.o then
@@ -44,8 +48,8 @@ local function settle(id, outcome)
 end
 
 local reply = { 'SETTLED', NOW }
-for i = FIRST, #ARGV, 2 do
-  reply[#reply + 1] = settle(ARGV[i], ARGV[i + 1])
+for i = FIRST, #ARGV, 3 do
+  reply[#reply + 1] = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2])
 end
 seal()
 return reply

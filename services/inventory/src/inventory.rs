@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{
-    domain::{Hold, Outcome, Proof, Refusal, Request, Retaken, Settled, StockView, Straggler},
+    domain::{Hold, Proof, Refusal, Request, Retaken, Settled, Settlement, StockView, Straggler},
     queue::Queue,
     rebuild::{Rebuild, Rebuilt},
     rebuilder::Fenced,
@@ -114,8 +114,10 @@ impl Inventory {
     pub async fn settle(
         &self,
         sale_id: Uuid,
-        holds: &[(Uuid, Outcome)],
+        holds: &[impl Into<Settlement> + Copy],
     ) -> Result<Vec<Settled>, Refusal> {
+        let holds: Vec<Settlement> = holds.iter().map(|hold| (*hold).into()).collect();
+        let holds = holds.as_slice();
         self.in_epoch(sale_id, move |epoch| async move {
             let settled = self.stock.settle(sale_id, holds, epoch).await?;
             self.still_in(sale_id, epoch).await?;

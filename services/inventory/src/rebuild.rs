@@ -35,6 +35,8 @@ const PASSED_WITHIN: Duration = Duration::from_secs(900);
 /// How often the record is asked whether they have, at first and at most.
 const ASK_EVERY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 const MARK_AGAIN: Duration = Duration::from_millis(100);
+/// How often the marker is published while the claims have not come past it.
+const MARK_EVERY: Duration = Duration::from_secs(3);
 
 /// What a rebuild came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +158,7 @@ impl Rebuild<'_> {
 
     async fn passed(&self, sale_id: Uuid, epoch: i64) -> Result<(), Refusal> {
         let until = Instant::now() + PASSED_WITHIN;
-        let mut pause = ASK_EVERY.0;
+        let (mut pause, mut marked) = (ASK_EVERY.0, Instant::now());
         loop {
             match self.record.fence_passed(sale_id, epoch).await {
                 Ok(true) => return Ok(()),
@@ -169,6 +171,13 @@ impl Rebuild<'_> {
             }
             sleep(pause).await;
             pause = (pause * 2).min(ASK_EVERY.1);
+            if marked.elapsed() > MARK_EVERY {
+                // Should the queue have lost it: coming twice it changes nothing.
+                if let Err(error) = self.queue.mark(sale_id, epoch).await {
+                    tracing::debug!(%sale_id, epoch, %error, "the marker is not stored again");
+                }
+                marked = Instant::now();
+            }
         }
     }
 }

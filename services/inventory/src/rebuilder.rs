@@ -7,14 +7,19 @@ use std::{
 };
 
 use flashsale_service::Drain;
-use futures::StreamExt as _;
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 use uuid::Uuid;
 
 use crate::inventory::Inventory;
 
 /// How often rebuilds are looked for that another instance has begun and not ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a sale is left alone that could not be rebuilt.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Rebuilds of this instance at once.
 const AT_ONCE: usize = 4;
 /// Sales that wait to be looked at; what does not fit in is found closed again by the next call or sweep.
@@ -41,31 +46,53 @@ impl Fenced {
     }
 }
 
-/// Rebuilds what is found closed until the drain starts. Whatever cannot be rebuilt now is found closed again.
+/// Rebuilds what is found closed until the drain starts. Whatever cannot be rebuilt now is found closed again. A sale that waits for its
+/// marker does not keep others waiting.
 ///
 /// # Errors
 /// None; the signature is a background task's.
 pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> {
     let ended = drain.token();
+    let mut waiting: HashSet<Uuid> = HashSet::new();
+    let mut running: HashSet<Uuid> = HashSet::new();
+    let mut rebuilds: JoinSet<Uuid> = JoinSet::new();
+    let mut looked = Instant::now();
     loop {
         tokio::select! {
+            // What is in the middle of a rebuild is left to the next instance, by the end of its lease: the set ends it.
             () = ended.cancelled() => return Ok(()),
+            Some(done) = rebuilds.join_next() => match done {
+                Ok(sale_id) => { running.remove(&sale_id); }
+                Err(error) => {
+                    tracing::error!(%error, "a rebuild has failed");
+                    running.clear();
+                }
+            },
             _ = timeout(LOOK_EVERY, inventory.fenced().found.notified()) => {}
         }
-        let mut sales = inventory.fenced().take();
-        if let Ok(cut_off) = inventory.rebuilds_cut_off().await {
-            sales.extend(cut_off);
-        }
-        let inventory = &inventory;
-        let rebuilds = futures::stream::iter(sales).for_each_concurrent(AT_ONCE, async |sale_id| {
-            if let Err(refusal) = inventory.rebuild(sale_id, false).await {
-                tracing::debug!(%sale_id, ?refusal, "not rebuilt");
+        waiting.extend(inventory.fenced().take());
+        // Every call to a closed sale comes by here: the record is not asked for each.
+        if looked.elapsed() >= LOOK_EVERY {
+            looked = Instant::now();
+            if let Ok(cut_off) = inventory.rebuilds_cut_off().await {
+                waiting.extend(cut_off);
             }
-        });
-        tokio::select! {
-            // What is in the middle of a rebuild is left to the next instance, by the end of its lease.
-            () = ended.cancelled() => return Ok(()),
-            () = rebuilds => {}
         }
+        waiting.retain(|sale_id| {
+            if running.contains(sale_id) || running.len() >= AT_ONCE {
+                return !running.contains(sale_id);
+            }
+            running.insert(*sale_id);
+            let (inventory, sale_id) = (Arc::clone(&inventory), *sale_id);
+            rebuilds.spawn(async move {
+                if let Err(refusal) = inventory.rebuild(sale_id, false).await {
+                    tracing::debug!(%sale_id, ?refusal, "not rebuilt");
+                    // Every call finds it closed: so many looks a second are enough.
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                sale_id
+            });
+            false
+        });
     }
 }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        Outcome, Refusal, Settled,
+        Refusal, Settled, Settlement,
         reconcile::{self, Difference, Holds, Kind, Repair, Units},
     },
     inventory::Inventory,
@@ -202,20 +202,21 @@ impl Comparison<'_> {
 
     async fn repair(self, found: &[Difference]) -> Result<(), Refusal> {
         let Self { inventory, sale_id, epoch } = self;
-        let mut settlements: BTreeMap<Uuid, Outcome> = BTreeMap::new();
+        let mut settlements: BTreeMap<Uuid, Settlement> = BTreeMap::new();
         let mut mend = Vec::new();
         let mut sweep = false;
         for difference in found {
             match (difference.repair, difference.hold_id) {
                 (Some(Repair::Settle(outcome)), Some(id)) => {
-                    settlements.insert(id, outcome);
+                    let order_id = difference.order_id;
+                    settlements.insert(id, Settlement { hold_id: id, outcome, order_id });
                 }
                 (Some(Repair::Mend), Some(id)) => mend.push(id),
                 (Some(Repair::Sweep), _) => sweep = true,
                 (Some(_) | None, _) => {}
             }
         }
-        let settlements: Vec<_> = settlements.into_iter().collect();
+        let settlements: Vec<Settlement> = settlements.into_values().collect();
         if !settlements.is_empty() {
             let settled = inventory.stock.settle(sale_id, &settlements, epoch).await?;
             let done = settled.iter().filter(|settled| **settled == Settled::Done).count();

@@ -120,6 +120,24 @@ impl Outcome {
     }
 }
 
+/// A hold to settle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settlement {
+    /// The hold.
+    pub hold_id: Uuid,
+    /// What becomes of it.
+    pub outcome: Outcome,
+    /// The order that ends; `None` for whichever the hold carries.
+    pub order_id: Option<Uuid>,
+}
+
+impl From<(Uuid, Outcome)> for Settlement {
+    /// Of whichever order the hold carries.
+    fn from((hold_id, outcome): (Uuid, Outcome)) -> Self {
+        Self { hold_id, outcome, order_id: None }
+    }
+}
+
 /// What settling did to a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {

@@ -17,9 +17,9 @@ pub use adjustment::{
     Adjusted, Adjustment, AdjustmentState, Ask, Delta, MAX_DELTA, PageError, PageToken,
 };
 pub use admission::{AdmissionFault, Proof};
-pub use hold::{Hold, HoldState, Outcome, PlacedLine, Settled, SkuBooks, StockView};
+pub use hold::{Hold, HoldState, Outcome, PlacedLine, Settled, Settlement, SkuBooks, StockView};
 pub use lines::{Line, Lines, LinesError, MAX_LINES, MAX_QUANTITY, MAX_TOTAL_MINOR};
-pub use recorded::{RecordedOrder, Retaken, Straggler, Units};
+pub use recorded::{RecordedOrder, Retaken, Straggler, Units, one_order_a_hold};
 pub use refusal::Refusal;
 pub use request::{Content, Request};
 pub use sale::{Item, Rules};

@@ -1,5 +1,7 @@
 //! What the record knows of orders, and what a stock that is rebuilt or that takes up an old order makes of it.
 
+use std::collections::HashSet;
+
 use uuid::Uuid;
 
 use super::{Content, HoldState, Line, Lines, PlacedLine, Request};
@@ -68,21 +70,52 @@ impl Units {
     }
 }
 
+/// The hash of the reservation that took these lines before an order was placed on their hold. Nobody keeps it, and nobody need: it follows
+/// from what was reserved.
+fn reservation_hash(sale_id: Uuid, buyer_id: &str, lines: &[PlacedLine]) -> Option<String> {
+    let lines = lines.iter().map(|line| Line { sku: line.sku.clone(), quantity: line.quantity });
+    let content = Content::Reserve(Lines::new(lines).ok()?);
+    // The request id is no part of the hash.
+    let request =
+        Request { sale_id, buyer_id: buyer_id.to_owned(), request_id: Uuid::nil(), content };
+    Some(request.hash())
+}
+
 impl RecordedOrder {
-    /// The hash of the reservation that took the units before the order was placed; `None` when one request did both. The record does not
-    /// keep it and need not: it follows from what was reserved.
+    /// The hash of the reservation before it; `None` when one request took the units and placed them.
     pub fn reservation_hash(&self, sale_id: Uuid) -> Option<String> {
-        if self.hold_id == self.order_id {
-            return None;
-        }
-        let lines =
-            self.lines.iter().map(|line| Line { sku: line.sku.clone(), quantity: line.quantity });
-        let content = Content::Reserve(Lines::new(lines).ok()?);
-        // The request id is no part of the hash.
-        let request =
-            Request { sale_id, buyer_id: self.buyer_id.clone(), request_id: Uuid::nil(), content };
-        Some(request.hash())
+        let reserved = self.hold_id != self.order_id;
+        reserved.then(|| reservation_hash(sale_id, &self.buyer_id, &self.lines)).flatten()
     }
+}
+
+impl Straggler {
+    /// As [`RecordedOrder::reservation_hash`].
+    pub fn reservation_hash(&self, sale_id: Uuid) -> Option<String> {
+        let reserved = self.hold_id != self.order_id;
+        reserved.then(|| reservation_hash(sale_id, &self.buyer_id, &self.lines)).flatten()
+    }
+}
+
+/// The orders whose holds a rebuilt stock has, each hold once. One hold's id stands in two orders when its buyer reserved again, under the same
+/// request, what was lost with an older epoch, and ordered again. Units decide: whoever gave them back leaves the hold to the
+/// other, and of two that have units the second gets a hold of its own, so that all of them are out of sale.
+pub fn one_order_a_hold(orders: Vec<RecordedOrder>) -> Vec<RecordedOrder> {
+    let (with, without): (Vec<_>, Vec<_>) =
+        orders.into_iter().partition(|order| order.units != Units::Returned);
+    let mut seen = HashSet::new();
+    let mut kept: Vec<RecordedOrder> = with
+        .into_iter()
+        .map(|order| {
+            if seen.insert(order.hold_id) {
+                return order;
+            }
+            seen.insert(order.order_id);
+            RecordedOrder { hold_id: order.order_id, ..order }
+        })
+        .collect();
+    kept.extend(without.into_iter().filter(|order| seen.insert(order.hold_id)));
+    kept
 }
 
 /// An order of an older epoch that is not recorded yet and needs its units anew.
@@ -149,6 +182,23 @@ mod tests {
         };
         assert_eq!(order(asked.key()).reservation_hash(sale_id), Some(asked.hash()));
         assert_eq!(order(Uuid::from_u128(1)).reservation_hash(sale_id), None);
+    }
+
+    #[test]
+    fn a_hold_that_two_orders_name_belongs_to_the_one_that_has_units() {
+        let hold = Uuid::from_u128(9);
+        let of =
+            |id: u128, units| RecordedOrder { order_id: Uuid::from_u128(id), units, ..order(hold) };
+        let kept = one_order_a_hold(vec![
+            of(1, Units::Returned),
+            of(2, Units::Placed),
+            of(3, Units::Returned),
+            of(4, Units::Sold),
+        ]);
+        let holds: Vec<(u128, Uuid)> =
+            kept.iter().map(|order| (order.order_id.as_u128(), order.hold_id)).collect();
+        assert_eq!(holds, [(2, hold), (4, Uuid::from_u128(4))]);
+        assert_eq!(one_order_a_hold(vec![of(1, Units::Returned)]).len(), 1);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
     domain::{
         Ask, Content, Delta, Line, Lines, LinesError, MAX_DELTA, MAX_DETAILS_BYTES, MAX_LINES,
         MAX_QUANTITY, MAX_RETAKEN, MAX_SETTLEMENTS, MAX_TOTAL_MINOR, Outcome, PageToken,
-        PlacedLine, Request, Straggler,
+        PlacedLine, Request, Settlement, Straggler,
     },
     store::HoldId,
 };
@@ -132,7 +132,7 @@ pub(super) fn skus(asked: &[String]) -> Result<&[String], Failure> {
 }
 
 /// The holds to settle.
-pub(super) fn settlements(asked: &[HoldSettlement]) -> Result<Vec<(Uuid, Outcome)>, Failure> {
+pub(super) fn settlements(asked: &[HoldSettlement]) -> Result<Vec<Settlement>, Failure> {
     if asked.is_empty() || asked.len() > MAX_SETTLEMENTS {
         return Err(Failure::invalid(
             "settlements",
@@ -156,7 +156,11 @@ pub(super) fn settlements(asked: &[HoldSettlement]) -> Result<Vec<(Uuid, Outcome
                     ));
                 }
             };
-            Ok((id, outcome))
+            let order_id = match settlement.order_id.as_str() {
+                "" => None,
+                order => Some(wire::uuid(&field("order_id"), order, Reason::ArgumentInvalid)?),
+            };
+            Ok(Settlement { hold_id: id, outcome, order_id })
         })
         .collect()
 }

@@ -82,7 +82,10 @@ impl Record {
             last = end.order_id;
             for row in rows {
                 let (hold_id, order) = row.seen()?;
-                orders.insert(hold_id, order);
+                // Of two that name one hold it is the other's who has ended.
+                if orders.get(&hold_id).is_none_or(has_ended) {
+                    orders.insert(hold_id, order);
+                }
             }
         }
     }
@@ -119,4 +122,8 @@ impl Record {
             seq: u64::try_from(row.seq).unwrap_or(0),
         }))
     }
+}
+
+fn has_ended(order: &SeenOrder) -> bool {
+    order.standing == OrderStanding::Ended
 }

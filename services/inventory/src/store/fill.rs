@@ -4,11 +4,7 @@ use fred::types::Value;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{
-    Stock,
-    reply::Reply,
-    stock::{self},
-};
+use super::{Stock, reply::Reply, stock};
 use crate::domain::{Item, MAX_TOTAL_MINOR, RecordedOrder, Refusal, Rules};
 
 /// How many skus, or orders, are staged by one run of the script, so that it does not keep the store from others for long.
@@ -163,7 +159,7 @@ fn order_args(sale_id: Uuid, epoch: i64, order: &RecordedOrder) -> Result<[Value
         .map_err(|error| Refusal::Fault { cause: format!("a hold cannot be written: {error}") })?;
     let hold_id = order.hold_id.to_string();
     let (reservation, reserved) = match order.reservation_hash(sale_id) {
-        Some(hash) => (hold_id.clone(), format!("reserve|{hash}|{hold_id}")),
+        Some(hash) => (hold_id.clone(), stock::reserved(&hash, order.hold_id)),
         None => (String::new(), String::new()),
     };
     Ok([

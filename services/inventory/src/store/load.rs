@@ -55,7 +55,7 @@ impl Load<'_> {
                 }
                 // In a sale that has not opened yet nobody can have taken anything.
                 let never_opened = matches!(known.state.as_str(), "DRAFT" | "SCHEDULED");
-                if usable && !never_opened {
+                if (usable || known.rebuilding) && !never_opened {
                     return Err(Refusal::Fenced);
                 }
             }

@@ -6,7 +6,7 @@ use sqlx::{PgPool, query_file, query_file_scalar};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::{Item, PlacedLine, RecordedOrder, Refusal, Rules, Units};
+use crate::domain::{Item, PlacedLine, RecordedOrder, Refusal, Rules, Units, one_order_a_hold};
 
 /// The record of stock.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct Known {
     pub state: String,
     /// The latest epoch and whether it may be used; `None` when stock was never loaded.
     pub epoch: Option<(i64, bool)>,
+    /// Whether that epoch is a rebuild's that has not ended.
+    pub rebuilding: bool,
 }
 
 /// A sale whose stock may now be loaded under a new epoch.
@@ -86,7 +88,7 @@ pub struct Snapshot {
     pub rules: Rules,
     /// What the sale offers and how much of it is allotted, by sku.
     pub items: Vec<Item>,
-    /// Every order of the sale.
+    /// The orders of the sale, each hold's one.
     pub orders: Vec<RecordedOrder>,
 }
 
@@ -145,7 +147,7 @@ impl Record {
             .ok_or(Refusal::SaleUnknown)?;
         let epoch =
             row.epoch.map(|epoch| (epoch, row.run_id.is_some_and(|run_id| !run_id.is_empty())));
-        Ok(Known { state: row.state, epoch })
+        Ok(Known { state: row.state, epoch, rebuilding: row.rebuilding })
     }
 
     /// The stocks that may have holds to sweep, with their epochs.
@@ -375,7 +377,7 @@ impl Record {
                 orders.push(row.into_order()?);
             }
         }
-        Ok(Snapshot { rules, items, orders })
+        Ok(Snapshot { rules, items, orders: one_order_a_hold(orders) })
     }
 }
 

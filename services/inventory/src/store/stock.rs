@@ -15,8 +15,8 @@ use super::{
     scripts::Scripts,
 };
 use crate::domain::{
-    Adjusted, Ask, Content, Hold, Lines, MAX_HOLD_LENGTHS, MAX_TOTAL_MINOR, Outcome, Proof,
-    Refusal, Request, Retaken, Rules, Settled, StockView, Straggler,
+    Adjusted, Ask, Content, Hold, Lines, MAX_HOLD_LENGTHS, MAX_TOTAL_MINOR, Proof, Refusal,
+    Request, Retaken, Rules, Settled, Settlement, StockView, Straggler,
 };
 
 /// How often a script is sent again because it came too late by the store's clock, though not by ours: once because that clock
@@ -196,14 +196,17 @@ impl Stock {
     pub async fn settle(
         &self,
         sale_id: Uuid,
-        holds: &[(Uuid, Outcome)],
+        holds: &[Settlement],
         epoch: i64,
     ) -> Result<Vec<Settled>, Refusal> {
         let mut results = Vec::with_capacity(holds.len());
         for some in holds.chunks(SETTLE_AT_ONCE) {
             let args = some
                 .iter()
-                .flat_map(|(id, outcome)| [id.to_string().into(), outcome.as_str().into()])
+                .flat_map(|hold| -> [Value; 3] {
+                    let order = hold.order_id.map(|id| id.to_string()).unwrap_or_default();
+                    [hold.hold_id.to_string().into(), hold.outcome.as_str().into(), order.into()]
+                })
                 .collect();
             let mut reply = self.run(&self.scripts.settle, sale_id, epoch, args).await?;
             if reply.word != "SETTLED" {
@@ -268,6 +271,11 @@ impl Stock {
                     order.request_hash.clone().into(),
                     order.placed_ms.into(),
                     order.details.clone().into(),
+                    order
+                        .reservation_hash(sale_id)
+                        .map(|hash| reserved(&hash, order.hold_id))
+                        .unwrap_or_default()
+                        .into(),
                     order.lines.len().to_string().into(),
                 ]);
                 for line in &order.lines {
@@ -381,6 +389,11 @@ impl Stock {
             }
         }
     }
+}
+
+/// What the scripts remember of a reservation, under its hold's id.
+pub(super) fn reserved(hash: &str, hold_id: Uuid) -> String {
+    format!("reserve|{hash}|{hold_id}")
 }
 
 /// The rules as fields and values of `meta`, without the version.

@@ -118,7 +118,14 @@ async fn each_wrong_call_has_its_own_reason_and_changes_nothing() {
     let settle = |hold_id: &str, outcome: i32, count: usize| proto::SettleHoldsRequest {
         request_id: id(),
         sale_id: sale.to_string(),
-        settlements: vec![proto::HoldSettlement { hold_id: hold_id.to_owned(), outcome }; count],
+        settlements: vec![
+            proto::HoldSettlement {
+                hold_id: hold_id.to_owned(),
+                outcome,
+                ..proto::HoldSettlement::default()
+            };
+            count
+        ],
     };
     let some_hold = id();
 

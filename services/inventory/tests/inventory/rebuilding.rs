@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer::pull};
 use flashsale_inventory::{
-    domain::{Content, HoldState, Outcome, Proof, Refusal, Request, Retaken, Settled, Straggler},
+    domain::{
+        Content, HoldState, Outcome, Proof, Refusal, Request, Retaken, Settled, Settlement,
+        Straggler,
+    },
     inventory::Inventory,
 };
 use flashsale_queue::{NatsConfig, ORDERS, QueueMessage};
@@ -25,6 +28,7 @@ use crate::{
 struct Whole {
     world: World,
     claims: JoinHandle<()>,
+    config: NatsConfig,
     _nats: TestNats,
 }
 
@@ -50,7 +54,7 @@ async fn whole() -> Whole {
     world.queue = queue(&nats.url).await;
     world.inventory = inventory(&world.pg, &world.store, &world.queue);
     let claims = tokio::spawn(pass_markers(context, world.pg.pool.clone()));
-    Whole { world, claims, _nats: nats }
+    Whole { world, claims, config, _nats: nats }
 }
 
 async fn pass_markers(context: jetstream::Context, pool: PgPool) {
@@ -330,6 +334,125 @@ async fn an_order_of_an_older_epoch_takes_its_units_anew_once_or_not_at_all() {
     assert_eq!(retake(2, &refilled).await.unwrap(), [Retaken::Taken]);
     assert_eq!(world.books(sale, "a").await, [2, 0, 8, 0]);
     assert_books_balance(world, sale).await;
+}
+
+#[tokio::test]
+async fn a_reservation_that_comes_late_finds_the_hold_that_was_taken_anew() {
+    let whole = whole().await;
+    let world = &whole.world;
+    let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
+    let reserving = reserve(sale, "ada", &[("a", 3)]);
+    let hold = world.ask(&reserving).await.unwrap().hold.hold_id;
+    let placing = place(sale, "ada", hold);
+    world.ask(&placing).await.unwrap();
+    flush(world).await;
+    world.inventory.rebuild(sale, false).await.unwrap();
+    let late = [straggler(&placing, hold, "a", 3)];
+    assert_eq!(world.inventory.retake(sale, 2, &late).await.unwrap(), [Retaken::Taken]);
+    let answer = world.ask(&reserving).await.unwrap();
+    assert!(answer.replayed, "the units were taken twice");
+    assert_eq!(answer.hold.state, HoldState::Placed);
+    let other = Request { content: Content::Reserve(lines(&[("a", 1)])), ..reserving };
+    assert_eq!(world.ask(&other).await, Err(Refusal::RequestReused));
+    assert_eq!(world.books(sale, "a").await, [7, 0, 3, 0]);
+    assert_books_balance(world, sale).await;
+}
+
+#[tokio::test]
+async fn a_cart_that_was_filled_anew_with_other_units_is_not_the_orders() {
+    let whole = whole().await;
+    let world = &whole.world;
+    let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
+    let cart = reserve(sale, "ada", &[("a", 1)]);
+    let hold = world.ask(&cart).await.unwrap().hold.hold_id;
+    let placing = place(sale, "ada", hold);
+    let late = [straggler(&placing, hold, "a", 3)];
+    assert_eq!(world.inventory.retake(sale, 1, &late).await.unwrap(), [Retaken::Refused]);
+    assert_eq!(world.books(sale, "a").await, [9, 1, 0, 0]);
+}
+
+#[tokio::test]
+async fn the_end_of_an_order_leaves_a_hold_alone_that_carries_another_one() {
+    let whole = whole().await;
+    let world = &whole.world;
+    let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
+    let hold = world.ask(&reserve(sale, "ada", &[("a", 3)])).await.unwrap().hold.hold_id;
+    let settle = async |outcome, order_id| {
+        let settlement = Settlement { hold_id: hold, outcome, order_id };
+        world.inventory.settle(sale, &[settlement]).await.unwrap()[0]
+    };
+    // A cart has no order yet.
+    assert_eq!(settle(Outcome::Released, Some(Uuid::new_v4())).await, Settled::Unknown);
+    let placing = place(sale, "ada", hold);
+    world.ask(&placing).await.unwrap();
+    for outcome in [Outcome::Released, Outcome::Sold, Outcome::Claimed] {
+        assert_eq!(settle(outcome, Some(Uuid::new_v4())).await, Settled::Unknown);
+    }
+    assert_eq!(world.books(sale, "a").await, [7, 0, 3, 0]);
+    assert_eq!(settle(Outcome::Sold, Some(placing.key())).await, Settled::Done);
+    assert_eq!(settle(Outcome::Sold, Some(placing.key())).await, Settled::Already);
+}
+
+#[tokio::test]
+async fn a_hold_that_two_orders_name_is_rebuilt_for_the_one_that_has_units() {
+    let whole = whole().await;
+    let world = &whole.world;
+    let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
+    let hold = Uuid::new_v4();
+    let (ended, live) = (place(sale, "ada", hold), place(sale, "ada", hold));
+    record_order(world, &live, hold, "CLAIMED", "a", 2, None).await;
+    record_order(world, &ended, hold, "CANCELLED", "a", 2, None).await;
+    flush(world).await;
+    world.inventory.rebuild(sale, false).await.unwrap();
+    assert_eq!(world.books(sale, "a").await, [8, 0, 2, 0]);
+    let settle = |outcome, order: &Request| {
+        [Settlement { hold_id: hold, outcome, order_id: Some(order.key()) }]
+    };
+    let late = world.inventory.settle(sale, &settle(Outcome::Released, &ended)).await.unwrap();
+    assert_eq!(late, [Settled::Unknown]);
+    let report = world.inventory.reconcile(sale, false).await.unwrap();
+    assert!(report.differences.is_empty(), "{:?}", report.differences);
+    let sold = world.inventory.settle(sale, &settle(Outcome::Sold, &live)).await.unwrap();
+    assert_eq!(sold, [Settled::Done]);
+    assert_books_balance(world, sale).await;
+}
+
+#[tokio::test]
+async fn a_stock_that_is_being_rebuilt_is_not_loaded_as_if_nobody_had_taken_anything() {
+    let whole = whole().await;
+    let world = &whole.world;
+    let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
+    // Its order waits in the queue and is not recorded yet.
+    world.ask(&place_lines(sale, "ada", &[("a", 4)])).await.unwrap();
+    flush(world).await;
+    let begun = "UPDATE sale_stock SET epoch = 2, run_id = '', rebuild_owner = gen_random_uuid(), rebuild_until = now()";
+    sqlx::query(begun).execute(&world.pg.pool).await.unwrap();
+    assert_eq!(world.inventory.load(sale, Uuid::new_v4()).await, Err(Refusal::Fenced));
+    assert_eq!(world.inventory.rebuild(sale, false).await.unwrap().epoch, 3);
+}
+
+#[tokio::test]
+async fn a_marker_that_the_queue_has_lost_is_published_again() {
+    let whole = whole().await;
+    let world = &whole.world;
+    let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
+    whole.claims.abort();
+    flush(world).await;
+    let rebuild = world.inventory.rebuild(sale, false);
+    let queue = async {
+        let stream = world.queue.jetstream().get_stream(ORDERS).await.unwrap();
+        let last = async || stream.get_info().await.unwrap().state.last_sequence;
+        eventually("the marker is in the queue", async || (last().await == 1).then_some(())).await;
+        // Made anew, as by a server that has lost its disk.
+        world.queue.jetstream().delete_stream(ORDERS).await.unwrap();
+        let config = whole.config.clone();
+        flashsale_queue::ensure_orders_stream(world.queue.jetstream(), &config).await.unwrap();
+        let context = world.queue.jetstream().clone();
+        tokio::spawn(pass_markers(context, world.pg.pool.clone()))
+    };
+    let (rebuilt, claims) = tokio::join!(rebuild, queue);
+    claims.abort();
+    assert_eq!(rebuilt.unwrap().epoch, 2);
 }
 
 #[tokio::test]

@@ -239,8 +239,11 @@ async fn an_order_goes_from_loading_to_sold() {
         (proto::HoldOutcome::Sold, proto::SettleResult::Done),
         (proto::HoldOutcome::Released, proto::SettleResult::Conflict),
     ] {
-        let settlement =
-            proto::HoldSettlement { hold_id: hold.hold_id.clone(), outcome: outcome.into() };
+        let settlement = proto::HoldSettlement {
+            hold_id: hold.hold_id.clone(),
+            outcome: outcome.into(),
+            ..proto::HoldSettlement::default()
+        };
         let settle = proto::SettleHoldsRequest {
             request_id: id(),
             sale_id: sale.to_string(),

@@ -50,8 +50,11 @@ impl Carrier for CloseHold {
                 }
             };
             if let Some((sale_id, hold_id)) = holds.get(&row.order_id) {
-                let settlement =
-                    HoldSettlement { hold_id: hold_id.to_string(), outcome: outcome.into() };
+                let settlement = HoldSettlement {
+                    hold_id: hold_id.to_string(),
+                    outcome: outcome.into(),
+                    order_id: row.order_id.to_string(),
+                };
                 by_sale.entry(*sale_id).or_default().push((at, settlement));
             }
         }

@@ -12,7 +12,9 @@ use crate::domain::{HoldState, Outcome};
 pub fn of_holds(seen: &Holds) -> Vec<Difference> {
     let mut found = Vec::new();
     for (id, hold) in &seen.holds {
-        let order = seen.orders.get(id);
+        // One that was cancelled before its buyer reserved and ordered again may name the hold, too.
+        let own = |order: &&SeenOrder| hold.order_id.is_none_or(|id| id == order.order_id);
+        let order = seen.orders.get(id).filter(own);
         let mut add = |kind, what: String, stranded: bool, repair| {
             for (sku, quantity) in &hold.lines {
                 found.push(Difference {
