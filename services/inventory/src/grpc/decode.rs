@@ -61,7 +61,7 @@ pub(super) fn reserve(asked: &proto::ReserveRequest) -> Result<Request, Failure>
 pub(super) fn place(asked: &proto::PlaceHoldRequest) -> Result<Request, Failure> {
     let bare =
         request(&asked.request_id, &asked.sale_id, &asked.buyer_id, Content::Release(Uuid::nil()))?;
-    let details = details(&asked.order_details)?;
+    let details = details("order_details", &asked.order_details)?;
     let content = match (asked.hold_id.is_empty(), asked.lines.is_empty()) {
         (false, true) => Content::PlaceHold(hold_id(&asked.hold_id)?, details),
         (true, false) => Content::PlaceLines(lines(&asked.lines)?, details),
@@ -230,7 +230,7 @@ fn straggler(index: usize, hold: &proto::StragglingHold) -> Result<Straggler, Fa
         request_hash: wire::printable(&field("request_hash"), &hold.request_hash, 64)?.to_owned(),
         placed_ms: millis(&field("place_time"), placed)?,
         lines,
-        details: details(&hold.order_details)?,
+        details: details(&field("order_details"), &hold.order_details)?,
     })
 }
 
@@ -308,15 +308,15 @@ fn lines(asked: &[proto::Line]) -> Result<Lines, Failure> {
     })
 }
 
-fn details(asked: &str) -> Result<String, Failure> {
+fn details(field: &str, asked: &str) -> Result<String, Failure> {
     if asked.len() > MAX_DETAILS_BYTES {
         return Err(Failure::invalid(
-            "order_details",
+            field,
             format!("has {} bytes; {MAX_DETAILS_BYTES} are allowed", asked.len()),
         ));
     }
     if serde_json::from_str::<serde::de::IgnoredAny>(asked).is_err() {
-        return Err(Failure::invalid("order_details", "is not JSON"));
+        return Err(Failure::invalid(field, "is not JSON"));
     }
     Ok(asked.to_owned())
 }

@@ -31,6 +31,8 @@ enum Call {
     Sync(proto::SyncSaleRequest),
     Settle(proto::SettleHoldsRequest),
     List(proto::ListPlacedHoldsRequest),
+    Retake(proto::RetakeHoldsRequest),
+    Rebuild(proto::RebuildRequest),
 }
 
 async fn refusal(served: &Served, call: Call) -> Status {
@@ -47,6 +49,8 @@ async fn refusal(served: &Served, call: Call) -> Status {
         Call::Sync(ask) => done(admin.sync_sale(ask).await.map(drop)),
         Call::Settle(ask) => done(admin.settle_holds(ask).await.map(drop)),
         Call::List(ask) => done(admin.list_placed_holds(ask).await.map(drop)),
+        Call::Retake(ask) => done(admin.retake_holds(ask).await.map(drop)),
+        Call::Rebuild(ask) => done(admin.rebuild(ask).await.map(drop)),
     }
 }
 
@@ -128,6 +132,40 @@ async fn each_wrong_call_has_its_own_reason_and_changes_nothing() {
         ],
     };
     let some_hold = id();
+    // A hold that has been extended as far as it may be.
+    let longest = reserve(sale, "max", &[("tee", 1)], "");
+    let longest = served.stock.reserve(longest).await.unwrap().into_inner().hold.unwrap();
+    let age = format!(
+        "local hold = cjson.decode(redis.call('HGET', KEYS[3], '{0}'))
+         hold.t = hold.t - 2 * tonumber(redis.call('HGET', KEYS[1], 'hold_ms'))
+         redis.call('HSET', KEYS[3], '{0}', cjson.encode(hold))",
+        longest.hold_id
+    );
+    served.world.lua(&age, flashsale_inventory::store::keys(sale)).await;
+    let retake = |change: fn(&mut proto::StragglingHold)| {
+        let mut hold = proto::StragglingHold {
+            hold_id: id(),
+            order_id: id(),
+            buyer_id: "ada".to_owned(),
+            lines: held.lines.clone(),
+            request_id: id(),
+            request_hash: "0".repeat(64),
+            place_time: Some(prost_types::Timestamp { seconds: 1_790_000_000, nanos: 0 }),
+            order_details: DETAILS.to_owned(),
+            ..proto::StragglingHold::default()
+        };
+        change(&mut hold);
+        proto::RetakeHoldsRequest {
+            request_id: id(),
+            sale_id: sale.to_string(),
+            min_epoch: 1,
+            holds: vec![hold],
+        }
+    };
+    let rebuild = |sale: Uuid| {
+        let sale_id = sale.to_string();
+        Call::Rebuild(proto::RebuildRequest { request_id: id(), sale_id, force: true })
+    };
 
     use Reason::*;
     let case = |what, call, reason, field| Case { what, call, reason, field };
@@ -517,6 +555,98 @@ async fn each_wrong_call_has_its_own_reason_and_changes_nothing() {
             ArgumentInvalid,
             "settlements[0].outcome",
         ),
+        case(
+            "a settling of a malformed order",
+            Call::Settle(proto::SettleHoldsRequest {
+                settlements: vec![proto::HoldSettlement {
+                    hold_id: placed.hold_id.clone(),
+                    outcome: 2,
+                    order_id: "order".to_owned(),
+                }],
+                ..settle("", 0, 0)
+            }),
+            ArgumentInvalid,
+            "settlements[0].order_id",
+        ),
+        case(
+            "an extension beyond the maximum",
+            Call::Extend(extend("max", &longest.hold_id)),
+            HoldAtMaximum,
+            "",
+        ),
+        case("more than the sale has in all", Call::Reserve(ask(&[("cap", 9)])), SoldOut, ""),
+        case(
+            "a retaking of nothing",
+            Call::Retake(proto::RetakeHoldsRequest { holds: vec![], ..retake(|_| ()) }),
+            ArgumentInvalid,
+            "holds",
+        ),
+        case(
+            "a retaking of too much",
+            Call::Retake(proto::RetakeHoldsRequest {
+                holds: vec![proto::StragglingHold::default(); 501],
+                ..retake(|_| ())
+            }),
+            ArgumentInvalid,
+            "holds",
+        ),
+        case(
+            "a retaking in no epoch",
+            Call::Retake(proto::RetakeHoldsRequest { min_epoch: 0, ..retake(|_| ()) }),
+            ArgumentInvalid,
+            "min_epoch",
+        ),
+        case(
+            "a retaking in an epoch to come",
+            Call::Retake(proto::RetakeHoldsRequest { min_epoch: 9, ..retake(|_| ()) }),
+            StockFenced,
+            "",
+        ),
+        case(
+            "a retaking of a malformed hold",
+            Call::Retake(retake(|hold| hold.hold_id = "hold".to_owned())),
+            ArgumentInvalid,
+            "holds[0].hold_id",
+        ),
+        case(
+            "a retaking without lines",
+            Call::Retake(retake(|hold| hold.lines.clear())),
+            ArgumentInvalid,
+            "holds[0].lines",
+        ),
+        case(
+            "a retaking of one sku twice",
+            Call::Retake(retake(|hold| hold.lines.push(hold.lines[0].clone()))),
+            ArgumentInvalid,
+            "holds[0].lines[1].sku",
+        ),
+        case(
+            "a retaking of no units",
+            Call::Retake(retake(|hold| hold.lines[0].quantity = 0)),
+            QuantityInvalid,
+            "holds[0].lines[0].quantity",
+        ),
+        case(
+            "a retaking without a price",
+            Call::Retake(retake(|hold| hold.lines[0].unit_price = None)),
+            ArgumentInvalid,
+            "holds[0].lines[0].unit_price",
+        ),
+        case(
+            "a retaking without a time",
+            Call::Retake(retake(|hold| hold.place_time = None)),
+            ArgumentInvalid,
+            "holds[0].place_time",
+        ),
+        case(
+            "a retaking with details that are no JSON",
+            Call::Retake(retake(|hold| hold.order_details = "{".to_owned())),
+            ArgumentInvalid,
+            "holds[0].order_details",
+        ),
+        case("a rebuild of no sale", rebuild(nowhere), SaleNotFound, "sale_id"),
+        case("a rebuild of a sale that was never loaded", rebuild(draft), SaleNotOpen, ""),
+        case("a rebuild without the queue", rebuild(sale), StoreUnavailable, ""),
         case(
             "a list of a negative length",
             Call::List(proto::ListPlacedHoldsRequest {
