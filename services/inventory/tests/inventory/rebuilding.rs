@@ -448,7 +448,7 @@ async fn a_marker_that_the_queue_has_lost_is_published_again() {
         let config = whole.config.clone();
         flashsale_queue::ensure_orders_stream(world.queue.jetstream(), &config).await.unwrap();
         let context = world.queue.jetstream().clone();
-        tokio::spawn(pass_markers(context, world.pg.pool.clone()))
+        tokio::spawn(pass_markers(context, world.pg.pool.clone())).abort_handle()
     };
     let (rebuilt, claims) = tokio::join!(rebuild, queue);
     claims.abort();
