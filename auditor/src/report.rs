@@ -117,7 +117,8 @@ pub(crate) fn of(facts: &Facts, findings: &Findings) -> Report {
         "checked": {
             "skus": facts.stock.skus.len(),
             "holds": facts.stock.holds.len(),
-            "requests": facts.stock.requests.len(),
+            // Each hold stands for the request that took it.
+            "requests": facts.stock.requests.len() + facts.stock.holds.len(),
             "admissions": facts.stock.spent.len(),
             "ticks": facts.stock.room.as_ref().map_or(0, |room| room.ticks.len()),
             "orders": facts.record.orders.len(),

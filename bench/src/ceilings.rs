@@ -12,7 +12,12 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{calls::Publish, cpu, drive::Measured, platform::Platform};
+use crate::{
+    calls::{self, Publish},
+    cpu,
+    drive::Measured,
+    platform::Platform,
+};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between the services' scripts and the one that is looked for.
@@ -33,11 +38,17 @@ mod word {
     pub(super) const PENDING: usize = 3 + 4;
     const ARGV: usize = 3 + 9 - 1;
     pub(super) const DEADLINE: usize = ARGV + 2;
-    pub(super) const OPERATION: usize = ARGV + 3;
-    pub(super) const REQUEST: usize = ARGV + 4;
-    pub(super) const HOLD: usize = ARGV + 6;
-    pub(super) const BUYER: usize = ARGV + 7;
+    /// Where the first request begins; there is only one when it was seen.
+    pub(super) const FIRST: usize = ARGV + 4;
+    pub(super) const OPERATION: usize = FIRST + 1;
+    pub(super) const HOLD: usize = FIRST + 2;
+    pub(super) const BUYER: usize = FIRST + 4;
+    pub(super) const SKU: usize = FIRST + 10;
 }
+
+/// Runs of the script under way, as inventory has them for a sale that is busy, and requests in each of them.
+const AT_ONCE: u64 = 2;
+const TOGETHER: u64 = 32;
 
 impl Script {
     /// Watches Redis until it runs a script that reserves.
@@ -73,22 +84,24 @@ impl Script {
         self.words.get(word::PENDING).map_or("", String::as_str)
     }
 
-    /// The same with another request, hold and buyer each time that `redis-benchmark` sends it.
+    /// For [`TOGETHER`] requests, with other holds and buyers each time that `redis-benchmark` sends it.
     fn anew_each_time(&self) -> Vec<String> {
-        let mut words = self.words.clone();
-        let mut set = |at: usize, to: String| {
-            if let Some(word) = words.get_mut(at) {
-                *word = to;
-            }
-        };
-        // Becomes a dozen digits, another number each time.
-        let id = "00000000-0000-4000-8000-__rand_int__";
-        set(word::REQUEST, id.to_owned());
-        set(word::HOLD, id.to_owned());
-        set(word::BUYER, "bench-__rand_int__".to_owned());
-        // A day from what it was: the deadline is the store's clock in milliseconds.
+        // A day from what it was: deadlines are by the store's clock in milliseconds.
         let deadline = self.words.get(word::DEADLINE).and_then(|ms| ms.parse::<i64>().ok());
-        set(word::DEADLINE, (deadline.unwrap_or_default() + 86_400_000).to_string());
+        let deadline = (deadline.unwrap_or_default() + 86_400_000).to_string();
+        let (head, request) = self.words.split_at(word::FIRST.min(self.words.len()));
+        let mut words = head.to_vec();
+        words[word::DEADLINE].clone_from(&deadline);
+        for number in 0..TOGETHER {
+            words.extend(request.iter().enumerate().map(|(at, word)| match word::FIRST + at {
+                word::FIRST => deadline.clone(),
+                // Becomes a dozen digits, another number each time.
+                word::HOLD => "00000000-0000-4000-8000-__rand_int__".to_owned(),
+                word::BUYER => "bench-__rand_int__".to_owned(),
+                word::SKU => calls::sku(number),
+                _ => word.clone(),
+            }));
+        }
         words
     }
 }
@@ -107,15 +120,15 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// Runs the script `count` times with `redis-benchmark` over as many connections as a service has. The times are those of whole pipelines.
+/// Runs the script for `count` requests with `redis-benchmark`, as inventory runs it. The times are those of runs.
 pub(crate) async fn redis(
     platform: &Platform,
     script: &Script,
-    in_flight: u32,
     count: u64,
 ) -> anyhow::Result<Measured> {
     let before = length(&platform.redis_address(), script.holds()).await?;
-    let connections = platform.redis_connections.min(in_flight);
+    let runs = count.div_ceil(TOGETHER);
+    let count = runs * TOGETHER;
     let (host, port) = platform.redis_address().split_once(':').map_or_else(
         || ("127.0.0.1".to_owned(), String::new()),
         |(host, port)| (host.to_owned(), port.to_owned()),
@@ -124,8 +137,7 @@ pub(crate) async fn redis(
     let cpu_before = watched.read();
     let out = Command::new(&platform.redis_benchmark)
         .args(["-h", &host, "-p", &port, "--csv", "-r", "2147483647"])
-        .args(["-c", &connections.to_string(), "-P", &(in_flight / connections).to_string()])
-        .args(["-n", &count.to_string()])
+        .args(["-c", &AT_ONCE.to_string(), "-n", &runs.to_string()])
         .args(script.anew_each_time())
         .stdin(Stdio::null())
         .kill_on_drop(true)
@@ -137,17 +149,17 @@ pub(crate) async fn redis(
     cpu.retain(|name, _| *name == "redis");
     cpu.values_mut().for_each(|used| *used *= 10_000.0 / count as f64);
     let ran = length(&platform.redis_address(), script.holds()).await? - before;
-    // It sends full pipelines, so it may send a few more than asked for; and some of two thousand million ids may come twice.
+    // It may send a few more than asked for; and some of two thousand million ids may come twice.
+    let off = ran.abs_diff(i64::try_from(count)?);
     ensure!(
-        out.status.success()
-            && ran.abs_diff(i64::try_from(count)?) <= u64::from(in_flight) + count / 500,
-        "redis-benchmark ran the script {count} times and {ran} holds came of it: {text} {}",
+        out.status.success() && off <= AT_ONCE * TOGETHER + count / 500,
+        "redis-benchmark ran the script for {count} requests and {ran} holds came of it: {text} {}",
         String::from_utf8_lossy(&out.stderr)
     );
-    let [rps, p50_ms, p99_ms] = rates(&text)?;
+    let [runs_per_s, p50_ms, p99_ms] = rates(&text)?;
     Ok(Measured {
         calls: count,
-        rps,
+        rps: runs_per_s * TOGETHER as f64,
         p50_us: p50_ms * 1_000.0,
         p99_us: p99_ms * 1_000.0,
         cpu_s_per_10k: cpu,

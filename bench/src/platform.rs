@@ -58,8 +58,6 @@ pub(crate) struct Platform {
     pub(crate) open_sale_id: Uuid,
     /// What signs admissions, in the waiting room and here.
     pub(crate) signer: Signer,
-    /// Connections to Redis that a service keeps.
-    pub(crate) redis_connections: u32,
     /// The program `redis-benchmark`.
     pub(crate) redis_benchmark: PathBuf,
     /// Versions of the stores.
@@ -141,7 +139,6 @@ impl Platform {
             sale_id: Uuid::nil(),
             open_sale_id: Uuid::nil(),
             signer,
-            redis_connections: 4,
             redis_benchmark,
             versions,
         };

@@ -225,8 +225,7 @@ impl<'a> Bench<'a> {
         }
         if self.wanted(REDIS_SCRIPT_CEILING) {
             let runs = self.count(REDIS_SCRIPT_CEILING);
-            let in_flight = self.settings.in_flight;
-            let measured = ceilings::redis(self.platform, &self.script, in_flight, runs).await?;
+            let measured = ceilings::redis(self.platform, &self.script, runs).await?;
             self.add(REDIS_SCRIPT_CEILING, measured);
         }
         if self.wanted(JETSTREAM_CEILING) {

@@ -65,6 +65,7 @@ pub(crate) struct Stock {
     pub(crate) pending: BTreeSet<String>,
     /// Holds with what their order carries.
     pub(crate) carried: BTreeSet<String>,
+    /// Requests that changed a hold. One that took a hold has the hold's id for its key, and stands in the hold.
     pub(crate) requests: BTreeMap<String, Remembered>,
     /// (sku, buyer) to units.
     pub(crate) buyers: BTreeMap<(String, String), i64>,
@@ -116,6 +117,8 @@ pub(crate) struct Hold {
     pub(crate) order: Option<Uuid>,
     pub(crate) request: Option<Uuid>,
     pub(crate) request_hash: Option<String>,
+    /// Whether a reservation took it, and not the request that placed it.
+    pub(crate) reserved: bool,
 }
 
 #[derive(Deserialize)]
@@ -129,6 +132,7 @@ struct RawHold {
     o: Option<Uuid>,
     q: Option<Uuid>,
     h: Option<String>,
+    r: Option<String>,
 }
 
 /// What a request did.
@@ -212,6 +216,10 @@ fn decode(reply: Value, ahead_ms: i64) -> anyhow::Result<Stock> {
     let carried = next()?.into_iter().map(|(id, _)| id).collect();
     let mut requests = BTreeMap::new();
     for (key, mark) in next()? {
+        // Of an adjustment of the stock, which no buyer asked for.
+        if key.starts_with("adjust|") {
+            continue;
+        }
         let mut fields = mark.splitn(3, '|').map(str::to_owned);
         let (Some(operation), Some(hash), Some(hold)) =
             (fields.next(), fields.next(), fields.next())
@@ -296,6 +304,7 @@ fn hold(raw: RawHold) -> Hold {
         order: raw.o,
         request: raw.q,
         request_hash: raw.h,
+        reserved: raw.r.is_some(),
     }
 }
 

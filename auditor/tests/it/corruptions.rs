@@ -93,7 +93,6 @@ const CASES: &[Case] = &[
             Hold("<h6>", "o", r#""<o6>""#),
             Hold("<h6>", "q", r#""<r6>""#),
             Hold("<h6>", "h", r#""hash6""#),
-            Redis(&["HSET", "@requests", "<o6>", "place|hash6|<h6>"]),
         ],
         broken: &[I2],
         says: "order <o6>: its hold <h6> is Released, but it has no order row",
@@ -471,8 +470,14 @@ const CASES: &[Case] = &[
         says: "request <o1>: hold <h3> was placed by another one",
     },
     Case {
+        name: "the request that placed an order is forgotten",
+        plants: &[Hold("<h1>", "r", r#""hash""#)],
+        broken: &[I7],
+        says: "order <o1>: its request is not remembered for hold <h1>",
+    },
+    Case {
         name: "a request's hold is unknown",
-        plants: &[Redis(&["HSET", "@requests", "<o9>", "reserve|x|<h9>"])],
+        plants: &[Redis(&["HSET", "@requests", "<o9>", "release|x|<h9>"])],
         broken: &[I7],
         says: "request <o9>: its hold <h9> is unknown",
     },

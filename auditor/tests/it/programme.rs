@@ -81,7 +81,6 @@ async fn what_is_on_its_way_is_no_violation_until_the_sale_is_said_to_rest() {
         Plant::Redis(&["HSET", "@stock", "a:B", "1", "p:B", "1"]),
         Plant::Redis(&["HSET", "@buyers", "B\u{1f}buyer-8", "1"]),
         Plant::Redis(&["HSET", "@spent", "<j8>", "<h8>"]),
-        Plant::Redis(&["HSET", "@requests", "<o8>", "place|hash8|<h8>"]),
         Plant::Redis(&["HSET", "@orders", "<h8>", "{}"]),
         Plant::Redis(&["ZADD", "@pending", "<now>", "<h8>"]),
         Plant::Redis(&[

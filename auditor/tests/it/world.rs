@@ -324,12 +324,17 @@ impl World {
                 hold["p"] = taken_ms.into();
                 hold["q"] = format!("<r{number}>").into();
                 hold["h"] = format!("hash{number}").into();
-                commands.push(format!("HSET @requests <o{number}> place|hash{number}|<h{number}>"));
+                if number == 2 {
+                    hold["r"] = "other".into();
+                    commands.push("HSET @requests <o2> place|hash2|<h2>".to_owned());
+                }
             }
             commands.push(format!("HSET @holds <h{number}> {hold}"));
             commands.push(format!("HSET @spent <j{number}> <h{number}>"));
         }
-        commands.push(format!("HSET @requests {} reserve|other|<h2>", Uuid::new_v4()));
+        // An adjustment is nobody's request for a hold.
+        commands.push(format!("HSET @requests adjust|{} done|3|A", Uuid::new_v4()));
+        commands.push(format!("HSET @requests {} release|other|<h2>", Uuid::new_v4()));
         for command in commands {
             let command: Vec<String> =
                 command.split(' ').map(|part| self.redis_part(part)).collect();

@@ -6,8 +6,8 @@
 --       probe:   nothing; reads what is loaded
 --       claim:   nothing; clears what lies under the keys
 --       stage:   per sku: sku, units, per-buyer limit, price in minor units
---       orders:  per recorded order: hold id, the hold, the column its units are in (`p`, `s`, '' for none), order id and what to
---                remember of its placing, id and what to remember of the reservation before it ('' and '' if there was none)
+--       orders:  per recorded order: hold id, the hold, the column its units are in (`p`, `s`, '' for none), order id, content hash of
+--                its placing
 --       publish: request id of the load ('' for a rebuild), number of skus, number of holds, then the fields and values of meta
 -- Reply OK run id; LOADED epoch, request id of its load, run id (probe); NOTHING (probe); OVERTAKEN; TOO_LATE
 local step, first = ARGV[FIRST], FIRST + 1
@@ -52,7 +52,7 @@ if step == 'stage' then
 end
 
 if step == 'orders' then
-  for i = first, #ARGV, 7 do
+  for i = first, #ARGV, 5 do
     local id, json, column = ARGV[i], ARGV[i + 1], ARGV[i + 2]
     -- A part that comes again must not count twice.
     if call('HSETNX', HOLDS, id, json) == 1 then
@@ -66,10 +66,7 @@ if step == 'orders' then
       if hold.j then
         call('HSET', SPENT, hold.j, id)
       end
-      call('HSET', REQUESTS, ARGV[i + 3], ARGV[i + 4])
-      if ARGV[i + 5] ~= '' then
-        call('HSET', REQUESTS, ARGV[i + 5], ARGV[i + 6])
-      end
+      remember('place', ARGV[i + 3], ARGV[i + 4], id)
     end
   end
   return { 'OK', NOW, RUN_ID }

@@ -20,7 +20,7 @@ local KEY_COUNT
 
 -- The fence and the deadline. Answers a refusal, or nil when the script may go on.
 -- A script leaves the number of existing keys in meta, so that a key that was evicted or deleted since is missed: without that a lost
--- `requests` would let a retry take units twice.
+-- `holds` would let a retry take units twice.
 local function guard()
   local meta = call('HMGET', META, 'epoch', 'run_id', 'keys', 'state', 'starts_ms', 'ends_ms', 'hold_ms', 'room', 'currency')
   KEY_COUNT = tonumber(meta[3] or '-1')
@@ -47,23 +47,47 @@ local function hold_reply(replayed, id, json)
   return { 'HOLD', NOW, replayed, id, json, call('HGET', ORDERS, id) or '', CURRENCY }
 end
 
+-- As much of a hash as tells two requests of one buyer apart.
+local function short(hash)
+  return string.sub(hash, 1, 32)
+end
+
+-- Whether it was this request that took the hold. Such a request has the hold's id for its key, and stands in the hold itself: `r` is the
+-- short hash of a reservation, and without it one request took the units and placed them.
+local function took(id, hold, operation, hash)
+  if hold.r then
+    return operation == 'reserve' and hold.r == short(hash)
+  end
+  return operation == 'place' and hold.o == id and hold.h == hash
+end
+
 -- What a request id did before. Answers HOLD with the hold as it is now, or REUSED when it was sent with another operation or other
 -- content; nil when it is new.
 local function replay(operation, request, hash)
   local known = call('HGET', REQUESTS, request)
-  if not known then
+  if known then
+    local mark = operation .. '|' .. hash .. '|'
+    if string.sub(known, 1, #mark) ~= mark then
+      return { 'REUSED', NOW }
+    end
+    local id = string.sub(known, #mark + 1)
+    return hold_reply(1, id, call('HGET', HOLDS, id))
+  end
+  local json = call('HGET', HOLDS, request)
+  if not json then
     return nil
   end
-  local mark = operation .. '|' .. hash .. '|'
-  if string.sub(known, 1, #mark) ~= mark then
-    return { 'REUSED', NOW }
+  if took(request, cjson.decode(json), operation, hash) then
+    return hold_reply(1, request, json)
   end
-  local id = string.sub(known, #mark + 1)
-  return hold_reply(1, id, call('HGET', HOLDS, id))
+  return { 'REUSED', NOW }
 end
 
+-- Of a request that took no hold but changed one.
 local function remember(operation, request, hash, id)
-  call('HSET', REQUESTS, request, operation .. '|' .. hash .. '|' .. id)
+  if request ~= id then
+    call('HSET', REQUESTS, request, operation .. '|' .. hash .. '|' .. id)
+  end
 end
 
 -- The buyer's hold: id and record, or nil and NO_HOLD.

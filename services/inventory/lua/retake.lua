@@ -2,7 +2,8 @@
 -- spent: they were accepted when it was not. Only what is left now, and what the buyer may still have, decides.
 --
 -- ARGV  1 epoch, 2 deadline, then per order: hold id, order id, buyer, admission id or '', request id as sent, content hash, placed
---       ms, the order's details, what to remember of the reservation before it or '', number of lines, and per line sku, quantity, unit price in minor units
+--       ms, the order's details, the content hash of the reservation before it or '', number of lines, and per line sku, quantity, unit
+--       price in minor units
 -- Reply RETAKEN and per order TAKEN or REFUSED; FENCED; TOO_LATE
 local refusal = guard()
 if refusal then
@@ -67,12 +68,12 @@ local function retake(id, order, buyer, admission, request_id, hash, placed, det
   hold.s, hold.o, hold.p, hold.q, hold.h = 'PLACED', order, placed, request_id, hash
   call('ZADD', PENDING, placed, id)
   call('HSET', ORDERS, id, details)
-  store(id, hold)
-  remember('place', order, hash, id)
   -- A late repetition of the reservation must find its hold, and not take the units once more.
   if reserved ~= '' then
-    call('HSET', REQUESTS, id, reserved)
+    hold.r = short(reserved)
   end
+  store(id, hold)
+  remember('place', order, hash, id)
   return 'TAKEN'
 end
 

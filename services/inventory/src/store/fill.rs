@@ -36,6 +36,8 @@ struct StoredHold<'a> {
     p: i64,
     q: Uuid,
     h: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r: Option<&'a str>,
 }
 
 impl Stock {
@@ -95,7 +97,7 @@ impl Stock {
             self.done(sale_id, epoch, "stage", args).await?;
         }
         for some in orders.chunks(STAGE_AT_ONCE) {
-            let mut args = Vec::with_capacity(some.len() * 7);
+            let mut args = Vec::with_capacity(some.len() * 5);
             for order in some {
                 args.extend(order_args(sale_id, epoch, order)?);
             }
@@ -136,7 +138,8 @@ impl Stock {
     }
 }
 
-fn order_args(sale_id: Uuid, epoch: i64, order: &RecordedOrder) -> Result<[Value; 7], Refusal> {
+fn order_args(sale_id: Uuid, epoch: i64, order: &RecordedOrder) -> Result<[Value; 5], Refusal> {
+    let reserved = order.reservation_hash(sale_id);
     let hold = StoredHold {
         b: &order.buyer_id,
         s: order.units.hold_state().as_str(),
@@ -154,21 +157,15 @@ fn order_args(sale_id: Uuid, epoch: i64, order: &RecordedOrder) -> Result<[Value
         p: order.placed_ms,
         q: order.request_id,
         h: &order.request_hash,
+        r: reserved.as_deref().map(stock::short),
     };
     let json = serde_json::to_string(&hold)
         .map_err(|error| Refusal::Fault { cause: format!("a hold cannot be written: {error}") })?;
-    let hold_id = order.hold_id.to_string();
-    let (reservation, reserved) = match order.reservation_hash(sale_id) {
-        Some(hash) => (hold_id.clone(), stock::reserved(&hash, order.hold_id)),
-        None => (String::new(), String::new()),
-    };
     Ok([
-        hold_id.clone().into(),
+        order.hold_id.to_string().into(),
         json.into(),
         order.units.column().into(),
         order.order_id.to_string().into(),
-        format!("place|{}|{hold_id}", order.request_hash).into(),
-        reservation.into(),
-        reserved.into(),
+        order.request_hash.clone().into(),
     ])
 }

@@ -10,8 +10,10 @@ mod keys;
 mod load;
 mod record;
 mod reply;
+mod runner;
 mod scripts;
 mod stock;
+mod takes;
 
 pub use adjustments::Adjustments;
 pub use compare::Floor;

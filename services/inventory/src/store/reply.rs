@@ -32,6 +32,14 @@ impl Reply {
         Ok(reply)
     }
 
+    /// The next part, a reply within this one to one of several requests.
+    pub(super) fn part(&mut self) -> Result<Self, Refusal> {
+        let mut part =
+            Self { word: String::new(), now_ms: self.now_ms, rest: self.list()?.into_iter() };
+        part.word = part.text()?;
+        Ok(part)
+    }
+
     /// Whether there is more.
     pub(super) fn has_more(&self) -> bool {
         !self.rest.as_slice().is_empty()

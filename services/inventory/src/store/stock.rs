@@ -2,26 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use flashsale_redis::{EvalError, Script, Store};
-use flashsale_service::deadline;
+use flashsale_redis::{Script, Store};
 use fred::types::Value;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    clock::StoreClocks,
-    keys,
     reply::{self, Reply},
+    runner::Runner,
     scripts::Scripts,
+    takes::Takes,
 };
 use crate::domain::{
-    Adjusted, Ask, Content, Hold, Lines, MAX_HOLD_LENGTHS, MAX_TOTAL_MINOR, Proof, Refusal,
-    Request, Retaken, Rules, Settled, Settlement, StockView, Straggler,
+    Adjusted, Ask, Content, Hold, Lines, MAX_HOLD_LENGTHS, Proof, Refusal, Request, Retaken, Rules,
+    Settled, Settlement, StockView, Straggler,
 };
 
-/// How often a script is sent again because it came too late by the store's clock, though not by ours: once because that clock
-/// was not known yet, once because it was set in between.
-const CLOCK_RETRIES: u32 = 2;
 /// How many holds one run of a script settles, so that it does not keep the store from others for long.
 const SETTLE_AT_ONCE: usize = 100;
 /// How many orders' units one run of a script takes anew.
@@ -59,16 +54,18 @@ pub struct Swept {
 /// The stock of all sales.
 #[derive(Debug)]
 pub struct Stock {
-    store: Store,
-    pub(super) scripts: Scripts,
-    clocks: StoreClocks,
-    timeout: Duration,
+    pub(super) scripts: Arc<Scripts>,
+    runner: Arc<Runner>,
+    takes: Takes,
 }
 
 impl Stock {
     /// Stock in `store`, where no script may start later than `timeout` after it was asked for.
     pub fn new(store: Store, timeout: Duration) -> Self {
-        Self { store, scripts: Scripts::new(), clocks: StoreClocks::default(), timeout }
+        let scripts = Arc::new(Scripts::new());
+        let runner = Arc::new(Runner::new(store, timeout));
+        let takes = Takes::new(Arc::clone(&runner), Arc::clone(&scripts));
+        Self { scripts, runner, takes }
     }
 
     /// Asks for or about a hold, whatever the request's content is.
@@ -113,22 +110,23 @@ impl Stock {
     ) -> Result<Answer, Refusal> {
         let mut args = vec![
             request.content.operation().into(),
-            key.clone().into(),
-            hash.into(),
             // The hold a request takes has the request's key as its id.
             key.into(),
+            hash.into(),
             request.buyer_id.clone().into(),
             proof.verdict().into(),
             proof.id().into(),
             details.into(),
             request.request_id.to_string().into(),
-            MAX_TOTAL_MINOR.into(),
+            lines.len().to_string().into(),
         ];
         for line in lines.iter() {
             args.push(line.sku.clone().into());
             args.push(line.quantity.into());
         }
-        self.run(&self.scripts.reserve, request.sale_id, epoch, args).await.and_then(answer)
+        let until = self.runner.until();
+        let taken = self.takes.take(request.sale_id, epoch, until, lines.len(), args);
+        taken.await.and_then(answer)
     }
 
     async fn change(
@@ -271,11 +269,7 @@ impl Stock {
                     order.request_hash.clone().into(),
                     order.placed_ms.into(),
                     order.details.clone().into(),
-                    order
-                        .reservation_hash(sale_id)
-                        .map(|hash| reserved(&hash, order.hold_id))
-                        .unwrap_or_default()
-                        .into(),
+                    order.reservation_hash(sale_id).unwrap_or_default().into(),
                     order.lines.len().to_string().into(),
                 ]);
                 for line in &order.lines {
@@ -347,7 +341,7 @@ impl Stock {
         }
     }
 
-    /// Runs a script behind the epoch and the deadline.
+    /// Runs a script behind the epoch and the deadline of the call.
     pub(super) async fn run(
         &self,
         script: &Script,
@@ -355,45 +349,14 @@ impl Stock {
         epoch: i64,
         args: Vec<Value>,
     ) -> Result<Reply, Refusal> {
-        let budget = deadline::remaining().map_or(self.timeout, |left| left.min(self.timeout));
-        let until = Instant::now() + budget;
-        let mut retries = 0;
-        loop {
-            if Instant::now() >= until {
-                return Err(Refusal::TooLate);
-            }
-            // The deadline is by the clock of whichever server has the keys when the script gets there.
-            let on = |run_id: &Arc<String>| {
-                let mut all: Vec<Value> = Vec::with_capacity(args.len() + 2);
-                all.push(epoch.into());
-                all.push(self.clocks.of(run_id).at(until).into());
-                all.extend(args.iter().cloned());
-                all
-            };
-            let asked = self.store.eval_with(script, keys(sale_id), on);
-            let answered = match tokio::time::timeout_at(until, asked).await {
-                Ok(Ok(answered)) => answered,
-                Ok(Err(error)) => return Err(refusal(script, error)),
-                Err(_) => return Err(Refusal::Unanswered),
-            };
-            let clock = self.clocks.of(&answered.run_id);
-            let reply = Reply::read(answered.value)?;
-            if reply.word != "TOO_LATE" {
-                clock.hear(reply.now_ms);
-                return Ok(reply);
-            }
-            clock.set(reply.now_ms);
-            retries += 1;
-            if retries > CLOCK_RETRIES {
-                return Err(Refusal::TooLate);
-            }
-        }
+        let until = self.runner.until();
+        self.runner.run(script, sale_id, epoch, until, |_| args.clone()).await
     }
 }
 
-/// What the scripts remember of a reservation, under its hold's id.
-pub(super) fn reserved(hash: &str, hold_id: Uuid) -> String {
-    format!("reserve|{hash}|{hold_id}")
+/// As much of a hash as a hold keeps of its reservation's; as `short` in `prelude.lua`.
+pub(super) fn short(hash: &str) -> &str {
+    hash.get(..32).unwrap_or(hash)
 }
 
 /// The rules as fields and values of `meta`, without the version.
@@ -423,14 +386,4 @@ fn answer(mut reply: Reply) -> Result<Answer, Refusal> {
     let (id, json, details, currency) =
         (reply.text()?, reply.text()?, reply.text()?, reply.text()?);
     Ok(Answer { hold: reply::hold(&id, &json, details, currency, reply.now_ms)?, replayed })
-}
-
-fn refusal(script: &Script, error: EvalError) -> Refusal {
-    match error {
-        EvalError::Timeout => Refusal::Unanswered,
-        EvalError::Unavailable | EvalError::Refusing(_) => {
-            Refusal::StoreAway { store: "redis", cause: error.to_string() }
-        }
-        EvalError::Other(cause) => Refusal::Fault { cause: format!("{}: {cause}", script.name()) },
-    }
 }

@@ -40,6 +40,7 @@ async fn busy_sale(world: &World) -> (Uuid, Uuid) {
     let proof = |id: &str| flashsale_inventory::domain::Proof::Good(id.to_owned());
     world.ask_with(&place_lines(sale, "bob", &[("a", 1)]), &proof("1")).await.unwrap();
     let held = world.ask_with(&reserve(sale, "ada", &[("a", 1)]), &proof("2")).await.unwrap();
+    world.ask(&extend(sale, "ada", held.hold.hold_id)).await.unwrap();
     (sale, held.hold.hold_id)
 }
 

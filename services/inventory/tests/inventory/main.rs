@@ -19,5 +19,6 @@ mod sentinel;
 mod service;
 mod settle;
 mod sweep;
+mod together;
 mod unfit;
 mod world;

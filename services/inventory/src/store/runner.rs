@@ -1,0 +1,92 @@
+//! Running scripts behind the epoch and a deadline by the store's own clock.
+
+use std::{sync::Arc, time::Duration};
+
+use flashsale_redis::{EvalError, Script, Store};
+use flashsale_service::deadline;
+use fred::types::Value;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{
+    clock::{StoreClock, StoreClocks},
+    keys,
+    reply::Reply,
+};
+use crate::domain::Refusal;
+
+/// How often a script is sent again because it came too late by the store's clock, though not by ours: once because that clock
+/// was not known yet, once because it was set in between.
+pub(super) const CLOCK_RETRIES: u32 = 2;
+
+/// The way to the stores' scripts.
+#[derive(Debug)]
+pub(super) struct Runner {
+    store: Store,
+    clocks: StoreClocks,
+    timeout: Duration,
+}
+
+impl Runner {
+    /// Scripts in `store`, none of which may start later than `timeout` after it was asked for.
+    pub(super) fn new(store: Store, timeout: Duration) -> Self {
+        Self { store, clocks: StoreClocks::default(), timeout }
+    }
+
+    /// Until when a script may start that is asked for now: the call may have a deadline of its own.
+    pub(super) fn until(&self) -> Instant {
+        let budget = deadline::remaining().map_or(self.timeout, |left| left.min(self.timeout));
+        Instant::now() + budget
+    }
+
+    /// Runs a script. What it is given besides the epoch and the deadline may depend on the clock of the server that runs it.
+    pub(super) async fn run(
+        &self,
+        script: &Script,
+        sale_id: Uuid,
+        epoch: i64,
+        until: Instant,
+        args: impl Fn(&StoreClock) -> Vec<Value>,
+    ) -> Result<Reply, Refusal> {
+        let mut retries = 0;
+        loop {
+            if Instant::now() >= until {
+                return Err(Refusal::TooLate);
+            }
+            // The deadline is by the clock of whichever server has the keys when the script gets there.
+            let on = |run_id: &Arc<String>| {
+                let clock = self.clocks.of(run_id);
+                let mut all: Vec<Value> = vec![epoch.into(), clock.at(until).into()];
+                all.extend(args(&clock));
+                all
+            };
+            let asked = self.store.eval_with(script, keys(sale_id), on);
+            let answered = match tokio::time::timeout_at(until, asked).await {
+                Ok(Ok(answered)) => answered,
+                Ok(Err(error)) => return Err(refusal(script, error)),
+                Err(_) => return Err(Refusal::Unanswered),
+            };
+            let clock = self.clocks.of(&answered.run_id);
+            let reply = Reply::read(answered.value)?;
+            if reply.word != "TOO_LATE" {
+                clock.hear(reply.now_ms);
+                return Ok(reply);
+            }
+            clock.set(reply.now_ms);
+            retries += 1;
+            if retries > CLOCK_RETRIES {
+                return Err(Refusal::TooLate);
+            }
+        }
+    }
+}
+
+fn refusal(script: &Script, error: EvalError) -> Refusal {
+    match error {
+        EvalError::Timeout => Refusal::Unanswered,
+        EvalError::Unavailable | EvalError::Refusing(_) => {
+            Refusal::StoreAway { store: "redis", cause: error.to_string() }
+        }
+        EvalError::Other(cause) => Refusal::Fault { cause: format!("{}: {cause}", script.name()) },
+    }
+}
