@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use async_nats::jetstream;
 use flashsale_admission::{Admission, Signer};
+use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{
     checkout::{
         self, Contact, OrderState, PlaceOrderRequest,
@@ -67,9 +68,15 @@ impl<'a> Requests<'a> {
 
     /// In the sale without a waiting room.
     pub(crate) fn reserves(&mut self, count: u64) -> Vec<ReserveRequest> {
-        self.write(count, |this, number| ReserveRequest {
+        self.reserves_in(&[self.open_sale_id], count)
+    }
+
+    /// In these sales in turn, none of which has a waiting room.
+    pub(crate) fn reserves_in(&mut self, sales: &[Uuid], count: u64) -> Vec<ReserveRequest> {
+        let sale = |number: u64| sales.get(number as usize % sales.len()).copied();
+        self.write(count, |_, number| ReserveRequest {
             request_id: Uuid::new_v4().to_string(),
-            sale_id: this.open_sale_id.to_string(),
+            sale_id: sale(number).unwrap_or_default().to_string(),
             buyer_id: buyer(number),
             lines: vec![Line { sku: sku(number), quantity: 1 }],
             admission: String::new(),
@@ -78,23 +85,35 @@ impl<'a> Requests<'a> {
 
     /// With an admission that has to be verified and spent.
     pub(crate) fn admitted_reserves(&mut self, count: u64) -> Vec<ReserveRequest> {
+        self.admitted_reserves_in(self.sale_id, count)
+    }
+
+    pub(crate) fn admitted_reserves_in(
+        &mut self,
+        sale_id: Uuid,
+        count: u64,
+    ) -> Vec<ReserveRequest> {
         self.write(count, |this, number| ReserveRequest {
             request_id: Uuid::new_v4().to_string(),
-            sale_id: this.sale_id.to_string(),
+            sale_id: sale_id.to_string(),
             buyer_id: buyer(number),
             lines: vec![Line { sku: sku(number), quantity: 1 }],
-            admission: this.admission(number),
+            admission: this.admission(sale_id, number),
         })
     }
 
     pub(crate) fn orders(&mut self, count: u64) -> Vec<PlaceOrderRequest> {
+        self.orders_in(self.sale_id, count)
+    }
+
+    pub(crate) fn orders_in(&mut self, sale_id: Uuid, count: u64) -> Vec<PlaceOrderRequest> {
         self.write(count, |this, number| PlaceOrderRequest {
             request_id: Uuid::new_v4().to_string(),
-            sale_id: this.sale_id.to_string(),
+            sale_id: sale_id.to_string(),
             buyer_id: buyer(number),
             hold_id: String::new(),
             lines: vec![checkout::Line { sku: sku(number), quantity: 1 }],
-            admission: this.admission(number),
+            admission: this.admission(sale_id, number),
             contact: Some(Contact {
                 email: format!("{}@example.com", buyer(number)),
                 name: format!("Buyer {number}"),
@@ -130,9 +149,9 @@ impl<'a> Requests<'a> {
         })
     }
 
-    fn admission(&self, number: u64) -> String {
+    fn admission(&self, sale_id: Uuid, number: u64) -> String {
         self.signer.mint_admission(&Admission {
-            sale_id: self.sale_id,
+            sale_id,
             buyer_id: buyer(number),
             number: i64::try_from(number).unwrap_or(i64::MAX),
             generation: 0,
@@ -183,6 +202,23 @@ impl Lane for Reserve {
     async fn send(&mut self, message: ReserveRequest) -> anyhow::Result<()> {
         let answer = self.0.reserve(request(message)).await?.into_inner();
         ensure!(answer.hold.is_some(), "Reserve answered without a hold");
+        Ok(())
+    }
+}
+
+/// Sends Reserve requests to a sale that is sold out.
+#[derive(Clone)]
+pub(crate) struct SoldOut(pub(crate) InventoryServiceClient<Channel>);
+
+impl Lane for SoldOut {
+    type Request = ReserveRequest;
+
+    async fn send(&mut self, message: ReserveRequest) -> anyhow::Result<()> {
+        let Err(status) = self.0.reserve(request(message)).await else {
+            bail!("a sale that is sold out sold something");
+        };
+        let reason = Failure::from_status(&status).map(|failure| failure.reason());
+        ensure!(reason == Some(Reason::SoldOut), "a sold-out sale answered {status}");
         Ok(())
     }
 }

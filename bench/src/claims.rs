@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How long a backlog may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(50);
 
 /// Claims until SIGTERM, with the order worker's configuration.

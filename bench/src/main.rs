@@ -6,12 +6,15 @@
 mod calls;
 mod ceilings;
 mod claims;
+mod cluster;
 mod cpu;
 mod drive;
 mod noop;
+mod once;
 mod platform;
 mod report;
 mod rounds;
+mod sales;
 
 use std::{
     io::{self, Write as _},

@@ -9,7 +9,6 @@ use std::{
 use anyhow::{Context as _, ensure};
 use async_nats::jetstream;
 use flashsale_admission::Signer;
-use flashsale_pg::PgConfig;
 use flashsale_proto::{
     Money,
     sale::{
@@ -25,10 +24,10 @@ use sqlx::PgPool;
 use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
-use crate::{calls, ceilings, cpu::Watched};
+use crate::{calls, ceilings, cluster::pg_config, cpu::Watched};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
-const STOP_WITHIN: Duration = Duration::from_secs(20);
+pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// How long a sale may take to reach every service.
 const PROPAGATE_WITHIN: Duration = Duration::from_secs(30);
 /// Units of each sku: more than any run takes.
@@ -58,6 +57,8 @@ pub(crate) struct Platform {
     pub(crate) open_sale_id: Uuid,
     /// What signs admissions, in the waiting room and here.
     pub(crate) signer: Signer,
+    /// Where the stores' programs are.
+    pub(crate) tools: Tools,
     /// The program `redis-benchmark`.
     pub(crate) redis_benchmark: PathBuf,
     /// Versions of the stores.
@@ -83,15 +84,7 @@ impl Platform {
         // Redis writes its log anew whenever it has doubled, which at the start of its life is always: that would be measured instead.
         let address = format!("127.0.0.1:{}", redis.port());
         ceilings::ask(&address, "CONFIG SET auto-aof-rewrite-percentage 0").await?;
-        let pool = flashsale_pg::connect(
-            &PgConfig {
-                url: postgres.url(),
-                max_connections: 2,
-                acquire_timeout_ms: 10_000,
-                statement_timeout_ms: 60_000,
-            },
-            "bench",
-        )?;
+        let pool = flashsale_pg::connect(&pg_config(postgres.url()), "bench")?;
         flashsale_pg::migrate(&pool).await?;
         let jetstream = jetstream::new(async_nats::connect(nats.url()).await?);
 
@@ -120,7 +113,7 @@ impl Platform {
         let noop = start(&path, "noop", this()?, vec!["serve-noop".into()], port, &env).await?;
         services.push(("noop", format!("http://127.0.0.1:{port}"), noop));
 
-        let found = tools.versions();
+        let found = tools.versions().clone();
         let versions = vec![
             ("flashsale", env!("CARGO_PKG_VERSION").to_owned()),
             ("redis", found.redis.clone()),
@@ -139,6 +132,7 @@ impl Platform {
             sale_id: Uuid::nil(),
             open_sale_id: Uuid::nil(),
             signer,
+            tools,
             redis_benchmark,
             versions,
         };
@@ -208,6 +202,31 @@ impl Platform {
     /// `127.0.0.1:<port>` of Redis.
     pub(crate) fn redis_address(&self) -> String {
         format!("127.0.0.1:{}", self.redis.port())
+    }
+
+    /// The URL of another database of the same server.
+    pub(crate) fn postgres_url_of(&self, database: &str) -> String {
+        self.postgres.url_of(database)
+    }
+
+    /// Where the stores and services have their files.
+    pub(crate) fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Starts an inventory over other stores and returns its URL with it.
+    pub(crate) async fn another_inventory(
+        &self,
+        redis: &str,
+        postgres: &str,
+    ) -> anyhow::Result<(String, Program)> {
+        let mut env = self.env.clone();
+        // The last of two of a name counts.
+        env.extend([variable("REDIS__URL", redis), variable("POSTGRES__URL", postgres)]);
+        let (port, program) = (free_port()?, sibling("flashsale-inventory")?);
+        let name = "inventory-cluster";
+        let program = start(self.dir.path(), name, program, Vec::new(), port, &env).await?;
+        Ok((format!("http://127.0.0.1:{port}"), program))
     }
 
     /// Starts a claimer with batches of this size.

@@ -17,8 +17,9 @@ use crate::{
     cpu::Seconds,
     drive::Measured,
     rounds::{
-        CLAIMS, Figures, JETSTREAM_CEILING, JOIN, NOOP, NOOP_EMPTY, PLACE_ORDER,
-        REDIS_SCRIPT_CEILING, RESERVE, RESERVE_ADMITTED,
+        CLAIMS, Figures, HOLD_BYTES, JETSTREAM_CEILING, JOIN, LOAD_STOCK, NOOP, NOOP_EMPTY,
+        PLACE_ORDER, REBUILD_SECONDS, REDIS_SCRIPT_CEILING, RESERVE, RESERVE_ADMITTED,
+        RESERVE_CLUSTER, RESERVE_SALES, SOLD_OUT,
     },
 };
 
@@ -48,7 +49,7 @@ pub(crate) fn write(out: Option<&Path>, figures: &Figures) -> anyhow::Result<()>
 }
 
 fn report(figures: &Figures) -> anyhow::Result<Value> {
-    let Figures { settings, calls, claims, orders, .. } = figures;
+    let Figures { settings, calls, claims, orders, masters, once, .. } = figures;
     let rounds_of = |name: &str| calls.get(name).map(Vec::as_slice).unwrap_or_default();
     let noop = rounds_of(NOOP);
     let mut report = json!({
@@ -72,6 +73,9 @@ fn report(figures: &Figures) -> anyhow::Result<Value> {
         RESERVE,
         RESERVE_ADMITTED,
         PLACE_ORDER,
+        SOLD_OUT,
+        RESERVE_SALES,
+        RESERVE_CLUSTER,
         REDIS_SCRIPT_CEILING,
         JETSTREAM_CEILING,
     ] {
@@ -88,6 +92,23 @@ fn report(figures: &Figures) -> anyhow::Result<Value> {
             figure["p99_ratio_to_noop"] = json!(rounded(median(ratios), 2));
         }
         report[name] = figure;
+    }
+    for (name, other, ratio) in [
+        (SOLD_OUT, RESERVE, "ratio_to_reserve"),
+        (RESERVE_CLUSTER, RESERVE_SALES, "ratio_to_one_node"),
+    ] {
+        let (these, others) = (rounds_of(name), rounds_of(other));
+        if !these.is_empty() && !others.is_empty() {
+            let ratios = these.iter().zip(others).map(|(this, other)| this.rps / other.rps);
+            report[name][ratio] = json!(rounded(median(ratios), 3));
+        }
+    }
+    if !masters.is_empty() {
+        let masters: Vec<Value> = masters.iter().map(|master| master.report()).collect();
+        report[RESERVE_CLUSTER]["masters"] = json!(masters);
+    }
+    for (name, figure) in once {
+        report[*name] = figure.clone();
     }
     if !claims.is_empty() {
         let (batched, one): (Vec<f64>, Vec<f64>) =
@@ -191,6 +212,9 @@ fn table(report: &Value) -> String {
         ("Join", JOIN),
         ("Reserve", RESERVE),
         ("Reserve, with an admission", RESERVE_ADMITTED),
+        ("Reserve, sold out", SOLD_OUT),
+        ("Reserve, 12 sales on one node", RESERVE_SALES),
+        ("Reserve, 12 sales in a cluster", RESERVE_CLUSTER),
         ("PlaceOrder, durable", PLACE_ORDER),
         ("Redis alone, the script", REDIS_SCRIPT_CEILING),
         ("JetStream alone, the message", JETSTREAM_CEILING),
@@ -225,7 +249,18 @@ fn table(report: &Value) -> String {
             table.add_row([Cell::new(title), cell]);
         }
     }
-    table.to_string()
+    let mut text = table.to_string();
+    for (title, figure) in [
+        ("masters of the cluster", &report[RESERVE_CLUSTER]["masters"]),
+        ("bytes of Redis per hold", &report[HOLD_BYTES]),
+        ("loading", &report[LOAD_STOCK]),
+        ("rebuilding", &report[REBUILD_SECONDS]),
+    ] {
+        if !figure.is_null() {
+            text.push_str(&format!("\n{title}: {figure}"));
+        }
+    }
+    text
 }
 
 #[cfg(test)]

@@ -11,17 +11,22 @@ use flashsale_proto::{
     inventory::{ReserveRequest, inventory_service_client::InventoryServiceClient},
     waitingroom::waiting_room_service_client::WaitingRoomServiceClient,
 };
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tonic::transport::Channel;
+use uuid::Uuid;
 
 use crate::{
     Settings,
-    calls::{GetStock, Join, PlaceOrder, Publish, Requests, Reserve},
+    calls::{GetStock, Join, PlaceOrder, Publish, Requests, Reserve, SKUS, SoldOut},
     ceilings::{self, Script},
     claims::{self, Claimed},
+    cluster::{self, Cluster, Holding},
     cpu::Watched,
     drive::{Lane, Measured, drive},
+    once,
     platform::Platform,
+    sales::{self, Spec},
     say,
 };
 
@@ -31,6 +36,11 @@ const FIRST_CALLS: u64 = 2_000;
 const CLAIM_BATCHES: (u32, u32) = (200, 1);
 /// Orders for the claimer that takes one at a time, as a part of those for the other.
 const ROW_AT_A_TIME_PART: u64 = 4;
+/// Holds that are weighed, and orders.
+const WEIGHED: u64 = 100_000;
+const WEIGHED_ORDERS: u64 = 20_000;
+/// Orders that wait in the queue when a stock is rebuilt behind them.
+const BACKLOG: u64 = 20_000;
 /// How long the relay may take to have told the stock store what is recorded.
 const QUIET_WITHIN: Duration = Duration::from_secs(60);
 
@@ -44,8 +54,15 @@ pub(crate) const PLACE_ORDER: &str = "place_order";
 pub(crate) const CLAIMS: &str = "claims";
 pub(crate) const REDIS_SCRIPT_CEILING: &str = "redis_script_ceiling";
 pub(crate) const JETSTREAM_CEILING: &str = "jetstream_ceiling";
+pub(crate) const SOLD_OUT: &str = "sold_out";
+pub(crate) const RESERVE_SALES: &str = "reserve_sales";
+pub(crate) const RESERVE_CLUSTER: &str = "reserve_cluster";
+/// What is measured once a run and not in every round.
+pub(crate) const HOLD_BYTES: &str = "hold_bytes";
+pub(crate) const LOAD_STOCK: &str = "load_stock";
+pub(crate) const REBUILD_SECONDS: &str = "rebuild_seconds";
 /// All of them.
-pub(crate) const NAMES: [&str; 9] = [
+pub(crate) const NAMES: [&str; 15] = [
     NOOP,
     NOOP_EMPTY,
     JOIN,
@@ -55,6 +72,12 @@ pub(crate) const NAMES: [&str; 9] = [
     CLAIMS,
     REDIS_SCRIPT_CEILING,
     JETSTREAM_CEILING,
+    SOLD_OUT,
+    RESERVE_SALES,
+    RESERVE_CLUSTER,
+    HOLD_BYTES,
+    LOAD_STOCK,
+    REBUILD_SECONDS,
 ];
 
 /// All figures of a run.
@@ -71,6 +94,10 @@ pub(crate) struct Figures {
     pub(crate) claims: Vec<(Claimed, Claimed)>,
     /// Orders that PlaceOrder accepted, and those in the record at the end.
     pub(crate) orders: (u64, u64),
+    /// What each master of the cluster has at the end.
+    pub(crate) masters: Vec<Holding>,
+    /// What was measured once, by its name.
+    pub(crate) once: BTreeMap<&'static str, Value>,
 }
 
 /// Measures everything.
@@ -101,9 +128,17 @@ pub(crate) async fn measure(settings: &Settings) -> anyhow::Result<Figures> {
         ));
         rounds = round;
     }
+    let once = bench.once().await?;
+    let masters = match &bench.cluster {
+        Some(cluster) => cluster.masters().await?,
+        None => Vec::new(),
+    };
+    // Not those of the sale that is rebuilt, which were written there.
     let recorded: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(platform.pool()).await?;
-    let Bench { figures: calls, claims, placed, .. } = bench;
+        sqlx::query_scalar("SELECT count(*) FROM orders WHERE buyer_id LIKE 'bench-%'")
+            .fetch_one(platform.pool())
+            .await?;
+    let Bench { figures: calls, claims, placed, cluster, .. } = bench;
     let figures = Figures {
         settings: settings.clone(),
         started_at,
@@ -113,7 +148,12 @@ pub(crate) async fn measure(settings: &Settings) -> anyhow::Result<Figures> {
         calls,
         claims,
         orders: (placed, u64::try_from(recorded)?),
+        masters,
+        once,
     };
+    if let Some(cluster) = cluster {
+        cluster.stop().await?;
+    }
     platform.stop().await?;
     let (placed, recorded) = figures.orders;
     ensure!(placed == recorded, "{placed} orders were accepted and {recorded} are in the record");
@@ -135,6 +175,10 @@ struct Bench<'a> {
     claims: Vec<(Claimed, Claimed)>,
     /// Orders accepted.
     placed: u64,
+    /// A sale without a unit left, and the sales on the single Redis that are compared with those in the cluster.
+    sold_out: Uuid,
+    sales: Vec<Uuid>,
+    cluster: Option<Cluster>,
 }
 
 /// As many connections of each kind as asked for.
@@ -145,6 +189,8 @@ struct Lanes {
     join: Vec<Join>,
     place_order: Vec<PlaceOrder>,
     jetstream: Vec<Publish>,
+    sold_out: Vec<SoldOut>,
+    cluster: Vec<Reserve>,
 }
 
 impl<'a> Bench<'a> {
@@ -155,7 +201,24 @@ impl<'a> Bench<'a> {
         let waiting_room = channels(settings, platform, "waiting-room").await?;
         let checkout = channels(settings, platform, "checkout").await?;
         let stock = InventoryServiceClient::new;
+        let mut clustered = Vec::new();
+        let cluster = match wanted(settings, RESERVE_CLUSTER) {
+            true => Some(Cluster::start(platform).await?),
+            false => None,
+        };
+        if let Some(cluster) = &cluster {
+            for _ in 0..settings.connections {
+                clustered.push(Reserve(stock(cluster.channel().await?)));
+            }
+        }
+        let admin = platform.channel("inventory").await?;
+        let sales = cluster::open_sales(platform.pool(), admin.clone()).await?;
+        let spec = Spec { skus: i32::try_from(SKUS)?, units: 1, room: false };
+        let sold_out = sales::record(platform.pool(), spec).await?;
+        sales::load(&mut sales::admin(admin), sold_out).await?;
         let lanes = Lanes {
+            sold_out: inventory.iter().cloned().map(stock).map(SoldOut).collect(),
+            cluster: clustered,
             noop: noop.iter().cloned().map(stock).map(Reserve).collect(),
             noop_empty: noop.into_iter().map(stock).map(GetStock).collect(),
             reserve: inventory.into_iter().map(stock).map(Reserve).collect(),
@@ -167,6 +230,10 @@ impl<'a> Bench<'a> {
                 .collect(),
             jetstream: vec![ceilings::jetstream(platform).await?],
         };
+        for request in requests.reserves_in(&[sold_out], SKUS) {
+            let mut lane = lanes.reserve.first().cloned().context("no connection to inventory")?;
+            lane.send(request).await?;
+        }
         let mut seen = Vec::new();
         for requests in [requests.reserves(1), requests.admitted_reserves(1)] {
             let mut lane = lanes.reserve.first().cloned().context("no connection to inventory")?;
@@ -192,6 +259,9 @@ impl<'a> Bench<'a> {
             fitting: BTreeMap::new(),
             claims: Vec::new(),
             placed: 0,
+            sold_out,
+            sales,
+            cluster,
         })
     }
 
@@ -215,6 +285,20 @@ impl<'a> Bench<'a> {
             let requests = self.requests.admitted_reserves(self.count(RESERVE_ADMITTED));
             self.reserve(RESERVE_ADMITTED, requests, &self.admitted.clone()).await?;
         }
+        if self.wanted(SOLD_OUT) {
+            let requests = self.requests.reserves_in(&[self.sold_out], self.count(SOLD_OUT));
+            let measured = self.drive(&self.lanes.sold_out, requests).await?;
+            let key = format!("fs:{{{}}}:holds", self.sold_out);
+            let held = ceilings::length(&self.platform.redis_address(), &key).await?;
+            ensure!(u64::try_from(held) == Ok(SKUS), "a sold-out sale has {held} holds");
+            self.add(SOLD_OUT, measured);
+        }
+        if self.wanted(RESERVE_SALES) {
+            let requests = self.requests.reserves_in(&self.sales, self.count(RESERVE_SALES));
+            let measured = self.drive(&self.lanes.reserve, requests).await?;
+            self.add(RESERVE_SALES, measured);
+        }
+        self.clustered().await?;
         if self.wanted(PLACE_ORDER) || self.wanted(CLAIMS) {
             self.place_and_claim().await?;
         }
@@ -235,7 +319,92 @@ impl<'a> Bench<'a> {
     }
 
     fn wanted(&self, name: &str) -> bool {
-        self.settings.only.is_empty() || self.settings.only.iter().any(|only| only == name)
+        wanted(self.settings, name)
+    }
+
+    /// Reserve calls for sales in a cluster, if there is one.
+    async fn clustered(&mut self) -> anyhow::Result<()> {
+        let Some(cluster) = &self.cluster else { return Ok(()) };
+        let requests = self.requests.reserves_in(&cluster.sales, self.count(RESERVE_CLUSTER));
+        let before = cluster.masters().await?;
+        let in_flight = self.settings.in_flight;
+        let measured = drive(&self.lanes.cluster, in_flight, requests, &cluster.watched()).await?;
+        let came = cluster.masters().await?;
+        let came = came.iter().zip(before).map(|(after, before)| after.since(before).holds());
+        let came = came.sum::<i64>();
+        ensure!(
+            i64::try_from(measured.calls) == Ok(came),
+            "{} Reserve calls left {came} holds in the cluster",
+            measured.calls
+        );
+        self.add(RESERVE_CLUSTER, measured);
+        Ok(())
+    }
+
+    /// What is measured once.
+    async fn once(&mut self) -> anyhow::Result<BTreeMap<&'static str, Value>> {
+        let mut once = BTreeMap::new();
+        if self.wanted(HOLD_BYTES) {
+            say("weighing holds");
+            once.insert(HOLD_BYTES, self.hold_bytes().await?);
+        }
+        if self.wanted(LOAD_STOCK) {
+            say("loading many skus");
+            once.insert(LOAD_STOCK, once::load(self.platform).await?);
+        }
+        if self.wanted(REBUILD_SECONDS) {
+            say("rebuilding a stock");
+            let orders = self.requests.orders(BACKLOG);
+            let placed = async {
+                self.drive(&self.lanes.place_order, orders).await?;
+                anyhow::Ok(())
+            };
+            let figures = once::rebuild(self.platform, BACKLOG, placed).await?;
+            once.insert(REBUILD_SECONDS, figures);
+            self.placed += BACKLOG;
+            self.settled().await?;
+        }
+        Ok(once)
+    }
+
+    /// Bytes of Redis' memory that each hold takes: held, and with an order before and after its claim.
+    async fn hold_bytes(&mut self) -> anyhow::Result<Value> {
+        let pool = self.platform.pool();
+        let spec = Spec { skus: i32::try_from(SKUS)?, units: 10_000_000, room: false };
+        let mut admin = sales::admin(self.platform.channel("inventory").await?);
+        let mut figures = json!({ "holds": WEIGHED, "orders": WEIGHED_ORDERS });
+        for (name, room) in [("live", false), ("live_admitted", true)] {
+            let sale = sales::record(pool, Spec { room, ..spec }).await?;
+            sales::load(&mut admin, sale).await?;
+            let empty = once::bytes(self.platform, sale).await?;
+            let requests = match room {
+                true => self.requests.admitted_reserves_in(sale, WEIGHED),
+                false => self.requests.reserves_in(&[sale], WEIGHED),
+            };
+            self.drive(&self.lanes.reserve, requests).await?;
+            figures[name] = each(once::bytes(self.platform, sale).await? - empty, WEIGHED);
+        }
+        let sale = sales::record(pool, Spec { room: true, ..spec }).await?;
+        sales::load(&mut admin, sale).await?;
+        let empty = once::bytes(self.platform, sale).await?;
+        let requests = self.requests.orders_in(sale, WEIGHED_ORDERS);
+        self.drive(&self.lanes.place_order, requests).await?;
+        self.placed += WEIGHED_ORDERS;
+        let placed = once::bytes(self.platform, sale).await? - empty;
+        figures["placed"] = each(placed, WEIGHED_ORDERS);
+        claims::measure(self.platform, CLAIM_BATCHES.0, WEIGHED_ORDERS).await?;
+        self.quiet_in(&format!("fs:{{{sale}}}:pending")).await?;
+        let claimed = once::bytes(self.platform, sale).await? - empty;
+        figures["placed_claimed"] = each(claimed, WEIGHED_ORDERS);
+        Ok(figures)
+    }
+
+    /// Has a claimer take whatever is left in the queue.
+    async fn settled(&self) -> anyhow::Result<()> {
+        let claimer = self.platform.claimer(CLAIM_BATCHES.0).await?;
+        self.quiet().await?;
+        claimer.stop(QUIET_WITHIN).await?;
+        Ok(())
     }
 
     async fn reserve(
@@ -312,16 +481,27 @@ impl<'a> Bench<'a> {
     /// Waits until checkout's relay has nothing left to tell the stock store: its work belongs to the orders and not to what is measured
     /// next.
     async fn quiet(&self) -> anyhow::Result<()> {
+        self.quiet_in(self.admitted.pending()).await
+    }
+
+    async fn quiet_in(&self, pending: &str) -> anyhow::Result<()> {
         let waited = tokio::time::timeout(QUIET_WITHIN, async {
-            while ceilings::members(&self.platform.redis_address(), self.admitted.pending()).await?
-                > 0
-            {
+            while ceilings::members(&self.platform.redis_address(), pending).await? > 0 {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             anyhow::Ok(())
         });
         waited.await.context("checkout's relay does not come to rest")?
     }
+}
+
+fn wanted(settings: &Settings, name: &str) -> bool {
+    settings.only.is_empty() || settings.only.iter().any(|only| only == name)
+}
+
+/// Bytes of one.
+fn each(bytes: i64, count: u64) -> Value {
+    json!((bytes as f64 / count as f64).round())
 }
 
 async fn channels(

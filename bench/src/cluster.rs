@@ -1,0 +1,133 @@
+//! A Redis Cluster of three masters with an inventory of its own, for comparing it with the single Redis.
+
+use anyhow::Context as _;
+use flashsale_pg::PgConfig;
+use flashsale_sandbox::{Program, RedisCluster, Reply};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tonic::transport::{Channel, Endpoint};
+use uuid::Uuid;
+
+use crate::{
+    calls::SKUS,
+    cpu::Watched,
+    platform::Platform,
+    sales::{self, Spec},
+};
+
+/// Sales, in the cluster and, to compare with, on the single Redis.
+pub(crate) const SALES: usize = 12;
+const DATABASE: &str = "bench_cluster";
+
+/// The cluster. Dropped, everything in it is killed.
+pub(crate) struct Cluster {
+    redis: RedisCluster,
+    inventory: Program,
+    url: String,
+    /// Open sales whose stock is in the cluster.
+    pub(crate) sales: Vec<Uuid>,
+}
+
+impl Cluster {
+    /// Starts it beside the platform, with sales in a database of their own: a stock is of one store.
+    pub(crate) async fn start(platform: &Platform) -> anyhow::Result<Self> {
+        let redis =
+            RedisCluster::start(&platform.tools, &platform.folder().join("cluster"), false).await?;
+        for node in 0..redis.masters() {
+            // As the single Redis is set up.
+            for (key, value) in [
+                ("appendonly", "yes"),
+                ("appendfsync", "everysec"),
+                ("auto-aof-rewrite-percentage", "0"),
+            ] {
+                redis.ask(node, &["CONFIG", "SET", key, value]).await?;
+            }
+        }
+        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {DATABASE}")))
+            .execute(platform.pool())
+            .await?;
+        let postgres = platform.postgres_url_of(DATABASE);
+        let pool = flashsale_pg::connect(&pg_config(postgres.clone()), "bench")?;
+        flashsale_pg::migrate(&pool).await?;
+        let (url, inventory) = platform.another_inventory(&redis.url(), &postgres).await?;
+        let mut cluster = Self { redis, inventory, url, sales: Vec::new() };
+        cluster.sales = open_sales(&pool, cluster.channel().await?).await?;
+        pool.close().await;
+        Ok(cluster)
+    }
+
+    /// A new connection to its inventory.
+    pub(crate) async fn channel(&self) -> anyhow::Result<Channel> {
+        Ok(Endpoint::from_shared(self.url.clone())?.connect().await?)
+    }
+
+    /// Whose processor time counts.
+    pub(crate) fn watched(&self) -> Watched {
+        let masters = (0..self.redis.masters()).map(|node| ("redis", self.redis.node(node).pid()));
+        let others =
+            [("load_generator", std::process::id()), ("inventory", self.inventory.child().pid())];
+        Watched { processes: others.into_iter().chain(masters).collect() }
+    }
+
+    /// What each master has: sales, and the holds in them.
+    pub(crate) async fn masters(&self) -> anyhow::Result<Vec<Holding>> {
+        let mut all = vec![Holding::default(); self.redis.masters()];
+        for sale in &self.sales {
+            let key = format!("fs:{{{sale}}}:holds");
+            let slot = self.redis.slot_of(&key).await?;
+            let owner = self.redis.owner_of(slot, 0).await?;
+            let Reply::Int(holds) = self.redis.ask(owner, &["HLEN", &key]).await? else {
+                anyhow::bail!("a master does not count the holds of a sale");
+            };
+            let master = all.get_mut(owner).context("a sale on no master")?;
+            master.sales += 1;
+            master.holds += holds;
+        }
+        Ok(all)
+    }
+
+    /// Stops it.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        self.inventory.stop(crate::platform::STOP_WITHIN).await?;
+        Ok(())
+    }
+}
+
+/// What one master has.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Holding {
+    sales: u32,
+    holds: i64,
+}
+
+impl Holding {
+    /// How many holds came since `before`.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self { holds: self.holds - before.holds, ..self }
+    }
+
+    pub(crate) fn holds(self) -> i64 {
+        self.holds
+    }
+
+    pub(crate) fn report(self) -> Value {
+        json!({ "sales": self.sales, "holds": self.holds })
+    }
+}
+
+/// Records sales and loads them.
+pub(crate) async fn open_sales(pool: &PgPool, inventory: Channel) -> anyhow::Result<Vec<Uuid>> {
+    let mut admin = sales::admin(inventory);
+    let mut all = Vec::new();
+    let spec = Spec { skus: i32::try_from(SKUS)?, units: 10_000_000, room: false };
+    for _ in 0..SALES {
+        let sale = sales::record(pool, spec).await?;
+        sales::load(&mut admin, sale).await?;
+        all.push(sale);
+    }
+    Ok(all)
+}
+
+pub(crate) fn pg_config(url: String) -> PgConfig {
+    PgConfig { url, max_connections: 2, acquire_timeout_ms: 10_000, statement_timeout_ms: 60_000 }
+}

@@ -1,0 +1,111 @@
+//! What is measured once a run: what a hold takes in Redis, and how long it takes to load and to rebuild a stock.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use flashsale_proto::inventory::RebuildRequest;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{
+    ceilings,
+    claims::PATIENCE,
+    platform::Platform,
+    sales::{self, Spec},
+};
+
+/// Skus of the sale whose loading is measured.
+const LOADED_SKUS: i32 = 10_000;
+/// Recorded orders of the sale whose rebuilding is measured.
+const REBUILT_HOLDS: i32 = 100_000;
+/// What a service claims at a time by default.
+const CLAIM_BATCH: u32 = 200;
+
+const KEYS: [&str; 9] =
+    ["meta", "stock", "holds", "deadlines", "pending", "orders", "requests", "buyers", "spent"];
+
+/// Bytes that all keys of a sale take in Redis, as it reckons them itself.
+pub(crate) async fn bytes(platform: &Platform, sale_id: Uuid) -> anyhow::Result<i64> {
+    let mut bytes = 0;
+    for key in KEYS {
+        let command = format!("MEMORY USAGE fs:{{{sale_id}}}:{key} SAMPLES 0");
+        let answer = ceilings::ask(&platform.redis_address(), &command).await?;
+        // A key that is not there takes nothing.
+        let size = answer.strip_prefix(':').and_then(|size| size.parse::<i64>().ok());
+        bytes += size.unwrap_or(0);
+    }
+    Ok(bytes)
+}
+
+/// Loads a sale with many skus.
+pub(crate) async fn load(platform: &Platform) -> anyhow::Result<Value> {
+    let mut admin = sales::admin(platform.channel("inventory").await?);
+    let spec = Spec { skus: LOADED_SKUS, units: 100, room: false };
+    let sale_id = sales::record(platform.pool(), spec).await?;
+    let seconds = sales::load(&mut admin, sale_id).await?;
+    let key = format!("fs:{{{sale_id}}}:stock");
+    let fields = ceilings::length(&platform.redis_address(), &key).await?;
+    ensure!(fields == i64::from(LOADED_SKUS) * 7, "{fields} fields of stock were loaded");
+    Ok(json!({ "skus": LOADED_SKUS, "seconds": seconds }))
+}
+
+/// Rebuilds the stock of a sale with many recorded orders, while nothing is queued; then again behind what `backlog` left in the queue.
+pub(crate) async fn rebuild(
+    platform: &Platform,
+    queued: u64,
+    backlog: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<Value> {
+    let sale_id = recorded_sale(platform).await?;
+    let claimer = platform.claimer(CLAIM_BATCH).await?;
+    let idle = rebuilt(platform, sale_id).await?;
+    claimer.stop(PATIENCE).await?;
+    backlog.await?;
+    let claimer = platform.claimer(CLAIM_BATCH).await?;
+    let behind = rebuilt(platform, sale_id).await?;
+    claimer.stop(PATIENCE).await?;
+    Ok(json!({
+        "holds": REBUILT_HOLDS,
+        "seconds": idle,
+        "backlog": { "orders": queued, "seconds": behind },
+    }))
+}
+
+async fn rebuilt(platform: &Platform, sale_id: Uuid) -> anyhow::Result<f64> {
+    let mut admin = sales::admin(platform.channel("inventory").await?);
+    let request_id = Uuid::new_v4().to_string();
+    let ask = RebuildRequest { request_id, sale_id: sale_id.to_string(), force: true };
+    let began = Instant::now();
+    let answer = admin.rebuild(sales::patient(ask)).await.context("not rebuilt")?.into_inner();
+    let seconds = began.elapsed().as_secs_f64();
+    ensure!(answer.rebuilt, "the stock was not rebuilt");
+    let key = format!("fs:{{{sale_id}}}:holds");
+    let holds = ceilings::length(&platform.redis_address(), &key).await?;
+    ensure!(holds == i64::from(REBUILT_HOLDS), "{holds} holds came back");
+    Ok(seconds)
+}
+
+/// A sale with orders that are recorded and not settled: each has a live hold.
+async fn recorded_sale(platform: &Platform) -> anyhow::Result<Uuid> {
+    let pool = platform.pool();
+    let mut admin = sales::admin(platform.channel("inventory").await?);
+    let spec = Spec { skus: 12, units: 1_000_000, room: false };
+    let sale_id = sales::record(pool, spec).await?;
+    sales::load(&mut admin, sale_id).await?;
+    let mut change = pool.begin().await?;
+    for statement in [
+        "INSERT INTO orders (order_id, sale_id, buyer_id, hold_id, epoch, request_id, request_hash, state, currency,
+             total_minor, email, contact_name, payment_method, placed_at)
+         SELECT gen_random_uuid(), $1, 'rebuilt-' || n, gen_random_uuid(), 1, gen_random_uuid(),
+             encode(sha256(n::text::bytea), 'hex'), 'CLAIMED', 'EUR', 1990, 'b@example.com', 'B', 'pm', now()
+           FROM generate_series(1, $2) n",
+        "INSERT INTO order_lines (order_id, sku, quantity, unit_price_minor)
+         SELECT order_id, 'SKU-' || lpad((substr(buyer_id, 9)::int % 12)::text, 2, '0'), 1, 1990
+           FROM orders WHERE sale_id = $1 AND $2 > 0",
+        "UPDATE allotments SET claimed = (SELECT count(*) FROM orders JOIN order_lines USING (order_id)
+             WHERE orders.sale_id = $1 AND order_lines.sku = allotments.sku) WHERE sale_id = $1 AND $2 > 0",
+    ] {
+        sqlx::query(statement).bind(sale_id).bind(REBUILT_HOLDS).execute(&mut *change).await?;
+    }
+    change.commit().await?;
+    Ok(sale_id)
+}
