@@ -38,12 +38,14 @@ mod word {
     pub(super) const PENDING: usize = 3 + 4;
     const ARGV: usize = 3 + 9 - 1;
     pub(super) const DEADLINE: usize = ARGV + 2;
-    /// Where the first request begins; there is only one when it was seen.
+    /// Where the first request begins; there is only one when it was seen. What follows is named as in `reserve.lua`.
     pub(super) const FIRST: usize = ARGV + 4;
     pub(super) const OPERATION: usize = FIRST + 1;
     pub(super) const HOLD: usize = FIRST + 2;
-    pub(super) const BUYER: usize = FIRST + 4;
+    pub(super) const HEAD: usize = FIRST + 8;
     pub(super) const SKU: usize = FIRST + 10;
+    pub(super) const SHARE: usize = FIRST + 11;
+    pub(super) const LINE_JSON: usize = FIRST + 13;
 }
 
 /// Runs of the script under way, as inventory has them for a sale that is busy, and requests in each of them.
@@ -89,6 +91,9 @@ impl Script {
         // A day from what it was: deadlines are by the store's clock in milliseconds.
         let deadline = self.words.get(word::DEADLINE).and_then(|ms| ms.parse::<i64>().ok());
         let deadline = (deadline.unwrap_or_default() + 86_400_000).to_string();
+        // The share of a sku is named by both.
+        let share = self.words.get(word::SHARE).map_or("", String::as_str);
+        let buyer = share.rsplit('\u{1f}').next().unwrap_or_default();
         let (head, request) = self.words.split_at(word::FIRST.min(self.words.len()));
         let mut words = head.to_vec();
         words[word::DEADLINE].clone_from(&deadline);
@@ -97,8 +102,10 @@ impl Script {
                 word::FIRST => deadline.clone(),
                 // Becomes a dozen digits, another number each time.
                 word::HOLD => "00000000-0000-4000-8000-__rand_int__".to_owned(),
-                word::BUYER => "bench-__rand_int__".to_owned(),
+                word::HEAD => word.replace(buyer, "bench-__rand_int__"),
                 word::SKU => calls::sku(number),
+                word::SHARE => format!("{}\u{1f}bench-__rand_int__", calls::sku(number)),
+                word::LINE_JSON => format!("[\"{}\",1,", calls::sku(number)),
                 _ => word.clone(),
             }));
         }
@@ -106,18 +113,30 @@ impl Script {
     }
 }
 
-/// The words of a line of `MONITOR`: behind the time and the client each stands in quotes, with `\"` and `\\` for what is one itself.
+/// The words of a line of `MONITOR`: behind the time and the client each stands in quotes, with `\"` and `\\` for what is one itself, and `\x1f` and
+/// the like for what cannot be shown.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut letters = line.chars();
     while letters.by_ref().any(|letter| letter == '"') {
         let mut word = String::new();
         while let Some(letter) = letters.next().filter(|letter| *letter != '"') {
-            word.push(if letter == '\\' { letters.next().unwrap_or('\\') } else { letter });
+            word.push(if letter == '\\' { escaped(&mut letters) } else { letter });
         }
         words.push(word);
     }
     words
+}
+
+/// What stands behind a backslash there: two hexadecimal digits behind an `x`, or a letter that is one itself.
+fn escaped(letters: &mut std::str::Chars<'_>) -> char {
+    match letters.next() {
+        Some('x') => {
+            let digits: String = letters.by_ref().take(2).collect();
+            u8::from_str_radix(&digits, 16).map_or('\u{fffd}', char::from)
+        }
+        letter => letter.unwrap_or('\\'),
+    }
 }
 
 /// Runs the script for `count` requests with `redis-benchmark`, as inventory runs it. The times are those of runs.
@@ -237,8 +256,11 @@ mod tests {
 
     #[test]
     fn words_of_a_monitored_call_are_read_as_they_were_sent() {
-        let line = r#"1700000000.123456 [0 127.0.0.1:50000] "EVALSHA" "abc" "1" "{k}:a" "" "say \"so\" \\ now""#;
-        assert_eq!(words(line), ["EVALSHA", "abc", "1", "{k}:a", "", r#"say "so" \ now"#]);
+        let line = r#"1700000000.123456 [0 127.0.0.1:50000] "EVALSHA" "abc" "1" "{k}:a" "" "say \"so\" \\ now" "a\x1fb""#;
+        assert_eq!(
+            words(line),
+            ["EVALSHA", "abc", "1", "{k}:a", "", r#"say "so" \ now"#, "a\u{1f}b"]
+        );
     }
 
     #[test]

@@ -14,10 +14,6 @@ use crate::{
     sales::{self, Spec},
 };
 
-/// Skus of the sale whose loading is measured.
-const LOADED_SKUS: i32 = 10_000;
-/// Recorded orders of the sale whose rebuilding is measured.
-const REBUILT_HOLDS: i32 = 100_000;
 /// What a service claims at a time by default.
 const CLAIM_BATCH: u32 = 200;
 
@@ -38,39 +34,42 @@ pub(crate) async fn bytes(platform: &Platform, sale_id: Uuid) -> anyhow::Result<
 }
 
 /// Loads a sale with many skus.
-pub(crate) async fn load(platform: &Platform) -> anyhow::Result<Value> {
+pub(crate) async fn load(platform: &Platform, skus: u32) -> anyhow::Result<Value> {
     let mut admin = sales::admin(platform.channel("inventory").await?);
-    let spec = Spec { skus: LOADED_SKUS, units: 100, room: false };
+    let skus = i32::try_from(skus)?;
+    let spec = Spec { skus, units: 100, room: false };
     let sale_id = sales::record(platform.pool(), spec).await?;
     let seconds = sales::load(&mut admin, sale_id).await?;
     let key = format!("fs:{{{sale_id}}}:stock");
     let fields = ceilings::length(&platform.redis_address(), &key).await?;
-    ensure!(fields == i64::from(LOADED_SKUS) * 7, "{fields} fields of stock were loaded");
-    Ok(json!({ "skus": LOADED_SKUS, "seconds": seconds }))
+    ensure!(fields == i64::from(skus) * 7, "{fields} fields of stock were loaded");
+    Ok(json!({ "skus": skus, "seconds": seconds }))
 }
 
 /// Rebuilds the stock of a sale with many recorded orders, while nothing is queued; then again behind what `backlog` left in the queue.
 pub(crate) async fn rebuild(
     platform: &Platform,
+    holds: u32,
     queued: u64,
     backlog: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<Value> {
-    let sale_id = recorded_sale(platform).await?;
+    let holds = i32::try_from(holds)?;
+    let sale_id = recorded_sale(platform, holds).await?;
     let claimer = platform.claimer(CLAIM_BATCH).await?;
-    let idle = rebuilt(platform, sale_id).await?;
+    let idle = rebuilt(platform, sale_id, holds).await?;
     claimer.stop(PATIENCE).await?;
     backlog.await?;
     let claimer = platform.claimer(CLAIM_BATCH).await?;
-    let behind = rebuilt(platform, sale_id).await?;
+    let behind = rebuilt(platform, sale_id, holds).await?;
     claimer.stop(PATIENCE).await?;
     Ok(json!({
-        "holds": REBUILT_HOLDS,
+        "holds": holds,
         "seconds": idle,
         "backlog": { "orders": queued, "seconds": behind },
     }))
 }
 
-async fn rebuilt(platform: &Platform, sale_id: Uuid) -> anyhow::Result<f64> {
+async fn rebuilt(platform: &Platform, sale_id: Uuid, expected: i32) -> anyhow::Result<f64> {
     let mut admin = sales::admin(platform.channel("inventory").await?);
     let request_id = Uuid::new_v4().to_string();
     let ask = RebuildRequest { request_id, sale_id: sale_id.to_string(), force: true };
@@ -80,12 +79,12 @@ async fn rebuilt(platform: &Platform, sale_id: Uuid) -> anyhow::Result<f64> {
     ensure!(answer.rebuilt, "the stock was not rebuilt");
     let key = format!("fs:{{{sale_id}}}:holds");
     let holds = ceilings::length(&platform.redis_address(), &key).await?;
-    ensure!(holds == i64::from(REBUILT_HOLDS), "{holds} holds came back");
+    ensure!(holds == i64::from(expected), "{holds} holds came back");
     Ok(seconds)
 }
 
 /// A sale with orders that are recorded and not settled: each has a live hold.
-async fn recorded_sale(platform: &Platform) -> anyhow::Result<Uuid> {
+async fn recorded_sale(platform: &Platform, holds: i32) -> anyhow::Result<Uuid> {
     let pool = platform.pool();
     let mut admin = sales::admin(platform.channel("inventory").await?);
     let spec = Spec { skus: 12, units: 1_000_000, room: false };
@@ -104,7 +103,7 @@ async fn recorded_sale(platform: &Platform) -> anyhow::Result<Uuid> {
         "UPDATE allotments SET claimed = (SELECT count(*) FROM orders JOIN order_lines USING (order_id)
              WHERE orders.sale_id = $1 AND order_lines.sku = allotments.sku) WHERE sale_id = $1 AND $2 > 0",
     ] {
-        sqlx::query(statement).bind(sale_id).bind(REBUILT_HOLDS).execute(&mut *change).await?;
+        sqlx::query(statement).bind(sale_id).bind(holds).execute(&mut *change).await?;
     }
     change.commit().await?;
     Ok(sale_id)

@@ -220,9 +220,10 @@ impl Platform {
         redis: &str,
         postgres: &str,
     ) -> anyhow::Result<(String, Program)> {
+        let others = [variable("REDIS__URL", redis), variable("POSTGRES__URL", postgres)];
         let mut env = self.env.clone();
-        // The last of two of a name counts.
-        env.extend([variable("REDIS__URL", redis), variable("POSTGRES__URL", postgres)]);
+        env.retain(|(name, _)| others.iter().all(|(other, _)| other != name));
+        env.extend(others);
         let (port, program) = (free_port()?, sibling("flashsale-inventory")?);
         let name = "inventory-cluster";
         let program = start(self.dir.path(), name, program, Vec::new(), port, &env).await?;

@@ -36,11 +36,6 @@ const FIRST_CALLS: u64 = 2_000;
 const CLAIM_BATCHES: (u32, u32) = (200, 1);
 /// Orders for the claimer that takes one at a time, as a part of those for the other.
 const ROW_AT_A_TIME_PART: u64 = 4;
-/// Holds that are weighed, and orders.
-const WEIGHED: u64 = 100_000;
-const WEIGHED_ORDERS: u64 = 20_000;
-/// Orders that wait in the queue when a stock is rebuilt behind them.
-const BACKLOG: u64 = 20_000;
 /// How long the relay may take to have told the stock store what is recorded.
 const QUIET_WITHIN: Duration = Duration::from_secs(60);
 
@@ -350,19 +345,21 @@ impl<'a> Bench<'a> {
         }
         if self.wanted(LOAD_STOCK) {
             say("loading many skus");
-            once.insert(LOAD_STOCK, once::load(self.platform).await?);
+            once.insert(LOAD_STOCK, once::load(self.platform, self.settings.holds / 10).await?);
         }
         if self.wanted(REBUILD_SECONDS) {
             say("rebuilding a stock");
-            let orders = self.requests.orders(BACKLOG);
+            let backlog = u64::from(self.settings.holds / 5);
+            let orders = self.requests.orders(backlog);
             let placed = async {
                 self.drive(&self.lanes.place_order, orders).await?;
                 anyhow::Ok(())
             };
-            let figures = once::rebuild(self.platform, BACKLOG, placed).await?;
+            let figures =
+                once::rebuild(self.platform, self.settings.holds, backlog, placed).await?;
             once.insert(REBUILD_SECONDS, figures);
-            self.placed += BACKLOG;
-            self.settled().await?;
+            self.placed += backlog;
+            self.settled(self.admitted.pending()).await?;
         }
         Ok(once)
     }
@@ -372,37 +369,38 @@ impl<'a> Bench<'a> {
         let pool = self.platform.pool();
         let spec = Spec { skus: i32::try_from(SKUS)?, units: 10_000_000, room: false };
         let mut admin = sales::admin(self.platform.channel("inventory").await?);
-        let mut figures = json!({ "holds": WEIGHED, "orders": WEIGHED_ORDERS });
+        let holds = u64::from(self.settings.holds);
+        let orders = holds / 5;
+        let mut figures = json!({ "holds": holds, "orders": orders });
         for (name, room) in [("live", false), ("live_admitted", true)] {
             let sale = sales::record(pool, Spec { room, ..spec }).await?;
             sales::load(&mut admin, sale).await?;
             let empty = once::bytes(self.platform, sale).await?;
             let requests = match room {
-                true => self.requests.admitted_reserves_in(sale, WEIGHED),
-                false => self.requests.reserves_in(&[sale], WEIGHED),
+                true => self.requests.admitted_reserves_in(sale, holds),
+                false => self.requests.reserves_in(&[sale], holds),
             };
             self.drive(&self.lanes.reserve, requests).await?;
-            figures[name] = each(once::bytes(self.platform, sale).await? - empty, WEIGHED);
+            figures[name] = each(once::bytes(self.platform, sale).await? - empty, holds);
         }
         let sale = sales::record(pool, Spec { room: true, ..spec }).await?;
         sales::load(&mut admin, sale).await?;
         let empty = once::bytes(self.platform, sale).await?;
-        let requests = self.requests.orders_in(sale, WEIGHED_ORDERS);
+        let requests = self.requests.orders_in(sale, orders);
         self.drive(&self.lanes.place_order, requests).await?;
-        self.placed += WEIGHED_ORDERS;
+        self.placed += orders;
         let placed = once::bytes(self.platform, sale).await? - empty;
-        figures["placed"] = each(placed, WEIGHED_ORDERS);
-        claims::measure(self.platform, CLAIM_BATCHES.0, WEIGHED_ORDERS).await?;
-        self.quiet_in(&format!("fs:{{{sale}}}:pending")).await?;
+        figures["placed"] = each(placed, orders);
+        self.settled(&format!("fs:{{{sale}}}:pending")).await?;
         let claimed = once::bytes(self.platform, sale).await? - empty;
-        figures["placed_claimed"] = each(claimed, WEIGHED_ORDERS);
+        figures["placed_claimed"] = each(claimed, orders);
         Ok(figures)
     }
 
-    /// Has a claimer take whatever is left in the queue.
-    async fn settled(&self) -> anyhow::Result<()> {
+    /// Has a claimer take whatever is left in the queue of the sale with these placed holds.
+    async fn settled(&self, pending: &str) -> anyhow::Result<()> {
         let claimer = self.platform.claimer(CLAIM_BATCHES.0).await?;
-        self.quiet().await?;
+        self.quiet_in(pending).await?;
         claimer.stop(QUIET_WITHIN).await?;
         Ok(())
     }

@@ -22,7 +22,8 @@ fn bench(args: &[&str]) -> (Output, Option<Value>) {
 
 #[test]
 fn one_short_round_has_every_figure() {
-    let (output, figures) = bench(&["--rounds", "1", "--seconds", "0.1", "--in-flight", "16"]);
+    let short = ["--rounds", "1", "--seconds", "0.1", "--in-flight", "16", "--holds", "1000"];
+    let (output, figures) = bench(&short);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     let figures = figures.expect("the file is written");
@@ -30,7 +31,16 @@ fn one_short_round_has_every_figure() {
         let value = figures.pointer(path).and_then(Value::as_f64);
         assert!(value.is_some_and(|value| value > 0.0), "{path} is {value:?} in {figures:#}");
     };
-    for call in ["noop", "noop_empty", "join", "reserve", "reserve_admitted", "place_order"] {
+    for call in [
+        "noop",
+        "noop_empty",
+        "join",
+        "reserve",
+        "reserve_admitted",
+        "sold_out",
+        "reserve_sales",
+        "place_order",
+    ] {
         for value in ["rps", "p50_us", "p99_us", "calls", "cpu_s_per_10k/total"] {
             above_zero(&format!("/{call}/{value}"));
         }
@@ -48,13 +58,28 @@ fn one_short_round_has_every_figure() {
         "/claims/orders_per_s",
         "/claims/row_at_a_time_per_s",
         "/orders/accepted",
+        "/sold_out/ratio_to_reserve",
+        "/reserve_cluster/rps",
+        "/reserve_cluster/ratio_to_one_node",
+        "/reserve_cluster/masters/0/holds",
+        "/reserve_cluster/masters/1/holds",
+        "/reserve_cluster/masters/2/holds",
+        "/hold_bytes/live",
+        "/hold_bytes/live_admitted",
+        "/hold_bytes/placed",
+        "/hold_bytes/placed_claimed",
+        "/load_stock/seconds",
+        "/rebuild_seconds/seconds",
+        "/rebuild_seconds/backlog/seconds",
     ] {
         above_zero(path);
     }
     assert_eq!(figures["rounds"], serde_json::json!({ "asked": 1, "done": 1 }));
     assert_eq!(figures["orders"]["accepted"], figures["orders"]["recorded"]);
     let table = String::from_utf8_lossy(&output.stdout);
-    for row in ["no-op", "Join", "Reserve", "PlaceOrder", "Redis", "JetStream", "Claims"] {
+    for row in
+        ["no-op", "Join", "Reserve", "PlaceOrder", "Redis", "JetStream", "Claims", "rebuilding"]
+    {
         assert!(table.contains(row), "no {row} in {table}");
     }
 }

@@ -13,7 +13,7 @@ use std::{
 use flashsale_service::Drain;
 use flashsale_telemetry::Snapshot;
 use opentelemetry::KeyValue;
-use tokio::time::MissedTickBehavior;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
@@ -26,6 +26,8 @@ use crate::{
 
 /// How long what differs gets to arrive where it was going.
 const SECOND_LOOK_AFTER: Duration = Duration::from_millis(500);
+/// How many times as long as comparing took nothing is compared, at least.
+const REST_PER_WORK: u32 = 19;
 /// Sales that are compared again and again, the latest first.
 const WATCHED_SALES: i64 = 20;
 /// How many hold ids one entry of a report names.
@@ -313,13 +315,13 @@ pub(crate) async fn watch(
 ) -> anyhow::Result<()> {
     let shown = Snapshot::<Vec<Shown>>::default();
     show(&shown);
-    let mut ticks = tokio::time::interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut rest = Duration::ZERO;
     loop {
         tokio::select! {
             () = drain.started() => return Ok(()),
-            _ = ticks.tick() => {}
+            () = tokio::time::sleep(rest) => {}
         }
+        let began = Instant::now();
         let round = async {
             let sales = match inventory.watched_sales(WATCHED_SALES).await {
                 Ok(sales) => sales,
@@ -347,8 +349,18 @@ pub(crate) async fn watch(
         };
         inventory
             .set_oversold(found.iter().map(|(sale, report)| (*sale, report.oversold)).collect());
+        let count = found.len();
         shown.set(Some(found));
+        // Waiting for a second look is no work.
+        let waited = SECOND_LOOK_AFTER * u32::try_from(count).unwrap_or(u32::MAX);
+        rest = rest_after(began.elapsed().saturating_sub(waited), every);
     }
+}
+
+/// How long to wait after comparing took so long. Whoever compares keeps the store from those who buy: a sale with a million holds is
+/// looked at less often, and not for half of the time.
+fn rest_after(took: Duration, every: Duration) -> Duration {
+    every.max(took.saturating_mul(REST_PER_WORK))
 }
 
 fn tell(sale_id: Uuid, report: &Report) {
@@ -389,4 +401,16 @@ fn show(shown: &Snapshot<Vec<Shown>>) {
             }
         },
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comparing_takes_at_most_a_twentieth_of_the_time() {
+        let every = Duration::from_secs(10);
+        assert_eq!(rest_after(Duration::from_millis(20), every), every);
+        assert_eq!(rest_after(Duration::from_secs(4), every), Duration::from_secs(76));
+    }
 }

@@ -10,7 +10,7 @@ use super::{
     reply::{self, Reply},
     runner::Runner,
     scripts::Scripts,
-    takes::Takes,
+    takes::{self, Takes},
 };
 use crate::domain::{
     Adjusted, Ask, Content, Hold, Lines, MAX_HOLD_LENGTHS, Proof, Refusal, Request, Retaken, Rules,
@@ -108,25 +108,9 @@ impl Stock {
         details: &str,
         epoch: i64,
     ) -> Result<Answer, Refusal> {
-        let mut args = vec![
-            request.content.operation().into(),
-            // The hold a request takes has the request's key as its id.
-            key.into(),
-            hash.into(),
-            request.buyer_id.clone().into(),
-            proof.verdict().into(),
-            proof.id().into(),
-            details.into(),
-            request.request_id.to_string().into(),
-            lines.len().to_string().into(),
-        ];
-        for line in lines.iter() {
-            args.push(line.sku.clone().into());
-            args.push(line.quantity.into());
-        }
+        let asked = takes::Asked { request, key: &key, hash: &hash, lines, proof, details, epoch };
         let until = self.runner.until();
-        let taken = self.takes.take(request.sale_id, epoch, until, lines.len(), args);
-        taken.await.and_then(answer)
+        self.takes.take(asked, until).await.and_then(answer)
     }
 
     async fn change(

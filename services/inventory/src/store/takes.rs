@@ -10,6 +10,7 @@ use std::{
 };
 
 use fred::types::Value;
+use serde::Serialize;
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout_at},
@@ -21,8 +22,9 @@ use super::{
     reply::Reply,
     runner::{CLOCK_RETRIES, Runner},
     scripts::Scripts,
+    stock,
 };
-use crate::domain::{MAX_TOTAL_MINOR, Refusal};
+use crate::domain::{HoldState, Line, Lines, MAX_TOTAL_MINOR, Proof, Refusal, Request};
 
 /// Runs of one sale that may be under way: one at the store while the answers of the other are read and the next come together.
 const AT_ONCE: usize = 2;
@@ -35,6 +37,81 @@ const MAX_WAITING: usize = 10_000;
 /// The stock of one epoch of one sale.
 type Key = (Uuid, i64);
 type Answer = Result<Reply, Refusal>;
+
+/// What a request asks.
+pub(super) struct Asked<'a> {
+    pub(super) request: &'a Request,
+    /// Becomes the hold's id.
+    pub(super) key: &'a str,
+    pub(super) hash: &'a str,
+    pub(super) lines: &'a Lines,
+    pub(super) proof: &'a Proof,
+    pub(super) details: &'a str,
+    pub(super) epoch: i64,
+}
+
+/// The beginning of a hold as it is stored: what is known of it before the script runs.
+#[derive(Serialize)]
+struct Head<'a> {
+    b: &'a str,
+    e: i64,
+    s: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    o: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    q: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    h: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    /// The parts of the request as the script names them, without its deadline.
+    fn args(&self) -> Result<Vec<Value>, Refusal> {
+        let Self { request, key, hash, lines, proof, details, epoch } = self;
+        let operation = request.content.operation();
+        let placed = operation == "place";
+        let state = if placed { HoldState::Placed } else { HoldState::Held };
+        let mut head = json(&Head {
+            b: &request.buyer_id,
+            e: *epoch,
+            s: state.as_str(),
+            r: (!placed).then(|| stock::short(hash)),
+            o: placed.then_some(*key),
+            q: placed.then_some(request.request_id),
+            h: placed.then_some(*hash),
+        })?;
+        // The script goes on from here.
+        head.pop();
+        let mut args: Vec<Value> = Vec::with_capacity(9 + 4 * lines.len());
+        args.extend([
+            operation.into(),
+            (*key).into(),
+            (*hash).into(),
+            proof.verdict().into(),
+            proof.id().into(),
+            format!("\"j\":{}", json(proof.id())?).into(),
+            (*details).into(),
+            head.into(),
+            lines.len().to_string().into(),
+        ]);
+        for Line { sku, quantity } in lines.iter() {
+            args.extend([
+                sku.as_str().into(),
+                format!("{sku}\u{1f}{}", request.buyer_id).into(),
+                (*quantity).into(),
+                format!("[{},{quantity},", json(sku)?).into(),
+            ]);
+        }
+        Ok(args)
+    }
+}
+
+fn json(value: &(impl Serialize + ?Sized)) -> Result<String, Refusal> {
+    serde_json::to_string(value)
+        .map_err(|error| Refusal::Fault { cause: format!("a hold cannot be written: {error}") })
+}
 
 /// One request.
 struct Take {
@@ -72,24 +149,18 @@ impl Takes {
         Self { runner, scripts, queues: Arc::default() }
     }
 
-    /// Runs `reserve.lua` for a request, perhaps with others of its sale. `args` are what the script documents, from the operation on.
-    pub(super) async fn take(
-        &self,
-        sale_id: Uuid,
-        epoch: i64,
-        until: Instant,
-        lines: usize,
-        args: Vec<Value>,
-    ) -> Answer {
+    /// Runs `reserve.lua` for a request, perhaps with others of its sale.
+    pub(super) async fn take(&self, asked: Asked<'_>, until: Instant) -> Answer {
+        let (key, args) = ((asked.request.sale_id, asked.epoch), asked.args()?);
         let mut retries = 0;
         loop {
             if Instant::now() >= until {
                 return Err(Refusal::TooLate);
             }
             let (answer, answered) = oneshot::channel();
-            let take = Take { args: args.clone(), lines, until, answer };
-            if self.queues.join((sale_id, epoch), take)? {
-                tokio::spawn(self.turns((sale_id, epoch)));
+            let take = Take { args: args.clone(), lines: asked.lines.len(), until, answer };
+            if self.queues.join(key, take)? {
+                tokio::spawn(self.turns(key));
             }
             let reply = match timeout_at(until, answered).await {
                 Ok(Ok(answer)) => answer?,
