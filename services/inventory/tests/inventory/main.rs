@@ -7,6 +7,8 @@
 mod adjusting;
 mod bad_input;
 mod books;
+mod claims;
+mod cluster;
 mod epochs;
 mod fence;
 mod holds;

@@ -86,10 +86,10 @@ pub(crate) struct Served {
 }
 
 /// Inventory as a process over the stores of `world`, with the queue at `nats`.
-pub(crate) async fn serve_world(world: &World, nats: &str) -> TestServer {
+pub(crate) async fn serve_world<R>(world: &World<R>, nats: &str) -> TestServer {
     let env = [
         ("FLASHSALE_POSTGRES__URL", world.pg.url.as_str()),
-        ("FLASHSALE_REDIS__URL", world.redis.url.as_str()),
+        ("FLASHSALE_REDIS__URL", world.redis_url.as_str()),
         ("FLASHSALE_NATS__URL", nats),
         // Nobody listens there: nobody needs an admission.
         ("FLASHSALE_PEERS__WAITING_ROOM__URL", "http://127.0.0.1:1"),
