@@ -13,6 +13,7 @@ mod epochs;
 mod fence;
 mod holds;
 mod load;
+mod model;
 mod placing;
 mod random;
 mod rebuilding;
