@@ -13,6 +13,7 @@ mod epochs;
 mod fence;
 mod holds;
 mod load;
+mod lost_replies;
 mod model;
 mod placing;
 mod random;
