@@ -24,4 +24,5 @@ mod service;
 mod settle;
 mod sweep;
 mod unfit;
+mod watching;
 mod world;
