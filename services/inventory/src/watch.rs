@@ -67,9 +67,9 @@ impl Watches {
         sale_id: Uuid,
     ) -> Result<(Receiver<Heard>, OwnedSemaphorePermit), Refusal> {
         let max = self.max_watchers;
-        let permit = Arc::clone(&self.permits)
-            .try_acquire_owned()
-            .map_err(|_| Refusal::TooManyWatchers { max })?;
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        let permit =
+            self.inventory.counted(permit.map_err(|_| Refusal::TooManyWatchers { max }))?;
         Ok((self.receiver(sale_id), permit))
     }
 

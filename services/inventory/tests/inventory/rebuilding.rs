@@ -9,14 +9,14 @@ use flashsale_inventory::{
     },
     inventory::Inventory,
 };
-use flashsale_queue::ORDERS;
+use flashsale_queue::{ORDERS, publish_order};
 use flashsale_testing::eventually;
 use futures::future::join_all;
 use uuid::Uuid;
 
 use crate::{
     books::assert_books_balance,
-    claims::Claims,
+    claims::{Claims, order_message},
     world::{DETAILS, SaleSpec, World, inventory, lines, place, place_lines, reserve, world},
 };
 
@@ -231,6 +231,35 @@ async fn a_stock_waits_for_the_claims_to_come_past_its_marker() {
     let (rebuilt, ()) = tokio::join!(rebuild, order);
     assert_eq!(rebuilt.unwrap().epoch, 2);
     assert_eq!(world.books(sale, "a").await, [6, 0, 4, 0]);
+}
+
+#[tokio::test]
+async fn an_order_that_waits_in_the_queue_when_the_stock_is_lost_keeps_its_units() {
+    let whole = whole().await;
+    let world = &whole.world;
+    let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
+    whole.claims.stop();
+    let bob = place_lines(sale, "bob", &[("a", 4)]);
+    let hold = world.ask(&bob).await.unwrap().hold;
+    let (queue, patience) = (world.queue.jetstream(), Duration::from_secs(2));
+    publish_order(queue, &order_message(sale, &hold), patience).await.unwrap();
+    flush(world).await;
+    let claims = async {
+        // The rebuild has its marker in the queue, or is done and waits for nothing.
+        eventually("the rebuild is under way", async || {
+            let stream = queue.get_stream(ORDERS).await.ok()?;
+            let marked = stream.cached_info().state.messages == 2;
+            (marked || world.inventory.read(sale, &[]).await.is_ok()).then_some(())
+        })
+        .await;
+        Claims::read(world)
+    };
+    let (rebuilt, claims) = tokio::join!(world.inventory.rebuild(sale, false), claims);
+    assert_eq!(rebuilt.unwrap().epoch, 2);
+    assert_eq!(world.books(sale, "a").await, [6, 0, 4, 0]);
+    let refusal = Refusal::SoldOut { sku: "a".to_owned(), available: 6, asked: 7 };
+    assert_eq!(world.ask(&reserve(sale, "ada", &[("a", 7)])).await, Err(refusal));
+    claims.abort();
 }
 
 fn straggler(placing: &Request, hold_id: Uuid, sku: &str, quantity: i64) -> Straggler {
