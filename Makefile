@@ -119,11 +119,11 @@ fmt: setup-lint ## Format the Rust and the protos
 	buf format --write --exclude-path proto/google
 
 .PHONY: faults
-faults: setup ## Plant faults and see that a run finds them (SUITE=planted)
-	@case '$(or $(SUITE),planted)' in \
-		planted) scripts/planted.sh ;; \
-		*) echo "faults: there is no suite '$(SUITE)'; there is: planted" >&2; exit 2 ;; \
-	esac
+faults: setup-test ## Put faults into a copy of the tree and see that runs and tests find them (SUITE=planted, SUITE=mutations; all without)
+	@failed=0; for suite in $(or $(SUITE),planted mutations); do case $$suite in \
+		planted | mutations) scripts/faults.sh $$suite || failed=1 ;; \
+		*) echo "faults: there is no suite '$$suite'; there are: planted, mutations" >&2; exit 2 ;; \
+	esac; done; exit $$failed
 
 .PHONY: bench
 bench: setup ## What the calls cost on this machine, as ratios within one run (ROUNDS= SECONDS_EACH=; builds for release)
@@ -148,5 +148,5 @@ sqlx-prepare: setup ## Write .sqlx/ anew, after a change of a query or a migrati
 clean: ## Remove what was built and what runs left behind (the downloaded tools stay)
 	cargo clean
 	@home='$(or $(FLASHSALE_HOME),.flashsale)'; \
-		rm -rf "$$home"/{runs,planted,go,java} "$$home"/{sqlx,clients}.* "$$home"/{report,faults,load,bench}.json "$$home"/load.html
+		rm -rf "$$home"/{runs,faults,go,java} "$$home"/{sqlx,clients}.* "$$home"/{report,faults,load,bench}.json "$$home"/load.html
 	@rm -rf clients/*/{gen,dist,__pycache__}

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Brings what the make targets need and the machine lacks. Usage: scripts/setup.sh [run|up|test|lint]
 #
-#   run   what `make run` and `faults` need: a Rust toolchain, Redis, NATS, Postgres
+#   run   what `make run` needs: a Rust toolchain, Redis, NATS, Postgres
 #   up    the same and buf, for the calls that `make up` prints
-#   test  the same, the test runner and the packages of clients/
+#   test  the same, the test runner and the packages of clients/; `make faults` needs it too
 #   lint  the same and the linters
 #
 # It may be called every time: with everything in place it only asks for versions, well under a second. Servers come

@@ -56,6 +56,7 @@ impl Inventory {
     /// Why it was not done. Unless the request was refused for good, it may be carried through in the background, and asking again is safe.
     pub async fn adjust(&self, ask: &Ask) -> Result<Done, Refusal> {
         let adjustment = self.counted(self.adjust_once(ask).await)?;
+        self.changes().freed(ask.sale_id);
         let skus = [ask.sku.clone()];
         let books = self.read(ask.sale_id, &skus).await?.skus.into_iter().next();
         Ok(Done { adjustment, books })

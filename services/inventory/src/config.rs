@@ -42,6 +42,10 @@ pub struct InventoryConfig {
     pub script_timeout_ms: u64,
     /// How often what the stores say of the sales that are on is compared.
     pub reconcile_every_ms: u64,
+    /// How often a stock that is watched is read.
+    pub watch_every_ms: u64,
+    /// Watchers of stock at a time.
+    pub max_watchers: usize,
 }
 
 impl CommonConfig for Config {
@@ -68,6 +72,13 @@ impl Validate for Config {
         if self.inventory.reconcile_every_ms < 1_000 {
             let problem = "must be at least 1000: each time everything of a sale is read";
             problems.push(Problem::new("inventory.reconcile_every_ms", problem));
+        }
+        if self.inventory.watch_every_ms < 50 {
+            let problem = "must be at least 50: each time the whole stock is read";
+            problems.push(Problem::new("inventory.watch_every_ms", problem));
+        }
+        if self.inventory.max_watchers == 0 {
+            problems.push(Problem::new("inventory.max_watchers", "must be above 0"));
         }
         problems
     }

@@ -13,6 +13,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{
+    changes::Changes,
     domain::{Hold, Proof, Refusal, Request, Retaken, Settled, Settlement, StockView, Straggler},
     queue::Queue,
     rebuild::{Rebuild, Rebuilt},
@@ -30,6 +31,7 @@ pub struct Inventory {
     epochs: Epochs,
     pub(crate) queue: Queue,
     fenced: Fenced,
+    changes: Changes,
     rebuilds: Counter<u64>,
     /// By sale: units promised beyond what is allotted, as the last comparison of the stores has them.
     oversold: Mutex<HashMap<Uuid, i64>>,
@@ -50,6 +52,7 @@ impl Inventory {
             adjustments,
             queue,
             fenced: Fenced::default(),
+            changes: Changes::default(),
             rebuilds: meter
                 .u64_counter("flashsale_inventory_rebuilds")
                 .with_unit("{rebuild}")
@@ -83,7 +86,11 @@ impl Inventory {
     /// # Errors
     /// Why it was not done.
     pub async fn request(&self, request: &Request, proof: &Proof) -> Result<Answer, Refusal> {
-        self.in_epoch(request.sale_id, |epoch| self.stock.request(request, proof, epoch)).await
+        let sale_id = request.sale_id;
+        let answer =
+            self.in_epoch(sale_id, |epoch| self.stock.request(request, proof, epoch)).await;
+        self.changes.answered(request, &answer);
+        answer
     }
 
     /// Reads a hold; of `buyer_id` only, if one is given.
@@ -120,6 +127,7 @@ impl Inventory {
         let holds = holds.as_slice();
         self.in_epoch(sale_id, move |epoch| async move {
             let settled = self.stock.settle(sale_id, holds, epoch).await?;
+            self.changes.settled(sale_id, holds, &settled);
             self.still_in(sale_id, epoch).await?;
             Ok(settled)
         })
@@ -176,6 +184,11 @@ impl Inventory {
     /// When Postgres does not answer.
     pub(crate) async fn rebuilds_cut_off(&self) -> Result<Vec<Uuid>, Refusal> {
         self.record.rebuilds_cut_off().await
+    }
+
+    /// What is done here to stocks that are followed.
+    pub(crate) fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// Sales whose stock was found closed.
@@ -241,6 +254,9 @@ impl Inventory {
     pub async fn sweep(&self, sale_id: Uuid, epoch: i64, limit: usize) -> Result<Swept, Refusal> {
         let swept = self.noticed(sale_id, self.stock.sweep(sale_id, limit, epoch).await)?;
         self.swept.add(swept.ended as u64, &[]);
+        if swept.ended > 0 {
+            self.changes.freed(sale_id);
+        }
         Ok(swept)
     }
 

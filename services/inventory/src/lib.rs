@@ -5,6 +5,7 @@
 
 pub mod adjust;
 pub mod admissions;
+mod changes;
 mod config;
 pub mod domain;
 pub mod grpc;
@@ -52,7 +53,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let queue = Queue::connect(&config.nats).await?;
     let inventory = Arc::new(Inventory::new(store, pool, queue, timeout));
     let admissions = Admissions::new(peer::connect("waiting-room", &config.peers.waiting_room)?);
-    let watches = Watches::new(Arc::clone(&inventory), drain.clone());
+    let watches = Watches::new(Arc::clone(&inventory), &config.inventory, drain.clone());
     Ok(Hosted::new()
         .grpc(InventoryServiceServer::new(grpc::Service::new(
             Arc::clone(&inventory),

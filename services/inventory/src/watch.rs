@@ -1,4 +1,5 @@
-//! Following a sale's stock: one reader per sale and process, however many watch.
+//! Following a sale's stock: one reader per sale and process, however many watch. A watcher that is slow hears what is true when it asks,
+//! and never what was true in between.
 
 use std::{
     collections::HashMap,
@@ -7,16 +8,24 @@ use std::{
 };
 
 use flashsale_service::Drain;
-use tokio::sync::watch::{self, Receiver, Sender};
+use tokio::{
+    sync::{
+        OwnedSemaphorePermit, Semaphore,
+        watch::{self, Receiver, Sender},
+    },
+    time::Instant,
+};
 use uuid::Uuid;
 
 use crate::{
+    config::InventoryConfig,
     domain::{Refusal, StockView},
     inventory::Inventory,
 };
 
-/// How often a followed stock is read, and so how often a watcher hears of it at most.
-const READ_EVERY: Duration = Duration::from_millis(250);
+/// How soon after a reading the next one may be, whatever there is to tell: a stock that is sold out and free again all the time is not read
+/// all the time.
+const READ_AGAIN: Duration = Duration::from_millis(50);
 /// A stock of more skus is read less often in proportion: reading it keeps the store from taking orders.
 const SKUS_PER_READ: usize = 1_000;
 
@@ -28,17 +37,43 @@ type Heard = Option<Result<Arc<StockView>, Refusal>>;
 pub struct Watches {
     inventory: Arc<Inventory>,
     drain: Drain,
+    every: Duration,
+    max_watchers: usize,
+    permits: Arc<Semaphore>,
     followed: Arc<Mutex<HashMap<Uuid, Sender<Heard>>>>,
 }
 
 impl Watches {
     /// Nothing followed yet; everything ends when the drain starts.
-    pub fn new(inventory: Arc<Inventory>, drain: Drain) -> Self {
-        Self { inventory, drain, followed: Arc::default() }
+    pub fn new(inventory: Arc<Inventory>, config: &InventoryConfig, drain: Drain) -> Self {
+        let max_watchers = config.max_watchers.min(Semaphore::MAX_PERMITS);
+        Self {
+            inventory,
+            drain,
+            every: Duration::from_millis(config.watch_every_ms),
+            max_watchers,
+            permits: Arc::new(Semaphore::new(max_watchers)),
+            followed: Arc::default(),
+        }
     }
 
-    /// Follows a sale's stock. Only changes are heard; the channel closes when the process drains or the stock cannot be read.
-    pub fn follow(&self, sale_id: Uuid) -> Receiver<Heard> {
+    /// Follows a sale's stock. Only changes are heard; the channel closes when the process drains or the stock cannot be read. Whoever watches
+    /// keeps the permit, one of as many as there may be watchers.
+    ///
+    /// # Errors
+    /// [`Refusal::TooManyWatchers`]
+    pub fn follow(
+        &self,
+        sale_id: Uuid,
+    ) -> Result<(Receiver<Heard>, OwnedSemaphorePermit), Refusal> {
+        let max = self.max_watchers;
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        let permit =
+            self.inventory.counted(permit.map_err(|_| Refusal::TooManyWatchers { max }))?;
+        Ok((self.receiver(sale_id), permit))
+    }
+
+    fn receiver(&self, sale_id: Uuid) -> Receiver<Heard> {
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = followed.get(&sale_id).filter(|sender| !ended(sender)) {
             return sender.subscribe();
@@ -50,18 +85,20 @@ impl Watches {
     }
 
     async fn read(self, sale_id: Uuid, sender: Sender<Heard>) {
-        let mut pause = READ_EVERY;
+        let changed = self.inventory.changes().follow(sale_id);
+        let (mut pause, mut again) = (self.every, READ_AGAIN);
         while !self.unwatched(sale_id, &sender) {
+            changed.reading();
             let read = tokio::select! {
                 () = self.drain.started() => break,
                 read = self.inventory.read(sale_id, &[]) => read,
             };
             match read {
                 Ok(view) => {
-                    pause = READ_EVERY
-                        * u32::try_from(view.skus.len().div_ceil(SKUS_PER_READ))
-                            .unwrap_or(1)
-                            .max(1);
+                    changed.read(&view);
+                    let share = view.skus.len().div_ceil(SKUS_PER_READ).max(1);
+                    let share = u32::try_from(share).unwrap_or(u32::MAX);
+                    (pause, again) = (self.every.saturating_mul(share), READ_AGAIN * share);
                     sender.send_if_modified(|heard| {
                         let news = match heard {
                             Some(Ok(before)) => {
@@ -82,12 +119,19 @@ impl Watches {
                     break;
                 }
             }
+            let soonest = Instant::now() + again;
+            let news = async {
+                changed.news().await;
+                tokio::time::sleep_until(soonest).await;
+            };
             tokio::select! {
                 () = self.drain.started() => break,
                 () = tokio::time::sleep(pause) => {}
+                () = news => {}
                 () = sender.closed() => {}
             }
         }
+        self.inventory.changes().forget(sale_id, &changed);
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         if followed.get(&sale_id).is_some_and(|present| present.same_channel(&sender)) {
             followed.remove(&sale_id);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod adjusting;
 mod clients;
 mod collector;
 mod command;

@@ -18,7 +18,10 @@ use serde_json::{Value, json};
 use tonic::transport::Channel;
 use uuid::Uuid;
 
-use crate::command::{Flashsale, Said, flashsale, own_home, repository};
+use crate::{
+    adjusting::stock_is_adjusted_and_its_history_shown,
+    command::{Flashsale, Said, flashsale, own_home, repository},
+};
 
 const SAMPLE: &str = "cli/samples/spring-drop.csv";
 /// Nobody's sale or order.
@@ -36,6 +39,7 @@ async fn the_calls_that_up_prints_and_every_command_of_an_operator_work_as_typed
 
     the_printed_calls_answer_as_they_should(&printed);
     the_stock_is_shown(&up, &sale_id);
+    stock_is_adjusted_and_its_history_shown(&up, &sale_id, 30);
     a_sale_lives_by_commands_from_the_export_to_its_end(&up);
     a_sale_is_created_item_by_item(&up);
     items_and_settings_that_make_no_sense_are_refused(&up);
@@ -113,7 +117,7 @@ fn the_printed_calls_answer_as_they_should(printed: &str) {
 }
 
 /// Runs a command that changes nothing in both forms.
-fn both(up: &Flashsale, args: &[&str]) -> (String, Value) {
+pub(crate) fn both(up: &Flashsale, args: &[&str]) -> (String, Value) {
     let human = up.say(args);
     assert_eq!((human.code, human.err.as_str()), (Some(0), ""), "{args:?}: {human:?}");
     let said = up.say(&[args, &["--json"]].concat());
@@ -122,7 +126,7 @@ fn both(up: &Flashsale, args: &[&str]) -> (String, Value) {
 }
 
 /// Runs a command that is to be refused, in both forms: nothing on standard output but the error as JSON.
-fn refused(up: &Flashsale, args: &[&str], reason: Reason) -> (String, Value) {
+pub(crate) fn refused(up: &Flashsale, args: &[&str], reason: Reason) -> (String, Value) {
     let human = up.say(args);
     assert_eq!((human.code, human.out.as_str()), (Some(1), ""), "{args:?}: {human:?}");
     assert!(human.err.starts_with(reason.as_str()), "{args:?}: {human:?}");
@@ -135,7 +139,7 @@ fn refused(up: &Flashsale, args: &[&str], reason: Reason) -> (String, Value) {
     (human.err, error)
 }
 
-fn contains_all(text: &str, parts: &[&str]) {
+pub(crate) fn contains_all(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "{part:?} is not in:\n{text}");
     }

@@ -90,6 +90,11 @@ pub enum Refusal {
         /// Why.
         why: &'static str,
     },
+    /// As many watch stock here as may.
+    TooManyWatchers {
+        /// So many.
+        max: usize,
+    },
     /// The deadline passed before the store began.
     TooLate,
     /// No answer in time: it may have been done, or may still be.
@@ -130,6 +135,7 @@ impl Refusal {
             Self::HoldAtMaximum { .. } => "hold_at_maximum",
             Self::AlreadyLoaded { .. } => "already_loaded",
             Self::NotLoadable { .. } => "not_loadable",
+            Self::TooManyWatchers { .. } => "too_many_watchers",
             Self::TooLate => "too_late",
             Self::Unanswered => "unanswered",
             Self::StoreAway { .. } => "store_away",

@@ -95,6 +95,9 @@ impl From<Refusal> for Failure {
             Refusal::NotLoadable { why } => {
                 Self::new(Reason::SaleStateConflict, format!("the stock cannot be loaded: {why}"))
             }
+            Refusal::TooManyWatchers { max } => {
+                Self::new(Reason::Overloaded, "too many watch stock here").with("max_watchers", max)
+            }
             Refusal::TooLate => {
                 Self::new(Reason::DeadlineExceeded, "the stock store had no time before the deadline; nothing was done")
             }

@@ -148,13 +148,19 @@ impl InventoryService for Service {
         request: Request<proto::WatchStockRequest>,
     ) -> Result<Response<Self::WatchStockStream>, Status> {
         let sale_id = decode::sale_id(&request.into_inner().sale_id)?;
-        let heard = WatchStream::new(self.watches.follow(sale_id)).filter_map(async |heard| {
-            Some(heard?.map_err(status).map(|view| proto::WatchStockResponse {
-                stock: encode::books(&view.skus),
-                epoch: view.epoch,
-                read_time: Some(wire::timestamp_ms(view.read_ms)),
-            }))
+        let (heard, permit) = self.watches.follow(sale_id).map_err(status)?;
+        let answers = WatchStream::new(heard).filter_map(move |heard| {
+            // Given up with the stream.
+            let _kept = &permit;
+            let answer = heard.map(|heard| {
+                heard.map_err(status).map(|view| proto::WatchStockResponse {
+                    stock: encode::books(&view.skus),
+                    epoch: view.epoch,
+                    read_time: Some(wire::timestamp_ms(view.read_ms)),
+                })
+            });
+            std::future::ready(answer)
         });
-        Ok(Response::new(heard.boxed()))
+        Ok(Response::new(answers.boxed()))
     }
 }

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use flashsale_inventory::store::keys;
-use fred::interfaces::SortedSetsInterface as _;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::world::World;
 
 /// Asserts that the books, the holds, the buyers' units and the indexes of a sale tell the same story.
-pub(crate) async fn assert_books_balance(world: &World, sale: Uuid) {
+pub(crate) async fn assert_books_balance<R>(world: &World<R>, sale: Uuid) {
     let stock: BTreeMap<String, i64> = world
         .hash(sale, 1)
         .await
@@ -56,9 +54,8 @@ pub(crate) async fn assert_books_balance(world: &World, sale: Uuid) {
         .filter(|(_, units)| *units != 0)
         .collect();
     assert_eq!(recorded, buyers);
-    let deadlines: i64 = world.store.client().zcard(keys(sale)[3].as_str()).await.unwrap();
-    assert_eq!(deadlines, held);
-    let pending: i64 = world.store.client().zcard(keys(sale)[4].as_str()).await.unwrap();
-    assert!(pending <= placed);
-    assert_eq!(pending, world.hash(sale, 5).await.len() as i64);
+    assert_eq!(world.zset(sale, 3).await.len() as i64, held);
+    let pending = world.zset(sale, 4).await.len();
+    assert!(pending as i64 <= placed);
+    assert_eq!(pending, world.hash(sale, 5).await.len());
 }

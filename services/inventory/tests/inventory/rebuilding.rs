@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{self, consumer::pull};
 use flashsale_inventory::{
     domain::{
         Content, HoldState, Outcome, Proof, Refusal, Request, Retaken, Settled, Settlement,
@@ -10,75 +9,32 @@ use flashsale_inventory::{
     },
     inventory::Inventory,
 };
-use flashsale_queue::{NatsConfig, ORDERS, QueueMessage};
-use flashsale_testing::{TestNats, eventually};
-use futures::{StreamExt as _, future::join_all};
-use sqlx::PgPool;
-use tokio::task::JoinHandle;
+use flashsale_queue::{ORDERS, publish_order};
+use flashsale_testing::eventually;
+use futures::future::join_all;
 use uuid::Uuid;
 
 use crate::{
     books::assert_books_balance,
-    world::{
-        DETAILS, SaleSpec, World, inventory, lines, place, place_lines, queue, reserve, world,
-    },
+    claims::{Claims, order_message},
+    world::{DETAILS, SaleSpec, World, inventory, lines, place, place_lines, reserve, world},
 };
 
 /// A world with a queue in which markers are passed, as by the claims.
 struct Whole {
     world: World,
-    claims: JoinHandle<()>,
-    config: NatsConfig,
-    _nats: TestNats,
-}
-
-impl Drop for Whole {
-    fn drop(&mut self) {
-        self.claims.abort();
-    }
+    claims: Claims,
 }
 
 async fn whole() -> Whole {
     let mut world = world().await;
-    let nats = flashsale_testing::nats().await;
-    let config = NatsConfig {
-        url: nats.url.clone(),
-        publish_timeout_ms: 2_000,
-        orders_max_bytes: 64 * 1024 * 1024,
-        events_max_bytes: 64 * 1024 * 1024,
-        replicas: 1,
-    };
-    let client = async_nats::connect(&nats.url).await.unwrap();
-    let context = jetstream::new(client);
-    flashsale_queue::ensure_orders_stream(&context, &config).await.unwrap();
-    world.queue = queue(&nats.url).await;
-    world.inventory = inventory(&world.pg, &world.store, &world.queue);
-    let claims = tokio::spawn(pass_markers(context, world.pg.pool.clone()));
-    Whole { world, claims, config, _nats: nats }
-}
-
-async fn pass_markers(context: jetstream::Context, pool: PgPool) {
-    let stream = context.get_stream(ORDERS).await.unwrap();
-    let consumer = stream.create_consumer(pull::Config::default()).await.unwrap();
-    let mut messages = consumer.messages().await.unwrap();
-    while let Some(Ok(message)) = messages.next().await {
-        if let Ok(QueueMessage::Fence { sale_id, epoch }) = QueueMessage::decode(&message.payload) {
-            sqlx::query(
-                "INSERT INTO stock_fences AS f (sale_id, epoch) VALUES ($1, $2)
-                 ON CONFLICT (sale_id) DO UPDATE SET epoch = greatest(f.epoch, excluded.epoch)",
-            )
-            .bind(sale_id)
-            .bind(epoch)
-            .execute(&pool)
-            .await
-            .unwrap();
-        }
-    }
+    let claims = Claims::of(&mut world).await;
+    Whole { world, claims }
 }
 
 /// Records an order as the claims do, from the request that placed it.
-async fn record_order(
-    world: &World,
+pub(crate) async fn record_order<R>(
+    world: &World<R>,
     placing: &Request,
     hold_id: Uuid,
     state: &str,
@@ -257,7 +213,7 @@ async fn a_stock_waits_for_the_claims_to_come_past_its_marker() {
     let whole = whole().await;
     let world = &whole.world;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
-    whole.claims.abort();
+    whole.claims.stop();
     flush(world).await;
     let rebuild = world.inventory.rebuild(sale, false);
     let order = async {
@@ -275,6 +231,35 @@ async fn a_stock_waits_for_the_claims_to_come_past_its_marker() {
     let (rebuilt, ()) = tokio::join!(rebuild, order);
     assert_eq!(rebuilt.unwrap().epoch, 2);
     assert_eq!(world.books(sale, "a").await, [6, 0, 4, 0]);
+}
+
+#[tokio::test]
+async fn an_order_that_waits_in_the_queue_when_the_stock_is_lost_keeps_its_units() {
+    let whole = whole().await;
+    let world = &whole.world;
+    let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
+    whole.claims.stop();
+    let bob = place_lines(sale, "bob", &[("a", 4)]);
+    let hold = world.ask(&bob).await.unwrap().hold;
+    let (queue, patience) = (world.queue.jetstream(), Duration::from_secs(2));
+    publish_order(queue, &order_message(sale, &hold), patience).await.unwrap();
+    flush(world).await;
+    let claims = async {
+        // The rebuild has its marker in the queue, or is done and waits for nothing.
+        eventually("the rebuild is under way", async || {
+            let stream = queue.get_stream(ORDERS).await.ok()?;
+            let marked = stream.cached_info().state.messages == 2;
+            (marked || world.inventory.read(sale, &[]).await.is_ok()).then_some(())
+        })
+        .await;
+        Claims::read(world)
+    };
+    let (rebuilt, claims) = tokio::join!(world.inventory.rebuild(sale, false), claims);
+    assert_eq!(rebuilt.unwrap().epoch, 2);
+    assert_eq!(world.books(sale, "a").await, [6, 0, 4, 0]);
+    let refusal = Refusal::SoldOut { sku: "a".to_owned(), available: 6, asked: 7 };
+    assert_eq!(world.ask(&reserve(sale, "ada", &[("a", 7)])).await, Err(refusal));
+    claims.abort();
 }
 
 fn straggler(placing: &Request, hold_id: Uuid, sku: &str, quantity: i64) -> Straggler {
@@ -436,7 +421,7 @@ async fn a_marker_that_the_queue_has_lost_is_published_again() {
     let whole = whole().await;
     let world = &whole.world;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
-    whole.claims.abort();
+    whole.claims.stop();
     flush(world).await;
     let rebuild = world.inventory.rebuild(sale, false);
     let queue = async {
@@ -445,10 +430,9 @@ async fn a_marker_that_the_queue_has_lost_is_published_again() {
         eventually("the marker is in the queue", async || (last().await == 1).then_some(())).await;
         // Made anew, as by a server that has lost its disk.
         world.queue.jetstream().delete_stream(ORDERS).await.unwrap();
-        let config = whole.config.clone();
+        let config = whole.claims.config.clone();
         flashsale_queue::ensure_orders_stream(world.queue.jetstream(), &config).await.unwrap();
-        let context = world.queue.jetstream().clone();
-        tokio::spawn(pass_markers(context, world.pg.pool.clone())).abort_handle()
+        Claims::read(world)
     };
     let (rebuilt, claims) = tokio::join!(rebuild, queue);
     claims.abort();
@@ -462,7 +446,7 @@ async fn a_service_opens_a_sale_again_by_itself_after_its_redis_was_restarted() 
     let bob = place_lines(sale, "bob", &[("a", 4)]);
     whole.world.ask(&bob).await.unwrap();
     record_order(&whole.world, &bob, bob.key(), "CLAIMED", "a", 4, None).await;
-    let served = crate::service::serve_world(&whole.world, &whole._nats.url).await;
+    let served = crate::service::serve_world(&whole.world, &whole.claims.nats.url).await;
     whole.world.redis.server.restart().await.unwrap();
     let began = std::time::Instant::now();
     let world = &whole.world;

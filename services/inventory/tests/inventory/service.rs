@@ -86,17 +86,25 @@ pub(crate) struct Served {
 }
 
 /// Inventory as a process over the stores of `world`, with the queue at `nats`.
-pub(crate) async fn serve_world(world: &World, nats: &str) -> TestServer {
+pub(crate) async fn serve_world<R>(world: &World<R>, nats: &str) -> TestServer {
+    serve_world_with(world, nats, &[]).await
+}
+
+/// As [`serve_world`], with more settings.
+pub(crate) async fn serve_world_with<R>(
+    world: &World<R>,
+    nats: &str,
+    more: &[(&str, &str)],
+) -> TestServer {
     let env = [
         ("FLASHSALE_POSTGRES__URL", world.pg.url.as_str()),
-        ("FLASHSALE_REDIS__URL", world.redis.url.as_str()),
+        ("FLASHSALE_REDIS__URL", world.redis_url.as_str()),
         ("FLASHSALE_NATS__URL", nats),
         // Nobody listens there: nobody needs an admission.
         ("FLASHSALE_PEERS__WAITING_ROOM__URL", "http://127.0.0.1:1"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let config: Config =
-        flashsale_service::config::load_from(DEFAULTS, None, env.into_iter()).unwrap();
+    ];
+    let env = env.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let config: Config = flashsale_service::config::load_from(DEFAULTS, None, env).unwrap();
     let drain = Drain::new();
     serve(flashsale_inventory::build(config, drain.clone()).await.unwrap(), drain).await
 }
@@ -338,6 +346,8 @@ fn the_defaults_are_a_valid_configuration() {
     let wrong = [
         ("FLASHSALE_INVENTORY__SCRIPT_TIMEOUT_MS", "0"),
         ("FLASHSALE_INVENTORY__RECONCILE_EVERY_MS", "10"),
+        ("FLASHSALE_INVENTORY__WATCH_EVERY_MS", "49"),
+        ("FLASHSALE_INVENTORY__MAX_WATCHERS", "0"),
         ("FLASHSALE_REDIS__CONNECTIONS", "0"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -347,6 +357,8 @@ fn the_defaults_are_a_valid_configuration() {
     assert!(
         text.contains("inventory.script_timeout_ms")
             && text.contains("inventory.reconcile_every_ms")
+            && text.contains("inventory.watch_every_ms")
+            && text.contains("inventory.max_watchers")
             && text.contains("redis.connections"),
         "{text}"
     );

@@ -11,7 +11,7 @@ use flashsale_inventory::{
 use flashsale_queue::NatsConfig;
 use flashsale_redis::{RedisConfig, Script, Store};
 use flashsale_testing::{TestPg, TestRedis};
-use fred::{interfaces::HashesInterface as _, types::Value};
+use fred::types::Value;
 use uuid::Uuid;
 
 /// What an order carries in these tests.
@@ -20,6 +20,7 @@ pub(crate) const DETAILS: &str = r#"{"email":"ada@example.org"}"#;
 pub(crate) struct World<R = TestRedis> {
     pub(crate) pg: TestPg,
     pub(crate) redis: R,
+    pub(crate) redis_url: String,
     /// Started by the tests that need one; the others have a queue that is never there.
     pub(crate) queue: Queue,
     pub(crate) store: Store,
@@ -65,19 +66,22 @@ pub(crate) async fn world_on<R>(redis: R, url: &str) -> World<R> {
     let store = Store::connect(&redis_config(url)).await.unwrap();
     let queue = queue("nats://127.0.0.1:1").await;
     let inventory = inventory(&pg, &store, &queue);
-    World { pg, redis, queue, store, inventory }
+    World { pg, redis, redis_url: url.to_owned(), queue, store, inventory }
 }
 
-/// The queue at `url`.
-pub(crate) async fn queue(url: &str) -> Queue {
-    let config = NatsConfig {
+pub(crate) fn queue_config(url: &str) -> NatsConfig {
+    NatsConfig {
         url: url.to_owned(),
         publish_timeout_ms: 2_000,
         orders_max_bytes: 64 * 1024 * 1024,
         events_max_bytes: 64 * 1024 * 1024,
         replicas: 1,
-    };
-    Queue::connect(&config).await.unwrap()
+    }
+}
+
+/// The queue at `url`.
+pub(crate) async fn queue(url: &str) -> Queue {
+    Queue::connect(&queue_config(url)).await.unwrap()
 }
 
 /// One more process, as it were.
@@ -201,8 +205,17 @@ impl<R> World<R> {
         flat.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
     }
 
+    /// One of the sale's keys that is a hash, from whichever server has it.
     pub(crate) async fn hash(&self, sale_id: Uuid, index: usize) -> BTreeMap<String, String> {
-        self.store.client().hgetall(keys(sale_id)[index].as_str()).await.unwrap()
+        let key = keys(sale_id).swap_remove(index);
+        self.lua("return redis.call('HGETALL', KEYS[1])", vec![key]).await.convert().unwrap()
+    }
+
+    /// One of the sale's keys that is a sorted set: members and scores.
+    pub(crate) async fn zset(&self, sale_id: Uuid, index: usize) -> BTreeMap<String, i64> {
+        let key = keys(sale_id).swap_remove(index);
+        let script = "return redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')";
+        self.lua(script, vec![key]).await.convert().unwrap()
     }
 
     /// Asserts that the call is refused so, and that Redis is what it was before it.

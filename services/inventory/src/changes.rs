@@ -1,0 +1,235 @@
+//! What this process does to stocks that are followed here, so that their watchers hear at once that a sku is sold out or to be had again,
+//! and not at the next reading. What other processes do is seen at the next reading.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+};
+
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::{
+    domain::{Content, Outcome, PlacedLine, Refusal, Request, Settled, Settlement, StockView},
+    store::Answer,
+};
+
+/// The followed stocks. For any other a call costs one look into a map.
+#[derive(Debug, Default)]
+pub struct Changes {
+    followed: RwLock<HashMap<Uuid, Arc<Followed>>>,
+}
+
+/// One of them.
+#[derive(Debug, Default)]
+pub struct Followed {
+    units: Mutex<Units>,
+    news: Notify,
+}
+
+/// What is left by sku: as last read, less what was taken here since. Other processes take and give back as well, so that this is a reason
+/// to read and never an answer.
+#[derive(Debug, Default)]
+struct Units {
+    left: HashMap<String, i64>,
+    /// Taken since the last reading began: it may or may not be in what was read.
+    taken: HashMap<String, i64>,
+    /// As read, some sku had none left.
+    sold_out: bool,
+}
+
+impl Changes {
+    /// Takes note of a sale's changes from now on.
+    pub fn follow(&self, sale_id: Uuid) -> Arc<Followed> {
+        let followed = Arc::<Followed>::default();
+        let mut all = self.followed.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(sale_id, Arc::clone(&followed));
+        followed
+    }
+
+    /// Ends that, unless somebody else follows the sale by now.
+    pub fn forget(&self, sale_id: Uuid, followed: &Arc<Followed>) {
+        let mut all = self.followed.write().unwrap_or_else(PoisonError::into_inner);
+        if all.get(&sale_id).is_some_and(|present| Arc::ptr_eq(present, followed)) {
+            all.remove(&sale_id);
+        }
+    }
+
+    fn of(&self, sale_id: Uuid) -> Option<Arc<Followed>> {
+        let all = self.followed.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(&sale_id).cloned()
+    }
+
+    /// A request was answered.
+    pub fn answered(&self, request: &Request, answer: &Result<Answer, Refusal>) {
+        let Some(followed) = self.of(request.sale_id) else { return };
+        match (answer, &request.content) {
+            (Ok(Answer { replayed: true, .. }), _) => {}
+            (Ok(answer), Content::Reserve(_) | Content::PlaceLines(..)) => {
+                followed.took(&answer.hold.lines);
+            }
+            (Ok(answer), Content::Release(_)) => followed.gave_back(&answer.hold.lines),
+            (Ok(_), Content::PlaceHold(..) | Content::Extend(_)) => {}
+            (Err(Refusal::SoldOut { sku, available: 0, .. }), _) => followed.found_none(sku),
+            (Err(_), _) => {}
+        }
+    }
+
+    /// Holds were settled.
+    pub fn settled(&self, sale_id: Uuid, asked: &[Settlement], settled: &[Settled]) {
+        let released = asked
+            .iter()
+            .zip(settled)
+            .any(|(hold, settled)| hold.outcome == Outcome::Released && *settled == Settled::Done);
+        if released {
+            self.freed(sale_id);
+        }
+    }
+
+    /// Units of skus that nobody named came back, or new ones came.
+    pub fn freed(&self, sale_id: Uuid) {
+        if let Some(followed) = self.of(sale_id)
+            && followed.units().sold_out
+        {
+            followed.news.notify_one();
+        }
+    }
+}
+
+impl Followed {
+    /// Ends when there is a reason to read the stock.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// The stock is about to be read.
+    pub fn reading(&self) {
+        self.units().taken.clear();
+    }
+
+    /// The stock was read.
+    pub fn read(&self, view: &StockView) {
+        let mut units = self.units();
+        units.sold_out = view.skus.iter().any(|books| books.available <= 0);
+        let mut left = std::mem::take(&mut units.left);
+        left.clear();
+        let mut news = false;
+        for books in &view.skus {
+            let now = books.available - units.taken.get(&books.sku).copied().unwrap_or(0);
+            news |= books.available > 0 && now <= 0;
+            left.insert(books.sku.clone(), now);
+        }
+        units.left = left;
+        if news {
+            self.news.notify_one();
+        }
+    }
+
+    fn took(&self, lines: &[PlacedLine]) {
+        let mut units = self.units();
+        for line in lines {
+            *units.taken.entry(line.sku.clone()).or_default() += line.quantity;
+            if let Some(left) = units.left.get_mut(&line.sku) {
+                let last = *left > 0 && *left <= line.quantity;
+                *left -= line.quantity;
+                if last {
+                    self.news.notify_one();
+                }
+            }
+        }
+    }
+
+    fn gave_back(&self, lines: &[PlacedLine]) {
+        let units = self.units();
+        if lines.iter().any(|line| units.left.get(&line.sku).is_some_and(|left| *left <= 0)) {
+            self.news.notify_one();
+        }
+    }
+
+    fn found_none(&self, sku: &str) {
+        if let Some(left) = self.units().left.get_mut(sku)
+            && *left > 0
+        {
+            *left = 0;
+            self.news.notify_one();
+        }
+    }
+
+    fn units(&self) -> MutexGuard<'_, Units> {
+        self.units.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::domain::SkuBooks;
+
+    fn view(available: i64) -> StockView {
+        let (sku, allotted, placed) = ("a".to_owned(), 10, 10 - available);
+        let books = SkuBooks { sku, allotted, available, held: 0, placed, sold: 0 };
+        StockView { skus: vec![books], epoch: 1, read_ms: 0 }
+    }
+
+    fn line(quantity: i64) -> [PlacedLine; 1] {
+        [PlacedLine { sku: "a".to_owned(), quantity, price_minor: 1 }]
+    }
+
+    fn has_news(followed: &Followed) -> bool {
+        followed.news().now_or_never().is_some()
+    }
+
+    fn read(followed: &Followed, available: i64) {
+        followed.reading();
+        followed.read(&view(available));
+    }
+
+    #[test]
+    fn the_last_unit_and_the_first_to_come_back_are_news() {
+        let followed = Followed::default();
+        read(&followed, 3);
+        followed.took(&line(2));
+        assert!(!has_news(&followed));
+        followed.gave_back(&line(2));
+        assert!(!has_news(&followed), "one was left all the time");
+        followed.took(&line(1));
+        assert!(has_news(&followed));
+        followed.gave_back(&line(1));
+        assert!(has_news(&followed));
+        read(&followed, 1);
+        followed.found_none("a");
+        assert!(has_news(&followed), "somebody else took it");
+        followed.found_none("a");
+        assert!(!has_news(&followed), "that is known");
+    }
+
+    #[test]
+    fn what_is_taken_while_the_stock_is_read_is_not_lost() {
+        let followed = Followed::default();
+        followed.reading();
+        followed.took(&line(3));
+        followed.read(&view(3));
+        assert!(has_news(&followed), "the three that were read may be those");
+        read(&followed, 3);
+        assert!(!has_news(&followed), "they were not");
+    }
+
+    #[test]
+    fn only_who_follows_is_told_until_it_ends() {
+        let changes = Changes::default();
+        let sale = Uuid::from_u128(1);
+        let (first, second) = (changes.follow(sale), changes.follow(sale));
+        read(&second, 0);
+        changes.forget(sale, &first);
+        changes.freed(sale);
+        assert!(has_news(&second) && !has_news(&first));
+        changes.freed(Uuid::from_u128(2));
+        changes.forget(sale, &second);
+        changes.freed(sale);
+        assert!(!has_news(&second));
+    }
+}

@@ -1,0 +1,107 @@
+//! Replies that are lost on their way from Redis: what was done was done once.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use flashsale_inventory::domain::Refusal;
+use flashsale_testing::eventually;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::{
+    books::assert_books_balance,
+    world::{SaleSpec, place, place_lines, release, reserve, world_on},
+};
+
+/// A way to Redis that can lose the reply to a script: Redis has run it, and the connection breaks.
+struct Proxy {
+    url: String,
+    to_lose: Arc<AtomicU32>,
+    _accepting: tokio::task::JoinSet<()>,
+}
+
+impl Proxy {
+    async fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        let to_lose = Arc::new(AtomicU32::new(0));
+        let mut accepting = tokio::task::JoinSet::new();
+        accepting.spawn({
+            let to_lose = Arc::clone(&to_lose);
+            async move {
+                let mut connections = tokio::task::JoinSet::new();
+                while let Ok((client, _)) = listener.accept().await {
+                    let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                    connections.spawn(carry(client, server, Arc::clone(&to_lose)));
+                }
+            }
+        });
+        Self { url, to_lose, _accepting: accepting }
+    }
+
+    /// Loses the reply to the next script.
+    fn lose_one(&self) {
+        self.to_lose.store(1, Ordering::SeqCst);
+    }
+
+    fn has_lost_it(&self) -> bool {
+        self.to_lose.load(Ordering::SeqCst) == 0
+    }
+}
+
+/// Carries a connection's bytes both ways, until it breaks or is broken.
+async fn carry(mut client: TcpStream, mut server: TcpStream, to_lose: Arc<AtomicU32>) {
+    let (mut asked, mut answered) = ([0; 16_384], [0; 16_384]);
+    let mut loses = false;
+    loop {
+        tokio::select! {
+            read = client.read(&mut asked) => {
+                let Ok(count @ 1..) = read else { return };
+                let script = asked[..count].windows(7).any(|word| word == b"EVALSHA");
+                let one = |left: u32| left.checked_sub(1);
+                loses |= script && to_lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one).is_ok();
+                if server.write_all(&asked[..count]).await.is_err() { return }
+            }
+            read = server.read(&mut answered) => {
+                let Ok(count @ 1..) = read else { return };
+                if loses || client.write_all(&answered[..count]).await.is_err() { return }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_reply_was_lost_is_not_sent_again_by_itself_and_takes_its_units_once() {
+    let redis = flashsale_testing::redis().await;
+    let proxy = Proxy::to(redis.server.port()).await;
+    let world = world_on(redis, &proxy.url).await;
+    let sale = world.sale(SaleSpec::default(), &[("a", 20, 0, 1)]).await;
+    let mut carts = Vec::new();
+    for _ in 0..4 {
+        let cart = world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap();
+        carts.push(cart.hold.hold_id);
+    }
+    // So that Redis knows the scripts: the first reply to each only says that it does not.
+    world.ask(&place(sale, "ada", carts[0])).await.unwrap();
+    world.ask(&release(sale, "ada", carts[1])).await.unwrap();
+    for request in [
+        reserve(sale, "bob", &[("a", 2)]),
+        place_lines(sale, "bob", &[("a", 3)]),
+        place(sale, "ada", carts[2]),
+        release(sale, "ada", carts[3]),
+    ] {
+        proxy.lose_one();
+        let first = world.ask(&request).await;
+        assert!(proxy.has_lost_it(), "{request:?}");
+        // The buyer asks again, and again.
+        let again = eventually("there is an answer", async || world.ask(&request).await.ok()).await;
+        assert_books_balance(&world, sale).await;
+        assert!(again.replayed, "{request:?} was done anew");
+        assert_eq!(first, Err(Refusal::Unanswered), "{request:?}");
+    }
+    assert_eq!(world.books(sale, "a").await, [13, 2, 5, 0]);
+}

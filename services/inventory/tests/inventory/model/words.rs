@@ -1,0 +1,44 @@
+//! From the model's words to the service's, and back.
+
+use flashsale_inventory::domain::{AdmissionFault, Content, Refusal, Request};
+use uuid::Uuid;
+
+use super::stock::{Asked, Lines, What};
+use crate::world::lines;
+
+pub(super) fn request(sale_id: Uuid, asked: &Asked) -> Request {
+    let of = |all: &Lines| {
+        lines(&all.iter().map(|(sku, units)| (sku.as_str(), *units)).collect::<Vec<_>>())
+    };
+    let content = match &asked.what {
+        What::Reserve(lines) => Content::Reserve(of(lines)),
+        What::Place(lines, details) => Content::PlaceLines(of(lines), details.clone()),
+        What::PlaceHold(id, details) => Content::PlaceHold(*id, details.clone()),
+        What::Extend(id) => Content::Extend(*id),
+        What::Release(id) => Content::Release(*id),
+    };
+    Request { sale_id, buyer_id: asked.buyer.clone(), request_id: asked.request_id, content }
+}
+
+/// A refusal in the model's words.
+pub(super) fn word(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::RequestReused => "REUSED".to_owned(),
+        Refusal::NotOpen { state, window_ms: Some(_) } => format!("NOT_OPEN {state}"),
+        Refusal::Admission(AdmissionFault::Required) => "ADMISSION".to_owned(),
+        Refusal::AdmissionSpent { hold_id } => format!("SPENT {hold_id}"),
+        Refusal::SkuUnknown { sku } => format!("NO_SKU {sku}"),
+        Refusal::BuyerLimit { sku, limit, has, asked } => {
+            format!("LIMIT {sku} {limit} {has} {asked}")
+        }
+        Refusal::SoldOut { sku, available, asked } => format!("SOLD_OUT {sku} {available} {asked}"),
+        Refusal::UnitsCommitted { sku, available, asked } => {
+            format!("COMMITTED {sku} {available} {asked}")
+        }
+        Refusal::HoldUnknown => "NO_HOLD".to_owned(),
+        Refusal::HoldExpired { .. } => "EXPIRED".to_owned(),
+        Refusal::HoldResolved { state } => format!("RESOLVED {state:?}"),
+        Refusal::HoldAtMaximum { .. } => "AT_MAXIMUM".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
