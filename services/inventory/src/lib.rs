@@ -14,6 +14,7 @@ pub mod queue;
 pub mod rebuild;
 mod rebuilder;
 pub mod reconcile;
+pub mod steps;
 pub mod store;
 mod sweeper;
 mod watch;
