@@ -64,7 +64,7 @@ setup-up:
 .PHONY: test
 test: setup-test build ## Every test, against real servers (TEST= picks some by name)
 	@# Examples in the documentation, if there are any; the test runner does not know them.
-	@if grep -rqE '^ *//[/!] *```' --include='*.rs' libs services standins auditor cli; then \
+	@if grep -rqE '^ *//[/!] *```' --include='*.rs' libs services standins auditor cli faults; then \
 		cargo test --workspace --doc; fi
 	$(BIN)/flashsale-sandbox exec -- cargo nextest run --workspace --profile $(NEXTEST_PROFILE) $(TEST)
 
@@ -118,11 +118,15 @@ fmt: setup-lint ## Format the Rust and the protos
 	cargo fmt --all
 	buf format --write --exclude-path proto/google
 
+# make faults SUITE=inventory SEED=7 ONLY=failover,clocks
+FAULTS_ARGS = $(if $(SEED),--seed '$(SEED)') $(if $(ONLY),--only '$(ONLY)') $(if $(RUNS),--runs '$(RUNS)')
+
 .PHONY: faults
-faults: setup ## Plant faults and see that a run finds them (SUITE=planted)
+faults: setup ## Plant faults and see that a run finds them, or have the stores fail under a sale (SUITE=planted|inventory SEED= ONLY= RUNS=)
 	@case '$(or $(SUITE),planted)' in \
 		planted) scripts/planted.sh ;; \
-		*) echo "faults: there is no suite '$(SUITE)'; there is: planted" >&2; exit 2 ;; \
+		inventory) cargo build --workspace --bins && $(BIN)/flashsale-faults --suite inventory $(FAULTS_ARGS) ;; \
+		*) echo "faults: there is no suite '$(SUITE)'; there are: planted, inventory" >&2; exit 2 ;; \
 	esac
 
 .PHONY: bench

@@ -9,7 +9,7 @@
 #   # run: BUYERS=400 QUANTITY=20     variables for `make run` (may be empty)
 #   # expect: I1                      the promise that the report must call broken
 #
-# The verdicts go to .flashsale/faults.json under "planted"; logs stay in .flashsale/planted/.
+# The verdicts go to .flashsale/faults.json under "planted" (docs/faults.md); logs stay in .flashsale/planted/.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

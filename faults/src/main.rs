@@ -107,12 +107,12 @@ async fn run(args: &Args) -> anyhow::Result<bool> {
     let mut held = true;
     let mut platform = None;
     for (number, fault) in (0_u64..).zip(faults) {
-        let began = Instant::now();
         let asked = args.runs.unwrap_or(if args.short { fault.short } else { fault.full });
         let fresh = match platform.take() {
             Some(platform) => platform,
             None => Platform::start().await?,
         };
+        let began = Instant::now();
         let mut task = Task::new(fresh, seed.wrapping_add(number), asked);
         let mut figures = match (fault.run)(&mut task).await {
             Ok(figures) => figures,

@@ -450,6 +450,18 @@ const CASES: &[Case] = &[
         says: "order <o4>: its request",
     },
     Case {
+        name: "units were added twice, once without a request",
+        plants: &[Redis(&["HSET", "@requests", "adjust|<h8>", "done|1|A"])],
+        broken: &[I7],
+        says: "adjustment <h8>: 1 units of A in Redis, the journal knows nothing of it",
+    },
+    Case {
+        name: "units were withdrawn that the caller was told are not",
+        plants: &[Redis(&["HSET", "@requests", "adjust|<r10>", "done|-9|B"])],
+        broken: &[I7],
+        says: "adjustment <r10>: done in Redis, REFUSED in the journal",
+    },
+    Case {
         name: "two different mails say the same",
         plants: &[Append(
             Mail,
@@ -521,6 +533,17 @@ async fn a_sale_that_went_well_keeps_every_promise() {
     assert_eq!(report.verdict, Verdict::Held, "{report}");
     assert_eq!(report.value["payments"]["captured_minor"], 5_500);
     assert_eq!(report.value["not_checked"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_queue_that_never_had_a_message_is_read_as_empty() {
+    let servers = Servers::start().await;
+    let world = World::build(&servers).await;
+    servers.jetstream.delete_stream("ORDERS").await.unwrap();
+    servers.orders_stream().await;
+    let report = audit(&world.options(&servers)).await;
+    assert_eq!(report.verdict, Verdict::Held, "{report}");
+    assert_eq!(report.value["checked"]["messages"], 0);
 }
 
 #[tokio::test]

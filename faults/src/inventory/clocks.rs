@@ -23,7 +23,7 @@ const OFF_MS: i64 = 5_000;
 const HOLD: Duration = Duration::from_secs(5);
 /// How long after its deadline an abandoned hold may be back.
 const BACK_WITHIN: Duration = Duration::from_secs(5);
-const CARTS: usize = 10;
+const CARTS: i64 = 10;
 
 /// Each way in which inventory and its callers can be off, one after the other.
 pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
@@ -83,7 +83,7 @@ async fn abandon(task: &Task, sale: &Uuid) -> anyhow::Result<Vec<Uuid>> {
                 sale_id: sale.to_string(),
                 buyer_id: buyer_id.clone(),
                 lines: vec![Line { sku: PLENTY.to_owned(), quantity: 1 }],
-                admission: admission(task, *sale, &buyer_id),
+                admission: admission(task, *sale, &buyer_id, number),
             })
             .await?;
         carts.push(request_key(*sale, &buyer_id, request_id));
@@ -92,12 +92,13 @@ async fn abandon(task: &Task, sale: &Uuid) -> anyhow::Result<Vec<Uuid>> {
     Ok(carts)
 }
 
-fn admission(task: &Task, sale_id: Uuid, buyer_id: &str) -> String {
+fn admission(task: &Task, sale_id: Uuid, buyer_id: &str, number: i64) -> String {
     let now_ms = i64::try_from(crate::crowd::now_ms()).unwrap_or(i64::MAX);
     task.platform.signer.mint_admission(&flashsale_admission::Admission {
         sale_id,
         buyer_id: buyer_id.to_owned(),
-        number: 1,
+        // Far behind the places of the crowd.
+        number: 1_000_000 + number,
         generation: 0,
         expires_at_ms: now_ms + 60_000,
         quota: 1,

@@ -36,6 +36,9 @@ impl Replica {
     /// A replica of the server that has the stock, with a copy of all of it.
     async fn start(task: &mut Task) -> anyhow::Result<Self> {
         let server = task.platform.another_redis().await?;
+        // By itself it waits for more replicas to come.
+        let at_once = ["CONFIG", "SET", "repl-diskless-sync-delay", "0"];
+        ask(task.platform.redis.port(), &at_once).await?;
         let link = Proxy::plain(task.platform.redis.port()).await?;
         let port = link.port().to_string();
         ask(server.port(), &["REPLICAOF", "127.0.0.1", &port]).await?;

@@ -22,7 +22,7 @@ pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
     let env = task.platform.env(&proxy, &task.platform.inventory);
     task.platform.inventory.start(env).await?;
     let manners = Manners {
-        at_once: 16,
+        at_once: 40,
         pause: Duration::from_millis(1),
         lossy: Some(Arc::clone(&proxy)),
         ..Manners::default()

@@ -53,7 +53,7 @@ pub(crate) struct Sale {
 impl Platform {
     /// Makes a sale and opens it. What is refused is asked again under the same request id.
     pub(crate) async fn open_sale(&self, spec: SaleSpec) -> anyhow::Result<Sale> {
-        let mut sales = SaleServiceClient::new(self.sale.channel()?);
+        let sales = SaleServiceClient::new(self.sale.channel()?);
         let price = || Some(Money { currency_code: "EUR".to_owned(), units: 10, nanos: 0 });
         let item = |sku: &str, quantity| Item {
             sku: sku.to_owned(),
@@ -75,11 +75,17 @@ impl Platform {
             }),
             items: vec![item(SCARCE, spec.scarce), item(PLENTY, PLENTY_UNITS)],
         };
-        let sale = sales.create_sale(create).await?.into_inner().sale.unwrap_or_default();
-        let sale_id = sale.sale_id;
+        let sale_id = until_some(OPEN_WITHIN, "the sale is made", async || {
+            let made = sales.clone().create_sale(create.clone()).await?.into_inner().sale;
+            Ok::<_, Status>(made.map(|sale| sale.sale_id))
+        })
+        .await?;
         let start =
             StartSaleRequest { request_id: Uuid::new_v4().to_string(), sale_id: sale_id.clone() };
-        sales.start_sale(start).await?;
+        until_some(OPEN_WITHIN, "the sale is started", async || {
+            sales.clone().start_sale(start.clone()).await.map(Some)
+        })
+        .await?;
         until_some(OPEN_WITHIN, "the sale reaches every service", async || {
             let get = GetSaleRequest { sale_id: sale_id.clone() };
             let sale = sales.clone().get_sale(get).await?.into_inner().sale;
