@@ -106,7 +106,7 @@ fn stock(facts: &Facts, findings: &mut Findings) {
     }
     let mut orders: BTreeMap<Uuid, Uuid> = BTreeMap::new();
     for (id, hold) in &stock.holds {
-        let Some(order) = hold.order else { continue };
+        let Some(order) = hold.order.filter(|_| !facts.is_given_back(id, hold)) else { continue };
         if let Some(other) = orders.insert(order, *id) {
             findings.broken(I7, format!("order {order}: holds {other} and {id} carry it"));
         }

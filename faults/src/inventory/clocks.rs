@@ -67,6 +67,8 @@ async fn shift(task: &Task, ours: i64, theirs: i64) -> anyhow::Result<()> {
         platform.inventory.restart(&ours),
         platform.checkout.restart(&theirs),
         platform.worker.restart(&theirs),
+        // Who says when a sale begins.
+        platform.sale.restart(&theirs),
     )?;
     Ok(())
 }

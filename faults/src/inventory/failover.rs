@@ -118,7 +118,7 @@ pub(super) async fn old_primary(task: &mut Task) -> anyhow::Result<Figures> {
         })
         .await?;
         let (old, since) = replica.take_over(task, &round, false, &mut figures).await?;
-        figures.reopened(task.platform.reopened(&sale, epoch, since).await?);
+        task.await_opening(&sale, epoch, since, &mut figures).await;
         let opened = others.accepted();
         sleep(GOES_ON).await;
         let answers = others.accepted() - opened;

@@ -24,9 +24,8 @@ pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
         sleep(LATE).await;
         let since = Instant::now();
         ask(task.platform.redis.port(), &["FLUSHALL"]).await?;
-        let reopened = task.platform.reopened(&round.sale, round.epoch, since).await;
+        task.await_opening(&round.sale, round.epoch, since, &mut figures).await;
         task.platform.to_nats.thaw();
-        figures.reopened(reopened?);
         let late = until_some(CLAIMED_WITHIN, "an order comes late", async || {
             let (_, late) = behind_a_fence(task, &round.sale).await?;
             anyhow::Ok((late > 0).then_some(late))
