@@ -114,7 +114,12 @@ pub(crate) fn request_key(sale: Uuid, buyer: &str, request: Uuid) -> Uuid {
 
 impl Crowd {
     /// Sends buyers to the platform's own services.
-    pub(crate) fn come(platform: &Platform, sale: &Sale, seed: u64, manners: Manners) -> anyhow::Result<Self> {
+    pub(crate) fn come(
+        platform: &Platform,
+        sale: &Sale,
+        seed: u64,
+        manners: Manners,
+    ) -> anyhow::Result<Self> {
         Self::come_to(platform, &platform.checkout, &platform.inventory, sale, seed, manners)
     }
 
@@ -133,7 +138,9 @@ impl Crowd {
             checkout: checkout.channel()?,
             inventory: inventory.channel()?,
             manners,
-            signer: Arc::new(flashsale_admission::Signer::from_jwks(&platform.signer.to_private_jwks())?),
+            signer: Arc::new(flashsale_admission::Signer::from_jwks(
+                &platform.signer.to_private_jwks(),
+            )?),
             ledger: Mutex::default(),
             stop: CancellationToken::new(),
             buyers: AtomicU64::new(0),
@@ -229,7 +236,11 @@ impl Story {
             writeln!(file, "{line}")?;
         }
         for (order_id, state) in &ledger.ended {
-            writeln!(file, "{}", json!({ "event": "ended", "order_id": order_id, "state": state }))?;
+            writeln!(
+                file,
+                "{}",
+                json!({ "event": "ended", "order_id": order_id, "state": state })
+            )?;
         }
         Ok(())
     }

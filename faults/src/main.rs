@@ -117,7 +117,9 @@ async fn run(args: &Args) -> anyhow::Result<bool> {
         let mut figures = match (fault.run)(&mut task).await {
             Ok(figures) => figures,
             // Nothing is known then; what was done is not told as done.
-            Err(error) => Figures { asked, broken: vec![format!("{error:#}")], ..Figures::default() },
+            Err(error) => {
+                Figures { asked, broken: vec![format!("{error:#}")], ..Figures::default() }
+            }
         };
         let wrong = figures.faults();
         figures.more.insert("seconds".to_owned(), json!(began.elapsed().as_secs()));

@@ -297,7 +297,9 @@ fn tapped(command: &[u8], control: &Control) -> Option<(String, Tap)> {
     let mut words = lines(command);
     words.nth(2).filter(|word| *word == b"EVALSHA")?;
     let mut taps = lock(&control.taps);
-    let word = words.filter_map(|word| std::str::from_utf8(word).ok()).find(|word| taps.contains_key(*word))?;
+    let word = words
+        .filter_map(|word| std::str::from_utf8(word).ok())
+        .find(|word| taps.contains_key(*word))?;
     taps.remove_entry(word)
 }
 
@@ -338,7 +340,14 @@ mod tests {
 
     #[test]
     fn a_value_is_whole_when_its_last_byte_is_there() {
-        for value in ["+OK\r\n", ":1\r\n", "$-1\r\n", "$3\r\na\r\n\r\n", "*2\r\n$1\r\na\r\n*1\r\n:5\r\n", "*0\r\n"] {
+        for value in [
+            "+OK\r\n",
+            ":1\r\n",
+            "$-1\r\n",
+            "$3\r\na\r\n\r\n",
+            "*2\r\n$1\r\na\r\n*1\r\n:5\r\n",
+            "*0\r\n",
+        ] {
             let bytes = value.as_bytes();
             assert_eq!(whole(bytes), Some(bytes.len()), "{value:?}");
             for cut in 0..bytes.len() {
@@ -351,7 +360,9 @@ mod tests {
     #[test]
     fn only_a_hold_says_that_a_script_has_run() {
         assert!(has_run(b"*3\r\n$4\r\nHOLD\r\n:1\r\n:0\r\n"));
-        for reply in ["*2\r\n$8\r\nTOO_LATE\r\n:1\r\n", "-NOSCRIPT No matching script\r\n", "$4\r\nHOLD\r\n"] {
+        for reply in
+            ["*2\r\n$8\r\nTOO_LATE\r\n:1\r\n", "-NOSCRIPT No matching script\r\n", "$4\r\nHOLD\r\n"]
+        {
             assert!(!has_run(reply.as_bytes()), "{reply}");
         }
     }

@@ -15,7 +15,9 @@ pub(crate) fn default_path() -> anyhow::Result<PathBuf> {
 pub(crate) fn merge(path: &Path, suite: &str, part: Value) -> anyhow::Result<()> {
     let shown = path.display();
     let mut parts: Map<String, Value> = match std::fs::read(path) {
-        Ok(text) => serde_json::from_slice(&text).with_context(|| format!("{shown} is no report"))?,
+        Ok(text) => {
+            serde_json::from_slice(&text).with_context(|| format!("{shown} is no report"))?
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Map::new(),
         Err(error) => return Err(error).with_context(|| format!("{shown} cannot be read")),
     };

@@ -70,7 +70,11 @@ impl Task {
     }
 
     /// A sale in the middle of its rush.
-    pub(crate) async fn round(&mut self, spec: SaleSpec, manners: Manners) -> anyhow::Result<Round> {
+    pub(crate) async fn round(
+        &mut self,
+        spec: SaleSpec,
+        manners: Manners,
+    ) -> anyhow::Result<Round> {
         let sale = self.platform.open_sale(spec).await?;
         self.round_in(sale, manners).await
     }
@@ -143,7 +147,9 @@ impl Task {
         for story in stories {
             story.ask_for_ends().await;
             story.write(&history)?;
-            figures.broken.extend(story.wrong().into_iter().map(|wrong| format!("a buyer saw: {wrong}")));
+            figures
+                .broken
+                .extend(story.wrong().into_iter().map(|wrong| format!("a buyer saw: {wrong}")));
         }
         let mut options = self.platform.audit_options(sale);
         options.history = Some(history);

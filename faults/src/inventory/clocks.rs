@@ -62,7 +62,8 @@ pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
 /// Starts inventory with a clock that is off, and its callers with another.
 async fn shift(task: &Task, ours: i64, theirs: i64) -> anyhow::Result<()> {
     let platform = &task.platform;
-    let (ours, theirs) = ([(CLOCK_OFFSET_MS, ours.to_string())], [(CLOCK_OFFSET_MS, theirs.to_string())]);
+    let (ours, theirs) =
+        ([(CLOCK_OFFSET_MS, ours.to_string())], [(CLOCK_OFFSET_MS, theirs.to_string())]);
     tokio::try_join!(
         platform.inventory.restart(&ours),
         platform.checkout.restart(&theirs),

@@ -111,7 +111,14 @@ pub(super) async fn old_primary(task: &mut Task) -> anyhow::Result<Figures> {
         let spec = SaleSpec { scarce: 60, ..SaleSpec::default() };
         let round = task.round(spec, Manners::default()).await?;
         let seed = task.random.random();
-        let others = Crowd::come_to(&task.platform, &checkout, &inventory, &round.sale, seed, Manners::default())?;
+        let others = Crowd::come_to(
+            &task.platform,
+            &checkout,
+            &inventory,
+            &round.sale,
+            seed,
+            Manners::default(),
+        )?;
         let Round { sale, epoch, .. } = round;
         until_some(COPY_WITHIN, "the others buy", async || {
             anyhow::Ok((others.accepted() > 2).then_some(()))

@@ -49,7 +49,8 @@ pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
     figures.expect(unreached.is_empty(), || format!("never came by {}", unreached.join(", ")));
     figures.count("points", points.len() as u64);
     figures.count("points_asked", asked.min(points.len()) as u64);
-    figures.count("points_hit", (asked.min(points.len()) - unreached.len().min(points.len())) as u64);
+    figures
+        .count("points_hit", (asked.min(points.len()) - unreached.len().min(points.len())) as u64);
     figures.more.insert("points_not_hit".to_owned(), json!(unreached));
     Ok(figures)
 }
@@ -74,25 +75,30 @@ async fn at(
 ) -> anyhow::Result<bool> {
     let seed = task.random.random();
     let (sale, enough) = (OnceLock::new(), CancellationToken::new());
+    let early = match step {
+        "commit/claim" | "sql/publish_stock" | "sql/sale_rules" | "inventory/sync" => true,
+        // In the load that opens a sale, or in a rebuild.
+        "inventory/load" | "load/claim" | "load/probe" | "load/publish" | "load/stage" => {
+            task.random.random()
+        }
+        _ => false,
+    };
+    let arm = (KILL_AT, format!("{step}:{moment}:{count}"));
     let platform = &task.platform;
-    let mut reached =
-        !platform.inventory.restart(&[(KILL_AT, format!("{step}:{moment}:{count}"))]).await?;
-    if reached {
-        platform.inventory.restart(&[]).await?;
+    if early {
+        platform.inventory.restart(std::slice::from_ref(&arm)).await?;
     }
-    let tour = Tour { platform, step, seed, sale: &sale, enough: &enough };
+    let arm = Some(arm).filter(|_| !early);
+    let tour = Tour { platform, step, arm, seed, sale: &sale, enough: &enough };
     let toured = async {
         let toured = tour.run().await;
         enough.cancel();
         toured
     };
     let minded = async {
-        if reached {
-            return anyhow::Ok(None);
-        }
         while !platform.inventory.was_killed().await {
             if enough.is_cancelled() {
-                return Ok(None);
+                return anyhow::Ok(None);
             }
             sleep(POLL).await;
         }
@@ -107,17 +113,15 @@ async fn at(
         Ok(Some(closed))
     };
     let (toured, minded) = tokio::join!(toured, minded);
-    if let Some(closed) = minded? {
-        reached = true;
-        figures.reopened(closed);
-    }
-    if !reached {
+    let closed = minded?;
+    match closed {
+        Some(closed) => figures.reopened(closed),
         // Armed still: it must not die in somebody else's sale.
-        platform.inventory.restart(&[]).await?;
+        None => platform.inventory.restart(&[]).await?,
     }
     let (sale, story) = toured?;
     task.conclude(&sale, &[story], figures).await?;
-    Ok(reached)
+    Ok(closed.is_some())
 }
 
 /// How long after `since` the sale is open by the stores, and inventory says so.

@@ -9,7 +9,7 @@ use flashsale_proto::inventory::{
     inventory_admin_service_client::InventoryAdminServiceClient,
     inventory_service_client::InventoryServiceClient,
 };
-use flashsale_sandbox::ask;
+use flashsale_sandbox::{Reply, ask};
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -33,11 +33,25 @@ const LATE: Duration = Duration::from_millis(200);
 /// How long the background tasks get in the end.
 const IDLE: Duration = Duration::from_millis(1_500);
 
+/// Says of the latest placed hold whose order is not claimed that it was placed two minutes ago.
+const OVERDUE: &str = "
+local id = redis.call('ZRANGE', KEYS[2], -1, -1)[1]
+local json = id and redis.call('HGET', KEYS[1], id)
+if not json then
+  return 0
+end
+local hold = cjson.decode(json)
+hold.p = hold.p - 120000
+redis.call('HSET', KEYS[1], id, cjson.encode(hold))
+return 1";
+
 /// A tour.
 pub(super) struct Tour<'a> {
     pub(super) platform: &'a Platform,
     /// The step that the tour is for: some are only come by when something else fails, too.
     pub(super) step: &'a str,
+    /// What arms its kill point in the middle of the sale; nothing if it was armed before.
+    pub(super) arm: Option<(&'a str, String)>,
     pub(super) seed: u64,
     /// The sale, once it is open.
     pub(super) sale: &'a OnceLock<Sale>,
@@ -65,6 +79,9 @@ impl Tour<'_> {
         if self.enough.is_cancelled() {
             return Ok(());
         }
+        if let Some(arm) = &self.arm {
+            self.platform.inventory.restart(std::slice::from_ref(arm)).await?;
+        }
         self.adjust(sale, 5).await?;
         self.adjust(sale, -3).await?;
         self.list_adjustments(sale).await?;
@@ -83,6 +100,7 @@ impl Tour<'_> {
             "sql/adjustment_take_up" => self.adjust_twice(sale).await?,
             "sql/adjustment_forget" => self.adjust_a_lost_stock(sale).await?,
             "sql/rebuild_release" => self.rebuild_without_redis(sale).await?,
+            "sql/claims_floor" => self.look_for_an_overdue_order(sale).await?,
             _ => {}
         }
         let until = Instant::now() + IDLE;
@@ -146,17 +164,7 @@ impl Tour<'_> {
             let deadlines = key(sale.id, "deadlines");
             ask(self.platform.redis.port(), &["ZREM", &deadlines, hold_id]).await?;
         }
-        let admin = self.admin()?;
-        let request = ReconcileRequest {
-            request_id: Uuid::new_v4().to_string(),
-            sale_id: sale.id.to_string(),
-            repair: true,
-        };
-        asked("Reconcile", || {
-            let (mut admin, request) = (admin.clone(), timely(request.clone(), ATTEMPT));
-            async move { admin.reconcile(request).await }
-        })
-        .await?;
+        self.reconcile(sale).await?;
         for (buyer_id, hold_id) in holds {
             let request = ReleaseHoldRequest {
                 request_id: Uuid::new_v4().to_string(),
@@ -171,6 +179,36 @@ impl Tour<'_> {
             .await?;
         }
         Ok(())
+    }
+
+    async fn reconcile(&self, sale: &Sale) -> anyhow::Result<()> {
+        let admin = self.admin()?;
+        let request = ReconcileRequest {
+            request_id: Uuid::new_v4().to_string(),
+            sale_id: sale.id.to_string(),
+            repair: true,
+        };
+        asked("Reconcile", || {
+            let (mut admin, request) = (admin.clone(), timely(request.clone(), ATTEMPT));
+            async move { admin.reconcile(request).await }
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// An order that waits to be claimed for so long that its message is looked for. Nobody has the time: it is said to have waited.
+    async fn look_for_an_overdue_order(&self, sale: &Sale) -> anyhow::Result<()> {
+        let (holds, pending) = (key(sale.id, "holds"), key(sale.id, "pending"));
+        self.platform.worker.signal(Signal::SIGSTOP).await;
+        let waits = until_some(PATIENCE, "an order waits", async || {
+            let command = ["EVAL", OVERDUE, "2", &holds, &pending];
+            let waits = ask(self.platform.redis.port(), &command).await?;
+            anyhow::Ok((waits == Reply::Int(1)).then_some(()))
+        })
+        .await;
+        let reconciled = self.reconcile(sale).await;
+        self.platform.worker.signal(Signal::SIGCONT).await;
+        waits.and(reconciled)
     }
 
     /// Orders are published after the marker of a rebuild, and take their units anew.

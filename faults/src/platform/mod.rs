@@ -80,7 +80,16 @@ impl Platform {
             stand_in(
                 &path,
                 "stripe-standin",
-                &["--rate-per-endpoint", "100000", "--rate-total", "400000", "--latency-ms", "0", "--confirm-latency-ms", "0"],
+                &[
+                    "--rate-per-endpoint",
+                    "100000",
+                    "--rate-total",
+                    "400000",
+                    "--latency-ms",
+                    "0",
+                    "--confirm-latency-ms",
+                    "0"
+                ],
             ),
             stand_in(&path, "smtp-sink", &[]),
         )?;
@@ -191,14 +200,9 @@ impl Platform {
     /// Stops everything in order and removes what it wrote.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.pool.close().await;
-        for service in [
-            self.sale,
-            self.checkout,
-            self.worker,
-            self.payment,
-            self.waiting_room,
-            self.inventory,
-        ] {
+        for service in
+            [self.sale, self.checkout, self.worker, self.payment, self.waiting_room, self.inventory]
+        {
             service.stop().await?;
         }
         self.stripe.stop(STOP_WITHIN).await?;

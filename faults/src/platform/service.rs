@@ -1,7 +1,11 @@
 //! One service as a process of its own, always on the same port, so that the others find it again after it was killed.
 
 use std::{
-    ffi::OsString, os::unix::process::ExitStatusExt as _, path::PathBuf, time::Duration,
+    ffi::OsString,
+    os::unix::process::ExitStatusExt as _,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
@@ -25,6 +29,8 @@ pub(crate) struct Service {
     port: u16,
     env: Env,
     running: Mutex<Option<Program>>,
+    /// It was killed before it was ready.
+    died_early: AtomicBool,
 }
 
 /// A program of ours: they are built side by side.
@@ -45,6 +51,7 @@ impl Service {
             port: free_port()?,
             env: Env::new(),
             running: Mutex::default(),
+            died_early: AtomicBool::new(false),
         })
     }
 
@@ -55,7 +62,9 @@ impl Service {
 
     /// A connection to it, made when it is first used and again whenever it breaks.
     pub(crate) fn channel(&self) -> anyhow::Result<Channel> {
-        Ok(Endpoint::from_shared(self.url())?.connect_timeout(Duration::from_secs(1)).connect_lazy())
+        Ok(Endpoint::from_shared(self.url())?
+            .connect_timeout(Duration::from_secs(1))
+            .connect_lazy())
     }
 
     /// Starts it with `env` on every start, and waits until it serves.
@@ -65,9 +74,10 @@ impl Service {
         Ok(())
     }
 
-    /// Starts it once more, after it has ended or been killed, with `more` this time. False if it was killed before it was ready.
-    pub(crate) async fn restart(&self, more: &[(&str, String)]) -> anyhow::Result<bool> {
+    /// Kills it and starts it once more, with `more` this time. That it may be killed before it is ready tells [`Self::was_killed`].
+    pub(crate) async fn restart(&self, more: &[(&str, String)]) -> anyhow::Result<()> {
         self.kill().await;
+        self.died_early.store(false, Ordering::SeqCst);
         let ready_file = self.dir.join(format!("{}.ready", self.name));
         let own = [
             ("SERVER__GRPC_LISTEN", format!("127.0.0.1:{}", self.port)),
@@ -91,9 +101,12 @@ impl Service {
         match Program::start(options).await {
             Ok(program) => {
                 *self.running.lock().await = Some(program);
-                Ok(true)
+                Ok(())
             }
-            Err(StartError::Ended { status, .. }) if status.contains("signal: 9") => Ok(false),
+            Err(StartError::Ended { status, .. }) if status.contains("signal: 9") => {
+                self.died_early.store(true, Ordering::SeqCst);
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -106,11 +119,12 @@ impl Service {
         }
     }
 
-    /// Whether it was killed by somebody else, or by itself.
+    /// Whether it was killed by somebody else, or by itself, since it was started.
     pub(crate) async fn was_killed(&self) -> bool {
         let running = self.running.lock().await;
         let ended = running.as_ref().and_then(|running| running.child().ended());
         ended.is_some_and(|status| status.signal() == Some(Signal::SIGKILL as i32))
+            || self.died_early.load(Ordering::SeqCst)
     }
 
     /// SIGSTOP or SIGCONT.

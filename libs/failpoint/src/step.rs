@@ -125,7 +125,8 @@ mod armed {
         let read = || {
             let text = std::env::var(KILL_AT).ok()?;
             let mut parts = text.rsplitn(3, ':');
-            let count = parts.next().and_then(|count| count.parse().ok()).filter(|count| *count > 0);
+            let count =
+                parts.next().and_then(|count| count.parse().ok()).filter(|count| *count > 0);
             let moment = parts.next().and_then(|moment| moment.parse().ok());
             match (parts.next(), moment, count) {
                 (Some(name), Some(moment), Some(count)) => {

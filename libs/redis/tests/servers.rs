@@ -79,7 +79,9 @@ async fn hanging_way(port: u16, hanging: Arc<AtomicUsize>) -> u16 {
                     loop {
                         let read = from_server.read(&mut chunk).await?;
                         let hangs = number < hanging.load(Ordering::SeqCst);
-                        if read == 0 || (!hangs && to_client.write_all(&chunk[..read]).await.is_err()) {
+                        if read == 0
+                            || (!hangs && to_client.write_all(&chunk[..read]).await.is_err())
+                        {
                             return std::io::Result::Ok(());
                         }
                     }

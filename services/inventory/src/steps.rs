@@ -85,6 +85,10 @@ mod tests {
         }
         assert_eq!(fill.matches("\"load/").count(), 6, "five steps, and what is cut off");
         let scripts = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("lua")).unwrap();
-        assert_eq!(scripts.count(), Scripts::NAMES.len() + 1, "each file but the prelude is a script");
+        assert_eq!(
+            scripts.count(),
+            Scripts::NAMES.len() + 1,
+            "each file but the prelude is a script"
+        );
     }
 }

@@ -157,7 +157,11 @@ impl Record {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn loaded_sales(&self) -> Result<Vec<(Uuid, i64)>, Refusal> {
-        let rows = query_file!("sql/loaded_sales.sql").fetch_all(&self.pool).step("sql/loaded_sales").await.map_err(away)?;
+        let rows = query_file!("sql/loaded_sales.sql")
+            .fetch_all(&self.pool)
+            .step("sql/loaded_sales")
+            .await
+            .map_err(away)?;
         Ok(rows.into_iter().map(|row| (row.sale_id, row.epoch)).collect())
     }
 
@@ -166,7 +170,11 @@ impl Record {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn watched_sales(&self, limit: i64) -> Result<Vec<Uuid>, Refusal> {
-        query_file_scalar!("sql/watched_sales.sql", limit).fetch_all(&self.pool).step("sql/watched_sales").await.map_err(away)
+        query_file_scalar!("sql/watched_sales.sql", limit)
+            .fetch_all(&self.pool)
+            .step("sql/watched_sales")
+            .await
+            .map_err(away)
     }
 
     /// A sale's rules as they are now.
@@ -330,7 +338,11 @@ impl Record {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn rebuilds_cut_off(&self) -> Result<Vec<Uuid>, Refusal> {
-        query_file_scalar!("sql/rebuilds_cut_off.sql").fetch_all(&self.pool).step("sql/rebuilds_cut_off").await.map_err(away)
+        query_file_scalar!("sql/rebuilds_cut_off.sql")
+            .fetch_all(&self.pool)
+            .step("sql/rebuilds_cut_off")
+            .await
+            .map_err(away)
     }
 
     /// Whether the claims have come past the marker of `epoch`.
