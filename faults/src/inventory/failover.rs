@@ -61,6 +61,12 @@ impl Replica {
         kill: bool,
         figures: &mut Figures,
     ) -> anyhow::Result<(RedisServer, Instant)> {
+        // A replica that has just come is sent nothing for a moment.
+        until_some(COPY_WITHIN, "the replica has the sale", async || {
+            let has = Stock::read(self.server.port(), round.sale.id).await?;
+            anyhow::Ok((has.epoch == round.epoch && !has.requests.is_empty()).then_some(()))
+        })
+        .await?;
         self.link.freeze();
         sleep(LAG).await;
         let had = Stock::read(task.platform.redis.port(), round.sale.id).await?;
