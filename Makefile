@@ -64,7 +64,7 @@ setup-up:
 .PHONY: test
 test: setup-test build ## Every test, against real servers (TEST= picks some by name)
 	@# Examples in the documentation, if there are any; the test runner does not know them.
-	@if grep -rqE '^ *//[/!] *```' --include='*.rs' libs services standins auditor cli; then \
+	@if grep -rqE '^ *//[/!] *```' --include='*.rs' libs services standins auditor cli faults; then \
 		cargo test --workspace --doc; fi
 	$(BIN)/flashsale-sandbox exec -- cargo nextest run --workspace --profile $(NEXTEST_PROFILE) $(TEST)
 
@@ -118,11 +118,15 @@ fmt: setup-lint ## Format the Rust and the protos
 	cargo fmt --all
 	buf format --write --exclude-path proto/google
 
+# make faults SUITE=inventory SEED=7 ONLY=failover,clocks
+FAULTS_ARGS = $(if $(SEED),--seed '$(SEED)') $(if $(ONLY),--only '$(ONLY)') $(if $(RUNS),--runs '$(RUNS)')
+
 .PHONY: faults
-faults: setup-test ## Put faults into a copy of the tree and see that runs and tests find them (SUITE=planted, SUITE=mutations; all without)
-	@failed=0; for suite in $(or $(SUITE),planted mutations); do case $$suite in \
+faults: setup-test ## Put faults into a copy of the tree and see that they are found, and have stores and services fail under a sale (SUITE=planted, mutations or inventory; all without. SEED= ONLY= RUNS=)
+	@failed=0; for suite in $(or $(SUITE),planted mutations inventory); do case $$suite in \
 		planted | mutations) scripts/faults.sh $$suite || failed=1 ;; \
-		*) echo "faults: there is no suite '$$suite'; there are: planted, mutations" >&2; exit 2 ;; \
+		inventory) cargo build --workspace --bins && $(BIN)/flashsale-faults --suite inventory $(FAULTS_ARGS) || failed=1 ;; \
+		*) echo "faults: there is no suite '$$suite'; there are: planted, mutations, inventory" >&2; exit 2 ;; \
 	esac; done; exit $$failed
 
 .PHONY: bench

@@ -14,6 +14,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     rows(facts, findings);
     queue(facts, findings);
     stock(facts, findings);
+    adjustments(facts, findings);
     mails(facts, findings);
 }
 
@@ -105,7 +106,7 @@ fn stock(facts: &Facts, findings: &mut Findings) {
     }
     let mut orders: BTreeMap<Uuid, Uuid> = BTreeMap::new();
     for (id, hold) in &stock.holds {
-        let Some(order) = hold.order else { continue };
+        let Some(order) = hold.order.filter(|_| !facts.is_given_back(id, hold)) else { continue };
         if let Some(other) = orders.insert(order, *id) {
             findings.broken(I7, format!("order {order}: holds {other} and {id} carry it"));
         }
@@ -121,6 +122,25 @@ fn stock(facts: &Facts, findings: &mut Findings) {
             itself || remembered.is_some_and(|request| request.hold == id.to_string()),
             || format!("order {order}: its request is not remembered for hold {id}"),
         );
+    }
+}
+
+/// What Redis remembers of adjustments, against their journal. Each is written there before the stock is told.
+fn adjustments(facts: &Facts, findings: &mut Findings) {
+    for (request, adjusted) in &facts.stock.adjusted {
+        let row = request.parse().ok().and_then(|id: Uuid| facts.record.adjustments.get(&id));
+        let same = row.filter(|row| row.sku == adjusted.sku && row.units == adjusted.units);
+        let Some(row) = same else {
+            let (units, sku) = (adjusted.units, &adjusted.sku);
+            let what = format!("{units} units of {sku} in Redis, the journal knows nothing of it");
+            findings.broken(I7, format!("adjustment {request}: {what}"));
+            continue;
+        };
+        let (there, otherwise) =
+            if adjusted.done { ("done", "REFUSED") } else { ("refused", "DONE") };
+        findings.expect(I7, row.state != otherwise, || {
+            format!("adjustment {request}: {there} in Redis, {} in the journal", row.state)
+        });
     }
 }
 

@@ -115,6 +115,7 @@ fn spent(facts: &Facts, room: &Room, findings: &mut Findings) {
     let mut used: BTreeMap<&str, BTreeSet<Uuid>> = BTreeMap::new();
     for (id, hold) in &stock.holds {
         match &hold.admission {
+            Some(_) if facts.is_given_back(id, hold) => {}
             Some(admission) => {
                 used.entry(admission).or_default().insert(*id);
             }

@@ -147,11 +147,13 @@ fn units(lines: &[Line], sku: &str) -> i64 {
 fn peak(facts: &Facts, sku: &str) -> i64 {
     let skew_ms = facts.record.ahead_ms - facts.stock.ahead_ms;
     let mut changes = Vec::new();
-    for hold in facts.stock.holds.values() {
+    for (id, hold) in &facts.stock.holds {
         let taken = units(&hold.lines, sku);
         let until_ms = match hold.state {
             HoldState::Held | HoldState::Placed | HoldState::Sold => i64::MAX,
             HoldState::Expired => hold.deadline_ms,
+            // When it was given back nobody wrote down.
+            HoldState::Released if facts.is_given_back(id, hold) => hold.taken_ms,
             HoldState::Released => {
                 let order = hold.order.and_then(|order| facts.record.orders.get(&order));
                 let end = order.and_then(|order| order.path.last());

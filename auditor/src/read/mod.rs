@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use logs::{MailLine, ProviderLine, Seen};
 use queue::Queue;
 use record::Record;
-use stock::Stock;
+use stock::{Hold, HoldState, Stock};
 use uuid::Uuid;
 
 use crate::Options;
@@ -34,6 +34,15 @@ pub(crate) struct Facts {
     pub(crate) provider: Option<Vec<ProviderLine>>,
     pub(crate) mails: Option<Vec<MailLine>>,
     pub(crate) history: Option<Vec<Seen>>,
+}
+
+impl Facts {
+    /// Whether a hold is one of two that its order was placed with, and was given back for the other: its buyer's first hold was thought lost,
+    /// the units were taken anew, and then the first one was taken anew, too, because its message came late.
+    pub(crate) fn is_given_back(&self, id: &Uuid, hold: &Hold) -> bool {
+        let row = hold.order.and_then(|order| self.record.orders.get(&order));
+        hold.state == HoldState::Released && row.is_some_and(|row| row.hold != *id)
+    }
 }
 
 /// Units of a sku at a price.

@@ -68,7 +68,9 @@ pub(crate) async fn read(options: &Options) -> anyhow::Result<Queue> {
     let stream = jetstream::new(client).get_stream(STREAM).await.context(STREAM)?;
     let info = stream.get_info().await?;
     let created_us = i64::try_from(info.created.unix_timestamp_nanos() / 1_000)?;
-    let asked = futures::stream::iter(info.state.first_sequence..=info.state.last_sequence);
+    // Numbers begin at 1; a stream that never had a message says that its first one is 0.
+    let first = info.state.first_sequence.max(1);
+    let asked = futures::stream::iter(first..=info.state.last_sequence);
     let mut found: Vec<StreamMessage> = asked
         .map(|seq| message(&stream, seq))
         .buffered(AT_ONCE)

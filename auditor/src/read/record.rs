@@ -29,6 +29,8 @@ pub(crate) struct Record {
     pub(crate) outbox: Vec<OutboxRow>,
     pub(crate) payments: BTreeMap<Uuid, Payment>,
     pub(crate) refunds: BTreeMap<Uuid, Refund>,
+    /// The journal of adjustments, by request.
+    pub(crate) adjustments: BTreeMap<Uuid, Adjustment>,
     /// When the stream the claims count in was made (µs), and how far they have come.
     pub(crate) position: Option<(i64, i64)>,
     pub(crate) dead_letters: Vec<DeadLetter>,
@@ -44,6 +46,13 @@ pub(crate) struct Allotment {
     pub(crate) at_first: i64,
     /// 0 means none.
     pub(crate) per_buyer_limit: i64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Adjustment {
+    pub(crate) sku: String,
+    pub(crate) units: i64,
+    pub(crate) state: String,
 }
 
 #[derive(Debug)]
@@ -176,6 +185,7 @@ async fn within(db: &mut PgConnection, sale: Uuid, mentioned: &[Uuid]) -> anyhow
         outbox: outbox(db, sale).await?,
         payments: payments(db, sale).await?,
         refunds: refunds(db, sale).await?,
+        adjustments: adjustments(db, sale).await?,
         position: position(db).await?,
         dead_letters: dead_letters(db).await?,
         strangers: sqlx::query_scalar(
@@ -313,6 +323,20 @@ async fn refunds(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<BTreeMap<U
         (order, Refund { state, amount_minor, created_ms, done_ms })
     };
     Ok(rows.into_iter().map(refund).collect())
+}
+
+async fn adjustments(
+    db: &mut PgConnection,
+    sale: Uuid,
+) -> anyhow::Result<BTreeMap<Uuid, Adjustment>> {
+    let rows: Vec<(Uuid, String, i64, String)> = sqlx::query_as(
+        "SELECT request_id, sku, delta, state FROM stock_adjustments WHERE sale_id = $1",
+    )
+    .bind(sale)
+    .fetch_all(&mut *db)
+    .await?;
+    let adjustment = |(request, sku, units, state)| (request, Adjustment { sku, units, state });
+    Ok(rows.into_iter().map(adjustment).collect())
 }
 
 async fn position(db: &mut PgConnection) -> anyhow::Result<Option<(i64, i64)>> {

@@ -67,6 +67,8 @@ pub(crate) struct Stock {
     pub(crate) carried: BTreeSet<String>,
     /// Requests that changed a hold. One that took a hold has the hold's id for its key, and stands in the hold.
     pub(crate) requests: BTreeMap<String, Remembered>,
+    /// Adjustments of the stock by their request.
+    pub(crate) adjusted: BTreeMap<String, Adjusted>,
     /// (sku, buyer) to units.
     pub(crate) buyers: BTreeMap<(String, String), i64>,
     /// Admission to hold.
@@ -143,6 +145,16 @@ pub(crate) struct Remembered {
     pub(crate) hold: String,
 }
 
+/// What became of an adjustment.
+#[derive(Debug)]
+pub(crate) struct Adjusted {
+    /// False if there were too few units.
+    pub(crate) done: bool,
+    /// Units added; negative if they were withdrawn.
+    pub(crate) units: i64,
+    pub(crate) sku: String,
+}
+
 /// The room in front of the sale.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -214,10 +226,11 @@ fn decode(reply: Value, ahead_ms: i64) -> anyhow::Result<Stock> {
     let deadlines = scored(next()?)?.into_iter().collect();
     let pending = next()?.into_iter().map(|(id, _)| id).collect();
     let carried = next()?.into_iter().map(|(id, _)| id).collect();
-    let mut requests = BTreeMap::new();
+    let (mut requests, mut adjusted) = (BTreeMap::new(), BTreeMap::new());
     for (key, mark) in next()? {
-        // Of an adjustment of the stock, which no buyer asked for.
-        if key.starts_with("adjust|") {
+        if let Some(request) = key.strip_prefix("adjust|") {
+            let adjustment = adjustment(&mark).with_context(|| format!("request {key}"))?;
+            adjusted.insert(request.to_owned(), adjustment);
             continue;
         }
         let mut fields = mark.splitn(3, '|').map(str::to_owned);
@@ -246,10 +259,20 @@ fn decode(reply: Value, ahead_ms: i64) -> anyhow::Result<Stock> {
         pending,
         carried,
         requests,
+        adjusted,
         buyers,
         spent,
         room,
     })
+}
+
+/// `done|<units>|<sku>`, or `refused|<units that were free>|<units>|<sku>`.
+fn adjustment(mark: &str) -> anyhow::Result<Adjusted> {
+    let (word, rest) = mark.split_once('|').context("an adjustment without an outcome")?;
+    let done = word == "done";
+    let rest = if done { Some(rest) } else { rest.split_once('|').map(|(_, rest)| rest) };
+    let (units, sku) = rest.and_then(|rest| rest.split_once('|')).context("an adjustment")?;
+    Ok(Adjusted { done, units: number(units)?, sku: sku.to_owned() })
 }
 
 fn number(text: &str) -> anyhow::Result<i64> {

@@ -17,6 +17,9 @@ struct Case {
     says: &'static str,
 }
 
+/// Another hold that was placed with the order of buyer 1, and was given back.
+const SECOND_HOLD: &str = r#"{"b":"buyer-1","s":"RELEASED","d":1,"t":<now>,"l":[["A",2,1500]],"e":1,"j":"<j1>","o":"<o1>","p":1,"q":"<r1>","h":"other"}"#;
+
 const CASES: &[Case] = &[
     // I1
     Case {
@@ -449,6 +452,27 @@ const CASES: &[Case] = &[
         says: "order <o4>: its request",
     },
     Case {
+        name: "an order has the units of two holds",
+        plants: &[
+            Redis(&["HSET", "@holds", "<h8>", SECOND_HOLD]),
+            Hold("<h8>", "s", r#""SOLD""#),
+        ],
+        broken: &[I2, I5, I6, I7],
+        says: "order <o1>: the row differs from what hold <h8> has placed",
+    },
+    Case {
+        name: "units were added twice, once without a request",
+        plants: &[Redis(&["HSET", "@requests", "adjust|<h8>", "done|1|A"])],
+        broken: &[I7],
+        says: "adjustment <h8>: 1 units of A in Redis, the journal knows nothing of it",
+    },
+    Case {
+        name: "units were withdrawn that the caller was told are not",
+        plants: &[Redis(&["HSET", "@requests", "adjust|<r10>", "done|-9|B"])],
+        broken: &[I7],
+        says: "adjustment <r10>: done in Redis, REFUSED in the journal",
+    },
+    Case {
         name: "two different mails say the same",
         plants: &[Append(
             Mail,
@@ -526,6 +550,26 @@ async fn a_sale_that_went_well_keeps_every_promise() {
     assert_eq!(report.verdict, Verdict::Held, "{report}");
     assert_eq!(report.value["payments"]["captured_minor"], 5_500);
     assert_eq!(report.value["not_checked"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_hold_that_was_given_back_for_another_of_its_order_breaks_nothing() {
+    let servers = Servers::start().await;
+    let mut world = World::build(&servers).await;
+    world.plant(&servers, Redis(&["HSET", "@holds", "<h8>", SECOND_HOLD])).await;
+    let report = audit(&world.options(&servers)).await;
+    assert_eq!(report.verdict, Verdict::Held, "{report}");
+}
+
+#[tokio::test]
+async fn a_queue_that_never_had_a_message_is_read_as_empty() {
+    let servers = Servers::start().await;
+    let world = World::build(&servers).await;
+    servers.jetstream.delete_stream("ORDERS").await.unwrap();
+    servers.orders_stream().await;
+    let report = audit(&world.options(&servers)).await;
+    assert_eq!(report.verdict, Verdict::Held, "{report}");
+    assert_eq!(report.value["checked"]["messages"], 0);
 }
 
 #[tokio::test]

@@ -39,13 +39,19 @@ impl Servers {
         let client = Builder::from_config(Config::from_url(&redis.url).unwrap()).build().unwrap();
         client.init().await.unwrap();
         let jetstream = jetstream::new(async_nats::connect(&nats.url).await.unwrap());
+        let servers = Self { pg, redis, nats, client, jetstream };
+        servers.orders_stream().await;
+        servers
+    }
+
+    /// Makes an empty `ORDERS`.
+    pub(crate) async fn orders_stream(&self) {
         let config = jetstream::stream::Config {
             name: "ORDERS".to_owned(),
             subjects: vec!["orders.>".to_owned()],
             ..Default::default()
         };
-        jetstream.create_stream(config).await.unwrap();
-        Self { pg, redis, nats, client, jetstream }
+        self.jetstream.create_stream(config).await.unwrap();
     }
 
     pub(crate) async fn redis_command(&self, command: &[String]) -> RedisValue {
@@ -232,7 +238,11 @@ impl World {
             INSERT INTO sale_items VALUES ('<sale>', 'A', 'A', 1500, 10, 2), ('<sale>', 'B', 'B', 250, 5, 0);
             INSERT INTO allotments VALUES ('<sale>', 'A', 10, 3), ('<sale>', 'B', 5, 3);
             INSERT INTO rooms (sale_id, state, rate, admission_ms, reserved_upto, head, created_at)
-                VALUES ('<sale>', 'OPEN', 3, 60000, 100, 8, to_timestamp((<start> - 1000) / 1000.0));",
+                VALUES ('<sale>', 'OPEN', 3, 60000, 100, 8, to_timestamp((<start> - 1000) / 1000.0));
+            INSERT INTO stock_adjustments (request_id, sale_id, sku, delta, reason, state, raised_epoch, allotted_before, allotted_after, available, ended_at)
+                VALUES ('<r9>', '<sale>', 'A', 1, 'x', 'DONE', 1, 10, 11, NULL, now()),
+                    ('<h9>', '<sale>', 'A', -1, 'x', 'DONE', NULL, 11, 10, NULL, now()),
+                    ('<r10>', '<sale>', 'B', -9, 'x', 'REFUSED', NULL, NULL, NULL, 2, now());",
         );
         for (number, state, path, lines, _) in ORDERS {
             let total: i64 = lines.iter().map(|(_, quantity, price)| quantity * price).sum();
@@ -305,6 +315,9 @@ impl World {
             "HSET @room state OPEN rate 3 admission_ms 60000 next 10 upto 100 planned 8 head 8".to_owned(),
             "HSET @buyers A\u{1f}buyer-1 2 A\u{1f}buyer-2 1 B\u{1f}buyer-2 1 B\u{1f}buyer-5 2 A\u{1f}buyer-6 0".to_owned(),
         ];
+        for adjusted in ["<r9> done|1|A", "<h9> done|-1|A", "<r10> refused|2|-9|B"] {
+            commands.push(format!("HSET @requests adjust|{adjusted}"));
+        }
         for (head, after_ms) in [(3, 0), (6, 1_000), (8, 2_000)] {
             commands.push(format!("ZADD @room:ticks {head} {head}:{}", start_ms + after_ms));
         }

@@ -6,9 +6,10 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwapOption;
@@ -47,6 +48,46 @@ impl Node {
 pub(crate) struct Way {
     pub(crate) client: Client,
     table: ArcSwapOption<Table>,
+    /// By server: what was asked of it since it answered last.
+    unanswered: Mutex<HashMap<String, Unanswered>>,
+}
+
+#[derive(Debug)]
+struct Unanswered {
+    since: Instant,
+    asked: u32,
+}
+
+/// An answer to a caller who went away early is heard by nobody: so many of them may be, one after the other, before it is silence.
+const UNHEARD: u32 = 3;
+
+impl Way {
+    /// Takes note that a server is asked something. True, once, if it has answered nothing for longer than `limit`: the connection hangs.
+    ///
+    /// The driver looks for that itself, but measures from the last time it wrote: a connection that is always written to never hangs for it.
+    pub(crate) fn asks(&self, node: &Node, limit: Duration) -> bool {
+        let mut unanswered = lock(&self.unanswered);
+        let Some(silence) = unanswered.get_mut(&node.name) else {
+            unanswered.insert(node.name.clone(), Unanswered { since: Instant::now(), asked: 1 });
+            return false;
+        };
+        silence.asked += 1;
+        let hangs = silence.asked > UNHEARD && silence.since.elapsed() > limit;
+        if hangs {
+            unanswered.clear();
+        }
+        hangs
+    }
+
+    /// Takes note that a server has answered.
+    pub(crate) fn heard(&self, node: &Node) {
+        lock(&self.unanswered).remove(&node.name);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that is guarded here can be left half-changed by a panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Slots and their masters, by the first slot of each range.
@@ -82,7 +123,11 @@ impl Nodes {
     pub(crate) fn new(clients: &[Client], clustered: bool) -> Self {
         let ways = clients
             .iter()
-            .map(|client| Way { client: client.clone(), table: ArcSwapOption::empty() })
+            .map(|client| Way {
+                client: client.clone(),
+                table: ArcSwapOption::empty(),
+                unanswered: Mutex::default(),
+            })
             .collect();
         Self { ways, next: AtomicUsize::new(0), clustered, known: Mutex::default() }
     }
@@ -156,8 +201,7 @@ impl Nodes {
         node
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Node>>> {
-        // Nothing that is guarded here can be left half-changed by a panic.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Arc<Node>>> {
+        lock(&self.known)
     }
 }

@@ -21,6 +21,9 @@ use crate::{
 /// once, or first finds that the server it meant is gone.
 const MAX_TRIES: u32 = 3;
 
+/// After how many timeouts without any answer a connection counts as hanging.
+const SILENT_FOR: u32 = 3;
+
 /// As a custom command, because fred's own commands for scripts ignore which node they are meant for.
 fn command(name: &'static str) -> CustomCommand {
     CustomCommand::new_static(name, ClusterHash::Random, false)
@@ -81,9 +84,10 @@ impl Store {
                 connection.max_command_buffer_len = config.max_queue;
                 connection.auto_client_setname = false;
                 connection.tcp.nodelay = Some(true);
-                // Without this a server that hangs with its connection open is never noticed.
+                // Without this a server that hangs with its connection open is never noticed. While it is asked often it is not noticed
+                // by this either: see `Way::asks`.
                 connection.unresponsive = UnresponsiveConfig {
-                    max_timeout: Some(timeout.saturating_mul(3)),
+                    max_timeout: Some(timeout.saturating_mul(SILENT_FOR)),
                     interval: timeout,
                 };
             })
@@ -153,7 +157,16 @@ impl Store {
         let mut tries = 0;
         loop {
             tries += 1;
-            let cause = match self.eval_on(&way.client, &node, script, &keys, &args).await? {
+            if way.asks(&node, self.timeout.saturating_mul(SILENT_FOR)) {
+                tracing::warn!(node = node.name, "a connection to Redis hangs and is made anew");
+                let client = way.client.clone();
+                tokio::spawn(async move { client.force_reconnection().await });
+            }
+            let tried = self.eval_on(&way.client, &node, script, &keys, &args).await;
+            if !matches!(tried, Err(EvalError::Timeout)) {
+                way.heard(&node);
+            }
+            let cause = match tried? {
                 Tried::Answered(answered) => return Ok(answered),
                 Tried::Astray(cause) => cause,
             };

@@ -1,8 +1,20 @@
 //! Scripts on the servers that have their keys.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
 use flashsale_redis::{CheckError, RedisConfig, Script, Store, Unfit};
-use flashsale_sandbox::{RedisCluster, Tools};
+use flashsale_sandbox::{RedisCluster, RedisOptions, RedisServer, Tools};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy},
+    net::{TcpListener, TcpStream},
+};
 
 fn config(url: String) -> RedisConfig {
     RedisConfig { url, connections: 2, command_timeout_ms: 5_000, max_queue: 1_000 }
@@ -48,4 +60,59 @@ async fn a_script_runs_on_the_master_of_its_keys_before_and_after_their_slot_mov
         policy: "allkeys-lru".to_owned(),
     };
     assert_eq!(store.check().await, Err(CheckError::Unfit(unfit)));
+}
+
+/// A way to `port` on which the first `hanging` connections take whatever they are sent and bring nothing back, once they are told to.
+async fn hanging_way(port: u16, hanging: Arc<AtomicUsize>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let way = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (client, _) = listener.accept().await.unwrap();
+            let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            let hanging = Arc::clone(&hanging);
+            tokio::spawn(async move {
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                let back = async {
+                    let mut chunk = [0; 4_096];
+                    loop {
+                        let read = from_server.read(&mut chunk).await?;
+                        let hangs = number < hanging.load(Ordering::SeqCst);
+                        if read == 0
+                            || (!hangs && to_client.write_all(&chunk[..read]).await.is_err())
+                        {
+                            return std::io::Result::Ok(());
+                        }
+                    }
+                };
+                tokio::select! {
+                    _ = copy(&mut from_client, &mut to_server) => {}
+                    _ = back => {}
+                }
+            });
+        }
+    });
+    way
+}
+
+#[tokio::test]
+async fn a_connection_that_hangs_is_made_anew_although_there_is_always_something_to_ask() {
+    let dir = tempfile::tempdir().unwrap();
+    let tools = Tools::locate().unwrap();
+    let redis = RedisServer::start(&tools, dir.path(), RedisOptions::default()).await.unwrap();
+    let hanging = Arc::new(AtomicUsize::new(0));
+    let way = hanging_way(redis.port(), Arc::clone(&hanging)).await;
+    let url = format!("redis://127.0.0.1:{way}");
+    let config = RedisConfig { url, connections: 1, command_timeout_ms: 200, max_queue: 1_000 };
+    let store = Store::connect(&config).await.unwrap();
+    let script = Script::new("test", "return 1");
+    store.eval(&script, vec!["key".to_owned()], vec![]).await.unwrap();
+    hanging.store(1, Ordering::SeqCst);
+    // Far more often than any limit, so that something was always written a moment ago.
+    let hangs = Instant::now();
+    while store.eval(&script, vec!["key".to_owned()], vec![]).await.is_err() {
+        assert!(hangs.elapsed() < Duration::from_secs(5), "it goes on asking in vain");
+    }
+    assert!(hangs.elapsed() > Duration::from_millis(200), "it did not hang");
 }

@@ -14,7 +14,6 @@ use async_nats::jetstream;
 use flashsale_errors::{Failure, Reason};
 use flashsale_service::Drain;
 use flashsale_telemetry::{Snapshot, StoresUp};
-use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
 
 use crate::{
@@ -140,7 +139,9 @@ async fn age_of_next(stream: &jetstream::stream::Stream, claimed: u64) -> f64 {
     let next =
         stream.get_first_raw_message_by_subject(flashsale_queue::ORDERS_SUBJECTS, claimed + 1);
     match timeout(MEASURE_TIMEOUT, next).await {
-        Ok(Ok(message)) => (OffsetDateTime::now_utc() - message.time).as_seconds_f64().max(0.0),
+        Ok(Ok(message)) => {
+            (flashsale_failpoint::now_utc() - message.time).as_seconds_f64().max(0.0)
+        }
         Ok(Err(_)) | Err(_) => 0.0,
     }
 }

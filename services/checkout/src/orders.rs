@@ -7,7 +7,6 @@ use flashsale_errors::{Failure, Reason};
 use flashsale_proto::inventory::{HoldState, PlaceHoldRequest};
 use flashsale_queue::{PublishError, QueueMessage};
 use flashsale_service::deadline;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
@@ -169,7 +168,7 @@ impl Orders {
             | OrderState::Cancelled
             | OrderState::Refunded => recorded(&order),
         };
-        let now = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
+        let now = flashsale_failpoint::now_utc().unix_timestamp_nanos() / 1_000_000;
         let wish = QueueMessage::Cancel {
             order: message,
             requested_at_ms: i64::try_from(now).unwrap_or(i64::MAX),

@@ -12,7 +12,6 @@ use flashsale_errors::Failure;
 use flashsale_proto::inventory::HoldOutcome;
 use flashsale_queue::QueueMessage;
 use flashsale_service::Drain;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
@@ -78,7 +77,7 @@ impl Relay {
     /// to them: a queue that puts that many orders of one sale aside is broken.
     async fn relay(&self, sale_id: Uuid, dead: &mut u32) -> Result<(), Failure> {
         loop {
-            let now = OffsetDateTime::now_utc();
+            let now = flashsale_failpoint::now_utc();
             let limit = self.config.batch.saturating_add(*dead).min(MAX_LISTED);
             let placed = self.stock.placed_holds(sale_id, now - SETTLING, limit).await?;
             if placed.is_empty() {

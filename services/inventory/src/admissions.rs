@@ -1,9 +1,6 @@
 //! Judging admissions with the waiting room's public keys.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use flashsale_admission::{KeyRing, Verdict};
 use flashsale_proto::waitingroom::{
@@ -117,6 +114,6 @@ impl Admissions {
 }
 
 fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+    let now_ms = flashsale_failpoint::now_utc().unix_timestamp_nanos() / 1_000_000;
+    i64::try_from(now_ms).unwrap_or(i64::MAX)
 }

@@ -15,6 +15,7 @@ pub mod queue;
 pub mod rebuild;
 mod rebuilder;
 pub mod reconcile;
+pub mod steps;
 pub mod store;
 mod sweeper;
 mod watch;

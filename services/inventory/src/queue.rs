@@ -3,6 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use async_nats::jetstream::{self, stream::RawMessageErrorKind};
+use flashsale_failpoint::Step as _;
 use flashsale_queue::{NatsConfig, ORDERS, PublishError, QueueMessage};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -67,7 +68,9 @@ impl Queue {
     /// When it may not be stored; publishing it again is harmless.
     pub async fn mark(&self, sale_id: Uuid, epoch: i64) -> Result<(), PublishError> {
         let marker = QueueMessage::Fence { sale_id, epoch };
-        flashsale_queue::publish_order(&self.jetstream, &marker, self.publish_timeout).await?;
+        flashsale_queue::publish_order(&self.jetstream, &marker, self.publish_timeout)
+            .step("publish/marker")
+            .await?;
         Ok(())
     }
 

@@ -115,7 +115,7 @@ impl Sales {
         if let Some(id) = self.replayed(request).await? {
             return self.get(id).await;
         }
-        let sale = build(OffsetDateTime::now_utc())?;
+        let sale = build(flashsale_failpoint::now_utc())?;
         match self.store.create(&sale, request).await? {
             Created::New => {
                 tracing::info!(sale = %sale.id, items = sale.items.len(), "sale created");
@@ -143,7 +143,7 @@ impl Sales {
     /// [`SaleError::NotFound`], [`SaleError::StateConflict`], [`SaleError::RequestIdReused`]; [`SaleError::NotTold`] when the
     /// sale is open but the others do not know yet.
     pub async fn start(&self, request: &Request, id: Uuid) -> Result<Sale, SaleError> {
-        self.change(request, id, |sale| sale.start(OffsetDateTime::now_utc())).await
+        self.change(request, id, |sale| sale.start(flashsale_failpoint::now_utc())).await
     }
 
     /// Ends a sale.

@@ -2,6 +2,7 @@
 //!
 //! Rows are locked in the order `sale_stock`, `allotments`, `stock_adjustments`.
 
+use flashsale_failpoint::Step as _;
 use sqlx::{PgConnection, PgPool, query_file, query_file_as, query_file_scalar};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -103,6 +104,7 @@ impl Adjustments {
     pub async fn find(&self, request_id: Uuid) -> Result<Option<Adjustment>, Refusal> {
         let row = query_file_as!(Row, "sql/adjustment_find.sql", request_id)
             .fetch_optional(&self.pool)
+            .step("sql/adjustment_find")
             .await
             .map_err(away)?;
         row.map(Adjustment::try_from).transpose()
@@ -143,7 +145,7 @@ impl Adjustments {
         if raise {
             change_allotted(&mut transaction, ask).await?;
         }
-        transaction.commit().await.map_err(away)?;
+        transaction.commit().step("commit/adjustment_begin").await.map_err(away)?;
         row.try_into().map(Some)
     }
 
@@ -154,6 +156,7 @@ impl Adjustments {
     pub async fn take_up(&self, request_id: Uuid) -> Result<Option<Adjustment>, Refusal> {
         let row = query_file_as!(Row, "sql/adjustment_take_up.sql", request_id)
             .fetch_optional(&self.pool)
+            .step("sql/adjustment_take_up")
             .await
             .map_err(away)?;
         row.map(Adjustment::try_from).transpose()
@@ -166,6 +169,7 @@ impl Adjustments {
     pub async fn take_stalled(&self, idle_ms: i64, limit: i64) -> Result<Vec<Adjustment>, Refusal> {
         let rows = query_file_as!(Row, "sql/adjustments_stalled.sql", idle_ms, limit)
             .fetch_all(&self.pool)
+            .step("sql/adjustments_stalled")
             .await
             .map_err(away)?;
         rows.into_iter().map(Adjustment::try_from).collect()
@@ -179,6 +183,7 @@ impl Adjustments {
         let row =
             query_file_as!(Row, "sql/adjustment_done.sql", request_id, None::<i64>, None::<i64>)
                 .fetch_optional(&self.pool)
+                .step("sql/adjustment_done")
                 .await
                 .map_err(away)?;
         match row {
@@ -223,7 +228,7 @@ impl Adjustments {
         if adjusted == Adjusted::Applied {
             change_allotted(&mut transaction, ask).await?;
         }
-        transaction.commit().await.map_err(away)?;
+        transaction.commit().step("commit/adjustment_end").await.map_err(away)?;
         row.try_into().map(Some)
     }
 
@@ -234,6 +239,7 @@ impl Adjustments {
     pub async fn forget(&self, request_id: Uuid) -> Result<(), Refusal> {
         query_file!("sql/adjustment_forget.sql", request_id)
             .execute(&self.pool)
+            .step("sql/adjustment_forget")
             .await
             .map_err(away)?;
         Ok(())
@@ -258,6 +264,7 @@ impl Adjustments {
             limit,
         )
         .fetch_all(&self.pool)
+        .step("sql/adjustments_list")
         .await
         .map_err(away)?;
         rows.into_iter().map(Adjustment::try_from).collect()

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use flashsale_failpoint::Step as _;
 use sqlx::{query_file, query_file_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -62,6 +63,7 @@ impl Record {
     pub async fn units(&self, sale_id: Uuid) -> Result<Vec<SkuRecord>, Refusal> {
         query_file_as!(SkuRecord, "sql/reconcile_units.sql", sale_id)
             .fetch_all(&self.pool)
+            .step("sql/reconcile_units")
             .await
             .map_err(away)
     }
@@ -76,6 +78,7 @@ impl Record {
         loop {
             let rows = query_file_as!(OrderRow, "sql/reconcile_orders.sql", sale_id, last, PAGE)
                 .fetch_all(&self.pool)
+                .step("sql/reconcile_orders")
                 .await
                 .map_err(away)?;
             let Some(end) = rows.last() else { return Ok(orders) };
@@ -101,6 +104,7 @@ impl Record {
     ) -> Result<HashMap<Uuid, SeenOrder>, Refusal> {
         query_file_as!(OrderRow, "sql/reconcile_orders_again.sql", sale_id, ids)
             .fetch_all(&self.pool)
+            .step("sql/reconcile_orders_again")
             .await
             .map_err(away)?
             .into_iter()
@@ -115,6 +119,7 @@ impl Record {
     pub async fn claims_floor(&self, stream: &str) -> Result<Option<Floor>, Refusal> {
         let row = query_file!("sql/claims_floor.sql", stream)
             .fetch_optional(&self.pool)
+            .step("sql/claims_floor")
             .await
             .map_err(away)?;
         Ok(row.map(|row| Floor {

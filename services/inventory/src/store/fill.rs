@@ -1,5 +1,6 @@
 //! Filling a sale's keys step by step, of which only the last lets anybody see the stock: for a load and for a rebuild.
 
+use flashsale_failpoint::Step as _;
 use fred::types::Value;
 use serde::Serialize;
 use uuid::Uuid;
@@ -46,7 +47,7 @@ impl Stock {
     /// # Errors
     /// When the store does not answer.
     pub async fn probe(&self, sale_id: Uuid) -> Result<Option<InRedis>, Refusal> {
-        let mut reply = self.step(sale_id, 0, "probe", vec![]).await?;
+        let mut reply = self.step(sale_id, 0, "load/probe", vec![]).await?;
         match reply.word.as_str() {
             "NOTHING" => Ok(None),
             "LOADED" => Ok(Some(InRedis {
@@ -81,7 +82,7 @@ impl Stock {
                 why: "a price or quantity is beyond what stock can hold",
             });
         }
-        self.done(sale_id, epoch, "claim", vec![]).await?;
+        self.done(sale_id, epoch, "load/claim", vec![]).await?;
         for some in items.chunks(STAGE_AT_ONCE) {
             let args = some
                 .iter()
@@ -94,14 +95,14 @@ impl Stock {
                     ]
                 })
                 .collect();
-            self.done(sale_id, epoch, "stage", args).await?;
+            self.done(sale_id, epoch, "load/stage", args).await?;
         }
         for some in orders.chunks(STAGE_AT_ONCE) {
             let mut args = Vec::with_capacity(some.len() * 5);
             for order in some {
                 args.extend(order_args(sale_id, epoch, order)?);
             }
-            self.done(sale_id, epoch, "orders", args).await?;
+            self.done(sale_id, epoch, "load/orders", args).await?;
         }
         let mut args: Vec<Value> = vec![
             request_id.into(),
@@ -111,14 +112,14 @@ impl Stock {
             rules.version.into(),
         ];
         args.extend(stock::fields(rules));
-        self.done(sale_id, epoch, "publish", args).await
+        self.done(sale_id, epoch, "load/publish", args).await
     }
 
     async fn done(
         &self,
         sale_id: Uuid,
         epoch: i64,
-        step: &str,
+        step: &'static str,
         args: Vec<Value>,
     ) -> Result<String, Refusal> {
         let mut reply = self.step(sale_id, epoch, step, args).await?;
@@ -129,12 +130,12 @@ impl Stock {
         &self,
         sale_id: Uuid,
         epoch: i64,
-        step: &str,
+        step: &'static str,
         args: Vec<Value>,
     ) -> Result<Reply, Refusal> {
-        let mut all = vec![step.into()];
+        let mut all = vec![step.trim_start_matches("load/").into()];
         all.extend(args);
-        self.run(&self.scripts.load, sale_id, epoch, all).await
+        self.run(&self.scripts.load, sale_id, epoch, all).step(step).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flashsale_failpoint::Step as _;
 use sqlx::{PgPool, query_file, query_file_scalar};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -142,6 +143,7 @@ impl Record {
     pub async fn lookup(&self, sale_id: Uuid) -> Result<Known, Refusal> {
         let row = query_file!("sql/lookup.sql", sale_id)
             .fetch_optional(&self.pool)
+            .step("sql/lookup")
             .await
             .map_err(away)?
             .ok_or(Refusal::SaleUnknown)?;
@@ -155,7 +157,11 @@ impl Record {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn loaded_sales(&self) -> Result<Vec<(Uuid, i64)>, Refusal> {
-        let rows = query_file!("sql/loaded_sales.sql").fetch_all(&self.pool).await.map_err(away)?;
+        let rows = query_file!("sql/loaded_sales.sql")
+            .fetch_all(&self.pool)
+            .step("sql/loaded_sales")
+            .await
+            .map_err(away)?;
         Ok(rows.into_iter().map(|row| (row.sale_id, row.epoch)).collect())
     }
 
@@ -164,7 +170,11 @@ impl Record {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn watched_sales(&self, limit: i64) -> Result<Vec<Uuid>, Refusal> {
-        query_file_scalar!("sql/watched_sales.sql", limit).fetch_all(&self.pool).await.map_err(away)
+        query_file_scalar!("sql/watched_sales.sql", limit)
+            .fetch_all(&self.pool)
+            .step("sql/watched_sales")
+            .await
+            .map_err(away)
     }
 
     /// A sale's rules as they are now.
@@ -174,6 +184,7 @@ impl Record {
     pub async fn rules(&self, sale_id: Uuid) -> Result<Rules, Refusal> {
         let row = sqlx::query_file_as!(RulesRow, "sql/sale_rules.sql", sale_id)
             .fetch_optional(&self.pool)
+            .step("sql/sale_rules")
             .await
             .map_err(away)?;
         row.map(Rules::from).ok_or(Refusal::SaleUnknown)
@@ -231,7 +242,7 @@ impl Record {
         if items.is_empty() {
             return Err(Refusal::NotLoadable { why: "the sale offers nothing" });
         }
-        transaction.commit().await.map_err(away)?;
+        transaction.commit().step("commit/claim").await.map_err(away)?;
         Ok(Some(Claimed { epoch, rules, items }))
     }
 
@@ -242,6 +253,7 @@ impl Record {
     pub async fn publish(&self, sale_id: Uuid, epoch: i64, run_id: &str) -> Result<bool, Refusal> {
         let done = query_file!("sql/publish_stock.sql", sale_id, epoch, run_id)
             .execute(&self.pool)
+            .step("sql/publish_stock")
             .await
             .map_err(away)?;
         Ok(done.rows_affected() == 1)
@@ -260,6 +272,7 @@ impl Record {
     ) -> Result<Option<i64>, Refusal> {
         query_file_scalar!("sql/rebuild_begin.sql", sale_id, rebuilder, ms(lease), seen)
             .fetch_optional(&self.pool)
+            .step("sql/rebuild_begin")
             .await
             .map_err(away)
     }
@@ -277,6 +290,7 @@ impl Record {
     ) -> Result<bool, Refusal> {
         let done = query_file!("sql/rebuild_renew.sql", sale_id, rebuilder, ms(lease), epoch)
             .execute(&self.pool)
+            .step("sql/rebuild_renew")
             .await
             .map_err(away)?;
         Ok(done.rows_affected() == 1)
@@ -295,6 +309,7 @@ impl Record {
     ) -> Result<bool, Refusal> {
         let done = query_file!("sql/rebuild_end.sql", sale_id, rebuilder, run_id, epoch)
             .execute(&self.pool)
+            .step("sql/rebuild_end")
             .await
             .map_err(away)?;
         Ok(done.rows_affected() == 1)
@@ -312,6 +327,7 @@ impl Record {
     ) -> Result<(), Refusal> {
         query_file!("sql/rebuild_release.sql", sale_id, rebuilder, epoch)
             .execute(&self.pool)
+            .step("sql/rebuild_release")
             .await
             .map_err(away)?;
         Ok(())
@@ -322,7 +338,11 @@ impl Record {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn rebuilds_cut_off(&self) -> Result<Vec<Uuid>, Refusal> {
-        query_file_scalar!("sql/rebuilds_cut_off.sql").fetch_all(&self.pool).await.map_err(away)
+        query_file_scalar!("sql/rebuilds_cut_off.sql")
+            .fetch_all(&self.pool)
+            .step("sql/rebuilds_cut_off")
+            .await
+            .map_err(away)
     }
 
     /// Whether the claims have come past the marker of `epoch`.
@@ -332,6 +352,7 @@ impl Record {
     pub async fn fence_passed(&self, sale_id: Uuid, epoch: i64) -> Result<bool, Refusal> {
         query_file_scalar!("sql/fence_passed.sql", sale_id, epoch)
             .fetch_one(&self.pool)
+            .step("sql/fence_passed")
             .await
             .map_err(away)
     }

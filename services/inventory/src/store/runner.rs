@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use flashsale_failpoint::Step as _;
 use flashsale_redis::{EvalError, Script, Store};
 use flashsale_service::deadline;
 use fred::types::Value;
@@ -60,7 +61,7 @@ impl Runner {
                 all.extend(args(&clock));
                 all
             };
-            let asked = self.store.eval_with(script, keys(sale_id), on);
+            let asked = self.store.eval_with(script, keys(sale_id), on).step(script.name());
             let answered = match tokio::time::timeout_at(until, asked).await {
                 Ok(Ok(answered)) => answered,
                 Ok(Err(error)) => return Err(refusal(script, error)),

@@ -9,6 +9,9 @@ macro_rules! scripts {
         pub struct Scripts { $($(#[$doc])* pub $name: Script,)+ }
 
         impl Scripts {
+            /// Their names.
+            pub const NAMES: &[&str] = &[$(concat!("inventory/", stringify!($name)),)+];
+
             /// All of them.
             pub fn new() -> Self {
                 Self {

@@ -15,7 +15,6 @@ use flashsale_queue::ORDERS;
 use flashsale_service::{Drain, peer::PeerChannel};
 use flashsale_telemetry::propagate;
 use sqlx::PgPool;
-use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -240,7 +239,7 @@ impl Claimer {
             Claimed::Done(summary) => summary,
             Claimed::Overtaken | Claimed::Stragglers(_) => return Ok(Progress::Overtaken),
         };
-        let now = OffsetDateTime::now_utc();
+        let now = flashsale_failpoint::now_utc();
         for message in batch {
             if let Ok(Intake::Place(order)) = &message.content {
                 self.metrics.claimed_after(now - order.placed_at);

@@ -1,0 +1,247 @@
+//! One buyer: what they come for, and how they ask.
+
+use std::{future::Future, sync::atomic::Ordering, time::Duration};
+
+use flashsale_admission::Admission;
+use flashsale_errors::{Failure, Reason, Retry};
+use flashsale_proto::{
+    checkout::{
+        BeginCheckoutRequest, Contact, Line, OrderState, PlaceOrderRequest,
+        checkout_service_client::CheckoutServiceClient,
+    },
+    inventory::{
+        ExtendHoldRequest, ReleaseHoldRequest, inventory_service_client::InventoryServiceClient,
+    },
+};
+use rand::{Rng as _, rngs::StdRng};
+use tokio::time::{Instant, sleep};
+use tonic::{Response, Status};
+use uuid::Uuid;
+
+use super::{Placed, Shared, now_ms, request_key, timely};
+use crate::{
+    platform::{PLENTY, SCARCE},
+    proxy::Tap,
+};
+
+/// How long a buyer goes on asking.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two attempts.
+const AGAIN: Duration = Duration::from_millis(50);
+/// Out of how many lost replies one is not lost with its connection but never comes.
+const STALLED: u64 = 100;
+
+/// One buyer.
+pub(super) struct Buyer<'a> {
+    shared: &'a Shared,
+    id: String,
+    number: u64,
+}
+
+/// What a buyer comes for.
+enum Visit {
+    PlaceLines,
+    PlaceHold,
+    Release,
+}
+
+impl<'a> Buyer<'a> {
+    pub(super) fn new(shared: &'a Shared) -> Self {
+        let number = shared.buyers.fetch_add(1, Ordering::Relaxed);
+        Self { shared, id: format!("buyer-{}-{number}", shared.name), number }
+    }
+
+    /// Comes, and does one thing.
+    pub(super) async fn visit(&self, random: &mut StdRng) {
+        let visit = match random.random_range(0..10) {
+            0..4 => Visit::PlaceLines,
+            4..8 => Visit::PlaceHold,
+            _ => Visit::Release,
+        };
+        let sku = if random.random_bool(0.3) { SCARCE } else { PLENTY };
+        let extend = random.random_bool(0.3);
+        let twice = random.random_bool(0.1);
+        match visit {
+            Visit::PlaceLines => self.place(None, sku, twice).await,
+            Visit::PlaceHold | Visit::Release => {
+                let Some(hold_id) = self.begin(sku).await else { return };
+                if extend {
+                    self.extend(&hold_id).await;
+                }
+                match visit {
+                    Visit::Release => self.release(&hold_id).await,
+                    Visit::PlaceHold | Visit::PlaceLines => {
+                        self.place(Some(hold_id), sku, twice).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A request id, and what becomes of its first answer.
+    fn request_id(&self) -> Uuid {
+        let request = Uuid::new_v4();
+        if let Some(proxy) = &self.shared.manners.lossy {
+            let stalled = self.number % STALLED == STALLED - 1;
+            proxy.tap(self.key(request), if stalled { Tap::Stall } else { Tap::Lose });
+        }
+        request
+    }
+
+    fn key(&self, request: Uuid) -> String {
+        request_key(self.shared.sale.id, &self.id, request).to_string()
+    }
+
+    fn done(&self, request: Uuid) {
+        self.shared.ledger().done.push(self.key(request));
+    }
+
+    fn admission(&self) -> String {
+        if !self.shared.sale.room {
+            return String::new();
+        }
+        let now_ms = i64::try_from(now_ms()).unwrap_or(i64::MAX);
+        self.shared.signer.mint_admission(&Admission {
+            sale_id: self.shared.sale.id,
+            buyer_id: self.id.clone(),
+            number: i64::try_from(self.number).unwrap_or(i64::MAX),
+            generation: 0,
+            expires_at_ms: now_ms + self.shared.manners.skew_ms + 60_000,
+            quota: 1,
+        })
+    }
+
+    fn sale_id(&self) -> String {
+        self.shared.sale.id.to_string()
+    }
+
+    async fn begin(&self, sku: &str) -> Option<String> {
+        let request_id = self.request_id();
+        let request = BeginCheckoutRequest {
+            request_id: request_id.to_string(),
+            sale_id: self.sale_id(),
+            buyer_id: self.id.clone(),
+            lines: vec![Line { sku: sku.to_owned(), quantity: 1 }],
+            admission: self.admission(),
+        };
+        let client = CheckoutServiceClient::new(self.shared.checkout.clone());
+        let call = || {
+            let (mut client, request) = (client.clone(), timely(request.clone()));
+            async move { client.begin_checkout(request).await }
+        };
+        let hold_id = self.ask("BeginCheckout", call).await?.hold_id;
+        self.done(request_id);
+        Some(hold_id)
+    }
+
+    async fn extend(&self, hold_id: &str) {
+        let request_id = self.request_id();
+        let request = ExtendHoldRequest {
+            request_id: request_id.to_string(),
+            sale_id: self.sale_id(),
+            buyer_id: self.id.clone(),
+            hold_id: hold_id.to_owned(),
+        };
+        let client = InventoryServiceClient::new(self.shared.inventory.clone());
+        let call = || {
+            let (mut client, request) = (client.clone(), timely(request.clone()));
+            async move { client.extend_hold(request).await }
+        };
+        if self.ask("ExtendHold", call).await.is_some() {
+            self.done(request_id);
+        }
+    }
+
+    async fn release(&self, hold_id: &str) {
+        let request_id = self.request_id();
+        let request = ReleaseHoldRequest {
+            request_id: request_id.to_string(),
+            sale_id: self.sale_id(),
+            buyer_id: self.id.clone(),
+            hold_id: hold_id.to_owned(),
+        };
+        let client = InventoryServiceClient::new(self.shared.inventory.clone());
+        let call = || {
+            let (mut client, request) = (client.clone(), timely(request.clone()));
+            async move { client.release_hold(request).await }
+        };
+        if self.ask("ReleaseHold", call).await.is_some() {
+            self.done(request_id);
+        }
+    }
+
+    /// Places an order from a hold or from lines, and sometimes asks once more: the answer has to be the same order.
+    async fn place(&self, hold_id: Option<String>, sku: &str, twice: bool) {
+        let request_id = self.request_id();
+        let request = PlaceOrderRequest {
+            request_id: request_id.to_string(),
+            sale_id: self.sale_id(),
+            buyer_id: self.id.clone(),
+            hold_id: hold_id.unwrap_or_default(),
+            // With a hold: what it has, so that it may be taken anew if it is lost.
+            lines: vec![Line { sku: sku.to_owned(), quantity: 1 }],
+            admission: self.admission(),
+            contact: Some(Contact {
+                email: format!("{}@example.com", self.id),
+                name: self.id.clone(),
+            }),
+            payment_method: "pm_card_visa".to_owned(),
+        };
+        let client = CheckoutServiceClient::new(self.shared.checkout.clone());
+        let call = || {
+            let (mut client, request) = (client.clone(), timely(request.clone()));
+            async move { client.place_order(request).await }
+        };
+        for _ in 0..=u8::from(twice) {
+            let Some(answer) = self.ask("PlaceOrder", call).await else { return };
+            let order = answer.order.unwrap_or_default();
+            // One that is pending may be lost with the stock before it is published: nobody was told that it is accepted.
+            if order.state() == OrderState::AcceptancePending {
+                continue;
+            }
+            let placed = Placed {
+                buyer: self.id.clone(),
+                request_id,
+                order_id: order.order_id,
+                at_ms: now_ms(),
+            };
+            self.done(request_id);
+            let mut ledger = self.shared.ledger();
+            ledger.latest = Some(Instant::now());
+            ledger.placed.push(placed);
+        }
+    }
+
+    /// Asks until there is an answer; `None` if it is a refusal, or none came.
+    async fn ask<T, Fut>(&self, what: &str, call: impl Fn() -> Fut) -> Option<T>
+    where
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let status = match call().await {
+                Ok(answer) => return Some(answer.into_inner()),
+                Err(status) => status,
+            };
+            let reason = Failure::from_status(&status).map(|failure| failure.reason());
+            let again = match reason {
+                Some(Reason::Internal) => {
+                    self.shared.ledger().wrong.push(format!("{what}: {status}"));
+                    false
+                }
+                Some(reason) => reason.retry() != Retry::Never,
+                // The transport's own: a connection that broke, or a deadline.
+                None => true,
+            };
+            if !again {
+                return None;
+            }
+            if Instant::now() >= until {
+                let told = format!("{what}: no answer within {PATIENCE:?}: {status}");
+                self.shared.ledger().wrong.push(told);
+                return None;
+            }
+            sleep(AGAIN).await;
+        }
+    }
+}

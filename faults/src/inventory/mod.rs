@@ -1,0 +1,64 @@
+//! What may happen to the stock: Redis is killed, wiped, stopped, robbed of a key or replaced by a replica that lags, an old one goes on
+//! serving, replies and messages are lost or late, inventory dies between any two of its steps, and clocks are off.
+
+mod clocks;
+mod failover;
+mod killed;
+mod late_publish;
+mod lost_reply;
+mod redis;
+mod tour;
+
+use crate::task::Fault;
+
+/// All of them.
+pub(crate) fn faults() -> Vec<Fault> {
+    let points = 2 * flashsale_inventory::steps::all().len() as u64;
+    vec![
+        Fault {
+            name: "lost_reply",
+            full: 1_000,
+            short: 40,
+            run: |task| Box::pin(lost_reply::run(task)),
+        },
+        Fault {
+            name: "redis_killed",
+            full: 20,
+            short: 2,
+            run: |task| Box::pin(redis::killed(task)),
+        },
+        Fault { name: "flushall", full: 10, short: 1, run: |task| Box::pin(redis::flushed(task)) },
+        Fault {
+            name: "evicted_key",
+            full: 18,
+            short: 2,
+            run: |task| Box::pin(redis::evicted(task)),
+        },
+        Fault { name: "failover", full: 10, short: 1, run: |task| Box::pin(failover::run(task)) },
+        Fault {
+            name: "old_primary",
+            full: 5,
+            short: 1,
+            run: |task| Box::pin(failover::old_primary(task)),
+        },
+        Fault {
+            name: "late_publish",
+            full: 10,
+            short: 1,
+            run: |task| Box::pin(late_publish::run(task)),
+        },
+        Fault {
+            name: "redis_stopped",
+            full: 10,
+            short: 1,
+            run: |task| Box::pin(redis::stopped(task)),
+        },
+        Fault {
+            name: "inventory_killed",
+            full: points,
+            short: 4,
+            run: |task| Box::pin(killed::run(task)),
+        },
+        Fault { name: "clocks", full: 4, short: 1, run: |task| Box::pin(clocks::run(task)) },
+    ]
+}

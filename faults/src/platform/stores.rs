@@ -1,0 +1,225 @@
+//! What stands in the stores, read raw: no service is asked.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use flashsale_sandbox::{Reply, ask};
+use serde::Deserialize;
+use serde_json::Value;
+use sqlx::Row as _;
+use tokio::time::{Instant, timeout};
+use uuid::Uuid;
+
+use super::{Platform, Sale};
+use crate::patience::until_some;
+
+/// All keys of a sale's stock.
+pub(crate) const KEYS: [&str; 9] =
+    ["meta", "stock", "holds", "deadlines", "pending", "orders", "requests", "buyers", "spent"];
+/// How long a sale may take to come to rest: payments, mails and holds that are closed.
+const REST_WITHIN: Duration = Duration::from_secs(40);
+/// How long a closed sale is waited for; more than it may take.
+const REOPEN_WITHIN: Duration = Duration::from_secs(30);
+
+/// A key of a sale.
+pub(crate) fn key(sale: Uuid, name: &str) -> String {
+    format!("fs:{{{sale}}}:{name}")
+}
+
+/// A hold as it stands in Redis.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Hold {
+    /// Its state.
+    #[serde(rename = "s")]
+    pub(crate) state: String,
+    /// When its units were taken, by Redis's clock.
+    #[serde(rename = "t")]
+    pub(crate) taken_ms: i64,
+    /// When it ends unless it is placed.
+    #[serde(rename = "d")]
+    pub(crate) deadline_ms: i64,
+    #[serde(rename = "l")]
+    lines: Vec<(String, i64, i64)>,
+    #[serde(rename = "o")]
+    pub(crate) order: Option<Uuid>,
+}
+
+impl Hold {
+    fn takes_units(&self) -> bool {
+        matches!(self.state.as_str(), "HELD" | "PLACED" | "SOLD")
+    }
+
+    fn units(&self) -> i64 {
+        self.lines.iter().map(|(_, quantity, _)| quantity).sum()
+    }
+}
+
+/// A sale's stock in one Redis.
+#[derive(Debug)]
+pub(crate) struct Stock {
+    /// Its epoch.
+    pub(crate) epoch: i64,
+    /// The holds.
+    pub(crate) holds: HashMap<Uuid, Hold>,
+    /// The requests that were carried out.
+    pub(crate) requests: HashSet<String>,
+    /// Units that the books have out of sale.
+    out_of_sale: i64,
+}
+
+impl Stock {
+    /// Reads it.
+    pub(crate) async fn read(port: u16, sale: Uuid) -> anyhow::Result<Self> {
+        let epoch = ask(port, &["HGET", &key(sale, "meta"), "epoch"]).await?;
+        let mut holds = HashMap::new();
+        for (id, json) in pairs(port, &key(sale, "holds")).await? {
+            let hold = serde_json::from_str(&json).with_context(|| format!("hold {id}: {json}"))?;
+            holds.insert(id.parse().with_context(|| format!("hold {id}"))?, hold);
+        }
+        let requests = pairs(port, &key(sale, "requests")).await?.into_iter().map(|(key, _)| key);
+        let books = pairs(port, &key(sale, "stock")).await?;
+        let out_of_sale = books
+            .iter()
+            .map(|(field, units)| match (field.get(..2), units.parse::<i64>()) {
+                (Some("t:"), Ok(units)) => units,
+                (Some("a:"), Ok(units)) => -units,
+                _ => 0,
+            })
+            .sum();
+        Ok(Self {
+            epoch: epoch.text().parse().unwrap_or_default(),
+            holds,
+            requests: requests.collect(),
+            out_of_sale,
+        })
+    }
+
+    /// Units that are out of sale for no hold: each was taken by something that was done twice.
+    pub(crate) fn taken_twice(&self) -> i64 {
+        let held: i64 =
+            self.holds.values().filter(|hold| hold.takes_units()).map(Hold::units).sum();
+        (self.out_of_sale - held).max(0)
+    }
+}
+
+async fn pairs(port: u16, key: &str) -> anyhow::Result<Vec<(String, String)>> {
+    let reply = ask(port, &["HGETALL", key]).await?;
+    let texts: Vec<&str> = reply.list().iter().map(Reply::text).collect();
+    Ok(texts.chunks_exact(2).map(|pair| (pair[0].to_owned(), pair[1].to_owned())).collect())
+}
+
+/// A message of the order queue.
+#[derive(Debug)]
+pub(crate) struct Message {
+    /// `place`, `cancel` or `fence`.
+    pub(crate) kind: String,
+    /// The epoch it was made in; of a fence, the one that it opens.
+    pub(crate) epoch: i64,
+}
+
+impl Platform {
+    /// The epoch of a sale by the record, and the server it stands on if it may be used.
+    pub(crate) async fn epoch(&self, sale: &Sale) -> anyhow::Result<(i64, Option<String>)> {
+        let row = sqlx::query("SELECT epoch, run_id FROM sale_stock WHERE sale_id = $1")
+            .bind(sale.id)
+            .fetch_one(&self.pool)
+            .await?;
+        let run_id: String = row.try_get("run_id")?;
+        Ok((row.try_get("epoch")?, Some(run_id).filter(|run_id| !run_id.is_empty())))
+    }
+
+    /// Waits until a sale is open in an epoch after `before`, and answers how long that was after `since`: the record says that the
+    /// epoch may be used and on which server it stands, and that server has it.
+    pub(crate) async fn reopened(
+        &self,
+        sale: &Sale,
+        before: i64,
+        since: Instant,
+    ) -> anyhow::Result<Duration> {
+        let open = async || {
+            let (epoch, Some(run_id)) = self.epoch(sale).await? else { return Ok(None) };
+            let port = self.redis.port();
+            let meta = key(sale.id, "meta");
+            let there = timeout(Duration::from_secs(1), async {
+                let there = ask(port, &["HMGET", &meta, "epoch", "run_id", "state"]).await?;
+                let info = ask(port, &["INFO", "server"]).await?;
+                anyhow::Ok((there, info))
+            });
+            let (there, info) = there.await??;
+            let words: Vec<&str> = there.list().iter().map(Reply::text).collect();
+            let at_home = info.text().lines().any(|line| line == format!("run_id:{run_id}"));
+            let open = epoch > before && at_home && words == [&epoch.to_string(), &run_id, "OPEN"];
+            anyhow::Ok(open.then(|| since.elapsed()))
+        };
+        until_some(REOPEN_WITHIN, "the sale is open again", open).await
+    }
+
+    /// Waits until nothing is on its way any more; what still is after a while stays for the audit to find.
+    pub(crate) async fn rest(&self, sale: &Sale) -> anyhow::Result<()> {
+        let undone = async || {
+            let undone: i64 = sqlx::query_scalar(
+                "SELECT (SELECT count(*) FROM orders WHERE sale_id = $1 AND state IN ('CLAIMED', 'PAYING', 'ACTION_REQUIRED'))
+                    + (SELECT count(*) FROM outbox JOIN orders USING (order_id) WHERE sale_id = $1 AND done_at IS NULL)
+                    + (SELECT count(*) FROM stock_adjustments WHERE sale_id = $1 AND state = 'STARTED')",
+            )
+            .bind(sale.id)
+            .fetch_one(&self.pool)
+            .await?;
+            if undone > 0 || self.epoch(sale).await?.1.is_none() {
+                return anyhow::Ok(None);
+            }
+            let held = pairs(self.redis.port(), &key(sale.id, "stock")).await?;
+            let busy = held.iter().any(|(field, units)| {
+                (field.starts_with("h:") || field.starts_with("p:")) && units != "0"
+            });
+            Ok((!busy && !held.is_empty()).then_some(()))
+        };
+        until_some(REST_WITHIN, "the sale comes to rest", undone).await
+    }
+
+    /// Orders that hold units by the record and not in the stock of the current epoch: an older one served them.
+    pub(crate) async fn served_by_an_old_epoch(
+        &self,
+        sale: &Sale,
+        stock: &Stock,
+    ) -> anyhow::Result<Vec<Uuid>> {
+        let rows = sqlx::query(
+            "SELECT order_id, hold_id FROM orders WHERE sale_id = $1 AND state NOT IN ('CANCELLED', 'DECLINED')",
+        )
+        .bind(sale.id)
+        .fetch_all(&self.pool)
+        .await?;
+        let mut served = Vec::new();
+        for row in rows {
+            let (order, hold): (Uuid, Uuid) = (row.try_get("order_id")?, row.try_get("hold_id")?);
+            let hold = stock.holds.get(&hold);
+            if !hold.is_some_and(|hold| hold.order == Some(order) && hold.takes_units()) {
+                served.push(order);
+            }
+        }
+        Ok(served)
+    }
+
+    /// What was published about a sale, oldest first.
+    pub(crate) async fn published(&self, sale: &Sale) -> anyhow::Result<Vec<Message>> {
+        let client = async_nats::connect(self.nats_url()).await?;
+        let stream = async_nats::jetstream::new(client).get_stream("ORDERS").await?;
+        let state = stream.get_info().await?.state;
+        let mut messages = Vec::new();
+        for seq in state.first_sequence..=state.last_sequence {
+            let message = stream.get_raw_message(seq).await?;
+            if !message.subject.ends_with(&sale.id.to_string()) {
+                continue;
+            }
+            let body: Value = serde_json::from_slice(&message.payload)?;
+            messages.push(Message {
+                kind: body["kind"].as_str().unwrap_or_default().to_owned(),
+                epoch: body["epoch"].as_i64().unwrap_or_default(),
+            });
+        }
+        Ok(messages)
+    }
+}

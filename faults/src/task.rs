@@ -1,0 +1,173 @@
+//! A fault at work: a sale with buyers in it, something that goes wrong, and what the stores say when everything has come to rest.
+
+use std::time::Duration;
+
+use flashsale_auditor::{Invariant, Verdict, audit};
+use futures::future::BoxFuture;
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    crowd::{Crowd, Manners, Story},
+    figures::Figures,
+    patience::until_some,
+    platform::{Platform, Sale, SaleSpec, stores::Stock},
+};
+
+/// How many orders are placed before anything goes wrong.
+const UNDER_WAY: usize = 8;
+/// How long that may take, or the first order after it.
+const ORDERS_WITHIN: Duration = Duration::from_secs(20);
+/// How long the buyers go on afterwards.
+const AFTERWARDS: Duration = Duration::from_millis(300);
+/// The promises that must hold under every fault.
+const PROMISES: [Invariant; 4] = [Invariant::I1, Invariant::I2, Invariant::I5, Invariant::I7];
+
+/// One fault of a suite.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fault {
+    /// Its name in the report.
+    pub(crate) name: &'static str,
+    /// How often it is done.
+    pub(crate) full: u64,
+    /// How often in the short form.
+    pub(crate) short: u64,
+    /// Does it.
+    pub(crate) run: for<'a> fn(&'a mut Task) -> BoxFuture<'a, anyhow::Result<Figures>>,
+}
+
+/// What a fault is done with.
+#[derive(Debug)]
+pub(crate) struct Task {
+    /// What it is done to.
+    pub(crate) platform: Platform,
+    /// Decides what is random.
+    pub(crate) random: StdRng,
+    /// How often.
+    pub(crate) asked: u64,
+}
+
+/// A sale under way.
+#[derive(Debug)]
+pub(crate) struct Round {
+    /// The sale.
+    pub(crate) sale: Sale,
+    /// Its epoch before anything went wrong.
+    pub(crate) epoch: i64,
+    /// Its buyers.
+    pub(crate) crowd: Crowd,
+}
+
+impl Task {
+    /// A fault to be done to `platform`.
+    pub(crate) fn new(platform: Platform, seed: u64, asked: u64) -> Self {
+        Self { platform, random: StdRng::seed_from_u64(seed), asked }
+    }
+
+    /// The figures to begin with.
+    pub(crate) fn figures(&self) -> Figures {
+        Figures { asked: self.asked, ..Figures::default() }
+    }
+
+    /// A sale in the middle of its rush.
+    pub(crate) async fn round(
+        &mut self,
+        spec: SaleSpec,
+        manners: Manners,
+    ) -> anyhow::Result<Round> {
+        let sale = self.platform.open_sale(spec).await?;
+        self.round_in(sale, manners).await
+    }
+
+    /// As [`Self::round`], in a sale that is open.
+    pub(crate) async fn round_in(&mut self, sale: Sale, manners: Manners) -> anyhow::Result<Round> {
+        let (epoch, _) = self.platform.epoch(&sale).await?;
+        let crowd = Crowd::come(&self.platform, &sale, self.random.random(), manners)?;
+        until_some(ORDERS_WITHIN, "orders are placed", async || {
+            anyhow::Ok((crowd.accepted() >= UNDER_WAY).then_some(()))
+        })
+        .await?;
+        // Not always at the same point of whatever the buyers are at.
+        sleep(Duration::from_millis(self.random.random_range(0..200))).await;
+        Ok(Round { sale, epoch, crowd })
+    }
+
+    /// Waits until the sale is open again and sells, lets the buyers end, and holds the stores against each other.
+    pub(crate) async fn reopen(
+        &mut self,
+        round: Round,
+        since: Instant,
+        figures: &mut Figures,
+    ) -> anyhow::Result<()> {
+        self.await_opening(&round.sale, round.epoch, since, figures).await;
+        self.goes_on(&round.crowd).await?;
+        let story = round.crowd.leave().await;
+        self.conclude(&round.sale, &[story], figures).await
+    }
+
+    /// Waits until the sale is open in a later epoch. That it is not says what is wrong, and the audit what comes of it.
+    pub(crate) async fn await_opening(
+        &self,
+        sale: &Sale,
+        before: i64,
+        since: Instant,
+        figures: &mut Figures,
+    ) {
+        match self.platform.reopened(sale, before, since).await {
+            Ok(after) => figures.reopened(after),
+            Err(error) => {
+                figures.reopened(since.elapsed());
+                figures.broken.push(format!("{error:#}"));
+            }
+        }
+    }
+
+    /// Waits for an order that is accepted from now on.
+    pub(crate) async fn goes_on(&self, crowd: &Crowd) -> anyhow::Result<()> {
+        let now = Instant::now();
+        until_some(ORDERS_WITHIN, "orders are placed again", async || {
+            anyhow::Ok(crowd.latest().filter(|latest| *latest > now))
+        })
+        .await?;
+        sleep(AFTERWARDS).await;
+        Ok(())
+    }
+
+    /// Waits until everything has come to rest, then holds the stores and the buyers' stories against each other.
+    pub(crate) async fn conclude(
+        &mut self,
+        sale: &Sale,
+        stories: &[Story],
+        figures: &mut Figures,
+    ) -> anyhow::Result<()> {
+        // What does not come to rest is what the audit is for.
+        let rests = self.platform.rest(sale).await;
+        let history = self.platform.file("history.jsonl");
+        std::fs::remove_file(&history).ok();
+        for story in stories {
+            story.ask_for_ends().await;
+            story.write(&history)?;
+            figures
+                .broken
+                .extend(story.wrong().into_iter().map(|wrong| format!("a buyer saw: {wrong}")));
+        }
+        let mut options = self.platform.audit_options(sale);
+        options.history = Some(history);
+        let report = audit(&options).await;
+        figures.expect(report.verdict != Verdict::Unread, || format!("not audited: {report}"));
+        figures.oversold += report.value["oversold"].as_i64().unwrap_or(0);
+        figures.leaked_units += report.value["leaked_units"].as_i64().unwrap_or(0);
+        for promise in PROMISES {
+            let named = report.violations(promise).into_iter();
+            figures.broken.extend(named.map(|what| format!("{}: {what}", promise.name())));
+        }
+        let stock = Stock::read(self.platform.redis.port(), sale.id).await?;
+        figures.double_executions += stock.taken_twice();
+        let served = self.platform.served_by_an_old_epoch(sale, &stock).await?;
+        figures.old_epoch_served += i64::try_from(served.len())?;
+        if let Err(error) = rests {
+            figures.broken.push(format!("sale {}: {error:#}", sale.id));
+        }
+        self.platform.end_sale(sale).await
+    }
+}

@@ -1,0 +1,18 @@
+//! Places at which a fault suite makes a process of ours fail on purpose: kill points around its steps, and a clock that is off.
+//!
+//! A *step* is what changes something outside of the process, or asks for it: a script, a statement or a commit, a publish. Written as
+//! `publish(…).step("publish/marker").await` it has two kill points, one before and one after it. The environment arms one of them, by
+//! [`KILL_AT`]; the process ends there by SIGKILL, as by a crash, and writes nothing.
+//!
+//! All of this is compiled where `debug_assertions` are on and nowhere else: in a release build a step is the future itself, and the clock
+//! the system's.
+
+mod clock;
+pub mod sources;
+mod step;
+
+pub use clock::{CLOCK_OFFSET_MS, now_utc};
+pub use step::{KILL_AT, Moment, Step, Stepped};
+
+/// Whether this build can fail on purpose.
+pub const COMPILED_IN: bool = cfg!(debug_assertions);

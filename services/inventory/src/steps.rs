@@ -1,0 +1,94 @@
+//! The steps of inventory: each script, statement, commit and publish, at which a fault suite may kill it.
+
+use crate::store::Scripts;
+
+/// Those that are no scripts, and the steps of the one script that has several. A test holds the list against the sources.
+const NAMED: [&str; 30] = [
+    "commit/adjustment_begin",
+    "commit/adjustment_end",
+    "commit/claim",
+    "load/claim",
+    "load/orders",
+    "load/probe",
+    "load/publish",
+    "load/stage",
+    "publish/marker",
+    "sql/adjustment_done",
+    "sql/adjustment_find",
+    "sql/adjustment_forget",
+    "sql/adjustment_take_up",
+    "sql/adjustments_list",
+    "sql/adjustments_stalled",
+    "sql/claims_floor",
+    "sql/fence_passed",
+    "sql/loaded_sales",
+    "sql/lookup",
+    "sql/publish_stock",
+    "sql/rebuild_begin",
+    "sql/rebuild_end",
+    "sql/rebuild_release",
+    "sql/rebuild_renew",
+    "sql/rebuilds_cut_off",
+    "sql/reconcile_orders",
+    "sql/reconcile_orders_again",
+    "sql/reconcile_units",
+    "sql/sale_rules",
+    "sql/watched_sales",
+];
+
+/// All of them; none in a build that cannot be killed at them.
+pub fn all() -> Vec<&'static str> {
+    if !flashsale_failpoint::COMPILED_IN {
+        return Vec::new();
+    }
+    Scripts::NAMES.iter().chain(&NAMED).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use flashsale_failpoint::sources;
+
+    use super::*;
+
+    fn sources_below(folder: &Path, texts: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources_below(&path, texts);
+            } else if !path.ends_with("src/steps.rs") {
+                texts.push(fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+
+    /// A step that is forgotten is one that nobody is ever killed at.
+    #[test]
+    fn whatever_is_done_to_a_store_or_the_queue_is_a_step_and_listed() {
+        let mut texts = Vec::new();
+        sources_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut texts);
+        let words = [".commit()", "publish_order(", ".eval(", ".eval_with("];
+        let found: Vec<_> = texts.iter().map(|text| sources::look(text, &words)).collect();
+        let missing: Vec<_> = found.iter().flat_map(|found| &found.missing).collect();
+        assert!(missing.is_empty(), "no steps: {missing:#?}");
+        let names: BTreeSet<&str> =
+            found.iter().flat_map(|found| &found.steps).map(String::as_str).collect();
+        // Those of the load are written where it is called.
+        let listed = NAMED.into_iter().filter(|name| !name.starts_with("load/"));
+        assert_eq!(names, listed.collect());
+        let fill = include_str!("store/fill.rs");
+        for name in NAMED.iter().filter_map(|name| name.strip_prefix("load/")) {
+            assert!(fill.contains(&format!("\"load/{name}\"")), "{name}");
+        }
+        assert_eq!(fill.matches("\"load/").count(), 6, "five steps, and what is cut off");
+        let scripts = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("lua")).unwrap();
+        assert_eq!(
+            scripts.count(),
+            Scripts::NAMES.len() + 1,
+            "each file but the prelude is a script"
+        );
+    }
+}
