@@ -79,7 +79,9 @@ impl Stock {
             let hold = serde_json::from_str(&json).with_context(|| format!("hold {id}: {json}"))?;
             holds.insert(id.parse().with_context(|| format!("hold {id}"))?, hold);
         }
-        let requests = pairs(port, &key(sale, "requests")).await?.into_iter().map(|(key, _)| key);
+        // A request that took a hold has the hold's id for its key, and stands in the hold.
+        let took = holds.keys().map(Uuid::to_string);
+        let changed = pairs(port, &key(sale, "requests")).await?.into_iter().map(|(key, _)| key);
         let books = pairs(port, &key(sale, "stock")).await?;
         let out_of_sale = books
             .iter()
@@ -91,8 +93,8 @@ impl Stock {
             .sum();
         Ok(Self {
             epoch: epoch.text().parse().unwrap_or_default(),
+            requests: took.chain(changed).collect(),
             holds,
-            requests: requests.collect(),
             out_of_sale,
         })
     }

@@ -11,6 +11,7 @@ mod error_pages;
 mod load;
 mod metrics;
 mod operator;
+mod patches;
 mod pipes;
 mod readme;
 mod rebuild;

@@ -1,0 +1,21 @@
+//! The faults that `make faults` plants: code that has moved on must not leave one behind that can no longer be planted.
+
+use std::{fs, path::Path, process::Command};
+
+#[test]
+fn every_patch_applies_to_the_tree() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut patches = 0;
+    for folder in ["tests/planted", "tests/mutations"] {
+        for entry in fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let checked =
+                Command::new("git").args(["apply", "--check", "-p1"]).arg(&path).current_dir(root);
+            let output = { checked }.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{} does not apply: {said}", path.display());
+            patches += 1;
+        }
+    }
+    assert!(patches >= 7, "{patches} patches");
+}
