@@ -68,7 +68,7 @@ impl ClusterWorld {
             || masters.clone().any(|node| !sales.iter().any(|(_, owner)| *owner == node))
         {
             assert!(sales.len() < 200, "one master gets none of them");
-            let units = if sales.len() % 3 == 0 { FEW } else { MANY };
+            let units = if sales.len().is_multiple_of(3) { FEW } else { MANY };
             let sale = self.sale(SaleSpec::default(), &[("a", units, 0, 1)]).await;
             sales.push((sale, self.owner(sale, 0).await));
         }
@@ -215,7 +215,7 @@ impl<'a> Crowd<'a> {
     /// behind a marker; nothing else is placed; and whoever asks again hears of the same order.
     async fn assert_books(&self, sale: Uuid) {
         let world = self.world;
-        let accepted = self.bought[&sale].orders.borrow();
+        let accepted = self.bought[&sale].orders.borrow().clone();
         let ids: BTreeSet<Uuid> = accepted.iter().map(|(request, _)| request.key()).collect();
         assert_eq!(ids.len(), accepted.len(), "an order was accepted twice");
         let recorded = eventually("all orders are on record", async || {

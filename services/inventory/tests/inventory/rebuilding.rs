@@ -252,7 +252,7 @@ async fn an_order_that_waits_in_the_queue_when_the_stock_is_lost_keeps_its_units
             (marked || world.inventory.read(sale, &[]).await.is_ok()).then_some(())
         })
         .await;
-        Claims::read(world)
+        Claims::read(world).abort_handle()
     };
     let (rebuilt, claims) = tokio::join!(world.inventory.rebuild(sale, false), claims);
     assert_eq!(rebuilt.unwrap().epoch, 2);
@@ -432,7 +432,7 @@ async fn a_marker_that_the_queue_has_lost_is_published_again() {
         world.queue.jetstream().delete_stream(ORDERS).await.unwrap();
         let config = whole.claims.config.clone();
         flashsale_queue::ensure_orders_stream(world.queue.jetstream(), &config).await.unwrap();
-        Claims::read(world)
+        Claims::read(world).abort_handle()
     };
     let (rebuilt, claims) = tokio::join!(rebuild, queue);
     claims.abort();

@@ -198,7 +198,9 @@ impl Model {
         match hold.state {
             State::Held if hold.ends > now => Ok(hold),
             State::Held | State::Expired => refused("EXPIRED"),
-            state => refused(format!("RESOLVED {state:?}")),
+            state @ (State::Placed | State::Sold | State::Released) => {
+                refused(format!("RESOLVED {state:?}"))
+            }
         }
     }
 

@@ -20,7 +20,8 @@ pub(super) fn request(sale_id: Uuid, asked: &Asked) -> Request {
     Request { sale_id, buyer_id: asked.buyer.clone(), request_id: asked.request_id, content }
 }
 
-/// A refusal in the model's words.
+/// A refusal in the model's words; one that the model has no word for is a difference.
+#[allow(clippy::wildcard_enum_match_arm)]
 pub(super) fn word(refusal: &Refusal) -> String {
     match refusal {
         Refusal::RequestReused => "REUSED".to_owned(),
