@@ -165,9 +165,10 @@ impl Task {
         figures.double_executions += stock.taken_twice();
         let served = self.platform.served_by_an_old_epoch(sale, &stock).await?;
         figures.old_epoch_served += i64::try_from(served.len())?;
-        if let Err(error) = rests {
+        let ended = self.platform.end_sale(sale).await;
+        for error in [rests, ended].into_iter().filter_map(Result::err) {
             figures.broken.push(format!("sale {}: {error:#}", sale.id));
         }
-        self.platform.end_sale(sale).await
+        Ok(())
     }
 }
