@@ -9,9 +9,9 @@ fn every_patch_applies_to_the_tree() {
     for folder in ["tests/planted", "tests/mutations"] {
         for entry in fs::read_dir(root.join(folder)).unwrap() {
             let path = entry.unwrap().path();
-            let checked =
-                Command::new("git").args(["apply", "--check", "-p1"]).arg(&path).current_dir(root);
-            let output = { checked }.output().unwrap();
+            let mut check = Command::new("git");
+            check.args(["apply", "--check", "-p1"]).arg(&path).current_dir(root);
+            let output = check.output().unwrap();
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{} does not apply: {said}", path.display());
             patches += 1;
