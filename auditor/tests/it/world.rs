@@ -345,8 +345,6 @@ impl World {
             commands.push(format!("HSET @holds <h{number}> {hold}"));
             commands.push(format!("HSET @spent <j{number}> <h{number}>"));
         }
-        // An adjustment is nobody's request for a hold.
-        commands.push(format!("HSET @requests adjust|{} done|3|A", Uuid::new_v4()));
         commands.push(format!("HSET @requests {} release|other|<h2>", Uuid::new_v4()));
         for command in commands {
             let command: Vec<String> =
