@@ -8,12 +8,15 @@ local refusal = guard()
 if refusal then
   return refusal
 end
-if by == 'order' then
-  -- An order's id is the key of the request that placed it.
-  id = string.match(call('HGET', REQUESTS, id) or '', '^place|%x+|(.+)$')
+local order = by == 'order' and id
+if order then
+  -- An order's id is the key of the request that placed it; if that request took the hold, too, it is the hold's.
+  local known = call('HGET', REQUESTS, order)
+  id = known and string.match(known, '^place|%x+|(.+)$') or order
 end
-local json = id and call('HGET', HOLDS, id)
-if not json or (buyer ~= '' and cjson.decode(json).b ~= buyer) then
+local json = call('HGET', HOLDS, id)
+local hold = json and cjson.decode(json)
+if not hold or (order and hold.o ~= order) or (buyer ~= '' and hold.b ~= buyer) then
   return { 'NO_HOLD', NOW }
 end
 return hold_reply(0, id, json)
