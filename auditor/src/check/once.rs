@@ -106,14 +106,20 @@ fn stock(facts: &Facts, findings: &mut Findings) {
     }
     let mut orders: BTreeMap<Uuid, Uuid> = BTreeMap::new();
     for (id, hold) in &stock.holds {
-        let Some(order) = hold.order.filter(|_| !facts.is_given_back(id, hold)) else { continue };
-        if let Some(other) = orders.insert(order, *id) {
-            findings.broken(I7, format!("order {order}: holds {other} and {id} carry it"));
-        }
+        findings.expect(I7, hold.reserved || hold.order == Some(*id), || {
+            format!("hold {id}: nothing tells which request took it")
+        });
+        let Some(order) = hold.order else { continue };
         let derived = hold.request.map(|request| order_of(facts.sale, &hold.buyer, request));
         findings.expect(I7, derived == Some(order), || {
             format!("order {order}: hold {id} was placed by a request that places another")
         });
+        if facts.is_given_back(id, hold) {
+            continue;
+        }
+        if let Some(other) = orders.insert(order, *id) {
+            findings.broken(I7, format!("order {order}: holds {other} and {id} carry it"));
+        }
         let remembered = stock.requests.get(&order.to_string());
         // One request that took the units and placed them has the hold's id for its key.
         let itself = order == *id && !hold.reserved;

@@ -41,7 +41,13 @@ impl Facts {
     /// the units were taken anew, and then the first one was taken anew, too, because its message came late.
     pub(crate) fn is_given_back(&self, id: &Uuid, hold: &Hold) -> bool {
         let row = hold.order.and_then(|order| self.record.orders.get(&order));
-        hold.state == HoldState::Released && row.is_some_and(|row| row.hold != *id)
+        hold.state == HoldState::Released
+            && row.is_some_and(|row| {
+                let other = self.stock.holds.get(&row.hold);
+                row.hold != *id
+                    && row.buyer == hold.buyer
+                    && other.is_some_and(|other| other.order == hold.order)
+            })
     }
 }
 

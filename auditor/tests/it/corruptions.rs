@@ -18,7 +18,7 @@ struct Case {
 }
 
 /// Another hold that was placed with the order of buyer 1, and was given back.
-const SECOND_HOLD: &str = r#"{"b":"buyer-1","s":"RELEASED","d":1,"t":<now>,"l":[["A",2,1500]],"e":1,"j":"<j1>","o":"<o1>","p":1,"q":"<r1>","h":"other"}"#;
+const SECOND_HOLD: &str = r#"{"b":"buyer-1","s":"RELEASED","d":1,"t":<now>,"l":[["A",2,1500]],"e":1,"j":"<j1>","o":"<o1>","p":1,"q":"<r1>","h":"other","r":"other"}"#;
 
 const CASES: &[Case] = &[
     // I1
@@ -96,6 +96,7 @@ const CASES: &[Case] = &[
             Hold("<h6>", "o", r#""<o6>""#),
             Hold("<h6>", "q", r#""<r6>""#),
             Hold("<h6>", "h", r#""hash6""#),
+            Hold("<h6>", "r", "null"),
         ],
         broken: &[I2],
         says: "order <o6>: its hold <h6> is Released, but it has no order row",
@@ -492,6 +493,12 @@ const CASES: &[Case] = &[
         plants: &[Redis(&["HSET", "@requests", "<o1>", "place|hash1|<h3>"])],
         broken: &[I7],
         says: "request <o1>: hold <h3> was placed by another one",
+    },
+    Case {
+        name: "a hold does not say which request took it",
+        plants: &[Hold("<h6>", "r", "null")],
+        broken: &[I7],
+        says: "hold <h6>: nothing tells which request took it",
     },
     Case {
         name: "the request that placed an order is forgotten",

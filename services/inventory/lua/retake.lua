@@ -68,10 +68,9 @@ local function retake(id, order, buyer, admission, request_id, hash, placed, det
   hold.s, hold.o, hold.p, hold.q, hold.h = 'PLACED', order, placed, request_id, hash
   call('ZADD', PENDING, placed, id)
   call('HSET', ORDERS, id, details)
-  -- A late repetition of the reservation must find its hold, and not take the units once more.
-  if reserved ~= '' then
-    hold.r = short(reserved)
-  end
+  -- A late repetition of the reservation must find its hold, and not take the units once more. Without one the order's own request took
+  -- them, also if its id was used for a cart since.
+  hold.r = reserved ~= '' and short(reserved) or nil
   store(id, hold)
   remember('place', order, hash, id)
   return 'TAKEN'

@@ -28,6 +28,8 @@ use crate::{
 const SECOND_LOOK_AFTER: Duration = Duration::from_millis(500);
 /// How many times as long as comparing took nothing is compared, at least.
 const REST_PER_WORK: u32 = 19;
+/// But never longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(300);
 /// Sales that are compared again and again, the latest first.
 const WATCHED_SALES: i64 = 20;
 /// How many hold ids one entry of a report names.
@@ -66,6 +68,8 @@ pub struct Report {
     pub oldest_expired_ms: i64,
     /// The epoch that was looked at.
     pub epoch: i64,
+    /// Whether something was looked at a second time, after a wait.
+    pub looked_twice: bool,
 }
 
 /// One comparison.
@@ -88,10 +92,12 @@ impl Comparison<'_> {
             stranded: 0,
             oldest_expired_ms: holds.oldest_expired_ms(),
             epoch: self.epoch,
+            looked_twice: false,
         };
         if first.is_empty() && overdue.is_empty() {
             return Ok(report);
         }
+        report.looked_twice = true;
         tokio::time::sleep(SECOND_LOOK_AFTER).await;
         let mut found = self.units_again(&units, holds.holds.clone(), &first).await?;
         let (of_record, oversold) = self.record_again(&first).await?;
@@ -321,7 +327,6 @@ pub(crate) async fn watch(
             () = drain.started() => return Ok(()),
             () = tokio::time::sleep(rest) => {}
         }
-        let began = Instant::now();
         let round = async {
             let sales = match inventory.watched_sales(WATCHED_SALES).await {
                 Ok(sales) => sales,
@@ -330,37 +335,38 @@ pub(crate) async fn watch(
                     Vec::new()
                 }
             };
-            let mut found = Vec::with_capacity(sales.len());
+            let (mut found, mut work) = (Vec::with_capacity(sales.len()), Duration::ZERO);
             for sale_id in sales {
+                let began = Instant::now();
                 match inventory.reconcile(sale_id, true).await {
                     Ok(report) => {
+                        // Waiting for a second look is no work, nor is waiting for a store that is away.
+                        let waited = SECOND_LOOK_AFTER * u32::from(report.looked_twice);
+                        work += began.elapsed().saturating_sub(waited);
                         tell(sale_id, &report);
                         found.push((sale_id, report));
                     }
                     Err(refusal) => tracing::debug!(%sale_id, ?refusal, "not compared"),
                 }
             }
-            found
+            (found, work)
         };
         // A repair that is cut off here is made by the next comparison.
-        let found = tokio::select! {
+        let (found, work) = tokio::select! {
             () = drain.started() => return Ok(()),
-            found = round => found,
+            done = round => done,
         };
         inventory
             .set_oversold(found.iter().map(|(sale, report)| (*sale, report.oversold)).collect());
-        let count = found.len();
         shown.set(Some(found));
-        // Waiting for a second look is no work.
-        let waited = SECOND_LOOK_AFTER * u32::try_from(count).unwrap_or(u32::MAX);
-        rest = rest_after(began.elapsed().saturating_sub(waited), every);
+        rest = rest_after(work, every);
     }
 }
 
 /// How long to wait after comparing took so long. Whoever compares keeps the store from those who buy: a sale with a million holds is
 /// looked at less often, and not for half of the time.
 fn rest_after(took: Duration, every: Duration) -> Duration {
-    every.max(took.saturating_mul(REST_PER_WORK))
+    every.max(took.saturating_mul(REST_PER_WORK).min(LONGEST_REST))
 }
 
 fn tell(sale_id: Uuid, report: &Report) {
@@ -412,5 +418,6 @@ mod tests {
         let every = Duration::from_secs(10);
         assert_eq!(rest_after(Duration::from_millis(20), every), every);
         assert_eq!(rest_after(Duration::from_secs(4), every), Duration::from_secs(76));
+        assert_eq!(rest_after(Duration::from_secs(400), every), LONGEST_REST);
     }
 }

@@ -250,12 +250,17 @@ impl Turn {
         let mut queues = self.queues.lock();
         let Some(queue) = queues.get_mut(&self.key) else { return Vec::new() };
         let (mut takes, mut lines) = (Vec::new(), 0);
-        while let Some(take) = queue.waiting.front() {
-            lines += take.lines;
-            if takes.len() == MAX_REQUESTS || (lines > MAX_LINES && !takes.is_empty()) {
+        while let Some(take) = queue.waiting.pop_front() {
+            if take.answer.is_closed() {
+                continue;
+            }
+            let full = takes.len() == MAX_REQUESTS || lines + take.lines > MAX_LINES;
+            if full && !takes.is_empty() {
+                queue.waiting.push_front(take);
                 break;
             }
-            takes.extend(queue.waiting.pop_front().filter(|take| !take.answer.is_closed()));
+            lines += take.lines;
+            takes.push(take);
         }
         if takes.is_empty() {
             // In the same moment in which nobody is waiting: whoever comes next has to know that they start.
@@ -268,10 +273,15 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        // A turn that broke off must not keep others from theirs.
-        if !self.over {
-            leave(&mut self.queues.lock(), self.key);
+        if self.over {
+            return;
         }
+        // A turn that broke off must not keep others from theirs, nor leave anybody waiting for one that never comes.
+        let mut queues = self.queues.lock();
+        if let Some(queue) = queues.get_mut(&self.key).filter(|queue| queue.running == 1) {
+            queue.waiting.clear();
+        }
+        leave(&mut queues, self.key);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flashsale_inventory::domain::{Proof, Refusal, Request};
+use flashsale_inventory::domain::{Proof, Refusal, Request, Retaken, Straggler};
 use flashsale_service::deadline;
 use futures::future::{join, join_all};
 use tokio::time::Instant;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     books::assert_books_balance,
-    world::{SaleSpec, World, extend, place_lines, reserve, world},
+    world::{DETAILS, SaleSpec, World, extend, place_lines, reserve, world},
 };
 
 /// How many scripts Redis has run, this one among them.
@@ -148,6 +148,8 @@ async fn whoever_gave_up_takes_nothing_with_those_that_still_wait() {
     world.redis.server.pause();
     let gave_up = async {
         assert_eq!(within(50, &hasty).await, Err(Refusal::Unanswered));
+        // The store hangs for longer than its clock is known to differ from ours.
+        tokio::time::sleep(Duration::from_millis(100)).await;
         world.redis.server.resume();
     };
     let ((), answer) = join(gave_up, within(5_000, &patient)).await;
@@ -166,4 +168,33 @@ async fn a_store_that_went_away_is_told_to_everybody_who_waits() {
         (0..200).map(|number| reserve(sale, &format!("buyer-{number}"), &[("a", 1)])).collect();
     let (answers, _) = together(&world, asked.iter().map(|request| world.ask(request))).await;
     assert!(answers.iter().all(|answer| *answer == Err(Refusal::Fenced)), "{answers:?}");
+}
+
+#[tokio::test]
+async fn an_order_whose_units_are_taken_anew_answers_its_own_request_also_after_a_cart_under_its_id()
+ {
+    let world = world().await;
+    let sale = warm_sale(&world, SaleSpec::default(), &[("a", 9, 0, 5)]).await;
+    let ordered = place_lines(sale, "ada", &[("a", 2)]);
+    // What the order's own epoch knew is gone; its buyer fills a cart under the same request id before the order comes by.
+    let cart = Request { content: reserve(sale, "", &[("a", 2)]).content, ..ordered.clone() };
+    let held = world.ask(&cart).await.unwrap().hold;
+    let straggler = Straggler {
+        hold_id: held.hold_id,
+        order_id: held.hold_id,
+        buyer_id: "ada".to_owned(),
+        admission_id: None,
+        request_id: ordered.request_id.to_string(),
+        request_hash: ordered.hash(),
+        placed_ms: held.deadline_ms,
+        lines: held.lines.clone(),
+        details: DETAILS.to_owned(),
+    };
+    let retaken = world.inventory.retake(sale, 1, &[straggler]).await.unwrap();
+    assert_eq!(retaken, [Retaken::Taken]);
+    let again = world.ask(&ordered).await.unwrap();
+    assert!(again.replayed);
+    assert_eq!((again.hold.hold_id, again.hold.order_id), (held.hold_id, Some(held.hold_id)));
+    assert_eq!(world.ask(&cart).await, Err(Refusal::RequestReused));
+    assert_eq!(world.books(sale, "a").await, [6, 1, 2, 0]);
 }
