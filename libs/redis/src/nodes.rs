@@ -55,8 +55,6 @@ pub(crate) struct Way {
 #[derive(Debug)]
 struct Unanswered {
     since: Instant,
-    /// When it was asked last.
-    last: Instant,
     asked: u32,
 }
 
@@ -68,15 +66,12 @@ impl Way {
     ///
     /// The driver looks for that itself, but measures from the last time it wrote: a connection that is always written to never hangs for it.
     pub(crate) fn asks(&self, node: &Node, limit: Duration) -> bool {
-        let (now, mut unanswered) = (Instant::now(), lock(&self.unanswered));
-        // Whoever is asked nothing cannot answer: silence is to be asked again and again.
-        unanswered.retain(|_, silence| now.duration_since(silence.last) <= limit);
+        let mut unanswered = lock(&self.unanswered);
         let Some(silence) = unanswered.get_mut(&node.name) else {
-            unanswered.insert(node.name.clone(), Unanswered { since: now, last: now, asked: 1 });
+            unanswered.insert(node.name.clone(), Unanswered { since: Instant::now(), asked: 1 });
             return false;
         };
         silence.asked += 1;
-        silence.last = now;
         let hangs = silence.asked > UNHEARD && silence.since.elapsed() > limit;
         if hangs {
             unanswered.clear();
