@@ -108,9 +108,6 @@ fn stock(facts: &Facts, findings: &mut Findings) {
     }
     let mut orders: BTreeMap<Uuid, Uuid> = BTreeMap::new();
     for (id, hold) in &stock.holds {
-        findings.expect(I7, hold.reserved || hold.order == Some(*id), || {
-            format!("hold {id}: nothing tells which request took it")
-        });
         let Some(order) = hold.order else { continue };
         let derived = hold.request.map(|request| order_of(facts.sale, &hold.buyer, request));
         findings.expect(I7, derived == Some(order), || {
@@ -124,7 +121,7 @@ fn stock(facts: &Facts, findings: &mut Findings) {
         }
         let remembered = stock.requests.get(&order.to_string());
         // One request that took the units and placed them has the hold's id for its key.
-        let itself = order == *id && !hold.reserved;
+        let itself = order == *id;
         findings.expect(
             I7,
             itself || remembered.is_some_and(|request| request.hold == id.to_string()),

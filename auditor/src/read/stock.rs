@@ -119,8 +119,6 @@ pub(crate) struct Hold {
     pub(crate) order: Option<Uuid>,
     pub(crate) request: Option<Uuid>,
     pub(crate) request_hash: Option<String>,
-    /// Whether a reservation took it, and not the request that placed it.
-    pub(crate) reserved: bool,
 }
 
 #[derive(Deserialize)]
@@ -134,7 +132,6 @@ struct RawHold {
     o: Option<Uuid>,
     q: Option<Uuid>,
     h: Option<String>,
-    r: Option<String>,
 }
 
 /// What a request did.
@@ -327,7 +324,6 @@ fn hold(raw: RawHold) -> Hold {
         order: raw.o,
         request: raw.q,
         request_hash: raw.h,
-        reserved: raw.r.is_some(),
     }
 }
 

@@ -18,7 +18,7 @@ struct Case {
 }
 
 /// Another hold that was placed with the order of buyer 1, and was given back.
-const SECOND_HOLD: &str = r#"{"b":"buyer-1","s":"RELEASED","d":1,"t":<now>,"l":[["A",2,1500]],"e":1,"j":"<j1>","o":"<o1>","p":1,"q":"<r1>","h":"other","r":"other"}"#;
+const SECOND_HOLD: &str = r#"{"b":"buyer-1","s":"RELEASED","d":1,"t":<now>,"l":[["A",2,1500]],"e":1,"j":"<j1>","o":"<o1>","p":1,"q":"<r1>","h":"other"}"#;
 
 const CASES: &[Case] = &[
     // I1
@@ -96,7 +96,6 @@ const CASES: &[Case] = &[
             Hold("<h6>", "o", r#""<o6>""#),
             Hold("<h6>", "q", r#""<r6>""#),
             Hold("<h6>", "h", r#""hash6""#),
-            Hold("<h6>", "r", "null"),
         ],
         broken: &[I2],
         says: "order <o6>: its hold <h6> is Released, but it has no order row",
@@ -495,16 +494,10 @@ const CASES: &[Case] = &[
         says: "request <o1>: hold <h3> was placed by another one",
     },
     Case {
-        name: "a hold does not say which request took it",
-        plants: &[Hold("<h6>", "r", "null")],
-        broken: &[I7],
-        says: "hold <h6>: nothing tells which request took it",
-    },
-    Case {
         name: "the request that placed an order is forgotten",
-        plants: &[Hold("<h1>", "r", r#""hash""#)],
+        plants: &[Redis(&["HDEL", "@requests", "<o2>"])],
         broken: &[I7],
-        says: "order <o1>: its request is not remembered for hold <h1>",
+        says: "order <o2>: its request is not remembered for hold <h2>",
     },
     Case {
         name: "a request's hold is unknown",

@@ -338,11 +338,8 @@ impl World {
                 hold["q"] = format!("<r{number}>").into();
                 hold["h"] = format!("hash{number}").into();
                 if number == 2 {
-                    hold["r"] = "other".into();
                     commands.push("HSET @requests <o2> place|hash2|<h2>".to_owned());
                 }
-            } else {
-                hold["r"] = "other".into();
             }
             commands.push(format!("HSET @holds <h{number}> {hold}"));
             commands.push(format!("HSET @spent <j{number}> <h{number}>"));

@@ -95,11 +95,15 @@ impl Platform {
         Ok(Sale { id: sale_id.parse().context("a sale's id")?, room: spec.room })
     }
 
-    /// Ends a sale, so that nothing is done for it any more.
+    /// Ends a sale, so that nothing is done for it any more. What is refused is asked again under the same request id.
     pub(crate) async fn end_sale(&self, sale: &Sale) -> anyhow::Result<()> {
         let request_id = Uuid::new_v4().to_string();
         let end = EndSaleRequest { request_id, sale_id: sale.id.to_string() };
-        SaleServiceClient::new(self.sale.channel()?).end_sale(end).await?;
+        let sales = SaleServiceClient::new(self.sale.channel()?);
+        until_some(OPEN_WITHIN, "the sale is ended", async || {
+            sales.clone().end_sale(end.clone()).await.map(Some)
+        })
+        .await?;
         Ok(())
     }
 }

@@ -47,18 +47,27 @@ local function hold_reply(replayed, id, json)
   return { 'HOLD', NOW, replayed, id, json, call('HGET', ORDERS, id) or '', CURRENCY }
 end
 
--- As much of a hash as tells two requests of one buyer apart.
-local function short(hash)
-  return string.sub(hash, 1, 32)
+-- Whether the hold has these lines and no others; a line begins with its sku and quantity, and each sku stands once.
+local function has_lines(hold, lines)
+  local units, count = {}, 0
+  for _, line in ipairs(hold.l) do
+    units[line[1]], count = line[2], count + 1
+  end
+  for _, line in ipairs(lines) do
+    if units[line[1]] ~= line[2] then
+      return false
+    end
+  end
+  return count == #lines
 end
 
--- Whether it was this request that took the hold. Such a request has the hold's id for its key, and stands in the hold itself: `r` is the
--- short hash of a reservation, and without it one request took the units and placed them.
-local function took(id, hold, operation, hash)
-  if hold.r then
-    return operation == 'reserve' and hold.r == short(hash)
+-- Whether it was this request that took the hold. Such a request has the hold's id for its key, which stands for the sale and the buyer,
+-- and is remembered by the hold alone: one that placed it, too, made an order with that id, any other was a reservation of its lines.
+local function took(id, hold, operation, hash, lines)
+  if hold.o == id then
+    return operation == 'place' and hold.h == hash
   end
-  return operation == 'place' and hold.o == id and hold.h == hash
+  return operation == 'reserve' and has_lines(hold, lines)
 end
 
 -- What a request id did before. Answers HOLD with the hold as it is now, or REUSED when it was sent with another operation or other
@@ -77,7 +86,8 @@ local function replay(operation, request, hash)
   if not json then
     return nil
   end
-  if took(request, cjson.decode(json), operation, hash) then
+  -- A reservation is not asked for here.
+  if took(request, cjson.decode(json), operation, hash, nil) then
     return hold_reply(1, request, json)
   end
   return { 'REUSED', NOW }

@@ -159,7 +159,12 @@ local function answer(i)
   end
   local id = ARGV[i + ID]
   if holds[id] then
-    return took(id, cjson.decode(holds[id]), ARGV[i + OPERATION], ARGV[i + HASH]) and hold_of(1, id) or { 'REUSED' }
+    local hold, lines = cjson.decode(holds[id]), {}
+    local first, last = lines_of(i)
+    for j = first, last, WIDTH do
+      lines[#lines + 1] = { ARGV[j + SKU], tonumber(ARGV[j + QUANTITY]) }
+    end
+    return took(id, hold, ARGV[i + OPERATION], ARGV[i + HASH], lines) and hold_of(1, id) or { 'REUSED' }
   end
   -- The request changed a hold, and did not take one.
   if known[id] then

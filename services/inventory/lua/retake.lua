@@ -2,8 +2,7 @@
 -- spent: they were accepted when it was not. Only what is left now, and what the buyer may still have, decides.
 --
 -- ARGV  1 epoch, 2 deadline, then per order: hold id, order id, buyer, admission id or '', request id as sent, content hash, placed
---       ms, the order's details, the content hash of the reservation before it or '', number of lines, and per line sku, quantity, unit
---       price in minor units
+--       ms, the order's details, number of lines, and per line sku, quantity, unit price in minor units
 -- Reply RETAKEN and per order TAKEN or REFUSED; FENCED; TOO_LATE
 local refusal = guard()
 if refusal then
@@ -24,21 +23,7 @@ local function fits(buyer, lines)
   return true
 end
 
--- Whether the hold has these units and no others.
-local function has(hold, lines)
-  local units, count = {}, 0
-  for _, line in ipairs(hold.l) do
-    units[line[1]], count = line[2], count + 1
-  end
-  for _, line in ipairs(lines) do
-    if units[line[1]] ~= line[2] then
-      return false
-    end
-  end
-  return count == #lines
-end
-
-local function retake(id, order, buyer, admission, request_id, hash, placed, details, reserved, lines)
+local function retake(id, order, buyer, admission, request_id, hash, placed, details, lines)
   local json = call('HGET', HOLDS, id)
   local hold = json and cjson.decode(json)
   if hold and (hold.s == 'PLACED' or hold.s == 'SOLD') then
@@ -46,7 +31,7 @@ local function retake(id, order, buyer, admission, request_id, hash, placed, det
   end
   if hold and hold.s == 'HELD' then
     -- The buyer's cart was filled anew under the same request: with the units the order is about, or with others.
-    if hold.b ~= buyer or not has(hold, lines) then
+    if hold.b ~= buyer or not has_lines(hold, lines) then
       return 'REFUSED'
     end
     move(hold, 'h', 'p')
@@ -68,9 +53,6 @@ local function retake(id, order, buyer, admission, request_id, hash, placed, det
   hold.s, hold.o, hold.p, hold.q, hold.h = 'PLACED', order, placed, request_id, hash
   call('ZADD', PENDING, placed, id)
   call('HSET', ORDERS, id, details)
-  -- A late repetition of the reservation must find its hold, and not take the units once more. Without one the order's own request took
-  -- them, also if its id was used for a cart since.
-  hold.r = reserved ~= '' and short(reserved) or nil
   store(id, hold)
   remember('place', order, hash, id)
   return 'TAKEN'
@@ -78,14 +60,14 @@ end
 
 local reply, i = { 'RETAKEN', NOW }, FIRST
 while i <= #ARGV do
-  local lines, count = {}, tonumber(ARGV[i + 9])
+  local lines, count = {}, tonumber(ARGV[i + 8])
   for n = 0, count - 1 do
-    local at = i + 10 + 3 * n
+    local at = i + 9 + 3 * n
     lines[n + 1] = { ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]) }
   end
   reply[#reply + 1] = retake(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5],
-    tonumber(ARGV[i + 6]), ARGV[i + 7], ARGV[i + 8], lines)
-  i = i + 10 + 3 * count
+    tonumber(ARGV[i + 6]), ARGV[i + 7], lines)
+  i = i + 9 + 3 * count
 end
 seal()
 return reply

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::{Content, HoldState, Line, Lines, PlacedLine, Request};
+use super::{HoldState, PlacedLine};
 
 /// An order in the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,33 +67,6 @@ impl Units {
             Self::Sold => "s",
             Self::Returned => "",
         }
-    }
-}
-
-/// The hash of the reservation that took these lines before an order was placed on their hold. Nobody keeps it, and nobody need: it follows
-/// from what was reserved.
-fn reservation_hash(sale_id: Uuid, buyer_id: &str, lines: &[PlacedLine]) -> Option<String> {
-    let lines = lines.iter().map(|line| Line { sku: line.sku.clone(), quantity: line.quantity });
-    let content = Content::Reserve(Lines::new(lines).ok()?);
-    // The request id is no part of the hash.
-    let request =
-        Request { sale_id, buyer_id: buyer_id.to_owned(), request_id: Uuid::nil(), content };
-    Some(request.hash())
-}
-
-impl RecordedOrder {
-    /// The hash of the reservation before it; `None` when one request took the units and placed them.
-    pub fn reservation_hash(&self, sale_id: Uuid) -> Option<String> {
-        let reserved = self.hold_id != self.order_id;
-        reserved.then(|| reservation_hash(sale_id, &self.buyer_id, &self.lines)).flatten()
-    }
-}
-
-impl Straggler {
-    /// As [`RecordedOrder::reservation_hash`].
-    pub fn reservation_hash(&self, sale_id: Uuid) -> Option<String> {
-        let reserved = self.hold_id != self.order_id;
-        reserved.then(|| reservation_hash(sale_id, &self.buyer_id, &self.lines)).flatten()
     }
 }
 
@@ -168,20 +141,6 @@ mod tests {
             placed_ms: 1,
             lines: vec![PlacedLine { sku: "a".to_owned(), quantity: 2, price_minor: 5 }],
         }
-    }
-
-    #[test]
-    fn the_reservation_before_an_order_is_remembered_as_it_was_asked() {
-        let sale_id = Uuid::from_u128(7);
-        let lines = Lines::new([Line { sku: "a".to_owned(), quantity: 2 }]).unwrap();
-        let asked = Request {
-            sale_id,
-            buyer_id: "ada".to_owned(),
-            request_id: Uuid::new_v4(),
-            content: Content::Reserve(lines),
-        };
-        assert_eq!(order(asked.key()).reservation_hash(sale_id), Some(asked.hash()));
-        assert_eq!(order(Uuid::from_u128(1)).reservation_hash(sale_id), None);
     }
 
     #[test]

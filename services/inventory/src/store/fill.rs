@@ -37,8 +37,6 @@ struct StoredHold<'a> {
     p: i64,
     q: Uuid,
     h: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    r: Option<&'a str>,
 }
 
 impl Stock {
@@ -100,7 +98,7 @@ impl Stock {
         for some in orders.chunks(STAGE_AT_ONCE) {
             let mut args = Vec::with_capacity(some.len() * 5);
             for order in some {
-                args.extend(order_args(sale_id, epoch, order)?);
+                args.extend(order_args(epoch, order)?);
             }
             self.done(sale_id, epoch, "load/orders", args).await?;
         }
@@ -139,8 +137,7 @@ impl Stock {
     }
 }
 
-fn order_args(sale_id: Uuid, epoch: i64, order: &RecordedOrder) -> Result<[Value; 5], Refusal> {
-    let reserved = order.reservation_hash(sale_id);
+fn order_args(epoch: i64, order: &RecordedOrder) -> Result<[Value; 5], Refusal> {
     let hold = StoredHold {
         b: &order.buyer_id,
         s: order.units.hold_state().as_str(),
@@ -158,7 +155,6 @@ fn order_args(sale_id: Uuid, epoch: i64, order: &RecordedOrder) -> Result<[Value
         p: order.placed_ms,
         q: order.request_id,
         h: &order.request_hash,
-        r: reserved.as_deref().map(stock::short),
     };
     let json = serde_json::to_string(&hold)
         .map_err(|error| Refusal::Fault { cause: format!("a hold cannot be written: {error}") })?;

@@ -253,7 +253,6 @@ impl Stock {
                     order.request_hash.clone().into(),
                     order.placed_ms.into(),
                     order.details.clone().into(),
-                    order.reservation_hash(sale_id).unwrap_or_default().into(),
                     order.lines.len().to_string().into(),
                 ]);
                 for line in &order.lines {
@@ -336,11 +335,6 @@ impl Stock {
         let until = self.runner.until();
         self.runner.run(script, sale_id, epoch, until, |_| args.clone()).await
     }
-}
-
-/// As much of a hash as a hold keeps of its reservation's; as `short` in `prelude.lua`.
-pub(super) fn short(hash: &str) -> &str {
-    hash.get(..32).unwrap_or(hash)
 }
 
 /// The rules as fields and values of `meta`, without the version.

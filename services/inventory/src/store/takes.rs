@@ -22,7 +22,6 @@ use super::{
     reply::Reply,
     runner::{CLOCK_RETRIES, Runner},
     scripts::Scripts,
-    stock,
 };
 use crate::domain::{HoldState, Line, Lines, MAX_TOTAL_MINOR, Proof, Refusal, Request};
 
@@ -57,8 +56,6 @@ struct Head<'a> {
     e: i64,
     s: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    r: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     o: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     q: Option<Uuid>,
@@ -77,7 +74,6 @@ impl Asked<'_> {
             b: &request.buyer_id,
             e: *epoch,
             s: state.as_str(),
-            r: (!placed).then(|| stock::short(hash)),
             o: placed.then_some(*key),
             q: placed.then_some(request.request_id),
             h: placed.then_some(*hash),
