@@ -7,6 +7,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use fred::types::Value;
@@ -27,6 +28,8 @@ use crate::domain::{HoldState, Line, Lines, MAX_TOTAL_MINOR, Proof, Refusal, Req
 
 /// Runs of one sale that may be under way: one at the store while the answers of the other are read and the next come together.
 const AT_ONCE: usize = 2;
+/// A run that takes longer keeps the others no longer: of several connections one may hang.
+const SLOW: Duration = Duration::from_millis(100);
 /// Requests, and lines, that share a run at most, so that it does not keep the store from others for long.
 const MAX_REQUESTS: usize = 64;
 const MAX_LINES: usize = 256;
@@ -181,13 +184,15 @@ impl Takes {
                 if takes.is_empty() {
                     return;
                 }
-                run(&runner, &scripts, key, takes).await;
+                let run = run(Arc::clone(&runner), Arc::clone(&scripts), key, takes);
+                // One that takes longer goes on by itself, until its deadline at most.
+                drop(tokio::time::timeout(SLOW, tokio::spawn(run)).await);
             }
         }
     }
 }
 
-async fn run(runner: &Runner, scripts: &Scripts, (sale_id, epoch): Key, takes: Vec<Take>) {
+async fn run(runner: Arc<Runner>, scripts: Arc<Scripts>, (sale_id, epoch): Key, takes: Vec<Take>) {
     let Some(until) = takes.iter().map(|take| take.until).max() else { return };
     let args = |clock: &StoreClock| {
         let mut all: Vec<Value> = vec![MAX_TOTAL_MINOR.into()];

@@ -1,8 +1,11 @@
 //! Replies that are lost on their way from Redis: what was done was done once.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use flashsale_inventory::domain::Refusal;
@@ -21,6 +24,8 @@ use crate::{
 struct Proxy {
     url: String,
     to_lose: Arc<AtomicU32>,
+    /// Connections that are still to hang when they carry a script: no reply comes, and they stay open.
+    to_hang: Arc<AtomicU32>,
     _accepting: tokio::task::JoinSet<()>,
 }
 
@@ -28,19 +33,20 @@ impl Proxy {
     async fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("redis://{}", listener.local_addr().unwrap());
-        let to_lose = Arc::new(AtomicU32::new(0));
+        let (to_lose, to_hang) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
         let mut accepting = tokio::task::JoinSet::new();
         accepting.spawn({
-            let to_lose = Arc::clone(&to_lose);
+            let (to_lose, to_hang) = (Arc::clone(&to_lose), Arc::clone(&to_hang));
             async move {
                 let mut connections = tokio::task::JoinSet::new();
                 while let Ok((client, _)) = listener.accept().await {
                     let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-                    connections.spawn(carry(client, server, Arc::clone(&to_lose)));
+                    let (to_lose, to_hang) = (Arc::clone(&to_lose), Arc::clone(&to_hang));
+                    connections.spawn(carry(client, server, to_lose, to_hang));
                 }
             }
         });
-        Self { url, to_lose, _accepting: accepting }
+        Self { url, to_lose, to_hang, _accepting: accepting }
     }
 
     /// Loses the reply to the next script.
@@ -54,20 +60,27 @@ impl Proxy {
 }
 
 /// Carries a connection's bytes both ways, until it breaks or is broken.
-async fn carry(mut client: TcpStream, mut server: TcpStream, to_lose: Arc<AtomicU32>) {
+async fn carry(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    to_lose: Arc<AtomicU32>,
+    to_hang: Arc<AtomicU32>,
+) {
     let (mut asked, mut answered) = ([0; 16_384], [0; 16_384]);
-    let mut loses = false;
+    let (mut loses, mut hangs) = (false, false);
     loop {
         tokio::select! {
             read = client.read(&mut asked) => {
                 let Ok(count @ 1..) = read else { return };
                 let script = asked[..count].windows(7).any(|word| word == b"EVALSHA");
                 let one = |left: u32| left.checked_sub(1);
+                hangs |= script && to_hang.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one).is_ok();
                 loses |= script && to_lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one).is_ok();
                 if server.write_all(&asked[..count]).await.is_err() { return }
             }
             read = server.read(&mut answered) => {
                 let Ok(count @ 1..) = read else { return };
+                if hangs { continue }
                 if loses || client.write_all(&answered[..count]).await.is_err() { return }
             }
         }
@@ -104,4 +117,33 @@ async fn a_request_whose_reply_was_lost_is_not_sent_again_by_itself_and_takes_it
         assert_eq!(first, Err(Refusal::Unanswered), "{request:?}");
     }
     assert_eq!(world.books(sale, "a").await, [13, 2, 5, 0]);
+}
+
+#[tokio::test]
+async fn a_connection_that_hangs_keeps_nobody_from_the_others() {
+    let redis = flashsale_testing::redis().await;
+    let proxy = Proxy::to(redis.server.port()).await;
+    // Over two connections, in turn.
+    let world = world_on(redis, &proxy.url).await;
+    let sale = world.sale(SaleSpec::default(), &[("a", 20, 0, 1)]).await;
+    world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap();
+    proxy.to_hang.store(1, Ordering::SeqCst);
+    let mut answered: Vec<bool> = Vec::new();
+    // Two runs that hang are as many as may be under way at once.
+    while answered.iter().filter(|answered| !**answered).count() < 2
+        || answered.last() == Some(&false)
+    {
+        assert!(answered.len() < 12, "nobody is answered any more: {answered:?}");
+        // Whoever gives up leaves behind a script whose reply is still waited for.
+        let request = reserve(sale, "bob", &[("a", 1)]);
+        let answer = tokio::time::timeout(Duration::from_secs(1), world.ask(&request)).await;
+        answered.push(answer.is_ok_and(|answer| answer.is_ok()));
+    }
+    // All of them were carried out.
+    let all = 1 + i64::try_from(answered.len()).unwrap();
+    let read = async || {
+        let stock = world.inventory.read(sale, &[]).await.ok()?;
+        (stock.skus[0].held == all).then_some(())
+    };
+    eventually("all of them hold their unit", read).await;
 }
