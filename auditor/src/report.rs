@@ -152,7 +152,7 @@ fn orders(facts: &Facts) -> Value {
         "declined": count(&["DECLINED"]),
         "cancelled": count(&["CANCELLED"]),
         "refunded": count(&["REFUNDED"]),
-        "open": count(&["CLAIMED", "PAYING", "ACTION_REQUIRED"]),
+        "open": count(&["DEAD_LETTER", "CLAIMED", "PAYING", "ACTION_REQUIRED"]),
     })
 }
 

@@ -117,6 +117,7 @@ impl<'a> Requests<'a> {
             contact: Some(Contact {
                 email: format!("{}@example.com", buyer(number)),
                 name: format!("Buyer {number}"),
+                locale: String::new(),
             }),
             payment_method: "pm_card_visa".to_owned(),
         })
@@ -145,6 +146,7 @@ impl<'a> Requests<'a> {
                 email: format!("{}@example.com", buyer(number)),
                 contact_name: format!("Buyer {number}"),
                 payment_method: "pm_card_visa".to_owned(),
+                locale: String::new(),
             },
         })
     }

@@ -210,6 +210,7 @@ pub(crate) fn is_over(order: &checkout::Order) -> bool {
         OrderState::Unspecified
         | OrderState::AcceptancePending
         | OrderState::Accepted
+        | OrderState::DeadLetter
         | OrderState::Claimed
         | OrderState::Paying
         | OrderState::ActionRequired => false,

@@ -59,7 +59,7 @@ enum Command {
     /// Sales: import, create, start, end, show.
     #[command(subcommand)]
     Sale(commands::sale::SaleCommand),
-    /// Orders: show, watch.
+    /// Orders: show, watch, dead letters.
     #[command(subcommand)]
     Order(commands::order::OrderCommand),
     /// Stock: show, audit, adjust, history.

@@ -187,7 +187,7 @@ impl Stack {
             ("PAYMENT__RETRY_BASE_MS".into(), "2000".into()),
             ("PAYMENT__ENDPOINT_BUDGET_PER_S".into(), provision.provider_rate.to_string()),
         ];
-        for peer in ["INVENTORY", "WAITING_ROOM", "PAYMENT"] {
+        for peer in ["INVENTORY", "WAITING_ROOM", "CHECKOUT", "PAYMENT"] {
             env.push((format!("PEERS__{peer}__URL"), grpc_url.clone()));
         }
         let services = Program::start(ProgramOptions {

@@ -11,6 +11,7 @@ const FILES: &[&str] = &[
     "flashsale/waitingroom/v1/waiting_room.proto",
     "flashsale/checkout/v1/checkout.proto",
     "flashsale/payment/v1/payment.proto",
+    "flashsale/order/v1/order_admin.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

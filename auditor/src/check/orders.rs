@@ -22,9 +22,11 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     rows(facts, findings);
     mails(facts, findings);
     for letter in &facts.record.dead_letters {
-        findings.expect(I2, letter.sale.is_some_and(|sale| sale != facts.sale), || {
-            format!("message {} of ORDERS was put aside: {}", letter.seq, letter.reason)
-        });
+        findings.expect(
+            I2,
+            !letter.waits || letter.sale.is_some_and(|sale| sale != facts.sale),
+            || format!("message {} of ORDERS waits for a decision: {}", letter.seq, letter.reason),
+        );
     }
 }
 
@@ -81,11 +83,18 @@ fn history(facts: &Facts, findings: &mut Findings) {
     }
 }
 
+/// Whether the claims have put a message aside. What came of it the letter and its order say.
+fn is_aside(facts: &Facts, seq: u64) -> bool {
+    facts.record.dead_letters.iter().any(|letter| {
+        letter.stream_us == facts.queue.created_us && u64::try_from(letter.seq) == Ok(seq)
+    })
+}
+
 fn queue(facts: &Facts, findings: &mut Findings) {
-    for seq in &facts.queue.unreadable {
+    for seq in facts.queue.unreadable.iter().filter(|seq| !is_aside(facts, **seq)) {
         findings.broken(I2, format!("message {seq} of ORDERS cannot be read"));
     }
-    for message in &facts.queue.messages {
+    for message in facts.queue.messages.iter().filter(|message| !is_aside(facts, message.seq)) {
         let body = &message.body;
         let Some(order) = facts.record.orders.get(&body.order_id) else {
             if facts.at_rest || is_passed(facts, message) {
@@ -137,7 +146,10 @@ fn holds(facts: &Facts, findings: &mut Findings) {
 }
 
 fn agrees(row: &Order, id: Uuid, hold: &Hold) -> bool {
-    row.hold == id && row.buyer == hold.buyer && row.lines == hold.lines
+    // Of what was never claimed the row has no lines.
+    let claimed = row.path.first().is_none_or(|first| first.to != "DEAD_LETTER")
+        || row.path.iter().any(|step| step.to == "CLAIMED");
+    row.hold == id && row.buyer == hold.buyer && (row.lines == hold.lines || !claimed)
 }
 
 fn rows(facts: &Facts, findings: &mut Findings) {
@@ -170,10 +182,12 @@ fn rows(facts: &Facts, findings: &mut Findings) {
     }
 }
 
-/// The ways an order may go. `CANCELLED` can be its first state: cancelled before it was claimed, or refused by the record.
+/// The ways an order may go. `CANCELLED` can be its first state: cancelled before it was claimed, or refused by the record. So can
+/// `DEAD_LETTER`: what was queued of it could not be recorded.
 fn is_legal(from: Option<&str>, to: &str) -> bool {
     match from {
-        None => matches!(to, "CLAIMED" | "CANCELLED"),
+        None => matches!(to, "CLAIMED" | "CANCELLED" | "DEAD_LETTER"),
+        Some("DEAD_LETTER") => matches!(to, "CLAIMED" | "CANCELLED"),
         Some("CLAIMED") => matches!(to, "PAYING" | "CONFIRMED" | "DECLINED" | "CANCELLED"),
         Some("PAYING") => matches!(to, "ACTION_REQUIRED" | "CONFIRMED" | "DECLINED" | "CANCELLED"),
         Some("ACTION_REQUIRED") => matches!(to, "PAYING" | "CONFIRMED" | "DECLINED" | "CANCELLED"),

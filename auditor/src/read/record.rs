@@ -136,8 +136,12 @@ pub(crate) struct Refund {
 
 #[derive(Debug)]
 pub(crate) struct DeadLetter {
+    /// When the stream was made that its number counts in (µs).
+    pub(crate) stream_us: i64,
     pub(crate) seq: i64,
     pub(crate) reason: String,
+    /// Nobody has decided about it, and its deadline is to come.
+    pub(crate) waits: bool,
     /// Which sale it is of, if that can be read.
     pub(crate) sale: Option<Uuid>,
 }
@@ -348,15 +352,17 @@ async fn position(db: &mut PgConnection) -> anyhow::Result<Option<(i64, i64)>> {
 }
 
 async fn dead_letters(db: &mut PgConnection) -> anyhow::Result<Vec<DeadLetter>> {
-    let rows: Vec<(i64, String, Vec<u8>)> =
-        sqlx::query_as("SELECT seq, reason, payload FROM dead_letters ORDER BY dead_letter_id")
-            .fetch_all(&mut *db)
-            .await?;
-    let letter = |(seq, reason, payload): (i64, String, Vec<u8>)| {
+    let rows: Vec<(i64, i64, String, Vec<u8>, bool)> = sqlx::query_as(
+        "SELECT (extract(epoch FROM stream_created) * 1000000)::bigint, seq, reason, payload, resolved_at IS NULL
+         FROM dead_letters ORDER BY dead_letter_id",
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let letter = |(stream_us, seq, reason, payload, waits): (i64, i64, String, Vec<u8>, bool)| {
         let sale = serde_json::from_slice::<serde_json::Value>(&payload)
             .ok()
             .and_then(|body| body.get("sale_id")?.as_str()?.parse().ok());
-        DeadLetter { seq, reason, sale }
+        DeadLetter { stream_us, seq, reason, sale, waits }
     };
     Ok(rows.into_iter().map(letter).collect())
 }

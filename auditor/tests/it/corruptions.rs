@@ -145,7 +145,7 @@ const CASES: &[Case] = &[
              VALUES ('ORDERS', now(), (random() * 1000000000)::int, convert_to('{\"sale_id\":\"<sale>\"}', 'UTF8'), 'unreadable')",
         )],
         broken: &[I2],
-        says: "was put aside: unreadable",
+        says: "waits for a decision: unreadable",
     },
     Case {
         name: "a mail tells of an end that never was",

@@ -56,6 +56,9 @@ fn page(reason: Reason) -> (&'static str, &'static str) {
         NotImplemented = "not-implemented.md",
         HoldAtMaximum = "hold-at-maximum.md",
         UnitsCommitted = "units-committed.md",
+        DeadLetterNotFound = "dead-letter-not-found.md",
+        DeadLetterResolved = "dead-letter-resolved.md",
+        DeadLetterNotRetryable = "dead-letter-not-retryable.md",
     }
 }
 

@@ -4,22 +4,65 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use flashsale_proto::checkout::{
-    GetOrderRequest, Order, WatchOrderRequest, checkout_service_client::CheckoutServiceClient,
+use flashsale_errors::{Failure, Reason};
+use flashsale_proto::{
+    checkout::{
+        GetOrderRequest, Order, WatchOrderRequest, checkout_service_client::CheckoutServiceClient,
+    },
+    order::{
+        DeadLetter, DropDeadLetterRequest, ListDeadLettersRequest, ListTransitionsRequest,
+        RetryDeadLetterRequest, Transition, order_admin_service_client::OrderAdminServiceClient,
+    },
 };
+use serde_json::{Value, json};
+use tonic::{Code, Status, transport::Channel};
 
 use crate::{
-    client::{Target, is_over, money, order_json, order_state, request, time},
+    client::{Target, is_over, money, order_json, order_state, request, request_id, short, time},
     output::{Output, table},
 };
+
+/// The most that one page of a list has.
+const PAGE: i32 = 500;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum OrderCommand {
-    /// Show an order.
+    /// Show an order and its history.
     Show(Which),
     /// Follow an order until it reaches its end: a line for each change.
     Watch(Which),
+    /// What could not be recorded and waits for a decision.
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
+}
+
+/// What to do about dead letters.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLettersCommand {
+    /// List those that wait, newest first.
+    List {
+        /// Only those of this sale.
+        #[arg(long)]
+        sale: Option<String>,
+        /// Also those that are resolved.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Queue the order of one again, as its hold carries it. Do so once what refused it is repaired.
+    Retry(Letter),
+    /// Give one up: its order ends CANCELLED and its buyer is told.
+    Drop(Letter),
+}
+
+/// Which dead letter.
+#[derive(Debug, Args)]
+pub(crate) struct Letter {
+    /// Its number, as the list shows it.
+    id: i64,
+    /// The request's id, a UUID, to ask again for what may have been done already.
+    #[arg(long)]
+    request_id: Option<String>,
 }
 
 /// Which order.
@@ -43,7 +86,10 @@ pub(crate) async fn run(
             let asked = GetOrderRequest { sale_id, order_id, buyer_id: String::new() };
             let answer = checkout.get_order(request(asked)).await?.into_inner();
             let order = answer.order.unwrap_or_default();
-            output.print(&order_json(&order), || human(&order))?;
+            let steps = history(target.connect()?, &order.order_id).await?;
+            let mut value = order_json(&order);
+            value["history"] = steps.iter().map(step_json).collect();
+            output.print(&value, || human(&order, &steps))?;
         }
         OrderCommand::Watch(Which { sale_id, order_id }) => {
             let asked = WatchOrderRequest { sale_id, order_id, buyer_id: String::new() };
@@ -65,11 +111,142 @@ pub(crate) async fn run(
                 bail!("the services stopped before the order reached its end; watch it again");
             }
         }
+        OrderCommand::DeadLetters(command) => {
+            let admin = OrderAdminServiceClient::new(target.connect()?);
+            dead_letters(command, admin, output).await?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn human(order: &Order) -> String {
+async fn dead_letters(
+    command: DeadLettersCommand,
+    mut admin: OrderAdminServiceClient<Channel>,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let decided = match command {
+        DeadLettersCommand::List { sale, all } => {
+            let mut asked = ListDeadLettersRequest {
+                sale_id: sale.unwrap_or_default(),
+                include_resolved: all,
+                page_size: PAGE,
+                page_token: String::new(),
+            };
+            let mut letters = Vec::new();
+            loop {
+                let answer = admin.list_dead_letters(request(asked.clone())).await?.into_inner();
+                letters.extend(answer.dead_letters);
+                if answer.next_page_token.is_empty() {
+                    break;
+                }
+                asked.page_token = answer.next_page_token;
+            }
+            let value: Value = letters.iter().map(letter_json).collect();
+            return output.print(&value, || letters_text(&letters));
+        }
+        DeadLettersCommand::Retry(Letter { id: dead_letter_id, request_id: given }) => {
+            let request_id = given.unwrap_or_else(request_id);
+            let asked = RetryDeadLetterRequest { request_id, dead_letter_id };
+            admin.retry_dead_letter(request(asked)).await?.into_inner().dead_letter
+        }
+        DeadLettersCommand::Drop(Letter { id: dead_letter_id, request_id: given }) => {
+            let request_id = given.unwrap_or_else(request_id);
+            let asked = DropDeadLetterRequest { request_id, dead_letter_id };
+            admin.drop_dead_letter(request(asked)).await?.into_inner().dead_letter
+        }
+    };
+    let letter = decided.unwrap_or_default();
+    output.print(&letter_json(&letter), || match resolution(&letter).as_str() {
+        "" => format!(
+            "Dead letter {} is resolved once order {} is recorded; `flashsale order show` follows it.",
+            letter.dead_letter_id, letter.order_id
+        ),
+        resolution => format!("Dead letter {} is {resolution}.", letter.dead_letter_id),
+    })
+}
+
+/// What became of a letter; empty while it waits.
+fn resolution(letter: &DeadLetter) -> String {
+    let name = short(letter.resolution().as_str_name(), "RESOLUTION_");
+    if name == "UNSPECIFIED" { String::new() } else { name }
+}
+
+fn letter_json(letter: &DeadLetter) -> Value {
+    json!({
+        "dead_letter_id": letter.dead_letter_id,
+        "queue_seq": letter.queue_seq,
+        "reason": letter.reason,
+        "order_id": letter.order_id,
+        "sale_id": letter.sale_id,
+        "create_time": time(letter.create_time.as_ref()),
+        "review_deadline": time(letter.review_deadline.as_ref()),
+        "resolution": resolution(letter),
+        "resolve_time": time(letter.resolve_time.as_ref()),
+    })
+}
+
+fn letters_text(letters: &[DeadLetter]) -> String {
+    if letters.is_empty() {
+        return "No dead letters.".to_owned();
+    }
+    table(
+        &["id", "reason", "order", "sale", "put aside", "decide by", "resolution"],
+        &[0],
+        letters.iter().map(|letter| {
+            vec![
+                letter.dead_letter_id.to_string(),
+                letter.reason.clone(),
+                letter.order_id.clone(),
+                letter.sale_id.clone(),
+                time(letter.create_time.as_ref()),
+                time(letter.review_deadline.as_ref()),
+                resolution(letter),
+            ]
+        }),
+    )
+}
+
+/// Every change of an order's state; none while it is not recorded.
+async fn history(channel: Channel, order_id: &str) -> anyhow::Result<Vec<Transition>> {
+    let mut admin = OrderAdminServiceClient::new(channel);
+    let mut asked = ListTransitionsRequest {
+        order_id: order_id.to_owned(),
+        page_size: PAGE,
+        page_token: String::new(),
+    };
+    let mut steps = Vec::new();
+    loop {
+        let answer = match admin.list_transitions(request(asked.clone())).await {
+            Ok(answer) => answer.into_inner(),
+            // It is not recorded yet, or whoever was asked has no record: its state says enough.
+            Err(status) if has_none(&status) => return Ok(steps),
+            Err(status) => return Err(status.into()),
+        };
+        steps.extend(answer.transitions);
+        if answer.next_page_token.is_empty() {
+            return Ok(steps);
+        }
+        asked.page_token = answer.next_page_token;
+    }
+}
+
+fn has_none(status: &Status) -> bool {
+    match Failure::from_status(status) {
+        Some(failure) => failure.reason() == Reason::OrderNotFound,
+        None => status.code() == Code::Unimplemented,
+    }
+}
+
+fn step_json(step: &Transition) -> Value {
+    json!({
+        "from_state": step.from_state,
+        "to_state": step.to_state,
+        "cause": step.cause,
+        "time": time(step.time.as_ref()),
+    })
+}
+
+fn human(order: &Order, steps: &[Transition]) -> String {
     let mut text = format!(
         "Order {}\n  state    {}\n  sale     {}\n  buyer    {}\n  placed   {}\n  changed  {}\n  total    {}\n",
         order.order_id,
@@ -93,5 +270,15 @@ fn human(order: &Order) -> String {
             vec![line.sku.clone(), line.quantity.to_string(), money(line.unit_price.as_ref())]
         }),
     ));
+    if !steps.is_empty() {
+        text.push('\n');
+        text.push_str(&table(
+            &["time", "state", "cause"],
+            &[],
+            steps.iter().map(|step| {
+                vec![time(step.time.as_ref()), step.to_state.clone(), step.cause.clone()]
+            }),
+        ));
+    }
     text
 }

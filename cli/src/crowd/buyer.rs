@@ -283,6 +283,7 @@ impl Buyer<'_> {
             OrderState::Unspecified
             | OrderState::AcceptancePending
             | OrderState::Accepted
+            | OrderState::DeadLetter
             | OrderState::Claimed
             | OrderState::Paying
             | OrderState::ActionRequired
@@ -330,6 +331,8 @@ impl Buyer<'_> {
                     contact: Some(Contact {
                         email: format!("{}@example.com", self.id),
                         name: format!("Buyer {}", self.number),
+                        // Every second mail is in another language than the shop's own.
+                        locale: if self.number % 2 == 0 { "de-AT" } else { "" }.to_owned(),
                     }),
                     payment_method: card.to_owned(),
                 };

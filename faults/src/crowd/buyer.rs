@@ -184,6 +184,7 @@ impl<'a> Buyer<'a> {
             contact: Some(Contact {
                 email: format!("{}@example.com", self.id),
                 name: self.id.clone(),
+                locale: String::new(),
             }),
             payment_method: "pm_card_visa".to_owned(),
         };

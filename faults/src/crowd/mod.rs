@@ -200,6 +200,7 @@ impl Story {
                 OrderState::Unspecified
                 | OrderState::AcceptancePending
                 | OrderState::Accepted
+                | OrderState::DeadLetter
                 | OrderState::Claimed
                 | OrderState::Paying
                 | OrderState::ActionRequired => continue,

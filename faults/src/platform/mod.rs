@@ -142,6 +142,7 @@ impl Platform {
             set("PEERS__SALE__URL", self.sale.url()),
             set("PEERS__WAITING_ROOM__URL", self.waiting_room.url()),
             set("PEERS__INVENTORY__URL", inventory.url()),
+            set("PEERS__CHECKOUT__URL", self.checkout.url()),
             set("PEERS__PAYMENT__URL", self.payment.url()),
             set("ADMISSION__SIGNING_KEYS_FILE", path.join("keys.json").display().to_string()),
             set("MAIL__SMTP_URL", format!("smtp://{}", self.smtp.address())),

@@ -133,4 +133,10 @@ reasons! {
     HoldAtMaximum = "HOLD_AT_MAXIMUM", FailedPrecondition, Retry::Never, "Place the order before the hold's deadline, or let it go and reserve again.";
     /// Units to be withdrawn belong to buyers.
     UnitsCommitted = "UNITS_COMMITTED", FailedPrecondition, Retry::Never, "Withdraw no more than is available; held units may come back.";
+    /// No such dead letter.
+    DeadLetterNotFound = "DEAD_LETTER_NOT_FOUND", NotFound, Retry::Never, "Check the number; `flashsale order dead-letters list` lists them.";
+    /// Somebody, or the deadline, was faster.
+    DeadLetterResolved = "DEAD_LETTER_RESOLVED", FailedPrecondition, Retry::Never, "Nothing to do; read its resolution and its order.";
+    /// There is nothing to queue again.
+    DeadLetterNotRetryable = "DEAD_LETTER_NOT_RETRYABLE", FailedPrecondition, Retry::Never, "Drop it: nothing readable is left of its order.";
 }

@@ -54,6 +54,13 @@ pub mod flashsale {
             tonic::include_proto!("flashsale.checkout.v1");
         }
     }
+    /// `flashsale.order.v1`.
+    pub mod order {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("flashsale.order.v1");
+        }
+    }
     /// `flashsale.payment.v1`.
     pub mod payment {
         /// Version 1.
@@ -64,7 +71,7 @@ pub mod flashsale {
 }
 
 pub use flashsale::{
-    checkout::v1 as checkout, errors::v1 as errors, inventory::v1 as inventory,
+    checkout::v1 as checkout, errors::v1 as errors, inventory::v1 as inventory, order::v1 as order,
     payment::v1 as payment, sale::v1 as sale, waitingroom::v1 as waitingroom,
 };
 pub use google::r#type::Money;

@@ -143,6 +143,28 @@ pub async fn publish_order(
     message: &QueueMessage,
     timeout: Duration,
 ) -> Result<u64, PublishError> {
+    publish(jetstream, message, message.message_id(), timeout).await
+}
+
+/// Publishes a message that was put aside once more. `attempt` sets it apart from the first one, which JetStream might remember.
+///
+/// # Errors
+/// See [`PublishError`].
+pub async fn publish_again(
+    jetstream: &jetstream::Context,
+    message: &QueueMessage,
+    attempt: &str,
+    timeout: Duration,
+) -> Result<u64, PublishError> {
+    publish(jetstream, message, format!("{}/again/{attempt}", message.message_id()), timeout).await
+}
+
+async fn publish(
+    jetstream: &jetstream::Context,
+    message: &QueueMessage,
+    message_id: String,
+    timeout: Duration,
+) -> Result<u64, PublishError> {
     let span = tracing::info_span!(
         "publish",
         otel.name = "publish ORDERS",
@@ -161,7 +183,7 @@ pub async fn publish_order(
     let publish = PublishMessage::build()
         .payload(message.encode().into())
         .headers(headers)
-        .message_id(message.message_id());
+        .message_id(message_id);
     let acked = async {
         let ack = jetstream.send_publish(message.subject(), publish).await?;
         ack.await

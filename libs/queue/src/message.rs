@@ -47,6 +47,9 @@ pub struct OrderMessage {
     pub contact_name: String,
     /// The provider's token of the means of payment.
     pub payment_method: String,
+    /// The language to write in; empty for the shop's own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub locale: String,
 }
 
 /// A message of `ORDERS`.

@@ -8,6 +8,7 @@ pub mod deadline;
 mod drain;
 mod hosted;
 mod methods;
+pub mod page;
 pub mod peer;
 mod program;
 mod server;

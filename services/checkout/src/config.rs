@@ -42,6 +42,8 @@ pub struct Peers {
 pub struct IntakeConfig {
     /// Orders that may wait for their claim.
     pub max_backlog: u64,
+    /// How long the oldest of them may.
+    pub max_claim_lag_ms: u64,
     /// How often the backlog is measured.
     pub measure_ms: u64,
 }
@@ -87,6 +89,7 @@ impl Validate for Config {
         problems.extend(self.peers.inventory.problems("inventory"));
         for (key, value) in [
             ("intake.max_backlog", self.intake.max_backlog),
+            ("intake.max_claim_lag_ms", self.intake.max_claim_lag_ms),
             ("intake.measure_ms", self.intake.measure_ms),
             ("relay.poll_ms", self.relay.poll_ms),
             ("watch.sweep_ms", self.watch.sweep_ms),

@@ -14,7 +14,7 @@ use flashsale_proto::{
     },
     inventory::{PlaceHoldRequest, ReserveRequest},
 };
-use flashsale_service::{Drain, wire};
+use flashsale_service::{Drain, page, wire};
 use futures::Stream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::{
-    domain::{Contact, Details, InputError, PageError, PageToken},
+    domain::{Contact, Details, InputError, PageKey},
     orders::{Orders, visible},
     store::Filter,
 };
@@ -31,18 +31,10 @@ use crate::{
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 const MAX_BUYER_CHARS: usize = 128;
-const DEFAULT_PAGE: usize = 50;
-const MAX_PAGE: usize = 500;
 
 impl From<InputError> for Failure {
     fn from(error: InputError) -> Self {
         Failure::invalid(error.field, error.problem)
-    }
-}
-
-impl From<PageError> for Failure {
-    fn from(PageError: PageError) -> Self {
-        Failure::field(Reason::PageTokenInvalid, "page_token", "is not one that this list returned")
     }
 }
 
@@ -112,7 +104,8 @@ impl CheckoutService for Checkout {
     ) -> Result<Response<PlaceOrderResponse>, Status> {
         let request = request.into_inner();
         let contact = request.contact.unwrap_or_default();
-        let contact = Contact::new(&contact.email, &contact.name).map_err(Failure::from)?;
+        let contact =
+            Contact::new(&contact.email, &contact.name, &contact.locale).map_err(Failure::from)?;
         let details = Details::new(contact, &request.payment_method).map_err(Failure::from)?;
         let asked = PlaceHoldRequest {
             request_id: request.request_id,
@@ -211,20 +204,19 @@ impl CheckoutService for Checkout {
         let request = request.into_inner();
         let sale_id = wire::uuid("sale_id", &request.sale_id, Reason::ArgumentInvalid)?;
         let state = convert::recorded_state(request.state)?;
-        let page_size = match usize::try_from(request.page_size) {
-            Ok(0) => DEFAULT_PAGE,
-            Ok(size) => size.min(MAX_PAGE),
-            Err(_) => return Err(Failure::invalid("page_size", "must not be negative").into()),
-        };
+        let page_size = page::size(request.page_size)?;
         let buyer_id = some_buyer(&request.buyer_id)?;
         let list =
             [request.sale_id.as_str(), buyer_id.unwrap_or_default(), state.unwrap_or_default()];
-        let after = PageToken::decode(&request.page_token, &list).map_err(Failure::from)?;
+        let after: Option<PageKey> = page::key(&list, &request.page_token)?;
+        if after.is_some_and(|key| key.placed_at().is_none()) {
+            return Err(page::invalid().into());
+        }
         let filter = Filter { sale_id, buyer_id: buyer_id.map(str::to_owned), state };
         let (orders, next) = self.orders.list(&filter, after.as_ref(), page_size).await?;
         Ok(Response::new(ListOrdersResponse {
             orders: orders.into_iter().map(convert::order).collect(),
-            next_page_token: next.map(|next| next.encode(&list)).unwrap_or_default(),
+            next_page_token: next.map(|next| page::token(&list, &next)).unwrap_or_default(),
         }))
     }
 }

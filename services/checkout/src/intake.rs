@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -37,44 +37,93 @@ struct Waiting {
 /// The door. A clone is the same door.
 #[derive(Debug, Clone)]
 pub struct Intake {
-    backlog: Arc<AtomicU64>,
-    /// Orders claimed per second, lately.
-    drain_rate: Arc<AtomicU64>,
+    measured: Arc<Measured>,
     max_backlog: u64,
+    max_claim_lag: Duration,
+}
+
+/// What was measured last.
+#[derive(Debug, Default)]
+struct Measured {
+    backlog: AtomicU64,
+    claim_lag_ms: AtomicU64,
+    /// Orders claimed per second, lately.
+    drain_rate: AtomicU64,
+    /// The stream refused since.
+    shut: AtomicBool,
+}
+
+/// How new orders fare.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Standing {
+    /// Whether they are let in.
+    pub accepting: bool,
+    /// Orders that wait for their claim.
+    pub backlog: u64,
+    /// How many may.
+    pub max_backlog: u64,
+    /// How long the oldest of them has waited.
+    pub claim_lag: Duration,
+    /// How long it may.
+    pub max_claim_lag: Duration,
+    /// Orders claimed per second, lately.
+    pub claims_per_second: u64,
 }
 
 impl Intake {
     /// An open door.
     pub fn new(config: &IntakeConfig) -> Self {
         Self {
-            backlog: Arc::new(AtomicU64::new(0)),
-            drain_rate: Arc::new(AtomicU64::new(0)),
+            measured: Arc::default(),
             max_backlog: config.max_backlog,
+            max_claim_lag: Duration::from_millis(config.max_claim_lag_ms),
         }
     }
 
-    /// Refuses before anything is taken while too many orders wait.
+    /// How it stands.
+    pub fn standing(&self) -> Standing {
+        let Measured { backlog, claim_lag_ms, drain_rate, shut } = &*self.measured;
+        let backlog = backlog.load(Ordering::Relaxed);
+        let claim_lag = Duration::from_millis(claim_lag_ms.load(Ordering::Relaxed));
+        let bounded = backlog < self.max_backlog && claim_lag < self.max_claim_lag;
+        Standing {
+            accepting: bounded && !shut.load(Ordering::Relaxed),
+            backlog,
+            max_backlog: self.max_backlog,
+            claim_lag,
+            max_claim_lag: self.max_claim_lag,
+            claims_per_second: drain_rate.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Refuses before anything is taken while too many orders wait, or one has waited for too long.
     ///
     /// # Errors
     /// `QUEUE_FULL`, with the time the claims need for what is too much.
     pub fn admit(&self) -> Result<(), Failure> {
-        let backlog = self.backlog.load(Ordering::Relaxed);
-        if backlog < self.max_backlog {
+        let standing = self.standing();
+        if standing.accepting {
             return Ok(());
         }
-        let rate = self.drain_rate.load(Ordering::Relaxed).max(1);
-        // A tenth of the bound has to go before a retry has a fair chance.
-        let excess = backlog - self.max_backlog + self.max_backlog / 10;
-        let wait = (excess as f64 / rate as f64).clamp(*WAIT.start(), *WAIT.end());
+        // A tenth of the bound has to go before a retry has a fair chance; when it is the time, all that waits has to.
+        let excess = if standing.claim_lag < standing.max_claim_lag {
+            standing.backlog.saturating_sub(self.max_backlog) + self.max_backlog / 10
+        } else {
+            standing.backlog
+        };
+        let wait = excess as f64 / standing.claims_per_second.max(1) as f64;
+        let wait = wait.clamp(*WAIT.start(), *WAIT.end());
         Err(Failure::new(Reason::QueueFull, "too many orders wait to be recorded")
-            .with("backlog", backlog)
-            .with("max_backlog", self.max_backlog)
+            .with("backlog", standing.backlog)
+            .with("max_backlog", standing.max_backlog)
+            .with("claim_lag_ms", standing.claim_lag.as_millis())
+            .with("max_claim_lag_ms", standing.max_claim_lag.as_millis())
             .retry_after(Duration::from_secs_f64(wait)))
     }
 
     /// The stream itself refused: shut the door until the next measurement.
     pub fn shut(&self) {
-        self.backlog.store(u64::MAX / 2, Ordering::Relaxed);
+        self.measured.shut.store(true, Ordering::Relaxed);
     }
 
     /// Measures until the process ends. While Postgres is away the last floor counts, so that the backlog grows with the stream.
@@ -119,14 +168,16 @@ impl Intake {
                 .filter(|floor| floor.counts_in(info.created))
                 .map_or(info.state.first_sequence.saturating_sub(1), |floor| floor.seq);
             let orders = info.state.last_sequence.saturating_sub(claimed);
-            self.backlog.store(orders, Ordering::Relaxed);
             let age_s = if orders == 0 { 0.0 } else { age_of_next(&stream, claimed).await };
             waiting.set(Some(Waiting { orders, age_s }));
+            self.measured.backlog.store(orders, Ordering::Relaxed);
+            self.measured.claim_lag_ms.store((age_s * 1_000.0) as u64, Ordering::Relaxed);
+            self.measured.shut.store(false, Ordering::Relaxed);
             let now = Instant::now();
             if let Some((then, claimed_then)) = before {
                 let seconds = now.duration_since(then).as_secs_f64().max(0.001);
                 let rate = claimed.saturating_sub(claimed_then) as f64 / seconds;
-                self.drain_rate.store(rate as u64, Ordering::Relaxed);
+                self.measured.drain_rate.store(rate as u64, Ordering::Relaxed);
             }
             before = Some((now, claimed));
         }
@@ -170,16 +221,40 @@ mod tests {
 
     use super::*;
 
+    fn door() -> Intake {
+        Intake::new(&IntakeConfig { max_backlog: 1_000, max_claim_lag_ms: 60_000, measure_ms: 1 })
+    }
+
     #[test]
     fn the_door_shuts_at_the_bound_and_says_how_long() {
-        let intake = Intake::new(&IntakeConfig { max_backlog: 1_000, measure_ms: 1 });
-        intake.backlog.store(999, Ordering::Relaxed);
+        let intake = door();
+        intake.measured.backlog.store(999, Ordering::Relaxed);
         assert!(intake.admit().is_ok());
-        intake.backlog.store(1_900, Ordering::Relaxed);
-        intake.drain_rate.store(500, Ordering::Relaxed);
+        intake.measured.backlog.store(1_900, Ordering::Relaxed);
+        intake.measured.drain_rate.store(500, Ordering::Relaxed);
         let failure = intake.admit().unwrap_err();
         assert_eq!(failure.reason(), Reason::QueueFull);
         assert_eq!(failure.delay(), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn the_door_shuts_when_an_order_has_waited_for_too_long() {
+        let intake = door();
+        intake.measured.backlog.store(100, Ordering::Relaxed);
+        intake.measured.drain_rate.store(10, Ordering::Relaxed);
+        intake.measured.claim_lag_ms.store(59_999, Ordering::Relaxed);
+        assert!(intake.admit().is_ok());
+        intake.measured.claim_lag_ms.store(60_000, Ordering::Relaxed);
+        assert!(!intake.standing().accepting);
+        assert_eq!(intake.admit().unwrap_err().delay(), Some(Duration::from_secs(10)));
+        // Nothing drains: nobody knows, so that the longest wait is told.
+        intake.measured.drain_rate.store(0, Ordering::Relaxed);
+        assert_eq!(intake.admit().unwrap_err().delay(), Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn the_door_shuts_when_the_stream_is_full() {
+        let intake = door();
         intake.shut();
         assert_eq!(intake.admit().unwrap_err().delay(), Some(Duration::from_secs(30)));
     }

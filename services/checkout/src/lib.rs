@@ -3,6 +3,7 @@
 //! PlaceOrder costs one script in the stock store (through inventory) and one publish to the order queue; it never reaches Postgres. An
 //! order that is placed rolls forward whatever happens to this process: by the buyer's retry, by the relay, or by its cancellation.
 
+mod admin;
 mod config;
 mod domain;
 mod grpc;
@@ -17,12 +18,15 @@ mod store;
 use std::time::Duration;
 
 pub use config::{Config, IntakeConfig, Peers, RelayConfig, WatchConfig};
-use flashsale_proto::checkout::checkout_service_server::CheckoutServiceServer;
+use flashsale_proto::checkout::{
+    checkout_admin_service_server::CheckoutAdminServiceServer,
+    checkout_service_server::CheckoutServiceServer,
+};
 use flashsale_service::{Drain, Hosted, peer};
 
 use crate::{
-    grpc::Checkout, hub::Hub, intake::Intake, orders::Orders, relay::Relay, stock::Stock,
-    store::Record,
+    admin::Admin, grpc::Checkout, hub::Hub, intake::Intake, orders::Orders, relay::Relay,
+    stock::Stock, store::Record,
 };
 
 /// The compiled-in configuration.
@@ -62,6 +66,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let sweep_every = Duration::from_millis(config.watch.sweep_ms);
     Ok(Hosted::new()
         .grpc(CheckoutServiceServer::new(Checkout::new(orders, drain.clone())))
+        .grpc(CheckoutAdminServiceServer::new(Admin::new(intake.clone())))
         .task("orders stream", own_stream(jetstream.clone(), config.nats, drain.clone()))
         .task("intake", intake.measure(record.clone(), jetstream, measure_every, drain.clone()))
         .task("order events", hub.clone().listen(nats, drain.clone()))

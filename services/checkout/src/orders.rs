@@ -6,11 +6,11 @@ use async_nats::jetstream;
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::inventory::{HoldState, PlaceHoldRequest};
 use flashsale_queue::{PublishError, QueueMessage};
-use flashsale_service::deadline;
+use flashsale_service::{deadline, page};
 use uuid::Uuid;
 
 use crate::{
-    domain::{Details, Order, OrderState, PageToken},
+    domain::{Details, Order, OrderState, PageKey},
     hub::Hub,
     intake::Intake,
     stock::{Carried, Stock, recorded},
@@ -148,6 +148,7 @@ impl Orders {
             }
             OrderState::AcceptancePending
             | OrderState::Accepted
+            | OrderState::DeadLetter
             | OrderState::Claimed
             | OrderState::Paying
             | OrderState::ActionRequired => {}
@@ -160,7 +161,8 @@ impl Orders {
             OrderState::AcceptancePending | OrderState::Accepted => {
                 self.placed(sale_id, order_id).await?.message().unwrap_or_else(|| recorded(&order))
             }
-            OrderState::Claimed
+            OrderState::DeadLetter
+            | OrderState::Claimed
             | OrderState::Paying
             | OrderState::ActionRequired
             | OrderState::Confirmed
@@ -203,17 +205,16 @@ impl Orders {
     pub async fn list(
         &self,
         filter: &Filter,
-        after: Option<&PageToken>,
+        after: Option<&PageKey>,
         page_size: usize,
-    ) -> Result<(Vec<Order>, Option<PageToken>), Failure> {
+    ) -> Result<(Vec<Order>, Option<PageKey>), Failure> {
         let limit = i64::try_from(page_size).unwrap_or(i64::MAX).saturating_add(1);
-        let mut orders = self.record.list(filter, after, limit).await?;
-        let more = orders.len() > page_size;
-        orders.truncate(page_size);
+        let orders = self.record.list(filter, after, limit).await?;
+        let (orders, more) = page::cut(orders, page_size);
         let next = orders
             .last()
             .filter(|_| more)
-            .map(|last| PageToken { placed_at: last.placed_at, order_id: last.order_id });
+            .map(|last| PageKey::behind(last.placed_at, last.order_id));
         Ok((orders, next))
     }
 }

@@ -2,15 +2,15 @@
 //! record need not be carried any longer. It makes up for publishes that failed, for a crash between placing and publishing, and for a
 //! queue that lost its messages.
 //!
-//! An order that the claims put aside as a dead letter is not published again: they would put it aside each time. Its hold goes on
-//! carrying it for a person to look at.
+//! An order that the claims put aside as a dead letter is not published again before somebody asks for it: they would put it aside each time.
+//! Its hold goes on carrying it.
 
 use std::{collections::HashMap, time::Duration};
 
 use async_nats::jetstream;
 use flashsale_errors::Failure;
 use flashsale_proto::inventory::HoldOutcome;
-use flashsale_queue::QueueMessage;
+use flashsale_queue::{QueueMessage, publish_again, publish_order};
 use flashsale_service::Drain;
 use uuid::Uuid;
 
@@ -111,7 +111,8 @@ impl Relay {
                 self.stock.settle(sale_id, outcomes).await?;
             }
             let late = now - Duration::from_millis(self.config.republish_after_ms);
-            self.publish(missing.iter().filter(|carried| carried.order.placed_at < late)).await?;
+            let late = missing.iter().filter(|carried| carried.order.placed_at < late);
+            self.publish(late, &claims.retried).await?;
             // What is left is on its way; only a full batch may hide more behind it.
             if !full || done.is_empty() {
                 return Ok(());
@@ -119,16 +120,20 @@ impl Relay {
         }
     }
 
-    async fn publish(&self, late: impl Iterator<Item = &Carried>) -> Result<(), Failure> {
+    async fn publish(
+        &self,
+        late: impl Iterator<Item = &Carried>,
+        retried: &HashMap<Uuid, i64>,
+    ) -> Result<(), Failure> {
+        let (queue, timeout) = (&self.jetstream, self.publish_timeout);
         for order in late.filter_map(Carried::message) {
             let order_id = order.order_id;
-            flashsale_queue::publish_order(
-                &self.jetstream,
-                &QueueMessage::Place { order },
-                self.publish_timeout,
-            )
-            .await
-            .map_err(|error| Failure::store("order queue", error))?;
+            let message = QueueMessage::Place { order };
+            let published = match retried.get(&order_id) {
+                Some(letter) => publish_again(queue, &message, &letter.to_string(), timeout).await,
+                None => publish_order(queue, &message, timeout).await,
+            };
+            published.map_err(|error| Failure::store("order queue", error))?;
             tracing::info!(%order_id, "placed order published by the relay");
         }
         Ok(())

@@ -51,6 +51,7 @@ impl Carried {
             email: details.email,
             contact_name: details.contact_name,
             payment_method: details.payment_method,
+            locale: details.locale,
             ..recorded(&self.order)
         })
     }
@@ -80,6 +81,7 @@ pub(crate) fn recorded(order: &Order) -> OrderMessage {
         email: String::new(),
         contact_name: String::new(),
         payment_method: String::new(),
+        locale: String::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::{Line, Order, OrderState, PageToken};
+use crate::domain::{Line, Order, OrderState, PageKey};
 
 /// The record does not answer, or holds what it should not.
 #[derive(Debug, thiserror::Error)]
@@ -92,8 +92,10 @@ impl Row {
 pub struct Claims {
     /// Those in the record, with the hold that has their units.
     pub recorded: HashMap<Uuid, Uuid>,
-    /// Those whose message the claims put aside; they may be in the record all the same.
+    /// Those whose message the claims put aside, and about which nobody has decided; they may be in the record all the same.
     pub dead: HashSet<Uuid>,
+    /// Those whose message was put aside and that somebody wants published again, each with the number of its letter.
+    pub retried: HashMap<Uuid, i64>,
 }
 
 /// What a list of orders is narrowed to.
@@ -138,7 +140,7 @@ impl Record {
     pub async fn list(
         &self,
         filter: &Filter,
-        after: Option<&PageToken>,
+        after: Option<&PageKey>,
         limit: i64,
     ) -> Result<Vec<Order>, ReadError> {
         let rows = sqlx::query_file_as!(
@@ -147,8 +149,8 @@ impl Record {
             filter.sale_id,
             filter.buyer_id.as_deref(),
             filter.state,
-            after.map(|token| token.placed_at),
-            after.map(|token| token.order_id),
+            after.and_then(PageKey::placed_at),
+            after.map(|key| key.order_id),
             limit,
         )
         .fetch_all(&self.pool)
@@ -164,11 +166,14 @@ impl Record {
         let rows = sqlx::query_file!("sql/recorded.sql", ids).fetch_all(&self.pool).await?;
         let mut claims = Claims::default();
         for row in rows {
-            match row.hold_id {
-                Some(hold_id) => {
+            match (row.hold_id, row.retry) {
+                (Some(hold_id), _) => {
                     claims.recorded.insert(row.order_id, hold_id);
                 }
-                None => {
+                (None, Some(letter)) => {
+                    claims.retried.insert(row.order_id, letter);
+                }
+                (None, None) => {
                     claims.dead.insert(row.order_id);
                 }
             }

@@ -1,4 +1,5 @@
--- A page of a sale's recorded orders, newest first, from behind ($2, $3). $4 how many at most.
+-- A page of a sale's recorded orders, newest first, from behind ($2, $3). $4 how many at most. A dead letter's units are not claimed: they are
+-- taken anew if it ever is.
 SELECT
     o.order_id, o.buyer_id, o.hold_id, o.admission_id, o.request_id, o.request_hash, o.state, o.placed_at,
     l.skus AS "skus!", l.quantities AS "quantities!", l.prices AS "prices!"
@@ -11,6 +12,6 @@ CROSS JOIN LATERAL (
     FROM order_lines
     WHERE order_lines.order_id = o.order_id
 ) AS l
-WHERE o.sale_id = $1 AND ($2::timestamptz IS NULL OR (o.placed_at, o.order_id) < ($2, $3::uuid))
+WHERE o.sale_id = $1 AND o.state <> 'DEAD_LETTER' AND ($2::timestamptz IS NULL OR (o.placed_at, o.order_id) < ($2, $3::uuid))
 ORDER BY o.placed_at DESC, o.order_id DESC
 LIMIT $4

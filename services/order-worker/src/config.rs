@@ -1,6 +1,6 @@
 //! The worker's configuration; `config.default.toml` explains every value.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use flashsale_pg::PgConfig;
 use flashsale_queue::NatsConfig;
@@ -9,7 +9,11 @@ use flashsale_telemetry::TelemetryConfig;
 use lettre::{AsyncSmtpTransport, Tokio1Executor, message::Mailbox};
 use serde::Deserialize;
 
-use crate::{carriers, claimer, settlement};
+use crate::{
+    carriers, claimer,
+    mail::{Templates, TemplatesError},
+    settlement,
+};
 
 /// All of it.
 #[derive(Debug, Clone, Deserialize)]
@@ -55,6 +59,10 @@ pub struct MailConfig {
     pub timeout_ms: u64,
     /// Mails at once.
     pub connections: u32,
+    /// The shop's own language, for buyers who asked for none that there are texts in.
+    pub language: String,
+    /// A folder with the shop's own texts; empty for ours.
+    pub templates_dir: String,
 }
 
 impl std::fmt::Debug for MailConfig {
@@ -63,6 +71,9 @@ impl std::fmt::Debug for MailConfig {
         f.debug_struct("MailConfig").field("from", &self.from).finish_non_exhaustive()
     }
 }
+
+/// Thirty days: whoever has not decided by then never will.
+const MAX_REVIEW_MINUTES: u64 = 43_200;
 
 /// The `[worker]` section.
 #[derive(Debug, Clone, Deserialize)]
@@ -78,6 +89,8 @@ pub struct WorkerConfig {
     pub purge_messages: u64,
     /// Or after this time.
     pub purge_interval_ms: u64,
+    /// How long a dead letter waits for a person, in minutes.
+    pub review_minutes: u64,
     /// The most orders of one settlement.
     pub settle_batch: usize,
     /// How often open orders are compared with their payments.
@@ -117,6 +130,15 @@ impl MailConfig {
             .build())
     }
 
+    /// The texts.
+    ///
+    /// # Errors
+    /// When one of the shop's own cannot be used, or its language lacks one.
+    pub fn templates(&self) -> Result<Templates, TemplatesError> {
+        let folder = Path::new(&self.templates_dir);
+        Templates::new(&self.language, Some(folder).filter(|_| !self.templates_dir.is_empty()))
+    }
+
     /// How long one mail may take.
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
@@ -132,6 +154,7 @@ impl WorkerConfig {
             idle: Duration::from_millis(self.claim_idle_ms),
             purge_messages: self.purge_messages,
             purge_interval: Duration::from_millis(self.purge_interval_ms),
+            review: Duration::from_secs(self.review_minutes.saturating_mul(60)),
         }
     }
 
@@ -225,6 +248,13 @@ impl MailConfig {
         if self.timeout_ms == 0 {
             problems.push(Problem::new("mail.timeout_ms", "must be above 0"));
         }
+        if let Err(error) = self.templates() {
+            let key = match error {
+                TemplatesError::Missing(_) => "mail.language",
+                TemplatesError::Folder(..) | TemplatesError::Malformed(..) => "mail.templates_dir",
+            };
+            problems.push(Problem::new(key, format!("cannot be used: {error}")));
+        }
         if !(1..=64).contains(&self.connections) {
             problems.push(Problem::new("mail.connections", "must be 1 to 64"));
         }
@@ -258,6 +288,12 @@ impl WorkerConfig {
         ];
         for (key, _) in above_zero.into_iter().filter(|(_, value)| *value == 0) {
             problems.push(Problem::new(key, "must be above 0"));
+        }
+        if !(1..=MAX_REVIEW_MINUTES).contains(&self.review_minutes) {
+            problems.push(Problem::new(
+                "worker.review_minutes",
+                format!("must be 1 to {MAX_REVIEW_MINUTES}"),
+            ));
         }
         if self.retry_ceiling_ms < self.retry_ms {
             problems

@@ -1,14 +1,16 @@
 //! The order worker: claims orders from the queue into the record, makes them follow their payments, and carries out what they entail.
 //!
-//! It has no API of its own. Read `claimer` for how orders come in, `domain` for what is decided about them, `store` for the
-//! transactions, `settlement` for how they end, and `carriers` for what the outside is told.
+//! Its API is for those who operate it: the history of orders, and dead letters. Read `claimer` for how orders come in, `domain` for what is decided about them, `store` for the
+//! transactions, `settlement` for how they end, `carriers` for what the outside is told, and `review` for what cannot be recorded.
 
 pub mod carriers;
 pub mod claimer;
 pub mod config;
 pub mod domain;
+mod grpc;
 pub mod mail;
 pub mod metrics;
+pub mod review;
 pub mod settlement;
 pub mod store;
 pub mod wakeups;
@@ -17,6 +19,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use async_nats::jetstream;
+use flashsale_proto::order::order_admin_service_server::OrderAdminServiceServer;
 use flashsale_queue::{NatsConfig, ensure_events_stream};
 use flashsale_service::{Drain, Hosted, peer};
 use sqlx::PgPool;
@@ -24,7 +27,9 @@ use sqlx::PgPool;
 use carriers::{CancelCharge, Carrier, Charge, CloseHold, Event, Mail, Refund, Runner};
 use claimer::Claimer;
 pub use config::Config;
+use grpc::OrderAdmin;
 use metrics::Metrics;
+use review::Review;
 use settlement::Settler;
 use wakeups::Wakeups;
 
@@ -72,11 +77,12 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         payments: payments.clone(),
         wakeups: Arc::clone(&wakeups),
     };
-    let close_hold = CloseHold { pool: pool.clone(), inventory, metrics: metrics.clone() };
+    let close_hold =
+        CloseHold { pool: pool.clone(), inventory: inventory.clone(), metrics: metrics.clone() };
     let mail = Mail {
         pool: pool.clone(),
         writer: mail::Writer {
-            templates: mail::Templates::new().context("a template")?,
+            templates: config.mail.templates().context("mail.templates_dir")?,
             from: config.mail.from.parse().context("mail.from")?,
             message_id_domain: config.mail.message_id_domain.clone(),
         },
@@ -90,9 +96,19 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         timeout: Duration::from_millis(config.nats.publish_timeout_ms),
     };
 
+    let review = Review {
+        pool: pool.clone(),
+        jetstream: jetstream.clone(),
+        inventory: inventory.clone(),
+        publish_timeout: Duration::from_millis(config.nats.publish_timeout_ms),
+        wakeups: Arc::clone(&wakeups),
+    };
+
     let carriers = Carriers { pool, wakeups, metrics, worker, drain };
     let Carriers { pool, wakeups, worker, drain, .. } = &carriers;
     let hosted = Hosted::new()
+        .grpc(OrderAdminServiceServer::new(OrderAdmin::new(review.clone())))
+        .task("dead letters", review.expire(drain.clone()))
         .task("order events stream", make_events_stream(jetstream, config.nats, drain.clone()))
         .task("claims", claimer.run(drain.clone()))
         .task("payment events", settlement::listen(client, Arc::clone(wakeups), drain.clone()))

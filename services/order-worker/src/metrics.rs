@@ -14,7 +14,10 @@ use uuid::Uuid;
 
 use crate::{
     domain::{Kind, OrderState},
-    store::outbox::{self, Age},
+    store::{
+        letters::{self, Waiting},
+        outbox::{self, Age},
+    },
 };
 
 /// How often the outbox is measured.
@@ -146,8 +149,9 @@ impl Metrics {
 pub async fn measure(pool: PgPool, drain: Drain) -> anyhow::Result<()> {
     let ages = Snapshot::<Vec<Age>>::default();
     let oversold = Snapshot::<Vec<(Uuid, i64)>>::default();
+    let letters = Snapshot::<Waiting>::default();
     let stores = StoresUp::new("order-worker");
-    show(&ages, &oversold);
+    show(&ages, &oversold, &letters);
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut add_up_at = Instant::now();
@@ -159,6 +163,7 @@ pub async fn measure(pool: PgPool, drain: Drain) -> anyhow::Result<()> {
         let found = outbox::ages(&pool).await;
         stores.set("postgres", found.is_ok());
         ages.set(found.ok());
+        letters.set(letters::waiting(&pool).await.ok());
         if add_up_at <= Instant::now() {
             oversold.set(units_oversold(&pool).await.ok());
             add_up_at = Instant::now() + ADD_UP_EVERY;
@@ -166,7 +171,27 @@ pub async fn measure(pool: PgPool, drain: Drain) -> anyhow::Result<()> {
     }
 }
 
-fn show(ages: &Snapshot<Vec<Age>>, oversold: &Snapshot<Vec<(Uuid, i64)>>) {
+fn show(
+    ages: &Snapshot<Vec<Age>>,
+    oversold: &Snapshot<Vec<(Uuid, i64)>>,
+    letters: &Snapshot<Waiting>,
+) {
+    letters.gauge(
+        "flashsale_dead_letters_waiting",
+        "{message}",
+        "Dead letters about which somebody has to decide.",
+        |waiting, gauge| gauge.observe(waiting.letters as f64, &[]),
+    );
+    letters.gauge(
+        "flashsale_dead_letters_time_left",
+        "s",
+        "Until the first dead letter is given up because nobody has decided; not there while none waits.",
+        |waiting, gauge| {
+            if let Some(left_s) = waiting.left_s {
+                gauge.observe(left_s.max(0.0), &[]);
+            }
+        },
+    );
     let of = |ages: &Vec<Age>, kind: Kind| {
         ages.iter().find(|age| age.kind == kind.as_str()).map(|age| (age.pending, age.oldest_s))
     };

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use flashsale_service::Drain;
+use flashsale_service::{Drain, peer::PeerChannel};
 use futures::{StreamExt as _, stream};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -11,6 +11,7 @@ use crate::{
     config::RoomConfig,
     domain::RoomView,
     feeds::{Ask, Feed, Feeds},
+    intake::Intake,
     metrics::Metrics,
     stock::Inventory,
     store::{Rooms, StoreError},
@@ -28,6 +29,8 @@ pub(crate) struct AdmissionLoop {
     pub(crate) rooms: Rooms,
     pub(crate) feeds: Feeds,
     pub(crate) inventory: Inventory,
+    pub(crate) checkout: PeerChannel,
+    pub(crate) intake: Intake,
     pub(crate) metrics: Metrics,
     pub(crate) config: RoomConfig,
 }
@@ -36,7 +39,9 @@ impl AdmissionLoop {
     /// Runs until the drain. Stores that do not answer are no failure: the heads stand still meanwhile.
     pub(crate) async fn run(self, drain: Drain) -> anyhow::Result<()> {
         let ended = drain.token();
-        tokio::join!(self.list_rooms(&ended), self.tick_rooms(&ended));
+        let every = Duration::from_millis(self.config.intake_ms);
+        let follow = self.intake.follow(self.checkout.clone(), every, &ended);
+        tokio::join!(self.list_rooms(&ended), self.tick_rooms(&ended), follow);
         Ok(())
     }
 
@@ -96,7 +101,8 @@ impl AdmissionLoop {
 
     async fn move_head(&self, feed: &Feed) -> Result<(), StoreError> {
         let (sale_id, burst_ms) = (feed.sale_id, i64::from(self.config.burst_ms));
-        let before = self.rooms.plan(sale_id, burst_ms, feed.stock().admits()).await?;
+        let admits = feed.stock().admits() && self.intake.admits();
+        let before = self.rooms.plan(sale_id, burst_ms, admits).await?;
         let RoomView { planned, head, .. } = before;
         if self.rooms.runs_low(&before) {
             self.rooms.fetch_numbers(sale_id).await?;

@@ -32,6 +32,8 @@ pub struct Config {
 pub struct Peers {
     /// Inventory.
     pub inventory: PeerConfig,
+    /// Checkout.
+    pub checkout: PeerConfig,
 }
 
 /// The keys that sign tickets and admissions.
@@ -62,6 +64,8 @@ pub struct RoomConfig {
     pub max_rooms: u32,
     /// How often the stock is asked for.
     pub stock_ms: u64,
+    /// How often checkout is asked whether it lets orders in.
+    pub intake_ms: u64,
     /// The longest silence on a watched ticket.
     pub heartbeat_ms: u64,
     /// Watched tickets in this process.
@@ -85,6 +89,7 @@ impl Validate for Config {
         problems.extend(self.postgres.problems().into_iter().map(Problem::from));
         problems.extend(self.redis.problems().into_iter().map(Problem::from));
         problems.extend(self.peers.inventory.problems("inventory"));
+        problems.extend(self.peers.checkout.problems("checkout"));
         problems.extend(self.admission.problem());
         let room = &self.room;
         for (key, value, least, most) in [
@@ -94,6 +99,7 @@ impl Validate for Config {
             ("room.list_ms", room.list_ms, 10, 60_000),
             ("room.max_rooms", u64::from(room.max_rooms), 1, 100_000),
             ("room.stock_ms", room.stock_ms, 10, 60_000),
+            ("room.intake_ms", room.intake_ms, 10, 60_000),
             ("room.heartbeat_ms", room.heartbeat_ms, 10, 10_000),
         ] {
             if !(least..=most).contains(&value) {

@@ -10,6 +10,7 @@ mod domain;
 mod error;
 mod feeds;
 mod grpc;
+mod intake;
 mod keys;
 mod line;
 mod metrics;
@@ -28,6 +29,7 @@ use crate::{
     admission_loop::AdmissionLoop,
     feeds::Feeds,
     grpc::{Admin, WaitingRoom},
+    intake::Intake,
     line::Line,
     metrics::Metrics,
     stock::Inventory,
@@ -68,6 +70,8 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         rooms: rooms.clone(),
         feeds: feeds.clone(),
         inventory,
+        checkout: peer::connect("checkout", &config.peers.checkout)?,
+        intake: Intake::default(),
         metrics,
         config: config.room,
     };

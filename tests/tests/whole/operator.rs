@@ -46,6 +46,7 @@ async fn the_calls_that_up_prints_and_every_command_of_an_operator_work_as_typed
     exports_with_a_fault_are_refused_whole(&up);
     unknown_and_malformed_ids_are_told_apart(&up, &sale_id);
     orders_are_shown_and_watched_to_their_end(&up, &sale_id, channel).await;
+    what_cannot_be_recorded_is_listed_and_given_up(&up, &about, &sale_id).await;
     a_service_that_is_not_there_is_told_with_the_next_step(&up, &about);
 
     let log = about["folder"].as_str().unwrap().to_owned() + "/services.log";
@@ -398,6 +399,7 @@ async fn buy(channel: Channel, sale_id: &str, buyer: &str, card: &str) -> Order 
         contact: Some(Contact {
             email: format!("{buyer}@example.com"),
             name: "Grace H.".to_owned(),
+            locale: String::new(),
         }),
         payment_method: card.to_owned(),
     };
@@ -437,7 +439,14 @@ async fn orders_are_shown_and_watched_to_their_end(
     assert!(states.iter().all(|state| state["order_id"] == order.as_str()), "{watched:?}");
     let last = states.last().unwrap();
     assert_eq!(last["state"], "DECLINED");
-    let (human, shown) = both(up, &["order", "show", sale_id, &order]);
+    let (human, mut shown) = both(up, &["order", "show", sale_id, &order]);
+    let history = shown.as_object_mut().unwrap().remove("history").unwrap();
+    let states: Vec<&Value> =
+        history.as_array().unwrap().iter().map(|step| &step["to_state"]).collect();
+    assert_eq!(
+        (states.first(), states.last()),
+        (Some(&&json!("CLAIMED")), Some(&&json!("DECLINED")))
+    );
     assert_eq!(&shown, last);
     let reason = shown["end_reason"].as_str().unwrap();
     assert!(!reason.is_empty(), "{shown}");
@@ -450,6 +459,59 @@ async fn orders_are_shown_and_watched_to_their_end(
         (mug["sold"] == 1 && mug["placed"] == 0).then_some(mug)
     });
     assert_eq!(mug.await["available"], 39);
+}
+
+/// Queues an order that nobody placed and that contradicts itself.
+async fn what_cannot_be_recorded_is_listed_and_given_up(
+    up: &Flashsale,
+    about: &Value,
+    sale_id: &str,
+) {
+    let (human, none) = both(up, &["order", "dead-letters", "list"]);
+    assert_eq!((human.trim(), none), ("No dead letters.", json!([])));
+    let order_id = Uuid::new_v4().to_string();
+    let message = json!({
+        "kind": "place", "order_id": order_id, "sale_id": sale_id, "buyer_id": "mallory",
+        "hold_id": Uuid::new_v4().to_string(), "epoch": 1, "admission_id": null,
+        "request_id": Uuid::new_v4().to_string(), "request_hash": "00",
+        "lines": [{ "sku": "TW-MUG-01", "quantity": 1, "unit_price_minor": 1 }],
+        "currency": "EUR", "total_minor": 2, "placed_at_ms": 1_795_000_000_000_i64,
+        "email": "mallory@example.com", "contact_name": "Mallory", "payment_method": "pm_card_visa",
+    });
+    let nats = async_nats::connect(about["nats"].as_str().unwrap()).await.unwrap();
+    let queue = async_nats::jetstream::new(nats);
+    let sent = queue.publish(format!("orders.place.{sale_id}"), message.to_string().into());
+    sent.await.unwrap().await.unwrap();
+    eventually("it is put aside", async || {
+        up.say(&["order", "dead-letters", "list"]).out.contains(&order_id).then_some(())
+    })
+    .await;
+    let (human, letters) = both(up, &["order", "dead-letters", "list", "--sale", sale_id]);
+    contains_all(&human, &[&order_id, "total_is_not_the_sum", "decide by"]);
+    let letter = letters[0]["dead_letter_id"].to_string();
+    assert_eq!(letters[0]["order_id"], *order_id);
+    let (human, shown) = both(up, &["order", "show", sale_id, &order_id]);
+    contains_all(&human, &["DEAD_LETTER", "total_is_not_the_sum"]);
+    assert_eq!(shown["history"][0]["to_state"], "DEAD_LETTER");
+
+    // No hold carries it, so that its own message is tried once more, and refused once more.
+    let retried = up.say(&["order", "dead-letters", "retry", &letter]);
+    assert_eq!(retried.code, Some(0), "{retried:?}");
+    let younger = eventually("it is put aside again", async || {
+        let letters = up.say(&["--json", "order", "dead-letters", "list"]).json();
+        Some(letters[0]["dead_letter_id"].to_string()).filter(|younger| *younger != letter)
+    })
+    .await;
+    refused(up, &["order", "dead-letters", "drop", &letter], Reason::DeadLetterResolved);
+    refused(up, &["order", "dead-letters", "drop", "999999"], Reason::DeadLetterNotFound);
+    let (human, dropped) = both(up, &["order", "dead-letters", "drop", &younger]);
+    contains_all(&human, &[&younger, "DROPPED"]);
+    assert_eq!(dropped["resolution"], "DROPPED");
+    let (human, shown) = both(up, &["order", "show", sale_id, &order_id]);
+    contains_all(&human, &["CANCELLED", "dead_letter_dropped"]);
+    assert_eq!(shown["history"].as_array().unwrap().len(), 2);
+    let (_, all) = both(up, &["order", "dead-letters", "list", "--all"]);
+    assert!(all.as_array().unwrap().len() >= 2, "{all}");
 }
 
 fn a_service_that_is_not_there_is_told_with_the_next_step(up: &Flashsale, about: &Value) {

@@ -92,7 +92,11 @@ impl Shopper {
             hold_id: String::new(),
             lines: vec![Line { sku: SKU.to_owned(), quantity }],
             admission: self.admission.clone(),
-            contact: Some(Contact { email: self.email.clone(), name: self.name.clone() }),
+            contact: Some(Contact {
+                email: self.email.clone(),
+                name: self.name.clone(),
+                locale: String::new(),
+            }),
             payment_method: card.to_owned(),
         };
         let mut checkout = CheckoutServiceClient::new(self.channel.clone());

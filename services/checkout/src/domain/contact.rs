@@ -6,6 +6,8 @@ use uuid::Uuid;
 const MAX_EMAIL_CHARS: usize = 254;
 const MAX_NAME_CHARS: usize = 128;
 const MAX_METHOD_CHARS: usize = 128;
+/// What BCP 47 asks a tag to have room for.
+const MAX_LOCALE_CHARS: usize = 35;
 
 /// A field that cannot be used, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,15 +27,16 @@ const fn wrong(field: &'static str, problem: &'static str) -> InputError {
 pub struct Contact {
     email: String,
     name: String,
+    locale: String,
 }
 
 impl Contact {
-    /// An address that mail can be sent to and a name that fits one line of a mail. Both end up in mail headers: nothing that could
-    /// begin a new header passes.
+    /// An address that mail can be sent to, a name that fits one line of a mail, and a language tag or none. They end up in mail headers and
+    /// file names: nothing that could begin a new header, or lead into another folder, passes.
     ///
     /// # Errors
     /// When one of them cannot be used.
-    pub fn new(email: &str, name: &str) -> Result<Self, InputError> {
+    pub fn new(email: &str, name: &str, locale: &str) -> Result<Self, InputError> {
         let refuse = wrong(
             "contact.email",
             "must be one mail address such as ada@example.com, at most 254 ASCII characters",
@@ -61,7 +64,16 @@ impl Contact {
         if length == 0 || length > MAX_NAME_CHARS || name.chars().any(char::is_control) {
             return Err(wrong("contact.name", "must be 1 to 128 characters without line breaks"));
         }
-        Ok(Self { email: email.to_owned(), name: name.to_owned() })
+        let tag = |part: &str| {
+            (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        };
+        if !locale.is_empty() && (locale.len() > MAX_LOCALE_CHARS || !locale.split('-').all(tag)) {
+            return Err(wrong(
+                "contact.locale",
+                "must be a language tag such as de or de-AT, or empty",
+            ));
+        }
+        Ok(Self { email: email.to_owned(), name: name.to_owned(), locale: locale.to_owned() })
     }
 }
 
@@ -74,6 +86,9 @@ pub struct Details {
     pub contact_name: String,
     /// The provider's token of the means of payment.
     pub payment_method: String,
+    /// The language to write in; empty for the shop's own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub locale: String,
     /// The lost hold that the order's units were taken instead of. Here because it is part of what was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instead_of: Option<Uuid>,
@@ -99,6 +114,7 @@ impl Details {
             email: contact.email,
             contact_name: contact.name,
             payment_method: payment_method.to_owned(),
+            locale: contact.locale,
             instead_of: None,
         })
     }
@@ -128,23 +144,47 @@ mod tests {
             "<ada@example.com>",
             "ada@example.com,eve@example.com",
         ] {
-            assert_eq!(Contact::new(email, "Ada").unwrap_err().field, "contact.email", "{email:?}");
+            assert_eq!(
+                Contact::new(email, "Ada", "").unwrap_err().field,
+                "contact.email",
+                "{email:?}"
+            );
         }
-        assert!(Contact::new("ada.l+sale@mail.example.com", "Ada Lovelace").is_ok());
+        assert!(Contact::new("ada.l+sale@mail.example.com", "Ada Lovelace", "de-AT").is_ok());
     }
 
     #[test]
     fn a_name_cannot_begin_a_new_header() {
         assert_eq!(
-            Contact::new("a@b.co", "Ada\r\nBcc: eve@b.co").unwrap_err().field,
+            Contact::new("a@b.co", "Ada\r\nBcc: eve@b.co", "").unwrap_err().field,
             "contact.name"
         );
-        assert_eq!(Contact::new("a@b.co", "").unwrap_err().field, "contact.name");
+        assert_eq!(Contact::new("a@b.co", "", "").unwrap_err().field, "contact.name");
+    }
+
+    #[test]
+    fn a_language_is_a_tag_or_none() {
+        for locale in [
+            "../../etc",
+            "de_AT",
+            "de-",
+            "-",
+            "deutschland-ost",
+            "d\u{e9}",
+            "de\r\n",
+            &"de-".repeat(20),
+        ] {
+            let refused = Contact::new("a@b.co", "Ada", locale).unwrap_err();
+            assert_eq!(refused.field, "contact.locale", "{locale:?}");
+        }
+        for locale in ["", "de", "zh-Hant-TW", "es-419"] {
+            assert!(Contact::new("a@b.co", "Ada", locale).is_ok(), "{locale}");
+        }
     }
 
     #[test]
     fn a_card_number_is_never_taken_for_a_token() {
-        let contact = Contact::new("a@b.co", "Ada").unwrap();
+        let contact = Contact::new("a@b.co", "Ada", "").unwrap();
         for method in
             ["4242424242424242", "4242 4242 4242 4242", "4242-4242-4242-4242", "", "pm card"]
         {
@@ -156,7 +196,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_accepted_stays_on_one_line(email in ".{0,40}@.{0,40}", name in any::<String>()) {
-            if let Ok(contact) = Contact::new(&email, &name) {
+            if let Ok(contact) = Contact::new(&email, &name, "") {
                 prop_assert!(!contact.email.chars().any(char::is_control));
                 prop_assert!(!contact.name.chars().any(char::is_control));
             }

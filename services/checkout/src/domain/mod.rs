@@ -6,4 +6,4 @@ mod page;
 
 pub use contact::{Contact, Details, InputError};
 pub use order::{Line, Order, OrderState};
-pub use page::{PageError, PageToken};
+pub use page::PageKey;

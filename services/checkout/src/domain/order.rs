@@ -12,6 +12,8 @@ pub enum OrderState {
     AcceptancePending,
     /// In the stock store and in the queue.
     Accepted,
+    /// What was queued cannot be recorded: it waits for a person.
+    DeadLetter,
     /// Recorded.
     Claimed,
     /// Being charged.
@@ -33,6 +35,7 @@ impl OrderState {
     pub const fn recorded_name(self) -> Option<&'static str> {
         match self {
             Self::AcceptancePending | Self::Accepted => None,
+            Self::DeadLetter => Some("DEAD_LETTER"),
             Self::Claimed => Some("CLAIMED"),
             Self::Paying => Some("PAYING"),
             Self::ActionRequired => Some("ACTION_REQUIRED"),
@@ -48,6 +51,7 @@ impl OrderState {
         match self {
             Self::AcceptancePending
             | Self::Accepted
+            | Self::DeadLetter
             | Self::Claimed
             | Self::Paying
             | Self::ActionRequired => true,
@@ -71,6 +75,7 @@ impl FromStr for OrderState {
 
     fn from_str(name: &str) -> Result<Self, UnknownState> {
         [
+            Self::DeadLetter,
             Self::Claimed,
             Self::Paying,
             Self::ActionRequired,
@@ -134,6 +139,7 @@ mod tests {
     #[test]
     fn the_record_s_names_are_read_back_and_no_others() {
         for name in [
+            "DEAD_LETTER",
             "CLAIMED",
             "PAYING",
             "ACTION_REQUIRED",

@@ -42,6 +42,7 @@ fn state(state: OrderState) -> checkout::OrderState {
     match state {
         OrderState::AcceptancePending => checkout::OrderState::AcceptancePending,
         OrderState::Accepted => checkout::OrderState::Accepted,
+        OrderState::DeadLetter => checkout::OrderState::DeadLetter,
         OrderState::Claimed => checkout::OrderState::Claimed,
         OrderState::Paying => checkout::OrderState::Paying,
         OrderState::ActionRequired => checkout::OrderState::ActionRequired,
@@ -58,12 +59,13 @@ pub(super) fn recorded_state(state: i32) -> Result<Option<&'static str>, Failure
     let unrecorded = || {
         Failure::invalid(
             "state",
-            "must be a state of the record: CLAIMED or later, or none for all",
+            "must be a state of the record: CLAIMED or later, DEAD_LETTER, or none for all",
         )
     };
     match Wire::try_from(state).map_err(|_| unrecorded())? {
         Wire::Unspecified => Ok(None),
         Wire::AcceptancePending | Wire::Accepted => Err(unrecorded()),
+        Wire::DeadLetter => Ok(OrderState::DeadLetter.recorded_name()),
         Wire::Claimed => Ok(OrderState::Claimed.recorded_name()),
         Wire::Paying => Ok(OrderState::Paying.recorded_name()),
         Wire::ActionRequired => Ok(OrderState::ActionRequired.recorded_name()),

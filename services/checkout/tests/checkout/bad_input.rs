@@ -180,7 +180,8 @@ async fn a_wrong_place_order_is_refused_for_its_own_reason_and_changes_nothing()
         Call::Place(PlaceOrderRequest { admission: admission.into(), ..tee(room, "bob") })
     };
     let contact = |email: &str, name: &str| {
-        let contact = Some(Contact { email: email.into(), name: name.into() });
+        let contact =
+            Some(Contact { email: email.into(), name: name.into(), locale: String::new() });
         Call::Place(PlaceOrderRequest { contact, ..tee(sale, "bob") })
     };
     let email = |email: &str| contact(email, "Bob");
@@ -190,7 +191,8 @@ async fn a_wrong_place_order_is_refused_for_its_own_reason_and_changes_nothing()
     let forger = Signer::generate().unwrap();
     let ticket = Ticket { sale_id: room, buyer_id: "bob".to_owned(), number: 8, generation: 0 };
     let long = format!("{}@example.com", "x".repeat(250));
-    let other = Contact { email: "bob@example.org".into(), name: "Bob".into() };
+    let other =
+        Contact { email: "bob@example.org".into(), name: "Bob".into(), locale: String::new() };
 
     use Code::*;
     use Reason::*;
@@ -232,7 +234,9 @@ async fn a_wrong_place_order_is_refused_for_its_own_reason_and_changes_nothing()
         ("a long mail address", email(&long), InvalidArgument, ArgumentInvalid, "contact.email"),
         ("no name", contact("bob@example.com", ""), InvalidArgument, ArgumentInvalid, "contact.name"),
         ("a name of two lines", contact("bob@example.com", "Bob\nBcc: eve"), InvalidArgument, ArgumentInvalid, "contact.name"),
+        ("a name that makes the request too large", contact("bob@example.com", &"x".repeat(100_000)), InvalidArgument, ArgumentInvalid, ""),
         ("a long name", contact("bob@example.com", &"x".repeat(129)), InvalidArgument, ArgumentInvalid, "contact.name"),
+        ("a language that is none", Call::Place(PlaceOrderRequest { contact: Some(Contact { locale: "../de".into(), ..other.clone() }), ..tee(sale, "bob") }), InvalidArgument, ArgumentInvalid, "contact.locale"),
         ("no means of payment", paid(""), InvalidArgument, ArgumentInvalid, "payment_method"),
         ("a card number", paid("4242424242424242"), InvalidArgument, ArgumentInvalid, "payment_method"),
         ("a card number with spaces", paid("4242 4242 4242 4242"), InvalidArgument, ArgumentInvalid, "payment_method"),
@@ -347,9 +351,9 @@ async fn a_wrong_list_is_refused_for_its_own_reason() {
     let token = page.next_page_token;
     let at = |nanos: &str| {
         let body = String::from_utf8(URL_SAFE_NO_PAD.decode(&token).unwrap()).unwrap();
-        let (before, rest) = body.split_once("\"at\":").unwrap();
+        let (before, rest) = body.split_once("\"placed_at_us\":").unwrap();
         let (_, after) = rest.split_once(',').unwrap();
-        URL_SAFE_NO_PAD.encode(format!("{before}\"at\":{nanos},{after}"))
+        URL_SAFE_NO_PAD.encode(format!("{before}\"placed_at_us\":{nanos},{after}"))
     };
 
     let ask = |change: &dyn Fn(&mut ListOrdersRequest)| {
@@ -379,7 +383,7 @@ async fn a_wrong_list_is_refused_for_its_own_reason() {
         ("another buyer's token", next(&|a| a.buyer_id = "eve".into()), InvalidArgument, PageTokenInvalid, "page_token"),
         ("another state's token", next(&|a| a.state = OrderState::Paying.into()), InvalidArgument, PageTokenInvalid, "page_token"),
         ("a token of no time", next(&|a| a.page_token = at("9999999999999999999999999999")), InvalidArgument, PageTokenInvalid, "page_token"),
-        ("a token of a time before all times", next(&|a| a.page_token = at("-300000000000000000000")), InvalidArgument, PageTokenInvalid, "page_token"),
+        ("a token of a time before all times", next(&|a| a.page_token = at("-300000000000000000")), InvalidArgument, PageTokenInvalid, "page_token"),
     ];
     assert_refused(&world, cases).await;
 }

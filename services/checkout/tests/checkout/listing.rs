@@ -32,6 +32,7 @@ fn message(sale: Uuid, buyer_id: &str, placed_at_ms: i64) -> OrderMessage {
         email: "ada@example.org".to_owned(),
         contact_name: "Ada Lovelace".to_owned(),
         payment_method: "pm_card_visa".to_owned(),
+        locale: String::new(),
     }
 }
 

@@ -70,6 +70,7 @@ async fn an_order_goes_from_an_admission_over_its_hold_into_the_queue() {
         email: "ada@example.org".to_owned(),
         contact_name: "Ada Lovelace".to_owned(),
         payment_method: "pm_card_visa".to_owned(),
+        locale: String::new(),
     };
     assert_eq!(message, expected);
     assert!(!message.request_hash.is_empty());

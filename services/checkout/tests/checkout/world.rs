@@ -510,6 +510,7 @@ pub(crate) fn place(sale: Uuid, buyer_id: &str, asked: &[(&str, i64)]) -> PlaceO
         contact: Some(Contact {
             email: "ada@example.org".to_owned(),
             name: "Ada Lovelace".to_owned(),
+            locale: String::new(),
         }),
         payment_method: "pm_card_visa".to_owned(),
     }

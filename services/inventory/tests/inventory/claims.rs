@@ -184,6 +184,7 @@ pub(crate) fn order_message(sale_id: Uuid, hold: &Hold) -> QueueMessage {
             email: String::new(),
             contact_name: String::new(),
             payment_method: String::new(),
+            locale: String::new(),
         },
     }
 }

@@ -342,6 +342,7 @@ fn message(sale_id: Uuid, hold: &Hold) -> QueueMessage {
         email: String::new(),
         contact_name: String::new(),
         payment_method: String::new(),
+        locale: String::new(),
     };
     QueueMessage::Place { order }
 }

@@ -118,6 +118,7 @@ impl Mail {
                     lines: lines.get(&row.order_id).cloned().unwrap_or_default(),
                     end_reason: order.end_reason.clone(),
                     placed_at: order.placed_at,
+                    locale: order.locale.clone(),
                 };
                 Some(((row.order_id, row.about.clone()), letter))
             })

@@ -1,6 +1,7 @@
 //! From the queue's words to the domain's.
 
 use flashsale_queue::{OrderMessage, QueueMessage};
+use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -12,22 +13,56 @@ use crate::{
 /// Reads the message with number `seq`. Its trace is the claimer's to fill in.
 pub fn receive(seq: u64, payload: Vec<u8>) -> Received {
     let message = QueueMessage::decode(&payload).ok();
-    let places = match &message {
-        Some(QueueMessage::Place { order }) => Some(order.order_id),
-        Some(QueueMessage::Cancel { .. } | QueueMessage::Fence { .. }) => None,
-        None => placed_in(&payload),
+    let loose = match &message {
+        Some(_) => None,
+        None => serde_json::from_slice(&payload).ok().filter(is_placing),
     };
+    let places = match &message {
+        Some(QueueMessage::Place { order }) => (Some(order.order_id), Some(order.sale_id)),
+        Some(QueueMessage::Cancel { .. } | QueueMessage::Fence { .. }) => (None, None),
+        None => {
+            let id = |name| loose.as_ref().and_then(|value| id_in(value, name));
+            (id("order_id"), id("sale_id"))
+        }
+    };
+    let salvage = loose.as_ref().and_then(salvaged);
     let content = message.ok_or(DeadReason::Unreadable).and_then(intake);
-    Received { seq, traceparent: None, payload, places, content }
+    Received { seq, traceparent: None, payload, places, content, salvage }
 }
 
-/// The order that an unreadable message meant to place, if it says that much.
-fn placed_in(payload: &[u8]) -> Option<Uuid> {
-    let value: serde_json::Value = serde_json::from_slice(payload).ok()?;
-    if value.get("kind")?.as_str()? != "place" {
-        return None;
+fn is_placing(value: &Value) -> bool {
+    value.get("kind").and_then(Value::as_str) == Some("place")
+}
+
+fn id_in(value: &Value, name: &str) -> Option<Uuid> {
+    value.get(name)?.as_str()?.parse().ok()
+}
+
+/// What an unreadable message says of the order that it meant to place, if that is enough to know whose it is.
+fn salvaged(value: &Value) -> Option<PlacedOrder> {
+    let text = |name| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let number = |name| value.get(name).and_then(Value::as_i64);
+    PlacedOrder {
+        order_id: id_in(value, "order_id")?,
+        sale_id: id_in(value, "sale_id")?,
+        buyer_id: text("buyer_id"),
+        hold_id: id_in(value, "hold_id")?,
+        epoch: number("epoch").unwrap_or_default(),
+        admission_id: Some(text("admission_id")),
+        request_id: id_in(value, "request_id").unwrap_or_default(),
+        request_hash: text("request_hash"),
+        lines: Vec::new(),
+        currency: text("currency"),
+        total_minor: number("total_minor").unwrap_or_default(),
+        placed_at: number("placed_at_ms")
+            .and_then(|ms| instant(ms).ok())
+            .unwrap_or_else(flashsale_failpoint::now_utc),
+        email: text("email"),
+        contact_name: text("contact_name"),
+        payment_method: text("payment_method"),
+        locale: text("locale"),
     }
-    value.get("order_id")?.as_str()?.parse().ok()
+    .salvage()
 }
 
 fn intake(message: QueueMessage) -> Result<Intake, DeadReason> {
@@ -65,6 +100,7 @@ fn placed(order: OrderMessage) -> Result<PlacedOrder, DeadReason> {
         email: order.email,
         contact_name: order.contact_name,
         payment_method: order.payment_method,
+        locale: order.locale,
     })
 }
 

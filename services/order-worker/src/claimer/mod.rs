@@ -50,6 +50,8 @@ pub struct Pace {
     pub purge_messages: u64,
     /// …or when this much time has passed.
     pub purge_interval: Duration,
+    /// How long somebody has to decide about a message that cannot be recorded.
+    pub review: Duration,
 }
 
 /// Reads orders and records them. Several may run: one at a time gets into the transaction, the others skip what it recorded.
@@ -221,8 +223,7 @@ impl Claimer {
             })
             .collect();
         let mut batch = batch.as_slice();
-        let mut claimed =
-            claim(&self.pool, ORDERS, *position, batch, verdicts).instrument(span.clone()).await?;
+        let mut claimed = self.claim(*position, batch, verdicts).instrument(span.clone()).await?;
         if let Claimed::Stragglers(stragglers) = &claimed {
             let first = stragglers.first().map_or(0, |straggler| straggler.seq);
             let ahead = batch.partition_point(|message| message.seq < first);
@@ -231,8 +232,7 @@ impl Claimer {
             }
             // What is in front of them first: there may be the very marker that the stock they need waits for.
             batch = &batch[..ahead];
-            claimed =
-                claim(&self.pool, ORDERS, *position, batch, verdicts).instrument(span).await?;
+            claimed = self.claim(*position, batch, verdicts).instrument(span).await?;
         }
         drop(own);
         let summary = match claimed {
@@ -259,6 +259,15 @@ impl Claimer {
             "batch claimed"
         );
         Ok(Progress::Made)
+    }
+
+    async fn claim(
+        &self,
+        position: Position,
+        batch: &[Received],
+        verdicts: &Verdicts,
+    ) -> Result<Claimed, sqlx::Error> {
+        claim(&self.pool, ORDERS, position, batch, verdicts, self.pace.review).await
     }
 
     /// Asks about the units of `stragglers`, the first of which is the next message to record.

@@ -23,6 +23,8 @@ struct Details<'a> {
     email: &'a str,
     contact_name: &'a str,
     payment_method: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    locale: &'a str,
 }
 
 /// Asks about each of `stragglers`. Those about which nobody can say anything now are missing in the answer: they have to be asked about again.
@@ -128,6 +130,7 @@ fn straggling(order: &PlacedOrder) -> Result<StragglingHold, Failure> {
         email: &order.email,
         contact_name: &order.contact_name,
         payment_method: &order.payment_method,
+        locale: &order.locale,
     };
     let lines = order.lines.iter().map(|line| PricedLine {
         sku: line.sku.clone(),

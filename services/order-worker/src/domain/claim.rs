@@ -1,6 +1,6 @@
 //! Which orders of a batch are recorded, and how: a fold over the messages in the order of the stream.
 
-use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -72,11 +72,14 @@ pub struct Birth {
     pub end_reason: Option<EndReason>,
     /// When the buyer asked to cancel it.
     pub cancel_requested_at: Option<OffsetDateTime>,
+    /// It is in the record already, as a dead letter, and takes that row.
+    pub revives: bool,
 }
 
 impl Birth {
     /// Where it stands.
     pub fn state(&self) -> OrderState {
+        // A path is never empty.
         self.path.last().map_or(OrderState::Claimed, |(state, _)| *state)
     }
 
@@ -88,7 +91,14 @@ impl Birth {
         {
             path.push((state, "nothing_to_pay"));
         }
-        Self { order, path, end_reason: None, cancel_requested_at: None }
+        Self { order, path, end_reason: None, cancel_requested_at: None, revives: false }
+    }
+
+    /// What waits for a person; `None` if nobody could say whose it is.
+    fn dead_letter(order: &PlacedOrder, cause: &'static str) -> Option<Self> {
+        let path = vec![(OrderState::DeadLetter, cause)];
+        let order = order.salvage()?;
+        Some(Self { order, path, end_reason: None, cancel_requested_at: None, revives: false })
     }
 
     fn cancelled(order: PlacedOrder, reason: EndReason) -> Self {
@@ -97,6 +107,20 @@ impl Birth {
             path: vec![(OrderState::Cancelled, reason.as_str())],
             end_reason: Some(reason),
             cancel_requested_at: None,
+            revives: false,
+        }
+    }
+
+    /// Its buyer asks to cancel it.
+    fn cancel(&mut self, requested_at: OffsetDateTime) {
+        let waits = self.state() == OrderState::DeadLetter;
+        if waits {
+            // Nobody charges it, so that there is nothing to wait for.
+            self.path.push((OrderState::Cancelled, EndReason::Buyer.as_str()));
+            self.end_reason = Some(EndReason::Buyer);
+        }
+        if waits || self.state().is_open() {
+            self.cancel_requested_at.get_or_insert(requested_at);
         }
     }
 }
@@ -108,7 +132,9 @@ pub struct Decision {
     pub births: Vec<Birth>,
     /// Known open orders the buyer asks to cancel, with when.
     pub cancel_requests: Vec<(Uuid, OffsetDateTime)>,
-    /// Messages that cannot go in: sequence number and why.
+    /// Dead letters whose buyers cancel them, which ends them.
+    pub cancelled: Vec<Uuid>,
+    /// Messages that cannot go in: sequence number and why. Their orders are among `births` all the same, as dead letters, where they say enough.
     pub dead: Vec<(u64, Unacceptable)>,
     /// Rebuilds that the claims have come past: sale and epoch, each sale's latest.
     pub fences: BTreeMap<Uuid, i64>,
@@ -119,97 +145,119 @@ pub struct Decision {
 
 /// Decides over `messages` (sequence number and content, in the order of the stream).
 ///
-/// An order that is there already is left alone: the message came again, or a cancellation was faster. Nothing is claimed beyond
-/// what `books.left` leaves. A straggler without a verdict is neither claimed nor cancelled. What is decided about a message depends on
-/// those before it alone, so that a batch can be cut in front of any of them.
-pub fn decide(messages: Vec<(u64, Intake)>, mut books: Books) -> Decision {
-    let mut decision = Decision::default();
-    let mut born: HashMap<Uuid, usize> = HashMap::new();
-    let mut requested: HashSet<Uuid> = HashSet::new();
-    let mut undecided: HashSet<Uuid> = HashSet::new();
+/// An order that is there already is left alone: the message came again, or a cancellation was faster. Only what is there as a dead letter is
+/// claimed after all when it comes again as it should be. Nothing is claimed beyond what `books.left` leaves. A straggler without a
+/// verdict is neither claimed nor cancelled. What is decided about a message depends on those before it alone, so that a batch can be
+/// cut in front of any of them.
+pub fn decide(messages: Vec<(u64, Intake)>, books: Books) -> Decision {
+    let mut deciding = Deciding { books, ..Deciding::default() };
     for (seq, message) in messages {
-        let order_id = match message.order() {
-            Some(order) => {
-                // Only what becomes a row has to be whole: a cancellation of a recorded order needs its id alone.
-                let id = order.order_id;
-                if undecided.contains(&id) {
-                    continue;
-                }
-                let there = books.known.contains_key(&id) || born.contains_key(&id);
-                if !there && let Err(problem) = order.check() {
-                    decision.dead.push((seq, problem));
-                    continue;
-                }
-                id
-            }
-            None => Uuid::nil(),
-        };
         match message {
-            Intake::Fence { sale_id, epoch } => match books.sales.get_mut(&sale_id) {
-                Some(sale) if epoch > 0 => {
-                    sale.fence = sale.fence.max(Some(epoch));
-                    decision.fences.extend(sale.fence.map(|fence| (sale_id, fence)));
-                }
-                Some(_) => decision.dead.push((seq, Unacceptable::Epoch)),
-                None => decision.dead.push((seq, Unacceptable::SaleUnknown)),
-            },
-            Intake::Place(order) => {
-                if books.known.contains_key(&order_id) || born.contains_key(&order_id) {
-                    continue;
-                }
-                let Some(sale) = books.sales.get(&order.sale_id) else {
-                    decision.dead.push((seq, Unacceptable::SaleUnknown));
-                    continue;
-                };
-                let fence = sale.fence.filter(|fence| order.epoch < *fence);
-                let birth = match (fence, books.verdicts.get(&order_id)) {
-                    (None, _) | (Some(_), Some(Verdict::Taken | Verdict::Rebuilding)) => {
-                        claim(order, &mut books.left)
-                    }
-                    (Some(_), Some(Verdict::Refused)) => {
-                        Birth::cancelled(order, EndReason::StockRebuilt)
-                    }
-                    (Some(fence), None) => {
-                        undecided.insert(order_id);
-                        decision.stragglers.push(Straggler { seq, order, fence });
-                        continue;
-                    }
-                };
-                born.insert(order_id, decision.births.len());
-                decision.births.push(birth);
-            }
-            Intake::Cancel { order, requested_at } => {
-                if let Some(known) = books.known.get(&order_id) {
-                    if known.state.is_open()
-                        && !known.cancel_requested
-                        && requested.insert(order_id)
-                    {
-                        decision.cancel_requests.push((order_id, requested_at));
-                    }
-                    continue;
-                }
-                match born.entry(order_id) {
-                    Entry::Occupied(at) => {
-                        let birth = &mut decision.births[*at.get()];
-                        if birth.state().is_open() && birth.cancel_requested_at.is_none() {
-                            birth.cancel_requested_at = Some(requested_at);
-                        }
-                    }
-                    Entry::Vacant(place) => {
-                        if !books.sales.contains_key(&order.sale_id) {
-                            decision.dead.push((seq, Unacceptable::SaleUnknown));
-                            continue;
-                        }
-                        let mut birth = Birth::cancelled(order, EndReason::Buyer);
-                        birth.cancel_requested_at = Some(requested_at);
-                        place.insert(decision.births.len());
-                        decision.births.push(birth);
-                    }
-                }
-            }
+            Intake::Fence { sale_id, epoch } => deciding.fence(seq, sale_id, epoch),
+            Intake::Place(order) => deciding.place(seq, order),
+            Intake::Unrecordable { order, cause } => deciding.put_aside(&order, cause),
+            Intake::Cancel { order, requested_at } => deciding.cancel(seq, order, requested_at),
         }
     }
-    decision
+    deciding.decision
+}
+
+/// A decision half-way through its messages.
+#[derive(Default)]
+struct Deciding {
+    books: Books,
+    decision: Decision,
+    /// Orders of this batch, by their place among the births.
+    born: HashMap<Uuid, usize>,
+    /// Recorded orders whose cancellation this batch asks for.
+    requested: HashSet<Uuid>,
+    /// Stragglers without a verdict.
+    undecided: HashSet<Uuid>,
+}
+
+impl Deciding {
+    fn fence(&mut self, seq: u64, sale_id: Uuid, epoch: i64) {
+        match self.books.sales.get_mut(&sale_id) {
+            Some(sale) if epoch > 0 => {
+                sale.fence = sale.fence.max(Some(epoch));
+                self.decision.fences.extend(sale.fence.map(|fence| (sale_id, fence)));
+            }
+            Some(_) => self.decision.dead.push((seq, Unacceptable::Epoch)),
+            None => self.decision.dead.push((seq, Unacceptable::SaleUnknown)),
+        }
+    }
+
+    fn place(&mut self, seq: u64, order: PlacedOrder) {
+        let id = order.order_id;
+        let known = self.books.known.get(&id);
+        let revives = known.is_some_and(|known| known.state == OrderState::DeadLetter);
+        let settled = known.is_some() && !revives || self.requested.contains(&id);
+        if settled || self.born.contains_key(&id) || self.undecided.contains(&id) {
+            return;
+        }
+        // Only what becomes a row has to be whole.
+        if let Err(problem) = order.check() {
+            self.decision.dead.push((seq, problem));
+            self.put_aside(&order, problem.as_str());
+            return;
+        }
+        let Some(sale) = self.books.sales.get(&order.sale_id) else {
+            self.decision.dead.push((seq, Unacceptable::SaleUnknown));
+            return;
+        };
+        let fence = sale.fence.filter(|fence| order.epoch < *fence);
+        let birth = match (fence, self.books.verdicts.get(&id)) {
+            (None, _) | (Some(_), Some(Verdict::Taken | Verdict::Rebuilding)) => {
+                claim(order, &mut self.books.left)
+            }
+            (Some(_), Some(Verdict::Refused)) => Birth::cancelled(order, EndReason::StockRebuilt),
+            (Some(fence), None) => {
+                self.undecided.insert(id);
+                self.decision.stragglers.push(Straggler { seq, order, fence });
+                return;
+            }
+        };
+        self.bear(Birth { revives, ..birth });
+    }
+
+    /// What cannot be recorded as it is has a row all the same, so that it is not lost and its buyer can be told. Whatever is there already wins.
+    fn put_aside(&mut self, order: &PlacedOrder, cause: &'static str) {
+        let id = order.order_id;
+        let there = self.books.known.contains_key(&id) || self.born.contains_key(&id);
+        if !there && self.books.sales.contains_key(&order.sale_id) {
+            Birth::dead_letter(order, cause).into_iter().for_each(|birth| self.bear(birth));
+        }
+    }
+
+    fn cancel(&mut self, seq: u64, order: PlacedOrder, requested_at: OffsetDateTime) {
+        let id = order.order_id;
+        if self.undecided.contains(&id) {
+            return;
+        }
+        if let Some(at) = self.born.get(&id) {
+            self.decision.births[*at].cancel(requested_at);
+        } else if let Some(known) = self.books.known.get(&id) {
+            // A cancellation of a recorded order needs its id alone.
+            if known.state == OrderState::DeadLetter && self.requested.insert(id) {
+                self.decision.cancelled.push(id);
+            }
+            if known.state.is_open() && !known.cancel_requested && self.requested.insert(id) {
+                self.decision.cancel_requests.push((id, requested_at));
+            }
+        } else if let Err(problem) = order.check() {
+            self.decision.dead.push((seq, problem));
+        } else if self.books.sales.contains_key(&order.sale_id) {
+            let birth = Birth::cancelled(order, EndReason::Buyer);
+            self.bear(Birth { cancel_requested_at: Some(requested_at), ..birth });
+        } else {
+            self.decision.dead.push((seq, Unacceptable::SaleUnknown));
+        }
+    }
+
+    fn bear(&mut self, birth: Birth) {
+        self.born.insert(birth.order.order_id, self.decision.births.len());
+        self.decision.births.push(birth);
+    }
 }
 
 /// Every line or none.
@@ -264,6 +312,7 @@ mod tests {
             email: "buyer@example.com".to_owned(),
             contact_name: "Buyer".to_owned(),
             payment_method: "pm_card_visa".to_owned(),
+            locale: String::new(),
         }
     }
 
@@ -338,7 +387,10 @@ mod tests {
             let born: HashSet<Uuid> =
                 decision.births.iter().map(|birth| birth.order.order_id).collect();
             assert_eq!(born.len(), decision.births.len(), "an order was born twice");
-            assert!(!born.contains(&recorded), "a recorded order was born again");
+            assert!(
+                !born.contains(&recorded) || state == OrderState::DeadLetter,
+                "a recorded order was born again"
+            );
             let mut decided = born;
             decided.extend(asked.contains(&recorded).then_some(recorded));
             assert_eq!(decided, asked, "an order was left undecided");
@@ -357,6 +409,79 @@ mod tests {
                 assert_eq!(birth.end_reason.is_some(), !birth.state().holds_units());
             }
         }
+    }
+
+    fn dead_letter(order: &PlacedOrder) -> Books {
+        let known = Known { state: OrderState::DeadLetter, cancel_requested: false };
+        Books { known: HashMap::from([(order.order_id, known)]), ..books(5) }
+    }
+
+    #[test]
+    fn what_cannot_be_recorded_waits_in_a_row_that_claims_nothing() {
+        let broken = PlacedOrder {
+            total_minor: -7,
+            currency: "no".to_owned(),
+            email: "a\0b".to_owned(),
+            ..order(1, &[("A", 1)])
+        };
+        let nobody = PlacedOrder { buyer_id: String::new(), ..order(2, &[("A", 1)]) };
+        let lost = PlacedOrder { sale_id: Uuid::from_u128(9), ..broken.clone() };
+        let unrecordable = |order| Intake::Unrecordable { order, cause: "unreadable" };
+        let messages = vec![
+            (1, Intake::Place(broken.clone())),
+            (2, Intake::Place(nobody)),
+            (3, unrecordable(order(3, &[("A", 1)]))),
+            (4, unrecordable(PlacedOrder { order_id: Uuid::from_u128(4), ..lost })),
+        ];
+        let decision = decide(messages, books(5));
+        let waiting: Vec<_> = decision
+            .births
+            .iter()
+            .map(|birth| (birth.order.order_id.as_u128(), birth.state()))
+            .collect();
+        assert_eq!(waiting, [(1, OrderState::DeadLetter), (3, OrderState::DeadLetter)]);
+        let kept = &decision.births[0].order;
+        assert_eq!((kept.total_minor, kept.currency.as_str(), kept.email.as_str()), (0, "XXX", ""));
+        assert!(decision.births.iter().all(|birth| birth.order.lines.is_empty()));
+        let dead: Vec<_> = decision.dead.iter().map(|(seq, _)| *seq).collect();
+        // What nobody could read was put aside before.
+        assert_eq!(dead, [1, 2]);
+    }
+
+    #[test]
+    fn a_dead_letter_that_comes_again_as_it_should_be_is_claimed_in_its_row() {
+        let order = order(1, &[("A", 2)]);
+        let broken = PlacedOrder { total_minor: 1, ..order.clone() };
+        let again = vec![(1, Intake::Place(broken.clone())), (2, Intake::Place(order.clone()))];
+        let decision = decide(again, dead_letter(&order));
+        assert_eq!(decision.dead.len(), 1);
+        assert_eq!(decision.births.len(), 1);
+        assert!(decision.births[0].revives);
+        assert_eq!(decision.births[0].state(), OrderState::Claimed);
+        // Never beyond what is left.
+        let too_many =
+            PlacedOrder { lines: old(1, &[("A", 6)]).lines, total_minor: 600, ..order.clone() };
+        let decision = decide(vec![(1, Intake::Place(too_many))], dead_letter(&order));
+        assert_eq!(decision.births[0].end_reason, Some(EndReason::AllotmentExhausted));
+    }
+
+    #[test]
+    fn a_dead_letter_ends_as_soon_as_its_buyer_cancels_it() {
+        let order = order(1, &[("A", 1)]);
+        let wishes = vec![
+            (1, cancel(order.clone())),
+            (2, cancel(order.clone())),
+            (3, Intake::Place(order.clone())),
+        ];
+        let decision = decide(wishes, dead_letter(&order));
+        assert_eq!((decision.cancelled, decision.births.len()), (vec![order.order_id], 0));
+        // Also in the batch that put it aside.
+        let broken = PlacedOrder { total_minor: 1, ..order.clone() };
+        let messages = vec![(1, Intake::Place(broken)), (2, cancel(order.clone()))];
+        let decision = decide(messages, books(5));
+        let path: Vec<_> = decision.births[0].path.iter().map(|(state, _)| *state).collect();
+        assert_eq!(path, [OrderState::DeadLetter, OrderState::Cancelled]);
+        assert_eq!(decision.births[0].end_reason, Some(EndReason::Buyer));
     }
 
     #[test]
@@ -407,7 +532,8 @@ mod tests {
     #[test]
     fn an_ended_order_cannot_be_cancelled() {
         let order = order(1, &[("A", 1)]);
-        for state in OrderState::ALL.into_iter().filter(|state| !state.is_open()) {
+        let ended = |state: &OrderState| !state.is_open() && *state != OrderState::DeadLetter;
+        for state in OrderState::ALL.into_iter().filter(ended) {
             let mut books = books(5);
             books.known.insert(order.order_id, Known { state, cancel_requested: false });
             assert_eq!(decide(vec![(1, cancel(order.clone()))], books), Decision::default());
@@ -494,7 +620,7 @@ mod tests {
             for (seq, message) in &messages {
                 match message {
                     Intake::Fence { epoch, .. } => fence = fence.max(*epoch),
-                    Intake::Cancel { order, .. } => {
+                    Intake::Cancel { order, .. } | Intake::Unrecordable { order, .. } => {
                         seen.insert(order.order_id);
                     }
                     Intake::Place(order) => {

@@ -69,6 +69,7 @@ pub(crate) const HOLD_RELEASED: &str = "RELEASED";
 /// What has to happen because of `occurrence`. The one table of it.
 pub const fn consequences(occurrence: Occurrence) -> &'static [Consequence] {
     match occurrence {
+        Occurrence::Reached(OrderState::DeadLetter) => const { &[row(Kind::Event, "DEAD_LETTER")] },
         Occurrence::Reached(OrderState::Claimed) => {
             const { &[row(Kind::Charge, "CLAIMED"), row(Kind::Event, "CLAIMED")] }
         }
@@ -141,7 +142,8 @@ mod tests {
                     assert_eq!(closes.len(), 1);
                     assert_eq!(closes[0].about == HOLD_SOLD, state.holds_units());
                 }
-                OrderState::Claimed
+                OrderState::DeadLetter
+                | OrderState::Claimed
                 | OrderState::Paying
                 | OrderState::ActionRequired
                 | OrderState::Refunded => assert!(closes.is_empty()),
@@ -153,7 +155,8 @@ mod tests {
     fn the_buyer_is_written_to_at_every_end_and_only_then() {
         for state in OrderState::ALL {
             let mails = of(state).iter().filter(|row| row.kind == Kind::Mail).count();
-            assert_eq!(mails, usize::from(!state.is_open()), "{state:?}");
+            let goes_on = state.is_open() || state == OrderState::DeadLetter;
+            assert_eq!(mails, usize::from(!goes_on), "{state:?}");
         }
     }
 

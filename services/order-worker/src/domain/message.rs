@@ -43,6 +43,8 @@ pub struct PlacedOrder {
     pub contact_name: String,
     /// The provider's token of the means of payment.
     pub payment_method: String,
+    /// The language to write in; empty for the shop's own.
+    pub locale: String,
 }
 
 /// Units of one sku.
@@ -68,6 +70,13 @@ pub enum Intake {
         /// When the buyer asked.
         requested_at: OffsetDateTime,
     },
+    /// An order was placed, and the message cannot be recorded as it is.
+    Unrecordable {
+        /// What of the order can be.
+        order: PlacedOrder,
+        /// What is wrong, in a word.
+        cause: &'static str,
+    },
     /// The stock of a sale is rebuilt from what stands before this.
     Fence {
         /// The sale.
@@ -81,7 +90,9 @@ impl Intake {
     /// The order it is about, if it is about one.
     pub fn order(&self) -> Option<&PlacedOrder> {
         match self {
-            Self::Place(order) | Self::Cancel { order, .. } => Some(order),
+            Self::Place(order) | Self::Cancel { order, .. } | Self::Unrecordable { order, .. } => {
+                Some(order)
+            }
             Self::Fence { .. } => None,
         }
     }
@@ -89,7 +100,9 @@ impl Intake {
     /// The sale it is about.
     pub fn sale_id(&self) -> Uuid {
         match self {
-            Self::Place(order) | Self::Cancel { order, .. } => order.sale_id,
+            Self::Place(order) | Self::Cancel { order, .. } | Self::Unrecordable { order, .. } => {
+                order.sale_id
+            }
             Self::Fence { sale_id, .. } => *sale_id,
         }
     }
@@ -179,11 +192,39 @@ impl PlacedOrder {
         if let Some(admission_id) = &self.admission_id {
             text(admission_id)?;
         }
+        if !self.locale.is_empty() {
+            text(&self.locale)?;
+        }
         // A name is only an address: an empty one, or one with odd characters, loses no order. The mail cleans it.
         if self.contact_name.len() > MAX_TEXT_BYTES || self.contact_name.contains('\0') {
             return Err(Unacceptable::Text);
         }
         Ok(())
+    }
+}
+
+impl PlacedOrder {
+    /// What of it can stand in a row that waits for a person, whatever is wrong with it: no lines, and of the rest what [`Self::check`] lets
+    /// through. `None` if it does not say whose it is.
+    pub fn salvage(&self) -> Option<Self> {
+        text(&self.buyer_id).ok()?;
+        let kept = |value: &String| text(value).map_or_else(|_| String::new(), |()| value.clone());
+        let currency =
+            self.currency.len() == 3 && self.currency.bytes().all(|byte| byte.is_ascii_uppercase());
+        Some(Self {
+            lines: Vec::new(),
+            // ISO 4217's code for no currency.
+            currency: if currency { self.currency.clone() } else { "XXX".to_owned() },
+            // Nothing is claimed, so that there is nothing to pay.
+            total_minor: 0,
+            admission_id: self.admission_id.as_ref().map(kept).filter(|id| !id.is_empty()),
+            request_hash: kept(&self.request_hash),
+            email: kept(&self.email),
+            contact_name: kept(&self.contact_name),
+            payment_method: kept(&self.payment_method),
+            locale: kept(&self.locale),
+            ..self.clone()
+        })
     }
 }
 

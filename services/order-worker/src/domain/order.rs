@@ -3,6 +3,8 @@
 /// Where a recorded order stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OrderState {
+    /// What was queued of it cannot be recorded: it waits for a person, and nothing of it is claimed.
+    DeadLetter,
     /// Its units are written against the allotment.
     Claimed,
     /// Its payment is recorded.
@@ -21,7 +23,8 @@ pub enum OrderState {
 
 impl OrderState {
     /// Every state there is.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
+        Self::DeadLetter,
         Self::Claimed,
         Self::Paying,
         Self::ActionRequired,
@@ -34,6 +37,7 @@ impl OrderState {
     /// Its name in the record, in events and in mails' headers.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::DeadLetter => "DEAD_LETTER",
             Self::Claimed => "CLAIMED",
             Self::Paying => "PAYING",
             Self::ActionRequired => "ACTION_REQUIRED",
@@ -53,7 +57,11 @@ impl OrderState {
     pub const fn is_open(self) -> bool {
         match self {
             Self::Claimed | Self::Paying | Self::ActionRequired => true,
-            Self::Confirmed | Self::Declined | Self::Cancelled | Self::Refunded => false,
+            Self::DeadLetter
+            | Self::Confirmed
+            | Self::Declined
+            | Self::Cancelled
+            | Self::Refunded => false,
         }
     }
 
@@ -65,7 +73,7 @@ impl OrderState {
             | Self::ActionRequired
             | Self::Confirmed
             | Self::Refunded => true,
-            Self::Declined | Self::Cancelled => false,
+            Self::DeadLetter | Self::Declined | Self::Cancelled => false,
         }
     }
 
@@ -76,19 +84,33 @@ impl OrderState {
     pub fn after(self, change: &Change) -> Result<Self, Impossible> {
         let impossible = Err(Impossible { from: self });
         match self {
+            Self::DeadLetter => match change {
+                Change::Claimed => Ok(Self::Claimed),
+                Change::Cancelled { .. } => Ok(Self::Cancelled),
+                Change::PaymentRecorded
+                | Change::NothingToPay
+                | Change::BuyerMustAct
+                | Change::BuyerActed
+                | Change::Paid
+                | Change::Refused { .. }
+                | Change::Refunded => impossible,
+            },
             Self::Claimed => match change {
                 Change::PaymentRecorded => Ok(Self::Paying),
                 Change::NothingToPay | Change::Paid => Ok(Self::Confirmed),
                 Change::Refused { .. } => Ok(Self::Declined),
                 Change::Cancelled { .. } => Ok(Self::Cancelled),
-                Change::BuyerMustAct | Change::BuyerActed | Change::Refunded => impossible,
+                Change::Claimed | Change::BuyerMustAct | Change::BuyerActed | Change::Refunded => {
+                    impossible
+                }
             },
             Self::Paying => match change {
                 Change::BuyerMustAct => Ok(Self::ActionRequired),
                 Change::Paid => Ok(Self::Confirmed),
                 Change::Refused { .. } => Ok(Self::Declined),
                 Change::Cancelled { .. } => Ok(Self::Cancelled),
-                Change::PaymentRecorded
+                Change::Claimed
+                | Change::PaymentRecorded
                 | Change::NothingToPay
                 | Change::BuyerActed
                 | Change::Refunded => impossible,
@@ -98,14 +120,16 @@ impl OrderState {
                 Change::Paid => Ok(Self::Confirmed),
                 Change::Refused { .. } => Ok(Self::Declined),
                 Change::Cancelled { .. } => Ok(Self::Cancelled),
-                Change::PaymentRecorded
+                Change::Claimed
+                | Change::PaymentRecorded
                 | Change::NothingToPay
                 | Change::BuyerMustAct
                 | Change::Refunded => impossible,
             },
             Self::Confirmed => match change {
                 Change::Refunded => Ok(Self::Refunded),
-                Change::PaymentRecorded
+                Change::Claimed
+                | Change::PaymentRecorded
                 | Change::NothingToPay
                 | Change::BuyerMustAct
                 | Change::BuyerActed
@@ -121,6 +145,8 @@ impl OrderState {
 /// What happens to a recorded order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
+    /// What was a dead letter is recorded after all.
+    Claimed,
     /// The payment service knows it.
     PaymentRecorded,
     /// Its total is zero.
@@ -149,6 +175,7 @@ impl Change {
     /// What stands as the cause in the history of the order.
     pub fn cause(&self) -> &str {
         match self {
+            Self::Claimed => "claimed",
             Self::PaymentRecorded => "payment_recorded",
             Self::NothingToPay => "nothing_to_pay",
             Self::BuyerMustAct => "buyer_must_act",
@@ -165,7 +192,8 @@ impl Change {
         match self {
             Self::Refused { code } => Some(code),
             Self::Cancelled { reason } => Some(reason.as_str()),
-            Self::PaymentRecorded
+            Self::Claimed
+            | Self::PaymentRecorded
             | Self::NothingToPay
             | Self::BuyerMustAct
             | Self::BuyerActed
@@ -186,6 +214,10 @@ pub enum EndReason {
     StockRebuilt,
     /// Its payment was cancelled though the buyer had not asked for it.
     PaymentCancelled,
+    /// It was a dead letter, and somebody gave it up.
+    DeadLetterDropped,
+    /// It was a dead letter, and nobody saw to it in time.
+    DeadLetterExpired,
 }
 
 impl EndReason {
@@ -196,6 +228,8 @@ impl EndReason {
             Self::AllotmentExhausted => "allotment_exhausted",
             Self::StockRebuilt => "stock_rebuilt",
             Self::PaymentCancelled => "payment_cancelled",
+            Self::DeadLetterDropped => "dead_letter_dropped",
+            Self::DeadLetterExpired => "dead_letter_expired",
         }
     }
 }
@@ -216,6 +250,7 @@ mod tests {
 
     fn changes() -> Vec<Change> {
         vec![
+            Change::Claimed,
             Change::PaymentRecorded,
             Change::NothingToPay,
             Change::BuyerMustAct,
@@ -237,7 +272,8 @@ mod tests {
 
     #[test]
     fn an_end_is_an_end_except_that_paid_orders_may_be_refunded() {
-        for state in OrderState::ALL.into_iter().filter(|state| !state.is_open()) {
+        let ends = |state: &OrderState| !state.is_open() && *state != OrderState::DeadLetter;
+        for state in OrderState::ALL.into_iter().filter(ends) {
             for change in changes() {
                 let refund = state == OrderState::Confirmed && change == Change::Refunded;
                 assert_eq!(state.after(&change).is_ok(), refund, "{state:?} {change:?}");
@@ -258,11 +294,21 @@ mod tests {
 
     #[test]
     fn units_once_given_back_never_return_to_an_order() {
-        for state in OrderState::ALL.into_iter().filter(|state| !state.holds_units()) {
+        for state in [OrderState::Declined, OrderState::Cancelled] {
+            assert!(!state.holds_units());
             for change in changes() {
                 assert!(state.after(&change).is_err());
             }
         }
+    }
+
+    #[test]
+    fn a_dead_letter_is_claimed_or_cancelled_and_nothing_else() {
+        let to: Vec<_> = changes()
+            .iter()
+            .filter_map(|change| OrderState::DeadLetter.after(change).ok())
+            .collect();
+        assert_eq!(to, [OrderState::Claimed, OrderState::Cancelled]);
     }
 
     #[test]

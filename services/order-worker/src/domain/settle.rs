@@ -77,7 +77,9 @@ pub fn settle(
         PaymentState::Succeeded => match order {
             // Money without units: it always goes back.
             OrderState::Declined | OrderState::Cancelled => return Settlement::Refund,
-            OrderState::Claimed
+            // Nobody charges what is not claimed.
+            OrderState::DeadLetter
+            | OrderState::Claimed
             | OrderState::Paying
             | OrderState::ActionRequired
             | OrderState::Confirmed

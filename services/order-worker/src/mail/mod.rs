@@ -15,7 +15,7 @@ use lettre::{
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-pub use render::{Rendered, Templates};
+pub use render::{Rendered, Templates, TemplatesError};
 
 /// What a mail is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub struct Letter {
     pub end_reason: Option<String>,
     /// When it was placed.
     pub placed_at: OffsetDateTime,
+    /// The language it is to be in, as a tag; empty for the shop's own.
+    pub locale: String,
 }
 
 /// Units of one item.

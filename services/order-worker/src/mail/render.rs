@@ -1,4 +1,7 @@
-//! The texts, from the templates under `templates/<language>/`. A name ending in `.html` is escaped, the others are plain.
+//! The texts, from the templates under `templates/<language>/` and from a folder of the shop's own, which has the same form and wins. A name
+//! ending in `.html` is escaped, the others are plain.
+
+use std::{collections::BTreeSet, fs, io, path::Path};
 
 use minijinja::{Environment, UndefinedBehavior, context};
 use serde::Serialize;
@@ -7,10 +10,12 @@ use time::macros::format_description;
 
 use super::{Letter, Topic, money, one_line};
 
-/// The language of all mails: the order does not carry another.
-const LANGUAGE: &str = "en";
+/// Without the name of a month, which would be in a language.
 const DATE: &[BorrowedFormatItem<'_>] =
-    format_description!("[day padding:none] [month repr:long] [year], [hour]:[minute] UTC");
+    format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
+/// The kinds of mail, and the parts of each.
+const KINDS: [&str; 3] = ["confirmation", "failure", "refund"];
+const PARTS: [&str; 3] = ["subject", "txt", "html"];
 
 macro_rules! templates {
     ($($name:literal),+ $(,)?) => {
@@ -28,12 +33,40 @@ const SOURCES: &[(&str, &str)] = templates![
     "en/refund.subject",
     "en/refund.txt",
     "en/refund.html",
+    "de/confirmation.subject",
+    "de/confirmation.txt",
+    "de/confirmation.html",
+    "de/failure.subject",
+    "de/failure.txt",
+    "de/failure.html",
+    "de/refund.subject",
+    "de/refund.txt",
+    "de/refund.html",
 ];
+
+/// Templates that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplatesError {
+    /// The folder cannot be read.
+    #[error("{0} cannot be read: {1}")]
+    Folder(String, io::Error),
+    /// One is malformed.
+    #[error("{0}: {1}")]
+    Malformed(String, minijinja::Error),
+    /// A language lacks one.
+    #[error(
+        "there is no {0}: a language has confirmation, failure and refund, each as subject, txt and html"
+    )]
+    Missing(String),
+}
 
 /// The compiled templates.
 #[derive(Debug)]
 pub struct Templates {
     environment: Environment<'static>,
+    languages: BTreeSet<String>,
+    /// The shop's own.
+    default: String,
 }
 
 /// A letter in words.
@@ -57,19 +90,50 @@ struct Line {
 }
 
 impl Templates {
-    /// Compiles them.
+    /// Compiles them: ours, and those in `folder` if there is one. `default` is the shop's own language.
     ///
     /// # Errors
-    /// When one of them is malformed: a fault of ours.
-    pub fn new() -> Result<Self, minijinja::Error> {
+    /// See [`TemplatesError`].
+    pub fn new(default: &str, folder: Option<&Path>) -> Result<Self, TemplatesError> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
-        for (name, source) in SOURCES {
-            environment.add_template(name, source)?;
+        let mut sources: Vec<(String, String)> = SOURCES
+            .iter()
+            .map(|(name, source)| ((*name).to_owned(), (*source).to_owned()))
+            .collect();
+        if let Some(folder) = folder {
+            sources.extend(read(folder)?);
         }
-        Ok(Self { environment })
+        let mut languages = BTreeSet::from([default.to_ascii_lowercase()]);
+        for (name, source) in sources {
+            languages.extend(name.split('/').next().map(str::to_owned));
+            environment
+                .add_template_owned(name.clone(), source)
+                .map_err(|error| TemplatesError::Malformed(name, error))?;
+        }
+        for language in &languages {
+            for name in names(language) {
+                if environment.get_template(&name).is_err() {
+                    return Err(TemplatesError::Missing(name));
+                }
+            }
+        }
+        Ok(Self { environment, languages, default: default.to_ascii_lowercase() })
+    }
+
+    /// The language for a tag: that of the tag, or of what it narrows (`de-AT` is `de` too), or the shop's own.
+    fn language(&self, tag: &str) -> &str {
+        let tag = tag.to_ascii_lowercase();
+        let mut wanted = tag.as_str();
+        while !wanted.is_empty() {
+            if let Some(language) = self.languages.get(wanted) {
+                return language;
+            }
+            wanted = wanted.rsplit_once('-').map_or("", |(wider, _)| wider);
+        }
+        &self.default
     }
 
     /// Puts `letter` in words.
@@ -106,9 +170,82 @@ impl Templates {
             Topic::Declined | Topic::Cancelled => "failure",
             Topic::Refunded => "refund",
         };
+        let language = self.language(&letter.locale);
         let part = |part: &str| {
-            self.environment.get_template(&format!("{LANGUAGE}/{kind}.{part}"))?.render(&values)
+            self.environment.get_template(&format!("{language}/{kind}.{part}"))?.render(&values)
         };
         Ok(Rendered { subject: part("subject")?, text: part("txt")?, html: part("html")? })
+    }
+}
+
+fn names(language: &str) -> impl Iterator<Item = String> {
+    KINDS.into_iter().flat_map(move |kind| PARTS.map(|part| format!("{language}/{kind}.{part}")))
+}
+
+/// The templates of every language that has a folder in `folder`, by our names for them.
+fn read(folder: &Path) -> Result<Vec<(String, String)>, TemplatesError> {
+    let unreadable = |path: &Path| {
+        let path = path.display().to_string();
+        |error| TemplatesError::Folder(path, error)
+    };
+    let mut sources = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable(folder))? {
+        let path = entry.map_err(unreadable(folder))?.path();
+        let Some(language) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if !path.is_dir() {
+            continue;
+        }
+        for name in names(&language.to_ascii_lowercase()) {
+            let file = name.split('/').next_back().unwrap_or_default();
+            let file = path.join(file);
+            match fs::read_to_string(&file) {
+                Ok(source) => sources.push((name, source)),
+                // Ours stands, if there is one.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(unreadable(&file)(error)),
+            }
+        }
+    }
+    Ok(sources)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_tag_finds_its_language_or_what_it_narrows_or_the_shops_own() {
+        let templates = Templates::new("en", None).unwrap();
+        for (tag, language) in
+            [("de", "de"), ("de-AT", "de"), ("DE", "de"), ("", "en"), ("fr-CA", "en"), ("d", "en")]
+        {
+            assert_eq!(templates.language(tag), language, "{tag}");
+        }
+        assert_eq!(Templates::new("DE", None).unwrap().language("fr"), "de");
+    }
+
+    #[test]
+    fn a_shops_own_texts_win_and_a_language_that_lacks_one_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("en/refund.subject", "Money back");
+        let templates = Templates::new("en", Some(folder.path())).unwrap();
+        let subject = templates.environment.get_template("en/refund.subject").unwrap();
+        assert_eq!(subject.source(), "Money back");
+        write("fr/refund.subject", "Remboursement");
+        let error = Templates::new("en", Some(folder.path())).unwrap_err().to_string();
+        assert!(error.starts_with("there is no fr/confirmation.subject"), "{error}");
+        write("fr/refund.subject", "{% if %}");
+        let error = Templates::new("en", Some(folder.path())).unwrap_err().to_string();
+        assert!(error.starts_with("fr/refund.subject: "), "{error}");
+        assert!(Templates::new("it", None).unwrap_err().to_string().contains("it/confirmation"));
+        let missing = folder.path().join("nowhere");
+        assert!(matches!(Templates::new("en", Some(&missing)), Err(TemplatesError::Folder(..))));
     }
 }

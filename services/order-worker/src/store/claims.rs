@@ -1,18 +1,23 @@
 //! The claims' transaction: a batch of messages becomes orders, all of it or nothing.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    time::Duration,
+};
 
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    Step, Units, change_claimed, insert_consequences, insert_steps, lock_allotments,
+    Step, Units, change_claimed, insert_consequences, insert_steps,
+    letters::{self, Resolution},
+    lock_allotments,
     position::{Position, advance, signed},
 };
 use crate::domain::{
-    Birth, Books, Consequence, Intake, Kind, Known, Occurrence, OrderState, SaleFacts, Straggler,
-    Unacceptable, Verdicts, consequences, decide,
+    Birth, Books, Consequence, EndReason, Intake, Kind, Known, Occurrence, OrderState, PlacedOrder,
+    SaleFacts, Straggler, Unacceptable, Verdicts, consequences, decide,
 };
 
 /// The most of an unreadable message that is kept, in bytes.
@@ -27,10 +32,12 @@ pub struct Received {
     pub traceparent: Option<String>,
     /// Its body as it came.
     pub payload: Vec<u8>,
-    /// The order that it places, as far as that can be read: it stays with a dead letter.
-    pub places: Option<Uuid>,
-    /// What it says, or why nobody can tell.
+    /// The order that it places and its sale, as far as that can be read: they stay with a dead letter.
+    pub places: (Option<Uuid>, Option<Uuid>),
+    /// What it says, or why that cannot be recorded.
     pub content: Result<Intake, DeadReason>,
+    /// What can be recorded of the order that it places, where the whole cannot.
+    pub salvage: Option<PlacedOrder>,
 }
 
 /// Why a message became a dead letter.
@@ -49,7 +56,16 @@ impl DeadReason {
         match self {
             Self::Unreadable => "unreadable".to_owned(),
             Self::Unacceptable(problem) => problem.as_str().to_owned(),
-            Self::RefusedByStore(state) => format!("refused_by_store:{state}"),
+            Self::RefusedByStore(state) => format!("{}:{state}", self.cause()),
+        }
+    }
+
+    /// The same in a word.
+    fn cause(&self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::Unacceptable(problem) => problem.as_str(),
+            Self::RefusedByStore(_) => "refused_by_store",
         }
     }
 }
@@ -80,46 +96,39 @@ pub struct Summary {
 /// Records `batch` and moves the position of `stream` from `from` to the batch's last message, in one transaction. `verdicts` says what
 /// became of the units of its stragglers.
 ///
-/// A batch that Postgres refuses because of what is in it is recorded message by message, and what it still refuses is put aside:
-/// no message is in the way of the others.
+/// A batch that Postgres refuses because of what is in it is halved until the messages are found that it refuses alone, and those are put aside
+/// for somebody to decide within `review`: no message is in the way of the others.
 ///
 /// # Errors
 /// When Postgres does not answer. The batch may be recorded then: the position tells.
 pub async fn claim(
     pool: &PgPool,
     stream: &str,
-    from: Position,
-    batch: &[Received],
-    verdicts: &Verdicts,
-) -> Result<Claimed, sqlx::Error> {
-    match claim_together(pool, stream, from, batch, verdicts).await {
-        Err(error) if refused_content(&error).is_some() => {
-            tracing::warn!(messages = batch.len(), "Postgres refuses a batch: claiming one by one");
-            claim_one_by_one(pool, stream, from, batch, verdicts).await
-        }
-        other => other,
-    }
-}
-
-async fn claim_one_by_one(
-    pool: &PgPool,
-    stream: &str,
     mut from: Position,
     batch: &[Received],
     verdicts: &Verdicts,
+    review: Duration,
 ) -> Result<Claimed, sqlx::Error> {
     let mut total = Summary::default();
-    for message in batch {
-        let mut one = message.clone();
-        let alone = std::slice::from_ref(&one);
-        let claimed = match claim_together(pool, stream, from, alone, verdicts).await {
+    // Parts that are still to be recorded, the first of them on top.
+    let mut parts = vec![batch.to_vec()];
+    while let Some(mut part) = parts.pop() {
+        let claimed = match claim_together(pool, stream, from, &part, verdicts, review).await {
+            Ok(claimed) => claimed,
             Err(error) => {
                 let Some(state) = refused_content(&error) else { return Err(error) };
-                one.content = Err(DeadReason::RefusedByStore(state));
-                let alone = std::slice::from_ref(&one);
-                claim_together(pool, stream, from, alone, verdicts).await?
+                if let [alone] = part.as_mut_slice() {
+                    if !alone.refuse(&state) {
+                        return Err(error);
+                    }
+                    parts.push(part);
+                } else {
+                    tracing::warn!(messages = part.len(), "Postgres refuses a batch: halving it");
+                    let rest = part.split_off(part.len() / 2);
+                    parts.extend([rest, part]);
+                }
+                continue;
             }
-            Ok(claimed) => claimed,
         };
         let summary = match claimed {
             Claimed::Done(summary) => summary,
@@ -129,9 +138,24 @@ async fn claim_one_by_one(
         total.states.extend(summary.states);
         total.dead += summary.dead;
         total.kinds.extend(summary.kinds);
-        from.seq = one.seq;
+        from.seq = part.last().map_or(from.seq, |message| message.seq);
     }
     Ok(Claimed::Done(total))
+}
+
+impl Received {
+    /// Postgres has refused it alone. First what can be salvaged of its order is tried, then nothing but the letter; false if that was it.
+    fn refuse(&mut self, state: &str) -> bool {
+        let salvage = match &self.content {
+            Ok(Intake::Place(order)) => order.salvage(),
+            Ok(Intake::Cancel { .. } | Intake::Fence { .. } | Intake::Unrecordable { .. }) => None,
+            Err(_) if self.salvage.is_none() => return false,
+            Err(_) => None,
+        };
+        self.salvage = salvage;
+        self.content = Err(DeadReason::RefusedByStore(state.to_owned()));
+        true
+    }
 }
 
 /// The SQLSTATE if Postgres objects to the data itself (classes 22 and 23), so that trying the same again cannot help.
@@ -146,10 +170,11 @@ async fn claim_together(
     from: Position,
     batch: &[Received],
     verdicts: &Verdicts,
+    review: Duration,
 ) -> Result<Claimed, sqlx::Error> {
     flashsale_pg::retry_conflicts(|| async {
         let mut transaction = pool.begin().await?;
-        let claimed = claim_in(&mut transaction, stream, from, batch, verdicts).await?;
+        let claimed = claim_in(&mut transaction, stream, from, batch, verdicts, review).await?;
         match claimed {
             Claimed::Done(_) => transaction.commit().await?,
             Claimed::Overtaken | Claimed::Stragglers(_) => transaction.rollback().await?,
@@ -165,6 +190,7 @@ async fn claim_in(
     from: Position,
     batch: &[Received],
     verdicts: &Verdicts,
+    review: Duration,
 ) -> Result<Claimed, sqlx::Error> {
     let Some(last) = batch.last() else { return Ok(Claimed::Done(Summary::default())) };
     let to = Position { created: from.created, seq: last.seq };
@@ -184,7 +210,14 @@ async fn claim_in(
                 }
                 readable.push((message.seq, intake.clone()));
             }
-            Err(reason) => dead.push((message, reason.clone())),
+            Err(reason) => {
+                dead.push((message, reason.clone()));
+                let cause = reason.cause();
+                let salvaged = message.salvage.clone();
+                readable.extend(
+                    salvaged.map(|order| (message.seq, Intake::Unrecordable { order, cause })),
+                );
+            }
         }
     }
     let books = read_books(connection, &readable, verdicts).await?;
@@ -222,7 +255,7 @@ async fn claim_in(
     };
     for birth in &births {
         let order_id = birth.order.order_id;
-        let mut before = None;
+        let mut before = birth.revives.then_some(OrderState::DeadLetter);
         for (state, cause) in &birth.path {
             steps.push(Step { order_id, from: before, to: *state, cause: (*cause).to_owned() });
             before = Some(*state);
@@ -238,10 +271,20 @@ async fn claim_in(
     }
     insert_steps(connection, &steps).await?;
     insert_consequences(connection, &rows).await?;
-    insert_dead(connection, stream, from, &dead).await?;
+    let revived: Vec<Uuid> =
+        births.iter().filter(|birth| birth.revives).map(|birth| birth.order.order_id).collect();
+    letters::resolve_orders(connection, &revived, Resolution::Retried).await?;
+    let cancelled = letters::end_orders(connection, &decision.cancelled, EndReason::Buyer).await?;
+    rows.extend(cancelled);
+    letters::resolve_orders(connection, &decision.cancelled, Resolution::Cancelled).await?;
+    insert_dead(connection, stream, from, &dead, review).await?;
 
     Ok(Claimed::Done(Summary {
-        states: births.iter().map(|birth| birth.state()).collect(),
+        states: births
+            .iter()
+            .map(|birth| birth.state())
+            .chain(decision.cancelled.iter().map(|_| OrderState::Cancelled))
+            .collect(),
         dead: dead.len() as u64,
         kinds: rows.iter().map(|(_, row)| row.kind).collect(),
     }))
@@ -257,7 +300,7 @@ async fn read_books(
         .iter()
         .filter_map(|(_, intake)| match intake {
             Intake::Place(order) => Some(order),
-            Intake::Cancel { .. } | Intake::Fence { .. } => None,
+            Intake::Cancel { .. } | Intake::Unrecordable { .. } | Intake::Fence { .. } => None,
         })
         .flat_map(|order| order.lines.iter().map(|line| (order.sale_id, line.sku.clone())))
         .collect();
@@ -327,8 +370,9 @@ async fn insert_orders(
         &column!(birth => birth.order.email.as_str()) as _,
         &column!(birth => birth.order.contact_name.as_str()) as _,
         &column!(birth => birth.order.payment_method.as_str()) as _,
+        &column!(birth => birth.order.locale.as_str()) as _,
         &column!(birth => birth.cancel_requested_at) as _,
-        &column!(birth => birth.end_reason.map(crate::domain::EndReason::as_str)) as _,
+        &column!(birth => birth.end_reason.map(EndReason::as_str)) as _,
         &column!(birth => birth.order.placed_at),
         &column!(birth => traces.get(&birth.order.order_id).copied()) as _,
     )
@@ -376,6 +420,7 @@ async fn insert_dead(
     stream: &str,
     position: Position,
     dead: &[(&Received, DeadReason)],
+    review: Duration,
 ) -> Result<(), sqlx::Error> {
     if dead.is_empty() {
         return Ok(());
@@ -386,7 +431,8 @@ async fn insert_dead(
         .map(|(message, _)| &message.payload[..message.payload.len().min(DEAD_PAYLOAD_BYTES)])
         .collect();
     let reasons: Vec<String> = dead.iter().map(|(_, reason)| reason.text()).collect();
-    let orders: Vec<Option<Uuid>> = dead.iter().map(|(message, _)| message.places).collect();
+    let (orders, sales): (Vec<Option<Uuid>>, Vec<Option<Uuid>>) =
+        dead.iter().map(|(message, _)| message.places).unzip();
     sqlx::query_file!(
         "sql/dead_letters_insert.sql",
         stream,
@@ -394,7 +440,9 @@ async fn insert_dead(
         &seqs,
         &payloads as _,
         &reasons,
-        &orders as _
+        &orders as _,
+        i64::try_from(review.as_millis()).unwrap_or(i64::MAX),
+        &sales as _
     )
     .execute(connection)
     .await?;

@@ -1,10 +1,11 @@
 //! The record in Postgres. Each file is one transaction or one kind of row.
 //!
 //! Lock order, for all of them: the claimer's row in `queue_positions` (taken by claimers only, before anything else), then allotments
-//! by (sale_id, sku), then orders by order_id, then outbox.
+//! by (sale_id, sku), then orders by order_id, then outbox, then dead letters.
 
 pub mod charges;
 pub mod claims;
+pub mod letters;
 pub mod outbox;
 pub mod position;
 pub mod settlements;
@@ -54,6 +55,33 @@ async fn change_claimed(connection: &mut PgConnection, units: &Units) -> Result<
     sqlx::query_file!("sql/allotments_change_claimed.sql", &sale_ids, &skus, &units)
         .execute(connection)
         .await?;
+    Ok(())
+}
+
+/// Moves orders along `steps`, whose rows are locked already, each with its reason if it ends.
+async fn change_states(
+    connection: &mut PgConnection,
+    steps: &[Step],
+    reasons: &[Option<String>],
+) -> Result<(), sqlx::Error> {
+    let order_ids: Vec<Uuid> = steps.iter().map(|step| step.order_id).collect();
+    let from: Vec<Option<&str>> =
+        steps.iter().map(|step| step.from.map(OrderState::as_str)).collect();
+    let to: Vec<&str> = steps.iter().map(|step| step.to.as_str()).collect();
+    let changed = sqlx::query_file!(
+        "sql/orders_change_state.sql",
+        &order_ids,
+        &from as _,
+        &to as _,
+        reasons as _
+    )
+    .fetch_all(connection)
+    .await?;
+    // The rows are locked, so that anything else is a fault of ours; nothing of it may be kept.
+    if changed.len() != steps.len() {
+        let problem = "an order changed under its lock";
+        return Err(sqlx::Error::Protocol(problem.to_owned()));
+    }
     Ok(())
 }
 

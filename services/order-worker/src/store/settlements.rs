@@ -7,8 +7,8 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{
-    Step, Units, change_claimed, claims::state_of, insert_consequences, insert_steps,
-    lock_allotments,
+    Step, Units, change_claimed, change_states, claims::state_of, insert_consequences,
+    insert_steps, lock_allotments,
 };
 use crate::domain::{
     Change, Consequence, Kind, Occurrence, OrderState, PaymentState, Settlement, consequences,
@@ -181,30 +181,4 @@ async fn lines_of(
         lines.entry(row.order_id).or_default().push(((row.sale_id, row.sku), row.quantity));
     }
     Ok(lines)
-}
-
-async fn change_states(
-    connection: &mut PgConnection,
-    steps: &[Step],
-    reasons: &[Option<String>],
-) -> Result<(), sqlx::Error> {
-    let order_ids: Vec<Uuid> = steps.iter().map(|step| step.order_id).collect();
-    let from: Vec<Option<&str>> =
-        steps.iter().map(|step| step.from.map(OrderState::as_str)).collect();
-    let to: Vec<&str> = steps.iter().map(|step| step.to.as_str()).collect();
-    let changed = sqlx::query_file!(
-        "sql/orders_change_state.sql",
-        &order_ids,
-        &from as _,
-        &to as _,
-        reasons as _
-    )
-    .fetch_all(connection)
-    .await?;
-    // The rows are locked, so that anything else is a fault of ours; nothing of it may be kept.
-    if changed.len() != steps.len() {
-        let problem = "an order changed under its lock";
-        return Err(sqlx::Error::Protocol(problem.to_owned()));
-    }
-    Ok(())
 }

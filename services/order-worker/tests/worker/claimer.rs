@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     peers::peer_config,
-    shop::{Shop, cancel, place},
+    shop::{REVIEW, Shop, cancel, place},
 };
 
 pub(crate) fn nats_config(nats: &TestNats) -> NatsConfig {
@@ -76,6 +76,7 @@ impl Queue {
 
 pub(crate) fn pace() -> Pace {
     Pace {
+        review: REVIEW,
         batch: 50,
         gather: Duration::from_millis(5),
         idle: Duration::from_millis(100),

@@ -12,7 +12,7 @@ use flashsale_queue::{ORDERS, QueueMessage};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::shop::{EPOCH, Shop, batch, cancel, done, place};
+use crate::shop::{EPOCH, REVIEW, Shop, batch, cancel, done, place};
 
 const CLAIMED: [&str; 2] = ["charge/CLAIMED", "event/CLAIMED"];
 const CANCELLED: [&str; 3] = ["close_hold/RELEASED", "event/CANCELLED", "mail/CANCELLED"];
@@ -54,8 +54,8 @@ async fn a_batch_that_was_recorded_is_refused_when_a_slow_claimer_brings_it_agai
     let shop = Shop::open(&[("A", 10)]).await;
     let from = shop.position().await;
     let batch = batch(from, &[place(&shop.order(&[("A", 1)]))]);
-    done(claim(shop.pool(), ORDERS, from, &batch, &Verdicts::new()).await.unwrap());
-    let again = claim(shop.pool(), ORDERS, from, &batch, &Verdicts::new()).await.unwrap();
+    done(claim(shop.pool(), ORDERS, from, &batch, &Verdicts::new(), REVIEW).await.unwrap());
+    let again = claim(shop.pool(), ORDERS, from, &batch, &Verdicts::new(), REVIEW).await.unwrap();
     assert_eq!(again, Claimed::Overtaken);
     assert_eq!(shop.units_claimed("A").await, 1);
 }
@@ -69,8 +69,8 @@ async fn of_two_claimers_with_the_same_batch_one_records_it() {
         let batch = batch(from, &messages);
         let none = Verdicts::new();
         let (one, other) = tokio::join!(
-            claim(shop.pool(), ORDERS, from, &batch, &none),
-            claim(shop.pool(), ORDERS, from, &batch, &none)
+            claim(shop.pool(), ORDERS, from, &batch, &none, REVIEW),
+            claim(shop.pool(), ORDERS, from, &batch, &none, REVIEW)
         );
         let outcomes = [one.unwrap(), other.unwrap()];
         let overtaken = outcomes.iter().filter(|claimed| **claimed == Claimed::Overtaken).count();
@@ -159,9 +159,13 @@ async fn poison_in_the_middle_of_a_batch_is_put_aside_and_stops_nobody() {
         receive(9, cancel(&stranger).encode()),
         receive(10, place(&fine[3]).encode()),
     ];
-    let summary = done(claim(shop.pool(), ORDERS, from, &batch, &Verdicts::new()).await.unwrap());
+    let summary =
+        done(claim(shop.pool(), ORDERS, from, &batch, &Verdicts::new(), REVIEW).await.unwrap());
 
-    assert_eq!((summary.states.len(), summary.dead), (4, 6));
+    // One of the six says enough to wait in a row of its own.
+    assert_eq!((summary.states.len(), summary.dead), (5, 6));
+    assert_eq!(shop.state(greedy.order_id).await.as_deref(), Some("DEAD_LETTER"));
+    assert_eq!(shop.state(cursed.order_id).await, None);
     let dead = shop.dead().await;
     let expected = [
         (2, "unreadable"),
@@ -205,7 +209,7 @@ async fn a_claim_that_dies_before_its_commit_leaves_nothing_and_can_be_repeated(
     let pool = shop.pool().clone();
     let dying = tokio::spawn({
         let batch = batch.clone();
-        async move { claim(&pool, ORDERS, from, &batch, &Verdicts::new()).await }
+        async move { claim(&pool, ORDERS, from, &batch, &Verdicts::new(), REVIEW).await }
     });
     let mut admin = shop.pg.admin().await;
     let database = shop.pg.database().to_owned();
@@ -229,7 +233,7 @@ async fn a_claim_that_dies_before_its_commit_leaves_nothing_and_can_be_repeated(
     assert_eq!(shop.state(order.order_id).await, None);
     assert_eq!(shop.position().await, from);
     assert_eq!(shop.units_claimed("A").await, 0);
-    done(claim(shop.pool(), ORDERS, from, &batch, &Verdicts::new()).await.unwrap());
+    done(claim(shop.pool(), ORDERS, from, &batch, &Verdicts::new(), REVIEW).await.unwrap());
     assert_eq!(shop.state(order.order_id).await.as_deref(), Some("CLAIMED"));
     assert_eq!(shop.units_claimed("A").await, 1);
 }
@@ -295,7 +299,7 @@ async fn a_marker_is_passed_with_the_claims_in_front_of_it_and_never_goes_back()
     let mut blocker = shop.pool().begin().await.unwrap();
     sqlx::query("SELECT FROM allotments FOR UPDATE").execute(&mut *blocker).await.unwrap();
     let none = Verdicts::new();
-    let claiming = claim(shop.pool(), ORDERS, from, &messages, &none);
+    let claiming = claim(shop.pool(), ORDERS, from, &messages, &none, REVIEW);
     let mut claiming = std::pin::pin!(claiming);
     assert!(futures::poll!(claiming.as_mut()).is_pending());
     assert_eq!((shop.fence().await, shop.state(order.order_id).await), (None, None));

@@ -3,10 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use flashsale_order_worker::{
-    carriers::Mail,
-    config::MailConfig,
-    domain::Kind,
-    mail::{Templates, Writer},
+    carriers::Mail, config::MailConfig, domain::Kind, mail::Writer,
     store::settlements::follow_payments,
 };
 use flashsale_queue::OrderMessage;
@@ -49,6 +46,8 @@ impl Relay {
             message_id_domain: "shop.example".to_owned(),
             timeout_ms: 5_000,
             connections: 4,
+            language: "en".to_owned(),
+            templates_dir: String::new(),
         }
     }
 
@@ -57,7 +56,7 @@ impl Relay {
         Mail {
             pool: shop.pool().clone(),
             writer: Writer {
-                templates: Templates::new().unwrap(),
+                templates: config.templates().unwrap(),
                 from: config.from.parse().unwrap(),
                 message_id_domain: config.message_id_domain.clone(),
             },
@@ -196,4 +195,25 @@ async fn an_address_that_is_none_and_one_the_relay_refuses_are_given_up_and_keep
             .unwrap();
     let notes: Vec<_> = notes.iter().map(Option::as_deref).collect();
     assert_eq!(notes, [Some("ADDRESS_INVALID"), Some("SMTP_REFUSED"), None]);
+}
+
+#[tokio::test]
+async fn a_mail_is_in_the_language_that_its_buyer_asked_for() {
+    let (shop, relay) = (Shop::open(&[("A", 50)]).await, Relay::start(0.0, None).await);
+    let orders: Vec<OrderMessage> = ["de-AT", "fr", ""]
+        .map(|locale| OrderMessage { locale: locale.to_owned(), ..shop.order(&[("A", 1)]) })
+        .into();
+    shop.claim(&orders.iter().map(place).collect::<Vec<_>>()).await;
+    for order in &orders {
+        ended(&shop, order, "SUCCEEDED", None).await;
+    }
+    send_all(&shop, &relay).await;
+    let mails = relay.mails();
+    for (order, hello) in
+        orders.iter().zip(["Guten Tag Bea Buyer", "Hello Bea Buyer", "Hello Bea Buyer"])
+    {
+        let id = order.order_id.to_string();
+        let mail = mails.iter().find(|mail| mail.contains(&format!("X-Flashsale-Order: {id}")));
+        assert!(mail.unwrap().contains(hello), "{}: {mail:?}", order.locale);
+    }
 }

@@ -4,6 +4,7 @@
 mod carriers;
 mod claimer;
 mod claims;
+mod letters;
 mod mails;
 mod peers;
 mod settlement;

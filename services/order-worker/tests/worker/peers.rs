@@ -37,6 +37,8 @@ pub(crate) struct Known {
     pub(crate) retake_failure: Option<Reason>,
     /// Calls of RetakeHolds, also those that failed.
     pub(crate) retaken: Vec<inv::RetakeHoldsRequest>,
+    /// Orders that a hold carries.
+    pub(crate) carried: HashMap<String, inv::PlacedHold>,
     /// Settlements as (sale, hold, outcome), call by call.
     pub(crate) settled: Vec<Vec<(String, String, inv::HoldOutcome)>>,
 }
@@ -49,6 +51,7 @@ impl Peers {
     /// Serves both from one port.
     pub(crate) async fn serve(&self) -> TestServer {
         let hosted = Hosted::new()
+            .grpc(inv::inventory_service_server::InventoryServiceServer::new(self.clone()))
             .grpc(pay::payment_service_server::PaymentServiceServer::new(self.clone()))
             .grpc(inv::inventory_admin_service_server::InventoryAdminServiceServer::new(
                 self.clone(),
@@ -193,4 +196,51 @@ not_asked! {
     reconcile: ReconcileRequest => ReconcileResponse,
     rebuild: RebuildRequest => RebuildResponse,
     list_adjustments: ListAdjustmentsRequest => ListAdjustmentsResponse,
+}
+
+macro_rules! holds {
+    ($($name:ident: $request:ident => $response:ident),+ $(,)?) => {
+        #[tonic::async_trait]
+        impl inv::inventory_service_server::InventoryService for Peers {
+            async fn get_hold(
+                &self,
+                request: Request<inv::GetHoldRequest>,
+            ) -> Result<Response<inv::GetHoldResponse>, Status> {
+                self.fail()?;
+                let placed = self.lock().carried.get(&request.into_inner().order_id).cloned();
+                match placed {
+                    Some(placed) => Ok(Response::new(inv::GetHoldResponse {
+                        hold: placed.hold.clone(),
+                        placed: Some(placed),
+                    })),
+                    None => Err(Failure::new(Reason::HoldNotFound, "no such hold").into()),
+                }
+            }
+
+            type WatchStockStream =
+                futures::stream::Pending<Result<inv::WatchStockResponse, Status>>;
+
+            async fn watch_stock(
+                &self,
+                _: Request<inv::WatchStockRequest>,
+            ) -> Result<Response<Self::WatchStockStream>, Status> {
+                Err(Status::unimplemented("nobody asks for it"))
+            }
+
+            $(async fn $name(
+                &self,
+                _: Request<inv::$request>,
+            ) -> Result<Response<inv::$response>, Status> {
+                Err(Status::unimplemented("nobody asks for it"))
+            })+
+        }
+    };
+}
+
+holds! {
+    reserve: ReserveRequest => ReserveResponse,
+    place_hold: PlaceHoldRequest => PlaceHoldResponse,
+    extend_hold: ExtendHoldRequest => ExtendHoldResponse,
+    release_hold: ReleaseHoldRequest => ReleaseHoldResponse,
+    get_stock: GetStockRequest => GetStockResponse,
 }

@@ -1,5 +1,7 @@
 //! A sale in a database of the test's own, and questions about what became of its orders.
 
+use std::time::Duration;
+
 use flashsale_order_worker::{
     claimer::receive,
     domain::Verdicts,
@@ -14,6 +16,8 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+/// How long somebody has to decide about a dead letter.
+pub(crate) const REVIEW: Duration = Duration::from_secs(3_600);
 /// The epoch of the sale's stock.
 pub(crate) const EPOCH: i64 = 2;
 
@@ -91,6 +95,7 @@ impl Shop {
             email: "buyer@example.com".to_owned(),
             contact_name: "Bea Buyer".to_owned(),
             payment_method: "pm_card_visa".to_owned(),
+            locale: String::new(),
         }
     }
 
@@ -98,7 +103,7 @@ impl Shop {
     pub(crate) async fn claim(&self, messages: &[QueueMessage]) -> Summary {
         let from = self.position().await;
         let batch = batch(from, messages);
-        done(claim(self.pool(), ORDERS, from, &batch, &Verdicts::new()).await.unwrap())
+        done(claim(self.pool(), ORDERS, from, &batch, &Verdicts::new(), REVIEW).await.unwrap())
     }
 
     /// Claims new orders of one unit each of `sku` and returns them.

@@ -34,6 +34,7 @@ fn a_wrong_configuration_names_every_key_that_is_wrong() {
     let env = [
         ("FLASHSALE_MAIL__SMTP_URL", "localhost"),
         ("FLASHSALE_MAIL__FROM", "nobody"),
+        ("FLASHSALE_MAIL__LANGUAGE", "it"),
         ("FLASHSALE_MAIL__MESSAGE_ID_DOMAIN", "a b"),
         ("FLASHSALE_WORKER__CHARGE_BATCH", "201"),
         ("FLASHSALE_WORKER__LEASE_MS", "1000"),
@@ -47,6 +48,7 @@ fn a_wrong_configuration_names_every_key_that_is_wrong() {
     keys.sort_unstable();
     let expected = [
         "mail.from",
+        "mail.language",
         "mail.message_id_domain",
         "mail.smtp_url",
         "peers.payment.url",

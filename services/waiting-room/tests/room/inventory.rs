@@ -1,7 +1,13 @@
-//! An inventory that knows only how much is left.
+//! An inventory that knows only how much is left, and a checkout that knows only whether it lets orders in.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
 
+use flashsale_proto::checkout::{
+    GetIntakeRequest, GetIntakeResponse, checkout_admin_service_server::CheckoutAdminService,
+};
 use flashsale_proto::inventory::{
     ExtendHoldRequest, ExtendHoldResponse, GetHoldRequest, GetHoldResponse, GetStockRequest,
     GetStockResponse, PlaceHoldRequest, PlaceHoldResponse, ReleaseHoldRequest, ReleaseHoldResponse,
@@ -36,6 +42,33 @@ impl Inventory {
     /// From now on it does not answer.
     pub(crate) fn fail(&self) {
         *self.stock.lock().unwrap() = None;
+    }
+}
+
+/// Lets orders in unless told otherwise.
+#[derive(Clone, Default)]
+pub(crate) struct Checkout {
+    refuses: Arc<AtomicBool>,
+    asked: Arc<AtomicU64>,
+}
+
+impl Checkout {
+    pub(crate) fn set(&self, accepting: bool) {
+        self.refuses.store(!accepting, Ordering::SeqCst);
+    }
+
+    /// How often it was asked.
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+#[tonic::async_trait]
+impl CheckoutAdminService for Checkout {
+    async fn get_intake(&self, _: Request<GetIntakeRequest>) -> Answer<GetIntakeResponse> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let accepting = !self.refuses.load(Ordering::SeqCst);
+        Ok(Response::new(GetIntakeResponse { accepting, ..GetIntakeResponse::default() }))
     }
 }
 

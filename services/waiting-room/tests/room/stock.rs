@@ -2,7 +2,7 @@
 
 use flashsale_errors::Reason;
 use flashsale_proto::waitingroom::Outlook;
-use flashsale_testing::assert_failure;
+use flashsale_testing::{assert_failure, eventually};
 
 use crate::world::World;
 
@@ -52,5 +52,25 @@ async fn an_inventory_that_does_not_answer_does_not_stop_the_head() {
     world.set_open().await;
     watched.until(Outlook::SoldOutForNow).await;
     world.inventory.fail();
+    watched.ends_with(Outlook::Admitted).await;
+}
+
+#[tokio::test]
+async fn while_checkout_lets_no_orders_in_the_head_stands_still() {
+    let world = World::paused(1_000.0).await;
+    let joined = world.join("anna").await;
+    let watched = world.watch(&joined.token).await;
+    world.checkout.set(false);
+    let asked = async |times: u64| {
+        let before = world.checkout.asked();
+        let more = async || (world.checkout.asked() > before + times).then_some(());
+        eventually("checkout is asked again", more).await;
+    };
+    asked(1).await;
+    world.set_open().await;
+    // Far longer than a tick.
+    asked(30).await;
+    assert_eq!(world.room().await.head, 0);
+    world.checkout.set(true);
     watched.ends_with(Outlook::Admitted).await;
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use flashsale_admission::{Signer, Ticket};
 use flashsale_proto::{
+    checkout::checkout_admin_service_server::CheckoutAdminServiceServer,
     inventory::inventory_service_server::InventoryServiceServer,
     waitingroom::{
         CloseRoomRequest, ConfigureRoomRequest, GetPositionRequest, GetRoomRequest, JoinRequest,
@@ -26,7 +27,7 @@ use tempfile::TempDir;
 use tonic::{Status, Streaming, transport::Channel};
 use uuid::Uuid;
 
-use crate::inventory::Inventory;
+use crate::inventory::{Checkout, Inventory};
 
 /// One instance of the service.
 pub(crate) struct Instance {
@@ -42,6 +43,7 @@ pub(crate) struct World {
     /// For looking into Redis past the service.
     store: Store,
     pub(crate) inventory: Inventory,
+    pub(crate) checkout: Checkout,
     inventory_server: TestServer,
     pub(crate) signer: Signer,
     folder: TempDir,
@@ -75,14 +77,17 @@ impl World {
         let inventory = Inventory::default();
         inventory.set(1_000_000, 0, 0, 0);
         let drain = Drain::new();
-        let hosted = Hosted::new().grpc(InventoryServiceServer::new(inventory.clone()));
+        let checkout = Checkout::default();
+        let hosted = Hosted::new()
+            .grpc(InventoryServiceServer::new(inventory.clone()))
+            .grpc(CheckoutAdminServiceServer::new(checkout.clone()));
         let inventory_server = flashsale_testing::serve(hosted, drain).await;
         let (signer, folder) = (Signer::generate().unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(folder.path().join("keys.json"), signer.to_private_jwks()).unwrap();
         let one =
             instance(&pg.url, &redis.url, &inventory_server.grpc_url, &folder, settings).await;
         let sale = Uuid::new_v4();
-        Self { pg, redis, store, inventory, inventory_server, signer, folder, sale, one }
+        Self { pg, redis, store, inventory, checkout, inventory_server, signer, folder, sale, one }
     }
 
     /// Another instance over the same stores.
@@ -302,10 +307,12 @@ async fn instance(
         ("POSTGRES__ACQUIRE_TIMEOUT_MS", "500"),
         ("REDIS__URL", redis),
         ("PEERS__INVENTORY__URL", inventory),
+        ("PEERS__CHECKOUT__URL", inventory),
         ("ADMISSION__SIGNING_KEYS_FILE", keys.to_str().unwrap()),
         ("ROOM__TICK_MS", "25"),
         ("ROOM__LIST_MS", "50"),
         ("ROOM__STOCK_MS", "25"),
+        ("ROOM__INTAKE_MS", "10"),
     ]
     .map(|(name, value)| (format!("FLASHSALE_{name}"), value.to_owned()))
     .into();

@@ -54,7 +54,8 @@ pub fn of_holds(seen: &Holds) -> Vec<Difference> {
         let kind = match order.standing {
             OrderStanding::Live => Kind::OrderWithoutHold,
             OrderStanding::Sold => Kind::HoldContradictsOrder,
-            OrderStanding::Ended => continue,
+            // A rebuild does not count what is not claimed.
+            OrderStanding::Waiting | OrderStanding::Ended => continue,
         };
         for (sku, quantity) in &order.lines {
             let what = format!("there is no hold, and its order {}", order.standing.words());
@@ -94,7 +95,7 @@ fn of_order(
     add: &mut impl FnMut(Kind, String, bool, Option<Repair>),
 ) {
     match (hold.state, order.standing) {
-        (HoldState::Placed, OrderStanding::Live)
+        (HoldState::Placed, OrderStanding::Waiting | OrderStanding::Live)
         | (HoldState::Sold, OrderStanding::Sold)
         | (HoldState::Released | HoldState::Expired, OrderStanding::Ended) => {}
         (HoldState::Placed, OrderStanding::Sold | OrderStanding::Ended) => {

@@ -135,6 +135,8 @@ pub struct SeenHold {
 /// Where an order stands, as far as its units are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OrderStanding {
+    /// Its message could not be recorded: a person decides, and its hold has the units until then.
+    Waiting,
     /// Its end is to come.
     Live,
     /// It was paid; also if the money went back, for its units did not.
@@ -147,6 +149,7 @@ impl OrderStanding {
     /// The standing of an order in this state.
     pub fn parse(state: &str) -> Option<Self> {
         match state {
+            "DEAD_LETTER" => Some(Self::Waiting),
             "CLAIMED" | "PAYING" | "ACTION_REQUIRED" => Some(Self::Live),
             "CONFIRMED" | "REFUNDED" => Some(Self::Sold),
             "DECLINED" | "CANCELLED" => Some(Self::Ended),
@@ -156,6 +159,7 @@ impl OrderStanding {
 
     fn words(self) -> &'static str {
         match self {
+            Self::Waiting => "is a dead letter",
             Self::Live => "is open",
             Self::Sold => "is paid",
             Self::Ended => "ended without the units",
