@@ -10,6 +10,7 @@ pub mod domain;
 pub mod mail;
 pub mod metrics;
 pub mod settlement;
+pub mod steps;
 pub mod store;
 pub mod wakeups;
 
@@ -17,6 +18,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use async_nats::jetstream;
+use flashsale_failpoint::Step as _;
 use flashsale_queue::{NatsConfig, ensure_events_stream};
 use flashsale_service::{Drain, Hosted, peer};
 use sqlx::PgPool;
@@ -140,7 +142,7 @@ async fn make_events_stream(
     config: NatsConfig,
     drain: Drain,
 ) -> anyhow::Result<()> {
-    while let Err(error) = ensure_events_stream(&jetstream, &config).await {
+    while let Err(error) = ensure_events_stream(&jetstream, &config).step("stream/events").await {
         tracing::warn!(%error, "ORDER_EVENTS cannot be made yet");
         tokio::select! {
             () = tokio::time::sleep(MAKE_AGAIN) => {}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flashsale_failpoint::Step as _;
 use flashsale_service::Drain;
 use flashsale_telemetry::{Snapshot, StoresUp, meter};
 use opentelemetry::{
@@ -205,6 +206,9 @@ fn show(ages: &Snapshot<Vec<Age>>, oversold: &Snapshot<Vec<(Uuid, i64)>>) {
 }
 
 async fn units_oversold(pool: &PgPool) -> Result<Vec<(Uuid, i64)>, sqlx::Error> {
-    let sales = sqlx::query_file!("sql/oversold.sql", WATCHED_SALES).fetch_all(pool).await?;
+    let sales = sqlx::query_file!("sql/oversold.sql", WATCHED_SALES)
+        .fetch_all(pool)
+        .step("sql/oversold")
+        .await?;
     Ok(sales.into_iter().map(|sale| (sale.sale_id, sale.units)).collect())
 }
