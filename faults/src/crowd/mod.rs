@@ -73,7 +73,14 @@ impl Default for Manners {
 impl Manners {
     /// Buyers who care what becomes of their orders.
     pub(crate) fn lively() -> Self {
-        Self { at_once: 8, watch: 0.2, cancel: 0.15, odd_cards: 0.15, ..Self::default() }
+        Self {
+            at_once: 8,
+            pause: Duration::from_millis(40),
+            watch: 0.2,
+            cancel: 0.15,
+            odd_cards: 0.15,
+            ..Self::default()
+        }
     }
 }
 

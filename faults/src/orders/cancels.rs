@@ -29,16 +29,19 @@ pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
     let story = crowd.leave().await;
     figures.runs = story.told().0.len() as u64;
     books::conclude(task, &sale, &[story], &mut figures).await?;
-    let (unclaimed, claimed): (i64, i64) = sqlx::query_as(
-        "SELECT count(*) FILTER (WHERE t.from_state IS NULL), count(*) FILTER (WHERE t.from_state IS NOT NULL)
+    let ways: Vec<(Option<String>, i64)> = sqlx::query_as(
+        "SELECT t.from_state, count(*)
          FROM order_transitions t JOIN orders o USING (order_id)
-         WHERE o.sale_id = $1 AND t.to_state = 'CANCELLED'",
+         WHERE o.sale_id = $1 AND t.to_state = 'CANCELLED'
+         GROUP BY t.from_state",
     )
     .bind(sale.id)
-    .fetch_one(&task.platform.pool)
+    .fetch_all(&task.platform.pool)
     .await?;
-    figures.count("cancelled_before_the_claim", u64::try_from(unclaimed)?);
-    figures.count("cancelled_after_the_claim", u64::try_from(claimed)?);
+    for (from, orders) in ways {
+        let from = from.map_or_else(|| "unclaimed".to_owned(), |from| from.to_lowercase());
+        figures.count(&format!("cancelled_{from}"), u64::try_from(orders)?);
+    }
     let others: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM orders WHERE sale_id = $1 AND state NOT IN ('CANCELLED', 'CONFIRMED')",
     )

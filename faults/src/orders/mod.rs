@@ -78,7 +78,7 @@ pub(crate) fn faults() -> Vec<Fault> {
         Fault {
             name: "order_worker_killed",
             full: 200,
-            short: 4,
+            short: 3,
             run: |task| Box::pin(killed::run(task)),
         },
         Fault {
