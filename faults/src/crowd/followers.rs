@@ -157,7 +157,12 @@ impl Buyer {
                     return;
                 }
                 Err(status) if is_unknown(&status) => {
-                    self.shared.ledger().unknown.insert(order_id.to_owned());
+                    let mut ledger = self.shared.ledger();
+                    if ledger.placed.iter().any(|placed| placed.order_id == order_id) {
+                        ledger.unknown.insert(order_id.to_owned());
+                    } else {
+                        ledger.unknown_pending.insert(order_id.to_owned());
+                    }
                 }
                 Ok(None) | Err(_) => {}
             }

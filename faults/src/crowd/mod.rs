@@ -102,6 +102,8 @@ struct Ledger {
     ended: BTreeMap<String, &'static str>,
     /// Accepted orders that somebody looked for and was told that there is no such order.
     unknown: BTreeSet<String>,
+    /// Pending ones of which somebody was told so.
+    unknown_pending: BTreeSet<String>,
     /// Refusals that were worth another try, by reason.
     refusals: BTreeMap<&'static str, u64>,
     /// Wishes to cancel that were answered.
@@ -276,10 +278,12 @@ impl Story {
         ledger.unknown.iter().chain(open).cloned().collect()
     }
 
-    /// Wishes to cancel that were answered, and orders that were watched up to their end.
-    pub(crate) fn followed(&self) -> (u64, u64) {
+    /// What came of following orders, by name: wishes to cancel that were answered, orders that were watched up to their end, and orders
+    /// that were looked for while they were pending and not found.
+    pub(crate) fn followed(&self) -> [(&'static str, u64); 3] {
         let ledger = self.shared.ledger();
-        (ledger.cancels, ledger.watched)
+        let unknown = ledger.unknown_pending.len() as u64;
+        [("cancels", ledger.cancels), ("watched", ledger.watched), ("pending_not_found", unknown)]
     }
 
     /// Writes it down for the auditor, behind what is there.

@@ -50,11 +50,11 @@ pub(super) async fn conclude(
         let failed = story.failed();
         figures.wrong("failed_accepted", i64::try_from(failed.len())?);
         figures.expect(failed.is_empty(), || format!("accepted and then not so: {failed:?}"));
-        let (cancels, watched) = story.followed();
         figures.count("accepted", accepted.len() as u64);
         figures.count("pending", pending.len() as u64);
-        figures.count("cancels", cancels);
-        figures.count("watched", watched);
+        for (name, count) in story.followed() {
+            figures.count(name, count);
+        }
     }
     for order in &orders {
         figures.count(&order.state.to_lowercase(), 1);

@@ -92,6 +92,10 @@ async fn at(
     tour.end(&mut task.platform).await?;
     task.goes_on(&round.crowd).await?;
     let story = round.crowd.leave().await;
+    let before = figures.broken.len();
     books::conclude(task, &round.sale, &[story], figures).await?;
+    if figures.broken.len() > before {
+        figures.broken.push(format!("that was {step}:{moment}:{count}"));
+    }
     Ok(killed)
 }
