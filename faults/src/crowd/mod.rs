@@ -194,7 +194,9 @@ impl Crowd {
 
     /// Orders that were accepted so far.
     pub(crate) fn accepted(&self) -> usize {
-        self.shared.ledger().placed.len()
+        // Some were told more than once.
+        let ledger = self.shared.ledger();
+        ledger.placed.iter().map(|placed| &placed.order_id).collect::<BTreeSet<_>>().len()
     }
 
     /// How often something was refused for now with this reason.

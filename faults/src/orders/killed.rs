@@ -11,6 +11,8 @@ use tokio::time::{Instant, sleep};
 use super::{books, rush, tour::Tour};
 use crate::{figures::Figures, task::Task};
 
+/// Money of an order that has ended: the provider would have to take it after it has said that it never will. Nothing here makes it do so.
+const OUT_OF_REACH: &str = "payment/refund";
 const POLL: Duration = Duration::from_millis(5);
 /// How long the worker may take to come by.
 const WITHIN: Duration = Duration::from_secs(25);
@@ -20,6 +22,7 @@ pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
     let mut figures = task.figures();
     let mut points: Vec<(&str, Moment)> = steps::all()
         .into_iter()
+        .filter(|step| *step != OUT_OF_REACH)
         .flat_map(|step| Moment::ALL.map(|moment| (step, moment)))
         .collect();
     points.shuffle(&mut task.random);
@@ -46,6 +49,7 @@ pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
     unreached.dedup();
     figures.count("points_hit", (asked - unreached.len().min(asked)) as u64);
     figures.more.insert("points_not_hit".to_owned(), json!(unreached));
+    figures.more.insert("steps_out_of_reach".to_owned(), json!([OUT_OF_REACH]));
     Ok(figures)
 }
 

@@ -2,16 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
 use flashsale_proto::inventory::{
     RebuildRequest, inventory_admin_service_client::InventoryAdminServiceClient,
 };
 use nix::sys::signal::Signal;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    time::{sleep, timeout},
-};
+use tokio::time::sleep;
 use tonic::Request;
 use uuid::Uuid;
 
@@ -47,11 +42,6 @@ impl Tour<'_> {
                 self.restart(platform, &[]).await?;
                 self.rebuild_before_late_orders(platform).await?;
                 platform.to_nats.thaw();
-            }
-            "payment/refund" => {
-                let intent = self.declined(platform).await?;
-                self.restart(platform, &[("FLASHSALE_WORKER__SETTLE_LATE_POLL_MS", "500")]).await?;
-                pay(platform, &intent).await?;
             }
             "purge/orders" => {
                 self.restart(platform, &[("FLASHSALE_WORKER__PURGE_INTERVAL_MS", "100")]).await?;
@@ -113,20 +103,6 @@ impl Tour<'_> {
         platform.worker.signal(Signal::SIGCONT).await;
         begun
     }
-
-    /// The payment of an order that was declined.
-    async fn declined(&self, platform: &Platform) -> anyhow::Result<String> {
-        until_some(WITHIN, "an order is declined", async || {
-            sqlx::query_scalar(
-                "SELECT p.intent_id FROM payments p JOIN orders o USING (order_id)
-                 WHERE o.sale_id = $1 AND o.state = 'DECLINED' AND p.intent_id IS NOT NULL LIMIT 1",
-            )
-            .bind(self.sale.id)
-            .fetch_optional(&platform.pool)
-            .await
-        })
-        .await
-    }
 }
 
 fn request(sale: Sale) -> Request<RebuildRequest> {
@@ -144,24 +120,4 @@ async fn rebuild(platform: &Platform, sale: Sale) -> anyhow::Result<()> {
     })
     .await
     .map(|_| ())
-}
-
-/// Pays at the provider itself, past all of ours: the order has ended meanwhile.
-async fn pay(platform: &Platform, intent: &str) -> anyhow::Result<()> {
-    let body = "payment_method=pm_card_visa&return_url=https%3A%2F%2Fexample.com";
-    let asked = format!(
-        "POST /v1/payment_intents/{intent}/confirm HTTP/1.1\r\nHost: stripe\r\nAuthorization: Bearer sk_test_standin\r\n\
-         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    let answer = timeout(ATTEMPT, async {
-        let mut stream = TcpStream::connect(platform.stripe.address()).await?;
-        stream.write_all(asked.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer)
-    });
-    let answer = answer.await??;
-    ensure!(answer.starts_with("HTTP/1.1 200"), "the provider refuses: {answer}");
-    Ok(())
 }
