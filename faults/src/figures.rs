@@ -134,7 +134,8 @@ mod tests {
     #[test]
     fn whatever_must_be_zero_and_is_not_is_a_fault() {
         assert!(good().faults().is_empty());
-        let spoils: [(fn(&mut Figures), &str); 5] = [
+        type Spoil = fn(&mut Figures);
+        let spoils: [(Spoil, &str); 5] = [
             (|figures| figures.wrong("oversold", 1), "1 units oversold"),
             (|figures| figures.wrong("lost", 2), "2 orders lost"),
             (|figures| figures.runs = 1, "1 of 2 runs done"),
