@@ -29,9 +29,9 @@ use crate::{
 };
 
 /// How long a buyer goes on asking.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two attempts.
-const AGAIN: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two attempts; doubled up to the second value, as the contract asks for.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// Out of how many lost replies one is not lost with its connection but never comes.
 const STALLED: u64 = 100;
 
@@ -75,10 +75,8 @@ impl Buyer {
         };
         let sku = if random.random_bool(0.3) { SCARCE } else { PLENTY };
         let extend = random.random_bool(0.3);
-        let intent = Intent {
-            twice: random.random_bool(0.1),
-            follow: Follow::choose(&self.shared.manners, random),
-        };
+        let intent =
+            Intent { twice: random.random_bool(0.1), follow: Follow::choose(&self.shared, random) };
         match visit {
             Visit::PlaceLines => self.place(None, sku, intent).await,
             Visit::PlaceHold | Visit::Release => {
@@ -240,6 +238,7 @@ impl Buyer {
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         let until = Instant::now() + PATIENCE;
+        let mut pause = AGAIN.0;
         loop {
             let status = match call().await {
                 Ok(answer) => return Some(answer.into_inner()),
@@ -266,7 +265,8 @@ impl Buyer {
                 self.shared.ledger().wrong.push(told);
                 return None;
             }
-            sleep(AGAIN).await;
+            sleep(pause).await;
+            pause = (pause * 2).min(AGAIN.1);
         }
     }
 }

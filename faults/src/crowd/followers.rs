@@ -10,14 +10,14 @@ use rand::{Rng as _, rngs::StdRng};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::{Manners, buyer::Buyer, end_of, is_unknown, timely};
+use super::{Shared, buyer::Buyer, end_of, is_unknown, timely};
 
 /// Between two attempts to watch, and two looks at an order that is to be cancelled.
 const AGAIN: Duration = Duration::from_millis(200);
 /// How long the owner of a card that waits for them goes on cancelling.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Followers at once; who comes on top of them leaves the order alone.
-const MANY: usize = 64;
+const MANY: usize = 256;
 
 /// What a buyer does about an order.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,7 +35,11 @@ pub(super) enum Follow {
 }
 
 impl Follow {
-    pub(super) fn choose(manners: &Manners, random: &mut StdRng) -> Self {
+    pub(super) fn choose(shared: &Shared, random: &mut StdRng) -> Self {
+        if shared.followers.len() >= MANY {
+            return Self::Leave;
+        }
+        let manners = &shared.manners;
         let shares = [
             (manners.watch, Self::Watch),
             (manners.cancel, Self::Cancel(Duration::from_millis(random.random_range(0..60)))),
@@ -67,7 +71,6 @@ impl Follow {
         let (buyer, order_id) = (buyer.clone(), order_id.to_owned());
         match self {
             Self::Leave | Self::Declined => {}
-            Self::Watch if tracker.len() >= MANY => {}
             Self::Watch => {
                 tracker.spawn(async move { buyer.watch(&order_id).await });
             }
