@@ -122,11 +122,11 @@ fmt: setup-lint ## Format the Rust and the protos
 FAULTS_ARGS = $(if $(SEED),--seed '$(SEED)') $(if $(ONLY),--only '$(ONLY)') $(if $(RUNS),--runs '$(RUNS)')
 
 .PHONY: faults
-faults: setup-test ## Put faults into a copy of the tree and see that they are found, and have stores and services fail under a sale (SUITE=planted, mutations or inventory; all without. SEED= ONLY= RUNS=)
-	@failed=0; for suite in $(or $(SUITE),planted mutations inventory); do case $$suite in \
+faults: setup-test ## Put faults into a copy of the tree and see that they are found, and have stores and services fail under a sale (SUITE=planted, mutations, inventory or orders; all without. SEED= ONLY= RUNS=)
+	@failed=0; for suite in $(or $(SUITE),planted mutations inventory orders); do case $$suite in \
 		planted | mutations) scripts/faults.sh $$suite || failed=1 ;; \
-		inventory) cargo build --workspace --bins && $(BIN)/flashsale-faults --suite inventory $(FAULTS_ARGS) || failed=1 ;; \
-		*) echo "faults: there is no suite '$$suite'; there are: planted, mutations, inventory" >&2; exit 2 ;; \
+		inventory | orders) cargo build --workspace --bins && $(BIN)/flashsale-faults --suite $$suite $(FAULTS_ARGS) || failed=1 ;; \
+		*) echo "faults: there is no suite '$$suite'; there are: planted, mutations, inventory, orders" >&2; exit 2 ;; \
 	esac; done; exit $$failed
 
 .PHONY: bench

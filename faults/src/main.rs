@@ -4,6 +4,7 @@
 mod crowd;
 mod figures;
 mod inventory;
+mod orders;
 mod patience;
 mod platform;
 mod proxy;
@@ -19,7 +20,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Parser, ValueEnum};
-use figures::Figures;
+use figures::{Figures, Zeros};
 use platform::Platform;
 use serde_json::{Map, Value, json};
 use task::{Fault, Task};
@@ -54,18 +55,29 @@ struct Args {
 enum Suite {
     /// What may happen to the stock.
     Inventory,
+    /// What may happen to placed orders.
+    Orders,
 }
 
 impl Suite {
     fn name(self) -> &'static str {
         match self {
             Self::Inventory => "inventory",
+            Self::Orders => "orders",
         }
     }
 
     fn faults(self) -> Vec<Fault> {
         match self {
             Self::Inventory => inventory::faults(),
+            Self::Orders => orders::faults(),
+        }
+    }
+
+    fn zeros(self) -> Zeros {
+        match self {
+            Self::Inventory => inventory::ZEROS,
+            Self::Orders => orders::ZEROS,
         }
     }
 }
@@ -113,12 +125,15 @@ async fn run(args: &Args) -> anyhow::Result<bool> {
             None => Platform::start().await?,
         };
         let began = Instant::now();
-        let mut task = Task::new(fresh, seed.wrapping_add(number), asked);
+        let mut task =
+            Task::new(fresh, seed.wrapping_add(number), asked, args.short, args.suite.zeros());
         let mut figures = match (fault.run)(&mut task).await {
             Ok(figures) => figures,
             // Nothing is known then; what was done is not told as done.
             Err(error) => {
-                Figures { asked, broken: vec![format!("{error:#}")], ..Figures::default() }
+                let mut figures = task.figures();
+                figures.broken.push(format!("{error:#}"));
+                figures
             }
         };
         let wrong = figures.faults();
@@ -161,10 +176,8 @@ fn chosen(mut faults: Vec<Fault>, only: &[String]) -> anyhow::Result<Vec<Fault>>
 fn line(name: &str, figures: &Figures, wrong: &[String]) -> String {
     let verdict = if wrong.is_empty() { "held" } else { "BROKEN" };
     let mut line = format!(
-        "faults: {name:17} {verdict}: {} of {}, closed for {:.1} s at most, {} s",
-        figures.runs,
-        figures.asked,
-        figures.reopen.as_secs_f64(),
+        "faults: {name:19} {verdict}: {}, {} s",
+        figures.summary(),
         figures.more.get("seconds").and_then(Value::as_u64).unwrap_or(0),
     );
     for what in wrong {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 const POLL: Duration = Duration::from_millis(20);
 
 /// Asks until there is an answer. A failure is only told when the time is over: things fail here.
-pub(crate) async fn until_some<T, E: std::fmt::Debug, Fut>(
+pub(crate) async fn until_some<T, E: std::fmt::Display, Fut>(
     within: Duration,
     what: &str,
     ask: impl Fn() -> Fut,
@@ -24,7 +24,7 @@ where
             return Ok(answer);
         }
         if Instant::now() >= until {
-            let last = asked.err().map_or_else(String::new, |error| format!(" ({error:?})"));
+            let last = asked.err().map_or_else(String::new, |error| format!(" ({error:#})"));
             bail!("not within {within:?}: {what}{last}");
         }
         sleep(POLL).await;

@@ -54,6 +54,25 @@ pub(crate) struct Hold {
     pub(crate) go: oneshot::Sender<()>,
 }
 
+/// Which way bytes go through a plain proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// From the client.
+    ToServer,
+    /// To the client.
+    ToClient,
+}
+
+/// Tells when some text comes by, once.
+#[derive(Debug)]
+struct Wire {
+    way: Way,
+    text: &'static str,
+    /// Whether it is told after the text has gone on; otherwise the text waits until somebody says so.
+    passes: bool,
+    held: Held,
+}
+
 #[derive(Debug)]
 struct Control {
     /// Where it leads; 0 means nowhere.
@@ -61,6 +80,7 @@ struct Control {
     frozen: watch::Sender<bool>,
     cut: Mutex<CancellationToken>,
     taps: Mutex<HashMap<String, Tap>>,
+    wire: Mutex<Option<Wire>>,
     lost: AtomicU64,
 }
 
@@ -102,6 +122,7 @@ impl Proxy {
             frozen: watch::Sender::new(false),
             cut: Mutex::default(),
             taps: Mutex::default(),
+            wire: Mutex::default(),
             lost: AtomicU64::new(0),
         });
         let shared = Arc::clone(&control);
@@ -158,6 +179,15 @@ impl Proxy {
         Hold { reached, go }
     }
 
+    /// Tells, once, when `text` comes by on its `way` through a plain proxy: after it has passed, or before, and then it waits.
+    pub(crate) fn wire(&self, way: Way, text: &'static str, passes: bool) -> Hold {
+        let (reach, reached) = oneshot::channel();
+        let (go, gone) = oneshot::channel();
+        let held = Held { reached: reach, go: gone };
+        *lock(&self.control.wire) = Some(Wire { way, text, passes, held });
+        Hold { reached, go }
+    }
+
     /// Replies that were lost, of scripts that had run.
     pub(crate) fn lost(&self) -> u64 {
         self.control.lost.load(Ordering::SeqCst)
@@ -191,8 +221,8 @@ async fn connection(client: TcpStream, control: Arc<Control>, redis: bool) -> io
         }
     } else {
         tokio::select! {
-            ended = copy(from_client, to_server, up) => ended,
-            ended = copy(from_server, to_client, down) => ended,
+            ended = copy(from_client, to_server, Way::ToServer, up) => ended,
+            ended = copy(from_server, to_client, Way::ToClient, down) => ended,
         }
     }
 }
@@ -205,6 +235,7 @@ async fn thawed(control: &Control) {
 async fn copy(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
+    way: Way,
     control: Arc<Control>,
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
@@ -214,8 +245,27 @@ async fn copy(
             return Ok(());
         }
         thawed(&control).await;
-        to.write_all(&chunk[..read]).await?;
+        let chunk = &chunk[..read];
+        match tripped(chunk, way, &control) {
+            Some(Wire { passes: true, held, .. }) => {
+                to.write_all(chunk).await?;
+                let _ = held.reached.send(());
+            }
+            Some(Wire { held, .. }) => {
+                let _ = held.reached.send(());
+                let _ = held.go.await;
+                to.write_all(chunk).await?;
+            }
+            None => to.write_all(chunk).await?,
+        }
     }
+}
+
+/// The wire, if its text is in what was read at once. A text that is cut in two is waited for once more.
+fn tripped(chunk: &[u8], way: Way, control: &Control) -> Option<Wire> {
+    let mut wire = lock(&control.wire);
+    let text = wire.as_ref().filter(|wire| wire.way == way)?.text.as_bytes();
+    if chunk.windows(text.len()).any(|bytes| bytes == text) { wire.take() } else { None }
 }
 
 /// Reads on until there is a whole value, and takes it out of what was read; `None` at the end.

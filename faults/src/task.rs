@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use flashsale_auditor::{Invariant, Verdict, audit};
+use flashsale_auditor::{Invariant, Report, Verdict, audit};
 use futures::future::BoxFuture;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     crowd::{Crowd, Manners, Story},
-    figures::Figures,
+    figures::{Figures, Zeros},
     patience::until_some,
     platform::{Platform, Sale, SaleSpec, stores::Stock},
 };
@@ -45,6 +45,9 @@ pub(crate) struct Task {
     pub(crate) random: StdRng,
     /// How often.
     pub(crate) asked: u64,
+    /// Whether what takes long may be cut short.
+    pub(crate) short: bool,
+    zeros: Zeros,
 }
 
 /// A sale under way.
@@ -60,13 +63,19 @@ pub(crate) struct Round {
 
 impl Task {
     /// A fault to be done to `platform`.
-    pub(crate) fn new(platform: Platform, seed: u64, asked: u64) -> Self {
-        Self { platform, random: StdRng::seed_from_u64(seed), asked }
+    pub(crate) fn new(
+        platform: Platform,
+        seed: u64,
+        asked: u64,
+        short: bool,
+        zeros: Zeros,
+    ) -> Self {
+        Self { platform, random: StdRng::seed_from_u64(seed), asked, short, zeros }
     }
 
     /// The figures to begin with.
     pub(crate) fn figures(&self) -> Figures {
-        Figures { asked: self.asked, ..Figures::default() }
+        Figures::new(self.asked, self.zeros)
     }
 
     /// A sale in the middle of its rush.
@@ -133,15 +142,42 @@ impl Task {
         Ok(())
     }
 
-    /// Waits until everything has come to rest, then holds the stores and the buyers' stories against each other.
+    /// Waits until everything has come to rest, then holds the stores and the buyers' stories against each other, the stock above all.
     pub(crate) async fn conclude(
         &mut self,
         sale: &Sale,
         stories: &[Story],
         figures: &mut Figures,
     ) -> anyhow::Result<()> {
+        let report = self.audit(sale, stories, false, figures).await?;
+        figures.wrong("leaked_units", report.value["leaked_units"].as_i64().unwrap_or(0));
+        let stock = Stock::read(self.platform.redis.port(), sale.id).await?;
+        figures.wrong("double_executions", stock.taken_twice());
+        let served = self.platform.served_by_an_old_epoch(sale, &stock).await?;
+        figures.wrong("old_epoch_served", i64::try_from(served.len())?);
+        self.end(sale, figures).await;
+        Ok(())
+    }
+
+    /// Ends a sale that nothing more is to be read of.
+    pub(crate) async fn end(&self, sale: &Sale, figures: &mut Figures) {
+        if let Err(error) = self.platform.end_sale(sale).await {
+            figures.broken.push(format!("sale {}: {error:#}", sale.id));
+        }
+    }
+
+    /// Waits until everything has come to rest, and has the auditor read the stores and what the buyers saw, with the mails or without.
+    pub(crate) async fn audit(
+        &mut self,
+        sale: &Sale,
+        stories: &[Story],
+        mails: bool,
+        figures: &mut Figures,
+    ) -> anyhow::Result<Report> {
         // What does not come to rest is what the audit is for.
-        let rests = self.platform.rest(sale).await;
+        if let Err(error) = self.platform.rest(sale).await {
+            figures.broken.push(format!("sale {}: {error:#}", sale.id));
+        }
         let history = self.platform.file("history.jsonl");
         std::fs::remove_file(&history).ok();
         for story in stories {
@@ -153,22 +189,14 @@ impl Task {
         }
         let mut options = self.platform.audit_options(sale);
         options.history = Some(history);
+        options.mail_log = mails.then(|| self.platform.mail_log());
         let report = audit(&options).await;
         figures.expect(report.verdict != Verdict::Unread, || format!("not audited: {report}"));
-        figures.oversold += report.value["oversold"].as_i64().unwrap_or(0);
-        figures.leaked_units += report.value["leaked_units"].as_i64().unwrap_or(0);
+        figures.wrong("oversold", report.value["oversold"].as_i64().unwrap_or(0));
         for promise in PROMISES {
             let named = report.violations(promise).into_iter();
             figures.broken.extend(named.map(|what| format!("{}: {what}", promise.name())));
         }
-        let stock = Stock::read(self.platform.redis.port(), sale.id).await?;
-        figures.double_executions += stock.taken_twice();
-        let served = self.platform.served_by_an_old_epoch(sale, &stock).await?;
-        figures.old_epoch_served += i64::try_from(served.len())?;
-        let ended = self.platform.end_sale(sale).await;
-        for error in [rests, ended].into_iter().filter_map(Result::err) {
-            figures.broken.push(format!("sale {}: {error:#}", sale.id));
-        }
-        Ok(())
+        Ok(report)
     }
 }

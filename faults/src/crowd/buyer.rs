@@ -1,6 +1,10 @@
 //! One buyer: what they come for, and how they ask.
 
-use std::{future::Future, sync::atomic::Ordering, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use flashsale_admission::Admission;
 use flashsale_errors::{Failure, Reason, Retry};
@@ -18,24 +22,34 @@ use tokio::time::{Instant, sleep};
 use tonic::{Response, Status};
 use uuid::Uuid;
 
-use super::{Placed, Shared, now_ms, request_key, timely};
+use super::{Placed, Shared, followers::Follow, now_ms, request_key, timely};
 use crate::{
     platform::{PLENTY, SCARCE},
     proxy::Tap,
 };
 
 /// How long a buyer goes on asking.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two attempts.
-const AGAIN: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two attempts; doubled up to the second value, as the contract asks for.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// Out of how many lost replies one is not lost with its connection but never comes.
 const STALLED: u64 = 100;
 
 /// One buyer.
-pub(super) struct Buyer<'a> {
-    shared: &'a Shared,
-    id: String,
+#[derive(Clone)]
+pub(super) struct Buyer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) id: String,
     number: u64,
+}
+
+/// How a buyer places an order.
+#[derive(Clone, Copy)]
+struct Intent {
+    /// Asks once more, though there is an answer.
+    twice: bool,
+    /// And sees to what becomes of it.
+    follow: Follow,
 }
 
 /// What a buyer comes for.
@@ -45,10 +59,11 @@ enum Visit {
     Release,
 }
 
-impl<'a> Buyer<'a> {
-    pub(super) fn new(shared: &'a Shared) -> Self {
+impl Buyer {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
         let number = shared.buyers.fetch_add(1, Ordering::Relaxed);
-        Self { shared, id: format!("buyer-{}-{number}", shared.name), number }
+        let id = format!("buyer-{}-{number}", shared.name);
+        Self { shared, id, number }
     }
 
     /// Comes, and does one thing.
@@ -60,9 +75,10 @@ impl<'a> Buyer<'a> {
         };
         let sku = if random.random_bool(0.3) { SCARCE } else { PLENTY };
         let extend = random.random_bool(0.3);
-        let twice = random.random_bool(0.1);
+        let intent =
+            Intent { twice: random.random_bool(0.1), follow: Follow::choose(&self.shared, random) };
         match visit {
-            Visit::PlaceLines => self.place(None, sku, twice).await,
+            Visit::PlaceLines => self.place(None, sku, intent).await,
             Visit::PlaceHold | Visit::Release => {
                 let Some(hold_id) = self.begin(sku).await else { return };
                 if extend {
@@ -71,7 +87,7 @@ impl<'a> Buyer<'a> {
                 match visit {
                     Visit::Release => self.release(&hold_id).await,
                     Visit::PlaceHold | Visit::PlaceLines => {
-                        self.place(Some(hold_id), sku, twice).await;
+                        self.place(Some(hold_id), sku, intent).await;
                     }
                 }
             }
@@ -111,7 +127,7 @@ impl<'a> Buyer<'a> {
         })
     }
 
-    fn sale_id(&self) -> String {
+    pub(super) fn sale_id(&self) -> String {
         self.shared.sale.id.to_string()
     }
 
@@ -171,7 +187,7 @@ impl<'a> Buyer<'a> {
     }
 
     /// Places an order from a hold or from lines, and sometimes asks once more: the answer has to be the same order.
-    async fn place(&self, hold_id: Option<String>, sku: &str, twice: bool) {
+    async fn place(&self, hold_id: Option<String>, sku: &str, intent: Intent) {
         let request_id = self.request_id();
         let request = PlaceOrderRequest {
             request_id: request_id.to_string(),
@@ -183,21 +199,25 @@ impl<'a> Buyer<'a> {
             admission: self.admission(),
             contact: Some(Contact {
                 email: format!("{}@example.com", self.id),
-                name: self.id.clone(),
+                name: format!("{:<width$}.", self.id, width = self.shared.manners.name_chars),
                 locale: String::new(),
             }),
-            payment_method: "pm_card_visa".to_owned(),
+            payment_method: intent.follow.card().to_owned(),
         };
         let client = CheckoutServiceClient::new(self.shared.checkout.clone());
         let call = || {
             let (mut client, request) = (client.clone(), timely(request.clone()));
             async move { client.place_order(request).await }
         };
-        for _ in 0..=u8::from(twice) {
+        for time in 0..=u8::from(intent.twice) {
             let Some(answer) = self.ask("PlaceOrder", call).await else { return };
             let order = answer.order.unwrap_or_default();
+            if time == 0 {
+                intent.follow.begin(self, &order.order_id);
+            }
             // One that is pending may be lost with the stock before it is published: nobody was told that it is accepted.
             if order.state() == OrderState::AcceptancePending {
+                self.shared.ledger().pending.insert(order.order_id, self.id.clone());
                 continue;
             }
             let placed = Placed {
@@ -214,11 +234,12 @@ impl<'a> Buyer<'a> {
     }
 
     /// Asks until there is an answer; `None` if it is a refusal, or none came.
-    async fn ask<T, Fut>(&self, what: &str, call: impl Fn() -> Fut) -> Option<T>
+    pub(super) async fn ask<T, Fut>(&self, what: &str, call: impl Fn() -> Fut) -> Option<T>
     where
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         let until = Instant::now() + PATIENCE;
+        let mut pause = AGAIN.0;
         loop {
             let status = match call().await {
                 Ok(answer) => return Some(answer.into_inner()),
@@ -237,12 +258,16 @@ impl<'a> Buyer<'a> {
             if !again {
                 return None;
             }
+            if let Some(reason) = reason {
+                *self.shared.ledger().refusals.entry(reason.as_str()).or_default() += 1;
+            }
             if Instant::now() >= until {
                 let told = format!("{what}: no answer within {PATIENCE:?}: {status}");
                 self.shared.ledger().wrong.push(told);
                 return None;
             }
-            sleep(AGAIN).await;
+            sleep(pause).await;
+            pause = (pause * 2).min(AGAIN.1);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Buyers who retry. Each asks under one request id until there is an answer, and writes down what it was told.
 
 mod buyer;
+mod followers;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::{Duration, SystemTime},
@@ -11,6 +12,7 @@ use std::{
 
 use buyer::Buyer;
 use flashsale_admission::Signer;
+use flashsale_errors::{Failure, Reason};
 use flashsale_proto::checkout::{
     GetOrderRequest, OrderState, checkout_service_client::CheckoutServiceClient,
 };
@@ -20,8 +22,8 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
 };
-use tokio_util::sync::CancellationToken;
-use tonic::{Request, transport::Channel};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Request, Status, transport::Channel};
 use uuid::Uuid;
 
 use crate::{
@@ -43,11 +45,42 @@ pub(crate) struct Manners {
     pub(crate) lossy: Option<Arc<Proxy>>,
     /// By how much the clock that signs admissions is ahead.
     pub(crate) skew_ms: i64,
+    /// The share of orders that are watched up to their end.
+    pub(crate) watch: f64,
+    /// The share that is cancelled.
+    pub(crate) cancel: f64,
+    /// The share that is paid with a card that is declined, or that wants its owner, who cancels instead.
+    pub(crate) odd_cards: f64,
+    /// How long the names of buyers are at least.
+    pub(crate) name_chars: usize,
 }
 
 impl Default for Manners {
     fn default() -> Self {
-        Self { at_once: 6, pause: Duration::from_millis(15), lossy: None, skew_ms: 0 }
+        Self {
+            at_once: 6,
+            pause: Duration::from_millis(15),
+            lossy: None,
+            skew_ms: 0,
+            watch: 0.0,
+            cancel: 0.0,
+            odd_cards: 0.0,
+            name_chars: 12,
+        }
+    }
+}
+
+impl Manners {
+    /// Buyers who care what becomes of their orders.
+    pub(crate) fn lively() -> Self {
+        Self {
+            at_once: 8,
+            pause: Duration::from_millis(40),
+            watch: 0.2,
+            cancel: 0.15,
+            odd_cards: 0.15,
+            ..Self::default()
+        }
     }
 }
 
@@ -64,7 +97,19 @@ struct Placed {
 #[derive(Debug, Default)]
 struct Ledger {
     placed: Vec<Placed>,
+    /// Orders that a buyer was told of as pending, each with its buyer.
+    pending: BTreeMap<String, String>,
     ended: BTreeMap<String, &'static str>,
+    /// Accepted orders that somebody looked for and was told that there is no such order.
+    unknown: BTreeSet<String>,
+    /// Pending ones of which somebody was told so.
+    unknown_pending: BTreeSet<String>,
+    /// Refusals that were worth another try, by reason.
+    refusals: BTreeMap<&'static str, u64>,
+    /// Wishes to cancel that were answered.
+    cancels: u64,
+    /// Orders that were watched up to their end.
+    watched: u64,
     /// The keys under which the stock remembers requests that were answered with a hold.
     done: Vec<String>,
     /// What no buyer should ever see.
@@ -82,6 +127,8 @@ struct Shared {
     signer: Arc<Signer>,
     ledger: Mutex<Ledger>,
     stop: CancellationToken,
+    /// Those who watch an order or see to its end beside the buyers.
+    followers: TaskTracker,
     buyers: AtomicU64,
     name: String,
 }
@@ -127,6 +174,7 @@ impl Crowd {
             signer: Arc::new(Signer::from_jwks(&platform.signer.to_private_jwks())?),
             ledger: Mutex::default(),
             stop: CancellationToken::new(),
+            followers: TaskTracker::new(),
             buyers: AtomicU64::new(0),
             name: format!("{seed:x}"),
         });
@@ -136,7 +184,7 @@ impl Crowd {
             let mut random = StdRng::seed_from_u64(seed ^ (lane << 32));
             buyers.spawn(async move {
                 while !shared.stop.is_cancelled() {
-                    Buyer::new(&shared).visit(&mut random).await;
+                    Buyer::new(Arc::clone(&shared)).visit(&mut random).await;
                     sleep(shared.manners.pause).await;
                 }
             });
@@ -146,7 +194,19 @@ impl Crowd {
 
     /// Orders that were accepted so far.
     pub(crate) fn accepted(&self) -> usize {
-        self.shared.ledger().placed.len()
+        // Some were told more than once.
+        let ledger = self.shared.ledger();
+        ledger.placed.iter().map(|placed| &placed.order_id).collect::<BTreeSet<_>>().len()
+    }
+
+    /// How often something was refused for now with this reason.
+    pub(crate) fn refused(&self, reason: &str) -> u64 {
+        self.shared.ledger().refusals.get(reason).copied().unwrap_or(0)
+    }
+
+    /// Orders that somebody was told of as pending so far.
+    pub(crate) fn pending(&self) -> usize {
+        self.shared.ledger().pending.len()
     }
 
     /// When the latest one was.
@@ -158,6 +218,8 @@ impl Crowd {
     pub(crate) async fn leave(mut self) -> Story {
         self.shared.stop.cancel();
         while self.buyers.join_next().await.is_some() {}
+        self.shared.followers.close();
+        self.shared.followers.wait().await;
         Story { shared: Arc::clone(&self.shared) }
     }
 }
@@ -188,25 +250,42 @@ impl Story {
             let order = match checkout.get_order(timely(get)).await {
                 Ok(answer) => answer.into_inner().order.unwrap_or_default(),
                 Err(status) => {
-                    self.shared.ledger().wrong.push(format!("order {order_id}: {status}"));
+                    let mut ledger = self.shared.ledger();
+                    ledger.wrong.push(format!("order {order_id}: {status}"));
+                    ledger.unknown.extend(is_unknown(&status).then_some(order_id));
                     continue;
                 }
             };
-            let state = match order.state() {
-                OrderState::Confirmed => "CONFIRMED",
-                OrderState::Declined => "DECLINED",
-                OrderState::Cancelled => "CANCELLED",
-                OrderState::Refunded => "REFUNDED",
-                OrderState::Unspecified
-                | OrderState::AcceptancePending
-                | OrderState::Accepted
-                | OrderState::DeadLetter
-                | OrderState::Claimed
-                | OrderState::Paying
-                | OrderState::ActionRequired => continue,
-            };
-            self.shared.ledger().ended.insert(order_id, state);
+            if let Some(state) = end_of(order.state()) {
+                self.shared.ledger().ended.insert(order_id, state);
+            }
         }
+    }
+
+    /// The orders that buyers were told of: accepted ones, and others that were pending when they were last told.
+    pub(crate) fn told(&self) -> (BTreeSet<Uuid>, BTreeSet<Uuid>) {
+        let ledger = self.shared.ledger();
+        let ids = |id: &String| id.parse::<Uuid>().unwrap_or_default();
+        let accepted: BTreeSet<Uuid> =
+            ledger.placed.iter().map(|placed| ids(&placed.order_id)).collect();
+        let pending = ledger.pending.keys().map(ids).filter(|id| !accepted.contains(id)).collect();
+        (accepted, pending)
+    }
+
+    /// Accepted orders that read as unknown at some time, or that are at no end now that all of them were asked for.
+    pub(crate) fn failed(&self) -> BTreeSet<String> {
+        let ledger = self.shared.ledger();
+        let open = ledger.placed.iter().map(|placed| &placed.order_id);
+        let open = open.filter(|id| !ledger.ended.contains_key(*id));
+        ledger.unknown.iter().chain(open).cloned().collect()
+    }
+
+    /// What came of following orders, by name: wishes to cancel that were answered, orders that were watched up to their end, and orders
+    /// that were looked for while they were pending and not found.
+    pub(crate) fn followed(&self) -> [(&'static str, u64); 3] {
+        let ledger = self.shared.ledger();
+        let unknown = ledger.unknown_pending.len() as u64;
+        [("cancels", ledger.cancels), ("watched", ledger.watched), ("pending_not_found", unknown)]
     }
 
     /// Writes it down for the auditor, behind what is there.
@@ -239,6 +318,28 @@ impl Story {
     pub(crate) fn wrong(&self) -> Vec<String> {
         self.shared.ledger().wrong.clone()
     }
+}
+
+/// The end of an order, if its state is one.
+fn end_of(state: OrderState) -> Option<&'static str> {
+    match state {
+        OrderState::Confirmed => Some("CONFIRMED"),
+        OrderState::Declined => Some("DECLINED"),
+        OrderState::Cancelled => Some("CANCELLED"),
+        OrderState::Refunded => Some("REFUNDED"),
+        OrderState::Unspecified
+        | OrderState::AcceptancePending
+        | OrderState::Accepted
+        | OrderState::DeadLetter
+        | OrderState::Claimed
+        | OrderState::Paying
+        | OrderState::ActionRequired => None,
+    }
+}
+
+/// Whether somebody was told that there is no such order.
+fn is_unknown(status: &Status) -> bool {
+    Failure::from_status(status).is_some_and(|failure| failure.reason() == Reason::OrderNotFound)
 }
 
 fn timely<T>(message: T) -> Request<T> {

@@ -9,7 +9,15 @@ mod lost_reply;
 mod redis;
 mod tour;
 
-use crate::task::Fault;
+use crate::{figures::Zeros, task::Fault};
+
+/// What each of them counts and must come to nothing.
+pub(crate) const ZEROS: Zeros = &[
+    ("oversold", "units oversold"),
+    ("leaked_units", "units leaked"),
+    ("double_executions", "requests carried out twice"),
+    ("old_epoch_served", "orders served by an old epoch"),
+];
 
 /// All of them.
 pub(crate) fn faults() -> Vec<Fault> {

@@ -2,26 +2,32 @@
 
 mod sale;
 mod service;
+mod stand_in;
 pub(crate) mod stores;
 
-use std::{ffi::OsString, time::Duration};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use flashsale_admission::Signer;
 use flashsale_pg::PgConfig;
 use flashsale_sandbox::{
-    Appendonly, Home, NatsOptions, NatsServer, PostgresOptions, PostgresServer, Program,
-    ProgramOptions, RedisOptions, RedisServer, RunDir, Tools,
+    Appendonly, Home, NatsOptions, NatsServer, PostgresOptions, PostgresServer, RedisOptions,
+    RedisServer, RunDir, Tools,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 use sqlx::PgPool;
 
 pub(crate) use sale::{PLENTY, SCARCE, Sale, SaleSpec};
-pub(crate) use service::{Env, Service, sibling};
+pub(crate) use service::{Env, Service};
+use stand_in::StandIn;
 
 use crate::proxy::Proxy;
 
-const READY_WITHIN: Duration = Duration::from_secs(60);
-const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// What the stand-in for Stripe signs its events with.
+const WEBHOOK_SECRET: &str = "whsec_faults";
 
 /// All of it. Dropped, everything in it is killed.
 #[derive(Debug)]
@@ -32,17 +38,17 @@ pub(crate) struct Platform {
     pub(crate) checkout: Service,
     pub(crate) inventory: Service,
     pub(crate) worker: Service,
-    payment: Service,
-    stripe: Program,
-    smtp: Program,
+    pub(crate) payment: Service,
+    pub(crate) stripe: StandIn,
+    pub(crate) smtp: StandIn,
     /// Between the services and Redis.
     pub(crate) to_redis: Proxy,
     /// Between checkout and NATS.
     pub(crate) to_nats: Proxy,
-    nats: NatsServer,
+    pub(crate) nats: NatsServer,
     /// The server that has the stock now.
     pub(crate) redis: RedisServer,
-    postgres: PostgresServer,
+    pub(crate) postgres: PostgresServer,
     /// The record.
     pub(crate) pool: PgPool,
     /// Signs admissions as the waiting room does.
@@ -76,33 +82,30 @@ impl Platform {
         let to_redis = Proxy::of_redis(redis.port()).await?;
         let nats_port = nats.url().rsplit(':').next().and_then(|port| port.parse().ok());
         let to_nats = Proxy::plain(nats_port.context("NATS has no port")?).await?;
-        let (stripe, smtp) = tokio::try_join!(
-            stand_in(
-                &path,
-                "stripe-standin",
-                &[
-                    "--rate-per-endpoint",
-                    "100000",
-                    "--rate-total",
-                    "400000",
-                    "--latency-ms",
-                    "0",
-                    "--confirm-latency-ms",
-                    "0"
-                ],
-            ),
-            stand_in(&path, "smtp-sink", &[]),
-        )?;
         let signer = Signer::generate()?;
         std::fs::write(path.join("keys.json"), signer.to_private_jwks())?;
         let service = |name: &str| Service::new(&format!("flashsale-{name}"), name, path.clone());
+        let payment = service("payment")?;
+        let webhook = format!("{}/stripe/webhook", payment.http_url());
+        let stripe_args = [
+            ["--rate-per-endpoint", "100000"],
+            ["--rate-total", "400000"],
+            ["--latency-ms", "0"],
+            ["--confirm-latency-ms", "0"],
+            ["--webhook-url", &webhook],
+            ["--webhook-secret", WEBHOOK_SECRET],
+        ];
+        let (stripe, smtp) = tokio::try_join!(
+            StandIn::start("stripe-standin", &path, stripe_args.as_flattened()),
+            StandIn::start("smtp-sink", &path, &[]),
+        )?;
         let mut platform = Self {
             sale: service("sale")?,
             waiting_room: service("waiting-room")?,
             checkout: service("checkout")?,
             inventory: service("inventory")?,
             worker: service("order-worker")?,
-            payment: service("payment")?,
+            payment,
             stripe,
             smtp,
             to_redis,
@@ -117,9 +120,7 @@ impl Platform {
             servers: 1,
         };
         let env = platform.env(&platform.to_redis, &platform.inventory);
-        let mut of_checkout = env.clone();
-        let nats = format!("nats://127.0.0.1:{}", platform.to_nats.port());
-        of_checkout.push(("NATS__URL".to_owned(), nats));
+        let of_checkout = platform.env_of_checkout();
         tokio::try_join!(
             platform.sale.start(env.clone()),
             platform.waiting_room.start(env.clone()),
@@ -148,9 +149,19 @@ impl Platform {
             set("MAIL__SMTP_URL", format!("smtp://{}", self.smtp.address())),
             set("PAYMENT__STRIPE_BASE_URL", format!("http://{}", self.stripe.address())),
             set("PAYMENT__STRIPE_SECRET_KEY", "sk_test_standin".to_owned()),
+            set("PAYMENT__WEBHOOK_SECRETS", WEBHOOK_SECRET.to_owned()),
             set("PAYMENT__ENDPOINT_BUDGET_PER_S", "10000".to_owned()),
-            // A run of seconds cannot wait half a minute for a retry, and nobody waits for its ends.
+            // A run of seconds cannot wait half a minute for a retry, or for what belonged to somebody who died.
             set("PAYMENT__RETRY_BASE_MS", "2000".to_owned()),
+            set("PAYMENT__TIMEOUT_MS", "2000".to_owned()),
+            set("PAYMENT__BUDGET_WAIT_MS", "500".to_owned()),
+            set("PAYMENT__LEASE_MS", "10000".to_owned()),
+            set("PAYMENT__RECONCILE_EVERY_MS", "2000".to_owned()),
+            set("PAYMENT__RECONCILE_AFTER_MS", "10000".to_owned()),
+            set("PEERS__PAYMENT__TIMEOUT_MS", "2000".to_owned()),
+            set("MAIL__TIMEOUT_MS", "2000".to_owned()),
+            set("WORKER__CARRY_BATCH", "8".to_owned()),
+            set("WORKER__LEASE_MS", "4000".to_owned()),
             set("WORKER__RETRY_MS", "100".to_owned()),
             set("WORKER__RETRY_CEILING_MS", "1000".to_owned()),
             set("RELAY__POLL_MS", "200".to_owned()),
@@ -160,6 +171,58 @@ impl Platform {
             set("WORKER__PURGE_MESSAGES", "1000000".to_owned()),
             set("WORKER__PURGE_INTERVAL_MS", "3600000".to_owned()),
         ]
+    }
+
+    /// The environment of checkout, which reaches NATS through a proxy.
+    pub(crate) fn env_of_checkout(&self) -> Env {
+        let mut env = self.env(&self.to_redis, &self.inventory);
+        env.push(("NATS__URL".to_owned(), format!("nats://127.0.0.1:{}", self.to_nats.port())));
+        env
+    }
+
+    /// Loses everything that NATS has: it is killed, and starts anew with nothing.
+    pub(crate) async fn wipe_nats(&mut self) -> anyhow::Result<()> {
+        self.nats.kill().await;
+        std::fs::remove_dir_all(self.dir.path().join("nats").join("jetstream"))?;
+        self.nats.restart().await?;
+        Ok(())
+    }
+
+    /// Has Postgres stand still, with everything that it has started; answers which processes those are.
+    pub(crate) fn stall_postgres(&self) -> anyhow::Result<Vec<Pid>> {
+        // First the one that starts others.
+        self.postgres.pause();
+        let parent = format!(" {} ", self.postgres.pid());
+        let mut stalled = Vec::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let entry = entry?;
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            // It may have ended meanwhile. Behind the name, which is in brackets, come its state and its parent.
+            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            let behind = stat.rsplit(')').next().unwrap_or_default();
+            if behind.get(2..).is_some_and(|behind| behind.starts_with(&parent)) {
+                let pid = Pid::from_raw(pid);
+                kill(pid, Signal::SIGSTOP)?;
+                stalled.push(pid);
+            }
+        }
+        Ok(stalled)
+    }
+
+    /// Ends [`Self::stall_postgres`].
+    pub(crate) fn wake_postgres(&self, stalled: &[Pid]) {
+        self.postgres.resume();
+        for pid in stalled {
+            // None of them can have ended: they stood still.
+            let _ = kill(*pid, Signal::SIGCONT);
+        }
+    }
+
+    /// What the stand-in for the mail relay has accepted.
+    pub(crate) fn mail_log(&self) -> PathBuf {
+        self.smtp.log()
     }
 
     /// A second service of a kind, not started.
@@ -189,7 +252,7 @@ impl Platform {
     }
 
     /// A file of this run.
-    pub(crate) fn file(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -206,8 +269,8 @@ impl Platform {
         {
             service.stop().await?;
         }
-        self.stripe.stop(STOP_WITHIN).await?;
-        self.smtp.stop(STOP_WITHIN).await?;
+        self.stripe.end().await?;
+        self.smtp.end().await?;
         self.nats.stop().await?;
         self.redis.stop().await?;
         self.postgres.stop().await?;
@@ -218,22 +281,4 @@ impl Platform {
 
 fn everysec() -> RedisOptions {
     RedisOptions { appendonly: Appendonly::Everysec }
-}
-
-async fn stand_in(dir: &std::path::Path, name: &str, args: &[&str]) -> anyhow::Result<Program> {
-    let ready_file = dir.join(format!("{name}.ready"));
-    let mut all: Vec<OsString> = args.iter().map(Into::into).collect();
-    all.extend(["--log".into(), dir.join(format!("{name}.jsonl")).into()]);
-    all.extend(["--listen".into(), "127.0.0.1:0".into()]);
-    all.extend(["--ready-file".into(), ready_file.clone().into()]);
-    let options = ProgramOptions {
-        name: name.to_owned(),
-        path: sibling(name)?,
-        args: all,
-        env: Vec::new(),
-        log_file: dir.join(format!("{name}.log")),
-        ready_file,
-        ready_within: READY_WITHIN,
-    };
-    Ok(Program::start(options).await?)
 }

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use flashsale_sandbox::{Program, ProgramOptions, StartError, free_port};
 use nix::sys::signal::Signal;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 use tonic::transport::{Channel, Endpoint};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -27,6 +27,7 @@ pub(crate) struct Service {
     program: PathBuf,
     dir: PathBuf,
     port: u16,
+    http_port: u16,
     env: Env,
     running: Mutex<Option<Program>>,
     /// It was killed before it was ready.
@@ -49,6 +50,7 @@ impl Service {
             program: sibling(program)?,
             dir,
             port: free_port()?,
+            http_port: free_port()?,
             env: Env::new(),
             running: Mutex::default(),
             died_early: AtomicBool::new(false),
@@ -58,6 +60,11 @@ impl Service {
     /// Where it serves.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Where its metrics are, and its webhooks if it has any.
+    pub(crate) fn http_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.http_port)
     }
 
     /// A connection to it, made when it is first used and again whenever it breaks.
@@ -81,7 +88,7 @@ impl Service {
         let ready_file = self.dir.join(format!("{}.ready", self.name));
         let own = [
             ("SERVER__GRPC_LISTEN", format!("127.0.0.1:{}", self.port)),
-            ("SERVER__HTTP_LISTEN", format!("127.0.0.1:{}", free_port()?)),
+            ("SERVER__HTTP_LISTEN", format!("127.0.0.1:{}", self.http_port)),
             ("SERVER__READY_FILE", ready_file.display().to_string()),
         ];
         let prefixed = |key: &str| OsString::from(format!("FLASHSALE_{key}"));
@@ -109,6 +116,20 @@ impl Service {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// SIGTERM, and a new start as soon as it has ended. Answers how long it took to end, or says that it had to be killed after `grace`.
+    pub(crate) async fn roll(&self, grace: Duration) -> anyhow::Result<Duration> {
+        let running = self.running.lock().await.take();
+        let since = Instant::now();
+        let ended = match running {
+            Some(running) => running.stop(grace).await,
+            None => Ok(()),
+        };
+        let lasted = since.elapsed();
+        self.restart(&[]).await?;
+        ended?;
+        Ok(lasted)
     }
 
     /// SIGKILL, if it runs.

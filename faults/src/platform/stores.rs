@@ -20,7 +20,7 @@ use crate::patience::until_some;
 pub(crate) const KEYS: [&str; 9] =
     ["meta", "stock", "holds", "deadlines", "pending", "orders", "requests", "buyers", "spent"];
 /// How long a sale may take to come to rest: payments, mails and holds that are closed.
-const REST_WITHIN: Duration = Duration::from_secs(40);
+const REST_WITHIN: Duration = Duration::from_secs(60);
 /// How long a closed sale is waited for; more than it may take.
 const REOPEN_WITHIN: Duration = Duration::from_secs(30);
 
@@ -120,6 +120,8 @@ pub(crate) struct Message {
     pub(crate) kind: String,
     /// The epoch it was made in; of a fence, the one that it opens.
     pub(crate) epoch: i64,
+    /// The order it is about, if it is about one.
+    pub(crate) order: Option<Uuid>,
 }
 
 impl Platform {
@@ -212,7 +214,8 @@ impl Platform {
         let state = stream.get_info().await?.state;
         let mut messages = Vec::new();
         for seq in state.first_sequence..=state.last_sequence {
-            let message = stream.get_raw_message(seq).await?;
+            // It may have been taken out.
+            let Ok(message) = stream.get_raw_message(seq).await else { continue };
             if !message.subject.ends_with(&sale.id.to_string()) {
                 continue;
             }
@@ -220,6 +223,7 @@ impl Platform {
             messages.push(Message {
                 kind: body["kind"].as_str().unwrap_or_default().to_owned(),
                 epoch: body["epoch"].as_i64().unwrap_or_default(),
+                order: body["order_id"].as_str().and_then(|id| id.parse().ok()),
             });
         }
         Ok(messages)

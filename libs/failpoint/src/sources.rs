@@ -9,8 +9,8 @@ pub struct Found {
     pub missing: Vec<String>,
 }
 
-/// Looks through the text of a source file. A statement of `sql/` on a pool has to be the step `sql/<file>`; one in a transaction is part of
-/// its commit. Whatever begins with one of `words`, such as `.commit()`, has to be a step of any name.
+/// Looks through the text of a source file. A statement of `sql/` on a pool has to be the step `sql/<file>`; one on a `transaction`, or on a
+/// `connection` that is lent for one, is part of its commit. Whatever begins with one of `words`, such as `.commit()`, has to be a step of any name.
 pub fn look(source: &str, words: &[&str]) -> Found {
     let text: String = source.chars().filter(|letter| !letter.is_whitespace()).collect();
     // From a word to the `await` that carries it out.
@@ -19,7 +19,8 @@ pub fn look(source: &str, words: &[&str]) -> Found {
     for (at, _) in text.match_indices("query_file") {
         let statement = awaited(at);
         let file = statement.split("\"sql/").nth(1).and_then(|rest| rest.split(".sql\"").next());
-        let Some(file) = file.filter(|_| !statement.contains("transaction)")) else { continue };
+        let lent = ["transaction)", "connection)"].iter().any(|on| statement.contains(on));
+        let Some(file) = file.filter(|_| !lent) else { continue };
         if !statement.contains(&format!(".step(\"sql/{file}\")")) {
             found.missing.push(statement.to_owned());
         }
@@ -46,6 +47,7 @@ mod tests {
             query_file!("sql/two.sql", id).fetch_all(&self.pool).await?;
             query_file!("sql/three.sql", id).execute(&self.pool).step("sql/one").await?;
             query_file!("sql/four.sql", id).execute(&mut *transaction).await?;
+            query_file!("sql/five.sql", id).execute(connection).await?;
             transaction.commit().await?;
             transaction.commit().step("commit/four").await?;
         "#;

@@ -24,7 +24,7 @@ pub struct PgConfig {
     pub max_connections: u32,
     /// How long a caller waits for a free connection.
     pub acquire_timeout_ms: u64,
-    /// How long the server works on one statement before it gives up.
+    /// How long the server works on one statement before it gives up, and how long it waits for the next one of a transaction.
     pub statement_timeout_ms: u64,
 }
 
@@ -54,11 +54,12 @@ impl PgConfig {
 /// # Errors
 /// When the URL cannot be read.
 pub fn connect(config: &PgConfig, application: &str) -> Result<PgPool, sqlx::Error> {
-    let options = config
-        .url
-        .parse::<PgConnectOptions>()?
-        .application_name(application)
-        .options([("statement_timeout", format!("{}ms", config.statement_timeout_ms))]);
+    let timeout = format!("{}ms", config.statement_timeout_ms);
+    // Whoever stands still in the middle of a transaction loses it, and with it the locks that everybody else waits for.
+    let timeouts =
+        ["statement_timeout", "idle_in_transaction_session_timeout"].map(|key| (key, &timeout));
+    let options =
+        config.url.parse::<PgConnectOptions>()?.application_name(application).options(timeouts);
     Ok(PgPoolOptions::new()
         .max_connections(config.max_connections)
         .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))

@@ -19,6 +19,9 @@ use crate::{
 
 /// How long CancelOrder waits for the record to show the wish, at most.
 const CANCEL_WAIT: Duration = Duration::from_secs(2);
+/// How long a look at an order waits for the claims to come past what is in the queue, and how often it looks how far they are.
+const CLAIMS_WAIT: Duration = Duration::from_millis(500);
+const CLAIMS_POLL: Duration = Duration::from_millis(20);
 /// What is left of a deadline for the answer itself.
 const ANSWER_MARGIN: Duration = Duration::from_millis(200);
 
@@ -104,7 +107,12 @@ impl Orders {
     ) -> Result<Order, Failure> {
         let order = match self.record.order(order_id).await {
             Ok(Some(order)) => order,
-            Ok(None) => self.placed(sale_id, order_id).await?.order,
+            Ok(None) => match self.placed(sale_id, order_id).await {
+                Err(failure) if failure.reason() == Reason::OrderNotFound => {
+                    self.unclaimed(sale_id, order_id).await?
+                }
+                placed => placed?.order,
+            },
             // The stock store knows what is placed also while Postgres is away.
             Err(error) => match self.placed(sale_id, order_id).await {
                 Ok(carried) if carried.hold_state == HoldState::Placed => carried.order,
@@ -112,6 +120,48 @@ impl Orders {
             },
         };
         visible(order, sale_id, buyer_id)
+    }
+
+    /// An order that neither the record nor the stock knows may wait for its claim behind a rebuild of the stock, which does not count it.
+    /// That there is none can be told once the claims have come past what is in the queue.
+    ///
+    /// # Errors
+    /// `ORDER_NOT_FOUND`, or `STOCK_FENCED` as long as nobody can tell.
+    async fn unclaimed(&self, sale_id: Uuid, order_id: Uuid) -> Result<Order, Failure> {
+        if !self.record.rebuilt(sale_id).await? {
+            return Err(not_found(order_id));
+        }
+        let stream = tokio::time::timeout(
+            self.publish_timeout,
+            self.jetstream.get_stream(flashsale_queue::ORDERS),
+        );
+        let stream = stream
+            .await
+            .map_err(|error| Failure::store("order queue", error))?
+            .map_err(|error| Failure::store("order queue", error))?;
+        let queue = stream.cached_info();
+        let passed = tokio::time::timeout(CLAIMS_WAIT, async {
+            loop {
+                let floor = self.record.floor(flashsale_queue::ORDERS).await?;
+                let counts = floor.filter(|floor| floor.counts_in(queue.created));
+                if counts.is_some_and(|floor| floor.seq >= queue.state.last_sequence) {
+                    return Ok::<_, ReadError>(());
+                }
+                tokio::time::sleep(CLAIMS_POLL).await;
+            }
+        });
+        let passed = passed.await;
+        match (self.record.order(order_id).await?, passed) {
+            (Some(order), _) => Ok(order),
+            (None, Ok(passed)) => {
+                passed?;
+                Err(not_found(order_id))
+            }
+            (None, Err(_)) => Err(Failure::new(
+                Reason::StockFenced,
+                "the stock was rebuilt, and what waits in the queue is not claimed yet",
+            )),
+        }
     }
 
     async fn placed(&self, sale_id: Uuid, order_id: Uuid) -> Result<Carried, Failure> {

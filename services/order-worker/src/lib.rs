@@ -12,6 +12,7 @@ pub mod mail;
 pub mod metrics;
 pub mod review;
 pub mod settlement;
+pub mod steps;
 pub mod store;
 pub mod wakeups;
 
@@ -19,8 +20,9 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use async_nats::jetstream;
+use flashsale_failpoint::Step as _;
 use flashsale_proto::order::order_admin_service_server::OrderAdminServiceServer;
-use flashsale_queue::{NatsConfig, ensure_events_stream};
+use flashsale_queue::{NatsConfig, ORDER_EVENTS, ensure_events_stream};
 use flashsale_service::{Drain, Hosted, peer};
 use sqlx::PgPool;
 
@@ -36,7 +38,7 @@ use wakeups::Wakeups;
 /// The defaults of every value of the configuration.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
-/// Between two attempts to make `ORDER_EVENTS`.
+/// Between two attempts to make `ORDER_EVENTS`, and between two looks whether it is still there.
 const MAKE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Builds the worker. Nothing has to be there yet: stores, queue and peers may come later.
@@ -109,7 +111,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let hosted = Hosted::new()
         .grpc(OrderAdminServiceServer::new(OrderAdmin::new(review.clone())))
         .task("dead letters", review.expire(drain.clone()))
-        .task("order events stream", make_events_stream(jetstream, config.nats, drain.clone()))
+        .task("order events stream", own_events_stream(jetstream, config.nats, drain.clone()))
         .task("claims", claimer.run(drain.clone()))
         .task("payment events", settlement::listen(client, Arc::clone(wakeups), drain.clone()))
         .task("settlement", settler.run(drain.clone()))
@@ -150,19 +152,27 @@ impl Carriers {
     }
 }
 
-/// Makes `ORDER_EVENTS`, which this service owns, as soon as JetStream answers.
-async fn make_events_stream(
+/// Makes `ORDER_EVENTS`, which this service owns, as soon as JetStream answers, and again if it vanishes.
+async fn own_events_stream(
     jetstream: jetstream::Context,
     config: NatsConfig,
     drain: Drain,
 ) -> anyhow::Result<()> {
-    while let Err(error) = ensure_events_stream(&jetstream, &config).await {
-        tracing::warn!(%error, "ORDER_EVENTS cannot be made yet");
+    let mut there = false;
+    while !drain.is_draining() {
+        if there {
+            there = jetstream.get_stream(ORDER_EVENTS).await.is_ok();
+        }
+        if !there {
+            match ensure_events_stream(&jetstream, &config).step("stream/events").await {
+                Ok(_) => there = true,
+                Err(error) => tracing::warn!(%error, "ORDER_EVENTS cannot be made yet"),
+            }
+        }
         tokio::select! {
             () = tokio::time::sleep(MAKE_AGAIN) => {}
             () = drain.started() => return Ok(()),
         }
     }
-    drain.started().await;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flashsale_failpoint::Step as _;
 use flashsale_service::Drain;
 use flashsale_telemetry::{Snapshot, StoresUp, meter};
 use opentelemetry::{
@@ -230,6 +231,9 @@ fn show(
 }
 
 async fn units_oversold(pool: &PgPool) -> Result<Vec<(Uuid, i64)>, sqlx::Error> {
-    let sales = sqlx::query_file!("sql/oversold.sql", WATCHED_SALES).fetch_all(pool).await?;
+    let sales = sqlx::query_file!("sql/oversold.sql", WATCHED_SALES)
+        .fetch_all(pool)
+        .step("sql/oversold")
+        .await?;
     Ok(sales.into_iter().map(|sale| (sale.sale_id, sale.units)).collect())
 }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream;
 use flashsale_errors::{Failure, Reason};
+use flashsale_failpoint::Step as _;
 use flashsale_proto::inventory::{
     GetHoldRequest, inventory_service_client::InventoryServiceClient,
 };
@@ -65,6 +66,7 @@ impl Review {
         };
         let attempt = request_id.to_string();
         publish_again(&self.jetstream, &message, &attempt, self.publish_timeout)
+            .step("publish/again")
             .await
             .map_err(|error| Failure::store("order queue", error))?;
         Ok(letter)
@@ -140,7 +142,7 @@ impl Review {
             ..GetHoldRequest::default()
         };
         let mut inventory = InventoryServiceClient::new(self.inventory.clone());
-        match inventory.get_hold(request).await {
+        match inventory.get_hold(request).step("inventory/get_hold").await {
             Ok(answer) => {
                 let placed = answer.into_inner().placed;
                 Ok(placed.is_some_and(|placed| !placed.order_details.is_empty()))

@@ -32,7 +32,7 @@ async fn fill(world: &World, sale: Uuid) -> Failure {
 }
 
 /// Records how far into the stream the claims have come, as they do: Postgres keeps microseconds.
-async fn claimed_up_to(world: &World, seq: u64) {
+pub(crate) async fn claimed_up_to(world: &World, seq: u64) {
     let stream = world.jetstream.get_stream(ORDERS).await.unwrap();
     let created = stream.cached_info().created;
     let micros = created.replace_nanosecond(created.nanosecond() / 1_000 * 1_000).unwrap();

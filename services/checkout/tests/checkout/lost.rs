@@ -5,7 +5,10 @@ use flashsale_proto::checkout::{OrderState, PlaceOrderRequest};
 use flashsale_testing::assert_failure;
 use uuid::Uuid;
 
-use crate::world::{SaleSpec, World, begin, id, lines, place, tee, world};
+use crate::{
+    intake::claimed_up_to,
+    world::{SaleSpec, World, begin, id, lines, place, tee, world},
+};
 
 /// An order of one tee from a hold that is not there.
 fn lost(sale: Uuid, buyer_id: &str) -> PlaceOrderRequest {
@@ -107,4 +110,17 @@ async fn a_hold_alone_is_lost_only_where_the_stock_was_rebuilt() {
     let hold_id = held(&world, sale, 1).await;
     let order = world.order(&PlaceOrderRequest { hold_id, ..bare(sale) }).await;
     assert_eq!(order.state(), OrderState::Accepted);
+}
+
+/// The rebuilt stock does not count what is published behind its marker, and the record has it only once it is claimed.
+#[tokio::test]
+async fn behind_a_rebuild_an_order_is_unknown_only_once_all_that_waits_is_claimed() {
+    let world = world(|_| {}).await;
+    let (sale, other) = (world.sale(10).await, world.sale(10).await);
+    world.order(&tee(sale, "ada")).await;
+    rebuilt(&world, sale).await;
+    assert_failure(&world.get(sale, &id()).await.unwrap_err(), Reason::StockFenced);
+    assert_failure(&world.get(other, &id()).await.unwrap_err(), Reason::OrderNotFound);
+    claimed_up_to(&world, 1).await;
+    assert_failure(&world.get(sale, &id()).await.unwrap_err(), Reason::OrderNotFound);
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use flashsale_failpoint::Step as _;
 use flashsale_proto::payment::{
     CreatePaymentsRequest, Payment, PaymentOrder, PaymentState,
     payment_service_client::PaymentServiceClient,
@@ -74,8 +75,10 @@ impl Carrier for Charge {
 impl Charge {
     async fn orders(&self, rows: &[Leased]) -> Result<HashMap<Uuid, PaymentOrder>, sqlx::Error> {
         let ids: Vec<Uuid> = rows.iter().map(|row| row.order_id).collect();
-        let orders =
-            sqlx::query_file!("sql/orders_for_charge.sql", &ids).fetch_all(&self.pool).await?;
+        let orders = sqlx::query_file!("sql/orders_for_charge.sql", &ids)
+            .fetch_all(&self.pool)
+            .step("sql/orders_for_charge")
+            .await?;
         Ok(orders
             .into_iter()
             .map(|order| {
@@ -98,6 +101,7 @@ impl Charge {
         };
         let answer = PaymentServiceClient::new(self.payments.clone())
             .create_payments(request)
+            .step("payment/create")
             .await
             .map_err(|status| code_of("payment", &status))?
             .into_inner();

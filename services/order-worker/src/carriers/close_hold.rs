@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use flashsale_failpoint::Step as _;
 use flashsale_proto::inventory::{
     HoldOutcome, HoldSettlement, SettleHoldsRequest, SettleResult,
     inventory_admin_service_client::InventoryAdminServiceClient,
@@ -76,8 +77,10 @@ impl Carrier for CloseHold {
 impl CloseHold {
     async fn holds(&self, rows: &[Leased]) -> Result<HashMap<Uuid, (Uuid, Uuid)>, sqlx::Error> {
         let ids: Vec<Uuid> = rows.iter().map(|row| row.order_id).collect();
-        let orders =
-            sqlx::query_file!("sql/orders_for_holds.sql", &ids).fetch_all(&self.pool).await?;
+        let orders = sqlx::query_file!("sql/orders_for_holds.sql", &ids)
+            .fetch_all(&self.pool)
+            .step("sql/orders_for_holds")
+            .await?;
         Ok(orders
             .into_iter()
             .map(|order| (order.order_id, (order.sale_id, order.hold_id)))
@@ -97,6 +100,7 @@ impl CloseHold {
         let asked = request.settlements.len();
         let answer = InventoryAdminServiceClient::new(self.inventory.clone())
             .settle_holds(request)
+            .step("inventory/settle")
             .await
             .map_err(|status| code_of("inventory", &status).0)?
             .into_inner();

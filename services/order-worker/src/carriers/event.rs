@@ -3,7 +3,9 @@
 use std::{collections::HashMap, time::Duration};
 
 use async_nats::{HeaderMap, jetstream};
+use flashsale_failpoint::Step as _;
 use flashsale_queue::{OrderEvent, order_event_subject};
+use futures::TryFutureExt as _;
 use sqlx::PgPool;
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -48,8 +50,10 @@ impl Carrier for Event {
 impl Event {
     async fn sales(&self, rows: &[Leased]) -> Result<HashMap<Uuid, Uuid>, sqlx::Error> {
         let ids: Vec<Uuid> = rows.iter().map(|row| row.order_id).collect();
-        let orders =
-            sqlx::query_file!("sql/orders_for_events.sql", &ids).fetch_all(&self.pool).await?;
+        let orders = sqlx::query_file!("sql/orders_for_events.sql", &ids)
+            .fetch_all(&self.pool)
+            .step("sql/orders_for_events")
+            .await?;
         Ok(orders.into_iter().map(|order| (order.order_id, order.sale_id)).collect())
     }
 
@@ -61,10 +65,11 @@ impl Event {
         };
         let mut headers = HeaderMap::new();
         flashsale_telemetry::propagate::inject_nats(&mut headers);
-        let acked = async {
-            let subject = order_event_subject(row.order_id);
-            self.jetstream.publish_with_headers(subject, headers, body.into()).await?.await
-        };
+        let acked = self
+            .jetstream
+            .publish_with_headers(order_event_subject(row.order_id), headers, body.into())
+            .and_then(IntoFuture::into_future)
+            .step("publish/event");
         match tokio::time::timeout(self.timeout, acked).await {
             Ok(Ok(_)) => Outcome::Done,
             Ok(Err(_)) => Outcome::Again("QUEUE_UNAVAILABLE"),

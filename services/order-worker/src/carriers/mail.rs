@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use flashsale_failpoint::Step as _;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use sqlx::PgPool;
 use tracing::{Instrument as _, field::Empty};
@@ -68,7 +69,8 @@ impl Mail {
             otel.kind = "client",
             otel.status_code = Empty,
         );
-        let sending = tokio::time::timeout(self.timeout, self.transport.send(mail));
+        let sending =
+            tokio::time::timeout(self.timeout, self.transport.send(mail).step("mail/send"));
         let sent = sending.instrument(span.clone()).await;
         if !matches!(sent, Ok(Ok(_))) {
             span.record("otel.status_code", "ERROR");
@@ -89,12 +91,18 @@ impl Mail {
         rows: &[Leased],
     ) -> Result<HashMap<(Uuid, String), Letter>, sqlx::Error> {
         let ids: Vec<Uuid> = rows.iter().map(|row| row.order_id).collect();
-        let orders =
-            sqlx::query_file!("sql/orders_for_mail.sql", &ids).fetch_all(&self.pool).await?;
+        let orders = sqlx::query_file!("sql/orders_for_mail.sql", &ids)
+            .fetch_all(&self.pool)
+            .step("sql/orders_for_mail")
+            .await?;
         let orders: HashMap<Uuid, _> =
             orders.into_iter().map(|order| (order.order_id, order)).collect();
         let mut lines: HashMap<Uuid, Vec<LetterLine>> = HashMap::new();
-        for line in sqlx::query_file!("sql/lines_for_mail.sql", &ids).fetch_all(&self.pool).await? {
+        for line in sqlx::query_file!("sql/lines_for_mail.sql", &ids)
+            .fetch_all(&self.pool)
+            .step("sql/lines_for_mail")
+            .await?
+        {
             lines.entry(line.order_id).or_default().push(LetterLine {
                 title: line.title,
                 sku: line.sku,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use flashsale_failpoint::Step as _;
 use flashsale_proto::payment::{
     CancelPaymentRequest, RefundRequest, payment_service_client::PaymentServiceClient,
 };
@@ -38,6 +39,7 @@ impl CancelCharge {
     async fn cancel(&self, order_id: Uuid) -> Outcome {
         let order = match sqlx::query_file!("sql/orders_for_charge.sql", &[order_id])
             .fetch_one(&self.pool)
+            .step("sql/orders_for_charge")
             .await
         {
             Ok(order) => order,
@@ -52,7 +54,11 @@ impl CancelCharge {
             sale_id: order.sale_id.to_string(),
             amount: Some(wire::money(order.total_minor, &order.currency)),
         };
-        match PaymentServiceClient::new(self.payments.clone()).cancel_payment(request).await {
+        match PaymentServiceClient::new(self.payments.clone())
+            .cancel_payment(request)
+            .step("payment/cancel")
+            .await
+        {
             Ok(_) => {
                 self.wakeups.payment_changed(order_id);
                 Outcome::Done
@@ -85,7 +91,11 @@ impl Refund {
             request_id: Uuid::new_v4().to_string(),
             order_id: order_id.to_string(),
         };
-        match PaymentServiceClient::new(self.payments.clone()).refund(request).await {
+        match PaymentServiceClient::new(self.payments.clone())
+            .refund(request)
+            .step("payment/refund")
+            .await
+        {
             Ok(_) => Outcome::Done,
             Err(status) => Outcome::Again(code_of("payment", &status).0),
         }

@@ -7,6 +7,7 @@ use async_nats::jetstream::{
     self,
     consumer::{AckPolicy, DeliverPolicy, pull},
 };
+use flashsale_failpoint::Step as _;
 use flashsale_queue::ORDERS;
 use futures::StreamExt as _;
 use sqlx::PgPool;
@@ -80,6 +81,7 @@ impl Reader {
                 num_replicas: 1,
                 ..pull::Config::default()
             })
+            .step("consumer/create")
             .await
             .context("no consumer on ORDERS")?;
         let messages = consumer
@@ -152,6 +154,8 @@ impl Reader {
             self.stream
                 .purge()
                 .sequence(position.seq + 1)
+                .into_future()
+                .step("purge/orders")
                 .await
                 .context("ORDERS cannot be purged")?;
         }
@@ -160,7 +164,9 @@ impl Reader {
 
     /// Gives the consumer back; if that fails the server removes it by itself.
     pub(super) async fn close(self) {
-        let _ = timeout(HEARTBEAT, self.stream.delete_consumer(&self.consumer)).await;
+        let _ =
+            timeout(HEARTBEAT, self.stream.delete_consumer(&self.consumer).step("consumer/delete"))
+                .await;
     }
 }
 

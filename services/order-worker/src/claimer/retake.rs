@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use flashsale_errors::{Failure, Reason};
+use flashsale_failpoint::Step as _;
 use flashsale_proto::inventory::{
     PricedLine, RetakeHoldsRequest, RetakeResult, StragglingHold,
     inventory_admin_service_client::InventoryAdminServiceClient,
@@ -82,8 +83,10 @@ pub(super) async fn retake(
 /// question, or `fence` would be its epoch; so whatever is claimed of them is counted. The epoch only rises, which makes the answer true
 /// for good: it does not matter that it is read before the claims' transaction.
 async fn rebuilt_again(pool: &PgPool, sale_id: Uuid, fence: i64) -> Result<bool, sqlx::Error> {
-    let epoch =
-        sqlx::query_file_scalar!("sql/stock_epoch.sql", sale_id).fetch_optional(pool).await?;
+    let epoch = sqlx::query_file_scalar!("sql/stock_epoch.sql", sale_id)
+        .fetch_optional(pool)
+        .step("sql/stock_epoch")
+        .await?;
     Ok(epoch.is_some_and(|epoch| epoch > fence))
 }
 
@@ -107,6 +110,7 @@ async fn ask(
     };
     let answer = InventoryAdminServiceClient::new(inventory.clone())
         .retake_holds(request)
+        .step("inventory/retake")
         .await
         .map_err(|status| Failure::from_peer("inventory", &status))?
         .into_inner();

@@ -1,5 +1,6 @@
 //! Orders whose payment is recorded.
 
+use flashsale_failpoint::Step as _;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -44,7 +45,7 @@ pub async fn payment_recorded(pool: &PgPool, orders: &[Uuid]) -> Result<(), sqlx
             .flat_map(|id| consequences(Occurrence::Reached(to)).iter().map(|row| (*id, *row)))
             .collect();
         insert_consequences(&mut transaction, &rows).await?;
-        transaction.commit().await
+        transaction.commit().step("commit/payment_recorded").await
     })
     .await
 }

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use flashsale_failpoint::Step as _;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -176,7 +177,7 @@ async fn claim_together(
         let mut transaction = pool.begin().await?;
         let claimed = claim_in(&mut transaction, stream, from, batch, verdicts, review).await?;
         match claimed {
-            Claimed::Done(_) => transaction.commit().await?,
+            Claimed::Done(_) => transaction.commit().step("commit/claims").await?,
             Claimed::Overtaken | Claimed::Stragglers(_) => transaction.rollback().await?,
         }
         Ok(claimed)

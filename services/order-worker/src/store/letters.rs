@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use flashsale_failpoint::Step as _;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -90,6 +91,7 @@ pub async fn list(
 ) -> Result<Vec<Letter>, sqlx::Error> {
     let rows = sqlx::query_file!("sql/dead_letters_list.sql", sale_id, resolved_too, after, limit)
         .fetch_all(pool)
+        .step("sql/dead_letters_list")
         .await?;
     Ok(rows.into_iter().map(|row| letter!(row)).collect())
 }
@@ -99,7 +101,10 @@ pub async fn list(
 /// # Errors
 /// When Postgres does not answer.
 pub async fn find(pool: &PgPool, id: i64) -> Result<Option<(Letter, Vec<u8>)>, sqlx::Error> {
-    let row = sqlx::query_file!("sql/dead_letter.sql", id).fetch_optional(pool).await?;
+    let row = sqlx::query_file!("sql/dead_letter.sql", id)
+        .fetch_optional(pool)
+        .step("sql/dead_letter")
+        .await?;
     Ok(row.map(|row| (letter!(row), row.payload)))
 }
 
@@ -108,7 +113,10 @@ pub async fn find(pool: &PgPool, id: i64) -> Result<Option<(Letter, Vec<u8>)>, s
 /// # Errors
 /// When Postgres does not answer.
 pub async fn due(pool: &PgPool, limit: i64) -> Result<Vec<i64>, sqlx::Error> {
-    sqlx::query_file_scalar!("sql/dead_letters_due.sql", limit).fetch_all(pool).await
+    sqlx::query_file_scalar!("sql/dead_letters_due.sql", limit)
+        .fetch_all(pool)
+        .step("sql/dead_letters_due")
+        .await
 }
 
 /// Gives letters up, and with them the orders that wait because of them. Letters that were resolved before keep what became of them. Returns
@@ -132,7 +140,7 @@ pub async fn give_up(
         sqlx::query_file!("sql/dead_letters_resolve.sql", ids, resolution.as_str())
             .execute(&mut *transaction)
             .await?;
-        transaction.commit().await?;
+        transaction.commit().step("commit/dead_letters").await?;
         Ok(ended.iter().map(|(_, row)| row.kind).collect())
     })
     .await
@@ -191,7 +199,10 @@ pub(super) async fn resolve_orders(
 /// # Errors
 /// When Postgres does not answer.
 pub async fn retry(pool: &PgPool, id: i64) -> Result<(), sqlx::Error> {
-    sqlx::query_file!("sql/dead_letters_retry.sql", id).execute(pool).await?;
+    sqlx::query_file!("sql/dead_letters_retry.sql", id)
+        .execute(pool)
+        .step("sql/dead_letters_retry")
+        .await?;
     Ok(())
 }
 
@@ -209,7 +220,10 @@ pub struct Waiting {
 /// # Errors
 /// When Postgres does not answer.
 pub async fn waiting(pool: &PgPool) -> Result<Waiting, sqlx::Error> {
-    let row = sqlx::query_file!("sql/dead_letters_open.sql").fetch_one(pool).await?;
+    let row = sqlx::query_file!("sql/dead_letters_open.sql")
+        .fetch_one(pool)
+        .step("sql/dead_letters_open")
+        .await?;
     Ok(Waiting { letters: row.waiting, left_s: row.left_s })
 }
 
@@ -238,11 +252,16 @@ pub async fn transitions(
     after: i64,
     limit: i64,
 ) -> Result<Option<Vec<Transition>>, sqlx::Error> {
-    if !sqlx::query_file_scalar!("sql/order_exists.sql", order_id).fetch_one(pool).await? {
+    let exists = sqlx::query_file_scalar!("sql/order_exists.sql", order_id)
+        .fetch_one(pool)
+        .step("sql/order_exists")
+        .await?;
+    if !exists {
         return Ok(None);
     }
     let rows = sqlx::query_file!("sql/transitions_list.sql", order_id, after, limit)
         .fetch_all(pool)
+        .step("sql/transitions_list")
         .await?;
     let transition = rows.into_iter().map(|row| Transition {
         id: row.transition_id,

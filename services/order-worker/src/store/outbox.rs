@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flashsale_failpoint::Step as _;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -46,6 +47,7 @@ pub async fn lease(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = sqlx::query_file!("sql/outbox_lease.sql", kind.as_str(), limit, millis(lease))
         .fetch_all(pool)
+        .step("sql/outbox_lease")
         .await?;
     let mut rows: Vec<Leased> = rows
         .into_iter()
@@ -70,7 +72,10 @@ pub async fn done(pool: &PgPool, rows: &[(i64, Option<String>)]) -> Result<(), s
         return Ok(());
     }
     let (ids, notes): (Vec<i64>, Vec<Option<String>>) = rows.iter().cloned().unzip();
-    sqlx::query_file!("sql/outbox_done.sql", &ids, &notes as _).execute(pool).await?;
+    sqlx::query_file!("sql/outbox_done.sql", &ids, &notes as _)
+        .execute(pool)
+        .step("sql/outbox_done")
+        .await?;
     Ok(())
 }
 
@@ -85,7 +90,10 @@ pub async fn retry(pool: &PgPool, rows: &[(i64, Duration, String)]) -> Result<()
     let ids: Vec<i64> = rows.iter().map(|(id, ..)| *id).collect();
     let delays: Vec<i64> = rows.iter().map(|(_, delay, _)| millis(*delay)).collect();
     let errors: Vec<&str> = rows.iter().map(|(.., error)| error.as_str()).collect();
-    sqlx::query_file!("sql/outbox_retry.sql", &ids, &delays, &errors as _).execute(pool).await?;
+    sqlx::query_file!("sql/outbox_retry.sql", &ids, &delays, &errors as _)
+        .execute(pool)
+        .step("sql/outbox_retry")
+        .await?;
     Ok(())
 }
 
@@ -94,7 +102,8 @@ pub async fn retry(pool: &PgPool, rows: &[(i64, Duration, String)]) -> Result<()
 /// # Errors
 /// When Postgres does not answer.
 pub async fn ages(pool: &PgPool) -> Result<Vec<Age>, sqlx::Error> {
-    let rows = sqlx::query_file!("sql/outbox_ages.sql").fetch_all(pool).await?;
+    let rows =
+        sqlx::query_file!("sql/outbox_ages.sql").fetch_all(pool).step("sql/outbox_ages").await?;
     Ok(rows
         .into_iter()
         .map(|row| Age {

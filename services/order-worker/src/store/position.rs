@@ -1,5 +1,6 @@
 //! How far into a stream the claims have come.
 
+use flashsale_failpoint::Step as _;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
@@ -38,6 +39,7 @@ pub async fn open(
         let Some(recorded) = read(pool, stream).await? else {
             sqlx::query_file!("sql/position_begin.sql", stream, start.created)
                 .execute(pool)
+                .step("sql/position_begin")
                 .await?;
             continue;
         };
@@ -53,7 +55,7 @@ pub async fn open(
         );
         let mut connection = pool.acquire().await?;
         // Whoever loses this reads again.
-        advance(&mut connection, stream, recorded, start).await?;
+        advance(&mut connection, stream, recorded, start).step("sql/position_restart").await?;
     }
 }
 
@@ -62,7 +64,10 @@ pub async fn open(
 /// # Errors
 /// When Postgres does not answer.
 pub async fn read(pool: &PgPool, stream: &str) -> Result<Option<Position>, sqlx::Error> {
-    let row = sqlx::query_file!("sql/position_read.sql", stream).fetch_optional(pool).await?;
+    let row = sqlx::query_file!("sql/position_read.sql", stream)
+        .fetch_optional(pool)
+        .step("sql/position_read")
+        .await?;
     Ok(row.map(|row| Position {
         created: row.stream_created,
         seq: u64::try_from(row.seq).unwrap_or_default(),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use flashsale_failpoint::Step as _;
 use flashsale_telemetry::propagate;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -49,7 +50,10 @@ struct Pair {
 /// # Errors
 /// When Postgres does not answer.
 pub async fn find_open(pool: &PgPool, limit: usize) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_file_scalar!("sql/settle_open.sql", bound(limit)).fetch_all(pool).await
+    sqlx::query_file_scalar!("sql/settle_open.sql", bound(limit))
+        .fetch_all(pool)
+        .step("sql/settle_open")
+        .await
 }
 
 /// Finds up to `limit` ended orders whose payment says otherwise: refunds, and money that came after the end.
@@ -57,7 +61,10 @@ pub async fn find_open(pool: &PgPool, limit: usize) -> Result<Vec<Uuid>, sqlx::E
 /// # Errors
 /// When Postgres does not answer.
 pub async fn find_ended(pool: &PgPool, limit: usize) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_file_scalar!("sql/settle_ended.sql", bound(limit)).fetch_all(pool).await
+    sqlx::query_file_scalar!("sql/settle_ended.sql", bound(limit))
+        .fetch_all(pool)
+        .step("sql/settle_ended")
+        .await
 }
 
 fn bound(limit: usize) -> i64 {
@@ -72,7 +79,7 @@ pub async fn follow_payments(pool: &PgPool, orders: &[Uuid]) -> Result<Settled, 
     flashsale_pg::retry_conflicts(|| async {
         let mut transaction = pool.begin().await?;
         let settled = follow_in(&mut transaction, orders).await?;
-        transaction.commit().await?;
+        transaction.commit().step("commit/settlement").await?;
         Ok(settled)
     })
     .await

@@ -8,6 +8,7 @@ use flashsale_order_worker::{
         position,
     },
 };
+use flashsale_pg::PgConfig;
 use flashsale_queue::{ORDERS, QueueMessage};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -58,6 +59,22 @@ async fn a_batch_that_was_recorded_is_refused_when_a_slow_claimer_brings_it_agai
     let again = claim(shop.pool(), ORDERS, from, &batch, &Verdicts::new(), REVIEW).await.unwrap();
     assert_eq!(again, Claimed::Overtaken);
     assert_eq!(shop.units_claimed("A").await, 1);
+}
+
+#[tokio::test]
+async fn a_claimer_that_stands_still_in_its_transaction_is_not_in_the_way_of_the_others_for_long() {
+    let shop = Shop::open(&[("A", 10)]).await;
+    shop.position().await;
+    let config = PgConfig { statement_timeout_ms: 300, ..shop.pg.config() };
+    let pool = flashsale_pg::connect(&config, "stands still").unwrap();
+    let mut stopped = pool.begin().await.unwrap();
+    let locked = sqlx::query("UPDATE queue_positions SET updated_at = now()");
+    assert_eq!(locked.execute(&mut *stopped).await.unwrap().rows_affected(), 1);
+
+    let order = shop.order(&[("A", 1)]);
+    shop.claim(&[place(&order)]).await;
+    assert_eq!(shop.state(order.order_id).await.as_deref(), Some("CLAIMED"));
+    assert!(stopped.commit().await.is_err());
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use std::{path::Path, time::Duration};
 use async_nats::jetstream;
 use flashsale_order_worker::{Config, DEFAULTS, build};
 use flashsale_queue::{
-    PaymentEvent, announce, ensure_orders_stream, payment_event_subject, publish_order,
+    ORDER_EVENTS, PaymentEvent, announce, ensure_orders_stream, payment_event_subject,
+    publish_order,
 };
 use flashsale_service::{
     Drain,
@@ -91,6 +92,16 @@ async fn an_order_goes_from_the_queue_to_its_confirmation_and_a_drain_ends_the_w
     becomes("CONFIRMED").await;
     eventually("everything it entails is confirmed", || async {
         shop.undone().await.is_empty().then_some(())
+    })
+    .await;
+
+    // Whatever took the stream of events: it is made again, and what is to be announced is.
+    jetstream.delete_stream(ORDER_EVENTS).await.unwrap();
+    let second = shop.order(&[("A", 1)]);
+    publish_order(&jetstream, &place(&second), Duration::from_secs(2)).await.unwrap();
+    eventually("an order is announced in a new stream", || async {
+        let info = jetstream.get_stream(ORDER_EVENTS).await.ok()?.get_info().await.ok()?;
+        (info.state.messages > 0 && shop.undone().await.is_empty()).then_some(())
     })
     .await;
 

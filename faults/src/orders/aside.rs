@@ -1,0 +1,147 @@
+//! Dead letters made on purpose, and whoever decides about them.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use async_nats::jetstream;
+use flashsale_proto::order::{
+    DeadLetter, DropDeadLetterRequest, ListDeadLettersRequest, ListTransitionsRequest,
+    RetryDeadLetterRequest, order_admin_service_client::OrderAdminServiceClient,
+};
+use serde_json::{Value, json};
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+use crate::{
+    patience::until_some,
+    platform::{PLENTY, Platform, Sale, stores::Stock},
+};
+
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// An order that nobody placed.
+pub(super) fn order(sale: &Sale, epoch: i64) -> Value {
+    json!({
+        "kind": "place",
+        "order_id": Uuid::new_v4(),
+        "sale_id": sale.id,
+        "buyer_id": "poison",
+        "hold_id": Uuid::new_v4(),
+        "epoch": epoch,
+        "admission_id": null,
+        "request_id": Uuid::new_v4(),
+        "request_hash": "0",
+        "lines": [{ "sku": PLENTY, "quantity": 1, "unit_price_minor": 1_000 }],
+        "currency": "EUR",
+        "total_minor": 1_000,
+        "placed_at_ms": 1_790_000_000_000_i64,
+        "email": "poison@example.com",
+        "contact_name": "poison",
+        "payment_method": "pm_card_visa",
+    })
+}
+
+/// Puts a message into the queue as it is; its number there.
+pub(super) async fn publish(
+    jetstream: &jetstream::Context,
+    sale: &Sale,
+    body: Vec<u8>,
+) -> anyhow::Result<i64> {
+    let subject = format!("orders.place.{}", sale.id);
+    let ack = jetstream.publish(subject, body.into()).await?.await?;
+    Ok(i64::try_from(ack.sequence)?)
+}
+
+/// Has an order that nobody placed put aside in a sale that nobody buys in.
+pub(super) async fn strange(platform: &Platform, decoy: &Sale) -> anyhow::Result<DeadLetter> {
+    let (epoch, _) = platform.epoch(decoy).await?;
+    let mut order = order(decoy, epoch);
+    order["total_minor"] = json!(1);
+    put_aside(platform, decoy, &order).await
+}
+
+/// Has an order put aside whose hold carries it. The queue must be held back from checkout, so that the real message comes later.
+pub(super) async fn held_back(platform: &Platform, sale: &Sale) -> anyhow::Result<DeadLetter> {
+    let (order_id, hold_id, epoch) =
+        until_some(WITHIN, "an order waits for the queue", async || {
+            let (epoch, _) = platform.epoch(sale).await?;
+            let stock = Stock::read(platform.redis.port(), sale.id).await?;
+            for (id, hold) in &stock.holds {
+                let Some(order) = hold.order.filter(|_| hold.state == "PLACED") else { continue };
+                let recorded: bool =
+                    sqlx::query_scalar("SELECT EXISTS (SELECT FROM orders WHERE order_id = $1)")
+                        .bind(order)
+                        .fetch_one(&platform.pool)
+                        .await?;
+                if !recorded {
+                    return anyhow::Ok(Some((order, *id, epoch)));
+                }
+            }
+            Ok(None)
+        })
+        .await?;
+    let mut broken = order(sale, epoch);
+    broken["order_id"] = json!(order_id);
+    broken["hold_id"] = json!(hold_id);
+    broken["total_minor"] = json!(1);
+    put_aside(platform, sale, &broken).await
+}
+
+async fn put_aside(platform: &Platform, sale: &Sale, order: &Value) -> anyhow::Result<DeadLetter> {
+    let seq = publish(&platform.jetstream().await?, sale, serde_json::to_vec(order)?).await?;
+    until_some(WITHIN, "it is put aside", async || {
+        let letters = waiting(platform).await?;
+        anyhow::Ok(letters.into_iter().find(|letter| letter.queue_seq == seq))
+    })
+    .await
+}
+
+fn admin(platform: &Platform) -> anyhow::Result<OrderAdminServiceClient<Channel>> {
+    Ok(OrderAdminServiceClient::new(platform.worker.channel()?))
+}
+
+/// What waits for a decision.
+async fn waiting(platform: &Platform) -> anyhow::Result<Vec<DeadLetter>> {
+    let asked = ListDeadLettersRequest { page_size: 500, ..ListDeadLettersRequest::default() };
+    Ok(admin(platform)?.list_dead_letters(asked).await?.into_inner().dead_letters)
+}
+
+/// Asks for everything that can be asked about a letter. The worker may die of it.
+pub(super) async fn decide(
+    platform: &Platform,
+    letter: &DeadLetter,
+    drop: bool,
+) -> anyhow::Result<()> {
+    let request_id = Uuid::new_v4().to_string();
+    let dead_letter_id = letter.dead_letter_id;
+    waiting(platform).await?;
+    let mut admin = admin(platform)?;
+    let order_id = letter.order_id.clone();
+    if !order_id.is_empty() {
+        let asked = ListTransitionsRequest { order_id, ..ListTransitionsRequest::default() };
+        admin.list_transitions(asked).await?;
+    }
+    if drop {
+        admin.drop_dead_letter(DropDeadLetterRequest { request_id, dead_letter_id }).await?;
+    } else {
+        admin.retry_dead_letter(RetryDeadLetterRequest { request_id, dead_letter_id }).await?;
+    }
+    Ok(())
+}
+
+/// Gives up whatever waits; how many.
+pub(super) async fn give_up(platform: &Platform) -> anyhow::Result<usize> {
+    let given_up = AtomicUsize::new(0);
+    until_some(WITHIN, "dead letters are given up", async || {
+        let letters = waiting(platform).await?;
+        for letter in &letters {
+            decide(platform, letter, true).await?;
+            given_up.fetch_add(1, Ordering::Relaxed);
+        }
+        anyhow::Ok(letters.is_empty().then_some(()))
+    })
+    .await?;
+    Ok(given_up.into_inner())
+}

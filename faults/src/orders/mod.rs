@@ -1,0 +1,116 @@
+//! What may happen to placed orders: the queue is killed, wiped, filled, poisoned or told everything twice, the record dies or hangs, the
+//! order worker dies between any two of its steps or is overtaken by another one, mails find nobody, and services are rolled.
+
+mod aside;
+mod books;
+mod cancels;
+mod killed;
+mod mails;
+mod paused;
+mod poison;
+mod queue;
+mod record;
+mod rolling;
+mod tour;
+
+use std::time::Duration;
+
+use rand::Rng as _;
+use tokio::time::sleep;
+
+use crate::{
+    crowd::Manners,
+    figures::{Figures, Zeros},
+    platform::SaleSpec,
+    task::{Fault, Round, Task},
+};
+
+/// What each of them counts and must come to nothing.
+pub(crate) const ZEROS: Zeros = &[
+    ("lost_orders", "orders lost"),
+    ("duplicate_orders", "orders recorded or ended twice"),
+    ("oversold", "units oversold"),
+    ("duplicate_mails", "mails written twice"),
+    ("failed_accepted", "accepted orders that were unknown or never ended"),
+];
+
+/// All of them.
+pub(crate) fn faults() -> Vec<Fault> {
+    vec![
+        Fault {
+            name: "nats_killed",
+            full: 60,
+            short: 3,
+            run: |task| Box::pin(queue::killed(task)),
+        },
+        Fault { name: "queue_wiped", full: 5, short: 1, run: |task| Box::pin(queue::wiped(task)) },
+        Fault {
+            name: "events_wiped",
+            full: 5,
+            short: 1,
+            run: |task| Box::pin(queue::events_wiped(task)),
+        },
+        Fault {
+            name: "published_again",
+            full: 5,
+            short: 1,
+            run: |task| Box::pin(queue::published_again(task)),
+        },
+        Fault {
+            name: "cancel_races",
+            full: 1_000,
+            short: 60,
+            run: |task| Box::pin(cancels::run(task)),
+        },
+        Fault { name: "queue_full", full: 3, short: 1, run: |task| Box::pin(queue::full(task)) },
+        Fault { name: "poison", full: 3, short: 1, run: |task| Box::pin(poison::run(task)) },
+        Fault {
+            name: "postgres_killed",
+            full: 5,
+            short: 1,
+            run: |task| Box::pin(record::killed(task)),
+        },
+        Fault {
+            name: "postgres_stalled",
+            full: 2,
+            short: 1,
+            run: |task| Box::pin(record::stalled(task)),
+        },
+        Fault {
+            name: "order_worker_killed",
+            full: 200,
+            short: 3,
+            run: |task| Box::pin(killed::run(task)),
+        },
+        Fault {
+            name: "claimers_paused",
+            full: 5,
+            short: 1,
+            run: |task| Box::pin(paused::run(task)),
+        },
+        Fault { name: "smtp_down", full: 2, short: 1, run: |task| Box::pin(mails::down(task)) },
+        Fault {
+            name: "rolling_restart",
+            full: 2,
+            short: 1,
+            run: |task| Box::pin(rolling::run(task)),
+        },
+    ]
+}
+
+/// A sale in the middle of its rush, whose buyers care what becomes of their orders.
+async fn rush(task: &mut Task) -> anyhow::Result<Round> {
+    task.round(SaleSpec::default(), Manners::lively()).await
+}
+
+/// Lets the buyers place some more orders and end, and reads what became of all of them.
+async fn calm(task: &mut Task, round: Round, figures: &mut Figures) -> anyhow::Result<()> {
+    task.goes_on(&round.crowd).await?;
+    let story = round.crowd.leave().await;
+    books::conclude(task, &round.sale, &[story], figures).await
+}
+
+/// A moment of some length within `ms`.
+async fn a_moment(task: &mut Task, ms: std::ops::Range<u64>) {
+    sleep(Duration::from_millis(task.random.random_range(ms))).await;
+}

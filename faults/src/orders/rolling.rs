@@ -1,0 +1,41 @@
+//! Every service is stopped in order and started again, one after the other, while buyers go on.
+
+use std::time::Duration;
+
+use rand::seq::SliceRandom as _;
+
+use super::{calm, rush};
+use crate::{figures::Figures, task::Task};
+
+/// What Kubernetes allows before it kills.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// SIGTERM to each in turn, in some order.
+pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
+    let mut figures = task.figures();
+    for _ in 0..task.asked {
+        let round = rush(task).await?;
+        let mut order: Vec<usize> = (0..6).collect();
+        order.shuffle(&mut task.random);
+        for number in order {
+            let platform = &task.platform;
+            let (name, service) = match number {
+                0 => ("sale", &platform.sale),
+                1 => ("waiting-room", &platform.waiting_room),
+                2 => ("inventory", &platform.inventory),
+                3 => ("checkout", &platform.checkout),
+                4 => ("order-worker", &platform.worker),
+                _ => ("payment", &platform.payment),
+            };
+            match service.roll(GRACE).await {
+                Ok(drained) => figures.longest("drain_seconds_max", drained),
+                Err(error) => figures.broken.push(format!("{name}: {error:#}")),
+            }
+            figures.count("restarts", 1);
+            task.goes_on(&round.crowd).await?;
+        }
+        calm(task, round, &mut figures).await?;
+        figures.runs += 1;
+    }
+    Ok(figures)
+}

@@ -1,0 +1,147 @@
+//! What has to happen in a sale so that the order worker comes by a step of its.
+
+use std::time::Duration;
+
+use flashsale_proto::inventory::{
+    RebuildRequest, inventory_admin_service_client::InventoryAdminServiceClient,
+};
+use nix::sys::signal::Signal;
+use tokio::time::sleep;
+use tonic::Request;
+use uuid::Uuid;
+
+use super::aside;
+use crate::{
+    patience::until_some,
+    platform::{Platform, Sale, SaleSpec},
+};
+
+const WITHIN: Duration = Duration::from_secs(30);
+/// How long one attempt at a call may take.
+const ATTEMPT: Duration = Duration::from_secs(5);
+/// How long orders are held back from the queue.
+const LATE: Duration = Duration::from_millis(300);
+
+/// A sale in which the worker is armed.
+pub(super) struct Tour<'a> {
+    pub(super) sale: Sale,
+    /// The step that the tour is for.
+    pub(super) step: &'a str,
+    /// What arms its kill point.
+    pub(super) arm: (&'a str, String),
+}
+
+impl Tour<'_> {
+    /// Arms the worker, and has happen what its own work would not come by.
+    pub(super) async fn go(&self, platform: &mut Platform) -> anyhow::Result<()> {
+        match self.step {
+            "consumer/delete" => {
+                self.restart(platform, &[]).await?;
+                platform.worker.signal(Signal::SIGTERM).await;
+            }
+            "inventory/retake" => {
+                self.restart(platform, &[]).await?;
+                self.rebuild_before_late_orders(platform).await?;
+                platform.to_nats.thaw();
+            }
+            "commit/dead_letters"
+            | "inventory/get_hold"
+            | "publish/again"
+            | "sql/dead_letter"
+            | "sql/dead_letters_list"
+            | "sql/order_exists"
+            | "sql/transitions_list" => {
+                let decoy = platform.open_sale(SaleSpec::default()).await?;
+                let letter = aside::strange(platform, &decoy).await?;
+                self.restart(platform, &[]).await?;
+                // It dies of being asked.
+                aside::decide(platform, &letter, self.step == "commit/dead_letters").await.ok();
+            }
+            "sql/dead_letters_retry" => {
+                platform.to_nats.freeze();
+                let letter = aside::held_back(platform, &self.sale).await?;
+                self.restart(platform, &[]).await?;
+                aside::decide(platform, &letter, false).await.ok();
+                platform.to_nats.thaw();
+            }
+            "purge/orders" => {
+                self.restart(platform, &[("FLASHSALE_WORKER__PURGE_INTERVAL_MS", "100")]).await?;
+            }
+            "sql/outbox_retry" => {
+                platform.smtp.down().await;
+                self.restart(platform, &[]).await?;
+            }
+            "sql/position_begin" => {
+                platform.worker.kill().await;
+                sqlx::query("DELETE FROM queue_positions").execute(&platform.pool).await?;
+                self.restart(platform, &[]).await?;
+            }
+            "sql/position_restart" => {
+                platform.worker.kill().await;
+                platform.jetstream().await?.delete_stream("ORDERS").await?;
+                self.restart(platform, &[]).await?;
+            }
+            "sql/stock_epoch" => self.rebuild_twice(platform).await?,
+            _ => self.restart(platform, &[]).await?,
+        }
+        Ok(())
+    }
+
+    /// Undoes what of it is left.
+    pub(super) async fn end(&self, platform: &mut Platform) -> anyhow::Result<()> {
+        if !matches!(self.step, "sql/dead_letters_retry") {
+            aside::give_up(platform).await?;
+        }
+        platform.smtp.up().await
+    }
+
+    async fn restart(&self, platform: &Platform, more: &[(&str, &str)]) -> anyhow::Result<()> {
+        let mut env = vec![self.arm.clone()];
+        env.extend(more.iter().map(|(key, value)| (*key, (*value).to_owned())));
+        platform.worker.restart(&env).await
+    }
+
+    /// Holds orders back from the queue while the stock is rebuilt, so that they are published behind its marker.
+    async fn rebuild_before_late_orders(&self, platform: &Platform) -> anyhow::Result<()> {
+        platform.to_nats.freeze();
+        sleep(LATE).await;
+        rebuild(platform, self.sale).await
+    }
+
+    /// Has late orders meet another rebuild, whose stock is not there yet.
+    async fn rebuild_twice(&self, platform: &Platform) -> anyhow::Result<()> {
+        self.rebuild_before_late_orders(platform).await?;
+        self.restart(platform, &[]).await?;
+        platform.worker.signal(Signal::SIGSTOP).await;
+        let (first, _) = platform.epoch(&self.sale).await?;
+        platform.to_nats.thaw();
+        sleep(LATE).await;
+        let admin = InventoryAdminServiceClient::new(platform.inventory.channel()?);
+        let sale = self.sale;
+        // It cannot end before the claims have come past its marker; that it ends at all is the worker's next life.
+        tokio::spawn(async move { admin.clone().rebuild(request(sale)).await.err() });
+        let begun = until_some(WITHIN, "another rebuild begins", async || {
+            anyhow::Ok((platform.epoch(&sale).await?.0 > first).then_some(()))
+        })
+        .await;
+        platform.worker.signal(Signal::SIGCONT).await;
+        begun
+    }
+}
+
+fn request(sale: Sale) -> Request<RebuildRequest> {
+    let request_id = Uuid::new_v4().to_string();
+    let rebuild = RebuildRequest { request_id, sale_id: sale.id.to_string(), force: true };
+    let mut request = Request::new(rebuild);
+    request.set_timeout(ATTEMPT);
+    request
+}
+
+async fn rebuild(platform: &Platform, sale: Sale) -> anyhow::Result<()> {
+    let admin = InventoryAdminServiceClient::new(platform.inventory.channel()?);
+    until_some(WITHIN, "the stock is rebuilt", async || {
+        admin.clone().rebuild(request(sale)).await.map(Some)
+    })
+    .await
+    .map(|_| ())
+}

@@ -1,0 +1,104 @@
+//! The steps of the order worker: each statement, commit, call, publish, purge and mail, at which a fault suite may kill it.
+
+/// All of them. A test holds the list against the sources.
+const NAMED: [&str; 40] = [
+    "commit/claims",
+    "commit/dead_letters",
+    "commit/payment_recorded",
+    "commit/settlement",
+    "consumer/create",
+    "consumer/delete",
+    "inventory/get_hold",
+    "inventory/retake",
+    "inventory/settle",
+    "mail/send",
+    "payment/cancel",
+    "payment/create",
+    "payment/refund",
+    "publish/again",
+    "publish/event",
+    "purge/orders",
+    "sql/dead_letter",
+    "sql/dead_letters_due",
+    "sql/dead_letters_list",
+    "sql/dead_letters_open",
+    "sql/dead_letters_retry",
+    "sql/lines_for_mail",
+    "sql/order_exists",
+    "sql/orders_for_charge",
+    "sql/orders_for_events",
+    "sql/orders_for_holds",
+    "sql/orders_for_mail",
+    "sql/outbox_ages",
+    "sql/outbox_done",
+    "sql/outbox_lease",
+    "sql/outbox_retry",
+    "sql/oversold",
+    "sql/position_begin",
+    "sql/position_read",
+    "sql/position_restart",
+    "sql/settle_ended",
+    "sql/settle_open",
+    "sql/stock_epoch",
+    "sql/transitions_list",
+    "stream/events",
+];
+
+/// All of them; none in a build that cannot be killed at them.
+pub fn all() -> Vec<&'static str> {
+    if flashsale_failpoint::COMPILED_IN { NAMED.to_vec() } else { Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use flashsale_failpoint::sources;
+
+    use super::*;
+
+    /// What changes something outside, besides statements. A restart of the position is a transaction of its own.
+    const WORDS: [&str; 10] = [
+        ".commit()",
+        ".create_consumer(",
+        ".delete_consumer(",
+        ".publish_with_headers(",
+        "publish_again(&",
+        ".purge()",
+        ".transport.send(",
+        "ServiceClient::new(",
+        "advance(&mutconnection,",
+        "ensure_events_stream(&",
+    ];
+
+    fn sources_below(folder: &Path, texts: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources_below(&path, texts);
+            } else if !path.ends_with("src/steps.rs") {
+                texts.push(fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+
+    /// A step that is forgotten is one that nobody is ever killed at.
+    #[test]
+    fn whatever_is_done_to_the_record_the_queue_or_a_peer_is_a_step_and_listed() {
+        let mut texts = Vec::new();
+        sources_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut texts);
+        let found: Vec<_> = texts.iter().map(|text| sources::look(text, &WORDS)).collect();
+        let missing: Vec<_> = found.iter().flat_map(|found| &found.missing).collect();
+        assert!(missing.is_empty(), "no steps: {missing:#?}");
+        let names: BTreeSet<&str> =
+            found.iter().flat_map(|found| &found.steps).map(String::as_str).collect();
+        assert_eq!(names, BTreeSet::from(NAMED));
+        // A word that stands nowhere guards nothing.
+        let all: String = texts.concat().split_whitespace().collect();
+        for word in WORDS {
+            assert!(all.contains(word), "{word}");
+        }
+    }
+}
