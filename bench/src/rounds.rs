@@ -1,5 +1,9 @@
 //! The rounds: everything is measured once in each, so that whatever else the machine does falls on all alike.
 
+mod durability;
+mod overload;
+mod watching;
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -56,8 +60,12 @@ pub(crate) const RESERVE_CLUSTER: &str = "reserve_cluster";
 pub(crate) const HOLD_BYTES: &str = "hold_bytes";
 pub(crate) const LOAD_STOCK: &str = "load_stock";
 pub(crate) const REBUILD_SECONDS: &str = "rebuild_seconds";
+pub(crate) const OVERLOAD: &str = "overload";
+pub(crate) const ACCEPTANCE_TO_CLAIM: &str = "acceptance_to_claim";
+pub(crate) const WATCH_ORDER: &str = "watch_order";
+pub(crate) const QUEUE_DURABILITY: &str = "queue_durability";
 /// All of them.
-pub(crate) const NAMES: [&str; 15] = [
+pub(crate) const NAMES: [&str; 19] = [
     NOOP,
     NOOP_EMPTY,
     JOIN,
@@ -73,6 +81,10 @@ pub(crate) const NAMES: [&str; 15] = [
     HOLD_BYTES,
     LOAD_STOCK,
     REBUILD_SECONDS,
+    OVERLOAD,
+    ACCEPTANCE_TO_CLAIM,
+    WATCH_ORDER,
+    QUEUE_DURABILITY,
 ];
 
 /// All figures of a run.
@@ -100,6 +112,10 @@ pub(crate) async fn measure(settings: &Settings) -> anyhow::Result<Figures> {
     ensure!(
         settings.seconds.is_finite() && (0.05..=60.0).contains(&settings.seconds),
         "--seconds must be 0.05 to 60"
+    );
+    ensure!(
+        settings.open_seconds.is_finite() && (0.1..=60.0).contains(&settings.open_seconds),
+        "--open-seconds must be 0.1 to 60"
     );
     let (started_at, began) = (OffsetDateTime::now_utc(), Instant::now());
     say("starting the stores and the services");
@@ -339,6 +355,19 @@ impl<'a> Bench<'a> {
     /// What is measured once.
     async fn once(&mut self) -> anyhow::Result<BTreeMap<&'static str, Value>> {
         let mut once = BTreeMap::new();
+        // Those that depend on how full the stores are come before those that fill them.
+        if self.wanted(OVERLOAD) {
+            once.insert(OVERLOAD, self.overload().await?);
+        }
+        if self.wanted(ACCEPTANCE_TO_CLAIM) {
+            once.insert(ACCEPTANCE_TO_CLAIM, self.acceptance_to_claim().await?);
+        }
+        if self.wanted(WATCH_ORDER) {
+            once.insert(WATCH_ORDER, self.watch_order().await?);
+        }
+        if self.wanted(QUEUE_DURABILITY) {
+            once.insert(QUEUE_DURABILITY, self.queue_durability().await?);
+        }
         if self.wanted(HOLD_BYTES) {
             say("weighing holds");
             once.insert(HOLD_BYTES, self.hold_bytes().await?);
