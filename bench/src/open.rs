@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tonic::Status;
 
 use crate::{
+    calls::NotDurable,
     cpu::{self, Seconds, Watched},
     drive::{Lane, times},
 };
@@ -47,6 +48,8 @@ pub(crate) struct Answers {
     pub(crate) reasons: BTreeMap<&'static str, u64>,
     /// Those of them that do not say when to come again.
     pub(crate) without_retry_info: u64,
+    /// Orders that are placed and were not in the queue in time; they count neither as done nor as refused.
+    pub(crate) not_durable: u64,
 }
 
 impl Answers {
@@ -56,6 +59,7 @@ impl Answers {
             rejected: times()?,
             reasons: BTreeMap::new(),
             without_retry_info: 0,
+            not_durable: 0,
         })
     }
 
@@ -65,6 +69,10 @@ impl Answers {
             self.accepted.saturating_record(took_us);
             return;
         };
+        if error.is::<NotDurable>() {
+            self.not_durable += 1;
+            return;
+        }
         self.rejected.saturating_record(took_us);
         let failure = error.downcast_ref::<Status>().and_then(Failure::from_status);
         let reason = failure.as_ref().map_or("_OTHER", |failure| failure.reason().as_str());

@@ -144,11 +144,7 @@ pub(crate) async fn measure(settings: &Settings) -> anyhow::Result<Figures> {
         Some(cluster) => cluster.masters().await?,
         None => Vec::new(),
     };
-    // Not those of the sale that is rebuilt, which were written there.
-    let recorded: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM orders WHERE buyer_id LIKE 'bench-%'")
-            .fetch_one(platform.pool())
-            .await?;
+    let recorded = bench.recorded().await?;
     let Bench { figures: calls, claims, placed, cluster, .. } = bench;
     let figures = Figures {
         settings: settings.clone(),
@@ -158,7 +154,7 @@ pub(crate) async fn measure(settings: &Settings) -> anyhow::Result<Figures> {
         rounds,
         calls,
         claims,
-        orders: (placed, u64::try_from(recorded)?),
+        orders: (placed, recorded),
         masters,
         once,
     };
@@ -350,6 +346,13 @@ impl<'a> Bench<'a> {
         );
         self.add(RESERVE_CLUSTER, measured);
         Ok(())
+    }
+
+    /// Orders in the record. Not those of the sale that is rebuilt, which were written there.
+    async fn recorded(&self) -> anyhow::Result<u64> {
+        let count = "SELECT count(*) FROM orders WHERE buyer_id LIKE 'bench-%'";
+        let orders: i64 = sqlx::query_scalar(count).fetch_one(self.platform.pool()).await?;
+        Ok(u64::try_from(orders)?)
     }
 
     /// What is measured once.
