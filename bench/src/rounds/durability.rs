@@ -24,8 +24,8 @@ use crate::{
 };
 
 const DATABASE: &str = "bench_durability";
-/// The longest that relays can be kept from publishing again what nobody claims here, in ms.
-const NO_RELAY_MS: &str = "30000";
+/// How often relays look for orders that nobody claims, in ms: not here, where nobody claims any.
+const NO_RELAY_MS: &str = "86400000";
 
 /// One of the queues that are compared.
 struct Queue {
@@ -113,7 +113,7 @@ impl Bench<'_> {
                 ("PEERS__INVENTORY__URL", inventory_url.as_str()),
                 ("NATS__URL", nats.as_str()),
                 ("NATS__REPLICAS", replicas.as_str()),
-                ("RELAY__REPUBLISH_AFTER_MS", NO_RELAY_MS),
+                ("RELAY__POLL_MS", NO_RELAY_MS),
             ];
             let (url, checkout) = platform.another("checkout", process, &settings).await?;
             let mut place = Vec::new();
@@ -173,6 +173,8 @@ impl Bench<'_> {
         let before = stream.get_info().await?.state.last_sequence;
         let place = drive(&queue.place, in_flight, orders, &watched).await?;
         let info = stream.get_info().await?;
+        // The door is at a bound of orders that wait.
+        stream.purge().await?;
         let stored = info.state.last_sequence - before;
         ensure!(stored == place.calls, "{} were placed, {stored} stored", place.calls);
         ensure!(
