@@ -239,6 +239,18 @@ impl Lane for Join {
     }
 }
 
+/// An order that is placed, and is not known to be in the queue yet.
+#[derive(Debug)]
+pub(crate) struct NotDurable(OrderState);
+
+impl std::fmt::Display for NotDurable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "an order is {:?} and not durable", self.0)
+    }
+}
+
+impl std::error::Error for NotDurable {}
+
 /// Sends PlaceOrder requests.
 #[derive(Clone)]
 pub(crate) struct PlaceOrder(pub(crate) CheckoutServiceClient<Channel>);
@@ -249,8 +261,7 @@ impl Lane for PlaceOrder {
     async fn send(&mut self, message: PlaceOrderRequest) -> anyhow::Result<()> {
         let answer = self.0.place_order(request(message)).await?.into_inner();
         let state = answer.order.unwrap_or_default().state();
-        ensure!(state == OrderState::Accepted, "an order is {state:?} and not durable");
-        Ok(())
+        if state == OrderState::Accepted { Ok(()) } else { Err(NotDurable(state).into()) }
     }
 }
 

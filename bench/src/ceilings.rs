@@ -20,6 +20,9 @@ use crate::{
 };
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long checkout may take to make its stream, and how often it is looked for.
+const STREAM_WITHIN: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(50);
 /// Between the services' scripts and the one that is looked for.
 const MAX_LINES: usize = 10_000;
 /// Where messages go that only measure.
@@ -228,10 +231,22 @@ pub(crate) async fn ask(address: &str, command: &str) -> anyhow::Result<String> 
     Ok(answer.trim().to_owned())
 }
 
-/// A stream that differs from `ORDERS` in its name and subjects alone.
+/// A stream that differs from the platform's `ORDERS` in its name and subjects alone.
 pub(crate) async fn jetstream(platform: &Platform) -> anyhow::Result<Publish> {
-    let context = platform.jetstream.clone();
-    let orders = context.get_stream(flashsale_queue::ORDERS).await?;
+    beside_orders(platform.jetstream.clone()).await
+}
+
+/// Such a stream beside another `ORDERS`, which its checkout makes as soon as it can.
+pub(crate) async fn beside_orders(context: jetstream::Context) -> anyhow::Result<Publish> {
+    let orders = timeout(STREAM_WITHIN, async {
+        loop {
+            if let Ok(orders) = context.get_stream(flashsale_queue::ORDERS).await {
+                return orders;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    });
+    let orders = orders.await.context("there is no ORDERS")?;
     context
         .get_or_create_stream(jetstream::stream::Config {
             name: CEILING.to_owned(),

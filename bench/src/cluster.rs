@@ -49,7 +49,9 @@ impl Cluster {
         let postgres = platform.postgres_url_of(DATABASE);
         let pool = flashsale_pg::connect(&pg_config(postgres.clone()), "bench")?;
         flashsale_pg::migrate(&pool).await?;
-        let (url, inventory) = platform.another_inventory(&redis.url(), &postgres).await?;
+        let stores = [("REDIS__URL", redis.url()), ("POSTGRES__URL", postgres)];
+        let stores = stores.each_ref().map(|(key, url)| (*key, url.as_str()));
+        let (url, inventory) = platform.another("inventory", "inventory-cluster", &stores).await?;
         let mut cluster = Self { redis, inventory, url, sales: Vec::new() };
         cluster.sales = open_sales(&pool, cluster.channel().await?).await?;
         pool.close().await;

@@ -1,6 +1,8 @@
-//! Processor time of processes, from `/proc`.
+//! Processor time and memory of processes, from `/proc`.
 
 use std::{collections::BTreeMap, fs};
+
+use anyhow::Context as _;
 
 /// Processor seconds by who used them.
 pub(crate) type Seconds = BTreeMap<&'static str, f64>;
@@ -39,6 +41,15 @@ pub(crate) fn between(before: &Seconds, after: &Seconds) -> Seconds {
         .iter()
         .map(|(name, seconds)| (*name, seconds - before.get(name).copied().unwrap_or_default()))
         .collect()
+}
+
+/// The memory that a process has in RAM, in MB.
+pub(crate) fn resident_mb(pid: u32) -> anyhow::Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kb =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    let kb: f64 = kb.and_then(|kb| kb.parse().ok()).context("a process without memory")?;
+    Ok(kb * 1_024.0 / 1_000_000.0)
 }
 
 struct Stat {

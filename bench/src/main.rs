@@ -11,6 +11,7 @@ mod cpu;
 mod drive;
 mod noop;
 mod once;
+mod open;
 mod platform;
 mod report;
 mod rounds;
@@ -52,6 +53,12 @@ struct Settings {
     /// Holds that are weighed, and recorded orders that a stock is rebuilt from; a tenth of it skus are loaded, a fifth of it wait in the queue.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..=1_000_000))]
     holds: u32,
+    /// How long each open loop takes, in seconds.
+    #[arg(long, default_value_t = 10.0)]
+    open_seconds: f64,
+    /// Orders that are watched at once.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    watchers: u32,
     /// Measure only these; what is left out is not in the figures.
     #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(rounds::NAMES))]
     only: Vec<String>,

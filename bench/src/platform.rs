@@ -49,7 +49,8 @@ pub(crate) struct Platform {
     dir: RunDir,
     env: Vec<(OsString, OsString)>,
     pool: PgPool,
-    /// JetStream, without a service in between.
+    /// NATS, and JetStream in it, without a service in between.
+    pub(crate) nats_client: async_nats::Client,
     pub(crate) jetstream: jetstream::Context,
     /// A sale with a waiting room in front of it.
     pub(crate) sale_id: Uuid,
@@ -86,7 +87,8 @@ impl Platform {
         ceilings::ask(&address, "CONFIG SET auto-aof-rewrite-percentage 0").await?;
         let pool = flashsale_pg::connect(&pg_config(postgres.url()), "bench")?;
         flashsale_pg::migrate(&pool).await?;
-        let jetstream = jetstream::new(async_nats::connect(nats.url()).await?);
+        let nats_client = async_nats::connect(nats.url()).await?;
+        let jetstream = jetstream::new(nats_client.clone());
 
         let signer = Signer::generate()?;
         let keys = path.join("keys.json");
@@ -128,6 +130,7 @@ impl Platform {
             dir,
             env,
             pool,
+            nats_client,
             jetstream,
             sale_id: Uuid::nil(),
             open_sale_id: Uuid::nil(),
@@ -214,20 +217,27 @@ impl Platform {
         self.dir.path()
     }
 
-    /// Starts an inventory over other stores and returns its URL with it.
-    pub(crate) async fn another_inventory(
+    /// Starts another process of a service, over other stores or with other settings, and returns its URL with it.
+    pub(crate) async fn another(
         &self,
-        redis: &str,
-        postgres: &str,
+        service: &str,
+        name: &'static str,
+        settings: &[(&str, &str)],
     ) -> anyhow::Result<(String, Program)> {
-        let others = [variable("REDIS__URL", redis), variable("POSTGRES__URL", postgres)];
+        let others: Vec<_> = settings.iter().map(|(key, value)| variable(key, value)).collect();
         let mut env = self.env.clone();
         env.retain(|(name, _)| others.iter().all(|(other, _)| other != name));
         env.extend(others);
-        let (port, program) = (free_port()?, sibling("flashsale-inventory")?);
-        let name = "inventory-cluster";
+        let (port, program) = (free_port()?, sibling(&format!("flashsale-{service}"))?);
         let program = start(self.dir.path(), name, program, Vec::new(), port, &env).await?;
         Ok((format!("http://127.0.0.1:{port}"), program))
+    }
+
+    /// The process of a service.
+    pub(crate) fn pid_of(&self, service: &str) -> anyhow::Result<u32> {
+        let found = self.services.iter().find(|(name, ..)| *name == service);
+        let (_, _, program) = found.with_context(|| format!("{service} is not started"))?;
+        Ok(program.child().pid())
     }
 
     /// Starts a claimer with batches of this size.

@@ -1,5 +1,9 @@
 //! The rounds: everything is measured once in each, so that whatever else the machine does falls on all alike.
 
+mod durability;
+mod overload;
+mod watching;
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -56,8 +60,12 @@ pub(crate) const RESERVE_CLUSTER: &str = "reserve_cluster";
 pub(crate) const HOLD_BYTES: &str = "hold_bytes";
 pub(crate) const LOAD_STOCK: &str = "load_stock";
 pub(crate) const REBUILD_SECONDS: &str = "rebuild_seconds";
+pub(crate) const OVERLOAD: &str = "overload";
+pub(crate) const ACCEPTANCE_TO_CLAIM: &str = "acceptance_to_claim";
+pub(crate) const WATCH_ORDER: &str = "watch_order";
+pub(crate) const QUEUE_DURABILITY: &str = "queue_durability";
 /// All of them.
-pub(crate) const NAMES: [&str; 15] = [
+pub(crate) const NAMES: [&str; 19] = [
     NOOP,
     NOOP_EMPTY,
     JOIN,
@@ -73,6 +81,10 @@ pub(crate) const NAMES: [&str; 15] = [
     HOLD_BYTES,
     LOAD_STOCK,
     REBUILD_SECONDS,
+    OVERLOAD,
+    ACCEPTANCE_TO_CLAIM,
+    WATCH_ORDER,
+    QUEUE_DURABILITY,
 ];
 
 /// All figures of a run.
@@ -101,6 +113,10 @@ pub(crate) async fn measure(settings: &Settings) -> anyhow::Result<Figures> {
         settings.seconds.is_finite() && (0.05..=60.0).contains(&settings.seconds),
         "--seconds must be 0.05 to 60"
     );
+    ensure!(
+        settings.open_seconds.is_finite() && (0.1..=60.0).contains(&settings.open_seconds),
+        "--open-seconds must be 0.1 to 60"
+    );
     let (started_at, began) = (OffsetDateTime::now_utc(), Instant::now());
     say("starting the stores and the services");
     let platform = Platform::start().await?;
@@ -128,11 +144,7 @@ pub(crate) async fn measure(settings: &Settings) -> anyhow::Result<Figures> {
         Some(cluster) => cluster.masters().await?,
         None => Vec::new(),
     };
-    // Not those of the sale that is rebuilt, which were written there.
-    let recorded: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM orders WHERE buyer_id LIKE 'bench-%'")
-            .fetch_one(platform.pool())
-            .await?;
+    let recorded = bench.recorded().await?;
     let Bench { figures: calls, claims, placed, cluster, .. } = bench;
     let figures = Figures {
         settings: settings.clone(),
@@ -142,7 +154,7 @@ pub(crate) async fn measure(settings: &Settings) -> anyhow::Result<Figures> {
         rounds,
         calls,
         claims,
-        orders: (placed, u64::try_from(recorded)?),
+        orders: (placed, recorded),
         masters,
         once,
     };
@@ -336,9 +348,29 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
+    /// Orders in the record. Not those of the sale that is rebuilt, which were written there.
+    async fn recorded(&self) -> anyhow::Result<u64> {
+        let count = "SELECT count(*) FROM orders WHERE buyer_id LIKE 'bench-%'";
+        let orders: i64 = sqlx::query_scalar(count).fetch_one(self.platform.pool()).await?;
+        Ok(u64::try_from(orders)?)
+    }
+
     /// What is measured once.
     async fn once(&mut self) -> anyhow::Result<BTreeMap<&'static str, Value>> {
         let mut once = BTreeMap::new();
+        // Those that depend on how full the stores are come before those that fill them.
+        if self.wanted(OVERLOAD) {
+            once.insert(OVERLOAD, self.overload().await?);
+        }
+        if self.wanted(ACCEPTANCE_TO_CLAIM) {
+            once.insert(ACCEPTANCE_TO_CLAIM, self.acceptance_to_claim().await?);
+        }
+        if self.wanted(WATCH_ORDER) {
+            once.insert(WATCH_ORDER, self.watch_order().await?);
+        }
+        if self.wanted(QUEUE_DURABILITY) {
+            once.insert(QUEUE_DURABILITY, self.queue_durability().await?);
+        }
         if self.wanted(HOLD_BYTES) {
             say("weighing holds");
             once.insert(HOLD_BYTES, self.hold_bytes().await?);

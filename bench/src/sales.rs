@@ -28,8 +28,10 @@ pub(crate) struct Spec {
 pub(crate) async fn record(pool: &PgPool, spec: Spec) -> anyhow::Result<Uuid> {
     let sale_id = Uuid::new_v4();
     sqlx::query(
-        "INSERT INTO sales (sale_id, name, currency, state, starts_at, ends_at, hold_ms, room_rate, room_admission_ms)
-         VALUES ($1, 'Benchmark', 'EUR', 'OPEN', now() - interval '1 min', now() + interval '1 day', 3600000, $2, $3)",
+        // As if everybody had been told: otherwise the sale service would load it, too.
+        "INSERT INTO sales (sale_id, name, currency, state, starts_at, ends_at, hold_ms, room_rate, room_admission_ms,
+             version, propagated_version)
+         VALUES ($1, 'Benchmark', 'EUR', 'OPEN', now() - interval '1 min', now() + interval '1 day', 3600000, $2, $3, 1, 1)",
     )
     .bind(sale_id)
     .bind(spec.room.then_some(1.0))

@@ -22,7 +22,9 @@ fn bench(args: &[&str]) -> (Output, Option<Value>) {
 
 #[test]
 fn one_short_round_has_every_figure() {
-    let short = ["--rounds", "1", "--seconds", "0.1", "--in-flight", "16", "--holds", "1000"];
+    let mut short =
+        vec!["--rounds", "1", "--seconds", "0.1", "--in-flight", "16", "--holds", "1000"];
+    short.extend(["--open-seconds", "0.5", "--watchers", "100"]);
     let (output, figures) = bench(&short);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
@@ -71,15 +73,55 @@ fn one_short_round_has_every_figure() {
         "/load_stock/seconds",
         "/rebuild_seconds/seconds",
         "/rebuild_seconds/backlog/seconds",
+        "/overload/capacity_rps",
+        "/overload/offered_rps/asked",
+        "/overload/offered_rps/done",
+        "/overload/goodput_rps",
+        "/overload/goodput_ratio",
+        "/overload/accepted",
+        "/overload/accepted_p99_ms",
+        "/overload/memory_mb/before/checkout",
+        "/overload/memory_mb/after/inventory",
+        "/overload/cpu_share/load_generator",
+        "/claims/faster_than_intake",
+        "/claims/acceptance_to_claim_rps/done",
+        "/claims/acceptance_to_claim_p99_ms",
+        "/watch_order/streams",
+        "/watch_order/changes",
+        "/watch_order/delay_p50_ms",
+        "/watch_order/delay_p99_ms",
+        "/queue_durability/r1/publish/rps",
+        "/queue_durability/r1/place_order/rps",
+        "/queue_durability/r1_sync_always/publish/p99_us",
+        "/queue_durability/r1_sync_always/place_order/ratio_to_r1",
+        "/queue_durability/r3/publish/ratio_to_r1",
+        "/queue_durability/r3/place_order/p50_us",
     ] {
         above_zero(path);
+    }
+    assert_eq!(figures["overload"]["rejects_without_retry_info"], 0);
+    for (figure, fields) in [
+        ("overload", ["rejects", "rejected_p99_ms", "not_durable"]),
+        ("watch_order", ["bytes_per_stream", "idle_cpu_s", "idle_cpu_s_without"]),
+    ] {
+        for field in fields {
+            assert!(!figures[figure][field].is_null(), "{figure} has no {field}: {figures:#}");
+        }
     }
     assert_eq!(figures["rounds"], serde_json::json!({ "asked": 1, "done": 1 }));
     assert_eq!(figures["orders"]["accepted"], figures["orders"]["recorded"]);
     let table = String::from_utf8_lossy(&output.stdout);
-    for row in
-        ["no-op", "Join", "Reserve", "PlaceOrder", "Redis", "JetStream", "Claims", "rebuilding"]
-    {
+    for row in [
+        "no-op",
+        "Join",
+        "Reserve",
+        "PlaceOrder",
+        "Redis",
+        "JetStream",
+        "Claims",
+        "rebuilding",
+        "watching",
+    ] {
         assert!(table.contains(row), "no {row} in {table}");
     }
 }
@@ -99,6 +141,7 @@ fn what_cannot_be_measured_is_said_and_nothing_is_written() {
         (["--seconds", "0"], "--seconds"),
         (["--rounds", "0"], "--rounds"),
         (["--in-flight", "0"], "--in-flight"),
+        (["--open-seconds", "0"], "--open-seconds"),
         (["--only", "everything"], "place_order"),
     ] {
         let (output, figures) = bench(&args);

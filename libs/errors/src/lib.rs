@@ -39,7 +39,7 @@ impl Failure {
     /// A failure for `reason`; `what` says what happened, to what, without the next step, which the reason adds.
     pub fn new(reason: Reason, what: impl Into<String>) -> Self {
         let retry_after = match reason.retry() {
-            Retry::SameAfter(delay) => Some(delay),
+            Retry::SameAfter(delay) => Some(spread(delay)),
             Retry::Never => None,
         };
         Self {
@@ -93,10 +93,10 @@ impl Failure {
         self
     }
 
-    /// Replaces the reason's own delay by a computed one.
+    /// Replaces the reason's own delay by a computed one, or a little more.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
-        self.retry_after = Some(delay);
+        self.retry_after = Some(spread(delay));
         self
     }
 
@@ -165,6 +165,11 @@ impl Failure {
             Self::new(reason, format!("{peer} does not answer")).with("peer", peer)
         })
     }
+}
+
+/// Up to half as much again, so that those who are refused at the same moment do not come back at the same moment.
+fn spread(delay: Duration) -> Duration {
+    delay.mul_f64(rand::random_range(1.0..=1.5))
 }
 
 impl fmt::Display for Failure {
@@ -255,6 +260,15 @@ mod tests {
             );
             assert_eq!(Failure::new(*reason, "x").delay().is_some(), waits, "{}", reason.as_str());
         }
+    }
+
+    #[test]
+    fn those_refused_at_the_same_moment_do_not_all_come_back_at_the_same_moment() {
+        let delays: std::collections::BTreeSet<Duration> =
+            (0..100).filter_map(|_| Failure::new(Reason::Overloaded, "x").delay()).collect();
+        assert!(delays.len() > 90, "{} delays of 100", delays.len());
+        let bounds = Duration::from_millis(500)..=Duration::from_millis(750);
+        assert!(delays.iter().all(|delay| bounds.contains(delay)), "{delays:?}");
     }
 
     #[test]

@@ -6,6 +6,8 @@
 #![allow(missing_debug_implementations, unreachable_pub, unused_qualifications)]
 #![allow(clippy::all, clippy::wildcard_enum_match_arm)]
 
+mod codec;
+
 /// The serialized `FileDescriptorSet` of every package, for server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"));
 

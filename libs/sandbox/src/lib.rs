@@ -16,6 +16,7 @@ mod death;
 mod folder;
 mod home;
 mod nats;
+mod nats_cluster;
 mod ports;
 mod postgres;
 mod process;
@@ -29,6 +30,7 @@ mod tools;
 
 pub use home::{Home, RunDir};
 pub use nats::{NatsOptions, NatsServer};
+pub use nats_cluster::NatsCluster;
 pub use ports::free_port;
 pub use postgres::{PostgresOptions, PostgresServer};
 pub use process::{Child, Command};

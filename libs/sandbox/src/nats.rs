@@ -38,6 +38,16 @@ pub struct Nats {
     options: NatsOptions,
     /// How it introduces itself: no other server has this name.
     name: String,
+    routes: Option<Routes>,
+}
+
+/// How the servers of a cluster reach each other.
+#[derive(Debug, Clone)]
+pub(crate) struct Routes {
+    /// The port where this one listens for the others.
+    pub(crate) own: u16,
+    /// Those of all of them.
+    pub(crate) all: Vec<u16>,
 }
 
 impl NatsServer {
@@ -50,11 +60,20 @@ impl NatsServer {
         dir: impl Into<PathBuf>,
         options: NatsOptions,
     ) -> Result<Self, StartError> {
+        Self::start_routed(tools, dir.into(), options, None).await
+    }
+
+    /// Starts NATS alone, or as one of a cluster.
+    pub(crate) async fn start_routed(
+        tools: &Tools,
+        dir: PathBuf,
+        options: NatsOptions,
+        routes: Option<Routes>,
+    ) -> Result<Self, StartError> {
         let program = tools.nats_server().to_owned();
-        let dir = dir.into();
         let folder = dir.file_name().unwrap_or_default().to_string_lossy();
         let name = format!("flashsale-{}-{folder}", std::process::id());
-        let nats = Nats { program, options, name };
+        let nats = Nats { program, options, name, routes };
         Self::launch(nats, dir).await
     }
 
@@ -82,7 +101,7 @@ impl Kind for Nats {
 
     fn command(&self, dir: &Path, ports: &[u16]) -> Result<Command, StartError> {
         let config = dir.join("nats.conf");
-        let text = format!(
+        let mut text = format!(
             "server_name: {name:?}\n\
              listen: \"127.0.0.1:{client}\"\n\
              http: \"127.0.0.1:{monitoring}\"\n\
@@ -95,6 +114,14 @@ impl Kind for Nats {
             store = dir.join("jetstream"),
             sync = self.options.sync_interval,
         );
+        if let Some(Routes { own, all }) = &self.routes {
+            let all: Vec<String> =
+                all.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+            text.push_str(&format!(
+                "cluster {{\n  name: \"flashsale\"\n  listen: \"127.0.0.1:{own}\"\n  routes: [{}]\n}}\n",
+                all.join(", ")
+            ));
+        }
         fs::write(&config, text)
             .map_err(|e| io_error::<Self>(&format!("write {}", config.display()), e))?;
         Ok(Command::new(&self.program).arg("--config").arg(&config))

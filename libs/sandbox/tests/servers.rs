@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use flashsale_sandbox::{
-    Appendonly, NatsOptions, NatsServer, PostgresOptions, PostgresServer, RedisOptions,
-    RedisServer, Tools,
+    Appendonly, NatsCluster, NatsOptions, NatsServer, PostgresOptions, PostgresServer,
+    RedisOptions, RedisServer, Tools,
 };
 
 fn alive(pid: u32) -> bool {
@@ -102,6 +102,22 @@ async fn nats_starts_with_jetstream_and_the_settings_asked_for_and_stops() {
     server.stop().await.unwrap();
     assert!(!alive(pid));
     assert!(!listens(port));
+}
+
+#[tokio::test]
+async fn three_nats_servers_are_one_cluster_with_a_leader() {
+    let dir = tempfile::tempdir().unwrap();
+    let tools = Tools::locate().unwrap();
+    let cluster = NatsCluster::start(&tools, dir.path(), &NatsOptions::default()).await.unwrap();
+    assert_eq!(cluster.url().split(',').count(), 3);
+    for server in cluster.servers() {
+        let jetstream = http_get(&server.monitoring_url(), "/jsz");
+        assert!(jetstream.contains("\"cluster_size\": 3"), "{jetstream}");
+        assert!(jetstream.contains("\"leader\": \"flashsale-"), "{jetstream}");
+    }
+    let pids: Vec<u32> = cluster.servers().iter().map(NatsServer::pid).collect();
+    drop(cluster);
+    assert!(pids.iter().all(|pid| !alive(*pid)));
 }
 
 #[tokio::test]

@@ -42,6 +42,11 @@ pub(crate) fn find(path: &str) -> Option<&'static Method> {
     METHODS.get(path)
 }
 
+/// All methods of the contract.
+pub(crate) fn all() -> impl Iterator<Item = &'static Method> {
+    METHODS.values()
+}
+
 /// Whether `path` belongs to gRPC itself (health, reflection) rather than to one of our services.
 pub(crate) fn is_infrastructure(path: &str) -> bool {
     path.starts_with("/grpc.")

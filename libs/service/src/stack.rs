@@ -8,7 +8,7 @@ mod request_size;
 mod shed;
 mod trace;
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use http::{Request, Response};
 use tonic::body::Body;
@@ -30,7 +30,7 @@ pub(crate) fn around(
 + 'static {
     let instruments = trace::Instruments::new();
     let max_deadline = config.max_deadline();
-    let permits = shed::permits(config.max_in_flight);
+    let room = shed::Room::new(config.max_in_flight);
     let max_request_bytes = config.max_request_bytes;
     ServiceBuilder::new()
         // Outermost, so that it sees the answer of everything below: also of a panic, a deadline, a refusal.
@@ -40,7 +40,7 @@ pub(crate) fn around(
         // Before the call counts as in work: an expired call is answered at once.
         .layer(layer_fn(move |inner| deadline::Deadline::new(inner, max_deadline)))
         // Just before the work, so that what is refused has cost nothing.
-        .layer(layer_fn(move |inner| shed::Shed::new(inner, permits.clone())))
+        .layer(layer_fn(move |inner| shed::Shed::new(inner, Arc::clone(&room))))
         // Around the routes it is about; a refusal above has nothing to end.
         .layer(layer_fn(move |inner| ending::Ending::new(inner, drain.clone())))
         // The body is read by the handler, so that its bound sits right around it.

@@ -2,7 +2,7 @@
 
 mod convert;
 
-use std::{pin::Pin, time::Duration};
+use std::{future, pin::Pin, time::Duration};
 
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{
@@ -15,16 +15,16 @@ use flashsale_proto::{
     inventory::{PlaceHoldRequest, ReserveRequest},
 };
 use flashsale_service::{Drain, page, wire};
-use futures::Stream;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use futures::{Stream, StreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::{
-    domain::{Contact, Details, InputError, PageKey},
+    domain::{Contact, Details, InputError, Order, PageKey},
+    hub::Changes,
     orders::{Orders, visible},
-    store::Filter,
+    store::{Filter, Record},
 };
 
 /// How long a watcher waits after a read that failed.
@@ -49,6 +49,56 @@ impl Checkout {
     /// Serves `orders` until `drain`.
     pub fn new(orders: Orders, drain: Drain) -> Self {
         Self { orders, drain }
+    }
+}
+
+fn answer(order: Order) -> Result<WatchOrderResponse, Status> {
+    Ok(WatchOrderResponse { order: Some(convert::order(order)) })
+}
+
+/// One who follows an order.
+struct Watcher {
+    record: Record,
+    ended: CancellationToken,
+    changes: Changes,
+    sale_id: Uuid,
+    buyer_id: Option<String>,
+    /// What they know of it.
+    told: Order,
+}
+
+impl Watcher {
+    /// What the record says that is new; `None` at the end of the order or of the process.
+    async fn next(&mut self) -> Option<Order> {
+        while self.told.state.is_open() {
+            tokio::select! {
+                () = self.changes.changed() => {}
+                () = self.ended.cancelled() => return None,
+            }
+            // Boxed, so that the thousands who wait have no room for a query.
+            let Some(recorded) = Box::pin(self.read()).await? else { continue };
+            if recorded != self.told
+                && let Ok(recorded) = visible(recorded, self.sale_id, self.buyer_id.as_deref())
+            {
+                self.told = recorded.clone();
+                return Some(recorded);
+            }
+        }
+        None
+    }
+
+    /// The order, as soon as the record can be read; `None` at the end of the process.
+    async fn read(&self) -> Option<Option<Order>> {
+        loop {
+            if let Ok(recorded) = self.record.order(self.told.order_id).await {
+                return Some(recorded);
+            }
+            // The announcement is used up, and to the sweep the change is an old one: who does not look again misses it.
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = self.ended.cancelled() => return None,
+            }
+        }
     }
 }
 
@@ -141,47 +191,24 @@ impl CheckoutService for Checkout {
         let (sale_id, order_id, buyer_id) =
             order_ids(&request.sale_id, &request.order_id, &request.buyer_id)?;
         // Watched before it is read: no change falls in between.
-        let mut changes = self.orders.hub.watch(order_id)?;
-        let mut order = self.orders.get(sale_id, order_id, buyer_id).await?;
-        let buyer_id = buyer_id.map(str::to_owned);
-        let (orders, ended) = (self.orders.clone(), self.drain.started());
-        let (sender, receiver) = mpsc::channel(4);
-        tokio::spawn(async move {
-            tokio::pin!(ended);
-            loop {
-                let open = order.state.is_open();
-                let answer = WatchOrderResponse { order: Some(convert::order(order.clone())) };
-                if sender.send(Ok(answer)).await.is_err() || !open {
-                    return;
-                }
-                // Until the record says something new.
-                order = loop {
-                    tokio::select! {
-                        () = changes.changed() => {}
-                        () = &mut ended => return,
-                        () = sender.closed() => return,
-                    }
-                    let recorded = loop {
-                        if let Ok(recorded) = orders.record.order(order_id).await {
-                            break recorded;
-                        }
-                        // The announcement is used up, and to the sweep the change is an old one: who does not look again misses it.
-                        tokio::select! {
-                            () = tokio::time::sleep(LOOK_AGAIN) => {}
-                            () = &mut ended => return,
-                            () = sender.closed() => return,
-                        }
-                    };
-                    if let Some(recorded) = recorded
-                        && recorded != order
-                        && let Ok(recorded) = visible(recorded, sale_id, buyer_id.as_deref())
-                    {
-                        break recorded;
-                    }
-                };
-            }
+        let changes = self.orders.hub.watch(order_id)?;
+        let order = self.orders.get(sale_id, order_id, buyer_id).await?;
+        changes.seen(order.updated_at);
+        let first = answer(order.clone());
+        let watcher = Watcher {
+            record: self.orders.record.clone(),
+            ended: self.drain.token(),
+            changes,
+            sale_id,
+            buyer_id: buyer_id.map(str::to_owned),
+            told: order,
+        };
+        // No task and no queue of its own: who is looked at reads when there is something new and room for it on the connection.
+        let later = stream::unfold(watcher, |mut watcher| async move {
+            let order = watcher.next().await?;
+            Some((answer(order), watcher))
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        Ok(Response::new(Box::pin(stream::once(future::ready(first)).chain(later))))
     }
 
     async fn cancel_order(

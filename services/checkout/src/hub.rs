@@ -41,7 +41,7 @@ struct Watchers {
 struct Watched {
     changes: watch::Sender<u64>,
     watchers: usize,
-    /// What the record said when it was last looked at.
+    /// When it was changed, as the record said the last time it was looked at.
     seen: Option<OffsetDateTime>,
 }
 
@@ -58,6 +58,14 @@ impl Changes {
     pub async fn changed(&mut self) {
         if self.changes.changed().await.is_err() {
             std::future::pending::<()>().await;
+        }
+    }
+
+    /// Says what the watcher has read, so that the first sweep does not take it for news. Another watcher of the order may have read an
+    /// older state: the oldest counts.
+    pub fn seen(&self, updated_at: OffsetDateTime) {
+        if let Some(entry) = self.hub.lock().orders.get_mut(&self.order_id) {
+            entry.seen = Some(entry.seen.map_or(updated_at, |seen| seen.min(updated_at)));
         }
     }
 }
@@ -169,15 +177,15 @@ impl Hub {
             }
             let watched: Vec<Uuid> = self.lock().orders.keys().copied().collect();
             for batch in watched.chunks(BATCH) {
-                let Ok(orders) = record.orders(batch).await else { break };
+                let Ok(updated) = record.updated(batch).await else { break };
                 let mut changed = HashSet::new();
                 let mut entries = self.lock();
-                for order in orders {
-                    if let Some(entry) = entries.orders.get_mut(&order.order_id)
-                        && entry.seen != Some(order.updated_at)
+                for (order_id, updated_at) in updated {
+                    if let Some(entry) = entries.orders.get_mut(&order_id)
+                        && entry.seen != Some(updated_at)
                     {
-                        entry.seen = Some(order.updated_at);
-                        changed.insert(order.order_id);
+                        entry.seen = Some(updated_at);
+                        changed.insert(order_id);
                     }
                 }
                 drop(entries);

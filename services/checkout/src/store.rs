@@ -133,6 +133,15 @@ impl Record {
         Ok(self.orders(&[id]).await?.pop())
     }
 
+    /// When these orders were last changed, as far as they are recorded.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn updated(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, OffsetDateTime)>, ReadError> {
+        let rows = sqlx::query_file!("sql/updated.sql", ids).fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(|row| (row.order_id, row.updated_at)).collect())
+    }
+
     /// At most `limit` orders, newest first, from behind `after`.
     ///
     /// # Errors

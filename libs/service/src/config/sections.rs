@@ -18,7 +18,7 @@ pub struct ServerConfig {
     pub max_concurrent_streams: u32,
     /// Connections at once, on each of the two ports.
     pub max_connections: usize,
-    /// Calls in work at once in this process; more are refused with `OVERLOADED`.
+    /// Calls of one method in work at once in this process; more are refused with `OVERLOADED`.
     pub max_in_flight: usize,
     /// The largest request.
     pub max_request_bytes: usize,

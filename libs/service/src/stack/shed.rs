@@ -1,10 +1,12 @@
-//! No more than `max_in_flight` calls are in work at once; one more is refused at once with `OVERLOADED` and a delay, before
-//! anything was done. Waiting in line instead would only add to the deadline of everybody behind.
+//! No more than `max_in_flight` calls of one method are in work at once; one more is refused at once with `OVERLOADED` and a delay,
+//! before its body is read. Waiting in line instead would only add to the deadline of everybody behind.
 //!
-//! Health and reflection are never refused: a process that sheds load is alive, and must not be restarted for it. A stream
-//! counts until it begins; how many there are is bounded by connections and streams per connection.
+//! Each method has room of its own: calls that wait for a store that is away leave those alone that do without it, and no load of
+//! orders keeps anybody from watching theirs. Health and reflection are never refused: a process that sheds load is alive, and must not
+//! be restarted for it. A stream counts until it begins; how many there are is bounded by connections and streams per connection.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     sync::Arc,
     task::{Context, Poll},
@@ -13,6 +15,7 @@ use std::{
 use flashsale_errors::{Failure, Reason};
 use futures::future::{self, BoxFuture};
 use http::{Request, Response};
+use opentelemetry::{KeyValue, metrics::Counter};
 use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tower::Service;
@@ -20,21 +23,39 @@ use tower::Service;
 use super::body::refusal;
 use crate::methods;
 
-/// The calls that may be in work, for all connections together.
-pub(super) fn permits(max_in_flight: usize) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS)))
+/// How many more calls may be in work, for all connections together.
+#[derive(Debug)]
+pub(super) struct Room {
+    methods: HashMap<&'static str, Arc<Semaphore>>,
+    /// Of what is not in the contract, all of it together.
+    others: Arc<Semaphore>,
+    refused: Counter<u64>,
+}
+
+impl Room {
+    /// For `max_in_flight` calls of each method.
+    pub(super) fn new(max_in_flight: usize) -> Arc<Self> {
+        let room = || Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS)));
+        let methods = methods::all().map(|method| (method.name.as_str(), room())).collect();
+        let refused = flashsale_telemetry::meter()
+            .u64_counter("flashsale_shed_calls")
+            .with_unit("{call}")
+            .with_description("Calls refused at once because as many of their method were in work.")
+            .build();
+        Arc::new(Self { methods, others: room(), refused })
+    }
 }
 
 /// The middleware.
 #[derive(Debug, Clone)]
 pub(super) struct Shed<S> {
     inner: S,
-    permits: Arc<Semaphore>,
+    room: Arc<Room>,
 }
 
 impl<S> Shed<S> {
-    pub(super) fn new(inner: S, permits: Arc<Semaphore>) -> Self {
-        Self { inner, permits }
+    pub(super) fn new(inner: S, room: Arc<Room>) -> Self {
+        Self { inner, room }
     }
 }
 
@@ -52,10 +73,15 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if methods::is_infrastructure(request.uri().path()) {
+        let path = request.uri().path();
+        if methods::is_infrastructure(path) {
             return Box::pin(self.inner.call(request));
         }
-        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
+        let method = methods::find(path).map(|method| method.name.as_str());
+        let room = method.and_then(|method| self.room.methods.get(method));
+        let room = room.unwrap_or(&self.room.others);
+        let Ok(permit) = Arc::clone(room).try_acquire_owned() else {
+            self.room.refused.add(1, &[KeyValue::new("rpc_method", method.unwrap_or("_OTHER"))]);
             let failure = Failure::new(Reason::Overloaded, "too many calls are in work");
             return Box::pin(future::ready(Ok(refusal(failure))));
         };

@@ -67,7 +67,8 @@ async fn a_panicking_handler_answers_internal_with_an_incident_and_the_server_li
 }
 
 #[tokio::test]
-async fn a_call_above_the_bound_is_refused_at_once_with_a_delay_while_health_still_answers() {
+async fn a_call_above_the_bound_is_refused_at_once_with_a_delay_while_health_and_other_methods_still_answer()
+ {
     let mut config = server_config();
     config.max_in_flight = 1;
     let server = serve(config).await;
@@ -78,10 +79,22 @@ async fn a_call_above_the_bound_is_refused_at_once_with_a_delay_while_health_sti
 
     let failure = failure(client.get_sale(get("now")).await, Code::ResourceExhausted);
     assert_eq!(failure.reason(), Reason::Overloaded);
-    assert_eq!(failure.delay(), Some(Duration::from_millis(500)));
+    assert!(failure.delay().is_some_and(|delay| delay >= Duration::from_millis(500)));
+    // Neither health nor another method is full, streams among them.
+    client.watch_sale(WatchSaleRequest { sale_id: "polite".to_owned() }).await.unwrap();
     let mut health = HealthClient::new(server.channel().await);
     let status = health.check(HealthCheckRequest::default()).await.unwrap().into_inner().status();
     assert_eq!(status.as_str_name(), "SERVING");
+
+    // Counted apart from the calls that were done.
+    eventually("what is refused is counted", async || {
+        let (_, metrics) = server.http("/metrics").await;
+        metrics.lines().any(|line| {
+            line.starts_with("flashsale_shed_calls_total{")
+                && line.contains("rpc_method=\"flashsale.sale.v1.SaleService/GetSale\"")
+        })
+    })
+    .await;
 
     server.sales.gate.add_permits(1);
     sale(first.await.unwrap());
