@@ -130,14 +130,13 @@ fn report(figures: &Figures) -> anyhow::Result<Value> {
         });
     }
     for (name, figure) in once {
-        match figure {
-            // It belongs to the claims and is measured apart from them.
-            Value::Object(fields) if *name == ACCEPTANCE_TO_CLAIM => {
-                for (field, value) in fields {
-                    report[CLAIMS][field] = value.clone();
-                }
+        // It belongs to the claims and is measured apart from them.
+        if *name == ACCEPTANCE_TO_CLAIM {
+            for (field, value) in figure.as_object().into_iter().flatten() {
+                report[CLAIMS][field] = value.clone();
             }
-            figure => report[*name] = figure.clone(),
+        } else {
+            report[*name] = figure.clone();
         }
     }
     Ok(report)

@@ -7,7 +7,8 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use flashsale_proto::checkout::{
-    WatchOrderRequest, WatchOrderResponse, checkout_service_client::CheckoutServiceClient,
+    OrderState, WatchOrderRequest, WatchOrderResponse,
+    checkout_service_client::CheckoutServiceClient,
 };
 use flashsale_queue::OrderEvent;
 use hdrhistogram::Histogram;
@@ -123,8 +124,12 @@ impl Bench<'_> {
         for (order_id, mut stream) in streams {
             let told = told.clone();
             readers.spawn(async move {
-                while let Ok(Some(_)) = stream.message().await {
-                    if told.send((order_id, Instant::now())).await.is_err() {
+                while let Ok(Some(answer)) = stream.message().await {
+                    // Whoever began before the record could be read learns of the claim first.
+                    let state = answer.order.unwrap_or_default().state();
+                    if state == OrderState::Paying
+                        && told.send((order_id, Instant::now())).await.is_err()
+                    {
                         return;
                     }
                 }
