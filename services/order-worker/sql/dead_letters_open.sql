@@ -1,3 +1,3 @@
-SELECT count(*) AS "waiting!", EXTRACT(EPOCH FROM min(review_by) - now())::double precision AS "left_s?"
+SELECT count(*) AS "waiting!", COALESCE(EXTRACT(EPOCH FROM now() - min(at)), 0)::double precision AS "oldest_s!"
 FROM dead_letters
 WHERE resolved_at IS NULL

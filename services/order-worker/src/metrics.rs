@@ -184,14 +184,10 @@ fn show(
         |waiting, gauge| gauge.observe(waiting.letters as f64, &[]),
     );
     letters.gauge(
-        "flashsale_dead_letters_time_left",
+        "flashsale_dead_letters_oldest_age",
         "s",
-        "Until the first dead letter is given up because nobody has decided; not there while none waits.",
-        |waiting, gauge| {
-            if let Some(left_s) = waiting.left_s {
-                gauge.observe(left_s.max(0.0), &[]);
-            }
-        },
+        "Since the oldest of them was put aside; 0 if none waits.",
+        |waiting, gauge| gauge.observe(waiting.oldest_s, &[]),
     );
     let of = |ages: &Vec<Age>, kind: Kind| {
         ages.iter().find(|age| age.kind == kind.as_str()).map(|age| (age.pending, age.oldest_s))

@@ -171,7 +171,9 @@ fn answering() -> Vec<(String, String)> {
     for part in ["libs/errors", "libs/service", "services/sale", "services/inventory"] {
         sources(&repository().join(part).join("src"), &mut found);
     }
-    for part in ["services/waiting-room", "services/checkout", "services/payment"] {
+    for part in
+        ["services/waiting-room", "services/checkout", "services/payment", "services/order-worker"]
+    {
         sources(&repository().join(part).join("src"), &mut found);
     }
     found
@@ -244,7 +246,7 @@ struct Described {
 /// What the protos say: the names of fields, and the comments on calls and services, by name.
 fn contract() -> (BTreeSet<String>, BTreeMap<String, Described>) {
     let (mut fields, mut calls) = (BTreeSet::new(), BTreeMap::new());
-    for package in ["sale", "inventory", "waitingroom", "checkout", "payment"] {
+    for package in ["sale", "inventory", "waitingroom", "checkout", "payment", "order"] {
         let folder = repository().join("proto/flashsale").join(package).join("v1");
         for file in std::fs::read_dir(folder).unwrap() {
             let (mut comment, mut service) = (String::new(), String::new());

@@ -23,6 +23,9 @@ use tower::Service;
 use super::body::refusal;
 use crate::methods;
 
+/// Every method that is not in the contract, as in OpenTelemetry's conventions.
+const OTHERS: &str = "_OTHER";
+
 /// How many more calls may be in work, for all connections together.
 #[derive(Debug)]
 pub(super) struct Room {
@@ -42,6 +45,8 @@ impl Room {
             .with_unit("{call}")
             .with_description("Calls refused at once because as many of their method were in work.")
             .build();
+        // A series that begins at 0 shows its first increase.
+        refused.add(0, &[KeyValue::new("rpc_method", OTHERS)]);
         Arc::new(Self { methods, others: room(), refused })
     }
 }
@@ -81,7 +86,7 @@ where
         let room = method.and_then(|method| self.room.methods.get(method));
         let room = room.unwrap_or(&self.room.others);
         let Ok(permit) = Arc::clone(room).try_acquire_owned() else {
-            self.room.refused.add(1, &[KeyValue::new("rpc_method", method.unwrap_or("_OTHER"))]);
+            self.room.refused.add(1, &[KeyValue::new("rpc_method", method.unwrap_or(OTHERS))]);
             let failure = Failure::new(Reason::Overloaded, "too many calls are in work");
             return Box::pin(future::ready(Ok(refusal(failure))));
         };

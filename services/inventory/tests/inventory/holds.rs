@@ -252,11 +252,12 @@ async fn a_request_that_waited_past_its_deadline_does_nothing() {
         flashsale_service::deadline::within(deadline, world.ask(&request)).await.unwrap_err()
     };
     assert_eq!(within(0).await, Refusal::TooLate);
-    // The store hangs until the caller has given up, and goes on with what waits for it.
+    // The store hangs until the callers have given up, and goes on with what waits for it: longer after the last of them than two clocks differ.
     world.redis.server.pause();
     for _ in 0..4 {
         assert_eq!(within(50).await, Refusal::Unanswered);
     }
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     world.redis.server.resume();
     // Each connection answers in order: once they have answered these, they have answered those.
     for _ in 0..8 {

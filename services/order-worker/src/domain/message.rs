@@ -219,6 +219,8 @@ impl PlacedOrder {
             total_minor: 0,
             admission_id: self.admission_id.as_ref().map(kept).filter(|id| !id.is_empty()),
             request_hash: kept(&self.request_hash),
+            // Postgres knows no times before 4713 BC, and nobody placed an order before computers had clocks.
+            placed_at: self.placed_at.max(OffsetDateTime::UNIX_EPOCH),
             email: kept(&self.email),
             contact_name: kept(&self.contact_name),
             payment_method: kept(&self.payment_method),

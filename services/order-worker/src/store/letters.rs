@@ -211,8 +211,8 @@ pub async fn retry(pool: &PgPool, id: i64) -> Result<(), sqlx::Error> {
 pub struct Waiting {
     /// How many.
     pub letters: i64,
-    /// Until the first is given up, in seconds.
-    pub left_s: Option<f64>,
+    /// Since the oldest was put aside, in seconds.
+    pub oldest_s: f64,
 }
 
 /// What waits.
@@ -224,7 +224,7 @@ pub async fn waiting(pool: &PgPool) -> Result<Waiting, sqlx::Error> {
         .fetch_one(pool)
         .step("sql/dead_letters_open")
         .await?;
-    Ok(Waiting { letters: row.waiting, left_s: row.left_s })
+    Ok(Waiting { letters: row.waiting, oldest_s: row.oldest_s })
 }
 
 /// One change of an order's state, with its number.
