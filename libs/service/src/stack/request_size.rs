@@ -67,8 +67,15 @@ impl HttpBody for Bounded {
         let this = &mut *self;
         let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
         if let Some(Ok(frame)) = &frame {
-            this.read_bytes += frame.data_ref().map_or(0, Bytes::len);
-            if this.read_bytes > this.max_bytes {
+            let data = frame.data_ref().map_or(&[][..], |data| data);
+            // A message says how long it is before it begins.
+            let announced = match data {
+                [_, a, b, c, d, ..] if this.read_bytes == 0 => u32::from_be_bytes([*a, *b, *c, *d]),
+                _ => 0,
+            };
+            this.read_bytes += data.len();
+            let announced = usize::try_from(announced).unwrap_or(usize::MAX);
+            if this.read_bytes.max(announced) > this.max_bytes {
                 let failure = Failure::new(
                     Reason::ArgumentInvalid,
                     format!("the request is larger than {} bytes", this.max_bytes),
