@@ -332,7 +332,7 @@ impl Buyer<'_> {
                         email: format!("{}@example.com", self.id),
                         name: format!("Buyer {}", self.number),
                         // Every second mail is in another language than the shop's own.
-                        locale: if self.number % 2 == 0 { "de-AT" } else { "" }.to_owned(),
+                        locale: if self.number.is_multiple_of(2) { "de-AT" } else { "" }.to_owned(),
                     }),
                     payment_method: card.to_owned(),
                 };
