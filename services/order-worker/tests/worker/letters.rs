@@ -91,7 +91,7 @@ async fn a_second_letter_of_an_order_takes_the_place_and_the_deadline_of_the_fir
     sqlx::query("UPDATE queue_positions SET seq = 0").execute(shop.pool()).await.unwrap();
     let again = batch(start, &[broken(&order), broken(&order)]);
     done(claim(shop.pool(), ORDERS, start, &again, &Verdicts::new(), REVIEW).await.unwrap());
-    assert_eq!(waiting(&shop).await, [second.clone()]);
+    assert_eq!(waiting(&shop).await, std::slice::from_ref(second));
 }
 
 #[tokio::test]
