@@ -64,7 +64,7 @@ pub(super) async fn strange(platform: &Platform, decoy: &Sale) -> anyhow::Result
 
 /// Has an order put aside whose hold carries it. The queue must be held back from checkout, so that the real message comes later.
 pub(super) async fn held_back(platform: &Platform, sale: &Sale) -> anyhow::Result<DeadLetter> {
-    let (order_id, hold_id, epoch) =
+    let (order_id, hold_id, buyer, epoch) =
         until_some(WITHIN, "an order waits for the queue", async || {
             let (epoch, _) = platform.epoch(sale).await?;
             let stock = Stock::read(platform.redis.port(), sale.id).await?;
@@ -76,7 +76,7 @@ pub(super) async fn held_back(platform: &Platform, sale: &Sale) -> anyhow::Resul
                         .fetch_one(&platform.pool)
                         .await?;
                 if !recorded {
-                    return anyhow::Ok(Some((order, *id, epoch)));
+                    return anyhow::Ok(Some((order, *id, hold.buyer.clone(), epoch)));
                 }
             }
             Ok(None)
@@ -85,8 +85,13 @@ pub(super) async fn held_back(platform: &Platform, sale: &Sale) -> anyhow::Resul
     let mut broken = order(sale, epoch);
     broken["order_id"] = json!(order_id);
     broken["hold_id"] = json!(hold_id);
+    broken["buyer_id"] = json!(buyer);
     broken["total_minor"] = json!(1);
-    put_aside(platform, sale, &broken).await
+    let letter = put_aside(platform, sale, &broken).await?;
+    // It is not the services' own: the audit is to see what they wrote.
+    let stream = platform.jetstream().await?.get_stream("ORDERS").await?;
+    stream.delete_message(u64::try_from(letter.queue_seq)?).await?;
+    Ok(letter)
 }
 
 async fn put_aside(platform: &Platform, sale: &Sale, order: &Value) -> anyhow::Result<DeadLetter> {

@@ -32,6 +32,9 @@ pub(crate) fn key(sale: Uuid, name: &str) -> String {
 /// A hold as it stands in Redis.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Hold {
+    /// Its buyer.
+    #[serde(rename = "b")]
+    pub(crate) buyer: String,
     /// Its state.
     #[serde(rename = "s")]
     pub(crate) state: String,
