@@ -62,36 +62,50 @@ pub(super) async fn strange(platform: &Platform, decoy: &Sale) -> anyhow::Result
     put_aside(platform, decoy, &order).await
 }
 
-/// Has an order put aside whose hold carries it. The queue must be held back from checkout, so that the real message comes later.
+/// Has an order put aside whose hold carries it. The queue must be held back from checkout, so that the real message comes later. One that
+/// had slipped through is claimed before, and another one is taken.
 pub(super) async fn held_back(platform: &Platform, sale: &Sale) -> anyhow::Result<DeadLetter> {
-    let (order_id, hold_id, buyer, epoch) =
-        until_some(WITHIN, "an order waits for the queue", async || {
-            let (epoch, _) = platform.epoch(sale).await?;
-            let stock = Stock::read(platform.redis.port(), sale.id).await?;
-            for (id, hold) in &stock.holds {
-                let Some(order) = hold.order.filter(|_| hold.state == "PLACED") else { continue };
-                let recorded: bool =
-                    sqlx::query_scalar("SELECT EXISTS (SELECT FROM orders WHERE order_id = $1)")
-                        .bind(order)
-                        .fetch_one(&platform.pool)
-                        .await?;
-                if !recorded {
-                    return anyhow::Ok(Some((order, *id, hold.buyer.clone(), epoch)));
-                }
-            }
-            Ok(None)
+    let jetstream = platform.jetstream().await?;
+    until_some(WITHIN, "an order that waits for the queue is put aside", async || {
+        let Some(broken) = waits_for_the_queue(platform, sale).await? else { return Ok(None) };
+        let seq = publish(&jetstream, sale, serde_json::to_vec(&broken)?).await?;
+        until_some(WITHIN, "the claims pass it", async || {
+            let passed: bool = sqlx::query_scalar("SELECT max(seq) >= $1 FROM queue_positions")
+                .bind(seq)
+                .fetch_one(&platform.pool)
+                .await?;
+            anyhow::Ok(passed.then_some(()))
         })
         .await?;
-    let mut broken = order(sale, epoch);
-    broken["order_id"] = json!(order_id);
-    broken["hold_id"] = json!(hold_id);
-    broken["buyer_id"] = json!(buyer);
-    broken["total_minor"] = json!(1);
-    let letter = put_aside(platform, sale, &broken).await?;
-    // It is not the services' own: the audit is to see what they wrote.
-    let stream = platform.jetstream().await?.get_stream("ORDERS").await?;
-    stream.delete_message(u64::try_from(letter.queue_seq)?).await?;
-    Ok(letter)
+        // It is not the services' own: the audit is to see what they wrote.
+        jetstream.get_stream("ORDERS").await?.delete_message(u64::try_from(seq)?).await?;
+        let letters = waiting(platform).await?;
+        anyhow::Ok(letters.into_iter().find(|letter| letter.queue_seq == seq))
+    })
+    .await
+}
+
+/// A broken copy of an order that is placed and not recorded.
+async fn waits_for_the_queue(platform: &Platform, sale: &Sale) -> anyhow::Result<Option<Value>> {
+    let (epoch, _) = platform.epoch(sale).await?;
+    let stock = Stock::read(platform.redis.port(), sale.id).await?;
+    for (hold_id, hold) in &stock.holds {
+        let Some(order_id) = hold.order.filter(|_| hold.state == "PLACED") else { continue };
+        let recorded: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM orders WHERE order_id = $1)")
+                .bind(order_id)
+                .fetch_one(&platform.pool)
+                .await?;
+        if !recorded {
+            let mut broken = order(sale, epoch);
+            broken["order_id"] = json!(order_id);
+            broken["hold_id"] = json!(hold_id);
+            broken["buyer_id"] = json!(hold.buyer);
+            broken["total_minor"] = json!(1);
+            return Ok(Some(broken));
+        }
+    }
+    Ok(None)
 }
 
 async fn put_aside(platform: &Platform, sale: &Sale, order: &Value) -> anyhow::Result<DeadLetter> {
