@@ -111,9 +111,20 @@ impl Birth {
         }
     }
 
+    /// Whether it is a dead letter.
+    fn waits(&self) -> bool {
+        self.state() == OrderState::DeadLetter
+    }
+
+    /// It comes again as it should be.
+    fn revive(&mut self, birth: Self) {
+        self.path.extend(birth.path);
+        *self = Self { path: std::mem::take(&mut self.path), revives: self.revives, ..birth };
+    }
+
     /// Its buyer asks to cancel it.
     fn cancel(&mut self, requested_at: OffsetDateTime) {
-        let waits = self.state() == OrderState::DeadLetter;
+        let waits = self.waits();
         if waits {
             // Nobody charges it, so that there is nothing to wait for.
             self.path.push((OrderState::Cancelled, EndReason::Buyer.as_str()));
@@ -191,8 +202,11 @@ impl Deciding {
         let id = order.order_id;
         let known = self.books.known.get(&id);
         let revives = known.is_some_and(|known| known.state == OrderState::DeadLetter);
+        // Put aside in this very batch: what comes behind it as it should be is not to be passed over.
+        let aside = self.born.get(&id).copied().filter(|at| self.decision.births[*at].waits());
+        let born = self.born.contains_key(&id) && aside.is_none();
         let settled = known.is_some() && !revives || self.requested.contains(&id);
-        if settled || self.born.contains_key(&id) || self.undecided.contains(&id) {
+        if settled || born || self.undecided.contains(&id) {
             return;
         }
         // Only what becomes a row has to be whole.
@@ -217,7 +231,10 @@ impl Deciding {
                 return;
             }
         };
-        self.bear(Birth { revives, ..birth });
+        match aside {
+            Some(at) => self.decision.births[at].revive(birth),
+            None => self.bear(Birth { revives, ..birth }),
+        }
     }
 
     /// What cannot be recorded as it is has a row all the same, so that it is not lost and its buyer can be told. Whatever is there already wins.
@@ -463,6 +480,22 @@ mod tests {
             PlacedOrder { lines: old(1, &[("A", 6)]).lines, total_minor: 600, ..order.clone() };
         let decision = decide(vec![(1, Intake::Place(too_many))], dead_letter(&order));
         assert_eq!(decision.births[0].end_reason, Some(EndReason::AllotmentExhausted));
+    }
+
+    #[test]
+    fn a_broken_copy_does_not_hide_the_whole_one_behind_it_in_the_same_batch() {
+        let order = order(1, &[("A", 2)]);
+        let broken = || Intake::Place(PlacedOrder { total_minor: 1, ..order.clone() });
+        let messages =
+            vec![(1, broken()), (2, broken()), (3, Intake::Place(order.clone())), (4, broken())];
+        let decision = decide(messages, books(5));
+        let [birth] = &decision.births[..] else { panic!("{decision:?}") };
+        let path: Vec<_> = birth.path.iter().map(|(state, _)| *state).collect();
+        assert_eq!(path, [OrderState::DeadLetter, OrderState::Claimed]);
+        assert!(!birth.revives);
+        assert_eq!(birth.order.lines, order.lines);
+        // The last one is about an order that is there.
+        assert_eq!(decision.dead.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [1, 2]);
     }
 
     #[test]

@@ -272,13 +272,20 @@ async fn claim_in(
     }
     insert_steps(connection, &steps).await?;
     insert_consequences(connection, &rows).await?;
-    let revived: Vec<Uuid> =
-        births.iter().filter(|birth| birth.revives).map(|birth| birth.order.order_id).collect();
-    letters::resolve_orders(connection, &revived, Resolution::Retried).await?;
-    let cancelled = letters::end_orders(connection, &decision.cancelled, EndReason::Buyer).await?;
-    rows.extend(cancelled);
-    letters::resolve_orders(connection, &decision.cancelled, Resolution::Cancelled).await?;
+    let ended = letters::end_orders(connection, &decision.cancelled, EndReason::Buyer).await?;
+    rows.extend(ended);
     insert_dead(connection, stream, from, &dead, review).await?;
+    // Also those of this batch. A letter need not have a row for its order: who could read it knew no more than its id.
+    let recorded = |by_buyer: bool| {
+        let births = births.iter().filter(move |birth| birth.state() != OrderState::DeadLetter);
+        let births =
+            births.filter(move |birth| (birth.end_reason == Some(EndReason::Buyer)) == by_buyer);
+        births.map(|birth| birth.order.order_id)
+    };
+    let retried: Vec<Uuid> = recorded(false).collect();
+    letters::resolve_orders(connection, &retried, Resolution::Retried).await?;
+    let cancelled: Vec<Uuid> = recorded(true).chain(decision.cancelled.iter().copied()).collect();
+    letters::resolve_orders(connection, &cancelled, Resolution::Cancelled).await?;
 
     Ok(Claimed::Done(Summary {
         states: births

@@ -105,8 +105,35 @@ async fn a_buyer_ends_a_dead_letter_by_cancelling_it() {
     }
     assert_eq!(shop.owed(late.order_id).await, CANCELLED);
     assert_eq!(shop.units_claimed("A").await, 0);
-    let late = letters::list(shop.pool(), None, true, None, 1).await.unwrap().remove(0);
-    assert_eq!(late.resolved.unwrap().0, letters::Resolution::Cancelled);
+    let all = letters::list(shop.pool(), None, true, None, 10).await.unwrap();
+    let how: Vec<_> = all.iter().map(|letter| letter.resolved.map(|(how, _)| how)).collect();
+    assert_eq!(how, [Some(letters::Resolution::Cancelled); 2]);
+}
+
+#[tokio::test]
+async fn a_letter_is_resolved_by_its_order_whether_it_had_a_row_or_came_in_the_same_batch() {
+    let shop = Shop::open(&[("A", 10)]).await;
+    let (nameless, same) = (shop.order(&[("A", 1)]), shop.order(&[("A", 1)]));
+    // It says which order it places, and not whose.
+    let mut value: serde_json::Value = serde_json::from_slice(&place(&nameless).encode()).unwrap();
+    value["buyer_id"] = serde_json::Value::Null;
+    let from = shop.position().await;
+    let messages = vec![
+        receive(1, value.to_string().into()),
+        receive(2, broken(&same).encode()),
+        receive(3, place(&same).encode()),
+    ];
+    done(claim(shop.pool(), ORDERS, from, &messages, &Verdicts::new(), REVIEW).await.unwrap());
+    assert_eq!(shop.state(same.order_id).await.as_deref(), Some("CLAIMED"));
+    assert_eq!(shop.state(nameless.order_id).await, None);
+    let [letter] = &waiting(&shop).await[..] else { panic!("one letter waits") };
+    assert_eq!(letter.order_id, Some(nameless.order_id));
+
+    shop.claim(&[place(&nameless)]).await;
+    assert_eq!(shop.state(nameless.order_id).await.as_deref(), Some("CLAIMED"));
+    assert!(waiting(&shop).await.is_empty());
+    assert_eq!(shop.units_claimed("A").await, 2);
+    shop.assert_books_balance().await;
 }
 
 #[tokio::test]
