@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::jetstream;
+use async_nats::jetstream::{self, stream::LastRawMessageErrorKind};
 use flashsale_errors::{Failure, Reason};
 use flashsale_service::Drain;
 use flashsale_telemetry::{Snapshot, StoresUp};
@@ -141,6 +141,7 @@ impl Intake {
         let stores = StoresUp::new("checkout");
         let mut floor: Option<Floor> = None;
         let mut before: Option<(Instant, u64)> = None;
+        let mut age_s = 0.0;
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let ended = drain.token();
@@ -168,7 +169,11 @@ impl Intake {
                 .filter(|floor| floor.counts_in(info.created))
                 .map_or(info.state.first_sequence.saturating_sub(1), |floor| floor.seq);
             let orders = info.state.last_sequence.saturating_sub(claimed);
-            let age_s = if orders == 0 { 0.0 } else { age_of_next(&stream, claimed).await };
+            if orders == 0 {
+                age_s = 0.0;
+            } else if let Some(age) = age_of_next(&stream, claimed).await {
+                age_s = age;
+            }
             waiting.set(Some(Waiting { orders, age_s }));
             self.measured.backlog.store(orders, Ordering::Relaxed);
             self.measured.claim_lag_ms.store((age_s * 1_000.0) as u64, Ordering::Relaxed);
@@ -185,15 +190,16 @@ impl Intake {
     }
 }
 
-/// Since the first message behind `claimed` was published, in seconds; 0 if there is none any more.
-async fn age_of_next(stream: &jetstream::stream::Stream, claimed: u64) -> f64 {
+/// Since the first message behind `claimed` was published, in seconds; 0 if there is none any more, `None` if nobody can tell.
+async fn age_of_next(stream: &jetstream::stream::Stream, claimed: u64) -> Option<f64> {
     let next =
         stream.get_first_raw_message_by_subject(flashsale_queue::ORDERS_SUBJECTS, claimed + 1);
     match timeout(MEASURE_TIMEOUT, next).await {
         Ok(Ok(message)) => {
-            (flashsale_failpoint::now_utc() - message.time).as_seconds_f64().max(0.0)
+            Some((flashsale_failpoint::now_utc() - message.time).as_seconds_f64().max(0.0))
         }
-        Ok(Err(_)) | Err(_) => 0.0,
+        Ok(Err(error)) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Some(0.0),
+        Ok(Err(_)) | Err(_) => None,
     }
 }
 
