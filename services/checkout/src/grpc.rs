@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::{
-    domain::{Contact, Details, InputError, Order, PageKey},
+    domain::{Contact, Details, InputError, Order, OrderState, PageKey},
     hub::Changes,
     orders::{Orders, visible},
     store::{Filter, Record},
@@ -77,6 +77,10 @@ impl Watcher {
             }
             // Boxed, so that the thousands who wait have no room for a query.
             let Some(recorded) = Box::pin(self.read()).await? else { continue };
+            let recorded = match recorded.state {
+                OrderState::DeadLetter => self.told.clone().standing_as(&recorded),
+                _ => recorded,
+            };
             if recorded != self.told
                 && let Ok(recorded) = visible(recorded, self.sale_id, self.buyer_id.as_deref())
             {

@@ -106,6 +106,14 @@ impl Orders {
         buyer_id: Option<&str>,
     ) -> Result<Order, Failure> {
         let order = match self.record.order(order_id).await {
+            Ok(Some(row)) if row.state == OrderState::DeadLetter => {
+                match self.placed(sale_id, order_id).await {
+                    Ok(carried) => carried.order.standing_as(&row),
+                    // It went with an older epoch of the stock.
+                    Err(failure) if failure.reason() == Reason::OrderNotFound => row,
+                    Err(failure) => return Err(failure),
+                }
+            }
             Ok(Some(order)) => order,
             Ok(None) => match self.placed(sale_id, order_id).await {
                 Err(failure) if failure.reason() == Reason::OrderNotFound => {

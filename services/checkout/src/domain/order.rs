@@ -130,6 +130,13 @@ pub struct Order {
     pub end_reason: Option<String>,
 }
 
+impl Order {
+    /// This order as it stands in `row`. The row of a dead letter has what could be read of a broken message: what its hold carries is the order.
+    pub fn standing_as(self, row: &Self) -> Self {
+        Self { state: row.state, updated_at: row.updated_at, ..self }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

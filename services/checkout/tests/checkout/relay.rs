@@ -196,16 +196,41 @@ async fn what_the_claims_put_aside_is_not_published_again_and_hides_nothing_behi
     let live = world.place_only(sale, "fay").await;
     queued(&world, 1).await;
     assert_eq!(order_ids(&world).await, std::slice::from_ref(&live.order_id));
-    // A person finds all of them where they were, and may have one published again.
+    // A person finds all of them where they were. One that was given up without having a row was placed all the same.
     dead.push(live.order_id.clone());
     assert_eq!(world.carried(sale).await, dead);
-    sqlx::query("DELETE FROM dead_letters WHERE order_id = $1")
-        .bind(dead[0].parse::<uuid::Uuid>().unwrap())
-        .execute(&world.pg.pool)
-        .await
-        .unwrap();
+    sqlx::query(
+        "UPDATE dead_letters SET resolved_at = now(), resolution = 'DROPPED' WHERE order_id = $1",
+    )
+    .bind(dead[0].parse::<uuid::Uuid>().unwrap())
+    .execute(&world.pg.pool)
+    .await
+    .unwrap();
     queued(&world, 2).await;
     assert_eq!(order_ids(&world).await, [live.order_id, dead[0].clone()]);
+}
+
+#[tokio::test]
+async fn a_dead_letter_goes_on_being_carried_and_is_published_again_when_somebody_asks_for_it() {
+    let world = world(relaying).await;
+    let sale = world.sale(10).await;
+    let order = world.order(&tee(sale, "ada")).await;
+    let message = world.placed_message(&order).await;
+    world.record(&message, "DEAD_LETTER").await;
+    put_aside(&world, &order.order_id, 1).await;
+    // One that was never published: when that is there, the other one would have been published too.
+    let hold = world.place_only(sale, "bob").await;
+    queued(&world, 2).await;
+    assert_eq!(world.carried(sale).await, [order.order_id.clone(), hold.order_id.clone()]);
+
+    sqlx::query("UPDATE dead_letters SET retry_at = now()").execute(&world.pg.pool).await.unwrap();
+    // The queue remembers its first message by its id, and takes it once more.
+    queued(&world, 3).await;
+    let first = order.order_id.clone();
+    assert_eq!(order_ids(&world).await, [first.clone(), hold.order_id, first]);
+    let again = world.queued().await.remove(2);
+    assert_eq!(again, QueueMessage::Place { order: message });
+    assert_eq!(world.books(sale).await, [8, 0, 2, 0]);
 }
 
 #[tokio::test]

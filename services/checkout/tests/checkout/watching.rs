@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flashsale_errors::Reason;
-use flashsale_proto::checkout::{Order, OrderState, WatchOrderResponse};
+use flashsale_proto::checkout::{GetOrderRequest, Order, OrderState, WatchOrderResponse};
 use flashsale_testing::{assert_failure, eventually};
 use tonic::{Status, Streaming};
 
@@ -71,6 +71,33 @@ async fn a_watcher_sees_every_change_in_order_until_the_end() {
     let mut watcher = Watcher::start(&world, &order).await.unwrap();
     assert_eq!(watcher.next().await.unwrap().state(), OrderState::Cancelled);
     assert_eq!(watcher.next().await, None);
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_shown_as_it_was_placed_whatever_could_be_read_of_its_message() {
+    let world = world(|_| {}).await;
+    let sale = world.sale(10).await;
+    let order = world.order(&tee(sale, "ada")).await;
+    let mut watcher = Watcher::start(&world, &order).await.unwrap();
+    assert_eq!(watcher.next().await.unwrap(), order);
+    let mut broken = world.placed_message(&order).await;
+    (broken.buyer_id, broken.total_minor) = ("a?a".to_owned(), 0);
+    broken.lines.clear();
+    world.record(&broken, "DEAD_LETTER").await;
+    world.announce(&order, "DEAD_LETTER").await;
+    let seen = watcher.next().await.unwrap();
+    let dead = Order { update_time: seen.update_time, ..order.clone() };
+    assert_eq!(seen, Order { state: OrderState::DeadLetter.into(), ..dead });
+    let ask = GetOrderRequest {
+        sale_id: sale.to_string(),
+        order_id: order.order_id.clone(),
+        buyer_id: "ada".to_owned(),
+    };
+    let read = world.checkout.clone().get_order(ask.clone()).await.unwrap().into_inner();
+    assert_eq!(read.order, Some(seen));
+    let eve = GetOrderRequest { buyer_id: "eve".to_owned(), ..ask };
+    let refused = world.checkout.clone().get_order(eve).await.unwrap_err();
+    assert_failure(&refused, Reason::OrderNotFound);
 }
 
 #[tokio::test]
