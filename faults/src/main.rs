@@ -7,6 +7,7 @@ mod inventory;
 mod orders;
 mod patience;
 mod platform;
+mod points;
 mod proxy;
 mod report;
 mod task;

@@ -2,13 +2,12 @@
 
 use std::{sync::OnceLock, time::Duration};
 
-use flashsale_failpoint::{KILL_AT, Moment};
+use flashsale_failpoint::KILL_AT;
 use flashsale_inventory::steps;
 use flashsale_proto::inventory::{
     GetStockRequest, inventory_service_client::InventoryServiceClient,
 };
-use rand::{Rng as _, seq::SliceRandom as _};
-use serde_json::json;
+use rand::Rng as _;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +16,7 @@ use crate::{
     figures::Figures,
     patience::until_some,
     platform::{Platform, Sale},
+    points::{self, Point},
     task::Task,
 };
 
@@ -25,34 +25,10 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Kills inventory at each of its points in turn, in as many sales; in the short form at some.
 pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
-    let mut points: Vec<(&str, Moment)> = steps::all()
-        .into_iter()
-        .flat_map(|step| Moment::ALL.map(|moment| (step, moment)))
-        .collect();
-    points.shuffle(&mut task.random);
-    let asked = usize::try_from(task.asked)?;
-    let mut unreached = Vec::new();
-    for (step, moment) in points.iter().copied().cycle().take(asked) {
-        // In the middle of things, not always at the first of its kind; but rather there than never.
-        let count = task.random.random_range(1..=times(step));
-        let mut reached = at(task, step, moment, count, &mut figures).await?;
-        if !reached && count > 1 {
-            reached = at(task, step, moment, 1, &mut figures).await?;
-        }
-        if reached {
-            figures.runs += 1;
-        } else {
-            unreached.push(format!("{step}:{moment}"));
-        }
-    }
-    figures.expect(unreached.is_empty(), || format!("never came by {}", unreached.join(", ")));
-    figures.count("points", points.len() as u64);
-    figures.count("points_asked", asked.min(points.len()) as u64);
-    figures
-        .count("points_hit", (asked.min(points.len()) - unreached.len().min(points.len())) as u64);
-    figures.more.insert("points_not_hit".to_owned(), json!(unreached));
-    Ok(figures)
+    points::each(task, steps::all(), times, |task, point, figures| {
+        Box::pin(at(task, point, figures))
+    })
+    .await
 }
 
 /// How often a step is come by at least, in a tour.
@@ -66,13 +42,8 @@ fn times(step: &str) -> u32 {
 }
 
 /// One tour with one point armed; whether inventory came by.
-async fn at(
-    task: &mut Task,
-    step: &str,
-    moment: Moment,
-    count: u32,
-    figures: &mut Figures,
-) -> anyhow::Result<bool> {
+async fn at(task: &mut Task, point: Point, figures: &mut Figures) -> anyhow::Result<bool> {
+    let step = point.step;
     let seed = task.random.random();
     let (sale, enough) = (OnceLock::new(), CancellationToken::new());
     let early = match step {
@@ -83,7 +54,7 @@ async fn at(
         }
         _ => false,
     };
-    let arm = (KILL_AT, format!("{step}:{moment}:{count}"));
+    let arm = (KILL_AT, point.armed());
     let platform = &task.platform;
     if early {
         platform.inventory.restart(std::slice::from_ref(&arm)).await?;

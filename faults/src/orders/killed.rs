@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use flashsale_failpoint::{KILL_AT, Moment};
+use flashsale_failpoint::KILL_AT;
 use flashsale_order_worker::steps;
-use rand::{Rng as _, seq::SliceRandom as _};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{books, rush, tour::Tour};
-use crate::{figures::Figures, task::Task};
+use crate::{
+    figures::Figures,
+    points::{self, Point},
+    task::Task,
+};
 
 /// Money of an order that has ended: the provider would have to take it after it has said that it never will. Nothing here makes it do so.
 const OUT_OF_REACH: &str = "payment/refund";
@@ -19,36 +22,10 @@ const WITHIN: Duration = Duration::from_secs(25);
 
 /// Kills it at its points in turn, in as many sales.
 pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
-    let mut points: Vec<(&str, Moment)> = steps::all()
-        .into_iter()
-        .filter(|step| *step != OUT_OF_REACH)
-        .flat_map(|step| Moment::ALL.map(|moment| (step, moment)))
-        .collect();
-    points.shuffle(&mut task.random);
-    let asked = usize::try_from(task.asked)?;
-    let mut unreached = Vec::new();
-    for (step, moment) in points.iter().copied().cycle().take(asked) {
-        // In the middle of things, not always at the first of its kind; but rather there than never.
-        let count = task.random.random_range(1..=times(step));
-        let mut reached = at(task, step, moment, count, &mut figures).await?;
-        if !reached && count > 1 {
-            reached = at(task, step, moment, 1, &mut figures).await?;
-        }
-        if reached {
-            figures.runs += 1;
-        } else {
-            unreached.push(format!("{step}:{moment}"));
-        }
-    }
-    figures.expect(unreached.is_empty(), || format!("never came by {}", unreached.join(", ")));
-    let asked = asked.min(points.len());
-    figures.count("points", points.len() as u64);
-    figures.count("points_asked", asked as u64);
-    unreached.sort();
-    unreached.dedup();
-    figures.count("points_hit", (asked - unreached.len().min(asked)) as u64);
-    figures.more.insert("points_not_hit".to_owned(), json!(unreached));
+    let steps = steps::all().into_iter().filter(|step| *step != OUT_OF_REACH);
+    let killed =
+        points::each(task, steps, times, |task, point, figures| Box::pin(at(task, point, figures)));
+    let mut figures = killed.await?;
     figures.more.insert("steps_out_of_reach".to_owned(), json!([OUT_OF_REACH]));
     Ok(figures)
 }
@@ -74,16 +51,9 @@ fn times(step: &str) -> u32 {
 }
 
 /// One sale with one point armed in its middle; whether the worker came by.
-async fn at(
-    task: &mut Task,
-    step: &str,
-    moment: Moment,
-    count: u32,
-    figures: &mut Figures,
-) -> anyhow::Result<bool> {
+async fn at(task: &mut Task, point: Point, figures: &mut Figures) -> anyhow::Result<bool> {
     let round = rush(task).await?;
-    let arm = (KILL_AT, format!("{step}:{moment}:{count}"));
-    let tour = Tour { sale: round.sale, step, arm };
+    let tour = Tour { sale: round.sale, step: point.step, arm: (KILL_AT, point.armed()) };
     tour.go(&mut task.platform).await?;
     let until = Instant::now() + WITHIN;
     let mut killed = task.platform.worker.was_killed().await;
@@ -99,7 +69,7 @@ async fn at(
     let before = figures.broken.len();
     books::conclude(task, &round.sale, &[story], figures).await?;
     if figures.broken.len() > before {
-        figures.broken.push(format!("that was {step}:{moment}:{count}"));
+        figures.broken.push(format!("that was {}", point.armed()));
     }
     Ok(killed)
 }

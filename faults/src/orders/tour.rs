@@ -44,8 +44,7 @@ impl Tour<'_> {
                 self.rebuild_before_late_orders(platform).await?;
                 platform.to_nats.thaw();
             }
-            "commit/dead_letters"
-            | "inventory/get_hold"
+            "inventory/get_hold"
             | "publish/again"
             | "sql/dead_letter"
             | "sql/dead_letters_list"
@@ -55,13 +54,15 @@ impl Tour<'_> {
                 let letter = aside::strange(platform, &decoy).await?;
                 self.restart(platform, &[]).await?;
                 // It dies of being asked.
-                aside::decide(platform, &letter, self.step == "commit/dead_letters").await.ok();
+                aside::decide(platform, &letter, false).await.ok();
             }
-            "sql/dead_letters_retry" => {
+            // Of an order that was placed, whose units come back or stay with it.
+            "commit/dead_letters" | "sql/dead_letters_retry" => {
                 platform.to_nats.freeze();
                 let letter = aside::held_back(platform, &self.sale).await?;
                 self.restart(platform, &[]).await?;
-                aside::decide(platform, &letter, false).await.ok();
+                let drop = self.step == "commit/dead_letters";
+                aside::decide(platform, &letter, drop).await.ok();
                 platform.to_nats.thaw();
             }
             "purge/orders" => {

@@ -1,5 +1,24 @@
 //! Whether everything that a service does to its stores is a step, told from its sources.
 
+use std::{fs, io, path::Path};
+
+/// What stands in the source files below `folder`, but for the list of steps itself.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn below(folder: &Path) -> io::Result<Vec<String>> {
+    let mut texts = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            texts.extend(below(&path)?);
+        } else if !path.ends_with("src/steps.rs") {
+            texts.push(fs::read_to_string(path)?);
+        }
+    }
+    Ok(texts)
+}
+
 /// What a source file awaits of the stores.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Found {

@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::{
-    domain::{Contact, Details, InputError, Order, OrderState, PageKey},
+    domain::{Contact, Details, InputError, Order, OrderState},
     hub::Changes,
     orders::{Orders, visible},
     store::{Filter, Record},
@@ -31,6 +31,8 @@ use crate::{
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 const MAX_BUYER_CHARS: usize = 128;
+const DEFAULT_PAGE: usize = 50;
+const MAX_PAGE: usize = 500;
 
 impl From<InputError> for Failure {
     fn from(error: InputError) -> Self {
@@ -235,19 +237,16 @@ impl CheckoutService for Checkout {
         let request = request.into_inner();
         let sale_id = wire::uuid("sale_id", &request.sale_id, Reason::ArgumentInvalid)?;
         let state = convert::recorded_state(request.state)?;
-        let page_size = page::size(request.page_size)?;
+        let page_size = page::size(request.page_size, DEFAULT_PAGE, MAX_PAGE)?;
         let buyer_id = some_buyer(&request.buyer_id)?;
-        let list =
-            [request.sale_id.as_str(), buyer_id.unwrap_or_default(), state.unwrap_or_default()];
-        let after: Option<PageKey> = page::key(&list, &request.page_token)?;
-        if after.is_some_and(|key| key.placed_at().is_none()) {
-            return Err(page::invalid().into());
-        }
+        let (buyer, stands) = (buyer_id.unwrap_or_default(), state.unwrap_or_default());
+        let list = ["orders", request.sale_id.as_str(), buyer, stands];
+        let after = page::key(&list, &request.page_token)?;
         let filter = Filter { sale_id, buyer_id: buyer_id.map(str::to_owned), state };
-        let (orders, next) = self.orders.list(&filter, after.as_ref(), page_size).await?;
+        let (orders, next) = self.orders.list(&filter, after, page_size).await?;
         Ok(Response::new(ListOrdersResponse {
             orders: orders.into_iter().map(convert::order).collect(),
-            next_page_token: next.map(|next| page::token(&list, &next)).unwrap_or_default(),
+            next_page_token: page::token(&list, next.as_ref()),
         }))
     }
 }

@@ -6,11 +6,14 @@ use async_nats::jetstream;
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::inventory::{HoldState, PlaceHoldRequest};
 use flashsale_queue::{PublishError, QueueMessage};
-use flashsale_service::{deadline, page};
+use flashsale_service::{
+    deadline,
+    page::{self, Place},
+};
 use uuid::Uuid;
 
 use crate::{
-    domain::{Details, Order, OrderState, PageKey},
+    domain::{Details, Order, OrderState},
     hub::Hub,
     intake::Intake,
     stock::{Carried, Stock, recorded},
@@ -263,16 +266,12 @@ impl Orders {
     pub async fn list(
         &self,
         filter: &Filter,
-        after: Option<&PageKey>,
+        after: Option<Place>,
         page_size: usize,
-    ) -> Result<(Vec<Order>, Option<PageKey>), Failure> {
-        let limit = i64::try_from(page_size).unwrap_or(i64::MAX).saturating_add(1);
-        let orders = self.record.list(filter, after, limit).await?;
-        let (orders, more) = page::cut(orders, page_size);
-        let next = orders
-            .last()
-            .filter(|_| more)
-            .map(|last| PageKey::behind(last.placed_at, last.order_id));
+    ) -> Result<(Vec<Order>, Option<Place>), Failure> {
+        let orders = self.record.list(filter, after, page::one_more(page_size)).await?;
+        let last = |last: &Order| Place { at: last.placed_at, id: last.order_id };
+        let (orders, next) = page::cut(orders, page_size, last);
         Ok((orders, next))
     }
 }

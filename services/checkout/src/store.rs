@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use flashsale_service::page::Place;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::{Line, Order, OrderState, PageKey};
+use crate::domain::{Line, Order, OrderState};
 
 /// The record does not answer, or holds what it should not.
 #[derive(Debug, thiserror::Error)]
@@ -149,7 +150,7 @@ impl Record {
     pub async fn list(
         &self,
         filter: &Filter,
-        after: Option<&PageKey>,
+        after: Option<Place>,
         limit: i64,
     ) -> Result<Vec<Order>, ReadError> {
         let rows = sqlx::query_file_as!(
@@ -158,8 +159,8 @@ impl Record {
             filter.sale_id,
             filter.buyer_id.as_deref(),
             filter.state,
-            after.and_then(PageKey::placed_at),
-            after.map(|key| key.order_id),
+            after.map(|last| last.at),
+            after.map(|last| last.id),
             limit,
         )
         .fetch_all(&self.pool)

@@ -7,12 +7,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use flashsale_service::Drain;
+use flashsale_service::{
+    Drain,
+    page::{self, Place},
+};
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use crate::{
-    domain::{Adjusted, Adjustment, AdjustmentState, Ask, PageToken, Refusal, SkuBooks},
+    domain::{Adjusted, Adjustment, AdjustmentState, Ask, Refusal, SkuBooks},
     inventory::Inventory,
 };
 
@@ -177,24 +180,18 @@ impl Inventory {
     pub async fn adjustments(
         &self,
         sale_id: Uuid,
-        after: Option<&PageToken>,
+        after: Option<Place>,
         size: usize,
-    ) -> Result<(Vec<Adjustment>, Option<PageToken>), Refusal> {
-        let limit = i64::try_from(size).unwrap_or(i64::MAX).saturating_add(1);
-        let mut listed = self.counted(
+    ) -> Result<(Vec<Adjustment>, Option<Place>), Refusal> {
+        let listed = self.counted(
             async {
                 self.record.lookup(sale_id).await?;
-                self.adjustments.list(sale_id, after, limit).await
+                self.adjustments.list(sale_id, after, page::one_more(size)).await
             }
             .await,
         )?;
-        let more = listed.len() > size;
-        listed.truncate(size);
-        let next = listed
-            .last()
-            .filter(|_| more)
-            .map(|last| PageToken { created_at: last.created_at, request_id: last.ask.request_id });
-        Ok((listed, next))
+        let last = |last: &Adjustment| Place { at: last.created_at, id: last.ask.request_id };
+        Ok(page::cut(listed, size, last))
     }
 }
 

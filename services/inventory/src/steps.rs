@@ -54,22 +54,10 @@ mod tests {
 
     use super::*;
 
-    fn sources_below(folder: &Path, texts: &mut Vec<String>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                sources_below(&path, texts);
-            } else if !path.ends_with("src/steps.rs") {
-                texts.push(fs::read_to_string(path).unwrap());
-            }
-        }
-    }
-
     /// A step that is forgotten is one that nobody is ever killed at.
     #[test]
     fn whatever_is_done_to_a_store_or_the_queue_is_a_step_and_listed() {
-        let mut texts = Vec::new();
-        sources_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut texts);
+        let texts = sources::below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
         let words = [".commit()", "publish_order(", ".eval(", ".eval_with("];
         let found: Vec<_> = texts.iter().map(|text| sources::look(text, &words)).collect();
         let missing: Vec<_> = found.iter().flat_map(|found| &found.missing).collect();

@@ -16,6 +16,9 @@ use crate::{
     store::letters::{self, Letter, Resolution},
 };
 
+const DEFAULT_PAGE: usize = 50;
+const MAX_PAGE: usize = 500;
+
 /// What the record says of orders, over gRPC.
 #[derive(Debug)]
 pub struct OrderAdmin {
@@ -37,19 +40,18 @@ impl OrderAdminService for OrderAdmin {
     ) -> Result<Response<ListTransitionsResponse>, Status> {
         let request = request.into_inner();
         let order_id = wire::uuid("order_id", &request.order_id, Reason::ArgumentInvalid)?;
-        let size = page::size(request.page_size)?;
+        let size = page::size(request.page_size, DEFAULT_PAGE, MAX_PAGE)?;
         let id = order_id.to_string();
         let list = ["transitions", id.as_str()];
         let after: i64 = page::key(&list, &request.page_token)?.unwrap_or(0);
-        let found = letters::transitions(&self.review.pool, order_id, after, one_more(size))
+        let found = letters::transitions(&self.review.pool, order_id, after, page::one_more(size))
             .await
             .map_err(|error| Failure::store("postgres", error))?;
         let found = found.ok_or_else(|| {
             Failure::new(Reason::OrderNotFound, "there is no such order in the record")
                 .with("order_id", order_id)
         })?;
-        let (found, more) = page::cut(found, size);
-        let next = found.last().filter(|_| more).map(|last| page::token(&list, &last.id));
+        let (found, next) = page::cut(found, size, |last| last.id);
         Ok(Response::new(ListTransitionsResponse {
             transitions: found
                 .into_iter()
@@ -60,7 +62,7 @@ impl OrderAdminService for OrderAdmin {
                     time: Some(wire::timestamp(step.at)),
                 })
                 .collect(),
-            next_page_token: next.unwrap_or_default(),
+            next_page_token: page::token(&list, next.as_ref()),
         }))
     }
 
@@ -73,7 +75,7 @@ impl OrderAdminService for OrderAdmin {
             "" => None,
             sale_id => Some(wire::uuid("sale_id", sale_id, Reason::ArgumentInvalid)?),
         };
-        let size = page::size(request.page_size)?;
+        let size = page::size(request.page_size, DEFAULT_PAGE, MAX_PAGE)?;
         let (sale, all) = (sale_id.map(|id: Uuid| id.to_string()), request.include_resolved);
         let list = [
             "dead_letters",
@@ -81,14 +83,13 @@ impl OrderAdminService for OrderAdmin {
             if all { "all" } else { "waiting" },
         ];
         let after: Option<i64> = page::key(&list, &request.page_token)?;
-        let found = letters::list(&self.review.pool, sale_id, all, after, one_more(size))
+        let found = letters::list(&self.review.pool, sale_id, all, after, page::one_more(size))
             .await
             .map_err(|error| Failure::store("postgres", error))?;
-        let (found, more) = page::cut(found, size);
-        let next = found.last().filter(|_| more).map(|last| page::token(&list, &last.id));
+        let (found, next) = page::cut(found, size, |last| last.id);
         Ok(Response::new(ListDeadLettersResponse {
             dead_letters: found.into_iter().map(letter).collect(),
-            next_page_token: next.unwrap_or_default(),
+            next_page_token: page::token(&list, next.as_ref()),
         }))
     }
 
@@ -112,11 +113,6 @@ impl OrderAdminService for OrderAdmin {
         let found = self.review.drop(request.dead_letter_id).await?;
         Ok(Response::new(DropDeadLetterResponse { dead_letter: Some(letter(found)) }))
     }
-}
-
-/// What is read to know whether there is another page.
-fn one_more(size: usize) -> i64 {
-    i64::try_from(size).unwrap_or(i64::MAX).saturating_add(1)
 }
 
 fn letter(letter: Letter) -> DeadLetter {

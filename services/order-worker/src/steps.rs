@@ -53,7 +53,7 @@ pub fn all() -> Vec<&'static str> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::{collections::BTreeSet, fs, path::Path};
+    use std::{collections::BTreeSet, path::Path};
 
     use flashsale_failpoint::sources;
 
@@ -73,22 +73,10 @@ mod tests {
         "ensure_events_stream(&",
     ];
 
-    fn sources_below(folder: &Path, texts: &mut Vec<String>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                sources_below(&path, texts);
-            } else if !path.ends_with("src/steps.rs") {
-                texts.push(fs::read_to_string(path).unwrap());
-            }
-        }
-    }
-
     /// A step that is forgotten is one that nobody is ever killed at.
     #[test]
     fn whatever_is_done_to_the_record_the_queue_or_a_peer_is_a_step_and_listed() {
-        let mut texts = Vec::new();
-        sources_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut texts);
+        let texts = sources::below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
         let found: Vec<_> = texts.iter().map(|text| sources::look(text, &WORDS)).collect();
         let missing: Vec<_> = found.iter().flat_map(|found| &found.missing).collect();
         assert!(missing.is_empty(), "no steps: {missing:#?}");

@@ -27,9 +27,6 @@ pub enum SaleError {
     /// The request, or the export in it, breaks rules.
     #[error("{} problems", .0.count())]
     Invalid(Problems),
-    /// The page token is not one of this list.
-    #[error("the page token is not one of this list")]
-    PageTokenInvalid,
     /// The sale is recorded as it should be, but the others do not know yet.
     #[error("{peer} could not be told of the sale {id} yet: {why}")]
     NotTold {

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use flashsale_service::page::{self, Place};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
     domain::{
-        Item, ItemDraft, Kind, NewSale, PageKey, Problems, Sale, Settings, SettingsDraft,
-        StateConflict, Step,
+        Item, ItemDraft, Kind, NewSale, Problems, Sale, Settings, SettingsDraft, StateConflict,
+        Step,
         export::{self, Rules},
         items, per_buyer_limit, quantity, settings,
     },
@@ -44,15 +45,6 @@ pub struct ImportSale {
     pub per_buyer_limit: i64,
     /// What could not be decoded.
     pub problems: Problems,
-}
-
-/// A page of sales, newest first, without their items.
-#[derive(Debug)]
-pub struct Page {
-    /// The sales.
-    pub sales: Vec<Sale>,
-    /// The token of the next page; none on the last one.
-    pub next: Option<String>,
 }
 
 /// The control plane of sales.
@@ -197,23 +189,17 @@ impl Sales {
         self.store.get(id).await?.ok_or(SaleError::NotFound(id))
     }
 
-    /// A page of `size` sales; an empty token means the first one.
+    /// A page of at most `size` sales behind `after`, newest first, without their items, and where the next one begins.
     ///
     /// # Errors
-    /// [`SaleError::PageTokenInvalid`].
-    pub async fn list(&self, size: usize, token: &str) -> Result<Page, SaleError> {
-        let after = match token {
-            "" => None,
-            token => Some(PageKey::parse(token).ok_or(SaleError::PageTokenInvalid)?),
-        };
-        // One more than asked for tells whether there is a next page.
-        let limit = i64::try_from(size + 1).unwrap_or(i64::MAX);
-        let mut sales = self.store.list(after, limit).await?;
-        let more = sales.len() > size;
-        sales.truncate(size);
-        let last = sales.last().filter(|_| more);
-        let next = last.map(|sale| PageKey { created_at: sale.created_at, id: sale.id }.token());
-        Ok(Page { sales, next })
+    /// When Postgres does not answer.
+    pub async fn list(
+        &self,
+        size: usize,
+        after: Option<Place>,
+    ) -> Result<(Vec<Sale>, Option<Place>), SaleError> {
+        let sales = self.store.list(after, page::one_more(size)).await?;
+        Ok(page::cut(sales, size, |last| Place { at: last.created_at, id: last.id }))
     }
 }
 

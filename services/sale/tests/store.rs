@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use flashsale_sale::{
-    domain::{Item, NewSale, PageKey, Room, Sale, SaleState, Settings, Step},
+    domain::{Item, NewSale, Room, Sale, SaleState, Settings, Step},
     store::{Created, Request, Store, Written},
 };
+use flashsale_service::page::Place;
 use flashsale_testing::{TestPg, postgres};
 use iso_currency::Currency;
 use time::macros::datetime;
@@ -144,8 +145,7 @@ async fn sales_created_in_the_same_instant_are_all_listed() {
     loop {
         let page = store.list(after, 2).await.unwrap();
         let Some(last) = page.last() else { break };
-        let key = PageKey { created_at: last.created_at, id: last.id };
-        after = PageKey::parse(&key.token());
+        after = Some(Place { at: last.created_at, id: last.id });
         seen.extend(page.iter().map(|sale| sale.id));
     }
     let count = seen.len();

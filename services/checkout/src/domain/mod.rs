@@ -2,8 +2,6 @@
 
 mod contact;
 mod order;
-mod page;
 
 pub use contact::{Contact, Details, InputError};
 pub use order::{Line, Order, OrderState};
-pub use page::PageKey;

@@ -349,11 +349,12 @@ async fn a_wrong_list_is_refused_for_its_own_reason() {
     };
     let page = world.checkout.clone().list_orders(good.clone()).await.unwrap().into_inner();
     let token = page.next_page_token;
-    let at = |nanos: &str| {
+    let cut = token[1..].to_owned();
+    let at = |us: &str| {
         let body = String::from_utf8(URL_SAFE_NO_PAD.decode(&token).unwrap()).unwrap();
-        let (before, rest) = body.split_once("\"placed_at_us\":").unwrap();
+        let (before, rest) = body.split_once("\"key\":[").unwrap();
         let (_, after) = rest.split_once(',').unwrap();
-        URL_SAFE_NO_PAD.encode(format!("{before}\"placed_at_us\":{nanos},{after}"))
+        URL_SAFE_NO_PAD.encode(format!("{before}\"key\":[{us},{after}"))
     };
 
     let ask = |change: &dyn Fn(&mut ListOrdersRequest)| {
@@ -382,8 +383,10 @@ async fn a_wrong_list_is_refused_for_its_own_reason() {
         ("another sale's token", next(&|a| a.sale_id = other.into()), InvalidArgument, PageTokenInvalid, "page_token"),
         ("another buyer's token", next(&|a| a.buyer_id = "eve".into()), InvalidArgument, PageTokenInvalid, "page_token"),
         ("another state's token", next(&|a| a.state = OrderState::Paying.into()), InvalidArgument, PageTokenInvalid, "page_token"),
+        ("a token of another time", next(&|a| a.page_token = at("1700000000123456")), InvalidArgument, PageTokenInvalid, "page_token"),
         ("a token of no time", next(&|a| a.page_token = at("9999999999999999999999999999")), InvalidArgument, PageTokenInvalid, "page_token"),
         ("a token of a time before all times", next(&|a| a.page_token = at("-300000000000000000")), InvalidArgument, PageTokenInvalid, "page_token"),
+        ("a token that was cut", next(&|a| a.page_token = cut.clone()), InvalidArgument, PageTokenInvalid, "page_token"),
     ];
     assert_refused(&world, cases).await;
 }

@@ -1,7 +1,5 @@
 //! Units added to a sale, or withdrawn from it, after its stock was loaded.
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -89,54 +87,6 @@ pub enum Adjusted {
     },
 }
 
-/// A token that this list did not return.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PageError;
-
-/// Where the next page of a sale's adjustments begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PageToken {
-    /// When the last one of the page before was asked for.
-    pub created_at: OffsetDateTime,
-    /// Its request.
-    pub request_id: Uuid,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Body {
-    at: i128,
-    id: Uuid,
-    sale: Uuid,
-}
-
-impl PageToken {
-    /// The token for the caller, of the list of this sale.
-    pub fn encode(&self, sale_id: Uuid) -> String {
-        let body =
-            Body { at: self.created_at.unix_timestamp_nanos(), id: self.request_id, sale: sale_id };
-        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&body).unwrap_or_default())
-    }
-
-    /// Reads a token back; an empty one is the first page.
-    ///
-    /// # Errors
-    /// When it is not of this sale's list.
-    pub fn decode(token: &str, sale_id: Uuid) -> Result<Option<Self>, PageError> {
-        if token.is_empty() {
-            return Ok(None);
-        }
-        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| PageError)?;
-        let body: Body = serde_json::from_slice(&bytes).map_err(|_| PageError)?;
-        let created_at =
-            OffsetDateTime::from_unix_timestamp_nanos(body.at).map_err(|_| PageError)?;
-        // A time beyond the years that the wire knows is nothing that the record could be asked for.
-        if body.sale != sale_id || !(1..=9999).contains(&created_at.year()) {
-            return Err(PageError);
-        }
-        Ok(Some(Self { created_at, request_id: body.id }))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -152,20 +102,5 @@ mod tests {
             assert_eq!(Delta::new(units), None);
         }
         assert!(Delta::new(-1).unwrap().withdraws() && !Delta::new(1).unwrap().withdraws());
-    }
-
-    #[test]
-    fn a_token_leads_back_to_its_own_list_only() {
-        let token = PageToken {
-            created_at: OffsetDateTime::from_unix_timestamp_nanos(1_700_000_000_123_456_000)
-                .unwrap(),
-            request_id: Uuid::from_u128(7),
-        };
-        let text = token.encode(Uuid::from_u128(1));
-        assert_eq!(PageToken::decode(&text, Uuid::from_u128(1)), Ok(Some(token)));
-        assert_eq!(PageToken::decode("", Uuid::from_u128(1)), Ok(None));
-        for wrong in [text.as_str(), "not a token", "e30"] {
-            assert_eq!(PageToken::decode(wrong, Uuid::from_u128(2)), Err(PageError));
-        }
     }
 }

@@ -13,9 +13,7 @@ mod refusal;
 mod request;
 mod sale;
 
-pub use adjustment::{
-    Adjusted, Adjustment, AdjustmentState, Ask, Delta, MAX_DELTA, PageError, PageToken,
-};
+pub use adjustment::{Adjusted, Adjustment, AdjustmentState, Ask, Delta, MAX_DELTA};
 pub use admission::{AdmissionFault, Proof};
 pub use hold::{Hold, HoldState, Outcome, PlacedLine, Settled, Settlement, SkuBooks, StockView};
 pub use lines::{Line, Lines, LinesError, MAX_LINES, MAX_QUANTITY, MAX_TOTAL_MINOR};

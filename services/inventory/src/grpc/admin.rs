@@ -5,7 +5,7 @@ use std::sync::Arc;
 use flashsale_proto::inventory::{
     self as proto, inventory_admin_service_server::InventoryAdminService,
 };
-use flashsale_service::wire;
+use flashsale_service::{page, wire};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -124,10 +124,13 @@ impl InventoryAdminService for AdminService {
     ) -> Result<Response<proto::ListAdjustmentsResponse>, Status> {
         let (sale_id, after, size) = decode::list_adjustments(&request.into_inner())?;
         let (listed, next) =
-            self.inventory.adjustments(sale_id, after.as_ref(), size).await.map_err(status)?;
+            self.inventory.adjustments(sale_id, after, size).await.map_err(status)?;
         Ok(Response::new(proto::ListAdjustmentsResponse {
             adjustments: listed.iter().map(encode::adjustment).collect(),
-            next_page_token: next.map(|token| token.encode(sale_id)).unwrap_or_default(),
+            next_page_token: page::token(
+                &decode::adjustments_of(&sale_id.to_string()),
+                next.as_ref(),
+            ),
         }))
     }
 

@@ -4,14 +4,17 @@ use std::collections::BTreeSet;
 
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::inventory::{self as proto, HoldOutcome, HoldSettlement};
-use flashsale_service::wire;
+use flashsale_service::{
+    page::{self, Place},
+    wire,
+};
 use uuid::Uuid;
 
 use crate::{
     domain::{
         Ask, Content, Delta, Line, Lines, LinesError, MAX_DELTA, MAX_DETAILS_BYTES, MAX_LINES,
-        MAX_QUANTITY, MAX_RETAKEN, MAX_SETTLEMENTS, MAX_TOTAL_MINOR, Outcome, PageToken,
-        PlacedLine, Request, Settlement, Straggler,
+        MAX_QUANTITY, MAX_RETAKEN, MAX_SETTLEMENTS, MAX_TOTAL_MINOR, Outcome, PlacedLine, Request,
+        Settlement, Straggler,
     },
     store::HoldId,
 };
@@ -270,20 +273,18 @@ pub(super) fn adjust(asked: &proto::AdjustStockRequest) -> Result<Ask, Failure> 
     })
 }
 
+/// The list of a sale's adjustments, for its page tokens.
+pub(super) fn adjustments_of(sale_id: &str) -> [&str; 2] {
+    ["adjustments", sale_id]
+}
+
 /// Sale, where the page begins, and how many to list.
 pub(super) fn list_adjustments(
     asked: &proto::ListAdjustmentsRequest,
-) -> Result<(Uuid, Option<PageToken>, usize), Failure> {
+) -> Result<(Uuid, Option<Place>, usize), Failure> {
     let sale_id = sale_id(&asked.sale_id)?;
-    let size = match usize::try_from(asked.page_size) {
-        Ok(0) => LIST_DEFAULT,
-        Ok(size) => size.min(LIST_MOST),
-        Err(_) => return Err(Failure::invalid("page_size", "is negative")),
-    };
-    let after = PageToken::decode(&asked.page_token, sale_id).map_err(|_| {
-        let what = "is not one that the list of this sale's adjustments returned";
-        Failure::field(Reason::PageTokenInvalid, "page_token", what)
-    })?;
+    let size = page::size(asked.page_size, LIST_DEFAULT, LIST_MOST)?;
+    let after = page::key(&adjustments_of(&sale_id.to_string()), &asked.page_token)?;
     Ok((sale_id, after, size))
 }
 

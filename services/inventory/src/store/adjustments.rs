@@ -3,14 +3,13 @@
 //! Rows are locked in the order `sale_stock`, `allotments`, `stock_adjustments`.
 
 use flashsale_failpoint::Step as _;
+use flashsale_service::page::Place;
 use sqlx::{PgConnection, PgPool, query_file, query_file_as, query_file_scalar};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::record::away;
-use crate::domain::{
-    Adjusted, Adjustment, AdjustmentState, Ask, Delta, MAX_TOTAL_MINOR, PageToken, Refusal,
-};
+use crate::domain::{Adjusted, Adjustment, AdjustmentState, Ask, Delta, MAX_TOTAL_MINOR, Refusal};
 
 /// The journal.
 #[derive(Debug, Clone)]
@@ -252,15 +251,15 @@ impl Adjustments {
     pub async fn list(
         &self,
         sale_id: Uuid,
-        after: Option<&PageToken>,
+        after: Option<Place>,
         limit: i64,
     ) -> Result<Vec<Adjustment>, Refusal> {
         let rows = query_file_as!(
             Row,
             "sql/adjustments_list.sql",
             sale_id,
-            after.map(|token| token.created_at),
-            after.map(|token| token.request_id),
+            after.map(|last| last.at),
+            after.map(|last| last.id),
             limit,
         )
         .fetch_all(&self.pool)

@@ -2,12 +2,10 @@
 
 pub mod export;
 pub mod money;
-mod page;
 mod problems;
 mod rules;
 mod sale;
 
-pub use page::PageKey;
 pub use problems::{Kind, Problem, Problems};
 pub use rules::{
     ItemDraft, MAX_ITEMS, MAX_PRICE_MINOR, MAX_QUANTITY, MAX_SKU_CHARS, MAX_TITLE_CHARS, RoomDraft,

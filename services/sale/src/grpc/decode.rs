@@ -4,7 +4,7 @@ use flashsale_errors::{Failure, Reason};
 use flashsale_proto::sale::{
     CreateSaleRequest, ExportFormat, ImportSaleRequest, Item, RoomSettings, SaleSettings,
 };
-use flashsale_service::wire;
+use flashsale_service::{page, wire};
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -76,12 +76,7 @@ pub(super) fn sale_id(value: &str) -> Result<Uuid, Failure> {
 }
 
 pub(super) fn page_size(asked: i32) -> Result<usize, Failure> {
-    match usize::try_from(asked) {
-        Ok(0) => Ok(DEFAULT_PAGE),
-        // More than the most is the most (AIP-158).
-        Ok(size) => Ok(size.min(MAX_PAGE)),
-        Err(_) => Err(Failure::invalid("page_size", "is negative; it must be 1 to 200, or 0")),
-    }
+    page::size(asked, DEFAULT_PAGE, MAX_PAGE)
 }
 
 /// Tells requests apart: the operation and its content without the request id, in the canonical encoding of protobuf (fields

@@ -28,7 +28,6 @@ pub(super) fn failure(error: SaleError) -> Status {
             .with("sale_id", id)
             .with("state", conflict.state.as_str()),
         SaleError::Invalid(problems) => invalid(&problems),
-        SaleError::PageTokenInvalid => Failure::field(Reason::PageTokenInvalid, "page_token", text),
         SaleError::NotTold { id, peer, why } => Failure::new(Reason::PeerUnavailable, text)
             .with("sale_id", id)
             .with("peer", peer)

@@ -14,11 +14,14 @@ use flashsale_proto::sale::{
     StartSaleRequest, StartSaleResponse, UpdateSaleRequest, UpdateSaleResponse, WatchSaleRequest,
     WatchSaleResponse, sale_service_server::SaleService,
 };
-use flashsale_service::Drain;
+use flashsale_service::{Drain, page};
 use futures::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
 use crate::{sales::Sales, watch::Watches};
+
+/// The list of sales, for its page tokens.
+const LIST: [&str; 1] = ["sales"];
 
 /// `flashsale.sale.v1.SaleService`.
 #[derive(Debug)]
@@ -115,10 +118,11 @@ impl SaleService for Grpc {
     ) -> Result<Response<ListSalesResponse>, Status> {
         let asked = request.into_inner();
         let size = decode::page_size(asked.page_size)?;
-        let page = self.sales.list(size, &asked.page_token).await.map_err(errors::failure)?;
+        let after = page::key(&LIST, &asked.page_token)?;
+        let (sales, next) = self.sales.list(size, after).await.map_err(errors::failure)?;
         Ok(Response::new(ListSalesResponse {
-            sales: page.sales.iter().map(encode::sale).collect(),
-            next_page_token: page.next.unwrap_or_default(),
+            sales: sales.iter().map(encode::sale).collect(),
+            next_page_token: page::token(&LIST, next.as_ref()),
         }))
     }
 

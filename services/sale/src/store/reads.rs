@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use flashsale_service::page::Place;
 use iso_currency::Currency;
 use sqlx::{PgExecutor, query_file, query_file_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
-use crate::domain::{Item, PageKey, Room, Sale, SaleState, Settings};
+use crate::domain::{Item, Room, Sale, SaleState, Settings};
 
 /// A row of `sales`.
 #[derive(Debug)]
@@ -98,12 +99,12 @@ impl Store {
     ///
     /// # Errors
     /// When Postgres does not answer.
-    pub async fn list(&self, after: Option<PageKey>, limit: i64) -> Result<Vec<Sale>, StoreError> {
+    pub async fn list(&self, after: Option<Place>, limit: i64) -> Result<Vec<Sale>, StoreError> {
         let rows = query_file_as!(
             SaleRow,
             "sql/list_sales.sql",
-            after.map(|key| key.created_at),
-            after.map(|key| key.id),
+            after.map(|last| last.at),
+            after.map(|last| last.id),
             limit
         )
         .fetch_all(&self.pool)
