@@ -241,6 +241,32 @@ pub(crate) fn sale_json(sale: &sale::Sale) -> Value {
     })
 }
 
+/// How a sale went, as JSON.
+pub(crate) fn report_json(report: &sale::SaleReport) -> Value {
+    let orders = report.orders.unwrap_or_default();
+    json!({
+        "sale_id": report.sale_id,
+        "state": short(report.state().as_str_name(), "SALE_STATE_"),
+        "final": report.r#final,
+        "read_time": time(report.read_time.as_ref()),
+        "orders": {
+            "open": orders.open, "dead_letters": orders.dead_letters, "confirmed": orders.confirmed,
+            "declined": orders.declined, "cancelled": orders.cancelled, "refunded": orders.refunded,
+        },
+        "captured": money_json(report.captured.as_ref()),
+        "refunded": money_json(report.refunded.as_ref()),
+        "refund_due": money_json(report.refund_due.as_ref()),
+        "units_held": report.units_held,
+        "units_placed": report.units_placed,
+        "payments_open": report.payments_open,
+        "consequences_due": report.consequences_due,
+        "items": report.items.iter().map(|item| json!({
+            "sku": item.sku, "title": item.title, "allotted": item.allotted, "sold": item.sold,
+            "open": item.open, "gross": money_json(item.gross.as_ref()),
+        })).collect::<Vec<_>>(),
+    })
+}
+
 /// An order as JSON.
 pub(crate) fn order_json(order: &checkout::Order) -> Value {
     json!({

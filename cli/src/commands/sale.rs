@@ -1,6 +1,6 @@
 //! `flashsale sale`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -8,15 +8,19 @@ use flashsale_proto::{
     Money,
     sale::{
         CreateSaleRequest, EndSaleRequest, ExportFormat, GetSaleRequest, ImportSaleRequest, Item,
-        ListSalesRequest, RoomSettings, Sale, SaleSettings, StartSaleRequest,
+        ListSalesRequest, RoomSettings, Sale, SaleReport, SaleSettings, StartSaleRequest,
         sale_service_client::SaleServiceClient,
     },
 };
 use serde_json::{Value, json};
 
 use crate::{
-    client::{Target, money, read_export, request, request_id, sale_json, sale_state, time},
+    client::{
+        Target, money, read_export, report_json, request, request_id, sale_json, sale_state, short,
+        time,
+    },
     output::{Output, table},
+    proof::report_once,
 };
 
 /// What to do.
@@ -55,6 +59,17 @@ pub(crate) enum SaleCommand {
     End {
         /// The sale's id.
         sale_id: String,
+    },
+    /// Report how a sale goes or went: units and money by item, orders by where they stand.
+    Report {
+        /// The sale's id.
+        sale_id: String,
+        /// Wait until the report is final: the sale has ended and nothing of it can change any more.
+        #[arg(long)]
+        wait: bool,
+        /// Wait no longer than this many seconds; the exit code is 1 if the report is not final then.
+        #[arg(long, default_value_t = 900, requires = "wait")]
+        at_most: u64,
     },
     /// Show one sale, or list all.
     Show {
@@ -133,6 +148,14 @@ pub(crate) async fn run(
         SaleCommand::End { sale_id } => {
             let asked = EndSaleRequest { request_id: request_id(), sale_id };
             sales.end_sale(request(asked)).await?.into_inner().sale
+        }
+        SaleCommand::Report { sale_id, wait, at_most } => {
+            let at_most = Duration::from_secs(if wait { at_most } else { 0 });
+            let report =
+                report_once(target.connect()?, &sale_id, at_most, |report| report.r#final).await?;
+            output.print(&report_json(&report), || human_report(&report))?;
+            let in_time = report.r#final || !wait;
+            return Ok(if in_time { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         SaleCommand::Show { sale_id: Some(sale_id) } => {
             sales.get_sale(request(GetSaleRequest { sale_id })).await?.into_inner().sale
@@ -240,6 +263,47 @@ fn human(sale: &Sale) -> String {
                     } else {
                         item.per_buyer_limit.to_string()
                     },
+                ]
+            }),
+        )
+    )
+}
+
+fn human_report(report: &SaleReport) -> String {
+    let orders = report.orders.unwrap_or_default();
+    let units = |count: Option<i64>| count.map_or("unknown".to_owned(), |count| count.to_string());
+    let state = report.state().as_str_name();
+    let standing = if report.r#final { "final" } else { "not final yet" };
+    format!(
+        "Sale {} ({}, {standing})\n  orders   {} confirmed, {} declined, {} cancelled, {} refunded, {} under way, {} dead letters\n  \
+         money    {} taken, {} paid back, {} to be paid back\n  \
+         open     {} units held, {} units in orders that are not settled, {} payments, {} consequences\n{}",
+        report.sale_id,
+        short(state, "SALE_STATE_"),
+        orders.confirmed,
+        orders.declined,
+        orders.cancelled,
+        orders.refunded,
+        orders.open,
+        orders.dead_letters,
+        money(report.captured.as_ref()),
+        money(report.refunded.as_ref()),
+        money(report.refund_due.as_ref()),
+        units(report.units_held),
+        units(report.units_placed),
+        report.payments_open,
+        report.consequences_due,
+        table(
+            &["sku", "title", "may sell", "sold", "under way", "gross"],
+            &[2, 3, 4, 5],
+            report.items.iter().map(|item| {
+                vec![
+                    item.sku.clone(),
+                    item.title.clone(),
+                    item.allotted.to_string(),
+                    item.sold.to_string(),
+                    item.open.to_string(),
+                    money(item.gross.as_ref()),
                 ]
             }),
         )

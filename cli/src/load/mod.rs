@@ -209,11 +209,10 @@ async fn drive(
     );
     let mut settled = false;
     let mut ended_early = {
-        let postgres = site.stores.as_ref().map(|stores| stores.postgres.as_str());
         let whole = async {
             traffic.run(&schedule, &args.mix).await;
             if site.own_sale {
-                settled = settle(channel.clone(), postgres, &site.sale.sale_id).await?;
+                settled = settle(channel.clone(), &site.sale.sale_id).await?;
             }
             anyhow::Ok(())
         };

@@ -1,13 +1,10 @@
-//! Waits until the sale is at rest: every order at its end, every hold closed, every consequence carried out.
+//! Ends a sale and waits until it is at rest: every order at its end, every hold closed, every consequence carried out.
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use flashsale_proto::{
-    inventory::{GetStockRequest, inventory_service_client::InventoryServiceClient},
-    sale::{EndSaleRequest, sale_service_client::SaleServiceClient},
+use flashsale_proto::sale::{
+    EndSaleRequest, GetSaleReportRequest, SaleReport, sale_service_client::SaleServiceClient,
 };
-use sqlx::{PgPool, Row as _};
 use tonic::transport::Channel;
 
 use crate::client::{request, request_id};
@@ -17,49 +14,34 @@ use crate::client::{request, request_id};
 const AT_MOST: Duration = Duration::from_secs(300);
 
 /// A pause between looks.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(500);
 
-/// Ends the sale and waits. Returns whether everything came to rest. Without the record's address, `postgres`, only the stock tells.
-pub(crate) async fn settle(
+/// Ends the sale and waits. Returns whether everything came to rest.
+pub(crate) async fn settle(channel: Channel, sale_id: &str) -> anyhow::Result<bool> {
+    let mut sales = SaleServiceClient::new(channel.clone());
+    let end = EndSaleRequest { request_id: request_id(), sale_id: sale_id.to_owned() };
+    sales.end_sale(request(end)).await?;
+    let at_rest = |report: &SaleReport| report.r#final && report.consequences_due == 0;
+    let report = report_once(channel, sale_id, AT_MOST, at_rest).await?;
+    Ok(at_rest(&report))
+}
+
+/// A sale's report, as soon as it is as `wanted` or `at_most` has passed.
+pub(crate) async fn report_once(
     channel: Channel,
-    postgres: Option<&str>,
     sale_id: &str,
-) -> anyhow::Result<bool> {
-    let pool = match postgres {
-        Some(url) => Some(PgPool::connect(url).await.context("Postgres does not answer")?),
-        None => None,
-    };
-    let mut inventory = InventoryServiceClient::new(channel.clone());
+    at_most: Duration,
+    wanted: impl Fn(&SaleReport) -> bool,
+) -> anyhow::Result<SaleReport> {
+    let mut sales = SaleServiceClient::new(channel);
     let began = Instant::now();
-    let mut ended = false;
-    while began.elapsed() < AT_MOST {
-        let asked = GetStockRequest { sale_id: sale_id.to_owned(), skus: Vec::new() };
-        let stock = inventory.get_stock(request(asked)).await?.into_inner().stock;
-        let out: i64 = stock.iter().map(|sku| sku.held + sku.placed).sum();
-        if out == 0 && undone(pool.as_ref()).await? == 0 {
-            if let Some(pool) = pool {
-                pool.close().await;
-            }
-            return Ok(true);
-        }
-        if !ended {
-            let end = EndSaleRequest { request_id: request_id(), sale_id: sale_id.to_owned() };
-            SaleServiceClient::new(channel.clone()).end_sale(request(end)).await?;
-            ended = true;
+    loop {
+        let asked = GetSaleReportRequest { sale_id: sale_id.to_owned() };
+        let answer = sales.get_sale_report(request(asked)).await?.into_inner();
+        let report = answer.report.unwrap_or_default();
+        if wanted(&report) || began.elapsed() >= at_most {
+            return Ok(report);
         }
         tokio::time::sleep(LOOK).await;
     }
-    Ok(false)
-}
-
-async fn undone(record: Option<&PgPool>) -> anyhow::Result<i64> {
-    let Some(record) = record else { return Ok(0) };
-    Ok(sqlx::query(
-        "SELECT (SELECT count(*) FROM outbox WHERE done_at IS NULL)
-            + (SELECT count(*) FROM orders WHERE state IN ('CLAIMED', 'PAYING', 'ACTION_REQUIRED'))
-            + (SELECT count(*) FROM refunds WHERE state = 'DUE') AS undone",
-    )
-    .fetch_one(record)
-    .await?
-    .try_get("undone")?)
 }

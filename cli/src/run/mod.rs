@@ -93,8 +93,7 @@ async fn sell(
     if let Some(what) = failed {
         bail!(what);
     }
-    let settled =
-        settle(stack.channel().await?, Some(&stack.postgres_url()), &sale.sale_id).await?;
+    let settled = settle(stack.channel().await?, &sale.sale_id).await?;
     progress.stop().await;
     let took = began.elapsed();
     crowd.history.finish().await?;

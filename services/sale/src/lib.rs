@@ -37,13 +37,13 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         peer::connect("inventory", &config.peers.inventory)?,
         peer::connect("waiting-room", &config.peers.waiting_room)?,
     );
-    let propagator = Arc::new(Propagator::new(store.clone(), peers, config.sale.pace()));
+    let propagator = Arc::new(Propagator::new(store.clone(), peers.clone(), config.sale.pace()));
     let watches = Arc::new(Watches::new(
         store.clone(),
         config.sale.watch_interval(),
         config.sale.max_watchers,
     ));
-    let sales = Sales::new(store, Arc::clone(&propagator));
+    let sales = Sales::new(store, peers, Arc::clone(&propagator));
     let service = Grpc::new(sales, Arc::clone(&watches), drain.clone());
     // The bound on requests is the server's own.
     let service = SaleServiceServer::new(service).max_decoding_message_size(usize::MAX);

@@ -1,11 +1,12 @@
-//! What the other services are told of a sale. Every call may be repeated: each sets a value, and carries an id made from the
-//! sale and its version.
+//! What the other services are told of a sale, and what inventory is asked about it. Every call may be repeated: those that tell set a
+//! value, and carry an id made from the sale and its version.
 
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{
     inventory::{
-        LoadStockRequest, SyncSaleRequest,
+        GetStockRequest, LoadStockRequest, SyncSaleRequest,
         inventory_admin_service_client::InventoryAdminServiceClient,
+        inventory_service_client::InventoryServiceClient,
     },
     waitingroom::{
         CloseRoomRequest, ConfigureRoomRequest, OpenRoomRequest, PauseRoomRequest,
@@ -16,7 +17,7 @@ use flashsale_service::{peer::PeerChannel, wire};
 use tonic::Status;
 use uuid::Uuid;
 
-use crate::domain::{Room, Sale, SaleState};
+use crate::domain::{Room, Sale, SaleState, UnitsOut};
 
 const INVENTORY: &str = "inventory";
 const WAITING_ROOM: &str = "waiting-room";
@@ -34,6 +35,7 @@ pub struct Untold {
 #[derive(Debug, Clone)]
 pub struct Peers {
     inventory: InventoryAdminServiceClient<PeerChannel>,
+    stock: InventoryServiceClient<PeerChannel>,
     waiting_room: WaitingRoomAdminServiceClient<PeerChannel>,
 }
 
@@ -41,7 +43,8 @@ impl Peers {
     /// Over channels, which may not be connected yet.
     pub fn new(inventory: PeerChannel, waiting_room: PeerChannel) -> Self {
         Self {
-            inventory: InventoryAdminServiceClient::new(inventory),
+            inventory: InventoryAdminServiceClient::new(inventory.clone()),
+            stock: InventoryServiceClient::new(inventory),
             waiting_room: WaitingRoomAdminServiceClient::new(waiting_room),
         }
     }
@@ -72,6 +75,20 @@ impl Peers {
                 self.tell_inventory(sale).await.and(closed)
             }
         }
+    }
+
+    /// The units of a sale that buyers hold or have in accepted orders.
+    ///
+    /// # Errors
+    /// When inventory cannot say.
+    pub async fn units_out(&self, sale_id: Uuid) -> Result<UnitsOut, Untold> {
+        let asked = GetStockRequest { sale_id: sale_id.to_string(), skus: Vec::new() };
+        let answer = self.stock.clone().get_stock(asked).await;
+        let stock = answer.map_err(|status| untold(INVENTORY, &status))?.into_inner().stock;
+        Ok(UnitsOut {
+            held: stock.iter().map(|sku| sku.held).sum(),
+            placed: stock.iter().map(|sku| sku.placed).sum(),
+        })
     }
 
     /// Loads the stock, unless it is, and brings what stands beside it up to date. Also for a sale that ended before its stock

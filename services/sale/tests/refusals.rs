@@ -96,6 +96,8 @@ async fn each_bad_request_has_its_own_reason_and_field_and_changes_nothing() {
         ("another call", call!(start_sale, start(reused.clone(), &draft.sale_id)), RequestIdReused, Some("request_id")),
         ("another change", call!(end_sale, end(reused, &draft.sale_id)), RequestIdReused, Some("request_id")),
         ("get no id", call!(get_sale, sale::GetSaleRequest { sale_id: String::new() }), Argument, Some("sale_id")),
+        ("report without an id", call!(get_sale_report, sale::GetSaleReportRequest { sale_id: String::new() }), Argument, Some("sale_id")),
+        ("report of an unknown sale", call!(get_sale_report, sale::GetSaleReportRequest { sale_id: unknown.clone() }), SaleNotFound, Some("sale_id")),
         ("get unknown", call!(get_sale, sale::GetSaleRequest { sale_id: unknown.clone() }), SaleNotFound, Some("sale_id")),
         ("watch unknown", call!(watch_sale, sale::WatchSaleRequest { sale_id: unknown.clone() }), SaleNotFound, Some("sale_id")),
         ("start no id", call!(start_sale, start(id(), "first")), Argument, Some("sale_id")),

@@ -215,6 +215,12 @@ fn a_sale_lives_by_commands_from_the_export_to_its_end(up: &Flashsale) {
         contains_all(&human, &[&by_hand, "ENDED"]);
         assert_eq!(sale["state"], "ENDED");
     }
+    let reported = up.say(&["sale", "report", &by_hand, "--wait", "--at-most", "60"]);
+    assert_eq!((reported.code, reported.err.as_str()), (Some(0), ""), "{reported:?}");
+    contains_all(&reported.out, &[&by_hand, "ENDED, final", "0 confirmed", "0.00 EUR taken"]);
+    let (_, report) = both(up, &["sale", "report", &by_hand]);
+    assert_eq!((&report["final"], &report["orders"]["confirmed"]), (&json!(true), &json!(0)));
+    assert_eq!(report["items"].as_array().unwrap().len(), 12);
     let (human, _) = refused(up, &["sale", "start", &by_hand], Reason::SaleStateConflict);
     contains_all(&human, &["ENDED"]);
 }
@@ -346,7 +352,13 @@ fn exports_with_a_fault_are_refused_whole(up: &Flashsale) {
 }
 
 fn unknown_and_malformed_ids_are_told_apart(up: &Flashsale, sale_id: &str) {
-    for command in [["sale", "show"], ["sale", "start"], ["sale", "end"], ["stock", "show"]] {
+    for command in [
+        ["sale", "show"],
+        ["sale", "start"],
+        ["sale", "end"],
+        ["sale", "report"],
+        ["stock", "show"],
+    ] {
         refused(up, &[&command[..], &[UNKNOWN]].concat(), Reason::SaleNotFound);
         let (_, error) =
             refused(up, &[&command[..], &["not-an-id"]].concat(), Reason::ArgumentInvalid);

@@ -8,11 +8,11 @@ use std::{
 
 use flashsale_errors::Failure;
 use flashsale_proto::sale::{
-    CreateSaleRequest, CreateSaleResponse, EndSaleRequest, EndSaleResponse, GetSaleRequest,
-    GetSaleResponse, ImportSaleRequest, ImportSaleResponse, ListSalesRequest, ListSalesResponse,
-    PauseSaleRequest, PauseSaleResponse, Sale, ScheduleSaleRequest, ScheduleSaleResponse,
-    StartSaleRequest, StartSaleResponse, UpdateSaleRequest, UpdateSaleResponse, WatchSaleRequest,
-    WatchSaleResponse,
+    CreateSaleRequest, CreateSaleResponse, EndSaleRequest, EndSaleResponse, GetSaleReportRequest,
+    GetSaleReportResponse, GetSaleRequest, GetSaleResponse, ImportSaleRequest, ImportSaleResponse,
+    ListSalesRequest, ListSalesResponse, PauseSaleRequest, PauseSaleResponse, Sale,
+    ScheduleSaleRequest, ScheduleSaleResponse, StartSaleRequest, StartSaleResponse,
+    UpdateSaleRequest, UpdateSaleResponse, WatchSaleRequest, WatchSaleResponse,
     sale_service_client::SaleServiceClient,
     sale_service_server::{SaleService, SaleServiceServer},
 };
@@ -150,6 +150,13 @@ impl SaleService for Sales {
         &self,
         _: Request<ListSalesRequest>,
     ) -> Result<Response<ListSalesResponse>, Status> {
+        Err(Status::unimplemented("unused"))
+    }
+
+    async fn get_sale_report(
+        &self,
+        _: Request<GetSaleReportRequest>,
+    ) -> Result<Response<GetSaleReportResponse>, Status> {
         Err(Status::unimplemented("unused"))
     }
 }

@@ -3,10 +3,12 @@
 pub mod export;
 pub mod money;
 mod problems;
+mod report;
 mod rules;
 mod sale;
 
 pub use problems::{Kind, Problem, Problems};
+pub use report::{ItemReport, Report, Totals, UnitsOut};
 pub use rules::{
     ItemDraft, MAX_ITEMS, MAX_PRICE_MINOR, MAX_QUANTITY, MAX_SKU_CHARS, MAX_TITLE_CHARS, RoomDraft,
     SettingsDraft, items, per_buyer_limit, printable, quantity, settings,

@@ -3,7 +3,7 @@
 use flashsale_proto::sale;
 use flashsale_service::wire;
 
-use crate::domain::{Item, Sale, SaleState, Settings};
+use crate::domain::{Item, ItemReport, Report, Sale, SaleState, Settings};
 
 pub(super) fn sale(from: &Sale) -> sale::Sale {
     let currency = from.settings.currency.code();
@@ -40,6 +40,45 @@ fn item(from: &Item, currency: &str) -> sale::Item {
         unit_price: Some(wire::money(from.price_minor, currency)),
         quantity: from.quantity,
         per_buyer_limit: from.per_buyer_limit,
+    }
+}
+
+pub(super) fn report(from: &Report) -> sale::SaleReport {
+    let totals = &from.totals;
+    let currency = from.sale.settings.currency.code();
+    let money = |minor| Some(wire::money(minor, currency));
+    sale::SaleReport {
+        sale_id: from.sale.id.to_string(),
+        state: state(from.sale.state).into(),
+        r#final: from.is_final(),
+        read_time: Some(wire::timestamp(totals.read_at)),
+        items: from.items.iter().map(|from| item_report(from, currency)).collect(),
+        orders: Some(sale::OrderCounts {
+            open: totals.orders_open,
+            dead_letters: totals.dead_letters,
+            confirmed: totals.confirmed,
+            declined: totals.declined,
+            cancelled: totals.cancelled,
+            refunded: totals.refunded,
+        }),
+        captured: money(totals.captured_minor),
+        refunded: money(totals.refunded_minor),
+        refund_due: money(totals.refund_due_minor),
+        units_held: from.units.map(|units| units.held),
+        units_placed: from.units.map(|units| units.placed),
+        payments_open: totals.payments_open,
+        consequences_due: totals.consequences_due,
+    }
+}
+
+fn item_report(from: &ItemReport, currency: &str) -> sale::ItemReport {
+    sale::ItemReport {
+        sku: from.sku.clone(),
+        title: from.title.clone(),
+        allotted: from.allotted,
+        sold: from.sold,
+        open: from.open,
+        gross: Some(wire::money(from.gross_minor, currency)),
     }
 }
 

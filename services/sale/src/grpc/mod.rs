@@ -8,11 +8,11 @@ use std::{pin::Pin, sync::Arc};
 
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::sale::{
-    CreateSaleRequest, CreateSaleResponse, EndSaleRequest, EndSaleResponse, GetSaleRequest,
-    GetSaleResponse, ImportSaleRequest, ImportSaleResponse, ListSalesRequest, ListSalesResponse,
-    PauseSaleRequest, PauseSaleResponse, ScheduleSaleRequest, ScheduleSaleResponse,
-    StartSaleRequest, StartSaleResponse, UpdateSaleRequest, UpdateSaleResponse, WatchSaleRequest,
-    WatchSaleResponse, sale_service_server::SaleService,
+    CreateSaleRequest, CreateSaleResponse, EndSaleRequest, EndSaleResponse, GetSaleReportRequest,
+    GetSaleReportResponse, GetSaleRequest, GetSaleResponse, ImportSaleRequest, ImportSaleResponse,
+    ListSalesRequest, ListSalesResponse, PauseSaleRequest, PauseSaleResponse, ScheduleSaleRequest,
+    ScheduleSaleResponse, StartSaleRequest, StartSaleResponse, UpdateSaleRequest,
+    UpdateSaleResponse, WatchSaleRequest, WatchSaleResponse, sale_service_server::SaleService,
 };
 use flashsale_service::{Drain, page};
 use futures::{Stream, StreamExt as _};
@@ -110,6 +110,15 @@ impl SaleService for Grpc {
         let id = decode::sale_id(&request.into_inner().sale_id)?;
         let sale = self.sales.get(id).await.map_err(errors::failure)?;
         Ok(Response::new(GetSaleResponse { sale: Some(encode::sale(&sale)) }))
+    }
+
+    async fn get_sale_report(
+        &self,
+        request: Request<GetSaleReportRequest>,
+    ) -> Result<Response<GetSaleReportResponse>, Status> {
+        let id = decode::sale_id(&request.into_inner().sale_id)?;
+        let report = self.sales.report(id).await.map_err(errors::failure)?;
+        Ok(Response::new(GetSaleReportResponse { report: Some(encode::report(&report)) }))
     }
 
     async fn list_sales(

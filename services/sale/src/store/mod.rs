@@ -1,8 +1,9 @@
-//! Postgres: `sales`, `sale_items` and `sale_requests`. Queries are files under `sql/`, checked when this is compiled.
+//! Postgres: `sales`, `sale_items` and `sale_requests`; for reports also what the others record. Queries are files under `sql/`, checked when this is compiled.
 
 mod changes;
 mod error;
 mod reads;
+mod report;
 mod telling;
 
 pub use changes::{Created, Request, Written};

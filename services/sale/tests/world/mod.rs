@@ -9,8 +9,9 @@ use std::{
 
 use flashsale_proto::{
     Money, inventory,
-    inventory::inventory_admin_service_server::{
-        InventoryAdminService, InventoryAdminServiceServer,
+    inventory::{
+        inventory_admin_service_server::{InventoryAdminService, InventoryAdminServiceServer},
+        inventory_service_server::{InventoryService, InventoryServiceServer},
     },
     sale::{self, sale_service_client::SaleServiceClient},
     waitingroom,
@@ -34,11 +35,20 @@ pub struct Peers {
     notes: Arc<Mutex<Vec<(Uuid, String)>>>,
     failures: Arc<Mutex<BTreeMap<&'static str, Status>>>,
     loaded: Arc<Mutex<Vec<Uuid>>>,
+    out: Arc<Mutex<(i64, i64)>>,
+    confirms: Arc<Mutex<Option<Uuid>>>,
 }
 
 impl Peers {
     fn new(pool: PgPool) -> Self {
-        Self { pool, notes: Arc::default(), failures: Arc::default(), loaded: Arc::default() }
+        Self {
+            pool,
+            notes: Arc::default(),
+            failures: Arc::default(),
+            loaded: Arc::default(),
+            out: Arc::default(),
+            confirms: Arc::default(),
+        }
     }
 
     /// What they were told of a sale, in order.
@@ -51,6 +61,16 @@ impl Peers {
     /// Lets a call fail from now on.
     pub fn fail(&self, call: &'static str, status: impl Into<Status>) {
         self.failures.lock().unwrap().insert(call, status.into());
+    }
+
+    /// The units held and placed from now on.
+    pub fn have_out(&self, held: i64, placed: i64) {
+        *self.out.lock().unwrap() = (held, placed);
+    }
+
+    /// Settles the last placed units as somebody asks for them: their order is confirmed before the answer says that none are placed.
+    pub fn confirm_when_asked(&self, order_id: Uuid) {
+        *self.confirms.lock().unwrap() = Some(order_id);
     }
 
     /// Lets everything succeed again.
@@ -71,6 +91,9 @@ impl Peers {
     }
 }
 
+/// The answers of a watch, of which there are none.
+type NoStream<T> = futures::stream::Empty<Result<T, Status>>;
+
 type Answer<T> = Result<Response<T>, Status>;
 
 fn not_asked<T>() -> Answer<T> {
@@ -85,6 +108,13 @@ impl InventoryAdminService for Peers {
     ) -> Answer<inventory::LoadStockResponse> {
         let asked = request.into_inner();
         let sale = self.take("LoadStock", &asked.request_id, &asked.sale_id)?;
+        sqlx::query(
+            "INSERT INTO sale_stock (sale_id, epoch, run_id) VALUES ($1, 1, 'r') ON CONFLICT DO NOTHING",
+        )
+        .bind(sale)
+        .execute(&self.pool)
+        .await
+        .unwrap();
         let mut loaded = self.loaded.lock().unwrap();
         if loaded.contains(&sale) {
             return Err(flashsale_errors::Failure::new(
@@ -160,6 +190,81 @@ impl InventoryAdminService for Peers {
         &self,
         _: Request<inventory::RetakeHoldsRequest>,
     ) -> Answer<inventory::RetakeHoldsResponse> {
+        not_asked()
+    }
+}
+
+#[tonic::async_trait]
+impl InventoryService for Peers {
+    async fn reserve(
+        &self,
+        _: Request<inventory::ReserveRequest>,
+    ) -> Answer<inventory::ReserveResponse> {
+        not_asked()
+    }
+
+    async fn place_hold(
+        &self,
+        _: Request<inventory::PlaceHoldRequest>,
+    ) -> Answer<inventory::PlaceHoldResponse> {
+        not_asked()
+    }
+
+    async fn get_hold(
+        &self,
+        _: Request<inventory::GetHoldRequest>,
+    ) -> Answer<inventory::GetHoldResponse> {
+        not_asked()
+    }
+
+    async fn extend_hold(
+        &self,
+        _: Request<inventory::ExtendHoldRequest>,
+    ) -> Answer<inventory::ExtendHoldResponse> {
+        not_asked()
+    }
+
+    async fn release_hold(
+        &self,
+        _: Request<inventory::ReleaseHoldRequest>,
+    ) -> Answer<inventory::ReleaseHoldResponse> {
+        not_asked()
+    }
+
+    async fn get_stock(
+        &self,
+        request: Request<inventory::GetStockRequest>,
+    ) -> Answer<inventory::GetStockResponse> {
+        let asked = request.into_inner();
+        if let Some(status) = self.failures.lock().unwrap().get("GetStock") {
+            return Err(status.clone());
+        }
+        let confirmed = *self.confirms.lock().unwrap();
+        if let Some(order_id) = confirmed {
+            sqlx::query("UPDATE orders SET state = 'CONFIRMED' WHERE order_id = $1")
+                .bind(order_id)
+                .execute(&self.pool)
+                .await
+                .unwrap();
+        }
+        assert!(self.loaded.lock().unwrap().contains(&asked.sale_id.parse().unwrap()));
+        let (held, placed) = *self.out.lock().unwrap();
+        let sku = |sku: &str, held, placed| inventory::SkuStock {
+            sku: sku.to_owned(),
+            held,
+            placed,
+            ..inventory::SkuStock::default()
+        };
+        let stock = vec![sku("TEE-L", held, 0), sku("TEE-M", 0, placed)];
+        Ok(Response::new(inventory::GetStockResponse { stock, epoch: 1, read_time: None }))
+    }
+
+    type WatchStockStream = NoStream<inventory::WatchStockResponse>;
+
+    async fn watch_stock(
+        &self,
+        _: Request<inventory::WatchStockRequest>,
+    ) -> Answer<Self::WatchStockStream> {
         not_asked()
     }
 }
@@ -242,6 +347,7 @@ impl World {
         let pg = flashsale_testing::postgres().await;
         let peers = Peers::new(pg.pool.clone());
         let hosted = Hosted::new()
+            .grpc(InventoryServiceServer::new(peers.clone()))
             .grpc(InventoryAdminServiceServer::new(peers.clone()))
             .grpc(WaitingRoomAdminServiceServer::new(peers.clone()));
         let peers_server = flashsale_testing::serve(hosted, Drain::new()).await;
@@ -281,6 +387,11 @@ impl World {
     pub async fn get(&self, id: &str) -> sale::Sale {
         let request = sale::GetSaleRequest { sale_id: id.to_owned() };
         self.client.clone().get_sale(request).await.unwrap().into_inner().sale.unwrap()
+    }
+
+    pub async fn report(&self, id: &str) -> sale::SaleReport {
+        let request = sale::GetSaleReportRequest { sale_id: id.to_owned() };
+        self.client.clone().get_sale_report(request).await.unwrap().into_inner().report.unwrap()
     }
 
     pub async fn start(&self, id: &str, request_id: &str) -> Result<sale::Sale, Status> {

@@ -1,0 +1,95 @@
+//! How a sale goes or went.
+
+use time::OffsetDateTime;
+
+use super::{Sale, SaleState};
+
+/// How one item sold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemReport {
+    /// The item.
+    pub sku: String,
+    /// What the buyer reads.
+    pub title: String,
+    /// Units the sale may sell.
+    pub allotted: i64,
+    /// Units in confirmed orders.
+    pub sold: i64,
+    /// Units in recorded orders that have no end yet.
+    pub open: i64,
+    /// What the confirmed orders pay for these units.
+    pub gross_minor: i64,
+}
+
+/// Orders, money and what is under way, as of one moment of the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Totals {
+    /// The moment.
+    pub read_at: OffsetDateTime,
+    /// Recorded orders without an end.
+    pub orders_open: i64,
+    /// Orders that could not be recorded as they are.
+    pub dead_letters: i64,
+    /// Orders by their end.
+    pub confirmed: i64,
+    /// Orders by their end.
+    pub declined: i64,
+    /// Orders by their end.
+    pub cancelled: i64,
+    /// Orders by their end.
+    pub refunded: i64,
+    /// Taken from buyers, before refunds.
+    pub captured_minor: i64,
+    /// Payments that are neither taken nor given up.
+    pub payments_open: i64,
+    /// Paid back.
+    pub refunded_minor: i64,
+    /// To be paid back.
+    pub refund_due_minor: i64,
+    /// Refunds to be made.
+    pub refunds_due: i64,
+    /// Consequences to be carried out.
+    pub consequences_due: i64,
+    /// Those among them that move units or money.
+    pub unsettled: i64,
+}
+
+/// Units that the record does not know of yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnitsOut {
+    /// In holds with a deadline.
+    pub held: i64,
+    /// In accepted orders that are not settled.
+    pub placed: i64,
+}
+
+/// How a sale goes or went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The sale, as it stood before anything else of this was read.
+    pub sale: Sale,
+    /// Units out there, read before the record; none while inventory does not say.
+    pub units: Option<UnitsOut>,
+    /// Each item, by sku.
+    pub items: Vec<ItemReport>,
+    /// Everything else.
+    pub totals: Totals,
+}
+
+impl Report {
+    /// Whether none of its figures can change any more, the consequences that announce something aside.
+    pub fn is_final(&self) -> bool {
+        let totals = &self.totals;
+        let moving = [
+            totals.orders_open,
+            totals.dead_letters,
+            totals.payments_open,
+            totals.refunds_due,
+            totals.unsettled,
+        ];
+        self.sale.state == SaleState::Ended
+            && self.sale.is_propagated()
+            && self.units == Some(UnitsOut { held: 0, placed: 0 })
+            && moving.iter().all(|count| *count == 0)
+    }
+}
