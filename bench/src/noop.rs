@@ -7,9 +7,9 @@ use flashsale_proto::{
     Money,
     inventory::{
         ExtendHoldRequest, ExtendHoldResponse, GetHoldRequest, GetHoldResponse, GetStockRequest,
-        GetStockResponse, Hold, HoldState, PlaceHoldRequest, PlaceHoldResponse, PricedLine,
-        ReleaseHoldRequest, ReleaseHoldResponse, ReserveRequest, ReserveResponse,
-        WatchStockRequest, WatchStockResponse,
+        GetStockResponse, Hold, HoldState, PlaceHoldRequest, PlaceHoldResponse, PlaceHoldsRequest,
+        PlaceHoldsResponse, PricedLine, ReleaseHoldRequest, ReleaseHoldResponse, ReserveRequest,
+        ReserveResponse, WatchStockRequest, WatchStockResponse,
         inventory_service_server::{InventoryService, InventoryServiceServer},
     },
 };
@@ -72,6 +72,15 @@ impl InventoryService for Noop {
         &self,
         _: Request<PlaceHoldRequest>,
     ) -> Result<Response<PlaceHoldResponse>, Status> {
+        Err(not_here())
+    }
+
+    type PlaceHoldsStream = futures::stream::Empty<Result<PlaceHoldsResponse, Status>>;
+
+    async fn place_holds(
+        &self,
+        _: Request<PlaceHoldsRequest>,
+    ) -> Result<Response<Self::PlaceHoldsStream>, Status> {
         Err(not_here())
     }
 

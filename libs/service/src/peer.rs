@@ -25,7 +25,7 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
 use tower::Service;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::{PeerConfig, deadline, methods, stack};
 
@@ -69,6 +69,31 @@ pub struct PeerChannel {
     ceiling: Duration,
 }
 
+impl PeerChannel {
+    /// How long a call may take now: what is left of the request being served, and never more than the peer's ceiling.
+    pub fn time_left(&self) -> Duration {
+        deadline::remaining().map_or(self.ceiling, |left| left.min(self.ceiling))
+    }
+
+    /// What a call is told that took longer than `timeout`.
+    pub fn late(&self, timeout: Duration) -> Failure {
+        Expiry { peer: self.name, timeout }.failure()
+    }
+
+    /// The client's span of a call of `path`.
+    pub fn span(&self, path: &str) -> Span {
+        let method = path.trim_start_matches('/');
+        tracing::info_span!(
+            "peer",
+            otel.name = method,
+            otel.kind = "client",
+            rpc.system.name = "grpc",
+            rpc.method = method,
+            peer = self.name,
+        )
+    }
+}
+
 impl Service<Request<Body>> for PeerChannel {
     type Response = Response<Body>;
     type Error = tonic::transport::Error;
@@ -81,23 +106,14 @@ impl Service<Request<Body>> for PeerChannel {
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let path = request.uri().path();
         let streams = methods::streams(path);
-        let method = path.trim_start_matches('/');
-        let span = tracing::info_span!(
-            "peer",
-            otel.name = method,
-            otel.kind = "client",
-            rpc.system.name = "grpc",
-            rpc.method = method,
-            peer = self.name,
-        );
+        let span = self.span(path);
         span.in_scope(|| propagate::inject_http(request.headers_mut()));
         if streams {
             return Box::pin(self.channel.call(request).instrument(span));
         }
 
         let asked = stack::requested_timeout(request.headers());
-        let timeout =
-            [deadline::remaining(), asked].into_iter().flatten().fold(self.ceiling, Duration::min);
+        let timeout = asked.map_or(self.time_left(), |asked| asked.min(self.time_left()));
         let expiry = Expiry { peer: self.name, timeout };
         if timeout.is_zero() {
             return Box::pin(async move { Ok(expiry.status().into_http()) });
@@ -142,7 +158,7 @@ struct Expiry {
 }
 
 impl Expiry {
-    fn status(self) -> Status {
+    fn failure(self) -> Failure {
         let ms = self.timeout.as_millis();
         Failure::new(
             Reason::DeadlineExceeded,
@@ -150,7 +166,10 @@ impl Expiry {
         )
         .with("peer", self.peer)
         .with("timeout_ms", ms)
-        .into()
+    }
+
+    fn status(self) -> Status {
+        self.failure().into()
     }
 }
 

@@ -16,6 +16,7 @@ use tower::{Service, ServiceBuilder, layer::layer_fn};
 
 pub(crate) use deadline::requested as requested_timeout;
 pub(crate) use panics::words as panic_words;
+pub(crate) use trace::{Call, Instruments};
 
 use crate::{Drain, ServerConfig};
 
@@ -28,7 +29,7 @@ pub(crate) fn around(
 + Clone
 + Send
 + 'static {
-    let instruments = trace::Instruments::new();
+    let instruments = Instruments::new();
     let max_deadline = config.max_deadline();
     let room = shed::Room::new(config.max_in_flight);
     let max_request_bytes = config.max_request_bytes;

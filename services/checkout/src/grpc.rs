@@ -79,9 +79,10 @@ impl Watcher {
             }
             // Boxed, so that the thousands who wait have no room for a query.
             let Some(recorded) = Box::pin(self.read()).await? else { continue };
-            let recorded = match recorded.state {
-                OrderState::DeadLetter => self.told.clone().standing_as(&recorded),
-                _ => recorded,
+            let recorded = if recorded.state == OrderState::DeadLetter {
+                self.told.clone().standing_as(&recorded)
+            } else {
+                recorded
             };
             if recorded != self.told
                 && let Ok(recorded) = visible(recorded, self.sale_id, self.buyer_id.as_deref())

@@ -11,6 +11,7 @@ mod hub;
 mod intake;
 mod lost;
 mod orders;
+mod placing;
 mod relay;
 mod stock;
 mod store;

@@ -14,15 +14,19 @@ use flashsale_service::{peer::PeerChannel, wire};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::{Details, Line, Order, OrderState};
+use crate::{
+    domain::{Details, Line, Order, OrderState},
+    placing::Placing,
+};
 
-const PEER: &str = "inventory";
+pub(crate) const PEER: &str = "inventory";
 
 /// The stock, as checkout uses it.
 #[derive(Debug, Clone)]
 pub struct Stock {
     stock: InventoryServiceClient<PeerChannel>,
     admin: InventoryAdminServiceClient<PeerChannel>,
+    placing: Placing,
 }
 
 /// An order that a hold carries.
@@ -90,7 +94,8 @@ impl Stock {
     pub fn new(channel: PeerChannel) -> Self {
         Self {
             stock: InventoryServiceClient::new(channel.clone()),
-            admin: InventoryAdminServiceClient::new(channel),
+            admin: InventoryAdminServiceClient::new(channel.clone()),
+            placing: Placing::new(channel),
         }
     }
 
@@ -109,8 +114,7 @@ impl Stock {
     /// # Errors
     /// Inventory's own refusals, as they are.
     pub async fn place(&self, request: PlaceHoldRequest) -> Result<(Carried, bool), Failure> {
-        let answer = self.stock.clone().place_hold(request).await;
-        let answer = answer.map_err(|status| Failure::from_peer(PEER, &status))?.into_inner();
+        let answer = self.placing.place(request).await?;
         let placed =
             answer.placed.ok_or_else(|| Failure::internal("inventory placed without a hold"))?;
         Ok((carried(placed)?, answer.replayed))

@@ -8,7 +8,7 @@ use std::{
     convert::Infallible,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{self, Poll, ready},
     time::Instant,
 };
 
@@ -16,7 +16,7 @@ use flashsale_telemetry::propagate;
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
-use opentelemetry::{KeyValue, metrics::Histogram};
+use opentelemetry::{Context, KeyValue, metrics::Histogram};
 use tonic::{Code, Status, body::Body};
 use tower::Service;
 use tracing::{Instrument as _, Span, field::Empty};
@@ -29,12 +29,12 @@ const BOUNDARIES: [f64; 14] =
 
 /// What calls are measured with.
 #[derive(Debug, Clone)]
-pub(super) struct Instruments {
+pub(crate) struct Instruments {
     duration: Arc<Histogram<f64>>,
 }
 
 impl Instruments {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let duration = flashsale_telemetry::meter()
             .f64_histogram("rpc.server.call.duration")
             .with_unit("s")
@@ -69,12 +69,13 @@ where
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, context: &mut task::Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let call = Call::begin(&request, self.instruments.clone());
+        let caller = propagate::extract_http(request.headers());
+        let call = Call::begin(request.uri().path(), caller, self.instruments.clone());
         let span = call.span.clone();
         let answer = span.in_scope(|| self.inner.call(request));
         Box::pin(
@@ -93,19 +94,18 @@ where
 }
 
 /// One call, from its headers to the end of its answer.
-struct Call {
+pub(crate) struct Call {
     /// As in the contract; what a caller made up is not worth a time series.
     method: &'static str,
     began: Instant,
-    span: Span,
+    pub(crate) span: Span,
     instruments: Instruments,
     ended: bool,
 }
 
 impl Call {
-    fn begin(request: &Request<Body>, instruments: Instruments) -> Self {
-        let method =
-            methods::find(request.uri().path()).map_or("_OTHER", |method| method.name.as_str());
+    pub(crate) fn begin(path: &str, caller: Context, instruments: Instruments) -> Self {
+        let method = methods::find(path).map_or("_OTHER", |method| method.name.as_str());
         let span = tracing::info_span!(
             "call",
             otel.name = method,
@@ -116,11 +116,11 @@ impl Call {
             rpc.response.status_code = Empty,
             error.type = Empty,
         );
-        propagate::set_parent(&span, propagate::extract_http(request.headers()));
+        propagate::set_parent(&span, caller);
         Self { method, began: Instant::now(), span, instruments, ended: false }
     }
 
-    fn end(&mut self, code: Code) {
+    pub(crate) fn end(&mut self, code: Code) {
         if self.ended {
             return;
         }
@@ -162,7 +162,7 @@ impl HttpBody for Measured {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
+        context: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         let span = this.call.span.clone();

@@ -4,12 +4,21 @@ use std::time::Duration;
 
 use flashsale_proto::inventory as proto;
 use flashsale_service::wire;
+use tonic::Status;
 use uuid::Uuid;
 
 use crate::{
     domain::{Adjustment, AdjustmentState, Hold, HoldState, Retaken, Settled, SkuBooks},
     reconcile::Report,
 };
+
+pub(super) fn refused(status: &Status) -> proto::HoldRefused {
+    proto::HoldRefused {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        details: status.details().to_vec(),
+    }
+}
 
 pub(super) fn hold(sale_id: Uuid, hold: &Hold) -> proto::Hold {
     let held = match hold.state {

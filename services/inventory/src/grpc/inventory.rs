@@ -1,10 +1,14 @@
 //! `InventoryService`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use flashsale_errors::Failure;
 use flashsale_proto::inventory::{self as proto, inventory_service_server::InventoryService};
-use flashsale_service::wire;
-use futures::{StreamExt as _, stream::BoxStream};
+use flashsale_service::{Parts, wire};
+use futures::{
+    StreamExt as _,
+    stream::{BoxStream, FuturesUnordered},
+};
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 
@@ -20,18 +24,27 @@ use crate::{
     watch::Watches,
 };
 
+/// The call that each of several is.
+const PLACE_HOLD: &str = "/flashsale.inventory.v1.InventoryService/PlaceHold";
+/// Holds that one call of PlaceHolds may place.
+const MAX_HOLDS: usize = 64;
+/// How long each of them may take, unless it says so itself, and at most.
+const HOLD_TIMEOUT: Duration = Duration::from_secs(2);
+const MAX_HOLD_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The data plane.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Service {
     inventory: Arc<Inventory>,
     admissions: Admissions,
     watches: Watches,
+    parts: Parts,
 }
 
 impl Service {
     /// The service over `inventory`.
     pub fn new(inventory: Arc<Inventory>, admissions: Admissions, watches: Watches) -> Self {
-        Self { inventory, admissions, watches }
+        Self { inventory, admissions, watches, parts: Parts::default() }
     }
 
     /// Asks for `lines`, with the admission that came along.
@@ -46,6 +59,48 @@ impl Service {
             let skus = lines.iter().map(|line| line.sku.as_str());
             status_of_skus(refusal, skus, |index| format!("lines[{index}].sku"))
         })
+    }
+
+    /// Places a hold, or takes and places lines.
+    async fn place(
+        &self,
+        asked: &proto::PlaceHoldRequest,
+    ) -> Result<proto::PlaceHoldResponse, Status> {
+        let request = decode::place(asked)?;
+        let answer = match request.content {
+            domain::Content::PlaceLines(..) => {
+                self.take(&request, &asked.lines, &asked.admission).await?
+            }
+            domain::Content::PlaceHold(..)
+            | domain::Content::Reserve(..)
+            | domain::Content::Extend(..)
+            | domain::Content::Release(..) => self.change(&request).await?,
+        };
+        Ok(proto::PlaceHoldResponse {
+            placed: Some(encode::placed(request.sale_id, &answer.hold)),
+            replayed: answer.replayed,
+        })
+    }
+
+    async fn place_one_of_several(
+        &self,
+        index: i32,
+        asked: proto::HoldToPlace,
+    ) -> proto::HoldPlaced {
+        let proto::HoldToPlace { request, timeout, traceparent } = asked;
+        let work = async {
+            let timeout =
+                timeout.map(|timeout| wire::std_duration("timeout", &timeout)).transpose()?;
+            let timeout = timeout.unwrap_or(HOLD_TIMEOUT).min(MAX_HOLD_TIMEOUT);
+            let request = request.unwrap_or_default();
+            let placing = self.place(&request);
+            self.parts.serve(PLACE_HOLD, &traceparent, timeout, placing).await
+        };
+        let outcome = match work.await {
+            Ok(placed) => proto::hold_placed::Outcome::Placed(placed),
+            Err(status) => proto::hold_placed::Outcome::Refused(encode::refused(&status)),
+        };
+        proto::HoldPlaced { index, outcome: Some(outcome) }
     }
 
     /// Asks about a hold there is, which has spent its admission already.
@@ -72,21 +127,31 @@ impl InventoryService for Service {
         &self,
         request: Request<proto::PlaceHoldRequest>,
     ) -> Result<Response<proto::PlaceHoldResponse>, Status> {
-        let asked = request.into_inner();
-        let request = decode::place(&asked)?;
-        let answer = match request.content {
-            domain::Content::PlaceLines(..) => {
-                self.take(&request, &asked.lines, &asked.admission).await?
-            }
-            domain::Content::PlaceHold(..)
-            | domain::Content::Reserve(..)
-            | domain::Content::Extend(..)
-            | domain::Content::Release(..) => self.change(&request).await?,
-        };
-        Ok(Response::new(proto::PlaceHoldResponse {
-            placed: Some(encode::placed(request.sale_id, &answer.hold)),
-            replayed: answer.replayed,
-        }))
+        self.place(&request.into_inner()).await.map(Response::new)
+    }
+
+    type PlaceHoldsStream = BoxStream<'static, Result<proto::PlaceHoldsResponse, Status>>;
+
+    async fn place_holds(
+        &self,
+        request: Request<proto::PlaceHoldsRequest>,
+    ) -> Result<Response<Self::PlaceHoldsStream>, Status> {
+        let holds = request.into_inner().holds;
+        if !(1..=MAX_HOLDS).contains(&holds.len()) {
+            let what = format!("are {}; send 1 to {MAX_HOLDS}", holds.len());
+            return Err(Failure::invalid("holds", what).into());
+        }
+        let service = Arc::new(self.clone());
+        let placing: FuturesUnordered<_> = (0..)
+            .zip(holds)
+            .map(|(index, hold)| {
+                let service = Arc::clone(&service);
+                async move { service.place_one_of_several(index, hold).await }
+            })
+            .collect();
+        // Those that shared a run of the script are done at the same time.
+        let answers = placing.ready_chunks(MAX_HOLDS);
+        Ok(Response::new(answers.map(|answers| Ok(proto::PlaceHoldsResponse { answers })).boxed()))
     }
 
     async fn get_hold(

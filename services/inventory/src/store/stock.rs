@@ -108,7 +108,7 @@ impl Stock {
         details: &str,
         epoch: i64,
     ) -> Result<Answer, Refusal> {
-        let asked = takes::Asked { request, key: &key, hash: &hash, lines, proof, details, epoch };
+        let asked = takes::Wanted { request, key: &key, hash: &hash, lines, proof, details, epoch };
         let until = self.runner.until();
         self.takes.take(asked, until).await.and_then(answer)
     }

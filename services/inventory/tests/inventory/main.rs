@@ -22,6 +22,7 @@ mod reconciling;
 mod sentinel;
 mod service;
 mod settle;
+mod several;
 mod sweep;
 mod together;
 mod unfit;

@@ -1,5 +1,7 @@
 //! The service over gRPC.
 
+use std::sync::Arc;
+
 use flashsale_admission::{Admission, Signer};
 use flashsale_errors::Reason;
 use flashsale_inventory::{Config, DEFAULTS};
@@ -16,13 +18,21 @@ use flashsale_proto::{
 use flashsale_service::{Drain, Hosted};
 use flashsale_testing::{TestServer, assert_failure, eventually, serve};
 use futures::stream::BoxStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status, transport::Channel};
 use uuid::Uuid;
 
 use crate::world::{DETAILS, SaleSpec, World, world};
 
+/// As many calls of the waiting room as may be answered at a time.
+const DOOR: u32 = 100;
+
 /// The waiting room, as far as inventory knows it.
-struct Room(String);
+struct Room {
+    jwks: String,
+    /// Who has all of it keeps the others waiting.
+    door: Arc<Semaphore>,
+}
 
 fn not_here<T>() -> Result<Response<T>, Status> {
     Err(Status::unimplemented("inventory does not call this"))
@@ -71,7 +81,8 @@ impl WaitingRoomService for Room {
         &self,
         _: Request<room::GetAdmissionKeysRequest>,
     ) -> Result<Response<room::GetAdmissionKeysResponse>, Status> {
-        Ok(Response::new(room::GetAdmissionKeysResponse { jwks_json: self.0.clone() }))
+        let _open = self.door.acquire().await.unwrap();
+        Ok(Response::new(room::GetAdmissionKeysResponse { jwks_json: self.jwks.clone() }))
     }
 }
 
@@ -83,6 +94,7 @@ pub(crate) struct Served {
     pub(crate) admin: InventoryAdminServiceClient<Channel>,
     pub(crate) server: TestServer,
     room: TestServer,
+    door: Arc<Semaphore>,
 }
 
 /// Inventory as a process over the stores of `world`, with the queue at `nats`.
@@ -112,7 +124,9 @@ pub(crate) async fn serve_world_with<R>(
 pub(crate) async fn served() -> Served {
     let world = world().await;
     let signer = Signer::generate().unwrap();
-    let service = WaitingRoomServiceServer::new(Room(signer.public_jwks()));
+    let door = Arc::new(Semaphore::new(DOOR as usize));
+    let room = Room { jwks: signer.public_jwks(), door: Arc::clone(&door) };
+    let service = WaitingRoomServiceServer::new(room);
     let room = serve(Hosted::new().grpc(service), Drain::new()).await;
     let env = [
         ("FLASHSALE_POSTGRES__URL", &world.pg.url),
@@ -130,10 +144,15 @@ pub(crate) async fn served() -> Served {
     let channel = server.channel().await;
     let stock = InventoryServiceClient::new(channel.clone());
     let admin = InventoryAdminServiceClient::new(channel);
-    Served { world, signer, stock, admin, server, room }
+    Served { world, signer, stock, admin, server, room, door }
 }
 
 impl Served {
+    /// Keeps the waiting room from answering until this is dropped.
+    pub(crate) async fn shut_room(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.door).acquire_many_owned(DOOR).await.unwrap()
+    }
+
     pub(crate) fn admission(&self, sale: Uuid, buyer_id: &str, number: i64, in_ms: i64) -> String {
         admission(&self.signer, sale, buyer_id, number, in_ms)
     }

@@ -217,6 +217,16 @@ macro_rules! holds {
                 }
             }
 
+            type PlaceHoldsStream =
+                futures::stream::Pending<Result<inv::PlaceHoldsResponse, Status>>;
+
+            async fn place_holds(
+                &self,
+                _: Request<inv::PlaceHoldsRequest>,
+            ) -> Result<Response<Self::PlaceHoldsStream>, Status> {
+                Err(Status::unimplemented("nobody asks for it"))
+            }
+
             type WatchStockStream =
                 futures::stream::Pending<Result<inv::WatchStockResponse, Status>>;
 

@@ -210,6 +210,15 @@ impl InventoryService for Peers {
         not_asked()
     }
 
+    type PlaceHoldsStream = NoStream<inventory::PlaceHoldsResponse>;
+
+    async fn place_holds(
+        &self,
+        _: Request<inventory::PlaceHoldsRequest>,
+    ) -> Answer<Self::PlaceHoldsStream> {
+        not_asked()
+    }
+
     async fn get_hold(
         &self,
         _: Request<inventory::GetHoldRequest>,

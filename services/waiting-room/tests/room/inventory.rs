@@ -10,9 +10,9 @@ use flashsale_proto::checkout::{
 };
 use flashsale_proto::inventory::{
     ExtendHoldRequest, ExtendHoldResponse, GetHoldRequest, GetHoldResponse, GetStockRequest,
-    GetStockResponse, PlaceHoldRequest, PlaceHoldResponse, ReleaseHoldRequest, ReleaseHoldResponse,
-    ReserveRequest, ReserveResponse, SkuStock, WatchStockRequest, WatchStockResponse,
-    inventory_service_server::InventoryService,
+    GetStockResponse, PlaceHoldRequest, PlaceHoldResponse, PlaceHoldsRequest, PlaceHoldsResponse,
+    ReleaseHoldRequest, ReleaseHoldResponse, ReserveRequest, ReserveResponse, SkuStock,
+    WatchStockRequest, WatchStockResponse, inventory_service_server::InventoryService,
 };
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
@@ -95,6 +95,12 @@ impl InventoryService for Inventory {
     }
 
     async fn place_hold(&self, _: Request<PlaceHoldRequest>) -> Answer<PlaceHoldResponse> {
+        not_asked()
+    }
+
+    type PlaceHoldsStream = futures::stream::Empty<Result<PlaceHoldsResponse, Status>>;
+
+    async fn place_holds(&self, _: Request<PlaceHoldsRequest>) -> Answer<Self::PlaceHoldsStream> {
         not_asked()
     }
 

@@ -1,0 +1,60 @@
+//! Calls that arrive together inside another one. Each is traced, measured and bounded as if it had come by itself.
+
+use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
+
+use flashsale_errors::{Failure, Reason};
+use flashsale_telemetry::propagate;
+use futures::FutureExt as _;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+use tracing::Instrument as _;
+
+use crate::{
+    deadline,
+    stack::{Call, Instruments, panic_words},
+};
+
+/// What such calls are measured with.
+#[derive(Debug, Clone)]
+pub struct Parts(Instruments);
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self(Instruments::new())
+    }
+}
+
+impl Parts {
+    /// Does the `work` of one, a call of `path` that belongs to the trace of `traceparent`, within `timeout`.
+    ///
+    /// # Errors
+    /// Those of the work, or `DEADLINE_EXCEEDED`.
+    pub async fn serve<T>(
+        &self,
+        path: &str,
+        traceparent: &str,
+        timeout: Duration,
+        work: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        let caller = propagate::from_text(Some(traceparent));
+        let mut call = Call::begin(path, caller, self.0.clone());
+        let until = Instant::now() + timeout;
+        let work = deadline::within(until, work).instrument(call.span.clone());
+        // A wrong one must not take the others with it.
+        let work = AssertUnwindSafe(work).catch_unwind();
+        let answer = tokio::time::timeout_at(until, work).await;
+        let answer = answer.map(|answer| {
+            answer.unwrap_or_else(|panic| {
+                let words = panic_words(&*panic);
+                Err(Failure::internal(format_args!("a handler panicked: {words}")).into())
+            })
+        });
+        let answer = answer.unwrap_or_else(|_| {
+            let ms = timeout.as_millis();
+            let what = format!("there was no answer within {ms} ms");
+            Err(Failure::new(Reason::DeadlineExceeded, what).with("timeout_ms", ms).into())
+        });
+        call.end(answer.as_ref().err().map_or(Code::Ok, Status::code));
+        answer
+    }
+}

@@ -1,0 +1,141 @@
+//! Placing holds at inventory. Those of a sale that buyers ask for at the same time go together in one call, and each is answered as soon as
+//! inventory has answered it: under load the way there costs more than the hold ([decision](
+//! ../../../docs/decisions/2026-11-28-placed-holds-share-a-call.md)).
+
+use std::time::Duration;
+
+use flashsale_errors::{Failure, Reason};
+use flashsale_gather::{Asked, Full, Gather, Limits, Reply};
+use flashsale_proto::inventory::{
+    HoldToPlace, PlaceHoldRequest, PlaceHoldResponse, PlaceHoldsRequest, hold_placed::Outcome,
+    inventory_service_client::InventoryServiceClient,
+};
+use flashsale_service::{peer::PeerChannel, wire};
+use flashsale_telemetry::propagate;
+use prost::Message as _;
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+use tracing::{Instrument as _, Span};
+
+use crate::stock::PEER;
+
+/// What each of several placed together is to whoever traces it.
+const PLACE_HOLD: &str = "/flashsale.inventory.v1.InventoryService/PlaceHold";
+
+/// What shares a call: no more requests than inventory takes, and, in bytes, well below what it reads of one call.
+const LIMITS: Limits = Limits {
+    at_once: 2,
+    slow: Duration::from_millis(100),
+    requests: 64,
+    weight: 512 * 1_024,
+    waiting: 10_000,
+};
+
+type Answer = Result<PlaceHoldResponse, Failure>;
+
+/// A hold to place.
+struct Asking {
+    request: PlaceHoldRequest,
+    until: Instant,
+    traceparent: Option<String>,
+}
+
+/// Places holds. A clone shares their calls.
+#[derive(Debug, Clone)]
+pub(crate) struct Placing {
+    channel: PeerChannel,
+    /// By sale, so that one whose stock is away keeps no other.
+    gather: Gather<String, Asking, Answer>,
+}
+
+impl Placing {
+    /// At inventory behind `channel`.
+    pub(crate) fn new(channel: PeerChannel) -> Self {
+        let client = InventoryServiceClient::new(channel.clone());
+        let gather = Gather::new(LIMITS, move |_, asked| together(client.clone(), asked));
+        Self { channel, gather }
+    }
+
+    /// Places a hold, or takes and places lines.
+    ///
+    /// # Errors
+    /// Inventory's own refusals, as they are. One that says nothing of the outcome leaves it open: the same request may be sent again.
+    pub(crate) async fn place(&self, request: PlaceHoldRequest) -> Answer {
+        let sale_id = request.sale_id.clone();
+        let timeout = self.channel.time_left();
+        let until = Instant::now() + timeout;
+        let weight = request.encoded_len();
+        async {
+            let traceparent = propagate::to_text(&Span::current());
+            let asked = self.gather.ask(sale_id, Asking { request, until, traceparent }, weight);
+            let answered = asked.map_err(|Full(waiting)| {
+                let what = format!("{waiting} orders of the sale wait for their stock already");
+                Failure::new(Reason::Overloaded, what).with("waiting", waiting)
+            })?;
+            match timeout_at(until, answered).await {
+                Ok(answer) => answer.unwrap_or_else(|_| Err(silent())),
+                Err(_) => Err(self.channel.late(timeout)),
+            }
+        }
+        .instrument(self.channel.span(PLACE_HOLD))
+        .await
+    }
+}
+
+/// One call for several.
+async fn together(client: InventoryServiceClient<PeerChannel>, asked: Vec<Asked<Asking, Answer>>) {
+    let Some(last) = asked.iter().map(|asked| asked.ask().until).max() else { return };
+    let now = Instant::now();
+    let (holds, mut open): (Vec<_>, Vec<_>) = asked
+        .into_iter()
+        .map(|asked| {
+            let (Asking { request, until, traceparent }, reply) = asked.split();
+            let hold = HoldToPlace {
+                request: Some(request),
+                timeout: Some(wire::duration(until.saturating_duration_since(now))),
+                traceparent: traceparent.unwrap_or_default(),
+            };
+            (hold, Some(reply))
+        })
+        .unzip();
+    // Beyond the last deadline nobody waits any more.
+    let answered = timeout_at(last, answers(client, holds, &mut open)).await;
+    let failure = match answered {
+        Ok(Err(status)) => Failure::from_peer(PEER, &status),
+        Ok(Ok(())) | Err(_) => silent(),
+    };
+    open.into_iter().flatten().for_each(|reply| reply.send(Err(failure.clone())));
+}
+
+/// Hands on the answers as they come.
+async fn answers(
+    mut client: InventoryServiceClient<PeerChannel>,
+    holds: Vec<HoldToPlace>,
+    open: &mut [Option<Reply<Answer>>],
+) -> Result<(), Status> {
+    let mut answers = client.place_holds(PlaceHoldsRequest { holds }).await?.into_inner();
+    while let Some(some) = answers.message().await? {
+        for answer in some.answers {
+            let reply =
+                usize::try_from(answer.index).ok().and_then(|index| open.get_mut(index)?.take());
+            let outcome = match answer.outcome {
+                Some(Outcome::Placed(placed)) => Ok(placed),
+                Some(Outcome::Refused(refused)) => {
+                    let (code, details) = (refused.code.into(), refused.details.into());
+                    let status = Status::with_details(code, refused.message, details);
+                    Err(Failure::from_peer(PEER, &status))
+                }
+                None => Err(silent()),
+            };
+            if let Some(reply) = reply {
+                reply.send(outcome);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Inventory has answered others, or nobody, but not this one.
+fn silent() -> Failure {
+    Failure::new(Reason::PeerUnavailable, format!("{PEER} does not answer")).with("peer", PEER)
+}
