@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::anyhow;
 use async_nats::jetstream;
 use flashsale_admission::{Admission, Signer};
 use flashsale_errors::{Failure, Reason};
@@ -21,7 +21,10 @@ use time::OffsetDateTime;
 use tonic::{Request, transport::Channel};
 use uuid::Uuid;
 
-use crate::{drive::Lane, platform::Platform};
+use crate::{
+    drive::{Lane, Miss},
+    platform::Platform,
+};
 
 /// The deadline of every call, as the shop's callers set one.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -181,6 +184,11 @@ fn request<R>(message: R) -> Request<R> {
     request
 }
 
+/// What an answer is worth.
+fn well(good: bool, what: &'static str) -> Result<(), Miss> {
+    if good { Ok(()) } else { Err(Miss::Failed(anyhow!(what))) }
+}
+
 /// Sends GetStock requests.
 #[derive(Clone)]
 pub(crate) struct GetStock(pub(crate) InventoryServiceClient<Channel>);
@@ -188,7 +196,7 @@ pub(crate) struct GetStock(pub(crate) InventoryServiceClient<Channel>);
 impl Lane for GetStock {
     type Request = GetStockRequest;
 
-    async fn send(&mut self, message: GetStockRequest) -> anyhow::Result<()> {
+    async fn send(&mut self, message: GetStockRequest) -> Result<(), Miss> {
         self.0.get_stock(request(message)).await?;
         Ok(())
     }
@@ -201,10 +209,9 @@ pub(crate) struct Reserve(pub(crate) InventoryServiceClient<Channel>);
 impl Lane for Reserve {
     type Request = ReserveRequest;
 
-    async fn send(&mut self, message: ReserveRequest) -> anyhow::Result<()> {
+    async fn send(&mut self, message: ReserveRequest) -> Result<(), Miss> {
         let answer = self.0.reserve(request(message)).await?.into_inner();
-        ensure!(answer.hold.is_some(), "Reserve answered without a hold");
-        Ok(())
+        well(answer.hold.is_some(), "Reserve answered without a hold")
     }
 }
 
@@ -215,13 +222,12 @@ pub(crate) struct SoldOut(pub(crate) InventoryServiceClient<Channel>);
 impl Lane for SoldOut {
     type Request = ReserveRequest;
 
-    async fn send(&mut self, message: ReserveRequest) -> anyhow::Result<()> {
+    async fn send(&mut self, message: ReserveRequest) -> Result<(), Miss> {
         let Err(status) = self.0.reserve(request(message)).await else {
-            bail!("a sale that is sold out sold something");
+            return well(false, "a sale that is sold out sold something");
         };
         let reason = Failure::from_status(&status).map(|failure| failure.reason());
-        ensure!(reason == Some(Reason::SoldOut), "a sold-out sale answered {status}");
-        Ok(())
+        if reason == Some(Reason::SoldOut) { Ok(()) } else { Err(status.into()) }
     }
 }
 
@@ -232,24 +238,11 @@ pub(crate) struct Join(pub(crate) WaitingRoomServiceClient<Channel>);
 impl Lane for Join {
     type Request = JoinRequest;
 
-    async fn send(&mut self, message: JoinRequest) -> anyhow::Result<()> {
+    async fn send(&mut self, message: JoinRequest) -> Result<(), Miss> {
         let answer = self.0.join(request(message)).await?.into_inner();
-        ensure!(!answer.ticket.is_empty(), "Join answered without a ticket");
-        Ok(())
+        well(!answer.ticket.is_empty(), "Join answered without a ticket")
     }
 }
-
-/// An order that is placed, and is not known to be in the queue yet.
-#[derive(Debug)]
-pub(crate) struct NotDurable(OrderState);
-
-impl std::fmt::Display for NotDurable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "an order is {:?} and not durable", self.0)
-    }
-}
-
-impl std::error::Error for NotDurable {}
 
 /// Sends PlaceOrder requests.
 #[derive(Clone)]
@@ -258,10 +251,10 @@ pub(crate) struct PlaceOrder(pub(crate) CheckoutServiceClient<Channel>);
 impl Lane for PlaceOrder {
     type Request = PlaceOrderRequest;
 
-    async fn send(&mut self, message: PlaceOrderRequest) -> anyhow::Result<()> {
+    async fn send(&mut self, message: PlaceOrderRequest) -> Result<(), Miss> {
         let answer = self.0.place_order(request(message)).await?.into_inner();
         let state = answer.order.unwrap_or_default().state();
-        if state == OrderState::Accepted { Ok(()) } else { Err(NotDurable(state).into()) }
+        if state == OrderState::Accepted { Ok(()) } else { Err(Miss::NotDurable(state)) }
     }
 }
 
@@ -276,12 +269,14 @@ pub(crate) struct Publish {
 impl Lane for Publish {
     type Request = QueueMessage;
 
-    async fn send(&mut self, message: QueueMessage) -> anyhow::Result<()> {
+    async fn send(&mut self, message: QueueMessage) -> Result<(), Miss> {
         let publish = jetstream::message::PublishMessage::build()
             .payload(message.encode().into())
             .message_id(message.message_id());
         let subject = format!("{}.{}", self.under, message.subject());
-        self.jetstream.send_publish(subject, publish).await?.await?;
+        let ack =
+            self.jetstream.send_publish(subject, publish).await.map_err(anyhow::Error::from)?;
+        ack.await.map_err(anyhow::Error::from)?;
         Ok(())
     }
 }

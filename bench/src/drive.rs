@@ -6,8 +6,10 @@ use std::{
     time::Instant,
 };
 
+use flashsale_proto::checkout::OrderState;
 use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
+use tonic::Status;
 
 use crate::cpu::{self, Seconds, Watched};
 
@@ -20,7 +22,21 @@ pub(crate) trait Lane: Clone + Send + 'static {
     type Request: Send + 'static;
 
     /// Sends it and waits for the answer.
-    fn send(&mut self, request: Self::Request) -> impl Future<Output = anyhow::Result<()>> + Send;
+    fn send(&mut self, request: Self::Request) -> impl Future<Output = Result<(), Miss>> + Send;
+}
+
+/// Why a request did not do what it is for. An error of `anyhow` would cost more than most refusals do: it looks where it comes from.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Miss {
+    /// It was refused.
+    #[error(transparent)]
+    Refused(#[from] Status),
+    /// An order that is placed, and is not known to be in the queue yet.
+    #[error("an order is {0:?} and not durable")]
+    NotDurable(OrderState),
+    /// The answer is not what it should be, or there is none.
+    #[error(transparent)]
+    Failed(#[from] anyhow::Error),
 }
 
 /// What one measurement came to.

@@ -9,15 +9,14 @@ use std::{
 };
 
 use anyhow::Context as _;
-use flashsale_errors::Failure;
+use flashsale_errors::Reason;
 use hdrhistogram::Histogram;
 use tokio::sync::Semaphore;
-use tonic::Status;
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    calls::NotDurable,
     cpu::{self, Seconds, Watched},
-    drive::{Lane, times},
+    drive::{Lane, Miss, times},
 };
 
 /// Requests without an answer, over all connections: whoever would be one more waits, and is late.
@@ -63,21 +62,24 @@ impl Answers {
         })
     }
 
-    fn add(&mut self, took: Duration, outcome: &anyhow::Result<()>) {
+    fn add(&mut self, took: Duration, outcome: &Result<(), Miss>) {
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let Err(error) = outcome else {
             self.accepted.saturating_record(took_us);
             return;
         };
-        if error.is::<NotDurable>() {
-            self.not_durable += 1;
-            return;
-        }
+        let details = match error {
+            Miss::NotDurable(_) => {
+                self.not_durable += 1;
+                return;
+            }
+            Miss::Refused(status) => status.get_error_details(),
+            Miss::Failed(_) => ErrorDetails::new(),
+        };
         self.rejected.saturating_record(took_us);
-        let failure = error.downcast_ref::<Status>().and_then(Failure::from_status);
-        let reason = failure.as_ref().map_or("_OTHER", |failure| failure.reason().as_str());
-        *self.reasons.entry(reason).or_default() += 1;
-        if failure.is_none_or(|failure| failure.delay().is_none()) {
+        let reason = details.error_info().and_then(|info| Reason::parse(&info.reason));
+        *self.reasons.entry(reason.map_or("_OTHER", Reason::as_str)).or_default() += 1;
+        if details.retry_info().and_then(|retry| retry.retry_delay).is_none() {
             self.without_retry_info += 1;
         }
     }

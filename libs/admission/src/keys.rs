@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use ed25519_dalek::VerifyingKey;
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey,
     jwk::{AlgorithmParameters, Jwk, ThumbprintHash},
@@ -150,6 +151,13 @@ impl Key {
     pub(crate) fn decoding(&self) -> Result<DecodingKey, KeysError> {
         DecodingKey::from_ed_components(&self.x)
             .map_err(|_| KeysError::Malformed { kid: self.kid.clone() })
+    }
+
+    /// The key to verify several with.
+    pub(crate) fn verifying(&self) -> Result<VerifyingKey, KeysError> {
+        let malformed = || KeysError::Malformed { kid: self.kid.clone() };
+        let x = decode_32(&self.x).ok_or_else(malformed)?;
+        VerifyingKey::from_bytes(&x).map_err(|_| malformed())
     }
 
     fn public(&self) -> Self {

@@ -30,8 +30,12 @@ fn ticket() -> Ticket {
     Ticket { sale_id: SALE, buyer_id: "buyer-1".to_owned(), number: 42, generation: 0 }
 }
 
+/// The verdict, which is the same in company.
 fn verify(ring: &KeyRing, token: &str) -> Result<Admission, Verdict> {
-    ring.verify_admission(token, SALE, "buyer-1", NOW_MS, 0)
+    let alone = ring.verify_admission(token, SALE, "buyer-1", NOW_MS, 0);
+    let twice = ring.verify_admissions(&[(token, SALE, "buyer-1"); 2], NOW_MS, 0);
+    assert_eq!(twice, [alone.clone(), alone.clone()], "together and alone");
+    alone
 }
 
 fn encode_json(value: &Value) -> String {
@@ -132,6 +136,50 @@ fn a_key_of_somebody_else_forges_nothing() {
     let kid = part(&ours.mint_admission(&admission()), 0)["kid"].as_str().unwrap().to_owned();
     let forged = sign_raw(&theirs, |header, _| header.kid = Some(kid.clone()));
     assert_eq!(verify(&ours.ring(), &forged), Err(Verdict::Invalid));
+}
+
+#[test]
+fn several_are_judged_each_by_itself_whatever_the_others_are() {
+    let signer = Signer::generate().unwrap();
+    let ring = KeyRing::from_jwks(&signer.public_jwks()).unwrap();
+    let good = signer.mint_admission(&admission());
+    let over = signer.mint_admission(&Admission { expires_at_ms: NOW_MS, ..admission() });
+    let forged = sign_raw(&Signer::generate().unwrap(), |header, _| {
+        let ours: Value = part(&good, 0);
+        header.kid = ours["kid"].as_str().map(str::to_owned);
+    });
+    // Two signatures that were swapped are each well made, and neither is of its token.
+    let (body, signature) = good.rsplit_once('.').unwrap();
+    let (other_body, other_signature) = over.rsplit_once('.').unwrap();
+    let swapped = [format!("{body}.{other_signature}"), format!("{other_body}.{signature}")];
+    let nonsense = "a.b.c".to_owned();
+    for bad in [&forged, &swapped[0], &swapped[1], &nonsense, &String::new()] {
+        for (at, expired) in [(0, 2), (1, 0), (2, 1)] {
+            let mut tokens = [good.as_str(); 3];
+            tokens[at] = bad;
+            tokens[expired] = &over;
+            let asked = tokens.map(|token| (token, SALE, "buyer-1"));
+            let mut expected = [Ok(admission()), Ok(admission()), Ok(admission())];
+            expected[at] = Err(Verdict::Invalid);
+            expected[expired] = Err(Verdict::Expired);
+            assert_eq!(ring.verify_admissions(&asked, NOW_MS, 0), expected, "{bad}");
+        }
+    }
+    let asked =
+        [(good.as_str(), SALE, "buyer-1"), (&good, SALE, "buyer-2"), (&over, SALE, "buyer-1")];
+    assert_eq!(
+        ring.verify_admissions(&asked, NOW_MS, 0),
+        [Ok(admission()), Err(Verdict::Foreign), Err(Verdict::Expired)]
+    );
+    assert_eq!(
+        ring.verify_admissions(
+            &swapped.each_ref().map(|token| (token.as_str(), SALE, "buyer-1")),
+            NOW_MS,
+            0
+        ),
+        [Err(Verdict::Invalid), Err(Verdict::Invalid)]
+    );
+    assert!(ring.verify_admissions(&[], NOW_MS, 0).is_empty());
 }
 
 #[test]

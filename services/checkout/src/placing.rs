@@ -1,6 +1,6 @@
 //! Placing holds at inventory. Those of a sale that buyers ask for at the same time go together in one call, and each is answered as soon as
-//! inventory has answered it: under load the way there costs more than the hold ([decision](
-//! ../../../docs/decisions/2026-11-28-placed-holds-share-a-call.md)).
+//! inventory has answered it: under load the way there costs more than the hold
+//! (`docs/decisions/2026-11-28-placed-holds-share-a-call.md`).
 
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ impl Placing {
             let asked = self.gather.ask(sale_id, Asking { request, until, traceparent }, weight);
             let answered = asked.map_err(|Full(waiting)| {
                 let what = format!("{waiting} orders of the sale wait for their stock already");
-                Failure::new(Reason::Overloaded, what).with("waiting", waiting)
+                Failure::new(Reason::Overloaded, what).with("limit", waiting)
             })?;
             match timeout_at(until, answered).await {
                 Ok(answer) => answer.unwrap_or_else(|_| Err(silent())),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use flashsale_admission::{KeyRing, Verdict};
+use flashsale_admission::{Admission, KeyRing, Verdict};
 use flashsale_proto::waitingroom::{
     GetAdmissionKeysRequest, waiting_room_service_client::WaitingRoomServiceClient,
 };
@@ -74,19 +74,32 @@ impl Admissions {
         let verify = || self.ring.verify_admission(token, sale_id, buyer_id, now_ms(), LEEWAY_MS);
         let mut verdict = verify();
         if verdict == Err(Verdict::Invalid) && self.ring.unknown_key(token).is_some() {
-            let fetched = self.fetch(ASK_EVERY).await;
+            // Boxed: it is hardly ever done, and would make every request as large as the call is.
+            let fetched = Box::pin(self.fetch(ASK_EVERY)).await;
             if !fetched && self.ring.unknown_key(token).is_some() {
                 // It may well be good, so nobody is told that it is not.
                 return Proof::Fault(AdmissionFault::Unverified);
             }
             verdict = verify();
         }
-        match verdict {
-            Ok(admission) => Proof::Good(admission.id()),
-            Err(Verdict::Invalid) => Proof::Fault(AdmissionFault::Invalid),
-            Err(Verdict::Foreign) => Proof::Fault(AdmissionFault::Foreign),
-            Err(Verdict::Expired) => Proof::Fault(AdmissionFault::Expired),
-        }
+        proof(verdict)
+    }
+
+    /// Judges several at once, each a token with the sale and the buyer that ask with it, which costs half as much each. None for one whose key
+    /// is not known: [`Admissions::judge`] asks for it.
+    pub fn judge_known(&self, asked: &[(&str, Uuid, &str)]) -> Vec<Option<Proof>> {
+        let shown: Vec<_> = asked.iter().copied().filter(|(token, ..)| !token.is_empty()).collect();
+        let mut verdicts = self.ring.verify_admissions(&shown, now_ms(), LEEWAY_MS).into_iter();
+        let judged = |(token, ..): &(&str, Uuid, &str)| {
+            if token.is_empty() {
+                return Some(Proof::Fault(AdmissionFault::Required));
+            }
+            let verdict = verdicts.next()?;
+            let unknown =
+                verdict == Err(Verdict::Invalid) && self.ring.unknown_key(token).is_some();
+            (!unknown).then(|| proof(verdict))
+        };
+        asked.iter().map(judged).collect()
     }
 
     /// Fetches the keys unless they were asked for within `recent`; whether the last fetch went well. One at a time.
@@ -110,6 +123,15 @@ impl Admissions {
         };
         *fetched = Some(Fetched { at: Instant::now(), well });
         well
+    }
+}
+
+fn proof(verdict: Result<Admission, Verdict>) -> Proof {
+    match verdict {
+        Ok(admission) => Proof::Good(admission.id()),
+        Err(Verdict::Invalid) => Proof::Fault(AdmissionFault::Invalid),
+        Err(Verdict::Foreign) => Proof::Fault(AdmissionFault::Foreign),
+        Err(Verdict::Expired) => Proof::Fault(AdmissionFault::Expired),
     }
 }
 

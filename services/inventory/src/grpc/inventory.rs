@@ -47,14 +47,18 @@ impl Service {
         Self { inventory, admissions, watches, parts: Parts::default() }
     }
 
-    /// Asks for `lines`, with the admission that came along.
+    /// Asks for `lines`, with the admission that came along, unless it has been judged already.
     async fn take(
         &self,
         request: &domain::Request,
         lines: &[proto::Line],
         admission: &str,
+        judged: Option<Proof>,
     ) -> Result<Answer, Status> {
-        let proof = self.admissions.judge(admission, request.sale_id, &request.buyer_id).await;
+        let proof = match judged {
+            Some(proof) => proof,
+            None => self.admissions.judge(admission, request.sale_id, &request.buyer_id).await,
+        };
         self.inventory.request(request, &proof).await.map_err(|refusal| {
             let skus = lines.iter().map(|line| line.sku.as_str());
             status_of_skus(refusal, skus, |index| format!("lines[{index}].sku"))
@@ -65,11 +69,12 @@ impl Service {
     async fn place(
         &self,
         asked: &proto::PlaceHoldRequest,
+        judged: Option<Proof>,
     ) -> Result<proto::PlaceHoldResponse, Status> {
         let request = decode::place(asked)?;
         let answer = match request.content {
             domain::Content::PlaceLines(..) => {
-                self.take(&request, &asked.lines, &asked.admission).await?
+                self.take(&request, &asked.lines, &asked.admission, judged).await?
             }
             domain::Content::PlaceHold(..)
             | domain::Content::Reserve(..)
@@ -86,6 +91,7 @@ impl Service {
         &self,
         index: i32,
         asked: proto::HoldToPlace,
+        judged: Option<Proof>,
     ) -> proto::HoldPlaced {
         let proto::HoldToPlace { request, timeout, traceparent } = asked;
         let work = async {
@@ -93,7 +99,8 @@ impl Service {
                 timeout.map(|timeout| wire::std_duration("timeout", &timeout)).transpose()?;
             let timeout = timeout.unwrap_or(HOLD_TIMEOUT).min(MAX_HOLD_TIMEOUT);
             let request = request.unwrap_or_default();
-            let placing = self.place(&request);
+            // Boxed before it is wrapped in what bounds and measures it, each of which would move all of it.
+            let placing = Box::pin(self.place(&request, judged));
             self.parts.serve(PLACE_HOLD, &traceparent, timeout, placing).await
         };
         let outcome = match work.await {
@@ -101,6 +108,21 @@ impl Service {
             Err(status) => proto::hold_placed::Outcome::Refused(encode::refused(&status)),
         };
         proto::HoldPlaced { index, outcome: Some(outcome) }
+    }
+
+    /// Judges the admissions that can be judged now, before any of the holds is asked for: they then share a run of the script.
+    fn judge_known(&self, holds: &[proto::HoldToPlace]) -> Vec<Option<Proof>> {
+        let none = proto::PlaceHoldRequest::default();
+        let asked: Vec<_> = holds
+            .iter()
+            .map(|hold| {
+                let request = hold.request.as_ref().unwrap_or(&none);
+                // One that is no id is refused before its admission counts.
+                let sale_id = request.sale_id.parse().unwrap_or_default();
+                (request.admission.as_str(), sale_id, request.buyer_id.as_str())
+            })
+            .collect();
+        self.admissions.judge_known(&asked)
     }
 
     /// Asks about a hold there is, which has spent its admission already.
@@ -118,7 +140,7 @@ impl InventoryService for Service {
     ) -> Result<Response<proto::ReserveResponse>, Status> {
         let asked = request.into_inner();
         let request = decode::reserve(&asked)?;
-        let answer = self.take(&request, &asked.lines, &asked.admission).await?;
+        let answer = self.take(&request, &asked.lines, &asked.admission, None).await?;
         let hold = Some(encode::hold(request.sale_id, &answer.hold));
         Ok(Response::new(proto::ReserveResponse { hold }))
     }
@@ -127,7 +149,7 @@ impl InventoryService for Service {
         &self,
         request: Request<proto::PlaceHoldRequest>,
     ) -> Result<Response<proto::PlaceHoldResponse>, Status> {
-        self.place(&request.into_inner()).await.map(Response::new)
+        self.place(&request.into_inner(), None).await.map(Response::new)
     }
 
     type PlaceHoldsStream = BoxStream<'static, Result<proto::PlaceHoldsResponse, Status>>;
@@ -141,12 +163,14 @@ impl InventoryService for Service {
             let what = format!("are {}; send 1 to {MAX_HOLDS}", holds.len());
             return Err(Failure::invalid("holds", what).into());
         }
+        let judged = self.judge_known(&holds);
         let service = Arc::new(self.clone());
         let placing: FuturesUnordered<_> = (0..)
             .zip(holds)
-            .map(|(index, hold)| {
+            .zip(judged)
+            .map(|((index, hold), judged)| {
                 let service = Arc::clone(&service);
-                async move { service.place_one_of_several(index, hold).await }
+                Box::pin(async move { service.place_one_of_several(index, hold, judged).await })
             })
             .collect();
         // Those that shared a run of the script are done at the same time.
