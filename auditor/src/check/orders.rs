@@ -104,9 +104,10 @@ fn queue(facts: &Facts, findings: &mut Findings) {
             }
             continue;
         };
-        let same = order.lines == body.lines
+        let priced = order.lines == body.lines
             && order.total_minor == body.total_minor
-            && order.currency == body.currency
+            && order.currency == body.currency;
+        let same = (priced || !order.was_claimed())
             && order.hold == body.hold_id
             && order.buyer == body.buyer_id;
         findings.expect(I2, same || body.kind == Kind::Cancel, || {
@@ -146,10 +147,7 @@ fn holds(facts: &Facts, findings: &mut Findings) {
 }
 
 fn agrees(row: &Order, id: Uuid, hold: &Hold) -> bool {
-    // Of what was never claimed the row has no lines.
-    let claimed = row.path.first().is_none_or(|first| first.to != "DEAD_LETTER")
-        || row.path.iter().any(|step| step.to == "CLAIMED");
-    row.hold == id && row.buyer == hold.buyer && (row.lines == hold.lines || !claimed)
+    row.hold == id && row.buyer == hold.buyer && (row.lines == hold.lines || !row.was_claimed())
 }
 
 fn rows(facts: &Facts, findings: &mut Findings) {

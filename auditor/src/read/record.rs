@@ -92,6 +92,13 @@ impl Order {
         matches!(self.state.as_str(), "CONFIRMED" | "DECLINED" | "CANCELLED" | "REFUNDED")
     }
 
+    /// Whether it was ever claimed, as far as its history tells. What was put aside and given up was not: its row has what could be read of a
+    /// broken message, which is no lines and no total.
+    pub(crate) fn was_claimed(&self) -> bool {
+        self.path.first().is_none_or(|first| first.to != "DEAD_LETTER")
+            || self.path.iter().any(|step| step.to == "CLAIMED")
+    }
+
     /// Whether it ended with its units sold.
     pub(crate) fn is_sold(&self) -> bool {
         matches!(self.state.as_str(), "CONFIRMED" | "REFUNDED")

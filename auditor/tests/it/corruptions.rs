@@ -562,6 +562,29 @@ async fn a_hold_that_was_given_back_for_another_of_its_order_breaks_nothing() {
 }
 
 #[tokio::test]
+async fn an_order_that_was_put_aside_and_given_up_has_what_could_be_read_of_it_and_breaks_nothing()
+{
+    let servers = Servers::start().await;
+    let mut world = World::build(&servers).await;
+    for plant in [
+        "DELETE FROM order_lines WHERE order_id = '<o4>'",
+        "UPDATE orders SET total_minor = 0, currency = 'XXX' WHERE order_id = '<o4>'",
+        "UPDATE order_transitions SET to_state = 'DEAD_LETTER' WHERE order_id = '<o4>'",
+        "INSERT INTO order_transitions (order_id, from_state, to_state, cause) VALUES ('<o4>', 'DEAD_LETTER', 'CANCELLED', 'dropped')",
+    ] {
+        world.plant(&servers, Sql(plant)).await;
+    }
+    let report = audit(&world.options(&servers)).await;
+    assert_eq!(report.verdict, Verdict::Held, "{report}");
+    // Whose it is can be read, or there is no row.
+    world
+        .plant(&servers, Sql("UPDATE orders SET buyer_id = 'buyer-9' WHERE order_id = '<o4>'"))
+        .await;
+    let report = audit(&world.options(&servers)).await;
+    assert_eq!(report.verdict, Verdict::Broken, "{report}");
+}
+
+#[tokio::test]
 async fn a_queue_that_never_had_a_message_is_read_as_empty() {
     let servers = Servers::start().await;
     let world = World::build(&servers).await;

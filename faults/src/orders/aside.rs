@@ -101,6 +101,7 @@ async fn waits_for_the_queue(platform: &Platform, sale: &Sale) -> anyhow::Result
             broken["order_id"] = json!(order_id);
             broken["hold_id"] = json!(hold_id);
             broken["buyer_id"] = json!(hold.buyer);
+            broken["request_id"] = json!(hold.request);
             broken["total_minor"] = json!(1);
             return Ok(Some(broken));
         }

@@ -48,6 +48,9 @@ pub(crate) struct Hold {
     lines: Vec<(String, i64, i64)>,
     #[serde(rename = "o")]
     pub(crate) order: Option<Uuid>,
+    /// The request that placed it.
+    #[serde(rename = "q")]
+    pub(crate) request: Option<Uuid>,
 }
 
 impl Hold {
