@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use flashsale_errors::Failure;
 use flashsale_proto::sale::{
     EndSaleRequest, GetSaleReportRequest, SaleReport, sale_service_client::SaleServiceClient,
 };
-use tonic::transport::Channel;
+use tonic::{Code, Status, transport::Channel};
 
 use crate::client::{request, request_id};
 
@@ -26,6 +27,13 @@ pub(crate) async fn settle(channel: Channel, sale_id: &str) -> anyhow::Result<bo
     Ok(at_rest(&report))
 }
 
+fn passes(status: &Status) -> bool {
+    match Failure::from_status(status) {
+        Some(failure) => failure.delay().is_some(),
+        None => status.code() == Code::Unavailable,
+    }
+}
+
 /// A sale's report, as soon as it is as `wanted` or `at_most` has passed.
 pub(crate) async fn report_once(
     channel: Channel,
@@ -37,10 +45,17 @@ pub(crate) async fn report_once(
     let began = Instant::now();
     loop {
         let asked = GetSaleReportRequest { sale_id: sale_id.to_owned() };
-        let answer = sales.get_sale_report(request(asked)).await?.into_inner();
-        let report = answer.report.unwrap_or_default();
-        if wanted(&report) || began.elapsed() >= at_most {
-            return Ok(report);
+        let in_time = began.elapsed() < at_most;
+        match sales.get_sale_report(request(asked)).await {
+            Ok(answer) => {
+                let report = answer.into_inner().report.unwrap_or_default();
+                if wanted(&report) || !in_time {
+                    return Ok(report);
+                }
+            }
+            // What passes is waited for like the report: a store that is away, a service that starts anew.
+            Err(status) if in_time && passes(&status) => {}
+            Err(status) => return Err(status.into()),
         }
         tokio::time::sleep(LOOK).await;
     }

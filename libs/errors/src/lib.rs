@@ -100,6 +100,16 @@ impl Failure {
         self
     }
 
+    /// Has the delay be one of five, from itself to half as much again. Who is refused by the thousand is refused at a thousand moments, and equal
+    /// refusals go over a connection by their number in HTTP/2's table, which costs both sides a fraction of their text.
+    #[must_use]
+    pub fn in_steps(mut self) -> Self {
+        if let Retry::SameAfter(delay) = self.reason.retry() {
+            self.retry_after = Some(delay * (8 + rand::random_range(0..=4)) / 8);
+        }
+        self
+    }
+
     /// The reason.
     pub fn reason(&self) -> Reason {
         self.reason
@@ -167,10 +177,9 @@ impl Failure {
     }
 }
 
-/// Up to half as much again, so that those who are refused at the same moment do not come back at the same moment. In a few steps: equal
-/// refusals go over a connection by their number in HTTP/2's table, which costs both sides a fraction of the text.
+/// Up to half as much again, so that those who are refused at the same moment do not come back at the same moment.
 fn spread(delay: Duration) -> Duration {
-    delay * (8 + rand::random_range(0..=4)) / 8
+    delay.mul_f64(rand::random_range(1.0..=1.5))
 }
 
 impl fmt::Display for Failure {
@@ -270,6 +279,16 @@ mod tests {
         assert!(delays.len() > 90, "{} delays of 100", delays.len());
         let bounds = Duration::from_millis(500)..=Duration::from_millis(750);
         assert!(delays.iter().all(|delay| bounds.contains(delay)), "{delays:?}");
+    }
+
+    #[test]
+    fn refusals_by_the_thousand_have_few_delays_between_the_same_bounds() {
+        let delays: std::collections::BTreeSet<u128> = (0..200)
+            .filter_map(|_| Failure::new(Reason::Overloaded, "x").in_steps().delay())
+            .map(|delay| delay.as_micros())
+            .collect();
+        assert_eq!(delays, [500_000, 562_500, 625_000, 687_500, 750_000].into());
+        assert_eq!(Failure::new(Reason::SoldOut, "x").in_steps().delay(), None);
     }
 
     #[test]

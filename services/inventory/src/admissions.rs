@@ -73,20 +73,23 @@ impl Admissions {
         }
         let verify = || self.ring.verify_admission(token, sale_id, buyer_id, now_ms(), LEEWAY_MS);
         let mut verdict = verify();
-        if verdict == Err(Verdict::Invalid) && self.ring.unknown_key(token).is_some() {
-            // Boxed: it is hardly ever done, and would make every request as large as the call is.
-            let fetched = Box::pin(self.fetch(ASK_EVERY)).await;
-            if !fetched && self.ring.unknown_key(token).is_some() {
-                // It may well be good, so nobody is told that it is not.
-                return Proof::Fault(AdmissionFault::Unverified);
+        if verdict == Err(Verdict::Invalid) {
+            if self.ring.unknown_key(token).is_some() {
+                // Boxed: it is hardly ever done, and would make every request as large as the call is.
+                let fetched = Box::pin(self.fetch(ASK_EVERY)).await;
+                if !fetched && self.ring.unknown_key(token).is_some() {
+                    // It may well be good, so nobody is told that it is not.
+                    return Proof::Fault(AdmissionFault::Unverified);
+                }
             }
+            // Its key may have come since, here or at somebody else's request.
             verdict = verify();
         }
         proof(verdict)
     }
 
-    /// Judges several at once, each a token with the sale and the buyer that ask with it, which costs half as much each. None for one whose key
-    /// is not known: [`Admissions::judge`] asks for it.
+    /// Judges several at once, each a token with the sale and the buyer that ask with it, which costs half as much each. None for one that is
+    /// not signed by a key that is known now: whether it is worth nothing [`Admissions::judge`] says.
     pub fn judge_known(&self, asked: &[(&str, Uuid, &str)]) -> Vec<Option<Proof>> {
         let shown: Vec<_> = asked.iter().copied().filter(|(token, ..)| !token.is_empty()).collect();
         let mut verdicts = self.ring.verify_admissions(&shown, now_ms(), LEEWAY_MS).into_iter();
@@ -94,10 +97,7 @@ impl Admissions {
             if token.is_empty() {
                 return Some(Proof::Fault(AdmissionFault::Required));
             }
-            let verdict = verdicts.next()?;
-            let unknown =
-                verdict == Err(Verdict::Invalid) && self.ring.unknown_key(token).is_some();
-            (!unknown).then(|| proof(verdict))
+            verdicts.next().filter(|verdict| *verdict != Err(Verdict::Invalid)).map(proof)
         };
         asked.iter().map(judged).collect()
     }

@@ -18,6 +18,11 @@ WITH mine AS MATERIALIZED (
         coalesce(sum(amount_minor) FILTER (WHERE r.state = 'DUE'), 0)::bigint AS due_minor,
         count(*) FILTER (WHERE r.state = 'DUE') AS due
     FROM mine JOIN refunds r USING (order_id)
+), behind AS (
+    -- An order that is yet to follow its payment.
+    SELECT count(*) AS orders
+    FROM mine JOIN payments p USING (order_id)
+    WHERE (mine.state = 'CONFIRMED' AND p.state = 'REFUNDED') OR (mine.state IN ('DECLINED', 'CANCELLED') AND p.state = 'SUCCEEDED')
 ), owed AS (
     SELECT count(*) AS due, count(*) FILTER (WHERE kind NOT IN ('mail', 'event')) AS unsettled
     FROM mine JOIN outbox USING (order_id)
@@ -26,5 +31,5 @@ WITH mine AS MATERIALIZED (
 SELECT now() AS "read_at!", counts.open AS "orders_open!", dead_letters AS "dead_letters!", confirmed AS "confirmed!",
     declined AS "declined!", cancelled AS "cancelled!", refunded AS "refunded!", captured_minor AS "captured_minor!",
     taken.open AS "payments_open!", done_minor AS "refunded_minor!", due_minor AS "refund_due_minor!", given_back.due AS "refunds_due!",
-    owed.due AS "consequences_due!", unsettled AS "unsettled!"
-FROM counts, taken, given_back, owed
+    owed.due AS "consequences_due!", unsettled + behind.orders AS "unsettled!"
+FROM counts, taken, given_back, behind, owed

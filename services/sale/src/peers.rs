@@ -1,6 +1,8 @@
 //! What the other services are told of a sale, and what inventory is asked about it. Every call may be repeated: those that tell set a
 //! value, and carry an id made from the sale and its version.
 
+use std::time::Duration;
+
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{
     inventory::{
@@ -13,7 +15,7 @@ use flashsale_proto::{
         waiting_room_admin_service_client::WaitingRoomAdminServiceClient,
     },
 };
-use flashsale_service::{peer::PeerChannel, wire};
+use flashsale_service::{deadline, peer::PeerChannel, wire};
 use tonic::Status;
 use uuid::Uuid;
 
@@ -21,6 +23,8 @@ use crate::domain::{Room, Sale, SaleState, UnitsOut};
 
 const INVENTORY: &str = "inventory";
 const WAITING_ROOM: &str = "waiting-room";
+/// How long a report waits for what is held, at most.
+const STOCK_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why somebody could not be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +87,11 @@ impl Peers {
     /// When inventory cannot say.
     pub async fn units_out(&self, sale_id: Uuid) -> Result<UnitsOut, Untold> {
         let asked = GetStockRequest { sale_id: sale_id.to_string(), skus: Vec::new() };
-        let answer = self.stock.clone().get_stock(asked).await;
+        // What is left of the caller's time is also for the record, which is there without inventory.
+        let within = deadline::remaining().map_or(STOCK_WITHIN, |left| STOCK_WITHIN.min(left / 2));
+        let answer = tokio::time::timeout(within, self.stock.clone().get_stock(asked)).await;
+        let late = Untold { peer: INVENTORY, why: Reason::DeadlineExceeded.as_str() };
+        let answer = answer.map_err(|_| late)?;
         let stock = answer.map_err(|status| untold(INVENTORY, &status))?.into_inner().stock;
         Ok(UnitsOut {
             held: stock.iter().map(|sku| sku.held).sum(),

@@ -137,6 +137,12 @@ async fn a_report_is_not_final_while_anything_can_still_change() {
         ("a payment at the provider", payment_is("PROCESSING"), payment_is("SUCCEEDED")),
         ("a payment of a buyer", payment_is("REQUIRES_ACTION"), payment_is("SUCCEEDED")),
         ("a refund that is due", refund_due, "DELETE FROM refunds".to_owned()),
+        (
+            "a refund that its order does not know of",
+            payment_is("REFUNDED"),
+            payment_is("SUCCEEDED"),
+        ),
+        ("a payment that came too late", order_is("CANCELLED"), order_is("CONFIRMED")),
         ("a charge to ask for", owes("charge"), carried_out.clone()),
         ("a charge to cancel", owes("cancel_charge"), carried_out.clone()),
         ("a refund to ask for", owes("refund"), carried_out.clone()),

@@ -87,7 +87,7 @@ where
         let room = room.unwrap_or(&self.room.others);
         let Ok(permit) = Arc::clone(room).try_acquire_owned() else {
             self.room.refused.add(1, &[KeyValue::new("rpc_method", method.unwrap_or(OTHERS))]);
-            let failure = Failure::new(Reason::Overloaded, "too many calls are in work");
+            let failure = Failure::new(Reason::Overloaded, "too many calls are in work").in_steps();
             return Box::pin(future::ready(Ok(refusal(failure))));
         };
         let answer = self.inner.call(request);

@@ -3,7 +3,7 @@
 use flashsale_errors::Reason;
 use flashsale_proto::checkout::{OrderState, PlaceOrderRequest};
 use flashsale_queue::{Line, OrderMessage, QueueMessage};
-use flashsale_testing::{assert_failure, eventually};
+use flashsale_testing::assert_failure;
 use futures::future::join_all;
 use uuid::Uuid;
 
@@ -135,21 +135,21 @@ async fn orders_placed_at_once_share_calls_of_inventory_and_count_there_as_one_e
     let sale = world.sale(100).await;
     let asks: Vec<_> = (0..64).map(|buyer| tee(sale, &format!("buyer-{buyer}"))).collect();
     join_all(asks.iter().map(|ask| world.order(ask))).await;
-    // A call is counted when the last byte of its answer is out, which may be after its last order is answered.
-    let (calls, holds) = eventually("the calls are counted", async || {
-        let text = flashsale_telemetry::render_metrics();
-        let count = |call: &str| {
-            let method = format!("rpc_method=\"flashsale.inventory.v1.InventoryService/{call}\"");
-            let counted = text.lines().find(|line| {
-                line.starts_with("rpc_server_call_duration_seconds_count") && line.contains(&method)
-            })?;
-            counted.rsplit(' ').next()?.parse::<u64>().ok()
-        };
-        Some((count("PlaceHolds")?, count("PlaceHold")?)).filter(|(_, holds)| *holds == 64)
-    })
-    .await;
-    assert!((1..=32).contains(&calls), "{calls} calls for {holds} orders");
     assert_eq!(world.books(sale).await, [36, 0, 64, 0]);
+    // A call is counted when the last byte of its answer is out: all of them are once inventory has drained.
+    world.inventory.drain.begin();
+    world.inventory.ended().await.unwrap();
+    let text = flashsale_telemetry::render_metrics();
+    let count = |call: &str| {
+        let method = format!("rpc_method=\"flashsale.inventory.v1.InventoryService/{call}\"");
+        let counted = text.lines().find(|line| {
+            line.starts_with("rpc_server_call_duration_seconds_count") && line.contains(&method)
+        });
+        counted.unwrap().rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let (calls, holds) = (count("PlaceHolds"), count("PlaceHold"));
+    assert_eq!(holds, 64);
+    assert!((1..=32).contains(&calls), "{calls} calls for {holds} orders");
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ pub(crate) struct World {
     client: async_nats::Client,
     store: Store,
     _redis: TestRedis,
-    _inventory: TestServer,
+    pub(crate) inventory: TestServer,
     _room: TestServer,
 }
 
@@ -149,7 +149,7 @@ pub(crate) async fn world(tune: impl FnOnce(&mut Config)) -> World {
         client,
         store: Store::connect(&redis_config).await.unwrap(),
         _redis: redis,
-        _inventory: inventory,
+        inventory,
         _room: room,
     }
 }

@@ -50,7 +50,7 @@ pub struct Totals {
     pub refunds_due: i64,
     /// Consequences to be carried out.
     pub consequences_due: i64,
-    /// Those among them that move units or money.
+    /// Those among them that move units or money, and orders that are yet to follow their payments.
     pub unsettled: i64,
 }
 
