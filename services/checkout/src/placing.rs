@@ -7,14 +7,14 @@ use std::time::Duration;
 use flashsale_errors::{Failure, Reason};
 use flashsale_gather::{Asked, Full, Gather, Limits, Reply};
 use flashsale_proto::inventory::{
-    HoldToPlace, PlaceHoldRequest, PlaceHoldResponse, PlaceHoldsRequest, PlaceHoldsResponse,
-    hold_placed::Outcome, inventory_service_client::InventoryServiceClient,
+    HoldToPlace, PlaceHoldRequest, PlaceHoldResponse, PlaceHoldsRequest, hold_placed::Outcome,
+    inventory_service_client::InventoryServiceClient,
 };
 use flashsale_service::{peer::PeerChannel, wire};
 use flashsale_telemetry::propagate;
 use prost::Message as _;
 use tokio::time::{Instant, timeout_at};
-use tonic::{Status, Streaming};
+use tonic::Status;
 use tracing::{Instrument as _, Span};
 
 use crate::stock::PEER;
@@ -25,7 +25,7 @@ const PLACE_HOLD: &str = "/flashsale.inventory.v1.InventoryService/PlaceHold";
 /// What shares a call: no more requests than inventory takes, and, in bytes, half of what it reads of one call.
 const LIMITS: Limits = Limits {
     at_once: 2,
-    // A call lasts until its first answers are there, unless inventory hangs.
+    // An order that has to wait for something keeps the next call so long and no longer.
     slow: Duration::from_millis(25),
     requests: 64,
     weight: 128 * 1_024,
@@ -87,7 +87,8 @@ impl Placing {
 async fn together(client: InventoryServiceClient<PeerChannel>, asked: Vec<Asked<Asking, Answer>>) {
     let Some(last) = asked.iter().map(|asked| asked.ask().until).max() else { return };
     let now = Instant::now();
-    let (holds, open): (Vec<_>, Vec<_>) = asked
+    let together = asked.len();
+    let (holds, mut open): (Vec<_>, Vec<_>) = asked
         .into_iter()
         .map(|asked| {
             let (Asking { request, until, traceparent }, reply) = asked.split();
@@ -99,58 +100,33 @@ async fn together(client: InventoryServiceClient<PeerChannel>, asked: Vec<Asked<
             (hold, Some(reply))
         })
         .unzip();
-    let mut call = Call { open, last, answers: None };
-    let begun = timeout_at(last, call.begin(client, holds)).await;
-    match begun {
-        Ok(Ok(())) => {
-            // Most are answered by now. Those that have to wait for something keep no others from the next call.
-            tokio::spawn(call.finish());
-        }
-        Ok(Err(status)) => call.fail(&status),
-        // Beyond the last deadline nobody waits any more.
-        Err(_) => {}
-    }
+    // Beyond the last deadline nobody waits any more.
+    let answered = timeout_at(last, answers(client, holds, &mut open)).await;
+    let failure = match answered {
+        // A refusal of the whole call is about none of its holds in particular, unless it is one.
+        Ok(Err(status)) if together == 1 => Failure::from_peer(PEER, &status),
+        Ok(Err(status)) => Some(Failure::from_peer(PEER, &status))
+            .filter(|failure| failure.delay().is_some())
+            .unwrap_or_else(|| {
+                tracing::error!(?status, "a call for several was refused");
+                silent()
+            }),
+        Ok(Ok(())) | Err(_) => silent(),
+    };
+    open.into_iter().flatten().for_each(|reply| reply.send(Err(failure.clone())));
 }
 
-/// A call under way.
-struct Call {
-    /// Those without an answer.
-    open: Vec<Option<Reply<Answer>>>,
-    last: Instant,
-    answers: Option<Streaming<PlaceHoldsResponse>>,
-}
-
-impl Call {
-    /// Sends it and hands on the first answers.
-    async fn begin(
-        &mut self,
-        mut client: InventoryServiceClient<PeerChannel>,
-        holds: Vec<HoldToPlace>,
-    ) -> Result<(), Status> {
-        self.answers = Some(client.place_holds(PlaceHoldsRequest { holds }).await?.into_inner());
-        self.next().await.map(drop)
-    }
-
-    /// Hands on the others as they come.
-    async fn finish(mut self) {
-        let rest = timeout_at(self.last, async {
-            while self.next().await? {}
-            Ok(())
-        });
-        if let Ok(Err(status)) = rest.await {
-            self.fail(&status);
-        }
-        // Whoever is left is told by the end of their reply.
-    }
-
-    /// The next answers; false at the end.
-    async fn next(&mut self) -> Result<bool, Status> {
-        let Some(answers) = &mut self.answers else { return Ok(false) };
-        let Some(some) = answers.message().await? else { return Ok(false) };
+/// Hands on the answers as they come.
+async fn answers(
+    mut client: InventoryServiceClient<PeerChannel>,
+    holds: Vec<HoldToPlace>,
+    open: &mut [Option<Reply<Answer>>],
+) -> Result<(), Status> {
+    let mut answers = client.place_holds(PlaceHoldsRequest { holds }).await?.into_inner();
+    while let Some(some) = answers.message().await? {
         for answer in some.answers {
-            let reply = usize::try_from(answer.index)
-                .ok()
-                .and_then(|index| self.open.get_mut(index)?.take());
+            let reply =
+                usize::try_from(answer.index).ok().and_then(|index| open.get_mut(index)?.take());
             let outcome = match answer.outcome {
                 Some(Outcome::Placed(placed)) => Ok(placed),
                 Some(Outcome::Refused(refused)) => {
@@ -164,23 +140,8 @@ impl Call {
                 reply.send(outcome);
             }
         }
-        Ok(true)
     }
-
-    /// Tells those without an answer that the call has failed. A refusal of several is about none of them in particular: it says nothing of
-    /// theirs, and is a fault of this service.
-    fn fail(&mut self, status: &Status) {
-        let failure = Failure::from_peer(PEER, status);
-        let failure = if self.open.len() > 1 && failure.delay().is_none() {
-            tracing::error!(reason = failure.reason().as_str(), "a call for several was refused");
-            silent()
-        } else {
-            failure
-        };
-        self.open.iter_mut().filter_map(Option::take).for_each(|reply| {
-            reply.send(Err(failure.clone()));
-        });
-    }
+    Ok(())
 }
 
 /// Inventory has answered others, or nobody, but not this one.

@@ -1,13 +1,19 @@
 //! From an admission to an order in the queue, once.
 
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use flashsale_admission::Signer;
 use flashsale_errors::Reason;
 use flashsale_proto::checkout::{OrderState, PlaceOrderRequest};
 use flashsale_queue::{Line, OrderMessage, QueueMessage};
-use flashsale_testing::assert_failure;
+use flashsale_testing::{assert_failure, eventually};
 use futures::future::join_all;
 use uuid::Uuid;
 
-use crate::world::{SaleSpec, begin, failure, place, tee, world};
+use crate::world::{SaleSpec, admission, begin, failure, place, tee, world};
 
 /// The id of an order or hold, as `docs/stores.md` and the contract derive it.
 fn derived(sale: Uuid, buyer_id: &str, request_id: &str) -> Uuid {
@@ -153,12 +159,44 @@ async fn orders_placed_at_once_share_calls_of_inventory_and_count_there_as_one_e
 }
 
 #[tokio::test]
+async fn orders_that_have_to_wait_at_inventory_keep_no_later_ones() {
+    let world = world(|_| {}).await;
+    world.keys_are_known().await;
+    let spec = SaleSpec { room: true, ..SaleSpec::default() };
+    let sale = world.sale_with(spec, &[("tee", 1_000, 0, 1_999)]).await;
+    let stranger = Signer::generate().unwrap();
+    let _shut = world.door.acquire().await.unwrap();
+    let number = AtomicI64::new(1);
+    let ask = |signer: &Signer, buyer: &str| {
+        let number = number.fetch_add(1, Ordering::Relaxed) + 1;
+        let buyer = format!("{buyer}-{number}");
+        let admission = admission(signer, sale, &buyer, number, 60_000);
+        PlaceOrderRequest { admission, ..tee(sale, &buyer) }
+    };
+    // A key that nobody knows is asked for once a second at most; who comes in between is refused at once.
+    eventually("an order is placed while four wait for a key", async || {
+        let mut waiting = Vec::new();
+        for _ in 0..4 {
+            let (mut checkout, ask) = (world.checkout.clone(), ask(&stranger, "mal"));
+            let mut order = tokio::spawn(async move { checkout.place_order(ask).await });
+            // Each is out before the next comes.
+            let answered = tokio::time::timeout(Duration::from_millis(40), &mut order).await;
+            answered.is_err().then(|| waiting.push(order));
+        }
+        world.order(&ask(&world.signer, "ada")).await;
+        let still = waiting.iter().filter(|order| !order.is_finished()).count();
+        (still == 4).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_repeated_request_is_answered_with_the_order_as_it_is_now() {
     let world = world(|config| config.relay.poll_ms = 20).await;
     let sale = world.sale(10).await;
     let ask = tee(sale, "ada");
     let order = world.recorded(&ask, "CLAIMED").await;
-    flashsale_testing::eventually("the stock store has let go of the order", async || {
+    eventually("the stock store has let go of the order", async || {
         world.carried(sale).await.is_empty().then_some(())
     })
     .await;

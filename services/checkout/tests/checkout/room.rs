@@ -1,5 +1,7 @@
 //! The waiting room, as far as inventory knows it: it hands out the keys of admissions.
 
+use std::sync::Arc;
+
 use flashsale_proto::waitingroom::{
     GetAdmissionKeysRequest, GetAdmissionKeysResponse, GetPositionRequest, GetPositionResponse,
     JoinRequest, JoinResponse, LeaveRequest, LeaveResponse, VerifyAdmissionRequest,
@@ -7,10 +9,15 @@ use flashsale_proto::waitingroom::{
     waiting_room_service_server::WaitingRoomService,
 };
 use futures::stream::BoxStream;
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 /// The public keys, as JSON.
-pub(crate) struct Room(pub(crate) String);
+pub(crate) struct Room {
+    pub(crate) jwks: String,
+    /// Whoever has its one permit keeps everybody waiting.
+    pub(crate) door: Arc<Semaphore>,
+}
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -52,6 +59,7 @@ impl WaitingRoomService for Room {
         &self,
         _: Request<GetAdmissionKeysRequest>,
     ) -> Answer<GetAdmissionKeysResponse> {
-        Ok(Response::new(GetAdmissionKeysResponse { jwks_json: self.0.clone() }))
+        let _open = self.door.acquire().await.unwrap();
+        Ok(Response::new(GetAdmissionKeysResponse { jwks_json: self.jwks.clone() }))
     }
 }

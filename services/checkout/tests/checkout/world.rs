@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -26,6 +27,7 @@ use flashsale_redis::{RedisConfig, Script, Store};
 use flashsale_service::{Drain, Hosted, config::load_from};
 use flashsale_testing::{TestNats, TestPg, TestRedis, TestServer, eventually, serve};
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 use tonic::{Status, transport::Channel};
 use uuid::Uuid;
 
@@ -50,6 +52,8 @@ pub(crate) struct World {
     store: Store,
     _redis: TestRedis,
     pub(crate) inventory: TestServer,
+    /// The waiting room's.
+    pub(crate) door: Arc<Semaphore>,
     _room: TestServer,
 }
 
@@ -98,7 +102,9 @@ pub(crate) async fn world(tune: impl FnOnce(&mut Config)) -> World {
         flashsale_testing::nats()
     );
     let signer = Signer::generate().unwrap();
-    let room = WaitingRoomServiceServer::new(Room(signer.public_jwks()));
+    let door = Arc::new(Semaphore::new(1));
+    let room = Room { jwks: signer.public_jwks(), door: Arc::clone(&door) };
+    let room = WaitingRoomServiceServer::new(room);
     let room = serve(Hosted::new().grpc(room), Drain::new()).await;
 
     let config = env([
@@ -150,6 +156,7 @@ pub(crate) async fn world(tune: impl FnOnce(&mut Config)) -> World {
         store: Store::connect(&redis_config).await.unwrap(),
         _redis: redis,
         inventory,
+        door,
         _room: room,
     }
 }
