@@ -103,17 +103,20 @@ async fn together(client: InventoryServiceClient<PeerChannel>, asked: Vec<Asked<
     // Beyond the last deadline nobody waits any more.
     let answered = timeout_at(last, answers(client, holds, &mut open)).await;
     let failure = match answered {
-        // A refusal of the whole call is about none of its holds in particular, unless it is one.
-        Ok(Err(status)) if together == 1 => Failure::from_peer(PEER, &status),
-        Ok(Err(status)) => Some(Failure::from_peer(PEER, &status))
-            .filter(|failure| failure.delay().is_some())
-            .unwrap_or_else(|| {
-                tracing::error!(?status, "a call for several was refused");
-                silent()
-            }),
+        Ok(Err(status)) => of_the_call(together, &status),
         Ok(Ok(())) | Err(_) => silent(),
     };
     open.into_iter().flatten().for_each(|reply| reply.send(Err(failure.clone())));
+}
+
+/// What each of so many is told when their call fails. A refusal is about none of several in particular, and not to be passed on to all.
+fn of_the_call(together: usize, status: &Status) -> Failure {
+    let failure = Failure::from_peer(PEER, status);
+    if together > 1 && failure.delay().is_none() {
+        tracing::error!(reason = failure.reason().as_str(), "a call for several was refused");
+        return silent();
+    }
+    failure
 }
 
 /// Hands on the answers as they come.
@@ -157,6 +160,21 @@ mod tests {
     use flashsale_service::config::load_from;
 
     use super::*;
+
+    #[test]
+    fn a_refusal_of_the_whole_call_is_passed_on_to_one_and_not_to_several() {
+        let refused = Failure::invalid("holds", "are too large").into();
+        let away = Failure::store("redis", "it is away").into();
+        for (together, status, reason) in [
+            (1, &refused, Reason::ArgumentInvalid),
+            (2, &refused, Reason::PeerUnavailable),
+            (1, &away, Reason::StoreUnavailable),
+            (2, &away, Reason::StoreUnavailable),
+            (2, &Status::unavailable("gone"), Reason::PeerUnavailable),
+        ] {
+            assert_eq!(of_the_call(together, status).reason(), reason, "{together}: {status:?}");
+        }
+    }
 
     #[test]
     fn what_shares_a_call_is_well_below_what_inventory_reads_of_one() {

@@ -4,8 +4,11 @@
 
 mod world;
 
+use std::time::Duration;
+
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::sale::{self, SaleState};
+use tonic::{Request, Status};
 use uuid::Uuid;
 use world::{World, creation, eur, id};
 
@@ -199,6 +202,13 @@ async fn a_report_without_inventory_says_so_and_is_not_final_and_a_sale_that_nev
     world.peers.fail("GetStock", Failure::new(Reason::StockFenced, "it is being rebuilt"));
     let report = world.report(&sale).await;
     assert_eq!((report.units_held, report.units_placed, report.r#final), (None, None, false));
+
+    // One that hangs does not take the caller's whole time.
+    world.peers.fail("GetStock", Status::cancelled("it hangs"));
+    let mut asked = Request::new(sale::GetSaleReportRequest { sale_id: sale.clone() });
+    asked.set_timeout(Duration::from_secs(2));
+    let report = world.client.clone().get_sale_report(asked).await.unwrap().into_inner();
+    assert_eq!(report.report.unwrap().units_held, None);
 
     let never = world.draft(creation()).await.sale_id;
     world.end(&never, &id()).await.unwrap();

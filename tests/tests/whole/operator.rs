@@ -221,6 +221,12 @@ fn a_sale_lives_by_commands_from_the_export_to_its_end(up: &Flashsale) {
     let (_, report) = both(up, &["sale", "report", &by_hand]);
     assert_eq!((&report["final"], &report["orders"]["confirmed"]), (&json!(true), &json!(0)));
     assert_eq!(report["items"].as_array().unwrap().len(), 12);
+    // One that sells is not final, however long one waits.
+    let open = all.as_array().unwrap().iter().find(|sale| sale["name"] == "Spring drop").unwrap();
+    let open = open["sale_id"].as_str().unwrap();
+    let waited = up.say(&["sale", "report", open, "--wait", "--at-most", "1"]);
+    assert_eq!(waited.code, Some(1), "{waited:?}");
+    contains_all(&waited.out, &[open, "OPEN, not final yet"]);
     let (human, _) = refused(up, &["sale", "start", &by_hand], Reason::SaleStateConflict);
     contains_all(&human, &["ENDED"]);
 }

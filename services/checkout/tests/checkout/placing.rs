@@ -1,7 +1,10 @@
 //! From an admission to an order in the queue, once.
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,6 +14,11 @@ use flashsale_proto::checkout::{OrderState, PlaceOrderRequest};
 use flashsale_queue::{Line, OrderMessage, QueueMessage};
 use flashsale_testing::{assert_failure, eventually};
 use futures::future::join_all;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+};
 use uuid::Uuid;
 
 use crate::world::{SaleSpec, admission, begin, failure, place, tee, world};
@@ -156,6 +164,87 @@ async fn orders_placed_at_once_share_calls_of_inventory_and_count_there_as_one_e
     let (calls, holds) = (count("PlaceHolds"), count("PlaceHold"));
     assert_eq!(holds, 64);
     assert!((1..=32).contains(&calls), "{calls} calls for {holds} orders");
+}
+
+#[tokio::test]
+async fn orders_whose_call_lost_its_answers_are_placed_once_and_found_by_their_retries() {
+    let (deaf, cut) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+    let between = Between { deaf: Arc::clone(&deaf), cut: Arc::clone(&cut) };
+    let world =
+        world(|config| config.peers.inventory.url = between.before(&config.peers.inventory.url))
+            .await;
+    let sale = world.sale(10).await;
+    let before = world.queued().await.len();
+    let asks: Vec<_> = (0..8).map(|buyer| tee(sale, &format!("buyer-{buyer}"))).collect();
+    deaf.store(true, Ordering::SeqCst);
+    let placing = join_all(asks.iter().map(|ask| world.place(ask)));
+    let lost = async {
+        eventually("all are placed", async || {
+            (world.books(sale).await == [2, 0, 8, 0]).then_some(())
+        })
+        .await;
+        cut.notify_waiters();
+        deaf.store(false, Ordering::SeqCst);
+    };
+    let (answers, ()) = tokio::join!(placing, lost);
+    for answer in answers {
+        let failure = assert_failure(&answer.unwrap_err(), Reason::PeerUnavailable);
+        assert!(failure.delay().is_some(), "the same request may be sent again");
+    }
+    assert_eq!(world.queued().await.len(), before);
+    for ask in &asks {
+        let order = eventually("inventory is reached again", async || world.place(ask).await.ok());
+        let order = order.await;
+        let id = derived(sale, &ask.buyer_id, &ask.request_id);
+        assert_eq!((order.order_id, order.state), (id.to_string(), OrderState::Accepted.into()));
+    }
+    assert_eq!(world.books(sale).await, [2, 0, 8, 0]);
+    assert_eq!(world.queued().await.len(), before + 8);
+}
+
+/// Stands between checkout and inventory.
+struct Between {
+    /// Nothing that inventory says gets through.
+    deaf: Arc<AtomicBool>,
+    /// Breaks the connections.
+    cut: Arc<Notify>,
+}
+
+impl Between {
+    /// The URL of a way to `url`.
+    fn before(self, url: &str) -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let own = format!("http://{}", listener.local_addr().unwrap());
+        let (listener, to) = (TcpListener::from_std(listener).unwrap(), url.replace("http://", ""));
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let far = TcpStream::connect(&to).await.unwrap();
+                let (deaf, cut) = (Arc::clone(&self.deaf), Arc::clone(&self.cut));
+                tokio::spawn(async move {
+                    let ((mut near, mut back), (mut answers, mut far)) =
+                        (near.into_split(), far.into_split());
+                    let to = tokio::io::copy(&mut near, &mut far);
+                    let from = async {
+                        let mut some = vec![0; 65_536];
+                        loop {
+                            match answers.read(&mut some).await {
+                                Ok(0) | Err(_) => return,
+                                Ok(_) if deaf.load(Ordering::SeqCst) => {}
+                                Ok(read) => back.write_all(&some[..read]).await.unwrap_or(()),
+                            }
+                        }
+                    };
+                    tokio::select! {
+                        _ = to => {}
+                        () = from => {}
+                        () = cut.notified() => {}
+                    }
+                });
+            }
+        });
+        own
+    }
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ use flashsale_sale::{Config, DEFAULTS};
 use flashsale_service::{Drain, Hosted, config::load_from};
 use flashsale_testing::{TestPg, TestServer};
 use sqlx::PgPool;
-use tonic::{Request, Response, Status, transport::Channel};
+use tonic::{Code, Request, Response, Status, transport::Channel};
 use uuid::Uuid;
 
 pub type Client = SaleServiceClient<Channel>;
@@ -58,7 +58,7 @@ impl Peers {
         notes.iter().filter(|(id, _)| *id == sale).map(|(_, note)| note.clone()).collect()
     }
 
-    /// Lets a call fail from now on.
+    /// Lets a call fail from now on; GetStock with CANCELLED never answers.
     pub fn fail(&self, call: &'static str, status: impl Into<Status>) {
         self.failures.lock().unwrap().insert(call, status.into());
     }
@@ -245,8 +245,11 @@ impl InventoryService for Peers {
         request: Request<inventory::GetStockRequest>,
     ) -> Answer<inventory::GetStockResponse> {
         let asked = request.into_inner();
-        if let Some(status) = self.failures.lock().unwrap().get("GetStock") {
-            return Err(status.clone());
+        let failure = self.failures.lock().unwrap().get("GetStock").cloned();
+        match failure {
+            Some(status) if status.code() == Code::Cancelled => std::future::pending().await,
+            Some(status) => return Err(status),
+            None => {}
         }
         let confirmed = *self.confirms.lock().unwrap();
         if let Some(order_id) = confirmed {
