@@ -49,7 +49,7 @@ fn rows(facts: &Facts, findings: &mut Findings) {
     for (id, order) in &facts.record.orders {
         let derived = order_of(facts.sale, &order.buyer, order.request);
         // Of a broken message the request may be what could not be read.
-        let unread = !order.was_claimed() && order.request.is_nil();
+        let unread = order.is_bare() && order.request.is_nil();
         findings.expect(I7, derived == *id || unread, || {
             format!("order {id}: its request {} places {derived}", order.request)
         });

@@ -107,7 +107,7 @@ fn queue(facts: &Facts, findings: &mut Findings) {
         let priced = order.lines == body.lines
             && order.total_minor == body.total_minor
             && order.currency == body.currency;
-        let same = (priced || !order.was_claimed())
+        let same = (priced || order.is_bare())
             && order.hold == body.hold_id
             && order.buyer == body.buyer_id;
         findings.expect(I2, same || body.kind == Kind::Cancel, || {
@@ -147,7 +147,7 @@ fn holds(facts: &Facts, findings: &mut Findings) {
 }
 
 fn agrees(row: &Order, id: Uuid, hold: &Hold) -> bool {
-    row.hold == id && row.buyer == hold.buyer && (row.lines == hold.lines || !row.was_claimed())
+    row.hold == id && row.buyer == hold.buyer && (row.lines == hold.lines || row.is_bare())
 }
 
 fn rows(facts: &Facts, findings: &mut Findings) {

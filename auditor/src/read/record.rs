@@ -92,11 +92,12 @@ impl Order {
         matches!(self.state.as_str(), "CONFIRMED" | "DECLINED" | "CANCELLED" | "REFUNDED")
     }
 
-    /// Whether it was ever claimed, as far as its history tells. What was put aside and given up was not: its row has what could be read of a
-    /// broken message, which is no lines and no total.
-    pub(crate) fn was_claimed(&self) -> bool {
-        self.path.first().is_none_or(|first| first.to != "DEAD_LETTER")
-            || self.path.iter().any(|step| step.to == "CLAIMED")
+    /// Whether it was put aside, never claimed, and has neither lines nor a total: the row has what could be read of a broken message.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.path.first().is_some_and(|first| first.to == "DEAD_LETTER")
+            && !self.path.iter().any(|step| step.to == "CLAIMED")
+            && self.lines.is_empty()
+            && self.total_minor == 0
     }
 
     /// Whether it ended with its units sold.

@@ -576,12 +576,24 @@ async fn an_order_that_was_put_aside_and_given_up_has_what_could_be_read_of_it_a
     }
     let report = audit(&world.options(&servers)).await;
     assert_eq!(report.verdict, Verdict::Held, "{report}");
-    // Whose it is can be read, or there is no row.
-    world
-        .plant(&servers, Sql("UPDATE orders SET buyer_id = 'buyer-9' WHERE order_id = '<o4>'"))
-        .await;
-    let report = audit(&world.options(&servers)).await;
-    assert_eq!(report.verdict, Verdict::Broken, "{report}");
+    // Whose it is can be read, or there is no row; and it has nothing of what it was to have, or all of it.
+    for (plant, undo) in [
+        (
+            "UPDATE orders SET buyer_id = 'buyer-9' WHERE order_id = '<o4>'",
+            "UPDATE orders SET buyer_id = 'buyer-4' WHERE order_id = '<o4>'",
+        ),
+        (
+            "INSERT INTO order_lines (order_id, sku, quantity, unit_price_minor) VALUES ('<o4>', 'B', 1, 0)",
+            "DELETE FROM order_lines WHERE order_id = '<o4>'",
+        ),
+    ] {
+        world.plant(&servers, Sql(plant)).await;
+        let report = audit(&world.options(&servers)).await;
+        assert_eq!(report.verdict, Verdict::Broken, "{report}");
+        world.plant(&servers, Sql(undo)).await;
+        let report = audit(&world.options(&servers)).await;
+        assert_eq!(report.verdict, Verdict::Held, "{report}");
+    }
 }
 
 #[tokio::test]
