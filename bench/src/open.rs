@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use flashsale_errors::Reason;
+use flashsale_errors::{DOMAIN, Reason};
 use hdrhistogram::Histogram;
 use tokio::sync::Semaphore;
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -77,7 +77,8 @@ impl Answers {
             Miss::Failed(_) => ErrorDetails::new(),
         };
         self.rejected.saturating_record(took_us);
-        let reason = details.error_info().and_then(|info| Reason::parse(&info.reason));
+        let ours = details.error_info().filter(|info| info.domain == DOMAIN);
+        let reason = ours.and_then(|info| Reason::parse(&info.reason));
         *self.reasons.entry(reason.map_or("_OTHER", Reason::as_str)).or_default() += 1;
         if details.retry_info().and_then(|retry| retry.retry_delay).is_none() {
             self.without_retry_info += 1;

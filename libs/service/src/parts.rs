@@ -2,7 +2,6 @@
 
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
-use flashsale_errors::{Failure, Reason};
 use flashsale_telemetry::propagate;
 use futures::FutureExt as _;
 use tokio::time::Instant;
@@ -11,7 +10,7 @@ use tracing::Instrument as _;
 
 use crate::{
     deadline,
-    stack::{Call, Instruments, panic_words},
+    stack::{Call, Instruments, expired, panicked},
 };
 
 /// What such calls are measured with.
@@ -43,17 +42,11 @@ impl Parts {
         // A wrong one must not take the others with it.
         let work = AssertUnwindSafe(work).catch_unwind();
         let answer = tokio::time::timeout_at(until, work).await;
-        let answer = answer.map(|answer| {
-            answer.unwrap_or_else(|panic| {
-                let words = panic_words(&*panic);
-                Err(Failure::internal(format_args!("a handler panicked: {words}")).into())
-            })
-        });
-        let answer = answer.unwrap_or_else(|_| {
-            let ms = timeout.as_millis();
-            let what = format!("there was no answer within {ms} ms");
-            Err(Failure::new(Reason::DeadlineExceeded, what).with("timeout_ms", ms).into())
-        });
+        let answer = match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(panic)) => Err(panicked(&*panic).into()),
+            Err(_) => Err(expired(timeout).into()),
+        };
         call.end(answer.as_ref().err().map_or(Code::Ok, Status::code));
         answer
     }

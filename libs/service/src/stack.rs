@@ -14,8 +14,8 @@ use http::{Request, Response};
 use tonic::body::Body;
 use tower::{Service, ServiceBuilder, layer::layer_fn};
 
-pub(crate) use deadline::requested as requested_timeout;
-pub(crate) use panics::words as panic_words;
+pub(crate) use deadline::{expired, requested as requested_timeout};
+pub(crate) use panics::{panicked, words as panic_words};
 pub(crate) use trace::{Call, Instruments};
 
 use crate::{Drain, ServerConfig};

@@ -64,16 +64,17 @@ where
             let answer = deadline::within(deadline, answer);
             match tokio::time::timeout_at(deadline, answer).await {
                 Ok(response) => response,
-                Err(_) => Ok(refusal(
-                    Failure::new(
-                        Reason::DeadlineExceeded,
-                        format!("there was no answer within {} ms", timeout.as_millis()),
-                    )
-                    .with("timeout_ms", timeout.as_millis()),
-                )),
+                Err(_) => Ok(refusal(expired(timeout))),
             }
         })
     }
+}
+
+/// What is told of a call that took longer than it may.
+pub(crate) fn expired(timeout: Duration) -> Failure {
+    let ms = timeout.as_millis();
+    Failure::new(Reason::DeadlineExceeded, format!("there was no answer within {ms} ms"))
+        .with("timeout_ms", ms)
 }
 
 /// How much earlier than the caller's timer ours fires.

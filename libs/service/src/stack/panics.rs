@@ -48,13 +48,15 @@ where
         Box::pin(async move {
             match AssertUnwindSafe(answer).catch_unwind().await {
                 Ok(response) => response,
-                Err(panic) => {
-                    let words = words(&*panic);
-                    Ok(refusal(Failure::internal(format_args!("a handler panicked: {words}"))))
-                }
+                Err(panic) => Ok(refusal(panicked(&*panic))),
             }
         })
     }
+}
+
+/// What is told of a call whose handler panicked.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Failure {
+    Failure::internal(format_args!("a handler panicked: {}", words(panic)))
 }
 
 /// What the panic said.
