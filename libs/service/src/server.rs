@@ -122,11 +122,19 @@ impl Listening {
         if let Some(tls) = tls {
             builder = builder.tls_config(tls).context("the server's certificate cannot be used")?;
         }
-        let mut grpc = AbortOnDropHandle::new(tokio::spawn(builder.serve_with_incoming_shutdown(
+        let grpc = builder.serve_with_incoming_shutdown(
             stack::around(parts.routes, &config, drain.clone()),
             Connections::new(grpc, config.max_connections, cut.clone()).into_stream(),
             drain.started(),
-        )));
+        );
+        // It judges its own end: who looks from outside sees it end and the drain start in either order.
+        let asked = drain.clone();
+        let grpc = async move {
+            grpc.await?;
+            anyhow::ensure!(asked.is_draining(), "it ended by itself");
+            Ok(())
+        };
+        parts.tasks.push(Task { name: "gRPC server", future: grpc.boxed() });
         let http_stop = CancellationToken::new();
         let http = AbortOnDropHandle::new(tokio::spawn(http_port::serve(
             http_port::router(parts.http, readiness.clone()),
@@ -145,7 +153,6 @@ impl Listening {
             tokio::select! {
                 () = drain.begun() => break,
                 Some(ended) = tasks.join_next() => failure = failure_of(ended),
-                ended = &mut grpc => return Err(anyhow!("the gRPC server ended by itself: {ended:?}")),
             }
         }
         if let Some(error) = &failure {
@@ -169,23 +176,19 @@ impl Listening {
         drain.start();
 
         let deadline = Instant::now() + config.drain_timeout();
-        if tokio::time::timeout_at(deadline, &mut grpc).await.is_err() {
-            tracing::warn!("calls did not end in time; cutting their connections");
-        }
         while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, tasks.join_next()).await {
             failure = failure.or(failure_of(ended));
-        }
-        if !tasks.is_empty() {
-            tracing::warn!(
-                tasks = tasks.len(),
-                "background tasks did not end in time; stopping them"
-            );
         }
         http_stop.cancel();
         let _ = tokio::time::timeout_at(deadline, http).await;
         cut.cancel();
-        if !grpc.is_finished() {
-            let _ = tokio::time::timeout(CUT_TIMEOUT, grpc).await;
+        if !tasks.is_empty() {
+            tracing::warn!(
+                tasks = tasks.len(),
+                "calls or background tasks did not end in time; stopping them"
+            );
+            let noticed = async { while tasks.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(CUT_TIMEOUT, noticed).await;
         }
         tracing::info!("{name} has ended");
         failure.map_or(Ok(()), Err)

@@ -113,6 +113,20 @@ async fn stopping_at_once_leaves_no_connection() {
 }
 
 #[tokio::test]
+async fn asked_to_end_before_anyone_looks_it_ends_without_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    // Often, for which of two things that are ready is seen first is left to chance.
+    for _ in 0..64 {
+        let mut config = server_config();
+        // While it is written, the gRPC server has the time to be asked, and to end.
+        config.ready_file = dir.path().join("ready").to_str().unwrap().to_owned();
+        let mut server = serve(config).await;
+        server.drain.start();
+        server.ended().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_background_task_that_fails_or_panics_ends_the_process_with_its_words() {
     let failing = serve_with(server_config(), |hosted| {
         hosted.task("claimer", async { anyhow::bail!("the stream is gone") })
