@@ -141,7 +141,7 @@ impl Listening {
             Connections::new(http, config.max_connections, cut.clone()),
             http_stop.clone(),
         )));
-        let mut tasks = spawn(parts.tasks);
+        let mut tasks = Running::spawn(parts.tasks);
         announce(&config.ready_file, grpc_address, http_address).await?;
         tracing::info!(
             %grpc_address, %http_address, services = parts.services.join(", "), "{name} is serving"
@@ -152,7 +152,7 @@ impl Listening {
         while failure.is_none() {
             tokio::select! {
                 () = drain.begun() => break,
-                Some(ended) = tasks.join_next() => failure = failure_of(ended),
+                Some(ended) = tasks.next() => failure = ended.err(),
             }
         }
         if let Some(error) = &failure {
@@ -176,18 +176,15 @@ impl Listening {
         drain.start();
 
         let deadline = Instant::now() + config.drain_timeout();
-        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, tasks.join_next()).await {
-            failure = failure.or(failure_of(ended));
+        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, tasks.next()).await {
+            failure = failure.or(ended.err());
         }
         http_stop.cancel();
         let _ = tokio::time::timeout_at(deadline, http).await;
         cut.cancel();
-        if !tasks.is_empty() {
-            tracing::warn!(
-                tasks = tasks.len(),
-                "calls or background tasks did not end in time; stopping them"
-            );
-            let noticed = async { while tasks.join_next().await.is_some() {} };
+        if !tasks.names.is_empty() {
+            tracing::warn!(tasks = tasks.names.join(", "), "not all ended in time; stopping them");
+            let noticed = async { while tasks.next().await.is_some() {} };
             let _ = tokio::time::timeout(CUT_TIMEOUT, noticed).await;
         }
         tracing::info!("{name} has ended");
@@ -267,25 +264,39 @@ impl Parts {
 
 type Ended = (&'static str, anyhow::Result<()>);
 
-fn spawn(tasks: Vec<Task>) -> JoinSet<Ended> {
-    let mut set = JoinSet::new();
-    for Task { name, future } in tasks {
-        set.spawn(async move {
-            let result = AssertUnwindSafe(future).catch_unwind().await;
-            let result = result.unwrap_or_else(|panic| {
-                Err(anyhow!("it panicked: {}", stack::panic_words(&*panic)))
-            });
-            (name, result)
-        });
-    }
-    set
+/// The tasks that have not ended yet.
+struct Running {
+    set: JoinSet<Ended>,
+    names: Vec<&'static str>,
 }
 
-fn failure_of(ended: Result<Ended, tokio::task::JoinError>) -> Option<anyhow::Error> {
-    match ended {
-        Ok((_, Ok(()))) => None,
-        Ok((name, Err(error))) => Some(error.context(format!("the background task {name} failed"))),
-        Err(error) => Some(anyhow!("a background task was stopped: {error}")),
+impl Running {
+    fn spawn(tasks: Vec<Task>) -> Self {
+        let mut running = Self { set: JoinSet::new(), names: Vec::new() };
+        for Task { name, future } in tasks {
+            running.names.push(name);
+            running.set.spawn(async move {
+                let result = AssertUnwindSafe(future).catch_unwind().await;
+                let result = result.unwrap_or_else(|panic| {
+                    Err(anyhow!("it panicked: {}", stack::panic_words(&*panic)))
+                });
+                (name, result)
+            });
+        }
+        running
+    }
+
+    /// Waits for one to end, and tells how; `None` once all have.
+    async fn next(&mut self) -> Option<anyhow::Result<()>> {
+        Some(match self.set.join_next().await? {
+            Ok((name, result)) => {
+                if let Some(at) = self.names.iter().position(|running| *running == name) {
+                    self.names.swap_remove(at);
+                }
+                result.with_context(|| format!("the background task {name} failed"))
+            }
+            Err(error) => Err(anyhow!("a background task was stopped: {error}")),
+        })
     }
 }
 
@@ -299,4 +310,22 @@ async fn announce(file: &str, grpc: SocketAddr, http: SocketAddr) -> anyhow::Res
         .await
         .and(tokio::fs::rename(&beside, file).await)
         .with_context(|| format!("server.ready_file {file} cannot be written"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_still_running_is_known_by_name() {
+        let task = |name, future| Task { name, future };
+        let mut running = Running::spawn(vec![
+            task("gRPC server", std::future::pending().boxed()),
+            task("claimer", async { Ok(()) }.boxed()),
+            task("relay", std::future::pending().boxed()),
+        ]);
+        assert!(matches!(running.next().await, Some(Ok(()))));
+        running.names.sort_unstable();
+        assert_eq!(running.names, ["gRPC server", "relay"]);
+    }
 }
