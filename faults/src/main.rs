@@ -126,17 +126,9 @@ async fn run(args: &Args) -> anyhow::Result<bool> {
             None => Platform::start().await?,
         };
         let began = Instant::now();
-        let mut task =
-            Task::new(fresh, seed.wrapping_add(number), asked, args.short, args.suite.zeros());
-        let mut figures = match (fault.run)(&mut task).await {
-            Ok(figures) => figures,
-            // Nothing is known then; what was done is not told as done.
-            Err(error) => {
-                let mut figures = task.figures();
-                figures.broken.push(format!("{error:#}"));
-                figures
-            }
-        };
+        let mut task = Task::new(fresh, seed.wrapping_add(number), asked, args.short);
+        let run = async |figures: &mut Figures| (fault.run)(&mut task, figures).await;
+        let mut figures = task::figures_of(Figures::new(asked, args.suite.zeros()), run).await;
         let wrong = figures.faults();
         figures.more.insert("seconds".to_owned(), json!(began.elapsed().as_secs()));
         say(&line(fault.name, &figures, &wrong));

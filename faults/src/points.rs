@@ -29,11 +29,11 @@ type At = for<'a> fn(&'a mut Task, Point, &'a mut Figures) -> BoxFuture<'a, anyh
 /// Has `at` done at the points of these steps in turn, as often as the task asks. `times` says how often a step is come by at least.
 pub(crate) async fn each(
     task: &mut Task,
+    figures: &mut Figures,
     steps: impl IntoIterator<Item = &'static str>,
     times: fn(&str) -> u32,
     at: At,
-) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
+) -> anyhow::Result<()> {
     let mut points: Vec<(&str, Moment)> =
         steps.into_iter().flat_map(|step| Moment::ALL.map(|moment| (step, moment))).collect();
     points.shuffle(&mut task.random);
@@ -42,9 +42,9 @@ pub(crate) async fn each(
     for (step, moment) in points.iter().copied().cycle().take(asked) {
         // In the middle of things, not always at the first of its kind; but rather there than never.
         let count = task.random.random_range(1..=times(step));
-        let mut reached = at(task, Point { step, moment, count }, &mut figures).await?;
+        let mut reached = at(task, Point { step, moment, count }, figures).await?;
         if !reached && count > 1 {
-            reached = at(task, Point { step, moment, count: 1 }, &mut figures).await?;
+            reached = at(task, Point { step, moment, count: 1 }, figures).await?;
         }
         if reached {
             figures.runs += 1;
@@ -60,5 +60,5 @@ pub(crate) async fn each(
     figures.count("points_asked", asked as u64);
     figures.count("points_hit", (asked - unreached.len().min(asked)) as u64);
     figures.more.insert("points_not_hit".to_owned(), json!(unreached));
-    Ok(figures)
+    Ok(())
 }

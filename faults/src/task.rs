@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     crowd::{Crowd, Manners, Story},
-    figures::{Figures, Zeros},
+    figures::Figures,
     patience::until_some,
     platform::{Platform, Sale, SaleSpec, stores::Stock},
 };
@@ -33,7 +33,21 @@ pub(crate) struct Fault {
     /// How often in the short form.
     pub(crate) short: u64,
     /// Does it.
-    pub(crate) run: for<'a> fn(&'a mut Task) -> BoxFuture<'a, anyhow::Result<Figures>>,
+    pub(crate) run: Run,
+}
+
+/// Counts in the figures what it does, as it does it.
+type Run = for<'a> fn(&'a mut Task, &'a mut Figures) -> BoxFuture<'a, anyhow::Result<()>>;
+
+/// The figures of a fault, from those it begins with. Of one that breaks off they are what was done until then, beside what broke it off.
+pub(crate) async fn figures_of(
+    mut figures: Figures,
+    fault: impl AsyncFnOnce(&mut Figures) -> anyhow::Result<()>,
+) -> Figures {
+    if let Err(error) = fault(&mut figures).await {
+        figures.broken.push(format!("{error:#}"));
+    }
+    figures
 }
 
 /// What a fault is done with.
@@ -47,7 +61,6 @@ pub(crate) struct Task {
     pub(crate) asked: u64,
     /// Whether what takes long may be cut short.
     pub(crate) short: bool,
-    zeros: Zeros,
 }
 
 /// A sale under way.
@@ -63,19 +76,8 @@ pub(crate) struct Round {
 
 impl Task {
     /// A fault to be done to `platform`.
-    pub(crate) fn new(
-        platform: Platform,
-        seed: u64,
-        asked: u64,
-        short: bool,
-        zeros: Zeros,
-    ) -> Self {
-        Self { platform, random: StdRng::seed_from_u64(seed), asked, short, zeros }
-    }
-
-    /// The figures to begin with.
-    pub(crate) fn figures(&self) -> Figures {
-        Figures::new(self.asked, self.zeros)
+    pub(crate) fn new(platform: Platform, seed: u64, asked: u64, short: bool) -> Self {
+        Self { platform, random: StdRng::seed_from_u64(seed), asked, short }
     }
 
     /// A sale in the middle of its rush.
@@ -198,5 +200,32 @@ impl Task {
             figures.broken.extend(named.map(|what| format!("{}: {what}", promise.name())));
         }
         Ok(report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_done_before_a_fault_broke_off_is_kept() {
+        let figures = Figures::new(20, &[("oversold", "units oversold")]);
+        let figures = figures_of(figures, async |figures| {
+            figures.runs = 10;
+            figures.wrong("oversold", 1);
+            figures.count("writes_lost", 7);
+            figures.reopened(Duration::from_secs(3));
+            bail!("no order is placed any more");
+        })
+        .await;
+        assert_eq!(
+            figures.faults(),
+            ["1 units oversold", "10 of 20 runs done", "no order is placed any more"]
+        );
+        let json = figures.json();
+        assert_eq!((&json["runs"], &json["writes_lost"]), (&10.into(), &7.into()));
+        assert_eq!(json["reopen_seconds_max"], 3.0);
     }
 }

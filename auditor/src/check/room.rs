@@ -176,7 +176,9 @@ fn spent(facts: &Facts, room: &Room, findings: &mut Findings) {
             )
         });
         if let Some(passed_ms) = passed_ms(facts, room, number) {
-            let early_ms = passed_ms - hold.taken_ms;
+            // A hold that was taken anew spent its admission when it was placed.
+            let spent_ms = hold.placed_ms.map_or(hold.taken_ms, |placed| placed.min(hold.taken_ms));
+            let early_ms = passed_ms - spent_ms;
             findings.expect(I6, early_ms <= CLOCK_TOLERANCE_MS, || {
                 format!("hold {id}: taken {early_ms} ms before number {number} was passed")
             });

@@ -1,6 +1,6 @@
 //! I1: sold + placed + held ≤ allotted, counted in every way the stores allow.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
@@ -142,11 +142,14 @@ fn units(lines: &[Line], sku: &str) -> i64 {
     lines.iter().filter(|line| line.sku == sku).map(|line| line.quantity).sum()
 }
 
-/// The most units that were certainly out of sale at one moment, by Redis's clock: a hold that expired was held from when it was taken to
-/// its deadline, one whose order ended unpaid until the record said so, one that is still there until now.
+/// The most units that one epoch certainly had out of sale at one moment, by the clock of its server: a hold that expired was held from when it
+/// was taken to its deadline, one whose order ended unpaid until the record said so, one that is still there until now.
+///
+/// Times of two epochs are never laid beside each other: each was taken by the clock of another server, and what a later epoch holds it took
+/// anew.
 fn peak(facts: &Facts, sku: &str) -> i64 {
     let skew_ms = facts.record.ahead_ms - facts.stock.ahead_ms;
-    let mut changes = Vec::new();
+    let mut epochs: BTreeMap<i64, Vec<(i64, i64)>> = BTreeMap::new();
     for (id, hold) in &facts.stock.holds {
         let taken = units(&hold.lines, sku);
         let until_ms = match hold.state {
@@ -154,6 +157,8 @@ fn peak(facts: &Facts, sku: &str) -> i64 {
             HoldState::Expired => hold.deadline_ms,
             // When it was given back nobody wrote down.
             HoldState::Released if facts.is_given_back(id, hold) => hold.taken_ms,
+            // How far the record's clock is ahead is known of the server that was read, and of no other.
+            HoldState::Released if hold.epoch != facts.stock.epoch => hold.taken_ms,
             HoldState::Released => {
                 let order = hold.order.and_then(|order| facts.record.orders.get(&order));
                 let end = order.and_then(|order| order.path.last());
@@ -161,10 +166,15 @@ fn peak(facts: &Facts, sku: &str) -> i64 {
             }
         };
         if taken > 0 && until_ms > hold.taken_ms {
-            changes.push((hold.taken_ms, taken));
-            changes.push((until_ms, -taken));
+            let changes = epochs.entry(hold.epoch).or_default();
+            changes.extend([(hold.taken_ms, taken), (until_ms, -taken)]);
         }
     }
+    epochs.into_values().map(most_at_once).max().unwrap_or(0)
+}
+
+/// The highest sum that changes, each at its time, come to.
+fn most_at_once(mut changes: Vec<(i64, i64)>) -> i64 {
     // Units given back in a millisecond may be taken again in it: the smaller change goes first.
     changes.sort_unstable();
     let mut now = 0;
@@ -172,4 +182,16 @@ fn peak(facts: &Facts, sku: &str) -> i64 {
         now += change;
         most.max(now)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_given_back_count_no_more() {
+        assert_eq!(most_at_once(vec![]), 0);
+        assert_eq!(most_at_once(vec![(1, 2), (3, -2), (3, 2), (5, -2)]), 2);
+        assert_eq!(most_at_once(vec![(1, 2), (4, -2), (3, 2), (5, -2)]), 4);
+    }
 }

@@ -113,7 +113,12 @@ pub(crate) struct Hold {
     pub(crate) buyer: String,
     pub(crate) state: HoldState,
     pub(crate) deadline_ms: i64,
+    /// When the epoch took the units, by the clock of the server it stood on.
     pub(crate) taken_ms: i64,
+    /// When it was placed, by the clock of the server that placed it: in an older epoch perhaps.
+    pub(crate) placed_ms: Option<i64>,
+    /// The epoch that took the units.
+    pub(crate) epoch: i64,
     pub(crate) lines: Vec<Line>,
     pub(crate) admission: Option<String>,
     pub(crate) order: Option<Uuid>,
@@ -128,8 +133,10 @@ struct RawHold {
     d: i64,
     t: i64,
     l: Vec<(String, i64, i64)>,
+    e: i64,
     j: Option<String>,
     o: Option<Uuid>,
+    p: Option<i64>,
     q: Option<Uuid>,
     h: Option<String>,
 }
@@ -319,6 +326,8 @@ fn hold(raw: RawHold) -> Hold {
         state: raw.s,
         deadline_ms: raw.d,
         taken_ms: raw.t,
+        placed_ms: raw.p,
+        epoch: raw.e,
         lines,
         admission: raw.j,
         order: raw.o,

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod corruptions;
+mod epochs;
 mod programme;
 mod world;

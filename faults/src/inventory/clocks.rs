@@ -26,8 +26,7 @@ const BACK_WITHIN: Duration = Duration::from_secs(5);
 const CARTS: i64 = 10;
 
 /// Each way in which inventory and its callers can be off, one after the other.
-pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
+pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     let mut ways = [(OFF_MS, -OFF_MS), (-OFF_MS, OFF_MS), (OFF_MS, OFF_MS), (-OFF_MS, -OFF_MS)];
     ways.shuffle(&mut task.random);
     for (ours, theirs) in ways.into_iter().cycle().take(usize::try_from(task.asked)?) {
@@ -52,11 +51,11 @@ pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
         let (epoch, _) = task.platform.epoch(&round.sale).await?;
         figures.expect(epoch == round.epoch, || "the sale was closed".to_owned());
         let story = round.crowd.leave().await;
-        task.conclude(&round.sale, &[story], &mut figures).await?;
+        task.conclude(&round.sale, &[story], figures).await?;
         figures.runs += 1;
     }
     shift(task, 0, 0).await?;
-    Ok(figures)
+    Ok(())
 }
 
 /// Starts inventory with a clock that is off, and its callers with another.

@@ -90,21 +90,19 @@ impl Replica {
 }
 
 /// The primary dies and the replica takes its place.
-pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
+pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for _ in 0..task.asked {
         let replica = Replica::start(task).await?;
         let round = task.round(SaleSpec::default(), Manners::default()).await?;
-        let (_old, since) = replica.take_over(task, &round, true, &mut figures).await?;
-        task.reopen(round, since, &mut figures).await?;
+        let (_old, since) = replica.take_over(task, &round, true, figures).await?;
+        task.reopen(round, since, figures).await?;
         figures.runs += 1;
     }
-    Ok(figures)
+    Ok(())
 }
 
 /// The replica takes the place of a primary that lives, and that one inventory still speaks to.
-pub(super) async fn old_primary(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
+pub(super) async fn old_primary(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     let to_old = Proxy::of_redis(task.platform.redis.port()).await?;
     let mut inventory = task.platform.second("inventory")?;
     let mut checkout = task.platform.second("checkout")?;
@@ -130,8 +128,8 @@ pub(super) async fn old_primary(task: &mut Task) -> anyhow::Result<Figures> {
             anyhow::Ok((others.accepted() > 2).then_some(()))
         })
         .await?;
-        let (old, since) = replica.take_over(task, &round, false, &mut figures).await?;
-        task.await_opening(&sale, epoch, since, &mut figures).await;
+        let (old, since) = replica.take_over(task, &round, false, figures).await?;
+        task.await_opening(&sale, epoch, since, figures).await;
         let opened = others.accepted();
         sleep(GOES_ON).await;
         let answers = others.accepted() - opened;
@@ -142,7 +140,7 @@ pub(super) async fn old_primary(task: &mut Task) -> anyhow::Result<Figures> {
         to_old.cut();
         task.goes_on(&round.crowd).await?;
         let stories = [round.crowd.leave().await, others.leave().await];
-        task.conclude(&sale, &stories, &mut figures).await?;
+        task.conclude(&sale, &stories, figures).await?;
         let (fences, stragglers) = behind_a_fence(task, &sale).await?;
         figures.count("rebuilds", fences);
         figures.count("orders_of_an_old_epoch", stragglers);
@@ -152,7 +150,7 @@ pub(super) async fn old_primary(task: &mut Task) -> anyhow::Result<Figures> {
     }
     checkout.stop().await?;
     inventory.stop().await?;
-    Ok(figures)
+    Ok(())
 }
 
 async fn still_there(old: &RedisServer, sale: &Sale) -> anyhow::Result<bool> {

@@ -24,8 +24,8 @@ const POLL: Duration = Duration::from_millis(5);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Kills inventory at each of its points in turn, in as many sales; in the short form at some.
-pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
-    points::each(task, steps::all(), times, |task, point, figures| {
+pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
+    points::each(task, figures, steps::all(), times, |task, point, figures| {
         Box::pin(at(task, point, figures))
     })
     .await

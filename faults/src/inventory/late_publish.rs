@@ -16,15 +16,14 @@ const LATE: Duration = Duration::from_millis(300);
 const CLAIMED_WITHIN: Duration = Duration::from_secs(20);
 
 /// Holds back what checkout publishes while the stock is lost and rebuilt.
-pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
+pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for _ in 0..task.asked {
         let round = task.round(SaleSpec::default(), Manners::default()).await?;
         task.platform.to_nats.freeze();
         sleep(LATE).await;
         let since = Instant::now();
         ask(task.platform.redis.port(), &["FLUSHALL"]).await?;
-        task.await_opening(&round.sale, round.epoch, since, &mut figures).await;
+        task.await_opening(&round.sale, round.epoch, since, figures).await;
         task.platform.to_nats.thaw();
         let late = until_some(CLAIMED_WITHIN, "an order comes late", async || {
             let (_, late) = behind_a_fence(task, &round.sale).await?;
@@ -34,8 +33,8 @@ pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
         figures.count("late_orders", late);
         task.goes_on(&round.crowd).await?;
         let story = round.crowd.leave().await;
-        task.conclude(&round.sale, &[story], &mut figures).await?;
+        task.conclude(&round.sale, &[story], figures).await?;
         figures.runs += 1;
     }
-    Ok(figures)
+    Ok(())
 }

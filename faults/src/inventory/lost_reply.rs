@@ -15,8 +15,7 @@ use crate::{
 const WITHIN: Duration = Duration::from_secs(300);
 
 /// Loses the first reply of every request, in one sale, until as many as asked are lost.
-pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
+pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     // A proxy of its own, which everybody goes through from here on.
     let proxy = Arc::new(Proxy::of_redis(task.platform.redis.port()).await?);
     let env = task.platform.env(&proxy, &task.platform.inventory);
@@ -34,7 +33,7 @@ pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
     .await?;
     let story = round.crowd.leave().await;
     let lost = proxy.lost();
-    task.conclude(&round.sale, std::slice::from_ref(&story), &mut figures).await?;
+    task.conclude(&round.sale, std::slice::from_ref(&story), figures).await?;
     // Each request that got its answer in the end has been carried out; that it was once the books say.
     let stock = Stock::read(task.platform.redis.port(), round.sale.id).await?;
     let done = story.done();
@@ -47,5 +46,5 @@ pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
     // Back to the way of the others.
     let env = task.platform.env(&task.platform.to_redis, &task.platform.inventory);
     task.platform.inventory.start(env).await?;
-    Ok(figures)
+    Ok(())
 }

@@ -29,8 +29,7 @@ use crate::{
 const KEY_WITHIN: Duration = Duration::from_secs(10);
 
 /// SIGKILL, and a restart on the same files; every other time each write is synced before it is answered.
-pub(super) async fn killed(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
+pub(super) async fn killed(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for run in 0..task.asked {
         let port = task.platform.redis.port();
         let fsync = if run % 2 == 0 { "always" } else { "everysec" };
@@ -40,29 +39,27 @@ pub(super) async fn killed(task: &mut Task) -> anyhow::Result<Figures> {
         task.platform.redis.kill().await;
         sleep(Duration::from_millis(task.random.random_range(0..1_000))).await;
         task.platform.redis.restart().await?;
-        task.reopen(round, since, &mut figures).await?;
+        task.reopen(round, since, figures).await?;
         figures.runs += 1;
         figures.count(&format!("appendfsync_{fsync}"), 1);
     }
-    Ok(figures)
+    Ok(())
 }
 
 /// Everything is gone.
-pub(super) async fn flushed(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
+pub(super) async fn flushed(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for _ in 0..task.asked {
         let round = task.round(SaleSpec::default(), Manners::default()).await?;
         let since = Instant::now();
         ask(task.platform.redis.port(), &["FLUSHALL"]).await?;
-        task.reopen(round, since, &mut figures).await?;
+        task.reopen(round, since, figures).await?;
         figures.runs += 1;
     }
-    Ok(figures)
+    Ok(())
 }
 
 /// One of a sale's keys is gone, each of them in turn.
-pub(super) async fn evicted(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
+pub(super) async fn evicted(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     let mut keys = KEYS;
     keys.shuffle(&mut task.random);
     for name in keys.into_iter().cycle().take(usize::try_from(task.asked)?) {
@@ -75,11 +72,11 @@ pub(super) async fn evicted(task: &mut Task) -> anyhow::Result<Figures> {
             anyhow::Ok((ask(port, &["DEL", &name]).await? == Reply::Int(1)).then_some(()))
         })
         .await?;
-        task.reopen(round, Instant::now(), &mut figures).await?;
+        task.reopen(round, Instant::now(), figures).await?;
         figures.runs += 1;
     }
     figures.count("keys", task.asked.min(KEYS.len() as u64));
-    Ok(figures)
+    Ok(())
 }
 
 /// How long Redis stands still.
@@ -93,8 +90,7 @@ const LATE_MS: u64 = 150;
 const CALLERS: u64 = 60;
 
 /// Redis stands still and goes on. What was asked meanwhile lies in its buffers and must not be done after its caller has given up.
-pub(super) async fn stopped(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
+pub(super) async fn stopped(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for _ in 0..task.asked {
         let round = task.round(SaleSpec::default(), Manners::default()).await?;
         let since = Instant::now();
@@ -158,8 +154,8 @@ pub(super) async fn stopped(task: &mut Task) -> anyhow::Result<Figures> {
             clients.release_hold(release).await.ok();
         }
         let story = round.crowd.leave().await;
-        task.conclude(&round.sale, &[story], &mut figures).await?;
+        task.conclude(&round.sale, &[story], figures).await?;
         figures.runs += 1;
     }
-    Ok(figures)
+    Ok(())
 }

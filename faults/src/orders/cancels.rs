@@ -16,8 +16,7 @@ use rand::Rng as _;
 const WITHIN: Duration = Duration::from_secs(180);
 
 /// As many orders as asked in one sale, each cancelled within a moment.
-pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
+pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     let sale = task.platform.open_sale(SaleSpec::default()).await?;
     let manners = Manners { at_once: 12, pause: Duration::ZERO, cancel: 1.0, ..Manners::default() };
     let crowd = Crowd::come(&task.platform, &sale, task.random.random(), manners)?;
@@ -28,7 +27,7 @@ pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
     .await?;
     let story = crowd.leave().await;
     figures.runs = story.told().0.len() as u64;
-    books::conclude(task, &sale, &[story], &mut figures).await?;
+    books::conclude(task, &sale, &[story], figures).await?;
     let ways: Vec<(Option<String>, i64)> = sqlx::query_as(
         "SELECT t.from_state, count(*)
          FROM order_transitions t JOIN orders o USING (order_id)
@@ -49,5 +48,5 @@ pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
     .fetch_one(&task.platform.pool)
     .await?;
     figures.expect(others == 0, || format!("{others} orders ended otherwise"));
-    Ok(figures)
+    Ok(())
 }

@@ -21,13 +21,14 @@ const POLL: Duration = Duration::from_millis(5);
 const WITHIN: Duration = Duration::from_secs(25);
 
 /// Kills it at its points in turn, in as many sales.
-pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
+pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     let steps = steps::all().into_iter().filter(|step| *step != OUT_OF_REACH);
-    let killed =
-        points::each(task, steps, times, |task, point, figures| Box::pin(at(task, point, figures)));
-    let mut figures = killed.await?;
+    points::each(task, figures, steps, times, |task, point, figures| {
+        Box::pin(at(task, point, figures))
+    })
+    .await?;
     figures.more.insert("steps_out_of_reach".to_owned(), json!([OUT_OF_REACH]));
-    Ok(figures)
+    Ok(())
 }
 
 /// How often a step is come by at least, in a sale.

@@ -9,8 +9,7 @@ use crate::{figures::Figures, patience::until_some, task::Task};
 const ENDED_WITHIN: Duration = Duration::from_secs(60);
 
 /// From before the first order to after the last end.
-pub(super) async fn down(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
+pub(super) async fn down(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for _ in 0..task.asked {
         task.platform.smtp.down().await;
         let round = rush(task).await?;
@@ -37,8 +36,8 @@ pub(super) async fn down(task: &mut Task) -> anyhow::Result<Figures> {
         figures.count("mails_waiting", u64::try_from(waiting)?);
         figures.expect(waiting >= confirmed, || "mails were sent to nobody".to_owned());
         task.platform.smtp.up().await?;
-        books::conclude(task, &round.sale, &[story], &mut figures).await?;
+        books::conclude(task, &round.sale, &[story], figures).await?;
         figures.runs += 1;
     }
-    Ok(figures)
+    Ok(())
 }

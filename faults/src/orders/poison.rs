@@ -23,8 +23,7 @@ const WITHIN: Duration = Duration::from_secs(30);
 const TOO_EARLY_MS: i64 = -346_000_000_000_000;
 
 /// Mixes it in, and looks that it is put aside and everything else gets through.
-pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
+pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for _ in 0..task.asked {
         // Nobody buys in it: what is poisonous about its orders is not to be found in the books of the other.
         let decoy = task.platform.open_sale(SaleSpec::default()).await?;
@@ -73,11 +72,11 @@ pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
         .fetch_one(&task.platform.pool)
         .await?;
         figures.count("orders_given_up", u64::try_from(ended)?);
-        calm(task, round, &mut figures).await?;
-        task.end(&decoy, &mut figures).await;
+        calm(task, round, figures).await?;
+        task.end(&decoy, figures).await;
         figures.runs += 1;
     }
-    Ok(figures)
+    Ok(())
 }
 
 /// Each kind in turn.

@@ -22,13 +22,12 @@ const EVENTS: &str = "ORDER_EVENTS";
 const WITHIN: Duration = Duration::from_secs(20);
 
 /// SIGKILL when a publish of checkout is on the wire, when its ack is, and after that, in turn; and a restart on the same files.
-pub(super) async fn killed(task: &mut Task) -> anyhow::Result<Figures> {
+pub(super) async fn killed(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     let moments = [
         ("at_publish", Way::ToServer, "HPUB orders.place.", false),
         ("at_ack", Way::ToClient, "{\"stream\":\"ORDERS\"", false),
         ("after_ack", Way::ToClient, "{\"stream\":\"ORDERS\"", true),
     ];
-    let mut figures = task.figures();
     for (_, (name, way, text, passes)) in (0..task.asked).zip(moments.into_iter().cycle()) {
         let round = rush(task).await?;
         let wire = task.platform.to_nats.wire(way, text, passes);
@@ -38,16 +37,15 @@ pub(super) async fn killed(task: &mut Task) -> anyhow::Result<Figures> {
         wire.go.send(()).ok();
         a_moment(task, 0..400).await;
         task.platform.nats.restart().await?;
-        calm(task, round, &mut figures).await?;
+        calm(task, round, figures).await?;
         figures.count(name, 1);
         figures.runs += 1;
     }
-    Ok(figures)
+    Ok(())
 }
 
 /// Everything in the queue is gone, acked or not.
-pub(super) async fn wiped(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
+pub(super) async fn wiped(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for _ in 0..task.asked {
         let round = rush(task).await?;
         // The claims stand still, or nothing would be there to lose.
@@ -57,13 +55,13 @@ pub(super) async fn wiped(task: &mut Task) -> anyhow::Result<Figures> {
         task.platform.wipe_nats().await?;
         task.platform.worker.signal(nix::sys::signal::Signal::SIGCONT).await;
         figures.count("unclaimed_messages_lost", before);
-        calm(task, round, &mut figures).await?;
+        calm(task, round, figures).await?;
         figures.runs += 1;
     }
     figures.expect(figures.more.get("unclaimed_messages_lost") != Some(&0.into()), || {
         "no message was lost".to_owned()
     });
-    Ok(figures)
+    Ok(())
 }
 
 /// Orders in the queue that have no row.
@@ -82,8 +80,7 @@ async fn unclaimed(platform: &Platform, sale: &Sale) -> anyhow::Result<u64> {
 }
 
 /// The stream of events is deleted and emptied, in turn.
-pub(super) async fn events_wiped(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
+pub(super) async fn events_wiped(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for run in 0..task.asked {
         let round = rush(task).await?;
         let jetstream = task.platform.jetstream().await?;
@@ -102,15 +99,14 @@ pub(super) async fn events_wiped(task: &mut Task) -> anyhow::Result<Figures> {
         figures.count("events_lost", before.messages);
         let after = until_some(WITHIN, "orders are announced again", events).await?;
         figures.count("events_afterwards", after.messages);
-        calm(task, round, &mut figures).await?;
+        calm(task, round, figures).await?;
         figures.runs += 1;
     }
-    Ok(figures)
+    Ok(())
 }
 
 /// After a restart everything that was published is published again: under its own message ids, and once under others.
-pub(super) async fn published_again(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
+pub(super) async fn published_again(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for _ in 0..task.asked {
         let round = rush(task).await?;
         task.platform.nats.kill().await;
@@ -148,10 +144,10 @@ pub(super) async fn published_again(task: &mut Task) -> anyhow::Result<Figures> 
         for seq in stored {
             stream.delete_message(seq).await?;
         }
-        calm(task, round, &mut figures).await?;
+        calm(task, round, figures).await?;
         figures.runs += 1;
     }
-    Ok(figures)
+    Ok(())
 }
 
 /// Waits until the claims have come past a message.
@@ -172,8 +168,7 @@ const SMALL: &str = "1048576";
 const FILLED_WITHIN: Duration = Duration::from_secs(120);
 
 /// The queue is small and nobody claims, until it is full and the door is shut; then somebody does.
-pub(super) async fn full(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
+pub(super) async fn full(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let mut env = task.platform.env_of_checkout();
     env.push(set("NATS__ORDERS_MAX_BYTES", SMALL));
@@ -212,12 +207,12 @@ pub(super) async fn full(task: &mut Task) -> anyhow::Result<Figures> {
         task.platform.worker.restart(&[]).await?;
         task.goes_on(&crowd).await?;
         let story = crowd.leave().await;
-        books::conclude(task, &sale, &[story], &mut figures).await?;
+        books::conclude(task, &sale, &[story], figures).await?;
         figures.runs += 1;
     }
     task.platform.checkout.start(checkout_before).await?;
     task.platform.worker.start(worker_before).await?;
-    Ok(figures)
+    Ok(())
 }
 
 impl Platform {

@@ -11,8 +11,7 @@ use crate::{figures::Figures, task::Task};
 const STALLED_FOR: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(4));
 
 /// SIGKILL, and a restart on the same files.
-pub(super) async fn killed(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
+pub(super) async fn killed(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for _ in 0..task.asked {
         let round = rush(task).await?;
         let before = round.crowd.accepted();
@@ -22,15 +21,14 @@ pub(super) async fn killed(task: &mut Task) -> anyhow::Result<Figures> {
         figures.count("accepted_meanwhile", (round.crowd.accepted() - before) as u64);
         task.platform.postgres.restart().await?;
         figures.longest("away_seconds_max", since.elapsed());
-        calm(task, round, &mut figures).await?;
+        calm(task, round, figures).await?;
         figures.runs += 1;
     }
-    Ok(figures)
+    Ok(())
 }
 
 /// SIGSTOP of all its processes: connections stay open and nothing answers.
-pub(super) async fn stalled(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
+pub(super) async fn stalled(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for _ in 0..task.asked {
         let round = rush(task).await?;
         let before = round.crowd.accepted();
@@ -40,9 +38,9 @@ pub(super) async fn stalled(task: &mut Task) -> anyhow::Result<Figures> {
         figures.count("accepted_meanwhile", (round.crowd.accepted() - before) as u64);
         figures.longest("away_seconds_max", since.elapsed());
         task.platform.wake_postgres(&stopped);
-        calm(task, round, &mut figures).await?;
+        calm(task, round, figures).await?;
         figures.count("processes_stopped", stopped.len() as u64);
         figures.runs += 1;
     }
-    Ok(figures)
+    Ok(())
 }

@@ -11,8 +11,7 @@ use crate::{figures::Figures, task::Task};
 const GRACE: Duration = Duration::from_secs(30);
 
 /// SIGTERM to each in turn, in some order.
-pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
-    let mut figures = task.figures();
+pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for _ in 0..task.asked {
         let round = rush(task).await?;
         let mut order: Vec<usize> = (0..6).collect();
@@ -34,8 +33,8 @@ pub(super) async fn run(task: &mut Task) -> anyhow::Result<Figures> {
             figures.count("restarts", 1);
             task.goes_on(&round.crowd).await?;
         }
-        calm(task, round, &mut figures).await?;
+        calm(task, round, figures).await?;
         figures.runs += 1;
     }
-    Ok(figures)
+    Ok(())
 }

@@ -6,8 +6,8 @@
 --       probe:   nothing; reads what is loaded
 --       claim:   nothing; clears what lies under the keys
 --       stage:   per sku: sku, units, per-buyer limit, price in minor units
---       orders:  per recorded order: hold id, the hold, the column its units are in (`p`, `s`, '' for none), order id, content hash of
---                its placing
+--       orders:  per recorded order: hold id, the hold but for `t`, the column its units are in (`p`, `s`, '' for none), order id,
+--                content hash of its placing
 --       publish: request id of the load ('' for a rebuild), number of skus, number of holds, then the fields and values of meta
 -- Reply OK run id; LOADED epoch, request id of its load, run id (probe); NOTHING (probe); OVERTAKEN; TOO_LATE
 local step, first = ARGV[FIRST], FIRST + 1
@@ -54,6 +54,8 @@ end
 if step == 'orders' then
   for i = first, #ARGV, 5 do
     local id, json, column = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+    -- The units are taken here and now: this server's clock says when. As text, so that nothing else of the hold is written anew.
+    json = string.sub(json, 1, -2) .. string.format(',"t":%.0f}', NOW)
     -- A part that comes again must not count twice.
     if call('HSETNX', HOLDS, id, json) == 1 then
       local hold = cjson.decode(json)

@@ -40,7 +40,8 @@ local function retake(id, order, buyer, admission, request_id, hash, placed, det
     if not fits(buyer, lines) then
       return 'REFUSED'
     end
-    hold = { b = buyer, d = placed, t = placed, l = lines, e = tonumber(ARGV[1]) }
+    -- `t` is when this epoch took the units, not when an older one did.
+    hold = { b = buyer, d = placed, t = NOW, l = lines, e = tonumber(ARGV[1]) }
     move(hold, 'a', 'p')
     for _, line in ipairs(lines) do
       call('HINCRBY', BUYERS, line[1] .. '\31' .. buyer, line[2])

@@ -1,4 +1,5 @@
--- Orders, money and what is under way, of one sale.
+-- Orders, money and what is under way, of one sale. $2: for how many seconds after its stock was rebuilt an order of an older epoch may
+-- still come out of the queue.
 WITH mine AS MATERIALIZED (
     SELECT order_id, state FROM orders WHERE sale_id = $1
 ), counts AS (
@@ -27,9 +28,19 @@ WITH mine AS MATERIALIZED (
     SELECT count(*) AS due, count(*) FILTER (WHERE kind NOT IN ('mail', 'event')) AS unsettled
     FROM mine JOIN outbox USING (order_id)
     WHERE done_at IS NULL
+), apart AS (
+    -- What the record knows of and neither an order nor a placed hold shows: orders whose units are to be taken anew, adjustments half done.
+    SELECT (SELECT count(*) FROM parked_orders WHERE sale_id = $1)
+        + (SELECT count(*) FROM stock_adjustments WHERE sale_id = $1 AND state = 'STARTED') AS parts
+), stock AS (
+    SELECT EXISTS (
+        SELECT FROM sale_stock
+        WHERE sale_id = $1 AND epoch > 1 AND loaded_at > now() - $2 * interval '1 second'
+    ) AS rebuilt_lately
 )
 SELECT now() AS "read_at!", counts.open AS "orders_open!", dead_letters AS "dead_letters!", confirmed AS "confirmed!",
     declined AS "declined!", cancelled AS "cancelled!", refunded AS "refunded!", captured_minor AS "captured_minor!",
     taken.open AS "payments_open!", done_minor AS "refunded_minor!", due_minor AS "refund_due_minor!", given_back.due AS "refunds_due!",
-    owed.due AS "consequences_due!", unsettled + behind.orders AS "unsettled!"
-FROM counts, taken, given_back, behind, owed
+    owed.due AS "consequences_due!", unsettled + behind.orders + apart.parts AS "unsettled!",
+    rebuilt_lately AS "rebuilt_lately!"
+FROM counts, taken, given_back, behind, owed, apart, stock

@@ -7,7 +7,7 @@ use flashsale_service::{CommonConfig, PeerConfig, Problem, ServerConfig, Validat
 use flashsale_telemetry::TelemetryConfig;
 use serde::Deserialize;
 
-use crate::propagate::Pace;
+use crate::{propagate::Pace, reports};
 
 /// The configuration of the sale service.
 #[derive(Debug, Clone, Deserialize)]
@@ -45,6 +45,10 @@ pub struct SaleConfig {
     pub propagate_max_backoff_ms: u64,
     /// Sales told of at a time.
     pub propagations_at_once: usize,
+    /// Between two looks for ended sales that are not final yet.
+    pub report_interval_ms: u64,
+    /// Between two attempts at one of them, at most.
+    pub report_max_backoff_ms: u64,
     /// Between two looks at the watched sales.
     pub watch_interval_ms: u64,
     /// Watchers at a time.
@@ -57,6 +61,13 @@ impl SaleConfig {
             interval: Duration::from_millis(self.propagate_interval_ms),
             max_backoff: Duration::from_millis(self.propagate_max_backoff_ms),
             at_once: self.propagations_at_once,
+        }
+    }
+
+    pub(crate) fn report_pace(&self) -> reports::Pace {
+        reports::Pace {
+            interval: Duration::from_millis(self.report_interval_ms),
+            max_backoff: Duration::from_millis(self.report_max_backoff_ms),
         }
     }
 
@@ -86,6 +97,7 @@ impl Validate for Config {
         for (key, is_zero) in [
             ("sale.propagate_interval_ms", sale.propagate_interval_ms == 0),
             ("sale.propagations_at_once", sale.propagations_at_once == 0),
+            ("sale.report_interval_ms", sale.report_interval_ms == 0),
             ("sale.watch_interval_ms", sale.watch_interval_ms == 0),
             ("sale.max_watchers", sale.max_watchers == 0),
         ] {
@@ -97,6 +109,12 @@ impl Validate for Config {
             problems.push(Problem::new(
                 "sale.propagate_max_backoff_ms",
                 "must not be below sale.propagate_interval_ms",
+            ));
+        }
+        if sale.report_max_backoff_ms < sale.report_interval_ms {
+            problems.push(Problem::new(
+                "sale.report_max_backoff_ms",
+                "must not be below sale.report_interval_ms",
             ));
         }
         if u32::try_from(sale.propagations_at_once)

@@ -3,12 +3,14 @@
 //! A change is recorded in Postgres first and then told to the others, in the call if they answer, in the background if not, so
 //! that no crash leaves them behind for good.
 
+mod backoff;
 mod config;
 pub mod domain;
 mod error;
 mod grpc;
 mod peers;
 mod propagate;
+mod reports;
 mod sales;
 pub mod store;
 mod watch;
@@ -21,7 +23,8 @@ use flashsale_service::{Drain, Hosted, peer};
 pub use config::{Config, PeersConfig, SaleConfig};
 
 use crate::{
-    grpc::Grpc, peers::Peers, propagate::Propagator, sales::Sales, store::Store, watch::Watches,
+    grpc::Grpc, peers::Peers, propagate::Propagator, reports::Reports, sales::Sales, store::Store,
+    watch::Watches,
 };
 
 /// The configuration compiled in.
@@ -43,13 +46,15 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         config.sale.watch_interval(),
         config.sale.max_watchers,
     ));
-    let sales = Sales::new(store, peers, Arc::clone(&propagator));
-    let service = Grpc::new(sales, Arc::clone(&watches), drain.clone());
+    let reports = Arc::new(Reports::new(store.clone(), peers, config.sale.report_pace()));
+    let sales = Sales::new(store, Arc::clone(&propagator));
+    let service = Grpc::new(sales, Arc::clone(&reports), Arc::clone(&watches), drain.clone());
     // The bound on requests is the server's own.
     let service = SaleServiceServer::new(service).max_decoding_message_size(usize::MAX);
     Ok(Hosted::new()
         .grpc(service)
         .task("telling of sales", Arc::clone(&propagator).run(drain.clone()))
         .task("ending of sales", propagator.end_lapsed(drain.clone()))
+        .task("reports of ended sales", reports.run(drain.clone()))
         .task("watched sales", watches.run(drain)))
 }

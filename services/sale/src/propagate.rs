@@ -1,7 +1,7 @@
 //! Telling inventory and the waiting room how a sale stands: at once when somebody waits for it, and in the background until
 //! it is done, whatever died in between.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use flashsale_service::Drain;
 use futures::StreamExt as _;
@@ -10,6 +10,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use uuid::Uuid;
 
 use crate::{
+    backoff::Backoffs,
     domain::SaleState,
     error::SaleError,
     peers::{Peers, Untold},
@@ -113,7 +114,7 @@ impl Propagator {
     /// # Errors
     /// Never: what goes wrong is logged and tried again.
     pub async fn run(self: Arc<Self>, drain: Drain) -> anyhow::Result<()> {
-        let mut backoffs = Backoffs::new(self.pace);
+        let mut backoffs = Backoffs::new(self.pace.interval, self.pace.max_backoff);
         let mut after = Uuid::nil();
         let rounds = async {
             loop {
@@ -133,7 +134,11 @@ impl Propagator {
 
     /// Takes up the sales behind `after`; returns where the next round begins, so that those that cannot be told of do not
     /// keep the others waiting.
-    async fn round(&self, backoffs: &mut Backoffs, after: Uuid) -> Result<Uuid, StoreError> {
+    async fn round(
+        &self,
+        backoffs: &mut Backoffs<ToTell>,
+        after: Uuid,
+    ) -> Result<Uuid, StoreError> {
         let limit = i64::try_from(ROUND).unwrap_or(i64::MAX);
         let found = self.store.to_tell(after, limit).await?;
         let next = match found.last() {
@@ -196,75 +201,5 @@ impl Propagator {
             }
         }
         Ok(())
-    }
-}
-
-/// When each sale that could not be told of is tried again. Holds as many as are in trouble.
-#[derive(Debug)]
-struct Backoffs {
-    pace: Pace,
-    waiting: HashMap<ToTell, (Duration, Instant)>,
-}
-
-impl Backoffs {
-    fn new(pace: Pace) -> Self {
-        Self { pace, waiting: HashMap::new() }
-    }
-
-    fn is_due(&self, sale: ToTell, now: Instant) -> bool {
-        self.waiting.get(&sale).is_none_or(|(_, at)| *at <= now)
-    }
-
-    fn forget(&mut self, sale: ToTell) {
-        self.waiting.remove(&sale);
-    }
-
-    fn failed(&mut self, sale: ToTell, now: Instant) -> Duration {
-        let max = self.pace.max_backoff;
-        // What another instance has finished, or a newer version has replaced, is not asked for any more.
-        self.waiting.retain(|_, (_, at)| *at + max > now);
-        let wait =
-            self.waiting.get(&sale).map_or(self.pace.interval, |(wait, _)| (*wait * 2).min(max));
-        self.waiting.insert(sale, (wait, now + wait));
-        wait
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PACE: Pace = Pace {
-        interval: Duration::from_millis(500),
-        max_backoff: Duration::from_secs(4),
-        at_once: 1,
-    };
-
-    #[test]
-    fn a_sale_that_cannot_be_told_of_is_tried_ever_less_often_until_it_changes() {
-        let mut backoffs = Backoffs::new(PACE);
-        let sale = ToTell { id: Uuid::from_u128(1), version: 2 };
-        let mut now = Instant::now();
-        for expected_ms in [500, 1_000, 2_000, 4_000, 4_000] {
-            assert!(backoffs.is_due(sale, now));
-            let wait = backoffs.failed(sale, now);
-            assert_eq!(wait, Duration::from_millis(expected_ms));
-            assert!(!backoffs.is_due(sale, now + wait - Duration::from_millis(1)));
-            now += wait;
-        }
-        assert!(backoffs.is_due(ToTell { version: 3, ..sale }, now - PACE.interval));
-        backoffs.forget(sale);
-        assert!(backoffs.waiting.is_empty());
-    }
-
-    #[test]
-    fn what_is_not_asked_for_any_more_is_forgotten() {
-        let mut backoffs = Backoffs::new(PACE);
-        let now = Instant::now();
-        for n in 0..100 {
-            backoffs.failed(ToTell { id: Uuid::from_u128(n), version: 1 }, now);
-        }
-        backoffs.failed(ToTell { id: Uuid::nil(), version: 2 }, now + Duration::from_secs(60));
-        assert_eq!(backoffs.waiting.len(), 1);
     }
 }

@@ -8,13 +8,12 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        Item, ItemDraft, Kind, NewSale, Problems, Report, Sale, Settings, SettingsDraft,
-        StateConflict, Step, UnitsOut,
+        Item, ItemDraft, Kind, NewSale, Problems, Sale, Settings, SettingsDraft, StateConflict,
+        Step,
         export::{self, Rules},
         items, per_buyer_limit, quantity, settings,
     },
     error::SaleError,
-    peers::{Peers, Untold},
     propagate::Propagator,
     store::{Created, Request, Store, Written},
 };
@@ -52,14 +51,13 @@ pub struct ImportSale {
 #[derive(Debug, Clone)]
 pub struct Sales {
     store: Store,
-    peers: Peers,
     propagator: Arc<Propagator>,
 }
 
 impl Sales {
     /// Over a store and those who have to be told.
-    pub fn new(store: Store, peers: Peers, propagator: Arc<Propagator>) -> Self {
-        Self { store, peers, propagator }
+    pub fn new(store: Store, propagator: Arc<Propagator>) -> Self {
+        Self { store, propagator }
     }
 
     /// Creates a sale.
@@ -189,26 +187,6 @@ impl Sales {
     /// [`SaleError::NotFound`].
     pub async fn get(&self, id: Uuid) -> Result<Sale, SaleError> {
         self.store.get(id).await?.ok_or(SaleError::NotFound(id))
-    }
-
-    /// How a sale goes or went.
-    ///
-    /// What it reads, it reads in the order in which an order goes: units before the record. Whatever is no longer held or placed when
-    /// inventory is asked is in the record that is read behind it; the other way round an order could go by unseen.
-    ///
-    /// # Errors
-    /// [`SaleError::NotFound`].
-    pub async fn report(&self, id: Uuid) -> Result<Report, SaleError> {
-        let sale = self.store.head(id).await?.ok_or(SaleError::NotFound(id))?;
-        let units = if self.store.was_loaded(id).await? {
-            let asked = self.peers.units_out(id).await;
-            let why = |untold: &Untold| tracing::warn!(sale = %id, why = untold.why, "inventory does not say what is held");
-            asked.inspect_err(why).ok()
-        } else {
-            Some(UnitsOut { held: 0, placed: 0 })
-        };
-        let (items, totals) = self.store.outcome(id).await?;
-        Ok(Report { sale, units, items, totals })
     }
 
     /// A page of at most `size` sales behind `after`, newest first, without their items, and where the next one begins.

@@ -213,8 +213,12 @@ async fn all_problems_arrive_at_once_also_when_there_are_very_many() {
 #[tokio::test]
 async fn a_service_whose_postgres_is_away_says_so_and_starts_all_the_same() {
     let nobody = format!("127.0.0.1:{}", closed_port());
-    let (_server, mut client) =
-        world::serve(&format!("postgres://nobody@{nobody}/x"), &format!("http://{nobody}")).await;
+    let (_server, mut client) = world::serve(
+        &format!("postgres://nobody@{nobody}/x"),
+        &format!("http://{nobody}"),
+        world::NEVER,
+    )
+    .await;
     let status = client.get_sale(sale::GetSaleRequest { sale_id: id() }).await.unwrap_err();
     let failure = assert_failure(&status, Reason::StoreUnavailable);
     assert!(failure.delay().is_some());

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::sale::{self, SaleState};
+use flashsale_testing::eventually;
 use tonic::{Request, Status};
 use uuid::Uuid;
 use world::{World, creation, eur, id};
@@ -119,6 +120,8 @@ async fn a_report_is_not_final_while_anything_can_still_change() {
     let order = record(&world, &sale, "CONFIRMED", 1).await;
     pay(&world, order, "SUCCEEDED", 2_990).await;
     assert!(world.report(&sale).await.r#final);
+    // As if nobody had looked yet.
+    let forget = format!("UPDATE sales SET final_at = NULL WHERE sale_id = '{sale}'");
 
     let order_is =
         |state| format!("UPDATE orders SET state = '{state}' WHERE order_id = '{order}'");
@@ -151,6 +154,26 @@ async fn a_report_is_not_final_while_anything_can_still_change() {
         ("a refund to ask for", owes("refund"), carried_out.clone()),
         ("a hold to close", owes("close_hold"), carried_out.clone()),
         (
+            "an order whose units are to be taken again",
+            format!(
+                "INSERT INTO parked_orders (order_id, sale_id, seq, message) VALUES (gen_random_uuid(), '{sale}', 1, '{{}}')"
+            ),
+            "DELETE FROM parked_orders".to_owned(),
+        ),
+        (
+            "an adjustment that is half done",
+            format!(
+                "INSERT INTO stock_adjustments (request_id, sale_id, sku, delta, reason, state)
+                 VALUES (gen_random_uuid(), '{sale}', 'TEE-M', -1, 'r', 'STARTED')"
+            ),
+            "DELETE FROM stock_adjustments".to_owned(),
+        ),
+        (
+            "a rebuild of just now",
+            "UPDATE sale_stock SET epoch = 2, loaded_at = now()".to_owned(),
+            "UPDATE sale_stock SET loaded_at = now() - interval '61 seconds'".to_owned(),
+        ),
+        (
             "a state that the others do not know",
             format!("UPDATE sales SET version = version + 1 WHERE sale_id = '{sale}'"),
             format!("UPDATE sales SET version = version - 1 WHERE sale_id = '{sale}'"),
@@ -158,12 +181,14 @@ async fn a_report_is_not_final_while_anything_can_still_change() {
     ] {
         // Nobody tells the others meanwhile.
         world.peers.fail("SyncSale", Failure::new(Reason::StockFenced, "not now"));
+        run(&world, &forget).await;
         run(&world, &make).await;
         assert!(!world.report(&sale).await.r#final, "{what}");
         run(&world, &undo).await;
         assert!(world.report(&sale).await.r#final, "without {what}");
         world.peers.recover();
     }
+    run(&world, &forget).await;
     for (held, placed) in [(1, 0), (0, 1)] {
         world.peers.have_out(held, placed);
         let report = world.report(&sale).await;
@@ -216,4 +241,147 @@ async fn a_report_without_inventory_says_so_and_is_not_final_and_a_sale_that_nev
     assert_eq!((report.units_held, report.units_placed, report.r#final), (Some(0), Some(0), true));
     world.peers.recover();
     assert!(world.report(&sale).await.r#final);
+}
+
+async fn final_at(world: &World, sale: &str) -> Option<time::OffsetDateTime> {
+    sqlx::query_scalar("SELECT final_at FROM sales WHERE sale_id = $1")
+        .bind(sale.parse::<Uuid>().unwrap())
+        .fetch_one(&world.pg.pool)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_final_report_stays_final_without_inventory() {
+    let world = World::new().await;
+    let sale = ended_sale(&world).await;
+    assert_eq!(final_at(&world, &sale).await, None);
+    let report = world.report(&sale).await;
+    assert!(report.r#final);
+    let at = final_at(&world, &sale).await;
+    assert!(at.is_some());
+
+    for failure in [
+        Failure::new(Reason::SaleNotOpen, "it is over"),
+        Failure::new(Reason::StockFenced, "its server is gone"),
+    ] {
+        world.peers.fail("GetStock", failure);
+        let again = world.report(&sale).await;
+        assert_eq!((again.units_held, again.units_placed), (Some(0), Some(0)));
+        assert!(again.r#final);
+    }
+    // Neither what the stock says now nor what the shop gives back takes it back.
+    world.peers.recover();
+    world.peers.have_out(1, 1);
+    let order = record(&world, &sale, "REFUNDED", 1).await;
+    pay(&world, order, "REFUNDED", 2_990).await;
+    assert!(world.report(&sale).await.r#final);
+    assert_eq!(final_at(&world, &sale).await, at);
+}
+
+#[tokio::test]
+async fn ended_sales_become_final_by_themselves_and_once() {
+    let world = World::settling().await;
+    let (_second, other) = world.instance().await;
+    world.peers.have_out(0, 1);
+    let sales = [ended_sale(&world).await, ended_sale(&world).await];
+    let open = world.draft(creation()).await.sale_id;
+    world.start(&open, &id()).await.unwrap();
+    let asked = sale::GetSaleReportRequest { sale_id: sales[0].clone() };
+    let report = other.clone().get_sale_report(asked).await.unwrap().into_inner().report.unwrap();
+    assert!(!report.r#final);
+    for sale in &sales {
+        assert_eq!(final_at(&world, sale).await, None);
+    }
+
+    world.peers.have_out(0, 0);
+    let mut first = Vec::new();
+    for sale in &sales {
+        let at = eventually("the sale is final", || final_at(&world, sale)).await;
+        first.push(Some(at));
+    }
+    // Whoever looks now finds nothing to do.
+    let last = world.draft(creation()).await.sale_id;
+    world.end(&last, &id()).await.unwrap();
+    eventually("a later sale is final", || final_at(&world, &last)).await;
+    assert_eq!([final_at(&world, &sales[0]).await, final_at(&world, &sales[1]).await], first[..]);
+    assert_eq!(final_at(&world, &open).await, None);
+}
+
+#[tokio::test]
+async fn what_begins_while_the_report_is_made_keeps_it_from_being_written_as_final() {
+    let world = World::new().await;
+    let store = flashsale_sale::store::Store::new(world.pg.pool.clone());
+    let sale = ended_sale(&world).await;
+    let read = store.head(sale.parse().unwrap()).await.unwrap().unwrap();
+    for (what, make, undo) in [
+        (
+            "an order",
+            "UPDATE orders SET state = 'CLAIMED'".to_owned(),
+            "UPDATE orders SET state = 'CANCELLED'".to_owned(),
+        ),
+        (
+            "a parked order",
+            format!(
+                "INSERT INTO parked_orders (order_id, sale_id, seq, message) VALUES (gen_random_uuid(), '{sale}', 1, '{{}}')"
+            ),
+            "DELETE FROM parked_orders".to_owned(),
+        ),
+        (
+            "a rebuild",
+            "UPDATE sale_stock SET epoch = 2, loaded_at = now()".to_owned(),
+            "UPDATE sale_stock SET loaded_at = now() - interval '61 seconds'".to_owned(),
+        ),
+        (
+            "a change",
+            "UPDATE sales SET version = version + 1, propagated_version = version + 1".to_owned(),
+            "UPDATE sales SET version = version - 1, propagated_version = version - 1".to_owned(),
+        ),
+    ] {
+        if what == "an order" {
+            record(&world, &sale, "CANCELLED", 1).await;
+        }
+        run(&world, &make).await;
+        assert_eq!(store.finalize(&read).await.unwrap(), None, "{what}");
+        run(&world, &undo).await;
+    }
+    let at = store.finalize(&read).await.unwrap();
+    assert!(at.is_some());
+    assert_eq!(store.finalize(&read).await.unwrap(), None, "once");
+    assert_eq!(final_at(&world, &sale).await, at);
+}
+
+#[tokio::test]
+async fn a_claim_under_way_is_waited_for() {
+    let world = World::new().await;
+    let store = flashsale_sale::store::Store::new(world.pg.pool.clone());
+    let sale = ended_sale(&world).await;
+    let read = store.head(sale.parse().unwrap()).await.unwrap().unwrap();
+    let order = record(&world, &sale, "CANCELLED", 1).await;
+    // As the claims do with an order of an older epoch.
+    let mut claim = world.pg.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM sale_stock WHERE sale_id = $1 FOR SHARE")
+        .bind(read.id)
+        .execute(&mut *claim)
+        .await
+        .unwrap();
+    sqlx::query("UPDATE orders SET state = 'CLAIMED' WHERE order_id = $1")
+        .bind(order)
+        .execute(&mut *claim)
+        .await
+        .unwrap();
+    let writing = tokio::spawn(async move { store.finalize(&read).await });
+    eventually("the write waits", || async {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN
+                 (SELECT pid FROM pg_stat_activity WHERE datname = current_database())",
+        )
+        .fetch_one(&world.pg.pool)
+        .await
+        .unwrap();
+        (waiting > 0).then_some(())
+    })
+    .await;
+    claim.commit().await.unwrap();
+    assert_eq!(writing.await.unwrap().unwrap(), None);
 }

@@ -22,13 +22,12 @@ pub struct InRedis {
     pub server: String,
 }
 
-/// A hold of a recorded order, as the scripts write holds.
+/// A hold of a recorded order, as the scripts write holds, but for when its units were taken: the script that takes them knows.
 #[derive(Serialize)]
 struct StoredHold<'a> {
     b: &'a str,
     s: &'static str,
     d: i64,
-    t: i64,
     l: Vec<(&'a str, i64, i64)>,
     e: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,7 +150,6 @@ fn order_args(epoch: i64, order: &RecordedOrder) -> Result<[Value; 5], Refusal> 
         s: order.units.hold_state().as_str(),
         // When it would have expired nobody knows any more; nor does it matter to a hold that was placed.
         d: order.placed_ms,
-        t: order.placed_ms,
         l: order
             .lines
             .iter()

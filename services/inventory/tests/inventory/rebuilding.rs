@@ -322,6 +322,51 @@ async fn an_order_of_an_older_epoch_takes_its_units_anew_once_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn a_hold_says_when_and_in_which_epoch_its_units_were_last_taken() {
+    let whole = whole().await;
+    let world = &whole.world;
+    let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
+    // One order is recorded before the stock is lost, one comes behind the marker, one had ended.
+    let recorded = place_lines(sale, "ada", &[("a", 1)]);
+    let late = place_lines(sale, "bob", &[("a", 2)]);
+    let ended = place_lines(sale, "cem", &[("a", 3)]);
+    for placing in [&recorded, &late, &ended] {
+        world.ask(placing).await.unwrap();
+    }
+    record_order(world, &recorded, recorded.key(), "PAYING", "a", 1, None).await;
+    record_order(world, &ended, ended.key(), "CANCELLED", "a", 3, None).await;
+    sqlx::query("UPDATE orders SET placed_at = now() - interval '1 hour'")
+        .execute(&world.pg.pool)
+        .await
+        .unwrap();
+    flush(world).await;
+    let now = "local time = redis.call('TIME') return time[1] * 1000 + math.floor(time[2] / 1000)";
+    let before = world.lua(now, vec![]).await.as_i64().unwrap();
+    world.inventory.rebuild(sale, false).await.unwrap();
+    let between = world.lua(now, vec![]).await.as_i64().unwrap();
+    let taken = straggler(&late, late.key(), "a", 2);
+    let placed_ms = taken.placed_ms;
+    assert_eq!(world.inventory.retake(sale, 2, &[taken]).await.unwrap(), [Retaken::Taken]);
+    let after = world.lua(now, vec![]).await.as_i64().unwrap();
+
+    let holds = world.hash(sale, 2).await;
+    let hold = |placing: &Request| -> serde_json::Value {
+        serde_json::from_str(&holds[&placing.key().to_string()]).unwrap()
+    };
+    for (placing, from, until) in
+        [(&recorded, before, between), (&ended, before, between), (&late, between, after)]
+    {
+        let hold = hold(placing);
+        let taken_ms = hold["t"].as_i64().unwrap();
+        assert!((from..=until).contains(&taken_ms), "{hold}: not from {from} to {until}");
+        assert_eq!(hold["e"], 2, "{hold}");
+    }
+    assert_eq!(hold(&late)["p"], placed_ms);
+    assert!(hold(&recorded)["p"].as_i64().unwrap() < before - 3_500_000);
+    assert_books_balance(world, sale).await;
+}
+
+#[tokio::test]
 async fn a_reservation_that_comes_late_finds_the_hold_that_was_taken_anew() {
     let whole = whole().await;
     let world = &whole.world;

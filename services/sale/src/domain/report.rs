@@ -50,8 +50,11 @@ pub struct Totals {
     pub refunds_due: i64,
     /// Consequences to be carried out.
     pub consequences_due: i64,
-    /// Those among them that move units or money, and orders that are yet to follow their payments.
+    /// Those among them that move units or money, orders that are yet to follow their payments or whose units are to be taken again,
+    /// and adjustments of the stock that are half done.
     pub unsettled: i64,
+    /// The stock was rebuilt so lately that an order of an older epoch may still come out of the queue.
+    pub rebuilt_lately: bool,
 }
 
 /// Units that the record does not know of yet.
@@ -63,12 +66,17 @@ pub struct UnitsOut {
     pub placed: i64,
 }
 
+impl UnitsOut {
+    /// Nothing is held or placed.
+    pub const NONE: Self = Self { held: 0, placed: 0 };
+}
+
 /// How a sale goes or went.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// The sale, as it stood before anything else of this was read.
     pub sale: Sale,
-    /// Units out there, read before the record; none while inventory does not say.
+    /// Units out there, read before the record; `None` while inventory does not say.
     pub units: Option<UnitsOut>,
     /// Each item, by sku.
     pub items: Vec<ItemReport>,
@@ -77,8 +85,26 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether none of its figures can change any more, the consequences that announce something aside.
+    /// Whether the sale was found to be settled, which is written once and stays.
     pub fn is_final(&self) -> bool {
+        self.sale.final_at.is_some()
+    }
+
+    /// Whether none of the figures can change by itself any more, the consequences that announce something aside.
+    ///
+    /// Nothing can come in between this and writing it down, because nothing is left that could begin anything:
+    ///
+    /// - The sale has ended for good and inventory knows, so that no hold is taken. None is held, so that none can be placed.
+    /// - An order on its way into the queue has a placed hold until it is recorded and has ended. None is placed, and every recorded
+    ///   order has ended, and so has its payment, its refund and whatever moves units or money because of it. Inventory is asked
+    ///   first: what it settles meanwhile is in the record that is read afterwards.
+    /// - Only an order of an older epoch has no hold in the stock that was rebuilt. It stands in the queue behind the rebuild's marker,
+    ///   where nobody publishes long after the rebuild, or among the parked orders. Neither is the case: the rebuild is not lately,
+    ///   and none is parked.
+    ///
+    /// What remains is a claimer that was stuck for the whole of that time with such an order in front of it. It finds the sale final, which
+    /// gives it no units: the order ends as cancelled and changes that count alone.
+    pub fn is_settled(&self) -> bool {
         let totals = &self.totals;
         let moving = [
             totals.orders_open,
@@ -89,7 +115,8 @@ impl Report {
         ];
         self.sale.state == SaleState::Ended
             && self.sale.is_propagated()
-            && self.units == Some(UnitsOut { held: 0, placed: 0 })
+            && self.units == Some(UnitsOut::NONE)
+            && !totals.rebuilt_lately
             && moving.iter().all(|count| *count == 0)
     }
 }

@@ -128,6 +128,8 @@ pub struct Sale {
     pub version: i64,
     /// The last version that needs no more telling to inventory and the waiting room.
     pub propagated_version: i64,
+    /// When its report was first final.
+    pub final_at: Option<OffsetDateTime>,
     /// When it was created.
     pub created_at: OffsetDateTime,
     /// When it last changed.
@@ -221,6 +223,7 @@ mod tests {
             items: Vec::new(),
             version: 1,
             propagated_version: 1,
+            final_at: None,
             created_at: STARTS,
             updated_at: STARTS,
         }

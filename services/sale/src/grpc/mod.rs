@@ -18,7 +18,7 @@ use flashsale_service::{Drain, page};
 use futures::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
-use crate::{sales::Sales, watch::Watches};
+use crate::{reports::Reports, sales::Sales, watch::Watches};
 
 /// The list of sales, for its page tokens.
 const LIST: [&str; 1] = ["sales"];
@@ -27,14 +27,15 @@ const LIST: [&str; 1] = ["sales"];
 #[derive(Debug)]
 pub struct Grpc {
     sales: Sales,
+    reports: Arc<Reports>,
     watches: Arc<Watches>,
     drain: Drain,
 }
 
 impl Grpc {
     /// Over the control plane.
-    pub fn new(sales: Sales, watches: Arc<Watches>, drain: Drain) -> Self {
-        Self { sales, watches, drain }
+    pub fn new(sales: Sales, reports: Arc<Reports>, watches: Arc<Watches>, drain: Drain) -> Self {
+        Self { sales, reports, watches, drain }
     }
 }
 
@@ -117,7 +118,7 @@ impl SaleService for Grpc {
         request: Request<GetSaleReportRequest>,
     ) -> Result<Response<GetSaleReportResponse>, Status> {
         let id = decode::sale_id(&request.into_inner().sale_id)?;
-        let report = self.sales.report(id).await.map_err(errors::failure)?;
+        let report = self.reports.of(id).await.map_err(errors::failure)?;
         Ok(Response::new(GetSaleReportResponse { report: Some(encode::report(&report)) }))
     }
 

@@ -1,4 +1,4 @@
-//! Postgres: `sales`, `sale_items` and `sale_requests`; for reports also what the others record. Queries are files under `sql/`, checked when this is compiled.
+//! Postgres: `sales`, `sale_items` and `sale_requests`; for reports also what the others record, which is never written here. Queries are files under `sql/`, checked when this is compiled.
 
 mod changes;
 mod error;

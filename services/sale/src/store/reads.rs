@@ -25,6 +25,7 @@ struct SaleRow {
     room_admission_ms: Option<i64>,
     version: i64,
     propagated_version: i64,
+    final_at: Option<OffsetDateTime>,
     created_at: OffsetDateTime,
     updated_at: OffsetDateTime,
 }
@@ -57,6 +58,7 @@ impl TryFrom<SaleRow> for Sale {
             items: Vec::new(),
             version: row.version,
             propagated_version: row.propagated_version,
+            final_at: row.final_at,
             created_at: row.created_at,
             updated_at: row.updated_at,
         })

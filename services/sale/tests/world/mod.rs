@@ -26,6 +26,9 @@ use sqlx::PgPool;
 use tonic::{Code, Request, Response, Status, transport::Channel};
 use uuid::Uuid;
 
+/// An hour.
+pub const NEVER: &str = "3600000";
+
 pub type Client = SaleServiceClient<Channel>;
 
 /// Inventory and the waiting room: they take note, and fail on demand.
@@ -351,11 +354,22 @@ pub struct World {
     pub server: TestServer,
     pub client: Client,
     peers_url: String,
+    report_every: &'static str,
     _peers_server: TestServer,
 }
 
 impl World {
+    /// Where nobody makes a sale final but whoever asks for its report.
     pub async fn new() -> Self {
+        Self::reporting_every(NEVER).await
+    }
+
+    /// Where sales become final by themselves.
+    pub async fn settling() -> Self {
+        Self::reporting_every("30").await
+    }
+
+    async fn reporting_every(report_every: &'static str) -> Self {
         let pg = flashsale_testing::postgres().await;
         let peers = Peers::new(pg.pool.clone());
         let hosted = Hosted::new()
@@ -364,13 +378,13 @@ impl World {
             .grpc(WaitingRoomAdminServiceServer::new(peers.clone()));
         let peers_server = flashsale_testing::serve(hosted, Drain::new()).await;
         let peers_url = peers_server.grpc_url.clone();
-        let (server, client) = serve(&pg.url, &peers_url).await;
-        Self { pg, peers, server, client, peers_url, _peers_server: peers_server }
+        let (server, client) = serve(&pg.url, &peers_url, report_every).await;
+        Self { pg, peers, server, client, peers_url, report_every, _peers_server: peers_server }
     }
 
     /// One more instance of the service on the same database.
     pub async fn instance(&self) -> (TestServer, Client) {
-        serve(&self.pg.url, &self.peers_url).await
+        serve(&self.pg.url, &self.peers_url, self.report_every).await
     }
 
     /// A finger print of everything the service writes.
@@ -429,13 +443,15 @@ impl World {
 }
 
 /// The service, ticking quickly.
-pub async fn serve(pg_url: &str, peers_url: &str) -> (TestServer, Client) {
+pub async fn serve(pg_url: &str, peers_url: &str, report_every: &str) -> (TestServer, Client) {
     let env = [
         ("FLASHSALE_POSTGRES__URL", pg_url),
         ("FLASHSALE_PEERS__INVENTORY__URL", peers_url),
         ("FLASHSALE_PEERS__WAITING_ROOM__URL", peers_url),
         ("FLASHSALE_SALE__PROPAGATE_INTERVAL_MS", "30"),
         ("FLASHSALE_SALE__PROPAGATE_MAX_BACKOFF_MS", "60"),
+        ("FLASHSALE_SALE__REPORT_INTERVAL_MS", report_every),
+        ("FLASHSALE_SALE__REPORT_MAX_BACKOFF_MS", report_every),
         ("FLASHSALE_SALE__WATCH_INTERVAL_MS", "20"),
         ("FLASHSALE_SALE__MAX_WATCHERS", "4"),
     ];

@@ -1,0 +1,77 @@
+//! Units that a rebuild took anew: counted by the epoch that has them, and by its clock.
+
+use flashsale_auditor::{Invariant, Verdict, audit};
+
+use crate::world::{
+    Plant::{self, *},
+    Servers, World,
+};
+
+/// Sixty units of A in the stock's second epoch. Buyer 6 has a hold of 58 until `<soon>`. Buyer 2 has had one unit from the start of the
+/// epoch on. The two units of buyer 1 are an older epoch's: placed at the start, and taken anew by now.
+const REBUILT: &[Plant] = &[
+    Sql("UPDATE sale_items SET quantity = 60 WHERE sale_id = '<sale>' AND sku = 'A'"),
+    Sql("UPDATE allotments SET allotted = 60 WHERE sale_id = '<sale>' AND sku = 'A'"),
+    Sql("UPDATE sale_stock SET epoch = 2 WHERE sale_id = '<sale>'"),
+    Redis(&["HSET", "@meta", "epoch", "2"]),
+    Redis(&["HSET", "@stock", "t:A", "60", "a:A", "57"]),
+    Hold("<h1>", "e", "2"),
+    Hold("<h1>", "p", "<start>"),
+    Hold("<h1>", "t", "<now>"),
+    Hold("<h2>", "e", "2"),
+    Hold("<h2>", "t", "<start>"),
+    Hold("<h3>", "e", "2"),
+    Hold("<h4>", "e", "2"),
+    Hold("<h5>", "e", "2"),
+    Hold("<h6>", "e", "2"),
+    Hold("<h6>", "l", r#"[["A", 58, 1500]]"#),
+    Hold("<h6>", "t", "<start>"),
+    Hold("<h6>", "d", "<soon>"),
+    Hold("<h7>", "e", "2"),
+];
+
+async fn rebuilt(servers: &Servers, more: &[Plant]) -> flashsale_auditor::Report {
+    let mut world = World::build(servers).await;
+    for plant in REBUILT.iter().chain(more) {
+        world.plant(servers, *plant).await;
+    }
+    audit(&world.options(servers)).await
+}
+
+#[tokio::test]
+async fn units_taken_anew_count_from_when_they_were() {
+    let servers = Servers::start().await;
+    let report = rebuilt(&servers, &[]).await;
+    assert_eq!(report.verdict, Verdict::Held, "{report}");
+    assert_eq!(report.value["oversold"], 0);
+}
+
+#[tokio::test]
+async fn times_of_two_epochs_are_not_added_up() {
+    let servers = Servers::start().await;
+    for more in [
+        // By the clock of another server buyer 6 had as many just when the second epoch began.
+        &[Hold("<h6>", "e", "1"), Hold("<h6>", "l", r#"[["A", 60, 1500]]"#)][..],
+        // When the order of buyer 3 ended by the record is no time of that server either.
+        &[
+            Hold("<h3>", "e", "1"),
+            Hold("<h3>", "t", "<start>"),
+            Hold("<h6>", "l", r#"[["A", 59, 1500]]"#),
+        ][..],
+    ] {
+        let report = rebuilt(&servers, more).await;
+        assert_eq!(report.verdict, Verdict::Held, "{report}");
+    }
+}
+
+#[tokio::test]
+async fn units_oversold_within_an_epoch_are_found() {
+    let servers = Servers::start().await;
+    let report = rebuilt(&servers, &[Hold("<h1>", "t", "<start>")]).await;
+    assert_eq!(
+        report.violations(Invariant::I1),
+        ["A: at one moment 61 units were taken, 60 allotted"],
+        "{report}"
+    );
+    assert_eq!(report.value["oversold"], 1);
+}

@@ -1,0 +1,2 @@
+DROP INDEX sales_to_finalize;
+ALTER TABLE sales DROP COLUMN final_at;
