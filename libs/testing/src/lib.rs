@@ -26,6 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Installs the TLS provider that every main installs.
 pub fn init() {
     let _ = rustls::crypto::ring::default_provider().install_default();
+    if let Ok(filter) = std::env::var("RUST_LOG") {
+        let filter = tracing_subscriber::EnvFilter::new(filter);
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+    }
 }
 
 fn tools() -> Tools {

@@ -9,7 +9,7 @@
 --       orders:  per recorded order: hold id, the hold but for `t`, the column its units are in (`p`, `s`, '' for none), order id,
 --                content hash of its placing
 --       publish: request id of the load ('' for a rebuild), number of skus, number of holds, then the fields and values of meta
--- Reply OK run id; LOADED epoch, request id of its load, run id (probe); NOTHING (probe); OVERTAKEN; TOO_LATE
+-- Reply OK server; LOADED epoch, request id of its load, server (probe); NOTHING server (probe); OVERTAKEN; TOO_LATE
 local step, first = ARGV[FIRST], FIRST + 1
 
 if NOW > tonumber(ARGV[2]) then
@@ -23,7 +23,7 @@ if step == 'probe' then
   if whole then
     return { 'LOADED', NOW, epoch, meta[4], SERVER }
   end
-  return { 'NOTHING', NOW }
+  return { 'NOTHING', NOW, SERVER }
 end
 
 if step == 'claim' then

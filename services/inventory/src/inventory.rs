@@ -199,7 +199,7 @@ impl Inventory {
             places: &self.places,
         };
         let rebuilt = self.counted(rebuild.run(sale_id, force).await)?;
-        self.epochs.forget(sale_id);
+        self.epochs.refresh(sale_id).await;
         if rebuilt.rebuilt {
             self.rebuilds.add(1, &[]);
         }
@@ -247,7 +247,7 @@ impl Inventory {
         let (record, stock, serving) = (&self.record, &self.stock, &*self.serving);
         let load = Load { record, stock, serving };
         let loaded = self.counted(load.run(sale_id, request_id).await)?;
-        self.epochs.forget(sale_id);
+        self.epochs.refresh(sale_id).await;
         tracing::info!(%sale_id, epoch = loaded.epoch, "stock loaded");
         Ok(loaded.epoch)
     }

@@ -84,8 +84,13 @@ impl Rebuild<'_> {
             return Err(Refusal::NotOpen { state: known.state, window_ms: None });
         };
         let own = self.serving.own(sale_id).ok_or(Refusal::Fenced)?;
-        let there = self.stock.probe(sale_id).await?.filter(|there| there.epoch == seen);
-        if !force && usable && there.is_some() && *own == *known.server {
+        let (server, there) = self.stock.probe(sale_id).await?;
+        if self.serving.named(sale_id, &server) != *own {
+            // It was replaced since it was confirmed: the next beat tells.
+            return Err(Refusal::Fenced);
+        }
+        let whole = there.is_some_and(|there| there.epoch == seen);
+        if !force && usable && whole && *own == *known.server {
             return Ok(Rebuilt { epoch: seen, rebuilt: false });
         }
         if !self.serving.may_take(sale_id, &known.server) {

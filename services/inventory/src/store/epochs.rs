@@ -68,11 +68,22 @@ impl Sale {
         lock(&self.found).clone()
     }
 
-    /// Takes over what was read, unless something newer is known.
-    fn learn(&self, new: Found) {
+    /// Takes over what a beat has read, unless something newer is known. That a sale may not be served only takes away
+    /// what is known: whoever asks for it then looks it up, for it may be opened at this moment.
+    fn learn(&self, standing: Option<Standing>, read_at: BootInstant) {
         let mut found = lock(&self.found);
-        if found.as_ref().is_none_or(|old| old.read_at <= new.read_at) {
-            *found = Some(new);
+        if found.as_ref().is_some_and(|old| old.read_at > read_at) {
+            return;
+        }
+        match standing {
+            Some(standing) => {
+                let answer = Ok(standing.epoch);
+                *found =
+                    Some(Found { standing: Some(standing), answer, at: Instant::now(), read_at });
+            }
+            None => {
+                found.take_if(|old| old.standing.is_some());
+            }
         }
     }
 }
@@ -121,9 +132,11 @@ impl Epochs {
         }
     }
 
-    /// Has the record asked again before the sale is served: its stock was loaded or rebuilt here.
-    pub fn forget(&self, sale_id: Uuid) {
-        *lock(&self.sale(sale_id).found) = None;
+    /// Asks the record again: the sale's stock was loaded or rebuilt here. What it answers, or that it does not, shows where the sale is asked for.
+    pub async fn refresh(&self, sale_id: Uuid) {
+        let sale = self.sale(sale_id);
+        *lock(&sale.found) = None;
+        let _ = self.ask(sale_id, &sale).await;
     }
 
     /// Confirms this instance's server and takes over the epochs of all unfinished sales.
@@ -132,12 +145,9 @@ impl Epochs {
     /// When a store does not answer; what was known stays.
     pub async fn beat(&self) -> Result<Vec<SaleEpoch>, Refusal> {
         let beaten = self.serving.beat().await?;
-        let at = Instant::now();
         for row in &beaten.sales {
             let standing = self.standing(row, beaten.read_at, &beaten.confirmed);
-            let answer = answer(&row.state, row.open, standing.as_ref());
-            let read_at = beaten.read_at;
-            self.sale(row.sale_id).learn(Found { standing, answer, at, read_at });
+            self.sale(row.sale_id).learn(standing, beaten.read_at);
         }
         Ok(beaten.sales)
     }

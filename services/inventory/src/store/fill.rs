@@ -18,8 +18,6 @@ pub struct InRedis {
     pub epoch: i64,
     /// The request it was loaded by; empty after a rebuild.
     pub request_id: String,
-    /// The server that has it.
-    pub server: String,
 }
 
 /// A hold of a recorded order, as the scripts write holds, but for when its units were taken: the script that takes them knows.
@@ -39,19 +37,18 @@ struct StoredHold<'a> {
 }
 
 impl Stock {
-    /// What stands under the sale's keys on the server that has them now; `None` if it is not whole, or of another server.
+    /// The server that has the sale's keys now, and what stands under them; `None` if that is not whole, or of another server.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn probe(&self, sale_id: Uuid) -> Result<Option<InRedis>, Refusal> {
+    pub async fn probe(&self, sale_id: Uuid) -> Result<(String, Option<InRedis>), Refusal> {
         let mut reply = self.step(sale_id, 0, "load/probe", vec![]).await?;
         match reply.word.as_str() {
-            "NOTHING" => Ok(None),
-            "LOADED" => Ok(Some(InRedis {
-                epoch: reply.int()?,
-                request_id: reply.text()?,
-                server: reply.text()?,
-            })),
+            "NOTHING" => Ok((reply.text()?, None)),
+            "LOADED" => {
+                let (epoch, request_id) = (reply.int()?, reply.text()?);
+                Ok((reply.text()?, Some(InRedis { epoch, request_id })))
+            }
             _ => Err(reply.refusal()),
         }
     }

@@ -51,10 +51,9 @@ impl Load<'_> {
                 return Err(Refusal::NotOpen { state: known.state, window_ms: None });
             }
             if let Some((epoch, usable)) = known.epoch {
-                if let Some(there) =
-                    self.stock.probe(sale_id).await?.filter(|there| there.epoch == epoch)
-                {
-                    let server = self.serving.named(sale_id, &there.server);
+                let (server, there) = self.stock.probe(sale_id).await?;
+                if let Some(there) = there.filter(|there| there.epoch == epoch) {
+                    let server = self.serving.named(sale_id, &server);
                     if !usable && !self.record.publish(sale_id, epoch, &server).await? {
                         continue;
                     }

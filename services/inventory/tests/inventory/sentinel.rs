@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use flashsale_inventory::domain::{Outcome, Refusal};
 use flashsale_testing::{eventually, redis_sentinel};
 
+use uuid::Uuid;
+
 use crate::{
     books::assert_books_balance,
     claims::Claims,
@@ -45,8 +47,12 @@ async fn a_sale_under_sentinels_is_closed_once_the_replica_took_over_and_is_open
     assert_ne!(world.store.server().await.unwrap(), before);
     // What is there is the copy, and nothing of it is sold.
     assert_eq!(world.inventory.read(sale, &[]).await, Err(Refusal::Fenced));
-    // A new sale starts on the server that took over.
-    let next = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
+    // A new sale starts on the server that took over, once the old one is given up.
+    let next = world.record_sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
+    eventually("the server that took over counts", async || {
+        world.inventory.load(next, Uuid::new_v4()).await.ok()
+    })
+    .await;
     world.ask(&reserve(next, "ada", &[("a", 1)])).await.unwrap();
 
     // A service opens the old one again, by what is on record: Bob's cart is gone.
