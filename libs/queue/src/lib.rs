@@ -7,7 +7,7 @@ mod streams;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, context::PublishErrorKind, message::PublishMessage};
-pub use message::{Line, OrderEvent, OrderMessage, PaymentEvent, QueueMessage};
+pub use message::{Line, OrderEvent, OrderMessage, PaymentEvent, QueueMessage, unreadable_order};
 pub use room::{Filled, Measuring, Room, bytes_for_orders};
 use serde::{Deserialize, Serialize};
 pub use streams::{ensure_events_stream, ensure_orders_stream};
@@ -106,6 +106,11 @@ pub fn cancel_subject(sale: Uuid) -> String {
 /// Where a rebuild of a sale's stock marks how far the orders are counted in it.
 pub fn fence_subject(sale: Uuid) -> String {
     format!("orders.fence.{sale}")
+}
+
+/// Where a placed hold that cannot be read is reported.
+pub fn unreadable_subject(sale: Uuid) -> String {
+    format!("orders.unreadable.{sale}")
 }
 
 /// Where a change of an order is announced.
