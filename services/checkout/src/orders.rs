@@ -59,7 +59,7 @@ impl Orders {
         request: PlaceHoldRequest,
         details: Details,
     ) -> Result<Order, Failure> {
-        self.intake.admit()?;
+        self.intake.admit(&request.sale_id)?;
         let (carried, replayed) = self.take(request, details).await?;
         let Some(order) = carried.message() else {
             // Only a replay finds its order recorded; it is answered with the order as it is now.
