@@ -6,11 +6,13 @@
 
 mod bad_input;
 mod cancelling;
+mod forward;
 mod intake;
 mod listing;
 mod lost;
 mod placing;
 mod relay;
 mod room;
+mod unreadable;
 mod watching;
 mod world;

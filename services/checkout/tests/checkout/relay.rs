@@ -5,7 +5,10 @@ use flashsale_proto::checkout::OrderState;
 use flashsale_queue::{ORDERS, QueueMessage};
 use flashsale_testing::eventually;
 
-use crate::world::{World, tee, world};
+use crate::{
+    forward::{Target, forward},
+    world::{World, tee, world},
+};
 
 /// Looks often, and publishes again what has waited for a second.
 fn relaying(config: &mut Config) {
@@ -245,4 +248,30 @@ async fn a_hold_of_an_order_that_is_recorded_with_another_hold_gives_its_units_b
         (world.books(sale).await == [10, 0, 0, 0]).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_sale_that_hangs_or_is_closed_keeps_no_other_waiting() {
+    let target = Target::default();
+    let between = forward(&target).await;
+    let world = world(|config| {
+        relaying(config);
+        config.peers.inventory.url.clone_from(&between.grpc_url);
+        config.peers.inventory.timeout_ms = 600_000;
+    })
+    .await;
+    let (hanging, closed, open) =
+        (world.sale(10).await, world.sale(10).await, world.sale(10).await);
+    target.set((world.inventory.channel().await, hanging)).unwrap();
+    for sale in [hanging, closed] {
+        world.place_only(sale, "ada").await;
+    }
+    world.spoil(closed, "meta", "run_id", Some("another")).await;
+    // One after the other, so that the relay has met the hanging one before.
+    for placed in 1..=3 {
+        world.place_only(open, &format!("buyer-{placed}")).await;
+        queued(&world, placed).await;
+    }
+    let sales = world.queued().await.into_iter();
+    assert!(sales.map(|message| message.order().unwrap().sale_id).all(|sale| sale == open));
 }
