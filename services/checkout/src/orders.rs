@@ -5,8 +5,9 @@ use std::time::Duration;
 use async_nats::jetstream;
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::inventory::{HoldState, PlaceHoldRequest};
-use flashsale_queue::{PublishError, QueueMessage};
+use flashsale_queue::{PublishError, QueueMessage, publish_within};
 use flashsale_service::{
+    boottime::BootInstant,
     deadline,
     page::{self, Place},
 };
@@ -52,6 +53,10 @@ impl Orders {
     /// Places an order: one script in the stock store, one publish. Nothing is undone when the publish fails: what is placed
     /// rolls forward, by the buyer's retry or by the relay.
     ///
+    /// It is ACCEPTED only if the queue has acked it soon enough after the stock's check that its Redis counts
+    /// ([`OrderState::placed`]). When that check is made only inventory knows, so that the clock starts before it is asked; a
+    /// replay is checked anew and starts its own.
+    ///
     /// # Errors
     /// The door's and inventory's refusals; they took nothing.
     pub async fn place(
@@ -60,25 +65,28 @@ impl Orders {
         details: Details,
     ) -> Result<Order, Failure> {
         self.intake.admit(&request.sale_id)?;
+        let before_check = BootInstant::now();
         let (carried, replayed) = self.take(request, details).await?;
         let Some(order) = carried.message() else {
-            // Only a replay finds its order recorded; it is answered with the order as it is now.
+            // Only a replay finds its order recorded, or no longer to be read; it is answered with the order as it is now.
             return self.recorded_or(carried).await;
         };
         if replayed && carried.hold_state != HoldState::Placed {
             return self.recorded_or(carried).await;
         }
         let message = QueueMessage::Place { order };
+        let room = self.intake.room();
         let published =
-            flashsale_queue::publish_order(&self.jetstream, &message, self.publish_timeout).await;
-        let state = match published {
-            Ok(_) => OrderState::Accepted,
+            publish_within(&self.jetstream, room, &message, None, self.publish_timeout).await;
+        let acked = match published {
+            Ok(_) => true,
             Err(PublishError::Full) => {
                 self.intake.shut();
-                OrderState::AcceptancePending
+                false
             }
-            Err(PublishError::Unknown | PublishError::Unavailable) => OrderState::AcceptancePending,
+            Err(PublishError::Unknown | PublishError::Unavailable) => false,
         };
+        let state = OrderState::placed(acked, before_check.elapsed());
         Ok(Order { state, ..carried.order })
     }
 
