@@ -5,16 +5,17 @@ use std::time::Duration;
 use async_nats::jetstream;
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::inventory::{HoldState, PlaceHoldRequest};
-use flashsale_queue::{PublishError, QueueMessage, publish_within};
+use flashsale_queue::{OrderMessage, PublishError, QueueMessage, publish_within};
 use flashsale_service::{
     boottime::BootInstant,
     deadline,
     page::{self, Place},
 };
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    domain::{Details, Order, OrderState},
+    domain::{Details, Line, Order, OrderState},
     hub::Hub,
     intake::Intake,
     stock::{Carried, Stock, recorded},
@@ -35,6 +36,27 @@ impl From<ReadError> for Failure {
             ReadError::Postgres(cause) => Failure::store("postgres", cause),
             ReadError::Corrupt(what) => Failure::internal(what),
         }
+    }
+}
+
+/// An order that was found, and the message that would place it, where it is whole.
+struct Found {
+    order: Order,
+    message: Option<OrderMessage>,
+    /// Its hold cannot be read.
+    broken: bool,
+}
+
+impl From<Order> for Found {
+    fn from(order: Order) -> Self {
+        Self { order, message: None, broken: false }
+    }
+}
+
+impl From<Carried> for Found {
+    fn from(carried: Carried) -> Self {
+        let (message, broken) = (carried.message(), carried.unreadable().is_some());
+        Self { order: carried.order, message, broken }
     }
 }
 
@@ -94,6 +116,9 @@ impl Orders {
     async fn recorded_or(&self, carried: Carried) -> Result<Order, Failure> {
         match self.record.order(carried.order.order_id).await {
             Ok(Some(order)) => Ok(order),
+            Ok(None) if carried.unreadable().is_some() => {
+                Ok(Order { state: OrderState::AcceptancePending, ..carried.order })
+            }
             Ok(None) => Ok(carried.order),
             Err(error) => match carried.hold_state {
                 HoldState::Placed => Ok(carried.order),
@@ -106,7 +131,7 @@ impl Orders {
         }
     }
 
-    /// An order, recorded or only placed. Another buyer's, or another sale's, reads as not found.
+    /// An order, recorded, parked or only placed. Another buyer's, or another sale's, reads as not found.
     ///
     /// # Errors
     /// `ORDER_NOT_FOUND`.
@@ -116,29 +141,43 @@ impl Orders {
         order_id: Uuid,
         buyer_id: Option<&str>,
     ) -> Result<Order, Failure> {
-        let order = match self.record.order(order_id).await {
+        Ok(self.find(sale_id, order_id, buyer_id).await?.order)
+    }
+
+    async fn find(
+        &self,
+        sale_id: Uuid,
+        order_id: Uuid,
+        buyer_id: Option<&str>,
+    ) -> Result<Found, Failure> {
+        let found = match self.record.order(order_id).await {
             Ok(Some(row)) if row.state == OrderState::DeadLetter => {
                 match self.placed(sale_id, order_id).await {
-                    Ok(carried) => carried.order.standing_as(&row),
+                    Ok(carried) => carried.order.standing_as(&row).into(),
                     // It went with an older epoch of the stock.
-                    Err(failure) if failure.reason() == Reason::OrderNotFound => row,
+                    Err(failure) if failure.reason() == Reason::OrderNotFound => row.into(),
                     Err(failure) => return Err(failure),
                 }
             }
-            Ok(Some(order)) => order,
-            Ok(None) => match self.placed(sale_id, order_id).await {
-                Err(failure) if failure.reason() == Reason::OrderNotFound => {
-                    self.unclaimed(sale_id, order_id).await?
-                }
-                placed => placed?.order,
+            Ok(Some(order)) => order.into(),
+            // Parked orders have no hold in the stock as it is now, and may have waited since before it was open.
+            Ok(None) => match self.record.parked(order_id).await?.map(parked).transpose()? {
+                Some(parked) => parked,
+                None => match self.placed(sale_id, order_id).await {
+                    Err(failure) if failure.reason() == Reason::OrderNotFound => {
+                        self.unclaimed(sale_id, order_id).await?
+                    }
+                    placed => placed?.into(),
+                },
             },
             // The stock store knows what is placed also while Postgres is away.
             Err(error) => match self.placed(sale_id, order_id).await {
-                Ok(carried) if carried.hold_state == HoldState::Placed => carried.order,
+                Ok(carried) if carried.hold_state == HoldState::Placed => carried.into(),
                 Ok(_) | Err(_) => return Err(error.into()),
             },
         };
-        visible(order, sale_id, buyer_id)
+        let order = visible(found.order, sale_id, buyer_id)?;
+        Ok(Found { order, ..found })
     }
 
     /// An order that neither the record nor the stock knows may wait for its claim behind a rebuild of the stock, which does not count it.
@@ -146,7 +185,7 @@ impl Orders {
     ///
     /// # Errors
     /// `ORDER_NOT_FOUND`, or `STOCK_FENCED` as long as nobody can tell.
-    async fn unclaimed(&self, sale_id: Uuid, order_id: Uuid) -> Result<Order, Failure> {
+    async fn unclaimed(&self, sale_id: Uuid, order_id: Uuid) -> Result<Found, Failure> {
         if !self.record.rebuilt(sale_id).await? {
             return Err(not_found(order_id));
         }
@@ -170,8 +209,10 @@ impl Orders {
             }
         });
         let passed = passed.await;
-        match (self.record.order(order_id).await?, passed) {
-            (Some(order), _) => Ok(order),
+        // In this order: what is no longer parked is recorded.
+        let parked = self.record.parked(order_id).await?.map(parked).transpose()?;
+        match (self.record.order(order_id).await?.map(Found::from).or(parked), passed) {
+            (Some(found), _) => Ok(found),
             (None, Ok(passed)) => {
                 passed?;
                 Err(not_found(order_id))
@@ -205,7 +246,8 @@ impl Orders {
         order_id: Uuid,
         buyer_id: &str,
     ) -> Result<Order, Failure> {
-        let order = self.get(sale_id, order_id, Some(buyer_id)).await?;
+        let found = self.find(sale_id, order_id, Some(buyer_id)).await?;
+        let Found { order, message, broken } = found;
         match order.state {
             OrderState::Cancelled => return Ok(order),
             OrderState::Confirmed | OrderState::Declined | OrderState::Refunded => {
@@ -227,8 +269,13 @@ impl Orders {
         }
         let message = match order.state {
             // Not recorded yet: the wish carries the whole order, so that its row can be written as CANCELLED.
+            OrderState::AcceptancePending | OrderState::Accepted if broken => {
+                // A wish without the order would be lost. The relay is about to have it put aside; then its id is enough.
+                let what = "what its hold keeps cannot be read";
+                return Err(Failure::store("stock", what));
+            }
             OrderState::AcceptancePending | OrderState::Accepted => {
-                self.placed(sale_id, order_id).await?.message().unwrap_or_else(|| recorded(&order))
+                message.unwrap_or_else(|| recorded(&order))
             }
             OrderState::DeadLetter
             | OrderState::Claimed
@@ -282,6 +329,36 @@ impl Orders {
         let (orders, next) = page::cut(orders, page_size, last);
         Ok((orders, next))
     }
+}
+
+/// An order that waits for its units to be taken anew.
+fn parked(message: OrderMessage) -> Result<Found, Failure> {
+    let placed_at =
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(message.placed_at_ms) * 1_000_000)
+            .map_err(Failure::internal)?;
+    let order = Order {
+        order_id: message.order_id,
+        sale_id: message.sale_id,
+        buyer_id: message.buyer_id.clone(),
+        hold_id: message.hold_id,
+        state: OrderState::Accepted,
+        lines: message
+            .lines
+            .iter()
+            .map(|line| Line {
+                sku: line.sku.clone(),
+                quantity: line.quantity,
+                unit_price_minor: line.unit_price_minor,
+            })
+            .collect(),
+        currency: message.currency.clone(),
+        total_minor: message.total_minor,
+        placed_at,
+        updated_at: placed_at,
+        cancel_requested: false,
+        end_reason: None,
+    };
+    Ok(Found { order, message: Some(message), broken: false })
 }
 
 /// The order, unless it is somebody else's.

@@ -10,6 +10,7 @@ mod forward;
 mod intake;
 mod listing;
 mod lost;
+mod parked;
 mod placing;
 mod relay;
 mod room;

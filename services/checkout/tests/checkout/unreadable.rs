@@ -48,7 +48,7 @@ async fn the_relay_reports_each_and_publishes_the_others() {
 
     eventually("the others are queued", async || (world.queued().await.len() >= 4).then_some(()))
         .await;
-    assert_eq!(placed(&world).await, [whole.order_id.clone()]);
+    assert_eq!(placed(&world).await, std::slice::from_ref(&whole.order_id));
     let told = reports(&world).await;
     assert_eq!(told.len(), 3, "{told:?}");
     for (hold, raw) in [(empty, "{}"), (gone, "")] {
@@ -104,7 +104,7 @@ async fn one_that_is_a_dead_letter_is_reported_again_only_on_request() {
         (!world.queued().await.is_empty()).then_some(())
     })
     .await;
-    assert_eq!(placed(&world).await, [whole.order_id.clone()]);
+    assert_eq!(placed(&world).await, std::slice::from_ref(&whole.order_id));
     assert!(reports(&world).await.is_empty());
 
     // Somebody has repaired one of them, and asks for both.

@@ -282,7 +282,7 @@ impl World {
         let script = "if ARGV[2] == '' then return redis.call('HDEL', KEYS[1], ARGV[1]) end
             redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
             return 1";
-        let keys = vec![format!("fs:{{{sale}}}:{hash}").into()];
+        let keys = vec![format!("fs:{{{sale}}}:{hash}")];
         let args = vec![hold_id.into(), value.unwrap_or_default().into()];
         let done = self.store.eval(&Script::new("test", script), keys, args).await.unwrap();
         assert_eq!(done.as_i64(), Some(1));
