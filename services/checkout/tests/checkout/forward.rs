@@ -1,4 +1,4 @@
-//! Stands between checkout and inventory, and keeps the listing of one sale's placed holds waiting for ever.
+//! Stands between checkout and inventory, and keeps the listing of some sales' placed holds waiting for ever.
 
 use std::{
     convert::Infallible,
@@ -22,7 +22,7 @@ use tonic::{
 use uuid::Uuid;
 
 /// What is known once there is an inventory.
-pub(crate) type Target = Arc<OnceLock<(Channel, Uuid)>>;
+pub(crate) type Target = Arc<OnceLock<(Channel, Vec<Uuid>)>>;
 
 #[derive(Clone)]
 struct Forward<const ADMIN: bool>(Target);
@@ -50,9 +50,12 @@ impl<const ADMIN: bool> Service<Request<Body>> for Forward<ADMIN> {
             let Some((channel, hangs)) = target.get() else { return future::pending().await };
             let (parts, body) = request.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
-            let hangs = hangs.to_string();
             let listing = parts.uri.path().ends_with("/ListPlacedHolds");
-            if listing && body.windows(hangs.len()).any(|part| part == hangs.as_bytes()) {
+            let about = |sale: &Uuid| {
+                let sale = sale.to_string();
+                body.windows(sale.len()).any(|part| part == sale.as_bytes())
+            };
+            if listing && hangs.iter().any(about) {
                 return future::pending().await;
             }
             let mut channel = channel.clone();

@@ -4,6 +4,7 @@ use flashsale_checkout::Config;
 use flashsale_proto::checkout::OrderState;
 use flashsale_queue::{ORDERS, QueueMessage};
 use flashsale_testing::eventually;
+use futures::future::join_all;
 
 use crate::{
     forward::{Target, forward},
@@ -251,7 +252,7 @@ async fn a_hold_of_an_order_that_is_recorded_with_another_hold_gives_its_units_b
 }
 
 #[tokio::test]
-async fn a_sale_that_hangs_or_is_closed_keeps_no_other_waiting() {
+async fn sales_that_hang_or_are_closed_keep_no_other_waiting() {
     let target = Target::default();
     let between = forward(&target).await;
     let world = world(|config| {
@@ -260,14 +261,15 @@ async fn a_sale_that_hangs_or_is_closed_keeps_no_other_waiting() {
         config.peers.inventory.timeout_ms = 600_000;
     })
     .await;
-    let (hanging, closed, open) =
-        (world.sale(10).await, world.sale(10).await, world.sale(10).await);
-    target.set((world.inventory.channel().await, hanging)).unwrap();
-    for sale in [hanging, closed] {
+    let (closed, open) = (world.sale(10).await, world.sale(10).await);
+    // Each is kept for as long as a call may take: one after the other that is a minute.
+    let hanging = join_all((0..6).map(|_| world.sale(10))).await;
+    target.set((world.inventory.channel().await, hanging.clone())).unwrap();
+    for sale in hanging.into_iter().chain([closed]) {
         world.place_only(sale, "ada").await;
     }
     world.spoil(closed, "meta", "run_id", Some("another")).await;
-    // One after the other, so that the relay has met the hanging one before.
+    // One after the other, so that the relay has met the hanging ones before.
     for placed in 1..=3 {
         world.place_only(open, &format!("buyer-{placed}")).await;
         queued(&world, placed).await;
