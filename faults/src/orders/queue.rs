@@ -171,7 +171,8 @@ const SMALL: &str = "1048576";
 /// How long filling it may take.
 const FILLED_WITHIN: Duration = Duration::from_secs(120);
 
-/// The queue is small and nobody claims, until orders have filled what they may of it and the door is shut; then somebody does.
+/// The queue is small and nobody claims, until orders have filled what they may of it and the door
+/// is shut; then somebody does.
 pub(super) async fn full(task: &mut Task) -> anyhow::Result<Figures> {
     let mut figures = task.figures();
     let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());

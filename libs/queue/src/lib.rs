@@ -129,7 +129,8 @@ pub enum PublishError {
     /// No ack came: the message may or may not be stored. Publish it again under the same id; never undo on it.
     #[error("no ack came; the message may be stored")]
     Unknown,
-    /// The stream has reached its bound, or orders what they may fill of it; the message is not stored.
+    /// The stream has reached its bound, or orders what they may fill of it; the message is not
+    /// stored.
     #[error("the stream is full")]
     Full,
     /// The message was not stored: nobody listens on the subject, or the connection is gone.
@@ -140,12 +141,13 @@ pub enum PublishError {
 /// The server's code for a stream at its bound under DiscardNew; the client reports it without a kind of its own.
 const STREAM_FULL: &str = "maximum bytes exceeded";
 
-/// What a message takes in the stream beside its subject and body: its headers and the store's frame.
+/// What a message takes in the stream beside its subject and body: its headers and the store's
+/// frame.
 const FRAME_BYTES: usize = 256;
 
-/// Publishes a message and waits for the ack. Publishing again under the same id is
-/// harmless: the order id is a primary key at the far end, the message id only saves work. Returns the
-/// message's sequence in the stream.
+/// Publishes a message and waits for the ack. Publishing again under the same id is harmless: the
+/// order id is a primary key at the far end, the message id only saves work. Returns the message's
+/// sequence in the stream.
 ///
 /// # Errors
 /// See [`PublishError`].
@@ -157,8 +159,8 @@ pub async fn publish_order(
     publish(jetstream, None, message, message.message_id(), timeout).await
 }
 
-/// Publishes what has to leave room for markers and cancellations, a placed order for instance. With
-/// `attempt` the message is set apart from an earlier one that JetStream might remember.
+/// Publishes what has to leave room for markers and cancellations, a placed order for instance.
+/// With `attempt` the message is set apart from an earlier one that JetStream might remember.
 ///
 /// # Errors
 /// See [`PublishError`]; [`PublishError::Full`] also where `room` has too little.

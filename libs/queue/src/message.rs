@@ -78,13 +78,15 @@ pub enum QueueMessage {
         /// The epoch that the stock will have.
         epoch: i64,
     },
-    /// A placed hold that cannot be read, so that the order it carries cannot be recorded: a dead letter.
+    /// A placed hold that cannot be read, so that the order it carries cannot be recorded: a dead
+    /// letter.
     Unreadable {
         /// The sale.
         sale_id: Uuid,
         /// The hold, as the stock store names it.
         hold_id: String,
-        /// The order that the hold carries, or [`unreadable_order`] where that is among what cannot be read.
+        /// The order that the hold carries, or [`unreadable_order`] where that is among what cannot
+        /// be read.
         order_id: Uuid,
         /// The order as far as it can be read; contact and means of payment are empty.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,8 +96,8 @@ pub enum QueueMessage {
     },
 }
 
-/// The id that stands for the order of a hold that does not say which it carries: always the same for
-/// the same hold, so that it is put aside under one dead letter.
+/// The id that stands for the order of a hold that does not say which it carries: always the same
+/// for the same hold, so that it is put aside under one dead letter.
 pub fn unreadable_order(sale_id: Uuid, hold_id: &str) -> Uuid {
     Uuid::new_v5(&sale_id, format!("unreadable hold {hold_id}").as_bytes())
 }

@@ -1,9 +1,9 @@
 //! How much of `ORDERS` placed orders may fill.
 //!
 //! The stream has one bound for everything in it, and the server cannot bound a subject. So placed
-//! orders stop short of it: the marker of a rebuild and the wish to cancel still fit when orders have
-//! filled the queue. A full queue would otherwise keep out the markers that the claims, and with them
-//! the purge that makes room, wait for.
+//! orders stop short of it: the marker of a rebuild and the wish to cancel still fit when orders
+//! have filled the queue. A full queue would otherwise keep out the markers that the claims, and
+//! with them the purge that makes room, wait for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,7 +14,8 @@ use crate::streams::MAX_MESSAGE_BYTES;
 /// One part in this many of the stream's bound is kept for markers and cancellations.
 const RESERVED_PART: u64 = 8;
 
-/// What placed orders may fill of a stream bounded to `max_bytes`; a stream without a bound has none.
+/// What placed orders may fill of a stream bounded to `max_bytes`; a stream without a bound has
+/// none.
 pub fn bytes_for_orders(max_bytes: i64) -> u64 {
     match u64::try_from(max_bytes) {
         Ok(bound) if bound > 0 => bound - bound / RESERVED_PART,
@@ -22,9 +23,9 @@ pub fn bytes_for_orders(max_bytes: i64) -> u64 {
     }
 }
 
-/// The room for placed orders in `ORDERS`: the stream's size as last measured, and what this process
-/// has published since. What others publish between two measurements is not seen; the reserve is
-/// large beside it. Without a measurement there is room. A clone is the same room.
+/// The room for placed orders in `ORDERS`: the stream's size as last measured, and what this
+/// process has published since. What others publish between two measurements is not seen; the
+/// reserve is large beside it. Without a measurement there is room. A clone is the same room.
 #[derive(Debug, Clone, Default)]
 pub struct Room(Arc<Mutex<Sizes>>);
 

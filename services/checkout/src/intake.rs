@@ -28,7 +28,8 @@ use crate::{
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What callers are told to wait at least and at most, before it is spread.
 const WAIT: std::ops::RangeInclusive<f64> = 0.5..=30.0;
-/// What callers are told to wait while their sale has too many parked orders: these go once it is open again, in bulk.
+/// What callers are told to wait while their sale has too many parked orders: these go once it is
+/// open again, in bulk.
 const PARKED_WAIT: Duration = Duration::from_secs(5);
 
 /// What waits for its claim, for the metrics.
@@ -116,8 +117,8 @@ impl Intake {
         &self.room
     }
 
-    /// Refuses before anything is taken while too many orders wait, one has waited for too long, the stream has no more room for
-    /// orders, or too many orders of this sale are parked.
+    /// Refuses before anything is taken while too many orders wait, one has waited for too long,
+    /// the stream has no more room for orders, or too many orders of this sale are parked.
     ///
     /// # Errors
     /// `QUEUE_FULL`, with the time the claims need for what is too much.

@@ -75,9 +75,9 @@ impl Orders {
     /// Places an order: one script in the stock store, one publish. Nothing is undone when the publish fails: what is placed
     /// rolls forward, by the buyer's retry or by the relay.
     ///
-    /// It is ACCEPTED only if the queue has acked it soon enough after the stock's check that its Redis counts
-    /// ([`OrderState::placed`]). When that check is made only inventory knows, so that the clock starts before it is asked; a
-    /// replay is checked anew and starts its own.
+    /// It is ACCEPTED only if the queue has acked it soon enough after the stock's check that its
+    /// Redis counts ([`OrderState::placed`]). When that check is made only inventory knows, so that
+    /// the clock starts before it is asked; a replay is checked anew and starts its own.
     ///
     /// # Errors
     /// The door's and inventory's refusals; they took nothing.
@@ -90,7 +90,8 @@ impl Orders {
         let before_check = BootInstant::now();
         let (carried, replayed) = self.take(request, details).await?;
         let Some(order) = carried.message() else {
-            // Only a replay finds its order recorded, or no longer to be read; it is answered with the order as it is now.
+            // Only a replay finds its order recorded, or no longer to be read; it is answered with
+            // the order as it is now.
             return self.recorded_or(carried).await;
         };
         if replayed && carried.hold_state != HoldState::Placed {
@@ -131,7 +132,8 @@ impl Orders {
         }
     }
 
-    /// An order, recorded, parked or only placed. Another buyer's, or another sale's, reads as not found.
+    /// An order, recorded, parked or only placed. Another buyer's, or another sale's, reads as not
+    /// found.
     ///
     /// # Errors
     /// `ORDER_NOT_FOUND`.
@@ -160,7 +162,8 @@ impl Orders {
                 }
             }
             Ok(Some(order)) => order.into(),
-            // Parked orders have no hold in the stock as it is now, and may have waited since before it was open.
+            // Parked orders have no hold in the stock as it is now, and may have waited since
+            // before it was open.
             Ok(None) => match self.record.parked(order_id).await?.map(parked).transpose()? {
                 Some(parked) => parked,
                 None => match self.placed(sale_id, order_id).await {
@@ -270,7 +273,8 @@ impl Orders {
         let message = match order.state {
             // Not recorded yet: the wish carries the whole order, so that its row can be written as CANCELLED.
             OrderState::AcceptancePending | OrderState::Accepted if broken => {
-                // A wish without the order would be lost. The relay is about to have it put aside; then its id is enough.
+                // A wish without the order would be lost. The relay is about to have it put aside;
+                // then its id is enough.
                 let what = "what its hold keeps cannot be read";
                 return Err(Failure::store("stock", what));
             }

@@ -2,11 +2,13 @@
 //! record need not be carried any longer. It makes up for publishes that failed, for a crash between placing and publishing, and for a
 //! queue that lost its messages.
 //!
-//! An order that the claims put aside as a dead letter is not published again before somebody asks for it: they would put it aside each time.
-//! Its hold goes on carrying it. A placed hold that cannot be read is reported to the queue once, so that the claims put that aside. An order
-//! that is parked waits for its units and is left alone.
+//! An order that the claims put aside as a dead letter is not published again before somebody asks
+//! for it: they would put it aside each time. Its hold goes on carrying it. A placed hold that
+//! cannot be read is reported to the queue once, so that the claims put that aside. An order that
+//! is parked waits for its units and is left alone.
 //!
-//! Each sale is relayed by itself, several at a time and each for a bounded time: one that is closed or hangs keeps no other waiting.
+//! Each sale is relayed by itself, several at a time and each for a bounded time: one that is
+//! closed or hangs keeps no other waiting.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -131,9 +133,10 @@ impl Relay {
         (sale_id, standing)
     }
 
-    /// `standing` is how many orders were left alone the last time: dead letters and parked ones. They stay where they are, oldest first,
-    /// so that a page has to be longer by them to reach the others. When there are more than [`MAX_LISTED`] of them nothing behind them is
-    /// reached until somebody has seen to them: a queue that puts that many orders of one sale aside is broken.
+    /// `standing` is how many orders were left alone the last time: dead letters and parked ones.
+    /// They stay where they are, oldest first, so that a page has to be longer by them to reach the
+    /// others. When there are more than [`MAX_LISTED`] of them nothing behind them is reached until
+    /// somebody has seen to them: a queue that puts that many orders of one sale aside is broken.
     async fn relay(&self, sale_id: Uuid, standing: &mut u32) -> Result<(), Failure> {
         loop {
             let now = flashsale_failpoint::now_utc();

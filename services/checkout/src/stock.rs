@@ -55,7 +55,8 @@ enum Kept {
 }
 
 impl Carried {
-    /// The order whole; `None` once the record has it and the hold has dropped it, and where the hold cannot be read.
+    /// The order whole; `None` once the record has it and the hold has dropped it, and where the
+    /// hold cannot be read.
     pub fn message(&self) -> Option<OrderMessage> {
         let Kept::Whole(details) = &self.details else { return None };
         let details = details.clone();
@@ -76,7 +77,8 @@ impl Carried {
         }
     }
 
-    /// What the relay has to tell the queue: the order, or that it cannot be read. `None` if there is nothing.
+    /// What the relay has to tell the queue: the order, or that it cannot be read. `None` if there
+    /// is nothing.
     pub fn queue_message(&self) -> Option<QueueMessage> {
         if let Some(raw) = self.unreadable() {
             return Some(QueueMessage::Unreadable {
@@ -130,7 +132,8 @@ impl Unreadable {
     }
 }
 
-/// The most that a message tells of what cannot be read, in bytes. In JSON a byte may take six: this has to fit a message.
+/// The most that a message tells of what cannot be read, in bytes. In JSON a byte may take six:
+/// this has to fit a message.
 const MAX_RAW_BYTES: usize = 8 * 1_024;
 
 /// As much of a text as a message has room for.
@@ -216,7 +219,8 @@ impl Stock {
         )
     }
 
-    /// Placed holds whose order the record is not known to have, each by itself: one that cannot be read keeps no other from being listed.
+    /// Placed holds whose order the record is not known to have, each by itself: one that cannot be
+    /// read keeps no other from being listed.
     ///
     /// # Errors
     /// Inventory's own failures.
@@ -243,7 +247,8 @@ impl Stock {
             let raw = placed.order_details.clone();
             match carried(placed) {
                 Ok(mut carried) => {
-                    // Dropped are the details of orders that the record has, and those are not listed.
+                    // Dropped are the details of orders that the record has, and those are not
+                    // listed.
                     if carried.details == Kept::Dropped {
                         carried.details = Kept::Unreadable(String::new());
                     }

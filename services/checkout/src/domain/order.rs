@@ -5,9 +5,9 @@ use std::{fmt, str::FromStr, time::Duration};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// How long after the stock's check of its Redis an order may still be told to be accepted. The marker of
-/// a rebuild on another Redis comes 2 s after that Redis has begun to count, so that every order
-/// accepted within this time stands in front of it.
+/// How long after the stock's check of its Redis an order may still be told to be accepted. The
+/// marker of a rebuild on another Redis comes 2 s after that Redis has begun to count, so that
+/// every order accepted within this time stands in front of it.
 const ACCEPT_WITHIN: Duration = Duration::from_secs(1);
 
 /// Where an order stands.
@@ -36,8 +36,8 @@ pub enum OrderState {
 }
 
 impl OrderState {
-    /// Where a placed order stands after its publish: `acked` says whether the queue has it, `since_check` is the
-    /// time since the stock checked that its Redis counts, or longer.
+    /// Where a placed order stands after its publish: `acked` says whether the queue has it,
+    /// `since_check` is the time since the stock checked that its Redis counts, or longer.
     pub fn placed(acked: bool, since_check: Duration) -> Self {
         if acked && since_check <= ACCEPT_WITHIN { Self::Accepted } else { Self::AcceptancePending }
     }

@@ -1,4 +1,5 @@
-//! Stands between checkout and inventory, and keeps the listing of some sales' placed holds waiting for ever.
+//! Stands between checkout and inventory, and keeps the listing of some sales' placed holds waiting
+//! for ever.
 
 use std::{
     convert::Infallible,

@@ -128,7 +128,8 @@ async fn a_stream_at_its_bound_keeps_the_order_pending_and_shuts_the_door() {
     assert_eq!(world.queued().await[0].order().unwrap().order_id.to_string(), order.order_id);
 }
 
-/// Bounds the queue anew and fills it with orders nobody placed, past checkout, until it has `bytes`.
+/// Bounds the queue anew and fills it with orders nobody placed, past checkout, until it has
+/// `bytes`.
 async fn fill_past(world: &World, max_bytes: i64, bytes: u64) {
     let mut config = world.jetstream.get_stream(ORDERS).await.unwrap().cached_info().config.clone();
     config.max_bytes = max_bytes;

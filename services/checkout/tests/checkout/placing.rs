@@ -332,7 +332,8 @@ async fn a_late_ack_is_pending_although_the_message_is_stored() {
             (world.books(sale).await == [9, 0, 1, 0]).then_some(())
         })
         .await;
-        // It is the time itself that the answer depends on: a second from before the units were taken.
+        // It is the time itself that the answer depends on: a second from before the units were
+        // taken.
         tokio::time::sleep(Duration::from_millis(1_010)).await;
         world.nats.server.resume();
     };

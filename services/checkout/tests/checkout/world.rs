@@ -216,7 +216,8 @@ impl World {
         admission(&self.signer, sale, buyer_id, number, in_ms)
     }
 
-    /// Places an order and expects it to be accepted: on a busy machine not in time at once, but then as its buyer sends it again.
+    /// Places an order and expects it to be accepted: on a busy machine not in time at once, but
+    /// then as its buyer sends it again.
     pub(crate) async fn order(&self, ask: &PlaceOrderRequest) -> Order {
         eventually("the order is accepted", async || {
             let order = self.place(ask).await.unwrap();
@@ -277,7 +278,8 @@ impl World {
         [stock[0].available, stock[0].held, stock[0].placed, stock[0].sold]
     }
 
-    /// Changes what the stock store keeps of a hold, past inventory: in the hash `holds` or `orders` of its sale. Without a value it is gone.
+    /// Changes what the stock store keeps of a hold, past inventory: in the hash `holds` or
+    /// `orders` of its sale. Without a value it is gone.
     pub(crate) async fn spoil(&self, sale: Uuid, hash: &str, hold_id: &str, value: Option<&str>) {
         let script = "if ARGV[2] == '' then return redis.call('HDEL', KEYS[1], ARGV[1]) end
             redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])

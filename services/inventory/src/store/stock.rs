@@ -204,9 +204,10 @@ impl Stock {
         Ok(results)
     }
 
-    /// Lists at most `limit` placed holds whose order the record is not known to have, placed before `before_ms` of the store's
-    /// clock, oldest first. The list is also cut where it grows too long for one answer. One that cannot be read is none the less
-    /// listed, and keeps no other from it.
+    /// Lists at most `limit` placed holds whose order the record is not known to have, placed
+    /// before `before_ms` of the store's clock, oldest first. The list is also cut where it grows
+    /// too long for one answer. One that cannot be read is none the less listed, and keeps no other
+    /// from it.
     ///
     /// # Errors
     /// What any script may reply.

@@ -76,7 +76,8 @@ async fn holds_that_cannot_be_read_are_put_aside_each_once() {
     ];
     shop.claim(&messages).await;
     assert_eq!(shop.state(whole.order_id).await.as_deref(), Some("CLAIMED"));
-    // Whose order it is stands in the hold: it waits for a person as a row of its own, and ends with its letter.
+    // Whose order it is stands in the hold: it waits for a person as a row of its own, and ends
+    // with its letter.
     assert_eq!(shop.state(known.order_id).await.as_deref(), Some("DEAD_LETTER"));
     let nobody = unreadable_order(shop.sale, "no uuid");
     assert_eq!(shop.state(nobody).await, None);
