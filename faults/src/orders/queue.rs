@@ -167,7 +167,8 @@ const SMALL: &str = "1048576";
 /// How long filling it may take.
 const FILLED_WITHIN: Duration = Duration::from_secs(120);
 
-/// The queue is small and nobody claims, until it is full and the door is shut; then somebody does.
+/// The queue is small and nobody claims, until orders have filled what they may of it and the door
+/// is shut; then somebody does.
 pub(super) async fn full(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let mut env = task.platform.env_of_checkout();
@@ -196,8 +197,7 @@ pub(super) async fn full(task: &mut Task, figures: &mut Figures) -> anyhow::Resu
         let crowd = Crowd::come(&task.platform, &sale, task.random.random(), manners)?;
         let since = Instant::now();
         until_some(FILLED_WITHIN, "the queue is full and the door shut", async || {
-            let full = crowd.pending() > 0 && crowd.refused("QUEUE_FULL") > 0;
-            anyhow::Ok(full.then_some(()))
+            anyhow::Ok((crowd.refused("QUEUE_FULL") > 0).then_some(()))
         })
         .await?;
         figures.longest("filled_after_seconds_max", since.elapsed());

@@ -1,12 +1,14 @@
 //! The order queue: streams, subjects and bodies, as written in `docs/stores.md`, and the one way to publish to it.
 
 mod message;
+mod room;
 mod streams;
 
 use std::time::Duration;
 
 use async_nats::jetstream::{self, context::PublishErrorKind, message::PublishMessage};
-pub use message::{Line, OrderEvent, OrderMessage, PaymentEvent, QueueMessage};
+pub use message::{Line, OrderEvent, OrderMessage, PaymentEvent, QueueMessage, unreadable_order};
+pub use room::{Filled, Measuring, Room, bytes_for_orders};
 use serde::{Deserialize, Serialize};
 pub use streams::{ensure_events_stream, ensure_orders_stream};
 use tracing::Instrument as _;
@@ -108,6 +110,11 @@ pub fn fence_subject(sale: Uuid) -> String {
     format!("orders.fence.{sale}")
 }
 
+/// Where a placed hold that cannot be read is reported.
+pub fn unreadable_subject(sale: Uuid) -> String {
+    format!("orders.unreadable.{sale}")
+}
+
 /// Where a change of an order is announced.
 pub fn order_event_subject(order: Uuid) -> String {
     format!("events.order.{order}")
@@ -124,7 +131,8 @@ pub enum PublishError {
     /// No ack came: the message may or may not be stored. Publish it again under the same id; never undo on it.
     #[error("no ack came; the message may be stored")]
     Unknown,
-    /// The stream has reached its bound; the message is not stored.
+    /// The stream has reached its bound, or orders what they may fill of it; the message is not
+    /// stored.
     #[error("the stream is full")]
     Full,
     /// The message was not stored: nobody listens on the subject, or the connection is gone.
@@ -135,8 +143,13 @@ pub enum PublishError {
 /// The server's code for a stream at its bound under DiscardNew; the client reports it without a kind of its own.
 const STREAM_FULL: &str = "maximum bytes exceeded";
 
-/// Publishes an order, a cancellation or a fence and waits for the ack. Publishing again under the same id is harmless: the order id is a primary
-/// key at the far end, the message id only saves work. Returns the message's sequence in the stream.
+/// What a message takes in the stream beside its subject and body: its headers and the store's
+/// frame.
+const FRAME_BYTES: usize = 256;
+
+/// Publishes a message and waits for the ack. Publishing again under the same id is harmless: the
+/// order id is a primary key at the far end, the message id only saves work. Returns the message's
+/// sequence in the stream.
 ///
 /// # Errors
 /// See [`PublishError`].
@@ -145,7 +158,24 @@ pub async fn publish_order(
     message: &QueueMessage,
     timeout: Duration,
 ) -> Result<u64, PublishError> {
-    publish(jetstream, message, message.message_id(), timeout).await
+    publish(jetstream, None, message, message.message_id(), timeout).await
+}
+
+/// Publishes what has to leave room for markers and cancellations, a placed order for instance.
+/// With `attempt` the message is set apart from an earlier one that JetStream might remember.
+///
+/// # Errors
+/// See [`PublishError`]; [`PublishError::Full`] also where `room` has too little.
+pub async fn publish_within(
+    jetstream: &jetstream::Context,
+    room: &Room,
+    message: &QueueMessage,
+    attempt: Option<&str>,
+    timeout: Duration,
+) -> Result<u64, PublishError> {
+    let message_id =
+        attempt.map_or_else(|| message.message_id(), |attempt| again(message, attempt));
+    publish(jetstream, Some(room), message, message_id, timeout).await
 }
 
 /// Publishes a message that was put aside once more. `attempt` sets it apart from the first one, which JetStream might remember.
@@ -158,11 +188,16 @@ pub async fn publish_again(
     attempt: &str,
     timeout: Duration,
 ) -> Result<u64, PublishError> {
-    publish(jetstream, message, format!("{}/again/{attempt}", message.message_id()), timeout).await
+    publish(jetstream, None, message, again(message, attempt), timeout).await
+}
+
+fn again(message: &QueueMessage, attempt: &str) -> String {
+    format!("{}/again/{attempt}", message.message_id())
 }
 
 async fn publish(
     jetstream: &jetstream::Context,
+    room: Option<&Room>,
     message: &QueueMessage,
     message_id: String,
     timeout: Duration,
@@ -180,14 +215,25 @@ async fn publish(
     if let Some(order) = message.order() {
         span.record("order_id", tracing::field::display(order.order_id));
     }
+    let (subject, body) = (message.subject(), message.encode());
+    // Held until the publish has ended: what is under way may be in the stream or not.
+    let taken = room.map(|room| {
+        let bytes = subject.len() + body.len() + FRAME_BYTES;
+        room.take(u64::try_from(bytes).unwrap_or(u64::MAX)).ok_or(PublishError::Full)
+    });
+    let _taken = match taken.transpose() {
+        Ok(taken) => taken,
+        Err(full) => {
+            span.record("otel.status_code", "ERROR");
+            return Err(full);
+        }
+    };
     let mut headers = async_nats::HeaderMap::new();
     span.in_scope(|| flashsale_telemetry::propagate::inject_nats(&mut headers));
-    let publish = PublishMessage::build()
-        .payload(message.encode().into())
-        .headers(headers)
-        .message_id(message_id);
+    let publish =
+        PublishMessage::build().payload(body.into()).headers(headers).message_id(message_id);
     let acked = async {
-        let ack = jetstream.send_publish(message.subject(), publish).await?;
+        let ack = jetstream.send_publish(subject, publish).await?;
         ack.await
     };
     let acked = tokio::time::timeout(timeout, acked).instrument(span.clone()).await;

@@ -86,6 +86,28 @@ pub enum QueueMessage {
         /// The epoch that the stock will have.
         epoch: i64,
     },
+    /// A placed hold that cannot be read, so that the order it carries cannot be recorded: a dead
+    /// letter.
+    Unreadable {
+        /// The sale.
+        sale_id: Uuid,
+        /// The hold, as the stock store names it.
+        hold_id: String,
+        /// The order that the hold carries, or [`unreadable_order`] where that is among what cannot
+        /// be read.
+        order_id: Uuid,
+        /// The order as far as it can be read; contact and means of payment are empty.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        order: Option<OrderMessage>,
+        /// What stands in the stock store, cut where it is long.
+        raw: String,
+    },
+}
+
+/// The id that stands for the order of a hold that does not say which it carries: always the same
+/// for the same hold, so that it is put aside under one dead letter.
+pub fn unreadable_order(sale_id: Uuid, hold_id: &str) -> Uuid {
+    Uuid::new_v5(&sale_id, format!("unreadable hold {hold_id}").as_bytes())
 }
 
 impl QueueMessage {
@@ -93,7 +115,7 @@ impl QueueMessage {
     pub fn order(&self) -> Option<&OrderMessage> {
         match self {
             Self::Place { order } | Self::Cancel { order, .. } => Some(order),
-            Self::Fence { .. } | Self::Closing { .. } => None,
+            Self::Fence { .. } | Self::Closing { .. } | Self::Unreadable { .. } => None,
         }
     }
 
@@ -104,6 +126,7 @@ impl QueueMessage {
             Self::Cancel { order, .. } => format!("{}/cancel", order.order_id),
             Self::Fence { sale_id, epoch } => format!("{sale_id}/fence/{epoch}"),
             Self::Closing { sale_id, epoch } => format!("{sale_id}/closing/{epoch}"),
+            Self::Unreadable { order_id, .. } => format!("{order_id}/unreadable"),
         }
     }
 
@@ -115,6 +138,7 @@ impl QueueMessage {
             Self::Fence { sale_id, .. } | Self::Closing { sale_id, .. } => {
                 crate::fence_subject(*sale_id)
             }
+            Self::Unreadable { sale_id, .. } => crate::unreadable_subject(*sale_id),
         }
     }
 

@@ -12,7 +12,8 @@ use crate::{EVENTS_SUBJECTS, NatsConfig, ORDER_EVENTS, ORDERS, ORDERS_SUBJECTS};
 
 /// How long JetStream recognises a message id. It only saves work: the order id is the key.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
-const MAX_MESSAGE_BYTES: i32 = 64 * 1024;
+/// The largest message, body and headers.
+pub(crate) const MAX_MESSAGE_BYTES: i32 = 64 * 1024;
 
 /// Makes `ORDERS`, or brings it to the configured bounds. Limits retention: it remembers duplicates over a restart, which a work queue
 /// does not. One bound, in bytes, and no age limit: what is claimed is purged, what is not stays.

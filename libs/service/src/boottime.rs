@@ -1,7 +1,7 @@
 //! A monotonic clock that goes on counting while the machine is suspended.
 //!
-//! `std::time::Instant` is `CLOCK_MONOTONIC`, which stands still during a suspend: to a process that
-//! wakes up after an hour, a check made before the suspend would look a moment old.
+//! `std::time::Instant` is `CLOCK_MONOTONIC`, which stands still during a suspend: to a process
+//! that wakes up after an hour, a check made before the suspend would look a moment old.
 
 use std::{
     ops::{Add, Sub},

@@ -36,6 +36,8 @@ impl CheckoutAdminService for Admin {
             claim_lag: Some(wire::duration(standing.claim_lag)),
             max_claim_lag: Some(wire::duration(standing.max_claim_lag)),
             claims_per_second: standing.claims_per_second as f64,
+            queue_bytes: standing.queue.map_or(0, |queue| count(queue.bytes)),
+            max_queue_bytes: standing.queue.map_or(0, |queue| count(queue.bound)),
         }))
     }
 }

@@ -46,6 +46,8 @@ pub struct IntakeConfig {
     pub max_claim_lag_ms: u64,
     /// How often the backlog is measured.
     pub measure_ms: u64,
+    /// Parked orders one sale may have.
+    pub max_parked: u32,
 }
 
 /// When placed orders are published again.
@@ -91,6 +93,7 @@ impl Validate for Config {
             ("intake.max_backlog", self.intake.max_backlog),
             ("intake.max_claim_lag_ms", self.intake.max_claim_lag_ms),
             ("intake.measure_ms", self.intake.measure_ms),
+            ("intake.max_parked", u64::from(self.intake.max_parked)),
             ("relay.poll_ms", self.relay.poll_ms),
             ("watch.sweep_ms", self.watch.sweep_ms),
         ] {

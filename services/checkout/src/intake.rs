@@ -3,8 +3,9 @@
 //! Measured beside the calls, never within one, so that PlaceOrder reaches neither Postgres nor the stream's figures.
 
 use std::{
+    collections::HashMap,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -12,9 +13,11 @@ use std::{
 
 use async_nats::jetstream::{self, stream::LastRawMessageErrorKind};
 use flashsale_errors::{Failure, Reason};
+use flashsale_queue::{Filled, Room};
 use flashsale_service::Drain;
 use flashsale_telemetry::{Snapshot, StoresUp};
 use tokio::time::{Instant, timeout};
+use uuid::Uuid;
 
 use crate::{
     config::IntakeConfig,
@@ -25,6 +28,9 @@ use crate::{
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What callers are told to wait at least and at most, before it is spread.
 const WAIT: std::ops::RangeInclusive<f64> = 0.5..=30.0;
+/// What callers are told to wait while their sale has too many parked orders: these go once it is
+/// open again, in bulk.
+const PARKED_WAIT: Duration = Duration::from_secs(5);
 
 /// What waits for its claim, for the metrics.
 #[derive(Debug, Clone, Copy)]
@@ -38,8 +44,11 @@ struct Waiting {
 #[derive(Debug, Clone)]
 pub struct Intake {
     measured: Arc<Measured>,
+    /// For placed orders in the stream.
+    room: Room,
     max_backlog: u64,
     max_claim_lag: Duration,
+    max_parked: u32,
 }
 
 /// What was measured last.
@@ -51,6 +60,8 @@ struct Measured {
     drain_rate: AtomicU64,
     /// The stream refused since.
     shut: AtomicBool,
+    /// The sales that have too many parked orders, and how many.
+    parked: RwLock<HashMap<Uuid, i64>>,
 }
 
 /// How new orders fare.
@@ -68,6 +79,8 @@ pub struct Standing {
     pub max_claim_lag: Duration,
     /// Orders claimed per second, lately.
     pub claims_per_second: u64,
+    /// How full the stream is; `None` until it was measured.
+    pub queue: Option<Filled>,
 }
 
 impl Intake {
@@ -75,35 +88,44 @@ impl Intake {
     pub fn new(config: &IntakeConfig) -> Self {
         Self {
             measured: Arc::default(),
+            room: Room::default(),
             max_backlog: config.max_backlog,
             max_claim_lag: Duration::from_millis(config.max_claim_lag_ms),
+            max_parked: config.max_parked,
         }
     }
 
     /// How it stands.
     pub fn standing(&self) -> Standing {
-        let Measured { backlog, claim_lag_ms, drain_rate, shut } = &*self.measured;
+        let Measured { backlog, claim_lag_ms, drain_rate, shut, parked: _ } = &*self.measured;
         let backlog = backlog.load(Ordering::Relaxed);
         let claim_lag = Duration::from_millis(claim_lag_ms.load(Ordering::Relaxed));
         let bounded = backlog < self.max_backlog && claim_lag < self.max_claim_lag;
         Standing {
-            accepting: bounded && !shut.load(Ordering::Relaxed),
+            accepting: bounded && self.room.is_open() && !shut.load(Ordering::Relaxed),
             backlog,
             max_backlog: self.max_backlog,
             claim_lag,
             max_claim_lag: self.max_claim_lag,
             claims_per_second: drain_rate.load(Ordering::Relaxed),
+            queue: self.room.filled(),
         }
     }
 
-    /// Refuses before anything is taken while too many orders wait, or one has waited for too long.
+    /// The room for placed orders in the stream.
+    pub fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// Refuses before anything is taken while too many orders wait, one has waited for too long,
+    /// the stream has no more room for orders, or too many orders of this sale are parked.
     ///
     /// # Errors
     /// `QUEUE_FULL`, with the time the claims need for what is too much.
-    pub fn admit(&self) -> Result<(), Failure> {
+    pub fn admit(&self, sale_id: &str) -> Result<(), Failure> {
         let standing = self.standing();
         if standing.accepting {
-            return Ok(());
+            return self.admit_to(sale_id);
         }
         // A tenth of the bound has to go before a retry has a fair chance; when it is the time, all that waits has to.
         let excess = if standing.claim_lag < standing.max_claim_lag {
@@ -113,12 +135,31 @@ impl Intake {
         };
         let wait = excess as f64 / standing.claims_per_second.max(1) as f64;
         let wait = wait.clamp(*WAIT.start(), *WAIT.end());
-        Err(Failure::new(Reason::QueueFull, "too many orders wait to be recorded")
+        let mut failure = Failure::new(Reason::QueueFull, "too many orders wait to be recorded")
             .with("backlog", standing.backlog)
             .with("max_backlog", standing.max_backlog)
             .with("claim_lag_ms", standing.claim_lag.as_millis())
-            .with("max_claim_lag_ms", standing.max_claim_lag.as_millis())
-            .retry_after(Duration::from_secs_f64(wait)))
+            .with("max_claim_lag_ms", standing.max_claim_lag.as_millis());
+        if let Some(queue) = standing.queue {
+            failure = failure.with("queue_bytes", queue.bytes).with("max_queue_bytes", queue.bound);
+        }
+        Err(failure.retry_after(Duration::from_secs_f64(wait)))
+    }
+
+    /// The same for one sale alone. What is no sale's id is not for the door to refuse.
+    fn admit_to(&self, sale_id: &str) -> Result<(), Failure> {
+        let parked = self.measured.parked.read().unwrap_or_else(PoisonError::into_inner);
+        let parked = sale_id.parse().ok().and_then(|sale: Uuid| parked.get(&sale).copied());
+        match parked {
+            None => Ok(()),
+            Some(parked) => {
+                let what = "too many orders of the sale wait for their units to be taken anew";
+                Err(Failure::new(Reason::QueueFull, what)
+                    .with("parked", parked)
+                    .with("max_parked", self.max_parked)
+                    .retry_after(PARKED_WAIT))
+            }
+        }
     }
 
     /// The stream itself refused: shut the door until the next measurement.
@@ -150,8 +191,10 @@ impl Intake {
                 _ = ticks.tick() => {}
                 () = ended.cancelled() => break,
             }
-            let (new_floor, stream) = tokio::join!(
+            let measuring = self.room.measure();
+            let (new_floor, parked, stream) = tokio::join!(
                 timeout(MEASURE_TIMEOUT, record.floor(flashsale_queue::ORDERS)),
+                timeout(MEASURE_TIMEOUT, record.parked_full(self.max_parked)),
                 timeout(MEASURE_TIMEOUT, jetstream.get_stream(flashsale_queue::ORDERS)),
             );
             stores.set("postgres", matches!(new_floor, Ok(Ok(_))));
@@ -159,12 +202,16 @@ impl Intake {
             if let Ok(Ok(new_floor)) = new_floor {
                 floor = new_floor;
             }
+            if let Ok(Ok(parked)) = parked {
+                *self.measured.parked.write().unwrap_or_else(PoisonError::into_inner) = parked;
+            }
             // Without the queue nothing can be measured; placed orders wait in the stock store and are bounded by the stock.
             let Ok(Ok(stream)) = stream else {
                 waiting.set(None);
                 continue;
             };
             let info = stream.cached_info();
+            measuring.done(info);
             let claimed = floor
                 .filter(|floor| floor.counts_in(info.created))
                 .map_or(info.state.first_sequence.saturating_sub(1), |floor| floor.seq);
@@ -228,7 +275,17 @@ mod tests {
     use super::*;
 
     fn door() -> Intake {
-        Intake::new(&IntakeConfig { max_backlog: 1_000, max_claim_lag_ms: 60_000, measure_ms: 1 })
+        Intake::new(&IntakeConfig {
+            max_backlog: 1_000,
+            max_claim_lag_ms: 60_000,
+            measure_ms: 1,
+            max_parked: 10,
+        })
+    }
+
+    /// For a sale without parked orders.
+    fn admit(intake: &Intake) -> Result<(), Failure> {
+        intake.admit("00000000-0000-0000-0000-000000000001")
     }
 
     /// Each is told up to half as much again, so that not all come back at once.
@@ -240,10 +297,10 @@ mod tests {
     fn the_door_shuts_at_the_bound_and_says_how_long() {
         let intake = door();
         intake.measured.backlog.store(999, Ordering::Relaxed);
-        assert!(intake.admit().is_ok());
+        assert!(admit(&intake).is_ok());
         intake.measured.backlog.store(1_900, Ordering::Relaxed);
         intake.measured.drain_rate.store(500, Ordering::Relaxed);
-        let failure = intake.admit().unwrap_err();
+        let failure = admit(&intake).unwrap_err();
         assert_eq!(failure.reason(), Reason::QueueFull);
         assert!((2.0..=3.0).contains(&seconds(failure)));
     }
@@ -254,19 +311,19 @@ mod tests {
         intake.measured.backlog.store(100, Ordering::Relaxed);
         intake.measured.drain_rate.store(10, Ordering::Relaxed);
         intake.measured.claim_lag_ms.store(59_999, Ordering::Relaxed);
-        assert!(intake.admit().is_ok());
+        assert!(admit(&intake).is_ok());
         intake.measured.claim_lag_ms.store(60_000, Ordering::Relaxed);
         assert!(!intake.standing().accepting);
-        assert!((10.0..=15.0).contains(&seconds(intake.admit().unwrap_err())));
+        assert!((10.0..=15.0).contains(&seconds(admit(&intake).unwrap_err())));
         // Nothing drains: nobody knows, so that the longest wait is told.
         intake.measured.drain_rate.store(0, Ordering::Relaxed);
-        assert!((30.0..=45.0).contains(&seconds(intake.admit().unwrap_err())));
+        assert!((30.0..=45.0).contains(&seconds(admit(&intake).unwrap_err())));
     }
 
     #[test]
     fn the_door_shuts_when_the_stream_is_full() {
         let intake = door();
         intake.shut();
-        assert!((30.0..=45.0).contains(&seconds(intake.admit().unwrap_err())));
+        assert!((30.0..=45.0).contains(&seconds(admit(&intake).unwrap_err())));
     }
 }

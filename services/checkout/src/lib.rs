@@ -59,6 +59,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let relay = Relay {
         stock,
         record: record.clone(),
+        intake: intake.clone(),
         jetstream: jetstream.clone(),
         publish_timeout,
         config: config.relay.clone(),

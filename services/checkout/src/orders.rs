@@ -5,15 +5,17 @@ use std::time::Duration;
 use async_nats::jetstream;
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::inventory::{HoldState, PlaceHoldRequest};
-use flashsale_queue::{PublishError, QueueMessage};
+use flashsale_queue::{OrderMessage, PublishError, QueueMessage, publish_within};
 use flashsale_service::{
+    boottime::BootInstant,
     deadline,
     page::{self, Place},
 };
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    domain::{Details, Order, OrderState},
+    domain::{Details, Line, Order, OrderState},
     hub::Hub,
     intake::Intake,
     stock::{Carried, Stock, recorded},
@@ -37,6 +39,27 @@ impl From<ReadError> for Failure {
     }
 }
 
+/// An order that was found, and the message that would place it, where it is whole.
+struct Found {
+    order: Order,
+    message: Option<OrderMessage>,
+    /// Its hold cannot be read.
+    broken: bool,
+}
+
+impl From<Order> for Found {
+    fn from(order: Order) -> Self {
+        Self { order, message: None, broken: false }
+    }
+}
+
+impl From<Carried> for Found {
+    fn from(carried: Carried) -> Self {
+        let (message, broken) = (carried.message(), carried.unreadable().is_some());
+        Self { order: carried.order, message, broken }
+    }
+}
+
 /// Orders, from placing on.
 #[derive(Debug, Clone)]
 pub struct Orders {
@@ -52,6 +75,10 @@ impl Orders {
     /// Places an order: one script in the stock store, one publish. Nothing is undone when the publish fails: what is placed
     /// rolls forward, by the buyer's retry or by the relay.
     ///
+    /// It is ACCEPTED only if the queue has acked it soon enough after the stock's check that its
+    /// Redis counts ([`OrderState::placed`]). When that check is made only inventory knows, so that
+    /// the clock starts before it is asked; a replay is checked anew and starts its own.
+    ///
     /// # Errors
     /// The door's and inventory's refusals; they took nothing.
     pub async fn place(
@@ -59,26 +86,30 @@ impl Orders {
         request: PlaceHoldRequest,
         details: Details,
     ) -> Result<Order, Failure> {
-        self.intake.admit()?;
+        self.intake.admit(&request.sale_id)?;
+        let before_check = BootInstant::now();
         let (carried, replayed) = self.take(request, details).await?;
         let Some(order) = carried.message() else {
-            // Only a replay finds its order recorded; it is answered with the order as it is now.
+            // Only a replay finds its order recorded, or no longer to be read; it is answered with
+            // the order as it is now.
             return self.recorded_or(carried).await;
         };
         if replayed && carried.hold_state != HoldState::Placed {
             return self.recorded_or(carried).await;
         }
         let message = QueueMessage::Place { order };
+        let room = self.intake.room();
         let published =
-            flashsale_queue::publish_order(&self.jetstream, &message, self.publish_timeout).await;
-        let state = match published {
-            Ok(_) => OrderState::Accepted,
+            publish_within(&self.jetstream, room, &message, None, self.publish_timeout).await;
+        let acked = match published {
+            Ok(_) => true,
             Err(PublishError::Full) => {
                 self.intake.shut();
-                OrderState::AcceptancePending
+                false
             }
-            Err(PublishError::Unknown | PublishError::Unavailable) => OrderState::AcceptancePending,
+            Err(PublishError::Unknown | PublishError::Unavailable) => false,
         };
+        let state = OrderState::placed(acked, before_check.elapsed());
         Ok(Order { state, ..carried.order })
     }
 
@@ -86,6 +117,9 @@ impl Orders {
     async fn recorded_or(&self, carried: Carried) -> Result<Order, Failure> {
         match self.record.order(carried.order.order_id).await {
             Ok(Some(order)) => Ok(order),
+            Ok(None) if carried.unreadable().is_some() => {
+                Ok(Order { state: OrderState::AcceptancePending, ..carried.order })
+            }
             Ok(None) => Ok(carried.order),
             Err(error) => match carried.hold_state {
                 HoldState::Placed => Ok(carried.order),
@@ -98,7 +132,8 @@ impl Orders {
         }
     }
 
-    /// An order, recorded or only placed. Another buyer's, or another sale's, reads as not found.
+    /// An order, recorded, parked or only placed. Another buyer's, or another sale's, reads as not
+    /// found.
     ///
     /// # Errors
     /// `ORDER_NOT_FOUND`.
@@ -108,29 +143,44 @@ impl Orders {
         order_id: Uuid,
         buyer_id: Option<&str>,
     ) -> Result<Order, Failure> {
-        let order = match self.record.order(order_id).await {
+        Ok(self.find(sale_id, order_id, buyer_id).await?.order)
+    }
+
+    async fn find(
+        &self,
+        sale_id: Uuid,
+        order_id: Uuid,
+        buyer_id: Option<&str>,
+    ) -> Result<Found, Failure> {
+        let found = match self.record.order(order_id).await {
             Ok(Some(row)) if row.state == OrderState::DeadLetter => {
                 match self.placed(sale_id, order_id).await {
-                    Ok(carried) => carried.order.standing_as(&row),
+                    Ok(carried) => carried.order.standing_as(&row).into(),
                     // It went with an older epoch of the stock.
-                    Err(failure) if failure.reason() == Reason::OrderNotFound => row,
+                    Err(failure) if failure.reason() == Reason::OrderNotFound => row.into(),
                     Err(failure) => return Err(failure),
                 }
             }
-            Ok(Some(order)) => order,
-            Ok(None) => match self.placed(sale_id, order_id).await {
-                Err(failure) if failure.reason() == Reason::OrderNotFound => {
-                    self.unclaimed(sale_id, order_id).await?
-                }
-                placed => placed?.order,
+            Ok(Some(order)) => order.into(),
+            // Parked orders have no hold in the stock as it is now, and may have waited since
+            // before it was open.
+            Ok(None) => match self.record.parked(order_id).await?.map(parked).transpose()? {
+                Some(parked) => parked,
+                None => match self.placed(sale_id, order_id).await {
+                    Err(failure) if failure.reason() == Reason::OrderNotFound => {
+                        self.unclaimed(sale_id, order_id).await?
+                    }
+                    placed => placed?.into(),
+                },
             },
             // The stock store knows what is placed also while Postgres is away.
             Err(error) => match self.placed(sale_id, order_id).await {
-                Ok(carried) if carried.hold_state == HoldState::Placed => carried.order,
+                Ok(carried) if carried.hold_state == HoldState::Placed => carried.into(),
                 Ok(_) | Err(_) => return Err(error.into()),
             },
         };
-        visible(order, sale_id, buyer_id)
+        let order = visible(found.order, sale_id, buyer_id)?;
+        Ok(Found { order, ..found })
     }
 
     /// An order that neither the record nor the stock knows may wait for its claim behind a rebuild of the stock, which does not count it.
@@ -138,7 +188,7 @@ impl Orders {
     ///
     /// # Errors
     /// `ORDER_NOT_FOUND`, or `STOCK_FENCED` as long as nobody can tell.
-    async fn unclaimed(&self, sale_id: Uuid, order_id: Uuid) -> Result<Order, Failure> {
+    async fn unclaimed(&self, sale_id: Uuid, order_id: Uuid) -> Result<Found, Failure> {
         if !self.record.rebuilt(sale_id).await? {
             return Err(not_found(order_id));
         }
@@ -162,8 +212,10 @@ impl Orders {
             }
         });
         let passed = passed.await;
-        match (self.record.order(order_id).await?, passed) {
-            (Some(order), _) => Ok(order),
+        // In this order: what is no longer parked is recorded.
+        let parked = self.record.parked(order_id).await?.map(parked).transpose()?;
+        match (self.record.order(order_id).await?.map(Found::from).or(parked), passed) {
+            (Some(found), _) => Ok(found),
             (None, Ok(passed)) => {
                 passed?;
                 Err(not_found(order_id))
@@ -197,7 +249,8 @@ impl Orders {
         order_id: Uuid,
         buyer_id: &str,
     ) -> Result<Order, Failure> {
-        let order = self.get(sale_id, order_id, Some(buyer_id)).await?;
+        let found = self.find(sale_id, order_id, Some(buyer_id)).await?;
+        let Found { order, message, broken } = found;
         match order.state {
             OrderState::Cancelled => return Ok(order),
             OrderState::Confirmed | OrderState::Declined | OrderState::Refunded => {
@@ -219,8 +272,14 @@ impl Orders {
         }
         let message = match order.state {
             // Not recorded yet: the wish carries the whole order, so that its row can be written as CANCELLED.
+            OrderState::AcceptancePending | OrderState::Accepted if broken => {
+                // A wish without the order would be lost. The relay is about to have it put aside;
+                // then its id is enough.
+                let what = "what its hold keeps cannot be read";
+                return Err(Failure::store("stock", what));
+            }
             OrderState::AcceptancePending | OrderState::Accepted => {
-                self.placed(sale_id, order_id).await?.message().unwrap_or_else(|| recorded(&order))
+                message.unwrap_or_else(|| recorded(&order))
             }
             OrderState::DeadLetter
             | OrderState::Claimed
@@ -274,6 +333,36 @@ impl Orders {
         let (orders, next) = page::cut(orders, page_size, last);
         Ok((orders, next))
     }
+}
+
+/// An order that waits for its units to be taken anew.
+fn parked(message: OrderMessage) -> Result<Found, Failure> {
+    let placed_at =
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(message.placed_at_ms) * 1_000_000)
+            .map_err(Failure::internal)?;
+    let order = Order {
+        order_id: message.order_id,
+        sale_id: message.sale_id,
+        buyer_id: message.buyer_id.clone(),
+        hold_id: message.hold_id,
+        state: OrderState::Accepted,
+        lines: message
+            .lines
+            .iter()
+            .map(|line| Line {
+                sku: line.sku.clone(),
+                quantity: line.quantity,
+                unit_price_minor: line.unit_price_minor,
+            })
+            .collect(),
+        currency: message.currency.clone(),
+        total_minor: message.total_minor,
+        placed_at,
+        updated_at: placed_at,
+        cancel_requested: false,
+        end_reason: None,
+    };
+    Ok(Found { order, message: Some(message), broken: false })
 }
 
 /// The order, unless it is somebody else's.

@@ -2,21 +2,33 @@
 //! record need not be carried any longer. It makes up for publishes that failed, for a crash between placing and publishing, and for a
 //! queue that lost its messages.
 //!
-//! An order that the claims put aside as a dead letter is not published again before somebody asks for it: they would put it aside each time.
-//! Its hold goes on carrying it.
+//! An order that the claims put aside as a dead letter is not published again before somebody asks
+//! for it: they would put it aside each time. Its hold goes on carrying it. A placed hold that
+//! cannot be read is reported to the queue once, so that the claims put that aside. An order that
+//! is parked waits for its units and is left alone.
+//!
+//! Each sale is relayed by itself, several at a time and each for a bounded time: one that is
+//! closed or hangs keeps no other waiting.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    fmt::Display,
+    time::Duration,
+};
 
 use async_nats::jetstream;
 use flashsale_errors::Failure;
 use flashsale_proto::inventory::HoldOutcome;
-use flashsale_queue::{QueueMessage, publish_again, publish_order};
+use flashsale_queue::{ORDERS, PublishError, QueueMessage, publish_within};
 use flashsale_service::Drain;
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 use uuid::Uuid;
 
 use crate::{
     config::RelayConfig,
-    stock::{Carried, Stock},
+    intake::Intake,
+    stock::{Carried, Listed, Stock, Unreadable},
     store::Record,
 };
 
@@ -26,6 +38,12 @@ const MAX_LISTED: u32 = 500;
 /// Claims that are this young are still on their way: looking at them earlier would only cost calls.
 const SETTLING: Duration = Duration::from_secs(1);
 
+/// Sales relayed at a time.
+const SALES_AT_ONCE: usize = 8;
+
+/// How long one sale may take. What it has not come to is left for its next turn.
+const SALE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The relay.
 #[derive(Debug)]
 pub struct Relay {
@@ -33,12 +51,42 @@ pub struct Relay {
     pub stock: Stock,
     /// The record.
     pub record: Record,
+    /// The door, which knows the queue's room.
+    pub intake: Intake,
     /// The queue.
     pub jetstream: jetstream::Context,
     /// How long a publish may take.
     pub publish_timeout: Duration,
     /// When to do what.
     pub config: RelayConfig,
+}
+
+/// Whose turn it is.
+#[derive(Debug, Default)]
+struct Turns {
+    waiting: VecDeque<Uuid>,
+    /// Those that wait, and those in work.
+    active: HashSet<Uuid>,
+    /// How many orders that are left alone stood in front of the others the last time, by sale.
+    standing: HashMap<Uuid, u32>,
+}
+
+impl Turns {
+    /// These sales are to be relayed. One that still waits or works keeps its place.
+    fn come(&mut self, sales: &[Uuid]) {
+        self.standing.retain(|sale, _| sales.contains(sale));
+        self.waiting.extend(sales.iter().filter(|sale| self.active.insert(**sale)));
+    }
+
+    fn next(&mut self) -> Option<(Uuid, u32)> {
+        let sale = self.waiting.pop_front()?;
+        Some((sale, self.standing.get(&sale).copied().unwrap_or_default()))
+    }
+
+    fn done(&mut self, sale: Uuid, standing: u32) {
+        self.active.remove(&sale);
+        self.standing.insert(sale, standing);
+    }
 }
 
 impl Relay {
@@ -48,59 +96,83 @@ impl Relay {
     /// None; the signature is a background task's.
     pub async fn run(self, drain: Drain) -> anyhow::Result<()> {
         let ended = drain.token();
-        let mut sales = Vec::new();
-        // How many dead letters stand in front of the others, by sale.
-        let mut dead: HashMap<Uuid, u32> = HashMap::new();
+        let every = Duration::from_millis(self.config.poll_ms);
+        let mut ticks = tokio::time::interval_at(Instant::now() + every, every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut turns = Turns::default();
+        let mut working = FuturesUnordered::new();
         loop {
             tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(self.config.poll_ms)) => {}
+                _ = ticks.tick() => {
+                    // While Postgres is away nothing can be told apart; what is placed waits.
+                    if let Ok(sales) = self.record.sales_to_relay().await {
+                        turns.come(&sales);
+                    }
+                }
+                Some((sale, standing)) = working.next() => turns.done(sale, standing),
                 () = ended.cancelled() => return Ok(()),
             }
-            // While Postgres is away nothing can be told apart; what is placed waits.
-            if let Ok(now) = self.record.sales_to_relay().await {
-                sales = now;
-                dead.retain(|sale, _| sales.contains(sale));
-            }
-            for sale in &sales {
-                if let Err(failure) = self.relay(*sale, dead.entry(*sale).or_default()).await {
-                    tracing::debug!(%sale, reason = failure.reason().as_str(), "relay comes back later");
-                }
-                if ended.is_cancelled() {
-                    return Ok(());
-                }
+            while working.len() < SALES_AT_ONCE
+                && let Some((sale, standing)) = turns.next()
+            {
+                working.push(self.turn(sale, standing));
             }
         }
     }
 
-    /// `dead` is how many dead letters were met the last time. They stay where they are, oldest first, so that a page has to be longer by
-    /// them to reach the others. When there are more than [`MAX_LISTED`] of them nothing behind them is reached until somebody has seen
-    /// to them: a queue that puts that many orders of one sale aside is broken.
-    async fn relay(&self, sale_id: Uuid, dead: &mut u32) -> Result<(), Failure> {
+    async fn turn(&self, sale_id: Uuid, mut standing: u32) -> (Uuid, u32) {
+        match timeout(SALE_TIMEOUT, self.relay(sale_id, &mut standing)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => {
+                tracing::debug!(%sale_id, reason = failure.reason().as_str(), "relay comes back later");
+            }
+            Err(_) => {
+                tracing::warn!(%sale_id, "the relay of a sale takes too long: comes back later")
+            }
+        }
+        (sale_id, standing)
+    }
+
+    /// `standing` is how many orders were left alone the last time: dead letters and parked ones.
+    /// They stay where they are, oldest first, so that a page has to be longer by them to reach the
+    /// others. When there are more than [`MAX_LISTED`] of them nothing behind them is reached until
+    /// somebody has seen to them: a queue that puts that many orders of one sale aside is broken.
+    async fn relay(&self, sale_id: Uuid, standing: &mut u32) -> Result<(), Failure> {
         loop {
             let now = flashsale_failpoint::now_utc();
-            let limit = self.config.batch.saturating_add(*dead).min(MAX_LISTED);
-            let placed = self.stock.placed_holds(sale_id, now - SETTLING, limit).await?;
-            if placed.is_empty() {
-                *dead = 0;
+            let limit = self.config.batch.saturating_add(*standing).min(MAX_LISTED);
+            let Listed { placed, unreadable } =
+                self.stock.placed_holds(sale_id, now - SETTLING, limit).await?;
+            let listed = placed.len() + unreadable.len();
+            if listed == 0 {
+                *standing = 0;
                 return Ok(());
             }
-            let full = placed.len() >= limit as usize;
-            let ids: Vec<Uuid> = placed.iter().map(|carried| carried.order.order_id).collect();
+            let full = listed >= limit as usize;
+            let ids = placed.iter().map(|carried| carried.order.order_id);
+            let ids: Vec<Uuid> = ids.chain(unreadable.iter().map(|hold| hold.order_id)).collect();
             let claims = self.record.claims(&ids).await?;
             let (done, missing): (Vec<Carried>, Vec<Carried>) = placed
                 .into_iter()
                 .partition(|carried| claims.recorded.contains_key(&carried.order.order_id));
-            let (aside, missing): (Vec<Carried>, Vec<Carried>) = missing
-                .into_iter()
-                .partition(|carried| claims.dead.contains(&carried.order.order_id));
-            let before = std::mem::replace(dead, u32::try_from(aside.len()).unwrap_or(u32::MAX));
-            if full && *dead > before && limit < MAX_LISTED {
+            let waits = |order_id: &Uuid| {
+                claims.dead.contains(order_id) || claims.parked.contains(order_id)
+            };
+            let missing: Vec<Carried> =
+                missing.into_iter().filter(|carried| !waits(&carried.order.order_id)).collect();
+            let unreadable: Vec<Unreadable> =
+                unreadable.into_iter().filter(|hold| !waits(&hold.order_id)).collect();
+            let alone = listed - done.len() - missing.len() - unreadable.len();
+            let before = std::mem::replace(standing, u32::try_from(alone).unwrap_or(u32::MAX));
+            if full && *standing > before && limit < MAX_LISTED {
                 continue;
             }
-            if *dead >= MAX_LISTED {
+            if *standing >= MAX_LISTED {
                 tracing::error!(%sale_id, "dead letters hide the placed orders behind them");
             }
-            if !done.is_empty() {
+            let settled = if done.is_empty() {
+                Ok(())
+            } else {
                 let outcomes = done.iter().map(|Carried { order, .. }| {
                     // An order whose hold was thought lost was placed twice under one id: it has the units of the hold it is
                     // recorded with, and the other one's are free.
@@ -108,11 +180,16 @@ impl Relay {
                     let outcome = if own { HoldOutcome::Claimed } else { HoldOutcome::Released };
                     (order, outcome)
                 });
-                self.stock.settle(sale_id, outcomes).await?;
-            }
+                self.stock.settle(sale_id, outcomes).await
+            };
             let late = now - Duration::from_millis(self.config.republish_after_ms);
             let late = missing.iter().filter(|carried| carried.order.placed_at < late);
-            self.publish(late, &claims.retried).await?;
+            let late = late.filter_map(|carried| {
+                carried.queue_message().map(|message| (carried.order.order_id, message))
+            });
+            let broken = unreadable.into_iter().map(|hold| (hold.order_id, hold.message));
+            self.publish(late.chain(broken).collect(), &claims.retried).await?;
+            settled?;
             // What is left is on its way; only a full batch may hide more behind it.
             if !full || done.is_empty() {
                 return Ok(());
@@ -120,22 +197,70 @@ impl Relay {
         }
     }
 
+    /// Publishes each under its order's id, as far as the queue has room for orders.
     async fn publish(
         &self,
-        late: impl Iterator<Item = &Carried>,
+        mut messages: Vec<(Uuid, QueueMessage)>,
         retried: &HashMap<Uuid, i64>,
     ) -> Result<(), Failure> {
-        let (queue, timeout) = (&self.jetstream, self.publish_timeout);
-        for order in late.filter_map(Carried::message) {
-            let order_id = order.order_id;
-            let message = QueueMessage::Place { order };
-            let published = match retried.get(&order_id) {
-                Some(letter) => publish_again(queue, &message, &letter.to_string(), timeout).await,
-                None => publish_order(queue, &message, timeout).await,
-            };
-            published.map_err(|error| Failure::store("order queue", error))?;
-            tracing::info!(%order_id, "placed order published by the relay");
+        if messages.is_empty() {
+            return Ok(());
+        }
+        // Orders first: what is wrong with one that cannot be read keeps no order.
+        messages.sort_by_key(|(_, message)| matches!(message, QueueMessage::Unreadable { .. }));
+        let (queue, room) = (&self.jetstream, self.intake.room());
+        let unavailable = |error: &dyn Display| Failure::store("order queue", error);
+        // Measured anew: what was placed long ago waits for room, however seldom the door measures.
+        let measuring = room.measure();
+        let stream = timeout(self.publish_timeout, queue.get_stream(ORDERS)).await;
+        let stream =
+            stream.map_err(|error| unavailable(&error))?.map_err(|error| unavailable(&error))?;
+        measuring.done(stream.cached_info());
+        for (order_id, message) in messages {
+            let attempt = retried.get(&order_id).map(i64::to_string);
+            let timeout = self.publish_timeout;
+            publish_within(queue, room, &message, attempt.as_deref(), timeout).await.map_err(
+                |error| {
+                    if error == PublishError::Full {
+                        self.intake.shut();
+                    }
+                    unavailable(&error)
+                },
+            )?;
+            match message {
+                QueueMessage::Unreadable { hold_id, .. } => {
+                    tracing::error!(%order_id, hold_id, "placed hold that cannot be read reported by the relay");
+                }
+                QueueMessage::Place { .. }
+                | QueueMessage::Cancel { .. }
+                | QueueMessage::Fence { .. } => {
+                    tracing::info!(%order_id, "placed order published by the relay");
+                }
+            }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sale_in_work_keeps_no_other_from_its_turn() {
+        let [slow, other] = [1, 2].map(Uuid::from_u128);
+        let mut turns = Turns::default();
+        turns.come(&[slow, other]);
+        assert_eq!(turns.next(), Some((slow, 0)));
+        for standing in 0..3 {
+            assert_eq!(turns.next(), Some((other, standing)));
+            assert_eq!(turns.next(), None);
+            turns.done(other, standing + 1);
+            turns.come(&[slow, other]);
+        }
+        turns.done(slow, 7);
+        turns.come(&[slow]);
+        assert_eq!(turns.next(), Some((other, 0)), "one that waits keeps its place");
+        assert_eq!(turns.next(), Some((slow, 7)));
     }
 }

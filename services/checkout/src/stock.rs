@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::inventory::{
     GetHoldRequest, Hold, HoldOutcome, HoldSettlement, HoldState, ListPlacedHoldsRequest,
-    PlaceHoldRequest, PlacedHold, ReserveRequest, SettleHoldsRequest,
+    PlaceHoldRequest, PlacedHold, ReserveRequest, SettleHoldsRequest, UnreadableHold,
     inventory_admin_service_client::InventoryAdminServiceClient,
     inventory_service_client::InventoryServiceClient,
 };
-use flashsale_queue::OrderMessage;
+use flashsale_queue::{OrderMessage, QueueMessage, unreadable_order};
 use flashsale_service::{peer::PeerChannel, wire};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -40,25 +40,106 @@ pub struct Carried {
     admission_id: Option<String>,
     request_id: Uuid,
     request_hash: String,
-    details: Option<Details>,
+    details: Kept,
+}
+
+/// What a hold keeps of its order besides its lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kept {
+    /// All of it.
+    Whole(Details),
+    /// Something that cannot be read.
+    Unreadable(String),
+    /// Nothing: the record has the order.
+    Dropped,
 }
 
 impl Carried {
-    /// The message for the queue; `None` once the record has the order and the hold has dropped it.
+    /// The order whole; `None` once the record has it and the hold has dropped it, and where the
+    /// hold cannot be read.
     pub fn message(&self) -> Option<OrderMessage> {
-        let details = self.details.clone()?;
+        let Kept::Whole(details) = &self.details else { return None };
+        let details = details.clone();
         Some(OrderMessage {
-            epoch: self.epoch,
-            admission_id: self.admission_id.clone(),
-            request_id: self.request_id,
-            request_hash: self.request_hash.clone(),
             email: details.email,
             contact_name: details.contact_name,
             payment_method: details.payment_method,
             locale: details.locale,
-            ..recorded(&self.order)
+            ..self.without_details()
         })
     }
+
+    /// What the hold keeps besides the lines, if that cannot be read.
+    pub fn unreadable(&self) -> Option<&str> {
+        match &self.details {
+            Kept::Unreadable(raw) => Some(raw),
+            Kept::Whole(_) | Kept::Dropped => None,
+        }
+    }
+
+    /// What the relay has to tell the queue: the order, or that it cannot be read. `None` if there
+    /// is nothing.
+    pub fn queue_message(&self) -> Option<QueueMessage> {
+        if let Some(raw) = self.unreadable() {
+            return Some(QueueMessage::Unreadable {
+                sale_id: self.order.sale_id,
+                hold_id: self.order.hold_id.to_string(),
+                order_id: self.order.order_id,
+                order: Some(self.without_details()),
+                raw: start(raw),
+            });
+        }
+        self.message().map(|order| QueueMessage::Place { order })
+    }
+
+    fn without_details(&self) -> OrderMessage {
+        OrderMessage {
+            epoch: self.epoch,
+            admission_id: self.admission_id.clone(),
+            request_id: self.request_id,
+            request_hash: self.request_hash.clone(),
+            ..recorded(&self.order)
+        }
+    }
+}
+
+/// Placed holds whose order the record is not known to have.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Those that say at least whose order it is, oldest first.
+    pub placed: Vec<Carried>,
+    /// The others.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A placed hold of which nothing can be relied on.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// What stands for its order.
+    pub order_id: Uuid,
+    /// What the queue is told.
+    pub message: QueueMessage,
+}
+
+impl Unreadable {
+    fn new(sale_id: Uuid, hold_id: String, raw: &str) -> Self {
+        let order_id = unreadable_order(sale_id, &hold_id);
+        let raw = start(raw);
+        Self {
+            order_id,
+            message: QueueMessage::Unreadable { sale_id, hold_id, order_id, order: None, raw },
+        }
+    }
+}
+
+/// The most that a message tells of what cannot be read, in bytes. In JSON a byte may take six:
+/// this has to fit a message.
+const MAX_RAW_BYTES: usize = 8 * 1_024;
+
+/// As much of a text as a message has room for.
+fn start(text: &str) -> String {
+    let end = (0..=MAX_RAW_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text[..end.unwrap_or(0)].to_owned()
 }
 
 /// The message about an order that the record has already: the claims know everything but its id better.
@@ -138,7 +219,8 @@ impl Stock {
         )
     }
 
-    /// Placed holds whose order the record is not known to have, oldest first.
+    /// Placed holds whose order the record is not known to have, each by itself: one that cannot be
+    /// read keeps no other from being listed.
     ///
     /// # Errors
     /// Inventory's own failures.
@@ -147,7 +229,7 @@ impl Stock {
         sale_id: Uuid,
         before: OffsetDateTime,
         limit: u32,
-    ) -> Result<Vec<Carried>, Failure> {
+    ) -> Result<Listed, Failure> {
         let request = ListPlacedHoldsRequest {
             sale_id: sale_id.to_string(),
             placed_before: Some(wire::timestamp(before)),
@@ -155,7 +237,32 @@ impl Stock {
         };
         let answer = self.admin.clone().list_placed_holds(request).await;
         let answer = answer.map_err(|status| Failure::from_peer(PEER, &status))?.into_inner();
-        answer.placed.into_iter().map(carried).collect()
+        let mut listed = Listed::default();
+        for UnreadableHold { hold_id, hold, order_details } in answer.unreadable {
+            let raw = format!("hold: {hold}\norder_details: {order_details}");
+            listed.unreadable.push(Unreadable::new(sale_id, hold_id, &raw));
+        }
+        for placed in answer.placed {
+            let hold_id = placed.hold.as_ref().map(|hold| hold.hold_id.clone());
+            let raw = placed.order_details.clone();
+            match carried(placed) {
+                Ok(mut carried) => {
+                    // Dropped are the details of orders that the record has, and those are not
+                    // listed.
+                    if carried.details == Kept::Dropped {
+                        carried.details = Kept::Unreadable(String::new());
+                    }
+                    listed.placed.push(carried);
+                }
+                // Its values were logged where it failed.
+                Err(_) => {
+                    let raw = format!("hold: malformed\norder_details: {raw}");
+                    let hold_id = hold_id.unwrap_or_default();
+                    listed.unreadable.push(Unreadable::new(sale_id, hold_id, &raw));
+                }
+            }
+        }
+        Ok(listed)
     }
 
     /// The units of a buyer's hold by sku, whatever became of it; `None` if there is no such hold.
@@ -240,9 +347,10 @@ fn carried(placed: PlacedHold) -> Result<Carried, Failure> {
     let placed_at = wire::datetime("place_time", placed_at).map_err(|_| malformed("place_time"))?;
     let hold_state = HoldState::try_from(hold.state).map_err(|_| malformed("state"))?;
     let details = if order_details.is_empty() {
-        None
+        Kept::Dropped
     } else {
-        Some(serde_json::from_str(&order_details).map_err(|_| malformed("order_details"))?)
+        serde_json::from_str(&order_details)
+            .map_or_else(|_| Kept::Unreadable(order_details), Kept::Whole)
     };
     Ok(Carried {
         order: Order {

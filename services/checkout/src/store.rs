@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use flashsale_queue::OrderMessage;
 use flashsale_service::page::Place;
 use sqlx::PgPool;
 use time::OffsetDateTime;
@@ -95,6 +96,8 @@ pub struct Claims {
     pub recorded: HashMap<Uuid, Uuid>,
     /// Those whose message the claims put aside, and about which nobody has decided; they may be in the record all the same.
     pub dead: HashSet<Uuid>,
+    /// Those that wait for their units to be taken anew.
+    pub parked: HashSet<Uuid>,
     /// Those whose message was put aside and that somebody wants published again, each with the number of its letter.
     pub retried: HashMap<Uuid, i64>,
 }
@@ -183,12 +186,37 @@ impl Record {
                 (None, Some(letter)) => {
                     claims.retried.insert(row.order_id, letter);
                 }
+                (None, None) if row.parked => {
+                    claims.parked.insert(row.order_id);
+                }
                 (None, None) => {
                     claims.dead.insert(row.order_id);
                 }
             }
         }
         Ok(claims)
+    }
+
+    /// The message of an order that waits for its units to be taken anew.
+    ///
+    /// # Errors
+    /// When Postgres does not answer, or the message cannot be read.
+    pub async fn parked(&self, order_id: Uuid) -> Result<Option<OrderMessage>, ReadError> {
+        let message =
+            sqlx::query_file_scalar!("sql/parked.sql", order_id).fetch_optional(&self.pool).await?;
+        message.map(serde_json::from_value).transpose().map_err(|error| {
+            ReadError::Corrupt(format!("the parked order {order_id} cannot be read: {error}"))
+        })
+    }
+
+    /// Sales with `max` parked orders or more, and how many these are.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn parked_full(&self, max: u32) -> Result<HashMap<Uuid, i64>, ReadError> {
+        let rows =
+            sqlx::query_file!("sql/parked_full.sql", i64::from(max)).fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().map(|row| (row.sale_id, row.parked)).collect())
     }
 
     /// Whether a sale's stock was ever computed anew, so that holds of it may be lost.

@@ -1,7 +1,8 @@
 -- Lists placed holds whose order the record is not known to have, oldest first.
 --
 -- ARGV  1 epoch, 2 deadline, 3 placed before this ms, 4 at most this many, 5 stop after this many bytes (but never before the first)
--- Reply PLACED, the currency, and per hold: id, the hold as it is stored, what its order carries; FENCED; TOO_LATE
+-- Reply PLACED, the currency, and per hold: id, the hold as it is stored, what its order carries, each empty if it is not there;
+--       FENCED; TOO_LATE
 local before, most, most_bytes = ARGV[3], ARGV[4], tonumber(ARGV[5])
 
 local refusal = guard()
@@ -11,7 +12,7 @@ end
 
 local reply, bytes = { 'PLACED', NOW, CURRENCY }, 0
 for _, id in ipairs(call('ZRANGEBYSCORE', PENDING, '-inf', '(' .. before, 'LIMIT', 0, most)) do
-  local json, details = call('HGET', HOLDS, id), call('HGET', ORDERS, id)
+  local json, details = call('HGET', HOLDS, id) or '', call('HGET', ORDERS, id) or ''
   bytes = bytes + #json + #details
   if bytes > most_bytes and #reply > 3 then
     break

@@ -15,7 +15,9 @@ use uuid::Uuid;
 
 use crate::{
     changes::Changes,
-    domain::{Hold, Proof, Refusal, Request, Retaken, Settled, Settlement, StockView, Straggler},
+    domain::{
+        Hold, Listed, Proof, Refusal, Request, Retaken, Settled, Settlement, StockView, Straggler,
+    },
     queue::Queue,
     rebuild::{Rebuild, Rebuilt},
     rebuilder::Fenced,
@@ -233,7 +235,7 @@ impl Inventory {
         sale_id: Uuid,
         before_ms: i64,
         limit: usize,
-    ) -> Result<Vec<Hold>, Refusal> {
+    ) -> Result<Listed, Refusal> {
         self.in_epoch(sale_id, |epoch| self.stock.list_placed(sale_id, before_ms, limit, epoch))
             .await
     }

@@ -1,9 +1,14 @@
 //! An order as it is seen from outside.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+/// How long after the stock's check of its Redis an order may still be told to be accepted. The
+/// marker of a rebuild on another Redis comes 2 s after that Redis has begun to count, so that
+/// every order accepted within this time stands in front of it.
+const ACCEPT_WITHIN: Duration = Duration::from_secs(1);
 
 /// Where an order stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +36,12 @@ pub enum OrderState {
 }
 
 impl OrderState {
+    /// Where a placed order stands after its publish: `acked` says whether the queue has it,
+    /// `since_check` is the time since the stock checked that its Redis counts, or longer.
+    pub fn placed(acked: bool, since_check: Duration) -> Self {
+        if acked && since_check <= ACCEPT_WITHIN { Self::Accepted } else { Self::AcceptancePending }
+    }
+
     /// The name in the record; what is not recorded yet has none.
     pub const fn recorded_name(self) -> Option<&'static str> {
         match self {
@@ -142,6 +153,20 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn only_an_ack_in_time_accepts() {
+        let late = ACCEPT_WITHIN + Duration::from_nanos(1);
+        for (acked, since_check, state) in [
+            (true, Duration::ZERO, OrderState::Accepted),
+            (true, ACCEPT_WITHIN, OrderState::Accepted),
+            (true, late, OrderState::AcceptancePending),
+            (true, Duration::MAX, OrderState::AcceptancePending),
+            (false, Duration::ZERO, OrderState::AcceptancePending),
+        ] {
+            assert_eq!(OrderState::placed(acked, since_check), state, "{acked} {since_check:?}");
+        }
+    }
 
     #[test]
     fn the_record_s_names_are_read_back_and_no_others() {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use flashsale_checkout::Config;
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::checkout::OrderState;
-use flashsale_queue::ORDERS;
+use flashsale_queue::{ORDERS, QueueMessage, bytes_for_orders, publish_order};
 use flashsale_testing::eventually;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::world::{World, failure, tee, world};
+use crate::world::{World, cancel, failure, tee, world};
 
 const BOUND: u64 = 5;
 
@@ -126,4 +126,86 @@ async fn a_stream_at_its_bound_keeps_the_order_pending_and_shuts_the_door() {
     })
     .await;
     assert_eq!(world.queued().await[0].order().unwrap().order_id.to_string(), order.order_id);
+}
+
+/// Bounds the queue anew and fills it with orders nobody placed, past checkout, until it has
+/// `bytes`.
+async fn fill_past(world: &World, max_bytes: i64, bytes: u64) {
+    let mut config = world.jetstream.get_stream(ORDERS).await.unwrap().cached_info().config.clone();
+    config.max_bytes = max_bytes;
+    world.jetstream.update_stream(config).await.unwrap();
+    let sale = world.sale(10).await;
+    let order = world.order(&tee(sale, "filler")).await;
+    let mut order = world.placed_message(&order).await;
+    order.contact_name = "x".repeat(20_000);
+    let mut stream = world.jetstream.get_stream(ORDERS).await.unwrap();
+    while stream.info().await.unwrap().state.bytes < bytes {
+        order.order_id = Uuid::new_v4();
+        let message = QueueMessage::Place { order: order.clone() };
+        publish_order(&world.jetstream, &message, Duration::from_secs(5)).await.unwrap();
+    }
+}
+
+const SMALL: i64 = 1_048_576;
+
+#[tokio::test]
+async fn a_queue_full_of_orders_has_room_for_markers_and_cancellations() {
+    let world = world(|config| config.intake.measure_ms = 20).await;
+    fill_past(&world, SMALL, 800_000).await;
+    let sale = world.sale(100_000).await;
+    let first = world.order(&tee(sale, "first")).await;
+    let refused = fill(&world, sale).await;
+    assert_eq!(refused.reason(), Reason::QueueFull);
+    let bound = bytes_for_orders(SMALL);
+    assert_eq!(refused.metadata()["max_queue_bytes"], bound.to_string());
+    let mut stream = world.jetstream.get_stream(ORDERS).await.unwrap();
+    let stored = stream.info().await.unwrap().state.bytes;
+    assert!((bound - 70_000..=bound).contains(&stored), "{stored}");
+    let books = world.books(sale).await;
+    let late = tee(sale, "late");
+    let refused = failure(world.place(&late).await).unwrap_err();
+    assert_eq!(refused.reason(), Reason::QueueFull);
+    assert_eq!(world.books(sale).await, books);
+
+    let marker = QueueMessage::Fence { sale_id: sale, epoch: 2 };
+    publish_order(&world.jetstream, &marker, Duration::from_secs(5)).await.unwrap();
+    assert!(world.cancel(&cancel(&first)).await.unwrap().cancel_requested);
+    let [.., fence, wish] = &world.queued().await[..] else { panic!("nothing is queued") };
+    assert_eq!(*fence, marker);
+    assert!(matches!(wish, QueueMessage::Cancel { order, .. }
+        if order.order_id.to_string() == first.order_id));
+    stream.purge().await.unwrap();
+    eventually("the door opens", async || world.place(&late).await.ok()).await;
+}
+
+#[tokio::test]
+async fn the_relay_keeps_to_the_room_for_orders_too() {
+    let world = world(|config| {
+        // The door does not know.
+        config.intake.measure_ms = 600_000;
+        config.relay.poll_ms = 20;
+        config.relay.republish_after_ms = 1_000;
+    })
+    .await;
+    let (sale, other) = (world.sale(10).await, world.sale(100_000).await);
+    fill_past(&world, SMALL, bytes_for_orders(SMALL)).await;
+    let hold = world.place_only(sale, "ada").await;
+    // It has measured when it has come to an order, so that the door knows as well.
+    let refused = eventually("the door is shut", async || {
+        failure(world.place(&tee(other, &Uuid::new_v4().to_string())).await).err()
+    })
+    .await;
+    assert_eq!(refused.reason(), Reason::QueueFull);
+    assert!(world.queued().await.iter().all(|message| {
+        message.order().is_none_or(|order| order.order_id.to_string() != hold.order_id)
+    }));
+    world.jetstream.get_stream(ORDERS).await.unwrap().purge().await.unwrap();
+    eventually("the placed order is queued", async || {
+        let queued = world.queued().await;
+        queued
+            .iter()
+            .any(|message| message.order().unwrap().order_id.to_string() == hold.order_id)
+            .then_some(())
+    })
+    .await;
 }

@@ -6,11 +6,14 @@
 
 mod bad_input;
 mod cancelling;
+mod forward;
 mod intake;
 mod listing;
 mod lost;
+mod parked;
 mod placing;
 mod relay;
 mod room;
+mod unreadable;
 mod watching;
 mod world;

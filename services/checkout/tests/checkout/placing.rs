@@ -10,7 +10,7 @@ use std::{
 
 use flashsale_admission::Signer;
 use flashsale_errors::Reason;
-use flashsale_proto::checkout::{OrderState, PlaceOrderRequest};
+use flashsale_proto::checkout::{Order, OrderState, PlaceOrderRequest};
 use flashsale_queue::{Line, OrderMessage, QueueMessage};
 use flashsale_testing::{assert_failure, eventually};
 use futures::future::join_all;
@@ -148,7 +148,8 @@ async fn orders_placed_at_once_share_calls_of_inventory_and_count_there_as_one_e
     let world = world(|_| {}).await;
     let sale = world.sale(100).await;
     let asks: Vec<_> = (0..64).map(|buyer| tee(sale, &format!("buyer-{buyer}"))).collect();
-    join_all(asks.iter().map(|ask| world.order(ask))).await;
+    // Each once, in time or not.
+    join_all(asks.iter().map(async |ask| world.place(ask).await.unwrap())).await;
     assert_eq!(world.books(sale).await, [36, 0, 64, 0]);
     // A call is counted when the last byte of its answer is out: all of them are once inventory has drained.
     world.inventory.drain.begin();
@@ -317,4 +318,30 @@ async fn orders_are_placed_and_read_and_wished_away_while_the_record_is_away() {
     // What only the record knows cannot be told.
     let unknown = failure(world.get(sale, &Uuid::new_v4().to_string()).await).unwrap_err();
     assert_eq!(unknown.reason(), Reason::StoreUnavailable);
+}
+
+#[tokio::test]
+async fn a_late_ack_is_pending_although_the_message_is_stored() {
+    let world = world(|_| {}).await;
+    let sale = world.sale(10).await;
+    let ask = tee(sale, "ada");
+    world.nats.server.pause();
+    let placing = async { world.place(&ask).await.unwrap() };
+    let late = async {
+        eventually("the units are taken", async || {
+            (world.books(sale).await == [9, 0, 1, 0]).then_some(())
+        })
+        .await;
+        // It is the time itself that the answer depends on: a second from before the units were
+        // taken.
+        tokio::time::sleep(Duration::from_millis(1_010)).await;
+        world.nats.server.resume();
+    };
+    let (pending, ()) = tokio::join!(placing, late);
+    assert_eq!(pending.state(), OrderState::AcceptancePending);
+    assert_eq!(world.queued().await.len(), 1);
+    // The same request again is checked anew.
+    let order = world.order(&ask).await;
+    assert_eq!(order, Order { state: OrderState::Accepted.into(), ..pending });
+    assert_eq!(world.queued().await.len(), 1);
 }

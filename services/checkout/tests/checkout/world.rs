@@ -216,11 +216,14 @@ impl World {
         admission(&self.signer, sale, buyer_id, number, in_ms)
     }
 
-    /// Places an order and expects it to be accepted.
+    /// Places an order and expects it to be accepted: on a busy machine not in time at once, but
+    /// then as its buyer sends it again.
     pub(crate) async fn order(&self, ask: &PlaceOrderRequest) -> Order {
-        let order = self.place(ask).await.unwrap();
-        assert_eq!(order.state(), OrderState::Accepted);
-        order
+        eventually("the order is accepted", async || {
+            let order = self.place(ask).await.unwrap();
+            (order.state() == OrderState::Accepted).then_some(order)
+        })
+        .await
     }
 
     pub(crate) async fn place(&self, ask: &PlaceOrderRequest) -> Result<Order, Status> {
@@ -275,6 +278,32 @@ impl World {
         [stock[0].available, stock[0].held, stock[0].placed, stock[0].sold]
     }
 
+    /// Changes what the stock store keeps of a hold, past inventory: in the hash `holds` or
+    /// `orders` of its sale. Without a value it is gone.
+    pub(crate) async fn spoil(&self, sale: Uuid, hash: &str, hold_id: &str, value: Option<&str>) {
+        let script = "if ARGV[2] == '' then return redis.call('HDEL', KEYS[1], ARGV[1]) end
+            redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+            return 1";
+        let keys = vec![format!("fs:{{{sale}}}:{hash}")];
+        let args = vec![hold_id.into(), value.unwrap_or_default().into()];
+        let done = self.store.eval(&Script::new("test", script), keys, args).await.unwrap();
+        assert_eq!(done.as_i64(), Some(1));
+    }
+
+    /// Parks an order, as the claims do.
+    pub(crate) async fn park(&self, order: &OrderMessage) {
+        let message = QueueMessage::Place { order: order.clone() };
+        sqlx::query(
+            "INSERT INTO parked_orders (order_id, sale_id, seq, message) VALUES ($1, $2, 1, $3)",
+        )
+        .bind(order.order_id)
+        .bind(order.sale_id)
+        .bind(serde_json::to_value(message).unwrap())
+        .execute(&self.pg.pool)
+        .await
+        .unwrap();
+    }
+
     /// What is in `ORDERS`, in order.
     pub(crate) async fn queued(&self) -> Vec<QueueMessage> {
         let stream = self.jetstream.get_stream(ORDERS).await.unwrap();
@@ -300,7 +329,8 @@ impl World {
             }
             QueueMessage::Place { .. }
             | QueueMessage::Cancel { .. }
-            | QueueMessage::Fence { .. } => None,
+            | QueueMessage::Fence { .. }
+            | QueueMessage::Unreadable { .. } => None,
         });
         messages.next().expect("the order is queued")
     }
@@ -311,7 +341,9 @@ impl World {
         messages
             .filter_map(|message| match message {
                 QueueMessage::Cancel { order, .. } => Some(order),
-                QueueMessage::Place { .. } | QueueMessage::Fence { .. } => None,
+                QueueMessage::Place { .. }
+                | QueueMessage::Fence { .. }
+                | QueueMessage::Unreadable { .. } => None,
             })
             .collect()
     }

@@ -79,6 +79,44 @@ pub struct Hold {
     pub details: String,
 }
 
+/// Placed holds, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Those that can be read.
+    pub placed: Vec<Hold>,
+    /// The others.
+    pub unreadable: Vec<UnreadableHold>,
+}
+
+/// A hold that cannot be read, as it stands in the store, each part cut where it is long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableHold {
+    /// Its id.
+    pub hold_id: String,
+    /// The hold; empty if it is not there.
+    pub hold: String,
+    /// What its order carries besides its lines; empty if it is not there.
+    pub details: String,
+}
+
+impl UnreadableHold {
+    const MAX_ID_BYTES: usize = 128;
+    const MAX_PART_BYTES: usize = 4 * 1_024;
+
+    /// Keeps of each part what a message about it has room for.
+    pub fn new(hold_id: &str, hold: &str, details: &str) -> Self {
+        let start = |text: &str, bytes: usize| {
+            let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+            text[..end.unwrap_or(0)].to_owned()
+        };
+        Self {
+            hold_id: start(hold_id, Self::MAX_ID_BYTES),
+            hold: start(hold, Self::MAX_PART_BYTES),
+            details: start(details, Self::MAX_PART_BYTES),
+        }
+    }
+}
+
 impl Hold {
     /// The price of everything, in minor units. The script that takes the units bounds it.
     pub fn total_minor(&self) -> i64 {

@@ -69,9 +69,10 @@ impl InventoryAdminService for AdminService {
         request: Request<proto::ListPlacedHoldsRequest>,
     ) -> Result<Response<proto::ListPlacedHoldsResponse>, Status> {
         let (sale_id, before_ms, limit) = decode::list_placed(&request.into_inner())?;
-        let holds = self.inventory.list_placed(sale_id, before_ms, limit).await.map_err(status)?;
-        let placed = holds.iter().map(|hold| encode::placed(sale_id, hold)).collect();
-        Ok(Response::new(proto::ListPlacedHoldsResponse { placed }))
+        let listed = self.inventory.list_placed(sale_id, before_ms, limit).await.map_err(status)?;
+        let placed = listed.placed.iter().map(|hold| encode::placed(sale_id, hold)).collect();
+        let unreadable = listed.unreadable.into_iter().map(encode::unreadable).collect();
+        Ok(Response::new(proto::ListPlacedHoldsResponse { placed, unreadable }))
     }
 
     async fn adjust_stock(

@@ -8,7 +8,9 @@ use tonic::Status;
 use uuid::Uuid;
 
 use crate::{
-    domain::{Adjustment, AdjustmentState, Hold, HoldState, Retaken, Settled, SkuBooks},
+    domain::{
+        Adjustment, AdjustmentState, Hold, HoldState, Retaken, Settled, SkuBooks, UnreadableHold,
+    },
     reconcile::Report,
 };
 
@@ -57,6 +59,10 @@ pub(super) fn placed(sale_id: Uuid, placed: &Hold) -> proto::PlacedHold {
         request_id: placed.request_id.clone().unwrap_or_default(),
         request_hash: placed.request_hash.clone().unwrap_or_default(),
     }
+}
+
+pub(super) fn unreadable(hold: UnreadableHold) -> proto::UnreadableHold {
+    proto::UnreadableHold { hold_id: hold.hold_id, hold: hold.hold, order_details: hold.details }
 }
 
 fn state(state: HoldState) -> proto::HoldState {

@@ -50,6 +50,13 @@ impl Reply {
         self.rest.next().and_then(Value::into_string).ok_or_else(|| unreadable("a text is missing"))
     }
 
+    /// The next part, a text whatever bytes are in it.
+    pub(super) fn lossy(&mut self) -> Result<String, Refusal> {
+        let value = self.rest.next().ok_or_else(|| unreadable("a text is missing"))?;
+        let bytes = value.as_bytes().ok_or_else(|| unreadable("a text is none"))?;
+        Ok(String::from_utf8_lossy(bytes).into_owned())
+    }
+
     /// The next part, a whole number.
     pub(super) fn int(&mut self) -> Result<i64, Refusal> {
         self.rest

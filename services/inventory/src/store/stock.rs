@@ -13,8 +13,8 @@ use super::{
     takes::{self, Takes},
 };
 use crate::domain::{
-    Adjusted, Ask, Content, Hold, Lines, MAX_HOLD_LENGTHS, Proof, Refusal, Request, Retaken, Rules,
-    Settled, Settlement, StockView, Straggler,
+    Adjusted, Ask, Content, Hold, Lines, Listed, MAX_HOLD_LENGTHS, Proof, Refusal, Request,
+    Retaken, Rules, Settled, Settlement, StockView, Straggler, UnreadableHold,
 };
 
 /// How many holds one run of a script settles, so that it does not keep the store from others for long.
@@ -203,8 +203,10 @@ impl Stock {
         Ok(results)
     }
 
-    /// Lists at most `limit` placed holds whose order the record is not known to have, placed before `before_ms` of the store's
-    /// clock, oldest first. The list is also cut where it grows too long for one answer.
+    /// Lists at most `limit` placed holds whose order the record is not known to have, placed
+    /// before `before_ms` of the store's clock, oldest first. The list is also cut where it grows
+    /// too long for one answer. One that cannot be read is none the less listed, and keeps no other
+    /// from it.
     ///
     /// # Errors
     /// What any script may reply.
@@ -214,19 +216,25 @@ impl Stock {
         before_ms: i64,
         limit: usize,
         epoch: i64,
-    ) -> Result<Vec<Hold>, Refusal> {
+    ) -> Result<Listed, Refusal> {
         let args = vec![before_ms.into(), limit.to_string().into(), LIST_BYTES.to_string().into()];
         let mut reply = self.run(&self.scripts.list_placed, sale_id, epoch, args).await?;
         if reply.word != "PLACED" {
             return Err(reply.refusal());
         }
         let currency = reply.text()?;
-        let mut holds = Vec::new();
+        let mut listed = Listed::default();
         while reply.has_more() {
-            let (id, json, details) = (reply.text()?, reply.text()?, reply.text()?);
-            holds.push(reply::hold(&id, &json, details, currency.clone(), reply.now_ms)?);
+            let (id, json, details) = (reply.lossy()?, reply.lossy()?, reply.lossy()?);
+            match reply::hold(&id, &json, details.clone(), currency.clone(), reply.now_ms) {
+                Ok(hold) => listed.placed.push(hold),
+                Err(_) => {
+                    tracing::error!(%sale_id, hold_id = id, "a placed hold cannot be read");
+                    listed.unreadable.push(UnreadableHold::new(&id, &json, &details));
+                }
+            }
         }
-        Ok(holds)
+        Ok(listed)
     }
 
     /// Takes the units of orders of an older epoch anew, each on its own; the results are in the order asked.

@@ -63,7 +63,9 @@ impl Claims {
                     QueueMessage::Closing { .. } => {}
                     QueueMessage::Fence { sale_id, epoch } => pass(&pool, sale_id, epoch).await,
                     QueueMessage::Place { order } => claim(&pool, &inventory, &order).await,
-                    QueueMessage::Cancel { .. } => panic!("nobody cancels in these tests"),
+                    QueueMessage::Cancel { .. } | QueueMessage::Unreadable { .. } => {
+                        panic!("nobody cancels in these tests, and all holds can be read")
+                    }
                 }
             }
         })

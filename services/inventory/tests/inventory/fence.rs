@@ -69,7 +69,7 @@ async fn keys_that_empty_by_themselves_are_not_missed() {
     let world = world().await;
     let (sale, hold_id) = busy_sale(&world).await;
     world.ask(&release(sale, "ada", hold_id)).await.unwrap();
-    let placed = world.inventory.list_placed(sale, i64::MAX / 1_000_000, 9).await.unwrap();
+    let placed = world.inventory.list_placed(sale, i64::MAX / 1_000_000, 9).await.unwrap().placed;
     world.inventory.settle(sale, &[(placed[0].hold_id, Outcome::Sold)]).await.unwrap();
     assert_eq!(world.books(sale, "a").await, [98, 0, 0, 1]);
 }

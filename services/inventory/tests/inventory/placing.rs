@@ -115,10 +115,10 @@ async fn placed_holds_are_listed_oldest_first_until_the_record_has_their_orders(
         .await;
     }
     let listed = world.inventory.list_placed(sale, i64::MAX / 1_000_000, 10).await.unwrap();
-    assert_eq!(listed, placed);
+    assert_eq!(listed.placed, placed);
     let listed = world.inventory.list_placed(sale, i64::MAX / 1_000_000, 2).await.unwrap();
-    assert_eq!(listed, placed[..2]);
+    assert_eq!(listed.placed, placed[..2]);
     let before_ms = placed[1].placed_ms.unwrap();
     let listed = world.inventory.list_placed(sale, before_ms, 10).await.unwrap();
-    assert_eq!(listed, placed[..1]);
+    assert_eq!(listed.placed, placed[..1]);
 }

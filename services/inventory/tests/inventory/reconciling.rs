@@ -319,7 +319,7 @@ async fn a_placed_hold_nobody_waits_for_waits_again_if_it_still_has_its_order_an
         assert_eq!(entry.repaired, entry.hold_ids == [whole.hold_id]);
     }
     let listed = world.inventory.list_placed(sale, i64::MAX / 1_000_000, 10).await.unwrap();
-    assert_eq!(listed.iter().map(|hold| hold.hold_id).collect::<Vec<_>>(), [whole.hold_id]);
+    assert_eq!(listed.placed.iter().map(|hold| hold.hold_id).collect::<Vec<_>>(), [whole.hold_id]);
     let report = look(&world, sale).await;
     assert_found(&report, Kind::PlacedWithoutOrder, "a", 3, &[bare.hold_id]);
     assert_eq!(report.differences.len(), 1);

@@ -48,7 +48,15 @@ async fn settling_is_a_compare_and_set_with_an_answer_for_every_case() {
         let after = [before[0] - moved, before[1], before[2], before[3] + moved];
         assert_eq!(world.books(sale, "a").await, after);
     }
-    assert!(world.inventory.list_placed(sale, i64::MAX / 1_000_000, 10).await.unwrap().is_empty());
+    assert!(
+        world
+            .inventory
+            .list_placed(sale, i64::MAX / 1_000_000, 10)
+            .await
+            .unwrap()
+            .placed
+            .is_empty()
+    );
 
     // What has no order, or is not there.
     let held = world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap().hold;

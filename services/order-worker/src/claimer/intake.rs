@@ -19,6 +19,9 @@ pub fn receive(seq: u64, payload: Vec<u8>) -> Received {
     };
     let places = match &message {
         Some(QueueMessage::Place { order }) => (Some(order.order_id), Some(order.sale_id)),
+        Some(QueueMessage::Unreadable { sale_id, order_id, .. }) => {
+            (Some(*order_id), Some(*sale_id))
+        }
         Some(
             QueueMessage::Cancel { .. } | QueueMessage::Fence { .. } | QueueMessage::Closing { .. },
         ) => (None, None),
@@ -27,7 +30,13 @@ pub fn receive(seq: u64, payload: Vec<u8>) -> Received {
             (id("order_id"), id("sale_id"))
         }
     };
-    let salvage = loose.as_ref().and_then(salvaged);
+    let salvage = match &message {
+        // Its hold says whose order it is, and not everything about it.
+        Some(QueueMessage::Unreadable { order: Some(order), .. }) => {
+            placed(order.clone()).ok().and_then(|order| order.salvage())
+        }
+        Some(_) | None => loose.as_ref().and_then(salvaged),
+    };
     let content = message.ok_or(DeadReason::Unreadable).and_then(intake);
     Received { seq, traceparent: None, payload, places, content, salvage }
 }
@@ -75,6 +84,7 @@ fn intake(message: QueueMessage) -> Result<Intake, DeadReason> {
         }
         QueueMessage::Fence { sale_id, epoch } => Ok(Intake::Fence { sale_id, epoch }),
         QueueMessage::Closing { sale_id, .. } => Ok(Intake::Closing { sale_id }),
+        QueueMessage::Unreadable { .. } => Err(DeadReason::Unreadable),
     }
 }
 

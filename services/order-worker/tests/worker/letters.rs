@@ -20,7 +20,7 @@ use flashsale_proto::{
         Resolution, RetryDeadLetterRequest, order_admin_service_client::OrderAdminServiceClient,
     },
 };
-use flashsale_queue::{ORDERS, OrderMessage, QueueMessage, ensure_orders_stream};
+use flashsale_queue::{ORDERS, OrderMessage, QueueMessage, ensure_orders_stream, unreadable_order};
 use flashsale_service::{Drain, config::load_from};
 use flashsale_testing::{TestNats, TestServer, eventually};
 use tonic::{
@@ -45,6 +45,56 @@ fn broken(order: &OrderMessage) -> QueueMessage {
 
 async fn waiting(shop: &Shop) -> Vec<Letter> {
     letters::list(shop.pool(), None, false, None, 100).await.unwrap()
+}
+
+/// A placed hold that cannot be read, with as much of its order as its hold tells.
+fn unreadable(shop: &Shop, hold_id: &str, order: Option<&OrderMessage>) -> QueueMessage {
+    QueueMessage::Unreadable {
+        sale_id: shop.sale,
+        hold_id: hold_id.to_owned(),
+        order_id: order
+            .map_or_else(|| unreadable_order(shop.sale, hold_id), |order| order.order_id),
+        order: order.map(|order| OrderMessage {
+            email: String::new(),
+            contact_name: String::new(),
+            payment_method: String::new(),
+            ..order.clone()
+        }),
+        raw: "{\0".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn holds_that_cannot_be_read_are_put_aside_each_once() {
+    let shop = Shop::open(&[("A", 10)]).await;
+    let (known, whole) = (shop.order(&[("A", 2)]), shop.order(&[("A", 1)]));
+    let hold_id = known.hold_id.to_string();
+    let messages = [
+        unreadable(&shop, &hold_id, Some(&known)),
+        unreadable(&shop, "no uuid", None),
+        place(&whole),
+    ];
+    shop.claim(&messages).await;
+    assert_eq!(shop.state(whole.order_id).await.as_deref(), Some("CLAIMED"));
+    // Whose order it is stands in the hold: it waits for a person as a row of its own, and ends
+    // with its letter.
+    assert_eq!(shop.state(known.order_id).await.as_deref(), Some("DEAD_LETTER"));
+    let nobody = unreadable_order(shop.sale, "no uuid");
+    assert_eq!(shop.state(nobody).await, None);
+    let letters = waiting(&shop).await;
+    let orders: Vec<_> = letters.iter().map(|letter| (letter.order_id, letter.sale_id)).collect();
+    let sale = Some(shop.sale);
+    assert_eq!(orders, [(Some(nobody), sale), (Some(known.order_id), sale)]);
+    assert!(letters.iter().all(|letter| letter.reason == "unreadable"));
+
+    // Reported once more they take the place of their letters; the repaired one resolves its own.
+    shop.claim(&messages[..2]).await;
+    assert_eq!(waiting(&shop).await.len(), 2);
+    shop.claim(&[place(&known)]).await;
+    assert_eq!(shop.state(known.order_id).await.as_deref(), Some("CLAIMED"));
+    let [letter] = &waiting(&shop).await[..] else { panic!("one letter waits") };
+    assert_eq!(letter.order_id, Some(nobody));
+    shop.assert_books_balance().await;
 }
 
 #[tokio::test]

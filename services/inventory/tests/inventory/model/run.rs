@@ -360,7 +360,8 @@ impl Run<'_> {
                 prop_assert_eq!(inventory.hold(self.sale, id, Some(&hold.buyer)).await, Ok(read));
             }
         }
-        let listed = inventory.list_placed(self.sale, i64::MAX / 1_000_000, 100).await.unwrap();
+        let listed =
+            inventory.list_placed(self.sale, i64::MAX / 1_000_000, 100).await.unwrap().placed;
         let mut waits: Vec<(i64, String)> = self
             .model
             .holds
