@@ -185,7 +185,8 @@ impl WorkerConfig {
         carriers::HeldOff::new(Duration::from_millis(self.retry_ms), self.closed_ceiling())
     }
 
-    /// How long a sale that is closed is left alone at most: it is open again within seconds, as a rule.
+    /// How long a sale that is closed is left alone at most: it is open again within seconds, as a
+    /// rule.
     fn closed_ceiling(&self) -> Duration {
         Duration::from_millis(self.retry_ceiling_ms).min(CLOSED_CEILING)
     }

@@ -1,7 +1,8 @@
 //! The order worker: claims orders from the queue into the record, makes them follow their payments, and carries out what they entail.
 //!
-//! Its API is for those who operate it: the history of orders, and dead letters. Read `claimer` for how orders come in, `domain` for what is
-//! decided about them, `store` for the transactions, `parked` for orders whose units a rebuild has left out, `settlement` for how they end,
+//! Its API is for those who operate it: the history of orders, and dead letters. Read `claimer` for
+//! how orders come in, `domain` for what is decided about them, `store` for the transactions,
+//! `parked` for orders whose units a rebuild has left out, `settlement` for how they end,
 //! `carriers` for what the outside is told, and `review` for what cannot be recorded.
 
 pub mod carriers;

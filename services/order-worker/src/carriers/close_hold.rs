@@ -21,8 +21,8 @@ use crate::{
     store::outbox::Leased,
 };
 
-/// Calls `InventoryAdminService.SettleHolds`, one call per sale. A sale whose stock is closed is held off, so that its rows do not fill the
-/// batches in which other sales' holds are closed.
+/// Calls `InventoryAdminService.SettleHolds`, one call per sale. A sale whose stock is closed is
+/// held off, so that its rows do not fill the batches in which other sales' holds are closed.
 #[derive(Debug)]
 pub struct CloseHold {
     /// The record.
@@ -100,7 +100,8 @@ impl CloseHold {
             .collect())
     }
 
-    /// Closes holds of one sale; `None` if its stock is gone for good, so that nothing is left to close.
+    /// Closes holds of one sale; `None` if its stock is gone for good, so that nothing is left to
+    /// close.
     async fn close(
         &self,
         sale_id: Uuid,

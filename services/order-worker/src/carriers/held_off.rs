@@ -1,4 +1,5 @@
-//! Sales that are closed at the moment, each with how long nobody asks about it. In memory: what is forgotten is learned by asking once.
+//! Sales that are closed at the moment, each with how long nobody asks about it. In memory: what is
+//! forgotten is learned by asking once.
 
 use std::{
     collections::HashMap,
@@ -9,7 +10,8 @@ use std::{
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// How many sales are remembered. One that does not fit is asked about as often as its rows come up.
+/// How many sales are remembered. One that does not fit is asked about as often as its rows come
+/// up.
 const SALES: usize = 10_000;
 
 /// Closed sales.
@@ -27,13 +29,14 @@ struct Closed {
 }
 
 impl HeldOff {
-    /// Nobody is held off. The first pause of a sale is `first`, each further one twice as long, up to `longest`.
+    /// Nobody is held off. The first pause of a sale is `first`, each further one twice as long, up
+    /// to `longest`.
     pub fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest, sales: Mutex::default() }
     }
 
-    /// A sale was found closed; answers for how long it is held off. Found again within its pause, by a call that began before, it is held off no
-    /// longer than that.
+    /// A sale was found closed; answers for how long it is held off. Found again within its pause,
+    /// by a call that began before, it is held off no longer than that.
     pub fn closed(&self, sale_id: Uuid, now: Instant) -> Duration {
         let mut sales = self.lock();
         let known = sales.get(&sale_id).copied();

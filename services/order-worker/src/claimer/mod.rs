@@ -1,7 +1,8 @@
 //! The claimer: reads `ORDERS` from the position in the record and writes batches of it into the record.
 //!
-//! It waits for Postgres and for nothing else: all sales share it, and a rebuild of any of them waits for it. An order of an older epoch that
-//! stands behind the marker of a rebuild is parked (see `parked`), and the claims go on.
+//! It waits for Postgres and for nothing else: all sales share it, and a rebuild of any of them
+//! waits for it. An order of an older epoch that stands behind the marker of a rebuild is parked
+//! (see `parked`), and the claims go on.
 
 mod intake;
 mod purge;

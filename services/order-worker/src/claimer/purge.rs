@@ -1,10 +1,12 @@
-//! Since when messages have been claimed: others read the newest ones too, now and then, and have to meet every marker there.
+//! Since when messages have been claimed: others read the newest ones too, now and then, and have
+//! to meet every marker there.
 
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-/// How many marks stand at most, more or less: what is claimed between two of them is purged with the later one.
+/// How many marks stand at most, more or less: what is claimed between two of them is purged with
+/// the later one.
 const MARKS: u32 = 16;
 
 /// Positions of the claims, each with when they were there.

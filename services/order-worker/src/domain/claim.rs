@@ -20,7 +20,8 @@ pub struct Books {
     pub parked: HashSet<Uuid>,
 }
 
-/// An order of an older epoch behind the marker of a rebuild: the rebuilt stock does not count its units.
+/// An order of an older epoch behind the marker of a rebuild: the rebuilt stock does not count its
+/// units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Straggler {
     /// The sequence number of its message.
@@ -45,7 +46,8 @@ pub struct Known {
 pub struct SaleFacts {
     /// The epoch of the latest rebuild of its stock that the claims have come past; `None` if it was never rebuilt.
     pub fence: Option<i64>,
-    /// The epoch of its stock in the record, where the batch has a marker of the sale; `None` also without stock.
+    /// The epoch of its stock in the record, where the batch has a marker of the sale; `None` also
+    /// without stock.
     pub epoch: Option<i64>,
 }
 
@@ -145,10 +147,12 @@ pub struct Decision {
 
 /// Decides over `messages` (sequence number and content, in the order of the stream).
 ///
-/// An order that is there already is left alone: the message came again, or a cancellation was faster. Only what is there as a dead letter is
-/// claimed after all when it comes again as it should be. Nothing is claimed beyond what `books.left` leaves. A straggler is parked, which
-/// keeps no message behind it waiting; it leaves the parked orders when its buyer cancels it, or places it again in an epoch whose stock has
-/// its units. What is decided about a message depends on those before it alone.
+/// An order that is there already is left alone: the message came again, or a cancellation was
+/// faster. Only what is there as a dead letter is claimed after all when it comes again as it
+/// should be. Nothing is claimed beyond what `books.left` leaves. A straggler is parked, which
+/// keeps no message behind it waiting; it leaves the parked orders when its buyer cancels it, or
+/// places it again in an epoch whose stock has its units. What is decided about a message depends
+/// on those before it alone.
 pub fn decide(messages: Vec<(u64, Intake)>, books: Books) -> Decision {
     let mut deciding = Deciding { books, ..Deciding::default() };
     for (seq, message) in messages {
@@ -176,8 +180,9 @@ struct Deciding {
 impl Deciding {
     fn fence(&mut self, seq: u64, sale_id: Uuid, epoch: i64) {
         match self.books.sales.get_mut(&sale_id) {
-            // The record hands an epoch out before anybody publishes its marker. One that it does not know would turn every order of the
-            // sale into a straggler, of a stock that there will never be.
+            // The record hands an epoch out before anybody publishes its marker. One that it does
+            // not know would turn every order of the sale into a straggler, of a stock that there
+            // will never be.
             Some(sale) if epoch > 0 && sale.epoch.is_some_and(|recorded| epoch <= recorded) => {
                 sale.fence = sale.fence.max(Some(epoch));
                 self.decision.fences.extend(sale.fence.map(|fence| (sale_id, fence)));
@@ -215,7 +220,8 @@ impl Deciding {
             }
             return;
         }
-        // Of a parked order too: whoever placed it again has its units in a stock that the claims of its epoch count.
+        // Of a parked order too: whoever placed it again has its units in a stock that the claims
+        // of its epoch count.
         self.unpark(id);
         let birth = claim(order, &mut self.books.left);
         match aside {
@@ -735,7 +741,8 @@ mod tests {
                 ));
             }
 
-            // The rule, told message by message: which orders have a row afterwards, and which are parked.
+            // The rule, told message by message: which orders have a row afterwards, and which are
+            // parked.
             let (mut fence, mut rows) = (before, HashSet::new());
             let mut waiting = books.parked.clone();
             for (_, message) in &messages {

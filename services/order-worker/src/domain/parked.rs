@@ -1,4 +1,5 @@
-//! What becomes of parked orders: the units of each have to be in the stock that counts, or to be counted by the one that comes.
+//! What becomes of parked orders: the units of each have to be in the stock that counts, or to be
+//! counted by the one that comes.
 
 use std::collections::HashMap;
 
@@ -6,7 +7,8 @@ use uuid::Uuid;
 
 use super::{Birth, Books, EndReason, OrderState, PlacedOrder, claim::claim};
 
-/// How far the rebuilds of a sale's stock have come, read under the lock of the row that hands its epochs out.
+/// How far the rebuilds of a sale's stock have come, read under the lock of the row that hands its
+/// epochs out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     /// The epoch that the record handed out last.
@@ -16,8 +18,9 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Whether the marker of the standing epoch is still in front of the claims. The stock of that epoch is computed from what is claimed
-    /// until the marker is passed, so that a claim now is counted, whatever an older stock has or has not.
+    /// Whether the marker of the standing epoch is still in front of the claims. The stock of that
+    /// epoch is computed from what is claimed until the marker is passed, so that a claim now is
+    /// counted, whatever an older stock has or has not.
     pub fn marker_ahead(self) -> bool {
         self.passed.is_none_or(|passed| passed < self.epoch)
     }
@@ -50,8 +53,8 @@ pub enum Verdict {
 
 /// The rule for one order.
 ///
-/// An answer counts only in the epoch it is of: units that an older stock took are lost with that stock, and what an older one could not give
-/// the standing one may have.
+/// An answer counts only in the epoch it is of: units that an older stock took are lost with that
+/// stock, and what an older one could not give the standing one may have.
 pub fn verdict(standing: Standing, answer: Option<Retaken>) -> Verdict {
     if standing.marker_ahead() {
         return Verdict::Claim;
@@ -69,7 +72,8 @@ pub fn verdict(standing: Standing, answer: Option<Retaken>) -> Verdict {
 pub struct ParkedDecision {
     /// Those that enter the record.
     pub births: Vec<Birth>,
-    /// Those that have a row already or are not parked any more: they wait no longer, and units that were taken for them go back.
+    /// Those that have a row already or are not parked any more: they wait no longer, and units
+    /// that were taken for them go back.
     pub yielded: Vec<Uuid>,
     /// Those that go on waiting.
     pub waiting: Vec<Uuid>,

@@ -1,8 +1,8 @@
-//! Parked orders: orders of an older epoch that came behind the marker of a rebuild. Their units are asked for from the stock that stands now,
-//! and they are claimed or ended by what it answers.
+//! Parked orders: orders of an older epoch that came behind the marker of a rebuild. Their units
+//! are asked for from the stock that stands now, and they are claimed or ended by what it answers.
 //!
-//! This is the one part of the claims that waits for inventory, and it waits sale by sale: a sale whose stock is closed is put off, and only its
-//! own orders with it.
+//! This is the one part of the claims that waits for inventory, and it waits sale by sale: a sale
+//! whose stock is closed is put off, and only its own orders with it.
 
 mod retake;
 
@@ -59,7 +59,8 @@ pub struct ParkedOrders {
 }
 
 impl ParkedOrders {
-    /// Sees to parked orders until the drain starts, and then to what it has begun. What fails comes up again.
+    /// Sees to parked orders until the drain starts, and then to what it has begun. What fails
+    /// comes up again.
     ///
     /// # Errors
     /// None; the signature is that of a background task.
@@ -68,7 +69,8 @@ impl ParkedOrders {
         // One turn a sale at a time: two would ask about the same orders.
         let mut turns = JoinSet::new();
         let mut under_way: HashMap<Id, Uuid> = HashMap::new();
-        // Sales whose turn came to nothing are not looked at again at once, whatever the record says of them.
+        // Sales whose turn came to nothing are not looked at again at once, whatever the record
+        // says of them.
         let mut resting: HashMap<Uuid, Instant> = HashMap::new();
         while !drain.is_draining() {
             resting.retain(|_, until| *until > Instant::now());
@@ -169,7 +171,8 @@ impl ParkedOrders {
 }
 
 impl Pace {
-    /// The pause of a sale some of whose orders were taken this often in vain: doubled each time up to the ceiling, half of it by chance.
+    /// The pause of a sale some of whose orders were taken this often in vain: doubled each time up
+    /// to the ceiling, half of it by chance.
     fn pause_after(&self, attempts: u32) -> Duration {
         let doublings = attempts.saturating_sub(1).min(20);
         let full = (self.retry * (1 << doublings)).min(self.retry_ceiling);
@@ -177,7 +180,8 @@ impl Pace {
     }
 }
 
-/// The order that a row says; `None` if it cannot be read. It was read before it was parked, so that anything else is a fault of ours, or of an older version of this.
+/// The order that a row says; `None` if it cannot be read. It was read before it was parked, so
+/// that anything else is a fault of ours, or of an older version of this.
 pub fn read(row: &Row) -> Option<Parked> {
     let seq = u64::try_from(row.seq).unwrap_or_default();
     match receive(seq, row.message.clone().into_bytes()).content {

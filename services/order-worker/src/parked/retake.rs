@@ -25,8 +25,8 @@ struct Details<'a> {
     locale: &'a str,
 }
 
-/// Asks about each of `orders`, all of one sale, in an epoch not before `min_epoch`. Those about which nobody can say anything now are missing in
-/// the answer: they have to be asked about again.
+/// Asks about each of `orders`, all of one sale, in an epoch not before `min_epoch`. Those about
+/// which nobody can say anything now are missing in the answer: they have to be asked about again.
 pub(super) async fn retake(
     inventory: &PeerChannel,
     sale_id: Uuid,
@@ -67,8 +67,9 @@ pub(super) async fn retake(
     answers
 }
 
-/// Whether asking the same again cannot help: inventory objects to what is asked, or the sale is over for good and its stock gone with it. Only
-/// these: anything else may be a store or a service that is away, and no order ends for that.
+/// Whether asking the same again cannot help: inventory objects to what is asked, or the sale is
+/// over for good and its stock gone with it. Only these: anything else may be a store or a service
+/// that is away, and no order ends for that.
 fn refused_for_good(reason: Reason) -> bool {
     matches!(
         reason,

@@ -93,8 +93,8 @@ pub struct Summary {
     pub kinds: HashSet<Kind>,
 }
 
-/// Records `batch` and moves the position of `stream` from `from` to the batch's last message, in one transaction. It waits for nobody but
-/// Postgres: an order whose units are in doubt is parked.
+/// Records `batch` and moves the position of `stream` from `from` to the batch's last message, in
+/// one transaction. It waits for nobody but Postgres: an order whose units are in doubt is parked.
 ///
 /// A batch that Postgres refuses because of what is in it is halved until the messages are found that it refuses alone, and those are put aside
 /// for somebody to decide within `review`: no message is in the way of the others.
@@ -270,8 +270,8 @@ pub(super) struct Entered<'a> {
     rows: Vec<(Uuid, Consequence)>,
 }
 
-/// Writes orders that enter the record, with their lines and the units they claim. What follows is not written yet. The allotments and the
-/// orders that are there are locked already.
+/// Writes orders that enter the record, with their lines and the units they claim. What follows is
+/// not written yet. The allotments and the orders that are there are locked already.
 pub(super) async fn enter<'a>(
     connection: &mut PgConnection,
     births: &'a [Birth],
@@ -323,8 +323,9 @@ impl Entered<'_> {
         insert_consequences(connection, &self.rows).await
     }
 
-    /// Resolves the letters of those that are no dead letters any more, and of the dead letters that were `cancelled`. A letter need not have
-    /// a row for its order: who could read it knew no more than its id.
+    /// Resolves the letters of those that are no dead letters any more, and of the dead letters
+    /// that were `cancelled`. A letter need not have a row for its order: who could read it knew no
+    /// more than its id.
     pub(super) async fn resolve_letters(
         &self,
         connection: &mut PgConnection,
@@ -359,8 +360,8 @@ impl Entered<'_> {
     }
 }
 
-/// Reads everything the batch touches: the stock of sales that a marker is for first, then allotments, parked orders and orders, as the lock
-/// order says.
+/// Reads everything the batch touches: the stock of sales that a marker is for first, then
+/// allotments, parked orders and orders, as the lock order says.
 async fn read_books(
     connection: &mut PgConnection,
     messages: &[(u64, Intake)],
@@ -372,9 +373,11 @@ async fn read_books(
             Intake::Place(_) | Intake::Cancel { .. } | Intake::Unrecordable { .. } => None,
         })
         .collect();
-    // A parked order may be claimed, whatever inventory says of its units, as long as the marker of the standing epoch is not passed: the stock
-    // of that epoch counts it. Whoever claims one holds this row while it looks and until it has committed. Were the marker passed beside
-    // that, the stock could be computed after the look and before the commit: it would miss the order, and its units be sold twice.
+    // A parked order may be claimed, whatever inventory says of its units, as long as the marker of
+    // the standing epoch is not passed: the stock of that epoch counts it. Whoever claims one holds
+    // this row while it looks and until it has committed. Were the marker passed beside that, the
+    // stock could be computed after the look and before the commit: it would miss the order, and
+    // its units be sold twice.
     let epochs: HashMap<Uuid, i64> =
         lock_stock(connection, &fenced.into_iter().collect::<Vec<_>>()).await?;
 
@@ -408,8 +411,9 @@ async fn read_books(
     Ok(Books { sales, ..books })
 }
 
-/// Reads what is left of `skus`, which of the orders are parked and which have a row, all of it under locks. A parked order is locked before
-/// anybody looks for its row: who claims it and who cancels it meet there, and the second sees what the first has written.
+/// Reads what is left of `skus`, which of the orders are parked and which have a row, all of it
+/// under locks. A parked order is locked before anybody looks for its row: who claims it and who
+/// cancels it meet there, and the second sees what the first has written.
 pub(super) async fn read_orders(
     connection: &mut PgConnection,
     skus: &BTreeSet<(Uuid, String)>,

@@ -1,8 +1,9 @@
 //! The record in Postgres. Each file is one transaction or one kind of row.
 //!
-//! Lock order, for all of them: the claimer's row in `queue_positions` (taken by claimers only, before anything else), then `sale_stock` by
-//! sale_id, then allotments by (sale_id, sku), then parked orders by order_id, then orders by order_id, then outbox, then dead letters.
-//! Inventory, whose `sale_stock` is, also locks it before allotments.
+//! Lock order, for all of them: the claimer's row in `queue_positions` (taken by claimers only,
+//! before anything else), then `sale_stock` by sale_id, then allotments by (sale_id, sku), then
+//! parked orders by order_id, then orders by order_id, then outbox, then dead letters. Inventory,
+//! whose `sale_stock` is, also locks it before allotments.
 
 pub mod charges;
 pub mod claims;
@@ -31,7 +32,8 @@ pub(crate) struct Step {
     pub(crate) cause: String,
 }
 
-/// Locks the rows that hand the epochs of these sales out, and answers where they stand. A sale whose stock was never loaded has none.
+/// Locks the rows that hand the epochs of these sales out, and answers where they stand. A sale
+/// whose stock was never loaded has none.
 async fn lock_stock(
     connection: &mut PgConnection,
     sale_ids: &[Uuid],

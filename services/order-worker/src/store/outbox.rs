@@ -34,8 +34,8 @@ pub struct Age {
     pub oldest_s: f64,
 }
 
-/// Takes up to `limit` due rows of `kind`, the longest due first, but none of the sales in `held_off`. Nobody else gets them until `lease`
-/// has passed.
+/// Takes up to `limit` due rows of `kind`, the longest due first, but none of the sales in
+/// `held_off`. Nobody else gets them until `lease` has passed.
 ///
 /// # Errors
 /// When Postgres does not answer.
@@ -66,7 +66,8 @@ pub async fn lease(
     Ok(rows)
 }
 
-/// Confirms rows; a note says why one was given up instead. A row that was taken again since, or is to be carried out once more, stays due.
+/// Confirms rows; a note says why one was given up instead. A row that was taken again since, or is
+/// to be carried out once more, stays due.
 ///
 /// # Errors
 /// When Postgres does not answer; the rows come up again after their lease.
@@ -85,7 +86,8 @@ pub async fn done(pool: &PgPool, rows: &[(&Leased, Option<String>)]) -> Result<(
     Ok(())
 }
 
-/// Has the holds of these orders closed once more, as far as their ends have asked for that: units may have been taken for them meanwhile.
+/// Has the holds of these orders closed once more, as far as their ends have asked for that: units
+/// may have been taken for them meanwhile.
 pub(super) async fn close_again(
     connection: &mut PgConnection,
     orders: &[Uuid],

@@ -1,4 +1,5 @@
-//! Parked orders: taken under a lease sale by sale, and recorded once somebody can tell what became of their units.
+//! Parked orders: taken under a lease sale by sale, and recorded once somebody can tell what became
+//! of their units.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -23,7 +24,8 @@ use crate::domain::{Answers, Kind, OrderState, PlacedOrder, Standing, Straggler,
 pub struct DueSale {
     /// The sale.
     pub sale_id: Uuid,
-    /// Whether the marker of its standing epoch is not passed: then its orders are claimed without asking. Looked at again under a lock.
+    /// Whether the marker of its standing epoch is not passed: then its orders are claimed without
+    /// asking. Looked at again under a lock.
     pub marker_ahead: bool,
     /// The epoch of the latest marker that the claims have come past.
     pub passed: Option<i64>,
@@ -129,7 +131,8 @@ pub(super) async fn delete(
     Ok(())
 }
 
-/// Sales whose parked orders can be looked at, at most `limit`, the longest due first; none of `except`.
+/// Sales whose parked orders can be looked at, at most `limit`, the longest due first; none of
+/// `except`.
 ///
 /// # Errors
 /// When Postgres does not answer.
@@ -151,7 +154,8 @@ pub async fn due_sales(
     Ok(due.collect())
 }
 
-/// Takes up to `limit` parked orders of `sale`, the longest parked first. Nobody else is to get them until `lease` has passed.
+/// Takes up to `limit` parked orders of `sale`, the longest parked first. Nobody else is to get
+/// them until `lease` has passed.
 ///
 /// # Errors
 /// When Postgres does not answer.
@@ -188,7 +192,8 @@ pub async fn lease(
     Ok(rows)
 }
 
-/// Has nobody look at parked orders of a sale for `pause`: at those that were taken and go on `waiting`, and with `whole_sale` at none of it.
+/// Has nobody look at parked orders of a sale for `pause`: at those that were taken and go on
+/// `waiting`, and with `whole_sale` at none of it.
 ///
 /// # Errors
 /// When Postgres does not answer; those that were taken come up again after their lease.
@@ -206,8 +211,8 @@ pub async fn put_off(
     Ok(())
 }
 
-/// Records what can be told of parked `orders` of one sale, in one transaction. A parked order that Postgres refuses to record keeps none of the
-/// others waiting: it stays parked.
+/// Records what can be told of parked `orders` of one sale, in one transaction. A parked order that
+/// Postgres refuses to record keeps none of the others waiting: it stays parked.
 ///
 /// # Errors
 /// When Postgres does not answer.
@@ -264,7 +269,8 @@ async fn settle_in(
     orders: &[Parked],
     answers: &Answers,
 ) -> Result<Settled, sqlx::Error> {
-    // From here to the commit no epoch is handed out and no marker passed; see the claims, which pass the markers.
+    // From here to the commit no epoch is handed out and no marker passed; see the claims, which
+    // pass the markers.
     lock_stock(connection, &[sale_id]).await?;
     let standing = sqlx::query_file!("sql/stock_standing.sql", sale_id)
         .fetch_optional(&mut *connection)
@@ -289,7 +295,8 @@ async fn settle_in(
 
     let entered = claims::enter(connection, &decision.births, &traces).await?;
     entered.follow(connection).await?;
-    // Whether this attempt or an earlier one, whose answer was lost, had units taken for them: closing a hold that has none is harmless.
+    // Whether this attempt or an earlier one, whose answer was lost, had units taken for them:
+    // closing a hold that has none is harmless.
     let again = outbox::close_again(connection, &decision.yielded).await?;
     entered.resolve_letters(connection, &[]).await?;
     let mut over = decision.yielded;

@@ -33,7 +33,8 @@ pub(crate) struct Known {
     pub(crate) refunded: Vec<String>,
     /// What taking units anew answers, hold by hold; TAKEN where it says nothing.
     pub(crate) retake_results: HashMap<String, inv::RetakeResult>,
-    /// The epoch that taking units anew answers for; the least one that was asked for where it says nothing.
+    /// The epoch that taking units anew answers for; the least one that was asked for where it says
+    /// nothing.
     pub(crate) retake_epoch: Option<i64>,
     /// What taking units anew fails with, as long as it stands here.
     pub(crate) retake_failure: Option<Reason>,

@@ -1,4 +1,5 @@
-//! Orders of an older epoch behind the marker of a rebuild: they are parked, and keep nobody waiting but themselves.
+//! Orders of an older epoch behind the marker of a rebuild: they are parked, and keep nobody
+//! waiting but themselves.
 
 use std::{sync::Arc, time::Duration};
 
@@ -86,7 +87,8 @@ impl Scene {
         tokio::spawn(parked.run(self.drain.clone()))
     }
 
-    /// Begins the next epoch and publishes its marker, behind it a straggler and then an order of that epoch.
+    /// Begins the next epoch and publishes its marker, behind it a straggler and then an order of
+    /// that epoch.
     async fn rebuild(&self) -> (OrderMessage, OrderMessage) {
         self.shop.begin_epoch(NEXT).await;
         self.queue.publish(&self.shop.marker(NEXT)).await;
@@ -360,7 +362,8 @@ async fn a_parked_order_placed_again_in_the_new_epoch_is_claimed_at_once() {
 #[tokio::test]
 async fn a_parked_order_yields_to_its_cancellation_and_gives_taken_units_back() {
     let (shop, orders) = past_a_marker(&[2]).await;
-    // Inventory takes the units while the buyer cancels, and the hold was closed before they were taken.
+    // Inventory takes the units while the buyer cancels, and the hold was closed before they were
+    // taken.
     let parked = taken(&shop).await;
     shop.claim(&[cancel(&orders[0])]).await;
     assert_eq!(shop.state(orders[0].order_id).await.as_deref(), Some("CANCELLED/buyer"));
@@ -438,7 +441,8 @@ async fn waiting_for_locks(shop: &Shop, statements: i64) {
     }
 }
 
-/// The marker of `NEXT` is passed and `NEXT + 1` handed out: what is claimed before its marker is counted by its stock.
+/// The marker of `NEXT` is passed and `NEXT + 1` handed out: what is claimed before its marker is
+/// counted by its stock.
 async fn before_a_second_marker() -> (Shop, Vec<OrderMessage>) {
     let (shop, orders) = past_a_marker(&[1]).await;
     shop.begin_epoch(NEXT + 1).await;
