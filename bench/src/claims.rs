@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use async_nats::jetstream;
 use flashsale_order_worker::{Config, claimer::Claimer, metrics::Metrics, wakeups::Wakeups};
-use flashsale_service::{Hosted, peer};
+use flashsale_service::Hosted;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
@@ -29,7 +29,6 @@ pub(crate) fn main() -> ExitCode {
                 flashsale_queue::connect(&config.nats, "claims").await.context("nats.url")?;
             let claimer = Claimer {
                 pool,
-                inventory: peer::connect("inventory", &config.peers.inventory)?,
                 jetstream: jetstream::new(client),
                 pace: config.worker.claim_pace(),
                 wakeups: Arc::new(Wakeups::new().0),

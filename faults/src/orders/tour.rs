@@ -21,6 +21,9 @@ const WITHIN: Duration = Duration::from_secs(30);
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// How long orders are held back from the queue.
 const LATE: Duration = Duration::from_millis(300);
+/// Has the worker purge what it has just claimed.
+const PURGE_AT_ONCE: [(&str, &str); 2] =
+    [("FLASHSALE_WORKER__PURGE_INTERVAL_MS", "100"), ("FLASHSALE_WORKER__PURGE_AFTER_MS", "0")];
 
 /// A sale in which the worker is armed.
 pub(super) struct Tour<'a> {
@@ -39,9 +42,16 @@ impl Tour<'_> {
                 self.restart(platform, &[]).await?;
                 platform.worker.signal(Signal::SIGTERM).await;
             }
-            "inventory/retake" => {
+            "commit/parked" | "inventory/retake" | "sql/parked_lease" => {
                 self.restart(platform, &[]).await?;
                 self.rebuild_before_late_orders(platform).await?;
+                platform.to_nats.thaw();
+            }
+            // The late orders are parked, and nobody answers for their units.
+            "sql/parked_put_off" => {
+                self.restart(platform, &[]).await?;
+                self.rebuild_before_late_orders(platform).await?;
+                platform.inventory.signal(Signal::SIGSTOP).await;
                 platform.to_nats.thaw();
             }
             "inventory/get_hold"
@@ -66,7 +76,7 @@ impl Tour<'_> {
                 platform.to_nats.thaw();
             }
             "purge/orders" => {
-                self.restart(platform, &[("FLASHSALE_WORKER__PURGE_INTERVAL_MS", "100")]).await?;
+                self.restart(platform, &PURGE_AT_ONCE).await?;
             }
             "sql/outbox_retry" => {
                 platform.smtp.down().await;
@@ -82,7 +92,6 @@ impl Tour<'_> {
                 platform.jetstream().await?.delete_stream("ORDERS").await?;
                 self.restart(platform, &[]).await?;
             }
-            "sql/stock_epoch" => self.rebuild_twice(platform).await?,
             _ => self.restart(platform, &[]).await?,
         }
         Ok(())
@@ -90,6 +99,9 @@ impl Tour<'_> {
 
     /// Undoes what of it is left.
     pub(super) async fn end(&self, platform: &mut Platform) -> anyhow::Result<()> {
+        if self.step == "sql/parked_put_off" {
+            platform.inventory.signal(Signal::SIGCONT).await;
+        }
         if !matches!(self.step, "sql/dead_letters_retry") {
             aside::give_up(platform).await?;
         }
@@ -107,26 +119,6 @@ impl Tour<'_> {
         platform.to_nats.freeze();
         sleep(LATE).await;
         rebuild(platform, self.sale).await
-    }
-
-    /// Has late orders meet another rebuild, whose stock is not there yet.
-    async fn rebuild_twice(&self, platform: &Platform) -> anyhow::Result<()> {
-        self.rebuild_before_late_orders(platform).await?;
-        self.restart(platform, &[]).await?;
-        platform.worker.signal(Signal::SIGSTOP).await;
-        let (first, _) = platform.epoch(&self.sale).await?;
-        platform.to_nats.thaw();
-        sleep(LATE).await;
-        let admin = InventoryAdminServiceClient::new(platform.inventory.channel()?);
-        let sale = self.sale;
-        // It cannot end before the claims have come past its marker; that it ends at all is the worker's next life.
-        tokio::spawn(async move { admin.clone().rebuild(request(sale)).await.err() });
-        let begun = until_some(WITHIN, "another rebuild begins", async || {
-            anyhow::Ok((platform.epoch(&sale).await?.0 > first).then_some(()))
-        })
-        .await;
-        platform.worker.signal(Signal::SIGCONT).await;
-        begun
     }
 }
 

@@ -157,7 +157,8 @@ impl Inventory {
         .await
     }
 
-    /// Takes the units of orders anew that are of an epoch before `min_epoch`, in the current one, each order on its own.
+    /// Takes the units of orders anew that are of an epoch before `min_epoch`, in the current one, each order on its own. Returns that
+    /// epoch with the results.
     ///
     /// # Errors
     /// [`Refusal::Fenced`] while the sale's stock is of an earlier epoch; why they were not all dealt with. Asking again is safe.
@@ -166,14 +167,14 @@ impl Inventory {
         sale_id: Uuid,
         min_epoch: i64,
         orders: &[Straggler],
-    ) -> Result<Vec<Retaken>, Refusal> {
+    ) -> Result<(i64, Vec<Retaken>), Refusal> {
         self.in_epoch(sale_id, move |epoch| async move {
             if epoch < min_epoch {
                 return Err(Refusal::Fenced);
             }
             let retaken = self.stock.retake(sale_id, orders, epoch).await?;
             self.still_in(sale_id, epoch).await?;
-            Ok(retaken)
+            Ok((epoch, retaken))
         })
         .await
     }

@@ -1,11 +1,16 @@
 -- Whoever takes a row has it until the lease ends: a carrier that dies loses nothing, one that is merely slow is doubled harmlessly.
+-- $4 sales that are held off: their rows leave the batch to others. Without any, no row's sale is looked up.
 WITH due AS MATERIALIZED (
-    SELECT outbox_id
-    FROM outbox
-    WHERE kind = $1 AND done_at IS NULL AND due_at <= now()
-    ORDER BY due_at, outbox_id
+    SELECT b.outbox_id
+    FROM outbox b
+    WHERE b.kind = $1 AND b.done_at IS NULL AND b.due_at <= now()
+        AND (
+            cardinality($4::uuid[]) = 0
+            OR NOT EXISTS (SELECT FROM orders o WHERE o.order_id = b.order_id AND o.sale_id = ANY ($4))
+        )
+    ORDER BY b.due_at, b.outbox_id
     LIMIT $2
-    FOR UPDATE SKIP LOCKED
+    FOR UPDATE OF b SKIP LOCKED
 )
 UPDATE outbox o
 SET due_at = now() + $3::bigint * interval '1 millisecond', attempts = o.attempts + 1

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::{
     carriers, claimer,
     mail::{Templates, TemplatesError},
-    settlement,
+    parked, settlement,
 };
 
 /// All of it.
@@ -75,6 +75,13 @@ impl std::fmt::Debug for MailConfig {
 /// Thirty days: whoever has not decided by then never will.
 const MAX_REVIEW_MINUTES: u64 = 43_200;
 
+/// The longest time for which nobody asks whether a closed sale is open again.
+const CLOSED_CEILING: Duration = Duration::from_secs(5);
+/// Sales whose parked orders are seen to at once.
+const PARKED_SALES: usize = 8;
+/// Parked orders of one sale that are asked about at once, and recorded in one transaction.
+const PARKED_BATCH: usize = 100;
+
 /// The `[worker]` section.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,6 +96,8 @@ pub struct WorkerConfig {
     pub purge_messages: u64,
     /// Or after this time.
     pub purge_interval_ms: u64,
+    /// None before it has been claimed for this long.
+    pub purge_after_ms: u64,
     /// How long a dead letter waits for a person, in minutes.
     pub review_minutes: u64,
     /// The most orders of one settlement.
@@ -154,8 +163,32 @@ impl WorkerConfig {
             idle: Duration::from_millis(self.claim_idle_ms),
             purge_messages: self.purge_messages,
             purge_interval: Duration::from_millis(self.purge_interval_ms),
+            purge_after: Duration::from_millis(self.purge_after_ms),
             review: Duration::from_secs(self.review_minutes.saturating_mul(60)),
         }
+    }
+
+    /// How parked orders are seen to.
+    pub fn parked_pace(&self) -> parked::Pace {
+        parked::Pace {
+            sales: PARKED_SALES,
+            batch: PARKED_BATCH,
+            lease: Duration::from_millis(self.lease_ms),
+            poll: self.outbox_poll(),
+            retry: Duration::from_millis(self.retry_ms),
+            retry_ceiling: self.closed_ceiling(),
+        }
+    }
+
+    /// For how long nobody asks about the holds of a closed sale.
+    pub fn held_off(&self) -> carriers::HeldOff {
+        carriers::HeldOff::new(Duration::from_millis(self.retry_ms), self.closed_ceiling())
+    }
+
+    /// How long a sale that is closed is left alone at most: it is open again within seconds, as a
+    /// rule.
+    fn closed_ceiling(&self) -> Duration {
+        Duration::from_millis(self.retry_ceiling_ms).min(CLOSED_CEILING)
     }
 
     /// How settlements are looked for.

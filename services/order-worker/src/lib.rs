@@ -1,8 +1,9 @@
 //! The order worker: claims orders from the queue into the record, makes them follow their payments, and carries out what they entail.
 //!
-//! Its API is for those who operate it: the history of orders, and dead letters. Read `claimer` for how orders come in, `domain` for what is
-//! decided about them, `store` for the transactions, `settlement` for how they end, `carriers` for what the outside is told, and `review` for
-//! what cannot be recorded.
+//! Its API is for those who operate it: the history of orders, and dead letters. Read `claimer` for
+//! how orders come in, `domain` for what is decided about them, `store` for the transactions,
+//! `parked` for orders whose units a rebuild has left out, `settlement` for how they end,
+//! `carriers` for what the outside is told, and `review` for what cannot be recorded.
 
 pub mod carriers;
 pub mod claimer;
@@ -11,6 +12,7 @@ pub mod domain;
 mod grpc;
 pub mod mail;
 pub mod metrics;
+pub mod parked;
 pub mod review;
 pub mod settlement;
 pub mod steps;
@@ -32,6 +34,7 @@ use claimer::Claimer;
 pub use config::Config;
 use grpc::OrderAdmin;
 use metrics::Metrics;
+use parked::ParkedOrders;
 use review::Review;
 use settlement::Settler;
 use wakeups::Wakeups;
@@ -61,8 +64,14 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let claimer = Claimer {
         pool: pool.clone(),
         jetstream: jetstream.clone(),
-        inventory: inventory.clone(),
         pace: worker.claim_pace(),
+        wakeups: Arc::clone(&wakeups),
+        metrics: metrics.clone(),
+    };
+    let parked = ParkedOrders {
+        pool: pool.clone(),
+        inventory: inventory.clone(),
+        pace: worker.parked_pace(),
         wakeups: Arc::clone(&wakeups),
         metrics: metrics.clone(),
     };
@@ -80,8 +89,12 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         payments: payments.clone(),
         wakeups: Arc::clone(&wakeups),
     };
-    let close_hold =
-        CloseHold { pool: pool.clone(), inventory: inventory.clone(), metrics: metrics.clone() };
+    let close_hold = CloseHold {
+        pool: pool.clone(),
+        inventory: inventory.clone(),
+        held_off: worker.held_off(),
+        metrics: metrics.clone(),
+    };
     let mail = Mail {
         pool: pool.clone(),
         writer: mail::Writer {
@@ -114,6 +127,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         .task("dead letters", review.expire(drain.clone()))
         .task("order events stream", own_events_stream(jetstream, config.nats, drain.clone()))
         .task("claims", claimer.run(drain.clone()))
+        .task("parked orders", parked.run(drain.clone()))
         .task("payment events", settlement::listen(client, Arc::clone(wakeups), drain.clone()))
         .task("settlement", settler.run(drain.clone()))
         .task("outbox age", metrics::measure(pool.clone(), drain.clone()));

@@ -18,6 +18,7 @@ use crate::{
     store::{
         letters::{self, Waiting},
         outbox::{self, Age},
+        parked::{self, Backlog},
     },
 };
 
@@ -151,8 +152,10 @@ pub async fn measure(pool: PgPool, drain: Drain) -> anyhow::Result<()> {
     let ages = Snapshot::<Vec<Age>>::default();
     let oversold = Snapshot::<Vec<(Uuid, i64)>>::default();
     let letters = Snapshot::<Waiting>::default();
+    let parked = Snapshot::<Backlog>::default();
     let stores = StoresUp::new("order-worker");
     show(&ages, &oversold, &letters);
+    show_parked(&parked);
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut add_up_at = Instant::now();
@@ -165,6 +168,7 @@ pub async fn measure(pool: PgPool, drain: Drain) -> anyhow::Result<()> {
         stores.set("postgres", found.is_ok());
         ages.set(found.ok());
         letters.set(letters::waiting(&pool).await.ok());
+        parked.set(parked::backlog(&pool).await.ok());
         if add_up_at <= Instant::now() {
             oversold.set(units_oversold(&pool).await.ok());
             add_up_at = Instant::now() + ADD_UP_EVERY;
@@ -223,6 +227,21 @@ fn show(
                 gauge.observe(*units as f64, &[KeyValue::new("sale_id", sale_id.to_string())]);
             }
         },
+    );
+}
+
+fn show_parked(parked: &Snapshot<Backlog>) {
+    parked.gauge(
+        "flashsale_parked_orders",
+        "{order}",
+        "Orders of an older epoch that wait until the rebuilt stock has taken or refused their units.",
+        |backlog, gauge| gauge.observe(backlog.orders as f64, &[]),
+    );
+    parked.gauge(
+        "flashsale_parked_orders_oldest_age",
+        "s",
+        "Since the oldest of them was parked; 0 if none is.",
+        |backlog, gauge| gauge.observe(backlog.oldest_s, &[]),
     );
 }
 

@@ -1,9 +1,10 @@
 //! The steps of the order worker: each statement, commit, call, publish, purge and mail, at which a fault suite may kill it.
 
 /// All of them. A test holds the list against the sources.
-const NAMED: [&str; 40] = [
+const NAMED: [&str; 44] = [
     "commit/claims",
     "commit/dead_letters",
+    "commit/parked",
     "commit/payment_recorded",
     "commit/settlement",
     "consumer/create",
@@ -34,12 +35,15 @@ const NAMED: [&str; 40] = [
     "sql/outbox_lease",
     "sql/outbox_retry",
     "sql/oversold",
+    "sql/parked_ages",
+    "sql/parked_lease",
+    "sql/parked_put_off",
+    "sql/parked_sales",
     "sql/position_begin",
     "sql/position_read",
     "sql/position_restart",
     "sql/settle_ended",
     "sql/settle_open",
-    "sql/stock_epoch",
     "sql/transitions_list",
     "stream/events",
 ];

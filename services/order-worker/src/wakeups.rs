@@ -8,7 +8,7 @@ use crate::domain::Kind;
 /// Orders whose payments changed, waiting to be looked at. What does not fit is found by the slow poll.
 const PENDING_ORDERS: usize = 4_096;
 
-/// Wakes the carriers and the settlement.
+/// Wakes the carriers, the settlement and whoever sees to parked orders.
 #[derive(Debug)]
 pub struct Wakeups {
     charge: Notify,
@@ -17,6 +17,7 @@ pub struct Wakeups {
     close_hold: Notify,
     mail: Notify,
     event: Notify,
+    parked: Notify,
     payments: mpsc::Sender<Uuid>,
 }
 
@@ -31,6 +32,7 @@ impl Wakeups {
             close_hold: Notify::new(),
             mail: Notify::new(),
             event: Notify::new(),
+            parked: Notify::new(),
             payments,
         };
         (wakeups, pending)
@@ -53,6 +55,11 @@ impl Wakeups {
         for kind in kinds {
             self.of(*kind).notify_one();
         }
+    }
+
+    /// What says that orders were parked.
+    pub fn parked(&self) -> &Notify {
+        &self.parked
     }
 
     /// Has the settlement look at an order soon.

@@ -211,6 +211,7 @@ fn every_incident_says_how_it_shows_what_to_look_at_what_is_good_what_to_do_and_
         [
             "Stock fenced",
             "Queue backing up",
+            "Orders stay parked",
             "Breaker open",
             "Stripe down",
             "Postgres down",

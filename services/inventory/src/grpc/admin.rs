@@ -155,9 +155,9 @@ impl InventoryAdminService for AdminService {
         wire::request_id(&asked.request_id)?;
         let sale_id = decode::sale_id(&asked.sale_id)?;
         let orders = decode::stragglers(&asked)?;
-        let results =
+        let (epoch, results) =
             self.inventory.retake(sale_id, asked.min_epoch, &orders).await.map_err(status)?;
         let results = results.into_iter().map(|result| encode::retaken(result).into()).collect();
-        Ok(Response::new(proto::RetakeHoldsResponse { results }))
+        Ok(Response::new(proto::RetakeHoldsResponse { results, epoch }))
     }
 }

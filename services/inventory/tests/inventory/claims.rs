@@ -147,7 +147,7 @@ async fn retake(inventory: &Inventory, epoch: i64, order: &OrderMessage) -> &'st
     };
     loop {
         match inventory.retake(order.sale_id, epoch, std::slice::from_ref(&straggler)).await {
-            Ok(retaken) => match retaken[..] {
+            Ok((_, retaken)) => match retaken[..] {
                 [Retaken::Taken] => return "CLAIMED",
                 [Retaken::Refused] => return "CANCELLED",
                 _ => panic!("{retaken:?}"),

@@ -299,7 +299,7 @@ async fn an_order_of_an_older_epoch_takes_its_units_anew_once_or_not_at_all() {
     assert_eq!(retake(3, &taken).await, Err(Refusal::Fenced));
     assert_eq!(world.books(sale, "a").await, [10, 0, 0, 0]);
     for _ in 0..3 {
-        assert_eq!(retake(2, &taken).await.unwrap(), [Retaken::Taken]);
+        assert_eq!(retake(2, &taken).await.unwrap(), (2, vec![Retaken::Taken]));
         assert_eq!(world.books(sale, "a").await, [4, 0, 6, 0]);
     }
     // It carries its order again, answers its request, and counts for its buyer.
@@ -310,13 +310,13 @@ async fn an_order_of_an_older_epoch_takes_its_units_anew_once_or_not_at_all() {
     // What is gone is gone.
     let gone = place_lines(sale, "bob", &[("a", 5)]);
     let refused = retake(2, &straggler(&gone, gone.key(), "a", 5)).await.unwrap();
-    assert_eq!(refused, [Retaken::Refused]);
+    assert_eq!(refused, (2, vec![Retaken::Refused]));
     // A cart that was filled anew under the same request holds the very units.
     let cart = reserve(sale, "cem", &[("a", 2)]);
     let hold = world.ask(&cart).await.unwrap().hold.hold_id;
     let placing = place(sale, "cem", hold);
     let refilled = straggler(&placing, hold, "a", 2);
-    assert_eq!(retake(2, &refilled).await.unwrap(), [Retaken::Taken]);
+    assert_eq!(retake(2, &refilled).await.unwrap(), (2, vec![Retaken::Taken]));
     assert_eq!(world.books(sale, "a").await, [2, 0, 8, 0]);
     assert_books_balance(world, sale).await;
 }
@@ -378,7 +378,8 @@ async fn a_reservation_that_comes_late_finds_the_hold_that_was_taken_anew() {
     flush(world).await;
     world.inventory.rebuild(sale, false).await.unwrap();
     let late = [straggler(&placing, hold, "a", 3)];
-    assert_eq!(world.inventory.retake(sale, 2, &late).await.unwrap(), [Retaken::Taken]);
+    let retaken = world.inventory.retake(sale, 2, &late).await.unwrap();
+    assert_eq!(retaken, (2, vec![Retaken::Taken]));
     let answer = world.ask(&reserving).await.unwrap();
     assert!(answer.replayed, "the units were taken twice");
     assert_eq!(answer.hold.state, HoldState::Placed);
@@ -397,7 +398,8 @@ async fn a_cart_that_was_filled_anew_with_other_units_is_not_the_orders() {
     let hold = world.ask(&cart).await.unwrap().hold.hold_id;
     let placing = place(sale, "ada", hold);
     let late = [straggler(&placing, hold, "a", 3)];
-    assert_eq!(world.inventory.retake(sale, 1, &late).await.unwrap(), [Retaken::Refused]);
+    let retaken = world.inventory.retake(sale, 1, &late).await.unwrap();
+    assert_eq!(retaken, (1, vec![Retaken::Refused]));
     assert_eq!(world.books(sale, "a").await, [9, 1, 0, 0]);
 }
 

@@ -191,7 +191,7 @@ async fn an_order_whose_units_are_taken_anew_answers_its_own_request_also_after_
         details: DETAILS.to_owned(),
     };
     let retaken = world.inventory.retake(sale, 1, &[straggler]).await.unwrap();
-    assert_eq!(retaken, [Retaken::Taken]);
+    assert_eq!(retaken, (1, vec![Retaken::Taken]));
     let again = world.ask(&ordered).await.unwrap();
     assert!(again.replayed);
     assert_eq!((again.hold.hold_id, again.hold.order_id), (held.hold_id, Some(held.hold_id)));

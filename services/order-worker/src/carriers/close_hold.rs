@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use flashsale_errors::{Failure, Reason, Retry};
 use flashsale_failpoint::Step as _;
 use flashsale_proto::inventory::{
     HoldOutcome, HoldSettlement, SettleHoldsRequest, SettleResult,
@@ -9,29 +10,37 @@ use flashsale_proto::inventory::{
 };
 use flashsale_service::peer::PeerChannel;
 use sqlx::PgPool;
+use tokio::time::Instant;
 use tracing::Span;
 use uuid::Uuid;
 
-use super::{ANSWER_INVALID, Carrier, Outcome, STORE_UNAVAILABLE, code_of, span_of};
+use super::{ANSWER_INVALID, CALLS, Carrier, HeldOff, Outcome, STORE_UNAVAILABLE, each, span_of};
 use crate::{
     domain::{HOLD_RELEASED, HOLD_SOLD, Kind},
     metrics::Metrics,
     store::outbox::Leased,
 };
 
-/// Calls `InventoryAdminService.SettleHolds`, one call per sale.
+/// Calls `InventoryAdminService.SettleHolds`, one call per sale. A sale whose stock is closed is
+/// held off, so that its rows do not fill the batches in which other sales' holds are closed.
 #[derive(Debug)]
 pub struct CloseHold {
     /// The record.
     pub pool: PgPool,
     /// The inventory service.
     pub inventory: PeerChannel,
+    /// Sales that are closed.
+    pub held_off: HeldOff,
     /// What to count.
     pub metrics: Metrics,
 }
 
 impl Carrier for CloseHold {
     const KIND: Kind = Kind::CloseHold;
+
+    fn held_off(&self) -> Vec<Uuid> {
+        self.held_off.sales(Instant::now())
+    }
 
     async fn carry_out(&self, rows: &[Leased]) -> Vec<Outcome> {
         let Ok(holds) = self.holds(rows).await else {
@@ -59,14 +68,18 @@ impl Carrier for CloseHold {
                 by_sale.entry(*sale_id).or_default().push((at, settlement));
             }
         }
-        for (sale_id, settlements) in by_sale {
+        let calls = by_sale.into_iter().map(|(sale_id, settlements)| async move {
             let (places, settlements): (Vec<usize>, Vec<HoldSettlement>) =
                 settlements.into_iter().unzip();
-            let results = self.settle(sale_id, settlements).await;
+            (places, self.close(sale_id, settlements).await)
+        });
+        // Side by side: a sale that takes the whole of a call's time keeps only its own place.
+        for (places, closed) in each(calls.collect(), CALLS).await {
             for (place, at) in places.into_iter().enumerate() {
-                outcomes[at] = match &results {
-                    Ok(results) => self.outcome(&rows[at], results.get(place).copied()),
-                    Err(code) => Outcome::Again(code),
+                outcomes[at] = match &closed {
+                    Ok(Some(results)) => self.outcome(&rows[at], results.get(place).copied()),
+                    Ok(None) => Outcome::Done,
+                    Err(outcome) => outcome.clone(),
                 };
             }
         }
@@ -87,11 +100,46 @@ impl CloseHold {
             .collect())
     }
 
+    /// Closes holds of one sale; `None` if its stock is gone for good, so that nothing is left to
+    /// close.
+    async fn close(
+        &self,
+        sale_id: Uuid,
+        settlements: Vec<HoldSettlement>,
+    ) -> Result<Option<Vec<SettleResult>>, Outcome> {
+        let failure = match self.settle(sale_id, settlements).await {
+            Ok(results) => {
+                self.held_off.open(sale_id);
+                return results.map(Some).ok_or(Outcome::Again(ANSWER_INVALID));
+            }
+            Err(failure) => failure,
+        };
+        let reason = failure.reason();
+        if reason == Reason::SaleNotOpen {
+            self.held_off.open(sale_id);
+            return Ok(None);
+        }
+        match reason.retry() {
+            Retry::SameAfter(_) => {
+                let pause = self.held_off.closed(sale_id, Instant::now());
+                tracing::warn!(
+                    %sale_id,
+                    reason = reason.as_str(),
+                    pause_ms = pause.as_millis() as u64,
+                    "a sale's holds cannot be closed at the moment"
+                );
+                Err(Outcome::HeldOff(reason.as_str(), pause))
+            }
+            Retry::Never => Err(Outcome::Again(reason.as_str())),
+        }
+    }
+
+    /// Asks inventory; `None` if the answer does not fit the question.
     async fn settle(
         &self,
         sale_id: Uuid,
         settlements: Vec<HoldSettlement>,
-    ) -> Result<Vec<SettleResult>, &'static str> {
+    ) -> Result<Option<Vec<SettleResult>>, Failure> {
         let request = SettleHoldsRequest {
             request_id: Uuid::new_v4().to_string(),
             sale_id: sale_id.to_string(),
@@ -102,12 +150,9 @@ impl CloseHold {
             .settle_holds(request)
             .step("inventory/settle")
             .await
-            .map_err(|status| code_of("inventory", &status).0)?
+            .map_err(|status| Failure::from_peer("inventory", &status))?
             .into_inner();
-        if answer.results.len() != asked {
-            return Err(ANSWER_INVALID);
-        }
-        Ok(answer.results().collect())
+        Ok((answer.results.len() == asked).then(|| answer.results().collect()))
     }
 
     fn outcome(&self, row: &Leased, result: Option<SettleResult>) -> Outcome {

@@ -3,6 +3,7 @@
 mod charge;
 mod close_hold;
 mod event;
+mod held_off;
 mod mail;
 mod payments;
 
@@ -11,6 +12,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 pub use charge::Charge;
 pub use close_hold::CloseHold;
 pub use event::Event;
+pub use held_off::HeldOff;
 pub use mail::Mail;
 pub use payments::{CancelCharge, Refund};
 
@@ -22,6 +24,7 @@ use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tracing::{Instrument as _, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use uuid::Uuid;
 
 use crate::{
     domain::Kind,
@@ -45,12 +48,19 @@ pub enum Outcome {
     Again(&'static str),
     /// The other side says that it will never take it; given up after a few more tries.
     Refused(&'static str),
+    /// The sale that it is about is closed: tried again after this, however often that has been.
+    HeldOff(&'static str, Duration),
 }
 
 /// Carries consequences of one kind out. It may be asked for the same one twice: everything it does is idempotent.
 pub trait Carrier: Send + Sync + 'static {
     /// The kind.
     const KIND: Kind;
+
+    /// Sales that are closed at the moment: their rows leave the batches to others.
+    fn held_off(&self) -> Vec<Uuid> {
+        Vec::new()
+    }
 
     /// Tries all of `rows`; answers one outcome per row, in the same order.
     fn carry_out(&self, rows: &[Leased]) -> impl Future<Output = Vec<Outcome>> + Send;
@@ -124,7 +134,8 @@ impl<C: Carrier> Runner<C> {
                 observe(Some(ended));
             }
             let pace = runner.pace;
-            let rows = outbox::lease(&runner.pool, C::KIND, pace.batch, pace.lease)
+            let held_off = runner.carrier.held_off();
+            let rows = outbox::lease(&runner.pool, C::KIND, pace.batch, pace.lease, &held_off)
                 .await
                 .unwrap_or_else(|error| {
                     tracing::warn!(kind = C::KIND.as_str(), %error, "the outbox cannot be read");
@@ -163,7 +174,7 @@ impl<C: Carrier> Runner<C> {
         let mut given_up = 0;
         for (row, outcome) in rows.iter().zip(outcomes) {
             match outcome {
-                Outcome::Done => done.push((row.outbox_id, None)),
+                Outcome::Done => done.push((row, None)),
                 Outcome::Refused(code) if row.attempts >= REFUSALS => {
                     tracing::error!(
                         kind = C::KIND.as_str(),
@@ -173,7 +184,10 @@ impl<C: Carrier> Runner<C> {
                         "a consequence is given up: the other side refuses it"
                     );
                     given_up += 1;
-                    done.push((row.outbox_id, Some(code.to_owned())));
+                    done.push((row, Some(code.to_owned())));
+                }
+                Outcome::HeldOff(code, pause) => {
+                    again.push((row.outbox_id, pause, code.to_owned()));
                 }
                 Outcome::Again(code) | Outcome::Refused(code) => {
                     tracing::warn!(

@@ -1,18 +1,18 @@
 //! The claimer: reads `ORDERS` from the position in the record and writes batches of it into the record.
 //!
-//! An order of an older epoch that stands behind the marker of a rebuild takes its units anew from inventory before it is claimed. As long as
-//! nobody can say whether it could, the claims stand before it: it is neither claimed nor cancelled, and everything behind it, also of
-//! other sales, waits. It is only delayed, and nothing but that wait depends on inventory.
+//! It waits for Postgres and for nothing else: all sales share it, and a rebuild of any of them
+//! waits for it. An order of an older epoch that stands behind the marker of a rebuild is parked
+//! (see `parked`), and the claims go on.
 
 mod intake;
+mod purge;
 mod reader;
-mod retake;
 
 use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream;
 use flashsale_queue::ORDERS;
-use flashsale_service::{Drain, peer::PeerChannel};
+use flashsale_service::Drain;
 use flashsale_telemetry::propagate;
 use sqlx::PgPool;
 use tokio::time::Instant;
@@ -20,7 +20,7 @@ use tracing::{Instrument as _, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::{
-    domain::{Intake, Straggler, Verdicts},
+    domain::Intake,
     metrics::Metrics,
     store::{
         claims::{Claimed, Received, claim},
@@ -29,13 +29,11 @@ use crate::{
     wakeups::Wakeups,
 };
 pub use intake::receive;
+use purge::Marks;
 use reader::{Message, Reader};
 
 /// Between two attempts to open the stream; doubled up to the second value.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-
-/// Between two attempts to have units taken anew; doubled up to the second value.
-const RETAKE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// How the claimer reads.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +48,8 @@ pub struct Pace {
     pub purge_messages: u64,
     /// …or when this much time has passed.
     pub purge_interval: Duration,
+    /// No message is purged before it has been claimed for this long.
+    pub purge_after: Duration,
     /// How long somebody has to decide about a message that cannot be recorded.
     pub review: Duration,
 }
@@ -61,8 +61,6 @@ pub struct Claimer {
     pub pool: PgPool,
     /// The queue.
     pub jetstream: jetstream::Context,
-    /// Where stragglers take their units anew.
-    pub inventory: PeerChannel,
     /// How fast.
     pub pace: Pace,
     /// Whom to wake.
@@ -81,12 +79,10 @@ enum End {
 
 /// What an attempt to record messages came to.
 enum Progress {
-    /// They are in the record, or those in front of the first straggler are, or its verdict is there now: the position tells.
+    /// They are in the record.
     Made,
     /// Somebody else moved the position.
     Overtaken,
-    /// Nobody can say what becomes of the first message. Nothing is recorded.
-    Stuck,
 }
 
 impl Claimer {
@@ -133,6 +129,7 @@ impl Claimer {
         drain: &Drain,
     ) -> anyhow::Result<End> {
         let mut purged = (position.seq, Instant::now());
+        let mut claimed = Marks::new(self.pace.purge_after);
         let mut unread_at_rest = None;
         loop {
             let gathered = tokio::select! {
@@ -154,26 +151,15 @@ impl Claimer {
                 unread_at_rest = Some(state.last_seq);
             } else {
                 let pending = messages.last().map_or(0, |message| message.pending);
-                let (mut verdicts, mut pause) = (Verdicts::new(), RETAKE.0);
                 loop {
                     // What is recorded by now, by this claimer or another one.
                     messages.retain(|message| message.received.seq > position.seq);
                     if messages.is_empty() {
                         break;
                     }
-                    match self.record(&messages, position, &mut verdicts).await? {
-                        Progress::Made => {
-                            pause = RETAKE.0;
-                            continue;
-                        }
+                    match self.record(&messages, position).await? {
+                        Progress::Made => continue,
                         Progress::Overtaken => {}
-                        Progress::Stuck => {
-                            tokio::select! {
-                                () = tokio::time::sleep(pause) => {}
-                                () = drain.started() => return Ok(End::Drained),
-                            }
-                            pause = (pause * 2).min(RETAKE.1);
-                        }
                     }
                     match position::read(&self.pool, ORDERS).await? {
                         Some(now) if now.created == position.created && now.seq >= position.seq => {
@@ -184,21 +170,22 @@ impl Claimer {
                 }
                 self.metrics.claim_lag(pending);
             }
-            let due = position.seq - purged.0 >= self.pace.purge_messages
+            claimed.note(position.seq, Instant::now());
+            let upto = claimed.old(Instant::now());
+            let due = upto.saturating_sub(purged.0) >= self.pace.purge_messages
                 || purged.1.elapsed() >= self.pace.purge_interval;
-            if due && position.seq > purged.0 {
-                reader.purge(*position).await?;
-                purged = (position.seq, Instant::now());
+            if due && upto > purged.0 {
+                reader.purge(Position { seq: upto, ..*position }).await?;
+                purged = (upto, Instant::now());
             }
         }
     }
 
-    /// Records a batch, as far as its stragglers let it.
+    /// Records a batch.
     async fn record(
         &self,
         messages: &[Message],
         position: &mut Position,
-        verdicts: &mut Verdicts,
     ) -> anyhow::Result<Progress> {
         let span = tracing::info_span!(
             "claim_batch",
@@ -222,31 +209,24 @@ impl Claimer {
                 ..message.received.clone()
             })
             .collect();
-        let mut batch = batch.as_slice();
-        let mut claimed = self.claim(*position, batch, verdicts).instrument(span.clone()).await?;
-        if let Claimed::Stragglers(stragglers) = &claimed {
-            let first = stragglers.first().map_or(0, |straggler| straggler.seq);
-            let ahead = batch.partition_point(|message| message.seq < first);
-            if ahead == 0 {
-                return self.ask(stragglers, verdicts).instrument(span).await;
-            }
-            // What is in front of them first: there may be the very marker that the stock they need waits for.
-            batch = &batch[..ahead];
-            claimed = self.claim(*position, batch, verdicts).instrument(span).await?;
-        }
+        let claimed =
+            claim(&self.pool, ORDERS, *position, &batch, self.pace.review).instrument(span).await?;
         drop(own);
         let summary = match claimed {
             Claimed::Done(summary) => summary,
-            Claimed::Overtaken | Claimed::Stragglers(_) => return Ok(Progress::Overtaken),
+            Claimed::Overtaken => return Ok(Progress::Overtaken),
         };
         let now = flashsale_failpoint::now_utc();
-        for message in batch {
+        for message in &batch {
             if let Ok(Intake::Place(order)) = &message.content {
                 self.metrics.claimed_after(now - order.placed_at);
             }
         }
         position.seq = batch.last().map_or(position.seq, |message| message.seq);
         self.wakeups.carriers(&summary.kinds);
+        if summary.parked > 0 {
+            self.wakeups.parked().notify_one();
+        }
         for state in &summary.states {
             self.metrics.reached(*state);
         }
@@ -255,31 +235,11 @@ impl Claimer {
             messages = batch.len(),
             orders = summary.states.len(),
             dead = summary.dead,
+            parked = summary.parked,
             seq = position.seq,
             "batch claimed"
         );
         Ok(Progress::Made)
-    }
-
-    async fn claim(
-        &self,
-        position: Position,
-        batch: &[Received],
-        verdicts: &Verdicts,
-    ) -> Result<Claimed, sqlx::Error> {
-        claim(&self.pool, ORDERS, position, batch, verdicts, self.pace.review).await
-    }
-
-    /// Asks about the units of `stragglers`, the first of which is the next message to record.
-    async fn ask(
-        &self,
-        stragglers: &[Straggler],
-        verdicts: &mut Verdicts,
-    ) -> anyhow::Result<Progress> {
-        verdicts.extend(retake::retake(&self.pool, &self.inventory, stragglers).await?);
-        let first = stragglers.first();
-        let known = first.is_none_or(|first| verdicts.contains_key(&first.order.order_id));
-        Ok(if known { Progress::Made } else { Progress::Stuck })
     }
 }
 

@@ -16,34 +16,21 @@ pub struct Books {
     pub sales: HashMap<Uuid, SaleFacts>,
     /// Units that may still be claimed, by (sale, sku). What is missing here has none.
     pub left: HashMap<(Uuid, String), i64>,
-    /// What became of the units of stragglers, as far as somebody asked.
-    pub verdicts: Verdicts,
+    /// Orders that are parked.
+    pub parked: HashSet<Uuid>,
 }
 
-/// An order of an older epoch that stands behind the marker of a rebuild: the rebuilt stock does not count its units.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An order of an older epoch behind the marker of a rebuild: the rebuilt stock does not count its
+/// units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Straggler {
     /// The sequence number of its message.
     pub seq: u64,
     /// The order.
-    pub order: PlacedOrder,
-    /// The epoch of the marker it stands behind, the latest one if there are several.
-    pub fence: i64,
+    pub order_id: Uuid,
+    /// Its sale.
+    pub sale_id: Uuid,
 }
-
-/// What became of a straggler's units.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The current stock has taken them anew.
-    Taken,
-    /// The current stock cannot give them any more.
-    Refused,
-    /// The stock that could give them is gone already, and the next one counts whatever is claimed before its own marker.
-    Rebuilding,
-}
-
-/// Verdicts by order.
-pub type Verdicts = HashMap<Uuid, Verdict>;
 
 /// An order that is in the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +46,9 @@ pub struct Known {
 pub struct SaleFacts {
     /// The epoch of the latest rebuild of its stock that the claims have come past; `None` if it was never rebuilt.
     pub fence: Option<i64>,
+    /// The epoch of its stock in the record, where the batch has a marker of the sale; `None` also
+    /// without stock.
+    pub epoch: Option<i64>,
 }
 
 /// An order that enters the record.
@@ -101,7 +91,7 @@ impl Birth {
         Some(Self { order, path, end_reason: None, cancel_requested_at: None, revives: false })
     }
 
-    fn cancelled(order: PlacedOrder, reason: EndReason) -> Self {
+    pub(super) fn cancelled(order: PlacedOrder, reason: EndReason) -> Self {
         Self {
             order,
             path: vec![(OrderState::Cancelled, reason.as_str())],
@@ -149,17 +139,20 @@ pub struct Decision {
     pub dead: Vec<(u64, Unacceptable)>,
     /// Rebuilds that the claims have come past: sale and epoch, each sale's latest.
     pub fences: BTreeMap<Uuid, i64>,
-    /// Orders that cannot be decided before somebody asks about their units, in the order of the stream. With any of them here nothing of
-    /// this may be written: what comes behind them depends on them.
-    pub stragglers: Vec<Straggler>,
+    /// Stragglers that are to be parked, in the order of the stream.
+    pub parked: Vec<Straggler>,
+    /// Orders that were parked before this batch and are decided by it.
+    pub unparked: Vec<Uuid>,
 }
 
 /// Decides over `messages` (sequence number and content, in the order of the stream).
 ///
-/// An order that is there already is left alone: the message came again, or a cancellation was faster. Only what is there as a dead letter is
-/// claimed after all when it comes again as it should be. Nothing is claimed beyond what `books.left` leaves. A straggler without a
-/// verdict is neither claimed nor cancelled. What is decided about a message depends on those before it alone, so that a batch can be
-/// cut in front of any of them.
+/// An order that is there already is left alone: the message came again, or a cancellation was
+/// faster. Only what is there as a dead letter is claimed after all when it comes again as it
+/// should be. Nothing is claimed beyond what `books.left` leaves. A straggler is parked, which
+/// keeps no message behind it waiting; it leaves the parked orders when its buyer cancels it, or
+/// places it again in an epoch whose stock has its units. What is decided about a message depends
+/// on those before it alone.
 pub fn decide(messages: Vec<(u64, Intake)>, books: Books) -> Decision {
     let mut deciding = Deciding { books, ..Deciding::default() };
     for (seq, message) in messages {
@@ -183,14 +176,15 @@ struct Deciding {
     born: HashMap<Uuid, usize>,
     /// Recorded orders whose cancellation this batch asks for.
     requested: HashSet<Uuid>,
-    /// Stragglers without a verdict.
-    undecided: HashSet<Uuid>,
 }
 
 impl Deciding {
     fn fence(&mut self, seq: u64, sale_id: Uuid, epoch: i64) {
         match self.books.sales.get_mut(&sale_id) {
-            Some(sale) if epoch > 0 => {
+            // The record hands an epoch out before anybody publishes its marker. One that it does
+            // not know would turn every order of the sale into a straggler, of a stock that there
+            // will never be.
+            Some(sale) if epoch > 0 && sale.epoch.is_some_and(|recorded| epoch <= recorded) => {
                 sale.fence = sale.fence.max(Some(epoch));
                 self.decision.fences.extend(sale.fence.map(|fence| (sale_id, fence)));
             }
@@ -207,7 +201,7 @@ impl Deciding {
         let aside = self.born.get(&id).copied().filter(|at| self.decision.births[*at].waits());
         let born = self.born.contains_key(&id) && aside.is_none();
         let settled = known.is_some() && !revives || self.requested.contains(&id);
-        if settled || born || self.undecided.contains(&id) {
+        if settled || born {
             return;
         }
         // Only what becomes a row has to be whole.
@@ -220,18 +214,17 @@ impl Deciding {
             self.decision.dead.push((seq, Unacceptable::SaleUnknown));
             return;
         };
-        let fence = sale.fence.filter(|fence| order.epoch < *fence);
-        let birth = match (fence, self.books.verdicts.get(&id)) {
-            (None, _) | (Some(_), Some(Verdict::Taken | Verdict::Rebuilding)) => {
-                claim(order, &mut self.books.left)
+        if sale.fence.is_some_and(|fence| order.epoch < fence) {
+            if !self.is_parked(id) {
+                let straggler = Straggler { seq, order_id: id, sale_id: order.sale_id };
+                self.decision.parked.push(straggler);
             }
-            (Some(_), Some(Verdict::Refused)) => Birth::cancelled(order, EndReason::StockRebuilt),
-            (Some(fence), None) => {
-                self.undecided.insert(id);
-                self.decision.stragglers.push(Straggler { seq, order, fence });
-                return;
-            }
-        };
+            return;
+        }
+        // Of a parked order too: whoever placed it again has its units in a stock that the claims
+        // of its epoch count.
+        self.unpark(id);
+        let birth = claim(order, &mut self.books.left);
         match aside {
             Some(at) => self.decision.births[at].revive(birth),
             None => self.bear(Birth { revives, ..birth }),
@@ -241,7 +234,8 @@ impl Deciding {
     /// What cannot be recorded as it is has a row all the same, so that it is not lost and its buyer can be told. Whatever is there already wins.
     fn put_aside(&mut self, order: &PlacedOrder, cause: &'static str) {
         let id = order.order_id;
-        let there = self.books.known.contains_key(&id) || self.born.contains_key(&id);
+        let there =
+            self.books.known.contains_key(&id) || self.born.contains_key(&id) || self.is_parked(id);
         if !there && self.books.sales.contains_key(&order.sale_id) {
             Birth::dead_letter(order, cause).into_iter().for_each(|birth| self.bear(birth));
         }
@@ -249,26 +243,39 @@ impl Deciding {
 
     fn cancel(&mut self, seq: u64, order: PlacedOrder, requested_at: OffsetDateTime) {
         let id = order.order_id;
-        if self.undecided.contains(&id) {
-            return;
-        }
-        if let Some(at) = self.born.get(&id) {
-            self.decision.births[*at].cancel(requested_at);
+        if let Some(at) = self.born.get(&id).copied() {
+            self.decision.births[at].cancel(requested_at);
+            self.unpark(id);
         } else if let Some(known) = self.books.known.get(&id) {
             // A cancellation of a recorded order needs its id alone.
             if known.state == OrderState::DeadLetter && self.requested.insert(id) {
                 self.decision.cancelled.push(id);
-            }
-            if known.state.is_open() && !known.cancel_requested && self.requested.insert(id) {
+                self.unpark(id);
+            } else if known.state.is_open() && !known.cancel_requested && self.requested.insert(id)
+            {
                 self.decision.cancel_requests.push((id, requested_at));
             }
         } else if let Err(problem) = order.check() {
             self.decision.dead.push((seq, problem));
         } else if self.books.sales.contains_key(&order.sale_id) {
+            self.unpark(id);
             let birth = Birth::cancelled(order, EndReason::Buyer);
             self.bear(Birth { cancel_requested_at: Some(requested_at), ..birth });
         } else {
             self.decision.dead.push((seq, Unacceptable::SaleUnknown));
+        }
+    }
+
+    fn is_parked(&self, id: Uuid) -> bool {
+        self.books.parked.contains(&id)
+            || self.decision.parked.iter().any(|straggler| straggler.order_id == id)
+    }
+
+    /// An order that is decided waits no longer.
+    fn unpark(&mut self, id: Uuid) {
+        self.decision.parked.retain(|straggler| straggler.order_id != id);
+        if self.books.parked.remove(&id) {
+            self.decision.unparked.push(id);
         }
     }
 
@@ -279,7 +286,7 @@ impl Deciding {
 }
 
 /// Every line or none.
-fn claim(order: PlacedOrder, left: &mut HashMap<(Uuid, String), i64>) -> Birth {
+pub(super) fn claim(order: PlacedOrder, left: &mut HashMap<(Uuid, String), i64>) -> Birth {
     let fits = order.lines.iter().all(|line| {
         left.get(&(order.sale_id, line.sku.clone())).is_some_and(|units| *units >= line.quantity)
     });
@@ -337,9 +344,9 @@ mod tests {
     fn books(units: i64) -> Books {
         Books {
             known: HashMap::new(),
-            sales: HashMap::from([(SALE, SaleFacts { fence: Some(2) })]),
+            sales: HashMap::from([(SALE, SaleFacts { fence: Some(2), epoch: Some(5) })]),
             left: SKUS.iter().map(|sku| ((SALE, (*sku).to_owned()), units)).collect(),
-            verdicts: Verdicts::new(),
+            parked: HashSet::new(),
         }
     }
 
@@ -578,32 +585,117 @@ mod tests {
         PlacedOrder { epoch: 1, ..order(id, lines) }
     }
 
-    fn with_verdict(id: u128, verdict: Verdict) -> Books {
-        Books { verdicts: Verdicts::from([(Uuid::from_u128(id), verdict)]), ..books(5) }
+    fn fence(epoch: i64) -> Intake {
+        Intake::Fence { sale_id: SALE, epoch }
+    }
+
+    fn with_parked(id: u128) -> Books {
+        Books { parked: HashSet::from([Uuid::from_u128(id)]), ..books(5) }
+    }
+
+    fn parked(decision: &Decision) -> Vec<(u64, u128)> {
+        let parked = decision.parked.iter();
+        parked.map(|straggler| (straggler.seq, straggler.order_id.as_u128())).collect()
     }
 
     #[test]
-    fn a_straggler_whose_units_are_gone_ends_and_takes_nothing() {
+    fn a_straggler_is_parked_and_nothing_waits_for_it() {
         let messages = vec![
             (1, Intake::Place(old(1, &[("A", 5)]))),
             (2, Intake::Place(order(2, &[("A", 5)]))),
+            (3, Intake::Place(old(1, &[("A", 5)]))),
         ];
-        let decision = decide(messages, with_verdict(1, Verdict::Refused));
-        assert_eq!(decision.births[0].end_reason, Some(EndReason::StockRebuilt));
-        assert_eq!(decision.births[1].state(), OrderState::Claimed);
-        assert!(decision.stragglers.is_empty());
+        let decision = decide(messages, books(5));
+        assert_eq!(parked(&decision), [(1, 1)]);
+        assert_eq!(decision.births.len(), 1);
+        assert_eq!(decision.births[0].state(), OrderState::Claimed);
+        assert!(decision.unparked.is_empty() && decision.dead.is_empty());
     }
 
     #[test]
-    fn a_straggler_that_may_be_claimed_still_has_to_fit_the_allotment() {
-        for verdict in [Verdict::Taken, Verdict::Rebuilding] {
-            let fits = vec![(1, Intake::Place(old(1, &[("A", 5)])))];
-            let decision = decide(fits, with_verdict(1, verdict));
-            assert_eq!(decision.births[0].state(), OrderState::Claimed);
-            let too_many = vec![(1, Intake::Place(old(1, &[("A", 6)])))];
-            let decision = decide(too_many, with_verdict(1, verdict));
-            assert_eq!(decision.births[0].end_reason, Some(EndReason::AllotmentExhausted));
-        }
+    fn a_parked_order_that_comes_again_is_passed_over() {
+        let again = vec![(7, Intake::Place(old(1, &[("A", 1)])))];
+        assert_eq!(decide(again, with_parked(1)), Decision::default());
+        // A copy that nobody can read puts nothing in its place.
+        let broken = PlacedOrder { total_minor: 1, ..old(1, &[("A", 1)]) };
+        let unreadable = Intake::Unrecordable { order: broken.clone(), cause: "unreadable" };
+        let messages = vec![(8, Intake::Place(broken)), (9, unreadable)];
+        let decision = decide(messages, with_parked(1));
+        assert_eq!(decision.dead.len(), 1);
+        assert!(decision.births.is_empty() && decision.unparked.is_empty());
+    }
+
+    #[test]
+    fn a_parked_order_placed_again_in_the_new_epoch_is_claimed() {
+        let again = order(1, &[("A", 1)]);
+        let decision = decide(vec![(7, Intake::Place(again.clone()))], with_parked(1));
+        assert_eq!(decision.births[0].state(), OrderState::Claimed);
+        assert_eq!(decision.unparked, [again.order_id]);
+        // Also in the batch that would have parked it.
+        let messages = vec![(1, Intake::Place(old(1, &[("A", 1)]))), (2, Intake::Place(again))];
+        let decision = decide(messages, books(5));
+        assert_eq!(decision.births.len(), 1);
+        assert!(decision.parked.is_empty() && decision.unparked.is_empty());
+    }
+
+    #[test]
+    fn cancelling_a_parked_order_ends_it() {
+        let straggler = old(1, &[("A", 1)]);
+        let later = vec![(7, cancel(straggler.clone())), (8, Intake::Place(straggler.clone()))];
+        let decision = decide(later, with_parked(1));
+        assert_eq!(decision.births.len(), 1);
+        assert_eq!(decision.births[0].end_reason, Some(EndReason::Buyer));
+        assert_eq!(decision.unparked, [straggler.order_id]);
+        let at_once = vec![(1, Intake::Place(straggler.clone())), (2, cancel(straggler))];
+        let decision = decide(at_once, books(5));
+        assert_eq!(decision.births[0].end_reason, Some(EndReason::Buyer));
+        assert!(decision.parked.is_empty());
+    }
+
+    #[test]
+    fn a_dead_letter_that_comes_again_as_a_straggler_is_parked() {
+        let straggler = old(1, &[("A", 1)]);
+        let again = vec![(7, Intake::Place(straggler.clone()))];
+        let decision = decide(again, dead_letter(&straggler));
+        assert_eq!(parked(&decision), [(7, 1)]);
+        assert!(decision.births.is_empty());
+        // Also behind the broken copy that made it one.
+        let broken = PlacedOrder { total_minor: 1, ..straggler.clone() };
+        let messages = vec![(1, Intake::Place(broken)), (2, Intake::Place(straggler.clone()))];
+        let decision = decide(messages.clone(), books(5));
+        assert_eq!(decision.births[0].state(), OrderState::DeadLetter);
+        assert_eq!(parked(&decision), [(2, 1)]);
+        // Its buyer's wish ends both.
+        let mut with_wish = messages;
+        with_wish.push((3, cancel(straggler.clone())));
+        let decision = decide(with_wish, books(5));
+        assert_eq!(decision.births[0].state(), OrderState::Cancelled);
+        assert!(decision.parked.is_empty());
+        let both = Books { parked: with_parked(1).parked, ..dead_letter(&straggler) };
+        let decision = decide(vec![(8, cancel(straggler.clone()))], both);
+        assert_eq!(decision.cancelled, [straggler.order_id]);
+        assert_eq!(decision.unparked, [straggler.order_id]);
+    }
+
+    #[test]
+    fn a_marker_above_the_recorded_epoch_passes_nothing() {
+        let absurd = 1_000_000_000_000_000;
+        let messages = vec![
+            (1, fence(absurd)),
+            (2, Intake::Place(order(1, &[("A", 1)]))),
+            (3, fence(0)),
+            (4, fence(5)),
+        ];
+        let decision = decide(messages, books(5));
+        assert_eq!(decision.dead, [(1, Unacceptable::Epoch), (3, Unacceptable::Epoch)]);
+        assert_eq!(decision.births[0].state(), OrderState::Claimed);
+        assert_eq!(decision.fences, BTreeMap::from([(SALE, 5)]));
+        // A sale whose stock was never loaded has no epoch at all.
+        let mut unloaded = books(5);
+        unloaded.sales.insert(SALE, SaleFacts { fence: None, epoch: None });
+        let decision = decide(vec![(1, fence(1))], unloaded);
+        assert_eq!(decision.dead, [(1, Unacceptable::Epoch)]);
+        assert!(decision.fences.is_empty());
     }
 
     #[test]
@@ -618,88 +710,89 @@ mod tests {
             (3, Intake::Place(cancelled)),
         ];
         let decision = decide(messages, books);
-        assert!(decision.stragglers.is_empty());
+        assert!(decision.parked.is_empty());
         assert_eq!(decision.births.len(), 1);
         assert_eq!(decision.births[0].end_reason, Some(EndReason::Buyer));
     }
 
     #[test]
-    fn stragglers_are_those_of_an_older_epoch_behind_a_marker_and_nobody_else_waits() {
+    fn every_order_is_claimed_cancelled_or_parked_and_batches_may_be_cut() {
         let seed: u64 = rand::random();
         println!("seed {seed}");
         let mut random = StdRng::seed_from_u64(seed);
-        let verdicts = [Verdict::Taken, Verdict::Refused, Verdict::Rebuilding];
         for _ in 0..2_000 {
             let mut books = books(random.random_range(0..30));
             let before = random.random_range(0..4_i64);
-            books.sales.insert(SALE, SaleFacts { fence: (before > 0).then_some(before) });
+            let facts = SaleFacts { fence: (before > 0).then_some(before), epoch: Some(5) };
+            books.sales.insert(SALE, facts);
+            books.parked =
+                (1..20).filter(|_| random.random_bool(0.2)).map(Uuid::from_u128).collect();
             let mut messages = Vec::new();
             for seq in 1..=random.random_range(1..40_u64) {
-                // An order comes again as it was: its epoch follows from its id.
                 let id = random.random_range(1..20_u128);
-                let epoch = 1 + i64::try_from(id % 5).unwrap();
+                let epoch = random.random_range(1..6);
                 let order = PlacedOrder { epoch, ..order(id, &[("A", 1)]) };
                 messages.push((
                     seq,
                     match random.random_range(0..10) {
-                        0 => Intake::Fence { sale_id: SALE, epoch: random.random_range(1..6) },
+                        0 => fence(random.random_range(1..8)),
                         1 | 2 => cancel(order),
                         _ => Intake::Place(order),
                     },
                 ));
             }
 
-            // The rule, told message by message.
-            let (mut fence, mut seen, mut expected) = (before, HashSet::new(), Vec::new());
-            for (seq, message) in &messages {
+            // The rule, told message by message: which orders have a row afterwards, and which are
+            // parked.
+            let (mut fence, mut rows) = (before, HashSet::new());
+            let mut waiting = books.parked.clone();
+            for (_, message) in &messages {
                 match message {
-                    Intake::Fence { epoch, .. } => fence = fence.max(*epoch),
-                    Intake::Cancel { order, .. } | Intake::Unrecordable { order, .. } => {
-                        seen.insert(order.order_id);
+                    Intake::Fence { epoch, .. } if *epoch <= 5 => fence = fence.max(*epoch),
+                    Intake::Fence { .. } | Intake::Unrecordable { .. } => {}
+                    Intake::Place(order) if rows.contains(&order.order_id) => {}
+                    Intake::Place(order) if order.epoch < fence => {
+                        waiting.insert(order.order_id);
                     }
-                    Intake::Place(order) => {
-                        if seen.insert(order.order_id) && order.epoch < fence {
-                            expected.push((*seq, order.order_id, fence));
-                        }
+                    Intake::Place(order) | Intake::Cancel { order, .. } => {
+                        waiting.remove(&order.order_id);
+                        rows.insert(order.order_id);
                     }
                 }
             }
-            let open = decide(messages.clone(), books.clone());
-            let found: Vec<_> = open
-                .stragglers
-                .iter()
-                .map(|straggler| (straggler.seq, straggler.order.order_id, straggler.fence))
-                .collect();
-            assert_eq!(found, expected);
-            let born: HashSet<Uuid> =
-                open.births.iter().map(|birth| birth.order.order_id).collect();
-            for (_, order_id, _) in &expected {
-                assert!(!born.contains(order_id), "a straggler was decided without a verdict");
+            let apply = |books: &mut Books, decision: &Decision| {
+                for birth in &decision.births {
+                    let cancel_requested = birth.cancel_requested_at.is_some();
+                    let known = Known { state: birth.state(), cancel_requested };
+                    assert!(books.known.insert(birth.order.order_id, known).is_none());
+                    if birth.state().holds_units() {
+                        *books.left.get_mut(&(SALE, "A".to_owned())).unwrap() -= 1;
+                    }
+                }
+                for id in &decision.unparked {
+                    assert!(books.parked.remove(id));
+                }
+                for straggler in &decision.parked {
+                    assert!(books.parked.insert(straggler.order_id));
+                }
+                if let Some(fence) = decision.fences.get(&SALE) {
+                    books.sales.get_mut(&SALE).unwrap().fence = Some(*fence);
+                }
+            };
+            let cut = random.random_range(0..=messages.len());
+            let mut whole = books.clone();
+            apply(&mut whole, &decide(messages.clone(), books.clone()));
+            let rest = messages.split_off(cut);
+            for part in [messages, rest] {
+                let decision = decide(part, books.clone());
+                apply(&mut books, &decision);
             }
-            // What stands before the first of them is decided as if it were the whole batch.
-            if let Some((first, ..)) = expected.first() {
-                let ahead: Vec<_> =
-                    messages.iter().filter(|(seq, _)| seq < first).cloned().collect();
-                let ahead = decide(ahead, books.clone());
-                assert!(ahead.stragglers.is_empty());
+            for books in [&whole, &books] {
+                assert_eq!(books.parked, waiting);
+                assert_eq!(books.known.keys().copied().collect::<HashSet<_>>(), rows);
+                assert!(books.left[&(SALE, "A".to_owned())] >= 0);
             }
-
-            for (_, order_id, _) in &expected {
-                books.verdicts.insert(*order_id, verdicts[random.random_range(0..3)]);
-            }
-            let decision = decide(messages, books.clone());
-            assert!(decision.stragglers.is_empty());
-            let ids: Vec<Uuid> = decision.births.iter().map(|birth| birth.order.order_id).collect();
-            assert_eq!(ids.iter().collect::<HashSet<_>>(), seen.iter().collect());
-            assert_eq!(ids.len(), seen.len(), "an order was born twice");
-            let claimed =
-                decision.births.iter().filter(|birth| birth.state().holds_units()).count();
-            assert!(i64::try_from(claimed).unwrap() <= books.left[&(SALE, "A".to_owned())]);
-            for birth in &decision.births {
-                let refused = books.verdicts.get(&birth.order.order_id) == Some(&Verdict::Refused);
-                let rebuilt = birth.end_reason == Some(EndReason::StockRebuilt);
-                assert_eq!(rebuilt, refused, "{birth:?}");
-            }
+            assert_eq!(whole.left, books.left);
         }
     }
 

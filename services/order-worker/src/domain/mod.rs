@@ -4,11 +4,13 @@ mod claim;
 mod consequence;
 mod message;
 mod order;
+mod parked;
 mod settle;
 
-pub use claim::{Birth, Books, Decision, Known, SaleFacts, Straggler, Verdict, Verdicts, decide};
+pub use claim::{Birth, Books, Decision, Known, SaleFacts, Straggler, decide};
 pub use consequence::{Consequence, Kind, Occurrence, consequences};
 pub(crate) use consequence::{HOLD_RELEASED, HOLD_SOLD};
 pub use message::{Intake, OrderLine, PlacedOrder, Unacceptable};
 pub use order::{Change, EndReason, Impossible, OrderState};
+pub use parked::{Answers, ParkedDecision, Retaken, Standing, Verdict, decide_parked, verdict};
 pub use settle::{PaymentState, Settlement, settle};

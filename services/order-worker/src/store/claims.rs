@@ -13,12 +13,12 @@ use uuid::Uuid;
 use super::{
     Step, Units, change_claimed, insert_consequences, insert_steps,
     letters::{self, Resolution},
-    lock_allotments,
+    lock_allotments, lock_stock, parked,
     position::{Position, advance, signed},
 };
 use crate::domain::{
     Birth, Books, Consequence, EndReason, Intake, Kind, Known, Occurrence, OrderState, PlacedOrder,
-    SaleFacts, Straggler, Unacceptable, Verdicts, consequences, decide,
+    SaleFacts, Unacceptable, consequences, decide,
 };
 
 /// The most of an unreadable message that is kept, in bytes.
@@ -78,9 +78,6 @@ pub enum Claimed {
     Done(Summary),
     /// Somebody else has moved the position meanwhile: nothing was written.
     Overtaken,
-    /// Somebody has to ask about the units of these first, in the order of the stream. Nothing was written, or only messages before the
-    /// first of them.
-    Stragglers(Vec<Straggler>),
 }
 
 /// What a batch wrote.
@@ -90,12 +87,14 @@ pub struct Summary {
     pub states: Vec<OrderState>,
     /// Messages that were put aside.
     pub dead: u64,
+    /// Orders that were parked.
+    pub parked: u64,
     /// The kinds of consequences that have become due.
     pub kinds: HashSet<Kind>,
 }
 
-/// Records `batch` and moves the position of `stream` from `from` to the batch's last message, in one transaction. `verdicts` says what
-/// became of the units of its stragglers.
+/// Records `batch` and moves the position of `stream` from `from` to the batch's last message, in
+/// one transaction. It waits for nobody but Postgres: an order whose units are in doubt is parked.
 ///
 /// A batch that Postgres refuses because of what is in it is halved until the messages are found that it refuses alone, and those are put aside
 /// for somebody to decide within `review`: no message is in the way of the others.
@@ -107,14 +106,13 @@ pub async fn claim(
     stream: &str,
     mut from: Position,
     batch: &[Received],
-    verdicts: &Verdicts,
     review: Duration,
 ) -> Result<Claimed, sqlx::Error> {
     let mut total = Summary::default();
     // Parts that are still to be recorded, the first of them on top.
     let mut parts = vec![batch.to_vec()];
     while let Some(mut part) = parts.pop() {
-        let claimed = match claim_together(pool, stream, from, &part, verdicts, review).await {
+        let claimed = match claim_together(pool, stream, from, &part, review).await {
             Ok(claimed) => claimed,
             Err(error) => {
                 let Some(state) = refused_content(&error) else { return Err(error) };
@@ -134,10 +132,11 @@ pub async fn claim(
         let summary = match claimed {
             Claimed::Done(summary) => summary,
             // What was recorded before stays recorded.
-            Claimed::Overtaken | Claimed::Stragglers(_) => return Ok(claimed),
+            Claimed::Overtaken => return Ok(claimed),
         };
         total.states.extend(summary.states);
         total.dead += summary.dead;
+        total.parked += summary.parked;
         total.kinds.extend(summary.kinds);
         from.seq = part.last().map_or(from.seq, |message| message.seq);
     }
@@ -165,7 +164,7 @@ impl Received {
 }
 
 /// The SQLSTATE if Postgres objects to the data itself (classes 22 and 23), so that trying the same again cannot help.
-fn refused_content(error: &sqlx::Error) -> Option<String> {
+pub(super) fn refused_content(error: &sqlx::Error) -> Option<String> {
     let state = error.as_database_error()?.code()?;
     (state.starts_with("22") || state.starts_with("23")).then(|| state.into_owned())
 }
@@ -175,15 +174,14 @@ async fn claim_together(
     stream: &str,
     from: Position,
     batch: &[Received],
-    verdicts: &Verdicts,
     review: Duration,
 ) -> Result<Claimed, sqlx::Error> {
     flashsale_pg::retry_conflicts(|| async {
         let mut transaction = pool.begin().await?;
-        let claimed = claim_in(&mut transaction, stream, from, batch, verdicts, review).await?;
+        let claimed = claim_in(&mut transaction, stream, from, batch, review).await?;
         match claimed {
             Claimed::Done(_) => transaction.commit().step("commit/claims").await?,
-            Claimed::Overtaken | Claimed::Stragglers(_) => transaction.rollback().await?,
+            Claimed::Overtaken => transaction.rollback().await?,
         }
         Ok(claimed)
     })
@@ -195,7 +193,6 @@ async fn claim_in(
     stream: &str,
     from: Position,
     batch: &[Received],
-    verdicts: &Verdicts,
     review: Duration,
 ) -> Result<Claimed, sqlx::Error> {
     let Some(last) = batch.last() else { return Ok(Claimed::Done(Summary::default())) };
@@ -226,11 +223,8 @@ async fn claim_in(
             }
         }
     }
-    let books = read_books(connection, &readable, verdicts).await?;
+    let books = read_books(connection, &readable).await?;
     let decision = decide(readable, books);
-    if !decision.stragglers.is_empty() {
-        return Ok(Claimed::Stragglers(decision.stragglers));
-    }
     dead.extend(decision.dead.iter().filter_map(|(seq, problem)| {
         let message = batch.iter().find(|message| message.seq == *seq)?;
         Some((message, DeadReason::Unacceptable(*problem)))
@@ -239,12 +233,7 @@ async fn claim_in(
     for (sale_id, epoch) in &decision.fences {
         sqlx::query_file!("sql/fence_pass.sql", sale_id, epoch).execute(&mut *connection).await?;
     }
-    let inserted = insert_orders(connection, &decision.births, &traces).await?;
-    // Only what was really inserted counts.
-    let births: Vec<&Birth> =
-        decision.births.iter().filter(|birth| inserted.contains(&birth.order.order_id)).collect();
-    insert_lines(connection, &births).await?;
-    change_claimed(connection, &units_of(&births)).await?;
+    let mut entered = enter(connection, &decision.births, &traces).await?;
 
     let (ids, times): (Vec<Uuid>, Vec<OffsetDateTime>) =
         decision.cancel_requests.iter().copied().unzip();
@@ -253,62 +242,150 @@ async fn claim_in(
             .execute(&mut *connection)
             .await?;
     }
-
-    let mut steps = Vec::new();
-    let mut rows: Vec<(Uuid, Consequence)> = Vec::new();
-    let mut owe = |order_id: Uuid, occurrence: Occurrence| {
-        rows.extend(consequences(occurrence).iter().map(|row| (order_id, *row)));
-    };
-    for birth in &births {
-        let order_id = birth.order.order_id;
-        let mut before = birth.revives.then_some(OrderState::DeadLetter);
-        for (state, cause) in &birth.path {
-            steps.push(Step { order_id, from: before, to: *state, cause: (*cause).to_owned() });
-            before = Some(*state);
-        }
-        // States it has passed through already need no carrier.
-        owe(order_id, Occurrence::Reached(birth.state()));
-        if birth.state().is_open() && birth.cancel_requested_at.is_some() {
-            owe(order_id, Occurrence::CancelRequested);
-        }
-    }
-    for order_id in &ids {
-        owe(*order_id, Occurrence::CancelRequested);
-    }
-    insert_steps(connection, &steps).await?;
-    insert_consequences(connection, &rows).await?;
+    entered.owe(ids.iter().map(|order_id| (*order_id, Occurrence::CancelRequested)));
+    entered.follow(connection).await?;
     let ended = letters::end_orders(connection, &decision.cancelled, EndReason::Buyer).await?;
-    rows.extend(ended);
     insert_dead(connection, stream, from, &dead, review).await?;
-    // Also those of this batch. A letter need not have a row for its order: who could read it knew no more than its id.
-    let recorded = |by_buyer: bool| {
-        let births = births.iter().filter(move |birth| birth.state() != OrderState::DeadLetter);
-        let births =
-            births.filter(move |birth| (birth.end_reason == Some(EndReason::Buyer)) == by_buyer);
-        births.map(|birth| birth.order.order_id)
-    };
-    let retried: Vec<Uuid> = recorded(false).collect();
-    letters::resolve_orders(connection, &retried, Resolution::Retried).await?;
-    let cancelled: Vec<Uuid> = recorded(true).chain(decision.cancelled.iter().copied()).collect();
-    letters::resolve_orders(connection, &cancelled, Resolution::Cancelled).await?;
+    // Also those of this batch.
+    entered.resolve_letters(connection, &decision.cancelled).await?;
+    parked::delete(connection, &decision.unparked).await?;
+    let parked: Vec<(&Received, _)> = decision
+        .parked
+        .iter()
+        .filter_map(|straggler| {
+            let message = batch.iter().find(|message| message.seq == straggler.seq)?;
+            Some((message, straggler))
+        })
+        .collect();
+    parked::insert(connection, &parked).await?;
 
+    let cancelled = decision.cancelled.iter().map(|_| OrderState::Cancelled);
     Ok(Claimed::Done(Summary {
-        states: births
-            .iter()
-            .map(|birth| birth.state())
-            .chain(decision.cancelled.iter().map(|_| OrderState::Cancelled))
-            .collect(),
+        states: entered.states().chain(cancelled).collect(),
         dead: dead.len() as u64,
-        kinds: rows.iter().map(|(_, row)| row.kind).collect(),
+        parked: parked.len() as u64,
+        kinds: entered.kinds().chain(ended.iter().map(|(_, row)| row.kind)).collect(),
     }))
 }
 
-/// Reads everything the batch touches: allotments first, then orders, as the lock order says.
+/// Orders that have entered the record, and what follows from that.
+#[derive(Debug)]
+pub(super) struct Entered<'a> {
+    births: Vec<&'a Birth>,
+    rows: Vec<(Uuid, Consequence)>,
+}
+
+/// Writes orders that enter the record, with their lines and the units they claim. What follows is
+/// not written yet. The allotments and the orders that are there are locked already.
+pub(super) async fn enter<'a>(
+    connection: &mut PgConnection,
+    births: &'a [Birth],
+    traces: &HashMap<Uuid, &str>,
+) -> Result<Entered<'a>, sqlx::Error> {
+    let inserted = insert_orders(connection, births, traces).await?;
+    // Only what was really inserted counts.
+    let births: Vec<&Birth> =
+        births.iter().filter(|birth| inserted.contains(&birth.order.order_id)).collect();
+    insert_lines(connection, &births).await?;
+    change_claimed(connection, &units_of(&births)).await?;
+    let mut entered = Entered { births, rows: Vec::new() };
+    let occurrences: Vec<_> = entered
+        .births
+        .iter()
+        .flat_map(|birth| {
+            let order_id = birth.order.order_id;
+            let wish = birth.state().is_open() && birth.cancel_requested_at.is_some();
+            // States it has passed through already need no carrier.
+            [Some((order_id, Occurrence::Reached(birth.state())))]
+                .into_iter()
+                .chain([wish.then_some((order_id, Occurrence::CancelRequested))])
+                .flatten()
+        })
+        .collect();
+    entered.owe(occurrences);
+    Ok(entered)
+}
+
+impl Entered<'_> {
+    fn owe(&mut self, occurrences: impl IntoIterator<Item = (Uuid, Occurrence)>) {
+        for (order_id, occurrence) in occurrences {
+            self.rows.extend(consequences(occurrence).iter().map(|row| (order_id, *row)));
+        }
+    }
+
+    /// Writes the history and the consequences.
+    pub(super) async fn follow(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let mut steps = Vec::new();
+        for birth in &self.births {
+            let order_id = birth.order.order_id;
+            let mut before = birth.revives.then_some(OrderState::DeadLetter);
+            for (state, cause) in &birth.path {
+                steps.push(Step { order_id, from: before, to: *state, cause: (*cause).to_owned() });
+                before = Some(*state);
+            }
+        }
+        insert_steps(connection, &steps).await?;
+        insert_consequences(connection, &self.rows).await
+    }
+
+    /// Resolves the letters of those that are no dead letters any more, and of the dead letters
+    /// that were `cancelled`. A letter need not have a row for its order: who could read it knew no
+    /// more than its id.
+    pub(super) async fn resolve_letters(
+        &self,
+        connection: &mut PgConnection,
+        cancelled: &[Uuid],
+    ) -> Result<(), sqlx::Error> {
+        let recorded = |by_buyer: bool| {
+            let births =
+                self.births.iter().filter(move |birth| birth.state() != OrderState::DeadLetter);
+            let births = births
+                .filter(move |birth| (birth.end_reason == Some(EndReason::Buyer)) == by_buyer);
+            births.map(|birth| birth.order.order_id)
+        };
+        let retried: Vec<Uuid> = recorded(false).collect();
+        letters::resolve_orders(connection, &retried, Resolution::Retried).await?;
+        let cancelled: Vec<Uuid> = recorded(true).chain(cancelled.iter().copied()).collect();
+        letters::resolve_orders(connection, &cancelled, Resolution::Cancelled).await
+    }
+
+    /// The orders.
+    pub(super) fn births(&self) -> &[&Birth] {
+        &self.births
+    }
+
+    /// Where they stand.
+    pub(super) fn states(&self) -> impl Iterator<Item = OrderState> {
+        self.births.iter().map(|birth| birth.state())
+    }
+
+    /// The kinds of what follows.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = Kind> {
+        self.rows.iter().map(|(_, row)| row.kind)
+    }
+}
+
+/// Reads everything the batch touches: the stock of sales that a marker is for first, then
+/// allotments, parked orders and orders, as the lock order says.
 async fn read_books(
     connection: &mut PgConnection,
     messages: &[(u64, Intake)],
-    verdicts: &Verdicts,
 ) -> Result<Books, sqlx::Error> {
+    let fenced: BTreeSet<Uuid> = messages
+        .iter()
+        .filter_map(|(_, intake)| match intake {
+            Intake::Fence { sale_id, .. } => Some(*sale_id),
+            Intake::Place(_) | Intake::Cancel { .. } | Intake::Unrecordable { .. } => None,
+        })
+        .collect();
+    // A parked order may be claimed, whatever inventory says of its units, as long as the marker of
+    // the standing epoch is not passed: the stock of that epoch counts it. Whoever claims one holds
+    // this row while it looks and until it has committed. Were the marker passed beside that, the
+    // stock could be computed after the look and before the commit: it would miss the order, and
+    // its units be sold twice.
+    let epochs: HashMap<Uuid, i64> =
+        lock_stock(connection, &fenced.into_iter().collect::<Vec<_>>()).await?;
+
     let skus: BTreeSet<(Uuid, String)> = messages
         .iter()
         .filter_map(|(_, intake)| match intake {
@@ -320,15 +397,39 @@ async fn read_books(
         })
         .flat_map(|order| order.lines.iter().map(|line| (order.sale_id, line.sku.clone())))
         .collect();
-    let left = lock_allotments(connection, skus.iter()).await?.into_iter().collect();
-
     let order_ids: BTreeSet<Uuid> = messages
         .iter()
         .filter_map(|(_, intake)| intake.order())
         .map(|order| order.order_id)
         .collect();
     let order_ids: Vec<Uuid> = order_ids.into_iter().collect();
-    let known = sqlx::query_file!("sql/orders_known.sql", &order_ids)
+    let books = read_orders(connection, &skus, &order_ids).await?;
+
+    let sale_ids: BTreeSet<Uuid> = messages.iter().map(|(_, intake)| intake.sale_id()).collect();
+    let sale_ids: Vec<Uuid> = sale_ids.into_iter().collect();
+    let sales = sqlx::query_file!("sql/sales_known.sql", &sale_ids)
+        .fetch_all(&mut *connection)
+        .await?
+        .into_iter()
+        .map(|row| {
+            let epoch = epochs.get(&row.sale_id).copied();
+            (row.sale_id, SaleFacts { fence: row.epoch, epoch })
+        })
+        .collect();
+    Ok(Books { sales, ..books })
+}
+
+/// Reads what is left of `skus`, which of the orders are parked and which have a row, all of it
+/// under locks. A parked order is locked before anybody looks for its row: who claims it and who
+/// cancels it meet there, and the second sees what the first has written.
+pub(super) async fn read_orders(
+    connection: &mut PgConnection,
+    skus: &BTreeSet<(Uuid, String)>,
+    order_ids: &[Uuid],
+) -> Result<Books, sqlx::Error> {
+    let left = lock_allotments(connection, skus.iter()).await?.into_iter().collect();
+    let parked = parked::lock(connection, order_ids).await?;
+    let known = sqlx::query_file!("sql/orders_known.sql", order_ids)
         .fetch_all(&mut *connection)
         .await?
         .into_iter()
@@ -338,16 +439,7 @@ async fn read_books(
             Ok((row.order_id, known))
         })
         .collect::<Result<_, sqlx::Error>>()?;
-
-    let sale_ids: BTreeSet<Uuid> = messages.iter().map(|(_, intake)| intake.sale_id()).collect();
-    let sale_ids: Vec<Uuid> = sale_ids.into_iter().collect();
-    let sales = sqlx::query_file!("sql/sales_known.sql", &sale_ids)
-        .fetch_all(&mut *connection)
-        .await?
-        .into_iter()
-        .map(|row| (row.sale_id, SaleFacts { fence: row.epoch }))
-        .collect();
-    Ok(Books { known, sales, left, verdicts: verdicts.clone() })
+    Ok(Books { known, left, parked, ..Books::default() })
 }
 
 /// A state as it stands in the record. The table's CHECK allows no other.

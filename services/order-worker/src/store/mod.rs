@@ -1,16 +1,19 @@
 //! The record in Postgres. Each file is one transaction or one kind of row.
 //!
-//! Lock order, for all of them: the claimer's row in `queue_positions` (taken by claimers only, before anything else), then allotments
-//! by (sale_id, sku), then orders by order_id, then outbox, then dead letters.
+//! Lock order, for all of them: the claimer's row in `queue_positions` (taken by claimers only,
+//! before anything else), then `sale_stock` by sale_id, then allotments by (sale_id, sku), then
+//! parked orders by order_id, then orders by order_id, then outbox, then dead letters. Inventory,
+//! whose `sale_stock` is, also locks it before allotments.
 
 pub mod charges;
 pub mod claims;
 pub mod letters;
 pub mod outbox;
+pub mod parked;
 pub mod position;
 pub mod settlements;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -27,6 +30,20 @@ pub(crate) struct Step {
     pub(crate) from: Option<OrderState>,
     pub(crate) to: OrderState,
     pub(crate) cause: String,
+}
+
+/// Locks the rows that hand the epochs of these sales out, and answers where they stand. A sale
+/// whose stock was never loaded has none.
+async fn lock_stock(
+    connection: &mut PgConnection,
+    sale_ids: &[Uuid],
+) -> Result<HashMap<Uuid, i64>, sqlx::Error> {
+    if sale_ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows =
+        sqlx::query_file!("sql/stock_lock.sql", sale_ids).fetch_all(&mut *connection).await?;
+    Ok(rows.into_iter().map(|row| (row.sale_id, row.epoch)).collect())
 }
 
 /// Locks the rows of `skus` and answers how many units of each may still be claimed. A row that does not exist has none.

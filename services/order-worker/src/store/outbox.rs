@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flashsale_failpoint::Step as _;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::domain::Kind;
@@ -34,7 +34,8 @@ pub struct Age {
     pub oldest_s: f64,
 }
 
-/// Takes up to `limit` due rows of `kind`, the longest due first. Nobody else gets them until `lease` has passed.
+/// Takes up to `limit` due rows of `kind`, the longest due first, but none of the sales in
+/// `held_off`. Nobody else gets them until `lease` has passed.
 ///
 /// # Errors
 /// When Postgres does not answer.
@@ -43,12 +44,14 @@ pub async fn lease(
     kind: Kind,
     limit: usize,
     lease: Duration,
+    held_off: &[Uuid],
 ) -> Result<Vec<Leased>, sqlx::Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = sqlx::query_file!("sql/outbox_lease.sql", kind.as_str(), limit, millis(lease))
-        .fetch_all(pool)
-        .step("sql/outbox_lease")
-        .await?;
+    let rows =
+        sqlx::query_file!("sql/outbox_lease.sql", kind.as_str(), limit, millis(lease), held_off)
+            .fetch_all(pool)
+            .step("sql/outbox_lease")
+            .await?;
     let mut rows: Vec<Leased> = rows
         .into_iter()
         .map(|row| Leased {
@@ -63,20 +66,37 @@ pub async fn lease(
     Ok(rows)
 }
 
-/// Confirms rows; a note says why one was given up instead.
+/// Confirms rows; a note says why one was given up instead. A row that was taken again since, or is
+/// to be carried out once more, stays due.
 ///
 /// # Errors
 /// When Postgres does not answer; the rows come up again after their lease.
-pub async fn done(pool: &PgPool, rows: &[(i64, Option<String>)]) -> Result<(), sqlx::Error> {
+pub async fn done(pool: &PgPool, rows: &[(&Leased, Option<String>)]) -> Result<(), sqlx::Error> {
     if rows.is_empty() {
         return Ok(());
     }
-    let (ids, notes): (Vec<i64>, Vec<Option<String>>) = rows.iter().cloned().unzip();
-    sqlx::query_file!("sql/outbox_done.sql", &ids, &notes as _)
+    let ids: Vec<i64> = rows.iter().map(|(row, _)| row.outbox_id).collect();
+    let attempts: Vec<i32> =
+        rows.iter().map(|(row, _)| i32::try_from(row.attempts).unwrap_or(i32::MAX)).collect();
+    let notes: Vec<Option<&str>> = rows.iter().map(|(_, note)| note.as_deref()).collect();
+    sqlx::query_file!("sql/outbox_done.sql", &ids, &attempts, &notes as _)
         .execute(pool)
         .step("sql/outbox_done")
         .await?;
     Ok(())
+}
+
+/// Has the holds of these orders closed once more, as far as their ends have asked for that: units
+/// may have been taken for them meanwhile.
+pub(super) async fn close_again(
+    connection: &mut PgConnection,
+    orders: &[Uuid],
+) -> Result<u64, sqlx::Error> {
+    if orders.is_empty() {
+        return Ok(0);
+    }
+    let rows = sqlx::query_file!("sql/outbox_close_again.sql", orders).execute(connection).await?;
+    Ok(rows.rows_affected())
 }
 
 /// Puts rows off by a delay each, noting a short code of what went wrong.
@@ -114,6 +134,6 @@ pub async fn ages(pool: &PgPool) -> Result<Vec<Age>, sqlx::Error> {
         .collect())
 }
 
-fn millis(duration: Duration) -> i64 {
+pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

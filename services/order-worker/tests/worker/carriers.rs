@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_nats::jetstream;
 use flashsale_errors::Reason;
 use flashsale_order_worker::{
-    carriers::{CancelCharge, Carrier, Charge, CloseHold, Event, Pace, Refund, Runner},
+    carriers::{CancelCharge, Carrier, Charge, CloseHold, Event, HeldOff, Pace, Refund, Runner},
     domain::Kind,
     metrics::Metrics,
     store::{outbox, settlements::follow_payments},
@@ -183,6 +183,7 @@ fn close_hold(shop: &Shop, server: &flashsale_testing::TestServer) -> CloseHold 
     CloseHold {
         pool: shop.pool().clone(),
         inventory: channel("inventory", server),
+        held_off: HeldOff::new(Duration::from_millis(10), Duration::from_millis(50)),
         metrics: Metrics::default(),
     }
 }
@@ -210,6 +211,71 @@ async fn holds_are_closed_as_their_orders_ended_and_unknown_ones_count_as_closed
         let expected = (shop.sale.to_string(), order.hold_id.to_string(), outcome);
         assert!(settled.contains(&&expected), "{expected:?}");
     }
+}
+
+/// Has `count` orders end unpaid, so that their holds are to be closed.
+async fn ended(shop: &Shop, count: usize) -> Vec<OrderMessage> {
+    let orders: Vec<OrderMessage> = (0..count).map(|_| shop.order(&[("A", 1)])).collect();
+    shop.claim(&orders.iter().map(cancel).collect::<Vec<_>>()).await;
+    orders
+}
+
+#[tokio::test]
+async fn a_closed_sale_keeps_no_other_sales_holds_open() {
+    let shop = Shop::open(&[("A", 100)]).await;
+    let other = shop.another(&[("A", 100)]).await;
+    let (peers, closed) = (Peers::default(), shop.sale.to_string());
+    let server = peers.serve().await;
+    peers.lock().closed.insert(closed.clone(), Reason::StockFenced);
+    // Several times what the carrier has in hand at once, all of it due before the other sale's.
+    let waiting = ended(&shop, 8 * pace().batch).await;
+    let free = ended(&other, 1).await.remove(0);
+    // As often as anything is tried before it is given up, and more.
+    sqlx::query("UPDATE outbox SET attempts = 50").execute(shop.pool()).await.unwrap();
+    let pause = Duration::from_secs(1);
+    let carrier = CloseHold { held_off: HeldOff::new(pause, pause), ..close_hold(&shop, &server) };
+    let drain = Drain::new();
+    let running = start(&shop, carrier, &drain);
+    eventually("the other sale's hold is closed", || async {
+        peers
+            .lock()
+            .settled
+            .iter()
+            .flatten()
+            .any(|(_, hold, _)| *hold == free.hold_id.to_string())
+            .then_some(())
+    })
+    .await;
+    // Not behind all that is due of the closed one.
+    let refused = peers.lock().refused_settlements.len();
+    assert!(refused <= 2 * pace().concurrency, "{refused} batches of the closed sale came first");
+    eventually("the closed sale is asked again", || async {
+        (peers.lock().refused_settlements.len() > refused + 2).then_some(())
+    })
+    .await;
+    let given_up: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox WHERE done_at IS NOT NULL")
+        .fetch_one(shop.pool())
+        .await
+        .unwrap();
+    assert_eq!(given_up, 1);
+
+    peers.lock().closed.remove(&closed);
+    carried(&shop, Kind::CloseHold, running, &drain).await;
+    let known = peers.lock();
+    let closed: Vec<_> = known.settled.iter().flatten().map(|(_, hold, _)| hold.clone()).collect();
+    assert!(waiting.iter().all(|order| closed.contains(&order.hold_id.to_string())));
+}
+
+#[tokio::test]
+async fn a_hold_of_a_sale_that_is_over_counts_as_closed() {
+    let (shop, peers) = (Shop::open(&[("A", 100)]).await, Peers::default());
+    let server = peers.serve().await;
+    peers.lock().closed.insert(shop.sale.to_string(), Reason::SaleNotOpen);
+    ended(&shop, 3).await;
+    let drain = Drain::new();
+    let running = start(&shop, close_hold(&shop, &server), &drain);
+    carried(&shop, Kind::CloseHold, running, &drain).await;
+    assert!(peers.lock().settled.is_empty());
 }
 
 #[tokio::test]
@@ -270,8 +336,8 @@ async fn a_row_belongs_to_one_carrier_until_its_lease_ends_and_then_comes_up_aga
     shop.claimed_orders("A", 40).await;
     let short = Duration::from_millis(200);
     let (one, other) = tokio::join!(
-        outbox::lease(shop.pool(), Kind::Charge, 25, short),
-        outbox::lease(shop.pool(), Kind::Charge, 25, short)
+        outbox::lease(shop.pool(), Kind::Charge, 25, short, &[]),
+        outbox::lease(shop.pool(), Kind::Charge, 25, short, &[])
     );
     let mut taken: Vec<i64> =
         one.unwrap().iter().chain(&other.unwrap()).map(|row| row.outbox_id).collect();
@@ -281,8 +347,9 @@ async fn a_row_belongs_to_one_carrier_until_its_lease_ends_and_then_comes_up_aga
     assert_eq!(taken.len(), count, "two carriers took the same row");
     // Nobody confirmed them: whoever took them died.
     let again = eventually("the leases end", || async {
-        let rows =
-            outbox::lease(shop.pool(), Kind::Charge, 100, Duration::from_secs(60)).await.unwrap();
+        let rows = outbox::lease(shop.pool(), Kind::Charge, 100, Duration::from_secs(60), &[])
+            .await
+            .unwrap();
         let again: Vec<_> = rows.into_iter().filter(|row| row.attempts == 2).collect();
         (!again.is_empty()).then_some(again)
     })

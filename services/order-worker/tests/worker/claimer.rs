@@ -13,15 +13,12 @@ use flashsale_queue::{
     NatsConfig, ORDERS, OrderMessage, QueueMessage, ensure_orders_stream, place_subject,
     publish_order,
 };
-use flashsale_service::{Drain, peer};
+use flashsale_service::Drain;
 use flashsale_testing::{TestNats, eventually};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use tokio::task::JoinHandle;
 
-use crate::{
-    peers::peer_config,
-    shop::{REVIEW, Shop, cancel, place},
-};
+use crate::shop::{REVIEW, Shop, cancel, place};
 
 pub(crate) fn nats_config(nats: &TestNats) -> NatsConfig {
     NatsConfig {
@@ -64,7 +61,7 @@ impl Queue {
     }
 
     /// Publishes without a message id, so that JetStream does not recognise what comes twice.
-    async fn publish_raw(&self, shop: &Shop, body: Vec<u8>) {
+    pub(crate) async fn publish_raw(&self, shop: &Shop, body: Vec<u8>) {
         let subject = place_subject(shop.sale);
         self.jetstream.publish(subject, body.into()).await.unwrap().await.unwrap();
     }
@@ -82,28 +79,26 @@ pub(crate) fn pace() -> Pace {
         idle: Duration::from_millis(100),
         purge_messages: 100,
         purge_interval: Duration::from_secs(60),
+        purge_after: Duration::from_millis(10),
     }
 }
 
-/// Starts a claimer without an inventory: nothing listens there.
 fn start(shop: &Shop, queue: &Queue, pace: Pace, drain: &Drain) -> JoinHandle<anyhow::Result<()>> {
-    let nobody = peer::connect("inventory", &peer_config("http://127.0.0.1:9")).unwrap();
-    start_with(shop, queue, nobody, pace, drain)
+    start_with(shop, queue, pace, &Arc::new(Wakeups::new().0), drain)
 }
 
 pub(crate) fn start_with(
     shop: &Shop,
     queue: &Queue,
-    inventory: peer::PeerChannel,
     pace: Pace,
+    wakeups: &Arc<Wakeups>,
     drain: &Drain,
 ) -> JoinHandle<anyhow::Result<()>> {
     let claimer = Claimer {
         pool: shop.pool().clone(),
         jetstream: queue.jetstream.clone(),
-        inventory,
         pace,
-        wakeups: Arc::new(Wakeups::new().0),
+        wakeups: Arc::clone(wakeups),
         metrics: Metrics::default(),
     };
     tokio::spawn(claimer.run(drain.clone()))
@@ -227,6 +222,32 @@ async fn claiming_goes_on_where_it_was_when_the_queue_comes_back() {
     queue.publish(&place(&after)).await;
     assert_eq!(recorded(&shop, &after).await, "CLAIMED");
     assert_eq!(shop.units_claimed("A").await, 2);
+    drain.start();
+    claimer.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_purged_before_its_time() {
+    let (shop, queue) = (Shop::open(&[("A", 1_000)]).await, Queue::open().await);
+    let drain = Drain::new();
+    let eager = Pace { purge_messages: 1, purge_interval: Duration::from_millis(1), ..pace() };
+    let patient = Pace { purge_after: Duration::from_secs(3_600), ..eager };
+    let claimer = start(&shop, &queue, patient, &drain);
+    for claimed in 1..=20 {
+        queue.publish(&place(&shop.order(&[("A", 1)]))).await;
+        claimed_upto(&shop, claimed).await;
+    }
+    assert_eq!(queue.messages().await, 20);
+    drain.start();
+    claimer.await.unwrap().unwrap();
+
+    let drain = Drain::new();
+    let claimer = start(&shop, &queue, eager, &drain);
+    queue.publish(&place(&shop.order(&[("A", 1)]))).await;
+    eventually("what is old enough is purged", || async {
+        (queue.messages().await == 0).then_some(())
+    })
+    .await;
     drain.start();
     claimer.await.unwrap().unwrap();
 }

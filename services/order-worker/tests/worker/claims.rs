@@ -2,7 +2,6 @@
 
 use flashsale_order_worker::{
     claimer::receive,
-    domain::Verdicts,
     store::{
         claims::{Claimed, claim},
         position,
@@ -55,8 +54,8 @@ async fn a_batch_that_was_recorded_is_refused_when_a_slow_claimer_brings_it_agai
     let shop = Shop::open(&[("A", 10)]).await;
     let from = shop.position().await;
     let batch = batch(from, &[place(&shop.order(&[("A", 1)]))]);
-    done(claim(shop.pool(), ORDERS, from, &batch, &Verdicts::new(), REVIEW).await.unwrap());
-    let again = claim(shop.pool(), ORDERS, from, &batch, &Verdicts::new(), REVIEW).await.unwrap();
+    done(claim(shop.pool(), ORDERS, from, &batch, REVIEW).await.unwrap());
+    let again = claim(shop.pool(), ORDERS, from, &batch, REVIEW).await.unwrap();
     assert_eq!(again, Claimed::Overtaken);
     assert_eq!(shop.units_claimed("A").await, 1);
 }
@@ -84,10 +83,9 @@ async fn of_two_claimers_with_the_same_batch_one_records_it() {
         let from = shop.position().await;
         let messages: Vec<_> = (0..20).map(|_| place(&shop.order(&[("A", 1)]))).collect();
         let batch = batch(from, &messages);
-        let none = Verdicts::new();
         let (one, other) = tokio::join!(
-            claim(shop.pool(), ORDERS, from, &batch, &none, REVIEW),
-            claim(shop.pool(), ORDERS, from, &batch, &none, REVIEW)
+            claim(shop.pool(), ORDERS, from, &batch, REVIEW),
+            claim(shop.pool(), ORDERS, from, &batch, REVIEW)
         );
         let outcomes = [one.unwrap(), other.unwrap()];
         let overtaken = outcomes.iter().filter(|claimed| **claimed == Claimed::Overtaken).count();
@@ -176,8 +174,7 @@ async fn poison_in_the_middle_of_a_batch_is_put_aside_and_stops_nobody() {
         receive(9, cancel(&stranger).encode()),
         receive(10, place(&fine[3]).encode()),
     ];
-    let summary =
-        done(claim(shop.pool(), ORDERS, from, &batch, &Verdicts::new(), REVIEW).await.unwrap());
+    let summary = done(claim(shop.pool(), ORDERS, from, &batch, REVIEW).await.unwrap());
 
     // One of the six says enough to wait in a row of its own.
     assert_eq!((summary.states.len(), summary.dead), (5, 6));
@@ -226,7 +223,7 @@ async fn a_claim_that_dies_before_its_commit_leaves_nothing_and_can_be_repeated(
     let pool = shop.pool().clone();
     let dying = tokio::spawn({
         let batch = batch.clone();
-        async move { claim(&pool, ORDERS, from, &batch, &Verdicts::new(), REVIEW).await }
+        async move { claim(&pool, ORDERS, from, &batch, REVIEW).await }
     });
     let mut admin = shop.pg.admin().await;
     let database = shop.pg.database().to_owned();
@@ -250,7 +247,7 @@ async fn a_claim_that_dies_before_its_commit_leaves_nothing_and_can_be_repeated(
     assert_eq!(shop.state(order.order_id).await, None);
     assert_eq!(shop.position().await, from);
     assert_eq!(shop.units_claimed("A").await, 0);
-    done(claim(shop.pool(), ORDERS, from, &batch, &Verdicts::new(), REVIEW).await.unwrap());
+    done(claim(shop.pool(), ORDERS, from, &batch, REVIEW).await.unwrap());
     assert_eq!(shop.state(order.order_id).await.as_deref(), Some("CLAIMED"));
     assert_eq!(shop.units_claimed("A").await, 1);
 }
@@ -315,8 +312,7 @@ async fn a_marker_is_passed_with_the_claims_in_front_of_it_and_never_goes_back()
     // Somebody holds the allotment: neither the claim nor the marker behind it is written.
     let mut blocker = shop.pool().begin().await.unwrap();
     sqlx::query("SELECT FROM allotments FOR UPDATE").execute(&mut *blocker).await.unwrap();
-    let none = Verdicts::new();
-    let claiming = claim(shop.pool(), ORDERS, from, &messages, &none, REVIEW);
+    let claiming = claim(shop.pool(), ORDERS, from, &messages, REVIEW);
     let mut claiming = std::pin::pin!(claiming);
     assert!(futures::poll!(claiming.as_mut()).is_pending());
     assert_eq!((shop.fence().await, shop.state(order.order_id).await), (None, None));
@@ -325,10 +321,32 @@ async fn a_marker_is_passed_with_the_claims_in_front_of_it_and_never_goes_back()
     assert_eq!(shop.fence().await, Some(EPOCH));
     assert_eq!(shop.state(order.order_id).await.as_deref(), Some("CLAIMED"));
 
+    shop.begin_epoch(EPOCH + 2).await;
     shop.claim(&[fence(EPOCH + 2)]).await;
     for epoch in [EPOCH + 2, EPOCH + 1, EPOCH] {
         shop.claim(&[fence(epoch)]).await;
         assert_eq!(shop.fence().await, Some(EPOCH + 2));
     }
     assert!(shop.dead().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_marker_above_the_recorded_epoch_is_a_dead_letter() {
+    let shop = Shop::open(&[("A", 10)]).await;
+    let unloaded = shop.another(&[]).await;
+    sqlx::query("DELETE FROM sale_stock WHERE sale_id = $1")
+        .bind(unloaded.sale)
+        .execute(shop.pool())
+        .await
+        .unwrap();
+    let order = shop.order(&[("A", 1)]);
+    let absurd = [shop.marker(1_000_000_000_000_000), unloaded.marker(1)];
+    shop.claim(&[absurd[0].clone(), absurd[1].clone(), place(&order)]).await;
+    assert_eq!(shop.state(order.order_id).await.as_deref(), Some("CLAIMED"));
+    assert_eq!((shop.fence().await, unloaded.fence().await), (None, None));
+    let dead = shop.dead().await;
+    assert_eq!(dead, [(1, "epoch_invalid".to_owned()), (2, "epoch_invalid".to_owned())]);
+    // The true one is passed as ever.
+    shop.claim(&[shop.marker(EPOCH)]).await;
+    assert_eq!(shop.fence().await, Some(EPOCH));
 }

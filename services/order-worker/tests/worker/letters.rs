@@ -7,7 +7,6 @@ use flashsale_errors::{Failure, Reason};
 use flashsale_order_worker::{
     Config, DEFAULTS, build,
     claimer::receive,
-    domain::Verdicts,
     store::{
         claims::{Claimed, claim},
         letters::{self, Letter},
@@ -140,7 +139,7 @@ async fn a_second_letter_of_an_order_takes_the_place_and_the_deadline_of_the_fir
         flashsale_order_worker::store::position::Position { seq: 0, ..shop.position().await };
     sqlx::query("UPDATE queue_positions SET seq = 0").execute(shop.pool()).await.unwrap();
     let again = batch(start, &[broken(&order), broken(&order)]);
-    done(claim(shop.pool(), ORDERS, start, &again, &Verdicts::new(), REVIEW).await.unwrap());
+    done(claim(shop.pool(), ORDERS, start, &again, REVIEW).await.unwrap());
     assert_eq!(waiting(&shop).await, std::slice::from_ref(second));
 }
 
@@ -173,7 +172,7 @@ async fn a_letter_is_resolved_by_its_order_whether_it_had_a_row_or_came_in_the_s
         receive(2, broken(&same).encode()),
         receive(3, place(&same).encode()),
     ];
-    done(claim(shop.pool(), ORDERS, from, &messages, &Verdicts::new(), REVIEW).await.unwrap());
+    done(claim(shop.pool(), ORDERS, from, &messages, REVIEW).await.unwrap());
     assert_eq!(shop.state(same.order_id).await.as_deref(), Some("CLAIMED"));
     assert_eq!(shop.state(nameless.order_id).await, None);
     let [letter] = &waiting(&shop).await[..] else { panic!("one letter waits") };
@@ -198,7 +197,7 @@ async fn an_unreadable_message_that_says_whose_it_is_waits_in_a_row_too() {
     let from = shop.position().await;
     let messages =
         vec![receive(1, value.to_string().into()), receive(2, nobody.to_string().into())];
-    done(claim(shop.pool(), ORDERS, from, &messages, &Verdicts::new(), REVIEW).await.unwrap());
+    done(claim(shop.pool(), ORDERS, from, &messages, REVIEW).await.unwrap());
     assert_eq!(shop.state(order.order_id).await.as_deref(), Some("DEAD_LETTER"));
     let orders: i64 =
         sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(shop.pool()).await.unwrap();
@@ -217,7 +216,7 @@ async fn what_postgres_refuses_is_found_by_halving_and_costs_the_others_nothing(
         (0..100).map(|n| shop.order(&[("A", if n % 10 == 7 { 13 } else { 1 })])).collect();
     let from = shop.position().await;
     let batch = batch(from, &orders.iter().map(place).collect::<Vec<_>>());
-    let claimed = claim(shop.pool(), ORDERS, from, &batch, &Verdicts::new(), REVIEW).await.unwrap();
+    let claimed = claim(shop.pool(), ORDERS, from, &batch, REVIEW).await.unwrap();
     let Claimed::Done(summary) = claimed else { panic!("{claimed:?}") };
     assert_eq!((summary.states.len(), summary.dead), (100, 10));
     for (n, order) in orders.iter().enumerate() {
@@ -377,7 +376,7 @@ async fn bad_input_is_refused_with_its_field_and_changes_nothing() {
         receive(2, vec![0xff; 10]),
         receive(3, vec![0xfe; 10]),
     ];
-    done(claim(shop.pool(), ORDERS, from, &messages, &Verdicts::new(), REVIEW).await.unwrap());
+    done(claim(shop.pool(), ORDERS, from, &messages, REVIEW).await.unwrap());
     let before = waiting(&shop).await;
     let worker = Arc::new(worker(&shop, &peers).await);
     let id = before.iter().find(|letter| letter.order_id.is_some()).unwrap().id;

@@ -33,12 +33,19 @@ pub(crate) struct Known {
     pub(crate) refunded: Vec<String>,
     /// What taking units anew answers, hold by hold; TAKEN where it says nothing.
     pub(crate) retake_results: HashMap<String, inv::RetakeResult>,
+    /// The epoch that taking units anew answers for; the least one that was asked for where it says
+    /// nothing.
+    pub(crate) retake_epoch: Option<i64>,
     /// What taking units anew fails with, as long as it stands here.
     pub(crate) retake_failure: Option<Reason>,
+    /// Sales about whose holds every question fails, and with what.
+    pub(crate) closed: HashMap<String, Reason>,
     /// Calls of RetakeHolds, also those that failed.
     pub(crate) retaken: Vec<inv::RetakeHoldsRequest>,
     /// Orders that a hold carries.
     pub(crate) carried: HashMap<String, inv::PlacedHold>,
+    /// Sales whose settlements were refused because they are closed, call by call.
+    pub(crate) refused_settlements: Vec<String>,
     /// Settlements as (sale, hold, outcome), call by call.
     pub(crate) settled: Vec<Vec<(String, String, inv::HoldOutcome)>>,
 }
@@ -149,6 +156,10 @@ macro_rules! not_asked {
                 self.fail()?;
                 let request = request.into_inner();
                 let mut known = self.lock();
+                if let Some(reason) = known.closed.get(&request.sale_id).copied() {
+                    known.refused_settlements.push(request.sale_id);
+                    return Err(Failure::new(reason, "as told").into());
+                }
                 let result = known.settle_result.unwrap_or(inv::SettleResult::Done);
                 let call: Vec<_> = request
                     .settlements
@@ -171,10 +182,12 @@ macro_rules! not_asked {
                     result.copied().unwrap_or(inv::RetakeResult::Taken).into()
                 });
                 let results = results.collect();
+                let epoch = known.retake_epoch.unwrap_or(request.min_epoch);
+                let closed = known.closed.get(&request.sale_id).copied();
                 known.retaken.push(request);
-                match known.retake_failure {
+                match known.retake_failure.or(closed) {
                     Some(reason) => Err(Failure::new(reason, "as told").into()),
-                    None => Ok(Response::new(inv::RetakeHoldsResponse { results })),
+                    None => Ok(Response::new(inv::RetakeHoldsResponse { results, epoch })),
                 }
             }
 

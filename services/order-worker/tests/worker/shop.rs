@@ -1,10 +1,9 @@
 //! A sale in a database of the test's own, and questions about what became of its orders.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use flashsale_order_worker::{
     claimer::receive,
-    domain::Verdicts,
     store::{
         claims::{Claimed, Received, Summary, claim},
         position::{self, Position},
@@ -22,14 +21,22 @@ pub(crate) const REVIEW: Duration = Duration::from_secs(3_600);
 pub(crate) const EPOCH: i64 = 2;
 
 pub(crate) struct Shop {
-    pub(crate) pg: TestPg,
+    pub(crate) pg: Arc<TestPg>,
     pub(crate) sale: Uuid,
 }
 
 impl Shop {
     /// A sale of these skus with this many units each, at 1.00 EUR.
     pub(crate) async fn open(items: &[(&str, i64)]) -> Self {
-        let pg = flashsale_testing::postgres().await;
+        Self::add(Arc::new(flashsale_testing::postgres().await), items).await
+    }
+
+    /// One more sale in the same record.
+    pub(crate) async fn another(&self, items: &[(&str, i64)]) -> Self {
+        Self::add(Arc::clone(&self.pg), items).await
+    }
+
+    async fn add(pg: Arc<TestPg>, items: &[(&str, i64)]) -> Self {
         let sale = Uuid::new_v4();
         sqlx::query(
             "INSERT INTO sales (sale_id, name, currency, state, starts_at, ends_at, hold_ms)
@@ -103,7 +110,7 @@ impl Shop {
     pub(crate) async fn claim(&self, messages: &[QueueMessage]) -> Summary {
         let from = self.position().await;
         let batch = batch(from, messages);
-        done(claim(self.pool(), ORDERS, from, &batch, &Verdicts::new(), REVIEW).await.unwrap())
+        done(claim(self.pool(), ORDERS, from, &batch, REVIEW).await.unwrap())
     }
 
     /// Claims new orders of one unit each of `sku` and returns them.
@@ -197,6 +204,20 @@ impl Shop {
             .unwrap();
     }
 
+    /// Orders of this sale that are parked.
+    pub(crate) async fn parked(&self) -> Vec<Uuid> {
+        sqlx::query_scalar("SELECT order_id FROM parked_orders WHERE sale_id = $1 ORDER BY seq")
+            .bind(self.sale)
+            .fetch_all(self.pool())
+            .await
+            .unwrap()
+    }
+
+    /// The marker of a rebuild that gives this sale's stock the epoch.
+    pub(crate) fn marker(&self, epoch: i64) -> QueueMessage {
+        QueueMessage::Fence { sale_id: self.sale, epoch }
+    }
+
     /// Has the payment of `order` stand in `state`, as the payment service would record it.
     pub(crate) async fn pay(&self, order: &OrderMessage, state: &str, decline_code: Option<&str>) {
         sqlx::query(
@@ -253,6 +274,5 @@ pub(crate) fn done(claimed: Claimed) -> Summary {
     match claimed {
         Claimed::Done(summary) => summary,
         Claimed::Overtaken => panic!("somebody else moved the position"),
-        Claimed::Stragglers(stragglers) => panic!("nobody asked about {stragglers:?}"),
     }
 }

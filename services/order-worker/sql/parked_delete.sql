@@ -1,0 +1,1 @@
+DELETE FROM parked_orders WHERE order_id = ANY ($1)

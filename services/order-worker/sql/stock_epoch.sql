@@ -1,1 +1,0 @@
-SELECT epoch FROM sale_stock WHERE sale_id = $1

@@ -1,0 +1,252 @@
+//! What becomes of parked orders: the units of each have to be in the stock that counts, or to be
+//! counted by the one that comes.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::{Birth, Books, EndReason, OrderState, PlacedOrder, claim::claim};
+
+/// How far the rebuilds of a sale's stock have come, read under the lock of the row that hands its
+/// epochs out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The epoch that the record handed out last.
+    pub epoch: i64,
+    /// The epoch of the latest marker that the claims have come past.
+    pub passed: Option<i64>,
+}
+
+impl Standing {
+    /// Whether the marker of the standing epoch is still in front of the claims. The stock of that
+    /// epoch is computed from what is claimed until the marker is passed, so that a claim now is
+    /// counted, whatever an older stock has or has not.
+    pub fn marker_ahead(self) -> bool {
+        self.passed.is_none_or(|passed| passed < self.epoch)
+    }
+}
+
+/// What inventory answered about the units of one order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retaken {
+    /// The stock of this epoch has taken them anew, or had them.
+    Taken(i64),
+    /// The stock of this epoch cannot give them any more.
+    Refused(i64),
+    /// No stock of the sale ever will: inventory objects to the question itself.
+    Impossible,
+}
+
+/// Answers by order. One about which nothing could be learned is missing.
+pub type Answers = HashMap<Uuid, Retaken>;
+
+/// What is to be done with one parked order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Claim it, if the allotment covers it.
+    Claim,
+    /// End it: its units are gone.
+    Refuse,
+    /// Nobody can tell yet.
+    Wait,
+}
+
+/// The rule for one order.
+///
+/// An answer counts only in the epoch it is of: units that an older stock took are lost with that
+/// stock, and what an older one could not give the standing one may have.
+pub fn verdict(standing: Standing, answer: Option<Retaken>) -> Verdict {
+    if standing.marker_ahead() {
+        return Verdict::Claim;
+    }
+    match answer {
+        Some(Retaken::Taken(epoch)) if epoch == standing.epoch => Verdict::Claim,
+        Some(Retaken::Refused(epoch)) if epoch == standing.epoch => Verdict::Refuse,
+        Some(Retaken::Impossible) => Verdict::Refuse,
+        Some(Retaken::Taken(_) | Retaken::Refused(_)) | None => Verdict::Wait,
+    }
+}
+
+/// What is done with several parked orders of one sale.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ParkedDecision {
+    /// Those that enter the record.
+    pub births: Vec<Birth>,
+    /// Those that have a row already or are not parked any more: they wait no longer, and units
+    /// that were taken for them go back.
+    pub yielded: Vec<Uuid>,
+    /// Those that go on waiting.
+    pub waiting: Vec<Uuid>,
+}
+
+/// Decides over parked `orders` of one sale, each once, with `books` read under locks.
+pub fn decide_parked(
+    orders: Vec<PlacedOrder>,
+    mut books: Books,
+    standing: Standing,
+    answers: &Answers,
+) -> ParkedDecision {
+    let mut decision = ParkedDecision::default();
+    for order in orders {
+        let id = order.order_id;
+        let known = books.known.get(&id).map(|known| known.state);
+        let revives = known == Some(OrderState::DeadLetter);
+        if (known.is_some() && !revives) || !books.parked.contains(&id) {
+            decision.yielded.push(id);
+            continue;
+        }
+        let birth = match verdict(standing, answers.get(&id).copied()) {
+            Verdict::Claim => claim(order, &mut books.left),
+            Verdict::Refuse => Birth::cancelled(order, EndReason::StockRebuilt),
+            Verdict::Wait => {
+                decision.waiting.push(id);
+                continue;
+            }
+        };
+        decision.births.push(Birth { revives, ..birth });
+    }
+    decision
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use std::collections::HashSet;
+
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::domain::{Known, OrderLine};
+
+    const SALE: Uuid = Uuid::from_u128(1);
+    /// The marker of epoch 3 is passed, and no later epoch was handed out.
+    const PASSED: Standing = Standing { epoch: 3, passed: Some(3) };
+    /// Epoch 4 was handed out since.
+    const AHEAD: Standing = Standing { epoch: 4, passed: Some(3) };
+
+    fn order(id: u128, units: i64) -> PlacedOrder {
+        PlacedOrder {
+            order_id: Uuid::from_u128(id),
+            sale_id: SALE,
+            buyer_id: format!("buyer-{id}"),
+            hold_id: Uuid::from_u128(id << 64),
+            epoch: 2,
+            admission_id: None,
+            request_id: Uuid::from_u128(id + 1),
+            request_hash: "hash".to_owned(),
+            lines: vec![OrderLine { sku: "A".to_owned(), quantity: units, unit_price_minor: 100 }],
+            currency: "EUR".to_owned(),
+            total_minor: units * 100,
+            placed_at: OffsetDateTime::UNIX_EPOCH,
+            email: "buyer@example.com".to_owned(),
+            contact_name: "Buyer".to_owned(),
+            payment_method: "pm_card_visa".to_owned(),
+            locale: String::new(),
+        }
+    }
+
+    fn books(units: i64, parked: impl IntoIterator<Item = u128>) -> Books {
+        Books {
+            left: HashMap::from([((SALE, "A".to_owned()), units)]),
+            parked: parked.into_iter().map(Uuid::from_u128).collect::<HashSet<_>>(),
+            ..Books::default()
+        }
+    }
+
+    fn answers(answers: &[(u128, Retaken)]) -> Answers {
+        answers.iter().map(|(id, answer)| (Uuid::from_u128(*id), *answer)).collect()
+    }
+
+    #[test]
+    fn an_answer_counts_in_its_own_epoch_only() {
+        use Retaken::{Impossible, Refused, Taken};
+        let cases = [
+            (Some(Taken(3)), Verdict::Claim),
+            (Some(Refused(3)), Verdict::Refuse),
+            (Some(Impossible), Verdict::Refuse),
+            (Some(Taken(2)), Verdict::Wait),
+            (Some(Taken(4)), Verdict::Wait),
+            (Some(Refused(2)), Verdict::Wait),
+            (Some(Refused(4)), Verdict::Wait),
+            (None, Verdict::Wait),
+        ];
+        for (answer, expected) in cases {
+            assert_eq!(verdict(PASSED, answer), expected, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_marker_ahead_outweighs_every_answer() {
+        let answers = [
+            None,
+            Some(Retaken::Taken(3)),
+            Some(Retaken::Refused(3)),
+            Some(Retaken::Refused(4)),
+            Some(Retaken::Impossible),
+        ];
+        for standing in [AHEAD, Standing { epoch: 1, passed: None }] {
+            for answer in answers {
+                assert_eq!(verdict(standing, answer), Verdict::Claim, "{answer:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_allotment_bounds_parked_claims() {
+        let orders = vec![order(1, 3), order(2, 3), order(3, 2)];
+        let taken = answers(&[1, 2, 3].map(|id| (id, Retaken::Taken(3))));
+        for (standing, answers) in [(PASSED, &taken), (AHEAD, &Answers::new())] {
+            let decision = decide_parked(orders.clone(), books(5, 1..=3), standing, answers);
+            let states: Vec<_> = decision.births.iter().map(Birth::state).collect();
+            assert_eq!(states, [OrderState::Claimed, OrderState::Cancelled, OrderState::Claimed]);
+            assert_eq!(decision.births[1].end_reason, Some(EndReason::AllotmentExhausted));
+        }
+    }
+
+    #[test]
+    fn each_order_goes_by_its_own_answer() {
+        let orders = vec![order(1, 1), order(2, 1), order(3, 1), order(4, 1)];
+        let answers =
+            answers(&[(1, Retaken::Taken(3)), (2, Retaken::Refused(3)), (3, Retaken::Taken(2))]);
+        let decision = decide_parked(orders, books(5, 1..=4), PASSED, &answers);
+        let ends: Vec<_> =
+            decision.births.iter().map(|birth| (birth.state(), birth.end_reason)).collect();
+        let rebuilt = (OrderState::Cancelled, Some(EndReason::StockRebuilt));
+        assert_eq!(ends, [(OrderState::Claimed, None), rebuilt]);
+        assert_eq!(decision.waiting, [3, 4].map(Uuid::from_u128));
+        assert!(decision.yielded.is_empty());
+    }
+
+    #[test]
+    fn a_row_that_is_there_wins() {
+        let rows = OrderState::ALL.into_iter().filter(|state| *state != OrderState::DeadLetter);
+        for state in rows {
+            let mut books = books(5, [1]);
+            books.known.insert(Uuid::from_u128(1), Known { state, cancel_requested: false });
+            for standing in [PASSED, AHEAD] {
+                let taken = answers(&[(1, Retaken::Taken(3))]);
+                let decision = decide_parked(vec![order(1, 1)], books.clone(), standing, &taken);
+                assert_eq!(decision.yielded, [Uuid::from_u128(1)]);
+                assert!(decision.births.is_empty() && decision.waiting.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn an_order_that_is_parked_no_more_is_nobodys() {
+        let decision = decide_parked(vec![order(1, 1)], books(5, []), AHEAD, &Answers::new());
+        assert_eq!(decision.yielded, [Uuid::from_u128(1)]);
+        assert!(decision.births.is_empty());
+    }
+
+    #[test]
+    fn a_dead_letter_is_reinstated() {
+        let mut books = books(5, [1]);
+        let known = Known { state: OrderState::DeadLetter, cancel_requested: false };
+        books.known.insert(Uuid::from_u128(1), known);
+        let decision = decide_parked(vec![order(1, 1)], books, AHEAD, &Answers::new());
+        assert!(decision.births[0].revives);
+        assert_eq!(decision.births[0].state(), OrderState::Claimed);
+    }
+}
