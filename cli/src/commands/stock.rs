@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use flashsale_proto::inventory::{
     AdjustStockRequest, Adjustment, Difference, GetStockRequest, ListAdjustmentsRequest,
-    ReconcileRequest, ReconcileResponse, SkuStock,
+    ReconcileRequest, ReconcileResponse, SkuStock, TakeOverRequest, TakeOverResponse,
     inventory_admin_service_client::InventoryAdminServiceClient,
     inventory_service_client::InventoryServiceClient,
 };
@@ -39,6 +39,15 @@ pub(crate) enum StockCommand {
     },
     /// Add units to a loaded sale, or withdraw units nobody has.
     Adjust(AdjustArgs),
+    /// Make the Redis that this inventory speaks to the one that counts, although another one may be alive.
+    Takeover {
+        /// Why, for the audit trail.
+        #[arg(long)]
+        reason: String,
+        /// The request's id, a UUID, to ask again for what may have been done already.
+        #[arg(long)]
+        request_id: Option<String>,
+    },
     /// Show what was added to a sale and withdrawn from it, newest first.
     History {
         /// The sale's id; `flashsale sale show` lists the sales.
@@ -94,8 +103,31 @@ pub(crate) async fn run(
         StockCommand::Show { sale_id } => show(sale_id, target, output).await,
         StockCommand::Audit { sale_id, repair } => audit(sale_id, repair, target, output).await,
         StockCommand::Adjust(args) => adjust(args, target, output).await,
+        StockCommand::Takeover { reason, request_id } => {
+            take_over(reason, request_id, target, output).await
+        }
         StockCommand::History { sale } => history(sale, target, output).await,
     }
+}
+
+async fn take_over(
+    reason: String,
+    id: Option<String>,
+    target: &Target,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
+    let mut inventory = InventoryAdminServiceClient::new(target.connect()?);
+    let asked = TakeOverRequest { request_id: id.unwrap_or_else(request_id), reason };
+    let TakeOverResponse { servers, retired } =
+        inventory.take_over(request(asked)).await?.into_inner();
+    output.print(&json!({ "servers": servers, "retired": retired }), || {
+        let counts = format!("The Redis that counts: {}", servers.join(", "));
+        if retired.is_empty() {
+            return format!("{counts}\nNo sale stood on another one.");
+        }
+        format!("{counts}\nRetired: {}\nTheir sales are rebuilt.", retired.join(", "))
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn audit(

@@ -18,6 +18,8 @@ pub const ORDERS: &str = "ORDERS";
 pub const ORDER_EVENTS: &str = "ORDER_EVENTS";
 /// What `ORDERS` listens to.
 pub const ORDERS_SUBJECTS: &str = "orders.>";
+/// Where rebuilds announce themselves, of all sales.
+pub const FENCE_SUBJECTS: &str = "orders.fence.>";
 /// What `ORDER_EVENTS` listens to.
 pub const EVENTS_SUBJECTS: &str = "events.>";
 /// Changes of orders.

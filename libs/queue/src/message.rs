@@ -78,6 +78,14 @@ pub enum QueueMessage {
         /// The epoch that the stock will have.
         epoch: i64,
     },
+    /// The stock of a sale is about to be rebuilt on another server: whoever serves an older epoch stops. The marker follows once everybody
+    /// has. It changes nothing in the record.
+    Closing {
+        /// The sale.
+        sale_id: Uuid,
+        /// The epoch that the stock will have.
+        epoch: i64,
+    },
 }
 
 impl QueueMessage {
@@ -85,7 +93,7 @@ impl QueueMessage {
     pub fn order(&self) -> Option<&OrderMessage> {
         match self {
             Self::Place { order } | Self::Cancel { order, .. } => Some(order),
-            Self::Fence { .. } => None,
+            Self::Fence { .. } | Self::Closing { .. } => None,
         }
     }
 
@@ -95,6 +103,7 @@ impl QueueMessage {
             Self::Place { order } => order.order_id.to_string(),
             Self::Cancel { order, .. } => format!("{}/cancel", order.order_id),
             Self::Fence { sale_id, epoch } => format!("{sale_id}/fence/{epoch}"),
+            Self::Closing { sale_id, epoch } => format!("{sale_id}/closing/{epoch}"),
         }
     }
 
@@ -103,7 +112,9 @@ impl QueueMessage {
         match self {
             Self::Place { order } => crate::place_subject(order.sale_id),
             Self::Cancel { order, .. } => crate::cancel_subject(order.sale_id),
-            Self::Fence { sale_id, .. } => crate::fence_subject(*sale_id),
+            Self::Fence { sale_id, .. } | Self::Closing { sale_id, .. } => {
+                crate::fence_subject(*sale_id)
+            }
         }
     }
 

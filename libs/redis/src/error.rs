@@ -87,9 +87,13 @@ pub(crate) fn astray(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Routing | ErrorKind::Cluster) || never_sent(error)
 }
 
-/// The server does not know the script, which did not run.
-pub(crate) fn is_noscript(error: &Error) -> bool {
-    error.details().starts_with("NOSCRIPT")
+/// What a script answers that was made out for a server which is not this one any more.
+pub(crate) const OTHER_SERVER: &str = "OTHERSERVER";
+
+/// The script was made out for another server, and did nothing here: this one does not know it, or has
+/// changed its name since.
+pub(crate) fn is_of_another_server(error: &Error) -> bool {
+    error.details().starts_with("NOSCRIPT") || error.details().starts_with(OTHER_SERVER)
 }
 
 #[cfg(test)]

@@ -1,24 +1,29 @@
 //! How the services reach Redis: one client set-up with every bound set, and scripts that cannot run on a server they were not
-//! loaded for.
+//! made out for.
 //!
-//! **The fence.** Each script's text begins with the `run_id` of the server it is meant for, so that its SHA belongs to one incarnation of
-//! one server. The script cache is neither persisted nor replicated (Redis 7.0 and later), so a server that was restarted, or
-//! promoted from a replica, answers `NOSCRIPT`: only then is the server's `run_id` read again and the script loaded for it. A script
-//! compares `RUN_ID` with the one its keys were loaded under and treats the keys of another server as closed.
+//! **The fence.** A script's text names the server it is made out for ([`ServerName`]), so that its SHA belongs
+//! to one server's data. The script cache is neither persisted nor replicated (Redis 7.0 and later): a server
+//! that was restarted, or promoted from a replica, answers `NOSCRIPT`. One that was demoted and promoted again
+//! has the script, and the script finds another replication id there. Either way the script did nothing; the
+//! server's name is read again and the script made out for it. A script compares its `SERVER` with the one its
+//! keys were loaded on and treats the keys of another server as closed.
 //!
 //! **Where a script runs.** On the server that has its first key: the only one, the one that Sentinels name, or in a cluster the master
-//! of the key's slot. Run ids are kept for each of them.
+//! of the key's slot. A name is kept for each of them.
 
 mod check;
 mod error;
 mod nodes;
 mod script;
+mod sentinels;
+mod server;
 mod store;
 
 pub use check::{CheckError, Unfit};
 pub use error::{EvalError, RedisError};
 pub use script::Script;
 use serde::Deserialize;
+pub use server::ServerName;
 pub use store::{Answered, Store};
 
 /// The `[redis]` section of a service's configuration.

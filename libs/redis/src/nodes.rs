@@ -22,18 +22,20 @@ use fred::{
     },
 };
 
+use crate::ServerName;
+
 /// The name of the one server where there is no cluster.
 const ONLY: &str = "redis";
 
-/// One server, or the place of one: what answers there is told by its run id.
+/// One server, or the place of one: which server answers there is told by its [`ServerName`].
 #[derive(Debug)]
 pub(crate) struct Node {
     /// `host:port`.
     pub(crate) name: String,
     /// Where commands are sent; nowhere in particular if there is no cluster.
     server: Option<Server>,
-    /// As last read.
-    pub(crate) run_id: ArcSwapOption<String>,
+    /// Which server that is, as last read.
+    pub(crate) server_name: ArcSwapOption<ServerName>,
 }
 
 impl Node {
@@ -115,7 +117,7 @@ pub(crate) struct Nodes {
     ways: Vec<Way>,
     next: AtomicUsize,
     clustered: bool,
-    /// By name. A run id that one connection has read serves all of them.
+    /// By place. A server's name that one connection has read serves all of them.
     known: Mutex<HashMap<String, Arc<Node>>>,
 }
 
@@ -149,6 +151,11 @@ impl Nodes {
             Some(key) if self.clustered => table.get(ClusterRouting::hash_key(key.as_bytes())),
             _ => table.0.first().map(|range| Arc::clone(&range.node)),
         }
+    }
+
+    /// The slot that a key is in, in a cluster.
+    pub(crate) fn slot_of(&self, key: &str) -> Option<u16> {
+        self.clustered.then(|| ClusterRouting::hash_key(key.as_bytes()))
     }
 
     /// Every server that has slots, as this connection last saw it.
@@ -195,7 +202,7 @@ impl Nodes {
         let node = Arc::new(Node {
             name: name.clone(),
             server: server.cloned(),
-            run_id: ArcSwapOption::empty(),
+            server_name: ArcSwapOption::empty(),
         });
         known.insert(name, Arc::clone(&node));
         node

@@ -7,14 +7,15 @@ use fred::{
     interfaces::ClientLike as _,
     types::{
         Builder, ClusterHash, CustomCommand, InfoKind, Value,
-        config::{Config, ReconnectPolicy, UnresponsiveConfig},
+        config::{Config, ReconnectPolicy, Server, UnresponsiveConfig},
     },
 };
 
 use crate::{
-    EvalError, RedisConfig, RedisError, Script,
-    error::{astray, is_noscript},
+    EvalError, RedisConfig, RedisError, Script, ServerName,
+    error::{astray, is_of_another_server},
     nodes::{Node, Nodes, Way},
+    sentinels::Sentinels,
 };
 
 /// How many servers a script is tried on whose keys had moved on: a connection that has not looked at the cluster for long is sent on
@@ -32,8 +33,8 @@ fn command(name: &'static str) -> CustomCommand {
 /// What a script answered, and where.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answered {
-    /// The run id of the server that ran it: one incarnation of one server, with a clock of its own.
-    pub run_id: Arc<String>,
+    /// The server that ran it, which has a clock of its own.
+    pub server: Arc<ServerName>,
     /// The answer.
     pub value: Value,
 }
@@ -43,6 +44,7 @@ pub struct Answered {
 pub struct Store {
     pool: Pool,
     pub(crate) nodes: Arc<Nodes>,
+    sentinels: Option<Sentinels>,
     timeout: Duration,
 }
 
@@ -70,6 +72,7 @@ impl Store {
         let mut url = Config::from_url(&config.url).map_err(set_up)?;
         url.fail_fast = false;
         let clustered = url.server.is_clustered();
+        let sentinels = Sentinels::connect(&url, timeout)?;
         let mut builder = Builder::from_config(url);
         builder
             .with_connection_config(|connection| {
@@ -99,7 +102,7 @@ impl Store {
         // The handles end with the pool; errors go to fred's own reconnecting.
         drop(pool.connect());
         let nodes = Arc::new(Nodes::new(pool.clients(), clustered));
-        Ok(Self { pool, nodes, timeout })
+        Ok(Self { pool, nodes, sentinels, timeout })
     }
 
     /// The pool, for plain reads. In a cluster such a read fails once for each connection when its key has moved.
@@ -107,22 +110,46 @@ impl Store {
         &self.pool
     }
 
-    /// The run id of the server, as last read; of one of them in a cluster.
-    ///
-    /// # Errors
-    /// When it was never read and Redis does not answer.
-    pub async fn run_id(&self) -> Result<Arc<String>, EvalError> {
-        self.run_id_of(&[]).await
+    /// The slot that a key is in; `None` where there is no cluster.
+    pub fn slot_of(&self, key: &str) -> Option<u16> {
+        self.nodes.slot_of(key)
     }
 
-    /// The run id of the server that has these keys, as last read.
+    /// Whether the server that connections lead to is the one that counts, as far as somebody else decides
+    /// that: under Sentinels only the one that most of them name, on every connection that stands. Within a
+    /// cluster the masters decide among themselves, and behind a plain address nobody does.
+    pub async fn is_named(&self, within: Duration) -> bool {
+        let Some(sentinels) = &self.sentinels else { return true };
+        let mut servers: Vec<Server> = self
+            .pool
+            .clients()
+            .iter()
+            .filter(|client| client.is_connected())
+            .flat_map(|client| client.active_connections())
+            .collect();
+        servers.dedup();
+        match servers.as_slice() {
+            [server] => sentinels.name(server, within).await,
+            _ => false,
+        }
+    }
+
+    /// The name of the server, as last read; of any one in a cluster.
     ///
     /// # Errors
     /// When it was never read and Redis does not answer.
-    pub async fn run_id_of(&self, keys: &[String]) -> Result<Arc<String>, EvalError> {
+    pub async fn server(&self) -> Result<Arc<ServerName>, EvalError> {
+        self.server_of(&[]).await
+    }
+
+    /// The name of the server that has these keys, as last read.
+    ///
+    /// # Errors
+    /// When it was never read and Redis does not answer.
+    pub async fn server_of(&self, keys: &[String]) -> Result<Arc<ServerName>, EvalError> {
         let way = self.nodes.way();
         let node = self.node_of(way, keys.first().map(String::as_str)).await?;
-        self.known_run_id(&way.client, &node).await
+        self.known_server(&way.client, &node).await
     }
 
     /// Runs a script once, on the server that has its keys. It is loaded first if that server has never seen it, which is how a new
@@ -141,7 +168,7 @@ impl Store {
     }
 
     /// As [`Self::eval`], with arguments that depend on the server which is to run the script, such as a deadline by its clock: `args`
-    /// is given the server's run id, and is asked anew for each server that is tried.
+    /// is given the server's name, and is asked anew for each server that is tried.
     ///
     /// # Errors
     /// As [`Self::eval`].
@@ -149,7 +176,7 @@ impl Store {
         &self,
         script: &Script,
         keys: Vec<String>,
-        args: impl Fn(&Arc<String>) -> Vec<Value>,
+        args: impl Fn(&Arc<ServerName>) -> Vec<Value>,
     ) -> Result<Answered, EvalError> {
         let way = self.nodes.way();
         let key = keys.first().map(String::as_str);
@@ -201,48 +228,59 @@ impl Store {
         node: &Node,
         script: &Script,
         keys: &[String],
-        args: &impl Fn(&Arc<String>) -> Vec<Value>,
+        args: &impl Fn(&Arc<ServerName>) -> Vec<Value>,
     ) -> Result<Tried, EvalError> {
         let there = node.on(client);
         let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
-        let mut run_id = match self.known_run_id(client, node).await {
-            Ok(run_id) => run_id,
+        let mut server = match self.known_server(client, node).await {
+            Ok(server) => server,
             Err(error @ EvalError::Unavailable) => return Ok(Tried::Astray(error)),
             Err(error) => return Err(error),
         };
         let mut loaded = false;
         loop {
-            let sha = script.make_out(&run_id).sha.clone();
-            let args = args(&run_id);
+            let sha = script.make_out(&server).sha.clone();
+            let args = args(&server);
             let mut all: Vec<Value> = Vec::with_capacity(2 + keys.len() + args.len());
             all.extend([sha.into(), Value::Integer(count)]);
             all.extend(keys.iter().map(|key| key.as_str().into()));
             all.extend(args);
             match there.custom(command("EVALSHA"), all).await {
-                Ok(value) => return Ok(Tried::Answered(Answered { run_id, value })),
-                Err(error) if is_noscript(&error) && !loaded => {
-                    run_id = self.load(client, node, script).await?;
+                Ok(value) => return Ok(Tried::Answered(Answered { server, value })),
+                Err(error) if is_of_another_server(&error) && !loaded => {
+                    server = self.load(client, node, script).await?;
                     loaded = true;
                 }
                 // Loaded and gone again: the server changed in between.
-                Err(error) if is_noscript(&error) => return Err(EvalError::Unavailable),
+                Err(error) if is_of_another_server(&error) => return Err(EvalError::Unavailable),
                 Err(error) if astray(&error) => return Ok(Tried::Astray(error.into())),
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    async fn known_run_id(&self, client: &Client, node: &Node) -> Result<Arc<String>, EvalError> {
-        match node.run_id.load_full() {
-            Some(run_id) => Ok(run_id),
-            None => self.read_run_id(client, node).await,
+    async fn known_server(
+        &self,
+        client: &Client,
+        node: &Node,
+    ) -> Result<Arc<ServerName>, EvalError> {
+        match node.server_name.load_full() {
+            Some(server) => Ok(server),
+            None => self.read_server(client, node).await,
         }
     }
 
-    async fn read_run_id(&self, client: &Client, node: &Node) -> Result<Arc<String>, EvalError> {
-        let run_id = Arc::new(self.info(client, node, InfoKind::Server, "run_id").await?);
-        node.run_id.store(Some(Arc::clone(&run_id)));
-        Ok(run_id)
+    async fn read_server(
+        &self,
+        client: &Client,
+        node: &Node,
+    ) -> Result<Arc<ServerName>, EvalError> {
+        let run_id = self.info(client, node, InfoKind::Server, "run_id").await?;
+        let replication_id =
+            self.info(client, node, InfoKind::Replication, "master_replid").await?;
+        let server = Arc::new(ServerName::new(run_id, replication_id));
+        node.server_name.store(Some(Arc::clone(&server)));
+        Ok(server)
     }
 
     /// One field of what a server says about itself.
@@ -260,21 +298,21 @@ impl Store {
             .ok_or_else(|| EvalError::Other(format!("INFO has no {field}")))
     }
 
-    /// Loads a script for the server there is, and makes sure that it was that server which loaded it; returns its run id.
+    /// Loads a script for the server there is, and makes sure that it was that server which loaded it; returns its name.
     async fn load(
         &self,
         client: &Client,
         node: &Node,
         script: &Script,
-    ) -> Result<Arc<String>, EvalError> {
+    ) -> Result<Arc<ServerName>, EvalError> {
         let there = node.on(client);
-        let run_id = self.read_run_id(client, node).await?;
+        let server = self.read_server(client, node).await?;
         let sha: String =
-            there.custom(command("SCRIPT"), vec!["LOAD".to_owned(), script.text(&run_id)]).await?;
-        if sha != script.make_out(&run_id).sha {
+            there.custom(command("SCRIPT"), vec!["LOAD".to_owned(), script.text(&server)]).await?;
+        if sha != script.make_out(&server).sha {
             return Err(EvalError::Other(format!("script {} has another hash", script.name())));
         }
-        if self.read_run_id(client, node).await? != run_id {
+        if self.read_server(client, node).await? != server {
             // The server changed in between and now may hold a script made out for its predecessor: forget it at once.
             let () = there.custom(command("SCRIPT"), vec!["FLUSH", "SYNC"]).await?;
             return Err(EvalError::Unavailable);
@@ -282,9 +320,9 @@ impl Store {
         tracing::info!(
             script = script.name(),
             node = node.name,
-            run_id = run_id.as_str(),
+            %server,
             "script loaded"
         );
-        Ok(run_id)
+        Ok(server)
     }
 }

@@ -25,14 +25,17 @@ async fn a_script_runs_on_the_master_of_its_keys_before_and_after_their_slot_mov
     let dir = tempfile::tempdir().unwrap();
     let cluster = RedisCluster::start(&Tools::locate().unwrap(), dir.path(), false).await.unwrap();
     let store = Store::connect(&config(cluster.url())).await.unwrap();
-    let script = Script::new("test", "redis.call('INCR', KEYS[1]) return RUN_ID");
+    let script = Script::new("test", "redis.call('INCR', KEYS[1]) return SERVER");
     let run = async |key: &str| -> String {
         store.eval(&script, vec![key.to_owned()], vec![]).await.unwrap().convert().unwrap()
     };
-    let run_id_on = async |node: usize| {
-        let info = cluster.ask(node, &["INFO", "server"]).await.unwrap();
-        let line = info.text().lines().find_map(|line| line.strip_prefix("run_id:"));
-        line.unwrap().trim().to_owned()
+    let server_on = async |node: usize| {
+        let field = async |section: &str, name: &str| {
+            let info = cluster.ask(node, &["INFO", section]).await.unwrap();
+            info.text().lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
+        };
+        let run_id = field("server", "run_id:").await;
+        format!("{run_id}/{}", field("replication", "master_replid:").await)
     };
     let mut seen = [false; 3];
     for key in 0..50 {
@@ -40,15 +43,15 @@ async fn a_script_runs_on_the_master_of_its_keys_before_and_after_their_slot_mov
         let slot = cluster.slot_of(&key).await.unwrap();
         let owner = cluster.owner_of(slot, 0).await.unwrap();
         seen[owner] = true;
-        assert_eq!(run(&key).await, run_id_on(owner).await);
-        assert_eq!(*store.run_id_of(&[key]).await.unwrap(), run_id_on(owner).await);
+        assert_eq!(run(&key).await, server_on(owner).await);
+        assert_eq!(store.server_of(&[key]).await.unwrap().to_string(), server_on(owner).await);
     }
     assert_eq!(seen, [true; 3]);
     let slot = cluster.slot_of("key-0").await.unwrap();
     let to = (cluster.owner_of(slot, 0).await.unwrap() + 1) % cluster.masters();
     cluster.migrate_slot(slot, to).await.unwrap();
     for _ in 0..10 {
-        assert_eq!(run("key-0").await, run_id_on(to).await);
+        assert_eq!(run("key-0").await, server_on(to).await);
     }
     let count = cluster.ask(to, &["GET", "key-0"]).await.unwrap();
     assert_eq!(count.text(), "11", "each script ran once");

@@ -5,6 +5,7 @@ use std::{convert::Infallible, fmt, future::Future};
 use axum::response::IntoResponse;
 use futures::{FutureExt as _, future::BoxFuture};
 use http::Request;
+use tokio::sync::watch;
 use tonic::{body::Body, server::NamedService};
 use tower::{Service, ServiceExt as _};
 
@@ -15,6 +16,14 @@ pub struct Hosted {
     pub(crate) services: Vec<&'static str>,
     pub(crate) http: axum::Router,
     pub(crate) tasks: Vec<Task>,
+    pub(crate) ready: Vec<Ready>,
+}
+
+/// Whether the services of a part of the process may be sent new work.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) services: Vec<&'static str>,
+    pub(crate) ready: watch::Receiver<bool>,
 }
 
 impl Hosted {
@@ -59,6 +68,15 @@ impl Hosted {
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         self.tasks.push(Task { name, future: task.boxed() });
+        self
+    }
+
+    /// Has the gRPC services that were added so far report NOT_SERVING, and the process not ready, while `ready` is false. When it turns
+    /// false every connection is told to go away (GOAWAY) once its calls have ended, so that callers who keep one connection find another
+    /// instance. Whoever comes all the same is served.
+    #[must_use]
+    pub fn ready_while(mut self, ready: watch::Receiver<bool>) -> Self {
+        self.ready.push(Ready { services: self.services.clone(), ready });
         self
     }
 

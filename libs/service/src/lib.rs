@@ -3,6 +3,7 @@
 //! A service's main is one line, [`main`]; what it serves is a [`Hosted`]; several of them can share one process
 //! ([`serve`]). The middlewares every call passes are listed in one place, the module `stack`.
 
+pub mod boottime;
 pub mod config;
 pub mod deadline;
 mod drain;

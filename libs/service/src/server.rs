@@ -1,9 +1,11 @@
 //! The server of a process: one gRPC port and one HTTP port, however many services are hosted.
 
 mod connections;
+mod grpc_port;
 mod http_port;
+mod readiness;
 
-use std::{net::SocketAddr, panic::AssertUnwindSafe, path::Path, time::Duration};
+use std::{net::SocketAddr, panic::AssertUnwindSafe, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use futures::FutureExt as _;
@@ -15,7 +17,7 @@ use tonic::{
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{Drain, Hosted, ServerConfig, Task, methods, stack};
+use crate::{Drain, Hosted, ServerConfig, Task, hosted::Ready, methods, stack};
 use connections::Connections;
 use http_port::Readiness;
 
@@ -122,10 +124,13 @@ impl Listening {
         if let Some(tls) = tls {
             builder = builder.tls_config(tls).context("the server's certificate cannot be used")?;
         }
-        let grpc = builder.serve_with_incoming_shutdown(
+        let connections = Connections::new(grpc, config.max_connections, cut.clone());
+        let grpc = grpc_port::serve(
+            builder,
             stack::around(parts.routes, &config, drain.clone()),
-            Connections::new(grpc, config.max_connections, cut.clone()).into_stream(),
-            drain.started(),
+            Arc::new(connections),
+            parts.ready.iter().map(|part| part.ready.clone()).collect(),
+            drain.clone(),
         );
         // It judges its own end: who looks from outside sees it end and the drain start in either order.
         let asked = drain.clone();
@@ -140,6 +145,11 @@ impl Listening {
             http_port::router(parts.http, readiness.clone()),
             Connections::new(http, config.max_connections, cut.clone()),
             http_stop.clone(),
+        )));
+        let following = AbortOnDropHandle::new(tokio::spawn(readiness::follow(
+            parts.ready,
+            health.clone(),
+            readiness.clone(),
         )));
         let mut tasks = Running::spawn(parts.tasks);
         announce(&config.ready_file, grpc_address, http_address).await?;
@@ -159,7 +169,8 @@ impl Listening {
             tracing::error!(error = format!("{error:#}"), "{name} cannot go on");
         }
 
-        readiness.end();
+        following.abort();
+        readiness.set(false);
         for service in parts.services.iter().chain([&""]) {
             health.set_service_status(service, ServingStatus::NotServing).await;
         }
@@ -198,6 +209,7 @@ struct Parts {
     services: Vec<&'static str>,
     http: axum::Router,
     tasks: Vec<Task>,
+    ready: Vec<Ready>,
 }
 
 impl Parts {
@@ -210,6 +222,7 @@ impl Parts {
             services: Vec::new(),
             http: axum::Router::new(),
             tasks: Vec::new(),
+            ready: Vec::new(),
         };
         for hosted in hosted {
             parts.add(hosted);
@@ -222,6 +235,7 @@ impl Parts {
         self.http = std::mem::take(&mut self.http).merge(hosted.http);
         self.services.extend(hosted.services);
         self.tasks.extend(hosted.tasks);
+        self.ready.extend(hosted.ready);
     }
 
     /// Adds `grpc.health.v1`, which reports the process under the empty name and each service under its own.

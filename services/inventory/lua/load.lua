@@ -17,11 +17,11 @@ if NOW > tonumber(ARGV[2]) then
 end
 local meta = call('HMGET', META, 'epoch', 'run_id', 'keys', 'load_request', 'loading')
 local epoch, run_id, loading = meta[1], meta[2], meta[5]
-local whole = epoch and run_id == RUN_ID and tonumber(meta[3]) == call('EXISTS', unpack(KEYS))
+local whole = epoch and run_id == SERVER and tonumber(meta[3]) == call('EXISTS', unpack(KEYS))
 
 if step == 'probe' then
   if whole then
-    return { 'LOADED', NOW, epoch, meta[4], RUN_ID }
+    return { 'LOADED', NOW, epoch, meta[4], SERVER }
   end
   return { 'NOTHING', NOW }
 end
@@ -31,14 +31,14 @@ if step == 'claim' then
     return { 'OVERTAKEN', NOW }
   end
   call('DEL', unpack(KEYS))
-  call('HSET', META, 'loading', ARGV[1], 'run_id', RUN_ID)
-  return { 'OK', NOW, RUN_ID }
+  call('HSET', META, 'loading', ARGV[1], 'run_id', SERVER)
+  return { 'OK', NOW, SERVER }
 end
 
 if step == 'publish' and whole and epoch == ARGV[1] then
-  return { 'OK', NOW, RUN_ID }
+  return { 'OK', NOW, SERVER }
 end
-if loading ~= ARGV[1] or run_id ~= RUN_ID then
+if loading ~= ARGV[1] or run_id ~= SERVER then
   return { 'OVERTAKEN', NOW }
 end
 
@@ -48,7 +48,7 @@ if step == 'stage' then
     call('HSET', STOCK, 't:' .. sku, units, 'a:' .. sku, units, 'h:' .. sku, 0, 'p:' .. sku, 0, 's:' .. sku, 0,
       'l:' .. sku, limit, 'm:' .. sku, price)
   end
-  return { 'OK', NOW, RUN_ID }
+  return { 'OK', NOW, SERVER }
 end
 
 if step == 'orders' then
@@ -71,7 +71,7 @@ if step == 'orders' then
       remember('place', ARGV[i + 3], ARGV[i + 4], id)
     end
   end
-  return { 'OK', NOW, RUN_ID }
+  return { 'OK', NOW, SERVER }
 end
 
 -- Publish. Seven fields a sku, and every hold: anything else means that a staged part is gone.
@@ -84,4 +84,4 @@ for i = first + 3, #ARGV, 2 do
   call('HSET', META, ARGV[i], ARGV[i + 1])
 end
 seal()
-return { 'OK', NOW, RUN_ID }
+return { 'OK', NOW, SERVER }

@@ -1,4 +1,4 @@
--- Shared by every script of inventory and put in front of it; in front of this stands `local RUN_ID = '<run id of the server>'`.
+-- Shared by every script of inventory and put in front of it; in front of this stands what names the server: `local SERVER = '<run id>/<replication id>'`.
 --
 -- KEYS  1 meta, 2 stock, 3 holds, 4 deadlines, 5 pending, 6 orders, 7 requests, 8 buyers, 9 spent: always all of them, all of one sale.
 -- ARGV  1 the epoch the caller believes in, 2 the caller's deadline in ms of this server's clock; a script's own begin at 3.
@@ -24,7 +24,7 @@ local KEY_COUNT
 local function guard()
   local meta = call('HMGET', META, 'epoch', 'run_id', 'keys', 'state', 'starts_ms', 'ends_ms', 'hold_ms', 'room', 'currency')
   KEY_COUNT = tonumber(meta[3] or '-1')
-  if meta[1] ~= ARGV[1] or meta[2] ~= RUN_ID or KEY_COUNT ~= call('EXISTS', unpack(KEYS)) then
+  if meta[1] ~= ARGV[1] or meta[2] ~= SERVER or KEY_COUNT ~= call('EXISTS', unpack(KEYS)) then
     return { 'FENCED', NOW }
   end
   if NOW > tonumber(ARGV[2]) then

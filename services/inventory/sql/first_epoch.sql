@@ -1,1 +1,1 @@
-INSERT INTO sale_stock (sale_id, epoch, run_id) VALUES ($1, 1, '') ON CONFLICT (sale_id) DO NOTHING RETURNING epoch
+INSERT INTO sale_stock (sale_id, epoch, run_id, server) VALUES ($1, 1, '', $2) ON CONFLICT (sale_id) DO NOTHING RETURNING epoch

@@ -3,13 +3,14 @@
 use std::{
     collections::HashMap,
     future::Future,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use flashsale_redis::Store;
 use opentelemetry::{KeyValue, metrics::Counter};
 use sqlx::PgPool;
+use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use crate::{
@@ -19,8 +20,12 @@ use crate::{
     rebuild::{Rebuild, Rebuilt},
     rebuilder::Fenced,
     reconcile::{Comparison, Report},
-    store::{Adjustments, Answer, Epochs, HoldId, Load, Record, Stock, Swept},
+    serving::Serving,
+    store::{Adjustments, Answer, Epochs, HoldId, Load, Record, Scripts, Servers, Stock, Swept},
 };
+
+/// Stocks that are computed and loaded by rebuilds at once: each is kept in memory whole.
+const LOADS_AT_ONCE: usize = 4;
 
 /// The stock of all sales, with the record behind it.
 #[derive(Debug)]
@@ -29,6 +34,9 @@ pub struct Inventory {
     pub(crate) record: Record,
     pub(crate) adjustments: Adjustments,
     epochs: Epochs,
+    pub(crate) serving: Arc<Serving>,
+    /// Stocks of this instance that may be loaded by rebuilds at once.
+    places: Semaphore,
     pub(crate) queue: Queue,
     fenced: Fenced,
     changes: Changes,
@@ -40,14 +48,27 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Stock in `store`, on record in `pool`, with orders on their way in `queue`; `timeout` bounds each script.
-    pub fn new(store: Store, pool: PgPool, queue: Queue, timeout: Duration) -> Self {
+    /// Stock in `store`, on record in `pool`, with orders on their way in `queue`; `timeout` bounds each script. `own_pool` has the
+    /// connections that confirm the server and keep leases: nothing else may exhaust them.
+    pub fn new(
+        store: Store,
+        pool: PgPool,
+        own_pool: PgPool,
+        queue: Queue,
+        timeout: Duration,
+    ) -> Self {
         let meter = flashsale_telemetry::meter();
         let adjustments = Adjustments::new(pool.clone());
-        let record = Record::new(pool);
+        let record = Record::new(pool, own_pool.clone());
+        let scripts = Arc::new(Scripts::new());
+        let servers = Servers::new(own_pool);
+        let serving = Serving::new(store.clone(), servers, queue.clone(), Arc::clone(&scripts));
+        let serving = Arc::new(serving);
         let inventory = Self {
-            stock: Stock::new(store, timeout),
-            epochs: Epochs::new(record.clone()),
+            stock: Stock::new(store, scripts, timeout),
+            epochs: Epochs::new(record.clone(), Arc::clone(&serving)),
+            serving,
+            places: Semaphore::new(LOADS_AT_ONCE),
             record,
             adjustments,
             queue,
@@ -169,9 +190,16 @@ impl Inventory {
     /// # Errors
     /// As [`Rebuild::run`].
     pub async fn rebuild(&self, sale_id: Uuid, force: bool) -> Result<Rebuilt, Refusal> {
-        let rebuild = Rebuild { record: &self.record, stock: &self.stock, queue: &self.queue };
+        self.confirm(sale_id).await;
+        let rebuild = Rebuild {
+            record: &self.record,
+            stock: &self.stock,
+            serving: &self.serving,
+            queue: &self.queue,
+            places: &self.places,
+        };
         let rebuilt = self.counted(rebuild.run(sale_id, force).await)?;
-        self.epochs.note(sale_id, rebuilt.epoch);
+        self.epochs.forget(sale_id);
         if rebuilt.rebuilt {
             self.rebuilds.add(1, &[]);
         }
@@ -215,11 +243,67 @@ impl Inventory {
     /// # Errors
     /// As [`Load::run`].
     pub async fn load(&self, sale_id: Uuid, request_id: Uuid) -> Result<i64, Refusal> {
-        let load = Load { record: &self.record, stock: &self.stock };
+        self.confirm(sale_id).await;
+        let (record, stock, serving) = (&self.record, &self.stock, &*self.serving);
+        let load = Load { record, stock, serving };
         let loaded = self.counted(load.run(sale_id, request_id).await)?;
-        self.epochs.note(sale_id, loaded.epoch);
+        self.epochs.forget(sale_id);
         tracing::info!(%sale_id, epoch = loaded.epoch, "stock loaded");
         Ok(loaded.epoch)
+    }
+
+    /// Confirms the server of a sale, if that was not done lately. A failure shows where the server is asked for.
+    async fn confirm(&self, sale_id: Uuid) {
+        self.serving.want(sale_id);
+        if !self.serving.is_confirmed(sale_id) {
+            let _ = self.epochs.beat().await;
+        }
+    }
+
+    /// Confirms this instance's server, and has those sales looked at whose server it may replace.
+    ///
+    /// # Errors
+    /// When a store does not answer.
+    pub async fn beat(&self) -> Result<(), Refusal> {
+        for sale in self.epochs.beat().await? {
+            let own = self.serving.own(sale.sale_id);
+            let elsewhere = own.is_some_and(|own| *own != *sale.server);
+            if elsewhere && self.serving.may_take(sale.sale_id, &sale.server) {
+                self.fenced.notice(sale.sale_id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks into the queue for later epochs, for the case that Postgres cannot tell of them.
+    pub async fn look(&self) {
+        self.serving.look().await;
+    }
+
+    /// Whether callers are to be sent here: false while another server is known to count, or nothing can be confirmed.
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.serving.ready()
+    }
+
+    /// Makes the servers that this instance speaks to those that count, in place of others that may be alive. Returns both.
+    ///
+    /// # Errors
+    /// [`Refusal::RequestReused`]; [`Refusal::Fenced`] while no Redis is reached; or when Postgres does not answer.
+    pub async fn take_over(
+        &self,
+        request_id: Uuid,
+        reason: &str,
+    ) -> Result<(Vec<String>, Vec<String>), Refusal> {
+        // It has read which servers the sales stand on. That the own one is retired is no reason to fail.
+        self.epochs.beat().await?;
+        let (own, others) = self.serving.sides().await;
+        if own.is_empty() {
+            return Err(Refusal::Fenced);
+        }
+        let retired = self.serving.servers().take_over(request_id, &own, &others, reason).await?;
+        tracing::warn!(%request_id, ?own, ?retired, reason, "a takeover: other servers are retired");
+        self.beat().await?;
+        Ok((own, retired))
     }
 
     /// Copies the sale's rules beside its stock; returns the version that stands there now.
@@ -252,6 +336,9 @@ impl Inventory {
     /// # Errors
     /// Why it was not done.
     pub async fn sweep(&self, sale_id: Uuid, epoch: i64, limit: usize) -> Result<Swept, Refusal> {
+        if self.epochs.get(sale_id).await? != epoch {
+            return Err(Refusal::Fenced);
+        }
         let swept = self.noticed(sale_id, self.stock.sweep(sale_id, limit, epoch).await)?;
         self.swept.add(swept.ended as u64, &[]);
         if swept.ended > 0 {

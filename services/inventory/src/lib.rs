@@ -15,6 +15,7 @@ pub mod queue;
 pub mod rebuild;
 mod rebuilder;
 pub mod reconcile;
+pub mod serving;
 pub mod steps;
 pub mod store;
 mod sweeper;
@@ -22,6 +23,7 @@ mod watch;
 
 use std::{sync::Arc, time::Duration};
 
+use flashsale_pg::PgConfig;
 use flashsale_proto::inventory::{
     inventory_admin_service_server::InventoryAdminServiceServer,
     inventory_service_server::InventoryServiceServer,
@@ -36,6 +38,9 @@ use crate::{admissions::Admissions, inventory::Inventory, queue::Queue, watch::W
 /// The configuration's defaults, with a comment on every value.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
+/// Connections to Postgres for beats and leases alone.
+const OWN_CONNECTIONS: u32 = 2;
+
 /// How long the start waits for Redis to say whether it can be used.
 const CHECK_WITHIN: Duration = Duration::from_secs(1);
 
@@ -49,10 +54,14 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     store.check_until(tokio::time::sleep(CHECK_WITHIN)).await?;
     let check = check_store(store.clone(), drain.clone());
     let pool = flashsale_pg::connect(&config.postgres, "inventory")?;
+    let own_pool = flashsale_pg::connect(
+        &PgConfig { max_connections: OWN_CONNECTIONS, ..config.postgres.clone() },
+        "inventory-serving",
+    )?;
     let timeout = Duration::from_millis(config.inventory.script_timeout_ms);
     let every = Duration::from_millis(config.inventory.reconcile_every_ms);
     let queue = Queue::connect(&config.nats).await?;
-    let inventory = Arc::new(Inventory::new(store, pool, queue, timeout));
+    let inventory = Arc::new(Inventory::new(store, pool, own_pool, queue, timeout));
     let admissions = Admissions::new(peer::connect("waiting-room", &config.peers.waiting_room)?);
     let watches = Watches::new(Arc::clone(&inventory), &config.inventory, drain.clone());
     Ok(Hosted::new()
@@ -62,7 +71,10 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
             watches,
         )))
         .grpc(InventoryAdminServiceServer::new(grpc::AdminService::new(Arc::clone(&inventory))))
+        .ready_while(inventory.ready())
         .task("inventory-store-check", check)
+        .task("inventory-beat", serving::beat(Arc::clone(&inventory), drain.clone()))
+        .task("inventory-look", serving::look(Arc::clone(&inventory), drain.clone()))
         .task("inventory-sweeper", sweeper::run(Arc::clone(&inventory), drain.clone()))
         .task("inventory-rebuilder", rebuilder::run(Arc::clone(&inventory), drain.clone()))
         .task(

@@ -5,6 +5,8 @@ use std::{collections::HashSet, time::Duration};
 use async_nats::jetstream::{self, stream::RawMessageErrorKind};
 use flashsale_failpoint::Step as _;
 use flashsale_queue::{NatsConfig, ORDERS, PublishError, QueueMessage};
+use flashsale_service::boottime::BootInstant;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -15,7 +17,30 @@ use crate::store::Floor;
 const LOOK_MESSAGES: usize = 5_000;
 const LOOK_FOR: Duration = Duration::from_secs(3);
 
-/// What a look into the queue found.
+/// Announced epochs that are read in one look.
+const MAX_ANNOUNCED: usize = 5_000;
+
+/// How far the queue reached at a moment.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// When the look began.
+    pub begun: BootInstant,
+    stream_created: OffsetDateTime,
+    first_seq: u64,
+    last_seq: u64,
+}
+
+impl Look {
+    /// Whether nothing can have been missed between the look `before` and this one: it is the same stream, has lost nothing, and what came
+    /// since has not been purged.
+    pub fn continues(&self, before: &Self) -> bool {
+        self.stream_created == before.stream_created
+            && self.last_seq >= before.last_seq
+            && self.first_seq <= before.last_seq + 1
+    }
+}
+
+/// What a look for orders in the queue found.
 #[derive(Debug, Default)]
 pub struct Found {
     /// Orders whose message is there.
@@ -74,18 +99,70 @@ impl Queue {
         Ok(())
     }
 
+    /// Publishes that whoever serves an epoch before `epoch` is to stop.
+    ///
+    /// # Errors
+    /// When it may not be stored; publishing it again is harmless.
+    pub async fn close(&self, sale_id: Uuid, epoch: i64) -> Result<(), PublishError> {
+        let closing = QueueMessage::Closing { sale_id, epoch };
+        flashsale_queue::publish_order(&self.jetstream, &closing, self.publish_timeout)
+            .step("publish/closing")
+            .await?;
+        Ok(())
+    }
+
+    /// Reads the epochs that were announced since the look `before`, up to the end of the queue as it is now: sales and epochs. `None` if
+    /// the queue does not answer.
+    pub async fn look(&self, before: Option<&Look>) -> Option<(Look, Vec<(Uuid, i64)>)> {
+        let begun = BootInstant::now();
+        let stream = self.jetstream.get_stream(ORDERS).await.ok()?;
+        let info = stream.cached_info();
+        let look = Look {
+            begun,
+            stream_created: info.created,
+            first_seq: info.state.first_sequence,
+            last_seq: info.state.last_sequence,
+        };
+        let mut announced = Vec::new();
+        let Some(before) = before.filter(|before| look.continues(before)) else {
+            return Some((look, announced));
+        };
+        let mut next = before.last_seq + 1;
+        while next <= look.last_seq {
+            let message =
+                stream.get_first_raw_message_by_subject(flashsale_queue::FENCE_SUBJECTS, next);
+            let message = match message.await {
+                Ok(message) => message,
+                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => break,
+                Err(_) => return None,
+            };
+            next = message.sequence + 1;
+            if let Ok(
+                QueueMessage::Fence { sale_id, epoch } | QueueMessage::Closing { sale_id, epoch },
+            ) = QueueMessage::decode(&message.payload)
+            {
+                announced.push((sale_id, epoch));
+            }
+            if announced.len() >= MAX_ANNOUNCED {
+                // As if they had been purged: whoever relies on the looks has to ask Postgres again.
+                return Some((Look { first_seq: look.last_seq + 1, ..look }, announced));
+            }
+        }
+        Some((look, announced))
+    }
+
     /// Looks for placed orders of a sale behind the claims, until all of `wanted` are found, the end is reached, or it has been enough.
     pub async fn find(&self, sale_id: Uuid, floor: Option<Floor>, wanted: &HashSet<Uuid>) -> Found {
         let mut found = Found::default();
         let until = Instant::now() + LOOK_FOR;
-        let looking = self.look(sale_id, floor, wanted, &mut found);
+        let looking = self.search(sale_id, floor, wanted, &mut found);
         if tokio::time::timeout_at(until, looking).await.is_err() {
             tracing::info!(%sale_id, "the queue was not read to its end in time");
         }
         found
     }
 
-    async fn look(
+    async fn search(
         &self,
         sale_id: Uuid,
         floor: Option<Floor>,

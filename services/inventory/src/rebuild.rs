@@ -1,13 +1,16 @@
 //! Rebuilding a sale's stock from the record alone, under a new epoch.
 //!
 //! What Redis has of a stock that was lost, restarted, failed over or partly evicted is not looked at: nobody can tell it from the truth.
-//! 1. **Lease.** The record hands out the next epoch, to one rebuilder for as long as its lease lasts. From here on nobody takes the
-//!    old epoch for usable.
-//! 2. **Mark.** A marker goes into the order queue. What stands before it was accepted from an older stock and is on its way into the
-//!    record; what an old epoch still brings forth behind it is not counted, and takes its units anew before it is claimed.
-//! 3. **Wait** until the claims have come past the marker: it tells so in the record, in the transaction that claims what is before it.
-//! 4. **Load** rules, allotments and orders, read as of one instant, into Redis, where nobody sees them before they are whole.
-//! 5. **Open**: the record names the server that has the stock.
+//! 1. **Raise.** The record hands out the next epoch, on the server of this instance, to one rebuilder for as long as its lease lasts: only
+//!    if that server has the sale already, or the one that has it is silent or retired. From here on nobody takes the old epoch for usable.
+//! 2. **Close.** Whoever serves the old epoch stops: the keys are cleared on the same server; on another one, which cannot be reached, a
+//!    message says so to whoever cannot ask Postgres.
+//! 3. **Mark.** Once nobody can be told any more that an order of the old epoch is accepted, a marker goes into the order queue. What an old
+//!    epoch still brings forth behind it is not counted, and takes its units anew before it is claimed.
+//! 4. **Wait** until the claims have come past the marker: it tells so in the record, in the transaction that claims what is before it.
+//! 5. **Load** rules, allotments and orders, read as of one instant, into Redis, where nobody sees them before they are whole. Only this
+//!    takes one of few places: whoever waits for a marker keeps nobody from loading.
+//! 6. **Open**: the record says that the stock is whole.
 //!
 //! Each step may be the last before a crash: the lease runs out and another rebuilder begins anew with a later epoch, whose marker is behind
 //! the first. Two that believe to have the lease do no harm either: Redis takes the stock of the later epoch alone, and the record
@@ -15,12 +18,18 @@
 
 use std::{future::Future, pin::pin, time::Duration};
 
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use flashsale_queue::PublishError;
+use flashsale_service::boottime::BootInstant;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
 use uuid::Uuid;
 
 use crate::{
-    domain::Refusal,
+    domain::{Closing, MARKER_AFTER_CLEARING, MARKER_AFTER_CLOSING, MARKER_AFTER_RAISE, Refusal},
     queue::Queue,
+    serving::Serving,
     store::{Record, Stock},
 };
 
@@ -28,7 +37,7 @@ use crate::{
 const LEASE: Duration = Duration::from_secs(3);
 /// How often the lease is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
-/// How long to try to have the marker stored before another attempt, or another rebuilder, gets its turn.
+/// How long to try to have a message stored before another attempt, or another rebuilder, gets its turn.
 const MARK_WITHIN: Duration = Duration::from_secs(30);
 /// How long the claims may take to come past the marker: far longer than a queue at its bound takes.
 const PASSED_WITHIN: Duration = Duration::from_secs(900);
@@ -54,49 +63,63 @@ pub struct Rebuild<'a> {
     pub record: &'a Record,
     /// Where it goes.
     pub stock: &'a Stock,
+    /// Which server that is, and whether it counts.
+    pub serving: &'a Serving,
     /// Where the marker goes.
     pub queue: &'a Queue,
+    /// Stocks that may be loaded at once.
+    pub places: &'a Semaphore,
 }
 
 impl Rebuild<'_> {
     /// Rebuilds a sale's stock, unless it is whole and nobody insists.
     ///
     /// # Errors
-    /// [`Refusal::SaleUnknown`]; [`Refusal::NotOpen`] for a sale that was never loaded; [`Refusal::Fenced`] while another rebuilder is at
-    /// it; or when a store does not answer. The sale stays closed then, and it may be asked for again.
+    /// [`Refusal::SaleUnknown`]; [`Refusal::NotOpen`] for a sale that was never loaded, or is final; [`Refusal::Fenced`] while another
+    /// rebuilder is at it, or another server counts; or when a store does not answer. The sale stays closed then, and it may be asked for
+    /// again.
     pub async fn run(&self, sale_id: Uuid, force: bool) -> Result<Rebuilt, Refusal> {
         let known = self.record.lookup(sale_id).await?;
-        let Some((seen, usable)) = known.epoch else {
+        let Some((seen, usable)) = known.epoch.filter(|_| !known.is_final) else {
             return Err(Refusal::NotOpen { state: known.state, window_ms: None });
         };
-        let there = self.stock.probe(sale_id).await?;
-        if !force && usable && there.is_some_and(|there| there.epoch == seen) {
+        let own = self.serving.own(sale_id).ok_or(Refusal::Fenced)?;
+        let there = self.stock.probe(sale_id).await?.filter(|there| there.epoch == seen);
+        if !force && usable && there.is_some() && *own == *known.server {
             return Ok(Rebuilt { epoch: seen, rebuilt: false });
+        }
+        if !self.serving.may_take(sale_id, &known.server) {
+            return Err(Refusal::Fenced);
         }
         // Before the old epoch ends: a whole stock is not to be closed for a queue that is away.
         self.queue.there().await?;
         let rebuilder = Uuid::new_v4();
-        let Some(epoch) = self.record.begin_rebuild(sale_id, rebuilder, LEASE, seen).await? else {
-            return Err(Refusal::Fenced);
-        };
-        tracing::warn!(%sale_id, epoch, "the stock is rebuilt: the sale is closed meanwhile");
+        let unchanged = self.serving.unchanged(&known.server);
+        let servers = self.serving.servers();
+        let raised = servers.raise(sale_id, rebuilder, LEASE, seen, &own, unchanged).await?;
+        let Some((epoch, closing)) = raised else { return Err(Refusal::Fenced) };
+        let raised_at = BootInstant::now();
+        tracing::warn!(%sale_id, epoch, ?closing, "the stock is rebuilt: the sale is closed meanwhile");
         let began = Instant::now();
         let run = async {
+            self.close(sale_id, epoch, closing, &own, raised_at).await?;
             self.mark(sale_id, epoch).await?;
             self.passed(sale_id, epoch).await?;
+            // Never closed.
+            let _place = self.places.acquire().await.map_err(|_| Refusal::Fenced)?;
             let snapshot = self.record.snapshot(sale_id).await?;
             let orders = snapshot.orders.len();
-            let run_id = self
+            let server = self
                 .stock
                 .fill(sale_id, epoch, "", &snapshot.rules, &snapshot.items, &snapshot.orders)
                 .await?;
-            Ok((run_id, orders))
+            Ok((self.serving.named(sale_id, &server), orders))
         };
-        let loaded = self.leased(sale_id, rebuilder, epoch, run).await;
+        let loaded = self.leased(sale_id, rebuilder, epoch, &own, run).await;
         let opened = match loaded {
-            Ok((run_id, orders)) => self
+            Ok((server, orders)) => self
                 .record
-                .end_rebuild(sale_id, rebuilder, &run_id, epoch)
+                .end_rebuild(sale_id, rebuilder, &server, epoch)
                 .await
                 .map(|opened| (opened, orders)),
             Err(refusal) => Err(refusal),
@@ -107,8 +130,11 @@ impl Rebuild<'_> {
                     "the stock is rebuilt and the sale open again");
                 Ok(Rebuilt { epoch, rebuilt: true })
             }
-            // Another rebuilder has it.
-            Ok((false, _)) => Err(Refusal::Fenced),
+            // Another rebuilder has it, or another server has the keys.
+            Ok((false, _)) => {
+                let _ = self.record.release_rebuild(sale_id, rebuilder, epoch).await;
+                Err(Refusal::Fenced)
+            }
             Err(refusal) => {
                 // So that whoever tries next need not wait for the lease; if this fails, they wait.
                 let _ = self.record.release_rebuild(sale_id, rebuilder, epoch).await;
@@ -117,12 +143,39 @@ impl Rebuild<'_> {
         }
     }
 
+    /// Has everybody stop who serves an older epoch, and waits until nobody can be told any more that an order of it is accepted.
+    async fn close(
+        &self,
+        sale_id: Uuid,
+        epoch: i64,
+        closing: Closing,
+        own: &str,
+        raised_at: BootInstant,
+    ) -> Result<(), Refusal> {
+        match closing {
+            Closing::ByKeys => {
+                let cleared = self.stock.clear(sale_id, epoch).await?;
+                if self.serving.named(sale_id, &cleared) != own {
+                    return Err(Refusal::Fenced);
+                }
+                wait_until(BootInstant::now() + MARKER_AFTER_CLEARING).await;
+            }
+            Closing::ByMessage => {
+                self.stored(sale_id, epoch, || self.queue.close(sale_id, epoch)).await?;
+                wait_until(BootInstant::now() + MARKER_AFTER_CLOSING).await;
+                wait_until(raised_at + MARKER_AFTER_RAISE).await;
+            }
+        }
+        Ok(())
+    }
+
     /// Runs `work` for as long as the lease can be kept.
     async fn leased<T>(
         &self,
         sale_id: Uuid,
         rebuilder: Uuid,
         epoch: i64,
+        own: &str,
         work: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<T, Refusal> {
         let mut work = pin!(work);
@@ -133,6 +186,10 @@ impl Rebuild<'_> {
                 done = &mut work => return done,
                 _ = ticks.tick() => {}
             }
+            // What was raised elsewhere nobody can load from here: the lease would only keep others away.
+            if self.serving.own(sale_id).is_some_and(|now| *now != *own) {
+                return Err(Refusal::Fenced);
+            }
             // While Postgres is away nobody else can take the lease either.
             if let Ok(false) = self.record.renew_rebuild(sale_id, rebuilder, LEASE, epoch).await {
                 return Err(Refusal::Fenced);
@@ -141,15 +198,28 @@ impl Rebuild<'_> {
     }
 
     async fn mark(&self, sale_id: Uuid, epoch: i64) -> Result<(), Refusal> {
+        self.stored(sale_id, epoch, || self.queue.mark(sale_id, epoch)).await
+    }
+
+    /// Publishes until it is stored.
+    async fn stored<Fut>(
+        &self,
+        sale_id: Uuid,
+        epoch: i64,
+        publish: impl Fn() -> Fut,
+    ) -> Result<(), Refusal>
+    where
+        Fut: Future<Output = Result<(), PublishError>>,
+    {
         let until = Instant::now() + MARK_WITHIN;
         loop {
-            match self.queue.mark(sale_id, epoch).await {
+            match publish().await {
                 Ok(()) => return Ok(()),
                 Err(error) if Instant::now() >= until => {
                     return Err(Refusal::StoreAway { store: "nats", cause: error.to_string() });
                 }
                 Err(error) => {
-                    tracing::debug!(%sale_id, epoch, %error, "the marker is not stored yet");
+                    tracing::debug!(%sale_id, epoch, %error, "a message of the rebuild is not stored yet");
                     sleep(MARK_AGAIN).await;
                 }
             }
@@ -179,5 +249,16 @@ impl Rebuild<'_> {
                 marked = Instant::now();
             }
         }
+    }
+}
+
+/// Time in which the machine is suspended counts: nothing was served then.
+async fn wait_until(until: BootInstant) {
+    loop {
+        let left = until.saturating_duration_since(BootInstant::now());
+        if left.is_zero() {
+            return;
+        }
+        sleep(left).await;
     }
 }

@@ -20,8 +20,9 @@ use crate::inventory::Inventory;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a sale is left alone that could not be rebuilt.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// Rebuilds of this instance at once.
-const AT_ONCE: usize = 4;
+/// Rebuilds that this instance has begun: far more than there are sales at once. Each waits for its own marker, and the places to load, of
+/// which there are few, are taken only behind it.
+const AT_ONCE: usize = 1_000;
 /// Sales that wait to be looked at; what does not fit in is found closed again by the next call or sweep.
 const CAPACITY: usize = 10_000;
 

@@ -3,15 +3,18 @@
 use crate::store::Scripts;
 
 /// Those that are no scripts, and the steps of the one script that has several. A test holds the list against the sources.
-const NAMED: [&str; 30] = [
+const NAMED: [&str; 36] = [
     "commit/adjustment_begin",
     "commit/adjustment_end",
     "commit/claim",
+    "commit/rebuild_raise",
+    "commit/takeover",
     "load/claim",
     "load/orders",
     "load/probe",
     "load/publish",
     "load/stage",
+    "publish/closing",
     "publish/marker",
     "sql/adjustment_done",
     "sql/adjustment_find",
@@ -20,11 +23,11 @@ const NAMED: [&str; 30] = [
     "sql/adjustments_list",
     "sql/adjustments_stalled",
     "sql/claims_floor",
+    "sql/epochs_read",
     "sql/fence_passed",
     "sql/loaded_sales",
     "sql/lookup",
     "sql/publish_stock",
-    "sql/rebuild_begin",
     "sql/rebuild_end",
     "sql/rebuild_release",
     "sql/rebuild_renew",
@@ -33,6 +36,9 @@ const NAMED: [&str; 30] = [
     "sql/reconcile_orders_again",
     "sql/reconcile_units",
     "sql/sale_rules",
+    "sql/servers_confirm",
+    "sql/servers_forget",
+    "sql/servers_read",
     "sql/watched_sales",
 ];
 

@@ -1,4 +1,4 @@
--- Shared by every script of the waiting room and put in front of it; in front of this stands `local RUN_ID = '<run id of the server>'`.
+-- Shared by every script of the waiting room and put in front of it; in front of this stands what names the server: `local SERVER = '<run id>/<replication id>'`.
 --
 -- KEYS  1 room, 2 buyers, 3 ticks, 4 inventory's spent admissions (only read): always all of them, all of one sale.
 -- Reply an array of texts: a word, then what the word brings, then, after every word but GONE, the room:
@@ -20,7 +20,7 @@ end
 -- The room, or nil for GONE.
 local function read_room()
   local f = call('HMGET', ROOM, 'run_id', 'state', 'rate', 'admission_ms', 'next', 'upto', 'planned', 'head', 'version', 'tick_ms', 'carry')
-  if f[1] ~= RUN_ID then
+  if f[1] ~= SERVER then
     return nil
   end
   return {

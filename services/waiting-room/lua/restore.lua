@@ -10,7 +10,7 @@ if room then
   return reply('RESTORED', room)
 end
 local head = math.max(tonumber(ARGV[7]), tonumber(call('HGET', ROOM, 'head') or '0'))
-call('HSET', ROOM, 'run_id', RUN_ID, 'version', ARGV[1], 'state', ARGV[2], 'rate', ARGV[3], 'admission_ms', ARGV[4],
+call('HSET', ROOM, 'run_id', SERVER, 'version', ARGV[1], 'state', ARGV[2], 'rate', ARGV[3], 'admission_ms', ARGV[4],
   'next', ARGV[5], 'upto', ARGV[6], 'planned', whole(head), 'head', whole(head), 'tick_ms', whole(NOW), 'carry', '0')
 if head > 0 and #call('ZRANGEBYSCORE', TICKS, whole(head), '+inf', 'LIMIT', 0, 1) == 0 then
   add_tick(head)

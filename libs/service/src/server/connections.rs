@@ -57,9 +57,9 @@ impl Connections {
         }
     }
 
-    /// All connections to come. Dropping the stream closes the port.
-    pub(super) fn into_stream(self) -> impl Stream<Item = io::Result<Connection>> {
-        stream::unfold(self, async |connections| {
+    /// All connections to come. Another stream may go on where this one is dropped; dropping the last closes the port.
+    pub(super) fn stream(self: &Arc<Self>) -> impl Stream<Item = io::Result<Connection>> + use<> {
+        stream::unfold(Arc::clone(self), async |connections| {
             let accepted = connections.accept().await;
             Some((accepted, connections))
         })

@@ -33,9 +33,9 @@ impl Readiness {
         Self(Arc::new(AtomicBool::new(true)))
     }
 
-    /// Not ready any more.
-    pub(super) fn end(&self) {
-        self.0.store(false, Ordering::Release);
+    /// Ready or not.
+    pub(super) fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
     }
 }
 
@@ -48,7 +48,7 @@ pub(super) fn router(services: Router, readiness: Readiness) -> Router {
         if readiness.0.load(Ordering::Acquire) {
             (StatusCode::OK, "ready\n")
         } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
         }
     };
     services

@@ -1,11 +1,22 @@
 //! What each call passes: deadline, panic isolation, load shedding, bounds, measurement.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use flashsale_errors::Reason;
-use flashsale_proto::sale::{GetSaleRequest, WatchSaleRequest};
-use tonic::{Code, Request};
+use flashsale_proto::sale::{
+    GetSaleRequest, WatchSaleRequest, sale_service_client::SaleServiceClient,
+};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tonic::{Code, Request, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tower::service_fn;
 
 use crate::support::{
     eventually, failure, get, get_within, sale, serve, serve_with, server_config,
@@ -203,4 +214,53 @@ async fn the_http_port_serves_health_metrics_and_the_services_own_routes() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn a_part_that_is_not_ready_says_so_and_sends_its_callers_away() {
+    let (ready, readiness) = tokio::sync::watch::channel(true);
+    let server = serve_with(server_config(), |hosted| hosted.ready_while(readiness)).await;
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = {
+        let (connections, address) =
+            (Arc::clone(&connections), server.grpc_url.replace("http://", ""));
+        service_fn(move |_: http::Uri| {
+            connections.fetch_add(1, Ordering::SeqCst);
+            let address = address.clone();
+            async move { TcpStream::connect(address).await.map(TokioIo::new) }
+        })
+    };
+    let channel =
+        Endpoint::from_static("http://test").connect_with_connector(counted).await.unwrap();
+    let mut client = SaleServiceClient::new(channel);
+    let mut waiting = client.clone();
+    let waiting = tokio::spawn(async move { waiting.get_sale(get("wait")).await });
+    server.sales.one_waits().await;
+    // Those who watch look over a connection of their own, which they lose as well.
+    let mut health = HealthClient::new(server.channel().await);
+    let mut serves = async |service: &str| {
+        let asked = HealthCheckRequest { service: service.to_owned() };
+        health.check(asked).await.map(|answer| answer.into_inner().status == 1).unwrap_or(true)
+    };
+    assert!(serves("").await && serves("flashsale.sale.v1.SaleService").await);
+    ready.send_replace(false);
+    eventually("it reports that it does not serve", async || {
+        !serves("").await && !serves("flashsale.sale.v1.SaleService").await
+    })
+    .await;
+    eventually("it is not ready", async || server.http("/readyz").await.0 == 503).await;
+    assert_eq!(server.http("/livez").await.0, 200);
+    // What was begun ends as it should, and the next call comes over another connection, and is served.
+    server.sales.gate.add_permits(1);
+    sale(waiting.await.unwrap());
+    eventually("the connection is given up", async || {
+        sale(client.get_sale(get("now")).await);
+        connections.load(Ordering::SeqCst) == 2
+    })
+    .await;
+    ready.send_replace(true);
+    eventually("it serves again", async || serves("").await).await;
+    eventually("it is ready again", async || server.http("/readyz").await.0 == 200).await;
+    sale(client.get_sale(get("now")).await);
+    assert_eq!(connections.load(Ordering::SeqCst), 2, "nobody is sent away by that");
 }

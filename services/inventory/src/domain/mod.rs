@@ -12,6 +12,7 @@ mod recorded;
 mod refusal;
 mod request;
 mod sale;
+mod serving;
 
 pub use adjustment::{Adjusted, Adjustment, AdjustmentState, Ask, Delta, MAX_DELTA};
 pub use admission::{AdmissionFault, Proof};
@@ -21,6 +22,10 @@ pub use recorded::{RecordedOrder, Retaken, Straggler, Units, one_order_a_hold};
 pub use refusal::Refusal;
 pub use request::{Content, Request};
 pub use sale::{Item, Rules};
+pub use serving::{
+    BEAT_EVERY, COVER, Closing, LOOK_COVER, LOOK_EVERY, MARKER_AFTER_CLEARING,
+    MARKER_AFTER_CLOSING, MARKER_AFTER_RAISE, Recorded, SILENT_AFTER, Sight, may_raise,
+};
 
 /// How many hold lengths after it was taken a hold may last.
 pub const MAX_HOLD_LENGTHS: u32 = 3;

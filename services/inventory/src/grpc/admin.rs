@@ -118,6 +118,18 @@ impl InventoryAdminService for AdminService {
         Ok(Response::new(proto))
     }
 
+    async fn take_over(
+        &self,
+        request: Request<proto::TakeOverRequest>,
+    ) -> Result<Response<proto::TakeOverResponse>, Status> {
+        let asked = request.into_inner();
+        let request_id = wire::request_id(&asked.request_id)?;
+        let reason = decode::reason(&asked.reason)?;
+        let (servers, retired) =
+            self.inventory.take_over(request_id, reason).await.map_err(status)?;
+        Ok(Response::new(proto::TakeOverResponse { servers, retired }))
+    }
+
     async fn list_adjustments(
         &self,
         request: Request<proto::ListAdjustmentsRequest>,

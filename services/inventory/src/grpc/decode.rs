@@ -269,7 +269,7 @@ pub(super) fn adjust(asked: &proto::AdjustStockRequest) -> Result<Ask, Failure> 
                 format!("is {}; it must be 1 to {MAX_DELTA}, or as much below 0", asked.delta);
             Failure::field(Reason::QuantityInvalid, "delta", what)
         })?,
-        reason: wire::printable("reason", &asked.reason, MAX_REASON_CHARS)?.to_owned(),
+        reason: reason(&asked.reason)?.to_owned(),
     })
 }
 
@@ -320,4 +320,9 @@ fn details(field: &str, asked: &str) -> Result<String, Failure> {
         return Err(Failure::invalid(field, "is not JSON"));
     }
     Ok(asked.to_owned())
+}
+
+/// Why somebody does something, for the audit trail.
+pub(super) fn reason(text: &str) -> Result<&str, Failure> {
+    wire::printable("reason", text, MAX_REASON_CHARS)
 }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use flashsale_redis::ServerName;
 use tokio::time::Instant;
 
 /// No reply has told the time yet.
@@ -19,18 +20,18 @@ const SLOW_REPLY_MS: i64 = 1_000;
 /// Clocks that are remembered: more than a cluster has masters. Servers come and go; beyond it all are learned again.
 const CAPACITY: usize = 256;
 
-/// A clock for each server, by its run id: the servers' clocks do not agree, nor does the one of a server that took over.
+/// A clock for each server, by its name: the servers' clocks do not agree, nor does the one of a server that took over.
 #[derive(Debug, Default)]
 pub(super) struct StoreClocks {
-    clocks: RwLock<HashMap<Arc<String>, Arc<StoreClock>>>,
+    clocks: RwLock<HashMap<Arc<ServerName>, Arc<StoreClock>>>,
 }
 
 impl StoreClocks {
     /// The clock of this server; one that shows nothing yet if it is new.
-    pub(super) fn of(&self, run_id: &Arc<String>) -> Arc<StoreClock> {
+    pub(super) fn of(&self, server: &Arc<ServerName>) -> Arc<StoreClock> {
         // Nothing that is guarded here can be left half-changed by a panic.
         let known = self.clocks.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(clock) = known.get(run_id) {
+        if let Some(clock) = known.get(server) {
             return Arc::clone(clock);
         }
         drop(known);
@@ -38,7 +39,7 @@ impl StoreClocks {
         if clocks.len() >= CAPACITY {
             clocks.clear();
         }
-        let clock = clocks.entry(Arc::clone(run_id)).or_insert_with(|| Arc::new(StoreClock::new()));
+        let clock = clocks.entry(Arc::clone(server)).or_insert_with(|| Arc::new(StoreClock::new()));
         Arc::clone(clock)
     }
 }
@@ -115,14 +116,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_server_has_a_clock_of_its_own() {
         let clocks = StoreClocks::default();
-        let servers = ["a", "b"].map(|run_id| Arc::new(run_id.to_owned()));
+        let servers = ["a", "b"].map(|run_id| Arc::new(ServerName::new(run_id, "1")));
         clocks.of(&servers[0]).hear(50_000);
         // Less than what a slow reply could explain, so that one clock for both would not notice.
         clocks.of(&servers[1]).hear(49_500);
         assert_eq!(clocks.of(&servers[0]).at(Instant::now()), 50_000);
         assert_eq!(clocks.of(&servers[1]).at(Instant::now()), 49_500);
         for server in 0..1_000 {
-            clocks.of(&Arc::new(server.to_string()));
+            clocks.of(&Arc::new(ServerName::new(server.to_string(), "1")));
         }
         assert!(clocks.clocks.read().unwrap().len() <= CAPACITY);
     }

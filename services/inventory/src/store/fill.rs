@@ -19,7 +19,7 @@ pub struct InRedis {
     /// The request it was loaded by; empty after a rebuild.
     pub request_id: String,
     /// The server that has it.
-    pub run_id: String,
+    pub server: String,
 }
 
 /// A hold of a recorded order, as the scripts write holds, but for when its units were taken: the script that takes them knows.
@@ -50,13 +50,21 @@ impl Stock {
             "LOADED" => Ok(Some(InRedis {
                 epoch: reply.int()?,
                 request_id: reply.text()?,
-                run_id: reply.text()?,
+                server: reply.text()?,
             })),
             _ => Err(reply.refusal()),
         }
     }
 
-    /// Puts stock under the sale's keys in place of what is there, with the holds of `orders`, and returns the run id of the server that
+    /// Clears a sale's keys for an epoch to come: whatever stood there serves nobody any more.
+    ///
+    /// # Errors
+    /// [`Refusal::Fenced`] when a later epoch came in between; or when the store does not answer.
+    pub async fn clear(&self, sale_id: Uuid, epoch: i64) -> Result<String, Refusal> {
+        self.done(sale_id, epoch, "load/claim", vec![]).await
+    }
+
+    /// Puts stock under the sale's keys in place of what is there, with the holds of `orders`, and returns the name of the server that
     /// has it.
     ///
     /// # Errors
@@ -79,7 +87,7 @@ impl Stock {
                 why: "a price or quantity is beyond what stock can hold",
             });
         }
-        self.done(sale_id, epoch, "load/claim", vec![]).await?;
+        self.clear(sale_id, epoch).await?;
         for some in items.chunks(STAGE_AT_ONCE) {
             let args = some
                 .iter()

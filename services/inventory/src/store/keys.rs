@@ -10,3 +10,11 @@ const NAMES: [&str; 9] =
 pub fn keys(sale_id: Uuid) -> Vec<String> {
     NAMES.iter().map(|name| format!("fs:{{{}}}:{name}", sale_id.as_hyphenated())).collect()
 }
+
+/// The key that an instance writes at to see which server it speaks to: of a sale's slot in a cluster, otherwise one for all.
+pub fn beat_key(sale_id: Option<Uuid>) -> String {
+    match sale_id {
+        Some(sale_id) => format!("fs:{{{}}}:beat", sale_id.as_hyphenated()),
+        None => "fs:beat".to_owned(),
+    }
+}

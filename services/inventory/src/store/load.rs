@@ -10,7 +10,7 @@
 use uuid::Uuid;
 
 use super::{Claimed, Record, Stock};
-use crate::domain::Refusal;
+use crate::{domain::Refusal, serving::Serving};
 
 /// How often the record may move on under a loader before it gives up.
 const MAX_ROUNDS: u32 = 3;
@@ -29,6 +29,8 @@ pub struct Load<'a> {
     pub record: &'a Record,
     /// Where it goes.
     pub stock: &'a Stock,
+    /// Which server that is.
+    pub serving: &'a Serving,
 }
 
 impl Load<'_> {
@@ -36,15 +38,24 @@ impl Load<'_> {
     ///
     /// # Errors
     /// [`Refusal::SaleUnknown`]; [`Refusal::AlreadyLoaded`]; [`Refusal::NotLoadable`]; [`Refusal::Fenced`] when the stock was in use and is
-    /// gone, so that it has to be rebuilt, or when another loader is at it; or when a store does not answer.
+    /// gone, so that it has to be rebuilt, when another loader is at it, or while this instance's server is not the one that counts; or when
+    /// a store does not answer.
     pub async fn run(&self, sale_id: Uuid, request_id: Uuid) -> Result<Loaded, Refusal> {
+        if self.serving.is_turned_away() {
+            return Err(Refusal::Fenced);
+        }
+        let own = self.serving.own(sale_id).ok_or(Refusal::Fenced)?;
         for _ in 0..MAX_ROUNDS {
             let known = self.record.lookup(sale_id).await?;
+            if known.is_final {
+                return Err(Refusal::NotOpen { state: known.state, window_ms: None });
+            }
             if let Some((epoch, usable)) = known.epoch {
                 if let Some(there) =
                     self.stock.probe(sale_id).await?.filter(|there| there.epoch == epoch)
                 {
-                    if !usable && !self.record.publish(sale_id, epoch, &there.run_id).await? {
+                    let server = self.serving.named(sale_id, &there.server);
+                    if !usable && !self.record.publish(sale_id, epoch, &server).await? {
                         continue;
                     }
                     return if there.request_id == request_id.to_string() {
@@ -59,11 +70,14 @@ impl Load<'_> {
                     return Err(Refusal::Fenced);
                 }
             }
-            let Some(claimed) = self.record.claim(sale_id, &known).await? else { continue };
+            let unchanged = self.serving.unchanged(&known.server);
+            let claimed = self.record.claim(sale_id, &known, &own, unchanged).await?;
+            let Some(claimed) = claimed else { continue };
             let Claimed { epoch, rules, items } = &claimed;
             let request = request_id.to_string();
-            let run_id = self.stock.fill(sale_id, *epoch, &request, rules, items, &[]).await?;
-            if self.record.publish(sale_id, claimed.epoch, &run_id).await? {
+            let server = self.stock.fill(sale_id, *epoch, &request, rules, items, &[]).await?;
+            let server = self.serving.named(sale_id, &server);
+            if self.record.publish(sale_id, claimed.epoch, &server).await? {
                 return Ok(Loaded { epoch: claimed.epoch });
             }
         }

@@ -7,12 +7,15 @@ use sqlx::{PgPool, query_file, query_file_scalar};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::{Unchanged, servers};
 use crate::domain::{Item, PlacedLine, RecordedOrder, Refusal, Rules, Units, one_order_a_hold};
 
 /// The record of stock.
 #[derive(Debug, Clone)]
 pub struct Record {
     pub(super) pool: PgPool,
+    /// For leases, which must not run out because everything else is in use.
+    leases: PgPool,
 }
 
 /// What is known of a sale's stock.
@@ -22,8 +25,12 @@ pub struct Known {
     pub state: String,
     /// The latest epoch and whether it may be used; `None` when stock was never loaded.
     pub epoch: Option<(i64, bool)>,
+    /// The server that the epoch was raised on; empty when stock was never loaded.
+    pub server: String,
     /// Whether that epoch is a rebuild's that has not ended.
     pub rebuilding: bool,
+    /// Whether the sale's report is final: nothing happens to its stock any more.
+    pub is_final: bool,
 }
 
 /// A sale whose stock may now be loaded under a new epoch.
@@ -131,9 +138,9 @@ impl OrderRow {
 }
 
 impl Record {
-    /// The record behind `pool`.
-    pub fn new(pool: PgPool) -> Self {
-        Self { pool }
+    /// The record behind `pool`; leases are kept by `leases`.
+    pub fn new(pool: PgPool, leases: PgPool) -> Self {
+        Self { pool, leases }
     }
 
     /// What is known of a sale's stock.
@@ -149,7 +156,13 @@ impl Record {
             .ok_or(Refusal::SaleUnknown)?;
         let epoch =
             row.epoch.map(|epoch| (epoch, row.run_id.is_some_and(|run_id| !run_id.is_empty())));
-        Ok(Known { state: row.state, epoch, rebuilding: row.rebuilding })
+        Ok(Known {
+            state: row.state,
+            epoch,
+            server: row.server.unwrap_or_default(),
+            rebuilding: row.rebuilding,
+            is_final: row.r#final,
+        })
     }
 
     /// The stocks that may have holds to sweep, with their epochs.
@@ -190,13 +203,20 @@ impl Record {
         row.map(Rules::from).ok_or(Refusal::SaleUnknown)
     }
 
-    /// Hands out the next epoch and writes the allotments, in one transaction. Nobody may use the epoch before
-    /// [`Record::publish`]. `None` when the record is not any more as it was `seen`.
+    /// Hands out the next epoch on the server `own` and writes the allotments, in one transaction. Nobody may use the epoch before
+    /// [`Record::publish`]. `None` when the record is not any more as it was `seen`. `unchanged` is for how long the row of the recorded
+    /// server has stood still.
     ///
     /// # Errors
     /// [`Refusal::SaleUnknown`]; [`Refusal::Fenced`] when orders exist: what is left for sale is then no longer what the sale
-    /// began with; [`Refusal::NotLoadable`] when the sale offers nothing; or when Postgres does not answer.
-    pub async fn claim(&self, sale_id: Uuid, seen: &Known) -> Result<Option<Claimed>, Refusal> {
+    /// began with, or when the recorded server is another one that still counts; [`Refusal::NotLoadable`] when the sale offers nothing; or when Postgres does not answer.
+    pub async fn claim(
+        &self,
+        sale_id: Uuid,
+        seen: &Known,
+        own: &str,
+        unchanged: Unchanged,
+    ) -> Result<Option<Claimed>, Refusal> {
         let mut transaction = self.pool.begin().await.map_err(away)?;
         let rules = sqlx::query_file_as!(RulesRow, "sql/lock_sale.sql", sale_id)
             .fetch_optional(&mut *transaction)
@@ -208,9 +228,15 @@ impl Record {
             .fetch_optional(&mut *transaction)
             .await
             .map_err(away)?
-            .map(|row| (row.epoch, !row.run_id.is_empty()));
+            .map(|row| ((row.epoch, !row.run_id.is_empty()), row.server));
+        let (current, recorded) = current.unzip();
         if (&rules.state, current) != (&seen.state, seen.epoch) {
             return Ok(None);
+        }
+        if let Some(recorded) = recorded
+            && !servers::judge(&mut transaction, &recorded, own, unchanged).await?
+        {
+            return Err(Refusal::Fenced);
         }
         let orders =
             query_file_scalar!("sql/has_orders.sql", sale_id).fetch_one(&mut *transaction).await;
@@ -218,11 +244,11 @@ impl Record {
             return Err(Refusal::Fenced);
         }
         let epoch = if current.is_some() {
-            query_file_scalar!("sql/next_epoch.sql", sale_id)
+            query_file_scalar!("sql/next_epoch.sql", sale_id, own)
                 .fetch_optional(&mut *transaction)
                 .await
         } else {
-            query_file_scalar!("sql/first_epoch.sql", sale_id)
+            query_file_scalar!("sql/first_epoch.sql", sale_id, own)
                 .fetch_optional(&mut *transaction)
                 .await
         };
@@ -246,35 +272,18 @@ impl Record {
         Ok(Some(Claimed { epoch, rules, items }))
     }
 
-    /// Lets everybody use an epoch, loaded into the server with this run id. False when a later one was handed out since.
+    /// Lets everybody use an epoch, loaded into the server that it was handed out on. False when a later one was handed out since, or
+    /// `server` is another one.
     ///
     /// # Errors
     /// When Postgres does not answer.
-    pub async fn publish(&self, sale_id: Uuid, epoch: i64, run_id: &str) -> Result<bool, Refusal> {
-        let done = query_file!("sql/publish_stock.sql", sale_id, epoch, run_id)
+    pub async fn publish(&self, sale_id: Uuid, epoch: i64, server: &str) -> Result<bool, Refusal> {
+        let done = query_file!("sql/publish_stock.sql", sale_id, epoch, server)
             .execute(&self.pool)
             .step("sql/publish_stock")
             .await
             .map_err(away)?;
         Ok(done.rows_affected() == 1)
-    }
-
-    /// Hands out the epoch after `seen` to `rebuilder` for as long as its lease lasts; `None` when another one has it, or `seen` is over.
-    ///
-    /// # Errors
-    /// When Postgres does not answer.
-    pub async fn begin_rebuild(
-        &self,
-        sale_id: Uuid,
-        rebuilder: Uuid,
-        lease: Duration,
-        seen: i64,
-    ) -> Result<Option<i64>, Refusal> {
-        query_file_scalar!("sql/rebuild_begin.sql", sale_id, rebuilder, ms(lease), seen)
-            .fetch_optional(&self.pool)
-            .step("sql/rebuild_begin")
-            .await
-            .map_err(away)
     }
 
     /// Keeps the lease for longer. False when another one has it.
@@ -289,14 +298,15 @@ impl Record {
         epoch: i64,
     ) -> Result<bool, Refusal> {
         let done = query_file!("sql/rebuild_renew.sql", sale_id, rebuilder, ms(lease), epoch)
-            .execute(&self.pool)
+            .execute(&self.leases)
             .step("sql/rebuild_renew")
             .await
             .map_err(away)?;
         Ok(done.rows_affected() == 1)
     }
 
-    /// Lets everybody use the rebuilt stock, which stands on the server with this run id. False when another one has the lease.
+    /// Lets everybody use the rebuilt stock, which stands on `server`. False when another one has the lease, or the epoch was handed out on
+    /// another server.
     ///
     /// # Errors
     /// When Postgres does not answer.
@@ -304,10 +314,10 @@ impl Record {
         &self,
         sale_id: Uuid,
         rebuilder: Uuid,
-        run_id: &str,
+        server: &str,
         epoch: i64,
     ) -> Result<bool, Refusal> {
-        let done = query_file!("sql/rebuild_end.sql", sale_id, rebuilder, run_id, epoch)
+        let done = query_file!("sql/rebuild_end.sql", sale_id, rebuilder, server, epoch)
             .execute(&self.pool)
             .step("sql/rebuild_end")
             .await

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use flashsale_failpoint::Step as _;
-use flashsale_redis::{EvalError, Script, Store};
+use flashsale_redis::{EvalError, Script, ServerName, Store};
 use flashsale_service::deadline;
 use fred::types::Value;
 use tokio::time::Instant;
@@ -55,8 +55,8 @@ impl Runner {
                 return Err(Refusal::TooLate);
             }
             // The deadline is by the clock of whichever server has the keys when the script gets there.
-            let on = |run_id: &Arc<String>| {
-                let clock = self.clocks.of(run_id);
+            let on = |server: &Arc<ServerName>| {
+                let clock = self.clocks.of(server);
                 let mut all: Vec<Value> = vec![epoch.into(), clock.at(until).into()];
                 all.extend(args(&clock));
                 all
@@ -67,7 +67,7 @@ impl Runner {
                 Ok(Err(error)) => return Err(refusal(script, error)),
                 Err(_) => return Err(Refusal::Unanswered),
             };
-            let clock = self.clocks.of(&answered.run_id);
+            let clock = self.clocks.of(&answered.server);
             let reply = Reply::read(answered.value)?;
             if reply.word != "TOO_LATE" {
                 clock.hear(reply.now_ms);

@@ -59,6 +59,8 @@ scripts! {
     mend,
     /// Adds or takes out units.
     adjust,
+    /// Shows which server takes writes.
+    beat,
 }
 
 impl Default for Scripts {

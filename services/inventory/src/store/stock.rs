@@ -61,8 +61,7 @@ pub struct Stock {
 
 impl Stock {
     /// Stock in `store`, where no script may start later than `timeout` after it was asked for.
-    pub fn new(store: Store, timeout: Duration) -> Self {
-        let scripts = Arc::new(Scripts::new());
+    pub fn new(store: Store, scripts: Arc<Scripts>, timeout: Duration) -> Self {
         let runner = Arc::new(Runner::new(store, timeout));
         let takes = Takes::new(Arc::clone(&runner), Arc::clone(&scripts));
         Self { scripts, runner, takes }

@@ -1,6 +1,6 @@
 //! Units added and withdrawn while a sale is on, and what becomes of it when it is cut off anywhere.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use flashsale_errors::Reason;
 use flashsale_inventory::{
@@ -17,7 +17,10 @@ use uuid::Uuid;
 use crate::{
     books::assert_books_balance,
     service::{id, served},
-    world::{SaleSpec, World, inventory, place_lines, redis_config, release, reserve, world},
+    world::{
+        SaleSpec, World, inventory, inventory_on, place_lines, redis_config, release, reserve,
+        world,
+    },
 };
 
 fn ask(sale_id: Uuid, sku: &str, delta: i64) -> Ask {
@@ -69,7 +72,7 @@ async fn assert_at_rest(world: &World, sale: Uuid, sku: &str) {
 fn steps(world: &World) -> (Adjustments, Stock) {
     (
         Adjustments::new(world.pg.pool.clone()),
-        Stock::new(world.store.clone(), Duration::from_secs(5)),
+        Stock::new(world.store.clone(), Arc::default(), Duration::from_secs(5)),
     )
 }
 
@@ -116,10 +119,8 @@ async fn end_rebuild(world: &World, sale: Uuid) {
          redis.call('HSET', KEYS[1], 'keys', 2)"
     );
     world.lua(&script, keys(sale)).await;
-    let run_id = world.store.run_id().await.unwrap();
-    sqlx::query("UPDATE sale_stock SET run_id = $2 WHERE sale_id = $1")
+    sqlx::query("UPDATE sale_stock SET run_id = server WHERE sale_id = $1")
         .bind(sale)
-        .bind(run_id.to_string())
         .execute(&world.pg.pool)
         .await
         .unwrap();
@@ -321,12 +322,7 @@ async fn an_adjustment_whose_store_is_away_ends_once_it_is_back() {
     let (journal_of, _) = steps(&world);
     let nowhere =
         flashsale_redis::Store::connect(&redis_config("redis://127.0.0.1:1")).await.unwrap();
-    let cut_off = flashsale_inventory::inventory::Inventory::new(
-        nowhere,
-        world.pg.pool.clone(),
-        world.queue.clone(),
-        Duration::from_millis(50),
-    );
+    let cut_off = inventory_on(nowhere, &world.pg, &world.queue, Duration::from_millis(50));
     let (added, withdrawn) = (ask(sale, "a", 5), ask(sale, "b", -5));
     for asked in [&added, &withdrawn] {
         // Nothing of it is written down before Redis has answered once.

@@ -60,6 +60,7 @@ impl Claims {
             let mut messages = consumer.messages().await.unwrap();
             while let Some(Ok(message)) = messages.next().await {
                 match QueueMessage::decode(&message.payload).unwrap() {
+                    QueueMessage::Closing { .. } => {}
                     QueueMessage::Fence { sale_id, epoch } => pass(&pool, sale_id, epoch).await,
                     QueueMessage::Place { order } => claim(&pool, &inventory, &order).await,
                     QueueMessage::Cancel { .. } => panic!("nobody cancels in these tests"),

@@ -276,11 +276,12 @@ async fn sales_are_spread_over_all_masters_and_each_is_sold_where_it_is() {
             let [available, rest @ ..] = world.books(sale, "a").await;
             assert!([FEW - 2, MANY - 2].contains(&available));
             assert_eq!(rest, [0, 0, 2]);
-            // Each stock is fenced by the run id of the server it is on.
+            // Each stock is fenced by the name of the server it is on.
             let info = world.redis.servers.ask(owner, &["INFO", "server"]).await.unwrap();
-            let run_id = world.store.run_id_of(&keys(sale)).await.unwrap();
+            let server = world.store.server_of(&keys(sale)).await.unwrap().to_string();
+            let (run_id, _) = server.split_once('/').unwrap();
             assert!(info.text().contains(&format!("run_id:{run_id}")));
-            assert_eq!(world.on_node(owner, &keys(sale)[0]).await["run_id"], *run_id);
+            assert_eq!(world.on_node(owner, &keys(sale)[0]).await["run_id"], server);
         }
     });
     join_all(journeys).await;

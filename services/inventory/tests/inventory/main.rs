@@ -21,6 +21,7 @@ mod rebuilding;
 mod reconciling;
 mod sentinel;
 mod service;
+mod serving;
 mod settle;
 mod several;
 mod sweep;

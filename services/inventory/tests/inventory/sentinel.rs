@@ -31,7 +31,7 @@ async fn a_sale_under_sentinels_is_closed_once_the_replica_took_over_and_is_open
     world.ask(&reserve(sale, "bob", &[("a", 1)])).await.unwrap();
     assert_eq!(world.books(sale, "a").await, [4, 1, 3, 2]);
 
-    let before = world.store.run_id().await.unwrap();
+    let before = world.store.server().await.unwrap();
     world.redis.servers.first_master().kill().await;
     eventually("the sale reads as closed", async || {
         match world.ask(&reserve(sale, "eve", &[("a", 1)])).await {
@@ -42,7 +42,7 @@ async fn a_sale_under_sentinels_is_closed_once_the_replica_took_over_and_is_open
     })
     .await;
     assert!(world.redis.servers.has_failed_over().await);
-    assert_ne!(world.store.run_id().await.unwrap(), before);
+    assert_ne!(world.store.server().await.unwrap(), before);
     // What is there is the copy, and nothing of it is sold.
     assert_eq!(world.inventory.read(sale, &[]).await, Err(Refusal::Fenced));
     // A new sale starts on the server that took over.

@@ -86,7 +86,17 @@ pub(crate) async fn queue(url: &str) -> Queue {
 
 /// One more process, as it were.
 pub(crate) fn inventory(pg: &TestPg, store: &Store, queue: &Queue) -> Inventory {
-    Inventory::new(store.clone(), pg.pool.clone(), queue.clone(), Duration::from_secs(5))
+    inventory_on(store.clone(), pg, queue, Duration::from_secs(5))
+}
+
+/// One more process over another store, or with another patience.
+pub(crate) fn inventory_on(
+    store: Store,
+    pg: &TestPg,
+    queue: &Queue,
+    timeout: Duration,
+) -> Inventory {
+    Inventory::new(store, pg.pool.clone(), pg.pool.clone(), queue.clone(), timeout)
 }
 
 impl<R> World<R> {
@@ -179,11 +189,11 @@ impl<R> World<R> {
         self.store.eval(&Script::new("test", text), keys, vec![]).await.unwrap()
     }
 
-    /// Everything in Redis, key by key, as a hash of its value.
+    /// Everything of sales in Redis, key by key, as a hash of its value.
     pub(crate) async fn dump(&self) -> BTreeMap<String, String> {
         // Sorted: a hash that grows is moved piece by piece, also while it is only read, and its order with it.
         let script = "local all = {}
-            for _, key in ipairs(redis.call('KEYS', '*')) do
+            for _, key in ipairs(redis.call('KEYS', 'fs:{*')) do
               local kind, parts = redis.call('TYPE', key).ok, nil
               if kind == 'hash' then
                 local flat = redis.call('HGETALL', key)

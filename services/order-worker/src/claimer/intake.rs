@@ -19,7 +19,9 @@ pub fn receive(seq: u64, payload: Vec<u8>) -> Received {
     };
     let places = match &message {
         Some(QueueMessage::Place { order }) => (Some(order.order_id), Some(order.sale_id)),
-        Some(QueueMessage::Cancel { .. } | QueueMessage::Fence { .. }) => (None, None),
+        Some(
+            QueueMessage::Cancel { .. } | QueueMessage::Fence { .. } | QueueMessage::Closing { .. },
+        ) => (None, None),
         None => {
             let id = |name| loose.as_ref().and_then(|value| id_in(value, name));
             (id("order_id"), id("sale_id"))
@@ -72,6 +74,7 @@ fn intake(message: QueueMessage) -> Result<Intake, DeadReason> {
             Ok(Intake::Cancel { order: placed(order)?, requested_at: instant(requested_at_ms)? })
         }
         QueueMessage::Fence { sale_id, epoch } => Ok(Intake::Fence { sale_id, epoch }),
+        QueueMessage::Closing { sale_id, .. } => Ok(Intake::Closing { sale_id }),
     }
 }
 

@@ -165,6 +165,7 @@ pub fn decide(messages: Vec<(u64, Intake)>, books: Books) -> Decision {
     for (seq, message) in messages {
         match message {
             Intake::Fence { sale_id, epoch } => deciding.fence(seq, sale_id, epoch),
+            Intake::Closing { .. } => {}
             Intake::Place(order) => deciding.place(seq, order),
             Intake::Unrecordable { order, cause } => deciding.put_aside(&order, cause),
             Intake::Cancel { order, requested_at } => deciding.cancel(seq, order, requested_at),

@@ -84,6 +84,11 @@ pub enum Intake {
         /// The epoch that the stock will have.
         epoch: i64,
     },
+    /// Whoever serves an older epoch of the sale's stock is to stop, which is nothing to the record.
+    Closing {
+        /// The sale.
+        sale_id: Uuid,
+    },
 }
 
 impl Intake {
@@ -93,7 +98,7 @@ impl Intake {
             Self::Place(order) | Self::Cancel { order, .. } | Self::Unrecordable { order, .. } => {
                 Some(order)
             }
-            Self::Fence { .. } => None,
+            Self::Fence { .. } | Self::Closing { .. } => None,
         }
     }
 
@@ -103,7 +108,7 @@ impl Intake {
             Self::Place(order) | Self::Cancel { order, .. } | Self::Unrecordable { order, .. } => {
                 order.sale_id
             }
-            Self::Fence { sale_id, .. } => *sale_id,
+            Self::Fence { sale_id, .. } | Self::Closing { sale_id } => *sale_id,
         }
     }
 }

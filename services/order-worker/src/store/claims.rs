@@ -149,7 +149,12 @@ impl Received {
     fn refuse(&mut self, state: &str) -> bool {
         let salvage = match &self.content {
             Ok(Intake::Place(order)) => order.salvage(),
-            Ok(Intake::Cancel { .. } | Intake::Fence { .. } | Intake::Unrecordable { .. }) => None,
+            Ok(
+                Intake::Cancel { .. }
+                | Intake::Fence { .. }
+                | Intake::Closing { .. }
+                | Intake::Unrecordable { .. },
+            ) => None,
             Err(_) if self.salvage.is_none() => return false,
             Err(_) => None,
         };
@@ -308,7 +313,10 @@ async fn read_books(
         .iter()
         .filter_map(|(_, intake)| match intake {
             Intake::Place(order) => Some(order),
-            Intake::Cancel { .. } | Intake::Unrecordable { .. } | Intake::Fence { .. } => None,
+            Intake::Cancel { .. }
+            | Intake::Unrecordable { .. }
+            | Intake::Fence { .. }
+            | Intake::Closing { .. } => None,
         })
         .flat_map(|order| order.lines.iter().map(|line| (order.sale_id, line.sku.clone())))
         .collect();

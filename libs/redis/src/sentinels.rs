@@ -1,0 +1,81 @@
+//! Which server the Sentinels name.
+//!
+//! The driver asks one Sentinel when it connects, and goes on with the server that one named. A server that was
+//! given up by the majority may be alive, and a Sentinel that was cut off may still name it: whether a server
+//! counts is what most of them say now.
+
+use std::time::Duration;
+
+use fred::{
+    clients::Client,
+    interfaces::ClientLike as _,
+    types::{
+        Builder, ClusterHash, CustomCommand,
+        config::{Config, ReconnectPolicy, Server, ServerConfig},
+    },
+};
+use futures::future::join_all;
+
+use crate::RedisError;
+
+/// A connection to each of the Sentinels.
+#[derive(Clone)]
+pub(crate) struct Sentinels {
+    clients: Vec<Client>,
+    service: String,
+}
+
+impl Sentinels {
+    /// The Sentinels that `config` names; `None` where it names a server or a cluster.
+    pub(crate) fn connect(config: &Config, timeout: Duration) -> Result<Option<Self>, RedisError> {
+        let ServerConfig::Sentinel { hosts, service_name, .. } = &config.server else {
+            return Ok(None);
+        };
+        let client = |host: &Server| {
+            let one = Config {
+                server: ServerConfig::Centralized { server: host.clone() },
+                username: None,
+                password: None,
+                database: None,
+                fail_fast: false,
+                ..config.clone()
+            };
+            let client = Builder::from_config(one)
+                .with_connection_config(|connection| {
+                    connection.connection_timeout = timeout;
+                    connection.internal_command_timeout = timeout;
+                    connection.max_command_attempts = 1;
+                    connection.auto_client_setname = false;
+                })
+                .with_performance_config(|performance| {
+                    performance.default_command_timeout = timeout;
+                })
+                .set_policy(ReconnectPolicy::new_exponential(0, 50, 1_000, 2))
+                .build()
+                .map_err(|error| RedisError(error.details().to_owned()))?;
+            drop(client.connect());
+            Ok(client)
+        };
+        let clients = hosts.iter().map(client).collect::<Result<_, _>>()?;
+        Ok(Some(Self { clients, service: service_name.clone() }))
+    }
+
+    /// Whether more than half of the Sentinels name this server. One that does not answer within `within`
+    /// names none.
+    pub(crate) async fn name(&self, server: &Server, within: Duration) -> bool {
+        let asked = self.clients.iter().map(|client| async {
+            if !client.is_connected() {
+                return false;
+            }
+            let command = CustomCommand::new_static("SENTINEL", ClusterHash::Random, false);
+            let args = vec!["GET-MASTER-ADDR-BY-NAME", &self.service];
+            let answer = client.custom::<Option<(String, u16)>, _>(command, args);
+            match tokio::time::timeout(within, answer).await {
+                Ok(Ok(Some((host, port)))) => *server.host == *host && server.port == port,
+                Ok(Ok(None) | Err(_)) | Err(_) => false,
+            }
+        });
+        let names = join_all(asked).await.into_iter().filter(|names| *names).count();
+        names * 2 > self.clients.len()
+    }
+}

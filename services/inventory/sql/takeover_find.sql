@@ -1,0 +1,1 @@
+SELECT server, retired, reason FROM stock_takeovers WHERE request_id = $1

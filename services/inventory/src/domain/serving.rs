@@ -1,0 +1,141 @@
+//! Which Redis server counts, and until when an instance may go on without asking again.
+//!
+//! Two servers can be alive at once: a failover that some instances have not heard of, or addresses that lead
+//! elsewhere. Exactly one of them counts for a sale: the one that its current epoch was raised on. The rules are
+//! here, without stores or clocks; `docs/decisions/2026-11-29-one-redis-counts.md` has the argument.
+
+use std::time::Duration;
+
+/// How often an instance writes at its Redis and confirms that server in Postgres (a *beat*).
+pub const BEAT_EVERY: Duration = Duration::from_secs(1);
+/// How long an instance may serve from the moment at which its last confirmed beat began.
+pub const COVER: Duration = Duration::from_secs(2);
+/// How long a server's row has to stand still before another server may take its place: longer than [`COVER`], so that whoever served
+/// from there has stopped by then. Like the other waits it is 5 % longer than the bound it follows from, for clocks run at different rates.
+pub const SILENT_AFTER: Duration = Duration::from_millis(3_150);
+/// How often the newest markers in `ORDERS` are looked at.
+pub const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long an instance may serve from the moment at which its last look began, while Postgres is silent.
+pub const LOOK_COVER: Duration = Duration::from_secs(1);
+
+/// The marker of a rebuild on another server stands at least so long behind the raise: a beat from before it covers for [`COVER`], and an
+/// order is accepted within 1 s of the check that its server counts.
+pub const MARKER_AFTER_RAISE: Duration = Duration::from_millis(3_150);
+/// And at least so long behind the storing of the closing message: a look that did not see it covers for [`LOOK_COVER`], and 1 s more.
+pub const MARKER_AFTER_CLOSING: Duration = Duration::from_millis(2_100);
+/// The marker of a rebuild on the server that served last stands so long behind the clearing of the keys: no check passes from then on.
+pub const MARKER_AFTER_CLEARING: Duration = Duration::from_millis(1_050);
+
+/// How everybody who serves an older epoch is made to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// By clearing the keys on the server that they are served from.
+    ByKeys,
+    /// By a message in the queue and by time: the server that they are served from is another one.
+    ByMessage,
+}
+
+impl Closing {
+    /// Where the last epoch that was open was served from decides, not where the last one was raised: a raise may have died before its message.
+    pub fn of(opened_on: &str, own: &str) -> Self {
+        if opened_on == own { Self::ByKeys } else { Self::ByMessage }
+    }
+}
+
+/// What is known of the server that an epoch stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recorded {
+    /// How often it was confirmed; 0 if it never was.
+    pub beats: i64,
+    /// A takeover has retired it, for a while.
+    pub retired: bool,
+}
+
+/// Whether an epoch may be handed out to the server of an instance.
+///
+/// `own` says that the recorded server is the instance's own. `unchanged` is how long, by the instance's own
+/// clock, the row of the recorded server has stood at which number of beats. Postgres' clock is not asked: it
+/// is another one after a failover.
+pub fn may_raise(own: bool, recorded: Recorded, unchanged: Option<(i64, Duration)>) -> bool {
+    let silent =
+        unchanged.is_some_and(|(beats, since)| beats == recorded.beats && since > SILENT_AFTER);
+    own || recorded.retired || silent
+}
+
+/// What an instance knows at a moment of whether it may serve a sale in an epoch; each as the time that has
+/// passed since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sight {
+    /// Since the beat began that was confirmed before the epoch was read.
+    pub confirmed: Duration,
+    /// Since the beat began that last reached this very server, confirmed or not.
+    pub reached: Option<Duration>,
+    /// Since the look began that last came to the end of the queue, if there was no gap between the looks
+    /// since before that beat.
+    pub looked: Option<Duration>,
+    /// A later epoch stands in the queue.
+    pub superseded: bool,
+}
+
+impl Sight {
+    /// Whether the instance may serve. Where Postgres is silent the queue has to say that there is no later
+    /// epoch, and the server has to be the one it was.
+    pub fn covers(&self) -> bool {
+        let by_record = self.confirmed < COVER;
+        let by_queue = self.reached.is_some_and(|reached| reached < COVER)
+            && self.looked.is_some_and(|looked| looked < LOOK_COVER);
+        !self.superseded && (by_record || by_queue)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    #[test]
+    fn another_server_takes_over_only_from_a_silent_or_retired_one() {
+        let alive = Recorded { beats: 7, retired: false };
+        assert!(may_raise(true, alive, None));
+        assert!(!may_raise(false, alive, None));
+        assert!(!may_raise(false, alive, Some((7, MS(3_150)))));
+        assert!(may_raise(false, alive, Some((7, MS(3_151)))));
+        // It was confirmed since.
+        assert!(!may_raise(false, alive, Some((6, MS(60_000)))));
+        assert!(may_raise(false, Recorded { retired: true, ..alive }, None));
+    }
+
+    #[test]
+    fn keys_close_only_the_server_that_served_last() {
+        assert_eq!(Closing::of("r", "r"), Closing::ByKeys);
+        assert_eq!(Closing::of("r", "n"), Closing::ByMessage);
+        // Never open since servers are recorded.
+        assert_eq!(Closing::of("", "n"), Closing::ByMessage);
+    }
+
+    #[test]
+    fn cover_ends_with_the_beat_unless_the_queue_stands_in() {
+        let beat = Sight { confirmed: MS(1_999), reached: None, looked: None, superseded: false };
+        assert!(beat.covers());
+        let late = Sight { confirmed: MS(2_000), ..beat };
+        assert!(!late.covers());
+        let queue = Sight { reached: Some(MS(1_999)), looked: Some(MS(999)), ..late };
+        assert!(queue.covers());
+        assert!(!Sight { reached: Some(MS(2_000)), ..queue }.covers());
+        assert!(!Sight { looked: Some(MS(1_000)), ..queue }.covers());
+        assert!(!Sight { looked: None, ..queue }.covers());
+        assert!(!Sight { superseded: true, ..queue }.covers());
+        assert!(!Sight { superseded: true, ..beat }.covers());
+    }
+
+    #[test]
+    fn a_server_stops_before_another_may_take_its_place() {
+        let (acceptance, drift) = (Duration::from_secs(1), 1.05);
+        assert!(SILENT_AFTER >= (COVER + BEAT_EVERY).mul_f64(drift));
+        assert!(MARKER_AFTER_RAISE >= (COVER + acceptance).mul_f64(drift));
+        assert!(MARKER_AFTER_CLOSING >= (LOOK_COVER + acceptance).mul_f64(drift));
+        assert!(MARKER_AFTER_CLEARING >= acceptance.mul_f64(drift));
+        assert!(LOOK_EVERY < LOOK_COVER && BEAT_EVERY < COVER);
+    }
+}

@@ -1,0 +1,190 @@
+//! The Redis servers on record: confirmed by beats, replaced by raises, retired by takeovers.
+//!
+//! Rows are locked in the order `sale_stock`, `redis_servers`.
+
+use std::{collections::HashMap, time::Duration};
+
+use flashsale_failpoint::Step as _;
+use sqlx::{PgConnection, PgPool, query_file, query_file_scalar};
+use uuid::Uuid;
+
+use super::record::away;
+use crate::domain::{Closing, Recorded, Refusal, may_raise};
+
+/// What the record says of the stock of a sale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SaleEpoch {
+    /// The sale.
+    pub sale_id: Uuid,
+    /// The sale's state.
+    pub state: String,
+    /// Its latest epoch.
+    pub epoch: i64,
+    /// The server that the epoch was raised on.
+    pub server: String,
+    /// Whether its stock is whole there.
+    pub open: bool,
+}
+
+/// How long the row of a server has stood still, as an instance has seen it: at so many beats, for so long.
+pub type Unchanged = Option<(i64, Duration)>;
+
+/// The rows of the servers, on a connection of its own: what exhausts the service's other connections must not
+/// keep a living server from being confirmed.
+#[derive(Debug, Clone)]
+pub struct Servers {
+    pool: PgPool,
+}
+
+impl Servers {
+    /// The servers on record behind `pool`.
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// Confirms servers that were just written at; returns those that count, which a retired one does not.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn confirm(&self, servers: &[String]) -> Result<Vec<String>, Refusal> {
+        query_file_scalar!("sql/servers_confirm.sql", servers)
+            .fetch_all(&self.pool)
+            .step("sql/servers_confirm")
+            .await
+            .map_err(away)
+    }
+
+    /// The epochs of unfinished sales.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn epochs(&self) -> Result<Vec<SaleEpoch>, Refusal> {
+        sqlx::query_file_as!(SaleEpoch, "sql/epochs_read.sql")
+            .fetch_all(&self.pool)
+            .step("sql/epochs_read")
+            .await
+            .map_err(away)
+    }
+
+    /// The rows of the servers that unfinished sales stand on, and of `own`.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn read(&self, own: &[String]) -> Result<HashMap<String, Recorded>, Refusal> {
+        let rows = query_file!("sql/servers_read.sql", own)
+            .fetch_all(&self.pool)
+            .step("sql/servers_read")
+            .await
+            .map_err(away)?;
+        let row = rows
+            .into_iter()
+            .map(|row| (row.server, Recorded { beats: row.beats, retired: row.retired }));
+        Ok(row.collect())
+    }
+
+    /// Removes the rows of servers that were gone a week ago.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn forget_old(&self) -> Result<(), Refusal> {
+        query_file!("sql/servers_forget.sql")
+            .execute(&self.pool)
+            .step("sql/servers_forget")
+            .await
+            .map_err(away)?;
+        Ok(())
+    }
+
+    /// Makes `own` the servers that count: retires `others`, which may be alive, and writes down why. The same
+    /// request does it once; returns the servers that it retired.
+    ///
+    /// # Errors
+    /// [`Refusal::RequestReused`], or when Postgres does not answer.
+    pub async fn take_over(
+        &self,
+        request_id: Uuid,
+        own: &[String],
+        others: &[String],
+        reason: &str,
+    ) -> Result<Vec<String>, Refusal> {
+        let mut transaction = self.pool.begin().await.map_err(away)?;
+        let own_text = own.join(" ");
+        let known = query_file!("sql/takeover_find.sql", request_id)
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(away)?;
+        if let Some(known) = known {
+            let same = known.server == own_text && known.reason == reason;
+            return if same { Ok(known.retired) } else { Err(Refusal::RequestReused) };
+        }
+        let retired = query_file_scalar!("sql/takeover_retire.sql", own, others)
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(away)?;
+        let done = query_file!("sql/takeover_insert.sql", request_id, own_text, &retired, reason)
+            .execute(&mut *transaction)
+            .await
+            .map_err(away)?;
+        if done.rows_affected() == 0 {
+            // The same request at the same time: its answer is asked for again.
+            return Err(Refusal::Fenced);
+        }
+        transaction.commit().step("commit/takeover").await.map_err(away)?;
+        Ok(retired)
+    }
+
+    /// Hands out the epoch after `seen` to `rebuilder` on the server `own`, for as long as its lease lasts.
+    /// `None` when another one has the lease, `seen` is over, or the recorded server still counts.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn raise(
+        &self,
+        sale_id: Uuid,
+        rebuilder: Uuid,
+        lease: Duration,
+        seen: i64,
+        own: &str,
+        unchanged: Unchanged,
+    ) -> Result<Option<(i64, Closing)>, Refusal> {
+        let mut transaction = self.pool.begin().await.map_err(away)?;
+        let current = query_file!("sql/lock_stock.sql", sale_id)
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(away)?;
+        let Some(current) = current.filter(|row| row.epoch == seen && !row.leased) else {
+            return Ok(None);
+        };
+        if !judge(&mut transaction, &current.server, own, unchanged).await? {
+            return Ok(None);
+        }
+        let lease_ms = lease.as_secs_f64() * 1_000.0;
+        let epoch = query_file_scalar!("sql/rebuild_raise.sql", sale_id, rebuilder, lease_ms, own)
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(away)?;
+        transaction.commit().step("commit/rebuild_raise").await.map_err(away)?;
+        Ok(Some((epoch, Closing::of(&current.opened_on, own))))
+    }
+}
+
+/// Whether an epoch may move from the server `recorded` to `own`. Keeps the former from being confirmed until
+/// the transaction ends.
+pub(super) async fn judge(
+    transaction: &mut PgConnection,
+    recorded: &str,
+    own: &str,
+    unchanged: Unchanged,
+) -> Result<bool, Refusal> {
+    // What was loaded before servers were recorded is served by nobody: scripts know no such server.
+    if recorded == own || recorded.is_empty() {
+        return Ok(true);
+    }
+    query_file!("sql/servers_know.sql", recorded).execute(&mut *transaction).await.map_err(away)?;
+    let row = query_file!("sql/servers_lock.sql", recorded)
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(away)?;
+    let recorded = Recorded { beats: row.beats, retired: row.retired };
+    Ok(may_raise(false, recorded, unchanged))
+}
