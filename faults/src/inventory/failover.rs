@@ -29,6 +29,8 @@ const COPY_WITHIN: Duration = Duration::from_secs(20);
 /// How long two servers live, and in the last round of the long form.
 const BOTH_LIVE: Duration = Duration::from_secs(2);
 const BOTH_LIVE_LONG: Duration = Duration::from_secs(60);
+/// How long a buyer goes on asking once one server is left.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a sale may be rebuilt meanwhile.
 const REBUILDS: u64 = 2;
 /// How many sales a failover closes, in turn.
@@ -152,7 +154,7 @@ impl Split {
             1 => Some(Side::New),
             _ => Some(Side::Old),
         };
-        Self { third, healed: if run % 2 == 0 { Side::New } else { Side::Old } }
+        Self { third, healed: if run.is_multiple_of(2) { Side::New } else { Side::Old } }
     }
 }
 
@@ -178,16 +180,14 @@ pub(super) async fn old_primary(task: &mut Task, figures: &mut Figures) -> anyho
         let replica = Replica::start(task).await?;
         // Both sides want the same units.
         let spec = SaleSpec { scarce: 60, ..SaleSpec::default() };
-        let round = task.round(spec, Manners::default()).await?;
+        let long = !task.short && run + 1 == task.asked;
+        let lasts = if long { BOTH_LIVE_LONG } else { BOTH_LIVE };
+        // Whoever asks the new server is turned away for all of that time.
+        let manners = Manners { patience: lasts + PATIENCE, ..Manners::default() };
+        let round = task.round(spec, manners.clone()).await?;
         let seed = task.random.random();
-        let others = Crowd::come_to(
-            &task.platform,
-            &checkout,
-            &inventory,
-            &round.sale,
-            seed,
-            Manners::default(),
-        )?;
+        let others =
+            Crowd::come_to(&task.platform, &checkout, &inventory, &round.sale, seed, manners)?;
         until_some(COPY_WITHIN, "the others buy", async || {
             anyhow::Ok((others.accepted() > 2).then_some(()))
         })
@@ -198,8 +198,6 @@ pub(super) async fn old_primary(task: &mut Task, figures: &mut Figures) -> anyho
         if split.third == Some(Side::New) {
             lead(&to_third, &new);
         }
-        let long = !task.short && run + 1 == task.asked;
-        let lasts = if long { BOTH_LIVE_LONG } else { BOTH_LIVE };
         both_live(task, &new, &others, &open, lasts, figures).await?;
 
         // Whoever is on the wrong side hears of the change at last.
@@ -286,7 +284,7 @@ async fn rebuilds(task: &Task, sales: &[(Sale, i64)]) -> anyhow::Result<u64> {
 /// scripts, and a stock that says the same epoch. Clients stand still meanwhile, or are led to the other one and back, in turn.
 pub(super) async fn failback(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for run in 0..task.asked {
-        let led = run % 2 == 0;
+        let led = run.is_multiple_of(2);
         let replica = Replica::start(task).await?;
         let spec = SaleSpec { scarce: 60, ..SaleSpec::default() };
         let round = task.round(spec, Manners::default()).await?;
