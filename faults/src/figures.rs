@@ -24,6 +24,8 @@ pub(crate) struct Figures {
     words: Zeros,
     /// The longest time that a sale was closed, where the suite asks for that.
     reopen: Option<Duration>,
+    /// Durations of which the report gives the spread, by name.
+    spreads: BTreeMap<String, Vec<Duration>>,
     /// Promises that were broken, in words.
     pub(crate) broken: Vec<String>,
     /// What only this fault has.
@@ -52,6 +54,17 @@ impl Figures {
     pub(crate) fn longest(&mut self, name: &str, lasted: Duration) {
         let before = self.more.get(name).and_then(Value::as_f64).unwrap_or(0.0);
         self.more.insert(name.to_owned(), json!(before.max(seconds(lasted))));
+    }
+
+    /// Keeps the highest of some numbers under a name of this fault's own.
+    pub(crate) fn most(&mut self, name: &str, number: u64) {
+        let before = self.more.get(name).and_then(Value::as_u64).unwrap_or(0);
+        self.more.insert(name.to_owned(), json!(before.max(number)));
+    }
+
+    /// Adds to durations of which the report gives `<name>_count`, `_p50`, `_p99` and `_max`, in seconds.
+    pub(crate) fn lasted(&mut self, name: &str, lasted: impl IntoIterator<Item = Duration>) {
+        self.spreads.entry(name.to_owned()).or_default().extend(lasted);
     }
 
     /// Takes note of how long a sale was closed.
@@ -107,6 +120,17 @@ impl Figures {
             if let Some(reopen) = self.reopen {
                 fields.insert("reopen_seconds_max".to_owned(), json!(seconds(reopen)));
             }
+            for (name, lasted) in &self.spreads {
+                let mut lasted = lasted.clone();
+                lasted.sort_unstable();
+                fields.insert(format!("{name}_count"), json!(lasted.len()));
+                for (share, percent) in [("p50", 50), ("p99", 99), ("max", 100)] {
+                    let at = (lasted.len() * percent).div_ceil(100).saturating_sub(1);
+                    if let Some(lasted) = lasted.get(at) {
+                        fields.insert(format!("{name}_{share}"), json!(seconds(*lasted)));
+                    }
+                }
+            }
             fields.extend(self.more.clone());
         }
         value
@@ -147,6 +171,19 @@ mod tests {
             spoil(&mut bad);
             assert_eq!(bad.faults(), [said]);
         }
+    }
+
+    #[test]
+    fn a_spread_is_given_by_its_ranks() {
+        let mut figures = good();
+        figures.lasted("opened_seconds", (1..=200).rev().map(Duration::from_secs));
+        let json = figures.json();
+        assert_eq!(json["opened_seconds_count"], 200);
+        assert_eq!(json["opened_seconds_p50"], 100.0);
+        assert_eq!(json["opened_seconds_p99"], 198.0);
+        assert_eq!(json["opened_seconds_max"], 200.0);
+        figures.lasted("none_seconds", []);
+        assert!(figures.json().get("none_seconds_p50").is_none());
     }
 
     #[test]

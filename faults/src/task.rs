@@ -30,7 +30,7 @@ pub(crate) struct Fault {
     pub(crate) name: &'static str,
     /// How often it is done.
     pub(crate) full: u64,
-    /// How often in the short form.
+    /// How often in the short form; 0 leaves it to the long one.
     pub(crate) short: u64,
     /// Does it.
     pub(crate) run: Run,
@@ -61,6 +61,8 @@ pub(crate) struct Task {
     pub(crate) asked: u64,
     /// Whether what takes long may be cut short.
     pub(crate) short: bool,
+    /// Sales of rounds that are over, open, with what their buyers saw.
+    kept: Vec<(Sale, Vec<Story>)>,
 }
 
 /// A sale under way.
@@ -77,7 +79,7 @@ pub(crate) struct Round {
 impl Task {
     /// A fault to be done to `platform`.
     pub(crate) fn new(platform: Platform, seed: u64, asked: u64, short: bool) -> Self {
-        Self { platform, random: StdRng::seed_from_u64(seed), asked, short }
+        Self { platform, random: StdRng::seed_from_u64(seed), asked, short, kept: Vec::new() }
     }
 
     /// A sale in the middle of its rush.
@@ -144,8 +146,66 @@ impl Task {
         Ok(())
     }
 
-    /// Waits until everything has come to rest, then holds the stores and the buyers' stories against each other, the stock above all.
+    /// The sales that are open, this one and all that are kept, each with its epoch.
+    pub(crate) async fn open_sales(&self, sale: &Sale) -> anyhow::Result<Vec<(Sale, i64)>> {
+        let mut sales = vec![*sale];
+        sales.extend(self.kept.iter().map(|(kept, _)| *kept));
+        self.platform.epochs(&sales).await
+    }
+
+    /// Waits until all of these sales are open in later epochs. That one is not says what is wrong, and the audit what comes of it.
+    pub(crate) async fn await_openings(
+        &self,
+        sales: &[(Sale, i64)],
+        since: Instant,
+        figures: &mut Figures,
+    ) {
+        match self.platform.reopened_all(sales, since).await {
+            Ok(opened) => {
+                figures.reopened(opened.iter().max().copied().unwrap_or_default());
+                figures.lasted("all_reopen_seconds", opened);
+            }
+            Err(error) => {
+                figures.reopened(since.elapsed());
+                figures.broken.push(format!("{error:#}"));
+            }
+        }
+    }
+
+    /// Waits until everything has come to rest, then holds the stores and the buyers' stories against each other, the stock above all, and
+    /// ends the sale.
     pub(crate) async fn conclude(
+        &mut self,
+        sale: &Sale,
+        stories: &[Story],
+        figures: &mut Figures,
+    ) -> anyhow::Result<()> {
+        self.examine(sale, stories, figures).await?;
+        self.end(sale, figures).await;
+        Ok(())
+    }
+
+    /// As [`Self::conclude`], but the sale stays open until [`Self::conclude_kept`], so that whatever comes happens to it, too.
+    pub(crate) async fn keep(
+        &mut self,
+        sale: Sale,
+        stories: Vec<Story>,
+        figures: &mut Figures,
+    ) -> anyhow::Result<()> {
+        self.examine(&sale, &stories, figures).await?;
+        self.kept.push((sale, stories));
+        Ok(())
+    }
+
+    /// Concludes all sales that were kept.
+    pub(crate) async fn conclude_kept(&mut self, figures: &mut Figures) -> anyhow::Result<()> {
+        for (sale, stories) in std::mem::take(&mut self.kept) {
+            self.conclude(&sale, &stories, figures).await?;
+        }
+        Ok(())
+    }
+
+    async fn examine(
         &mut self,
         sale: &Sale,
         stories: &[Story],
@@ -157,7 +217,6 @@ impl Task {
         figures.wrong("double_executions", stock.taken_twice());
         let served = self.platform.served_by_an_old_epoch(sale, &stock).await?;
         figures.wrong("old_epoch_served", i64::try_from(served.len())?);
-        self.end(sale, figures).await;
         Ok(())
     }
 

@@ -19,6 +19,7 @@ const OF_INVENTORY: &Faults = &[
     ("evicted_key", None),
     ("failover", Some("writes_lost")),
     ("old_primary", Some("old_primary_answers")),
+    ("failback", Some("writes_lost")),
     ("late_publish", Some("late_orders")),
     ("redis_stopped", Some("calls_while_stopped")),
     ("inventory_killed", Some("points_hit")),

@@ -19,6 +19,7 @@ const REBUILT: &[Plant] = &[
     Hold("<h1>", "p", "<start>"),
     Hold("<h1>", "t", "<now>"),
     Hold("<h2>", "e", "2"),
+    Hold("<h2>", "p", "<start>"),
     Hold("<h2>", "t", "<start>"),
     Hold("<h3>", "e", "2"),
     Hold("<h4>", "e", "2"),

@@ -28,8 +28,6 @@ use crate::{
     proxy::Tap,
 };
 
-/// How long a buyer goes on asking.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two attempts; doubled up to the second value, as the contract asks for.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// Out of how many lost replies one is not lost with its connection but never comes.
@@ -238,7 +236,8 @@ impl Buyer {
     where
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        let until = Instant::now() + PATIENCE;
+        let patience = self.shared.manners.patience;
+        let until = Instant::now() + patience;
         let mut pause = AGAIN.0;
         loop {
             let status = match call().await {
@@ -262,7 +261,7 @@ impl Buyer {
                 *self.shared.ledger().refusals.entry(reason.as_str()).or_default() += 1;
             }
             if Instant::now() >= until {
-                let told = format!("{what}: no answer within {PATIENCE:?}: {status}");
+                let told = format!("{what}: no answer within {patience:?}: {status}");
                 self.shared.ledger().wrong.push(told);
                 return None;
             }

@@ -53,6 +53,8 @@ pub(crate) struct Manners {
     pub(crate) odd_cards: f64,
     /// How long the names of buyers are at least.
     pub(crate) name_chars: usize,
+    /// How long a buyer goes on asking.
+    pub(crate) patience: Duration,
 }
 
 impl Default for Manners {
@@ -66,6 +68,7 @@ impl Default for Manners {
             cancel: 0.0,
             odd_cards: 0.0,
             name_chars: 12,
+            patience: Duration::from_secs(60),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What may happen to the stock: Redis is killed, wiped, stopped, robbed of a key or replaced by a replica that lags, an old one goes on
-//! serving, replies and messages are lost or late, inventory dies between any two of its steps, and clocks are off.
+//! serving or comes back with the replica's data, replies and messages are lost or late, inventory dies between any two of its steps, and clocks are off.
 
 mod clocks;
 mod failover;
@@ -49,15 +49,27 @@ pub(crate) fn faults() -> Vec<Fault> {
         },
         Fault {
             name: "failover",
-            full: 10,
+            full: 20,
             short: 1,
             run: |task, figures| Box::pin(failover::run(task, figures)),
         },
         Fault {
+            name: "failover_of_many",
+            full: 3,
+            short: 0,
+            run: |task, figures| Box::pin(failover::of_many(task, figures)),
+        },
+        Fault {
             name: "old_primary",
-            full: 5,
+            full: 20,
             short: 1,
             run: |task, figures| Box::pin(failover::old_primary(task, figures)),
+        },
+        Fault {
+            name: "failback",
+            full: 20,
+            short: 1,
+            run: |task, figures| Box::pin(failover::failback(task, figures)),
         },
         Fault {
             name: "late_publish",

@@ -227,7 +227,13 @@ impl Platform {
 
     /// A second service of a kind, not started.
     pub(crate) fn second(&self, name: &str) -> anyhow::Result<Service> {
-        Service::new(&format!("flashsale-{name}"), &format!("{name}-b"), self.dir.path().to_owned())
+        self.another(name, "b")
+    }
+
+    /// One more service of a kind, not started; `letter` tells it from the others.
+    pub(crate) fn another(&self, name: &str, letter: &str) -> anyhow::Result<Service> {
+        let (program, own) = (format!("flashsale-{name}"), format!("{name}-{letter}"));
+        Service::new(&program, &own, self.dir.path().to_owned())
     }
 
     /// One more Redis, empty.

@@ -5,12 +5,15 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use flashsale_sandbox::{Reply, ask};
 use serde::Deserialize;
 use serde_json::Value;
 use sqlx::Row as _;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
 use uuid::Uuid;
 
 use super::{Platform, Sale};
@@ -113,6 +116,17 @@ impl Stock {
     }
 }
 
+/// What tells a Redis server's data from that of any other: its run, and the history of its data, which is another one once it was
+/// promoted.
+pub(crate) async fn server_name(port: u16) -> anyhow::Result<String> {
+    let info = ask(port, &["INFO"]).await?;
+    let field = |name: &str| {
+        let value = info.text().lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+        value.with_context(|| format!("INFO has no {name}"))
+    };
+    Ok(format!("{}/{}", field("run_id:")?, field("master_replid:")?))
+}
+
 async fn pairs(port: u16, key: &str) -> anyhow::Result<Vec<(String, String)>> {
     let reply = ask(port, &["HGETALL", key]).await?;
     let texts: Vec<&str> = reply.list().iter().map(Reply::text).collect();
@@ -131,6 +145,15 @@ pub(crate) struct Message {
 }
 
 impl Platform {
+    /// The epochs of sales by the record, beside each.
+    pub(crate) async fn epochs(&self, sales: &[Sale]) -> anyhow::Result<Vec<(Sale, i64)>> {
+        let mut epochs = Vec::with_capacity(sales.len());
+        for sale in sales {
+            epochs.push((*sale, self.epoch(sale).await?.0));
+        }
+        Ok(epochs)
+    }
+
     /// The epoch of a sale by the record, and the server it stands on if it may be used.
     pub(crate) async fn epoch(&self, sale: &Sale) -> anyhow::Result<(i64, Option<String>)> {
         let row = sqlx::query("SELECT epoch, run_id FROM sale_stock WHERE sale_id = $1")
@@ -141,30 +164,69 @@ impl Platform {
         Ok((row.try_get("epoch")?, Some(run_id).filter(|run_id| !run_id.is_empty())))
     }
 
-    /// Waits until a sale is open in an epoch after `before`, and answers how long that was after `since`: the record says that the
-    /// epoch may be used and on which server it stands, and that server has it.
+    /// Waits until a sale is open in an epoch after `before`, and answers how long that was after `since`.
     pub(crate) async fn reopened(
         &self,
         sale: &Sale,
         before: i64,
         since: Instant,
     ) -> anyhow::Result<Duration> {
-        let open = async || {
-            let (epoch, Some(run_id)) = self.epoch(sale).await? else { return Ok(None) };
-            let port = self.redis.port();
-            let meta = key(sale.id, "meta");
-            let there = timeout(Duration::from_secs(1), async {
-                let there = ask(port, &["HMGET", &meta, "epoch", "run_id", "state"]).await?;
-                let info = ask(port, &["INFO", "server"]).await?;
-                anyhow::Ok((there, info))
-            });
-            let (there, info) = there.await??;
-            let words: Vec<&str> = there.list().iter().map(Reply::text).collect();
-            let at_home = info.text().lines().any(|line| line == format!("run_id:{run_id}"));
-            let open = epoch > before && at_home && words == [&epoch.to_string(), &run_id, "OPEN"];
-            anyhow::Ok(open.then(|| since.elapsed()))
+        let opened = self.reopened_all(&[(*sale, before)], since).await?;
+        opened.into_iter().next().context("no sale")
+    }
+
+    /// Waits until each of these sales is open in an epoch after the one beside it, and answers how long each took after `since`.
+    pub(crate) async fn reopened_all(
+        &self,
+        sales: &[(Sale, i64)],
+        since: Instant,
+    ) -> anyhow::Result<Vec<Duration>> {
+        let opened = Mutex::new(HashMap::new());
+        let all = async || {
+            let closed: Vec<(Sale, i64)> = {
+                let opened = opened.lock().await;
+                sales.iter().filter(|(sale, _)| !opened.contains_key(&sale.id)).copied().collect()
+            };
+            for id in self.open(&closed).await? {
+                opened.lock().await.insert(id, since.elapsed());
+            }
+            let opened = opened.lock().await;
+            ensure!(opened.len() == sales.len(), "{} of {}", opened.len(), sales.len());
+            anyhow::Ok(Some(()))
         };
-        until_some(REOPEN_WITHIN, "the sale is open again", open).await
+        until_some(REOPEN_WITHIN, "the sales are open again", all).await?;
+        Ok(opened.into_inner().into_values().collect())
+    }
+
+    /// Which of these sales are open in an epoch after the one beside them: the record says that the epoch may be used and on which server
+    /// it stands, and the server that has the stock now is that one and has it.
+    async fn open(&self, sales: &[(Sale, i64)]) -> anyhow::Result<Vec<Uuid>> {
+        let before: HashMap<Uuid, i64> =
+            sales.iter().map(|(sale, epoch)| (sale.id, *epoch)).collect();
+        let ids: Vec<Uuid> = before.keys().copied().collect();
+        let rows =
+            sqlx::query("SELECT sale_id, epoch, run_id FROM sale_stock WHERE sale_id = ANY($1)")
+                .bind(&ids)
+                .fetch_all(&self.pool)
+                .await?;
+        let port = self.redis.port();
+        let server = timeout(Duration::from_secs(1), server_name(port)).await??;
+        let mut open = Vec::new();
+        for row in rows {
+            let (id, epoch, stands_on): (Uuid, i64, String) =
+                (row.try_get("sale_id")?, row.try_get("epoch")?, row.try_get("run_id")?);
+            if stands_on != server || before.get(&id).is_none_or(|before| epoch <= *before) {
+                continue;
+            }
+            let meta = key(id, "meta");
+            let fields = ["HMGET", &meta, "epoch", "run_id", "state"];
+            let there = timeout(Duration::from_secs(1), ask(port, &fields)).await??;
+            let words: Vec<&str> = there.list().iter().map(Reply::text).collect();
+            if words == [&epoch.to_string(), &server, "OPEN"] {
+                open.push(id);
+            }
+        }
+        Ok(open)
     }
 
     /// Waits until nothing is on its way any more; what still is after a while stays for the audit to find.

@@ -83,6 +83,9 @@ impl Rebuild<'_> {
         let Some((seen, usable)) = known.epoch.filter(|_| !known.is_final) else {
             return Err(Refusal::NotOpen { state: known.state, window_ms: None });
         };
+        // Whoever was led to another server since the last beat finds no stock there, and would raise in the name of the server it left,
+        // which counts and has the stock: the name has to be that of the server that is asked next.
+        self.serving.beat().await?;
         let own = self.serving.own(sale_id).ok_or(Refusal::Fenced)?;
         let (server, there) = self.stock.probe(sale_id).await?;
         if self.serving.named(sale_id, &server) != *own {

@@ -189,6 +189,13 @@ impl InventoryAdminService for Peers {
         not_asked()
     }
 
+    async fn take_over(
+        &self,
+        _: Request<inventory::TakeOverRequest>,
+    ) -> Answer<inventory::TakeOverResponse> {
+        not_asked()
+    }
+
     async fn retake_holds(
         &self,
         _: Request<inventory::RetakeHoldsRequest>,
