@@ -233,7 +233,8 @@ impl Relay {
                 }
                 QueueMessage::Place { .. }
                 | QueueMessage::Cancel { .. }
-                | QueueMessage::Fence { .. } => {
+                | QueueMessage::Fence { .. }
+                | QueueMessage::Closing { .. } => {
                     tracing::info!(%order_id, "placed order published by the relay");
                 }
             }

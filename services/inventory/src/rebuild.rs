@@ -84,12 +84,11 @@ impl Rebuild<'_> {
             return Err(Refusal::NotOpen { state: known.state, window_ms: None });
         };
         // Whoever was led to another server since the last beat finds no stock there, and would raise in the name of the server it left,
-        // which counts and has the stock: the name has to be that of the server that is asked next.
+        // which counts and has the stock. So the server is confirmed first, and the probe says that it still is the same one.
         self.serving.beat().await?;
         let own = self.serving.own(sale_id).ok_or(Refusal::Fenced)?;
         let (server, there) = self.stock.probe(sale_id).await?;
         if self.serving.named(sale_id, &server) != *own {
-            // It was replaced since it was confirmed: the next beat tells.
             return Err(Refusal::Fenced);
         }
         let whole = there.is_some_and(|there| there.epoch == seen);

@@ -82,7 +82,6 @@ fn the_rule_holds() {
         ("promoted there and back", Faults { resyncs: 2, ..NO_FAULTS }),
         ("a clock ahead", Faults { takeovers: 1, clock_jumps: 1, ..NO_FAULTS }),
         ("messages lost", Faults { losses: 1, takeovers: 1, ..NO_FAULTS }),
-        ("a deposed leader", Faults { stale_leaders: 1, takeovers: 1, ..NO_FAULTS }),
         ("a replaced Postgres", Faults { takeovers: 1, ..OLD_POSTGRES }),
     ] {
         assert_eq!(broken(name, rule, faults), None, "{name}");
@@ -117,7 +116,6 @@ fn each_safeguard_matters() {
         ("looks since the read", Rule { watched_from_start: false, ..rule }, OLD_POSTGRES, REVOKED),
         ("late reads", Rule { remember_looks: false, ..rule }, TAKEOVER, REVOKED),
         ("loss unnoticed", Rule { looks_notice_loss: false, ..rule }, QUEUE_LOSS, REVOKED),
-        ("no quorum", Rule { looks_need_quorum: false, ..rule }, STALE_LEADER, REVOKED),
         ("ack within 2", Rule { ack: 2, ..rule }, ONE_RAISE, REVOKED),
         ("any ack", Rule { ack: 255, ..rule }, ONE_RAISE, REVOKED),
         ("no closing", Rule { closing: false, ..rule }, ONE_RAISE, REVOKED),
@@ -143,6 +141,16 @@ fn each_safeguard_matters() {
     ] {
         assert_eq!(broken(name, without, faults), Some(what), "{name}");
     }
+}
+
+/// A limit of what is built: looks believe the stream's leader. One that was deposed and has not heard of it, while Postgres is silent and
+/// the sale is rebuilt elsewhere, lets an instance go on. A look that publishes before it reads would close the gap.
+#[test]
+fn looks_believe_a_deposed_leader() {
+    let faults = Faults { takeovers: 1, ..STALE_LEADER };
+    assert_eq!(broken("a deposed leader", Rule::BUILT, faults), Some(REVOKED));
+    let asked = Rule { looks_need_quorum: true, ..Rule::BUILT };
+    assert_eq!(broken("a leader with its quorum", asked, faults), None);
 }
 
 /// What keeps sales open and avoids needless raises takes no part in the argument that an acceptance

@@ -96,7 +96,7 @@ impl Rule {
         watched_from_start: true,
         remember_looks: true,
         looks_notice_loss: true,
-        looks_need_quorum: true,
+        looks_need_quorum: false,
         stale_by_two_reads: true,
         after_closing_forced: 2,
         after_commit: 3,

@@ -375,7 +375,10 @@ async fn read_books(
         .iter()
         .filter_map(|(_, intake)| match intake {
             Intake::Fence { sale_id, .. } => Some(*sale_id),
-            Intake::Place(_) | Intake::Cancel { .. } | Intake::Unrecordable { .. } => None,
+            Intake::Place(_)
+            | Intake::Cancel { .. }
+            | Intake::Unrecordable { .. }
+            | Intake::Closing { .. } => None,
         })
         .collect();
     // A parked order may be claimed, whatever inventory says of its units, as long as the marker of
