@@ -17,9 +17,10 @@ async fn reports(world: &World) -> BTreeMap<String, Report> {
         QueueMessage::Unreadable { hold_id, order_id, order, raw, .. } => {
             Some((hold_id, (order_id, order, raw)))
         }
-        QueueMessage::Place { .. } | QueueMessage::Cancel { .. } | QueueMessage::Fence { .. } => {
-            None
-        }
+        QueueMessage::Place { .. }
+        | QueueMessage::Cancel { .. }
+        | QueueMessage::Fence { .. }
+        | QueueMessage::Closing { .. } => None,
     });
     reports.collect()
 }

@@ -330,6 +330,7 @@ impl World {
             QueueMessage::Place { .. }
             | QueueMessage::Cancel { .. }
             | QueueMessage::Fence { .. }
+            | QueueMessage::Closing { .. }
             | QueueMessage::Unreadable { .. } => None,
         });
         messages.next().expect("the order is queued")
@@ -343,6 +344,7 @@ impl World {
                 QueueMessage::Cancel { order, .. } => Some(order),
                 QueueMessage::Place { .. }
                 | QueueMessage::Fence { .. }
+                | QueueMessage::Closing { .. }
                 | QueueMessage::Unreadable { .. } => None,
             })
             .collect()

@@ -346,7 +346,7 @@ async fn a_hold_says_when_and_in_which_epoch_its_units_were_last_taken() {
     let between = world.lua(now, vec![]).await.as_i64().unwrap();
     let taken = straggler(&late, late.key(), "a", 2);
     let placed_ms = taken.placed_ms;
-    assert_eq!(world.inventory.retake(sale, 2, &[taken]).await.unwrap(), [Retaken::Taken]);
+    assert_eq!(world.inventory.retake(sale, 2, &[taken]).await.unwrap(), (2, vec![Retaken::Taken]));
     let after = world.lua(now, vec![]).await.as_i64().unwrap();
 
     let holds = world.hash(sale, 2).await;

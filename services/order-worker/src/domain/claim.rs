@@ -749,7 +749,8 @@ mod tests {
             for (_, message) in &messages {
                 match message {
                     Intake::Fence { epoch, .. } if *epoch <= 5 => fence = fence.max(*epoch),
-                    Intake::Fence { .. } | Intake::Unrecordable { .. } => {}
+                    Intake::Fence { .. } | Intake::Closing { .. } | Intake::Unrecordable { .. } => {
+                    }
                     Intake::Place(order) if rows.contains(&order.order_id) => {}
                     Intake::Place(order) if order.epoch < fence => {
                         waiting.insert(order.order_id);

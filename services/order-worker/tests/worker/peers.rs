@@ -209,6 +209,7 @@ not_asked! {
     reconcile: ReconcileRequest => ReconcileResponse,
     rebuild: RebuildRequest => RebuildResponse,
     list_adjustments: ListAdjustmentsRequest => ListAdjustmentsResponse,
+    take_over: TakeOverRequest => TakeOverResponse,
 }
 
 macro_rules! holds {

@@ -57,7 +57,7 @@ impl Room {
 
     /// An open room with these fields over the usual ones, last ticked now.
     async fn set(&self, fields: &[(&str, String)]) -> i64 {
-        let run_id = self.store.run_id().await.unwrap();
+        let run_id = self.store.server().await.unwrap();
         let now_ms = self.now_ms().await;
         let mut all = vec![
             ("run_id", run_id.to_string()),
