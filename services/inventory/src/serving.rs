@@ -152,7 +152,7 @@ impl Serving {
         let shown = Snapshot::default();
         shown.gauge(
             "flashsale_inventory_turned_away",
-            "1",
+            "{instance}",
             "1 while this instance turns callers away because its Redis is not known to count, by cause.",
             |turned: &Option<TurnedAway>, gauge| {
                 for cause in TurnedAway::ALL {
