@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use flashsale_inventory::{domain::Refusal, inventory::Inventory};
+use flashsale_inventory::{domain::Refusal, inventory::Inventory, store::Record};
+use flashsale_pg::PgConfig;
 use flashsale_queue::{QueueMessage, publish_order};
 use flashsale_redis::Store;
 use flashsale_testing::{TestRedis, eventually};
@@ -11,7 +12,7 @@ use uuid::Uuid;
 use crate::{
     books::assert_books_balance,
     claims::Claims,
-    world::{SaleSpec, World, inventory, inventory_on, redis_config, reserve, world},
+    world::{SaleSpec, World, inventory, inventory_on, redis_config, reserve, world, world_on},
 };
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -309,4 +310,70 @@ async fn rebuilds_that_wait_for_their_markers_keep_no_other_sale_closed() {
         assert_eq!(world.inventory.read(sale, &[]).await, Err(Refusal::Fenced));
     }
     drop(served);
+}
+
+/// Two servers live, and most of the Sentinels name the other one.
+#[tokio::test]
+async fn under_sentinels_a_living_server_that_they_do_not_name_is_given_up() {
+    let redis = flashsale_testing::redis_sentinel().await;
+    let url = redis.url.clone();
+    let mut world = world_on(redis, &url).await;
+    let _claims = Claims::of(&mut world).await;
+    let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
+    world.inventory.beat().await.unwrap();
+    assert!(*world.inventory.ready().borrow());
+    let servers = &world.redis.servers;
+    let replica = servers.first_replica().port().to_string();
+    let command = async |port, words: &[&str]| flashsale_sandbox::ask(port, words).await.unwrap();
+    command(servers.first_replica().port(), &["REPLICAOF", "NO", "ONE"]).await;
+    let sentinels = url.split("127.0.0.1:").skip(1).map(|rest| {
+        rest.split(|end: char| !end.is_ascii_digit()).next().unwrap().parse::<u16>().unwrap()
+    });
+    for (index, port) in sentinels.enumerate() {
+        command(port, &["SENTINEL", "REMOVE", "flashsale"]).await;
+        if index < 2 {
+            let monitor = ["SENTINEL", "MONITOR", "flashsale", "127.0.0.1", &replica, "2"];
+            command(port, &monitor).await;
+        }
+    }
+    eventually("the instance is sent no callers", async || {
+        world.inventory.beat().await.unwrap();
+        (!*world.inventory.ready().borrow()).then_some(())
+    })
+    .await;
+    let beats = async || -> i64 {
+        sqlx::query_scalar("SELECT max(beats) FROM redis_servers")
+            .fetch_one(&world.pg.pool)
+            .await
+            .unwrap()
+    };
+    let before = beats().await;
+    world.inventory.beat().await.unwrap();
+    assert_eq!(beats().await, before, "a server that is not named was confirmed");
+    let store = Store::connect(&redis_config(&format!("redis://127.0.0.1:{replica}"))).await;
+    let there = inventory_on(store.unwrap(), &world.pg, &world.queue, PATIENCE);
+    let rebuilt = eventually("the sale is rebuilt where they lead", async || {
+        there.beat().await.unwrap();
+        let _ = world.inventory.beat().await;
+        there.rebuild(sale, false).await.ok()
+    })
+    .await;
+    assert_eq!(rebuilt.epoch, 2);
+    assert_eq!(world.ask(&reserve(sale, "ada", &[("a", 1)])).await, Err(Refusal::Fenced));
+}
+
+#[tokio::test]
+async fn beats_and_leases_go_on_when_the_other_connections_are_in_use() {
+    let world = world().await;
+    let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
+    let config = PgConfig { max_connections: 1, acquire_timeout_ms: 100, ..world.pg.config() };
+    let [pool, own] = [(); 2].map(|()| flashsale_pg::connect(&config, "serving").unwrap());
+    let _snapshot = pool.acquire().await.unwrap();
+    let queue = world.queue.clone();
+    let instance = Inventory::new(world.store.clone(), pool.clone(), own.clone(), queue, PATIENCE);
+    instance.beat().await.unwrap();
+    instance.read(sale, &[]).await.unwrap();
+    let record = Record::new(pool, own);
+    let lease = record.renew_rebuild(sale, Uuid::new_v4(), Duration::from_secs(3), 1).await;
+    assert_eq!(lease, Ok(false), "it is nobody's, and that was answered");
 }
