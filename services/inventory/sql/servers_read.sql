@@ -4,7 +4,7 @@ FROM (
     SELECT k.server
     FROM sale_stock k
     JOIN sales s USING (sale_id)
-    WHERE k.server <> '' AND s.final_at IS NULL AND s.ends_at > now() - interval '7 days'
+    WHERE k.server <> '' AND s.final_at IS NULL
     UNION
     SELECT unnest($1::text[])
 ) recorded

@@ -61,9 +61,9 @@ impl Inventory {
     ) -> Self {
         let meter = flashsale_telemetry::meter();
         let adjustments = Adjustments::new(pool.clone());
-        let record = Record::new(pool, own_pool.clone());
+        let record = Record::new(pool.clone(), own_pool.clone());
         let scripts = Arc::new(Scripts::new());
-        let servers = Servers::new(own_pool);
+        let servers = Servers::new(pool, own_pool);
         let serving = Serving::new(store.clone(), servers, queue.clone(), Arc::clone(&scripts));
         let serving = Arc::new(serving);
         let inventory = Self {
@@ -255,12 +255,11 @@ impl Inventory {
         Ok(loaded.epoch)
     }
 
-    /// Confirms the server of a sale, if that was not done lately. A failure shows where the server is asked for.
+    /// Confirms the server of a sale: whoever was led to another one since the last beat would load or raise in the name of the server that
+    /// it left. A failure shows where the server is asked for.
     async fn confirm(&self, sale_id: Uuid) {
         self.serving.want(sale_id);
-        if !self.serving.is_confirmed(sale_id) {
-            let _ = self.epochs.beat().await;
-        }
+        let _ = self.epochs.beat().await;
     }
 
     /// Confirms this instance's server, and has those sales looked at whose server it may replace.
@@ -268,7 +267,7 @@ impl Inventory {
     /// # Errors
     /// When a store does not answer.
     pub async fn beat(&self) -> Result<(), Refusal> {
-        for sale in self.epochs.beat().await? {
+        for sale in &self.epochs.beat().await?.sales {
             let own = self.serving.own(sale.sale_id);
             let elsewhere = own.is_some_and(|own| *own != *sale.server);
             if elsewhere && self.serving.may_take(sale.sale_id, &sale.server) {

@@ -83,12 +83,10 @@ impl Rebuild<'_> {
         let Some((seen, usable)) = known.epoch.filter(|_| !known.is_final) else {
             return Err(Refusal::NotOpen { state: known.state, window_ms: None });
         };
-        // Whoever was led to another server since the last beat finds no stock there, and would raise in the name of the server it left,
-        // which counts and has the stock. So the server is confirmed first, and the probe says that it still is the same one.
-        self.serving.beat().await?;
         let own = self.serving.own(sale_id).ok_or(Refusal::Fenced)?;
         let (server, there) = self.stock.probe(sale_id).await?;
         if self.serving.named(sale_id, &server) != *own {
+            // It was replaced since it was confirmed.
             return Err(Refusal::Fenced);
         }
         let whole = there.is_some_and(|there| there.epoch == seen);
@@ -159,14 +157,13 @@ impl Rebuild<'_> {
         own: &str,
         raised_at: BootInstant,
     ) -> Result<(), Refusal> {
+        // What stands under the keys here serves nobody from now on, whoever loaded it.
+        let cleared = self.stock.clear(sale_id, epoch).await?;
+        if self.serving.named(sale_id, &cleared) != own {
+            return Err(Refusal::Fenced);
+        }
         match closing {
-            Closing::ByKeys => {
-                let cleared = self.stock.clear(sale_id, epoch).await?;
-                if self.serving.named(sale_id, &cleared) != own {
-                    return Err(Refusal::Fenced);
-                }
-                wait_until(BootInstant::now() + MARKER_AFTER_CLEARING).await;
-            }
+            Closing::ByKeys => wait_until(BootInstant::now() + MARKER_AFTER_CLEARING).await,
             Closing::ByMessage => {
                 self.stored(sale_id, epoch, || self.queue.close(sale_id, epoch)).await?;
                 wait_until(BootInstant::now() + MARKER_AFTER_CLOSING).await;
@@ -197,8 +194,13 @@ impl Rebuild<'_> {
             if self.serving.own(sale_id).is_some_and(|now| *now != *own) {
                 return Err(Refusal::Fenced);
             }
+            let renewed = self.record.renew_rebuild(sale_id, rebuilder, LEASE, epoch);
+            let renewed = tokio::select! {
+                done = &mut work => return done,
+                renewed = renewed => renewed,
+            };
             // While Postgres is away nobody else can take the lease either.
-            if let Ok(false) = self.record.renew_rebuild(sale_id, rebuilder, LEASE, epoch).await {
+            if let Ok(false) = renewed {
                 return Err(Refusal::Fenced);
             }
         }

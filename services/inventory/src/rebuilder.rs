@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Rebuilds that this instance has begun: far more than there are sales at once. Each waits for its own marker, and the places to load, of
 /// which there are few, are taken only behind it.
-const AT_ONCE: usize = 1_000;
+const AT_ONCE: usize = 200;
 /// Sales that wait to be looked at; what does not fit in is found closed again by the next call or sweep.
 const CAPACITY: usize = 10_000;
 

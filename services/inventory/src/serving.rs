@@ -71,6 +71,8 @@ impl Confirmed {
 /// What a beat brought.
 #[derive(Debug)]
 pub struct Beaten {
+    /// When it began.
+    begun: BootInstant,
     /// When the reading of the epochs began.
     pub read_at: BootInstant,
     /// What was confirmed before that.
@@ -121,8 +123,11 @@ struct State {
     confirmed: Confirmed,
     /// Servers on record, each as it was last read and since when it reads so.
     rows: HashMap<String, (Recorded, BootInstant)>,
+    /// When they were.
+    rows_read: Option<BootInstant>,
     sales: HashMap<Uuid, SaleEpoch>,
     wanted: HashSet<Uuid>,
+    last: Option<Arc<Beaten>>,
     looks: Looks,
     /// Whether the Sentinels, if there are any, name the server that was reached last.
     named: bool,
@@ -203,23 +208,14 @@ impl Serving {
             confirmed: since(standing.confirmed),
             reached: reached.map(|seen| since(seen.at)),
             looked: looked.map(|look| since(look.begun)),
-            superseded: state
-                .looks
-                .later
-                .get(&sale_id)
-                .is_some_and(|(later, _)| *later > standing.epoch),
+            // What a beat has read that began after it was seen has answered it: a raise is on record
+            // before it is in the queue, and an epoch that nobody handed out closes nothing for longer.
+            // (Not what was read after it: that may come from a Postgres that was replaced since.)
+            superseded: state.looks.later.get(&sale_id).is_some_and(|(later, seen)| {
+                *later > standing.epoch && *seen >= standing.confirmed
+            }),
         }
         .covers()
-    }
-
-    /// What is confirmed at present.
-    pub fn confirmed(&self) -> Confirmed {
-        self.read().confirmed.clone()
-    }
-
-    /// Whether the server at a sale's place was confirmed lately.
-    pub fn is_confirmed(&self, sale_id: Uuid) -> bool {
-        self.own(sale_id).is_some()
     }
 
     /// The confirmed server at a sale's place, as the record names it.
@@ -271,11 +267,14 @@ impl Serving {
 
     /// The servers that this instance speaks to now, and the others that unfinished sales stand on.
     pub async fn sides(&self) -> (Vec<String>, Vec<String>) {
-        let own: HashSet<String> = self.reach().await.into_values().collect();
+        let reached = self.reach().await;
+        let own: HashSet<String> = reached.values().cloned().collect();
         let state = self.read();
+        // Of a place that did not answer nobody here knows better.
         let others: HashSet<String> = state
             .sales
             .values()
+            .filter(|sale| reached.contains_key(&self.place(sale.sale_id)))
             .filter(|sale| !sale.server.is_empty() && !own.contains(&sale.server))
             .map(|sale| sale.server.clone())
             .collect();
@@ -291,14 +290,18 @@ impl Serving {
     ///
     /// # Errors
     /// When a store does not answer; what was known stays.
-    pub async fn beat(&self) -> Result<Beaten, Refusal> {
+    pub async fn beat(&self) -> Result<Arc<Beaten>, Refusal> {
         let asked = BootInstant::now();
         let mut last = self.beating.lock().await;
         // Whoever waited for a beat that began after it asked has what it wants, up to the reading of it.
         if let Some(last) = *last
             && last >= asked
         {
-            return self.known(last);
+            let done = self.read().last.clone().filter(|done| done.begun == last);
+            return done.ok_or_else(|| Refusal::StoreAway {
+                store: "postgres",
+                cause: "the beat that was waited for has failed".to_owned(),
+            });
         }
         if let Some(last) = *last {
             let since = last.elapsed();
@@ -316,16 +319,7 @@ impl Serving {
         result
     }
 
-    fn known(&self, read_at: BootInstant) -> Result<Beaten, Refusal> {
-        let state = self.read();
-        let confirmed = state.confirmed.clone();
-        if confirmed.0.values().all(|seen| seen.at < read_at) {
-            return Err(Refusal::Fenced);
-        }
-        Ok(Beaten { read_at, confirmed, sales: Vec::new() })
-    }
-
-    async fn beat_from(&self, begun: BootInstant) -> Result<Beaten, Refusal> {
+    async fn beat_from(&self, begun: BootInstant) -> Result<Arc<Beaten>, Refusal> {
         let reached = self.reach().await;
         let named = reached.is_empty()
             || timeout(STEP_WITHIN, self.store.is_named(STEP_WITHIN)).await.unwrap_or(false);
@@ -345,17 +339,20 @@ impl Serving {
         let mut names: Vec<String> = reached.values().map(|seen| seen.server.to_string()).collect();
         names.sort_unstable();
         names.dedup();
+        // All on one connection: a Postgres that was replaced can still be read, but confirms nothing.
+        let mut postgres = within(self.servers.connection()).await?;
         let counting: HashSet<String> = if names.is_empty() {
             HashSet::new()
         } else {
-            within(self.servers.confirm(&names)).await?.into_iter().collect()
+            within(postgres.confirm(&names)).await?.into_iter().collect()
         };
         let read_at = BootInstant::now();
-        let sales = within(self.servers.epochs()).await?;
-        let rows = within(self.servers.read(&names)).await?;
+        let sales = within(postgres.epochs()).await?;
+        let rows = within(postgres.read(&names)).await?;
+        drop(postgres);
         let read = BootInstant::now();
         let retired = names.iter().any(|name| !counting.contains(name));
-        let confirmed = {
+        let beaten = {
             let mut state = self.write();
             for (place, seen) in reached {
                 if counting.contains(&*seen.server) {
@@ -366,7 +363,11 @@ impl Serving {
                     state.confirmed.0.remove(&place);
                 }
             }
-            let before = std::mem::take(&mut state.rows);
+            // Only what beats of its own have seen standing still does: while nothing could be read,
+            // nobody could be confirmed either.
+            let watched = state.rows_read.is_some_and(|at| at.elapsed() < COVER);
+            state.rows_read = Some(read);
+            let before = if watched { std::mem::take(&mut state.rows) } else { HashMap::new() };
             state.rows = rows
                 .into_iter()
                 .map(|(server, row)| {
@@ -378,27 +379,25 @@ impl Serving {
                 })
                 .collect();
             state.sales = sales.iter().map(|sale| (sale.sale_id, sale.clone())).collect();
-            let State { sales, looks, wanted, .. } = &mut *state;
-            // A raise is on record before it is in the queue: whatever was seen there before this beat began has
-            // been answered by it, and an epoch that nobody handed out closes nothing. (Not before its reading:
-            // that may be answered by a Postgres that was replaced since its server was confirmed there.)
-            looks.later.retain(|_, (_, seen)| *seen >= begun);
-            wanted.retain(|sale| !sales.contains_key(sale));
             state.retired = retired;
-            state.confirmed.clone()
+            let confirmed = state.confirmed.clone();
+            let beaten = Arc::new(Beaten { begun, read_at, confirmed, sales });
+            state.last = Some(Arc::clone(&beaten));
+            beaten
         };
         self.judge(false);
         self.forget_old().await;
-        Ok(Beaten { read_at, confirmed, sales })
+        Ok(beaten)
     }
 
     /// Writes at each place that matters; what does not answer is missing.
     async fn reach(&self) -> HashMap<Place, String> {
         let mut keys: HashMap<Place, String> = HashMap::new();
         {
-            let state = self.read();
-            let sales = state.sales.keys().chain(&state.wanted);
-            for sale_id in sales {
+            let mut state = self.write();
+            // Whoever still needs one asks again.
+            let wanted = std::mem::take(&mut state.wanted);
+            for sale_id in state.sales.keys().chain(&wanted) {
                 keys.entry(self.place(*sale_id)).or_insert_with(|| beat_key(Some(*sale_id)));
             }
         }
@@ -448,9 +447,9 @@ impl Serving {
         }
         for (sale_id, epoch) in epochs {
             if looks.later.len() >= MAX_LATER && !looks.later.contains_key(&sale_id) {
-                // What cannot be remembered is not known: nothing before this counts.
+                // What is forgotten is not known: no cover from before this goes on by looks.
+                looks.later.clear();
                 looks.unbroken_since = Some(look.begun);
-                continue;
             }
             let seen = BootInstant::now();
             let later = looks.later.entry(sale_id).or_insert((epoch, seen));
@@ -506,7 +505,14 @@ impl Serving {
             });
             other && alive
         };
-        state.sales.values().any(stands_elsewhere).then_some(TurnedAway::OtherServer)
+        let stands_here = |sale: &SaleEpoch| {
+            let own = state.reached.get(&self.place(sale.sale_id));
+            own.is_some_and(|own| *own.server == *sale.server)
+        };
+        // Where each of two servers has sales, both are needed.
+        let mut sales = state.sales.values();
+        let away = sales.clone().any(stands_elsewhere) && !sales.any(stands_here);
+        away.then_some(TurnedAway::OtherServer)
     }
 
     async fn forget_old(&self) {

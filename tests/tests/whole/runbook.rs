@@ -210,6 +210,7 @@ fn every_incident_says_how_it_shows_what_to_look_at_what_is_good_what_to_do_and_
         names,
         [
             "Stock fenced",
+            "Two Redis servers",
             "Queue backing up",
             "Orders stay parked",
             "Breaker open",

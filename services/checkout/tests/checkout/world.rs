@@ -442,7 +442,7 @@ impl World {
     pub(crate) async fn snapshot(&self) -> Snapshot {
         // Not DUMP: that has the fields in an order that changes while Redis tidies up.
         let script = "local all = {}
-            for _, key in ipairs(redis.call('KEYS', '*')) do
+            for _, key in ipairs(redis.call('KEYS', 'fs:{*')) do
               local fields = {}
               if redis.call('TYPE', key).ok == 'hash' then
                 local flat = redis.call('HGETALL', key)

@@ -12,7 +12,10 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Known, Record, SaleEpoch};
-use crate::{domain::Refusal, serving::Serving};
+use crate::{
+    domain::Refusal,
+    serving::{Beaten, Confirmed, Serving},
+};
 
 /// How many sales are remembered.
 const CAPACITY: usize = 10_000;
@@ -121,8 +124,12 @@ impl Epochs {
     pub async fn after(&self, sale_id: Uuid, seen: i64) -> Result<i64, Refusal> {
         let sale = self.sale(sale_id);
         let epoch = match sale.found() {
-            Some(Found { answer: Ok(epoch), .. }) if epoch != seen => Ok(epoch),
-            Some(found) if found.at.elapsed() < ASK_EVERY => found.answer,
+            Some(Found { standing: Some(standing), .. })
+                if standing.epoch != seen && self.serving.covers(sale_id, &standing) =>
+            {
+                Ok(standing.epoch)
+            }
+            Some(found) if found.at.elapsed() < ASK_EVERY => found.answer.and(Err(Refusal::Fenced)),
             _ => self.ask(sale_id, &sale).await,
         };
         match epoch {
@@ -143,20 +150,20 @@ impl Epochs {
     ///
     /// # Errors
     /// When a store does not answer; what was known stays.
-    pub async fn beat(&self) -> Result<Vec<SaleEpoch>, Refusal> {
+    pub async fn beat(&self) -> Result<Arc<Beaten>, Refusal> {
         let beaten = self.serving.beat().await?;
         for row in &beaten.sales {
             let standing = self.standing(row, beaten.read_at, &beaten.confirmed);
             self.sale(row.sale_id).learn(standing, beaten.read_at);
         }
-        Ok(beaten.sales)
+        Ok(beaten)
     }
 
     fn standing(
         &self,
         row: &SaleEpoch,
         read_at: BootInstant,
-        confirmed: &crate::serving::Confirmed,
+        confirmed: &Confirmed,
     ) -> Option<Standing> {
         let seen = confirmed.of(self.serving.place(row.sale_id))?;
         let serves = row.open && *row.server == *seen.server;
@@ -185,59 +192,58 @@ impl Epochs {
     async fn ask(&self, sale_id: Uuid, sale: &Sale) -> Result<i64, Refusal> {
         let since = Instant::now();
         let _asking = sale.asking.lock().await;
-        if let Some(found) = sale.found().filter(|found| found.at >= since) {
-            return found.answer;
-        }
-        let asked = self.read(sale_id, sale).await;
-        let mut found = lock(&sale.found);
-        match asked {
-            Ok(new) => {
-                let answer = new.answer.clone();
-                *found = Some(new);
-                answer
+        let found = match sale.found().filter(|found| found.at >= since) {
+            Some(found) => Ok(found),
+            None => self.read(sale_id, sale).await,
+        };
+        match found {
+            // An answer that was long on its way is no cover.
+            Ok(Found { standing: Some(standing), answer: Ok(_), .. }) => {
+                let covered = self.serving.covers(sale_id, &standing);
+                if covered { Ok(standing.epoch) } else { Err(Refusal::Fenced) }
             }
+            Ok(Found { answer, .. }) => answer,
             Err(refusal) => {
                 // Postgres being away says nothing against what it said before.
+                let mut found = lock(&sale.found);
                 let before = found.take();
                 *found = Some(Found {
+                    read_at: before.as_ref().map_or_else(BootInstant::now, |before| before.read_at),
                     standing: before.and_then(|before| before.standing),
                     answer: Err(refusal.clone()),
                     at: Instant::now(),
-                    read_at: BootInstant::now(),
                 });
                 Err(refusal)
             }
         }
     }
 
-    /// Reads the sale's row, after a beat that is young enough.
+    /// What a beat says of the sale; where it does not have it, why that is not served.
     async fn read(&self, sale_id: Uuid, sale: &Sale) -> Result<Found, Refusal> {
-        let before = BootInstant::now();
         self.serving.want(sale_id);
-        // In the ordinary case the last beat serves.
-        if !self.serving.is_confirmed(sale_id) {
-            self.beat().await?;
-            if let Some(found) = sale.found().filter(|found| found.read_at >= before) {
-                return Ok(found);
+        let beaten = self.beat().await?;
+        if let Some(row) = beaten.sales.iter().find(|row| row.sale_id == sale_id) {
+            let standing = self.standing(row, beaten.read_at, &beaten.confirmed);
+            let answer = answer(&row.state, row.open, standing.as_ref());
+            let new = Found { standing, answer, at: Instant::now(), read_at: beaten.read_at };
+            let mut found = lock(&sale.found);
+            if found.as_ref().is_none_or(|old| old.read_at <= new.read_at) {
+                *found = Some(new.clone());
             }
+            return Ok(new);
         }
-        let confirmed = self.serving.confirmed();
         let read_at = BootInstant::now();
-        let Known { state, epoch, server, is_final, .. } = self.record.lookup(sale_id).await?;
-        let at = Instant::now();
-        let Some((epoch, open)) = epoch.filter(|_| !is_final) else {
-            let answer = Err(if matches!(state.as_str(), "OPEN" | "PAUSED") && !is_final {
-                // Started, and its stock is on the way.
-                Refusal::Fenced
-            } else {
-                Refusal::NotOpen { state, window_ms: None }
-            });
-            return Ok(Found { standing: None, answer, at, read_at });
+        let Known { state, epoch, is_final, .. } = self.record.lookup(sale_id).await?;
+        let started = matches!(state.as_str(), "OPEN" | "PAUSED");
+        let refusal = if !is_final && (started || epoch.is_some()) {
+            // Its stock is on the way.
+            Refusal::Fenced
+        } else {
+            Refusal::NotOpen { state, window_ms: None }
         };
-        let row = SaleEpoch { sale_id, state, epoch, server, open };
-        let standing = self.standing(&row, read_at, &confirmed);
-        let answer = answer(&row.state, row.open, standing.as_ref());
-        Ok(Found { standing, answer, at, read_at })
+        let new = Found { standing: None, answer: Err(refusal), at: Instant::now(), read_at };
+        *lock(&sale.found) = Some(new.clone());
+        Ok(new)
     }
 }
 

@@ -5,7 +5,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use flashsale_failpoint::Step as _;
-use sqlx::{PgConnection, PgPool, query_file, query_file_scalar};
+use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection, query_file, query_file_scalar};
 use uuid::Uuid;
 
 use super::record::away;
@@ -29,57 +29,30 @@ pub struct SaleEpoch {
 /// How long the row of a server has stood still, as an instance has seen it: at so many beats, for so long.
 pub type Unchanged = Option<(i64, Duration)>;
 
-/// The rows of the servers, on a connection of its own: what exhausts the service's other connections must not
-/// keep a living server from being confirmed.
+/// The rows of the servers.
 #[derive(Debug, Clone)]
 pub struct Servers {
     pool: PgPool,
+    /// For beats: what exhausts the service's other connections must not keep a living server from being confirmed.
+    beats: PgPool,
 }
 
+/// One connection, for the statements of one beat.
+#[derive(Debug)]
+pub struct Connection(PoolConnection<Postgres>);
+
 impl Servers {
-    /// The servers on record behind `pool`.
-    pub fn new(pool: PgPool) -> Self {
-        Self { pool }
+    /// The servers on record behind `pool`; beats go over `beats`.
+    pub fn new(pool: PgPool, beats: PgPool) -> Self {
+        Self { pool, beats }
     }
 
-    /// Confirms servers that were just written at; returns those that count, which a retired one does not.
+    /// A connection for a beat.
     ///
     /// # Errors
     /// When Postgres does not answer.
-    pub async fn confirm(&self, servers: &[String]) -> Result<Vec<String>, Refusal> {
-        query_file_scalar!("sql/servers_confirm.sql", servers)
-            .fetch_all(&self.pool)
-            .step("sql/servers_confirm")
-            .await
-            .map_err(away)
-    }
-
-    /// The epochs of unfinished sales.
-    ///
-    /// # Errors
-    /// When Postgres does not answer.
-    pub async fn epochs(&self) -> Result<Vec<SaleEpoch>, Refusal> {
-        sqlx::query_file_as!(SaleEpoch, "sql/epochs_read.sql")
-            .fetch_all(&self.pool)
-            .step("sql/epochs_read")
-            .await
-            .map_err(away)
-    }
-
-    /// The rows of the servers that unfinished sales stand on, and of `own`.
-    ///
-    /// # Errors
-    /// When Postgres does not answer.
-    pub async fn read(&self, own: &[String]) -> Result<HashMap<String, Recorded>, Refusal> {
-        let rows = query_file!("sql/servers_read.sql", own)
-            .fetch_all(&self.pool)
-            .step("sql/servers_read")
-            .await
-            .map_err(away)?;
-        let row = rows
-            .into_iter()
-            .map(|row| (row.server, Recorded { beats: row.beats, retired: row.retired }));
-        Ok(row.collect())
+    pub async fn connection(&self) -> Result<Connection, Refusal> {
+        self.beats.acquire().await.map(Connection).map_err(away)
     }
 
     /// Removes the rows of servers that were gone a week ago.
@@ -165,6 +138,48 @@ impl Servers {
             .map_err(away)?;
         transaction.commit().step("commit/rebuild_raise").await.map_err(away)?;
         Ok(Some((epoch, Closing::of(&current.opened_on, own))))
+    }
+}
+
+impl Connection {
+    /// Confirms servers that were just written at; returns those that count, which a retired one does not.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn confirm(&mut self, servers: &[String]) -> Result<Vec<String>, Refusal> {
+        query_file_scalar!("sql/servers_confirm.sql", servers)
+            .fetch_all(&mut *self.0)
+            .step("sql/servers_confirm")
+            .await
+            .map_err(away)
+    }
+
+    /// The epochs of unfinished sales.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn epochs(&mut self) -> Result<Vec<SaleEpoch>, Refusal> {
+        sqlx::query_file_as!(SaleEpoch, "sql/epochs_read.sql")
+            .fetch_all(&mut *self.0)
+            .step("sql/epochs_read")
+            .await
+            .map_err(away)
+    }
+
+    /// The rows of the servers that unfinished sales stand on, and of `own`.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn read(&mut self, own: &[String]) -> Result<HashMap<String, Recorded>, Refusal> {
+        let rows = query_file!("sql/servers_read.sql", own)
+            .fetch_all(&mut *self.0)
+            .step("sql/servers_read")
+            .await
+            .map_err(away)?;
+        let row = rows
+            .into_iter()
+            .map(|row| (row.server, Recorded { beats: row.beats, retired: row.retired }));
+        Ok(row.collect())
     }
 }
 

@@ -33,6 +33,7 @@ enum Call {
     List(proto::ListPlacedHoldsRequest),
     Retake(proto::RetakeHoldsRequest),
     Rebuild(proto::RebuildRequest),
+    TakeOver(proto::TakeOverRequest),
 }
 
 async fn refusal(served: &Served, call: Call) -> Status {
@@ -51,6 +52,7 @@ async fn refusal(served: &Served, call: Call) -> Status {
         Call::List(ask) => done(admin.list_placed_holds(ask).await.map(drop)),
         Call::Retake(ask) => done(admin.retake_holds(ask).await.map(drop)),
         Call::Rebuild(ask) => done(admin.rebuild(ask).await.map(drop)),
+        Call::TakeOver(ask) => done(admin.take_over(ask).await.map(drop)),
     }
 }
 
@@ -165,6 +167,9 @@ async fn each_wrong_call_has_its_own_reason_and_changes_nothing() {
     let rebuild = |sale: Uuid| {
         let sale_id = sale.to_string();
         Call::Rebuild(proto::RebuildRequest { request_id: id(), sale_id, force: true })
+    };
+    let take_over = |request_id: String, reason: &str| {
+        Call::TakeOver(proto::TakeOverRequest { request_id, reason: reason.to_owned() })
     };
 
     use Reason::*;
@@ -647,6 +652,19 @@ async fn each_wrong_call_has_its_own_reason_and_changes_nothing() {
         case("a rebuild of no sale", rebuild(nowhere), SaleNotFound, "sale_id"),
         case("a rebuild of a sale that was never loaded", rebuild(draft), SaleNotOpen, ""),
         case("a rebuild without the queue", rebuild(sale), StoreUnavailable, ""),
+        case(
+            "a takeover without an id",
+            take_over(String::new(), "why"),
+            RequestIdInvalid,
+            "request_id",
+        ),
+        case("a takeover for no reason", take_over(id(), ""), ArgumentInvalid, "reason"),
+        case(
+            "a takeover for a reason that is too long",
+            take_over(id(), &"x".repeat(501)),
+            ArgumentInvalid,
+            "reason",
+        ),
         case(
             "a list of a negative length",
             Call::List(proto::ListPlacedHoldsRequest {
