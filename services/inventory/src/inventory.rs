@@ -246,7 +246,9 @@ impl Inventory {
     /// # Errors
     /// As [`Load::run`].
     pub async fn load(&self, sale_id: Uuid, request_id: Uuid) -> Result<i64, Refusal> {
-        self.confirm(sale_id).await;
+        if self.serving.own(sale_id).is_none() {
+            self.confirm(sale_id).await;
+        }
         let (record, stock, serving) = (&self.record, &self.stock, &*self.serving);
         let load = Load { record, stock, serving };
         let loaded = self.counted(load.run(sale_id, request_id).await)?;

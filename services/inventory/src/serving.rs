@@ -35,7 +35,7 @@ const STEP_WITHIN: Duration = Duration::from_millis(900);
 /// How long a look into the queue may take.
 const LOOK_WITHIN: Duration = Duration::from_millis(800);
 /// Beats in a row are not closer together than this, however many ask for one.
-const AT_MOST_EVERY: Duration = Duration::from_millis(50);
+const AT_MOST_EVERY: Duration = Duration::from_millis(10);
 /// Slots of a Cluster that are written at at once.
 const AT_ONCE: usize = 16;
 /// Sales that are asked about and are not among the unfinished ones; their slots are confirmed as well.
@@ -139,6 +139,8 @@ struct State {
 /// What this instance knows of the server it speaks to.
 #[derive(Debug)]
 pub struct Serving {
+    /// Whether keys are spread over the masters of a Cluster.
+    clustered: bool,
     store: Store,
     servers: Servers,
     queue: Queue,
@@ -168,6 +170,7 @@ impl Serving {
         );
         shown.set(Some(None));
         Self {
+            clustered: store.slot_of(&beat_key(None)).is_some(),
             store,
             servers,
             queue,
@@ -192,7 +195,7 @@ impl Serving {
 
     /// Where a sale's keys are.
     pub fn place(&self, sale_id: Uuid) -> Place {
-        self.store.slot_of(&beat_key(Some(sale_id)))
+        if self.clustered { self.store.slot_of(&beat_key(Some(sale_id))) } else { None }
     }
 
     /// Whether `standing` may be served now.
@@ -401,8 +404,7 @@ impl Serving {
                 keys.entry(self.place(*sale_id)).or_insert_with(|| beat_key(Some(*sale_id)));
             }
         }
-        let clustered = self.store.slot_of(&beat_key(None)).is_some();
-        if !clustered {
+        if !self.clustered {
             keys = HashMap::from([(None, beat_key(None))]);
         }
         futures::stream::iter(keys)

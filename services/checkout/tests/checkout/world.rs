@@ -438,7 +438,7 @@ impl World {
         .unwrap();
     }
 
-    /// Everything that the stores keep now.
+    /// Everything that the stores keep now, but the beats that say which Redis counts.
     pub(crate) async fn snapshot(&self) -> Snapshot {
         // Not DUMP: that has the fields in an order that changes while Redis tidies up.
         let script = "local all = {}
@@ -463,7 +463,7 @@ impl World {
         let state = &stream.cached_info().state;
 
         let names: Vec<String> = sqlx::query_scalar(
-            r"SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE '\_sqlx%'",
+            r"SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE '\_sqlx%' AND tablename <> 'redis_servers'",
         )
         .fetch_all(&self.pg.pool)
         .await
