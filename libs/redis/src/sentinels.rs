@@ -14,7 +14,8 @@ use fred::{
         config::{Config, ReconnectPolicy, Server, ServerConfig},
     },
 };
-use futures::future::join_all;
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use tokio::time::timeout;
 
 use crate::RedisError;
 
@@ -61,21 +62,38 @@ impl Sentinels {
     }
 
     /// Whether more than half of the Sentinels name this server. One that does not answer within `within`
-    /// names none.
+    /// names none; it is not waited for once the others have decided.
     pub(crate) async fn name(&self, server: &Server, within: Duration) -> bool {
-        let asked = self.clients.iter().map(|client| async {
-            if !client.is_connected() {
-                return false;
+        let all = self.clients.len();
+        let mut asked: FuturesUnordered<_> = self
+            .clients
+            .iter()
+            .map(|client| timeout(within, self.is_named_by(client, server)))
+            .collect();
+        let (mut yes, mut no) = (0, 0);
+        while let Some(names) = asked.next().await {
+            if names.unwrap_or(false) {
+                yes += 1;
+            } else {
+                no += 1;
             }
-            let command = CustomCommand::new_static("SENTINEL", ClusterHash::Random, false);
-            let args = vec!["GET-MASTER-ADDR-BY-NAME", &self.service];
-            let answer = client.custom::<Option<(String, u16)>, _>(command, args);
-            match tokio::time::timeout(within, answer).await {
-                Ok(Ok(Some((host, port)))) => *server.host == *host && server.port == port,
-                Ok(Ok(None) | Err(_)) | Err(_) => false,
+            if yes * 2 > all || no * 2 >= all {
+                break;
             }
-        });
-        let names = join_all(asked).await.into_iter().filter(|names| *names).count();
-        names * 2 > self.clients.len()
+        }
+        yes * 2 > all
+    }
+
+    async fn is_named_by(&self, client: &Client, server: &Server) -> bool {
+        // At the start the connections are still being made.
+        if !client.is_connected() && client.wait_for_connect().await.is_err() {
+            return false;
+        }
+        let command = CustomCommand::new_static("SENTINEL", ClusterHash::Random, false);
+        let args = vec!["GET-MASTER-ADDR-BY-NAME", &self.service];
+        match client.custom::<Option<(String, u16)>, _>(command, args).await {
+            Ok(Some((host, port))) => *server.host == *host && server.port == port,
+            Ok(None) | Err(_) => false,
+        }
     }
 }

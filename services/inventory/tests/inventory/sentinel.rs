@@ -50,6 +50,7 @@ async fn a_sale_under_sentinels_is_closed_once_the_replica_took_over_and_is_open
     // A new sale starts on the server that took over, once the old one is given up.
     let next = world.record_sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
     eventually("the server that took over counts", async || {
+        let _ = world.inventory.beat().await;
         world.inventory.load(next, Uuid::new_v4()).await.ok()
     })
     .await;

@@ -111,6 +111,14 @@ async fn the_recorded_server_counts_while_somebody_confirms_it() {
     .await;
     assert_eq!((rebuilt.epoch, rebuilt.rebuilt), (2, true));
     assert!(*ready.borrow());
+    // Where each of them has a sale, nobody is sent away.
+    here.beat().await.unwrap();
+    assert!(*here.ready().borrow());
+    eventually("so is the other sale", async || {
+        there.beat().await.unwrap();
+        there.rebuild(next, false).await.ok()
+    })
+    .await;
     assert_eq!(two.world.ask(&reserve(sale, "ada", &[("a", 1)])).await, Err(Refusal::Fenced));
     eventually("the old one turns callers away", async || {
         here.beat().await.unwrap();
