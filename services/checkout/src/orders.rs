@@ -120,6 +120,10 @@ impl Orders {
             Ok(None) if carried.unreadable().is_some() => {
                 Ok(Order { state: OrderState::AcceptancePending, ..carried.order })
             }
+            // Its units are lost and could not be taken anew: it is about to end, and is not accepted once more.
+            Ok(None) if carried.hold_state != HoldState::Placed => {
+                Ok(Order { state: OrderState::AcceptancePending, ..carried.order })
+            }
             Ok(None) => Ok(carried.order),
             Err(error) => match carried.hold_state {
                 HoldState::Placed => Ok(carried.order),

@@ -38,6 +38,12 @@ local function retake(id, order, buyer, admission, request_id, hash, placed, det
     call('ZREM', DEADLINES, id)
   else
     if not fits(buyer, lines) then
+      -- The request is remembered as one that got nothing: a retry of it must not take units for an order that is about to end. The
+      -- hold's units were last taken in an epoch before this one.
+      local refused = { b = buyer, s = 'RELEASED', d = placed, t = placed, l = lines, e = tonumber(ARGV[1]) - 1 }
+      refused.o, refused.p, refused.q, refused.h = order, placed, request_id, hash
+      store(id, refused)
+      remember('place', order, hash, id)
       return 'REFUSED'
     end
     -- `t` is when this epoch took the units, not when an older one did.

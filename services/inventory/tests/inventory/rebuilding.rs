@@ -17,7 +17,9 @@ use uuid::Uuid;
 use crate::{
     books::assert_books_balance,
     claims::{Claims, order_message},
-    world::{DETAILS, SaleSpec, World, inventory, lines, place, place_lines, reserve, world},
+    world::{
+        DETAILS, SaleSpec, World, inventory, lines, place, place_lines, release, reserve, world,
+    },
 };
 
 /// A world with a queue in which markers are passed, as by the claims.
@@ -363,6 +365,34 @@ async fn a_hold_says_when_and_in_which_epoch_its_units_were_last_taken() {
     }
     assert_eq!(hold(&late)["p"], placed_ms);
     assert!(hold(&recorded)["p"].as_i64().unwrap() < before - 3_500_000);
+    assert_books_balance(world, sale).await;
+}
+
+#[tokio::test]
+async fn a_retry_of_an_order_that_was_refused_its_units_takes_none() {
+    let whole = whole().await;
+    let world = &whole.world;
+    let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
+    let late = place_lines(sale, "ada", &[("a", 5)]);
+    world.ask(&late).await.unwrap();
+    flush(world).await;
+    world.inventory.rebuild(sale, false).await.unwrap();
+    let other = reserve(sale, "bob", &[("a", 10)]);
+    let cart = world.ask(&other).await.unwrap().hold.hold_id;
+    let order = straggler(&late, late.key(), "a", 5);
+    let refused = world.inventory.retake(sale, 2, std::slice::from_ref(&order)).await.unwrap();
+    assert_eq!(refused, (2, vec![Retaken::Refused]));
+    world.ask(&release(sale, "bob", cart)).await.unwrap();
+    // The record is about to end the order: it must not be placed beside that, although there are units.
+    let answer = world.ask(&late).await.unwrap();
+    assert!(answer.replayed, "the order was placed again");
+    assert_eq!(answer.hold.state, HoldState::Released);
+    assert_eq!(world.books(sale, "a").await, [10, 0, 0, 0]);
+    assert_books_balance(world, sale).await;
+    // Asked once more, as by a worker that died before it wrote the answer down, there are units.
+    let again = world.inventory.retake(sale, 2, &[order]).await.unwrap();
+    assert_eq!(again, (2, vec![Retaken::Taken]));
+    assert_eq!(world.books(sale, "a").await, [5, 0, 5, 0]);
     assert_books_balance(world, sale).await;
 }
 
