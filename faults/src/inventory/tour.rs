@@ -5,7 +5,7 @@ use std::{sync::OnceLock, time::Duration};
 use flashsale_errors::{Failure, Retry};
 use flashsale_proto::inventory::{
     AdjustStockRequest, GetStockRequest, Line, ListAdjustmentsRequest, RebuildRequest,
-    ReconcileRequest, ReleaseHoldRequest, ReserveRequest,
+    ReconcileRequest, ReleaseHoldRequest, ReserveRequest, TakeOverRequest,
     inventory_admin_service_client::InventoryAdminServiceClient,
     inventory_service_client::InventoryServiceClient,
 };
@@ -101,6 +101,8 @@ impl Tour<'_> {
             "sql/adjustment_forget" => self.adjust_a_lost_stock(sale).await?,
             "sql/rebuild_release" => self.rebuild_without_redis(sale).await?,
             "sql/claims_floor" => self.look_for_an_overdue_order(sale).await?,
+            "publish/closing" => self.rebuild_on_another_server(sale).await?,
+            "commit/takeover" => self.take_over().await?,
             _ => {}
         }
         let until = Instant::now() + IDLE;
@@ -235,6 +237,27 @@ impl Tour<'_> {
         asked("Rebuild", || {
             let (mut admin, request) = (admin.clone(), timely(request.clone(), ATTEMPT));
             async move { admin.rebuild(request).await }
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// A rebuild that cannot close the old epoch by its keys: Redis has another name, as after it was made a replica and promoted again.
+    async fn rebuild_on_another_server(&self, sale: &Sale) -> anyhow::Result<()> {
+        let port = self.platform.redis.port();
+        ask(port, &["REPLICAOF", "127.0.0.1", "1"]).await?;
+        ask(port, &["REPLICAOF", "NO", "ONE"]).await?;
+        self.rebuild(sale).await
+    }
+
+    /// Nobody is replaced by it: the server that counts is the one that is spoken to.
+    async fn take_over(&self) -> anyhow::Result<()> {
+        let client = self.admin()?;
+        let request =
+            TakeOverRequest { request_id: Uuid::new_v4().to_string(), reason: "faults".to_owned() };
+        asked("TakeOver", || {
+            let (mut client, request) = (client.clone(), timely(request.clone(), ATTEMPT));
+            async move { client.take_over(request).await }
         })
         .await?;
         Ok(())
