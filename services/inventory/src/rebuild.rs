@@ -1,20 +1,25 @@
 //! Rebuilding a sale's stock from the record alone, under a new epoch.
 //!
-//! What Redis has of a stock that was lost, restarted, failed over or partly evicted is not looked at: nobody can tell it from the truth.
-//! 1. **Raise.** The record hands out the next epoch, on the server of this instance, to one rebuilder for as long as its lease lasts: only
-//!    if that server has the sale already, or the one that has it is silent or retired. From here on nobody takes the old epoch for usable.
-//! 2. **Close.** Whoever serves the old epoch stops: the keys are cleared on the same server; on another one, which cannot be reached, a
-//!    message says so to whoever cannot ask Postgres.
-//! 3. **Mark.** Once nobody can be told any more that an order of the old epoch is accepted, a marker goes into the order queue. What an old
-//!    epoch still brings forth behind it is not counted, and takes its units anew before it is claimed.
-//! 4. **Wait** until the claims have come past the marker: it tells so in the record, in the transaction that claims what is before it.
-//! 5. **Load** rules, allotments and orders, read as of one instant, into Redis, where nobody sees them before they are whole. Only this
-//!    takes one of few places: whoever waits for a marker keeps nobody from loading.
+//! Redis is never read for this: a stock that was lost, restarted, failed over or partly evicted cannot be
+//! told from a good one.
+//! 1. **Raise.** The record hands out the next epoch, on this instance's server, under a lease. It does so only
+//!    if that server already has the sale, or the server that has it is silent or retired. The old epoch is
+//!    unusable from here on.
+//! 2. **Close.** Instances that serve the old epoch stop. The keys on this server are cleared. If the old epoch
+//!    is served from another server, a message in the queue tells instances that cannot reach Postgres.
+//! 3. **Mark.** Once no caller can still be told that an order of the old epoch is accepted, a marker goes into
+//!    the order queue. Orders of an old epoch behind it are not counted; they are parked by the claims and
+//!    retake their units.
+//! 4. **Wait** until the claims have passed the marker, which they record in the transaction that claims what
+//!    stands before it.
+//! 5. **Load** rules, allotments and orders, from one snapshot, into Redis, where they are invisible until
+//!    complete. Only this step takes one of the few load permits, so rebuilds that wait for a marker do not
+//!    block others.
 //! 6. **Open**: the record says that the stock is whole.
 //!
-//! Each step may be the last before a crash: the lease runs out and another rebuilder begins anew with a later epoch, whose marker is behind
-//! the first. Two that believe to have the lease do no harm either: Redis takes the stock of the later epoch alone, and the record
-//! opens only the epoch it handed out last.
+//! A crash after any step is safe: the lease expires and another rebuilder starts over with a later epoch, whose
+//! marker is behind the first. Two rebuilders at once are safe as well: Redis keeps only the later epoch, and
+//! the record opens only the epoch it handed out last.
 
 use std::{future::Future, pin::pin, time::Duration};
 
@@ -72,7 +77,7 @@ pub struct Rebuild<'a> {
 }
 
 impl Rebuild<'_> {
-    /// Rebuilds a sale's stock, unless it is whole and nobody insists.
+    /// Rebuilds a sale's stock. A stock that is whole is rebuilt only if `force` is set.
     ///
     /// # Errors
     /// [`Refusal::SaleUnknown`]; [`Refusal::NotOpen`] for a sale that was never loaded, or is final; [`Refusal::Fenced`] while another
@@ -141,14 +146,15 @@ impl Rebuild<'_> {
                 Err(Refusal::Fenced)
             }
             Err(refusal) => {
-                // So that whoever tries next need not wait for the lease; if this fails, they wait.
+                // The next attempt need not wait for the lease to expire. If this fails, it does.
                 let _ = self.record.release_rebuild(sale_id, rebuilder, epoch).await;
                 Err(refusal)
             }
         }
     }
 
-    /// Has everybody stop who serves an older epoch, and waits until nobody can be told any more that an order of it is accepted.
+    /// Stops all instances that serve an older epoch, and waits until no caller can still be told that an
+    /// order of it is accepted.
     async fn close(
         &self,
         sale_id: Uuid,
@@ -157,7 +163,7 @@ impl Rebuild<'_> {
         own: &str,
         raised_at: BootInstant,
     ) -> Result<(), Refusal> {
-        // What stands under the keys here serves nobody from now on, whoever loaded it.
+        // Whatever is stored under the keys on this server must not be served any more.
         let cleared = self.stock.clear(sale_id, epoch).await?;
         if self.serving.named(sale_id, &cleared) != own {
             return Err(Refusal::Fenced);
@@ -190,7 +196,7 @@ impl Rebuild<'_> {
                 done = &mut work => return done,
                 _ = ticks.tick() => {}
             }
-            // What was raised elsewhere nobody can load from here: the lease would only keep others away.
+            // An epoch raised on another server cannot be loaded from here; the lease would only block others.
             if self.serving.own(sale_id).is_some_and(|now| *now != *own) {
                 return Err(Refusal::Fenced);
             }
@@ -199,7 +205,7 @@ impl Rebuild<'_> {
                 done = &mut work => return done,
                 renewed = renewed => renewed,
             };
-            // While Postgres is away nobody else can take the lease either.
+            // While Postgres is unreachable no other rebuilder can take the lease either.
             if let Ok(false) = renewed {
                 return Err(Refusal::Fenced);
             }

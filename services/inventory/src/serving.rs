@@ -16,7 +16,7 @@ use futures::StreamExt as _;
 use opentelemetry::KeyValue;
 use tokio::{
     sync::watch,
-    time::{Interval, MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval, timeout},
 };
 use uuid::Uuid;
 
@@ -212,7 +212,7 @@ impl Serving {
             reached: reached.map(|seen| since(seen.at)),
             looked: looked.map(|look| since(look.begun)),
             // What a beat has read that began after it was seen has answered it: a raise is on record
-            // before it is in the queue, and an epoch that nobody handed out closes nothing for longer.
+            // before it is in the queue, and an epoch that was never handed out stops mattering.
             // (Not what was read after it: that may come from a Postgres that was replaced since.)
             superseded: state.looks.later.get(&sale_id).is_some_and(|(later, seen)| {
                 *later > standing.epoch && *seen >= standing.confirmed
@@ -273,7 +273,7 @@ impl Serving {
         let reached = self.reach().await;
         let own: HashSet<String> = reached.values().cloned().collect();
         let state = self.read();
-        // Of a place that did not answer nobody here knows better.
+        // A place that did not answer says nothing about the server recorded for it.
         let others: HashSet<String> = state
             .sales
             .values()
@@ -296,7 +296,7 @@ impl Serving {
     pub async fn beat(&self) -> Result<Arc<Beaten>, Refusal> {
         let asked = BootInstant::now();
         let mut last = self.beating.lock().await;
-        // Whoever waited for a beat that began after it asked has what it wants, up to the reading of it.
+        // A beat that began after this call asked is as good as one of its own.
         if let Some(last) = *last
             && last >= asked
         {
@@ -366,8 +366,8 @@ impl Serving {
                     state.confirmed.0.remove(&place);
                 }
             }
-            // Only what beats of its own have seen standing still does: while nothing could be read,
-            // nobody could be confirmed either.
+            // A row counts as unchanged only over an unbroken series of reads: during an outage of Postgres
+            // no server could be confirmed.
             let watched = state.rows_read.is_some_and(|at| at.elapsed() < COVER);
             state.rows_read = Some(read);
             let before = if watched { std::mem::take(&mut state.rows) } else { HashMap::new() };
@@ -398,7 +398,7 @@ impl Serving {
         let mut keys: HashMap<Place, String> = HashMap::new();
         {
             let mut state = self.write();
-            // Whoever still needs one asks again.
+            // Callers that still need one ask again.
             let wanted = std::mem::take(&mut state.wanted);
             for sale_id in state.sales.keys().chain(&wanted) {
                 keys.entry(self.place(*sale_id)).or_insert_with(|| beat_key(Some(*sale_id)));
@@ -495,7 +495,7 @@ impl Serving {
             let looked =
                 state.looks.last.as_ref().is_some_and(|look| fresh(look.begun, LOOK_COVER));
             let reached = state.reached.values().any(|seen| fresh(seen.at, COVER));
-            // Without a Redis nobody is better off elsewhere.
+            // With no Redis at all, callers gain nothing from another instance.
             return (reached && !confirmed && !looked).then_some(TurnedAway::Unconfirmed);
         }
         let stands_elsewhere = |sale: &SaleEpoch| {
@@ -546,46 +546,50 @@ async fn within<T>(statement: impl Future<Output = Result<T, Refusal>>) -> Resul
     })
 }
 
-/// Beats until the drain starts.
+/// Confirms this instance's server each second until the drain starts. A failed beat is made up for by the next.
 ///
 /// # Errors
-/// None: what cannot be confirmed now is confirmed later.
+/// None; the signature is a background task's.
 pub async fn beat(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> {
-    let mut ticks = ticks(BEAT_EVERY);
-    loop {
-        tokio::select! {
-            () = drain.started() => return Ok(()),
-            _ = ticks.tick() => {}
-        }
-        tokio::select! {
-            () = drain.started() => return Ok(()),
-            beaten = inventory.beat() => if let Err(refusal) = beaten {
+    periodically(BEAT_EVERY, &drain, || {
+        let inventory = Arc::clone(&inventory);
+        async move {
+            if let Err(refusal) = inventory.beat().await {
                 tracing::debug!(?refusal, "no beat");
-            },
+            }
         }
-    }
+    })
+    .await;
+    Ok(())
 }
 
-/// Looks into the queue until the drain starts.
+/// Looks into the queue twice a second until the drain starts.
 ///
 /// # Errors
-/// None: what cannot be read now is read later.
+/// None; the signature is a background task's.
 pub async fn look(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> {
-    let mut ticks = ticks(LOOK_EVERY);
-    loop {
-        tokio::select! {
-            () = drain.started() => return Ok(()),
-            _ = ticks.tick() => {}
-        }
-        tokio::select! {
-            () = drain.started() => return Ok(()),
-            () = inventory.look() => {}
-        }
-    }
+    periodically(LOOK_EVERY, &drain, || {
+        let inventory = Arc::clone(&inventory);
+        async move { inventory.look().await }
+    })
+    .await;
+    Ok(())
 }
 
-fn ticks(every: Duration) -> Interval {
+async fn periodically<Fut>(every: Duration, drain: &Drain, work: impl Fn() -> Fut)
+where
+    Fut: Future<Output = ()>,
+{
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
+    let turns = async {
+        loop {
+            ticks.tick().await;
+            work().await;
+        }
+    };
+    tokio::select! {
+        () = drain.started() => {}
+        () = turns => {}
+    }
 }
