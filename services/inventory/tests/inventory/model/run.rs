@@ -137,7 +137,9 @@ impl Run<'_> {
                 let held: Vec<Hold> = self.model.holds.iter().filter(held).cloned().collect();
                 let Some(hold) = picked(&held, *hold) else { return Ok(()) };
                 for _ in 0..*times {
-                    self.wait(HOLD - 1).await;
+                    // At the last tick: the deadline is another one after each extension.
+                    let ends = self.model.hold(hold.id).map_or(hold.ends, |hold| hold.ends);
+                    self.wait((ends - self.model.now - 1).max(0)).await;
                     let (buyer, what) = (hold.buyer.clone(), What::Extend(hold.id));
                     let asked = Asked { buyer, request_id: Uuid::new_v4(), what };
                     self.ask(&asked, None).await?;

@@ -63,7 +63,7 @@ pub(super) enum Step {
     AdjustAgain(Pick, i64),
     /// The clock goes on by quarters of a hold's length.
     Wait(i64),
-    /// A buyer comes back in time to extend a hold that is held, that often.
+    /// A buyer comes back in time to extend a hold that is held, that often; the fourth time it is as late as it can be.
     Keep(Pick, usize),
     Turn(&'static str),
 }
@@ -137,7 +137,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(sku, delta)| Step::Adjust(sku, delta)),
         1 => (pick(), 0..=1_i64).prop_map(|(of, more)| Step::AdjustAgain(of, more)),
         2 => prop_oneof![3 => 1..=3_i64, 1 => 4..=6_i64].prop_map(Step::Wait),
-        1 => (pick(), 1..=5_usize).prop_map(|(hold, times)| Step::Keep(hold, times)),
+        1 => (pick(), 1..=6_usize).prop_map(|(hold, times)| Step::Keep(hold, times)),
         1 => prop_oneof![3 => Just("OPEN"), 2 => Just("PAUSED"), 1 => Just("ENDED")].prop_map(Step::Turn),
     ]
 }
