@@ -58,6 +58,8 @@ struct Found {
     /// The last answer of the record.
     answer: Result<i64, Refusal>,
     at: Instant,
+    /// When the call, or the beat, began that brought it: what changed since may be missing.
+    asked: BootInstant,
     read_at: BootInstant,
 }
 
@@ -71,6 +73,14 @@ impl Sale {
         lock(&self.found).clone()
     }
 
+    /// Takes over an answer, unless something newer is known.
+    fn keep(&self, new: &Found) {
+        let mut found = lock(&self.found);
+        if found.as_ref().is_none_or(|old| old.read_at <= new.read_at) {
+            *found = Some(new.clone());
+        }
+    }
+
     /// Takes over what a beat has read, unless something newer is known. That a sale may not be served only takes away
     /// what is known: whoever asks for it then looks it up, for it may be opened at this moment.
     fn learn(&self, standing: Option<Standing>, read_at: BootInstant) {
@@ -81,8 +91,13 @@ impl Sale {
         match standing {
             Some(standing) => {
                 let answer = Ok(standing.epoch);
-                *found =
-                    Some(Found { standing: Some(standing), answer, at: Instant::now(), read_at });
+                *found = Some(Found {
+                    standing: Some(standing),
+                    answer,
+                    at: Instant::now(),
+                    asked: read_at,
+                    read_at,
+                });
             }
             None => {
                 found.take_if(|old| old.standing.is_some());
@@ -190,11 +205,13 @@ impl Epochs {
     }
 
     async fn ask(&self, sale_id: Uuid, sale: &Sale) -> Result<i64, Refusal> {
-        let since = Instant::now();
+        let since = BootInstant::now();
         let _asking = sale.asking.lock().await;
-        let found = match sale.found().filter(|found| found.at >= since) {
+        let asked = BootInstant::now();
+        // Not one that was merely answered since: what was asked before may have missed what this call is to see.
+        let found = match sale.found().filter(|found| found.asked >= since) {
             Some(found) => Ok(found),
-            None => self.read(sale_id, sale).await,
+            None => self.read(sale_id, sale, asked).await,
         };
         match found {
             // An answer that was long on its way is no cover.
@@ -208,7 +225,8 @@ impl Epochs {
                 let mut found = lock(&sale.found);
                 let before = found.take();
                 *found = Some(Found {
-                    read_at: before.as_ref().map_or_else(BootInstant::now, |before| before.read_at),
+                    asked,
+                    read_at: before.as_ref().map_or(asked, |before| before.read_at),
                     standing: before.and_then(|before| before.standing),
                     answer: Err(refusal.clone()),
                     at: Instant::now(),
@@ -219,17 +237,15 @@ impl Epochs {
     }
 
     /// What a beat says of the sale; where it does not have it, why that is not served.
-    async fn read(&self, sale_id: Uuid, sale: &Sale) -> Result<Found, Refusal> {
+    async fn read(&self, sale_id: Uuid, sale: &Sale, asked: BootInstant) -> Result<Found, Refusal> {
         self.serving.want(sale_id);
         let beaten = self.beat().await?;
         if let Some(row) = beaten.sales.iter().find(|row| row.sale_id == sale_id) {
             let standing = self.standing(row, beaten.read_at, &beaten.confirmed);
             let answer = answer(&row.state, row.open, standing.as_ref());
-            let new = Found { standing, answer, at: Instant::now(), read_at: beaten.read_at };
-            let mut found = lock(&sale.found);
-            if found.as_ref().is_none_or(|old| old.read_at <= new.read_at) {
-                *found = Some(new.clone());
-            }
+            let (at, read_at) = (Instant::now(), beaten.read_at);
+            let new = Found { standing, answer, at, asked, read_at };
+            sale.keep(&new);
             return Ok(new);
         }
         let read_at = BootInstant::now();
@@ -241,8 +257,9 @@ impl Epochs {
         } else {
             Refusal::NotOpen { state, window_ms: None }
         };
-        let new = Found { standing: None, answer: Err(refusal), at: Instant::now(), read_at };
-        *lock(&sale.found) = Some(new.clone());
+        let answer = Err(refusal);
+        let new = Found { standing: None, answer, at: Instant::now(), asked, read_at };
+        sale.keep(&new);
         Ok(new)
     }
 }

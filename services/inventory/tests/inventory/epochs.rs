@@ -1,5 +1,7 @@
 //! What is known of a sale's epoch, and when Postgres is asked.
 
+use std::time::Duration;
+
 use flashsale_inventory::domain::Refusal;
 use uuid::Uuid;
 
@@ -43,4 +45,26 @@ async fn a_process_learns_of_stock_that_another_one_loaded() {
     })
     .await;
     assert_eq!((view.epoch, view.skus.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_sale_that_was_asked_for_while_it_was_loaded_is_served_once_it_is() {
+    let world = world().await;
+    // The question comes at another moment of the loading each time.
+    for later in 0..60 {
+        let sale = world.record_sale(SaleSpec::default(), &[("a", 1, 0, 1)]).await;
+        let asking = async {
+            tokio::time::sleep(Duration::from_micros(500 * later)).await;
+            let _ = world.inventory.read(sale, &[]).await;
+            std::future::pending::<()>().await;
+        };
+        let loading = async {
+            world.inventory.load(sale, Uuid::new_v4()).await.unwrap();
+            world.inventory.read(sale, &[]).await
+        };
+        tokio::select! {
+            read = loading => assert!(read.is_ok(), "asked {} us after: {read:?}", 500 * later),
+            () = asking => {}
+        }
+    }
 }
