@@ -3,18 +3,13 @@
 //! PlaceOrder costs one script in the stock store (through inventory) and one publish to the order queue; it never reaches Postgres. An
 //! order that is placed rolls forward whatever happens to this process: by the buyer's retry, by the relay, or by its cancellation.
 
-mod admin;
+mod app;
 mod config;
 mod domain;
 mod grpc;
-mod hub;
-mod intake;
-mod lost;
-mod orders;
-mod placing;
-mod relay;
-mod stock;
+mod peers;
 mod store;
+mod tasks;
 
 use std::time::Duration;
 
@@ -26,8 +21,11 @@ use flashsale_proto::checkout::{
 use flashsale_service::{Drain, Hosted, peer};
 
 use crate::{
-    admin::Admin, grpc::Checkout, hub::Hub, intake::Intake, orders::Orders, relay::Relay,
-    stock::Stock, store::Record,
+    app::{Hub, Intake, Orders},
+    grpc::{Admin, Checkout},
+    peers::inventory::Stock,
+    store::Record,
+    tasks::Relay,
 };
 
 /// The compiled-in configuration.

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tracing::{Instrument as _, Span};
 
-use crate::stock::PEER;
+use super::PEER;
 
 /// What each of several placed together is to whoever traces it.
 const PLACE_HOLD: &str = "/flashsale.inventory.v1.InventoryService/PlaceHold";

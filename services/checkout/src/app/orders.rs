@@ -14,11 +14,10 @@ use flashsale_service::{
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::{Hub, Intake};
 use crate::{
     domain::{Details, Line, Order, OrderState},
-    hub::Hub,
-    intake::Intake,
-    stock::{Carried, Stock, recorded},
+    peers::inventory::{Carried, Stock, recorded},
     store::{Filter, ReadError, Record},
 };
 
@@ -370,11 +369,7 @@ fn parked(message: OrderMessage) -> Result<Found, Failure> {
 }
 
 /// The order, unless it is somebody else's.
-pub(crate) fn visible(
-    order: Order,
-    sale_id: Uuid,
-    buyer_id: Option<&str>,
-) -> Result<Order, Failure> {
+pub fn visible(order: Order, sale_id: Uuid, buyer_id: Option<&str>) -> Result<Order, Failure> {
     let theirs = order.sale_id == sale_id && buyer_id.is_none_or(|buyer| buyer == order.buyer_id);
     if theirs { Ok(order) } else { Err(not_found(order.order_id)) }
 }

@@ -14,12 +14,8 @@ use flashsale_service::{peer::PeerChannel, wire};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{
-    domain::{Details, Line, Order, OrderState},
-    placing::Placing,
-};
-
-pub(crate) const PEER: &str = "inventory";
+use super::{PEER, batch::Placing};
+use crate::domain::{Details, Line, Order, OrderState};
 
 /// The stock, as checkout uses it.
 #[derive(Debug, Clone)]

@@ -1,7 +1,5 @@
 //! The CheckoutService: decode, call, encode.
 
-mod convert;
-
 use std::{future, pin::Pin, time::Duration};
 
 use flashsale_errors::{Failure, Reason};
@@ -20,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
+use super::encode;
 use crate::{
+    app::{Changes, Orders, visible},
     domain::{Contact, Details, InputError, Order, OrderState},
-    hub::Changes,
-    orders::{Orders, visible},
     store::{Filter, Record},
 };
 
@@ -55,7 +53,7 @@ impl Checkout {
 }
 
 fn answer(order: Order) -> Result<WatchOrderResponse, Status> {
-    Ok(WatchOrderResponse { order: Some(convert::order(order)) })
+    Ok(WatchOrderResponse { order: Some(encode::order(order)) })
 }
 
 /// One who follows an order.
@@ -143,13 +141,13 @@ impl CheckoutService for Checkout {
                 request_id: request.request_id,
                 sale_id: request.sale_id,
                 buyer_id: request.buyer_id,
-                lines: request.lines.into_iter().map(convert::line).collect(),
+                lines: request.lines.into_iter().map(encode::line).collect(),
                 admission: request.admission,
             })
             .await?;
         Ok(Response::new(BeginCheckoutResponse {
             hold_id: hold.hold_id,
-            lines: hold.lines.into_iter().map(convert::held_line).collect(),
+            lines: hold.lines.into_iter().map(encode::held_line).collect(),
             total: hold.total,
             expire_time: hold.expire_time,
         }))
@@ -169,12 +167,12 @@ impl CheckoutService for Checkout {
             sale_id: request.sale_id,
             buyer_id: request.buyer_id,
             hold_id: request.hold_id,
-            lines: request.lines.into_iter().map(convert::line).collect(),
+            lines: request.lines.into_iter().map(encode::line).collect(),
             admission: request.admission,
             order_details: String::new(),
         };
         let order = self.orders.place(asked, details).await?;
-        Ok(Response::new(PlaceOrderResponse { order: Some(convert::order(order)) }))
+        Ok(Response::new(PlaceOrderResponse { order: Some(encode::order(order)) }))
     }
 
     async fn get_order(
@@ -185,7 +183,7 @@ impl CheckoutService for Checkout {
         let (sale_id, order_id, buyer_id) =
             order_ids(&request.sale_id, &request.order_id, &request.buyer_id)?;
         let order = self.orders.get(sale_id, order_id, buyer_id).await?;
-        Ok(Response::new(GetOrderResponse { order: Some(convert::order(order)) }))
+        Ok(Response::new(GetOrderResponse { order: Some(encode::order(order)) }))
     }
 
     type WatchOrderStream = Pin<Box<dyn Stream<Item = Result<WatchOrderResponse, Status>> + Send>>;
@@ -228,7 +226,7 @@ impl CheckoutService for Checkout {
         let buyer_id = wire::printable("buyer_id", &request.buyer_id, MAX_BUYER_CHARS)?;
         let (sale_id, order_id, _) = order_ids(&request.sale_id, &request.order_id, buyer_id)?;
         let order = self.orders.cancel(sale_id, order_id, buyer_id).await?;
-        Ok(Response::new(CancelOrderResponse { order: Some(convert::order(order)) }))
+        Ok(Response::new(CancelOrderResponse { order: Some(encode::order(order)) }))
     }
 
     async fn list_orders(
@@ -237,7 +235,7 @@ impl CheckoutService for Checkout {
     ) -> Result<Response<ListOrdersResponse>, Status> {
         let request = request.into_inner();
         let sale_id = wire::uuid("sale_id", &request.sale_id, Reason::ArgumentInvalid)?;
-        let state = convert::recorded_state(request.state)?;
+        let state = encode::recorded_state(request.state)?;
         let page_size = page::size(request.page_size, DEFAULT_PAGE, MAX_PAGE)?;
         let buyer_id = some_buyer(&request.buyer_id)?;
         let (buyer, stands) = (buyer_id.unwrap_or_default(), state.unwrap_or_default());
@@ -246,7 +244,7 @@ impl CheckoutService for Checkout {
         let filter = Filter { sale_id, buyer_id: buyer_id.map(str::to_owned), state };
         let (orders, next) = self.orders.list(&filter, after, page_size).await?;
         Ok(Response::new(ListOrdersResponse {
-            orders: orders.into_iter().map(convert::order).collect(),
+            orders: orders.into_iter().map(encode::order).collect(),
             next_page_token: page::token(&list, next.as_ref()),
         }))
     }

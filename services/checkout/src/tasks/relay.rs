@@ -26,9 +26,9 @@ use tokio::time::{Instant, MissedTickBehavior, timeout};
 use uuid::Uuid;
 
 use crate::{
+    app::Intake,
     config::RelayConfig,
-    intake::Intake,
-    stock::{Carried, Listed, Stock, Unreadable},
+    peers::inventory::{Carried, Listed, Stock, Unreadable},
     store::Record,
 };
 

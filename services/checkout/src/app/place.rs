@@ -7,7 +7,8 @@ use flashsale_proto::inventory::PlaceHoldRequest;
 use flashsale_service::wire;
 use uuid::Uuid;
 
-use crate::{domain::Details, orders::Orders, stock::Carried};
+use super::Orders;
+use crate::{domain::Details, peers::inventory::Carried};
 
 impl Orders {
     /// Places a hold, or takes and places lines. With both, the lines say what the hold has: if there is no such hold they are taken anew

@@ -6,7 +6,7 @@ use flashsale_proto::checkout::{
 use flashsale_service::wire;
 use tonic::{Request, Response, Status};
 
-use crate::intake::Intake;
+use crate::app::Intake;
 
 /// Checkout's door, over gRPC.
 #[derive(Debug)]

@@ -1,0 +1,8 @@
+//! Checkout's gRPC services: decode, call, encode.
+
+mod admin;
+mod checkout;
+mod encode;
+
+pub use admin::Admin;
+pub use checkout::Checkout;

@@ -1,0 +1,3 @@
+//! The services checkout calls.
+
+pub mod inventory;

@@ -1,0 +1,5 @@
+//! Checkout's background loops.
+
+mod relay;
+
+pub use relay::Relay;
