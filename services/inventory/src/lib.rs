@@ -1,25 +1,16 @@
 //! Inventory: units taken, kept and given back, by one atomic script each.
 //!
-//! A call goes through [`grpc`] (decode, call, encode) to [`inventory`], which knows the epoch, and on to one script of `lua/` through
+//! A call goes through [`grpc`] (decode, call, encode) to [`app`], which knows the epoch, and on to one script of `lua/` through
 //! [`store`]. Whether units can be had is decided in the scripts and nowhere else.
 
-pub mod adjust;
-pub mod admissions;
-mod changes;
+pub mod app;
 mod config;
 pub mod domain;
 pub mod grpc;
-pub mod inventory;
 mod metrics;
-pub mod queue;
-pub mod rebuild;
-mod rebuilder;
-pub mod reconcile;
-pub mod serving;
 pub mod steps;
 pub mod store;
-mod sweeper;
-mod watch;
+mod tasks;
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,7 +24,11 @@ use flashsale_service::{Drain, Hosted, peer};
 
 pub use config::{Config, InventoryConfig, Peers};
 
-use crate::{admissions::Admissions, inventory::Inventory, queue::Queue, watch::Watches};
+use crate::{
+    app::{Inventory, adjust, admissions::Admissions, reconcile, serving, watch::Watches},
+    store::Queue,
+    tasks::{rebuilder, sweeper},
+};
 
 /// The configuration's defaults, with a comment on every value.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");

@@ -10,8 +10,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use crate::{
+    app::Inventory,
     domain::{Refusal, SkuBooks, StockView},
-    inventory::Inventory,
 };
 
 /// How often the stocks are read: one script each.

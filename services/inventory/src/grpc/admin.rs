@@ -12,7 +12,7 @@ use super::{
     decode, encode,
     failure::{status, status_of_skus},
 };
-use crate::{domain::Refusal, inventory::Inventory};
+use crate::{app::Inventory, domain::Refusal};
 
 /// The control plane.
 #[derive(Debug)]

@@ -8,10 +8,10 @@ use tonic::Status;
 use uuid::Uuid;
 
 use crate::{
+    app::reconcile::Report,
     domain::{
         Adjustment, AdjustmentState, Hold, HoldState, Retaken, Settled, SkuBooks, UnreadableHold,
     },
-    reconcile::Report,
 };
 
 pub(super) fn refused(status: &Status) -> proto::HoldRefused {

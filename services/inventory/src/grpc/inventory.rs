@@ -17,11 +17,9 @@ use super::{
     failure::{status, status_of_skus},
 };
 use crate::{
-    admissions::Admissions,
+    app::{Inventory, admissions::Admissions, watch::Watches},
     domain::{self, AdmissionFault, Proof},
-    inventory::Inventory,
     store::Answer,
-    watch::Watches,
 };
 
 /// The call that each of several is.

@@ -3,11 +3,10 @@
 mod adjustments;
 mod clock;
 mod compare;
-mod epochs;
 mod fill;
 mod inspect;
 mod keys;
-mod load;
+mod queue;
 mod record;
 mod reply;
 mod runner;
@@ -18,10 +17,9 @@ mod takes;
 
 pub use adjustments::Adjustments;
 pub use compare::Floor;
-pub use epochs::{Epochs, Standing};
 pub use fill::InRedis;
 pub use keys::{beat_key, keys};
-pub use load::{Load, Loaded};
+pub use queue::{Found, Look, Queue};
 pub use record::{Claimed, Known, Record, Snapshot};
 pub use scripts::Scripts;
 pub use servers::{SaleEpoch, Servers, Unchanged};

@@ -7,8 +7,8 @@ use async_nats::jetstream::{
     consumer::{AckPolicy, pull},
 };
 use flashsale_inventory::{
+    app::Inventory,
     domain::{Hold, PlacedLine, Refusal, Retaken, Straggler},
-    inventory::Inventory,
 };
 use flashsale_queue::{Line, NatsConfig, ORDERS, OrderMessage, QueueMessage};
 use flashsale_testing::TestNats;

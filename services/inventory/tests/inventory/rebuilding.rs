@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use flashsale_inventory::{
+    app::Inventory,
     domain::{
         Content, HoldState, Outcome, Proof, Refusal, Request, Retaken, Settled, Settlement,
         Straggler,
     },
-    inventory::Inventory,
 };
 use flashsale_queue::{ORDERS, publish_order};
 use flashsale_testing::eventually;

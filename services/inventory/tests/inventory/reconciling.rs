@@ -4,8 +4,8 @@ use std::{collections::HashSet, time::Duration};
 
 use flashsale_errors::Reason;
 use flashsale_inventory::{
+    app::reconcile::{Entry, Report},
     domain::{Hold, HoldState, Outcome, Refusal, reconcile::Kind},
-    reconcile::{Entry, Report},
     store::keys,
 };
 use flashsale_proto::inventory as proto;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use flashsale_inventory::{domain::Refusal, inventory::Inventory, store::Record};
+use flashsale_inventory::{app::Inventory, domain::Refusal, store::Record};
 use flashsale_pg::PgConfig;
 use flashsale_queue::{QueueMessage, publish_order};
 use flashsale_redis::Store;

@@ -3,10 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use flashsale_inventory::{
+    app::Inventory,
     domain::{Content, Hold, Line, Lines, Proof, Refusal, Request},
-    inventory::Inventory,
-    queue::Queue,
-    store::{Answer, HoldId, keys},
+    store::{Answer, HoldId, Queue, keys},
 };
 use flashsale_queue::NatsConfig;
 use flashsale_redis::{RedisConfig, Script, Store};

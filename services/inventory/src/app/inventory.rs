@@ -14,16 +14,19 @@ use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use crate::{
-    changes::Changes,
+    app::{
+        changes::Changes,
+        epochs::Epochs,
+        load::Load,
+        rebuild::{Rebuild, Rebuilt},
+        reconcile::{Comparison, Report},
+        serving::Serving,
+    },
     domain::{
         Hold, Listed, Proof, Refusal, Request, Retaken, Settled, Settlement, StockView, Straggler,
     },
-    queue::Queue,
-    rebuild::{Rebuild, Rebuilt},
-    rebuilder::Fenced,
-    reconcile::{Comparison, Report},
-    serving::Serving,
-    store::{Adjustments, Answer, Epochs, HoldId, Load, Record, Scripts, Servers, Stock, Swept},
+    store::{Adjustments, Answer, HoldId, Queue, Record, Scripts, Servers, Stock, Swept},
+    tasks::rebuilder::Fenced,
 };
 
 /// Stocks that are computed and loaded by rebuilds at once: each is kept in memory whole.

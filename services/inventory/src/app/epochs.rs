@@ -11,10 +11,10 @@ use flashsale_service::boottime::BootInstant;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Known, Record, SaleEpoch};
 use crate::{
+    app::serving::{Beaten, Confirmed, Serving},
     domain::Refusal,
-    serving::{Beaten, Confirmed, Serving},
+    store::{Known, Record, SaleEpoch},
 };
 
 /// How many sales are remembered.

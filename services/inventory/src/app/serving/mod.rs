@@ -21,13 +21,12 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
+    app::{Inventory, Standing},
     domain::{
         BEAT_EVERY, COVER, LOOK_COVER, LOOK_EVERY, Recorded, Refusal, SILENT_AFTER, Sight,
         may_raise,
     },
-    inventory::Inventory,
-    queue::{Look, Queue},
-    store::{SaleEpoch, Scripts, Servers, Standing, Unchanged, beat_key},
+    store::{Look, Queue, SaleEpoch, Scripts, Servers, Unchanged, beat_key},
 };
 
 /// How long a beat's write at Redis may take, and each of its statements.

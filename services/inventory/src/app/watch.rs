@@ -18,9 +18,9 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
+    app::Inventory,
     config::InventoryConfig,
     domain::{Refusal, StockView},
-    inventory::Inventory,
 };
 
 /// How soon after a reading the next one may be, whatever there is to tell: a stock that is sold out and free again all the time is not read

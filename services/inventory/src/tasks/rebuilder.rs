@@ -14,7 +14,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::inventory::Inventory;
+use crate::app::Inventory;
 
 /// How often rebuilds are looked for that another instance has begun and not ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

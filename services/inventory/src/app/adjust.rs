@@ -15,8 +15,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use crate::{
+    app::Inventory,
     domain::{Adjusted, Adjustment, AdjustmentState, Ask, Refusal, SkuBooks},
-    inventory::Inventory,
 };
 
 /// How often it is looked for adjustments that were cut off.

@@ -17,11 +17,11 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
+    app::Inventory,
     domain::{
         Refusal, Settled, Settlement,
         reconcile::{self, Difference, Holds, Kind, Repair, Units},
     },
-    inventory::Inventory,
 };
 
 /// How long what differs gets to arrive where it was going.

@@ -10,7 +10,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::{domain::Refusal, inventory::Inventory};
+use crate::{app::Inventory, domain::Refusal};
 
 /// How often a stock is swept.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);

@@ -10,8 +10,8 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::Floor;
 use crate::domain::Refusal;
-use crate::store::Floor;
 
 /// How many messages are looked at for orders that should be among them, and for how long: the queue may be long.
 const LOOK_MESSAGES: usize = 5_000;

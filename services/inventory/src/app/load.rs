@@ -9,8 +9,11 @@
 
 use uuid::Uuid;
 
-use super::{Claimed, Record, Stock};
-use crate::{domain::Refusal, serving::Serving};
+use crate::{
+    app::serving::Serving,
+    domain::Refusal,
+    store::{Claimed, Record, Stock},
+};
 
 /// How often the record may move on under a loader before it gives up.
 const MAX_ROUNDS: u32 = 3;

@@ -32,10 +32,9 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
+    app::serving::Serving,
     domain::{Closing, MARKER_AFTER_CLEARING, MARKER_AFTER_CLOSING, MARKER_AFTER_RAISE, Refusal},
-    queue::Queue,
-    serving::Serving,
-    store::{Record, Stock},
+    store::{Queue, Record, Stock},
 };
 
 /// How long a rebuilder that does not renew its lease keeps others away: short, because the sale is closed meanwhile.

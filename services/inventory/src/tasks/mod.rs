@@ -1,0 +1,4 @@
+//! The background tasks.
+
+pub mod rebuilder;
+pub mod sweeper;
