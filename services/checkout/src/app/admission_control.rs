@@ -11,33 +11,25 @@ use std::{
     time::Duration,
 };
 
-use async_nats::jetstream::{self, stream::LastRawMessageErrorKind};
 use flashsale_errors::{Failure, Reason};
 use flashsale_queue::{Filled, Room};
-use flashsale_service::Drain;
-use flashsale_telemetry::{Snapshot, StoresUp};
-use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-use crate::{
-    config::IntakeConfig,
-    store::{Floor, Record},
-};
+use crate::config::IntakeConfig;
 
-/// How long one measurement may take.
-const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What callers are told to wait at least and at most, before it is spread.
 const WAIT: std::ops::RangeInclusive<f64> = 0.5..=30.0;
 /// What callers are told to wait while their sale has too many parked orders: these go once it is
 /// open again, in bulk.
 const PARKED_WAIT: Duration = Duration::from_secs(5);
 
-/// What waits for its claim, for the metrics.
+/// What waits for its claim.
 #[derive(Debug, Clone, Copy)]
-struct Waiting {
-    orders: u64,
+pub struct Waiting {
+    /// Orders.
+    pub orders: u64,
     /// Since the oldest of them was published, in seconds.
-    age_s: f64,
+    pub age_s: f64,
 }
 
 /// The door. A clone is the same door.
@@ -84,11 +76,11 @@ pub struct Standing {
 }
 
 impl Intake {
-    /// An open door.
-    pub fn new(config: &IntakeConfig) -> Self {
+    /// An open door, until something is measured. `room` is that of the queue.
+    pub fn new(config: &IntakeConfig, room: Room) -> Self {
         Self {
             measured: Arc::default(),
-            room: Room::default(),
+            room,
             max_backlog: config.max_backlog,
             max_claim_lag: Duration::from_millis(config.max_claim_lag_ms),
             max_parked: config.max_parked,
@@ -110,11 +102,6 @@ impl Intake {
             claims_per_second: drain_rate.load(Ordering::Relaxed),
             queue: self.room.filled(),
         }
-    }
-
-    /// The room for placed orders in the stream.
-    pub fn room(&self) -> &Room {
-        &self.room
     }
 
     /// Refuses before anything is taken while too many orders wait, one has waited for too long,
@@ -167,105 +154,27 @@ impl Intake {
         self.measured.shut.store(true, Ordering::Relaxed);
     }
 
-    /// Measures until the process ends. While Postgres is away the last floor counts, so that the backlog grows with the stream.
-    ///
-    /// # Errors
-    /// None; the signature is a background task's.
-    pub async fn measure(
-        self,
-        record: Record,
-        jetstream: jetstream::Context,
-        every: Duration,
-        drain: Drain,
-    ) -> anyhow::Result<()> {
-        let waiting = shown();
-        let stores = StoresUp::new("checkout");
-        let mut floor: Option<Floor> = None;
-        let mut before: Option<(Instant, u64)> = None;
-        let mut age_s = 0.0;
-        let mut ticks = tokio::time::interval(every);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let ended = drain.token();
-        while !ended.is_cancelled() {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = ended.cancelled() => break,
-            }
-            let measuring = self.room.measure();
-            let (new_floor, parked, stream) = tokio::join!(
-                timeout(MEASURE_TIMEOUT, record.floor(flashsale_queue::ORDERS)),
-                timeout(MEASURE_TIMEOUT, record.parked_full(self.max_parked)),
-                timeout(MEASURE_TIMEOUT, jetstream.get_stream(flashsale_queue::ORDERS)),
-            );
-            stores.set("postgres", matches!(new_floor, Ok(Ok(_))));
-            stores.set("nats", matches!(stream, Ok(Ok(_))));
-            if let Ok(Ok(new_floor)) = new_floor {
-                floor = new_floor;
-            }
-            if let Ok(Ok(parked)) = parked {
-                *self.measured.parked.write().unwrap_or_else(PoisonError::into_inner) = parked;
-            }
-            // Without the queue nothing can be measured; placed orders wait in the stock store and are bounded by the stock.
-            let Ok(Ok(stream)) = stream else {
-                waiting.set(None);
-                continue;
-            };
-            let info = stream.cached_info();
-            measuring.done(info);
-            let claimed = floor
-                .filter(|floor| floor.counts_in(info.created))
-                .map_or(info.state.first_sequence.saturating_sub(1), |floor| floor.seq);
-            let orders = info.state.last_sequence.saturating_sub(claimed);
-            if orders == 0 {
-                age_s = 0.0;
-            } else if let Some(age) = age_of_next(&stream, claimed).await {
-                age_s = age;
-            }
-            waiting.set(Some(Waiting { orders, age_s }));
-            self.measured.backlog.store(orders, Ordering::Relaxed);
-            self.measured.claim_lag_ms.store((age_s * 1_000.0) as u64, Ordering::Relaxed);
-            self.measured.shut.store(false, Ordering::Relaxed);
-            let now = Instant::now();
-            if let Some((then, claimed_then)) = before {
-                let seconds = now.duration_since(then).as_secs_f64().max(0.001);
-                let rate = claimed.saturating_sub(claimed_then) as f64 / seconds;
-                self.measured.drain_rate.store(rate as u64, Ordering::Relaxed);
-            }
-            before = Some((now, claimed));
-        }
-        Ok(())
+    /// The most parked orders one sale may have.
+    pub fn max_parked(&self) -> u32 {
+        self.max_parked
     }
-}
 
-/// Since the first message behind `claimed` was published, in seconds; 0 if there is none any more, `None` if nobody can tell.
-async fn age_of_next(stream: &jetstream::stream::Stream, claimed: u64) -> Option<f64> {
-    let next =
-        stream.get_first_raw_message_by_subject(flashsale_queue::ORDERS_SUBJECTS, claimed + 1);
-    match timeout(MEASURE_TIMEOUT, next).await {
-        Ok(Ok(message)) => {
-            Some((flashsale_failpoint::now_utc() - message.time).as_seconds_f64().max(0.0))
-        }
-        Ok(Err(error)) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Some(0.0),
-        Ok(Err(_)) | Err(_) => None,
+    /// Takes note of the sales that have too many parked orders, and how many.
+    pub fn found_parked(&self, parked: HashMap<Uuid, i64>) {
+        *self.measured.parked.write().unwrap_or_else(PoisonError::into_inner) = parked;
     }
-}
 
-/// The gauges of what waits.
-fn shown() -> Snapshot<Waiting> {
-    let waiting = Snapshot::<Waiting>::default();
-    waiting.gauge(
-        "flashsale_queue_backlog",
-        "{message}",
-        "Messages of ORDERS that are not claimed yet.",
-        |waiting, gauge| gauge.observe(waiting.orders as f64, &[]),
-    );
-    waiting.gauge(
-        "flashsale_queue_age",
-        "s",
-        "Since the oldest message of ORDERS that is not claimed was published; 0 if there is none.",
-        |waiting, gauge| gauge.observe(waiting.age_s, &[]),
-    );
-    waiting
+    /// Takes note of what waits, which ends a refusal of the stream's, and of the rate of the
+    /// claims if it is known.
+    pub fn found(&self, waiting: Waiting, claims_per_second: Option<u64>) {
+        let Measured { backlog, claim_lag_ms, drain_rate, shut, parked: _ } = &*self.measured;
+        backlog.store(waiting.orders, Ordering::Relaxed);
+        claim_lag_ms.store((waiting.age_s * 1_000.0) as u64, Ordering::Relaxed);
+        shut.store(false, Ordering::Relaxed);
+        if let Some(rate) = claims_per_second {
+            drain_rate.store(rate, Ordering::Relaxed);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -275,12 +184,13 @@ mod tests {
     use super::*;
 
     fn door() -> Intake {
-        Intake::new(&IntakeConfig {
+        let config = IntakeConfig {
             max_backlog: 1_000,
             max_claim_lag_ms: 60_000,
             measure_ms: 1,
             max_parked: 10,
-        })
+        };
+        Intake::new(&config, Room::default())
     }
 
     /// For a sale without parked orders.

@@ -1,49 +1,38 @@
-//! What PlaceOrder, GetOrder and CancelOrder do, between the stock, the queue and the record.
+//! Orders between the stock, the queue and the record: finding and listing them.
 
 use std::time::Duration;
 
-use async_nats::jetstream;
 use flashsale_errors::{Failure, Reason};
-use flashsale_proto::inventory::{HoldState, PlaceHoldRequest};
-use flashsale_queue::{OrderMessage, PublishError, QueueMessage, publish_within};
-use flashsale_service::{
-    boottime::BootInstant,
-    deadline,
-    page::{self, Place},
-};
-use time::OffsetDateTime;
+use flashsale_proto::inventory::{Hold, HoldState, ReserveRequest};
+use flashsale_queue::{ORDERS, OrderMessage};
+use flashsale_service::page::{self, Place};
 use uuid::Uuid;
 
 use super::{Hub, Intake};
 use crate::{
-    domain::{Details, Line, Order, OrderState},
-    peers::inventory::{Carried, Stock, recorded},
-    store::{Filter, ReadError, Record},
+    domain::{Order, OrderState},
+    peers::inventory::{Carried, Stock},
+    store::{Filter, Queue, ReadError, Record},
 };
 
-/// How long CancelOrder waits for the record to show the wish, at most.
-const CANCEL_WAIT: Duration = Duration::from_secs(2);
 /// How long a look at an order waits for the claims to come past what is in the queue, and how often it looks how far they are.
 const CLAIMS_WAIT: Duration = Duration::from_millis(500);
 const CLAIMS_POLL: Duration = Duration::from_millis(20);
-/// What is left of a deadline for the answer itself.
-const ANSWER_MARGIN: Duration = Duration::from_millis(200);
-
-impl From<ReadError> for Failure {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Postgres(cause) => Failure::store("postgres", cause),
-            ReadError::Corrupt(what) => Failure::internal(what),
-        }
-    }
-}
 
 /// An order that was found, and the message that would place it, where it is whole.
-struct Found {
-    order: Order,
-    message: Option<OrderMessage>,
+pub(super) struct Found {
+    pub(super) order: Order,
+    pub(super) message: Option<OrderMessage>,
     /// Its hold cannot be read.
-    broken: bool,
+    pub(super) broken: bool,
+}
+
+impl Found {
+    /// An order that waits for its units to be taken anew.
+    fn parked(message: OrderMessage) -> Result<Self, Failure> {
+        let order = Order::queued(&message).map_err(Failure::internal)?;
+        Ok(Self { order, message: Some(message), broken: false })
+    }
 }
 
 impl From<Order> for Found {
@@ -66,73 +55,16 @@ pub struct Orders {
     pub(crate) record: Record,
     pub(crate) hub: Hub,
     pub(crate) intake: Intake,
-    pub(crate) jetstream: jetstream::Context,
-    pub(crate) publish_timeout: Duration,
+    pub(crate) queue: Queue,
 }
 
 impl Orders {
-    /// Places an order: one script in the stock store, one publish. Nothing is undone when the publish fails: what is placed
-    /// rolls forward, by the buyer's retry or by the relay.
-    ///
-    /// It is ACCEPTED only if the queue has acked it soon enough after the stock's check that its
-    /// Redis counts ([`OrderState::placed`]). When that check is made only inventory knows, so that
-    /// the clock starts before it is asked; a replay is checked anew and starts its own.
+    /// Holds units for a buyer who fills a cart first.
     ///
     /// # Errors
-    /// The door's and inventory's refusals; they took nothing.
-    pub async fn place(
-        &self,
-        request: PlaceHoldRequest,
-        details: Details,
-    ) -> Result<Order, Failure> {
-        self.intake.admit(&request.sale_id)?;
-        let before_check = BootInstant::now();
-        let (carried, replayed) = self.take(request, details).await?;
-        let Some(order) = carried.message() else {
-            // Only a replay finds its order recorded, or no longer to be read; it is answered with
-            // the order as it is now.
-            return self.recorded_or(carried).await;
-        };
-        if replayed && carried.hold_state != HoldState::Placed {
-            return self.recorded_or(carried).await;
-        }
-        let message = QueueMessage::Place { order };
-        let room = self.intake.room();
-        let published =
-            publish_within(&self.jetstream, room, &message, None, self.publish_timeout).await;
-        let acked = match published {
-            Ok(_) => true,
-            Err(PublishError::Full) => {
-                self.intake.shut();
-                false
-            }
-            Err(PublishError::Unknown | PublishError::Unavailable) => false,
-        };
-        let state = OrderState::placed(acked, before_check.elapsed());
-        Ok(Order { state, ..carried.order })
-    }
-
-    /// The recorded order of a hold, or what the hold itself tells while Postgres is away.
-    async fn recorded_or(&self, carried: Carried) -> Result<Order, Failure> {
-        match self.record.order(carried.order.order_id).await {
-            Ok(Some(order)) => Ok(order),
-            Ok(None) if carried.unreadable().is_some() => {
-                Ok(Order { state: OrderState::AcceptancePending, ..carried.order })
-            }
-            // Its units are lost and could not be taken anew: it is about to end, and is not accepted once more.
-            Ok(None) if carried.hold_state != HoldState::Placed => {
-                Ok(Order { state: OrderState::AcceptancePending, ..carried.order })
-            }
-            Ok(None) => Ok(carried.order),
-            Err(error) => match carried.hold_state {
-                HoldState::Placed => Ok(carried.order),
-                HoldState::Sold => Ok(Order { state: OrderState::Confirmed, ..carried.order }),
-                HoldState::Unspecified
-                | HoldState::Held
-                | HoldState::Released
-                | HoldState::Expired => Err(error.into()),
-            },
-        }
+    /// Inventory's own refusals, as they are.
+    pub async fn begin(&self, request: ReserveRequest) -> Result<Hold, Failure> {
+        self.stock.reserve(request).await
     }
 
     /// An order, recorded, parked or only placed. Another buyer's, or another sale's, reads as not
@@ -149,7 +81,7 @@ impl Orders {
         Ok(self.find(sale_id, order_id, buyer_id).await?.order)
     }
 
-    async fn find(
+    pub(super) async fn find(
         &self,
         sale_id: Uuid,
         order_id: Uuid,
@@ -167,7 +99,7 @@ impl Orders {
             Ok(Some(order)) => order.into(),
             // Parked orders have no hold in the stock as it is now, and may have waited since
             // before it was open.
-            Ok(None) => match self.record.parked(order_id).await?.map(parked).transpose()? {
+            Ok(None) => match self.record.parked(order_id).await?.map(Found::parked).transpose()? {
                 Some(parked) => parked,
                 None => match self.placed(sale_id, order_id).await {
                     Err(failure) if failure.reason() == Reason::OrderNotFound => {
@@ -195,20 +127,12 @@ impl Orders {
         if !self.record.rebuilt(sale_id).await? {
             return Err(not_found(order_id));
         }
-        let stream = tokio::time::timeout(
-            self.publish_timeout,
-            self.jetstream.get_stream(flashsale_queue::ORDERS),
-        );
-        let stream = stream
-            .await
-            .map_err(|error| Failure::store("order queue", error))?
-            .map_err(|error| Failure::store("order queue", error))?;
-        let queue = stream.cached_info();
+        let queue = self.queue.state().await?;
         let passed = tokio::time::timeout(CLAIMS_WAIT, async {
             loop {
-                let floor = self.record.floor(flashsale_queue::ORDERS).await?;
-                let counts = floor.filter(|floor| floor.counts_in(queue.created));
-                if counts.is_some_and(|floor| floor.seq >= queue.state.last_sequence) {
+                let floor = self.record.floor(ORDERS).await?;
+                let counts = floor.filter(|floor| floor.counts_in(queue.created()));
+                if counts.is_some_and(|floor| floor.seq >= queue.last_sequence()) {
                     return Ok::<_, ReadError>(());
                 }
                 tokio::time::sleep(CLAIMS_POLL).await;
@@ -216,7 +140,7 @@ impl Orders {
         });
         let passed = passed.await;
         // In this order: what is no longer parked is recorded.
-        let parked = self.record.parked(order_id).await?.map(parked).transpose()?;
+        let parked = self.record.parked(order_id).await?.map(Found::parked).transpose()?;
         match (self.record.order(order_id).await?.map(Found::from).or(parked), passed) {
             (Some(found), _) => Ok(found),
             (None, Ok(passed)) => {
@@ -241,86 +165,6 @@ impl Orders {
         })
     }
 
-    /// Sends the wish to cancel through the queue: the claims meet it in order, so that no other writer races them. Waits a little for
-    /// the record to show it.
-    ///
-    /// # Errors
-    /// `ORDER_NOT_FOUND`, `ORDER_NOT_CANCELLABLE`, or `STORE_UNAVAILABLE` when the queue has not acked it.
-    pub async fn cancel(
-        &self,
-        sale_id: Uuid,
-        order_id: Uuid,
-        buyer_id: &str,
-    ) -> Result<Order, Failure> {
-        let found = self.find(sale_id, order_id, Some(buyer_id)).await?;
-        let Found { order, message, broken } = found;
-        match order.state {
-            OrderState::Cancelled => return Ok(order),
-            OrderState::Confirmed | OrderState::Declined | OrderState::Refunded => {
-                return Err(Failure::new(
-                    Reason::OrderNotCancellable,
-                    "the order has reached its end",
-                )
-                .with("state", order.state.recorded_name().unwrap_or_default()));
-            }
-            OrderState::AcceptancePending
-            | OrderState::Accepted
-            | OrderState::DeadLetter
-            | OrderState::Claimed
-            | OrderState::Paying
-            | OrderState::ActionRequired => {}
-        }
-        if order.cancel_requested {
-            return Ok(order);
-        }
-        let message = match order.state {
-            // Not recorded yet: the wish carries the whole order, so that its row can be written as CANCELLED.
-            OrderState::AcceptancePending | OrderState::Accepted if broken => {
-                // A wish without the order would be lost. The relay is about to have it put aside;
-                // then its id is enough.
-                let what = "what its hold keeps cannot be read";
-                return Err(Failure::store("stock", what));
-            }
-            OrderState::AcceptancePending | OrderState::Accepted => {
-                message.unwrap_or_else(|| recorded(&order))
-            }
-            OrderState::DeadLetter
-            | OrderState::Claimed
-            | OrderState::Paying
-            | OrderState::ActionRequired
-            | OrderState::Confirmed
-            | OrderState::Declined
-            | OrderState::Cancelled
-            | OrderState::Refunded => recorded(&order),
-        };
-        let now = flashsale_failpoint::now_utc().unix_timestamp_nanos() / 1_000_000;
-        let wish = QueueMessage::Cancel {
-            order: message,
-            requested_at_ms: i64::try_from(now).unwrap_or(i64::MAX),
-        };
-        let mut changes = self.hub.follow(order_id);
-        flashsale_queue::publish_order(&self.jetstream, &wish, self.publish_timeout)
-            .await
-            .map_err(|error| Failure::store("order queue", error))?;
-        let patience = deadline::remaining()
-            .map_or(CANCEL_WAIT, |left| left.saturating_sub(ANSWER_MARGIN).min(CANCEL_WAIT));
-        let shown = tokio::time::timeout(patience, async {
-            loop {
-                match self.record.order(order_id).await? {
-                    Some(order) if order.cancel_requested || !order.state.is_open() => {
-                        return Ok::<_, ReadError>(order);
-                    }
-                    Some(_) | None => changes.changed().await,
-                }
-            }
-        });
-        match shown.await {
-            Ok(Ok(order)) => Ok(order),
-            // Queued durably, recorded a little later; also while the record cannot be read.
-            Ok(Err(_)) | Err(_) => Ok(Order { cancel_requested: true, ..order }),
-        }
-    }
-
     /// A page of recorded orders, and where the next one begins.
     ///
     /// # Errors
@@ -338,38 +182,12 @@ impl Orders {
     }
 }
 
-/// An order that waits for its units to be taken anew.
-fn parked(message: OrderMessage) -> Result<Found, Failure> {
-    let placed_at =
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(message.placed_at_ms) * 1_000_000)
-            .map_err(Failure::internal)?;
-    let order = Order {
-        order_id: message.order_id,
-        sale_id: message.sale_id,
-        buyer_id: message.buyer_id.clone(),
-        hold_id: message.hold_id,
-        state: OrderState::Accepted,
-        lines: message
-            .lines
-            .iter()
-            .map(|line| Line {
-                sku: line.sku.clone(),
-                quantity: line.quantity,
-                unit_price_minor: line.unit_price_minor,
-            })
-            .collect(),
-        currency: message.currency.clone(),
-        total_minor: message.total_minor,
-        placed_at,
-        updated_at: placed_at,
-        cancel_requested: false,
-        end_reason: None,
-    };
-    Ok(Found { order, message: Some(message), broken: false })
-}
-
 /// The order, unless it is somebody else's.
-pub fn visible(order: Order, sale_id: Uuid, buyer_id: Option<&str>) -> Result<Order, Failure> {
+pub(super) fn visible(
+    order: Order,
+    sale_id: Uuid,
+    buyer_id: Option<&str>,
+) -> Result<Order, Failure> {
     let theirs = order.sale_id == sale_id && buyer_id.is_none_or(|buyer| buyer == order.buyer_id);
     if theirs { Ok(order) } else { Err(not_found(order.order_id)) }
 }

@@ -1,16 +1,58 @@
-//! Placing from a hold that may be lost: holds that are not placed end with the stock that kept them.
+//! Placing orders.
 
 use std::collections::BTreeMap;
 
 use flashsale_errors::{Failure, Reason};
-use flashsale_proto::inventory::PlaceHoldRequest;
-use flashsale_service::wire;
+use flashsale_proto::inventory::{HoldState, PlaceHoldRequest};
+use flashsale_queue::{PublishError, QueueMessage};
+use flashsale_service::{boottime::BootInstant, wire};
 use uuid::Uuid;
 
 use super::Orders;
-use crate::{domain::Details, peers::inventory::Carried};
+use crate::{
+    domain::{Details, Order, OrderState},
+    peers::inventory::Carried,
+};
 
 impl Orders {
+    /// Places an order: one script in the stock store, one publish. Nothing is undone when the publish fails: what is placed
+    /// rolls forward, by the buyer's retry or by the relay.
+    ///
+    /// It is ACCEPTED only if the queue has acked it soon enough after the stock's check that its
+    /// Redis counts ([`OrderState::placed`]). When that check is made only inventory knows, so that
+    /// the clock starts before it is asked; a replay is checked anew and starts its own.
+    ///
+    /// # Errors
+    /// The door's and inventory's refusals; they took nothing.
+    pub async fn place(
+        &self,
+        request: PlaceHoldRequest,
+        details: Details,
+    ) -> Result<Order, Failure> {
+        self.intake.admit(&request.sale_id)?;
+        let before_check = BootInstant::now();
+        let (carried, replayed) = self.take(request, details).await?;
+        let Some(order) = carried.message() else {
+            // Only a replay finds its order recorded, or no longer to be read; it is answered with
+            // the order as it is now.
+            return self.recorded_or(carried).await;
+        };
+        if replayed && carried.hold_state != HoldState::Placed {
+            return self.recorded_or(carried).await;
+        }
+        let message = QueueMessage::Place { order };
+        let acked = match self.queue.publish(&message, None).await {
+            Ok(()) => true,
+            Err(PublishError::Full) => {
+                self.intake.shut();
+                false
+            }
+            Err(PublishError::Unknown | PublishError::Unavailable) => false,
+        };
+        let state = OrderState::placed(acked, before_check.elapsed());
+        Ok(Order { state, ..carried.order })
+    }
+
     /// Places a hold, or takes and places lines. With both, the lines say what the hold has: if there is no such hold they are taken anew
     /// under the same request id, with everything checked as for lines alone. Says whether the request was known before.
     ///
@@ -18,7 +60,7 @@ impl Orders {
     ///
     /// # Errors
     /// Inventory's refusals, or `HOLD_LOST`; they took nothing.
-    pub(crate) async fn take(
+    async fn take(
         &self,
         mut request: PlaceHoldRequest,
         mut details: Details,
@@ -65,6 +107,29 @@ impl Orders {
             .place(anew)
             .await
             .map_err(|failure| if failure.reason() == Reason::SoldOut { lost() } else { failure })
+    }
+
+    /// The recorded order of a hold, or what the hold itself tells while Postgres is away.
+    async fn recorded_or(&self, carried: Carried) -> Result<Order, Failure> {
+        match self.record.order(carried.order.order_id).await {
+            Ok(Some(order)) => Ok(order),
+            Ok(None) if carried.unreadable().is_some() => {
+                Ok(Order { state: OrderState::AcceptancePending, ..carried.order })
+            }
+            // Its units are lost and could not be taken anew: it is about to end, and is not accepted once more.
+            Ok(None) if carried.hold_state != HoldState::Placed => {
+                Ok(Order { state: OrderState::AcceptancePending, ..carried.order })
+            }
+            Ok(None) => Ok(carried.order),
+            Err(error) => match carried.hold_state {
+                HoldState::Placed => Ok(carried.order),
+                HoldState::Sold => Ok(Order { state: OrderState::Confirmed, ..carried.order }),
+                HoldState::Unspecified
+                | HoldState::Held
+                | HoldState::Released
+                | HoldState::Expired => Err(error.into()),
+            },
+        }
     }
 }
 

@@ -3,25 +3,12 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use flashsale_errors::{Failure, Reason};
-use flashsale_queue::{ORDER_EVENT_SUBJECTS, OrderEvent};
-use flashsale_service::Drain;
-use futures::StreamExt as _;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
-
-use crate::store::Record;
-
-/// Orders read in one go.
-const BATCH: usize = 500;
-/// How long a burst of announcements is gathered before its watchers look.
-const GATHER: Duration = Duration::from_millis(20);
-/// How long to wait before a broken subscription is made again.
-const RESUBSCRIBE: Duration = Duration::from_millis(500);
 
 /// The watchers of a process. A clone is the same hub.
 #[derive(Debug, Clone)]
@@ -123,75 +110,34 @@ impl Hub {
         Changes { order_id, changes, hub: self.clone() }
     }
 
-    fn announce(&self, orders: &HashSet<Uuid>) {
+    /// The watchers of these orders should look.
+    pub fn announce(&self, orders: &HashSet<Uuid>) {
         let watched = self.lock();
         for entry in orders.iter().filter_map(|order| watched.orders.get(order)) {
             entry.changes.send_modify(|count| *count = count.wrapping_add(1));
         }
     }
 
-    /// Passes announcements on until the process ends.
-    ///
-    /// # Errors
-    /// None; the signature is a background task's.
-    pub async fn listen(self, nats: async_nats::Client, drain: Drain) -> anyhow::Result<()> {
-        let ended = drain.token();
-        while !ended.is_cancelled() {
-            let Ok(subscription) = nats.subscribe(ORDER_EVENT_SUBJECTS).await else {
-                tokio::select! {
-                    () = tokio::time::sleep(RESUBSCRIBE) => continue,
-                    () = ended.cancelled() => break,
-                }
-            };
-            let mut bursts = subscription.ready_chunks(BATCH);
-            loop {
-                let burst = tokio::select! {
-                    burst = bursts.next() => burst,
-                    () = ended.cancelled() => return Ok(()),
-                };
-                let Some(burst) = burst else { break };
-                let orders: HashSet<Uuid> = burst
-                    .iter()
-                    .filter_map(|message| {
-                        serde_json::from_slice::<OrderEvent>(&message.payload).ok()
-                    })
-                    .map(|event| event.order_id)
-                    .collect();
-                self.announce(&orders);
-                tokio::time::sleep(GATHER).await;
-            }
-        }
-        Ok(())
+    /// The orders that are watched.
+    pub fn watched(&self) -> Vec<Uuid> {
+        self.lock().orders.keys().copied().collect()
     }
 
-    /// Reads all watched orders now and then and announces those that changed unannounced.
-    ///
-    /// # Errors
-    /// None; the signature is a background task's.
-    pub async fn sweep(self, record: Record, every: Duration, drain: Drain) -> anyhow::Result<()> {
-        let ended = drain.token();
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(every) => {}
-                () = ended.cancelled() => return Ok(()),
-            }
-            let watched: Vec<Uuid> = self.lock().orders.keys().copied().collect();
-            for batch in watched.chunks(BATCH) {
-                let Ok(updated) = record.updated(batch).await else { break };
-                let mut changed = HashSet::new();
-                let mut entries = self.lock();
-                for (order_id, updated_at) in updated {
-                    if let Some(entry) = entries.orders.get_mut(&order_id)
-                        && entry.seen != Some(updated_at)
-                    {
-                        entry.seen = Some(updated_at);
-                        changed.insert(order_id);
-                    }
-                }
-                drop(entries);
-                self.announce(&changed);
+    /// Announces those of these orders that were changed unannounced: each comes with when the
+    /// record says that it was last changed.
+    pub fn compare(&self, updated: Vec<(Uuid, OffsetDateTime)>) {
+        let mut changed = HashSet::new();
+        let mut entries = self.lock();
+        for (order_id, updated_at) in updated {
+            if let Some(entry) = entries.orders.get_mut(&order_id)
+                && entry.seen != Some(updated_at)
+            {
+                entry.seen = Some(updated_at);
+                changed.insert(order_id);
             }
         }
+        drop(entries);
+        self.announce(&changed);
     }
 }
 

@@ -1,14 +1,9 @@
-//! The wire's forms.
+//! What callers get.
 
-use flashsale_errors::Failure;
 use flashsale_proto::{checkout, inventory};
 use flashsale_service::wire;
 
 use crate::domain::{Order, OrderState};
-
-pub(super) fn line(line: checkout::Line) -> inventory::Line {
-    inventory::Line { sku: line.sku, quantity: line.quantity }
-}
 
 pub(super) fn held_line(line: inventory::PricedLine) -> checkout::PricedLine {
     checkout::PricedLine { sku: line.sku, quantity: line.quantity, unit_price: line.unit_price }
@@ -50,28 +45,5 @@ fn state(state: OrderState) -> checkout::OrderState {
         OrderState::Declined => checkout::OrderState::Declined,
         OrderState::Cancelled => checkout::OrderState::Cancelled,
         OrderState::Refunded => checkout::OrderState::Refunded,
-    }
-}
-
-/// The recorded name of the state a list is narrowed to; `None` for all.
-pub(super) fn recorded_state(state: i32) -> Result<Option<&'static str>, Failure> {
-    use checkout::OrderState as Wire;
-    let unrecorded = || {
-        Failure::invalid(
-            "state",
-            "must be a state of the record: CLAIMED or later, DEAD_LETTER, or none for all",
-        )
-    };
-    match Wire::try_from(state).map_err(|_| unrecorded())? {
-        Wire::Unspecified => Ok(None),
-        Wire::AcceptancePending | Wire::Accepted => Err(unrecorded()),
-        Wire::DeadLetter => Ok(OrderState::DeadLetter.recorded_name()),
-        Wire::Claimed => Ok(OrderState::Claimed.recorded_name()),
-        Wire::Paying => Ok(OrderState::Paying.recorded_name()),
-        Wire::ActionRequired => Ok(OrderState::ActionRequired.recorded_name()),
-        Wire::Confirmed => Ok(OrderState::Confirmed.recorded_name()),
-        Wire::Declined => Ok(OrderState::Declined.recorded_name()),
-        Wire::Cancelled => Ok(OrderState::Cancelled.recorded_name()),
-        Wire::Refunded => Ok(OrderState::Refunded.recorded_name()),
     }
 }

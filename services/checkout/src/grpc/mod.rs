@@ -2,6 +2,7 @@
 
 mod admin;
 mod checkout;
+mod decode;
 mod encode;
 
 pub use admin::Admin;

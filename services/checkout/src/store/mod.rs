@@ -1,5 +1,9 @@
-//! The stores checkout reads and writes.
+//! The stores: what checkout reads of the record in Postgres, and the queue in NATS.
 
+mod events;
+mod queue;
 mod record;
 
+pub use events::OrderEvents;
+pub use queue::{Queue, unavailable};
 pub use record::{Filter, Floor, ReadError, Record};

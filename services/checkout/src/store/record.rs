@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use flashsale_errors::Failure;
 use flashsale_queue::OrderMessage;
 use flashsale_service::page::Place;
 use sqlx::PgPool;
@@ -19,6 +20,15 @@ pub enum ReadError {
     /// A row that cannot be.
     #[error("{0}")]
     Corrupt(String),
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Postgres(cause) => Failure::store("postgres", cause),
+            ReadError::Corrupt(what) => Failure::internal(what),
+        }
+    }
 }
 
 /// How far the claims have come.

@@ -12,14 +12,12 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    fmt::Display,
     time::Duration,
 };
 
-use async_nats::jetstream;
 use flashsale_errors::Failure;
 use flashsale_proto::inventory::HoldOutcome;
-use flashsale_queue::{ORDERS, PublishError, QueueMessage, publish_within};
+use flashsale_queue::{PublishError, QueueMessage};
 use flashsale_service::Drain;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
@@ -29,7 +27,7 @@ use crate::{
     app::Intake,
     config::RelayConfig,
     peers::inventory::{Carried, Listed, Stock, Unreadable},
-    store::Record,
+    store::{Queue, Record, unavailable},
 };
 
 /// The most placed holds that inventory lists at once.
@@ -51,12 +49,10 @@ pub struct Relay {
     pub stock: Stock,
     /// The record.
     pub record: Record,
-    /// The door, which knows the queue's room.
+    /// The door, which is shut when the queue is full.
     pub intake: Intake,
     /// The queue.
-    pub jetstream: jetstream::Context,
-    /// How long a publish may take.
-    pub publish_timeout: Duration,
+    pub queue: Queue,
     /// When to do what.
     pub config: RelayConfig,
 }
@@ -208,25 +204,16 @@ impl Relay {
         }
         // Orders first: what is wrong with one that cannot be read keeps no order.
         messages.sort_by_key(|(_, message)| matches!(message, QueueMessage::Unreadable { .. }));
-        let (queue, room) = (&self.jetstream, self.intake.room());
-        let unavailable = |error: &dyn Display| Failure::store("order queue", error);
         // Measured anew: what was placed long ago waits for room, however seldom the door measures.
-        let measuring = room.measure();
-        let stream = timeout(self.publish_timeout, queue.get_stream(ORDERS)).await;
-        let stream =
-            stream.map_err(|error| unavailable(&error))?.map_err(|error| unavailable(&error))?;
-        measuring.done(stream.cached_info());
+        self.queue.measure_for_publish().await?;
         for (order_id, message) in messages {
             let attempt = retried.get(&order_id).map(i64::to_string);
-            let timeout = self.publish_timeout;
-            publish_within(queue, room, &message, attempt.as_deref(), timeout).await.map_err(
-                |error| {
-                    if error == PublishError::Full {
-                        self.intake.shut();
-                    }
-                    unavailable(&error)
-                },
-            )?;
+            self.queue.publish(&message, attempt.as_deref()).await.map_err(|error| {
+                if error == PublishError::Full {
+                    self.intake.shut();
+                }
+                unavailable(error)
+            })?;
             match message {
                 QueueMessage::Unreadable { hold_id, .. } => {
                     tracing::error!(%order_id, hold_id, "placed hold that cannot be read reported by the relay");

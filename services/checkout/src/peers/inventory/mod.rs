@@ -2,9 +2,10 @@
 
 mod batch;
 mod client;
+mod placed_order;
 
-pub(crate) use client::recorded;
-pub use client::{Carried, Listed, Stock, Unreadable};
+pub use client::Stock;
+pub use placed_order::{Carried, Listed, Unreadable};
 
 /// The name of the peer in failures.
 const PEER: &str = "inventory";

@@ -1,0 +1,99 @@
+//! Cancelling orders.
+
+use std::time::Duration;
+
+use flashsale_errors::{Failure, Reason};
+use flashsale_queue::QueueMessage;
+use flashsale_service::deadline;
+use uuid::Uuid;
+
+use super::{Orders, orders::Found};
+use crate::{
+    domain::{Order, OrderState},
+    store::{ReadError, unavailable},
+};
+
+/// How long CancelOrder waits for the record to show the wish, at most.
+const CANCEL_WAIT: Duration = Duration::from_secs(2);
+/// What is left of a deadline for the answer itself.
+const ANSWER_MARGIN: Duration = Duration::from_millis(200);
+
+impl Orders {
+    /// Sends the wish to cancel through the queue: the claims meet it in order, so that no other writer races them. Waits a little for
+    /// the record to show it.
+    ///
+    /// # Errors
+    /// `ORDER_NOT_FOUND`, `ORDER_NOT_CANCELLABLE`, or `STORE_UNAVAILABLE` when the queue has not acked it.
+    pub async fn cancel(
+        &self,
+        sale_id: Uuid,
+        order_id: Uuid,
+        buyer_id: &str,
+    ) -> Result<Order, Failure> {
+        let found = self.find(sale_id, order_id, Some(buyer_id)).await?;
+        let Found { order, message, broken } = found;
+        match order.state {
+            OrderState::Cancelled => return Ok(order),
+            OrderState::Confirmed | OrderState::Declined | OrderState::Refunded => {
+                return Err(Failure::new(
+                    Reason::OrderNotCancellable,
+                    "the order has reached its end",
+                )
+                .with("state", order.state.recorded_name().unwrap_or_default()));
+            }
+            OrderState::AcceptancePending
+            | OrderState::Accepted
+            | OrderState::DeadLetter
+            | OrderState::Claimed
+            | OrderState::Paying
+            | OrderState::ActionRequired => {}
+        }
+        if order.cancel_requested {
+            return Ok(order);
+        }
+        let message = match order.state {
+            // Not recorded yet: the wish carries the whole order, so that its row can be written as CANCELLED.
+            OrderState::AcceptancePending | OrderState::Accepted if broken => {
+                // A wish without the order would be lost. The relay is about to have it put aside;
+                // then its id is enough.
+                let what = "what its hold keeps cannot be read";
+                return Err(Failure::store("stock", what));
+            }
+            OrderState::AcceptancePending | OrderState::Accepted => {
+                message.unwrap_or_else(|| order.recorded_message())
+            }
+            OrderState::DeadLetter
+            | OrderState::Claimed
+            | OrderState::Paying
+            | OrderState::ActionRequired
+            | OrderState::Confirmed
+            | OrderState::Declined
+            | OrderState::Cancelled
+            | OrderState::Refunded => order.recorded_message(),
+        };
+        let now = flashsale_failpoint::now_utc().unix_timestamp_nanos() / 1_000_000;
+        let wish = QueueMessage::Cancel {
+            order: message,
+            requested_at_ms: i64::try_from(now).unwrap_or(i64::MAX),
+        };
+        let mut changes = self.hub.follow(order_id);
+        self.queue.publish_cancellation(&wish).await.map_err(unavailable)?;
+        let patience = deadline::remaining()
+            .map_or(CANCEL_WAIT, |left| left.saturating_sub(ANSWER_MARGIN).min(CANCEL_WAIT));
+        let shown = tokio::time::timeout(patience, async {
+            loop {
+                match self.record.order(order_id).await? {
+                    Some(order) if order.cancel_requested || !order.state.is_open() => {
+                        return Ok::<_, ReadError>(order);
+                    }
+                    Some(_) | None => changes.changed().await,
+                }
+            }
+        });
+        match shown.await {
+            Ok(Ok(order)) => Ok(order),
+            // Queued durably, recorded a little later; also while the record cannot be read.
+            Ok(Err(_)) | Err(_) => Ok(Order { cancel_requested: true, ..order }),
+        }
+    }
+}

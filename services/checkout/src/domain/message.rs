@@ -1,0 +1,70 @@
+//! Orders as messages of the queue, and back.
+
+use flashsale_queue::OrderMessage;
+use time::{OffsetDateTime, error::ComponentRange};
+use uuid::Uuid;
+
+use super::{Line, Order, OrderState};
+
+impl Order {
+    /// The message about an order that the record has already: the claims know everything but its
+    /// id better, so that what only its hold has is left empty.
+    pub fn recorded_message(&self) -> OrderMessage {
+        let lines = self.lines.iter().map(|line| flashsale_queue::Line {
+            sku: line.sku.clone(),
+            quantity: line.quantity,
+            unit_price_minor: line.unit_price_minor,
+        });
+        OrderMessage {
+            order_id: self.order_id,
+            sale_id: self.sale_id,
+            buyer_id: self.buyer_id.clone(),
+            hold_id: self.hold_id,
+            epoch: 0,
+            admission_id: None,
+            request_id: Uuid::nil(),
+            request_hash: String::new(),
+            lines: lines.collect(),
+            currency: self.currency.clone(),
+            total_minor: self.total_minor,
+            placed_at_ms: i64::try_from(self.placed_at.unix_timestamp_nanos() / 1_000_000)
+                .unwrap_or(0),
+            email: String::new(),
+            contact_name: String::new(),
+            payment_method: String::new(),
+            locale: String::new(),
+        }
+    }
+
+    /// The order that a queued message places.
+    ///
+    /// # Errors
+    /// A time of placing that no calendar has.
+    pub fn queued(message: &OrderMessage) -> Result<Self, ComponentRange> {
+        let placed_at = OffsetDateTime::from_unix_timestamp_nanos(
+            i128::from(message.placed_at_ms) * 1_000_000,
+        )?;
+        Ok(Self {
+            order_id: message.order_id,
+            sale_id: message.sale_id,
+            buyer_id: message.buyer_id.clone(),
+            hold_id: message.hold_id,
+            state: OrderState::Accepted,
+            lines: message
+                .lines
+                .iter()
+                .map(|line| Line {
+                    sku: line.sku.clone(),
+                    quantity: line.quantity,
+                    unit_price_minor: line.unit_price_minor,
+                })
+                .collect(),
+            currency: message.currency.clone(),
+            total_minor: message.total_minor,
+            placed_at,
+            updated_at: placed_at,
+            cancel_requested: false,
+            end_reason: None,
+        })
+    }
+}

@@ -1,0 +1,161 @@
+//! The order queue, the stream `ORDERS`.
+
+use std::{fmt::Display, time::Duration};
+
+use async_nats::jetstream::{
+    self,
+    context::{CreateStreamError, GetStreamError},
+    stream::{LastRawMessageErrorKind, Stream},
+};
+use flashsale_errors::Failure;
+use flashsale_queue::{
+    NatsConfig, ORDERS, ORDERS_SUBJECTS, PublishError, QueueMessage, Room, ensure_orders_stream,
+    publish_order, publish_within,
+};
+use time::OffsetDateTime;
+use tokio::time::{error::Elapsed, timeout};
+
+/// The queue. A clone shares its connection and what is known of its room.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    jetstream: jetstream::Context,
+    /// For placed orders in the stream.
+    room: Room,
+    publish_timeout: Duration,
+}
+
+/// Why the queue cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// No answer in time.
+    #[error(transparent)]
+    Late(#[from] Elapsed),
+    /// JetStream does not answer, or there is no stream.
+    #[error(transparent)]
+    JetStream(#[from] GetStreamError),
+}
+
+impl From<QueueError> for Failure {
+    fn from(error: QueueError) -> Self {
+        unavailable(error)
+    }
+}
+
+/// What a caller is told while the queue does not answer, or has no room.
+pub fn unavailable(error: impl Display) -> Failure {
+    Failure::store("order queue", error)
+}
+
+/// The queue at one moment.
+#[derive(Debug)]
+pub struct QueueState(Stream);
+
+impl Queue {
+    /// The queue over `nats`; a publish without an ack for `publish_timeout` counts as failed.
+    pub fn new(nats: async_nats::Client, publish_timeout: Duration) -> Self {
+        let mut jetstream = jetstream::new(nats);
+        jetstream.set_timeout(publish_timeout);
+        Self { jetstream, room: Room::default(), publish_timeout }
+    }
+
+    /// The room for placed orders, as measured last.
+    pub fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// Publishes a placed order, or a report of one, within the room for orders. With `attempt`
+    /// the message is set apart from an earlier one that JetStream might remember.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub async fn publish(
+        &self,
+        message: &QueueMessage,
+        attempt: Option<&str>,
+    ) -> Result<(), PublishError> {
+        let (jetstream, room) = (&self.jetstream, &self.room);
+        publish_within(jetstream, room, message, attempt, self.publish_timeout).await.map(drop)
+    }
+
+    /// Publishes the wish to cancel an order; it may use the room that is kept from orders.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub async fn publish_cancellation(&self, message: &QueueMessage) -> Result<(), PublishError> {
+        publish_order(&self.jetstream, message, self.publish_timeout).await.map(drop)
+    }
+
+    /// How the stream stands.
+    ///
+    /// # Errors
+    /// JetStream does not answer within the timeout of a publish, or there is no stream.
+    pub async fn state(&self) -> Result<QueueState, QueueError> {
+        self.state_within(self.publish_timeout).await
+    }
+
+    /// How the stream stands, as [`Queue::room`] has it from then on.
+    ///
+    /// # Errors
+    /// JetStream does not answer within `within`, or there is no stream.
+    pub async fn measure(&self, within: Duration) -> Result<QueueState, QueueError> {
+        let measuring = self.room.measure();
+        let state = self.state_within(within).await?;
+        measuring.done(state.0.cached_info());
+        Ok(state)
+    }
+
+    /// [`Queue::measure`], within the timeout of a publish.
+    ///
+    /// # Errors
+    /// JetStream does not answer in time, or there is no stream.
+    pub async fn measure_for_publish(&self) -> Result<QueueState, QueueError> {
+        self.measure(self.publish_timeout).await
+    }
+
+    async fn state_within(&self, within: Duration) -> Result<QueueState, QueueError> {
+        Ok(QueueState(timeout(within, self.jetstream.get_stream(ORDERS)).await??))
+    }
+
+    /// Whether there is the stream; not, as far as is known, while JetStream does not answer.
+    pub async fn exists(&self) -> bool {
+        self.jetstream.get_stream(ORDERS).await.is_ok()
+    }
+
+    /// Makes the stream, or brings it to the configured bounds.
+    ///
+    /// # Errors
+    /// JetStream does not answer, or refuses.
+    pub async fn ensure(&self, config: &NatsConfig) -> Result<(), CreateStreamError> {
+        ensure_orders_stream(&self.jetstream, config).await.map(drop)
+    }
+}
+
+impl QueueState {
+    /// When the stream was made.
+    pub fn created(&self) -> OffsetDateTime {
+        self.0.cached_info().created
+    }
+
+    /// The sequence of the first message that is still there.
+    pub fn first_sequence(&self) -> u64 {
+        self.0.cached_info().state.first_sequence
+    }
+
+    /// The sequence of the last message.
+    pub fn last_sequence(&self) -> u64 {
+        self.0.cached_info().state.last_sequence
+    }
+
+    /// Since the first message behind `claimed` was published, in seconds; 0 if there is none any
+    /// more, `None` if JetStream does not tell within `within`.
+    pub async fn age_of_next(&self, claimed: u64, within: Duration) -> Option<f64> {
+        let next = self.0.get_first_raw_message_by_subject(ORDERS_SUBJECTS, claimed + 1);
+        match timeout(within, next).await {
+            Ok(Ok(message)) => {
+                Some((flashsale_failpoint::now_utc() - message.time).as_seconds_f64().max(0.0))
+            }
+            Ok(Err(error)) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Some(0.0),
+            Ok(Err(_)) | Err(_) => None,
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Tells the watchers of orders that they have changed: by their announcements, and by a sweep for
+//! those whose announcement was lost.
+
+use std::time::Duration;
+
+use flashsale_service::Drain;
+use futures::StreamExt as _;
+
+use crate::{
+    app::Hub,
+    store::{OrderEvents, Record},
+};
+
+/// Announcements taken, and orders read, in one go.
+const BATCH: usize = 500;
+/// How long a burst of announcements is gathered before its watchers look.
+const GATHER: Duration = Duration::from_millis(20);
+/// How long to wait before a broken subscription is made again.
+const RESUBSCRIBE: Duration = Duration::from_millis(500);
+
+/// Passes announcements on until the process ends.
+///
+/// # Errors
+/// None; the signature is a background task's.
+pub async fn listen(hub: Hub, events: OrderEvents, drain: Drain) -> anyhow::Result<()> {
+    let ended = drain.token();
+    while !ended.is_cancelled() {
+        let Ok(mut bursts) = events.subscribe(BATCH).await else {
+            tokio::select! {
+                () = tokio::time::sleep(RESUBSCRIBE) => continue,
+                () = ended.cancelled() => break,
+            }
+        };
+        loop {
+            let burst = tokio::select! {
+                burst = bursts.next() => burst,
+                () = ended.cancelled() => return Ok(()),
+            };
+            let Some(orders) = burst else { break };
+            hub.announce(&orders);
+            tokio::time::sleep(GATHER).await;
+        }
+    }
+    Ok(())
+}
+
+/// Reads all watched orders now and then and announces those that changed unannounced.
+///
+/// # Errors
+/// None; the signature is a background task's.
+pub async fn sweep(hub: Hub, record: Record, every: Duration, drain: Drain) -> anyhow::Result<()> {
+    let ended = drain.token();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            () = ended.cancelled() => return Ok(()),
+        }
+        for batch in hub.watched().chunks(BATCH) {
+            let Ok(updated) = record.updated(batch).await else { break };
+            hub.compare(updated);
+        }
+    }
+}
