@@ -22,9 +22,9 @@ use flashsale_proto::checkout::{
 use flashsale_service::{Drain, Hosted, peer};
 
 use crate::{
-    app::{Hub, Intake, Orders},
+    app::{AdmissionControl, Orders, Subscriptions},
     grpc::{Admin, Checkout},
-    peers::inventory::Stock,
+    peers::inventory::Inventory,
     store::{OrderEvents, Queue, Record},
     tasks::{Relay, backlog, order_events, orders_stream},
 };
@@ -42,20 +42,20 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let publish_timeout = Duration::from_millis(config.nats.publish_timeout_ms);
     let queue = Queue::new(nats.clone(), publish_timeout);
     let events = OrderEvents::new(nats);
-    let stock = Stock::new(peer::connect("inventory", &config.peers.inventory)?);
-    let intake = Intake::new(&config.intake, queue.room().clone());
-    let hub = Hub::new(config.watch.max_watchers);
+    let inventory = Inventory::new(peer::connect("inventory", &config.peers.inventory)?);
+    let admission_control = AdmissionControl::new(&config.intake, queue.room().clone());
+    let subscriptions = Subscriptions::new(config.watch.max_watchers);
     let orders = Orders {
-        stock: stock.clone(),
+        inventory: inventory.clone(),
         record: record.clone(),
-        hub: hub.clone(),
-        intake: intake.clone(),
+        subscriptions: subscriptions.clone(),
+        admission_control: admission_control.clone(),
         queue: queue.clone(),
     };
     let relay = Relay {
-        stock,
+        inventory,
         record: record.clone(),
-        intake: intake.clone(),
+        admission_control: admission_control.clone(),
         queue: queue.clone(),
         config: config.relay.clone(),
     };
@@ -63,13 +63,19 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let sweep_every = Duration::from_millis(config.watch.sweep_ms);
     Ok(Hosted::new()
         .grpc(CheckoutServiceServer::new(Checkout::new(orders, drain.clone())))
-        .grpc(CheckoutAdminServiceServer::new(Admin::new(intake.clone())))
+        .grpc(CheckoutAdminServiceServer::new(Admin::new(admission_control.clone())))
         .task("orders stream", orders_stream::keep(queue.clone(), config.nats, drain.clone()))
         .task(
             "intake",
-            backlog::measure(intake, record.clone(), queue, measure_every, drain.clone()),
+            backlog::measure(
+                admission_control,
+                record.clone(),
+                queue,
+                measure_every,
+                drain.clone(),
+            ),
         )
-        .task("order events", order_events::listen(hub.clone(), events, drain.clone()))
-        .task("order sweep", order_events::sweep(hub, record, sweep_every, drain.clone()))
+        .task("order events", order_events::listen(subscriptions.clone(), events, drain.clone()))
+        .task("order sweep", order_events::sweep(subscriptions, record, sweep_every, drain.clone()))
         .task("relay", relay.run(drain)))
 }

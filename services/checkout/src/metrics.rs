@@ -2,22 +2,22 @@
 
 use flashsale_telemetry::Snapshot;
 
-use crate::app::Waiting;
+use crate::app::Backlog;
 
 /// The gauges of what waits for its claim.
-pub fn waiting() -> Snapshot<Waiting> {
-    let waiting = Snapshot::<Waiting>::default();
-    waiting.gauge(
+pub fn backlog() -> Snapshot<Backlog> {
+    let backlog = Snapshot::<Backlog>::default();
+    backlog.gauge(
         "flashsale_queue_backlog",
         "{message}",
         "Messages of ORDERS that are not claimed yet.",
-        |waiting, gauge| gauge.observe(waiting.orders as f64, &[]),
+        |backlog, gauge| gauge.observe(backlog.orders as f64, &[]),
     );
-    waiting.gauge(
+    backlog.gauge(
         "flashsale_queue_age",
         "s",
         "Since the oldest message of ORDERS that is not claimed was published; 0 if there is none.",
-        |waiting, gauge| gauge.observe(waiting.age_s, &[]),
+        |backlog, gauge| gauge.observe(backlog.age_s, &[]),
     );
-    waiting
+    backlog
 }

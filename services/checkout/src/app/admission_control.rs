@@ -25,7 +25,7 @@ const PARKED_WAIT: Duration = Duration::from_secs(5);
 
 /// What waits for its claim.
 #[derive(Debug, Clone, Copy)]
-pub struct Waiting {
+pub struct Backlog {
     /// Orders.
     pub orders: u64,
     /// Since the oldest of them was published, in seconds.
@@ -34,7 +34,7 @@ pub struct Waiting {
 
 /// The door. A clone is the same door.
 #[derive(Debug, Clone)]
-pub struct Intake {
+pub struct AdmissionControl {
     measured: Arc<Measured>,
     /// For placed orders in the stream.
     room: Room,
@@ -49,16 +49,16 @@ struct Measured {
     backlog: AtomicU64,
     claim_lag_ms: AtomicU64,
     /// Orders claimed per second, lately.
-    drain_rate: AtomicU64,
+    claim_rate: AtomicU64,
     /// The stream refused since.
-    shut: AtomicBool,
+    queue_full: AtomicBool,
     /// The sales that have too many parked orders, and how many.
     parked: RwLock<HashMap<Uuid, i64>>,
 }
 
 /// How new orders fare.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Standing {
+pub struct AdmissionStatus {
     /// Whether they are let in.
     pub accepting: bool,
     /// Orders that wait for their claim.
@@ -75,7 +75,7 @@ pub struct Standing {
     pub queue: Option<Filled>,
 }
 
-impl Intake {
+impl AdmissionControl {
     /// An open door, until something is measured. `room` is that of the queue.
     pub fn new(config: &IntakeConfig, room: Room) -> Self {
         Self {
@@ -88,18 +88,18 @@ impl Intake {
     }
 
     /// How it stands.
-    pub fn standing(&self) -> Standing {
-        let Measured { backlog, claim_lag_ms, drain_rate, shut, parked: _ } = &*self.measured;
+    pub fn status(&self) -> AdmissionStatus {
+        let Measured { backlog, claim_lag_ms, claim_rate, queue_full, parked: _ } = &*self.measured;
         let backlog = backlog.load(Ordering::Relaxed);
         let claim_lag = Duration::from_millis(claim_lag_ms.load(Ordering::Relaxed));
         let bounded = backlog < self.max_backlog && claim_lag < self.max_claim_lag;
-        Standing {
-            accepting: bounded && self.room.is_open() && !shut.load(Ordering::Relaxed),
+        AdmissionStatus {
+            accepting: bounded && self.room.is_open() && !queue_full.load(Ordering::Relaxed),
             backlog,
             max_backlog: self.max_backlog,
             claim_lag,
             max_claim_lag: self.max_claim_lag,
-            claims_per_second: drain_rate.load(Ordering::Relaxed),
+            claims_per_second: claim_rate.load(Ordering::Relaxed),
             queue: self.room.filled(),
         }
     }
@@ -110,31 +110,31 @@ impl Intake {
     /// # Errors
     /// `QUEUE_FULL`, with the time the claims need for what is too much.
     pub fn admit(&self, sale_id: &str) -> Result<(), Failure> {
-        let standing = self.standing();
-        if standing.accepting {
-            return self.admit_to(sale_id);
+        let status = self.status();
+        if status.accepting {
+            return self.admit_sale(sale_id);
         }
         // A tenth of the bound has to go before a retry has a fair chance; when it is the time, all that waits has to.
-        let excess = if standing.claim_lag < standing.max_claim_lag {
-            standing.backlog.saturating_sub(self.max_backlog) + self.max_backlog / 10
+        let excess = if status.claim_lag < status.max_claim_lag {
+            status.backlog.saturating_sub(self.max_backlog) + self.max_backlog / 10
         } else {
-            standing.backlog
+            status.backlog
         };
-        let wait = excess as f64 / standing.claims_per_second.max(1) as f64;
+        let wait = excess as f64 / status.claims_per_second.max(1) as f64;
         let wait = wait.clamp(*WAIT.start(), *WAIT.end());
         let mut failure = Failure::new(Reason::QueueFull, "too many orders wait to be recorded")
-            .with("backlog", standing.backlog)
-            .with("max_backlog", standing.max_backlog)
-            .with("claim_lag_ms", standing.claim_lag.as_millis())
-            .with("max_claim_lag_ms", standing.max_claim_lag.as_millis());
-        if let Some(queue) = standing.queue {
+            .with("backlog", status.backlog)
+            .with("max_backlog", status.max_backlog)
+            .with("claim_lag_ms", status.claim_lag.as_millis())
+            .with("max_claim_lag_ms", status.max_claim_lag.as_millis());
+        if let Some(queue) = status.queue {
             failure = failure.with("queue_bytes", queue.bytes).with("max_queue_bytes", queue.bound);
         }
         Err(failure.retry_after(Duration::from_secs_f64(wait)))
     }
 
     /// The same for one sale alone. What is no sale's id is not for the door to refuse.
-    fn admit_to(&self, sale_id: &str) -> Result<(), Failure> {
+    fn admit_sale(&self, sale_id: &str) -> Result<(), Failure> {
         let parked = self.measured.parked.read().unwrap_or_else(PoisonError::into_inner);
         let parked = sale_id.parse().ok().and_then(|sale: Uuid| parked.get(&sale).copied());
         match parked {
@@ -150,8 +150,8 @@ impl Intake {
     }
 
     /// The stream itself refused: shut the door until the next measurement.
-    pub fn shut(&self) {
-        self.measured.shut.store(true, Ordering::Relaxed);
+    pub fn note_queue_full(&self) {
+        self.measured.queue_full.store(true, Ordering::Relaxed);
     }
 
     /// The most parked orders one sale may have.
@@ -160,19 +160,19 @@ impl Intake {
     }
 
     /// Takes note of the sales that have too many parked orders, and how many.
-    pub fn found_parked(&self, parked: HashMap<Uuid, i64>) {
+    pub fn set_parked(&self, parked: HashMap<Uuid, i64>) {
         *self.measured.parked.write().unwrap_or_else(PoisonError::into_inner) = parked;
     }
 
     /// Takes note of what waits, which ends a refusal of the stream's, and of the rate of the
     /// claims if it is known.
-    pub fn found(&self, waiting: Waiting, claims_per_second: Option<u64>) {
-        let Measured { backlog, claim_lag_ms, drain_rate, shut, parked: _ } = &*self.measured;
-        backlog.store(waiting.orders, Ordering::Relaxed);
-        claim_lag_ms.store((waiting.age_s * 1_000.0) as u64, Ordering::Relaxed);
-        shut.store(false, Ordering::Relaxed);
+    pub fn set_backlog(&self, new: Backlog, claims_per_second: Option<u64>) {
+        let Measured { backlog, claim_lag_ms, claim_rate, queue_full, parked: _ } = &*self.measured;
+        backlog.store(new.orders, Ordering::Relaxed);
+        claim_lag_ms.store((new.age_s * 1_000.0) as u64, Ordering::Relaxed);
+        queue_full.store(false, Ordering::Relaxed);
         if let Some(rate) = claims_per_second {
-            drain_rate.store(rate, Ordering::Relaxed);
+            claim_rate.store(rate, Ordering::Relaxed);
         }
     }
 }
@@ -183,19 +183,19 @@ mod tests {
 
     use super::*;
 
-    fn door() -> Intake {
+    fn control() -> AdmissionControl {
         let config = IntakeConfig {
             max_backlog: 1_000,
             max_claim_lag_ms: 60_000,
             measure_ms: 1,
             max_parked: 10,
         };
-        Intake::new(&config, Room::default())
+        AdmissionControl::new(&config, Room::default())
     }
 
     /// For a sale without parked orders.
-    fn admit(intake: &Intake) -> Result<(), Failure> {
-        intake.admit("00000000-0000-0000-0000-000000000001")
+    fn admit(control: &AdmissionControl) -> Result<(), Failure> {
+        control.admit("00000000-0000-0000-0000-000000000001")
     }
 
     /// Each is told up to half as much again, so that not all come back at once.
@@ -205,35 +205,35 @@ mod tests {
 
     #[test]
     fn the_door_shuts_at_the_bound_and_says_how_long() {
-        let intake = door();
-        intake.measured.backlog.store(999, Ordering::Relaxed);
-        assert!(admit(&intake).is_ok());
-        intake.measured.backlog.store(1_900, Ordering::Relaxed);
-        intake.measured.drain_rate.store(500, Ordering::Relaxed);
-        let failure = admit(&intake).unwrap_err();
+        let control = control();
+        control.measured.backlog.store(999, Ordering::Relaxed);
+        assert!(admit(&control).is_ok());
+        control.measured.backlog.store(1_900, Ordering::Relaxed);
+        control.measured.claim_rate.store(500, Ordering::Relaxed);
+        let failure = admit(&control).unwrap_err();
         assert_eq!(failure.reason(), Reason::QueueFull);
         assert!((2.0..=3.0).contains(&seconds(failure)));
     }
 
     #[test]
     fn the_door_shuts_when_an_order_has_waited_for_too_long() {
-        let intake = door();
-        intake.measured.backlog.store(100, Ordering::Relaxed);
-        intake.measured.drain_rate.store(10, Ordering::Relaxed);
-        intake.measured.claim_lag_ms.store(59_999, Ordering::Relaxed);
-        assert!(admit(&intake).is_ok());
-        intake.measured.claim_lag_ms.store(60_000, Ordering::Relaxed);
-        assert!(!intake.standing().accepting);
-        assert!((10.0..=15.0).contains(&seconds(admit(&intake).unwrap_err())));
+        let control = control();
+        control.measured.backlog.store(100, Ordering::Relaxed);
+        control.measured.claim_rate.store(10, Ordering::Relaxed);
+        control.measured.claim_lag_ms.store(59_999, Ordering::Relaxed);
+        assert!(admit(&control).is_ok());
+        control.measured.claim_lag_ms.store(60_000, Ordering::Relaxed);
+        assert!(!control.status().accepting);
+        assert!((10.0..=15.0).contains(&seconds(admit(&control).unwrap_err())));
         // Nothing drains: nobody knows, so that the longest wait is told.
-        intake.measured.drain_rate.store(0, Ordering::Relaxed);
-        assert!((30.0..=45.0).contains(&seconds(admit(&intake).unwrap_err())));
+        control.measured.claim_rate.store(0, Ordering::Relaxed);
+        assert!((30.0..=45.0).contains(&seconds(admit(&control).unwrap_err())));
     }
 
     #[test]
     fn the_door_shuts_when_the_stream_is_full() {
-        let intake = door();
-        intake.shut();
-        assert!((30.0..=45.0).contains(&seconds(admit(&intake).unwrap_err())));
+        let control = control();
+        control.note_queue_full();
+        assert!((30.0..=45.0).contains(&seconds(admit(&control).unwrap_err())));
     }
 }

@@ -31,7 +31,7 @@ impl Orders {
         buyer_id: &str,
     ) -> Result<Order, Failure> {
         let found = self.find(sale_id, order_id, Some(buyer_id)).await?;
-        let Found { order, message, broken } = found;
+        let Found { order, message, unreadable } = found;
         match order.state {
             OrderState::Cancelled => return Ok(order),
             OrderState::Confirmed | OrderState::Declined | OrderState::Refunded => {
@@ -53,7 +53,7 @@ impl Orders {
         }
         let message = match order.state {
             // Not recorded yet: the wish carries the whole order, so that its row can be written as CANCELLED.
-            OrderState::AcceptancePending | OrderState::Accepted if broken => {
+            OrderState::AcceptancePending | OrderState::Accepted if unreadable => {
                 // A wish without the order would be lost. The relay is about to have it put aside;
                 // then its id is enough.
                 let what = "what its hold keeps cannot be read";
@@ -72,12 +72,12 @@ impl Orders {
             | OrderState::Refunded => order.recorded_message(),
         };
         let now = flashsale_failpoint::now_utc().unix_timestamp_nanos() / 1_000_000;
-        let wish = QueueMessage::Cancel {
+        let cancellation = QueueMessage::Cancel {
             order: message,
             requested_at_ms: i64::try_from(now).unwrap_or(i64::MAX),
         };
-        let mut changes = self.hub.follow(order_id);
-        self.queue.publish_cancellation(&wish).await.map_err(unavailable)?;
+        let mut subscription = self.subscriptions.follow(order_id);
+        self.queue.publish_cancellation(&cancellation).await.map_err(unavailable)?;
         let patience = deadline::remaining()
             .map_or(CANCEL_WAIT, |left| left.saturating_sub(ANSWER_MARGIN).min(CANCEL_WAIT));
         let shown = tokio::time::timeout(patience, async {
@@ -86,7 +86,7 @@ impl Orders {
                     Some(order) if order.cancel_requested || !order.state.is_open() => {
                         return Ok::<_, ReadError>(order);
                     }
-                    Some(_) | None => changes.changed().await,
+                    Some(_) | None => subscription.changed().await,
                 }
             }
         });

@@ -7,6 +7,6 @@ mod place;
 mod subscriptions;
 mod watch;
 
-pub use admission_control::{Intake, Waiting};
+pub use admission_control::{AdmissionControl, Backlog};
 pub use orders::Orders;
-pub use subscriptions::{Changes, Hub};
+pub use subscriptions::{Subscription, Subscriptions};

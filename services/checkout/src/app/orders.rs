@@ -8,10 +8,10 @@ use flashsale_queue::{ORDERS, OrderMessage};
 use flashsale_service::page::{self, Place};
 use uuid::Uuid;
 
-use super::{Hub, Intake};
+use super::{AdmissionControl, Subscriptions};
 use crate::{
     domain::{Order, OrderState},
-    peers::inventory::{Carried, Stock},
+    peers::inventory::{Inventory, PlacedOrder},
     store::{Filter, Queue, ReadError, Record},
 };
 
@@ -24,37 +24,37 @@ pub(super) struct Found {
     pub(super) order: Order,
     pub(super) message: Option<OrderMessage>,
     /// Its hold cannot be read.
-    pub(super) broken: bool,
+    pub(super) unreadable: bool,
 }
 
 impl Found {
     /// An order that waits for its units to be taken anew.
     fn parked(message: OrderMessage) -> Result<Self, Failure> {
-        let order = Order::queued(&message).map_err(Failure::internal)?;
-        Ok(Self { order, message: Some(message), broken: false })
+        let order = Order::from_message(&message).map_err(Failure::internal)?;
+        Ok(Self { order, message: Some(message), unreadable: false })
     }
 }
 
 impl From<Order> for Found {
     fn from(order: Order) -> Self {
-        Self { order, message: None, broken: false }
+        Self { order, message: None, unreadable: false }
     }
 }
 
-impl From<Carried> for Found {
-    fn from(carried: Carried) -> Self {
-        let (message, broken) = (carried.message(), carried.unreadable().is_some());
-        Self { order: carried.order, message, broken }
+impl From<PlacedOrder> for Found {
+    fn from(placed: PlacedOrder) -> Self {
+        let (message, unreadable) = (placed.message(), placed.unreadable().is_some());
+        Self { order: placed.order, message, unreadable }
     }
 }
 
 /// Orders, from placing on.
 #[derive(Debug, Clone)]
 pub struct Orders {
-    pub(crate) stock: Stock,
+    pub(crate) inventory: Inventory,
     pub(crate) record: Record,
-    pub(crate) hub: Hub,
-    pub(crate) intake: Intake,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) admission_control: AdmissionControl,
     pub(crate) queue: Queue,
 }
 
@@ -64,7 +64,7 @@ impl Orders {
     /// # Errors
     /// Inventory's own refusals, as they are.
     pub async fn begin(&self, request: ReserveRequest) -> Result<Hold, Failure> {
-        self.stock.reserve(request).await
+        self.inventory.reserve(request).await
     }
 
     /// An order, recorded, parked or only placed. Another buyer's, or another sale's, reads as not
@@ -89,8 +89,8 @@ impl Orders {
     ) -> Result<Found, Failure> {
         let found = match self.record.order(order_id).await {
             Ok(Some(row)) if row.state == OrderState::DeadLetter => {
-                match self.placed(sale_id, order_id).await {
-                    Ok(carried) => carried.order.standing_as(&row).into(),
+                match self.placed_order(sale_id, order_id).await {
+                    Ok(placed) => placed.order.with_state_of(&row).into(),
                     // It went with an older epoch of the stock.
                     Err(failure) if failure.reason() == Reason::OrderNotFound => row.into(),
                     Err(failure) => return Err(failure),
@@ -101,7 +101,7 @@ impl Orders {
             // before it was open.
             Ok(None) => match self.record.parked(order_id).await?.map(Found::parked).transpose()? {
                 Some(parked) => parked,
-                None => match self.placed(sale_id, order_id).await {
+                None => match self.placed_order(sale_id, order_id).await {
                     Err(failure) if failure.reason() == Reason::OrderNotFound => {
                         self.unclaimed(sale_id, order_id).await?
                     }
@@ -109,8 +109,8 @@ impl Orders {
                 },
             },
             // The stock store knows what is placed also while Postgres is away.
-            Err(error) => match self.placed(sale_id, order_id).await {
-                Ok(carried) if carried.hold_state == HoldState::Placed => carried.into(),
+            Err(error) => match self.placed_order(sale_id, order_id).await {
+                Ok(placed) if placed.hold_state == HoldState::Placed => placed.into(),
                 Ok(_) | Err(_) => return Err(error.into()),
             },
         };
@@ -130,9 +130,9 @@ impl Orders {
         let queue = self.queue.state().await?;
         let passed = tokio::time::timeout(CLAIMS_WAIT, async {
             loop {
-                let floor = self.record.floor(ORDERS).await?;
-                let counts = floor.filter(|floor| floor.counts_in(queue.created()));
-                if counts.is_some_and(|floor| floor.seq >= queue.last_sequence()) {
+                let position = self.record.claim_position(ORDERS).await?;
+                let counts = position.filter(|position| position.counts_in(queue.created()));
+                if counts.is_some_and(|position| position.seq >= queue.last_sequence()) {
                     return Ok::<_, ReadError>(());
                 }
                 tokio::time::sleep(CLAIMS_POLL).await;
@@ -154,8 +154,8 @@ impl Orders {
         }
     }
 
-    async fn placed(&self, sale_id: Uuid, order_id: Uuid) -> Result<Carried, Failure> {
-        self.stock.by_order(sale_id, order_id).await.map_err(|failure| {
+    async fn placed_order(&self, sale_id: Uuid, order_id: Uuid) -> Result<PlacedOrder, Failure> {
+        self.inventory.by_order(sale_id, order_id).await.map_err(|failure| {
             // A sale that is not loaded, or not any longer, has no placed orders to show.
             let absent = matches!(
                 failure.reason(),

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::Orders;
 use crate::{
     domain::{Details, Order, OrderState},
-    peers::inventory::Carried,
+    peers::inventory::PlacedOrder,
 };
 
 impl Orders {
@@ -29,28 +29,28 @@ impl Orders {
         request: PlaceHoldRequest,
         details: Details,
     ) -> Result<Order, Failure> {
-        self.intake.admit(&request.sale_id)?;
+        self.admission_control.admit(&request.sale_id)?;
         let before_check = BootInstant::now();
-        let (carried, replayed) = self.take(request, details).await?;
-        let Some(order) = carried.message() else {
+        let (placed, replayed) = self.place_hold(request, details).await?;
+        let Some(order) = placed.message() else {
             // Only a replay finds its order recorded, or no longer to be read; it is answered with
             // the order as it is now.
-            return self.recorded_or(carried).await;
+            return self.current_order(placed).await;
         };
-        if replayed && carried.hold_state != HoldState::Placed {
-            return self.recorded_or(carried).await;
+        if replayed && placed.hold_state != HoldState::Placed {
+            return self.current_order(placed).await;
         }
         let message = QueueMessage::Place { order };
         let acked = match self.queue.publish(&message, None).await {
             Ok(()) => true,
             Err(PublishError::Full) => {
-                self.intake.shut();
+                self.admission_control.note_queue_full();
                 false
             }
             Err(PublishError::Unknown | PublishError::Unavailable) => false,
         };
         let state = OrderState::placed(acked, before_check.elapsed());
-        Ok(Order { state, ..carried.order })
+        Ok(Order { state, ..placed.order })
     }
 
     /// Places a hold, or takes and places lines. With both, the lines say what the hold has: if there is no such hold they are taken anew
@@ -60,28 +60,30 @@ impl Orders {
     ///
     /// # Errors
     /// Inventory's refusals, or `HOLD_LOST`; they took nothing.
-    async fn take(
+    async fn place_hold(
         &self,
         mut request: PlaceHoldRequest,
         mut details: Details,
-    ) -> Result<(Carried, bool), Failure> {
+    ) -> Result<(PlacedOrder, bool), Failure> {
         request.order_details = serde_json::to_string(&details).map_err(Failure::internal)?;
         if request.hold_id.is_empty() {
-            return self.stock.place(request).await;
+            return self.inventory.place(request).await;
         }
         let lines = std::mem::take(&mut request.lines);
         if lines.is_empty() {
             let sale_id = request.sale_id.parse::<Uuid>();
-            return match (self.stock.place(request).await, sale_id) {
+            return match (self.inventory.place(request).await, sale_id) {
                 (Err(failure), Ok(sale_id)) if failure.reason() == Reason::HoldNotFound => {
-                    Err(if self.record.rebuilt(sale_id).await? { lost() } else { failure })
+                    Err(if self.record.rebuilt(sale_id).await? { hold_lost() } else { failure })
                 }
                 (other, _) => other,
             };
         }
 
         let hold_id = wire::uuid("hold_id", &request.hold_id, Reason::ArgumentInvalid)?;
-        if let Some(held) = self.stock.units(&request.sale_id, hold_id, &request.buyer_id).await? {
+        if let Some(held) =
+            self.inventory.units(&request.sale_id, hold_id, &request.buyer_id).await?
+        {
             let mut asked: BTreeMap<String, i64> = BTreeMap::new();
             for line in &lines {
                 let units = asked.entry(line.sku.clone()).or_default();
@@ -90,40 +92,39 @@ impl Orders {
             if asked != held {
                 return Err(Failure::invalid("lines", "are not what the hold has; leave them out"));
             }
-            match self.stock.place(request.clone()).await {
+            match self.inventory.place(request.clone()).await {
                 // Lost meanwhile.
                 Err(failure) if failure.reason() == Reason::HoldNotFound => {}
                 other => return other,
             }
         }
         details.instead_of = Some(hold_id);
-        let anew = PlaceHoldRequest {
+        let again = PlaceHoldRequest {
             hold_id: String::new(),
             lines,
             order_details: serde_json::to_string(&details).map_err(Failure::internal)?,
             ..request
         };
-        self.stock
-            .place(anew)
-            .await
-            .map_err(|failure| if failure.reason() == Reason::SoldOut { lost() } else { failure })
+        self.inventory.place(again).await.map_err(|failure| {
+            if failure.reason() == Reason::SoldOut { hold_lost() } else { failure }
+        })
     }
 
     /// The recorded order of a hold, or what the hold itself tells while Postgres is away.
-    async fn recorded_or(&self, carried: Carried) -> Result<Order, Failure> {
-        match self.record.order(carried.order.order_id).await {
+    async fn current_order(&self, placed: PlacedOrder) -> Result<Order, Failure> {
+        match self.record.order(placed.order.order_id).await {
             Ok(Some(order)) => Ok(order),
-            Ok(None) if carried.unreadable().is_some() => {
-                Ok(Order { state: OrderState::AcceptancePending, ..carried.order })
+            Ok(None) if placed.unreadable().is_some() => {
+                Ok(Order { state: OrderState::AcceptancePending, ..placed.order })
             }
             // Its units are lost and could not be taken anew: it is about to end, and is not accepted once more.
-            Ok(None) if carried.hold_state != HoldState::Placed => {
-                Ok(Order { state: OrderState::AcceptancePending, ..carried.order })
+            Ok(None) if placed.hold_state != HoldState::Placed => {
+                Ok(Order { state: OrderState::AcceptancePending, ..placed.order })
             }
-            Ok(None) => Ok(carried.order),
-            Err(error) => match carried.hold_state {
-                HoldState::Placed => Ok(carried.order),
-                HoldState::Sold => Ok(Order { state: OrderState::Confirmed, ..carried.order }),
+            Ok(None) => Ok(placed.order),
+            Err(error) => match placed.hold_state {
+                HoldState::Placed => Ok(placed.order),
+                HoldState::Sold => Ok(Order { state: OrderState::Confirmed, ..placed.order }),
                 HoldState::Unspecified
                 | HoldState::Held
                 | HoldState::Released
@@ -133,6 +134,6 @@ impl Orders {
     }
 }
 
-fn lost() -> Failure {
+fn hold_lost() -> Failure {
     Failure::new(Reason::HoldLost, "the hold was lost with the stock that kept it")
 }

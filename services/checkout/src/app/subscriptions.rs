@@ -10,9 +10,9 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// The watchers of a process. A clone is the same hub.
+/// The watchers of a process. A clone is the same subscriptions.
 #[derive(Debug, Clone)]
-pub struct Hub {
+pub struct Subscriptions {
     watched: Arc<Mutex<Watchers>>,
     max_watchers: usize,
 }
@@ -34,13 +34,13 @@ struct Watched {
 
 /// Learns of changes of one order.
 #[derive(Debug)]
-pub struct Changes {
+pub struct Subscription {
     order_id: Uuid,
     changes: watch::Receiver<u64>,
-    hub: Hub,
+    subscriptions: Subscriptions,
 }
 
-impl Changes {
+impl Subscription {
     /// Resolves when the order may have changed since the last time. Never fails: without announcements the sweep finds it.
     pub async fn changed(&mut self) {
         if self.changes.changed().await.is_err() {
@@ -51,15 +51,15 @@ impl Changes {
     /// Says what the watcher has read, so that the first sweep does not take it for news. Another watcher of the order may have read an
     /// older state: the oldest counts.
     pub fn seen(&self, updated_at: OffsetDateTime) {
-        if let Some(entry) = self.hub.lock().orders.get_mut(&self.order_id) {
+        if let Some(entry) = self.subscriptions.lock().orders.get_mut(&self.order_id) {
             entry.seen = Some(entry.seen.map_or(updated_at, |seen| seen.min(updated_at)));
         }
     }
 }
 
-impl Drop for Changes {
+impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut watched = self.hub.lock();
+        let mut watched = self.subscriptions.lock();
         watched.count -= 1;
         if let Some(entry) = watched.orders.get_mut(&self.order_id) {
             entry.watchers -= 1;
@@ -70,7 +70,7 @@ impl Drop for Changes {
     }
 }
 
-impl Hub {
+impl Subscriptions {
     /// A hub for at most `max_watchers` watchers at a time.
     pub fn new(max_watchers: usize) -> Self {
         Self { watched: Arc::default(), max_watchers }
@@ -84,21 +84,21 @@ impl Hub {
     ///
     /// # Errors
     /// `OVERLOADED` at the bound.
-    pub fn watch(&self, order_id: Uuid) -> Result<Changes, Failure> {
+    pub fn watch(&self, order_id: Uuid) -> Result<Subscription, Failure> {
         let mut watched = self.lock();
         if watched.count >= self.max_watchers {
             return Err(Failure::new(Reason::Overloaded, "too many orders are watched here")
                 .with("max_watchers", self.max_watchers));
         }
-        Ok(self.enter(&mut watched, order_id))
+        Ok(self.add(&mut watched, order_id))
     }
 
     /// Follows an order within one call, which ends soon and is counted among the calls in work: no watcher stands in its way.
-    pub fn follow(&self, order_id: Uuid) -> Changes {
-        self.enter(&mut self.lock(), order_id)
+    pub fn follow(&self, order_id: Uuid) -> Subscription {
+        self.add(&mut self.lock(), order_id)
     }
 
-    fn enter(&self, watched: &mut Watchers, order_id: Uuid) -> Changes {
+    fn add(&self, watched: &mut Watchers, order_id: Uuid) -> Subscription {
         let entry = watched.orders.entry(order_id).or_insert_with(|| Watched {
             changes: watch::Sender::new(0),
             watchers: 0,
@@ -107,11 +107,11 @@ impl Hub {
         entry.watchers += 1;
         let changes = entry.changes.subscribe();
         watched.count += 1;
-        Changes { order_id, changes, hub: self.clone() }
+        Subscription { order_id, changes, subscriptions: self.clone() }
     }
 
     /// The watchers of these orders should look.
-    pub fn announce(&self, orders: &HashSet<Uuid>) {
+    pub fn notify(&self, orders: &HashSet<Uuid>) {
         let watched = self.lock();
         for entry in orders.iter().filter_map(|order| watched.orders.get(order)) {
             entry.changes.send_modify(|count| *count = count.wrapping_add(1));
@@ -125,7 +125,7 @@ impl Hub {
 
     /// Announces those of these orders that were changed unannounced: each comes with when the
     /// record says that it was last changed.
-    pub fn compare(&self, updated: Vec<(Uuid, OffsetDateTime)>) {
+    pub fn notify_changed(&self, updated: Vec<(Uuid, OffsetDateTime)>) {
         let mut changed = HashSet::new();
         let mut entries = self.lock();
         for (order_id, updated_at) in updated {
@@ -137,7 +137,7 @@ impl Hub {
             }
         }
         drop(entries);
-        self.announce(&changed);
+        self.notify(&changed);
     }
 }
 
@@ -149,9 +149,10 @@ mod tests {
 
     #[test]
     fn watchers_who_leave_at_the_same_moment_leave_nothing_behind() {
-        let (hub, order_id) = (Hub::new(4), Uuid::from_u128(7));
+        let (subscriptions, order_id) = (Subscriptions::new(4), Uuid::from_u128(7));
         for _ in 0..5_000 {
-            let watchers: Vec<Changes> = (0..4).map(|_| hub.watch(order_id).unwrap()).collect();
+            let watchers: Vec<Subscription> =
+                (0..4).map(|_| subscriptions.watch(order_id).unwrap()).collect();
             let start = std::sync::Barrier::new(watchers.len());
             std::thread::scope(|scope| {
                 for watcher in watchers {
@@ -162,15 +163,18 @@ mod tests {
                     });
                 }
             });
-            assert!(hub.lock().orders.is_empty() && hub.lock().count == 0);
+            assert!(subscriptions.lock().orders.is_empty() && subscriptions.lock().count == 0);
         }
     }
 
     #[test]
     fn calls_that_follow_an_order_are_not_refused_at_the_bound() {
-        let hub = Hub::new(1);
-        let _watcher = hub.watch(Uuid::from_u128(1)).unwrap();
-        let _call = hub.follow(Uuid::from_u128(2));
-        assert_eq!(hub.watch(Uuid::from_u128(1)).unwrap_err().reason(), Reason::Overloaded);
+        let subscriptions = Subscriptions::new(1);
+        let _watcher = subscriptions.watch(Uuid::from_u128(1)).unwrap();
+        let _call = subscriptions.follow(Uuid::from_u128(2));
+        assert_eq!(
+            subscriptions.watch(Uuid::from_u128(1)).unwrap_err().reason(),
+            Reason::Overloaded
+        );
     }
 }

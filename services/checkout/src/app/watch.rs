@@ -7,14 +7,14 @@ use futures::{Stream, StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Changes, Orders, orders::visible};
+use super::{Orders, Subscription, orders::visible};
 use crate::{
     domain::{Order, OrderState},
     store::Record,
 };
 
 /// How long a watcher waits after a read that failed.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 impl Orders {
     /// An order as it is, and then whenever it has changed, until it or the process has ended.
@@ -29,16 +29,16 @@ impl Orders {
         ended: CancellationToken,
     ) -> Result<impl Stream<Item = Order> + Send + use<>, Failure> {
         // Watched before it is read: no change falls in between.
-        let changes = self.hub.watch(order_id)?;
+        let subscription = self.subscriptions.watch(order_id)?;
         let order = self.get(sale_id, order_id, buyer_id).await?;
-        changes.seen(order.updated_at);
+        subscription.seen(order.updated_at);
         let watcher = Watcher {
             record: self.record.clone(),
             ended,
-            changes,
+            subscription,
             sale_id,
             buyer_id: buyer_id.map(str::to_owned),
-            told: order.clone(),
+            last: order.clone(),
         };
         // No task and no queue of its own: who is looked at reads when there is something new and
         // room for it on the connection.
@@ -54,32 +54,32 @@ impl Orders {
 struct Watcher {
     record: Record,
     ended: CancellationToken,
-    changes: Changes,
+    subscription: Subscription,
     sale_id: Uuid,
     buyer_id: Option<String>,
     /// What they know of it.
-    told: Order,
+    last: Order,
 }
 
 impl Watcher {
     /// What the record says that is new; `None` at the end of the order or of the process.
     async fn next(&mut self) -> Option<Order> {
-        while self.told.state.is_open() {
+        while self.last.state.is_open() {
             tokio::select! {
-                () = self.changes.changed() => {}
+                () = self.subscription.changed() => {}
                 () = self.ended.cancelled() => return None,
             }
             // Boxed, so that the thousands who wait have no room for a query.
             let Some(recorded) = Box::pin(self.read()).await? else { continue };
             let recorded = if recorded.state == OrderState::DeadLetter {
-                self.told.clone().standing_as(&recorded)
+                self.last.clone().with_state_of(&recorded)
             } else {
                 recorded
             };
-            if recorded != self.told
+            if recorded != self.last
                 && let Ok(recorded) = visible(recorded, self.sale_id, self.buyer_id.as_deref())
             {
-                self.told = recorded.clone();
+                self.last = recorded.clone();
                 return Some(recorded);
             }
         }
@@ -89,12 +89,12 @@ impl Watcher {
     /// The order, as soon as the record can be read; `None` at the end of the process.
     async fn read(&self) -> Option<Option<Order>> {
         loop {
-            if let Ok(recorded) = self.record.order(self.told.order_id).await {
+            if let Ok(recorded) = self.record.order(self.last.order_id).await {
                 return Some(recorded);
             }
             // The announcement is used up, and to the sweep the change is an old one: who does not look again misses it.
             tokio::select! {
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = tokio::time::sleep(RETRY_DELAY) => {}
                 () = self.ended.cancelled() => return None,
             }
         }

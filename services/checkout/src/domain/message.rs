@@ -40,7 +40,7 @@ impl Order {
     ///
     /// # Errors
     /// A time of placing that no calendar has.
-    pub fn queued(message: &OrderMessage) -> Result<Self, ComponentRange> {
+    pub fn from_message(message: &OrderMessage) -> Result<Self, ComponentRange> {
         let placed_at = OffsetDateTime::from_unix_timestamp_nanos(
             i128::from(message.placed_at_ms) * 1_000_000,
         )?;

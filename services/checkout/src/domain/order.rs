@@ -143,7 +143,7 @@ pub struct Order {
 
 impl Order {
     /// This order as it stands in `row`. The row of a dead letter has what could be read of a broken message: what its hold carries is the order.
-    pub fn standing_as(self, row: &Self) -> Self {
+    pub fn with_state_of(self, row: &Self) -> Self {
         Self { state: row.state, updated_at: row.updated_at, ..self }
     }
 }

@@ -6,18 +6,18 @@ use flashsale_proto::checkout::{
 use flashsale_service::wire;
 use tonic::{Request, Response, Status};
 
-use crate::app::Intake;
+use crate::app::AdmissionControl;
 
 /// Checkout's door, over gRPC.
 #[derive(Debug)]
 pub struct Admin {
-    intake: Intake,
+    admission_control: AdmissionControl,
 }
 
 impl Admin {
-    /// Tells how `intake` stands.
-    pub fn new(intake: Intake) -> Self {
-        Self { intake }
+    /// Tells how `admission_control` stands.
+    pub fn new(admission_control: AdmissionControl) -> Self {
+        Self { admission_control }
     }
 }
 
@@ -27,17 +27,17 @@ impl CheckoutAdminService for Admin {
         &self,
         _: Request<GetIntakeRequest>,
     ) -> Result<Response<GetIntakeResponse>, Status> {
-        let standing = self.intake.standing();
+        let status = self.admission_control.status();
         let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         Ok(Response::new(GetIntakeResponse {
-            accepting: standing.accepting,
-            backlog: count(standing.backlog),
-            max_backlog: count(standing.max_backlog),
-            claim_lag: Some(wire::duration(standing.claim_lag)),
-            max_claim_lag: Some(wire::duration(standing.max_claim_lag)),
-            claims_per_second: standing.claims_per_second as f64,
-            queue_bytes: standing.queue.map_or(0, |queue| count(queue.bytes)),
-            max_queue_bytes: standing.queue.map_or(0, |queue| count(queue.bound)),
+            accepting: status.accepting,
+            backlog: count(status.backlog),
+            max_backlog: count(status.max_backlog),
+            claim_lag: Some(wire::duration(status.claim_lag)),
+            max_claim_lag: Some(wire::duration(status.max_claim_lag)),
+            claims_per_second: status.claims_per_second as f64,
+            queue_bytes: status.queue.map_or(0, |queue| count(queue.bytes)),
+            max_queue_bytes: status.queue.map_or(0, |queue| count(queue.bound)),
         }))
     }
 }

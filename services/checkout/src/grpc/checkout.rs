@@ -43,7 +43,7 @@ impl Checkout {
     }
 }
 
-fn answer(order: Order) -> Result<WatchOrderResponse, Status> {
+fn watch_response(order: Order) -> Result<WatchOrderResponse, Status> {
     Ok(WatchOrderResponse { order: Some(encode::order(order)) })
 }
 
@@ -82,7 +82,7 @@ impl CheckoutService for Checkout {
         let contact =
             Contact::new(&contact.email, &contact.name, &contact.locale).map_err(Failure::from)?;
         let details = Details::new(contact, &request.payment_method).map_err(Failure::from)?;
-        let asked = PlaceHoldRequest {
+        let hold_request = PlaceHoldRequest {
             request_id: request.request_id,
             sale_id: request.sale_id,
             buyer_id: request.buyer_id,
@@ -91,7 +91,7 @@ impl CheckoutService for Checkout {
             admission: request.admission,
             order_details: String::new(),
         };
-        let order = self.orders.place(asked, details).await?;
+        let order = self.orders.place(hold_request, details).await?;
         Ok(Response::new(PlaceOrderResponse { order: Some(encode::order(order)) }))
     }
 
@@ -116,7 +116,7 @@ impl CheckoutService for Checkout {
         let (sale_id, order_id, buyer_id) =
             order_ids(&request.sale_id, &request.order_id, &request.buyer_id)?;
         let orders = self.orders.watch(sale_id, order_id, buyer_id, self.drain.token()).await?;
-        Ok(Response::new(Box::pin(orders.map(answer))))
+        Ok(Response::new(Box::pin(orders.map(watch_response))))
     }
 
     async fn cancel_order(
@@ -141,8 +141,8 @@ impl CheckoutService for Checkout {
         let state = decode::recorded_state(request.state)?;
         let page_size = page::size(request.page_size, DEFAULT_PAGE, MAX_PAGE)?;
         let buyer_id = some_buyer(&request.buyer_id)?;
-        let (buyer, stands) = (buyer_id.unwrap_or_default(), state.unwrap_or_default());
-        let list = ["orders", request.sale_id.as_str(), buyer, stands];
+        let (buyer, state_name) = (buyer_id.unwrap_or_default(), state.unwrap_or_default());
+        let list = ["orders", request.sale_id.as_str(), buyer, state_name];
         let after = page::key(&list, &request.page_token)?;
         let filter = Filter { sale_id, buyer_id: buyer_id.map(str::to_owned), state };
         let (orders, next) = self.orders.list(&filter, after, page_size).await?;

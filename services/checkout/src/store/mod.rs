@@ -6,4 +6,4 @@ mod record;
 
 pub use events::OrderEvents;
 pub use queue::{Queue, unavailable};
-pub use record::{Filter, Floor, ReadError, Record};
+pub use record::{ClaimPosition, Filter, ReadError, Record};

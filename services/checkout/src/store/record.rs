@@ -33,14 +33,14 @@ impl From<ReadError> for Failure {
 
 /// How far the claims have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Floor {
+pub struct ClaimPosition {
     /// When the stream was made that the position counts in, to the microsecond.
     pub stream_created: OffsetDateTime,
     /// The last sequence claimed.
     pub seq: u64,
 }
 
-impl Floor {
+impl ClaimPosition {
     /// Whether the position counts in the stream that was made at `created`. NATS keeps nanoseconds, Postgres microseconds.
     pub fn counts_in(&self, created: OffsetDateTime) -> bool {
         let micros = |time: OffsetDateTime| time.unix_timestamp_nanos().div_euclid(1_000);
@@ -105,11 +105,11 @@ pub struct Claims {
     /// Those in the record, with the hold that has their units.
     pub recorded: HashMap<Uuid, Uuid>,
     /// Those whose message the claims put aside, and about which nobody has decided; they may be in the record all the same.
-    pub dead: HashSet<Uuid>,
+    pub dead_letters: HashSet<Uuid>,
     /// Those that wait for their units to be taken anew.
     pub parked: HashSet<Uuid>,
     /// Those whose message was put aside and that somebody wants published again, each with the number of its letter.
-    pub retried: HashMap<Uuid, i64>,
+    pub retries: HashMap<Uuid, i64>,
 }
 
 /// What a list of orders is narrowed to.
@@ -194,13 +194,13 @@ impl Record {
                     claims.recorded.insert(row.order_id, hold_id);
                 }
                 (None, Some(letter)) => {
-                    claims.retried.insert(row.order_id, letter);
+                    claims.retries.insert(row.order_id, letter);
                 }
                 (None, None) if row.parked => {
                     claims.parked.insert(row.order_id);
                 }
                 (None, None) => {
-                    claims.dead.insert(row.order_id);
+                    claims.dead_letters.insert(row.order_id);
                 }
             }
         }
@@ -241,9 +241,9 @@ impl Record {
     ///
     /// # Errors
     /// When Postgres does not answer.
-    pub async fn floor(&self, stream: &str) -> Result<Option<Floor>, ReadError> {
+    pub async fn claim_position(&self, stream: &str) -> Result<Option<ClaimPosition>, ReadError> {
         let row = sqlx::query_file!("sql/floor.sql", stream).fetch_optional(&self.pool).await?;
-        Ok(row.map(|row| Floor {
+        Ok(row.map(|row| ClaimPosition {
             stream_created: row.stream_created,
             seq: u64::try_from(row.seq).unwrap_or(0),
         }))

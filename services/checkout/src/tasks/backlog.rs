@@ -8,9 +8,9 @@ use flashsale_telemetry::StoresUp;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::{
-    app::{Intake, Waiting},
+    app::{AdmissionControl, Backlog},
     metrics,
-    store::{Floor, Queue, Record},
+    store::{ClaimPosition, Queue, Record},
 };
 
 /// How long one measurement may take.
@@ -22,15 +22,15 @@ const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);
 /// # Errors
 /// None; the signature is a background task's.
 pub async fn measure(
-    intake: Intake,
+    admission_control: AdmissionControl,
     record: Record,
     queue: Queue,
     every: Duration,
     drain: Drain,
 ) -> anyhow::Result<()> {
-    let shown = metrics::waiting();
+    let shown = metrics::backlog();
     let stores = StoresUp::new("checkout");
-    let mut floor: Option<Floor> = None;
+    let mut position: Option<ClaimPosition> = None;
     let mut before: Option<(Instant, u64)> = None;
     let mut age_s = 0.0;
     let mut ticks = interval(every);
@@ -41,18 +41,18 @@ pub async fn measure(
             _ = ticks.tick() => {}
             () = ended.cancelled() => break,
         }
-        let (new_floor, parked, state) = tokio::join!(
-            timeout(MEASURE_TIMEOUT, record.floor(ORDERS)),
-            timeout(MEASURE_TIMEOUT, record.parked_full(intake.max_parked())),
+        let (new_position, parked, state) = tokio::join!(
+            timeout(MEASURE_TIMEOUT, record.claim_position(ORDERS)),
+            timeout(MEASURE_TIMEOUT, record.parked_full(admission_control.max_parked())),
             queue.measure(MEASURE_TIMEOUT),
         );
-        stores.set("postgres", matches!(new_floor, Ok(Ok(_))));
+        stores.set("postgres", matches!(new_position, Ok(Ok(_))));
         stores.set("nats", state.is_ok());
-        if let Ok(Ok(new_floor)) = new_floor {
-            floor = new_floor;
+        if let Ok(Ok(new_position)) = new_position {
+            position = new_position;
         }
         if let Ok(Ok(parked)) = parked {
-            intake.found_parked(parked);
+            admission_control.set_parked(parked);
         }
         // Without the queue nothing can be measured; placed orders wait in the stock store and are
         // bounded by the stock.
@@ -60,23 +60,23 @@ pub async fn measure(
             shown.set(None);
             continue;
         };
-        let claimed = floor
-            .filter(|floor| floor.counts_in(state.created()))
-            .map_or(state.first_sequence().saturating_sub(1), |floor| floor.seq);
+        let claimed = position
+            .filter(|position| position.counts_in(state.created()))
+            .map_or(state.first_sequence().saturating_sub(1), |position| position.seq);
         let orders = state.last_sequence().saturating_sub(claimed);
         if orders == 0 {
             age_s = 0.0;
         } else if let Some(age) = state.age_of_next(claimed, MEASURE_TIMEOUT).await {
             age_s = age;
         }
-        let waiting = Waiting { orders, age_s };
-        shown.set(Some(waiting));
+        let backlog = Backlog { orders, age_s };
+        shown.set(Some(backlog));
         let now = Instant::now();
         let claims_per_second = before.map(|(then, claimed_then)| {
             let seconds = now.duration_since(then).as_secs_f64().max(0.001);
             (claimed.saturating_sub(claimed_then) as f64 / seconds) as u64
         });
-        intake.found(waiting, claims_per_second);
+        admission_control.set_backlog(backlog, claims_per_second);
         before = Some((now, claimed));
     }
     Ok(())

@@ -7,14 +7,14 @@ use flashsale_service::Drain;
 use futures::StreamExt as _;
 
 use crate::{
-    app::Hub,
+    app::Subscriptions,
     store::{OrderEvents, Record},
 };
 
 /// Announcements taken, and orders read, in one go.
 const BATCH: usize = 500;
 /// How long a burst of announcements is gathered before its watchers look.
-const GATHER: Duration = Duration::from_millis(20);
+const BURST: Duration = Duration::from_millis(20);
 /// How long to wait before a broken subscription is made again.
 const RESUBSCRIBE: Duration = Duration::from_millis(500);
 
@@ -22,7 +22,11 @@ const RESUBSCRIBE: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// None; the signature is a background task's.
-pub async fn listen(hub: Hub, events: OrderEvents, drain: Drain) -> anyhow::Result<()> {
+pub async fn listen(
+    subscriptions: Subscriptions,
+    events: OrderEvents,
+    drain: Drain,
+) -> anyhow::Result<()> {
     let ended = drain.token();
     while !ended.is_cancelled() {
         let Ok(mut bursts) = events.subscribe(BATCH).await else {
@@ -37,8 +41,8 @@ pub async fn listen(hub: Hub, events: OrderEvents, drain: Drain) -> anyhow::Resu
                 () = ended.cancelled() => return Ok(()),
             };
             let Some(orders) = burst else { break };
-            hub.announce(&orders);
-            tokio::time::sleep(GATHER).await;
+            subscriptions.notify(&orders);
+            tokio::time::sleep(BURST).await;
         }
     }
     Ok(())
@@ -48,16 +52,21 @@ pub async fn listen(hub: Hub, events: OrderEvents, drain: Drain) -> anyhow::Resu
 ///
 /// # Errors
 /// None; the signature is a background task's.
-pub async fn sweep(hub: Hub, record: Record, every: Duration, drain: Drain) -> anyhow::Result<()> {
+pub async fn sweep(
+    subscriptions: Subscriptions,
+    record: Record,
+    every: Duration,
+    drain: Drain,
+) -> anyhow::Result<()> {
     let ended = drain.token();
     loop {
         tokio::select! {
             () = tokio::time::sleep(every) => {}
             () = ended.cancelled() => return Ok(()),
         }
-        for batch in hub.watched().chunks(BATCH) {
+        for batch in subscriptions.watched().chunks(BATCH) {
             let Ok(updated) = record.updated(batch).await else { break };
-            hub.compare(updated);
+            subscriptions.notify_changed(updated);
         }
     }
 }

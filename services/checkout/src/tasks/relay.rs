@@ -24,9 +24,9 @@ use tokio::time::{Instant, MissedTickBehavior, timeout};
 use uuid::Uuid;
 
 use crate::{
-    app::Intake,
+    app::AdmissionControl,
     config::RelayConfig,
-    peers::inventory::{Carried, Listed, Stock, Unreadable},
+    peers::inventory::{Inventory, PlacedHolds, PlacedOrder, UnreadableReport},
     store::{Queue, Record, unavailable},
 };
 
@@ -46,11 +46,11 @@ const SALE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Relay {
     /// The stock.
-    pub stock: Stock,
+    pub inventory: Inventory,
     /// The record.
     pub record: Record,
     /// The door, which is shut when the queue is full.
-    pub intake: Intake,
+    pub admission_control: AdmissionControl,
     /// The queue.
     pub queue: Queue,
     /// When to do what.
@@ -59,29 +59,29 @@ pub struct Relay {
 
 /// Whose turn it is.
 #[derive(Debug, Default)]
-struct Turns {
+struct Schedule {
     waiting: VecDeque<Uuid>,
     /// Those that wait, and those in work.
     active: HashSet<Uuid>,
     /// How many orders that are left alone stood in front of the others the last time, by sale.
-    standing: HashMap<Uuid, u32>,
+    skipped: HashMap<Uuid, u32>,
 }
 
-impl Turns {
+impl Schedule {
     /// These sales are to be relayed. One that still waits or works keeps its place.
-    fn come(&mut self, sales: &[Uuid]) {
-        self.standing.retain(|sale, _| sales.contains(sale));
+    fn enqueue(&mut self, sales: &[Uuid]) {
+        self.skipped.retain(|sale, _| sales.contains(sale));
         self.waiting.extend(sales.iter().filter(|sale| self.active.insert(**sale)));
     }
 
     fn next(&mut self) -> Option<(Uuid, u32)> {
         let sale = self.waiting.pop_front()?;
-        Some((sale, self.standing.get(&sale).copied().unwrap_or_default()))
+        Some((sale, self.skipped.get(&sale).copied().unwrap_or_default()))
     }
 
-    fn done(&mut self, sale: Uuid, standing: u32) {
+    fn finish(&mut self, sale: Uuid, skipped: u32) {
         self.active.remove(&sale);
-        self.standing.insert(sale, standing);
+        self.skipped.insert(sale, skipped);
     }
 }
 
@@ -95,29 +95,29 @@ impl Relay {
         let every = Duration::from_millis(self.config.poll_ms);
         let mut ticks = tokio::time::interval_at(Instant::now() + every, every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut turns = Turns::default();
+        let mut schedule = Schedule::default();
         let mut working = FuturesUnordered::new();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {
                     // While Postgres is away nothing can be told apart; what is placed waits.
                     if let Ok(sales) = self.record.sales_to_relay().await {
-                        turns.come(&sales);
+                        schedule.enqueue(&sales);
                     }
                 }
-                Some((sale, standing)) = working.next() => turns.done(sale, standing),
+                Some((sale, skipped)) = working.next() => schedule.finish(sale, skipped),
                 () = ended.cancelled() => return Ok(()),
             }
             while working.len() < SALES_AT_ONCE
-                && let Some((sale, standing)) = turns.next()
+                && let Some((sale, skipped)) = schedule.next()
             {
-                working.push(self.turn(sale, standing));
+                working.push(self.relay_sale(sale, skipped));
             }
         }
     }
 
-    async fn turn(&self, sale_id: Uuid, mut standing: u32) -> (Uuid, u32) {
-        match timeout(SALE_TIMEOUT, self.relay(sale_id, &mut standing)).await {
+    async fn relay_sale(&self, sale_id: Uuid, mut skipped: u32) -> (Uuid, u32) {
+        match timeout(SALE_TIMEOUT, self.relay_pages(sale_id, &mut skipped)).await {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => {
                 tracing::debug!(%sale_id, reason = failure.reason().as_str(), "relay comes back later");
@@ -126,65 +126,65 @@ impl Relay {
                 tracing::warn!(%sale_id, "the relay of a sale takes too long: comes back later")
             }
         }
-        (sale_id, standing)
+        (sale_id, skipped)
     }
 
-    /// `standing` is how many orders were left alone the last time: dead letters and parked ones.
+    /// `skipped` is how many orders were left alone the last time: dead letters and parked ones.
     /// They stay where they are, oldest first, so that a page has to be longer by them to reach the
     /// others. When there are more than [`MAX_LISTED`] of them nothing behind them is reached until
     /// somebody has seen to them: a queue that puts that many orders of one sale aside is broken.
-    async fn relay(&self, sale_id: Uuid, standing: &mut u32) -> Result<(), Failure> {
+    async fn relay_pages(&self, sale_id: Uuid, skipped: &mut u32) -> Result<(), Failure> {
         loop {
             let now = flashsale_failpoint::now_utc();
-            let limit = self.config.batch.saturating_add(*standing).min(MAX_LISTED);
-            let Listed { placed, unreadable } =
-                self.stock.placed_holds(sale_id, now - SETTLING, limit).await?;
+            let limit = self.config.batch.saturating_add(*skipped).min(MAX_LISTED);
+            let PlacedHolds { placed, unreadable } =
+                self.inventory.placed_holds(sale_id, now - SETTLING, limit).await?;
             let listed = placed.len() + unreadable.len();
             if listed == 0 {
-                *standing = 0;
+                *skipped = 0;
                 return Ok(());
             }
             let full = listed >= limit as usize;
-            let ids = placed.iter().map(|carried| carried.order.order_id);
+            let ids = placed.iter().map(|placed| placed.order.order_id);
             let ids: Vec<Uuid> = ids.chain(unreadable.iter().map(|hold| hold.order_id)).collect();
             let claims = self.record.claims(&ids).await?;
-            let (done, missing): (Vec<Carried>, Vec<Carried>) = placed
+            let (done, missing): (Vec<PlacedOrder>, Vec<PlacedOrder>) = placed
                 .into_iter()
-                .partition(|carried| claims.recorded.contains_key(&carried.order.order_id));
+                .partition(|placed| claims.recorded.contains_key(&placed.order.order_id));
             let waits = |order_id: &Uuid| {
-                claims.dead.contains(order_id) || claims.parked.contains(order_id)
+                claims.dead_letters.contains(order_id) || claims.parked.contains(order_id)
             };
-            let missing: Vec<Carried> =
-                missing.into_iter().filter(|carried| !waits(&carried.order.order_id)).collect();
-            let unreadable: Vec<Unreadable> =
+            let missing: Vec<PlacedOrder> =
+                missing.into_iter().filter(|placed| !waits(&placed.order.order_id)).collect();
+            let unreadable: Vec<UnreadableReport> =
                 unreadable.into_iter().filter(|hold| !waits(&hold.order_id)).collect();
             let alone = listed - done.len() - missing.len() - unreadable.len();
-            let before = std::mem::replace(standing, u32::try_from(alone).unwrap_or(u32::MAX));
-            if full && *standing > before && limit < MAX_LISTED {
+            let before = std::mem::replace(skipped, u32::try_from(alone).unwrap_or(u32::MAX));
+            if full && *skipped > before && limit < MAX_LISTED {
                 continue;
             }
-            if *standing >= MAX_LISTED {
+            if *skipped >= MAX_LISTED {
                 tracing::error!(%sale_id, "dead letters hide the placed orders behind them");
             }
             let settled = if done.is_empty() {
                 Ok(())
             } else {
-                let outcomes = done.iter().map(|Carried { order, .. }| {
+                let outcomes = done.iter().map(|PlacedOrder { order, .. }| {
                     // An order whose hold was thought lost was placed twice under one id: it has the units of the hold it is
                     // recorded with, and the other one's are free.
                     let own = claims.recorded.get(&order.order_id) == Some(&order.hold_id);
                     let outcome = if own { HoldOutcome::Claimed } else { HoldOutcome::Released };
                     (order, outcome)
                 });
-                self.stock.settle(sale_id, outcomes).await
+                self.inventory.settle(sale_id, outcomes).await
             };
             let late = now - Duration::from_millis(self.config.republish_after_ms);
-            let late = missing.iter().filter(|carried| carried.order.placed_at < late);
-            let late = late.filter_map(|carried| {
-                carried.queue_message().map(|message| (carried.order.order_id, message))
+            let late = missing.iter().filter(|placed| placed.order.placed_at < late);
+            let late = late.filter_map(|placed| {
+                placed.queue_message().map(|message| (placed.order.order_id, message))
             });
             let broken = unreadable.into_iter().map(|hold| (hold.order_id, hold.message));
-            self.publish(late.chain(broken).collect(), &claims.retried).await?;
+            self.publish(late.chain(broken).collect(), &claims.retries).await?;
             settled?;
             // What is left is on its way; only a full batch may hide more behind it.
             if !full || done.is_empty() {
@@ -197,7 +197,7 @@ impl Relay {
     async fn publish(
         &self,
         mut messages: Vec<(Uuid, QueueMessage)>,
-        retried: &HashMap<Uuid, i64>,
+        retries: &HashMap<Uuid, i64>,
     ) -> Result<(), Failure> {
         if messages.is_empty() {
             return Ok(());
@@ -207,10 +207,10 @@ impl Relay {
         // Measured anew: what was placed long ago waits for room, however seldom the door measures.
         self.queue.measure_for_publish().await?;
         for (order_id, message) in messages {
-            let attempt = retried.get(&order_id).map(i64::to_string);
+            let attempt = retries.get(&order_id).map(i64::to_string);
             self.queue.publish(&message, attempt.as_deref()).await.map_err(|error| {
                 if error == PublishError::Full {
-                    self.intake.shut();
+                    self.admission_control.note_queue_full();
                 }
                 unavailable(error)
             })?;
@@ -237,18 +237,18 @@ mod tests {
     #[test]
     fn a_sale_in_work_keeps_no_other_from_its_turn() {
         let [slow, other] = [1, 2].map(Uuid::from_u128);
-        let mut turns = Turns::default();
-        turns.come(&[slow, other]);
-        assert_eq!(turns.next(), Some((slow, 0)));
-        for standing in 0..3 {
-            assert_eq!(turns.next(), Some((other, standing)));
-            assert_eq!(turns.next(), None);
-            turns.done(other, standing + 1);
-            turns.come(&[slow, other]);
+        let mut schedule = Schedule::default();
+        schedule.enqueue(&[slow, other]);
+        assert_eq!(schedule.next(), Some((slow, 0)));
+        for skipped in 0..3 {
+            assert_eq!(schedule.next(), Some((other, skipped)));
+            assert_eq!(schedule.next(), None);
+            schedule.finish(other, skipped + 1);
+            schedule.enqueue(&[slow, other]);
         }
-        turns.done(slow, 7);
-        turns.come(&[slow]);
-        assert_eq!(turns.next(), Some((other, 0)), "one that waits keeps its place");
-        assert_eq!(turns.next(), Some((slow, 7)));
+        schedule.finish(slow, 7);
+        schedule.enqueue(&[slow]);
+        assert_eq!(schedule.next(), Some((other, 0)), "one that waits keeps its place");
+        assert_eq!(schedule.next(), Some((slow, 7)));
     }
 }

@@ -6,7 +6,7 @@ use flashsale_testing::assert_failure;
 use uuid::Uuid;
 
 use crate::{
-    intake::claimed_up_to,
+    admission_control::claimed_up_to,
     world::{SaleSpec, World, begin, id, lines, place, tee, world},
 };
 

@@ -4,10 +4,10 @@
 #![allow(clippy::print_stdout)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod admission_control;
 mod bad_input;
 mod cancelling;
 mod forward;
-mod intake;
 mod listing;
 mod lost;
 mod parked;

@@ -1,6 +1,6 @@
-//! Placing holds at inventory. Those of a sale that buyers ask for at the same time go together in one call, and each is answered as soon as
-//! inventory has answered it: under load the way there costs more than the hold
-//! (`docs/decisions/2026-11-28-placed-holds-share-a-call.md`).
+//! Places holds at inventory in batches. Requests of one sale that wait at the same time share a
+//! call, and each is answered as soon as inventory has answered it: under load a call costs more
+//! than the hold it places (`docs/decisions/2026-11-28-placed-holds-share-a-call.md`).
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use tracing::{Instrument as _, Span};
 
 use super::PEER;
 
-/// What each of several placed together is to whoever traces it.
+/// The method that the span of each request names, also in a batch.
 const PLACE_HOLD: &str = "/flashsale.inventory.v1.InventoryService/PlaceHold";
 
 /// What shares a call: no more requests than inventory takes, and, in bytes, half of what it reads of one call.
@@ -35,7 +35,7 @@ const LIMITS: Limits = Limits {
 type Answer = Result<PlaceHoldResponse, Failure>;
 
 /// A hold to place.
-struct Asking {
+struct Item {
     request: PlaceHoldRequest,
     until: Instant,
     traceparent: Option<String>,
@@ -43,18 +43,18 @@ struct Asking {
 
 /// Places holds. A clone shares their calls.
 #[derive(Debug, Clone)]
-pub(crate) struct Placing {
+pub(crate) struct Placements {
     channel: PeerChannel,
     /// By sale, so that one whose stock is away keeps no other.
-    gather: Gather<String, Asking, Answer>,
+    batches: Gather<String, Item, Answer>,
 }
 
-impl Placing {
+impl Placements {
     /// At inventory behind `channel`.
     pub(crate) fn new(channel: PeerChannel) -> Self {
         let client = InventoryServiceClient::new(channel.clone());
-        let gather = Gather::new(LIMITS, move |_, asked| together(client.clone(), asked));
-        Self { channel, gather }
+        let batches = Gather::new(LIMITS, move |_, items| send_batch(client.clone(), items));
+        Self { channel, batches }
     }
 
     /// Places a hold, or takes and places lines.
@@ -68,13 +68,13 @@ impl Placing {
         let weight = request.encoded_len();
         async {
             let traceparent = propagate::to_text(&Span::current());
-            let asked = self.gather.ask(sale_id, Asking { request, until, traceparent }, weight);
-            let answered = asked.map_err(|Full(waiting)| {
+            let answered = self.batches.ask(sale_id, Item { request, until, traceparent }, weight);
+            let answered = answered.map_err(|Full(waiting)| {
                 let what = format!("{waiting} orders of the sale wait for their stock already");
                 Failure::new(Reason::Overloaded, what).with("limit", waiting)
             })?;
             match timeout_at(until, answered).await {
-                Ok(answer) => answer.unwrap_or_else(|_| Err(silent())),
+                Ok(answer) => answer.unwrap_or_else(|_| Err(no_answer())),
                 Err(_) => Err(self.channel.late(timeout)),
             }
         }
@@ -84,14 +84,14 @@ impl Placing {
 }
 
 /// One call for several.
-async fn together(client: InventoryServiceClient<PeerChannel>, asked: Vec<Asked<Asking, Answer>>) {
-    let Some(last) = asked.iter().map(|asked| asked.ask().until).max() else { return };
+async fn send_batch(client: InventoryServiceClient<PeerChannel>, items: Vec<Asked<Item, Answer>>) {
+    let Some(last) = items.iter().map(|item| item.ask().until).max() else { return };
     let now = Instant::now();
-    let together = asked.len();
-    let (holds, mut open): (Vec<_>, Vec<_>) = asked
+    let size = items.len();
+    let (holds, mut replies): (Vec<_>, Vec<_>) = items
         .into_iter()
-        .map(|asked| {
-            let (Asking { request, until, traceparent }, reply) = asked.split();
+        .map(|item| {
+            let (Item { request, until, traceparent }, reply) = item.split();
             let hold = HoldToPlace {
                 request: Some(request),
                 timeout: Some(wire::duration(until.saturating_duration_since(now))),
@@ -101,35 +101,35 @@ async fn together(client: InventoryServiceClient<PeerChannel>, asked: Vec<Asked<
         })
         .unzip();
     // Beyond the last deadline nobody waits any more.
-    let answered = timeout_at(last, answers(client, holds, &mut open)).await;
+    let answered = timeout_at(last, forward_answers(client, holds, &mut replies)).await;
     let failure = match answered {
-        Ok(Err(status)) => of_the_call(together, &status),
-        Ok(Ok(())) | Err(_) => silent(),
+        Ok(Err(status)) => batch_failure(size, &status),
+        Ok(Ok(())) | Err(_) => no_answer(),
     };
-    open.into_iter().flatten().for_each(|reply| reply.send(Err(failure.clone())));
+    replies.into_iter().flatten().for_each(|reply| reply.send(Err(failure.clone())));
 }
 
 /// What each of so many is told when their call fails. A refusal is about none of several in particular, and not to be passed on to all.
-fn of_the_call(together: usize, status: &Status) -> Failure {
+fn batch_failure(size: usize, status: &Status) -> Failure {
     let failure = Failure::from_peer(PEER, status);
-    if together > 1 && failure.delay().is_none() {
+    if size > 1 && failure.delay().is_none() {
         tracing::error!(reason = failure.reason().as_str(), "a call for several was refused");
-        return silent();
+        return no_answer();
     }
     failure
 }
 
 /// Hands on the answers as they come.
-async fn answers(
+async fn forward_answers(
     mut client: InventoryServiceClient<PeerChannel>,
     holds: Vec<HoldToPlace>,
-    open: &mut [Option<Reply<Answer>>],
+    replies: &mut [Option<Reply<Answer>>],
 ) -> Result<(), Status> {
     let mut answers = client.place_holds(PlaceHoldsRequest { holds }).await?.into_inner();
     while let Some(some) = answers.message().await? {
         for answer in some.answers {
             let reply =
-                usize::try_from(answer.index).ok().and_then(|index| open.get_mut(index)?.take());
+                usize::try_from(answer.index).ok().and_then(|index| replies.get_mut(index)?.take());
             let outcome = match answer.outcome {
                 Some(Outcome::Placed(placed)) => Ok(placed),
                 Some(Outcome::Refused(refused)) => {
@@ -137,7 +137,7 @@ async fn answers(
                     let status = Status::with_details(code, refused.message, details);
                     Err(Failure::from_peer(PEER, &status))
                 }
-                None => Err(silent()),
+                None => Err(no_answer()),
             };
             if let Some(reply) = reply {
                 reply.send(outcome);
@@ -148,7 +148,7 @@ async fn answers(
 }
 
 /// Inventory has answered others, or nobody, but not this one.
-fn silent() -> Failure {
+fn no_answer() -> Failure {
     Failure::new(Reason::PeerUnavailable, format!("{PEER} does not answer")).with("peer", PEER)
 }
 
@@ -165,14 +165,14 @@ mod tests {
     fn a_refusal_of_the_whole_call_is_passed_on_to_one_and_not_to_several() {
         let refused = Failure::invalid("holds", "are too large").into();
         let away = Failure::store("redis", "it is away").into();
-        for (together, status, reason) in [
+        for (size, status, reason) in [
             (1, &refused, Reason::ArgumentInvalid),
             (2, &refused, Reason::PeerUnavailable),
             (1, &away, Reason::StoreUnavailable),
             (2, &away, Reason::StoreUnavailable),
             (2, &Status::unavailable("gone"), Reason::PeerUnavailable),
         ] {
-            assert_eq!(of_the_call(together, status).reason(), reason, "{together}: {status:?}");
+            assert_eq!(batch_failure(size, status).reason(), reason, "{size}: {status:?}");
         }
     }
 

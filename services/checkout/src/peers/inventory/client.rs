@@ -13,24 +13,24 @@ use flashsale_service::{peer::PeerChannel, wire};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Carried, Listed, PEER, Unreadable, batch::Placing};
+use super::{PEER, PlacedHolds, PlacedOrder, UnreadableReport, batch::Placements};
 use crate::domain::Order;
 
 /// The stock, as checkout uses it.
 #[derive(Debug, Clone)]
 pub struct Stock {
-    stock: InventoryServiceClient<PeerChannel>,
+    service: InventoryServiceClient<PeerChannel>,
     admin: InventoryAdminServiceClient<PeerChannel>,
-    placing: Placing,
+    placements: Placements,
 }
 
 impl Stock {
     /// Inventory behind `channel`.
     pub fn new(channel: PeerChannel) -> Self {
         Self {
-            stock: InventoryServiceClient::new(channel.clone()),
+            service: InventoryServiceClient::new(channel.clone()),
             admin: InventoryAdminServiceClient::new(channel.clone()),
-            placing: Placing::new(channel),
+            placements: Placements::new(channel),
         }
     }
 
@@ -39,7 +39,7 @@ impl Stock {
     /// # Errors
     /// Inventory's own refusals, as they are.
     pub async fn reserve(&self, request: ReserveRequest) -> Result<Hold, Failure> {
-        let answer = self.stock.clone().reserve(request).await;
+        let answer = self.service.clone().reserve(request).await;
         let answer = answer.map_err(|status| Failure::from_peer(PEER, &status))?.into_inner();
         answer.hold.ok_or_else(|| Failure::internal("inventory reserved without a hold"))
     }
@@ -48,8 +48,8 @@ impl Stock {
     ///
     /// # Errors
     /// Inventory's own refusals, as they are.
-    pub async fn place(&self, request: PlaceHoldRequest) -> Result<(Carried, bool), Failure> {
-        let answer = self.placing.place(request).await?;
+    pub async fn place(&self, request: PlaceHoldRequest) -> Result<(PlacedOrder, bool), Failure> {
+        let answer = self.placements.place(request).await?;
         let placed =
             answer.placed.ok_or_else(|| Failure::internal("inventory placed without a hold"))?;
         Ok((placed.try_into()?, answer.replayed))
@@ -59,17 +59,17 @@ impl Stock {
     ///
     /// # Errors
     /// `HOLD_NOT_FOUND`, or inventory's own failures.
-    pub async fn by_order(&self, sale_id: Uuid, order_id: Uuid) -> Result<Carried, Failure> {
+    pub async fn by_order(&self, sale_id: Uuid, order_id: Uuid) -> Result<PlacedOrder, Failure> {
         let request = GetHoldRequest {
             sale_id: sale_id.to_string(),
             order_id: order_id.to_string(),
             ..GetHoldRequest::default()
         };
-        let answer = self.stock.clone().get_hold(request).await;
+        let answer = self.service.clone().get_hold(request).await;
         let answer = answer.map_err(|status| Failure::from_peer(PEER, &status))?.into_inner();
         answer.placed.map_or_else(
             || Err(Failure::internal("inventory found an order's hold that was never placed")),
-            Carried::try_from,
+            PlacedOrder::try_from,
         )
     }
 
@@ -83,7 +83,7 @@ impl Stock {
         sale_id: Uuid,
         before: OffsetDateTime,
         limit: u32,
-    ) -> Result<Listed, Failure> {
+    ) -> Result<PlacedHolds, Failure> {
         let request = ListPlacedHoldsRequest {
             sale_id: sale_id.to_string(),
             placed_before: Some(wire::timestamp(before)),
@@ -91,22 +91,22 @@ impl Stock {
         };
         let answer = self.admin.clone().list_placed_holds(request).await;
         let answer = answer.map_err(|status| Failure::from_peer(PEER, &status))?.into_inner();
-        let mut listed = Listed::default();
+        let mut listed = PlacedHolds::default();
         for UnreadableHold { hold_id, hold, order_details } in answer.unreadable {
             let raw = format!("hold: {hold}\norder_details: {order_details}");
-            listed.unreadable.push(Unreadable::new(sale_id, hold_id, &raw));
+            listed.unreadable.push(UnreadableReport::new(sale_id, hold_id, &raw));
         }
         for placed in answer.placed {
             let hold_id = placed.hold.as_ref().map(|hold| hold.hold_id.clone());
             let raw = placed.order_details.clone();
-            match Carried::try_from(placed) {
+            match PlacedOrder::try_from(placed) {
                 // Dropped are the details of orders that the record has, and those are not listed.
-                Ok(carried) => listed.placed.push(carried.not_recorded()),
+                Ok(order) => listed.placed.push(order.not_recorded()),
                 // Its values were logged where it failed.
                 Err(_) => {
                     let raw = format!("hold: malformed\norder_details: {raw}");
                     let hold_id = hold_id.unwrap_or_default();
-                    listed.unreadable.push(Unreadable::new(sale_id, hold_id, &raw));
+                    listed.unreadable.push(UnreadableReport::new(sale_id, hold_id, &raw));
                 }
             }
         }
@@ -129,7 +129,7 @@ impl Stock {
             buyer_id: buyer_id.to_owned(),
             ..GetHoldRequest::default()
         };
-        match self.stock.clone().get_hold(request).await {
+        match self.service.clone().get_hold(request).await {
             Ok(answer) => {
                 let hold = answer.into_inner().hold;
                 let hold =

@@ -4,8 +4,8 @@ mod batch;
 mod client;
 mod placed_order;
 
-pub use client::Stock;
-pub use placed_order::{Carried, Listed, Unreadable};
+pub use client::Inventory;
+pub use placed_order::{PlacedHolds, PlacedOrder, UnreadableReport};
 
 /// The name of the peer in failures.
 const PEER: &str = "inventory";

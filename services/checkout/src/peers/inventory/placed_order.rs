@@ -10,7 +10,7 @@ use crate::domain::{Details, Line, Order, OrderState};
 
 /// An order that a hold carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Carried {
+pub struct PlacedOrder {
     /// The order, as seen from its hold alone.
     pub order: Order,
     /// Where the hold stands.
@@ -19,25 +19,25 @@ pub struct Carried {
     admission_id: Option<String>,
     request_id: Uuid,
     request_hash: String,
-    details: Kept,
+    details: StoredDetails,
 }
 
 /// What a hold keeps of its order besides its lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Kept {
+enum StoredDetails {
     /// All of it.
-    Whole(Details),
+    Complete(Details),
     /// Something that cannot be read.
     Unreadable(String),
     /// Nothing: the record has the order.
     Dropped,
 }
 
-impl Carried {
+impl PlacedOrder {
     /// The order whole; `None` once the record has it and the hold has dropped it, and where the
     /// hold cannot be read.
     pub fn message(&self) -> Option<OrderMessage> {
-        let Kept::Whole(details) = &self.details else { return None };
+        let StoredDetails::Complete(details) = &self.details else { return None };
         let details = details.clone();
         Some(OrderMessage {
             email: details.email,
@@ -51,8 +51,8 @@ impl Carried {
     /// What the hold keeps besides the lines, if that cannot be read.
     pub fn unreadable(&self) -> Option<&str> {
         match &self.details {
-            Kept::Unreadable(raw) => Some(raw),
-            Kept::Whole(_) | Kept::Dropped => None,
+            StoredDetails::Unreadable(raw) => Some(raw),
+            StoredDetails::Complete(_) | StoredDetails::Dropped => None,
         }
     }
 
@@ -74,8 +74,8 @@ impl Carried {
     /// A listed hold whose details are dropped: that of an order which the record does not have, so
     /// that they cannot be read.
     pub(super) fn not_recorded(mut self) -> Self {
-        if self.details == Kept::Dropped {
-            self.details = Kept::Unreadable(String::new());
+        if self.details == StoredDetails::Dropped {
+            self.details = StoredDetails::Unreadable(String::new());
         }
         self
     }
@@ -93,23 +93,23 @@ impl Carried {
 
 /// Placed holds whose order the record is not known to have.
 #[derive(Debug, Default)]
-pub struct Listed {
+pub struct PlacedHolds {
     /// Those that say at least whose order it is, oldest first.
-    pub placed: Vec<Carried>,
+    pub placed: Vec<PlacedOrder>,
     /// The others.
-    pub unreadable: Vec<Unreadable>,
+    pub unreadable: Vec<UnreadableReport>,
 }
 
 /// A placed hold of which nothing can be relied on.
 #[derive(Debug)]
-pub struct Unreadable {
+pub struct UnreadableReport {
     /// What stands for its order.
     pub order_id: Uuid,
     /// What the queue is told.
     pub message: QueueMessage,
 }
 
-impl Unreadable {
+impl UnreadableReport {
     pub(super) fn new(sale_id: Uuid, hold_id: String, raw: &str) -> Self {
         let order_id = unreadable_order(sale_id, &hold_id);
         let raw = start(raw);
@@ -130,7 +130,7 @@ fn start(text: &str) -> String {
     text[..end.unwrap_or(0)].to_owned()
 }
 
-impl TryFrom<PlacedHold> for Carried {
+impl TryFrom<PlacedHold> for PlacedOrder {
     type Error = Failure;
 
     fn try_from(placed: PlacedHold) -> Result<Self, Failure> {
@@ -162,10 +162,10 @@ impl TryFrom<PlacedHold> for Carried {
             wire::datetime("place_time", placed_at).map_err(|_| malformed("place_time"))?;
         let hold_state = HoldState::try_from(hold.state).map_err(|_| malformed("state"))?;
         let details = if order_details.is_empty() {
-            Kept::Dropped
+            StoredDetails::Dropped
         } else {
             serde_json::from_str(&order_details)
-                .map_or_else(|_| Kept::Unreadable(order_details), Kept::Whole)
+                .map_or_else(|_| StoredDetails::Unreadable(order_details), StoredDetails::Complete)
         };
         Ok(Self {
             order: Order {
