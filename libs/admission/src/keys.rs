@@ -10,6 +10,8 @@ use jsonwebtoken::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::provider;
+
 /// The ASN.1 in front of a bare Ed25519 seed that makes it a PKCS #8 document (RFC 8410 §7).
 const PKCS8_HEADER: [u8; 16] = *b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
 
@@ -149,6 +151,7 @@ impl Key {
 
     /// The key to verify with.
     pub(crate) fn decoding(&self) -> Result<DecodingKey, KeysError> {
+        provider::install();
         DecodingKey::from_ed_components(&self.x)
             .map_err(|_| KeysError::Malformed { kid: self.kid.clone() })
     }
@@ -196,6 +199,7 @@ fn decode_32(text: &str) -> Option<[u8; 32]> {
 }
 
 fn encoding_of(seed: &[u8; 32]) -> EncodingKey {
+    provider::install();
     EncodingKey::from_ed_der(&[PKCS8_HEADER.as_slice(), seed.as_slice()].concat())
 }
 

@@ -5,6 +5,7 @@
 //! [`Signer`]; who only verifies holds a [`KeyRing`] of public keys, which can be replaced while it is in use.
 
 mod keys;
+mod provider;
 mod ring;
 mod signer;
 mod token;
