@@ -1,4 +1,4 @@
-//! What checkout can be told; `config.default.toml` says what each value means.
+//! The configuration of checkout; `config.default.toml` documents each value.
 
 use flashsale_pg::PgConfig;
 use flashsale_queue::NatsConfig;
@@ -6,7 +6,6 @@ use flashsale_service::{CommonConfig, PeerConfig, Problem, ServerConfig, Validat
 use flashsale_telemetry::TelemetryConfig;
 use serde::Deserialize;
 
-/// The configuration of checkout.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -32,7 +31,6 @@ pub struct Config {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Peers {
-    /// Inventory.
     pub inventory: PeerConfig,
 }
 
@@ -40,13 +38,13 @@ pub struct Peers {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IntakeConfig {
-    /// Orders that may wait for their claim.
+    /// The most orders that may wait for their claim.
     pub max_backlog: u64,
-    /// How long the oldest of them may.
+    /// The longest wait of the oldest of them.
     pub max_claim_lag_ms: u64,
     /// How often the backlog is measured.
     pub measure_ms: u64,
-    /// Parked orders one sale may have.
+    /// The most parked orders of one sale.
     pub max_parked: u32,
 }
 
@@ -54,11 +52,11 @@ pub struct IntakeConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RelayConfig {
-    /// How often to look.
+    /// How often each sale is relayed.
     pub poll_ms: u64,
     /// The age from which a placed order without a record is published again.
     pub republish_after_ms: u64,
-    /// Holds looked at in one go.
+    /// Placed holds per page.
     pub batch: u32,
 }
 
@@ -66,9 +64,9 @@ pub struct RelayConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WatchConfig {
-    /// Streams this process keeps.
+    /// The most WatchOrder streams of this process.
     pub max_watchers: usize,
-    /// How often all watched orders are read in one go.
+    /// How often all watched orders are compared with the record.
     pub sweep_ms: u64,
 }
 

@@ -1,7 +1,8 @@
-//! Checkout: from an admission to an accepted order, and what became of it.
+//! Checkout: from an admission to an accepted order, and its life after that.
 //!
-//! PlaceOrder costs one script in the stock store (through inventory) and one publish to the order queue; it never reaches Postgres. An
-//! order that is placed rolls forward whatever happens to this process: by the buyer's retry, by the relay, or by its cancellation.
+//! PlaceOrder costs one script in the stock store (through inventory) and one publish to the order
+//! queue; it never reaches Postgres. An order that is placed rolls forward whatever happens to this
+//! process: by the buyer's retry, by the relay, or by its cancellation.
 
 mod app;
 mod config;
@@ -35,7 +36,7 @@ pub const DEFAULTS: &str = include_str!("../config.default.toml");
 /// Builds the service; it starts whether or not its stores answer.
 ///
 /// # Errors
-/// When a URL of the configuration cannot be used.
+/// A URL of the configuration cannot be used.
 pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let record = Record::new(flashsale_pg::connect(&config.postgres, "checkout")?);
     let nats = flashsale_queue::connect(&config.nats, "checkout").await?;

@@ -1,10 +1,10 @@
-//! What checkout measures.
+//! The metrics of checkout.
 
 use flashsale_telemetry::Snapshot;
 
 use crate::app::Backlog;
 
-/// The gauges of what waits for its claim.
+/// The gauges of the backlog. Nothing is shown until it is set.
 pub fn backlog() -> Snapshot<Backlog> {
     let backlog = Snapshot::<Backlog>::default();
     backlog.gauge(

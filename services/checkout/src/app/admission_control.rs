@@ -1,6 +1,8 @@
-//! The door: how many placed orders wait for their claim, and whether another one may come in.
+//! Admission control: whether a new order is accepted, by how many placed orders wait for their
+//! claim.
 //!
-//! Measured beside the calls, never within one, so that PlaceOrder reaches neither Postgres nor the stream's figures.
+//! The figures are measured outside the calls, so that PlaceOrder reaches neither Postgres nor the
+//! stream's state.
 
 use std::{
     collections::HashMap,
@@ -17,66 +19,64 @@ use uuid::Uuid;
 
 use crate::config::IntakeConfig;
 
-/// What callers are told to wait at least and at most, before it is spread.
+/// The least and the most that callers are told to wait, in seconds, before jitter.
 const WAIT: std::ops::RangeInclusive<f64> = 0.5..=30.0;
-/// What callers are told to wait while their sale has too many parked orders: these go once it is
-/// open again, in bulk.
+/// How long callers are told to wait while their sale has too many parked orders: these are claimed
+/// in bulk once it is open again.
 const PARKED_WAIT: Duration = Duration::from_secs(5);
 
-/// What waits for its claim.
+/// The orders that wait for their claim.
 #[derive(Debug, Clone, Copy)]
 pub struct Backlog {
-    /// Orders.
     pub orders: u64,
-    /// Since the oldest of them was published, in seconds.
+    /// Age of the oldest of them since its publish, in seconds.
     pub age_s: f64,
 }
 
-/// The door. A clone is the same door.
+/// The measured load and its bounds. Clones share the measurements.
 #[derive(Debug, Clone)]
 pub struct AdmissionControl {
     measured: Arc<Measured>,
-    /// For placed orders in the stream.
+    /// The room for placed orders in the stream.
     room: Room,
     max_backlog: u64,
     max_claim_lag: Duration,
     max_parked: u32,
 }
 
-/// What was measured last.
 #[derive(Debug, Default)]
 struct Measured {
     backlog: AtomicU64,
     claim_lag_ms: AtomicU64,
-    /// Orders claimed per second, lately.
+    /// Orders claimed per second between the last two measurements.
     claim_rate: AtomicU64,
-    /// The stream refused since.
+    /// The stream has refused an order since the last measurement.
     queue_full: AtomicBool,
     /// The sales that have too many parked orders, and how many.
     parked: RwLock<HashMap<Uuid, i64>>,
 }
 
-/// How new orders fare.
+/// What operators and the waiting room are told.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdmissionStatus {
-    /// Whether they are let in.
+    /// Whether new orders are accepted.
     pub accepting: bool,
     /// Orders that wait for their claim.
     pub backlog: u64,
-    /// How many may.
+    /// The bound of `backlog`.
     pub max_backlog: u64,
     /// How long the oldest of them has waited.
     pub claim_lag: Duration,
-    /// How long it may.
+    /// The bound of `claim_lag`.
     pub max_claim_lag: Duration,
-    /// Orders claimed per second, lately.
+    /// Orders claimed per second between the last two measurements.
     pub claims_per_second: u64,
     /// How full the stream is; `None` until it was measured.
     pub queue: Option<Filled>,
 }
 
 impl AdmissionControl {
-    /// An open door, until something is measured. `room` is that of the queue.
+    /// Accepts orders until something is measured. `room` is the queue's.
     pub fn new(config: &IntakeConfig, room: Room) -> Self {
         Self {
             measured: Arc::default(),
@@ -87,7 +87,6 @@ impl AdmissionControl {
         }
     }
 
-    /// How it stands.
     pub fn status(&self) -> AdmissionStatus {
         let Measured { backlog, claim_lag_ms, claim_rate, queue_full, parked: _ } = &*self.measured;
         let backlog = backlog.load(Ordering::Relaxed);
@@ -104,17 +103,18 @@ impl AdmissionControl {
         }
     }
 
-    /// Refuses before anything is taken while too many orders wait, one has waited for too long,
-    /// the stream has no more room for orders, or too many orders of this sale are parked.
+    /// Refuses, before any stock is taken, while too many orders wait, one has waited too long, the
+    /// stream has no more room for orders, or too many orders of this sale are parked.
     ///
     /// # Errors
-    /// `QUEUE_FULL`, with the time the claims need for what is too much.
+    /// `QUEUE_FULL`, with the time the claims need to work off the excess.
     pub fn admit(&self, sale_id: &str) -> Result<(), Failure> {
         let status = self.status();
         if status.accepting {
             return self.admit_sale(sale_id);
         }
-        // A tenth of the bound has to go before a retry has a fair chance; when it is the time, all that waits has to.
+        // Where the backlog is the cause, a tenth of the bound has to drain before a retry has a
+        // fair chance; where the age is, everything that waits has to.
         let excess = if status.claim_lag < status.max_claim_lag {
             status.backlog.saturating_sub(self.max_backlog) + self.max_backlog / 10
         } else {
@@ -133,7 +133,8 @@ impl AdmissionControl {
         Err(failure.retry_after(Duration::from_secs_f64(wait)))
     }
 
-    /// The same for one sale alone. What is no sale's id is not for the door to refuse.
+    /// [`Self::admit`] for one sale. An id that is not a UUID passes: inventory refuses it with the
+    /// proper reason.
     fn admit_sale(&self, sale_id: &str) -> Result<(), Failure> {
         let parked = self.measured.parked.read().unwrap_or_else(PoisonError::into_inner);
         let parked = sale_id.parse().ok().and_then(|sale: Uuid| parked.get(&sale).copied());
@@ -149,23 +150,22 @@ impl AdmissionControl {
         }
     }
 
-    /// The stream itself refused: shut the door until the next measurement.
+    /// Refuses new orders until the next measurement: the stream itself has refused one.
     pub fn note_queue_full(&self) {
         self.measured.queue_full.store(true, Ordering::Relaxed);
     }
 
-    /// The most parked orders one sale may have.
     pub fn max_parked(&self) -> u32 {
         self.max_parked
     }
 
-    /// Takes note of the sales that have too many parked orders, and how many.
+    /// Replaces the sales that have too many parked orders, and their numbers.
     pub fn set_parked(&self, parked: HashMap<Uuid, i64>) {
         *self.measured.parked.write().unwrap_or_else(PoisonError::into_inner) = parked;
     }
 
-    /// Takes note of what waits, which ends a refusal of the stream's, and of the rate of the
-    /// claims if it is known.
+    /// Replaces the backlog and, if it is known, the rate of the claims. Ends the effect of
+    /// [`Self::note_queue_full`].
     pub fn set_backlog(&self, new: Backlog, claims_per_second: Option<u64>) {
         let Measured { backlog, claim_lag_ms, claim_rate, queue_full, parked: _ } = &*self.measured;
         backlog.store(new.orders, Ordering::Relaxed);
@@ -193,18 +193,18 @@ mod tests {
         AdmissionControl::new(&config, Room::default())
     }
 
-    /// For a sale without parked orders.
+    /// Admits an order of a sale without parked orders.
     fn admit(control: &AdmissionControl) -> Result<(), Failure> {
         control.admit("00000000-0000-0000-0000-000000000001")
     }
 
-    /// Each is told up to half as much again, so that not all come back at once.
+    /// Jitter adds up to half of the delay, so that callers do not come back together.
     fn seconds(failure: Failure) -> f64 {
         failure.delay().unwrap().as_secs_f64()
     }
 
     #[test]
-    fn the_door_shuts_at_the_bound_and_says_how_long() {
+    fn refuses_at_backlog_bound_with_delay() {
         let control = control();
         control.measured.backlog.store(999, Ordering::Relaxed);
         assert!(admit(&control).is_ok());
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_door_shuts_when_an_order_has_waited_for_too_long() {
+    fn refuses_at_claim_lag_bound() {
         let control = control();
         control.measured.backlog.store(100, Ordering::Relaxed);
         control.measured.claim_rate.store(10, Ordering::Relaxed);
@@ -225,13 +225,13 @@ mod tests {
         control.measured.claim_lag_ms.store(60_000, Ordering::Relaxed);
         assert!(!control.status().accepting);
         assert!((10.0..=15.0).contains(&seconds(admit(&control).unwrap_err())));
-        // Nothing drains: nobody knows, so that the longest wait is told.
+        // No claims: the wait cannot be estimated, so that the longest one is told.
         control.measured.claim_rate.store(0, Ordering::Relaxed);
         assert!((30.0..=45.0).contains(&seconds(admit(&control).unwrap_err())));
     }
 
     #[test]
-    fn the_door_shuts_when_the_stream_is_full() {
+    fn refuses_while_stream_is_full() {
         let control = control();
         control.note_queue_full();
         assert!((30.0..=45.0).contains(&seconds(admit(&control).unwrap_err())));

@@ -13,17 +13,18 @@ use crate::{
     store::{ReadError, unavailable},
 };
 
-/// How long CancelOrder waits for the record to show the wish, at most.
+/// How long CancelOrder waits, at most, for the record to show the request.
 const CANCEL_WAIT: Duration = Duration::from_secs(2);
-/// What is left of a deadline for the answer itself.
+/// The part of a deadline that is kept for the answer.
 const ANSWER_MARGIN: Duration = Duration::from_millis(200);
 
 impl Orders {
-    /// Sends the wish to cancel through the queue: the claims meet it in order, so that no other writer races them. Waits a little for
-    /// the record to show it.
+    /// Publishes the request to cancel to the queue: the claims process it in the stream's order,
+    /// so that no second writer races them. Waits briefly for the record to show it.
     ///
     /// # Errors
-    /// `ORDER_NOT_FOUND`, `ORDER_NOT_CANCELLABLE`, or `STORE_UNAVAILABLE` when the queue has not acked it.
+    /// `ORDER_NOT_FOUND`, `ORDER_NOT_CANCELLABLE`, or `STORE_UNAVAILABLE` where the queue has not
+    /// acked the request.
     pub async fn cancel(
         &self,
         sale_id: Uuid,
@@ -52,10 +53,11 @@ impl Orders {
             return Ok(order);
         }
         let message = match order.state {
-            // Not recorded yet: the wish carries the whole order, so that its row can be written as CANCELLED.
+            // Not recorded yet: the request carries the whole order, so that its row can be written
+            // as CANCELLED.
             OrderState::AcceptancePending | OrderState::Accepted if unreadable => {
-                // A wish without the order would be lost. The relay is about to have it put aside;
-                // then its id is enough.
+                // A request without the order would be lost. The relay is about to report the hold,
+                // which makes it a dead letter; from then on the id is enough.
                 let what = "what its hold keeps cannot be read";
                 return Err(Failure::store("stock", what));
             }
@@ -92,7 +94,7 @@ impl Orders {
         });
         match shown.await {
             Ok(Ok(order)) => Ok(order),
-            // Queued durably, recorded a little later; also while the record cannot be read.
+            // Durably queued, recorded a little later; also while the record cannot be read.
             Ok(Err(_)) | Err(_) => Ok(Order { cancel_requested: true, ..order }),
         }
     }

@@ -1,4 +1,4 @@
-//! Orders between the stock, the queue and the record: finding and listing them.
+//! Finds and lists orders, across the record in Postgres, the stock and the queue.
 
 use std::time::Duration;
 
@@ -15,20 +15,20 @@ use crate::{
     store::{Filter, Queue, ReadError, Record},
 };
 
-/// How long a look at an order waits for the claims to come past what is in the queue, and how often it looks how far they are.
+/// How long a lookup waits for the claims to pass what is in the queue, and how often it checks.
 const CLAIMS_WAIT: Duration = Duration::from_millis(500);
 const CLAIMS_POLL: Duration = Duration::from_millis(20);
 
-/// An order that was found, and the message that would place it, where it is whole.
+/// An order, and the message that would place it where that is known in full.
 pub(super) struct Found {
     pub(super) order: Order,
     pub(super) message: Option<OrderMessage>,
-    /// Its hold cannot be read.
+    /// What its hold keeps cannot be read.
     pub(super) unreadable: bool,
 }
 
 impl Found {
-    /// An order that waits for its units to be taken anew.
+    /// An order whose units have to be taken again after a rebuild, from its parked message.
     fn parked(message: OrderMessage) -> Result<Self, Failure> {
         let order = Order::from_message(&message).map_err(Failure::internal)?;
         Ok(Self { order, message: Some(message), unreadable: false })
@@ -48,7 +48,7 @@ impl From<PlacedOrder> for Found {
     }
 }
 
-/// Orders, from placing on.
+/// The use cases of orders. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Orders {
     pub(crate) inventory: Inventory,
@@ -59,19 +59,20 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// Holds units for a buyer who fills a cart first.
+    /// Reserves units before the buyer checks out.
     ///
     /// # Errors
-    /// Inventory's own refusals, as they are.
+    /// Inventory's refusals, unchanged.
     pub async fn begin(&self, request: ReserveRequest) -> Result<Hold, Failure> {
         self.inventory.reserve(request).await
     }
 
-    /// An order, recorded, parked or only placed. Another buyer's, or another sale's, reads as not
-    /// found.
+    /// An order, whether it is recorded, parked or only placed. One of another buyer or sale reads
+    /// as not found.
     ///
     /// # Errors
-    /// `ORDER_NOT_FOUND`.
+    /// `ORDER_NOT_FOUND`; `STOCK_FENCED` while the answer depends on unclaimed messages;
+    /// `STORE_UNAVAILABLE` or a failure of inventory's where a store does not answer.
     pub async fn get(
         &self,
         sale_id: Uuid,
@@ -91,14 +92,14 @@ impl Orders {
             Ok(Some(row)) if row.state == OrderState::DeadLetter => {
                 match self.placed_order(sale_id, order_id).await {
                     Ok(placed) => placed.order.with_state_of(&row).into(),
-                    // It went with an older epoch of the stock.
+                    // Its hold is gone with an older epoch of the stock.
                     Err(failure) if failure.reason() == Reason::OrderNotFound => row.into(),
                     Err(failure) => return Err(failure),
                 }
             }
             Ok(Some(order)) => order.into(),
-            // Parked orders have no hold in the stock as it is now, and may have waited since
-            // before it was open.
+            // Looked up before the hold: a parked order has none in the present stock, and may have
+            // waited since before the sale was open.
             Ok(None) => match self.record.parked(order_id).await?.map(Found::parked).transpose()? {
                 Some(parked) => parked,
                 None => match self.placed_order(sale_id, order_id).await {
@@ -108,7 +109,7 @@ impl Orders {
                     placed => placed?.into(),
                 },
             },
-            // The stock store knows what is placed also while Postgres is away.
+            // The stock store knows placed orders while Postgres is unavailable.
             Err(error) => match self.placed_order(sale_id, order_id).await {
                 Ok(placed) if placed.hold_state == HoldState::Placed => placed.into(),
                 Ok(_) | Err(_) => return Err(error.into()),
@@ -118,11 +119,12 @@ impl Orders {
         Ok(Found { order, ..found })
     }
 
-    /// An order that neither the record nor the stock knows may wait for its claim behind a rebuild of the stock, which does not count it.
-    /// That there is none can be told once the claims have come past what is in the queue.
+    /// Looks for an order that neither the record nor the stock knows. After a rebuild, which does
+    /// not count unclaimed orders, it may still wait in the queue; only when the claims have passed
+    /// what is in the queue now is its absence certain.
     ///
     /// # Errors
-    /// `ORDER_NOT_FOUND`, or `STOCK_FENCED` as long as nobody can tell.
+    /// `ORDER_NOT_FOUND`, or `STOCK_FENCED` while the claims have not passed the queue's end.
     async fn unclaimed(&self, sale_id: Uuid, order_id: Uuid) -> Result<Found, Failure> {
         if !self.record.rebuilt(sale_id).await? {
             return Err(not_found(order_id));
@@ -139,7 +141,7 @@ impl Orders {
             }
         });
         let passed = passed.await;
-        // In this order: what is no longer parked is recorded.
+        // Parked before recorded: an order that is no longer parked is recorded.
         let parked = self.record.parked(order_id).await?.map(Found::parked).transpose()?;
         match (self.record.order(order_id).await?.map(Found::from).or(parked), passed) {
             (Some(found), _) => Ok(found),
@@ -156,7 +158,7 @@ impl Orders {
 
     async fn placed_order(&self, sale_id: Uuid, order_id: Uuid) -> Result<PlacedOrder, Failure> {
         self.inventory.by_order(sale_id, order_id).await.map_err(|failure| {
-            // A sale that is not loaded, or not any longer, has no placed orders to show.
+            // A sale that is not loaded, or no longer, has no placed orders to show.
             let absent = matches!(
                 failure.reason(),
                 Reason::HoldNotFound | Reason::SaleNotFound | Reason::SaleNotOpen
@@ -168,7 +170,7 @@ impl Orders {
     /// A page of recorded orders, and where the next one begins.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// `STORE_UNAVAILABLE` while Postgres does not answer.
     pub async fn list(
         &self,
         filter: &Filter,
@@ -182,7 +184,10 @@ impl Orders {
     }
 }
 
-/// The order, unless it is somebody else's.
+/// The order, if it belongs to this sale and, where one is given, this buyer.
+///
+/// # Errors
+/// `ORDER_NOT_FOUND` otherwise, so that the existence of the order is not disclosed.
 pub(super) fn visible(
     order: Order,
     sale_id: Uuid,

@@ -15,15 +15,16 @@ use crate::{
 };
 
 impl Orders {
-    /// Places an order: one script in the stock store, one publish. Nothing is undone when the publish fails: what is placed
-    /// rolls forward, by the buyer's retry or by the relay.
+    /// Places an order: one script in the stock store, one publish. A failed publish undoes
+    /// nothing: a placed order rolls forward, by the buyer's retry or by the relay.
     ///
-    /// It is ACCEPTED only if the queue has acked it soon enough after the stock's check that its
-    /// Redis counts ([`OrderState::placed`]). When that check is made only inventory knows, so that
-    /// the clock starts before it is asked; a replay is checked anew and starts its own.
+    /// It is ACCEPTED only if the queue has acked it soon enough after inventory's check that its
+    /// Redis is the one that counts ([`OrderState::placed`]). Only inventory knows when it makes
+    /// that check, so that the clock starts before inventory is called; a replay is checked again
+    /// and starts its own clock.
     ///
     /// # Errors
-    /// The door's and inventory's refusals; they took nothing.
+    /// The refusals of the admission control and of inventory; they have taken no stock.
     pub async fn place(
         &self,
         request: PlaceHoldRequest,
@@ -33,8 +34,8 @@ impl Orders {
         let before_check = BootInstant::now();
         let (placed, replayed) = self.place_hold(request, details).await?;
         let Some(order) = placed.message() else {
-            // Only a replay finds its order recorded, or no longer to be read; it is answered with
-            // the order as it is now.
+            // Only a replay finds its order recorded, or its details unreadable; it is answered
+            // with the present state.
             return self.current_order(placed).await;
         };
         if replayed && placed.hold_state != HoldState::Placed {
@@ -53,13 +54,15 @@ impl Orders {
         Ok(Order { state, ..placed.order })
     }
 
-    /// Places a hold, or takes and places lines. With both, the lines say what the hold has: if there is no such hold they are taken anew
-    /// under the same request id, with everything checked as for lines alone. Says whether the request was known before.
+    /// Places a hold, or reserves and places lines. Given both, the lines have to equal those of
+    /// the hold; if the hold does not exist, they are reserved again under the same request id,
+    /// with all checks as for lines alone. Returns whether the request is a replay.
     ///
-    /// What is asked is what the request id binds: from a hold its id, instead of a lost hold the lines and its id.
+    /// The request id binds its content: for a hold the hold's id, in place of a lost hold the
+    /// lines and its id.
     ///
     /// # Errors
-    /// Inventory's refusals, or `HOLD_LOST`; they took nothing.
+    /// Inventory's refusals, or `HOLD_LOST`; they have taken no stock.
     async fn place_hold(
         &self,
         mut request: PlaceHoldRequest,
@@ -93,7 +96,7 @@ impl Orders {
                 return Err(Failure::invalid("lines", "are not what the hold has; leave them out"));
             }
             match self.inventory.place(request.clone()).await {
-                // Lost meanwhile.
+                // Lost between the two calls.
                 Err(failure) if failure.reason() == Reason::HoldNotFound => {}
                 other => return other,
             }
@@ -110,14 +113,15 @@ impl Orders {
         })
     }
 
-    /// The recorded order of a hold, or what the hold itself tells while Postgres is away.
+    /// The recorded order of a hold, or, while Postgres is unavailable, as much as the hold tells.
     async fn current_order(&self, placed: PlacedOrder) -> Result<Order, Failure> {
         match self.record.order(placed.order.order_id).await {
             Ok(Some(order)) => Ok(order),
             Ok(None) if placed.unreadable().is_some() => {
                 Ok(Order { state: OrderState::AcceptancePending, ..placed.order })
             }
-            // Its units are lost and could not be taken anew: it is about to end, and is not accepted once more.
+            // Its units were lost and could not be taken again: it is about to end, and must not be
+            // accepted a second time.
             Ok(None) if placed.hold_state != HoldState::Placed => {
                 Ok(Order { state: OrderState::AcceptancePending, ..placed.order })
             }

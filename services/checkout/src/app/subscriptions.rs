@@ -1,4 +1,5 @@
-//! Who watches which order. One subscription and one batched read serve all watchers of a process; a watcher costs no polling.
+//! The watchers of orders in this process. One NATS subscription and one batched read serve all of
+//! them: a watcher does not poll.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,7 +11,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// The watchers of a process. A clone is the same subscriptions.
+/// The watched orders, with a bound on their watchers. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Subscriptions {
     watched: Arc<Mutex<Watchers>>,
@@ -20,7 +21,7 @@ pub struct Subscriptions {
 #[derive(Debug, Default)]
 struct Watchers {
     orders: HashMap<Uuid, Watched>,
-    /// Those of all orders together.
+    /// Watchers of all orders together.
     count: usize,
 }
 
@@ -28,11 +29,11 @@ struct Watchers {
 struct Watched {
     changes: watch::Sender<u64>,
     watchers: usize,
-    /// When it was changed, as the record said the last time it was looked at.
+    /// The `updated_at` of the record when it was last compared.
     seen: Option<OffsetDateTime>,
 }
 
-/// Learns of changes of one order.
+/// A watcher of one order; dropping it ends the watch.
 #[derive(Debug)]
 pub struct Subscription {
     order_id: Uuid,
@@ -41,15 +42,16 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Resolves when the order may have changed since the last time. Never fails: without announcements the sweep finds it.
+    /// Resolves when the order may have changed since the last call. It never fails: a change whose
+    /// announcement was lost is found by the sweep.
     pub async fn changed(&mut self) {
         if self.changes.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Says what the watcher has read, so that the first sweep does not take it for news. Another watcher of the order may have read an
-    /// older state: the oldest counts.
+    /// Records which state the watcher has read, so that the first sweep does not report it as a
+    /// change. Another watcher of the order may have read an older state: the oldest counts.
     pub fn seen(&self, updated_at: OffsetDateTime) {
         if let Some(entry) = self.subscriptions.lock().orders.get_mut(&self.order_id) {
             entry.seen = Some(entry.seen.map_or(updated_at, |seen| seen.min(updated_at)));
@@ -71,7 +73,6 @@ impl Drop for Subscription {
 }
 
 impl Subscriptions {
-    /// A hub for at most `max_watchers` watchers at a time.
     pub fn new(max_watchers: usize) -> Self {
         Self { watched: Arc::default(), max_watchers }
     }
@@ -80,7 +81,7 @@ impl Subscriptions {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Watches an order for as long as its caller likes.
+    /// Watches an order until the subscription is dropped.
     ///
     /// # Errors
     /// `OVERLOADED` at the bound.
@@ -93,7 +94,8 @@ impl Subscriptions {
         Ok(self.add(&mut watched, order_id))
     }
 
-    /// Follows an order within one call, which ends soon and is counted among the calls in work: no watcher stands in its way.
+    /// Watches an order within one call, without regard to the bound: the call is short, and the
+    /// limit on calls in flight covers it.
     pub fn follow(&self, order_id: Uuid) -> Subscription {
         self.add(&mut self.lock(), order_id)
     }
@@ -110,7 +112,7 @@ impl Subscriptions {
         Subscription { order_id, changes, subscriptions: self.clone() }
     }
 
-    /// The watchers of these orders should look.
+    /// Wakes the watchers of these orders.
     pub fn notify(&self, orders: &HashSet<Uuid>) {
         let watched = self.lock();
         for entry in orders.iter().filter_map(|order| watched.orders.get(order)) {
@@ -118,13 +120,11 @@ impl Subscriptions {
         }
     }
 
-    /// The orders that are watched.
     pub fn watched(&self) -> Vec<Uuid> {
         self.lock().orders.keys().copied().collect()
     }
 
-    /// Announces those of these orders that were changed unannounced: each comes with when the
-    /// record says that it was last changed.
+    /// Wakes the watchers of those orders whose `updated_at` is not the one seen last.
     pub fn notify_changed(&self, updated: Vec<(Uuid, OffsetDateTime)>) {
         let mut changed = HashSet::new();
         let mut entries = self.lock();
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn watchers_who_leave_at_the_same_moment_leave_nothing_behind() {
+    fn concurrent_drops_leave_no_entry() {
         let (subscriptions, order_id) = (Subscriptions::new(4), Uuid::from_u128(7));
         for _ in 0..5_000 {
             let watchers: Vec<Subscription> =
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_follow_an_order_are_not_refused_at_the_bound() {
+    fn follow_is_not_bounded() {
         let subscriptions = Subscriptions::new(1);
         let _watcher = subscriptions.watch(Uuid::from_u128(1)).unwrap();
         let _call = subscriptions.follow(Uuid::from_u128(2));

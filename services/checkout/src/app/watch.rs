@@ -13,14 +13,14 @@ use crate::{
     store::Record,
 };
 
-/// How long a watcher waits after a read that failed.
+/// How long a watcher waits after a failed read of the record.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 impl Orders {
-    /// An order as it is, and then whenever it has changed, until it or the process has ended.
+    /// The order now, and again whenever it has changed, until the order or the process has ended.
     ///
     /// # Errors
-    /// `ORDER_NOT_FOUND`, or `OVERLOADED` where too many orders are watched.
+    /// `OVERLOADED` where too many orders are watched, and the failures of [`Orders::get`].
     pub async fn watch(
         &self,
         sale_id: Uuid,
@@ -28,7 +28,7 @@ impl Orders {
         buyer_id: Option<&str>,
         ended: CancellationToken,
     ) -> Result<impl Stream<Item = Order> + Send + use<>, Failure> {
-        // Watched before it is read: no change falls in between.
+        // Subscribed before the read, so that no change falls in between.
         let subscription = self.subscriptions.watch(order_id)?;
         let order = self.get(sale_id, order_id, buyer_id).await?;
         subscription.seen(order.updated_at);
@@ -40,8 +40,8 @@ impl Orders {
             buyer_id: buyer_id.map(str::to_owned),
             last: order.clone(),
         };
-        // No task and no queue of its own: who is looked at reads when there is something new and
-        // room for it on the connection.
+        // No task and no buffer per watcher: the stream reads when there is a change and the
+        // connection has room for it.
         let later = stream::unfold(watcher, |mut watcher| async move {
             let order = watcher.next().await?;
             Some((order, watcher))
@@ -50,26 +50,26 @@ impl Orders {
     }
 }
 
-/// One who follows an order.
 struct Watcher {
     record: Record,
     ended: CancellationToken,
     subscription: Subscription,
     sale_id: Uuid,
     buyer_id: Option<String>,
-    /// What they know of it.
+    /// The state sent last.
     last: Order,
 }
 
 impl Watcher {
-    /// What the record says that is new; `None` at the end of the order or of the process.
+    /// The next change; `None` at the end of the order or of the process.
     async fn next(&mut self) -> Option<Order> {
         while self.last.state.is_open() {
             tokio::select! {
                 () = self.subscription.changed() => {}
                 () = self.ended.cancelled() => return None,
             }
-            // Boxed, so that the thousands who wait have no room for a query.
+            // Boxed, so that thousands of waiting watchers do not each hold the size of a query's
+            // future.
             let Some(recorded) = Box::pin(self.read()).await? else { continue };
             let recorded = if recorded.state == OrderState::DeadLetter {
                 self.last.clone().with_state_of(&recorded)
@@ -86,13 +86,14 @@ impl Watcher {
         None
     }
 
-    /// The order, as soon as the record can be read; `None` at the end of the process.
+    /// The order, retried until the record can be read; `None` at the end of the process.
     async fn read(&self) -> Option<Option<Order>> {
         loop {
             if let Ok(recorded) = self.record.order(self.last.order_id).await {
                 return Some(recorded);
             }
-            // The announcement is used up, and to the sweep the change is an old one: who does not look again misses it.
+            // The announcement has been consumed, and the sweep counts the change as seen: without
+            // a retry it would be missed.
             tokio::select! {
                 () = tokio::time::sleep(RETRY_DELAY) => {}
                 () = self.ended.cancelled() => return None,

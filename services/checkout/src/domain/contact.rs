@@ -6,7 +6,7 @@ use uuid::Uuid;
 const MAX_EMAIL_CHARS: usize = 254;
 const MAX_NAME_CHARS: usize = 128;
 const MAX_METHOD_CHARS: usize = 128;
-/// What BCP 47 asks a tag to have room for.
+/// The length that BCP 47 recommends to support.
 const MAX_LOCALE_CHARS: usize = 35;
 
 /// A field that cannot be used, and why.
@@ -14,7 +14,7 @@ const MAX_LOCALE_CHARS: usize = 35;
 pub struct InputError {
     /// The path of the field in the request.
     pub field: &'static str,
-    /// What is wrong and what would be right.
+    /// What is wrong, and what would be accepted.
     pub problem: &'static str,
 }
 
@@ -31,11 +31,12 @@ pub struct Contact {
 }
 
 impl Contact {
-    /// An address that mail can be sent to, a name that fits one line of a mail, and a language tag or none. They end up in mail headers and
-    /// file names: nothing that could begin a new header, or lead into another folder, passes.
+    /// An address that mail can be sent to, a name that fits on one line, and a language tag or
+    /// none. They end up in mail headers and file names: nothing passes that could start a new
+    /// header or lead into another folder.
     ///
     /// # Errors
-    /// When one of them cannot be used.
+    /// The first field that cannot be used.
     pub fn new(email: &str, name: &str, locale: &str) -> Result<Self, InputError> {
         let refuse = wrong(
             "contact.email",
@@ -77,30 +78,31 @@ impl Contact {
     }
 }
 
-/// What an order carries besides its lines. Its JSON is part of the content a request id binds, so that it is written in one fixed order.
+/// What an order carries besides its lines. The request id binds its JSON, so that the order of the
+/// fields is fixed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Details {
-    /// Whom to write to.
+    /// The buyer's mail address.
     pub email: String,
-    /// How to address them.
+    /// The name mails are addressed to.
     pub contact_name: String,
-    /// The provider's token of the means of payment.
+    /// The payment provider's token of the payment method.
     pub payment_method: String,
-    /// The language to write in; empty for the shop's own.
+    /// The language of mails as a BCP 47 tag; empty for the shop's own.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub locale: String,
-    /// The lost hold that the order's units were taken instead of. Here because it is part of what was asked.
+    /// The lost hold that the lines replace. Part of the request, and so of what its id binds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instead_of: Option<Uuid>,
 }
 
 impl Details {
-    /// The details of an order.
+    /// Checks the token of the payment method.
     ///
     /// # Errors
-    /// When the token of the means of payment cannot be one.
+    /// `payment_method` cannot be a provider's token.
     pub fn new(contact: Contact, payment_method: &str) -> Result<Self, InputError> {
-        // Digits without a letter are a card number, however they are grouped: it must not get any further.
+        // Digits without a letter are a card number, however grouped: it must go no further.
         let word =
             payment_method.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
         let number = !payment_method.chars().any(|c| c.is_ascii_alphabetic());
@@ -129,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_is_none_is_refused() {
+    fn malformed_addresses_are_refused() {
         for email in [
             "",
             "ada",
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cannot_begin_a_new_header() {
+    fn names_cannot_inject_headers() {
         assert_eq!(
             Contact::new("a@b.co", "Ada\r\nBcc: eve@b.co", "").unwrap_err().field,
             "contact.name"
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_language_is_a_tag_or_none() {
+    fn locale_must_be_a_tag() {
         for locale in [
             "../../etc",
             "de_AT",
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_number_is_never_taken_for_a_token() {
+    fn card_numbers_are_refused() {
         let contact = Contact::new("a@b.co", "Ada", "").unwrap();
         for method in
             ["4242424242424242", "4242 4242 4242 4242", "4242-4242-4242-4242", "", "pm card"]
@@ -195,7 +197,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_accepted_stays_on_one_line(email in ".{0,40}@.{0,40}", name in any::<String>()) {
+        fn accepted_contacts_stay_on_one_line(
+            email in ".{0,40}@.{0,40}",
+            name in any::<String>(),
+        ) {
             if let Ok(contact) = Contact::new(&email, &name, "") {
                 prop_assert!(!contact.email.chars().any(char::is_control));
                 prop_assert!(!contact.name.chars().any(char::is_control));

@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::{Line, Order, OrderState};
 
 impl Order {
-    /// The message about an order that the record has already: the claims know everything but its
-    /// id better, so that what only its hold has is left empty.
+    /// The message about an order that is already recorded. The claims use its id alone, so that
+    /// what only the hold has is left empty.
     pub fn recorded_message(&self) -> OrderMessage {
         let lines = self.lines.iter().map(|line| flashsale_queue::Line {
             sku: line.sku.clone(),
@@ -39,7 +39,7 @@ impl Order {
     /// The order that a queued message places.
     ///
     /// # Errors
-    /// A time of placing that no calendar has.
+    /// `placed_at_ms` is outside the range of dates.
     pub fn from_message(message: &OrderMessage) -> Result<Self, ComponentRange> {
         let placed_at = OffsetDateTime::from_unix_timestamp_nanos(
             i128::from(message.placed_at_ms) * 1_000_000,

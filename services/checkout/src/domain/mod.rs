@@ -1,4 +1,4 @@
-//! What checkout decides by itself: whom it can write to, what an order looks like from outside, and when it has ended. Plain Rust.
+//! The rules of checkout: valid contacts, the states of an order and its forms. Without I/O.
 
 mod contact;
 mod message;

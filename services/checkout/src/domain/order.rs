@@ -5,9 +5,9 @@ use std::{fmt, str::FromStr, time::Duration};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// How long after the stock's check of its Redis an order may still be told to be accepted. The
+/// How long after inventory's check of its Redis an order may still be answered as accepted. The
 /// marker of a rebuild on another Redis comes 2 s after that Redis has begun to count, so that
-/// every order accepted within this time stands in front of it.
+/// every order accepted within this time precedes it in the stream.
 const ACCEPT_WITHIN: Duration = Duration::from_secs(1);
 
 /// Where an order stands.
@@ -17,9 +17,9 @@ pub enum OrderState {
     AcceptancePending,
     /// In the stock store and in the queue.
     Accepted,
-    /// What was queued cannot be recorded: it waits for a person.
+    /// Queued, but impossible to record: it waits for an operator.
     DeadLetter,
-    /// Recorded.
+    /// Recorded, not charged yet.
     Claimed,
     /// Being charged.
     Paying,
@@ -29,20 +29,19 @@ pub enum OrderState {
     Confirmed,
     /// Refused by the payment provider.
     Declined,
-    /// Cancelled.
     Cancelled,
-    /// Paid and given back.
+    /// Paid and refunded.
     Refunded,
 }
 
 impl OrderState {
-    /// Where a placed order stands after its publish: `acked` says whether the queue has it,
-    /// `since_check` is the time since the stock checked that its Redis counts, or longer.
+    /// The state of a placed order after its publish. `acked`: the queue has it. `since_check`: an
+    /// upper bound of the time since inventory's check that its Redis counts.
     pub fn placed(acked: bool, since_check: Duration) -> Self {
         if acked && since_check <= ACCEPT_WITHIN { Self::Accepted } else { Self::AcceptancePending }
     }
 
-    /// The name in the record; what is not recorded yet has none.
+    /// The name in the record; unrecorded states have none.
     pub const fn recorded_name(self) -> Option<&'static str> {
         match self {
             Self::AcceptancePending | Self::Accepted => None,
@@ -57,7 +56,7 @@ impl OrderState {
         }
     }
 
-    /// Whether the order still runs: it may be paid or cancelled.
+    /// Whether the order may still be paid or cancelled.
     pub const fn is_open(self) -> bool {
         match self {
             Self::AcceptancePending
@@ -71,7 +70,7 @@ impl OrderState {
     }
 }
 
-/// A state the record should not hold.
+/// A state name that the record should not hold.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UnknownState(String);
 
@@ -101,37 +100,29 @@ impl FromStr for OrderState {
     }
 }
 
-/// Units of one sku at the price they were taken at.
+/// Units of one sku, at the price they were reserved at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// The sku.
     pub sku: String,
-    /// Units.
     pub quantity: i64,
     /// Price of one unit in minor units.
     pub unit_price_minor: i64,
 }
 
-/// An order as it is known.
+/// An order as callers see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
-    /// The order.
     pub order_id: Uuid,
-    /// Its sale.
     pub sale_id: Uuid,
-    /// Its buyer.
     pub buyer_id: String,
-    /// The hold with its units.
+    /// The hold that has its units.
     pub hold_id: Uuid,
-    /// Where it stands.
     pub state: OrderState,
-    /// What was ordered.
     pub lines: Vec<Line>,
-    /// ISO 4217.
+    /// ISO 4217 code of all amounts.
     pub currency: String,
-    /// The price of everything in minor units.
+    /// Sum of all lines in minor units.
     pub total_minor: i64,
-    /// When it was placed.
     pub placed_at: OffsetDateTime,
     /// When its state last changed.
     pub updated_at: OffsetDateTime,
@@ -142,7 +133,8 @@ pub struct Order {
 }
 
 impl Order {
-    /// This order as it stands in `row`. The row of a dead letter has what could be read of a broken message: what its hold carries is the order.
+    /// This order in the state of `row`, the row of its dead letter. That row has only what could
+    /// be read of the broken message, so that the rest comes from the hold.
     pub fn with_state_of(self, row: &Self) -> Self {
         Self { state: row.state, updated_at: row.updated_at, ..self }
     }
@@ -155,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_ack_in_time_accepts() {
+    fn only_timely_acks_accept() {
         let late = ACCEPT_WITHIN + Duration::from_nanos(1);
         for (acked, since_check, state) in [
             (true, Duration::ZERO, OrderState::Accepted),
@@ -169,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_record_s_names_are_read_back_and_no_others() {
+    fn recorded_names_round_trip() {
         for name in [
             "DEAD_LETTER",
             "CLAIMED",

@@ -1,4 +1,4 @@
-//! The CheckoutAdminService.
+//! `CheckoutAdminService`.
 
 use flashsale_proto::checkout::{
     GetIntakeRequest, GetIntakeResponse, checkout_admin_service_server::CheckoutAdminService,
@@ -8,14 +8,12 @@ use tonic::{Request, Response, Status};
 
 use crate::app::AdmissionControl;
 
-/// Checkout's door, over gRPC.
 #[derive(Debug)]
 pub struct Admin {
     admission_control: AdmissionControl,
 }
 
 impl Admin {
-    /// Tells how `admission_control` stands.
     pub fn new(admission_control: AdmissionControl) -> Self {
         Self { admission_control }
     }

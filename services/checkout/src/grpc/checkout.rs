@@ -1,4 +1,4 @@
-//! The CheckoutService: decode, call, encode.
+//! `CheckoutService`.
 
 use std::pin::Pin;
 
@@ -29,7 +29,6 @@ use crate::{
 const DEFAULT_PAGE: usize = 50;
 const MAX_PAGE: usize = 500;
 
-/// Checkout over gRPC.
 #[derive(Debug)]
 pub struct Checkout {
     orders: Orders,
@@ -54,7 +53,7 @@ impl CheckoutService for Checkout {
         request: Request<BeginCheckoutRequest>,
     ) -> Result<Response<BeginCheckoutResponse>, Status> {
         let request = request.into_inner();
-        // Inventory checks what it is asked; there is no second copy of its rules here.
+        // Inventory validates these fields; its rules are not repeated here.
         let hold = self
             .orders
             .begin(ReserveRequest {
@@ -124,7 +123,8 @@ impl CheckoutService for Checkout {
         request: Request<CancelOrderRequest>,
     ) -> Result<Response<CancelOrderResponse>, Status> {
         let request = request.into_inner();
-        // Required as on every mutating call; the order id decides, so that a cancellation takes place once.
+        // Required as on every mutating call, but not used: the order id makes a cancellation
+        // idempotent.
         wire::request_id(&request.request_id)?;
         let buyer_id = buyer(&request.buyer_id)?;
         let (sale_id, order_id, _) = order_ids(&request.sale_id, &request.order_id, buyer_id)?;

@@ -1,4 +1,4 @@
-//! What callers ask.
+//! Requests: validation and conversion.
 
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{checkout, inventory};
@@ -16,6 +16,9 @@ impl From<InputError> for Failure {
 }
 
 /// The ids that name an order and, if given, its buyer.
+///
+/// # Errors
+/// `ARGUMENT_INVALID` for an id that is not a UUID, or a buyer that is too long or not printable.
 pub(super) fn order_ids<'a>(
     sale_id: &str,
     order_id: &str,
@@ -26,7 +29,7 @@ pub(super) fn order_ids<'a>(
     Ok((sale_id, order_id, some_buyer(buyer_id)?))
 }
 
-/// A buyer, if one is given.
+/// A buyer id; empty means none.
 pub(super) fn some_buyer(buyer_id: &str) -> Result<Option<&str>, Failure> {
     match buyer_id {
         "" => Ok(None),
@@ -34,7 +37,6 @@ pub(super) fn some_buyer(buyer_id: &str) -> Result<Option<&str>, Failure> {
     }
 }
 
-/// A buyer.
 pub(super) fn buyer(buyer_id: &str) -> Result<&str, Failure> {
     wire::printable("buyer_id", buyer_id, MAX_BUYER_CHARS)
 }
@@ -43,7 +45,10 @@ pub(super) fn line(line: checkout::Line) -> inventory::Line {
     inventory::Line { sku: line.sku, quantity: line.quantity }
 }
 
-/// The recorded name of the state a list is narrowed to; `None` for all.
+/// The recorded name of the state that a list is limited to; `None` for all.
+///
+/// # Errors
+/// `ARGUMENT_INVALID` for an unknown state, or one that is never recorded.
 pub(super) fn recorded_state(state: i32) -> Result<Option<&'static str>, Failure> {
     use checkout::OrderState as Wire;
     let unrecorded = || {

@@ -1,4 +1,4 @@
-//! What callers get.
+//! Responses.
 
 use flashsale_proto::{checkout, inventory};
 use flashsale_service::wire;

@@ -1,4 +1,4 @@
-//! The announcements of changed orders.
+//! Announcements of changed orders, over core NATS.
 
 use std::collections::HashSet;
 
@@ -7,22 +7,20 @@ use flashsale_queue::{ORDER_EVENT_SUBJECTS, OrderEvent};
 use futures::{Stream, StreamExt as _};
 use uuid::Uuid;
 
-/// Where changes of orders are announced.
 #[derive(Debug, Clone)]
 pub struct OrderEvents {
     nats: Client,
 }
 
 impl OrderEvents {
-    /// Those that come over `nats`.
     pub fn new(nats: Client) -> Self {
         Self { nats }
     }
 
-    /// The orders that changed, at most `most` announcements at a time.
+    /// The changed orders, in bursts of at most `most` announcements.
     ///
     /// # Errors
-    /// NATS does not answer.
+    /// NATS does not accept the subscription.
     pub async fn subscribe(
         &self,
         most: usize,

@@ -1,4 +1,4 @@
-//! The stores: what checkout reads of the record in Postgres, and the queue in NATS.
+//! The stores: the record of orders in Postgres, and the queue in NATS.
 
 mod events;
 mod queue;

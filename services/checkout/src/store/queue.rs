@@ -1,4 +1,4 @@
-//! The order queue, the stream `ORDERS`.
+//! The order queue: the JetStream stream `ORDERS`.
 
 use std::{fmt::Display, time::Duration};
 
@@ -15,19 +15,17 @@ use flashsale_queue::{
 use time::OffsetDateTime;
 use tokio::time::{error::Elapsed, timeout};
 
-/// The queue. A clone shares its connection and what is known of its room.
+/// The queue. Clones share the connection and the measured room.
 #[derive(Debug, Clone)]
 pub struct Queue {
     jetstream: jetstream::Context,
-    /// For placed orders in the stream.
     room: Room,
     publish_timeout: Duration,
 }
 
-/// Why the queue cannot be looked at.
+/// Why the state of the queue is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    /// No answer in time.
     #[error(transparent)]
     Late(#[from] Elapsed),
     /// JetStream does not answer, or there is no stream.
@@ -41,30 +39,30 @@ impl From<QueueError> for Failure {
     }
 }
 
-/// What a caller is told while the queue does not answer, or has no room.
+/// `STORE_UNAVAILABLE`, for a queue that does not answer or has no room.
 pub fn unavailable(error: impl Display) -> Failure {
     Failure::store("order queue", error)
 }
 
-/// The queue at one moment.
+/// The stream's state at one moment.
 #[derive(Debug)]
 pub struct QueueState(Stream);
 
 impl Queue {
-    /// The queue over `nats`; a publish without an ack for `publish_timeout` counts as failed.
+    /// A publish without an ack within `publish_timeout` counts as failed.
     pub fn new(nats: async_nats::Client, publish_timeout: Duration) -> Self {
         let mut jetstream = jetstream::new(nats);
         jetstream.set_timeout(publish_timeout);
         Self { jetstream, room: Room::default(), publish_timeout }
     }
 
-    /// The room for placed orders, as measured last.
+    /// The room for placed orders as last measured.
     pub fn room(&self) -> &Room {
         &self.room
     }
 
-    /// Publishes a placed order, or a report of one, within the room for orders. With `attempt`
-    /// the message is set apart from an earlier one that JetStream might remember.
+    /// Publishes a placed order, or the report of one that cannot be read, within the room for
+    /// orders. `attempt` sets the message apart from an earlier one that JetStream might remember.
     ///
     /// # Errors
     /// See [`PublishError`].
@@ -77,7 +75,7 @@ impl Queue {
         publish_within(jetstream, room, message, attempt, self.publish_timeout).await.map(drop)
     }
 
-    /// Publishes the wish to cancel an order; it may use the room that is kept from orders.
+    /// Publishes the request to cancel an order; it may use the room that placed orders may not.
     ///
     /// # Errors
     /// See [`PublishError`].
@@ -85,18 +83,18 @@ impl Queue {
         publish_order(&self.jetstream, message, self.publish_timeout).await.map(drop)
     }
 
-    /// How the stream stands.
+    /// The stream's state.
     ///
     /// # Errors
-    /// JetStream does not answer within the timeout of a publish, or there is no stream.
+    /// JetStream does not answer within the publish timeout, or the stream does not exist.
     pub async fn state(&self) -> Result<QueueState, QueueError> {
         self.state_within(self.publish_timeout).await
     }
 
-    /// How the stream stands, as [`Queue::room`] has it from then on.
+    /// The stream's state, which also updates [`Self::room`].
     ///
     /// # Errors
-    /// JetStream does not answer within `within`, or there is no stream.
+    /// JetStream does not answer within `within`, or the stream does not exist.
     pub async fn measure(&self, within: Duration) -> Result<QueueState, QueueError> {
         let measuring = self.room.measure();
         let state = self.state_within(within).await?;
@@ -104,10 +102,10 @@ impl Queue {
         Ok(state)
     }
 
-    /// [`Queue::measure`], within the timeout of a publish.
+    /// [`Self::measure`] within the publish timeout.
     ///
     /// # Errors
-    /// JetStream does not answer in time, or there is no stream.
+    /// JetStream does not answer in time, or the stream does not exist.
     pub async fn measure_for_publish(&self) -> Result<QueueState, QueueError> {
         self.measure(self.publish_timeout).await
     }
@@ -116,12 +114,12 @@ impl Queue {
         Ok(QueueState(timeout(within, self.jetstream.get_stream(ORDERS)).await??))
     }
 
-    /// Whether there is the stream; not, as far as is known, while JetStream does not answer.
+    /// Whether the stream exists; `false` also while JetStream does not answer.
     pub async fn exists(&self) -> bool {
         self.jetstream.get_stream(ORDERS).await.is_ok()
     }
 
-    /// Makes the stream, or brings it to the configured bounds.
+    /// Creates the stream, or updates it to the configured bounds.
     ///
     /// # Errors
     /// JetStream does not answer, or refuses.
@@ -131,23 +129,22 @@ impl Queue {
 }
 
 impl QueueState {
-    /// When the stream was made.
+    /// When the stream was created.
     pub fn created(&self) -> OffsetDateTime {
         self.0.cached_info().created
     }
 
-    /// The sequence of the first message that is still there.
+    /// The sequence of the first message still stored.
     pub fn first_sequence(&self) -> u64 {
         self.0.cached_info().state.first_sequence
     }
 
-    /// The sequence of the last message.
     pub fn last_sequence(&self) -> u64 {
         self.0.cached_info().state.last_sequence
     }
 
-    /// Since the first message behind `claimed` was published, in seconds; 0 if there is none any
-    /// more, `None` if JetStream does not tell within `within`.
+    /// The age of the first message after `claimed`, in seconds; 0 if there is none, `None` if
+    /// JetStream does not answer within `within`.
     pub async fn age_of_next(&self, claimed: u64, within: Duration) -> Option<f64> {
         let next = self.0.get_first_raw_message_by_subject(ORDERS_SUBJECTS, claimed + 1);
         match timeout(within, next).await {

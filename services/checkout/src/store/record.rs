@@ -1,4 +1,4 @@
-//! What checkout reads of the record. It writes nothing there.
+//! The record of orders in Postgres, which checkout only reads.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,13 +11,13 @@ use uuid::Uuid;
 
 use crate::domain::{Line, Order, OrderState};
 
-/// The record does not answer, or holds what it should not.
+/// Why the record has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// Postgres does not answer.
     #[error(transparent)]
     Postgres(#[from] sqlx::Error),
-    /// A row that cannot be.
+    /// A row that violates the rules of the record.
     #[error("{0}")]
     Corrupt(String),
 }
@@ -31,24 +31,25 @@ impl From<ReadError> for Failure {
     }
 }
 
-/// How far the claims have come.
+/// How far the claims have come in the queue's stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClaimPosition {
-    /// When the stream was made that the position counts in, to the microsecond.
+    /// When the stream was created that `seq` refers to, in whole microseconds.
     pub stream_created: OffsetDateTime,
-    /// The last sequence claimed.
+    /// The last claimed sequence.
     pub seq: u64,
 }
 
 impl ClaimPosition {
-    /// Whether the position counts in the stream that was made at `created`. NATS keeps nanoseconds, Postgres microseconds.
+    /// Whether the position refers to the stream created at `created`. NATS keeps nanoseconds,
+    /// Postgres microseconds.
     pub fn counts_in(&self, created: OffsetDateTime) -> bool {
         let micros = |time: OffsetDateTime| time.unix_timestamp_nanos().div_euclid(1_000);
         micros(self.stream_created) == micros(created)
     }
 }
 
-/// Reads the record.
+/// The record. Clones share the pool.
 #[derive(Debug, Clone)]
 pub struct Record {
     pool: PgPool,
@@ -99,67 +100,65 @@ impl Row {
     }
 }
 
-/// What became of placed orders in the claims.
+/// How the claims have treated placed orders. An order in none of the sets is unknown to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Claims {
-    /// Those in the record, with the hold that has their units.
+    /// Recorded orders, each with the hold that has its units.
     pub recorded: HashMap<Uuid, Uuid>,
-    /// Those whose message the claims put aside, and about which nobody has decided; they may be in the record all the same.
+    /// Dead letters that no operator has resolved or retried yet. They may be in the record too.
     pub dead_letters: HashSet<Uuid>,
-    /// Those that wait for their units to be taken anew.
+    /// Parked orders: their units have to be taken again after a rebuild.
     pub parked: HashSet<Uuid>,
-    /// Those whose message was put aside and that somebody wants published again, each with the number of its letter.
+    /// Dead letters that an operator wants published again, with the id of the dead letter.
     pub retries: HashMap<Uuid, i64>,
 }
 
-/// What a list of orders is narrowed to.
+/// What a list of orders is limited to.
 #[derive(Debug, Clone)]
 pub struct Filter {
-    /// The sale.
     pub sale_id: Uuid,
-    /// Only this buyer's.
+    /// `None` for all buyers.
     pub buyer_id: Option<String>,
-    /// Only those in this state, by its recorded name.
+    /// The recorded name of a state; `None` for all.
     pub state: Option<&'static str>,
 }
 
 impl Record {
-    /// Reads through `pool`.
     pub fn new(pool: PgPool) -> Self {
         Self { pool }
     }
 
-    /// These orders, as far as they are recorded, in no order.
+    /// Those of these orders that are recorded, in no particular order.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// Postgres does not answer, or a row is corrupt.
     pub async fn orders(&self, ids: &[Uuid]) -> Result<Vec<Order>, ReadError> {
         let rows =
             sqlx::query_file_as!(Row, "sql/orders_by_id.sql", ids).fetch_all(&self.pool).await?;
         rows.into_iter().map(Row::into_order).collect()
     }
 
-    /// One order, if it is recorded.
+    /// An order, if it is recorded.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// Postgres does not answer, or a row is corrupt.
     pub async fn order(&self, id: Uuid) -> Result<Option<Order>, ReadError> {
         Ok(self.orders(&[id]).await?.pop())
     }
 
-    /// When these orders were last changed, as far as they are recorded.
+    /// When these orders were last changed, for those that are recorded.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// Postgres does not answer.
     pub async fn updated(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, OffsetDateTime)>, ReadError> {
         let rows = sqlx::query_file!("sql/updated.sql", ids).fetch_all(&self.pool).await?;
         Ok(rows.into_iter().map(|row| (row.order_id, row.updated_at)).collect())
     }
 
-    /// At most `limit` orders, newest first, from behind `after`.
+    /// At most `limit` orders after `after`, newest first.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// Postgres does not answer, or a row is corrupt.
     pub async fn list(
         &self,
         filter: &Filter,
@@ -181,10 +180,10 @@ impl Record {
         rows.into_iter().map(Row::into_order).collect()
     }
 
-    /// What became of these orders, as far as the claims have met them.
+    /// How the claims have treated these orders.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// Postgres does not answer.
     pub async fn claims(&self, ids: &[Uuid]) -> Result<Claims, ReadError> {
         let rows = sqlx::query_file!("sql/recorded.sql", ids).fetch_all(&self.pool).await?;
         let mut claims = Claims::default();
@@ -193,8 +192,8 @@ impl Record {
                 (Some(hold_id), _) => {
                     claims.recorded.insert(row.order_id, hold_id);
                 }
-                (None, Some(letter)) => {
-                    claims.retries.insert(row.order_id, letter);
+                (None, Some(dead_letter)) => {
+                    claims.retries.insert(row.order_id, dead_letter);
                 }
                 (None, None) if row.parked => {
                     claims.parked.insert(row.order_id);
@@ -207,10 +206,10 @@ impl Record {
         Ok(claims)
     }
 
-    /// The message of an order that waits for its units to be taken anew.
+    /// The message of a parked order.
     ///
     /// # Errors
-    /// When Postgres does not answer, or the message cannot be read.
+    /// Postgres does not answer, or the message cannot be read.
     pub async fn parked(&self, order_id: Uuid) -> Result<Option<OrderMessage>, ReadError> {
         let message =
             sqlx::query_file_scalar!("sql/parked.sql", order_id).fetch_optional(&self.pool).await?;
@@ -219,28 +218,28 @@ impl Record {
         })
     }
 
-    /// Sales with `max` parked orders or more, and how many these are.
+    /// Sales with `max` parked orders or more, and their numbers.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// Postgres does not answer.
     pub async fn parked_full(&self, max: u32) -> Result<HashMap<Uuid, i64>, ReadError> {
         let rows =
             sqlx::query_file!("sql/parked_full.sql", i64::from(max)).fetch_all(&self.pool).await?;
         Ok(rows.into_iter().map(|row| (row.sale_id, row.parked)).collect())
     }
 
-    /// Whether a sale's stock was ever computed anew, so that holds of it may be lost.
+    /// Whether a sale's stock was ever rebuilt, so that holds of it may be lost.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// Postgres does not answer.
     pub async fn rebuilt(&self, sale_id: Uuid) -> Result<bool, ReadError> {
         Ok(sqlx::query_file_scalar!("sql/rebuilt.sql", sale_id).fetch_one(&self.pool).await?)
     }
 
-    /// How far the claims have come in a stream; `None` before the first.
+    /// The position of the claims in a stream; `None` before the first claim.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// Postgres does not answer.
     pub async fn claim_position(&self, stream: &str) -> Result<Option<ClaimPosition>, ReadError> {
         let row = sqlx::query_file!("sql/floor.sql", stream).fetch_optional(&self.pool).await?;
         Ok(row.map(|row| ClaimPosition {
@@ -252,7 +251,7 @@ impl Record {
     /// The sales that may have placed holds.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// Postgres does not answer.
     pub async fn sales_to_relay(&self) -> Result<Vec<Uuid>, ReadError> {
         Ok(sqlx::query_file_scalar!("sql/sales_to_relay.sql").fetch_all(&self.pool).await?)
     }

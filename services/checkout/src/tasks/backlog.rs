@@ -1,4 +1,4 @@
-//! Measures what waits for its claim, for the admission control and the metrics.
+//! Measures the backlog, for the admission control and the metrics.
 
 use std::time::Duration;
 
@@ -16,11 +16,8 @@ use crate::{
 /// How long one measurement may take.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Measures until the process ends. While Postgres is away the last floor counts, so that the
-/// backlog grows with the stream.
-///
-/// # Errors
-/// None; the signature is a background task's.
+/// Measures until the process drains. While Postgres is unavailable the last known position counts,
+/// so that the backlog grows with the stream.
 pub async fn measure(
     admission_control: AdmissionControl,
     record: Record,

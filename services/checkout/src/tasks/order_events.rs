@@ -1,5 +1,5 @@
-//! Tells the watchers of orders that they have changed: by their announcements, and by a sweep for
-//! those whose announcement was lost.
+//! Wakes the watchers of changed orders: on announcements, and by a sweep for those whose
+//! announcement was lost.
 
 use std::time::Duration;
 
@@ -11,17 +11,14 @@ use crate::{
     store::{OrderEvents, Record},
 };
 
-/// Announcements taken, and orders read, in one go.
+/// Announcements and orders per batch.
 const BATCH: usize = 500;
-/// How long a burst of announcements is gathered before its watchers look.
+/// How long announcements accumulate between two wake-ups.
 const BURST: Duration = Duration::from_millis(20);
-/// How long to wait before a broken subscription is made again.
+/// How long to wait before a failed subscription is tried again.
 const RESUBSCRIBE: Duration = Duration::from_millis(500);
 
-/// Passes announcements on until the process ends.
-///
-/// # Errors
-/// None; the signature is a background task's.
+/// Passes announcements on until the process drains.
 pub async fn listen(
     subscriptions: Subscriptions,
     events: OrderEvents,
@@ -48,10 +45,7 @@ pub async fn listen(
     Ok(())
 }
 
-/// Reads all watched orders now and then and announces those that changed unannounced.
-///
-/// # Errors
-/// None; the signature is a background task's.
+/// Compares all watched orders with the record periodically, until the process drains.
 pub async fn sweep(
     subscriptions: Subscriptions,
     record: Record,

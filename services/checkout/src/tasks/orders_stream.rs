@@ -1,4 +1,4 @@
-//! Keeps the stream `ORDERS`, which checkout owns.
+//! Keeps the stream `ORDERS` in existence; checkout owns it.
 
 use std::time::Duration;
 
@@ -7,13 +7,10 @@ use flashsale_service::Drain;
 
 use crate::store::Queue;
 
-/// How long to wait before the stream is asked for again.
+/// How long to wait after a failed attempt.
 const STREAM_RETRY: Duration = Duration::from_millis(500);
 
-/// Makes `ORDERS` as soon as JetStream answers, and again if it vanishes.
-///
-/// # Errors
-/// None; the signature is a background task's.
+/// Creates `ORDERS` as soon as JetStream answers, and again if it vanishes.
 pub async fn keep(queue: Queue, config: NatsConfig, drain: Drain) -> anyhow::Result<()> {
     let ended = drain.token();
     let mut there = false;

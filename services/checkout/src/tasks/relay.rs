@@ -1,14 +1,14 @@
-//! Rolls placed orders forward: whatever is placed in the stock store and not in the record after a while is published again; whatever is in the
-//! record need not be carried any longer. It makes up for publishes that failed, for a crash between placing and publishing, and for a
-//! queue that lost its messages.
+//! Rolls placed orders forward. An order that is placed in the stock store and not recorded after a
+//! while is published again; once it is recorded, its hold is settled and no longer carries it.
+//! This makes up for failed publishes, for a crash between placing and publishing, and for a queue
+//! that has lost its messages.
 //!
-//! An order that the claims put aside as a dead letter is not published again before somebody asks
-//! for it: they would put it aside each time. Its hold goes on carrying it. A placed hold that
-//! cannot be read is reported to the queue once, so that the claims put that aside. An order that
-//! is parked waits for its units and is left alone.
+//! A dead letter is not published again until an operator retries it: the claims would reject it
+//! each time. Its hold goes on carrying it. A placed hold that cannot be read is reported to the
+//! queue once, which makes it a dead letter. A parked order waits for its units and is left alone.
 //!
-//! Each sale is relayed by itself, several at a time and each for a bounded time: one that is
-//! closed or hangs keeps no other waiting.
+//! Sales are relayed independently, several at a time and each for a bounded time: one that is
+//! closed or hangs does not delay another.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -30,45 +30,39 @@ use crate::{
     store::{Queue, Record, unavailable},
 };
 
-/// The most placed holds that inventory lists at once.
+/// The most placed holds that inventory lists in one call.
 const MAX_LISTED: u32 = 500;
 
-/// Claims that are this young are still on their way: looking at them earlier would only cost calls.
+/// Placed holds younger than this are not listed: their claims are still on the way.
 const SETTLING: Duration = Duration::from_secs(1);
 
-/// Sales relayed at a time.
 const SALES_AT_ONCE: usize = 8;
 
-/// How long one sale may take. What it has not come to is left for its next turn.
+/// How long one sale may take. The rest is left for its next turn.
 const SALE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The relay.
 #[derive(Debug)]
 pub struct Relay {
-    /// The stock.
     pub inventory: Inventory,
-    /// The record.
     pub record: Record,
-    /// The door, which is shut when the queue is full.
+    /// Told when the queue is full.
     pub admission_control: AdmissionControl,
-    /// The queue.
     pub queue: Queue,
-    /// When to do what.
     pub config: RelayConfig,
 }
 
-/// Whose turn it is.
+/// The sales to relay, in order of arrival.
 #[derive(Debug, Default)]
 struct Schedule {
     waiting: VecDeque<Uuid>,
-    /// Those that wait, and those in work.
+    /// Waiting sales, and those in progress.
     active: HashSet<Uuid>,
-    /// How many orders that are left alone stood in front of the others the last time, by sale.
+    /// By sale, how many orders were skipped at the head of its list the last time.
     skipped: HashMap<Uuid, u32>,
 }
 
 impl Schedule {
-    /// These sales are to be relayed. One that still waits or works keeps its place.
+    /// Enqueues these sales; one that waits or is in progress keeps its place.
     fn enqueue(&mut self, sales: &[Uuid]) {
         self.skipped.retain(|sale, _| sales.contains(sale));
         self.waiting.extend(sales.iter().filter(|sale| self.active.insert(**sale)));
@@ -86,10 +80,7 @@ impl Schedule {
 }
 
 impl Relay {
-    /// Works until the process ends. Several processes may: everything it does may be done twice.
-    ///
-    /// # Errors
-    /// None; the signature is a background task's.
+    /// Works until the process drains. Several instances may run it: every step may be done twice.
     pub async fn run(self, drain: Drain) -> anyhow::Result<()> {
         let ended = drain.token();
         let every = Duration::from_millis(self.config.poll_ms);
@@ -100,7 +91,8 @@ impl Relay {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {
-                    // While Postgres is away nothing can be told apart; what is placed waits.
+                    // While Postgres is unavailable, recorded and unrecorded orders cannot be told
+                    // apart; placed orders wait.
                     if let Ok(sales) = self.record.sales_to_relay().await {
                         schedule.enqueue(&sales);
                     }
@@ -129,10 +121,12 @@ impl Relay {
         (sale_id, skipped)
     }
 
-    /// `skipped` is how many orders were left alone the last time: dead letters and parked ones.
-    /// They stay where they are, oldest first, so that a page has to be longer by them to reach the
-    /// others. When there are more than [`MAX_LISTED`] of them nothing behind them is reached until
-    /// somebody has seen to them: a queue that puts that many orders of one sale aside is broken.
+    /// Relays one sale, a page of placed holds at a time.
+    ///
+    /// `skipped` is how many dead letters and parked orders the last pass met. They stay at the
+    /// head of the list, which is oldest first, so that a page has to be longer by as many to reach
+    /// the others. Beyond [`MAX_LISTED`] of them nothing behind them is reached until an operator
+    /// has resolved them: a queue that rejects that many orders of one sale is broken.
     async fn relay_pages(&self, sale_id: Uuid, skipped: &mut u32) -> Result<(), Failure> {
         loop {
             let now = flashsale_failpoint::now_utc();
@@ -147,6 +141,8 @@ impl Relay {
             let full = listed >= limit as usize;
             let ids = placed.iter().map(|placed| placed.order.order_id);
             let ids: Vec<Uuid> = ids.chain(unreadable.iter().map(|hold| hold.order_id)).collect();
+            // Recorded orders are settled, unknown ones published; dead letters and parked orders
+            // are skipped.
             let claims = self.record.claims(&ids).await?;
             let (done, missing): (Vec<PlacedOrder>, Vec<PlacedOrder>) = placed
                 .into_iter()
@@ -159,6 +155,7 @@ impl Relay {
             let unreadable: Vec<UnreadableReport> =
                 unreadable.into_iter().filter(|hold| !waits(&hold.order_id)).collect();
             let alone = listed - done.len() - missing.len() - unreadable.len();
+            // More are skipped than this page allowed for: list a longer one.
             let before = std::mem::replace(skipped, u32::try_from(alone).unwrap_or(u32::MAX));
             if full && *skipped > before && limit < MAX_LISTED {
                 continue;
@@ -170,8 +167,8 @@ impl Relay {
                 Ok(())
             } else {
                 let outcomes = done.iter().map(|PlacedOrder { order, .. }| {
-                    // An order whose hold was thought lost was placed twice under one id: it has the units of the hold it is
-                    // recorded with, and the other one's are free.
+                    // An order whose hold was thought lost was placed twice under one id: it has
+                    // the units of the hold it is recorded with, and those of the other are free.
                     let own = claims.recorded.get(&order.order_id) == Some(&order.hold_id);
                     let outcome = if own { HoldOutcome::Claimed } else { HoldOutcome::Released };
                     (order, outcome)
@@ -186,14 +183,14 @@ impl Relay {
             let broken = unreadable.into_iter().map(|hold| (hold.order_id, hold.message));
             self.publish(late.chain(broken).collect(), &claims.retries).await?;
             settled?;
-            // What is left is on its way; only a full batch may hide more behind it.
+            // The remaining orders are on their way; only a full page may hide more behind it.
             if !full || done.is_empty() {
                 return Ok(());
             }
         }
     }
 
-    /// Publishes each under its order's id, as far as the queue has room for orders.
+    /// Publishes each message under its order's id, as far as the queue has room for orders.
     async fn publish(
         &self,
         mut messages: Vec<(Uuid, QueueMessage)>,
@@ -202,9 +199,10 @@ impl Relay {
         if messages.is_empty() {
             return Ok(());
         }
-        // Orders first: what is wrong with one that cannot be read keeps no order.
+        // Orders first: a report that cannot be published delays no order.
         messages.sort_by_key(|(_, message)| matches!(message, QueueMessage::Unreadable { .. }));
-        // Measured anew: what was placed long ago waits for room, however seldom the door measures.
+        // Measured now: an order placed long ago needs the present room, however rarely the backlog
+        // task measures it.
         self.queue.measure_for_publish().await?;
         for (order_id, message) in messages {
             let attempt = retries.get(&order_id).map(i64::to_string);
@@ -235,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sale_in_work_keeps_no_other_from_its_turn() {
+    fn busy_sales_delay_no_others() {
         let [slow, other] = [1, 2].map(Uuid::from_u128);
         let mut schedule = Schedule::default();
         schedule.enqueue(&[slow, other]);

@@ -22,10 +22,11 @@ use super::PEER;
 /// The method that the span of each request names, also in a batch.
 const PLACE_HOLD: &str = "/flashsale.inventory.v1.InventoryService/PlaceHold";
 
-/// What shares a call: no more requests than inventory takes, and, in bytes, half of what it reads of one call.
+/// What shares a call: no more requests than inventory takes in one, and half of the bytes it reads
+/// of one.
 const LIMITS: Limits = Limits {
     at_once: 2,
-    // An order that has to wait for something keeps the next call so long and no longer.
+    // A call that waits for one of its orders delays the next call this long and no longer.
     slow: Duration::from_millis(25),
     requests: 64,
     weight: 128 * 1_024,
@@ -34,33 +35,34 @@ const LIMITS: Limits = Limits {
 
 type Answer = Result<PlaceHoldResponse, Failure>;
 
-/// A hold to place.
+/// One request of a batch.
 struct Item {
     request: PlaceHoldRequest,
     until: Instant,
     traceparent: Option<String>,
 }
 
-/// Places holds. A clone shares their calls.
+/// Places holds in batches. Clones share the batches.
 #[derive(Debug, Clone)]
 pub(crate) struct Placements {
     channel: PeerChannel,
-    /// By sale, so that one whose stock is away keeps no other.
+    /// By sale, so that a sale whose stock is unavailable does not delay another.
     batches: Gather<String, Item, Answer>,
 }
 
 impl Placements {
-    /// At inventory behind `channel`.
     pub(crate) fn new(channel: PeerChannel) -> Self {
         let client = InventoryServiceClient::new(channel.clone());
         let batches = Gather::new(LIMITS, move |_, items| send_batch(client.clone(), items));
         Self { channel, batches }
     }
 
-    /// Places a hold, or takes and places lines.
+    /// Places a hold, or reserves and places lines.
     ///
     /// # Errors
-    /// Inventory's own refusals, as they are. One that says nothing of the outcome leaves it open: the same request may be sent again.
+    /// Inventory's refusals, unchanged, or `OVERLOADED` where too many requests of the sale wait. A
+    /// failure without a statement about the outcome leaves it open: the same request may be sent
+    /// again.
     pub(crate) async fn place(&self, request: PlaceHoldRequest) -> Answer {
         let sale_id = request.sale_id.clone();
         let timeout = self.channel.time_left();
@@ -83,7 +85,7 @@ impl Placements {
     }
 }
 
-/// One call for several.
+/// Sends one call for all items, and answers each of them.
 async fn send_batch(client: InventoryServiceClient<PeerChannel>, items: Vec<Asked<Item, Answer>>) {
     let Some(last) = items.iter().map(|item| item.ask().until).max() else { return };
     let now = Instant::now();
@@ -100,7 +102,7 @@ async fn send_batch(client: InventoryServiceClient<PeerChannel>, items: Vec<Aske
             (hold, Some(reply))
         })
         .unzip();
-    // Beyond the last deadline nobody waits any more.
+    // After the latest deadline no caller waits any more.
     let answered = timeout_at(last, forward_answers(client, holds, &mut replies)).await;
     let failure = match answered {
         Ok(Err(status)) => batch_failure(size, &status),
@@ -109,7 +111,8 @@ async fn send_batch(client: InventoryServiceClient<PeerChannel>, items: Vec<Aske
     replies.into_iter().flatten().for_each(|reply| reply.send(Err(failure.clone())));
 }
 
-/// What each of so many is told when their call fails. A refusal is about none of several in particular, and not to be passed on to all.
+/// What each caller is told when the call of its batch fails. A refusal of a call for several
+/// concerns none of them in particular, and is not passed on.
 fn batch_failure(size: usize, status: &Status) -> Failure {
     let failure = Failure::from_peer(PEER, status);
     if size > 1 && failure.delay().is_none() {
@@ -119,7 +122,7 @@ fn batch_failure(size: usize, status: &Status) -> Failure {
     failure
 }
 
-/// Hands on the answers as they come.
+/// Forwards each answer as it arrives.
 async fn forward_answers(
     mut client: InventoryServiceClient<PeerChannel>,
     holds: Vec<HoldToPlace>,
@@ -147,7 +150,7 @@ async fn forward_answers(
     Ok(())
 }
 
-/// Inventory has answered others, or nobody, but not this one.
+/// Inventory has not answered this request, whether or not it has answered others.
 fn no_answer() -> Failure {
     Failure::new(Reason::PeerUnavailable, format!("{PEER} does not answer")).with("peer", PEER)
 }
@@ -162,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_of_the_whole_call_is_passed_on_to_one_and_not_to_several() {
+    fn call_refusals_reach_only_lone_requests() {
         let refused = Failure::invalid("holds", "are too large").into();
         let away = Failure::store("redis", "it is away").into();
         for (size, status, reason) in [
@@ -177,14 +180,14 @@ mod tests {
     }
 
     #[test]
-    fn what_shares_a_call_is_well_below_what_inventory_reads_of_one() {
+    fn batches_fit_inventorys_request_limit() {
         let inventory: Config = load_from(DEFAULTS, None, std::iter::empty()).unwrap();
         let hold = HoldToPlace {
             request: None,
             timeout: Some(wire::duration(Duration::from_micros(9_999_999))),
             traceparent: "0".repeat(55),
         };
-        // Each hold's own frame and that of its request, beside what it weighs.
+        // The frames of each hold and its request, which its weight does not count.
         let frames = LIMITS.requests * (hold.encoded_len() + 2 * 6);
         assert!(LIMITS.weight + frames < inventory.server.max_request_bytes / 3 * 2);
     }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{PEER, PlacedHolds, PlacedOrder, UnreadableReport, batch::Placements};
 use crate::domain::Order;
 
-/// The stock, as checkout uses it.
+/// The inventory service. Clones share the connection and the batches.
 #[derive(Debug, Clone)]
 pub struct Stock {
     service: InventoryServiceClient<PeerChannel>,
@@ -25,7 +25,6 @@ pub struct Stock {
 }
 
 impl Stock {
-    /// Inventory behind `channel`.
     pub fn new(channel: PeerChannel) -> Self {
         Self {
             service: InventoryServiceClient::new(channel.clone()),
@@ -34,20 +33,20 @@ impl Stock {
         }
     }
 
-    /// Holds units.
+    /// Reserves units for the sale's hold length.
     ///
     /// # Errors
-    /// Inventory's own refusals, as they are.
+    /// Inventory's refusals, unchanged.
     pub async fn reserve(&self, request: ReserveRequest) -> Result<Hold, Failure> {
         let answer = self.service.clone().reserve(request).await;
         let answer = answer.map_err(|status| Failure::from_peer(PEER, &status))?.into_inner();
         answer.hold.ok_or_else(|| Failure::internal("inventory reserved without a hold"))
     }
 
-    /// Places a hold, or takes and places lines. Says whether the request was known before.
+    /// Places a hold, or reserves and places lines. Returns whether the request is a replay.
     ///
     /// # Errors
-    /// Inventory's own refusals, as they are.
+    /// Inventory's refusals, unchanged.
     pub async fn place(&self, request: PlaceHoldRequest) -> Result<(PlacedOrder, bool), Failure> {
         let answer = self.placements.place(request).await?;
         let placed =
@@ -58,7 +57,7 @@ impl Stock {
     /// The order that a hold carries or has carried.
     ///
     /// # Errors
-    /// `HOLD_NOT_FOUND`, or inventory's own failures.
+    /// `HOLD_NOT_FOUND`, or another failure of inventory's.
     pub async fn by_order(&self, sale_id: Uuid, order_id: Uuid) -> Result<PlacedOrder, Failure> {
         let request = GetHoldRequest {
             sale_id: sale_id.to_string(),
@@ -73,11 +72,11 @@ impl Stock {
         )
     }
 
-    /// Placed holds whose order the record is not known to have, each by itself: one that cannot be
-    /// read keeps no other from being listed.
+    /// Placed holds whose order is not known to be recorded. Each is decoded separately: one that
+    /// cannot be read does not hide the others.
     ///
     /// # Errors
-    /// Inventory's own failures.
+    /// Inventory's failures.
     pub async fn placed_holds(
         &self,
         sale_id: Uuid,
@@ -100,9 +99,9 @@ impl Stock {
             let hold_id = placed.hold.as_ref().map(|hold| hold.hold_id.clone());
             let raw = placed.order_details.clone();
             match PlacedOrder::try_from(placed) {
-                // Dropped are the details of orders that the record has, and those are not listed.
+                // Details are dropped once the order is recorded, and those holds are not listed.
                 Ok(order) => listed.placed.push(order.not_recorded()),
-                // Its values were logged where it failed.
+                // The decoder has logged the values.
                 Err(_) => {
                     let raw = format!("hold: malformed\norder_details: {raw}");
                     let hold_id = hold_id.unwrap_or_default();
@@ -113,10 +112,11 @@ impl Stock {
         Ok(listed)
     }
 
-    /// The units of a buyer's hold by sku, whatever became of it; `None` if there is no such hold.
+    /// The units of a buyer's hold by sku, in whatever state the hold is; `None` if there is no
+    /// such hold.
     ///
     /// # Errors
-    /// Inventory's own failures.
+    /// Inventory's other failures.
     pub async fn units(
         &self,
         sale_id: &str,
@@ -143,10 +143,11 @@ impl Stock {
         }
     }
 
-    /// Tells inventory what the record says of these holds: CLAIMED if it has their orders, RELEASED if it has them with other holds.
+    /// Tells inventory the recorded outcome of these holds: CLAIMED where the record has the order
+    /// with this hold, RELEASED where it has it with another. Idempotent.
     ///
     /// # Errors
-    /// Inventory's own failures; telling it again is harmless.
+    /// Inventory's failures.
     pub async fn settle<'a>(
         &self,
         sale_id: Uuid,

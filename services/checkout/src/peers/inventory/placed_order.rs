@@ -11,9 +11,8 @@ use crate::domain::{Details, Line, Order, OrderState};
 /// An order that a hold carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlacedOrder {
-    /// The order, as seen from its hold alone.
+    /// The order as far as the hold tells.
     pub order: Order,
-    /// Where the hold stands.
     pub hold_state: HoldState,
     epoch: i64,
     admission_id: Option<String>,
@@ -22,20 +21,19 @@ pub struct PlacedOrder {
     details: StoredDetails,
 }
 
-/// What a hold keeps of its order besides its lines.
+/// What a hold stores of its order besides its lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum StoredDetails {
-    /// All of it.
     Complete(Details),
-    /// Something that cannot be read.
+    /// The raw text, which cannot be read.
     Unreadable(String),
-    /// Nothing: the record has the order.
+    /// Nothing: the order is recorded.
     Dropped,
 }
 
 impl PlacedOrder {
-    /// The order whole; `None` once the record has it and the hold has dropped it, and where the
-    /// hold cannot be read.
+    /// The message that places the order; `None` where the hold has dropped the details because the
+    /// order is recorded, and where they cannot be read.
     pub fn message(&self) -> Option<OrderMessage> {
         let StoredDetails::Complete(details) = &self.details else { return None };
         let details = details.clone();
@@ -48,7 +46,7 @@ impl PlacedOrder {
         })
     }
 
-    /// What the hold keeps besides the lines, if that cannot be read.
+    /// The raw details, if they cannot be read.
     pub fn unreadable(&self) -> Option<&str> {
         match &self.details {
             StoredDetails::Unreadable(raw) => Some(raw),
@@ -56,8 +54,8 @@ impl PlacedOrder {
         }
     }
 
-    /// What the relay has to tell the queue: the order, or that it cannot be read. `None` if there
-    /// is nothing.
+    /// What the relay publishes: the order, or a report that it cannot be read. `None` once the
+    /// details are dropped.
     pub fn queue_message(&self) -> Option<QueueMessage> {
         if let Some(raw) = self.unreadable() {
             return Some(QueueMessage::Unreadable {
@@ -71,8 +69,8 @@ impl PlacedOrder {
         self.message().map(|order| QueueMessage::Place { order })
     }
 
-    /// A listed hold whose details are dropped: that of an order which the record does not have, so
-    /// that they cannot be read.
+    /// Counts dropped details as unreadable: the order is not recorded, so that they should be
+    /// there.
     pub(super) fn not_recorded(mut self) -> Self {
         if self.details == StoredDetails::Dropped {
             self.details = StoredDetails::Unreadable(String::new());
@@ -91,21 +89,21 @@ impl PlacedOrder {
     }
 }
 
-/// Placed holds whose order the record is not known to have.
+/// Placed holds whose order is not known to be recorded.
 #[derive(Debug, Default)]
 pub struct PlacedHolds {
-    /// Those that say at least whose order it is, oldest first.
+    /// Those that name at least their order, oldest first.
     pub placed: Vec<PlacedOrder>,
-    /// The others.
+    /// Those that do not.
     pub unreadable: Vec<UnreadableReport>,
 }
 
-/// A placed hold of which nothing can be relied on.
+/// The report of a placed hold whose order cannot be told.
 #[derive(Debug)]
 pub struct UnreadableReport {
-    /// What stands for its order.
+    /// The id that stands for its order, derived from the hold.
     pub order_id: Uuid,
-    /// What the queue is told.
+    /// The report as a message of the queue.
     pub message: QueueMessage,
 }
 
@@ -120,11 +118,11 @@ impl UnreadableReport {
     }
 }
 
-/// The most that a message tells of what cannot be read, in bytes. In JSON a byte may take six:
-/// this has to fit a message.
+/// The most of an unreadable text that a message carries, in bytes. JSON escapes a byte with up to
+/// six; the result has to fit into a message.
 const MAX_RAW_BYTES: usize = 8 * 1_024;
 
-/// As much of a text as a message has room for.
+/// The beginning of a text, cut to [`MAX_RAW_BYTES`] at a character boundary.
 fn start(text: &str) -> String {
     let end = (0..=MAX_RAW_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     text[..end.unwrap_or(0)].to_owned()
@@ -173,7 +171,8 @@ impl TryFrom<PlacedHold> for PlacedOrder {
                 sale_id: id("sale_id", &hold.sale_id)?,
                 buyer_id: hold.buyer_id,
                 hold_id: id("hold_id", &hold.hold_id)?,
-                // What is placed rolls forward whatever happens; that it is not queued yet only PlaceOrder can know.
+                // A placed order rolls forward whatever happens; only PlaceOrder can know that it
+                // is not queued yet.
                 state: OrderState::Accepted,
                 lines,
                 currency: currency.code().to_owned(),
