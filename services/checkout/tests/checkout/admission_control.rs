@@ -1,4 +1,5 @@
-//! The door: more orders than the claims keep up with are refused before anything is taken.
+//! Admission control: orders beyond what the claims keep up with are refused before any stock is
+//! taken.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ fn bounded(config: &mut Config) {
     config.intake.measure_ms = 20;
 }
 
-/// Places orders until one is refused, and returns how.
+/// Places orders until one is refused, and returns the refusal.
 async fn fill(world: &World, sale: Uuid) -> Failure {
     let mut buyer = 0;
     loop {
@@ -31,7 +32,7 @@ async fn fill(world: &World, sale: Uuid) -> Failure {
     }
 }
 
-/// Records how far into the stream the claims have come, as they do: Postgres keeps microseconds.
+/// Records the position of the claims as they do: Postgres keeps microseconds.
 pub(crate) async fn claimed_up_to(world: &World, seq: u64) {
     let stream = world.jetstream.get_stream(ORDERS).await.unwrap();
     let created = stream.cached_info().created;
@@ -53,7 +54,7 @@ async fn record_position(world: &World, created: OffsetDateTime, seq: u64) {
 }
 
 #[tokio::test]
-async fn an_order_too_many_is_refused_with_a_delay_and_leaves_nothing_behind() {
+async fn excess_orders_are_refused_without_trace() {
     let world = world(bounded).await;
     let sale = world.sale(100_000).await;
     let refused = fill(&world, sale).await;
@@ -71,18 +72,18 @@ async fn an_order_too_many_is_refused_with_a_delay_and_leaves_nothing_behind() {
         assert_eq!(refused.reason(), Reason::QueueFull);
     }
     assert_eq!(world.snapshot().await, before);
-    // Holding units and reading orders go on.
+    // Reserving units and reading orders still work.
     let ask = crate::world::begin(sale, "late", &[("tee", 1)], "");
     world.checkout.clone().begin_checkout(ask).await.unwrap();
 
-    // As soon as the claims have caught up, the same request is an order.
+    // Once the claims have caught up, the same request is accepted.
     claimed_up_to(&world, before.last_order()).await;
     let order = eventually("the door opens", async || world.place(&late).await.ok()).await;
     assert_eq!(order.state(), OrderState::Accepted);
 }
 
 #[tokio::test]
-async fn claims_in_another_stream_of_that_name_do_not_count() {
+async fn claims_of_another_stream_do_not_count() {
     let world = world(bounded).await;
     let sale = world.sale(100_000).await;
     record_position(&world, OffsetDateTime::UNIX_EPOCH, 1_000_000).await;
@@ -91,10 +92,10 @@ async fn claims_in_another_stream_of_that_name_do_not_count() {
 }
 
 #[tokio::test]
-async fn a_stream_at_its_bound_keeps_the_order_pending_and_shuts_the_door() {
+async fn full_stream_leaves_order_pending_and_refuses_next() {
     let world = world(|config| {
         config.nats.orders_max_bytes = 1_048_576;
-        // Only the refusal itself can shut it.
+        // Never measured again, so that only the refusal itself can close it.
         config.intake.measure_ms = 600_000;
         config.relay.poll_ms = 20;
         config.relay.republish_after_ms = 1_000;
@@ -119,7 +120,7 @@ async fn a_stream_at_its_bound_keeps_the_order_pending_and_shuts_the_door() {
     assert_eq!(refused.reason(), Reason::QueueFull);
     assert!(refused.delay().is_some());
     assert_eq!(world.snapshot().await, before);
-    // What was placed is queued as soon as there is room.
+    // The placed order is queued as soon as there is room.
     world.jetstream.get_stream(ORDERS).await.unwrap().purge().await.unwrap();
     eventually("the placed order is queued", async || {
         (world.queued().await.len() == 1).then_some(())
@@ -128,8 +129,8 @@ async fn a_stream_at_its_bound_keeps_the_order_pending_and_shuts_the_door() {
     assert_eq!(world.queued().await[0].order().unwrap().order_id.to_string(), order.order_id);
 }
 
-/// Bounds the queue anew and fills it with orders nobody placed, past checkout, until it has
-/// `bytes`.
+/// Sets a new bound of the queue and fills it, past checkout, with orders that no buyer placed,
+/// until it has `bytes`.
 async fn fill_past(world: &World, max_bytes: i64, bytes: u64) {
     let mut config = world.jetstream.get_stream(ORDERS).await.unwrap().cached_info().config.clone();
     config.max_bytes = max_bytes;
@@ -149,13 +150,14 @@ async fn fill_past(world: &World, max_bytes: i64, bytes: u64) {
 const SMALL: i64 = 1_048_576;
 
 #[tokio::test]
-async fn a_queue_full_of_orders_has_room_for_markers_and_cancellations() {
+async fn full_queue_takes_markers_and_cancellations() {
     let world = world(|config| config.intake.measure_ms = 20).await;
     fill_past(&world, SMALL, 800_000).await;
     let sale = world.sale(100_000).await;
     let first = world.order(&tee(sale, "first")).await;
     let bound = bytes_for_orders(SMALL);
-    // A refusal counts orders twice that were stored during a measurement: the next one lets some more in.
+    // A refusal counts orders twice that were stored during a measurement: the next measurement
+    // lets some more in.
     let (refused, stored) = eventually("orders fill their part of the queue", async || {
         let refused = fill(&world, sale).await;
         let stored = world.jetstream.get_stream(ORDERS).await.unwrap().cached_info().state.bytes;
@@ -165,7 +167,7 @@ async fn a_queue_full_of_orders_has_room_for_markers_and_cancellations() {
     assert_eq!(refused.reason(), Reason::QueueFull);
     assert_eq!(refused.metadata()["max_queue_bytes"], bound.to_string());
     assert!(stored <= bound, "{stored}");
-    // The first refusal counted what was under way, of which some may not have been stored.
+    // The first refusal counted publishes under way, some of which may not have been stored.
     let (late, books, refused) = eventually("the door stays shut", async || {
         let books = world.books(sale).await;
         let late = tee(sale, &Uuid::new_v4().to_string());
@@ -179,18 +181,18 @@ async fn a_queue_full_of_orders_has_room_for_markers_and_cancellations() {
     let marker = QueueMessage::Fence { sale_id: sale, epoch: 2 };
     publish_order(&world.jetstream, &marker, Duration::from_secs(5)).await.unwrap();
     assert!(world.cancel(&cancel(&first)).await.unwrap().cancel_requested);
-    let [.., fence, wish] = &world.queued().await[..] else { panic!("nothing is queued") };
+    let [.., fence, cancellation] = &world.queued().await[..] else { panic!("nothing is queued") };
     assert_eq!(*fence, marker);
-    assert!(matches!(wish, QueueMessage::Cancel { order, .. }
+    assert!(matches!(cancellation, QueueMessage::Cancel { order, .. }
         if order.order_id.to_string() == first.order_id));
     world.jetstream.get_stream(ORDERS).await.unwrap().purge().await.unwrap();
     eventually("the door opens", async || world.place(&late).await.ok()).await;
 }
 
 #[tokio::test]
-async fn the_relay_keeps_to_the_room_for_orders_too() {
+async fn relay_keeps_to_room_for_orders() {
     let world = world(|config| {
-        // The door does not know.
+        // The admission control does not measure.
         config.intake.measure_ms = 600_000;
         config.relay.poll_ms = 20;
         config.relay.republish_after_ms = 1_000;
@@ -199,7 +201,7 @@ async fn the_relay_keeps_to_the_room_for_orders_too() {
     let (sale, other) = (world.sale(10).await, world.sale(100_000).await);
     fill_past(&world, SMALL, bytes_for_orders(SMALL)).await;
     let hold = world.place_only(sale, "ada").await;
-    // It has measured when it has come to an order, so that the door knows as well.
+    // The relay has measured by the time it reaches an order, which the admission control sees too.
     let refused = eventually("the door is shut", async || {
         failure(world.place(&tee(other, &Uuid::new_v4().to_string())).await).err()
     })

@@ -1,4 +1,4 @@
-//! Everything a caller can get wrong: each its own code, reason and field, and every store as it was.
+//! Invalid requests: each has its own code, reason and field, and changes nothing in the stores.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use flashsale_admission::{Signer, Ticket};
@@ -15,7 +15,7 @@ use crate::world::{
     SaleSpec, World, admission, begin, cancel, id, lines, place, tee, watch, world,
 };
 
-/// One wrong call: what is wrong, the call, the code and reason it is refused with, and the field at fault ("" for none).
+/// A description, the call, the expected code and reason, and the field at fault ("" for none).
 type Case = (&'static str, Call, Code, Reason, &'static str);
 
 enum Call {
@@ -40,7 +40,7 @@ async fn refusal(world: &World, call: Call) -> Status {
     }
 }
 
-/// Makes each call, and finds everything in the stores as it was.
+/// Makes each call, and checks that nothing in the stores has changed.
 async fn assert_refused(world: &World, cases: Vec<Case>) {
     let before = world.snapshot().await;
     for (what, call, code, reason, field) in cases {
@@ -60,7 +60,7 @@ async fn assert_refused(world: &World, cases: Vec<Case>) {
 const ITEMS: [(&str, i64, i64, i64); 2] = [("tee", 10, 3, 1_999), ("cap", 1, 0, 990)];
 
 #[tokio::test]
-async fn a_wrong_begin_checkout_is_refused_for_its_own_reason_and_changes_nothing() {
+async fn bad_begin_checkouts_change_nothing() {
     let world = world(|_| {}).await;
     world.keys_are_known().await;
     let sale = world.sale_with(SaleSpec::default(), &ITEMS).await;
@@ -135,7 +135,7 @@ async fn a_wrong_begin_checkout_is_refused_for_its_own_reason_and_changes_nothin
 }
 
 #[tokio::test]
-async fn a_wrong_place_order_is_refused_for_its_own_reason_and_changes_nothing() {
+async fn bad_place_orders_change_nothing() {
     let world = world(|_| {}).await;
     world.keys_are_known().await;
     let sale = world.sale_with(SaleSpec::default(), &ITEMS).await;
@@ -155,7 +155,7 @@ async fn a_wrong_place_order_is_refused_for_its_own_reason_and_changes_nothing()
     };
     let (reserved, held) = hold_of(sale, "bob", "").await;
     let (_, expired) = hold_of(short, "bob", "").await;
-    // Swept, so that the sweep changes nothing later.
+    // Swept now, so that the sweep changes nothing later.
     eventually("the hold has run out", async || (world.books(short).await[1] == 0).then_some(()))
         .await;
     let spent = world.admission(room, "bob", 1, 60_000);
@@ -259,7 +259,7 @@ async fn a_wrong_place_order_is_refused_for_its_own_reason_and_changes_nothing()
 }
 
 #[tokio::test]
-async fn a_wrong_call_about_an_order_is_refused_for_its_own_reason_and_changes_nothing() {
+async fn bad_order_calls_change_nothing() {
     let world = world(|_| {}).await;
     let (sale, other) = (world.sale(10).await, world.sale(10).await);
     let queued = world.order(&tee(sale, "ada")).await;
@@ -334,7 +334,7 @@ async fn a_wrong_call_about_an_order_is_refused_for_its_own_reason_and_changes_n
 }
 
 #[tokio::test]
-async fn a_wrong_list_is_refused_for_its_own_reason() {
+async fn bad_lists_are_refused() {
     let world = world(|_| {}).await;
     let (sale, other) = (world.sale(10).await, world.sale(10).await);
     for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! The wish to cancel goes through the queue once, and its caller learns what became of it.
+//! Cancelling: the request goes through the queue once, and its caller learns the result.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tonic::Request;
 
 use crate::world::{World, cancel, failure, id, tee, world};
 
-/// Asks with little patience: nobody records anything.
+/// Cancels with a short deadline: nothing records the result.
 async fn cancel_soon(world: &World, ask: &CancelOrderRequest) -> Order {
     let mut request = Request::new(ask.clone());
     request.set_timeout(Duration::from_millis(700));
@@ -17,39 +17,39 @@ async fn cancel_soon(world: &World, ask: &CancelOrderRequest) -> Order {
     answer.unwrap().into_inner().order.unwrap()
 }
 
-async fn wished(world: &World) {
-    eventually("the wish is in the queue", async || {
+async fn cancellation_queued(world: &World) {
+    eventually("the cancellation is queued", async || {
         (world.cancels().await.len() == 1).then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn the_wish_about_a_queued_order_carries_the_whole_order_once() {
+async fn cancellation_of_queued_order_carries_it_once() {
     let world = world(|_| {}).await;
     let sale = world.sale(10).await;
     let order = world.order(&tee(sale, "ada")).await;
     let ask = cancel(&order);
     let pending = cancel_soon(&world, &ask).await;
     assert_eq!(pending, Order { cancel_requested: true, ..order.clone() });
-    // The same again, and another wish about the same order: one is enough.
+    // The same request again, and another one about the same order: one message is enough.
     cancel_soon(&world, &ask).await;
     cancel_soon(&world, &CancelOrderRequest { request_id: id(), ..ask }).await;
     assert_eq!(world.cancels().await, [world.placed_message(&order).await]);
     assert_eq!(world.queued().await.len(), 2);
-    // Its units are given back by whoever records the end, not here.
+    // Its units are released by the service that records the end, not here.
     assert_eq!(world.books(sale).await, [9, 0, 1, 0]);
 }
 
 #[tokio::test]
-async fn whoever_cancels_learns_the_end_as_soon_as_it_is_recorded() {
+async fn cancel_returns_recorded_end() {
     let world = world(|_| {}).await;
     let sale = world.sale(10).await;
     let order = world.order(&tee(sale, "ada")).await;
     let message = world.placed_message(&order).await;
     let ask = cancel(&order);
     let recording = async {
-        wished(&world).await;
+        cancellation_queued(&world).await;
         world.record(&message, "CANCELLED").await;
         world.change(&order, "end_reason = 'buyer'").await;
         world.announce(&order, "CANCELLED").await;
@@ -67,7 +67,7 @@ async fn whoever_cancels_learns_the_end_as_soon_as_it_is_recorded() {
 }
 
 #[tokio::test]
-async fn a_recorded_order_keeps_its_state_until_nothing_can_charge_it() {
+async fn recorded_order_keeps_state_while_chargeable() {
     for state in [OrderState::Claimed, OrderState::Paying, OrderState::ActionRequired] {
         let world = world(|_| {}).await;
         let sale = world.sale(10).await;
@@ -75,17 +75,17 @@ async fn a_recorded_order_keeps_its_state_until_nothing_can_charge_it() {
         let order = world.recorded(&tee(sale, "ada"), name).await;
         let ask = cancel(&order);
         let recording = async {
-            wished(&world).await;
+            cancellation_queued(&world).await;
             world.change(&order, "cancel_requested_at = now()").await;
             world.announce(&order, name).await;
         };
         let (answer, ()) = tokio::join!(world.cancel(&ask), recording);
         let answer = answer.unwrap();
         assert_eq!((answer.state(), answer.cancel_requested), (state, true));
-        // It says which order it is about, and repeats nothing that is on record.
-        let wish = world.cancels().await.remove(0);
-        assert_eq!(wish.order_id.to_string(), order.order_id);
-        assert_eq!((wish.email.as_str(), wish.payment_method.as_str()), ("", ""));
+        // It names the order, and repeats nothing that is recorded.
+        let cancellation = world.cancels().await.remove(0);
+        assert_eq!(cancellation.order_id.to_string(), order.order_id);
+        assert_eq!((cancellation.email.as_str(), cancellation.payment_method.as_str()), ("", ""));
         let before = world.snapshot().await;
         assert_eq!(world.cancel(&ask).await.unwrap(), answer);
         assert_eq!(world.snapshot().await, before);
@@ -93,13 +93,13 @@ async fn a_recorded_order_keeps_its_state_until_nothing_can_charge_it() {
 }
 
 #[tokio::test]
-async fn a_payment_that_wins_the_race_is_what_the_canceller_hears() {
+async fn cancel_returns_faster_payment() {
     let world = world(|_| {}).await;
     let sale = world.sale(10).await;
     let order = world.recorded(&tee(sale, "ada"), "PAYING").await;
     let ask = cancel(&order);
     let recording = async {
-        wished(&world).await;
+        cancellation_queued(&world).await;
         world.change(&order, "state = 'CONFIRMED'").await;
         world.announce(&order, "CONFIRMED").await;
     };
@@ -111,7 +111,7 @@ async fn a_payment_that_wins_the_race_is_what_the_canceller_hears() {
 }
 
 #[tokio::test]
-async fn a_wish_without_an_ack_is_unavailable_and_takes_effect_once() {
+async fn unacked_cancellation_takes_effect_once() {
     let world = world(|config| config.nats.publish_timeout_ms = 300).await;
     let sale = world.sale(10).await;
     let order = world.order(&tee(sale, "ada")).await;
@@ -121,14 +121,14 @@ async fn a_wish_without_an_ack_is_unavailable_and_takes_effect_once() {
     world.nats.server.resume();
     assert_eq!(refused.reason(), Reason::StoreUnavailable);
     assert!(refused.delay().is_some());
-    // It arrived all the same; the retry adds nothing to it.
-    wished(&world).await;
+    // It was stored nevertheless; the retry adds nothing.
+    cancellation_queued(&world).await;
     assert!(cancel_soon(&world, &ask).await.cancel_requested);
     assert_eq!(world.cancels().await.len(), 1);
 }
 
 #[tokio::test]
-async fn an_order_can_be_cancelled_however_many_are_watched() {
+async fn cancel_works_at_watcher_bound() {
     let world = world(|config| config.watch.max_watchers = 1).await;
     let sale = world.sale(10).await;
     let watched = world.order(&tee(sale, "ada")).await;

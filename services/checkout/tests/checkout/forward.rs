@@ -1,5 +1,5 @@
-//! Stands between checkout and inventory, and keeps the listing of some sales' placed holds waiting
-//! for ever.
+//! A proxy between checkout and inventory that never answers the listing of placed holds of some
+//! sales.
 
 use std::{
     convert::Infallible,
@@ -22,7 +22,7 @@ use tonic::{
 };
 use uuid::Uuid;
 
-/// What is known once there is an inventory.
+/// The target, set once inventory runs.
 pub(crate) type Target = Arc<OnceLock<(Channel, Vec<Uuid>)>>;
 
 #[derive(Clone)]
@@ -67,7 +67,7 @@ impl<const ADMIN: bool> Service<Request<Body>> for Forward<ADMIN> {
     }
 }
 
-/// Passes calls on as soon as `target` is set.
+/// Forwards calls once `target` is set.
 pub(crate) async fn forward(target: &Target) -> TestServer {
     let hosted = Hosted::new()
         .grpc(Forward::<false>(Arc::clone(target)))

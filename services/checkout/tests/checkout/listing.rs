@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::world::{World, world};
 
-/// The first order of the tests is placed then.
+/// When the first order of the tests is placed.
 const BEGIN_MS: i64 = 1_795_000_000_000;
 
 fn message(sale: Uuid, buyer_id: &str, placed_at_ms: i64) -> OrderMessage {
@@ -67,7 +67,7 @@ fn ids(orders: &[Order]) -> Vec<Uuid> {
     orders.iter().map(|order| order.order_id.parse().unwrap()).collect()
 }
 
-/// Newest first; of those placed at once the greater id first.
+/// Newest first; of those placed at the same time the greater id first.
 fn newest_first(orders: &[OrderMessage]) -> Vec<Uuid> {
     let mut orders: Vec<_> = orders.iter().map(|o| (o.placed_at_ms, o.order_id)).collect();
     orders.sort_unstable();
@@ -75,7 +75,7 @@ fn newest_first(orders: &[OrderMessage]) -> Vec<Uuid> {
 }
 
 #[tokio::test]
-async fn pages_hold_every_order_once_newest_first_also_while_new_ones_come() {
+async fn pages_are_stable_under_inserts() {
     let world = world(|_| {}).await;
     let (sale, other) = (world.sale(10).await, world.sale(10).await);
     // Three were placed in each millisecond: the id decides between them.
@@ -98,7 +98,7 @@ async fn pages_hold_every_order_once_newest_first_also_while_new_ones_come() {
     })
     .await;
     assert_eq!(ids(&moving.concat()), newest_first(&orders));
-    // The same token leads to the same page, whenever it is used.
+    // A token leads to the same page, whenever it is used.
     let first = page(&world, &all(sale, 7)).await;
     let ask = ListOrdersRequest { page_token: first.next_page_token, ..all(sale, 7) };
     let second = page(&world, &ask).await;
@@ -107,7 +107,7 @@ async fn pages_hold_every_order_once_newest_first_also_while_new_ones_come() {
 }
 
 #[tokio::test]
-async fn a_list_is_narrowed_to_a_buyer_and_a_state() {
+async fn lists_filter_by_buyer_and_state() {
     let world = world(|_| {}).await;
     let sale = world.sale(10).await;
     let mut expected = Vec::new();
@@ -125,7 +125,7 @@ async fn a_list_is_narrowed_to_a_buyer_and_a_state() {
         ("bob", OrderState::Paying, "PAYING"),
         ("bob", OrderState::Refunded, "REFUNDED"),
         ("nobody", OrderState::Unspecified, ""),
-        // A filter is no pattern.
+        // A filter is not a pattern.
         ("%", OrderState::Unspecified, ""),
     ] {
         let ask = ListOrdersRequest {
@@ -147,7 +147,7 @@ async fn a_list_is_narrowed_to_a_buyer_and_a_state() {
 }
 
 #[tokio::test]
-async fn a_page_has_fifty_orders_unless_asked_and_never_more_than_five_hundred() {
+async fn page_size_defaults_to_50_and_stops_at_500() {
     let world = world(|_| {}).await;
     let sale = world.sale(10).await;
     sqlx::query(
@@ -165,7 +165,7 @@ async fn a_page_has_fifty_orders_unless_asked_and_never_more_than_five_hundred()
     for size in [500, 501, i32::MAX] {
         let first = page(&world, &all(sale, size)).await;
         assert_eq!(first.orders.len(), 500);
-        // Tokens are as fine as the record: not one is lost between two microseconds.
+        // Tokens have the precision of the record: no order is lost between two microseconds.
         let ask = ListOrdersRequest { page_token: first.next_page_token, ..all(sale, size) };
         let rest = page(&world, &ask).await;
         assert_eq!((rest.orders.len(), rest.next_page_token.as_str()), (1, ""));
@@ -173,7 +173,7 @@ async fn a_page_has_fifty_orders_unless_asked_and_never_more_than_five_hundred()
 }
 
 #[tokio::test]
-async fn a_recorded_order_is_read_whole() {
+async fn recorded_order_is_read_completely() {
     let world = world(|_| {}).await;
     let sale = world.sale(10).await;
     let recorded = message(sale, "ada", BEGIN_MS);

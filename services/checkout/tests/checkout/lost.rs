@@ -1,4 +1,4 @@
-//! Placing from holds that are gone, as after a rebuild of the stock.
+//! Placing from holds that do not exist, as after a rebuild of the stock.
 
 use flashsale_errors::Reason;
 use flashsale_proto::checkout::{OrderState, PlaceOrderRequest};
@@ -10,7 +10,7 @@ use crate::{
     world::{SaleSpec, World, begin, id, lines, place, tee, world},
 };
 
-/// An order of one tee from a hold that is not there.
+/// An order of one tee from a hold that does not exist.
 fn lost(sale: Uuid, buyer_id: &str) -> PlaceOrderRequest {
     PlaceOrderRequest { hold_id: id(), ..tee(sale, buyer_id) }
 }
@@ -20,7 +20,7 @@ async fn held(world: &World, sale: Uuid, tees: i64) -> String {
     world.checkout.clone().begin_checkout(ask).await.unwrap().into_inner().hold_id
 }
 
-/// Records that the claims have come past a rebuild of the sale's stock.
+/// Records that the claims have passed a rebuild of the sale's stock.
 async fn rebuilt(world: &World, sale: Uuid) {
     sqlx::query("INSERT INTO stock_fences (sale_id, epoch) VALUES ($1, 2)")
         .bind(sale)
@@ -30,7 +30,7 @@ async fn rebuilt(world: &World, sale: Uuid) {
 }
 
 #[tokio::test]
-async fn lines_that_come_with_a_lost_hold_are_taken_anew_once() {
+async fn lines_of_lost_hold_are_reserved_again_once() {
     let world = world(|_| {}).await;
     let sale = world.sale(10).await;
     let ask = lost(sale, "ada");
@@ -41,7 +41,7 @@ async fn lines_that_come_with_a_lost_hold_are_taken_anew_once() {
     for _ in 0..3 {
         assert_eq!(world.order(&ask).await, order);
     }
-    // The request id binds the lines and the hold they stand for.
+    // The request id binds the lines and the hold that they replace.
     let other_hold = PlaceOrderRequest { hold_id: id(), ..ask.clone() };
     let other_lines = PlaceOrderRequest { lines: lines(&[("tee", 2)]), ..ask.clone() };
     let no_hold = PlaceOrderRequest { hold_id: String::new(), ..ask.clone() };
@@ -53,7 +53,7 @@ async fn lines_that_come_with_a_lost_hold_are_taken_anew_once() {
 }
 
 #[tokio::test]
-async fn a_lost_hold_whose_units_are_gone_is_lost_and_other_refusals_stay_what_they_are() {
+async fn only_sold_out_becomes_hold_lost() {
     let world = world(|_| {}).await;
     let sale =
         world.sale_with(SaleSpec::default(), &[("tee", 5, 2, 1_999), ("cap", 1, 0, 990)]).await;
@@ -78,7 +78,7 @@ async fn a_lost_hold_whose_units_are_gone_is_lost_and_other_refusals_stay_what_t
 }
 
 #[tokio::test]
-async fn lines_that_come_with_a_hold_that_is_there_must_be_what_it_has() {
+async fn lines_must_match_existing_hold() {
     let world = world(|_| {}).await;
     let sale = world.sale(10).await;
     let hold_id = held(&world, sale, 2).await;
@@ -88,7 +88,7 @@ async fn lines_that_come_with_a_hold_that_is_there_must_be_what_it_has() {
     assert_eq!(failure.violations()[0].field, "lines");
     assert_eq!(world.snapshot().await, before);
 
-    // However they are split, it is the hold that is placed: with or without them it is the same request.
+    // However they are split, the hold is placed: with or without lines it is the same request.
     let ask = PlaceOrderRequest { lines: lines(&[("tee", 1), ("tee", 1)]), ..ask };
     let order = world.order(&ask).await;
     assert_eq!(order.hold_id, hold_id);
@@ -99,22 +99,23 @@ async fn lines_that_come_with_a_hold_that_is_there_must_be_what_it_has() {
 }
 
 #[tokio::test]
-async fn a_hold_alone_is_lost_only_where_the_stock_was_rebuilt() {
+async fn hold_is_lost_only_after_rebuild() {
     let world = world(|_| {}).await;
     let (sale, other) = (world.sale(10).await, world.sale(10).await);
     rebuilt(&world, sale).await;
     let bare = |sale| PlaceOrderRequest { lines: vec![], ..lost(sale, "ada") };
     assert_failure(&world.place(&bare(sale)).await.unwrap_err(), Reason::HoldLost);
     assert_failure(&world.place(&bare(other)).await.unwrap_err(), Reason::HoldNotFound);
-    // One that is there is placed, rebuilt or not.
+    // An existing hold is placed, with or without a rebuild.
     let hold_id = held(&world, sale, 1).await;
     let order = world.order(&PlaceOrderRequest { hold_id, ..bare(sale) }).await;
     assert_eq!(order.state(), OrderState::Accepted);
 }
 
-/// The rebuilt stock does not count what is published behind its marker, and the record has it only once it is claimed.
+/// The rebuilt stock does not count orders published behind its marker, and the record has them
+/// only once they are claimed.
 #[tokio::test]
-async fn behind_a_rebuild_an_order_is_unknown_only_once_all_that_waits_is_claimed() {
+async fn order_is_unknown_only_after_claims_pass() {
     let world = world(|_| {}).await;
     let (sale, other) = (world.sale(10).await, world.sale(10).await);
     world.order(&tee(sale, "ada")).await;

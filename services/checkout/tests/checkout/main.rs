@@ -1,6 +1,7 @@
-//! Checkout over real gRPC: a real inventory beside it, and a Redis, a NATS and a Postgres of each test's own.
+//! Checkout over real gRPC: a real inventory beside it, and a Redis, a NATS and a Postgres per
+//! test.
 
-// A table of cases prints the case it is at.
+// Tables of cases print the present case.
 #![allow(clippy::print_stdout)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,4 +1,4 @@
-//! Orders of an older epoch that are parked until their units are taken anew.
+//! Orders of an older epoch that are parked until their units are taken again.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn get_as(world: &World, sale: Uuid, id: Uuid, buyer_id: &str) -> Result<O
 }
 
 #[tokio::test]
-async fn a_parked_order_reads_as_accepted_to_its_buyer_alone() {
+async fn parked_order_reads_as_accepted() {
     let world = world(|_| {}).await;
     let (sale, other_sale) = (world.sale(10).await, world.sale(10).await);
     let message = older(&world, sale, "ada").await;
@@ -44,7 +44,7 @@ async fn a_parked_order_reads_as_accepted_to_its_buyer_alone() {
         assert_failure(&refused, Reason::OrderNotFound);
     }
 
-    // Its watcher begins with it and learns what becomes of it.
+    // Its watcher starts with it and sees its end.
     let mut watcher = world.checkout.clone().watch_order(watch(&order)).await.unwrap().into_inner();
     assert_eq!(watcher.message().await.unwrap().unwrap().order, Some(order.clone()));
     world.record(&message, "CLAIMED").await;
@@ -55,7 +55,7 @@ async fn a_parked_order_reads_as_accepted_to_its_buyer_alone() {
 }
 
 #[tokio::test]
-async fn the_wish_about_a_parked_order_carries_the_whole_order() {
+async fn cancellation_of_parked_order_carries_it() {
     let world = world(|_| {}).await;
     let sale = world.sale(10).await;
     let message = older(&world, sale, "ada").await;
@@ -67,7 +67,7 @@ async fn the_wish_about_a_parked_order_carries_the_whole_order() {
 }
 
 #[tokio::test]
-async fn a_sale_with_too_many_parked_orders_shuts_its_own_door() {
+async fn excess_parked_orders_refuse_only_their_sale() {
     let world = world(|config| {
         config.intake.max_parked = 3;
         config.intake.measure_ms = 20;
@@ -101,7 +101,7 @@ async fn a_sale_with_too_many_parked_orders_shuts_its_own_door() {
 }
 
 #[tokio::test]
-async fn the_relay_leaves_parked_orders_alone_and_reaches_those_behind() {
+async fn relay_skips_parked_orders() {
     let world = world(|config| {
         config.relay.poll_ms = 20;
         config.relay.republish_after_ms = 1_000;

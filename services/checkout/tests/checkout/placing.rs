@@ -1,4 +1,4 @@
-//! From an admission to an order in the queue, once.
+//! Placing: from an admission to an order in the queue, once.
 
 use std::{
     sync::{
@@ -29,7 +29,7 @@ fn derived(sale: Uuid, buyer_id: &str, request_id: &str) -> Uuid {
 }
 
 #[tokio::test]
-async fn an_order_goes_from_an_admission_over_its_hold_into_the_queue() {
+async fn admission_to_hold_to_queued_order() {
     let world = world(|_| {}).await;
     world.keys_are_known().await;
     let spec = SaleSpec { room: true, ..SaleSpec::default() };
@@ -94,7 +94,7 @@ async fn an_order_goes_from_an_admission_over_its_hold_into_the_queue() {
 }
 
 #[tokio::test]
-async fn the_same_request_again_is_the_same_order_and_no_second_message() {
+async fn replay_returns_same_order_without_message() {
     let world = world(|_| {}).await;
     let sale = world.sale(10).await;
     let ask = tee(sale, "ada");
@@ -104,14 +104,14 @@ async fn the_same_request_again_is_the_same_order_and_no_second_message() {
         assert_eq!(world.order(&ask).await, order);
     }
     assert_eq!(world.snapshot().await, before);
-    // The request id is the buyer's own: somebody else's is another order.
+    // The request id belongs to the buyer: the same id of another buyer is another order.
     let theirs = PlaceOrderRequest { buyer_id: "bob".to_owned(), ..ask };
     assert_ne!(world.order(&theirs).await.order_id, order.order_id);
     assert_eq!(world.queued().await.len(), 2);
 }
 
 #[tokio::test]
-async fn the_same_request_many_times_at_once_is_one_order() {
+async fn concurrent_replays_are_one_order() {
     let world = world(|_| {}).await;
     let sale = world.sale(10).await;
     let ask = tee(sale, "ada");
@@ -122,7 +122,7 @@ async fn the_same_request_many_times_at_once_is_one_order() {
 }
 
 #[tokio::test]
-async fn many_buyers_at_once_get_what_there_is_and_the_others_leave_nothing() {
+async fn concurrent_buyers_never_oversell() {
     let world = world(|_| {}).await;
     let sale = world.sale(10).await;
     let asks: Vec<_> = (0..32).map(|buyer| tee(sale, &format!("buyer-{buyer}"))).collect();
@@ -144,14 +144,15 @@ async fn many_buyers_at_once_get_what_there_is_and_the_others_leave_nothing() {
 }
 
 #[tokio::test]
-async fn orders_placed_at_once_share_calls_of_inventory_and_count_there_as_one_each() {
+async fn concurrent_orders_share_inventory_calls() {
     let world = world(|_| {}).await;
     let sale = world.sale(100).await;
     let asks: Vec<_> = (0..64).map(|buyer| tee(sale, &format!("buyer-{buyer}"))).collect();
-    // Each once, in time or not.
+    // Each once, acked in time or not.
     join_all(asks.iter().map(async |ask| world.place(ask).await.unwrap())).await;
     assert_eq!(world.books(sale).await, [36, 0, 64, 0]);
-    // A call is counted when the last byte of its answer is out: all of them are once inventory has drained.
+    // A call is counted when the last byte of its answer is sent: all of them are once inventory
+    // has drained.
     world.inventory.drain.begin();
     world.inventory.ended().await.unwrap();
     let text = flashsale_telemetry::render_metrics();
@@ -168,7 +169,7 @@ async fn orders_placed_at_once_share_calls_of_inventory_and_count_there_as_one_e
 }
 
 #[tokio::test]
-async fn orders_whose_call_lost_its_answers_are_placed_once_and_found_by_their_retries() {
+async fn retries_find_orders_of_lost_answers() {
     let (deaf, cut) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
     let between = Between { deaf: Arc::clone(&deaf), cut: Arc::clone(&cut) };
     let world =
@@ -203,16 +204,16 @@ async fn orders_whose_call_lost_its_answers_are_placed_once_and_found_by_their_r
     assert_eq!(world.queued().await.len(), before + 8);
 }
 
-/// Stands between checkout and inventory.
+/// A proxy between checkout and inventory.
 struct Between {
-    /// Nothing that inventory says gets through.
+    /// Discards everything inventory sends.
     deaf: Arc<AtomicBool>,
     /// Breaks the connections.
     cut: Arc<Notify>,
 }
 
 impl Between {
-    /// The URL of a way to `url`.
+    /// The URL of a proxy to `url`.
     fn before(self, url: &str) -> String {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -249,7 +250,7 @@ impl Between {
 }
 
 #[tokio::test]
-async fn orders_that_have_to_wait_at_inventory_keep_no_later_ones() {
+async fn waiting_orders_delay_no_later_ones() {
     let world = world(|_| {}).await;
     world.keys_are_known().await;
     let spec = SaleSpec { room: true, ..SaleSpec::default() };
@@ -263,13 +264,13 @@ async fn orders_that_have_to_wait_at_inventory_keep_no_later_ones() {
         let admission = admission(signer, sale, &buyer, number, 60_000);
         PlaceOrderRequest { admission, ..tee(sale, &buyer) }
     };
-    // A key that nobody knows is asked for once a second at most; who comes in between is refused at once.
+    // An unknown key is fetched once a second at most; requests in between are refused at once.
     eventually("an order is placed while four wait for a key", async || {
         let mut waiting = Vec::new();
         for _ in 0..4 {
             let (mut checkout, ask) = (world.checkout.clone(), ask(&stranger, "mal"));
             let mut order = tokio::spawn(async move { checkout.place_order(ask).await });
-            // Each is out before the next comes.
+            // Each is sent before the next.
             let answered = tokio::time::timeout(Duration::from_millis(40), &mut order).await;
             answered.is_err().then(|| waiting.push(order));
         }
@@ -281,7 +282,7 @@ async fn orders_that_have_to_wait_at_inventory_keep_no_later_ones() {
 }
 
 #[tokio::test]
-async fn a_repeated_request_is_answered_with_the_order_as_it_is_now() {
+async fn replay_returns_present_state() {
     let world = world(|config| config.relay.poll_ms = 20).await;
     let sale = world.sale(10).await;
     let ask = tee(sale, "ada");
@@ -304,24 +305,24 @@ async fn a_repeated_request_is_answered_with_the_order_as_it_is_now() {
 }
 
 #[tokio::test]
-async fn orders_are_placed_and_read_and_wished_away_while_the_record_is_away() {
+async fn orders_work_without_postgres() {
     let world = world(|config| config.postgres.acquire_timeout_ms = 200).await;
     let sale = world.sale(10).await;
     world.order(&tee(sale, "ada")).await;
     world.close_postgres().await;
     let order = world.order(&tee(sale, "bob")).await;
     assert_eq!(world.get(sale, &order.order_id).await.unwrap(), order);
-    let wish = crate::world::cancel(&order);
-    let cancelled = world.cancel(&wish).await.unwrap();
+    let cancellation = crate::world::cancel(&order);
+    let cancelled = world.cancel(&cancellation).await.unwrap();
     assert!(cancelled.cancel_requested, "{cancelled:?}");
     assert_eq!(world.cancels().await.len(), 1);
-    // What only the record knows cannot be told.
+    // What only the record knows cannot be answered.
     let unknown = failure(world.get(sale, &Uuid::new_v4().to_string()).await).unwrap_err();
     assert_eq!(unknown.reason(), Reason::StoreUnavailable);
 }
 
 #[tokio::test]
-async fn a_late_ack_is_pending_although_the_message_is_stored() {
+async fn late_ack_is_pending() {
     let world = world(|_| {}).await;
     let sale = world.sale(10).await;
     let ask = tee(sale, "ada");
@@ -332,15 +333,14 @@ async fn a_late_ack_is_pending_although_the_message_is_stored() {
             (world.books(sale).await == [9, 0, 1, 0]).then_some(())
         })
         .await;
-        // It is the time itself that the answer depends on: a second from before the units were
-        // taken.
+        // The answer depends on the time alone: a second since before the units were taken.
         tokio::time::sleep(Duration::from_millis(1_010)).await;
         world.nats.server.resume();
     };
     let (pending, ()) = tokio::join!(placing, late);
     assert_eq!(pending.state(), OrderState::AcceptancePending);
     assert_eq!(world.queued().await.len(), 1);
-    // The same request again is checked anew.
+    // The replay is checked again.
     let order = world.order(&ask).await;
     assert_eq!(order, Order { state: OrderState::Accepted.into(), ..pending });
     assert_eq!(world.queued().await.len(), 1);

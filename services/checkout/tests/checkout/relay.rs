@@ -1,4 +1,4 @@
-//! What is placed rolls forward, whatever happened between the stock store and the queue.
+//! Placed orders roll forward, whatever happened between the stock store and the queue.
 
 use flashsale_checkout::Config;
 use flashsale_proto::checkout::OrderState;
@@ -11,7 +11,7 @@ use crate::{
     world::{World, tee, world},
 };
 
-/// Looks often, and publishes again what has waited for a second.
+/// Polls often, and publishes again what has waited for a second.
 fn relaying(config: &mut Config) {
     config.relay.poll_ms = 20;
     config.relay.republish_after_ms = 1_000;
@@ -30,11 +30,11 @@ async fn queued(world: &World, count: usize) {
 }
 
 #[tokio::test]
-async fn an_order_that_was_placed_and_never_published_is_published() {
+async fn unpublished_order_is_published() {
     let world = world(relaying).await;
     let sale = world.sale(10).await;
     let hold = world.place_only(sale, "ada").await;
-    // It is an order already.
+    // It reads as an order already.
     let order = world.get(sale, &hold.order_id).await.unwrap();
     assert_eq!(order.state(), OrderState::Accepted);
     queued(&world, 1).await;
@@ -45,26 +45,27 @@ async fn an_order_that_was_placed_and_never_published_is_published() {
     assert_eq!(message.hold_id.to_string(), hold.hold_id);
     assert_eq!((message.email.as_str(), message.lines.len()), ("ada@example.org", 1));
     assert_eq!((message.total_minor, message.epoch), (1_999, 1));
-    // Carried on until it is recorded.
+    // Carried until it is recorded.
     assert_eq!(world.carried(sale).await, [hold.order_id]);
 }
 
 #[tokio::test]
-async fn an_order_that_is_queued_already_is_not_queued_twice() {
+async fn queued_order_is_not_queued_again() {
     let world = world(relaying).await;
     let sale = world.sale(10).await;
     let order = world.order(&tee(sale, "ada")).await;
-    // The one that was never published comes behind it: when that is there, the other one has been published again.
+    // The unpublished order comes after the queued one: once it is there, the other has been
+    // published again.
     let hold = world.place_only(sale, "bob").await;
     queued(&world, 2).await;
     assert_eq!(order_ids(&world).await, [order.order_id, hold.order_id]);
 }
 
 #[tokio::test]
-async fn a_publish_without_an_ack_is_pending_and_takes_effect_once() {
+async fn unacked_publish_takes_effect_once() {
     let world = world(|config| config.nats.publish_timeout_ms = 300).await;
     let sale = world.sale(10).await;
-    // Asked while the queue hangs: the message is on its way, and its ack does not come in time.
+    // Placed while the queue hangs: the message is on its way, and its ack does not come in time.
     world.nats.server.pause();
     let ask = tee(sale, "ada");
     let pending = world.place(&ask).await.unwrap();
@@ -81,7 +82,7 @@ async fn a_publish_without_an_ack_is_pending_and_takes_effect_once() {
 }
 
 #[tokio::test]
-async fn an_order_placed_while_the_queue_is_down_is_in_it_when_it_is_back() {
+async fn order_is_queued_after_queue_outage() {
     let mut world = world(|config| {
         relaying(config);
         config.nats.publish_timeout_ms = 300;
@@ -107,7 +108,7 @@ async fn an_order_placed_while_the_queue_is_down_is_in_it_when_it_is_back() {
 }
 
 #[tokio::test]
-async fn a_queue_that_lost_its_messages_gets_them_again() {
+async fn lost_messages_are_published_again() {
     let world = world(relaying).await;
     let sale = world.sale(10).await;
     let lost = world.order(&tee(sale, "ada")).await;
@@ -123,7 +124,7 @@ async fn a_queue_that_lost_its_messages_gets_them_again() {
 }
 
 #[tokio::test]
-async fn a_recorded_order_is_no_longer_carried_and_keeps_its_units() {
+async fn recorded_order_is_dropped_from_hold() {
     let world = world(|config| config.relay.poll_ms = 20).await;
     let sale = world.sale(10).await;
     let recorded = world.recorded(&tee(sale, "ada"), "CLAIMED").await;
@@ -136,12 +137,12 @@ async fn a_recorded_order_is_no_longer_carried_and_keeps_its_units() {
     .await;
     assert_eq!(world.carried(sale).await, [waiting.order_id, young.order_id]);
     assert_eq!(world.books(sale).await, [7, 0, 3, 0]);
-    // The relay has been here, and left alone what may still be on its way.
+    // The relay has passed, and left alone what may still be on its way.
     assert_eq!(world.queued().await.len(), 2);
 }
 
 #[tokio::test]
-async fn more_orders_than_one_go_takes_are_all_seen_to() {
+async fn orders_beyond_one_page_are_relayed() {
     let world = world(|config| {
         relaying(config);
         config.relay.batch = 2;
@@ -157,7 +158,7 @@ async fn more_orders_than_one_go_takes_are_all_seen_to() {
 }
 
 #[tokio::test]
-async fn orders_of_a_sale_that_ended_meanwhile_roll_forward_too() {
+async fn orders_of_ended_sale_roll_forward() {
     let world = world(relaying).await;
     let sale = world.sale(10).await;
     world.place_only(sale, "ada").await;
@@ -169,8 +170,8 @@ async fn orders_of_a_sale_that_ended_meanwhile_roll_forward_too() {
     queued(&world, 1).await;
 }
 
-/// Puts the message of an order aside, as the claims do.
-async fn put_aside(world: &World, order_id: &str, seq: i64) {
+/// Makes the message of an order a dead letter, as the claims do.
+async fn dead_letter(world: &World, order_id: &str, seq: i64) {
     sqlx::query(
         "INSERT INTO dead_letters (stream, stream_created, seq, payload, reason, order_id)
          VALUES ($1, now(), $2, '', 'unreadable', $3)",
@@ -184,7 +185,7 @@ async fn put_aside(world: &World, order_id: &str, seq: i64) {
 }
 
 #[tokio::test]
-async fn what_the_claims_put_aside_is_not_published_again_and_hides_nothing_behind_it() {
+async fn dead_letters_are_skipped_and_hide_nothing() {
     let world = world(|config| {
         relaying(config);
         config.relay.batch = 2;
@@ -194,14 +195,14 @@ async fn what_the_claims_put_aside_is_not_published_again_and_hides_nothing_behi
     let mut dead = Vec::new();
     for (seq, buyer) in ["ada", "bob", "cem", "dan", "eve"].into_iter().enumerate() {
         let hold = world.place_only(sale, buyer).await;
-        put_aside(&world, &hold.order_id, i64::try_from(seq).unwrap()).await;
+        dead_letter(&world, &hold.order_id, i64::try_from(seq).unwrap()).await;
         dead.push(hold.order_id);
     }
     let live = world.place_only(sale, "fay").await;
     queued(&world, 1).await;
     assert_eq!(order_ids(&world).await, std::slice::from_ref(&live.order_id));
-    // A person finds all of them where they were. One that was given up without having a row was placed all the same.
-    // Those of one millisecond stand in no order.
+    // An operator finds all of them where they were. One that was given up without a row was placed
+    // nevertheless. Orders of one millisecond are in no defined order.
     let mut carried = world.carried(sale).await;
     let mut placed = [&dead[..], std::slice::from_ref(&live.order_id)].concat();
     carried.sort_unstable();
@@ -219,20 +220,20 @@ async fn what_the_claims_put_aside_is_not_published_again_and_hides_nothing_behi
 }
 
 #[tokio::test]
-async fn a_dead_letter_goes_on_being_carried_and_is_published_again_when_somebody_asks_for_it() {
+async fn dead_letter_is_published_again_on_retry() {
     let world = world(relaying).await;
     let sale = world.sale(10).await;
     let order = world.order(&tee(sale, "ada")).await;
     let message = world.placed_message(&order).await;
     world.record(&message, "DEAD_LETTER").await;
-    put_aside(&world, &order.order_id, 1).await;
-    // One that was never published: when that is there, the other one would have been published too.
+    dead_letter(&world, &order.order_id, 1).await;
+    // An unpublished order: once it is there, the other would have been published too.
     let hold = world.place_only(sale, "bob").await;
     queued(&world, 2).await;
     assert_eq!(world.carried(sale).await, [order.order_id.clone(), hold.order_id.clone()]);
 
     sqlx::query("UPDATE dead_letters SET retry_at = now()").execute(&world.pg.pool).await.unwrap();
-    // The queue remembers its first message by its id, and takes it once more.
+    // The queue remembers the first message by its id, and accepts one more.
     queued(&world, 3).await;
     let first = order.order_id.clone();
     assert_eq!(order_ids(&world).await, [first.clone(), hold.order_id, first]);
@@ -242,7 +243,7 @@ async fn a_dead_letter_goes_on_being_carried_and_is_published_again_when_somebod
 }
 
 #[tokio::test]
-async fn a_hold_of_an_order_that_is_recorded_with_another_hold_gives_its_units_back() {
+async fn second_hold_of_order_is_released() {
     let world = world(|config| config.relay.poll_ms = 20).await;
     let sale = world.sale(10).await;
     let order = world.order(&tee(sale, "ada")).await;
@@ -256,7 +257,7 @@ async fn a_hold_of_an_order_that_is_recorded_with_another_hold_gives_its_units_b
 }
 
 #[tokio::test]
-async fn sales_that_hang_or_are_closed_keep_no_other_waiting() {
+async fn stuck_sales_delay_no_others() {
     let target = Target::default();
     let between = forward(&target).await;
     let world = world(|config| {
@@ -266,14 +267,14 @@ async fn sales_that_hang_or_are_closed_keep_no_other_waiting() {
     })
     .await;
     let (closed, open) = (world.sale(10).await, world.sale(10).await);
-    // Each is kept for as long as a call may take: one after the other that is a minute.
+    // Each takes as long as a call may: in sequence that is a minute.
     let hanging = join_all((0..6).map(|_| world.sale(10))).await;
     target.set((world.inventory.channel().await, hanging.clone())).unwrap();
     for sale in hanging.into_iter().chain([closed]) {
         world.place_only(sale, "ada").await;
     }
     world.spoil(closed, "meta", "run_id", Some("another")).await;
-    // One after the other, so that the relay has met the hanging ones before.
+    // In sequence, so that the relay has met the hanging ones before.
     for placed in 1..=3 {
         world.place_only(open, &format!("buyer-{placed}")).await;
         queued(&world, placed).await;

@@ -1,4 +1,4 @@
-//! The waiting room, as far as inventory knows it: it hands out the keys of admissions.
+//! The waiting room as inventory sees it: it hands out the keys of admissions.
 
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ use tonic::{Request, Response, Status};
 /// The public keys, as JSON.
 pub(crate) struct Room {
     pub(crate) jwks: String,
-    /// Whoever has its one permit keeps everybody waiting.
+    /// While its only permit is held, all callers wait.
     pub(crate) door: Arc<Semaphore>,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
 
 fn not_asked<T>() -> Answer<T> {
-    Err(Status::unimplemented("nobody asks this"))
+    Err(Status::unimplemented("not called here"))
 }
 
 #[tonic::async_trait]

@@ -1,4 +1,4 @@
-//! Placed holds that cannot be read: each is reported once, and none is in the way of the others.
+//! Placed holds that cannot be read: each is reported once, and does not block the others.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::world::{World, cancel, failure, world};
 
-/// The order that is told of, what can be read of it, and what stands there.
+/// The reported order, what can be read of it, and the raw text.
 type Report = (Uuid, Option<OrderMessage>, String);
 
 async fn reports(world: &World) -> BTreeMap<String, Report> {
@@ -31,10 +31,10 @@ async fn placed(world: &World) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_relay_reports_each_and_publishes_the_others() {
+async fn relay_reports_each_and_publishes_others() {
     let world = world(|config| {
         config.relay.poll_ms = 20;
-        // Long enough for all of them to be spoilt before.
+        // Long enough for all of them to be spoilt first.
         config.relay.republish_after_ms = 3_000;
     })
     .await;
@@ -66,7 +66,7 @@ async fn the_relay_reports_each_and_publishes_the_others() {
     let (order_id, order, raw) = &told[&broken.hold_id];
     assert_eq!((*order_id, order), (unreadable_order(sale, &broken.hold_id), &None));
     assert!(raw.contains("{\"b\":\u{1}") && raw.contains("ada@example.org"), "{raw}");
-    // They are orders all the same, as far as they can be read, and go on being carried.
+    // They are orders nevertheless, as far as they can be read, and are still carried.
     let order = world.get(sale, &empty.order_id).await.unwrap();
     assert_eq!(order.state(), OrderState::Accepted);
     assert!(failure(world.cancel(&cancel(&order)).await).unwrap_err().delay().is_some());
@@ -78,7 +78,7 @@ async fn the_relay_reports_each_and_publishes_the_others() {
 }
 
 #[tokio::test]
-async fn one_that_is_a_dead_letter_is_reported_again_only_on_request() {
+async fn dead_letter_is_reported_again_only_on_retry() {
     let world = world(|config| {
         config.relay.poll_ms = 20;
         config.relay.republish_after_ms = 1_000;
@@ -103,7 +103,7 @@ async fn one_that_is_a_dead_letter_is_reported_again_only_on_request() {
     }
     world.spoil(sale, "orders", &empty.hold_id, Some("{}")).await;
     world.spoil(sale, "holds", &broken.hold_id, Some("{")).await;
-    // When the one behind them is there, they would be there as well.
+    // Once the one behind them is there, they would be there as well.
     let whole = world.place_only(sale, "cem").await;
     eventually("the one behind is queued", async || {
         (!world.queued().await.is_empty()).then_some(())
@@ -112,7 +112,7 @@ async fn one_that_is_a_dead_letter_is_reported_again_only_on_request() {
     assert_eq!(placed(&world).await, std::slice::from_ref(&whole.order_id));
     assert!(reports(&world).await.is_empty());
 
-    // Somebody has repaired one of them, and asks for both.
+    // An operator has repaired one of them, and retries both.
     let details = r#"{"email":"a@example.org","contact_name":"A","payment_method":"pm_card_visa"}"#;
     world.spoil(sale, "orders", &empty.hold_id, Some(details)).await;
     sqlx::query("UPDATE dead_letters SET retry_at = now()").execute(&world.pg.pool).await.unwrap();
@@ -128,7 +128,7 @@ async fn one_that_is_a_dead_letter_is_reported_again_only_on_request() {
 }
 
 #[tokio::test]
-async fn inventory_lists_what_it_cannot_read_apart() {
+async fn inventory_lists_unreadable_holds_apart() {
     let world = world(|_| {}).await;
     let sale = world.sale(10).await;
     let (whole, broken) =

@@ -1,4 +1,5 @@
-//! Following an order: every change once, in order, until its end; and no more followers than agreed.
+//! Watching an order: every change once, in order, until its end, by no more watchers than
+//! configured.
 
 use std::time::Duration;
 
@@ -22,14 +23,14 @@ impl Watcher {
         next.expect("nothing came").unwrap().map(|answer| answer.order.unwrap())
     }
 
-    /// Nothing has come, although an announcement has been passed on to somebody else meanwhile.
+    /// Nothing has come, although an announcement has meanwhile reached another watcher.
     async fn has_nothing(&mut self) -> bool {
         tokio::time::timeout(Duration::from_millis(50), self.0.message()).await.is_err()
     }
 }
 
 #[tokio::test]
-async fn a_watcher_sees_every_change_in_order_until_the_end() {
+async fn watcher_sees_every_change_until_end() {
     let world = world(|_| {}).await;
     let sale = world.sale(10).await;
     let order = world.order(&tee(sale, "ada")).await;
@@ -52,11 +53,11 @@ async fn a_watcher_sees_every_change_in_order_until_the_end() {
         world.announce(&order, "changed").await;
         assert_eq!(watcher.next().await.unwrap().state(), state);
     }
-    // Whoever comes later begins with what is there, and hears of the end as well.
+    // A later watcher starts with the present state, and sees the end as well.
     let mut late = Watcher::start(&world, &order).await.unwrap();
     let now = late.next().await.unwrap();
     assert!(now.cancel_requested && now.state() == OrderState::Paying);
-    // Announced without having changed: nothing to tell.
+    // Announced without a change: nothing is sent.
     world.announce(&order, "PAYING").await;
     assert!(late.has_nothing().await);
 
@@ -67,14 +68,14 @@ async fn a_watcher_sees_every_change_in_order_until_the_end() {
         assert_eq!((end.state(), end.end_reason.as_str()), (OrderState::Cancelled, "buyer"));
         assert_eq!(watcher.next().await, None);
     }
-    // What has ended is told once.
+    // An ended order is sent once.
     let mut watcher = Watcher::start(&world, &order).await.unwrap();
     assert_eq!(watcher.next().await.unwrap().state(), OrderState::Cancelled);
     assert_eq!(watcher.next().await, None);
 }
 
 #[tokio::test]
-async fn a_dead_letter_is_shown_as_it_was_placed_whatever_could_be_read_of_its_message() {
+async fn dead_letter_is_shown_as_placed() {
     let world = world(|_| {}).await;
     let sale = world.sale(10).await;
     let order = world.order(&tee(sale, "ada")).await;
@@ -101,7 +102,7 @@ async fn a_dead_letter_is_shown_as_it_was_placed_whatever_could_be_read_of_its_m
 }
 
 #[tokio::test]
-async fn a_change_whose_announcement_was_lost_is_found_all_the_same() {
+async fn sweep_finds_unannounced_change() {
     let world = world(|config| config.watch.sweep_ms = 30).await;
     let sale = world.sale(10).await;
     let order = world.recorded(&tee(sale, "ada"), "PAYING").await;
@@ -115,7 +116,7 @@ async fn a_change_whose_announcement_was_lost_is_found_all_the_same() {
 }
 
 #[tokio::test]
-async fn announcements_are_heard_again_after_the_queue_was_away() {
+async fn announcements_resume_after_nats_outage() {
     let mut world = world(|_| {}).await;
     let sale = world.sale(10).await;
     let order = world.recorded(&tee(sale, "ada"), "CLAIMED").await;
@@ -138,7 +139,7 @@ async fn announcements_are_heard_again_after_the_queue_was_away() {
 }
 
 #[tokio::test]
-async fn there_are_no_more_watchers_than_agreed_and_a_leaver_makes_room() {
+async fn watchers_are_bounded() {
     let world = world(|config| config.watch.max_watchers = 3).await;
     let sale = world.sale(10).await;
     let order = world.order(&tee(sale, "ada")).await;
@@ -156,7 +157,7 @@ async fn there_are_no_more_watchers_than_agreed_and_a_leaver_makes_room() {
         assert!(refused.delay().is_some());
         assert_eq!(refused.metadata()["max_watchers"], "3");
     }
-    // Reading needs no room, and whoever cannot watch takes none.
+    // Reading is not bounded, and a refused watch takes no place.
     world.get(sale, &other.order_id).await.unwrap();
     watchers.clear();
     for order in [&other, &order, &other] {
@@ -166,7 +167,7 @@ async fn there_are_no_more_watchers_than_agreed_and_a_leaver_makes_room() {
         watchers.push(watcher);
     }
     assert!(Watcher::start(&world, &order).await.is_err());
-    // An order's end makes room, too.
+    // An order's end frees a place, too.
     let message = world.placed_message(&order).await;
     world.record(&message, "CONFIRMED").await;
     world.announce(&order, "CONFIRMED").await;
@@ -178,7 +179,7 @@ async fn there_are_no_more_watchers_than_agreed_and_a_leaver_makes_room() {
 }
 
 #[tokio::test]
-async fn a_watch_that_is_refused_leaves_nothing_behind() {
+async fn refused_watch_leaves_no_trace() {
     let world = world(|config| config.watch.max_watchers = 1).await;
     let sale = world.sale(10).await;
     let order = world.order(&tee(sale, "ada")).await;
@@ -192,7 +193,7 @@ async fn a_watch_that_is_refused_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_watcher_who_does_not_read_holds_up_nobody_else() {
+async fn slow_watcher_delays_no_others() {
     let world = world(|config| config.watch.max_watchers = 2).await;
     let items: Vec<String> = (0..50).map(|number| format!("{number:0>100}")).collect();
     let items: Vec<_> = items.iter().map(|sku| (sku.as_str(), 10, 0, 1)).collect();
@@ -222,7 +223,7 @@ async fn a_watcher_who_does_not_read_holds_up_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_drain_ends_the_streams_and_the_service() {
+async fn drain_ends_streams_and_service() {
     let world = world(|_| {}).await;
     let sale = world.sale(10).await;
     let order = world.order(&tee(sale, "ada")).await;

@@ -1,4 +1,4 @@
-//! The three stores, a waiting room's keys, inventory and checkout, and questions about what they keep.
+//! The three stores, a waiting room's keys, inventory and checkout, and queries of their contents.
 
 use std::{
     collections::BTreeMap,
@@ -57,7 +57,7 @@ pub(crate) struct World {
     _room: TestServer,
 }
 
-/// What a sale of the tests is like; times are from now.
+/// A sale of the tests; times are relative to now.
 #[derive(Clone, Copy)]
 pub(crate) struct SaleSpec {
     pub(crate) state: &'static str,
@@ -72,7 +72,7 @@ impl Default for SaleSpec {
     }
 }
 
-/// Everything that the stores keep.
+/// The contents of the stores.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     /// The hash of each key's value.
@@ -94,7 +94,7 @@ fn env<const N: usize>(values: [(&str, &str); N]) -> impl Iterator<Item = (Strin
     values.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter()
 }
 
-/// Everything, with checkout's background work out of the way unless `tune` wants it.
+/// All services, with checkout's background work effectively disabled unless `tune` enables it.
 pub(crate) async fn world(tune: impl FnOnce(&mut Config)) -> World {
     let (pg, redis, nats) = tokio::join!(
         flashsale_testing::postgres(),
@@ -216,8 +216,8 @@ impl World {
         admission(&self.signer, sale, buyer_id, number, in_ms)
     }
 
-    /// Places an order and expects it to be accepted: on a busy machine not in time at once, but
-    /// then as its buyer sends it again.
+    /// Places an order and expects it to be accepted: on a busy machine perhaps only when its buyer
+    /// sends it again.
     pub(crate) async fn order(&self, ask: &PlaceOrderRequest) -> Order {
         eventually("the order is accepted", async || {
             let order = self.place(ask).await.unwrap();
@@ -245,7 +245,7 @@ impl World {
         Ok(answer.into_inner().order.unwrap())
     }
 
-    /// Places an order in the stock store as checkout does, and nothing else: as a checkout that ended right after it.
+    /// Places an order in the stock store alone, as a checkout that ends right after it.
     pub(crate) async fn place_only(&self, sale: Uuid, buyer_id: &str) -> inventory::Hold {
         let ask = inventory::PlaceHoldRequest {
             request_id: id(),
@@ -279,7 +279,7 @@ impl World {
     }
 
     /// Changes what the stock store keeps of a hold, past inventory: in the hash `holds` or
-    /// `orders` of its sale. Without a value it is gone.
+    /// `orders` of its sale. Without a value it is deleted.
     pub(crate) async fn spoil(&self, sale: Uuid, hash: &str, hold_id: &str, value: Option<&str>) {
         let script = "if ARGV[2] == '' then return redis.call('HDEL', KEYS[1], ARGV[1]) end
             redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
@@ -336,7 +336,7 @@ impl World {
         messages.next().expect("the order is queued")
     }
 
-    /// The wishes to cancel that are queued.
+    /// The queued requests to cancel.
     pub(crate) async fn cancels(&self) -> Vec<OrderMessage> {
         let messages = self.queued().await.into_iter();
         messages
@@ -423,7 +423,7 @@ impl World {
         self.client.flush().await.unwrap();
     }
 
-    /// Cuts everybody off from the database.
+    /// Ends all connections to the database and refuses new ones.
     pub(crate) async fn close_postgres(&self) {
         let mut admin = self.pg.admin().await;
         let database = self.pg.database();
@@ -438,9 +438,9 @@ impl World {
         .unwrap();
     }
 
-    /// Everything that the stores keep now, but the beats that say which Redis counts.
+    /// The contents of the stores, without the heartbeats that say which Redis counts.
     pub(crate) async fn snapshot(&self) -> Snapshot {
-        // Not DUMP: that has the fields in an order that changes while Redis tidies up.
+        // Not DUMP, in which the order of fields changes while Redis reorganises a hash.
         let script = "local all = {}
             for _, key in ipairs(redis.call('KEYS', 'fs:{*')) do
               local fields = {}
@@ -483,7 +483,7 @@ impl World {
         Snapshot { redis, orders: (state.messages, state.last_sequence), tables }
     }
 
-    /// Waits until inventory can judge admissions.
+    /// Waits until inventory has the keys to verify admissions.
     pub(crate) async fn keys_are_known(&self) {
         let spec = SaleSpec { room: true, ..SaleSpec::default() };
         let sale = self.sale_with(spec, &[("tee", 1, 0, 1)]).await;
