@@ -4,19 +4,14 @@
 //! broadcasts to its watchers once a tick. Postgres records how far numbers may go and how far the head went, so that losing Redis
 //! repeats no number and takes nobody's turn back.
 
-mod admission_loop;
+mod app;
 mod config;
 mod domain;
-mod error;
-mod feeds;
 mod grpc;
-mod intake;
-mod keys;
-mod line;
 mod metrics;
-mod stock;
+mod peers;
 mod store;
-mod watch;
+mod tasks;
 
 pub use config::{AdmissionConfig, Config, Peers, RoomConfig};
 use flashsale_proto::waitingroom::{
@@ -26,14 +21,12 @@ use flashsale_proto::waitingroom::{
 use flashsale_service::{Drain, Hosted, peer};
 
 use crate::{
-    admission_loop::AdmissionLoop,
-    feeds::Feeds,
+    app::{Feeds, Line, keys},
     grpc::{Admin, WaitingRoom},
-    intake::Intake,
-    line::Line,
     metrics::Metrics,
-    stock::Inventory,
+    peers::{Intake, Inventory},
     store::{Record, Rooms, Scripts},
+    tasks::AdmissionLoop,
 };
 
 /// The compiled-in configuration.

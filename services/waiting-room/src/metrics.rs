@@ -8,8 +8,8 @@ use opentelemetry::{
 use uuid::Uuid;
 
 use crate::{
+    app::Feeds,
     domain::{RoomState, RoomView},
-    feeds::Feeds,
 };
 
 /// Rooms that are shown: each is two time series.

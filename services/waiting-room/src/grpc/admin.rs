@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use super::{encode, sale_id};
 use crate::{
+    app::Feeds,
     domain::{RoomState, RoomView},
-    feeds::Feeds,
     store::{Rooms, StoreError},
 };
 

@@ -5,8 +5,8 @@ use flashsale_service::wire;
 use uuid::Uuid;
 
 use crate::{
+    app::Standing,
     domain::{Outlook, Progress, RoomState, RoomView},
-    line::Standing,
 };
 
 /// Where a ticket stands.

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use tonic::{Request, Response, Status};
 
 use super::{encode, sale_id};
-use crate::line::Line;
+use crate::app::Line;
 
 /// The longest buyer id, in characters.
 const BUYER_MAX_CHARS: usize = 128;

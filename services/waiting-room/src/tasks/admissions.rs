@@ -8,12 +8,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    app::{Ask, Feed, Feeds},
     config::RoomConfig,
     domain::RoomView,
-    feeds::{Ask, Feed, Feeds},
-    intake::Intake,
     metrics::Metrics,
-    stock::Inventory,
+    peers::{Intake, Inventory},
     store::{Rooms, StoreError},
 };
 

@@ -6,13 +6,11 @@ use flashsale_admission::{Admission, Signer, Ticket};
 use flashsale_service::Drain;
 use uuid::Uuid;
 
+use super::{Feeds, RoomError, watch::Watcher};
 use crate::{
     domain::{Mark, Outlook, Place, RoomView, Stock, outlook},
-    error::RoomError,
-    feeds::Feeds,
     metrics::Metrics,
     store::{Joined, Rooms, TicketInRoom},
-    watch::Watcher,
 };
 
 /// How often one admission may be spent.

@@ -12,11 +12,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::{Line, RoomError, Standing, feeds::Seen};
 use crate::{
     domain::{Mark, Outlook, Place, Progress, outlook},
-    error::RoomError,
-    feeds::Seen,
-    line::{Line, Standing},
     metrics::Watching,
     store::StoreError,
 };

@@ -1,0 +1,11 @@
+//! What the waiting room does: the use cases that handlers and tasks call.
+
+mod error;
+mod feeds;
+pub(crate) mod keys;
+mod line;
+mod watch;
+
+pub(crate) use error::RoomError;
+pub(crate) use feeds::{Ask, Feed, Feeds};
+pub(crate) use line::{Line, Standing};

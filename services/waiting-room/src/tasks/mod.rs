@@ -1,0 +1,5 @@
+//! The waiting room's background loops.
+
+mod admissions;
+
+pub(crate) use admissions::AdmissionLoop;
