@@ -8,6 +8,7 @@ mod app;
 mod config;
 mod domain;
 mod grpc;
+mod http;
 mod metrics;
 mod peers;
 mod store;
@@ -24,9 +25,9 @@ use crate::{
     app::{Feeds, Line, keys},
     grpc::{Admin, WaitingRoom},
     metrics::Metrics,
-    peers::{Intake, Inventory},
+    peers::{Checkout, Inventory},
     store::{Record, Rooms, Scripts},
-    tasks::AdmissionLoop,
+    tasks::{AdmissionLoop, check_store},
 };
 
 /// The compiled-in configuration.
@@ -50,7 +51,8 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let rooms = Rooms::new(record, scripts, i64::from(config.room.block));
     let feeds = Feeds::new(config.room.max_watchers);
     let metrics = Metrics::new();
-    metrics::show_rooms(&feeds);
+    let shown = feeds.clone();
+    metrics::show_rooms(move || shown.rooms());
     let line = Line {
         rooms: rooms.clone(),
         feeds: feeds.clone(),
@@ -63,8 +65,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         rooms: rooms.clone(),
         feeds: feeds.clone(),
         inventory,
-        checkout: peer::connect("checkout", &config.peers.checkout)?,
-        intake: Intake::default(),
+        checkout: Checkout::new(peer::connect("checkout", &config.peers.checkout)?),
         metrics,
         config: config.room,
     };
@@ -72,14 +73,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     Ok(Hosted::new()
         .grpc(WaitingRoomServiceServer::new(room))
         .grpc(WaitingRoomAdminServiceServer::new(Admin::new(rooms, feeds)))
-        .http(keys::routes(&signer))
+        .http(http::routes(&signer))
         .task("store-check", check)
         .task("admissions", admission_loop.run(drain)))
-}
-
-/// Ends the service once Redis says that rooms cannot be kept there.
-async fn check_store(store: flashsale_redis::Store, drain: Drain) -> anyhow::Result<()> {
-    store.check_until(drain.started()).await?;
-    drain.started().await;
-    Ok(())
 }

@@ -7,10 +7,7 @@ use opentelemetry::{
 };
 use uuid::Uuid;
 
-use crate::{
-    app::Feeds,
-    domain::{RoomState, RoomView},
-};
+use crate::domain::{RoomState, RoomView};
 
 /// Rooms that are shown: each is two time series.
 const SHOWN_ROOMS: usize = 20;
@@ -83,15 +80,17 @@ impl Metrics {
 }
 
 /// Shows the rooms as their last tick saw them, whenever somebody scrapes: no store is asked.
-pub(crate) fn show_rooms(feeds: &Feeds) {
+pub(crate) fn show_rooms(
+    rooms: impl Fn() -> Vec<(Uuid, RoomView)> + Clone + Send + Sync + 'static,
+) {
     let gauge = |name: &'static str, description: &'static str, show: fn(&RoomView) -> i64| {
-        let feeds = feeds.clone();
+        let rooms = rooms.clone();
         meter()
             .i64_observable_gauge(name)
             .with_unit("{number}")
             .with_description(description)
             .with_callback(move |gauge| {
-                for (sale_id, room) in busiest(&feeds) {
+                for (sale_id, room) in busiest(rooms()) {
                     let sale = KeyValue::new("sale_id", sale_id.to_string());
                     gauge.observe(show(&room), &[sale]);
                 }
@@ -107,13 +106,8 @@ pub(crate) fn show_rooms(feeds: &Feeds) {
 }
 
 /// The rooms that are not closed, those with the most waiting first, as many as are shown.
-fn busiest(feeds: &Feeds) -> Vec<(Uuid, RoomView)> {
-    let mut rooms: Vec<(Uuid, RoomView)> = feeds
-        .all()
-        .iter()
-        .filter_map(|feed| Some((feed.sale_id, feed.room()?)))
-        .filter(|(_, room)| room.state != RoomState::Closed)
-        .collect();
+fn busiest(mut rooms: Vec<(Uuid, RoomView)>) -> Vec<(Uuid, RoomView)> {
+    rooms.retain(|(_, room)| room.state != RoomState::Closed);
     rooms.sort_by_key(|(sale_id, room)| (room.head - room.next, *sale_id));
     rooms.truncate(SHOWN_ROOMS);
     rooms

@@ -1,8 +1,6 @@
-//! Everything that can go wrong with a call, and what its caller is told.
+//! Everything that can go wrong with a call.
 
 use flashsale_admission::TicketInvalid;
-use flashsale_errors::{Failure, Reason};
-use flashsale_redis::EvalError;
 use uuid::Uuid;
 
 use crate::store::StoreError;
@@ -20,54 +18,4 @@ pub(crate) enum RoomError {
     TooManyWatchers { limit: usize },
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-impl From<RoomError> for Failure {
-    fn from(error: RoomError) -> Self {
-        match error {
-            RoomError::Closed(sale_id) => Self::new(Reason::SaleNotOpen, "the room is closed")
-                .with("sale_id", sale_id)
-                .with("state", "CLOSED"),
-            RoomError::SoldOut(sale_id) => {
-                Self::new(Reason::SaleNotOpen, "everything is sold, and nothing will come back")
-                    .with("sale_id", sale_id)
-                    .with("state", "SOLD_OUT")
-            }
-            RoomError::Ticket(TicketInvalid) => {
-                Self::field(Reason::TicketInvalid, "ticket", "is not a ticket that we have signed")
-            }
-            RoomError::TooManyWatchers { limit } => {
-                Self::new(Reason::Overloaded, "too many tickets are watched here")
-                    .with("limit", limit)
-            }
-            RoomError::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::NotFound(sale_id) => {
-                Self::new(Reason::RoomNotFound, format!("sale {sale_id} has no room"))
-                    .with("sale_id", sale_id)
-            }
-            StoreError::Busy => Self::store("redis", "the room is being put in place by others"),
-            // Whatever a script of ours may still do is the same as what the next try of the same call does.
-            StoreError::Redis(
-                error @ (EvalError::Timeout | EvalError::Unavailable | EvalError::Refusing(_)),
-            ) => Self::store("redis", error),
-            StoreError::Redis(error @ EvalError::Other(_)) => Self::internal(error),
-            StoreError::Postgres(error) if error.as_database_error().is_some_and(is_ours) => {
-                Self::internal(error)
-            }
-            StoreError::Postgres(error) => Self::store("postgres", error),
-            StoreError::Malformed(_) => Self::internal(error),
-        }
-    }
-}
-
-/// Whether the database refused the statement itself (a constraint, its syntax), which trying again does not heal.
-fn is_ours(error: &dyn sqlx::error::DatabaseError) -> bool {
-    error.code().is_some_and(|code| ["22", "23", "42"].iter().any(|class| code.starts_with(class)))
 }

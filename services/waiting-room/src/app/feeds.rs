@@ -72,6 +72,11 @@ impl Feeds {
         self.lock().values().cloned().collect()
     }
 
+    /// Every room that a tick has seen, as the last one saw it.
+    pub(crate) fn rooms(&self) -> Vec<(Uuid, RoomView)> {
+        self.all().iter().filter_map(|feed| Some((feed.sale_id, feed.room()?))).collect()
+    }
+
     /// What is known of a sale's stock.
     pub(crate) fn stock(&self, sale_id: Uuid) -> Stock {
         self.lock().get(&sale_id).map_or(Stock::Unknown, |feed| feed.stock())

@@ -2,11 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use flashsale_admission::{Admission, Signer, Ticket};
-use flashsale_service::Drain;
+use flashsale_admission::{Admission, Signer, Ticket, Verdict};
 use uuid::Uuid;
 
-use super::{Feeds, RoomError, watch::Watcher};
+use super::{Feeds, RoomError};
 use crate::{
     domain::{Mark, Outlook, Place, RoomView, Stock, outlook},
     metrics::Metrics,
@@ -84,20 +83,30 @@ impl Line {
         Ok((self.standing(ticket, outlook(place, mark, &room, stock)), room))
     }
 
-    /// Follows a ticket until nothing new can be said of it, or the process ends.
-    pub(crate) fn watch(&self, ticket: Ticket, drain: &Drain) -> Result<Watcher, RoomError> {
-        let (feed, permit) = self
-            .feeds
-            .watch(ticket.sale_id)
-            .ok_or(RoomError::TooManyWatchers { limit: self.feeds.limit() })?;
-        let watching = self.metrics.watching();
-        Ok(Watcher::new(self.clone(), ticket, feed, drain.token(), (permit, watching)))
-    }
-
     /// Gives a place back.
     pub(crate) async fn leave(&self, ticket: &Ticket) -> Result<(), RoomError> {
         let Ticket { sale_id, buyer_id, number, generation } = ticket;
         Ok(self.rooms.leave(*sale_id, buyer_id, *number, *generation).await?)
+    }
+
+    /// What an admission is worth for this buyer at this sale, and when it runs out if it was signed
+    /// here.
+    pub(crate) fn verify(
+        &self,
+        admission: &str,
+        sale_id: Uuid,
+        buyer_id: &str,
+        now_ms: i64,
+        leeway_ms: i64,
+    ) -> (Result<Admission, Verdict>, Option<i64>) {
+        let ring = self.signer.ring();
+        let verdict = ring.verify_admission(admission, sale_id, buyer_id, now_ms, leeway_ms);
+        (verdict, ring.read_admission(admission).ok().map(|admission| admission.expires_at_ms))
+    }
+
+    /// The public keys, as a JWK set.
+    pub(crate) fn public_keys(&self) -> String {
+        self.signer.public_jwks()
     }
 
     /// What the holder of a ticket is told, with the admission if there is one. Everything in an admission follows from the ticket

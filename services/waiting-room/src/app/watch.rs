@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use flashsale_admission::Ticket;
-use flashsale_errors::Failure;
+use flashsale_service::Drain;
 use futures::{Stream, stream};
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
@@ -46,19 +46,28 @@ enum Look {
     Wait,
 }
 
-impl Watcher {
-    pub(crate) fn new(
-        line: Line,
-        ticket: Ticket,
-        feed: watch::Receiver<Option<Seen>>,
-        ended: CancellationToken,
-        counted: (OwnedSemaphorePermit, Watching),
-    ) -> Self {
-        Self { line, ticket, feed, ended, said: None, as_of_ms: 0, _counted: counted }
+impl Line {
+    /// Follows a ticket until nothing new can be said of it, or the process ends.
+    pub(crate) fn watch(&self, ticket: Ticket, drain: &Drain) -> Result<Watcher, RoomError> {
+        let (feed, permit) = self
+            .feeds
+            .watch(ticket.sale_id)
+            .ok_or(RoomError::TooManyWatchers { limit: self.feeds.limit() })?;
+        Ok(Watcher {
+            line: self.clone(),
+            ticket,
+            feed,
+            ended: drain.token(),
+            said: None,
+            as_of_ms: 0,
+            _counted: (permit, self.metrics.watching()),
+        })
     }
+}
 
+impl Watcher {
     /// What there is to say, as it happens. It ends after the last thing there is to say, and when the process drains.
-    pub(crate) fn stream(self) -> impl Stream<Item = Result<Standing, Failure>> + Send {
+    pub(crate) fn stream(self) -> impl Stream<Item = Result<Standing, RoomError>> + Send {
         stream::unfold(Some(self), |watcher| async move {
             let mut watcher = watcher?;
             match watcher.next().await {
@@ -66,7 +75,7 @@ impl Watcher {
                     let goes_on = !standing.outlook.is_last();
                     Some((Ok(standing), goes_on.then_some(watcher)))
                 }
-                Some(Err(error)) => Some((Err(error.into()), None)),
+                Some(Err(error)) => Some((Err(error), None)),
                 None => None,
             }
         })

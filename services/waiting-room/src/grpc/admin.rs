@@ -1,7 +1,5 @@
 //! `WaitingRoomAdminService`. Each call sets a value, so that its request id is asked for but has nothing to remember.
 
-use std::time::Duration;
-
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::waitingroom::{
     CloseRoomRequest, CloseRoomResponse, ConfigureRoomRequest, ConfigureRoomResponse,
@@ -13,18 +11,15 @@ use flashsale_service::wire;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{encode, sale_id};
+use super::{
+    decode::{self, admission_ms, rate, sale_id},
+    encode,
+};
 use crate::{
     app::Feeds,
     domain::{RoomState, RoomView},
     store::{Rooms, StoreError},
 };
-
-/// Buyers per second.
-const RATES: std::ops::RangeInclusive<f64> = 0.1..=100_000.0;
-/// How long an admission may be used.
-const TTLS: std::ops::RangeInclusive<Duration> =
-    Duration::from_secs(5)..=Duration::from_secs(3_600);
 
 /// The service.
 #[derive(Debug)]
@@ -45,7 +40,7 @@ impl Admin {
         state: RoomState,
     ) -> Result<Option<Room>, Failure> {
         wire::request_id(request_id)?;
-        let sale_id = self::sale_id(sale_id)?;
+        let sale_id = decode::sale_id(sale_id)?;
         let room = self.rooms.set_state(sale_id, state).await;
         if room.is_ok() {
             // From the next tick on, not only from the next reading of the list.
@@ -57,23 +52,6 @@ impl Admin {
 
 fn answer(sale_id: Uuid, room: Result<RoomView, StoreError>) -> Result<Option<Room>, Failure> {
     Ok(Some(encode::room(sale_id, &room?)))
-}
-
-fn rate(value: f64) -> Result<f64, Failure> {
-    if RATES.contains(&value) {
-        Ok(value)
-    } else {
-        Err(Failure::invalid("admissions_per_second", "is not a rate of 0.1 to 100,000 per second"))
-    }
-}
-
-fn admission_ms(value: Option<&prost_types::Duration>) -> Result<i64, Failure> {
-    let refuse = || Failure::invalid("admission_ttl", "is not a length of 5 seconds to 1 hour");
-    let ttl = wire::std_duration("admission_ttl", value.ok_or_else(refuse)?)?;
-    if !TTLS.contains(&ttl) {
-        return Err(refuse());
-    }
-    i64::try_from(ttl.as_millis()).map_err(|_| refuse())
 }
 
 #[tonic::async_trait]

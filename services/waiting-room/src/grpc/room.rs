@@ -13,11 +13,11 @@ use futures::{StreamExt as _, stream::BoxStream};
 use time::OffsetDateTime;
 use tonic::{Request, Response, Status};
 
-use super::{encode, sale_id};
+use super::{
+    decode::{buyer_id, sale_id},
+    encode,
+};
 use crate::app::Line;
-
-/// The longest buyer id, in characters.
-const BUYER_MAX_CHARS: usize = 128;
 
 /// The service.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl WaitingRoomService for WaitingRoom {
         let request = request.into_inner();
         wire::request_id(&request.request_id)?;
         let sale_id = sale_id(&request.sale_id)?;
-        let buyer_id = wire::printable("buyer_id", &request.buyer_id, BUYER_MAX_CHARS)?;
+        let buyer_id = buyer_id(&request.buyer_id)?;
         let (ticket, standing) = self.line.join(sale_id, buyer_id).await.map_err(Failure::from)?;
         let position = Some(encode::position(standing));
         Ok(Response::new(JoinResponse { ticket, position }))
@@ -64,7 +64,7 @@ impl WaitingRoomService for WaitingRoom {
         let ticket = self.line.ticket(&request.get_ref().ticket).map_err(Failure::from)?;
         let watcher = self.line.watch(ticket, &self.drain).map_err(Failure::from)?;
         let positions = watcher.stream().map(|standing| {
-            let position = Some(encode::position(standing?));
+            let position = Some(encode::position(standing.map_err(Failure::from)?));
             Ok(WatchPositionResponse { position })
         });
         Ok(Response::new(positions.boxed()))
@@ -86,24 +86,17 @@ impl WaitingRoomService for WaitingRoom {
     ) -> Result<Response<VerifyAdmissionResponse>, Status> {
         let request = request.into_inner();
         let sale_id = sale_id(&request.sale_id)?;
-        let buyer_id = wire::printable("buyer_id", &request.buyer_id, BUYER_MAX_CHARS)?;
-        let ring = self.line.signer.ring();
+        let buyer_id = buyer_id(&request.buyer_id)?;
         let now_ms = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
         let now_ms = i64::try_from(now_ms).map_err(Failure::internal)?;
-        let verdict = match ring.verify_admission(
-            &request.admission,
-            sale_id,
-            buyer_id,
-            now_ms,
-            self.leeway_ms,
-        ) {
+        let (verdict, expires_at_ms) =
+            self.line.verify(&request.admission, sale_id, buyer_id, now_ms, self.leeway_ms);
+        let verdict = match verdict {
             Ok(_) => AdmissionVerdict::Valid,
             Err(Verdict::Invalid) => AdmissionVerdict::Invalid,
             Err(Verdict::Foreign) => AdmissionVerdict::Foreign,
             Err(Verdict::Expired) => AdmissionVerdict::Expired,
         };
-        let expires_at_ms =
-            ring.read_admission(&request.admission).ok().map(|admission| admission.expires_at_ms);
         Ok(Response::new(VerifyAdmissionResponse {
             verdict: verdict.into(),
             expire_time: expires_at_ms.map(wire::timestamp_ms),
@@ -114,7 +107,7 @@ impl WaitingRoomService for WaitingRoom {
         &self,
         _: Request<GetAdmissionKeysRequest>,
     ) -> Result<Response<GetAdmissionKeysResponse>, Status> {
-        let jwks_json = self.line.signer.public_jwks();
+        let jwks_json = self.line.public_keys();
         Ok(Response::new(GetAdmissionKeysResponse { jwks_json }))
     }
 }

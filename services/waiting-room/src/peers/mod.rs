@@ -3,5 +3,5 @@
 mod checkout;
 mod inventory;
 
-pub(crate) use checkout::Intake;
+pub(crate) use checkout::Checkout;
 pub(crate) use inventory::Inventory;

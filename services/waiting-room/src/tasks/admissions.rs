@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use flashsale_service::{Drain, peer::PeerChannel};
+use flashsale_service::Drain;
 use futures::{StreamExt as _, stream};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ use crate::{
     config::RoomConfig,
     domain::RoomView,
     metrics::Metrics,
-    peers::{Intake, Inventory},
+    peers::{Checkout, Inventory},
     store::{Rooms, StoreError},
 };
 
@@ -28,8 +28,7 @@ pub(crate) struct AdmissionLoop {
     pub(crate) rooms: Rooms,
     pub(crate) feeds: Feeds,
     pub(crate) inventory: Inventory,
-    pub(crate) checkout: PeerChannel,
-    pub(crate) intake: Intake,
+    pub(crate) checkout: Checkout,
     pub(crate) metrics: Metrics,
     pub(crate) config: RoomConfig,
 }
@@ -38,10 +37,21 @@ impl AdmissionLoop {
     /// Runs until the drain. Stores that do not answer are no failure: the heads stand still meanwhile.
     pub(crate) async fn run(self, drain: Drain) -> anyhow::Result<()> {
         let ended = drain.token();
-        let every = Duration::from_millis(self.config.intake_ms);
-        let follow = self.intake.follow(self.checkout.clone(), every, &ended);
-        tokio::join!(self.list_rooms(&ended), self.tick_rooms(&ended), follow);
+        tokio::join!(
+            self.list_rooms(&ended),
+            self.tick_rooms(&ended),
+            self.follow_checkout(&ended)
+        );
         Ok(())
+    }
+
+    /// Keeps up with whether checkout lets orders in.
+    async fn follow_checkout(&self, ended: &CancellationToken) {
+        let mut due = interval(Duration::from_millis(self.config.intake_ms));
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while ended.run_until_cancelled(due.tick()).await.is_some() {
+            self.checkout.refresh().await;
+        }
     }
 
     /// Keeps up with which rooms there are and how they are set, whichever instance set them.
@@ -100,7 +110,7 @@ impl AdmissionLoop {
 
     async fn move_head(&self, feed: &Feed) -> Result<(), StoreError> {
         let (sale_id, burst_ms) = (feed.sale_id, i64::from(self.config.burst_ms));
-        let admits = feed.stock().admits() && self.intake.admits();
+        let admits = feed.stock().admits() && self.checkout.accepts_orders();
         let before = self.rooms.plan(sale_id, burst_ms, admits).await?;
         let RoomView { planned, head, .. } = before;
         if self.rooms.runs_low(&before) {

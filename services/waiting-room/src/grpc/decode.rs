@@ -1,0 +1,41 @@
+//! What callers ask.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use flashsale_errors::{Failure, Reason};
+use flashsale_service::wire;
+use uuid::Uuid;
+
+/// The longest buyer id, in characters.
+const BUYER_MAX_CHARS: usize = 128;
+/// Buyers per second.
+const RATES: RangeInclusive<f64> = 0.1..=100_000.0;
+/// How long an admission may be used.
+const TTLS: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(3_600);
+
+/// The sale a request is about.
+pub(super) fn sale_id(value: &str) -> Result<Uuid, Failure> {
+    wire::uuid("sale_id", value, Reason::ArgumentInvalid)
+}
+
+/// A buyer.
+pub(super) fn buyer_id(value: &str) -> Result<&str, Failure> {
+    wire::printable("buyer_id", value, BUYER_MAX_CHARS)
+}
+
+pub(super) fn rate(value: f64) -> Result<f64, Failure> {
+    if RATES.contains(&value) {
+        Ok(value)
+    } else {
+        Err(Failure::invalid("admissions_per_second", "is not a rate of 0.1 to 100,000 per second"))
+    }
+}
+
+pub(super) fn admission_ms(value: Option<&prost_types::Duration>) -> Result<i64, Failure> {
+    let refuse = || Failure::invalid("admission_ttl", "is not a length of 5 seconds to 1 hour");
+    let ttl = wire::std_duration("admission_ttl", value.ok_or_else(refuse)?)?;
+    if !TTLS.contains(&ttl) {
+        return Err(refuse());
+    }
+    i64::try_from(ttl.as_millis()).map_err(|_| refuse())
+}

@@ -1,0 +1,25 @@
+//! What is served over HTTP: the public keys.
+
+use axum::{Router, http::header, routing::get};
+use flashsale_admission::Signer;
+
+/// How long others may keep the public keys, in step with how often inventory asks for them.
+const CACHE_CONTROL: &str = "public, max-age=30";
+
+/// The public keys over HTTP.
+pub(crate) fn routes(signer: &Signer) -> Router {
+    let jwks = signer.public_jwks();
+    Router::new().route(
+        "/.well-known/jwks.json",
+        get(move || {
+            let jwks = jwks.clone();
+            async move {
+                let headers = [
+                    (header::CONTENT_TYPE, "application/jwk-set+json"),
+                    (header::CACHE_CONTROL, CACHE_CONTROL),
+                ];
+                (headers, jwks)
+            }
+        }),
+    )
+}
