@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use async_nats::jetstream;
-use flashsale_order_worker::{Config, claimer::Claimer, metrics::Metrics, wakeups::Wakeups};
+use flashsale_order_worker::{Config, app::Wakeups, metrics::Metrics, tasks::claimer::Claimer};
 use flashsale_service::Hosted;
 use sqlx::PgPool;
 use time::OffsetDateTime;

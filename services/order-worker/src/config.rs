@@ -10,9 +10,8 @@ use lettre::{AsyncSmtpTransport, Tokio1Executor, message::Mailbox};
 use serde::Deserialize;
 
 use crate::{
-    carriers, claimer,
-    mail::{Templates, TemplatesError},
-    parked, settlement,
+    app::mail::{Templates, TemplatesError},
+    tasks::{claimer, outbox, parked, settlement},
 };
 
 /// All of it.
@@ -181,8 +180,8 @@ impl WorkerConfig {
     }
 
     /// For how long nobody asks about the holds of a closed sale.
-    pub fn held_off(&self) -> carriers::HeldOff {
-        carriers::HeldOff::new(Duration::from_millis(self.retry_ms), self.closed_ceiling())
+    pub fn held_off(&self) -> outbox::HeldOff {
+        outbox::HeldOff::new(Duration::from_millis(self.retry_ms), self.closed_ceiling())
     }
 
     /// How long a sale that is closed is left alone at most: it is open again within seconds, as a
@@ -201,8 +200,8 @@ impl WorkerConfig {
     }
 
     /// How a carrier works that takes `batch` rows at once.
-    pub fn carry_pace(&self, batch: usize) -> carriers::Pace {
-        carriers::Pace {
+    pub fn carry_pace(&self, batch: usize) -> outbox::Pace {
+        outbox::Pace {
             batch,
             concurrency: self.carry_concurrency,
             lease: Duration::from_millis(self.lease_ms),
@@ -240,7 +239,7 @@ impl Validate for Config {
         problems.extend(self.worker.problems());
         // A row that is still being carried out when its lease ends is carried out twice: harmless, but the buyer sees two mails.
         let slowest_ms = self.peers.payment.timeout_ms.max(self.mail.timeout_ms);
-        let at_once = carriers::CALLS.min(self.mail.connections.max(1) as usize);
+        let at_once = outbox::CALLS.min(self.mail.connections.max(1) as usize);
         let rounds = self.worker.carry_batch.div_ceil(at_once) as u64;
         let longest_ms = rounds.saturating_mul(slowest_ms).max(self.peers.inventory.timeout_ms);
         if self.worker.lease_ms <= longest_ms {

@@ -1,23 +1,20 @@
 //! The order worker: claims orders from the queue into the record, makes them follow their payments, and carries out what they entail.
 //!
-//! Its API is for those who operate it: the history of orders, and dead letters. Read `claimer` for
-//! how orders come in, `domain` for what is decided about them, `store` for the transactions,
-//! `parked` for orders whose units a rebuild has left out, `settlement` for how they end,
-//! `carriers` for what the outside is told, and `review` for what cannot be recorded.
+//! Its API is for those who operate it: the history of orders, and dead letters. Read
+//! `tasks::claimer` for how orders come in, `domain` for what is decided about them, `store` for
+//! the transactions, `tasks::parked` for orders whose units a rebuild has left out,
+//! `tasks::settlement` for how they end, `tasks::outbox` for what the outside is told, and
+//! `app::dead_letters` for what cannot be recorded.
 
-pub mod carriers;
-pub mod claimer;
+pub mod app;
 pub mod config;
 pub mod domain;
 mod grpc;
-pub mod mail;
 pub mod metrics;
-pub mod parked;
-pub mod review;
-pub mod settlement;
+mod peers;
 pub mod steps;
 pub mod store;
-pub mod wakeups;
+pub mod tasks;
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,15 +26,16 @@ use flashsale_queue::{NatsConfig, ORDER_EVENTS, ensure_events_stream};
 use flashsale_service::{Drain, Hosted, peer};
 use sqlx::PgPool;
 
-use carriers::{CancelCharge, Carrier, Charge, CloseHold, Event, Mail, Refund, Runner};
-use claimer::Claimer;
+use app::{Wakeups, dead_letters::Review, mail};
 pub use config::Config;
 use grpc::OrderAdmin;
 use metrics::Metrics;
-use parked::ParkedOrders;
-use review::Review;
-use settlement::Settler;
-use wakeups::Wakeups;
+use tasks::{
+    claimer::Claimer,
+    outbox::{CancelCharge, Carrier, Charge, CloseHold, Event, Mail, Refund, Runner},
+    parked::ParkedOrders,
+    settlement::{self, Settler},
+};
 
 /// The defaults of every value of the configuration.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");

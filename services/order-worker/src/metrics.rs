@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::{
     domain::{Kind, OrderState},
     store::{
-        letters::{self, Waiting},
+        dead_letters::{self, Waiting},
         outbox::{self, Age},
         parked::{self, Backlog},
     },
@@ -167,7 +167,7 @@ pub async fn measure(pool: PgPool, drain: Drain) -> anyhow::Result<()> {
         let found = outbox::ages(&pool).await;
         stores.set("postgres", found.is_ok());
         ages.set(found.ok());
-        letters.set(letters::waiting(&pool).await.ok());
+        letters.set(dead_letters::waiting(&pool).await.ok());
         parked.set(parked::backlog(&pool).await.ok());
         if add_up_at <= Instant::now() {
             oversold.set(units_oversold(&pool).await.ok());

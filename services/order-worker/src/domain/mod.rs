@@ -3,6 +3,7 @@
 mod claim;
 mod consequence;
 mod message;
+pub(crate) mod money;
 mod order;
 mod parked;
 mod settle;

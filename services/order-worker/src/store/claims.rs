@@ -11,9 +11,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    Step, Units, change_claimed, insert_consequences, insert_steps,
-    letters::{self, Resolution},
-    lock_allotments, lock_stock, parked,
+    Step, Units, change_claimed,
+    dead_letters::{self, Resolution},
+    insert_consequences, insert_steps, lock_allotments, lock_stock, parked,
     position::{Position, advance, signed},
 };
 use crate::domain::{
@@ -244,7 +244,7 @@ async fn claim_in(
     }
     entered.owe(ids.iter().map(|order_id| (*order_id, Occurrence::CancelRequested)));
     entered.follow(connection).await?;
-    let ended = letters::end_orders(connection, &decision.cancelled, EndReason::Buyer).await?;
+    let ended = dead_letters::end_orders(connection, &decision.cancelled, EndReason::Buyer).await?;
     insert_dead(connection, stream, from, &dead, review).await?;
     // Also those of this batch.
     entered.resolve_letters(connection, &decision.cancelled).await?;
@@ -344,9 +344,9 @@ impl Entered<'_> {
             births.map(|birth| birth.order.order_id)
         };
         let retried: Vec<Uuid> = recorded(false).collect();
-        letters::resolve_orders(connection, &retried, Resolution::Retried).await?;
+        dead_letters::resolve_orders(connection, &retried, Resolution::Retried).await?;
         let cancelled: Vec<Uuid> = recorded(true).chain(cancelled.iter().copied()).collect();
-        letters::resolve_orders(connection, &cancelled, Resolution::Cancelled).await
+        dead_letters::resolve_orders(connection, &cancelled, Resolution::Cancelled).await
     }
 
     /// The orders.

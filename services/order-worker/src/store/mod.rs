@@ -7,7 +7,9 @@
 
 pub mod charges;
 pub mod claims;
-pub mod letters;
+pub mod dead_letters;
+pub mod decode;
+pub(crate) mod orders_stream;
 pub mod outbox;
 pub mod parked;
 pub mod position;

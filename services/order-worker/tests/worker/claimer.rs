@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream;
 use flashsale_order_worker::{
-    claimer::{Claimer, Pace},
+    app::Wakeups,
     metrics::Metrics,
     store::position,
-    wakeups::Wakeups,
+    tasks::claimer::{Claimer, Pace},
 };
 use flashsale_queue::{
     NatsConfig, ORDERS, OrderMessage, QueueMessage, ensure_orders_stream, place_subject,

@@ -1,11 +1,9 @@
 //! The claims' transaction, over Postgres alone.
 
-use flashsale_order_worker::{
-    claimer::receive,
-    store::{
-        claims::{Claimed, claim},
-        position,
-    },
+use flashsale_order_worker::store::{
+    claims::{Claimed, claim},
+    decode::receive,
+    position,
 };
 use flashsale_pg::PgConfig;
 use flashsale_queue::{ORDERS, QueueMessage};

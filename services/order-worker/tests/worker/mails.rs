@@ -3,8 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use flashsale_order_worker::{
-    carriers::Mail, config::MailConfig, domain::Kind, mail::Writer,
-    store::settlements::follow_payments,
+    app::mail::Writer, config::MailConfig, domain::Kind, store::settlements::follow_payments,
+    tasks::outbox::Mail,
 };
 use flashsale_queue::OrderMessage;
 use flashsale_service::Drain;
@@ -12,7 +12,7 @@ use flashsale_smtp_sink::{Config, Sink};
 use tempfile::TempDir;
 
 use crate::{
-    carriers::{carried, start},
+    outbox::{carried, start},
     shop::{Shop, cancel, place},
 };
 

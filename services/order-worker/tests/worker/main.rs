@@ -1,11 +1,11 @@
 //! The worker over real Postgres, NATS and SMTP, with recording peers in place of inventory and payment.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
-mod carriers;
 mod claimer;
 mod claims;
-mod letters;
+mod dead_letters;
 mod mails;
+mod outbox;
 mod peers;
 mod settlement;
 mod shop;

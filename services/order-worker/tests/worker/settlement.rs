@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use flashsale_order_worker::{
+    app::Wakeups,
     metrics::Metrics,
-    settlement::{Pace, Settler},
     store::{
         charges::payment_recorded,
         settlements::{Settled, find_ended, find_open, follow_payments},
     },
-    wakeups::Wakeups,
+    tasks::settlement::{Pace, Settler},
 };
 use flashsale_queue::OrderMessage;
 use flashsale_service::Drain;

@@ -2,12 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use flashsale_order_worker::{
-    claimer::receive,
-    store::{
-        claims::{Claimed, Received, Summary, claim},
-        position::{self, Position},
-    },
+use flashsale_order_worker::store::{
+    claims::{Claimed, Received, Summary, claim},
+    decode::receive,
+    position::{self, Position},
 };
 use flashsale_queue::{Line, ORDERS, OrderMessage, QueueMessage};
 use flashsale_testing::TestPg;

@@ -5,15 +5,15 @@ use std::{sync::Arc, time::Duration};
 
 use flashsale_errors::Reason;
 use flashsale_order_worker::{
+    app::Wakeups,
     domain::{Answers, Kind, Retaken},
     metrics::Metrics,
-    parked::{Pace, ParkedOrders, read},
     store::{
         claims::claim,
-        letters, outbox,
+        dead_letters, outbox,
         parked::{DueSale, Parked, backlog, due_sales, lease, put_off, settle},
     },
-    wakeups::Wakeups,
+    tasks::parked::{Pace, ParkedOrders, read},
 };
 use flashsale_proto::inventory::RetakeResult;
 use flashsale_queue::{ORDERS, OrderMessage};
@@ -562,7 +562,7 @@ async fn a_dead_letter_that_comes_again_as_a_straggler_is_reinstated() {
     .await;
     let history = shop.history(order.order_id).await;
     assert_eq!(history, [">DEAD_LETTER:total_is_not_the_sum", "DEAD_LETTER>CLAIMED:claimed"]);
-    assert!(letters::list(shop.pool(), None, false, None, 10).await.unwrap().is_empty());
+    assert!(dead_letters::list(shop.pool(), None, false, None, 10).await.unwrap().is_empty());
     assert_eq!(scene.peers.lock().retaken.len(), 1);
     scene.end(running).await;
 }

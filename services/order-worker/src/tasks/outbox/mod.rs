@@ -27,10 +27,10 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use uuid::Uuid;
 
 use crate::{
+    app::Wakeups,
     domain::Kind,
     metrics::Metrics,
     store::outbox::{self, Leased},
-    wakeups::Wakeups,
 };
 
 /// How often a consequence is refused for good until it is given up.

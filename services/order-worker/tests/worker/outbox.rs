@@ -5,11 +5,13 @@ use std::{sync::Arc, time::Duration};
 use async_nats::jetstream;
 use flashsale_errors::Reason;
 use flashsale_order_worker::{
-    carriers::{CancelCharge, Carrier, Charge, CloseHold, Event, HeldOff, Pace, Refund, Runner},
+    app::Wakeups,
     domain::Kind,
     metrics::Metrics,
     store::{outbox, settlements::follow_payments},
-    wakeups::Wakeups,
+    tasks::outbox::{
+        CancelCharge, Carrier, Charge, CloseHold, Event, HeldOff, Pace, Refund, Runner,
+    },
 };
 use flashsale_proto::inventory::{HoldOutcome, SettleResult};
 use flashsale_queue::{ORDER_EVENTS, OrderEvent, OrderMessage, ensure_events_stream};

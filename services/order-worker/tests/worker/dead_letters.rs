@@ -6,10 +6,10 @@ use async_nats::jetstream;
 use flashsale_errors::{Failure, Reason};
 use flashsale_order_worker::{
     Config, DEFAULTS, build,
-    claimer::receive,
     store::{
         claims::{Claimed, claim},
-        letters::{self, Letter},
+        dead_letters::{self, Letter},
+        decode::receive,
     },
 };
 use flashsale_proto::{
@@ -43,7 +43,7 @@ fn broken(order: &OrderMessage) -> QueueMessage {
 }
 
 async fn waiting(shop: &Shop) -> Vec<Letter> {
-    letters::list(shop.pool(), None, false, None, 100).await.unwrap()
+    dead_letters::list(shop.pool(), None, false, None, 100).await.unwrap()
 }
 
 /// A placed hold that cannot be read, with as much of its order as its hold tells.
@@ -154,9 +154,9 @@ async fn a_buyer_ends_a_dead_letter_by_cancelling_it() {
     }
     assert_eq!(shop.owed(late.order_id).await, CANCELLED);
     assert_eq!(shop.units_claimed("A").await, 0);
-    let all = letters::list(shop.pool(), None, true, None, 10).await.unwrap();
+    let all = dead_letters::list(shop.pool(), None, true, None, 10).await.unwrap();
     let how: Vec<_> = all.iter().map(|letter| letter.resolved.map(|(how, _)| how)).collect();
-    assert_eq!(how, [Some(letters::Resolution::Cancelled); 2]);
+    assert_eq!(how, [Some(dead_letters::Resolution::Cancelled); 2]);
 }
 
 #[tokio::test]

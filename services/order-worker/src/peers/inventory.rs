@@ -27,7 +27,7 @@ struct Details<'a> {
 
 /// Asks about each of `orders`, all of one sale, in an epoch not before `min_epoch`. Those about
 /// which nobody can say anything now are missing in the answer: they have to be asked about again.
-pub(super) async fn retake(
+pub(crate) async fn retake(
     inventory: &PeerChannel,
     sale_id: Uuid,
     min_epoch: i64,

@@ -13,9 +13,9 @@ use futures::StreamExt as _;
 use sqlx::PgPool;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::intake::receive;
-use crate::store::{
+use super::{
     claims::Received,
+    decode::receive,
     position::{self, Position},
 };
 
@@ -28,30 +28,30 @@ const EXPIRES: Duration = Duration::from_secs(5);
 
 /// One message and where it comes from.
 #[derive(Debug)]
-pub(super) struct Message {
-    pub(super) received: Received,
+pub(crate) struct Message {
+    pub(crate) received: Received,
     /// How many come after it.
-    pub(super) pending: u64,
+    pub(crate) pending: u64,
     /// The trace of whoever published it.
-    pub(super) trace: opentelemetry::Context,
+    pub(crate) trace: opentelemetry::Context,
 }
 
 /// What the stream says about itself.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct State {
-    pub(super) created: time::OffsetDateTime,
-    pub(super) last_seq: u64,
+pub(crate) struct State {
+    pub(crate) created: time::OffsetDateTime,
+    pub(crate) last_seq: u64,
 }
 
 impl State {
     /// Whether `position` still counts in this stream.
-    pub(super) fn continues(self, position: Position) -> bool {
+    pub(crate) fn continues(self, position: Position) -> bool {
         self.created == position.created && self.last_seq >= position.seq
     }
 }
 
 /// An open reading.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     stream: jetstream::stream::Stream,
     consumer: String,
     messages: pull::Stream,
@@ -61,7 +61,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Opens the stream where the record says that claims have come to.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         jetstream: &jetstream::Context,
         pool: &PgPool,
         batch: usize,
@@ -98,7 +98,7 @@ impl Reader {
 
     /// Gathers up to `limit` messages: waits up to `idle` for the first and then up to `gather` for the others. Empty when none came;
     /// `None` when some were lost on the way, so that the stream has to be read again.
-    pub(super) async fn gather(
+    pub(crate) async fn gather(
         &mut self,
         limit: usize,
         gather: Duration,
@@ -142,14 +142,14 @@ impl Reader {
     }
 
     /// Asks the stream about itself.
-    pub(super) async fn state(&self) -> anyhow::Result<State> {
+    pub(crate) async fn state(&self) -> anyhow::Result<State> {
         let info = self.stream.get_info().await.context("ORDERS does not answer")?;
         Ok(state_of(&info))
     }
 
     /// Removes what is claimed. Asks first whether the stream is still the one that `position` counts in: another one of its name must
     /// not lose what nobody has claimed. (Should it be replaced in between, the placed holds are published again.)
-    pub(super) async fn purge(&self, position: Position) -> anyhow::Result<()> {
+    pub(crate) async fn purge(&self, position: Position) -> anyhow::Result<()> {
         if self.state().await?.continues(position) {
             self.stream
                 .purge()
@@ -163,7 +163,7 @@ impl Reader {
     }
 
     /// Gives the consumer back; if that fails the server removes it by itself.
-    pub(super) async fn close(self) {
+    pub(crate) async fn close(self) {
         let _ =
             timeout(HEARTBEAT, self.stream.delete_consumer(&self.consumer).step("consumer/delete"))
                 .await;

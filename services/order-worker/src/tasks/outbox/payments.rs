@@ -12,7 +12,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{CALLS, Carrier, Outcome, STORE_UNAVAILABLE, code_of, each, span_of};
-use crate::{domain::Kind, store::outbox::Leased, wakeups::Wakeups};
+use crate::{app::Wakeups, domain::Kind, store::outbox::Leased};
 
 /// Calls `PaymentService.CancelPayment`. The order ends when the payment does, not here.
 #[derive(Debug)]

@@ -5,10 +5,8 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{
-    domain::{Intake, OrderLine, PlacedOrder},
-    store::claims::{DeadReason, Received},
-};
+use super::claims::{DeadReason, Received};
+use crate::domain::{Intake, OrderLine, PlacedOrder};
 
 /// Reads the message with number `seq`. Its trace is the claimer's to fill in.
 pub fn receive(seq: u64, payload: Vec<u8>) -> Received {

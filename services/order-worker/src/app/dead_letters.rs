@@ -13,10 +13,10 @@ use flashsale_service::{Drain, peer::PeerChannel};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::Wakeups;
 use crate::{
     domain::EndReason,
-    store::letters::{self, Letter, Resolution},
-    wakeups::Wakeups,
+    store::dead_letters::{self, Letter, Resolution},
 };
 
 /// How often deadlines are looked at.
@@ -54,7 +54,7 @@ impl Review {
         if let (Some(sale_id), Some(order_id)) = (letter.sale_id, letter.order_id)
             && self.is_carried(sale_id, order_id).await?
         {
-            letters::retry(&self.pool, id).await.map_err(postgres)?;
+            dead_letters::retry(&self.pool, id).await.map_err(postgres)?;
             return Ok(letter);
         }
         let Ok(message @ QueueMessage::Place { .. }) = QueueMessage::decode(&payload) else {
@@ -100,7 +100,7 @@ impl Review {
                 () = drain.started() => return Ok(()),
             }
             let expired = async {
-                let due = letters::due(&self.pool, BATCH).await?;
+                let due = dead_letters::due(&self.pool, BATCH).await?;
                 if !due.is_empty() {
                     tracing::error!(
                         letters = due.len(),
@@ -122,13 +122,13 @@ impl Review {
         resolution: Resolution,
         reason: EndReason,
     ) -> Result<(), sqlx::Error> {
-        let kinds = letters::give_up(&self.pool, ids, resolution, reason).await?;
+        let kinds = dead_letters::give_up(&self.pool, ids, resolution, reason).await?;
         self.wakeups.carriers(&kinds);
         Ok(())
     }
 
     async fn find(&self, id: i64) -> Result<(Letter, Vec<u8>), Failure> {
-        letters::find(&self.pool, id).await.map_err(postgres)?.ok_or_else(|| {
+        dead_letters::find(&self.pool, id).await.map_err(postgres)?.ok_or_else(|| {
             Failure::new(Reason::DeadLetterNotFound, "there is no such dead letter")
                 .with("dead_letter_id", id)
         })

@@ -3,7 +3,7 @@
 use iso_currency::Currency;
 
 /// `minor` units of `currency` with as many decimals as the currency has, such as `12.50 EUR`, `1250 JPY`.
-pub(super) fn format(minor: i64, currency: &str) -> String {
+pub(crate) fn format(minor: i64, currency: &str) -> String {
     let decimals = Currency::from_code(currency).and_then(|known| known.exponent()).unwrap_or(0);
     let decimals = usize::from(decimals);
     let digits = format!("{:0>width$}", minor.unsigned_abs(), width = decimals + 1);

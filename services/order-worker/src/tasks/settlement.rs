@@ -13,7 +13,7 @@ use tokio::{
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::{metrics::Metrics, store::settlements, wakeups::Wakeups};
+use crate::{app::Wakeups, metrics::Metrics, store::settlements};
 
 /// Between two attempts to listen to payment events.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);

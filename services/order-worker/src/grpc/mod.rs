@@ -12,8 +12,8 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::{
-    review::Review,
-    store::letters::{self, Letter, Resolution},
+    app::dead_letters::Review,
+    store::dead_letters::{self, Letter, Resolution},
 };
 
 const DEFAULT_PAGE: usize = 50;
@@ -44,9 +44,10 @@ impl OrderAdminService for OrderAdmin {
         let id = order_id.to_string();
         let list = ["transitions", id.as_str()];
         let after: i64 = page::key(&list, &request.page_token)?.unwrap_or(0);
-        let found = letters::transitions(&self.review.pool, order_id, after, page::one_more(size))
-            .await
-            .map_err(|error| Failure::store("postgres", error))?;
+        let found =
+            dead_letters::transitions(&self.review.pool, order_id, after, page::one_more(size))
+                .await
+                .map_err(|error| Failure::store("postgres", error))?;
         let found = found.ok_or_else(|| {
             Failure::new(Reason::OrderNotFound, "there is no such order in the record")
                 .with("order_id", order_id)
@@ -83,9 +84,10 @@ impl OrderAdminService for OrderAdmin {
             if all { "all" } else { "waiting" },
         ];
         let after: Option<i64> = page::key(&list, &request.page_token)?;
-        let found = letters::list(&self.review.pool, sale_id, all, after, page::one_more(size))
-            .await
-            .map_err(|error| Failure::store("postgres", error))?;
+        let found =
+            dead_letters::list(&self.review.pool, sale_id, all, after, page::one_more(size))
+                .await
+                .map_err(|error| Failure::store("postgres", error))?;
         let (found, next) = page::cut(found, size, |last| last.id);
         Ok(Response::new(ListDeadLettersResponse {
             dead_letters: found.into_iter().map(letter).collect(),

@@ -1,8 +1,7 @@
 //! What is written to buyers, and how it becomes a mail. Nothing a buyer or a shop typed can add a header: every such value is made one
 //! line first.
 
-mod money;
-mod render;
+mod templates;
 
 use lettre::{
     Message,
@@ -15,7 +14,7 @@ use lettre::{
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-pub use render::{Rendered, Templates, TemplatesError};
+pub use templates::{Rendered, Templates, TemplatesError};
 
 /// What a mail is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

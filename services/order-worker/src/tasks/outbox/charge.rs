@@ -15,9 +15,9 @@ use uuid::Uuid;
 
 use super::{ANSWER_INVALID, Carrier, Outcome, STORE_UNAVAILABLE, code_of, span_of};
 use crate::{
+    app::Wakeups,
     domain::Kind,
     store::{charges, outbox::Leased},
-    wakeups::Wakeups,
 };
 
 /// Calls `PaymentService.CreatePayments`; the order id is the idempotency key.

@@ -4,9 +4,7 @@
 //! waits for it. An order of an older epoch that stands behind the marker of a rebuild is parked
 //! (see `parked`), and the claims go on.
 
-mod intake;
-mod purge;
-mod reader;
+mod marks;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,17 +18,16 @@ use tracing::{Instrument as _, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::{
+    app::Wakeups,
     domain::Intake,
     metrics::Metrics,
     store::{
         claims::{Claimed, Received, claim},
+        orders_stream::{Message, Reader},
         position::{self, Position},
     },
-    wakeups::Wakeups,
 };
-pub use intake::receive;
-use purge::Marks;
-use reader::{Message, Reader};
+use marks::Marks;
 
 /// Between two attempts to open the stream; doubled up to the second value.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));

@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::{Carrier, Outcome, STORE_UNAVAILABLE, each, span_of};
 use crate::{
+    app::mail::{Letter, LetterLine, MailError, Topic, Writer},
     domain::Kind,
-    mail::{Letter, LetterLine, MailError, Topic, Writer},
     store::outbox::Leased,
 };
 

@@ -4,8 +4,6 @@
 //! This is the one part of the claims that waits for inventory, and it waits sale by sale: a sale
 //! whose stock is closed is put off, and only its own orders with it.
 
-mod retake;
-
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use flashsale_service::{Drain, peer::PeerChannel};
@@ -19,11 +17,14 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::{
-    claimer::receive,
+    app::Wakeups,
     domain::{Answers, Intake},
     metrics::Metrics,
-    store::parked::{self, DueSale, Parked, Row},
-    wakeups::Wakeups,
+    peers::inventory,
+    store::{
+        decode::receive,
+        parked::{self, DueSale, Parked, Row},
+    },
 };
 
 /// How parked orders are seen to.
@@ -141,7 +142,7 @@ impl ParkedOrders {
         let answers = match sale.passed {
             // Whatever inventory says does not count before the marker is passed.
             Some(passed) if !sale.marker_ahead => {
-                retake::retake(&self.inventory, sale.sale_id, passed, &unrecorded).await
+                inventory::retake(&self.inventory, sale.sale_id, passed, &unrecorded).await
             }
             Some(_) | None => Answers::new(),
         };

@@ -8,7 +8,8 @@ use serde::Serialize;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-use super::{Letter, Topic, money, one_line};
+use super::{Letter, Topic, one_line};
+use crate::domain::money;
 
 /// Without the name of a month, which would be in a language.
 const DATE: &[BorrowedFormatItem<'_>] =
@@ -19,7 +20,7 @@ const PARTS: [&str; 3] = ["subject", "txt", "html"];
 
 macro_rules! templates {
     ($($name:literal),+ $(,)?) => {
-        &[$(($name, include_str!(concat!("../../templates/", $name))),)+]
+        &[$(($name, include_str!(concat!("../../../templates/", $name))),)+]
     };
 }
 

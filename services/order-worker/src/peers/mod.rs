@@ -1,0 +1,3 @@
+//! Calls to other services, a file each.
+
+pub(crate) mod inventory;
