@@ -26,33 +26,33 @@ pub(crate) struct Feeds {
 #[derive(Debug)]
 pub(crate) struct Feed {
     pub(crate) sale_id: Uuid,
-    room: watch::Sender<Option<Seen>>,
-    stock: Mutex<StockSeen>,
+    room: watch::Sender<Option<Broadcast>>,
+    stock: Mutex<StockCache>,
 }
 
 /// A room as the last tick saw it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Seen {
+pub(crate) struct Broadcast {
     pub(crate) room: RoomView,
     pub(crate) stock: Stock,
 }
 
 #[derive(Debug)]
-struct StockSeen {
+struct StockCache {
     stock: Stock,
-    asked: Option<Instant>,
-    asking: bool,
+    refreshed_at: Option<Instant>,
+    refreshing: bool,
 }
 
 /// Whether to ask for the stock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ask {
+pub(crate) enum Refresh {
     /// Nothing is known yet: nothing should be decided before the answer.
     First,
     /// What is known has become old.
-    Again,
+    Stale,
     /// What is known will do, or somebody is asking.
-    No,
+    NotDue,
 }
 
 impl Feeds {
@@ -86,7 +86,7 @@ impl Feeds {
     pub(crate) fn watch(
         &self,
         sale_id: Uuid,
-    ) -> Option<(watch::Receiver<Option<Seen>>, OwnedSemaphorePermit)> {
+    ) -> Option<(watch::Receiver<Option<Broadcast>>, OwnedSemaphorePermit)> {
         let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
         // Under the same lock as the look at the receivers in `keep`, or the feed might be dropped in between.
         let mut feeds = self.lock();
@@ -113,60 +113,60 @@ impl Feeds {
 
 impl Feed {
     fn new(sale_id: Uuid) -> Self {
-        let stock = StockSeen { stock: Stock::Unknown, asked: None, asking: false };
+        let stock = StockCache { stock: Stock::Unknown, refreshed_at: None, refreshing: false };
         Self { sale_id, room: watch::Sender::new(None), stock: Mutex::new(stock) }
     }
 
     /// Tells the watchers how the room stands.
-    pub(crate) fn tell(&self, room: RoomView) {
-        let seen = Seen { room, stock: self.stock() };
-        self.room.send_replace(Some(seen));
+    pub(crate) fn broadcast(&self, room: RoomView) {
+        let broadcast = Broadcast { room, stock: self.stock() };
+        self.room.send_replace(Some(broadcast));
     }
 
     /// The room as the last tick saw it.
     pub(crate) fn room(&self) -> Option<RoomView> {
-        self.room.borrow().as_ref().map(|seen| seen.room.clone())
+        self.room.borrow().as_ref().map(|last| last.room.clone())
     }
 
     /// The version of the settings that the last tick saw.
     pub(crate) fn version(&self) -> Option<i64> {
-        self.room.borrow().as_ref().map(|seen| seen.room.version)
+        self.room.borrow().as_ref().map(|last| last.room.version)
     }
 
     /// Whether the last tick saw the room closed.
     pub(crate) fn is_closed(&self) -> bool {
-        self.room.borrow().as_ref().is_some_and(|seen| seen.room.state == RoomState::Closed)
+        self.room.borrow().as_ref().is_some_and(|last| last.room.state == RoomState::Closed)
     }
 
     /// What is known of the stock.
     pub(crate) fn stock(&self) -> Stock {
-        self.stock_seen().stock
+        self.stock_cache().stock
     }
 
-    /// Whether the caller should ask for the stock; if so it has to call [`Feed::answered`].
-    pub(crate) fn ask(&self, every: Duration) -> Ask {
-        let mut seen = self.stock_seen();
-        let ask = match seen.asked {
-            _ if seen.asking => Ask::No,
-            None => Ask::First,
-            Some(asked) if asked.elapsed() >= every => Ask::Again,
-            Some(_) => Ask::No,
+    /// Whether the caller should ask for the stock; if so it has to call [`Feed::set_stock`].
+    pub(crate) fn begin_refresh(&self, every: Duration) -> Refresh {
+        let mut cache = self.stock_cache();
+        let refresh = match cache.refreshed_at {
+            _ if cache.refreshing => Refresh::NotDue,
+            None => Refresh::First,
+            Some(at) if at.elapsed() >= every => Refresh::Stale,
+            Some(_) => Refresh::NotDue,
         };
-        if ask != Ask::No {
-            seen.asked = Some(Instant::now());
-            seen.asking = true;
+        if refresh != Refresh::NotDue {
+            cache.refreshed_at = Some(Instant::now());
+            cache.refreshing = true;
         }
-        ask
+        refresh
     }
 
     /// Takes the answer.
-    pub(crate) fn answered(&self, stock: Stock) {
-        let mut seen = self.stock_seen();
-        seen.stock = stock;
-        seen.asking = false;
+    pub(crate) fn set_stock(&self, stock: Stock) {
+        let mut cache = self.stock_cache();
+        cache.stock = stock;
+        cache.refreshing = false;
     }
 
-    fn stock_seen(&self) -> MutexGuard<'_, StockSeen> {
+    fn stock_cache(&self) -> MutexGuard<'_, StockCache> {
         self.stock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -205,15 +205,15 @@ mod tests {
     async fn the_stock_is_asked_for_by_one_at_a_time_and_no_more_often_than_said() {
         let every = Duration::from_millis(250);
         let feed = Feed::new(Uuid::from_u128(1));
-        assert_eq!(feed.ask(every), Ask::First);
+        assert_eq!(feed.begin_refresh(every), Refresh::First);
         tokio::time::advance(every * 2).await;
-        assert_eq!(feed.ask(every), Ask::No, "the answer is still out");
-        feed.answered(Stock::TakenForNow);
+        assert_eq!(feed.begin_refresh(every), Refresh::NotDue, "the answer is still out");
+        feed.set_stock(Stock::TakenForNow);
         assert_eq!(feed.stock(), Stock::TakenForNow);
-        assert_eq!(feed.ask(every), Ask::Again);
-        feed.answered(Stock::Available);
-        assert_eq!(feed.ask(every), Ask::No);
+        assert_eq!(feed.begin_refresh(every), Refresh::Stale);
+        feed.set_stock(Stock::Available);
+        assert_eq!(feed.begin_refresh(every), Refresh::NotDue);
         tokio::time::advance(every).await;
-        assert_eq!(feed.ask(every), Ask::Again);
+        assert_eq!(feed.begin_refresh(every), Refresh::Stale);
     }
 }

@@ -7,5 +7,5 @@ mod line;
 mod watch;
 
 pub(crate) use error::RoomError;
-pub(crate) use feeds::{Ask, Feed, Feeds};
+pub(crate) use feeds::{Feed, Feeds, Refresh};
 pub(crate) use line::{Line, Standing};

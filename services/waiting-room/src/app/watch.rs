@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Line, RoomError, Standing, feeds::Seen};
+use super::{Line, RoomError, Standing, feeds::Broadcast};
 use crate::{
     domain::{Mark, Outlook, Place, Progress, outlook},
     metrics::Watching,
@@ -27,23 +27,23 @@ const FAR_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Watcher {
     line: Line,
     ticket: Ticket,
-    feed: watch::Receiver<Option<Seen>>,
+    feed: watch::Receiver<Option<Broadcast>>,
     ended: CancellationToken,
     /// What was said last and when; none before the first.
-    said: Option<(Standing, Instant)>,
+    sent: Option<(Standing, Instant)>,
     /// The store's time of what was said last: broadcasts older than that are passed over.
     as_of_ms: i64,
-    _counted: (OwnedSemaphorePermit, Watching),
+    _guards: (OwnedSemaphorePermit, Watching),
 }
 
 /// What to do after a look at the room.
-enum Look {
+enum Change {
     /// Say this.
-    Say(Standing),
+    Send(Standing),
     /// The record has to be read.
     Read,
     /// Nothing new.
-    Wait,
+    None,
 }
 
 impl Line {
@@ -58,9 +58,9 @@ impl Line {
             ticket,
             feed,
             ended: drain.token(),
-            said: None,
+            sent: None,
             as_of_ms: 0,
-            _counted: (permit, self.metrics.watching()),
+            _guards: (permit, self.metrics.watching()),
         })
     }
 }
@@ -83,10 +83,10 @@ impl Watcher {
 
     /// The next thing to say; `None` when the process drains.
     async fn next(&mut self) -> Option<Result<Standing, RoomError>> {
-        let Some((last, said_at)) = &self.said else {
+        let Some((last, sent_at)) = &self.sent else {
             return Some(self.read().await);
         };
-        let heartbeat = *said_at + self.line.heartbeat;
+        let heartbeat = *sent_at + self.line.heartbeat;
         let ended = self.ended.clone();
         let pause = pause_after(last.outlook);
         tokio::select! {
@@ -99,10 +99,10 @@ impl Watcher {
                 changed = self.feed.changed() => {
                     // The feed is there as long as it has a watcher; should it go all the same, the client comes again.
                     changed.ok()?;
-                    match self.look() {
-                        Look::Say(standing) => return Some(Ok(self.say(standing))),
-                        Look::Wait => {}
-                        Look::Read => match self.read().await {
+                    match self.compare() {
+                        Change::Send(standing) => return Some(Ok(self.record_sent(standing))),
+                        Change::None => {}
+                        Change::Read => match self.read().await {
                             // Whoever read the store for this broadcast can do so for the next.
                             Err(error) if is_passing(&error) => {
                                 tracing::debug!(%error, "a watched ticket cannot be read yet");
@@ -112,47 +112,48 @@ impl Watcher {
                     }
                 }
                 () = sleep_until(heartbeat) => {
-                    let (last, _) = self.said.clone()?;
-                    return Some(Ok(self.say(last)));
+                    let (last, _) = self.sent.clone()?;
+                    return Some(Ok(self.record_sent(last)));
                 }
             }
         }
     }
 
     /// Compares the latest broadcast with what was said last.
-    fn look(&mut self) -> Look {
-        let seen = self.feed.borrow_and_update();
-        let Some(Seen { room, stock }) = seen.as_ref().filter(|s| s.room.now_ms >= self.as_of_ms)
+    fn compare(&mut self) -> Change {
+        let broadcast = self.feed.borrow_and_update();
+        let Some(Broadcast { room, stock }) =
+            broadcast.as_ref().filter(|last| last.room.now_ms >= self.as_of_ms)
         else {
-            return Look::Wait;
+            return Change::None;
         };
         if room.head >= self.ticket.number {
-            return Look::Read;
+            return Change::Read;
         }
         self.as_of_ms = room.now_ms;
         let place = Place::Behind(self.ticket.number - room.head);
         // Whether the place was given up is looked up when its turn comes: not every second for everybody.
         let outlook = outlook(place, Mark::Current, room, *stock);
-        drop(seen);
-        if self.said.as_ref().is_some_and(|(last, _)| last.outlook == outlook) {
-            return Look::Wait;
+        drop(broadcast);
+        if self.sent.as_ref().is_some_and(|(last, _)| last.outlook == outlook) {
+            return Change::None;
         }
-        Look::Say(self.line.standing(&self.ticket, outlook))
+        Change::Send(self.line.standing(&self.ticket, outlook))
     }
 
     async fn read(&mut self) -> Result<Standing, RoomError> {
         let (standing, room) = self.line.position(&self.ticket).await?;
         self.as_of_ms = room.now_ms;
-        Ok(self.say(standing))
+        Ok(self.record_sent(standing))
     }
 
-    fn say(&mut self, standing: Standing) -> Standing {
-        self.said = Some((standing.clone(), Instant::now()));
+    fn record_sent(&mut self, standing: Standing) -> Standing {
+        self.sent = Some((standing.clone(), Instant::now()));
         standing
     }
 }
 
-/// How long nothing new is looked for after this was said: half of what is left, so that nobody who is next waits, and a room full of
+/// How long nothing new is looked for after this was sent: half of what is left, so that nobody who is next waits, and a room full of
 /// people far away costs a message a second each.
 fn pause_after(outlook: Outlook) -> Duration {
     match outlook {

@@ -147,7 +147,7 @@ mod tests {
         }
     }
 
-    fn tell(place: Place, mark: Mark, state: RoomState, stock: Stock) -> Outlook {
+    fn outlook_at(place: Place, mark: Mark, state: RoomState, stock: Stock) -> Outlook {
         outlook(place, mark, &room(state, 2.0), stock)
     }
 
@@ -156,10 +156,10 @@ mod tests {
 
     #[test]
     fn a_waiting_ticket_is_told_who_is_in_front_and_how_long_it_takes() {
-        let told = tell(Place::Behind(21), Mark::Current, RoomState::Open, Stock::Available);
+        let seen = outlook_at(Place::Behind(21), Mark::Current, RoomState::Open, Stock::Available);
         let wait = Some(Duration::from_millis(10_500));
-        assert_eq!(told, Outlook::Waiting(Progress { ahead: 20, wait }));
-        let next = tell(Place::Behind(1), Mark::Current, RoomState::Open, Stock::Unknown);
+        assert_eq!(seen, Outlook::Waiting(Progress { ahead: 20, wait }));
+        let next = outlook_at(Place::Behind(1), Mark::Current, RoomState::Open, Stock::Unknown);
         let wait = Some(Duration::from_millis(500));
         assert_eq!(next, Outlook::Waiting(Progress { ahead: 0, wait }));
     }
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn a_wait_is_not_promised_while_the_head_stands_still() {
         let progress = Progress { ahead: 4, wait: None };
-        let at = |state, stock| tell(Place::Behind(5), Mark::Current, state, stock);
+        let at = |state, stock| outlook_at(Place::Behind(5), Mark::Current, state, stock);
         assert_eq!(at(RoomState::Paused, Stock::Available), Outlook::Paused(progress));
         assert_eq!(at(RoomState::Paused, Stock::TakenForNow), Outlook::Paused(progress));
         assert_eq!(at(RoomState::Open, Stock::TakenForNow), Outlook::SoldOutForNow(progress));
@@ -180,13 +180,19 @@ mod tests {
     fn an_admission_is_good_until_its_end_whatever_becomes_of_the_room() {
         for state in [RoomState::Open, RoomState::Paused, RoomState::Closed] {
             for stock in [Stock::Unknown, Stock::Available, Stock::TakenForNow, Stock::Gone] {
-                let told = tell(GOOD, Mark::Current, state, stock);
-                assert_eq!(told, Outlook::Admitted { expires_at_ms: NOW_MS + 1 });
+                let seen = outlook_at(GOOD, Mark::Current, state, stock);
+                assert_eq!(seen, Outlook::Admitted { expires_at_ms: NOW_MS + 1 });
             }
         }
-        assert_eq!(tell(OVER, Mark::Current, RoomState::Open, Stock::Available), Outlook::Lapsed);
-        assert_eq!(tell(OVER, Mark::Current, RoomState::Closed, Stock::Available), Outlook::Closed);
-        assert_eq!(tell(OVER, Mark::Current, RoomState::Open, Stock::Gone), Outlook::SoldOut);
+        assert_eq!(
+            outlook_at(OVER, Mark::Current, RoomState::Open, Stock::Available),
+            Outlook::Lapsed
+        );
+        assert_eq!(
+            outlook_at(OVER, Mark::Current, RoomState::Closed, Stock::Available),
+            Outlook::Closed
+        );
+        assert_eq!(outlook_at(OVER, Mark::Current, RoomState::Open, Stock::Gone), Outlook::SoldOut);
     }
 
     #[test]
@@ -194,8 +200,8 @@ mod tests {
         for state in [RoomState::Open, RoomState::Paused, RoomState::Closed] {
             for stock in [Stock::Unknown, Stock::Available, Stock::TakenForNow, Stock::Gone] {
                 for place in [Place::Behind(1), GOOD, OVER] {
-                    assert_eq!(tell(place, Mark::Left, state, stock), Outlook::Left);
-                    let replaced = tell(place, Mark::Replaced, state, stock);
+                    assert_eq!(outlook_at(place, Mark::Left, state, stock), Outlook::Left);
+                    let replaced = outlook_at(place, Mark::Replaced, state, stock);
                     assert!(!matches!(replaced, Outlook::Admitted { .. } | Outlook::Waiting(_)));
                     assert!(replaced.is_last());
                 }
@@ -221,8 +227,8 @@ mod tests {
             for state in [RoomState::Open, RoomState::Paused, RoomState::Closed] {
                 for stock in [Stock::Unknown, Stock::Available, Stock::TakenForNow, Stock::Gone] {
                     let waits = !passed && state != RoomState::Closed && stock != Stock::Gone;
-                    let told = tell(place, Mark::Current, state, stock);
-                    prop_assert_eq!(told.is_last(), !waits, "{:?}", told);
+                    let seen = outlook_at(place, Mark::Current, state, stock);
+                    prop_assert_eq!(seen.is_last(), !waits, "{:?}", seen);
                 }
             }
         }

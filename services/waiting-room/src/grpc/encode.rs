@@ -12,7 +12,7 @@ use crate::{
 /// Where a ticket stands.
 pub(super) fn position(standing: Standing) -> proto::Position {
     let Standing { number, outlook, admission } = standing;
-    let (told, progress) = match outlook {
+    let (kind, progress) = match outlook {
         Outlook::Waiting(progress) => (proto::Outlook::Waiting, Some(progress)),
         Outlook::Admitted { .. } => (proto::Outlook::Admitted, None),
         Outlook::Lapsed => (proto::Outlook::Lapsed, None),
@@ -29,7 +29,7 @@ pub(super) fn position(standing: Standing) -> proto::Position {
         number,
         ahead,
         expected_wait: wait.map(wire::duration),
-        outlook: told.into(),
+        outlook: kind.into(),
         admission: admission.unwrap_or_default(),
         admission_expire_time: expires_at_ms.map(wire::timestamp_ms),
     }

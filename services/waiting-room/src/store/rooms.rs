@@ -11,9 +11,9 @@ use crate::domain::{Mark, RoomState, RoomView, runs_low};
 /// How often a call runs its script: each time in between it restored the room or fetched numbers.
 const ATTEMPTS: usize = 24;
 /// How long another instance is given to grant what it has reserved.
-const PAUSE: Duration = Duration::from_millis(25);
+const RETRY_DELAY: Duration = Duration::from_millis(25);
 /// After this many pauses its numbers count as lost.
-const PATIENCE: usize = 20;
+const LOST_AFTER: usize = 20;
 /// Rooms share this many locks.
 const LOCKS: usize = 16;
 
@@ -24,7 +24,7 @@ pub(crate) struct Rooms {
     scripts: Scripts,
     block: i64,
     /// So that one caller of this process at a time fetches what a room lacks.
-    alone: Arc<[Mutex<()>; LOCKS]>,
+    locks: Arc<[Mutex<()>; LOCKS]>,
 }
 
 /// A ticket and the room it stands in.
@@ -39,7 +39,7 @@ pub(crate) struct TicketInRoom {
 impl Rooms {
     /// `block` is how many numbers are reserved at a time.
     pub(crate) fn new(record: Record, scripts: Scripts, block: i64) -> Self {
-        Self { record, scripts, block, alone: Arc::new(Default::default()) }
+        Self { record, scripts, block, locks: Arc::new(Default::default()) }
     }
 
     /// The buyer's place, or the next one.
@@ -51,7 +51,7 @@ impl Rooms {
     ) -> Result<(Joined, RoomView), StoreError> {
         for _ in 0..ATTEMPTS {
             let join = || self.scripts.join(sale_id, buyer_id, sold_out);
-            let (joined, room) = self.in_place(sale_id, join).await?;
+            let (joined, room) = self.with_room(sale_id, join).await?;
             if joined != Joined::Full {
                 return Ok((joined, room));
             }
@@ -62,7 +62,7 @@ impl Rooms {
 
     /// The room alone.
     pub(crate) async fn room(&self, sale_id: Uuid) -> Result<RoomView, StoreError> {
-        self.in_place(sale_id, || self.scripts.room(sale_id)).await
+        self.with_room(sale_id, || self.scripts.room(sale_id)).await
     }
 
     /// Where a ticket stands.
@@ -74,7 +74,7 @@ impl Rooms {
         generation: u32,
     ) -> Result<TicketInRoom, StoreError> {
         let read = || self.scripts.ticket(sale_id, buyer_id, number, generation);
-        let (mark, expires_at_ms, room) = self.in_place(sale_id, read).await?;
+        let (mark, expires_at_ms, room) = self.with_room(sale_id, read).await?;
         Ok(TicketInRoom { mark, expires_at_ms, room })
     }
 
@@ -87,7 +87,7 @@ impl Rooms {
         generation: u32,
     ) -> Result<(), StoreError> {
         let leave = || self.scripts.leave(sale_id, buyer_id, number, generation);
-        self.in_place(sale_id, leave).await.map(drop)
+        self.with_room(sale_id, leave).await.map(drop)
     }
 
     /// Spends the budget that has built up on the plan for the head.
@@ -97,7 +97,7 @@ impl Rooms {
         burst_ms: i64,
         admits: bool,
     ) -> Result<RoomView, StoreError> {
-        self.in_place(sale_id, || self.scripts.plan(sale_id, burst_ms, admits)).await
+        self.with_room(sale_id, || self.scripts.plan(sale_id, burst_ms, admits)).await
     }
 
     /// Records a planned head, then publishes it. In this order: a head that was ever seen is never taken back, whatever happens to
@@ -108,7 +108,7 @@ impl Rooms {
         planned: i64,
     ) -> Result<RoomView, StoreError> {
         let head = self.record.raise_head(sale_id, planned).await?;
-        self.in_place(sale_id, || self.scripts.publish(sale_id, head)).await
+        self.with_room(sale_id, || self.scripts.publish(sale_id, head)).await
     }
 
     /// Creates a room, closed, or changes its settings.
@@ -119,7 +119,7 @@ impl Rooms {
         admission_ms: i64,
     ) -> Result<RoomView, StoreError> {
         let row = self.record.configure(sale_id, rate, admission_ms).await?;
-        self.follow(&row).await
+        self.apply(&row).await
     }
 
     /// Opens, pauses or closes a room.
@@ -129,18 +129,18 @@ impl Rooms {
         state: RoomState,
     ) -> Result<RoomView, StoreError> {
         let row = self.record.set_state(sale_id, state).await?;
-        self.follow(&row).await
+        self.apply(&row).await
     }
 
     /// Changes a room's rate.
     pub(crate) async fn set_rate(&self, sale_id: Uuid, rate: f64) -> Result<RoomView, StoreError> {
         let row = self.record.set_rate(sale_id, rate).await?;
-        self.follow(&row).await
+        self.apply(&row).await
     }
 
     /// Makes Redis follow the record. Calls that arrive out of order do no harm: rows have versions.
-    pub(crate) async fn follow(&self, row: &RoomRow) -> Result<RoomView, StoreError> {
-        self.in_place(row.sale_id, || self.scripts.configure(row)).await
+    pub(crate) async fn apply(&self, row: &RoomRow) -> Result<RoomView, StoreError> {
+        self.with_room(row.sale_id, || self.scripts.configure(row)).await
     }
 
     /// The rooms to look after.
@@ -157,11 +157,11 @@ impl Rooms {
     pub(crate) async fn fetch_numbers(&self, sale_id: Uuid) -> Result<(), StoreError> {
         let this = self.clone();
         // Not in the caller's own future: numbers whose caller hangs up between the two stores would be lost.
-        finish(async move { this.fetch(sale_id).await }).await
+        detached(async move { this.fetch(sale_id).await }).await
     }
 
     /// Runs a script, and puts the room in place if Redis does not have it.
-    async fn in_place<T, F, Fut>(&self, sale_id: Uuid, script: F) -> Result<T, StoreError>
+    async fn with_room<T, F, Fut>(&self, sale_id: Uuid, script: F) -> Result<T, StoreError>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<Option<T>, StoreError>>,
@@ -171,13 +171,13 @@ impl Rooms {
                 return Ok(answer);
             }
             let this = self.clone();
-            finish(async move { this.restore(sale_id).await }).await?;
+            detached(async move { this.restore(sale_id).await }).await?;
         }
         Err(StoreError::Busy)
     }
 
     async fn restore(&self, sale_id: Uuid) -> Result<(), StoreError> {
-        let _alone = self.lock(sale_id).lock().await;
+        let _guard = self.lock(sale_id).lock().await;
         for _ in 0..ATTEMPTS {
             let row = self.record.room(sale_id).await?;
             // After the row was read: whoever reserved since then makes the reservation below fail.
@@ -188,13 +188,13 @@ impl Rooms {
                 tracing::info!(%sale_id, from = row.reserved_upto, upto, "room put in place");
                 return self.scripts.restore(&row, upto).await;
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(RETRY_DELAY).await;
         }
         Err(StoreError::Busy)
     }
 
     async fn fetch(&self, sale_id: Uuid) -> Result<(), StoreError> {
-        let _alone = self.lock(sale_id).lock().await;
+        let _guard = self.lock(sale_id).lock().await;
         for attempt in 0..ATTEMPTS {
             let Some(room) = self.scripts.room(sale_id).await? else {
                 // Putting it in place brings numbers along.
@@ -203,7 +203,7 @@ impl Rooms {
             if !self.runs_low(&room) {
                 return Ok(());
             }
-            let from = if attempt < PATIENCE {
+            let from = if attempt < LOST_AFTER {
                 room.upto
             } else {
                 // Whoever reserved the numbers that follow has died before granting them, so that nobody can tell them from numbers
@@ -214,19 +214,19 @@ impl Rooms {
                 self.scripts.grant(sale_id, from, upto).await?;
                 return Ok(());
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(RETRY_DELAY).await;
         }
         Err(StoreError::Busy)
     }
 
     fn lock(&self, sale_id: Uuid) -> &Mutex<()> {
         // Any spread over the locks will do.
-        &self.alone[usize::from(sale_id.as_bytes()[15]) % LOCKS]
+        &self.locks[usize::from(sale_id.as_bytes()[15]) % LOCKS]
     }
 }
 
 /// Runs to the end also when nobody waits for it any more.
-async fn finish(
+async fn detached(
     work: impl Future<Output = Result<(), StoreError>> + Send + 'static,
 ) -> Result<(), StoreError> {
     tokio::spawn(work).await.unwrap_or(Err(StoreError::Busy))

@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::{Ask, Feed, Feeds},
+    app::{Feed, Feeds, Refresh},
     config::RoomConfig,
     domain::RoomView,
     metrics::Metrics,
@@ -73,7 +73,7 @@ impl AdmissionLoop {
             let feed = self.feeds.feed(row.sale_id);
             // A change that reached Postgres but not Redis is made up for here.
             if feed.version().is_none_or(|version| version < row.version)
-                && let Err(error) = self.rooms.follow(&row).await
+                && let Err(error) = self.rooms.apply(&row).await
             {
                 tracing::warn!(sale_id = %row.sale_id, %error, "a room cannot follow its record yet");
             }
@@ -92,7 +92,7 @@ impl AdmissionLoop {
     }
 
     async fn tick(&self, feed: Arc<Feed>) {
-        self.look_at_stock(&feed).await;
+        self.refresh_stock(&feed).await;
         if let Err(error) = self.move_head(&feed).await {
             match error {
                 // It was watched with a ticket that outlived it.
@@ -117,25 +117,25 @@ impl AdmissionLoop {
             self.rooms.fetch_numbers(sale_id).await?;
         }
         // Told before Postgres is asked: who waits hears of a pause also when Postgres is away.
-        feed.tell(before);
+        feed.broadcast(before);
         if planned > head {
             let after = self.rooms.publish(sale_id, planned).await?;
             self.metrics.admitted(after.head - head);
-            feed.tell(after);
+            feed.broadcast(after);
         }
         Ok(())
     }
 
     /// Asks for the stock now and then, without holding up the tick; only the very first answer is waited for.
-    async fn look_at_stock(&self, feed: &Arc<Feed>) {
+    async fn refresh_stock(&self, feed: &Arc<Feed>) {
         let inventory = self.inventory.clone();
-        let asked = Arc::clone(feed);
-        let asking = async move { asked.answered(inventory.stock(asked.sale_id).await) };
+        let target = Arc::clone(feed);
+        let refresh = async move { target.set_stock(inventory.stock(target.sale_id).await) };
         let every = Duration::from_millis(self.config.stock_ms);
-        match feed.ask(if feed.is_closed() { every * CLOSED_RARER } else { every }) {
-            Ask::First => asking.await,
-            Ask::Again => drop(tokio::spawn(asking)),
-            Ask::No => {}
+        match feed.begin_refresh(if feed.is_closed() { every * CLOSED_RARER } else { every }) {
+            Refresh::First => refresh.await,
+            Refresh::Stale => drop(tokio::spawn(refresh)),
+            Refresh::NotDue => {}
         }
     }
 }
