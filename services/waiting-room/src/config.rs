@@ -1,4 +1,4 @@
-//! What the waiting room can be told; `config.default.toml` says what each value means.
+//! The configuration of the waiting room; `config.default.toml` documents each value.
 
 use flashsale_pg::PgConfig;
 use flashsale_redis::RedisConfig;
@@ -6,7 +6,6 @@ use flashsale_service::{CommonConfig, PeerConfig, Problem, ServerConfig, Validat
 use flashsale_telemetry::TelemetryConfig;
 use serde::Deserialize;
 
-/// The configuration of the waiting room.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -30,9 +29,7 @@ pub struct Config {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Peers {
-    /// Inventory.
     pub inventory: PeerConfig,
-    /// Checkout.
     pub checkout: PeerConfig,
 }
 
@@ -40,35 +37,34 @@ pub struct Peers {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdmissionConfig {
-    /// The private JWK set. Empty: none.
+    /// The file of the private JWK set; empty for none.
     pub signing_keys_file: String,
-    /// Whether a key may be made at start if there is no file.
+    /// Whether to generate a key at start if there is no file.
     pub ephemeral_keys: bool,
-    /// How long after its end an admission still verifies.
+    /// How long after its expiry an admission still verifies.
     pub leeway_ms: u32,
 }
 
-/// How rooms work.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoomConfig {
     /// How often the head moves.
     pub tick_ms: u64,
-    /// The part of the rate that builds up at most.
+    /// The time over which unused rate accumulates, at most.
     pub burst_ms: u32,
-    /// Numbers reserved at a time.
+    /// Numbers reserved in one block.
     pub block: u32,
     /// How often the list of rooms is read.
     pub list_ms: u64,
-    /// Rooms looked after at most.
+    /// The most rooms that are ticked.
     pub max_rooms: u32,
-    /// How often the stock is asked for.
+    /// How often a room's stock is refreshed.
     pub stock_ms: u64,
-    /// How often checkout is asked whether it lets orders in.
+    /// How often checkout is asked whether it accepts orders.
     pub intake_ms: u64,
-    /// The longest silence on a watched ticket.
+    /// The longest silence on the stream of a watched ticket.
     pub heartbeat_ms: u64,
-    /// Watched tickets in this process.
+    /// The most watched tickets of this process.
     pub max_watchers: usize,
 }
 
@@ -145,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn it_refuses_to_start_without_a_key_unless_told_to_make_one() {
+    fn start_requires_a_signing_key() {
         let Err(ConfigError::Invalid(problems)) = load(&[]) else {
             panic!("started without a key")
         };
@@ -156,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_out_of_range_is_named() {
+    fn out_of_range_values_are_named() {
         let refused = load(&[
             ("FLASHSALE_ADMISSION__SIGNING_KEYS_FILE", "/nowhere"),
             ("FLASHSALE_ROOM__TICK_MS", "0"),

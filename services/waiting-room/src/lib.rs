@@ -1,8 +1,10 @@
-//! The waiting room: numbered tickets in front of a sale, a head that moves at the room's rate, admissions for those it has passed.
+//! The waiting room: numbered tickets in front of a sale, a head that moves at the room's rate, and
+//! admissions for the tickets it has passed.
 //!
-//! Joining is one script in Redis, following a ticket none: a place is the ticket's number less the head, which every process
-//! broadcasts to its watchers once a tick. Postgres records how far numbers may go and how far the head went, so that losing Redis
-//! repeats no number and takes nobody's turn back.
+//! Joining is one script in Redis, following a ticket none: a place is the ticket's number less the
+//! head, which every process broadcasts to its watchers once a tick. Postgres records how far
+//! numbers may go and how far the head has gone, so that losing Redis repeats no number and takes
+//! no turn back.
 
 mod app;
 mod config;
@@ -33,14 +35,14 @@ use crate::{
 /// The compiled-in configuration.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
-/// How long the start waits for Redis to say whether it can be used.
+/// How long the start waits for Redis to show whether it can be used.
 const CHECK_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Builds the service; it starts whether or not its stores answer.
 ///
 /// # Errors
-/// When there is no key to sign with, a URL of the configuration cannot be used, or Redis answers that it evicts keys or is too old. A
-/// Redis that answers so only later ends the service then.
+/// There is no key to sign with, a URL of the configuration cannot be used, or Redis evicts keys or
+/// is too old. A Redis that answers later than the start waits ends the service then.
 pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let signer = keys::signer(&config.admission)?;
     let record = Record::new(flashsale_pg::connect(&config.postgres, "waiting-room")?);

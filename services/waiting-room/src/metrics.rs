@@ -1,4 +1,4 @@
-//! What the waiting room measures.
+//! The metrics of the waiting room.
 
 use flashsale_telemetry::meter;
 use opentelemetry::{
@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use crate::domain::{RoomState, RoomView};
 
-/// Rooms that are shown: each is two time series.
+/// The most rooms that are shown: each is two time series.
 const SHOWN_ROOMS: usize = 20;
 
-/// The instruments of one process. A clone shares them.
+/// The instruments. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     joins: Counter<u64>,
@@ -50,7 +50,7 @@ impl Metrics {
                 .with_unit("{stream}")
                 .build(),
         };
-        // Series that begin at 0 show their first increase.
+        // A series that starts at 0 shows its first increase.
         for outcome in ["fresh", "known", "refused"] {
             metrics.joins.add(0, &[KeyValue::new("outcome", outcome)]);
         }
@@ -72,14 +72,14 @@ impl Metrics {
         self.failed_ticks.add(1, &[]);
     }
 
-    /// Counts a watcher until the answer is dropped.
+    /// Counts a watcher until the returned value is dropped.
     pub(crate) fn watching(&self) -> Watching {
         self.watchers.add(1, &[]);
         Watching { watchers: self.watchers.clone() }
     }
 }
 
-/// Shows the rooms as their last tick saw them, whenever somebody scrapes: no store is asked.
+/// Shows the rooms as their last tick saw them. A scrape reads no store.
 pub(crate) fn show_rooms(
     rooms: impl Fn() -> Vec<(Uuid, RoomView)> + Clone + Send + Sync + 'static,
 ) {
@@ -105,7 +105,8 @@ pub(crate) fn show_rooms(
     gauge("flashsale_room_head", "Numbers of a room that were admitted so far.", |room| room.head);
 }
 
-/// The rooms that are not closed, those with the most waiting first, as many as are shown.
+/// The busiest rooms that are not closed: those with the most waiting numbers, at most
+/// [`SHOWN_ROOMS`].
 fn busiest(mut rooms: Vec<(Uuid, RoomView)>) -> Vec<(Uuid, RoomView)> {
     rooms.retain(|(_, room)| room.state != RoomState::Closed);
     rooms.sort_by_key(|(sale_id, room)| (room.head - room.next, *sale_id));
@@ -113,7 +114,7 @@ fn busiest(mut rooms: Vec<(Uuid, RoomView)>) -> Vec<(Uuid, RoomView)> {
     rooms
 }
 
-/// One watcher.
+/// A counted watcher.
 #[derive(Debug)]
 pub(crate) struct Watching {
     watchers: UpDownCounter<i64>,

@@ -1,11 +1,11 @@
-//! Everything that can go wrong with a call.
+//! The failures of calls.
 
 use flashsale_admission::TicketInvalid;
 use uuid::Uuid;
 
 use crate::store::StoreError;
 
-/// Why a call failed, once its fields were in order.
+/// Why a call with valid fields failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RoomError {
     #[error("the room is closed")]

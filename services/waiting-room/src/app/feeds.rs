@@ -1,4 +1,4 @@
-//! What this process knows of the rooms it looks after, and who listens.
+//! The rooms of this process: their last known state, and their watchers.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::domain::{RoomState, RoomView, Stock};
 
-/// A feed per room: those to look after and those somebody watches. A clone shares them.
+/// A feed for each room that is ticked or watched. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Feeds {
     feeds: Arc<Mutex<HashMap<Uuid, Arc<Feed>>>>,
@@ -22,7 +22,7 @@ pub(crate) struct Feeds {
     limit: usize,
 }
 
-/// What is known of one room.
+/// The last known state of one room.
 #[derive(Debug)]
 pub(crate) struct Feed {
     pub(crate) sale_id: Uuid,
@@ -30,7 +30,7 @@ pub(crate) struct Feed {
     stock: Mutex<StockCache>,
 }
 
-/// A room as the last tick saw it.
+/// A room and its stock, as the last tick saw them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Broadcast {
     pub(crate) room: RoomView,
@@ -44,69 +44,69 @@ struct StockCache {
     refreshing: bool,
 }
 
-/// Whether to ask for the stock.
+/// Whether to refresh the stock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refresh {
-    /// Nothing is known yet: nothing should be decided before the answer.
+    /// Nothing is known yet: the caller should wait for the answer before it decides.
     First,
-    /// What is known has become old.
+    /// The last answer is too old.
     Stale,
-    /// What is known will do, or somebody is asking.
+    /// The last answer is recent enough, or a refresh is in progress.
     NotDue,
 }
 
 impl Feeds {
-    /// `limit` bounds the watchers of this process.
+    /// `limit` is the most watchers of this process.
     pub(crate) fn new(limit: usize) -> Self {
         let limit = limit.min(Semaphore::MAX_PERMITS);
         Self { feeds: Arc::default(), permits: Arc::new(Semaphore::new(limit)), limit }
     }
 
-    /// The room's feed, from now on looked after.
+    /// The room's feed; the room is ticked from now on.
     pub(crate) fn feed(&self, sale_id: Uuid) -> Arc<Feed> {
         Arc::clone(self.lock().entry(sale_id).or_insert_with(|| Arc::new(Feed::new(sale_id))))
     }
 
-    /// Every feed.
     pub(crate) fn all(&self) -> Vec<Arc<Feed>> {
         self.lock().values().cloned().collect()
     }
 
-    /// Every room that a tick has seen, as the last one saw it.
+    /// The rooms that a tick has seen, as the last one saw them.
     pub(crate) fn rooms(&self) -> Vec<(Uuid, RoomView)> {
         self.all().iter().filter_map(|feed| Some((feed.sale_id, feed.room()?))).collect()
     }
 
-    /// What is known of a sale's stock.
+    /// The last known stock of a sale.
     pub(crate) fn stock(&self, sale_id: Uuid) -> Stock {
         self.lock().get(&sale_id).map_or(Stock::Unknown, |feed| feed.stock())
     }
 
-    /// Starts to watch a room; `None` when there are too many watchers.
+    /// Watches a room; `None` at the bound. It counts until the permit is dropped.
     pub(crate) fn watch(
         &self,
         sale_id: Uuid,
     ) -> Option<(watch::Receiver<Option<Broadcast>>, OwnedSemaphorePermit)> {
         let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
-        // Under the same lock as the look at the receivers in `keep`, or the feed might be dropped in between.
+        // Subscribed under the lock that `keep` holds while it counts the receivers; otherwise the
+        // feed might be dropped in between.
         let mut feeds = self.lock();
         let feed = feeds.entry(sale_id).or_insert_with(|| Arc::new(Feed::new(sale_id)));
         Some((feed.room.subscribe(), permit))
     }
 
-    /// How many may watch.
+    /// The bound of watchers.
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Forgets the rooms that are neither listed nor watched.
+    /// Drops the feeds of rooms that are neither listed nor watched.
     pub(crate) fn keep(&self, listed: &HashSet<Uuid>) {
         self.lock()
             .retain(|sale_id, feed| listed.contains(sale_id) || feed.room.receiver_count() > 0);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Feed>>> {
-        // Nothing that holds the lock can leave the map half-changed.
+        // No code that holds the lock can panic with the map half changed.
         self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -117,33 +117,35 @@ impl Feed {
         Self { sale_id, room: watch::Sender::new(None), stock: Mutex::new(stock) }
     }
 
-    /// Tells the watchers how the room stands.
+    /// Sends the room, with the cached stock, to its watchers.
     pub(crate) fn broadcast(&self, room: RoomView) {
         let broadcast = Broadcast { room, stock: self.stock() };
         self.room.send_replace(Some(broadcast));
     }
 
-    /// The room as the last tick saw it.
+    /// The room in the last broadcast.
     pub(crate) fn room(&self) -> Option<RoomView> {
         self.room.borrow().as_ref().map(|last| last.room.clone())
     }
 
-    /// The version of the settings that the last tick saw.
+    /// The version of the settings in the last broadcast.
     pub(crate) fn version(&self) -> Option<i64> {
         self.room.borrow().as_ref().map(|last| last.room.version)
     }
 
-    /// Whether the last tick saw the room closed.
+    /// Whether the room was closed in the last broadcast.
     pub(crate) fn is_closed(&self) -> bool {
         self.room.borrow().as_ref().is_some_and(|last| last.room.state == RoomState::Closed)
     }
 
-    /// What is known of the stock.
+    /// The cached stock.
     pub(crate) fn stock(&self) -> Stock {
         self.stock_cache().stock
     }
 
-    /// Whether the caller should ask for the stock; if so it has to call [`Feed::set_stock`].
+    /// Whether the caller should refresh the stock, once `every` has passed since the last refresh.
+    /// On [`Refresh::First`] and [`Refresh::Stale`] the caller has to call [`Feed::set_stock`];
+    /// until then no other caller refreshes.
     pub(crate) fn begin_refresh(&self, every: Duration) -> Refresh {
         let mut cache = self.stock_cache();
         let refresh = match cache.refreshed_at {
@@ -159,7 +161,7 @@ impl Feed {
         refresh
     }
 
-    /// Takes the answer.
+    /// Caches the stock and ends the refresh.
     pub(crate) fn set_stock(&self, stock: Stock) {
         let mut cache = self.stock_cache();
         cache.stock = stock;
@@ -178,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_room_is_kept_while_it_is_listed_or_watched() {
+    fn listed_or_watched_rooms_are_kept() {
         let (feeds, a, b) = (Feeds::new(10), Uuid::from_u128(1), Uuid::from_u128(2));
         feeds.feed(a);
         let watching = feeds.watch(b).unwrap();
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_no_more_watchers_than_allowed() {
+    fn watchers_are_bounded() {
         let feeds = Feeds::new(2);
         let first = feeds.watch(Uuid::from_u128(1)).unwrap();
         let _second = feeds.watch(Uuid::from_u128(2)).unwrap();
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_stock_is_asked_for_by_one_at_a_time_and_no_more_often_than_said() {
+    async fn stock_refreshes_one_at_a_time_and_rate_limited() {
         let every = Duration::from_millis(250);
         let feed = Feed::new(Uuid::from_u128(1));
         assert_eq!(feed.begin_refresh(every), Refresh::First);

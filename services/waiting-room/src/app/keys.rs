@@ -1,4 +1,4 @@
-//! The keys that sign, and where they come from.
+//! Loads the keys that sign tickets and admissions.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use flashsale_admission::Signer;
 
 use crate::config::AdmissionConfig;
 
-/// The signer that the configuration names.
+/// The signer of the configured key file, or of a generated key where the configuration allows one.
 pub(crate) fn signer(config: &AdmissionConfig) -> anyhow::Result<Arc<Signer>> {
     let path = &config.signing_keys_file;
     if !path.is_empty() {

@@ -1,4 +1,4 @@
-//! What people in a line do: join it, ask where they stand, leave it.
+//! The line in front of a sale: joining, reading a place, leaving, and the admission.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,21 +12,21 @@ use crate::{
     store::{Joined, Rooms, TicketInRoom},
 };
 
-/// How often one admission may be spent.
+/// How often an admission may be spent.
 const QUOTA: u32 = 1;
 
-/// The line in front of every sale. A clone shares everything.
+/// The lines of all sales. Clones share everything.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
     pub(crate) rooms: Rooms,
     pub(crate) feeds: Feeds,
     pub(crate) signer: Arc<Signer>,
     pub(crate) metrics: Metrics,
-    /// The longest silence on a watched ticket.
+    /// The longest silence on the stream of a watched ticket.
     pub(crate) heartbeat: Duration,
 }
 
-/// A ticket and what its holder is told.
+/// The state of a ticket, as its holder is told.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Standing {
     pub(crate) number: i64,
@@ -36,7 +36,8 @@ pub(crate) struct Standing {
 }
 
 impl Line {
-    /// Takes the next place, or answers the one the buyer has.
+    /// Takes the next place, or returns the one the buyer has. Returns the signed ticket and its
+    /// state.
     pub(crate) async fn join(
         &self,
         sale_id: Uuid,
@@ -64,12 +65,12 @@ impl Line {
         Ok((self.signer.mint_ticket(&ticket), standing))
     }
 
-    /// Reads a ticket.
+    /// Verifies and decodes a signed ticket.
     pub(crate) fn ticket(&self, token: &str) -> Result<Ticket, RoomError> {
         Ok(self.signer.ring().verify_ticket(token)?)
     }
 
-    /// Reads where a ticket stands.
+    /// The present state of a ticket, with the room it was read from.
     pub(crate) async fn position(
         &self,
         ticket: &Ticket,
@@ -83,14 +84,14 @@ impl Line {
         Ok((self.standing(ticket, outlook(place, mark, &room, stock)), room))
     }
 
-    /// Gives a place back.
+    /// Gives a place back. Idempotent.
     pub(crate) async fn leave(&self, ticket: &Ticket) -> Result<(), RoomError> {
         let Ticket { sale_id, buyer_id, number, generation } = ticket;
         Ok(self.rooms.leave(*sale_id, buyer_id, *number, *generation).await?)
     }
 
-    /// What an admission is worth for this buyer at this sale, and when it runs out if it was signed
-    /// here.
+    /// The verdict on an admission for this buyer and sale, and its expiry if it is signed with our
+    /// keys.
     pub(crate) fn verify(
         &self,
         admission: &str,
@@ -109,8 +110,8 @@ impl Line {
         self.signer.public_jwks()
     }
 
-    /// What the holder of a ticket is told, with the admission if there is one. Everything in an admission follows from the ticket
-    /// and the tick that passed it, so that asking twice gives the same one.
+    /// The state of a ticket, with its admission once admitted. An admission is a function of the
+    /// ticket and of the tick that passed it, so that it is the same each time.
     pub(crate) fn standing(&self, ticket: &Ticket, outlook: Outlook) -> Standing {
         let admission = if let Outlook::Admitted { expires_at_ms } = outlook {
             Some(self.signer.mint_admission(&Admission {

@@ -1,5 +1,5 @@
-//! Following one ticket. A watcher does not ask the stores: it subtracts the head it is told from its number, and only when that has
-//! passed it does it read its own record, once.
+//! Watching one ticket. A watcher does not read the stores: it subtracts the broadcast head from
+//! its number, and reads its own record once, when the head has passed it.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{
     store::StoreError,
 };
 
-/// Whoever is far from the head hears of it about this often.
+/// How often tickets far from the head are updated.
 const FAR_PAUSE: Duration = Duration::from_secs(1);
 
 /// One watched ticket.
@@ -29,25 +29,25 @@ pub(crate) struct Watcher {
     ticket: Ticket,
     feed: watch::Receiver<Option<Broadcast>>,
     ended: CancellationToken,
-    /// What was said last and when; none before the first.
+    /// What was sent last, and when; `None` before the first.
     sent: Option<(Standing, Instant)>,
-    /// The store's time of what was said last: broadcasts older than that are passed over.
+    /// The store's time of what was sent last: older broadcasts are skipped.
     as_of_ms: i64,
     _guards: (OwnedSemaphorePermit, Watching),
 }
 
-/// What to do after a look at the room.
+/// What follows from a broadcast.
 enum Change {
-    /// Say this.
+    /// Send this.
     Send(Standing),
-    /// The record has to be read.
+    /// The head has passed the ticket: its record has to be read.
     Read,
-    /// Nothing new.
+    /// Nothing has changed.
     None,
 }
 
 impl Line {
-    /// Follows a ticket until nothing new can be said of it, or the process ends.
+    /// Watches a ticket until its last state, or until the process drains.
     pub(crate) fn watch(&self, ticket: Ticket, drain: &Drain) -> Result<Watcher, RoomError> {
         let (feed, permit) = self
             .feeds
@@ -66,7 +66,7 @@ impl Line {
 }
 
 impl Watcher {
-    /// What there is to say, as it happens. It ends after the last thing there is to say, and when the process drains.
+    /// The states of the ticket. The stream ends after the last one, and when the process drains.
     pub(crate) fn stream(self) -> impl Stream<Item = Result<Standing, RoomError>> + Send {
         stream::unfold(Some(self), |watcher| async move {
             let mut watcher = watcher?;
@@ -81,7 +81,7 @@ impl Watcher {
         })
     }
 
-    /// The next thing to say; `None` when the process drains.
+    /// The next state to send; `None` when the process drains.
     async fn next(&mut self) -> Option<Result<Standing, RoomError>> {
         let Some((last, sent_at)) = &self.sent else {
             return Some(self.read().await);
@@ -97,13 +97,14 @@ impl Watcher {
             tokio::select! {
                 () = ended.cancelled() => return None,
                 changed = self.feed.changed() => {
-                    // The feed is there as long as it has a watcher; should it go all the same, the client comes again.
+                    // The feed exists as long as it has a watcher; if it ends nevertheless, the
+                    // client comes back.
                     changed.ok()?;
                     match self.compare() {
                         Change::Send(standing) => return Some(Ok(self.record_sent(standing))),
                         Change::None => {}
                         Change::Read => match self.read().await {
-                            // Whoever read the store for this broadcast can do so for the next.
+                            // A temporary failure: the next broadcast leads to the next attempt.
                             Err(error) if is_passing(&error) => {
                                 tracing::debug!(%error, "a watched ticket cannot be read yet");
                             }
@@ -119,7 +120,7 @@ impl Watcher {
         }
     }
 
-    /// Compares the latest broadcast with what was said last.
+    /// Compares the latest broadcast with what was sent last.
     fn compare(&mut self) -> Change {
         let broadcast = self.feed.borrow_and_update();
         let Some(Broadcast { room, stock }) =
@@ -132,7 +133,7 @@ impl Watcher {
         }
         self.as_of_ms = room.now_ms;
         let place = Place::Behind(self.ticket.number - room.head);
-        // Whether the place was given up is looked up when its turn comes: not every second for everybody.
+        // Whether the place was given up is read when its turn comes, not with every broadcast.
         let outlook = outlook(place, Mark::Current, room, *stock);
         drop(broadcast);
         if self.sent.as_ref().is_some_and(|(last, _)| last.outlook == outlook) {
@@ -153,8 +154,9 @@ impl Watcher {
     }
 }
 
-/// How long nothing new is looked for after this was sent: half of what is left, so that nobody who is next waits, and a room full of
-/// people far away costs a message a second each.
+/// How long to pause after sending `outlook`: half of the expected wait, so that the next in line
+/// are not delayed, and at most [`FAR_PAUSE`], so that a full room costs one message a second for
+/// each ticket.
 fn pause_after(outlook: Outlook) -> Duration {
     match outlook {
         Outlook::Waiting(Progress { wait: Some(wait), .. }) => FAR_PAUSE.min(wait / 2),
@@ -169,7 +171,7 @@ fn pause_after(outlook: Outlook) -> Duration {
     }
 }
 
-/// Whether the next try may succeed.
+/// Whether the next attempt may succeed.
 fn is_passing(error: &RoomError) -> bool {
     match error {
         RoomError::Store(StoreError::Busy | StoreError::Redis(_) | StoreError::Postgres(_)) => true,

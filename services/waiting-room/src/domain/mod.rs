@@ -1,4 +1,5 @@
-//! The rules of a room: what a ticket's holder is told, and when more numbers are needed. No clock, no store.
+//! The rules of a room: the outlook of a ticket, and when more numbers are needed. No clock, no
+//! store.
 
 mod numbers;
 mod outlook;

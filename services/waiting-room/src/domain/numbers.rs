@@ -1,6 +1,7 @@
 //! Blocks of ticket numbers.
 
-/// Whether a room that has handed out `next` and may hand out `upto` should get another block: less than half of one is left.
+/// Whether a room that has handed out `next` and may hand out `upto` needs another block: less than
+/// half of one is left.
 pub fn runs_low(next: i64, upto: i64, block: i64) -> bool {
     upto.saturating_sub(next) < block / 2 + block % 2
 }
@@ -10,7 +11,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_is_fetched_when_less_than_half_of_one_is_left() {
+    fn fetches_below_half_a_block() {
         for (next, upto, block, low) in [
             (0, 10, 10, false),
             (5, 10, 10, false),

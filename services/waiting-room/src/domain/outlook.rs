@@ -1,10 +1,10 @@
-//! What a ticket's holder is told.
+//! The outlook of a ticket: what its holder is told.
 
 use std::time::Duration;
 
 use super::{RoomState, RoomView, Stock};
 
-/// What the store knows of a ticket besides its number.
+/// What the store has recorded of a ticket besides its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
     /// It is the buyer's place.
@@ -15,7 +15,7 @@ pub enum Mark {
     Replaced,
 }
 
-/// Where a number is, seen from the head.
+/// Where a number is, relative to the head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// This many places behind the head, 1 for the next.
@@ -27,16 +27,16 @@ pub enum Place {
     },
 }
 
-/// How far a waiting ticket is.
+/// The progress of a waiting ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// People in front.
+    /// Tickets in front, including those of buyers who have left.
     pub ahead: i64,
-    /// The wait at the present rate; none when it cannot be said.
+    /// The wait at the present rate; `None` while it cannot be estimated.
     pub wait: Option<Duration>,
 }
 
-/// What to tell the holder.
+/// What the holder is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outlook {
     /// The head is moving towards this place.
@@ -61,7 +61,7 @@ pub enum Outlook {
 }
 
 impl Outlook {
-    /// Whether nothing else will ever be said of this ticket that its holder could wait for.
+    /// Whether no later outlook is worth waiting for.
     pub const fn is_last(self) -> bool {
         match self {
             Self::Waiting(_) | Self::SoldOutForNow(_) | Self::Paused(_) => false,
@@ -72,10 +72,10 @@ impl Outlook {
     }
 }
 
-/// Decides what to tell the holder of a ticket.
+/// Decides the outlook of a ticket.
 ///
-/// An admission that is good is told whatever became of the room: it was given. Where joining again cannot help, *closed* and *sold
-/// out* are told rather than *lapsed*.
+/// A valid admission is told in every state of the room: it was given. Where joining again cannot
+/// help, *closed* and *sold out* take precedence over *lapsed*.
 pub fn outlook(place: Place, mark: Mark, room: &RoomView, stock: Stock) -> Outlook {
     match mark {
         Mark::Left => return Outlook::Left,
@@ -93,7 +93,7 @@ pub fn outlook(place: Place, mark: Mark, room: &RoomView, stock: Stock) -> Outlo
         (Place::Passed { expires_at_ms }, _) if expires_at_ms <= room.now_ms => {
             over.unwrap_or(Outlook::Lapsed)
         }
-        // Whoever holds a later place has spent or left this one.
+        // The buyer holds a later place, and so has spent or left this one.
         (Place::Passed { .. } | Place::Behind(_), Mark::Replaced | Mark::Left) => Outlook::Left,
         (Place::Passed { expires_at_ms }, Mark::Current) => Outlook::Admitted { expires_at_ms },
         (Place::Behind(places), Mark::Current) => {
@@ -115,7 +115,8 @@ fn still_waiting(places: i64, room: &RoomView, stock: Stock) -> Outlook {
     }
 }
 
-/// How long the head takes for this many places, in whole tenths of a second; none beyond a day, which no rate keeps.
+/// How long the head takes for this many places, rounded up to tenths of a second; `None` beyond a
+/// day, over which no rate is constant.
 fn expected_wait(places: i64, rate: f64) -> Option<Duration> {
     const LONGEST_S: f64 = 86_400.0;
     #[allow(clippy::cast_precision_loss)]
@@ -155,7 +156,7 @@ mod tests {
     const OVER: Place = Place::Passed { expires_at_ms: NOW_MS };
 
     #[test]
-    fn a_waiting_ticket_is_told_who_is_in_front_and_how_long_it_takes() {
+    fn waiting_tickets_get_progress() {
         let seen = outlook_at(Place::Behind(21), Mark::Current, RoomState::Open, Stock::Available);
         let wait = Some(Duration::from_millis(10_500));
         assert_eq!(seen, Outlook::Waiting(Progress { ahead: 20, wait }));
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_not_promised_while_the_head_stands_still() {
+    fn no_wait_while_head_stands() {
         let progress = Progress { ahead: 4, wait: None };
         let at = |state, stock| outlook_at(Place::Behind(5), Mark::Current, state, stock);
         assert_eq!(at(RoomState::Paused, Stock::Available), Outlook::Paused(progress));
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_admission_is_good_until_its_end_whatever_becomes_of_the_room() {
+    fn admissions_outlive_room_changes() {
         for state in [RoomState::Open, RoomState::Paused, RoomState::Closed] {
             for stock in [Stock::Unknown, Stock::Available, Stock::TakenForNow, Stock::Gone] {
                 let seen = outlook_at(GOOD, Mark::Current, state, stock);
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_was_given_up_is_never_admitted() {
+    fn given_up_places_are_never_admitted() {
         for state in [RoomState::Open, RoomState::Paused, RoomState::Closed] {
             for stock in [Stock::Unknown, Stock::Available, Stock::TakenForNow, Stock::Gone] {
                 for place in [Place::Behind(1), GOOD, OVER] {
@@ -211,7 +212,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whoever_is_nearer_never_waits_longer(a in 1_i64..10_000_000, b in 1_i64..10_000_000, rate in 0.1_f64..100_000.0) {
+        fn nearer_tickets_never_wait_longer(
+            a in 1_i64..10_000_000,
+            b in 1_i64..10_000_000,
+            rate in 0.1_f64..100_000.0,
+        ) {
             let (near, far) = (a.min(b), a.max(b));
             if let (Some(near), Some(far)) = (expected_wait(near, rate), expected_wait(far, rate)) {
                 prop_assert!(near <= far);
@@ -222,8 +227,16 @@ mod tests {
         }
 
         #[test]
-        fn an_outlook_is_the_last_exactly_when_the_ticket_does_not_wait(places in 1_i64..1_000_000, passed: bool, expiry in -10_i64..10) {
-            let place = if passed { Place::Passed { expires_at_ms: NOW_MS + expiry } } else { Place::Behind(places) };
+        fn only_waiting_outlooks_are_not_last(
+            places in 1_i64..1_000_000,
+            passed: bool,
+            expiry in -10_i64..10,
+        ) {
+            let place = if passed {
+                Place::Passed { expires_at_ms: NOW_MS + expiry }
+            } else {
+                Place::Behind(places)
+            };
             for state in [RoomState::Open, RoomState::Paused, RoomState::Closed] {
                 for stock in [Stock::Unknown, Stock::Available, Stock::TakenForNow, Stock::Gone] {
                     let waits = !passed && state != RoomState::Closed && stock != Stock::Gone;

@@ -1,18 +1,17 @@
-//! A room as it stands.
+//! Rooms and their stock.
 
-/// Where a room stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RoomState {
-    /// Nobody joins, nobody is admitted.
+    /// No joins, no admissions.
     Closed,
-    /// People join and are admitted.
+    /// Joins and admissions.
     Open,
-    /// People join; nobody is admitted.
+    /// Joins, but no admissions.
     Paused,
 }
 
 impl RoomState {
-    /// As the stores write it.
+    /// The name in the stores.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "CLOSED",
@@ -21,7 +20,7 @@ impl RoomState {
         }
     }
 
-    /// The state the stores write like this.
+    /// The state of this name.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Closed, Self::Open, Self::Paused].into_iter().find(|state| state.as_str() == text)
     }
@@ -30,7 +29,6 @@ impl RoomState {
 /// A room at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RoomView {
-    /// Where it stands.
     pub state: RoomState,
     /// Buyers admitted per second.
     pub rate: f64,
@@ -50,12 +48,12 @@ pub struct RoomView {
     pub now_ms: i64,
 }
 
-/// What there is to be admitted for.
+/// What is left to be admitted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stock {
-    /// Nobody could say.
+    /// Inventory did not answer, or has no stock of the sale.
     Unknown,
-    /// Something can be taken.
+    /// Units are available.
     Available,
     /// Everything is taken; some of it may come back.
     TakenForNow,
@@ -63,10 +61,10 @@ pub enum Stock {
     Gone,
 }
 
-/// Units of a sale, over all its skus.
+/// Units of a sale, summed over its skus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StockCount {
-    /// Units there ever were.
+    /// Units allotted to the sale.
     pub allotted: i64,
     /// Units that can be taken now.
     pub available: i64,
@@ -75,7 +73,7 @@ pub struct StockCount {
 }
 
 impl StockCount {
-    /// What the numbers mean for those who wait. A sale nothing was allotted to says nothing.
+    /// What the counts mean for waiting tickets. A sale without an allotment is unknown.
     pub fn verdict(self) -> Stock {
         if self.available > 0 {
             Stock::Available
@@ -90,8 +88,8 @@ impl StockCount {
 }
 
 impl Stock {
-    /// Whether it makes sense to admit anybody. Unknown stock does: the rate goes on bounding who comes through, and inventory itself
-    /// refuses what it does not have.
+    /// Whether the head may move. With unknown stock it may: the rate still bounds admissions, and
+    /// inventory refuses what it does not have.
     pub const fn admits(self) -> bool {
         match self {
             Self::Unknown | Self::Available => true,
@@ -105,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stock_is_gone_only_when_nothing_can_come_back() {
+    fn stock_is_gone_only_if_nothing_may_return() {
         for (allotted, available, may_return, verdict, admits) in [
             (10, 1, 9, Stock::Available, true),
             (10, 0, 1, Stock::TakenForNow, false),
@@ -118,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_is_read_as_it_is_written() {
+    fn state_names_round_trip() {
         for state in [RoomState::Closed, RoomState::Open, RoomState::Paused] {
             assert_eq!(RoomState::parse(state.as_str()), Some(state));
         }

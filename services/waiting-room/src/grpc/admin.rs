@@ -1,4 +1,5 @@
-//! `WaitingRoomAdminService`. Each call sets a value, so that its request id is asked for but has nothing to remember.
+//! `WaitingRoomAdminService`. Each call sets a value and is idempotent: its request id is required,
+//! but not remembered.
 
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::waitingroom::{
@@ -21,7 +22,6 @@ use crate::{
     store::{Rooms, StoreError},
 };
 
-/// The service.
 #[derive(Debug)]
 pub(crate) struct Admin {
     rooms: Rooms,
@@ -43,7 +43,7 @@ impl Admin {
         let sale_id = decode::sale_id(sale_id)?;
         let room = self.rooms.set_state(sale_id, state).await;
         if room.is_ok() {
-            // From the next tick on, not only from the next reading of the list.
+            // Ticked from now on, not only from the next reading of the list.
             self.feeds.feed(sale_id);
         }
         answer(sale_id, room)

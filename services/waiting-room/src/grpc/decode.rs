@@ -1,4 +1,4 @@
-//! What callers ask.
+//! Requests: validation and conversion.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -8,17 +8,15 @@ use uuid::Uuid;
 
 /// The longest buyer id, in characters.
 const BUYER_MAX_CHARS: usize = 128;
-/// Buyers per second.
+/// Valid rates, in buyers per second.
 const RATES: RangeInclusive<f64> = 0.1..=100_000.0;
-/// How long an admission may be used.
+/// Valid lifetimes of an admission.
 const TTLS: RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_secs(3_600);
 
-/// The sale a request is about.
 pub(super) fn sale_id(value: &str) -> Result<Uuid, Failure> {
     wire::uuid("sale_id", value, Reason::ArgumentInvalid)
 }
 
-/// A buyer.
 pub(super) fn buyer_id(value: &str) -> Result<&str, Failure> {
     wire::printable("buyer_id", value, BUYER_MAX_CHARS)
 }

@@ -1,4 +1,4 @@
-//! What callers get.
+//! Responses.
 
 use flashsale_proto::waitingroom as proto;
 use flashsale_service::wire;
@@ -9,7 +9,6 @@ use crate::{
     domain::{Outlook, Progress, RoomState, RoomView},
 };
 
-/// Where a ticket stands.
 pub(super) fn position(standing: Standing) -> proto::Position {
     let Standing { number, outlook, admission } = standing;
     let (kind, progress) = match outlook {
@@ -35,7 +34,6 @@ pub(super) fn position(standing: Standing) -> proto::Position {
     }
 }
 
-/// A room.
 pub(super) fn room(sale_id: Uuid, room: &RoomView) -> proto::Room {
     let state = match room.state {
         RoomState::Closed => proto::RoomState::Closed,

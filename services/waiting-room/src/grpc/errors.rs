@@ -1,4 +1,4 @@
-//! What the caller of a failed call is told.
+//! Failures as reasons of the public contract.
 
 use flashsale_admission::TicketInvalid;
 use flashsale_errors::{Failure, Reason};
@@ -37,7 +37,7 @@ impl From<StoreError> for Failure {
                     .with("sale_id", sale_id)
             }
             StoreError::Busy => Self::store("redis", "the room is being put in place by others"),
-            // Whatever a script of ours may still do is the same as what the next try of the same call does.
+            // A script whose reply was lost is harmless: the retry of the call has the same effect.
             StoreError::Redis(
                 error @ (EvalError::Timeout | EvalError::Unavailable | EvalError::Refusing(_)),
             ) => Self::store("redis", error),
@@ -51,7 +51,8 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// Whether the database refused the statement itself (a constraint, its syntax), which trying again does not heal.
+/// Whether the database has refused the statement itself (its data, a constraint, its syntax), so
+/// that a retry cannot succeed.
 fn is_ours(error: &dyn sqlx::error::DatabaseError) -> bool {
     error.code().is_some_and(|code| ["22", "23", "42"].iter().any(|class| code.starts_with(class)))
 }

@@ -1,4 +1,4 @@
-//! The gRPC face: decode, call, encode.
+//! The waiting room's gRPC services: decode, call, encode.
 
 mod admin;
 mod decode;

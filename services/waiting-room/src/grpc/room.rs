@@ -19,7 +19,6 @@ use super::{
 };
 use crate::app::Line;
 
-/// The service.
 #[derive(Debug)]
 pub(crate) struct WaitingRoom {
     line: Line,

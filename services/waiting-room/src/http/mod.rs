@@ -1,12 +1,11 @@
-//! What is served over HTTP: the public keys.
+//! The HTTP route of the public keys.
 
 use axum::{Router, http::header, routing::get};
 use flashsale_admission::Signer;
 
-/// How long others may keep the public keys, in step with how often inventory asks for them.
+/// How long clients may cache the public keys, in step with how often inventory fetches them.
 const CACHE_CONTROL: &str = "public, max-age=30";
 
-/// The public keys over HTTP.
 pub(crate) fn routes(signer: &Signer) -> Router {
     let jwks = signer.public_jwks();
     Router::new().route(

@@ -1,4 +1,4 @@
-//! Whether checkout lets orders in: while it does not, nobody is sent there.
+//! Whether checkout accepts orders: while it does not, no ticket is admitted.
 
 use std::sync::{
     Arc,
@@ -10,7 +10,7 @@ use flashsale_proto::checkout::{
 };
 use flashsale_service::peer::PeerChannel;
 
-/// Checkout, and what it said last. A clone knows the same.
+/// The checkout service and its last answer. Clones share the answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Checkout {
     client: CheckoutAdminServiceClient<PeerChannel>,
@@ -22,13 +22,13 @@ impl Checkout {
         Self { client: CheckoutAdminServiceClient::new(channel), refuses: Arc::default() }
     }
 
-    /// Whether it makes sense to admit anybody. When checkout does not answer nobody knows, and the
-    /// rooms go on at their rates, as with unknown stock.
+    /// Whether checkout accepted orders when it was last asked. While it does not answer it counts
+    /// as accepting: the rooms go on at their rates, as with unknown stock.
     pub(crate) fn accepts_orders(&self) -> bool {
         !self.refuses.load(Ordering::Relaxed)
     }
 
-    /// Asks checkout.
+    /// Asks checkout again.
     pub(crate) async fn refresh(&self) {
         let refuses = match self.client.clone().get_intake(GetIntakeRequest {}).await {
             Ok(answer) => !answer.into_inner().accepting,

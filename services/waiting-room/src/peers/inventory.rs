@@ -1,4 +1,4 @@
-//! What inventory says there is to be admitted for.
+//! The stock of a sale, as inventory counts it.
 
 use flashsale_proto::inventory::{
     GetStockRequest, inventory_service_client::InventoryServiceClient,
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::domain::{Stock, StockCount};
 
-/// The inventory service.
+/// The inventory service. Clones share the connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Inventory {
     client: InventoryServiceClient<PeerChannel>,
@@ -19,9 +19,9 @@ impl Inventory {
         Self { client: InventoryServiceClient::new(channel) }
     }
 
-    /// What is left of a sale. When inventory does not answer, or does not know the sale's stock, the answer is *unknown*, and the
-    /// room goes on at its configured rate: nobody gets units without inventory, and people who wait should not stand still because
-    /// a question about them was lost.
+    /// What is left of a sale. While inventory does not answer, or has no stock of the sale, this
+    /// is *unknown* and the room goes on at its configured rate: no buyer gets units without
+    /// inventory, and a lost call should not stop the line.
     pub(crate) async fn stock(&self, sale_id: Uuid) -> Stock {
         let request = GetStockRequest { sale_id: sale_id.to_string(), skus: Vec::new() };
         match self.client.clone().get_stock(request).await {

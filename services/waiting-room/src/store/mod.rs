@@ -17,16 +17,14 @@ pub(crate) enum StoreError {
     /// The sale has no room.
     #[error("no room")]
     NotFound(Uuid),
-    /// Others kept getting in the way.
+    /// Concurrent restores or reservations won each time.
     #[error("the room is being put in place by others")]
     Busy,
-    /// Redis.
     #[error(transparent)]
     Redis(#[from] EvalError),
-    /// Postgres.
     #[error(transparent)]
     Postgres(#[from] sqlx::Error),
-    /// What a store holds cannot be read.
+    /// A value of a store cannot be decoded.
     #[error("a store holds something unreadable: {0}")]
     Malformed(&'static str),
 }

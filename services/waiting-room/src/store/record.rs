@@ -6,13 +6,13 @@ use uuid::Uuid;
 use super::StoreError;
 use crate::domain::RoomState;
 
-/// The table `rooms`. A clone shares the pool.
+/// The table `rooms`. Clones share the pool.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     pool: PgPool,
 }
 
-/// A room as it is recorded.
+/// A row of `rooms`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RoomRow {
     pub(crate) sale_id: Uuid,
@@ -22,7 +22,7 @@ pub(crate) struct RoomRow {
     /// No number above it was ever handed out.
     pub(crate) reserved_upto: i64,
     pub(crate) head: i64,
-    /// Rises with every change of state, rate or length.
+    /// Rises with every change of state, rate or admission lifetime.
     pub(crate) version: i64,
 }
 
@@ -58,7 +58,6 @@ impl Record {
         Self { pool }
     }
 
-    /// The room of a sale.
     pub(crate) async fn room(&self, sale_id: Uuid) -> Result<RoomRow, StoreError> {
         sqlx::query_file_as!(Row, "sql/room.sql", sale_id)
             .fetch_optional(&self.pool)
@@ -67,7 +66,8 @@ impl Record {
             .try_into()
     }
 
-    /// The rooms to look after: all that are not closed and those closed lately, the latest changed first.
+    /// The rooms to tick: those that are not closed, and those closed within the last hour, latest
+    /// change first.
     pub(crate) async fn rooms_to_tick(&self, limit: i64) -> Result<Vec<RoomRow>, StoreError> {
         let rows =
             sqlx::query_file_as!(Row, "sql/rooms_to_tick.sql", limit).fetch_all(&self.pool).await?;
@@ -87,7 +87,6 @@ impl Record {
             .try_into()
     }
 
-    /// Sets where a room stands.
     pub(crate) async fn set_state(
         &self,
         sale_id: Uuid,
@@ -100,7 +99,6 @@ impl Record {
             .try_into()
     }
 
-    /// Sets a room's rate.
     pub(crate) async fn set_rate(&self, sale_id: Uuid, rate: f64) -> Result<RoomRow, StoreError> {
         sqlx::query_file_as!(Row, "sql/set_rate.sql", sale_id, rate)
             .fetch_optional(&self.pool)
@@ -109,8 +107,8 @@ impl Record {
             .try_into()
     }
 
-    /// Reserves the `block` numbers above `seen` for whoever calls, and answers the last of them; `None` when somebody else was
-    /// first.
+    /// Reserves the `block` numbers above `seen` for the caller and returns the last of them;
+    /// `None` if another instance has reserved them first.
     pub(crate) async fn reserve(
         &self,
         sale_id: Uuid,
@@ -122,7 +120,7 @@ impl Record {
             .await?)
     }
 
-    /// Raises the head, never lowers it, and answers what it is now.
+    /// Raises the head, never lowers it, and returns its present value.
     pub(crate) async fn raise_head(&self, sale_id: Uuid, head: i64) -> Result<i64, StoreError> {
         sqlx::query_file_scalar!("sql/raise_head.sql", sale_id, head)
             .fetch_optional(&self.pool)

@@ -1,4 +1,5 @@
-//! Rooms over both stores: what is missing in Redis is put in place from Postgres, and numbers are fetched before they run out.
+//! Rooms across both stores: a room that Redis lacks is restored from Postgres, and numbers are
+//! reserved before they run out.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -8,41 +9,42 @@ use uuid::Uuid;
 use super::{Joined, Record, RoomRow, Scripts, StoreError};
 use crate::domain::{Mark, RoomState, RoomView, runs_low};
 
-/// How often a call runs its script: each time in between it restored the room or fetched numbers.
+/// How often a call runs its script; between two runs it restores the room or fetches numbers.
 const ATTEMPTS: usize = 24;
-/// How long another instance is given to grant what it has reserved.
+/// How long to wait between two attempts while another instance may be granting what it has
+/// reserved.
 const RETRY_DELAY: Duration = Duration::from_millis(25);
-/// After this many pauses its numbers count as lost.
+/// After this many attempts the numbers that another instance has reserved count as lost.
 const LOST_AFTER: usize = 20;
-/// Rooms share this many locks.
+/// Locks that all rooms share.
 const LOCKS: usize = 16;
 
-/// All rooms. A clone shares everything.
+/// All rooms. Clones share everything.
 #[derive(Debug, Clone)]
 pub(crate) struct Rooms {
     record: Record,
     scripts: Scripts,
     block: i64,
-    /// So that one caller of this process at a time fetches what a room lacks.
+    /// At most one caller of this process at a time restores a room or fetches its numbers.
     locks: Arc<[Mutex<()>; LOCKS]>,
 }
 
-/// A ticket and the room it stands in.
+/// The record of a ticket, with its room.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TicketInRoom {
     pub(crate) mark: Mark,
-    /// When its admission runs out; none while it waits.
+    /// When its admission expires; `None` while it waits.
     pub(crate) expires_at_ms: Option<i64>,
     pub(crate) room: RoomView,
 }
 
 impl Rooms {
-    /// `block` is how many numbers are reserved at a time.
+    /// `block` is the number of ticket numbers per reservation.
     pub(crate) fn new(record: Record, scripts: Scripts, block: i64) -> Self {
         Self { record, scripts, block, locks: Arc::new(Default::default()) }
     }
 
-    /// The buyer's place, or the next one.
+    /// The buyer's place, or the next one. Fetches numbers if they have run out.
     pub(crate) async fn join(
         &self,
         sale_id: Uuid,
@@ -60,12 +62,10 @@ impl Rooms {
         Err(StoreError::Busy)
     }
 
-    /// The room alone.
     pub(crate) async fn room(&self, sale_id: Uuid) -> Result<RoomView, StoreError> {
         self.with_room(sale_id, || self.scripts.room(sale_id)).await
     }
 
-    /// Where a ticket stands.
     pub(crate) async fn ticket(
         &self,
         sale_id: Uuid,
@@ -78,7 +78,7 @@ impl Rooms {
         Ok(TicketInRoom { mark, expires_at_ms, room })
     }
 
-    /// Gives a place back.
+    /// Gives a place back. Idempotent.
     pub(crate) async fn leave(
         &self,
         sale_id: Uuid,
@@ -90,7 +90,7 @@ impl Rooms {
         self.with_room(sale_id, leave).await.map(drop)
     }
 
-    /// Spends the budget that has built up on the plan for the head.
+    /// Spends the accumulated budget on the plan for the head.
     pub(crate) async fn plan(
         &self,
         sale_id: Uuid,
@@ -100,8 +100,8 @@ impl Rooms {
         self.with_room(sale_id, || self.scripts.plan(sale_id, burst_ms, admits)).await
     }
 
-    /// Records a planned head, then publishes it. In this order: a head that was ever seen is never taken back, whatever happens to
-    /// Redis.
+    /// Records a planned head, then publishes it. In this order a head that was ever seen is never
+    /// taken back, whatever happens to Redis.
     pub(crate) async fn publish(
         &self,
         sale_id: Uuid,
@@ -138,29 +138,29 @@ impl Rooms {
         self.apply(&row).await
     }
 
-    /// Makes Redis follow the record. Calls that arrive out of order do no harm: rows have versions.
+    /// Copies a row to Redis. Versions make calls in any order safe.
     pub(crate) async fn apply(&self, row: &RoomRow) -> Result<RoomView, StoreError> {
         self.with_room(row.sale_id, || self.scripts.configure(row)).await
     }
 
-    /// The rooms to look after.
     pub(crate) async fn to_tick(&self, limit: i64) -> Result<Vec<RoomRow>, StoreError> {
         self.record.rooms_to_tick(limit).await
     }
 
-    /// Whether a room should get more numbers before somebody has to wait for them.
+    /// Whether a room needs more numbers before callers have to wait for them.
     pub(crate) fn runs_low(&self, room: &RoomView) -> bool {
         runs_low(room.next, room.upto, self.block)
     }
 
-    /// Gives a room another block if it runs low.
+    /// Reserves and grants another block if a room runs low.
     pub(crate) async fn fetch_numbers(&self, sale_id: Uuid) -> Result<(), StoreError> {
         let this = self.clone();
-        // Not in the caller's own future: numbers whose caller hangs up between the two stores would be lost.
+        // Detached from the caller: numbers of a caller that hangs up between the two stores would
+        // be lost.
         detached(async move { this.fetch(sale_id).await }).await
     }
 
-    /// Runs a script, and puts the room in place if Redis does not have it.
+    /// Runs a script, and restores the room where Redis does not have it.
     async fn with_room<T, F, Fut>(&self, sale_id: Uuid, script: F) -> Result<T, StoreError>
     where
         F: Fn() -> Fut,
@@ -180,7 +180,7 @@ impl Rooms {
         let _guard = self.lock(sale_id).lock().await;
         for _ in 0..ATTEMPTS {
             let row = self.record.room(sale_id).await?;
-            // After the row was read: whoever reserved since then makes the reservation below fail.
+            // Read after the row: a reservation made since then makes the one below fail.
             if self.scripts.room(sale_id).await?.is_some() {
                 return Ok(());
             }
@@ -197,7 +197,7 @@ impl Rooms {
         let _guard = self.lock(sale_id).lock().await;
         for attempt in 0..ATTEMPTS {
             let Some(room) = self.scripts.room(sale_id).await? else {
-                // Putting it in place brings numbers along.
+                // The restore reserves numbers itself.
                 return Ok(());
             };
             if !self.runs_low(&room) {
@@ -206,8 +206,8 @@ impl Rooms {
             let from = if attempt < LOST_AFTER {
                 room.upto
             } else {
-                // Whoever reserved the numbers that follow has died before granting them, so that nobody can tell them from numbers
-                // that were handed out: they are skipped.
+                // The instance that reserved the following numbers died before granting them. They
+                // cannot be told from numbers that were handed out, and are skipped.
                 self.record.room(sale_id).await?.reserved_upto
             };
             if let Some(upto) = self.record.reserve(sale_id, from, self.block).await? {
@@ -220,12 +220,12 @@ impl Rooms {
     }
 
     fn lock(&self, sale_id: Uuid) -> &Mutex<()> {
-        // Any spread over the locks will do.
+        // Any distribution over the locks will do.
         &self.locks[usize::from(sale_id.as_bytes()[15]) % LOCKS]
     }
 }
 
-/// Runs to the end also when nobody waits for it any more.
+/// Runs `work` to its end, also when the caller is gone.
 async fn detached(
     work: impl Future<Output = Result<(), StoreError>> + Send + 'static,
 ) -> Result<(), StoreError> {

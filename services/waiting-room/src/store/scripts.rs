@@ -1,4 +1,5 @@
-//! The scripts under `lua/`, each as a function. `None` is their answer GONE: this server does not have the room.
+//! The scripts under `lua/`, a function each. `None` stands for the reply GONE: this server does
+//! not have the room.
 
 use std::{str::FromStr, sync::Arc};
 
@@ -11,10 +12,10 @@ use crate::domain::{Mark, RoomState, RoomView};
 
 const PRELUDE: &str = include_str!("../../lua/prelude.lua");
 
-/// How many texts of a reply describe the room.
+/// Texts of a reply that describe the room.
 const ROOM_TEXTS: usize = 9;
 
-/// Ticks kept before old ones may go: hours at the usual pace.
+/// Ticks kept before old ones may be dropped: hours at the usual rate.
 const TICKS_KEPT: i64 = 50_000;
 
 /// What `join.lua` answers.
@@ -24,20 +25,20 @@ pub(crate) enum Joined {
     Place {
         number: i64,
         generation: u32,
-        /// Whether it was given out just now.
+        /// Whether it is new.
         fresh: bool,
-        /// When its admission runs out; none while it waits.
+        /// When its admission expires; `None` while it waits.
         expires_at_ms: Option<i64>,
     },
     /// The room is closed.
     Closed,
-    /// Everything is sold and the buyer has no place.
+    /// Everything is sold, and the buyer has no place.
     Sold,
-    /// The numbers have run out for now.
+    /// The numbers have run out: a block has to be granted.
     Full,
 }
 
-/// The scripts and the way to Redis. A clone shares both.
+/// The scripts and their Redis. Clones share both.
 #[derive(Debug, Clone)]
 pub(crate) struct Scripts {
     inner: Arc<Inner>,
@@ -179,7 +180,7 @@ impl Scripts {
         Ok(self.run(&self.inner.grant, sale_id, args).await?.map(|reply| reply.room))
     }
 
-    /// Puts the room in place with the numbers above `row.reserved_upto`, up to `upto`.
+    /// Restores the room with the numbers above `row.reserved_upto`, up to `upto`.
     pub(crate) async fn restore(&self, row: &RoomRow, upto: i64) -> Result<(), StoreError> {
         let mut args = settings(row);
         args.extend([row.reserved_upto.into(), upto.into(), row.head.into()]);
@@ -213,7 +214,7 @@ impl Scripts {
     }
 }
 
-/// The keys of a room, in the order of the scripts; the last one is inventory's and only read.
+/// The keys of a room, in the order the scripts expect. The last one is inventory's and only read.
 fn keys(sale_id: Uuid) -> Vec<String> {
     ["room", "room:buyers", "room:ticks", "spent"]
         .into_iter()

@@ -1,4 +1,5 @@
-//! Moving the heads. One task for all rooms; every instance runs it, and the rate is kept because the budget is spent in Redis.
+//! Moves the heads. One task serves all rooms and every instance runs it; the rate is kept because
+//! the budget is spent in Redis.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -16,13 +17,12 @@ use crate::{
     store::{Rooms, StoreError},
 };
 
-/// Rooms worked on at a time.
+/// Rooms ticked concurrently.
 const ROOMS_AT_ONCE: usize = 64;
 
-/// How much less often the stock of a closed room is asked for: there nobody waits for the answer.
+/// How much less often the stock of a closed room is refreshed: no ticket waits for it.
 const CLOSED_RARER: u32 = 40;
 
-/// The task.
 #[derive(Debug)]
 pub(crate) struct AdmissionLoop {
     pub(crate) rooms: Rooms,
@@ -34,7 +34,7 @@ pub(crate) struct AdmissionLoop {
 }
 
 impl AdmissionLoop {
-    /// Runs until the drain. Stores that do not answer are no failure: the heads stand still meanwhile.
+    /// Runs until the process drains. While a store does not answer, the heads stand still.
     pub(crate) async fn run(self, drain: Drain) -> anyhow::Result<()> {
         let ended = drain.token();
         tokio::join!(
@@ -45,7 +45,7 @@ impl AdmissionLoop {
         Ok(())
     }
 
-    /// Keeps up with whether checkout lets orders in.
+    /// Refreshes whether checkout accepts orders.
     async fn follow_checkout(&self, ended: &CancellationToken) {
         let mut due = interval(Duration::from_millis(self.config.intake_ms));
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -54,7 +54,7 @@ impl AdmissionLoop {
         }
     }
 
-    /// Keeps up with which rooms there are and how they are set, whichever instance set them.
+    /// Refreshes the list of rooms and their settings, whichever instance has set them.
     async fn list_rooms(&self, ended: &CancellationToken) {
         let mut due = interval(Duration::from_millis(self.config.list_ms));
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -71,7 +71,7 @@ impl AdmissionLoop {
         self.feeds.keep(&listed);
         for row in rows {
             let feed = self.feeds.feed(row.sale_id);
-            // A change that reached Postgres but not Redis is made up for here.
+            // Repairs a change that has reached Postgres but not Redis.
             if feed.version().is_none_or(|version| version < row.version)
                 && let Err(error) = self.rooms.apply(&row).await
             {
@@ -95,7 +95,7 @@ impl AdmissionLoop {
         self.refresh_stock(&feed).await;
         if let Err(error) = self.move_head(&feed).await {
             match error {
-                // It was watched with a ticket that outlived it.
+                // The room is gone, but a ticket of it is still watched.
                 StoreError::NotFound(_) => {}
                 StoreError::Busy
                 | StoreError::Redis(_)
@@ -116,7 +116,8 @@ impl AdmissionLoop {
         if self.rooms.runs_low(&before) {
             self.rooms.fetch_numbers(sale_id).await?;
         }
-        // Told before Postgres is asked: who waits hears of a pause also when Postgres is away.
+        // Broadcast before Postgres is used: watchers learn of a pause while Postgres is
+        // unavailable.
         feed.broadcast(before);
         if planned > head {
             let after = self.rooms.publish(sale_id, planned).await?;
@@ -126,7 +127,7 @@ impl AdmissionLoop {
         Ok(())
     }
 
-    /// Asks for the stock now and then, without holding up the tick; only the very first answer is waited for.
+    /// Refreshes the stock if it is due. Only the first answer delays the tick.
     async fn refresh_stock(&self, feed: &Arc<Feed>) {
         let inventory = self.inventory.clone();
         let target = Arc::clone(feed);
