@@ -1,4 +1,5 @@
-//! An inventory that knows only how much is left, and a checkout that knows only whether it lets orders in.
+//! Fakes: an inventory that knows only what is left, and a checkout that knows only whether it
+//! accepts orders.
 
 use std::sync::{
     Arc, Mutex,
@@ -19,14 +20,14 @@ use tonic::{Request, Response, Status};
 
 type Answer<T> = Result<Response<T>, Status>;
 
-/// Answers GetStock with the count it was given, and fails without one.
+/// Answers GetStock with the last count set, and fails without one.
 #[derive(Clone, Default)]
 pub(crate) struct Inventory {
     stock: Arc<Mutex<Option<SkuStock>>>,
 }
 
 impl Inventory {
-    /// From now on this much of ten units is available, held, placed and sold.
+    /// Sets how many of ten units are available, held, placed and sold.
     pub(crate) fn set(&self, available: i64, held: i64, placed: i64, sold: i64) {
         let stock = SkuStock {
             sku: "TEE-M".to_owned(),
@@ -39,17 +40,17 @@ impl Inventory {
         *self.stock.lock().unwrap() = Some(stock);
     }
 
-    /// From now on it does not answer.
+    /// Fails all further calls.
     pub(crate) fn fail(&self) {
         *self.stock.lock().unwrap() = None;
     }
 }
 
-/// Lets orders in unless told otherwise.
+/// Accepts orders unless set otherwise.
 #[derive(Clone, Default)]
 pub(crate) struct Checkout {
     refuses: Arc<AtomicBool>,
-    asked: Arc<AtomicU64>,
+    calls: Arc<AtomicU64>,
 }
 
 impl Checkout {
@@ -57,23 +58,23 @@ impl Checkout {
         self.refuses.store(!accepting, Ordering::SeqCst);
     }
 
-    /// How often it was asked.
-    pub(crate) fn asked(&self) -> u64 {
-        self.asked.load(Ordering::SeqCst)
+    /// The number of calls.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::SeqCst)
     }
 }
 
 #[tonic::async_trait]
 impl CheckoutAdminService for Checkout {
     async fn get_intake(&self, _: Request<GetIntakeRequest>) -> Answer<GetIntakeResponse> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.calls.fetch_add(1, Ordering::SeqCst);
         let accepting = !self.refuses.load(Ordering::SeqCst);
         Ok(Response::new(GetIntakeResponse { accepting, ..GetIntakeResponse::default() }))
     }
 }
 
-fn not_asked<T>() -> Answer<T> {
-    Err(Status::unimplemented("nobody asks this"))
+fn not_called<T>() -> Answer<T> {
+    Err(Status::unimplemented("not called here"))
 }
 
 #[tonic::async_trait]
@@ -91,34 +92,34 @@ impl InventoryService for Inventory {
     }
 
     async fn reserve(&self, _: Request<ReserveRequest>) -> Answer<ReserveResponse> {
-        not_asked()
+        not_called()
     }
 
     async fn place_hold(&self, _: Request<PlaceHoldRequest>) -> Answer<PlaceHoldResponse> {
-        not_asked()
+        not_called()
     }
 
     type PlaceHoldsStream = futures::stream::Empty<Result<PlaceHoldsResponse, Status>>;
 
     async fn place_holds(&self, _: Request<PlaceHoldsRequest>) -> Answer<Self::PlaceHoldsStream> {
-        not_asked()
+        not_called()
     }
 
     async fn get_hold(&self, _: Request<GetHoldRequest>) -> Answer<GetHoldResponse> {
-        not_asked()
+        not_called()
     }
 
     async fn extend_hold(&self, _: Request<ExtendHoldRequest>) -> Answer<ExtendHoldResponse> {
-        not_asked()
+        not_called()
     }
 
     async fn release_hold(&self, _: Request<ReleaseHoldRequest>) -> Answer<ReleaseHoldResponse> {
-        not_asked()
+        not_called()
     }
 
     type WatchStockStream = BoxStream<'static, Result<WatchStockResponse, Status>>;
 
     async fn watch_stock(&self, _: Request<WatchStockRequest>) -> Answer<Self::WatchStockStream> {
-        not_asked()
+        not_called()
     }
 }

@@ -1,4 +1,4 @@
-//! From joining to the admission, and the ways out.
+//! The life of a ticket: from joining to the admission, and the ways out.
 
 use flashsale_admission::{KeyRing, admission_id};
 use flashsale_errors::Reason;
@@ -28,7 +28,7 @@ async fn verify(
 }
 
 #[tokio::test]
-async fn whoever_joins_is_admitted_in_turn_with_an_admission_that_verifies() {
+async fn joined_buyers_are_admitted_in_turn() {
     let world = World::paused(20.0).await;
     let (first, second) = (world.join("anna").await, world.join("bert").await);
     assert_eq!((first.ticket.number, second.ticket.number), (1, 2));
@@ -40,7 +40,7 @@ async fn whoever_joins_is_admitted_in_turn_with_an_admission_that_verifies() {
     let position = watched.ends_with(Outlook::Admitted).await;
     assert_eq!((position.number, position.ahead), (2, 0));
 
-    // The same admission, however it is asked for.
+    // Every call returns the same admission.
     assert_eq!(world.position(&second.token).await.admission, position.admission);
     assert_eq!(world.join("bert").await.position.admission, position.admission);
     let ticks = world.ticks().await;
@@ -64,7 +64,7 @@ async fn whoever_joins_is_admitted_in_turn_with_an_admission_that_verifies() {
 }
 
 #[tokio::test]
-async fn the_public_keys_are_the_same_over_grpc_and_http_and_verify_what_is_given_out() {
+async fn public_keys_match_over_grpc_and_http() {
     let world = World::open(100.0).await;
     let joined = world.join("anna").await;
     let admitted = world.watch(&joined.token).await.ends_with(Outlook::Admitted).await;
@@ -86,7 +86,7 @@ async fn the_public_keys_are_the_same_over_grpc_and_http_and_verify_what_is_give
 }
 
 #[tokio::test]
-async fn joining_again_returns_the_place_while_it_waits_and_while_its_admission_is_good() {
+async fn rejoin_keeps_place_while_valid() {
     let world = World::paused(50.0).await;
     let first = world.join("anna").await;
     world.join("bert").await;
@@ -100,7 +100,7 @@ async fn joining_again_returns_the_place_while_it_waits_and_while_its_admission_
 }
 
 #[tokio::test]
-async fn after_the_admission_was_spent_joining_takes_a_new_place_at_the_tail() {
+async fn rejoin_after_spent_admission_queues_again() {
     let world = World::open(100.0).await;
     let first = world.join("anna").await;
     world.head_at(1).await;
@@ -116,7 +116,7 @@ async fn after_the_admission_was_spent_joining_takes_a_new_place_at_the_tail() {
 }
 
 #[tokio::test]
-async fn after_the_admission_has_run_out_joining_takes_a_new_place_at_the_tail() {
+async fn rejoin_after_expiry_queues_again() {
     let world = World::open(100.0).await;
     let first = world.join("anna").await;
     world.head_at(1).await;
@@ -133,7 +133,7 @@ async fn after_the_admission_has_run_out_joining_takes_a_new_place_at_the_tail()
 }
 
 #[tokio::test]
-async fn a_place_that_was_given_back_is_never_admitted() {
+async fn left_place_is_never_admitted() {
     let world = World::paused(100.0).await;
     let first = world.join("anna").await;
     let other = world.join("bert").await;
@@ -155,7 +155,7 @@ async fn a_place_that_was_given_back_is_never_admitted() {
 }
 
 #[tokio::test]
-async fn leaving_with_an_old_ticket_does_not_touch_the_new_place() {
+async fn leaving_with_old_ticket_keeps_new_place() {
     let world = World::paused(100.0).await;
     let first = world.join("anna").await;
     world.leave(&first.token).await;
@@ -166,7 +166,7 @@ async fn leaving_with_an_old_ticket_does_not_touch_the_new_place() {
 }
 
 #[tokio::test]
-async fn closing_the_room_tells_everyone_and_lets_nobody_in() {
+async fn closing_notifies_watchers_and_refuses_joins() {
     let world = World::paused(100.0).await;
     let joined = world.join("anna").await;
     let watched = world.watch(&joined.token).await;
@@ -179,7 +179,7 @@ async fn closing_the_room_tells_everyone_and_lets_nobody_in() {
 }
 
 #[tokio::test]
-async fn a_pause_stops_the_head_and_is_not_made_up_for() {
+async fn pause_stops_head_without_catch_up() {
     let world = World::open(1_000.0).await;
     world.join("anna").await;
     world.head_at(1).await;
@@ -187,7 +187,7 @@ async fn a_pause_stops_the_head_and_is_not_made_up_for() {
     let joined = world.join("bert").await;
     assert_eq!(joined.position.outlook(), Outlook::Paused);
     assert_eq!(joined.position.expected_wait, None);
-    // Several ticks of both the loop and the list go by.
+    // Several ticks of the heads and the list pass.
     let before_ms = world.now_ms().await;
     flashsale_testing::eventually("time goes by", || async {
         (world.now_ms().await > before_ms + 300).then_some(())
@@ -199,7 +199,7 @@ async fn a_pause_stops_the_head_and_is_not_made_up_for() {
 }
 
 #[tokio::test]
-async fn a_watched_ticket_is_heard_of_at_least_once_in_a_while() {
+async fn watched_ticket_gets_heartbeats() {
     let world = World::new(&[("HEARTBEAT_MS", "50")]).await;
     world.configure(1.0, 60).await;
     world.set_paused().await;
@@ -211,7 +211,7 @@ async fn a_watched_ticket_is_heard_of_at_least_once_in_a_while() {
 }
 
 #[tokio::test]
-async fn a_waiting_ticket_comes_nearer_and_is_told_how_long_it_takes() {
+async fn waiting_ticket_sees_progress_and_wait() {
     let world = World::paused(20.0).await;
     for buyer in 0..30 {
         world.join(&format!("buyer {buyer}")).await;
@@ -232,7 +232,7 @@ async fn a_waiting_ticket_comes_nearer_and_is_told_how_long_it_takes() {
             waited += 1;
             let wait = position.expected_wait.unwrap();
             let tenths = wait.seconds * 10 + i64::from(wait.nanos / 100_000_000);
-            // At 20 a second each place takes half a tenth.
+            // At 20 a second each place takes 50 ms.
             assert_eq!(tenths, (ahead + 2) / 2, "{ahead} ahead");
         } else {
             assert_eq!(position.outlook(), Outlook::Paused);
@@ -242,7 +242,7 @@ async fn a_waiting_ticket_comes_nearer_and_is_told_how_long_it_takes() {
 }
 
 #[tokio::test]
-async fn no_more_tickets_are_watched_than_the_process_is_set_up_for() {
+async fn watched_tickets_are_bounded() {
     let world = World::new(&[("MAX_WATCHERS", "1")]).await;
     world.configure(1.0, 60).await;
     world.set_paused().await;
@@ -261,7 +261,7 @@ async fn no_more_tickets_are_watched_than_the_process_is_set_up_for() {
 }
 
 #[tokio::test]
-async fn draining_ends_the_streams_in_order() {
+async fn drain_ends_streams_cleanly() {
     let world = World::paused(1.0).await;
     let joined = world.join("anna").await;
     let mut watched = world.watch(&joined.token).await;
@@ -271,7 +271,7 @@ async fn draining_ends_the_streams_in_order() {
 }
 
 #[tokio::test]
-async fn setting_a_room_twice_changes_nothing_and_a_new_rate_counts() {
+async fn configure_is_idempotent_and_rate_applies() {
     let world = World::new(&[]).await;
     let made = world.configure(5.0, 60).await;
     assert_eq!((made.state(), made.issued, made.head), (RoomState::Closed, 0, 0));

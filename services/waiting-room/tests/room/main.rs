@@ -1,4 +1,5 @@
-//! The waiting room over gRPC, on a Redis and a Postgres of its own, beside an inventory that says what the test wants.
+//! The waiting room over gRPC, on a Redis and a Postgres of its own, beside a fake inventory and a
+//! fake checkout.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,4 +1,4 @@
-//! Bad input: each its own reason and field, and nothing changes in the stores.
+//! Invalid requests: each has its own reason and field, and changes nothing in the stores.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,8 @@ use uuid::Uuid;
 
 use crate::world::{Instance, World, request_id};
 
-/// A call that has to fail: what it is, why it fails, the field at fault (empty: none), the call.
+/// A call that must fail: a description, the expected reason, the field at fault (empty for none),
+/// the call.
 struct Row<'a> {
     what: String,
     reason: Reason,
@@ -25,7 +26,7 @@ struct Row<'a> {
     call: BoxFuture<'a, Status>,
 }
 
-/// Everything the stores hold that a refused call must not touch; what the ticks write is left out.
+/// What a refused call must not change in the stores, without the values that ticks write.
 #[derive(Debug, PartialEq)]
 struct Snapshot {
     keys: i64,
@@ -84,7 +85,7 @@ fn configure<'a>(
 }
 
 #[tokio::test]
-async fn every_bad_call_is_refused_with_its_reason_and_field_and_changes_nothing() {
+async fn bad_calls_change_nothing() {
     let world = World::paused(10.0).await;
     let joined = world.join("anna").await;
     let (one, sale, unknown) = (&world.one, world.sale.to_string(), Uuid::new_v4().to_string());
@@ -236,7 +237,7 @@ async fn every_bad_call_is_refused_with_its_reason_and_field_and_changes_nothing
 }
 
 #[tokio::test]
-async fn a_ticket_shows_its_own_room_and_no_other() {
+async fn ticket_shows_only_its_room() {
     let world = World::paused(10.0).await;
     let here = world.join("anna").await;
     let other = World::paused(10.0).await;

@@ -1,4 +1,4 @@
-//! The scripts alone, with the times they are given.
+//! The scripts alone, with chosen times.
 
 use flashsale_redis::{RedisConfig, Script, Store};
 use fred::{
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 const PRELUDE: &str = include_str!("../../lua/prelude.lua");
 const KEYS: [&str; 4] = ["fs:{s}:room", "fs:{s}:room:buyers", "fs:{s}:room:ticks", "fs:{s}:spent"];
 
-/// A room of one Redis, past the service.
+/// A room of one Redis, accessed past the service.
 struct Room {
     store: Store,
     plan: Script,
@@ -55,7 +55,7 @@ impl Room {
         }
     }
 
-    /// An open room with these fields over the usual ones, last ticked now.
+    /// An open room with these fields in place of the usual ones, last ticked now.
     async fn set(&self, fields: &[(&str, String)]) -> i64 {
         let run_id = self.store.server().await.unwrap();
         let now_ms = self.now_ms().await;
@@ -114,14 +114,14 @@ impl Room {
 }
 
 #[tokio::test]
-async fn the_plan_follows_the_rate_and_carries_what_is_less_than_one() {
+async fn plan_follows_rate_and_carries_fractions() {
     let room = Room::new().await;
     let mut tick_ms = room.set(&[]).await - 333;
     room.set(&[("tick_ms", tick_ms.to_string())]).await;
     let begun_ms = tick_ms;
     for _ in 0..20 {
         let reply = room.run(&room.plan, &["100000", "1"]).await;
-        // No fraction is lost however often it is cut.
+        // No fraction is lost, however often the budget is cut.
         assert_eq!(reply.planned, (reply.now_ms - begun_ms) * 10 / 1_000, "{reply:?}");
         assert!(reply.now_ms >= tick_ms);
         tick_ms = reply.now_ms;
@@ -130,14 +130,14 @@ async fn the_plan_follows_the_rate_and_carries_what_is_less_than_one() {
 }
 
 #[tokio::test]
-async fn no_more_than_a_burst_builds_up() {
+async fn budget_is_capped_at_one_burst() {
     let room = Room::new().await;
     for (rate, burst_ms, most) in [("10", "1000", 10), ("0.1", "1000", 1), ("250", "500", 125)] {
         let hour_ago = room.set(&[]).await - 3_600_000;
         room.set(&[("rate", rate.to_owned()), ("tick_ms", hour_ago.to_string())]).await;
         let reply = room.run(&room.plan, &[burst_ms, "1"]).await;
         assert_eq!(reply.planned, most, "at {rate} with bursts of {burst_ms} ms");
-        // Nobody published it: it does not grow.
+        // It was not published: the plan does not grow.
         let hour_ago = hour_ago.to_string();
         let () = room.store.client().hset(KEYS[0], ("tick_ms", hour_ago)).await.unwrap();
         assert_eq!(room.run(&room.plan, &[burst_ms, "1"]).await.planned, most);
@@ -145,7 +145,7 @@ async fn no_more_than_a_burst_builds_up() {
 }
 
 #[tokio::test]
-async fn the_head_never_passes_the_numbers_that_were_given_out() {
+async fn head_never_passes_issued_numbers() {
     let room = Room::new().await;
     let second_ago = (room.set(&[]).await - 1_000).to_string();
     room.set(&[("next", "3".to_owned()), ("rate", "1000".to_owned()), ("tick_ms", second_ago)])
@@ -155,7 +155,7 @@ async fn the_head_never_passes_the_numbers_that_were_given_out() {
 }
 
 #[tokio::test]
-async fn nothing_builds_up_while_nobody_may_be_admitted() {
+async fn no_budget_accrues_while_admissions_stop() {
     let room = Room::new().await;
     for (state, admits) in [("PAUSED", "1"), ("CLOSED", "1"), ("OPEN", "0")] {
         let minute_ago = room.set(&[]).await - 60_000;
@@ -177,7 +177,7 @@ async fn nothing_builds_up_while_nobody_may_be_admitted() {
 }
 
 #[tokio::test]
-async fn a_room_of_another_server_is_gone_and_untouched() {
+async fn room_of_another_server_is_gone() {
     let room = Room::new().await;
     room.set(&[("run_id", "another".to_owned())]).await;
     for (script, args) in [
@@ -194,7 +194,7 @@ async fn a_room_of_another_server_is_gone_and_untouched() {
 }
 
 #[tokio::test]
-async fn a_block_that_comes_late_is_dropped_and_a_gap_is_skipped() {
+async fn late_blocks_are_dropped_and_gaps_skipped() {
     let room = Room::new().await;
     room.set(&[("next", "990".to_owned())]).await;
     for (from, upto, then) in [
@@ -210,7 +210,7 @@ async fn a_block_that_comes_late_is_dropped_and_a_gap_is_skipped() {
 }
 
 #[tokio::test]
-async fn an_older_setting_never_replaces_a_newer_one() {
+async fn older_settings_never_win() {
     let room = Room::new().await;
     room.set(&[]).await;
     assert_eq!(room.run(&room.configure, &["3", "PAUSED", "2", "5000"]).await.state, "PAUSED");
@@ -220,7 +220,7 @@ async fn an_older_setting_never_replaces_a_newer_one() {
 }
 
 #[tokio::test]
-async fn ticks_are_thinned_only_when_they_are_many_and_over() {
+async fn only_many_expired_ticks_are_thinned() {
     let room = Room::new().await;
     let now_ms = room.set(&[("admission_ms", "5000".to_owned())]).await;
     let old = [(1.0, 20_000), (2.0, 10_000), (3.0, 1_000)];
@@ -237,7 +237,8 @@ async fn ticks_are_thinned_only_when_they_are_many_and_over() {
     let count = async || -> i64 { room.store.client().zcard(KEYS[2]).await.unwrap() };
     room.run(&room.publish, &["4", "50000"]).await;
     assert_eq!(count().await, 4);
-    // The first goes, for the second is over too; the second stays, for the third is not.
+    // The first is dropped, because the second has expired too; the second stays, because the third
+    // has not.
     room.run(&room.publish, &["5", "2"]).await;
     assert_eq!(count().await, 4);
     room.run(&room.publish, &["6", "2"]).await;
@@ -248,13 +249,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1, ..ProptestConfig::default() })]
 
     #[test]
-    fn however_the_calls_fall_head_planned_next_and_upto_keep_their_order(seed in any::<u64>()) {
+    fn random_calls_keep_number_order(seed in any::<u64>()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(any_order(seed));
     }
 }
 
-/// Hundreds of random calls against one room.
+/// Hundreds of random calls on one room.
 async fn any_order(seed: u64) {
     let mut random = seed;
     let mut below = |bound: u64| {
@@ -284,7 +285,7 @@ async fn any_order(seed: u64) {
                 room.run(&room.configure, &[&step.to_string(), state, &rate, "5000"]).await
             }
             _ => {
-                // Somebody joins.
+                // A buyer joins.
                 let reply = room.run(&room.publish, &["0", "50"]).await;
                 if reply.next < reply.upto {
                     let next = (reply.next + 1).to_string();

@@ -1,4 +1,4 @@
-//! What the stock means for those who wait.
+//! How the stock and checkout affect those who wait.
 
 use flashsale_errors::Reason;
 use flashsale_proto::waitingroom::Outlook;
@@ -7,7 +7,7 @@ use flashsale_testing::{assert_failure, eventually};
 use crate::world::World;
 
 #[tokio::test]
-async fn while_everything_is_taken_the_head_waits_and_goes_on_when_something_comes_back() {
+async fn head_waits_while_all_units_are_taken() {
     let world = World::new(&[]).await;
     world.inventory.set(0, 6, 4, 0);
     world.configure(1_000.0, 60).await;
@@ -25,7 +25,7 @@ async fn while_everything_is_taken_the_head_waits_and_goes_on_when_something_com
 }
 
 #[tokio::test]
-async fn when_everything_is_sold_everyone_is_told_and_nobody_joins() {
+async fn sold_out_notifies_watchers_and_refuses_joins() {
     let world = World::paused(1_000.0).await;
     let (anna, bert) = (world.join("anna").await, world.join("bert").await);
     let watched = world.watch(&anna.token).await;
@@ -33,7 +33,7 @@ async fn when_everything_is_sold_everyone_is_told_and_nobody_joins() {
     watched.ends_with(Outlook::SoldOut).await;
     world.set_open().await;
     assert_eq!(world.position(&bert.token).await.outlook(), Outlook::SoldOut);
-    // Whoever has a place keeps it.
+    // A buyer with a place keeps it.
     assert_eq!(world.join("bert").await.token, bert.token);
     let refused = world.try_join("carla").await.unwrap_err();
     assert_failure(&refused, Reason::SaleNotOpen);
@@ -42,7 +42,7 @@ async fn when_everything_is_sold_everyone_is_told_and_nobody_joins() {
 }
 
 #[tokio::test]
-async fn an_inventory_that_does_not_answer_does_not_stop_the_head() {
+async fn head_moves_without_inventory() {
     let world = World::new(&[]).await;
     world.inventory.set(0, 1, 0, 0);
     world.configure(100.0, 60).await;
@@ -56,20 +56,20 @@ async fn an_inventory_that_does_not_answer_does_not_stop_the_head() {
 }
 
 #[tokio::test]
-async fn while_checkout_lets_no_orders_in_the_head_stands_still() {
+async fn head_stops_while_checkout_refuses_orders() {
     let world = World::paused(1_000.0).await;
     let joined = world.join("anna").await;
     let watched = world.watch(&joined.token).await;
     world.checkout.set(false);
-    let asked = async |times: u64| {
-        let before = world.checkout.asked();
-        let more = async || (world.checkout.asked() > before + times).then_some(());
+    let calls = async |times: u64| {
+        let before = world.checkout.calls();
+        let more = async || (world.checkout.calls() > before + times).then_some(());
         eventually("checkout is asked again", more).await;
     };
-    asked(1).await;
+    calls(1).await;
     world.set_open().await;
     // Far longer than a tick.
-    asked(30).await;
+    calls(30).await;
     assert_eq!(world.room().await.head, 0);
     world.checkout.set(true);
     watched.ends_with(Outlook::Admitted).await;

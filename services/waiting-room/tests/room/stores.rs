@@ -1,4 +1,4 @@
-//! Many at once, and stores that are lost.
+//! Concurrent buyers, and stores that lose data.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::world::World;
 
-/// Lets buyers join all at once, at both instances, and returns their numbers.
+/// Has buyers join concurrently at both instances, and returns their numbers.
 async fn crowd(
     world: &World,
     instances: &[&crate::world::Instance],
@@ -30,20 +30,20 @@ async fn crowd(
 }
 
 #[tokio::test]
-async fn a_crowd_at_two_instances_gets_consecutive_numbers_over_many_blocks() {
+async fn two_instances_issue_consecutive_numbers() {
     let world = World::new(&[("BLOCK", "50")]).await;
     let two = world.instance(&[("BLOCK", "50")]).await;
     world.configure(1.0, 60).await;
     world.set_paused().await;
     let numbers = crowd(&world, &[&world.one, &two], 0..400).await;
     assert_eq!(numbers, (1..=400).collect::<Vec<i64>>());
-    // The same people again: the same numbers.
+    // The same buyers again: the same numbers.
     let again = crowd(&world, &[&two, &world.one], 0..400).await;
     assert_eq!(again, numbers);
 }
 
 #[tokio::test]
-async fn numbers_that_were_reserved_by_a_process_that_died_are_skipped() {
+async fn numbers_of_dead_process_are_skipped() {
     let world = World::new(&[("BLOCK", "10")]).await;
     world.configure(1.0, 60).await;
     world.set_paused().await;
@@ -64,7 +64,7 @@ async fn numbers_that_were_reserved_by_a_process_that_died_are_skipped() {
 }
 
 #[tokio::test]
-async fn two_instances_together_admit_at_the_rate_by_the_stores_clock() {
+async fn two_instances_share_the_rate() {
     const RATE: f64 = 100.0;
     let world = World::paused(RATE).await;
     let two = world.instance(&[]).await;
@@ -72,7 +72,7 @@ async fn two_instances_together_admit_at_the_rate_by_the_stores_clock() {
     let before_ms = world.now_ms().await;
     world.set_open().await;
     eventually("the crowd is in", || async {
-        // In this order: what was published was recorded before.
+        // In this order: a published head was recorded before.
         let published = world.field("head").await.unwrap();
         let (recorded, _) = world.recorded().await;
         assert!(recorded >= published, "{published} was published, {recorded} recorded");
@@ -93,7 +93,7 @@ async fn two_instances_together_admit_at_the_rate_by_the_stores_clock() {
 }
 
 #[tokio::test]
-async fn losing_redis_repeats_no_number_and_takes_no_turn_back() {
+async fn losing_redis_repeats_no_number() {
     let world = World::open(1_000.0).await;
     let admitted = crowd(&world, &[&world.one], 0..20).await;
     world.head_at(20).await;
@@ -102,7 +102,7 @@ async fn losing_redis_repeats_no_number_and_takes_no_turn_back() {
     assert_eq!(waiting.ticket.number, 21);
 
     let () = world.redis().flushall(false).await.unwrap();
-    // A ticket from before is as good as ever.
+    // A ticket from before is still valid.
     let position = world.position(&waiting.token).await;
     assert_eq!((position.outlook(), position.ahead), (Outlook::Paused, 0));
     assert_eq!(world.room().await.head, 20);
@@ -117,7 +117,7 @@ async fn losing_redis_repeats_no_number_and_takes_no_turn_back() {
 }
 
 #[tokio::test]
-async fn a_redis_that_was_restarted_keeps_places_but_not_its_word_on_the_next_number() {
+async fn restarted_redis_keeps_places_and_skips_numbers() {
     let mut world = World::paused(1.0).await;
     let anna = world.join("anna").await;
     let (_, reserved) = world.recorded().await;
@@ -126,12 +126,12 @@ async fn a_redis_that_was_restarted_keeps_places_but_not_its_word_on_the_next_nu
     let again =
         eventually("the service is back", || async { world.try_join("anna").await.ok() }).await;
     assert_eq!(world.read(again).token, anna.token);
-    // It may have lost its newest writes: only numbers above all that were reserved are certainly new.
+    // It may have lost its newest writes: only numbers above all reserved ones are certainly new.
     assert!(world.join("bert").await.ticket.number > reserved);
 }
 
 #[tokio::test]
-async fn while_postgres_is_away_people_join_and_the_head_waits_and_no_flood_follows() {
+async fn joins_work_without_postgres_and_head_waits() {
     let world = World::paused(50.0).await;
     crowd(&world, &[&world.one], 0..5).await;
     let database = world.pg.database().to_owned();
@@ -147,7 +147,7 @@ async fn while_postgres_is_away_people_join_and_the_head_waits_and_no_flood_foll
 
     let late = crowd(&world, &[&world.one], 5..200).await;
     assert_eq!(late.len(), 195);
-    // The plan runs one burst ahead and then stands still too.
+    // The plan runs one burst ahead and then stops too.
     let waiting_at = eventually("the head stands still", || async {
         let (head, planned) = (world.field("head").await?, world.field("planned").await?);
         (planned - head >= 50).then_some(head)
@@ -167,14 +167,14 @@ async fn while_postgres_is_away_people_join_and_the_head_waits_and_no_flood_foll
     sqlx::query(sqlx::AssertSqlSafe(allow)).execute(&mut admin).await.unwrap();
     world.head_at(200).await;
     for (head, at_ms) in world.ticks().await.into_iter().filter(|(_, at_ms)| *at_ms > back_ms) {
-        // What was planned, what had built up in the budget meanwhile, and the rate since.
+        // What was planned, what the budget has accumulated meanwhile, and the rate since.
         let allowed = planned + 50 + (at_ms - back_ms) * 50 / 1_000 + 1;
         assert!(head <= allowed, "{head} admitted when {allowed} were due");
     }
 }
 
 #[tokio::test]
-async fn a_change_that_redis_missed_is_made_up_for() {
+async fn change_missed_by_redis_is_repaired() {
     let mut world = World::paused(1_000.0).await;
     let anna = world.join("anna").await;
     world.redis.server.kill().await;

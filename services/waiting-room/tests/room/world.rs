@@ -1,4 +1,4 @@
-//! Everything a test of the waiting room needs.
+//! The world of a test: the stores, the fakes and the instances.
 
 use std::time::Duration;
 
@@ -36,11 +36,11 @@ pub(crate) struct Instance {
     pub(crate) admin: WaitingRoomAdminServiceClient<Channel>,
 }
 
-/// The stores, the keys, inventory, and the first instance.
+/// The stores, the keys, the fakes, and the first instance.
 pub(crate) struct World {
     pub(crate) pg: TestPg,
     pub(crate) redis: TestRedis,
-    /// For looking into Redis past the service.
+    /// For access to Redis past the service.
     store: Store,
     pub(crate) inventory: Inventory,
     pub(crate) checkout: Checkout,
@@ -64,7 +64,7 @@ pub(crate) fn request_id() -> String {
 }
 
 impl World {
-    /// With `settings` of the section `[room]` over those that suit tests.
+    /// `settings` are keys of the section `[room]`; they override those of the tests.
     pub(crate) async fn new(settings: &[(&str, &str)]) -> Self {
         let (pg, redis) = tokio::join!(flashsale_testing::postgres(), flashsale_testing::redis());
         let config = RedisConfig {
@@ -104,7 +104,7 @@ impl World {
         world
     }
 
-    /// A world with a paused room: people join, nobody is admitted.
+    /// A world with a paused room: joins, but no admissions.
     pub(crate) async fn paused(rate: f64) -> Self {
         let world = Self::new(&[]).await;
         world.configure(rate, 60).await;
@@ -151,7 +151,7 @@ impl World {
         self.read(self.try_join(buyer).await.unwrap())
     }
 
-    /// What a join brought, with the ticket read.
+    /// The result of a join, with the ticket decoded.
     pub(crate) fn read(&self, response: JoinResponse) -> Joined {
         let ticket = self.signer.ring().verify_ticket(&response.ticket).unwrap();
         let position = response.position.unwrap();
@@ -210,7 +210,7 @@ impl World {
         ticks.iter().map(parse).collect()
     }
 
-    /// Moves every tick into the past, as if the time had gone by.
+    /// Moves every tick into the past, as if that time had passed.
     pub(crate) async fn let_ticks_age(&self, ms: i64) {
         let ticks = self.ticks().await;
         let key = self.key("room:ticks");
@@ -245,7 +245,7 @@ impl World {
     }
 }
 
-/// A place that somebody took.
+/// The place of a buyer.
 pub(crate) struct Joined {
     pub(crate) token: String,
     pub(crate) ticket: Ticket,
@@ -269,14 +269,14 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// The next position; `None` when the stream has ended in order.
+    /// The next position; `None` after a clean end of the stream.
     pub(crate) async fn next(&mut self) -> Option<Position> {
         let message = tokio::time::timeout(Duration::from_secs(30), self.stream.message());
         let message = message.await.expect("the stream says something").unwrap();
         message.map(|message| message.position.unwrap())
     }
 
-    /// Reads on until this is told.
+    /// Reads positions until this outlook.
     pub(crate) async fn until(&mut self, outlook: Outlook) -> Position {
         loop {
             let position = self.next().await.unwrap_or_else(|| panic!("ended before {outlook:?}"));
@@ -286,7 +286,7 @@ impl Watched {
         }
     }
 
-    /// Reads on until this is told, which has to be the end.
+    /// Reads positions until this outlook, which has to be the last.
     pub(crate) async fn ends_with(mut self, outlook: Outlook) -> Position {
         let position = self.until(outlook).await;
         assert_eq!(self.next().await, None);
