@@ -7,7 +7,7 @@ use flashsale_service::{CommonConfig, PeerConfig, Problem, ServerConfig, Validat
 use flashsale_telemetry::TelemetryConfig;
 use serde::Deserialize;
 
-use crate::{propagate::Pace, reports};
+use crate::app::{propagation::Pace, reports};
 
 /// The configuration of the sale service.
 #[derive(Debug, Clone, Deserialize)]

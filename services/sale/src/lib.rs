@@ -3,17 +3,13 @@
 //! A change is recorded in Postgres first and then told to the others, in the call if they answer, in the background if not, so
 //! that no crash leaves them behind for good.
 
-mod backoff;
+mod app;
 mod config;
 pub mod domain;
-mod error;
 mod grpc;
 mod peers;
-mod propagate;
-mod reports;
-mod sales;
 pub mod store;
-mod watch;
+mod tasks;
 
 use std::sync::Arc;
 
@@ -23,8 +19,10 @@ use flashsale_service::{Drain, Hosted, peer};
 pub use config::{Config, PeersConfig, SaleConfig};
 
 use crate::{
-    grpc::Grpc, peers::Peers, propagate::Propagator, reports::Reports, sales::Sales, store::Store,
-    watch::Watches,
+    app::{propagation::Propagator, reports::Reports, sales::Sales, watches::Watches},
+    grpc::Grpc,
+    peers::inventory::Peers,
+    store::Store,
 };
 
 /// The configuration compiled in.

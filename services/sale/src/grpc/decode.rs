@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::{
+    app::sales::{CreateSale, ImportSale},
     domain::{ItemDraft, Kind, Problems, RoomDraft, SettingsDraft},
-    sales::{CreateSale, ImportSale},
     store::Request,
 };
 

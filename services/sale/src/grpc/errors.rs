@@ -6,8 +6,8 @@ use flashsale_errors::{Failure, Reason};
 use tonic::Status;
 
 use crate::{
+    app::error::SaleError,
     domain::{Kind, Problems},
-    error::SaleError,
     store::StoreError,
 };
 

@@ -18,7 +18,7 @@ use flashsale_service::{Drain, page};
 use futures::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
-use crate::{reports::Reports, sales::Sales, watch::Watches};
+use crate::app::{reports::Reports, sales::Sales, watches::Watches};
 
 /// The list of sales, for its page tokens.
 const LIST: [&str; 1] = ["sales"];

@@ -11,9 +11,9 @@ use futures::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use uuid::Uuid;
 
+use super::error::SaleError;
 use crate::{
     domain::{Sale, SaleState},
-    error::SaleError,
     store::{Store, StoreError},
 };
 

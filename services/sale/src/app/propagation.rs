@@ -9,12 +9,12 @@ use opentelemetry::{KeyValue, metrics::Counter};
 use tokio::{sync::Semaphore, time::Instant};
 use uuid::Uuid;
 
+use super::error::SaleError;
 use crate::{
-    backoff::Backoffs,
     domain::SaleState,
-    error::SaleError,
-    peers::{Peers, Untold},
+    peers::inventory::{Peers, Untold},
     store::{Store, StoreError, ToTell},
+    tasks::backoff::Backoffs,
 };
 
 /// How often a caller looks whether another instance, which is telling the others of its sale, is done.

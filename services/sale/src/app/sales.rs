@@ -6,6 +6,7 @@ use flashsale_service::page::{self, Place};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::{error::SaleError, propagation::Propagator};
 use crate::{
     domain::{
         Item, ItemDraft, Kind, NewSale, Problems, Sale, Settings, SettingsDraft, StateConflict,
@@ -13,8 +14,6 @@ use crate::{
         export::{self, Rules},
         items, per_buyer_limit, quantity, settings,
     },
-    error::SaleError,
-    propagate::Propagator,
     store::{Created, Request, Store, Written},
 };
 

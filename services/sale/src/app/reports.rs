@@ -8,12 +8,12 @@ use futures::StreamExt as _;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::error::SaleError;
 use crate::{
-    backoff::Backoffs,
     domain::{Report, Sale, SaleState, UnitsOut},
-    error::SaleError,
-    peers::{Peers, Untold},
+    peers::inventory::{Peers, Untold},
     store::{Store, StoreError},
+    tasks::backoff::Backoffs,
 };
 
 /// Sales taken up in one look of the background task.

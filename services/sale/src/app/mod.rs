@@ -1,0 +1,7 @@
+//! What the service does with sales.
+
+pub(crate) mod error;
+pub(crate) mod propagation;
+pub(crate) mod reports;
+pub(crate) mod sales;
+pub(crate) mod watches;
