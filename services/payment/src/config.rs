@@ -10,7 +10,7 @@ use flashsale_telemetry::TelemetryConfig;
 use http::Uri;
 use serde::Deserialize;
 
-use crate::secret::Secret;
+use crate::domain::Secret;
 
 /// Calls to Stripe that one payment can take in a row while it is taken up, each with its wait for a turn.
 const CALLS_PER_LEASE: u64 = 4;

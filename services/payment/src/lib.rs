@@ -1,19 +1,19 @@
 //! Payment: one payment per order, one PaymentIntent per payment, at most one capture ever.
 //!
-//! A payment is a row first. [`worker`] takes due rows up at the provider's pace and carries them on; what a row's next step is, and
-//! which changes of state there are, stands in [`domain`]; whoever learns how an intent ended (the worker, [`webhook`]) goes through
-//! [`settlement`]. The way to Stripe is [`stripe`].
+//! A payment is a row first. [`tasks`] take due rows up at the provider's pace and carry them on; what a
+//! row's next step is, and which changes of state there are, stands in [`domain`]. Whatever reports how
+//! an intent ended (a task, [`webhook`]) goes through [`app::settlement`]. The way to Stripe is
+//! [`peers::stripe`].
 
+pub mod app;
 pub mod config;
 pub mod domain;
 pub mod grpc;
 pub mod metrics;
-pub mod secret;
-pub mod settlement;
+pub mod peers;
 pub mod store;
-pub mod stripe;
+pub mod tasks;
 pub mod webhook;
-pub mod worker;
 
 use std::time::Duration;
 
@@ -26,14 +26,14 @@ use flashsale_proto::payment::{
 use flashsale_service::{Drain, Hosted};
 
 use crate::{
+    app::settlement::Settler,
     domain::Backoff,
     grpc::{Admin, Payments},
     metrics::Metrics,
-    settlement::Settler,
+    peers::stripe::{self, Stripe},
     store::Store,
-    stripe::Stripe,
+    tasks::{Bell, Charger, Pacer, Refunder},
     webhook::Webhook,
-    worker::{Bell, Charger, Pacer, Refunder},
 };
 
 /// The compiled-in configuration, every value commented.
@@ -107,7 +107,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
             move |refund| refunder.clone().carry_on(refund),
         )
     };
-    let reconciling = worker::reconcile(
+    let reconciling = tasks::reconcile(
         store.clone(),
         charges.clone(),
         Duration::from_millis(settings.reconcile_every_ms),

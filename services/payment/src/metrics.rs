@@ -10,8 +10,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
     domain::State,
+    peers::stripe::Endpoint,
     store::{Backlog, Store},
-    stripe::Endpoint,
 };
 
 /// How often what waits is measured.

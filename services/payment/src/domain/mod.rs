@@ -4,12 +4,14 @@ mod amount;
 mod backoff;
 mod payment;
 mod plan;
+mod secret;
 mod settle;
 
 pub use amount::{Inexpressible, provider_amount};
 pub use backoff::Backoff;
 pub use payment::{Intent, IntentStatus, Payment, State, UnknownState};
 pub use plan::{Deadline, Step, next};
+pub use secret::Secret;
 pub use settle::{CancelRuling, Outcome, RefundRuling, Ruling, cancel, refund, settle};
 
 #[cfg(test)]

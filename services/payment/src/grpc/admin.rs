@@ -14,9 +14,9 @@ use tonic::{Request, Response, Status};
 
 use super::store;
 use crate::{
+    peers::stripe::Gate,
     store::{Force, Store},
-    stripe::Gate,
-    worker::Bell,
+    tasks::Bell,
 };
 
 /// What operators do.

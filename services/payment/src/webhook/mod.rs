@@ -22,7 +22,7 @@ use time::OffsetDateTime;
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
-use crate::{secret::Secret, settlement::Settler, store::Store};
+use crate::{app::settlement::Settler, domain::Secret, store::Store};
 
 /// Where Stripe is told to send events.
 pub const PATH: &str = "/stripe/webhook";

@@ -6,7 +6,7 @@
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
-use crate::secret::Secret;
+use crate::domain::Secret;
 
 /// How old, or how far ahead of our clock, an event may be.
 const TOLERANCE_S: u64 = 300;

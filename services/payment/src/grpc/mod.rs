@@ -19,10 +19,10 @@ use uuid::Uuid;
 pub use admin::Admin;
 
 use crate::{
+    app::settlement::Settler,
     domain::RefundRuling,
-    settlement::Settler,
     store::{Recorded, Store},
-    worker::Bell,
+    tasks::Bell,
 };
 
 /// `flashsale.payment.v1.PaymentService`.

@@ -7,10 +7,10 @@ use time::OffsetDateTime;
 use tracing::Instrument as _;
 
 use crate::{
+    app::settlement::Settler,
     domain::{Backoff, Deadline, Intent, Payment, State, Step, next},
-    settlement::Settler,
+    peers::stripe::{Advice, ProviderError, Stripe},
     store::Store,
-    stripe::{Advice, ProviderError, Stripe},
 };
 
 /// Steps one payment can take in a row: create, confirm, record a decline, cancel, settle, with a look between; beyond it something is

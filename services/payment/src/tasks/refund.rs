@@ -4,10 +4,10 @@ use flashsale_telemetry::propagate;
 use tracing::Instrument as _;
 
 use crate::{
+    app::settlement::Settler,
     domain::{Backoff, State},
-    settlement::Settler,
+    peers::stripe::{Advice, ProviderError, RefundReport, Stripe},
     store::{DueRefund, Store},
-    stripe::{Advice, ProviderError, RefundReport, Stripe},
 };
 
 /// Gives money back.

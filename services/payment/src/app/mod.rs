@@ -1,0 +1,3 @@
+//! What the service does for callers, tasks and the webhook.
+
+pub mod settlement;

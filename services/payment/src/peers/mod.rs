@@ -1,0 +1,3 @@
+//! Outside systems that the service calls.
+
+pub mod stripe;
