@@ -18,13 +18,13 @@ use crate::domain::Order;
 
 /// The inventory service. Clones share the connection and the batches.
 #[derive(Debug, Clone)]
-pub struct Stock {
+pub struct Inventory {
     service: InventoryServiceClient<PeerChannel>,
     admin: InventoryAdminServiceClient<PeerChannel>,
     placements: Placements,
 }
 
-impl Stock {
+impl Inventory {
     pub fn new(channel: PeerChannel) -> Self {
         Self {
             service: InventoryServiceClient::new(channel.clone()),
