@@ -78,7 +78,8 @@ async fn excess_orders_are_refused_without_trace() {
 
     // Once the claims have caught up, the same request is accepted.
     claimed_up_to(&world, before.last_order()).await;
-    let order = eventually("the door opens", async || world.place(&late).await.ok()).await;
+    let order =
+        eventually("orders are accepted again", async || world.place(&late).await.ok()).await;
     assert_eq!(order.state(), OrderState::Accepted);
 }
 
@@ -168,7 +169,7 @@ async fn full_queue_takes_markers_and_cancellations() {
     assert_eq!(refused.metadata()["max_queue_bytes"], bound.to_string());
     assert!(stored <= bound, "{stored}");
     // The first refusal counted publishes under way, some of which may not have been stored.
-    let (late, books, refused) = eventually("the door stays shut", async || {
+    let (late, books, refused) = eventually("orders stay refused", async || {
         let books = world.books(sale).await;
         let late = tee(sale, &Uuid::new_v4().to_string());
         let refused = failure(world.place(&late).await).err()?;
@@ -186,7 +187,7 @@ async fn full_queue_takes_markers_and_cancellations() {
     assert!(matches!(cancellation, QueueMessage::Cancel { order, .. }
         if order.order_id.to_string() == first.order_id));
     world.jetstream.get_stream(ORDERS).await.unwrap().purge().await.unwrap();
-    eventually("the door opens", async || world.place(&late).await.ok()).await;
+    eventually("orders are accepted again", async || world.place(&late).await.ok()).await;
 }
 
 #[tokio::test]
@@ -202,7 +203,7 @@ async fn relay_keeps_to_room_for_orders() {
     fill_past(&world, SMALL, bytes_for_orders(SMALL)).await;
     let hold = world.place_only(sale, "ada").await;
     // The relay has measured by the time it reaches an order, which the admission control sees too.
-    let refused = eventually("the door is shut", async || {
+    let refused = eventually("orders are refused", async || {
         failure(world.place(&tee(other, &Uuid::new_v4().to_string())).await).err()
     })
     .await;

@@ -79,7 +79,7 @@ async fn excess_parked_orders_refuse_only_their_sale() {
         world.park(&OrderMessage { order_id: Uuid::new_v4(), ..message.clone() }).await;
     }
     let ask = tee(sale, "bob");
-    let refused = eventually("the door is shut", async || {
+    let refused = eventually("orders are refused", async || {
         failure(world.place(&tee(sale, "cem")).await).err()
     })
     .await;
@@ -97,7 +97,7 @@ async fn excess_parked_orders_refuse_only_their_sale() {
     .execute(&world.pg.pool)
     .await
     .unwrap();
-    eventually("the door is open", async || world.place(&ask).await.ok()).await;
+    eventually("orders are accepted", async || world.place(&ask).await.ok()).await;
 }
 
 #[tokio::test]

@@ -256,7 +256,7 @@ async fn waiting_orders_delay_no_later_ones() {
     let spec = SaleSpec { room: true, ..SaleSpec::default() };
     let sale = world.sale_with(spec, &[("tee", 1_000, 0, 1_999)]).await;
     let stranger = Signer::generate().unwrap();
-    let _shut = world.door.acquire().await.unwrap();
+    let _held = world.key_permit.acquire().await.unwrap();
     let number = AtomicI64::new(1);
     let ask = |signer: &Signer, buyer: &str| {
         let number = number.fetch_add(1, Ordering::Relaxed) + 1;

@@ -16,23 +16,23 @@ use tonic::{Request, Response, Status};
 pub(crate) struct Room {
     pub(crate) jwks: String,
     /// While its only permit is held, all callers wait.
-    pub(crate) door: Arc<Semaphore>,
+    pub(crate) key_permit: Arc<Semaphore>,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
 
-fn not_asked<T>() -> Answer<T> {
+fn not_called<T>() -> Answer<T> {
     Err(Status::unimplemented("not called here"))
 }
 
 #[tonic::async_trait]
 impl WaitingRoomService for Room {
     async fn join(&self, _: Request<JoinRequest>) -> Answer<JoinResponse> {
-        not_asked()
+        not_called()
     }
 
     async fn get_position(&self, _: Request<GetPositionRequest>) -> Answer<GetPositionResponse> {
-        not_asked()
+        not_called()
     }
 
     type WatchPositionStream = BoxStream<'static, Result<WatchPositionResponse, Status>>;
@@ -41,25 +41,25 @@ impl WaitingRoomService for Room {
         &self,
         _: Request<WatchPositionRequest>,
     ) -> Answer<Self::WatchPositionStream> {
-        not_asked()
+        not_called()
     }
 
     async fn leave(&self, _: Request<LeaveRequest>) -> Answer<LeaveResponse> {
-        not_asked()
+        not_called()
     }
 
     async fn verify_admission(
         &self,
         _: Request<VerifyAdmissionRequest>,
     ) -> Answer<VerifyAdmissionResponse> {
-        not_asked()
+        not_called()
     }
 
     async fn get_admission_keys(
         &self,
         _: Request<GetAdmissionKeysRequest>,
     ) -> Answer<GetAdmissionKeysResponse> {
-        let _open = self.door.acquire().await.unwrap();
+        let _permit = self.key_permit.acquire().await.unwrap();
         Ok(Response::new(GetAdmissionKeysResponse { jwks_json: self.jwks.clone() }))
     }
 }

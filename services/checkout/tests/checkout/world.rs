@@ -52,8 +52,8 @@ pub(crate) struct World {
     store: Store,
     _redis: TestRedis,
     pub(crate) inventory: TestServer,
-    /// The waiting room's.
-    pub(crate) door: Arc<Semaphore>,
+    /// While it is held, the waiting room does not hand out its keys.
+    pub(crate) key_permit: Arc<Semaphore>,
     _room: TestServer,
 }
 
@@ -102,8 +102,8 @@ pub(crate) async fn world(tune: impl FnOnce(&mut Config)) -> World {
         flashsale_testing::nats()
     );
     let signer = Signer::generate().unwrap();
-    let door = Arc::new(Semaphore::new(1));
-    let room = Room { jwks: signer.public_jwks(), door: Arc::clone(&door) };
+    let key_permit = Arc::new(Semaphore::new(1));
+    let room = Room { jwks: signer.public_jwks(), key_permit: Arc::clone(&key_permit) };
     let room = WaitingRoomServiceServer::new(room);
     let room = serve(Hosted::new().grpc(room), Drain::new()).await;
 
@@ -156,7 +156,7 @@ pub(crate) async fn world(tune: impl FnOnce(&mut Config)) -> World {
         store: Store::connect(&redis_config).await.unwrap(),
         _redis: redis,
         inventory,
-        door,
+        key_permit,
         _room: room,
     }
 }

@@ -33,12 +33,15 @@ impl Checkout {
         let refuses = match self.client.clone().get_intake(GetIntakeRequest {}).await {
             Ok(answer) => !answer.into_inner().accepting,
             Err(status) => {
-                tracing::debug!(code = ?status.code(), "nobody knows whether checkout lets orders in");
+                tracing::debug!(code = ?status.code(), "unknown whether checkout accepts orders");
                 false
             }
         };
         if self.refuses.swap(refuses, Ordering::Relaxed) != refuses {
-            tracing::warn!(refuses, "checkout's door has changed: the heads follow it");
+            tracing::warn!(
+                refuses,
+                "checkout has changed whether it accepts orders: the heads follow it"
+            );
         }
     }
 }
