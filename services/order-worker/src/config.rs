@@ -2,16 +2,24 @@
 
 use std::{path::Path, time::Duration};
 
+use anyhow::Context as _;
 use flashsale_pg::PgConfig;
 use flashsale_queue::NatsConfig;
 use flashsale_service::{CommonConfig, PeerConfig, Problem, ServerConfig, Validate};
 use flashsale_telemetry::TelemetryConfig;
-use lettre::{AsyncSmtpTransport, Tokio1Executor, message::Mailbox};
+use lettre::message::Mailbox;
 use serde::Deserialize;
 
 use crate::{
-    app::mail::{Templates, TemplatesError},
-    tasks::{claimer, outbox, parked, settlement},
+    app::mail::{Templates, TemplatesError, Writer},
+    domain::Backoff,
+    peers::smtp::Relay,
+    tasks::{
+        claimer::ClaimPace,
+        outbox::{self, DispatchPace, HeldOff},
+        parked::ParkedPace,
+        settlement::SettlementPace,
+    },
 };
 
 /// All of it.
@@ -48,19 +56,20 @@ pub struct Peers {
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MailConfig {
-    /// The relay: `smtp://`, `smtp://…?tls=required` or `smtps://`, with `user:password@` where it wants them.
+    /// The relay: `smtp://`, `smtp://…?tls=required` or `smtps://`, with `user:password@` if it
+    /// requires them.
     pub smtp_url: String,
-    /// Whom mails come from.
+    /// The sender.
     pub from: String,
     /// The right-hand side of message ids.
     pub message_id_domain: String,
-    /// How long one mail may take.
+    /// How long sending one mail may take.
     pub timeout_ms: u64,
     /// Mails at once.
     pub connections: u32,
-    /// The shop's own language, for buyers who asked for none that there are texts in.
+    /// The shop's own language, for buyers whose language has no templates.
     pub language: String,
-    /// A folder with the shop's own texts; empty for ours.
+    /// A folder with the shop's own templates; empty for the built-in ones.
     pub templates_dir: String,
 }
 
@@ -71,14 +80,14 @@ impl std::fmt::Debug for MailConfig {
     }
 }
 
-/// Thirty days: whoever has not decided by then never will.
+/// The longest deadline of a dead letter: thirty days.
 const MAX_REVIEW_MINUTES: u64 = 43_200;
 
-/// The longest time for which nobody asks whether a closed sale is open again.
+/// The longest pause between two calls about a closed sale.
 const CLOSED_CEILING: Duration = Duration::from_secs(5);
-/// Sales whose parked orders are seen to at once.
+/// Sales whose parked orders are worked off at once.
 const PARKED_SALES: usize = 8;
-/// Parked orders of one sale that are asked about at once, and recorded in one transaction.
+/// Parked orders of one sale in one call to inventory and one transaction.
 const PARKED_BATCH: usize = 100;
 
 /// The `[worker]` section.
@@ -87,35 +96,35 @@ const PARKED_BATCH: usize = 100;
 pub struct WorkerConfig {
     /// The most messages of one claim.
     pub claim_batch: usize,
-    /// How long a claim waits to fill.
+    /// How long a claim waits to fill once its first message is there.
     pub claim_gather_ms: u64,
-    /// How long `ORDERS` may be silent before it is asked about itself.
+    /// How long `ORDERS` may be silent before the claimer checks that it is still the same stream.
     pub claim_idle_ms: u64,
     /// Claimed messages are purged when there are this many.
     pub purge_messages: u64,
-    /// Or after this time.
+    /// They are also purged after this time.
     pub purge_interval_ms: u64,
-    /// None before it has been claimed for this long.
+    /// No message is purged before it has been claimed for this long.
     pub purge_after_ms: u64,
-    /// How long a dead letter waits for a person, in minutes.
+    /// How long a dead letter waits for an operator's decision.
     pub review_minutes: u64,
     /// The most orders of one settlement.
     pub settle_batch: usize,
     /// How often open orders are compared with their payments.
     pub settle_poll_ms: u64,
-    /// How often ended orders are.
+    /// How often ended orders are compared with their payments.
     pub settle_late_poll_ms: u64,
     /// Payments recorded by one call, at most 200.
     pub charge_batch: usize,
     /// Holds closed by one call, at most 500.
     pub close_hold_batch: usize,
-    /// Rows of the other kinds taken at once.
+    /// Rows of the other kinds in one batch.
     pub carry_batch: usize,
     /// Batches of one kind at once.
     pub carry_concurrency: usize,
-    /// How often the outbox is looked at.
+    /// How often the outbox is polled.
     pub outbox_poll_ms: u64,
-    /// How long a row belongs to whoever took it.
+    /// How long a row is leased.
     pub lease_ms: u64,
     /// The pause after a first failure.
     pub retry_ms: u64,
@@ -124,41 +133,38 @@ pub struct WorkerConfig {
 }
 
 impl MailConfig {
-    /// The transport to the relay. Connects when it is first used.
+    /// The relay. It connects when it is first used.
     ///
     /// # Errors
-    /// When the URL cannot be read.
-    pub fn transport(
-        &self,
-    ) -> Result<AsyncSmtpTransport<Tokio1Executor>, lettre::transport::smtp::Error> {
-        let pool = lettre::transport::smtp::PoolConfig::new().max_size(self.connections);
-        Ok(AsyncSmtpTransport::<Tokio1Executor>::from_url(&self.smtp_url)?
-            .timeout(Some(self.timeout()))
-            .pool_config(pool)
-            .build())
+    /// When the URL cannot be parsed.
+    pub fn relay(&self) -> Result<Relay, lettre::transport::smtp::Error> {
+        Relay::new(&self.smtp_url, self.connections, Duration::from_millis(self.timeout_ms))
     }
 
-    /// The texts.
+    /// What writes the mails.
     ///
     /// # Errors
-    /// When one of the shop's own cannot be used, or its language lacks one.
-    pub fn templates(&self) -> Result<Templates, TemplatesError> {
+    /// When the templates or the sender's address cannot be used.
+    pub fn writer(&self) -> anyhow::Result<Writer> {
+        Ok(Writer {
+            templates: self.templates().context("mail.templates_dir")?,
+            from: self.from.parse().context("mail.from")?,
+            message_id_domain: self.message_id_domain.clone(),
+        })
+    }
+
+    fn templates(&self) -> Result<Templates, TemplatesError> {
         let folder = Path::new(&self.templates_dir);
         Templates::new(&self.language, Some(folder).filter(|_| !self.templates_dir.is_empty()))
-    }
-
-    /// How long one mail may take.
-    pub fn timeout(&self) -> Duration {
-        Duration::from_millis(self.timeout_ms)
     }
 }
 
 impl WorkerConfig {
     /// How the claimer reads.
-    pub fn claim_pace(&self) -> claimer::Pace {
-        claimer::Pace {
+    pub fn claim_pace(&self) -> ClaimPace {
+        ClaimPace {
             batch: self.claim_batch,
-            gather: Duration::from_millis(self.claim_gather_ms),
+            fill: Duration::from_millis(self.claim_gather_ms),
             idle: Duration::from_millis(self.claim_idle_ms),
             purge_messages: self.purge_messages,
             purge_interval: Duration::from_millis(self.purge_interval_ms),
@@ -167,53 +173,51 @@ impl WorkerConfig {
         }
     }
 
-    /// How parked orders are seen to.
-    pub fn parked_pace(&self) -> parked::Pace {
-        parked::Pace {
+    /// How parked orders are worked off.
+    pub fn parked_pace(&self) -> ParkedPace {
+        ParkedPace {
             sales: PARKED_SALES,
             batch: PARKED_BATCH,
             lease: Duration::from_millis(self.lease_ms),
-            poll: self.outbox_poll(),
-            retry: Duration::from_millis(self.retry_ms),
-            retry_ceiling: self.closed_ceiling(),
+            poll: Duration::from_millis(self.outbox_poll_ms),
+            backoff: Backoff {
+                first: Duration::from_millis(self.retry_ms),
+                ceiling: self.closed_ceiling(),
+            },
         }
     }
 
-    /// For how long nobody asks about the holds of a closed sale.
-    pub fn held_off(&self) -> outbox::HeldOff {
-        outbox::HeldOff::new(Duration::from_millis(self.retry_ms), self.closed_ceiling())
+    /// The pauses for the holds of closed sales.
+    pub fn held_off(&self) -> HeldOff {
+        HeldOff::new(Duration::from_millis(self.retry_ms), self.closed_ceiling())
     }
 
-    /// How long a sale that is closed is left alone at most: it is open again within seconds, as a
-    /// rule.
+    /// The longest pause of a closed sale, which is open again within seconds as a rule.
     fn closed_ceiling(&self) -> Duration {
         Duration::from_millis(self.retry_ceiling_ms).min(CLOSED_CEILING)
     }
 
-    /// How settlements are looked for.
-    pub fn settle_pace(&self) -> settlement::Pace {
-        settlement::Pace {
+    /// How often orders are compared with their payments.
+    pub fn settle_pace(&self) -> SettlementPace {
+        SettlementPace {
             batch: self.settle_batch,
             poll: Duration::from_millis(self.settle_poll_ms),
             late_poll: Duration::from_millis(self.settle_late_poll_ms),
         }
     }
 
-    /// How a carrier works that takes `batch` rows at once.
-    pub fn carry_pace(&self, batch: usize) -> outbox::Pace {
-        outbox::Pace {
+    /// How a kind of the outbox is worked off in batches of `batch` rows.
+    pub fn dispatch_pace(&self, batch: usize) -> DispatchPace {
+        DispatchPace {
             batch,
             concurrency: self.carry_concurrency,
             lease: Duration::from_millis(self.lease_ms),
             poll: Duration::from_millis(self.outbox_poll_ms),
-            retry: Duration::from_millis(self.retry_ms),
-            retry_ceiling: Duration::from_millis(self.retry_ceiling_ms),
+            backoff: Backoff {
+                first: Duration::from_millis(self.retry_ms),
+                ceiling: Duration::from_millis(self.retry_ceiling_ms),
+            },
         }
-    }
-
-    /// How often the outbox is looked at.
-    pub fn outbox_poll(&self) -> Duration {
-        Duration::from_millis(self.outbox_poll_ms)
     }
 }
 
@@ -237,7 +241,8 @@ impl Validate for Config {
         problems.extend(self.peers.payment.problems("payment"));
         problems.extend(self.mail.problems());
         problems.extend(self.worker.problems());
-        // A row that is still being carried out when its lease ends is carried out twice: harmless, but the buyer sees two mails.
+        // A row that is still being carried out when its lease ends is carried out twice: harmless,
+        // except that the buyer gets two mails.
         let slowest_ms = self.peers.payment.timeout_ms.max(self.mail.timeout_ms);
         let at_once = outbox::CALLS.min(self.mail.connections.max(1) as usize);
         let rounds = self.worker.carry_batch.div_ceil(at_once) as u64;
@@ -257,7 +262,7 @@ impl Validate for Config {
 impl MailConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if AsyncSmtpTransport::<Tokio1Executor>::from_url(&self.smtp_url).is_err() {
+        if !Relay::accepts(&self.smtp_url) {
             problems.push(Problem::new(
                 "mail.smtp_url",
                 "must be a URL such as smtp://relay:25 or smtps://relay:465",

@@ -1,6 +1,7 @@
-//! What the worker does for callers and tasks: dead letters, mails, and the wake-ups between tasks.
+//! What the worker does for callers and tasks.
 
 pub mod dead_letters;
+pub(crate) mod history;
 pub mod mail;
 mod wakeups;
 

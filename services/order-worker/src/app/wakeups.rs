@@ -1,14 +1,14 @@
-//! How parts of this process tell each other that there is work. Losing a wake-up costs a poll interval, nothing else.
+//! Wake-ups between the tasks of this process. A lost wake-up costs a poll interval.
 
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 use crate::domain::Kind;
 
-/// Orders whose payments changed, waiting to be looked at. What does not fit is found by the slow poll.
+/// The most orders that wait to be settled. The poll finds those that do not fit.
 const PENDING_ORDERS: usize = 4_096;
 
-/// Wakes the carriers, the settlement and whoever sees to parked orders.
+/// Wakes the outbox dispatchers, the settlement and the task of parked orders.
 #[derive(Debug)]
 pub struct Wakeups {
     charge: Notify,
@@ -22,7 +22,7 @@ pub struct Wakeups {
 }
 
 impl Wakeups {
-    /// The wake-ups of one worker, and the orders the settlement is to look at.
+    /// The wake-ups of one worker, and the receiving end of [`Self::payment_changed`].
     pub fn new() -> (Self, mpsc::Receiver<Uuid>) {
         let (payments, pending) = mpsc::channel(PENDING_ORDERS);
         let wakeups = Self {
@@ -38,7 +38,7 @@ impl Wakeups {
         (wakeups, pending)
     }
 
-    /// What wakes the carrier of `kind`.
+    /// What wakes the dispatcher of `kind`.
     pub fn of(&self, kind: Kind) -> &Notify {
         match kind {
             Kind::Charge => &self.charge,
@@ -50,19 +50,19 @@ impl Wakeups {
         }
     }
 
-    /// Wakes the carriers of `kinds`.
-    pub fn carriers<'a>(&self, kinds: impl IntoIterator<Item = &'a Kind>) {
+    /// Wakes the dispatchers of `kinds`.
+    pub fn handlers<'a>(&self, kinds: impl IntoIterator<Item = &'a Kind>) {
         for kind in kinds {
             self.of(*kind).notify_one();
         }
     }
 
-    /// What says that orders were parked.
+    /// What wakes the task of parked orders.
     pub fn parked(&self) -> &Notify {
         &self.parked
     }
 
-    /// Has the settlement look at an order soon.
+    /// Has the settlement compare an order with its payment soon.
     pub fn payment_changed(&self, order_id: Uuid) {
         // Full: the poll finds it.
         let _ = self.payments.try_send(order_id);

@@ -60,7 +60,7 @@ pub struct OrderLine {
 
 /// A readable message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Intake {
+pub enum Message {
     /// An order was placed.
     Place(PlacedOrder),
     /// The buyer asks to cancel it.
@@ -91,7 +91,7 @@ pub enum Intake {
     },
 }
 
-impl Intake {
+impl Message {
     /// The order it is about, if it is about one.
     pub fn order(&self) -> Option<&PlacedOrder> {
         match self {

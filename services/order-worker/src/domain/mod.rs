@@ -1,17 +1,28 @@
 //! What happens to orders, in plain Rust: no clocks, no stores, no network.
 
+mod backoff;
+mod books;
 mod claim;
 mod consequence;
+#[cfg(test)]
+mod fixtures;
+pub mod mail;
 mod message;
 pub(crate) mod money;
+mod new_order;
 mod order;
 mod parked;
+mod payable;
 mod settle;
 
-pub use claim::{Birth, Books, Decision, Known, SaleFacts, Straggler, decide};
+pub use backoff::Backoff;
+pub use books::{Books, Known, SaleFacts};
+pub use claim::{Decision, Straggler, decide};
 pub use consequence::{Consequence, Kind, Occurrence, consequences};
 pub(crate) use consequence::{HOLD_RELEASED, HOLD_SOLD};
-pub use message::{Intake, OrderLine, PlacedOrder, Unacceptable};
+pub use message::{Message, OrderLine, PlacedOrder, Unacceptable};
+pub use new_order::NewOrder;
 pub use order::{Change, EndReason, Impossible, OrderState};
 pub use parked::{Answers, ParkedDecision, Retaken, Standing, Verdict, decide_parked, verdict};
+pub(crate) use payable::Payable;
 pub use settle::{PaymentState, Settlement, settle};

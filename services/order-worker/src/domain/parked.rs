@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::{Birth, Books, EndReason, OrderState, PlacedOrder, claim::claim};
+use super::{Books, EndReason, NewOrder, OrderState, PlacedOrder};
 
 /// How far the rebuilds of a sale's stock have come, read under the lock of the row that hands its
 /// epochs out.
@@ -71,7 +71,7 @@ pub fn verdict(standing: Standing, answer: Option<Retaken>) -> Verdict {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ParkedDecision {
     /// Those that enter the record.
-    pub births: Vec<Birth>,
+    pub new_orders: Vec<NewOrder>,
     /// Those that have a row already or are not parked any more: they wait no longer, and units
     /// that were taken for them go back.
     pub yielded: Vec<Uuid>,
@@ -90,20 +90,20 @@ pub fn decide_parked(
     for order in orders {
         let id = order.order_id;
         let known = books.known.get(&id).map(|known| known.state);
-        let revives = known == Some(OrderState::DeadLetter);
-        if (known.is_some() && !revives) || !books.parked.contains(&id) {
+        let reinstates = known == Some(OrderState::DeadLetter);
+        if (known.is_some() && !reinstates) || !books.parked.contains(&id) {
             decision.yielded.push(id);
             continue;
         }
-        let birth = match verdict(standing, answers.get(&id).copied()) {
-            Verdict::Claim => claim(order, &mut books.left),
-            Verdict::Refuse => Birth::cancelled(order, EndReason::StockRebuilt),
+        let new_order = match verdict(standing, answers.get(&id).copied()) {
+            Verdict::Claim => NewOrder::claim(order, &mut books.left),
+            Verdict::Refuse => NewOrder::cancelled(order, EndReason::StockRebuilt),
             Verdict::Wait => {
                 decision.waiting.push(id);
                 continue;
             }
         };
-        decision.births.push(Birth { revives, ..birth });
+        decision.new_orders.push(NewOrder { reinstates, ..new_order });
     }
     decision
 }
@@ -114,37 +114,16 @@ mod tests {
 
     use std::collections::HashSet;
 
-    use time::OffsetDateTime;
-
     use super::*;
-    use crate::domain::{Known, OrderLine};
+    use crate::domain::{
+        Known,
+        fixtures::{SALE, order},
+    };
 
-    const SALE: Uuid = Uuid::from_u128(1);
     /// The marker of epoch 3 is passed, and no later epoch was handed out.
     const PASSED: Standing = Standing { epoch: 3, passed: Some(3) };
     /// Epoch 4 was handed out since.
     const AHEAD: Standing = Standing { epoch: 4, passed: Some(3) };
-
-    fn order(id: u128, units: i64) -> PlacedOrder {
-        PlacedOrder {
-            order_id: Uuid::from_u128(id),
-            sale_id: SALE,
-            buyer_id: format!("buyer-{id}"),
-            hold_id: Uuid::from_u128(id << 64),
-            epoch: 2,
-            admission_id: None,
-            request_id: Uuid::from_u128(id + 1),
-            request_hash: "hash".to_owned(),
-            lines: vec![OrderLine { sku: "A".to_owned(), quantity: units, unit_price_minor: 100 }],
-            currency: "EUR".to_owned(),
-            total_minor: units * 100,
-            placed_at: OffsetDateTime::UNIX_EPOCH,
-            email: "buyer@example.com".to_owned(),
-            contact_name: "Buyer".to_owned(),
-            payment_method: "pm_card_visa".to_owned(),
-            locale: String::new(),
-        }
-    }
 
     fn books(units: i64, parked: impl IntoIterator<Item = u128>) -> Books {
         Books {
@@ -194,24 +173,32 @@ mod tests {
 
     #[test]
     fn the_allotment_bounds_parked_claims() {
-        let orders = vec![order(1, 3), order(2, 3), order(3, 2)];
+        let orders = vec![order(1, &[("A", 3)]), order(2, &[("A", 3)]), order(3, &[("A", 2)])];
         let taken = answers(&[1, 2, 3].map(|id| (id, Retaken::Taken(3))));
         for (standing, answers) in [(PASSED, &taken), (AHEAD, &Answers::new())] {
             let decision = decide_parked(orders.clone(), books(5, 1..=3), standing, answers);
-            let states: Vec<_> = decision.births.iter().map(Birth::state).collect();
+            let states: Vec<_> = decision.new_orders.iter().map(NewOrder::state).collect();
             assert_eq!(states, [OrderState::Claimed, OrderState::Cancelled, OrderState::Claimed]);
-            assert_eq!(decision.births[1].end_reason, Some(EndReason::AllotmentExhausted));
+            assert_eq!(decision.new_orders[1].end_reason, Some(EndReason::AllotmentExhausted));
         }
     }
 
     #[test]
     fn each_order_goes_by_its_own_answer() {
-        let orders = vec![order(1, 1), order(2, 1), order(3, 1), order(4, 1)];
+        let orders = vec![
+            order(1, &[("A", 1)]),
+            order(2, &[("A", 1)]),
+            order(3, &[("A", 1)]),
+            order(4, &[("A", 1)]),
+        ];
         let answers =
             answers(&[(1, Retaken::Taken(3)), (2, Retaken::Refused(3)), (3, Retaken::Taken(2))]);
         let decision = decide_parked(orders, books(5, 1..=4), PASSED, &answers);
-        let ends: Vec<_> =
-            decision.births.iter().map(|birth| (birth.state(), birth.end_reason)).collect();
+        let ends: Vec<_> = decision
+            .new_orders
+            .iter()
+            .map(|new_order| (new_order.state(), new_order.end_reason))
+            .collect();
         let rebuilt = (OrderState::Cancelled, Some(EndReason::StockRebuilt));
         assert_eq!(ends, [(OrderState::Claimed, None), rebuilt]);
         assert_eq!(decision.waiting, [3, 4].map(Uuid::from_u128));
@@ -226,18 +213,20 @@ mod tests {
             books.known.insert(Uuid::from_u128(1), Known { state, cancel_requested: false });
             for standing in [PASSED, AHEAD] {
                 let taken = answers(&[(1, Retaken::Taken(3))]);
-                let decision = decide_parked(vec![order(1, 1)], books.clone(), standing, &taken);
+                let decision =
+                    decide_parked(vec![order(1, &[("A", 1)])], books.clone(), standing, &taken);
                 assert_eq!(decision.yielded, [Uuid::from_u128(1)]);
-                assert!(decision.births.is_empty() && decision.waiting.is_empty());
+                assert!(decision.new_orders.is_empty() && decision.waiting.is_empty());
             }
         }
     }
 
     #[test]
     fn an_order_that_is_parked_no_more_is_nobodys() {
-        let decision = decide_parked(vec![order(1, 1)], books(5, []), AHEAD, &Answers::new());
+        let decision =
+            decide_parked(vec![order(1, &[("A", 1)])], books(5, []), AHEAD, &Answers::new());
         assert_eq!(decision.yielded, [Uuid::from_u128(1)]);
-        assert!(decision.births.is_empty());
+        assert!(decision.new_orders.is_empty());
     }
 
     #[test]
@@ -245,8 +234,8 @@ mod tests {
         let mut books = books(5, [1]);
         let known = Known { state: OrderState::DeadLetter, cancel_requested: false };
         books.known.insert(Uuid::from_u128(1), known);
-        let decision = decide_parked(vec![order(1, 1)], books, AHEAD, &Answers::new());
-        assert!(decision.births[0].revives);
-        assert_eq!(decision.births[0].state(), OrderState::Claimed);
+        let decision = decide_parked(vec![order(1, &[("A", 1)])], books, AHEAD, &Answers::new());
+        assert!(decision.new_orders[0].reinstates);
+        assert_eq!(decision.new_orders[0].state(), OrderState::Claimed);
     }
 }

@@ -1,10 +1,12 @@
-//! Asks inventory to take the units of parked orders anew, outside of any transaction.
+//! Inventory: has units taken again for parked orders, closes holds, and says what a hold carries.
 
 use flashsale_errors::{Failure, Reason};
 use flashsale_failpoint::Step as _;
 use flashsale_proto::inventory::{
-    PricedLine, RetakeHoldsRequest, RetakeResult, StragglingHold,
+    GetHoldRequest, HoldSettlement, PricedLine, RetakeHoldsRequest, RetakeResult,
+    SettleHoldsRequest, SettleResult, StragglingHold,
     inventory_admin_service_client::InventoryAdminServiceClient,
+    inventory_service_client::InventoryServiceClient,
 };
 use flashsale_service::{peer::PeerChannel, wire};
 use serde::Serialize;
@@ -15,7 +17,7 @@ use crate::domain::{Answers, PlacedOrder, Retaken};
 /// The most holds of one call, as the contract says.
 const CALL: usize = 500;
 
-/// What an order carries besides its lines, as checkout writes it.
+/// An order's contact and payment data, as checkout writes them into its hold.
 #[derive(Serialize)]
 struct Details<'a> {
     email: &'a str,
@@ -25,51 +27,154 @@ struct Details<'a> {
     locale: &'a str,
 }
 
-/// Asks about each of `orders`, all of one sale, in an epoch not before `min_epoch`. Those about
-/// which nobody can say anything now are missing in the answer: they have to be asked about again.
-pub(crate) async fn retake(
-    inventory: &PeerChannel,
-    sale_id: Uuid,
-    min_epoch: i64,
-    orders: &[PlacedOrder],
-) -> Answers {
-    let mut answers = Answers::new();
-    for orders in orders.chunks(CALL) {
-        let failure = match ask(inventory, sale_id, min_epoch, orders).await {
-            Ok(answered) => {
-                answers.extend(answered);
-                continue;
-            }
-            Err(failure) => failure,
-        };
-        tracing::warn!(
-            %sale_id,
-            min_epoch,
-            orders = orders.len(),
-            reason = failure.reason().as_str(),
-            "the units of parked orders are not taken anew yet"
-        );
-        if !refused_for_good(failure.reason()) {
-            return answers;
-        }
-        // One of them can never be taken: it must not be in the way of the others.
-        for order in orders {
-            match ask(inventory, sale_id, min_epoch, std::slice::from_ref(order)).await {
-                Ok(answered) => answers.extend(answered),
-                Err(failure) if refused_for_good(failure.reason()) => {
-                    answers.insert(order.order_id, Retaken::Impossible);
+/// Inventory. A clone uses the same channel.
+#[derive(Debug, Clone)]
+pub struct Inventory {
+    channel: PeerChannel,
+}
+
+impl Inventory {
+    /// Over a channel that may not be connected yet.
+    pub fn new(channel: PeerChannel) -> Self {
+        Self { channel }
+    }
+
+    /// Asks for the units of each of `orders`, all of one sale, in an epoch not before `min_epoch`.
+    /// Orders about which inventory says nothing now are missing in the answer.
+    pub(crate) async fn retake(
+        &self,
+        sale_id: Uuid,
+        min_epoch: i64,
+        orders: &[PlacedOrder],
+    ) -> Answers {
+        let mut answers = Answers::new();
+        for orders in orders.chunks(CALL) {
+            let failure = match self.retake_holds(sale_id, min_epoch, orders).await {
+                Ok(answered) => {
+                    answers.extend(answered);
+                    continue;
                 }
-                // Away or closed by now, for the rest of them as well.
-                Err(_) => return answers,
+                Err(failure) => failure,
+            };
+            tracing::warn!(
+                %sale_id,
+                min_epoch,
+                orders = orders.len(),
+                reason = failure.reason().as_str(),
+                "the units of parked orders are not taken anew yet"
+            );
+            if !refused_for_good(failure.reason()) {
+                return answers;
+            }
+            // One of them can never be taken. Asked about one by one, it does not hold up the others.
+            for order in orders {
+                match self.retake_holds(sale_id, min_epoch, std::slice::from_ref(order)).await {
+                    Ok(answered) => answers.extend(answered),
+                    Err(failure) if refused_for_good(failure.reason()) => {
+                        answers.insert(order.order_id, Retaken::Impossible);
+                    }
+                    // Inventory is away or the sale closed by now, for the rest of them as well.
+                    Err(_) => return answers,
+                }
+            }
+        }
+        answers
+    }
+
+    async fn retake_holds(
+        &self,
+        sale_id: Uuid,
+        min_epoch: i64,
+        orders: &[PlacedOrder],
+    ) -> Result<Vec<(Uuid, Retaken)>, Failure> {
+        let request = RetakeHoldsRequest {
+            request_id: Uuid::new_v4().to_string(),
+            sale_id: sale_id.to_string(),
+            min_epoch,
+            holds: orders.iter().map(straggling).collect::<Result<_, _>>()?,
+        };
+        let answer = InventoryAdminServiceClient::new(self.channel.clone())
+            .retake_holds(request)
+            .step("inventory/retake")
+            .await
+            .map_err(|status| Failure::from_peer("inventory", &status))?
+            .into_inner();
+        if answer.results.len() != orders.len() {
+            return Err(Failure::internal(
+                "inventory answered for other holds than it was asked about",
+            ));
+        }
+        let epoch = answer.epoch;
+        let results = orders.iter().zip(answer.results());
+        Ok(results
+            .filter_map(|(order, result)| match result {
+                RetakeResult::Taken => Some((order.order_id, Retaken::Taken(epoch))),
+                RetakeResult::Refused => Some((order.order_id, Retaken::Refused(epoch))),
+                RetakeResult::Unspecified => None,
+            })
+            .collect())
+    }
+
+    /// Calls `SettleHolds` for holds of one sale. `None` if the answer does not match the request.
+    ///
+    /// # Errors
+    /// The failure that inventory answered with, or the transport's.
+    pub(crate) async fn settle_holds(
+        &self,
+        sale_id: Uuid,
+        settlements: Vec<HoldSettlement>,
+    ) -> Result<Option<Vec<SettleResult>>, Failure> {
+        let request = SettleHoldsRequest {
+            request_id: Uuid::new_v4().to_string(),
+            sale_id: sale_id.to_string(),
+            settlements,
+        };
+        let requested = request.settlements.len();
+        let answer = InventoryAdminServiceClient::new(self.channel.clone())
+            .settle_holds(request)
+            .step("inventory/settle")
+            .await
+            .map_err(|status| Failure::from_peer("inventory", &status))?
+            .into_inner();
+        Ok((answer.results.len() == requested).then(|| answer.results().collect()))
+    }
+
+    /// Whether the order's hold carries the order, so that the relay can publish it.
+    ///
+    /// # Errors
+    /// The failure that inventory answered with, or the transport's, unless it says that the hold or
+    /// its sale is gone.
+    pub(crate) async fn hold_carries_order(
+        &self,
+        sale_id: Uuid,
+        order_id: Uuid,
+    ) -> Result<bool, Failure> {
+        let request = GetHoldRequest {
+            sale_id: sale_id.to_string(),
+            order_id: order_id.to_string(),
+            ..GetHoldRequest::default()
+        };
+        let mut inventory = InventoryServiceClient::new(self.channel.clone());
+        match inventory.get_hold(request).step("inventory/get_hold").await {
+            Ok(answer) => {
+                let placed = answer.into_inner().placed;
+                Ok(placed.is_some_and(|placed| !placed.order_details.is_empty()))
+            }
+            Err(status) => {
+                let failure = Failure::from_peer("inventory", &status);
+                let gone = matches!(
+                    failure.reason(),
+                    Reason::HoldNotFound | Reason::SaleNotFound | Reason::SaleNotOpen
+                );
+                if gone { Ok(false) } else { Err(failure) }
             }
         }
     }
-    answers
 }
 
-/// Whether asking the same again cannot help: inventory objects to what is asked, or the sale is
-/// over for good and its stock gone with it. Only these: anything else may be a store or a service
-/// that is away, and no order ends for that.
+/// Whether repeating the request cannot help: inventory objects to its content, or the sale is over
+/// and its stock gone. Any other reason may be a store or a service that is away, which must not end
+/// an order.
 fn refused_for_good(reason: Reason) -> bool {
     matches!(
         reason,
@@ -78,40 +183,6 @@ fn refused_for_good(reason: Reason) -> bool {
             | Reason::SkuNotFound
             | Reason::SaleNotOpen
     )
-}
-
-async fn ask(
-    inventory: &PeerChannel,
-    sale_id: Uuid,
-    min_epoch: i64,
-    orders: &[PlacedOrder],
-) -> Result<Vec<(Uuid, Retaken)>, Failure> {
-    let request = RetakeHoldsRequest {
-        request_id: Uuid::new_v4().to_string(),
-        sale_id: sale_id.to_string(),
-        min_epoch,
-        holds: orders.iter().map(straggling).collect::<Result<_, _>>()?,
-    };
-    let answer = InventoryAdminServiceClient::new(inventory.clone())
-        .retake_holds(request)
-        .step("inventory/retake")
-        .await
-        .map_err(|status| Failure::from_peer("inventory", &status))?
-        .into_inner();
-    if answer.results.len() != orders.len() {
-        return Err(Failure::internal(
-            "inventory answered for other holds than it was asked about",
-        ));
-    }
-    let epoch = answer.epoch;
-    let results = orders.iter().zip(answer.results());
-    Ok(results
-        .filter_map(|(order, result)| match result {
-            RetakeResult::Taken => Some((order.order_id, Retaken::Taken(epoch))),
-            RetakeResult::Refused => Some((order.order_id, Retaken::Refused(epoch))),
-            RetakeResult::Unspecified => None,
-        })
-        .collect())
 }
 
 fn straggling(order: &PlacedOrder) -> Result<StragglingHold, Failure> {

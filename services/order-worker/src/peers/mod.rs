@@ -1,3 +1,5 @@
-//! Calls to other services, a file each.
+//! Calls to other services and to the mail relay, a file each.
 
-pub(crate) mod inventory;
+pub mod inventory;
+pub mod payment;
+pub mod smtp;

@@ -4,10 +4,14 @@ use flashsale_failpoint::Step as _;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{Step, insert_consequences, insert_steps};
+use super::{
+    outbox,
+    transitions::{self, Transition},
+};
 use crate::domain::{Change, Occurrence, OrderState, consequences};
 
-/// Makes those of `orders` that are still CLAIMED wait for their payment. The others are left alone: they went further meanwhile.
+/// Moves those of `orders` that are still CLAIMED to PAYING. The others have moved on and are left
+/// unchanged.
 ///
 /// # Errors
 /// When Postgres does not answer.
@@ -30,21 +34,21 @@ pub async fn payment_recorded(pool: &PgPool, orders: &[Uuid]) -> Result<(), sqlx
         )
         .fetch_all(&mut *transaction)
         .await?;
-        let steps: Vec<Step> = claimed
+        let transitions: Vec<Transition> = claimed
             .iter()
-            .map(|order_id| Step {
+            .map(|order_id| Transition {
                 order_id: *order_id,
                 from: Some(OrderState::Claimed),
                 to,
                 cause: Change::PaymentRecorded.cause().to_owned(),
             })
             .collect();
-        insert_steps(&mut transaction, &steps).await?;
+        transitions::insert(&mut transaction, &transitions).await?;
         let rows: Vec<_> = claimed
             .iter()
             .flat_map(|id| consequences(Occurrence::Reached(to)).iter().map(|row| (*id, *row)))
             .collect();
-        insert_consequences(&mut transaction, &rows).await?;
+        outbox::insert(&mut transaction, &rows).await?;
         transaction.commit().step("commit/payment_recorded").await
     })
     .await

@@ -1,23 +1,31 @@
-//! Dead letters: what the claims could not record, and how it ends.
+//! Dead letters: messages that the claims could not record, and how they are resolved.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use flashsale_failpoint::Step as _;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Step, change_states, insert_consequences, insert_steps};
+use super::{
+    outbox,
+    position::{Position, signed},
+    received::{DeadReason, Received},
+    transitions::{self, Transition, change_states},
+};
 use crate::domain::{Change, Consequence, EndReason, Kind, Occurrence, OrderState, consequences};
 
-/// What became of a letter.
+/// The most of an unreadable message that is kept, in bytes.
+const DEAD_PAYLOAD_BYTES: usize = 64 * 1024;
+
+/// How a dead letter was resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolution {
-    /// Its order was recorded after all, or put aside once more under a younger letter.
+    /// Its order was recorded after all, or became a dead letter again under a later message.
     Retried,
-    /// Somebody gave it up.
+    /// An operator dropped it.
     Dropped,
-    /// Nobody decided in time.
+    /// It was not decided before its deadline.
     Expired,
     /// Its buyer cancelled the order.
     Cancelled,
@@ -44,28 +52,28 @@ impl Resolution {
 
 /// A message that could not be recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Letter {
+pub struct DeadLetter {
     /// Its number.
     pub id: i64,
-    /// Its place in the queue.
+    /// Its sequence number in the queue.
     pub seq: i64,
-    /// Why.
+    /// Why it could not be recorded.
     pub reason: String,
-    /// The order that it places, as far as that can be read.
+    /// The order that it places, if that could be read.
     pub order_id: Option<Uuid>,
-    /// The order's sale, as far as that can be read.
+    /// The order's sale, if that could be read.
     pub sale_id: Option<Uuid>,
-    /// When it was put aside.
+    /// When it was inserted.
     pub at: OffsetDateTime,
-    /// When it is given up.
+    /// When it expires.
     pub review_by: OffsetDateTime,
-    /// What became of it and when.
+    /// How it was resolved, and when.
     pub resolved: Option<(Resolution, OffsetDateTime)>,
 }
 
-macro_rules! letter {
+macro_rules! dead_letter {
     ($row:expr) => {
-        Letter {
+        DeadLetter {
             id: $row.dead_letter_id,
             seq: $row.seq,
             reason: $row.reason,
@@ -78,7 +86,8 @@ macro_rules! letter {
     };
 }
 
-/// At most `limit` letters, newest first, from behind number `after`: of one sale or of all, those that wait or all.
+/// At most `limit` dead letters after number `after`, newest first: of one sale or of all sales,
+/// unresolved ones or all.
 ///
 /// # Errors
 /// When Postgres does not answer.
@@ -88,27 +97,27 @@ pub async fn list(
     resolved_too: bool,
     after: Option<i64>,
     limit: i64,
-) -> Result<Vec<Letter>, sqlx::Error> {
+) -> Result<Vec<DeadLetter>, sqlx::Error> {
     let rows = sqlx::query_file!("sql/dead_letters_list.sql", sale_id, resolved_too, after, limit)
         .fetch_all(pool)
         .step("sql/dead_letters_list")
         .await?;
-    Ok(rows.into_iter().map(|row| letter!(row)).collect())
+    Ok(rows.into_iter().map(|row| dead_letter!(row)).collect())
 }
 
-/// A letter and its message.
+/// A dead letter and the body of its message.
 ///
 /// # Errors
 /// When Postgres does not answer.
-pub async fn find(pool: &PgPool, id: i64) -> Result<Option<(Letter, Vec<u8>)>, sqlx::Error> {
+pub async fn find(pool: &PgPool, id: i64) -> Result<Option<(DeadLetter, Vec<u8>)>, sqlx::Error> {
     let row = sqlx::query_file!("sql/dead_letter.sql", id)
         .fetch_optional(pool)
         .step("sql/dead_letter")
         .await?;
-    Ok(row.map(|row| (letter!(row), row.payload)))
+    Ok(row.map(|row| (dead_letter!(row), row.payload)))
 }
 
-/// Letters whose time is up.
+/// Dead letters whose deadline has passed.
 ///
 /// # Errors
 /// When Postgres does not answer.
@@ -119,8 +128,8 @@ pub async fn due(pool: &PgPool, limit: i64) -> Result<Vec<i64>, sqlx::Error> {
         .await
 }
 
-/// Gives letters up, and with them the orders that wait because of them. Letters that were resolved before keep what became of them. Returns
-/// the kinds of consequences that have become due.
+/// Resolves dead letters and ends their orders where those wait. Dead letters that were already
+/// resolved keep their resolution. Returns the kinds of consequences that have become due.
 ///
 /// # Errors
 /// When Postgres does not answer.
@@ -146,7 +155,45 @@ pub async fn give_up(
     .await
 }
 
-/// Ends orders that are dead letters, whose rows are locked already. Returns what follows from it.
+/// Writes dead letters; those that are not decided within `review` expire.
+pub(super) async fn insert(
+    connection: &mut PgConnection,
+    stream: &str,
+    position: Position,
+    dead: &[(&Received, DeadReason)],
+    review: Duration,
+) -> Result<(), sqlx::Error> {
+    if dead.is_empty() {
+        return Ok(());
+    }
+    let seqs: Vec<i64> = dead.iter().map(|(message, _)| signed(message.seq)).collect();
+    let payloads: Vec<&[u8]> = dead
+        .iter()
+        .map(|(message, _)| &message.payload[..message.payload.len().min(DEAD_PAYLOAD_BYTES)])
+        .collect();
+    let reasons: Vec<String> = dead.iter().map(|(_, reason)| reason.text()).collect();
+    let (orders, sales): (Vec<Option<Uuid>>, Vec<Option<Uuid>>) =
+        dead.iter().map(|(message, _)| message.places).unzip();
+    sqlx::query_file!(
+        "sql/dead_letters_insert.sql",
+        stream,
+        position.created,
+        &seqs,
+        &payloads as _,
+        &reasons,
+        &orders as _,
+        i64::try_from(review.as_millis()).unwrap_or(i64::MAX),
+        &sales as _
+    )
+    .execute(connection)
+    .await?;
+    for (message, reason) in dead {
+        tracing::error!(stream, seq = message.seq, reason = reason.text(), "dead letter");
+    }
+    Ok(())
+}
+
+/// Ends orders that are dead letters, whose rows must already be locked. Returns the consequences.
 pub(super) async fn end_orders(
     connection: &mut PgConnection,
     orders: &[Uuid],
@@ -158,9 +205,9 @@ pub(super) async fn end_orders(
     if orders.is_empty() {
         return Ok(Vec::new());
     }
-    let steps: Vec<Step> = orders
+    let transitions: Vec<Transition> = orders
         .iter()
-        .map(|order_id| Step {
+        .map(|order_id| Transition {
             order_id: *order_id,
             from: Some(from),
             to,
@@ -174,13 +221,13 @@ pub(super) async fn end_orders(
             consequences(Occurrence::Reached(to)).iter().map(|row| (*order_id, *row))
         })
         .collect();
-    change_states(connection, &steps, &reasons).await?;
-    insert_steps(connection, &steps).await?;
-    insert_consequences(connection, &rows).await?;
+    change_states(connection, &transitions, &reasons).await?;
+    transitions::insert(connection, &transitions).await?;
+    outbox::insert(connection, &rows).await?;
     Ok(rows)
 }
 
-/// Resolves all letters of these orders.
+/// Resolves all dead letters of these orders.
 pub(super) async fn resolve_orders(
     connection: &mut PgConnection,
     orders: &[Uuid],
@@ -194,7 +241,7 @@ pub(super) async fn resolve_orders(
     Ok(())
 }
 
-/// Has the relay publish the order of a letter again.
+/// Makes the relay publish the order of a dead letter again.
 ///
 /// # Errors
 /// When Postgres does not answer.
@@ -206,69 +253,23 @@ pub async fn retry(pool: &PgPool, id: i64) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Letters about which somebody has to decide.
+/// The backlog of unresolved dead letters.
 #[derive(Debug, Clone, Copy)]
-pub struct Waiting {
-    /// How many.
-    pub letters: i64,
-    /// Since the oldest was put aside, in seconds.
+pub struct Unresolved {
+    /// How many there are.
+    pub count: i64,
+    /// The age of the oldest, in seconds; 0 if there is none.
     pub oldest_s: f64,
 }
 
-/// What waits.
+/// Counts the unresolved dead letters.
 ///
 /// # Errors
 /// When Postgres does not answer.
-pub async fn waiting(pool: &PgPool) -> Result<Waiting, sqlx::Error> {
+pub async fn unresolved(pool: &PgPool) -> Result<Unresolved, sqlx::Error> {
     let row = sqlx::query_file!("sql/dead_letters_open.sql")
         .fetch_one(pool)
         .step("sql/dead_letters_open")
         .await?;
-    Ok(Waiting { letters: row.waiting, oldest_s: row.oldest_s })
-}
-
-/// One change of an order's state, with its number.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transition {
-    /// Its number.
-    pub id: i64,
-    /// Where the order stood; `None` before.
-    pub from: Option<String>,
-    /// Where it stood then.
-    pub to: String,
-    /// Why.
-    pub cause: String,
-    /// When.
-    pub at: OffsetDateTime,
-}
-
-/// At most `limit` changes of an order, oldest first, from behind number `after`; `None` if there is no such order.
-///
-/// # Errors
-/// When Postgres does not answer.
-pub async fn transitions(
-    pool: &PgPool,
-    order_id: Uuid,
-    after: i64,
-    limit: i64,
-) -> Result<Option<Vec<Transition>>, sqlx::Error> {
-    let exists = sqlx::query_file_scalar!("sql/order_exists.sql", order_id)
-        .fetch_one(pool)
-        .step("sql/order_exists")
-        .await?;
-    if !exists {
-        return Ok(None);
-    }
-    let rows = sqlx::query_file!("sql/transitions_list.sql", order_id, after, limit)
-        .fetch_all(pool)
-        .step("sql/transitions_list")
-        .await?;
-    let transition = rows.into_iter().map(|row| Transition {
-        id: row.transition_id,
-        from: row.from_state,
-        to: row.to_state,
-        cause: row.cause,
-        at: row.at,
-    });
-    Ok(Some(transition.collect()))
+    Ok(Unresolved { count: row.waiting, oldest_s: row.oldest_s })
 }

@@ -1,4 +1,5 @@
-//! A reading of `ORDERS` from the position on: without acknowledgements, because the position commits with the claims.
+//! Reads `ORDERS` from the recorded position on, without acknowledgements: the position commits with
+//! the claims.
 
 use std::time::Duration;
 
@@ -14,29 +15,29 @@ use sqlx::PgPool;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    claims::Received,
-    decode::receive,
     position::{self, Position},
+    received::{Received, receive},
 };
 
-/// A consumer nobody reads from any more is removed by the server after this.
+/// The server removes a consumer that has not been read for this long.
 const INACTIVE: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// Messages that are asked for at once, at least: however small the batches are, they do not wait for the network one by one.
+/// The least number of messages to request at once, so that small batches do not each wait for a
+/// round trip.
 const MIN_READ_AHEAD: usize = 64;
 const EXPIRES: Duration = Duration::from_secs(5);
 
-/// One message and where it comes from.
+/// One message as the stream delivered it.
 #[derive(Debug)]
-pub(crate) struct Message {
+pub(crate) struct Delivery {
     pub(crate) received: Received,
-    /// How many come after it.
+    /// How many messages are behind it in the stream.
     pub(crate) pending: u64,
-    /// The trace of whoever published it.
+    /// The trace of its publisher.
     pub(crate) trace: opentelemetry::Context,
 }
 
-/// What the stream says about itself.
+/// The stream's own figures.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct State {
     pub(crate) created: time::OffsetDateTime,
@@ -44,23 +45,23 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Whether `position` still counts in this stream.
+    /// Whether `position` belongs to this stream and is not ahead of it.
     pub(crate) fn continues(self, position: Position) -> bool {
         self.created == position.created && self.last_seq >= position.seq
     }
 }
 
-/// An open reading.
+/// An open consumer on `ORDERS`.
 pub(crate) struct Reader {
     stream: jetstream::stream::Stream,
     consumer: String,
     messages: pull::Stream,
-    /// The consumer counts what it hands out; a gap means that something was lost on the way.
+    /// The consumer's count of its deliveries; a gap means that a message was lost on the way.
     delivered: u64,
 }
 
 impl Reader {
-    /// Opens the stream where the record says that claims have come to.
+    /// Opens the stream at the recorded position.
     pub(crate) async fn open(
         jetstream: &jetstream::Context,
         pool: &PgPool,
@@ -96,18 +97,19 @@ impl Reader {
         Ok((Self { stream, consumer, messages, delivered: 0 }, position))
     }
 
-    /// Gathers up to `limit` messages: waits up to `idle` for the first and then up to `gather` for the others. Empty when none came;
-    /// `None` when some were lost on the way, so that the stream has to be read again.
-    pub(crate) async fn gather(
+    /// Takes up to `limit` messages: waits up to `idle` for the first and then up to `fill` for the
+    /// others. Empty if none came; `None` if some were lost on the way, so that the stream has to be
+    /// opened again.
+    pub(crate) async fn next_batch(
         &mut self,
         limit: usize,
-        gather: Duration,
+        fill: Duration,
         idle: Duration,
-    ) -> anyhow::Result<Option<Vec<Message>>> {
+    ) -> anyhow::Result<Option<Vec<Delivery>>> {
         let mut batch = Vec::new();
         let Ok(first) = timeout(idle, self.messages.next()).await else { return Ok(Some(batch)) };
         let mut next = first;
-        let until = Instant::now() + gather;
+        let until = Instant::now() + fill;
         loop {
             let message = next.context("the reading of ORDERS has ended")?.context("ORDERS")?;
             let Some(message) = self.take(&message)? else { return Ok(None) };
@@ -122,7 +124,7 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, message: &jetstream::Message) -> anyhow::Result<Option<Message>> {
+    fn take(&mut self, message: &jetstream::Message) -> anyhow::Result<Option<Delivery>> {
         let info =
             message.info().map_err(|error| anyhow::anyhow!("no position in a message: {error}"))?;
         if info.consumer_sequence != self.delivered + 1 {
@@ -134,21 +136,22 @@ impl Reader {
             .as_ref()
             .map(flashsale_telemetry::propagate::extract_nats)
             .unwrap_or_default();
-        Ok(Some(Message {
+        Ok(Some(Delivery {
             received: receive(info.stream_sequence, message.payload.to_vec()),
             pending: info.pending,
             trace,
         }))
     }
 
-    /// Asks the stream about itself.
+    /// Asks the server for the stream's figures.
     pub(crate) async fn state(&self) -> anyhow::Result<State> {
         let info = self.stream.get_info().await.context("ORDERS does not answer")?;
         Ok(state_of(&info))
     }
 
-    /// Removes what is claimed. Asks first whether the stream is still the one that `position` counts in: another one of its name must
-    /// not lose what nobody has claimed. (Should it be replaced in between, the placed holds are published again.)
+    /// Purges the messages up to `position`, which are claimed. Checks first that the stream is still
+    /// the one that `position` belongs to: a new stream of the same name must not lose messages that
+    /// are not claimed. (If it is replaced in between, the placed holds are published again.)
     pub(crate) async fn purge(&self, position: Position) -> anyhow::Result<()> {
         if self.state().await?.continues(position) {
             self.stream
@@ -162,7 +165,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Gives the consumer back; if that fails the server removes it by itself.
+    /// Deletes the consumer; if that fails, the server removes it after `INACTIVE`.
     pub(crate) async fn close(self) {
         let _ =
             timeout(HEARTBEAT, self.stream.delete_consumer(&self.consumer).step("consumer/delete"))

@@ -1,4 +1,4 @@
-//! Consequences: taken under a lease, confirmed or put off.
+//! The outbox: consequences are written, taken under a lease, and confirmed or retried later.
 
 use std::time::Duration;
 
@@ -6,36 +6,53 @@ use flashsale_failpoint::Step as _;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::domain::Kind;
+use crate::domain::{Consequence, Kind};
 
 /// One consequence, leased.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leased {
-    /// Its row.
+    /// The number of its row.
     pub outbox_id: i64,
-    /// The order it is owed to.
+    /// The order it follows from.
     pub order_id: Uuid,
-    /// What of its kind it is.
+    /// The state that is announced, or the outcome of the hold.
     pub about: String,
-    /// How often it was tried, this time included.
+    /// Attempts so far, including this one.
     pub attempts: u32,
-    /// The trace of the order.
+    /// The trace of the order's claim.
     pub traceparent: Option<String>,
 }
 
-/// What is known of one kind.
+/// The backlog of one kind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Age {
     /// The kind.
     pub kind: String,
-    /// Rows not confirmed.
+    /// Rows that are not confirmed.
     pub pending: u64,
     /// The age of the oldest of them, in seconds.
     pub oldest_s: f64,
 }
 
-/// Takes up to `limit` due rows of `kind`, the longest due first, but none of the sales in
-/// `held_off`. Nobody else gets them until `lease` has passed.
+/// Writes consequences, due at once.
+pub(super) async fn insert(
+    connection: &mut PgConnection,
+    rows: &[(Uuid, Consequence)],
+) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let order_ids: Vec<Uuid> = rows.iter().map(|(order_id, _)| *order_id).collect();
+    let kinds: Vec<&str> = rows.iter().map(|(_, row)| row.kind.as_str()).collect();
+    let abouts: Vec<&str> = rows.iter().map(|(_, row)| row.about).collect();
+    sqlx::query_file!("sql/outbox_insert.sql", &order_ids, &kinds as _, &abouts as _)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Takes up to `limit` due rows of `kind`, the longest due first, except those of the sales in
+/// `held_off`. No other instance gets them until `lease` has passed.
 ///
 /// # Errors
 /// When Postgres does not answer.
@@ -66,11 +83,11 @@ pub async fn lease(
     Ok(rows)
 }
 
-/// Confirms rows; a note says why one was given up instead. A row that was taken again since, or is
-/// to be carried out once more, stays due.
+/// Confirms rows; a note says why a row was given up instead. A row that was taken again since, or
+/// is to be carried out once more, stays due.
 ///
 /// # Errors
-/// When Postgres does not answer; the rows come up again after their lease.
+/// When Postgres does not answer; the rows are due again after their lease.
 pub async fn done(pool: &PgPool, rows: &[(&Leased, Option<String>)]) -> Result<(), sqlx::Error> {
     if rows.is_empty() {
         return Ok(());
@@ -86,8 +103,8 @@ pub async fn done(pool: &PgPool, rows: &[(&Leased, Option<String>)]) -> Result<(
     Ok(())
 }
 
-/// Has the holds of these orders closed once more, as far as their ends have asked for that: units
-/// may have been taken for them meanwhile.
+/// Makes the `close_hold` rows of these orders, where there are any, due again: units may have been
+/// taken for them since. Returns how many rows that were.
 pub(super) async fn close_again(
     connection: &mut PgConnection,
     orders: &[Uuid],
@@ -99,10 +116,10 @@ pub(super) async fn close_again(
     Ok(rows.rows_affected())
 }
 
-/// Puts rows off by a delay each, noting a short code of what went wrong.
+/// Puts each row off by its delay and notes the short code of its failure.
 ///
 /// # Errors
-/// When Postgres does not answer; the rows come up again after their lease.
+/// When Postgres does not answer; the rows are due again after their lease.
 pub async fn retry(pool: &PgPool, rows: &[(i64, Duration, String)]) -> Result<(), sqlx::Error> {
     if rows.is_empty() {
         return Ok(());
@@ -117,7 +134,7 @@ pub async fn retry(pool: &PgPool, rows: &[(i64, Duration, String)]) -> Result<()
     Ok(())
 }
 
-/// What is not confirmed yet, by kind.
+/// What is not confirmed yet, by kind; a kind without such rows is missing.
 ///
 /// # Errors
 /// When Postgres does not answer.

@@ -1,39 +1,33 @@
-//! Parked orders: taken under a lease sale by sale, and recorded once somebody can tell what became
-//! of their units.
+//! Parked orders: inserted by the claims, taken under a lease sale by sale, put off or deleted.
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
 use flashsale_failpoint::Step as _;
 use sqlx::{PgConnection, PgPool};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    claims::{self, Received},
-    lock_stock,
-    outbox::{self, millis},
+    outbox::millis,
     position::signed,
+    received::{Received, receive},
 };
-use crate::domain::{Answers, Kind, OrderState, PlacedOrder, Standing, Straggler, decide_parked};
+use crate::domain::{Message, PlacedOrder, Straggler};
 
 /// A sale with parked orders that can be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DueSale {
     /// The sale.
     pub sale_id: Uuid,
-    /// Whether the marker of its standing epoch is not passed: then its orders are claimed without
-    /// asking. Looked at again under a lock.
+    /// Whether the claims have yet to pass the marker of its latest epoch: then its orders are
+    /// claimed without asking inventory. Checked again under a lock.
     pub marker_ahead: bool,
-    /// The epoch of the latest marker that the claims have come past.
+    /// The epoch of the latest marker that the claims have passed.
     pub passed: Option<i64>,
 }
 
-/// A parked order as it was taken.
+/// A parked order, leased.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct ParkedRow {
     /// The order.
     pub order_id: Uuid,
     /// The sequence number of its message.
@@ -42,36 +36,25 @@ pub struct Row {
     pub message: String,
     /// The trace of its claim.
     pub traceparent: Option<String>,
-    /// How often it was taken, this time included.
+    /// Leases so far, including this one.
     pub attempts: u32,
-    /// Whether it has a row in the record already, which is no dead letter's.
+    /// Whether it already has a row in the record that is not a dead letter.
     pub recorded: bool,
 }
 
-/// A parked order that is to be recorded.
+/// A parked order, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parked {
+pub struct ParkedOrder {
     /// The order.
     pub order: PlacedOrder,
     /// The trace of its claim.
     pub traceparent: Option<String>,
 }
 
-/// What a transaction did to parked orders.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settled {
-    /// Where those that entered the record stand, and when each was placed.
-    pub entered: Vec<(OrderState, OffsetDateTime)>,
-    /// The kinds of consequences that have become due.
-    pub kinds: HashSet<Kind>,
-    /// Those that go on waiting.
-    pub waiting: Vec<Uuid>,
-}
-
-/// What is known of all of them.
+/// The backlog of parked orders.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Backlog {
-    /// How many there are.
+    /// How many orders are parked.
     pub orders: i64,
     /// Since the oldest was parked, in seconds; 0 without any.
     pub oldest_s: f64,
@@ -88,7 +71,7 @@ pub(super) async fn insert(
     let orders: Vec<Uuid> = parked.iter().map(|(_, straggler)| straggler.order_id).collect();
     let sales: Vec<Uuid> = parked.iter().map(|(_, straggler)| straggler.sale_id).collect();
     let seqs: Vec<i64> = parked.iter().map(|(_, straggler)| signed(straggler.seq)).collect();
-    // What was read as JSON is UTF-8.
+    // It was decoded as JSON, so it is UTF-8.
     let messages: Vec<_> =
         parked.iter().map(|(message, _)| String::from_utf8_lossy(&message.payload)).collect();
     let messages: Vec<&str> = messages.iter().map(AsRef::as_ref).collect();
@@ -107,7 +90,7 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// Locks those of `orders` that are parked, and answers which they are.
+/// Locks those of `orders` that are parked and returns them.
 pub(super) async fn lock(
     connection: &mut PgConnection,
     orders: &[Uuid],
@@ -120,7 +103,7 @@ pub(super) async fn lock(
     Ok(rows.into_iter().collect())
 }
 
-/// Removes `orders`, which are locked already.
+/// Deletes `orders`, which must already be locked.
 pub(super) async fn delete(
     connection: &mut PgConnection,
     orders: &[Uuid],
@@ -131,7 +114,7 @@ pub(super) async fn delete(
     Ok(())
 }
 
-/// Sales whose parked orders can be looked at, at most `limit`, the longest due first; none of
+/// Finds up to `limit` sales with parked orders that are due, the longest due first, none of
 /// `except`.
 ///
 /// # Errors
@@ -154,7 +137,7 @@ pub async fn due_sales(
     Ok(due.collect())
 }
 
-/// Takes up to `limit` parked orders of `sale`, the longest parked first. Nobody else is to get
+/// Takes up to `limit` parked orders of `sale`, the longest parked first. No other instance gets
 /// them until `lease` has passed.
 ///
 /// # Errors
@@ -164,7 +147,7 @@ pub async fn lease(
     sale: DueSale,
     limit: usize,
     lease: Duration,
-) -> Result<Vec<Row>, sqlx::Error> {
+) -> Result<Vec<ParkedRow>, sqlx::Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = sqlx::query_file!(
         "sql/parked_lease.sql",
@@ -176,9 +159,9 @@ pub async fn lease(
     .fetch_all(pool)
     .step("sql/parked_lease")
     .await?;
-    let mut rows: Vec<Row> = rows
+    let mut rows: Vec<ParkedRow> = rows
         .into_iter()
-        .map(|row| Row {
+        .map(|row| ParkedRow {
             order_id: row.order_id,
             seq: row.seq,
             message: row.message,
@@ -187,16 +170,31 @@ pub async fn lease(
             recorded: row.recorded,
         })
         .collect();
-    // First come, first served, also where the stock has too few units for all.
+    // First come, first served, if the stock has too few units for all.
     rows.sort_unstable_by_key(|row| row.seq);
     Ok(rows)
 }
 
-/// Has nobody look at parked orders of a sale for `pause`: at those that were taken and go on
-/// `waiting`, and with `whole_sale` at none of it.
+/// Decodes the order of a row; `None` if that fails. Its message was decoded before it was parked, so
+/// a failure is a bug, or the row was written by an older version.
+pub fn read(row: &ParkedRow) -> Option<ParkedOrder> {
+    let seq = u64::try_from(row.seq).unwrap_or_default();
+    match receive(seq, row.message.clone().into_bytes()).content {
+        Ok(Message::Place(order)) if order.order_id == row.order_id => {
+            Some(ParkedOrder { order, traceparent: row.traceparent.clone() })
+        }
+        Ok(_) | Err(_) => {
+            tracing::error!(order_id = %row.order_id, seq, "a parked order cannot be read");
+            None
+        }
+    }
+}
+
+/// Puts the `waiting` orders of a sale, or with `whole_sale` all of its parked orders, off for
+/// `pause`.
 ///
 /// # Errors
-/// When Postgres does not answer; those that were taken come up again after their lease.
+/// When Postgres does not answer; the leased orders are due again after their lease.
 pub async fn put_off(
     pool: &PgPool,
     sale_id: Uuid,
@@ -211,114 +209,7 @@ pub async fn put_off(
     Ok(())
 }
 
-/// Records what can be told of parked `orders` of one sale, in one transaction. A parked order that
-/// Postgres refuses to record keeps none of the others waiting: it stays parked.
-///
-/// # Errors
-/// When Postgres does not answer.
-pub async fn settle(
-    pool: &PgPool,
-    sale_id: Uuid,
-    orders: &[Parked],
-    answers: &Answers,
-) -> Result<Settled, sqlx::Error> {
-    let error = match settle_together(pool, sale_id, orders, answers).await {
-        Ok(settled) => return Ok(settled),
-        Err(error) => error,
-    };
-    if claims::refused_content(&error).is_none() {
-        return Err(error);
-    }
-    let mut total = Settled::default();
-    for parked in orders {
-        let id = parked.order.order_id;
-        match settle_together(pool, sale_id, std::slice::from_ref(parked), answers).await {
-            Ok(settled) => {
-                total.entered.extend(settled.entered);
-                total.kinds.extend(settled.kinds);
-                total.waiting.extend(settled.waiting);
-            }
-            Err(error) => {
-                let Some(state) = claims::refused_content(&error) else { return Err(error) };
-                tracing::error!(%sale_id, order_id = %id, state, "Postgres refuses a parked order");
-                total.waiting.push(id);
-            }
-        }
-    }
-    Ok(total)
-}
-
-async fn settle_together(
-    pool: &PgPool,
-    sale_id: Uuid,
-    orders: &[Parked],
-    answers: &Answers,
-) -> Result<Settled, sqlx::Error> {
-    flashsale_pg::retry_conflicts(|| async {
-        let mut transaction = pool.begin().await?;
-        let settled = settle_in(&mut transaction, sale_id, orders, answers).await?;
-        transaction.commit().step("commit/parked").await?;
-        Ok(settled)
-    })
-    .await
-}
-
-async fn settle_in(
-    connection: &mut PgConnection,
-    sale_id: Uuid,
-    orders: &[Parked],
-    answers: &Answers,
-) -> Result<Settled, sqlx::Error> {
-    // From here to the commit no epoch is handed out and no marker passed; see the claims, which
-    // pass the markers.
-    lock_stock(connection, &[sale_id]).await?;
-    let standing = sqlx::query_file!("sql/stock_standing.sql", sale_id)
-        .fetch_optional(&mut *connection)
-        .await?
-        .map(|row| Standing { epoch: row.epoch, passed: row.passed });
-    let ids: Vec<Uuid> = orders.iter().map(|parked| parked.order.order_id).collect();
-    let Some(standing) = standing else {
-        return Ok(Settled { waiting: ids, ..Settled::default() });
-    };
-    let skus: BTreeSet<(Uuid, String)> = orders
-        .iter()
-        .flat_map(|parked| &parked.order.lines)
-        .map(|line| (sale_id, line.sku.clone()))
-        .collect();
-    let books = claims::read_orders(connection, &skus, &ids).await?;
-    let placed = orders.iter().map(|parked| parked.order.clone()).collect();
-    let decision = decide_parked(placed, books, standing, answers);
-    let traces: HashMap<Uuid, &str> = orders
-        .iter()
-        .filter_map(|parked| Some((parked.order.order_id, parked.traceparent.as_deref()?)))
-        .collect();
-
-    let entered = claims::enter(connection, &decision.births, &traces).await?;
-    entered.follow(connection).await?;
-    // Whether this attempt or an earlier one, whose answer was lost, had units taken for them:
-    // closing a hold that has none is harmless.
-    let again = outbox::close_again(connection, &decision.yielded).await?;
-    entered.resolve_letters(connection, &[]).await?;
-    let mut over = decision.yielded;
-    over.extend(entered.births().iter().map(|birth| birth.order.order_id));
-    delete(connection, &over).await?;
-
-    let mut kinds: HashSet<Kind> = entered.kinds().collect();
-    if again > 0 {
-        kinds.insert(Kind::CloseHold);
-    }
-    Ok(Settled {
-        entered: entered
-            .births()
-            .iter()
-            .map(|birth| (birth.state(), birth.order.placed_at))
-            .collect(),
-        kinds,
-        waiting: decision.waiting,
-    })
-}
-
-/// How many orders are parked, and for how long.
+/// Counts the parked orders.
 ///
 /// # Errors
 /// When Postgres does not answer.

@@ -1,30 +1,34 @@
-//! How far into a stream the claims have come.
+//! How far the claims have read a stream.
 
 use flashsale_failpoint::Step as _;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
-/// A position, with the birth of the stream it counts in: a stream that was made anew counts from 1 again.
+/// A position, with the creation time of its stream: a stream that was created again counts from 1
+/// again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// When the stream was made, to the microsecond.
+    /// When the stream was created, to the microsecond.
     pub created: OffsetDateTime,
-    /// The last message that is dealt with; 0 before the first.
+    /// The sequence number of the last message that was processed; 0 before the first.
     pub seq: u64,
 }
 
 impl Position {
-    /// The position before the first message of a stream made at `created`. Postgres keeps microseconds, NATS nanoseconds.
+    /// The position before the first message of a stream created at `created`, which is cut to
+    /// Postgres's microseconds.
     pub fn start_of(created: OffsetDateTime) -> Self {
         let nanos = created.nanosecond() / 1_000 * 1_000;
         Self { created: created.replace_nanosecond(nanos).unwrap_or(created), seq: 0 }
     }
 }
 
-/// Reads the position in `stream`, which was made at `created` and whose last message is `last_seq`.
+/// Reads the position in `stream`, which was created at `created` and whose last message is
+/// `last_seq`.
 ///
-/// Where the record counts in another stream of that name, or is ahead of the stream because that lost its newest messages, the position
-/// goes back to the start: everything that is still there is read again, and what is recorded already is passed over.
+/// If the recorded position belongs to an earlier stream of that name, or is ahead of the stream
+/// because that lost its newest messages, it goes back to the start: the whole stream is read again,
+/// and messages that are already recorded have no effect.
 ///
 /// # Errors
 /// When Postgres does not answer.
@@ -54,12 +58,12 @@ pub async fn open(
             "the stream is not the one the position counts in: reading it from the start"
         );
         let mut connection = pool.acquire().await?;
-        // Whoever loses this reads again.
+        // If another instance moved it first, the next round reads its result.
         advance(&mut connection, stream, recorded, start).step("sql/position_restart").await?;
     }
 }
 
-/// Reads the position in `stream`, if there is one.
+/// Reads the recorded position in `stream`; `None` before the first claim.
 ///
 /// # Errors
 /// When Postgres does not answer.
@@ -74,7 +78,7 @@ pub async fn read(pool: &PgPool, stream: &str) -> Result<Option<Position>, sqlx:
     }))
 }
 
-/// Moves the position by compare-and-set; false if it no longer stood at `from`.
+/// Moves the position by compare-and-set; false if it was no longer `from`.
 pub(super) async fn advance(
     connection: &mut PgConnection,
     stream: &str,
@@ -94,7 +98,7 @@ pub(super) async fn advance(
     Ok(moved.rows_affected() == 1)
 }
 
-/// Sequence numbers as Postgres keeps them: JetStream will not reach 2⁶³.
+/// A sequence number as Postgres stores it; JetStream will not reach 2⁶³.
 pub(super) fn signed(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
 }

@@ -8,8 +8,9 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{
-    Step, Units, change_claimed, change_states, claims::state_of, insert_consequences,
-    insert_steps, lock_allotments,
+    outbox,
+    transitions::{self, Transition, change_states, state_of},
+    units::{Units, change_claimed, lock_allotments},
 };
 use crate::domain::{
     Change, Consequence, Kind, Occurrence, OrderState, PaymentState, Settlement, consequences,
@@ -118,7 +119,7 @@ async fn follow_in(connection: &mut PgConnection, orders: &[Uuid]) -> Result<Set
     lock_allotments(connection, skus.iter()).await?;
 
     let mut settled = Settled::default();
-    let mut steps = Vec::new();
+    let mut transitions = Vec::new();
     let mut reasons: Vec<Option<String>> = Vec::new();
     let mut rows: Vec<(Uuid, Consequence)> = Vec::new();
     let mut units = Units::new();
@@ -134,7 +135,7 @@ async fn follow_in(connection: &mut PgConnection, orders: &[Uuid]) -> Result<Set
                         *units.entry(key.clone()).or_default() -= quantity;
                     }
                 }
-                steps.push(Step {
+                transitions.push(Transition {
                     order_id: pair.order_id,
                     from: Some(pair.order),
                     to,
@@ -156,10 +157,10 @@ async fn follow_in(connection: &mut PgConnection, orders: &[Uuid]) -> Result<Set
     if settled.is_empty() {
         return Ok(settled);
     }
-    change_states(connection, &steps, &reasons).await?;
+    change_states(connection, &transitions, &reasons).await?;
     change_claimed(connection, &units).await?;
-    insert_steps(connection, &steps).await?;
-    insert_consequences(connection, &rows).await?;
+    transitions::insert(connection, &transitions).await?;
+    outbox::insert(connection, &rows).await?;
     settled.kinds = rows.iter().map(|(_, row)| row.kind).collect();
     Ok(settled)
 }

@@ -1,4 +1,5 @@
-//! Makes orders follow their payments. The payment's row is the one compare-and-set; here its consequences are drawn.
+//! Makes orders follow their payments. A payment ends by one compare-and-set on its own row; this
+//! draws the consequences for the order.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -18,25 +19,26 @@ use crate::{app::Wakeups, metrics::Metrics, store::settlements};
 /// Between two attempts to listen to payment events.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
-/// How settlements are looked for.
+/// How often orders are compared with their payments.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub struct SettlementPace {
     /// The most orders of one transaction.
     pub batch: usize,
-    /// How often open orders are compared with their payments, whatever events say.
+    /// How often open orders are compared, for events that were lost.
     pub poll: Duration,
-    /// How often ended orders are: money that came after the end, and refunds, whose events were lost.
+    /// How often ended orders are compared: refunds, and money that came after the end, whose events
+    /// were lost.
     pub late_poll: Duration,
 }
 
-/// Settles orders, told by events and found by polling. Several may run.
+/// Settles orders that payment events name and that polling finds. Several instances may run.
 #[derive(Debug)]
 pub struct Settler {
     /// The record.
     pub pool: PgPool,
     /// How often.
-    pub pace: Pace,
-    /// Orders whose payments are said to have changed.
+    pub pace: SettlementPace,
+    /// Orders whose payments have changed, according to events.
     pub pending: mpsc::Receiver<Uuid>,
     /// Whom to wake.
     pub wakeups: Arc<Wakeups>,
@@ -45,7 +47,7 @@ pub struct Settler {
 }
 
 impl Settler {
-    /// Settles until the drain starts. What fails is found again by the next poll.
+    /// Settles until the drain starts. The next poll finds again what fails.
     ///
     /// # Errors
     /// None; the signature is that of a background task.
@@ -72,7 +74,7 @@ impl Settler {
         }
     }
 
-    /// Settles whatever there is to find, batch by batch, until nothing changes any more.
+    /// Settles what a sweep finds, batch by batch, until nothing changes any more.
     async fn sweep(&self, sweep: Sweep) {
         loop {
             let found = match sweep {
@@ -102,7 +104,7 @@ impl Settler {
         let span = tracing::info_span!("settle", orders = orders.len());
         match settlements::follow_payments(&self.pool, &orders).instrument(span).await {
             Ok(settled) => {
-                self.wakeups.carriers(&settled.kinds);
+                self.wakeups.handlers(&settled.kinds);
                 for (_, state) in &settled.changed {
                     self.metrics.reached(*state);
                 }
@@ -123,7 +125,8 @@ enum Sweep {
     Ended,
 }
 
-/// Passes payment events on to the settlement until the drain starts. Losing some costs a poll interval.
+/// Passes payment events on to the settlement until the drain starts. A lost event costs a poll
+/// interval.
 ///
 /// # Errors
 /// None; the signature is that of a background task.

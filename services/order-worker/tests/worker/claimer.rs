@@ -7,7 +7,7 @@ use flashsale_order_worker::{
     app::Wakeups,
     metrics::Metrics,
     store::position,
-    tasks::claimer::{Claimer, Pace},
+    tasks::claimer::{ClaimPace, Claimer},
 };
 use flashsale_queue::{
     NatsConfig, ORDERS, OrderMessage, QueueMessage, ensure_orders_stream, place_subject,
@@ -71,11 +71,11 @@ impl Queue {
     }
 }
 
-pub(crate) fn pace() -> Pace {
-    Pace {
+pub(crate) fn pace() -> ClaimPace {
+    ClaimPace {
         review: REVIEW,
         batch: 50,
-        gather: Duration::from_millis(5),
+        fill: Duration::from_millis(5),
         idle: Duration::from_millis(100),
         purge_messages: 100,
         purge_interval: Duration::from_secs(60),
@@ -83,14 +83,19 @@ pub(crate) fn pace() -> Pace {
     }
 }
 
-fn start(shop: &Shop, queue: &Queue, pace: Pace, drain: &Drain) -> JoinHandle<anyhow::Result<()>> {
+fn start(
+    shop: &Shop,
+    queue: &Queue,
+    pace: ClaimPace,
+    drain: &Drain,
+) -> JoinHandle<anyhow::Result<()>> {
     start_with(shop, queue, pace, &Arc::new(Wakeups::new().0), drain)
 }
 
 pub(crate) fn start_with(
     shop: &Shop,
     queue: &Queue,
-    pace: Pace,
+    pace: ClaimPace,
     wakeups: &Arc<Wakeups>,
     drain: &Drain,
 ) -> JoinHandle<anyhow::Result<()>> {
@@ -176,7 +181,7 @@ async fn what_is_claimed_is_purged_and_what_is_not_stays() {
     let waiting = shop.order(&[("A", 1)]);
     queue.publish(&place(&waiting)).await;
     let drain = Drain::new();
-    let often = Pace { purge_messages: 1, ..pace() };
+    let often = ClaimPace { purge_messages: 1, ..pace() };
     let claimer = start(&shop, &queue, often, &drain);
     assert_eq!(recorded(&shop, &waiting).await, "CLAIMED");
     assert_eq!(shop.units_claimed("A").await, 151);
@@ -230,8 +235,8 @@ async fn claiming_goes_on_where_it_was_when_the_queue_comes_back() {
 async fn nothing_is_purged_before_its_time() {
     let (shop, queue) = (Shop::open(&[("A", 1_000)]).await, Queue::open().await);
     let drain = Drain::new();
-    let eager = Pace { purge_messages: 1, purge_interval: Duration::from_millis(1), ..pace() };
-    let patient = Pace { purge_after: Duration::from_secs(3_600), ..eager };
+    let eager = ClaimPace { purge_messages: 1, purge_interval: Duration::from_millis(1), ..pace() };
+    let patient = ClaimPace { purge_after: Duration::from_secs(3_600), ..eager };
     let claimer = start(&shop, &queue, patient, &drain);
     for claimed in 1..=20 {
         queue.publish(&place(&shop.order(&[("A", 1)]))).await;

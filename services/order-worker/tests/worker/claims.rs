@@ -2,8 +2,8 @@
 
 use flashsale_order_worker::store::{
     claims::{Claimed, claim},
-    decode::receive,
     position,
+    received::receive,
 };
 use flashsale_pg::PgConfig;
 use flashsale_queue::{ORDERS, QueueMessage};

@@ -8,8 +8,8 @@ use flashsale_order_worker::{
     Config, DEFAULTS, build,
     store::{
         claims::{Claimed, claim},
-        dead_letters::{self, Letter},
-        decode::receive,
+        dead_letters,
+        received::receive,
     },
 };
 use flashsale_proto::{
@@ -42,7 +42,7 @@ fn broken(order: &OrderMessage) -> QueueMessage {
     place(&OrderMessage { total_minor: order.total_minor + 1, ..order.clone() })
 }
 
-async fn waiting(shop: &Shop) -> Vec<Letter> {
+async fn waiting(shop: &Shop) -> Vec<dead_letters::DeadLetter> {
     dead_letters::list(shop.pool(), None, false, None, 100).await.unwrap()
 }
 

@@ -3,8 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use flashsale_order_worker::{
-    app::mail::Writer, config::MailConfig, domain::Kind, store::settlements::follow_payments,
-    tasks::outbox::Mail,
+    config::MailConfig, domain::Kind, store::settlements::follow_payments, tasks::outbox::SendMail,
 };
 use flashsale_queue::OrderMessage;
 use flashsale_service::Drain;
@@ -51,17 +50,12 @@ impl Relay {
         }
     }
 
-    fn carrier(&self, shop: &Shop) -> Mail {
+    fn handler(&self, shop: &Shop) -> SendMail {
         let config = self.config();
-        Mail {
+        SendMail {
             pool: shop.pool().clone(),
-            writer: Writer {
-                templates: config.templates().unwrap(),
-                from: config.from.parse().unwrap(),
-                message_id_domain: config.message_id_domain.clone(),
-            },
-            transport: config.transport().unwrap(),
-            timeout: config.timeout(),
+            writer: config.writer().unwrap(),
+            relay: config.relay().unwrap(),
             connections: 4,
         }
     }
@@ -87,7 +81,7 @@ async fn ended(shop: &Shop, order: &OrderMessage, payment: &str, code: Option<&s
 
 async fn send_all(shop: &Shop, relay: &Relay) {
     let drain = Drain::new();
-    let running = start(shop, relay.carrier(shop), &drain);
+    let running = start(shop, relay.handler(shop), &drain);
     carried(shop, Kind::Mail, running, &drain).await;
 }
 

@@ -1,4 +1,4 @@
-//! The carriers: what is owed is carried out until it is confirmed.
+//! The outbox handlers: consequences are carried out until they are confirmed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,15 +6,17 @@ use async_nats::jetstream;
 use flashsale_errors::Reason;
 use flashsale_order_worker::{
     app::Wakeups,
-    domain::Kind,
+    domain::{Backoff, Kind},
     metrics::Metrics,
-    store::{outbox, settlements::follow_payments},
+    peers::{inventory::Inventory, payment::Payments},
+    store::{events_stream::EventsStream, outbox, settlements::follow_payments},
     tasks::outbox::{
-        CancelCharge, Carrier, Charge, CloseHold, Event, HeldOff, Pace, Refund, Runner,
+        CancelCharge, Charge, CloseHold, DispatchPace, Dispatcher, Handler, HeldOff, PublishEvent,
+        Refund,
     },
 };
 use flashsale_proto::inventory::{HoldOutcome, SettleResult};
-use flashsale_queue::{ORDER_EVENTS, OrderEvent, OrderMessage, ensure_events_stream};
+use flashsale_queue::{NatsConfig, ORDER_EVENTS, OrderEvent, OrderMessage, ensure_events_stream};
 use flashsale_service::Drain;
 use flashsale_testing::eventually;
 use futures::StreamExt as _;
@@ -26,37 +28,36 @@ use crate::{
     shop::{Shop, cancel, place},
 };
 
-pub(crate) fn pace() -> Pace {
-    Pace {
+pub(crate) fn pace() -> DispatchPace {
+    DispatchPace {
         batch: 10,
         concurrency: 2,
         lease: Duration::from_secs(20),
         poll: Duration::from_millis(20),
-        retry: Duration::from_millis(10),
-        retry_ceiling: Duration::from_millis(50),
+        backoff: Backoff { first: Duration::from_millis(10), ceiling: Duration::from_millis(50) },
     }
 }
 
-pub(crate) fn start<C: Carrier>(
+pub(crate) fn start<H: Handler>(
     shop: &Shop,
-    carrier: C,
+    handler: H,
     drain: &Drain,
 ) -> JoinHandle<anyhow::Result<()>> {
-    let runner = Runner {
-        carrier: Arc::new(carrier),
+    let dispatcher = Dispatcher {
+        handler: Arc::new(handler),
         pool: shop.pool().clone(),
         pace: pace(),
         wakeups: wakeups(),
         metrics: Metrics::default(),
     };
-    tokio::spawn(runner.run(drain.clone()))
+    tokio::spawn(dispatcher.run(drain.clone()))
 }
 
 fn wakeups() -> Arc<Wakeups> {
     Arc::new(Wakeups::new().0)
 }
 
-/// Waits until nothing of `kind` is owed any more, and ends the carrier.
+/// Waits until nothing of `kind` is owed any more, and ends the dispatcher.
 pub(crate) async fn carried(
     shop: &Shop,
     kind: Kind,
@@ -88,7 +89,11 @@ async fn attempts(shop: &Shop, kind: Kind) -> i32 {
 }
 
 fn charge(shop: &Shop, server: &flashsale_testing::TestServer) -> Charge {
-    Charge { pool: shop.pool().clone(), payments: channel("payment", server), wakeups: wakeups() }
+    Charge {
+        pool: shop.pool().clone(),
+        payments: Payments::new(channel("payment", server)),
+        wakeups: wakeups(),
+    }
 }
 
 #[tokio::test]
@@ -153,13 +158,13 @@ async fn a_wish_to_cancel_reaches_payment_though_payment_fails_first() {
     let order = shop.order(&[("A", 1)]);
     shop.claim(&[place(&order), cancel(&order)]).await;
     peers.lock().failures.extend([Reason::StoreUnavailable; 3]);
-    let carrier = CancelCharge {
+    let handler = CancelCharge {
         pool: shop.pool().clone(),
-        payments: channel("payment", &server),
+        payments: Payments::new(channel("payment", &server)),
         wakeups: wakeups(),
     };
     let drain = Drain::new();
-    let running = start(&shop, carrier, &drain);
+    let running = start(&shop, handler, &drain);
     carried(&shop, Kind::CancelCharge, running, &drain).await;
     assert_eq!(peers.lock().cancelled, [order.order_id.to_string()]);
     assert_eq!(attempts(&shop, Kind::CancelCharge).await, 4);
@@ -176,7 +181,8 @@ async fn late_money_is_given_back_until_payment_confirms() {
     // Even what reads like a final refusal is asked again: the money has to go back.
     peers.lock().failures.extend([Reason::PaymentNotRefundable; 12]);
     let drain = Drain::new();
-    let running = start(&shop, Refund { payments: channel("payment", &server) }, &drain);
+    let running =
+        start(&shop, Refund { payments: Payments::new(channel("payment", &server)) }, &drain);
     carried(&shop, Kind::Refund, running, &drain).await;
     assert_eq!(peers.lock().refunded, [order.order_id.to_string()]);
 }
@@ -184,7 +190,7 @@ async fn late_money_is_given_back_until_payment_confirms() {
 fn close_hold(shop: &Shop, server: &flashsale_testing::TestServer) -> CloseHold {
     CloseHold {
         pool: shop.pool().clone(),
-        inventory: channel("inventory", server),
+        inventory: Inventory::new(channel("inventory", server)),
         held_off: HeldOff::new(Duration::from_millis(10), Duration::from_millis(50)),
         metrics: Metrics::default(),
     }
@@ -235,9 +241,9 @@ async fn a_closed_sale_keeps_no_other_sales_holds_open() {
     // As often as anything is tried before it is given up, and more.
     sqlx::query("UPDATE outbox SET attempts = 50").execute(shop.pool()).await.unwrap();
     let pause = Duration::from_secs(1);
-    let carrier = CloseHold { held_off: HeldOff::new(pause, pause), ..close_hold(&shop, &server) };
+    let handler = CloseHold { held_off: HeldOff::new(pause, pause), ..close_hold(&shop, &server) };
     let drain = Drain::new();
-    let running = start(&shop, carrier, &drain);
+    let running = start(&shop, handler, &drain);
     eventually("the other sale's hold is closed", || async {
         peers
             .lock()
@@ -303,18 +309,17 @@ async fn a_hold_in_conflict_is_tried_again_until_inventory_agrees() {
 async fn events_are_published_again_until_the_stream_is_there() {
     let shop = Shop::open(&[("A", 5)]).await;
     let nats = flashsale_testing::nats().await;
-    let config = nats_config(&nats);
+    let config = NatsConfig { publish_timeout_ms: 1_000, ..nats_config(&nats) };
     let client = flashsale_queue::connect(&config, "test").await.unwrap();
     let jetstream = jetstream::new(client.clone());
     let mut heard = client.subscribe(flashsale_queue::ORDER_EVENT_SUBJECTS).await.unwrap();
     let order = shop.claimed_orders("A", 1).await.remove(0);
-    let carrier = Event {
+    let handler = PublishEvent {
         pool: shop.pool().clone(),
-        jetstream: jetstream.clone(),
-        timeout: Duration::from_secs(1),
+        events: EventsStream::new(jetstream.clone(), config.clone()),
     };
     let drain = Drain::new();
-    let running = start(&shop, carrier, &drain);
+    let running = start(&shop, handler, &drain);
     eventually("it is tried in vain", || async {
         (attempts(&shop, Kind::Event).await >= 2).then_some(())
     })
@@ -346,8 +351,8 @@ async fn a_row_belongs_to_one_carrier_until_its_lease_ends_and_then_comes_up_aga
     let count = taken.len();
     taken.sort_unstable();
     taken.dedup();
-    assert_eq!(taken.len(), count, "two carriers took the same row");
-    // Nobody confirmed them: whoever took them died.
+    assert_eq!(taken.len(), count, "two instances took the same row");
+    // None is confirmed, as if the instance that took them had died.
     let again = eventually("the leases end", || async {
         let rows = outbox::lease(shop.pool(), Kind::Charge, 100, Duration::from_secs(60), &[])
             .await

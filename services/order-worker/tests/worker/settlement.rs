@@ -9,7 +9,7 @@ use flashsale_order_worker::{
         charges::payment_recorded,
         settlements::{Settled, find_ended, find_open, follow_payments},
     },
-    tasks::settlement::{Pace, Settler},
+    tasks::settlement::{SettlementPace, Settler},
 };
 use flashsale_queue::OrderMessage;
 use flashsale_service::Drain;
@@ -175,8 +175,11 @@ async fn what_no_event_told_is_found_by_looking() {
         shop.pay(order, "SUCCEEDED", None).await;
     }
     let (wakeups, pending) = Wakeups::new();
-    let pace =
-        Pace { batch: 10, poll: Duration::from_millis(50), late_poll: Duration::from_millis(50) };
+    let pace = SettlementPace {
+        batch: 10,
+        poll: Duration::from_millis(50),
+        late_poll: Duration::from_millis(50),
+    };
     let settler = Settler {
         pool: shop.pool().clone(),
         pace,

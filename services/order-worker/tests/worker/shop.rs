@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use flashsale_order_worker::store::{
-    claims::{Claimed, Received, Summary, claim},
-    decode::receive,
+    claims::{Claimed, Summary, claim},
     position::{self, Position},
+    received::{Received, receive},
 };
 use flashsale_queue::{Line, ORDERS, OrderMessage, QueueMessage};
 use flashsale_testing::TestPg;

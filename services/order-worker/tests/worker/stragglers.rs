@@ -6,14 +6,16 @@ use std::{sync::Arc, time::Duration};
 use flashsale_errors::Reason;
 use flashsale_order_worker::{
     app::Wakeups,
-    domain::{Answers, Kind, Retaken},
+    domain::{Answers, Backoff, Kind, Retaken},
     metrics::Metrics,
+    peers::inventory::Inventory,
     store::{
         claims::claim,
         dead_letters, outbox,
-        parked::{DueSale, Parked, backlog, due_sales, lease, put_off, settle},
+        parked::{DueSale, ParkedOrder, backlog, due_sales, lease, put_off, read},
+        parked_claims::record,
     },
-    tasks::parked::{Pace, ParkedOrders, read},
+    tasks::parked::{ParkedOrders, ParkedPace},
 };
 use flashsale_proto::inventory::RetakeResult;
 use flashsale_queue::{ORDERS, OrderMessage};
@@ -32,14 +34,13 @@ use crate::{
 const NEXT: i64 = EPOCH + 1;
 const CANCELLED: [&str; 3] = ["close_hold/RELEASED", "event/CANCELLED", "mail/CANCELLED"];
 
-fn pace() -> Pace {
-    Pace {
+fn pace() -> ParkedPace {
+    ParkedPace {
         sales: 2,
         batch: 3,
         lease: Duration::from_secs(20),
         poll: Duration::from_millis(20),
-        retry: Duration::from_millis(10),
-        retry_ceiling: Duration::from_millis(50),
+        backoff: Backoff { first: Duration::from_millis(10), ceiling: Duration::from_millis(50) },
     }
 }
 
@@ -79,7 +80,7 @@ impl Scene {
     fn start_parked(&self) -> JoinHandle<anyhow::Result<()>> {
         let parked = ParkedOrders {
             pool: self.shop.pool().clone(),
-            inventory: channel("inventory", &self.server),
+            inventory: Inventory::new(channel("inventory", &self.server)),
             pace: pace(),
             wakeups: Arc::clone(&self.wakeups),
             metrics: Metrics::default(),
@@ -132,7 +133,7 @@ fn ids(orders: &[OrderMessage]) -> Vec<Uuid> {
 }
 
 /// The parked orders of the sale, taken as the task takes them.
-async fn taken(shop: &Shop) -> Vec<Parked> {
+async fn taken(shop: &Shop) -> Vec<ParkedOrder> {
     let sale = DueSale { sale_id: shop.sale, marker_ahead: true, passed: Some(NEXT) };
     let rows = lease(shop.pool(), sale, 100, Duration::from_secs(20)).await.unwrap();
     rows.iter().map(|row| read(row).unwrap()).collect()
@@ -339,7 +340,7 @@ async fn parking_keeps_the_message_its_number_and_its_trace() {
         .await
         .unwrap();
     let parked = taken(&shop).await;
-    settle(shop.pool(), shop.sale, &parked, &all(&orders, Retaken::Taken(NEXT))).await.unwrap();
+    record(shop.pool(), shop.sale, &parked, &all(&orders, Retaken::Taken(NEXT))).await.unwrap();
     let kept: Option<String> =
         sqlx::query_scalar("SELECT traceparent FROM orders").fetch_one(shop.pool()).await.unwrap();
     assert_eq!(kept.as_deref(), Some(trace));
@@ -380,7 +381,7 @@ async fn a_parked_order_yields_to_its_cancellation_and_gives_taken_units_back() 
     assert!(!shop.undone().await.contains(&"close_hold/RELEASED".to_owned()));
 
     let answers = all(&orders, Retaken::Taken(NEXT));
-    let settled = settle(shop.pool(), shop.sale, &parked, &answers).await.unwrap();
+    let settled = record(shop.pool(), shop.sale, &parked, &answers).await.unwrap();
     assert!(settled.entered.is_empty() && settled.waiting.is_empty());
     assert!(settled.kinds.contains(&Kind::CloseHold));
     assert!(shop.undone().await.contains(&"close_hold/RELEASED".to_owned()));
@@ -388,7 +389,7 @@ async fn a_parked_order_yields_to_its_cancellation_and_gives_taken_units_back() 
 
     // Whoever closes it right now, before the units were taken, confirms nothing.
     let closing = close().await;
-    settle(shop.pool(), shop.sale, &parked, &answers).await.unwrap();
+    record(shop.pool(), shop.sale, &parked, &answers).await.unwrap();
     outbox::done(shop.pool(), &[(&closing, None)]).await.unwrap();
     assert!(shop.undone().await.contains(&"close_hold/RELEASED".to_owned()));
     let closing = close().await;
@@ -408,7 +409,7 @@ async fn a_wish_to_cancel_that_meets_the_parked_claim_is_not_lost() {
     sqlx::query("LOCK TABLE order_lines").execute(&mut *blocker).await.unwrap();
     let settling = tokio::spawn({
         let (pool, sale) = (shop.pool().clone(), shop.sale);
-        async move { settle(&pool, sale, &parked, &answers).await }
+        async move { record(&pool, sale, &parked, &answers).await }
     });
     waiting_for_locks(&shop, 1).await;
     let pool = shop.pool().clone();
@@ -458,7 +459,7 @@ async fn a_marker_waits_for_a_parked_claim_that_counts_on_it() {
     sqlx::query("SELECT FROM allotments FOR UPDATE").execute(&mut *blocker).await.unwrap();
     let settling = tokio::spawn({
         let (pool, sale) = (shop.pool().clone(), shop.sale);
-        async move { settle(&pool, sale, &parked, &Answers::new()).await }
+        async move { record(&pool, sale, &parked, &Answers::new()).await }
     });
     waiting_for_locks(&shop, 1).await;
     let from = shop.position().await;
@@ -496,7 +497,7 @@ async fn a_parked_claim_waits_for_a_marker_that_is_being_passed() {
     waiting_for_locks(&shop, 1).await;
     let settling = tokio::spawn({
         let (pool, sale) = (shop.pool().clone(), shop.sale);
-        async move { settle(&pool, sale, &parked, &Answers::new()).await }
+        async move { record(&pool, sale, &parked, &Answers::new()).await }
     });
     waiting_for_locks(&shop, 2).await;
     blocker.rollback().await.unwrap();
@@ -516,8 +517,8 @@ async fn two_that_take_the_same_parked_orders_claim_them_once() {
     assert_eq!(one, other);
     let answers = all(&orders, Retaken::Taken(NEXT));
     let (first, second) = tokio::join!(
-        settle(shop.pool(), shop.sale, &one, &answers),
-        settle(shop.pool(), shop.sale, &other, &answers)
+        record(shop.pool(), shop.sale, &one, &answers),
+        record(shop.pool(), shop.sale, &other, &answers)
     );
     assert_eq!(first.unwrap().entered.len() + second.unwrap().entered.len(), 2);
     assert_eq!(shop.units_claimed("A").await, 5);
@@ -534,7 +535,7 @@ async fn a_parked_order_that_postgres_refuses_keeps_no_other_waiting() {
         .unwrap();
     let parked = taken(&shop).await;
     let answers = all(&orders, Retaken::Taken(NEXT));
-    let settled = settle(shop.pool(), shop.sale, &parked, &answers).await.unwrap();
+    let settled = record(shop.pool(), shop.sale, &parked, &answers).await.unwrap();
     assert_eq!(settled.entered.len(), 2);
     assert_eq!(settled.waiting, [orders[1].order_id]);
     assert_eq!(shop.parked().await, [orders[1].order_id]);

@@ -1,5 +1,5 @@
-//! The texts, from the templates under `templates/<language>/` and from a folder of the shop's own, which has the same form and wins. A name
-//! ending in `.html` is escaped, the others are plain.
+//! The texts of mails: the templates under `templates/<language>/`, and a folder of the shop's own
+//! with the same layout, which takes precedence. Files named `.html` are escaped, others are plain.
 
 use std::{collections::BTreeSet, fs, io, path::Path};
 
@@ -8,15 +8,17 @@ use serde::Serialize;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-use super::{Letter, Topic, one_line};
-use crate::domain::money;
+use crate::domain::{
+    mail::{Mail, Topic, one_line},
+    money,
+};
 
-/// Without the name of a month, which would be in a language.
+/// Without the name of a month, which would need a language.
 const DATE: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
-/// The kinds of mail, and the parts of each.
+/// The kinds of mail, and the templates of each.
 const KINDS: [&str; 3] = ["confirmation", "failure", "refund"];
-const PARTS: [&str; 3] = ["subject", "txt", "html"];
+const FORMATS: [&str; 3] = ["subject", "txt", "html"];
 
 macro_rules! templates {
     ($($name:literal),+ $(,)?) => {
@@ -66,18 +68,18 @@ pub enum TemplatesError {
 pub struct Templates {
     environment: Environment<'static>,
     languages: BTreeSet<String>,
-    /// The shop's own.
+    /// The shop's own language, in lower case.
     default: String,
 }
 
-/// A letter in words.
+/// The texts of a mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
-    /// The subject.
+    /// One line.
     pub subject: String,
-    /// The plain part.
+    /// The text/plain alternative.
     pub text: String,
-    /// The HTML part.
+    /// The text/html alternative.
     pub html: String,
 }
 
@@ -91,7 +93,7 @@ struct Line {
 }
 
 impl Templates {
-    /// Compiles them: ours, and those in `folder` if there is one. `default` is the shop's own language.
+    /// Compiles the built-in templates and those in `folder`. `default` is the shop's own language.
     ///
     /// # Errors
     /// See [`TemplatesError`].
@@ -124,7 +126,8 @@ impl Templates {
         Ok(Self { environment, languages, default: default.to_ascii_lowercase() })
     }
 
-    /// The language for a tag: that of the tag, or of what it narrows (`de-AT` is `de` too), or the shop's own.
+    /// The language for a tag: the tag itself, a wider tag that has templates (`de` for `de-AT`), or
+    /// the shop's own.
     fn language(&self, tag: &str) -> &str {
         let tag = tag.to_ascii_lowercase();
         let mut wanted = tag.as_str();
@@ -137,53 +140,55 @@ impl Templates {
         &self.default
     }
 
-    /// Puts `letter` in words.
+    /// Fills the templates in for `mail`.
     ///
     /// # Errors
-    /// When a template does not fit: a fault of ours.
-    pub fn render(&self, letter: &Letter) -> Result<Rendered, minijinja::Error> {
-        let lines: Vec<Line> = letter
+    /// When a template refers to a value that does not exist, or fails to render.
+    pub fn render(&self, mail: &Mail) -> Result<Rendered, minijinja::Error> {
+        let lines: Vec<Line> = mail
             .lines
             .iter()
             .map(|line| Line {
                 title: one_line(&line.title),
                 sku: line.sku.clone(),
                 quantity: line.quantity,
-                unit_price: money::format(line.unit_price_minor, &letter.currency),
+                unit_price: money::format(line.unit_price_minor, &mail.currency),
                 price: money::format(
                     line.unit_price_minor.saturating_mul(line.quantity),
-                    &letter.currency,
+                    &mail.currency,
                 ),
             })
             .collect();
         let values = context! {
-            order_id => letter.order_id.to_string(),
-            topic => letter.topic.as_str(),
-            name => one_line(&letter.name),
-            sale => one_line(&letter.sale_name),
+            order_id => mail.order_id.to_string(),
+            topic => mail.topic.as_str(),
+            name => one_line(&mail.name),
+            sale => one_line(&mail.sale_name),
             lines => lines,
-            total => money::format(letter.total_minor, &letter.currency),
-            reason => letter.end_reason.as_deref().unwrap_or_default(),
-            placed_at => letter.placed_at.format(DATE).unwrap_or_default(),
+            total => money::format(mail.total_minor, &mail.currency),
+            reason => mail.end_reason.as_deref().unwrap_or_default(),
+            placed_at => mail.placed_at.format(DATE).unwrap_or_default(),
         };
-        let kind = match letter.topic {
+        let kind = match mail.topic {
             Topic::Confirmed => "confirmation",
             Topic::Declined | Topic::Cancelled => "failure",
             Topic::Refunded => "refund",
         };
-        let language = self.language(&letter.locale);
-        let part = |part: &str| {
-            self.environment.get_template(&format!("{language}/{kind}.{part}"))?.render(&values)
+        let language = self.language(&mail.locale);
+        let render = |format: &str| {
+            self.environment.get_template(&format!("{language}/{kind}.{format}"))?.render(&values)
         };
-        Ok(Rendered { subject: part("subject")?, text: part("txt")?, html: part("html")? })
+        Ok(Rendered { subject: render("subject")?, text: render("txt")?, html: render("html")? })
     }
 }
 
 fn names(language: &str) -> impl Iterator<Item = String> {
-    KINDS.into_iter().flat_map(move |kind| PARTS.map(|part| format!("{language}/{kind}.{part}")))
+    KINDS
+        .into_iter()
+        .flat_map(move |kind| FORMATS.map(|format| format!("{language}/{kind}.{format}")))
 }
 
-/// The templates of every language that has a folder in `folder`, by our names for them.
+/// The templates of every language that has a folder in `folder`, by the names of the built-in ones.
 fn read(folder: &Path) -> Result<Vec<(String, String)>, TemplatesError> {
     let unreadable = |path: &Path| {
         let path = path.display().to_string();
@@ -201,7 +206,7 @@ fn read(folder: &Path) -> Result<Vec<(String, String)>, TemplatesError> {
             let file = path.join(file);
             match fs::read_to_string(&file) {
                 Ok(source) => sources.push((name, source)),
-                // Ours stands, if there is one.
+                // The built-in one applies, if there is one.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(unreadable(&file)(error)),
             }

@@ -1,15 +1,14 @@
-//! Since when messages have been claimed: others read the newest ones too, now and then, and have
-//! to meet every marker there.
+//! Since when messages have been claimed. They are purged only after a while, because inventory also
+//! reads the newest messages now and then and has to find every marker there.
 
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-/// How many marks stand at most, more or less: what is claimed between two of them is purged with
-/// the later one.
+/// About how many marks are kept: messages claimed between two marks are purged with the later one.
 const MARKS: u32 = 16;
 
-/// Positions of the claims, each with when they were there.
+/// Positions of the claims, each with the time at which they reached it.
 #[derive(Debug)]
 pub(super) struct Marks {
     after: Duration,
@@ -18,12 +17,12 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Marks of which those count as old that have stood for `after`.
+    /// Marks that count as old after `after`.
     pub(super) fn new(after: Duration) -> Self {
         Self { after, marks: VecDeque::new(), old: 0 }
     }
 
-    /// The claims have come to `seq`.
+    /// Notes that the claims have reached `seq`.
     pub(super) fn note(&mut self, seq: u64, now: Instant) {
         let due = self.marks.back().is_none_or(|(last, at)| {
             seq > *last && now.saturating_duration_since(*at) >= self.after / MARKS
@@ -33,7 +32,7 @@ impl Marks {
         }
     }
 
-    /// The last message that has been claimed for long enough; 0 if none has.
+    /// The sequence number of the last message that was claimed long enough ago; 0 if there is none.
     pub(super) fn old(&mut self, now: Instant) -> u64 {
         while let Some((seq, at)) = self.marks.front()
             && now.saturating_duration_since(*at) >= self.after
@@ -80,7 +79,7 @@ mod tests {
             }
             advance(Duration::from_millis(17)).await;
         }
-        // The claims rest: the last one gets its mark too.
+        // The claims pause: the last message gets its mark too.
         advance(AFTER).await;
         marks.note(2_000, Instant::now());
         marks.old(Instant::now());

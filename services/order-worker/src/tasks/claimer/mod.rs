@@ -1,8 +1,8 @@
-//! The claimer: reads `ORDERS` from the position in the record and writes batches of it into the record.
+//! The claimer: reads `ORDERS` from the recorded position and writes it into the record in batches.
 //!
-//! It waits for Postgres and for nothing else: all sales share it, and a rebuild of any of them
-//! waits for it. An order of an older epoch that stands behind the marker of a rebuild is parked
-//! (see `parked`), and the claims go on.
+//! It waits for Postgres only: all sales share it, and a rebuild of any of them waits for it. An
+//! order of an older epoch behind the marker of a rebuild is parked (see `tasks::parked`), and the
+//! claims go on.
 
 mod marks;
 
@@ -19,12 +19,13 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::{
     app::Wakeups,
-    domain::Intake,
+    domain::Message,
     metrics::Metrics,
     store::{
-        claims::{Claimed, Received, claim},
-        orders_stream::{Message, Reader},
+        claims::{Claimed, claim},
+        orders_stream::{Delivery, Reader},
         position::{self, Position},
+        received::Received,
     },
 };
 use marks::Marks;
@@ -34,12 +35,12 @@ const REOPEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 
 /// How the claimer reads.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub struct ClaimPace {
     /// The most messages of one transaction.
     pub batch: usize,
-    /// How long it waits for a batch to fill once its first message is there.
-    pub gather: Duration,
-    /// How long the stream may be silent before the claimer looks whether it is still the same.
+    /// How long a batch waits to fill once its first message is there.
+    pub fill: Duration,
+    /// How long the stream may be silent before the claimer checks that it is still the same one.
     pub idle: Duration,
     /// Claimed messages are purged when there are this many of them…
     pub purge_messages: u64,
@@ -47,11 +48,12 @@ pub struct Pace {
     pub purge_interval: Duration,
     /// No message is purged before it has been claimed for this long.
     pub purge_after: Duration,
-    /// How long somebody has to decide about a message that cannot be recorded.
+    /// How long a dead letter waits for an operator's decision.
     pub review: Duration,
 }
 
-/// Reads orders and records them. Several may run: one at a time gets into the transaction, the others skip what it recorded.
+/// Reads orders and records them. Several instances may run: their transactions exclude each other,
+/// and each skips what the others have recorded.
 #[derive(Debug)]
 pub struct Claimer {
     /// The record.
@@ -59,7 +61,7 @@ pub struct Claimer {
     /// The queue.
     pub jetstream: jetstream::Context,
     /// How fast.
-    pub pace: Pace,
+    pub pace: ClaimPace,
     /// Whom to wake.
     pub wakeups: Arc<Wakeups>,
     /// What to count.
@@ -70,20 +72,22 @@ pub struct Claimer {
 enum End {
     /// The process drains.
     Drained,
-    /// The stream has to be opened again: made anew, gone back, or messages were missed on the way.
+    /// The stream has to be opened again: it was created again, it lost its newest messages, or
+    /// messages were lost on the way.
     Reopen,
 }
 
-/// What an attempt to record messages came to.
+/// The outcome of an attempt to record messages.
 enum Progress {
-    /// They are in the record.
+    /// They are recorded.
     Made,
-    /// Somebody else moved the position.
+    /// Another instance moved the position.
     Overtaken,
 }
 
 impl Claimer {
-    /// Claims until the drain starts. What fails is tried again, from the position in the record: nothing is lost by failing.
+    /// Claims until the drain starts. After a failure it starts again from the recorded position, so
+    /// that no message is lost.
     ///
     /// # Errors
     /// None; the signature is that of a background task.
@@ -119,6 +123,8 @@ impl Claimer {
         end
     }
 
+    /// Claims from `position` on until the stream has to be opened again. Purges what was claimed
+    /// long enough ago.
     async fn claim_from(
         &self,
         reader: &mut Reader,
@@ -129,11 +135,11 @@ impl Claimer {
         let mut claimed = Marks::new(self.pace.purge_after);
         let mut unread_at_rest = None;
         loop {
-            let gathered = tokio::select! {
-                gathered = reader.gather(self.pace.batch, self.pace.gather, self.pace.idle) => gathered?,
+            let batch = tokio::select! {
+                batch = reader.next_batch(self.pace.batch, self.pace.fill, self.pace.idle) => batch?,
                 () = drain.started() => return Ok(End::Drained),
             };
-            let Some(mut messages) = gathered else { return Ok(End::Reopen) };
+            let Some(mut messages) = batch else { return Ok(End::Reopen) };
             if messages.is_empty() {
                 let state = reader.state().await?;
                 if !state.continues(*position) {
@@ -141,7 +147,8 @@ impl Claimer {
                 }
                 let unread = state.last_seq - position.seq;
                 self.metrics.claim_lag(unread);
-                // Messages that did not come although the stream has them, twice in a row: they were lost on the way here.
+                // Twice in a row the stream has messages that were not delivered: they were lost on
+                // the way.
                 if unread > 0 && unread_at_rest == Some(state.last_seq) {
                     return Ok(End::Reopen);
                 }
@@ -149,7 +156,7 @@ impl Claimer {
             } else {
                 let pending = messages.last().map_or(0, |message| message.pending);
                 loop {
-                    // What is recorded by now, by this claimer or another one.
+                    // Drop what this claimer or another one has recorded by now.
                     messages.retain(|message| message.received.seq > position.seq);
                     if messages.is_empty() {
                         break;
@@ -178,10 +185,9 @@ impl Claimer {
         }
     }
 
-    /// Records a batch.
     async fn record(
         &self,
-        messages: &[Message],
+        messages: &[Delivery],
         position: &mut Position,
     ) -> anyhow::Result<Progress> {
         let span = tracing::info_span!(
@@ -196,31 +202,31 @@ impl Claimer {
         for message in messages {
             propagate::link(&span, &message.trace);
         }
-        // Each lasts as long as the batch: none of its orders is claimed before all are.
-        let own: Vec<Span> = messages.iter().map(|message| claim_span(message, &span)).collect();
+        // Each span lasts as long as the batch: no order of it is claimed before all of them are.
+        let spans: Vec<Span> = messages.iter().map(|message| claim_span(message, &span)).collect();
         let batch: Vec<Received> = messages
             .iter()
-            .zip(&own)
-            .map(|(message, own)| Received {
-                traceparent: propagate::to_text(own),
+            .zip(&spans)
+            .map(|(message, span)| Received {
+                traceparent: propagate::to_text(span),
                 ..message.received.clone()
             })
             .collect();
         let claimed =
             claim(&self.pool, ORDERS, *position, &batch, self.pace.review).instrument(span).await?;
-        drop(own);
+        drop(spans);
         let summary = match claimed {
             Claimed::Done(summary) => summary,
             Claimed::Overtaken => return Ok(Progress::Overtaken),
         };
         let now = flashsale_failpoint::now_utc();
         for message in &batch {
-            if let Ok(Intake::Place(order)) = &message.content {
+            if let Ok(Message::Place(order)) = &message.content {
                 self.metrics.claimed_after(now - order.placed_at);
             }
         }
         position.seq = batch.last().map_or(position.seq, |message| message.seq);
-        self.wakeups.carriers(&summary.kinds);
+        self.wakeups.handlers(&summary.kinds);
         if summary.parked > 0 {
             self.wakeups.parked().notify_one();
         }
@@ -241,7 +247,7 @@ impl Claimer {
 }
 
 /// The claim of one order: in the order's own trace, with a link to the batch it is part of.
-fn claim_span(message: &Message, batch: &Span) -> Span {
+fn claim_span(message: &Delivery, batch: &Span) -> Span {
     let span = tracing::info_span!(
         parent: None,
         "claim",
@@ -252,7 +258,7 @@ fn claim_span(message: &Message, batch: &Span) -> Span {
         seq = message.received.seq,
         order_id = tracing::field::Empty,
     );
-    if let Ok(Some(order)) = message.received.content.as_ref().map(Intake::order) {
+    if let Ok(Some(order)) = message.received.content.as_ref().map(Message::order) {
         span.record("order_id", tracing::field::display(order.order_id));
     }
     propagate::set_parent(&span, message.trace.clone());

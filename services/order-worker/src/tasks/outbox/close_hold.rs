@@ -1,24 +1,26 @@
-//! Tells inventory what became of holds.
+//! Tells inventory how the orders of holds ended.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use flashsale_errors::{Failure, Reason, Retry};
-use flashsale_failpoint::Step as _;
-use flashsale_proto::inventory::{
-    HoldOutcome, HoldSettlement, SettleHoldsRequest, SettleResult,
-    inventory_admin_service_client::InventoryAdminServiceClient,
-};
-use flashsale_service::peer::PeerChannel;
+use flashsale_errors::{Reason, Retry};
+use flashsale_proto::inventory::{HoldOutcome, HoldSettlement, SettleResult};
 use sqlx::PgPool;
 use tokio::time::Instant;
 use tracing::Span;
 use uuid::Uuid;
 
-use super::{ANSWER_INVALID, CALLS, Carrier, HeldOff, Outcome, STORE_UNAVAILABLE, each, span_of};
+use super::{
+    handler::{
+        ANSWER_INVALID, CALLS, Handler, ORDER_MISSING, Outcome, STORE_UNAVAILABLE, each, orders_of,
+        span_of,
+    },
+    held_off::HeldOff,
+};
 use crate::{
     domain::{HOLD_RELEASED, HOLD_SOLD, Kind},
     metrics::Metrics,
-    store::outbox::Leased,
+    peers::inventory::Inventory,
+    store::{orders, outbox::Leased},
 };
 
 /// Calls `InventoryAdminService.SettleHolds`, one call per sale. A sale whose stock is closed is
@@ -28,34 +30,34 @@ pub struct CloseHold {
     /// The record.
     pub pool: PgPool,
     /// The inventory service.
-    pub inventory: PeerChannel,
-    /// Sales that are closed.
+    pub inventory: Inventory,
+    /// Sales whose stock is closed.
     pub held_off: HeldOff,
     /// What to count.
     pub metrics: Metrics,
 }
 
-impl Carrier for CloseHold {
+impl Handler for CloseHold {
     const KIND: Kind = Kind::CloseHold;
 
     fn held_off(&self) -> Vec<Uuid> {
         self.held_off.sales(Instant::now())
     }
 
-    async fn carry_out(&self, rows: &[Leased]) -> Vec<Outcome> {
-        let Ok(holds) = self.holds(rows).await else {
-            return vec![Outcome::Again(STORE_UNAVAILABLE); rows.len()];
+    async fn handle(&self, rows: &[Leased]) -> Vec<Outcome> {
+        let Ok(holds) = orders::holds(&self.pool, &orders_of(rows)).await else {
+            return vec![Outcome::Retry(STORE_UNAVAILABLE); rows.len()];
         };
-        // Held to the end: the calls are the batch's, which these are linked with.
+        // Held until the end: the calls belong to the batch's span, which these are linked to.
         let _spans: Vec<Span> = rows.iter().map(|row| span_of(Kind::CloseHold, row)).collect();
-        let mut outcomes = vec![Outcome::Again("ORDER_MISSING"); rows.len()];
+        let mut outcomes = vec![Outcome::Retry(ORDER_MISSING); rows.len()];
         let mut by_sale: BTreeMap<Uuid, Vec<(usize, HoldSettlement)>> = BTreeMap::new();
         for (at, row) in rows.iter().enumerate() {
             let outcome = match row.about.as_str() {
                 HOLD_SOLD => HoldOutcome::Sold,
                 HOLD_RELEASED => HoldOutcome::Released,
                 _ => {
-                    outcomes[at] = Outcome::Again("OUTCOME_UNKNOWN");
+                    outcomes[at] = Outcome::Retry("OUTCOME_UNKNOWN");
                     continue;
                 }
             };
@@ -73,7 +75,7 @@ impl Carrier for CloseHold {
                 settlements.into_iter().unzip();
             (places, self.close(sale_id, settlements).await)
         });
-        // Side by side: a sale that takes the whole of a call's time keeps only its own place.
+        // One call per sale, several at once: a sale whose call times out delays no other.
         for (places, closed) in each(calls.collect(), CALLS).await {
             for (place, at) in places.into_iter().enumerate() {
                 outcomes[at] = match &closed {
@@ -88,29 +90,17 @@ impl Carrier for CloseHold {
 }
 
 impl CloseHold {
-    async fn holds(&self, rows: &[Leased]) -> Result<HashMap<Uuid, (Uuid, Uuid)>, sqlx::Error> {
-        let ids: Vec<Uuid> = rows.iter().map(|row| row.order_id).collect();
-        let orders = sqlx::query_file!("sql/orders_for_holds.sql", &ids)
-            .fetch_all(&self.pool)
-            .step("sql/orders_for_holds")
-            .await?;
-        Ok(orders
-            .into_iter()
-            .map(|order| (order.order_id, (order.sale_id, order.hold_id)))
-            .collect())
-    }
-
-    /// Closes holds of one sale; `None` if its stock is gone for good, so that nothing is left to
-    /// close.
+    /// Closes holds of one sale; `None` if its stock is gone for good, so that there is nothing left
+    /// to close.
     async fn close(
         &self,
         sale_id: Uuid,
         settlements: Vec<HoldSettlement>,
     ) -> Result<Option<Vec<SettleResult>>, Outcome> {
-        let failure = match self.settle(sale_id, settlements).await {
+        let failure = match self.inventory.settle_holds(sale_id, settlements).await {
             Ok(results) => {
                 self.held_off.open(sale_id);
-                return results.map(Some).ok_or(Outcome::Again(ANSWER_INVALID));
+                return results.map(Some).ok_or(Outcome::Retry(ANSWER_INVALID));
             }
             Err(failure) => failure,
         };
@@ -130,34 +120,13 @@ impl CloseHold {
                 );
                 Err(Outcome::HeldOff(reason.as_str(), pause))
             }
-            Retry::Never => Err(Outcome::Again(reason.as_str())),
+            Retry::Never => Err(Outcome::Retry(reason.as_str())),
         }
-    }
-
-    /// Asks inventory; `None` if the answer does not fit the question.
-    async fn settle(
-        &self,
-        sale_id: Uuid,
-        settlements: Vec<HoldSettlement>,
-    ) -> Result<Option<Vec<SettleResult>>, Failure> {
-        let request = SettleHoldsRequest {
-            request_id: Uuid::new_v4().to_string(),
-            sale_id: sale_id.to_string(),
-            settlements,
-        };
-        let asked = request.settlements.len();
-        let answer = InventoryAdminServiceClient::new(self.inventory.clone())
-            .settle_holds(request)
-            .step("inventory/settle")
-            .await
-            .map_err(|status| Failure::from_peer("inventory", &status))?
-            .into_inner();
-        Ok((answer.results.len() == asked).then(|| answer.results().collect()))
     }
 
     fn outcome(&self, row: &Leased, result: Option<SettleResult>) -> Outcome {
         match result {
-            // A hold the current epoch does not know has no units there that could be closed.
+            // A hold that the current epoch does not know has no units in it.
             Some(SettleResult::Done | SettleResult::Already | SettleResult::Unknown) => {
                 Outcome::Done
             }
@@ -168,9 +137,9 @@ impl CloseHold {
                     outcome = row.about,
                     "the hold stands in a state that excludes its order's end"
                 );
-                Outcome::Again("HOLD_CONFLICT")
+                Outcome::Retry("HOLD_CONFLICT")
             }
-            Some(SettleResult::Unspecified) | None => Outcome::Again(ANSWER_INVALID),
+            Some(SettleResult::Unspecified) | None => Outcome::Retry(ANSWER_INVALID),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Sales that are closed at the moment, each with how long nobody asks about it. In memory: what is
-//! forgotten is learned by asking once.
+//! Sales whose stock is closed at the moment, each with the pause until inventory is asked about it
+//! again. Kept in memory: what a restart forgets costs one call.
 
 use std::{
     collections::HashMap,
@@ -10,11 +10,11 @@ use std::{
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// How many sales are remembered. One that does not fit is asked about as often as its rows come
-/// up.
+/// The most sales that are remembered. One that does not fit is asked about whenever its rows are
+/// due.
 const SALES: usize = 10_000;
 
-/// Closed sales.
+/// Sales that are held off.
 #[derive(Debug)]
 pub struct HeldOff {
     first: Duration,
@@ -29,14 +29,14 @@ struct Closed {
 }
 
 impl HeldOff {
-    /// Nobody is held off. The first pause of a sale is `first`, each further one twice as long, up
-    /// to `longest`.
+    /// Holds no sale off. The first pause of a sale is `first`, each further one twice as long, up to
+    /// `longest`.
     pub fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest, sales: Mutex::default() }
     }
 
-    /// A sale was found closed; answers for how long it is held off. Found again within its pause,
-    /// by a call that began before, it is held off no longer than that.
+    /// Notes that a sale was found closed and returns for how long it is held off. A call that began
+    /// before the pause and finds it closed again does not extend the pause.
     pub fn closed(&self, sale_id: Uuid, now: Instant) -> Duration {
         let mut sales = self.lock();
         let known = sales.get(&sale_id).copied();
@@ -56,7 +56,7 @@ impl HeldOff {
         pause
     }
 
-    /// A sale has answered.
+    /// Notes that inventory answered about a sale.
     pub fn open(&self, sale_id: Uuid) {
         self.lock().remove(&sale_id);
     }
@@ -69,7 +69,7 @@ impl HeldOff {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Closed>> {
-        // Nothing that is guarded here can be left half-changed by a panic.
+        // No panic can leave the map half-changed.
         self.sales.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -89,7 +89,7 @@ mod tests {
         for _ in 0..6 {
             let pause = held_off.closed(sale, now);
             pauses.push(pause.as_millis());
-            // Said once more by a call that was under way: no further doubling.
+            // Found again by a call under way: no further doubling.
             assert_eq!(held_off.closed(sale, now), pause);
             assert_eq!(held_off.sales(now), [sale]);
             now += pause;
@@ -108,7 +108,7 @@ mod tests {
             assert_eq!(held_off.closed(Uuid::from_u128(id), now), FIRST);
         }
         assert_eq!(held_off.sales(now).len(), SALES);
-        // Those whose pause is over make place.
+        // Sales whose pause is over make room.
         let late = Uuid::from_u128(u128::MAX);
         held_off.closed(late, now + FIRST);
         assert_eq!(held_off.sales(now + FIRST), [late]);

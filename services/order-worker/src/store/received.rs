@@ -1,14 +1,83 @@
-//! From the queue's words to the domain's.
+//! Messages of the order queue, from the queue's types to the domain's.
 
 use flashsale_queue::{OrderMessage, QueueMessage};
 use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::claims::{DeadReason, Received};
-use crate::domain::{Intake, OrderLine, PlacedOrder};
+use crate::domain::{Message, OrderLine, PlacedOrder, Unacceptable};
 
-/// Reads the message with number `seq`. Its trace is the claimer's to fill in.
+/// A message of `ORDERS`, decoded as far as that goes.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// Its sequence number in the stream.
+    pub seq: u64,
+    /// The trace to keep in its order's row.
+    pub traceparent: Option<String>,
+    /// Its body as it was received.
+    pub payload: Vec<u8>,
+    /// The order that it places and that order's sale, as far as they can be read: kept with a dead
+    /// letter.
+    pub places: (Option<Uuid>, Option<Uuid>),
+    /// Its content, or why that cannot be recorded.
+    pub content: Result<Message, DeadReason>,
+    /// What can be recorded of the order that it places, if not all of it can.
+    pub salvage: Option<PlacedOrder>,
+}
+
+/// Why a message became a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeadReason {
+    /// It cannot be decoded.
+    Unreadable,
+    /// Its values break a rule of the record.
+    Unacceptable(Unacceptable),
+    /// Postgres refused it with this SQLSTATE.
+    RefusedByStore(String),
+}
+
+impl DeadReason {
+    /// The reason in the dead letter's row.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Unreadable => "unreadable".to_owned(),
+            Self::Unacceptable(problem) => problem.as_str().to_owned(),
+            Self::RefusedByStore(state) => format!("{}:{state}", self.cause()),
+        }
+    }
+
+    /// The cause in the order's history.
+    pub(super) fn cause(&self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::Unacceptable(problem) => problem.as_str(),
+            Self::RefusedByStore(_) => "refused_by_store",
+        }
+    }
+}
+
+impl Received {
+    /// Turns a message that Postgres refused on its own into a dead letter: first together with what
+    /// can be salvaged of its order, the next time without; false if that has failed already.
+    pub(super) fn refuse(&mut self, state: &str) -> bool {
+        let salvage = match &self.content {
+            Ok(Message::Place(order)) => order.salvage(),
+            Ok(
+                Message::Cancel { .. }
+                | Message::Fence { .. }
+                | Message::Closing { .. }
+                | Message::Unrecordable { .. },
+            ) => None,
+            Err(_) if self.salvage.is_none() => return false,
+            Err(_) => None,
+        };
+        self.salvage = salvage;
+        self.content = Err(DeadReason::RefusedByStore(state.to_owned()));
+        true
+    }
+}
+
+/// Decodes the message with sequence number `seq`. The claimer fills the trace in.
 pub fn receive(seq: u64, payload: Vec<u8>) -> Received {
     let message = QueueMessage::decode(&payload).ok();
     let loose = match &message {
@@ -29,13 +98,13 @@ pub fn receive(seq: u64, payload: Vec<u8>) -> Received {
         }
     };
     let salvage = match &message {
-        // Its hold says whose order it is, and not everything about it.
+        // The hold says whose order it is, but not everything about it.
         Some(QueueMessage::Unreadable { order: Some(order), .. }) => {
             placed(order.clone()).ok().and_then(|order| order.salvage())
         }
         Some(_) | None => loose.as_ref().and_then(salvaged),
     };
-    let content = message.ok_or(DeadReason::Unreadable).and_then(intake);
+    let content = message.ok_or(DeadReason::Unreadable).and_then(decode);
     Received { seq, traceparent: None, payload, places, content, salvage }
 }
 
@@ -47,7 +116,8 @@ fn id_in(value: &Value, name: &str) -> Option<Uuid> {
     value.get(name)?.as_str()?.parse().ok()
 }
 
-/// What an unreadable message says of the order that it meant to place, if that is enough to know whose it is.
+/// What an unreadable message says about the order it places; `None` if it does not say whose order
+/// that is.
 fn salvaged(value: &Value) -> Option<PlacedOrder> {
     let text = |name| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let number = |name| value.get(name).and_then(Value::as_i64);
@@ -74,14 +144,14 @@ fn salvaged(value: &Value) -> Option<PlacedOrder> {
     .salvage()
 }
 
-fn intake(message: QueueMessage) -> Result<Intake, DeadReason> {
+fn decode(message: QueueMessage) -> Result<Message, DeadReason> {
     match message {
-        QueueMessage::Place { order } => Ok(Intake::Place(placed(order)?)),
+        QueueMessage::Place { order } => Ok(Message::Place(placed(order)?)),
         QueueMessage::Cancel { order, requested_at_ms } => {
-            Ok(Intake::Cancel { order: placed(order)?, requested_at: instant(requested_at_ms)? })
+            Ok(Message::Cancel { order: placed(order)?, requested_at: instant(requested_at_ms)? })
         }
-        QueueMessage::Fence { sale_id, epoch } => Ok(Intake::Fence { sale_id, epoch }),
-        QueueMessage::Closing { sale_id, .. } => Ok(Intake::Closing { sale_id }),
+        QueueMessage::Fence { sale_id, epoch } => Ok(Message::Fence { sale_id, epoch }),
+        QueueMessage::Closing { sale_id, .. } => Ok(Message::Closing { sale_id }),
         QueueMessage::Unreadable { .. } => Err(DeadReason::Unreadable),
     }
 }

@@ -1,0 +1,26 @@
+//! The history of orders.
+
+use flashsale_errors::{Failure, Reason};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::store::transitions::{self, HistoryEntry};
+
+/// At most `limit` entries of an order's history after number `after`, oldest first.
+///
+/// # Errors
+/// `ORDER_NOT_FOUND`, or Postgres does not answer.
+pub(crate) async fn history(
+    pool: &PgPool,
+    order_id: Uuid,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<HistoryEntry>, Failure> {
+    transitions::history(pool, order_id, after, limit)
+        .await
+        .map_err(|error| Failure::store("postgres", error))?
+        .ok_or_else(|| {
+            Failure::new(Reason::OrderNotFound, "there is no such order in the record")
+                .with("order_id", order_id)
+        })
+}

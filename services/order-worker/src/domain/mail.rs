@@ -1,0 +1,87 @@
+//! What is written to buyers.
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// What a mail is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    /// The order is paid.
+    Confirmed,
+    /// The payment was refused.
+    Declined,
+    /// The order ended without a payment.
+    Cancelled,
+    /// The money goes back.
+    Refunded,
+}
+
+impl Topic {
+    /// Every topic there is.
+    pub const ALL: [Self; 4] = [Self::Confirmed, Self::Declined, Self::Cancelled, Self::Refunded];
+
+    /// Its name in the outbox and in the mail's headers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "CONFIRMED",
+            Self::Declined => "DECLINED",
+            Self::Cancelled => "CANCELLED",
+            Self::Refunded => "REFUNDED",
+        }
+    }
+
+    /// The topic with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|topic| topic.as_str() == name)
+    }
+}
+
+/// The content of a mail.
+#[derive(Debug, Clone)]
+pub struct Mail {
+    /// The order.
+    pub order_id: Uuid,
+    /// What it is about.
+    pub topic: Topic,
+    /// The buyer's address.
+    pub email: String,
+    /// How to address the buyer; may be empty.
+    pub name: String,
+    /// The name of the sale.
+    pub sale_name: String,
+    /// ISO 4217.
+    pub currency: String,
+    /// In minor units.
+    pub total_minor: i64,
+    /// What was ordered.
+    pub lines: Vec<MailLine>,
+    /// Why the order ended unpaid.
+    pub end_reason: Option<String>,
+    /// When it was placed.
+    pub placed_at: OffsetDateTime,
+    /// The buyer's language, as a language tag; empty for the shop's default.
+    pub locale: String,
+}
+
+/// Units of one item.
+#[derive(Debug, Clone)]
+pub struct MailLine {
+    /// What the shop calls it.
+    pub title: String,
+    /// The sku.
+    pub sku: String,
+    /// Units.
+    pub quantity: i64,
+    /// In minor units.
+    pub unit_price_minor: i64,
+}
+
+/// `value` with each run of blanks, line breaks and other control characters replaced by one blank:
+/// nothing that a buyer or a shop typed can add a header.
+pub(crate) fn one_line(value: &str) -> String {
+    value
+        .split(|character: char| character.is_control() || character.is_whitespace())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -1,0 +1,59 @@
+//! `ORDER_EVENTS`, the stream of this service that wakes the watchers of orders.
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, jetstream};
+use flashsale_failpoint::Step as _;
+use flashsale_queue::{
+    NatsConfig, ORDER_EVENTS, OrderEvent, ensure_events_stream, order_event_subject,
+};
+use futures::TryFutureExt as _;
+
+/// The stream. A clone uses the same connection.
+#[derive(Debug, Clone)]
+pub struct EventsStream {
+    jetstream: jetstream::Context,
+    config: NatsConfig,
+}
+
+impl EventsStream {
+    /// Over a connection that may not be established yet.
+    pub fn new(jetstream: jetstream::Context, config: NatsConfig) -> Self {
+        Self { jetstream, config }
+    }
+
+    /// Whether the stream exists; false also if JetStream does not answer.
+    pub(crate) async fn exists(&self) -> bool {
+        self.jetstream.get_stream(ORDER_EVENTS).await.is_ok()
+    }
+
+    /// Creates the stream unless it exists.
+    ///
+    /// # Errors
+    /// When JetStream does not answer or refuses the configuration.
+    pub(crate) async fn create(&self) -> Result<(), jetstream::context::CreateStreamError> {
+        ensure_events_stream(&self.jetstream, &self.config).step("stream/events").await?;
+        Ok(())
+    }
+
+    /// Publishes an event and waits for JetStream's ack, up to the configured timeout.
+    ///
+    /// # Errors
+    /// A short code: the event cannot be encoded, or there was no ack.
+    pub(crate) async fn publish(&self, event: &OrderEvent) -> Result<(), &'static str> {
+        let Ok(body) = serde_json::to_vec(event) else { return Err("EVENT_UNWRITABLE") };
+        let mut headers = HeaderMap::new();
+        flashsale_telemetry::propagate::inject_nats(&mut headers);
+        let acked = self
+            .jetstream
+            .publish_with_headers(order_event_subject(event.order_id), headers, body.into())
+            .and_then(IntoFuture::into_future)
+            .step("publish/event");
+        let timeout = Duration::from_millis(self.config.publish_timeout_ms);
+        match tokio::time::timeout(timeout, acked).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err("QUEUE_UNAVAILABLE"),
+            Err(_) => Err("QUEUE_TIMEOUT"),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Wakes the watchers of orders.
+
+use flashsale_queue::OrderEvent;
+use sqlx::PgPool;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use super::handler::{
+    Handler, ORDER_MISSING, Outcome, STORE_UNAVAILABLE, each, orders_of, span_of,
+};
+use crate::{
+    domain::Kind,
+    store::{events_stream::EventsStream, orders, outbox::Leased},
+};
+
+/// Publishes of one batch at once.
+const PUBLISHES: usize = 64;
+
+/// Publishes to `ORDER_EVENTS`; confirmed by JetStream's ack.
+#[derive(Debug)]
+pub struct PublishEvent {
+    /// The record.
+    pub pool: PgPool,
+    /// The stream.
+    pub events: EventsStream,
+}
+
+impl Handler for PublishEvent {
+    const KIND: Kind = Kind::Event;
+
+    async fn handle(&self, rows: &[Leased]) -> Vec<Outcome> {
+        let Ok(sales) = orders::sales(&self.pool, &orders_of(rows)).await else {
+            return vec![Outcome::Retry(STORE_UNAVAILABLE); rows.len()];
+        };
+        let publishes = rows
+            .iter()
+            .map(|row| {
+                let publish = self.publish(row, sales.get(&row.order_id).copied());
+                publish.instrument(span_of(Kind::Event, row))
+            })
+            .collect();
+        each(publishes, PUBLISHES).await
+    }
+}
+
+impl PublishEvent {
+    async fn publish(&self, row: &Leased, sale_id: Option<Uuid>) -> Outcome {
+        let Some(sale_id) = sale_id else { return Outcome::Retry(ORDER_MISSING) };
+        let event = OrderEvent { order_id: row.order_id, sale_id, state: row.about.clone() };
+        match self.events.publish(&event).await {
+            Ok(()) => Outcome::Done,
+            Err(code) => Outcome::Retry(code),
+        }
+    }
+}
