@@ -1,5 +1,5 @@
-//! The order worker: claims orders from the queue into the record, makes them follow their payments,
-//! and carries out the consequences.
+//! The order worker: claims orders from the queue into the record, makes them follow their
+//! payments, and carries out the consequences.
 //!
 //! Its API is for operators: the history of orders, and dead letters. Read `tasks::claimer` for how
 //! orders come in, `domain` for what is decided about them, `store` for the transactions,

@@ -91,8 +91,8 @@ impl Metrics {
         self.claim_lag.record(messages, &[]);
     }
 
-    /// Records the time from an order's placing to its claim. A negative one, by clocks that disagree,
-    /// counts as 0.
+    /// Records the time from an order's placing to its claim. A negative one, by clocks that
+    /// disagree, counts as 0.
     pub fn claimed_after(&self, delay: time::Duration) {
         self.claim_delay.record(delay.as_seconds_f64().max(0.0), &[]);
     }

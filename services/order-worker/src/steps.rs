@@ -1,6 +1,7 @@
-//! The steps of the order worker: each statement, commit, call, publish, purge and mail, at which a fault suite may kill it.
+//! The steps of the order worker: each statement, commit, call, publish, purge and mail is one at
+//! which a fault suite may kill the process.
 
-/// All of them. A test holds the list against the sources.
+/// All steps. A test compares the list with the sources.
 const NAMED: [&str; 44] = [
     "commit/claims",
     "commit/dead_letters",
@@ -48,7 +49,7 @@ const NAMED: [&str; 44] = [
     "stream/events",
 ];
 
-/// All of them; none in a build that cannot be killed at them.
+/// All steps; none in a build without kill points.
 pub fn all() -> Vec<&'static str> {
     if flashsale_failpoint::COMPILED_IN { NAMED.to_vec() } else { Vec::new() }
 }
@@ -63,7 +64,8 @@ mod tests {
 
     use super::*;
 
-    /// What changes something outside, besides statements. A restart of the position is a transaction of its own.
+    /// Expressions with an effect outside the process, besides statements. The restart of the
+    /// position is listed because it is a transaction of its own.
     const WORDS: [&str; 10] = [
         ".commit()",
         ".create_consumer(",
@@ -77,9 +79,9 @@ mod tests {
         "ensure_events_stream(&",
     ];
 
-    /// A step that is forgotten is one that nobody is ever killed at.
+    /// A process is never killed at an effect that is not a step.
     #[test]
-    fn whatever_is_done_to_the_record_the_queue_or_a_peer_is_a_step_and_listed() {
+    fn every_effect_is_a_listed_step() {
         let texts = sources::below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
         let found: Vec<_> = texts.iter().map(|text| sources::look(text, &WORDS)).collect();
         let missing: Vec<_> = found.iter().flat_map(|found| &found.missing).collect();
@@ -87,7 +89,7 @@ mod tests {
         let names: BTreeSet<&str> =
             found.iter().flat_map(|found| &found.steps).map(String::as_str).collect();
         assert_eq!(names, BTreeSet::from(NAMED));
-        // A word that stands nowhere guards nothing.
+        // A word that does not occur would check nothing.
         let all: String = texts.concat().split_whitespace().collect();
         for word in WORDS {
             assert!(all.contains(word), "{word}");

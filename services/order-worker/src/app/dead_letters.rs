@@ -1,5 +1,5 @@
-//! How dead letters are resolved: an operator has the order queued again or drops it, or the deadline
-//! passes.
+//! How dead letters are resolved: an operator has the order queued again or drops it, or the
+//! deadline passes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,8 +33,8 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// At most `limit` dead letters after number `after`, newest first: of one sale or of all sales,
-    /// unresolved ones or all.
+    /// At most `limit` dead letters after number `after`, newest first: of one sale or of all
+    /// sales, unresolved ones or all.
     ///
     /// # Errors
     /// When Postgres does not answer.

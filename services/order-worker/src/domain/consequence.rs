@@ -1,21 +1,21 @@
-//! What has to happen because something happened to an order: one row of the outbox each.
+//! The consequences of what happens to an order. Each is a row of the outbox.
 
 use super::OrderState;
 
-/// Who carries a consequence out.
+/// What has to be done; each kind has its own outbox handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Have the payment recorded.
     Charge,
     /// Make sure that the order is never charged.
     CancelCharge,
-    /// Give money back that came after the order's end.
+    /// Give back money that came after the order's end.
     Refund,
-    /// Tell inventory what became of the hold.
+    /// Tell inventory how the order of the hold ended.
     CloseHold,
-    /// Write to the buyer.
+    /// Send the buyer a mail.
     Mail,
-    /// Wake whoever watches the order.
+    /// Wake the watchers of the order.
     Event,
 }
 
@@ -48,12 +48,12 @@ pub enum Occurrence {
     PaidAfterTheEnd,
 }
 
-/// One row of the outbox. (order, kind, about) is unique: a cause writes its consequence once.
+/// One row of the outbox. (order, kind, about) is unique, so that a cause has its consequence once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Consequence {
-    /// Who carries it out.
+    /// Its kind.
     pub kind: Kind,
-    /// What of its kind it is: the state that is announced, or the outcome of the hold.
+    /// The state that is announced, or the outcome of the hold.
     pub about: &'static str,
 }
 
@@ -66,7 +66,7 @@ pub(crate) const HOLD_SOLD: &str = "SOLD";
 /// The outcome of a hold whose order ended unpaid, in the outbox.
 pub(crate) const HOLD_RELEASED: &str = "RELEASED";
 
-/// What has to happen because of `occurrence`. The one table of it.
+/// The consequences of `occurrence`: the only table of them.
 pub const fn consequences(occurrence: Occurrence) -> &'static [Consequence] {
     match occurrence {
         Occurrence::Reached(OrderState::DeadLetter) => const { &[row(Kind::Event, "DEAD_LETTER")] },
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn every_state_is_announced_under_its_own_name() {
+    fn every_state_is_announced() {
         for state in OrderState::ALL {
             let events: Vec<_> = of(state).iter().filter(|row| row.kind == Kind::Event).collect();
             assert_eq!(events.len(), 1);
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hold_is_closed_once_as_sold_exactly_when_the_units_are_kept() {
+    fn a_hold_is_sold_if_its_units_are_kept() {
         for state in OrderState::ALL {
             let closes: Vec<_> =
                 of(state).iter().filter(|row| row.kind == Kind::CloseHold).collect();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_buyer_is_written_to_at_every_end_and_only_then() {
+    fn every_end_is_mailed() {
         for state in OrderState::ALL {
             let mails = of(state).iter().filter(|row| row.kind == Kind::Mail).count();
             let goes_on = state.is_open() || state == OrderState::DeadLetter;

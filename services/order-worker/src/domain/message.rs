@@ -1,13 +1,14 @@
-//! What comes out of the order queue, checked before it touches the record.
+//! Messages of the order queue, and the checks before they are recorded.
 
 use std::collections::HashSet;
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// The most lines an order may have: far above what checkout lets through, so that only nonsense is refused.
+/// The most lines an order may have: far above what checkout accepts, so that only corrupt messages
+/// are refused.
 const MAX_LINES: usize = 1_000;
-/// The longest text a field may carry, in bytes.
+/// The longest text of a field, in bytes.
 const MAX_TEXT_BYTES: usize = 1_024;
 
 /// An order as it was placed.
@@ -37,13 +38,13 @@ pub struct PlacedOrder {
     pub total_minor: i64,
     /// When it was placed.
     pub placed_at: OffsetDateTime,
-    /// Whom to write to.
+    /// The buyer's address.
     pub email: String,
-    /// How to address them.
+    /// How to address the buyer.
     pub contact_name: String,
     /// The provider's token of the means of payment.
     pub payment_method: String,
-    /// The language to write in; empty for the shop's own.
+    /// The language of the mails, as a tag; empty for the shop's own.
     pub locale: String,
 }
 
@@ -70,11 +71,11 @@ pub enum Message {
         /// When the buyer asked.
         requested_at: OffsetDateTime,
     },
-    /// An order was placed, and the message cannot be recorded as it is.
+    /// An order was placed, but the message cannot be recorded as it is.
     Unrecordable {
-        /// What of the order can be.
+        /// The part of the order that can be recorded.
         order: PlacedOrder,
-        /// What is wrong, in a word.
+        /// What is wrong, as the history names it.
         cause: &'static str,
     },
     /// The stock of a sale is rebuilt from what stands before this.
@@ -84,7 +85,8 @@ pub enum Message {
         /// The epoch that the stock will have.
         epoch: i64,
     },
-    /// Whoever serves an older epoch of the sale's stock is to stop, which is nothing to the record.
+    /// Instances of inventory that serve an older epoch of the sale's stock are to stop. The record
+    /// is not concerned.
     Closing {
         /// The sale.
         sale_id: Uuid,
@@ -92,7 +94,7 @@ pub enum Message {
 }
 
 impl Message {
-    /// The order it is about, if it is about one.
+    /// The order that it is about, if there is one.
     pub fn order(&self) -> Option<&PlacedOrder> {
         match self {
             Self::Place(order) | Self::Cancel { order, .. } | Self::Unrecordable { order, .. } => {
@@ -154,7 +156,8 @@ impl Unacceptable {
 }
 
 impl PlacedOrder {
-    /// Checks what checkout promised. A message that breaks it was not written by checkout as it is now.
+    /// Checks the rules that checkout keeps. A message that breaks one was not written by the
+    /// current version of checkout.
     ///
     /// # Errors
     /// The first rule that is broken.
@@ -200,7 +203,8 @@ impl PlacedOrder {
         if !self.locale.is_empty() {
             text(&self.locale)?;
         }
-        // A name is only an address: an empty one, or one with odd characters, loses no order. The mail cleans it.
+        // The name is only used to address the buyer: an empty one, or one with odd characters, is
+        // no reason to lose the order. The mail cleans it.
         if self.contact_name.len() > MAX_TEXT_BYTES || self.contact_name.contains('\0') {
             return Err(Unacceptable::Text);
         }
@@ -209,8 +213,8 @@ impl PlacedOrder {
 }
 
 impl PlacedOrder {
-    /// What of it can stand in a row that waits for a person, whatever is wrong with it: no lines, and of the rest what [`Self::check`] lets
-    /// through. `None` if it does not say whose it is.
+    /// What of a broken order can be kept in the row of a dead letter: no lines, and of the rest
+    /// what [`Self::check`] lets through. `None` if it does not say who the buyer is.
     pub fn salvage(&self) -> Option<Self> {
         text(&self.buyer_id).ok()?;
         let kept = |value: &String| text(value).map_or_else(|_| String::new(), |()| value.clone());
@@ -220,11 +224,11 @@ impl PlacedOrder {
             lines: Vec::new(),
             // ISO 4217's code for no currency.
             currency: if currency { self.currency.clone() } else { "XXX".to_owned() },
-            // Nothing is claimed, so that there is nothing to pay.
+            // Nothing is claimed, so there is nothing to pay.
             total_minor: 0,
             admission_id: self.admission_id.as_ref().map(kept).filter(|id| !id.is_empty()),
             request_hash: kept(&self.request_hash),
-            // Postgres knows no times before 4713 BC, and nobody placed an order before computers had clocks.
+            // Postgres has no times before 4713 BC, and an order placed before 1970 is corrupt.
             placed_at: self.placed_at.max(OffsetDateTime::UNIX_EPOCH),
             email: kept(&self.email),
             contact_name: kept(&self.contact_name),

@@ -1,8 +1,9 @@
-//! Amounts as people read them.
+//! Amounts of money in mails.
 
 use iso_currency::Currency;
 
-/// `minor` units of `currency` with as many decimals as the currency has, such as `12.50 EUR`, `1250 JPY`.
+/// `minor` units of `currency` with as many decimals as the currency has, such as `12.50 EUR`,
+/// `1250 JPY`.
 pub(crate) fn format(minor: i64, currency: &str) -> String {
     let decimals = Currency::from_code(currency).and_then(|known| known.exponent()).unwrap_or(0);
     let decimals = usize::from(decimals);
@@ -16,7 +17,7 @@ pub(crate) fn format(minor: i64, currency: &str) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn money_has_the_decimals_of_its_currency() {
+    fn amounts_have_their_currencys_decimals() {
         assert_eq!(super::format(1_250, "EUR"), "12.50 EUR");
         assert_eq!(super::format(5, "USD"), "0.05 USD");
         assert_eq!(super::format(0, "USD"), "0.00 USD");

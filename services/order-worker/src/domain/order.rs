@@ -1,9 +1,10 @@
 //! The states of a recorded order and how it moves between them.
 
-/// Where a recorded order stands.
+/// The state of a recorded order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OrderState {
-    /// What was queued of it cannot be recorded: it waits for a person, and nothing of it is claimed.
+    /// Its message cannot be recorded as it is: the order waits for an operator's decision, and
+    /// nothing of it is claimed.
     DeadLetter,
     /// Its units are written against the allotment.
     Claimed,
@@ -53,7 +54,7 @@ impl OrderState {
         Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
 
-    /// Whether its payment decides what becomes of it.
+    /// Whether it waits for the outcome of its payment.
     pub const fn is_open(self) -> bool {
         match self {
             Self::Claimed | Self::Paying | Self::ActionRequired => true,
@@ -80,7 +81,7 @@ impl OrderState {
     /// The state after `change`.
     ///
     /// # Errors
-    /// [`Impossible`] when the order cannot change so from here.
+    /// [`Impossible`] when the state does not allow the change.
     pub fn after(self, change: &Change) -> Result<Self, Impossible> {
         let impossible = Err(Impossible { from: self });
         match self {
@@ -142,7 +143,7 @@ impl OrderState {
     }
 }
 
-/// What happens to a recorded order.
+/// A change of a recorded order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// What was a dead letter is recorded after all.
@@ -157,9 +158,9 @@ pub enum Change {
     BuyerActed,
     /// The money was captured.
     Paid,
-    /// The provider refused; `code` is in its words.
+    /// The provider refused the payment.
     Refused {
-        /// For example `card_declined`.
+        /// The provider's code, such as `card_declined`.
         code: String,
     },
     /// Nothing will be charged.
@@ -172,7 +173,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// What stands as the cause in the history of the order.
+    /// The cause in the order's history.
     pub fn cause(&self) -> &str {
         match self {
             Self::Claimed => "claimed",
@@ -187,7 +188,7 @@ impl Change {
         }
     }
 
-    /// What stands as the order's `end_reason`, if the change ends it unpaid.
+    /// The order's `end_reason`, if the change ends it unpaid.
     pub fn end_reason(&self) -> Option<&str> {
         match self {
             Self::Refused { code } => Some(code),
@@ -214,9 +215,9 @@ pub enum EndReason {
     StockRebuilt,
     /// Its payment was cancelled though the buyer had not asked for it.
     PaymentCancelled,
-    /// It was a dead letter, and somebody gave it up.
+    /// It was a dead letter, and an operator dropped it.
     DeadLetterDropped,
-    /// It was a dead letter, and nobody saw to it in time.
+    /// It was a dead letter, and its deadline passed.
     DeadLetterExpired,
 }
 
@@ -238,7 +239,7 @@ impl EndReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an order that is {} cannot change so", from.as_str())]
 pub struct Impossible {
-    /// Where the order stands.
+    /// The state of the order.
     pub from: OrderState,
 }
 
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_survives_its_name() {
+    fn names_parse_back() {
         for state in OrderState::ALL {
             assert_eq!(OrderState::parse(state.as_str()), Some(state));
         }
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_an_end_except_that_paid_orders_may_be_refunded() {
+    fn an_end_is_final_but_for_refunds() {
         let ends = |state: &OrderState| !state.is_open() && *state != OrderState::DeadLetter;
         for state in OrderState::ALL.into_iter().filter(ends) {
             for change in changes() {
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn every_open_order_can_be_paid_refused_and_cancelled() {
+    fn open_orders_can_end_in_every_way() {
         for state in OrderState::ALL.into_iter().filter(|state| state.is_open()) {
             assert_eq!(state.after(&Change::Paid), Ok(OrderState::Confirmed));
             let refused = Change::Refused { code: "card_declined".to_owned() };
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn units_once_given_back_never_return_to_an_order() {
+    fn units_given_back_stay_given_back() {
         for state in [OrderState::Declined, OrderState::Cancelled] {
             assert!(!state.holds_units());
             for change in changes() {
@@ -303,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_is_claimed_or_cancelled_and_nothing_else() {
+    fn a_dead_letter_is_claimed_or_cancelled() {
         let to: Vec<_> = changes()
             .iter()
             .filter_map(|change| OrderState::DeadLetter.after(change).ok())
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_the_changes_that_give_units_back_say_why() {
+    fn giving_units_back_has_a_reason() {
         for state in OrderState::ALL {
             for change in changes() {
                 if let Ok(to) = state.after(&change) {

@@ -1,5 +1,5 @@
-//! What becomes of parked orders: the units of each have to be in the stock that counts, or to be
-//! counted by the one that comes.
+//! The decision about parked orders. An order can be claimed if the current stock has taken its
+//! units, or if a stock that is still to be computed will count the claim.
 
 use std::collections::HashMap;
 
@@ -7,54 +7,53 @@ use uuid::Uuid;
 
 use super::{Books, EndReason, NewOrder, OrderState, PlacedOrder};
 
-/// How far the rebuilds of a sale's stock have come, read under the lock of the row that hands its
-/// epochs out.
+/// The progress of a sale's rebuilds, read under the lock of the row that hands its epochs out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     /// The epoch that the record handed out last.
     pub epoch: i64,
-    /// The epoch of the latest marker that the claims have come past.
+    /// The epoch of the latest marker that the claims have passed.
     pub passed: Option<i64>,
 }
 
 impl Standing {
-    /// Whether the marker of the standing epoch is still in front of the claims. The stock of that
-    /// epoch is computed from what is claimed until the marker is passed, so that a claim now is
-    /// counted, whatever an older stock has or has not.
+    /// Whether the claims have yet to pass the marker of the latest epoch. The stock of that epoch
+    /// is computed from what is claimed before the marker is passed, so it counts a claim made now,
+    /// whatever an older stock says about the units.
     pub fn marker_ahead(self) -> bool {
         self.passed.is_none_or(|passed| passed < self.epoch)
     }
 }
 
-/// What inventory answered about the units of one order.
+/// Inventory's answer about the units of one order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retaken {
-    /// The stock of this epoch has taken them anew, or had them.
+    /// The stock of this epoch has taken them again, or still had them.
     Taken(i64),
-    /// The stock of this epoch cannot give them any more.
+    /// The stock of this epoch has too few units left.
     Refused(i64),
-    /// No stock of the sale ever will: inventory objects to the question itself.
+    /// No stock of the sale will ever take them: inventory rejects the request itself.
     Impossible,
 }
 
-/// Answers by order. One about which nothing could be learned is missing.
+/// Answers by order. An order that inventory said nothing about is missing.
 pub type Answers = HashMap<Uuid, Retaken>;
 
-/// What is to be done with one parked order.
+/// The decision about one parked order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Claim it, if the allotment covers it.
     Claim,
     /// End it: its units are gone.
     Refuse,
-    /// Nobody can tell yet.
+    /// It cannot be decided yet.
     Wait,
 }
 
 /// The rule for one order.
 ///
-/// An answer counts only in the epoch it is of: units that an older stock took are lost with that
-/// stock, and what an older one could not give the standing one may have.
+/// An answer counts only for its own epoch: units that an older stock took are lost with that
+/// stock, and units that an older one lacked the current one may have.
 pub fn verdict(standing: Standing, answer: Option<Retaken>) -> Verdict {
     if standing.marker_ahead() {
         return Verdict::Claim;
@@ -67,19 +66,19 @@ pub fn verdict(standing: Standing, answer: Option<Retaken>) -> Verdict {
     }
 }
 
-/// What is done with several parked orders of one sale.
+/// The decision about several parked orders of one sale.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ParkedDecision {
     /// Those that enter the record.
     pub new_orders: Vec<NewOrder>,
-    /// Those that have a row already or are not parked any more: they wait no longer, and units
-    /// that were taken for them go back.
+    /// Those that already have a row or are no longer parked: they stop waiting, and units that
+    /// were taken for them go back.
     pub yielded: Vec<Uuid>,
-    /// Those that go on waiting.
+    /// Those that stay parked.
     pub waiting: Vec<Uuid>,
 }
 
-/// Decides over parked `orders` of one sale, each once, with `books` read under locks.
+/// Decides about parked `orders` of one sale, each listed once, with `books` read under locks.
 pub fn decide_parked(
     orders: Vec<PlacedOrder>,
     mut books: Books,
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_is_there_wins() {
+    fn an_existing_row_takes_precedence() {
         let rows = OrderState::ALL.into_iter().filter(|state| *state != OrderState::DeadLetter);
         for state in rows {
             let mut books = books(5, [1]);
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_that_is_parked_no_more_is_nobodys() {
+    fn an_order_no_longer_parked_is_left_alone() {
         let decision =
             decide_parked(vec![order(1, &[("A", 1)])], books(5, []), AHEAD, &Answers::new());
         assert_eq!(decision.yielded, [Uuid::from_u128(1)]);

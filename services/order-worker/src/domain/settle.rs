@@ -1,8 +1,8 @@
-//! What a payment's state means for its order.
+//! What the state of a payment means for its order.
 
 use super::{Change, EndReason, OrderState};
 
-/// Where a payment stands, as the payment service records it.
+/// The state of a payment, as the payment service records it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PaymentState {
     /// Recorded, not begun.
@@ -52,10 +52,10 @@ impl PaymentState {
     }
 }
 
-/// What has to be done about an order because of its payment.
+/// What follows for an order from its payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
-    /// Nothing: they agree, or the order is not ready for it.
+    /// Nothing: they agree, or the order's state does not allow the change yet.
     Nothing,
     /// The order changes.
     Change(Change),
@@ -63,7 +63,8 @@ pub enum Settlement {
     Refund,
 }
 
-/// Compares an order with its payment. `cancel_requested` says whether the buyer asked to cancel; `decline_code` is the provider's.
+/// Compares an order with its payment. `cancel_requested` says whether the buyer asked to cancel;
+/// `decline_code` is the provider's code.
 pub fn settle(
     order: OrderState,
     cancel_requested: bool,
@@ -71,13 +72,14 @@ pub fn settle(
     decline_code: Option<&str>,
 ) -> Settlement {
     let change = match payment {
-        // The order becomes PAYING when the charge was carried out; a payment that went on after the buyer acted leads back there.
+        // The outbox handler moves the order to PAYING. Here the change leads back there only after
+        // the buyer has acted.
         PaymentState::Due | PaymentState::Processing => Change::BuyerActed,
         PaymentState::RequiresAction => Change::BuyerMustAct,
         PaymentState::Succeeded => match order {
-            // Money without units: it always goes back.
+            // The buyer gets no units, so the money always goes back.
             OrderState::Declined | OrderState::Cancelled => return Settlement::Refund,
-            // Nobody charges what is not claimed.
+            // An order that is not claimed is never charged.
             OrderState::DeadLetter
             | OrderState::Claimed
             | OrderState::Paying
@@ -91,7 +93,8 @@ pub fn settle(
         PaymentState::Cancelled => Change::Cancelled {
             reason: if cancel_requested { EndReason::Buyer } else { EndReason::PaymentCancelled },
         },
-        // An open order whose payment was captured and given back in between takes both steps, one after the other.
+        // An open order whose payment was captured and refunded meanwhile takes both changes, one
+        // after the other.
         PaymentState::Refunded => {
             if order.is_open() {
                 Change::Paid
@@ -131,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn money_for_an_order_that_ended_unpaid_is_given_back_and_for_no_other() {
+    fn money_after_an_unpaid_end_goes_back() {
         for order in OrderState::ALL {
             for payment in PaymentState::ALL {
                 let refund = settle(order, false, payment, None) == Settlement::Refund;
@@ -142,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn settling_comes_to_rest() {
+    fn settling_reaches_a_fixed_point() {
         for order in OrderState::ALL {
             for payment in PaymentState::ALL {
                 let rest = (0..3).fold(order, |state, _| after(state, payment));
@@ -152,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_payment_names_the_buyer_only_if_the_buyer_asked() {
+    fn the_buyer_is_named_only_if_asked() {
         let reason = |asked| settle(OrderState::Paying, asked, PaymentState::Cancelled, None);
         let cancelled = |reason| Settlement::Change(Change::Cancelled { reason });
         assert_eq!(reason(true), cancelled(EndReason::Buyer));

@@ -66,7 +66,8 @@ impl Inventory {
             if !refused_for_good(failure.reason()) {
                 return answers;
             }
-            // One of them can never be taken. Asked about one by one, it does not hold up the others.
+            // One of them can never be taken. Asked about one by one, it does not hold up the
+            // others.
             for order in orders {
                 match self.retake_holds(sale_id, min_epoch, std::slice::from_ref(order)).await {
                     Ok(answered) => answers.extend(answered),
@@ -142,8 +143,8 @@ impl Inventory {
     /// Whether the order's hold carries the order, so that the relay can publish it.
     ///
     /// # Errors
-    /// The failure that inventory answered with, or the transport's, unless it says that the hold or
-    /// its sale is gone.
+    /// The failure that inventory answered with, or the transport's, unless it says that the hold
+    /// or its sale is gone.
     pub(crate) async fn hold_carries_order(
         &self,
         sale_id: Uuid,
@@ -173,8 +174,8 @@ impl Inventory {
 }
 
 /// Whether repeating the request cannot help: inventory objects to its content, or the sale is over
-/// and its stock gone. Any other reason may be a store or a service that is away, which must not end
-/// an order.
+/// and its stock gone. Any other reason may be a store or a service that is away, which must not
+/// end an order.
 fn refused_for_good(reason: Reason) -> bool {
     matches!(
         reason,

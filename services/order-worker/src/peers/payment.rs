@@ -1,5 +1,5 @@
-//! The payment service: records, cancels and refunds payments. The order id is the idempotency key of
-//! every call.
+//! The payment service: records, cancels and refunds payments. The order id is the idempotency key
+//! of every call.
 
 use flashsale_errors::{Failure, Reason, Retry};
 use flashsale_failpoint::Step as _;

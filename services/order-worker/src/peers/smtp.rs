@@ -15,8 +15,8 @@ pub struct Relay {
     timeout: Duration,
 }
 
-/// Why a mail was not accepted: a short code. The relay's own words may contain the address, so they
-/// are not kept.
+/// Why a mail was not accepted: a short code. The relay's own words may contain the address, so
+/// they are not kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotSent {
     /// The relay will refuse this mail again.
@@ -26,8 +26,8 @@ pub(crate) enum NotSent {
 }
 
 impl Relay {
-    /// The relay at `url`, with at most `connections` at once. Sending one mail, connecting included,
-    /// may take `timeout`.
+    /// The relay at `url`, with at most `connections` at once. Sending one mail, connecting
+    /// included, may take `timeout`.
     ///
     /// # Errors
     /// When the URL cannot be parsed.

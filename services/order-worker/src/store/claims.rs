@@ -47,8 +47,8 @@ pub struct Summary {
 /// one transaction. It waits for Postgres only: an order whose units are in doubt is parked.
 ///
 /// A batch that Postgres refuses because of its data is halved until the messages are found that it
-/// refuses on their own. Those become dead letters, to be decided by an operator within `review`; no
-/// message holds up the others.
+/// refuses on their own. Those become dead letters, to be decided by an operator within `review`;
+/// no message holds up the others.
 ///
 /// # Errors
 /// When Postgres does not answer. The batch may have been recorded; the position tells.

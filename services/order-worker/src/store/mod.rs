@@ -1,4 +1,5 @@
-//! The record in Postgres, a file for each transaction or kind of row, and the streams in JetStream.
+//! The record in Postgres, a file for each transaction or kind of row, and the streams in
+//! JetStream.
 //!
 //! Lock order of all transactions: the claimer's row in `queue_positions` (taken by claimers only,
 //! before anything else), then `sale_stock` by sale_id, then allotments by (sale_id, sku), then

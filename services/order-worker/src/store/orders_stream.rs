@@ -1,5 +1,5 @@
-//! Reads `ORDERS` from the recorded position on, without acknowledgements: the position commits with
-//! the claims.
+//! Reads `ORDERS` from the recorded position on, without acknowledgements: the position commits
+//! with the claims.
 
 use std::time::Duration;
 
@@ -98,8 +98,8 @@ impl Reader {
     }
 
     /// Takes up to `limit` messages: waits up to `idle` for the first and then up to `fill` for the
-    /// others. Empty if none came; `None` if some were lost on the way, so that the stream has to be
-    /// opened again.
+    /// others. Empty if none came; `None` if some were lost on the way, so that the stream has to
+    /// be opened again.
     pub(crate) async fn next_batch(
         &mut self,
         limit: usize,
@@ -149,9 +149,10 @@ impl Reader {
         Ok(state_of(&info))
     }
 
-    /// Purges the messages up to `position`, which are claimed. Checks first that the stream is still
-    /// the one that `position` belongs to: a new stream of the same name must not lose messages that
-    /// are not claimed. (If it is replaced in between, the placed holds are published again.)
+    /// Purges the messages up to `position`, which are claimed. Checks first that the stream is
+    /// still the one that `position` belongs to: a new stream of the same name must not lose
+    /// messages that are not claimed. (If it is replaced in between, the placed holds are published
+    /// again.)
     pub(crate) async fn purge(&self, position: Position) -> anyhow::Result<()> {
         if self.state().await?.continues(position) {
             self.stream

@@ -175,8 +175,8 @@ pub async fn lease(
     Ok(rows)
 }
 
-/// Decodes the order of a row; `None` if that fails. Its message was decoded before it was parked, so
-/// a failure is a bug, or the row was written by an older version.
+/// Decodes the order of a row; `None` if that fails. Its message was decoded before it was parked,
+/// so a failure is a bug, or the row was written by an older version.
 pub fn read(row: &ParkedRow) -> Option<ParkedOrder> {
     let seq = u64::try_from(row.seq).unwrap_or_default();
     match receive(seq, row.message.clone().into_bytes()).content {

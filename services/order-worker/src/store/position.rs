@@ -27,8 +27,8 @@ impl Position {
 /// `last_seq`.
 ///
 /// If the recorded position belongs to an earlier stream of that name, or is ahead of the stream
-/// because that lost its newest messages, it goes back to the start: the whole stream is read again,
-/// and messages that are already recorded have no effect.
+/// because that lost its newest messages, it goes back to the start: the whole stream is read
+/// again, and messages that are already recorded have no effect.
 ///
 /// # Errors
 /// When Postgres does not answer.

@@ -57,8 +57,8 @@ impl DeadReason {
 }
 
 impl Received {
-    /// Turns a message that Postgres refused on its own into a dead letter: first together with what
-    /// can be salvaged of its order, the next time without; false if that has failed already.
+    /// Turns a message that Postgres refused on its own into a dead letter: first together with
+    /// what can be salvaged of its order, the next time without; false if that has failed already.
     pub(super) fn refuse(&mut self, state: &str) -> bool {
         let salvage = match &self.content {
             Ok(Message::Place(order)) => order.salvage(),

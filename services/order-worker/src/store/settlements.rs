@@ -20,12 +20,12 @@ use crate::domain::{
 /// Units by (sale, sku) of each order.
 type LinesByOrder = HashMap<Uuid, Vec<((Uuid, String), i64)>>;
 
-/// What settling a few orders changed.
+/// What a settlement changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settled {
-    /// Orders that changed, with where they stand now.
+    /// Orders that changed, with their new states.
     pub changed: Vec<(Uuid, OrderState)>,
-    /// Orders whose money goes back though they had ended.
+    /// Orders whose money goes back because it came after their end.
     pub refunds: u64,
     /// The kinds of consequences that have become due.
     pub kinds: HashSet<Kind>,
@@ -46,7 +46,7 @@ struct Pair {
     traceparent: Option<String>,
 }
 
-/// Finds up to `limit` open orders that their payment has left behind.
+/// Finds up to `limit` open orders whose payment is further than they are.
 ///
 /// # Errors
 /// When Postgres does not answer.
@@ -57,7 +57,8 @@ pub async fn find_open(pool: &PgPool, limit: usize) -> Result<Vec<Uuid>, sqlx::E
         .await
 }
 
-/// Finds up to `limit` ended orders whose payment says otherwise: refunds, and money that came after the end.
+/// Finds up to `limit` ended orders that do not agree with their payment: refunds, and money that
+/// came after the end.
 ///
 /// # Errors
 /// When Postgres does not answer.
@@ -108,8 +109,8 @@ macro_rules! pairs {
 }
 
 async fn follow_in(connection: &mut PgConnection, orders: &[Uuid]) -> Result<Settled, sqlx::Error> {
-    // Allotments are locked before orders, so which of them are needed is guessed from an unlocked look. An order that turns out to
-    // give units back without being among them is left for the next round.
+    // Allotments are locked before orders, so the ones that are needed are guessed from an unlocked
+    // read. An order that turns out to give back units of others is left for the next round.
     let guessed = pairs!(&mut *connection, "sql/settle_read.sql", orders);
     let giving_back: Vec<Uuid> =
         guessed.iter().filter(|pair| gives_back(pair)).map(|pair| pair.order_id).collect();

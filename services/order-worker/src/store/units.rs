@@ -1,4 +1,5 @@
-//! Units: the rows of `sale_stock` and `allotments` that the transactions lock, and what is claimed.
+//! Units: the rows of `sale_stock` and `allotments` that the transactions lock, and what is
+//! claimed.
 
 use std::collections::{BTreeMap, HashMap};
 

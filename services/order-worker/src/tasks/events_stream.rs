@@ -9,7 +9,8 @@ use crate::store::events_stream::EventsStream;
 /// Between two attempts to create the stream, and between two checks that it exists.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// Creates the stream as soon as JetStream answers, and again if it vanishes, until the drain starts.
+/// Creates the stream as soon as JetStream answers, and again if it vanishes, until the drain
+/// starts.
 ///
 /// # Errors
 /// None; the signature is that of a background task.

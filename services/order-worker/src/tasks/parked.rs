@@ -1,6 +1,6 @@
 //! Parked orders: orders of an older epoch that came behind the marker of a rebuild. Inventory is
-//! asked to take their units from the stock of the current epoch, and its answer decides whether they
-//! are claimed or end.
+//! asked to take their units from the stock of the current epoch, and its answer decides whether
+//! they are claimed or end.
 //!
 //! This is the only part of the claims that waits for inventory, and it waits sale by sale: a sale
 //! whose stock is closed is put off, and only its own orders with it.
@@ -69,8 +69,8 @@ impl ParkedOrders {
         // One turn per sale at a time: two would ask about the same orders.
         let mut turns = JoinSet::new();
         let mut under_way: HashMap<Id, Uuid> = HashMap::new();
-        // Sales whose last turn decided nothing are left alone for a poll interval, even if the record
-        // says that they are due.
+        // Sales whose last turn decided nothing are left alone for a poll interval, even if the
+        // record says that they are due.
         let mut resting: HashMap<Uuid, Instant> = HashMap::new();
         while !drain.is_draining() {
             resting.retain(|_, until| *until > Instant::now());

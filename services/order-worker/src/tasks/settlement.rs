@@ -26,8 +26,8 @@ pub struct SettlementPace {
     pub batch: usize,
     /// How often open orders are compared, for events that were lost.
     pub poll: Duration,
-    /// How often ended orders are compared: refunds, and money that came after the end, whose events
-    /// were lost.
+    /// How often ended orders are compared: refunds, and money that came after the end, whose
+    /// events were lost.
     pub late_poll: Duration,
 }
 

@@ -122,7 +122,7 @@ pub(crate) async fn recorded(shop: &Shop, order: &OrderMessage) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn racing_claimers_record_every_order_once_and_never_more_than_the_allotment() {
+async fn racing_claimers_record_each_order_once() {
     let seed: u64 = rand::random();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
@@ -163,7 +163,7 @@ async fn racing_claimers_record_every_order_once_and_never_more_than_the_allotme
 }
 
 #[tokio::test]
-async fn what_is_claimed_is_purged_and_what_is_not_stays() {
+async fn only_claimed_messages_are_purged() {
     let (shop, queue) = (Shop::open(&[("A", 1_000)]).await, Queue::open().await);
     let drain = Drain::new();
     let claimer = start(&shop, &queue, pace(), &drain);
@@ -190,7 +190,7 @@ async fn what_is_claimed_is_purged_and_what_is_not_stays() {
 }
 
 #[tokio::test]
-async fn a_stream_that_was_made_anew_is_read_from_its_start() {
+async fn a_recreated_stream_is_read_from_its_start() {
     let (shop, queue) = (Shop::open(&[("A", 1_000)]).await, Queue::open().await);
     let drain = Drain::new();
     let claimer = start(&shop, &queue, pace(), &drain);
@@ -202,7 +202,8 @@ async fn a_stream_that_was_made_anew_is_read_from_its_start() {
 
     queue.jetstream.delete_stream(ORDERS).await.unwrap();
     queue.make_stream().await;
-    // One that was recorded before, and one that was not; both have lower numbers than the position.
+    // One that was recorded before, and one that was not; both have lower numbers than the
+    // position.
     queue.publish(&place(&old[3])).await;
     let new = shop.order(&[("A", 1)]);
     assert!(queue.publish(&place(&new)).await < 20);
@@ -213,7 +214,7 @@ async fn a_stream_that_was_made_anew_is_read_from_its_start() {
 }
 
 #[tokio::test]
-async fn claiming_goes_on_where_it_was_when_the_queue_comes_back() {
+async fn claiming_resumes_when_the_queue_returns() {
     let (shop, mut queue) = (Shop::open(&[("A", 1_000)]).await, Queue::open().await);
     let drain = Drain::new();
     let claimer = start(&shop, &queue, pace(), &drain);
@@ -232,7 +233,7 @@ async fn claiming_goes_on_where_it_was_when_the_queue_comes_back() {
 }
 
 #[tokio::test]
-async fn nothing_is_purged_before_its_time() {
+async fn claimed_messages_are_kept_a_while() {
     let (shop, queue) = (Shop::open(&[("A", 1_000)]).await, Queue::open().await);
     let drain = Drain::new();
     let eager = ClaimPace { purge_messages: 1, purge_interval: Duration::from_millis(1), ..pace() };

@@ -16,7 +16,7 @@ const CLAIMED: [&str; 2] = ["charge/CLAIMED", "event/CLAIMED"];
 const CANCELLED: [&str; 3] = ["close_hold/RELEASED", "event/CANCELLED", "mail/CANCELLED"];
 
 #[tokio::test]
-async fn a_claim_writes_the_order_its_lines_its_history_and_what_follows() {
+async fn a_claim_writes_order_history_and_outbox() {
     let shop = Shop::open(&[("A", 10), ("B", 10)]).await;
     let order = shop.order(&[("A", 2), ("B", 3)]);
     shop.claim(&[place(&order)]).await;
@@ -33,7 +33,7 @@ async fn a_claim_writes_the_order_its_lines_its_history_and_what_follows() {
 }
 
 #[tokio::test]
-async fn a_message_that_comes_again_changes_nothing() {
+async fn a_redelivered_message_changes_nothing() {
     let shop = Shop::open(&[("A", 10)]).await;
     let order = shop.order(&[("A", 1)]);
     // Twice in one batch, then once more in another.
@@ -48,7 +48,7 @@ async fn a_message_that_comes_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_batch_that_was_recorded_is_refused_when_a_slow_claimer_brings_it_again() {
+async fn a_recorded_batch_is_refused_again() {
     let shop = Shop::open(&[("A", 10)]).await;
     let from = shop.position().await;
     let batch = batch(from, &[place(&shop.order(&[("A", 1)]))]);
@@ -59,7 +59,7 @@ async fn a_batch_that_was_recorded_is_refused_when_a_slow_claimer_brings_it_agai
 }
 
 #[tokio::test]
-async fn a_claimer_that_stands_still_in_its_transaction_is_not_in_the_way_of_the_others_for_long() {
+async fn a_stalled_claimer_delays_no_other_for_long() {
     let shop = Shop::open(&[("A", 10)]).await;
     shop.position().await;
     let config = PgConfig { statement_timeout_ms: 300, ..shop.pg.config() };
@@ -75,7 +75,7 @@ async fn a_claimer_that_stands_still_in_its_transaction_is_not_in_the_way_of_the
 }
 
 #[tokio::test]
-async fn of_two_claimers_with_the_same_batch_one_records_it() {
+async fn one_of_two_claimers_records_a_batch() {
     let shop = Shop::open(&[("A", 1_000)]).await;
     for _ in 0..10 {
         let from = shop.position().await;
@@ -94,7 +94,7 @@ async fn of_two_claimers_with_the_same_batch_one_records_it() {
 }
 
 #[tokio::test]
-async fn an_order_beyond_the_allotment_ends_and_its_buyer_is_told() {
+async fn an_order_beyond_the_allotment_ends() {
     let shop = Shop::open(&[("A", 3)]).await;
     let orders: Vec<_> = [2, 2, 1].map(|units| shop.order(&[("A", units)])).into();
     shop.claim(&orders.iter().map(place).collect::<Vec<_>>()).await;
@@ -109,7 +109,7 @@ async fn an_order_beyond_the_allotment_ends_and_its_buyer_is_told() {
 }
 
 #[tokio::test]
-async fn a_cancellation_that_comes_before_its_order_ends_it_unclaimed() {
+async fn an_early_cancellation_ends_its_order() {
     let shop = Shop::open(&[("A", 3)]).await;
     let order = shop.order(&[("A", 1)]);
     shop.claim(&[cancel(&order)]).await;
@@ -122,7 +122,7 @@ async fn a_cancellation_that_comes_before_its_order_ends_it_unclaimed() {
 }
 
 #[tokio::test]
-async fn a_cancellation_of_a_claimed_order_asks_payment_first() {
+async fn cancelling_a_claimed_order_asks_payment() {
     let shop = Shop::open(&[("A", 3)]).await;
     let (early, late) = (shop.order(&[("A", 1)]), shop.order(&[("A", 1)]));
     // One in the batch that claims, one in a later batch, and the wish repeated.
@@ -145,7 +145,7 @@ async fn a_cancellation_of_a_claimed_order_asks_payment_first() {
 }
 
 #[tokio::test]
-async fn poison_in_the_middle_of_a_batch_is_put_aside_and_stops_nobody() {
+async fn a_poison_message_stops_no_other() {
     let shop = Shop::open(&[("A", 10)]).await;
     // Stands for whatever Postgres may refuse that we did not think of.
     sqlx::query("ALTER TABLE orders ADD CHECK (buyer_id <> 'cursed')")
@@ -209,7 +209,7 @@ async fn poison_in_the_middle_of_a_batch_is_put_aside_and_stops_nobody() {
 }
 
 #[tokio::test]
-async fn a_claim_that_dies_before_its_commit_leaves_nothing_and_can_be_repeated() {
+async fn a_claim_without_commit_leaves_nothing() {
     let shop = Shop::open(&[("A", 10)]).await;
     let from = shop.position().await;
     let order = shop.order(&[("A", 1)]);
@@ -251,7 +251,7 @@ async fn a_claim_that_dies_before_its_commit_leaves_nothing_and_can_be_repeated(
 }
 
 #[tokio::test]
-async fn claims_and_settlements_that_meet_on_the_same_units_both_get_through() {
+async fn claims_and_settlements_do_not_deadlock() {
     let shop = Shop::open(&[("A", 10_000), ("B", 10_000)]).await;
     let mut open = Vec::new();
     for _ in 0..20 {
@@ -285,7 +285,7 @@ async fn claims_and_settlements_that_meet_on_the_same_units_both_get_through() {
 }
 
 #[tokio::test]
-async fn a_position_goes_back_when_the_stream_was_made_anew_or_lost_its_newest_messages() {
+async fn a_position_restarts_with_its_stream() {
     let shop = Shop::open(&[("A", 10)]).await;
     let born = OffsetDateTime::UNIX_EPOCH;
     shop.claim(&[place(&shop.order(&[("A", 1)])), place(&shop.order(&[("A", 1)]))]).await;
@@ -300,14 +300,14 @@ async fn a_position_goes_back_when_the_stream_was_made_anew_or_lost_its_newest_m
 }
 
 #[tokio::test]
-async fn a_marker_is_passed_with_the_claims_in_front_of_it_and_never_goes_back() {
+async fn a_fence_never_goes_back() {
     let shop = Shop::open(&[("A", 10)]).await;
     let fence = |epoch| QueueMessage::Fence { sale_id: shop.sale, epoch };
     assert_eq!(shop.fence().await, None);
     let order = shop.order(&[("A", 1)]);
     let from = shop.position().await;
     let messages = batch(from, &[place(&order), fence(EPOCH)]);
-    // Somebody holds the allotment: neither the claim nor the marker behind it is written.
+    // The allotment is locked: neither the claim nor the marker behind it is written.
     let mut blocker = shop.pool().begin().await.unwrap();
     sqlx::query("SELECT FROM allotments FOR UPDATE").execute(&mut *blocker).await.unwrap();
     let claiming = claim(shop.pool(), ORDERS, from, &messages, REVIEW);

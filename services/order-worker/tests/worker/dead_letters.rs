@@ -64,7 +64,7 @@ fn unreadable(shop: &Shop, hold_id: &str, order: Option<&OrderMessage>) -> Queue
 }
 
 #[tokio::test]
-async fn holds_that_cannot_be_read_are_put_aside_each_once() {
+async fn each_unreadable_hold_is_one_dead_letter() {
     let shop = Shop::open(&[("A", 10)]).await;
     let (known, whole) = (shop.order(&[("A", 2)]), shop.order(&[("A", 1)]));
     let hold_id = known.hold_id.to_string();
@@ -97,7 +97,7 @@ async fn holds_that_cannot_be_read_are_put_aside_each_once() {
 }
 
 #[tokio::test]
-async fn an_order_that_cannot_be_recorded_waits_and_is_claimed_when_it_comes_as_it_was_placed() {
+async fn a_repaired_order_is_claimed() {
     let shop = Shop::open(&[("A", 10)]).await;
     let order = shop.order(&[("A", 2)]);
     shop.claim(&[broken(&order)]).await;
@@ -124,7 +124,7 @@ async fn an_order_that_cannot_be_recorded_waits_and_is_claimed_when_it_comes_as_
 }
 
 #[tokio::test]
-async fn a_second_letter_of_an_order_takes_the_place_and_the_deadline_of_the_first() {
+async fn a_second_dead_letter_keeps_the_deadline() {
     let shop = Shop::open(&[("A", 10)]).await;
     let order = shop.order(&[("A", 2)]);
     shop.claim(&[broken(&order)]).await;
@@ -144,7 +144,7 @@ async fn a_second_letter_of_an_order_takes_the_place_and_the_deadline_of_the_fir
 }
 
 #[tokio::test]
-async fn a_buyer_ends_a_dead_letter_by_cancelling_it() {
+async fn a_buyer_can_cancel_a_dead_letter() {
     let shop = Shop::open(&[("A", 10)]).await;
     let (early, late) = (shop.order(&[("A", 2)]), shop.order(&[("A", 2)]));
     shop.claim(&[broken(&early), cancel(&early), broken(&late)]).await;
@@ -160,7 +160,7 @@ async fn a_buyer_ends_a_dead_letter_by_cancelling_it() {
 }
 
 #[tokio::test]
-async fn a_letter_is_resolved_by_its_order_whether_it_had_a_row_or_came_in_the_same_batch() {
+async fn recording_the_order_resolves_its_dead_letter() {
     let shop = Shop::open(&[("A", 10)]).await;
     let (nameless, same) = (shop.order(&[("A", 1)]), shop.order(&[("A", 1)]));
     // It says which order it places, and not whose.
@@ -186,7 +186,7 @@ async fn a_letter_is_resolved_by_its_order_whether_it_had_a_row_or_came_in_the_s
 }
 
 #[tokio::test]
-async fn an_unreadable_message_that_says_whose_it_is_waits_in_a_row_too() {
+async fn an_unreadable_message_keeps_its_order() {
     let shop = Shop::open(&[("A", 10)]).await;
     let order = shop.order(&[("A", 2)]);
     let mut value: serde_json::Value = serde_json::from_slice(&place(&order).encode()).unwrap();
@@ -206,7 +206,7 @@ async fn an_unreadable_message_that_says_whose_it_is_waits_in_a_row_too() {
 }
 
 #[tokio::test]
-async fn what_postgres_refuses_is_found_by_halving_and_costs_the_others_nothing() {
+async fn refused_messages_are_found_by_halving() {
     let shop = Shop::open(&[("A", 1_000)]).await;
     sqlx::query("ALTER TABLE order_lines ADD CHECK (quantity <> 13)")
         .execute(shop.pool())
@@ -274,7 +274,7 @@ impl Worker {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_decides_has_an_order_queued_again_or_gives_it_up() {
+async fn operators_retry_and_drop_dead_letters() {
     let (shop, peers) = (Shop::open(&[("A", 10)]).await, Peers::default());
     // The message was fine, and Postgres refused it all the same.
     sqlx::query("ALTER TABLE order_lines ADD CONSTRAINT full_moon CHECK (quantity <> 3)")
@@ -304,7 +304,8 @@ async fn whoever_decides_has_an_order_queued_again_or_gives_it_up() {
     eventually("its hold is given back", async || (!peers.lock().settled.is_empty()).then_some(()))
         .await;
 
-    // Queued again from its message, as no hold carries it: refused as before, under the deadline of the first letter.
+    // Queued again from its message, as no hold carries it: refused as before, under the deadline
+    // of the first letter.
     worker.retry(of(&kept)).await.unwrap();
     let second = eventually("it is put aside again", async || {
         let now = waiting(&shop).await;
@@ -353,7 +354,7 @@ async fn whoever_decides_has_an_order_queued_again_or_gives_it_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_deciding_ends_an_order_at_its_deadline() {
+async fn an_undecided_order_ends_at_its_deadline() {
     let (shop, peers) = (Shop::open(&[("A", 10)]).await, Peers::default());
     let order = shop.order(&[("A", 1)]);
     shop.claim(&[broken(&order)]).await;
@@ -367,7 +368,7 @@ async fn nobody_deciding_ends_an_order_at_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bad_input_is_refused_with_its_field_and_changes_nothing() {
+async fn bad_input_is_refused_with_its_field() {
     let (shop, peers) = (Shop::open(&[("A", 10)]).await, Peers::default());
     let order = shop.order(&[("A", 1)]);
     let from = shop.position().await;

@@ -86,7 +86,7 @@ async fn send_all(shop: &Shop, relay: &Relay) {
 }
 
 #[tokio::test]
-async fn every_end_of_an_order_is_one_mail_with_its_own_message_id() {
+async fn every_end_is_one_mail() {
     let (shop, relay) = (Shop::open(&[("A", 50)]).await, Relay::start(0.5, None).await);
     let orders = shop.claimed_orders("A", 9).await;
     let mut expected = Vec::new();
@@ -134,7 +134,7 @@ async fn every_end_of_an_order_is_one_mail_with_its_own_message_id() {
 }
 
 #[tokio::test]
-async fn nothing_a_buyer_typed_adds_a_header_or_markup() {
+async fn buyers_cannot_inject_headers_or_markup() {
     let (shop, relay) = (Shop::open(&[("A", 5)]).await, Relay::start(0.0, None).await);
     let mut order = shop.order(&[("A", 1)]);
     order.contact_name =
@@ -163,7 +163,7 @@ async fn nothing_a_buyer_typed_adds_a_header_or_markup() {
 }
 
 #[tokio::test]
-async fn a_buyer_who_cancelled_is_told_so() {
+async fn a_cancelling_buyer_is_told() {
     let (shop, relay) = (Shop::open(&[("A", 5)]).await, Relay::start(0.0, None).await);
     shop.claim(&[cancel(&shop.order(&[("A", 2)]))]).await;
     send_all(&shop, &relay).await;
@@ -174,7 +174,7 @@ async fn a_buyer_who_cancelled_is_told_so() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_none_and_one_the_relay_refuses_are_given_up_and_keep_nobody_waiting() {
+async fn refused_addresses_are_given_up() {
     let (shop, relay) = (Shop::open(&[("A", 50)]).await, Relay::start(0.0, Some("gone")).await);
     let mut orders: Vec<_> = (0..3).map(|_| shop.order(&[("A", 1)])).collect();
     orders[0].email = "not an address".to_owned();
@@ -192,7 +192,7 @@ async fn an_address_that_is_none_and_one_the_relay_refuses_are_given_up_and_keep
 }
 
 #[tokio::test]
-async fn a_mail_is_in_the_language_that_its_buyer_asked_for() {
+async fn mails_are_in_the_buyers_language() {
     let (shop, relay) = (Shop::open(&[("A", 50)]).await, Relay::start(0.0, None).await);
     let orders: Vec<OrderMessage> = ["de-AT", "fr", ""]
         .map(|locale| OrderMessage { locale: locale.to_owned(), ..shop.order(&[("A", 1)]) })

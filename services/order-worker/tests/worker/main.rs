@@ -1,4 +1,5 @@
-//! The worker over real Postgres, NATS and SMTP, with recording peers in place of inventory and payment.
+//! The worker over real Postgres, NATS and SMTP, with recording peers in place of inventory and
+//! payment.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod claimer;

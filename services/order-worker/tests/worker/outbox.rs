@@ -97,7 +97,7 @@ fn charge(shop: &Shop, server: &flashsale_testing::TestServer) -> Charge {
 }
 
 #[tokio::test]
-async fn claimed_orders_are_charged_in_batches_and_wait_for_their_payment() {
+async fn claimed_orders_are_charged_in_batches() {
     let (shop, peers) = (Shop::open(&[("A", 100)]).await, Peers::default());
     let server = peers.serve().await;
     let orders = shop.claimed_orders("A", 25).await;
@@ -123,7 +123,7 @@ async fn claimed_orders_are_charged_in_batches_and_wait_for_their_payment() {
 }
 
 #[tokio::test]
-async fn an_order_that_payment_never_takes_keeps_no_other_waiting() {
+async fn a_refused_charge_delays_no_other() {
     let (shop, peers) = (Shop::open(&[("A", 100)]).await, Peers::default());
     let server = peers.serve().await;
     let orders = shop.claimed_orders("A", 5).await;
@@ -152,7 +152,7 @@ async fn an_order_that_payment_never_takes_keeps_no_other_waiting() {
 }
 
 #[tokio::test]
-async fn a_wish_to_cancel_reaches_payment_though_payment_fails_first() {
+async fn a_cancellation_reaches_payment_after_failures() {
     let (shop, peers) = (Shop::open(&[("A", 5)]).await, Peers::default());
     let server = peers.serve().await;
     let order = shop.order(&[("A", 1)]);
@@ -171,7 +171,7 @@ async fn a_wish_to_cancel_reaches_payment_though_payment_fails_first() {
 }
 
 #[tokio::test]
-async fn late_money_is_given_back_until_payment_confirms() {
+async fn refunds_are_repeated_until_confirmed() {
     let (shop, peers) = (Shop::open(&[("A", 5)]).await, Peers::default());
     let server = peers.serve().await;
     let order = shop.order(&[("A", 1)]);
@@ -197,7 +197,7 @@ fn close_hold(shop: &Shop, server: &flashsale_testing::TestServer) -> CloseHold 
 }
 
 #[tokio::test]
-async fn holds_are_closed_as_their_orders_ended_and_unknown_ones_count_as_closed() {
+async fn holds_are_closed_as_their_orders_ended() {
     let (shop, peers) = (Shop::open(&[("A", 50)]).await, Peers::default());
     let server = peers.serve().await;
     let orders = shop.claimed_orders("A", 12).await;
@@ -229,13 +229,13 @@ async fn ended(shop: &Shop, count: usize) -> Vec<OrderMessage> {
 }
 
 #[tokio::test]
-async fn a_closed_sale_keeps_no_other_sales_holds_open() {
+async fn a_closed_sale_delays_no_other() {
     let shop = Shop::open(&[("A", 100)]).await;
     let other = shop.another(&[("A", 100)]).await;
     let (peers, closed) = (Peers::default(), shop.sale.to_string());
     let server = peers.serve().await;
     peers.lock().closed.insert(closed.clone(), Reason::StockFenced);
-    // Several times what the carrier has in hand at once, all of it due before the other sale's.
+    // Several times what is under way at once, all of it due before the other sale's.
     let waiting = ended(&shop, 8 * pace().batch).await;
     let free = ended(&other, 1).await.remove(0);
     // As often as anything is tried before it is given up, and more.
@@ -275,7 +275,7 @@ async fn a_closed_sale_keeps_no_other_sales_holds_open() {
 }
 
 #[tokio::test]
-async fn a_hold_of_a_sale_that_is_over_counts_as_closed() {
+async fn a_hold_of_an_ended_sale_counts_as_closed() {
     let (shop, peers) = (Shop::open(&[("A", 100)]).await, Peers::default());
     let server = peers.serve().await;
     peers.lock().closed.insert(shop.sale.to_string(), Reason::SaleNotOpen);
@@ -287,7 +287,7 @@ async fn a_hold_of_a_sale_that_is_over_counts_as_closed() {
 }
 
 #[tokio::test]
-async fn a_hold_in_conflict_is_tried_again_until_inventory_agrees() {
+async fn a_conflicting_hold_is_tried_again() {
     let (shop, peers) = (Shop::open(&[("A", 5)]).await, Peers::default());
     let server = peers.serve().await;
     let order = shop.claimed_orders("A", 1).await.remove(0);
@@ -306,7 +306,7 @@ async fn a_hold_in_conflict_is_tried_again_until_inventory_agrees() {
 }
 
 #[tokio::test]
-async fn events_are_published_again_until_the_stream_is_there() {
+async fn events_wait_for_their_stream() {
     let shop = Shop::open(&[("A", 5)]).await;
     let nats = flashsale_testing::nats().await;
     let config = NatsConfig { publish_timeout_ms: 1_000, ..nats_config(&nats) };
@@ -338,7 +338,7 @@ async fn events_are_published_again_until_the_stream_is_there() {
 }
 
 #[tokio::test]
-async fn a_row_belongs_to_one_carrier_until_its_lease_ends_and_then_comes_up_again() {
+async fn a_row_has_one_lease_at_a_time() {
     let shop = Shop::open(&[("A", 100)]).await;
     shop.claimed_orders("A", 40).await;
     let short = Duration::from_millis(200);

@@ -31,12 +31,11 @@ pub(crate) struct Known {
     pub(crate) cancelled: Vec<String>,
     /// Orders of Refund.
     pub(crate) refunded: Vec<String>,
-    /// What taking units anew answers, hold by hold; TAKEN where it says nothing.
+    /// The results of RetakeHolds, by hold; TAKEN for holds that are missing here.
     pub(crate) retake_results: HashMap<String, inv::RetakeResult>,
-    /// The epoch that taking units anew answers for; the least one that was asked for where it says
-    /// nothing.
+    /// The epoch that RetakeHolds answers for; if `None`, the least one that was asked for.
     pub(crate) retake_epoch: Option<i64>,
-    /// What taking units anew fails with, as long as it stands here.
+    /// What RetakeHolds fails with, as long as it is set.
     pub(crate) retake_failure: Option<Reason>,
     /// Sales about whose holds every question fails, and with what.
     pub(crate) closed: HashMap<String, Reason>,
@@ -119,7 +118,7 @@ impl pay::payment_service_server::PaymentService for Peers {
         &self,
         _: Request<pay::GetPaymentRequest>,
     ) -> Result<Response<pay::GetPaymentResponse>, Status> {
-        Err(Status::unimplemented("nobody asks for it"))
+        Err(Status::unimplemented("not called"))
     }
 
     async fn cancel_payment(
@@ -195,7 +194,7 @@ macro_rules! not_asked {
                 &self,
                 _: Request<inv::$request>,
             ) -> Result<Response<inv::$response>, Status> {
-                Err(Status::unimplemented("nobody asks for it"))
+                Err(Status::unimplemented("not called"))
             })+
         }
     };
@@ -238,7 +237,7 @@ macro_rules! holds {
                 &self,
                 _: Request<inv::PlaceHoldsRequest>,
             ) -> Result<Response<Self::PlaceHoldsStream>, Status> {
-                Err(Status::unimplemented("nobody asks for it"))
+                Err(Status::unimplemented("not called"))
             }
 
             type WatchStockStream =
@@ -248,14 +247,14 @@ macro_rules! holds {
                 &self,
                 _: Request<inv::WatchStockRequest>,
             ) -> Result<Response<Self::WatchStockStream>, Status> {
-                Err(Status::unimplemented("nobody asks for it"))
+                Err(Status::unimplemented("not called"))
             }
 
             $(async fn $name(
                 &self,
                 _: Request<inv::$request>,
             ) -> Result<Response<inv::$response>, Status> {
-                Err(Status::unimplemented("nobody asks for it"))
+                Err(Status::unimplemented("not called"))
             })+
         }
     };

@@ -40,7 +40,7 @@ async fn owed_since(shop: &Shop, order: &OrderMessage) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_captured_payment_confirms_the_order_and_sells_its_hold() {
+async fn a_captured_payment_confirms_its_order() {
     let shop = Shop::open(&[("A", 5)]).await;
     let order = paying(&shop).await;
     assert_eq!(state(&shop, &order).await, "PAYING");
@@ -63,7 +63,7 @@ async fn a_captured_payment_confirms_the_order_and_sells_its_hold() {
 }
 
 #[tokio::test]
-async fn a_refused_payment_ends_the_order_and_gives_its_units_back() {
+async fn a_refused_payment_gives_the_units_back() {
     let shop = Shop::open(&[("A", 5)]).await;
     let order = paying(&shop).await;
     shop.pay(&order, "FAILED", Some("card_declined")).await;
@@ -80,7 +80,7 @@ async fn a_refused_payment_ends_the_order_and_gives_its_units_back() {
 }
 
 #[tokio::test]
-async fn a_cancelled_payment_says_whether_the_buyer_had_asked() {
+async fn a_cancelled_payment_says_who_asked() {
     let shop = Shop::open(&[("A", 5)]).await;
     let (asked, not_asked) = (paying(&shop).await, paying(&shop).await);
     shop.claim(&[cancel(&asked)]).await;
@@ -100,7 +100,7 @@ async fn a_cancelled_payment_says_whether_the_buyer_had_asked() {
 }
 
 #[tokio::test]
-async fn a_payment_that_wins_the_race_against_a_cancellation_confirms() {
+async fn a_payment_can_win_over_a_cancellation() {
     let shop = Shop::open(&[("A", 5)]).await;
     let order = paying(&shop).await;
     shop.claim(&[cancel(&order)]).await;
@@ -113,7 +113,7 @@ async fn a_payment_that_wins_the_race_against_a_cancellation_confirms() {
 }
 
 #[tokio::test]
-async fn an_order_waits_for_its_buyer_and_goes_on_and_is_announced_each_time() {
+async fn waiting_for_the_buyer_is_announced() {
     let shop = Shop::open(&[("A", 5)]).await;
     let order = paying(&shop).await;
     sqlx::query("UPDATE outbox SET done_at = now()").execute(shop.pool()).await.unwrap();
@@ -131,7 +131,7 @@ async fn an_order_waits_for_its_buyer_and_goes_on_and_is_announced_each_time() {
 }
 
 #[tokio::test]
-async fn a_refund_ends_a_confirmed_order_and_restocks_nothing() {
+async fn a_refund_restocks_nothing() {
     let shop = Shop::open(&[("A", 5)]).await;
     let order = paying(&shop).await;
     // Captured and given back before anybody looked.
@@ -149,7 +149,7 @@ async fn a_refund_ends_a_confirmed_order_and_restocks_nothing() {
 }
 
 #[tokio::test]
-async fn money_that_comes_after_the_end_goes_back_once() {
+async fn late_money_goes_back_once() {
     let shop = Shop::open(&[("A", 5)]).await;
     let order = shop.order(&[("A", 1)]);
     shop.claim(&[cancel(&order), place(&order)]).await;
@@ -168,7 +168,7 @@ async fn money_that_comes_after_the_end_goes_back_once() {
 }
 
 #[tokio::test]
-async fn what_no_event_told_is_found_by_looking() {
+async fn lost_events_are_found_by_polling() {
     let shop = Shop::open(&[("A", 50)]).await;
     let orders = shop.claimed_orders("A", 25).await;
     for order in &orders {

@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// How long somebody has to decide about a dead letter.
+/// How long a dead letter waits for a decision.
 pub(crate) const REVIEW: Duration = Duration::from_secs(3_600);
 /// The epoch of the sale's stock.
 pub(crate) const EPOCH: i64 = 2;
@@ -271,6 +271,6 @@ pub(crate) fn batch(from: Position, messages: &[QueueMessage]) -> Vec<Received> 
 pub(crate) fn done(claimed: Claimed) -> Summary {
     match claimed {
         Claimed::Done(summary) => summary,
-        Claimed::Overtaken => panic!("somebody else moved the position"),
+        Claimed::Overtaken => panic!("another claimer moved the position"),
     }
 }

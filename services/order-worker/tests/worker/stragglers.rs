@@ -56,7 +56,7 @@ struct Scene {
 type Running = Vec<JoinHandle<anyhow::Result<()>>>;
 
 impl Scene {
-    /// A sale of 10 A, nothing claimed, nobody claiming yet.
+    /// A sale of 10 A, nothing claimed, no claimer running yet.
     async fn open() -> Self {
         let peers = Peers::default();
         let server = peers.serve().await;
@@ -144,7 +144,7 @@ fn all(orders: &[OrderMessage], answer: Retaken) -> Answers {
 }
 
 #[tokio::test]
-async fn a_straggler_takes_its_units_anew_and_is_claimed() {
+async fn a_straggler_retakes_its_units() {
     let scene = Scene::open().await;
     let (straggler, next) = scene.rebuild().await;
     let running = scene.start();
@@ -174,7 +174,7 @@ async fn a_straggler_takes_its_units_anew_and_is_claimed() {
 }
 
 #[tokio::test]
-async fn a_straggler_that_gets_no_units_ends_and_its_buyer_is_told() {
+async fn a_straggler_without_units_ends() {
     let scene = Scene::open().await;
     let (straggler, next) = scene.rebuild().await;
     let hold = straggler.hold_id.to_string();
@@ -188,7 +188,7 @@ async fn a_straggler_that_gets_no_units_ends_and_its_buyer_is_told() {
 }
 
 #[tokio::test]
-async fn a_straggler_that_the_allotment_cannot_cover_gives_back_what_it_took() {
+async fn an_uncovered_straggler_gives_back_its_units() {
     let scene = Scene::open().await;
     scene.shop.begin_epoch(NEXT).await;
     scene.queue.publish(&scene.shop.marker(NEXT)).await;
@@ -201,7 +201,7 @@ async fn a_straggler_that_the_allotment_cannot_cover_gives_back_what_it_took() {
 }
 
 #[tokio::test]
-async fn while_inventory_is_away_all_other_orders_are_claimed() {
+async fn claims_go_on_without_inventory() {
     for reason in [Reason::PeerUnavailable, Reason::StockFenced, Reason::StoreUnavailable] {
         let scene = Scene::open().await;
         let other = scene.shop.another(&[("A", 10)]).await;
@@ -229,7 +229,7 @@ async fn while_inventory_is_away_all_other_orders_are_claimed() {
 }
 
 #[tokio::test]
-async fn a_rebuild_under_way_counts_stragglers_without_asking() {
+async fn a_rebuild_under_way_counts_stragglers() {
     let scene = Scene::open().await;
     scene.peers.lock().retake_failure = Some(Reason::StockFenced);
     let (straggler, _) = scene.rebuild().await;
@@ -268,7 +268,7 @@ async fn units_taken_in_another_epoch_do_not_count() {
 }
 
 #[tokio::test]
-async fn a_drain_ends_the_wait_and_the_next_worker_asks_again() {
+async fn the_next_worker_asks_again_after_a_drain() {
     let scene = Scene::open().await;
     scene.peers.lock().retake_failure = Some(Reason::StoreUnavailable);
     let (straggler, _) = scene.rebuild().await;
@@ -289,7 +289,7 @@ async fn a_drain_ends_the_wait_and_the_next_worker_asks_again() {
 }
 
 #[tokio::test]
-async fn an_order_that_inventory_objects_to_ends_alone() {
+async fn a_rejected_straggler_ends_alone() {
     for reason in
         [Reason::ArgumentInvalid, Reason::QuantityInvalid, Reason::SkuNotFound, Reason::SaleNotOpen]
     {
@@ -304,7 +304,7 @@ async fn an_order_that_inventory_objects_to_ends_alone() {
 }
 
 #[tokio::test]
-async fn an_order_that_is_recorded_or_cancelled_already_takes_nothing_anew() {
+async fn a_recorded_order_retakes_nothing() {
     let scene = Scene::open().await;
     scene.shop.begin_epoch(NEXT).await;
     let known = scene.shop.order(&[("A", 1)]);
@@ -322,7 +322,7 @@ async fn an_order_that_is_recorded_or_cancelled_already_takes_nothing_anew() {
 }
 
 #[tokio::test]
-async fn parking_keeps_the_message_its_number_and_its_trace() {
+async fn parking_keeps_message_number_and_trace() {
     let (shop, orders) = past_a_marker(&[1]).await;
     let (seq, message, attempts): (i64, serde_json::Value, i32) =
         sqlx::query_as("SELECT seq, message, attempts FROM parked_orders")
@@ -347,7 +347,7 @@ async fn parking_keeps_the_message_its_number_and_its_trace() {
 }
 
 #[tokio::test]
-async fn a_parked_order_placed_again_in_the_new_epoch_is_claimed_at_once() {
+async fn a_parked_order_placed_again_is_claimed() {
     let (shop, orders) = past_a_marker(&[2]).await;
     // The same message once more changes nothing.
     let again = shop.claim(&[place(&orders[0])]).await;
@@ -361,7 +361,7 @@ async fn a_parked_order_placed_again_in_the_new_epoch_is_claimed_at_once() {
 }
 
 #[tokio::test]
-async fn a_parked_order_yields_to_its_cancellation_and_gives_taken_units_back() {
+async fn a_cancelled_parked_order_gives_units_back() {
     let (shop, orders) = past_a_marker(&[2]).await;
     // Inventory takes the units while the buyer cancels, and the hold was closed before they were
     // taken.
@@ -387,7 +387,7 @@ async fn a_parked_order_yields_to_its_cancellation_and_gives_taken_units_back() 
     assert!(shop.undone().await.contains(&"close_hold/RELEASED".to_owned()));
     assert_eq!(shop.units_claimed("A").await, 0);
 
-    // Whoever closes it right now, before the units were taken, confirms nothing.
+    // A handler that closes the hold now, before the units are taken, confirms nothing.
     let closing = close().await;
     record(shop.pool(), shop.sale, &parked, &answers).await.unwrap();
     outbox::done(shop.pool(), &[(&closing, None)]).await.unwrap();
@@ -398,7 +398,7 @@ async fn a_parked_order_yields_to_its_cancellation_and_gives_taken_units_back() 
 }
 
 #[tokio::test]
-async fn a_wish_to_cancel_that_meets_the_parked_claim_is_not_lost() {
+async fn a_cancellation_beside_the_claim_is_kept() {
     let (shop, orders) = past_a_marker(&[1]).await;
     let parked = taken(&shop).await;
     let answers = all(&orders, Retaken::Taken(NEXT));
@@ -451,7 +451,7 @@ async fn before_a_second_marker() -> (Shop, Vec<OrderMessage>) {
 }
 
 #[tokio::test]
-async fn a_marker_waits_for_a_parked_claim_that_counts_on_it() {
+async fn a_marker_waits_for_a_parked_claim() {
     let (shop, orders) = before_a_second_marker().await;
     let parked = taken(&shop).await;
     // The parked claim has looked, and stands before its commit.
@@ -466,7 +466,7 @@ async fn a_marker_waits_for_a_parked_claim_that_counts_on_it() {
     let messages = batch(from, &[shop.marker(NEXT + 1)]);
     let pool = shop.pool().clone();
     let claiming = tokio::spawn(async move { claim(&pool, ORDERS, from, &messages, REVIEW).await });
-    // Whoever computes the stock now must not miss the order.
+    // A stock computed now must not miss the order.
     tokio::select! {
         () = waiting_for_locks(&shop, 2) => {}
         () = async {
@@ -483,7 +483,7 @@ async fn a_marker_waits_for_a_parked_claim_that_counts_on_it() {
 }
 
 #[tokio::test]
-async fn a_parked_claim_waits_for_a_marker_that_is_being_passed() {
+async fn a_parked_claim_waits_for_a_marker() {
     let (shop, orders) = before_a_second_marker().await;
     let parked = taken(&shop).await;
     // The marker is being passed, with a claim in front of it that waits.
@@ -511,7 +511,7 @@ async fn a_parked_claim_waits_for_a_marker_that_is_being_passed() {
 }
 
 #[tokio::test]
-async fn two_that_take_the_same_parked_orders_claim_them_once() {
+async fn a_parked_order_is_claimed_once() {
     let (shop, orders) = past_a_marker(&[2, 3]).await;
     let (one, other) = (taken(&shop).await, taken(&shop).await);
     assert_eq!(one, other);
@@ -527,7 +527,7 @@ async fn two_that_take_the_same_parked_orders_claim_them_once() {
 }
 
 #[tokio::test]
-async fn a_parked_order_that_postgres_refuses_keeps_no_other_waiting() {
+async fn a_refused_parked_order_delays_no_other() {
     let (shop, orders) = past_a_marker(&[1, 3, 1]).await;
     sqlx::query("ALTER TABLE order_lines ADD CHECK (quantity <> 3)")
         .execute(shop.pool())
@@ -544,7 +544,7 @@ async fn a_parked_order_that_postgres_refuses_keeps_no_other_waiting() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_that_comes_again_as_a_straggler_is_reinstated() {
+async fn a_dead_letter_returns_as_a_straggler() {
     let scene = Scene::open().await;
     let order = scene.shop.order(&[("A", 1)]);
     let broken = OrderMessage { total_minor: order.total_minor + 1, ..order.clone() };
@@ -569,7 +569,7 @@ async fn a_dead_letter_that_comes_again_as_a_straggler_is_reinstated() {
 }
 
 #[tokio::test]
-async fn a_sale_that_is_put_off_leaves_its_place_to_others() {
+async fn a_deferred_sale_leaves_room_for_others() {
     let (shop, _) = past_a_marker(&[1, 1]).await;
     let other = shop.another(&[("A", 10)]).await;
     other.begin_epoch(NEXT).await;
@@ -588,7 +588,7 @@ async fn a_sale_that_is_put_off_leaves_its_place_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn closed_sales_keep_no_open_one_waiting() {
+async fn closed_sales_delay_no_open_one() {
     let scene = Scene::open().await;
     let sales = 4 * pace().sales;
     let orders = 2 * pace().batch;
@@ -613,7 +613,7 @@ async fn closed_sales_keep_no_open_one_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sales_fenced_twice_with_stragglers_between_all_come_to_an_end() {
+async fn orders_between_two_fences_all_end() {
     let scene = Scene::open().await;
     // More sales, and more orders of each, than are seen to at once.
     let (sales, each) = (6 * pace().sales, pace().batch + 2);

@@ -26,12 +26,12 @@ fn defaults() -> Config {
 }
 
 #[test]
-fn the_defaults_are_a_configuration_without_problems() {
+fn the_defaults_are_valid() {
     assert_eq!(defaults().worker.claim_batch, 200);
 }
 
 #[test]
-fn a_wrong_configuration_names_every_key_that_is_wrong() {
+fn every_wrong_key_is_named() {
     let env = [
         ("FLASHSALE_MAIL__SMTP_URL", "localhost"),
         ("FLASHSALE_MAIL__FROM", "nobody"),
@@ -61,7 +61,7 @@ fn a_wrong_configuration_names_every_key_that_is_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_goes_from_the_queue_to_its_confirmation_and_a_drain_ends_the_worker() {
+async fn an_order_goes_from_queue_to_confirmation() {
     let (shop, peers) = (Shop::open(&[("A", 5)]).await, Peers::default());
     let nats = flashsale_testing::nats().await;
     let (server, relay) = (peers.serve().await, Relay::start(0.0, None).await);

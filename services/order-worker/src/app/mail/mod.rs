@@ -1,5 +1,5 @@
-//! How a mail is written. Values that a buyer or a shop typed are reduced to one line first, so that
-//! none of them can add a header.
+//! How a mail is written. Values that a buyer or a shop typed are reduced to one line first, so
+//! that none of them can add a header.
 
 mod templates;
 

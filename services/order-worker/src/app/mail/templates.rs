@@ -126,8 +126,8 @@ impl Templates {
         Ok(Self { environment, languages, default: default.to_ascii_lowercase() })
     }
 
-    /// The language for a tag: the tag itself, a wider tag that has templates (`de` for `de-AT`), or
-    /// the shop's own.
+    /// The language for a tag: the tag itself, a wider tag that has templates (`de` for `de-AT`),
+    /// or the shop's own.
     fn language(&self, tag: &str) -> &str {
         let tag = tag.to_ascii_lowercase();
         let mut wanted = tag.as_str();
@@ -188,7 +188,8 @@ fn names(language: &str) -> impl Iterator<Item = String> {
         .flat_map(move |kind| FORMATS.map(|format| format!("{language}/{kind}.{format}")))
 }
 
-/// The templates of every language that has a folder in `folder`, by the names of the built-in ones.
+/// The templates of every language that has a folder in `folder`, by the names of the built-in
+/// ones.
 fn read(folder: &Path) -> Result<Vec<(String, String)>, TemplatesError> {
     let unreadable = |path: &Path| {
         let path = path.display().to_string();
@@ -222,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_finds_its_language_or_what_it_narrows_or_the_shops_own() {
+    fn a_tag_finds_its_language() {
         let templates = Templates::new("en", None).unwrap();
         for (tag, language) in
             [("de", "de"), ("de-AT", "de"), ("DE", "de"), ("", "en"), ("fr-CA", "en"), ("d", "en")]
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shops_own_texts_win_and_a_language_that_lacks_one_is_named() {
+    fn the_shops_own_templates_win() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let path = folder.path().join(name);

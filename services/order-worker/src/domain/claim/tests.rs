@@ -38,14 +38,15 @@ fn a_recorded_order_is_cancelled_by_its_id_alone() {
         (3, cancel(bare(2))),
     ];
     let decision = decide(messages, books(5));
-    // The first has a row by then; the second would have to become one, and says too little for that.
+    // The first has a row by then. The second would need one, and its message lacks the data for
+    // it.
     assert_eq!(decision.new_orders.len(), 1);
     assert!(decision.new_orders[0].cancel_requested_at.is_some());
     assert_eq!(decision.dead.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [3]);
 }
 
 #[test]
-fn claims_never_exceed_what_is_left_and_every_order_is_decided_once() {
+fn claims_stay_within_what_is_left() {
     let seed: u64 = rand::random();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
@@ -54,7 +55,8 @@ fn claims_never_exceed_what_is_left_and_every_order_is_decided_once() {
         let mut books = books(units);
         let mut messages = Vec::new();
         for seq in 1..=random.random_range(1..60) {
-            // Few ids, so that orders come twice and are cancelled before and after they are placed.
+            // Few ids, so that orders come twice, and are cancelled before and after they are
+            // placed.
             let id = random.random_range(1..30_u128);
             let lines: Vec<(&str, i64)> = SKUS
                 .into_iter()
@@ -81,10 +83,10 @@ fn claims_never_exceed_what_is_left_and_every_order_is_decided_once() {
         assert!(decision.dead.is_empty());
         let born: HashSet<Uuid> =
             decision.new_orders.iter().map(|new_order| new_order.order.order_id).collect();
-        assert_eq!(born.len(), decision.new_orders.len(), "an order was born twice");
+        assert_eq!(born.len(), decision.new_orders.len(), "an order was inserted twice");
         assert!(
             !born.contains(&recorded) || state == OrderState::DeadLetter,
-            "a recorded order was born again"
+            "a recorded order was inserted again"
         );
         let mut decided = born;
         decided.extend(asked.contains(&recorded).then_some(recorded));
@@ -112,19 +114,19 @@ fn dead_letter(order: &PlacedOrder) -> Books {
 }
 
 #[test]
-fn what_cannot_be_recorded_waits_in_a_row_that_claims_nothing() {
+fn a_broken_order_claims_nothing() {
     let broken = PlacedOrder {
         total_minor: -7,
         currency: "no".to_owned(),
         email: "a\0b".to_owned(),
         ..order(1, &[("A", 1)])
     };
-    let nobody = PlacedOrder { buyer_id: String::new(), ..order(2, &[("A", 1)]) };
+    let without_buyer = PlacedOrder { buyer_id: String::new(), ..order(2, &[("A", 1)]) };
     let lost = PlacedOrder { sale_id: Uuid::from_u128(9), ..broken.clone() };
     let unrecordable = |order| Message::Unrecordable { order, cause: "unreadable" };
     let messages = vec![
         (1, Message::Place(broken.clone())),
-        (2, Message::Place(nobody)),
+        (2, Message::Place(without_buyer)),
         (3, unrecordable(order(3, &[("A", 1)]))),
         (4, unrecordable(PlacedOrder { order_id: Uuid::from_u128(4), ..lost })),
     ];
@@ -139,12 +141,12 @@ fn what_cannot_be_recorded_waits_in_a_row_that_claims_nothing() {
     assert_eq!((kept.total_minor, kept.currency.as_str(), kept.email.as_str()), (0, "XXX", ""));
     assert!(decision.new_orders.iter().all(|new_order| new_order.order.lines.is_empty()));
     let dead: Vec<_> = decision.dead.iter().map(|(seq, _)| *seq).collect();
-    // What nobody could read was put aside before.
+    // Unreadable messages became dead letters before.
     assert_eq!(dead, [1, 2]);
 }
 
 #[test]
-fn a_dead_letter_that_comes_again_as_it_should_be_is_claimed_in_its_row() {
+fn a_dead_letter_is_claimed_when_repaired() {
     let order = order(1, &[("A", 2)]);
     let broken = PlacedOrder { total_minor: 1, ..order.clone() };
     let again = vec![(1, Message::Place(broken.clone())), (2, Message::Place(order.clone()))];
@@ -161,7 +163,7 @@ fn a_dead_letter_that_comes_again_as_it_should_be_is_claimed_in_its_row() {
 }
 
 #[test]
-fn a_broken_copy_does_not_hide_the_whole_one_behind_it_in_the_same_batch() {
+fn a_broken_copy_hides_no_whole_one() {
     let order = order(1, &[("A", 2)]);
     let broken = || Message::Place(PlacedOrder { total_minor: 1, ..order.clone() });
     let messages =
@@ -177,7 +179,7 @@ fn a_broken_copy_does_not_hide_the_whole_one_behind_it_in_the_same_batch() {
 }
 
 #[test]
-fn a_dead_letter_ends_as_soon_as_its_buyer_cancels_it() {
+fn cancelling_a_dead_letter_ends_it() {
     let order = order(1, &[("A", 1)]);
     let wishes = vec![
         (1, cancel(order.clone())),
@@ -196,7 +198,7 @@ fn a_dead_letter_ends_as_soon_as_its_buyer_cancels_it() {
 }
 
 #[test]
-fn an_order_is_claimed_whole_or_not_at_all_and_the_next_one_may_fit() {
+fn an_order_is_claimed_whole_or_not_at_all() {
     let decision = decide(
         vec![
             (1, Message::Place(order(1, &[("A", 3)]))),
@@ -211,7 +213,7 @@ fn an_order_is_claimed_whole_or_not_at_all_and_the_next_one_may_fit() {
 }
 
 #[test]
-fn a_placing_yields_to_a_cancellation_that_came_first() {
+fn a_cancellation_first_wins() {
     let order = order(1, &[("A", 1)]);
     let decision = decide(vec![(1, cancel(order.clone())), (2, Message::Place(order))], books(5));
     assert_eq!(decision.new_orders.len(), 1);
@@ -220,7 +222,7 @@ fn a_placing_yields_to_a_cancellation_that_came_first() {
 }
 
 #[test]
-fn cancelling_a_claimed_order_asks_for_it_once_and_leaves_the_claim() {
+fn cancelling_a_claimed_order_is_asked_once() {
     let order = order(1, &[("A", 1)]);
     let messages = vec![
         (1, Message::Place(order.clone())),
@@ -282,10 +284,10 @@ fn a_straggler_is_parked_and_nothing_waits_for_it() {
 }
 
 #[test]
-fn a_parked_order_that_comes_again_is_passed_over() {
+fn a_parked_order_again_has_no_effect() {
     let again = vec![(7, Message::Place(old(1, &[("A", 1)])))];
     assert_eq!(decide(again, with_parked(1)), Decision::default());
-    // A copy that nobody can read puts nothing in its place.
+    // An unreadable copy does not replace it.
     let broken = PlacedOrder { total_minor: 1, ..old(1, &[("A", 1)]) };
     let unreadable = Message::Unrecordable { order: broken.clone(), cause: "unreadable" };
     let messages = vec![(8, Message::Place(broken)), (9, unreadable)];
@@ -322,7 +324,7 @@ fn cancelling_a_parked_order_ends_it() {
 }
 
 #[test]
-fn a_dead_letter_that_comes_again_as_a_straggler_is_parked() {
+fn a_dead_letter_again_as_straggler_is_parked() {
     let straggler = old(1, &[("A", 1)]);
     let again = vec![(7, Message::Place(straggler.clone()))];
     let decision = decide(again, dead_letter(&straggler));
@@ -368,7 +370,7 @@ fn a_marker_above_the_recorded_epoch_passes_nothing() {
 }
 
 #[test]
-fn what_is_recorded_or_cancelled_already_is_no_straggler() {
+fn a_recorded_order_is_no_straggler() {
     let (known, cancelled) = (old(1, &[("A", 1)]), old(2, &[("A", 1)]));
     let mut books = books(5);
     let state = Known { state: OrderState::Claimed, cancel_requested: false };
@@ -385,7 +387,7 @@ fn what_is_recorded_or_cancelled_already_is_no_straggler() {
 }
 
 #[test]
-fn every_order_is_claimed_cancelled_or_parked_and_batches_may_be_cut() {
+fn batches_may_be_cut_anywhere() {
     let seed: u64 = rand::random();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
@@ -465,7 +467,7 @@ fn every_order_is_claimed_cancelled_or_parked_and_batches_may_be_cut() {
 }
 
 #[test]
-fn an_order_that_costs_nothing_is_confirmed_at_once() {
+fn a_free_order_is_confirmed_at_once() {
     let mut free = order(1, &[("A", 2)]);
     free.lines[0].unit_price_minor = 0;
     free.total_minor = 0;
@@ -474,7 +476,7 @@ fn an_order_that_costs_nothing_is_confirmed_at_once() {
 }
 
 #[test]
-fn values_that_checkout_never_sends_are_put_aside() {
+fn impossible_values_are_dead_letters() {
     type Spoil = fn(&mut PlacedOrder);
     let cases: Vec<(Spoil, Unacceptable)> = vec![
         (|order| order.lines.clear(), Unacceptable::Lines),

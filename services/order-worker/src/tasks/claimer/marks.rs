@@ -1,5 +1,5 @@
-//! Since when messages have been claimed. They are purged only after a while, because inventory also
-//! reads the newest messages now and then and has to find every marker there.
+//! Since when messages have been claimed. They are purged only after a while, because inventory
+//! also reads the newest messages now and then and has to find every marker there.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -32,7 +32,8 @@ impl Marks {
         }
     }
 
-    /// The sequence number of the last message that was claimed long enough ago; 0 if there is none.
+    /// The sequence number of the last message that was claimed long enough ago; 0 if there is
+    /// none.
     pub(super) fn old(&mut self, now: Instant) -> u64 {
         while let Some((seq, at)) = self.marks.front()
             && now.saturating_duration_since(*at) >= self.after
@@ -53,7 +54,7 @@ mod tests {
     const AFTER: Duration = Duration::from_secs(5);
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_is_old_before_its_time() {
+    async fn marks_age_after_their_time() {
         let mut marks = Marks::new(AFTER);
         marks.note(10, Instant::now());
         advance(AFTER - Duration::from_millis(1)).await;
@@ -66,7 +67,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn marks_are_few_and_none_is_early() {
+    async fn marks_are_few_and_never_early() {
         let mut marks = Marks::new(AFTER);
         let mut claimed = Vec::new();
         for seq in 1..=2_000_u64 {

@@ -86,8 +86,8 @@ enum Progress {
 }
 
 impl Claimer {
-    /// Claims until the drain starts. After a failure it starts again from the recorded position, so
-    /// that no message is lost.
+    /// Claims until the drain starts. After a failure it starts again from the recorded position,
+    /// so that no message is lost.
     ///
     /// # Errors
     /// None; the signature is that of a background task.

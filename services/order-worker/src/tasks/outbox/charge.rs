@@ -44,8 +44,8 @@ impl Handler for Charge {
         };
         match self.create(&orders).await {
             Ok(()) => self.recorded(rows).await,
-            // An order that the payment service refuses for good must not hold up the others: each is
-            // sent on its own.
+            // An order that the payment service refuses for good must not hold up the others: each
+            // is sent on its own.
             Err(CallError { refused: true, .. }) if rows.len() > 1 => {
                 let mut outcomes = Vec::new();
                 for (row, order) in rows.iter().zip(&orders) {

@@ -90,8 +90,8 @@ impl Handler for CloseHold {
 }
 
 impl CloseHold {
-    /// Closes holds of one sale; `None` if its stock is gone for good, so that there is nothing left
-    /// to close.
+    /// Closes holds of one sale; `None` if its stock is gone for good, so that there is nothing
+    /// left to close.
     async fn close(
         &self,
         sale_id: Uuid,

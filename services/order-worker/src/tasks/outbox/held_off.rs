@@ -29,14 +29,14 @@ struct Closed {
 }
 
 impl HeldOff {
-    /// Holds no sale off. The first pause of a sale is `first`, each further one twice as long, up to
-    /// `longest`.
+    /// Holds no sale off. The first pause of a sale is `first`, each further one twice as long, up
+    /// to `longest`.
     pub fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest, sales: Mutex::default() }
     }
 
-    /// Notes that a sale was found closed and returns for how long it is held off. A call that began
-    /// before the pause and finds it closed again does not extend the pause.
+    /// Notes that a sale was found closed and returns for how long it is held off. A call that
+    /// began before the pause and finds it closed again does not extend the pause.
     pub fn closed(&self, sale_id: Uuid, now: Instant) -> Duration {
         let mut sales = self.lock();
         let known = sales.get(&sale_id).copied();
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_sales_are_remembered() {
+    fn remembered_sales_are_bounded() {
         let held_off = HeldOff::new(FIRST, LONGEST);
         let now = Instant::now();
         for id in 0..SALES as u128 + 10 {

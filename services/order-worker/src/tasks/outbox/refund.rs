@@ -6,8 +6,8 @@ use uuid::Uuid;
 use super::handler::{CALLS, Handler, Outcome, each, span_of};
 use crate::{domain::Kind, peers::payment::Payments, store::outbox::Leased};
 
-/// Calls `PaymentService.Refund`. Never given up: money for units that the buyer does not get always
-/// goes back.
+/// Calls `PaymentService.Refund`. Never given up: money for units that the buyer does not get
+/// always goes back.
 #[derive(Debug)]
 pub struct Refund {
     /// The payment service.
