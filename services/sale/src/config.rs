@@ -1,4 +1,4 @@
-//! What the service can be told. Every value is explained in `config.default.toml`.
+//! The configuration. `config.default.toml` explains every value.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use flashsale_service::{CommonConfig, PeerConfig, Problem, ServerConfig, Validat
 use flashsale_telemetry::TelemetryConfig;
 use serde::Deserialize;
 
-use crate::app::{propagation::Pace, reports};
+use crate::tasks::{propagation::PropagationPace, reports::ReportPace};
 
 /// The configuration of the sale service.
 #[derive(Debug, Clone, Deserialize)]
@@ -41,34 +41,38 @@ pub struct PeersConfig {
 pub struct SaleConfig {
     /// Between two rounds of the background tasks.
     pub propagate_interval_ms: u64,
-    /// Between two attempts to tell of the same change, at most.
+    /// The longest pause between two attempts to tell of the same change.
     pub propagate_max_backoff_ms: u64,
-    /// Sales told of at a time.
+    /// Sales told of at once.
     pub propagations_at_once: usize,
-    /// Between two looks for ended sales that are not final yet.
+    /// Between two rounds of looking for ended sales that are not final yet.
     pub report_interval_ms: u64,
-    /// Between two attempts at one of them, at most.
+    /// The longest pause between two attempts at one of them.
     pub report_max_backoff_ms: u64,
-    /// Between two looks at the watched sales.
+    /// Between two readings of the watched sales.
     pub watch_interval_ms: u64,
-    /// Watchers at a time.
+    /// The most watchers at once.
     pub max_watchers: usize,
 }
 
 impl SaleConfig {
-    pub(crate) fn pace(&self) -> Pace {
-        Pace {
-            interval: Duration::from_millis(self.propagate_interval_ms),
+    pub(crate) fn propagation_pace(&self) -> PropagationPace {
+        PropagationPace {
+            interval: self.propagate_interval(),
             max_backoff: Duration::from_millis(self.propagate_max_backoff_ms),
             at_once: self.propagations_at_once,
         }
     }
 
-    pub(crate) fn report_pace(&self) -> reports::Pace {
-        reports::Pace {
+    pub(crate) fn report_pace(&self) -> ReportPace {
+        ReportPace {
             interval: Duration::from_millis(self.report_interval_ms),
             max_backoff: Duration::from_millis(self.report_max_backoff_ms),
         }
+    }
+
+    pub(crate) fn propagate_interval(&self) -> Duration {
+        Duration::from_millis(self.propagate_interval_ms)
     }
 
     pub(crate) fn watch_interval(&self) -> Duration {

@@ -1,7 +1,8 @@
-//! The sale service: what is sold, when, at what price, under which rules; and telling inventory and the waiting room.
+//! The sale service: what is sold, when, at what price and under which rules; and telling inventory and
+//! the waiting room.
 //!
-//! A change is recorded in Postgres first and then told to the others, in the call if they answer, in the background if not, so
-//! that no crash leaves them behind for good.
+//! A change is recorded in Postgres first. The others are then told of it, in the call if they answer
+//! and in the background if not, so that no crash leaves them behind for good.
 
 mod app;
 mod config;
@@ -21,38 +22,49 @@ pub use config::{Config, PeersConfig, SaleConfig};
 use crate::{
     app::{propagation::Propagator, reports::Reports, sales::Sales, watches::Watches},
     grpc::Grpc,
-    peers::inventory::Peers,
+    peers::{inventory::Inventory, waiting_room::WaitingRoom},
     store::Store,
+    tasks::{
+        lapsed::end_lapsed, propagation::Propagation, reports::FinalReports,
+        watches::refresh as refresh_watches,
+    },
 };
 
 /// The configuration compiled in.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
-/// Puts the service together. Nothing has to answer yet.
+/// Assembles the service. Nothing needs to be reachable yet.
 ///
 /// # Errors
 /// When a URL or a certificate cannot be read.
 pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let store = Store::new(flashsale_pg::connect(&config.postgres, "sale")?);
-    let peers = Peers::new(
-        peer::connect("inventory", &config.peers.inventory)?,
-        peer::connect("waiting-room", &config.peers.waiting_room)?,
-    );
-    let propagator = Arc::new(Propagator::new(store.clone(), peers.clone(), config.sale.pace()));
-    let watches = Arc::new(Watches::new(
+    let inventory = Inventory::new(peer::connect("inventory", &config.peers.inventory)?);
+    let waiting_room = WaitingRoom::new(peer::connect("waiting-room", &config.peers.waiting_room)?);
+    let settings = config.sale;
+
+    let propagator = Arc::new(Propagator::new(
         store.clone(),
-        config.sale.watch_interval(),
-        config.sale.max_watchers,
+        inventory.clone(),
+        waiting_room,
+        settings.propagations_at_once,
     ));
-    let reports = Arc::new(Reports::new(store.clone(), peers, config.sale.report_pace()));
-    let sales = Sales::new(store, Arc::clone(&propagator));
+    let watches = Arc::new(Watches::new(store.clone(), settings.max_watchers));
+    let reports = Arc::new(Reports::new(store.clone(), inventory));
+    let sales = Sales::new(store.clone(), Arc::clone(&propagator));
     let service = Grpc::new(sales, Arc::clone(&reports), Arc::clone(&watches), drain.clone());
     // The bound on requests is the server's own.
     let service = SaleServiceServer::new(service).max_decoding_message_size(usize::MAX);
+
+    let propagation =
+        Propagation { store: store.clone(), propagator, pace: settings.propagation_pace() };
+    let final_reports =
+        FinalReports { store: store.clone(), reports, pace: settings.report_pace() };
+    let lapsed = end_lapsed(store, settings.propagate_interval(), drain.clone());
     Ok(Hosted::new()
         .grpc(service)
-        .task("telling of sales", Arc::clone(&propagator).run(drain.clone()))
-        .task("ending of sales", propagator.end_lapsed(drain.clone()))
-        .task("reports of ended sales", reports.run(drain.clone()))
-        .task("watched sales", watches.run(drain)))
+        .task("telling of sales", propagation.run(drain.clone()))
+        .task("ending of sales", lapsed)
+        .task("reports of ended sales", final_reports.run(drain.clone()))
+        .task("watched sales", refresh_watches(watches, settings.watch_interval(), drain)))
 }

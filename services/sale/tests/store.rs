@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use flashsale_sale::{
-    domain::{Item, NewSale, Room, Sale, SaleState, Settings, Step},
+    domain::{Item, NewSale, Room, Sale, SaleState, Settings, StateChange},
     store::{Created, Request, Store, Written},
 };
 use flashsale_service::page::Place;
@@ -49,7 +49,7 @@ async fn with_sale() -> (TestPg, Store, Sale) {
     (pg, store, sale)
 }
 
-const OPEN: Step = Step::Go { to: SaleState::Open, tell: true };
+const OPEN: StateChange = StateChange::To { to: SaleState::Open, tell: true };
 
 #[tokio::test]
 async fn a_sale_is_read_as_it_was_written_with_its_items_by_sku() {
@@ -96,10 +96,13 @@ async fn a_change_is_made_once_from_the_version_that_was_read() {
     let recorded = [store.request(one.id).await.unwrap(), store.request(two.id).await.unwrap()];
     assert_eq!(recorded.iter().flatten().count(), 1);
     let winner = if recorded[0].is_some() { &one } else { &two };
-    let ended = Step::Go { to: SaleState::Ended, tell: true };
+    let ended = StateChange::To { to: SaleState::Ended, tell: true };
     assert_eq!(store.change(&open, ended, Some(winner)).await.unwrap(), Written::Taken);
     assert_eq!(store.get(draft.id).await.unwrap().unwrap(), open);
-    assert_eq!(store.change(&open, Step::Stay, Some(&request("z"))).await.unwrap(), Written::Done);
+    assert_eq!(
+        store.change(&open, StateChange::None, Some(&request("z"))).await.unwrap(),
+        Written::Done
+    );
     assert_eq!(store.get(draft.id).await.unwrap().unwrap(), open);
 }
 
@@ -115,7 +118,7 @@ async fn only_one_tells_of_a_sale_and_only_what_it_has_read_counts_as_told() {
     assert!(store.telling(draft.id).await.unwrap().is_none(), "somebody is at it");
     let open = telling.sale().clone();
     // Telling keeps nobody from changing the sale; what is told then is old.
-    let ended = Step::Go { to: SaleState::Ended, tell: true };
+    let ended = StateChange::To { to: SaleState::Ended, tell: true };
     assert_eq!(store.change(&open, ended, None).await.unwrap(), Written::Done);
     assert!(!telling.done().await.unwrap());
     assert!(!store.head(draft.id).await.unwrap().unwrap().is_propagated());

@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::{error::SaleError, propagation::Propagator};
 use crate::{
     domain::{
-        Item, ItemDraft, Kind, NewSale, Problems, Sale, Settings, SettingsDraft, StateConflict,
-        Step,
+        Item, ItemDraft, Kind, NewSale, Problems, Sale, Settings, SettingsDraft, StateChange,
+        StateConflict,
         export::{self, Rules},
         items, per_buyer_limit, quantity, settings,
     },
@@ -149,17 +149,18 @@ impl Sales {
         &self,
         request: &Request,
         id: Uuid,
-        rule: impl Fn(&Sale) -> Result<Step, StateConflict>,
+        rule: impl Fn(&Sale) -> Result<StateChange, StateConflict>,
     ) -> Result<Sale, SaleError> {
         for _ in 0..MAX_ATTEMPTS {
             if self.replayed(request).await?.is_some() {
                 return self.told(id).await;
             }
             let sale = self.store.head(id).await?.ok_or(SaleError::NotFound(id))?;
-            let step = rule(&sale).map_err(|conflict| SaleError::StateConflict { id, conflict })?;
-            match self.store.change(&sale, step, Some(request)).await? {
+            let change =
+                rule(&sale).map_err(|conflict| SaleError::StateConflict { id, conflict })?;
+            match self.store.change(&sale, change, Some(request)).await? {
                 Written::Done => {
-                    if let Step::Go { to, .. } = step {
+                    if let StateChange::To { to, .. } = change {
                         tracing::info!(sale = %id, state = to.as_str(), "sale changed");
                     }
                     return self.told(id).await;

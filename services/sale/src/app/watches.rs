@@ -1,9 +1,9 @@
-//! Following sales: however many people watch, each sale is looked at once per interval and process.
+//! Watching sales: each watched sale is read once per interval and process, whatever the number of its
+//! watchers.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use flashsale_service::Drain;
@@ -17,30 +17,30 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// A watched sale, shared by everybody who watches it.
+/// A watched sale, shared by all of its watchers.
 type Watched = watch::Sender<Arc<Sale>>;
 
 /// The sales that are watched in this process.
 #[derive(Debug)]
 pub struct Watches {
     store: Store,
-    interval: Duration,
     max_watchers: usize,
     permits: Arc<Semaphore>,
     watched: Mutex<HashMap<Uuid, Watched>>,
 }
 
 impl Watches {
-    /// None yet. At most `max_watchers` may watch at once; what they watch is looked at every `interval`.
-    pub fn new(store: Store, interval: Duration, max_watchers: usize) -> Self {
+    /// No sale is watched yet; at most `max_watchers` watchers are let in at once.
+    pub fn new(store: Store, max_watchers: usize) -> Self {
         let permits = Arc::new(Semaphore::new(max_watchers));
-        Self { store, interval, max_watchers, permits, watched: Mutex::default() }
+        Self { store, max_watchers, permits, watched: Mutex::default() }
     }
 
     /// The sale now and whenever it changes, until it has ended or the drain starts.
     ///
     /// # Errors
-    /// [`SaleError::NotFound`], or [`SaleError::TooManyWatchers`].
+    /// [`SaleError::NotFound`], [`SaleError::TooManyWatchers`]; [`SaleError::Store`] when Postgres does
+    /// not answer.
     pub async fn watch(
         &self,
         id: Uuid,
@@ -67,30 +67,16 @@ impl Watches {
     }
 
     fn watched(&self) -> MutexGuard<'_, HashMap<Uuid, Watched>> {
-        // Nothing that could panic is done under the lock.
+        // No code that could panic runs under the lock.
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks after the watched sales until the drain starts.
+    /// Reads which watched sales have changed, and shows those to their watchers. Forgets the sales
+    /// that are no longer watched.
     ///
     /// # Errors
-    /// Never: what goes wrong is logged and tried again.
-    pub async fn run(self: Arc<Self>, drain: Drain) -> anyhow::Result<()> {
-        let rounds = async {
-            loop {
-                tokio::time::sleep(self.interval).await;
-                if let Err(error) = self.round().await {
-                    tracing::warn!(%error, "cannot look after the watched sales");
-                }
-            }
-        };
-        tokio::select! {
-            () = drain.started() => Ok(()),
-            () = rounds => Ok(()),
-        }
-    }
-
-    async fn round(&self) -> Result<(), StoreError> {
+    /// When Postgres does not answer.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
         let known: HashMap<Uuid, (i64, i64)> = {
             let mut watched = self.watched();
             watched.retain(|_, sender| sender.receiver_count() > 0);
@@ -113,12 +99,12 @@ impl Watches {
     }
 }
 
-/// What tells a newer reading of a sale from an older one.
+/// Orders the readings of a sale: a newer one has a greater age.
 fn age(sale: &Sale) -> (i64, i64) {
     (sale.version, sale.propagated_version)
 }
 
-/// Shows `sale` to everybody who watches it, unless they know it or something newer.
+/// Shows `sale` to its watchers, unless they have seen this reading or a newer one.
 fn publish(sender: &Watched, sale: Arc<Sale>) {
     sender.send_if_modified(|current| {
         let newer = age(&sale) > age(current);

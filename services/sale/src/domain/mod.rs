@@ -13,4 +13,4 @@ pub use rules::{
     ItemDraft, MAX_ITEMS, MAX_PRICE_MINOR, MAX_QUANTITY, MAX_SKU_CHARS, MAX_TITLE_CHARS, RoomDraft,
     SettingsDraft, items, per_buyer_limit, printable, quantity, settings,
 };
-pub use sale::{Item, NewSale, Room, Sale, SaleState, Settings, StateConflict, Step};
+pub use sale::{Item, NewSale, Room, Sale, SaleState, Settings, StateChange, StateConflict};

@@ -136,13 +136,13 @@ pub struct Sale {
     pub updated_at: OffsetDateTime,
 }
 
-/// What a request makes of a sale.
+/// What a request changes about a sale's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Nothing: it is so already.
-    Stay,
+pub enum StateChange {
+    /// Nothing: it is in that state already.
+    None,
     /// A new state.
-    Go {
+    To {
         /// The state.
         to: SaleState,
         /// Whether inventory and the waiting room have to be told.
@@ -164,7 +164,7 @@ impl Sale {
     ///
     /// # Errors
     /// When it is over: it has ended, or its window has passed before it was ever opened.
-    pub fn start(&self, now: OffsetDateTime) -> Result<Step, StateConflict> {
+    pub fn start(&self, now: OffsetDateTime) -> Result<StateChange, StateConflict> {
         match self.state {
             SaleState::Draft | SaleState::Scheduled | SaleState::Paused => {
                 if self.settings.ends_at <= now {
@@ -172,23 +172,23 @@ impl Sale {
                 }
                 Ok(self.go(SaleState::Open))
             }
-            SaleState::Open => Ok(Step::Stay),
+            SaleState::Open => Ok(StateChange::None),
             SaleState::Ended => Err(StateConflict { state: self.state, why: "it has ended" }),
         }
     }
 
     /// Ends the sale for good. Every sale may be ended.
-    pub fn end(&self) -> Step {
+    pub fn end(&self) -> StateChange {
         match self.state {
             SaleState::Draft | SaleState::Scheduled | SaleState::Open | SaleState::Paused => {
                 self.go(SaleState::Ended)
             }
-            SaleState::Ended => Step::Stay,
+            SaleState::Ended => StateChange::None,
         }
     }
 
-    fn go(&self, to: SaleState) -> Step {
-        Step::Go { to, tell: SaleState::must_be_told(Some(self.state), to) }
+    fn go(&self, to: SaleState) -> StateChange {
+        StateChange::To { to, tell: SaleState::must_be_told(Some(self.state), to) }
     }
 
     /// Whether inventory and the waiting room know this version, or need not.
@@ -231,13 +231,13 @@ mod tests {
 
     #[test]
     fn every_state_allows_exactly_the_steps_it_should() {
-        let go = |to, tell| Step::Go { to, tell };
+        let go = |to, tell| StateChange::To { to, tell };
         for (state, started, ended) in [
             (SaleState::Draft, Some(go(SaleState::Open, true)), go(SaleState::Ended, false)),
             (SaleState::Scheduled, Some(go(SaleState::Open, true)), go(SaleState::Ended, false)),
-            (SaleState::Open, Some(Step::Stay), go(SaleState::Ended, true)),
+            (SaleState::Open, Some(StateChange::None), go(SaleState::Ended, true)),
             (SaleState::Paused, Some(go(SaleState::Open, true)), go(SaleState::Ended, true)),
-            (SaleState::Ended, None, Step::Stay),
+            (SaleState::Ended, None, StateChange::None),
         ] {
             assert_eq!(sale(state).start(STARTS).ok(), started, "{state:?}");
             assert_eq!(sale(state).end(), ended, "{state:?}");
@@ -249,7 +249,7 @@ mod tests {
         assert!(sale(SaleState::Draft).start(ENDS - time::Duration::MILLISECOND).is_ok());
         let conflict = sale(SaleState::Draft).start(ENDS).unwrap_err();
         assert_eq!(conflict.why, "its window has passed");
-        assert_eq!(sale(SaleState::Open).start(ENDS), Ok(Step::Stay));
+        assert_eq!(sale(SaleState::Open).start(ENDS), Ok(StateChange::None));
     }
 
     #[test]

@@ -1,3 +1,7 @@
-//! Calls to other services.
+//! Calls to other services, a file each. Every call may be repeated: those that tell set a value, and
+//! carry an id made from the sale and its version.
 
 pub(crate) mod inventory;
+mod request;
+pub(crate) mod untold;
+pub(crate) mod waiting_room;

@@ -6,7 +6,7 @@ use sqlx::{PgConnection, query_file};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
-use crate::domain::{NewSale, Sale, SaleState, Step};
+use crate::domain::{NewSale, Sale, SaleState, StateChange};
 
 /// A mutating request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,27 +95,28 @@ impl Store {
         Ok(Created::New)
     }
 
-    /// Takes a step from `sale` as it was read, and records the request that asked for it, if one did.
+    /// Changes the state of `sale`, if it is still as it was read, and records the request that asked
+    /// for it, if one did.
     ///
     /// # Errors
     /// When Postgres does not answer.
     pub async fn change(
         &self,
         sale: &Sale,
-        step: Step,
+        change: StateChange,
         request: Option<&Request>,
     ) -> Result<Written, StoreError> {
-        Ok(flashsale_pg::retry_conflicts(|| self.try_change(sale, step, request)).await?)
+        Ok(flashsale_pg::retry_conflicts(|| self.try_change(sale, change, request)).await?)
     }
 
     async fn try_change(
         &self,
         sale: &Sale,
-        step: Step,
+        change: StateChange,
         request: Option<&Request>,
     ) -> sqlx::Result<Written> {
         let mut tx = self.pool.begin().await?;
-        if let Step::Go { to, tell } = step {
+        if let StateChange::To { to, tell } = change {
             let changed =
                 query_file!("sql/change_state.sql", sale.id, sale.version, to.as_str(), tell)
                     .execute(&mut *tx)

@@ -1,11 +1,11 @@
-//! When what could not be done is tried again.
+//! Pauses between attempts.
 
 use std::{collections::HashMap, hash::Hash, time::Duration};
 
 use tokio::time::Instant;
 
-/// When each thing that could not be done is tried again: after `first`, then after twice as long each time, up to `max`. Holds as
-/// many as are in trouble.
+/// When each failed thing is tried again: after `first`, then after twice as long each time, up to
+/// `max`. Has one entry per thing that is failing.
 #[derive(Debug)]
 pub(crate) struct Backoffs<K> {
     first: Duration,
@@ -26,10 +26,10 @@ impl<K: Copy + Eq + Hash> Backoffs<K> {
         self.waiting.remove(&what);
     }
 
-    /// Takes note of a failure and answers how long it is left alone.
+    /// Notes a failure and returns the pause until the next attempt.
     pub(crate) fn failed(&mut self, what: K, now: Instant) -> Duration {
         let max = self.max;
-        // What another instance has finished, or what nobody asks for any more, does not stay.
+        // Drop what another instance has finished meanwhile, or what is not tried any more.
         self.waiting.retain(|_, (_, at)| *at + max > now);
         let wait = self.waiting.get(&what).map_or(self.first, |(wait, _)| (*wait * 2).min(max));
         self.waiting.insert(what, (wait, now + wait));
@@ -45,7 +45,7 @@ mod tests {
     const MAX: Duration = Duration::from_secs(4);
 
     #[test]
-    fn what_fails_is_tried_ever_less_often() {
+    fn pauses_double_up_to_the_longest() {
         let mut backoffs = Backoffs::new(FIRST, MAX);
         let sale = (1, 2);
         let mut now = Instant::now();
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_asked_for_any_more_is_forgotten() {
+    fn entries_that_are_not_tried_again_go() {
         let mut backoffs = Backoffs::new(FIRST, MAX);
         let now = Instant::now();
         for n in 0..100 {

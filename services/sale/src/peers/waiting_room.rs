@@ -1,0 +1,88 @@
+//! The waiting room: configures, opens, pauses and closes the rooms of sales.
+
+use flashsale_errors::Reason;
+use flashsale_proto::waitingroom::{
+    CloseRoomRequest, ConfigureRoomRequest, OpenRoomRequest, PauseRoomRequest,
+    waiting_room_admin_service_client::WaitingRoomAdminServiceClient,
+};
+use flashsale_service::{peer::PeerChannel, wire};
+use tonic::Status;
+
+use super::{request::request_id, untold::Untold};
+use crate::domain::{Room, Sale};
+
+const WAITING_ROOM: &str = "waiting-room";
+
+/// The waiting room. A clone uses the same channel.
+#[derive(Debug, Clone)]
+pub struct WaitingRoom {
+    admin: WaitingRoomAdminServiceClient<PeerChannel>,
+}
+
+impl WaitingRoom {
+    /// Over a channel that may not be connected yet.
+    pub fn new(channel: PeerChannel) -> Self {
+        Self { admin: WaitingRoomAdminServiceClient::new(channel) }
+    }
+
+    /// Configures and opens the room of a sale.
+    ///
+    /// # Errors
+    /// When a call fails.
+    pub async fn open(&self, sale: &Sale, room: Room) -> Result<(), Untold> {
+        let mut admin = self.admin.clone();
+        let configure = ConfigureRoomRequest {
+            request_id: request_id(sale, "configure"),
+            sale_id: sale.id.to_string(),
+            admissions_per_second: room.rate,
+            admission_ttl: Some(wire::duration(room.admission)),
+        };
+        admin.configure_room(configure).await.map_err(untold)?;
+        let open =
+            OpenRoomRequest { request_id: request_id(sale, "open"), sale_id: sale.id.to_string() };
+        admin.open_room(open).await.map_err(untold)?;
+        Ok(())
+    }
+
+    /// Pauses the room of a sale, if it has one.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn pause(&self, sale: &Sale) -> Result<(), Untold> {
+        if sale.settings.room.is_none() {
+            return Ok(());
+        }
+        let pause = PauseRoomRequest {
+            request_id: request_id(sale, "pause"),
+            sale_id: sale.id.to_string(),
+        };
+        unless_missing(self.admin.clone().pause_room(pause).await)
+    }
+
+    /// Closes the room of a sale, if it has one.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn close(&self, sale: &Sale) -> Result<(), Untold> {
+        if sale.settings.room.is_none() {
+            return Ok(());
+        }
+        let close = CloseRoomRequest {
+            request_id: request_id(sale, "close"),
+            sale_id: sale.id.to_string(),
+        };
+        unless_missing(self.admin.clone().close_room(close).await)
+    }
+}
+
+fn untold(status: Status) -> Untold {
+    Untold::from_status(WAITING_ROOM, &status)
+}
+
+/// A room that was never configured needs no pausing or closing.
+fn unless_missing<T>(answer: Result<T, Status>) -> Result<(), Untold> {
+    match answer.map_err(untold) {
+        Err(refusal) if refusal.why != Reason::RoomNotFound.as_str() => Err(refusal),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
