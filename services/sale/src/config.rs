@@ -143,7 +143,7 @@ mod tests {
     use crate::DEFAULTS;
 
     #[test]
-    fn the_defaults_are_sound_and_what_is_not_is_named() {
+    fn every_wrong_key_is_named() {
         assert!(load_from::<Config>(DEFAULTS, None, std::iter::empty()).is_ok());
         let env = [
             ("FLASHSALE_SALE__PROPAGATIONS_AT_ONCE", "16"),

@@ -1,8 +1,8 @@
-//! The sale service: what is sold, when, at what price and under which rules; and telling inventory and
-//! the waiting room.
+//! The sale service: what is sold, when, at what price and under which rules; and telling inventory
+//! and the waiting room.
 //!
-//! A change is recorded in Postgres first. The others are then told of it, in the call if they answer
-//! and in the background if not, so that no crash leaves them behind for good.
+//! A change is recorded in Postgres first. The others are then told of it, in the call if they
+//! answer and in the background if not, so that no crash leaves them behind for good.
 
 mod app;
 mod config;

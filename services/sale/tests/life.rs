@@ -1,4 +1,5 @@
-//! The life of a sale over the wire: created, imported, started, watched, ended; and the others told of it.
+//! The life of a sale over the wire: created, imported, started, watched, ended; and the others
+//! told of it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -20,7 +21,7 @@ fn in_ms(ms: i64) -> Option<prost_types::Timestamp> {
 }
 
 #[tokio::test]
-async fn a_sale_lives_from_draft_to_end_and_the_others_are_told_in_order() {
+async fn the_others_are_told_in_order() {
     let world = World::new().await;
     let settings = SaleSettings { ends_at: in_ms(3_600_000), ..with_room() };
     let asked = sale::CreateSaleRequest { settings: Some(settings.clone()), ..creation() };
@@ -52,7 +53,7 @@ async fn a_sale_lives_from_draft_to_end_and_the_others_are_told_in_order() {
 }
 
 #[tokio::test]
-async fn a_sale_without_a_room_and_a_draft_are_not_the_waiting_rooms_business() {
+async fn no_room_means_no_calls_to_the_waiting_room() {
     let world = World::new().await;
     let sale = world.draft(creation()).await.sale_id;
     world.start(&sale, &id()).await.unwrap();
@@ -84,7 +85,7 @@ async fn an_export_becomes_a_sale() {
 }
 
 #[tokio::test]
-async fn the_same_request_has_one_effect_however_often_and_at_once_it_is_sent() {
+async fn a_repeated_request_has_one_effect() {
     let world = World::new().await;
     let (_second, other) = world.instance().await;
     let asked = creation();
@@ -112,7 +113,7 @@ async fn the_same_request_has_one_effect_however_often_and_at_once_it_is_sent() 
 }
 
 #[tokio::test]
-async fn a_replay_is_answered_even_when_the_request_would_be_refused_by_now() {
+async fn a_replay_outlives_its_rules() {
     let world = World::new().await;
     let settings = SaleSettings { ends_at: in_ms(400), ..settings() };
     let asked = sale::CreateSaleRequest { settings: Some(settings), ..creation() };
@@ -129,7 +130,7 @@ async fn a_replay_is_answered_even_when_the_request_would_be_refused_by_now() {
 }
 
 #[tokio::test]
-async fn a_start_that_cannot_be_told_is_recorded_reported_and_finished_in_the_background() {
+async fn an_untold_start_is_finished_in_the_background() {
     for (call, failing) in [
         ("LoadStock", Status::unavailable("connection refused")),
         ("LoadStock", Failure::new(Reason::StockFenced, "fenced").into()),
@@ -163,7 +164,7 @@ async fn a_start_that_cannot_be_told_is_recorded_reported_and_finished_in_the_ba
 }
 
 #[tokio::test]
-async fn an_end_closes_the_room_even_while_inventory_is_away() {
+async fn an_end_closes_the_room_without_inventory() {
     let world = World::new().await;
     let asked = sale::CreateSaleRequest { settings: Some(with_room()), ..creation() };
     let sale = world.draft(asked).await.sale_id;
@@ -178,7 +179,7 @@ async fn an_end_closes_the_room_even_while_inventory_is_away() {
 }
 
 #[tokio::test]
-async fn what_a_dead_instance_left_untold_is_told_by_the_next() {
+async fn the_next_instance_tells_what_was_left() {
     let world = World::new().await;
     let sale = world.draft(creation()).await.sale_id;
     // As it stands when a process dies between its transaction and its calls.
@@ -192,9 +193,9 @@ async fn what_a_dead_instance_left_untold_is_told_by_the_next() {
 }
 
 #[tokio::test]
-async fn a_sale_that_cannot_be_told_of_does_not_hold_up_the_others() {
+async fn an_untold_sale_delays_no_other() {
     let world = World::new().await;
-    // More than are taken up in one round, all of them hopeless: nobody has stock for them.
+    // More than one round takes, all of them hopeless: inventory has no stock for them.
     sqlx::query(
         "INSERT INTO sales (sale_id, name, currency, state, starts_at, ends_at, hold_ms, room_rate, room_admission_ms)
          SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, 'x', 'EUR', 'OPEN', now(), now() + '1 hour', 5000, 1, 5000
@@ -214,7 +215,7 @@ async fn a_sale_that_cannot_be_told_of_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
-async fn an_old_state_never_reaches_the_others_behind_a_newer_one() {
+async fn an_old_state_never_follows_a_newer_one() {
     let world = World::new().await;
     let (_second, mut other) = world.instance().await;
     for _ in 0..10 {
@@ -237,7 +238,7 @@ async fn an_old_state_never_reaches_the_others_behind_a_newer_one() {
 }
 
 #[tokio::test]
-async fn a_sale_ends_by_itself_when_its_window_has_passed() {
+async fn a_sale_ends_when_its_window_has_passed() {
     let world = World::new().await;
     let settings = SaleSettings { ends_at: in_ms(1_000), ..with_room() };
     let asked = sale::CreateSaleRequest { settings: Some(settings), ..creation() };
@@ -253,7 +254,7 @@ async fn a_sale_ends_by_itself_when_its_window_has_passed() {
 }
 
 #[tokio::test]
-async fn sales_are_listed_newest_first_page_by_page() {
+async fn sales_are_listed_newest_first() {
     let world = World::new().await;
     let mut client = world.client.clone();
     let mut created = Vec::new();
@@ -283,7 +284,7 @@ async fn sales_are_listed_newest_first_page_by_page() {
 }
 
 #[tokio::test]
-async fn watchers_see_a_sale_at_once_and_at_each_change_until_it_has_ended() {
+async fn watchers_see_each_change() {
     let world = World::new().await;
     let sale = world.draft(creation()).await.sale_id;
     let watch = || async {
@@ -322,7 +323,7 @@ async fn watchers_see_a_sale_at_once_and_at_each_change_until_it_has_ended() {
 }
 
 #[tokio::test]
-async fn a_drain_ends_the_streams_and_the_service() {
+async fn a_drain_ends_streams_and_service() {
     let world = World::new().await;
     let sale_id = world.draft(creation()).await.sale_id;
     let asked = sale::WatchSaleRequest { sale_id };

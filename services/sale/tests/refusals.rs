@@ -55,7 +55,7 @@ fn lasting(seconds: i64) -> Option<prost_types::Duration> {
 }
 
 #[tokio::test]
-async fn each_bad_request_has_its_own_reason_and_field_and_changes_nothing() {
+async fn each_bad_request_has_its_reason_and_field() {
     use Reason::{
         ArgumentInvalid as Argument, ExportInvalid as Export, NotImplemented, PageTokenInvalid,
         QuantityInvalid as Quantity, RequestIdInvalid, RequestIdReused, SaleNotFound,
@@ -177,7 +177,7 @@ tee,,L,TEE-L,shopify,20,38.00
 ";
 
 #[tokio::test]
-async fn all_problems_arrive_at_once_also_when_there_are_very_many() {
+async fn all_problems_arrive_at_once() {
     let world = World::new().await;
     let mut client = world.client.clone();
     let status = client
@@ -196,7 +196,8 @@ async fn all_problems_arrive_at_once_also_when_there_are_very_many() {
     let fields: Vec<&str> = failure.violations().iter().map(|v| v.field.as_str()).collect();
     assert_eq!(fields, ["settings.name", "settings.hold_ttl", "items[0].quantity"]);
 
-    // The longest texts there are, of four bytes a character: the answer still fits the trailers that clients take.
+    // The longest texts there are, of four bytes a character: the answer still fits the trailers
+    // that clients take.
     let mut rows = String::from("Handle,Title,Variant SKU,Variant Inventory Qty,Variant Price\n");
     for row in 0..1_000 {
         rows.push_str(&format!("p{row},P,{0},{0},{0}\n", "💥".repeat(150)));
@@ -211,7 +212,7 @@ async fn all_problems_arrive_at_once_also_when_there_are_very_many() {
 }
 
 #[tokio::test]
-async fn a_service_whose_postgres_is_away_says_so_and_starts_all_the_same() {
+async fn the_service_starts_without_postgres() {
     let nobody = format!("127.0.0.1:{}", closed_port());
     let (_server, mut client) = world::serve(
         &format!("postgres://nobody@{nobody}/x"),
@@ -227,7 +228,7 @@ async fn a_service_whose_postgres_is_away_says_so_and_starts_all_the_same() {
     assert_failure(&status, Reason::StoreUnavailable);
 }
 
-/// A port that nobody listens on.
+/// A port without a listener.
 fn closed_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -59,7 +59,7 @@ async fn ended_sale(world: &World) -> String {
 }
 
 #[tokio::test]
-async fn a_report_counts_orders_units_and_money_of_its_own_sale() {
+async fn a_report_counts_its_own_sale() {
     let world = World::new().await;
     let sale = ended_sale(&world).await;
     let other = ended_sale(&world).await;
@@ -114,13 +114,13 @@ async fn a_report_counts_orders_units_and_money_of_its_own_sale() {
 }
 
 #[tokio::test]
-async fn a_report_is_not_final_while_anything_can_still_change() {
+async fn a_changing_report_is_not_final() {
     let world = World::new().await;
     let sale = ended_sale(&world).await;
     let order = record(&world, &sale, "CONFIRMED", 1).await;
     pay(&world, order, "SUCCEEDED", 2_990).await;
     assert!(world.report(&sale).await.r#final);
-    // As if nobody had looked yet.
+    // As if no report had been made yet.
     let forget = format!("UPDATE sales SET final_at = NULL WHERE sale_id = '{sale}'");
 
     let order_is =
@@ -179,7 +179,7 @@ async fn a_report_is_not_final_while_anything_can_still_change() {
             format!("UPDATE sales SET version = version - 1 WHERE sale_id = '{sale}'"),
         ),
     ] {
-        // Nobody tells the others meanwhile.
+        // The others are not told meanwhile.
         world.peers.fail("SyncSale", Failure::new(Reason::StockFenced, "not now"));
         run(&world, &forget).await;
         run(&world, &make).await;
@@ -207,7 +207,7 @@ async fn a_report_is_not_final_while_anything_can_still_change() {
 }
 
 #[tokio::test]
-async fn an_order_that_is_settled_while_the_report_is_made_is_in_it_or_the_report_is_not_final() {
+async fn an_order_settled_meanwhile_is_in_the_report() {
     let world = World::new().await;
     let sale = ended_sale(&world).await;
     let order = record(&world, &sale, "PAYING", 2).await;
@@ -220,8 +220,7 @@ async fn an_order_that_is_settled_while_the_report_is_made_is_in_it_or_the_repor
 }
 
 #[tokio::test]
-async fn a_report_without_inventory_says_so_and_is_not_final_and_a_sale_that_never_opened_needs_none()
- {
+async fn a_report_without_inventory_is_not_final() {
     let world = World::new().await;
     let sale = ended_sale(&world).await;
     world.peers.fail("GetStock", Failure::new(Reason::StockFenced, "it is being rebuilt"));
@@ -252,7 +251,7 @@ async fn final_at(world: &World, sale: &str) -> Option<time::OffsetDateTime> {
 }
 
 #[tokio::test]
-async fn a_final_report_stays_final_without_inventory() {
+async fn a_final_report_stays_final() {
     let world = World::new().await;
     let sale = ended_sale(&world).await;
     assert_eq!(final_at(&world, &sale).await, None);
@@ -280,7 +279,7 @@ async fn a_final_report_stays_final_without_inventory() {
 }
 
 #[tokio::test]
-async fn ended_sales_become_final_by_themselves_and_once() {
+async fn ended_sales_become_final_once() {
     let world = World::settling().await;
     let (_second, other) = world.instance().await;
     world.peers.have_out(0, 1);
@@ -300,7 +299,7 @@ async fn ended_sales_become_final_by_themselves_and_once() {
         let at = eventually("the sale is final", || final_at(&world, sale)).await;
         first.push(Some(at));
     }
-    // Whoever looks now finds nothing to do.
+    // The task finds nothing to do now.
     let last = world.draft(creation()).await.sale_id;
     world.end(&last, &id()).await.unwrap();
     eventually("a later sale is final", || final_at(&world, &last)).await;
@@ -309,7 +308,7 @@ async fn ended_sales_become_final_by_themselves_and_once() {
 }
 
 #[tokio::test]
-async fn what_begins_while_the_report_is_made_keeps_it_from_being_written_as_final() {
+async fn changes_meanwhile_keep_a_report_from_final() {
     let world = World::new().await;
     let store = flashsale_sale::store::Store::new(world.pg.pool.clone());
     let sale = ended_sale(&world).await;
@@ -352,7 +351,7 @@ async fn what_begins_while_the_report_is_made_keeps_it_from_being_written_as_fin
 }
 
 #[tokio::test]
-async fn a_claim_under_way_is_waited_for() {
+async fn a_report_waits_for_a_claim() {
     let world = World::new().await;
     let store = flashsale_sale::store::Store::new(world.pg.pool.clone());
     let sale = ended_sale(&world).await;

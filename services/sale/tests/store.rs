@@ -52,7 +52,7 @@ async fn with_sale() -> (TestPg, Store, Sale) {
 const OPEN: StateChange = StateChange::To { to: SaleState::Open, tell: true };
 
 #[tokio::test]
-async fn a_sale_is_read_as_it_was_written_with_its_items_by_sku() {
+async fn a_sale_is_read_as_it_was_written() {
     let (_pg, store, _) = with_sale().await;
     let asked = new_sale();
     store.create(&asked, &request("y")).await.unwrap();
@@ -64,7 +64,7 @@ async fn a_sale_is_read_as_it_was_written_with_its_items_by_sku() {
 }
 
 #[tokio::test]
-async fn a_request_id_that_is_taken_leaves_nothing_of_the_second_sale() {
+async fn a_taken_request_id_leaves_nothing() {
     let (pg, store, sale) = with_sale().await;
     let first = request("one");
     assert_eq!(store.change(&sale, OPEN, Some(&first)).await.unwrap(), Written::Done);
@@ -78,7 +78,7 @@ async fn a_request_id_that_is_taken_leaves_nothing_of_the_second_sale() {
 }
 
 #[tokio::test]
-async fn a_change_is_made_once_from_the_version_that_was_read() {
+async fn a_change_is_made_once_per_version() {
     let (_pg, store, draft) = with_sale().await;
     let (one, two) = (request("one"), request("two"));
     let both = tokio::join!(
@@ -92,7 +92,8 @@ async fn a_change_is_made_once_from_the_version_that_was_read() {
     assert_eq!((open.state, open.version, open.propagated_version), (SaleState::Open, 2, 1));
     assert!(open.updated_at > draft.updated_at);
 
-    // The request of the loser bound nothing; that of the winner is taken, and changes nothing again.
+    // The request of the loser bound nothing; that of the winner is taken, and changes nothing
+    // again.
     let recorded = [store.request(one.id).await.unwrap(), store.request(two.id).await.unwrap()];
     assert_eq!(recorded.iter().flatten().count(), 1);
     let winner = if recorded[0].is_some() { &one } else { &two };
@@ -107,23 +108,23 @@ async fn a_change_is_made_once_from_the_version_that_was_read() {
 }
 
 #[tokio::test]
-async fn only_one_tells_of_a_sale_and_only_what_it_has_read_counts_as_told() {
+async fn one_instance_at_a_time_tells_of_a_sale() {
     let (_pg, store, draft) = with_sale().await;
-    assert!(store.to_tell(Uuid::nil(), 10).await.unwrap().is_empty(), "a draft concerns nobody");
+    assert!(store.to_tell(Uuid::nil(), 10).await.unwrap().is_empty(), "a draft is not told");
     store.change(&draft, OPEN, None).await.unwrap();
     let due = store.to_tell(Uuid::nil(), 10).await.unwrap();
     assert_eq!(due.iter().map(|sale| (sale.id, sale.version)).collect::<Vec<_>>(), [(draft.id, 2)]);
 
     let telling = store.telling(draft.id).await.unwrap().unwrap();
-    assert!(store.telling(draft.id).await.unwrap().is_none(), "somebody is at it");
+    assert!(store.telling(draft.id).await.unwrap().is_none(), "another instance has the right");
     let open = telling.sale().clone();
-    // Telling keeps nobody from changing the sale; what is told then is old.
+    // The sale can be changed while it is told; what was told is then old.
     let ended = StateChange::To { to: SaleState::Ended, tell: true };
     assert_eq!(store.change(&open, ended, None).await.unwrap(), Written::Done);
     assert!(!telling.done().await.unwrap());
     assert!(!store.head(draft.id).await.unwrap().unwrap().is_propagated());
 
-    // The right goes with whoever holds it.
+    // The right ends with its holder.
     drop(store.telling(draft.id).await.unwrap().unwrap());
     let telling = flashsale_testing::eventually("the right is free", || async {
         store.telling(draft.id).await.unwrap()
@@ -135,7 +136,7 @@ async fn only_one_tells_of_a_sale_and_only_what_it_has_read_counts_as_told() {
 }
 
 #[tokio::test]
-async fn sales_created_in_the_same_instant_are_all_listed() {
+async fn sales_of_the_same_instant_are_all_listed() {
     let (pg, store, _) = with_sale().await;
     for _ in 0..6 {
         store.create(&new_sale(), &request("x")).await.unwrap();

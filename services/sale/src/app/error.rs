@@ -7,7 +7,7 @@ use crate::{
     store::StoreError,
 };
 
-/// Why a call fails. `grpc::errors` says what each of them means to a caller.
+/// Why a call fails. `grpc::errors` maps each of these to a reason.
 #[derive(Debug, thiserror::Error)]
 pub enum SaleError {
     /// There is no such sale.
@@ -21,26 +21,27 @@ pub enum SaleError {
     StateConflict {
         /// The sale.
         id: Uuid,
-        /// Its state, and why that does not do.
+        /// Its state, and why that forbids the change.
         conflict: StateConflict,
     },
     /// The request, or the export in it, breaks rules.
     #[error("{} problems", .0.count())]
     Invalid(Problems),
-    /// The sale is recorded as it should be, but the others do not know yet.
+    /// The change is recorded, but inventory or the waiting room does not know yet.
     #[error("{peer} could not be told of the sale {id} yet: {why}")]
     NotTold {
         /// The sale.
         id: Uuid,
-        /// Who could not be told.
+        /// The service that could not be told.
         peer: &'static str,
-        /// The reason it gave, as in `STOCK_FENCED`, or `BUSY` while another instance is telling it.
+        /// The reason it gave, such as `STOCK_FENCED`, or `BUSY` while another instance is telling
+        /// it.
         why: &'static str,
     },
-    /// As many watch as this process allows.
+    /// This process has as many watchers as it allows.
     #[error("{0} watch sales here already")]
     TooManyWatchers(usize),
-    /// Others kept changing the sale in between.
+    /// Concurrent changes won every attempt.
     #[error("the sale {0} is being changed by others")]
     Contended(Uuid),
     /// The store fails.

@@ -62,8 +62,8 @@ impl Propagator {
     /// Tells the others how the sale stands now, or waits for the instance that is telling them.
     ///
     /// # Errors
-    /// [`SaleError::NotTold`] when one of them cannot be told now; the background task goes on trying.
-    /// [`SaleError::Store`] when Postgres does not answer.
+    /// [`SaleError::NotTold`] when one of them cannot be told now; the background task goes on
+    /// trying. [`SaleError::Store`] when Postgres does not answer.
     pub async fn tell(&self, id: Uuid) -> Result<(), SaleError> {
         let give_up = Instant::now() + PATIENCE;
         loop {

@@ -1,5 +1,5 @@
-//! Reports of how a sale goes or went. A report that finds that none of its figures can change any more
-//! records that the sale is final.
+//! Reports of how a sale goes or went. A report that finds that none of its figures can change any
+//! more records that the sale is final.
 
 use uuid::Uuid;
 
@@ -23,9 +23,9 @@ impl Reports {
         Self { store, inventory }
     }
 
-    /// The report of a sale. Units are read before the record, so that what is settled in between is
-    /// in the record. The first report that finds the sale settled records that it is final; later
-    /// ones do not ask inventory.
+    /// The report of a sale. Units are read before the record, so that what is settled in between
+    /// is in the record. The first report that finds the sale settled records that it is final;
+    /// later ones do not ask inventory.
     ///
     /// # Errors
     /// [`SaleError::NotFound`]; [`SaleError::Store`] when Postgres does not answer.
@@ -60,8 +60,8 @@ impl Reports {
         Ok(report)
     }
 
-    /// Makes the report of an ended sale that is not final; true if the sale is final now, or needs no
-    /// report.
+    /// Makes the report of an ended sale that is not final; true if the sale is final now, or needs
+    /// no report.
     ///
     /// # Errors
     /// When Postgres does not answer.

@@ -1,4 +1,5 @@
-//! What callers ask of sales, put together from the rules, the store and those who have to be told.
+//! Creates, changes and lists sales: applies the rules, records the result and tells the other
+//! services.
 
 use std::sync::Arc;
 
@@ -17,17 +18,17 @@ use crate::{
     store::{Created, Request, Store, Written},
 };
 
-/// How often a change is tried when others keep changing the sale in between.
+/// How often a change is tried while concurrent changes win.
 const MAX_ATTEMPTS: usize = 5;
 
-/// A sale to be created as a caller describes it.
+/// A sale to be created.
 #[derive(Debug)]
 pub struct CreateSale {
     /// What the shop decides.
     pub settings: SettingsDraft,
     /// What it offers.
     pub items: Vec<ItemDraft>,
-    /// What could not be decoded.
+    /// Problems found while decoding.
     pub problems: Problems,
 }
 
@@ -42,11 +43,11 @@ pub struct ImportSale {
     pub quantity: Option<i64>,
     /// Units one buyer may hold and buy of each item; 0 means no limit.
     pub per_buyer_limit: i64,
-    /// What could not be decoded.
+    /// Problems found while decoding.
     pub problems: Problems,
 }
 
-/// The control plane of sales.
+/// Creates, changes and lists sales.
 #[derive(Debug, Clone)]
 pub struct Sales {
     store: Store,
@@ -54,15 +55,16 @@ pub struct Sales {
 }
 
 impl Sales {
-    /// Over a store and those who have to be told.
+    /// Records in `store` and tells the others through `propagator`.
     pub fn new(store: Store, propagator: Arc<Propagator>) -> Self {
         Self { store, propagator }
     }
 
-    /// Creates a sale.
+    /// Creates a sale, as a draft.
     ///
     /// # Errors
-    /// [`SaleError::Invalid`], [`SaleError::RequestIdReused`].
+    /// [`SaleError::Invalid`], [`SaleError::RequestIdReused`]; [`SaleError::Store`] when Postgres
+    /// does not answer.
     pub async fn create(&self, request: &Request, asked: CreateSale) -> Result<Sale, SaleError> {
         self.record(request, |now| {
             let mut problems = asked.problems;
@@ -96,8 +98,9 @@ impl Sales {
         .await
     }
 
-    /// Records what `build` makes of a request, once. A request that had its effect is not built again: what was allowed then
-    /// may not be now, and its answer stays.
+    /// Records the sale that `build` makes of a request, once. A repeated request gets the same
+    /// answer without being built again, because the rules may refuse by now what they allowed
+    /// then.
     async fn record(
         &self,
         request: &Request,
@@ -119,7 +122,7 @@ impl Sales {
         }
     }
 
-    /// The sale of a request that had its effect before.
+    /// The sale of a request that was recorded before.
     async fn replayed(&self, request: &Request) -> Result<Option<Uuid>, SaleError> {
         match self.store.request(request.id).await? {
             Some((hash, id)) if hash == request.hash => Ok(Some(id)),
@@ -131,8 +134,9 @@ impl Sales {
     /// Opens a sale.
     ///
     /// # Errors
-    /// [`SaleError::NotFound`], [`SaleError::StateConflict`], [`SaleError::RequestIdReused`]; [`SaleError::NotTold`] when the
-    /// sale is open but the others do not know yet.
+    /// [`SaleError::NotFound`], [`SaleError::StateConflict`], [`SaleError::RequestIdReused`];
+    /// [`SaleError::NotTold`] when the sale is open but the others do not know yet;
+    /// [`SaleError::Store`] when Postgres does not answer.
     pub async fn start(&self, request: &Request, id: Uuid) -> Result<Sale, SaleError> {
         self.change(request, id, |sale| sale.start(flashsale_failpoint::now_utc())).await
     }
@@ -171,7 +175,7 @@ impl Sales {
         Err(SaleError::Contended(id))
     }
 
-    /// The sale, once the others know it.
+    /// The sale, once the other services know it.
     async fn told(&self, id: Uuid) -> Result<Sale, SaleError> {
         let sale = self.get(id).await?;
         if sale.is_propagated() {
@@ -189,7 +193,8 @@ impl Sales {
         self.store.get(id).await?.ok_or(SaleError::NotFound(id))
     }
 
-    /// A page of at most `size` sales behind `after`, newest first, without their items, and where the next one begins.
+    /// A page of at most `size` sales behind `after`, newest first, without their items, and where
+    /// the next one begins.
     ///
     /// # Errors
     /// When Postgres does not answer.
@@ -214,7 +219,8 @@ fn new_sale(
         }
         Some(_) => Err(SaleError::Invalid(problems)),
         None => {
-            // A currency that could not be decoded has been reported; that there is none is not to be passed over in any case.
+            // A currency that could not be decoded has been reported. That there is none must be
+            // reported in any case.
             if problems.is_empty() {
                 problems.add(Kind::Argument, "settings.currency", "is missing");
             }

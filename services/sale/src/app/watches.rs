@@ -1,5 +1,5 @@
-//! Watching sales: each watched sale is read once per interval and process, whatever the number of its
-//! watchers.
+//! Watching sales: each watched sale is read once per interval and process, whatever the number of
+//! its watchers.
 
 use std::{
     collections::HashMap,
@@ -39,8 +39,8 @@ impl Watches {
     /// The sale now and whenever it changes, until it has ended or the drain starts.
     ///
     /// # Errors
-    /// [`SaleError::NotFound`], [`SaleError::TooManyWatchers`]; [`SaleError::Store`] when Postgres does
-    /// not answer.
+    /// [`SaleError::NotFound`], [`SaleError::TooManyWatchers`]; [`SaleError::Store`] when Postgres
+    /// does not answer.
     pub async fn watch(
         &self,
         id: Uuid,

@@ -1,4 +1,5 @@
-//! The rules of sales: what one may look like, how it moves, how a shop's export becomes one. No clocks, no I/O.
+//! The rules of sales: what one may look like, how its state changes, how a shop's export becomes
+//! one. No clocks, no I/O.
 
 pub mod export;
 pub mod money;

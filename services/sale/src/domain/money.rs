@@ -20,11 +20,12 @@ pub enum PriceProblem {
     TooLarge,
 }
 
-/// Reads a plain decimal such as `19.90` as minor units of `currency`: exactly or not at all. Without a currency (none
-/// was given, which is a problem of its own) it only checks the shape.
+/// Parses a plain decimal such as `19.90` into minor units of `currency`, exactly or not at all.
+/// Without a currency (which is reported as a problem of its own) only the form is checked.
 ///
 /// # Errors
-/// When it is no such decimal, or has more decimals than the currency, be they zero: a file that writes cents is not in yen.
+/// When it is no such decimal, or has more decimals than the currency, even if they are zero: a
+/// file that writes cents is not in yen.
 pub fn price(text: &str, currency: Option<Currency>) -> Result<i64, PriceProblem> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -46,8 +47,9 @@ pub fn price(text: &str, currency: Option<Currency>) -> Result<i64, PriceProblem
     format!("{units}{decimals:0<allowed$}").parse().map_err(|_| PriceProblem::TooLarge)
 }
 
-/// Minor units that a price in this currency must be a multiple of, because cards are not charged in smaller steps: whole ariary, and no
-/// last of three decimals (docs.stripe.com/currencies, "Special cases" and "Three-decimal currencies").
+/// The minor units that a price in this currency must be a multiple of, because cards are not
+/// charged in smaller steps: whole ariary, and two of three decimals (docs.stripe.com/currencies,
+/// "Special cases" and "Three-decimal currencies").
 pub fn charge_step(currency: Currency) -> i64 {
     match currency.code() {
         "MGA" => 100,
@@ -65,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_price_is_exact_in_the_decimals_of_its_currency() {
+    fn a_price_is_exact_in_its_currency() {
         for (text, currency, minor) in [
             ("19.90", Currency::EUR, 1_990),
             ("19.9", Currency::EUR, 1_990),
@@ -80,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_plain_decimal_is_no_price() {
+    fn only_plain_decimals_are_prices() {
         for text in
             ["", "-", ".", "5.", ".5", "1,50", "1.234,50", "€5", "5 EUR", "1e3", "+5", "٣", "--1"]
         {

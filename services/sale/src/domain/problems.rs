@@ -1,8 +1,10 @@
-//! Everything that is wrong with one request, in a bounded list: a caller should not have to find it out one by one.
+//! Everything that is wrong with one request, in a bounded list, so that a caller learns of all
+//! problems at once.
 
-/// Problems that are told one by one; of the others the caller learns how many there are.
+/// The most problems that are listed; the others are counted.
 const MAX_LISTED: usize = 50;
-/// Bytes of text in the list. It travels in HTTP/2 trailers, of which many clients take 16 KiB at most.
+/// The most text in the list, in bytes. It travels in HTTP/2 trailers, of which many clients accept
+/// 16 KiB.
 const MAX_TEXT_BYTES: usize = 8_000;
 
 /// What a problem is about.
@@ -19,8 +21,8 @@ pub enum Kind {
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The path of the field in the request, as in `items[3].unit_price`, or the place in the export, as in
-    /// `row 12, column Variant Price`.
+    /// The path of the field in the request, as in `items[3].unit_price`, or the place in the
+    /// export, as in `row 12, column Variant Price`.
     pub field: String,
     /// What is wrong there and what would be right.
     pub what: String,
@@ -38,12 +40,12 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// None.
+    /// No problems.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds one; only counts it when the list is full.
+    /// Adds a problem; only counts it if the list is full.
     pub fn add(&mut self, kind: Kind, field: impl Into<String>, what: impl Into<String>) {
         match kind {
             Kind::Argument => self.arguments += 1,
@@ -73,17 +75,18 @@ impl Problems {
         self.listed.len() + self.more
     }
 
-    /// The first ones.
+    /// The problems that are listed.
     pub fn listed(&self) -> &[Problem] {
         &self.listed
     }
 
-    /// How many there are besides.
+    /// How many are not listed.
     pub fn more(&self) -> usize {
         self.more
     }
 
-    /// What the request as a whole is refused for: the export if it is at fault, the quantities if nothing else is.
+    /// What the request as a whole is refused for: the export if it has problems, quantities if
+    /// nothing else has.
     pub fn kind(&self) -> Kind {
         if self.exports > 0 {
             Kind::Export
@@ -100,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fifty_problems_are_listed_and_the_rest_is_counted() {
+    fn fifty_problems_are_listed() {
         let mut problems = Problems::new();
         assert!(problems.is_empty());
         for row in 0..62 {
@@ -121,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn only_quantities_make_it_a_matter_of_quantities() {
+    fn quantities_alone_are_a_quantity_problem() {
         let mut problems = Problems::new();
         problems.add(Kind::Quantity, "items[0].quantity", "is 0");
         assert_eq!(problems.kind(), Kind::Quantity);

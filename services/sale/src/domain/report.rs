@@ -24,7 +24,7 @@ pub struct ItemReport {
 /// Orders, money and what is under way, as of one moment of the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Totals {
-    /// The moment.
+    /// When the record was read.
     pub read_at: OffsetDateTime,
     /// Recorded orders without an end.
     pub orders_open: i64,
@@ -50,10 +50,11 @@ pub struct Totals {
     pub refunds_due: i64,
     /// Consequences to be carried out.
     pub consequences_due: i64,
-    /// Those among them that move units or money, orders that are yet to follow their payments or whose units are to be taken again,
-    /// and adjustments of the stock that are half done.
+    /// Those among them that move units or money, orders that have yet to follow their payments or
+    /// whose units are to be taken again, and unfinished adjustments of the stock.
     pub unsettled: i64,
-    /// The stock was rebuilt so lately that an order of an older epoch may still come out of the queue.
+    /// The stock was rebuilt so recently that an order of an older epoch may still come out of the
+    /// queue.
     pub rebuilt_lately: bool,
 }
 
@@ -76,7 +77,7 @@ impl UnitsOut {
 pub struct Report {
     /// The sale, as it stood before anything else of this was read.
     pub sale: Sale,
-    /// Units out there, read before the record; `None` while inventory does not say.
+    /// Units that are held or placed, read before the record; `None` if inventory did not answer.
     pub units: Option<UnitsOut>,
     /// Each item, by sku.
     pub items: Vec<ItemReport>,
@@ -90,20 +91,25 @@ impl Report {
         self.sale.final_at.is_some()
     }
 
-    /// Whether none of the figures can change by itself any more, the consequences that announce something aside.
+    /// Whether no figure can change any more, apart from consequences that only announce something.
     ///
-    /// Nothing can come in between this and writing it down, because nothing is left that could begin anything:
+    /// Nothing can change between this check and recording that the sale is final, because nothing
+    /// is left that could begin anything:
     ///
-    /// - The sale has ended for good and inventory knows, so that no hold is taken. None is held, so that none can be placed.
-    /// - An order on its way into the queue has a placed hold until it is recorded and has ended. None is placed, and every recorded
-    ///   order has ended, and so has its payment, its refund and whatever moves units or money because of it. Inventory is asked
-    ///   first: what it settles meanwhile is in the record that is read afterwards.
-    /// - Only an order of an older epoch has no hold in the stock that was rebuilt. It stands in the queue behind the rebuild's marker,
-    ///   where nobody publishes long after the rebuild, or among the parked orders. Neither is the case: the rebuild is not lately,
-    ///   and none is parked.
+    /// - The sale has ended and inventory knows, so no hold is taken. No units are held, so none
+    ///   can be placed.
+    /// - An order on its way into the queue has a placed hold until it is recorded and has ended.
+    ///   No units are placed, and every recorded order has ended, as have its payment, its refund
+    ///   and everything that moves units or money because of it. Inventory is asked first: what it
+    ///   settles meanwhile is in the record that is read afterwards.
+    /// - Only an order of an older epoch has no hold in the rebuilt stock. It is in the queue
+    ///   behind the rebuild's marker, where no such order is published long after the rebuild, or
+    ///   among the parked orders. Neither is the case: the rebuild is not recent, and no order is
+    ///   parked.
     ///
-    /// What remains is a claimer that was stuck for the whole of that time with such an order in front of it. It finds the sale final, which
-    /// gives it no units: the order ends as cancelled and changes that count alone.
+    /// What remains is a claimer that was stuck for all of that time with such an order in front of
+    /// it. It finds the sale final, which gives the order no units: it ends as cancelled and
+    /// changes only that count.
     pub fn is_settled(&self) -> bool {
         let totals = &self.totals;
         let moving = [

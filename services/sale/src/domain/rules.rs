@@ -1,4 +1,4 @@
-//! What a sale may look like. Every rule that is broken is reported, with the path of the field.
+//! What a sale may look like. Every broken rule is reported, with the path of the field.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -27,7 +27,7 @@ const MAX_LENGTH: Duration = Duration::from_secs(60 * 60);
 const MIN_RATE: f64 = 0.1;
 const MAX_RATE: f64 = 100_000.0;
 
-/// Settings as they were asked for. What could not even be decoded is `None` here and a problem already.
+/// Settings as they were requested. What could not be decoded is `None` here and already a problem.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SettingsDraft {
     /// What the shop calls the sale.
@@ -68,7 +68,8 @@ pub struct ItemDraft {
     pub per_buyer_limit: i64,
 }
 
-/// The settings that `draft` asks for at `now`; `None` only if the currency is unknown, which is a problem already.
+/// The settings that `draft` requests at `now`; `None` only if the currency is unknown, which is
+/// already a problem.
 pub fn settings(
     draft: &SettingsDraft,
     now: OffsetDateTime,
@@ -127,7 +128,7 @@ fn whole_ms(length: Duration) -> Duration {
     Duration::new(length.as_secs(), length.subsec_millis() * 1_000_000)
 }
 
-/// The items that `drafts` ask for, in a sale of `currency` (`None` when that is a problem already).
+/// The items that `drafts` request, in a sale of `currency` (`None` if that is already a problem).
 pub fn items(
     drafts: &[ItemDraft],
     currency: Option<Currency>,
@@ -204,7 +205,7 @@ pub fn per_buyer_limit(field: &str, limit: i64, problems: &mut Problems) {
     }
 }
 
-/// What keeps `text` from being `min` to `max` characters without control characters.
+/// Why `text` is not `min` to `max` characters without control characters; `None` if it is.
 pub fn printable(text: &str, min: usize, max: usize) -> Option<String> {
     let chars = text.chars().count();
     if chars < min {
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_takes_the_documented_default() {
+    fn omitted_settings_take_their_defaults() {
         let mut problems = Problems::new();
         let room = Some(RoomDraft { rate: 50.0, admission: None });
         let settings =
@@ -315,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn all_problems_of_all_items_are_reported_at_once() {
+    fn all_item_problems_are_reported_at_once() {
         let drafts = [
             item("TEE"),
             ItemDraft { unit_price: Some((100, Currency::USD)), ..item("CAP") },

@@ -1,4 +1,4 @@
-//! A sale and how it moves.
+//! A sale and its states.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use iso_currency::Currency;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Where a sale stands.
+/// The state of a sale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SaleState {
     /// Being prepared; sells nothing.
     Draft,
-    /// Will open by itself.
+    /// Will open at its start.
     Scheduled,
     /// Selling, within its window.
     Open,
@@ -42,7 +42,7 @@ impl SaleState {
         Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
 
-    /// Whether inventory and the waiting room have been, or are being, told of a sale in this state that has not ended.
+    /// Whether inventory and the waiting room have to know of a sale in this state.
     const fn is_public(self) -> bool {
         match self {
             Self::Draft | Self::Scheduled => false,
@@ -50,8 +50,9 @@ impl SaleState {
         }
     }
 
-    /// Whether the others have to be told of a sale that comes from `from` (none: it is new) into `to`. A sale that never
-    /// opened is nobody else's business: what ends as a draft was never loaded anywhere. The one place that decides it.
+    /// Whether inventory and the waiting room have to be told of a sale that goes from `from`
+    /// (`None`: it is new) to `to`. They are not told of a sale that never opened: a draft that
+    /// ends was never loaded. This is the only place that decides it.
     pub const fn must_be_told(from: Option<Self>, to: Self) -> bool {
         match (from, to) {
             (Some(from), Self::Ended) => from.is_public(),
@@ -120,7 +121,7 @@ pub struct Sale {
     pub id: Uuid,
     /// What the shop decided.
     pub settings: Settings,
-    /// Where it stands.
+    /// Its state.
     pub state: SaleState,
     /// What it offers, by sku; empty where only the sale itself was read.
     pub items: Vec<Item>,
@@ -153,17 +154,17 @@ pub enum StateChange {
 /// The state forbids the change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateConflict {
-    /// Where the sale stands.
+    /// The state of the sale.
     pub state: SaleState,
-    /// Why that does not do, as in `it has ended`.
+    /// Why it forbids the change, such as `it has ended`.
     pub why: &'static str,
 }
 
 impl Sale {
-    /// Opens the sale. A paused one goes on.
+    /// Opens the sale, or resumes a paused one.
     ///
     /// # Errors
-    /// When it is over: it has ended, or its window has passed before it was ever opened.
+    /// When it has ended, or its window passed before it was opened.
     pub fn start(&self, now: OffsetDateTime) -> Result<StateChange, StateConflict> {
         match self.state {
             SaleState::Draft | SaleState::Scheduled | SaleState::Paused => {
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn every_state_allows_exactly_the_steps_it_should() {
+    fn each_state_allows_its_changes() {
         let go = |to, tell| StateChange::To { to, tell };
         for (state, started, ended) in [
             (SaleState::Draft, Some(go(SaleState::Open, true)), go(SaleState::Ended, false)),
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sale_whose_window_has_passed_does_not_open() {
+    fn a_lapsed_sale_does_not_open() {
         assert!(sale(SaleState::Draft).start(ENDS - time::Duration::MILLISECOND).is_ok());
         let conflict = sale(SaleState::Draft).start(ENDS).unwrap_err();
         assert_eq!(conflict.why, "its window has passed");
@@ -253,14 +254,14 @@ mod tests {
     }
 
     #[test]
-    fn a_sale_that_never_opened_is_told_to_nobody() {
+    fn an_unopened_sale_is_not_told() {
         assert!(!SaleState::must_be_told(None, SaleState::Draft));
         assert!(!SaleState::must_be_told(Some(SaleState::Draft), SaleState::Ended));
         assert!(SaleState::must_be_told(Some(SaleState::Open), SaleState::Ended));
     }
 
     #[test]
-    fn states_survive_the_store() {
+    fn names_parse_back() {
         for state in SaleState::ALL {
             assert_eq!(SaleState::parse(state.as_str()), Some(state));
         }

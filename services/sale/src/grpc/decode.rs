@@ -1,4 +1,5 @@
-//! Requests from the wire. What cannot be decoded is collected with what breaks the rules, so that a caller learns all of it.
+//! Decodes requests. What cannot be decoded is collected together with broken rules, so that a
+//! caller learns of all problems at once.
 
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::sale::{
@@ -79,8 +80,8 @@ pub(super) fn page_size(asked: i32) -> Result<usize, Failure> {
     page::size(asked, DEFAULT_PAGE, MAX_PAGE)
 }
 
-/// Tells requests apart: the operation and its content without the request id, in the canonical encoding of protobuf (fields
-/// by number, defaults left out, no maps).
+/// Identifies the content of a request: a hash of the operation and the request without its id, in
+/// protobuf's canonical encoding (fields by number, defaults left out, no maps).
 fn hash(operation: &str, content: &[u8]) -> String {
     let digest = Sha256::new().chain_update(operation).chain_update([0]).chain_update(content);
     digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -139,7 +140,7 @@ fn item(index: usize, asked: Item, problems: &mut Problems) -> ItemDraft {
     }
 }
 
-/// What was decoded; else the refusal joins the other problems.
+/// The decoded value; if there is none, the failure is added to the problems.
 fn keep<T>(decoded: Result<T, Failure>, problems: &mut Problems) -> Option<T> {
     match decoded {
         Ok(value) => Some(value),

@@ -34,9 +34,9 @@ impl Inventory {
         }
     }
 
-    /// Loads the stock of a sale, unless it is loaded, and syncs what inventory keeps beside it. Also
-    /// for a sale that ended before its stock was ever loaded: inventory takes a missing stock for a
-    /// lost one.
+    /// Loads the stock of a sale, unless it is loaded, and syncs what inventory keeps beside it.
+    /// Also for a sale that ended before its stock was ever loaded: inventory takes a missing stock
+    /// for a lost one.
     ///
     /// # Errors
     /// When a call fails, or inventory still has an older version of the sale.
@@ -69,7 +69,8 @@ impl Inventory {
     /// When the call fails, or takes longer than 2 seconds or half of the caller's remaining time.
     pub async fn units_out(&self, sale_id: Uuid) -> Result<UnitsOut, Untold> {
         let request = GetStockRequest { sale_id: sale_id.to_string(), skus: Vec::new() };
-        // The other half of the caller's time is for the record, which can be read without inventory.
+        // The other half of the caller's time is for the record, which can be read without
+        // inventory.
         let within = deadline::remaining().map_or(STOCK_WITHIN, |left| STOCK_WITHIN.min(left / 2));
         let answer = tokio::time::timeout(within, self.stock.clone().get_stock(request)).await;
         let late = Untold { peer: INVENTORY, why: Reason::DeadlineExceeded.as_str() };

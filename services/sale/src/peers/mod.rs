@@ -1,5 +1,5 @@
-//! Calls to other services, a file each. Every call may be repeated: those that tell set a value, and
-//! carry an id made from the sale and its version.
+//! Calls to other services, a file each. Every call may be repeated: those that tell set a value,
+//! and carry an id made from the sale and its version.
 
 pub(crate) mod inventory;
 mod request;

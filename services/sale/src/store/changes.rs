@@ -1,4 +1,4 @@
-//! Creating sales and changing their state, each request id once.
+//! Creates sales and changes their state, once per request id.
 
 use std::time::Duration;
 
@@ -13,23 +13,23 @@ use crate::domain::{NewSale, Sale, SaleState, StateChange};
 pub struct Request {
     /// Its id.
     pub id: Uuid,
-    /// What tells its content from any other: a SHA-256 in hexadecimal.
+    /// A SHA-256 of its content, in hexadecimal.
     pub hash: String,
 }
 
-/// What came of creating a sale.
+/// The outcome of creating a sale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Created {
     /// It is recorded.
     New,
-    /// The same request was recorded meanwhile, or long ago; nothing changed.
+    /// The request id was recorded before; nothing changed.
     Taken,
 }
 
-/// What came of changing a sale.
+/// The outcome of changing a sale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
-    /// It is so now.
+    /// The change and the request are recorded.
     Done,
     /// The sale has changed since it was read; nothing changed.
     Lost,
@@ -38,10 +38,10 @@ pub enum Written {
 }
 
 impl Store {
-    /// The content hash and the sale of a request that had its effect.
+    /// The content hash and the sale of a recorded request.
     ///
     /// # Errors
-    /// When Postgres does not answer, as all of these.
+    /// When Postgres does not answer.
     pub async fn request(&self, id: Uuid) -> Result<Option<(String, Uuid)>, StoreError> {
         let row = query_file!("sql/read_request.sql", id).fetch_optional(&self.pool).await?;
         Ok(row.map(|row| (row.content_hash, row.sale_id)))
@@ -86,7 +86,8 @@ impl Store {
         query_file!("sql/insert_items.sql", sale.id, &skus, &titles, &prices, &quantities, &limits)
             .execute(&mut *tx)
             .await?;
-        // Last, because it waits for whoever is just recording the same id, and the sale has to be there before it.
+        // Last, because it waits for a transaction that is recording the same id, and it references
+        // the sale's row.
         if !record(&mut tx, request, sale.id).await? {
             tx.rollback().await?;
             return Ok(Created::Taken);
@@ -95,8 +96,8 @@ impl Store {
         Ok(Created::New)
     }
 
-    /// Changes the state of `sale`, if it is still as it was read, and records the request that asked
-    /// for it, if one did.
+    /// Changes the state of `sale`, if it is still as it was read, and records the request that
+    /// asked for it, if one did.
     ///
     /// # Errors
     /// When Postgres does not answer.

@@ -1,4 +1,5 @@
-//! Postgres: `sales`, `sale_items` and `sale_requests`; for reports also what the others record, which is never written here. Queries are files under `sql/`, checked when this is compiled.
+//! Postgres: `sales`, `sale_items` and `sale_requests`; for reports also the tables of other
+//! services, which are only read. Queries are files under `sql/`, checked at compile time.
 
 mod changes;
 mod error;
@@ -18,7 +19,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Over a pool, which may not be connected yet.
+    /// Over a pool that may not be connected yet.
     pub fn new(pool: PgPool) -> Self {
         Self { pool }
     }

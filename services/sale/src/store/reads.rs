@@ -1,4 +1,4 @@
-//! Reading sales.
+//! Reads sales.
 
 use std::time::Duration;
 
@@ -82,12 +82,12 @@ impl Store {
     /// A sale without its items.
     ///
     /// # Errors
-    /// When Postgres does not answer, as all of these.
+    /// When Postgres does not answer.
     pub async fn head(&self, id: Uuid) -> Result<Option<Sale>, StoreError> {
         sale(&self.pool, id).await
     }
 
-    /// A sale with its items, by sku. The items of a sale never change, so that two queries see one sale.
+    /// A sale with its items, by sku. Items never change, so two queries read a consistent sale.
     ///
     /// # Errors
     /// When Postgres does not answer.

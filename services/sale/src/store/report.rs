@@ -1,4 +1,4 @@
-//! How a sale went, by the record: the tables of others are read here, never written.
+//! Figures of a sale from the record. The tables of other services are only read.
 
 use sqlx::{query_file, query_file_as, query_file_scalar};
 use time::OffsetDateTime;
@@ -7,20 +7,20 @@ use uuid::Uuid;
 use super::{Store, StoreError};
 use crate::domain::{ItemReport, Sale, Totals};
 
-/// For how long after a rebuild an order of an older epoch may come out of the queue. Whoever placed it there gave up its publish within
-/// seconds; the rest is for the claims to get to it.
+/// For how long after a rebuild an order of an older epoch may come out of the queue: a publish is
+/// given up within seconds, the rest is time for the claims to reach it.
 const STRAGGLERS_FOR_S: f64 = 60.0;
 
 impl Store {
     /// Whether the sale's stock was ever loaded.
     ///
     /// # Errors
-    /// When Postgres does not answer, as all of these.
+    /// When Postgres does not answer.
     pub async fn was_loaded(&self, id: Uuid) -> Result<bool, StoreError> {
         Ok(query_file_scalar!("sql/was_loaded.sql", id).fetch_one(&self.pool).await?)
     }
 
-    /// A sale's items and everything else that the record tells, as of one moment.
+    /// A sale's items and totals, from one snapshot of the record.
     ///
     /// # Errors
     /// When Postgres does not answer.
@@ -37,7 +37,7 @@ impl Store {
         Ok((items, totals))
     }
 
-    /// At most `limit` ended sales that are not final yet, by id, from behind `after` on.
+    /// At most `limit` ended sales after `after` that are not final yet, by id.
     ///
     /// # Errors
     /// When Postgres does not answer.
@@ -47,13 +47,15 @@ impl Store {
             .await?)
     }
 
-    /// Writes down that a settled sale is final. `None` if it is already, or something has begun since it was read.
+    /// Records that a settled sale is final. `None` if it was already, or something has begun since
+    /// it was read.
     ///
     /// # Errors
     /// When Postgres does not answer.
     pub async fn finalize(&self, sale: &Sale) -> Result<Option<OffsetDateTime>, StoreError> {
         let mut tx = self.pool.begin().await?;
-        // First, so that the statement below sees what whoever had it has written, and whoever gets it afterwards sees the sale final.
+        // Locked first: the statement below sees what the previous holder of the lock has written,
+        // and the next holder sees that the sale is final.
         query_file!("sql/lock_stock.sql", sale.id).fetch_optional(&mut *tx).await?;
         let marked =
             query_file_scalar!("sql/mark_final.sql", sale.id, sale.version, STRAGGLERS_FOR_S)

@@ -1,4 +1,5 @@
-//! Which sales inventory and the waiting room have to be told of, and who tells them.
+//! Which sales inventory and the waiting room have to be told of, and the lock of the instance that
+//! tells them.
 
 use sqlx::{Postgres, Transaction, query_file};
 use uuid::Uuid;
@@ -6,7 +7,7 @@ use uuid::Uuid;
 use super::{Store, StoreError, reads};
 use crate::domain::Sale;
 
-/// A sale that the others do not know as it is.
+/// A sale of which the others have not been told in its current version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ToTell {
     /// The sale.
@@ -15,8 +16,8 @@ pub struct ToTell {
     pub version: i64,
 }
 
-/// The right to tell the others of one sale, held by one instance at a time until it is dropped or [`Telling::done`]; also
-/// given up when its process or its connection dies.
+/// The right to tell the others of one sale. One instance at a time holds it, until it is dropped
+/// or [`Telling::done`], or its process or connection dies.
 #[derive(Debug)]
 pub struct Telling {
     tx: Transaction<'static, Postgres>,
@@ -24,12 +25,12 @@ pub struct Telling {
 }
 
 impl Telling {
-    /// The sale as it is since nobody else tells of it, without its items.
+    /// The sale as it was read under the lock, without its items.
     pub fn sale(&self) -> &Sale {
         &self.sale
     }
 
-    /// Records that everybody knows the sale as it was read. False if it has changed since.
+    /// Records that the others know the sale as it was read. False if it has changed since.
     ///
     /// # Errors
     /// When Postgres does not answer.
@@ -52,8 +53,8 @@ impl Store {
         Ok(rows.into_iter().map(|row| ToTell { id: row.sale_id, version: row.version }).collect())
     }
 
-    /// Takes the right to tell of a sale; none if somebody else has it, or there is no such sale. It keeps a connection, so
-    /// that whoever takes it bounds how many are taken at once.
+    /// Takes the right to tell of a sale; `None` if another instance has it, or there is no such
+    /// sale. It keeps a connection, so callers bound how many they take at once.
     ///
     /// # Errors
     /// When Postgres does not answer.

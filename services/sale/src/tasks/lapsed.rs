@@ -1,5 +1,5 @@
-//! Ends open sales whose window has passed. Their stock refuses holds from that moment on without this;
-//! what is left to do is to close the room and the record.
+//! Ends open sales whose window has passed. Their stock refuses holds from that moment on without
+//! this; what is left to do is to close the room and the record.
 
 use std::time::Duration;
 
@@ -37,8 +37,8 @@ async fn round(store: &Store) -> Result<(), StoreError> {
         if let Some(sale) = store.head(id).await?
             && sale.state == SaleState::Open
         {
-            // A lost race needs no second attempt: the instance or the operator that won it also ended
-            // the sale.
+            // A lost race needs no second attempt: the instance or the operator that won it also
+            // ended the sale.
             let written = store.change(&sale, sale.end(), None).await?;
             tracing::info!(sale = %id, ?written, "the window of a sale has passed");
         }

@@ -1,5 +1,5 @@
-//! Tells inventory and the waiting room of sales that they do not know as they are, whatever kept them
-//! from being told in the call.
+//! Tells inventory and the waiting room of sales that they do not know as they are, whatever kept
+//! them from being told in the call.
 
 use std::{sync::Arc, time::Duration};
 
@@ -59,15 +59,15 @@ impl Propagation {
             }
         };
         tokio::select! {
-            // An attempt that is cut off here gives up its right with its connection; another instance
-            // takes it up.
+            // An attempt that is cut off here gives up its right with its connection; another
+            // instance takes it up.
             () = drain.started() => Ok(()),
             () = rounds => Ok(()),
         }
     }
 
-    /// Tries the sales after `after`; returns where the next round begins, so that sales that cannot
-    /// be told of do not hold up the others.
+    /// Tries the sales after `after`; returns where the next round begins, so that sales that
+    /// cannot be told of do not hold up the others.
     async fn round(
         &self,
         backoffs: &mut Backoffs<ToTell>,

@@ -71,7 +71,8 @@ impl Peers {
         *self.out.lock().unwrap() = (held, placed);
     }
 
-    /// Settles the last placed units as somebody asks for them: their order is confirmed before the answer says that none are placed.
+    /// Settles the last placed units during the call: their order is confirmed before the answer
+    /// says that none are placed.
     pub fn confirm_when_asked(&self, order_id: Uuid) {
         *self.confirms.lock().unwrap() = Some(order_id);
     }
@@ -100,7 +101,7 @@ type NoStream<T> = futures::stream::Empty<Result<T, Status>>;
 type Answer<T> = Result<Response<T>, Status>;
 
 fn not_asked<T>() -> Answer<T> {
-    Err(Status::unimplemented("nobody asks this"))
+    Err(Status::unimplemented("not called"))
 }
 
 #[tonic::async_trait]
@@ -366,7 +367,7 @@ pub struct World {
 }
 
 impl World {
-    /// Where nobody makes a sale final but whoever asks for its report.
+    /// A service whose task makes no sale final: only a report that is asked for does.
     pub async fn new() -> Self {
         Self::reporting_every(NEVER).await
     }

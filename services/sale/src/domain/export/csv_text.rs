@@ -1,5 +1,5 @@
-//! The text of a CSV file (RFC 4180) as rows that know where they stand. The csv crate reads what is broken as best it can;
-//! an import must not, so that the text is checked first.
+//! Parses a CSV file (RFC 4180) into rows with their line numbers. The csv crate guesses at broken
+//! quoting; an import must not, so the text is checked first.
 
 use std::borrow::Cow;
 
@@ -30,7 +30,8 @@ impl Row {
     }
 }
 
-/// The rows of `content`, which may begin with a byte order mark. `None` when it is no CSV text, with the problem why.
+/// The rows of `content`, which may begin with a byte order mark. `None` if it is not CSV; the
+/// problem is added.
 pub(super) fn rows(content: &[u8], problems: &mut Problems) -> Option<Vec<Row>> {
     let text = match std::str::from_utf8(content) {
         Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
@@ -92,8 +93,8 @@ fn line_ends(bytes: &[u8]) -> usize {
     ends
 }
 
-/// Checks that every quote opens a cell, closes one, or is doubled inside one. After the first that does not, nobody knows
-/// where rows begin, so that there is nothing more to check.
+/// Checks that every quote opens a cell, closes one, or is doubled inside one. After the first one
+/// that does not, it is unknown where rows begin, so that there is nothing more to check.
 fn check_quotes(text: &str) -> Result<(), (usize, Cow<'static, str>)> {
     #[derive(Clone, Copy, PartialEq)]
     enum At {

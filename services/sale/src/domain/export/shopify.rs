@@ -1,12 +1,17 @@
-//! Shopify's product CSV (<https://help.shopify.com/en/manual/products/import-export/using-csv>) as items.
+//! Shopify's product CSV (<https://help.shopify.com/en/manual/products/import-export/using-csv>) as
+//! items.
 //!
-//! - A product spreads over rows with the same `Handle`; its title and status stand in the first one, each variant has a row, and
-//!   rows with neither price nor option nor SKU only add images and are passed over.
-//! - A variant without a SKU is named after its handle and option values, `handle/option1/option2/option3`, leaving out
-//!   `Default Title`, which Shopify writes where there is no choice. The title is the product's, with the option values behind it.
-//! - Products whose `Status` is `draft` or `archived` are passed over. A file without that column sells everything.
-//! - Stock comes from `Variant Inventory Qty`; where it is blank, or `Variant Inventory Tracker` is there and blank, the shop does
-//!   not know it, and the caller has to. A figure that is there has to make sense even where the caller's own is used.
+//! - A product spreads over rows with the same `Handle`; its title and status stand in the first
+//!   one, each variant has a row, and rows with neither price nor option nor SKU only add images
+//!   and are passed over.
+//! - A variant without a SKU is named after its handle and option values,
+//!   `handle/option1/option2/option3`, leaving out `Default Title`, which Shopify writes where
+//!   there is no choice. The title is the product's, with the option values behind it.
+//! - Products whose `Status` is `draft` or `archived` are passed over. A file without that column
+//!   sells everything.
+//! - Stock comes from `Variant Inventory Qty`; where it is blank, or `Variant Inventory Tracker` is
+//!   there and blank, the shop does not know it, and the caller has to. A figure that is there has
+//!   to make sense even where the caller's own is used.
 
 use std::collections::HashMap;
 

@@ -32,7 +32,7 @@ fn one(sku: &str, tracker: &str, stock: &str, price: &str) -> String {
 }
 
 #[test]
-fn the_sample_sells_three_hundred_units_without_any_help() {
+fn the_sample_sells_three_hundred_units() {
     let (items, problems) = try_read(SAMPLE, &EUR);
     assert!(problems.is_empty(), "{problems:?}");
     assert_eq!(items.len(), 12);
@@ -42,7 +42,7 @@ fn the_sample_sells_three_hundred_units_without_any_help() {
 }
 
 #[test]
-fn a_product_spreads_over_rows_and_image_rows_sell_nothing() {
+fn image_rows_sell_nothing() {
     let items = good(
         &format!(
             "{HEADER}\n\
@@ -72,7 +72,7 @@ fn a_product_spreads_over_rows_and_image_rows_sell_nothing() {
 }
 
 #[test]
-fn the_callers_quantity_stands_in_for_the_shops() {
+fn the_callers_quantity_replaces_the_shops() {
     let rules = Rules { quantity: Some(40), ..EUR };
     for stock in ["", "0", "1"] {
         assert_eq!(good(&one("", "", stock, "5"), &rules)[0].quantity, 40);
@@ -83,7 +83,7 @@ fn the_callers_quantity_stands_in_for_the_shops() {
 }
 
 #[test]
-fn a_byte_order_mark_and_the_line_ends_of_any_system_are_read() {
+fn byte_order_marks_and_line_ends_are_read() {
     for ends in ["\n", "\r\n", "\r"] {
         let text = format!("\u{feff}{}{}", one("A", "shopify", "3", "5"), "mug,,,,,,,,,,,\n")
             .replace('\n', ends);
@@ -94,7 +94,7 @@ fn a_byte_order_mark_and_the_line_ends_of_any_system_are_read() {
 }
 
 #[test]
-fn a_row_is_counted_by_the_line_it_begins_on() {
+fn a_row_has_the_line_it_begins_on() {
     let text = format!(
         "{HEADER}\ntee,Tee,\"one\n\nthree\",Title,Default Title,,,A,shopify,3,5,\n\n\
          mug,Mug,,Title,Default Title,,,B,shopify,3,x,\n"
@@ -106,7 +106,7 @@ fn a_row_is_counted_by_the_line_it_begins_on() {
 }
 
 #[test]
-fn each_fault_is_named_by_row_column_and_remedy() {
+fn each_fault_names_row_column_and_remedy() {
     let yen = Rules { currency: Some(Currency::JPY), ..EUR };
     let with = |rows: &str| format!("{HEADER}\n{rows}").into_bytes();
     let cases: Vec<(&str, Vec<u8>, &Rules, &str, &str)> = vec![
@@ -331,14 +331,14 @@ fn bad_utf8_is_found_by_its_byte() {
 }
 
 #[test]
-fn a_broken_figure_is_refused_even_where_the_callers_is_used() {
+fn a_broken_figure_is_always_refused() {
     let rules = Rules { quantity: Some(5), ..EUR };
     let (_, problems) = try_read(one("", "", "-1", "5").as_bytes(), &rules);
     assert_eq!(problems.listed()[0].field, "row 2, column Variant Inventory Qty");
 }
 
 #[test]
-fn all_faults_are_found_in_one_reading_and_the_list_is_bounded() {
+fn all_faults_are_found_at_once() {
     let mut text = format!("{HEADER}\n");
     for row in 0..40 {
         text.push_str(&format!("p{row},P,,,,,,,s,-1,x,\n"));
@@ -348,7 +348,7 @@ fn all_faults_are_found_in_one_reading_and_the_list_is_bounded() {
 }
 
 #[test]
-fn more_than_ten_thousand_items_are_refused_at_once() {
+fn more_than_ten_thousand_items_are_refused() {
     let mut text = format!("{HEADER}\n");
     for row in 0..10_050 {
         text.push_str(&format!("p{row},P,,,,,,,s,1,5,\n"));
@@ -359,7 +359,7 @@ fn more_than_ten_thousand_items_are_refused_at_once() {
 }
 
 #[test]
-fn the_export_of_another_shop_system_lacks_columns() {
+fn another_systems_export_lacks_columns() {
     let woocommerce =
         "ID,Type,SKU,Name,Published,In stock?,Stock,Regular price\n44,variable,w,Hoodie,1,1,,\n";
     let (_, problems) = try_read(woocommerce.as_bytes(), &EUR);
@@ -406,7 +406,7 @@ fn variants() -> impl Strategy<Value = Vec<Variant>> {
 
 proptest! {
     #[test]
-    fn whatever_is_written_as_csv_is_read_back(variants in variants(), crlf: bool) {
+    fn written_csv_is_read_back(variants in variants(), crlf: bool) {
         let mut writer = csv::WriterBuilder::new()
             .terminator(if crlf { csv::Terminator::CRLF } else { csv::Terminator::Any(b'\n') })
             .from_writer(Vec::new());
@@ -438,13 +438,13 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_give_items_or_problems_and_never_a_panic(content in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn no_bytes_make_it_panic(content in prop::collection::vec(any::<u8>(), 0..400)) {
         let (items, problems) = try_read(&content, &EUR);
         prop_assert!(!items.is_empty() || !problems.is_empty());
     }
 
     #[test]
-    fn a_damaged_export_gives_sound_items_or_problems(at in 0..SAMPLE.len(), byte: u8, cut: bool) {
+    fn a_damaged_export_gives_no_bad_items(at in 0..SAMPLE.len(), byte: u8, cut: bool) {
         let mut content = SAMPLE.to_vec();
         if cut { content.truncate(at) } else { content[at] = byte }
         let (items, problems) = try_read(&content, &EUR);
