@@ -32,13 +32,10 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// The record.
     pub postgres: PgConfig,
-    /// The queue.
     pub nats: NatsConfig,
     /// Other services.
     pub peers: Peers,
-    /// Mails.
     pub mail: MailConfig,
-    /// The work.
     pub worker: WorkerConfig,
 }
 

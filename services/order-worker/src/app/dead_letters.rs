@@ -20,15 +20,12 @@ use crate::{
 /// Lists and resolves dead letters. A clone uses the same stores.
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
-    /// The record.
     pub pool: PgPool,
-    /// The queue.
     pub jetstream: jetstream::Context,
     /// Where holds carry orders.
     pub inventory: Inventory,
     /// How long a publish may take.
     pub publish_timeout: Duration,
-    /// Whom to wake.
     pub wakeups: Arc<Wakeups>,
 }
 

@@ -22,7 +22,6 @@ pub struct Books {
 /// An order that has a row in the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {
-    /// Its state.
     pub state: OrderState,
     /// Whether the buyer has already asked to cancel it.
     pub cancel_requested: bool,

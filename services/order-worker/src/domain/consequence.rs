@@ -51,7 +51,6 @@ pub enum Occurrence {
 /// One row of the outbox. (order, kind, about) is unique, so that a cause has its consequence once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Consequence {
-    /// Its kind.
     pub kind: Kind,
     /// The state that is announced, or the outcome of the hold.
     pub about: &'static str,

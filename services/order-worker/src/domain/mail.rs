@@ -39,7 +39,6 @@ impl Topic {
 /// The content of a mail.
 #[derive(Debug, Clone)]
 pub struct Mail {
-    /// The order.
     pub order_id: Uuid,
     /// What it is about.
     pub topic: Topic,
@@ -47,7 +46,6 @@ pub struct Mail {
     pub email: String,
     /// How to address the buyer; may be empty.
     pub name: String,
-    /// The name of the sale.
     pub sale_name: String,
     /// ISO 4217.
     pub currency: String,
@@ -68,9 +66,7 @@ pub struct Mail {
 pub struct MailLine {
     /// What the shop calls it.
     pub title: String,
-    /// The sku.
     pub sku: String,
-    /// Units.
     pub quantity: i64,
     /// In minor units.
     pub unit_price_minor: i64,

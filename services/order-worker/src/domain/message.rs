@@ -16,7 +16,6 @@ const MAX_TEXT_BYTES: usize = 1_024;
 pub struct PlacedOrder {
     /// The UUIDv5 of (sale, buyer, request id).
     pub order_id: Uuid,
-    /// The sale.
     pub sale_id: Uuid,
     /// The buyer as the shop knows them.
     pub buyer_id: String,
@@ -51,9 +50,7 @@ pub struct PlacedOrder {
 /// Units of one sku.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderLine {
-    /// The sku.
     pub sku: String,
-    /// Units.
     pub quantity: i64,
     /// The price of one, in minor units.
     pub unit_price_minor: i64,
@@ -80,7 +77,6 @@ pub enum Message {
     },
     /// The stock of a sale is rebuilt from what stands before this.
     Fence {
-        /// The sale.
         sale_id: Uuid,
         /// The epoch that the stock will have.
         epoch: i64,
@@ -88,7 +84,6 @@ pub enum Message {
     /// Instances of inventory that serve an older epoch of the sale's stock are to stop. The record
     /// is not concerned.
     Closing {
-        /// The sale.
         sale_id: Uuid,
     },
 }

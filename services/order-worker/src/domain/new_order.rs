@@ -10,7 +10,6 @@ use super::{Change, EndReason, OrderState, PlacedOrder};
 /// An order that enters the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewOrder {
-    /// The order.
     pub order: PlacedOrder,
     /// The states it passes through in this batch, each with its cause; the last one is its state.
     pub path: Vec<(OrderState, &'static str)>,

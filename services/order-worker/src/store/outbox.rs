@@ -26,7 +26,6 @@ pub struct Leased {
 /// The backlog of one kind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Age {
-    /// The kind.
     pub kind: String,
     /// Rows that are not confirmed.
     pub pending: u64,

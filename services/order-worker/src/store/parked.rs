@@ -16,7 +16,6 @@ use crate::domain::{Message, PlacedOrder, Straggler};
 /// A sale with parked orders that can be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DueSale {
-    /// The sale.
     pub sale_id: Uuid,
     /// Whether the claims have yet to pass the marker of its latest epoch: then its orders are
     /// claimed without asking inventory. Checked again under a lock.
@@ -28,7 +27,6 @@ pub struct DueSale {
 /// A parked order, leased.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParkedRow {
-    /// The order.
     pub order_id: Uuid,
     /// The sequence number of its message.
     pub seq: i64,
@@ -45,7 +43,6 @@ pub struct ParkedRow {
 /// A parked order, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParkedOrder {
-    /// The order.
     pub order: PlacedOrder,
     /// The trace of its claim.
     pub traceparent: Option<String>,

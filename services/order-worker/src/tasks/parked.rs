@@ -46,15 +46,12 @@ pub struct ParkedPace {
 /// Works off parked orders. Several instances may run.
 #[derive(Debug)]
 pub struct ParkedOrders {
-    /// The record.
     pub pool: PgPool,
     /// Takes the units again.
     pub inventory: Inventory,
-    /// How fast.
     pub pace: ParkedPace,
     /// Whom to wake, and what wakes this.
     pub wakeups: Arc<Wakeups>,
-    /// What to count.
     pub metrics: Metrics,
 }
 

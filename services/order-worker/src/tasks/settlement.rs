@@ -34,15 +34,11 @@ pub struct SettlementPace {
 /// Settles orders that payment events name and that polling finds. Several instances may run.
 #[derive(Debug)]
 pub struct Settler {
-    /// The record.
     pub pool: PgPool,
-    /// How often.
     pub pace: SettlementPace,
     /// Orders whose payments have changed, according to events.
     pub pending: mpsc::Receiver<Uuid>,
-    /// Whom to wake.
     pub wakeups: Arc<Wakeups>,
-    /// What to count.
     pub metrics: Metrics,
 }
 

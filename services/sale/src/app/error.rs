@@ -19,7 +19,6 @@ pub enum SaleError {
     /// The sale's state forbids the change.
     #[error("the sale {id} is {}: {}", .conflict.state.as_str(), .conflict.why)]
     StateConflict {
-        /// The sale.
         id: Uuid,
         /// Its state, and why that forbids the change.
         conflict: StateConflict,
@@ -30,7 +29,6 @@ pub enum SaleError {
     /// The change is recorded, but inventory or the waiting room does not know yet.
     #[error("{peer} could not be told of the sale {id} yet: {why}")]
     NotTold {
-        /// The sale.
         id: Uuid,
         /// The service that could not be told.
         peer: &'static str,

@@ -7,7 +7,6 @@ use super::{Sale, SaleState};
 /// How one item sold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ItemReport {
-    /// The item.
     pub sku: String,
     /// What the buyer reads.
     pub title: String,

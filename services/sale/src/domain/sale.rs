@@ -106,7 +106,6 @@ pub struct Item {
 /// A sale that is not recorded yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewSale {
-    /// Its id.
     pub id: Uuid,
     /// What the shop decided.
     pub settings: Settings,
@@ -117,11 +116,9 @@ pub struct NewSale {
 /// A sale as it is recorded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sale {
-    /// Its id.
     pub id: Uuid,
     /// What the shop decided.
     pub settings: Settings,
-    /// Its state.
     pub state: SaleState,
     /// What it offers, by sku; empty where only the sale itself was read.
     pub items: Vec<Item>,
@@ -144,7 +141,6 @@ pub enum StateChange {
     None,
     /// A new state.
     To {
-        /// The state.
         to: SaleState,
         /// Whether inventory and the waiting room have to be told.
         tell: bool,

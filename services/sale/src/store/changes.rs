@@ -11,7 +11,6 @@ use crate::domain::{NewSale, Sale, SaleState, StateChange};
 /// A mutating request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// Its id.
     pub id: Uuid,
     /// A SHA-256 of its content, in hexadecimal.
     pub hash: String,

@@ -10,7 +10,6 @@ use crate::domain::Sale;
 /// A sale of which the others have not been told in its current version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ToTell {
-    /// The sale.
     pub id: Uuid,
     /// Its version.
     pub version: i64,

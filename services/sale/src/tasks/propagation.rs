@@ -37,7 +37,6 @@ pub struct Propagation {
     pub store: Store,
     /// Tells of them.
     pub propagator: Arc<Propagator>,
-    /// How often.
     pub pace: PropagationPace,
 }
 

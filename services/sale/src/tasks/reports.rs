@@ -34,7 +34,6 @@ pub struct FinalReports {
     pub store: Store,
     /// Makes their reports.
     pub reports: Arc<Reports>,
-    /// How often.
     pub pace: ReportPace,
 }
 

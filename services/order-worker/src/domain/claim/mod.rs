@@ -13,9 +13,7 @@ use super::{Books, EndReason, Message, NewOrder, OrderState, PlacedOrder, Unacce
 pub struct Straggler {
     /// The sequence number of its message.
     pub seq: u64,
-    /// The order.
     pub order_id: Uuid,
-    /// Its sale.
     pub sale_id: Uuid,
 }
 

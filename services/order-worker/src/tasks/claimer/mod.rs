@@ -56,15 +56,10 @@ pub struct ClaimPace {
 /// and each skips what the others have recorded.
 #[derive(Debug)]
 pub struct Claimer {
-    /// The record.
     pub pool: PgPool,
-    /// The queue.
     pub jetstream: jetstream::Context,
-    /// How fast.
     pub pace: ClaimPace,
-    /// Whom to wake.
     pub wakeups: Arc<Wakeups>,
-    /// What to count.
     pub metrics: Metrics,
 }
 

@@ -17,9 +17,7 @@ use crate::{
 /// Calls `PaymentService.CancelPayment`. The order ends when its payment ends, not here.
 #[derive(Debug)]
 pub struct CancelCharge {
-    /// The record.
     pub pool: PgPool,
-    /// The payment service.
     pub payments: Payments,
     /// Told that the payment may have ended.
     pub wakeups: Arc<Wakeups>,

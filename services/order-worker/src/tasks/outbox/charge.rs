@@ -22,9 +22,7 @@ use crate::{
 /// Calls `PaymentService.CreatePayments` and moves the orders to PAYING.
 #[derive(Debug)]
 pub struct Charge {
-    /// The record.
     pub pool: PgPool,
-    /// The payment service.
     pub payments: Payments,
     /// Told of payments that have already ended.
     pub wakeups: Arc<Wakeups>,

@@ -27,13 +27,10 @@ use crate::{
 /// held off, so that its rows do not fill the batches in which other sales' holds are closed.
 #[derive(Debug)]
 pub struct CloseHold {
-    /// The record.
     pub pool: PgPool,
-    /// The inventory service.
     pub inventory: Inventory,
     /// Sales whose stock is closed.
     pub held_off: HeldOff,
-    /// What to count.
     pub metrics: Metrics,
 }
 

@@ -39,13 +39,9 @@ pub struct DispatchPace {
 pub struct Dispatcher<H> {
     /// What carries the rows out.
     pub handler: Arc<H>,
-    /// The record.
     pub pool: PgPool,
-    /// How fast.
     pub pace: DispatchPace,
-    /// What wakes it.
     pub wakeups: Arc<Wakeups>,
-    /// What to count.
     pub metrics: Metrics,
 }
 

@@ -37,7 +37,6 @@ pub enum Outcome {
 /// Carries out consequences of one kind. Every handler is idempotent: it may be given the same
 /// consequence twice.
 pub trait Handler: Send + Sync + 'static {
-    /// The kind.
     const KIND: Kind;
 
     /// Sales that are closed at the moment: their rows are left out of the batches.

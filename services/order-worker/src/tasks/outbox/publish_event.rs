@@ -19,9 +19,7 @@ const PUBLISHES: usize = 64;
 /// Publishes to `ORDER_EVENTS`; confirmed by JetStream's ack.
 #[derive(Debug)]
 pub struct PublishEvent {
-    /// The record.
     pub pool: PgPool,
-    /// The stream.
     pub events: EventsStream,
 }
 

@@ -10,7 +10,6 @@ use crate::{domain::Kind, peers::payment::Payments, store::outbox::Leased};
 /// always goes back.
 #[derive(Debug)]
 pub struct Refund {
-    /// The payment service.
     pub payments: Payments,
 }
 

@@ -14,11 +14,9 @@ use crate::{
 /// Sends mails through the relay; confirmed when the relay has accepted them.
 #[derive(Debug)]
 pub struct SendMail {
-    /// The record.
     pub pool: PgPool,
     /// Writes the messages.
     pub writer: Writer,
-    /// The relay.
     pub relay: Relay,
     /// Mails of one batch at once.
     pub connections: usize,
