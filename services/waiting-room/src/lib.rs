@@ -24,7 +24,7 @@ use flashsale_proto::waitingroom::{
 use flashsale_service::{Drain, Hosted, peer};
 
 use crate::{
-    app::{Feeds, Line, keys},
+    app::{Feeds, Line, RoomAdmin, keys},
     grpc::{Admin, WaitingRoom},
     metrics::Metrics,
     peers::{Checkout, Inventory},
@@ -74,7 +74,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let room = WaitingRoom::new(line, i64::from(config.admission.leeway_ms), drain.clone());
     Ok(Hosted::new()
         .grpc(WaitingRoomServiceServer::new(room))
-        .grpc(WaitingRoomAdminServiceServer::new(Admin::new(rooms, feeds)))
+        .grpc(WaitingRoomAdminServiceServer::new(Admin::new(RoomAdmin::new(rooms, feeds))))
         .http(http::routes(&signer))
         .task("store-check", check)
         .task("admissions", admission_loop.run(drain)))

@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use super::{AdmissionControl, Subscriptions};
 use crate::{
-    domain::{Order, OrderState},
+    domain::{Order, OrderFilter, OrderState},
     peers::inventory::{Inventory, PlacedOrder},
-    store::{Filter, Queue, ReadError, Record},
+    store::{Queue, ReadError, Record},
 };
 
 /// How long a lookup waits for the claims to pass what is in the queue, and how often it checks.
@@ -173,7 +173,7 @@ impl Orders {
     /// `STORE_UNAVAILABLE` while Postgres does not answer.
     pub async fn list(
         &self,
-        filter: &Filter,
+        filter: &OrderFilter,
         after: Option<Place>,
         page_size: usize,
     ) -> Result<(Vec<Order>, Option<Place>), Failure> {

@@ -5,4 +5,4 @@ mod message;
 mod order;
 
 pub use contact::{Contact, Details, InputError};
-pub use order::{Line, Order, OrderState};
+pub use order::{Line, Order, OrderFilter, OrderState};

@@ -140,6 +140,16 @@ impl Order {
     }
 }
 
+/// What a list of orders is limited to.
+#[derive(Debug, Clone)]
+pub struct OrderFilter {
+    pub sale_id: Uuid,
+    /// `None` for all buyers.
+    pub buyer_id: Option<String>,
+    /// The recorded name of a state; `None` for all.
+    pub state: Option<&'static str>,
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

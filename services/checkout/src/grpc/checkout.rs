@@ -22,8 +22,7 @@ use super::{
 };
 use crate::{
     app::Orders,
-    domain::{Contact, Details, Order},
-    store::Filter,
+    domain::{Contact, Details, Order, OrderFilter},
 };
 
 const DEFAULT_PAGE: usize = 50;
@@ -144,7 +143,7 @@ impl CheckoutService for Checkout {
         let (buyer, state_name) = (buyer_id.unwrap_or_default(), state.unwrap_or_default());
         let list = ["orders", request.sale_id.as_str(), buyer, state_name];
         let after = page::key(&list, &request.page_token)?;
-        let filter = Filter { sale_id, buyer_id: buyer_id.map(str::to_owned), state };
+        let filter = OrderFilter { sale_id, buyer_id: buyer_id.map(str::to_owned), state };
         let (orders, next) = self.orders.list(&filter, after, page_size).await?;
         Ok(Response::new(ListOrdersResponse {
             orders: orders.into_iter().map(encode::order).collect(),

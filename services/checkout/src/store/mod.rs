@@ -6,4 +6,4 @@ mod record;
 
 pub use events::OrderEvents;
 pub use queue::{Queue, unavailable};
-pub use record::{ClaimPosition, Filter, ReadError, Record};
+pub use record::{ClaimPosition, ReadError, Record};

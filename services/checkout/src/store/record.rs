@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::{Line, Order, OrderState};
+use crate::domain::{Line, Order, OrderFilter, OrderState};
 
 /// Why the record has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -113,16 +113,6 @@ pub struct Claims {
     pub retries: HashMap<Uuid, i64>,
 }
 
-/// What a list of orders is limited to.
-#[derive(Debug, Clone)]
-pub struct Filter {
-    pub sale_id: Uuid,
-    /// `None` for all buyers.
-    pub buyer_id: Option<String>,
-    /// The recorded name of a state; `None` for all.
-    pub state: Option<&'static str>,
-}
-
 impl Record {
     pub fn new(pool: PgPool) -> Self {
         Self { pool }
@@ -161,7 +151,7 @@ impl Record {
     /// Postgres does not answer, or a row is corrupt.
     pub async fn list(
         &self,
-        filter: &Filter,
+        filter: &OrderFilter,
         after: Option<Place>,
         limit: i64,
     ) -> Result<Vec<Order>, ReadError> {

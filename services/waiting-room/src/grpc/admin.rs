@@ -17,20 +17,18 @@ use super::{
     encode,
 };
 use crate::{
-    app::Feeds,
+    app::{RoomAdmin, RoomError},
     domain::{RoomState, RoomView},
-    store::{Rooms, StoreError},
 };
 
 #[derive(Debug)]
 pub(crate) struct Admin {
-    rooms: Rooms,
-    feeds: Feeds,
+    rooms: RoomAdmin,
 }
 
 impl Admin {
-    pub(crate) fn new(rooms: Rooms, feeds: Feeds) -> Self {
-        Self { rooms, feeds }
+    pub(crate) fn new(rooms: RoomAdmin) -> Self {
+        Self { rooms }
     }
 
     async fn set_state(
@@ -41,16 +39,11 @@ impl Admin {
     ) -> Result<Option<Room>, Failure> {
         wire::request_id(request_id)?;
         let sale_id = decode::sale_id(sale_id)?;
-        let room = self.rooms.set_state(sale_id, state).await;
-        if room.is_ok() {
-            // Ticked from now on, not only from the next reading of the list.
-            self.feeds.feed(sale_id);
-        }
-        answer(sale_id, room)
+        encoded(sale_id, self.rooms.set_state(sale_id, state).await)
     }
 }
 
-fn answer(sale_id: Uuid, room: Result<RoomView, StoreError>) -> Result<Option<Room>, Failure> {
+fn encoded(sale_id: Uuid, room: Result<RoomView, RoomError>) -> Result<Option<Room>, Failure> {
     Ok(Some(encode::room(sale_id, &room?)))
 }
 
@@ -65,7 +58,7 @@ impl WaitingRoomAdminService for Admin {
         let sale_id = sale_id(&request.sale_id)?;
         let rate = rate(request.admissions_per_second)?;
         let admission_ms = admission_ms(request.admission_ttl.as_ref())?;
-        let room = answer(sale_id, self.rooms.configure(sale_id, rate, admission_ms).await)?;
+        let room = encoded(sale_id, self.rooms.configure(sale_id, rate, admission_ms).await)?;
         Ok(Response::new(ConfigureRoomResponse { room }))
     }
 
@@ -104,7 +97,7 @@ impl WaitingRoomAdminService for Admin {
         wire::request_id(&request.request_id)?;
         let sale_id = sale_id(&request.sale_id)?;
         let rate = rate(request.admissions_per_second)?;
-        let room = answer(sale_id, self.rooms.set_rate(sale_id, rate).await)?;
+        let room = encoded(sale_id, self.rooms.set_rate(sale_id, rate).await)?;
         Ok(Response::new(SetRateResponse { room }))
     }
 
@@ -120,7 +113,7 @@ impl WaitingRoomAdminService for Admin {
         request: Request<GetRoomRequest>,
     ) -> Result<Response<GetRoomResponse>, Status> {
         let sale_id = sale_id(&request.get_ref().sale_id)?;
-        let room = answer(sale_id, self.rooms.room(sale_id).await)?;
+        let room = encoded(sale_id, self.rooms.room(sale_id).await)?;
         Ok(Response::new(GetRoomResponse { room }))
     }
 }
