@@ -26,20 +26,20 @@ use flashsale_proto::payment::{
 use flashsale_service::{Drain, Hosted};
 
 use crate::{
-    app::settlement::Settler,
+    app::{Bell, settlement::Settler},
     domain::Backoff,
     grpc::{Admin, Payments},
     metrics::Metrics,
     peers::stripe::{self, Stripe},
     store::Store,
-    tasks::{Bell, Charger, Pacer, Refunder},
+    tasks::{Charger, Pacer, Refunder, measurements},
     webhook::Webhook,
 };
 
 /// The compiled-in configuration, every value commented.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
-/// Puts the service together. Neither Postgres nor NATS nor Stripe has to be there yet.
+/// Assembles the service. Neither Postgres nor NATS nor Stripe needs to be reachable yet.
 ///
 /// # Errors
 /// When a setting cannot be used.
@@ -55,8 +55,8 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let settler = Settler::new(store.clone(), nats, metrics.clone());
     let (stack, gate) = stripe::stack(&settings, &store)?;
     let stripe = Stripe::new(stack, metrics);
-    metrics::show_breaker(gate.breaker.clone());
-    let measuring = metrics::measure(store.clone(), drain.clone());
+    measurements::show_breaker(gate.breaker.clone());
+    let measuring = measurements::measure(store.clone(), drain.clone());
     let (charges, refunds) = (Bell::default(), Bell::default());
     let lease = Duration::from_millis(settings.lease_ms);
     let poll = Duration::from_millis(settings.poll_ms);

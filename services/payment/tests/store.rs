@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 
 use flashsale_payment::{
     domain::{Outcome, State},
-    store::{NewPayment, Recorded, Settled, Settlement, Store},
+    store::{NewPayment, Recorded, SettleResult, Settled, Store},
 };
 use flashsale_testing::TestPg;
 use futures::future::join_all;
@@ -107,7 +107,7 @@ async fn an_outcome_learnt_many_times_at_once_settles_once() {
     let mut changed = 0;
     for settlement in join_all(settled).await {
         let settlement = settlement.unwrap();
-        let Settlement::Own(settled) = settlement else { panic!("{settlement:?}") };
+        let SettleResult::Own(settled) = settlement else { panic!("{settlement:?}") };
         assert_eq!(settled.state, State::Succeeded);
         changed += usize::from(settled.changed);
     }
@@ -123,10 +123,10 @@ async fn late_money_is_recorded_together_with_its_refund() {
     bench.store.record_decline(order, "card_declined").await.unwrap();
     let settled = bench.store.settle(order, &intent, Outcome::Canceled).await.unwrap();
     let failed = Settled { state: State::Failed, changed: true };
-    assert_eq!(settled, Settlement::Own(failed));
+    assert_eq!(settled, SettleResult::Own(failed));
     for changed in [true, false] {
         let settled = bench.store.settle(order, &intent, CAPTURED).await.unwrap();
-        assert_eq!(settled, Settlement::Own(Settled { state: State::Succeeded, changed }));
+        assert_eq!(settled, SettleResult::Own(Settled { state: State::Succeeded, changed }));
         assert_eq!(bench.refunds().await, [(order, "order_ended".to_owned())]);
     }
     let refund = bench.store.lease_refunds(10, LEASE).await.unwrap().remove(0);
@@ -142,11 +142,11 @@ async fn outcomes_of_other_intents_and_other_amounts_change_nothing() {
     let (order, intent) = bench.processing().await;
     for (order, intent) in [(order, "pi_other"), (Uuid::new_v4(), intent.as_str())] {
         let settled = bench.store.settle(order, intent, CAPTURED).await.unwrap();
-        assert_eq!(settled, Settlement::Foreign);
+        assert_eq!(settled, SettleResult::Foreign);
     }
     let other = Outcome::Captured { received: 1 };
     let settled = bench.store.settle(order, &intent, other).await.unwrap();
-    assert!(matches!(settled, Settlement::Impossible(_)));
+    assert!(matches!(settled, SettleResult::Impossible(_)));
     assert_eq!(bench.state(order).await, State::Processing);
 }
 

@@ -1,3 +1,6 @@
 //! What the service does for callers, tasks and the webhook.
 
+mod bell;
 pub mod settlement;
+
+pub use bell::Bell;

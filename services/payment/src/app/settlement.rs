@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     domain::{Intent, Outcome, State},
     metrics::Metrics,
-    store::{Settlement, Store},
+    store::{SettleResult, Store},
 };
 
 /// Telling others must not hold up a payment.
@@ -35,19 +35,19 @@ impl Settler {
     pub async fn settle(&self, order: Uuid, intent: &Intent) -> sqlx::Result<()> {
         let Some(outcome) = Outcome::of(intent) else { return Ok(()) };
         match self.store.settle(order, &intent.id, outcome).await? {
-            Settlement::Own(settled) if settled.changed => {
+            SettleResult::Own(settled) if settled.changed => {
                 tracing::info!(%order, intent = intent.id, state = %settled.state, "payment settled");
                 self.changed(order, settled.state).await;
             }
-            Settlement::Own(_) => {}
-            Settlement::Foreign => {
+            SettleResult::Own(_) => {}
+            SettleResult::Foreign => {
                 // An intent we gave up before it was recorded is cancelled, and may say so. Money on one is another matter.
                 if matches!(outcome, Outcome::Captured { .. }) {
                     tracing::error!(%order, intent = intent.id,
                         "the provider captured an intent that is not the one of this order's payment");
                 }
             }
-            Settlement::Impossible(why) => {
+            SettleResult::Impossible(why) => {
                 tracing::error!(%order, intent = intent.id, why, "a payment cannot be settled");
             }
         }

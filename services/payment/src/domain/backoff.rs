@@ -13,12 +13,12 @@ pub struct Backoff {
 
 impl Backoff {
     /// The wait after attempt number `attempt` (from 1). `chance` in 0..1 spreads it over 80 % to 120 %, so that payments that failed
-    /// together do not come back together; the provider's own wish (`Retry-After`) is never undercut.
-    pub fn wait(self, attempt: i32, chance: f64, wish: Option<Duration>) -> Duration {
+    /// together do not come back together; the provider's `Retry-After` is never undercut.
+    pub fn wait(self, attempt: i32, chance: f64, retry_after: Option<Duration>) -> Duration {
         let doublings = u32::try_from(attempt.max(1) - 1).unwrap_or(0).min(20);
         let wait = self.base.saturating_mul(1 << doublings).min(self.cap);
         let wait = wait.mul_f64(0.8 + 0.4 * chance.clamp(0.0, 1.0));
-        wait.max(wish.unwrap_or_default())
+        wait.max(retry_after.unwrap_or_default())
     }
 }
 
@@ -47,9 +47,9 @@ mod tests {
     }
 
     #[test]
-    fn the_providers_wish_is_never_undercut() {
-        let wish = Some(Duration::from_secs(1_000));
-        assert_eq!(BACKOFF.wait(1, 0.5, wish), Duration::from_secs(1_000));
+    fn retry_after_is_a_lower_bound() {
+        let retry_after = Some(Duration::from_secs(1_000));
+        assert_eq!(BACKOFF.wait(1, 0.5, retry_after), Duration::from_secs(1_000));
         assert_eq!(BACKOFF.wait(2, 0.5, Some(Duration::from_secs(1))), Duration::from_secs(60));
     }
 }

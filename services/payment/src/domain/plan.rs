@@ -59,7 +59,7 @@ pub fn next(payment: &Payment, seen: Option<&Intent>, patience: Deadline) -> Ste
         IntentStatus::RequiresConfirmation if unwanted => Step::CancelIntent,
         IntentStatus::RequiresConfirmation => Step::Confirm,
         IntentStatus::RequiresPaymentMethod => match (&payment.decline_code, &intent.decline) {
-            // Without a recorded reason a refusal would end as CANCELLED, as if somebody had wished it.
+            // Without a recorded reason a refusal would end as CANCELLED, as if it had been requested.
             (None, Some(code)) => Step::RecordDecline(code.clone()),
             (None, None) | (Some(_), _) => Step::CancelIntent,
         },

@@ -1,5 +1,5 @@
 //! A payment against a model of the provider, with answers lost before and after they took effect, workers that die, events that
-//! come late and twice, and wishes to cancel at any time. What fails is printed, shrunk to the shortest history that fails.
+//! come late and twice, and requests to cancel at any time. What fails is printed, shrunk to the shortest history that fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use proptest::prelude::*;

@@ -70,7 +70,7 @@ pub fn settle(state: State, declined: bool, expected: i64, outcome: Outcome) -> 
     }
 }
 
-/// What the wish never to charge does to a payment.
+/// What a request never to charge does to a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CancelRuling {
     /// The provider has not heard of it: it ends here and now.
@@ -81,7 +81,7 @@ pub enum CancelRuling {
     HasEnded,
 }
 
-/// Rules on the wish never to charge.
+/// Rules on a request never to charge.
 pub fn cancel(payment: &Payment) -> CancelRuling {
     match payment.state {
         State::Due if payment.intent_id.is_none() && payment.attempts == 0 => CancelRuling::EndsNow,
@@ -92,7 +92,7 @@ pub fn cancel(payment: &Payment) -> CancelRuling {
     }
 }
 
-/// What the wish to have the money back does to a payment.
+/// What a request for a refund does to a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefundRuling {
     /// The refund is recorded as due, if it is not yet.
@@ -103,7 +103,7 @@ pub enum RefundRuling {
     NothingCaptured,
 }
 
-/// Rules on the wish to have the money back.
+/// Rules on a request for a refund.
 pub fn refund(state: State) -> RefundRuling {
     match state {
         State::Succeeded => RefundRuling::IsDue,

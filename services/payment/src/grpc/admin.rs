@@ -12,17 +12,17 @@ use flashsale_service::wire;
 use time::OffsetDateTime;
 use tonic::{Request, Response, Status};
 
-use super::store;
+use super::errors::store;
 use crate::{
+    app::Bell,
     peers::stripe::Gate,
     store::{Force, Store},
-    tasks::Bell,
 };
 
 /// What operators do.
 #[derive(Debug)]
 pub struct Admin {
-    /// Where the decision stands.
+    /// Keeps the decision.
     pub store: Store,
     /// What stands in front of the provider.
     pub gate: Gate,

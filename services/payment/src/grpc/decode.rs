@@ -1,5 +1,7 @@
 //! What callers send, checked.
 
+use std::collections::HashMap;
+
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{Money, payment::PaymentOrder};
 use flashsale_service::wire;
@@ -7,7 +9,6 @@ use flashsale_telemetry::propagate;
 use opentelemetry::trace::TraceContextExt as _;
 use uuid::Uuid;
 
-use super::repeated;
 use crate::{domain::provider_amount, store::NewPayment};
 
 /// Payments in one call.
@@ -73,4 +74,10 @@ fn traceparent(text: &str) -> Option<String> {
     let context = propagate::from_text(Some(text));
     (text.len() == TRACEPARENT_BYTES && context.span().span_context().is_valid())
         .then(|| text.to_owned())
+}
+
+/// The index of the first id that is repeated, if there is one, and the index of its first occurrence.
+fn repeated(ids: impl Iterator<Item = Uuid>) -> Option<(usize, usize)> {
+    let mut seen = HashMap::new();
+    ids.enumerate().find_map(|(place, id)| seen.insert(id, place).map(|first| (place, first)))
 }

@@ -1,10 +1,9 @@
-//! The two gRPC services: decode, ask the store, encode.
+//! The two gRPC services: decode, call, encode.
 
 mod admin;
 mod decode;
 mod encode;
-
-use std::collections::HashMap;
+mod errors;
 
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::payment::{
@@ -17,29 +16,25 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 pub use admin::Admin;
+use errors::store;
 
 use crate::{
-    app::settlement::Settler,
+    app::{Bell, settlement::Settler},
     domain::RefundRuling,
     store::{Recorded, Store},
-    tasks::Bell,
 };
 
 /// `flashsale.payment.v1.PaymentService`.
 #[derive(Debug)]
 pub struct Payments {
-    /// Where payments stand.
+    /// The payments.
     pub store: Store,
-    /// Tells the others.
+    /// Announces changes.
     pub settler: Settler,
     /// Rung when a payment is due.
     pub charges: Bell,
     /// Rung when a refund is due.
     pub refunds: Bell,
-}
-
-pub(super) fn store(error: sqlx::Error) -> Failure {
-    Failure::store("postgres", error)
 }
 
 fn not_found(order: Uuid) -> Failure {
@@ -124,10 +119,4 @@ impl PaymentService for Payments {
         tracing::info!(%request_id, %order, "asked to give the money back");
         Ok(Response::new(RefundResponse { payment: Some(encode::payment(&payment)) }))
     }
-}
-
-/// The place of the first id that came before in the list, if any, with its first place.
-fn repeated(ids: impl Iterator<Item = Uuid>) -> Option<(usize, usize)> {
-    let mut seen = HashMap::new();
-    ids.enumerate().find_map(|(place, id)| seen.insert(id, place).map(|first| (place, first)))
 }

@@ -8,7 +8,7 @@ mod refunds;
 use std::time::Duration;
 
 pub use breaker_force::Force;
-pub use payments::{Backlog, NewPayment, OpenPayments, Recorded, Settled, Settlement};
+pub use payments::{Backlog, NewPayment, OpenPayments, Recorded, SettleResult, Settled};
 pub use refunds::DueRefund;
 use sqlx::{
     Decode, PgPool, Postgres, Type,

@@ -58,7 +58,7 @@ pub struct Settled {
 
 /// How [`Store::settle`] ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settlement {
+pub enum SettleResult {
     /// The payment's own intent has ended.
     Own(Settled),
     /// No payment of ours has this order and this intent.
@@ -298,18 +298,20 @@ impl Store {
         order: Uuid,
         intent: &str,
         outcome: Outcome,
-    ) -> sqlx::Result<Settlement> {
+    ) -> sqlx::Result<SettleResult> {
         flashsale_pg::retry_conflicts(|| async {
             let mut transaction = self.pool.begin().await?;
             let Some(payment) = lock(&mut transaction, order).await? else {
-                return Ok(Settlement::Foreign);
+                return Ok(SettleResult::Foreign);
             };
             if payment.intent_id.as_deref() != Some(intent) {
-                return Ok(Settlement::Foreign);
+                return Ok(SettleResult::Foreign);
             }
             let Ok(expected) = domain::provider_amount(payment.amount_minor, &payment.currency)
             else {
-                return Ok(Settlement::Impossible("its amount cannot be charged at the provider"));
+                return Ok(SettleResult::Impossible(
+                    "its amount cannot be charged at the provider",
+                ));
             };
             let declined = payment.decline_code.is_some();
             let to = match domain::settle(payment.state, declined, expected, outcome) {
@@ -322,9 +324,9 @@ impl Store {
                     State::Succeeded
                 }
                 Ruling::Known => {
-                    return Ok(Settlement::Own(Settled { state: payment.state, changed: false }));
+                    return Ok(SettleResult::Own(Settled { state: payment.state, changed: false }));
                 }
-                Ruling::Impossible(why) => return Ok(Settlement::Impossible(why)),
+                Ruling::Impossible(why) => return Ok(SettleResult::Impossible(why)),
             };
             let captured = if to == State::Succeeded { payment.amount_minor } else { 0 };
             let from = payment.state.as_str();
@@ -337,7 +339,7 @@ impl Store {
                 return Err(sqlx::Error::RowNotFound);
             }
             transaction.commit().await?;
-            Ok(Settlement::Own(Settled { state: to, changed: true }))
+            Ok(SettleResult::Own(Settled { state: to, changed: true }))
         })
         .await
     }

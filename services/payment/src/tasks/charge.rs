@@ -39,7 +39,7 @@ enum Left {
     /// It is looked at again later.
     Later {
         /// How long the provider asks us to wait.
-        wish: Option<Duration>,
+        retry_after: Option<Duration>,
     },
 }
 
@@ -81,8 +81,8 @@ impl Charger {
                 return;
             }
         };
-        let Left::Later { wish } = left else { return };
-        let mut wait = self.backoff.wait(attempt, rand::random(), wish);
+        let Left::Later { retry_after } = left else { return };
+        let mut wait = self.backoff.wait(attempt, rand::random(), retry_after);
         if let Some(ahead) = started.and_then(|started| self.patience_left(started)) {
             // Not past the end of patience: then it is cancelled, which nobody should have to wait for.
             wait = wait.min(ahead);
@@ -113,7 +113,7 @@ impl Charger {
                 Step::Retrieve => self.retrieve(work).await,
                 Step::Confirm => self.confirm(work).await?,
                 Step::RecordDecline(code) => self.record_decline(work, code).await?,
-                Step::CancelIntent if work.cancelled => Some(Left::Later { wish: None }),
+                Step::CancelIntent if work.cancelled => Some(Left::Later { retry_after: None }),
                 Step::CancelIntent => self.cancel(work).await,
                 Step::Settle(_) => {
                     if let Some(intent) = &work.seen {
@@ -123,16 +123,16 @@ impl Charger {
                 }
                 Step::AwaitBuyer => {
                     self.await_buyer(work).await?;
-                    Some(Left::Later { wish: None })
+                    Some(Left::Later { retry_after: None })
                 }
-                Step::Wait => Some(Left::Later { wish: None }),
+                Step::Wait => Some(Left::Later { retry_after: None }),
             };
             if let Some(left) = left {
                 return Ok(left);
             }
         }
         tracing::error!(order = %work.payment.order_id, "a payment goes round in circles");
-        Ok(Left::Later { wish: None })
+        Ok(Left::Later { retry_after: None })
     }
 
     async fn create(&self, work: &mut Work) -> sqlx::Result<Option<Left>> {
@@ -159,9 +159,9 @@ impl Charger {
                     let code = refusal.code.clone();
                     return self.record_decline(work, code).await;
                 }
-                Advice::Later { asked, wish } => {
+                Advice::Later { asked, retry_after } => {
                     work.asked |= asked;
-                    return Ok(Some(Left::Later { wish }));
+                    return Ok(Some(Left::Later { retry_after }));
                 }
             },
         };
@@ -197,7 +197,7 @@ impl Charger {
             return Ok(Some(Left::Done));
         }
         // It has an intent by now: whoever recorded it goes on with it, and so do we, later.
-        Ok(Some(Left::Later { wish: None }))
+        Ok(Some(Left::Later { retry_after: None }))
     }
 
     async fn retrieve(&self, work: &mut Work) -> Option<Left> {
@@ -218,7 +218,7 @@ impl Charger {
             if !current.state.is_open() {
                 return Ok(Some(Left::Done));
             }
-            // A wish to cancel came in between.
+            // The buyer asked to cancel meanwhile.
             work.payment = current;
             return Ok(None);
         }
@@ -285,16 +285,16 @@ fn take(work: &mut Work, said: Result<Intent, ProviderError>) -> Option<Left> {
             None
         }
         Err(error) => {
-            let (asked, wish) = match error.advice() {
+            let (asked, retry_after) = match error.advice() {
                 Advice::Act(refusal) => {
                     let order = work.payment.order_id;
                     tracing::error!(%order, %refusal, "the provider refuses a step there is no way around");
                     (true, None)
                 }
-                Advice::Later { asked, wish } => (asked, wish),
+                Advice::Later { asked, retry_after } => (asked, retry_after),
             };
             work.asked |= asked;
-            Some(Left::Later { wish })
+            Some(Left::Later { retry_after })
         }
     }
 }

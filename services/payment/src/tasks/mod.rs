@@ -1,11 +1,12 @@
-//! What goes on in the background: charging, giving back, and looking after what was left lying.
+//! Background loops: charging, refunding, and asking again about payments that were left alone.
 
 mod charge;
+pub(crate) mod measurements;
 mod pacer;
 mod reconcile;
 mod refund;
 
 pub use charge::Charger;
-pub use pacer::{Bell, Pacer};
+pub use pacer::Pacer;
 pub use reconcile::reconcile;
 pub use refund::Refunder;

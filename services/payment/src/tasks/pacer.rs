@@ -1,21 +1,12 @@
-//! Takes due rows up when there is room for them, and only then: a row waits in the store, where every instance can take it, not in the
-//! memory of one.
+//! Leases due rows when there is capacity for them, and only then: a row waits in the store, where any
+//! instance can lease it, not in the memory of one.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, time::Duration};
 
 use flashsale_service::Drain;
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::task::JoinSet;
 
-/// Rung when something may be due, so that nobody waits for the next look.
-#[derive(Debug, Clone, Default)]
-pub struct Bell(Arc<Notify>);
-
-impl Bell {
-    /// Rings.
-    pub fn ring(&self) {
-        self.0.notify_one();
-    }
-}
+use crate::app::Bell;
 
 /// A loop over due rows.
 #[derive(Debug)]
@@ -24,7 +15,7 @@ pub struct Pacer {
     pub name: &'static str,
     /// Rows worked on at once.
     pub capacity: usize,
-    /// How often to look when nobody rings.
+    /// How often to look if the bell is not rung.
     pub poll: Duration,
     /// Rung when something may be due.
     pub bell: Bell,
@@ -33,10 +24,11 @@ pub struct Pacer {
 }
 
 impl Pacer {
-    /// Takes rows up with `lease` and works on each with `work`, until the drain starts; then finishes what it has begun.
+    /// Takes rows with `lease` and works on each with `work`, until the drain starts; then finishes the
+    /// rows under way.
     ///
     /// # Errors
-    /// None: a store that is away is waited for.
+    /// Never: a store that is away is tried again.
     pub async fn run<T, Leased, Worked>(
         self,
         lease: impl Fn(usize) -> Leased + Send,
@@ -67,11 +59,11 @@ impl Pacer {
             tokio::select! {
                 () = self.drain.started() => {}
                 Some(ended) = running.join_next() => self.note(ended),
-                () = self.bell.0.notified(), if !more => {}
-                // With a full house the next look is when somebody leaves.
+                () = self.bell.rung(), if !more => {}
+                // At full capacity the next look is when a row is finished.
                 () = tokio::time::sleep(self.poll), if !more => {}
             }
-            // Whoever left in the meantime makes room at once, so that one look fills it all.
+            // Count all rows that have finished meanwhile, so that one look fills their places.
             while let Some(ended) = running.try_join_next() {
                 self.note(ended);
             }
@@ -84,7 +76,7 @@ impl Pacer {
 
     fn note(&self, ended: Result<(), tokio::task::JoinError>) {
         if let Err(error) = ended {
-            // The row comes back when its lease is over.
+            // The row is due again when its lease ends.
             tracing::error!(worker = self.name, %error, "work on a row broke off");
         }
     }

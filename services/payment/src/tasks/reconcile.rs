@@ -1,16 +1,17 @@
-//! Looks after open payments that nobody has touched for long, whatever the reason: an event that was lost, a wait that grew too long.
+//! Takes up open payments that were left alone for long, whatever the reason: an event that was lost, a
+//! pause that grew too long.
 
 use std::time::Duration;
 
 use flashsale_service::Drain;
 
-use super::Bell;
-use crate::store::Store;
+use crate::{app::Bell, store::Store};
 
-/// Every `every`, makes open payments due that were left alone for `untouched`: the provider is asked where they stand.
+/// Every `every`, makes open payments due that were left alone for `untouched`, so that the provider is
+/// asked about them.
 ///
 /// # Errors
-/// None: a store that is away is waited for.
+/// Never: a store that is away is tried again.
 pub async fn reconcile(
     store: Store,
     bell: Bell,

@@ -39,7 +39,7 @@ impl Refunder {
 
     async fn refund(self, refund: DueRefund) {
         let DueRefund { order_id: order, attempts, .. } = refund;
-        let (asked, wish) = match self.give_back(&refund).await {
+        let (asked, retry_after) = match self.give_back(&refund).await {
             Ok(RefundReport::Done(id)) => {
                 match self.store.refund_done(order, &id).await {
                     Ok(true) => {
@@ -63,10 +63,10 @@ impl Refunder {
                     tracing::error!(%order, %refusal, "the provider refuses a refund; it is tried again");
                     (true, None)
                 }
-                Advice::Later { asked, wish } => (asked, wish),
+                Advice::Later { asked, retry_after } => (asked, retry_after),
             },
         };
-        let wait = self.backoff.wait(attempts, rand::random(), wish);
+        let wait = self.backoff.wait(attempts, rand::random(), retry_after);
         if let Err(error) = self.store.put_back_refund(order, wait, asked, attempts).await {
             tracing::warn!(%order, %error, "a refund is left to the end of its lease");
         }

@@ -9,8 +9,8 @@ use stripe_shared::{ApiErrors, ApiErrorsType, PaymentIntent};
 use super::error::{ProviderError, Refusal};
 use crate::domain::Intent;
 
-/// No wish of the provider's is followed for longer than this.
-const LONGEST_WISH: Duration = Duration::from_secs(15 * 60);
+/// The longest `Retry-After` that is followed.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// The body of a success, or what went wrong.
 pub(super) fn judge(
@@ -24,9 +24,9 @@ pub(super) fn judge(
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let request_id = text("request-id").unwrap_or_default().to_owned();
     let replayed = text("idempotent-replayed") == Some("true");
-    let wish = text(header::RETRY_AFTER.as_str())
+    let retry_after = text(header::RETRY_AFTER.as_str())
         .and_then(|seconds| seconds.trim().parse().ok())
-        .map(|seconds| Duration::from_secs(seconds).min(LONGEST_WISH));
+        .map(|seconds| Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER));
     // The library's own reader; serde's for these types would cost minutes of every build.
     let error = std::str::from_utf8(&body)
         .ok()
@@ -34,12 +34,12 @@ pub(super) fn judge(
         .map(|error| error.error);
     let unknown = |what: String| ProviderError::Unknown {
         what,
-        wish,
+        retry_after,
         replayed,
         request_id: request_id.clone(),
     };
     Err(match status.as_u16() {
-        429 => ProviderError::RateLimited { wish, request_id },
+        429 => ProviderError::RateLimited { retry_after, request_id },
         409 => ProviderError::InFlight { request_id },
         401 | 403 => ProviderError::Misused {
             what: "the secret key is not accepted",
@@ -111,9 +111,11 @@ mod tests {
     fn an_answer_of_a_proxy_leaves_the_outcome_unknown_and_keeps_its_status() {
         for (status, body) in [(502, "<html>Bad Gateway</html>"), (400, "<html>"), (503, "")] {
             let error = judged(status, &[("retry-after", "7")], body);
-            let ProviderError::Unknown { what, wish, .. } = &error else { panic!("{error:?}") };
+            let ProviderError::Unknown { what, retry_after, .. } = &error else {
+                panic!("{error:?}")
+            };
             assert!(what.contains(&status.to_string()));
-            assert_eq!(*wish, Some(Duration::from_secs(7)));
+            assert_eq!(*retry_after, Some(Duration::from_secs(7)));
             assert!(error.counts_against_provider());
         }
     }
@@ -158,8 +160,11 @@ mod tests {
     }
 
     #[test]
-    fn no_wish_is_followed_for_hours() {
+    fn retry_after_is_bounded() {
         let error = judged(429, &[("retry-after", "86400")], "");
-        assert!(matches!(error, ProviderError::RateLimited { wish: Some(LONGEST_WISH), .. }));
+        assert!(matches!(
+            error,
+            ProviderError::RateLimited { retry_after: Some(LONGEST_RETRY_AFTER), .. }
+        ));
     }
 }

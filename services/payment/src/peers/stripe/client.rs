@@ -19,7 +19,12 @@ use tower::ServiceExt as _;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{Call, ProviderError, Stack, answer};
+use super::{
+    answer,
+    call::{Call, Endpoint},
+    error::ProviderError,
+    stack::Stack,
+};
 use crate::{
     domain::{Intent, Payment, provider_amount},
     metrics::Metrics,
@@ -52,8 +57,12 @@ pub struct Stripe {
 }
 
 impl Stripe {
-    /// Behind this stack.
+    /// Sends its calls through `stack`.
     pub fn new(stack: Stack, metrics: Metrics) -> Self {
+        // A series that begins at 0 shows its first increase; one that begins at 1 hides it.
+        for endpoint in Endpoint::ALL {
+            metrics.announce_endpoint(endpoint.as_str());
+        }
         Self { stack, metrics }
     }
 
@@ -275,7 +284,7 @@ fn misused(what: &'static str) -> ProviderError {
 fn unknown(what: &str) -> ProviderError {
     ProviderError::Unknown {
         what: what.to_owned(),
-        wish: None,
+        retry_after: None,
         replayed: false,
         request_id: String::new(),
     }

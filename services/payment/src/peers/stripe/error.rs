@@ -35,7 +35,7 @@ pub enum ProviderError {
     #[error("rate limited (request {request_id})")]
     RateLimited {
         /// How long Stripe asks us to wait.
-        wish: Option<Duration>,
+        retry_after: Option<Duration>,
         /// Stripe's id of the request.
         request_id: String,
     },
@@ -48,7 +48,7 @@ pub enum ProviderError {
         /// What went wrong.
         what: String,
         /// How long Stripe asks us to wait.
-        wish: Option<Duration>,
+        retry_after: Option<Duration>,
         /// The answer is a stored one: this key will say the same for a day.
         replayed: bool,
         /// Stripe's id of the request; empty when no answer came.
@@ -111,7 +111,7 @@ pub enum Advice<'a> {
         /// Whether Stripe may have heard of it.
         asked: bool,
         /// How long Stripe asks us to wait.
-        wish: Option<Duration>,
+        retry_after: Option<Duration>,
     },
 }
 
@@ -121,10 +121,10 @@ impl ProviderError {
         match self {
             Self::Declined(refusal) | Self::Refused(refusal) => Advice::Act(refusal),
             Self::Misused { .. } | Self::InFlight { .. } => {
-                Advice::Later { asked: true, wish: None }
+                Advice::Later { asked: true, retry_after: None }
             }
-            Self::RateLimited { wish, .. } | Self::Unknown { wish, .. } => {
-                Advice::Later { asked: true, wish: *wish }
+            Self::RateLimited { retry_after, .. } | Self::Unknown { retry_after, .. } => {
+                Advice::Later { asked: true, retry_after: *retry_after }
             }
             Self::NotSent(
                 NotSent::ForcedOpen
@@ -132,7 +132,7 @@ impl ProviderError {
                 | NotSent::NoTurn
                 | NotSent::Store
                 | NotSent::Connect,
-            ) => Advice::Later { asked: false, wish: None },
+            ) => Advice::Later { asked: false, retry_after: None },
         }
     }
 

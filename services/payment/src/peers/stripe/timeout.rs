@@ -51,7 +51,7 @@ where
                 Ok(result) => result,
                 Err(_) => Err(ProviderError::Unknown {
                     what: format!("no answer within {} ms", limit.as_millis()),
-                    wish: None,
+                    retry_after: None,
                     replayed: false,
                     request_id: String::new(),
                 }),

@@ -98,7 +98,7 @@ impl Service<Request<Full<Bytes>>> for Transport {
 fn broken(error: &dyn std::error::Error) -> ProviderError {
     ProviderError::Unknown {
         what: format!("the connection broke: {error}"),
-        wish: None,
+        retry_after: None,
         replayed: false,
         request_id: String::new(),
     }
