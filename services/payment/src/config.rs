@@ -1,4 +1,4 @@
-//! What payment can be told at its start; the values and what they mean are in `config.default.toml`.
+//! The configuration. `config.default.toml` explains every value.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::domain::Secret;
 
-/// Calls to Stripe that one payment can take in a row while it is taken up, each with its wait for a turn.
+/// The most calls to Stripe in one lease of a payment, each with its wait for a turn.
 const CALLS_PER_LEASE: u64 = 4;
 /// A Stripe endpoint that takes more than this does not exist.
 const MAX_BUDGET_PER_S: f64 = 10_000.0;
@@ -37,7 +37,7 @@ pub struct Config {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PaymentConfig {
-    /// Where Stripe is.
+    /// The base URL of Stripe's API.
     pub stripe_base_url: String,
     /// The secret key.
     pub stripe_secret_key: Secret,
@@ -59,11 +59,11 @@ pub struct PaymentConfig {
     pub retry_cap_ms: u64,
     /// How long after its first attempt a payment is given up.
     pub patience_ms: u64,
-    /// How long a payment belongs to whoever took it up.
+    /// How long a payment is leased.
     pub lease_ms: u64,
     /// How often due payments are looked for.
     pub poll_ms: u64,
-    /// How often open payments are looked for that nobody touches.
+    /// How often open payments that were left alone are looked for.
     pub reconcile_every_ms: u64,
     /// How long an open payment may be left alone.
     pub reconcile_after_ms: u64,
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_lack_nothing_but_the_key() {
+    fn the_defaults_lack_only_the_key() {
         let problems = load(&[]).unwrap_err();
         let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
         assert_eq!(keys, ["payment.stripe_secret_key"]);

@@ -1,9 +1,9 @@
 //! Payment: one payment per order, one PaymentIntent per payment, at most one capture ever.
 //!
-//! A payment is a row first. [`tasks`] take due rows up at the provider's pace and carry them on; what a
-//! row's next step is, and which changes of state there are, stands in [`domain`]. Whatever reports how
-//! an intent ended (a task, [`webhook`]) goes through [`app::settlement`]. The way to Stripe is
-//! [`peers::stripe`].
+//! A payment is a row first. [`tasks`] take due rows up at the provider's pace and carry them on;
+//! what a row's next step is, and which changes of state there are, stands in [`domain`]. Whatever
+//! reports how an intent ended (a task, [`webhook`]) goes through [`app::settlement`]. The way to
+//! Stripe is [`peers::stripe`].
 
 pub mod app;
 pub mod config;

@@ -1,4 +1,5 @@
-//! The gRPC interface: what it records, what it refuses, and that a refusal changes nothing. The force switch is open: nothing goes out.
+//! The gRPC interface: what it records, what it refuses, and that a refusal changes nothing. The
+//! force switch is open: nothing goes out.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -91,7 +92,7 @@ fn uuid(text: &str) -> Uuid {
 }
 
 #[tokio::test]
-async fn every_bad_request_names_its_reason_and_field_and_changes_nothing() {
+async fn each_bad_request_has_its_reason_and_field() {
     let api = Api::new().await;
     let good = api.good();
     api.create(std::slice::from_ref(&good)).await.unwrap();
@@ -205,7 +206,7 @@ async fn every_bad_request_names_its_reason_and_field_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn payments_are_recorded_once_and_answered_in_the_order_asked() {
+async fn payments_are_recorded_once() {
     let api = Api::new().await;
     let orders: Vec<PaymentOrder> = (0..200).map(|_| api.good()).collect();
     let first = api.create(&orders).await.unwrap();
@@ -224,7 +225,7 @@ async fn payments_are_recorded_once_and_answered_in_the_order_asked() {
 }
 
 #[tokio::test]
-async fn an_order_cancelled_before_it_was_heard_of_is_never_charged() {
+async fn an_unknown_order_can_be_cancelled() {
     let api = Api::new().await;
     let unheard = api.good();
     let order = uuid(&unheard.order_id);
@@ -235,7 +236,7 @@ async fn an_order_cancelled_before_it_was_heard_of_is_never_charged() {
 }
 
 #[tokio::test]
-async fn a_recorded_payment_that_was_not_begun_is_cancelled_at_once() {
+async fn an_unbegun_payment_is_cancelled_at_once() {
     let api = Api::new().await;
     let order = api.good();
     api.create(std::slice::from_ref(&order)).await.unwrap();
@@ -244,7 +245,7 @@ async fn a_recorded_payment_that_was_not_begun_is_cancelled_at_once() {
 }
 
 #[tokio::test]
-async fn a_payment_that_was_begun_says_so_until_the_provider_has_cancelled_it() {
+async fn a_begun_payment_stays_open_until_cancelled() {
     let api = Api::new().await;
     let created = api.good();
     let order = uuid(&created.order_id);

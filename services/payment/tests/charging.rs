@@ -1,4 +1,5 @@
-//! Payments against the Stripe stand-in, as a process of its own: what is captured is read from its log.
+//! Payments against the Stripe stand-in, as a process of its own: what is captured is read from its
+//! log.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::print_stdout, reason = "seeds are printed")]
 
@@ -33,7 +34,7 @@ async fn breaker(bench: &Bench) -> (BreakerState, i64) {
 }
 
 #[tokio::test]
-async fn a_good_card_is_charged_once_with_the_order_in_the_intents_metadata() {
+async fn a_good_card_is_charged_once() {
     let bench = Bench::new(&[]).await;
     let order = bench.create("pm_card_visa").await;
     let payment = bench.ends(order).await;
@@ -51,7 +52,7 @@ async fn a_good_card_is_charged_once_with_the_order_in_the_intents_metadata() {
 }
 
 #[tokio::test]
-async fn whoever_waits_for_a_payment_is_woken() {
+async fn an_ended_payment_is_announced() {
     let nats = flashsale_testing::nats().await;
     let client = async_nats::connect(&nats.url).await.unwrap();
     let mut events = client.subscribe(flashsale_queue::PAYMENT_EVENT_SUBJECTS).await.unwrap();
@@ -66,7 +67,7 @@ async fn whoever_waits_for_a_payment_is_woken() {
 }
 
 #[tokio::test]
-async fn each_decline_ends_failed_in_the_providers_words_after_its_intent_was_cancelled() {
+async fn each_decline_ends_failed() {
     let bench = Bench::new(&[]).await;
     let declines = [
         ("pm_card_visa_chargeDeclined", "generic_decline"),
@@ -89,7 +90,7 @@ async fn each_decline_ends_failed_in_the_providers_words_after_its_intent_was_ca
 }
 
 #[tokio::test]
-async fn a_means_of_payment_the_provider_does_not_know_ends_failed_without_an_intent() {
+async fn an_unknown_means_of_payment_ends_failed() {
     let bench = Bench::new(&[]).await;
     let order = bench.create("pm_nobody_has").await;
     let payment = bench.ends(order).await;
@@ -99,7 +100,7 @@ async fn a_means_of_payment_the_provider_does_not_know_ends_failed_without_an_in
 }
 
 #[tokio::test]
-async fn a_buyer_who_authenticates_pays_and_one_who_does_not_is_given_up() {
+async fn only_an_authenticated_buyer_pays() {
     let bench = Bench::new(&[("PAYMENT__PATIENCE_MS", "4000")]).await;
     let methods = ["pm_card_authenticationRequired"; 2];
     let [there, away] = bench.create_many(&methods).await[..] else { panic!() };
@@ -115,7 +116,7 @@ async fn a_buyer_who_authenticates_pays_and_one_who_does_not_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_buyer_who_fails_to_authenticate_ends_failed() {
+async fn failed_authentication_ends_failed() {
     let bench = Bench::new(&[]).await;
     let order = bench.create("pm_card_authenticationRequired").await;
     let waiting = bench.reaches(order, PaymentState::RequiresAction).await;
@@ -127,9 +128,10 @@ async fn a_buyer_who_fails_to_authenticate_ends_failed() {
     bench.books_agree().await;
 }
 
-/// Every way to lose an answer, before and after it took effect, at every step; without events, so that only asking tells.
+/// Every way to lose an answer, before and after it took effect, at every step; without events, so
+/// that only asking tells.
 #[tokio::test]
-async fn a_lost_answer_at_any_step_is_found_out_by_asking_and_captured_once() {
+async fn a_lost_answer_is_found_by_asking() {
     let standin = Standin { webhooks: false, ..Standin::default() };
     let env = [("PAYMENT__TIMEOUT_MS", "250"), ("PAYMENT__BREAKER__MIN_CALLS", "1000")];
     let bench = Bench::with(standin, &env).await;
@@ -163,7 +165,7 @@ async fn a_lost_answer_at_any_step_is_found_out_by_asking_and_captured_once() {
 }
 
 #[tokio::test]
-async fn answers_lost_at_random_never_capture_twice() {
+async fn random_losses_never_capture_twice() {
     let env = [("PAYMENT__TIMEOUT_MS", "250"), ("PAYMENT__BREAKER__MIN_CALLS", "100000")];
     let bench = Bench::new(&env).await;
     for kind in ["hang_after", "reset_after", "html_502_after", "error_500", "error_500_after"] {
@@ -187,7 +189,7 @@ async fn answers_lost_at_random_never_capture_twice() {
 }
 
 #[tokio::test]
-async fn being_too_fast_only_delays() {
+async fn rate_limits_only_delay() {
     let standin = Standin { rate: 5, ..Standin::default() };
     let bench = Bench::with(standin, &[]).await;
     let orders = bench.create_many(&["pm_card_visa"; 15]).await;
@@ -201,7 +203,7 @@ async fn being_too_fast_only_delays() {
 }
 
 #[tokio::test]
-async fn the_budget_keeps_every_endpoint_below_the_providers_limit() {
+async fn the_budget_stays_below_the_limit() {
     let standin = Standin { rate: 25, ..Standin::default() };
     let env = [("PAYMENT__ENDPOINT_BUDGET_PER_S", "25.0"), ("PAYMENT__MAX_IN_FLIGHT", "50")];
     let bench = Bench::with(standin, &env).await;
@@ -217,7 +219,7 @@ async fn the_budget_keeps_every_endpoint_below_the_providers_limit() {
 }
 
 #[tokio::test]
-async fn events_that_come_twice_and_in_any_order_change_nothing() {
+async fn repeated_events_change_nothing() {
     let bench = Bench::new(&[]).await;
     let settings = json!({ "duplicate": 1.0, "reorder": true, "reorder_window_ms": 400 });
     bench.control("POST", "/webhooks", settings).await;
@@ -243,7 +245,7 @@ async fn events_that_come_twice_and_in_any_order_change_nothing() {
 }
 
 #[tokio::test]
-async fn a_cancellation_at_any_moment_ends_either_way_and_the_books_agree() {
+async fn the_books_agree_after_any_cancellation() {
     let seed = rand::random();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
@@ -277,7 +279,7 @@ async fn a_cancellation_at_any_moment_ends_either_way_and_the_books_agree() {
 }
 
 #[tokio::test]
-async fn a_begun_payment_is_cancelled_at_the_provider_before_it_ends() {
+async fn a_begun_payment_is_cancelled_at_the_provider() {
     let bench = Bench::new(&[]).await;
     let order = bench.create("pm_card_authenticationRequired").await;
     bench.reaches(order, PaymentState::RequiresAction).await;
@@ -290,7 +292,7 @@ async fn a_begun_payment_is_cancelled_at_the_provider_before_it_ends() {
 }
 
 #[tokio::test]
-async fn a_cancelled_payment_whose_intents_answer_was_lost_names_the_intent_and_cancels_it() {
+async fn a_lost_intent_is_named_and_cancelled() {
     let env = [("PAYMENT__RETRY_BASE_MS", "60000"), ("PAYMENT__RETRY_CAP_MS", "60000")];
     let bench = Bench::new(&env).await;
     bench.fault(CREATE, "reset_after", 1).await;
@@ -310,7 +312,7 @@ async fn a_cancelled_payment_whose_intents_answer_was_lost_names_the_intent_and_
 }
 
 #[tokio::test]
-async fn money_that_comes_after_its_order_has_ended_is_recorded_and_given_back() {
+async fn late_money_is_given_back() {
     let bench = Bench::new(&[]).await;
     let order = bench.create("pm_card_authenticationRequired").await;
     let waiting = bench.reaches(order, PaymentState::RequiresAction).await;
@@ -334,7 +336,7 @@ async fn money_that_comes_after_its_order_has_ended_is_recorded_and_given_back()
 }
 
 #[tokio::test]
-async fn a_refund_whose_answer_is_lost_gives_the_money_back_once() {
+async fn a_lost_refund_answer_refunds_once() {
     let env = [("PAYMENT__TIMEOUT_MS", "250"), ("PAYMENT__BREAKER__MIN_CALLS", "1000")];
     let bench = Bench::new(&env).await;
     for kind in ["hang_before", "reset_after", "html_502_after", "error_500", "error_500_after"] {
@@ -357,7 +359,7 @@ async fn a_refund_whose_answer_is_lost_gives_the_money_back_once() {
 }
 
 #[tokio::test]
-async fn the_breaker_spares_a_provider_that_is_down_and_every_payment_goes_on_after() {
+async fn the_breaker_spares_a_provider_that_is_down() {
     let env = [
         ("PAYMENT__BREAKER__MIN_CALLS", "5"),
         ("PAYMENT__BREAKER__OPEN_MS", "300"),
@@ -380,7 +382,7 @@ async fn the_breaker_spares_a_provider_that_is_down_and_every_payment_goes_on_af
 }
 
 #[tokio::test]
-async fn operators_can_stop_everything_and_send_everything_past_the_breaker() {
+async fn operators_can_override_the_breaker() {
     let env = [("PAYMENT__BREAKER__MIN_CALLS", "1"), ("PAYMENT__BREAKER__OPEN_MS", "600000")];
     let bench = Bench::new(&env).await;
     set_breaker(&bench, BreakerForce::Open).await;
@@ -405,7 +407,7 @@ async fn operators_can_stop_everything_and_send_everything_past_the_breaker() {
 }
 
 #[tokio::test]
-async fn a_payment_nobody_touches_is_looked_at_again() {
+async fn a_neglected_payment_is_retrieved_again() {
     let standin = Standin { webhooks: false, ..Standin::default() };
     let env = [
         ("PAYMENT__RECONCILE_EVERY_MS", "50"),

@@ -64,7 +64,7 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn no_two_workers_take_the_same_payment_up() {
+async fn a_payment_has_one_lease_at_a_time() {
     let bench = bench().await;
     let payments: Vec<NewPayment> = (0..100).map(|_| payment()).collect();
     bench.store.record(&payments).await.unwrap();
@@ -82,7 +82,7 @@ async fn no_two_workers_take_the_same_payment_up() {
 }
 
 #[tokio::test]
-async fn a_payment_is_put_back_only_by_whoever_has_it() {
+async fn only_the_lease_holder_puts_back() {
     let bench = bench().await;
     let order = bench.recorded().await;
     let taken = bench.store.lease(1, LEASE).await.unwrap().remove(0);
@@ -100,7 +100,7 @@ async fn a_payment_is_put_back_only_by_whoever_has_it() {
 }
 
 #[tokio::test]
-async fn an_outcome_learnt_many_times_at_once_settles_once() {
+async fn concurrent_outcomes_settle_once() {
     let bench = bench().await;
     let (order, intent) = bench.processing().await;
     let settled = (0..20).map(|_| bench.store.settle(order, &intent, CAPTURED));
@@ -117,7 +117,7 @@ async fn an_outcome_learnt_many_times_at_once_settles_once() {
 }
 
 #[tokio::test]
-async fn late_money_is_recorded_together_with_its_refund() {
+async fn late_money_is_recorded_with_its_refund() {
     let bench = bench().await;
     let (order, intent) = bench.processing().await;
     bench.store.record_decline(order, "card_declined").await.unwrap();
@@ -137,7 +137,7 @@ async fn late_money_is_recorded_together_with_its_refund() {
 }
 
 #[tokio::test]
-async fn outcomes_of_other_intents_and_other_amounts_change_nothing() {
+async fn foreign_outcomes_change_nothing() {
     let bench = bench().await;
     let (order, intent) = bench.processing().await;
     for (order, intent) in [(order, "pi_other"), (Uuid::new_v4(), intent.as_str())] {
@@ -151,7 +151,7 @@ async fn outcomes_of_other_intents_and_other_amounts_change_nothing() {
 }
 
 #[tokio::test]
-async fn a_wish_to_cancel_that_comes_first_keeps_the_confirmation_from_going_out() {
+async fn a_cancellation_first_prevents_confirmation() {
     let bench = bench().await;
     let order = bench.recorded().await;
     bench.store.lease(1, LEASE).await.unwrap();
@@ -162,7 +162,7 @@ async fn a_wish_to_cancel_that_comes_first_keeps_the_confirmation_from_going_out
 }
 
 #[tokio::test]
-async fn recording_and_cancelling_at_once_leaves_nothing_to_charge() {
+async fn cancelling_while_recording_charges_nothing() {
     let bench = bench().await;
     for _ in 0..30 {
         let new = payment();
@@ -177,7 +177,7 @@ async fn recording_and_cancelling_at_once_leaves_nothing_to_charge() {
 }
 
 #[tokio::test]
-async fn an_order_has_one_intent_for_good() {
+async fn an_order_has_one_intent() {
     let bench = bench().await;
     let order = bench.recorded().await;
     let ids: Vec<String> = (0..10).map(|n| format!("pi_{n}")).collect();
@@ -187,7 +187,7 @@ async fn an_order_has_one_intent_for_good() {
 }
 
 #[tokio::test]
-async fn an_intent_that_was_on_its_way_when_its_payment_ended_is_named_in_the_record() {
+async fn an_unused_intent_is_recorded() {
     let bench = bench().await;
     let order = bench.recorded().await;
     assert!(bench.store.end_unbegun(order, State::Cancelled).await.unwrap());
@@ -200,7 +200,7 @@ async fn an_intent_that_was_on_its_way_when_its_payment_ended_is_named_in_the_re
 }
 
 #[tokio::test]
-async fn turns_at_an_endpoint_come_one_after_the_other_whoever_asks() {
+async fn turns_at_an_endpoint_are_in_order() {
     let bench = bench().await;
     let store = &bench.store;
     assert_eq!(store.take_turn("test", 1.0, 2.0, 5.0).await.unwrap(), None, "no bucket yet");

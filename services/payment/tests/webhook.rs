@@ -38,7 +38,7 @@ fn event(kind: &str, intent: &str, order: Uuid, status: &str, received: i64) -> 
 }
 
 #[tokio::test]
-async fn only_what_is_signed_now_with_our_secret_is_taken() {
+async fn only_signed_events_are_accepted() {
     let bench = Bench::new(&[]).await;
     let now = OffsetDateTime::now_utc().unix_timestamp();
     let body = json!({ "id": "evt_1", "type": "customer.created",
@@ -64,7 +64,7 @@ async fn only_what_is_signed_now_with_our_secret_is_taken() {
 }
 
 #[tokio::test]
-async fn an_event_settles_only_the_payment_whose_own_intent_it_is_about() {
+async fn an_event_settles_only_its_own_payment() {
     let bench = Bench::new(&[]).await;
     let order = bench.create("pm_card_authenticationRequired").await;
     let waiting = bench.reaches(order, PaymentState::RequiresAction).await;
@@ -97,7 +97,7 @@ async fn an_event_settles_only_the_payment_whose_own_intent_it_is_about() {
 }
 
 #[tokio::test]
-async fn an_event_that_says_less_has_the_payment_looked_at_soon() {
+async fn other_events_make_the_payment_due() {
     let bench = Bench::new(&[]).await;
     let order = bench.create("pm_card_authenticationRequired").await;
     let waiting = bench.reaches(order, PaymentState::RequiresAction).await;

@@ -4,7 +4,8 @@ use std::{future::Future, sync::Arc};
 
 use tokio::sync::Notify;
 
-/// Rung when rows may be due, so that they need not wait for the next poll. A clone is the same bell.
+/// Rung when rows may be due, so that they need not wait for the next poll. A clone is the same
+/// bell.
 #[derive(Debug, Clone, Default)]
 pub struct Bell(Arc<Notify>);
 

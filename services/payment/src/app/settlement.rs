@@ -1,4 +1,5 @@
-//! The one way a payment ends, for the worker, the webhook and the reconciler; and who is told of it.
+//! The only way in which a payment ends, for the tasks and the webhook alike, and the event that
+//! announces it.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::{
     store::{SettleResult, Store},
 };
 
-/// Telling others must not hold up a payment.
+/// An announcement must not hold up a payment.
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Ends payments.
@@ -23,12 +24,12 @@ pub struct Settler {
 }
 
 impl Settler {
-    /// Over the store; tells the others through `nats`.
+    /// Settles in `store` and announces through `nats`.
     pub fn new(store: Store, nats: async_nats::Client, metrics: Metrics) -> Self {
         Self { store, nats, metrics }
     }
 
-    /// Ends an order's payment if its intent has ended, whoever learnt of it.
+    /// Ends an order's payment if its intent has ended, wherever that was learned.
     ///
     /// # Errors
     /// When Postgres does not answer.
@@ -41,7 +42,8 @@ impl Settler {
             }
             SettleResult::Own(_) => {}
             SettleResult::Foreign => {
-                // An intent we gave up before it was recorded is cancelled, and may say so. Money on one is another matter.
+                // An intent that was given up before it was recorded is cancelled, and an event may
+                // report that. Money on such an intent is an error.
                 if matches!(outcome, Outcome::Captured { .. }) {
                     tracing::error!(%order, intent = intent.id,
                         "the provider captured an intent that is not the one of this order's payment");
@@ -54,13 +56,14 @@ impl Settler {
         Ok(())
     }
 
-    /// A payment reached a state: counts it and tells the others.
+    /// Counts a payment that reached a state, and announces it.
     pub async fn changed(&self, order: Uuid, state: State) {
         self.metrics.changed(state);
         self.announce(order, state).await;
     }
 
-    /// Tells the others where a payment stands. Nothing depends on it: who misses it finds the change by asking.
+    /// Announces the state of a payment. Nothing depends on the event: a service that misses it
+    /// finds the change by polling.
     pub async fn announce(&self, order: Uuid, state: State) {
         let event = PaymentEvent { order_id: order, state: state.as_str().to_owned() };
         let announced = flashsale_queue::announce(&self.nats, payment_event_subject(order), &event);

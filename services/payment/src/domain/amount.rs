@@ -1,6 +1,7 @@
 //! Amounts in the provider's smallest unit, which is not always ISO 4217's minor unit.
 //!
-//! Source: docs.stripe.com/currencies ("Zero-decimal currencies", "Three-decimal currencies", "Special cases").
+//! Source: docs.stripe.com/currencies ("Zero-decimal currencies", "Three-decimal currencies",
+//! "Special cases").
 
 /// The amount cannot be charged to the last unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -13,7 +14,7 @@ pub struct Inexpressible(&'static str);
 /// When the provider's unit is coarser than the amount.
 pub fn provider_amount(minor: i64, currency: &str) -> Result<i64, Inexpressible> {
     match currency {
-        // ISO 4217 has no decimals for these, the provider keeps two, for compatibility with its own past.
+        // ISO 4217 has no decimals for these; the provider keeps two, for backward compatibility.
         "ISK" | "UGX" => minor.checked_mul(100).ok_or(Inexpressible("it is too large")),
         // Two decimals in ISO 4217, none at the provider.
         "MGA" => whole(minor, 100, "MGA is charged in whole ariary").map(|amount| amount / 100),
@@ -35,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_charged_exactly_or_not_at_all() {
+    fn amounts_are_charged_exactly() {
         let cases = [
             (1_999, "EUR", Some(1_999)),
             (500, "JPY", Some(500)),

@@ -12,8 +12,9 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The wait after attempt number `attempt` (from 1). `chance` in 0..1 spreads it over 80 % to 120 %, so that payments that failed
-    /// together do not come back together; the provider's `Retry-After` is never undercut.
+    /// The wait after attempt number `attempt` (from 1). `chance` in 0..1 spreads it over 80 % to
+    /// 120 %, so that payments that failed together are not tried again together. It is never
+    /// shorter than the provider's `Retry-After`.
     pub fn wait(self, attempt: i32, chance: f64, retry_after: Option<Duration>) -> Duration {
         let doublings = u32::try_from(attempt.max(1) - 1).unwrap_or(0).min(20);
         let wait = self.base.saturating_mul(1 << doublings).min(self.cap);
@@ -41,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_spreads_a_wait_by_a_fifth_to_either_side() {
+    fn jitter_is_a_fifth_either_way() {
         assert_eq!(BACKOFF.wait(1, 0.0, None), Duration::from_secs(24));
         assert_eq!(BACKOFF.wait(1, 1.0, None), Duration::from_secs(36));
     }

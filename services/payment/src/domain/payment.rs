@@ -5,7 +5,7 @@ use std::fmt;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Where a payment stands.
+/// The state of a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
     /// Recorded; no confirmation has gone out.
@@ -84,7 +84,6 @@ pub struct Payment {
     pub order_id: Uuid,
     /// The order's sale.
     pub sale_id: Uuid,
-    /// Where it stands.
     pub state: State,
     /// ISO 4217.
     pub currency: String,
@@ -94,23 +93,23 @@ pub struct Payment {
     pub payment_method: String,
     /// The one PaymentIntent that may ever be confirmed for this order.
     pub intent_id: Option<String>,
-    /// Why the provider refused, in its words.
+    /// The provider's code for why it refused.
     pub decline_code: Option<String>,
-    /// Somebody wants it never to be charged.
+    /// Whether it was requested never to charge it.
     pub cancel_requested: bool,
     /// What was captured, in minor units: nothing or all of it.
     pub captured_minor: i64,
-    /// How often it was taken up and the provider asked.
+    /// How often it was leased and the provider called.
     pub attempts: i32,
-    /// When it was first taken up; patience counts from here.
+    /// When it was first leased; patience counts from here.
     pub first_attempt_at: Option<OffsetDateTime>,
-    /// When it is next taken up.
+    /// When it is next due.
     pub due_at: OffsetDateTime,
     /// When it was recorded.
     pub created_at: OffsetDateTime,
-    /// When it last changed or was taken up.
+    /// When it last changed or was leased.
     pub updated_at: OffsetDateTime,
-    /// The trace of the order, a W3C traceparent. Nothing decides by it.
+    /// The trace of the order, a W3C traceparent. No decision depends on it.
     pub traceparent: Option<String>,
 }
 
@@ -126,12 +125,12 @@ impl fmt::Debug for Payment {
     }
 }
 
-/// Where an intent stands at the provider.
+/// The status of an intent at the provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IntentStatus {
     /// It has no usable means of payment: the last one was refused.
     RequiresPaymentMethod,
-    /// Nobody has confirmed it.
+    /// It has not been confirmed.
     RequiresConfirmation,
     /// The buyer must authenticate.
     RequiresAction,

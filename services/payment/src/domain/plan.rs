@@ -1,8 +1,9 @@
-//! The next step of an open payment, from what we recorded and what the provider said last.
+//! The next step of an open payment, from the record and the provider's last answer.
 //!
-//! Safe because of three things together. One intent per order: only the recorded one is ever confirmed. `PROCESSING` is committed before
-//! a confirmation goes out, so that after a crash the intent is looked at before anything else. And the provider's own state
-//! machine captures an intent at most once, however often it is confirmed.
+//! Three things together make it safe. There is one intent per order: only the recorded one is ever
+//! confirmed. `PROCESSING` is committed before a confirmation is sent, so that after a crash the
+//! intent is retrieved before anything else. And the provider's own state machine captures an
+//! intent at most once, however often it is confirmed.
 
 use super::{
     payment::{Intent, IntentStatus, Payment},
@@ -21,11 +22,11 @@ pub enum Deadline {
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Make the intent, unconfirmed; or learn of the one an earlier attempt made.
+    /// Create the intent, unconfirmed, or get the one that an earlier attempt created.
     Create,
     /// End the payment without the provider: it has no intent there.
     EndUnbegun,
-    /// Ask where the intent stands.
+    /// Retrieve the intent.
     Retrieve,
     /// Commit `PROCESSING`, then confirm the intent.
     Confirm,
@@ -41,13 +42,15 @@ pub enum Step {
     Wait,
 }
 
-/// The next step. `seen` is what the provider said of the payment's intent since it was taken up, if it was asked.
+/// The next step. `seen` is the payment's intent as the provider last reported it in this lease, if
+/// it did.
 pub fn next(payment: &Payment, seen: Option<&Intent>, patience: Deadline) -> Step {
     let unwanted =
         payment.cancel_requested || payment.decline_code.is_some() || patience == Deadline::Passed;
     if payment.intent_id.is_none() {
-        // An earlier attempt may have made an intent whose answer was lost. Asked again under the order's key the provider names it, and
-        // then it can be cancelled. A refusal is an answer: it made none.
+        // An earlier attempt may have created an intent whose answer was lost. A call under the
+        // order's key returns that intent, and then it can be cancelled. A refusal is an answer: no
+        // intent was created.
         let unheard = payment.attempts <= 1 || payment.decline_code.is_some();
         return if unwanted && unheard { Step::EndUnbegun } else { Step::Create };
     }
@@ -59,13 +62,14 @@ pub fn next(payment: &Payment, seen: Option<&Intent>, patience: Deadline) -> Ste
         IntentStatus::RequiresConfirmation if unwanted => Step::CancelIntent,
         IntentStatus::RequiresConfirmation => Step::Confirm,
         IntentStatus::RequiresPaymentMethod => match (&payment.decline_code, &intent.decline) {
-            // Without a recorded reason a refusal would end as CANCELLED, as if it had been requested.
+            // Without a recorded reason a refusal would end as CANCELLED, as if it had been
+            // requested.
             (None, Some(code)) => Step::RecordDecline(code.clone()),
             (None, None) | (Some(_), _) => Step::CancelIntent,
         },
         IntentStatus::RequiresAction if unwanted => Step::CancelIntent,
         IntentStatus::RequiresAction => Step::AwaitBuyer,
-        // The provider may refuse to cancel while it works; then the next look tells.
+        // The provider may refuse to cancel while it is working; the next retrieval tells.
         IntentStatus::Processing if unwanted => Step::CancelIntent,
         IntentStatus::Processing | IntentStatus::Other(_) => Step::Wait,
     }

@@ -1,5 +1,6 @@
-//! A payment against a model of the provider, with answers lost before and after they took effect, workers that die, events that
-//! come late and twice, and requests to cancel at any time. What fails is printed, shrunk to the shortest history that fails.
+//! A payment against a model of the provider, with answers lost before and after their effect,
+//! workers that die, events that come late and twice, and requests to cancel at any time. A failing
+//! history is printed, shrunk to the shortest one.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use proptest::prelude::*;
@@ -29,7 +30,8 @@ enum Card {
 enum Event {
     /// A worker takes the payment up and carries out this many steps, then dies or is done.
     Work(Fate, u8),
-    /// Another worker, which has not noticed that its lease is over, confirms from what it saw before.
+    /// Another worker, which has not noticed that its lease has run out, confirms from what it saw
+    /// before.
     StaleConfirm(Fate),
     /// An event the provider once sent arrives.
     Webhook(prop::sample::Index),
@@ -301,7 +303,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_history_captures_twice_and_every_history_ends_where_the_provider_says(
+    fn no_history_captures_twice(
         card in cards(),
         history in prop::collection::vec(events(), 0..40),
     ) {
@@ -332,7 +334,7 @@ proptest! {
     }
 
     #[test]
-    fn settling_is_idempotent_and_never_leaves_an_end_but_for_late_money(
+    fn settling_is_idempotent(
         state in prop::sample::select(State::ALL.to_vec()),
         declined: bool,
         outcomes in prop::collection::vec(
@@ -359,7 +361,7 @@ proptest! {
 }
 
 #[test]
-fn another_amount_than_asked_for_is_never_booked() {
+fn another_amount_is_never_booked() {
     for state in State::ALL {
         let ruling = settle(state, false, AMOUNT, Outcome::Captured { received: AMOUNT - 1 });
         assert!(matches!(ruling, Ruling::Impossible(_)), "{state}");
@@ -367,7 +369,7 @@ fn another_amount_than_asked_for_is_never_booked() {
 }
 
 #[test]
-fn only_captured_money_can_be_given_back_and_only_once() {
+fn captured_money_is_refunded_once() {
     for state in State::ALL {
         let expected = match state {
             State::Succeeded => RefundRuling::IsDue,

@@ -1,13 +1,14 @@
-//! Which changes of state there are. Everything that ends a payment goes through [`settle`], whoever learnt of the end.
+//! The changes of state. Everything that ends a payment goes through [`settle`], wherever the end
+//! was learned.
 
 use super::payment::{Intent, IntentStatus, Payment, State};
 
 /// How an intent ended at the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The money was captured; so much, in the provider's smallest unit.
+    /// The money was captured.
     Captured {
-        /// The amount.
+        /// The amount, in the provider's smallest unit.
         received: i64,
     },
     /// It was cancelled and can never be captured.
@@ -36,13 +37,14 @@ pub enum Ruling {
     Becomes(State),
     /// The money came after the payment had ended: it is recorded as captured and given back.
     CapturedLate,
-    /// It stands there already.
+    /// It is in that state already.
     Known,
-    /// This cannot have happened; nothing changes and a person has to look.
+    /// The outcome is impossible: nothing changes, and an operator has to look.
     Impossible(&'static str),
 }
 
-/// Rules on an outcome of the payment's own intent. `expected` is its amount in the provider's smallest unit.
+/// Decides about an outcome of the payment's own intent. `expected` is its amount in the provider's
+/// smallest unit.
 pub fn settle(state: State, declined: bool, expected: i64, outcome: Outcome) -> Ruling {
     match outcome {
         Outcome::Captured { received } if received != expected => {
@@ -81,7 +83,7 @@ pub enum CancelRuling {
     HasEnded,
 }
 
-/// Rules on a request never to charge.
+/// Decides about a request never to charge.
 pub fn cancel(payment: &Payment) -> CancelRuling {
     match payment.state {
         State::Due if payment.intent_id.is_none() && payment.attempts == 0 => CancelRuling::EndsNow,
@@ -103,7 +105,7 @@ pub enum RefundRuling {
     NothingCaptured,
 }
 
-/// Rules on a request for a refund.
+/// Decides about a request for a refund.
 pub fn refund(state: State) -> RefundRuling {
     match state {
         State::Succeeded => RefundRuling::IsDue,

@@ -76,7 +76,8 @@ fn traceparent(text: &str) -> Option<String> {
         .then(|| text.to_owned())
 }
 
-/// The index of the first id that is repeated, if there is one, and the index of its first occurrence.
+/// The index of the first id that is repeated, if there is one, and the index of its first
+/// occurrence.
 fn repeated(ids: impl Iterator<Item = Uuid>) -> Option<(usize, usize)> {
     let mut seen = HashMap::new();
     ids.enumerate().find_map(|(place, id)| seen.insert(id, place).map(|first| (place, first)))

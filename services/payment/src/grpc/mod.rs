@@ -27,7 +27,6 @@ use crate::{
 /// `flashsale.payment.v1.PaymentService`.
 #[derive(Debug)]
 pub struct Payments {
-    /// The payments.
     pub store: Store,
     /// Announces changes.
     pub settler: Settler,

@@ -5,8 +5,8 @@ use sqlx::query_file;
 use super::Store;
 
 impl Store {
-    /// Takes a turn at an endpoint. The answer is the state of its bucket: below zero it is a debt, which is paid off at `rate` a second;
-    /// none when the debt would be deeper than `max_debt`.
+    /// Takes a turn at an endpoint and returns the level of its bucket: below zero it is a debt,
+    /// which is paid off at `rate` per second. `None` if the debt would be deeper than `max_debt`.
     ///
     /// # Errors
     /// When Postgres does not answer.

@@ -1,4 +1,5 @@
-//! Postgres. Queries are files under `sql/`, checked when this is compiled; rulings come from the domain.
+//! Postgres. Queries are files under `sql/`, checked at compile time; the domain makes the
+//! decisions.
 
 mod breaker_force;
 mod budgets;
@@ -25,7 +26,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Over a pool, which may not be connected yet.
+    /// Over a pool that may not be connected yet.
     pub fn new(pool: PgPool) -> Self {
         Self { pool }
     }

@@ -1,4 +1,4 @@
-//! `payments`: recording, taking up, and the compare-and-sets.
+//! `payments`: recording, leasing, and the compare-and-sets.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::domain::{self, CancelRuling, Outcome, Payment, RefundRuling, Ruling, 
 
 /// Why money is given back that came after its payment had ended.
 const ORDER_ENDED: &str = "order_ended";
-/// Why money is given back because somebody asked for it.
+/// Why money is given back on request.
 const REQUESTED: &str = "requested";
 
 /// A payment to record.
@@ -38,7 +38,7 @@ impl std::fmt::Debug for NewPayment {
     }
 }
 
-/// What became of payments to record.
+/// The outcome of recording payments.
 #[derive(Debug)]
 pub enum Recorded {
     /// Each has a row; here they are, in the order asked.
@@ -47,7 +47,7 @@ pub enum Recorded {
     OtherAmount(usize),
 }
 
-/// What became of an outcome.
+/// The effect of an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settled {
     /// The state the payment is in now.
@@ -56,14 +56,14 @@ pub struct Settled {
     pub changed: bool,
 }
 
-/// How [`Store::settle`] ends.
+/// The result of [`Store::settle`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettleResult {
     /// The payment's own intent has ended.
     Own(Settled),
     /// No payment of ours has this order and this intent.
     Foreign,
-    /// It cannot have happened; nothing was changed.
+    /// The outcome is impossible in this state; nothing was changed.
     Impossible(&'static str),
 }
 
@@ -83,7 +83,7 @@ pub struct Backlog {
     pub open: i64,
     /// Since the oldest of them was recorded.
     pub open_age_s: f64,
-    /// Since the longest due of them, that nobody has taken up, was due.
+    /// Since the longest due of them that is not leased was due.
     pub due_age_s: f64,
     /// Refunds that are not done.
     pub refunds: i64,
@@ -146,8 +146,8 @@ impl Store {
         Ok(read(&mut connection, &[order]).await?.remove(&order))
     }
 
-    /// Makes sure that an order is never charged, as far as that is still possible, and says where its payment stands.
-    /// The amount is recorded when no payment is known yet.
+    /// Makes sure that an order is never charged, as far as that is still possible, and returns its
+    /// payment. Records the payment, with this amount, if there is none yet.
     ///
     /// # Errors
     /// When Postgres does not answer.
@@ -160,7 +160,7 @@ impl Store {
     ) -> sqlx::Result<Payment> {
         flashsale_pg::retry_conflicts(|| async {
             let mut transaction = self.pool.begin().await?;
-            // The row first: whoever creates the payment at the same moment finds it, or is found.
+            // The row first: a concurrent creation of the payment finds it, or is found.
             query_file!("sql/insert_cancelled.sql", order, sale, currency, amount_minor)
                 .execute(&mut *transaction)
                 .await?;
@@ -181,7 +181,8 @@ impl Store {
         .await
     }
 
-    /// Records a refund of everything captured as due, if there is captured money, and says where the payment stands.
+    /// Records a refund of everything that was captured as due, if there is captured money, and
+    /// returns the payment.
     ///
     /// # Errors
     /// When Postgres does not answer.
@@ -224,8 +225,8 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Names the intent that was on its way when a payment ended, so that nothing at the provider is unknown to the record:
-    /// if money ever came through it, it would be recognised and given back.
+    /// Records the intent that was being created when its payment ended, so that the record knows
+    /// all intents at the provider: money on it would be recognised and given back.
     ///
     /// # Errors
     /// When Postgres does not answer.
@@ -271,7 +272,8 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Puts a payment back that was taken up for its attempt number `attempt`. `asked`: whether the provider may have heard of it.
+    /// Puts back a payment that was leased for its attempt number `attempt`. `asked` says whether a
+    /// call may have reached the provider.
     ///
     /// # Errors
     /// When Postgres does not answer.
@@ -288,7 +290,7 @@ impl Store {
         Ok(())
     }
 
-    /// Ends a payment as its intent has ended: the one way there is, for the worker, for webhooks and for whoever reconciles. Money
+    /// Ends a payment as its intent has ended: the only way, for tasks and webhooks alike. Money
     /// that comes after the payment had ended is recorded together with its refund.
     ///
     /// # Errors
@@ -353,7 +355,7 @@ impl Store {
         Ok(())
     }
 
-    /// Makes open payments due that nobody touched for this long; says how many.
+    /// Makes open payments due that were left alone for this long, and returns how many they are.
     ///
     /// # Errors
     /// When Postgres does not answer.

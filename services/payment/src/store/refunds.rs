@@ -13,7 +13,6 @@ use crate::domain::State;
 pub struct DueRefund {
     /// The order whose money goes back.
     pub order_id: Uuid,
-    /// Its sale.
     pub sale_id: Uuid,
     /// Everything that was captured, in minor units.
     pub amount_minor: i64,
@@ -65,14 +64,14 @@ impl Store {
         Ok(())
     }
 
-    /// Records that the money is back. False when that was known.
+    /// Records that the refund is done. False if that was recorded before.
     ///
     /// # Errors
     /// When Postgres does not answer.
     pub async fn refund_done(&self, order: Uuid, refund: &str) -> sqlx::Result<bool> {
         flashsale_pg::retry_conflicts(|| async {
             let mut transaction = self.pool.begin().await?;
-            // The payment's row first, as everywhere, so that nobody waits in a circle.
+            // The payment's row first, as everywhere, so that there is no deadlock.
             let captured = State::Succeeded.as_str();
             let payment =
                 query_file!("sql/refunded.sql", order, captured, State::Refunded.as_str())

@@ -1,4 +1,4 @@
-//! Carries one payment on, step by step, as far as it goes now.
+//! Works on one leased payment, step by step, as far as it gets now.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use crate::{
     store::Store,
 };
 
-/// Steps one payment can take in a row: create, confirm, record a decline, cancel, settle, with a look between; beyond it something is
-/// going round in circles.
+/// The most steps of one lease: create, confirm, record a decline, cancel, settle, with retrievals
+/// in between. More steps mean a loop.
 const MAX_STEPS: usize = 10;
 
 /// Charges payments.
@@ -22,7 +22,6 @@ const MAX_STEPS: usize = 10;
 pub struct Charger {
     /// Where payments stand.
     pub store: Store,
-    /// The provider.
     pub stripe: Stripe,
     /// Ends them.
     pub settler: Settler,
@@ -34,7 +33,7 @@ pub struct Charger {
 
 /// How a payment is left.
 enum Left {
-    /// It has ended, or somebody else has it now.
+    /// It has ended, or another instance has it now.
     Done,
     /// It is looked at again later.
     Later {
@@ -55,8 +54,9 @@ struct Work {
 }
 
 impl Charger {
-    /// Carries a payment on that was taken up, and puts it back if it has not ended. A store that fails in between leaves it to the end of
-    /// its lease: whoever takes it up then starts with a look at the intent.
+    /// Works on a leased payment, and puts it back if it has not ended. If the store fails in
+    /// between, the lease runs out, and the instance that leases the payment next starts by
+    /// retrieving the intent.
     pub async fn carry_on(self, payment: Payment) {
         let span = tracing::info_span!(
             parent: None,
@@ -65,7 +65,7 @@ impl Charger {
             order_id = %payment.order_id,
             attempt = payment.attempts,
         );
-        // Perhaps minutes after it was recorded, in another process: still the trace of its order.
+        // Continues the trace of its order, even minutes later and in another process.
         propagate::set_parent(&span, propagate::from_text(payment.traceparent.as_deref()));
         self.charge(payment).instrument(span).await;
     }
@@ -84,7 +84,8 @@ impl Charger {
         let Left::Later { retry_after } = left else { return };
         let mut wait = self.backoff.wait(attempt, rand::random(), retry_after);
         if let Some(ahead) = started.and_then(|started| self.patience_left(started)) {
-            // Not past the end of patience: then it is cancelled, which nobody should have to wait for.
+            // Not past the end of patience: the payment is cancelled then, and that should not be
+            // late.
             wait = wait.min(ahead);
         }
         if let Err(error) = self.store.put_back(order, wait, work.asked, attempt).await {
@@ -137,7 +138,8 @@ impl Charger {
 
     async fn create(&self, work: &mut Work) -> sqlx::Result<Option<Left>> {
         let made = match self.stripe.create(&work.payment, false).await {
-            // Under this key Stripe would repeat its error for a day. It may have made the intent all the same.
+            // Under this key Stripe would repeat its error for a day. It may have created the
+            // intent all the same.
             Err(ProviderError::Unknown { replayed: true, .. }) => {
                 work.asked = true;
                 let payment = &work.payment;
@@ -154,7 +156,8 @@ impl Charger {
             Ok(intent) => intent,
             Err(error) => match error.advice() {
                 Advice::Act(refusal) => {
-                    // No intent, and there will be none: the means of payment or the amount will not do.
+                    // There is no intent and there will be none: the means of payment or the amount
+                    // is not accepted.
                     work.asked = true;
                     let code = refusal.code.clone();
                     return self.record_decline(work, code).await;
@@ -175,13 +178,13 @@ impl Charger {
             return Ok(Some(Left::Done));
         };
         if current.intent_id.as_ref() == Some(&intent.id) {
-            // Somebody else, whose lease we outlived or who outlived theirs, recorded the same one.
+            // Another instance recorded the same intent: its lease or ours had run out.
             work.payment = current;
             work.seen = Some(intent);
             return Ok(None);
         }
-        // The payment has ended, or has another intent: this one must never be confirmed, and is not, because the payment is not
-        // DUE. Cancelling it only keeps the provider's books tidy.
+        // The payment has ended, or has another intent: this one must never be confirmed, and is
+        // not, because the payment is not DUE. Cancelling it only keeps the provider's books tidy.
         self.store.name_unused_intent(work.payment.order_id, &intent.id).await?;
         if let Err(error) = self.stripe.cancel(&work.payment, &intent.id).await {
             tracing::info!(order = %work.payment.order_id, %error, "an intent nobody will confirm stays behind");
@@ -196,7 +199,8 @@ impl Charger {
             self.settler.changed(work.payment.order_id, state).await;
             return Ok(Some(Left::Done));
         }
-        // It has an intent by now: whoever recorded it goes on with it, and so do we, later.
+        // It has an intent by now: the instance that recorded it goes on with it, and this one does
+        // later.
         Ok(Some(Left::Later { retry_after: None }))
     }
 
@@ -210,7 +214,8 @@ impl Charger {
         let Some(intent) = work.payment.intent_id.clone() else { return Ok(Some(Left::Done)) };
         // A confirmation went out before if this was ever committed before.
         let again = work.payment.state != State::Due;
-        // Committed before it goes out: whoever takes the payment up after a crash of ours must know that it may have been confirmed.
+        // Committed before the confirmation is sent: an instance that leases the payment after a
+        // crash has to know that it may have been confirmed.
         if !self.store.begin_confirm(work.payment.order_id, &intent).await? {
             let Some(current) = self.store.payment(work.payment.order_id).await? else {
                 return Ok(Some(Left::Done));
@@ -240,7 +245,8 @@ impl Charger {
                 use crate::domain::IntentStatus::{RequiresConfirmation, RequiresPaymentMethod};
                 matches!(seen.status, RequiresConfirmation | RequiresPaymentMethod)
             });
-            // Refused although it is still to be confirmed: it would be refused again. Any other status speaks for itself.
+            // Refused although it is still to be confirmed: it would be refused again. Any other
+            // status is handled by the next step.
             return if unpaid { self.record_decline(work, code).await } else { Ok(None) };
         }
         Ok(take(work, confirmed))

@@ -1,5 +1,5 @@
-//! Leases due rows when there is capacity for them, and only then: a row waits in the store, where any
-//! instance can lease it, not in the memory of one.
+//! Leases due rows when there is capacity for them, and only then: a row waits in the store, where
+//! any instance can lease it, not in the memory of one.
 
 use std::{future::Future, time::Duration};
 
@@ -19,13 +19,12 @@ pub struct Pacer {
     pub poll: Duration,
     /// Rung when something may be due.
     pub bell: Bell,
-    /// When to end.
     pub drain: Drain,
 }
 
 impl Pacer {
-    /// Takes rows with `lease` and works on each with `work`, until the drain starts; then finishes the
-    /// rows under way.
+    /// Takes rows with `lease` and works on each with `work`, until the drain starts; then finishes
+    /// the rows under way.
     ///
     /// # Errors
     /// Never: a store that is away is tried again.

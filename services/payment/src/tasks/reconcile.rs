@@ -1,5 +1,5 @@
-//! Takes up open payments that were left alone for long, whatever the reason: an event that was lost, a
-//! pause that grew too long.
+//! Takes up open payments that were left alone for long, whatever the reason: an event that was
+//! lost, a pause that grew too long.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use flashsale_service::Drain;
 
 use crate::{app::Bell, store::Store};
 
-/// Every `every`, makes open payments due that were left alone for `untouched`, so that the provider is
-/// asked about them.
+/// Every `every`, makes open payments due that were left alone for `untouched`, so that the
+/// provider is asked about them.
 ///
 /// # Errors
 /// Never: a store that is away is tried again.

@@ -15,7 +15,6 @@ use crate::{
 pub struct Refunder {
     /// Where refunds stand.
     pub store: Store,
-    /// The provider.
     pub stripe: Stripe,
     /// Tells the others.
     pub settler: Settler,

@@ -1,5 +1,5 @@
-//! The few fields of an event that are read. The library's own types are for one version of the API exactly; an endpoint is sent the
-//! version it was made with.
+//! The few fields of an event that are read. The library's own types fit exactly one version of the
+//! API, but an endpoint gets events in the version it was created with.
 
 use std::collections::HashMap;
 

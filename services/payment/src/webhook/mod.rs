@@ -1,7 +1,8 @@
-//! `POST /stripe/webhook`: what Stripe tells us of its own accord.
+//! `POST /stripe/webhook`: Stripe's events.
 //!
-//! Events come twice, late and in any order, so they only ever do what would be right at any time: an intent that has ended settles its
-//! payment by the same compare-and-set as everybody else; anything else has the payment looked at soon. Source: docs.stripe.com/webhooks.
+//! Events come twice, late and in any order, so an event only does what is right at any time: an
+//! intent that has ended settles its payment by the same compare-and-set that the tasks use;
+//! anything else makes the payment due soon. Source: docs.stripe.com/webhooks.
 
 mod event;
 mod signature;
@@ -28,7 +29,8 @@ use crate::{app::settlement::Settler, domain::Secret, store::Store};
 pub const PATH: &str = "/stripe/webhook";
 /// Stripe's events are a few kilobytes.
 const MAX_BODY_BYTES: usize = 256 * 1024;
-/// How long until the payment of an event is looked at: the worker whose own call caused it is usually still at it.
+/// How long until the payment of an event is due: the task whose own call caused the event is
+/// usually still working on it.
 const MOMENT: Duration = Duration::from_secs(2);
 
 /// What the endpoint needs.
@@ -105,7 +107,8 @@ impl Webhook {
         Ok(())
     }
 
-    /// What is done for an event goes on in the trace of its order, which Stripe does not know of: the payment's row does.
+    /// The work for an event continues the trace of its order, which is in the payment's row and
+    /// not in the event.
     async fn span(&self, event: &Event, order: Uuid) -> sqlx::Result<Span> {
         let span = tracing::info_span!(
             parent: None,

@@ -59,7 +59,7 @@ pub struct Bench {
 pub fn config(pg: &TestPg, stripe_url: &str, env: &[(&str, &str)]) -> Config {
     let fixed = [
         ("POSTGRES__URL", pg.url.as_str()),
-        // Nobody listens there: waking others is not needed for anything.
+        // No server there: nothing depends on announcements.
         ("NATS__URL", "nats://127.0.0.1:1"),
         ("PAYMENT__STRIPE_BASE_URL", stripe_url),
         ("PAYMENT__STRIPE_SECRET_KEY", "sk_test_of_the_tests"),
@@ -204,8 +204,8 @@ impl Bench {
         self.logged("payment_intent.captured", Some(order)).len()
     }
 
-    /// Fails unless every order was captured as often as its payment says, never more than once, and every intent at the provider is
-    /// the one its payment names.
+    /// Fails unless every order was captured as often as its payment says, never more than once,
+    /// and every intent at the provider is the one its payment names.
     pub async fn books_agree(&self) {
         let rows: Vec<(Uuid, String, i64, Option<String>)> =
             sqlx::query_as("SELECT order_id, state, captured_minor, intent_id FROM payments")

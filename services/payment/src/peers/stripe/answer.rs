@@ -1,4 +1,5 @@
-//! What an answer means, from its status, its headers and its body, which may not be Stripe's (a proxy's HTML, say).
+//! Classifies an answer by its status, its headers and its body, which may be another server's (a
+//! proxy's HTML, for example).
 
 use std::time::Duration;
 
@@ -64,7 +65,8 @@ pub(super) fn judge(
                 }
             }
         },
-        // `Stripe-Should-Retry` adds nothing here: whatever it says, the intent is looked at before anything is repeated.
+        // `Stripe-Should-Retry` is not needed: in any case the intent is retrieved before anything
+        // is repeated.
         code => unknown(format!("status {code}")),
     })
 }
@@ -108,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_a_proxy_leaves_the_outcome_unknown_and_keeps_its_status() {
+    fn a_proxys_answer_leaves_the_outcome_unknown() {
         for (status, body) in [(502, "<html>Bad Gateway</html>"), (400, "<html>"), (503, "")] {
             let error = judged(status, &[("retry-after", "7")], body);
             let ProviderError::Unknown { what, retry_after, .. } = &error else {
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_card_is_an_answer_and_does_not_speak_against_the_provider() {
+    fn a_refused_card_is_no_failure() {
         let body =
             r#"{"error":{"type":"card_error","code":"card_declined","decline_code":"lost_card"}}"#;
         let error = judged(402, &[("request-id", "req_1")], body);
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn each_status_is_what_the_documentation_says() {
+    fn each_status_is_classified() {
         let invalid = r#"{"error":{"type":"invalid_request_error","code":"resource_missing"}}"#;
         let key = r#"{"error":{"type":"idempotency_error"}}"#;
         let api = r#"{"error":{"type":"api_error"}}"#;
@@ -153,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_answer_is_known_as_one() {
+    fn a_stored_answer_is_recognised() {
         let api = r#"{"error":{"type":"api_error"}}"#;
         let error = judged(500, &[("idempotent-replayed", "true")], api);
         assert!(matches!(error, ProviderError::Unknown { replayed: true, .. }));

@@ -1,8 +1,9 @@
-//! The pace per endpoint, shared by all instances: a token bucket in Postgres.
+//! The rate limit per endpoint, shared by all instances: a token bucket in Postgres.
 //!
-//! A turn is taken on credit: one statement takes the token and tells the debt, which is how long to wait until it is one's own. So turns
-//! are given in the order they were asked for, nobody polls, and the wait is known, and bounded, before it begins. A turn that is
-//! given up is lost, which errs on the slow side.
+//! A token is taken on credit: one statement takes it and returns the debt, which says how long to
+//! wait before using it. So turns are given in the order of the requests, no instance polls, and
+//! the wait is known and bounded before it begins. A turn that is given up is lost, which errs on
+//! the slow side.
 
 use std::{
     task::{Context, Poll},
@@ -18,13 +19,13 @@ use super::{
 };
 use crate::store::Store;
 
-/// The bucket's size, in seconds of its rate. Small: the provider's own bucket may be shared with others, and calls that were evenly
-/// spaced when they left arrive in clumps.
+/// The bucket's size, in seconds of its rate. It is small because other callers may share the
+/// provider's own bucket, and calls that were sent evenly spaced arrive in bursts.
 const BURST_S: f64 = 0.2;
 
-/// How fast, and how long one waits for a turn.
+/// The rate, and the longest wait for a turn.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
+pub(super) struct BudgetPace {
     /// Calls a second at each endpoint.
     pub(super) per_s: f64,
     /// The longest wait for a turn.
@@ -35,7 +36,7 @@ pub(super) struct Pace {
 #[derive(Debug, Clone)]
 pub(super) struct BudgetLayer {
     pub(super) store: Store,
-    pub(super) pace: Pace,
+    pub(super) pace: BudgetPace,
 }
 
 impl<S> Layer<S> for BudgetLayer {
@@ -49,7 +50,7 @@ impl<S> Layer<S> for BudgetLayer {
 impl BudgetLayer {
     /// Waits for a turn.
     async fn turn(&self, endpoint: &'static str) -> Result<(), NotSent> {
-        let Pace { per_s, longest_wait } = self.pace;
+        let BudgetPace { per_s, longest_wait } = self.pace;
         let burst = (per_s * BURST_S).max(1.0);
         let max_debt = per_s * longest_wait.as_secs_f64();
         let unreadable = |error: sqlx::Error| {
@@ -59,7 +60,7 @@ impl BudgetLayer {
         let mut taken =
             self.store.take_turn(endpoint, per_s, burst, max_debt).await.map_err(unreadable)?;
         if taken.is_none() {
-            // Either nobody has called this endpoint yet, or the debt is too deep.
+            // Either this endpoint has not been called yet, or the debt is too deep.
             self.store.open_budget(endpoint, burst).await.map_err(unreadable)?;
             taken =
                 self.store.take_turn(endpoint, per_s, burst, max_debt).await.map_err(unreadable)?;

@@ -104,7 +104,8 @@ impl Call {
         let (request, config) = request.into_pieces();
         let key = match config.request_strategy {
             Some(RequestStrategy::Idempotent(key)) => Some(key),
-            // The library's other strategies would send a random key, or none: they never reach the wire.
+            // The library's other strategies would send a random key, or none: such calls are not
+            // sent.
             Some(
                 RequestStrategy::Once
                 | RequestStrategy::Retry(_)

@@ -1,4 +1,4 @@
-//! What the workers ask of Stripe.
+//! The operations of Stripe that the tasks use.
 
 use bytes::Bytes;
 use stripe_client_core::{
@@ -66,7 +66,8 @@ impl Stripe {
         Self { stack, metrics }
     }
 
-    /// Makes the payment's intent, unconfirmed. `fresh` uses a key of this attempt instead of the order's; see [`Stripe::find`].
+    /// Creates the payment's intent, unconfirmed. `fresh` uses a key of this attempt instead of the
+    /// order's; see [`Stripe::find`].
     ///
     /// # Errors
     /// See [`ProviderError`].
@@ -85,8 +86,9 @@ impl Stripe {
         };
         let request = CreatePaymentIntent::new(amount, currency)
             .payment_method(payment.payment_method.as_str())
-            // `payment_method_types` left the API with the version this library speaks (2026-09-30); this is its successor. Cards only:
-            // nothing that leads the buyer away to another page.
+            // The successor of `payment_method_types`, which the API version of this library
+            // (2026-09-30) no longer has. Cards only: no method that sends the buyer to another
+            // page.
             .allowed_payment_method_types(vec![PaymentIntentAllowedPaymentMethodTypes::Card])
             .metadata([
                 ("order_id".to_owned(), order_id.to_string()),
@@ -96,9 +98,10 @@ impl Stripe {
         Ok(answer::intent(&made))
     }
 
-    /// Looks for an intent made for the order since `since`: for a creation whose stored answer is an error, which Stripe repeats for a
-    /// day. `Ok(None)` means that there is none, so that another key may be used. Should the list miss one after all, that one has
-    /// never been confirmed and never will be: only the recorded intent is.
+    /// Looks for an intent created for the order since `since`, after a creation whose stored
+    /// answer is an error, which Stripe repeats for a day. `Ok(None)` means that there is none, so
+    /// that another key may be used. If the list misses one after all, that one has never been
+    /// confirmed and never will be: only the recorded intent is.
     ///
     /// # Errors
     /// See [`ProviderError`].
@@ -142,10 +145,11 @@ impl Stripe {
 
     /// Confirms an intent: takes the money, if the card allows it.
     ///
-    /// The first confirmation of an order goes out under the order's key. `again` is for one whose outcome was unknown and whose intent has
-    /// been looked at since and found unconfirmed: it uses a key of this attempt, because under the old one Stripe would repeat a stored
-    /// error for a day. That cannot charge twice: an intent is captured once at most, whatever the keys, and a confirmation that is
-    /// still under way makes this one fail.
+    /// The first confirmation of an order goes out under the order's key. `again` is for one whose
+    /// outcome was unknown and whose intent has been looked at since and found unconfirmed: it uses
+    /// a key of this attempt, because under the old one Stripe would repeat a stored error for a
+    /// day. That cannot charge twice: an intent is captured once at most, whatever the keys, and a
+    /// confirmation that is still under way makes this one fail.
     ///
     /// # Errors
     /// See [`ProviderError`].
@@ -166,7 +170,8 @@ impl Stripe {
         Ok(answer::intent(&confirmed))
     }
 
-    /// Cancels an intent, so that it can never be captured. Doing so twice is refused, without harm, so that each attempt has its own key.
+    /// Cancels an intent, so that it can never be captured. A second cancellation is refused, which
+    /// is harmless, so each attempt has its own key.
     ///
     /// # Errors
     /// See [`ProviderError`].
@@ -177,7 +182,7 @@ impl Stripe {
         Ok(answer::intent(&cancelled))
     }
 
-    /// What we have given back of an order's intent so far.
+    /// The refunds of an order's intent that this service has made so far.
     ///
     /// # Errors
     /// See [`ProviderError`].
@@ -187,7 +192,8 @@ impl Stripe {
         intent: &str,
     ) -> Result<Vec<RefundReport>, ProviderError> {
         let page = ListRefund::new().payment_intent(intent).limit(PAGE).send(self).await?;
-        // Only our own: somebody may have given back a part by hand, which leaves the rest to us.
+        // Only this service's refunds: an operator may have refunded a part by hand, and the rest
+        // is still to be refunded.
         let ours = |refund: &&stripe_shared::Refund| {
             refund.metadata.as_ref().is_some_and(|metadata| {
                 metadata.get("order_id").is_some_and(|id| *id == order.to_string())
@@ -196,8 +202,9 @@ impl Stripe {
         Ok(page.data.iter().filter(ours).map(report).collect())
     }
 
-    /// Gives everything back. `again` is for one whose outcome was unknown, after [`Stripe::refunds`] has shown that there is none: Stripe
-    /// never gives back more than was captured, whatever the keys.
+    /// Refunds everything that was captured. `again` is for a refund whose outcome was unknown,
+    /// after [`Stripe::refunds`] has shown that there is none: Stripe never refunds more than was
+    /// captured, whatever the keys.
     ///
     /// # Errors
     /// See [`ProviderError`].
@@ -212,7 +219,7 @@ impl Stripe {
         } else {
             format!("refund/{order_id}")
         };
-        // No amount: all that was captured.
+        // Without an amount Stripe refunds all that was captured.
         let request = CreateRefund::new().payment_intent(intent_id.as_str()).metadata([
             ("order_id".to_owned(), order_id.to_string()),
             ("sale_id".to_owned(), sale_id.to_string()),

@@ -6,7 +6,7 @@ use flashsale_breaker::Open;
 
 use crate::domain::Intent;
 
-/// Why a call did not do what it was meant to.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
     /// 402: the card was refused. An answer, not a failure.
@@ -15,7 +15,8 @@ pub enum ProviderError {
     /// 400 or 404: Stripe understood the request and will not do it.
     #[error("refused ({0})")]
     Refused(Box<Refusal>),
-    /// Stripe does not accept us or our use of a key: nothing happened, and a person has to look.
+    /// Stripe does not accept our credentials or our use of a key: nothing happened, and an
+    /// operator has to look.
     #[error("our request is at fault: {what} (status {status}, request {request_id})")]
     Misused {
         /// What is wrong.
@@ -39,10 +40,10 @@ pub enum ProviderError {
         /// Stripe's id of the request.
         request_id: String,
     },
-    /// It never left, or never reached Stripe.
+    /// It was not sent, or did not reach Stripe.
     #[error("not sent: {0}")]
     NotSent(#[from] NotSent),
-    /// It may have happened or not: only asking tells.
+    /// It may have happened or not: only retrieving the intent tells.
     #[error("unknown outcome: {what} (request {request_id})")]
     Unknown {
         /// What went wrong.
@@ -56,7 +57,7 @@ pub enum ProviderError {
     },
 }
 
-/// What Stripe says when it will not.
+/// Stripe's refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// `decline_code` where there is one, else `code`, else the type.
@@ -105,10 +106,10 @@ impl From<Open> for ProviderError {
 pub enum Advice<'a> {
     /// It is Stripe's answer: act on it.
     Act(&'a Refusal),
-    /// Try again later. No variant invites a retry that could charge twice: later means asking where the intent stands before
-    /// anything is confirmed, and an intent is captured once at most.
+    /// Try again later. No variant allows a retry that could charge twice: the later attempt
+    /// retrieves the intent before anything is confirmed, and an intent is captured at most once.
     Later {
-        /// Whether Stripe may have heard of it.
+        /// Whether the call may have reached Stripe.
         asked: bool,
         /// How long Stripe asks us to wait.
         retry_after: Option<Duration>,
@@ -136,8 +137,8 @@ impl ProviderError {
         }
     }
 
-    /// Whether it speaks against the provider's health: whether the breaker counts it. An answer never does, however unwelcome, and
-    /// neither does being too fast (429).
+    /// Whether the breaker counts it as a failure of the provider. An answer never counts, whatever
+    /// it says, and neither does a 429.
     pub fn counts_against_provider(&self) -> bool {
         match self {
             Self::Unknown { .. } | Self::NotSent(NotSent::Connect) => true,

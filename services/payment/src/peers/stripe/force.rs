@@ -1,7 +1,8 @@
 //! The force switch: what operators decided, in front of everything else.
 //!
-//! It stands in Postgres, so that it holds for all instances and outlives them; each reads it at most once a second. When it cannot be
-//! read the last decision stays in force; with none known, nothing is sent.
+//! It is kept in Postgres, so that it holds for all instances and outlives them; each reads it at
+//! most once a second. If it cannot be read, the last decision stays in force; if none is known,
+//! nothing is sent.
 
 use std::{
     sync::Arc,
@@ -28,7 +29,7 @@ struct Seen {
     read_at: Option<Instant>,
 }
 
-/// Reads the decision, for the stack and for whoever wants to know.
+/// Reads the decision, for the stack and for other callers.
 #[derive(Debug, Clone)]
 pub struct ForceSwitch {
     store: Store,
@@ -46,7 +47,7 @@ impl ForceSwitch {
     /// # Errors
     /// When none is known.
     pub async fn get(&self) -> Result<Force, NotSent> {
-        // Held while reading: whoever comes meanwhile wants the same answer.
+        // Held while reading: concurrent callers need the same answer.
         let mut seen = self.seen.lock().await;
         if seen.read_at.is_none_or(|at| at.elapsed() >= FRESH) {
             match self.store.force().await {
@@ -60,7 +61,7 @@ impl ForceSwitch {
         seen.force.ok_or(NotSent::Store)
     }
 
-    /// Makes the next look a fresh one.
+    /// Makes the next caller read the decision again.
     pub async fn forget(&self) {
         self.seen.lock().await.read_at = None;
     }

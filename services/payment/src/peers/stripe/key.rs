@@ -1,4 +1,4 @@
-//! The idempotency key, and the rest of what turns a call into an HTTP request. A POST without a key does not leave.
+//! Turns a call into an HTTP request, with its idempotency key. A POST without a key is not sent.
 
 use std::task::{Context, Poll};
 

@@ -1,7 +1,8 @@
-//! Stripe: what we ask of it, in our own words.
+//! Stripe, in the domain's terms.
 //!
-//! Requests and answers are those of async-stripe; the way there is our own stack (see [`stack`]). Every POST carries an idempotency key
-//! that is derived from the order, so that a repeated call cannot have a second effect.
+//! Requests and answers are those of async-stripe; they are sent through our own stack (see
+//! [`stack`]). Every POST carries an idempotency key that is derived from the order, so that a
+//! repeated call cannot have a second effect.
 
 mod answer;
 mod budget;

@@ -9,7 +9,7 @@ use http::HeaderValue;
 use tower::{ServiceBuilder, limit::ConcurrencyLimitLayer, util::BoxCloneSyncService};
 
 use super::{
-    budget::{BudgetLayer, Pace},
+    budget::{BudgetLayer, BudgetPace},
     call::Call,
     error::ProviderError,
     force::{ForceLayer, ForceSwitch},
@@ -22,21 +22,21 @@ use crate::{
     store::{Force, Store},
 };
 
-/// Takes a call, gives the body of a success.
+/// Sends a call and returns the body of a successful answer.
 pub type Stack = BoxCloneSyncService<Call, Bytes, ProviderError>;
 
-/// Looks at what stands in front of Stripe.
+/// The force switch and the breaker in front of Stripe.
 #[derive(Debug, Clone)]
 pub struct Gate {
-    /// What operators decided.
+    /// The operators' decision.
     pub switch: ForceSwitch,
-    /// What the breaker does.
+    /// The breaker's state.
     pub breaker: BreakerHandle,
 }
 
 impl Gate {
-    /// How many of `room` payments are worth taking up now: none while operators have switched Stripe off, one while the breaker is not
-    /// closed (it makes the breaker try again), else all.
+    /// How many of `room` payments to lease now: none while operators have switched Stripe off, one
+    /// while the breaker is not closed (so that the breaker tries again), else all.
     pub async fn worth_taking(&self, room: usize) -> usize {
         match (self.switch.get().await, self.breaker.state()) {
             (Ok(Force::Open) | Err(_), _) => 0,
@@ -66,12 +66,13 @@ pub fn stack(config: &PaymentConfig, store: &Store) -> anyhow::Result<(Stack, Ga
     authorization.set_sensitive(true);
 
     let service = ServiceBuilder::new()
-        // Operators come first: nothing is counted, waited for or sent when they have said no.
+        // The operators' switch is first: while it is open, nothing is counted, waited for or sent.
         .layer(ForceLayer(switch.clone()))
-        // A turn at the endpoint. Waiting for it is nobody's failure, so it is outside the breaker and the timeout.
+        // A turn at the endpoint. Waiting for it is not a failure, so it is outside the breaker and
+        // the timeout.
         .layer(BudgetLayer {
             store: store.clone(),
-            pace: Pace {
+            pace: BudgetPace {
                 per_s: config.endpoint_budget_per_s,
                 longest_wait: Duration::from_millis(config.budget_wait_ms),
             },
@@ -82,7 +83,7 @@ pub fn stack(config: &PaymentConfig, store: &Store) -> anyhow::Result<(Stack, Ga
         .layer(breaker_layer)
         // Only the time on the wire.
         .layer(TimeoutLayer(Duration::from_millis(config.timeout_ms)))
-        // What is sent can be sent again.
+        // Adds the key under which a repeated call has no second effect.
         .layer(KeyLayer {
             base: config.stripe_base_url.trim_end_matches('/').to_owned(),
             authorization,

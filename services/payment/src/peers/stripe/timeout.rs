@@ -1,4 +1,4 @@
-//! The time one call may take once it is on its way. After it the outcome is unknown: the call may have had its effect.
+//! The longest time on the wire. After it the outcome is unknown: the call may have had its effect.
 
 use std::{
     task::{Context, Poll},

@@ -21,13 +21,14 @@ use super::{
     error::{NotSent, ProviderError},
 };
 
-/// A connection that is not there by then is given up; less than a call's time, so that it counts as not sent.
+/// The longest time to connect: less than the timeout of a call, so that a failure counts as not
+/// sent.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Idle connections are closed before the other side does.
 const IDLE: Duration = Duration::from_secs(30);
 /// Idle connections kept.
 const MAX_IDLE: usize = 64;
-/// An answer that is longer is none of Stripe's.
+/// A longer answer is not Stripe's.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// Sends requests and reads answers.
