@@ -104,7 +104,7 @@ async fn each_bad_request_has_its_reason_and_field() {
         ("start unknown", call!(start_sale, start(id(), &unknown)), SaleNotFound, Some("sale_id")),
         ("end unknown", call!(end_sale, end(id(), &unknown)), SaleNotFound, Some("sale_id")),
         ("start an ended sale", call!(start_sale, start(id(), &ended)), SaleStateConflict, None),
-        ("a token of nobody", call!(list_sales, sale::ListSalesRequest { page_size: 1, page_token: "AAAA".into() }), PageTokenInvalid, Some("page_token")),
+        ("an invented token", call!(list_sales, sale::ListSalesRequest { page_size: 1, page_token: "AAAA".into() }), PageTokenInvalid, Some("page_token")),
         ("a negative page", call!(list_sales, sale::ListSalesRequest { page_size: -1, page_token: String::new() }), Argument, Some("page_size")),
         ("update", call!(update_sale, sale::UpdateSaleRequest::default()), NotImplemented, None),
         ("schedule", call!(schedule_sale, sale::ScheduleSaleRequest::default()), NotImplemented, None),
@@ -119,7 +119,7 @@ async fn each_bad_request_has_its_reason_and_field() {
         ("a short hold", create_with(SaleSettings { hold_ttl: lasting(4), ..settings() }), Argument, Some("settings.hold_ttl")),
         ("a long hold", create_with(SaleSettings { hold_ttl: lasting(3_601), ..settings() }), Argument, Some("settings.hold_ttl")),
         ("a negative hold", create_with(SaleSettings { hold_ttl: lasting(-1), ..settings() }), Argument, Some("settings.hold_ttl")),
-        ("a room that admits nobody", create_with(room(0.0, None)), Argument, Some("settings.room.admissions_per_second")),
+        ("a room that admits no buyers", create_with(room(0.0, None)), Argument, Some("settings.room.admissions_per_second")),
         ("a rate that is none", create_with(room(f64::NAN, None)), Argument, Some("settings.room.admissions_per_second")),
         ("a short admission", create_with(room(1.0, lasting(1))), Argument, Some("settings.room.admission_ttl")),
         ("no items", create_items(vec![]), Argument, Some("items")),
@@ -213,10 +213,10 @@ async fn all_problems_arrive_at_once() {
 
 #[tokio::test]
 async fn the_service_starts_without_postgres() {
-    let nobody = format!("127.0.0.1:{}", closed_port());
+    let closed = format!("127.0.0.1:{}", closed_port());
     let (_server, mut client) = world::serve(
-        &format!("postgres://nobody@{nobody}/x"),
-        &format!("http://{nobody}"),
+        &format!("postgres://nobody@{closed}/x"),
+        &format!("http://{closed}"),
         world::NEVER,
     )
     .await;

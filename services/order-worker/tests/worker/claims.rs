@@ -293,10 +293,10 @@ async fn a_position_restarts_with_its_stream() {
     assert_eq!(same.seq, 2);
     let lost = position::open(shop.pool(), ORDERS, born, 1).await.unwrap();
     assert_eq!(lost.seq, 0);
-    let anew = born + Duration::days(1) + Duration::nanoseconds(1_234_567);
-    let anew = position::open(shop.pool(), ORDERS, anew, 0).await.unwrap();
-    assert_eq!((anew.seq, anew.created.nanosecond()), (0, 1_234_000));
-    assert_eq!(position::read(shop.pool(), ORDERS).await.unwrap(), Some(anew));
+    let created = born + Duration::days(1) + Duration::nanoseconds(1_234_567);
+    let again = position::open(shop.pool(), ORDERS, created, 0).await.unwrap();
+    assert_eq!((again.seq, again.created.nanosecond()), (0, 1_234_000));
+    assert_eq!(position::read(shop.pool(), ORDERS).await.unwrap(), Some(again));
 }
 
 #[tokio::test]

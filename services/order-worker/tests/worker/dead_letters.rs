@@ -78,12 +78,12 @@ async fn each_unreadable_hold_is_one_dead_letter() {
     // Whose order it is stands in the hold: it waits for a person as a row of its own, and ends
     // with its letter.
     assert_eq!(shop.state(known.order_id).await.as_deref(), Some("DEAD_LETTER"));
-    let nobody = unreadable_order(shop.sale, "no uuid");
-    assert_eq!(shop.state(nobody).await, None);
+    let unnamed = unreadable_order(shop.sale, "no uuid");
+    assert_eq!(shop.state(unnamed).await, None);
     let letters = waiting(&shop).await;
     let orders: Vec<_> = letters.iter().map(|letter| (letter.order_id, letter.sale_id)).collect();
     let sale = Some(shop.sale);
-    assert_eq!(orders, [(Some(nobody), sale), (Some(known.order_id), sale)]);
+    assert_eq!(orders, [(Some(unnamed), sale), (Some(known.order_id), sale)]);
     assert!(letters.iter().all(|letter| letter.reason == "unreadable"));
 
     // Reported once more they take the place of their letters; the repaired one resolves its own.
@@ -92,7 +92,7 @@ async fn each_unreadable_hold_is_one_dead_letter() {
     shop.claim(&[place(&known)]).await;
     assert_eq!(shop.state(known.order_id).await.as_deref(), Some("CLAIMED"));
     let [letter] = &waiting(&shop).await[..] else { panic!("one letter waits") };
-    assert_eq!(letter.order_id, Some(nobody));
+    assert_eq!(letter.order_id, Some(unnamed));
     shop.assert_books_balance().await;
 }
 
@@ -191,12 +191,12 @@ async fn an_unreadable_message_keeps_its_order() {
     let order = shop.order(&[("A", 2)]);
     let mut value: serde_json::Value = serde_json::from_slice(&place(&order).encode()).unwrap();
     value["lines"] = "two of A".into();
-    let mut nobody = value.clone();
-    nobody["order_id"] = Uuid::new_v4().to_string().into();
-    nobody["buyer_id"] = serde_json::Value::Null;
+    let mut without_buyer = value.clone();
+    without_buyer["order_id"] = Uuid::new_v4().to_string().into();
+    without_buyer["buyer_id"] = serde_json::Value::Null;
     let from = shop.position().await;
     let messages =
-        vec![receive(1, value.to_string().into()), receive(2, nobody.to_string().into())];
+        vec![receive(1, value.to_string().into()), receive(2, without_buyer.to_string().into())];
     done(claim(shop.pool(), ORDERS, from, &messages, REVIEW).await.unwrap());
     assert_eq!(shop.state(order.order_id).await.as_deref(), Some("DEAD_LETTER"));
     let orders: i64 =

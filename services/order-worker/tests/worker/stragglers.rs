@@ -1,5 +1,5 @@
-//! Orders of an older epoch behind the marker of a rebuild: they are parked, and keep nobody
-//! waiting but themselves.
+//! Orders of an older epoch behind the marker of a rebuild: they are parked, and no other order
+//! waits for them.
 
 use std::{sync::Arc, time::Duration};
 
