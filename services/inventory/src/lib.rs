@@ -8,6 +8,7 @@ mod config;
 pub mod domain;
 pub mod grpc;
 mod metrics;
+mod peers;
 pub mod steps;
 pub mod store;
 mod tasks;
@@ -25,9 +26,9 @@ use flashsale_service::{Drain, Hosted, peer};
 pub use config::{Config, InventoryConfig, Peers};
 
 use crate::{
-    app::{Inventory, adjust, admissions::Admissions, reconcile, serving, watch::Watches},
+    app::{Inventory, admissions::Admissions, watch::Watches},
+    peers::WaitingRoom,
     store::Queue,
-    tasks::{rebuilder, sweeper},
 };
 
 /// The configuration's defaults, with a comment on every value.
@@ -57,7 +58,10 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let every = Duration::from_millis(config.inventory.reconcile_every_ms);
     let queue = Queue::connect(&config.nats).await?;
     let inventory = Arc::new(Inventory::new(store, pool, own_pool, queue, timeout));
-    let admissions = Admissions::new(peer::connect("waiting-room", &config.peers.waiting_room)?);
+    let admissions = Admissions::new(WaitingRoom::new(peer::connect(
+        "waiting-room",
+        &config.peers.waiting_room,
+    )?));
     let watches = Watches::new(Arc::clone(&inventory), &config.inventory, drain.clone());
     Ok(Hosted::new()
         .grpc(InventoryServiceServer::new(grpc::Service::new(
@@ -68,17 +72,20 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         .grpc(InventoryAdminServiceServer::new(grpc::AdminService::new(Arc::clone(&inventory))))
         .ready_while(inventory.ready())
         .task("inventory-store-check", check)
-        .task("inventory-beat", serving::beat(Arc::clone(&inventory), drain.clone()))
-        .task("inventory-look", serving::look(Arc::clone(&inventory), drain.clone()))
-        .task("inventory-sweeper", sweeper::run(Arc::clone(&inventory), drain.clone()))
-        .task("inventory-rebuilder", rebuilder::run(Arc::clone(&inventory), drain.clone()))
+        .task("inventory-beat", tasks::beats::beat(Arc::clone(&inventory), drain.clone()))
+        .task("inventory-look", tasks::beats::look(Arc::clone(&inventory), drain.clone()))
+        .task("inventory-sweeper", tasks::sweeper::run(Arc::clone(&inventory), drain.clone()))
+        .task("inventory-rebuilder", tasks::rebuilder::run(Arc::clone(&inventory), drain.clone()))
         .task(
             "inventory-reconciler",
-            reconcile::watch(Arc::clone(&inventory), every, drain.clone()),
+            tasks::reconciler::run(Arc::clone(&inventory), every, drain.clone()),
         )
-        .task("inventory-adjustments", adjust::finish(Arc::clone(&inventory), drain.clone()))
-        .task("inventory-metrics", metrics::measure(inventory, drain.clone()))
-        .task("inventory-admission-keys", admissions.run(drain)))
+        .task(
+            "inventory-adjustments",
+            tasks::adjustments::run(Arc::clone(&inventory), drain.clone()),
+        )
+        .task("inventory-metrics", tasks::measure::run(inventory, drain.clone()))
+        .task("inventory-admission-keys", tasks::admission_keys::run(admissions, drain)))
 }
 
 /// Ends the service once Redis says that stock cannot be kept there.

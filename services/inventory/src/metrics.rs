@@ -1,29 +1,58 @@
-//! The stock of the sales that are on, for whoever looks at the metrics: read now and then beside the calls, never within one.
+//! The metrics of inventory.
 
-use std::{sync::Arc, time::Duration};
-
-use flashsale_service::Drain;
-use flashsale_telemetry::{Snapshot, StoresUp};
-use futures::StreamExt as _;
-use opentelemetry::KeyValue;
-use tokio::time::{MissedTickBehavior, interval};
+use flashsale_telemetry::Snapshot;
+use opentelemetry::{KeyValue, metrics::Counter};
 use uuid::Uuid;
 
-use crate::{
-    app::Inventory,
-    domain::{Refusal, SkuBooks, StockView},
-};
+use crate::domain::SkuBooks;
 
-/// How often the stocks are read: one script each.
-const EVERY: Duration = Duration::from_secs(5);
-/// Sales that are shown, the latest first: each is a few time series.
-const WATCHED_SALES: i64 = 20;
-/// Stocks read at once.
-const AT_ONCE: usize = 4;
+/// What is counted as calls are done.
+#[derive(Debug)]
+pub struct Counters {
+    /// Stocks that were rebuilt.
+    pub rebuilds: Counter<u64>,
+    /// Calls that were refused, by `reason`.
+    pub refusals: Counter<u64>,
+    /// Holds that a sweep ended.
+    pub swept: Counter<u64>,
+}
+
+impl Counters {
+    /// All at 0.
+    pub fn new() -> Self {
+        let meter = flashsale_telemetry::meter();
+        let counters = Self {
+            rebuilds: meter
+                .u64_counter("flashsale_inventory_rebuilds")
+                .with_unit("{rebuild}")
+                .with_description(
+                    "Stocks that were computed anew from the record and opened under a new epoch.",
+                )
+                .build(),
+            refusals: meter
+                .u64_counter("flashsale_inventory_refusals")
+                .with_unit("{call}")
+                .with_description("Calls that were not done, by what kept them.")
+                .build(),
+            swept: meter
+                .u64_counter("flashsale_inventory_swept_holds")
+                .with_unit("{hold}")
+                .with_description("Holds whose deadline passed and whose units were given back.")
+                .build(),
+        };
+        // Series that begin at 0 show their first increase; the refusals a dashboard asks for are among them.
+        for reason in ["sold_out", "buyer_limit", "admission", "fenced"] {
+            counters.refusals.add(0, &[KeyValue::new("reason", reason)]);
+        }
+        counters.swept.add(0, &[]);
+        counters.rebuilds.add(0, &[]);
+        counters
+    }
+}
 
 /// One sale's stock, over all its skus.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Units {
+pub struct Units {
     allotted: i64,
     available: i64,
     held: i64,
@@ -34,7 +63,7 @@ struct Units {
 }
 
 impl Units {
-    fn of(skus: &[SkuBooks]) -> Self {
+    pub fn of(skus: &[SkuBooks]) -> Self {
         skus.iter().fold(Self::default(), |sum, sku| Self {
             allotted: sum.allotted + sku.allotted,
             available: sum.available + sku.available,
@@ -44,65 +73,17 @@ impl Units {
             oversold: sum.oversold + (sku.held + sku.placed + sku.sold - sku.allotted).max(0),
         })
     }
-}
 
-/// What was found of a sale; no units where its stock cannot be read.
-type Found = (Uuid, Option<Units>);
-
-/// Reads the stocks until the drain starts.
-///
-/// # Errors
-/// None; the signature is a background task's.
-pub(crate) async fn measure(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> {
-    let stocks = Snapshot::<Vec<Found>>::default();
-    let stores = StoresUp::new("inventory");
-    show(&stocks);
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut sales = Vec::new();
-    loop {
-        tokio::select! {
-            () = drain.started() => return Ok(()),
-            _ = ticks.tick() => {}
-        }
-        // While Postgres is away the sales known last are still looked at.
-        let listed = inventory.watched_sales(WATCHED_SALES).await;
-        stores.set("postgres", listed.is_ok());
-        if let Ok(listed) = listed {
-            sales = listed;
-        }
-        let inventory = &inventory;
-        let read: Vec<(Uuid, Result<StockView, Refusal>)> = futures::stream::iter(sales.clone())
-            .map(|sale| async move { (sale, inventory.read(sale, &[]).await) })
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
-        let away = |read: &Result<StockView, Refusal>| {
-            matches!(
-                read,
-                Err(Refusal::StoreAway { store: "redis", .. }
-                    | Refusal::Unanswered
-                    | Refusal::TooLate)
-            )
-        };
-        // Without a sale nobody has asked Redis anything.
-        if !read.is_empty() {
-            stores.set("redis", !read.iter().any(|(_, read)| away(read)));
-        }
-        let found = read.into_iter().map(|(sale, read)| {
-            (sale, read.ok().map(|view| worst(&view, inventory.oversold(sale))))
-        });
-        stocks.set(Some(found.collect()));
+    /// With as many units oversold as a comparison of the stores found, if those are more.
+    pub fn with_oversold(self, compared: i64) -> Self {
+        Self { oversold: self.oversold.max(compared), ..self }
     }
 }
 
-/// The units of a stock; oversold by these books or by the last comparison of the stores, whichever has more.
-fn worst(view: &StockView, compared: i64) -> Units {
-    let units = Units::of(&view.skus);
-    Units { oversold: units.oversold.max(compared), ..units }
-}
+/// What was found of a sale; no units where its stock cannot be read.
+pub type Found = (Uuid, Option<Units>);
 
-fn show(stocks: &Snapshot<Vec<Found>>) {
+pub fn show(stocks: &Snapshot<Vec<Found>>) {
     let sale = |sale_id: &Uuid| KeyValue::new("sale_id", sale_id.to_string());
     stocks.gauge(
         "flashsale_stock_units",

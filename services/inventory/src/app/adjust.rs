@@ -5,24 +5,14 @@
 //! epoch lasts, the record changes the allotment together with the journal. `docs/decisions/2026-11-25-adjusting-stock.md` has every
 //! place in which it can be cut off, and what comes of it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use flashsale_service::{
-    Drain,
-    page::{self, Place},
-};
-use tokio::time::{MissedTickBehavior, interval};
+use flashsale_service::page::{self, Place};
 use uuid::Uuid;
 
-use crate::{
-    app::Inventory,
-    domain::{Adjusted, Adjustment, AdjustmentState, Ask, Refusal, SkuBooks},
-};
+use super::Inventory;
+use crate::domain::{Adjusted, Adjustment, AdjustmentState, Ask, Refusal, SkuBooks};
 
-/// How often it is looked for adjustments that were cut off.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long nobody must have touched one: longer than a call takes that is still at it.
-const IDLE: Duration = Duration::from_secs(5);
 /// How many are taken at once.
 const BATCH: i64 = 20;
 /// How often the sale may move on under an adjustment before it is left to the next one who tries.
@@ -192,27 +182,5 @@ impl Inventory {
         )?;
         let last = |last: &Adjustment| Place { at: last.created_at, id: last.ask.request_id };
         Ok(page::cut(listed, size, last))
-    }
-}
-
-/// Carries through what was cut off, until the drain starts.
-///
-/// # Errors
-/// None: what cannot be done now is done later.
-pub async fn finish(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> {
-    let mut ticks = interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = drain.started() => return Ok(()),
-            _ = ticks.tick() => {}
-        }
-        let finished = tokio::select! {
-            () = drain.started() => return Ok(()),
-            finished = inventory.finish_adjustments(IDLE) => finished,
-        };
-        if let Err(refusal) = finished {
-            tracing::debug!(?refusal, "adjustments that were cut off cannot be read");
-        }
     }
 }

@@ -3,21 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use flashsale_admission::{Admission, KeyRing, Verdict};
-use flashsale_proto::waitingroom::{
-    GetAdmissionKeysRequest, waiting_room_service_client::WaitingRoomServiceClient,
-};
-use flashsale_service::{Drain, peer::PeerChannel};
-use tokio::{
-    sync::Mutex,
-    time::{Instant, MissedTickBehavior},
-};
+use tokio::{sync::Mutex, time::Instant};
 use uuid::Uuid;
 
-use crate::domain::{AdmissionFault, Proof};
+use crate::{
+    domain::{AdmissionFault, Proof},
+    peers::WaitingRoom,
+};
 
-/// How often the keys are fetched.
-const FETCH_EVERY: Duration = Duration::from_secs(30);
-/// How often they are fetched at most, because of tokens with keys that are not known.
+/// How often the keys are fetched at most, because of tokens with keys that are not known.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How much the clock of whoever issued an admission may differ from ours.
 const LEEWAY_MS: i64 = 5_000;
@@ -26,7 +20,7 @@ const LEEWAY_MS: i64 = 5_000;
 #[derive(Debug, Clone)]
 pub struct Admissions {
     ring: KeyRing,
-    client: WaitingRoomServiceClient<PeerChannel>,
+    waiting_room: WaitingRoom,
     fetched: Arc<Mutex<Option<Fetched>>>,
 }
 
@@ -38,32 +32,9 @@ struct Fetched {
 }
 
 impl Admissions {
-    /// No keys yet; they come from `channel`.
-    pub fn new(channel: PeerChannel) -> Self {
-        Self {
-            ring: KeyRing::empty(),
-            client: WaitingRoomServiceClient::new(channel),
-            fetched: Arc::default(),
-        }
-    }
-
-    /// Fetches the keys now and then until the drain starts.
-    ///
-    /// # Errors
-    /// None: while the waiting room is away the keys that are known stay good.
-    pub async fn run(self, drain: Drain) -> anyhow::Result<()> {
-        let mut ticks = tokio::time::interval(FETCH_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = drain.started() => return Ok(()),
-                _ = ticks.tick() => {}
-            }
-            tokio::select! {
-                () = drain.started() => return Ok(()),
-                _ = self.fetch(Duration::ZERO) => {}
-            }
-        }
+    /// No keys yet; they come from `waiting_room`.
+    pub fn new(waiting_room: WaitingRoom) -> Self {
+        Self { ring: KeyRing::empty(), waiting_room, fetched: Arc::default() }
     }
 
     /// Judges the admission that a request of this buyer for this sale carries.
@@ -102,14 +73,19 @@ impl Admissions {
         asked.iter().map(judged).collect()
     }
 
+    /// Fetches the keys. While the waiting room is away the keys that are known stay good.
+    pub async fn refresh(&self) {
+        self.fetch(Duration::ZERO).await;
+    }
+
     /// Fetches the keys unless they were asked for within `recent`; whether the last fetch went well. One at a time.
     async fn fetch(&self, recent: Duration) -> bool {
         let mut fetched = self.fetched.lock().await;
         if let Some(last) = fetched.filter(|last| last.at.elapsed() < recent) {
             return last.well;
         }
-        let well = match self.client.clone().get_admission_keys(GetAdmissionKeysRequest {}).await {
-            Ok(response) => match self.ring.replace(&response.into_inner().jwks_json) {
+        let well = match self.waiting_room.admission_keys().await {
+            Ok(keys) => match self.ring.replace(&keys) {
                 Ok(()) => true,
                 Err(error) => {
                     tracing::error!(%error, "the waiting room's keys cannot be read");

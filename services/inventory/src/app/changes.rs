@@ -9,9 +9,8 @@ use std::{
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::{
-    domain::{Content, Outcome, PlacedLine, Refusal, Request, Settled, Settlement, StockView},
-    store::Answer,
+use crate::domain::{
+    Answer, Content, Outcome, PlacedLine, Refusal, Request, Settled, Settlement, StockView,
 };
 
 /// The followed stocks. For any other a call costs one look into a map.

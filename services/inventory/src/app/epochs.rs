@@ -11,8 +11,8 @@ use flashsale_service::boottime::BootInstant;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::serving::{Beaten, Confirmed, Serving, Standing};
 use crate::{
-    app::serving::{Beaten, Confirmed, Serving},
     domain::Refusal,
     store::{Known, Record, SaleEpoch},
 };
@@ -30,19 +30,6 @@ pub struct Epochs {
     record: Record,
     serving: Arc<Serving>,
     sales: Mutex<HashMap<Uuid, Arc<Sale>>>,
-}
-
-/// An epoch that this instance may serve, and by what.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
-    /// The epoch.
-    pub epoch: i64,
-    /// The server that it stands on.
-    pub server: Arc<str>,
-    /// When the beat began that had confirmed this server before the epoch was read.
-    pub confirmed: BootInstant,
-    /// When the reading of the epoch began.
-    pub read_at: BootInstant,
 }
 
 #[derive(Debug, Default)]
@@ -180,7 +167,7 @@ impl Epochs {
         read_at: BootInstant,
         confirmed: &Confirmed,
     ) -> Option<Standing> {
-        let seen = confirmed.of(self.serving.place(row.sale_id))?;
+        let seen = confirmed.of(self.serving.slot(row.sale_id))?;
         let serves = row.open && *row.server == *seen.server;
         serves.then(|| Standing {
             epoch: row.epoch,

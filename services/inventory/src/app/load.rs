@@ -9,8 +9,8 @@
 
 use uuid::Uuid;
 
+use super::{Inventory, serving::Serving};
 use crate::{
-    app::serving::Serving,
     domain::Refusal,
     store::{Claimed, Record, Stock},
 };
@@ -84,5 +84,23 @@ impl Load<'_> {
             }
         }
         Err(Refusal::Fenced)
+    }
+}
+
+impl Inventory {
+    /// Loads a sale's stock and returns its epoch.
+    ///
+    /// # Errors
+    /// As [`Load::run`].
+    pub async fn load(&self, sale_id: Uuid, request_id: Uuid) -> Result<i64, Refusal> {
+        if self.serving.own(sale_id).is_none() {
+            self.confirm(sale_id).await;
+        }
+        let (record, stock, serving) = (&self.record, &self.stock, &*self.serving);
+        let load = Load { record, stock, serving };
+        let loaded = self.counted(load.run(sale_id, request_id).await)?;
+        self.epochs.refresh(sale_id).await;
+        tracing::info!(%sale_id, epoch = loaded.epoch, "stock loaded");
+        Ok(loaded.epoch)
     }
 }

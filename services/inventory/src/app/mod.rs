@@ -4,12 +4,14 @@ pub mod adjust;
 pub mod admissions;
 mod changes;
 mod epochs;
+mod fenced;
+mod holds;
 pub mod inventory;
 mod load;
 pub mod rebuild;
 pub mod reconcile;
+mod servers;
 pub mod serving;
 pub mod watch;
 
-pub use epochs::Standing;
 pub use inventory::Inventory;

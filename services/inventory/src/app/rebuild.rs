@@ -31,8 +31,8 @@ use tokio::{
 };
 use uuid::Uuid;
 
+use super::{Inventory, serving::Serving};
 use crate::{
-    app::serving::Serving,
     domain::{Closing, MARKER_AFTER_CLEARING, MARKER_AFTER_CLOSING, MARKER_AFTER_RAISE, Refusal},
     store::{Queue, Record, Stock},
 };
@@ -263,6 +263,37 @@ impl Rebuild<'_> {
                 marked = Instant::now();
             }
         }
+    }
+}
+
+impl Inventory {
+    /// Rebuilds a sale's stock from the record, unless it is whole and nobody insists.
+    ///
+    /// # Errors
+    /// As [`Rebuild::run`].
+    pub async fn rebuild(&self, sale_id: Uuid, force: bool) -> Result<Rebuilt, Refusal> {
+        self.confirm(sale_id).await;
+        let rebuild = Rebuild {
+            record: &self.record,
+            stock: &self.stock,
+            serving: &self.serving,
+            queue: &self.queue,
+            places: &self.places,
+        };
+        let rebuilt = self.counted(rebuild.run(sale_id, force).await)?;
+        self.epochs.refresh(sale_id).await;
+        if rebuilt.rebuilt {
+            self.counters.rebuilds.add(1, &[]);
+        }
+        Ok(rebuilt)
+    }
+
+    /// Sales whose rebuild was begun and is nobody's any more.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub(crate) async fn rebuilds_cut_off(&self) -> Result<Vec<Uuid>, Refusal> {
+        self.record.rebuilds_cut_off().await
     }
 }
 

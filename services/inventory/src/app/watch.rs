@@ -17,8 +17,8 @@ use tokio::{
 };
 use uuid::Uuid;
 
+use super::Inventory;
 use crate::{
-    app::Inventory,
     config::InventoryConfig,
     domain::{Refusal, StockView},
 };

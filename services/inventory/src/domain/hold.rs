@@ -79,6 +79,33 @@ pub struct Hold {
     pub details: String,
 }
 
+/// A hold, and whether the request had been answered before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The hold as it is now.
+    pub hold: Hold,
+    /// True if the request was known.
+    pub replayed: bool,
+}
+
+/// How a hold is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldId {
+    /// By its own id.
+    Hold(Uuid),
+    /// By the order it carries.
+    Order(Uuid),
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// Holds ended.
+    pub ended: usize,
+    /// No hold is held, and none can be any more.
+    pub over: bool,
+}
+
 /// Placed holds, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listed {

@@ -17,8 +17,8 @@ mod serving;
 pub use adjustment::{Adjusted, Adjustment, AdjustmentState, Ask, Delta, MAX_DELTA};
 pub use admission::{AdmissionFault, Proof};
 pub use hold::{
-    Hold, HoldState, Listed, Outcome, PlacedLine, Settled, Settlement, SkuBooks, StockView,
-    UnreadableHold,
+    Answer, Hold, HoldId, HoldState, Listed, Outcome, PlacedLine, Settled, Settlement, SkuBooks,
+    StockView, Swept, UnreadableHold,
 };
 pub use lines::{Line, Lines, LinesError, MAX_LINES, MAX_QUANTITY, MAX_TOTAL_MINOR};
 pub use recorded::{RecordedOrder, Retaken, Straggler, Units, one_order_a_hold};

@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     decode, encode,
-    failure::{status, status_of_skus},
+    errors::{status, status_of_skus},
 };
 use crate::{app::Inventory, domain::Refusal};
 

@@ -10,13 +10,10 @@ use flashsale_service::{
 };
 use uuid::Uuid;
 
-use crate::{
-    domain::{
-        Ask, Content, Delta, Line, Lines, LinesError, MAX_DELTA, MAX_DETAILS_BYTES, MAX_LINES,
-        MAX_QUANTITY, MAX_RETAKEN, MAX_SETTLEMENTS, MAX_TOTAL_MINOR, Outcome, PlacedLine, Request,
-        Settlement, Straggler,
-    },
-    store::HoldId,
+use crate::domain::{
+    Ask, Content, Delta, HoldId, Line, Lines, LinesError, MAX_DELTA, MAX_DETAILS_BYTES, MAX_LINES,
+    MAX_QUANTITY, MAX_RETAKEN, MAX_SETTLEMENTS, MAX_TOTAL_MINOR, Outcome, PlacedLine, Request,
+    Settlement, Straggler,
 };
 
 /// The longest buyer id, in characters.

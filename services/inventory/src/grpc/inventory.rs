@@ -14,12 +14,11 @@ use tonic::{Request, Response, Status};
 
 use super::{
     decode, encode,
-    failure::{status, status_of_skus},
+    errors::{status, status_of_skus},
 };
 use crate::{
     app::{Inventory, admissions::Admissions, watch::Watches},
-    domain::{self, AdmissionFault, Proof},
-    store::Answer,
+    domain::{self, AdmissionFault, Answer, Proof},
 };
 
 /// The call that each of several is.

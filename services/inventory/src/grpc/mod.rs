@@ -3,7 +3,7 @@
 mod admin;
 mod decode;
 mod encode;
-mod failure;
+mod errors;
 mod inventory;
 
 pub use admin::AdminService;

@@ -8,7 +8,7 @@ use sqlx::{PgConnection, PgPool, query_file, query_file_as, query_file_scalar};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::record::away;
+use super::postgres::away;
 use crate::domain::{Adjusted, Adjustment, AdjustmentState, Ask, Delta, MAX_TOTAL_MINOR, Refusal};
 
 /// The journal.

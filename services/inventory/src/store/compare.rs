@@ -7,7 +7,7 @@ use sqlx::{query_file, query_file_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Record, record::away};
+use super::{Record, postgres::away};
 use crate::domain::{
     Refusal,
     reconcile::{OrderStanding, SeenOrder, SkuRecord},

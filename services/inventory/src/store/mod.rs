@@ -1,12 +1,15 @@
 //! Where stock is kept: in Redis by scripts, with the epoch and the allotments on record in Postgres.
 
 mod adjustments;
+mod beats;
 mod clock;
 mod compare;
 mod fill;
 mod inspect;
 mod keys;
+mod postgres;
 mod queue;
+mod rebuilds;
 mod record;
 mod reply;
 mod runner;
@@ -16,11 +19,13 @@ mod stock;
 mod takes;
 
 pub use adjustments::Adjustments;
+pub use beats::{Beats, Slot};
 pub use compare::Floor;
 pub use fill::InRedis;
-pub use keys::{beat_key, keys};
+pub use keys::keys;
 pub use queue::{Found, Look, Queue};
-pub use record::{Claimed, Known, Record, Snapshot};
+pub use rebuilds::Snapshot;
+pub use record::{Claimed, Known, Record};
 pub use scripts::Scripts;
 pub use servers::{SaleEpoch, Servers, Unchanged};
-pub use stock::{Answer, HoldId, Stock, Swept};
+pub use stock::Stock;

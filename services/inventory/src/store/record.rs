@@ -1,21 +1,19 @@
 //! What Postgres has on record of a sale's stock.
 
-use std::time::Duration;
-
 use flashsale_failpoint::Step as _;
 use sqlx::{PgPool, query_file, query_file_scalar};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Unchanged, servers};
-use crate::domain::{Item, PlacedLine, RecordedOrder, Refusal, Rules, Units, one_order_a_hold};
+use super::{Unchanged, postgres::away, servers};
+use crate::domain::{Item, Refusal, Rules};
 
 /// The record of stock.
 #[derive(Debug, Clone)]
 pub struct Record {
     pub(super) pool: PgPool,
     /// For leases, which must not run out because everything else is in use.
-    leases: PgPool,
+    pub(super) leases: PgPool,
 }
 
 /// What is known of a sale's stock.
@@ -44,32 +42,19 @@ pub struct Claimed {
     pub items: Vec<Item>,
 }
 
-/// Classes of SQLSTATE that say something of the server's condition, not of the statement: connections, conflicts, resources,
-/// interventions.
-const CONDITIONS: [&str; 4] = ["08", "40", "53", "57"];
-
-pub(super) fn away(error: sqlx::Error) -> Refusal {
-    let cause = error.to_string();
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    if code.is_some_and(|code| !CONDITIONS.iter().any(|class| code.starts_with(class))) {
-        return Refusal::Fault { cause };
-    }
-    Refusal::StoreAway { store: "postgres", cause }
-}
-
-fn millis(time: OffsetDateTime) -> i64 {
+pub(super) fn millis(time: OffsetDateTime) -> i64 {
     i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(i64::MAX)
 }
 
 /// The row of `sale_rules.sql` and `lock_sale.sql`.
-struct RulesRow {
-    version: i64,
-    state: String,
-    currency: String,
-    starts_at: OffsetDateTime,
-    ends_at: OffsetDateTime,
-    hold_ms: i64,
-    room: bool,
+pub(super) struct RulesRow {
+    pub(super) version: i64,
+    pub(super) state: String,
+    pub(super) currency: String,
+    pub(super) starts_at: OffsetDateTime,
+    pub(super) ends_at: OffsetDateTime,
+    pub(super) hold_ms: i64,
+    pub(super) room: bool,
 }
 
 impl From<RulesRow> for Rules {
@@ -83,57 +68,6 @@ impl From<RulesRow> for Rules {
             hold_ms: row.hold_ms,
             room: row.room,
         }
-    }
-}
-
-/// How many recorded orders are read at once.
-const ORDERS_PAGE: i64 = 2_000;
-
-/// What a stock is rebuilt from.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// The rules.
-    pub rules: Rules,
-    /// What the sale offers and how much of it is allotted, by sku.
-    pub items: Vec<Item>,
-    /// The orders of the sale, each hold's one.
-    pub orders: Vec<RecordedOrder>,
-}
-
-/// The row of `recorded_orders.sql`.
-struct OrderRow {
-    order_id: Uuid,
-    buyer_id: String,
-    hold_id: Uuid,
-    admission_id: Option<String>,
-    request_id: Uuid,
-    request_hash: String,
-    state: String,
-    placed_at: OffsetDateTime,
-    skus: Vec<String>,
-    quantities: Vec<i64>,
-    prices: Vec<i64>,
-}
-
-impl OrderRow {
-    fn into_order(self) -> Result<RecordedOrder, Refusal> {
-        let units = Units::of(&self.state).ok_or_else(|| Refusal::Fault {
-            cause: format!("order {} is in an unknown state, {}", self.order_id, self.state),
-        })?;
-        let lines = self.skus.into_iter().zip(self.quantities).zip(self.prices);
-        Ok(RecordedOrder {
-            order_id: self.order_id,
-            buyer_id: self.buyer_id,
-            hold_id: self.hold_id,
-            admission_id: self.admission_id,
-            request_id: self.request_id,
-            request_hash: self.request_hash,
-            units,
-            placed_ms: millis(self.placed_at),
-            lines: lines
-                .map(|((sku, quantity), price_minor)| PlacedLine { sku, quantity, price_minor })
-                .collect(),
-        })
     }
 }
 
@@ -285,133 +219,4 @@ impl Record {
             .map_err(away)?;
         Ok(done.rows_affected() == 1)
     }
-
-    /// Keeps the lease for longer. False when another one has it.
-    ///
-    /// # Errors
-    /// When Postgres does not answer.
-    pub async fn renew_rebuild(
-        &self,
-        sale_id: Uuid,
-        rebuilder: Uuid,
-        lease: Duration,
-        epoch: i64,
-    ) -> Result<bool, Refusal> {
-        let done = query_file!("sql/rebuild_renew.sql", sale_id, rebuilder, ms(lease), epoch)
-            .execute(&self.leases)
-            .step("sql/rebuild_renew")
-            .await
-            .map_err(away)?;
-        Ok(done.rows_affected() == 1)
-    }
-
-    /// Lets everybody use the rebuilt stock, which stands on `server`. False when another one has the lease, or the epoch was handed out on
-    /// another server.
-    ///
-    /// # Errors
-    /// When Postgres does not answer.
-    pub async fn end_rebuild(
-        &self,
-        sale_id: Uuid,
-        rebuilder: Uuid,
-        server: &str,
-        epoch: i64,
-    ) -> Result<bool, Refusal> {
-        let done = query_file!("sql/rebuild_end.sql", sale_id, rebuilder, server, epoch)
-            .execute(&self.pool)
-            .step("sql/rebuild_end")
-            .await
-            .map_err(away)?;
-        Ok(done.rows_affected() == 1)
-    }
-
-    /// Gives the lease of a rebuild back that cannot go on.
-    ///
-    /// # Errors
-    /// When Postgres does not answer; then the lease runs out by itself.
-    pub async fn release_rebuild(
-        &self,
-        sale_id: Uuid,
-        rebuilder: Uuid,
-        epoch: i64,
-    ) -> Result<(), Refusal> {
-        query_file!("sql/rebuild_release.sql", sale_id, rebuilder, epoch)
-            .execute(&self.pool)
-            .step("sql/rebuild_release")
-            .await
-            .map_err(away)?;
-        Ok(())
-    }
-
-    /// Sales whose rebuild was begun and is nobody's any more.
-    ///
-    /// # Errors
-    /// When Postgres does not answer.
-    pub async fn rebuilds_cut_off(&self) -> Result<Vec<Uuid>, Refusal> {
-        query_file_scalar!("sql/rebuilds_cut_off.sql")
-            .fetch_all(&self.pool)
-            .step("sql/rebuilds_cut_off")
-            .await
-            .map_err(away)
-    }
-
-    /// Whether the claims have come past the marker of `epoch`.
-    ///
-    /// # Errors
-    /// When Postgres does not answer.
-    pub async fn fence_passed(&self, sale_id: Uuid, epoch: i64) -> Result<bool, Refusal> {
-        query_file_scalar!("sql/fence_passed.sql", sale_id, epoch)
-            .fetch_one(&self.pool)
-            .step("sql/fence_passed")
-            .await
-            .map_err(away)
-    }
-
-    /// Everything a stock is computed from, as of one instant.
-    ///
-    /// # Errors
-    /// [`Refusal::SaleUnknown`], or when Postgres does not answer.
-    pub async fn snapshot(&self, sale_id: Uuid) -> Result<Snapshot, Refusal> {
-        let mut transaction = self
-            .pool
-            .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            .await
-            .map_err(away)?;
-        let rules = sqlx::query_file_as!(RulesRow, "sql/sale_rules.sql", sale_id)
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(away)?
-            .map(Rules::from)
-            .ok_or(Refusal::SaleUnknown)?;
-        let items = sqlx::query_file_as!(Item, "sql/items.sql", sale_id)
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(away)?;
-        let mut orders = Vec::new();
-        let mut behind: Option<(OffsetDateTime, Uuid)> = None;
-        loop {
-            let (placed_at, order_id) = behind.unzip();
-            let page = sqlx::query_file_as!(
-                OrderRow,
-                "sql/recorded_orders.sql",
-                sale_id,
-                placed_at,
-                order_id,
-                ORDERS_PAGE
-            )
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(away)?;
-            let Some(last) = page.last() else { break };
-            behind = Some((last.placed_at, last.order_id));
-            for row in page {
-                orders.push(row.into_order()?);
-            }
-        }
-        Ok(Snapshot { rules, items, orders: one_order_a_hold(orders) })
-    }
-}
-
-fn ms(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1_000.0
 }

@@ -8,7 +8,7 @@ use flashsale_failpoint::Step as _;
 use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection, query_file, query_file_scalar};
 use uuid::Uuid;
 
-use super::record::away;
+use super::postgres::away;
 use crate::domain::{Closing, Recorded, Refusal, may_raise};
 
 /// What the record says of the stock of a sale.

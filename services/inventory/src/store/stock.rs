@@ -13,8 +13,8 @@ use super::{
     takes::{self, Takes},
 };
 use crate::domain::{
-    Adjusted, Ask, Content, Hold, Lines, Listed, MAX_HOLD_LENGTHS, Proof, Refusal, Request,
-    Retaken, Rules, Settled, Settlement, StockView, Straggler, UnreadableHold,
+    Adjusted, Answer, Ask, Content, Hold, HoldId, Lines, Listed, MAX_HOLD_LENGTHS, Proof, Refusal,
+    Request, Retaken, Rules, Settled, Settlement, StockView, Straggler, Swept, UnreadableHold,
 };
 
 /// How many holds one run of a script settles, so that it does not keep the store from others for long.
@@ -23,33 +23,6 @@ const SETTLE_AT_ONCE: usize = 100;
 const RETAKE_AT_ONCE: usize = 50;
 /// How many bytes of holds one listing may bring; beyond it the list is cut.
 const LIST_BYTES: usize = 1_024 * 1_024;
-
-/// A hold, and whether the request had been answered before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The hold as it is now.
-    pub hold: Hold,
-    /// True if the request was known.
-    pub replayed: bool,
-}
-
-/// How a hold is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HoldId {
-    /// By its own id.
-    Hold(Uuid),
-    /// By the order it carries.
-    Order(Uuid),
-}
-
-/// What a sweep did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Swept {
-    /// Holds ended.
-    pub ended: usize,
-    /// No hold is held, and none can be any more.
-    pub over: bool,
-}
 
 /// The stock of all sales.
 #[derive(Debug)]

@@ -1,4 +1,10 @@
 //! The background tasks.
 
+pub mod adjustments;
+pub mod admission_keys;
+pub mod beats;
+pub mod measure;
+mod periodic;
 pub mod rebuilder;
+pub mod reconciler;
 pub mod sweeper;

@@ -1,14 +1,9 @@
 //! The background task that rebuilds stock which was found closed.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use flashsale_service::Drain;
 use tokio::{
-    sync::Notify,
     task::JoinSet,
     time::{Instant, timeout},
 };
@@ -23,29 +18,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Rebuilds that this instance has begun: far more than there are sales at once. Each waits for its own marker, and the places to load, of
 /// which there are few, are taken only behind it.
 const AT_ONCE: usize = 200;
-/// Sales that wait to be looked at; what does not fit in is found closed again by the next call or sweep.
-const CAPACITY: usize = 10_000;
-
-/// Sales whose stock was found closed.
-#[derive(Debug, Default)]
-pub struct Fenced {
-    sales: Mutex<HashSet<Uuid>>,
-    found: Notify,
-}
-
-impl Fenced {
-    /// Has a sale looked at soon.
-    pub fn notice(&self, sale_id: Uuid) {
-        let mut sales = self.sales.lock().unwrap_or_else(PoisonError::into_inner);
-        if sales.len() < CAPACITY && sales.insert(sale_id) {
-            self.found.notify_one();
-        }
-    }
-
-    fn take(&self) -> HashSet<Uuid> {
-        std::mem::take(&mut *self.sales.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 /// Rebuilds what is found closed until the drain starts. Whatever cannot be rebuilt now is found closed again. A sale that waits for its
 /// marker does not keep others waiting.
@@ -69,7 +41,7 @@ pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> 
                     running.clear();
                 }
             },
-            _ = timeout(LOOK_EVERY, inventory.fenced().found.notified()) => {}
+            _ = timeout(LOOK_EVERY, inventory.fenced().noticed()) => {}
         }
         waiting.extend(inventory.fenced().take());
         // Every call to a closed sale comes by here: the record is not asked for each.

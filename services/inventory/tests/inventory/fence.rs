@@ -1,8 +1,8 @@
 //! Stock that is not what it was reads as closed.
 
 use flashsale_inventory::{
-    domain::{HoldState, Outcome, Refusal},
-    store::{HoldId, keys},
+    domain::{HoldId, HoldState, Outcome, Refusal},
+    store::keys,
 };
 use flashsale_testing::eventually;
 use uuid::Uuid;

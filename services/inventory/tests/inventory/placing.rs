@@ -1,9 +1,6 @@
 //! Holds that carry an order.
 
-use flashsale_inventory::{
-    domain::{HoldState, Refusal},
-    store::HoldId,
-};
+use flashsale_inventory::domain::{HoldId, HoldState, Refusal};
 use flashsale_testing::eventually;
 
 use crate::world::{DETAILS, SaleSpec, extend, none, place, place_lines, release, reserve, world};

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use flashsale_inventory::{
     app::Inventory,
-    domain::{Content, Hold, Line, Lines, Proof, Refusal, Request},
-    store::{Answer, HoldId, Queue, keys},
+    domain::{Answer, Content, Hold, HoldId, Line, Lines, Proof, Refusal, Request},
+    store::{Queue, keys},
 };
 use flashsale_queue::NatsConfig;
 use flashsale_redis::{RedisConfig, Script, Store};

@@ -3,10 +3,15 @@
 use uuid::Uuid;
 
 use super::{
-    Difference, Holds, Kind, OrderStanding, Repair, SETTLE_GRACE_MS, SWEEP_GRACE_MS, SeenHold,
-    SeenOrder, of_sku,
+    difference::{Difference, Kind, Repair, of_sku},
+    seen::{Holds, OrderStanding, SeenHold, SeenOrder},
 };
 use crate::domain::{HoldState, Outcome};
+
+/// How long an order may have ended before its hold has to have: closing it is on its way until then.
+pub const SETTLE_GRACE_MS: i64 = 5_000;
+/// How far past its deadline a hold may be before its units have to be back.
+pub const SWEEP_GRACE_MS: i64 = 5_000;
 
 /// Holds against their orders and their indexes.
 pub fn of_holds(seen: &Holds) -> Vec<Difference> {

@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::HashMap;
+
 use proptest::prelude::*;
+use uuid::Uuid;
 
 use super::*;
+use crate::domain::{HoldState, Outcome, SkuBooks};
 
 fn hold(state: HoldState, units: i64) -> SeenHold {
     SeenHold {

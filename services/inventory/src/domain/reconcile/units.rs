@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
-use super::{Difference, Kind, SeenHold, SkuRecord, Units, of_sku};
+use super::{
+    difference::{Difference, Kind, of_sku},
+    seen::{SeenHold, SkuRecord, Units},
+};
 use crate::domain::HoldState;
 
 /// Bounds of a sum over holds that moved while it was taken.

@@ -7,8 +7,8 @@ use std::{
 };
 
 use flashsale_inventory::{
-    domain::{self, AdmissionFault, Delta, Outcome, Proof, Refusal, Settled, Settlement},
-    store::{HoldId, keys},
+    domain::{self, AdmissionFault, Delta, HoldId, Outcome, Proof, Refusal, Settled, Settlement},
+    store::keys,
 };
 use fred::types::Value;
 use proptest::{prelude::*, test_runner::TestCaseError};

@@ -1,0 +1,39 @@
+//! Sales whose stock was found closed, for the task that rebuilds it.
+
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+};
+
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+/// Sales that wait to be looked at; what does not fit in is found closed again by the next call or sweep.
+const CAPACITY: usize = 10_000;
+
+/// Sales whose stock was found closed.
+#[derive(Debug, Default)]
+pub struct Fenced {
+    sales: Mutex<HashSet<Uuid>>,
+    found: Notify,
+}
+
+impl Fenced {
+    /// Has a sale looked at soon.
+    pub fn notice(&self, sale_id: Uuid) {
+        let mut sales = self.sales.lock().unwrap_or_else(PoisonError::into_inner);
+        if sales.len() < CAPACITY && sales.insert(sale_id) {
+            self.found.notify_one();
+        }
+    }
+
+    /// Ends once a sale is noticed.
+    pub async fn noticed(&self) {
+        self.found.notified().await;
+    }
+
+    /// The sales noticed since the last call.
+    pub fn take(&self) -> HashSet<Uuid> {
+        std::mem::take(&mut *self.sales.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

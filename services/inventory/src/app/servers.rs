@@ -1,0 +1,62 @@
+//! Which Redis server counts: confirming this instance's, and taking over from another.
+
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::Inventory;
+use crate::domain::Refusal;
+
+impl Inventory {
+    /// Confirms the server of a sale: whoever was led to another one since the last beat would load or raise in the name of the server that
+    /// it left. A failure shows where the server is asked for.
+    pub(super) async fn confirm(&self, sale_id: Uuid) {
+        self.serving.want(sale_id);
+        let _ = self.epochs.beat().await;
+    }
+
+    /// Confirms this instance's server, and has those sales looked at whose server it may replace.
+    ///
+    /// # Errors
+    /// When a store does not answer.
+    pub async fn beat(&self) -> Result<(), Refusal> {
+        for sale in &self.epochs.beat().await?.sales {
+            let own = self.serving.own(sale.sale_id);
+            let elsewhere = own.is_some_and(|own| *own != *sale.server);
+            if elsewhere && self.serving.may_take(sale.sale_id, &sale.server) {
+                self.fenced.notice(sale.sale_id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks into the queue for later epochs, for the case that Postgres cannot tell of them.
+    pub async fn look(&self) {
+        self.serving.look().await;
+    }
+
+    /// Whether callers are to be sent here: false while another server is known to count, or nothing can be confirmed.
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.serving.ready()
+    }
+
+    /// Makes the servers that this instance speaks to those that count, in place of others that may be alive. Returns both.
+    ///
+    /// # Errors
+    /// [`Refusal::RequestReused`]; [`Refusal::Fenced`] while no Redis is reached; or when Postgres does not answer.
+    pub async fn take_over(
+        &self,
+        request_id: Uuid,
+        reason: &str,
+    ) -> Result<(Vec<String>, Vec<String>), Refusal> {
+        // It has read which servers the sales stand on. That the own one is retired is no reason to fail.
+        self.epochs.beat().await?;
+        let (own, others) = self.serving.sides().await;
+        if own.is_empty() {
+            return Err(Refusal::Fenced);
+        }
+        let retired = self.serving.servers().take_over(request_id, &own, &others, reason).await?;
+        tracing::warn!(%request_id, ?own, ?retired, reason, "a takeover: other servers are retired");
+        self.beat().await?;
+        Ok((own, retired))
+    }
+}

@@ -1,0 +1,5 @@
+//! The services that inventory calls.
+
+mod waiting_room;
+
+pub use waiting_room::WaitingRoom;

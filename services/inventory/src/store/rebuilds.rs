@@ -1,0 +1,196 @@
+//! What rebuilds have on record: their leases, the marker that the claims have passed, and what a stock is computed from.
+
+use std::time::Duration;
+
+use flashsale_failpoint::Step as _;
+use sqlx::{query_file, query_file_scalar};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{
+    postgres::away,
+    record::{Record, RulesRow, millis},
+};
+use crate::domain::{Item, PlacedLine, RecordedOrder, Refusal, Rules, Units, one_order_a_hold};
+
+/// How many recorded orders are read at once.
+const ORDERS_PAGE: i64 = 2_000;
+
+/// What a stock is rebuilt from.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The rules.
+    pub rules: Rules,
+    /// What the sale offers and how much of it is allotted, by sku.
+    pub items: Vec<Item>,
+    /// The orders of the sale, each hold's one.
+    pub orders: Vec<RecordedOrder>,
+}
+
+/// The row of `recorded_orders.sql`.
+struct OrderRow {
+    order_id: Uuid,
+    buyer_id: String,
+    hold_id: Uuid,
+    admission_id: Option<String>,
+    request_id: Uuid,
+    request_hash: String,
+    state: String,
+    placed_at: OffsetDateTime,
+    skus: Vec<String>,
+    quantities: Vec<i64>,
+    prices: Vec<i64>,
+}
+
+impl OrderRow {
+    fn into_order(self) -> Result<RecordedOrder, Refusal> {
+        let units = Units::of(&self.state).ok_or_else(|| Refusal::Fault {
+            cause: format!("order {} is in an unknown state, {}", self.order_id, self.state),
+        })?;
+        let lines = self.skus.into_iter().zip(self.quantities).zip(self.prices);
+        Ok(RecordedOrder {
+            order_id: self.order_id,
+            buyer_id: self.buyer_id,
+            hold_id: self.hold_id,
+            admission_id: self.admission_id,
+            request_id: self.request_id,
+            request_hash: self.request_hash,
+            units,
+            placed_ms: millis(self.placed_at),
+            lines: lines
+                .map(|((sku, quantity), price_minor)| PlacedLine { sku, quantity, price_minor })
+                .collect(),
+        })
+    }
+}
+
+impl Record {
+    /// Keeps the lease for longer. False when another one has it.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn renew_rebuild(
+        &self,
+        sale_id: Uuid,
+        rebuilder: Uuid,
+        lease: Duration,
+        epoch: i64,
+    ) -> Result<bool, Refusal> {
+        let done = query_file!("sql/rebuild_renew.sql", sale_id, rebuilder, ms(lease), epoch)
+            .execute(&self.leases)
+            .step("sql/rebuild_renew")
+            .await
+            .map_err(away)?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Lets everybody use the rebuilt stock, which stands on `server`. False when another one has the lease, or the epoch was handed out on
+    /// another server.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn end_rebuild(
+        &self,
+        sale_id: Uuid,
+        rebuilder: Uuid,
+        server: &str,
+        epoch: i64,
+    ) -> Result<bool, Refusal> {
+        let done = query_file!("sql/rebuild_end.sql", sale_id, rebuilder, server, epoch)
+            .execute(&self.pool)
+            .step("sql/rebuild_end")
+            .await
+            .map_err(away)?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Gives the lease of a rebuild back that cannot go on.
+    ///
+    /// # Errors
+    /// When Postgres does not answer; then the lease runs out by itself.
+    pub async fn release_rebuild(
+        &self,
+        sale_id: Uuid,
+        rebuilder: Uuid,
+        epoch: i64,
+    ) -> Result<(), Refusal> {
+        query_file!("sql/rebuild_release.sql", sale_id, rebuilder, epoch)
+            .execute(&self.pool)
+            .step("sql/rebuild_release")
+            .await
+            .map_err(away)?;
+        Ok(())
+    }
+
+    /// Sales whose rebuild was begun and is nobody's any more.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn rebuilds_cut_off(&self) -> Result<Vec<Uuid>, Refusal> {
+        query_file_scalar!("sql/rebuilds_cut_off.sql")
+            .fetch_all(&self.pool)
+            .step("sql/rebuilds_cut_off")
+            .await
+            .map_err(away)
+    }
+
+    /// Whether the claims have come past the marker of `epoch`.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn fence_passed(&self, sale_id: Uuid, epoch: i64) -> Result<bool, Refusal> {
+        query_file_scalar!("sql/fence_passed.sql", sale_id, epoch)
+            .fetch_one(&self.pool)
+            .step("sql/fence_passed")
+            .await
+            .map_err(away)
+    }
+
+    /// Everything a stock is computed from, as of one instant.
+    ///
+    /// # Errors
+    /// [`Refusal::SaleUnknown`], or when Postgres does not answer.
+    pub async fn snapshot(&self, sale_id: Uuid) -> Result<Snapshot, Refusal> {
+        let mut transaction = self
+            .pool
+            .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .await
+            .map_err(away)?;
+        let rules = sqlx::query_file_as!(RulesRow, "sql/sale_rules.sql", sale_id)
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(away)?
+            .map(Rules::from)
+            .ok_or(Refusal::SaleUnknown)?;
+        let items = sqlx::query_file_as!(Item, "sql/items.sql", sale_id)
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(away)?;
+        let mut orders = Vec::new();
+        let mut behind: Option<(OffsetDateTime, Uuid)> = None;
+        loop {
+            let (placed_at, order_id) = behind.unzip();
+            let page = sqlx::query_file_as!(
+                OrderRow,
+                "sql/recorded_orders.sql",
+                sale_id,
+                placed_at,
+                order_id,
+                ORDERS_PAGE
+            )
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(away)?;
+            let Some(last) = page.last() else { break };
+            behind = Some((last.placed_at, last.order_id));
+            for row in page {
+                orders.push(row.into_order()?);
+            }
+        }
+        Ok(Snapshot { rules, items, orders: one_order_a_hold(orders) })
+    }
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}

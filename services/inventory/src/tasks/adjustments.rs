@@ -1,0 +1,27 @@
+//! The background task that carries through adjustments which were cut off.
+
+use std::{sync::Arc, time::Duration};
+
+use flashsale_service::Drain;
+
+use super::periodic::periodically;
+use crate::app::Inventory;
+
+/// How often it is looked for adjustments that were cut off.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long nobody must have touched one: longer than a call takes that is still at it.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// Carries through what was cut off, until the drain starts.
+///
+/// # Errors
+/// None: what cannot be done now is done later.
+pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> {
+    periodically(LOOK_EVERY, &drain, || async {
+        if let Err(refusal) = inventory.finish_adjustments(IDLE).await {
+            tracing::debug!(?refusal, "adjustments that were cut off cannot be read");
+        }
+    })
+    .await;
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! The background task that keeps the public keys of admissions up to date.
+
+use std::time::Duration;
+
+use flashsale_service::Drain;
+
+use super::periodic::periodically;
+use crate::app::admissions::Admissions;
+
+/// How often the keys are fetched.
+const FETCH_EVERY: Duration = Duration::from_secs(30);
+
+/// Fetches the keys now and then until the drain starts.
+///
+/// # Errors
+/// None: while the waiting room is away the keys that are known stay good.
+pub async fn run(admissions: Admissions, drain: Drain) -> anyhow::Result<()> {
+    periodically(FETCH_EVERY, &drain, || admissions.refresh()).await;
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! The background tasks that keep an instance serving: beats at its Redis, and looks into the queue.
+
+use std::sync::Arc;
+
+use flashsale_service::Drain;
+
+use super::periodic::periodically;
+use crate::{
+    app::Inventory,
+    domain::{BEAT_EVERY, LOOK_EVERY},
+};
+
+/// Confirms this instance's server each second until the drain starts. A failed beat is made up for by the next.
+///
+/// # Errors
+/// None; the signature is a background task's.
+pub async fn beat(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> {
+    periodically(BEAT_EVERY, &drain, || {
+        let inventory = Arc::clone(&inventory);
+        async move {
+            if let Err(refusal) = inventory.beat().await {
+                tracing::debug!(?refusal, "no beat");
+            }
+        }
+    })
+    .await;
+    Ok(())
+}
+
+/// Looks into the queue twice a second until the drain starts.
+///
+/// # Errors
+/// None; the signature is a background task's.
+pub async fn look(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> {
+    periodically(LOOK_EVERY, &drain, || {
+        let inventory = Arc::clone(&inventory);
+        async move { inventory.look().await }
+    })
+    .await;
+    Ok(())
+}

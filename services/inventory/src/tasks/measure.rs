@@ -1,0 +1,71 @@
+//! The background task that reads the stock of the sales that are on for the metrics: beside the calls, never within one.
+
+use std::{sync::Arc, time::Duration};
+
+use flashsale_service::Drain;
+use flashsale_telemetry::{Snapshot, StoresUp};
+use futures::StreamExt as _;
+use tokio::time::{MissedTickBehavior, interval};
+use uuid::Uuid;
+
+use crate::{
+    app::Inventory,
+    domain::{Refusal, StockView},
+    metrics::{Found, Units, show},
+};
+
+/// How often the stocks are read: one script each.
+const EVERY: Duration = Duration::from_secs(5);
+/// Sales that are shown, the latest first: each is a few time series.
+const WATCHED_SALES: i64 = 20;
+/// Stocks read at once.
+const AT_ONCE: usize = 4;
+
+/// Reads the stocks until the drain starts.
+///
+/// # Errors
+/// None; the signature is a background task's.
+pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> {
+    let stocks = Snapshot::<Vec<Found>>::default();
+    let stores = StoresUp::new("inventory");
+    show(&stocks);
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sales = Vec::new();
+    loop {
+        tokio::select! {
+            () = drain.started() => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        // While Postgres is away the sales known last are still looked at.
+        let listed = inventory.watched_sales(WATCHED_SALES).await;
+        stores.set("postgres", listed.is_ok());
+        if let Ok(listed) = listed {
+            sales = listed;
+        }
+        let inventory = &inventory;
+        let read: Vec<(Uuid, Result<StockView, Refusal>)> = futures::stream::iter(sales.clone())
+            .map(|sale| async move { (sale, inventory.read(sale, &[]).await) })
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        let away = |read: &Result<StockView, Refusal>| {
+            matches!(
+                read,
+                Err(Refusal::StoreAway { store: "redis", .. }
+                    | Refusal::Unanswered
+                    | Refusal::TooLate)
+            )
+        };
+        // Without a sale nobody has asked Redis anything.
+        if !read.is_empty() {
+            stores.set("redis", !read.iter().any(|(_, read)| away(read)));
+        }
+        let found = read.into_iter().map(|(sale, read)| {
+            let units =
+                |view: StockView| Units::of(&view.skus).with_oversold(inventory.oversold(sale));
+            (sale, read.ok().map(units))
+        });
+        stocks.set(Some(found.collect()));
+    }
+}

@@ -1,0 +1,25 @@
+//! Work that is done again and again until the drain starts.
+
+use std::time::Duration;
+
+use flashsale_service::Drain;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// Does `work` now and then every so often, one at a time, until the drain starts, which also ends what is under way.
+pub(super) async fn periodically<Fut>(every: Duration, drain: &Drain, work: impl Fn() -> Fut)
+where
+    Fut: Future<Output = ()>,
+{
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let turns = async {
+        loop {
+            ticks.tick().await;
+            work().await;
+        }
+    };
+    tokio::select! {
+        () = drain.started() => {}
+        () = turns => {}
+    }
+}
