@@ -52,7 +52,7 @@ impl Counters {
 
 /// One sale's stock, over all its skus.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Units {
+pub struct SaleUnits {
     allotted: i64,
     available: i64,
     held: i64,
@@ -62,7 +62,7 @@ pub struct Units {
     oversold: i64,
 }
 
-impl Units {
+impl SaleUnits {
     pub fn of(skus: &[SkuBooks]) -> Self {
         skus.iter().fold(Self::default(), |sum, sku| Self {
             allotted: sum.allotted + sku.allotted,
@@ -81,9 +81,9 @@ impl Units {
 }
 
 /// What was found of a sale; no units where its stock cannot be read.
-pub type Found = (Uuid, Option<Units>);
+pub type SaleStock = (Uuid, Option<SaleUnits>);
 
-pub fn show(stocks: &Snapshot<Vec<Found>>) {
+pub fn show(stocks: &Snapshot<Vec<SaleStock>>) {
     let sale = |sale_id: &Uuid| KeyValue::new("sale_id", sale_id.to_string());
     stocks.gauge(
         "flashsale_stock_units",
@@ -142,7 +142,7 @@ mod tests {
             placed: 0,
             sold,
         };
-        let units = Units::of(&[sku("A", 10, 1, 0), sku("B", 5, 5, 2)]);
+        let units = SaleUnits::of(&[sku("A", 10, 1, 0), sku("B", 5, 5, 2)]);
         assert_eq!((units.allotted, units.sold, units.held), (15, 6, 2));
         assert_eq!(units.oversold, 2);
     }

@@ -11,7 +11,7 @@ use flashsale_service::page::{self, Place};
 use uuid::Uuid;
 
 use super::Inventory;
-use crate::domain::{Adjusted, Adjustment, AdjustmentState, Ask, Refusal, SkuBooks};
+use crate::domain::{Adjusted, Adjustment, AdjustmentRequest, AdjustmentState, Refusal, SkuBooks};
 
 /// How many are taken at once.
 const BATCH: i64 = 20;
@@ -33,8 +33,8 @@ fn outcome(adjustment: Adjustment) -> Result<Adjustment, Refusal> {
         AdjustmentState::Done => Ok(adjustment),
         AdjustmentState::Refused { available } => Err(Refusal::UnitsCommitted {
             available,
-            asked: adjustment.ask.delta.units().saturating_neg(),
-            sku: adjustment.ask.sku,
+            requested: adjustment.request.delta.units().saturating_neg(),
+            sku: adjustment.request.sku,
         }),
         AdjustmentState::Started => {
             Err(Refusal::Fault { cause: "an adjustment has ended without an end".to_owned() })
@@ -47,35 +47,36 @@ impl Inventory {
     ///
     /// # Errors
     /// Why it was not done. Unless the request was refused for good, it may be carried through in the background, and asking again is safe.
-    pub async fn adjust(&self, ask: &Ask) -> Result<Done, Refusal> {
-        let adjustment = self.counted(self.adjust_once(ask).await)?;
-        self.changes().freed(ask.sale_id);
-        let skus = [ask.sku.clone()];
-        let books = self.read(ask.sale_id, &skus).await?.skus.into_iter().next();
+    pub async fn adjust(&self, request: &AdjustmentRequest) -> Result<Done, Refusal> {
+        let adjustment = self.counted(self.adjust_once(request).await)?;
+        self.changes().freed(request.sale_id);
+        let skus = [request.sku.clone()];
+        let books = self.read(request.sale_id, &skus).await?.skus.into_iter().next();
         Ok(Done { adjustment, books })
     }
 
-    async fn adjust_once(&self, ask: &Ask) -> Result<Adjustment, Refusal> {
+    async fn adjust_once(&self, request: &AdjustmentRequest) -> Result<Adjustment, Refusal> {
         for _ in 0..MAX_ROUNDS {
-            if let Some(known) = self.adjustments.find(ask.request_id).await? {
-                if known.ask != *ask {
+            if let Some(known) = self.adjustments.find(request.request_id).await? {
+                if known.request != *request {
                     return Err(Refusal::RequestReused);
                 }
                 if known.state != AdjustmentState::Started {
                     return outcome(known);
                 }
-                match self.adjustments.take_up(ask.request_id).await? {
+                match self.adjustments.take_up(request.request_id).await? {
                     Some(adjustment) => return outcome(self.carry_through(&adjustment).await?),
                     None => continue,
                 }
             }
             // Nothing is written down for a stock that is closed, or for a sku it does not have.
-            let skus = std::slice::from_ref(&ask.sku);
-            self.at_epoch(ask.sale_id, |epoch| self.stock.read(ask.sale_id, skus, epoch)).await?;
-            if let Some(adjustment) = self.adjustments.begin(ask).await? {
+            let skus = std::slice::from_ref(&request.sku);
+            self.at_epoch(request.sale_id, |epoch| self.stock.read(request.sale_id, skus, epoch))
+                .await?;
+            if let Some(adjustment) = self.adjustments.begin(request).await? {
                 let ended = self.carry_through(&adjustment).await?;
                 tracing::info!(
-                    sale_id = %ask.sale_id, sku = ask.sku, delta = ask.delta.units(), state = ?ended.state, "stock adjusted"
+                    sale_id = %request.sale_id, sku = request.sku, delta = request.delta.units(), state = ?ended.state, "stock adjusted"
                 );
                 return outcome(ended);
             }
@@ -86,49 +87,49 @@ impl Inventory {
     /// Brings a started adjustment to its end, wherever it was cut off.
     async fn carry_through(&self, adjustment: &Adjustment) -> Result<Adjustment, Refusal> {
         match adjustment.raised_epoch {
-            Some(epoch) => self.add(&adjustment.ask, epoch).await,
+            Some(epoch) => self.add(&adjustment.request, epoch).await,
             None => self.withdraw(adjustment).await,
         }
     }
 
     /// The allotment was raised in `epoch`: the stock of that epoch has to be told, and that of any later one was computed from it.
-    async fn add(&self, ask: &Ask, epoch: i64) -> Result<Adjustment, Refusal> {
-        match self.stock.adjust(ask, epoch).await {
+    async fn add(&self, request: &AdjustmentRequest, epoch: i64) -> Result<Adjustment, Refusal> {
+        match self.stock.adjust(request, epoch).await {
             Ok(Adjusted::Applied) => {}
             Ok(Adjusted::Committed { .. }) => {
                 return Err(Refusal::Fault { cause: "an addition was refused".to_owned() });
             }
             Err(Refusal::Fenced) => {
-                let known = self.record.lookup(ask.sale_id).await?;
+                let known = self.record.lookup(request.sale_id).await?;
                 if !matches!(known.epoch, Some((now, true)) if now > epoch) {
                     return Err(Refusal::Fenced);
                 }
             }
             Err(refusal) => return Err(refusal),
         }
-        self.adjustments.end_addition(ask.request_id).await
+        self.adjustments.end_addition(request.request_id).await
     }
 
     /// What the stock says counts only as long as its epoch lasts: the next one knows nothing of it and is asked again.
     async fn withdraw(&self, adjustment: &Adjustment) -> Result<Adjustment, Refusal> {
-        let ask = &adjustment.ask;
+        let request = &adjustment.request;
         for round in 0..MAX_ROUNDS {
-            let asked = self
-                .at_epoch(ask.sale_id, |epoch| async move {
-                    Ok((epoch, self.stock.adjust(ask, epoch).await?))
+            let answer = self
+                .at_epoch(request.sale_id, |epoch| async move {
+                    Ok((epoch, self.stock.adjust(request, epoch).await?))
                 })
                 .await;
-            let (epoch, adjusted) = match asked {
+            let (epoch, adjusted) = match answer {
                 Ok(answer) => answer,
                 Err(refusal @ (Refusal::Fenced | Refusal::TooLate)) if round == 0 => {
                     if adjustment.attempts == 1 {
-                        self.adjustments.forget(ask.request_id).await?;
+                        self.adjustments.forget(request.request_id).await?;
                     }
                     return Err(refusal);
                 }
                 Err(refusal) => return Err(refusal),
             };
-            if let Some(ended) = self.adjustments.end_withdrawal(ask, epoch, adjusted).await? {
+            if let Some(ended) = self.adjustments.end_withdrawal(request, epoch, adjusted).await? {
                 return Ok(ended);
             }
         }
@@ -143,7 +144,7 @@ impl Inventory {
         let idle_ms = i64::try_from(idle.as_millis()).unwrap_or(i64::MAX);
         let (mut ended, mut left) = (0, 0);
         for adjustment in self.adjustments.take_stalled(idle_ms, BATCH).await? {
-            let (request_id, sale_id) = (adjustment.ask.request_id, adjustment.ask.sale_id);
+            let (request_id, sale_id) = (adjustment.request.request_id, adjustment.request.sale_id);
             match self.carry_through(&adjustment).await {
                 Ok(adjustment) => {
                     ended += 1;
@@ -180,7 +181,7 @@ impl Inventory {
             }
             .await,
         )?;
-        let last = |last: &Adjustment| Place { at: last.created_at, id: last.ask.request_id };
+        let last = |last: &Adjustment| Place { at: last.created_at, id: last.request.request_id };
         Ok(page::cut(listed, size, last))
     }
 }

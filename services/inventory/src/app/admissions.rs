@@ -61,16 +61,16 @@ impl Admissions {
 
     /// Judges several at once, each a token with the sale and the buyer that ask with it, which costs half as much each. None for one that is
     /// not signed by a key that is known now: whether it is worth nothing [`Admissions::judge`] says.
-    pub fn judge_known(&self, asked: &[(&str, Uuid, &str)]) -> Vec<Option<Proof>> {
-        let shown: Vec<_> = asked.iter().copied().filter(|(token, ..)| !token.is_empty()).collect();
-        let mut verdicts = self.ring.verify_admissions(&shown, now_ms(), LEEWAY_MS).into_iter();
+    pub fn judge_known(&self, shown: &[(&str, Uuid, &str)]) -> Vec<Option<Proof>> {
+        let sent: Vec<_> = shown.iter().copied().filter(|(token, ..)| !token.is_empty()).collect();
+        let mut verdicts = self.ring.verify_admissions(&sent, now_ms(), LEEWAY_MS).into_iter();
         let judged = |(token, ..): &(&str, Uuid, &str)| {
             if token.is_empty() {
                 return Some(Proof::Fault(AdmissionFault::Required));
             }
             verdicts.next().filter(|verdict| *verdict != Err(Verdict::Invalid)).map(proof)
         };
-        asked.iter().map(judged).collect()
+        shown.iter().map(judged).collect()
     }
 
     /// Fetches the keys. While the waiting room is away the keys that are known stay good.

@@ -22,14 +22,14 @@ pub struct Changes {
 /// One of them.
 #[derive(Debug, Default)]
 pub struct Followed {
-    units: Mutex<Units>,
+    units: Mutex<UnitsLeft>,
     news: Notify,
 }
 
 /// What is left by sku: as last read, less what was taken here since. Other processes take and give back as well, so that this is a reason
 /// to read and never an answer.
 #[derive(Debug, Default)]
-struct Units {
+struct UnitsLeft {
     left: HashMap<String, i64>,
     /// Taken since the last reading began: it may or may not be in what was read.
     taken: HashMap<String, i64>,
@@ -75,8 +75,8 @@ impl Changes {
     }
 
     /// Holds were settled.
-    pub fn settled(&self, sale_id: Uuid, asked: &[Settlement], settled: &[Settled]) {
-        let released = asked
+    pub fn settled(&self, sale_id: Uuid, holds: &[Settlement], settled: &[Settled]) {
+        let released = holds
             .iter()
             .zip(settled)
             .any(|(hold, settled)| hold.outcome == Outcome::Released && *settled == Settled::Done);
@@ -154,7 +154,7 @@ impl Followed {
         }
     }
 
-    fn units(&self) -> MutexGuard<'_, Units> {
+    fn units(&self) -> MutexGuard<'_, UnitsLeft> {
         self.units.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::{changes::Changes, epochs::Epochs, fenced::Fenced, serving::Serving};
+use super::{changes::Changes, closed_sales::ClosedSales, epochs::Epochs, serving::Serving};
 use crate::{
     domain::Refusal,
     metrics::Counters,
@@ -32,9 +32,9 @@ pub struct Inventory {
     pub(super) epochs: Epochs,
     pub(super) serving: Arc<Serving>,
     /// Stocks of this instance that may be loaded by rebuilds at once.
-    pub(super) places: Semaphore,
+    pub(super) load_permits: Semaphore,
     pub(super) queue: Queue,
-    pub(super) fenced: Fenced,
+    pub(super) closed_sales: ClosedSales,
     pub(super) changes: Changes,
     /// By sale: units promised beyond what is allotted, as the last comparison of the stores has them.
     oversold: Mutex<HashMap<Uuid, i64>>,
@@ -61,11 +61,11 @@ impl Inventory {
             stock: Stock::new(store, scripts, timeout),
             epochs: Epochs::new(record.clone(), Arc::clone(&serving)),
             serving,
-            places: Semaphore::new(LOADS_AT_ONCE),
+            load_permits: Semaphore::new(LOADS_AT_ONCE),
             record,
             adjustments,
             queue,
-            fenced: Fenced::default(),
+            closed_sales: ClosedSales::default(),
             changes: Changes::default(),
             oversold: Mutex::default(),
             counters: Counters::new(),
@@ -87,8 +87,8 @@ impl Inventory {
     }
 
     /// Sales whose stock was found closed.
-    pub(crate) fn fenced(&self) -> &Fenced {
-        &self.fenced
+    pub(crate) fn closed_sales(&self) -> &ClosedSales {
+        &self.closed_sales
     }
 
     /// The stocks that may have holds to sweep, with their epochs.
@@ -134,7 +134,7 @@ impl Inventory {
         result: Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         if let Err(Refusal::Fenced) = result {
-            self.fenced.notice(sale_id);
+            self.closed_sales.notice(sale_id);
         }
         result
     }

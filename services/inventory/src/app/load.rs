@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{Inventory, serving::Serving};
 use crate::{
     domain::Refusal,
-    store::{Claimed, Record, Stock},
+    store::{LoadBegun, Record, Stock},
 };
 
 /// How often the record may move on under a loader before it gives up.
@@ -73,14 +73,14 @@ impl Load<'_> {
                 }
             }
             let unchanged = self.serving.unchanged(&known.server);
-            let claimed = self.record.claim(sale_id, &known, &own, unchanged).await?;
-            let Some(claimed) = claimed else { continue };
-            let Claimed { epoch, rules, items } = &claimed;
+            let begun = self.record.begin_load(sale_id, &known, &own, unchanged).await?;
+            let Some(begun) = begun else { continue };
+            let LoadBegun { epoch, rules, items } = &begun;
             let request = request_id.to_string();
             let server = self.stock.fill(sale_id, *epoch, &request, rules, items, &[]).await?;
             let server = self.serving.named(sale_id, &server);
-            if self.record.publish(sale_id, claimed.epoch, &server).await? {
-                return Ok(Loaded { epoch: claimed.epoch });
+            if self.record.publish(sale_id, begun.epoch, &server).await? {
+                return Ok(Loaded { epoch: begun.epoch });
             }
         }
         Err(Refusal::Fenced)

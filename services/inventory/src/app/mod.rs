@@ -3,8 +3,8 @@
 pub mod adjust;
 pub mod admissions;
 mod changes;
+mod closed_sales;
 mod epochs;
-mod fenced;
 mod holds;
 pub mod inventory;
 mod load;

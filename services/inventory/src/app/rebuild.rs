@@ -72,7 +72,7 @@ pub struct Rebuild<'a> {
     /// Where the marker goes.
     pub queue: &'a Queue,
     /// Stocks that may be loaded at once.
-    pub places: &'a Semaphore,
+    pub load_permits: &'a Semaphore,
 }
 
 impl Rebuild<'_> {
@@ -101,7 +101,7 @@ impl Rebuild<'_> {
             return Err(Refusal::Fenced);
         }
         // Before the old epoch ends: a whole stock is not to be closed for a queue that is away.
-        self.queue.there().await?;
+        self.queue.reachable().await?;
         let rebuilder = Uuid::new_v4();
         let unchanged = self.serving.unchanged(&known.server);
         let servers = self.serving.servers();
@@ -115,7 +115,7 @@ impl Rebuild<'_> {
             self.mark(sale_id, epoch).await?;
             self.passed(sale_id, epoch).await?;
             // Never closed.
-            let _place = self.places.acquire().await.map_err(|_| Refusal::Fenced)?;
+            let _permit = self.load_permits.acquire().await.map_err(|_| Refusal::Fenced)?;
             let snapshot = self.record.snapshot(sale_id).await?;
             let orders = snapshot.orders.len();
             let server = self
@@ -278,7 +278,7 @@ impl Inventory {
             stock: &self.stock,
             serving: &self.serving,
             queue: &self.queue,
-            places: &self.places,
+            load_permits: &self.load_permits,
         };
         let rebuilt = self.counted(rebuild.run(sale_id, force).await)?;
         self.epochs.refresh(sale_id).await;

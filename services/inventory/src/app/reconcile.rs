@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::Inventory;
 use crate::domain::{
     Refusal, Settled, Settlement,
-    reconcile::{self, Difference, Holds, Kind, Repair, Units},
+    reconcile::{self, Difference, Holds, Kind, Repair, UnitTotals},
 };
 
 /// How long what differs gets to arrive where it was going.
@@ -117,7 +117,7 @@ impl Comparison<'_> {
     }
 
     /// Everything, Redis first. The books and the buyers are read between two readings of the holds, if there is to be a second.
-    async fn read(self) -> Result<(Units, Holds), Refusal> {
+    async fn read(self) -> Result<(UnitTotals, Holds), Refusal> {
         let Self { inventory: Inventory { stock, record, .. }, sale_id, epoch } = self;
         let (mut holds, now_ms) = stock.all_holds(sale_id, epoch).await?;
         for hold in holds.values_mut() {
@@ -126,7 +126,7 @@ impl Comparison<'_> {
         let books = stock.read(sale_id, &[], epoch).await?.skus;
         let buyers = stock.all_buyers(sale_id, epoch).await?;
         let strays = stock.stray_deadlines(sale_id, epoch).await?;
-        let units = Units { books, record: record.units(sale_id).await?, buyers };
+        let units = UnitTotals { books, record: record.units(sale_id).await?, buyers };
         let orders = record.all_orders(sale_id).await?;
         Ok((units, Holds { epoch, now_ms, holds, strays, orders }))
     }
@@ -134,7 +134,7 @@ impl Comparison<'_> {
     /// The sums over the holds, with a second reading of all holds behind the books.
     async fn units_again(
         self,
-        units: &Units,
+        units: &UnitTotals,
         before: HashMap<Uuid, reconcile::SeenHold>,
         first: &[Difference],
     ) -> Result<Vec<Difference>, Refusal> {
@@ -153,7 +153,7 @@ impl Comparison<'_> {
         let Self { inventory: Inventory { stock, record, .. }, sale_id, epoch } = self;
         let books = stock.read(sale_id, &[], epoch).await?.skus;
         let record = record.units(sale_id).await?;
-        let units = Units { books, record, buyers: HashMap::new() };
+        let units = UnitTotals { books, record, buyers: HashMap::new() };
         let mut found = reconcile::of_record(&units);
         found.retain(|difference| first.contains(difference));
         let oversold = found.iter().any(|difference| difference.kind == Kind::Oversold);

@@ -23,7 +23,7 @@ impl Inventory {
             let own = self.serving.own(sale.sale_id);
             let elsewhere = own.is_some_and(|own| *own != *sale.server);
             if elsewhere && self.serving.may_take(sale.sale_id, &sale.server) {
-                self.fenced.notice(sale.sale_id);
+                self.closed_sales.notice(sale.sale_id);
             }
         }
         Ok(())

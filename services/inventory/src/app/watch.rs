@@ -30,7 +30,7 @@ const READ_AGAIN: Duration = Duration::from_millis(50);
 const SKUS_PER_READ: usize = 1_000;
 
 /// What a watcher hears: `None` before the first reading, then the stock, then perhaps why it cannot be followed any further.
-type Heard = Option<Result<Arc<StockView>, Refusal>>;
+type Update = Option<Result<Arc<StockView>, Refusal>>;
 
 /// The followed stocks.
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ pub struct Watches {
     every: Duration,
     max_watchers: usize,
     permits: Arc<Semaphore>,
-    followed: Arc<Mutex<HashMap<Uuid, Sender<Heard>>>>,
+    followed: Arc<Mutex<HashMap<Uuid, Sender<Update>>>>,
 }
 
 impl Watches {
@@ -65,7 +65,7 @@ impl Watches {
     pub fn follow(
         &self,
         sale_id: Uuid,
-    ) -> Result<(Receiver<Heard>, OwnedSemaphorePermit), Refusal> {
+    ) -> Result<(Receiver<Update>, OwnedSemaphorePermit), Refusal> {
         let max = self.max_watchers;
         let permit = Arc::clone(&self.permits).try_acquire_owned();
         let permit =
@@ -73,7 +73,7 @@ impl Watches {
         Ok((self.receiver(sale_id), permit))
     }
 
-    fn receiver(&self, sale_id: Uuid) -> Receiver<Heard> {
+    fn receiver(&self, sale_id: Uuid) -> Receiver<Update> {
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = followed.get(&sale_id).filter(|sender| !ended(sender)) {
             return sender.subscribe();
@@ -84,7 +84,7 @@ impl Watches {
         receiver
     }
 
-    async fn read(self, sale_id: Uuid, sender: Sender<Heard>) {
+    async fn read(self, sale_id: Uuid, sender: Sender<Update>) {
         let changed = self.inventory.changes().follow(sale_id);
         let (mut pause, mut again) = (self.every, READ_AGAIN);
         while !self.unwatched(sale_id, &sender) {
@@ -139,7 +139,7 @@ impl Watches {
     }
 
     /// Whether nobody watches any more. Then it is forgotten in the same step, so that nobody can begin to.
-    fn unwatched(&self, sale_id: Uuid, sender: &Sender<Heard>) -> bool {
+    fn unwatched(&self, sale_id: Uuid, sender: &Sender<Update>) -> bool {
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         let unwatched = sender.receiver_count() == 0;
         if unwatched && followed.get(&sale_id).is_some_and(|present| present.same_channel(sender)) {
@@ -149,6 +149,6 @@ impl Watches {
     }
 }
 
-fn ended(sender: &Sender<Heard>) -> bool {
+fn ended(sender: &Sender<Update>) -> bool {
     matches!(*sender.borrow(), Some(Err(_)))
 }

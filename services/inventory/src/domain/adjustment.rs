@@ -29,7 +29,7 @@ impl Delta {
 
 /// What is asked. A request id binds all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask {
+pub struct AdjustmentRequest {
     /// The id the caller chose, the same for nothing else in any sale.
     pub request_id: Uuid,
     /// The sale.
@@ -60,7 +60,7 @@ pub enum AdjustmentState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adjustment {
     /// What was asked.
-    pub ask: Ask,
+    pub request: AdjustmentRequest,
     /// Where it stands.
     pub state: AdjustmentState,
     /// Of an addition: the epoch in which the allotment was raised. Any later one was computed from the raised allotment.

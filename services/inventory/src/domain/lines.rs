@@ -48,16 +48,16 @@ impl Lines {
     ///
     /// # Errors
     /// See [`LinesError`].
-    pub fn new(asked: impl IntoIterator<Item = Line>) -> Result<Self, LinesError> {
-        let asked: Vec<Line> = asked.into_iter().collect();
-        if asked.is_empty() {
+    pub fn new(lines: impl IntoIterator<Item = Line>) -> Result<Self, LinesError> {
+        let lines: Vec<Line> = lines.into_iter().collect();
+        if lines.is_empty() {
             return Err(LinesError::None);
         }
-        if asked.len() > MAX_LINES {
-            return Err(LinesError::TooMany(asked.len()));
+        if lines.len() > MAX_LINES {
+            return Err(LinesError::TooMany(lines.len()));
         }
         let mut sums = BTreeMap::new();
-        for (index, line) in asked.into_iter().enumerate() {
+        for (index, line) in lines.into_iter().enumerate() {
             let chars = line.sku.chars().count();
             if chars == 0 || chars > MAX_SKU_CHARS || line.sku.chars().any(char::is_control) {
                 return Err(LinesError::Sku { index });

@@ -14,20 +14,20 @@ mod request;
 mod sale;
 mod serving;
 
-pub use adjustment::{Adjusted, Adjustment, AdjustmentState, Ask, Delta, MAX_DELTA};
+pub use adjustment::{Adjusted, Adjustment, AdjustmentRequest, AdjustmentState, Delta, MAX_DELTA};
 pub use admission::{AdmissionFault, Proof};
 pub use hold::{
     Answer, Hold, HoldId, HoldState, Listed, Outcome, PlacedLine, Settled, Settlement, SkuBooks,
     StockView, Swept, UnreadableHold,
 };
 pub use lines::{Line, Lines, LinesError, MAX_LINES, MAX_QUANTITY, MAX_TOTAL_MINOR};
-pub use recorded::{RecordedOrder, Retaken, Straggler, Units, one_order_a_hold};
+pub use recorded::{OrderUnits, RecordedOrder, Retaken, Straggler, one_order_a_hold};
 pub use refusal::Refusal;
 pub use request::{Content, Request};
 pub use sale::{Item, Rules};
 pub use serving::{
-    BEAT_EVERY, COVER, Closing, LOOK_COVER, LOOK_EVERY, MARKER_AFTER_CLEARING,
-    MARKER_AFTER_CLOSING, MARKER_AFTER_RAISE, Recorded, SILENT_AFTER, Sight, may_raise,
+    BEAT_EVERY, COVER, Closing, Evidence, LOOK_COVER, LOOK_EVERY, MARKER_AFTER_CLEARING,
+    MARKER_AFTER_CLOSING, MARKER_AFTER_RAISE, Recorded, SILENT_AFTER, may_raise,
 };
 
 /// How many hold lengths after it was taken a hold may last.

@@ -22,7 +22,7 @@ pub struct RecordedOrder {
     /// The hash of what that request asked.
     pub request_hash: String,
     /// Where its units are.
-    pub units: Units,
+    pub units: OrderUnits,
     /// When it was placed, in milliseconds since 1970.
     pub placed_ms: i64,
     /// What it has, each sku once.
@@ -31,7 +31,7 @@ pub struct RecordedOrder {
 
 /// Where the units of a recorded order are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Units {
+pub enum OrderUnits {
     /// With an order that is not settled.
     Placed,
     /// Paid for. A refund does not put them back on sale.
@@ -40,7 +40,7 @@ pub enum Units {
     Returned,
 }
 
-impl Units {
+impl OrderUnits {
     /// By the order's state in the record; `None` for a state this version does not know.
     pub fn of(state: &str) -> Option<Self> {
         match state {
@@ -75,7 +75,7 @@ impl Units {
 /// other, and of two that have units the second gets a hold of its own, so that all of them are out of sale.
 pub fn one_order_a_hold(orders: Vec<RecordedOrder>) -> Vec<RecordedOrder> {
     let (with, without): (Vec<_>, Vec<_>) =
-        orders.into_iter().partition(|order| order.units != Units::Returned);
+        orders.into_iter().partition(|order| order.units != OrderUnits::Returned);
     let mut seen = HashSet::new();
     let mut kept: Vec<RecordedOrder> = with
         .into_iter()
@@ -137,7 +137,7 @@ mod tests {
             admission_id: None,
             request_id: Uuid::from_u128(3),
             request_hash: "00".to_owned(),
-            units: Units::Placed,
+            units: OrderUnits::Placed,
             placed_ms: 1,
             lines: vec![PlacedLine { sku: "a".to_owned(), quantity: 2, price_minor: 5 }],
         }
@@ -149,15 +149,15 @@ mod tests {
         let of =
             |id: u128, units| RecordedOrder { order_id: Uuid::from_u128(id), units, ..order(hold) };
         let kept = one_order_a_hold(vec![
-            of(1, Units::Returned),
-            of(2, Units::Placed),
-            of(3, Units::Returned),
-            of(4, Units::Sold),
+            of(1, OrderUnits::Returned),
+            of(2, OrderUnits::Placed),
+            of(3, OrderUnits::Returned),
+            of(4, OrderUnits::Sold),
         ]);
         let holds: Vec<(u128, Uuid)> =
             kept.iter().map(|order| (order.order_id.as_u128(), order.hold_id)).collect();
         assert_eq!(holds, [(2, hold), (4, Uuid::from_u128(4))]);
-        assert_eq!(one_order_a_hold(vec![of(1, Units::Returned)]).len(), 1);
+        assert_eq!(one_order_a_hold(vec![of(1, OrderUnits::Returned)]).len(), 1);
     }
 
     #[test]
@@ -171,8 +171,8 @@ mod tests {
             ("DECLINED", ""),
             ("CANCELLED", ""),
         ] {
-            assert_eq!(Units::of(state).unwrap().column(), column, "{state}");
+            assert_eq!(OrderUnits::of(state).unwrap().column(), column, "{state}");
         }
-        assert_eq!(Units::of("LOST"), None);
+        assert_eq!(OrderUnits::of("LOST"), None);
     }
 }

@@ -38,8 +38,8 @@ pub enum Refusal {
         limit: i64,
         /// What the buyer has: held, placed and sold.
         has: i64,
-        /// What was asked.
-        asked: i64,
+        /// What the request asks for.
+        requested: i64,
     },
     /// Too few units are left.
     SoldOut {
@@ -47,8 +47,8 @@ pub enum Refusal {
         sku: String,
         /// What is left.
         available: i64,
-        /// What was asked.
-        asked: i64,
+        /// What the request asks for.
+        requested: i64,
     },
     /// More units were to be withdrawn than are free.
     UnitsCommitted {
@@ -57,7 +57,7 @@ pub enum Refusal {
         /// What was free.
         available: i64,
         /// What was to be withdrawn.
-        asked: i64,
+        requested: i64,
     },
     /// More would be allotted than stock can hold.
     AllotmentTooHigh,

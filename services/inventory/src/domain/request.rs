@@ -44,32 +44,32 @@ impl Request {
     /// The hash of what is asked, lower-case hexadecimal: SHA-256 over the parts, each behind its length, so that no two contents run
     /// together. Neither the request id nor the admission is part of it: a retry may carry an admission that was issued again.
     pub fn hash(&self) -> String {
-        let mut parts = Parts(Sha256::new());
-        parts.add(self.content.operation().as_bytes());
-        parts.add(self.sale_id.as_bytes());
-        parts.add(self.buyer_id.as_bytes());
+        let mut hash = ContentHash(Sha256::new());
+        hash.add(self.content.operation().as_bytes());
+        hash.add(self.sale_id.as_bytes());
+        hash.add(self.buyer_id.as_bytes());
         match &self.content {
-            Content::Reserve(lines) => parts.add_lines(lines),
+            Content::Reserve(lines) => hash.add_lines(lines),
             Content::PlaceLines(lines, details) => {
-                parts.add(b"lines");
-                parts.add_lines(lines);
-                parts.add(details.as_bytes());
+                hash.add(b"lines");
+                hash.add_lines(lines);
+                hash.add(details.as_bytes());
             }
             Content::PlaceHold(hold_id, details) => {
-                parts.add(b"hold");
-                parts.add(hold_id.as_bytes());
-                parts.add(details.as_bytes());
+                hash.add(b"hold");
+                hash.add(hold_id.as_bytes());
+                hash.add(details.as_bytes());
             }
-            Content::Extend(hold_id) | Content::Release(hold_id) => parts.add(hold_id.as_bytes()),
+            Content::Extend(hold_id) | Content::Release(hold_id) => hash.add(hold_id.as_bytes()),
         }
-        format!("{:x}", parts.0.finalize())
+        format!("{:x}", hash.0.finalize())
     }
 }
 
 /// A hash of parts, each behind its length.
-struct Parts(Sha256);
+struct ContentHash(Sha256);
 
-impl Parts {
+impl ContentHash {
     fn add(&mut self, part: &[u8]) {
         self.0.update((part.len() as u64).to_be_bytes());
         self.0.update(part);

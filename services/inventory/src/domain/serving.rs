@@ -65,7 +65,7 @@ pub fn may_raise(own: bool, recorded: Recorded, unchanged: Option<(i64, Duration
 /// What an instance knows at a moment of whether it may serve a sale in an epoch; each as the time that has
 /// passed since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sight {
+pub struct Evidence {
     /// Since the beat began that was confirmed before the epoch was read.
     pub confirmed: Duration,
     /// Since the beat began that last reached this very server, confirmed or not.
@@ -77,7 +77,7 @@ pub struct Sight {
     pub superseded: bool,
 }
 
-impl Sight {
+impl Evidence {
     /// Whether the instance may serve. Where Postgres is silent the queue has to say that there is no later
     /// epoch, and the server has to be the one it was.
     pub fn covers(&self) -> bool {
@@ -116,17 +116,18 @@ mod tests {
 
     #[test]
     fn cover_ends_with_the_beat_unless_the_queue_stands_in() {
-        let beat = Sight { confirmed: MS(1_999), reached: None, looked: None, superseded: false };
+        let beat =
+            Evidence { confirmed: MS(1_999), reached: None, looked: None, superseded: false };
         assert!(beat.covers());
-        let late = Sight { confirmed: MS(2_000), ..beat };
+        let late = Evidence { confirmed: MS(2_000), ..beat };
         assert!(!late.covers());
-        let queue = Sight { reached: Some(MS(1_999)), looked: Some(MS(999)), ..late };
+        let queue = Evidence { reached: Some(MS(1_999)), looked: Some(MS(999)), ..late };
         assert!(queue.covers());
-        assert!(!Sight { reached: Some(MS(2_000)), ..queue }.covers());
-        assert!(!Sight { looked: Some(MS(1_000)), ..queue }.covers());
-        assert!(!Sight { looked: None, ..queue }.covers());
-        assert!(!Sight { superseded: true, ..queue }.covers());
-        assert!(!Sight { superseded: true, ..beat }.covers());
+        assert!(!Evidence { reached: Some(MS(2_000)), ..queue }.covers());
+        assert!(!Evidence { looked: Some(MS(1_000)), ..queue }.covers());
+        assert!(!Evidence { looked: None, ..queue }.covers());
+        assert!(!Evidence { superseded: true, ..queue }.covers());
+        assert!(!Evidence { superseded: true, ..beat }.covers());
     }
 
     #[test]

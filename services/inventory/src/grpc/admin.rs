@@ -33,9 +33,9 @@ impl InventoryAdminService for AdminService {
         &self,
         request: Request<proto::LoadStockRequest>,
     ) -> Result<Response<proto::LoadStockResponse>, Status> {
-        let asked = request.into_inner();
-        let request_id = wire::request_id(&asked.request_id)?;
-        let sale_id = decode::sale_id(&asked.sale_id)?;
+        let message = request.into_inner();
+        let request_id = wire::request_id(&message.request_id)?;
+        let sale_id = decode::sale_id(&message.sale_id)?;
         let epoch = self.inventory.load(sale_id, request_id).await.map_err(status)?;
         Ok(Response::new(proto::LoadStockResponse { epoch }))
     }
@@ -44,9 +44,9 @@ impl InventoryAdminService for AdminService {
         &self,
         request: Request<proto::SyncSaleRequest>,
     ) -> Result<Response<proto::SyncSaleResponse>, Status> {
-        let asked = request.into_inner();
-        wire::request_id(&asked.request_id)?;
-        let sale_id = decode::sale_id(&asked.sale_id)?;
+        let message = request.into_inner();
+        wire::request_id(&message.request_id)?;
+        let sale_id = decode::sale_id(&message.sale_id)?;
         let version = self.inventory.sync(sale_id).await.map_err(status)?;
         Ok(Response::new(proto::SyncSaleResponse { version }))
     }
@@ -55,10 +55,10 @@ impl InventoryAdminService for AdminService {
         &self,
         request: Request<proto::SettleHoldsRequest>,
     ) -> Result<Response<proto::SettleHoldsResponse>, Status> {
-        let asked = request.into_inner();
-        wire::request_id(&asked.request_id)?;
-        let sale_id = decode::sale_id(&asked.sale_id)?;
-        let holds = decode::settlements(&asked.settlements)?;
+        let message = request.into_inner();
+        wire::request_id(&message.request_id)?;
+        let sale_id = decode::sale_id(&message.sale_id)?;
+        let holds = decode::settlements(&message.settlements)?;
         let results = self.inventory.settle(sale_id, &holds).await.map_err(status)?;
         let results = results.into_iter().map(|result| encode::settled(result).into()).collect();
         Ok(Response::new(proto::SettleHoldsResponse { results }))
@@ -79,11 +79,10 @@ impl InventoryAdminService for AdminService {
         &self,
         request: Request<proto::AdjustStockRequest>,
     ) -> Result<Response<proto::AdjustStockResponse>, Status> {
-        let ask = decode::adjust(&request.into_inner())?;
-        let done =
-            self.inventory.adjust(&ask).await.map_err(|refusal| {
-                status_of_skus(refusal, [ask.sku.as_str()], |_| "sku".to_owned())
-            })?;
+        let request = decode::adjust(&request.into_inner())?;
+        let done = self.inventory.adjust(&request).await.map_err(|refusal| {
+            status_of_skus(refusal, [request.sku.as_str()], |_| "sku".to_owned())
+        })?;
         Ok(Response::new(proto::AdjustStockResponse {
             stock: encode::books(done.books.as_slice()).pop(),
             adjustment: Some(encode::adjustment(&done.adjustment)),
@@ -94,10 +93,10 @@ impl InventoryAdminService for AdminService {
         &self,
         request: Request<proto::ReconcileRequest>,
     ) -> Result<Response<proto::ReconcileResponse>, Status> {
-        let asked = request.into_inner();
-        wire::request_id(&asked.request_id)?;
-        let sale_id = decode::sale_id(&asked.sale_id)?;
-        let report = self.inventory.reconcile(sale_id, asked.repair).await.map_err(status)?;
+        let message = request.into_inner();
+        wire::request_id(&message.request_id)?;
+        let sale_id = decode::sale_id(&message.sale_id)?;
+        let report = self.inventory.reconcile(sale_id, message.repair).await.map_err(status)?;
         Ok(Response::new(encode::report(&report)))
     }
 
@@ -105,12 +104,12 @@ impl InventoryAdminService for AdminService {
         &self,
         request: Request<proto::RebuildRequest>,
     ) -> Result<Response<proto::RebuildResponse>, Status> {
-        let asked = request.into_inner();
-        wire::request_id(&asked.request_id)?;
-        let sale_id = decode::sale_id(&asked.sale_id)?;
+        let message = request.into_inner();
+        wire::request_id(&message.request_id)?;
+        let sale_id = decode::sale_id(&message.sale_id)?;
         let inventory = Arc::clone(&self.inventory);
         // It goes on when the caller's patience ends: a sale is closed until it is done.
-        let rebuild = tokio::spawn(async move { inventory.rebuild(sale_id, asked.force).await });
+        let rebuild = tokio::spawn(async move { inventory.rebuild(sale_id, message.force).await });
         let rebuilt = rebuild
             .await
             .unwrap_or_else(|error| Err(Refusal::Fault { cause: error.to_string() }))
@@ -123,9 +122,9 @@ impl InventoryAdminService for AdminService {
         &self,
         request: Request<proto::TakeOverRequest>,
     ) -> Result<Response<proto::TakeOverResponse>, Status> {
-        let asked = request.into_inner();
-        let request_id = wire::request_id(&asked.request_id)?;
-        let reason = decode::reason(&asked.reason)?;
+        let message = request.into_inner();
+        let request_id = wire::request_id(&message.request_id)?;
+        let reason = decode::reason(&message.reason)?;
         let (servers, retired) =
             self.inventory.take_over(request_id, reason).await.map_err(status)?;
         Ok(Response::new(proto::TakeOverResponse { servers, retired }))
@@ -151,12 +150,12 @@ impl InventoryAdminService for AdminService {
         &self,
         request: Request<proto::RetakeHoldsRequest>,
     ) -> Result<Response<proto::RetakeHoldsResponse>, Status> {
-        let asked = request.into_inner();
-        wire::request_id(&asked.request_id)?;
-        let sale_id = decode::sale_id(&asked.sale_id)?;
-        let orders = decode::stragglers(&asked)?;
+        let message = request.into_inner();
+        wire::request_id(&message.request_id)?;
+        let sale_id = decode::sale_id(&message.sale_id)?;
+        let orders = decode::stragglers(&message)?;
         let (epoch, results) =
-            self.inventory.retake(sale_id, asked.min_epoch, &orders).await.map_err(status)?;
+            self.inventory.retake(sale_id, message.min_epoch, &orders).await.map_err(status)?;
         let results = results.into_iter().map(|result| encode::retaken(result).into()).collect();
         Ok(Response::new(proto::RetakeHoldsResponse { results, epoch }))
     }

@@ -11,9 +11,9 @@ use flashsale_service::{
 use uuid::Uuid;
 
 use crate::domain::{
-    Ask, Content, Delta, HoldId, Line, Lines, LinesError, MAX_DELTA, MAX_DETAILS_BYTES, MAX_LINES,
-    MAX_QUANTITY, MAX_RETAKEN, MAX_SETTLEMENTS, MAX_TOTAL_MINOR, Outcome, PlacedLine, Request,
-    Settlement, Straggler,
+    AdjustmentRequest, Content, Delta, HoldId, Line, Lines, LinesError, MAX_DELTA,
+    MAX_DETAILS_BYTES, MAX_LINES, MAX_QUANTITY, MAX_RETAKEN, MAX_SETTLEMENTS, MAX_TOTAL_MINOR,
+    Outcome, PlacedLine, Request, Settlement, Straggler,
 };
 
 /// The longest buyer id, in characters.
@@ -37,68 +37,65 @@ fn hold_id(value: &str) -> Result<Uuid, Failure> {
     wire::uuid("hold_id", value, Reason::ArgumentInvalid)
 }
 
+/// A request. Who asks is decoded first: without it the content is of no use.
 fn request(
     request_id: &str,
     sale: &str,
     buyer_id: &str,
-    content: Content,
+    content: impl FnOnce() -> Result<Content, Failure>,
 ) -> Result<Request, Failure> {
     Ok(Request {
         request_id: wire::request_id(request_id)?,
         sale_id: sale_id(sale)?,
         buyer_id: wire::printable("buyer_id", buyer_id, MAX_BUYER_CHARS)?.to_owned(),
-        content,
+        content: content()?,
     })
 }
 
-pub(super) fn reserve(asked: &proto::ReserveRequest) -> Result<Request, Failure> {
-    // Who asks comes first: without it the lines are nobody's.
-    let bare =
-        request(&asked.request_id, &asked.sale_id, &asked.buyer_id, Content::Release(Uuid::nil()))?;
-    Ok(Request { content: Content::Reserve(lines(&asked.lines)?), ..bare })
+pub(super) fn reserve(message: &proto::ReserveRequest) -> Result<Request, Failure> {
+    request(&message.request_id, &message.sale_id, &message.buyer_id, || {
+        Ok(Content::Reserve(lines(&message.lines)?))
+    })
 }
 
-pub(super) fn place(asked: &proto::PlaceHoldRequest) -> Result<Request, Failure> {
-    let bare =
-        request(&asked.request_id, &asked.sale_id, &asked.buyer_id, Content::Release(Uuid::nil()))?;
-    let details = details("order_details", &asked.order_details)?;
-    let content = match (asked.hold_id.is_empty(), asked.lines.is_empty()) {
-        (false, true) => Content::PlaceHold(hold_id(&asked.hold_id)?, details),
-        (true, false) => Content::PlaceLines(lines(&asked.lines)?, details),
-        (true, true) => {
-            return Err(Failure::invalid("lines", "are missing; send either them or hold_id"));
-        }
-        (false, false) => {
-            return Err(Failure::invalid(
+pub(super) fn place(message: &proto::PlaceHoldRequest) -> Result<Request, Failure> {
+    request(&message.request_id, &message.sale_id, &message.buyer_id, || {
+        let details = details("order_details", &message.order_details)?;
+        match (message.hold_id.is_empty(), message.lines.is_empty()) {
+            (false, true) => Ok(Content::PlaceHold(hold_id(&message.hold_id)?, details)),
+            (true, false) => Ok(Content::PlaceLines(lines(&message.lines)?, details)),
+            (true, true) => {
+                Err(Failure::invalid("lines", "are missing; send either them or hold_id"))
+            }
+            (false, false) => Err(Failure::invalid(
                 "hold_id",
                 "cannot be sent together with lines; send one of them",
-            ));
+            )),
         }
-    };
-    Ok(Request { content, ..bare })
+    })
 }
 
-pub(super) fn extend(asked: &proto::ExtendHoldRequest) -> Result<Request, Failure> {
-    let bare =
-        request(&asked.request_id, &asked.sale_id, &asked.buyer_id, Content::Extend(Uuid::nil()))?;
-    Ok(Request { content: Content::Extend(hold_id(&asked.hold_id)?), ..bare })
+pub(super) fn extend(message: &proto::ExtendHoldRequest) -> Result<Request, Failure> {
+    request(&message.request_id, &message.sale_id, &message.buyer_id, || {
+        Ok(Content::Extend(hold_id(&message.hold_id)?))
+    })
 }
 
-pub(super) fn release(asked: &proto::ReleaseHoldRequest) -> Result<Request, Failure> {
-    let bare =
-        request(&asked.request_id, &asked.sale_id, &asked.buyer_id, Content::Release(Uuid::nil()))?;
-    Ok(Request { content: Content::Release(hold_id(&asked.hold_id)?), ..bare })
+pub(super) fn release(message: &proto::ReleaseHoldRequest) -> Result<Request, Failure> {
+    request(&message.request_id, &message.sale_id, &message.buyer_id, || {
+        Ok(Content::Release(hold_id(&message.hold_id)?))
+    })
 }
 
 /// Sale, hold, and the buyer it must belong to.
 pub(super) fn get_hold(
-    asked: &proto::GetHoldRequest,
+    message: &proto::GetHoldRequest,
 ) -> Result<(Uuid, HoldId, Option<&str>), Failure> {
-    let sale_id = sale_id(&asked.sale_id)?;
-    let id = match (asked.hold_id.is_empty(), asked.order_id.is_empty()) {
-        (false, true) => HoldId::Hold(hold_id(&asked.hold_id)?),
+    let sale_id = sale_id(&message.sale_id)?;
+    let id = match (message.hold_id.is_empty(), message.order_id.is_empty()) {
+        (false, true) => HoldId::Hold(hold_id(&message.hold_id)?),
         (true, false) => {
-            HoldId::Order(wire::uuid("order_id", &asked.order_id, Reason::ArgumentInvalid)?)
+            HoldId::Order(wire::uuid("order_id", &message.order_id, Reason::ArgumentInvalid)?)
         }
         (true, true) => {
             return Err(Failure::invalid("hold_id", "is missing; send either it or order_id"));
@@ -110,7 +107,7 @@ pub(super) fn get_hold(
             ));
         }
     };
-    let buyer_id = match asked.buyer_id.as_str() {
+    let buyer_id = match message.buyer_id.as_str() {
         "" => None,
         buyer_id => Some(wire::printable("buyer_id", buyer_id, MAX_BUYER_CHARS)?),
     };
@@ -118,29 +115,28 @@ pub(super) fn get_hold(
 }
 
 /// The skus to read.
-pub(super) fn skus(asked: &[String]) -> Result<&[String], Failure> {
-    if asked.len() > MAX_SKUS {
+pub(super) fn skus(skus: &[String]) -> Result<&[String], Failure> {
+    if skus.len() > MAX_SKUS {
         return Err(Failure::invalid(
             "skus",
-            format!("are {}; name at most {MAX_SKUS}, or none to read all", asked.len()),
+            format!("are {}; name at most {MAX_SKUS}, or none to read all", skus.len()),
         ));
     }
-    for (index, sku) in asked.iter().enumerate() {
+    for (index, sku) in skus.iter().enumerate() {
         wire::printable(&format!("skus[{index}]"), sku, MAX_SKU_CHARS)?;
     }
-    Ok(asked)
+    Ok(skus)
 }
 
 /// The holds to settle.
-pub(super) fn settlements(asked: &[HoldSettlement]) -> Result<Vec<Settlement>, Failure> {
-    if asked.is_empty() || asked.len() > MAX_SETTLEMENTS {
+pub(super) fn settlements(sent: &[HoldSettlement]) -> Result<Vec<Settlement>, Failure> {
+    if sent.is_empty() || sent.len() > MAX_SETTLEMENTS {
         return Err(Failure::invalid(
             "settlements",
-            format!("are {}; send 1 to {MAX_SETTLEMENTS}", asked.len()),
+            format!("are {}; send 1 to {MAX_SETTLEMENTS}", sent.len()),
         ));
     }
-    asked
-        .iter()
+    sent.iter()
         .enumerate()
         .map(|(index, settlement)| {
             let field = |name: &str| format!("settlements[{index}].{name}");
@@ -166,17 +162,17 @@ pub(super) fn settlements(asked: &[HoldSettlement]) -> Result<Vec<Settlement>, F
 }
 
 /// The orders whose units are to be taken anew.
-pub(super) fn stragglers(asked: &proto::RetakeHoldsRequest) -> Result<Vec<Straggler>, Failure> {
-    if asked.min_epoch < 1 {
+pub(super) fn stragglers(message: &proto::RetakeHoldsRequest) -> Result<Vec<Straggler>, Failure> {
+    if message.min_epoch < 1 {
         return Err(Failure::invalid("min_epoch", "must be above 0"));
     }
-    if asked.holds.is_empty() || asked.holds.len() > MAX_RETAKEN {
+    if message.holds.is_empty() || message.holds.len() > MAX_RETAKEN {
         return Err(Failure::invalid(
             "holds",
-            format!("are {}; send 1 to {MAX_RETAKEN}", asked.holds.len()),
+            format!("are {}; send 1 to {MAX_RETAKEN}", message.holds.len()),
         ));
     }
-    asked.holds.iter().enumerate().map(|(index, hold)| straggler(index, hold)).collect()
+    message.holds.iter().enumerate().map(|(index, hold)| straggler(index, hold)).collect()
 }
 
 fn straggler(index: usize, hold: &proto::StragglingHold) -> Result<Straggler, Failure> {
@@ -241,32 +237,32 @@ fn millis(field: &str, time: &prost_types::Timestamp) -> Result<i64, Failure> {
 
 /// Sale, instant in ms of the store's clock, and how many to list.
 pub(super) fn list_placed(
-    asked: &proto::ListPlacedHoldsRequest,
+    message: &proto::ListPlacedHoldsRequest,
 ) -> Result<(Uuid, i64, usize), Failure> {
-    let before_ms = match &asked.placed_before {
+    let before_ms = match &message.placed_before {
         None => i64::MAX / 1_000_000,
         Some(before) => millis("placed_before", before)?,
     };
-    let limit = match usize::try_from(asked.limit) {
+    let limit = match usize::try_from(message.limit) {
         Ok(0) => LIST_DEFAULT,
         Ok(limit) => limit.min(LIST_MOST),
         Err(_) => return Err(Failure::invalid("limit", "is negative")),
     };
-    Ok((sale_id(&asked.sale_id)?, before_ms, limit))
+    Ok((sale_id(&message.sale_id)?, before_ms, limit))
 }
 
 /// Units to add or withdraw.
-pub(super) fn adjust(asked: &proto::AdjustStockRequest) -> Result<Ask, Failure> {
-    Ok(Ask {
-        request_id: wire::request_id(&asked.request_id)?,
-        sale_id: sale_id(&asked.sale_id)?,
-        sku: wire::printable("sku", &asked.sku, MAX_SKU_CHARS)?.to_owned(),
-        delta: Delta::new(asked.delta).ok_or_else(|| {
+pub(super) fn adjust(message: &proto::AdjustStockRequest) -> Result<AdjustmentRequest, Failure> {
+    Ok(AdjustmentRequest {
+        request_id: wire::request_id(&message.request_id)?,
+        sale_id: sale_id(&message.sale_id)?,
+        sku: wire::printable("sku", &message.sku, MAX_SKU_CHARS)?.to_owned(),
+        delta: Delta::new(message.delta).ok_or_else(|| {
             let what =
-                format!("is {}; it must be 1 to {MAX_DELTA}, or as much below 0", asked.delta);
+                format!("is {}; it must be 1 to {MAX_DELTA}, or as much below 0", message.delta);
             Failure::field(Reason::QuantityInvalid, "delta", what)
         })?,
-        reason: reason(&asked.reason)?.to_owned(),
+        reason: reason(&message.reason)?.to_owned(),
     })
 }
 
@@ -277,16 +273,16 @@ pub(super) fn adjustments_of(sale_id: &str) -> [&str; 2] {
 
 /// Sale, where the page begins, and how many to list.
 pub(super) fn list_adjustments(
-    asked: &proto::ListAdjustmentsRequest,
+    message: &proto::ListAdjustmentsRequest,
 ) -> Result<(Uuid, Option<Place>, usize), Failure> {
-    let sale_id = sale_id(&asked.sale_id)?;
-    let size = page::size(asked.page_size, LIST_DEFAULT, LIST_MOST)?;
-    let after = page::key(&adjustments_of(&sale_id.to_string()), &asked.page_token)?;
+    let sale_id = sale_id(&message.sale_id)?;
+    let size = page::size(message.page_size, LIST_DEFAULT, LIST_MOST)?;
+    let after = page::key(&adjustments_of(&sale_id.to_string()), &message.page_token)?;
     Ok((sale_id, after, size))
 }
 
-fn lines(asked: &[proto::Line]) -> Result<Lines, Failure> {
-    let lines = asked.iter().map(|line| Line { sku: line.sku.clone(), quantity: line.quantity });
+fn lines(sent: &[proto::Line]) -> Result<Lines, Failure> {
+    let lines = sent.iter().map(|line| Line { sku: line.sku.clone(), quantity: line.quantity });
     Lines::new(lines).map_err(|error| match error {
         LinesError::None => {
             Failure::invalid("lines", format!("are missing; send 1 to {MAX_LINES}"))
@@ -306,17 +302,17 @@ fn lines(asked: &[proto::Line]) -> Result<Lines, Failure> {
     })
 }
 
-fn details(field: &str, asked: &str) -> Result<String, Failure> {
-    if asked.len() > MAX_DETAILS_BYTES {
+fn details(field: &str, json: &str) -> Result<String, Failure> {
+    if json.len() > MAX_DETAILS_BYTES {
         return Err(Failure::invalid(
             field,
-            format!("has {} bytes; {MAX_DETAILS_BYTES} are allowed", asked.len()),
+            format!("has {} bytes; {MAX_DETAILS_BYTES} are allowed", json.len()),
         ));
     }
-    if serde_json::from_str::<serde::de::IgnoredAny>(asked).is_err() {
+    if serde_json::from_str::<serde::de::IgnoredAny>(json).is_err() {
         return Err(Failure::invalid(field, "is not JSON"));
     }
-    Ok(asked.to_owned())
+    Ok(json.to_owned())
 }
 
 /// Why somebody does something, for the audit trail.

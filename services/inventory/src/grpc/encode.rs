@@ -104,10 +104,10 @@ pub(super) fn adjustment(adjustment: &Adjustment) -> proto::Adjustment {
     };
     let (before, after) = allotted.unwrap_or_default();
     proto::Adjustment {
-        request_id: adjustment.ask.request_id.to_string(),
-        sku: adjustment.ask.sku.clone(),
-        delta: adjustment.ask.delta.units(),
-        reason: adjustment.ask.reason.clone(),
+        request_id: adjustment.request.request_id.to_string(),
+        sku: adjustment.request.sku.clone(),
+        delta: adjustment.request.delta.units(),
+        reason: adjustment.request.reason.clone(),
         state: state.into(),
         allotted_before: before,
         allotted_after: after,

@@ -37,27 +37,27 @@ impl From<Refusal> for Failure {
             Refusal::SkuUnknown { sku } => {
                 Self::new(Reason::SkuNotFound, format!("the sale does not offer {sku}")).with("sku", sku)
             }
-            Refusal::BuyerLimit { sku, limit, has, asked } => Self::new(
+            Refusal::BuyerLimit { sku, limit, has, requested } => Self::new(
                 Reason::BuyerLimit,
-                format!("a buyer may have {limit} of {sku}, this one has {has} and asks for {asked} more"),
+                format!("a buyer may have {limit} of {sku}, this one has {has} and asks for {requested} more"),
             )
             .with("sku", sku)
             .with("limit", limit)
             .with("taken", has)
-            .with("requested", asked),
-            Refusal::SoldOut { sku, available, asked } => {
-                Self::new(Reason::SoldOut, format!("{available} of {sku} are left, {asked} were asked for"))
+            .with("requested", requested),
+            Refusal::SoldOut { sku, available, requested } => {
+                Self::new(Reason::SoldOut, format!("{available} of {sku} are left, {requested} were asked for"))
                     .with("sku", sku)
                     .with("available", available)
-                    .with("requested", asked)
+                    .with("requested", requested)
             }
-            Refusal::UnitsCommitted { sku, available, asked } => Self::new(
+            Refusal::UnitsCommitted { sku, available, requested } => Self::new(
                 Reason::UnitsCommitted,
-                format!("{available} of {sku} were free, {asked} were to be withdrawn"),
+                format!("{available} of {sku} were free, {requested} were to be withdrawn"),
             )
             .with("sku", sku)
             .with("available", available)
-            .with("requested", asked),
+            .with("requested", requested),
             Refusal::AllotmentTooHigh => Self::field(
                 Reason::QuantityInvalid,
                 "delta",
@@ -136,7 +136,7 @@ pub(super) fn status(refusal: Refusal) -> Status {
     Failure::from(refusal).into()
 }
 
-/// As [`status`], also naming the field in which an unknown sku was asked for: `field` of the first of `skus` that is it.
+/// As [`status`], also naming the field in which an unknown sku was sent: `field` of the first of `skus` that is it.
 pub(super) fn status_of_skus<'a>(
     refusal: Refusal,
     skus: impl IntoIterator<Item = &'a str>,
@@ -144,7 +144,7 @@ pub(super) fn status_of_skus<'a>(
 ) -> Status {
     let mut index = None;
     if let Refusal::SkuUnknown { sku } = &refusal {
-        index = skus.into_iter().position(|asked| asked == sku);
+        index = skus.into_iter().position(|sent| sent == sku);
     }
     let failure = Failure::from(refusal);
     match index {

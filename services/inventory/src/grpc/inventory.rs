@@ -35,13 +35,13 @@ pub struct Service {
     inventory: Arc<Inventory>,
     admissions: Admissions,
     watches: Watches,
-    parts: Parts,
+    subrequests: Parts,
 }
 
 impl Service {
     /// The service over `inventory`.
     pub fn new(inventory: Arc<Inventory>, admissions: Admissions, watches: Watches) -> Self {
-        Self { inventory, admissions, watches, parts: Parts::default() }
+        Self { inventory, admissions, watches, subrequests: Parts::default() }
     }
 
     /// Asks for `lines`, with the admission that came along, unless it has been judged already.
@@ -65,13 +65,13 @@ impl Service {
     /// Places a hold, or takes and places lines.
     async fn place(
         &self,
-        asked: &proto::PlaceHoldRequest,
+        message: &proto::PlaceHoldRequest,
         judged: Option<Proof>,
     ) -> Result<proto::PlaceHoldResponse, Status> {
-        let request = decode::place(asked)?;
+        let request = decode::place(message)?;
         let answer = match request.content {
             domain::Content::PlaceLines(..) => {
-                self.take(&request, &asked.lines, &asked.admission, judged).await?
+                self.take(&request, &message.lines, &message.admission, judged).await?
             }
             domain::Content::PlaceHold(..)
             | domain::Content::Reserve(..)
@@ -87,10 +87,10 @@ impl Service {
     async fn place_one_of_several(
         &self,
         index: i32,
-        asked: proto::HoldToPlace,
+        message: proto::HoldToPlace,
         judged: Option<Proof>,
     ) -> proto::HoldPlaced {
-        let proto::HoldToPlace { request, timeout, traceparent } = asked;
+        let proto::HoldToPlace { request, timeout, traceparent } = message;
         let work = async {
             let timeout =
                 timeout.map(|timeout| wire::std_duration("timeout", &timeout)).transpose()?;
@@ -98,7 +98,7 @@ impl Service {
             let request = request.unwrap_or_default();
             // Boxed before it is wrapped in what bounds and measures it, each of which would move all of it.
             let placing = Box::pin(self.place(&request, judged));
-            self.parts.serve(PLACE_HOLD, &traceparent, timeout, placing).await
+            self.subrequests.serve(PLACE_HOLD, &traceparent, timeout, placing).await
         };
         let outcome = match work.await {
             Ok(placed) => proto::hold_placed::Outcome::Placed(placed),
@@ -107,10 +107,10 @@ impl Service {
         proto::HoldPlaced { index, outcome: Some(outcome) }
     }
 
-    /// Judges the admissions that can be judged now, before any of the holds is asked for: they then share a run of the script.
+    /// Judges the admissions that can be judged now, before any of the holds is placed: they then share a run of the script.
     fn judge_known(&self, holds: &[proto::HoldToPlace]) -> Vec<Option<Proof>> {
         let none = proto::PlaceHoldRequest::default();
-        let asked: Vec<_> = holds
+        let shown: Vec<_> = holds
             .iter()
             .map(|hold| {
                 let request = hold.request.as_ref().unwrap_or(&none);
@@ -119,7 +119,7 @@ impl Service {
                 (request.admission.as_str(), sale_id, request.buyer_id.as_str())
             })
             .collect();
-        self.admissions.judge_known(&asked)
+        self.admissions.judge_known(&shown)
     }
 
     /// Asks about a hold there is, which has spent its admission already.
@@ -135,9 +135,9 @@ impl InventoryService for Service {
         &self,
         request: Request<proto::ReserveRequest>,
     ) -> Result<Response<proto::ReserveResponse>, Status> {
-        let asked = request.into_inner();
-        let request = decode::reserve(&asked)?;
-        let answer = self.take(&request, &asked.lines, &asked.admission, None).await?;
+        let message = request.into_inner();
+        let request = decode::reserve(&message)?;
+        let answer = self.take(&request, &message.lines, &message.admission, None).await?;
         let hold = Some(encode::hold(request.sale_id, &answer.hold));
         Ok(Response::new(proto::ReserveResponse { hold }))
     }
@@ -179,8 +179,8 @@ impl InventoryService for Service {
         &self,
         request: Request<proto::GetHoldRequest>,
     ) -> Result<Response<proto::GetHoldResponse>, Status> {
-        let asked = request.into_inner();
-        let (sale_id, id, buyer_id) = decode::get_hold(&asked)?;
+        let message = request.into_inner();
+        let (sale_id, id, buyer_id) = decode::get_hold(&message)?;
         let hold = self.inventory.hold(sale_id, id, buyer_id).await.map_err(status)?;
         Ok(Response::new(proto::GetHoldResponse {
             hold: Some(encode::hold(sale_id, &hold)),
@@ -213,9 +213,9 @@ impl InventoryService for Service {
         &self,
         request: Request<proto::GetStockRequest>,
     ) -> Result<Response<proto::GetStockResponse>, Status> {
-        let asked = request.into_inner();
-        let sale_id = decode::sale_id(&asked.sale_id)?;
-        let skus = decode::skus(&asked.skus)?;
+        let message = request.into_inner();
+        let sale_id = decode::sale_id(&message.sale_id)?;
+        let skus = decode::skus(&message.skus)?;
         let view = self.inventory.read(sale_id, skus).await.map_err(|refusal| {
             let skus = skus.iter().map(String::as_str);
             status_of_skus(refusal, skus, |index| format!("skus[{index}]"))

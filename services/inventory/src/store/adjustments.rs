@@ -9,7 +9,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::postgres::away;
-use crate::domain::{Adjusted, Adjustment, AdjustmentState, Ask, Delta, MAX_TOTAL_MINOR, Refusal};
+use crate::domain::{
+    Adjusted, Adjustment, AdjustmentRequest, AdjustmentState, Delta, MAX_TOTAL_MINOR, Refusal,
+};
 
 /// The journal.
 #[derive(Debug, Clone)]
@@ -47,7 +49,7 @@ impl TryFrom<Row> for Adjustment {
             _ => return Err(unreadable("state")),
         };
         Ok(Self {
-            ask: Ask {
+            request: AdjustmentRequest {
                 request_id: row.request_id,
                 sale_id: row.sale_id,
                 sku: row.sku,
@@ -74,16 +76,22 @@ async fn open_epoch(transaction: &mut PgConnection, sale_id: Uuid) -> Result<Opt
 }
 
 /// What is allotted, locked.
-async fn allotted(transaction: &mut PgConnection, ask: &Ask) -> Result<i64, Refusal> {
-    query_file_scalar!("sql/lock_allotment.sql", ask.sale_id, ask.sku)
+async fn allotted(
+    transaction: &mut PgConnection,
+    request: &AdjustmentRequest,
+) -> Result<i64, Refusal> {
+    query_file_scalar!("sql/lock_allotment.sql", request.sale_id, request.sku)
         .fetch_optional(transaction)
         .await
         .map_err(away)?
-        .ok_or_else(|| Refusal::SkuUnknown { sku: ask.sku.clone() })
+        .ok_or_else(|| Refusal::SkuUnknown { sku: request.sku.clone() })
 }
 
-async fn change_allotted(transaction: &mut PgConnection, ask: &Ask) -> Result<(), Refusal> {
-    query_file!("sql/change_allotment.sql", ask.sale_id, ask.sku, ask.delta.units())
+async fn change_allotted(
+    transaction: &mut PgConnection,
+    request: &AdjustmentRequest,
+) -> Result<(), Refusal> {
+    query_file!("sql/change_allotment.sql", request.sale_id, request.sku, request.delta.units())
         .execute(transaction)
         .await
         .map_err(away)?;
@@ -115,24 +123,24 @@ impl Adjustments {
     /// # Errors
     /// [`Refusal::Fenced`] when no epoch may be used now; [`Refusal::SkuUnknown`]; [`Refusal::AllotmentTooHigh`]; or when Postgres does not
     /// answer. Nothing is left behind, unless the answer was lost.
-    pub async fn begin(&self, ask: &Ask) -> Result<Option<Adjustment>, Refusal> {
+    pub async fn begin(&self, request: &AdjustmentRequest) -> Result<Option<Adjustment>, Refusal> {
         let mut transaction = self.pool.begin().await.map_err(away)?;
-        let epoch = open_epoch(&mut transaction, ask.sale_id).await?.ok_or(Refusal::Fenced)?;
-        let before = allotted(&mut transaction, ask).await?;
-        let delta = ask.delta.units();
+        let epoch = open_epoch(&mut transaction, request.sale_id).await?.ok_or(Refusal::Fenced)?;
+        let before = allotted(&mut transaction, request).await?;
+        let delta = request.delta.units();
         let after = before.saturating_add(delta);
         if after > MAX_TOTAL_MINOR {
             return Err(Refusal::AllotmentTooHigh);
         }
-        let raise = !ask.delta.withdraws();
+        let raise = !request.delta.withdraws();
         let row = query_file_as!(
             Row,
             "sql/adjustment_begin.sql",
-            ask.request_id,
-            ask.sale_id,
-            ask.sku,
+            request.request_id,
+            request.sale_id,
+            request.sku,
             delta,
-            ask.reason,
+            request.reason,
             raise.then_some(epoch),
             raise.then_some(before),
             raise.then_some(after),
@@ -142,7 +150,7 @@ impl Adjustments {
         .map_err(away)?;
         let Some(row) = row else { return Ok(None) };
         if raise {
-            change_allotted(&mut transaction, ask).await?;
+            change_allotted(&mut transaction, request).await?;
         }
         transaction.commit().step("commit/adjustment_begin").await.map_err(away)?;
         row.try_into().map(Some)
@@ -198,34 +206,34 @@ impl Adjustments {
     /// [`Refusal::Fault`] when the record has claimed units that the stock held to be free; or when Postgres does not answer.
     pub async fn end_withdrawal(
         &self,
-        ask: &Ask,
+        request: &AdjustmentRequest,
         epoch: i64,
         adjusted: Adjusted,
     ) -> Result<Option<Adjustment>, Refusal> {
         let mut transaction = self.pool.begin().await.map_err(away)?;
-        if open_epoch(&mut transaction, ask.sale_id).await? != Some(epoch) {
+        if open_epoch(&mut transaction, request.sale_id).await? != Some(epoch) {
             return Ok(None);
         }
-        let before = allotted(&mut transaction, ask).await?;
+        let before = allotted(&mut transaction, request).await?;
         let row = match adjusted {
             Adjusted::Applied => {
-                let after = before.saturating_add(ask.delta.units());
-                query_file_as!(Row, "sql/adjustment_done.sql", ask.request_id, before, after)
+                let after = before.saturating_add(request.delta.units());
+                query_file_as!(Row, "sql/adjustment_done.sql", request.request_id, before, after)
                     .fetch_optional(&mut *transaction)
                     .await
             }
             Adjusted::Committed { available } => {
-                query_file_as!(Row, "sql/adjustment_refused.sql", ask.request_id, available)
+                query_file_as!(Row, "sql/adjustment_refused.sql", request.request_id, available)
                     .fetch_optional(&mut *transaction)
                     .await
             }
         };
         let Some(row) = row.map_err(away)? else {
             transaction.rollback().await.map_err(away)?;
-            return self.ended(ask.request_id).await.map(Some);
+            return self.ended(request.request_id).await.map(Some);
         };
         if adjusted == Adjusted::Applied {
-            change_allotted(&mut transaction, ask).await?;
+            change_allotted(&mut transaction, request).await?;
         }
         transaction.commit().step("commit/adjustment_end").await.map_err(away)?;
         row.try_into().map(Some)

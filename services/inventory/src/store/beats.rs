@@ -63,8 +63,8 @@ impl Beats {
             .map(|(slot, key)| async move {
                 let no_args = |_: &_| vec!["0".into(), "0".into()];
                 let script = &self.scripts.beat;
-                let asked = self.store.eval_with(script, vec![key], no_args).step(script.name());
-                match timeout(within, asked).await {
+                let written = self.store.eval_with(script, vec![key], no_args).step(script.name());
+                match timeout(within, written).await {
                     Ok(Ok(answered)) => {
                         Some((slot, Self::name(slot, &answered.server.to_string())))
                     }

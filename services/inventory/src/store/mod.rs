@@ -1,6 +1,7 @@
 //! Where stock is kept: in Redis by scripts, with the epoch and the allotments on record in Postgres.
 
 mod adjustments;
+mod batch;
 mod beats;
 mod clock;
 mod compare;
@@ -16,16 +17,15 @@ mod runner;
 mod scripts;
 mod servers;
 mod stock;
-mod takes;
 
 pub use adjustments::Adjustments;
 pub use beats::{Beats, Slot};
 pub use compare::Floor;
 pub use fill::InRedis;
 pub use keys::keys;
-pub use queue::{Found, Look, Queue};
+pub use queue::{FoundOrders, Look, Queue};
 pub use rebuilds::Snapshot;
-pub use record::{Claimed, Known, Record};
+pub use record::{Known, LoadBegun, Record};
 pub use scripts::Scripts;
 pub use servers::{SaleEpoch, Servers, Unchanged};
 pub use stock::Stock;

@@ -42,7 +42,7 @@ impl Look {
 
 /// What a look for orders in the queue found.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct FoundOrders {
     /// Orders whose message is there.
     pub orders: HashSet<Uuid>,
     /// Whether it was read to its end: only then an order that was not found is not there.
@@ -78,9 +78,9 @@ impl Queue {
     ///
     /// # Errors
     /// [`Refusal::StoreAway`] when it is not.
-    pub async fn there(&self) -> Result<(), Refusal> {
-        let asked = self.jetstream.get_stream(ORDERS);
-        match tokio::time::timeout(self.publish_timeout, asked).await {
+    pub async fn reachable(&self) -> Result<(), Refusal> {
+        let found = self.jetstream.get_stream(ORDERS);
+        match tokio::time::timeout(self.publish_timeout, found).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(Refusal::StoreAway { store: "nats", cause: error.to_string() }),
             Err(_) => Err(Refusal::StoreAway { store: "nats", cause: "no answer".to_owned() }),
@@ -152,8 +152,13 @@ impl Queue {
     }
 
     /// Looks for placed orders of a sale behind the claims, until all of `wanted` are found, the end is reached, or it has been enough.
-    pub async fn find(&self, sale_id: Uuid, floor: Option<Floor>, wanted: &HashSet<Uuid>) -> Found {
-        let mut found = Found::default();
+    pub async fn find(
+        &self,
+        sale_id: Uuid,
+        floor: Option<Floor>,
+        wanted: &HashSet<Uuid>,
+    ) -> FoundOrders {
+        let mut found = FoundOrders::default();
         let until = Instant::now() + LOOK_FOR;
         let looking = self.search(sale_id, floor, wanted, &mut found);
         if tokio::time::timeout_at(until, looking).await.is_err() {
@@ -167,7 +172,7 @@ impl Queue {
         sale_id: Uuid,
         floor: Option<Floor>,
         wanted: &HashSet<Uuid>,
-        found: &mut Found,
+        found: &mut FoundOrders,
     ) {
         let Ok(stream) = self.jetstream.get_stream(ORDERS).await else { return };
         let created = stream.cached_info().created;

@@ -11,7 +11,9 @@ use super::{
     postgres::away,
     record::{Record, RulesRow, millis},
 };
-use crate::domain::{Item, PlacedLine, RecordedOrder, Refusal, Rules, Units, one_order_a_hold};
+use crate::domain::{
+    Item, OrderUnits, PlacedLine, RecordedOrder, Refusal, Rules, one_order_a_hold,
+};
 
 /// How many recorded orders are read at once.
 const ORDERS_PAGE: i64 = 2_000;
@@ -44,7 +46,7 @@ struct OrderRow {
 
 impl OrderRow {
     fn into_order(self) -> Result<RecordedOrder, Refusal> {
-        let units = Units::of(&self.state).ok_or_else(|| Refusal::Fault {
+        let units = OrderUnits::of(&self.state).ok_or_else(|| Refusal::Fault {
             cause: format!("order {} is in an unknown state, {}", self.order_id, self.state),
         })?;
         let lines = self.skus.into_iter().zip(self.quantities).zip(self.prices);

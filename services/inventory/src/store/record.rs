@@ -33,7 +33,7 @@ pub struct Known {
 
 /// A sale whose stock may now be loaded under a new epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claimed {
+pub struct LoadBegun {
     /// The epoch.
     pub epoch: i64,
     /// The rules.
@@ -144,13 +144,13 @@ impl Record {
     /// # Errors
     /// [`Refusal::SaleUnknown`]; [`Refusal::Fenced`] when orders exist: what is left for sale is then no longer what the sale
     /// began with, or when the recorded server is another one that still counts; [`Refusal::NotLoadable`] when the sale offers nothing; or when Postgres does not answer.
-    pub async fn claim(
+    pub async fn begin_load(
         &self,
         sale_id: Uuid,
         seen: &Known,
         own: &str,
         unchanged: Unchanged,
-    ) -> Result<Option<Claimed>, Refusal> {
+    ) -> Result<Option<LoadBegun>, Refusal> {
         let mut transaction = self.pool.begin().await.map_err(away)?;
         let rules = sqlx::query_file_as!(RulesRow, "sql/lock_sale.sql", sale_id)
             .fetch_optional(&mut *transaction)
@@ -203,7 +203,7 @@ impl Record {
             return Err(Refusal::NotLoadable { why: "the sale offers nothing" });
         }
         transaction.commit().step("commit/claim").await.map_err(away)?;
-        Ok(Some(Claimed { epoch, rules, items }))
+        Ok(Some(LoadBegun { epoch, rules, items }))
     }
 
     /// Lets everybody use an epoch, loaded into the server that it was handed out on. False when a later one was handed out since, or

@@ -101,11 +101,13 @@ impl Reply {
                 sku: self.text()?,
                 limit: self.int()?,
                 has: self.int()?,
-                asked: self.int()?,
+                requested: self.int()?,
             },
-            "SOLD_OUT" => {
-                Refusal::SoldOut { sku: self.text()?, available: self.int()?, asked: self.int()? }
-            }
+            "SOLD_OUT" => Refusal::SoldOut {
+                sku: self.text()?,
+                available: self.int()?,
+                requested: self.int()?,
+            },
             "TOO_MUCH" => Refusal::TotalTooHigh,
             "NO_HOLD" => Refusal::HoldUnknown,
             "EXPIRED" => Refusal::HoldExpired { deadline_ms: self.int()? },

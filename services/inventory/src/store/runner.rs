@@ -61,8 +61,8 @@ impl Runner {
                 all.extend(args(&clock));
                 all
             };
-            let asked = self.store.eval_with(script, keys(sale_id), on).step(script.name());
-            let answered = match tokio::time::timeout_at(until, asked).await {
+            let run = self.store.eval_with(script, keys(sale_id), on).step(script.name());
+            let answered = match tokio::time::timeout_at(until, run).await {
                 Ok(Ok(answered)) => answered,
                 Ok(Err(error)) => return Err(refusal(script, error)),
                 Err(_) => return Err(Refusal::Unanswered),

@@ -7,14 +7,15 @@ use fred::types::Value;
 use uuid::Uuid;
 
 use super::{
+    batch::{BatchRequest, Batches},
     reply::{self, Reply},
     runner::Runner,
     scripts::Scripts,
-    takes::{self, Takes},
 };
 use crate::domain::{
-    Adjusted, Answer, Ask, Content, Hold, HoldId, Lines, Listed, MAX_HOLD_LENGTHS, Proof, Refusal,
-    Request, Retaken, Rules, Settled, Settlement, StockView, Straggler, Swept, UnreadableHold,
+    Adjusted, AdjustmentRequest, Answer, Content, Hold, HoldId, Lines, Listed, MAX_HOLD_LENGTHS,
+    Proof, Refusal, Request, Retaken, Rules, Settled, Settlement, StockView, Straggler, Swept,
+    UnreadableHold,
 };
 
 /// How many holds one run of a script settles, so that it does not keep the store from others for long.
@@ -29,15 +30,15 @@ const LIST_BYTES: usize = 1_024 * 1_024;
 pub struct Stock {
     pub(super) scripts: Arc<Scripts>,
     runner: Arc<Runner>,
-    takes: Takes,
+    batches: Batches,
 }
 
 impl Stock {
     /// Stock in `store`, where no script may start later than `timeout` after it was asked for.
     pub fn new(store: Store, scripts: Arc<Scripts>, timeout: Duration) -> Self {
         let runner = Arc::new(Runner::new(store, timeout));
-        let takes = Takes::new(Arc::clone(&runner), Arc::clone(&scripts));
-        Self { scripts, runner, takes }
+        let batches = Batches::new(Arc::clone(&runner), Arc::clone(&scripts));
+        Self { scripts, runner, batches }
     }
 
     /// Asks for or about a hold, whatever the request's content is.
@@ -80,9 +81,9 @@ impl Stock {
         details: &str,
         epoch: i64,
     ) -> Result<Answer, Refusal> {
-        let asked = takes::Wanted { request, key: &key, hash: &hash, lines, proof, details, epoch };
-        let until = self.runner.until();
-        self.takes.take(asked, until).await.and_then(answer)
+        let (key, hash) = (&key, &hash);
+        let batched = BatchRequest { request, key, hash, lines, proof, details, epoch };
+        self.batches.run(batched, self.runner.until()).await.and_then(answer)
     }
 
     async fn change(
@@ -290,13 +291,17 @@ impl Stock {
     ///
     /// # Errors
     /// [`Refusal::SkuUnknown`], and what any script may reply.
-    pub async fn adjust(&self, ask: &Ask, epoch: i64) -> Result<Adjusted, Refusal> {
+    pub async fn adjust(
+        &self,
+        request: &AdjustmentRequest,
+        epoch: i64,
+    ) -> Result<Adjusted, Refusal> {
         let args = vec![
-            ask.request_id.to_string().into(),
-            ask.sku.clone().into(),
-            ask.delta.units().to_string().into(),
+            request.request_id.to_string().into(),
+            request.sku.clone().into(),
+            request.delta.units().to_string().into(),
         ];
-        let mut reply = self.run(&self.scripts.adjust, ask.sale_id, epoch, args).await?;
+        let mut reply = self.run(&self.scripts.adjust, request.sale_id, epoch, args).await?;
         match reply.word.as_str() {
             "ADJUSTED" => Ok(Adjusted::Applied),
             "COMMITTED" => Ok(Adjusted::Committed { available: reply.int()? }),

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     app::Inventory,
     domain::{Refusal, StockView},
-    metrics::{Found, Units, show},
+    metrics::{SaleStock, SaleUnits, show},
 };
 
 /// How often the stocks are read: one script each.
@@ -26,7 +26,7 @@ const AT_ONCE: usize = 4;
 /// # Errors
 /// None; the signature is a background task's.
 pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> {
-    let stocks = Snapshot::<Vec<Found>>::default();
+    let stocks = Snapshot::<Vec<SaleStock>>::default();
     let stores = StoresUp::new("inventory");
     show(&stocks);
     let mut ticks = interval(EVERY);
@@ -63,7 +63,7 @@ pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> 
         }
         let found = read.into_iter().map(|(sale, read)| {
             let units =
-                |view: StockView| Units::of(&view.skus).with_oversold(inventory.oversold(sale));
+                |view: StockView| SaleUnits::of(&view.skus).with_oversold(inventory.oversold(sale));
             (sale, read.ok().map(units))
         });
         stocks.set(Some(found.collect()));

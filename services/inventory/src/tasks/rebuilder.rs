@@ -41,9 +41,9 @@ pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> 
                     running.clear();
                 }
             },
-            _ = timeout(LOOK_EVERY, inventory.fenced().noticed()) => {}
+            _ = timeout(LOOK_EVERY, inventory.closed_sales().noticed()) => {}
         }
-        waiting.extend(inventory.fenced().take());
+        waiting.extend(inventory.closed_sales().take());
         // Every call to a closed sale comes by here: the record is not asked for each.
         if looked.elapsed() >= LOOK_EVERY {
             looked = Instant::now();

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use flashsale_errors::Reason;
 use flashsale_inventory::{
-    domain::{Adjusted, Ask, Delta, Outcome, Refusal},
+    domain::{Adjusted, AdjustmentRequest, Delta, Outcome, Refusal},
     store::{Adjustments, Stock, keys},
 };
 use flashsale_proto::inventory as proto;
@@ -23,8 +23,8 @@ use crate::{
     },
 };
 
-fn ask(sale_id: Uuid, sku: &str, delta: i64) -> Ask {
-    Ask {
+fn ask(sale_id: Uuid, sku: &str, delta: i64) -> AdjustmentRequest {
+    AdjustmentRequest {
         request_id: Uuid::new_v4(),
         sale_id,
         sku: sku.to_owned(),
@@ -141,7 +141,7 @@ async fn added_units_can_be_sold_and_withdrawn_ones_cannot() {
     world.ask(&reserve(sale, "ada", &[("a", 12)])).await.unwrap();
     let withdrawn = world.inventory.adjust(&ask(sale, "a", -3)).await.unwrap();
     assert_eq!(withdrawn.adjustment.allotted, Some((15, 12)));
-    let refusal = Refusal::SoldOut { sku: "a".to_owned(), available: 0, asked: 1 };
+    let refusal = Refusal::SoldOut { sku: "a".to_owned(), available: 0, requested: 1 };
     assert_eq!(world.ask(&reserve(sale, "bob", &[("a", 1)])).await, Err(refusal));
     assert_eq!(journal(&world).await, [done(5, 10), done(-3, 15)]);
     assert_eq!(world.books(sale, "b").await, [5, 0, 0, 0]);
@@ -156,7 +156,7 @@ async fn units_that_are_held_or_placed_are_not_withdrawn_and_the_refusal_stands(
     // Placed and in no record yet.
     world.ask(&place_lines(sale, "bob", &[("a", 3)])).await.unwrap();
     let asked = ask(sale, "a", -4);
-    let refusal = Refusal::UnitsCommitted { sku: "a".to_owned(), available: 3, asked: 4 };
+    let refusal = Refusal::UnitsCommitted { sku: "a".to_owned(), available: 3, requested: 4 };
     assert_eq!(world.inventory.adjust(&asked).await, Err(refusal.clone()));
     assert_eq!(world.books(sale, "a").await, [3, 4, 3, 0]);
     assert_eq!(allotted(&world, sale, "a").await, 10);
@@ -179,11 +179,14 @@ async fn a_request_takes_effect_once_however_often_and_wherever_it_is_sent() {
         let first = answers[0].clone().unwrap().adjustment;
         for answer in answers {
             let adjustment = answer.unwrap().adjustment;
-            assert_eq!((&adjustment.ask, adjustment.allotted), (&first.ask, first.allotted));
+            assert_eq!(
+                (&adjustment.request, adjustment.allotted),
+                (&first.request, first.allotted)
+            );
         }
-        let reused = Ask { reason: "another".to_owned(), ..asked.clone() };
+        let reused = AdjustmentRequest { reason: "another".to_owned(), ..asked.clone() };
         assert_eq!(world.inventory.adjust(&reused).await, Err(Refusal::RequestReused));
-        let reused = Ask { sku: "b".to_owned(), ..asked };
+        let reused = AdjustmentRequest { sku: "b".to_owned(), ..asked };
         assert_eq!(world.inventory.adjust(&reused).await, Err(Refusal::RequestReused));
     }
     assert_eq!(journal(&world).await, [done(7, 10), done(-7, 17)]);
@@ -216,13 +219,16 @@ async fn an_addition_cut_off_after_any_step_is_finished_by_another_instance() {
     assert_eq!(world.books(sale, "a").await[0], 15);
     // Cut off once Redis has it, too.
     let two = journal_of.begin(&ask(sale, "a", 5)).await.unwrap().unwrap();
-    assert_eq!(stock.adjust(&two.ask, 1).await, Ok(Adjusted::Applied));
+    assert_eq!(stock.adjust(&two.request, 1).await, Ok(Adjusted::Applied));
     assert_eq!(another_instance_finishes(&world).await, (1, 0));
     assert_at_rest(&world, sale, "a").await;
     assert_eq!(journal(&world).await, [done(5, 10), done(5, 15)]);
     // Whoever asked, and got no answer, asks again.
     for known in [one, two] {
-        assert_eq!(world.inventory.adjust(&known.ask).await.unwrap().books.unwrap().allotted, 20);
+        assert_eq!(
+            world.inventory.adjust(&known.request).await.unwrap().books.unwrap().allotted,
+            20
+        );
     }
     assert_eq!(another_instance_finishes(&world).await, (0, 0));
 }
@@ -238,7 +244,7 @@ async fn a_withdrawal_cut_off_after_any_step_is_finished_by_another_instance() {
     assert_eq!(another_instance_finishes(&world).await, (1, 0));
     // Cut off once the units are out of sale.
     let two = journal_of.begin(&ask(sale, "a", -2)).await.unwrap().unwrap();
-    assert_eq!(stock.adjust(&two.ask, 1).await, Ok(Adjusted::Applied));
+    assert_eq!(stock.adjust(&two.request, 1).await, Ok(Adjusted::Applied));
     assert_eq!((allotted(&world, sale, "a").await, world.books(sale, "a").await[0]), (8, 6));
     assert_eq!(another_instance_finishes(&world).await, (1, 0));
     assert_at_rest(&world, sale, "a").await;
@@ -246,9 +252,9 @@ async fn a_withdrawal_cut_off_after_any_step_is_finished_by_another_instance() {
     let held = world.ask(&reserve(sale, "ada", &[("a", 6)])).await.unwrap();
     let three = journal_of.begin(&ask(sale, "a", -2)).await.unwrap().unwrap();
     let refused = Adjusted::Committed { available: 0 };
-    assert_eq!(stock.adjust(&three.ask, 1).await, Ok(refused));
+    assert_eq!(stock.adjust(&three.request, 1).await, Ok(refused));
     world.ask(&release(sale, "ada", held.hold.hold_id)).await.unwrap();
-    assert_eq!(stock.adjust(&three.ask, 1).await, Ok(refused));
+    assert_eq!(stock.adjust(&three.request, 1).await, Ok(refused));
     assert_eq!(another_instance_finishes(&world).await, (1, 0));
     assert_eq!(
         journal(&world).await,
@@ -264,10 +270,10 @@ async fn a_rebuild_that_saw_an_addition_does_not_add_it_again() {
     let (journal_of, stock) = steps(&world);
     journal_of.begin(&ask(sale, "a", 5)).await.unwrap().unwrap();
     let told = journal_of.begin(&ask(sale, "b", 5)).await.unwrap().unwrap();
-    stock.adjust(&told.ask, 1).await.unwrap();
+    stock.adjust(&told.request, 1).await.unwrap();
     begin_rebuild(&world, sale).await;
     // The stock of the old epoch is still there and takes it; it is thrown away with it.
-    assert_eq!(stock.adjust(&told.ask, 1).await, Ok(Adjusted::Applied));
+    assert_eq!(stock.adjust(&told.request, 1).await, Ok(Adjusted::Applied));
     end_rebuild(&world, sale).await;
     assert_eq!(another_instance_finishes(&world).await, (2, 0));
     assert_eq!((available(&world, sale, "a").await, available(&world, sale, "b").await), (15, 10));
@@ -281,16 +287,16 @@ async fn nothing_is_added_or_withdrawn_in_the_record_while_a_rebuild_computes_fr
     let sale = sale_of_ten(&world).await;
     let (journal_of, stock) = steps(&world);
     let withdrawn = journal_of.begin(&ask(sale, "a", -4)).await.unwrap().unwrap();
-    assert_eq!(stock.adjust(&withdrawn.ask, 1).await, Ok(Adjusted::Applied));
+    assert_eq!(stock.adjust(&withdrawn.request, 1).await, Ok(Adjusted::Applied));
     begin_rebuild(&world, sale).await;
     assert_eq!(journal_of.begin(&ask(sale, "a", 5)).await, Err(Refusal::Fenced));
-    let ended = journal_of.end_withdrawal(&withdrawn.ask, 1, Adjusted::Applied).await;
+    let ended = journal_of.end_withdrawal(&withdrawn.request, 1, Adjusted::Applied).await;
     assert_eq!(ended, Ok(None));
     assert_eq!(another_instance_finishes(&world).await, (0, 1));
     assert_eq!(allotted(&world, sale, "a").await, 10);
     end_rebuild(&world, sale).await;
     // What the old epoch said is still not enough.
-    let ended = journal_of.end_withdrawal(&withdrawn.ask, 1, Adjusted::Applied).await;
+    let ended = journal_of.end_withdrawal(&withdrawn.request, 1, Adjusted::Applied).await;
     assert_eq!(ended, Ok(None));
     assert_eq!(another_instance_finishes(&world).await, (1, 0));
     assert_eq!(available(&world, sale, "a").await, 6);
@@ -302,14 +308,14 @@ async fn a_withdrawal_the_old_epoch_granted_is_refused_in_the_new_one_if_its_uni
     let world = world().await;
     let sale = sale_of_ten(&world).await;
     let (journal_of, stock) = steps(&world);
-    let asked = journal_of.begin(&ask(sale, "a", -4)).await.unwrap().unwrap().ask;
+    let asked = journal_of.begin(&ask(sale, "a", -4)).await.unwrap().unwrap().request;
     assert_eq!(stock.adjust(&asked, 1).await, Ok(Adjusted::Applied));
     rebuild(&world, sale).await;
     let buyer = inventory(&world.pg, &world.store, &world.queue);
     let none = crate::world::none();
     buyer.request(&reserve(sale, "ada", &[("a", 9)]), &none).await.unwrap();
     assert_eq!(another_instance_finishes(&world).await, (1, 0));
-    let refusal = Refusal::UnitsCommitted { sku: "a".to_owned(), available: 1, asked: 4 };
+    let refusal = Refusal::UnitsCommitted { sku: "a".to_owned(), available: 1, requested: 4 };
     assert_eq!(buyer.adjust(&asked).await, Err(refusal));
     assert_eq!(journal(&world).await, [(-4, "REFUSED".to_owned(), None, None)]);
     assert_at_rest(&world, sale, "a").await;
@@ -395,7 +401,7 @@ async fn instances_never_take_the_same_stalled_adjustment() {
         .await
         .into_iter()
         .flat_map(Result::unwrap)
-        .map(|adjustment| adjustment.ask.request_id)
+        .map(|adjustment| adjustment.request.request_id)
         .collect();
     let different: std::collections::BTreeSet<&Uuid> = taken.iter().collect();
     assert_eq!(different.len(), taken.len());
@@ -414,10 +420,10 @@ async fn whatever_is_added_withdrawn_and_bought_at_once_is_never_beyond_what_is_
         (0..3).map(|_| inventory(&world.pg, &world.store, &world.queue)).collect();
     let (journal_of, stock) = steps(&world);
     let none = crate::world::none();
-    let mut sent: Vec<Ask> = Vec::new();
+    let mut sent: Vec<AdjustmentRequest> = Vec::new();
     let mut holds: Vec<(String, Uuid)> = Vec::new();
     for round in 0..25 {
-        let mut asks: Vec<Ask> = (0..rng.random_range(1..6))
+        let mut asks: Vec<AdjustmentRequest> = (0..rng.random_range(1..6))
             .map(|_| {
                 let units = rng.random_range(1..=9);
                 let sku = ["a", "b"][rng.random_range(0..2)];
@@ -433,7 +439,7 @@ async fn whatever_is_added_withdrawn_and_bought_at_once_is_never_beyond_what_is_
             if let Some(begun) = journal_of.begin(asked).await.unwrap()
                 && rng.random()
             {
-                stock.adjust(&begun.ask, 1).await.unwrap();
+                stock.adjust(&begun.request, 1).await.unwrap();
             }
         }
         let buyers: Vec<_> = (0..rng.random_range(1..10))

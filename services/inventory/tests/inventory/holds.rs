@@ -30,7 +30,7 @@ async fn one_line_too_many_takes_none_of_them() {
     let sale =
         world.sale(SaleSpec::default(), &[("a", 5, 0, 1), ("b", 5, 0, 1), ("c", 1, 0, 1)]).await;
     let request = reserve(sale, "ada", &[("a", 1), ("b", 1), ("c", 2)]);
-    let refusal = Refusal::SoldOut { sku: "c".to_owned(), available: 1, asked: 2 };
+    let refusal = Refusal::SoldOut { sku: "c".to_owned(), available: 1, requested: 2 };
     world.refused(&request, &none(), refusal).await;
     let request = reserve(sale, "ada", &[("a", 1), ("zzz", 1)]);
     world.refused(&request, &none(), Refusal::SkuUnknown { sku: "zzz".to_owned() }).await;
@@ -42,7 +42,7 @@ async fn a_refusal_binds_nothing_the_same_id_may_succeed_later() {
     let sale = world.sale(SaleSpec::default(), &[("a", 1, 0, 1)]).await;
     let first = world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap().hold;
     let late = reserve(sale, "bob", &[("a", 1)]);
-    let refusal = Refusal::SoldOut { sku: "a".to_owned(), available: 0, asked: 1 };
+    let refusal = Refusal::SoldOut { sku: "a".to_owned(), available: 0, requested: 1 };
     world.refused(&late, &none(), refusal).await;
     world.ask(&release(sale, "ada", first.hold_id)).await.unwrap();
     assert!(!world.ask(&late).await.unwrap().replayed);
@@ -96,7 +96,8 @@ async fn a_buyers_limit_counts_held_placed_and_sold_units_and_not_those_given_ba
     let sale = world.sale(SaleSpec::default(), &[("a", 99, 3, 1), ("b", 99, 0, 1)]).await;
     let held = world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap().hold;
     world.ask(&place_lines(sale, "ada", &[("a", 1)])).await.unwrap();
-    let limit = |has, asked| Refusal::BuyerLimit { sku: "a".to_owned(), limit: 3, has, asked };
+    let limit =
+        |has, requested| Refusal::BuyerLimit { sku: "a".to_owned(), limit: 3, has, requested };
     world.refused(&reserve(sale, "ada", &[("a", 2)]), &none(), limit(2, 2)).await;
     world.refused(&place_lines(sale, "ada", &[("b", 50), ("a", 2)]), &none(), limit(2, 2)).await;
     world.refused(&reserve(sale, "bob", &[("a", 2), ("a", 2)]), &none(), limit(0, 4)).await;

@@ -6,6 +6,7 @@
 
 mod adjusting;
 mod bad_input;
+mod batches;
 mod books;
 mod claims;
 mod cluster;
@@ -25,7 +26,7 @@ mod serving;
 mod settle;
 mod several;
 mod sweep;
-mod together;
+
 mod unfit;
 mod watching;
 mod world;

@@ -72,7 +72,7 @@ async fn many_at_once_never_take_more_than_there_is() {
         for number in 0..available {
             world.ask(&reserve(sale, &format!("late-{number}"), &[(sku, 1)])).await.unwrap();
         }
-        let refusal = Refusal::SoldOut { sku: sku.to_owned(), available: 0, asked: 1 };
+        let refusal = Refusal::SoldOut { sku: sku.to_owned(), available: 0, requested: 1 };
         assert_eq!(world.ask(&reserve(sale, "last", &[(sku, 1)])).await, Err(refusal));
     }
     assert_books_balance(&world, sale).await;

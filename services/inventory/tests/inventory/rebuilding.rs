@@ -127,7 +127,7 @@ async fn a_wiped_stock_is_rebuilt_with_its_limits_spent_admissions_and_replay_an
     }
     let other = Request { content: Content::Reserve(lines(&[("a", 1)])), ..reserving.clone() };
     assert_eq!(world.ask(&other).await, Err(Refusal::RequestReused));
-    let refusal = Refusal::BuyerLimit { sku: "a".to_owned(), limit: 3, has: 2, asked: 2 };
+    let refusal = Refusal::BuyerLimit { sku: "a".to_owned(), limit: 3, has: 2, requested: 2 };
     let more = reserve(sale, "ada", &[("a", 2)]);
     assert_eq!(world.ask_with(&more, &proof("ada-2")).await, Err(refusal));
     let again = world.ask_with(&reserve(sale, "bob", &[("b", 1)]), &proof("bob-1")).await;
@@ -259,7 +259,7 @@ async fn an_order_that_waits_in_the_queue_when_the_stock_is_lost_keeps_its_units
     let (rebuilt, claims) = tokio::join!(world.inventory.rebuild(sale, false), claims);
     assert_eq!(rebuilt.unwrap().epoch, 2);
     assert_eq!(world.books(sale, "a").await, [6, 0, 4, 0]);
-    let refusal = Refusal::SoldOut { sku: "a".to_owned(), available: 6, asked: 7 };
+    let refusal = Refusal::SoldOut { sku: "a".to_owned(), available: 6, requested: 7 };
     assert_eq!(world.ask(&reserve(sale, "ada", &[("a", 7)])).await, Err(refusal));
     claims.abort();
 }
@@ -307,7 +307,7 @@ async fn an_order_of_an_older_epoch_takes_its_units_anew_once_or_not_at_all() {
     // It carries its order again, answers its request, and counts for its buyer.
     let answer = world.ask(&late).await.unwrap();
     assert!(answer.replayed && answer.hold.details == DETAILS, "{answer:?}");
-    let refusal = Refusal::BuyerLimit { sku: "a".to_owned(), limit: 6, has: 6, asked: 1 };
+    let refusal = Refusal::BuyerLimit { sku: "a".to_owned(), limit: 6, has: 6, requested: 1 };
     assert_eq!(world.ask(&reserve(sale, "ada", &[("a", 1)])).await, Err(refusal));
     // What is gone is gone.
     let gone = place_lines(sale, "bob", &[("a", 5)]);

@@ -29,11 +29,11 @@ impl Serving {
     /// # Errors
     /// When a store does not answer; what was known stays.
     pub async fn beat(&self) -> Result<Arc<Beaten>, Refusal> {
-        let asked = BootInstant::now();
+        let called = BootInstant::now();
         let mut last = self.beating.lock().await;
-        // A beat that began after this call asked is as good as one of its own.
+        // A beat that began after this call is as good as one of its own.
         if let Some(last) = *last
-            && last >= asked
+            && last >= called
         {
             let done = self.read().last.clone().filter(|done| done.begun == last);
             return done.ok_or_else(|| Refusal::StoreAway {

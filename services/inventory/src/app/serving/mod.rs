@@ -18,7 +18,7 @@ use uuid::Uuid;
 pub use self::state::{Beaten, Confirmed, Seen, Standing};
 use self::state::{State, TurnedAway};
 use crate::{
-    domain::{COVER, Recorded, Sight, may_raise},
+    domain::{COVER, Evidence, Recorded, may_raise},
     store::{Beats, Queue, Servers, Slot, Unchanged},
 };
 
@@ -91,7 +91,7 @@ impl Serving {
         let reached = state.reached.get(&slot).filter(|seen| seen.server == standing.server);
         let unbroken = state.looks.unbroken_since.is_some_and(|from| from <= standing.confirmed);
         let looked = state.looks.last.as_ref().filter(|_| unbroken);
-        Sight {
+        Evidence {
             confirmed: since(standing.confirmed),
             reached: reached.map(|seen| since(seen.at)),
             looked: looked.map(|look| since(look.begun)),

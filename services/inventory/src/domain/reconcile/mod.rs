@@ -16,11 +16,13 @@ mod tests;
 
 pub use difference::{Difference, Kind, Repair};
 pub use holds::{SETTLE_GRACE_MS, SWEEP_GRACE_MS, of_holds, of_messages};
-pub use seen::{Holds, MESSAGE_GRACE_MS, OrderStanding, SeenHold, SeenOrder, SkuRecord, Units};
+pub use seen::{
+    Holds, MESSAGE_GRACE_MS, OrderStanding, SeenHold, SeenOrder, SkuRecord, UnitTotals,
+};
 pub use units::{of_record, of_units};
 
 /// What differs. `holds` has every hold of the sale.
-pub fn differences(units: &Units, holds: &Holds) -> Vec<Difference> {
+pub fn differences(units: &UnitTotals, holds: &Holds) -> Vec<Difference> {
     let mut found = of_units(units, &holds.holds);
     found.extend(of_record(units));
     found.extend(of_holds(holds));
@@ -28,7 +30,7 @@ pub fn differences(units: &Units, holds: &Holds) -> Vec<Difference> {
 }
 
 /// What is promised beyond what is allotted, sku by sku, by whichever view is worst.
-pub fn oversold(units: &Units) -> i64 {
+pub fn oversold(units: &UnitTotals) -> i64 {
     let mut worst: BTreeMap<&str, i64> = BTreeMap::new();
     for sku in &units.books {
         let beyond = sku.held + sku.placed + sku.sold - sku.allotted;

@@ -99,7 +99,7 @@ pub struct SkuRecord {
 
 /// The units of all skus.
 #[derive(Debug, Clone, Default)]
-pub struct Units {
+pub struct UnitTotals {
     /// The books in Redis, as of one instant.
     pub books: Vec<SkuBooks>,
     /// The record's, as of one instant.

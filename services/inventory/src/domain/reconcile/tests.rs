@@ -42,7 +42,7 @@ fn holds(hold: Option<SeenHold>, order: Option<SeenOrder>) -> Holds {
 }
 
 /// What the stores would say of these holds and orders if they agreed.
-fn units_of(seen: &Holds, allotted: i64) -> Units {
+fn units_of(seen: &Holds, allotted: i64) -> UnitTotals {
     let mut columns = [0; 3];
     let mut buyers: HashMap<(String, String), i64> = HashMap::new();
     for hold in seen.holds.values() {
@@ -66,7 +66,7 @@ fn units_of(seen: &Holds, allotted: i64) -> Units {
         .flat_map(|order| order.lines.iter().map(|(_, units)| units))
         .sum();
     let sku = "a".to_owned();
-    Units {
+    UnitTotals {
         books: vec![SkuBooks { sku: sku.clone(), allotted, available, held, placed, sold }],
         record: vec![SkuRecord { sku, allotted, claimed: ordered, ordered }],
         buyers,

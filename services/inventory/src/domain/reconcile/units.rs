@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     difference::{Difference, Kind, of_sku},
-    seen::{SeenHold, SkuRecord, Units},
+    seen::{SeenHold, SkuRecord, UnitTotals},
 };
 use crate::domain::HoldState;
 
@@ -25,7 +25,7 @@ impl Bounds {
 }
 
 /// The books in themselves, against the holds, and the buyers' units against the holds. `holds` has every hold of the sale.
-pub fn of_units(units: &Units, holds: &HashMap<Uuid, SeenHold>) -> Vec<Difference> {
+pub fn of_units(units: &UnitTotals, holds: &HashMap<Uuid, SeenHold>) -> Vec<Difference> {
     const COLUMNS: [&str; 3] = ["held", "placed", "sold"];
     let mut columns: HashMap<&str, [Bounds; 3]> = HashMap::new();
     let mut buyers: HashMap<(&str, &str), Bounds> = HashMap::new();
@@ -93,7 +93,7 @@ pub fn of_units(units: &Units, holds: &HashMap<Uuid, SeenHold>) -> Vec<Differenc
 }
 
 fn of_buyers<'a>(
-    units: &'a Units,
+    units: &'a UnitTotals,
     holds: &'a HashMap<Uuid, SeenHold>,
     mut bounds: HashMap<(&'a str, &'a str), Bounds>,
 ) -> Vec<Difference> {
@@ -138,7 +138,7 @@ fn of_buyers<'a>(
 }
 
 /// The books against the record, and each against what it allots.
-pub fn of_record(units: &Units) -> Vec<Difference> {
+pub fn of_record(units: &UnitTotals) -> Vec<Difference> {
     let mut record: BTreeMap<&str, &SkuRecord> =
         units.record.iter().map(|sku| (sku.sku.as_str(), sku)).collect();
     let mut found = Vec::new();

@@ -266,7 +266,8 @@ impl Run<'_> {
         let Some(delta) = Delta::new(by) else { return Ok(()) };
         let (sku, reason) = (sku_name(sku).to_owned(), "counted".to_owned());
         let expected = self.model.adjust(request_id, &sku, by);
-        let asked = domain::Ask { request_id, sale_id: self.sale, sku, delta, reason };
+        let asked =
+            domain::AdjustmentRequest { request_id, sale_id: self.sale, sku, delta, reason };
         let answer = self.world.inventory.adjust(&asked).await;
         let answer = answer.map(|_| ()).map_err(|refusal| word(&refusal));
         self.heard(answer.as_ref().err().map_or("adjusted", |word| word));

@@ -29,12 +29,14 @@ pub(super) fn word(refusal: &Refusal) -> String {
         Refusal::Admission(AdmissionFault::Required) => "ADMISSION".to_owned(),
         Refusal::AdmissionSpent { hold_id } => format!("SPENT {hold_id}"),
         Refusal::SkuUnknown { sku } => format!("NO_SKU {sku}"),
-        Refusal::BuyerLimit { sku, limit, has, asked } => {
-            format!("LIMIT {sku} {limit} {has} {asked}")
+        Refusal::BuyerLimit { sku, limit, has, requested } => {
+            format!("LIMIT {sku} {limit} {has} {requested}")
         }
-        Refusal::SoldOut { sku, available, asked } => format!("SOLD_OUT {sku} {available} {asked}"),
-        Refusal::UnitsCommitted { sku, available, asked } => {
-            format!("COMMITTED {sku} {available} {asked}")
+        Refusal::SoldOut { sku, available, requested } => {
+            format!("SOLD_OUT {sku} {available} {requested}")
+        }
+        Refusal::UnitsCommitted { sku, available, requested } => {
+            format!("COMMITTED {sku} {available} {requested}")
         }
         Refusal::HoldUnknown => "NO_HOLD".to_owned(),
         Refusal::HoldExpired { .. } => "EXPIRED".to_owned(),

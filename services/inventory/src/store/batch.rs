@@ -1,4 +1,5 @@
-//! Requests that take units, brought together: those of one sale that wait at the same time share one run of the script.
+//! Batches of requests that take units: requests of one sale that wait at the same time share one
+//! run of `reserve.lua`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,10 +17,10 @@ use super::{
 };
 use crate::domain::{HoldState, Line, Lines, MAX_TOTAL_MINOR, Proof, Refusal, Request};
 
-/// What shares a run of the script: so many requests, and lines, that it does not keep the store from others for long.
+/// Bounds of a batch: a run of the script blocks the store for all other callers, so it must be short.
 const LIMITS: Limits = Limits {
     at_once: 2,
-    // Of several connections one may hang.
+    // One of several connections may hang.
     slow: Duration::from_millis(100),
     requests: 64,
     weight: 256,
@@ -28,12 +29,12 @@ const LIMITS: Limits = Limits {
 
 /// The stock of one epoch of one sale.
 type Key = (Uuid, i64);
-type Answer = Result<Reply, Refusal>;
+type BatchReply = Result<Reply, Refusal>;
 
-/// What a request asks.
-pub(super) struct Wanted<'a> {
+/// A request to take units.
+pub(super) struct BatchRequest<'a> {
     pub(super) request: &'a Request,
-    /// Becomes the hold's id.
+    /// The request's key, which becomes the hold's id.
     pub(super) key: &'a str,
     pub(super) hash: &'a str,
     pub(super) lines: &'a Lines,
@@ -56,8 +57,8 @@ struct Head<'a> {
     h: Option<&'a str>,
 }
 
-impl Wanted<'_> {
-    /// The parts of the request as the script names them, without its deadline.
+impl BatchRequest<'_> {
+    /// The request's arguments in the order of `reserve.lua`, without its deadline.
     fn args(&self) -> Result<Vec<Value>, Refusal> {
         let Self { request, key, hash, lines, proof, details, epoch } = self;
         let operation = request.content.operation();
@@ -71,7 +72,7 @@ impl Wanted<'_> {
             q: placed.then_some(request.request_id),
             h: placed.then_some(*hash),
         })?;
-        // The script goes on from here.
+        // The script appends what it decides, so the closing brace is left out.
         head.pop();
         let mut args: Vec<Value> = Vec::with_capacity(9 + 4 * lines.len());
         args.extend([
@@ -102,33 +103,35 @@ fn json(value: &(impl Serialize + ?Sized)) -> Result<String, Refusal> {
         .map_err(|error| Refusal::Fault { cause: format!("a hold cannot be written: {error}") })
 }
 
-/// One request, as the script has it.
-struct Take {
+/// One request of a batch.
+struct BatchItem {
+    /// As [`BatchRequest::args`].
     args: Vec<Value>,
+    /// When the script must have started.
     until: Instant,
 }
 
-/// The requests of all sales.
+/// The batches of all sales.
 #[derive(Debug)]
-pub(super) struct Takes(Gather<Key, Take, Answer>);
+pub(super) struct Batches(Gather<Key, BatchItem, BatchReply>);
 
-impl Takes {
+impl Batches {
     pub(super) fn new(runner: Arc<Runner>, scripts: Arc<Scripts>) -> Self {
-        Self(Gather::new(LIMITS, move |key, takes| {
-            run(Arc::clone(&runner), Arc::clone(&scripts), key, takes)
+        Self(Gather::new(LIMITS, move |key, batch| {
+            run(Arc::clone(&runner), Arc::clone(&scripts), key, batch)
         }))
     }
 
-    /// Runs `reserve.lua` for a request, perhaps with others of its sale.
-    pub(super) async fn take(&self, wanted: Wanted<'_>, until: Instant) -> Answer {
-        let (key, args) = ((wanted.request.sale_id, wanted.epoch), wanted.args()?);
+    /// Runs `reserve.lua` for a request, in one batch with others of its sale.
+    pub(super) async fn run(&self, request: BatchRequest<'_>, until: Instant) -> BatchReply {
+        let (key, args) = ((request.request.sale_id, request.epoch), request.args()?);
         let mut retries = 0;
         loop {
             if Instant::now() >= until {
                 return Err(Refusal::TooLate);
             }
-            let take = Take { args: args.clone(), until };
-            let answered = self.0.ask(key, take, wanted.lines.len());
+            let item = BatchItem { args: args.clone(), until };
+            let answered = self.0.ask(key, item, request.lines.len());
             let answered = answered.map_err(|Full(waiting)| Refusal::StoreAway {
                 store: "redis",
                 cause: format!("{waiting} requests of the sale wait for it already"),
@@ -137,6 +140,7 @@ impl Takes {
                 Ok(Ok(answer)) => answer?,
                 Ok(Err(_)) | Err(_) => return Err(Refusal::Unanswered),
             };
+            // The deadline was too early by a clock that was not known yet, or was set meanwhile.
             retries += 1;
             if reply.word != "TOO_LATE" || retries > CLOCK_RETRIES {
                 return Ok(reply);
@@ -149,13 +153,14 @@ async fn run(
     runner: Arc<Runner>,
     scripts: Arc<Scripts>,
     (sale_id, epoch): Key,
-    takes: Vec<Asked<Take, Answer>>,
+    batch: Vec<Asked<BatchItem, BatchReply>>,
 ) {
-    let Some(until) = takes.iter().map(|take| take.ask().until).max() else { return };
+    // The run may start as long as one of its requests may; the script judges each deadline.
+    let Some(until) = batch.iter().map(|item| item.ask().until).max() else { return };
     let args = |clock: &StoreClock| {
         let mut all: Vec<Value> = vec![MAX_TOTAL_MINOR.into()];
-        for take in &takes {
-            let Take { args, until } = take.ask();
+        for item in &batch {
+            let BatchItem { args, until } = item.ask();
             all.push(clock.at(*until).into());
             all.extend(args.iter().cloned());
         }
@@ -167,7 +172,7 @@ async fn run(
         _ => Err(reply.refusal()),
     });
     match answered {
-        Ok(mut reply) => takes.into_iter().for_each(|take| take.answer(reply.part())),
-        Err(refusal) => takes.into_iter().for_each(|take| take.answer(Err(refusal.clone()))),
+        Ok(mut reply) => batch.into_iter().for_each(|item| item.answer(reply.part())),
+        Err(refusal) => batch.into_iter().for_each(|item| item.answer(Err(refusal.clone()))),
     }
 }

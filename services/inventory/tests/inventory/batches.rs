@@ -102,10 +102,10 @@ async fn each_is_decided_on_what_those_before_it_left() {
     assert!(!taken(0).replayed && taken(1).replayed);
     assert_eq!(taken(0).hold, taken(1).hold);
     assert_eq!([refused(2), refused(3)], [&Refusal::RequestReused; 2]);
-    let limit = Refusal::BuyerLimit { sku: "a".to_owned(), limit: 3, has: 2, asked: 2 };
+    let limit = Refusal::BuyerLimit { sku: "a".to_owned(), limit: 3, has: 2, requested: 2 };
     assert_eq!(refused(4), &limit);
     assert!(!taken(5).replayed && !taken(6).replayed && !taken(9).replayed);
-    let sold_out = Refusal::SoldOut { sku: "b".to_owned(), available: 0, asked: 1 };
+    let sold_out = Refusal::SoldOut { sku: "b".to_owned(), available: 0, requested: 1 };
     assert_eq!(refused(7), &sold_out);
     assert_eq!(refused(8), &Refusal::SkuUnknown { sku: "none".to_owned() });
     assert_eq!(world.books(sale, "a").await, [4, 4, 1, 0]);

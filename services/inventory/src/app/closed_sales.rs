@@ -13,12 +13,12 @@ const CAPACITY: usize = 10_000;
 
 /// Sales whose stock was found closed.
 #[derive(Debug, Default)]
-pub struct Fenced {
+pub struct ClosedSales {
     sales: Mutex<HashSet<Uuid>>,
     found: Notify,
 }
 
-impl Fenced {
+impl ClosedSales {
     /// Has a sale looked at soon.
     pub fn notice(&self, sale_id: Uuid) {
         let mut sales = self.sales.lock().unwrap_or_else(PoisonError::into_inner);
