@@ -1,5 +1,6 @@
--- Adds units of a sku to the stock, or takes out units that nobody has. What became of it stands in `requests` from then on, also that
--- it was refused: whoever asks again for the same adjustment gets the same answer, however the stock stands by then.
+-- Adds units of a sku to the stock, or takes out free units. The result stands in `requests` from
+-- then on, also a refusal: a repeated adjustment gets the same answer, whatever the stock is by
+-- then.
 --
 -- ARGV  1 epoch, 2 deadline, 3 request id, 4 sku, 5 units to add (negative: to take out)
 -- Reply ADJUSTED; COMMITTED units that were free, which were too few; FENCED; TOO_LATE; NO_SKU sku

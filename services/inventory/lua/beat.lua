@@ -1,4 +1,5 @@
--- Shows that this server takes writes, and thereby which server it is: this very script was made out for it.
+-- Shows that this server takes writes, and thereby which server it is: the text of this script was
+-- made for it.
 --
 -- KEYS  1 the beat's own key. ARGV none.
 -- Reply BEAT

@@ -1,7 +1,9 @@
--- Moves the deadline of a held hold to one hold length from now, at most `lengths` hold lengths after it was taken, never back.
+-- Moves the deadline of a held hold to one hold length from now, at most `lengths` hold lengths
+-- after it was taken, and never back.
 --
 -- ARGV  1 epoch, 2 deadline, 3 derived request key, 4 content hash, 5 hold id, 6 buyer, 7 lengths
--- Reply HOLD (see prelude); FENCED; TOO_LATE; REUSED; NO_HOLD; EXPIRED deadline; RESOLVED state; AT_MAXIMUM deadline
+-- Reply HOLD (see prelude); FENCED; TOO_LATE; REUSED; NO_HOLD; EXPIRED deadline; RESOLVED state;
+--       AT_MAXIMUM deadline
 local request, hash, id, buyer, lengths = ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
 
 local refusal = guard() or replay('extend', request, hash)

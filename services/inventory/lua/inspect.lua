@@ -1,13 +1,14 @@
--- Shows a part of what stands under the keys, for comparing it with the record. Changes nothing. A page is as of one instant, pages are
--- not: the whole of a large sale at once would keep everybody else waiting.
+-- Reads a part of what stands under the keys, for comparing it with the record. Changes nothing. A
+-- page is as of one instant, several pages are not: reading all of a large sale in one run would
+-- block the server for all others.
 --
 -- ARGV  1 epoch, 2 deadline, 3 what, then
 --       `holds` or `buyers`, cursor, about how many: a page; cursor 0 begins
---       `strays`, cursor, about how many: a page of `deadlines`, of which only entries without any hold are shown
+--       `strays`, cursor, about how many: a page of `deadlines`, only entries without a hold
 --       `ids`, then hold ids: these holds
--- Reply PAGE the next cursor, 0 after the last; then per hold: id, the hold as it is stored, its deadline in `deadlines`, its time in
---       `pending` ('' each where there is none), 1 if it carries an order's details, else 0; per buyer: field and units; per stray:
---       id; FENCED; TOO_LATE
+-- Reply PAGE the next cursor, 0 after the last; then per hold: id, the hold as stored, its deadline
+--       in `deadlines`, its time in `pending` ('' each where there is none), 1 if it carries an
+--       order's details, else 0; per buyer: field and units; per stray: id; FENCED; TOO_LATE
 local what = ARGV[FIRST]
 
 local refusal = guard()

@@ -1,8 +1,9 @@
 -- Lists placed holds whose order the record is not known to have, oldest first.
 --
--- ARGV  1 epoch, 2 deadline, 3 placed before this ms, 4 at most this many, 5 stop after this many bytes (but never before the first)
--- Reply PLACED, the currency, and per hold: id, the hold as it is stored, what its order carries, each empty if it is not there;
---       FENCED; TOO_LATE
+-- ARGV  1 epoch, 2 deadline, 3 placed before this ms, 4 at most this many, 5 stop after this many
+--       bytes (but never before the first)
+-- Reply PLACED, the currency, and per hold: id, the hold as stored, what its order carries, each
+--       empty if it is missing; FENCED; TOO_LATE
 local before, most, most_bytes = ARGV[3], ARGV[4], tonumber(ARGV[5])
 
 local refusal = guard()

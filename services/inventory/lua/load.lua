@@ -1,15 +1,18 @@
--- Loads a sale's stock in steps, of which only the last lets anybody see it. The record hands out each epoch once, to one loader, and
--- a later one only as long as the earlier was never put to use: so the loader with the highest epoch may clear what lies under the
--- keys, and an overtaken one is told so.
+-- Loads a sale's stock in steps, of which only the last makes it visible. The record hands out each
+-- epoch once, to one loader, and a later one only if the earlier was never put to use: so the
+-- loader with the highest epoch may clear what lies under the keys, and one with a lower epoch is
+-- refused.
 --
 -- ARGV  1 epoch, 2 deadline, 3 step, then per step:
 --       probe:   nothing; reads what is loaded
 --       claim:   nothing; clears what lies under the keys
 --       stage:   per sku: sku, units, per-buyer limit, price in minor units
---       orders:  per recorded order: hold id, the hold but for `t`, the column its units are in (`p`, `s`, '' for none), order id,
---                content hash of its placing
---       publish: request id of the load ('' for a rebuild), number of skus, number of holds, then the fields and values of meta
--- Reply OK server; LOADED epoch, request id of its load, server (probe); NOTHING server (probe); OVERTAKEN; TOO_LATE
+--       orders:  per recorded order: hold id, the hold without `t`, the column its units are in
+--                (`p`, `s`, '' for none), order id, content hash of its placing
+--       publish: request id of the load ('' for a rebuild), number of skus, number of holds, then
+--                the fields and values of meta
+-- Reply OK server; LOADED epoch, request id of its load, server (probe); NOTHING server (probe);
+--       OVERTAKEN; TOO_LATE
 local step, first = ARGV[FIRST], FIRST + 1
 
 if NOW > tonumber(ARGV[2]) then
@@ -54,7 +57,8 @@ end
 if step == 'orders' then
   for i = first, #ARGV, 5 do
     local id, json, column = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-    -- The units are taken here and now: this server's clock says when. As text, so that nothing else of the hold is written anew.
+    -- The units are taken now, by this server's clock. Appended as text, so that the rest of the
+    -- hold is not encoded again.
     json = string.sub(json, 1, -2) .. string.format(',"t":%.0f}', NOW)
     -- A part that comes again must not count twice.
     if call('HSETNX', HOLDS, id, json) == 1 then

@@ -1,5 +1,6 @@
--- Brings the indexes in line with holds: whoever is held has a deadline and nobody else has, and a placed hold that still carries its
--- order waits for its claim. The holds themselves and the books stay as they are.
+-- Brings the indexes in line with holds: held holds have a deadline and no others have, and a
+-- placed hold that still carries its order waits for its claim. The holds themselves and the books
+-- are not changed.
 --
 -- ARGV  1 epoch, 2 deadline, then hold ids
 -- Reply MENDED number of holds whose indexes changed; FENCED; TOO_LATE
@@ -18,7 +19,8 @@ local function mend(id)
     return 0
   end
   local changed = call('ZREM', DEADLINES, id)
-  -- A claim drops the order's details and the entry in one step: details without an entry are an entry that was lost.
+  -- A claim drops the order's details and the entry in one step: details without an entry mean that
+  -- the entry was lost.
   if hold and hold.s == 'PLACED' and hold.p and call('HEXISTS', ORDERS, id) == 1 and not call('ZSCORE', PENDING, id) then
     changed = changed + call('ZADD', PENDING, hold.p, id)
   end

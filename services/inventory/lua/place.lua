@@ -1,8 +1,9 @@
--- Turns a held hold into a placed one that carries its order. The sale may be paused or over: what is held may still be placed as
--- long as the hold's own deadline lasts. A hold past its deadline counts as expired even before the sweep has met it.
+-- Turns a held hold into a placed one that carries its order. The sale may be paused or over: a
+-- held hold may be placed until its own deadline. Past its deadline it counts as expired even
+-- before a sweep has ended it.
 --
--- ARGV  1 epoch, 2 deadline, 3 derived request key (the order id), 4 content hash, 5 hold id, 6 buyer, 7 the order's details,
---       8 the request id as sent
+-- ARGV  1 epoch, 2 deadline, 3 derived request key (the order id), 4 content hash, 5 hold id, 6
+--       buyer, 7 the order's details, 8 the request id as sent
 -- Reply HOLD (see prelude); FENCED; TOO_LATE; REUSED; NO_HOLD; EXPIRED deadline; RESOLVED state
 local request, hash, id, buyer, details, request_id = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 

@@ -1,9 +1,14 @@
--- Shared by every script of inventory and put in front of it; in front of this stands what names the server: `local SERVER = '<run id>/<replication id>'`.
+-- Shared by every script of inventory and put in front of it. In front of this stands a line that
+-- names the server: `local SERVER = '<run id>/<replication id>'`.
 --
--- KEYS  1 meta, 2 stock, 3 holds, 4 deadlines, 5 pending, 6 orders, 7 requests, 8 buyers, 9 spent: always all of them, all of one sale.
--- ARGV  1 the epoch the caller believes in, 2 the caller's deadline in ms of this server's clock; a script's own begin at 3.
--- Reply an array: a word, this server's time in ms, then what the word brings. Words that any script may answer:
---       FENCED    the keys are missing, incomplete, of another epoch or of another server; nothing was done
+-- KEYS  1 meta, 2 stock, 3 holds, 4 deadlines, 5 pending, 6 orders, 7 requests, 8 buyers, 9 spent:
+--       always all of them, all of one sale.
+-- ARGV  1 the epoch the caller expects, 2 the caller's deadline in ms of this server's clock; a
+--       script's own begin at 3.
+-- Reply an array: a word, this server's time in ms, then the values of the word. Words that any
+--       script may answer:
+--       FENCED    the keys are missing, incomplete, of another epoch or of another server; nothing
+--                 was done
 --       TOO_LATE  the deadline has passed; nothing was done
 local META, STOCK, HOLDS, DEADLINES, PENDING = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local ORDERS, REQUESTS, BUYERS, SPENT = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
@@ -19,8 +24,8 @@ local STATE, STARTS, ENDS, HOLD_MS, ROOM, CURRENCY
 local KEY_COUNT
 
 -- The fence and the deadline. Answers a refusal, or nil when the script may go on.
--- A script leaves the number of existing keys in meta, so that a key that was evicted or deleted since is missed: without that a lost
--- `holds` would let a retry take units twice.
+-- A script leaves the number of existing keys in meta, so that a key evicted or deleted since is
+-- noticed: otherwise a lost `holds` would let a retry take units twice.
 local function guard()
   local meta = call('HMGET', META, 'epoch', 'run_id', 'keys', 'state', 'starts_ms', 'ends_ms', 'hold_ms', 'room', 'currency')
   KEY_COUNT = tonumber(meta[3] or '-1')
@@ -42,12 +47,14 @@ local function seal()
   end
 end
 
--- HOLD: replayed (0 or 1), hold id, the hold as it is stored, what its order carries ('' if nothing), the currency.
+-- HOLD: replayed (0 or 1), hold id, the hold as stored, what its order carries ('' if nothing), the
+-- currency.
 local function hold_reply(replayed, id, json)
   return { 'HOLD', NOW, replayed, id, json, call('HGET', ORDERS, id) or '', CURRENCY }
 end
 
--- Whether the hold has these lines and no others; a line begins with its sku and quantity, and each sku stands once.
+-- Whether the hold has exactly these lines; a line begins with its sku and quantity, and each sku
+-- stands once.
 local function has_lines(hold, lines)
   local units, count = {}, 0
   for _, line in ipairs(hold.l) do
@@ -61,8 +68,9 @@ local function has_lines(hold, lines)
   return count == #lines
 end
 
--- Whether it was this request that took the hold. Such a request has the hold's id for its key, which stands for the sale and the buyer,
--- and is remembered by the hold alone: one that placed it, too, made an order with that id, any other was a reservation of its lines.
+-- Whether it was this request that took the hold. Such a request has the hold's id as its key,
+-- which identifies the sale and the buyer, and only the hold remembers it: if it also placed the
+-- hold, it made an order with that id, otherwise it was a reservation of these lines.
 local function took(id, hold, operation, hash, lines)
   if hold.o == id then
     return operation == 'place' and hold.h == hash
@@ -70,8 +78,8 @@ local function took(id, hold, operation, hash, lines)
   return operation == 'reserve' and has_lines(hold, lines)
 end
 
--- What a request id did before. Answers HOLD with the hold as it is now, or REUSED when it was sent with another operation or other
--- content; nil when it is new.
+-- What a request id did before. Answers HOLD with the hold as it is now, or REUSED when it was sent
+-- with another operation or other content; nil when it is new.
 local function replay(operation, request, hash)
   local known = call('HGET', REQUESTS, request)
   if known then
@@ -110,8 +118,8 @@ local function find(id, buyer)
   return hold
 end
 
--- A hold is never empty and never has an empty list in it, which cjson would write as an object; its numbers have at most 14 digits,
--- which is what cjson writes exactly.
+-- A hold is never empty and never has an empty list in it, which cjson would write as an object;
+-- its numbers have at most 14 digits, which cjson writes exactly.
 local function store(id, hold)
   local json = cjson.encode(hold)
   call('HSET', HOLDS, id, json)
@@ -126,7 +134,7 @@ local function move(hold, from, to)
   end
 end
 
--- Puts the hold's units back on sale, for everybody and for its buyer.
+-- Puts the hold's units back on sale, also within its buyer's limit.
 local function give_back(hold, from)
   move(hold, from, 'a')
   for _, line in ipairs(hold.l) do

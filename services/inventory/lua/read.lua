@@ -1,13 +1,14 @@
 -- Reads the books of skus, as of one instant.
 --
 -- ARGV  1 epoch, 2 deadline, then skus; none means all
--- Reply STOCK and a list of fields and values of `stock`, of the skus asked for at least their books; FENCED; TOO_LATE; NO_SKU sku
+-- Reply STOCK and a list of fields and values of `stock`, at least the books of the skus asked for;
+--       FENCED; TOO_LATE; NO_SKU sku
 local refusal = guard()
 if refusal then
   return refusal
 end
 if #ARGV < FIRST then
-  -- As it comes: sorting 10,000 skus out here would keep everybody else waiting several times longer.
+  -- Unsorted: sorting 10,000 skus here would block the server for all others several times longer.
   return { 'STOCK', NOW, call('HGETALL', STOCK) }
 end
 

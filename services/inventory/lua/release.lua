@@ -1,4 +1,5 @@
--- Gives a held hold's units back. One that is back already stays as it is; one with an order is the order's to end.
+-- Gives a held hold's units back. A hold that has given them back already is not changed; one with
+-- an order is ended by the order.
 --
 -- ARGV  1 epoch, 2 deadline, 3 derived request key, 4 content hash, 5 hold id, 6 buyer
 -- Reply HOLD (see prelude); FENCED; TOO_LATE; REUSED; NO_HOLD; RESOLVED state

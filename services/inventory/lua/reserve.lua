@@ -1,13 +1,17 @@
--- Takes units, each request for its own buyer, all its lines or none, and holds or places them. A refusal writes nothing.
+-- Takes units, each request for its own buyer, all its lines or none, and holds or places them. A
+-- refusal writes nothing.
 --
--- Requests that wait together come together, so that what a run costs is paid once for all of them. What they may need is read first,
--- then each is decided in turn on what those before it have left, and what came of all is written last. A hold is put together from
--- texts that inventory has encoded: writing it with cjson was a fifth of the script's time.
+-- The requests of a batch share the cost of a run. Everything that they may need is read first,
+-- then each is decided in turn on what those before it have left, and all results are written last.
+-- A hold is concatenated from texts that inventory has encoded: writing it with cjson was a fifth
+-- of the script's time.
 --
--- ARGV  1 epoch, 2 the latest of the requests' deadlines, 3 the highest total in minor units, then the requests, whose parts are named below
--- Reply TAKEN and per request a list: HOLD and what it brings (see prelude); TOO_LATE; REUSED;
---       NOT_OPEN state, starts_ms, ends_ms · ADMISSION verdict · SPENT hold id · NO_SKU sku
---       · LIMIT sku, limit, units the buyer has, asked · SOLD_OUT sku, available, asked · TOO_MUCH; or for all: FENCED; TOO_LATE
+-- ARGV  1 epoch, 2 the latest of the requests' deadlines, 3 the highest total in minor units, then
+--       the requests, whose parts are named below
+-- Reply TAKEN and per request a list: HOLD and its values (see prelude); TOO_LATE; REUSED; NOT_OPEN
+--       state, starts_ms, ends_ms; ADMISSION verdict; SPENT hold id; NO_SKU sku; LIMIT sku, limit,
+--       units the buyer has, requested; SOLD_OUT sku, available, requested; TOO_MUCH; or for all:
+--       FENCED; TOO_LATE
 local refusal = guard()
 if refusal then
   return refusal
@@ -15,12 +19,15 @@ end
 local highest = tonumber(ARGV[3])
 local first_request = 4
 
--- Where the parts of a request stand behind its first: its own deadline; `reserve` or `place`; the derived request key, which becomes the
--- hold's id; the content hash; the verdict on the admission (`ok`, `required`, `invalid`, `foreign`, `expired`, `unverified`), the
--- admission's id or '', and the hold's field with it as JSON; the order's details for `place`; the beginning of the hold as JSON; the number of lines.
+-- Offsets of a request's parts: its own deadline; `reserve` or `place`; the derived request key,
+-- which becomes the hold's id; the content hash; the verdict on the admission (`ok`, `required`,
+-- `invalid`, `foreign`, `expired`, `unverified`), the admission's id or '', and the hold's field
+-- with it as JSON; the order's details for `place`; the beginning of the hold as JSON; the number
+-- of lines.
 local DUE, OPERATION, ID, HASH, VERDICT, ADMISSION, ADMISSION_JSON, DETAILS, HEAD, COUNT = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
 local LINES = 10
--- And those of a line: the sku, each once; the field of the buyer's units of it; the quantity; the line as JSON up to its price.
+-- Offsets of a line's parts: the sku, each once; the field of the buyer's units of it; the
+-- quantity; the line as JSON up to its price.
 local SKU, SHARE, QUANTITY, LINE_JSON = 0, 1, 2, 3
 local WIDTH = 4
 
@@ -59,13 +66,13 @@ local holds, known = read(HOLDS, ids), read(REQUESTS, ids)
 local books, has = read(STOCK, columns), read(BUYERS, shares)
 local spent = ROOM and read(SPENT, admissions) or {}
 
--- What is to be written: fields and values of hashes, scores and members of sorted sets, and the fields whose new value stands in `books` and
--- `has`.
+-- What is to be written: fields and values of hashes, scores and members of sorted sets, and the
+-- fields whose new value stands in `books` and `has`.
 local to_holds, to_orders, to_spent, to_deadlines, to_pending = {}, {}, {}, {}, {}
 local of_books, of_has = {}, {}
 -- What the orders placed in this run carry.
 local carried = {}
--- Numbers as texts, once: what is given to Redis as a number is formatted anew each time.
+-- Numbers as texts, once: Redis formats a number again each time it is passed one.
 local NOW_TEXT, EXPIRES_TEXT = string.format('%d', NOW), string.format('%d', NOW + HOLD_MS)
 
 local function add(list, one, two)

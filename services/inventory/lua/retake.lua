@@ -1,8 +1,10 @@
--- Takes the units of orders of an older epoch anew, each order on its own, and places them. Their sale may be over and their admission
--- spent: they were accepted when it was not. Only what is left now, and what the buyer may still have, decides.
+-- Takes the units of orders of an older epoch again, each order on its own, and places them. Their
+-- sale may be over and their admission spent: they were accepted in time. Only what is left now,
+-- and what the buyer may still have, decides.
 --
--- ARGV  1 epoch, 2 deadline, then per order: hold id, order id, buyer, admission id or '', request id as sent, content hash, placed
---       ms, the order's details, number of lines, and per line sku, quantity, unit price in minor units
+-- ARGV  1 epoch, 2 deadline, then per order: hold id, order id, buyer, admission id or '', request
+--       id as sent, content hash, placed ms, the order's details, number of lines, and per line
+--       sku, quantity, unit price in minor units
 -- Reply RETAKEN and per order TAKEN or REFUSED; FENCED; TOO_LATE
 local refusal = guard()
 if refusal then
@@ -30,7 +32,8 @@ local function retake(id, order, buyer, admission, request_id, hash, placed, det
     return hold.o == order and 'TAKEN' or 'REFUSED'
   end
   if hold and hold.s == 'HELD' then
-    -- The buyer's cart was filled anew under the same request: with the units the order is about, or with others.
+    -- The buyer's cart was refilled under the same request: with the units of the order, or with
+    -- others.
     if hold.b ~= buyer or not has_lines(hold, lines) then
       return 'REFUSED'
     end
@@ -38,8 +41,8 @@ local function retake(id, order, buyer, admission, request_id, hash, placed, det
     call('ZREM', DEADLINES, id)
   else
     if not fits(buyer, lines) then
-      -- The request is remembered as one that got nothing: a retry of it must not take units for an order that is about to end. The
-      -- hold's units were last taken in an epoch before this one.
+      -- The request is remembered as one that got nothing: a retry of it must not take units for an
+      -- order that is about to end. The hold's units were last taken in an epoch before this one.
       local refused = { b = buyer, s = 'RELEASED', d = placed, t = placed, l = lines, e = tonumber(ARGV[1]) - 1 }
       refused.o, refused.p, refused.q, refused.h = order, placed, request_id, hash
       store(id, refused)

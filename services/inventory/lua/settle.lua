@@ -1,6 +1,8 @@
--- Ends placed holds, or drops the order they carry because the record has it. Each hold on its own, by compare-and-set.
+-- Ends placed holds, or drops the order they carry because the record has it. Each hold on its own,
+-- by compare-and-set.
 --
--- ARGV  1 epoch, 2 deadline, then hold id, outcome (`CLAIMED`, `SOLD`, `RELEASED`), and the order that ends or '' for any
+-- ARGV  1 epoch, 2 deadline, then hold id, outcome (`CLAIMED`, `SOLD`, `RELEASED`), and the order
+--       that ends or '' for any
 -- Reply SETTLED and per hold: DONE, ALREADY, UNKNOWN or CONFLICT; FENCED; TOO_LATE
 local refusal = guard()
 if refusal then
@@ -18,7 +20,8 @@ local function settle(id, outcome, order)
     return 'UNKNOWN'
   end
   local hold = cjson.decode(json)
-  -- A hold id comes again when its buyer reserves again, under the same request, what was lost with an older epoch.
+  -- A hold id is used again when its buyer reserves again, under the same request, what was lost
+  -- with an older epoch.
   if order ~= '' and hold.o ~= order then
     return 'UNKNOWN'
   end
@@ -29,7 +32,8 @@ local function settle(id, outcome, order)
     end
     return drop_order(id) and 'DONE' or 'ALREADY'
   end
-  -- A hold that never had an order may have been released by its buyer: that is no answer to how an order ended.
+  -- A hold that never had an order may have been released by its buyer: that does not answer how an
+  -- order ended.
   if hold.o and hold.s == outcome then
     return 'ALREADY'
   end

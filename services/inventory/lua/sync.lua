@@ -1,4 +1,5 @@
--- Puts a newer version of the sale's rules beside its stock; an older one never replaces a newer one.
+-- Puts a newer version of the sale's rules beside its stock; an older one never replaces a newer
+-- one.
 --
 -- ARGV  1 epoch, 2 deadline, 3 version, then the fields and values of meta
 -- Reply VERSION the version that now stands there; FENCED; TOO_LATE

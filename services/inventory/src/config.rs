@@ -38,13 +38,14 @@ pub struct Peers {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InventoryConfig {
-    /// How long a script may wait for its turn in the store; past that it does nothing when its turn comes.
+    /// How long a script may wait for its turn in the store; later it does nothing when its turn
+    /// comes.
     pub script_timeout_ms: u64,
-    /// How often what the stores say of the sales that are on is compared.
+    /// How often the stores are compared for the current sales.
     pub reconcile_every_ms: u64,
-    /// How often a stock that is watched is read.
+    /// How often a watched stock is read.
     pub watch_every_ms: u64,
-    /// Watchers of stock at a time.
+    /// The most watchers of stock at a time.
     pub max_watchers: usize,
 }
 

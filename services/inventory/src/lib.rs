@@ -1,7 +1,7 @@
-//! Inventory: units taken, kept and given back, by one atomic script each.
+//! Inventory: takes, keeps and gives back units, by one atomic script each.
 //!
-//! A call goes through [`grpc`] (decode, call, encode) to [`app`], which knows the epoch, and on to one script of `lua/` through
-//! [`store`]. Whether units can be had is decided in the scripts and nowhere else.
+//! A call goes through [`grpc`] (decode, call, encode) to [`app`], which knows the epoch, and on to
+//! one script of `lua/` through [`store`]. Only the scripts decide whether units can be had.
 
 pub mod app;
 mod config;
@@ -34,17 +34,18 @@ use crate::{
 /// The configuration's defaults, with a comment on every value.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
-/// Connections to Postgres for beats and leases alone.
+/// Connections to Postgres reserved for beats and leases.
 const OWN_CONNECTIONS: u32 = 2;
 
-/// How long the start waits for Redis to say whether it can be used.
+/// How long the start waits for Redis to show that it can be used.
 const CHECK_WITHIN: Duration = Duration::from_secs(1);
 
-/// Makes the service. It starts while Redis, Postgres and the waiting room are away, and serves once they are there.
+/// Builds the service. It starts while Redis, Postgres and the waiting room are away, and serves
+/// once they are there.
 ///
 /// # Errors
-/// When the configuration names what cannot be used, or Redis answers that it evicts keys or is too old. A Redis that answers so only
-/// later ends the service then.
+/// When the configuration is unusable, or Redis evicts keys or is too old. A Redis that shows this
+/// only later ends the service then.
 pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let store = Store::connect(&config.redis).await?;
     store.check_until(tokio::time::sleep(CHECK_WITHIN)).await?;
@@ -88,7 +89,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         .task("inventory-admission-keys", tasks::admission_keys::run(admissions, drain)))
 }
 
-/// Ends the service once Redis says that stock cannot be kept there.
+/// Ends the service once Redis shows that stock cannot be kept there.
 async fn check_store(store: Store, drain: Drain) -> anyhow::Result<()> {
     store.check_until(drain.started()).await?;
     drain.started().await;

@@ -6,10 +6,9 @@ use uuid::Uuid;
 
 use crate::domain::SkuBooks;
 
-/// What is counted as calls are done.
+/// Counters that calls raise.
 #[derive(Debug)]
 pub struct Counters {
-    /// Stocks that were rebuilt.
     pub rebuilds: Counter<u64>,
     /// Calls that were refused, by `reason`.
     pub refusals: Counter<u64>,
@@ -40,7 +39,7 @@ impl Counters {
                 .with_description("Holds whose deadline passed and whose units were given back.")
                 .build(),
         };
-        // Series that begin at 0 show their first increase; the refusals a dashboard asks for are among them.
+        // A series that begins at 0 shows its first increase; dashboards use these reasons.
         for reason in ["sold_out", "buyer_limit", "admission", "fenced"] {
             counters.refusals.add(0, &[KeyValue::new("reason", reason)]);
         }
@@ -50,7 +49,7 @@ impl Counters {
     }
 }
 
-/// One sale's stock, over all its skus.
+/// The units of one sale, over all its skus.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SaleUnits {
     allotted: i64,
@@ -80,7 +79,7 @@ impl SaleUnits {
     }
 }
 
-/// What was found of a sale; no units where its stock cannot be read.
+/// The units of a sale; `None` where its stock cannot be read.
 pub type SaleStock = (Uuid, Option<SaleUnits>);
 
 pub fn show(stocks: &Snapshot<Vec<SaleStock>>) {

@@ -1,8 +1,10 @@
-//! The steps of inventory: each script, statement, commit and publish, at which a fault suite may kill it.
+//! The steps of inventory at which a fault suite may kill it: each script, statement, commit and
+//! publish.
 
 use crate::store::Scripts;
 
-/// Those that are no scripts, and the steps of the one script that has several. A test holds the list against the sources.
+/// Steps other than scripts, and those of the one script that has several. A test compares the list
+/// with the sources.
 const NAMED: [&str; 36] = [
     "commit/adjustment_begin",
     "commit/adjustment_end",
@@ -42,7 +44,7 @@ const NAMED: [&str; 36] = [
     "sql/watched_sales",
 ];
 
-/// All of them; none in a build that cannot be killed at them.
+/// All steps; none in a build without kill points.
 pub fn all() -> Vec<&'static str> {
     if !flashsale_failpoint::COMPILED_IN {
         return Vec::new();
@@ -60,7 +62,7 @@ mod tests {
 
     use super::*;
 
-    /// A step that is forgotten is one that nobody is ever killed at.
+    /// A step that is not listed is never killed at.
     #[test]
     fn whatever_is_done_to_a_store_or_the_queue_is_a_step_and_listed() {
         let texts = sources::below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
@@ -70,7 +72,7 @@ mod tests {
         assert!(missing.is_empty(), "no steps: {missing:#?}");
         let names: BTreeSet<&str> =
             found.iter().flat_map(|found| &found.steps).map(String::as_str).collect();
-        // Those of the load are written where it is called.
+        // The steps of the load are named where it is called.
         let listed = NAMED.into_iter().filter(|name| !name.starts_with("load/"));
         assert_eq!(names, listed.collect());
         let fill = include_str!("store/fill.rs");

@@ -1,9 +1,12 @@
-//! Adding units to a loaded sale, and withdrawing units nobody has: in both stores, one step after the other.
+//! Adding units to a loaded sale, and withdrawing free units: in both stores, one step after the
+//! other.
 //!
-//! An addition raises the allotment first and the stock then, a withdrawal lowers the stock first and the allotment then, so that never
-//! more is on sale than allotted. Each step is done once, however often it is tried: the stock remembers the request as long as its
-//! epoch lasts, the record changes the allotment together with the journal. `docs/decisions/2026-11-25-adjusting-stock.md` has every
-//! place in which it can be cut off, and what comes of it.
+//! An addition raises the allotment first and then the stock, a withdrawal lowers the stock first
+//! and then the allotment, so that there are never more units on sale than allotted. Each step
+//! takes effect once, however often it is tried: the stock remembers the request as long as its
+//! epoch lasts, the record changes the allotment together with the journal.
+//! `docs/decisions/2026-11-25-adjusting-stock.md` lists every point at which an adjustment can be
+//! cut off, and what follows.
 
 use std::time::Duration;
 
@@ -13,21 +16,19 @@ use uuid::Uuid;
 use super::Inventory;
 use crate::domain::{Adjusted, Adjustment, AdjustmentRequest, AdjustmentState, Refusal, SkuBooks};
 
-/// How many are taken at once.
+/// How many adjustments one pass takes up.
 const BATCH: i64 = 20;
-/// How often the sale may move on under an adjustment before it is left to the next one who tries.
+/// How often the sale's epoch may change under an adjustment before it is left to the next attempt.
 const MAX_ROUNDS: u32 = 3;
 
-/// An adjustment that was done, and the books of its sku afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Done {
-    /// The adjustment.
     pub adjustment: Adjustment,
-    /// The books, as they are now.
+    /// The books of its sku as they are now; `None` if the sku is gone.
     pub books: Option<SkuBooks>,
 }
 
-/// The end of an adjustment, for whoever asked for it.
+/// The answer to the caller of an adjustment that has ended.
 fn outcome(adjustment: Adjustment) -> Result<Adjustment, Refusal> {
     match adjustment.state {
         AdjustmentState::Done => Ok(adjustment),
@@ -43,10 +44,13 @@ fn outcome(adjustment: Adjustment) -> Result<Adjustment, Refusal> {
 }
 
 impl Inventory {
-    /// Adds or withdraws units. The same request gets the same answer again.
+    /// Adds or withdraws units. A repeated request gets the same answer.
     ///
     /// # Errors
-    /// Why it was not done. Unless the request was refused for good, it may be carried through in the background, and asking again is safe.
+    /// [`Refusal::RequestReused`]; [`Refusal::UnitsCommitted`]; [`Refusal::AllotmentTooHigh`];
+    /// [`Refusal::SkuUnknown`]; [`Refusal::Fenced`] while the stock is closed; or a store's
+    /// failure. Unless the request was refused for good, the background task may still carry it
+    /// through, and a retry is safe.
     pub async fn adjust(&self, request: &AdjustmentRequest) -> Result<Done, Refusal> {
         let adjustment = self.counted(self.adjust_once(request).await)?;
         self.changes().freed(request.sale_id);
@@ -69,7 +73,8 @@ impl Inventory {
                     None => continue,
                 }
             }
-            // Nothing is written down for a stock that is closed, or for a sku it does not have.
+            // No journal entry is made for a stock that is closed, or for a sku that it does not
+            // have.
             let skus = std::slice::from_ref(&request.sku);
             self.at_epoch(request.sale_id, |epoch| self.stock.read(request.sale_id, skus, epoch))
                 .await?;
@@ -92,7 +97,8 @@ impl Inventory {
         }
     }
 
-    /// The allotment was raised in `epoch`: the stock of that epoch has to be told, and that of any later one was computed from it.
+    /// The allotment was raised in `epoch`, so the stock of that epoch has to be told; the stock of
+    /// any later epoch was computed from the raised allotment.
     async fn add(&self, request: &AdjustmentRequest, epoch: i64) -> Result<Adjustment, Refusal> {
         match self.stock.adjust(request, epoch).await {
             Ok(Adjusted::Applied) => {}
@@ -110,7 +116,8 @@ impl Inventory {
         self.adjustments.end_addition(request.request_id).await
     }
 
-    /// What the stock says counts only as long as its epoch lasts: the next one knows nothing of it and is asked again.
+    /// The stock's answer is valid only in its epoch: a later one has no trace of it and is asked
+    /// again.
     async fn withdraw(&self, adjustment: &Adjustment) -> Result<Adjustment, Refusal> {
         let request = &adjustment.request;
         for round in 0..MAX_ROUNDS {
@@ -136,10 +143,12 @@ impl Inventory {
         Err(Refusal::Fenced)
     }
 
-    /// Carries through what was cut off and has not been touched for `idle`; returns how many have ended and how many have not.
+    /// Carries through adjustments that were cut off and not touched for `idle`; returns how many
+    /// ended and how many did not.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn finish_adjustments(&self, idle: Duration) -> Result<(usize, usize), Refusal> {
         let idle_ms = i64::try_from(idle.as_millis()).unwrap_or(i64::MAX);
         let (mut ended, mut left) = (0, 0);
@@ -150,7 +159,7 @@ impl Inventory {
                     ended += 1;
                     tracing::info!(%request_id, %sale_id, state = ?adjustment.state, "an adjustment that was cut off has ended");
                 }
-                // Its stock is closed, or a store is away: that is said where it is seen to.
+                // Its stock is closed, or a store is away: the code that handles that logs it.
                 Err(refusal @ Refusal::Fault { .. }) => {
                     left += 1;
                     tracing::error!(%request_id, %sale_id, ?refusal, "an adjustment cannot be carried through");
@@ -167,7 +176,8 @@ impl Inventory {
     /// A page of at most `size` adjustments of a sale, newest first, and where the next one begins.
     ///
     /// # Errors
-    /// [`Refusal::SaleUnknown`], or when Postgres does not answer.
+    /// [`Refusal::SaleUnknown`]; [`Refusal::StoreAway`] while Postgres cannot be reached,
+    /// [`Refusal::Fault`] for any other error of it.
     pub async fn adjustments(
         &self,
         sale_id: Uuid,

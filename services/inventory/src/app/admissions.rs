@@ -11,9 +11,9 @@ use crate::{
     peers::WaitingRoom,
 };
 
-/// How often the keys are fetched at most, because of tokens with keys that are not known.
+/// The shortest time between fetches that are caused by tokens with unknown keys.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// How much the clock of whoever issued an admission may differ from ours.
+/// How far the issuer's clock may be from ours.
 const LEEWAY_MS: i64 = 5_000;
 
 /// The keys, and where they come from. A clone shares them.
@@ -24,7 +24,7 @@ pub struct Admissions {
     fetched: Arc<Mutex<Option<Fetched>>>,
 }
 
-/// The last time the keys were asked for.
+/// The last fetch of the keys.
 #[derive(Debug, Clone, Copy)]
 struct Fetched {
     at: Instant,
@@ -37,7 +37,7 @@ impl Admissions {
         Self { ring: KeyRing::empty(), waiting_room, fetched: Arc::default() }
     }
 
-    /// Judges the admission that a request of this buyer for this sale carries.
+    /// Judges the admission in a request of this buyer for this sale.
     pub async fn judge(&self, token: &str, sale_id: Uuid, buyer_id: &str) -> Proof {
         if token.is_empty() {
             return Proof::Fault(AdmissionFault::Required);
@@ -46,21 +46,23 @@ impl Admissions {
         let mut verdict = verify();
         if verdict == Err(Verdict::Invalid) {
             if self.ring.unknown_key(token).is_some() {
-                // Boxed: it is hardly ever done, and would make every request as large as the call is.
+                // Boxed: the call is rare, and its future would make that of every request as
+                // large.
                 let fetched = Box::pin(self.fetch(ASK_EVERY)).await;
                 if !fetched && self.ring.unknown_key(token).is_some() {
-                    // It may well be good, so nobody is told that it is not.
+                    // It may well be good, so it must not be called invalid.
                     return Proof::Fault(AdmissionFault::Unverified);
                 }
             }
-            // Its key may have come since, here or at somebody else's request.
+            // Its key may have arrived meanwhile, by this fetch or by one for another request.
             verdict = verify();
         }
         proof(verdict)
     }
 
-    /// Judges several at once, each a token with the sale and the buyer that ask with it, which costs half as much each. None for one that is
-    /// not signed by a key that is known now: whether it is worth nothing [`Admissions::judge`] says.
+    /// Judges several admissions at once, each a token with the sale and the buyer it was sent for,
+    /// at half the cost each. `None` for one that is not signed by a key known now:
+    /// [`Admissions::judge`] decides whether it is invalid.
     pub fn judge_known(&self, shown: &[(&str, Uuid, &str)]) -> Vec<Option<Proof>> {
         let sent: Vec<_> = shown.iter().copied().filter(|(token, ..)| !token.is_empty()).collect();
         let mut verdicts = self.ring.verify_admissions(&sent, now_ms(), LEEWAY_MS).into_iter();
@@ -73,12 +75,13 @@ impl Admissions {
         shown.iter().map(judged).collect()
     }
 
-    /// Fetches the keys. While the waiting room is away the keys that are known stay good.
+    /// Fetches the keys. While the waiting room is away the known keys stay valid.
     pub async fn refresh(&self) {
         self.fetch(Duration::ZERO).await;
     }
 
-    /// Fetches the keys unless they were asked for within `recent`; whether the last fetch went well. One at a time.
+    /// Fetches the keys unless that was tried within `recent`; returns whether the last fetch
+    /// succeeded. One fetch at a time.
     async fn fetch(&self, recent: Duration) -> bool {
         let mut fetched = self.fetched.lock().await;
         if let Some(last) = fetched.filter(|last| last.at.elapsed() < recent) {

@@ -1,5 +1,6 @@
-//! What this process does to stocks that are followed here, so that their watchers hear at once that a sku is sold out or to be had again,
-//! and not at the next reading. What other processes do is seen at the next reading.
+//! Changes that this process makes to watched stocks, so that their watchers learn at once that a
+//! sku is sold out or available again, and not only at the next reading. Changes by other processes
+//! show at the next reading.
 
 use std::{
     collections::HashMap,
@@ -13,32 +14,31 @@ use crate::domain::{
     Answer, Content, Outcome, PlacedLine, Refusal, Request, Settled, Settlement, StockView,
 };
 
-/// The followed stocks. For any other a call costs one look into a map.
+/// The watched stocks. For any other stock a call costs one look into a map.
 #[derive(Debug, Default)]
 pub struct Changes {
     followed: RwLock<HashMap<Uuid, Arc<Followed>>>,
 }
 
-/// One of them.
 #[derive(Debug, Default)]
 pub struct Followed {
     units: Mutex<UnitsLeft>,
     news: Notify,
 }
 
-/// What is left by sku: as last read, less what was taken here since. Other processes take and give back as well, so that this is a reason
-/// to read and never an answer.
+/// Units left by sku: as last read, less those taken here since. Other processes take and give back
+/// units as well, so this is a reason to read the stock and never an answer.
 #[derive(Debug, Default)]
 struct UnitsLeft {
     left: HashMap<String, i64>,
-    /// Taken since the last reading began: it may or may not be in what was read.
+    /// Taken since the last reading began: the reading may or may not include them.
     taken: HashMap<String, i64>,
-    /// As read, some sku had none left.
+    /// In the last reading, some sku had no units left.
     sold_out: bool,
 }
 
 impl Changes {
-    /// Takes note of a sale's changes from now on.
+    /// Records a sale's changes from now on.
     pub fn follow(&self, sale_id: Uuid) -> Arc<Followed> {
         let followed = Arc::<Followed>::default();
         let mut all = self.followed.write().unwrap_or_else(PoisonError::into_inner);
@@ -46,7 +46,7 @@ impl Changes {
         followed
     }
 
-    /// Ends that, unless somebody else follows the sale by now.
+    /// Ends that, unless another watcher has begun to follow the sale since.
     pub fn forget(&self, sale_id: Uuid, followed: &Arc<Followed>) {
         let mut all = self.followed.write().unwrap_or_else(PoisonError::into_inner);
         if all.get(&sale_id).is_some_and(|present| Arc::ptr_eq(present, followed)) {
@@ -59,7 +59,7 @@ impl Changes {
         all.get(&sale_id).cloned()
     }
 
-    /// A request was answered.
+    /// Records the answer to a request.
     pub fn answered(&self, request: &Request, answer: &Result<Answer, Refusal>) {
         let Some(followed) = self.of(request.sale_id) else { return };
         match (answer, &request.content) {
@@ -74,7 +74,7 @@ impl Changes {
         }
     }
 
-    /// Holds were settled.
+    /// Records that holds were settled.
     pub fn settled(&self, sale_id: Uuid, holds: &[Settlement], settled: &[Settled]) {
         let released = holds
             .iter()
@@ -85,7 +85,7 @@ impl Changes {
         }
     }
 
-    /// Units of skus that nobody named came back, or new ones came.
+    /// Records that units of unspecified skus came back, or that new ones were added.
     pub fn freed(&self, sale_id: Uuid) {
         if let Some(followed) = self.of(sale_id)
             && followed.units().sold_out
@@ -96,17 +96,17 @@ impl Changes {
 }
 
 impl Followed {
-    /// Ends when there is a reason to read the stock.
+    /// Resolves when there is a reason to read the stock.
     pub async fn news(&self) {
         self.news.notified().await;
     }
 
-    /// The stock is about to be read.
+    /// Marks that a reading begins.
     pub fn reading(&self) {
         self.units().taken.clear();
     }
 
-    /// The stock was read.
+    /// Records what was read.
     pub fn read(&self, view: &StockView) {
         let mut units = self.units();
         units.sold_out = view.skus.iter().any(|books| books.available <= 0);
@@ -201,7 +201,7 @@ mod tests {
         assert!(has_news(&followed));
         read(&followed, 1);
         followed.found_none("a");
-        assert!(has_news(&followed), "somebody else took it");
+        assert!(has_news(&followed), "another process took it");
         followed.found_none("a");
         assert!(!has_news(&followed), "that is known");
     }

@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-/// Sales that wait to be looked at; what does not fit in is found closed again by the next call or sweep.
+/// The most sales that wait; what does not fit in is found closed again by the next call or sweep.
 const CAPACITY: usize = 10_000;
 
 /// Sales whose stock was found closed.
@@ -19,7 +19,7 @@ pub struct ClosedSales {
 }
 
 impl ClosedSales {
-    /// Has a sale looked at soon.
+    /// Adds a sale.
     pub fn notice(&self, sale_id: Uuid) {
         let mut sales = self.sales.lock().unwrap_or_else(PoisonError::into_inner);
         if sales.len() < CAPACITY && sales.insert(sale_id) {
@@ -27,12 +27,12 @@ impl ClosedSales {
         }
     }
 
-    /// Ends once a sale is noticed.
+    /// Resolves once a sale is added.
     pub async fn noticed(&self) {
         self.found.notified().await;
     }
 
-    /// The sales noticed since the last call.
+    /// The sales added since the last call.
     pub fn take(&self) -> HashSet<Uuid> {
         std::mem::take(&mut *self.sales.lock().unwrap_or_else(PoisonError::into_inner))
     }

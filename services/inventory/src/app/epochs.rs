@@ -1,5 +1,5 @@
-//! Which epoch each sale's stock is in, remembered so that taking units never asks Postgres, and only for as long as this instance is
-//! known to speak to the server that counts.
+//! The epoch of each sale's stock, cached so that taking units never asks Postgres, and only for as
+//! long as this instance is known to speak to the server that counts.
 
 use std::{
     collections::HashMap,
@@ -17,14 +17,14 @@ use crate::{
     store::{Known, Record, SaleEpoch},
 };
 
-/// How many sales are remembered.
+/// How many sales are cached.
 const CAPACITY: usize = 10_000;
-/// How long an answer other than an epoch is remembered.
+/// How long an answer other than an epoch is cached.
 const ABSENT_FOR: Duration = Duration::from_millis(200);
-/// How often the record is asked about a sale whose stock is fenced.
+/// The shortest time between two questions to the record about a sale whose stock is fenced.
 const ASK_EVERY: Duration = Duration::from_millis(250);
 
-/// The epochs. A sale is looked up once, however many ask for it at once.
+/// The epochs. Concurrent callers share one lookup of a sale.
 #[derive(Debug)]
 pub struct Epochs {
     record: Record,
@@ -45,13 +45,13 @@ struct Found {
     /// The last answer of the record.
     answer: Result<i64, Refusal>,
     at: Instant,
-    /// When the call, or the beat, began that brought it: what changed since may be missing.
+    /// When the call or beat began that brought it: later changes may be missing.
     asked: BootInstant,
     read_at: BootInstant,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that is guarded here can be left half-changed by a panic.
+    // No panic can leave guarded data half-changed.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -68,8 +68,9 @@ impl Sale {
         }
     }
 
-    /// Takes over what a beat has read, unless something newer is known. That a sale may not be served only takes away
-    /// what is known: whoever asks for it then looks it up, for it may be opened at this moment.
+    /// Takes over what a beat has read, unless something newer is known. A beat that finds a sale
+    /// not servable only removes what is known: the next caller looks it up, since the sale may be
+    /// opened at this moment.
     fn learn(&self, standing: Option<Standing>, read_at: BootInstant) {
         let mut found = lock(&self.found);
         if found.as_ref().is_some_and(|old| old.read_at > read_at) {
@@ -102,8 +103,10 @@ impl Epochs {
     /// The epoch of a sale's stock, if this instance may serve it.
     ///
     /// # Errors
-    /// [`Refusal::SaleUnknown`]; [`Refusal::NotOpen`] for a sale that was not started, or whose report is final; [`Refusal::Fenced`] for one
-    /// whose stock is being loaded, or while another server counts; or when that cannot be told because Postgres does not answer.
+    /// [`Refusal::SaleUnknown`]; [`Refusal::NotOpen`] for a sale that was not started, or whose
+    /// report is final; [`Refusal::Fenced`] for one whose stock is being loaded, or while another
+    /// server counts; [`Refusal::StoreAway`] when Postgres is away and nothing known covers the
+    /// sale.
     pub async fn get(&self, sale_id: Uuid) -> Result<i64, Refusal> {
         let sale = self.sale(sale_id);
         match sale.found() {
@@ -119,7 +122,7 @@ impl Epochs {
         }
     }
 
-    /// The epoch that came after `seen`, which the store has refused.
+    /// The epoch after `seen`, which the store has refused.
     ///
     /// # Errors
     /// [`Refusal::Fenced`] when there is none.
@@ -141,7 +144,8 @@ impl Epochs {
         }
     }
 
-    /// Asks the record again: the sale's stock was loaded or rebuilt here. What it answers, or that it does not, shows where the sale is asked for.
+    /// Asks the record again, after the sale's stock was loaded or rebuilt here. A failure shows
+    /// when the epoch is asked for next.
     pub async fn refresh(&self, sale_id: Uuid) {
         let sale = self.sale(sale_id);
         *lock(&sale.found) = None;
@@ -151,7 +155,7 @@ impl Epochs {
     /// Confirms this instance's server and takes over the epochs of all unfinished sales.
     ///
     /// # Errors
-    /// When a store does not answer; what was known stays.
+    /// [`Refusal::StoreAway`] when a store does not answer; what was known stays.
     pub async fn beat(&self) -> Result<Arc<Beaten>, Refusal> {
         let beaten = self.serving.beat().await?;
         for row in &beaten.sales {
@@ -195,20 +199,21 @@ impl Epochs {
         let since = BootInstant::now();
         let _asking = sale.asking.lock().await;
         let asked = BootInstant::now();
-        // Not one that was merely answered since: what was asked before may have missed what this call is to see.
+        // An answer that only arrived since does not do: its question was asked before this call,
+        // and may have missed what this call is to see.
         let found = match sale.found().filter(|found| found.asked >= since) {
             Some(found) => Ok(found),
             None => self.read(sale_id, sale, asked).await,
         };
         match found {
-            // An answer that was long on its way is no cover.
+            // An answer that took too long does not cover.
             Ok(Found { standing: Some(standing), answer: Ok(_), .. }) => {
                 let covered = self.serving.covers(sale_id, &standing);
                 if covered { Ok(standing.epoch) } else { Err(Refusal::Fenced) }
             }
             Ok(Found { answer, .. }) => answer,
             Err(refusal) => {
-                // Postgres being away says nothing against what it said before.
+                // An outage of Postgres does not refute its earlier answer.
                 let mut found = lock(&sale.found);
                 let before = found.take();
                 *found = Some(Found {
@@ -223,7 +228,7 @@ impl Epochs {
         }
     }
 
-    /// What a beat says of the sale; where it does not have it, why that is not served.
+    /// The beat's answer for the sale; if the beat does not have the sale, why it is not served.
     async fn read(&self, sale_id: Uuid, sale: &Sale, asked: BootInstant) -> Result<Found, Refusal> {
         self.serving.want(sale_id);
         let beaten = self.beat().await?;
@@ -239,7 +244,7 @@ impl Epochs {
         let Known { state, epoch, is_final, .. } = self.record.lookup(sale_id).await?;
         let started = matches!(state.as_str(), "OPEN" | "PAUSED");
         let refusal = if !is_final && (started || epoch.is_some()) {
-            // Its stock is on the way.
+            // Its stock is being loaded.
             Refusal::Fenced
         } else {
             Refusal::NotOpen { state, window_ms: None }
@@ -254,7 +259,7 @@ impl Epochs {
 fn answer(state: &str, open: bool, standing: Option<&Standing>) -> Result<i64, Refusal> {
     match standing {
         Some(standing) => Ok(standing.epoch),
-        // Its stock is on the way, or stands on another server.
+        // Its stock is being loaded, or stands on another server.
         None if open || matches!(state, "OPEN" | "PAUSED" | "ENDED") => Err(Refusal::Fenced),
         None => Err(Refusal::NotOpen { state: state.to_owned(), window_ms: None }),
     }

@@ -1,4 +1,5 @@
-//! Holds: asking for them, changing, reading and ending them. Each call is one script, in the epoch that is known.
+//! Holds: taking, changing, reading and ending them. Each call is one script, in the epoch that is
+//! known.
 
 use uuid::Uuid;
 
@@ -9,10 +10,11 @@ use crate::domain::{
 };
 
 impl Inventory {
-    /// Asks for a hold, or changes one.
+    /// Takes or changes a hold.
     ///
     /// # Errors
-    /// Why it was not done.
+    /// Those of the epoch lookup ([`Refusal::SaleUnknown`], [`Refusal::NotOpen`],
+    /// [`Refusal::Fenced`]) and of `Stock::request`.
     pub async fn request(&self, request: &Request, proof: &Proof) -> Result<Answer, Refusal> {
         let sale_id = request.sale_id;
         let answer =
@@ -21,10 +23,10 @@ impl Inventory {
         answer
     }
 
-    /// Reads a hold; of `buyer_id` only, if one is given.
+    /// Reads a hold; only one of `buyer_id`, if given.
     ///
     /// # Errors
-    /// Why it cannot be read.
+    /// Those of the epoch lookup and of `Stock::hold`.
     pub async fn hold(
         &self,
         sale_id: Uuid,
@@ -34,18 +36,19 @@ impl Inventory {
         self.in_epoch(sale_id, |epoch| self.stock.hold(sale_id, id, buyer_id, epoch)).await
     }
 
-    /// Reads the books of `skus`, or of all if there are none.
+    /// Reads the books of `skus`, or of all skus if it is empty.
     ///
     /// # Errors
-    /// Why they cannot be read.
+    /// Those of the epoch lookup and of `Stock::read`.
     pub async fn read(&self, sale_id: Uuid, skus: &[String]) -> Result<StockView, Refusal> {
         self.in_epoch(sale_id, |epoch| self.stock.read(sale_id, skus, epoch)).await
     }
 
-    /// Settles holds, each on its own.
+    /// Settles holds, each on its own; the results are in the order of `holds`.
     ///
     /// # Errors
-    /// Why they were not all settled; asking again is safe.
+    /// Those of the epoch lookup and of `Stock::settle`; [`Refusal::Fenced`] if the epoch ended
+    /// meanwhile. Some holds may be settled by then; a retry is safe.
     pub async fn settle(
         &self,
         sale_id: Uuid,
@@ -62,11 +65,12 @@ impl Inventory {
         .await
     }
 
-    /// Takes the units of orders anew that are of an epoch before `min_epoch`, in the current one, each order on its own. Returns that
-    /// epoch with the results.
+    /// Takes the units of orders of an epoch before `min_epoch` again in the current one, each
+    /// order on its own. Returns the current epoch with the results, in the order of `orders`.
     ///
     /// # Errors
-    /// [`Refusal::Fenced`] while the sale's stock is of an earlier epoch; why they were not all dealt with. Asking again is safe.
+    /// [`Refusal::Fenced`] while the sale's stock is of an epoch before `min_epoch`, or if the
+    /// epoch ended meanwhile; those of the epoch lookup and of `Stock::retake`. A retry is safe.
     pub async fn retake(
         &self,
         sale_id: Uuid,
@@ -84,10 +88,11 @@ impl Inventory {
         .await
     }
 
-    /// Lists at most `limit` placed holds whose order the record is not known to have, oldest first.
+    /// Lists at most `limit` placed holds whose order the record is not known to have, oldest
+    /// first.
     ///
     /// # Errors
-    /// Why they cannot be read.
+    /// Those of the epoch lookup and of `Stock::list_placed`.
     pub async fn list_placed(
         &self,
         sale_id: Uuid,
@@ -98,10 +103,11 @@ impl Inventory {
             .await
     }
 
-    /// Copies the sale's rules beside its stock; returns the version that stands there now.
+    /// Copies the sale's rules beside its stock; returns the version of the rules that stand there
+    /// now.
     ///
     /// # Errors
-    /// Why they were not copied.
+    /// Those of the epoch lookup and of `Stock::sync`.
     pub async fn sync(&self, sale_id: Uuid) -> Result<i64, Refusal> {
         let rules = self.counted(self.record.rules(sale_id).await)?;
         self.in_epoch(sale_id, |epoch| self.stock.sync(sale_id, &rules, epoch)).await
@@ -110,7 +116,8 @@ impl Inventory {
     /// Ends at most `limit` holds of a stock whose deadline has passed.
     ///
     /// # Errors
-    /// Why it was not done.
+    /// [`Refusal::Fenced`] if `epoch` is not the current one; those of the epoch lookup and of
+    /// `Stock::sweep`.
     pub async fn sweep(&self, sale_id: Uuid, epoch: i64, limit: usize) -> Result<Swept, Refusal> {
         if self.epochs.get(sale_id).await? != epoch {
             return Err(Refusal::Fenced);

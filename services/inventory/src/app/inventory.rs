@@ -1,4 +1,4 @@
-//! The inventory: the stores behind its use cases, and calling them in the epoch that is known.
+//! The stores behind the use cases, and calls to the stock in the epoch that is known.
 
 use std::{
     collections::HashMap,
@@ -20,7 +20,7 @@ use crate::{
     store::{Adjustments, Beats, Queue, Record, Scripts, Servers, Stock},
 };
 
-/// Stocks that are computed and loaded by rebuilds at once: each is kept in memory whole.
+/// The most stocks that rebuilds load at once: each is held in memory whole.
 const LOADS_AT_ONCE: usize = 4;
 
 /// The stock of all sales, with the record behind it.
@@ -31,19 +31,20 @@ pub struct Inventory {
     pub(super) adjustments: Adjustments,
     pub(super) epochs: Epochs,
     pub(super) serving: Arc<Serving>,
-    /// Stocks of this instance that may be loaded by rebuilds at once.
+    /// Permits for rebuilds to load a stock.
     pub(super) load_permits: Semaphore,
     pub(super) queue: Queue,
     pub(super) closed_sales: ClosedSales,
     pub(super) changes: Changes,
-    /// By sale: units promised beyond what is allotted, as the last comparison of the stores has them.
+    /// By sale: units promised beyond what is allotted, as of the last comparison of the stores.
     oversold: Mutex<HashMap<Uuid, i64>>,
     pub(super) counters: Counters,
 }
 
 impl Inventory {
-    /// Stock in `store`, on record in `pool`, with orders on their way in `queue`; `timeout` bounds each script. `own_pool` has the
-    /// connections that confirm the server and keep leases: nothing else may exhaust them.
+    /// Stock in `store`, its record in `pool`, orders on their way in `queue`; `timeout` bounds
+    /// each script. `own_pool` has the connections that confirm the server and keep leases, so that
+    /// no other work can exhaust them.
     pub fn new(
         store: Store,
         pool: PgPool,
@@ -72,8 +73,8 @@ impl Inventory {
         }
     }
 
-    /// Asks the record whether an epoch is still the current one. A server that was cut off and goes on answering a client of ours would take
-    /// what is done there for done: it is done only in the current epoch.
+    /// Checks in the record that `epoch` is still the current one. A server that was cut off but
+    /// still answers a client of ours would report work as done that is lost with it.
     pub(super) async fn still_in(&self, sale_id: Uuid, epoch: i64) -> Result<(), Refusal> {
         match self.record.lookup(sale_id).await?.epoch {
             Some((current, true)) if current == epoch => Ok(()),
@@ -81,7 +82,7 @@ impl Inventory {
         }
     }
 
-    /// What is done here to stocks that are followed.
+    /// Changes to watched stocks.
     pub(super) fn changes(&self) -> &Changes {
         &self.changes
     }
@@ -94,7 +95,8 @@ impl Inventory {
     /// The stocks that may have holds to sweep, with their epochs.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn loaded_sales(&self) -> Result<Vec<(Uuid, i64)>, Refusal> {
         self.record.loaded_sales().await
     }
@@ -102,23 +104,25 @@ impl Inventory {
     /// The sales whose stock is shown in metrics, at most `limit`.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn watched_sales(&self, limit: i64) -> Result<Vec<Uuid>, Refusal> {
         self.record.watched_sales(limit).await
     }
 
-    /// What the last comparisons found oversold, by sale.
+    /// Stores what the last comparisons found oversold, by sale.
     pub(crate) fn set_oversold(&self, found: HashMap<Uuid, i64>) {
         *self.oversold.lock().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
-    /// What the last comparison found oversold of a sale; 0 if there was none.
+    /// What the last comparison found oversold of a sale; 0 if it found nothing.
     pub(crate) fn oversold(&self, sale_id: Uuid) -> i64 {
         let found = self.oversold.lock().unwrap_or_else(PoisonError::into_inner);
         found.get(&sale_id).copied().unwrap_or(0)
     }
 
-    /// Calls in the epoch that is known, and once more in the next one if the store says that there is one.
+    /// Runs `call` in the epoch that is known, and once more in the next one if the store says that
+    /// there is one. A refusal is counted; a closed stock is queued for a rebuild.
     pub(super) async fn in_epoch<T, F, Fut>(&self, sale_id: Uuid, call: F) -> Result<T, Refusal>
     where
         F: Fn(i64) -> Fut,
@@ -127,7 +131,7 @@ impl Inventory {
         self.counted(self.noticed(sale_id, self.at_epoch(sale_id, call).await))
     }
 
-    /// Has a stock that was found closed looked at.
+    /// Queues a stock that was found closed for a rebuild.
     pub(super) fn noticed<T>(
         &self,
         sale_id: Uuid,
@@ -139,7 +143,7 @@ impl Inventory {
         result
     }
 
-    /// As `in_epoch`, for what is part of a call and not counted by itself.
+    /// As `in_epoch`, for part of a call: a refusal is not counted and a closed stock not queued.
     pub(super) async fn at_epoch<T, F, Fut>(&self, sale_id: Uuid, call: F) -> Result<T, Refusal>
     where
         F: Fn(i64) -> Fut,

@@ -1,11 +1,12 @@
-//! Loading a sale's stock: from the record into Redis, under a new epoch.
+//! Loading a sale's stock from the record into Redis, under a new epoch.
 //!
-//! Three steps, each of which may be the last before a crash, and all of which LoadStock may be called again after:
-//! 1. the record hands out an epoch, which nobody may use yet, and has the allotments;
+//! A crash may follow any of three steps, after which LoadStock can be called again:
+//! 1. the record hands out an epoch, which no instance may use yet, and has the allotments;
 //! 2. the stock is staged in Redis and published there in one step;
-//! 3. the record lets everybody use the epoch.
+//! 3. the record lets all instances use the epoch.
 //!
-//! As nobody uses an epoch before the third step, stock that did not get there was never opened and may be loaded again.
+//! No instance uses an epoch before the third step, so stock that did not get there was never
+//! opened and may be loaded again.
 
 use uuid::Uuid;
 
@@ -15,34 +16,32 @@ use crate::{
     store::{LoadBegun, Record, Stock},
 };
 
-/// How often the record may move on under a loader before it gives up.
+/// How often the record may change under a load before it gives up.
 const MAX_ROUNDS: u32 = 3;
 
-/// Loaded stock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Loaded {
-    /// Its epoch.
     pub epoch: i64,
 }
 
-/// Loads stock.
+/// A load of stock.
 #[derive(Debug, Clone, Copy)]
 pub struct Load<'a> {
-    /// What is on record.
     pub record: &'a Record,
-    /// Where it goes.
     pub stock: &'a Stock,
-    /// Which server that is.
+    /// Which server counts.
     pub serving: &'a Serving,
 }
 
 impl Load<'_> {
-    /// Loads a sale's stock. The same `request_id` gets the same answer again.
+    /// Loads a sale's stock. A repeated `request_id` gets the same answer.
     ///
     /// # Errors
-    /// [`Refusal::SaleUnknown`]; [`Refusal::AlreadyLoaded`]; [`Refusal::NotLoadable`]; [`Refusal::Fenced`] when the stock was in use and is
-    /// gone, so that it has to be rebuilt, when another loader is at it, or while this instance's server is not the one that counts; or when
-    /// a store does not answer.
+    /// [`Refusal::SaleUnknown`]; [`Refusal::AlreadyLoaded`]; [`Refusal::NotLoadable`];
+    /// [`Refusal::NotOpen`] for a sale whose report is final; [`Refusal::Fenced`] when the stock
+    /// was in use and is gone, so that it has to be rebuilt, when another load is under way, or
+    /// while this instance's server is not the one that counts; [`Refusal::StoreAway`] when a store
+    /// does not answer.
     pub async fn run(&self, sale_id: Uuid, request_id: Uuid) -> Result<Loaded, Refusal> {
         if self.serving.is_turned_away() {
             return Err(Refusal::Fenced);
@@ -66,7 +65,7 @@ impl Load<'_> {
                         Err(Refusal::AlreadyLoaded { epoch })
                     };
                 }
-                // In a sale that has not opened yet nobody can have taken anything.
+                // Before a sale opens no units can have been taken.
                 let never_opened = matches!(known.state.as_str(), "DRAFT" | "SCHEDULED");
                 if (usable || known.rebuilding) && !never_opened {
                     return Err(Refusal::Fenced);

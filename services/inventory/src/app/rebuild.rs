@@ -1,25 +1,26 @@
 //! Rebuilding a sale's stock from the record alone, under a new epoch.
 //!
-//! Redis is never read for this: a stock that was lost, restarted, failed over or partly evicted cannot be
-//! told from a good one.
-//! 1. **Raise.** The record hands out the next epoch, on this instance's server, under a lease. It does so only
-//!    if that server already has the sale, or the server that has it is silent or retired. The old epoch is
-//!    unusable from here on.
-//! 2. **Close.** Instances that serve the old epoch stop. The keys on this server are cleared. If the old epoch
-//!    is served from another server, a message in the queue tells instances that cannot reach Postgres.
-//! 3. **Mark.** Once no caller can still be told that an order of the old epoch is accepted, a marker goes into
-//!    the order queue. Orders of an old epoch behind it are not counted; they are parked by the claims and
-//!    retake their units.
-//! 4. **Wait** until the claims have passed the marker, which they record in the transaction that claims what
-//!    stands before it.
-//! 5. **Load** rules, allotments and orders, from one snapshot, into Redis, where they are invisible until
-//!    complete. Only this step takes one of the few load permits, so rebuilds that wait for a marker do not
-//!    block others.
+//! Redis is never read for this: a stock that was lost, restarted, failed over or partly evicted
+//! cannot be told from a good one.
+//! 1. **Raise.** The record hands out the next epoch, on this instance's server, under a lease. It
+//!    does so only if that server already has the sale, or the server that has it is silent or
+//!    retired. The old epoch is unusable from here on.
+//! 2. **Close.** Instances that serve the old epoch stop. The keys on this server are cleared. If
+//!    the old epoch is served from another server, a message in the queue tells instances that
+//!    cannot reach Postgres.
+//! 3. **Mark.** Once no caller can still be told that an order of the old epoch is accepted, a
+//!    marker goes into the order queue. Orders of an old epoch behind it are not counted; they are
+//!    parked by the claims and retake their units.
+//! 4. **Wait** until the claims have passed the marker, which they record in the transaction that
+//!    claims what stands before it.
+//! 5. **Load** rules, allotments and orders, from one snapshot, into Redis, where they are
+//!    invisible until complete. Only this step takes one of the few load permits, so rebuilds that
+//!    wait for a marker do not block others.
 //! 6. **Open**: the record says that the stock is whole.
 //!
-//! A crash after any step is safe: the lease expires and another rebuilder starts over with a later epoch, whose
-//! marker is behind the first. Two rebuilders at once are safe as well: Redis keeps only the later epoch, and
-//! the record opens only the epoch it handed out last.
+//! A crash after any step is safe: the lease expires and another rebuilder starts over with a later
+//! epoch, whose marker is behind the first. Two rebuilders at once are safe as well: Redis keeps
+//! only the later epoch, and the record opens only the epoch it handed out last.
 
 use std::{future::Future, pin::pin, time::Duration};
 
@@ -37,41 +38,40 @@ use crate::{
     store::{Queue, Record, Stock},
 };
 
-/// How long a rebuilder that does not renew its lease keeps others away: short, because the sale is closed meanwhile.
+/// How long a rebuilder that no longer renews its lease keeps others away: short, because the sale
+/// is closed meanwhile.
 const LEASE: Duration = Duration::from_secs(3);
 /// How often the lease is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(1);
-/// How long to try to have a message stored before another attempt, or another rebuilder, gets its turn.
+/// How long to try to have a message stored before another attempt, or another rebuilder, gets its
+/// turn.
 const MARK_WITHIN: Duration = Duration::from_secs(30);
-/// How long the claims may take to come past the marker: far longer than a queue at its bound takes.
+/// How long the claims may take to pass the marker: far longer than a queue at its bound takes.
 const PASSED_WITHIN: Duration = Duration::from_secs(900);
-/// How often the record is asked whether they have, at first and at most.
+/// How often the record is asked whether they have passed it, at first and at most.
 const ASK_EVERY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 const MARK_AGAIN: Duration = Duration::from_millis(100);
-/// How often the marker is published while the claims have not come past it.
+/// How often the marker is published again while the claims have not passed it.
 const MARK_EVERY: Duration = Duration::from_secs(3);
 
-/// What a rebuild came to.
+/// The result of a rebuild.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rebuilt {
     /// The epoch the sale is open under.
     pub epoch: i64,
-    /// False if the stock was whole.
+    /// False if the stock was whole already.
     pub rebuilt: bool,
 }
 
-/// Rebuilds stock.
+/// A rebuild of stock.
 #[derive(Debug, Clone, Copy)]
 pub struct Rebuild<'a> {
-    /// What it is computed from.
     pub record: &'a Record,
-    /// Where it goes.
     pub stock: &'a Stock,
-    /// Which server that is, and whether it counts.
+    /// Which server counts.
     pub serving: &'a Serving,
-    /// Where the marker goes.
     pub queue: &'a Queue,
-    /// Stocks that may be loaded at once.
+    /// Permits to load a stock.
     pub load_permits: &'a Semaphore,
 }
 
@@ -79,9 +79,10 @@ impl Rebuild<'_> {
     /// Rebuilds a sale's stock. A stock that is whole is rebuilt only if `force` is set.
     ///
     /// # Errors
-    /// [`Refusal::SaleUnknown`]; [`Refusal::NotOpen`] for a sale that was never loaded, or is final; [`Refusal::Fenced`] while another
-    /// rebuilder is at it, or another server counts; or when a store does not answer. The sale stays closed then, and it may be asked for
-    /// again.
+    /// [`Refusal::SaleUnknown`]; [`Refusal::NotOpen`] for a sale that was never loaded, or whose
+    /// report is final; [`Refusal::Fenced`] while another instance rebuilds it, or another server
+    /// counts; [`Refusal::StoreAway`] when a store does not answer. After an error the sale stays
+    /// closed, and a retry is safe.
     pub async fn run(&self, sale_id: Uuid, force: bool) -> Result<Rebuilt, Refusal> {
         let known = self.record.lookup(sale_id).await?;
         let Some((seen, usable)) = known.epoch.filter(|_| !known.is_final) else {
@@ -90,7 +91,7 @@ impl Rebuild<'_> {
         let own = self.serving.own(sale_id).ok_or(Refusal::Fenced)?;
         let (server, there) = self.stock.probe(sale_id).await?;
         if self.serving.named(sale_id, &server) != *own {
-            // It was replaced since it was confirmed.
+            // The server was replaced since it was confirmed.
             return Err(Refusal::Fenced);
         }
         let whole = there.is_some_and(|there| there.epoch == seen);
@@ -100,7 +101,8 @@ impl Rebuild<'_> {
         if !self.serving.may_take(sale_id, &known.server) {
             return Err(Refusal::Fenced);
         }
-        // Before the old epoch ends: a whole stock is not to be closed for a queue that is away.
+        // Checked before the old epoch ends, so that a whole stock is not closed while the queue is
+        // away.
         self.queue.reachable().await?;
         let rebuilder = Uuid::new_v4();
         let unchanged = self.serving.unchanged(&known.server);
@@ -114,7 +116,7 @@ impl Rebuild<'_> {
             self.close(sale_id, epoch, closing, &own, raised_at).await?;
             self.mark(sale_id, epoch).await?;
             self.passed(sale_id, epoch).await?;
-            // Never closed.
+            // The semaphore is never closed.
             let _permit = self.load_permits.acquire().await.map_err(|_| Refusal::Fenced)?;
             let snapshot = self.record.snapshot(sale_id).await?;
             let orders = snapshot.orders.len();
@@ -139,7 +141,7 @@ impl Rebuild<'_> {
                     "the stock is rebuilt and the sale open again");
                 Ok(Rebuilt { epoch, rebuilt: true })
             }
-            // Another rebuilder has it, or another server has the keys.
+            // Another instance has the lease, or another server has the keys.
             Ok((false, _)) => {
                 let _ = self.record.release_rebuild(sale_id, rebuilder, epoch).await;
                 Err(Refusal::Fenced)
@@ -152,8 +154,8 @@ impl Rebuild<'_> {
         }
     }
 
-    /// Stops all instances that serve an older epoch, and waits until no caller can still be told that an
-    /// order of it is accepted.
+    /// Stops all instances that serve an older epoch, and waits until no caller can still be told
+    /// that an order of it is accepted.
     async fn close(
         &self,
         sale_id: Uuid,
@@ -162,7 +164,7 @@ impl Rebuild<'_> {
         own: &str,
         raised_at: BootInstant,
     ) -> Result<(), Refusal> {
-        // Whatever is stored under the keys on this server must not be served any more.
+        // Nothing stored under the keys on this server may be served any more.
         let cleared = self.stock.clear(sale_id, epoch).await?;
         if self.serving.named(sale_id, &cleared) != own {
             return Err(Refusal::Fenced);
@@ -178,7 +180,7 @@ impl Rebuild<'_> {
         Ok(())
     }
 
-    /// Runs `work` for as long as the lease can be kept.
+    /// Runs `work` for as long as the lease can be renewed.
     async fn leased<T>(
         &self,
         sale_id: Uuid,
@@ -195,7 +197,8 @@ impl Rebuild<'_> {
                 done = &mut work => return done,
                 _ = ticks.tick() => {}
             }
-            // An epoch raised on another server cannot be loaded from here; the lease would only block others.
+            // An epoch raised on another server cannot be loaded from here; the lease would only
+            // block others.
             if self.serving.own(sale_id).is_some_and(|now| *now != *own) {
                 return Err(Refusal::Fenced);
             }
@@ -215,7 +218,7 @@ impl Rebuild<'_> {
         self.stored(sale_id, epoch, || self.queue.mark(sale_id, epoch)).await
     }
 
-    /// Publishes until it is stored.
+    /// Publishes a message until it is stored.
     async fn stored<Fut>(
         &self,
         sale_id: Uuid,
@@ -256,7 +259,7 @@ impl Rebuild<'_> {
             sleep(pause).await;
             pause = (pause * 2).min(ASK_EVERY.1);
             if marked.elapsed() > MARK_EVERY {
-                // Should the queue have lost it: coming twice it changes nothing.
+                // In case the queue has lost it; a second copy changes nothing.
                 if let Err(error) = self.queue.mark(sale_id, epoch).await {
                     tracing::debug!(%sale_id, epoch, %error, "the marker is not stored again");
                 }
@@ -267,7 +270,8 @@ impl Rebuild<'_> {
 }
 
 impl Inventory {
-    /// Rebuilds a sale's stock from the record, unless it is whole and nobody insists.
+    /// Rebuilds a sale's stock from the record if it is not whole, or in any case if `force` is
+    /// set.
     ///
     /// # Errors
     /// As [`Rebuild::run`].
@@ -288,16 +292,17 @@ impl Inventory {
         Ok(rebuilt)
     }
 
-    /// Sales whose rebuild was begun and is nobody's any more.
+    /// Sales whose rebuild was begun and whose lease has run out.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub(crate) async fn rebuilds_cut_off(&self) -> Result<Vec<Uuid>, Refusal> {
         self.record.rebuilds_cut_off().await
     }
 }
 
-/// Time in which the machine is suspended counts: nothing was served then.
+/// Time during which the machine is suspended counts: no call is served then.
 async fn wait_until(until: BootInstant) {
     loop {
         let left = until.saturating_duration_since(BootInstant::now());

@@ -1,8 +1,10 @@
-//! Comparing what Redis, the queue and the record say of a sale, and repairing what the record proves.
+//! Comparing what Redis, the queue and the record say of a sale, and repairing what the record
+//! proves.
 //!
-//! Redis is read first, then Postgres, which an order reaches later and leaves never. Whatever differs is looked at a second time in the
-//! same order and counts only if it has stayed as it was: what was on its way has arrived by then. Repairs are the scripts that every
-//! other caller uses, which change nothing where the hold has moved on meanwhile.
+//! Redis is read first, then Postgres, which orders reach later and never leave. What differs is
+//! read a second time in the same order and counts only if it is unchanged: what was on its way has
+//! arrived by then. Repairs use the same scripts as all other callers, which change nothing if the
+//! hold has moved on meanwhile.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -17,45 +19,42 @@ use crate::domain::{
     reconcile::{self, Difference, Holds, Kind, Repair, UnitTotals},
 };
 
-/// How long what differs gets to arrive where it was going.
+/// The pause before the second reading, for what was on its way to arrive.
 pub(crate) const SECOND_LOOK_AFTER: Duration = Duration::from_millis(500);
-/// How many hold ids one entry of a report names.
+/// The most hold ids that one entry of a report lists.
 const MAX_IDS: usize = 100;
-/// How many holds one sweep ends, and how many sweeps one repair makes.
+/// How many holds one sweep ends, and how many sweeps one repair makes at most.
 const SWEEP_BATCH: usize = 200;
 const MAX_SWEEPS: usize = 100;
 
-/// Differences of one kind and sku that read the same.
+/// Differences of one kind and sku with the same description.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The kind.
     pub kind: Kind,
-    /// The sku; empty where it concerns no single one.
+    /// The sku; empty if the entry concerns no single one.
     pub sku: String,
-    /// In words.
+    /// A description of the difference.
     pub what: String,
     /// Units concerned.
     pub units: i64,
-    /// The holds concerned, not all of them if they are many.
+    /// The holds concerned, at most `MAX_IDS`.
     pub hold_ids: Vec<Uuid>,
-    /// Whether it was repaired.
     pub repaired: bool,
 }
 
 /// What a comparison found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// What differs.
     pub differences: Vec<Entry>,
     /// Units promised beyond what is allotted.
     pub oversold: i64,
-    /// Units that are there for nobody.
+    /// Units that are neither on sale nor in a hold that can end.
     pub stranded: i64,
     /// How long the oldest hold is past its deadline.
     pub oldest_expired_ms: i64,
-    /// The epoch that was looked at.
+    /// The epoch that was compared.
     pub epoch: i64,
-    /// Whether something was looked at a second time, after a wait.
+    /// Whether there was a second reading, after a pause.
     pub looked_twice: bool,
 }
 
@@ -68,7 +67,7 @@ pub(crate) struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// Compares, repairs if asked to, and reports.
+    /// Compares, repairs if `repair` is set, and reports.
     pub(crate) async fn run(self, repair: bool) -> Result<Report, Refusal> {
         let (units, holds) = self.read().await?;
         let first = reconcile::differences(&units, &holds);
@@ -84,8 +83,10 @@ impl Comparison<'_> {
         if first.is_empty() && overdue.is_empty() {
             return Ok(report);
         }
+        // What was on its way gets the time to arrive.
         report.looked_twice = true;
         tokio::time::sleep(SECOND_LOOK_AFTER).await;
+        // Sums, record and holds are read again, and only what differs in the same way counts.
         let mut found = self.units_again(&units, holds.holds.clone(), &first).await?;
         let (of_record, oversold) = self.record_again(&first).await?;
         found.extend(of_record);
@@ -95,6 +96,7 @@ impl Comparison<'_> {
         let confirmed = reconcile::of_holds(&second);
         found.extend(first.into_iter().filter(|difference| confirmed.contains(difference)));
         found.extend(self.messages(&second).await?);
+        // Whether a repair took effect shows in a third reading.
         let mut left = HashSet::new();
         if repair && found.iter().any(|difference| difference.repair.is_some()) {
             self.repair(&found).await?;
@@ -116,7 +118,8 @@ impl Comparison<'_> {
         Ok(report)
     }
 
-    /// Everything, Redis first. The books and the buyers are read between two readings of the holds, if there is to be a second.
+    /// Reads everything, Redis first. Books and buyers are read between two readings of the holds,
+    /// if there is to be a second.
     async fn read(self) -> Result<(UnitTotals, Holds), Refusal> {
         let Self { inventory: Inventory { stock, record, .. }, sale_id, epoch } = self;
         let (mut holds, now_ms) = stock.all_holds(sale_id, epoch).await?;
@@ -131,7 +134,7 @@ impl Comparison<'_> {
         Ok((units, Holds { epoch, now_ms, holds, strays, orders }))
     }
 
-    /// The sums over the holds, with a second reading of all holds behind the books.
+    /// The sums over the holds, after a second reading of all holds.
     async fn units_again(
         self,
         units: &UnitTotals,
@@ -148,7 +151,7 @@ impl Comparison<'_> {
         Ok(reconcile::of_units(units, &holds))
     }
 
-    /// What the books and the record say of each other, once more, and what is oversold by them.
+    /// Compares the books with the record once more; returns the differences and what is oversold.
     async fn record_again(self, first: &[Difference]) -> Result<(Vec<Difference>, i64), Refusal> {
         let Self { inventory: Inventory { stock, record, .. }, sale_id, epoch } = self;
         let books = stock.read(sale_id, &[], epoch).await?.skus;
@@ -172,7 +175,7 @@ impl Comparison<'_> {
         Ok(Holds { epoch, now_ms, holds, strays, orders })
     }
 
-    /// Orders that are overdue and not in the queue.
+    /// Overdue orders whose message is not in the queue.
     async fn messages(self, seen: &Holds) -> Result<Vec<Difference>, Refusal> {
         let overdue = seen.overdue();
         if overdue.is_empty() {
@@ -217,7 +220,7 @@ impl Comparison<'_> {
             let done = settled.iter().filter(|settled| **settled == Settled::Done).count();
             tracing::warn!(%sale_id, holds = done, "holds were ended as their orders had");
         }
-        // The indexes first: the sweep goes by them.
+        // The indexes first, since the sweep relies on them.
         if !mend.is_empty() {
             mend.sort_unstable();
             mend.dedup();
@@ -236,17 +239,19 @@ impl Comparison<'_> {
 }
 
 impl Inventory {
-    /// Compares what the stores say of a sale, and repairs what the record proves if `repair`.
+    /// Compares what the stores say of a sale, and repairs what the record proves if `repair` is
+    /// set.
     ///
     /// # Errors
-    /// Why it was not done; some of the repairs may be done then.
+    /// Those of the epoch lookup and of every script, and [`Refusal::StoreAway`]; some repairs may
+    /// be made by then.
     pub async fn reconcile(&self, sale_id: Uuid, repair: bool) -> Result<Report, Refusal> {
         self.in_epoch(sale_id, |epoch| Comparison { inventory: self, sale_id, epoch }.run(repair))
             .await
     }
 }
 
-/// What has to be looked at again.
+/// What has to be read again.
 #[derive(Debug, Default)]
 struct Suspects {
     holds: Vec<Uuid>,
@@ -258,7 +263,7 @@ impl Suspects {
     fn of(first: &[Difference], overdue: &[(Uuid, Uuid)]) -> Self {
         let mut suspects = Self::default();
         for difference in first {
-            // The sums over the holds are looked at again whole.
+            // The sums over the holds are compared again as a whole.
             if difference.kind == Kind::BooksDoNotAddUp {
                 continue;
             }
@@ -276,15 +281,16 @@ impl Suspects {
     }
 }
 
-/// What makes a difference the same one later.
+/// The identity of a difference over two readings.
 fn key(difference: &Difference) -> (Kind, String, Option<Uuid>) {
     (difference.kind, difference.sku.clone(), difference.hold_id)
 }
 
-/// What reads alike in a report: kind, sku, words, and whether it was repaired.
+/// What differences of one entry have in common: kind, sku, description, and whether it was
+/// repaired.
 type Alike<'a> = (Kind, &'a str, &'a str, bool);
 
-/// Puts together what differs alike.
+/// Groups differences into entries.
 fn entries(found: &[Difference], repaired: impl Fn(&Difference) -> bool) -> Vec<Entry> {
     let mut entries: BTreeMap<Alike<'_>, (i64, Vec<Uuid>)> = BTreeMap::new();
     for difference in found {

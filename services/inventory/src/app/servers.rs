@@ -7,17 +7,19 @@ use super::Inventory;
 use crate::domain::Refusal;
 
 impl Inventory {
-    /// Confirms the server of a sale: whoever was led to another one since the last beat would load or raise in the name of the server that
-    /// it left. A failure shows where the server is asked for.
+    /// Confirms the server of a sale. If connections were led to another server since the last
+    /// beat, a load or raise would otherwise be recorded under the name of the former. A failure
+    /// shows when the server is asked for next.
     pub(super) async fn confirm(&self, sale_id: Uuid) {
         self.serving.want(sale_id);
         let _ = self.epochs.beat().await;
     }
 
-    /// Confirms this instance's server, and has those sales looked at whose server it may replace.
+    /// Confirms this instance's server, and queues those sales for a rebuild whose server it may
+    /// replace.
     ///
     /// # Errors
-    /// When a store does not answer.
+    /// [`Refusal::StoreAway`] when a store does not answer.
     pub async fn beat(&self) -> Result<(), Refusal> {
         for sale in &self.epochs.beat().await?.sales {
             let own = self.serving.own(sale.sale_id);
@@ -34,21 +36,26 @@ impl Inventory {
         self.serving.look().await;
     }
 
-    /// Whether callers are to be sent here: false while another server is known to count, or nothing can be confirmed.
+    /// Whether callers should be sent here: false while another server is known to count, or
+    /// nothing can be confirmed.
     pub fn ready(&self) -> watch::Receiver<bool> {
         self.serving.ready()
     }
 
-    /// Makes the servers that this instance speaks to those that count, in place of others that may be alive. Returns both.
+    /// Makes the servers that this instance speaks to the ones that count, in place of others that
+    /// may be alive. Returns both.
     ///
     /// # Errors
-    /// [`Refusal::RequestReused`]; [`Refusal::Fenced`] while no Redis is reached; or when Postgres does not answer.
+    /// [`Refusal::RequestReused`]; [`Refusal::Fenced`] while no Redis is reached;
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn take_over(
         &self,
         request_id: Uuid,
         reason: &str,
     ) -> Result<(Vec<String>, Vec<String>), Refusal> {
-        // It has read which servers the sales stand on. That the own one is retired is no reason to fail.
+        // This reads which servers the sales stand on. It is no reason to fail that this instance's
+        // own server is retired.
         self.epochs.beat().await?;
         let (own, others) = self.serving.sides().await;
         if own.is_empty() {

@@ -1,5 +1,5 @@
-//! Following a sale's stock: one reader per sale and process, however many watch. A watcher that is slow hears what is true when it asks,
-//! and never what was true in between.
+//! Following a sale's stock: one reader per sale and process, however many watchers there are. A
+//! slow watcher gets the latest state, and none of the states in between.
 
 use std::{
     collections::HashMap,
@@ -23,13 +23,15 @@ use crate::{
     domain::{Refusal, StockView},
 };
 
-/// How soon after a reading the next one may be, whatever there is to tell: a stock that is sold out and free again all the time is not read
-/// all the time.
+/// The shortest time between two readings, so that a stock that keeps selling out and becoming
+/// available again is not read all the time.
 const READ_AGAIN: Duration = Duration::from_millis(50);
-/// A stock of more skus is read less often in proportion: reading it keeps the store from taking orders.
+/// A stock of more skus is read less often in proportion, because reading it blocks the store for
+/// orders.
 const SKUS_PER_READ: usize = 1_000;
 
-/// What a watcher hears: `None` before the first reading, then the stock, then perhaps why it cannot be followed any further.
+/// What a watcher receives: `None` before the first reading, then the stock, then perhaps why it
+/// cannot be followed any further.
 type Update = Option<Result<Arc<StockView>, Refusal>>;
 
 /// The followed stocks.
@@ -44,7 +46,7 @@ pub struct Watches {
 }
 
 impl Watches {
-    /// Nothing followed yet; everything ends when the drain starts.
+    /// Follows nothing yet; every watch ends when the drain starts.
     pub fn new(inventory: Arc<Inventory>, config: &InventoryConfig, drain: Drain) -> Self {
         let max_watchers = config.max_watchers.min(Semaphore::MAX_PERMITS);
         Self {
@@ -57,8 +59,9 @@ impl Watches {
         }
     }
 
-    /// Follows a sale's stock. Only changes are heard; the channel closes when the process drains or the stock cannot be read. Whoever watches
-    /// keeps the permit, one of as many as there may be watchers.
+    /// Follows a sale's stock. Only changes are sent; the channel closes when the process drains or
+    /// the stock cannot be read. The watcher keeps the permit, one of
+    /// [`InventoryConfig::max_watchers`].
     ///
     /// # Errors
     /// [`Refusal::TooManyWatchers`]
@@ -112,7 +115,7 @@ impl Watches {
                         news
                     });
                 }
-                // Slow for once: the watchers keep what they have, and the next reading may succeed.
+                // Slow once: the watchers keep what they have, and the next reading may succeed.
                 Err(Refusal::Unanswered | Refusal::TooLate) if sender.borrow().is_some() => {}
                 Err(refusal) => {
                     sender.send_replace(Some(Err(refusal)));
@@ -138,7 +141,8 @@ impl Watches {
         }
     }
 
-    /// Whether nobody watches any more. Then it is forgotten in the same step, so that nobody can begin to.
+    /// Whether no watcher is left. The sale is then removed under the same lock, so that no watcher
+    /// can join a reader that ends.
     fn unwatched(&self, sale_id: Uuid, sender: &Sender<Update>) -> bool {
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         let unwatched = sender.receiver_count() == 0;

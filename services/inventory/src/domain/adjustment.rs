@@ -11,7 +11,7 @@ pub const MAX_DELTA: i64 = 10_000_000;
 pub struct Delta(i64);
 
 impl Delta {
-    /// `None` for nothing, and for too much.
+    /// `None` for 0, and for more than [`MAX_DELTA`].
     pub fn new(units: i64) -> Option<Self> {
         (units != 0 && (-MAX_DELTA..=MAX_DELTA).contains(&units)).then_some(Self(units))
     }
@@ -21,68 +21,62 @@ impl Delta {
         self.0
     }
 
-    /// Whether units are taken out of sale.
     pub fn withdraws(self) -> bool {
         self.0 < 0
     }
 }
 
-/// What is asked. A request id binds all of it.
+/// A request to add or withdraw units. Its id binds all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdjustmentRequest {
-    /// The id the caller chose, the same for nothing else in any sale.
+    /// The id that the caller chose, unique over all sales.
     pub request_id: Uuid,
-    /// The sale.
     pub sale_id: Uuid,
-    /// The sku.
     pub sku: String,
-    /// How much.
     pub delta: Delta,
-    /// Why, for people.
+    /// The operator's reason.
     pub reason: String,
 }
 
-/// Where an adjustment stands.
+/// The state of an adjustment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdjustmentState {
-    /// Written down, and not known to be in both stores.
+    /// In the journal, and not known to be in both stores.
     Started,
     /// In both stores.
     Done,
     /// A withdrawal of more than was free.
     Refused {
-        /// What was free.
+        /// Units that were free.
         available: i64,
     },
 }
 
-/// An adjustment as it is written down.
+/// An adjustment in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adjustment {
-    /// What was asked.
     pub request: AdjustmentRequest,
-    /// Where it stands.
     pub state: AdjustmentState,
-    /// Of an addition: the epoch in which the allotment was raised. Any later one was computed from the raised allotment.
+    /// Of an addition: the epoch in which the allotment was raised. Any later one was computed from
+    /// the raised allotment.
     pub raised_epoch: Option<i64>,
-    /// What was allotted before and after, once that was changed.
+    /// Units allotted before and after, once that was changed.
     pub allotted: Option<(i64, i64)>,
-    /// How many have set out to carry it through.
+    /// How many callers have taken it up.
     pub attempts: i32,
-    /// When it was asked for.
     pub created_at: OffsetDateTime,
     /// When it was done or refused.
     pub ended_at: Option<OffsetDateTime>,
 }
 
-/// What the stock did about an adjustment, now or when it was asked first.
+/// What the stock did about an adjustment, now or at its first request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Adjusted {
-    /// The units are in, or out.
+    /// The units were added, or taken out.
     Applied,
     /// Fewer units were free than were to be withdrawn.
     Committed {
-        /// What was free.
+        /// Units that were free.
         available: i64,
     },
 }

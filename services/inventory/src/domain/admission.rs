@@ -1,15 +1,14 @@
-//! What a request showed for an admission.
+//! The admission that a request shows.
 
 /// Why an admission does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdmissionFault {
     /// None was sent.
     Required,
-    /// It is not one of ours.
+    /// It was not issued by the waiting room.
     Invalid,
-    /// It is of another buyer or sale.
+    /// It is for another buyer or sale.
     Foreign,
-    /// It has run out.
     Expired,
     /// Its key is not known here and the waiting room cannot be asked for it now.
     Unverified,
@@ -35,13 +34,13 @@ impl AdmissionFault {
     }
 }
 
-/// What a request showed for an admission. It is judged here and counts in the script: a sale without a room needs none, and a
-/// replay gets its answer whatever has become of the admission since.
+/// The result of judging an admission. It takes effect in the script: a sale without a room needs
+/// no admission, and a replay gets its answer even if the admission is no longer valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proof {
     /// A good admission, with the id under which it is spent.
     Good(String),
-    /// None that counts.
+    /// No valid admission.
     Fault(AdmissionFault),
 }
 
@@ -54,7 +53,7 @@ impl Proof {
         }
     }
 
-    /// The id under which it is spent; empty without a good one.
+    /// The id under which it is spent; empty without a valid one.
     pub fn id(&self) -> &str {
         match self {
             Self::Good(id) => id,

@@ -1,19 +1,19 @@
-//! Holds and the books of stock, as the scripts answer them.
+//! Holds and the books of stock, as the scripts return them.
 
 use uuid::Uuid;
 
-/// Where a hold stands.
+/// The state of a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HoldState {
     /// Units are out of sale until the deadline.
     Held,
-    /// An order has them.
+    /// An order has the units.
     Placed,
-    /// Paid for; an end.
+    /// Paid for; final.
     Sold,
-    /// Given back; an end.
+    /// Given back; final.
     Released,
-    /// The deadline passed; an end.
+    /// The deadline passed; final.
     Expired,
 }
 
@@ -40,42 +40,36 @@ impl HoldState {
 /// Units of one sku at the price they were taken at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlacedLine {
-    /// The sku.
     pub sku: String,
-    /// Units.
     pub quantity: i64,
-    /// The price of one, in minor units.
+    /// The price of one unit, in minor units.
     pub price_minor: i64,
 }
 
 /// Units out of sale for one buyer. Times are milliseconds of the store's clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
-    /// Its id.
     pub hold_id: Uuid,
-    /// The buyer.
     pub buyer_id: String,
-    /// Where it stands.
     pub state: HoldState,
     /// When it expires, as long as it is held.
     pub deadline_ms: i64,
-    /// What it holds, by sku.
+    /// Its lines, by sku.
     pub lines: Vec<PlacedLine>,
     /// The ISO 4217 code of its prices.
     pub currency: String,
     /// The epoch it was taken in.
     pub epoch: i64,
-    /// The admission it spent.
     pub admission_id: Option<String>,
     /// The order it carries, once placed.
     pub order_id: Option<Uuid>,
-    /// When it was placed.
     pub placed_ms: Option<i64>,
-    /// The request that placed it, as sent.
+    /// The id of the request that placed it, as sent.
     pub request_id: Option<String>,
-    /// The hash of what that request asked.
+    /// The hash of that request's content.
     pub request_hash: Option<String>,
-    /// What the order carries besides its lines; empty once the record has the order, and before there is one.
+    /// What the order carries besides its lines; empty before there is an order, and once the
+    /// record has it.
     pub details: String,
 }
 
@@ -84,23 +78,20 @@ pub struct Hold {
 pub struct Answer {
     /// The hold as it is now.
     pub hold: Hold,
-    /// True if the request was known.
     pub replayed: bool,
 }
 
-/// How a hold is asked for.
+/// The id by which a hold is looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HoldId {
-    /// By its own id.
     Hold(Uuid),
-    /// By the order it carries.
+    /// The id of the order it carries.
     Order(Uuid),
 }
 
-/// What a sweep did.
+/// The result of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Swept {
-    /// Holds ended.
     pub ended: usize,
     /// No hold is held, and none can be any more.
     pub over: bool,
@@ -109,20 +100,17 @@ pub struct Swept {
 /// Placed holds, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listed {
-    /// Those that can be read.
     pub placed: Vec<Hold>,
-    /// The others.
     pub unreadable: Vec<UnreadableHold>,
 }
 
-/// A hold that cannot be read, as it stands in the store, each part cut where it is long.
+/// A hold that cannot be read, as it is stored, each part cut at a maximum length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreadableHold {
-    /// Its id.
     pub hold_id: String,
-    /// The hold; empty if it is not there.
+    /// The hold; empty if it is missing.
     pub hold: String,
-    /// What its order carries besides its lines; empty if it is not there.
+    /// What its order carries besides its lines; empty if that is missing.
     pub details: String,
 }
 
@@ -130,7 +118,7 @@ impl UnreadableHold {
     const MAX_ID_BYTES: usize = 128;
     const MAX_PART_BYTES: usize = 4 * 1_024;
 
-    /// Keeps of each part what a message about it has room for.
+    /// Cuts each part to what a message about it has room for.
     pub fn new(hold_id: &str, hold: &str, details: &str) -> Self {
         let start = |text: &str, bytes: usize| {
             let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
@@ -145,7 +133,7 @@ impl UnreadableHold {
 }
 
 impl Hold {
-    /// The price of everything, in minor units. The script that takes the units bounds it.
+    /// The price of all lines, in minor units. The script that takes the units bounds it.
     pub fn total_minor(&self) -> i64 {
         self.lines
             .iter()
@@ -153,7 +141,8 @@ impl Hold {
             .fold(0, i64::saturating_add)
     }
 
-    /// The hold as it stands at `now_ms`: past its deadline it is expired, whether the sweep has met it or not.
+    /// The hold as it stands at `now_ms`: past its deadline it is expired, even if no sweep has
+    /// ended it yet.
     #[must_use]
     pub fn at(mut self, now_ms: i64) -> Self {
         if self.state == HoldState::Held && self.deadline_ms <= now_ms {
@@ -168,9 +157,7 @@ impl Hold {
 pub enum Outcome {
     /// The record has the order; the hold need not carry it any more.
     Claimed,
-    /// Paid.
     Sold,
-    /// Given back.
     Released,
 }
 
@@ -188,31 +175,28 @@ impl Outcome {
 /// A hold to settle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settlement {
-    /// The hold.
     pub hold_id: Uuid,
-    /// What becomes of it.
     pub outcome: Outcome,
-    /// The order that ends; `None` for whichever the hold carries.
+    /// The order that ends; `None` for any order that the hold carries.
     pub order_id: Option<Uuid>,
 }
 
 impl From<(Uuid, Outcome)> for Settlement {
-    /// Of whichever order the hold carries.
+    /// For any order that the hold carries.
     fn from((hold_id, outcome): (Uuid, Outcome)) -> Self {
         Self { hold_id, outcome, order_id: None }
     }
 }
 
-/// What settling did to a hold.
+/// The result of settling a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    /// It changed.
     Done,
-    /// It was so already.
+    /// It was in that state already.
     Already,
     /// There is no such hold in this epoch.
     Unknown,
-    /// It stands where the outcome cannot follow.
+    /// Its state excludes the outcome.
     Conflict,
 }
 
@@ -232,7 +216,6 @@ impl Settled {
 /// The books of one sku: `allotted = available + held + placed + sold`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SkuBooks {
-    /// The sku.
     pub sku: String,
     /// Units the sale may sell.
     pub allotted: i64,
@@ -242,16 +225,13 @@ pub struct SkuBooks {
     pub held: i64,
     /// Units in orders that are not settled.
     pub placed: i64,
-    /// Units paid for.
     pub sold: i64,
 }
 
 /// A sale's books as of one instant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StockView {
-    /// By sku.
     pub skus: Vec<SkuBooks>,
-    /// The epoch they belong to.
     pub epoch: i64,
     /// When they were read, in milliseconds of the store's clock.
     pub read_ms: i64,

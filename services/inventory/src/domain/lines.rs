@@ -1,4 +1,4 @@
-//! What a buyer asks for.
+//! The lines of a request.
 
 use std::collections::BTreeMap;
 
@@ -6,45 +6,41 @@ use std::collections::BTreeMap;
 pub const MAX_LINES: usize = 50;
 /// The most units of one sku in one request, summed over its lines.
 pub const MAX_QUANTITY: i64 = 10_000;
-/// The highest total of one hold, and the highest price, in minor units: what fits the 14 digits that the scripts write exactly.
+/// The highest total of one hold, and the highest price, in minor units: bounded by the 14 digits
+/// that the scripts write exactly.
 pub const MAX_TOTAL_MINOR: i64 = 90_000_000_000_000;
 /// The longest sku, in characters.
 const MAX_SKU_CHARS: usize = 128;
 
-/// Units of one sku.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// The sku.
     pub sku: String,
-    /// Units.
     pub quantity: i64,
 }
 
-/// What a buyer asks for: 1 to [`MAX_LINES`] lines, sorted by sku, each sku once.
+/// The lines of a request: 1 to [`MAX_LINES`], sorted by sku, each sku once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lines(Vec<Line>);
 
-/// Why lines cannot be asked for; `index` is the place of the line in the request.
+/// Why lines are refused; `index` is the position of the line in the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinesError {
-    /// There are none.
     None,
-    /// There are more than [`MAX_LINES`].
+    /// There are more than [`MAX_LINES`]: this many.
     TooMany(usize),
     /// A sku is empty, too long or has control characters.
     Sku {
-        /// The line.
         index: usize,
     },
     /// A quantity, or the sum of the quantities of one sku, is not within 1 to [`MAX_QUANTITY`].
     Quantity {
-        /// The line.
         index: usize,
     },
 }
 
 impl Lines {
-    /// Sums the lines of each sku and sorts them: one sku is checked and taken once, however it was split.
+    /// Sums the lines of each sku and sorts them: a sku is checked and taken once, however its
+    /// units were split.
     ///
     /// # Errors
     /// See [`LinesError`].

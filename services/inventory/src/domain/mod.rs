@@ -1,7 +1,7 @@
-//! What stock is made of, without a store or a wire.
+//! The rules of stock, without stores or wire types.
 //!
-//! What may happen to a hold is decided where it happens, in the scripts under `lua/`: one place, one step. Here is what has to be
-//! known before a script is asked, and what its answers mean.
+//! Transitions of a hold are decided in the scripts under `lua/`, in one step each. Here is what
+//! has to be known before a script runs, and what its results mean.
 
 mod adjustment;
 mod admission;
@@ -30,7 +30,7 @@ pub use serving::{
     MARKER_AFTER_CLOSING, MARKER_AFTER_RAISE, Recorded, SILENT_AFTER, may_raise,
 };
 
-/// How many hold lengths after it was taken a hold may last.
+/// The longest life of a hold, in hold lengths after it was taken.
 pub const MAX_HOLD_LENGTHS: u32 = 3;
 
 /// The most bytes of details an order may carry.
@@ -39,5 +39,5 @@ pub const MAX_DETAILS_BYTES: usize = 8 * 1024;
 /// The most holds one call may settle.
 pub const MAX_SETTLEMENTS: usize = 500;
 
-/// The most orders whose units one call may take anew.
+/// The most orders whose units one call may take again.
 pub const MAX_RETAKEN: usize = 500;

@@ -1,4 +1,5 @@
-//! What the record knows of orders, and what a stock that is rebuilt or that takes up an old order makes of it.
+//! Recorded orders, and what becomes of them in a stock that is rebuilt or that takes up an order
+//! of an older epoch.
 
 use std::collections::HashSet;
 
@@ -9,23 +10,20 @@ use super::{HoldState, PlacedLine};
 /// An order in the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedOrder {
-    /// The order.
     pub order_id: Uuid,
-    /// Its buyer.
     pub buyer_id: String,
-    /// Its hold.
     pub hold_id: Uuid,
     /// The admission it spent.
     pub admission_id: Option<String>,
-    /// The request that placed it.
+    /// The id of the request that placed it.
     pub request_id: Uuid,
-    /// The hash of what that request asked.
+    /// The hash of that request's content.
     pub request_hash: String,
     /// Where its units are.
     pub units: OrderUnits,
     /// When it was placed, in milliseconds since 1970.
     pub placed_ms: i64,
-    /// What it has, each sku once.
+    /// Its lines, each sku once.
     pub lines: Vec<PlacedLine>,
 }
 
@@ -60,7 +58,7 @@ impl OrderUnits {
         }
     }
 
-    /// The column of the books that has them; empty for none.
+    /// The column of the books that counts them; empty for none.
     pub fn column(self) -> &'static str {
         match self {
             Self::Placed => "p",
@@ -70,9 +68,10 @@ impl OrderUnits {
     }
 }
 
-/// The orders whose holds a rebuilt stock has, each hold once. One hold's id stands in two orders when its buyer reserved again, under the same
-/// request, what was lost with an older epoch, and ordered again. Units decide: whoever gave them back leaves the hold to the
-/// other, and of two that have units the second gets a hold of its own, so that all of them are out of sale.
+/// The orders that a rebuilt stock has holds for, each hold once. Two orders name the same hold if
+/// the buyer reserved again, under the same request, what was lost with an older epoch, and ordered
+/// again. The hold goes to the order that has units; if both have, the second gets a hold of its
+/// own, so that all of the units are out of sale.
 pub fn one_order_a_hold(orders: Vec<RecordedOrder>) -> Vec<RecordedOrder> {
     let (with, without): (Vec<_>, Vec<_>) =
         orders.into_iter().partition(|order| order.units != OrderUnits::Returned);
@@ -91,35 +90,32 @@ pub fn one_order_a_hold(orders: Vec<RecordedOrder>) -> Vec<RecordedOrder> {
     kept
 }
 
-/// An order of an older epoch that is not recorded yet and needs its units anew.
+/// An order of an older epoch that is not recorded yet and whose units have to be taken again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Straggler {
-    /// Its hold.
     pub hold_id: Uuid,
-    /// The order.
     pub order_id: Uuid,
-    /// Its buyer.
     pub buyer_id: String,
     /// The admission it spent.
     pub admission_id: Option<String>,
-    /// The request that placed it, as sent.
+    /// The id of the request that placed it, as sent.
     pub request_id: String,
-    /// The hash of what that request asked.
+    /// The hash of that request's content.
     pub request_hash: String,
     /// When it was placed, in milliseconds since 1970.
     pub placed_ms: i64,
-    /// What it has, each sku once, at the prices it was placed at.
+    /// Its lines, each sku once, at the prices it was placed at.
     pub lines: Vec<PlacedLine>,
     /// What it carries besides its lines.
     pub details: String,
 }
 
-/// What became of a straggler's units.
+/// The result for a straggler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retaken {
-    /// Its hold is placed in the current epoch, now or before.
+    /// Its hold is placed in the current epoch, now or by an earlier call.
     Taken,
-    /// Its units are gone, or its buyer may not have them any more.
+    /// Its units are gone, or would exceed the buyer's limit.
     Refused,
 }
 

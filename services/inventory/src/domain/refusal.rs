@@ -1,11 +1,10 @@
-//! Everything that can keep a call from being done.
+//! Every reason for which a call is not done.
 
 use super::{AdmissionFault, HoldState};
 
-/// Why a call was not done. Nothing was changed, except where it says that this is unknown.
+/// Why a call was not done. Nothing was changed, unless the variant says that this is unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// There is no such sale.
     SaleUnknown,
     /// The sale sells nothing now. Times are milliseconds since 1970.
     NotOpen {
@@ -16,7 +15,7 @@ pub enum Refusal {
     },
     /// The stock is not loaded, not whole, or not of the current epoch or server.
     Fenced,
-    /// The request id was used for something else.
+    /// The request id was used for other content.
     RequestReused,
     /// The admission does not count.
     Admission(AdmissionFault),
@@ -25,88 +24,79 @@ pub enum Refusal {
         /// That hold, of the same buyer.
         hold_id: String,
     },
-    /// The sale has no such sku.
     SkuUnknown {
-        /// The sku.
         sku: String,
     },
-    /// The buyer would have more than the limit.
+    /// The buyer would have more units than the limit.
     BuyerLimit {
-        /// The sku.
         sku: String,
-        /// The limit.
         limit: i64,
-        /// What the buyer has: held, placed and sold.
+        /// Units that the buyer has: held, placed and sold.
         has: i64,
-        /// What the request asks for.
+        /// Units in the request.
         requested: i64,
     },
     /// Too few units are left.
     SoldOut {
-        /// The sku.
         sku: String,
-        /// What is left.
+        /// Units that are left.
         available: i64,
-        /// What the request asks for.
+        /// Units in the request.
         requested: i64,
     },
     /// More units were to be withdrawn than are free.
     UnitsCommitted {
-        /// The sku.
         sku: String,
-        /// What was free.
+        /// Units that were free.
         available: i64,
-        /// What was to be withdrawn.
+        /// Units that were to be withdrawn.
         requested: i64,
     },
-    /// More would be allotted than stock can hold.
+    /// More units would be allotted than stock can hold.
     AllotmentTooHigh,
-    /// The total is beyond what a hold may cost.
+    /// The total exceeds what a hold may cost.
     TotalTooHigh,
     /// The buyer has no such hold in this epoch.
     HoldUnknown,
-    /// The hold's time has run out.
+    /// The hold's deadline has passed.
     HoldExpired {
-        /// When, in milliseconds of the store's clock.
+        /// The deadline, in milliseconds of the store's clock.
         deadline_ms: i64,
     },
-    /// The hold has an order, or an end.
+    /// The hold has an order, or has ended.
     HoldResolved {
-        /// Where it stands.
         state: HoldState,
     },
-    /// The hold lasts as long as one may.
+    /// The hold cannot be extended any further.
     HoldAtMaximum {
-        /// Until when, in milliseconds of the store's clock.
+        /// The deadline, in milliseconds of the store's clock.
         deadline_ms: i64,
     },
-    /// The stock is loaded.
+    /// The stock is already loaded.
     AlreadyLoaded {
-        /// Its epoch.
         epoch: i64,
     },
     /// The sale cannot be loaded as it is.
     NotLoadable {
-        /// Why.
+        /// The reason, for operators.
         why: &'static str,
     },
-    /// As many watch stock here as may.
+    /// The limit of watchers of stock is reached.
     TooManyWatchers {
-        /// So many.
+        /// The limit.
         max: usize,
     },
-    /// The deadline passed before the store began.
+    /// The deadline passed before the script ran.
     TooLate,
     /// No answer in time: it may have been done, or may still be.
     Unanswered,
     /// A store cannot be reached.
     StoreAway {
-        /// Its name.
         store: &'static str,
         /// For the log.
         cause: String,
     },
-    /// A fault of ours.
+    /// A defect, of this service or of the data.
     Fault {
         /// For the log.
         cause: String,

@@ -1,4 +1,4 @@
-//! Who asks for what: the key a request is remembered under and the hash of what it asked.
+//! Requests: the key under which each is remembered, and the hash of its content.
 
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -8,24 +8,22 @@ use super::Lines;
 /// A request of one buyer in one sale.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The sale.
     pub sale_id: Uuid,
     /// The buyer as the shop knows them; no control characters.
     pub buyer_id: String,
-    /// The id the caller chose.
+    /// The id that the caller chose.
     pub request_id: Uuid,
-    /// What is asked.
     pub content: Content,
 }
 
-/// What is asked of a hold.
+/// What a request does to a hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// Take units for a while.
+    /// Take units until a deadline.
     Reserve(Lines),
-    /// Take units and place them, with what the order carries.
+    /// Take units and place them, with the order's details.
     PlaceLines(Lines, String),
-    /// Place this hold, with what the order carries.
+    /// Place this hold, with the order's details.
     PlaceHold(Uuid, String),
     /// Move this hold's deadline.
     Extend(Uuid),
@@ -34,15 +32,16 @@ pub enum Content {
 }
 
 impl Request {
-    /// The key it is remembered under: the UUIDv5 of (sale, buyer, request id), which is also the id of the hold that it takes and of
-    /// the order that it places.
+    /// The key under which it is remembered: the UUIDv5 of (sale, buyer, request id), which is also
+    /// the id of the hold that it takes and of the order that it places.
     pub fn key(&self) -> Uuid {
         let name = format!("{}\u{1f}{}", self.buyer_id, self.request_id.as_hyphenated());
         Uuid::new_v5(&self.sale_id, name.as_bytes())
     }
 
-    /// The hash of what is asked, lower-case hexadecimal: SHA-256 over the parts, each behind its length, so that no two contents run
-    /// together. Neither the request id nor the admission is part of it: a retry may carry an admission that was issued again.
+    /// The hash of the content, lower-case hexadecimal: SHA-256 over its parts, each preceded by
+    /// its length, so that no two contents have the same input. Neither the request id nor the
+    /// admission is part of it: a retry may carry an admission that was issued again.
     pub fn hash(&self) -> String {
         let mut hash = ContentHash(Sha256::new());
         hash.add(self.content.operation().as_bytes());
@@ -66,7 +65,7 @@ impl Request {
     }
 }
 
-/// A hash of parts, each behind its length.
+/// A hash over parts, each preceded by its length.
 struct ContentHash(Sha256);
 
 impl ContentHash {

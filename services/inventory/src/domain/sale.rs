@@ -1,4 +1,4 @@
-//! What inventory has to know of a sale.
+//! What inventory knows of a sale.
 
 /// The rules that stand beside the stock. Times are milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,20 +9,17 @@ pub struct Rules {
     pub state: String,
     /// ISO 4217 code of every price.
     pub currency: String,
-    /// When holds may be taken from.
+    /// The start of the sale's window.
     pub starts_ms: i64,
-    /// When no new hold is taken any more.
+    /// The end of the window: no new hold is taken after it.
     pub ends_ms: i64,
-    /// How long a hold lasts.
     pub hold_ms: i64,
     /// Whether holds need an admission.
     pub room: bool,
 }
 
-/// One thing the sale offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// The sku.
     pub sku: String,
     /// The price of one unit, in minor units.
     pub price_minor: i64,

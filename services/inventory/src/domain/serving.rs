@@ -1,8 +1,9 @@
-//! Which Redis server counts, and until when an instance may go on without asking again.
+//! Which Redis server counts, and for how long an instance may serve without confirming that again.
 //!
-//! Two servers can be alive at once: a failover that some instances have not heard of, or addresses that lead
-//! elsewhere. Exactly one of them counts for a sale: the one that its current epoch was raised on. The rules are
-//! here, without stores or clocks; `docs/decisions/2026-11-29-one-redis-counts.md` has the argument.
+//! Two servers can be alive at once: a failover that some instances have not heard of, or addresses
+//! that lead elsewhere. Exactly one of them counts for a sale: the one that its current epoch was
+//! raised on. The rules are here, without stores or clocks;
+//! `docs/decisions/2026-11-29-one-redis-counts.md` has the argument.
 
 use std::time::Duration;
 
@@ -10,76 +11,82 @@ use std::time::Duration;
 pub const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// How long an instance may serve from the moment at which its last confirmed beat began.
 pub const COVER: Duration = Duration::from_secs(2);
-/// How long a server's row has to stand still before another server may take its place: longer than [`COVER`], so that whoever served
-/// from there has stopped by then. Like the other waits it is 5 % longer than the bound it follows from, for clocks run at different rates.
+/// How long a server's row must be unchanged before another server may take its place: longer than
+/// [`COVER`], so that instances serving from there have stopped by then. Like the other waits it is
+/// 5 % longer than the bound it follows from, because clocks run at different rates.
 pub const SILENT_AFTER: Duration = Duration::from_millis(3_150);
 /// How often the newest markers in `ORDERS` are looked at.
 pub const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How long an instance may serve from the moment at which its last look began, while Postgres is silent.
+/// How long an instance may serve from the moment at which its last look began, while Postgres is
+/// silent.
 pub const LOOK_COVER: Duration = Duration::from_secs(1);
 
-/// The marker of a rebuild on another server stands at least so long behind the raise: a beat from before it covers for [`COVER`], and an
-/// order is accepted within 1 s of the check that its server counts.
+/// The least time between a raise and the marker of a rebuild on another server: a beat from before
+/// the raise covers for [`COVER`], and an order is accepted within 1 s of the check that its server
+/// counts.
 pub const MARKER_AFTER_RAISE: Duration = Duration::from_millis(3_150);
-/// And at least so long behind the storing of the closing message: a look that did not see it covers for [`LOOK_COVER`], and 1 s more.
+/// The least time between storing the closing message and the marker: a look that did not see the
+/// message covers for [`LOOK_COVER`], and 1 s more.
 pub const MARKER_AFTER_CLOSING: Duration = Duration::from_millis(2_100);
-/// The marker of a rebuild on the server that served last stands so long behind the clearing of the keys: no check passes from then on.
+/// The time between clearing the keys and the marker of a rebuild on the server that served last:
+/// no check passes once they are cleared, and 1 s more.
 pub const MARKER_AFTER_CLEARING: Duration = Duration::from_millis(1_050);
 
-/// How everybody who serves an older epoch is made to stop.
+/// How instances that serve an older epoch are made to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closing {
-    /// By clearing the keys on the server that they are served from.
+    /// By clearing the keys on the server that they serve from.
     ByKeys,
-    /// By a message in the queue and by time: the server that they are served from is another one.
+    /// By a message in the queue and by time: they serve from another server.
     ByMessage,
 }
 
 impl Closing {
-    /// Where the last epoch that was open was served from decides, not where the last one was raised: a raise may have died before its message.
+    /// What decides is where the last open epoch was served from, not where the last one was
+    /// raised: a rebuilder may have died between its raise and its message.
     pub fn of(opened_on: &str, own: &str) -> Self {
         if opened_on == own { Self::ByKeys } else { Self::ByMessage }
     }
 }
 
-/// What is known of the server that an epoch stands on.
+/// What is on record of the server that an epoch stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recorded {
     /// How often it was confirmed; 0 if it never was.
     pub beats: i64,
-    /// A takeover has retired it, for a while.
+    /// Retired by a takeover, for a limited time.
     pub retired: bool,
 }
 
 /// Whether an epoch may be handed out to the server of an instance.
 ///
-/// `own` says that the recorded server is the instance's own. `unchanged` is how long, by the instance's own
-/// clock, the row of the recorded server has stood at which number of beats. Postgres' clock is not asked: it
-/// is another one after a failover.
+/// `own`: the recorded server is the instance's own. `unchanged`: the number of beats in the
+/// recorded server's row, and for how long, by the instance's own clock, it has been that.
+/// Postgres' clock is not used: after a failover it is another one.
 pub fn may_raise(own: bool, recorded: Recorded, unchanged: Option<(i64, Duration)>) -> bool {
     let silent =
         unchanged.is_some_and(|(beats, since)| beats == recorded.beats && since > SILENT_AFTER);
     own || recorded.retired || silent
 }
 
-/// What an instance knows at a moment of whether it may serve a sale in an epoch; each as the time that has
-/// passed since.
+/// What an instance knows at one moment of whether it may serve a sale in an epoch, each as the
+/// time that has passed since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Evidence {
-    /// Since the beat began that was confirmed before the epoch was read.
+    /// Since the start of the beat that was confirmed before the epoch was read.
     pub confirmed: Duration,
-    /// Since the beat began that last reached this very server, confirmed or not.
+    /// Since the start of the last beat that reached this same server, confirmed or not.
     pub reached: Option<Duration>,
-    /// Since the look began that last came to the end of the queue, if there was no gap between the looks
-    /// since before that beat.
+    /// Since the start of the last look that came to the end of the queue, if there was no gap
+    /// between the looks since before that beat.
     pub looked: Option<Duration>,
-    /// A later epoch stands in the queue.
+    /// A later epoch is in the queue.
     pub superseded: bool,
 }
 
 impl Evidence {
-    /// Whether the instance may serve. Where Postgres is silent the queue has to say that there is no later
-    /// epoch, and the server has to be the one it was.
+    /// Whether the instance may serve. While Postgres is silent the queue has to show that there is
+    /// no later epoch, and the server has to be the same.
     pub fn covers(&self) -> bool {
         let by_record = self.confirmed < COVER;
         let by_queue = self.reached.is_some_and(|reached| reached < COVER)

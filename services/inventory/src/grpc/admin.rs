@@ -21,7 +21,6 @@ pub struct AdminService {
 }
 
 impl AdminService {
-    /// The service over `inventory`.
     pub fn new(inventory: Arc<Inventory>) -> Self {
         Self { inventory }
     }
@@ -108,7 +107,8 @@ impl InventoryAdminService for AdminService {
         wire::request_id(&message.request_id)?;
         let sale_id = decode::sale_id(&message.sale_id)?;
         let inventory = Arc::clone(&self.inventory);
-        // It goes on when the caller's patience ends: a sale is closed until it is done.
+        // Spawned, so that it continues when the caller gives up: the sale is closed until it is
+        // done.
         let rebuild = tokio::spawn(async move { inventory.rebuild(sale_id, message.force).await });
         let rebuilt = rebuild
             .await

@@ -1,4 +1,4 @@
-//! From the wire to the domain, with refusals that name the field.
+//! From the wire to the domain. Refusals name the field.
 
 use std::collections::BTreeSet;
 
@@ -20,15 +20,14 @@ use crate::domain::{
 const MAX_BUYER_CHARS: usize = 128;
 /// The longest sku, in characters.
 const MAX_SKU_CHARS: usize = 128;
-/// The most skus that may be named when reading stock; to read more, name none and read all.
+/// The most skus that one reading of stock may name; to read more, name none and read all.
 const MAX_SKUS: usize = 1_000;
 /// The longest reason of an adjustment, in characters.
 const MAX_REASON_CHARS: usize = 256;
-/// How many placed holds or adjustments are listed when nobody says, and at most.
+/// How many placed holds or adjustments are listed by default, and at most.
 const LIST_DEFAULT: usize = 100;
 const LIST_MOST: usize = 500;
 
-/// The sale of a call.
 pub(super) fn sale_id(value: &str) -> Result<Uuid, Failure> {
     wire::uuid("sale_id", value, Reason::ArgumentInvalid)
 }
@@ -37,7 +36,7 @@ fn hold_id(value: &str) -> Result<Uuid, Failure> {
     wire::uuid("hold_id", value, Reason::ArgumentInvalid)
 }
 
-/// A request. Who asks is decoded first: without it the content is of no use.
+/// A request. Its ids come first: without them its content is of no use.
 fn request(
     request_id: &str,
     sale: &str,
@@ -114,7 +113,6 @@ pub(super) fn get_hold(
     Ok((sale_id, id, buyer_id))
 }
 
-/// The skus to read.
 pub(super) fn skus(skus: &[String]) -> Result<&[String], Failure> {
     if skus.len() > MAX_SKUS {
         return Err(Failure::invalid(
@@ -128,7 +126,6 @@ pub(super) fn skus(skus: &[String]) -> Result<&[String], Failure> {
     Ok(skus)
 }
 
-/// The holds to settle.
 pub(super) fn settlements(sent: &[HoldSettlement]) -> Result<Vec<Settlement>, Failure> {
     if sent.is_empty() || sent.len() > MAX_SETTLEMENTS {
         return Err(Failure::invalid(
@@ -161,7 +158,7 @@ pub(super) fn settlements(sent: &[HoldSettlement]) -> Result<Vec<Settlement>, Fa
         .collect()
 }
 
-/// The orders whose units are to be taken anew.
+/// The orders whose units are to be taken again.
 pub(super) fn stragglers(message: &proto::RetakeHoldsRequest) -> Result<Vec<Straggler>, Failure> {
     if message.min_epoch < 1 {
         return Err(Failure::invalid("min_epoch", "must be above 0"));
@@ -251,7 +248,6 @@ pub(super) fn list_placed(
     Ok((sale_id(&message.sale_id)?, before_ms, limit))
 }
 
-/// Units to add or withdraw.
 pub(super) fn adjust(message: &proto::AdjustStockRequest) -> Result<AdjustmentRequest, Failure> {
     Ok(AdjustmentRequest {
         request_id: wire::request_id(&message.request_id)?,
@@ -266,7 +262,7 @@ pub(super) fn adjust(message: &proto::AdjustStockRequest) -> Result<AdjustmentRe
     })
 }
 
-/// The list of a sale's adjustments, for its page tokens.
+/// The identity of the list of a sale's adjustments, for its page tokens.
 pub(super) fn adjustments_of(sale_id: &str) -> [&str; 2] {
     ["adjustments", sale_id]
 }
@@ -315,7 +311,7 @@ fn details(field: &str, json: &str) -> Result<String, Failure> {
     Ok(json.to_owned())
 }
 
-/// Why somebody does something, for the audit trail.
+/// An operator's reason, for the audit trail.
 pub(super) fn reason(text: &str) -> Result<&str, Failure> {
     wire::printable("reason", text, MAX_REASON_CHARS)
 }

@@ -42,7 +42,7 @@ pub(super) fn hold(sale_id: Uuid, hold: &Hold) -> proto::Hold {
             })
             .collect(),
         total: Some(wire::money(hold.total_minor(), &hold.currency)),
-        // An expired hold says when it did.
+        // Of an expired hold it is the time at which it expired.
         expire_time: (held || hold.state == HoldState::Expired)
             .then(|| wire::timestamp_ms(hold.deadline_ms)),
         order_id: hold.order_id.map(|id| id.to_string()).unwrap_or_default(),

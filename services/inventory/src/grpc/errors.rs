@@ -1,4 +1,4 @@
-//! What each refusal tells the caller: the one table from the domain to the wire.
+//! The one table from refusals to what the caller is told.
 
 use flashsale_errors::{Failure, Reason};
 use tonic::Status;
@@ -136,7 +136,8 @@ pub(super) fn status(refusal: Refusal) -> Status {
     Failure::from(refusal).into()
 }
 
-/// As [`status`], also naming the field in which an unknown sku was sent: `field` of the first of `skus` that is it.
+/// As [`status`], and also names the field in which an unknown sku was sent: `field` of the first
+/// of `skus` that is it.
 pub(super) fn status_of_skus<'a>(
     refusal: Refusal,
     skus: impl IntoIterator<Item = &'a str>,

@@ -21,11 +21,11 @@ use crate::{
     domain::{self, AdmissionFault, Answer, Proof},
 };
 
-/// The call that each of several is.
+/// The method under which each subrequest is served and measured.
 const PLACE_HOLD: &str = "/flashsale.inventory.v1.InventoryService/PlaceHold";
-/// Holds that one call of PlaceHolds may place.
+/// The most holds that one call of PlaceHolds may place.
 const MAX_HOLDS: usize = 64;
-/// How long each of them may take, unless it says so itself, and at most.
+/// How long each of them may take by default, and at most.
 const HOLD_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_HOLD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -39,12 +39,12 @@ pub struct Service {
 }
 
 impl Service {
-    /// The service over `inventory`.
     pub fn new(inventory: Arc<Inventory>, admissions: Admissions, watches: Watches) -> Self {
         Self { inventory, admissions, watches, subrequests: Parts::default() }
     }
 
-    /// Asks for `lines`, with the admission that came along, unless it has been judged already.
+    /// Takes `lines` with the admission that was sent, which is judged first unless `judged` has
+    /// the result.
     async fn take(
         &self,
         request: &domain::Request,
@@ -96,7 +96,8 @@ impl Service {
                 timeout.map(|timeout| wire::std_duration("timeout", &timeout)).transpose()?;
             let timeout = timeout.unwrap_or(HOLD_TIMEOUT).min(MAX_HOLD_TIMEOUT);
             let request = request.unwrap_or_default();
-            // Boxed before it is wrapped in what bounds and measures it, each of which would move all of it.
+            // Boxed before the layers that bound and measure it, each of which would move all of
+            // it.
             let placing = Box::pin(self.place(&request, judged));
             self.subrequests.serve(PLACE_HOLD, &traceparent, timeout, placing).await
         };
@@ -107,14 +108,15 @@ impl Service {
         proto::HoldPlaced { index, outcome: Some(outcome) }
     }
 
-    /// Judges the admissions that can be judged now, before any of the holds is placed: they then share a run of the script.
+    /// Judges the admissions that can be judged at once, before any hold is placed, so that the
+    /// holds then share a run of the script.
     fn judge_known(&self, holds: &[proto::HoldToPlace]) -> Vec<Option<Proof>> {
         let none = proto::PlaceHoldRequest::default();
         let shown: Vec<_> = holds
             .iter()
             .map(|hold| {
                 let request = hold.request.as_ref().unwrap_or(&none);
-                // One that is no id is refused before its admission counts.
+                // A malformed sale id is refused before the admission counts.
                 let sale_id = request.sale_id.parse().unwrap_or_default();
                 (request.admission.as_str(), sale_id, request.buyer_id.as_str())
             })
@@ -122,7 +124,7 @@ impl Service {
         self.admissions.judge_known(&shown)
     }
 
-    /// Asks about a hold there is, which has spent its admission already.
+    /// Changes a hold, which has spent its admission already.
     async fn change(&self, request: &domain::Request) -> Result<Answer, Status> {
         let proof = Proof::Fault(AdmissionFault::Required);
         self.inventory.request(request, &proof).await.map_err(status)
@@ -170,7 +172,7 @@ impl InventoryService for Service {
                 Box::pin(async move { service.place_one_of_several(index, hold, judged).await })
             })
             .collect();
-        // Those that shared a run of the script are done at the same time.
+        // Holds that shared a run of the script are done at the same time.
         let answers = placing.ready_chunks(MAX_HOLDS);
         Ok(Response::new(answers.map(|answers| Ok(proto::PlaceHoldsResponse { answers })).boxed()))
     }
@@ -184,7 +186,7 @@ impl InventoryService for Service {
         let hold = self.inventory.hold(sale_id, id, buyer_id).await.map_err(status)?;
         Ok(Response::new(proto::GetHoldResponse {
             hold: Some(encode::hold(sale_id, &hold)),
-            // A hold has a request id from its placing on.
+            // A hold has a request id only once it is placed.
             placed: hold.request_id.is_some().then(|| encode::placed(sale_id, &hold)),
         }))
     }
@@ -236,7 +238,7 @@ impl InventoryService for Service {
         let sale_id = decode::sale_id(&request.into_inner().sale_id)?;
         let (heard, permit) = self.watches.follow(sale_id).map_err(status)?;
         let answers = WatchStream::new(heard).filter_map(move |heard| {
-            // Given up with the stream.
+            // Released when the stream ends.
             let _kept = &permit;
             let answer = heard.map(|heard| {
                 heard.map_err(status).map(|view| proto::WatchStockResponse {

@@ -6,12 +6,11 @@ use flashsale_proto::waitingroom::{
 use flashsale_service::peer::PeerChannel;
 use tonic::Status;
 
-/// The way to the waiting room. A clone shares the connection.
+/// A client of the waiting room. A clone shares the connection.
 #[derive(Debug, Clone)]
 pub struct WaitingRoom(WaitingRoomServiceClient<PeerChannel>);
 
 impl WaitingRoom {
-    /// The waiting room behind `channel`.
     pub fn new(channel: PeerChannel) -> Self {
         Self(WaitingRoomServiceClient::new(channel))
     }

@@ -1,4 +1,5 @@
-//! The journal of adjustments in Postgres, and the changes of `allotted` that stand in one transaction with it.
+//! The journal of adjustments in Postgres, and the changes of `allotted` in one transaction with
+//! it.
 //!
 //! Rows are locked in the order `sale_stock`, `allotments`, `stock_adjustments`.
 
@@ -13,7 +14,6 @@ use crate::domain::{
     Adjusted, Adjustment, AdjustmentRequest, AdjustmentState, Delta, MAX_TOTAL_MINOR, Refusal,
 };
 
-/// The journal.
 #[derive(Debug, Clone)]
 pub struct Adjustments {
     pool: PgPool,
@@ -66,7 +66,7 @@ impl TryFrom<Row> for Adjustment {
     }
 }
 
-/// The epoch that may be used, kept from ending until the transaction does.
+/// The usable epoch, which cannot end before the transaction does.
 async fn open_epoch(transaction: &mut PgConnection, sale_id: Uuid) -> Result<Option<i64>, Refusal> {
     let row = query_file!("sql/share_stock.sql", sale_id)
         .fetch_optional(transaction)
@@ -75,7 +75,7 @@ async fn open_epoch(transaction: &mut PgConnection, sale_id: Uuid) -> Result<Opt
     Ok(row.filter(|row| !row.run_id.is_empty()).map(|row| row.epoch))
 }
 
-/// What is allotted, locked.
+/// The units allotted, with the row locked.
 async fn allotted(
     transaction: &mut PgConnection,
     request: &AdjustmentRequest,
@@ -99,15 +99,15 @@ async fn change_allotted(
 }
 
 impl Adjustments {
-    /// The journal behind `pool`.
     pub fn new(pool: PgPool) -> Self {
         Self { pool }
     }
 
-    /// What a request id was used for.
+    /// The adjustment that a request id was used for.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn find(&self, request_id: Uuid) -> Result<Option<Adjustment>, Refusal> {
         let row = query_file_as!(Row, "sql/adjustment_find.sql", request_id)
             .fetch_optional(&self.pool)
@@ -117,12 +117,14 @@ impl Adjustments {
         row.map(Adjustment::try_from).transpose()
     }
 
-    /// Writes an adjustment down, and in the same transaction raises the allotment if units are added. `None` when the request id
-    /// is in use.
+    /// Starts an adjustment: writes the journal entry, and in the same transaction raises the
+    /// allotment if units are added. `None` when the request id is in use.
     ///
     /// # Errors
-    /// [`Refusal::Fenced`] when no epoch may be used now; [`Refusal::SkuUnknown`]; [`Refusal::AllotmentTooHigh`]; or when Postgres does not
-    /// answer. Nothing is left behind, unless the answer was lost.
+    /// [`Refusal::Fenced`] when no epoch may be used now; [`Refusal::SkuUnknown`];
+    /// [`Refusal::AllotmentTooHigh`]; [`Refusal::StoreAway`] while Postgres cannot be reached,
+    /// [`Refusal::Fault`] for any other error of it. Nothing is left behind, unless the reply to
+    /// the commit was lost.
     pub async fn begin(&self, request: &AdjustmentRequest) -> Result<Option<Adjustment>, Refusal> {
         let mut transaction = self.pool.begin().await.map_err(away)?;
         let epoch = open_epoch(&mut transaction, request.sale_id).await?.ok_or(Refusal::Fenced)?;
@@ -156,10 +158,11 @@ impl Adjustments {
         row.try_into().map(Some)
     }
 
-    /// Sets out to carry on what a request began; `None` when it has ended, or is not there.
+    /// Takes up an adjustment that has started; `None` when it has ended or does not exist.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn take_up(&self, request_id: Uuid) -> Result<Option<Adjustment>, Refusal> {
         let row = query_file_as!(Row, "sql/adjustment_take_up.sql", request_id)
             .fetch_optional(&self.pool)
@@ -169,10 +172,12 @@ impl Adjustments {
         row.map(Adjustment::try_from).transpose()
     }
 
-    /// Sets out to carry on at most `limit` adjustments that nobody has touched for `idle_ms`. No two callers get the same.
+    /// Takes up at most `limit` adjustments that were not touched for `idle_ms`. No two callers get
+    /// the same one.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn take_stalled(&self, idle_ms: i64, limit: i64) -> Result<Vec<Adjustment>, Refusal> {
         let rows = query_file_as!(Row, "sql/adjustments_stalled.sql", idle_ms, limit)
             .fetch_all(&self.pool)
@@ -185,7 +190,8 @@ impl Adjustments {
     /// Ends an addition whose units are in the stock.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn end_addition(&self, request_id: Uuid) -> Result<Adjustment, Refusal> {
         let row =
             query_file_as!(Row, "sql/adjustment_done.sql", request_id, None::<i64>, None::<i64>)
@@ -199,11 +205,13 @@ impl Adjustments {
         }
     }
 
-    /// Ends a withdrawal by what the stock of `epoch` said: lowers the allotment, or writes the refusal down. `None` when that epoch is
-    /// over or ending, so that what was said in it counts for nothing.
+    /// Ends a withdrawal according to the answer of the stock of `epoch`: lowers the allotment, or
+    /// records the refusal. `None` when that epoch is over or ending, so that the answer is void.
     ///
     /// # Errors
-    /// [`Refusal::Fault`] when the record has claimed units that the stock held to be free; or when Postgres does not answer.
+    /// [`Refusal::Fault`] when the record has claimed units that were free in the stock;
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn end_withdrawal(
         &self,
         request: &AdjustmentRequest,
@@ -239,10 +247,11 @@ impl Adjustments {
         row.try_into().map(Some)
     }
 
-    /// Forgets a withdrawal of which nothing has happened, unless somebody else has set out to carry it through since.
+    /// Removes a withdrawal that had no effect, unless another caller has taken it up since.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn forget(&self, request_id: Uuid) -> Result<(), Refusal> {
         query_file!("sql/adjustment_forget.sql", request_id)
             .execute(&self.pool)
@@ -255,7 +264,8 @@ impl Adjustments {
     /// A sale's adjustments after `after`, newest first, at most `limit`.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn list(
         &self,
         sale_id: Uuid,
@@ -277,7 +287,7 @@ impl Adjustments {
         rows.into_iter().map(Adjustment::try_from).collect()
     }
 
-    /// What somebody else has ended meanwhile.
+    /// The state that another caller has brought the adjustment to.
     async fn ended(&self, request_id: Uuid) -> Result<Adjustment, Refusal> {
         let gone = || Refusal::Fault { cause: format!("the adjustment {request_id} is gone") };
         self.find(request_id).await?.ok_or_else(gone)

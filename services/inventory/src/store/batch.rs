@@ -17,7 +17,8 @@ use super::{
 };
 use crate::domain::{HoldState, Line, Lines, MAX_TOTAL_MINOR, Proof, Refusal, Request};
 
-/// Bounds of a batch: a run of the script blocks the store for all other callers, so it must be short.
+/// Bounds of a batch: a run of the script blocks the store for all other callers, so it must be
+/// short.
 const LIMITS: Limits = Limits {
     at_once: 2,
     // One of several connections may hang.

@@ -10,13 +10,13 @@ use uuid::Uuid;
 
 use super::{keys::beat_key, scripts::Scripts};
 
-/// Slots of a Cluster that are written at at once.
+/// How many slots of a Cluster are written at concurrently.
 const AT_ONCE: usize = 16;
 
 /// Where keys are: a slot of a Cluster, or `None` for the one server outside a Cluster.
 pub type Slot = Option<u16>;
 
-/// The way to the servers.
+/// Access to the servers.
 #[derive(Debug)]
 pub struct Beats {
     store: Store,
@@ -26,12 +26,11 @@ pub struct Beats {
 }
 
 impl Beats {
-    /// Beats at the servers of `store`.
     pub fn new(store: Store, scripts: Arc<Scripts>) -> Self {
         Self { clustered: store.slot_of(&beat_key(None)).is_some(), store, scripts }
     }
 
-    /// Where a sale's keys are.
+    /// The slot of a sale's keys.
     pub fn slot(&self, sale_id: Uuid) -> Slot {
         if self.clustered { self.store.slot_of(&beat_key(Some(sale_id))) } else { None }
     }
@@ -44,12 +43,14 @@ impl Beats {
         }
     }
 
-    /// Whether the Sentinels, if there are any, name the server that connections lead to; false if they do not say so `within` this time.
+    /// Whether the Sentinels, if there are any, name the server that connections lead to; false if
+    /// they do not say so `within` this time.
     pub async fn is_named(&self, within: Duration) -> bool {
         timeout(within, self.store.is_named(within)).await.unwrap_or(false)
     }
 
-    /// Writes at the slots of these sales, or at the one server, and returns the record's names of those that answered `within` this time.
+    /// Writes at the slots of these sales, or at the one server, and returns the record's names of
+    /// those that answered `within` this time.
     pub async fn write(&self, sales: &[Uuid], within: Duration) -> HashMap<Slot, String> {
         let mut keys: HashMap<Slot, String> = HashMap::new();
         if self.clustered {

@@ -1,4 +1,4 @@
-//! The clocks of the store's servers, as far as their replies tell them.
+//! The clocks of the store's servers, as far as their replies show them.
 
 use std::{
     collections::HashMap,
@@ -12,24 +12,27 @@ use std::{
 use flashsale_redis::ServerName;
 use tokio::time::Instant;
 
-/// No reply has told the time yet.
+/// The offset before the first reply.
 const UNKNOWN: i64 = i64::MIN;
-/// A reply that puts the clock back by less was only slow on its way; by more, the clock was set or the server is another.
+/// The bound between a slow reply and a changed clock: a reply that puts the clock back by less was
+/// only delayed, one by more comes from a clock that was set or from another server.
 const SLOW_REPLY_MS: i64 = 1_000;
 
-/// Clocks that are remembered: more than a cluster has masters. Servers come and go; beyond it all are learned again.
+/// How many clocks are kept: more than a cluster has masters. Servers come and go; beyond this
+/// number all clocks are learned again.
 const CAPACITY: usize = 256;
 
-/// A clock for each server, by its name: the servers' clocks do not agree, nor does the one of a server that took over.
+/// A clock for each server, by its name: the servers' clocks do not agree, and a server that takes
+/// over has its own.
 #[derive(Debug, Default)]
 pub(super) struct StoreClocks {
     clocks: RwLock<HashMap<Arc<ServerName>, Arc<StoreClock>>>,
 }
 
 impl StoreClocks {
-    /// The clock of this server; one that shows nothing yet if it is new.
+    /// The clock of this server; an unset one if the server is new.
     pub(super) fn of(&self, server: &Arc<ServerName>) -> Arc<StoreClock> {
-        // Nothing that is guarded here can be left half-changed by a panic.
+        // No panic can leave guarded data half-changed.
         let known = self.clocks.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(clock) = known.get(server) {
             return Arc::clone(clock);
@@ -44,7 +47,7 @@ impl StoreClocks {
     }
 }
 
-/// What one server's clock shows, in milliseconds since 1970. Its own clock and ours need not agree.
+/// One server's clock, in milliseconds since 1970. It need not agree with ours.
 #[derive(Debug)]
 pub(super) struct StoreClock {
     base: Instant,
@@ -57,7 +60,7 @@ impl StoreClock {
         Self { base: Instant::now(), offset_ms: AtomicI64::new(UNKNOWN) }
     }
 
-    /// Takes note of the time in a reply that has just come. The fastest reply is the nearest to the truth.
+    /// Records the time in a reply that has just arrived. The fastest reply is the most accurate.
     pub(super) fn hear(&self, store_ms: i64) {
         let new = store_ms - self.since_base(Instant::now());
         let old = self.offset_ms.load(Ordering::Relaxed);
@@ -66,13 +69,13 @@ impl StoreClock {
         }
     }
 
-    /// As [`Self::hear`], when what was thought before has proved wrong.
+    /// As [`Self::hear`], when the estimate has proved wrong.
     pub(super) fn set(&self, store_ms: i64) {
         self.offset_ms.store(store_ms - self.since_base(Instant::now()), Ordering::Relaxed);
     }
 
-    /// What the store's clock shows at `instant`. Before the first reply that is 0: as a deadline, one that has passed, which the
-    /// store answers with its time and without doing anything.
+    /// The store's time at `instant`. Before the first reply that is 0, which as a deadline has
+    /// passed: the store answers with its time and does nothing.
     pub(super) fn at(&self, instant: Instant) -> i64 {
         match self.offset_ms.load(Ordering::Relaxed) {
             UNKNOWN => 0,
@@ -101,7 +104,7 @@ mod tests {
         clock.hear(50_000);
         tokio::time::advance(Duration::from_millis(100)).await;
         assert_eq!(clock.at(Instant::now()), 50_100);
-        // This reply took 40 ms longer on its way.
+        // This reply took 40 ms longer to arrive.
         clock.hear(50_060);
         assert_eq!(clock.at(Instant::now()), 50_100);
         clock.hear(50_110);
@@ -118,7 +121,8 @@ mod tests {
         let clocks = StoreClocks::default();
         let servers = ["a", "b"].map(|run_id| Arc::new(ServerName::new(run_id, "1")));
         clocks.of(&servers[0]).hear(50_000);
-        // Less than what a slow reply could explain, so that one clock for both would not notice.
+        // Less than a slow reply could explain, so that one clock for both would not show the
+        // difference.
         clocks.of(&servers[1]).hear(49_500);
         assert_eq!(clocks.of(&servers[0]).at(Instant::now()), 50_000);
         assert_eq!(clocks.of(&servers[1]).at(Instant::now()), 49_500);

@@ -1,4 +1,4 @@
-//! What Postgres says of a sale's units, for comparing it with the stock.
+//! What Postgres has of a sale's units, for comparing it with the stock.
 
 use std::collections::HashMap;
 
@@ -13,20 +13,21 @@ use crate::domain::{
     reconcile::{OrderStanding, SeenOrder, SkuRecord},
 };
 
-/// How many orders are read at once.
+/// How many orders one query reads.
 const PAGE: i64 = 2_000;
 
-/// How far the claims have come.
+/// The position of the claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Floor {
-    /// The stream it counts in.
+    /// The stream that it counts in, by its time of creation.
     pub stream_created: OffsetDateTime,
-    /// The last message claimed.
+    /// The sequence number of the last message claimed.
     pub seq: u64,
 }
 
 impl Floor {
-    /// Whether it counts in the stream that was made at `created`. NATS keeps nanoseconds, Postgres microseconds.
+    /// Whether it counts in the stream created at `created`. NATS keeps nanoseconds, Postgres
+    /// microseconds.
     pub fn counts_in(&self, created: OffsetDateTime) -> bool {
         let micros = |time: OffsetDateTime| time.unix_timestamp_nanos().div_euclid(1_000);
         micros(self.stream_created) == micros(created)
@@ -59,7 +60,8 @@ impl Record {
     /// Units by sku, as of one instant.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn units(&self, sale_id: Uuid) -> Result<Vec<SkuRecord>, Refusal> {
         query_file_as!(SkuRecord, "sql/reconcile_units.sql", sale_id)
             .fetch_all(&self.pool)
@@ -71,7 +73,8 @@ impl Record {
     /// Every order of a sale, by its hold.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn all_orders(&self, sale_id: Uuid) -> Result<HashMap<Uuid, SeenOrder>, Refusal> {
         let mut orders = HashMap::new();
         let mut last = Uuid::nil();
@@ -85,7 +88,7 @@ impl Record {
             last = end.order_id;
             for row in rows {
                 let (hold_id, order) = row.seen()?;
-                // Of two that name one hold it is the other's who has ended.
+                // Where two orders name one hold, it belongs to the one that has not ended.
                 if orders.get(&hold_id).is_none_or(has_ended) {
                     orders.insert(hold_id, order);
                 }
@@ -96,7 +99,8 @@ impl Record {
     /// These orders, by their holds.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn some_orders(
         &self,
         sale_id: Uuid,
@@ -112,10 +116,11 @@ impl Record {
             .collect()
     }
 
-    /// How far the claims have come in a stream; `None` before their first.
+    /// The position of the claims in a stream; `None` before the first claim.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn claims_floor(&self, stream: &str) -> Result<Option<Floor>, Refusal> {
         let row = query_file!("sql/claims_floor.sql", stream)
             .fetch_optional(&self.pool)

@@ -1,4 +1,5 @@
-//! Filling a sale's keys step by step, of which only the last lets anybody see the stock: for a load and for a rebuild.
+//! Filling a sale's keys in steps, of which only the last makes the stock visible: for a load and
+//! for a rebuild.
 
 use flashsale_failpoint::Step as _;
 use fred::types::Value;
@@ -8,19 +9,20 @@ use uuid::Uuid;
 use super::{Stock, reply::Reply, stock};
 use crate::domain::{Item, MAX_TOTAL_MINOR, RecordedOrder, Refusal, Rules};
 
-/// How many skus, or orders, are staged by one run of the script, so that it does not keep the store from others for long.
+/// How many skus or orders one run of the script stages: bounded, because a run blocks the store
+/// for all others.
 const STAGE_AT_ONCE: usize = 500;
 
-/// What is loaded in Redis.
+/// The stock loaded in Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InRedis {
-    /// Its epoch.
     pub epoch: i64,
-    /// The request it was loaded by; empty after a rebuild.
+    /// The request id of its load; empty after a rebuild.
     pub request_id: String,
 }
 
-/// A hold of a recorded order, as the scripts write holds, but for when its units were taken: the script that takes them knows.
+/// The hold of a recorded order, in the scripts' format. The time its units were taken is missing:
+/// the script adds it.
 #[derive(Serialize)]
 struct StoredHold<'a> {
     b: &'a str,
@@ -37,10 +39,11 @@ struct StoredHold<'a> {
 }
 
 impl Stock {
-    /// The server that has the sale's keys now, and what stands under them; `None` if that is not whole, or of another server.
+    /// The server that has the sale's keys now, and the stock under them; `None` if that is not
+    /// whole, or belongs to another server.
     ///
     /// # Errors
-    /// When the store does not answer.
+    /// Those of every script, see [`Stock`].
     pub async fn probe(&self, sale_id: Uuid) -> Result<(String, Option<InRedis>), Refusal> {
         let mut reply = self.step(sale_id, 0, "load/probe", vec![]).await?;
         match reply.word.as_str() {
@@ -53,20 +56,21 @@ impl Stock {
         }
     }
 
-    /// Clears a sale's keys for an epoch to come: whatever stood there serves nobody any more.
+    /// Clears a sale's keys for an epoch to come, so that what stood there serves no caller any
+    /// more.
     ///
     /// # Errors
-    /// [`Refusal::Fenced`] when a later epoch came in between; or when the store does not answer.
+    /// [`Refusal::Fenced`] when a later epoch came first; those of every script, see [`Stock`].
     pub async fn clear(&self, sale_id: Uuid, epoch: i64) -> Result<String, Refusal> {
         self.done(sale_id, epoch, "load/claim", vec![]).await
     }
 
-    /// Puts stock under the sale's keys in place of what is there, with the holds of `orders`, and returns the name of the server that
-    /// has it.
+    /// Replaces what stands under the sale's keys by this stock, with the holds of `orders`, and
+    /// returns the name of the server that has it.
     ///
     /// # Errors
-    /// [`Refusal::Fenced`] when a later epoch came in between; [`Refusal::NotLoadable`]; or when the store does not answer: then
-    /// some of it may stand there, and nobody sees it.
+    /// [`Refusal::Fenced`] when a later epoch came first; [`Refusal::NotLoadable`]; those of every
+    /// script, see [`Stock`]. Some of the stock may stand there then, invisible to all callers.
     pub async fn fill(
         &self,
         sale_id: Uuid,
@@ -145,7 +149,7 @@ fn order_args(epoch: i64, order: &RecordedOrder) -> Result<[Value; 5], Refusal> 
     let hold = StoredHold {
         b: &order.buyer_id,
         s: order.units.hold_state().as_str(),
-        // When it would have expired nobody knows any more; nor does it matter to a hold that was placed.
+        // The original deadline is not on record, and a placed hold does not need one.
         d: order.placed_ms,
         l: order
             .lines

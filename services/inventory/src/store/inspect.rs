@@ -1,4 +1,4 @@
-//! Looking at everything that stands in Redis of a sale, page by page, and bringing its indexes in line.
+//! Reading everything that Redis has of a sale, page by page, and repairing its indexes.
 
 use std::collections::HashMap;
 
@@ -11,12 +11,13 @@ use super::{
 };
 use crate::domain::{Refusal, reconcile::SeenHold};
 
-/// About how many entries one page has, so that the script does not keep the store from others for long.
+/// About how many entries a page has: bounded, because a run of the script blocks the store for all
+/// others.
 const PAGE: usize = 500;
-/// How many holds are looked up or mended by one run of a script.
+/// How many holds one run of a script looks up or mends.
 const AT_ONCE: usize = 200;
 
-/// What a page brings, and where the next begins.
+/// A page, and the cursor of the next.
 struct Page {
     next: String,
     now_ms: i64,
@@ -24,10 +25,11 @@ struct Page {
 }
 
 impl Stock {
-    /// Every hold that is there throughout, by id, and the store's time at the first page. What is taken meanwhile may be among them.
+    /// Every hold that exists throughout, by id, and the store's time at the first page. Holds
+    /// taken meanwhile may be among them.
     ///
     /// # Errors
-    /// What any script may reply.
+    /// Those of every script, see [`Stock`].
     pub async fn all_holds(
         &self,
         sale_id: Uuid,
@@ -47,10 +49,10 @@ impl Stock {
         }
     }
 
-    /// Those of `ids` that there are, and the store's time.
+    /// Those of `ids` that exist, and the store's time.
     ///
     /// # Errors
-    /// What any script may reply.
+    /// Those of every script, see [`Stock`].
     pub async fn some_holds(
         &self,
         sale_id: Uuid,
@@ -72,7 +74,7 @@ impl Stock {
     /// Units by sku and buyer.
     ///
     /// # Errors
-    /// What any script may reply.
+    /// Those of every script, see [`Stock`].
     pub async fn all_buyers(
         &self,
         sale_id: Uuid,
@@ -97,10 +99,10 @@ impl Stock {
         }
     }
 
-    /// Entries of `deadlines` for which there is no hold.
+    /// Entries of `deadlines` without a hold.
     ///
     /// # Errors
-    /// What any script may reply.
+    /// Those of every script, see [`Stock`].
     pub async fn stray_deadlines(&self, sale_id: Uuid, epoch: i64) -> Result<Vec<Uuid>, Refusal> {
         let mut strays = Vec::new();
         let mut cursor = "0".to_owned();
@@ -121,7 +123,7 @@ impl Stock {
     /// Brings the indexes of holds in line with the holds; returns how many changed.
     ///
     /// # Errors
-    /// What any script may reply. Asking again is safe.
+    /// Those of every script, see [`Stock`]. A retry is safe.
     pub async fn mend(&self, sale_id: Uuid, ids: &[Uuid], epoch: i64) -> Result<i64, Refusal> {
         let mut mended = 0;
         for some in ids.chunks(AT_ONCE) {

@@ -2,16 +2,18 @@
 
 use uuid::Uuid;
 
-/// The parts of a key's name after the sale, in the order in which every script takes them.
+/// The last parts of the keys' names, in the order in which every script takes them.
 const NAMES: [&str; 9] =
     ["meta", "stock", "holds", "deadlines", "pending", "orders", "requests", "buyers", "spent"];
 
-/// All keys of a sale, as `KEYS` of every script. They share a hash tag, so that a cluster keeps them in one slot.
+/// All keys of a sale, as `KEYS` of every script. They share a hash tag, so that a Cluster keeps
+/// them in one slot.
 pub fn keys(sale_id: Uuid) -> Vec<String> {
     NAMES.iter().map(|name| format!("fs:{{{}}}:{name}", sale_id.as_hyphenated())).collect()
 }
 
-/// The key that an instance writes at to see which server it speaks to: of a sale's slot in a cluster, otherwise one for all.
+/// The key that an instance writes to find out which server it speaks to: in a Cluster one in the
+/// sale's slot, else one for all sales.
 pub fn beat_key(sale_id: Option<Uuid>) -> String {
     match sale_id {
         Some(sale_id) => format!("fs:{{{}}}:beat", sale_id.as_hyphenated()),

@@ -1,4 +1,5 @@
-//! Where stock is kept: in Redis by scripts, with the epoch and the allotments on record in Postgres.
+//! The stores: stock in Redis, changed by scripts; epochs and allotments on record in Postgres; the
+//! order queue in JetStream.
 
 mod adjustments;
 mod batch;

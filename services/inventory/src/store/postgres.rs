@@ -1,9 +1,9 @@
-//! What an error of Postgres says.
+//! Errors of Postgres.
 
 use crate::domain::Refusal;
 
-/// Classes of SQLSTATE that say something of the server's condition, not of the statement: connections, conflicts, resources,
-/// interventions.
+/// Classes of SQLSTATE that depend on the server's condition, not on the statement: connections,
+/// conflicts, resources, operator intervention.
 const CONDITIONS: [&str; 4] = ["08", "40", "53", "57"];
 
 pub(super) fn away(error: sqlx::Error) -> Refusal {

@@ -1,4 +1,5 @@
-//! Inventory's side of the order queue: the marker of a rebuild, and looking for orders that should be in it.
+//! Inventory's access to the order queue: the messages of a rebuild, and finding orders that should
+//! be in it.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -13,14 +14,14 @@ use uuid::Uuid;
 use super::Floor;
 use crate::domain::Refusal;
 
-/// How many messages are looked at for orders that should be among them, and for how long: the queue may be long.
+/// How many messages are searched for orders, and for how long: the queue may be long.
 const LOOK_MESSAGES: usize = 5_000;
 const LOOK_FOR: Duration = Duration::from_secs(3);
 
-/// Announced epochs that are read in one look.
+/// The most announced epochs that one look reads.
 const MAX_ANNOUNCED: usize = 5_000;
 
-/// How far the queue reached at a moment.
+/// The extent of the queue at one moment.
 #[derive(Debug, Clone)]
 pub struct Look {
     /// When the look began.
@@ -31,8 +32,8 @@ pub struct Look {
 }
 
 impl Look {
-    /// Whether nothing can have been missed between the look `before` and this one: it is the same stream, has lost nothing, and what came
-    /// since has not been purged.
+    /// Whether nothing can have been missed between the look `before` and this one: it is the same
+    /// stream, it has lost nothing, and what came since has not been purged.
     pub fn continues(&self, before: &Self) -> bool {
         self.stream_created == before.stream_created
             && self.last_seq >= before.last_seq
@@ -40,16 +41,16 @@ impl Look {
     }
 }
 
-/// What a look for orders in the queue found.
+/// The result of a search for orders.
 #[derive(Debug, Default)]
 pub struct FoundOrders {
-    /// Orders whose message is there.
+    /// Orders whose message was found.
     pub orders: HashSet<Uuid>,
-    /// Whether it was read to its end: only then an order that was not found is not there.
+    /// Whether the queue was read to its end: only then is an order that was not found not there.
     pub whole: bool,
 }
 
-/// The way to `ORDERS`. A clone shares the connection.
+/// Access to `ORDERS`. A clone shares the connection.
 #[derive(Debug, Clone)]
 pub struct Queue {
     jetstream: jetstream::Context,
@@ -57,10 +58,10 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Connects in the background, and again whenever the connection breaks.
+    /// Connects in the background, and reconnects whenever the connection breaks.
     ///
     /// # Errors
-    /// When the URL cannot be used.
+    /// When the URL is invalid.
     pub async fn connect(config: &NatsConfig) -> anyhow::Result<Self> {
         let nats = flashsale_queue::connect(config, "inventory").await?;
         let publish_timeout = Duration::from_millis(config.publish_timeout_ms);
@@ -74,10 +75,10 @@ impl Queue {
         &self.jetstream
     }
 
-    /// Whether the queue is there to take a marker.
+    /// Checks that the queue could take a marker now.
     ///
     /// # Errors
-    /// [`Refusal::StoreAway`] when it is not.
+    /// [`Refusal::StoreAway`] when it could not.
     pub async fn reachable(&self) -> Result<(), Refusal> {
         let found = self.jetstream.get_stream(ORDERS);
         match tokio::time::timeout(self.publish_timeout, found).await {
@@ -87,7 +88,7 @@ impl Queue {
         }
     }
 
-    /// Publishes the marker that the stock of `epoch` is computed behind.
+    /// Publishes the marker behind which the stock of `epoch` is computed.
     ///
     /// # Errors
     /// When it may not be stored; publishing it again is harmless.
@@ -99,7 +100,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Publishes that whoever serves an epoch before `epoch` is to stop.
+    /// Publishes that instances serving an epoch before `epoch` have to stop.
     ///
     /// # Errors
     /// When it may not be stored; publishing it again is harmless.
@@ -111,8 +112,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Reads the epochs that were announced since the look `before`, up to the end of the queue as it is now: sales and epochs. `None` if
-    /// the queue does not answer.
+    /// Reads the epochs announced since the look `before`, up to the present end of the queue:
+    /// sales and epochs. `None` if the queue does not answer.
     pub async fn look(&self, before: Option<&Look>) -> Option<(Look, Vec<(Uuid, i64)>)> {
         let begun = BootInstant::now();
         let stream = self.jetstream.get_stream(ORDERS).await.ok()?;
@@ -144,14 +145,16 @@ impl Queue {
                 announced.push((sale_id, epoch));
             }
             if announced.len() >= MAX_ANNOUNCED {
-                // As if they had been purged: whoever relies on the looks has to ask Postgres again.
+                // As if they had been purged: an instance that relies on looks has to ask Postgres
+                // again.
                 return Some((Look { first_seq: look.last_seq + 1, ..look }, announced));
             }
         }
         Some((look, announced))
     }
 
-    /// Looks for placed orders of a sale behind the claims, until all of `wanted` are found, the end is reached, or it has been enough.
+    /// Searches the messages behind the claims for placed orders of a sale, until all of `wanted`
+    /// are found, the end is reached, or a bound is hit.
     pub async fn find(
         &self,
         sale_id: Uuid,

@@ -1,4 +1,5 @@
-//! What rebuilds have on record: their leases, the marker that the claims have passed, and what a stock is computed from.
+//! The record of rebuilds: their leases, whether the claims have passed their marker, and what a
+//! stock is computed from.
 
 use std::time::Duration;
 
@@ -15,17 +16,16 @@ use crate::domain::{
     Item, OrderUnits, PlacedLine, RecordedOrder, Refusal, Rules, one_order_a_hold,
 };
 
-/// How many recorded orders are read at once.
+/// How many recorded orders one query reads.
 const ORDERS_PAGE: i64 = 2_000;
 
 /// What a stock is rebuilt from.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// The rules.
     pub rules: Rules,
     /// What the sale offers and how much of it is allotted, by sku.
     pub items: Vec<Item>,
-    /// The orders of the sale, each hold's one.
+    /// The orders of the sale, one for each hold.
     pub orders: Vec<RecordedOrder>,
 }
 
@@ -67,10 +67,11 @@ impl OrderRow {
 }
 
 impl Record {
-    /// Keeps the lease for longer. False when another one has it.
+    /// Extends the lease. False when another rebuilder has it.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn renew_rebuild(
         &self,
         sale_id: Uuid,
@@ -86,11 +87,12 @@ impl Record {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Lets everybody use the rebuilt stock, which stands on `server`. False when another one has the lease, or the epoch was handed out on
-    /// another server.
+    /// Lets all instances use the rebuilt stock on `server`. False when another rebuilder has the
+    /// lease, or the epoch was handed out on another server.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn end_rebuild(
         &self,
         sale_id: Uuid,
@@ -106,10 +108,11 @@ impl Record {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Gives the lease of a rebuild back that cannot go on.
+    /// Gives back the lease of a rebuild that cannot go on.
     ///
     /// # Errors
-    /// When Postgres does not answer; then the lease runs out by itself.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it. The lease then expires by time.
     pub async fn release_rebuild(
         &self,
         sale_id: Uuid,
@@ -124,10 +127,11 @@ impl Record {
         Ok(())
     }
 
-    /// Sales whose rebuild was begun and is nobody's any more.
+    /// Sales whose rebuild was begun and whose lease has run out.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn rebuilds_cut_off(&self) -> Result<Vec<Uuid>, Refusal> {
         query_file_scalar!("sql/rebuilds_cut_off.sql")
             .fetch_all(&self.pool)
@@ -136,10 +140,11 @@ impl Record {
             .map_err(away)
     }
 
-    /// Whether the claims have come past the marker of `epoch`.
+    /// Whether the claims have passed the marker of `epoch`.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn fence_passed(&self, sale_id: Uuid, epoch: i64) -> Result<bool, Refusal> {
         query_file_scalar!("sql/fence_passed.sql", sale_id, epoch)
             .fetch_one(&self.pool)
@@ -148,10 +153,11 @@ impl Record {
             .map_err(away)
     }
 
-    /// Everything a stock is computed from, as of one instant.
+    /// Everything that a stock is computed from, as of one instant.
     ///
     /// # Errors
-    /// [`Refusal::SaleUnknown`], or when Postgres does not answer.
+    /// [`Refusal::SaleUnknown`]; [`Refusal::StoreAway`] while Postgres cannot be reached,
+    /// [`Refusal::Fault`] for any other error of it.
     pub async fn snapshot(&self, sale_id: Uuid) -> Result<Snapshot, Refusal> {
         let mut transaction = self
             .pool

@@ -1,4 +1,4 @@
-//! What Postgres has on record of a sale's stock.
+//! The record of a sale's stock in Postgres.
 
 use flashsale_failpoint::Step as _;
 use sqlx::{PgPool, query_file, query_file_scalar};
@@ -8,35 +8,31 @@ use uuid::Uuid;
 use super::{Unchanged, postgres::away, servers};
 use crate::domain::{Item, Refusal, Rules};
 
-/// The record of stock.
 #[derive(Debug, Clone)]
 pub struct Record {
     pub(super) pool: PgPool,
-    /// For leases, which must not run out because everything else is in use.
+    /// For leases, which must not run out because other work uses up the pool.
     pub(super) leases: PgPool,
 }
 
-/// What is known of a sale's stock.
+/// What is on record of a sale's stock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
-    /// The sale's state.
     pub state: String,
     /// The latest epoch and whether it may be used; `None` when stock was never loaded.
     pub epoch: Option<(i64, bool)>,
     /// The server that the epoch was raised on; empty when stock was never loaded.
     pub server: String,
-    /// Whether that epoch is a rebuild's that has not ended.
+    /// Whether that epoch belongs to a rebuild that has not ended.
     pub rebuilding: bool,
-    /// Whether the sale's report is final: nothing happens to its stock any more.
+    /// Whether the sale's report is final: its stock does not change any more.
     pub is_final: bool,
 }
 
-/// A sale whose stock may now be loaded under a new epoch.
+/// A load that has begun: its epoch, and what it has to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadBegun {
-    /// The epoch.
     pub epoch: i64,
-    /// The rules.
     pub rules: Rules,
     /// What it offers, by sku.
     pub items: Vec<Item>,
@@ -72,15 +68,15 @@ impl From<RulesRow> for Rules {
 }
 
 impl Record {
-    /// The record behind `pool`; leases are kept by `leases`.
+    /// The record behind `pool`; leases are kept over `leases`.
     pub fn new(pool: PgPool, leases: PgPool) -> Self {
         Self { pool, leases }
     }
 
-    /// What is known of a sale's stock.
     ///
     /// # Errors
-    /// [`Refusal::SaleUnknown`], or when Postgres does not answer.
+    /// [`Refusal::SaleUnknown`]; [`Refusal::StoreAway`] while Postgres cannot be reached,
+    /// [`Refusal::Fault`] for any other error of it.
     pub async fn lookup(&self, sale_id: Uuid) -> Result<Known, Refusal> {
         let row = query_file!("sql/lookup.sql", sale_id)
             .fetch_optional(&self.pool)
@@ -102,7 +98,8 @@ impl Record {
     /// The stocks that may have holds to sweep, with their epochs.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn loaded_sales(&self) -> Result<Vec<(Uuid, i64)>, Refusal> {
         let rows = query_file!("sql/loaded_sales.sql")
             .fetch_all(&self.pool)
@@ -115,7 +112,8 @@ impl Record {
     /// The sales whose stock is shown in metrics, at most `limit`.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn watched_sales(&self, limit: i64) -> Result<Vec<Uuid>, Refusal> {
         query_file_scalar!("sql/watched_sales.sql", limit)
             .fetch_all(&self.pool)
@@ -127,7 +125,8 @@ impl Record {
     /// A sale's rules as they are now.
     ///
     /// # Errors
-    /// [`Refusal::SaleUnknown`], or when Postgres does not answer.
+    /// [`Refusal::SaleUnknown`]; [`Refusal::StoreAway`] while Postgres cannot be reached,
+    /// [`Refusal::Fault`] for any other error of it.
     pub async fn rules(&self, sale_id: Uuid) -> Result<Rules, Refusal> {
         let row = sqlx::query_file_as!(RulesRow, "sql/sale_rules.sql", sale_id)
             .fetch_optional(&self.pool)
@@ -137,13 +136,16 @@ impl Record {
         row.map(Rules::from).ok_or(Refusal::SaleUnknown)
     }
 
-    /// Hands out the next epoch on the server `own` and writes the allotments, in one transaction. Nobody may use the epoch before
-    /// [`Record::publish`]. `None` when the record is not any more as it was `seen`. `unchanged` is for how long the row of the recorded
-    /// server has stood still.
+    /// Hands out the next epoch on the server `own` and writes the allotments, in one transaction.
+    /// No instance may use the epoch before [`Record::publish`]. `None` when the record has changed
+    /// since it was `seen`. `unchanged` is how long the row of the recorded server has been
+    /// unchanged.
     ///
     /// # Errors
-    /// [`Refusal::SaleUnknown`]; [`Refusal::Fenced`] when orders exist: what is left for sale is then no longer what the sale
-    /// began with, or when the recorded server is another one that still counts; [`Refusal::NotLoadable`] when the sale offers nothing; or when Postgres does not answer.
+    /// [`Refusal::SaleUnknown`]; [`Refusal::Fenced`] when orders exist, since what is left for sale
+    /// is then no longer what the sale began with, or when the recorded server is another one that
+    /// still counts; [`Refusal::NotLoadable`] when the sale offers nothing; [`Refusal::StoreAway`]
+    /// while Postgres cannot be reached, [`Refusal::Fault`] for any other error of it.
     pub async fn begin_load(
         &self,
         sale_id: Uuid,
@@ -206,11 +208,12 @@ impl Record {
         Ok(Some(LoadBegun { epoch, rules, items }))
     }
 
-    /// Lets everybody use an epoch, loaded into the server that it was handed out on. False when a later one was handed out since, or
-    /// `server` is another one.
+    /// Lets all instances use an epoch, loaded into the server that it was handed out on. False
+    /// when a later epoch was handed out since, or `server` is another one.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn publish(&self, sale_id: Uuid, epoch: i64, server: &str) -> Result<bool, Refusal> {
         let done = query_file!("sql/publish_stock.sql", sale_id, epoch, server)
             .execute(&self.pool)

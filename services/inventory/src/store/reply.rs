@@ -1,4 +1,4 @@
-//! Reading what the scripts reply.
+//! Reading the scripts' replies.
 
 use std::{collections::BTreeMap, vec};
 
@@ -10,7 +10,7 @@ use crate::domain::{
     AdmissionFault, Hold, HoldState, PlacedLine, Refusal, SkuBooks, reconcile::SeenHold,
 };
 
-/// A script's reply: a word, the store's time, and what the word brings.
+/// A script's reply: a word, the store's time, and the values that go with the word.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) word: String,
@@ -32,7 +32,7 @@ impl Reply {
         Ok(reply)
     }
 
-    /// The next part, a reply within this one to one of several requests.
+    /// The next value, itself the reply to one request of a batch.
     pub(super) fn part(&mut self) -> Result<Self, Refusal> {
         let mut part =
             Self { word: String::new(), now_ms: self.now_ms, rest: self.list()?.into_iter() };
@@ -40,24 +40,23 @@ impl Reply {
         Ok(part)
     }
 
-    /// Whether there is more.
     pub(super) fn has_more(&self) -> bool {
         !self.rest.as_slice().is_empty()
     }
 
-    /// The next part, a text.
+    /// The next value, a text.
     pub(super) fn text(&mut self) -> Result<String, Refusal> {
         self.rest.next().and_then(Value::into_string).ok_or_else(|| unreadable("a text is missing"))
     }
 
-    /// The next part, a text whatever bytes are in it.
+    /// The next value, a text with invalid UTF-8 replaced.
     pub(super) fn lossy(&mut self) -> Result<String, Refusal> {
         let value = self.rest.next().ok_or_else(|| unreadable("a text is missing"))?;
         let bytes = value.as_bytes().ok_or_else(|| unreadable("a text is none"))?;
         Ok(String::from_utf8_lossy(bytes).into_owned())
     }
 
-    /// The next part, a whole number.
+    /// The next value, a whole number.
     pub(super) fn int(&mut self) -> Result<i64, Refusal> {
         self.rest
             .next()
@@ -65,7 +64,7 @@ impl Reply {
             .ok_or_else(|| unreadable("a number is missing"))
     }
 
-    /// The next part, a list.
+    /// The next value, a list.
     pub(super) fn list(&mut self) -> Result<Vec<Value>, Refusal> {
         match self.rest.next() {
             Some(Value::Array(list)) => Ok(list),
@@ -73,7 +72,7 @@ impl Reply {
         }
     }
 
-    /// The refusal that the reply is, if it is not what was hoped for.
+    /// The refusal that this reply is, for a word that the caller did not expect.
     pub(super) fn refusal(mut self) -> Refusal {
         match self.read_refusal() {
             Ok(refusal) | Err(refusal) => refusal,
@@ -123,14 +122,14 @@ impl Reply {
     }
 }
 
-/// Sorts fields and values of `stock` into books, by sku.
+/// Groups fields and values of `stock` into books, by sku.
 pub(super) fn books(fields: Vec<Value>) -> Result<Vec<SkuBooks>, Refusal> {
     let mut columns: BTreeMap<String, [Option<i64>; 5]> = BTreeMap::new();
     let mut fields = fields.into_iter();
     while let (Some(field), Some(value)) = (fields.next(), fields.next()) {
         let field = field.into_string().ok_or_else(|| unreadable("a field of the books"))?;
         let Some((column, sku)) = field.split_once(':') else { continue };
-        // Limits and prices come along when everything is read.
+        // When everything is read, limits and prices are among the fields.
         let Some(index) = ["t", "a", "h", "p", "s"].iter().position(|name| *name == column) else {
             continue;
         };
@@ -166,8 +165,8 @@ struct Stored {
     h: Option<String>,
 }
 
-/// Reads a hold as it is stored, with its times in `deadlines` and `pending`, empty
-/// where there is none.
+/// Reads a stored hold, with its times in `deadlines` and `pending`, which are empty where it has
+/// none.
 pub(super) fn seen(
     id: &str,
     json: &str,
@@ -190,7 +189,7 @@ pub(super) fn seen(
     })
 }
 
-/// Reads a hold as it stands at `now_ms`.
+/// Reads a stored hold as it stands at `now_ms`.
 pub(super) fn hold(
     id: &str,
     json: &str,

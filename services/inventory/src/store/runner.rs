@@ -1,4 +1,4 @@
-//! Running scripts behind the epoch and a deadline by the store's own clock.
+//! Running scripts with the epoch and a deadline by the store's own clock.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,11 +16,11 @@ use super::{
 };
 use crate::domain::Refusal;
 
-/// How often a script is sent again because it came too late by the store's clock, though not by ours: once because that clock
-/// was not known yet, once because it was set in between.
+/// How often a script is sent again because it was too late by the store's clock, though not by
+/// ours: once because that clock was not known yet, once because it was set in between.
 pub(super) const CLOCK_RETRIES: u32 = 2;
 
-/// The way to the stores' scripts.
+/// Access to the stores' scripts.
 #[derive(Debug)]
 pub(super) struct Runner {
     store: Store,
@@ -29,18 +29,19 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    /// Scripts in `store`, none of which may start later than `timeout` after it was asked for.
+    /// Scripts in `store`, none of which may start later than `timeout` after its call.
     pub(super) fn new(store: Store, timeout: Duration) -> Self {
         Self { store, clocks: StoreClocks::default(), timeout }
     }
 
-    /// Until when a script may start that is asked for now: the call may have a deadline of its own.
+    /// The latest start of a script that is called now: the gRPC call may have a shorter deadline.
     pub(super) fn until(&self) -> Instant {
         let budget = deadline::remaining().map_or(self.timeout, |left| left.min(self.timeout));
         Instant::now() + budget
     }
 
-    /// Runs a script. What it is given besides the epoch and the deadline may depend on the clock of the server that runs it.
+    /// Runs a script. Its arguments after the epoch and the deadline may depend on the clock of the
+    /// server that runs it.
     pub(super) async fn run(
         &self,
         script: &Script,
@@ -54,7 +55,8 @@ impl Runner {
             if Instant::now() >= until {
                 return Err(Refusal::TooLate);
             }
-            // The deadline is by the clock of whichever server has the keys when the script gets there.
+            // The deadline is by the clock of the server that has the keys when the script gets
+            // there.
             let on = |server: &Arc<ServerName>| {
                 let clock = self.clocks.of(server);
                 let mut all: Vec<Value> = vec![epoch.into(), clock.at(until).into()];

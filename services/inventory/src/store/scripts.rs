@@ -4,7 +4,7 @@ use flashsale_redis::Script;
 
 macro_rules! scripts {
     ($($(#[$doc:meta])* $name:ident,)+) => {
-        /// The scripts of inventory, made out once and shared.
+        /// The scripts of inventory, built once and shared.
         #[derive(Debug)]
         pub struct Scripts { $($(#[$doc])* pub $name: Script,)+ }
 
@@ -51,7 +51,7 @@ scripts! {
     get,
     /// Lists placed holds.
     list_placed,
-    /// Takes the units of orders of an older epoch anew.
+    /// Takes the units of orders of an older epoch again.
     retake,
     /// Shows what stands there.
     inspect,

@@ -11,12 +11,10 @@ use uuid::Uuid;
 use super::postgres::away;
 use crate::domain::{Closing, Recorded, Refusal, may_raise};
 
-/// What the record says of the stock of a sale.
+/// What is on record of a sale's epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SaleEpoch {
-    /// The sale.
     pub sale_id: Uuid,
-    /// The sale's state.
     pub state: String,
     /// Its latest epoch.
     pub epoch: i64,
@@ -26,18 +24,18 @@ pub struct SaleEpoch {
     pub open: bool,
 }
 
-/// How long the row of a server has stood still, as an instance has seen it: at so many beats, for so long.
+/// For how long the row of a server has been unchanged, as observed by an instance: the number of
+/// beats, and since when it has been that.
 pub type Unchanged = Option<(i64, Duration)>;
 
-/// The rows of the servers.
 #[derive(Debug, Clone)]
 pub struct Servers {
     pool: PgPool,
-    /// For beats: what exhausts the service's other connections must not keep a living server from being confirmed.
+    /// For beats, so that a living server is still confirmed when other work uses up the pool.
     beats: PgPool,
 }
 
-/// One connection, for the statements of one beat.
+/// A connection for the statements of one beat.
 #[derive(Debug)]
 pub struct Connection(PoolConnection<Postgres>);
 
@@ -47,18 +45,19 @@ impl Servers {
         Self { pool, beats }
     }
 
-    /// A connection for a beat.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn connection(&self) -> Result<Connection, Refusal> {
         self.beats.acquire().await.map(Connection).map_err(away)
     }
 
-    /// Removes the rows of servers that were gone a week ago.
+    /// Removes the rows of servers that have not been confirmed for a week.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn forget_old(&self) -> Result<(), Refusal> {
         query_file!("sql/servers_forget.sql")
             .execute(&self.pool)
@@ -68,11 +67,13 @@ impl Servers {
         Ok(())
     }
 
-    /// Makes `own` the servers that count: retires `others`, which may be alive, and writes down why. The same
-    /// request does it once; returns the servers that it retired.
+    /// Makes `own` the servers that count: retires `others`, which may be alive, and records the
+    /// reason. A repeated request takes effect once. Returns the servers that were retired.
     ///
     /// # Errors
-    /// [`Refusal::RequestReused`], or when Postgres does not answer.
+    /// [`Refusal::RequestReused`]; [`Refusal::Fenced`] when the same request runs at the same time;
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn take_over(
         &self,
         request_id: Uuid,
@@ -99,18 +100,19 @@ impl Servers {
             .await
             .map_err(away)?;
         if done.rows_affected() == 0 {
-            // The same request at the same time: its answer is asked for again.
+            // The same request at the same time: the caller retries and gets its answer.
             return Err(Refusal::Fenced);
         }
         transaction.commit().step("commit/takeover").await.map_err(away)?;
         Ok(retired)
     }
 
-    /// Hands out the epoch after `seen` to `rebuilder` on the server `own`, for as long as its lease lasts.
-    /// `None` when another one has the lease, `seen` is over, or the recorded server still counts.
+    /// Hands out the epoch after `seen` to `rebuilder` on the server `own`, under a lease. `None`
+    /// when another rebuilder has the lease, `seen` is over, or the recorded server still counts.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn raise(
         &self,
         sale_id: Uuid,
@@ -142,10 +144,12 @@ impl Servers {
 }
 
 impl Connection {
-    /// Confirms servers that were just written at; returns those that count, which a retired one does not.
+    /// Confirms servers that were just written at; returns those that count, which retired ones do
+    /// not.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn confirm(&mut self, servers: &[String]) -> Result<Vec<String>, Refusal> {
         query_file_scalar!("sql/servers_confirm.sql", servers)
             .fetch_all(&mut *self.0)
@@ -157,7 +161,8 @@ impl Connection {
     /// The epochs of unfinished sales.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn epochs(&mut self) -> Result<Vec<SaleEpoch>, Refusal> {
         sqlx::query_file_as!(SaleEpoch, "sql/epochs_read.sql")
             .fetch_all(&mut *self.0)
@@ -169,7 +174,8 @@ impl Connection {
     /// The rows of the servers that unfinished sales stand on, and of `own`.
     ///
     /// # Errors
-    /// When Postgres does not answer.
+    /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
+    /// error of it.
     pub async fn read(&mut self, own: &[String]) -> Result<HashMap<String, Recorded>, Refusal> {
         let rows = query_file!("sql/servers_read.sql", own)
             .fetch_all(&mut *self.0)
@@ -183,15 +189,16 @@ impl Connection {
     }
 }
 
-/// Whether an epoch may move from the server `recorded` to `own`. Keeps the former from being confirmed until
-/// the transaction ends.
+/// Whether an epoch may move from the server `recorded` to `own`. The former cannot be confirmed
+/// until the transaction ends.
 pub(super) async fn judge(
     transaction: &mut PgConnection,
     recorded: &str,
     own: &str,
     unchanged: Unchanged,
 ) -> Result<bool, Refusal> {
-    // What was loaded before servers were recorded is served by nobody: scripts know no such server.
+    // Stock loaded before servers were recorded is served by no server: scripts do not know an
+    // empty name.
     if recorded == own || recorded.is_empty() {
         return Ok(true);
     }

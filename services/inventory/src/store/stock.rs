@@ -1,4 +1,4 @@
-//! Stock in Redis: each call one script.
+//! Stock in Redis: each call runs one script.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,14 +18,17 @@ use crate::domain::{
     UnreadableHold,
 };
 
-/// How many holds one run of a script settles, so that it does not keep the store from others for long.
+/// How many holds one run of a script settles: bounded, because a run blocks the store for all
+/// others.
 const SETTLE_AT_ONCE: usize = 100;
-/// How many orders' units one run of a script takes anew.
+/// How many orders' units one run of a script takes again.
 const RETAKE_AT_ONCE: usize = 50;
-/// How many bytes of holds one listing may bring; beyond it the list is cut.
+/// How many bytes of holds one listing returns; beyond it the list is cut.
 const LIST_BYTES: usize = 1_024 * 1_024;
 
-/// The stock of all sales.
+/// The stock of all sales. Every call may fail with [`Refusal::Fenced`] (not this epoch or server),
+/// [`Refusal::TooLate`] (the script did not run before the deadline), [`Refusal::Unanswered`] (it
+/// may have run), [`Refusal::StoreAway`], or [`Refusal::Fault`] for a reply that cannot be read.
 #[derive(Debug)]
 pub struct Stock {
     pub(super) scripts: Arc<Scripts>,
@@ -34,17 +37,18 @@ pub struct Stock {
 }
 
 impl Stock {
-    /// Stock in `store`, where no script may start later than `timeout` after it was asked for.
+    /// Stock in `store`, where no script may start later than `timeout` after its call.
     pub fn new(store: Store, scripts: Arc<Scripts>, timeout: Duration) -> Self {
         let runner = Arc::new(Runner::new(store, timeout));
         let batches = Batches::new(Arc::clone(&runner), Arc::clone(&scripts));
         Self { scripts, runner, batches }
     }
 
-    /// Asks for or about a hold, whatever the request's content is.
+    /// Takes, places, extends or releases a hold, depending on the request's content.
     ///
     /// # Errors
-    /// As the scripts reply; nothing was done then.
+    /// Any refusal of `reserve.lua`, `place.lua`, `extend.lua` or `release.lua`; those of every
+    /// script, see [`Stock`]. Unless it is [`Refusal::Unanswered`], nothing was done.
     pub async fn request(
         &self,
         request: &Request,
@@ -105,10 +109,10 @@ impl Stock {
         self.run(script, request.sale_id, epoch, args).await.and_then(answer)
     }
 
-    /// Reads a hold; of `buyer_id` only, if one is given.
+    /// Reads a hold; only one of `buyer_id`, if given.
     ///
     /// # Errors
-    /// [`Refusal::HoldUnknown`], and what any script may reply.
+    /// [`Refusal::HoldUnknown`]; those of every script, see [`Stock`].
     pub async fn hold(
         &self,
         sale_id: Uuid,
@@ -125,10 +129,10 @@ impl Stock {
         answer(reply).map(|answer| answer.hold)
     }
 
-    /// Reads the books of `skus`, or of all if there are none.
+    /// Reads the books of `skus`, or of all skus if it is empty.
     ///
     /// # Errors
-    /// [`Refusal::SkuUnknown`], and what any script may reply.
+    /// [`Refusal::SkuUnknown`]; those of every script, see [`Stock`].
     pub async fn read(
         &self,
         sale_id: Uuid,
@@ -144,10 +148,11 @@ impl Stock {
         Ok(StockView { skus, epoch, read_ms: reply.now_ms })
     }
 
-    /// Settles holds, each on its own; the results are in the order asked.
+    /// Settles holds, each on its own; the results are in the order of `holds`.
     ///
     /// # Errors
-    /// What any script may reply. Some of the holds may be settled then: asking again is safe.
+    /// Those of every script, see [`Stock`]. Some of the holds may be settled then; a retry is
+    /// safe.
     pub async fn settle(
         &self,
         sale_id: Uuid,
@@ -178,12 +183,11 @@ impl Stock {
     }
 
     /// Lists at most `limit` placed holds whose order the record is not known to have, placed
-    /// before `before_ms` of the store's clock, oldest first. The list is also cut where it grows
-    /// too long for one answer. One that cannot be read is none the less listed, and keeps no other
-    /// from it.
+    /// before `before_ms` of the store's clock, oldest first. The list is also cut at `LIST_BYTES`.
+    /// A hold that cannot be read is listed as such and does not affect the others.
     ///
     /// # Errors
-    /// What any script may reply.
+    /// Those of every script, see [`Stock`].
     pub async fn list_placed(
         &self,
         sale_id: Uuid,
@@ -211,10 +215,11 @@ impl Stock {
         Ok(listed)
     }
 
-    /// Takes the units of orders of an older epoch anew, each on its own; the results are in the order asked.
+    /// Takes the units of orders of an older epoch again, each order on its own; the results are in
+    /// the order of `orders`.
     ///
     /// # Errors
-    /// What any script may reply. Some may be taken then: asking again is safe.
+    /// Those of every script, see [`Stock`]. Some may be taken then; a retry is safe.
     pub async fn retake(
         &self,
         sale_id: Uuid,
@@ -262,7 +267,7 @@ impl Stock {
     /// Ends at most `limit` holds whose deadline has passed.
     ///
     /// # Errors
-    /// What any script may reply.
+    /// Those of every script, see [`Stock`].
     pub async fn sweep(&self, sale_id: Uuid, limit: usize, epoch: i64) -> Result<Swept, Refusal> {
         let args = vec![limit.to_string().into()];
         let mut reply = self.run(&self.scripts.sweep, sale_id, epoch, args).await?;
@@ -273,10 +278,11 @@ impl Stock {
         Ok(Swept { ended, over: reply.int()? == 1 })
     }
 
-    /// Puts the sale's rules beside its stock, unless newer ones stand there; returns the version that does.
+    /// Copies the sale's rules beside its stock, unless newer ones stand there; returns the version
+    /// that stands there then.
     ///
     /// # Errors
-    /// What any script may reply.
+    /// Those of every script, see [`Stock`].
     pub async fn sync(&self, sale_id: Uuid, rules: &Rules, epoch: i64) -> Result<i64, Refusal> {
         let mut args = vec![rules.version.into()];
         args.extend(fields(rules));
@@ -287,10 +293,10 @@ impl Stock {
         reply.int()
     }
 
-    /// Adds units to the stock, or takes out free ones; once in an epoch, whatever came of it.
+    /// Adds units to the stock, or takes out free ones; once in an epoch, whether done or refused.
     ///
     /// # Errors
-    /// [`Refusal::SkuUnknown`], and what any script may reply.
+    /// [`Refusal::SkuUnknown`]; those of every script, see [`Stock`].
     pub async fn adjust(
         &self,
         request: &AdjustmentRequest,
@@ -309,7 +315,7 @@ impl Stock {
         }
     }
 
-    /// Runs a script behind the epoch and the deadline of the call.
+    /// Runs a script with the epoch and the deadline of the call.
     pub(super) async fn run(
         &self,
         script: &Script,

@@ -7,15 +7,15 @@ use flashsale_service::Drain;
 use super::periodic::periodically;
 use crate::app::Inventory;
 
-/// How often it is looked for adjustments that were cut off.
+/// How often the task looks for adjustments that were cut off.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long nobody must have touched one: longer than a call takes that is still at it.
+/// How long an adjustment must be untouched: longer than a call that still works on it takes.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// Carries through what was cut off, until the drain starts.
+/// Carries through adjustments that were cut off, until the drain starts.
 ///
 /// # Errors
-/// None: what cannot be done now is done later.
+/// None: what fails now is tried again later.
 pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> {
     periodically(LOOK_EVERY, &drain, || async {
         if let Err(refusal) = inventory.finish_adjustments(IDLE).await {

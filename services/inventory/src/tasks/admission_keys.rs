@@ -10,10 +10,10 @@ use crate::app::admissions::Admissions;
 /// How often the keys are fetched.
 const FETCH_EVERY: Duration = Duration::from_secs(30);
 
-/// Fetches the keys now and then until the drain starts.
+/// Fetches the keys periodically until the drain starts.
 ///
 /// # Errors
-/// None: while the waiting room is away the keys that are known stay good.
+/// None: while the waiting room is away the known keys stay valid.
 pub async fn run(admissions: Admissions, drain: Drain) -> anyhow::Result<()> {
     periodically(FETCH_EVERY, &drain, || admissions.refresh()).await;
     Ok(())

@@ -1,4 +1,5 @@
-//! The background tasks that keep an instance serving: beats at its Redis, and looks into the queue.
+//! The background tasks that keep an instance serving: beats at its Redis, and looks into the
+//! queue.
 
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use crate::{
     domain::{BEAT_EVERY, LOOK_EVERY},
 };
 
-/// Confirms this instance's server each second until the drain starts. A failed beat is made up for by the next.
+/// Confirms this instance's server every second until the drain starts. The next beat makes up for
+/// one that fails.
 ///
 /// # Errors
 /// None; the signature is a background task's.

@@ -1,4 +1,4 @@
-//! The background task that reads the stock of the sales that are on for the metrics: beside the calls, never within one.
+//! The background task that reads the stock of current sales for the metrics, apart from the calls.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,11 +14,11 @@ use crate::{
     metrics::{SaleStock, SaleUnits, show},
 };
 
-/// How often the stocks are read: one script each.
+/// How often the stocks are read, by one script each.
 const EVERY: Duration = Duration::from_secs(5);
-/// Sales that are shown, the latest first: each is a few time series.
+/// How many sales are shown, the latest first: each is a few time series.
 const WATCHED_SALES: i64 = 20;
-/// Stocks read at once.
+/// How many stocks are read at once.
 const AT_ONCE: usize = 4;
 
 /// Reads the stocks until the drain starts.
@@ -37,7 +37,7 @@ pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> 
             () = drain.started() => return Ok(()),
             _ = ticks.tick() => {}
         }
-        // While Postgres is away the sales known last are still looked at.
+        // While Postgres is away the last known sales are read on.
         let listed = inventory.watched_sales(WATCHED_SALES).await;
         stores.set("postgres", listed.is_ok());
         if let Ok(listed) = listed {
@@ -57,7 +57,7 @@ pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> 
                     | Refusal::TooLate)
             )
         };
-        // Without a sale nobody has asked Redis anything.
+        // Without a sale Redis was not asked.
         if !read.is_empty() {
             stores.set("redis", !read.iter().any(|(_, read)| away(read)));
         }

@@ -1,11 +1,12 @@
-//! Work that is done again and again until the drain starts.
+//! Work that is repeated until the drain starts.
 
 use std::time::Duration;
 
 use flashsale_service::Drain;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Does `work` now and then every so often, one at a time, until the drain starts, which also ends what is under way.
+/// Runs `work` every `every`, one run at a time, until the drain starts, which also cancels a run
+/// under way.
 pub(super) async fn periodically<Fut>(every: Duration, drain: &Drain, work: impl Fn() -> Fut)
 where
     Fut: Future<Output = ()>,

@@ -11,16 +11,16 @@ use uuid::Uuid;
 
 use crate::app::Inventory;
 
-/// How often rebuilds are looked for that another instance has begun and not ended.
+/// How often to look for rebuilds that another instance has begun and not ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a sale is left alone that could not be rebuilt.
+/// The pause after a rebuild that failed.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// Rebuilds that this instance has begun: far more than there are sales at once. Each waits for its own marker, and the places to load, of
-/// which there are few, are taken only behind it.
+/// The most rebuilds that this instance runs at once: far more than there are sales at once. Each
+/// waits for its own marker, and takes one of the few load permits only after it.
 const AT_ONCE: usize = 200;
 
-/// Rebuilds what is found closed until the drain starts. Whatever cannot be rebuilt now is found closed again. A sale that waits for its
-/// marker does not keep others waiting.
+/// Rebuilds stocks that were found closed, until the drain starts. A stock that cannot be rebuilt
+/// now is found closed again. A sale that waits for its marker does not block others.
 ///
 /// # Errors
 /// None; the signature is a background task's.
@@ -32,7 +32,8 @@ pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> 
     let mut looked = Instant::now();
     loop {
         tokio::select! {
-            // What is in the middle of a rebuild is left to the next instance, by the end of its lease: the set ends it.
+            // Dropping the set cancels rebuilds under way; the next instance takes over once their
+            // leases expire.
             () = ended.cancelled() => return Ok(()),
             Some(done) = rebuilds.join_next() => match done {
                 Ok(sale_id) => { running.remove(&sale_id); }
@@ -44,13 +45,15 @@ pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> 
             _ = timeout(LOOK_EVERY, inventory.closed_sales().noticed()) => {}
         }
         waiting.extend(inventory.closed_sales().take());
-        // Every call to a closed sale comes by here: the record is not asked for each.
+        // Every call to a closed sale adds it here: the record is not asked for each of them.
         if looked.elapsed() >= LOOK_EVERY {
             looked = Instant::now();
             if let Ok(cut_off) = inventory.rebuilds_cut_off().await {
                 waiting.extend(cut_off);
             }
         }
+        // A sale that is being rebuilt is dropped: if the rebuild fails, it is found closed again.
+        // At the bound all other sales stay for a later round.
         waiting.retain(|sale_id| {
             if running.contains(sale_id) || running.len() >= AT_ONCE {
                 return !running.contains(sale_id);
@@ -60,7 +63,7 @@ pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> 
             rebuilds.spawn(async move {
                 if let Err(refusal) = inventory.rebuild(sale_id, false).await {
                     tracing::debug!(%sale_id, ?refusal, "not rebuilt");
-                    // Every call finds it closed: so many looks a second are enough.
+                    // Every call finds the sale closed: four attempts a second are enough.
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
                 sale_id

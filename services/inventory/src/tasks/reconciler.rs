@@ -13,17 +13,16 @@ use crate::app::{
     reconcile::{Report, SECOND_LOOK_AFTER},
 };
 
-/// How many times as long as comparing took nothing is compared, at least.
+/// The pause after a comparison, as a multiple of the time it took.
 const REST_PER_WORK: u32 = 19;
-/// But never longer than this.
+/// The longest such pause.
 const LONGEST_REST: Duration = Duration::from_secs(300);
-/// Sales that are compared again and again, the latest first.
+/// How many sales are compared, the latest first.
 const WATCHED_SALES: i64 = 20;
 
-/// What is shown of a sale.
 type Shown = (Uuid, Report);
 
-/// Compares the sales that are on, one after the other, until the drain starts.
+/// Compares current sales one after the other, until the drain starts.
 ///
 /// # Errors
 /// None: what cannot be compared now is compared later.
@@ -49,7 +48,8 @@ pub async fn run(inventory: Arc<Inventory>, every: Duration, drain: Drain) -> an
                 let began = Instant::now();
                 match inventory.reconcile(sale_id, true).await {
                     Ok(report) => {
-                        // Waiting for a second look is no work, nor is waiting for a store that is away.
+                        // Neither the wait for the second reading nor one for a store that is away
+                        // is work.
                         let waited = SECOND_LOOK_AFTER * u32::from(report.looked_twice);
                         work += began.elapsed().saturating_sub(waited);
                         tell(sale_id, &report);
@@ -60,7 +60,7 @@ pub async fn run(inventory: Arc<Inventory>, every: Duration, drain: Drain) -> an
             }
             (found, work)
         };
-        // A repair that is cut off here is made by the next comparison.
+        // The next comparison makes a repair that is cancelled here.
         let (found, work) = tokio::select! {
             () = drain.started() => return Ok(()),
             done = round => done,
@@ -72,8 +72,8 @@ pub async fn run(inventory: Arc<Inventory>, every: Duration, drain: Drain) -> an
     }
 }
 
-/// How long to wait after comparing took so long. Whoever compares keeps the store from those who buy: a sale with a million holds is
-/// looked at less often, and not for half of the time.
+/// The pause after comparisons that took `took`. Comparing blocks the store for buyers, so a sale
+/// with a million holds is compared less often, and not for half of the time.
 fn rest_after(took: Duration, every: Duration) -> Duration {
     every.max(took.saturating_mul(REST_PER_WORK).min(LONGEST_REST))
 }

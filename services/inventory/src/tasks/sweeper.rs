@@ -1,4 +1,4 @@
-//! The background task that gives back the units of holds nobody came back for.
+//! The background task that gives back the units of expired holds.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -14,11 +14,12 @@ use crate::{app::Inventory, domain::Refusal};
 
 /// How often a stock is swept.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
-/// How often a stock is swept in which nothing can be held any more, or which cannot be swept now.
+/// How often a stock is swept that can have no holds any more, or cannot be swept now.
 const REST_EVERY: Duration = Duration::from_secs(2);
 /// How often the list of stocks is read.
 const LIST_EVERY: Duration = Duration::from_secs(1);
-/// How many holds one run of the script ends, so that it does not keep the store from others for long.
+/// How many holds one run of the script ends: bounded, because a run blocks the store for all
+/// others.
 const BATCH: usize = 200;
 /// How many runs a stock gets before the others have their turn.
 const MAX_BATCHES: usize = 25;
@@ -59,7 +60,7 @@ pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Keeps the list of stocks up to date. When Postgres is away the last list stands.
+/// Keeps the list of stocks up to date. While Postgres is away the last list stays.
 async fn follow_list(inventory: &Inventory, drain: &Drain, sender: Sender<Vec<(Uuid, i64)>>) {
     let mut ticks = tokio::time::interval(LIST_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -81,7 +82,7 @@ async fn follow_list(inventory: &Inventory, drain: &Drain, sender: Sender<Vec<(U
     }
 }
 
-/// Sweeps one stock; true if it may rest.
+/// Sweeps one stock; true if it may be swept less often.
 async fn sweep(inventory: &Inventory, (sale_id, epoch): (Uuid, i64)) -> bool {
     for _ in 0..MAX_BATCHES {
         match inventory.sweep(sale_id, epoch, BATCH).await {

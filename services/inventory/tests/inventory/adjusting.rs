@@ -1,4 +1,5 @@
-//! Units added and withdrawn while a sale is on, and what becomes of it when it is cut off anywhere.
+//! Units added and withdrawn while a sale is on, and what becomes of it when it is cut off
+//! anywhere.
 
 use std::{sync::Arc, time::Duration};
 
@@ -56,7 +57,7 @@ fn done(delta: i64, before: i64) -> (i64, String, Option<i64>, Option<i64>) {
     (delta, "DONE".to_owned(), Some(before), Some(before + delta))
 }
 
-/// What is free, whatever epoch it is: an instance learns of a new one a little later.
+/// Free units in the current epoch: an instance learns of a new one a little later.
 async fn available(world: &World, sale: Uuid, sku: &str) -> i64 {
     world.hash(sale, 1).await[&format!("a:{sku}")].parse().unwrap()
 }
@@ -76,13 +77,15 @@ fn steps(world: &World) -> (Adjustments, Stock) {
     )
 }
 
-/// What another instance does about everything that was cut off: how many have ended, and how many have not.
+/// What another instance does about everything that was cut off: how many have ended, and how many
+/// have not.
 async fn another_instance_finishes(world: &World) -> (usize, usize) {
     let other = inventory(&world.pg, &world.store, &world.queue);
     other.finish_adjustments(Duration::ZERO).await.unwrap()
 }
 
-/// The stock as a rebuild leaves it when nothing was sold: computed from Postgres alone, under the next epoch.
+/// The stock as a rebuild leaves it when nothing was sold: computed from Postgres alone, under the
+/// next epoch.
 async fn rebuild(world: &World, sale: Uuid) {
     begin_rebuild(world, sale).await;
     end_rebuild(world, sale).await;
@@ -223,7 +226,7 @@ async fn an_addition_cut_off_after_any_step_is_finished_by_another_instance() {
     assert_eq!(another_instance_finishes(&world).await, (1, 0));
     assert_at_rest(&world, sale, "a").await;
     assert_eq!(journal(&world).await, [done(5, 10), done(5, 15)]);
-    // Whoever asked, and got no answer, asks again.
+    // The caller, who got no answer, retries.
     for known in [one, two] {
         assert_eq!(
             world.inventory.adjust(&known.request).await.unwrap().books.unwrap().allotted,

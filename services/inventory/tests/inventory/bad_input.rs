@@ -12,7 +12,8 @@ use crate::{
     world::{DETAILS, SaleSpec},
 };
 
-/// One wrong call: what is wrong, the call, the reason it is refused for, and the field at fault ("" for none).
+/// One wrong call: what is wrong, the call, the reason it is refused for, and the field at fault
+/// ("" for none).
 struct Case {
     what: &'static str,
     call: Call,
@@ -376,7 +377,7 @@ async fn each_wrong_call_has_its_own_reason_and_changes_nothing() {
         ),
         case("a placing of no hold", Call::Place(place_hold("ada", &some_hold)), HoldNotFound, ""),
         case(
-            "a placing of somebody's hold",
+            "a placing of another buyer's hold",
             Call::Place(place_hold("eve", &held.hold_id)),
             HoldNotFound,
             "",
@@ -434,7 +435,7 @@ async fn each_wrong_call_has_its_own_reason_and_changes_nothing() {
             "",
         ),
         case(
-            "a read of somebody's hold",
+            "a read of another buyer's hold",
             Call::Get(proto::GetHoldRequest {
                 sale_id: sale.to_string(),
                 hold_id: held.hold_id.clone(),

@@ -1,4 +1,5 @@
-//! Requests that wait together share a run of the script: each is decided as if it had come alone, on what those before it left.
+//! Requests that wait together share a run of the script: each is decided as if it had come alone,
+//! on what those before it left.
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ async fn together<T>(world: &World, asked: impl IntoIterator<Item = T>) -> (Vec<
 where
     T: Future,
 {
-    // Whatever had to be loaded or looked up is there now.
+    // All that had to be loaded or looked up is there now.
     let before = scripts_run(world).await;
     let answers = join_all(asked).await;
     (answers, scripts_run(world).await - before - 1)
@@ -176,7 +177,8 @@ async fn an_order_whose_units_are_taken_anew_answers_its_own_request_also_after_
     let world = world().await;
     let sale = warm_sale(&world, SaleSpec::default(), &[("a", 9, 0, 5)]).await;
     let ordered = place_lines(sale, "ada", &[("a", 2)]);
-    // What the order's own epoch knew is gone; its buyer fills a cart under the same request id before the order comes by.
+    // What the order's own epoch knew is gone; its buyer fills a cart under the same request id
+    // before the order comes by.
     let cart = Request { content: reserve(sale, "", &[("a", 2)]).content, ..ordered.clone() };
     let held = world.ask(&cart).await.unwrap().hold;
     let straggler = Straggler {

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use crate::world::World;
 
-/// Asserts that the books, the holds, the buyers' units and the indexes of a sale tell the same story.
+/// Asserts that the books, the holds, the buyers' units and the indexes of a sale tell the same
+/// story.
 pub(crate) async fn assert_books_balance<R>(world: &World<R>, sale: Uuid) {
     let stock: BTreeMap<String, i64> = world
         .hash(sale, 1)

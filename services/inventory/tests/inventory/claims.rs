@@ -1,4 +1,5 @@
-//! The order queue and who reads it, as far as inventory knows them: markers are passed and orders recorded in the queue's order.
+//! The order queue and who reads it, as far as inventory knows them: markers are passed and orders
+//! recorded in the queue's order.
 
 use std::time::Duration;
 
@@ -64,7 +65,7 @@ impl Claims {
                     QueueMessage::Fence { sale_id, epoch } => pass(&pool, sale_id, epoch).await,
                     QueueMessage::Place { order } => claim(&pool, &inventory, &order).await,
                     QueueMessage::Cancel { .. } | QueueMessage::Unreadable { .. } => {
-                        panic!("nobody cancels in these tests, and all holds can be read")
+                        panic!("no order is cancelled in these tests, and all holds can be read")
                     }
                 }
             }
@@ -84,7 +85,8 @@ async fn pass(pool: &PgPool, sale_id: Uuid, epoch: i64) {
     .unwrap();
 }
 
-/// Records an order. One of an epoch before the marker that was passed takes its units anew first, or ends cancelled.
+/// Records an order. One of an epoch before the marker that was passed takes its units again first,
+/// or ends cancelled.
 async fn claim(pool: &PgPool, inventory: &Inventory, order: &OrderMessage) {
     let fence: Option<i64> =
         sqlx::query_scalar("SELECT epoch FROM stock_fences WHERE sale_id = $1")

@@ -60,7 +60,8 @@ impl ClusterWorld {
         reply.list().chunks(2).map(pair).collect()
     }
 
-    /// Twelve sales, and more while chance has left a master without one: each with the node that has it.
+    /// Twelve sales, and more while chance has left a master without one: each with the node that
+    /// has it.
     async fn sales(&self) -> Vec<(Uuid, usize)> {
         let mut sales: Vec<(Uuid, usize)> = Vec::new();
         let masters = 0..self.redis.servers.masters();
@@ -116,7 +117,8 @@ struct Bought {
     sold_out: Cell<bool>,
 }
 
-/// The buyers of all sales: they ask one request after the other, each again with its own id until there is an answer.
+/// The buyers of all sales: they ask one request after the other, each again with its own id until
+/// there is an answer.
 struct Crowd<'a> {
     world: &'a ClusterWorld,
     bought: BTreeMap<Uuid, Bought>,
@@ -211,8 +213,9 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// Asserts that stock, record and buyers tell the same story: every order that was accepted is on record once, with its unit, or was revoked
-    /// behind a marker; nothing else is placed; and whoever asks again hears of the same order.
+    /// Asserts that stock, record and buyers tell the same story: every order that was accepted is
+    /// on record once, with its unit, or was revoked behind a marker; nothing else is placed; and
+    /// a retry gets the same order.
     async fn assert_books(&self, sale: Uuid) {
         let world = self.world;
         let accepted = self.bought[&sale].orders.borrow().clone();
@@ -315,7 +318,7 @@ async fn a_slot_that_moves_and_a_master_that_is_lost_under_load_close_their_sale
                 assert_eq!(world.epoch(*sale).await, 1, "only what has moved is rebuilt");
             }
 
-            // Without a service there is nobody who would rebuild: what was lost stays closed.
+            // Without a service nothing rebuilds: what was lost stays closed.
             served.drain.begin();
             served.ended().await.unwrap();
             let affected: Vec<Uuid> =

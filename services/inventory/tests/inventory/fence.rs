@@ -89,7 +89,7 @@ async fn a_restarted_server_is_another_server_even_with_all_its_data() {
     .await;
     assert!(!world.hash(sale, 1).await.is_empty(), "the data should have survived");
     assert_fenced(&world, sale, hold_id).await;
-    // Orders may have come out of it: loading it anew would sell their units twice.
+    // Orders may have come out of it: loading it again would sell their units twice.
     assert_eq!(world.inventory.load(sale, Uuid::new_v4()).await, Err(Refusal::Fenced));
 }
 

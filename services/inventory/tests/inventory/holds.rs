@@ -205,7 +205,7 @@ async fn a_deadline_moves_to_one_hold_length_from_now_and_three_from_the_start()
     })
     .await;
     assert_eq!(refusal, Refusal::HoldExpired { deadline_ms: taken_ms + 3 * 400 });
-    // Nobody has swept it, and still it reads as expired and cannot be placed.
+    // It is not swept yet, and still it reads as expired and cannot be placed.
     assert_eq!(world.hold(sale, hold.hold_id).await.state, HoldState::Expired);
     assert_eq!(world.books(sale, "a").await, [8, 1, 0, 0]);
     let expired = Refusal::HoldExpired { deadline_ms: taken_ms + 3 * 400 };
@@ -253,7 +253,8 @@ async fn a_request_that_waited_past_its_deadline_does_nothing() {
         flashsale_service::deadline::within(deadline, world.ask(&request)).await.unwrap_err()
     };
     assert_eq!(within(0).await, Refusal::TooLate);
-    // The store hangs until the callers have given up, and goes on with what waits for it: longer after the last of them than two clocks differ.
+    // The store hangs until the callers have given up, and goes on with what waits for it: longer
+    // after the last of them than two clocks differ.
     world.redis.server.pause();
     for _ in 0..4 {
         assert_eq!(within(50).await, Refusal::Unanswered);

@@ -55,7 +55,8 @@ async fn loading_again_is_refused_and_the_same_request_gets_its_answer_again() {
 #[tokio::test]
 async fn a_sale_of_twenty_thousand_skus_is_loaded_whole() {
     let world = world().await;
-    // The planner has heard of small sales only: where it compared each item with all, this would take longer than a statement may.
+    // The planner has heard of small sales only: where it compared each item with all, this would
+    // take longer than a statement may.
     world.sale(SaleSpec::default(), &[("a", 1, 0, 1)]).await;
     sqlx::query("ANALYZE").execute(&world.pg.pool).await.unwrap();
     let skus: Vec<String> = (0..20_000).map(|number| format!("sku-{number:05}")).collect();
@@ -154,7 +155,7 @@ async fn loaders_at_once_leave_one_stock_that_everybody_agrees_on() {
             "{result:?}"
         );
     }
-    // Whoever lost may try again; then there is one stock.
+    // Those that lost may try again; then there is one stock.
     let again = world.inventory.load(sale, Uuid::new_v4()).await;
     assert!(matches!(again, Ok(_) | Err(Refusal::AlreadyLoaded { .. })), "{again:?}");
     let (epoch, _) = stock_row(&world, sale).await.unwrap();

@@ -24,7 +24,8 @@ use crate::{
 struct Proxy {
     url: String,
     to_lose: Arc<AtomicU32>,
-    /// Connections that are still to hang when they carry a script: no reply comes, and they stay open.
+    /// Connections that are still to hang when they carry a script: no reply comes, and they stay
+    /// open.
     to_hang: Arc<AtomicU32>,
     _accepting: tokio::task::JoinSet<()>,
 }
@@ -113,7 +114,7 @@ async fn a_request_whose_reply_was_lost_is_not_sent_again_by_itself_and_takes_it
         // The buyer asks again, and again.
         let again = eventually("there is an answer", async || world.ask(&request).await.ok()).await;
         assert_books_balance(&world, sale).await;
-        assert!(again.replayed, "{request:?} was done anew");
+        assert!(again.replayed, "{request:?} was done again");
         assert_eq!(first, Err(Refusal::Unanswered), "{request:?}");
     }
     assert_eq!(world.books(sale, "a").await, [13, 2, 5, 0]);
@@ -133,8 +134,8 @@ async fn a_connection_that_hangs_keeps_nobody_from_the_others() {
     while answered.iter().filter(|answered| !**answered).count() < 2
         || answered.last() == Some(&false)
     {
-        assert!(answered.len() < 12, "nobody is answered any more: {answered:?}");
-        // Whoever gives up leaves behind a script whose reply is still waited for.
+        assert!(answered.len() < 12, "no caller is answered any more: {answered:?}");
+        // A caller that gives up leaves behind a script whose reply is still awaited.
         let request = reserve(sale, "bob", &[("a", 1)]);
         let answer = tokio::time::timeout(Duration::from_secs(1), world.ask(&request)).await;
         answered.push(answer.is_ok_and(|answer| answer.is_ok()));

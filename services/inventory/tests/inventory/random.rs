@@ -66,7 +66,7 @@ async fn many_at_once_never_take_more_than_there_is() {
     }
     assert!(taken > 10, "{taken} were taken");
     assert_books_balance(&world, sale).await;
-    // Whoever asks for one unit of what is left gets it, and the one after that does not.
+    // A request for one of the units left gets it, and a request after the last one does not.
     for sku in ["a", "b", "c"] {
         let [available, ..] = world.books(sale, sku).await;
         for number in 0..available {

@@ -1,4 +1,4 @@
-//! Stock that was lost is computed anew from the record, behind a marker in the order queue.
+//! Lost stock is recomputed from the record, behind a marker in the order queue.
 
 use std::time::Duration;
 
@@ -92,7 +92,8 @@ async fn a_wiped_stock_is_rebuilt_with_its_limits_spent_admissions_and_replay_an
     let spec = SaleSpec { room: true, ..SaleSpec::default() };
     let sale = world.sale(spec, &[("a", 10, 3, 1), ("b", 5, 0, 1)]).await;
     let proof = |id: &str| Proof::Good(id.to_owned());
-    // Ada reserved and then placed, Bob placed at once and has paid, Cem's order is cancelled, Dan only filled a cart.
+    // Ada reserved and then placed, Bob placed at once and has paid, Cem's order is cancelled, Dan
+    // only filled a cart.
     let reserving = reserve(sale, "ada", &[("a", 2)]);
     let hold = world.ask_with(&reserving, &proof("ada-1")).await.unwrap().hold.hold_id;
     let ada = place(sale, "ada", hold);
@@ -224,7 +225,8 @@ async fn a_stock_waits_for_the_claims_to_come_past_its_marker() {
             (stream.cached_info().state.messages == 1).then_some(())
         })
         .await;
-        // What was accepted from the lost stock and stands before the marker comes into the record first.
+        // What was accepted from the lost stock and stands before the marker comes into the record
+        // first.
         let bob = place_lines(sale, "bob", &[("a", 4)]);
         record_order(world, &bob, bob.key(), "CLAIMED", "a", 4, None).await;
         let passed = "INSERT INTO stock_fences (sale_id, epoch) VALUES ($1, 2)";
@@ -313,7 +315,7 @@ async fn an_order_of_an_older_epoch_takes_its_units_anew_once_or_not_at_all() {
     let gone = place_lines(sale, "bob", &[("a", 5)]);
     let refused = retake(2, &straggler(&gone, gone.key(), "a", 5)).await.unwrap();
     assert_eq!(refused, (2, vec![Retaken::Refused]));
-    // A cart that was filled anew under the same request holds the very units.
+    // A cart that was refilled under the same request holds exactly these units.
     let cart = reserve(sale, "cem", &[("a", 2)]);
     let hold = world.ask(&cart).await.unwrap().hold.hold_id;
     let placing = place(sale, "cem", hold);
@@ -383,7 +385,8 @@ async fn a_retry_of_an_order_that_was_refused_its_units_takes_none() {
     let refused = world.inventory.retake(sale, 2, std::slice::from_ref(&order)).await.unwrap();
     assert_eq!(refused, (2, vec![Retaken::Refused]));
     world.ask(&release(sale, "bob", cart)).await.unwrap();
-    // The record is about to end the order: it must not be placed beside that, although there are units.
+    // The record is about to end the order: it must not be placed beside that, although there are
+    // units.
     let answer = world.ask(&late).await.unwrap();
     assert!(answer.replayed, "the order was placed again");
     assert_eq!(answer.hold.state, HoldState::Released);
@@ -505,7 +508,7 @@ async fn a_marker_that_the_queue_has_lost_is_published_again() {
         let stream = world.queue.jetstream().get_stream(ORDERS).await.unwrap();
         let last = async || stream.get_info().await.unwrap().state.last_sequence;
         eventually("the marker is in the queue", async || (last().await == 1).then_some(())).await;
-        // Made anew, as by a server that has lost its disk.
+        // Created again, as by a server that has lost its disk.
         world.queue.jetstream().delete_stream(ORDERS).await.unwrap();
         let config = whole.claims.config.clone();
         flashsale_queue::ensure_orders_stream(world.queue.jetstream(), &config).await.unwrap();

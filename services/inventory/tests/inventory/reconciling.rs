@@ -433,16 +433,16 @@ async fn deadlines_are_brought_in_line_with_the_holds() {
     let sale = sale(&world).await;
     let missing = held(&world, sale, "ada", &[("a", 2)]).await;
     let stray = placed(&world, sale, "bob", &[("b", 1)]).await;
-    let nobody = Uuid::new_v4();
+    let unknown = Uuid::new_v4();
     let lua = format!(
-        "call('ZREM', KEYS[4], '{}') call('ZADD', KEYS[4], 9999999999999, '{}', 9999999999999, '{nobody}')",
+        "call('ZREM', KEYS[4], '{}') call('ZADD', KEYS[4], 9999999999999, '{}', 9999999999999, '{unknown}')",
         missing.hold_id, stray.hold_id
     );
     plant(&world, sale, &lua).await;
     for report in [look(&world, sale).await, repair(&world, sale).await] {
         assert_found(&report, Kind::DeadlineMissing, "a", 2, &[missing.hold_id]);
         assert_found(&report, Kind::DeadlineStray, "b", 1, &[stray.hold_id]);
-        assert_found(&report, Kind::DeadlineStray, "", 0, &[nobody]);
+        assert_found(&report, Kind::DeadlineStray, "", 0, &[unknown]);
         assert_eq!((report.differences.len(), report.stranded), (3, 0));
     }
     assert_clean(&look(&world, sale).await);
@@ -500,7 +500,8 @@ async fn differences_go_over_the_wire_and_the_running_service_repairs_them_by_it
     .await;
 }
 
-/// Someone who buys, abandons, gives back, and is claimed and settled, until there have been enough.
+/// Someone who buys, abandons, gives back, and is claimed and settled, until there have been
+/// enough.
 async fn shop(world: &World, sale: Uuid, number: usize, mut rng: StdRng, rounds: usize) {
     let mut open: Vec<(Hold, Uuid)> = Vec::new();
     for round in 0..rounds {

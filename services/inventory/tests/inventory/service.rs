@@ -112,7 +112,7 @@ pub(crate) async fn serve_world_with<R>(
         ("FLASHSALE_POSTGRES__URL", world.pg.url.as_str()),
         ("FLASHSALE_REDIS__URL", world.redis_url.as_str()),
         ("FLASHSALE_NATS__URL", nats),
-        // Nobody listens there: nobody needs an admission.
+        // Nothing listens there: no sale needs an admission.
         ("FLASHSALE_PEERS__WAITING_ROOM__URL", "http://127.0.0.1:1"),
     ];
     let env = env.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -131,7 +131,7 @@ pub(crate) async fn served() -> Served {
     let env = [
         ("FLASHSALE_POSTGRES__URL", &world.pg.url),
         ("FLASHSALE_REDIS__URL", &world.redis.url),
-        // Nobody listens there.
+        // Nothing listens there.
         ("FLASHSALE_NATS__URL", &"nats://127.0.0.1:1".to_owned()),
         ("FLASHSALE_PEERS__WAITING_ROOM__URL", &room.grpc_url),
     ]
@@ -211,7 +211,7 @@ async fn an_order_goes_from_loading_to_sold() {
     assert_eq!(served.admin.load_stock(load.clone()).await.unwrap().into_inner().epoch, 1);
     assert_eq!(served.admin.load_stock(load).await.unwrap().into_inner().epoch, 1);
 
-    // The keys are fetched when the first admission comes, whoever was started first.
+    // The keys are fetched when the first admission comes, whichever service was started first.
     let token = served.admission(sale, "ada", 1, 60_000);
     let ask = reserve(sale, "ada", &[("tee", 1), ("tee", 1)], &token);
     let hold = served.stock.reserve(ask.clone()).await.unwrap().into_inner().hold.unwrap();

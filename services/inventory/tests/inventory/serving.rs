@@ -17,7 +17,8 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A world with a queue, and a second Redis that was a replica of the first one and was promoted beside it.
+/// A world with a queue, and a second Redis that was a replica of the first one and was promoted
+/// beside it.
 struct Two {
     world: World,
     _claims: Claims,
@@ -103,7 +104,7 @@ async fn the_recorded_server_counts_while_somebody_confirms_it() {
     assert_eq!(there.load(next, Uuid::new_v4()).await, Err(Refusal::Fenced));
     here.load(next, Uuid::new_v4()).await.unwrap();
 
-    // Nobody confirms it any more: the other one takes its place.
+    // No instance confirms it any more: the other one takes its place.
     let rebuilt = eventually("the sale is rebuilt on the other server", async || {
         there.beat().await.unwrap();
         there.rebuild(sale, false).await.ok()
@@ -111,7 +112,7 @@ async fn the_recorded_server_counts_while_somebody_confirms_it() {
     .await;
     assert_eq!((rebuilt.epoch, rebuilt.rebuilt), (2, true));
     assert!(*ready.borrow());
-    // Where each of them has a sale, nobody is sent away.
+    // Where each of them has a sale, no caller is turned away.
     here.beat().await.unwrap();
     assert!(*here.ready().borrow());
     eventually("so is the other sale", async || {
@@ -155,15 +156,15 @@ async fn a_takeover_retires_a_living_server_once() {
     let began = Instant::now();
     let rebuilt = there.rebuild(sale, false).await.unwrap();
     assert_eq!(rebuilt.epoch, 2);
-    // Whoever had confirmed the old one just before may have told a buyer so until then.
+    // An instance that had confirmed the old one just before may have told a buyer so until then.
     assert!(began.elapsed() >= Duration::from_secs(3), "the marker came too early");
     assert_eq!(two.world.ask(&reserve(sale, "bob", &[("a", 1)])).await, Err(Refusal::Fenced));
     let view = there.read(sale, &[]).await.unwrap();
     assert_eq!((view.epoch, view.skus[0].available), (2, 10));
 }
 
-/// A primary that was demoted, got another one's data and was promoted again has its run id, its cached scripts and connections, and has
-/// lost its newest writes.
+/// A primary that was demoted, got another one's data and was promoted again has its run id, its
+/// cached scripts and connections, and has lost its newest writes.
 #[tokio::test]
 async fn a_server_that_is_promoted_again_without_its_newest_writes_is_closed() {
     let (two, sale) = Two::start().await;
@@ -383,5 +384,5 @@ async fn beats_and_leases_go_on_when_the_other_connections_are_in_use() {
     instance.read(sale, &[]).await.unwrap();
     let record = Record::new(pool, own);
     let lease = record.renew_rebuild(sale, Uuid::new_v4(), Duration::from_secs(3), 1).await;
-    assert_eq!(lease, Ok(false), "it is nobody's, and that was answered");
+    assert_eq!(lease, Ok(false), "no rebuilder has it, and that was answered");
 }

@@ -156,7 +156,8 @@ async fn one_that_has_to_wait_keeps_none_of_the_others() {
     let door = served.shut_room().await;
     let newer = Signer::generate().unwrap();
     let served = &served;
-    // A key that is not known is asked for once the last time is a while ago; until then nobody waits.
+    // An unknown key is fetched again only some time after the last fetch; until then no request
+    // waits.
     let (mut stream, first) = eventually("a stranger's key is asked for", async || {
         let number = rand::random_range(2..1_000_000);
         let buyer = format!("bob-{number}");

@@ -1,4 +1,4 @@
-//! Holds nobody came back for.
+//! Sweeping expired holds.
 
 use flashsale_inventory::domain::HoldState;
 use flashsale_testing::eventually;

@@ -193,7 +193,7 @@ async fn nobody_reads_what_nobody_watches_any_more() {
     eventually("the reading ends", async || (goes_on().await == 0).then_some(())).await;
     served.world.ask(&asked(sale, "ada", &[("tee", 1)])).await.unwrap();
     let mut third = watch(&served.stock, sale).await.unwrap();
-    assert_eq!(heard(&mut third).await, (99, 1), "whoever comes later begins with what is there");
+    assert_eq!(heard(&mut third).await, (99, 1), "a later watcher begins with the present state");
 }
 
 #[tokio::test]

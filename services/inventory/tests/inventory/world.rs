@@ -190,7 +190,8 @@ impl<R> World<R> {
 
     /// Everything of sales in Redis, key by key, as a hash of its value.
     pub(crate) async fn dump(&self) -> BTreeMap<String, String> {
-        // Sorted: a hash that grows is moved piece by piece, also while it is only read, and its order with it.
+        // Sorted: a hash that grows is moved piece by piece, also while it is only read, and its
+        // order with it.
         let script = "local all = {}
             for _, key in ipairs(redis.call('KEYS', 'fs:{*')) do
               local kind, parts = redis.call('TYPE', key).ok, nil

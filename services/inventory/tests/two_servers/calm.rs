@@ -1,5 +1,5 @@
-//! What happens once faults stop: every instance beats each second, and rebuilds a sale that it finds
-//! closed and may raise.
+//! What happens once faults stop: every instance beats each second, and rebuilds a sale that it
+//! finds closed and may raise.
 
 use crate::model::{Model, Name, State};
 

@@ -1,6 +1,7 @@
-//! An exhaustive search of the rule by which one of two living Redis servers counts, for orders whose
-//! acceptance is revoked, stock that is sold twice, endless rebuilds and sales that stay closed.
-//! `docs/decisions/2026-11-29-one-redis-counts.md` states the rule and the argument in words.
+//! An exhaustive search of the rule by which one of two living Redis servers counts, for orders
+//! whose acceptance is revoked, stock that is sold twice, endless rebuilds and sales that stay
+//! closed. `docs/decisions/2026-11-29-one-redis-counts.md` states the rule and the argument in
+//! words.
 
 #![allow(clippy::print_stdout)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -143,8 +144,9 @@ fn each_safeguard_matters() {
     }
 }
 
-/// A limit of what is built: looks believe the stream's leader. One that was deposed and has not heard of it, while Postgres is silent and
-/// the sale is rebuilt elsewhere, lets an instance go on. A look that publishes before it reads would close the gap.
+/// A limit of what is built: looks believe the stream's leader. One that was deposed and has not
+/// heard of it, while Postgres is silent and the sale is rebuilt elsewhere, lets an instance go on.
+/// A look that publishes before it reads would close the gap.
 #[test]
 fn looks_believe_a_deposed_leader() {
     let faults = Faults { takeovers: 1, ..STALE_LEADER };
@@ -153,8 +155,8 @@ fn looks_believe_a_deposed_leader() {
     assert_eq!(broken("a leader with its quorum", asked, faults), None);
 }
 
-/// What keeps sales open and avoids needless raises takes no part in the argument that an acceptance
-/// stands. All are left out at once: each of them only forbids steps.
+/// What keeps sales open and avoids needless raises takes no part in the argument that an
+/// acceptance stands. All are left out at once: each of them only forbids steps.
 #[test]
 fn safety_needs_no_more() {
     let less = Rule {

@@ -1,9 +1,9 @@
 //! One sale, two Redis servers, one instance that accepts orders and up to two that raise epochs.
 //!
 //! A second may pass between any two steps, so that a process is suspended at each of them. Upper
-//! bounds are strict and lower bounds are not: within a second, a step that must come before a bound
-//! comes before a step that must wait for one (`late`). With this, every constant is tight: one that
-//! is a second too short is found, and none is found for being exact.
+//! bounds are strict and lower bounds are not: within a second, a step that must come before a
+//! bound comes before a step that must wait for one (`late`). With this, every constant is tight:
+//! one that is a second too short is found, and none is found for being exact.
 //!
 //! The model leaves out what only restricts the adversary: leases of rebuilds (an instance raises
 //! whenever the record permits it), how fresh a raiser's own beat is, other instances that accept.

@@ -13,7 +13,8 @@ pub trait System {
 
     fn start(&self) -> Self::State;
 
-    /// Pushes each action that is possible in `state` with the state after it, or with what it breaks.
+    /// Pushes each action that is possible in `state` with the state after it, or with what it
+    /// breaks.
     fn next(&self, state: &Self::State, next: &mut Vec<Next<Self::State, Self::Action>>);
 }
 

@@ -16,18 +16,19 @@ use crate::{
     store::Slot,
 };
 
-/// How long a beat's write at Redis may take, and each of its statements.
+/// The timeout of a beat's write at Redis, and of each of its statements.
 const STEP_WITHIN: Duration = Duration::from_millis(900);
-/// Beats in a row are not closer together than this, however many ask for one.
+/// The shortest time between the starts of two beats, however many callers want one.
 const AT_MOST_EVERY: Duration = Duration::from_millis(10);
 /// How often old rows are removed.
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
 
 impl Serving {
-    /// Writes at Redis, confirms the server in Postgres, and then reads the epochs: in this order, each as a statement of its own.
+    /// Writes at Redis, confirms the server in Postgres, and then reads the epochs: in this order,
+    /// each as a statement of its own.
     ///
     /// # Errors
-    /// When a store does not answer; what was known stays.
+    /// [`Refusal::StoreAway`] when a store does not answer; what was known stays.
     pub async fn beat(&self) -> Result<Arc<Beaten>, Refusal> {
         let called = BootInstant::now();
         let mut last = self.beating.lock().await;
@@ -76,7 +77,8 @@ impl Serving {
         let mut names: Vec<String> = reached.values().map(|seen| seen.server.to_string()).collect();
         names.sort_unstable();
         names.dedup();
-        // All on one connection: a Postgres that was replaced can still be read, but confirms nothing.
+        // All on one connection: a Postgres that was replaced can still be read, but confirms
+        // nothing.
         let mut postgres = within(self.servers.connection()).await?;
         let counting: HashSet<String> = if names.is_empty() {
             HashSet::new()
@@ -95,13 +97,14 @@ impl Serving {
                 if counting.contains(&*seen.server) {
                     state.confirmed.0.insert(slot, seen);
                 } else {
-                    // Postgres says that it does not count, which the queue must not make up for.
+                    // Postgres says that the server does not count, and the queue must not stand in
+                    // for that.
                     state.reached.remove(&slot);
                     state.confirmed.0.remove(&slot);
                 }
             }
-            // A row counts as unchanged only over an unbroken series of reads: during an outage of Postgres
-            // no server could be confirmed.
+            // A row counts as unchanged only over an unbroken series of reads: during an outage of
+            // Postgres no server could be confirmed.
             let watched = state.rows_read.is_some_and(|at| at.elapsed() < COVER);
             state.rows_read = Some(read);
             let before = if watched { std::mem::take(&mut state.rows) } else { HashMap::new() };
@@ -127,7 +130,7 @@ impl Serving {
         Ok(beaten)
     }
 
-    /// Writes at each slot that matters; what does not answer is missing.
+    /// Writes at each slot that matters; slots that do not answer are missing in the result.
     async fn reach(&self) -> HashMap<Slot, String> {
         let sales: Vec<Uuid> = {
             let mut state = self.write();

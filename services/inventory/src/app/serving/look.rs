@@ -7,13 +7,13 @@ use tokio::time::timeout;
 
 use super::Serving;
 
-/// How long a look into the queue may take.
+/// The timeout of a look into the queue.
 const LOOK_WITHIN: Duration = Duration::from_millis(800);
-/// Later epochs that are remembered from the queue.
+/// How many later epochs are remembered from the queue.
 const MAX_LATER: usize = 100_000;
 
 impl Serving {
-    /// Looks into the queue for epochs that Postgres, if it is silent, cannot tell of.
+    /// Looks into the queue for epochs that a silent Postgres cannot tell of.
     pub async fn look(&self) {
         let before = self.read().looks.last.clone();
         let looked = timeout(LOOK_WITHIN, self.queue.look(before.as_ref())).await;
@@ -26,7 +26,7 @@ impl Serving {
         }
         for (sale_id, epoch) in epochs {
             if looks.later.len() >= MAX_LATER && !looks.later.contains_key(&sale_id) {
-                // What is forgotten is not known: no cover from before this goes on by looks.
+                // Without what is forgotten here, looks cannot extend any cover from before.
                 looks.later.clear();
                 looks.unbroken_since = Some(look.begun);
             }

@@ -1,6 +1,8 @@
-//! Whether this instance may serve: it confirms the server it speaks to, and looks into the queue in case it can confirm nothing.
+//! Whether this instance may serve: it confirms the server it speaks to, and looks into the queue
+//! in case it cannot confirm anything.
 //!
-//! The rules are in [`crate::domain`] (`serving`), the argument in `docs/decisions/2026-11-29-one-redis-counts.md`.
+//! The rules are in [`crate::domain`] (`serving`), the argument in
+//! `docs/decisions/2026-11-29-one-redis-counts.md`.
 
 mod beat;
 mod look;
@@ -22,7 +24,8 @@ use crate::{
     store::{Beats, Queue, Servers, Slot, Unchanged},
 };
 
-/// Sales that are asked about and are not among the unfinished ones; their slots are confirmed as well.
+/// The most sales outside the unfinished ones that callers have asked for; their slots are
+/// confirmed as well.
 const MAX_WANTED: usize = 1_000;
 
 /// What this instance knows of the server it speaks to.
@@ -32,7 +35,7 @@ pub struct Serving {
     servers: Servers,
     queue: Queue,
     state: RwLock<State>,
-    /// When the last beat began; one at a time.
+    /// When the last beat began. Held during a beat, so that there is one at a time.
     beating: tokio::sync::Mutex<Option<BootInstant>>,
     forgot: RwLock<Option<BootInstant>>,
     ready: watch::Sender<bool>,
@@ -40,7 +43,7 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Nothing is known yet.
+    /// Knows nothing yet.
     pub fn new(beats: Beats, servers: Servers, queue: Queue) -> Self {
         let shown = Snapshot::default();
         shown.gauge(
@@ -67,17 +70,17 @@ impl Serving {
         }
     }
 
-    /// The rows of the servers.
     pub fn servers(&self) -> &Servers {
         &self.servers
     }
 
-    /// Whether callers are to be sent here: false while another server is known to count, or nothing can be confirmed.
+    /// Whether callers should be sent here: false while another server is known to count, or
+    /// nothing can be confirmed.
     pub fn ready(&self) -> watch::Receiver<bool> {
         self.ready.subscribe()
     }
 
-    /// Where a sale's keys are.
+    /// The slot of a sale's keys.
     pub fn slot(&self, sale_id: Uuid) -> Slot {
         self.beats.slot(sale_id)
     }
@@ -95,9 +98,10 @@ impl Serving {
             confirmed: since(standing.confirmed),
             reached: reached.map(|seen| since(seen.at)),
             looked: looked.map(|look| since(look.begun)),
-            // What a beat has read that began after it was seen has answered it: a raise is on record
-            // before it is in the queue, and an epoch that was never handed out stops mattering.
-            // (Not what was read after it: that may come from a Postgres that was replaced since.)
+            // A beat that began after the later epoch was seen and has read the epochs has settled
+            // it: a raise is on record before it is in the queue, and an epoch that was never
+            // handed out stops mattering. (The time of the reading does not count: it may come from
+            // a Postgres that was replaced since.)
             superseded: state.looks.later.get(&sale_id).is_some_and(|(later, seen)| {
                 *later > standing.epoch && *seen >= standing.confirmed
             }),
@@ -105,7 +109,7 @@ impl Serving {
         .covers()
     }
 
-    /// The confirmed server at a sale's place, as the record names it.
+    /// The confirmed server at a sale's slot, as the record names it.
     pub fn own(&self, sale_id: Uuid) -> Option<Arc<str>> {
         let slot = self.slot(sale_id);
         let state = self.read();
@@ -113,7 +117,7 @@ impl Serving {
         Some(Arc::clone(&seen.server))
     }
 
-    /// The record's name of the server that a script has run on for a sale.
+    /// The record's name of the server that a script of a sale has run on.
     pub fn named(&self, sale_id: Uuid, server: &str) -> String {
         Beats::name(self.slot(sale_id), server)
     }
@@ -129,14 +133,15 @@ impl Serving {
         }
     }
 
-    /// For how long the row of a server has stood still.
+    /// For how long the row of a server has been unchanged.
     pub fn unchanged(&self, server: &str) -> Unchanged {
         let state = self.read();
         let (row, since) = state.rows.get(server)?;
         Some((row.beats, since.elapsed()))
     }
 
-    /// Whether this instance may take the place of the server that a sale's epoch stands on, as far as it knows.
+    /// Whether this instance may take the place of the server that a sale's epoch stands on, as far
+    /// as it knows.
     pub fn may_take(&self, sale_id: Uuid, recorded: &str) -> bool {
         let Some(own) = self.own(sale_id) else { return false };
         let row = self.read().rows.get(recorded).map(|(row, _)| *row);
@@ -150,7 +155,7 @@ impl Serving {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
-        // Nothing that is guarded here can be left half-changed by a panic.
+        // No panic can leave guarded data half-changed.
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 

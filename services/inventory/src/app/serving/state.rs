@@ -13,12 +13,12 @@ use crate::{
     store::{Look, SaleEpoch, Slot},
 };
 
-/// A server at a slot, and when the beat began that met it there.
+/// The server found at a slot.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// Its name, with the slot behind it in a Cluster.
+    /// Its name, followed by the slot in a Cluster.
     pub server: Arc<str>,
-    /// When the beat began.
+    /// When the beat that found it began.
     pub at: BootInstant,
 }
 
@@ -27,16 +27,14 @@ pub struct Seen {
 pub struct Confirmed(pub(super) HashMap<Slot, Seen>);
 
 impl Confirmed {
-    /// The one at a slot.
     pub fn of(&self, slot: Slot) -> Option<&Seen> {
         self.0.get(&slot)
     }
 }
 
-/// What a beat brought.
+/// The result of a beat.
 #[derive(Debug)]
 pub struct Beaten {
-    /// When it began.
     pub(super) begun: BootInstant,
     /// When the reading of the epochs began.
     pub read_at: BootInstant,
@@ -46,10 +44,9 @@ pub struct Beaten {
     pub sales: Vec<SaleEpoch>,
 }
 
-/// An epoch that this instance may serve, and by what.
+/// An epoch that this instance may serve, and the evidence for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    /// The epoch.
     pub epoch: i64,
     /// The server that it stands on.
     pub server: Arc<str>,
@@ -90,9 +87,9 @@ impl TurnedAway {
 #[derive(Debug, Default)]
 pub(super) struct Looks {
     pub(super) last: Option<Look>,
-    /// When the first look began of those between which nothing can have been missed.
+    /// When the first of the looks began between which nothing can have been missed.
     pub(super) unbroken_since: Option<BootInstant>,
-    /// The latest epoch that the queue announces, by sale, and when that was seen.
+    /// The latest epoch that the queue announces, by sale, and when it was seen.
     pub(super) later: HashMap<Uuid, (i64, BootInstant)>,
 }
 
@@ -100,17 +97,17 @@ pub(super) struct Looks {
 pub(super) struct State {
     pub(super) reached: HashMap<Slot, Seen>,
     pub(super) confirmed: Confirmed,
-    /// Servers on record, each as it was last read and since when it reads so.
+    /// Servers on record, each as last read and since when it reads so.
     pub(super) rows: HashMap<String, (Recorded, BootInstant)>,
-    /// When they were.
+    /// When the rows were read.
     pub(super) rows_read: Option<BootInstant>,
     pub(super) sales: HashMap<Uuid, SaleEpoch>,
     pub(super) wanted: HashSet<Uuid>,
     pub(super) last: Option<Arc<Beaten>>,
     pub(super) looks: Looks,
-    /// Whether the Sentinels, if there are any, name the server that was reached last.
+    /// Whether the Sentinels, if there are any, name the server reached last.
     pub(super) named: bool,
-    /// Whether a server that was reached last is retired.
+    /// Whether a server reached last is retired.
     pub(super) retired: bool,
     pub(super) turned_away: Option<TurnedAway>,
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Serving {
-    /// Decides whether callers are to be sent here, and says so when that changes.
+    /// Decides whether callers are turned away, and logs it when that changes.
     pub(super) fn judge(&self, silent: bool) {
         let (turned_away, was) = {
             let mut state = self.write();

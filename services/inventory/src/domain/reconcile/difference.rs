@@ -4,18 +4,18 @@ use uuid::Uuid;
 
 use crate::domain::Outcome;
 
-/// What kind of difference it is.
+/// The kind of a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// Columns, holds and buyers do not come to the same.
+    /// Columns, holds and buyers do not have the same sums.
     BooksDoNotAddUp,
-    /// Redis and Postgres do not allot the same.
+    /// Redis and Postgres allot different numbers of units.
     AllotmentDiffers,
-    /// More is promised than allotted.
+    /// More units are promised than allotted.
     Oversold,
     /// The order has ended and its hold has not.
     HoldBehindOrder,
-    /// The hold stands where the order's state excludes it.
+    /// The order's state excludes that of the hold.
     HoldContradictsOrder,
     /// An order of this epoch has no hold.
     OrderWithoutHold,
@@ -23,11 +23,11 @@ pub enum Kind {
     PlacedWithoutOrder,
     /// A placed order is neither in the record nor in the queue.
     MessageVanished,
-    /// The same, but the queue could not be read.
+    /// As [`Kind::MessageVanished`], but the queue could not be read.
     MessageUnknown,
     /// A hold is past its deadline and its units are not back.
     ExpiredNotReturned,
-    /// A held hold that no sweep will meet.
+    /// A held hold that no sweep will find.
     DeadlineMissing,
     /// A deadline without a held hold.
     DeadlineStray,
@@ -53,39 +53,38 @@ impl Kind {
     }
 }
 
-/// What the record proves about a hold, and so what may be done about it.
+/// A repair that the record proves to be right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repair {
-    /// End the hold so.
+    /// Settle the hold with this outcome.
     Settle(Outcome),
     /// Bring the indexes in line with the hold.
     Mend,
-    /// Give back what is past its deadline.
+    /// Give back the units of holds past their deadline.
     Sweep,
 }
 
-/// One difference, of one sku or one hold's units of it.
+/// One difference, in one sku or in one hold's units of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// The kind.
     pub kind: Kind,
     /// The sku; empty where it is not known.
     pub sku: String,
     /// Units concerned.
     pub units: i64,
-    /// The hold, where it is about one.
+    /// The hold, if it concerns one.
     pub hold_id: Option<Uuid>,
     /// The hold's order, as far as it is known.
     pub order_id: Option<Uuid>,
-    /// In words, without times: what is the same on a second look reads the same.
+    /// A description without times, so that it is the same at the second reading.
     pub what: String,
-    /// Units that are there for nobody because of it.
+    /// Units that are neither on sale nor in a hold that can end, because of it.
     pub stranded: i64,
-    /// What would mend it.
+    /// What would repair it.
     pub repair: Option<Repair>,
 }
 
-/// A difference of a sku, of no hold, that nothing would repair.
+/// A difference in a sku, without a hold or a repair.
 pub(super) fn of_sku(kind: Kind, sku: &str, units: i64, what: String) -> Difference {
     Difference {
         kind,

@@ -1,4 +1,4 @@
-//! The holds: against their orders, their indexes and the queue.
+//! Comparing the holds with their orders, their indexes and the queue.
 
 use uuid::Uuid;
 
@@ -8,16 +8,17 @@ use super::{
 };
 use crate::domain::{HoldState, Outcome};
 
-/// How long an order may have ended before its hold has to have: closing it is on its way until then.
+/// How long after an order ended its hold may still be placed: the message that settles it is on
+/// its way until then.
 pub const SETTLE_GRACE_MS: i64 = 5_000;
-/// How far past its deadline a hold may be before its units have to be back.
+/// How long after its deadline a hold's units may still be out of sale.
 pub const SWEEP_GRACE_MS: i64 = 5_000;
 
-/// Holds against their orders and their indexes.
+/// Compares holds with their orders and their indexes.
 pub fn of_holds(seen: &Holds) -> Vec<Difference> {
     let mut found = Vec::new();
     for (id, hold) in &seen.holds {
-        // One that was cancelled before its buyer reserved and ordered again may name the hold, too.
+        // A cancelled order may name the hold, too, if its buyer reserved and ordered again.
         let own = |order: &&SeenOrder| hold.order_id.is_none_or(|id| id == order.order_id);
         let order = seen.orders.get(id).filter(own);
         let mut add = |kind, what: String, stranded: bool, repair| {
@@ -118,7 +119,8 @@ fn of_order(
     }
 }
 
-/// Placed orders that are neither in the record nor in the queue; `in_queue` is `None` where it could not be read to its end.
+/// Placed orders that are neither in the record nor in the queue; `in_queue` is `None` where the
+/// queue could not be read to its end.
 pub fn of_messages(
     seen: &Holds,
     overdue: &[(Uuid, Uuid)],

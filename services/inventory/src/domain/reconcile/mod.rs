@@ -1,8 +1,10 @@
-//! What differs between the stock in Redis, the queue and the record, as a function of what was read of them.
+//! The differences between the stock in Redis, the queue and the record, as a function of what was
+//! read of them.
 //!
-//! The stores are read one after the other and a large sale page by page, while it sells: so the sums over the holds are not exact but
-//! between two bounds. A hold only moves forward, and never leaves: one that stands in the same state in a reading before the books and
-//! in one after them stood there when they were read; any other may have stood anywhere.
+//! The stores are read one after the other, and a large sale page by page while it sells, so the
+//! sums over the holds are not exact but lie between two bounds. A hold only moves forward and is
+//! never removed: one that has the same state in a reading before the books and in one after them
+//! had it when they were read; any other may have had any state.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +23,7 @@ pub use seen::{
 };
 pub use units::{of_record, of_units};
 
-/// What differs. `holds` has every hold of the sale.
+/// All differences. `holds` has every hold of the sale.
 pub fn differences(units: &UnitTotals, holds: &Holds) -> Vec<Difference> {
     let mut found = of_units(units, &holds.holds);
     found.extend(of_record(units));
@@ -29,7 +31,7 @@ pub fn differences(units: &UnitTotals, holds: &Holds) -> Vec<Difference> {
     found
 }
 
-/// What is promised beyond what is allotted, sku by sku, by whichever view is worst.
+/// Units promised beyond what is allotted, by sku, according to the worse of both stores.
 pub fn oversold(units: &UnitTotals) -> i64 {
     let mut worst: BTreeMap<&str, i64> = BTreeMap::new();
     for sku in &units.books {

@@ -6,49 +6,45 @@ use uuid::Uuid;
 
 use crate::domain::{HoldState, SkuBooks};
 
-/// How long a placed order may wait for the record before its message is looked for.
+/// How long a placed order may be missing in the record before its message is searched for.
 pub const MESSAGE_GRACE_MS: i64 = 60_000;
 
-/// A hold as it stands in Redis, with its indexes.
+/// A hold in Redis, with its index entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenHold {
-    /// The buyer.
     pub buyer_id: String,
-    /// Where it stood before the books were read; `None` if it was not there.
+    /// Its state before the books were read; `None` if it was not there.
     pub before: Option<HoldState>,
-    /// Where it stands, as it is stored.
+    /// Its state as stored.
     pub state: HoldState,
-    /// When it expires.
     pub deadline_ms: i64,
     /// Units by sku.
     pub lines: Vec<(String, i64)>,
-    /// The order, once placed.
     pub order_id: Option<Uuid>,
-    /// When it was placed.
     pub placed_ms: Option<i64>,
-    /// Whether `deadlines` has it.
+    /// Whether it is in `deadlines`.
     pub in_deadlines: bool,
-    /// Whether `pending` has it.
+    /// Whether it is in `pending`.
     pub pending: bool,
     /// Whether it carries its order's details.
     pub details: bool,
 }
 
-/// Where an order stands, as far as its units are concerned.
+/// The state of an order, as far as its units are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OrderStanding {
-    /// Its message could not be recorded: a person decides, and its hold has the units until then.
+    /// A dead letter: an operator decides, and until then its hold has the units.
     Waiting,
-    /// Its end is to come.
+    /// Not ended yet.
     Live,
-    /// It was paid; also if the money went back, for its units did not.
+    /// Paid, even if the money was refunded: its units were not returned.
     Sold,
-    /// It ended without the units.
+    /// Ended without the units.
     Ended,
 }
 
 impl OrderStanding {
-    /// The standing of an order in this state.
+    /// The standing of an order in this state; `None` for a state that this version does not know.
     pub fn parse(state: &str) -> Option<Self> {
         match state {
             "DEAD_LETTER" => Some(Self::Waiting),
@@ -69,31 +65,28 @@ impl OrderStanding {
     }
 }
 
-/// An order as it stands in Postgres.
+/// An order in Postgres.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenOrder {
-    /// The order.
     pub order_id: Uuid,
-    /// Where it stands.
     pub standing: OrderStanding,
     /// The epoch it was placed in.
     pub epoch: i64,
-    /// Since it last changed.
+    /// How long ago it last changed.
     pub age_ms: i64,
     /// Units by sku.
     pub lines: Vec<(String, i64)>,
 }
 
-/// What Postgres says of a sku.
+/// The units of a sku in Postgres.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SkuRecord {
-    /// The sku.
     pub sku: String,
     /// Units the sale may sell.
     pub allotted: i64,
     /// Units counted as claimed.
     pub claimed: i64,
-    /// Units in the lines of orders that have them.
+    /// Units in the lines of orders that have units.
     pub ordered: i64,
 }
 
@@ -102,7 +95,7 @@ pub struct SkuRecord {
 pub struct UnitTotals {
     /// The books in Redis, as of one instant.
     pub books: Vec<SkuBooks>,
-    /// The record's, as of one instant.
+    /// The record's units, as of one instant.
     pub record: Vec<SkuRecord>,
     /// Units by sku and buyer, in Redis.
     pub buyers: HashMap<(String, String), i64>,
@@ -113,24 +106,23 @@ pub struct UnitTotals {
 pub struct Holds {
     /// The epoch in Redis.
     pub epoch: i64,
-    /// The store's clock.
+    /// The store's time.
     pub now_ms: i64,
-    /// By id.
     pub holds: HashMap<Uuid, SeenHold>,
-    /// Entries of `deadlines` that have no hold.
+    /// Entries of `deadlines` without a hold.
     pub strays: Vec<Uuid>,
     /// By the hold they name.
     pub orders: HashMap<Uuid, SeenOrder>,
 }
 
 impl Holds {
-    /// How long the oldest hold is past its deadline with its units not given back.
+    /// How long the oldest held hold is past its deadline.
     pub fn oldest_expired_ms(&self) -> i64 {
         let held = self.holds.values().filter(|hold| hold.state == HoldState::Held);
         held.map(|hold| self.now_ms - hold.deadline_ms).max().unwrap_or(0).max(0)
     }
 
-    /// Placed orders that the record should have by now: hold id and order id.
+    /// Orders that are placed for so long that the record should have them: hold id and order id.
     pub fn overdue(&self) -> Vec<(Uuid, Uuid)> {
         let overdue = |id: &Uuid, hold: &SeenHold| {
             let waited = hold.placed_ms.map(|placed| self.now_ms - placed)?;

@@ -1,4 +1,4 @@
-//! Each kind, planted into a world that is consistent without it.
+//! Each kind of difference, planted into data that is consistent without it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -41,7 +41,7 @@ fn holds(hold: Option<SeenHold>, order: Option<SeenOrder>) -> Holds {
     }
 }
 
-/// What the stores would say of these holds and orders if they agreed.
+/// The totals of stores that agree with these holds and orders.
 fn units_of(seen: &Holds, allotted: i64) -> UnitTotals {
     let mut columns = [0; 3];
     let mut buyers: HashMap<(String, String), i64> = HashMap::new();
@@ -102,9 +102,9 @@ fn books_are_compared_in_themselves_with_the_holds_and_with_the_buyers() {
     assert_eq!(kinds(&found), [Kind::BooksDoNotAddUp]);
     assert_eq!((found[0].units, found[0].hold_id), (2, Some(Uuid::from_u128(1))));
 
-    let mut nobody = units;
-    nobody.buyers.insert(("a".to_owned(), "bob".to_owned()), 4);
-    let found = differences(&nobody, &seen);
+    let mut stray = units;
+    stray.buyers.insert(("a".to_owned(), "bob".to_owned()), 4);
+    let found = differences(&stray, &seen);
     assert_eq!((kinds(&found), found[0].units), (vec![Kind::BooksDoNotAddUp], 4));
 }
 
@@ -233,12 +233,12 @@ fn a_held_hold_has_a_deadline_and_ends_by_it_and_no_other_has_one() {
     assert_eq!(kinds(&found), [Kind::DeadlineMissing]);
     let stray = SeenHold { in_deadlines: true, ..hold(HoldState::Released, 2) };
     assert_eq!(kinds(&of_holds(&holds(Some(stray), None))), [Kind::DeadlineStray]);
-    let nobody = Holds { strays: vec![Uuid::from_u128(9)], ..Holds::default() };
-    assert_eq!(kinds(&of_holds(&nobody)), [Kind::DeadlineStray]);
+    let unknown = Holds { strays: vec![Uuid::from_u128(9)], ..Holds::default() };
+    assert_eq!(kinds(&of_holds(&unknown)), [Kind::DeadlineStray]);
     assert_eq!(Holds::default().oldest_expired_ms(), 0);
 }
 
-/// A hold as a consistent world may have it, with its order if it has one.
+/// A hold of consistent data, with its order if it has one.
 fn consistent() -> impl Strategy<Value = (SeenHold, Option<SeenOrder>)> {
     let standings = [OrderStanding::Live, OrderStanding::Sold, OrderStanding::Ended];
     let placing = proptest::option::of(0..3_usize);

@@ -1,4 +1,4 @@
-//! The sums: the books in themselves, against the holds and the buyers, and against the record.
+//! Comparing the sums: the books in themselves, with the holds and the buyers, and with the record.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::domain::HoldState;
 
-/// Bounds of a sum over holds that moved while it was taken.
+/// Bounds of a sum over holds that moved while it was computed.
 #[derive(Debug, Clone, Copy, Default)]
 struct Bounds {
     least: i64,
@@ -18,13 +18,14 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// How far `units` lie outside; 0 within.
+    /// How far `units` is outside; 0 within the bounds.
     fn miss(self, units: i64) -> i64 {
         if units < self.least { units - self.least } else { (units - self.most).max(0) }
     }
 }
 
-/// The books in themselves, against the holds, and the buyers' units against the holds. `holds` has every hold of the sale.
+/// Compares the books in themselves and with the holds, and the buyers' units with the holds.
+/// `holds` has every hold of the sale.
 pub fn of_units(units: &UnitTotals, holds: &HashMap<Uuid, SeenHold>) -> Vec<Difference> {
     const COLUMNS: [&str; 3] = ["held", "placed", "sold"];
     let mut columns: HashMap<&str, [Bounds; 3]> = HashMap::new();
@@ -72,7 +73,7 @@ pub fn of_units(units: &UnitTotals, holds: &HashMap<Uuid, SeenHold>) -> Vec<Diff
             if miss != 0 {
                 let way = if miss > 0 { "more" } else { "less" };
                 let what = format!("the books have {way} {name} than the holds");
-                // What the books keep and no hold has is there for nobody.
+                // Units that the books count and no hold has are stranded.
                 let stranded = miss.max(0);
                 found.push(Difference {
                     stranded,
@@ -118,7 +119,7 @@ fn of_buyers<'a>(
             for (sku, _) in &hold.lines {
                 let key = (sku.as_str(), hold.buyer_id.as_str());
                 let Some(miss) = wrong.get(&key) else { continue };
-                // The units once; the buyer's other holds are named beside it.
+                // The units are counted once; the buyer's other holds are listed with 0.
                 let first = named.insert(key, true) == Some(false);
                 let units = if first { *miss } else { 0 };
                 let hold_id = Some(*id);
@@ -137,7 +138,7 @@ fn of_buyers<'a>(
     found
 }
 
-/// The books against the record, and each against what it allots.
+/// Compares the books with the record, and each with what it allots.
 pub fn of_record(units: &UnitTotals) -> Vec<Difference> {
     let mut record: BTreeMap<&str, &SkuRecord> =
         units.record.iter().map(|sku| (sku.sku.as_str(), sku)).collect();

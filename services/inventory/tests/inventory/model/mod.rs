@@ -1,6 +1,8 @@
-//! The stock scripts against a model of them: random sequences, of which every answer and all that is left behind must be the model's.
+//! The stock scripts against a model of them: random sequences, of which every answer and all that
+//! is left behind must be the model's.
 //!
-//! A failure is cut down to the shortest sequence that shows it. `SEED=<number>` runs the sequences of a seed again.
+//! A failure is cut down to the shortest sequence that shows it. `SEED=<number>` runs the sequences
+//! of a seed again.
 
 mod run;
 mod steps;

@@ -23,7 +23,8 @@ use crate::world::{SaleSpec, World};
 
 type Checked = Result<(), TestCaseError>;
 
-/// How long a step of the model's clock is: long beside what a sequence really takes, so that nobody runs out of time by himself.
+/// How long a step of the model's clock is: long beside what a sequence really takes, so that
+/// no hold expires by real time.
 const TICK_MS: i64 = 900_000;
 /// What a sequence may really take.
 const SLACK_MS: i64 = 120_000;
@@ -172,7 +173,7 @@ impl Run<'_> {
     /// The buyer and what is asked, in full.
     fn what(&self, ask: &Ask) -> (String, What) {
         let details = |index: usize| DETAILS[index].to_owned();
-        // A hold nobody has, as long as there is none.
+        // An unknown hold, as long as there is none.
         let hold = |pick: usize, foreign: bool| match picked(&self.model.holds, pick) {
             Some(hold) if foreign => (next_buyer(&hold.buyer), hold.id),
             Some(hold) => (hold.buyer.clone(), hold.id),
@@ -307,7 +308,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Compares the books, deadlines, orders that wait, and buyers' units as they stand in the store.
+    /// Compares the books, deadlines, orders that wait, and buyers' units as they stand in the
+    /// store.
     async fn compare_behind(&self) -> Checked {
         let [_, stock, _, deadlines, pending, _, _, buyers, _] = all_keys(self.sale);
         let behind = self.world.lua(BEHIND, vec![stock, deadlines, pending, buyers]).await;

@@ -1,4 +1,5 @@
-//! Random sequences of what buyers, settlements, sweeps and operators do, and time passing in between.
+//! Random sequences of what buyers, settlements, sweeps and operators do, and time passing in
+//! between.
 
 use proptest::prelude::*;
 
@@ -63,12 +64,14 @@ pub(super) enum Step {
     AdjustAgain(Pick, i64),
     /// The clock goes on by quarters of a hold's length.
     Wait(i64),
-    /// A buyer comes back in time to extend a hold that is held, that often; the fourth time it is as late as it can be.
+    /// A buyer comes back in time to extend a hold that is held, that often; the fourth time it is
+    /// as late as it can be.
     Keep(Pick, usize),
     Turn(&'static str),
 }
 
-/// Whether the sale has a room, and what happens: first some reservations, so that there is something to happen to.
+/// Whether the sale has a room, and what happens: first some reservations, so that there is
+/// something to happen to.
 pub(super) fn sequences() -> impl Strategy<Value = (bool, Vec<Step>)> {
     let first = (reserve(), admission()).prop_map(|(ask, admission)| Step::Ask(ask, admission));
     let (first, then) =

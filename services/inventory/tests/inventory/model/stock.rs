@@ -1,10 +1,12 @@
-//! What stock does, in plain Rust: no counters, nothing shared with the service. Every sum is added up from the holds.
+//! What stock does, in plain Rust: no counters, nothing shared with the service. Every sum is added
+//! up from the holds.
 
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-/// How long a hold lasts, and how long it may last with all its extensions, in steps of this model's clock.
+/// How long a hold lasts, and how long it may last with all its extensions, in steps of this
+/// model's clock.
 pub(super) const HOLD: i64 = 4;
 const LONGEST: i64 = 12;
 
@@ -41,7 +43,7 @@ pub(super) struct Order {
     pub(super) id: Uuid,
     pub(super) request_id: Uuid,
     pub(super) details: String,
-    /// Nobody has said that the record has it.
+    /// The record is not known to have it.
     pub(super) waits: bool,
 }
 
@@ -65,7 +67,8 @@ pub(super) struct Sku {
     pub(super) price: i64,
 }
 
-/// A hold that was answered, and whether the request was known; or the word of the refusal with its numbers.
+/// A hold that was answered, and whether the request was known; or the word of the refusal with its
+/// numbers.
 pub(super) type Answer = Result<(Uuid, bool), String>;
 
 #[derive(Debug, Clone)]
@@ -91,7 +94,7 @@ impl Model {
         self.holds.iter().find(|hold| hold.id == id)
     }
 
-    /// Where a hold stands for whoever looks at it now.
+    /// The state in which a hold reads now.
     pub(super) fn seen(&self, hold: &Hold) -> State {
         let over = hold.state == State::Held && hold.ends <= self.now;
         if over { State::Expired } else { hold.state }
@@ -262,8 +265,8 @@ impl Model {
         "DONE"
     }
 
-    /// Ends holds that are past their time, those first whose time ended first by `deadline`; returns how many, and whether none is left
-    /// nor can come.
+    /// Ends holds that are past their time, those first whose time ended first by `deadline`;
+    /// returns how many, and whether none is left nor can come.
     pub(super) fn sweep(&mut self, limit: usize, deadline: impl Fn(Uuid) -> i64) -> (usize, bool) {
         let now = self.now;
         let mut due: Vec<&mut Hold> = self
