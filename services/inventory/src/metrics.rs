@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sku_with_units_to_spare_does_not_hide_one_that_is_oversold() {
+    fn spare_units_do_not_hide_oversell() {
         let sku = |sku: &str, allotted, sold, held| SkuBooks {
             sku: sku.to_owned(),
             allotted,

@@ -64,7 +64,7 @@ mod tests {
 
     /// A step that is not listed is never killed at.
     #[test]
-    fn whatever_is_done_to_a_store_or_the_queue_is_a_step_and_listed() {
+    fn every_step_is_listed() {
         let texts = sources::below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
         let words = [".commit()", "publish_order(", ".eval(", ".eval_with("];
         let found: Vec<_> = texts.iter().map(|text| sources::look(text, &words)).collect();

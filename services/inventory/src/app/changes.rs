@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_unit_and_the_first_to_come_back_are_news() {
+    fn last_and_first_units_are_news() {
         let followed = Followed::default();
         read(&followed, 3);
         followed.took(&line(2));
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_while_the_stock_is_read_is_not_lost() {
+    fn units_taken_during_reading_count() {
         let followed = Followed::default();
         followed.reading();
         followed.took(&line(3));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_follows_is_told_until_it_ends() {
+    fn only_current_follower_is_notified() {
         let changes = Changes::default();
         let sale = Uuid::from_u128(1);
         let (first, second) = (changes.follow(sale), changes.follow(sale));

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_delta_is_some_units_either_way_and_not_too_many() {
+    fn delta_is_bounded_and_not_zero() {
         for units in [1, -1, MAX_DELTA, -MAX_DELTA] {
             assert_eq!(Delta::new(units).unwrap().units(), units);
         }

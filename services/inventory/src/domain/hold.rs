@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_is_expired_from_its_deadline_on() {
+    fn hold_expires_at_deadline() {
         assert_eq!(held().at(999).state, HoldState::Held);
         assert_eq!(held().at(1_000).state, HoldState::Expired);
         let placed = Hold { state: HoldState::Placed, ..held() };
@@ -273,12 +273,12 @@ mod tests {
     }
 
     #[test]
-    fn the_total_is_the_sum_of_quantity_times_price() {
+    fn total_sums_quantity_times_price() {
         assert_eq!(held().total_minor(), 5_997);
     }
 
     #[test]
-    fn states_are_read_back_from_their_names() {
+    fn state_names_round_trip() {
         for state in [
             HoldState::Held,
             HoldState::Placed,

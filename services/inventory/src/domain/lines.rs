@@ -95,13 +95,13 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_one_sku_are_one_line() {
+    fn lines_of_one_sku_merge() {
         let lines = Lines::new([line("b", 1), line("a", 2), line("b", 3)]).unwrap();
         assert_eq!(lines.0, [line("a", 2), line("b", 4)]);
     }
 
     #[test]
-    fn what_cannot_be_asked_for_is_refused_with_its_place() {
+    fn invalid_lines_name_their_index() {
         let many = std::iter::repeat_n(line("a", 1), MAX_LINES + 1);
         for (asked, error) in [
             (vec![], LinesError::None),
@@ -121,7 +121,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn summing_keeps_every_unit_and_forgets_the_order(
+        fn summing_keeps_units_in_any_order(
             asked in prop::collection::vec(("[a-d]{1,2}", 1i64..=100), 1..=MAX_LINES),
         ) {
             let asked: Vec<Line> = asked.iter().map(|(sku, quantity)| line(sku, *quantity)).collect();

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_that_two_orders_name_belongs_to_the_one_that_has_units() {
+    fn shared_hold_goes_to_order_with_units() {
         let hold = Uuid::from_u128(9);
         let of =
             |id: u128, units| RecordedOrder { order_id: Uuid::from_u128(id), units, ..order(hold) };
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn every_state_of_an_order_has_its_units_somewhere() {
+    fn every_order_state_has_column() {
         for (state, column) in [
             ("CLAIMED", "p"),
             ("PAYING", "p"),

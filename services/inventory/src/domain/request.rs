@@ -123,14 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_the_one_other_services_derive() {
+    fn key_matches_other_services() {
         let request = request("ada", Content::Extend(Uuid::from_u128(1)));
         let name = b"ada\x1f00000000-0000-0000-0000-000000000009";
         assert_eq!(request.key(), Uuid::new_v5(&Uuid::from_u128(7), name));
     }
 
     #[test]
-    fn different_contents_have_different_hashes() {
+    fn distinct_contents_have_distinct_hashes() {
         let hold = Uuid::from_u128(1);
         let contents = [
             request("ada", Content::Reserve(lines(&[("a", 1)]))),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn how_lines_are_split_and_ordered_does_not_change_the_hash() {
+    fn hash_ignores_split_and_order_of_lines() {
         let one = request("ada", Content::Reserve(lines(&[("a", 3), ("b", 1)])));
         let other = request("ada", Content::Reserve(lines(&[("b", 1), ("a", 1), ("a", 2)])));
         assert_eq!(one.hash(), other.hash());

@@ -102,7 +102,7 @@ mod tests {
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
     #[test]
-    fn another_server_takes_over_only_from_a_silent_or_retired_one() {
+    fn only_silent_or_retired_server_is_replaced() {
         let alive = Recorded { beats: 7, retired: false };
         assert!(may_raise(true, alive, None));
         assert!(!may_raise(false, alive, None));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_close_only_the_server_that_served_last() {
+    fn keys_close_only_last_serving_server() {
         assert_eq!(Closing::of("r", "r"), Closing::ByKeys);
         assert_eq!(Closing::of("r", "n"), Closing::ByMessage);
         // Never open since servers are recorded.
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn cover_ends_with_the_beat_unless_the_queue_stands_in() {
+    fn queue_extends_cover_of_beat() {
         let beat =
             Evidence { confirmed: MS(1_999), reached: None, looked: None, superseded: false };
         assert!(beat.covers());
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_stops_before_another_may_take_its_place() {
+    fn server_stops_before_replacement() {
         let (acceptance, drift) = (Duration::from_secs(1), 1.05);
         assert!(SILENT_AFTER >= (COVER + BEAT_EVERY).mul_f64(drift));
         assert!(MARKER_AFTER_RAISE >= (COVER + acceptance).mul_f64(drift));

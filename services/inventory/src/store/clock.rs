@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_clock_follows_the_fastest_reply_and_a_step() {
+    async fn clock_follows_fastest_reply_and_step() {
         let clock = StoreClock::new();
         assert_eq!(clock.at(Instant::now()), 0);
         clock.hear(50_000);
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_server_has_a_clock_of_its_own() {
+    async fn each_server_has_own_clock() {
         let clocks = StoreClocks::default();
         let servers = ["a", "b"].map(|run_id| Arc::new(ServerName::new(run_id, "1")));
         clocks.of(&servers[0]).hear(50_000);

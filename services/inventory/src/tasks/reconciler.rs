@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comparing_takes_at_most_a_twentieth_of_the_time() {
+    fn pause_grows_with_comparison_time() {
         let every = Duration::from_secs(10);
         assert_eq!(rest_after(Duration::from_millis(20), every), every);
         assert_eq!(rest_after(Duration::from_secs(4), every), Duration::from_secs(76));

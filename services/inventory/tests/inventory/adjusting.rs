@@ -134,7 +134,7 @@ async fn sale_of_ten(world: &World) -> Uuid {
 }
 
 #[tokio::test]
-async fn added_units_can_be_sold_and_withdrawn_ones_cannot() {
+async fn only_added_units_can_be_sold() {
     let world = world().await;
     let sale = sale_of_ten(&world).await;
     let added = world.inventory.adjust(&ask(sale, "a", 5)).await.unwrap();
@@ -152,7 +152,7 @@ async fn added_units_can_be_sold_and_withdrawn_ones_cannot() {
 }
 
 #[tokio::test]
-async fn units_that_are_held_or_placed_are_not_withdrawn_and_the_refusal_stands() {
+async fn committed_units_are_not_withdrawn() {
     let world = world().await;
     let sale = sale_of_ten(&world).await;
     let held = world.ask(&reserve(sale, "ada", &[("a", 4)])).await.unwrap();
@@ -172,7 +172,7 @@ async fn units_that_are_held_or_placed_are_not_withdrawn_and_the_refusal_stands(
 }
 
 #[tokio::test]
-async fn a_request_takes_effect_once_however_often_and_wherever_it_is_sent() {
+async fn repeated_adjustment_takes_effect_once() {
     let world = world().await;
     let sale = sale_of_ten(&world).await;
     let other = inventory(&world.pg, &world.store, &world.queue);
@@ -197,7 +197,7 @@ async fn a_request_takes_effect_once_however_often_and_wherever_it_is_sent() {
 }
 
 #[tokio::test]
-async fn a_closed_stock_is_not_adjusted_and_nothing_is_left_behind() {
+async fn closed_stock_is_not_adjusted() {
     let world = world().await;
     let sale = sale_of_ten(&world).await;
     world.lua("redis.call('FLUSHALL')", vec![]).await;
@@ -210,7 +210,7 @@ async fn a_closed_stock_is_not_adjusted_and_nothing_is_left_behind() {
 }
 
 #[tokio::test]
-async fn an_addition_cut_off_after_any_step_is_finished_by_another_instance() {
+async fn cut_off_addition_is_finished() {
     let world = world().await;
     let sale = sale_of_ten(&world).await;
     let (journal_of, stock) = steps(&world);
@@ -237,7 +237,7 @@ async fn an_addition_cut_off_after_any_step_is_finished_by_another_instance() {
 }
 
 #[tokio::test]
-async fn a_withdrawal_cut_off_after_any_step_is_finished_by_another_instance() {
+async fn cut_off_withdrawal_is_finished() {
     let world = world().await;
     let sale = sale_of_ten(&world).await;
     let (journal_of, stock) = steps(&world);
@@ -267,7 +267,7 @@ async fn a_withdrawal_cut_off_after_any_step_is_finished_by_another_instance() {
 }
 
 #[tokio::test]
-async fn a_rebuild_that_saw_an_addition_does_not_add_it_again() {
+async fn rebuilt_addition_is_not_added_again() {
     let world = world().await;
     let sale = sale_of_ten(&world).await;
     let (journal_of, stock) = steps(&world);
@@ -285,7 +285,7 @@ async fn a_rebuild_that_saw_an_addition_does_not_add_it_again() {
 }
 
 #[tokio::test]
-async fn nothing_is_added_or_withdrawn_in_the_record_while_a_rebuild_computes_from_it() {
+async fn rebuild_blocks_adjustments() {
     let world = world().await;
     let sale = sale_of_ten(&world).await;
     let (journal_of, stock) = steps(&world);
@@ -307,7 +307,7 @@ async fn nothing_is_added_or_withdrawn_in_the_record_while_a_rebuild_computes_fr
 }
 
 #[tokio::test]
-async fn a_withdrawal_the_old_epoch_granted_is_refused_in_the_new_one_if_its_units_are_gone() {
+async fn withdrawal_is_decided_again_in_new_epoch() {
     let world = world().await;
     let sale = sale_of_ten(&world).await;
     let (journal_of, stock) = steps(&world);
@@ -325,7 +325,7 @@ async fn a_withdrawal_the_old_epoch_granted_is_refused_in_the_new_one_if_its_uni
 }
 
 #[tokio::test]
-async fn an_adjustment_whose_store_is_away_ends_once_it_is_back() {
+async fn adjustment_ends_once_store_is_back() {
     let world = world().await;
     let sale = sale_of_ten(&world).await;
     let (journal_of, _) = steps(&world);
@@ -350,7 +350,7 @@ async fn an_adjustment_whose_store_is_away_ends_once_it_is_back() {
 }
 
 #[tokio::test]
-async fn a_withdrawal_of_units_that_the_record_has_claimed_stays_out_of_sale_and_open() {
+async fn withdrawal_of_claimed_units_stays_open() {
     let world = world().await;
     let sale = sale_of_ten(&world).await;
     let claim = |units: i64| {
@@ -370,7 +370,7 @@ async fn a_withdrawal_of_units_that_the_record_has_claimed_stays_out_of_sale_and
 }
 
 #[tokio::test]
-async fn what_was_added_before_the_sale_opened_is_there_when_its_stock_is_loaded_again() {
+async fn reload_keeps_early_additions() {
     let world = world().await;
     let spec = SaleSpec { state: "SCHEDULED", ..SaleSpec::default() };
     let sale = world.sale(spec, &[("a", 10, 0, 1), ("b", 5, 0, 1)]).await;
@@ -387,7 +387,7 @@ async fn what_was_added_before_the_sale_opened_is_there_when_its_stock_is_loaded
 }
 
 #[tokio::test]
-async fn instances_never_take_the_same_stalled_adjustment() {
+async fn stalled_adjustment_has_one_taker() {
     let world = world().await;
     let sale = sale_of_ten(&world).await;
     let (journal_of, _) = steps(&world);
@@ -412,7 +412,7 @@ async fn instances_never_take_the_same_stalled_adjustment() {
 }
 
 #[tokio::test]
-async fn whatever_is_added_withdrawn_and_bought_at_once_is_never_beyond_what_is_allotted() {
+async fn concurrent_adjustments_never_oversell() {
     let seed: u64 =
         std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
     eprintln!("SEED={seed}");
@@ -518,7 +518,7 @@ async fn whatever_is_added_withdrawn_and_bought_at_once_is_never_beyond_what_is_
 }
 
 #[tokio::test]
-async fn over_the_wire_units_are_added_and_the_trail_is_read_page_by_page() {
+async fn adjustments_work_over_grpc() {
     let mut served = served().await;
     let sale = sale_of_ten(&served.world).await;
     let other = sale_of_ten(&served.world).await;
@@ -563,7 +563,7 @@ async fn over_the_wire_units_are_added_and_the_trail_is_read_page_by_page() {
 }
 
 #[tokio::test]
-async fn the_service_finishes_by_itself_what_was_cut_off() {
+async fn service_finishes_cut_off_adjustments() {
     let served = served().await;
     let sale = sale_of_ten(&served.world).await;
     let (journal_of, _) = steps(&served.world);
@@ -580,7 +580,7 @@ async fn the_service_finishes_by_itself_what_was_cut_off() {
 }
 
 #[tokio::test]
-async fn each_wrong_adjustment_has_its_own_reason_and_changes_nothing() {
+async fn invalid_adjustment_is_refused_with_reason() {
     let mut served = served().await;
     let sale = sale_of_ten(&served.world).await;
     let spec = SaleSpec { state: "DRAFT", ..SaleSpec::default() };

@@ -59,7 +59,7 @@ async fn refusal(served: &Served, call: Call) -> Status {
 
 #[tokio::test]
 #[allow(clippy::too_many_lines)] // A table.
-async fn each_wrong_call_has_its_own_reason_and_changes_nothing() {
+async fn invalid_call_is_refused_with_reason() {
     let mut served = served().await;
     let items = [("tee", 10, 3, 1_999), ("cap", 1, 0, 990)];
     let sale = served.world.sale(SaleSpec::default(), &items).await;

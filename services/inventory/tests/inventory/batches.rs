@@ -43,7 +43,7 @@ async fn warm_sale(world: &World, spec: SaleSpec, items: &[(&str, i64, i64, i64)
 }
 
 #[tokio::test]
-async fn a_crowd_shares_few_runs_and_one_alone_has_its_own() {
+async fn crowd_shares_runs() {
     let world = world().await;
     let sale = warm_sale(&world, SaleSpec::default(), &[("a", 1_000, 0, 1)]).await;
     let crowd: Vec<Request> =
@@ -59,7 +59,7 @@ async fn a_crowd_shares_few_runs_and_one_alone_has_its_own() {
 }
 
 #[tokio::test]
-async fn those_with_many_lines_share_less() {
+async fn long_requests_share_less() {
     let world = world().await;
     let skus: Vec<String> = (0..50).map(|number| format!("sku-{number}")).collect();
     let items: Vec<_> = skus.iter().map(|sku| (sku.as_str(), 100, 0, 1)).collect();
@@ -74,7 +74,7 @@ async fn those_with_many_lines_share_less() {
 }
 
 #[tokio::test]
-async fn each_is_decided_on_what_those_before_it_left() {
+async fn batch_is_decided_in_order() {
     let world = world().await;
     let sale = warm_sale(&world, SaleSpec::default(), &[("a", 9, 3, 1), ("b", 1, 0, 1)]).await;
     let one = reserve(sale, "ada", &[("a", 2)]);
@@ -125,7 +125,7 @@ async fn each_is_decided_on_what_those_before_it_left() {
 }
 
 #[tokio::test]
-async fn an_admission_is_spent_once_also_by_two_at_once() {
+async fn admission_is_spent_once_in_batch() {
     let world = world().await;
     let spec = SaleSpec { room: true, ..SaleSpec::default() };
     let sale = warm_sale(&world, spec, &[("a", 9, 0, 1)]).await;
@@ -139,7 +139,7 @@ async fn an_admission_is_spent_once_also_by_two_at_once() {
 }
 
 #[tokio::test]
-async fn whoever_gave_up_takes_nothing_with_those_that_still_wait() {
+async fn abandoned_request_takes_nothing() {
     let world = world().await;
     let sale = warm_sale(&world, SaleSpec::default(), &[("a", 9, 0, 1)]).await;
     let (hasty, patient) = (reserve(sale, "ada", &[("a", 1)]), reserve(sale, "bob", &[("a", 2)]));
@@ -161,7 +161,7 @@ async fn whoever_gave_up_takes_nothing_with_those_that_still_wait() {
 }
 
 #[tokio::test]
-async fn a_store_that_went_away_is_told_to_everybody_who_waits() {
+async fn outage_reaches_every_waiter() {
     let world = world().await;
     let sale = warm_sale(&world, SaleSpec::default(), &[("a", 900, 0, 1)]).await;
     world.lua("redis.call('FLUSHALL')", vec![]).await;
@@ -172,8 +172,7 @@ async fn a_store_that_went_away_is_told_to_everybody_who_waits() {
 }
 
 #[tokio::test]
-async fn an_order_whose_units_are_taken_anew_answers_its_own_request_also_after_a_cart_under_its_id()
- {
+async fn retaken_order_answers_its_request() {
     let world = world().await;
     let sale = warm_sale(&world, SaleSpec::default(), &[("a", 9, 0, 5)]).await;
     let ordered = place_lines(sale, "ada", &[("a", 2)]);

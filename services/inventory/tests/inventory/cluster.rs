@@ -256,7 +256,7 @@ impl<'a> Crowd<'a> {
 }
 
 #[tokio::test]
-async fn sales_are_spread_over_all_masters_and_each_is_sold_where_it_is() {
+async fn sales_spread_over_all_masters() {
     let world = cluster_world().await;
     let servers = &world.redis.servers;
     let sales = world.sales().await;
@@ -292,8 +292,7 @@ async fn sales_are_spread_over_all_masters_and_each_is_sold_where_it_is() {
 }
 
 #[tokio::test]
-async fn a_slot_that_moves_and_a_master_that_is_lost_under_load_close_their_sales_until_these_are_rebuilt()
- {
+async fn lost_master_closes_sales_until_rebuilt() {
     let mut world = cluster_world().await;
     let claims = Claims::of(&mut world).await;
     let world = &world;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::world::{SaleSpec, inventory, reserve, world};
 
 #[tokio::test]
-async fn a_sale_that_is_not_there_or_not_started_says_so() {
+async fn missing_and_unstarted_sales_are_refused() {
     let world = world().await;
     let nowhere = reserve(Uuid::new_v4(), "ada", &[("a", 1)]);
     assert_eq!(world.ask(&nowhere).await, Err(Refusal::SaleUnknown));
@@ -22,7 +22,7 @@ async fn a_sale_that_is_not_there_or_not_started_says_so() {
 }
 
 #[tokio::test]
-async fn a_known_sale_sells_while_postgres_is_away_and_an_unknown_one_says_why_not() {
+async fn known_sale_sells_without_postgres() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 9, 0, 1)]).await;
     let other_process = inventory(&world.pg, &world.store, &world.queue);
@@ -34,7 +34,7 @@ async fn a_known_sale_sells_while_postgres_is_away_and_an_unknown_one_says_why_n
 }
 
 #[tokio::test]
-async fn a_process_learns_of_stock_that_another_one_loaded() {
+async fn stock_loaded_elsewhere_is_found() {
     let world = world().await;
     let sale = world.record_sale(SaleSpec::default(), &[("a", 9, 0, 1)]).await;
     let other_process = inventory(&world.pg, &world.store, &world.queue);

@@ -45,7 +45,7 @@ async fn busy_sale(world: &World) -> (Uuid, Uuid) {
 }
 
 #[tokio::test]
-async fn a_wiped_store_is_closed_and_not_empty() {
+async fn wiped_store_reads_as_closed() {
     let world = world().await;
     let (sale, hold_id) = busy_sale(&world).await;
     world.lua("redis.call('FLUSHALL')", vec![]).await;
@@ -53,7 +53,7 @@ async fn a_wiped_store_is_closed_and_not_empty() {
 }
 
 #[tokio::test]
-async fn the_loss_of_any_single_key_is_noticed() {
+async fn loss_of_any_key_is_noticed() {
     let world = world().await;
     for index in 0..9 {
         let (sale, hold_id) = busy_sale(&world).await;
@@ -65,7 +65,7 @@ async fn the_loss_of_any_single_key_is_noticed() {
 }
 
 #[tokio::test]
-async fn keys_that_empty_by_themselves_are_not_missed() {
+async fn emptied_keys_are_not_missed() {
     let world = world().await;
     let (sale, hold_id) = busy_sale(&world).await;
     world.ask(&release(sale, "ada", hold_id)).await.unwrap();
@@ -75,7 +75,7 @@ async fn keys_that_empty_by_themselves_are_not_missed() {
 }
 
 #[tokio::test]
-async fn a_restarted_server_is_another_server_even_with_all_its_data() {
+async fn restarted_server_is_another_server() {
     let mut world = world().await;
     let (sale, hold_id) = busy_sale(&world).await;
     world.redis.server.restart().await.unwrap();
@@ -94,7 +94,7 @@ async fn a_restarted_server_is_another_server_even_with_all_its_data() {
 }
 
 #[tokio::test]
-async fn another_epoch_is_closed_until_the_record_names_it() {
+async fn unrecorded_epoch_is_closed() {
     let world = world().await;
     let (sale, hold_id) = busy_sale(&world).await;
     world.lua("redis.call('HSET', KEYS[1], 'epoch', 2)", keys(sale)).await;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::world::{SaleSpec, extend, lines, none, place, place_lines, release, reserve, world};
 
 #[tokio::test]
-async fn a_hold_takes_every_line_at_its_price_until_its_deadline() {
+async fn hold_takes_every_line() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("tee", 10, 0, 1_999), ("cap", 5, 0, 990)]).await;
     let request = reserve(sale, "ada", &[("tee", 2), ("cap", 1), ("tee", 1)]);
@@ -25,7 +25,7 @@ async fn a_hold_takes_every_line_at_its_price_until_its_deadline() {
 }
 
 #[tokio::test]
-async fn one_line_too_many_takes_none_of_them() {
+async fn failing_line_takes_none() {
     let world = world().await;
     let sale =
         world.sale(SaleSpec::default(), &[("a", 5, 0, 1), ("b", 5, 0, 1), ("c", 1, 0, 1)]).await;
@@ -37,7 +37,7 @@ async fn one_line_too_many_takes_none_of_them() {
 }
 
 #[tokio::test]
-async fn a_refusal_binds_nothing_the_same_id_may_succeed_later() {
+async fn refused_request_may_succeed_later() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 1, 0, 1)]).await;
     let first = world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap().hold;
@@ -49,7 +49,7 @@ async fn a_refusal_binds_nothing_the_same_id_may_succeed_later() {
 }
 
 #[tokio::test]
-async fn a_known_request_is_answered_with_its_hold_before_any_other_check() {
+async fn replay_precedes_other_checks() {
     let world = world().await;
     let spec = SaleSpec { room: true, ..SaleSpec::default() };
     let sale = world.sale(spec, &[("a", 2, 2, 1)]).await;
@@ -71,7 +71,7 @@ async fn a_known_request_is_answered_with_its_hold_before_any_other_check() {
 }
 
 #[tokio::test]
-async fn a_request_id_with_other_content_or_another_operation_is_refused() {
+async fn reused_request_id_is_refused() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 9, 0, 1)]).await;
     let request = reserve(sale, "ada", &[("a", 1)]);
@@ -91,7 +91,7 @@ async fn a_request_id_with_other_content_or_another_operation_is_refused() {
 }
 
 #[tokio::test]
-async fn a_buyers_limit_counts_held_placed_and_sold_units_and_not_those_given_back() {
+async fn limit_counts_units_not_given_back() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 99, 3, 1), ("b", 99, 0, 1)]).await;
     let held = world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap().hold;
@@ -108,7 +108,7 @@ async fn a_buyers_limit_counts_held_placed_and_sold_units_and_not_those_given_ba
 }
 
 #[tokio::test]
-async fn a_total_beyond_what_is_written_exactly_is_refused() {
+async fn excessive_total_is_refused() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("yacht", 100, 0, MAX_TOTAL_MINOR)]).await;
     let hold = world.ask(&reserve(sale, "ada", &[("yacht", 1)])).await.unwrap().hold;
@@ -118,7 +118,7 @@ async fn a_total_beyond_what_is_written_exactly_is_refused() {
 }
 
 #[tokio::test]
-async fn nothing_is_taken_outside_the_window_or_while_the_sale_is_not_open() {
+async fn closed_sale_takes_no_hold() {
     let world = world().await;
     let items = [("a", 9, 0, 1)];
     for spec in [
@@ -142,7 +142,7 @@ async fn nothing_is_taken_outside_the_window_or_while_the_sale_is_not_open() {
 }
 
 #[tokio::test]
-async fn a_sale_with_a_room_takes_a_good_admission_once() {
+async fn valid_admission_is_spent_once() {
     let world = world().await;
     let spec = SaleSpec { room: true, ..SaleSpec::default() };
     let sale = world.sale(spec, &[("a", 9, 0, 1)]).await;
@@ -168,7 +168,7 @@ async fn a_sale_with_a_room_takes_a_good_admission_once() {
 }
 
 #[tokio::test]
-async fn a_sale_without_a_room_asks_for_no_admission_and_spends_none() {
+async fn sale_without_room_spends_no_admission() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 9, 0, 1)]).await;
     let proof = Proof::Good("jti-1".to_owned());
@@ -180,7 +180,7 @@ async fn a_sale_without_a_room_asks_for_no_admission_and_spends_none() {
 }
 
 #[tokio::test]
-async fn a_deadline_moves_to_one_hold_length_from_now_and_three_from_the_start() {
+async fn extension_is_bounded() {
     let world = world().await;
     let spec = SaleSpec { hold_ms: 400, ..SaleSpec::default() };
     let sale = world.sale(spec, &[("a", 9, 0, 1)]).await;
@@ -217,7 +217,7 @@ async fn a_deadline_moves_to_one_hold_length_from_now_and_three_from_the_start()
 }
 
 #[tokio::test]
-async fn releasing_twice_gives_the_units_back_once() {
+async fn second_release_returns_nothing() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 5, 2, 1)]).await;
     let hold = world.ask(&reserve(sale, "ada", &[("a", 2)])).await.unwrap().hold;
@@ -230,7 +230,7 @@ async fn releasing_twice_gives_the_units_back_once() {
 }
 
 #[tokio::test]
-async fn somebody_elses_hold_is_no_hold() {
+async fn hold_of_another_buyer_is_unknown() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 5, 0, 1)]).await;
     let hold = world.ask(&reserve(sale, "ada", &[("a", 2)])).await.unwrap().hold;
@@ -242,7 +242,7 @@ async fn somebody_elses_hold_is_no_hold() {
 }
 
 #[tokio::test]
-async fn a_request_that_waited_past_its_deadline_does_nothing() {
+async fn late_request_does_nothing() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 5, 0, 1)]).await;
     let hold = world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap().hold;

@@ -22,7 +22,7 @@ async fn allotted(world: &World, sale: Uuid) -> Vec<(String, i64)> {
 }
 
 #[tokio::test]
-async fn loading_writes_epoch_server_and_allotments_and_opens_the_stock() {
+async fn load_opens_stock() {
     let world = world().await;
     let sale = world.record_sale(SaleSpec::default(), &[("a", 7, 2, 500), ("b", 3, 0, 900)]).await;
     assert_eq!(world.inventory.load(sale, Uuid::new_v4()).await, Ok(1));
@@ -39,7 +39,7 @@ async fn loading_writes_epoch_server_and_allotments_and_opens_the_stock() {
 }
 
 #[tokio::test]
-async fn loading_again_is_refused_and_the_same_request_gets_its_answer_again() {
+async fn repeated_load_gets_same_answer() {
     let world = world().await;
     let sale = world.record_sale(SaleSpec::default(), &[("a", 7, 2, 500)]).await;
     let request_id = Uuid::new_v4();
@@ -53,7 +53,7 @@ async fn loading_again_is_refused_and_the_same_request_gets_its_answer_again() {
 }
 
 #[tokio::test]
-async fn a_sale_of_twenty_thousand_skus_is_loaded_whole() {
+async fn large_sale_is_loaded_whole() {
     let world = world().await;
     // The planner has heard of small sales only: where it compared each item with all, this would
     // take longer than a statement may.
@@ -71,7 +71,7 @@ async fn a_sale_of_twenty_thousand_skus_is_loaded_whole() {
 }
 
 #[tokio::test]
-async fn a_load_that_was_cut_off_before_redis_had_it_is_done_by_the_next_one() {
+async fn load_cut_off_before_redis_is_redone() {
     let world = world().await;
     let sale = world.record_sale(SaleSpec::default(), &[("a", 7, 2, 500)]).await;
     // The record has handed out an epoch, and then it was over.
@@ -84,7 +84,7 @@ async fn a_load_that_was_cut_off_before_redis_had_it_is_done_by_the_next_one() {
 }
 
 #[tokio::test]
-async fn a_load_that_was_cut_off_before_the_record_knew_is_completed_by_the_next_one() {
+async fn load_cut_off_before_record_is_completed() {
     let world = world().await;
     let sale = world.record_sale(SaleSpec::default(), &[("a", 7, 2, 500)]).await;
     let request_id = Uuid::new_v4();
@@ -99,7 +99,7 @@ async fn a_load_that_was_cut_off_before_the_record_knew_is_completed_by_the_next
 }
 
 #[tokio::test]
-async fn stock_lost_before_its_sale_opened_is_loaded_again_and_after_that_it_is_not() {
+async fn only_unopened_stock_is_reloaded() {
     let world = world().await;
     let spec = SaleSpec { state: "SCHEDULED", ..SaleSpec::default() };
     let sale = world.sale(spec, &[("a", 7, 2, 500)]).await;
@@ -112,7 +112,7 @@ async fn stock_lost_before_its_sale_opened_is_loaded_again_and_after_that_it_is_
 }
 
 #[tokio::test]
-async fn a_sale_with_orders_is_not_loaded() {
+async fn sale_with_orders_is_not_loaded() {
     let world = world().await;
     let sale = world.record_sale(SaleSpec::default(), &[("a", 7, 2, 500)]).await;
     sqlx::query(
@@ -130,7 +130,7 @@ async fn a_sale_with_orders_is_not_loaded() {
 }
 
 #[tokio::test]
-async fn a_sale_without_items_or_none_at_all_is_not_loaded() {
+async fn empty_sale_is_not_loaded() {
     let world = world().await;
     let empty = world.record_sale(SaleSpec::default(), &[]).await;
     let refusal = world.inventory.load(empty, Uuid::new_v4()).await.unwrap_err();
@@ -143,7 +143,7 @@ async fn a_sale_without_items_or_none_at_all_is_not_loaded() {
 }
 
 #[tokio::test]
-async fn loaders_at_once_leave_one_stock_that_everybody_agrees_on() {
+async fn racing_loaders_leave_one_stock() {
     let world = world().await;
     let sale = world.record_sale(SaleSpec::default(), &[("a", 7, 2, 500), ("b", 1, 0, 1)]).await;
     let processes: Vec<_> =
@@ -168,7 +168,7 @@ async fn loaders_at_once_leave_one_stock_that_everybody_agrees_on() {
 }
 
 #[tokio::test]
-async fn an_older_version_of_a_sale_never_replaces_a_newer_one() {
+async fn older_rules_never_replace_newer() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 7, 2, 500)]).await;
     world.change_sale(sale, "state = 'PAUSED', hold_ms = 5000").await;

@@ -89,7 +89,7 @@ async fn carry(
 }
 
 #[tokio::test]
-async fn a_request_whose_reply_was_lost_is_not_sent_again_by_itself_and_takes_its_units_once() {
+async fn lost_reply_takes_units_once() {
     let redis = flashsale_testing::redis().await;
     let proxy = Proxy::to(redis.server.port()).await;
     let world = world_on(redis, &proxy.url).await;
@@ -121,7 +121,7 @@ async fn a_request_whose_reply_was_lost_is_not_sent_again_by_itself_and_takes_it
 }
 
 #[tokio::test]
-async fn a_connection_that_hangs_keeps_nobody_from_the_others() {
+async fn hung_connection_does_not_block_others() {
     let redis = flashsale_testing::redis().await;
     let proxy = Proxy::to(redis.server.port()).await;
     // Over two connections, in turn.

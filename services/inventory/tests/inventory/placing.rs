@@ -6,7 +6,7 @@ use flashsale_testing::eventually;
 use crate::world::{DETAILS, SaleSpec, extend, none, place, place_lines, release, reserve, world};
 
 #[tokio::test]
-async fn a_placed_hold_carries_its_order() {
+async fn placed_hold_carries_order() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 5, 0, 700)]).await;
     let hold = world.ask(&reserve(sale, "ada", &[("a", 2)])).await.unwrap().hold;
@@ -31,7 +31,7 @@ async fn a_placed_hold_carries_its_order() {
 }
 
 #[tokio::test]
-async fn lines_are_taken_and_placed_in_one_step() {
+async fn lines_are_placed_in_one_step() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 5, 0, 700)]).await;
     let request = place_lines(sale, "ada", &[("a", 2)]);
@@ -45,7 +45,7 @@ async fn lines_are_taken_and_placed_in_one_step() {
 }
 
 #[tokio::test]
-async fn what_is_held_may_be_placed_while_the_sale_is_paused_or_over() {
+async fn held_units_can_be_placed_after_window() {
     let world = world().await;
     for set in ["state = 'PAUSED'", "state = 'ENDED'", "ends_at = starts_at + interval '1 ms'"] {
         let sale = world.sale(SaleSpec::default(), &[("a", 5, 0, 700)]).await;
@@ -59,7 +59,7 @@ async fn what_is_held_may_be_placed_while_the_sale_is_paused_or_over() {
 }
 
 #[tokio::test]
-async fn a_hold_is_placed_by_one_order_only_and_then_is_the_orders_to_end() {
+async fn hold_is_placed_by_one_order() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 5, 0, 700)]).await;
     let hold = world.ask(&reserve(sale, "ada", &[("a", 2)])).await.unwrap().hold;
@@ -75,7 +75,7 @@ async fn a_hold_is_placed_by_one_order_only_and_then_is_the_orders_to_end() {
 }
 
 #[tokio::test]
-async fn a_released_or_expired_hold_cannot_be_placed() {
+async fn ended_hold_cannot_be_placed() {
     let world = world().await;
     let spec = SaleSpec { hold_ms: 50, ..SaleSpec::default() };
     let sale = world.sale(spec, &[("a", 5, 0, 700)]).await;
@@ -97,7 +97,7 @@ async fn a_released_or_expired_hold_cannot_be_placed() {
 }
 
 #[tokio::test]
-async fn placed_holds_are_listed_oldest_first_until_the_record_has_their_orders() {
+async fn unrecorded_placed_holds_are_listed() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 99, 0, 700)]).await;
     let mut placed = Vec::new();

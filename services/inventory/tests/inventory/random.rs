@@ -18,7 +18,7 @@ pub(crate) fn seed() -> u64 {
 }
 
 #[tokio::test]
-async fn many_at_once_never_take_more_than_there_is() {
+async fn concurrent_requests_never_oversell() {
     let mut rng = StdRng::seed_from_u64(seed());
     let world = world().await;
     let sale =
@@ -79,7 +79,7 @@ async fn many_at_once_never_take_more_than_there_is() {
 }
 
 #[tokio::test]
-async fn whatever_happens_to_holds_the_books_balance() {
+async fn books_balance_after_any_sequence() {
     let mut rng = StdRng::seed_from_u64(seed());
     let world = world().await;
     let spec = SaleSpec { hold_ms: 40, ..SaleSpec::default() };

@@ -86,7 +86,7 @@ async fn flush(world: &World) {
 }
 
 #[tokio::test]
-async fn a_wiped_stock_is_rebuilt_with_its_limits_spent_admissions_and_replay_answers() {
+async fn wiped_stock_is_rebuilt_whole() {
     let whole = whole().await;
     let world = &whole.world;
     let spec = SaleSpec { room: true, ..SaleSpec::default() };
@@ -143,7 +143,7 @@ async fn a_wiped_stock_is_rebuilt_with_its_limits_spent_admissions_and_replay_an
 }
 
 #[tokio::test]
-async fn a_whole_stock_is_left_alone_unless_somebody_insists() {
+async fn whole_stock_is_rebuilt_only_by_force() {
     let whole = whole().await;
     let sale = whole.world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
     let rebuilt = whole.world.inventory.rebuild(sale, false).await.unwrap();
@@ -154,7 +154,7 @@ async fn a_whole_stock_is_left_alone_unless_somebody_insists() {
 }
 
 #[tokio::test]
-async fn a_stock_is_not_closed_for_a_queue_that_is_away_and_one_never_loaded_is_not_rebuilt() {
+async fn rebuild_needs_queue_and_loaded_stock() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
     let refusal = world.inventory.rebuild(sale, true).await.unwrap_err();
@@ -168,7 +168,7 @@ async fn a_stock_is_not_closed_for_a_queue_that_is_away_and_one_never_loaded_is_
 }
 
 #[tokio::test]
-async fn rebuilders_that_race_leave_one_stock_and_no_unit_twice() {
+async fn racing_rebuilders_leave_one_stock() {
     let whole = whole().await;
     let world = &whole.world;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
@@ -195,7 +195,7 @@ async fn rebuilders_that_race_leave_one_stock_and_no_unit_twice() {
 }
 
 #[tokio::test]
-async fn a_rebuild_that_was_cut_off_is_begun_anew_when_its_lease_is_over() {
+async fn cut_off_rebuild_restarts_after_lease() {
     let whole = whole().await;
     let world = &whole.world;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
@@ -212,7 +212,7 @@ async fn a_rebuild_that_was_cut_off_is_begun_anew_when_its_lease_is_over() {
 }
 
 #[tokio::test]
-async fn a_stock_waits_for_the_claims_to_come_past_its_marker() {
+async fn rebuild_waits_for_claims_to_pass_marker() {
     let whole = whole().await;
     let world = &whole.world;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
@@ -238,7 +238,7 @@ async fn a_stock_waits_for_the_claims_to_come_past_its_marker() {
 }
 
 #[tokio::test]
-async fn an_order_that_waits_in_the_queue_when_the_stock_is_lost_keeps_its_units() {
+async fn queued_order_keeps_units_over_rebuild() {
     let whole = whole().await;
     let world = &whole.world;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
@@ -285,7 +285,7 @@ fn straggler(placing: &Request, hold_id: Uuid, sku: &str, quantity: i64) -> Stra
 }
 
 #[tokio::test]
-async fn an_order_of_an_older_epoch_takes_its_units_anew_once_or_not_at_all() {
+async fn old_order_retakes_units_at_most_once() {
     let whole = whole().await;
     let world = &whole.world;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 6, 1)]).await;
@@ -326,7 +326,7 @@ async fn an_order_of_an_older_epoch_takes_its_units_anew_once_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn a_hold_says_when_and_in_which_epoch_its_units_were_last_taken() {
+async fn hold_shows_last_taking_of_units() {
     let whole = whole().await;
     let world = &whole.world;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
@@ -371,7 +371,7 @@ async fn a_hold_says_when_and_in_which_epoch_its_units_were_last_taken() {
 }
 
 #[tokio::test]
-async fn a_retry_of_an_order_that_was_refused_its_units_takes_none() {
+async fn retry_of_refused_order_takes_nothing() {
     let whole = whole().await;
     let world = &whole.world;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
@@ -400,7 +400,7 @@ async fn a_retry_of_an_order_that_was_refused_its_units_takes_none() {
 }
 
 #[tokio::test]
-async fn a_reservation_that_comes_late_finds_the_hold_that_was_taken_anew() {
+async fn late_reservation_finds_retaken_hold() {
     let whole = whole().await;
     let world = &whole.world;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
@@ -423,7 +423,7 @@ async fn a_reservation_that_comes_late_finds_the_hold_that_was_taken_anew() {
 }
 
 #[tokio::test]
-async fn a_cart_that_was_filled_anew_with_other_units_is_not_the_orders() {
+async fn refilled_cart_is_not_the_orders() {
     let whole = whole().await;
     let world = &whole.world;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
@@ -437,7 +437,7 @@ async fn a_cart_that_was_filled_anew_with_other_units_is_not_the_orders() {
 }
 
 #[tokio::test]
-async fn the_end_of_an_order_leaves_a_hold_alone_that_carries_another_one() {
+async fn ended_order_leaves_hold_of_another() {
     let whole = whole().await;
     let world = &whole.world;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
@@ -459,7 +459,7 @@ async fn the_end_of_an_order_leaves_a_hold_alone_that_carries_another_one() {
 }
 
 #[tokio::test]
-async fn a_hold_that_two_orders_name_is_rebuilt_for_the_one_that_has_units() {
+async fn shared_hold_is_rebuilt_for_order_with_units() {
     let whole = whole().await;
     let world = &whole.world;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
@@ -483,7 +483,7 @@ async fn a_hold_that_two_orders_name_is_rebuilt_for_the_one_that_has_units() {
 }
 
 #[tokio::test]
-async fn a_stock_that_is_being_rebuilt_is_not_loaded_as_if_nobody_had_taken_anything() {
+async fn stock_under_rebuild_is_not_loaded() {
     let whole = whole().await;
     let world = &whole.world;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
@@ -497,7 +497,7 @@ async fn a_stock_that_is_being_rebuilt_is_not_loaded_as_if_nobody_had_taken_anyt
 }
 
 #[tokio::test]
-async fn a_marker_that_the_queue_has_lost_is_published_again() {
+async fn lost_marker_is_published_again() {
     let whole = whole().await;
     let world = &whole.world;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
@@ -520,7 +520,7 @@ async fn a_marker_that_the_queue_has_lost_is_published_again() {
 }
 
 #[tokio::test]
-async fn a_service_opens_a_sale_again_by_itself_after_its_redis_was_restarted() {
+async fn service_reopens_sale_after_redis_restart() {
     let mut whole = whole().await;
     let sale = whole.world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
     let bob = place_lines(sale, "bob", &[("a", 4)]);

@@ -146,7 +146,7 @@ fn assert_clean(report: &Report) {
 }
 
 #[tokio::test]
-async fn stores_that_agree_have_no_difference() {
+async fn agreeing_stores_have_no_difference() {
     let world = world().await;
     let sale = sale(&world).await;
     assert_clean(&look(&world, sale).await);
@@ -167,7 +167,7 @@ async fn stores_that_agree_have_no_difference() {
 }
 
 #[tokio::test]
-async fn books_that_do_not_add_up_are_found_by_sku_with_what_is_stranded() {
+async fn wrong_books_are_found_by_sku() {
     let world = world().await;
     let sale = sale(&world).await;
     let hold = held(&world, sale, "ada", &[("a", 2)]).await;
@@ -194,7 +194,7 @@ async fn books_that_do_not_add_up_are_found_by_sku_with_what_is_stranded() {
 }
 
 #[tokio::test]
-async fn allotments_that_differ_are_found() {
+async fn differing_allotments_are_found() {
     let world = world().await;
     let sale = sale(&world).await;
     sqlx::query("UPDATE allotments SET allotted = 12 WHERE sku = 'b'")
@@ -207,7 +207,7 @@ async fn allotments_that_differ_are_found() {
 }
 
 #[tokio::test]
-async fn an_oversell_is_found_in_redis_and_in_postgres_and_the_worst_of_both_counts() {
+async fn worst_oversell_of_both_stores_counts() {
     let world = world().await;
     let sale = sale(&world).await;
     held(&world, sale, "ada", &[("a", 6)]).await;
@@ -241,7 +241,7 @@ async fn an_oversell_is_found_in_redis_and_in_postgres_and_the_worst_of_both_cou
 }
 
 #[tokio::test]
-async fn a_hold_behind_its_order_is_ended_as_the_order_was() {
+async fn hold_behind_order_is_settled() {
     let world = world().await;
     let sale = sale(&world).await;
     let (sold, _) = ordered(&world, sale, "ada", "CONFIRMED", 60_000.0).await;
@@ -262,7 +262,7 @@ async fn a_hold_behind_its_order_is_ended_as_the_order_was() {
 }
 
 #[tokio::test]
-async fn a_hold_that_contradicts_its_order_is_named_and_left_alone() {
+async fn contradicting_hold_is_only_reported() {
     let world = world().await;
     let sale = sale(&world).await;
     let (released, _) = ordered(&world, sale, "ada", "PAYING", 0.0).await;
@@ -282,7 +282,7 @@ async fn a_hold_that_contradicts_its_order_is_named_and_left_alone() {
 }
 
 #[tokio::test]
-async fn an_order_without_a_hold_is_found_unless_its_epoch_is_over() {
+async fn order_without_hold_is_found() {
     let world = world().await;
     let sale = sale(&world).await;
     let hold = placed(&world, sale, "ada", &[("b", 3)]).await;
@@ -297,8 +297,7 @@ async fn an_order_without_a_hold_is_found_unless_its_epoch_is_over() {
 }
 
 #[tokio::test]
-async fn a_placed_hold_nobody_waits_for_waits_again_if_it_still_has_its_order_and_is_stranded_if_not()
- {
+async fn orphaned_placed_hold_is_mended_or_stranded() {
     let world = world().await;
     let sale = sale(&world).await;
     let whole = placed(&world, sale, "ada", &[("a", 2)]).await;
@@ -348,7 +347,7 @@ fn message(sale_id: Uuid, hold: &Hold) -> QueueMessage {
 }
 
 #[tokio::test]
-async fn an_overdue_order_whose_message_is_gone_is_named_and_one_that_only_waits_is_not() {
+async fn vanished_message_is_reported() {
     let mut world = world().await;
     let nats = flashsale_testing::nats().await;
     world.queue = world::queue(&nats.url).await;
@@ -405,7 +404,7 @@ async fn an_overdue_order_whose_message_is_gone_is_named_and_one_that_only_waits
 }
 
 #[tokio::test]
-async fn units_past_their_deadline_are_found_and_swept() {
+async fn expired_units_are_swept() {
     let world = world().await;
     let sale = sale(&world).await;
     let overdue = held(&world, sale, "ada", &[("a", 2)]).await;
@@ -428,7 +427,7 @@ async fn units_past_their_deadline_are_found_and_swept() {
 }
 
 #[tokio::test]
-async fn deadlines_are_brought_in_line_with_the_holds() {
+async fn deadlines_follow_holds() {
     let world = world().await;
     let sale = sale(&world).await;
     let missing = held(&world, sale, "ada", &[("a", 2)]).await;
@@ -451,7 +450,7 @@ async fn deadlines_are_brought_in_line_with_the_holds() {
 }
 
 #[tokio::test]
-async fn a_fenced_sale_is_not_compared() {
+async fn fenced_sale_is_not_compared() {
     let mut served = served().await;
     let sale = sale(&served.world).await;
     let ask = proto::ReconcileRequest { request_id: id(), sale_id: sale.to_string(), repair: true };
@@ -463,7 +462,7 @@ async fn a_fenced_sale_is_not_compared() {
 }
 
 #[tokio::test]
-async fn differences_go_over_the_wire_and_the_running_service_repairs_them_by_itself() {
+async fn service_repairs_differences() {
     let mut served = served().await;
     let sale = sale(&served.world).await;
     let (hold, _) = ordered(&served.world, sale, "ada", "CONFIRMED", 60_000.0).await;
@@ -536,7 +535,7 @@ async fn shop(world: &World, sale: Uuid, number: usize, mut rng: StdRng, rounds:
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_busy_sale_that_is_consistent_never_shows_a_difference() {
+async fn busy_consistent_sale_has_no_difference() {
     let mut rng = StdRng::seed_from_u64(seed());
     let world = world().await;
     let spec = SaleSpec { hold_ms: 400, ..SaleSpec::default() };

@@ -16,7 +16,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_sale_under_sentinels_is_closed_once_the_replica_took_over_and_is_opened_by_a_rebuild() {
+async fn failover_closes_sale_until_rebuilt() {
     let redis = redis_sentinel().await;
     let url = redis.url.clone();
     let mut world = world_on(redis, &url).await;

@@ -203,7 +203,7 @@ pub(crate) fn wire_lines(asked: &[(&str, i64)]) -> Vec<proto::Line> {
 }
 
 #[tokio::test]
-async fn an_order_goes_from_loading_to_sold() {
+async fn order_goes_from_loading_to_sold() {
     let mut served = served().await;
     let spec = SaleSpec { room: true, ..SaleSpec::default() };
     let sale = served.world.record_sale(spec, &[("tee", 10, 2, 1_999)]).await;
@@ -287,7 +287,7 @@ async fn an_order_goes_from_loading_to_sold() {
 }
 
 #[tokio::test]
-async fn an_abandoned_hold_comes_back_by_itself_and_watchers_see_it() {
+async fn watchers_see_expired_hold_return() {
     let mut served = served().await;
     let spec = SaleSpec { hold_ms: 700, ..SaleSpec::default() };
     let sale = served.world.sale(spec, &[("tee", 10, 0, 1_999)]).await;
@@ -312,7 +312,7 @@ async fn an_abandoned_hold_comes_back_by_itself_and_watchers_see_it() {
 }
 
 #[tokio::test]
-async fn watching_what_cannot_be_read_fails_for_the_same_reason_as_reading_it() {
+async fn watching_fails_like_reading() {
     let mut served = served().await;
     let watch = proto::WatchStockRequest { sale_id: id() };
     let mut stream = served.stock.watch_stock(watch).await.unwrap().into_inner();
@@ -329,7 +329,7 @@ async fn watching_what_cannot_be_read_fails_for_the_same_reason_as_reading_it() 
 }
 
 #[tokio::test]
-async fn an_admission_that_cannot_be_verified_now_is_not_called_invalid() {
+async fn unverifiable_admission_is_not_invalid() {
     let mut served = served().await;
     let spec = SaleSpec { room: true, ..SaleSpec::default() };
     let sale = served.world.sale(spec, &[("tee", 10, 0, 1_999)]).await;
@@ -358,7 +358,7 @@ async fn an_admission_that_cannot_be_verified_now_is_not_called_invalid() {
 }
 
 #[test]
-fn the_defaults_are_a_valid_configuration() {
+fn defaults_are_valid() {
     let config: Config =
         flashsale_service::config::load_from(DEFAULTS, None, std::iter::empty()).unwrap();
     assert!(config.inventory.script_timeout_ms > 0);

@@ -82,7 +82,7 @@ async fn caught_up(replica: &TestRedis, primary: &TestRedis) {
 }
 
 #[tokio::test]
-async fn the_recorded_server_counts_while_somebody_confirms_it() {
+async fn confirmed_server_counts() {
     let (two, sale) = Two::start().await;
     let here = &two.world.inventory;
     let there = two.instance_there().await;
@@ -130,7 +130,7 @@ async fn the_recorded_server_counts_while_somebody_confirms_it() {
 }
 
 #[tokio::test]
-async fn a_takeover_retires_a_living_server_once() {
+async fn takeover_retires_living_server_once() {
     let (two, sale) = Two::start().await;
     let here = &two.world.inventory;
     let there = two.instance_there().await;
@@ -166,7 +166,7 @@ async fn a_takeover_retires_a_living_server_once() {
 /// A primary that was demoted, got another one's data and was promoted again has its run id, its
 /// cached scripts and connections, and has lost its newest writes.
 #[tokio::test]
-async fn a_server_that_is_promoted_again_without_its_newest_writes_is_closed() {
+async fn stale_promoted_server_is_closed() {
     let (two, sale) = Two::start().await;
     let world = &two.world;
     // The other server does not get this any more.
@@ -186,7 +186,7 @@ async fn a_server_that_is_promoted_again_without_its_newest_writes_is_closed() {
 }
 
 #[tokio::test]
-async fn the_queue_stands_in_for_a_silent_postgres_until_it_tells_of_a_later_epoch() {
+async fn queue_stands_in_for_silent_postgres() {
     let mut world = world().await;
     let _claims = Claims::of(&mut world).await;
     let sale = world.sale(SaleSpec::default(), &[("a", 100, 0, 1)]).await;
@@ -223,7 +223,7 @@ async fn the_queue_stands_in_for_a_silent_postgres_until_it_tells_of_a_later_epo
 }
 
 #[tokio::test]
-async fn a_look_that_missed_messages_stands_in_for_nothing() {
+async fn look_with_gap_gives_no_cover() {
     let mut world = world().await;
     let claims = Claims::of(&mut world).await;
     let sale = world.sale(SaleSpec::default(), &[("a", 100, 0, 1)]).await;
@@ -246,7 +246,7 @@ async fn a_look_that_missed_messages_stands_in_for_nothing() {
 }
 
 #[tokio::test]
-async fn an_epoch_that_nobody_handed_out_closes_a_sale_for_a_moment_only() {
+async fn unissued_epoch_closes_sale_briefly() {
     let mut world = world().await;
     let _claims = Claims::of(&mut world).await;
     let sale = world.sale(SaleSpec::default(), &[("a", 100, 0, 1)]).await;
@@ -263,7 +263,7 @@ async fn an_epoch_that_nobody_handed_out_closes_a_sale_for_a_moment_only() {
 }
 
 #[tokio::test]
-async fn the_stock_of_a_final_sale_is_neither_rebuilt_nor_swept() {
+async fn final_sale_is_left_alone() {
     let mut world = world().await;
     let _claims = Claims::of(&mut world).await;
     let sale = world.sale(SaleSpec::default(), &[("a", 5, 0, 1)]).await;
@@ -287,7 +287,7 @@ async fn the_stock_of_a_final_sale_is_neither_rebuilt_nor_swept() {
 const MANY: usize = 12;
 
 #[tokio::test]
-async fn rebuilds_that_wait_for_their_markers_keep_no_other_sale_closed() {
+async fn waiting_rebuilds_do_not_block_others() {
     let mut world = world().await;
     let claims = Claims::of(&mut world).await;
     claims.stop();
@@ -323,7 +323,7 @@ async fn rebuilds_that_wait_for_their_markers_keep_no_other_sale_closed() {
 
 /// Two servers live, and most of the Sentinels name the other one.
 #[tokio::test]
-async fn under_sentinels_a_living_server_that_they_do_not_name_is_given_up() {
+async fn unnamed_server_is_given_up() {
     let redis = flashsale_testing::redis_sentinel().await;
     let url = redis.url.clone();
     let mut world = world_on(redis, &url).await;
@@ -372,7 +372,7 @@ async fn under_sentinels_a_living_server_that_they_do_not_name_is_given_up() {
 }
 
 #[tokio::test]
-async fn beats_and_leases_go_on_when_the_other_connections_are_in_use() {
+async fn beats_survive_exhausted_pool() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
     let config = PgConfig { max_connections: 1, acquire_timeout_ms: 100, ..world.pg.config() };

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::world::{SaleSpec, place_lines, release, reserve, world};
 
 #[tokio::test]
-async fn settling_is_a_compare_and_set_with_an_answer_for_every_case() {
+async fn settling_answers_every_case() {
     use Outcome::{Claimed, Released, Sold};
     use Settled::{Already, Conflict, Done, Unknown};
     let world = world().await;
@@ -72,7 +72,7 @@ async fn settling_is_a_compare_and_set_with_an_answer_for_every_case() {
 }
 
 #[tokio::test]
-async fn a_claimed_hold_stays_placed_and_drops_only_what_it_carried() {
+async fn claimed_hold_drops_only_details() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 9, 0, 700)]).await;
     let hold = world.ask(&place_lines(sale, "ada", &[("a", 2)])).await.unwrap().hold;
@@ -84,7 +84,7 @@ async fn a_claimed_hold_stays_placed_and_drops_only_what_it_carried() {
 }
 
 #[tokio::test]
-async fn many_holds_are_settled_in_the_order_asked() {
+async fn settlements_keep_request_order() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 500, 0, 700)]).await;
     let mut asked = Vec::new();
@@ -105,7 +105,7 @@ async fn many_holds_are_settled_in_the_order_asked() {
 }
 
 #[tokio::test]
-async fn units_of_an_order_that_was_not_paid_may_be_bought_again_by_the_same_buyer() {
+async fn unpaid_units_can_be_bought_again() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 2, 2, 700)]).await;
     let hold = world.ask(&place_lines(sale, "ada", &[("a", 2)])).await.unwrap().hold;

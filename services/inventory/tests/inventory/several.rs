@@ -57,7 +57,7 @@ async fn outcomes(
 }
 
 #[tokio::test]
-async fn each_of_several_is_placed_or_refused_as_if_it_had_come_alone() {
+async fn each_hold_is_placed_on_its_own() {
     let mut served = served().await;
     let sale = served.world.sale(SaleSpec::default(), &[("tee", 10, 3, 1_999)]).await;
     let other = served.world.sale(SaleSpec::default(), &[("cap", 1, 0, 990)]).await;
@@ -114,7 +114,7 @@ async fn each_of_several_is_placed_or_refused_as_if_it_had_come_alone() {
 }
 
 #[tokio::test]
-async fn none_and_too_many_and_times_that_make_no_sense_are_refused() {
+async fn invalid_batches_are_refused() {
     let mut served = served().await;
     let sale = served.world.sale(SaleSpec::default(), &[("tee", 100, 0, 1_999)]).await;
     let before = served.world.dump().await;
@@ -142,7 +142,7 @@ async fn none_and_too_many_and_times_that_make_no_sense_are_refused() {
 }
 
 #[tokio::test]
-async fn one_that_has_to_wait_keeps_none_of_the_others() {
+async fn waiting_hold_does_not_block_others() {
     let mut served = served().await;
     let spec = SaleSpec { room: true, ..SaleSpec::default() };
     let sale = served.world.sale(spec, &[("tee", 1_000, 0, 1_999)]).await;

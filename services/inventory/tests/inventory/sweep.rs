@@ -6,7 +6,7 @@ use flashsale_testing::eventually;
 use crate::world::{SaleSpec, place, release, reserve, world};
 
 #[tokio::test]
-async fn a_sweep_gives_back_what_is_past_its_deadline_and_nothing_else() {
+async fn sweep_ends_only_expired_holds() {
     let world = world().await;
     let spec = SaleSpec { hold_ms: 150, ..SaleSpec::default() };
     let sale = world.sale(spec, &[("a", 9, 4, 1)]).await;
@@ -28,7 +28,7 @@ async fn a_sweep_gives_back_what_is_past_its_deadline_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn sweeps_and_releases_at_once_give_each_unit_back_once() {
+async fn concurrent_sweep_and_release_return_units_once() {
     let world = world().await;
     let spec = SaleSpec { hold_ms: 30, ..SaleSpec::default() };
     let sale = world.sale(spec, &[("a", 1_000, 0, 1), ("b", 1_000, 0, 1)]).await;
@@ -55,7 +55,7 @@ async fn sweeps_and_releases_at_once_give_each_unit_back_once() {
 }
 
 #[tokio::test]
-async fn a_sale_that_is_over_and_has_no_holds_needs_no_sweeping() {
+async fn ended_sale_needs_no_sweep() {
     let world = world().await;
     let spec = SaleSpec { hold_ms: 30, ..SaleSpec::default() };
     let sale = world.sale(spec, &[("a", 9, 0, 1)]).await;

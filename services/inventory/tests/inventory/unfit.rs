@@ -10,7 +10,7 @@ fn config(redis_url: &str) -> Config {
 }
 
 #[tokio::test]
-async fn the_service_refuses_to_start_on_a_redis_that_evicts_and_says_what_to_do() {
+async fn evicting_redis_prevents_start() {
     let redis = redis().await;
     let port = redis.server.port();
     ask_redis(port, &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await.unwrap();
@@ -21,7 +21,7 @@ async fn the_service_refuses_to_start_on_a_redis_that_evicts_and_says_what_to_do
 }
 
 #[tokio::test]
-async fn a_redis_that_turns_out_to_evict_when_it_comes_back_ends_the_service() {
+async fn redis_found_evicting_ends_service() {
     let redis = redis().await;
     let port = redis.server.port();
     ask_redis(port, &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await.unwrap();

@@ -67,7 +67,7 @@ async fn heard(watching: &mut Watching) -> (i64, i64) {
 }
 
 #[tokio::test]
-async fn a_thousand_watchers_cost_one_reading_a_tick() {
+async fn watchers_share_one_reading() {
     const TICK: Duration = Duration::from_millis(500);
     let served = served("500", "1000").await;
     let sale = served.world.sale(SaleSpec::default(), &[("tee", 100, 0, 1)]).await;
@@ -97,7 +97,7 @@ async fn a_thousand_watchers_cost_one_reading_a_tick() {
 }
 
 #[tokio::test]
-async fn sold_out_and_to_be_had_again_are_told_at_once() {
+async fn availability_changes_are_sent_at_once() {
     let served = served(NEVER, "10").await;
     let mut stock = served.stock.clone();
     let sale = served.world.sale(SaleSpec::default(), &[("tee", 3, 0, 1)]).await;
@@ -148,7 +148,7 @@ async fn sold_out_and_to_be_had_again_are_told_at_once() {
 }
 
 #[tokio::test]
-async fn a_slow_watcher_skips_states_and_ends_up_with_the_latest() {
+async fn slow_watcher_gets_latest_state() {
     const STATES: i64 = 40;
     let served = served("50", "10").await;
     // A message that is about as large as what may be on its way to one reader.
@@ -175,7 +175,7 @@ async fn a_slow_watcher_skips_states_and_ends_up_with_the_latest() {
 }
 
 #[tokio::test]
-async fn nobody_reads_what_nobody_watches_any_more() {
+async fn unwatched_stock_is_not_read() {
     let served = served("50", "10").await;
     let sale = served.world.sale(SaleSpec::default(), &[("tee", 100, 0, 1)]).await;
     let mut first = watch(&served.stock, sale).await.unwrap();
@@ -197,7 +197,7 @@ async fn nobody_reads_what_nobody_watches_any_more() {
 }
 
 #[tokio::test]
-async fn more_watchers_than_may_be_are_refused_until_one_has_left() {
+async fn excess_watchers_are_refused() {
     let served = served(NEVER, "2").await;
     let sale = served.world.sale(SaleSpec::default(), &[("tee", 100, 0, 1)]).await;
     let first = watch(&served.stock, sale).await.unwrap();

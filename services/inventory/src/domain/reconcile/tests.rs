@@ -78,7 +78,7 @@ fn kinds(found: &[Difference]) -> Vec<Kind> {
 }
 
 #[test]
-fn books_are_compared_in_themselves_with_the_holds_and_with_the_buyers() {
+fn books_match_holds_and_buyers() {
     let seen = holds(Some(hold(HoldState::Held, 2)), None);
     let units = units_of(&seen, 10);
     assert_eq!(differences(&units, &seen), []);
@@ -109,7 +109,7 @@ fn books_are_compared_in_themselves_with_the_holds_and_with_the_buyers() {
 }
 
 #[test]
-fn a_hold_that_moved_while_it_was_read_may_stand_in_any_column() {
+fn moving_hold_may_be_in_any_column() {
     let seen = holds(Some(hold(HoldState::Held, 2)), None);
     let units = units_of(&seen, 10);
     let mut later = hold(HoldState::Sold, 2);
@@ -125,7 +125,7 @@ fn a_hold_that_moved_while_it_was_read_may_stand_in_any_column() {
 }
 
 #[test]
-fn allotments_and_oversells_are_found_by_whichever_store_shows_them() {
+fn oversell_shows_in_either_store() {
     let seen = holds(Some(hold(HoldState::Held, 6)), None);
     let mut units = units_of(&seen, 10);
     units.record[0].allotted = 12;
@@ -149,7 +149,7 @@ fn allotments_and_oversells_are_found_by_whichever_store_shows_them() {
 }
 
 #[test]
-fn each_standing_of_an_order_allows_some_states_of_its_hold() {
+fn order_standing_restricts_hold_state() {
     use HoldState::{Expired, Held, Placed, Released, Sold};
     let contradicts = |state| {
         let found = of_holds(&holds(Some(hold(state, 2)), Some(order(OrderStanding::Live, 2))));
@@ -178,7 +178,7 @@ fn each_standing_of_an_order_allows_some_states_of_its_hold() {
 }
 
 #[test]
-fn an_order_of_this_epoch_has_a_hold_unless_it_ended() {
+fn open_order_of_epoch_needs_hold() {
     let found = |order: SeenOrder| kinds(&of_holds(&holds(None, Some(order))));
     assert_eq!(found(order(OrderStanding::Live, 2)), [Kind::OrderWithoutHold]);
     assert_eq!(found(order(OrderStanding::Sold, 2)), [Kind::HoldContradictsOrder]);
@@ -187,7 +187,7 @@ fn an_order_of_this_epoch_has_a_hold_unless_it_ended() {
 }
 
 #[test]
-fn a_placed_hold_without_an_order_waits_for_one_or_is_stranded() {
+fn placed_hold_without_order_is_stranded() {
     let mut placed = hold(HoldState::Placed, 2);
     let found = of_holds(&holds(Some(placed.clone()), None));
     assert_eq!(kinds(&found), [Kind::PlacedWithoutOrder]);
@@ -200,7 +200,7 @@ fn a_placed_hold_without_an_order_waits_for_one_or_is_stranded() {
 }
 
 #[test]
-fn an_order_that_waits_too_long_is_looked_for_in_the_queue() {
+fn overdue_order_is_searched_in_queue() {
     let mut placed = hold(HoldState::Placed, 2);
     (placed.pending, placed.placed_ms) = (true, Some(500_000 - MESSAGE_GRACE_MS));
     placed.order_id = Some(Uuid::from_u128(100));
@@ -218,7 +218,7 @@ fn an_order_that_waits_too_long_is_looked_for_in_the_queue() {
 }
 
 #[test]
-fn a_held_hold_has_a_deadline_and_ends_by_it_and_no_other_has_one() {
+fn only_held_holds_have_deadlines() {
     let mut held = hold(HoldState::Held, 2);
     held.deadline_ms = 500_000 - SWEEP_GRACE_MS;
     let seen = holds(Some(held.clone()), None);
@@ -265,7 +265,7 @@ fn consistent() -> impl Strategy<Value = (SeenHold, Option<SeenOrder>)> {
 
 proptest! {
     #[test]
-    fn a_consistent_world_has_no_difference_also_while_it_moves(
+    fn consistent_data_has_no_difference(
         world in proptest::collection::vec((consistent(), any::<bool>()), 0..60),
     ) {
         let mut seen = Holds { epoch: 1, now_ms: 500_000, ..Holds::default() };
@@ -287,7 +287,7 @@ proptest! {
     }
 
     #[test]
-    fn a_unit_that_goes_astray_is_never_missed(
+    fn stray_unit_is_always_found(
         world in proptest::collection::vec(consistent(), 0..60),
         column in 0..5_usize,
         by in prop_oneof![-5..0_i64, 1..5_i64],

@@ -40,7 +40,7 @@ const WORDS: [&str; 20] = [
 ];
 
 #[test]
-fn a_thousand_random_sequences_leave_in_the_store_what_they_leave_in_a_model_of_it() {
+fn store_matches_model() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let seed = seed();
     let world = runtime.block_on(async {
