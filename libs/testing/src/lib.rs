@@ -4,6 +4,7 @@
 // A test that cannot be set up has failed: there is nobody to hand an error to.
 #![allow(clippy::expect_used, clippy::panic)]
 
+pub mod fakes;
 mod postgres;
 mod serve;
 
