@@ -1,5 +1,5 @@
-//! Units added and withdrawn while a sale is on, and what becomes of it when it is cut off
-//! anywhere.
+//! Adding and withdrawing units during a sale, and recovery when an adjustment is cut off at any
+//! point.
 
 use std::{sync::Arc, time::Duration};
 
@@ -62,14 +62,14 @@ async fn available(world: &World, sale: Uuid, sku: &str) -> i64 {
     world.hash(sale, 1).await[&format!("a:{sku}")].parse().unwrap()
 }
 
-/// At rest as much is allotted in Redis as in Postgres, and the books balance.
+/// When nothing is under way, Redis and Postgres allot the same, and the books balance.
 async fn assert_at_rest(world: &World, sale: Uuid, sku: &str) {
     assert_books_balance(world, sale).await;
     let in_redis: i64 = world.hash(sale, 1).await[&format!("t:{sku}")].parse().unwrap();
     assert_eq!(in_redis, allotted(world, sale, sku).await, "{sku}");
 }
 
-/// The steps, one by one.
+/// The single steps of an adjustment.
 fn steps(world: &World) -> (Adjustments, Stock) {
     (
         Adjustments::new(world.pg.pool.clone()),
@@ -77,8 +77,8 @@ fn steps(world: &World) -> (Adjustments, Stock) {
     )
 }
 
-/// What another instance does about everything that was cut off: how many have ended, and how many
-/// have not.
+/// What another instance does about everything that was cut off: how many adjustments have ended,
+/// and how many have not.
 async fn another_instance_finishes(world: &World) -> (usize, usize) {
     let other = inventory(&world.pg, &world.store, &world.queue);
     other.finish_adjustments(Duration::ZERO).await.unwrap()
@@ -156,7 +156,7 @@ async fn committed_units_are_not_withdrawn() {
     let world = world().await;
     let sale = sale_of_ten(&world).await;
     let held = world.ask(&reserve(sale, "ada", &[("a", 4)])).await.unwrap();
-    // Placed and in no record yet.
+    // Placed, and not on record yet.
     world.ask(&place_lines(sale, "bob", &[("a", 3)])).await.unwrap();
     let asked = ask(sale, "a", -4);
     let refusal = Refusal::UnitsCommitted { sku: "a".to_owned(), available: 3, requested: 4 };
@@ -214,13 +214,13 @@ async fn cut_off_addition_is_finished() {
     let world = world().await;
     let sale = sale_of_ten(&world).await;
     let (journal_of, stock) = steps(&world);
-    // Cut off once Postgres has it.
+    // Cut off after Postgres has it.
     let one = journal_of.begin(&ask(sale, "a", 5)).await.unwrap().unwrap();
     assert_eq!((allotted(&world, sale, "a").await, world.books(sale, "a").await[0]), (15, 10));
     assert_eq!(another_instance_finishes(&world).await, (1, 0));
     assert_at_rest(&world, sale, "a").await;
     assert_eq!(world.books(sale, "a").await[0], 15);
-    // Cut off once Redis has it, too.
+    // Cut off after Redis has it, too.
     let two = journal_of.begin(&ask(sale, "a", 5)).await.unwrap().unwrap();
     assert_eq!(stock.adjust(&two.request, 1).await, Ok(Adjusted::Applied));
     assert_eq!(another_instance_finishes(&world).await, (1, 0));
@@ -241,17 +241,17 @@ async fn cut_off_withdrawal_is_finished() {
     let world = world().await;
     let sale = sale_of_ten(&world).await;
     let (journal_of, stock) = steps(&world);
-    // Cut off once it is written down.
+    // Cut off after the journal entry.
     journal_of.begin(&ask(sale, "a", -2)).await.unwrap().unwrap();
     assert_eq!((allotted(&world, sale, "a").await, world.books(sale, "a").await[0]), (10, 10));
     assert_eq!(another_instance_finishes(&world).await, (1, 0));
-    // Cut off once the units are out of sale.
+    // Cut off after the units are out of sale.
     let two = journal_of.begin(&ask(sale, "a", -2)).await.unwrap().unwrap();
     assert_eq!(stock.adjust(&two.request, 1).await, Ok(Adjusted::Applied));
     assert_eq!((allotted(&world, sale, "a").await, world.books(sale, "a").await[0]), (8, 6));
     assert_eq!(another_instance_finishes(&world).await, (1, 0));
     assert_at_rest(&world, sale, "a").await;
-    // Cut off once it was refused; that there is enough by then does not change it.
+    // Cut off after the refusal; units that are free later do not change it.
     let held = world.ask(&reserve(sale, "ada", &[("a", 6)])).await.unwrap();
     let three = journal_of.begin(&ask(sale, "a", -2)).await.unwrap().unwrap();
     let refused = Adjusted::Committed { available: 0 };
@@ -275,7 +275,7 @@ async fn rebuilt_addition_is_not_added_again() {
     let told = journal_of.begin(&ask(sale, "b", 5)).await.unwrap().unwrap();
     stock.adjust(&told.request, 1).await.unwrap();
     begin_rebuild(&world, sale).await;
-    // The stock of the old epoch is still there and takes it; it is thrown away with it.
+    // The stock of the old epoch still exists and takes it; it is discarded with that epoch.
     assert_eq!(stock.adjust(&told.request, 1).await, Ok(Adjusted::Applied));
     end_rebuild(&world, sale).await;
     assert_eq!(another_instance_finishes(&world).await, (2, 0));
@@ -298,7 +298,7 @@ async fn rebuild_blocks_adjustments() {
     assert_eq!(another_instance_finishes(&world).await, (0, 1));
     assert_eq!(allotted(&world, sale, "a").await, 10);
     end_rebuild(&world, sale).await;
-    // What the old epoch said is still not enough.
+    // The answer in the old epoch is not enough.
     let ended = journal_of.end_withdrawal(&withdrawn.request, 1, Adjusted::Applied).await;
     assert_eq!(ended, Ok(None));
     assert_eq!(another_instance_finishes(&world).await, (1, 0));
@@ -334,7 +334,7 @@ async fn adjustment_ends_once_store_is_back() {
     let cut_off = inventory_on(nowhere, &world.pg, &world.queue, Duration::from_millis(50));
     let (added, withdrawn) = (ask(sale, "a", 5), ask(sale, "b", -5));
     for asked in [&added, &withdrawn] {
-        // Nothing of it is written down before Redis has answered once.
+        // No journal entry is written before Redis has answered once.
         assert!(cut_off.adjust(asked).await.is_err());
         assert_eq!(journal_of.find(asked.request_id).await, Ok(None));
         journal_of.begin(asked).await.unwrap().unwrap();
@@ -394,7 +394,7 @@ async fn stalled_adjustment_has_one_taker() {
     for _ in 0..30 {
         journal_of.begin(&ask(sale, "a", 1)).await.unwrap().unwrap();
     }
-    // A minute old, as it were.
+    // As if it were a minute old.
     sqlx::query("UPDATE stock_adjustments SET touched_at = now() - interval '1 minute'")
         .execute(&world.pg.pool)
         .await

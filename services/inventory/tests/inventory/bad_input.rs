@@ -1,4 +1,4 @@
-//! Everything a caller can get wrong: each its own reason and field, and Redis as it was.
+//! Every invalid call: each has its own reason and field, and leaves Redis unchanged.
 
 use flashsale_admission::Signer;
 use flashsale_errors::Reason;
@@ -12,7 +12,7 @@ use crate::{
     world::{DETAILS, SaleSpec},
 };
 
-/// One wrong call: what is wrong, the call, the reason it is refused for, and the field at fault
+/// One invalid call: its description, the call, the reason of its refusal, and the field at fault
 /// ("" for none).
 struct Case {
     what: &'static str,
@@ -135,7 +135,7 @@ async fn invalid_call_is_refused_with_reason() {
         ],
     };
     let some_hold = id();
-    // A hold that has been extended as far as it may be.
+    // A hold that cannot be extended any further.
     let longest = reserve(sale, "max", &[("tee", 1)], "");
     let longest = served.stock.reserve(longest).await.unwrap().into_inner().hold.unwrap();
     let age = format!(
@@ -699,7 +699,7 @@ async fn invalid_call_is_refused_with_reason() {
         assert_eq!(served.world.dump().await, before, "{what} changed something");
     }
 
-    // The numbers a caller needs to do better.
+    // The numbers that a caller needs to correct the call.
     let numbers = |status: Status, key: &str| {
         flashsale_errors::Failure::from_status(&status).unwrap().metadata()[key].clone()
     };

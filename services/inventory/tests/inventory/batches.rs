@@ -1,5 +1,5 @@
-//! Requests that wait together share a run of the script: each is decided as if it had come alone,
-//! on what those before it left.
+//! Requests of one batch share a run of the script, and each is decided as if it were alone, on
+//! what those before it left.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
     world::{DETAILS, SaleSpec, World, extend, place_lines, reserve, world},
 };
 
-/// How many scripts Redis has run, this one among them.
+/// How many scripts Redis has run, including this one.
 async fn scripts_run(world: &World) -> u64 {
     let stats = world.lua("return redis.call('INFO', 'commandstats')", vec![]).await;
     let stats = stats.into_string().unwrap();
@@ -22,7 +22,7 @@ async fn scripts_run(world: &World) -> u64 {
     calls.split(',').next().unwrap().parse().unwrap()
 }
 
-/// Lets all of them wait at once and returns what they were answered, and how many runs they took.
+/// Sends all of them at once and returns their answers, and how many runs they took.
 async fn together<T>(world: &World, asked: impl IntoIterator<Item = T>) -> (Vec<T::Output>, u64)
 where
     T: Future,
@@ -50,7 +50,7 @@ async fn crowd_shares_runs() {
         (0..500).map(|number| reserve(sale, &format!("buyer-{number}"), &[("a", 1)])).collect();
     let (answers, runs) = together(&world, crowd.iter().map(|request| world.ask(request))).await;
     assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(|answer| !answer.replayed)));
-    // Eight are the least that 500 fit in.
+    // 500 need at least eight runs.
     assert!((8..=20).contains(&runs), "{runs} runs");
     let alone = reserve(sale, "alone", &[("a", 1)]);
     assert_eq!(together(&world, [world.ask(&alone)]).await.1, 1);
@@ -83,11 +83,11 @@ async fn batch_is_decided_in_order() {
         Request { content: place_lines(sale, "", &[("a", 2)]).content, ..one.clone() };
     let asked = [
         one.clone(),
-        // The same once more, and its id for something else.
+        // A repetition, and its id with other content.
         one.clone(),
         reused,
         other_operation,
-        // The buyer's limit is nearly used up, by requests of which none is written yet.
+        // The buyer's limit is nearly used up by requests that are not written yet.
         reserve(sale, "ada", &[("a", 2)]),
         place_lines(sale, "ada", &[("a", 1)]),
         // The last unit.
@@ -113,7 +113,7 @@ async fn batch_is_decided_in_order() {
     assert_eq!(world.books(sale, "b").await, [0, 0, 1, 0]);
     assert_books_balance(&world, sale).await;
 
-    // What they were answered is what stands there.
+    // The store has what the answers say.
     for index in [0, 5, 6, 9] {
         assert_eq!(world.hold(sale, taken(index).hold.hold_id).await, taken(index).hold);
     }
@@ -149,13 +149,13 @@ async fn abandoned_request_takes_nothing() {
     world.redis.server.pause();
     let gave_up = async {
         assert_eq!(within(50, &hasty).await, Err(Refusal::Unanswered));
-        // The store hangs for longer than its clock is known to differ from ours.
+        // The store hangs for longer than its clock may differ from ours.
         tokio::time::sleep(Duration::from_millis(100)).await;
         world.redis.server.resume();
     };
     let ((), answer) = join(gave_up, within(5_000, &patient)).await;
     answer.unwrap();
-    // The one that was taken before, and the patient one's two.
+    // The hold from before, and the two of the patient caller.
     assert_eq!(world.books(sale, "a").await, [6, 3, 0, 0]);
     assert!(!world.ask(&hasty).await.unwrap().replayed);
 }
@@ -176,8 +176,8 @@ async fn retaken_order_answers_its_request() {
     let world = world().await;
     let sale = warm_sale(&world, SaleSpec::default(), &[("a", 9, 0, 5)]).await;
     let ordered = place_lines(sale, "ada", &[("a", 2)]);
-    // What the order's own epoch knew is gone; its buyer fills a cart under the same request id
-    // before the order comes by.
+    // The order's own epoch is gone; its buyer fills a cart under the same request id before the
+    // order is retaken.
     let cart = Request { content: reserve(sale, "", &[("a", 2)]).content, ..ordered.clone() };
     let held = world.ask(&cart).await.unwrap().hold;
     let straggler = Straggler {

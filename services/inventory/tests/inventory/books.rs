@@ -1,4 +1,4 @@
-//! Adding up everything in Redis, apart from the code that wrote it.
+//! Sums over everything in Redis, independent of the code that wrote it.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,7 @@ use uuid::Uuid;
 
 use crate::world::World;
 
-/// Asserts that the books, the holds, the buyers' units and the indexes of a sale tell the same
-/// story.
+/// Asserts that the books, the holds, the buyers' units and the indexes of a sale agree.
 pub(crate) async fn assert_books_balance<R>(world: &World<R>, sale: Uuid) {
     let stock: BTreeMap<String, i64> = world
         .hash(sale, 1)

@@ -1,5 +1,5 @@
-//! The order queue and who reads it, as far as inventory knows them: markers are passed and orders
-//! recorded in the queue's order.
+//! The order queue and its reader, as far as inventory depends on them: markers are passed and
+//! orders recorded in the queue's order.
 
 use std::time::Duration;
 

@@ -28,10 +28,10 @@ use crate::{
 type ClusterWorld = World<TestCluster>;
 
 const SALES: usize = 12;
-/// What a sale has that does not sell out, and what every third has, which does.
+/// The units of a sale that does not sell out, and of every third sale, which does.
 const MANY: i64 = 100_000;
 const FEW: i64 = 40;
-/// How long a buyer thinks between two requests.
+/// The pause of a buyer between two requests.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long a sale may be closed.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ impl ClusterWorld {
         self.redis.servers.slot_of(&keys(sale)[0]).await.unwrap()
     }
 
-    /// The node that has a sale, as another one sees it that was asked.
+    /// The node that has a sale, according to another node.
     async fn owner(&self, sale: Uuid, asked: usize) -> usize {
         let slot = self.slot(sale).await;
         self.redis.servers.owner_of(slot, asked).await.unwrap()
@@ -60,8 +60,7 @@ impl ClusterWorld {
         reply.list().chunks(2).map(pair).collect()
     }
 
-    /// Twelve sales, and more while chance has left a master without one: each with the node that
-    /// has it.
+    /// Twelve sales, and more while by chance a master has none: each with the node that has it.
     async fn sales(&self) -> Vec<(Uuid, usize)> {
         let mut sales: Vec<(Uuid, usize)> = Vec::new();
         let masters = 0..self.redis.servers.masters();
@@ -76,7 +75,7 @@ impl ClusterWorld {
         sales
     }
 
-    /// No server of these was ever asked for keys of several slots at once.
+    /// None of these servers was ever asked for keys of several slots at once.
     async fn assert_no_crossslot(&self, nodes: impl IntoIterator<Item = usize>) {
         for node in nodes {
             let errors = self.redis.servers.ask(node, &["INFO", "errorstats"]).await.unwrap();
@@ -112,13 +111,13 @@ fn away(refusal: &Refusal) -> bool {
 /// What the buyers of one sale did.
 #[derive(Default)]
 struct Bought {
-    /// Orders that were accepted, each with the hold as it was answered.
+    /// Accepted orders, each with its hold as answered.
     orders: RefCell<Vec<(Request, Hold)>>,
     sold_out: Cell<bool>,
 }
 
-/// The buyers of all sales: they ask one request after the other, each again with its own id until
-/// there is an answer.
+/// The buyers of all sales: they send one request after the other, each again with its own id until
+/// it is answered.
 struct Crowd<'a> {
     world: &'a ClusterWorld,
     bought: BTreeMap<Uuid, Bought>,
@@ -131,10 +130,10 @@ impl<'a> Crowd<'a> {
         Self { world, bought, over: Cell::new(false) }
     }
 
-    /// Asks until there is an answer; a closed sale is asked on.
+    /// Sends a request until it is answered, also while the sale is closed.
     async fn ask(&self, request: &Request) -> Result<Hold, Refusal> {
         loop {
-            // Boxed: the compiler gives up on the layout of so much in one.
+            // Boxed: the layout of the whole future is too much for the compiler.
             match self.world.ask(request).boxed_local().await {
                 Ok(answer) => return Ok(answer.hold),
                 Err(Refusal::Fenced) => tokio::time::sleep(PAUSE).await,
@@ -213,9 +212,9 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// Asserts that stock, record and buyers tell the same story: every order that was accepted is
-    /// on record once, with its unit, or was revoked behind a marker; nothing else is placed; and
-    /// a retry gets the same order.
+    /// Asserts that stock, record and buyers agree: every accepted order is on record once, with
+    /// its unit, or was revoked behind a marker; nothing else is placed; and a retry gets the same
+    /// order.
     async fn assert_books(&self, sale: Uuid) {
         let world = self.world;
         let accepted = self.bought[&sale].orders.borrow().clone();
@@ -279,7 +278,7 @@ async fn sales_spread_over_all_masters() {
             let [available, rest @ ..] = world.books(sale, "a").await;
             assert!([FEW - 2, MANY - 2].contains(&available));
             assert_eq!(rest, [0, 0, 2]);
-            // Each stock is fenced by the name of the server it is on.
+            // Each stock is fenced by the name of its server.
             let info = world.redis.servers.ask(owner, &["INFO", "server"]).await.unwrap();
             let server = world.store.server_of(&keys(sale)).await.unwrap().to_string();
             let (run_id, _) = server.split_once('/').unwrap();
@@ -303,7 +302,7 @@ async fn lost_master_closes_sales_until_rebuilt() {
     // One that does not sell out.
     let (moved, home) = sales[1];
     let target = (home + 1) % servers.masters();
-    // Others of its new home are closed with it; those of a third node are not.
+    // Others on its new node are closed with it; those of a third node are not.
     let lost = target;
     let served = serve_world(world, &claims.nats.url).await;
     crowd
@@ -361,6 +360,6 @@ async fn lost_master_closes_sales_until_rebuilt() {
         crowd.assert_books(*sale).await;
         orders += crowd.bought[sale].orders.borrow().len();
     }
-    // Not a test of nothing.
+    // The test must not pass without orders.
     assert!(orders > 500, "{orders} orders");
 }

@@ -16,7 +16,7 @@ async fn missing_and_unstarted_sales_are_refused() {
     let draft = world.record_sale(spec, &[("a", 1, 0, 1)]).await;
     let refusal = Refusal::NotOpen { state: "DRAFT".to_owned(), window_ms: None };
     assert_eq!(world.ask(&reserve(draft, "ada", &[("a", 1)])).await, Err(refusal));
-    // Started, but its stock is not there yet: worth another try.
+    // Started, but its stock is not loaded yet: worth a retry.
     let started = world.record_sale(SaleSpec::default(), &[("a", 1, 0, 1)]).await;
     assert_eq!(world.ask(&reserve(started, "ada", &[("a", 1)])).await, Err(Refusal::Fenced));
 }

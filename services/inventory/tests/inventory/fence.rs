@@ -1,4 +1,4 @@
-//! Stock that is not what it was reads as closed.
+//! Stock that has changed behind the service reads as closed.
 
 use flashsale_inventory::{
     domain::{HoldId, HoldState, Outcome, Refusal},
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::world::{SaleSpec, World, extend, place, place_lines, release, reserve, world};
 
-/// Everything that can be asked answers FENCED and writes nothing.
+/// Every call answers FENCED and writes nothing.
 async fn assert_fenced(world: &World, sale: Uuid, hold_id: Uuid) {
     let before = world.dump().await;
     for request in [
@@ -89,7 +89,7 @@ async fn restarted_server_is_another_server() {
     .await;
     assert!(!world.hash(sale, 1).await.is_empty(), "the data should have survived");
     assert_fenced(&world, sale, hold_id).await;
-    // Orders may have come out of it: loading it again would sell their units twice.
+    // Orders may have come of it: loading it again would sell their units twice.
     assert_eq!(world.inventory.load(sale, Uuid::new_v4()).await, Err(Refusal::Fenced));
 }
 

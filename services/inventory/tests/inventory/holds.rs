@@ -1,4 +1,4 @@
-//! Taking units, and everything that keeps it from being done.
+//! Taking units, and every refusal of it.
 
 use flashsale_inventory::domain::{
     AdmissionFault, HoldState, MAX_TOTAL_MINOR, Proof, Refusal, Request,
@@ -187,7 +187,7 @@ async fn extension_is_bounded() {
     let hold = world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap().hold;
     let taken_ms = hold.deadline_ms - 400;
     let deadline_ms = std::cell::Cell::new(hold.deadline_ms);
-    // Again and again while it is held: it never passes three lengths, and then it expires.
+    // Extended repeatedly while it is held: it never exceeds three lengths, and then it expires.
     let refusal = eventually("the hold expires", async || {
         match world.ask(&extend(sale, "ada", hold.hold_id)).await {
             Ok(answer) => {
@@ -210,7 +210,7 @@ async fn extension_is_bounded() {
     assert_eq!(world.books(sale, "a").await, [8, 1, 0, 0]);
     let expired = Refusal::HoldExpired { deadline_ms: taken_ms + 3 * 400 };
     world.refused(&place(sale, "ada", hold.hold_id), &none(), expired).await;
-    // Giving it back is fine, and does not change what it has been read as.
+    // Releasing it is permitted, and does not change its state.
     let answer = world.ask(&release(sale, "ada", hold.hold_id)).await.unwrap();
     assert_eq!(answer.hold.state, HoldState::Expired);
     assert_eq!(world.books(sale, "a").await, [9, 0, 0, 0]);
@@ -253,21 +253,21 @@ async fn late_request_does_nothing() {
         flashsale_service::deadline::within(deadline, world.ask(&request)).await.unwrap_err()
     };
     assert_eq!(within(0).await, Refusal::TooLate);
-    // The store hangs until the callers have given up, and goes on with what waits for it: longer
-    // after the last of them than two clocks differ.
+    // The store hangs until the callers have given up, and then runs what waits for it: later after
+    // the last of them than two clocks may differ.
     world.redis.server.pause();
     for _ in 0..4 {
         assert_eq!(within(50).await, Refusal::Unanswered);
     }
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     world.redis.server.resume();
-    // Each connection answers in order: once they have answered these, they have answered those.
+    // Each connection answers in order: answers to these imply answers to those before.
     for _ in 0..8 {
         world.hold(sale, hold.hold_id).await;
     }
     assert_eq!(world.dump().await, before);
 
-    // Whichever script it is.
+    // In every script.
     let scripts = flashsale_inventory::store::Scripts::new();
     let asked = &lines(&[("a", 1)]);
     for late_by_ms in [1_i64, 60_000] {

@@ -1,4 +1,4 @@
-//! Loading stock, and what may go wrong in between.
+//! Loading stock, and failures at every step.
 
 use flashsale_inventory::domain::Refusal;
 use uuid::Uuid;
@@ -55,8 +55,8 @@ async fn repeated_load_gets_same_answer() {
 #[tokio::test]
 async fn large_sale_is_loaded_whole() {
     let world = world().await;
-    // The planner has heard of small sales only: where it compared each item with all, this would
-    // take longer than a statement may.
+    // The planner has statistics of small sales only: if it compared each item with all, this would
+    // exceed the timeout of a statement.
     world.sale(SaleSpec::default(), &[("a", 1, 0, 1)]).await;
     sqlx::query("ANALYZE").execute(&world.pg.pool).await.unwrap();
     let skus: Vec<String> = (0..20_000).map(|number| format!("sku-{number:05}")).collect();
@@ -74,7 +74,7 @@ async fn large_sale_is_loaded_whole() {
 async fn load_cut_off_before_redis_is_redone() {
     let world = world().await;
     let sale = world.record_sale(SaleSpec::default(), &[("a", 7, 2, 500)]).await;
-    // The record has handed out an epoch, and then it was over.
+    // The record has handed out an epoch, and then the load was cut off.
     let begun = "INSERT INTO sale_stock (sale_id, epoch, run_id, server) VALUES ($1, 1, '', $2)";
     let server = world.store.server().await.unwrap().to_string();
     sqlx::query(begun).bind(sale).bind(server).execute(&world.pg.pool).await.unwrap();
@@ -174,7 +174,7 @@ async fn older_rules_never_replace_newer() {
     world.change_sale(sale, "state = 'PAUSED', hold_ms = 5000").await;
     let meta = world.hash(sale, 0).await;
     assert_eq!((meta["state"].as_str(), meta["hold_ms"].as_str()), ("PAUSED", "5000"));
-    // What an instance read before the change, and only now sends.
+    // What an instance read before the change, and sends only now.
     sqlx::query("UPDATE sales SET version = 1, state = 'OPEN'")
         .execute(&world.pg.pool)
         .await

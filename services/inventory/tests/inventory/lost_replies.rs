@@ -1,4 +1,4 @@
-//! Replies that are lost on their way from Redis: what was done was done once.
+//! Replies that are lost on their way from Redis: each request takes effect once.
 
 use std::{
     sync::{
@@ -20,12 +20,12 @@ use crate::{
     world::{SaleSpec, place, place_lines, release, reserve, world_on},
 };
 
-/// A way to Redis that can lose the reply to a script: Redis has run it, and the connection breaks.
+/// A proxy of Redis that can lose the reply to a script: Redis has run it, and the connection
+/// breaks.
 struct Proxy {
     url: String,
     to_lose: Arc<AtomicU32>,
-    /// Connections that are still to hang when they carry a script: no reply comes, and they stay
-    /// open.
+    /// How many connections will hang when they carry a script: no reply comes, and they stay open.
     to_hang: Arc<AtomicU32>,
     _accepting: tokio::task::JoinSet<()>,
 }
@@ -60,7 +60,7 @@ impl Proxy {
     }
 }
 
-/// Carries a connection's bytes both ways, until it breaks or is broken.
+/// Forwards a connection's bytes both ways, until it breaks or is broken.
 async fn carry(
     mut client: TcpStream,
     mut server: TcpStream,
@@ -99,7 +99,7 @@ async fn lost_reply_takes_units_once() {
         let cart = world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap();
         carts.push(cart.hold.hold_id);
     }
-    // So that Redis knows the scripts: the first reply to each only says that it does not.
+    // So that Redis has the scripts: the first reply to each only says that it does not.
     world.ask(&place(sale, "ada", carts[0])).await.unwrap();
     world.ask(&release(sale, "ada", carts[1])).await.unwrap();
     for request in [
@@ -111,7 +111,7 @@ async fn lost_reply_takes_units_once() {
         proxy.lose_one();
         let first = world.ask(&request).await;
         assert!(proxy.has_lost_it(), "{request:?}");
-        // The buyer asks again, and again.
+        // The buyer retries, and retries again.
         let again = eventually("there is an answer", async || world.ask(&request).await.ok()).await;
         assert_books_balance(&world, sale).await;
         assert!(again.replayed, "{request:?} was done again");
@@ -130,7 +130,7 @@ async fn hung_connection_does_not_block_others() {
     world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap();
     proxy.to_hang.store(1, Ordering::SeqCst);
     let mut answered: Vec<bool> = Vec::new();
-    // Two runs that hang are as many as may be under way at once.
+    // Two hanging runs are as many as may be under way at once.
     while answered.iter().filter(|answered| !**answered).count() < 2
         || answered.last() == Some(&false)
     {
@@ -140,7 +140,7 @@ async fn hung_connection_does_not_block_others() {
         let answer = tokio::time::timeout(Duration::from_secs(1), world.ask(&request)).await;
         answered.push(answer.is_ok_and(|answer| answer.is_ok()));
     }
-    // All of them were carried out.
+    // All of them were run.
     let all = 1 + i64::try_from(answered.len()).unwrap();
     let read = async || {
         let stock = world.inventory.read(sale, &[]).await.ok()?;

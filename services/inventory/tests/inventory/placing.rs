@@ -103,7 +103,7 @@ async fn unrecorded_placed_holds_are_listed() {
     let mut placed = Vec::new();
     for buyer in ["ada", "bob", "cem"] {
         placed.push(world.ask(&place_lines(sale, buyer, &[("a", 2)])).await.unwrap().hold);
-        // The next one is placed in another millisecond.
+        // So that the next one is placed in another millisecond.
         let at = placed[placed.len() - 1].placed_ms.unwrap();
         eventually("a millisecond passes", async || {
             let view = world.inventory.read(sale, &["a".to_owned()]).await.unwrap();

@@ -1,4 +1,4 @@
-//! Many buyers at once, doing anything.
+//! Many concurrent buyers with random actions.
 
 use flashsale_inventory::domain::{Outcome, Refusal, Request};
 use futures::future::join_all;
@@ -40,7 +40,7 @@ async fn concurrent_requests_never_oversell() {
             }
         })
         .collect();
-    // Every one of them twice at once, as a caller does who is not patient.
+    // Each request twice at once, as from an impatient caller.
     let answers =
         join_all(requests.iter().chain(&requests).map(|request| world.ask(request))).await;
     let (first, second) = answers.split_at(requests.len());
@@ -52,7 +52,7 @@ async fn concurrent_requests_never_oversell() {
                 assert!(one.replayed != other.replayed, "taken twice, or never");
                 taken += 1;
             }
-            // A refusal binds nothing: nothing was given back here, so that it stands.
+            // A refusal binds nothing; since nothing was given back here, it stays.
             (Err(one), Err(other)) => {
                 for refusal in [one, other] {
                     assert!(

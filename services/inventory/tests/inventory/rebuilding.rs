@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// A world with a queue in which markers are passed, as by the claims.
+/// A world with a queue whose markers are passed as by the claims.
 struct Whole {
     world: World,
     claims: Claims,
@@ -133,10 +133,10 @@ async fn wiped_stock_is_rebuilt_whole() {
     assert_eq!(world.ask_with(&more, &proof("ada-2")).await, Err(refusal));
     let again = world.ask_with(&reserve(sale, "bob", &[("b", 1)]), &proof("bob-1")).await;
     assert!(matches!(again, Err(Refusal::AdmissionSpent { .. })), "{again:?}");
-    // The cart died with its epoch, and its admission is as good as before.
+    // The cart is lost with its epoch, and its admission is valid again.
     assert_eq!(world.ask(&place(sale, "dan", cart)).await, Err(Refusal::HoldUnknown));
     world.ask_with(&reserve(sale, "dan", &[("b", 1)]), &proof("dan-1")).await.unwrap();
-    // A hold that is closed late, from an outcome of before, is closed once.
+    // A hold that is settled late, by an outcome from before, is settled once.
     let settled = world.inventory.settle(sale, &[(hold, Outcome::Sold)]).await.unwrap();
     assert_eq!(settled, [Settled::Done]);
     assert_eq!(world.books(sale, "a").await, [7, 0, 0, 3]);
@@ -200,7 +200,7 @@ async fn cut_off_rebuild_restarts_after_lease() {
     let world = &whole.world;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
     flush(world).await;
-    // As a rebuilder leaves it that died behind its first step.
+    // The state that a rebuilder leaves if it dies after its first step.
     let lease = "UPDATE sale_stock SET epoch = 2, run_id = '', rebuild_owner = gen_random_uuid(), rebuild_until = now() + interval '1 second'";
     sqlx::query(lease).execute(&world.pg.pool).await.unwrap();
     assert_eq!(world.inventory.rebuild(sale, false).await, Err(Refusal::Fenced));
@@ -225,8 +225,7 @@ async fn rebuild_waits_for_claims_to_pass_marker() {
             (stream.cached_info().state.messages == 1).then_some(())
         })
         .await;
-        // What was accepted from the lost stock and stands before the marker comes into the record
-        // first.
+        // An order accepted from the lost stock stands before the marker and is recorded first.
         let bob = place_lines(sale, "bob", &[("a", 4)]);
         record_order(world, &bob, bob.key(), "CLAIMED", "a", 4, None).await;
         let passed = "INSERT INTO stock_fences (sale_id, epoch) VALUES ($1, 2)";
@@ -249,7 +248,7 @@ async fn queued_order_keeps_units_over_rebuild() {
     publish_order(queue, &order_message(sale, &hold), patience).await.unwrap();
     flush(world).await;
     let claims = async {
-        // The rebuild has its marker in the queue, or is done and waits for nothing.
+        // Either the marker is in the queue, or the rebuild is done and waits for nothing.
         eventually("the rebuild is under way", async || {
             let stream = queue.get_stream(ORDERS).await.ok()?;
             let marked = stream.cached_info().state.messages == 2;
@@ -306,12 +305,12 @@ async fn old_order_retakes_units_at_most_once() {
         assert_eq!(retake(2, &taken).await.unwrap(), (2, vec![Retaken::Taken]));
         assert_eq!(world.books(sale, "a").await, [4, 0, 6, 0]);
     }
-    // It carries its order again, answers its request, and counts for its buyer.
+    // The hold carries its order again, answers its request, and counts for its buyer.
     let answer = world.ask(&late).await.unwrap();
     assert!(answer.replayed && answer.hold.details == DETAILS, "{answer:?}");
     let refusal = Refusal::BuyerLimit { sku: "a".to_owned(), limit: 6, has: 6, requested: 1 };
     assert_eq!(world.ask(&reserve(sale, "ada", &[("a", 1)])).await, Err(refusal));
-    // What is gone is gone.
+    // Units that are gone stay gone.
     let gone = place_lines(sale, "bob", &[("a", 5)]);
     let refused = retake(2, &straggler(&gone, gone.key(), "a", 5)).await.unwrap();
     assert_eq!(refused, (2, vec![Retaken::Refused]));
@@ -330,7 +329,7 @@ async fn hold_shows_last_taking_of_units() {
     let whole = whole().await;
     let world = &whole.world;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
-    // One order is recorded before the stock is lost, one comes behind the marker, one had ended.
+    // One order is recorded before the stock is lost, one is behind the marker, one had ended.
     let recorded = place_lines(sale, "ada", &[("a", 1)]);
     let late = place_lines(sale, "bob", &[("a", 2)]);
     let ended = place_lines(sale, "cem", &[("a", 3)]);
@@ -385,14 +384,14 @@ async fn retry_of_refused_order_takes_nothing() {
     let refused = world.inventory.retake(sale, 2, std::slice::from_ref(&order)).await.unwrap();
     assert_eq!(refused, (2, vec![Retaken::Refused]));
     world.ask(&release(sale, "bob", cart)).await.unwrap();
-    // The record is about to end the order: it must not be placed beside that, although there are
+    // The record is about to end the order: it must not be placed meanwhile, although there are
     // units.
     let answer = world.ask(&late).await.unwrap();
     assert!(answer.replayed, "the order was placed again");
     assert_eq!(answer.hold.state, HoldState::Released);
     assert_eq!(world.books(sale, "a").await, [10, 0, 0, 0]);
     assert_books_balance(world, sale).await;
-    // Asked once more, as by a worker that died before it wrote the answer down, there are units.
+    // At a retry, as by a worker that died before it recorded the answer, there are units.
     let again = world.inventory.retake(sale, 2, &[order]).await.unwrap();
     assert_eq!(again, (2, vec![Retaken::Taken]));
     assert_eq!(world.books(sale, "a").await, [5, 0, 5, 0]);
@@ -487,7 +486,7 @@ async fn stock_under_rebuild_is_not_loaded() {
     let whole = whole().await;
     let world = &whole.world;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
-    // Its order waits in the queue and is not recorded yet.
+    // Its order is in the queue and not recorded yet.
     world.ask(&place_lines(sale, "ada", &[("a", 4)])).await.unwrap();
     flush(world).await;
     let begun = "UPDATE sale_stock SET epoch = 2, run_id = '', rebuild_owner = gen_random_uuid(), rebuild_until = now()";

@@ -1,4 +1,5 @@
-//! Comparing the stores: what is planted is found, and what is only on its way is not.
+//! Comparing the stores: planted differences are found, and what is only on its way is not
+//! reported.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -20,14 +21,14 @@ use crate::{
     world::{self, SaleSpec, World, place_lines, release, reserve, world},
 };
 
-/// Writes past the scripts, and leaves the count of keys as they do.
+/// Writes without the scripts, and updates the count of keys as they do.
 async fn plant(world: &World, sale: Uuid, lua: &str) {
     let count = "redis.call('HSET', KEYS[1], 'keys', redis.call('EXISTS', unpack(KEYS)))";
     let text = format!("local call = redis.call\n{lua}\n{count}");
     world.lua(&text, keys(sale)).await;
 }
 
-/// Changes a hold's record as `set` says.
+/// Changes a hold's record by `set`.
 fn of_hold(hold_id: Uuid, set: &str) -> String {
     format!(
         "local id = '{hold_id}'
@@ -157,7 +158,7 @@ async fn agreeing_stores_have_no_difference() {
     settle(&world, sale, &hold, Outcome::Sold).await;
     let (hold, _) = ordered(&world, sale, "eve", "DECLINED", 60_000.0).await;
     settle(&world, sale, &hold, Outcome::Released).await;
-    // It has ended this moment, and its hold is about to.
+    // The order has just ended, and its hold is about to.
     ordered(&world, sale, "fay", "CONFIRMED", 0.0).await;
     let given_back = held(&world, sale, "gus", &[("b", 1)]).await;
     world.ask(&release(sale, "gus", given_back.hold_id)).await.unwrap();
@@ -189,7 +190,7 @@ async fn wrong_books_are_found_by_sku() {
     let report = look(&world, sale).await;
     assert_found(&report, Kind::BooksDoNotAddUp, "a", 4, &[hold.hold_id]);
     assert_eq!((report.differences.len(), report.stranded), (1, 0));
-    // What only Redis says of itself is not repaired by guessing.
+    // A contradiction within Redis is not repaired by guessing.
     assert!(repair(&world, sale).await.differences.iter().all(|entry| !entry.repaired));
 }
 
@@ -380,7 +381,7 @@ async fn vanished_message_is_reported() {
     publish(&waits).await;
     assert_clean(&look(&world, sale).await);
 
-    // The claims have come past it and the record does not have it.
+    // The claims have passed it and the record does not have it.
     let stream = world.queue.jetstream().get_stream(flashsale_queue::ORDERS).await.unwrap();
     sqlx::query("INSERT INTO queue_positions (stream, stream_created, seq) VALUES ($1, $2, $3)")
         .bind(flashsale_queue::ORDERS)
@@ -394,7 +395,7 @@ async fn vanished_message_is_reported() {
     assert_eq!((report.differences.len(), report.stranded), (1, 0), "{report:?}");
     assert_eq!(world.hold(sale, fresh.hold_id).await.state, HoldState::Placed);
 
-    // Without the queue nothing is claimed about it.
+    // Without the queue nothing is concluded about it.
     world.queue = world::queue("nats://127.0.0.1:1").await;
     world.inventory = world::inventory(&world.pg, &world.store, &world.queue);
     let report = look(&world, sale).await;
@@ -499,8 +500,7 @@ async fn service_repairs_differences() {
     .await;
 }
 
-/// Someone who buys, abandons, gives back, and is claimed and settled, until there have been
-/// enough.
+/// A buyer who reserves, abandons, gives back, and is claimed and settled, a number of times.
 async fn shop(world: &World, sale: Uuid, number: usize, mut rng: StdRng, rounds: usize) {
     let mut open: Vec<(Hold, Uuid)> = Vec::new();
     for round in 0..rounds {
@@ -547,7 +547,7 @@ async fn busy_consistent_sale_has_no_difference() {
     let done = std::cell::Cell::new(false);
     let compared = std::cell::Cell::new(0);
     let shops = async {
-        // However slow the machine is, it is compared a few times while it is busy.
+        // However slow the machine is, the sale is compared a few times while it is busy.
         while compared.get() < 3 {
             let shops: Vec<_> = (0..6)
                 .map(|number| shop(&world, sale, number, StdRng::seed_from_u64(rng.random()), 250))
@@ -572,7 +572,7 @@ async fn busy_consistent_sale_has_no_difference() {
     tokio::join!(comparisons, shops, sweeps);
     let report = look(&world, sale).await;
     assert_clean(&report);
-    // And what is planted into all that is found.
+    // A planted difference is found among all that.
     plant(&world, sale, "call('HINCRBY', KEYS[2], 's:b', 1) call('HINCRBY', KEYS[2], 'a:b', -1)")
         .await;
     let report = look(&world, sale).await;

@@ -45,7 +45,7 @@ async fn failover_closes_sale_until_rebuilt() {
     .await;
     assert!(world.redis.servers.has_failed_over().await);
     assert_ne!(world.store.server().await.unwrap(), before);
-    // What is there is the copy, and nothing of it is sold.
+    // The new server has a copy, and nothing of it is sold.
     assert_eq!(world.inventory.read(sale, &[]).await, Err(Refusal::Fenced));
     // A new sale starts on the server that took over, once the old one is given up.
     let next = world.record_sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
@@ -56,7 +56,7 @@ async fn failover_closes_sale_until_rebuilt() {
     .await;
     world.ask(&reserve(next, "ada", &[("a", 1)])).await.unwrap();
 
-    // A service opens the old one again, by what is on record: Bob's cart is gone.
+    // A service opens the old sale again from the record: Bob's cart is gone.
     let began = Instant::now();
     let served = serve_world(&world, &claims.nats.url).await;
     let view = eventually("the sale is open again", async || {

@@ -10,73 +10,34 @@ use flashsale_proto::{
         self as proto, HoldState, inventory_admin_service_client::InventoryAdminServiceClient,
         inventory_service_client::InventoryServiceClient,
     },
-    waitingroom::{
-        self as room,
-        waiting_room_service_server::{WaitingRoomService, WaitingRoomServiceServer},
-    },
+    waitingroom as room,
 };
 use flashsale_service::{Drain, Hosted};
-use flashsale_testing::{TestServer, assert_failure, eventually, serve};
-use futures::stream::BoxStream;
+use flashsale_testing::{
+    TestServer, assert_failure, eventually,
+    fakes::waiting_room::waiting_room_service_server::{
+        WaitingRoomService, WaitingRoomServiceServer,
+    },
+    serve,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status, transport::Channel};
 use uuid::Uuid;
 
 use crate::world::{DETAILS, SaleSpec, World, world};
 
-/// As many calls of the waiting room as may be answered at a time.
+/// Concurrent calls that the waiting room answers.
 const DOOR: u32 = 100;
 
-/// The waiting room, as far as inventory knows it.
+/// A fake of the waiting room, as far as inventory uses it.
 struct Room {
     jwks: String,
-    /// Who has all of it keeps the others waiting.
+    /// A holder of all permits keeps the others waiting.
     door: Arc<Semaphore>,
-}
-
-fn not_here<T>() -> Result<Response<T>, Status> {
-    Err(Status::unimplemented("inventory does not call this"))
 }
 
 #[tonic::async_trait]
 impl WaitingRoomService for Room {
-    async fn join(
-        &self,
-        _: Request<room::JoinRequest>,
-    ) -> Result<Response<room::JoinResponse>, Status> {
-        not_here()
-    }
-
-    async fn get_position(
-        &self,
-        _: Request<room::GetPositionRequest>,
-    ) -> Result<Response<room::GetPositionResponse>, Status> {
-        not_here()
-    }
-
-    type WatchPositionStream = BoxStream<'static, Result<room::WatchPositionResponse, Status>>;
-
-    async fn watch_position(
-        &self,
-        _: Request<room::WatchPositionRequest>,
-    ) -> Result<Response<Self::WatchPositionStream>, Status> {
-        not_here()
-    }
-
-    async fn leave(
-        &self,
-        _: Request<room::LeaveRequest>,
-    ) -> Result<Response<room::LeaveResponse>, Status> {
-        not_here()
-    }
-
-    async fn verify_admission(
-        &self,
-        _: Request<room::VerifyAdmissionRequest>,
-    ) -> Result<Response<room::VerifyAdmissionResponse>, Status> {
-        not_here()
-    }
-
     async fn get_admission_keys(
         &self,
         _: Request<room::GetAdmissionKeysRequest>,
@@ -298,7 +259,7 @@ async fn watchers_see_expired_hold_return() {
     served.stock.reserve(reserve(sale, "ada", &[("tee", 4)], "")).await.unwrap();
     let taken = stream.message().await.unwrap().unwrap();
     assert_eq!((taken.stock[0].available, taken.stock[0].held), (6, 4));
-    // A watcher that comes later begins with what is there.
+    // A watcher that comes later begins with the present state.
     let mut late = served.stock.watch_stock(watch).await.unwrap().into_inner();
     assert_eq!(late.message().await.unwrap().unwrap().stock[0].available, 6);
     let back =
@@ -340,7 +301,7 @@ async fn unverifiable_admission_is_not_invalid() {
     .await;
     served.room.drain.begin();
     served.room.ended().await.unwrap();
-    // Known keys go on counting; one that was made since cannot be asked for.
+    // Known keys stay valid; one that was made since cannot be fetched.
     let token = admission(&served.signer, sale, "bob", 2, 60_000);
     served.stock.reserve(reserve(sale, "bob", &[("tee", 1)], &token)).await.unwrap();
     let newer = served.signer.rotated().unwrap();
@@ -352,7 +313,7 @@ async fn unverifiable_admission_is_not_invalid() {
         (failure.reason() == Reason::PeerUnavailable).then_some(())
     })
     .await;
-    // A sale without a room does not care.
+    // A sale without a room needs no admission.
     let sale = served.world.sale(SaleSpec::default(), &[("tee", 10, 0, 1_999)]).await;
     served.stock.reserve(reserve(sale, "cem", &[("tee", 1)], &token)).await.unwrap();
 }

@@ -18,7 +18,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A world with a queue, and a second Redis that was a replica of the first one and was promoted
-/// beside it.
+/// while that lives.
 struct Two {
     world: World,
     _claims: Claims,
@@ -30,7 +30,7 @@ impl Two {
         let mut world = world().await;
         let claims = Claims::of(&mut world).await;
         let other = flashsale_testing::redis().await;
-        // Attached before the sale: a first replica changes the primary's name.
+        // Attached before the sale, because a first replica changes the primary's name.
         replicate(&other, &world.redis).await;
         let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
         caught_up(&other, &world.redis).await;
@@ -87,7 +87,7 @@ async fn confirmed_server_counts() {
     let here = &two.world.inventory;
     let there = two.instance_there().await;
     let ready = there.ready();
-    // Longer than a silent server has to be silent.
+    // Longer than a server has to be silent.
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(5) {
         here.beat().await.unwrap();
@@ -163,19 +163,19 @@ async fn takeover_retires_living_server_once() {
     assert_eq!((view.epoch, view.skus[0].available), (2, 10));
 }
 
-/// A primary that was demoted, got another one's data and was promoted again has its run id, its
+/// A primary that was demoted, received another one's data and was promoted again keeps its run id,
 /// cached scripts and connections, and has lost its newest writes.
 #[tokio::test]
 async fn stale_promoted_server_is_closed() {
     let (two, sale) = Two::start().await;
     let world = &two.world;
-    // The other server does not get this any more.
+    // The other server does not receive this any more.
     world.ask(&reserve(sale, "ada", &[("a", 10)])).await.unwrap();
     replicate(&world.redis, &two.other).await;
     command(&world.redis, &["REPLICAOF", "NO", "ONE"]).await;
     assert_eq!(world.ask(&reserve(sale, "bob", &[("a", 10)])).await, Err(Refusal::Fenced));
     assert_eq!(world.inventory.read(sale, &[]).await, Err(Refusal::Fenced));
-    // It is another server now, and takes the place of what it was once that has been silent.
+    // It is another server now, and takes the place of its former self, which is silent.
     let rebuilt = eventually("the sale is rebuilt", async || {
         world.inventory.beat().await.unwrap();
         world.inventory.rebuild(sale, false).await.ok()
@@ -190,7 +190,7 @@ async fn queue_stands_in_for_silent_postgres() {
     let mut world = world().await;
     let _claims = Claims::of(&mut world).await;
     let sale = world.sale(SaleSpec::default(), &[("a", 100, 0, 1)]).await;
-    // Connections of its own, which are lost below.
+    // Connections of its own, which are cut below.
     let pool = flashsale_pg::connect(&world.pg.config(), "serving").unwrap();
     let queue = crate::world::queue(&_claims.nats.url).await;
     let instance = Inventory::new(world.store.clone(), pool.clone(), pool.clone(), queue, PATIENCE);
@@ -205,7 +205,7 @@ async fn queue_stands_in_for_silent_postgres() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(*instance.ready().borrow());
-    // Without looks it is closed, and says so.
+    // Without looks the sale is closed, and callers are told so.
     let refusal = eventually("nothing confirms its server", async || {
         let _ = instance.beat().await;
         instance.read(sale, &[]).await.err()
@@ -213,7 +213,7 @@ async fn queue_stands_in_for_silent_postgres() {
     .await;
     assert!(matches!(refusal, Refusal::StoreAway { store: "postgres", .. }), "{refusal:?}");
     assert!(!*instance.ready().borrow());
-    // And open again as soon as it can look.
+    // And open again as soon as looks succeed.
     instance.look().await;
     instance.read(sale, &[]).await.unwrap();
     let closing = QueueMessage::Closing { sale_id: sale, epoch: 2 };
@@ -283,7 +283,7 @@ async fn final_sale_is_left_alone() {
     assert!(instance.loaded_sales().await.unwrap().is_empty());
 }
 
-/// More than there are places to load.
+/// More than there are load permits.
 const MANY: usize = 12;
 
 #[tokio::test]
@@ -307,7 +307,7 @@ async fn waiting_rebuilds_do_not_block_others() {
         (begun().await == i64::try_from(sales.len()).unwrap()).then_some(())
     })
     .await;
-    // The claims come past the marker of one of them alone.
+    // The claims pass the marker of only one of them.
     let last = sales.pop().unwrap();
     sqlx::query("INSERT INTO stock_fences (sale_id, epoch) VALUES ($1, 2)")
         .bind(last)

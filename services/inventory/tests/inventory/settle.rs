@@ -11,7 +11,7 @@ async fn settling_answers_every_case() {
     use Settled::{Already, Conflict, Done, Unknown};
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 99, 0, 700)]).await;
-    // Each outcome in turn on one placed hold, and what each answers.
+    // Each outcome in turn on one placed hold, with the result of each.
     let stories: &[&[(Outcome, Settled)]] = &[
         &[
             (Claimed, Done),
@@ -58,7 +58,7 @@ async fn settling_answers_every_case() {
             .is_empty()
     );
 
-    // What has no order, or is not there.
+    // A hold without an order, and an unknown one.
     let held = world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap().hold;
     let released = world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap().hold;
     world.ask(&release(sale, "ada", released.hold_id)).await.unwrap();

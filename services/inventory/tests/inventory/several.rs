@@ -1,4 +1,4 @@
-//! Several holds placed in one call: each as if it had come alone.
+//! Several holds placed in one call: each as if it were alone.
 
 use flashsale_admission::Signer;
 use flashsale_errors::{Failure, Reason};

@@ -23,7 +23,7 @@ async fn sweep_ends_only_expired_holds() {
     assert_eq!(world.books(sale, "a").await, [6, 1, 2, 0]);
     assert_eq!(world.hold(sale, abandoned.hold_id).await.state, HoldState::Expired);
     assert_eq!(world.hold(sale, held.hold_id).await.state, HoldState::Held);
-    // The buyer's limit knows it too.
+    // The buyer's limit counts them no longer.
     world.ask(&reserve(sale, "ada", &[("a", 4)])).await.unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! A Redis that stock must not be kept in.
+//! A Redis that must not be used for stock.
 
 use flashsale_inventory::{Config, DEFAULTS};
 use flashsale_service::Drain;

@@ -21,7 +21,7 @@ use crate::{
 type Client = InventoryServiceClient<Channel>;
 type Watching = Streaming<proto::WatchStockResponse>;
 
-/// So long that nothing in a test is heard because of it.
+/// So long that no test receives anything because of it.
 const NEVER: &str = "600000";
 
 struct Served {
@@ -30,7 +30,7 @@ struct Served {
     stock: Client,
 }
 
-/// A service that reads what is watched so often, with so many watchers.
+/// A service with this interval between readings and this many watchers.
 async fn served(every_ms: &str, max_watchers: &str) -> Served {
     let world = world().await;
     let more = [
@@ -43,7 +43,7 @@ async fn served(every_ms: &str, max_watchers: &str) -> Served {
 }
 
 impl Served {
-    /// How often a whole stock was read from Redis, by whomever.
+    /// How often a whole stock was read from Redis, by any process.
     async fn readings(&self) -> u64 {
         let port = self.world.redis.server.port();
         let stats = ask_redis(port, &["INFO", "commandstats"]).await.unwrap();
@@ -59,7 +59,7 @@ async fn watch(stock: &Client, sale: Uuid) -> Result<Watching, Status> {
     Ok(stock.clone().watch_stock(ask).await?.into_inner())
 }
 
-/// What is available and held of the first sku, as heard next.
+/// The available and held units of the first sku in the next update.
 async fn heard(watching: &mut Watching) -> (i64, i64) {
     let next = tokio::time::timeout(Duration::from_secs(20), watching.message());
     let stock = next.await.expect("something is heard").unwrap().unwrap().stock;
@@ -116,14 +116,14 @@ async fn availability_changes_are_sent_at_once() {
     stock.release_hold(release).await.unwrap();
     assert_eq!(heard(&mut watching).await, (2, 1));
 
-    // Another instance sells the rest. Here it is found out by a buyer who comes too late.
+    // Another instance sells the rest. A buyer who comes too late reveals it here.
     let elsewhere = &served.world.inventory;
     let order = served.world.ask(&place_lines(sale, "cem", &[("tee", 2)])).await.unwrap();
     let status = stock.reserve(reserve(sale, "dan", &[("tee", 1)], "")).await.unwrap_err();
     assert_failure(&status, Reason::SoldOut);
     assert_eq!(heard(&mut watching).await, (0, 1));
 
-    // The order ends unpaid: settled here, it is heard here.
+    // The order ends unpaid: settled here, it is seen here.
     let settlement = proto::HoldSettlement {
         hold_id: order.hold.hold_id.to_string(),
         outcome: proto::HoldOutcome::Released.into(),
@@ -140,7 +140,8 @@ async fn availability_changes_are_sent_at_once() {
         .await
         .unwrap();
     assert_eq!(heard(&mut watching).await, (2, 1));
-    // Nothing of this was waited for, and what others do is not known before the next reading.
+    // None of this waited for a reading, and what other processes do is not seen before the next
+    // one.
     elsewhere.settle(sale, &[(order.hold.hold_id, Outcome::Released)]).await.unwrap();
     served.world.ask(&asked(sale, "eve", &[("tee", 2)])).await.unwrap();
     let quiet = tokio::time::timeout(Duration::from_millis(300), watching.message()).await;
@@ -151,7 +152,7 @@ async fn availability_changes_are_sent_at_once() {
 async fn slow_watcher_gets_latest_state() {
     const STATES: i64 = 40;
     let served = served("50", "10").await;
-    // A message that is about as large as what may be on its way to one reader.
+    // A message about as large as what may be on its way to one reader.
     let skus: Vec<String> = (0..500).map(|number| format!("{number:0>110}")).collect();
     let items: Vec<_> = skus.iter().map(|sku| (sku.as_str(), 1_000, 0, 1)).collect();
     let sale = served.world.sale(SaleSpec::default(), &items).await;

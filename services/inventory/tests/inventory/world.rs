@@ -20,13 +20,13 @@ pub(crate) struct World<R = TestRedis> {
     pub(crate) pg: TestPg,
     pub(crate) redis: R,
     pub(crate) redis_url: String,
-    /// Started by the tests that need one; the others have a queue that is never there.
+    /// Started by tests that need one; the others have a queue that is never reachable.
     pub(crate) queue: Queue,
     pub(crate) store: Store,
     pub(crate) inventory: Inventory,
 }
 
-/// What a sale of the tests is like.
+/// The properties of a sale in tests.
 #[derive(Clone, Copy)]
 pub(crate) struct SaleSpec {
     pub(crate) state: &'static str,
@@ -59,7 +59,7 @@ pub(crate) async fn world() -> World {
     world_on(redis, &url).await
 }
 
-/// A world on the Redis at `url`, which is kept alive with it.
+/// A world on the Redis at `url`, whose owner is kept alive with it.
 pub(crate) async fn world_on<R>(redis: R, url: &str) -> World<R> {
     let pg = flashsale_testing::postgres().await;
     let store = Store::connect(&redis_config(url)).await.unwrap();
@@ -83,12 +83,12 @@ pub(crate) async fn queue(url: &str) -> Queue {
     Queue::connect(&queue_config(url)).await.unwrap()
 }
 
-/// One more process, as it were.
+/// Another process.
 pub(crate) fn inventory(pg: &TestPg, store: &Store, queue: &Queue) -> Inventory {
     inventory_on(store.clone(), pg, queue, Duration::from_secs(5))
 }
 
-/// One more process over another store, or with another patience.
+/// Another process over another store, or with another timeout.
 pub(crate) fn inventory_on(
     store: Store,
     pg: &TestPg,
@@ -190,8 +190,8 @@ impl<R> World<R> {
 
     /// Everything of sales in Redis, key by key, as a hash of its value.
     pub(crate) async fn dump(&self) -> BTreeMap<String, String> {
-        // Sorted: a hash that grows is moved piece by piece, also while it is only read, and its
-        // order with it.
+        // Sorted: a growing hash is moved piece by piece, also while it is only read, and its order
+        // changes with it.
         let script = "local all = {}
             for _, key in ipairs(redis.call('KEYS', 'fs:{*')) do
               local kind, parts = redis.call('TYPE', key).ok, nil
@@ -228,7 +228,7 @@ impl<R> World<R> {
         self.lua(script, vec![key]).await.convert().unwrap()
     }
 
-    /// Asserts that the call is refused so, and that Redis is what it was before it.
+    /// Asserts that the call is refused in this way, and that Redis is unchanged.
     pub(crate) async fn refused(&self, request: &Request, proof: &Proof, refusal: Refusal) {
         let before = self.dump().await;
         assert_eq!(self.ask_with(request, proof).await, Err(refusal));

@@ -1,8 +1,8 @@
-//! The stock scripts against a model of them: random sequences, of which every answer and all that
-//! is left behind must be the model's.
+//! The stock scripts compared with a model: after random sequences every answer and the final state
+//! must be the model's.
 //!
-//! A failure is cut down to the shortest sequence that shows it. `SEED=<number>` runs the sequences
-//! of a seed again.
+//! A failure is reduced to the shortest sequence that shows it. `SEED=<number>` repeats the
+//! sequences of a seed.
 
 mod run;
 mod steps;
@@ -45,7 +45,7 @@ fn store_matches_model() {
     let seed = seed();
     let world = runtime.block_on(async {
         let world = world().await;
-        // Nothing here survives this Redis: it need not write to disk before each answer.
+        // Nothing here outlives this Redis: it need not write to disk before each answer.
         let port = world.redis.server.port();
         ask_redis(port, &["CONFIG", "SET", "appendfsync", "no"]).await.unwrap();
         world
@@ -70,7 +70,7 @@ fn store_matches_model() {
         }
         Err(failure @ TestError::Abort(_)) => panic!("{failure}\nagain with SEED={seed}"),
     }
-    // The sequences are random, but they come by everything that can be answered.
+    // The sequences are random, but every kind of answer occurs.
     let words = words.into_inner();
     println!("{words:?}");
     for word in WORDS {

@@ -1,4 +1,4 @@
-//! One sequence, done to the store and to the model.
+//! One sequence, run on the store and on the model.
 
 use std::{
     cell::RefCell,
@@ -23,13 +23,13 @@ use crate::world::{SaleSpec, World};
 
 type Checked = Result<(), TestCaseError>;
 
-/// How long a step of the model's clock is: long beside what a sequence really takes, so that
-/// no hold expires by real time.
+/// The length of a step of the model's clock: long compared with what a sequence really takes, so
+/// that no hold expires by real time.
 const TICK_MS: i64 = 900_000;
-/// What a sequence may really take.
+/// The most real time that a sequence may take.
 const SLACK_MS: i64 = 120_000;
 
-/// Lets time pass: everything a sale remembers is that much longer ago.
+/// Lets time pass: moves everything that a sale remembers into the past by that much.
 const WAIT: &str = "
     for _, id in ipairs(redis.call('HKEYS', KEYS[1])) do
       local hold = cjson.decode(redis.call('HGET', KEYS[1], id))
@@ -43,12 +43,12 @@ const WAIT: &str = "
       end
     end";
 
-/// What is left behind, as of one instant.
+/// The final state, as of one instant.
 const BEHIND: &str = "
     return { redis.call('HGETALL', KEYS[1]), redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES'),
       redis.call('ZRANGE', KEYS[3], 0, -1, 'WITHSCORES'), redis.call('HGETALL', KEYS[4]) }";
 
-/// What the answers were, by their first word, and how often.
+/// The first words of the answers, and how often each occurred.
 pub(super) type Words = RefCell<BTreeMap<String, u32>>;
 
 pub(super) async fn run(world: &World, words: &Words, room: bool, steps: &[Step]) -> Checked {
@@ -170,7 +170,7 @@ impl Run<'_> {
         times.for_each(|time| *time -= passed);
     }
 
-    /// The buyer and what is asked, in full.
+    /// The buyer and the request, in full.
     fn what(&self, ask: &Ask) -> (String, What) {
         let details = |index: usize| DETAILS[index].to_owned();
         // An unknown hold, as long as there is none.
@@ -276,7 +276,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Compares a hold that was answered with the model's, and takes note of its times.
+    /// Compares a hold in an answer with the model's, and records its times.
     fn check_hold(&mut self, answered: &domain::Hold) -> Checked {
         let Some(hold) = self.model.hold(answered.hold_id) else {
             return Err(TestCaseError::fail(format!("the model has no hold {answered:?}")));
@@ -308,8 +308,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Compares the books, deadlines, orders that wait, and buyers' units as they stand in the
-    /// store.
+    /// Compares the books, deadlines, waiting orders and buyers' units in the store.
     async fn compare_behind(&self) -> Checked {
         let [_, stock, _, deadlines, pending, _, _, buyers, _] = all_keys(self.sale);
         let behind = self.world.lua(BEHIND, vec![stock, deadlines, pending, buyers]).await;
@@ -350,7 +349,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Compares every hold, by its id and by its order's, and the list of those that wait.
+    /// Compares every hold, by its id and by its order's, and the list of waiting holds.
     async fn compare_holds(&mut self) -> Checked {
         let inventory = &self.world.inventory;
         for hold in self.model.holds.clone() {

@@ -1,9 +1,9 @@
-//! Random sequences of what buyers, settlements, sweeps and operators do, and time passing in
-//! between.
+//! Random sequences of the actions of buyers, settlements, sweeps and operators, with time passing
+//! in between.
 
 use proptest::prelude::*;
 
-/// Units, limit and price of each sku there is; one that is asked for at times is not among them.
+/// Units, limit and price of each sku; some requests name a sku that is not among them.
 pub(super) const SKUS: [(&str, i64, i64, i64); 3] =
     [("a", 12, 5, 1_999), ("b", 8, 0, 250), ("c", 5, 3, 0)];
 pub(super) const UNKNOWN_SKU: &str = "zzz";
@@ -12,10 +12,10 @@ pub(super) const BUYERS: usize = 3;
 pub(super) const DETAILS: [&str; 2] =
     [r#"{"email":"ada@example.org"}"#, r#"{"email":"bob@example.org"}"#];
 
-/// Which one of those there are; the number goes around.
+/// An index into those that exist, modulo their number.
 type Pick = usize;
 
-/// What is asked. Skus, buyers and details by their place.
+/// A request. Skus, buyers and details by index.
 #[derive(Debug, Clone)]
 pub(super) enum Ask {
     Reserve { buyer: usize, lines: Vec<(usize, i64)> },
@@ -43,7 +43,7 @@ pub(super) enum End {
 #[derive(Debug, Clone)]
 pub(super) struct Settling {
     pub(super) hold: Pick,
-    /// Of all holds, and not only of those that have an order.
+    /// Among all holds, and not only those with an order.
     pub(super) of_all: bool,
     pub(super) end: End,
     pub(super) order: OrderOf,
@@ -51,27 +51,26 @@ pub(super) struct Settling {
 
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    /// With which admission, where one is needed.
+    /// The admission, where one is needed.
     Ask(Ask, Option<usize>),
-    /// An earlier request once more, as it was but for the admission.
+    /// Repeats an earlier request, with another admission.
     Again(Pick, Option<usize>),
     /// The buyer and id of an earlier request with other content.
     Reuse(Pick, Ask),
     Settle(Vec<Settling>),
     Sweep(usize),
     Adjust(usize, i64),
-    /// An earlier adjustment once more; of that many units more than then.
+    /// Repeats an earlier adjustment, with this many units more.
     AdjustAgain(Pick, i64),
-    /// The clock goes on by quarters of a hold's length.
+    /// Advances the clock by quarters of a hold's length.
     Wait(i64),
-    /// A buyer comes back in time to extend a hold that is held, that often; the fourth time it is
-    /// as late as it can be.
+    /// A buyer extends a held hold in time, this often; the fourth time as late as possible.
     Keep(Pick, usize),
     Turn(&'static str),
 }
 
-/// Whether the sale has a room, and what happens: first some reservations, so that there is
-/// something to happen to.
+/// Whether the sale has a room, and the steps: first some reservations for the later steps to work
+/// on.
 pub(super) fn sequences() -> impl Strategy<Value = (bool, Vec<Step>)> {
     let first = (reserve(), admission()).prop_map(|(ask, admission)| Step::Ask(ask, admission));
     let (first, then) =
@@ -91,7 +90,7 @@ fn foreign() -> impl Strategy<Value = bool> + Clone {
 }
 
 fn lines() -> impl Strategy<Value = Vec<(usize, i64)>> + Clone {
-    // One in about thirty is of a sku that is not there.
+    // About one in thirty names an unknown sku.
     let sku = prop_oneof![10 => 0..1_usize, 10 => 1..2_usize, 10 => 2..3_usize, 1 => 3..4_usize];
     prop::collection::vec((sku, 1..=4_i64), 1..=3)
 }

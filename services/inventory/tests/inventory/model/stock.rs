@@ -1,18 +1,17 @@
-//! What stock does, in plain Rust: no counters, nothing shared with the service. Every sum is added
-//! up from the holds.
+//! A model of stock in plain Rust: it has no counters and shares nothing with the service. Every
+//! sum is computed from the holds.
 
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-/// How long a hold lasts, and how long it may last with all its extensions, in steps of this
-/// model's clock.
+/// The length of a hold, and the most with all its extensions, in steps of this model's clock.
 pub(super) const HOLD: i64 = 4;
 const LONGEST: i64 = 12;
 
 pub(super) type Lines = BTreeMap<String, i64>;
 
-/// What is asked, each with all that its request id binds.
+/// A request, with everything that its id binds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum What {
     Reserve(Lines),
@@ -51,7 +50,7 @@ pub(super) struct Order {
 pub(super) struct Hold {
     pub(super) id: Uuid,
     pub(super) buyer: String,
-    /// Without looking at the clock.
+    /// Regardless of the clock.
     pub(super) state: State,
     pub(super) taken: i64,
     pub(super) ends: i64,
@@ -67,7 +66,7 @@ pub(super) struct Sku {
     pub(super) price: i64,
 }
 
-/// A hold that was answered, and whether the request was known; or the word of the refusal with its
+/// A hold in an answer, and whether the request was known; or the word of the refusal with its
 /// numbers.
 pub(super) type Answer = Result<(Uuid, bool), String>;
 
@@ -100,7 +99,7 @@ impl Model {
         if over { State::Expired } else { hold.state }
     }
 
-    /// Units of a sku in holds of which this is true.
+    /// Units of a sku in holds that satisfy this.
     fn units(&self, sku: &str, of: impl Fn(&Hold) -> bool) -> i64 {
         self.holds.iter().filter(|hold| of(hold)).filter_map(|hold| hold.lines.get(sku)).sum()
     }
@@ -117,7 +116,7 @@ impl Model {
         self.units(sku, |hold| hold.buyer == buyer && has_units(hold))
     }
 
-    /// The id that belongs to a buyer's request, of what it takes and of what it places.
+    /// The id that follows from a buyer's request, of the hold it takes and of the order it places.
     pub(super) fn key(&self, buyer: &str, request_id: Uuid) -> Uuid {
         Uuid::new_v5(&self.sale, format!("{buyer}\u{1f}{request_id}").as_bytes())
     }
@@ -241,7 +240,7 @@ impl Model {
         Ok(id)
     }
 
-    /// Tells a hold how its order fared; `end` is `None` when the record has taken it over.
+    /// Settles a hold; `end` is `None` when the record has taken the order over.
     pub(super) fn settle(
         &mut self,
         id: Uuid,
@@ -265,8 +264,8 @@ impl Model {
         "DONE"
     }
 
-    /// Ends holds that are past their time, those first whose time ended first by `deadline`;
-    /// returns how many, and whether none is left nor can come.
+    /// Ends holds that are past their deadline, earliest by `deadline` first; returns how many, and
+    /// whether none is left nor can come.
     pub(super) fn sweep(&mut self, limit: usize, deadline: impl Fn(Uuid) -> i64) -> (usize, bool) {
         let now = self.now;
         let mut due: Vec<&mut Hold> = self

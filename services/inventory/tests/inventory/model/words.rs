@@ -1,4 +1,4 @@
-//! From the model's words to the service's, and back.
+//! Conversion between the model's words and the service's types.
 
 use flashsale_inventory::domain::{AdmissionFault, Content, Refusal, Request};
 use uuid::Uuid;
@@ -20,7 +20,7 @@ pub(super) fn request(sale_id: Uuid, asked: &Asked) -> Request {
     Request { sale_id, buyer_id: asked.buyer.clone(), request_id: asked.request_id, content }
 }
 
-/// A refusal in the model's words; one that the model has no word for is a difference.
+/// A refusal in the model's words; one without a word is a difference.
 #[allow(clippy::wildcard_enum_match_arm)]
 pub(super) fn word(refusal: &Refusal) -> String {
     match refusal {
