@@ -151,13 +151,13 @@ async fn racing_claimers_record_each_order_once() {
         claimer.await.unwrap().unwrap();
     }
 
-    let (recorded, births): (i64, i64) = sqlx::query_as(
+    let (recorded, first_entries): (i64, i64) = sqlx::query_as(
         "SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM order_transitions WHERE from_state IS NULL)",
     )
     .fetch_one(shop.pool())
     .await
     .unwrap();
-    assert_eq!((recorded, births), (300, 300));
+    assert_eq!((recorded, first_entries), (300, 300));
     assert_eq!(shop.dead().await.len(), 10);
     shop.assert_books_balance().await;
 }

@@ -2,11 +2,13 @@
 //! payment.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod admin;
 mod claimer;
 mod claims;
 mod dead_letters;
 mod mails;
 mod outbox;
+mod parked;
 mod peers;
 mod settlement;
 mod shop;

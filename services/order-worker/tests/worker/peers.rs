@@ -8,7 +8,16 @@ use std::{
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{inventory as inv, payment as pay};
 use flashsale_service::{Drain, Hosted, PeerConfig, peer};
-use flashsale_testing::TestServer;
+use flashsale_testing::{
+    TestServer,
+    fakes::{
+        inventory::{
+            inventory_admin_service_server::{InventoryAdminService, InventoryAdminServiceServer},
+            inventory_service_server::{InventoryService, InventoryServiceServer},
+        },
+        payment::payment_service_server::{PaymentService, PaymentServiceServer},
+    },
+};
 use tonic::{Request, Response, Status};
 
 /// What both peers know.
@@ -57,11 +66,9 @@ impl Peers {
     /// Serves both from one port.
     pub(crate) async fn serve(&self) -> TestServer {
         let hosted = Hosted::new()
-            .grpc(inv::inventory_service_server::InventoryServiceServer::new(self.clone()))
-            .grpc(pay::payment_service_server::PaymentServiceServer::new(self.clone()))
-            .grpc(inv::inventory_admin_service_server::InventoryAdminServiceServer::new(
-                self.clone(),
-            ));
+            .grpc(InventoryServiceServer::new(self.clone()))
+            .grpc(PaymentServiceServer::new(self.clone()))
+            .grpc(InventoryAdminServiceServer::new(self.clone()));
         flashsale_testing::serve(hosted, Drain::new()).await
     }
 
@@ -91,7 +98,7 @@ fn payment(order_id: &str, state: pay::PaymentState) -> pay::Payment {
 }
 
 #[tonic::async_trait]
-impl pay::payment_service_server::PaymentService for Peers {
+impl PaymentService for Peers {
     async fn create_payments(
         &self,
         request: Request<pay::CreatePaymentsRequest>,
@@ -112,13 +119,6 @@ impl pay::payment_service_server::PaymentService for Peers {
         let payments =
             orders.iter().map(|order| payment(&order.order_id, pay::PaymentState::Due)).collect();
         Ok(Response::new(pay::CreatePaymentsResponse { payments }))
-    }
-
-    async fn get_payment(
-        &self,
-        _: Request<pay::GetPaymentRequest>,
-    ) -> Result<Response<pay::GetPaymentResponse>, Status> {
-        Err(Status::unimplemented("not called"))
     }
 
     async fn cancel_payment(
@@ -144,126 +144,65 @@ impl pay::payment_service_server::PaymentService for Peers {
     }
 }
 
-macro_rules! not_asked {
-    ($($name:ident: $request:ident => $response:ident),+ $(,)?) => {
-        #[tonic::async_trait]
-        impl inv::inventory_admin_service_server::InventoryAdminService for Peers {
-            async fn settle_holds(
-                &self,
-                request: Request<inv::SettleHoldsRequest>,
-            ) -> Result<Response<inv::SettleHoldsResponse>, Status> {
-                self.fail()?;
-                let request = request.into_inner();
-                let mut known = self.lock();
-                if let Some(reason) = known.closed.get(&request.sale_id).copied() {
-                    known.refused_settlements.push(request.sale_id);
-                    return Err(Failure::new(reason, "as told").into());
-                }
-                let result = known.settle_result.unwrap_or(inv::SettleResult::Done);
-                let call: Vec<_> = request
-                    .settlements
-                    .iter()
-                    .map(|hold| (request.sale_id.clone(), hold.hold_id.clone(), hold.outcome()))
-                    .collect();
-                let results = vec![result.into(); call.len()];
-                known.settled.push(call);
-                Ok(Response::new(inv::SettleHoldsResponse { results }))
-            }
-
-            async fn retake_holds(
-                &self,
-                request: Request<inv::RetakeHoldsRequest>,
-            ) -> Result<Response<inv::RetakeHoldsResponse>, Status> {
-                let request = request.into_inner();
-                let mut known = self.lock();
-                let results = request.holds.iter().map(|hold| {
-                    let result = known.retake_results.get(&hold.hold_id);
-                    result.copied().unwrap_or(inv::RetakeResult::Taken).into()
-                });
-                let results = results.collect();
-                let epoch = known.retake_epoch.unwrap_or(request.min_epoch);
-                let closed = known.closed.get(&request.sale_id).copied();
-                known.retaken.push(request);
-                match known.retake_failure.or(closed) {
-                    Some(reason) => Err(Failure::new(reason, "as told").into()),
-                    None => Ok(Response::new(inv::RetakeHoldsResponse { results, epoch })),
-                }
-            }
-
-            $(async fn $name(
-                &self,
-                _: Request<inv::$request>,
-            ) -> Result<Response<inv::$response>, Status> {
-                Err(Status::unimplemented("not called"))
-            })+
+#[tonic::async_trait]
+impl InventoryAdminService for Peers {
+    async fn settle_holds(
+        &self,
+        request: Request<inv::SettleHoldsRequest>,
+    ) -> Result<Response<inv::SettleHoldsResponse>, Status> {
+        self.fail()?;
+        let request = request.into_inner();
+        let mut known = self.lock();
+        if let Some(reason) = known.closed.get(&request.sale_id).copied() {
+            known.refused_settlements.push(request.sale_id);
+            return Err(Failure::new(reason, "as told").into());
         }
-    };
-}
+        let result = known.settle_result.unwrap_or(inv::SettleResult::Done);
+        let call: Vec<_> = request
+            .settlements
+            .iter()
+            .map(|hold| (request.sale_id.clone(), hold.hold_id.clone(), hold.outcome()))
+            .collect();
+        let results = vec![result.into(); call.len()];
+        known.settled.push(call);
+        Ok(Response::new(inv::SettleHoldsResponse { results }))
+    }
 
-not_asked! {
-    load_stock: LoadStockRequest => LoadStockResponse,
-    sync_sale: SyncSaleRequest => SyncSaleResponse,
-    list_placed_holds: ListPlacedHoldsRequest => ListPlacedHoldsResponse,
-    adjust_stock: AdjustStockRequest => AdjustStockResponse,
-    reconcile: ReconcileRequest => ReconcileResponse,
-    rebuild: RebuildRequest => RebuildResponse,
-    list_adjustments: ListAdjustmentsRequest => ListAdjustmentsResponse,
-    take_over: TakeOverRequest => TakeOverResponse,
-}
-
-macro_rules! holds {
-    ($($name:ident: $request:ident => $response:ident),+ $(,)?) => {
-        #[tonic::async_trait]
-        impl inv::inventory_service_server::InventoryService for Peers {
-            async fn get_hold(
-                &self,
-                request: Request<inv::GetHoldRequest>,
-            ) -> Result<Response<inv::GetHoldResponse>, Status> {
-                self.fail()?;
-                let placed = self.lock().carried.get(&request.into_inner().order_id).cloned();
-                match placed {
-                    Some(placed) => Ok(Response::new(inv::GetHoldResponse {
-                        hold: placed.hold.clone(),
-                        placed: Some(placed),
-                    })),
-                    None => Err(Failure::new(Reason::HoldNotFound, "no such hold").into()),
-                }
-            }
-
-            type PlaceHoldsStream =
-                futures::stream::Pending<Result<inv::PlaceHoldsResponse, Status>>;
-
-            async fn place_holds(
-                &self,
-                _: Request<inv::PlaceHoldsRequest>,
-            ) -> Result<Response<Self::PlaceHoldsStream>, Status> {
-                Err(Status::unimplemented("not called"))
-            }
-
-            type WatchStockStream =
-                futures::stream::Pending<Result<inv::WatchStockResponse, Status>>;
-
-            async fn watch_stock(
-                &self,
-                _: Request<inv::WatchStockRequest>,
-            ) -> Result<Response<Self::WatchStockStream>, Status> {
-                Err(Status::unimplemented("not called"))
-            }
-
-            $(async fn $name(
-                &self,
-                _: Request<inv::$request>,
-            ) -> Result<Response<inv::$response>, Status> {
-                Err(Status::unimplemented("not called"))
-            })+
+    async fn retake_holds(
+        &self,
+        request: Request<inv::RetakeHoldsRequest>,
+    ) -> Result<Response<inv::RetakeHoldsResponse>, Status> {
+        let request = request.into_inner();
+        let mut known = self.lock();
+        let results = request.holds.iter().map(|hold| {
+            let result = known.retake_results.get(&hold.hold_id);
+            result.copied().unwrap_or(inv::RetakeResult::Taken).into()
+        });
+        let results = results.collect();
+        let epoch = known.retake_epoch.unwrap_or(request.min_epoch);
+        let closed = known.closed.get(&request.sale_id).copied();
+        known.retaken.push(request);
+        match known.retake_failure.or(closed) {
+            Some(reason) => Err(Failure::new(reason, "as told").into()),
+            None => Ok(Response::new(inv::RetakeHoldsResponse { results, epoch })),
         }
-    };
+    }
 }
 
-holds! {
-    reserve: ReserveRequest => ReserveResponse,
-    place_hold: PlaceHoldRequest => PlaceHoldResponse,
-    extend_hold: ExtendHoldRequest => ExtendHoldResponse,
-    release_hold: ReleaseHoldRequest => ReleaseHoldResponse,
-    get_stock: GetStockRequest => GetStockResponse,
+#[tonic::async_trait]
+impl InventoryService for Peers {
+    async fn get_hold(
+        &self,
+        request: Request<inv::GetHoldRequest>,
+    ) -> Result<Response<inv::GetHoldResponse>, Status> {
+        self.fail()?;
+        let placed = self.lock().carried.get(&request.into_inner().order_id).cloned();
+        match placed {
+            Some(placed) => Ok(Response::new(inv::GetHoldResponse {
+                hold: placed.hold.clone(),
+                placed: Some(placed),
+            })),
+            None => Err(Failure::new(Reason::HoldNotFound, "no such hold").into()),
+        }
+    }
 }

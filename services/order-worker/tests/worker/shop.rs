@@ -17,6 +17,11 @@ use uuid::Uuid;
 pub(crate) const REVIEW: Duration = Duration::from_secs(3_600);
 /// The epoch of the sale's stock.
 pub(crate) const EPOCH: i64 = 2;
+/// The epoch of the first rebuild.
+pub(crate) const NEXT: i64 = EPOCH + 1;
+/// What follows for an order that ends cancelled, without ever being claimed.
+pub(crate) const CANCELLED: [&str; 3] =
+    ["close_hold/RELEASED", "event/CANCELLED", "mail/CANCELLED"];
 
 pub(crate) struct Shop {
     pub(crate) pg: Arc<TestPg>,

@@ -188,7 +188,7 @@ fn cancelling_a_dead_letter_ends_it() {
     ];
     let decision = decide(wishes, dead_letter(&order));
     assert_eq!((decision.cancelled, decision.new_orders.len()), (vec![order.order_id], 0));
-    // Also in the batch that put it aside.
+    // Also in the batch that made it one.
     let broken = PlacedOrder { total_minor: 1, ..order.clone() };
     let messages = vec![(1, Message::Place(broken)), (2, cancel(order.clone()))];
     let decision = decide(messages, books(5));
