@@ -83,9 +83,7 @@ pub enum Message {
     },
     /// Instances of inventory that serve an older epoch of the sale's stock are to stop. The record
     /// is not concerned.
-    Closing {
-        sale_id: Uuid,
-    },
+    Closing { sale_id: Uuid },
 }
 
 impl Message {
