@@ -20,12 +20,14 @@ use flashsale_proto::{
         self, LoadStockRequest, inventory_admin_service_client::InventoryAdminServiceClient,
         inventory_service_client::InventoryServiceClient,
     },
-    waitingroom::waiting_room_service_server::WaitingRoomServiceServer,
 };
 use flashsale_queue::{ORDERS, OrderEvent, OrderMessage, QueueMessage};
 use flashsale_redis::{RedisConfig, Script, Store};
 use flashsale_service::{Drain, Hosted, config::load_from};
-use flashsale_testing::{TestNats, TestPg, TestRedis, TestServer, eventually, serve};
+use flashsale_testing::{
+    TestNats, TestPg, TestRedis, TestServer, eventually,
+    fakes::waiting_room::waiting_room_service_server::WaitingRoomServiceServer, serve,
+};
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tonic::{Status, transport::Channel};
