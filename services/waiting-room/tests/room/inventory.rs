@@ -6,16 +6,14 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use flashsale_proto::checkout::{
-    GetIntakeRequest, GetIntakeResponse, checkout_admin_service_server::CheckoutAdminService,
+use flashsale_proto::{
+    checkout::{GetIntakeRequest, GetIntakeResponse},
+    inventory::{GetStockRequest, GetStockResponse, SkuStock},
 };
-use flashsale_proto::inventory::{
-    ExtendHoldRequest, ExtendHoldResponse, GetHoldRequest, GetHoldResponse, GetStockRequest,
-    GetStockResponse, PlaceHoldRequest, PlaceHoldResponse, PlaceHoldsRequest, PlaceHoldsResponse,
-    ReleaseHoldRequest, ReleaseHoldResponse, ReserveRequest, ReserveResponse, SkuStock,
-    WatchStockRequest, WatchStockResponse, inventory_service_server::InventoryService,
+use flashsale_testing::fakes::{
+    checkout::checkout_admin_service_server::CheckoutAdminService,
+    inventory::inventory_service_server::InventoryService,
 };
-use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -73,10 +71,6 @@ impl CheckoutAdminService for Checkout {
     }
 }
 
-fn not_called<T>() -> Answer<T> {
-    Err(Status::unimplemented("not called here"))
-}
-
 #[tonic::async_trait]
 impl InventoryService for Inventory {
     async fn get_stock(&self, _: Request<GetStockRequest>) -> Answer<GetStockResponse> {
@@ -89,37 +83,5 @@ impl InventoryService for Inventory {
             })),
             None => Err(Status::unavailable("no stock")),
         }
-    }
-
-    async fn reserve(&self, _: Request<ReserveRequest>) -> Answer<ReserveResponse> {
-        not_called()
-    }
-
-    async fn place_hold(&self, _: Request<PlaceHoldRequest>) -> Answer<PlaceHoldResponse> {
-        not_called()
-    }
-
-    type PlaceHoldsStream = futures::stream::Empty<Result<PlaceHoldsResponse, Status>>;
-
-    async fn place_holds(&self, _: Request<PlaceHoldsRequest>) -> Answer<Self::PlaceHoldsStream> {
-        not_called()
-    }
-
-    async fn get_hold(&self, _: Request<GetHoldRequest>) -> Answer<GetHoldResponse> {
-        not_called()
-    }
-
-    async fn extend_hold(&self, _: Request<ExtendHoldRequest>) -> Answer<ExtendHoldResponse> {
-        not_called()
-    }
-
-    async fn release_hold(&self, _: Request<ReleaseHoldRequest>) -> Answer<ReleaseHoldResponse> {
-        not_called()
-    }
-
-    type WatchStockStream = BoxStream<'static, Result<WatchStockResponse, Status>>;
-
-    async fn watch_stock(&self, _: Request<WatchStockRequest>) -> Answer<Self::WatchStockStream> {
-        not_called()
     }
 }

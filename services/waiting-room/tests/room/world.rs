@@ -3,20 +3,22 @@
 use std::time::Duration;
 
 use flashsale_admission::{Signer, Ticket};
-use flashsale_proto::{
-    checkout::checkout_admin_service_server::CheckoutAdminServiceServer,
-    inventory::inventory_service_server::InventoryServiceServer,
-    waitingroom::{
-        CloseRoomRequest, ConfigureRoomRequest, GetPositionRequest, GetRoomRequest, JoinRequest,
-        JoinResponse, LeaveRequest, OpenRoomRequest, Outlook, PauseRoomRequest, Position, Room,
-        WatchPositionRequest, WatchPositionResponse,
-        waiting_room_admin_service_client::WaitingRoomAdminServiceClient,
-        waiting_room_service_client::WaitingRoomServiceClient,
-    },
+use flashsale_proto::waitingroom::{
+    CloseRoomRequest, ConfigureRoomRequest, GetPositionRequest, GetRoomRequest, JoinRequest,
+    JoinResponse, LeaveRequest, OpenRoomRequest, Outlook, PauseRoomRequest, Position, Room,
+    WatchPositionRequest, WatchPositionResponse,
+    waiting_room_admin_service_client::WaitingRoomAdminServiceClient,
+    waiting_room_service_client::WaitingRoomServiceClient,
 };
 use flashsale_redis::{RedisConfig, Store};
 use flashsale_service::{Drain, Hosted, config::load_from};
-use flashsale_testing::{TestPg, TestRedis, TestServer};
+use flashsale_testing::{
+    TestPg, TestRedis, TestServer,
+    fakes::{
+        checkout::checkout_admin_service_server::CheckoutAdminServiceServer,
+        inventory::inventory_service_server::InventoryServiceServer,
+    },
+};
 use flashsale_waiting_room::{Config, DEFAULTS, build};
 use fred::{
     clients::Pool,
