@@ -9,19 +9,23 @@ use std::{
 
 use flashsale_proto::{
     Money, inventory,
-    inventory::{
-        inventory_admin_service_server::{InventoryAdminService, InventoryAdminServiceServer},
-        inventory_service_server::{InventoryService, InventoryServiceServer},
-    },
     sale::{self, sale_service_client::SaleServiceClient},
     waitingroom,
-    waitingroom::waiting_room_admin_service_server::{
-        WaitingRoomAdminService, WaitingRoomAdminServiceServer,
-    },
 };
 use flashsale_sale::{Config, DEFAULTS};
 use flashsale_service::{Drain, Hosted, config::load_from};
-use flashsale_testing::{TestPg, TestServer};
+use flashsale_testing::{
+    TestPg, TestServer,
+    fakes::{
+        inventory::{
+            inventory_admin_service_server::{InventoryAdminService, InventoryAdminServiceServer},
+            inventory_service_server::{InventoryService, InventoryServiceServer},
+        },
+        waiting_room::waiting_room_admin_service_server::{
+            WaitingRoomAdminService, WaitingRoomAdminServiceServer,
+        },
+    },
+};
 use sqlx::PgPool;
 use tonic::{Code, Request, Response, Status, transport::Channel};
 use uuid::Uuid;
@@ -95,14 +99,7 @@ impl Peers {
     }
 }
 
-/// The answers of a watch, of which there are none.
-type NoStream<T> = futures::stream::Empty<Result<T, Status>>;
-
 type Answer<T> = Result<Response<T>, Status>;
-
-fn not_asked<T>() -> Answer<T> {
-    Err(Status::unimplemented("not called"))
-}
 
 #[tonic::async_trait]
 impl InventoryAdminService for Peers {
@@ -147,110 +144,10 @@ impl InventoryAdminService for Peers {
         self.note(sale, format!("sync {state}"));
         Ok(Response::new(inventory::SyncSaleResponse { version }))
     }
-
-    async fn settle_holds(
-        &self,
-        _: Request<inventory::SettleHoldsRequest>,
-    ) -> Answer<inventory::SettleHoldsResponse> {
-        not_asked()
-    }
-
-    async fn list_placed_holds(
-        &self,
-        _: Request<inventory::ListPlacedHoldsRequest>,
-    ) -> Answer<inventory::ListPlacedHoldsResponse> {
-        not_asked()
-    }
-
-    async fn adjust_stock(
-        &self,
-        _: Request<inventory::AdjustStockRequest>,
-    ) -> Answer<inventory::AdjustStockResponse> {
-        not_asked()
-    }
-
-    async fn reconcile(
-        &self,
-        _: Request<inventory::ReconcileRequest>,
-    ) -> Answer<inventory::ReconcileResponse> {
-        not_asked()
-    }
-
-    async fn rebuild(
-        &self,
-        _: Request<inventory::RebuildRequest>,
-    ) -> Answer<inventory::RebuildResponse> {
-        not_asked()
-    }
-
-    async fn list_adjustments(
-        &self,
-        _: Request<inventory::ListAdjustmentsRequest>,
-    ) -> Answer<inventory::ListAdjustmentsResponse> {
-        not_asked()
-    }
-
-    async fn take_over(
-        &self,
-        _: Request<inventory::TakeOverRequest>,
-    ) -> Answer<inventory::TakeOverResponse> {
-        not_asked()
-    }
-
-    async fn retake_holds(
-        &self,
-        _: Request<inventory::RetakeHoldsRequest>,
-    ) -> Answer<inventory::RetakeHoldsResponse> {
-        not_asked()
-    }
 }
 
 #[tonic::async_trait]
 impl InventoryService for Peers {
-    async fn reserve(
-        &self,
-        _: Request<inventory::ReserveRequest>,
-    ) -> Answer<inventory::ReserveResponse> {
-        not_asked()
-    }
-
-    async fn place_hold(
-        &self,
-        _: Request<inventory::PlaceHoldRequest>,
-    ) -> Answer<inventory::PlaceHoldResponse> {
-        not_asked()
-    }
-
-    type PlaceHoldsStream = NoStream<inventory::PlaceHoldsResponse>;
-
-    async fn place_holds(
-        &self,
-        _: Request<inventory::PlaceHoldsRequest>,
-    ) -> Answer<Self::PlaceHoldsStream> {
-        not_asked()
-    }
-
-    async fn get_hold(
-        &self,
-        _: Request<inventory::GetHoldRequest>,
-    ) -> Answer<inventory::GetHoldResponse> {
-        not_asked()
-    }
-
-    async fn extend_hold(
-        &self,
-        _: Request<inventory::ExtendHoldRequest>,
-    ) -> Answer<inventory::ExtendHoldResponse> {
-        not_asked()
-    }
-
-    async fn release_hold(
-        &self,
-        _: Request<inventory::ReleaseHoldRequest>,
-    ) -> Answer<inventory::ReleaseHoldResponse> {
-        not_asked()
-    }
-
     async fn get_stock(
         &self,
         request: Request<inventory::GetStockRequest>,
@@ -281,15 +178,6 @@ impl InventoryService for Peers {
         let stock = vec![sku("TEE-L", held, 0), sku("TEE-M", 0, placed)];
         Ok(Response::new(inventory::GetStockResponse { stock, epoch: 1, read_time: None }))
     }
-
-    type WatchStockStream = NoStream<inventory::WatchStockResponse>;
-
-    async fn watch_stock(
-        &self,
-        _: Request<inventory::WatchStockRequest>,
-    ) -> Answer<Self::WatchStockStream> {
-        not_asked()
-    }
 }
 
 #[tonic::async_trait]
@@ -315,13 +203,6 @@ impl WaitingRoomAdminService for Peers {
         Ok(Response::new(waitingroom::OpenRoomResponse { room: None }))
     }
 
-    async fn pause_room(
-        &self,
-        _: Request<waitingroom::PauseRoomRequest>,
-    ) -> Answer<waitingroom::PauseRoomResponse> {
-        not_asked()
-    }
-
     async fn close_room(
         &self,
         request: Request<waitingroom::CloseRoomRequest>,
@@ -330,27 +211,6 @@ impl WaitingRoomAdminService for Peers {
         let sale = self.take("CloseRoom", &asked.request_id, &asked.sale_id)?;
         self.note(sale, "close");
         Ok(Response::new(waitingroom::CloseRoomResponse { room: None }))
-    }
-
-    async fn set_rate(
-        &self,
-        _: Request<waitingroom::SetRateRequest>,
-    ) -> Answer<waitingroom::SetRateResponse> {
-        not_asked()
-    }
-
-    async fn run_draw(
-        &self,
-        _: Request<waitingroom::RunDrawRequest>,
-    ) -> Answer<waitingroom::RunDrawResponse> {
-        not_asked()
-    }
-
-    async fn get_room(
-        &self,
-        _: Request<waitingroom::GetRoomRequest>,
-    ) -> Answer<waitingroom::GetRoomResponse> {
-        not_asked()
     }
 }
 
