@@ -1,23 +1,21 @@
 //! A small service, and a server for it.
 
 use std::{
-    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use flashsale_errors::Failure;
 use flashsale_proto::sale::{
-    CreateSaleRequest, CreateSaleResponse, EndSaleRequest, EndSaleResponse, GetSaleReportRequest,
-    GetSaleReportResponse, GetSaleRequest, GetSaleResponse, ImportSaleRequest, ImportSaleResponse,
-    ListSalesRequest, ListSalesResponse, PauseSaleRequest, PauseSaleResponse, Sale,
-    ScheduleSaleRequest, ScheduleSaleResponse, StartSaleRequest, StartSaleResponse,
-    UpdateSaleRequest, UpdateSaleResponse, WatchSaleRequest, WatchSaleResponse,
+    GetSaleRequest, GetSaleResponse, Sale, WatchSaleRequest, WatchSaleResponse,
     sale_service_client::SaleServiceClient,
-    sale_service_server::{SaleService, SaleServiceServer},
 };
 use flashsale_service::{Drain, Hosted, PeerConfig, ServerConfig, bind, deadline};
-use futures::{Stream, StreamExt as _, stream};
+use flashsale_testing::fakes::sale::sale_service_server::{SaleService, SaleServiceServer};
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
 use hyper_util::rt::TokioIo;
 use opentelemetry::trace::TraceContextExt as _;
 use tokio::{
@@ -81,13 +79,11 @@ impl SaleService for Sales {
         }))
     }
 
-    type WatchSaleStream = Pin<Box<dyn Stream<Item = Result<WatchSaleResponse, Status>> + Send>>;
-
     /// "polite" ends when the drain starts, any other never does.
     async fn watch_sale(
         &self,
         request: Request<WatchSaleRequest>,
-    ) -> Result<Response<Self::WatchSaleStream>, Status> {
+    ) -> Result<Response<BoxStream<'static, Result<WatchSaleResponse, Status>>>, Status> {
         let first = stream::once(async { Ok(WatchSaleResponse::default()) });
         let endless = first.chain(stream::pending());
         Ok(Response::new(if request.into_inner().sale_id == "polite" {
@@ -95,69 +91,6 @@ impl SaleService for Sales {
         } else {
             endless.boxed()
         }))
-    }
-
-    async fn create_sale(
-        &self,
-        _: Request<CreateSaleRequest>,
-    ) -> Result<Response<CreateSaleResponse>, Status> {
-        Err(Status::unimplemented("unused"))
-    }
-
-    async fn update_sale(
-        &self,
-        _: Request<UpdateSaleRequest>,
-    ) -> Result<Response<UpdateSaleResponse>, Status> {
-        Err(Status::unimplemented("unused"))
-    }
-
-    async fn import_sale(
-        &self,
-        _: Request<ImportSaleRequest>,
-    ) -> Result<Response<ImportSaleResponse>, Status> {
-        Err(Status::unimplemented("unused"))
-    }
-
-    async fn schedule_sale(
-        &self,
-        _: Request<ScheduleSaleRequest>,
-    ) -> Result<Response<ScheduleSaleResponse>, Status> {
-        Err(Status::unimplemented("unused"))
-    }
-
-    async fn start_sale(
-        &self,
-        _: Request<StartSaleRequest>,
-    ) -> Result<Response<StartSaleResponse>, Status> {
-        Err(Status::unimplemented("unused"))
-    }
-
-    async fn pause_sale(
-        &self,
-        _: Request<PauseSaleRequest>,
-    ) -> Result<Response<PauseSaleResponse>, Status> {
-        Err(Status::unimplemented("unused"))
-    }
-
-    async fn end_sale(
-        &self,
-        _: Request<EndSaleRequest>,
-    ) -> Result<Response<EndSaleResponse>, Status> {
-        Err(Status::unimplemented("unused"))
-    }
-
-    async fn list_sales(
-        &self,
-        _: Request<ListSalesRequest>,
-    ) -> Result<Response<ListSalesResponse>, Status> {
-        Err(Status::unimplemented("unused"))
-    }
-
-    async fn get_sale_report(
-        &self,
-        _: Request<GetSaleReportRequest>,
-    ) -> Result<Response<GetSaleReportResponse>, Status> {
-        Err(Status::unimplemented("unused"))
     }
 }
 
