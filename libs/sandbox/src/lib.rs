@@ -14,7 +14,6 @@
 
 mod death;
 mod folder;
-mod home;
 mod nats;
 mod nats_cluster;
 mod ports;
@@ -25,10 +24,11 @@ mod redis;
 mod redis_cluster;
 mod redis_sentinel;
 mod resp;
+mod run_dir;
 mod server;
 mod tools;
 
-pub use home::{Home, RunDir};
+pub use flashsale_home::Home;
 pub use nats::{NatsOptions, NatsServer};
 pub use nats_cluster::NatsCluster;
 pub use ports::free_port;
@@ -39,5 +39,6 @@ pub use redis::{Appendonly, RedisOptions, RedisServer};
 pub use redis_cluster::{ClusterError, ClusterNode, RedisCluster};
 pub use redis_sentinel::{RedisSentinel, Sentinel};
 pub use resp::{Reply, RespError, ask};
+pub use run_dir::RunDir;
 pub use server::{Kind, Server, StartError, StopError};
 pub use tools::{Tools, ToolsError, Versions};

@@ -9,7 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use flashsale_sandbox::{Command, Home, PostgresOptions, PostgresServer, Tools};
+use flashsale_sandbox::{Command, Home, PostgresOptions, PostgresServer, RunDir, Tools};
 use nix::sys::signal::Signal;
 use nix::unistd;
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
@@ -63,7 +63,7 @@ async fn exec(command: &[OsString]) -> anyhow::Result<u8> {
         term: signal(SignalKind::terminate())?,
     };
     let tools = Tools::locate()?;
-    let run = Home::locate()?.run_dir().context("cannot make a folder for this run")?;
+    let run = RunDir::create(&Home::locate()?).context("cannot make a folder for this run")?;
     let options = PostgresOptions { fsync: false, ..PostgresOptions::default() };
     let dir = run.path().join("postgres");
     let postgres = tokio::select! {

@@ -5,9 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use flashsale_home::Home;
 use thiserror::Error;
-
-use crate::home::Home;
 
 /// The oldest versions taken, as in `scripts/tools.lock`.
 const REDIS: Wanted = Wanted {

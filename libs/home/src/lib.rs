@@ -1,15 +1,14 @@
-//! Where data goes: `.flashsale/` in the workspace, with a folder for each run.
+//! Where data goes on this machine: `.flashsale/` in the workspace.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-
-use crate::folder::LockedFolder;
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 const NAME: &str = ".flashsale";
 
-/// The data folder: `FLASHSALE_HOME` if set, else `.flashsale` beside the nearest `Cargo.lock` above the working folder,
-/// else `.flashsale` in the working folder.
+/// The data folder: `FLASHSALE_HOME` if set, else `.flashsale` beside the nearest `Cargo.lock` above
+/// the working folder, else `.flashsale` in the working folder.
 #[derive(Debug, Clone)]
 pub struct Home {
     path: PathBuf,
@@ -39,50 +38,22 @@ impl Home {
         &self.path
     }
 
-    /// Where `scripts/setup.sh` puts the tools it brings: `FLASHSALE_TOOLS` if set, else `tools` in the data folder.
+    /// Where `scripts/setup.sh` puts the tools it brings: `FLASHSALE_TOOLS` if set, else `tools` in
+    /// the data folder.
     pub fn tools(&self) -> PathBuf {
         match std::env::var_os("FLASHSALE_TOOLS").filter(|path| !path.is_empty()) {
             Some(path) => PathBuf::from(path),
             None => self.path.join("tools"),
         }
     }
-
-    /// A fresh folder for this run, `runs/<pid>-<random>`, so that runs beside each other do not meet. It stays when the
-    /// run ends, for its logs to be read; the next run removes it.
-    ///
-    /// # Errors
-    /// If the folder cannot be made.
-    pub fn run_dir(&self) -> io::Result<RunDir> {
-        let runs = self.path.join("runs");
-        fs::create_dir_all(&runs)?;
-        Ok(RunDir { folder: LockedFolder::create(&runs, "run-")? })
-    }
-}
-
-/// The folder of one run, safe from being swept as long as this value lives.
-#[derive(Debug)]
-pub struct RunDir {
-    folder: LockedFolder,
-}
-
-impl RunDir {
-    /// The folder itself.
-    pub fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// Removes it now, for a run whose logs nobody will want. Stop the servers first.
-    ///
-    /// # Errors
-    /// If something in it cannot be removed.
-    pub fn remove(self) -> io::Result<()> {
-        self.folder.remove()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use std::fs;
+
     use super::*;
 
     #[test]
