@@ -64,7 +64,7 @@ setup-up:
 .PHONY: test
 test: setup-test build ## Every test, against real servers (TEST= picks some by name)
 	@# Examples in the documentation, if there are any; the test runner does not know them.
-	@if grep -rqE '^ *//[/!] *```' --include='*.rs' libs services standins auditor cli faults; then \
+	@if grep -rqE '^ *//[/!] *```' --include='*.rs' libs services cli tools; then \
 		cargo test --workspace --doc; fi
 	$(BIN)/flashsale-sandbox exec -- cargo nextest run --workspace --profile $(NEXTEST_PROFILE) $(TEST)
 
@@ -131,7 +131,7 @@ faults: setup-test ## Put faults into a copy of the tree and see that they are f
 
 .PHONY: bench
 bench: setup ## What the calls cost on this machine, as ratios within one run (ROUNDS= SECONDS_EACH=; builds for release)
-	cargo build --release --bins $(addprefix --package flashsale-,bench sale inventory waiting-room checkout)
+	cargo build --release --bins $(addprefix --package flashsale-,bench serve)
 	$(or $(CARGO_TARGET_DIR),target)/release/flashsale-bench $(BENCH_ARGS)
 
 .PHONY: mutants

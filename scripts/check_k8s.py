@@ -112,6 +112,7 @@ def check_deployment(obj, objects):
     require(pod["spec"].get("terminationGracePeriodSeconds") == 45, subject, "must have 45 s to drain")
     require(pod["spec"].get("topologySpreadConstraints"), subject, "must be spread over zones and nodes")
     (container,) = pod["spec"]["containers"]
+    require(container.get("args") == [name], subject, f"its argument must name the service: args: [{name}]")
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     require(ports == PORTS, subject, f"must listen on {PORTS}")
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):

@@ -30,8 +30,8 @@ while IFS= read -r manifest; do
         "${manifest%Cargo.toml}"src/bin/*.rs "${manifest%Cargo.toml}"tests/*.rs; do
         if [[ -e $root ]]; then roots+=("$root"); fi
     done
-done < <(grep -lE '^sqlx(\.| *=)' libs/*/Cargo.toml services/*/Cargo.toml standins/*/Cargo.toml \
-    auditor/Cargo.toml cli/Cargo.toml tests/Cargo.toml)
+done < <(grep -lE '^sqlx(\.| *=)' libs/*/Cargo.toml services/*/Cargo.toml tools/*/Cargo.toml \
+    tests/Cargo.toml)
 stamps=$(mktemp -d)
 for index in "${!roots[@]}"; do touch -r "${roots[$index]}" "$stamps/$index"; done
 at_exit() {

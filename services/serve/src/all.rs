@@ -1,19 +1,14 @@
 //! All services in one process behind one port. They still talk gRPC to each other, over loopback.
 
-use std::{collections::HashMap, process::ExitCode};
+use std::{collections::HashMap, io::Write as _, process::ExitCode};
 
 use anyhow::Context as _;
 use flashsale_service::{CommonConfig, Drain, Problem, ServerConfig, Validate, config, serve};
 use flashsale_telemetry::TelemetryConfig;
 use serde::Deserialize;
-use tokio::{
-    runtime::Runtime,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::output::Output;
-
-const DEFAULTS: &str = include_str!("../serve.default.toml");
+const DEFAULTS: &str = include_str!("../config.default.toml");
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,11 +36,16 @@ impl Validate for Config {
 }
 
 /// Serves until SIGTERM or SIGINT.
-pub(crate) fn main(runtime: Runtime, output: &Output) -> ExitCode {
-    match runtime.block_on(host()) {
+pub(crate) fn main() -> ExitCode {
+    // Two providers end up among the dependencies; a failure means that one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let served = runtime.context("no threads to run on").and_then(|it| it.block_on(host()));
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output.say(&format!("flashsale serve: {error:#}"));
+            // The log may not be set up. That standard error is closed must not change the exit code.
+            writeln!(std::io::stderr(), "flashsale-serve all: {error:#}").ok();
             ExitCode::FAILURE
         }
     }

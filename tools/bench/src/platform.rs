@@ -71,7 +71,7 @@ impl Platform {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let tools = Tools::locate()?;
         let redis_benchmark = redis_benchmark(&tools)?;
-        let dir = Home::locate()?.run_dir().context("no folder to run in")?;
+        let dir = RunDir::create(&Home::locate()?).context("no folder to run in")?;
         let path = dir.path().to_owned();
         let (postgres, redis, nats) = tokio::try_join!(
             PostgresServer::start(&tools, path.join("postgres"), PostgresOptions::default()),
@@ -107,8 +107,7 @@ impl Platform {
         }
         let mut services = Vec::new();
         for (name, port) in ports {
-            let program = sibling(&format!("flashsale-{name}"))?;
-            let program = start(&path, name, program, Vec::new(), port, &env).await?;
+            let program = start(&path, name, serve()?, vec![name.into()], port, &env).await?;
             services.push((name, format!("http://127.0.0.1:{port}"), program));
         }
         let port = free_port()?;
@@ -228,8 +227,9 @@ impl Platform {
         let mut env = self.env.clone();
         env.retain(|(name, _)| others.iter().all(|(other, _)| other != name));
         env.extend(others);
-        let (port, program) = (free_port()?, sibling(&format!("flashsale-{service}"))?);
-        let program = start(self.dir.path(), name, program, Vec::new(), port, &env).await?;
+        let port = free_port()?;
+        let program =
+            start(self.dir.path(), name, serve()?, vec![service.into()], port, &env).await?;
         Ok((format!("http://127.0.0.1:{port}"), program))
     }
 
@@ -310,9 +310,9 @@ fn this() -> anyhow::Result<PathBuf> {
     std::env::current_exe().context("this program cannot find itself")
 }
 
-/// A program of ours: they are built side by side.
-fn sibling(name: &str) -> anyhow::Result<PathBuf> {
-    let path = this()?.with_file_name(name);
+/// The program of all services, which is built beside this one.
+fn serve() -> anyhow::Result<PathBuf> {
+    let path = this()?.with_file_name("flashsale-serve");
     ensure!(path.exists(), "{} is missing: say `make bench`, which builds it", path.display());
     Ok(path)
 }

@@ -62,7 +62,7 @@ impl Platform {
     /// Starts everything.
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let tools = Tools::locate()?;
-        let dir = Home::locate()?.run_dir().context("no folder to run in")?;
+        let dir = RunDir::create(&Home::locate()?).context("no folder to run in")?;
         let path = dir.path().to_owned();
         let (postgres, redis, nats) = tokio::try_join!(
             PostgresServer::start(&tools, path.join("postgres"), PostgresOptions::default()),
@@ -84,7 +84,7 @@ impl Platform {
         let to_nats = Proxy::plain(nats_port.context("NATS has no port")?).await?;
         let signer = Signer::generate()?;
         std::fs::write(path.join("keys.json"), signer.to_private_jwks())?;
-        let service = |name: &str| Service::new(&format!("flashsale-{name}"), name, path.clone());
+        let service = |name: &str| Service::new(name, name, path.clone());
         let payment = service("payment")?;
         let webhook = format!("{}/stripe/webhook", payment.http_url());
         let stripe_args = [
@@ -232,8 +232,7 @@ impl Platform {
 
     /// One more service of a kind, not started; `letter` tells it from the others.
     pub(crate) fn another(&self, name: &str, letter: &str) -> anyhow::Result<Service> {
-        let (program, own) = (format!("flashsale-{name}"), format!("{name}-{letter}"));
-        Service::new(&program, &own, self.dir.path().to_owned())
+        Service::new(name, &format!("{name}-{letter}"), self.dir.path().to_owned())
     }
 
     /// One more Redis, empty.

@@ -23,6 +23,8 @@ pub(crate) type Env = Vec<(String, String)>;
 /// A service.
 #[derive(Debug)]
 pub(crate) struct Service {
+    /// What it serves, as `flashsale-serve` names it.
+    service: String,
     name: String,
     program: PathBuf,
     dir: PathBuf,
@@ -44,10 +46,11 @@ pub(crate) fn sibling(name: &str) -> anyhow::Result<PathBuf> {
 
 impl Service {
     /// A service that is not started yet; `name` tells it from a second one of its kind.
-    pub(crate) fn new(program: &str, name: &str, dir: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) fn new(service: &str, name: &str, dir: PathBuf) -> anyhow::Result<Self> {
         Ok(Self {
+            service: service.to_owned(),
             name: name.to_owned(),
-            program: sibling(program)?,
+            program: sibling("flashsale-serve")?,
             dir,
             port: free_port()?,
             http_port: free_port()?,
@@ -99,7 +102,7 @@ impl Service {
         let options = ProgramOptions {
             name: self.name.clone(),
             path: self.program.clone(),
-            args: Vec::new(),
+            args: vec![self.service.clone().into()],
             env,
             log_file: self.dir.join(format!("{}.log", self.name)),
             ready_file,
