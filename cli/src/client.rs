@@ -7,8 +7,8 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use flashsale_home::Home;
 use flashsale_proto::{Money, checkout, inventory, sale};
-use flashsale_sandbox::Home;
 use iso_currency::Currency;
 use serde_json::{Value, json};
 use tonic::{
@@ -19,7 +19,7 @@ use tonic::{
 /// Where services are looked for when nothing says otherwise.
 const DEFAULT_ADDR: &str = "http://127.0.0.1:50051";
 /// How long a unary call may take.
-pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a connection on which nothing comes is asked whether the other side is still there, and how long it may take to answer:
 /// what is watched has no deadline.
@@ -29,13 +29,13 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_EXPORT_BYTES: u64 = 3 * 1_024 * 1_024;
 
 /// Where `flashsale up` writes down its address.
-pub(crate) fn up_file() -> anyhow::Result<PathBuf> {
+pub fn up_file() -> anyhow::Result<PathBuf> {
     Ok(Home::locate()?.path().join("up.json"))
 }
 
 /// The services that a command speaks to.
 #[derive(Debug)]
-pub(crate) struct Target {
+pub struct Target {
     addr: String,
     source: Source,
 }
@@ -53,7 +53,7 @@ enum Source {
 
 impl Target {
     /// Where `--addr` says, else where `flashsale up` runs, else the default port.
-    pub(crate) fn find(given: Option<String>) -> Self {
+    pub fn find(given: Option<String>) -> Self {
         if let Some(addr) = given.filter(|addr| !addr.is_empty()) {
             let addr = if addr.contains("://") { addr } else { format!("http://{addr}") };
             return Self { addr, source: Source::Given };
@@ -65,12 +65,12 @@ impl Target {
     }
 
     /// Where they are.
-    pub(crate) fn addr(&self) -> &str {
+    pub fn addr(&self) -> &str {
         &self.addr
     }
 
     /// A channel to the services, which connects with the first call.
-    pub(crate) fn connect(&self) -> anyhow::Result<Channel> {
+    pub fn connect(&self) -> anyhow::Result<Channel> {
         let addr = &self.addr;
         if !addr.starts_with("http://") {
             bail!(
@@ -86,7 +86,7 @@ impl Target {
     }
 
     /// What a status means that is no failure of ours, but the transport's or somebody else's; and what to do.
-    pub(crate) fn trouble(&self, status: &Status) -> (String, Option<String>) {
+    pub fn trouble(&self, status: &Status) -> (String, Option<String>) {
         let (addr, code) = (&self.addr, status.code());
         // The transport says "cancelled" of its own deadline, and also of a connection that breaks off.
         let out_of_time =
@@ -126,7 +126,7 @@ fn running() -> Option<(String, PathBuf)> {
 }
 
 /// A shop's export, whole. Not more of it than an import takes: it may be any file.
-pub(crate) fn read_export(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub fn read_export(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut content = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(MAX_EXPORT_BYTES + 1).read_to_end(&mut content))
@@ -140,29 +140,20 @@ pub(crate) fn read_export(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Writes a file of the data folder, whole or not at all.
-pub(crate) fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{}", std::process::id()));
-    std::fs::write(&draft, text)
-        .and_then(|()| std::fs::rename(&draft, path))
-        .with_context(|| format!("{} cannot be written", path.display()))
-}
-
 /// A unary request with its deadline.
-pub(crate) fn request<T>(message: T) -> tonic::Request<T> {
+pub fn request<T>(message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     request.set_timeout(CALL_TIMEOUT);
     request
 }
 
 /// A fresh request id.
-pub(crate) fn request_id() -> String {
+pub fn request_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
 /// An amount as people write it, for example `49.90 EUR`.
-pub(crate) fn money(money: Option<&Money>) -> String {
+pub fn money(money: Option<&Money>) -> String {
     let Some(money) = money else { return String::new() };
     let decimals =
         Currency::from_code(&money.currency_code).and_then(Currency::exponent).unwrap_or(2);
@@ -180,27 +171,27 @@ fn money_json(value: Option<&Money>) -> Value {
 }
 
 /// A time as RFC 3339.
-pub(crate) fn time(time: Option<&prost_types::Timestamp>) -> String {
+pub fn time(time: Option<&prost_types::Timestamp>) -> String {
     time.map(ToString::to_string).unwrap_or_default()
 }
 
 /// The short name of an enum's value: `ORDER_STATE_CONFIRMED` is `CONFIRMED`.
-pub(crate) fn short(name: &str, prefix: &str) -> String {
+pub fn short(name: &str, prefix: &str) -> String {
     name.strip_prefix(prefix).unwrap_or(name).to_owned()
 }
 
 /// A sale's state by name.
-pub(crate) fn sale_state(sale: &sale::Sale) -> String {
+pub fn sale_state(sale: &sale::Sale) -> String {
     short(sale.state().as_str_name(), "SALE_STATE_")
 }
 
 /// An order's state by name.
-pub(crate) fn order_state(order: &checkout::Order) -> String {
+pub fn order_state(order: &checkout::Order) -> String {
     short(order.state().as_str_name(), "ORDER_STATE_")
 }
 
 /// Whether an order has reached its end.
-pub(crate) fn is_over(order: &checkout::Order) -> bool {
+pub fn is_over(order: &checkout::Order) -> bool {
     use checkout::OrderState;
     match order.state() {
         OrderState::Confirmed
@@ -218,7 +209,7 @@ pub(crate) fn is_over(order: &checkout::Order) -> bool {
 }
 
 /// A sale as JSON.
-pub(crate) fn sale_json(sale: &sale::Sale) -> Value {
+pub fn sale_json(sale: &sale::Sale) -> Value {
     let settings = sale.settings.clone().unwrap_or_default();
     json!({
         "sale_id": sale.sale_id,
@@ -242,7 +233,7 @@ pub(crate) fn sale_json(sale: &sale::Sale) -> Value {
 }
 
 /// How a sale went, as JSON.
-pub(crate) fn report_json(report: &sale::SaleReport) -> Value {
+pub fn report_json(report: &sale::SaleReport) -> Value {
     let orders = report.orders.unwrap_or_default();
     json!({
         "sale_id": report.sale_id,
@@ -268,7 +259,7 @@ pub(crate) fn report_json(report: &sale::SaleReport) -> Value {
 }
 
 /// An order as JSON.
-pub(crate) fn order_json(order: &checkout::Order) -> Value {
+pub fn order_json(order: &checkout::Order) -> Value {
     json!({
         "order_id": order.order_id,
         "sale_id": order.sale_id,
@@ -287,7 +278,7 @@ pub(crate) fn order_json(order: &checkout::Order) -> Value {
 }
 
 /// A sku's books as JSON.
-pub(crate) fn stock_json(stock: &inventory::SkuStock) -> Value {
+pub fn stock_json(stock: &inventory::SkuStock) -> Value {
     json!({
         "sku": stock.sku, "allotted": stock.allotted, "available": stock.available,
         "held": stock.held, "placed": stock.placed, "sold": stock.sold,

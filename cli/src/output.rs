@@ -15,7 +15,7 @@ use crate::client::Target;
 
 /// Whoever read what this program says has gone, as `head` does once it has its lines: the program ends and says nothing of it.
 #[derive(Debug)]
-pub(crate) struct ReaderGone;
+pub struct ReaderGone;
 
 impl fmt::Display for ReaderGone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,7 +27,7 @@ impl std::error::Error for ReaderGone {}
 
 /// How answers are printed. Never with `println!` and its like: they panic when a pipe is closed.
 #[derive(Debug, Clone)]
-pub(crate) struct Output {
+pub struct Output {
     json: bool,
     reader_gone: watch::Sender<bool>,
 }
@@ -168,7 +168,7 @@ fn failure_text(failure: &Failure) -> String {
 }
 
 /// A table; columns named in `numbers` are set to the right.
-pub(crate) fn table(
+pub fn table(
     header: &[&str],
     numbers: &[usize],
     rows: impl IntoIterator<Item = Vec<String>>,

@@ -3,10 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
+use flashsale_cli::output::{Output, table};
 use flashsale_errors::{Reason, Retry};
 use serde_json::{Map, Value, json};
-
-use crate::output::{Output, table};
 
 /// The file of a reason's page and what stands in it. A reason without a page does not compile.
 fn page(reason: Reason) -> (&'static str, &'static str) {

@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
+use flashsale_cli::{
+    client::{Target, is_over, money, order_json, order_state, request, request_id, short, time},
+    output::{Output, table},
+};
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{
     checkout::{
@@ -16,11 +20,6 @@ use flashsale_proto::{
 };
 use serde_json::{Value, json};
 use tonic::{Code, Status, transport::Channel};
-
-use crate::{
-    client::{Target, is_over, money, order_json, order_state, request, request_id, short, time},
-    output::{Output, table},
-};
 
 /// The most that one page of a list has.
 const PAGE: i32 = 500;

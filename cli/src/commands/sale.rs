@@ -4,6 +4,14 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use flashsale_cli::{
+    client::{
+        Target, money, read_export, report_json, request, request_id, sale_json, sale_state, short,
+        time,
+    },
+    output::{Output, table},
+    report::report_once,
+};
 use flashsale_proto::{
     Money,
     sale::{
@@ -13,15 +21,6 @@ use flashsale_proto::{
     },
 };
 use serde_json::{Value, json};
-
-use crate::{
-    client::{
-        Target, money, read_export, report_json, request, request_id, sale_json, sale_state, short,
-        time,
-    },
-    output::{Output, table},
-    proof::report_once,
-};
 
 /// What to do.
 #[derive(Debug, Subcommand)]

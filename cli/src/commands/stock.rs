@@ -3,6 +3,10 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use flashsale_cli::{
+    client::{Target, request, request_id, short, stock_json, time},
+    output::{Output, table},
+};
 use flashsale_proto::inventory::{
     AdjustStockRequest, Adjustment, Difference, GetStockRequest, ListAdjustmentsRequest,
     ReconcileRequest, ReconcileResponse, SkuStock, TakeOverRequest, TakeOverResponse,
@@ -11,11 +15,6 @@ use flashsale_proto::inventory::{
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
-
-use crate::{
-    client::{Target, request, request_id, short, stock_json, time},
-    output::{Output, table},
-};
 
 /// The most that one page of the audit trail has.
 const PAGE: i32 = 500;

@@ -577,6 +577,27 @@ fn without_a_running_platform_the_commands_say_how_to_start_one() {
 }
 
 #[test]
+fn a_missing_simulation_is_named_and_everything_else_works() {
+    let home = own_home();
+    // The command alone in a folder, as on an operator's machine.
+    let alone = home.path().join("flashsale");
+    std::fs::copy(flashsale(home.path(), &[]).get_program(), &alone).unwrap();
+    let say = |args: &[&str]| Said::by(Command::new(&alone).args(args).stdin(Stdio::null()));
+    for (args, code) in
+        [(&["up"][..], 1), (&["run", "--buyers", "9"], 1), (&["load"], 2), (&["help", "run"], 1)]
+    {
+        let said = say(args);
+        assert_eq!((said.code, said.out.as_str()), (Some(code), ""), "{args:?}: {said:?}");
+        contains_all(&said.err, &["flashsale-simulate is missing", "make build"]);
+    }
+    let said = say(&["--json", "run"]);
+    assert_eq!((said.code, said.err.as_str()), (Some(1), ""), "{said:?}");
+    assert!(said.json()["error"]["message"].as_str().unwrap().contains("flashsale-simulate"));
+    assert_eq!(say(&["--help"]).code, Some(0));
+    assert_eq!(say(&["errors", "SOLD_OUT"]).code, Some(0));
+}
+
+#[test]
 fn a_service_that_stays_silent_is_given_up_after_its_deadline() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = silent.local_addr().unwrap().to_string();

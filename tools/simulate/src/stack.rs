@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use flashsale_cli::{client, program::sibling};
 use flashsale_pg::PgConfig;
 use flashsale_proto::sale::{
     ExportFormat, ImportSaleRequest, RoomSettings, Sale, SaleSettings, StartSaleRequest,
@@ -20,10 +21,10 @@ use flashsale_sandbox::{
 use rand::distr::{Alphanumeric, SampleString as _};
 use tonic::transport::Channel;
 
-use crate::{StackArgs, client, proof::Stores};
+use crate::{StackArgs, proof::Stores};
 
 /// The sample export, for those who bring none.
-const SAMPLE: &str = include_str!("../samples/spring-drop.csv");
+const SAMPLE: &str = include_str!("../../../cli/samples/spring-drop.csv");
 /// Where a real key for Stripe's test mode is looked for.
 const STRIPE_KEY: &str = "STRIPE_SECRET_KEY";
 /// Where Stripe itself is.
@@ -109,8 +110,7 @@ impl Stack {
     ) -> anyhow::Result<Self> {
         let key = test_mode_key()?;
         let tools = Tools::locate()?;
-        let home = Home::locate()?;
-        let dir = home.run_dir().context("no folder to run in")?;
+        let dir = RunDir::create(&Home::locate()?).context("no folder to run in")?;
         let path = dir.path().to_owned();
         let found = tools.versions();
         say(&format!(
@@ -160,13 +160,13 @@ impl Stack {
                 for fault in provision.provider_faults {
                     args.extend(["--fault".into(), fault.into()]);
                 }
-                let program = sibling("stripe-standin", &path, args).await?;
+                let program = stand_in("stripe-standin", &path, args).await?;
                 let url = format!("http://{}", program.address());
                 (Provider::StandIn { program, log }, url, "sk_test_standin".to_owned())
             }
         };
         let mail_log = path.join("mail.jsonl");
-        let smtp = sibling("smtp-sink", &path, vec!["--log".into(), mail_log.into()]).await?;
+        let smtp = stand_in("smtp-sink", &path, vec!["--log".into(), mail_log.into()]).await?;
 
         let grpc_port = free_port()?;
         let grpc_url = format!("http://127.0.0.1:{grpc_port}");
@@ -192,8 +192,8 @@ impl Stack {
         }
         let services = Program::start(ProgramOptions {
             name: "services".to_owned(),
-            path: std::env::current_exe().context("this program cannot find itself")?,
-            args: vec!["serve".into()],
+            path: sibling("flashsale-serve")?,
+            args: vec!["all".into()],
             env: env
                 .into_iter()
                 .map(|(key, value)| (format!("FLASHSALE_{key}").into(), value.into()))
@@ -371,17 +371,7 @@ async fn migrate(postgres: &PostgresServer) -> anyhow::Result<String> {
     Ok(url)
 }
 
-/// The path of a program of ours: they are built side by side.
-pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
-    let here = std::env::current_exe().context("this program cannot find itself")?;
-    let path = here.with_file_name(name);
-    if !path.exists() {
-        bail!("{} is missing: build the whole workspace (`make build`)", path.display());
-    }
-    Ok(path)
-}
-
-async fn sibling(name: &str, dir: &Path, mut args: Vec<OsString>) -> anyhow::Result<Program> {
+async fn stand_in(name: &str, dir: &Path, mut args: Vec<OsString>) -> anyhow::Result<Program> {
     let ready_file = dir.join(format!("{name}.ready"));
     args.extend([
         "--listen".into(),
@@ -391,7 +381,7 @@ async fn sibling(name: &str, dir: &Path, mut args: Vec<OsString>) -> anyhow::Res
     ]);
     let options = ProgramOptions {
         name: name.to_owned(),
-        path: program(name)?,
+        path: sibling(name)?,
         args,
         env: Vec::new(),
         log_file: dir.join(format!("{name}.log")),

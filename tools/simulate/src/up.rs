@@ -2,14 +2,19 @@
 
 use std::process::ExitCode;
 
+use flashsale_cli::{
+    client,
+    output::{Output, ReaderGone},
+    program::sibling,
+};
 use flashsale_proto::sale::Sale;
 use flashsale_sandbox::Home;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    StackArgs, client,
-    output::{Output, ReaderGone},
+    StackArgs,
+    files::write_whole,
     stack::{Export, Provision, Stack},
 };
 
@@ -40,7 +45,7 @@ pub(crate) async fn up(args: &StackArgs, output: &Output) -> anyhow::Result<Exit
         "folder": stack.dir.path(),
     });
     let written = format!("{about:#}\n");
-    client::write_whole(&up_file, &written)?;
+    write_whole(&up_file, &written)?;
     let stay = async {
         output.print(&about, || describe(&stack, &sale))?;
         tokio::select! {
@@ -70,7 +75,7 @@ fn describe(stack: &Stack, sale: &Sale) -> String {
         "lines": [{ "sku": sku, "quantity": 1 }],
     });
     let buf = program("buf", Home::locate().ok().map(|home| home.tools().join("bin/buf")));
-    let flashsale = program("flashsale", std::env::current_exe().ok());
+    let flashsale = program("flashsale", sibling("flashsale").ok());
     let call = |data: &serde_json::Value, method: &str| {
         let data = quoted(&data.to_string());
         format!(

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+use flashsale_cli::client::{is_over, order_state, request};
 use flashsale_errors::{Failure, Reason, Retry};
 use flashsale_proto::{
     checkout::{
@@ -24,7 +25,6 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{Call, Crowd, Intent};
-use crate::client::{is_over, order_state, request};
 
 /// How often a call is made again while its failure invites it.
 const ATTEMPTS: u32 = 8;

@@ -19,6 +19,11 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+use flashsale_cli::{
+    client::{Target, request, sale_state},
+    output::{Output, ReaderGone},
+    program::NOT_DONE,
+};
 use flashsale_proto::sale::{
     GetSaleRequest, Sale, SaleState, sale_service_client::SaleServiceClient,
 };
@@ -30,18 +35,15 @@ use tonic::transport::{Channel, Endpoint};
 pub(crate) use self::args::LoadArgs;
 use self::{report::Report, timeline::Timeline, traffic::Traffic};
 use crate::{
-    client::{Target, request, sale_state, write_whole},
     crowd::Crowd,
+    files::write_whole,
     live::LiveLine,
-    output::{Output, ReaderGone},
     proof::{Audit, Stores, audit, settle},
     stack::{Export, Provision, Stack, open_sale},
 };
 
 /// Thresholds or the audit were not kept.
 const BROKEN: u8 = 1;
-/// There was no load, or not all of it.
-pub(crate) const NOT_DONE: u8 = 2;
 
 /// What asks for an early end.
 type Signals<'a> = Pin<&'a mut (dyn Future<Output = &'static str> + Send)>;
@@ -138,7 +140,7 @@ impl Site {
         };
         Ok(Self {
             stack: None,
-            folder: Some(Home::locate()?.run_dir().context("no folder to write in")?),
+            folder: Some(RunDir::create(&Home::locate()?).context("no folder to write in")?),
             grpc_url: target.addr().to_owned(),
             stores: args.stores(),
             sale,

@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
+use flashsale_cli::output::table;
 use flashsale_proto::sale::Sale;
 use serde_json::{Value, json};
 
 use super::{args::LoadArgs, schedule::Schedule, threshold::Threshold, traffic::Traffic};
 use crate::{
     crowd::{Call, CallLatency, Latency, QUANTILES, Rejects},
-    output::table,
     proof::Audit,
 };
 

@@ -6,10 +6,9 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use flashsale_cli::program::sibling;
 use flashsale_sandbox::Command;
 use serde_json::Value;
-
-use crate::stack::program;
 
 /// How long the audit may take.
 const WITHIN: Duration = Duration::from_secs(300);
@@ -96,7 +95,7 @@ pub(crate) async fn audit(
     folder: &Path,
 ) -> anyhow::Result<Audit> {
     let (json, log) = (folder.join("audit.json"), folder.join("audit.log"));
-    let mut command = Command::new(program("flashsale-auditor")?)
+    let mut command = Command::new(sibling("flashsale-auditor")?)
         .args(["--sale", sale_id, "--redis", &stores.redis, "--nats", &stores.nats])
         .args(["--postgres", &stores.postgres])
         .args([Path::new("--history"), history])

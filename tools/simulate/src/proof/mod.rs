@@ -4,4 +4,4 @@ mod audit;
 mod settle;
 
 pub(crate) use audit::{Audit, Stores, audit};
-pub(crate) use settle::{report_once, settle};
+pub(crate) use settle::settle;

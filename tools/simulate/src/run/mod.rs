@@ -6,12 +6,12 @@ mod report;
 use std::{process::ExitCode, sync::Arc, time::Instant};
 
 use anyhow::bail;
+use flashsale_cli::output::{Output, ReaderGone};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     RunArgs,
     crowd::{Crowd, Mix, shop},
-    output::{Output, ReaderGone},
     proof::{audit, settle},
     stack::{Export, Provision, Stack},
 };

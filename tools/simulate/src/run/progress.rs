@@ -5,13 +5,14 @@ use std::{
     time::Instant,
 };
 
+use flashsale_cli::{client::request, output::Output};
 use flashsale_proto::{
     inventory::{GetStockRequest, inventory_service_client::InventoryServiceClient},
     sale::Sale,
 };
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use crate::{client::request, crowd::Crowd, live::LiveLine, output::Output, stack::Stack};
+use crate::{crowd::Crowd, live::LiveLine, stack::Stack};
 
 /// Writes the line until told to stop.
 #[derive(Debug)]

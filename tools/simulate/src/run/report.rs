@@ -3,15 +3,15 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use flashsale_cli::{client::money, output::table};
 use flashsale_proto::sale::Sale;
 use flashsale_sandbox::Home;
 use serde_json::{Value, json};
 
 use crate::{
     RunArgs,
-    client::{money, write_whole},
     crowd::{Call, Crowd},
-    output::table,
+    files::write_whole,
     proof::Audit,
 };
 
