@@ -1,7 +1,8 @@
 //! The cryptography behind the tokens: Ed25519, and no other algorithm.
 //!
-//! The JWT library brings providers for every registered algorithm, and RSA and three curves with them. Tokens are EdDSA alone, so this
-//! one has EdDSA alone: a token of another algorithm finds no verifier, whatever its header says.
+//! The JWT library brings providers for every registered algorithm, and with them RSA and three
+//! curves. Tokens are EdDSA alone, and so is this provider: a token of another algorithm finds no
+//! verifier, whatever its header says.
 
 use std::sync::Once;
 
@@ -23,11 +24,13 @@ static PROVIDER: CryptoProvider = CryptoProvider {
 };
 const UNUSED: KeyUtils = KeyUtils::new_unimplemented();
 
-/// Has the JWT library use this provider, in the whole process. To be called before its first use; later calls do nothing.
+/// Has the JWT library use this provider, in the whole process. To be called before its first use;
+/// later calls do nothing.
 pub(crate) fn install() {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
-        // It fails only if the program has installed another provider, which then has to know EdDSA.
+        // It fails only if the program has installed another provider, which then has to know
+        // EdDSA.
         let _ = PROVIDER.install_default();
     });
 }
@@ -56,9 +59,11 @@ fn ed_pub_components_from_private_key(key: &[u8], curve: &EllipticCurve) -> Resu
 }
 
 fn compute_digest(data: &[u8], hash: ThumbprintHash) -> Result<Vec<u8>> {
-    match hash {
-        ThumbprintHash::SHA256 => Ok(Sha256::digest(data).to_vec()),
-        ThumbprintHash::SHA384 | ThumbprintHash::SHA512 => Err(ErrorKind::InvalidAlgorithm.into()),
+    // A key's name is its SHA-256 thumbprint (RFC 7638).
+    if let ThumbprintHash::SHA256 = hash {
+        Ok(Sha256::digest(data).to_vec())
+    } else {
+        Err(ErrorKind::InvalidAlgorithm.into())
     }
 }
 
