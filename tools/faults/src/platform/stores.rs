@@ -234,6 +234,7 @@ impl Platform {
         let undone = async || {
             let undone: i64 = sqlx::query_scalar(
                 "SELECT (SELECT count(*) FROM orders WHERE sale_id = $1 AND state IN ('CLAIMED', 'PAYING', 'ACTION_REQUIRED'))
+                    + (SELECT count(*) FROM parked_orders WHERE sale_id = $1)
                     + (SELECT count(*) FROM outbox JOIN orders USING (order_id) WHERE sale_id = $1 AND done_at IS NULL)
                     + (SELECT count(*) FROM stock_adjustments WHERE sale_id = $1 AND state = 'STARTED')",
             )
