@@ -14,6 +14,9 @@ pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations"
 /// How often a transaction is tried when others keep getting in its way.
 const MAX_ATTEMPTS: u32 = 5;
 
+/// The defaults of `[postgres]`.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
 /// The `[postgres]` section of a service's configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +32,17 @@ pub struct PgConfig {
 }
 
 impl PgConfig {
+    /// The defaults, at `url`.
+    #[allow(clippy::expect_used)] // They are compiled in, and the services' tests load them.
+    pub fn at(url: impl Into<String>) -> Self {
+        #[derive(Deserialize)]
+        struct Defaults {
+            postgres: PgConfig,
+        }
+        let defaults: Defaults = toml::from_str(DEFAULTS).expect("they have every key");
+        Self { url: url.into(), ..defaults.postgres }
+    }
+
     /// What is wrong with the section, each as (key, problem).
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();

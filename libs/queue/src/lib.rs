@@ -29,6 +29,9 @@ pub const ORDER_EVENT_SUBJECTS: &str = "events.order.*";
 /// Changes of payments.
 pub const PAYMENT_EVENT_SUBJECTS: &str = "events.payment.*";
 
+/// The defaults of `[nats]`.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
 /// The `[nats]` section of a service's configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,6 +49,17 @@ pub struct NatsConfig {
 }
 
 impl NatsConfig {
+    /// The defaults, at `url`.
+    #[allow(clippy::expect_used)] // They are compiled in, and the services' tests load them.
+    pub fn at(url: impl Into<String>) -> Self {
+        #[derive(Deserialize)]
+        struct Defaults {
+            nats: NatsConfig,
+        }
+        let defaults: Defaults = toml::from_str(DEFAULTS).expect("they have every key");
+        Self { url: url.into(), ..defaults.nats }
+    }
+
     /// What is wrong with the section, each as (key, problem).
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();

@@ -26,6 +26,9 @@ use serde::Deserialize;
 pub use server::ServerName;
 pub use store::{Answered, Store};
 
+/// The defaults of `[redis]`.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
 /// The `[redis]` section of a service's configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +45,17 @@ pub struct RedisConfig {
 }
 
 impl RedisConfig {
+    /// The defaults, at `url`.
+    #[allow(clippy::expect_used)] // They are compiled in, and the services' tests load them.
+    pub fn at(url: impl Into<String>) -> Self {
+        #[derive(Deserialize)]
+        struct Defaults {
+            redis: RedisConfig,
+        }
+        let defaults: Defaults = toml::from_str(DEFAULTS).expect("they have every key");
+        Self { url: url.into(), ..defaults.redis }
+    }
+
     /// What is wrong with the section, each as (key, problem).
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();

@@ -17,7 +17,12 @@ use tokio::{
 };
 
 fn config(url: String) -> RedisConfig {
-    RedisConfig { url, connections: 2, command_timeout_ms: 5_000, max_queue: 1_000 }
+    RedisConfig {
+        connections: 2,
+        command_timeout_ms: 5_000,
+        max_queue: 1_000,
+        ..RedisConfig::at(url)
+    }
 }
 
 #[tokio::test]
@@ -107,7 +112,12 @@ async fn a_connection_that_hangs_is_made_anew_although_there_is_always_something
     let hanging = Arc::new(AtomicUsize::new(0));
     let way = hanging_way(redis.port(), Arc::clone(&hanging)).await;
     let url = format!("redis://127.0.0.1:{way}");
-    let config = RedisConfig { url, connections: 1, command_timeout_ms: 200, max_queue: 1_000 };
+    let config = RedisConfig {
+        connections: 1,
+        command_timeout_ms: 200,
+        max_queue: 1_000,
+        ..RedisConfig::at(url)
+    };
     let store = Store::connect(&config).await.unwrap();
     let script = Script::new("test", "return 1");
     store.eval(&script, vec!["key".to_owned()], vec![]).await.unwrap();

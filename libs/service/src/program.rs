@@ -11,7 +11,7 @@ use crate::{CommonConfig, Drain, Hosted, Validate, config, serve};
 ///
 /// Exits with 2 when the configuration is wrong, with every problem on standard error; with 1 when it cannot start, or a
 /// background task has failed; with 0 after a drain.
-pub fn main<C, F, Fut>(name: &'static str, defaults: &'static str, build: F) -> ExitCode
+pub fn main<C, F, Fut>(name: &'static str, defaults: &[&str], build: F) -> ExitCode
 where
     C: DeserializeOwned + Validate + CommonConfig,
     F: FnOnce(C, Drain) -> Fut,

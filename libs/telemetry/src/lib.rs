@@ -8,7 +8,7 @@ mod json;
 mod metrics;
 pub mod propagate;
 
-pub use config::{LogFormat, TelemetryConfig};
+pub use config::{DEFAULTS, LogFormat, TelemetryConfig};
 pub use metrics::{Snapshot, StoresUp, meter, render_metrics};
 
 use std::time::Duration;

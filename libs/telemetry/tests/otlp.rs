@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use flashsale_telemetry::{LogFormat, TelemetryConfig, TelemetryError, init, meter};
+use flashsale_telemetry::{TelemetryConfig, TelemetryError, init, meter};
 use opentelemetry_proto::tonic::collector::{
     metrics::v1::{
         ExportMetricsServiceRequest, ExportMetricsServiceResponse,
@@ -70,10 +70,10 @@ async fn collector() -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
 async fn traces_and_metrics_are_with_the_collector_when_the_process_ends() {
     let (address, mut received) = collector().await;
     let config = TelemetryConfig {
-        log_format: LogFormat::Json,
         log_filter: "off".to_owned(),
         otlp_endpoint: format!("http://{address}"),
         sample_ratio: 1.0,
+        ..TelemetryConfig::default()
     };
     assert_eq!(config.problems(), []);
     let telemetry = init("test", &config).unwrap();
@@ -97,10 +97,10 @@ async fn traces_and_metrics_are_with_the_collector_when_the_process_ends() {
 #[test]
 fn a_section_that_cannot_be_used_is_told_key_by_key() {
     let config = TelemetryConfig {
-        log_format: LogFormat::Text,
         log_filter: "flashsale=loud".to_owned(),
         otlp_endpoint: "collector:4317".to_owned(),
         sample_ratio: 1.5,
+        ..TelemetryConfig::default()
     };
     let keys: Vec<&str> = config.problems().into_iter().map(|(key, _)| key).collect();
     assert_eq!(keys, ["telemetry.log_filter", "telemetry.otlp_endpoint", "telemetry.sample_ratio"]);

@@ -31,7 +31,8 @@ use crate::{
 };
 
 /// The compiled-in configuration.
-pub const DEFAULTS: &str = include_str!("../config.default.toml");
+pub const DEFAULTS: &[&str] =
+    &[flashsale_pg::DEFAULTS, flashsale_queue::DEFAULTS, include_str!("../config.default.toml")];
 
 /// Builds the service; it starts whether or not its stores answer.
 ///

@@ -1,6 +1,7 @@
-//! Laying the file and the environment over the defaults, value by value.
+//! Laying the defaults over each other, and the file and the environment over them, value by value.
 //!
-//! The defaults hold every key there is, so that they say which keys are known and of which type each value is.
+//! The defaults hold every key there is, so that they say which keys are known and of which type
+//! each value is.
 
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -17,6 +18,41 @@ pub(super) struct Override {
 /// The environment variable that sets `key`, a path such as `peers.waiting-room.url`.
 pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").replace('-', "_").to_uppercase())
+}
+
+/// The defaults: each of `texts` over those before it. `[peers."*"]` stands for every other section
+/// in `[peers]`, and goes.
+pub(super) fn defaults<'a>(
+    texts: impl Iterator<Item = &'a &'a str>,
+) -> Result<Table, toml::de::Error> {
+    let mut merged = Table::new();
+    for text in texts {
+        lay(&mut merged, text.parse()?);
+    }
+    if let Some(Value::Table(peers)) = merged.get_mut("peers") {
+        if let Some(Value::Table(common)) = peers.remove("*") {
+            for own in peers.iter_mut().filter_map(|(_, peer)| peer.as_table_mut()) {
+                let own_values = std::mem::replace(own, common.clone());
+                lay(own, own_values);
+            }
+        }
+        if peers.is_empty() {
+            merged.remove("peers");
+        }
+    }
+    Ok(merged)
+}
+
+/// Lays `over` over `under`, key by key.
+fn lay(under: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (under.get_mut(&key), value) {
+            (Some(Value::Table(under)), Value::Table(over)) => lay(under, over),
+            (_, value) => {
+                under.insert(key, value);
+            }
+        }
+    }
 }
 
 /// Collects what `file` sets.

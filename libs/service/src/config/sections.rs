@@ -1,10 +1,10 @@
 //! The sections that all services share.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, path::Path, time::Duration};
 
 use serde::Deserialize;
 
-use super::Problem;
+use super::{Problem, common};
 
 /// The `[server]` section.
 #[derive(Debug, Clone, Deserialize)]
@@ -43,6 +43,14 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
+    /// The common defaults, at these addresses.
+    pub fn at(grpc_listen: SocketAddr, http_listen: SocketAddr) -> Self {
+        let own = format!(
+            "server = {{ grpc_listen = \"{grpc_listen}\", http_listen = \"{http_listen}\" }}"
+        );
+        common("server", &own)
+    }
+
     /// What is wrong with the section.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -119,6 +127,12 @@ pub struct PeerConfig {
 }
 
 impl PeerConfig {
+    /// The common defaults, at `url`.
+    pub fn at(url: &str) -> Self {
+        let peers: HashMap<String, Self> = common("peers", &format!("peers.it.url = '{url}'"));
+        peers.into_values().next().unwrap_or_else(|| unreachable!("one is set"))
+    }
+
     /// What is wrong with the section `[peers.<name>]`.
     pub fn problems(&self, name: &str) -> Vec<Problem> {
         let key = |key: &str| format!("peers.{name}.{key}");

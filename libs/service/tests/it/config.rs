@@ -9,41 +9,30 @@ use flashsale_service::{
 use flashsale_telemetry::{LogFormat, TelemetryConfig};
 use serde::Deserialize;
 
-pub(crate) const DEFAULTS: &str = r#"
+pub(crate) const DEFAULTS: &[&str] = &[r#"
 [server]
 grpc_listen = "127.0.0.1:50051"
 http_listen = "127.0.0.1:8080"
 max_concurrent_streams = 100
 max_connections = 100
 max_in_flight = 100
-max_request_bytes = 65536
 max_deadline_ms = 30000
-keepalive_interval_ms = 10000
-keepalive_timeout_ms = 5000
 drain_delay_ms = 0
 drain_timeout_ms = 10000
-tls_cert_file = ""
-tls_key_file = ""
-ready_file = ""
-error_pages_url = ""
 
 [telemetry]
 log_format = "text"
-log_filter = "info"
-otlp_endpoint = ""
 sample_ratio = 1.0
 
 [peers.waiting-room]
 url = "http://127.0.0.1:50052"
-timeout_ms = 1000
 connect_timeout_ms = 500
-ca_file = ""
 
 [stock]
 enabled = true
 skus = ["a"]
 shares = [1]
-"#;
+"#];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,6 +98,18 @@ fn the_environment_lies_over_the_file_and_the_file_over_the_defaults() {
     assert_eq!(config.server.max_in_flight, 7);
     assert_eq!(config.server.max_connections, 9);
     assert!(config.telemetry.sample_ratio.abs() < f64::EPSILON, "a whole number is a number");
+}
+
+#[test]
+fn common_defaults_lie_under_the_services_own() {
+    let config = load(None, &[]).unwrap();
+    assert_eq!(config.server.max_request_bytes, 262_144);
+    assert_eq!(config.server.max_connections, 100);
+    assert_eq!(config.peers.waiting_room.timeout_ms, 1_000);
+    assert_eq!(config.peers.waiting_room.connect_timeout_ms, 500);
+    assert_eq!(PeerConfig::at("http://room:1").timeout_ms, 1_000);
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    assert_eq!(ServerConfig::at(address, address).drain_delay_ms, 5_000);
 }
 
 #[test]
