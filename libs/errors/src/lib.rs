@@ -242,6 +242,16 @@ mod tests {
     }
 
     #[test]
+    fn every_reason_has_its_own_page() {
+        for reason in Reason::ALL {
+            let expected = format!("{}.md", reason.as_str().to_lowercase().replace('_', "-"));
+            assert_eq!(reason.page(), expected);
+            let heading = format!("# {}\n", reason.as_str());
+            assert!(reason.page_text().starts_with(&heading), "{expected}");
+        }
+    }
+
+    #[test]
     fn a_failure_survives_the_wire_whole() {
         for reason in Reason::ALL {
             let failure = Failure::new(*reason, "it went wrong")
@@ -254,7 +264,7 @@ mod tests {
             let details = status.get_error_details();
             let links = &details.help().expect("a help link").links;
             assert_eq!(links.len(), 1);
-            assert!(links[0].url.ends_with(&reason.page()), "{}", links[0].url);
+            assert!(links[0].url.ends_with(reason.page()), "{}", links[0].url);
             assert_eq!(Failure::from_status(&status), Some(failure));
         }
     }
