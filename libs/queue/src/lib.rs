@@ -10,7 +10,7 @@ use async_nats::jetstream::{self, context::PublishErrorKind, message::PublishMes
 pub use message::{Line, OrderEvent, OrderMessage, PaymentEvent, QueueMessage, unreadable_order};
 pub use room::{Filled, Measuring, Room, bytes_for_orders};
 use serde::{Deserialize, Serialize};
-pub use streams::{ensure_events_stream, ensure_orders_stream};
+pub use streams::{KeepPauses, ensure_events_stream, ensure_orders_stream, keep_stream};
 use tracing::Instrument as _;
 use uuid::Uuid;
 

@@ -1,6 +1,6 @@
-//! The two streams, made and kept as configured by the services that own them.
+//! The two streams, created and kept as configured by the services that own them.
 
-use std::time::Duration;
+use std::{fmt::Display, future::Future, pin::pin, time::Duration};
 
 use async_nats::jetstream::{
     self,
@@ -67,6 +67,46 @@ pub async fn ensure_events_stream(
         },
     )
     .await
+}
+
+/// How long the owner of a stream pauses.
+#[derive(Debug, Clone, Copy)]
+pub struct KeepPauses {
+    /// After a failed attempt to create it.
+    pub retry: Duration,
+    /// Between two checks that it exists.
+    pub check: Duration,
+}
+
+/// Has the stream `name` exist until `until`: `create` is called as soon as JetStream answers, and
+/// again if the stream vanishes. A step that is under way is completed.
+pub async fn keep_stream<Created, E: Display>(
+    jetstream: &jetstream::Context,
+    name: &str,
+    pauses: KeepPauses,
+    until: impl Future<Output = ()>,
+    create: impl Fn() -> Created,
+) where
+    Created: Future<Output = Result<(), E>>,
+{
+    let mut until = pin!(until);
+    let (mut exists, mut pause) = (false, Duration::ZERO);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut until => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        // While JetStream does not answer, the stream counts as gone.
+        exists = exists && jetstream.get_stream(name).await.is_ok();
+        if !exists {
+            match create().await {
+                Ok(()) => exists = true,
+                Err(error) => tracing::warn!(%error, "{name} cannot be created yet"),
+            }
+        }
+        pause = if exists { pauses.check } else { pauses.retry };
+    }
 }
 
 async fn ensure(
