@@ -16,6 +16,7 @@ mod periodic;
 mod program;
 mod server;
 mod stack;
+mod subscriptions;
 pub mod wire;
 
 pub use config::{CommonConfig, PeerConfig, Problem, ServerConfig, Validate};
@@ -25,3 +26,4 @@ pub use parts::Parts;
 pub use periodic::{Ticks, periodic};
 pub use program::main;
 pub use server::{Listening, bind, serve};
+pub use subscriptions::{Permit, Source, Subscription, Subscriptions, TooManyWatchers};

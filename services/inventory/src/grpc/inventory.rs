@@ -9,7 +9,6 @@ use futures::{
     StreamExt as _,
     stream::{BoxStream, FuturesUnordered},
 };
-use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -236,10 +235,8 @@ impl InventoryService for Service {
         request: Request<proto::WatchStockRequest>,
     ) -> Result<Response<Self::WatchStockStream>, Status> {
         let sale_id = decode::sale_id(&request.into_inner().sale_id)?;
-        let (heard, permit) = self.watches.follow(sale_id).map_err(status)?;
-        let answers = WatchStream::new(heard).filter_map(move |heard| {
-            // Released when the stream ends.
-            let _kept = &permit;
+        let updates = self.watches.follow(sale_id).map_err(status)?;
+        let answers = updates.into_stream().filter_map(|heard| {
             let answer = heard.map(|heard| {
                 heard.map_err(status).map(|view| proto::WatchStockResponse {
                     stock: encode::books(&view.skus),
