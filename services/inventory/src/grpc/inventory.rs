@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use flashsale_errors::Failure;
 use flashsale_proto::inventory::{self as proto, inventory_service_server::InventoryService};
-use flashsale_service::{Parts, wire};
+use flashsale_service::{Subrequests, wire};
 use futures::{
     StreamExt as _,
     stream::{BoxStream, FuturesUnordered},
@@ -34,12 +34,12 @@ pub struct Service {
     inventory: Arc<Inventory>,
     admissions: Admissions,
     watches: Watches,
-    subrequests: Parts,
+    subrequests: Subrequests,
 }
 
 impl Service {
     pub fn new(inventory: Arc<Inventory>, admissions: Admissions, watches: Watches) -> Self {
-        Self { inventory, admissions, watches, subrequests: Parts::default() }
+        Self { inventory, admissions, watches, subrequests: Subrequests::default() }
     }
 
     /// Takes `lines` with the admission that was sent, which is judged first unless `judged` has

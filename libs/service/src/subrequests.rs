@@ -15,15 +15,15 @@ use crate::{
 
 /// What such calls are measured with.
 #[derive(Debug, Clone)]
-pub struct Parts(Instruments);
+pub struct Subrequests(Instruments);
 
-impl Default for Parts {
+impl Default for Subrequests {
     fn default() -> Self {
         Self(Instruments::new())
     }
 }
 
-impl Parts {
+impl Subrequests {
     /// Does the `work` of one, a call of `path` that belongs to the trace of `traceparent`, within `timeout`.
     ///
     /// # Errors
