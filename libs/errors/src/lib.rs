@@ -1,7 +1,9 @@
-//! What a failed call tells its caller: one reason of a closed set, its numbers, and the next step (AIP-193).
+//! What a failed call tells its caller: one reason of a closed set, its numbers, and the next step
+//! (AIP-193).
 //!
-//! Each service turns its own domain errors into a [`Failure`] in one exhaustive match; this crate turns a `Failure` into a
-//! `tonic::Status` with `google.rpc` details, and back again on the side of a client.
+//! Each service turns its own domain errors into a [`Failure`] in one exhaustive match; this crate
+//! turns a `Failure` into a `tonic::Status` with `google.rpc` details, and back again on the side
+//! of a client.
 
 mod pages;
 mod reason;
@@ -36,7 +38,8 @@ pub struct Violation {
 }
 
 impl Failure {
-    /// A failure for `reason`; `what` says what happened, to what, without the next step, which the reason adds.
+    /// A failure for `reason`; `what` says what happened, to what, without the next step, which the
+    /// reason adds.
     pub fn new(reason: Reason, what: impl Into<String>) -> Self {
         let retry_after = match reason.retry() {
             Retry::SameAfter(delay) => Some(spread(delay)),
@@ -62,7 +65,8 @@ impl Failure {
         Self::field(Reason::ArgumentInvalid, field, description)
     }
 
-    /// A fault of ours. `cause` goes to the log under an incident number; only the number leaves the service.
+    /// A fault of ours. `cause` goes to the log under an incident number; only the number leaves
+    /// the service.
     pub fn internal(cause: impl fmt::Display) -> Self {
         let incident = uuid::Uuid::new_v4().simple().to_string();
         tracing::error!(incident, cause = %cause, "internal fault");
@@ -100,8 +104,9 @@ impl Failure {
         self
     }
 
-    /// Has the delay be one of five, from itself to half as much again. Who is refused by the thousand is refused at a thousand moments, and equal
-    /// refusals go over a connection by their number in HTTP/2's table, which costs both sides a fraction of their text.
+    /// Has the delay be one of five, from itself to half as much again. Refusals by the thousand
+    /// are spread over time as they are, and equal ones are sent as an index into HPACK's dynamic
+    /// table, which costs both sides a fraction of their text.
     #[must_use]
     pub fn in_steps(mut self) -> Self {
         if let Retry::SameAfter(delay) = self.reason.retry() {
@@ -135,7 +140,8 @@ impl Failure {
         self.retry_after
     }
 
-    /// Reads a failure back from a status one of our services sent; `None` for a status of somebody else (a proxy, the transport).
+    /// Reads a failure back from a status one of our services sent; `None` for a status from
+    /// elsewhere (a proxy, the transport).
     pub fn from_status(status: &Status) -> Option<Self> {
         let details = status.get_error_details();
         let info = details.error_info()?;
@@ -162,8 +168,8 @@ impl Failure {
         Some(failure)
     }
 
-    /// What a failed call to another of our services means to our own caller: its failure as it is, or
-    /// [`Reason::PeerUnavailable`] when it was the transport that failed.
+    /// What a failed call to another of our services means to our own caller: its failure as it is,
+    /// or [`Reason::PeerUnavailable`] when it was the transport that failed.
     pub fn from_peer(peer: &'static str, status: &Status) -> Self {
         Self::from_status(status).unwrap_or_else(|| {
             tracing::warn!(peer, code = ?status.code(), cause = status.message(), "peer unavailable");
@@ -177,7 +183,8 @@ impl Failure {
     }
 }
 
-/// Up to half as much again, so that those who are refused at the same moment do not come back at the same moment.
+/// Up to half as much again, so that callers refused at the same moment do not all retry at the
+/// same moment (a thundering herd).
 fn spread(delay: Duration) -> Duration {
     delay.mul_f64(rand::random_range(1.0..=1.5))
 }

@@ -4,15 +4,16 @@ use std::sync::OnceLock;
 
 use crate::Reason;
 
-/// Where `docs/errors/` is published unless the process says otherwise. The one place that names it.
+/// Where `docs/errors/` is published unless the process says otherwise. The one place that names
+/// it.
 pub const PAGES_URL: &str = "https://flashsale.dev/docs/errors";
 
-/// Where this process says that the pages are. One for the process, as its log is: errors are created
-/// everywhere in it.
+/// Where this process says that the pages are. One for the process, as its log is: errors are
+/// created everywhere in it.
 static PUBLISHED_AT: OnceLock<String> = OnceLock::new();
 
-/// Says where `docs/errors/` is published: what every help link of this process begins with from now
-/// on. Empty means [`PAGES_URL`]. Only the first call that is not empty has an effect.
+/// Says where `docs/errors/` is published: what every help link of this process begins with from
+/// now on. Empty means [`PAGES_URL`]. Only the first call that is not empty has an effect.
 pub fn publish_pages_at(url: &str) {
     if !url.is_empty() {
         let _ = PUBLISHED_AT.set(url.trim_end_matches('/').to_owned());

@@ -140,7 +140,7 @@ reasons! {
     /// Not an admission of ours.
     AdmissionInvalid = "ADMISSION_INVALID", PermissionDenied, Retry::Never, "admission-invalid.md",
         "Send the admission exactly as the waiting room gave it out.";
-    /// Somebody else's admission.
+    /// The admission of another buyer or sale.
     AdmissionForeign = "ADMISSION_FOREIGN", PermissionDenied, Retry::Never, "admission-foreign.md",
         "Send the admission of this buyer for this sale.";
     /// The admission has run out.
@@ -199,7 +199,7 @@ reasons! {
     DeadLetterNotFound = "DEAD_LETTER_NOT_FOUND", NotFound, Retry::Never,
         "dead-letter-not-found.md",
         "Check the number; `flashsale order dead-letters list` lists them.";
-    /// Somebody, or the deadline, was faster.
+    /// It was resolved before, by an operator or its deadline.
     DeadLetterResolved = "DEAD_LETTER_RESOLVED", FailedPrecondition, Retry::Never,
         "dead-letter-resolved.md",
         "Nothing to do; read its resolution and its order.";

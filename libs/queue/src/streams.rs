@@ -15,8 +15,9 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// The largest message, body and headers.
 pub(crate) const MAX_MESSAGE_BYTES: i32 = 64 * 1024;
 
-/// Makes `ORDERS`, or brings it to the configured bounds. Limits retention: it remembers duplicates over a restart, which a work queue
-/// does not. One bound, in bytes, and no age limit: what is claimed is purged, what is not stays.
+/// Creates `ORDERS`, or updates it to the configured bounds. Limits retention: it remembers
+/// duplicates over a restart, which a work queue does not. One bound, in bytes, and no age limit:
+/// what is claimed is purged, what is not stays.
 ///
 /// # Errors
 /// When JetStream does not answer or refuses.
@@ -42,7 +43,7 @@ pub async fn ensure_orders_stream(
     .await
 }
 
-/// Makes `ORDER_EVENTS`, or brings it to the configured bounds.
+/// Creates `ORDER_EVENTS`, or updates it to the configured bounds.
 ///
 /// # Errors
 /// When JetStream does not answer or refuses.

@@ -70,7 +70,8 @@ async fn a_script_runs_on_the_master_of_its_keys_before_and_after_their_slot_mov
     assert_eq!(store.check().await, Err(CheckError::Unfit(unfit)));
 }
 
-/// A way to `port` on which the first `hanging` connections take whatever they are sent and bring nothing back, once they are told to.
+/// A way to `port` on which the first `hanging` connections take whatever they are sent and bring
+/// nothing back, once they are told to.
 async fn hanging_way(port: u16, hanging: Arc<AtomicUsize>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let way = listener.local_addr().unwrap().port();

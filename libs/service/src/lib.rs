@@ -1,7 +1,9 @@
-//! What every service is built on: its configuration, its server, its channels to other services, and how it ends.
+//! What every service is built on: its configuration, its server, its channels to other services,
+//! and how it ends.
 //!
-//! A service's main is one line, [`main`]; what it serves is a [`Hosted`]; several of them can share one process
-//! ([`serve`]). The middlewares every call passes are listed in one place, the module `stack`.
+//! A service's main is one line, [`main`]; what it serves is a [`Hosted`]; several of them can
+//! share one process ([`serve`]). The middlewares every call passes are listed in one place, the
+//! module `stack`.
 
 pub mod boottime;
 pub mod config;

@@ -1,4 +1,5 @@
-//! Calls that arrive together inside another one. Each is traced, measured and bounded as if it had come by itself.
+//! Calls that arrive in a batch inside another one. Each is traced, measured and bounded as if it
+//! had been sent alone.
 
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
@@ -24,7 +25,8 @@ impl Default for Subrequests {
 }
 
 impl Subrequests {
-    /// Does the `work` of one, a call of `path` that belongs to the trace of `traceparent`, within `timeout`.
+    /// Does the `work` of one, a call of `path` that belongs to the trace of `traceparent`, within
+    /// `timeout`.
     ///
     /// # Errors
     /// Those of the work, or `DEADLINE_EXCEEDED`.

@@ -23,9 +23,11 @@ pub struct TelemetryConfig {
     pub log_format: LogFormat,
     /// What is logged, as in `info,flashsale_inventory=debug`.
     pub log_filter: String,
-    /// Where traces and metrics are sent over OTLP/gRPC, as in `http://collector:4317`. Empty: nowhere.
+    /// Where traces and metrics are sent over OTLP/gRPC, as in `http://collector:4317`. Empty:
+    /// nowhere.
     pub otlp_endpoint: String,
-    /// The share of traces begun here that is recorded, 0 to 1. A caller's own decision is followed.
+    /// The share of traces begun here that is recorded, 0 to 1. A caller's own decision is
+    /// followed.
     pub sample_ratio: f64,
 }
 

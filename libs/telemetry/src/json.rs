@@ -15,8 +15,8 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// The formatter of `log_format = "json"`. The fields of the event stand beside `timestamp`, `level`, `target`, `message`,
-/// `span`, `trace_id` and `span_id`.
+/// The formatter of `log_format = "json"`. The fields of the event stand beside `timestamp`,
+/// `level`, `target`, `message`, `span`, `trace_id` and `span_id`.
 pub(crate) struct Json;
 
 impl<S, N> FormatEvent<S, N> for Json
@@ -51,7 +51,8 @@ where
     }
 }
 
-/// Formats no fields of spans: a line says which span it belongs to by name and id, and the trace has its fields.
+/// Formats no fields of spans: a line says which span it belongs to by name and id, and the trace
+/// has its fields.
 pub(crate) struct NoFields;
 
 impl<'writer> FormatFields<'writer> for NoFields {

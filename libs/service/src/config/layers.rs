@@ -117,7 +117,7 @@ fn kind(default: &Value) -> &'static str {
     }
 }
 
-/// Collects what variables named `FLASHSALE_<SECTION>__<KEY>` set. Others are none of our business.
+/// Collects what variables named `FLASHSALE_<SECTION>__<KEY>` set. Other variables are passed over.
 pub(super) fn from_env(
     defaults: &Table,
     env: impl Iterator<Item = (String, String)>,
@@ -183,8 +183,8 @@ fn parse(default: &Value, text: &str) -> Option<Value> {
     }
 }
 
-/// Reads the configuration. A value that does not fit its field becomes a problem and is left out, so that everything else
-/// can still be checked.
+/// Reads the configuration. A value that does not fit its field becomes a problem and is left out,
+/// so that everything else can still be checked.
 pub(super) fn apply<C: DeserializeOwned>(
     defaults: &Table,
     overrides: &[Override],
@@ -206,7 +206,8 @@ pub(super) fn apply<C: DeserializeOwned>(
     read(merged).map_err(|error| ConfigError::Defaults(error.to_string()))
 }
 
-/// What the parser of a file says, and in which line; without the line itself, which may hold a secret.
+/// What the parser of a file says, and in which line; without the line itself, which may hold a
+/// secret.
 pub(super) fn place(text: &str, error: &toml::de::Error) -> String {
     let at = error.span().map_or(0, |span| span.start).min(text.len());
     let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;

@@ -28,7 +28,8 @@ pub struct ServerConfig {
     pub keepalive_interval_ms: u64,
     /// How long the answer to that may take.
     pub keepalive_timeout_ms: u64,
-    /// How long the server goes on serving after it has reported NOT_SERVING, until no new calls are routed to it.
+    /// How long the server goes on serving after it has reported NOT_SERVING, until no new calls
+    /// are routed to it.
     pub drain_delay_ms: u64,
     /// How long calls in work may then take to end, before their connections are cut.
     pub drain_timeout_ms: u64,
@@ -36,9 +37,11 @@ pub struct ServerConfig {
     pub tls_cert_file: String,
     /// Its private key, PEM. Empty: no TLS.
     pub tls_key_file: String,
-    /// Where the two addresses are written, separated by a space, once they are served. Empty: nowhere.
+    /// Where the two addresses are written, separated by a space, once they are served. Empty:
+    /// nowhere.
     pub ready_file: String,
-    /// Where `docs/errors/` is published: what the help link of an error begins with. Empty: [`flashsale_errors::PAGES_URL`].
+    /// Where `docs/errors/` is published: what the help link of an error begins with. Empty:
+    /// [`flashsale_errors::PAGES_URL`].
     pub error_pages_url: String,
 }
 
@@ -118,7 +121,8 @@ impl ServerConfig {
 pub struct PeerConfig {
     /// `http://host:port` or `https://host:port`.
     pub url: String,
-    /// The longest that one call may take; less if less is left of the deadline of the request being served.
+    /// The longest that one call may take; less if less is left of the deadline of the request
+    /// being served.
     pub timeout_ms: u64,
     /// How long connecting may take.
     pub connect_timeout_ms: u64,

@@ -33,7 +33,7 @@ async fn during_the_delay_it_reports_not_serving_and_serves_on() {
     assert_eq!(server.http("/readyz").await.0, 503);
     assert_eq!(server.http("/livez").await.0, 200);
     assert!(!server.drain.is_draining());
-    // Whoever has not heard of it yet is served, on a new connection, too.
+    // A caller that does not know of it yet is served, on a new connection, too.
     sale(server.client().await.get_sale(get("now")).await);
     drop(health);
     server.drain.start();

@@ -26,7 +26,8 @@ use crate::support::{
 async fn a_callers_deadline_is_answered_as_deadline_exceeded_and_not_as_cancelled() {
     let server = serve(server_config()).await;
     let mut client = server.client().await;
-    // The whole way from a caller's timer that may fire first is not ours to promise below some milliseconds.
+    // The whole way from a caller's timer that may fire first is not ours to promise below some
+    // milliseconds.
     for timeout_ms in [400, 1_000] {
         let answer = client.get_sale(get_within("wait", Duration::from_millis(timeout_ms))).await;
         let failure = failure(answer, Code::DeadlineExceeded);
@@ -250,7 +251,8 @@ async fn a_part_that_is_not_ready_says_so_and_sends_its_callers_away() {
     .await;
     eventually("it is not ready", async || server.http("/readyz").await.0 == 503).await;
     assert_eq!(server.http("/livez").await.0, 200);
-    // What was begun ends as it should, and the next call comes over another connection, and is served.
+    // What was begun ends as it should, and the next call comes over another connection, and is
+    // served.
     server.sales.gate.add_permits(1);
     sale(waiting.await.unwrap());
     eventually("the connection is given up", async || {

@@ -31,7 +31,8 @@ use tonic::{
 /// Far more than anything here takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What `GetSale` does follows from the sale it is asked for; the answer's version is what is left of the deadline in ms.
+/// What `GetSale` does follows from the sale it is asked for; the answer's version is what is left
+/// of the deadline in ms.
 #[derive(Debug, Clone)]
 pub(crate) struct Sales {
     /// A permit for each call that has begun to wait.
