@@ -33,7 +33,7 @@ mod tests {
 
     // One test: where the pages are is one thing for the process.
     #[test]
-    fn links_lead_to_where_the_pages_are_published() {
+    fn links_lead_to_the_published_pages() {
         assert_eq!(Reason::SoldOut.help_url(), "https://flashsale.dev/docs/errors/sold-out.md");
         publish_pages_at("");
         assert_eq!(Reason::SoldOut.help_url(), "https://flashsale.dev/docs/errors/sold-out.md");

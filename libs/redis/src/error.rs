@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_the_keys_are_elsewhere_is_no_fault_of_ours() {
+    fn moved_keys_are_no_internal_error() {
         for details in [
             "MOVED 1 127.0.0.1:2",
             "ASK 1 127.0.0.1:2",
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_was_taken_back_from_a_broken_connection_may_have_run() {
+    fn command_of_a_broken_connection_may_have_run() {
         assert_eq!(read(ErrorKind::Unknown, "Too many failed write attempts."), EvalError::Timeout);
         assert_eq!(read(ErrorKind::IO, "Connection closed."), EvalError::Timeout);
     }

@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_remembers_each_server_and_only_so_many() {
+    fn script_caches_a_bounded_number_of_servers() {
         let script = Script::new("test", "return SERVER");
         let name = |run_id: &str, replication_id: &str| ServerName::new(run_id, replication_id);
         let first = script.make_out(&name("a", "1"));

@@ -26,7 +26,7 @@ fn config(url: String) -> RedisConfig {
 }
 
 #[tokio::test]
-async fn a_script_runs_on_the_master_of_its_keys_before_and_after_their_slot_moved() {
+async fn script_follows_a_moved_slot() {
     let dir = tempfile::tempdir().unwrap();
     let cluster = RedisCluster::start(&Tools::locate().unwrap(), dir.path(), false).await.unwrap();
     let store = Store::connect(&config(cluster.url())).await.unwrap();
@@ -106,7 +106,7 @@ async fn hanging_way(port: u16, hanging: Arc<AtomicUsize>) -> u16 {
 }
 
 #[tokio::test]
-async fn a_connection_that_hangs_is_made_anew_although_there_is_always_something_to_ask() {
+async fn busy_hanging_connection_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let tools = Tools::locate().unwrap();
     let redis = RedisServer::start(&tools, dir.path(), RedisOptions::default()).await.unwrap();

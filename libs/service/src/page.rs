@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_what_was_asked_for_within_bounds() {
+    fn page_size_is_bounded() {
         assert_eq!(size(0, 50, 500).unwrap(), 50);
         assert_eq!(size(7, 50, 500).unwrap(), 7);
         assert_eq!(size(i32::MAX, 50, 500).unwrap(), 500);

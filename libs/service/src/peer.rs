@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_timeout_is_sent_with_at_most_eight_digits() {
+    fn timeouts_have_at_most_eight_digits() {
         assert_eq!(header(Duration::from_nanos(1)), "1u");
         assert_eq!(header(Duration::from_millis(1_500)), "1500000u");
         assert_eq!(header(Duration::from_secs(100)), "100000m");

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn money_is_exact_in_currencies_of_zero_two_and_three_decimals() {
+    fn money_is_exact_in_every_currency() {
         for (code, minor_units, units, nanos) in [
             ("JPY", 1_500, 1_500, 0),
             ("JPY", -7, -7, 0),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_that_cannot_be_held_exactly_is_refused_with_its_field() {
+    fn inexact_amount_is_refused_by_field() {
         for (money, needle) in [
             (wire("JPY", 1, 500_000_000), "more decimals"),
             (wire("EUR", 0, 1_000_000), "more decimals"),
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_that_nobody_pays_with_is_no_currency() {
+    fn unpayable_currencies_are_refused() {
         for code in ["", "eur", "EURO", "ZZZ", "XAU", "XXX"] {
             assert!(currency("currency", code).is_err(), "{code}");
         }
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_printable_and_counted_in_characters() {
+    fn text_is_printable_and_counted_in_chars() {
         assert_eq!(printable("name", "Größe M", 7).unwrap(), "Größe M");
         for wrong in ["", "Größe XL", "a\nb", "a\u{7f}"] {
             assert!(printable("name", wrong, 7).is_err(), "{wrong:?}");

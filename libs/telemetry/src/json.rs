@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_json_object_with_the_ids_of_its_trace() {
+    fn line_is_one_json_object_with_trace_ids() {
         let lines = Lines::default();
         let writer = lines.clone();
         let tracer = SdkTracerProvider::builder().build().tracer("test");

@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_snapshot_is_shown_with_its_unit_until_it_is_forgotten() {
+    fn snapshot_is_shown_until_dropped() {
         let snapshot = Snapshot::default();
         snapshot.gauge("flashsale_age", "s", "How old it is.", |age: &f64, gauge| {
             gauge.observe(*age, &[KeyValue::new("kind", "test")]);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_measured_is_rendered_also_when_telemetry_was_not_set_up() {
+    fn metrics_render_without_init() {
         let counter = meter().u64_counter("flashsale_holds").build();
         counter.add(2, &[KeyValue::new("state", "HELD")]);
         let text = render_metrics();

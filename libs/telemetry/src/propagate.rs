@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_trace_nothing_is_written_and_nothing_read() {
+    fn no_trace_writes_and_reads_nothing() {
         let mut nats = async_nats::HeaderMap::new();
         inject_nats(&mut nats);
         assert!(nats.is_empty());

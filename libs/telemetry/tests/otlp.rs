@@ -67,7 +67,7 @@ async fn collector() -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn traces_and_metrics_are_with_the_collector_when_the_process_ends() {
+async fn shutdown_exports_traces_and_metrics() {
     let (address, mut received) = collector().await;
     let config = TelemetryConfig {
         log_filter: "off".to_owned(),
@@ -95,7 +95,7 @@ async fn traces_and_metrics_are_with_the_collector_when_the_process_ends() {
 }
 
 #[test]
-fn a_section_that_cannot_be_used_is_told_key_by_key() {
+fn every_bad_key_is_reported() {
     let config = TelemetryConfig {
         log_filter: "flashsale=loud".to_owned(),
         otlp_endpoint: "collector:4317".to_owned(),

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_that_cannot_be_read_counts_as_none() {
+    fn unreadable_timeout_counts_as_none() {
         for wrong in ["", "S", "5", "5x", "123456789S", "-5S", "+5S", "5 S"] {
             assert_eq!(of(wrong), None, "{wrong:?}");
         }
