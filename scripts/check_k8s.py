@@ -138,16 +138,34 @@ def check_deployment(obj, objects):
     require(len(budgets) == 1, subject, "must have one PodDisruptionBudget")
 
 
+def sections_of(file):
+    """The keys of each section of a configuration's defaults."""
+    sections = {}
+    for line in file.read_text().splitlines():
+        if match := re.match(r"\[(.+)\]", line):
+            keys = sections.setdefault(match[1], set())
+        elif match := re.match(r"([a-z0-9_-]+) *=", line):
+            keys.add(match[1])
+    return sections
+
+
 def keys_of(service):
     """The keys of a service's configuration as the variables that set them, read from its defaults."""
-    file = pathlib.Path(__file__).parent.parent / "services" / service / "config.default.toml"
+    root = pathlib.Path(__file__).parent.parent
+    file = root / "services" / service / "config.default.toml"
     require(file.exists(), f"Deployment/{service}", f"{file} is missing, so that its variables cannot be checked")
-    keys, section = set(), ""
-    for line in file.read_text().splitlines() if file.exists() else []:
-        if match := re.match(r"\[([a-z0-9_.-]+)\]", line):
-            section = match[1]
-        elif match := re.match(r"([a-z0-9_-]+) *=", line):
-            path = f"{section}.{match[1]}".replace("-", "_").upper()
+    own = sections_of(file) if file.exists() else {}
+    # A service's own file names the common sections that it has; every service has these two.
+    own.setdefault("server", set())
+    own.setdefault("telemetry", set())
+    common = {}
+    for defaults in root.glob("libs/*/config.default.toml"):
+        common.update(sections_of(defaults))
+    keys = set()
+    for section, names in own.items():
+        shared = common.get('peers."*"' if section.startswith("peers.") else section, set())
+        for name in names | shared:
+            path = f"{section}.{name}".replace("-", "_").upper()
             keys.add("FLASHSALE_" + path.replace(".", "__"))
     return keys
 

@@ -1,4 +1,4 @@
-//! `flashsale errors`: the pages of `docs/errors/`, which are part of the program.
+//! `flashsale errors`: the list of reasons and the page of each, which are part of the program.
 
 use std::process::ExitCode;
 
@@ -6,60 +6,6 @@ use anyhow::bail;
 use flashsale_cli::output::{Output, table};
 use flashsale_errors::{Reason, Retry};
 use serde_json::{Map, Value, json};
-
-/// The file of a reason's page and what stands in it. A reason without a page does not compile.
-fn page(reason: Reason) -> (&'static str, &'static str) {
-    macro_rules! pages {
-        ($($variant:ident = $file:literal,)+) => {
-            match reason {
-                $(Reason::$variant => ($file, include_str!(concat!("../../../docs/errors/", $file))),)+
-            }
-        };
-    }
-    pages! {
-        ArgumentInvalid = "argument-invalid.md",
-        RequestIdInvalid = "request-id-invalid.md",
-        QuantityInvalid = "quantity-invalid.md",
-        ExportInvalid = "export-invalid.md",
-        PageTokenInvalid = "page-token-invalid.md",
-        RequestIdReused = "request-id-reused.md",
-        SaleNotFound = "sale-not-found.md",
-        SkuNotFound = "sku-not-found.md",
-        HoldNotFound = "hold-not-found.md",
-        OrderNotFound = "order-not-found.md",
-        PaymentNotFound = "payment-not-found.md",
-        RoomNotFound = "room-not-found.md",
-        SaleNotOpen = "sale-not-open.md",
-        SaleStateConflict = "sale-state-conflict.md",
-        SoldOut = "sold-out.md",
-        BuyerLimit = "buyer-limit.md",
-        HoldExpired = "hold-expired.md",
-        HoldResolved = "hold-resolved.md",
-        HoldLost = "hold-lost.md",
-        AdmissionRequired = "admission-required.md",
-        AdmissionInvalid = "admission-invalid.md",
-        AdmissionForeign = "admission-foreign.md",
-        AdmissionExpired = "admission-expired.md",
-        AdmissionSpent = "admission-spent.md",
-        TicketInvalid = "ticket-invalid.md",
-        StockAlreadyLoaded = "stock-already-loaded.md",
-        StockFenced = "stock-fenced.md",
-        Overloaded = "overloaded.md",
-        QueueFull = "queue-full.md",
-        OrderNotCancellable = "order-not-cancellable.md",
-        PaymentNotRefundable = "payment-not-refundable.md",
-        DeadlineExceeded = "deadline-exceeded.md",
-        StoreUnavailable = "store-unavailable.md",
-        PeerUnavailable = "peer-unavailable.md",
-        Internal = "internal.md",
-        NotImplemented = "not-implemented.md",
-        HoldAtMaximum = "hold-at-maximum.md",
-        UnitsCommitted = "units-committed.md",
-        DeadLetterNotFound = "dead-letter-not-found.md",
-        DeadLetterResolved = "dead-letter-resolved.md",
-        DeadLetterNotRetryable = "dead-letter-not-retryable.md",
-    }
-}
 
 /// Explains a reason, or lists all.
 pub(crate) fn run(name: Option<&str>, output: &Output) -> anyhow::Result<ExitCode> {
@@ -83,8 +29,7 @@ pub(crate) fn run(name: Option<&str>, output: &Output) -> anyhow::Result<ExitCod
     let Some(reason) = Reason::parse(&name.to_uppercase()) else {
         bail!("there is no reason {name:?}; `flashsale errors` lists all of them");
     };
-    let (_, text) = page(reason);
-    output.print(&whole(reason, text), || text.trim_end().to_owned())?;
+    output.print(&whole(reason), || reason.page_text().trim_end().to_owned())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -113,9 +58,9 @@ fn summary(reason: Reason) -> Map<String, Value> {
 }
 
 /// The summary, and each section of the page by its heading: `what_happened` and so on, as Markdown.
-fn whole(reason: Reason, text: &str) -> Value {
+fn whole(reason: Reason) -> Value {
     let mut fields = summary(reason);
-    for section in text.split("\n## ").skip(1) {
+    for section in reason.page_text().split("\n## ").skip(1) {
         if let Some((heading, body)) = section.split_once('\n') {
             let name = heading.to_lowercase().replace([' ', '-'], "_");
             fields.insert(name, json!(body.trim()));
@@ -131,18 +76,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_has_its_own_page() {
-        for reason in Reason::ALL {
-            let (file, text) = page(*reason);
-            assert_eq!(file, reason.page());
-            assert!(text.starts_with(&format!("# {}\n", reason.as_str())), "{file}");
-        }
-    }
-
-    #[test]
     fn a_page_as_json_has_its_sections_by_name() {
-        let (_, text) = page(Reason::SoldOut);
-        let value = whole(Reason::SoldOut, text);
+        let value = whole(Reason::SoldOut);
         for name in [
             "what_happened",
             "what_the_caller_does",

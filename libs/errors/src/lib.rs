@@ -1,7 +1,9 @@
-//! What a failed call tells its caller: one reason of a closed set, its numbers, and the next step (AIP-193).
+//! What a failed call tells its caller: one reason of a closed set, its numbers, and the next step
+//! (AIP-193).
 //!
-//! Each service turns its own domain errors into a [`Failure`] in one exhaustive match; this crate turns a `Failure` into a
-//! `tonic::Status` with `google.rpc` details, and back again on the side of a client.
+//! Each service turns its own domain errors into a [`Failure`] in one exhaustive match; this crate
+//! turns a `Failure` into a `tonic::Status` with `google.rpc` details, and back again on the side
+//! of a client.
 
 mod pages;
 mod reason;
@@ -36,7 +38,8 @@ pub struct Violation {
 }
 
 impl Failure {
-    /// A failure for `reason`; `what` says what happened, to what, without the next step, which the reason adds.
+    /// A failure for `reason`; `what` says what happened, to what, without the next step, which the
+    /// reason adds.
     pub fn new(reason: Reason, what: impl Into<String>) -> Self {
         let retry_after = match reason.retry() {
             Retry::SameAfter(delay) => Some(spread(delay)),
@@ -62,7 +65,8 @@ impl Failure {
         Self::field(Reason::ArgumentInvalid, field, description)
     }
 
-    /// A fault of ours. `cause` goes to the log under an incident number; only the number leaves the service.
+    /// A fault of ours. `cause` goes to the log under an incident number; only the number leaves
+    /// the service.
     pub fn internal(cause: impl fmt::Display) -> Self {
         let incident = uuid::Uuid::new_v4().simple().to_string();
         tracing::error!(incident, cause = %cause, "internal fault");
@@ -100,8 +104,9 @@ impl Failure {
         self
     }
 
-    /// Has the delay be one of five, from itself to half as much again. Who is refused by the thousand is refused at a thousand moments, and equal
-    /// refusals go over a connection by their number in HTTP/2's table, which costs both sides a fraction of their text.
+    /// Has the delay be one of five, from itself to half as much again. Refusals by the thousand
+    /// are spread over time as they are, and equal ones are sent as an index into HPACK's dynamic
+    /// table, which costs both sides a fraction of their text.
     #[must_use]
     pub fn in_steps(mut self) -> Self {
         if let Retry::SameAfter(delay) = self.reason.retry() {
@@ -135,7 +140,8 @@ impl Failure {
         self.retry_after
     }
 
-    /// Reads a failure back from a status one of our services sent; `None` for a status of somebody else (a proxy, the transport).
+    /// Reads a failure back from a status one of our services sent; `None` for a status from
+    /// elsewhere (a proxy, the transport).
     pub fn from_status(status: &Status) -> Option<Self> {
         let details = status.get_error_details();
         let info = details.error_info()?;
@@ -162,8 +168,8 @@ impl Failure {
         Some(failure)
     }
 
-    /// What a failed call to another of our services means to our own caller: its failure as it is, or
-    /// [`Reason::PeerUnavailable`] when it was the transport that failed.
+    /// What a failed call to another of our services means to our own caller: its failure as it is,
+    /// or [`Reason::PeerUnavailable`] when it was the transport that failed.
     pub fn from_peer(peer: &'static str, status: &Status) -> Self {
         Self::from_status(status).unwrap_or_else(|| {
             tracing::warn!(peer, code = ?status.code(), cause = status.message(), "peer unavailable");
@@ -177,7 +183,8 @@ impl Failure {
     }
 }
 
-/// Up to half as much again, so that those who are refused at the same moment do not come back at the same moment.
+/// Up to half as much again, so that callers refused at the same moment do not all retry at the
+/// same moment (a thundering herd).
 fn spread(delay: Duration) -> Duration {
     delay.mul_f64(rand::random_range(1.0..=1.5))
 }
@@ -228,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_is_in_the_contract_and_the_contract_has_no_other() {
+    fn reasons_match_the_contract() {
         for reason in Reason::ALL {
             let name = format!("ERROR_REASON_{}", reason.as_str());
             assert!(
@@ -242,7 +249,17 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_survives_the_wire_whole() {
+    fn every_reason_has_its_own_page() {
+        for reason in Reason::ALL {
+            let expected = format!("{}.md", reason.as_str().to_lowercase().replace('_', "-"));
+            assert_eq!(reason.page(), expected);
+            let heading = format!("# {}\n", reason.as_str());
+            assert!(reason.page_text().starts_with(&heading), "{expected}");
+        }
+    }
+
+    #[test]
+    fn failure_survives_the_wire() {
         for reason in Reason::ALL {
             let failure = Failure::new(*reason, "it went wrong")
                 .with("sku", "TEE-M")
@@ -254,13 +271,13 @@ mod tests {
             let details = status.get_error_details();
             let links = &details.help().expect("a help link").links;
             assert_eq!(links.len(), 1);
-            assert!(links[0].url.ends_with(&reason.page()), "{}", links[0].url);
+            assert!(links[0].url.ends_with(reason.page()), "{}", links[0].url);
             assert_eq!(Failure::from_status(&status), Some(failure));
         }
     }
 
     #[test]
-    fn waiting_is_advised_exactly_where_the_code_says_that_it_helps() {
+    fn retry_delays_match_the_status_codes() {
         for reason in Reason::ALL {
             let waits = matches!(
                 reason.code(),
@@ -273,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn those_refused_at_the_same_moment_do_not_all_come_back_at_the_same_moment() {
+    fn retry_delays_are_spread() {
         let delays: std::collections::BTreeSet<Duration> =
             (0..100).filter_map(|_| Failure::new(Reason::Overloaded, "x").delay()).collect();
         assert!(delays.len() > 90, "{} delays of 100", delays.len());
@@ -282,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_by_the_thousand_have_few_delays_between_the_same_bounds() {
+    fn stepped_delays_are_five() {
         let delays: std::collections::BTreeSet<u128> = (0..200)
             .filter_map(|_| Failure::new(Reason::Overloaded, "x").in_steps().delay())
             .map(|delay| delay.as_micros())
@@ -292,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_of_somebody_else_is_not_taken_for_ours() {
+    fn foreign_status_is_no_failure_of_ours() {
         assert_eq!(Failure::from_status(&Status::unavailable("SOLD_OUT: no")), None);
         let failure = Failure::from_peer("inventory", &Status::unavailable("connection refused"));
         assert_eq!(failure.reason(), Reason::PeerUnavailable);

@@ -1,17 +1,19 @@
-//! Where the page about a reason is: its file in `docs/errors/`, and the address that an error's `google.rpc.Help` names.
+//! The address of a reason's page, which an error's `google.rpc.Help` names.
 
 use std::sync::OnceLock;
 
 use crate::Reason;
 
-/// Where `docs/errors/` is published when nobody says otherwise. The one place that names it.
+/// Where `docs/errors/` is published unless the process says otherwise. The one place that names
+/// it.
 pub const PAGES_URL: &str = "https://flashsale.dev/docs/errors";
 
-/// Where this process says that the pages are. One for a process, as its log is: an error is made in every corner of it.
+/// Where this process says that the pages are. One for the process, as its log is: errors are
+/// created everywhere in it.
 static PUBLISHED_AT: OnceLock<String> = OnceLock::new();
 
-/// Says where `docs/errors/` is published: what every help link of this process begins with from now on. Empty means [`PAGES_URL`]. What was
-/// said first stays.
+/// Says where `docs/errors/` is published: what every help link of this process begins with from
+/// now on. Empty means [`PAGES_URL`]. Only the first call that is not empty has an effect.
 pub fn publish_pages_at(url: &str) {
     if !url.is_empty() {
         let _ = PUBLISHED_AT.set(url.trim_end_matches('/').to_owned());
@@ -19,11 +21,6 @@ pub fn publish_pages_at(url: &str) {
 }
 
 impl Reason {
-    /// The name of its page in `docs/errors/`: `sold-out.md` for `SOLD_OUT`.
-    pub fn page(self) -> String {
-        format!("{}.md", self.as_str().to_lowercase().replace('_', "-"))
-    }
-
     /// The address of its page.
     pub fn help_url(self) -> String {
         format!("{}/{}", PUBLISHED_AT.get().map_or(PAGES_URL, String::as_str), self.page())
@@ -36,7 +33,7 @@ mod tests {
 
     // One test: where the pages are is one thing for the process.
     #[test]
-    fn links_lead_to_where_the_pages_are_published() {
+    fn links_lead_to_the_published_pages() {
         assert_eq!(Reason::SoldOut.help_url(), "https://flashsale.dev/docs/errors/sold-out.md");
         publish_pages_at("");
         assert_eq!(Reason::SoldOut.help_url(), "https://flashsale.dev/docs/errors/sold-out.md");

@@ -14,8 +14,12 @@ pub enum Retry {
 }
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal, $code:ident, $retry:expr, $next:literal;)+) => {
-        /// Why a call failed. The names and codes are part of the public contract (`flashsale.errors.v1.ErrorReason`).
+    ($(
+        $(#[$doc:meta])*
+        $variant:ident = $name:literal, $code:ident, $retry:expr, $page:literal, $next:literal;
+    )+) => {
+        /// Why a call failed. The names and codes are part of the public contract
+        /// (`flashsale.errors.v1.ErrorReason`).
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason { $($(#[$doc])* $variant,)+ }
 
@@ -33,8 +37,8 @@ macro_rules! reasons {
                 match self { $(Reason::$variant => Code::$code,)+ }
             }
 
-            /// Whether the same request may be sent again. No reason invites a retry that could charge twice: every
-            /// retry carries its request id.
+            /// Whether the same request may be sent again. No reason invites a retry that could
+            /// charge twice: every retry carries its request id.
             pub const fn retry(self) -> Retry {
                 match self { $(Reason::$variant => $retry,)+ }
             }
@@ -42,6 +46,18 @@ macro_rules! reasons {
             /// What the caller does next, as a sentence.
             pub const fn next_step(self) -> &'static str {
                 match self { $(Reason::$variant => $next,)+ }
+            }
+
+            /// The file name of its page in `docs/errors/`.
+            pub const fn page(self) -> &'static str {
+                match self { $(Reason::$variant => $page,)+ }
+            }
+
+            /// The Markdown of its page. A reason without a page does not compile.
+            pub const fn page_text(self) -> &'static str {
+                match self {
+                    $(Reason::$variant => include_str!(concat!("../../../docs/errors/", $page)),)+
+                }
             }
 
             /// The reason with this name.
@@ -56,87 +72,139 @@ const fn after_ms(ms: u64) -> Retry {
     Retry::SameAfter(Duration::from_millis(ms))
 }
 
+// A row: the name on the wire, the status code, the retry rule, the page in docs/errors/, and the
+// next step.
 reasons! {
     /// A field is missing, too long or malformed.
-    ArgumentInvalid = "ARGUMENT_INVALID", InvalidArgument, Retry::Never, "Correct the named field and send it again.";
+    ArgumentInvalid = "ARGUMENT_INVALID", InvalidArgument, Retry::Never, "argument-invalid.md",
+        "Correct the named field and send it again.";
     /// `request_id` is not a UUID.
-    RequestIdInvalid = "REQUEST_ID_INVALID", InvalidArgument, Retry::Never, "Send a fresh UUID as request_id, and the same one on every retry.";
+    RequestIdInvalid = "REQUEST_ID_INVALID", InvalidArgument, Retry::Never, "request-id-invalid.md",
+        "Send a fresh UUID as request_id, and the same one on every retry.";
     /// A quantity is out of range.
-    QuantityInvalid = "QUANTITY_INVALID", InvalidArgument, Retry::Never, "Ask for a quantity within the named bounds.";
+    QuantityInvalid = "QUANTITY_INVALID", InvalidArgument, Retry::Never, "quantity-invalid.md",
+        "Ask for a quantity within the named bounds.";
     /// An export cannot be imported.
-    ExportInvalid = "EXPORT_INVALID", InvalidArgument, Retry::Never, "Correct the named rows and import the whole file again; nothing was stored.";
+    ExportInvalid = "EXPORT_INVALID", InvalidArgument, Retry::Never, "export-invalid.md",
+        "Correct the named rows and import the whole file again; nothing was stored.";
     /// A page token of another list.
-    PageTokenInvalid = "PAGE_TOKEN_INVALID", InvalidArgument, Retry::Never, "Start the list again without a page token.";
+    PageTokenInvalid = "PAGE_TOKEN_INVALID", InvalidArgument, Retry::Never, "page-token-invalid.md",
+        "Start the list again without a page token.";
     /// The request id was used with other content.
-    RequestIdReused = "REQUEST_ID_REUSED", AlreadyExists, Retry::Never, "Send a fresh request_id for a new request; repeat a request only unchanged.";
+    RequestIdReused = "REQUEST_ID_REUSED", AlreadyExists, Retry::Never, "request-id-reused.md",
+        "Send a fresh request_id for a new request; repeat a request only unchanged.";
     /// No such sale.
-    SaleNotFound = "SALE_NOT_FOUND", NotFound, Retry::Never, "Check the sale id; `flashsale sale show` lists the sales there are.";
+    SaleNotFound = "SALE_NOT_FOUND", NotFound, Retry::Never, "sale-not-found.md",
+        "Check the sale id; `flashsale sale show` lists the sales there are.";
     /// No such sku in this sale.
-    SkuNotFound = "SKU_NOT_FOUND", NotFound, Retry::Never, "Ask only for skus of this sale; `flashsale stock show` lists them.";
+    SkuNotFound = "SKU_NOT_FOUND", NotFound, Retry::Never, "sku-not-found.md",
+        "Ask only for skus of this sale; `flashsale stock show` lists them.";
     /// No such hold for this buyer.
-    HoldNotFound = "HOLD_NOT_FOUND", NotFound, Retry::Never, "Check the hold id and the buyer; reserve again if the hold is old.";
+    HoldNotFound = "HOLD_NOT_FOUND", NotFound, Retry::Never, "hold-not-found.md",
+        "Check the hold id and the buyer; reserve again if the hold is old.";
     /// No such order for this buyer.
-    OrderNotFound = "ORDER_NOT_FOUND", NotFound, Retry::Never, "Check the order id, the sale and the buyer.";
+    OrderNotFound = "ORDER_NOT_FOUND", NotFound, Retry::Never, "order-not-found.md",
+        "Check the order id, the sale and the buyer.";
     /// The order has no payment.
-    PaymentNotFound = "PAYMENT_NOT_FOUND", NotFound, Retry::Never, "Check the order id; a payment exists once the order is claimed.";
+    PaymentNotFound = "PAYMENT_NOT_FOUND", NotFound, Retry::Never, "payment-not-found.md",
+        "Check the order id; a payment exists once the order is claimed.";
     /// The sale has no room.
-    RoomNotFound = "ROOM_NOT_FOUND", NotFound, Retry::Never, "Check the sale id; a sale without a room needs no admission.";
+    RoomNotFound = "ROOM_NOT_FOUND", NotFound, Retry::Never, "room-not-found.md",
+        "Check the sale id; a sale without a room needs no admission.";
     /// The sale sells nothing now.
-    SaleNotOpen = "SALE_NOT_OPEN", FailedPrecondition, Retry::Never, "Wait until the sale is open, or give up if it has ended.";
+    SaleNotOpen = "SALE_NOT_OPEN", FailedPrecondition, Retry::Never, "sale-not-open.md",
+        "Wait until the sale is open, or give up if it has ended.";
     /// The sale's state forbids the change.
-    SaleStateConflict = "SALE_STATE_CONFLICT", FailedPrecondition, Retry::Never, "Read the sale's state and choose a change that it allows.";
+    SaleStateConflict = "SALE_STATE_CONFLICT", FailedPrecondition, Retry::Never,
+        "sale-state-conflict.md",
+        "Read the sale's state and choose a change that it allows.";
     /// Too few units are left.
-    SoldOut = "SOLD_OUT", FailedPrecondition, Retry::Never, "Ask for fewer units or another sku; held units may come back.";
+    SoldOut = "SOLD_OUT", FailedPrecondition, Retry::Never, "sold-out.md",
+        "Ask for fewer units or another sku; held units may come back.";
     /// The per-buyer limit is reached.
-    BuyerLimit = "BUYER_LIMIT", FailedPrecondition, Retry::Never, "Ask for no more than the limit leaves this buyer.";
+    BuyerLimit = "BUYER_LIMIT", FailedPrecondition, Retry::Never, "buyer-limit.md",
+        "Ask for no more than the limit leaves this buyer.";
     /// The hold's time has run out.
-    HoldExpired = "HOLD_EXPIRED", FailedPrecondition, Retry::Never, "Reserve again; the units are back on sale.";
+    HoldExpired = "HOLD_EXPIRED", FailedPrecondition, Retry::Never, "hold-expired.md",
+        "Reserve again; the units are back on sale.";
     /// The hold was resolved before.
-    HoldResolved = "HOLD_RESOLVED", FailedPrecondition, Retry::Never, "Read the hold's state; reserve again if units are still wanted.";
+    HoldResolved = "HOLD_RESOLVED", FailedPrecondition, Retry::Never, "hold-resolved.md",
+        "Read the hold's state; reserve again if units are still wanted.";
     /// The hold went with its store and the units are gone.
-    HoldLost = "HOLD_LOST", FailedPrecondition, Retry::Never, "Reserve again if units are left.";
+    HoldLost = "HOLD_LOST", FailedPrecondition, Retry::Never, "hold-lost.md",
+        "Reserve again if units are left.";
     /// The sale has a room.
-    AdmissionRequired = "ADMISSION_REQUIRED", PermissionDenied, Retry::Never, "Join the waiting room and send the admission it gives out.";
+    AdmissionRequired = "ADMISSION_REQUIRED", PermissionDenied, Retry::Never,
+        "admission-required.md",
+        "Join the waiting room and send the admission it gives out.";
     /// Not an admission of ours.
-    AdmissionInvalid = "ADMISSION_INVALID", PermissionDenied, Retry::Never, "Send the admission exactly as the waiting room gave it out.";
-    /// Somebody else's admission.
-    AdmissionForeign = "ADMISSION_FOREIGN", PermissionDenied, Retry::Never, "Send the admission of this buyer for this sale.";
+    AdmissionInvalid = "ADMISSION_INVALID", PermissionDenied, Retry::Never, "admission-invalid.md",
+        "Send the admission exactly as the waiting room gave it out.";
+    /// The admission of another buyer or sale.
+    AdmissionForeign = "ADMISSION_FOREIGN", PermissionDenied, Retry::Never, "admission-foreign.md",
+        "Send the admission of this buyer for this sale.";
     /// The admission has run out.
-    AdmissionExpired = "ADMISSION_EXPIRED", FailedPrecondition, Retry::Never, "Join the waiting room again for a new place.";
+    AdmissionExpired = "ADMISSION_EXPIRED", FailedPrecondition, Retry::Never,
+        "admission-expired.md",
+        "Join the waiting room again for a new place.";
     /// The admission was used.
-    AdmissionSpent = "ADMISSION_SPENT", FailedPrecondition, Retry::Never, "Go on with the hold or order it was used for, or join again.";
+    AdmissionSpent = "ADMISSION_SPENT", FailedPrecondition, Retry::Never, "admission-spent.md",
+        "Go on with the hold or order it was used for, or join again.";
     /// Not a ticket of ours.
-    TicketInvalid = "TICKET_INVALID", PermissionDenied, Retry::Never, "Send the ticket exactly as Join returned it, or join again.";
+    TicketInvalid = "TICKET_INVALID", PermissionDenied, Retry::Never, "ticket-invalid.md",
+        "Send the ticket exactly as Join returned it, or join again.";
     /// The stock is there already.
-    StockAlreadyLoaded = "STOCK_ALREADY_LOADED", AlreadyExists, Retry::Never, "Nothing to do; use AdjustStock to change what is loaded.";
+    StockAlreadyLoaded = "STOCK_ALREADY_LOADED", AlreadyExists, Retry::Never,
+        "stock-already-loaded.md",
+        "Nothing to do; use AdjustStock to change what is loaded.";
     /// The stock is closed until rebuilt.
-    StockFenced = "STOCK_FENCED", Unavailable, after_ms(2_000), "Retry with the same request_id; on call: see the runbook on fenced stock.";
+    StockFenced = "STOCK_FENCED", Unavailable, after_ms(2_000), "stock-fenced.md",
+        "Retry with the same request_id; on call: see the runbook on fenced stock.";
     /// Load is shed.
-    Overloaded = "OVERLOADED", ResourceExhausted, after_ms(500), "Nothing was done; retry with the same request_id after the given delay.";
+    Overloaded = "OVERLOADED", ResourceExhausted, after_ms(500), "overloaded.md",
+        "Nothing was done; retry with the same request_id after the given delay.";
     /// Too many orders wait to be recorded.
-    QueueFull = "QUEUE_FULL", ResourceExhausted, after_ms(2_000), "Nothing was taken; retry with the same request_id after the given delay.";
+    QueueFull = "QUEUE_FULL", ResourceExhausted, after_ms(2_000), "queue-full.md",
+        "Nothing was taken; retry with the same request_id after the given delay.";
     /// The order is past cancelling.
-    OrderNotCancellable = "ORDER_NOT_CANCELLABLE", FailedPrecondition, Retry::Never, "Read the order's state; ask for a refund if it was paid.";
+    OrderNotCancellable = "ORDER_NOT_CANCELLABLE", FailedPrecondition, Retry::Never,
+        "order-not-cancellable.md",
+        "Read the order's state; ask for a refund if it was paid.";
     /// No captured money.
-    PaymentNotRefundable = "PAYMENT_NOT_REFUNDABLE", FailedPrecondition, Retry::Never, "Read the payment's state; only captured money can be refunded.";
+    PaymentNotRefundable = "PAYMENT_NOT_REFUNDABLE", FailedPrecondition, Retry::Never,
+        "payment-not-refundable.md",
+        "Read the payment's state; only captured money can be refunded.";
     /// The deadline passed.
-    DeadlineExceeded = "DEADLINE_EXCEEDED", DeadlineExceeded, after_ms(200), "It may have had its effect; retry with the same request_id to learn the answer.";
+    DeadlineExceeded = "DEADLINE_EXCEEDED", DeadlineExceeded, after_ms(200), "deadline-exceeded.md",
+        "It may have had its effect; retry with the same request_id to learn the answer.";
     /// A store does not answer.
-    StoreUnavailable = "STORE_UNAVAILABLE", Unavailable, after_ms(1_000), "Retry with the same request_id after the given delay.";
+    StoreUnavailable = "STORE_UNAVAILABLE", Unavailable, after_ms(1_000), "store-unavailable.md",
+        "Retry with the same request_id after the given delay.";
     /// Another service does not answer.
-    PeerUnavailable = "PEER_UNAVAILABLE", Unavailable, after_ms(1_000), "Retry with the same request_id after the given delay.";
+    PeerUnavailable = "PEER_UNAVAILABLE", Unavailable, after_ms(1_000), "peer-unavailable.md",
+        "Retry with the same request_id after the given delay.";
     /// A fault of ours.
-    Internal = "INTERNAL", Internal, Retry::Never, "Report the incident number; retrying with the same request_id is safe.";
+    Internal = "INTERNAL", Internal, Retry::Never, "internal.md",
+        "Report the incident number; retrying with the same request_id is safe.";
     /// In the contract, not built yet.
-    NotImplemented = "NOT_IMPLEMENTED", Unimplemented, Retry::Never, "This call is not built yet; its comment in the contract says so.";
+    NotImplemented = "NOT_IMPLEMENTED", Unimplemented, Retry::Never, "not-implemented.md",
+        "This call is not built yet; its comment in the contract says so.";
     /// The hold cannot last longer.
-    HoldAtMaximum = "HOLD_AT_MAXIMUM", FailedPrecondition, Retry::Never, "Place the order before the hold's deadline, or let it go and reserve again.";
+    HoldAtMaximum = "HOLD_AT_MAXIMUM", FailedPrecondition, Retry::Never, "hold-at-maximum.md",
+        "Place the order before the hold's deadline, or let it go and reserve again.";
     /// Units to be withdrawn belong to buyers.
-    UnitsCommitted = "UNITS_COMMITTED", FailedPrecondition, Retry::Never, "Withdraw no more than is available; held units may come back.";
+    UnitsCommitted = "UNITS_COMMITTED", FailedPrecondition, Retry::Never, "units-committed.md",
+        "Withdraw no more than is available; held units may come back.";
     /// No such dead letter.
-    DeadLetterNotFound = "DEAD_LETTER_NOT_FOUND", NotFound, Retry::Never, "Check the number; `flashsale order dead-letters list` lists them.";
-    /// Somebody, or the deadline, was faster.
-    DeadLetterResolved = "DEAD_LETTER_RESOLVED", FailedPrecondition, Retry::Never, "Nothing to do; read its resolution and its order.";
+    DeadLetterNotFound = "DEAD_LETTER_NOT_FOUND", NotFound, Retry::Never,
+        "dead-letter-not-found.md",
+        "Check the number; `flashsale order dead-letters list` lists them.";
+    /// It was resolved before, by an operator or its deadline.
+    DeadLetterResolved = "DEAD_LETTER_RESOLVED", FailedPrecondition, Retry::Never,
+        "dead-letter-resolved.md",
+        "Nothing to do; read its resolution and its order.";
     /// There is nothing to queue again.
-    DeadLetterNotRetryable = "DEAD_LETTER_NOT_RETRYABLE", FailedPrecondition, Retry::Never, "Drop it: nothing readable is left of its order.";
+    DeadLetterNotRetryable = "DEAD_LETTER_NOT_RETRYABLE", FailedPrecondition, Retry::Never,
+        "dead-letter-not-retryable.md",
+        "Drop it: nothing readable is left of its order.";
 }

@@ -1,4 +1,5 @@
-//! How every service reaches Postgres: one pool set-up, the migrations, and which errors are worth another try.
+//! How every service reaches Postgres: one pool set-up, the migrations, and which errors are worth
+//! another try.
 
 use std::{future::Future, time::Duration};
 
@@ -14,6 +15,9 @@ pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations"
 /// How often a transaction is tried when others keep getting in its way.
 const MAX_ATTEMPTS: u32 = 5;
 
+/// The defaults of `[postgres]`.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
 /// The `[postgres]` section of a service's configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,11 +28,23 @@ pub struct PgConfig {
     pub max_connections: u32,
     /// How long a caller waits for a free connection.
     pub acquire_timeout_ms: u64,
-    /// How long the server works on one statement before it gives up, and how long it waits for the next one of a transaction.
+    /// How long the server works on one statement before it gives up, and how long it waits for the
+    /// next one of a transaction.
     pub statement_timeout_ms: u64,
 }
 
 impl PgConfig {
+    /// The defaults, at `url`.
+    #[allow(clippy::expect_used)] // They are compiled in, and the services' tests load them.
+    pub fn at(url: impl Into<String>) -> Self {
+        #[derive(Deserialize)]
+        struct Defaults {
+            postgres: PgConfig,
+        }
+        let defaults: Defaults = toml::from_str(DEFAULTS).expect("they have every key");
+        Self { url: url.into(), ..defaults.postgres }
+    }
+
     /// What is wrong with the section, each as (key, problem).
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
@@ -49,13 +65,15 @@ impl PgConfig {
     }
 }
 
-/// A pool for `application` that connects when it is first used, so that a service starts while Postgres is away.
+/// A pool for `application` that connects when it is first used, so that a service starts while
+/// Postgres is away.
 ///
 /// # Errors
-/// When the URL cannot be read.
+/// `postgres.url` is not a Postgres URL.
 pub fn connect(config: &PgConfig, application: &str) -> Result<PgPool, sqlx::Error> {
     let timeout = format!("{}ms", config.statement_timeout_ms);
-    // Whoever stands still in the middle of a transaction loses it, and with it the locks that everybody else waits for.
+    // A client that stops in the middle of a transaction loses it, and with it the locks that all
+    // others wait for.
     let timeouts =
         ["statement_timeout", "idle_in_transaction_session_timeout"].map(|key| (key, &timeout));
     let options =
@@ -66,7 +84,7 @@ pub fn connect(config: &PgConfig, application: &str) -> Result<PgPool, sqlx::Err
         .connect_lazy_with(options))
 }
 
-/// Applies what is missing of the migrations.
+/// Applies the migrations that are missing.
 ///
 /// # Errors
 /// When Postgres does not answer, or a migration that was applied has changed since.
@@ -74,7 +92,8 @@ pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
     MIGRATOR.run(pool).await
 }
 
-/// Whether the transaction lost against another one (serialization failure 40001, deadlock 40P01) and may be run again.
+/// Whether the transaction lost against another one (serialization failure 40001, deadlock 40P01)
+/// and may be run again.
 pub fn is_conflict(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
@@ -82,7 +101,8 @@ pub fn is_conflict(error: &sqlx::Error) -> bool {
         .is_some_and(|code| code == "40001" || code == "40P01")
 }
 
-/// Runs a transaction again while it loses against others, a few times, with a growing random pause.
+/// Runs a transaction again while it loses against others, a few times, with a growing random
+/// pause.
 ///
 /// # Errors
 /// The last error, or the first that is no conflict.

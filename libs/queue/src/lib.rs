@@ -1,4 +1,5 @@
-//! The order queue: streams, subjects and bodies, as written in `docs/stores.md`, and the one way to publish to it.
+//! The order queue: streams, subjects and bodies, as written in `docs/stores.md`, and the one way
+//! to publish to it.
 
 mod message;
 mod room;
@@ -10,13 +11,13 @@ use async_nats::jetstream::{self, context::PublishErrorKind, message::PublishMes
 pub use message::{Line, OrderEvent, OrderMessage, PaymentEvent, QueueMessage, unreadable_order};
 pub use room::{Filled, Measuring, Room, bytes_for_orders};
 use serde::{Deserialize, Serialize};
-pub use streams::{ensure_events_stream, ensure_orders_stream};
+pub use streams::{KeepPauses, ensure_events_stream, ensure_orders_stream, keep_stream};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 /// The stream of placed and cancelled orders.
 pub const ORDERS: &str = "ORDERS";
-/// The stream that wakes whoever waits for an order.
+/// The stream that wakes those who wait for an order.
 pub const ORDER_EVENTS: &str = "ORDER_EVENTS";
 /// What `ORDERS` listens to.
 pub const ORDERS_SUBJECTS: &str = "orders.>";
@@ -28,6 +29,9 @@ pub const EVENTS_SUBJECTS: &str = "events.>";
 pub const ORDER_EVENT_SUBJECTS: &str = "events.order.*";
 /// Changes of payments.
 pub const PAYMENT_EVENT_SUBJECTS: &str = "events.payment.*";
+
+/// The defaults of `[nats]`.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
 /// The `[nats]` section of a service's configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -46,6 +50,17 @@ pub struct NatsConfig {
 }
 
 impl NatsConfig {
+    /// The defaults, at `url`.
+    #[allow(clippy::expect_used)] // They are compiled in, and the services' tests load them.
+    pub fn at(url: impl Into<String>) -> Self {
+        #[derive(Deserialize)]
+        struct Defaults {
+            nats: NatsConfig,
+        }
+        let defaults: Defaults = toml::from_str(DEFAULTS).expect("they have every key");
+        Self { url: url.into(), ..defaults.nats }
+    }
+
     /// What is wrong with the section, each as (key, problem).
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
@@ -76,7 +91,7 @@ impl NatsConfig {
 /// A client that connects in the background and again whenever the connection breaks.
 ///
 /// # Errors
-/// When the URL cannot be read.
+/// `nats.url` cannot be used. A server that does not answer is no error.
 pub async fn connect(
     config: &NatsConfig,
     name: &str,
@@ -128,19 +143,21 @@ pub fn payment_event_subject(order: Uuid) -> String {
 /// Why a publish has no ack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// No ack came: the message may or may not be stored. Publish it again under the same id; never undo on it.
+    /// No ack came: the message may or may not be stored. Publish it again under the same id; never
+    /// undo on it.
     #[error("no ack came; the message may be stored")]
     Unknown,
     /// The stream has reached its bound, or orders what they may fill of it; the message is not
     /// stored.
     #[error("the stream is full")]
     Full,
-    /// The message was not stored: nobody listens on the subject, or the connection is gone.
+    /// The message was not stored: no stream listens on the subject, or the connection is gone.
     #[error("the queue cannot be reached")]
     Unavailable,
 }
 
-/// The server's code for a stream at its bound under DiscardNew; the client reports it without a kind of its own.
+/// The server's code for a stream at its bound under DiscardNew; the client reports it without a
+/// kind of its own.
 const STREAM_FULL: &str = "maximum bytes exceeded";
 
 /// What a message takes in the stream beside its subject and body: its headers and the store's
@@ -178,7 +195,8 @@ pub async fn publish_within(
     publish(jetstream, Some(room), message, message_id, timeout).await
 }
 
-/// Publishes a message that was put aside once more. `attempt` sets it apart from the first one, which JetStream might remember.
+/// Publishes the message of a dead letter again. `attempt` sets it apart from the first one,
+/// which JetStream might remember.
 ///
 /// # Errors
 /// See [`PublishError`].
@@ -260,7 +278,8 @@ async fn publish(
     }
 }
 
-/// Announces a change. Nobody depends on it: whoever misses it finds the change a little later by asking.
+/// Announces a change. No receiver depends on it: one that misses it finds the change a little
+/// later by polling.
 pub async fn announce(client: &async_nats::Client, subject: String, event: &impl Serialize) {
     let mut headers = async_nats::HeaderMap::new();
     flashsale_telemetry::propagate::inject_nats(&mut headers);

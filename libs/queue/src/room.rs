@@ -139,7 +139,7 @@ mod tests {
     const ORDERS: u64 = 7 << 20;
 
     #[test]
-    fn an_eighth_is_kept_and_no_bound_keeps_nothing() {
+    fn eighth_is_kept_unless_unbounded() {
         assert_eq!(bytes_for_orders(BOUND), ORDERS);
         assert_eq!(bytes_for_orders(-1), u64::MAX);
         assert_eq!(bytes_for_orders(0), u64::MAX);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publish_under_way_during_a_measurement_counts_until_the_next() {
+    fn publish_during_a_measurement_counts() {
         let room = Room::default();
         let under_way = room.take(100).unwrap();
         let measuring = room.measure();

@@ -1,6 +1,6 @@
-//! The two streams, made and kept as configured by the services that own them.
+//! The two streams, created and kept as configured by the services that own them.
 
-use std::time::Duration;
+use std::{fmt::Display, future::Future, pin::pin, time::Duration};
 
 use async_nats::jetstream::{
     self,
@@ -15,8 +15,9 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// The largest message, body and headers.
 pub(crate) const MAX_MESSAGE_BYTES: i32 = 64 * 1024;
 
-/// Makes `ORDERS`, or brings it to the configured bounds. Limits retention: it remembers duplicates over a restart, which a work queue
-/// does not. One bound, in bytes, and no age limit: what is claimed is purged, what is not stays.
+/// Creates `ORDERS`, or updates it to the configured bounds. Limits retention: it remembers
+/// duplicates over a restart, which a work queue does not. One bound, in bytes, and no age limit:
+/// what is claimed is purged, what is not stays.
 ///
 /// # Errors
 /// When JetStream does not answer or refuses.
@@ -42,7 +43,7 @@ pub async fn ensure_orders_stream(
     .await
 }
 
-/// Makes `ORDER_EVENTS`, or brings it to the configured bounds.
+/// Creates `ORDER_EVENTS`, or updates it to the configured bounds.
 ///
 /// # Errors
 /// When JetStream does not answer or refuses.
@@ -67,6 +68,46 @@ pub async fn ensure_events_stream(
         },
     )
     .await
+}
+
+/// How long the owner of a stream pauses.
+#[derive(Debug, Clone, Copy)]
+pub struct KeepPauses {
+    /// After a failed attempt to create it.
+    pub retry: Duration,
+    /// Between two checks that it exists.
+    pub check: Duration,
+}
+
+/// Has the stream `name` exist until `until`: `create` is called as soon as JetStream answers, and
+/// again if the stream vanishes. A step that is under way is completed.
+pub async fn keep_stream<Created, E: Display>(
+    jetstream: &jetstream::Context,
+    name: &str,
+    pauses: KeepPauses,
+    until: impl Future<Output = ()>,
+    create: impl Fn() -> Created,
+) where
+    Created: Future<Output = Result<(), E>>,
+{
+    let mut until = pin!(until);
+    let (mut exists, mut pause) = (false, Duration::ZERO);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut until => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        // While JetStream does not answer, the stream counts as gone.
+        exists = exists && jetstream.get_stream(name).await.is_ok();
+        if !exists {
+            match create().await {
+                Ok(()) => exists = true,
+                Err(error) => tracing::warn!(%error, "{name} cannot be created yet"),
+            }
+        }
+        pause = if exists { pauses.check } else { pauses.retry };
+    }
 }
 
 async fn ensure(

@@ -6,7 +6,8 @@ use fred::types::InfoKind;
 
 use crate::{EvalError, Store, nodes::Node};
 
-/// The oldest version whose script cache is neither persisted nor replicated, which is what the fence stands on.
+/// The oldest version whose script cache is neither persisted nor replicated, which is what the
+/// fence stands on.
 const OLDEST_MAJOR: u32 = 7;
 /// How often a Redis that does not answer is asked again.
 const ASK_EVERY: Duration = Duration::from_secs(1);

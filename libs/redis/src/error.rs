@@ -16,7 +16,8 @@ pub enum EvalError {
     /// The command was not sent, or sent to a server that no longer has its keys. Nothing was done.
     #[error("Redis cannot be reached")]
     Unavailable,
-    /// The server is in a state in which it runs no scripts, or the keys are on their way to another one. Nothing was done.
+    /// The server is in a state in which it runs no scripts, or the keys are on their way to
+    /// another one. Nothing was done.
     #[error("Redis runs no scripts at present: {0}")]
     Refusing(String),
     /// The server refused the script, or it failed: a fault of ours or of the server's set-up.
@@ -24,7 +25,8 @@ pub enum EvalError {
     Other(String),
 }
 
-/// States of a server, not faults of a script: what such an answer begins with. A script that gets one did nothing.
+/// States of a server, not faults of a script: what such an answer begins with. A script that gets
+/// one did nothing.
 const SERVER_STATES: [&str; 11] = [
     "ASK",
     "BUSY",
@@ -77,12 +79,14 @@ fn never_sent(error: &Error) -> bool {
     error.details().starts_with("Failed to route command")
 }
 
-/// The driver took the command back from a connection that broke, and found that it may not send it again. It may have arrived.
+/// The driver took the command back from a connection that broke, and found that it may not send it
+/// again. It may have arrived.
 fn maybe_sent(error: &Error) -> bool {
     error.details().starts_with("Too many failed write attempts")
 }
 
-/// The command did not run because it went, or would have gone, to the wrong server: another try may find the right one.
+/// The command did not run because it went, or would have gone, to the wrong server: another try
+/// may find the right one.
 pub(crate) fn astray(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Routing | ErrorKind::Cluster) || never_sent(error)
 }
@@ -90,8 +94,8 @@ pub(crate) fn astray(error: &Error) -> bool {
 /// What a script answers that was made out for a server which is not this one any more.
 pub(crate) const OTHER_SERVER: &str = "OTHERSERVER";
 
-/// The script was made out for another server, and did nothing here: this one does not know it, or has
-/// changed its name since.
+/// The script was made out for another server, and did nothing here: this one does not know it, or
+/// has changed its name since.
 pub(crate) fn is_of_another_server(error: &Error) -> bool {
     error.details().starts_with("NOSCRIPT") || error.details().starts_with(OTHER_SERVER)
 }
@@ -105,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_the_keys_are_elsewhere_is_no_fault_of_ours() {
+    fn moved_keys_are_no_internal_error() {
         for details in [
             "MOVED 1 127.0.0.1:2",
             "ASK 1 127.0.0.1:2",
@@ -121,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_was_taken_back_from_a_broken_connection_may_have_run() {
+    fn command_of_a_broken_connection_may_have_run() {
         assert_eq!(read(ErrorKind::Unknown, "Too many failed write attempts."), EvalError::Timeout);
         assert_eq!(read(ErrorKind::IO, "Connection closed."), EvalError::Timeout);
     }

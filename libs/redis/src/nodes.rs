@@ -1,7 +1,8 @@
 //! The servers there are, and which of them has a key.
 //!
-//! A single server, and the one that Sentinels name, has every key. In a cluster the driver's table of slots says who has it. Each
-//! connection has a table of its own, as old as its last look at the cluster.
+//! A single server, and the one that Sentinels name, has every key. In a cluster the driver's table
+//! of slots says who has it. Each connection has a table of its own, as old as its last look at the
+//! cluster.
 
 use std::{
     collections::HashMap,
@@ -60,13 +61,16 @@ struct Unanswered {
     asked: u32,
 }
 
-/// An answer to a caller who went away early is heard by nobody: so many of them may be, one after the other, before it is silence.
+/// An answer to a caller that went away early is not seen here: this many in a row may be missing
+/// before it counts as silence.
 const UNHEARD: u32 = 3;
 
 impl Way {
-    /// Takes note that a server is asked something. True, once, if it has answered nothing for longer than `limit`: the connection hangs.
+    /// Takes note that a server is asked something. True, once, if it has answered nothing for
+    /// longer than `limit`: the connection hangs.
     ///
-    /// The driver looks for that itself, but measures from the last time it wrote: a connection that is always written to never hangs for it.
+    /// The driver looks for that itself, but measures from the last time it wrote: a connection
+    /// that is always written to never hangs for it.
     pub(crate) fn asks(&self, node: &Node, limit: Duration) -> bool {
         let mut unanswered = lock(&self.unanswered);
         let Some(silence) = unanswered.get_mut(&node.name) else {
@@ -189,7 +193,7 @@ impl Nodes {
         };
         let table = Arc::new(table);
         way.table.store(Some(Arc::clone(&table)));
-        // Servers that are in nobody's table any more are only known here.
+        // Servers that are in no connection's table any more are only known here.
         self.known().retain(|_, node| Arc::strong_count(node) > 1);
         Some(table)
     }

@@ -7,11 +7,12 @@ use sha1::{Digest as _, Sha1};
 
 use crate::{ServerName, error::OTHER_SERVER};
 
-/// For how many servers a script remembers its hash: the masters of a large cluster. Beyond it the oldest is forgotten and worked out
-/// again when it is needed.
+/// For how many servers a script remembers its hash: the masters of a large cluster. Beyond it the
+/// oldest is forgotten and worked out again when it is needed.
 const REMEMBERED: usize = 128;
 
-/// A Lua script. Make it once and share it: it remembers what it hashed to for each server there is.
+/// A Lua script. Make it once and share it: it remembers what it hashed to for each server there
+/// is.
 #[derive(Debug)]
 pub struct Script {
     name: &'static str,
@@ -27,7 +28,8 @@ pub(crate) struct MadeOut {
 }
 
 impl Script {
-    /// A script of this name for logs; `body` sees `SERVER`, the name of the server that it runs on.
+    /// A script of this name for logs; `body` sees `SERVER`, the name of the server that it runs
+    /// on.
     pub fn new(name: &'static str, body: impl Into<String>) -> Self {
         Self { name, body: body.into(), made_out: ArcSwap::default() }
     }
@@ -39,8 +41,9 @@ impl Script {
 
     /// The text for the server of this name.
     ///
-    /// A server that was demoted and promoted again still has the script in its cache, and data that is
-    /// not its own. Its replication id tells: the script looks it up before anything else (about 1 µs).
+    /// A server that was demoted and promoted again still has the script in its cache, and data
+    /// that is not its own. Its replication id tells: the script looks it up before anything else
+    /// (about 1 µs).
     pub(crate) fn text(&self, server: &ServerName) -> String {
         let ServerName { run_id, replication_id } = server;
         format!(
@@ -60,7 +63,7 @@ impl Script {
         let digest = Sha1::digest(self.text(server).as_bytes());
         let sha = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         let made_out = Arc::new(MadeOut { server: server.clone(), sha });
-        // Two at once may both put theirs there, or one of them be dropped again: it is only a memory.
+        // Of two at once both may be stored, or one dropped again: this is only a cache.
         self.made_out.rcu(|known| {
             let skipped = (known.len() + 1).saturating_sub(REMEMBERED);
             let mut kept: Vec<_> = known.iter().skip(skipped).cloned().collect();
@@ -76,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_remembers_each_server_and_only_so_many() {
+    fn script_caches_a_bounded_number_of_servers() {
         let script = Script::new("test", "return SERVER");
         let name = |run_id: &str, replication_id: &str| ServerName::new(run_id, replication_id);
         let first = script.make_out(&name("a", "1"));

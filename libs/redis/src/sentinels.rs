@@ -1,8 +1,8 @@
 //! Which server the Sentinels name.
 //!
-//! The driver asks one Sentinel when it connects, and goes on with the server that one named. A server that was
-//! given up by the majority may be alive, and a Sentinel that was cut off may still name it: whether a server
-//! counts is what most of them say now.
+//! The driver asks one Sentinel when it connects, and goes on with the server that one named. A
+//! server that was given up by the majority may be alive, and a Sentinel that was cut off may still
+//! name it: whether a server counts is what most of them say now.
 
 use std::time::Duration;
 
@@ -61,8 +61,8 @@ impl Sentinels {
         Ok(Some(Self { clients, service: service_name.clone() }))
     }
 
-    /// Whether more than half of the Sentinels name this server. One that does not answer within `within`
-    /// names none; it is not waited for once the others have decided.
+    /// Whether more than half of the Sentinels name this server. One that does not answer within
+    /// `within` names none; it is not waited for once the others have decided.
     pub(crate) async fn name(&self, server: &Server, within: Duration) -> bool {
         let all = self.clients.len();
         let mut asked: FuturesUnordered<_> = self

@@ -4,10 +4,11 @@ use std::fmt;
 
 /// One server's data, by name: `<run id>/<replication id>`.
 ///
-/// The run id changes with each start. The replication id changes when a server is promoted, and when it is
-/// made a replica and gets another server's data: a server that is promoted again after that has its old
-/// run id, its cached scripts and other data, but another name. It also changes, with no data lost, when a
-/// first replica is attached to a server that has kept no backlog for one.
+/// The run id changes with each start. The replication id changes when a server is promoted, and
+/// when it is made a replica and gets another server's data: a server that is promoted again after
+/// that has its old run id, its cached scripts and other data, but another name. It also changes,
+/// with no data lost, when a first replica is attached to a server that has kept no backlog for
+/// one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServerName {
     pub(crate) run_id: String,

@@ -18,14 +18,15 @@ use crate::{
     sentinels::Sentinels,
 };
 
-/// How many servers a script is tried on whose keys had moved on: a connection that has not looked at the cluster for long is sent on
-/// once, or first finds that the server it meant is gone.
+/// How many servers a script is tried on when its keys have moved: a connection with an old table
+/// of slots is redirected once, or first finds that its server is gone.
 const MAX_TRIES: u32 = 3;
 
 /// After how many timeouts without any answer a connection counts as hanging.
 const SILENT_FOR: u32 = 3;
 
-/// As a custom command, because fred's own commands for scripts ignore which node they are meant for.
+/// As a custom command, because fred's own commands for scripts ignore which node they are meant
+/// for.
 fn command(name: &'static str) -> CustomCommand {
     CustomCommand::new_static(name, ClusterHash::Random, false)
 }
@@ -39,7 +40,7 @@ pub struct Answered {
     pub value: Value,
 }
 
-/// The way to Redis, be it one server, one behind Sentinels, or a cluster. A clone shares the connections.
+/// The connections to Redis: one server, one behind Sentinels, or a cluster. A clone shares them.
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
@@ -65,7 +66,7 @@ impl Store {
     /// Sets up the pool; connections are made in the background and made again whenever they break.
     ///
     /// # Errors
-    /// When the URL cannot be read.
+    /// `redis.url` is not a Redis URL, or the pool cannot be set up.
     pub async fn connect(config: &RedisConfig) -> Result<Self, RedisError> {
         let set_up = |error: fred::error::Error| RedisError(error.details().to_owned());
         let timeout = Duration::from_millis(config.command_timeout_ms);
@@ -78,17 +79,18 @@ impl Store {
             .with_connection_config(|connection| {
                 connection.connection_timeout = timeout;
                 connection.internal_command_timeout = timeout;
-                // fred's default sends a command again when its answer is lost. Our scripts are idempotent by request id, but a
-                // retry is the caller's to decide.
+                // fred's default sends a command again when its answer is lost. Our scripts are
+                // idempotent by request id, but a retry is the caller's to decide.
                 connection.max_command_attempts = 1;
-                // Nor does it follow a cluster that sends it to another server: the script is made out for the one it was sent to.
-                // fred brings its table of slots up to date, says that there were too many redirections, and we try the right one.
+                // Nor does it follow a cluster that sends it to another server: the script is made
+                // out for the one it was sent to. fred brings its table of slots up to date, says
+                // that there were too many redirections, and we try the right one.
                 connection.max_redirections = 0;
                 connection.max_command_buffer_len = config.max_queue;
                 connection.auto_client_setname = false;
                 connection.tcp.nodelay = Some(true);
-                // Without this a server that hangs with its connection open is never noticed. While it is asked often it is not noticed
-                // by this either: see `Way::asks`.
+                // Without this a server that hangs with its connection open is never noticed. While
+                // it is asked often it is not noticed by this either: see `Way::asks`.
                 connection.unresponsive = UnresponsiveConfig {
                     max_timeout: Some(timeout.saturating_mul(SILENT_FOR)),
                     interval: timeout,
@@ -105,7 +107,8 @@ impl Store {
         Ok(Self { pool, nodes, sentinels, timeout })
     }
 
-    /// The pool, for plain reads. In a cluster such a read fails once for each connection when its key has moved.
+    /// The pool, for plain reads. In a cluster such a read fails once for each connection when its
+    /// key has moved.
     pub fn client(&self) -> &Pool {
         &self.pool
     }
@@ -115,9 +118,9 @@ impl Store {
         self.nodes.slot_of(key)
     }
 
-    /// Whether the server that connections lead to is the one that counts, as far as somebody else decides
-    /// that: under Sentinels only the one that most of them name, on every connection that stands. Within a
-    /// cluster the masters decide among themselves, and behind a plain address nobody does.
+    /// Whether the server that connections lead to is the one that counts, as far as others decide
+    /// that: under Sentinels only the one that most of them name, on every established connection.
+    /// Within a cluster the masters decide, and behind a plain address no authority does.
     pub async fn is_named(&self, within: Duration) -> bool {
         let Some(sentinels) = &self.sentinels else { return true };
         let mut servers: Vec<Server> = self
@@ -152,12 +155,12 @@ impl Store {
         self.known_server(&way.client, &node).await
     }
 
-    /// Runs a script once, on the server that has its keys. It is loaded first if that server has never seen it, which is how a new
-    /// server is noticed.
+    /// Runs a script once, on the server that has its keys. It is loaded first if that server has
+    /// never seen it, which is how a new server is detected.
     ///
     /// # Errors
-    /// See [`EvalError`]. Nothing is tried again but a script that certainly did not run: one the server did not know, or one whose
-    /// keys were on another server.
+    /// See [`EvalError`]. Nothing is tried again but a script that certainly did not run: one the
+    /// server did not know, or one whose keys were on another server.
     pub async fn eval(
         &self,
         script: &Script,
@@ -167,8 +170,9 @@ impl Store {
         Ok(self.eval_with(script, keys, |_| args.clone()).await?.value)
     }
 
-    /// As [`Self::eval`], with arguments that depend on the server which is to run the script, such as a deadline by its clock: `args`
-    /// is given the server's name, and is asked anew for each server that is tried.
+    /// As [`Self::eval`], with arguments that depend on the server which is to run the script, such
+    /// as a deadline by its clock: `args` is given the server's name, and is called again for each
+    /// server that is tried.
     ///
     /// # Errors
     /// As [`Self::eval`].
@@ -298,7 +302,8 @@ impl Store {
             .ok_or_else(|| EvalError::Other(format!("INFO has no {field}")))
     }
 
-    /// Loads a script for the server there is, and makes sure that it was that server which loaded it; returns its name.
+    /// Loads a script for the present server, and makes sure that this server loaded it; returns
+    /// its name.
     async fn load(
         &self,
         client: &Client,
@@ -313,7 +318,8 @@ impl Store {
             return Err(EvalError::Other(format!("script {} has another hash", script.name())));
         }
         if self.read_server(client, node).await? != server {
-            // The server changed in between and now may hold a script made out for its predecessor: forget it at once.
+            // The server changed in between and now may hold a script made out for its predecessor:
+            // forget it at once.
             let () = there.custom(command("SCRIPT"), vec!["FLUSH", "SYNC"]).await?;
             return Err(EvalError::Unavailable);
         }

@@ -17,11 +17,16 @@ use tokio::{
 };
 
 fn config(url: String) -> RedisConfig {
-    RedisConfig { url, connections: 2, command_timeout_ms: 5_000, max_queue: 1_000 }
+    RedisConfig {
+        connections: 2,
+        command_timeout_ms: 5_000,
+        max_queue: 1_000,
+        ..RedisConfig::at(url)
+    }
 }
 
 #[tokio::test]
-async fn a_script_runs_on_the_master_of_its_keys_before_and_after_their_slot_moved() {
+async fn script_follows_a_moved_slot() {
     let dir = tempfile::tempdir().unwrap();
     let cluster = RedisCluster::start(&Tools::locate().unwrap(), dir.path(), false).await.unwrap();
     let store = Store::connect(&config(cluster.url())).await.unwrap();
@@ -65,7 +70,8 @@ async fn a_script_runs_on_the_master_of_its_keys_before_and_after_their_slot_mov
     assert_eq!(store.check().await, Err(CheckError::Unfit(unfit)));
 }
 
-/// A way to `port` on which the first `hanging` connections take whatever they are sent and bring nothing back, once they are told to.
+/// A way to `port` on which the first `hanging` connections take whatever they are sent and bring
+/// nothing back, once they are told to.
 async fn hanging_way(port: u16, hanging: Arc<AtomicUsize>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let way = listener.local_addr().unwrap().port();
@@ -100,14 +106,19 @@ async fn hanging_way(port: u16, hanging: Arc<AtomicUsize>) -> u16 {
 }
 
 #[tokio::test]
-async fn a_connection_that_hangs_is_made_anew_although_there_is_always_something_to_ask() {
+async fn busy_hanging_connection_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let tools = Tools::locate().unwrap();
     let redis = RedisServer::start(&tools, dir.path(), RedisOptions::default()).await.unwrap();
     let hanging = Arc::new(AtomicUsize::new(0));
     let way = hanging_way(redis.port(), Arc::clone(&hanging)).await;
     let url = format!("redis://127.0.0.1:{way}");
-    let config = RedisConfig { url, connections: 1, command_timeout_ms: 200, max_queue: 1_000 };
+    let config = RedisConfig {
+        connections: 1,
+        command_timeout_ms: 200,
+        max_queue: 1_000,
+        ..RedisConfig::at(url)
+    };
     let store = Store::connect(&config).await.unwrap();
     let script = Script::new("test", "return 1");
     store.eval(&script, vec!["key".to_owned()], vec![]).await.unwrap();

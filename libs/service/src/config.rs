@@ -1,4 +1,8 @@
-//! Configuration: compiled-in defaults, over them a file, over it the environment; checked as a whole.
+//! Configuration: compiled-in defaults, over them a file, over it the environment; checked as a
+//! whole.
+//!
+//! The defaults are several texts, each over those before it: one for each section that services
+//! have in common, kept by the crate that owns the section, and last the service's own.
 
 mod layers;
 mod sections;
@@ -15,6 +19,17 @@ pub const FILE_VARIABLE: &str = "FLASHSALE_CONFIG";
 
 /// What each environment variable that sets a value begins with: `FLASHSALE_<SECTION>__<KEY>`.
 pub const PREFIX: &str = "FLASHSALE_";
+
+/// The defaults that every service has: `[server]`, `[peers.*]` and `[telemetry]`.
+const COMMON: [&str; 2] = [include_str!("../config.default.toml"), flashsale_telemetry::DEFAULTS];
+
+/// The section `name` of the defaults that every service has, with `own` over them.
+#[allow(clippy::expect_used)] // They are compiled in, and every service's tests load them.
+fn common<C: DeserializeOwned>(name: &str, own: &str) -> C {
+    let mut sections = layers::defaults(COMMON.iter().chain([&own])).expect("it is TOML");
+    let section = sections.remove(name).expect("there is such a section");
+    section.try_into().expect("it has every key")
+}
 
 /// A configuration that can say what is wrong with it.
 pub trait Validate {
@@ -95,11 +110,12 @@ fn list(problems: &[Problem]) -> String {
     text
 }
 
-/// Loads the configuration of this process: `defaults`, the file named by `FLASHSALE_CONFIG`, the environment.
+/// Loads the configuration of this process: `defaults`, the file named by `FLASHSALE_CONFIG`, the
+/// environment.
 ///
 /// # Errors
 /// As [`load_from`].
-pub fn load<C: DeserializeOwned + Validate>(defaults: &str) -> Result<C, ConfigError> {
+pub fn load<C: DeserializeOwned + Validate>(defaults: &[&str]) -> Result<C, ConfigError> {
     let file = std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty());
     let env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
@@ -108,19 +124,20 @@ pub fn load<C: DeserializeOwned + Validate>(defaults: &str) -> Result<C, ConfigE
 
 /// Loads a configuration from the layers given.
 ///
-/// The file and the environment may hold sections for other services, which may run in the same process: a section that
-/// the defaults do not have is passed over. An unknown key in a section they have is a problem.
+/// `defaults` are laid over each other and over the sections that every service has. The file and
+/// the environment may hold sections for other services, which may run in the same process: a
+/// section that the defaults do not have is passed over. An unknown key in a section they have is a
+/// problem.
 ///
 /// # Errors
 /// When the file cannot be read, or with everything that is wrong with the values.
 pub fn load_from<C: DeserializeOwned + Validate>(
-    defaults: &str,
+    defaults: &[&str],
     file: Option<&Path>,
     env: impl Iterator<Item = (String, String)>,
 ) -> Result<C, ConfigError> {
-    let defaults: toml::Table = defaults
-        .parse()
-        .map_err(|error: toml::de::Error| ConfigError::Defaults(error.to_string()))?;
+    let defaults = layers::defaults(COMMON.iter().chain(defaults))
+        .map_err(|error| ConfigError::Defaults(error.to_string()))?;
     let mut problems = Vec::new();
     let mut overrides = Vec::new();
     if let Some(path) = file {

@@ -1,4 +1,5 @@
-//! The deadline of the request that is being served, known everywhere below its handler without being passed along.
+//! The deadline of the request that is being served, known everywhere below its handler without
+//! being passed along.
 
 use std::{future::Future, time::Duration};
 
@@ -11,7 +12,8 @@ tokio::task_local! {
     static DEADLINE: Instant;
 }
 
-/// When the answer to the request being served must be there; `None` outside a request, or where there is no deadline.
+/// When the answer to the request being served must be there; `None` outside a request, or where
+/// there is no deadline.
 pub fn current() -> Option<Instant> {
     DEADLINE.try_with(|deadline| *deadline).ok()
 }

@@ -1,4 +1,4 @@
-//! How a process is told to end, and how its parts learn of it.
+//! How a process is told to end, and how its tasks and streams learn of it.
 
 use std::future::Future;
 
@@ -6,9 +6,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Tells everything in a process to end. A clone is a handle on the same drain.
 ///
-/// It has two steps, because endpoints are removed beside SIGTERM, not before it. [`Drain::begin`] makes the server
-/// report NOT_SERVING while it goes on serving for `drain_delay_ms`. Then the drain has *started*: streams and background
-/// tasks end by themselves, no connection is accepted any more.
+/// It has two steps, because endpoints are removed beside SIGTERM, not before it. [`Drain::begin`]
+/// makes the server report NOT_SERVING while it goes on serving for `drain_delay_ms`. Then the
+/// drain has *started*: streams and background tasks end by themselves, no connection is accepted
+/// any more.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
     begun: CancellationToken,
@@ -16,7 +17,7 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// A drain that nobody has asked for yet.
+    /// A drain that has not begun.
     pub fn new() -> Self {
         Self::default()
     }

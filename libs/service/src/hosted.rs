@@ -19,7 +19,7 @@ pub struct Hosted {
     pub(crate) ready: Vec<Ready>,
 }
 
-/// Whether the services of a part of the process may be sent new work.
+/// Whether these services may be sent new work.
 #[derive(Debug)]
 pub(crate) struct Ready {
     pub(crate) services: Vec<&'static str>,
@@ -60,8 +60,9 @@ impl Hosted {
         self
     }
 
-    /// Adds a background task. It holds a [`crate::Drain`] and returns `Ok` once that has started. When it fails or
-    /// panics the whole process stops serving and ends with an error: it would be half a service.
+    /// Adds a background task. It holds a [`crate::Drain`] and returns `Ok` once that has started.
+    /// When it fails or panics the whole process stops serving and ends with an error: it would be
+    /// half a service.
     #[must_use]
     pub fn task<F>(mut self, name: &'static str, task: F) -> Self
     where
@@ -71,9 +72,10 @@ impl Hosted {
         self
     }
 
-    /// Has the gRPC services that were added so far report NOT_SERVING, and the process not ready, while `ready` is false. When it turns
-    /// false every connection is told to go away (GOAWAY) once its calls have ended, so that callers who keep one connection find another
-    /// instance. Whoever comes all the same is served.
+    /// Has the gRPC services that were added so far report NOT_SERVING, and the process not ready,
+    /// while `ready` is false. When it turns false every connection is told to go away (GOAWAY)
+    /// once its calls have ended, so that callers who keep one connection find another instance.
+    /// Calls that arrive nevertheless are served.
     #[must_use]
     pub fn ready_while(mut self, ready: watch::Receiver<bool>) -> Self {
         self.ready.push(Ready { services: self.services.clone(), ready });

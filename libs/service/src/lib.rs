@@ -1,7 +1,9 @@
-//! What every service is built on: its configuration, its server, its channels to other services, and how it ends.
+//! What every service is built on: its configuration, its server, its channels to other services,
+//! and how it ends.
 //!
-//! A service's main is one line, [`main`]; what it serves is a [`Hosted`]; several of them can share one process
-//! ([`serve`]). The middlewares every call passes are listed in one place, the module `stack`.
+//! A service's main is one line, [`main`]; what it serves is a [`Hosted`]; several of them can
+//! share one process ([`serve`]). The middlewares every call passes are listed in one place, the
+//! module `stack`.
 
 pub mod boottime;
 pub mod config;
@@ -10,16 +12,20 @@ mod drain;
 mod hosted;
 mod methods;
 pub mod page;
-mod parts;
 pub mod peer;
+mod periodic;
 mod program;
 mod server;
 mod stack;
+mod subrequests;
+mod subscriptions;
 pub mod wire;
 
 pub use config::{CommonConfig, PeerConfig, Problem, ServerConfig, Validate};
 pub use drain::Drain;
 pub use hosted::{Hosted, Task};
-pub use parts::Parts;
+pub use periodic::{Ticks, periodic};
 pub use program::main;
 pub use server::{Listening, bind, serve};
+pub use subrequests::Subrequests;
+pub use subscriptions::{Permit, Source, Subscription, Subscriptions, TooManyWatchers};

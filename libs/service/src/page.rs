@@ -7,8 +7,8 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// The last row of a page of a list by time and id: the next page is what comes behind it. Rows that come meanwhile neither shift nor
-/// repeat anything.
+/// The last row of a page of a list by time and id: the next page is what comes behind it. Rows
+/// that come meanwhile neither shift nor repeat anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "(i64, Uuid)", try_from = "(i64, Uuid)")]
 pub struct Place {
@@ -31,7 +31,8 @@ impl TryFrom<(i64, Uuid)> for Place {
     fn try_from((us, id): (i64, Uuid)) -> Result<Self, Self::Error> {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(us) * 1_000)
             .ok()
-            // A time beyond the years that the wire knows is nothing that the record could be asked for.
+            // A time beyond the years that the wire knows is nothing that the record could be asked
+            // for.
             .filter(|at| (1..=9999).contains(&at.year()))
             .map(|at| Self { at, id })
             .ok_or("a time that no list has")
@@ -58,7 +59,8 @@ pub fn one_more(size: usize) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX).saturating_add(1)
 }
 
-/// What of `rows`, of which [`one_more`] was read, is the page, and the last of them if there is another page.
+/// What of `rows`, of which [`one_more`] was read, is the page, and the last of them if there is
+/// another page.
 pub fn cut<T, K>(mut rows: Vec<T>, size: usize, key: impl Fn(&T) -> K) -> (Vec<T>, Option<K>) {
     let more = rows.len() > size;
     rows.truncate(size);
@@ -72,9 +74,10 @@ struct Body<K> {
     check: String,
 }
 
-/// The token for whoever asks for the page behind `key`; empty without one, which is the last page. `list` names the list and everything
-/// that it is narrowed to, so that the token is of this list only. It holds nothing that a caller may not know: it is checked against
-/// mix-ups, not signed against forgery.
+/// The token with which a caller asks for the page after `key`; empty without one, which is the
+/// last page. `list` names the list and everything that it is narrowed to, so that the token is of
+/// this list only. It holds nothing that a caller may not know: it is checked against mix-ups, not
+/// signed against forgery.
 pub fn token(list: &[&str], key: Option<&impl Serialize>) -> String {
     let text = |key| {
         let check = check(list, key)?;
@@ -177,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_what_was_asked_for_within_bounds() {
+    fn page_size_is_bounded() {
         assert_eq!(size(0, 50, 500).unwrap(), 50);
         assert_eq!(size(7, 50, 500).unwrap(), 7);
         assert_eq!(size(i32::MAX, 50, 500).unwrap(), 500);

@@ -1,9 +1,10 @@
 //! A channel to another of our services.
 //!
-//! It connects when it is first used and again whenever it has to. Each call carries the trace, and a deadline: what is left
-//! of the request being served, but never more than the peer's own ceiling. The transport sends no `grpc-timeout` by itself,
-//! so it is set here; and the call also ends here when it passes, with a typed `DEADLINE_EXCEEDED`. Calls are not repeated:
-//! whoever calls knows whether that is safe.
+//! It connects when it is first used and again whenever it has to. Each call carries the trace, and
+//! a deadline: what is left of the request being served, but never more than the peer's own
+//! ceiling. The transport sends no `grpc-timeout` of its own, so it is set here; and the call also
+//! ends here when it passes, with a typed `DEADLINE_EXCEEDED`. Calls are not repeated: only the
+//! caller knows whether that is safe.
 
 use std::{
     future::Future as _,
@@ -37,7 +38,8 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A channel to the service `name`, for the generated clients.
 ///
 /// # Errors
-/// When the URL or the authority's certificate cannot be read. A peer that is away is no error: it may come.
+/// When the URL or the authority's certificate cannot be read. A peer that is away is no error: it
+/// may come.
 pub fn connect(name: &'static str, config: &PeerConfig) -> anyhow::Result<PeerChannel> {
     let mut endpoint = Endpoint::from_shared(config.url.clone())
         .with_context(|| format!("the URL of the peer {name} cannot be read"))?
@@ -70,7 +72,8 @@ pub struct PeerChannel {
 }
 
 impl PeerChannel {
-    /// How long a call may take now: what is left of the request being served, and never more than the peer's ceiling.
+    /// How long a call may take now: what is left of the request being served, and never more than
+    /// the peer's ceiling.
     pub fn time_left(&self) -> Duration {
         deadline::remaining().map_or(self.ceiling, |left| left.min(self.ceiling))
     }
@@ -124,7 +127,8 @@ impl Service<Request<Body>> for PeerChannel {
         Box::pin(
             async move {
                 tokio::select! {
-                    // Before the answer: the transport's own timer ends the call at the same moment, with CANCELLED.
+                    // Before the answer: the transport's own timer ends the call at the same
+                    // moment, with CANCELLED.
                     biased;
                     () = tokio::time::sleep_until(deadline) => Ok(expiry.status().into_http()),
                     response = answer => Ok(response?.map(|body| {
@@ -211,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_timeout_is_sent_with_at_most_eight_digits() {
+    fn timeouts_have_at_most_eight_digits() {
         assert_eq!(header(Duration::from_nanos(1)), "1u");
         assert_eq!(header(Duration::from_millis(1_500)), "1500000u");
         assert_eq!(header(Duration::from_secs(100)), "100000m");

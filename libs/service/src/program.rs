@@ -7,11 +7,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{CommonConfig, Drain, Hosted, Validate, config, serve};
 
-/// Loads the configuration, sets up telemetry, builds the service `name`, serves it until SIGTERM or SIGINT, and drains.
+/// Loads the configuration, sets up telemetry, builds the service `name`, serves it until SIGTERM
+/// or SIGINT, and drains.
 ///
-/// Exits with 2 when the configuration is wrong, with every problem on standard error; with 1 when it cannot start, or a
-/// background task has failed; with 0 after a drain.
-pub fn main<C, F, Fut>(name: &'static str, defaults: &'static str, build: F) -> ExitCode
+/// Exits with 2 when the configuration is wrong, with every problem on standard error; with 1 when
+/// it cannot start, or a background task has failed; with 0 after a drain.
+pub fn main<C, F, Fut>(name: &'static str, defaults: &[&str], build: F) -> ExitCode
 where
     C: DeserializeOwned + Validate + CommonConfig,
     F: FnOnce(C, Drain) -> Fut,
@@ -39,7 +40,7 @@ where
     F: FnOnce(C, Drain) -> Fut,
     Fut: Future<Output = anyhow::Result<Hosted>>,
 {
-    // Two providers end up among the dependencies; whoever comes second finds this one, so a failure means it is there.
+    // Two providers are among the dependencies; a failure means that one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -75,8 +76,8 @@ fn begin_on_signals(drain: &Drain) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says it where the person who started the process looks: the log may not be set up. Nobody may be looking any more, which
-/// must not change how the process ends.
+/// Writes to standard error: the log may not be set up. That standard error is closed must not
+/// change the exit code.
 fn complain(text: &str) {
     writeln!(std::io::stderr(), "{text}").ok();
 }

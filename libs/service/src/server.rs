@@ -96,7 +96,8 @@ impl Listening {
         self.http_address
     }
 
-    /// Serves `hosted` until `drain` is begun and done. Dropping the future stops everything at once.
+    /// Serves `hosted` until `drain` is begun and done. Dropping the future stops everything at
+    /// once.
     ///
     /// # Errors
     /// When TLS cannot be set up, and when a background task has failed.
@@ -107,9 +108,9 @@ impl Listening {
         drain: Drain,
     ) -> anyhow::Result<()> {
         let Listening { grpc, http, grpc_address, http_address, tls, config } = self;
-        let mut parts = Parts::of(hosted);
-        let health = parts.add_health().await;
-        parts.add_reflection()?;
+        let mut merged = Merged::of(hosted);
+        let health = merged.add_health().await;
+        merged.add_reflection()?;
         let readiness = Readiness::ready();
 
         // Cancelled when it goes, too: no connection outlives this call.
@@ -127,37 +128,38 @@ impl Listening {
         let connections = Connections::new(grpc, config.max_connections, cut.clone());
         let grpc = grpc_port::serve(
             builder,
-            stack::around(parts.routes, &config, drain.clone()),
+            stack::around(merged.routes, &config, drain.clone()),
             Arc::new(connections),
-            parts.ready.iter().map(|part| part.ready.clone()).collect(),
+            merged.ready.iter().map(|condition| condition.ready.clone()).collect(),
             drain.clone(),
         );
-        // It judges its own end: who looks from outside sees it end and the drain start in either order.
+        // It checks its own end: an outside observer may see it end before or after the drain
+        // starts.
         let asked = drain.clone();
         let grpc = async move {
             grpc.await?;
             anyhow::ensure!(asked.is_draining(), "it ended by itself");
             Ok(())
         };
-        parts.tasks.push(Task { name: "gRPC server", future: grpc.boxed() });
+        merged.tasks.push(Task { name: "gRPC server", future: grpc.boxed() });
         let http_stop = CancellationToken::new();
         let http = AbortOnDropHandle::new(tokio::spawn(http_port::serve(
-            http_port::router(parts.http, readiness.clone()),
+            http_port::router(merged.http, readiness.clone()),
             Connections::new(http, config.max_connections, cut.clone()),
             http_stop.clone(),
         )));
         let following = AbortOnDropHandle::new(tokio::spawn(readiness::follow(
-            parts.ready,
+            merged.ready,
             health.clone(),
             readiness.clone(),
         )));
-        let mut tasks = Running::spawn(parts.tasks);
+        let mut tasks = Running::spawn(merged.tasks);
         announce(&config.ready_file, grpc_address, http_address).await?;
         tracing::info!(
-            %grpc_address, %http_address, services = parts.services.join(", "), "{name} is serving"
+            %grpc_address, %http_address, services = merged.services.join(", "), "{name} is serving"
         );
 
-        // Until it is asked to end, or a part of it has ended by itself.
+        // Until the drain begins, or a task has ended before it.
         let mut failure = None;
         while failure.is_none() {
             tokio::select! {
@@ -171,7 +173,7 @@ impl Listening {
 
         following.abort();
         readiness.set(false);
-        for service in parts.services.iter().chain([&""]) {
+        for service in merged.services.iter().chain([&""]) {
             health.set_service_status(service, ServingStatus::NotServing).await;
         }
         if failure.is_none() {
@@ -203,8 +205,8 @@ impl Listening {
     }
 }
 
-/// What all the hosted services bring, together.
-struct Parts {
+/// What the hosted services bring, merged.
+struct Merged {
     routes: axum::Router,
     services: Vec<&'static str>,
     http: axum::Router,
@@ -212,9 +214,9 @@ struct Parts {
     ready: Vec<Ready>,
 }
 
-impl Parts {
+impl Merged {
     fn of(hosted: Vec<Hosted>) -> Self {
-        let mut parts = Self {
+        let mut merged = Self {
             routes: axum::Router::new().fallback(async || {
                 Status::unimplemented("there is no such service here")
                     .into_http::<axum::body::Body>()
@@ -225,9 +227,9 @@ impl Parts {
             ready: Vec::new(),
         };
         for hosted in hosted {
-            parts.add(hosted);
+            merged.add(hosted);
         }
-        parts
+        merged
     }
 
     fn add(&mut self, hosted: Hosted) {
@@ -238,7 +240,8 @@ impl Parts {
         self.ready.extend(hosted.ready);
     }
 
-    /// Adds `grpc.health.v1`, which reports the process under the empty name and each service under its own.
+    /// Adds `grpc.health.v1`, which reports the process under the empty name and each service under
+    /// its own.
     async fn add_health(&mut self) -> HealthReporter {
         let (reporter, server) = tonic_health::server::health_reporter();
         for service in &self.services {
@@ -248,7 +251,8 @@ impl Parts {
         reporter
     }
 
-    /// Adds reflection of what is hosted, of health and of itself; in both versions, as not every tool knows the newer.
+    /// Adds reflection of what is hosted, of health and of itself; in both versions, as not every
+    /// tool knows the newer.
     fn add_reflection(&mut self) -> anyhow::Result<()> {
         const INFRASTRUCTURE: [&str; 3] = [
             "grpc.health.v1.Health",
@@ -314,7 +318,8 @@ impl Running {
     }
 }
 
-/// Tells whoever started the process that it serves, and where. Written beside and renamed, so that nobody reads half of it.
+/// Tells the process that started this one that it serves, and where. Written under another name
+/// and renamed, so that no reader sees half of it.
 async fn announce(file: &str, grpc: SocketAddr, http: SocketAddr) -> anyhow::Result<()> {
     if file.is_empty() {
         return Ok(());

@@ -34,9 +34,11 @@ pub(crate) fn around(
     let room = shed::Room::new(config.max_in_flight);
     let max_request_bytes = config.max_request_bytes;
     ServiceBuilder::new()
-        // Outermost, so that it sees the answer of everything below: also of a panic, a deadline, a refusal.
+        // Outermost, so that it sees the answer of everything below: also of a panic, a deadline, a
+        // refusal.
         .layer(layer_fn(move |inner| trace::Trace::new(inner, instruments.clone())))
-        // Around everything that can panic, inside the span, so that the incident carries the trace id.
+        // Around everything that can panic, inside the span, so that the incident carries the trace
+        // id.
         .layer(layer_fn(panics::Panics::new))
         // Before the call counts as in work: an expired call is answered at once.
         .layer(layer_fn(move |inner| deadline::Deadline::new(inner, max_deadline)))

@@ -78,7 +78,8 @@ pub fn timestamp_ms(ms: i64) -> prost_types::Timestamp {
 /// A time from the wire.
 ///
 /// # Errors
-/// `ARGUMENT_INVALID` when it is out of the range of `google.protobuf.Timestamp`, the years 1 to 9999.
+/// `ARGUMENT_INVALID` when it is out of the range of `google.protobuf.Timestamp`, the years 1 to
+/// 9999.
 pub fn datetime(field: &str, value: &prost_types::Timestamp) -> Result<OffsetDateTime, Failure> {
     let refuse = || Failure::invalid(field, "is not a timestamp of the years 1 to 9999");
     let nanos = u32::try_from(value.nanos).map_err(|_| refuse())?;
@@ -113,20 +114,22 @@ pub fn std_duration(field: &str, value: &prost_types::Duration) -> Result<Durati
 /// The currency with an ISO 4217 code.
 ///
 /// # Errors
-/// `ARGUMENT_INVALID` when there is none, or it is one that nobody pays with (gold, test codes).
+/// `ARGUMENT_INVALID` when there is none, or it is no means of payment (gold, test codes).
 pub fn currency(field: &str, code: &str) -> Result<Currency, Failure> {
     Currency::from_code(code).filter(|currency| currency.exponent().is_some()).ok_or_else(|| {
         Failure::invalid(field, "is not an ISO 4217 currency code such as EUR, in capitals")
     })
 }
 
-/// How many of `google.type.Money`'s nanos one minor unit is: the currency's own decimals, all of them.
+/// How many of `google.type.Money`'s nanos one minor unit is: the currency's own decimals, all of
+/// them.
 fn nanos_per_minor(currency: Currency) -> Option<i128> {
     let exponent = u32::from(currency.exponent()?);
     (exponent <= 9).then(|| 10_i128.pow(9 - exponent))
 }
 
-/// An amount in minor units (cents, yen, fils) for the wire. `currency` is a code that [`currency`] has accepted.
+/// An amount in minor units (cents, yen, fils) for the wire. `currency` is a code that [`currency`]
+/// has accepted.
 pub fn money(minor: i64, currency: &str) -> Money {
     let nanos_per_minor = Currency::from_code(currency).and_then(nanos_per_minor);
     let nanos = i128::from(minor) * nanos_per_minor.unwrap_or(NANOS_PER_UNIT);
@@ -138,11 +141,12 @@ pub fn money(minor: i64, currency: &str) -> Money {
     }
 }
 
-/// An amount from the wire in minor units, with its currency. It is exact or refused, never rounded.
+/// An amount from the wire in minor units, with its currency. It is exact or refused, never
+/// rounded.
 ///
 /// # Errors
-/// `ARGUMENT_INVALID` when the currency is unknown, the parts have different signs, there are more decimals than the
-/// currency has, or the amount does not fit 64 bits.
+/// `ARGUMENT_INVALID` when the currency is unknown, the parts have different signs, there are more
+/// decimals than the currency has, or the amount does not fit 64 bits.
 pub fn minor(field: &str, money: &Money) -> Result<(i64, Currency), Failure> {
     let currency = currency(&format!("{field}.currency_code"), &money.currency_code)?;
     let refuse = |what: String| Failure::invalid(field, what);
@@ -177,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn money_is_exact_in_currencies_of_zero_two_and_three_decimals() {
+    fn money_is_exact_in_every_currency() {
         for (code, minor_units, units, nanos) in [
             ("JPY", 1_500, 1_500, 0),
             ("JPY", -7, -7, 0),
@@ -200,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_that_cannot_be_held_exactly_is_refused_with_its_field() {
+    fn inexact_amount_is_refused_by_field() {
         for (money, needle) in [
             (wire("JPY", 1, 500_000_000), "more decimals"),
             (wire("EUR", 0, 1_000_000), "more decimals"),
@@ -221,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_that_nobody_pays_with_is_no_currency() {
+    fn unpayable_currencies_are_refused() {
         for code in ["", "eur", "EURO", "ZZZ", "XAU", "XXX"] {
             assert!(currency("currency", code).is_err(), "{code}");
         }
@@ -242,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_printable_and_counted_in_characters() {
+    fn text_is_printable_and_counted_in_chars() {
         assert_eq!(printable("name", "Größe M", 7).unwrap(), "Größe M");
         for wrong in ["", "Größe XL", "a\nb", "a\u{7f}"] {
             assert!(printable("name", wrong, 7).is_err(), "{wrong:?}");

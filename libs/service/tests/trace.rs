@@ -20,8 +20,8 @@ async fn a_call_carries_its_trace_to_the_peer() {
         log_format: LogFormat::Text,
         // A quiet log does not cut the trace.
         log_filter: "error".to_owned(),
-        otlp_endpoint: String::new(),
         sample_ratio: 1.0,
+        ..TelemetryConfig::default()
     };
     let telemetry = flashsale_telemetry::init("test", &config).unwrap();
     let server = serve(server_config()).await;

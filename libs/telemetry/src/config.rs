@@ -2,6 +2,9 @@
 
 use serde::Deserialize;
 
+/// The defaults of `[telemetry]`.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -20,10 +23,24 @@ pub struct TelemetryConfig {
     pub log_format: LogFormat,
     /// What is logged, as in `info,flashsale_inventory=debug`.
     pub log_filter: String,
-    /// Where traces and metrics are sent over OTLP/gRPC, as in `http://collector:4317`. Empty: nowhere.
+    /// Where traces and metrics are sent over OTLP/gRPC, as in `http://collector:4317`. Empty:
+    /// nowhere.
     pub otlp_endpoint: String,
-    /// The share of traces begun here that is recorded, 0 to 1. A caller's own decision is followed.
+    /// The share of traces begun here that is recorded, 0 to 1. A caller's own decision is
+    /// followed.
     pub sample_ratio: f64,
+}
+
+impl Default for TelemetryConfig {
+    #[allow(clippy::expect_used)] // They are compiled in, and the services' tests load them.
+    fn default() -> Self {
+        #[derive(Deserialize)]
+        struct Defaults {
+            telemetry: TelemetryConfig,
+        }
+        let defaults: Defaults = toml::from_str(DEFAULTS).expect("they have every key");
+        defaults.telemetry
+    }
 }
 
 impl TelemetryConfig {

@@ -15,8 +15,8 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// The formatter of `log_format = "json"`. The fields of the event stand beside `timestamp`, `level`, `target`, `message`,
-/// `span`, `trace_id` and `span_id`.
+/// The formatter of `log_format = "json"`. The fields of the event stand beside `timestamp`,
+/// `level`, `target`, `message`, `span`, `trace_id` and `span_id`.
 pub(crate) struct Json;
 
 impl<S, N> FormatEvent<S, N> for Json
@@ -51,7 +51,8 @@ where
     }
 }
 
-/// Formats no fields of spans: a line says which span it belongs to by name and id, and the trace has its fields.
+/// Formats no fields of spans: a line says which span it belongs to by name and id, and the trace
+/// has its fields.
 pub(crate) struct NoFields;
 
 impl<'writer> FormatFields<'writer> for NoFields {
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_json_object_with_the_ids_of_its_trace() {
+    fn line_is_one_json_object_with_trace_ids() {
         let lines = Lines::default();
         let writer = lines.clone();
         let tracer = SdkTracerProvider::builder().build().tracer("test");

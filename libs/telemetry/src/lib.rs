@@ -1,14 +1,14 @@
 //! Logs, traces and metrics of one process, and the trace context that travels between processes.
 //!
-//! A process has one log and one set of metrics whatever it hosts: [`init`] sets them up once, before anything else.
-//! Metrics also work without it (in tests), then with Prometheus only.
+//! A process has one log and one set of metrics whatever it hosts: [`init`] sets them up once,
+//! before anything else. Metrics also work without it (in tests), then with Prometheus only.
 
 mod config;
 mod json;
 mod metrics;
 pub mod propagate;
 
-pub use config::{LogFormat, TelemetryConfig};
+pub use config::{DEFAULTS, LogFormat, TelemetryConfig};
 pub use metrics::{Snapshot, StoresUp, meter, render_metrics};
 
 use std::time::Duration;
@@ -24,7 +24,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-/// Links one span may have: a batch of claims has one to each of its orders, and batches are as large as this.
+/// Links one span may have: a batch of claims has one to each of its orders, and batches are as
+/// large as this.
 const MAX_LINKS: u32 = 2_000;
 
 /// How long one export to the collector, and the flush at the end, may take.
@@ -53,8 +54,8 @@ pub struct Telemetry {
     tracer_provider: SdkTracerProvider,
 }
 
-/// Sets up the log on standard error, the traces and the metrics of this process. With an OTLP endpoint, call it inside a
-/// Tokio runtime.
+/// Sets up the log on standard error, the traces and the metrics of this process. With an OTLP
+/// endpoint, call it inside a Tokio runtime.
 ///
 /// # Errors
 /// When the configuration cannot be used, or on a second call in the same process.
@@ -65,7 +66,8 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
 
     metrics::init(resource.clone(), endpoint)?;
 
-    // Without a collector nothing is recorded, but every request still has a trace id: for the log, and for those we call.
+    // Without a collector nothing is recorded, but every request still has a trace id: for the log,
+    // and for those we call.
     let own_sampler = if endpoint.is_some() {
         Sampler::TraceIdRatioBased(config.sample_ratio)
     } else {
@@ -93,7 +95,8 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
             .with_writer(std::io::stderr)
             .boxed(),
     };
-    // What every span would otherwise carry and pay for: the time it was not entered, its line in our source, its thread.
+    // What every span would otherwise carry and pay for: the time it was not entered, its line in
+    // our source, its thread.
     let traces = tracing_opentelemetry::layer()
         .with_tracked_inactivity(false)
         .with_location(false)

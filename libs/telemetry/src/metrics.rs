@@ -1,4 +1,5 @@
-//! The one meter provider of the process: read by Prometheus, and pushed over OTLP where a collector is configured.
+//! The one meter provider of the process: read by Prometheus, and pushed over OTLP where a
+//! collector is configured.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -15,7 +16,8 @@ use prometheus::{Registry, TextEncoder};
 
 use crate::{EXPORT_TIMEOUT, TelemetryError};
 
-/// What the process measures. Its registry is its own, not the one the `prometheus` crate shares between all libraries.
+/// What the process measures. Its registry is its own, not the one the `prometheus` crate shares
+/// between all libraries.
 #[derive(Debug)]
 struct Metrics {
     registry: Registry,
@@ -47,7 +49,7 @@ pub(crate) fn init(resource: Resource, otlp_endpoint: Option<&str>) -> Result<()
     METRICS.set(Metrics::new(resource, otlp_endpoint)?).map_err(|_| TelemetryError::Twice)
 }
 
-/// What the process measures so far; with Prometheus alone when nobody has called [`crate::init`].
+/// What the process measures so far; with Prometheus alone before [`crate::init`].
 fn metrics() -> Option<&'static Metrics> {
     if METRICS.get().is_none() {
         let resource = Resource::builder().with_service_name("flashsale").build();
@@ -58,7 +60,8 @@ fn metrics() -> Option<&'static Metrics> {
     METRICS.get()
 }
 
-/// Where instruments come from. Names begin with `flashsale_` unless OpenTelemetry's conventions name them.
+/// Where instruments come from. Names begin with `flashsale_` unless OpenTelemetry's conventions
+/// name them.
 pub fn meter() -> Meter {
     match metrics() {
         Some(metrics) => metrics.provider.meter("flashsale"),
@@ -83,8 +86,8 @@ pub(crate) fn shutdown() {
     }
 }
 
-/// What a periodic look at a store found, for gauges that are read when somebody scrapes: scraping asks no store. Forgotten when the look
-/// fails, so that no old figure is shown as if it were of now.
+/// What a periodic look at a store found, for gauges that are read on a scrape, which asks no
+/// store. Dropped when the look fails, so that no outdated figure is shown as current.
 #[derive(Debug)]
 pub struct Snapshot<T>(Arc<Mutex<Option<T>>>);
 
@@ -106,7 +109,8 @@ impl<T: Send + 'static> Snapshot<T> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
-    /// A gauge over it: `observe` says what of the findings it shows. `unit` is UCUM, or a word in braces.
+    /// A gauge over it: `observe` says what of the findings it shows. `unit` is UCUM, or a word in
+    /// braces.
     pub fn gauge(
         &self,
         name: &'static str,
@@ -161,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_snapshot_is_shown_with_its_unit_until_it_is_forgotten() {
+    fn snapshot_is_shown_until_dropped() {
         let snapshot = Snapshot::default();
         snapshot.gauge("flashsale_age", "s", "How old it is.", |age: &f64, gauge| {
             gauge.observe(*age, &[KeyValue::new("kind", "test")]);
@@ -179,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_measured_is_rendered_also_when_telemetry_was_not_set_up() {
+    fn metrics_render_without_init() {
         let counter = meter().u64_counter("flashsale_holds").build();
         counter.add(2, &[KeyValue::new("state", "HELD")]);
         let text = render_metrics();

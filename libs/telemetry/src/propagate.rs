@@ -1,7 +1,8 @@
 //! W3C trace context (`traceparent`, `tracestate`) in the headers of gRPC, HTTP and NATS.
 //!
-//! Injecting writes the context of the span that is entered now; extracting reads what the other side wrote. Where work outlives its
-//! request as a row in a store, [`to_text`] and [`from_text`] carry the trace to whoever takes the row up.
+//! Injecting writes the context of the span that is entered now; extracting reads what the other
+//! side wrote. Where work outlives its request as a row in a store, [`to_text`] and [`from_text`]
+//! carry the trace to the process that works on the row.
 
 use std::collections::HashMap;
 
@@ -45,15 +46,17 @@ pub fn extract_nats(headers: &async_nats::HeaderMap) -> Context {
 /// The header that says it all, also in a row.
 const TRACEPARENT: &str = "traceparent";
 
-/// The context of `span` as the text of a W3C `traceparent` (55 characters), for a row that is carried out later; `None` where nothing
-/// traces. The vendors' `tracestate` does not outlive its request.
+/// The context of `span` as the text of a W3C `traceparent` (55 characters), for a row that is
+/// carried out later; `None` where nothing traces. The vendors' `tracestate` does not outlive its
+/// request.
 pub fn to_text(span: &Span) -> Option<String> {
     let mut carrier = HashMap::new();
     TraceContextPropagator::new().inject_context(&span.context(), &mut carrier);
     carrier.remove(TRACEPARENT)
 }
 
-/// The context that a row's text tells of; an empty one where there is no text, or it is none of ours.
+/// The context that a row's text tells of; an empty one where there is no text, or it is none of
+/// ours.
 pub fn from_text(text: Option<&str>) -> Context {
     let carrier: HashMap<String, String> =
         text.map(|text| (TRACEPARENT.to_owned(), text.to_owned())).into_iter().collect();
@@ -67,7 +70,8 @@ pub fn link(span: &Span, other: &Context) {
 
 /// Makes `span`, which must not have been entered yet, a child of the span in `parent`.
 pub fn set_parent(span: &Span, parent: Context) {
-    // Fails where nothing traces (no layer, or the span is filtered out): then there is nothing to connect.
+    // Fails where nothing traces (no layer, or the span is filtered out): then there is nothing to
+    // connect.
     let _ = span.set_parent(parent);
 }
 
@@ -177,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_trace_nothing_is_written_and_nothing_read() {
+    fn no_trace_writes_and_reads_nothing() {
         let mut nats = async_nats::HeaderMap::new();
         inject_nats(&mut nats);
         assert!(nats.is_empty());

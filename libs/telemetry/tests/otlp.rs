@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use flashsale_telemetry::{LogFormat, TelemetryConfig, TelemetryError, init, meter};
+use flashsale_telemetry::{TelemetryConfig, TelemetryError, init, meter};
 use opentelemetry_proto::tonic::collector::{
     metrics::v1::{
         ExportMetricsServiceRequest, ExportMetricsServiceResponse,
@@ -67,13 +67,13 @@ async fn collector() -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn traces_and_metrics_are_with_the_collector_when_the_process_ends() {
+async fn shutdown_exports_traces_and_metrics() {
     let (address, mut received) = collector().await;
     let config = TelemetryConfig {
-        log_format: LogFormat::Json,
         log_filter: "off".to_owned(),
         otlp_endpoint: format!("http://{address}"),
         sample_ratio: 1.0,
+        ..TelemetryConfig::default()
     };
     assert_eq!(config.problems(), []);
     let telemetry = init("test", &config).unwrap();
@@ -95,12 +95,12 @@ async fn traces_and_metrics_are_with_the_collector_when_the_process_ends() {
 }
 
 #[test]
-fn a_section_that_cannot_be_used_is_told_key_by_key() {
+fn every_bad_key_is_reported() {
     let config = TelemetryConfig {
-        log_format: LogFormat::Text,
         log_filter: "flashsale=loud".to_owned(),
         otlp_endpoint: "collector:4317".to_owned(),
         sample_ratio: 1.5,
+        ..TelemetryConfig::default()
     };
     let keys: Vec<&str> = config.problems().into_iter().map(|(key, _)| key).collect();
     assert_eq!(keys, ["telemetry.log_filter", "telemetry.otlp_endpoint", "telemetry.sample_ratio"]);

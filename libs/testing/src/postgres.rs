@@ -34,10 +34,10 @@ impl TestPg {
     /// The `[postgres]` section that leads here.
     pub fn config(&self) -> PgConfig {
         PgConfig {
-            url: self.url.clone(),
             max_connections: 8,
             acquire_timeout_ms: 10_000,
             statement_timeout_ms: 10_000,
+            ..PgConfig::at(&self.url)
         }
     }
 

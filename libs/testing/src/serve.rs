@@ -48,8 +48,6 @@ pub fn server_config() -> ServerConfig {
     let free =
         || SocketAddr::from(([127, 0, 0, 1], flashsale_sandbox::free_port().expect("a free port")));
     ServerConfig {
-        grpc_listen: free(),
-        http_listen: free(),
         max_concurrent_streams: 256,
         max_connections: 1_024,
         max_in_flight: 1_024,
@@ -59,10 +57,7 @@ pub fn server_config() -> ServerConfig {
         keepalive_timeout_ms: 5_000,
         drain_delay_ms: 0,
         drain_timeout_ms: 2_000,
-        tls_cert_file: String::new(),
-        tls_key_file: String::new(),
-        ready_file: String::new(),
-        error_pages_url: String::new(),
+        ..ServerConfig::at(free(), free())
     }
 }
 

@@ -23,7 +23,7 @@ use flashsale_proto::checkout::{
 use flashsale_service::{Drain, Hosted, peer};
 
 use crate::{
-    app::{AdmissionControl, Orders, Subscriptions},
+    app::{AdmissionControl, OrderSubscriptions, Orders},
     grpc::{Admin, Checkout},
     peers::inventory::Inventory,
     store::{OrderEvents, Queue, Record},
@@ -31,7 +31,8 @@ use crate::{
 };
 
 /// The compiled-in configuration.
-pub const DEFAULTS: &str = include_str!("../config.default.toml");
+pub const DEFAULTS: &[&str] =
+    &[flashsale_pg::DEFAULTS, flashsale_queue::DEFAULTS, include_str!("../config.default.toml")];
 
 /// Builds the service; it starts whether or not its stores answer.
 ///
@@ -45,7 +46,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let events = OrderEvents::new(nats);
     let inventory = Inventory::new(peer::connect("inventory", &config.peers.inventory)?);
     let admission_control = AdmissionControl::new(&config.intake, queue.room().clone());
-    let subscriptions = Subscriptions::new(config.watch.max_watchers);
+    let subscriptions = OrderSubscriptions::new(config.watch.max_watchers);
     let orders = Orders {
         inventory: inventory.clone(),
         record: record.clone(),

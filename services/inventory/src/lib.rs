@@ -32,7 +32,12 @@ use crate::{
 };
 
 /// The configuration's defaults, with a comment on every value.
-pub const DEFAULTS: &str = include_str!("../config.default.toml");
+pub const DEFAULTS: &[&str] = &[
+    flashsale_pg::DEFAULTS,
+    flashsale_redis::DEFAULTS,
+    flashsale_queue::DEFAULTS,
+    include_str!("../config.default.toml"),
+];
 
 /// Connections to Postgres reserved for beats and leases.
 const OWN_CONNECTIONS: u32 = 2;

@@ -43,7 +43,8 @@ use tasks::{
 };
 
 /// The defaults of every value of the configuration.
-pub const DEFAULTS: &str = include_str!("../config.default.toml");
+pub const DEFAULTS: &[&str] =
+    &[flashsale_pg::DEFAULTS, flashsale_queue::DEFAULTS, include_str!("../config.default.toml")];
 
 /// Assembles the worker. Stores, queue and peers need not be reachable yet.
 ///

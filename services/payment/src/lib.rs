@@ -37,7 +37,8 @@ use crate::{
 };
 
 /// The compiled-in configuration, every value commented.
-pub const DEFAULTS: &str = include_str!("../config.default.toml");
+pub const DEFAULTS: &[&str] =
+    &[flashsale_pg::DEFAULTS, flashsale_queue::DEFAULTS, include_str!("../config.default.toml")];
 
 /// Assembles the service. Neither Postgres nor NATS nor Stripe needs to be reachable yet.
 ///

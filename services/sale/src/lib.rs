@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The configuration compiled in.
-pub const DEFAULTS: &str = include_str!("../config.default.toml");
+pub const DEFAULTS: &[&str] = &[flashsale_pg::DEFAULTS, include_str!("../config.default.toml")];
 
 /// Assembles the service. Nothing needs to be reachable yet.
 ///

@@ -8,7 +8,7 @@ use flashsale_telemetry::TelemetryConfig;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-const DEFAULTS: &str = include_str!("../config.default.toml");
+const DEFAULTS: &[&str] = &[include_str!("../config.default.toml")];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -94,7 +94,7 @@ async fn host() -> anyhow::Result<()> {
 }
 
 fn load<C: serde::de::DeserializeOwned + Validate>(
-    defaults: &str,
+    defaults: &[&str],
     name: &str,
 ) -> anyhow::Result<C> {
     // The two sections of the process itself are not the services' own: theirs stay at their defaults.

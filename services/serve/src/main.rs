@@ -10,7 +10,8 @@ use flashsale_service::main as serve;
 /// Serves one service of flashsale, or all of them, until SIGTERM or SIGINT.
 ///
 /// The environment configures it: `FLASHSALE_<SECTION>__<KEY>` for each key of
-/// `services/<service>/config.default.toml`.
+/// `services/<service>/config.default.toml` and, in the sections that services have in common, of
+/// `libs/*/config.default.toml`.
 #[derive(Debug, Parser)]
 #[command(name = "flashsale-serve", version)]
 struct Args {

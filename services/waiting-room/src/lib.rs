@@ -33,7 +33,8 @@ use crate::{
 };
 
 /// The compiled-in configuration.
-pub const DEFAULTS: &str = include_str!("../config.default.toml");
+pub const DEFAULTS: &[&str] =
+    &[flashsale_pg::DEFAULTS, flashsale_redis::DEFAULTS, include_str!("../config.default.toml")];
 
 /// How long the start waits for Redis to show whether it can be used.
 const CHECK_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);

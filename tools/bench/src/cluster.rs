@@ -131,5 +131,10 @@ pub(crate) async fn open_sales(pool: &PgPool, inventory: Channel) -> anyhow::Res
 }
 
 pub(crate) fn pg_config(url: String) -> PgConfig {
-    PgConfig { url, max_connections: 2, acquire_timeout_ms: 10_000, statement_timeout_ms: 60_000 }
+    PgConfig {
+        max_connections: 2,
+        acquire_timeout_ms: 10_000,
+        statement_timeout_ms: 60_000,
+        ..PgConfig::at(url)
+    }
 }

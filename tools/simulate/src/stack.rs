@@ -356,10 +356,10 @@ const DATABASE: &str = "flashsale";
 
 async fn migrate(postgres: &PostgresServer) -> anyhow::Result<String> {
     let config = |url: String| PgConfig {
-        url,
         max_connections: 2,
         acquire_timeout_ms: 10_000,
         statement_timeout_ms: 60_000,
+        ..PgConfig::at(url)
     };
     let admin = flashsale_pg::connect(&config(postgres.url()), "flashsale")?;
     sqlx::query("CREATE DATABASE flashsale").execute(&admin).await?;

@@ -1,6 +1,7 @@
-//! Laying the file and the environment over the defaults, value by value.
+//! Laying the defaults over each other, and the file and the environment over them, value by value.
 //!
-//! The defaults hold every key there is, so that they say which keys are known and of which type each value is.
+//! The defaults hold every key there is, so that they say which keys are known and of which type
+//! each value is.
 
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -17,6 +18,41 @@ pub(super) struct Override {
 /// The environment variable that sets `key`, a path such as `peers.waiting-room.url`.
 pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").replace('-', "_").to_uppercase())
+}
+
+/// The defaults: each of `texts` over those before it. `[peers."*"]` stands for every other section
+/// in `[peers]`, and goes.
+pub(super) fn defaults<'a>(
+    texts: impl Iterator<Item = &'a &'a str>,
+) -> Result<Table, toml::de::Error> {
+    let mut merged = Table::new();
+    for text in texts {
+        lay(&mut merged, text.parse()?);
+    }
+    if let Some(Value::Table(peers)) = merged.get_mut("peers") {
+        if let Some(Value::Table(common)) = peers.remove("*") {
+            for own in peers.iter_mut().filter_map(|(_, peer)| peer.as_table_mut()) {
+                let own_values = std::mem::replace(own, common.clone());
+                lay(own, own_values);
+            }
+        }
+        if peers.is_empty() {
+            merged.remove("peers");
+        }
+    }
+    Ok(merged)
+}
+
+/// Lays `over` over `under`, key by key.
+fn lay(under: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (under.get_mut(&key), value) {
+            (Some(Value::Table(under)), Value::Table(over)) => lay(under, over),
+            (_, value) => {
+                under.insert(key, value);
+            }
+        }
+    }
 }
 
 /// Collects what `file` sets.
@@ -81,7 +117,7 @@ fn kind(default: &Value) -> &'static str {
     }
 }
 
-/// Collects what variables named `FLASHSALE_<SECTION>__<KEY>` set. Others are none of our business.
+/// Collects what variables named `FLASHSALE_<SECTION>__<KEY>` set. Other variables are passed over.
 pub(super) fn from_env(
     defaults: &Table,
     env: impl Iterator<Item = (String, String)>,
@@ -147,8 +183,8 @@ fn parse(default: &Value, text: &str) -> Option<Value> {
     }
 }
 
-/// Reads the configuration. A value that does not fit its field becomes a problem and is left out, so that everything else
-/// can still be checked.
+/// Reads the configuration. A value that does not fit its field becomes a problem and is left out,
+/// so that everything else can still be checked.
 pub(super) fn apply<C: DeserializeOwned>(
     defaults: &Table,
     overrides: &[Override],
@@ -170,7 +206,8 @@ pub(super) fn apply<C: DeserializeOwned>(
     read(merged).map_err(|error| ConfigError::Defaults(error.to_string()))
 }
 
-/// What the parser of a file says, and in which line; without the line itself, which may hold a secret.
+/// What the parser of a file says, and in which line; without the line itself, which may hold a
+/// secret.
 pub(super) fn place(text: &str, error: &toml::de::Error) -> String {
     let at = error.span().map_or(0, |span| span.start).min(text.len());
     let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;

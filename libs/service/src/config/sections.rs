@@ -1,10 +1,10 @@
 //! The sections that all services share.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, path::Path, time::Duration};
 
 use serde::Deserialize;
 
-use super::Problem;
+use super::{Problem, common};
 
 /// The `[server]` section.
 #[derive(Debug, Clone, Deserialize)]
@@ -28,7 +28,8 @@ pub struct ServerConfig {
     pub keepalive_interval_ms: u64,
     /// How long the answer to that may take.
     pub keepalive_timeout_ms: u64,
-    /// How long the server goes on serving after it has reported NOT_SERVING, until no new calls are routed to it.
+    /// How long the server goes on serving after it has reported NOT_SERVING, until no new calls
+    /// are routed to it.
     pub drain_delay_ms: u64,
     /// How long calls in work may then take to end, before their connections are cut.
     pub drain_timeout_ms: u64,
@@ -36,13 +37,23 @@ pub struct ServerConfig {
     pub tls_cert_file: String,
     /// Its private key, PEM. Empty: no TLS.
     pub tls_key_file: String,
-    /// Where the two addresses are written, separated by a space, once they are served. Empty: nowhere.
+    /// Where the two addresses are written, separated by a space, once they are served. Empty:
+    /// nowhere.
     pub ready_file: String,
-    /// Where `docs/errors/` is published: what the help link of an error begins with. Empty: [`flashsale_errors::PAGES_URL`].
+    /// Where `docs/errors/` is published: what the help link of an error begins with. Empty:
+    /// [`flashsale_errors::PAGES_URL`].
     pub error_pages_url: String,
 }
 
 impl ServerConfig {
+    /// The common defaults, at these addresses.
+    pub fn at(grpc_listen: SocketAddr, http_listen: SocketAddr) -> Self {
+        let own = format!(
+            "server = {{ grpc_listen = \"{grpc_listen}\", http_listen = \"{http_listen}\" }}"
+        );
+        common("server", &own)
+    }
+
     /// What is wrong with the section.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -110,7 +121,8 @@ impl ServerConfig {
 pub struct PeerConfig {
     /// `http://host:port` or `https://host:port`.
     pub url: String,
-    /// The longest that one call may take; less if less is left of the deadline of the request being served.
+    /// The longest that one call may take; less if less is left of the deadline of the request
+    /// being served.
     pub timeout_ms: u64,
     /// How long connecting may take.
     pub connect_timeout_ms: u64,
@@ -119,6 +131,12 @@ pub struct PeerConfig {
 }
 
 impl PeerConfig {
+    /// The common defaults, at `url`.
+    pub fn at(url: &str) -> Self {
+        let peers: HashMap<String, Self> = common("peers", &format!("peers.it.url = '{url}'"));
+        peers.into_values().next().unwrap_or_else(|| unreachable!("one is set"))
+    }
+
     /// What is wrong with the section `[peers.<name>]`.
     pub fn problems(&self, name: &str) -> Vec<Problem> {
         let key = |key: &str| format!("peers.{name}.{key}");

@@ -57,7 +57,8 @@ impl Connections {
         }
     }
 
-    /// All connections to come. Another stream may go on where this one is dropped; dropping the last closes the port.
+    /// All connections to come. Another stream may go on where this one is dropped; dropping the
+    /// last closes the port.
     pub(super) fn stream(self: &Arc<Self>) -> impl Stream<Item = io::Result<Connection>> + use<> {
         stream::unfold(Arc::clone(self), async |connections| {
             let accepted = connections.accept().await;

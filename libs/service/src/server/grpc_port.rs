@@ -1,4 +1,5 @@
-//! The gRPC port. When callers are better off elsewhere, the connections that stand are told to go away and new ones are still accepted.
+//! The gRPC port. When callers are better off elsewhere, the connections that stand are told to go
+//! away and new ones are still accepted.
 
 use std::{convert::Infallible, future::pending, panic, sync::Arc};
 
@@ -12,8 +13,9 @@ use tower::Service;
 use super::connections::Connections;
 use crate::Drain;
 
-/// Serves `service` until the drain has started and every call has ended. Each time one of `ready` turns false the connections that stand
-/// are sent GOAWAY and end with their calls; those that come later are served as before.
+/// Serves `service` until the drain has started and every call has ended. Each time one of `ready`
+/// turns false the connections that stand are sent GOAWAY and end with their calls; those that come
+/// later are served as before.
 ///
 /// # Errors
 /// When the transport fails.
@@ -31,7 +33,8 @@ where
         + 'static,
     S::Future: Send + 'static,
 {
-    // The transport sends GOAWAY only when a server ends, so that each turn is a server of its own on the same port.
+    // The transport sends GOAWAY only when a server ends, so that each turn is a server of its own
+    // on the same port.
     let mut turns = JoinSet::new();
     let mut number = 0_u64;
     loop {

@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::connections::Connections;
 
-/// How long a caller may take to send the head of a request, also of the next one on its connection.
+/// How long a caller may take to send the head of a request, also of the next one on its
+/// connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Whether new work may be sent here.

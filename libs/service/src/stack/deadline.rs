@@ -1,9 +1,11 @@
-//! Every call has a deadline: the caller's (`grpc-timeout`), never more than the server's ceiling, which is also the one of a
-//! caller that sends none. Below here it is known as [`crate::deadline::current`], and passed on to other services.
+//! Every call has a deadline: the caller's (`grpc-timeout`), never more than the server's ceiling,
+//! which is also the one of a caller that sends none. Below here it is known as
+//! [`crate::deadline::current`], and passed on to other services.
 //!
-//! When it passes, the work is dropped and the caller told `DEADLINE_EXCEEDED` in our own words. The transport has a timer of
-//! its own on `grpc-timeout`, and answers CANCELLED, which meshes retry: ours therefore fires a little earlier, which also
-//! lets the answer reach the caller before it gives up by itself.
+//! When it passes, the work is dropped and the caller told `DEADLINE_EXCEEDED` in our own words.
+//! The transport has a timer of its own on `grpc-timeout`, and answers CANCELLED, which meshes
+//! retry: ours therefore fires a little earlier, which also lets the answer reach the caller before
+//! its own timer fires.
 //!
 //! A stream has no ceiling; a caller's deadline counts until the stream begins.
 
@@ -82,8 +84,8 @@ fn lead(timeout: Duration) -> Duration {
     (timeout / 10).clamp(Duration::from_millis(2), Duration::from_millis(20))
 }
 
-/// What the caller grants: `grpc-timeout`, up to eight digits and a unit. One that cannot be read counts as none, as in the
-/// transport.
+/// What the caller grants: `grpc-timeout`, up to eight digits and a unit. One that cannot be read
+/// counts as none, as in the transport.
 pub(crate) fn requested(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(deadline::HEADER)?.to_str().ok()?;
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_that_cannot_be_read_counts_as_none() {
+    fn unreadable_timeout_counts_as_none() {
         for wrong in ["", "S", "5", "5x", "123456789S", "-5S", "+5S", "5 S"] {
             assert_eq!(of(wrong), None, "{wrong:?}");
         }

@@ -1,5 +1,6 @@
-//! Health's `Watch` and reflection are streams that their servers never end. When the drain starts they end here, with UNAVAILABLE,
-//! so that whoever watches goes elsewhere; else one watcher would hold up every shutdown until it is cut.
+//! Health's `Watch` and reflection are streams that their servers never end. When the drain starts
+//! they end here, with UNAVAILABLE, so that watchers go to another instance; otherwise one watcher
+//! would delay every shutdown until its connection is cut.
 //!
 //! The streams of our own services end themselves: what an end means there is theirs to say.
 

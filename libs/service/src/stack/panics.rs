@@ -1,7 +1,8 @@
-//! A panic in a handler fails that one call, typed and with an incident number, instead of cutting its connection.
+//! A panic in a handler fails that one call, typed and with an incident number, instead of cutting
+//! its connection.
 //!
-//! Handlers do not panic on purpose; this is for the mistake nobody saw. State shared between calls must survive it: there is
-//! none behind a lock that a panic would poison, it lives in the stores.
+//! Handlers do not panic on purpose; this is for undetected faults. State shared between calls
+//! must survive it: there is none behind a lock that a panic would poison, it lives in the stores.
 
 use std::{
     any::Any,

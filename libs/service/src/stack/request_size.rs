@@ -1,4 +1,5 @@
-//! A request larger than `max_request_bytes` is refused while it is being read, before it fills the memory.
+//! A request larger than `max_request_bytes` is refused while it is being read, before it fills the
+//! memory.
 
 use std::{
     convert::Infallible,

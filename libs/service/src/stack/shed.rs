@@ -1,9 +1,12 @@
-//! No more than `max_in_flight` calls of one method are in work at once; one more is refused at once with `OVERLOADED` and a delay,
-//! before its body is read. Waiting in line instead would only add to the deadline of everybody behind.
+//! No more than `max_in_flight` calls of one method are in work at once; one more is refused at
+//! once with `OVERLOADED` and a delay, before its body is read. Queueing it would only use up the
+//! deadlines of the calls behind it.
 //!
-//! Each method has room of its own: calls that wait for a store that is away leave those alone that do without it, and no load of
-//! orders keeps anybody from watching theirs. Health and reflection are never refused: a process that sheds load is alive, and must not
-//! be restarted for it. A stream counts until it begins; how many there are is bounded by connections and streams per connection.
+//! Each method has room of its own: calls that wait for an unavailable store leave room for those
+//! that do without it, and no load of orders keeps buyers from watching theirs. Health and
+//! reflection are never refused: a process that sheds load is alive, and must not be restarted for
+//! it. A stream counts until it begins; how many there are is bounded by connections and streams
+//! per connection.
 
 use std::{
     collections::HashMap,

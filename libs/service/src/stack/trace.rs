@@ -1,8 +1,10 @@
 //! One span and one measurement per call.
 //!
-//! The span continues the caller's trace. The measurement is OpenTelemetry's `rpc.server.call.duration` in seconds, by method and status.
-//! Names are those of the semantic conventions 1.45, the first in which they are stable: `rpc.method` is the whole name, with its service, and only a status that is the
-//! server's own failure is also an `error.type` (a refusal is an answer). Both end with the answer's last byte, or when the caller goes away (`CANCELLED`).
+//! The span continues the caller's trace. The measurement is OpenTelemetry's
+//! `rpc.server.call.duration` in seconds, by method and status. Names are those of the semantic
+//! conventions 1.45, the first in which they are stable: `rpc.method` is the whole name, with its
+//! service, and only a status that is the server's own failure is also an `error.type` (a refusal
+//! is an answer). Both end with the answer's last byte, or when the caller goes away (`CANCELLED`).
 
 use std::{
     convert::Infallible,

@@ -9,41 +9,30 @@ use flashsale_service::{
 use flashsale_telemetry::{LogFormat, TelemetryConfig};
 use serde::Deserialize;
 
-pub(crate) const DEFAULTS: &str = r#"
+pub(crate) const DEFAULTS: &[&str] = &[r#"
 [server]
 grpc_listen = "127.0.0.1:50051"
 http_listen = "127.0.0.1:8080"
 max_concurrent_streams = 100
 max_connections = 100
 max_in_flight = 100
-max_request_bytes = 65536
 max_deadline_ms = 30000
-keepalive_interval_ms = 10000
-keepalive_timeout_ms = 5000
 drain_delay_ms = 0
 drain_timeout_ms = 10000
-tls_cert_file = ""
-tls_key_file = ""
-ready_file = ""
-error_pages_url = ""
 
 [telemetry]
 log_format = "text"
-log_filter = "info"
-otlp_endpoint = ""
 sample_ratio = 1.0
 
 [peers.waiting-room]
 url = "http://127.0.0.1:50052"
-timeout_ms = 1000
 connect_timeout_ms = 500
-ca_file = ""
 
 [stock]
 enabled = true
 skus = ["a"]
 shares = [1]
-"#;
+"#];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,7 +90,7 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 }
 
 #[test]
-fn the_environment_lies_over_the_file_and_the_file_over_the_defaults() {
+fn environment_over_file_over_defaults() {
     let file =
         file("[server]\nmax_in_flight = 7\nmax_connections = 8\n[telemetry]\nsample_ratio = 0\n");
     let config = load(Some(file.path()), &[("FLASHSALE_SERVER__MAX_CONNECTIONS", "9")]).unwrap();
@@ -112,7 +101,19 @@ fn the_environment_lies_over_the_file_and_the_file_over_the_defaults() {
 }
 
 #[test]
-fn the_environment_sets_values_of_every_type() {
+fn common_defaults_lie_under_own_ones() {
+    let config = load(None, &[]).unwrap();
+    assert_eq!(config.server.max_request_bytes, 262_144);
+    assert_eq!(config.server.max_connections, 100);
+    assert_eq!(config.peers.waiting_room.timeout_ms, 1_000);
+    assert_eq!(config.peers.waiting_room.connect_timeout_ms, 500);
+    assert_eq!(PeerConfig::at("http://room:1").timeout_ms, 1_000);
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    assert_eq!(ServerConfig::at(address, address).drain_delay_ms, 5_000);
+}
+
+#[test]
+fn environment_sets_every_type() {
     let config = load(
         None,
         &[
@@ -152,7 +153,7 @@ fn sections_of_other_services_are_passed_over() {
 }
 
 #[test]
-fn every_problem_of_every_layer_is_told_at_once() {
+fn every_layers_problems_are_reported() {
     let file = file("[server]\nmax_inflight = 7\nmax_connections = \"many\"\n[stock]\nskus = []\n");
     let found = problems(load(
         Some(file.path()),
@@ -190,7 +191,7 @@ fn every_problem_of_every_layer_is_told_at_once() {
 }
 
 #[test]
-fn a_problem_names_the_variable_that_sets_it() {
+fn problem_names_its_variable() {
     let error = load(None, &[("FLASHSALE_PEERS__WAITING_ROOM__TIMEOUT_MS", "0")]).unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with("1 problem in the configuration:\n"), "{text}");
@@ -199,13 +200,13 @@ fn a_problem_names_the_variable_that_sets_it() {
 }
 
 #[test]
-fn a_file_that_is_missing_is_named() {
+fn missing_file_is_named() {
     let text = load(Some(Path::new("/nowhere/flashsale.toml")), &[]).unwrap_err().to_string();
     assert!(text.contains("/nowhere/flashsale.toml") && text.contains("No such file"), "{text}");
 }
 
 #[test]
-fn a_line_that_is_no_toml_is_named_but_not_shown() {
+fn bad_toml_line_is_named_not_shown() {
     let file = file("[stock]\nenabled = true\nskus = hunter2\n");
     let text = load(Some(file.path()), &[]).unwrap_err().to_string();
     assert!(text.contains("line 3: "), "{text}");

@@ -16,7 +16,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use crate::support::{eventually, get, sale, serve, serve_with, server_config};
 
 #[tokio::test]
-async fn during_the_delay_it_reports_not_serving_and_serves_on() {
+async fn drain_delay_serves_while_not_serving() {
     let mut config = server_config();
     config.drain_delay_ms = 3_600_000;
     let mut server = serve(config).await;
@@ -33,7 +33,7 @@ async fn during_the_delay_it_reports_not_serving_and_serves_on() {
     assert_eq!(server.http("/readyz").await.0, 503);
     assert_eq!(server.http("/livez").await.0, 200);
     assert!(!server.drain.is_draining());
-    // Whoever has not heard of it yet is served, on a new connection, too.
+    // A caller that does not know of it yet is served, on a new connection, too.
     sale(server.client().await.get_sale(get("now")).await);
     drop(health);
     server.drain.start();
@@ -41,7 +41,7 @@ async fn during_the_delay_it_reports_not_serving_and_serves_on() {
 }
 
 #[tokio::test]
-async fn a_call_in_work_ends_in_peace_while_new_connections_are_refused() {
+async fn drain_completes_calls_and_refuses_connections() {
     let mut server = serve(server_config()).await;
     let mut client = server.client().await;
     let call = tokio::spawn(async move { client.get_sale(get("wait")).await });
@@ -57,7 +57,7 @@ async fn a_call_in_work_ends_in_peace_while_new_connections_are_refused() {
 }
 
 #[tokio::test]
-async fn a_stream_that_watches_the_drain_ends_without_an_error() {
+async fn stream_ends_cleanly_on_drain() {
     let mut server = serve(server_config()).await;
     let mut client = server.client().await;
     let request = WatchSaleRequest { sale_id: "polite".to_owned() };
@@ -69,7 +69,7 @@ async fn a_stream_that_watches_the_drain_ends_without_an_error() {
 }
 
 #[tokio::test]
-async fn a_watcher_of_health_is_told_and_sent_away() {
+async fn drain_ends_health_watchers() {
     let mut config = server_config();
     config.drain_timeout_ms = 3_600_000;
     let mut server = serve(config).await;
@@ -113,7 +113,7 @@ async fn stopping_at_once_leaves_no_connection() {
 }
 
 #[tokio::test]
-async fn asked_to_end_before_anyone_looks_it_ends_without_an_error() {
+async fn drain_at_start_is_no_failure() {
     let dir = tempfile::tempdir().unwrap();
     // Often, for which of two things that are ready is seen first is left to chance.
     for _ in 0..64 {
@@ -127,7 +127,7 @@ async fn asked_to_end_before_anyone_looks_it_ends_without_an_error() {
 }
 
 #[tokio::test]
-async fn a_background_task_that_fails_or_panics_ends_the_process_with_its_words() {
+async fn failed_task_ends_the_process() {
     let failing = serve_with(server_config(), |hosted| {
         hosted.task("claimer", async { anyhow::bail!("the stream is gone") })
     });
@@ -145,7 +145,7 @@ async fn a_background_task_that_fails_or_panics_ends_the_process_with_its_words(
 }
 
 #[tokio::test]
-async fn a_background_task_that_is_done_does_not_end_the_process() {
+async fn completed_task_does_not_end_the_process() {
     let done = Arc::new(AtomicBool::new(false));
     let task = {
         let done = done.clone();

@@ -1,4 +1,5 @@
-//! The server, its middlewares and the channels between services, over real connections on loopback.
+//! The server, its middlewares and the channels between services, over real connections on
+//! loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod config;

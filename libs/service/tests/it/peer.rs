@@ -13,7 +13,7 @@ use tonic::Code;
 use crate::support::{failure, get, get_within, peer_config, sale, serve, server_config};
 
 #[tokio::test]
-async fn the_peer_is_told_the_least_of_ceiling_request_and_what_is_left() {
+async fn peer_gets_the_shortest_deadline() {
     let server = serve(server_config()).await;
     let channel = peer::connect("sale", &peer_config(&server.grpc_url)).unwrap();
     let mut client = SaleServiceClient::new(channel);
@@ -28,7 +28,7 @@ async fn the_peer_is_told_the_least_of_ceiling_request_and_what_is_left() {
 }
 
 #[tokio::test]
-async fn a_request_whose_time_is_up_does_not_reach_the_peer() {
+async fn expired_request_does_not_reach_the_peer() {
     let server = serve(server_config()).await;
     let channel = peer::connect("sale", &peer_config(&server.grpc_url)).unwrap();
     let mut client = SaleServiceClient::new(channel);
@@ -38,7 +38,7 @@ async fn a_request_whose_time_is_up_does_not_reach_the_peer() {
 }
 
 #[tokio::test]
-async fn a_peer_that_accepts_and_never_answers_costs_no_more_than_the_ceiling() {
+async fn hanging_peer_costs_at_most_the_ceiling() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = peer_config(&format!("http://{}", silent.local_addr().unwrap()));
     config.timeout_ms = 100;
@@ -49,7 +49,7 @@ async fn a_peer_that_accepts_and_never_answers_costs_no_more_than_the_ceiling() 
 }
 
 #[tokio::test]
-async fn a_peer_that_is_away_is_unavailable_and_found_again_when_it_comes() {
+async fn peer_is_found_again_when_it_is_back() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let config = peer_config(&format!("http://{address}"));
     let mut client = SaleServiceClient::new(peer::connect("sale", &config).unwrap());

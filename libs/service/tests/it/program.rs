@@ -84,7 +84,7 @@ fn a_service_that_cannot_be_built_says_why_and_exits_with_1() {
 }
 
 #[tokio::test]
-async fn a_process_says_where_it_serves_and_drains_on_sigterm() {
+async fn process_announces_itself_and_drains_on_sigterm() {
     let folder = tempfile::tempdir().unwrap();
     let ready = folder.path().join("ready");
     let process = start(&[

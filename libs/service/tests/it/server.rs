@@ -23,10 +23,11 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn a_callers_deadline_is_answered_as_deadline_exceeded_and_not_as_cancelled() {
+async fn callers_deadline_ends_in_deadline_exceeded() {
     let server = serve(server_config()).await;
     let mut client = server.client().await;
-    // The whole way from a caller's timer that may fire first is not ours to promise below some milliseconds.
+    // The whole way from a caller's timer that may fire first is not ours to promise below some
+    // milliseconds.
     for timeout_ms in [400, 1_000] {
         let answer = client.get_sale(get_within("wait", Duration::from_millis(timeout_ms))).await;
         let failure = failure(answer, Code::DeadlineExceeded);
@@ -37,7 +38,7 @@ async fn a_callers_deadline_is_answered_as_deadline_exceeded_and_not_as_cancelle
 }
 
 #[tokio::test]
-async fn a_call_without_a_deadline_and_one_with_a_long_one_get_the_ceiling() {
+async fn missing_and_long_deadlines_get_the_ceiling() {
     let mut config = server_config();
     config.max_deadline_ms = 100;
     let server = serve(config).await;
@@ -66,7 +67,7 @@ async fn a_stream_outlives_the_ceiling() {
 }
 
 #[tokio::test]
-async fn a_panicking_handler_answers_internal_with_an_incident_and_the_server_lives() {
+async fn panic_answers_internal_with_an_incident() {
     let server = serve(server_config()).await;
     let mut client = server.client().await;
     let failure = failure(client.get_sale(get("panic")).await, Code::Internal);
@@ -78,8 +79,7 @@ async fn a_panicking_handler_answers_internal_with_an_incident_and_the_server_li
 }
 
 #[tokio::test]
-async fn a_call_above_the_bound_is_refused_at_once_with_a_delay_while_health_and_other_methods_still_answer()
- {
+async fn call_above_the_bound_is_shed() {
     let mut config = server_config();
     config.max_in_flight = 1;
     let server = serve(config).await;
@@ -113,7 +113,7 @@ async fn a_call_above_the_bound_is_refused_at_once_with_a_delay_while_health_and
 }
 
 #[tokio::test]
-async fn an_error_leads_to_its_page_where_the_configuration_says_that_the_pages_are() {
+async fn error_links_to_the_configured_pages() {
     let mut config = server_config();
     config.error_pages_url = "https://docs.shop.example/errors/".to_owned();
     let server = serve(config).await;
@@ -124,7 +124,7 @@ async fn an_error_leads_to_its_page_where_the_configuration_says_that_the_pages_
 }
 
 #[tokio::test]
-async fn a_call_whose_caller_went_away_makes_room_for_the_next() {
+async fn abandoned_call_makes_room() {
     let mut config = server_config();
     config.max_in_flight = 1;
     let server = serve(config).await;
@@ -137,7 +137,7 @@ async fn a_call_whose_caller_went_away_makes_room_for_the_next() {
 }
 
 #[tokio::test]
-async fn a_request_larger_than_the_bound_is_refused_as_such() {
+async fn too_large_request_is_refused() {
     let server = serve(server_config()).await;
     let mut client = server.client().await;
     let large = GetSaleRequest { sale_id: "x".repeat(65 * 1_024) };
@@ -148,7 +148,7 @@ async fn a_request_larger_than_the_bound_is_refused_as_such() {
 }
 
 #[tokio::test]
-async fn a_connection_above_the_bound_waits_for_a_free_place() {
+async fn connection_above_the_bound_waits() {
     let mut config = server_config();
     config.max_connections = 1;
     let server = serve(config).await;
@@ -166,7 +166,7 @@ async fn a_connection_above_the_bound_waits_for_a_free_place() {
 }
 
 #[tokio::test]
-async fn health_knows_the_process_and_each_service_but_no_other() {
+async fn health_knows_process_and_services() {
     let server = serve(server_config()).await;
     let mut health = HealthClient::new(server.channel().await);
     for service in ["", "flashsale.sale.v1.SaleService"] {
@@ -179,7 +179,7 @@ async fn health_knows_the_process_and_each_service_but_no_other() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_not_hosted_is_unimplemented() {
+async fn unhosted_service_is_unimplemented() {
     use flashsale_proto::payment::{
         GetPaymentRequest, payment_service_client::PaymentServiceClient,
     };
@@ -190,7 +190,7 @@ async fn a_service_that_is_not_hosted_is_unimplemented() {
 }
 
 #[tokio::test]
-async fn the_http_port_serves_health_metrics_and_the_services_own_routes() {
+async fn http_port_serves_health_metrics_and_routes() {
     let hook = axum::Router::new().route("/hook", axum::routing::get(async || "hooked"));
     let server = serve_with(server_config(), |hosted| hosted.http(hook)).await;
     let mut client = server.client().await;
@@ -217,7 +217,7 @@ async fn the_http_port_serves_health_metrics_and_the_services_own_routes() {
 }
 
 #[tokio::test]
-async fn a_part_that_is_not_ready_says_so_and_sends_its_callers_away() {
+async fn unready_service_sends_callers_away() {
     let (ready, readiness) = tokio::sync::watch::channel(true);
     let server = serve_with(server_config(), |hosted| hosted.ready_while(readiness)).await;
     let connections = Arc::new(AtomicUsize::new(0));
@@ -250,7 +250,8 @@ async fn a_part_that_is_not_ready_says_so_and_sends_its_callers_away() {
     .await;
     eventually("it is not ready", async || server.http("/readyz").await.0 == 503).await;
     assert_eq!(server.http("/livez").await.0, 200);
-    // What was begun ends as it should, and the next call comes over another connection, and is served.
+    // What was begun ends as it should, and the next call comes over another connection, and is
+    // served.
     server.sales.gate.add_permits(1);
     sale(waiting.await.unwrap());
     eventually("the connection is given up", async || {

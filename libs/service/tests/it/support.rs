@@ -31,7 +31,8 @@ use tonic::{
 /// Far more than anything here takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What `GetSale` does follows from the sale it is asked for; the answer's version is what is left of the deadline in ms.
+/// What `GetSale` does follows from the sale it is asked for; the answer's version is what is left
+/// of the deadline in ms.
 #[derive(Debug, Clone)]
 pub(crate) struct Sales {
     /// A permit for each call that has begun to wait.
@@ -105,9 +106,8 @@ pub(crate) struct Served {
 }
 
 pub(crate) fn server_config() -> ServerConfig {
+    let free = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     ServerConfig {
-        grpc_listen: "127.0.0.1:0".parse().unwrap(),
-        http_listen: "127.0.0.1:0".parse().unwrap(),
         max_concurrent_streams: 100,
         max_connections: 100,
         max_in_flight: 100,
@@ -117,10 +117,7 @@ pub(crate) fn server_config() -> ServerConfig {
         keepalive_timeout_ms: 5_000,
         drain_delay_ms: 0,
         drain_timeout_ms: 10_000,
-        tls_cert_file: String::new(),
-        tls_key_file: String::new(),
-        ready_file: String::new(),
-        error_pages_url: String::new(),
+        ..ServerConfig::at(free, free)
     }
 }
 
@@ -182,12 +179,7 @@ impl Drop for Served {
 }
 
 pub(crate) fn peer_config(url: &str) -> PeerConfig {
-    PeerConfig {
-        url: url.to_owned(),
-        timeout_ms: 10_000,
-        connect_timeout_ms: 2_000,
-        ca_file: String::new(),
-    }
+    PeerConfig { timeout_ms: 10_000, connect_timeout_ms: 2_000, ..PeerConfig::at(url) }
 }
 
 pub(crate) fn get(sale_id: &str) -> Request<GetSaleRequest> {

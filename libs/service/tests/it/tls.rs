@@ -19,7 +19,7 @@ fn certificate(folder: &Path) -> (String, String) {
 }
 
 #[tokio::test]
-async fn a_peer_with_the_right_authority_is_served_over_tls_and_others_are_not() {
+async fn tls_serves_only_the_right_authority() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = server_config();
     (config.tls_cert_file, config.tls_key_file) = certificate(folder.path());
@@ -43,7 +43,7 @@ async fn a_peer_with_the_right_authority_is_served_over_tls_and_others_are_not()
 }
 
 #[tokio::test]
-async fn a_key_that_is_none_is_refused_at_the_start() {
+async fn bad_key_is_refused_at_start() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = server_config();
     (config.tls_cert_file, config.tls_key_file) = certificate(folder.path());

@@ -9,4 +9,4 @@ mod watch;
 
 pub use admission_control::{AdmissionControl, Backlog};
 pub use orders::Orders;
-pub use subscriptions::{Subscription, Subscriptions};
+pub use subscriptions::{OrderSubscription, OrderSubscriptions};

@@ -8,7 +8,7 @@ use flashsale_queue::{ORDERS, OrderMessage};
 use flashsale_service::page::{self, Place};
 use uuid::Uuid;
 
-use super::{AdmissionControl, Subscriptions};
+use super::{AdmissionControl, OrderSubscriptions};
 use crate::{
     domain::{Order, OrderFilter, OrderState},
     peers::inventory::{Inventory, PlacedOrder},
@@ -53,7 +53,7 @@ impl From<PlacedOrder> for Found {
 pub struct Orders {
     pub(crate) inventory: Inventory,
     pub(crate) record: Record,
-    pub(crate) subscriptions: Subscriptions,
+    pub(crate) subscriptions: OrderSubscriptions,
     pub(crate) admission_control: AdmissionControl,
     pub(crate) queue: Queue,
 }

@@ -7,7 +7,7 @@ use futures::{Stream, StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Orders, Subscription, orders::visible};
+use super::{OrderSubscription, Orders, orders::visible};
 use crate::{
     domain::{Order, OrderState},
     store::Record,
@@ -53,7 +53,7 @@ impl Orders {
 struct Watcher {
     record: Record,
     ended: CancellationToken,
-    subscription: Subscription,
+    subscription: OrderSubscription,
     sale_id: Uuid,
     buyer_id: Option<String>,
     /// The state sent last.

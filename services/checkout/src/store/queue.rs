@@ -4,13 +4,13 @@ use std::{fmt::Display, time::Duration};
 
 use async_nats::jetstream::{
     self,
-    context::{CreateStreamError, GetStreamError},
+    context::GetStreamError,
     stream::{LastRawMessageErrorKind, Stream},
 };
 use flashsale_errors::Failure;
 use flashsale_queue::{
-    NatsConfig, ORDERS, ORDERS_SUBJECTS, PublishError, QueueMessage, Room, ensure_orders_stream,
-    publish_order, publish_within,
+    KeepPauses, NatsConfig, ORDERS, ORDERS_SUBJECTS, PublishError, QueueMessage, Room,
+    ensure_orders_stream, keep_stream, publish_order, publish_within,
 };
 use time::OffsetDateTime;
 use tokio::time::{error::Elapsed, timeout};
@@ -114,17 +114,15 @@ impl Queue {
         Ok(QueueState(timeout(within, self.jetstream.get_stream(ORDERS)).await??))
     }
 
-    /// Whether the stream exists; `false` also while JetStream does not answer.
-    pub async fn exists(&self) -> bool {
-        self.jetstream.get_stream(ORDERS).await.is_ok()
-    }
-
-    /// Creates the stream, or updates it to the configured bounds.
-    ///
-    /// # Errors
-    /// JetStream does not answer, or refuses.
-    pub async fn ensure(&self, config: &NatsConfig) -> Result<(), CreateStreamError> {
-        ensure_orders_stream(&self.jetstream, config).await.map(drop)
+    /// Has the stream exist with the configured bounds until `until`.
+    pub async fn keep(
+        &self,
+        config: &NatsConfig,
+        pauses: KeepPauses,
+        until: impl Future<Output = ()>,
+    ) {
+        let create = || async { ensure_orders_stream(&self.jetstream, config).await.map(drop) };
+        keep_stream(&self.jetstream, ORDERS, pauses, until, create).await;
     }
 }
 

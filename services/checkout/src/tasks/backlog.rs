@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use flashsale_queue::ORDERS;
-use flashsale_service::Drain;
+use flashsale_service::{Drain, Ticks};
 use flashsale_telemetry::StoresUp;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, timeout};
 
 use crate::{
     app::{AdmissionControl, Backlog},
@@ -30,14 +30,8 @@ pub async fn measure(
     let mut position: Option<ClaimPosition> = None;
     let mut before: Option<(Instant, u64)> = None;
     let mut age_s = 0.0;
-    let mut ticks = interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let ended = drain.token();
-    while !ended.is_cancelled() {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = ended.cancelled() => break,
-        }
+    let mut ticks = Ticks::new(every, &drain);
+    while ticks.next().await {
         let (new_position, parked, state) = tokio::join!(
             timeout(MEASURE_TIMEOUT, record.claim_position(ORDERS)),
             timeout(MEASURE_TIMEOUT, record.parked_full(admission_control.max_parked())),

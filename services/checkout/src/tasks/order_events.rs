@@ -7,7 +7,7 @@ use flashsale_service::Drain;
 use futures::StreamExt as _;
 
 use crate::{
-    app::Subscriptions,
+    app::OrderSubscriptions,
     store::{OrderEvents, Record},
 };
 
@@ -20,7 +20,7 @@ const RESUBSCRIBE: Duration = Duration::from_millis(500);
 
 /// Passes announcements on until the process drains.
 pub async fn listen(
-    subscriptions: Subscriptions,
+    subscriptions: OrderSubscriptions,
     events: OrderEvents,
     drain: Drain,
 ) -> anyhow::Result<()> {
@@ -47,7 +47,7 @@ pub async fn listen(
 
 /// Compares all watched orders with the record periodically, until the process drains.
 pub async fn sweep(
-    subscriptions: Subscriptions,
+    subscriptions: OrderSubscriptions,
     record: Record,
     every: Duration,
     drain: Drain,

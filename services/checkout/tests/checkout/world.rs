@@ -140,10 +140,10 @@ pub(crate) async fn world(tune: impl FnOnce(&mut Config)) -> World {
 
     let stock = inventory.channel().await;
     let redis_config = RedisConfig {
-        url: redis.url.clone(),
         connections: 1,
         command_timeout_ms: 5_000,
         max_queue: 1_000,
+        ..RedisConfig::at(&redis.url)
     };
     World {
         pg,

@@ -1,20 +1,10 @@
 //! Following a sale's stock: one reader per sale and process, however many watchers there are. A
 //! slow watcher gets the latest state, and none of the states in between.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use flashsale_service::Drain;
-use tokio::{
-    sync::{
-        OwnedSemaphorePermit, Semaphore,
-        watch::{self, Receiver, Sender},
-    },
-    time::Instant,
-};
+use flashsale_service::{Drain, Source, Subscription, Subscriptions};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Inventory;
@@ -32,7 +22,7 @@ const SKUS_PER_READ: usize = 1_000;
 
 /// What a watcher receives: `None` before the first reading, then the stock, then perhaps why it
 /// cannot be followed any further.
-type Update = Option<Result<Arc<StockView>, Refusal>>;
+pub type Update = Option<Result<Arc<StockView>, Refusal>>;
 
 /// The followed stocks.
 #[derive(Debug, Clone)]
@@ -40,60 +30,60 @@ pub struct Watches {
     inventory: Arc<Inventory>,
     drain: Drain,
     every: Duration,
-    max_watchers: usize,
-    permits: Arc<Semaphore>,
-    followed: Arc<Mutex<HashMap<Uuid, Sender<Update>>>>,
+    subscriptions: Subscriptions<Uuid, Update>,
 }
 
 impl Watches {
     /// Follows nothing yet; every watch ends when the drain starts.
     pub fn new(inventory: Arc<Inventory>, config: &InventoryConfig, drain: Drain) -> Self {
-        let max_watchers = config.max_watchers.min(Semaphore::MAX_PERMITS);
         Self {
             inventory,
             drain,
             every: Duration::from_millis(config.watch_every_ms),
-            max_watchers,
-            permits: Arc::new(Semaphore::new(max_watchers)),
-            followed: Arc::default(),
+            subscriptions: Subscriptions::new(config.max_watchers),
         }
     }
 
-    /// Follows a sale's stock. Only changes are sent; the channel closes when the process drains or
-    /// the stock cannot be read. The watcher keeps the permit, one of
-    /// [`InventoryConfig::max_watchers`].
+    /// Follows a sale's stock. Only changes are sent; they end when the process drains or the stock
+    /// cannot be read.
     ///
     /// # Errors
-    /// [`Refusal::TooManyWatchers`]
-    pub fn follow(
+    /// [`Refusal::TooManyWatchers`] at [`InventoryConfig::max_watchers`].
+    pub fn follow(&self, sale_id: Uuid) -> Result<Subscription<Uuid, Update>, Refusal> {
+        let permit = self.subscriptions.permit();
+        let permit = self
+            .inventory
+            .counted(permit.map_err(|full| Refusal::TooManyWatchers { max: full.limit }))?;
+        let (subscription, source) = permit.subscribe_with_source(sale_id, || None);
+        if let Some(source) = source {
+            tokio::spawn(self.clone().read(sale_id, source));
+        }
+        Ok(subscription)
+    }
+
+    async fn read(self, sale_id: Uuid, source: Source<Uuid, Update>) {
+        let failed = self.read_until_failure(sale_id, &source).await;
+        if let Some(refusal) = failed {
+            source.end(Some(Err(refusal)));
+        }
+    }
+
+    /// Reads the stock while it is watched and the process does not drain; the refusal that ends it
+    /// otherwise.
+    async fn read_until_failure(
         &self,
         sale_id: Uuid,
-    ) -> Result<(Receiver<Update>, OwnedSemaphorePermit), Refusal> {
-        let max = self.max_watchers;
-        let permit = Arc::clone(&self.permits).try_acquire_owned();
-        let permit =
-            self.inventory.counted(permit.map_err(|_| Refusal::TooManyWatchers { max }))?;
-        Ok((self.receiver(sale_id), permit))
-    }
-
-    fn receiver(&self, sale_id: Uuid) -> Receiver<Update> {
-        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = followed.get(&sale_id).filter(|sender| !ended(sender)) {
-            return sender.subscribe();
-        }
-        let (sender, receiver) = watch::channel(None);
-        followed.insert(sale_id, sender.clone());
-        tokio::spawn(self.clone().read(sale_id, sender));
-        receiver
-    }
-
-    async fn read(self, sale_id: Uuid, sender: Sender<Update>) {
+        source: &Source<Uuid, Update>,
+    ) -> Option<Refusal> {
         let changed = self.inventory.changes().follow(sale_id);
         let (mut pause, mut again) = (self.every, READ_AGAIN);
-        while !self.unwatched(sale_id, &sender) {
+        let failed = loop {
+            if source.is_unwatched() {
+                break None;
+            }
             changed.reading();
             let read = tokio::select! {
-                () = self.drain.started() => break,
+                () = self.drain.started() => break None,
                 read = self.inventory.read(sale_id, &[]) => read,
             };
             match read {
@@ -102,7 +92,7 @@ impl Watches {
                     let share = view.skus.len().div_ceil(SKUS_PER_READ).max(1);
                     let share = u32::try_from(share).unwrap_or(u32::MAX);
                     (pause, again) = (self.every.saturating_mul(share), READ_AGAIN * share);
-                    sender.send_if_modified(|heard| {
+                    source.update(|heard| {
                         let news = match heard {
                             Some(Ok(before)) => {
                                 before.skus != view.skus || before.epoch != view.epoch
@@ -116,11 +106,8 @@ impl Watches {
                     });
                 }
                 // Slow once: the watchers keep what they have, and the next reading may succeed.
-                Err(Refusal::Unanswered | Refusal::TooLate) if sender.borrow().is_some() => {}
-                Err(refusal) => {
-                    sender.send_replace(Some(Err(refusal)));
-                    break;
-                }
+                Err(Refusal::Unanswered | Refusal::TooLate) if source.read(Option::is_some) => {}
+                Err(refusal) => break Some(refusal),
             }
             let soonest = Instant::now() + again;
             let news = async {
@@ -128,31 +115,13 @@ impl Watches {
                 tokio::time::sleep_until(soonest).await;
             };
             tokio::select! {
-                () = self.drain.started() => break,
+                () = self.drain.started() => break None,
                 () = tokio::time::sleep(pause) => {}
                 () = news => {}
-                () = sender.closed() => {}
+                () = source.unwatched() => {}
             }
-        }
+        };
         self.inventory.changes().forget(sale_id, &changed);
-        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        if followed.get(&sale_id).is_some_and(|present| present.same_channel(&sender)) {
-            followed.remove(&sale_id);
-        }
+        failed
     }
-
-    /// Whether no watcher is left. The sale is then removed under the same lock, so that no watcher
-    /// can join a reader that ends.
-    fn unwatched(&self, sale_id: Uuid, sender: &Sender<Update>) -> bool {
-        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        let unwatched = sender.receiver_count() == 0;
-        if unwatched && followed.get(&sale_id).is_some_and(|present| present.same_channel(sender)) {
-            followed.remove(&sale_id);
-        }
-        unwatched
-    }
-}
-
-fn ended(sender: &Sender<Update>) -> bool {
-    matches!(*sender.borrow(), Some(Err(_)))
 }

@@ -4,12 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use flashsale_errors::Failure;
 use flashsale_proto::inventory::{self as proto, inventory_service_server::InventoryService};
-use flashsale_service::{Parts, wire};
+use flashsale_service::{Subrequests, wire};
 use futures::{
     StreamExt as _,
     stream::{BoxStream, FuturesUnordered},
 };
-use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -35,12 +34,12 @@ pub struct Service {
     inventory: Arc<Inventory>,
     admissions: Admissions,
     watches: Watches,
-    subrequests: Parts,
+    subrequests: Subrequests,
 }
 
 impl Service {
     pub fn new(inventory: Arc<Inventory>, admissions: Admissions, watches: Watches) -> Self {
-        Self { inventory, admissions, watches, subrequests: Parts::default() }
+        Self { inventory, admissions, watches, subrequests: Subrequests::default() }
     }
 
     /// Takes `lines` with the admission that was sent, which is judged first unless `judged` has
@@ -236,10 +235,8 @@ impl InventoryService for Service {
         request: Request<proto::WatchStockRequest>,
     ) -> Result<Response<Self::WatchStockStream>, Status> {
         let sale_id = decode::sale_id(&request.into_inner().sale_id)?;
-        let (heard, permit) = self.watches.follow(sale_id).map_err(status)?;
-        let answers = WatchStream::new(heard).filter_map(move |heard| {
-            // Released when the stream ends.
-            let _kept = &permit;
+        let updates = self.watches.follow(sale_id).map_err(status)?;
+        let answers = updates.into_stream().filter_map(|heard| {
             let answer = heard.map(|heard| {
                 heard.map_err(status).map(|view| proto::WatchStockResponse {
                     stock: encode::books(&view.skus),

@@ -2,9 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use flashsale_service::Drain;
+use flashsale_service::{Drain, periodic};
 
-use super::periodic::periodically;
 use crate::app::Inventory;
 
 /// How often the task looks for adjustments that were cut off.
@@ -17,7 +16,7 @@ const IDLE: Duration = Duration::from_secs(5);
 /// # Errors
 /// None: what fails now is tried again later.
 pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> {
-    periodically(LOOK_EVERY, &drain, || async {
+    periodic(LOOK_EVERY, &drain, || async {
         if let Err(refusal) = inventory.finish_adjustments(IDLE).await {
             tracing::debug!(?refusal, "adjustments that were cut off cannot be read");
         }

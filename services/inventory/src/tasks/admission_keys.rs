@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use flashsale_service::Drain;
+use flashsale_service::{Drain, periodic};
 
-use super::periodic::periodically;
 use crate::app::admissions::Admissions;
 
 /// How often the keys are fetched.
@@ -15,6 +14,6 @@ const FETCH_EVERY: Duration = Duration::from_secs(30);
 /// # Errors
 /// None: while the waiting room is away the known keys stay valid.
 pub async fn run(admissions: Admissions, drain: Drain) -> anyhow::Result<()> {
-    periodically(FETCH_EVERY, &drain, || admissions.refresh()).await;
+    periodic(FETCH_EVERY, &drain, || admissions.refresh()).await;
     Ok(())
 }

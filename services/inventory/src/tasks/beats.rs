@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use flashsale_service::Drain;
+use flashsale_service::{Drain, periodic};
 
-use super::periodic::periodically;
 use crate::{
     app::Inventory,
     domain::{BEAT_EVERY, LOOK_EVERY},
@@ -17,7 +16,7 @@ use crate::{
 /// # Errors
 /// None; the signature is a background task's.
 pub async fn beat(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> {
-    periodically(BEAT_EVERY, &drain, || {
+    periodic(BEAT_EVERY, &drain, || {
         let inventory = Arc::clone(&inventory);
         async move {
             if let Err(refusal) = inventory.beat().await {
@@ -34,7 +33,7 @@ pub async fn beat(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()>
 /// # Errors
 /// None; the signature is a background task's.
 pub async fn look(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> {
-    periodically(LOOK_EVERY, &drain, || {
+    periodic(LOOK_EVERY, &drain, || {
         let inventory = Arc::clone(&inventory);
         async move { inventory.look().await }
     })

@@ -2,10 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use flashsale_service::Drain;
+use flashsale_service::{Drain, Ticks};
 use flashsale_telemetry::{Snapshot, StoresUp};
 use futures::StreamExt as _;
-use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use crate::{
@@ -29,14 +28,9 @@ pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> 
     let stocks = Snapshot::<Vec<SaleStock>>::default();
     let stores = StoresUp::new("inventory");
     show(&stocks);
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sales = Vec::new();
-    loop {
-        tokio::select! {
-            () = drain.started() => return Ok(()),
-            _ = ticks.tick() => {}
-        }
+    let mut ticks = Ticks::new(EVERY, &drain);
+    while ticks.next().await {
         // While Postgres is away the last known sales are read on.
         let listed = inventory.watched_sales(WATCHED_SALES).await;
         stores.set("postgres", listed.is_ok());
@@ -68,4 +62,5 @@ pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> 
         });
         stocks.set(Some(found.collect()));
     }
+    Ok(())
 }

@@ -4,7 +4,6 @@ pub mod adjustments;
 pub mod admission_keys;
 pub mod beats;
 pub mod measure;
-mod periodic;
 pub mod rebuilder;
 pub mod reconciler;
 pub mod sweeper;

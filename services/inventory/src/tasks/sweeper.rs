@@ -2,11 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use flashsale_service::Drain;
+use flashsale_service::{Drain, Ticks, periodic};
 use futures::StreamExt as _;
 use tokio::{
     sync::watch::{self, Sender},
-    time::{Instant, MissedTickBehavior},
+    time::Instant,
 };
 use uuid::Uuid;
 
@@ -34,13 +34,8 @@ pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> 
     let (sender, receiver) = watch::channel(Vec::new());
     let sweeps = async {
         let mut due: HashMap<(Uuid, i64), Instant> = HashMap::new();
-        let mut ticks = tokio::time::interval(SWEEP_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = drain.started() => return,
-                _ = ticks.tick() => {}
-            }
+        let mut ticks = Ticks::new(SWEEP_EVERY, &drain);
+        while ticks.next().await {
             let stocks: Vec<(Uuid, i64)> = receiver.borrow().clone();
             due.retain(|stock, _| stocks.contains(stock));
             let now = Instant::now();
@@ -62,24 +57,15 @@ pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> 
 
 /// Keeps the list of stocks up to date. While Postgres is away the last list stays.
 async fn follow_list(inventory: &Inventory, drain: &Drain, sender: Sender<Vec<(Uuid, i64)>>) {
-    let mut ticks = tokio::time::interval(LIST_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = drain.started() => return,
-            _ = ticks.tick() => {}
-        }
-        let listed = tokio::select! {
-            () = drain.started() => return,
-            listed = inventory.loaded_sales() => listed,
-        };
-        match listed {
+    periodic(LIST_EVERY, drain, || async {
+        match inventory.loaded_sales().await {
             Ok(stocks) => {
                 sender.send_replace(stocks);
             }
             Err(refusal) => tracing::debug!(?refusal, "the list of stocks cannot be read"),
         }
-    }
+    })
+    .await;
 }
 
 /// Sweeps one stock; true if it may be swept less often.

@@ -354,11 +354,10 @@ async fn vanished_message_is_reported() {
     world.queue = world::queue(&nats.url).await;
     world.inventory = world::inventory(&world.pg, &world.store, &world.queue);
     let config = NatsConfig {
-        url: nats.url.clone(),
         publish_timeout_ms: 2_000,
         orders_max_bytes: 64 * 1024 * 1024,
         events_max_bytes: 64 * 1024 * 1024,
-        replicas: 1,
+        ..NatsConfig::at(&nats.url)
     };
     eventually("the stream is made", async || {
         flashsale_queue::ensure_orders_stream(world.queue.jetstream(), &config).await.ok()

@@ -50,7 +50,12 @@ impl Default for SaleSpec {
 }
 
 pub(crate) fn redis_config(url: &str) -> RedisConfig {
-    RedisConfig { url: url.to_owned(), connections: 2, command_timeout_ms: 5_000, max_queue: 1_000 }
+    RedisConfig {
+        connections: 2,
+        command_timeout_ms: 5_000,
+        max_queue: 1_000,
+        ..RedisConfig::at(url)
+    }
 }
 
 pub(crate) async fn world() -> World {
@@ -70,11 +75,10 @@ pub(crate) async fn world_on<R>(redis: R, url: &str) -> World<R> {
 
 pub(crate) fn queue_config(url: &str) -> NatsConfig {
     NatsConfig {
-        url: url.to_owned(),
         publish_timeout_ms: 2_000,
         orders_max_bytes: 64 * 1024 * 1024,
         events_max_bytes: 64 * 1024 * 1024,
-        replicas: 1,
+        ..NatsConfig::at(url)
     }
 }
 

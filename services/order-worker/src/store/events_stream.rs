@@ -5,7 +5,8 @@ use std::time::Duration;
 use async_nats::{HeaderMap, jetstream};
 use flashsale_failpoint::Step as _;
 use flashsale_queue::{
-    NatsConfig, ORDER_EVENTS, OrderEvent, ensure_events_stream, order_event_subject,
+    KeepPauses, NatsConfig, ORDER_EVENTS, OrderEvent, ensure_events_stream, keep_stream,
+    order_event_subject,
 };
 use futures::TryFutureExt as _;
 
@@ -22,16 +23,12 @@ impl EventsStream {
         Self { jetstream, config }
     }
 
-    /// Whether the stream exists; false also if JetStream does not answer.
-    pub(crate) async fn exists(&self) -> bool {
-        self.jetstream.get_stream(ORDER_EVENTS).await.is_ok()
+    /// Has the stream exist until `until`.
+    pub(crate) async fn keep(&self, pauses: KeepPauses, until: impl Future<Output = ()>) {
+        keep_stream(&self.jetstream, ORDER_EVENTS, pauses, until, || self.create()).await;
     }
 
-    /// Creates the stream unless it exists.
-    ///
-    /// # Errors
-    /// When JetStream does not answer or refuses the configuration.
-    pub(crate) async fn create(&self) -> Result<(), jetstream::context::CreateStreamError> {
+    async fn create(&self) -> Result<(), jetstream::context::CreateStreamError> {
         ensure_events_stream(&self.jetstream, &self.config).step("stream/events").await?;
         Ok(())
     }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use flashsale_queue::KeepPauses;
 use flashsale_service::Drain;
 
 use crate::store::events_stream::EventsStream;
 
-/// Between two attempts to create the stream, and between two checks that it exists.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
+const PAUSES: KeepPauses =
+    KeepPauses { retry: Duration::from_secs(1), check: Duration::from_secs(1) };
 
 /// Creates the stream as soon as JetStream answers, and again if it vanishes, until the drain
 /// starts.
@@ -15,21 +16,6 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// # Errors
 /// None; the signature is that of a background task.
 pub(crate) async fn keep(events: EventsStream, drain: Drain) -> anyhow::Result<()> {
-    let mut exists = false;
-    while !drain.is_draining() {
-        if exists {
-            exists = events.exists().await;
-        }
-        if !exists {
-            match events.create().await {
-                Ok(()) => exists = true,
-                Err(error) => tracing::warn!(%error, "ORDER_EVENTS cannot be made yet"),
-            }
-        }
-        tokio::select! {
-            () = tokio::time::sleep(CHECK_EVERY) => {}
-            () = drain.started() => return Ok(()),
-        }
-    }
+    events.keep(PAUSES, drain.started()).await;
     Ok(())
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use flashsale_service::Drain;
+use flashsale_service::{Drain, Ticks};
 use flashsale_telemetry::{Snapshot, StoresUp};
 use opentelemetry::KeyValue;
 use sqlx::PgPool;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
@@ -38,14 +38,9 @@ pub(crate) async fn measure(pool: PgPool, drain: Drain) -> anyhow::Result<()> {
     let stores = StoresUp::new("order-worker");
     show(&ages, &oversold, &unresolved);
     show_parked(&parked);
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut add_up_at = Instant::now();
-    loop {
-        tokio::select! {
-            () = drain.started() => return Ok(()),
-            _ = ticks.tick() => {}
-        }
+    let mut ticks = Ticks::new(EVERY, &drain);
+    while ticks.next().await {
         let found = outbox::ages(&pool).await;
         stores.set("postgres", found.is_ok());
         ages.set(found.ok());
@@ -56,6 +51,7 @@ pub(crate) async fn measure(pool: PgPool, drain: Drain) -> anyhow::Result<()> {
             add_up_at = Instant::now() + ADD_UP_EVERY;
         }
     }
+    Ok(())
 }
 
 fn show(

@@ -22,11 +22,10 @@ use crate::shop::{REVIEW, Shop, cancel, place};
 
 pub(crate) fn nats_config(nats: &TestNats) -> NatsConfig {
     NatsConfig {
-        url: nats.url.clone(),
         publish_timeout_ms: 2_000,
         orders_max_bytes: 16 * 1_048_576,
         events_max_bytes: 16 * 1_048_576,
-        replicas: 1,
+        ..NatsConfig::at(&nats.url)
     }
 }
 

@@ -81,12 +81,7 @@ impl Peers {
 }
 
 pub(crate) fn peer_config(url: &str) -> PeerConfig {
-    PeerConfig {
-        url: url.to_owned(),
-        timeout_ms: 3_000,
-        connect_timeout_ms: 1_000,
-        ca_file: String::new(),
-    }
+    PeerConfig { timeout_ms: 3_000, ..PeerConfig::at(url) }
 }
 
 pub(crate) fn channel(name: &'static str, server: &TestServer) -> peer::PeerChannel {

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use flashsale_breaker::{BreakerHandle, BreakerState};
-use flashsale_service::Drain;
+use flashsale_service::{Drain, Ticks};
 use flashsale_telemetry::{Snapshot, StoresUp, meter};
 use opentelemetry::KeyValue;
-use tokio::time::{MissedTickBehavior, interval};
 
 use crate::store::{Backlog, Store};
 
@@ -82,15 +81,11 @@ pub async fn measure(store: Store, drain: Drain) -> anyhow::Result<()> {
             }
         },
     );
-    let mut ticks = interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = drain.started() => return Ok(()),
-            _ = ticks.tick() => {}
-        }
+    let mut ticks = Ticks::new(EVERY, &drain);
+    while ticks.next().await {
         let found = store.backlog().await;
         stores.set("postgres", found.is_ok());
         backlog.set(found.ok());
     }
+    Ok(())
 }

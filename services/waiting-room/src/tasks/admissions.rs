@@ -3,10 +3,8 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use flashsale_service::Drain;
+use flashsale_service::{Drain, Ticks};
 use futures::{StreamExt as _, stream};
-use tokio::time::{MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::{Feed, Feeds, Refresh},
@@ -36,29 +34,26 @@ pub(crate) struct AdmissionLoop {
 impl AdmissionLoop {
     /// Runs until the process drains. While a store does not answer, the heads stand still.
     pub(crate) async fn run(self, drain: Drain) -> anyhow::Result<()> {
-        let ended = drain.token();
         tokio::join!(
-            self.list_rooms(&ended),
-            self.tick_rooms(&ended),
-            self.follow_checkout(&ended)
+            self.list_rooms(&drain),
+            self.tick_rooms(&drain),
+            self.follow_checkout(&drain)
         );
         Ok(())
     }
 
     /// Refreshes whether checkout accepts orders.
-    async fn follow_checkout(&self, ended: &CancellationToken) {
-        let mut due = interval(Duration::from_millis(self.config.intake_ms));
-        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while ended.run_until_cancelled(due.tick()).await.is_some() {
+    async fn follow_checkout(&self, drain: &Drain) {
+        let mut ticks = Ticks::new(Duration::from_millis(self.config.intake_ms), drain);
+        while ticks.next().await {
             self.checkout.refresh().await;
         }
     }
 
     /// Refreshes the list of rooms and their settings, whichever instance has set them.
-    async fn list_rooms(&self, ended: &CancellationToken) {
-        let mut due = interval(Duration::from_millis(self.config.list_ms));
-        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while ended.run_until_cancelled(due.tick()).await.is_some() {
+    async fn list_rooms(&self, drain: &Drain) {
+        let mut ticks = Ticks::new(Duration::from_millis(self.config.list_ms), drain);
+        while ticks.next().await {
             if let Err(error) = self.list().await {
                 tracing::warn!(%error, "the rooms cannot be listed; the known ones go on");
             }
@@ -81,10 +76,9 @@ impl AdmissionLoop {
         Ok(())
     }
 
-    async fn tick_rooms(&self, ended: &CancellationToken) {
-        let mut due = interval(Duration::from_millis(self.config.tick_ms));
-        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while ended.run_until_cancelled(due.tick()).await.is_some() {
+    async fn tick_rooms(&self, drain: &Drain) {
+        let mut ticks = Ticks::new(Duration::from_millis(self.config.tick_ms), drain);
+        while ticks.next().await {
             stream::iter(self.feeds.all())
                 .for_each_concurrent(ROOMS_AT_ONCE, |feed| self.tick(feed))
                 .await;

@@ -40,10 +40,10 @@ impl Room {
     async fn new() -> Self {
         let redis = flashsale_testing::redis().await;
         let config = RedisConfig {
-            url: redis.url.clone(),
             connections: 1,
             command_timeout_ms: 5_000,
             max_queue: 100,
+            ..RedisConfig::at(&redis.url)
         };
         Self {
             store: Store::connect(&config).await.unwrap(),

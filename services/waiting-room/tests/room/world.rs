@@ -70,10 +70,10 @@ impl World {
     pub(crate) async fn new(settings: &[(&str, &str)]) -> Self {
         let (pg, redis) = tokio::join!(flashsale_testing::postgres(), flashsale_testing::redis());
         let config = RedisConfig {
-            url: redis.url.clone(),
             connections: 1,
             command_timeout_ms: 5_000,
             max_queue: 100,
+            ..RedisConfig::at(&redis.url)
         };
         let store = Store::connect(&config).await.unwrap();
         let inventory = Inventory::default();

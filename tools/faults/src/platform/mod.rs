@@ -71,10 +71,10 @@ impl Platform {
         )?;
         let pool = flashsale_pg::connect(
             &PgConfig {
-                url: postgres.url(),
                 max_connections: 4,
                 acquire_timeout_ms: 10_000,
                 statement_timeout_ms: 60_000,
+                ..PgConfig::at(postgres.url())
             },
             "faults",
         )?;

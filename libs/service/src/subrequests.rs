@@ -1,4 +1,5 @@
-//! Calls that arrive together inside another one. Each is traced, measured and bounded as if it had come by itself.
+//! Calls that arrive in a batch inside another one. Each is traced, measured and bounded as if it
+//! had been sent alone.
 
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
@@ -15,16 +16,17 @@ use crate::{
 
 /// What such calls are measured with.
 #[derive(Debug, Clone)]
-pub struct Parts(Instruments);
+pub struct Subrequests(Instruments);
 
-impl Default for Parts {
+impl Default for Subrequests {
     fn default() -> Self {
         Self(Instruments::new())
     }
 }
 
-impl Parts {
-    /// Does the `work` of one, a call of `path` that belongs to the trace of `traceparent`, within `timeout`.
+impl Subrequests {
+    /// Does the `work` of one, a call of `path` that belongs to the trace of `traceparent`, within
+    /// `timeout`.
     ///
     /// # Errors
     /// Those of the work, or `DEADLINE_EXCEEDED`.
