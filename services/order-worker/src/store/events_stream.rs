@@ -3,28 +3,30 @@
 use std::time::Duration;
 
 use async_nats::{HeaderMap, jetstream};
-use flashsale_failpoint::Step as _;
+use flashsale_failpoint::Outside;
 use flashsale_queue::{
     NatsConfig, ORDER_EVENTS, OrderEvent, ensure_events_stream, order_event_subject,
 };
 use futures::TryFutureExt as _;
 
+use crate::steps;
+
 /// The stream. A clone uses the same connection.
 #[derive(Debug, Clone)]
 pub struct EventsStream {
-    jetstream: jetstream::Context,
+    jetstream: Outside<jetstream::Context>,
     config: NatsConfig,
 }
 
 impl EventsStream {
     /// Over a connection that may not be established yet.
     pub fn new(jetstream: jetstream::Context, config: NatsConfig) -> Self {
-        Self { jetstream, config }
+        Self { jetstream: Outside::new(jetstream), config }
     }
 
     /// Whether the stream exists; false also if JetStream does not answer.
     pub(crate) async fn exists(&self) -> bool {
-        self.jetstream.get_stream(ORDER_EVENTS).await.is_ok()
+        self.jetstream.reads().get_stream(ORDER_EVENTS).await.is_ok()
     }
 
     /// Creates the stream unless it exists.
@@ -32,7 +34,9 @@ impl EventsStream {
     /// # Errors
     /// When JetStream does not answer or refuses the configuration.
     pub(crate) async fn create(&self) -> Result<(), jetstream::context::CreateStreamError> {
-        ensure_events_stream(&self.jetstream, &self.config).step("stream/events").await?;
+        self.jetstream
+            .step(steps::STREAM_EVENTS, |jetstream| ensure_events_stream(jetstream, &self.config))
+            .await?;
         Ok(())
     }
 
@@ -44,11 +48,12 @@ impl EventsStream {
         let Ok(body) = serde_json::to_vec(event) else { return Err("EVENT_UNWRITABLE") };
         let mut headers = HeaderMap::new();
         flashsale_telemetry::propagate::inject_nats(&mut headers);
-        let acked = self
-            .jetstream
-            .publish_with_headers(order_event_subject(event.order_id), headers, body.into())
-            .and_then(IntoFuture::into_future)
-            .step("publish/event");
+        let subject = order_event_subject(event.order_id);
+        let acked = self.jetstream.step(steps::PUBLISH_EVENT, |jetstream| {
+            jetstream
+                .publish_with_headers(subject, headers, body.into())
+                .and_then(IntoFuture::into_future)
+        });
         let timeout = Duration::from_millis(self.config.publish_timeout_ms);
         match tokio::time::timeout(timeout, acked).await {
             Ok(Ok(_)) => Ok(()),
