@@ -1,13 +1,18 @@
-//! How every service reaches Postgres: one pool set-up, the migrations, and which errors are worth
-//! another try.
+//! How every service reaches Postgres: one pool set-up, statements that are steps, the migrations,
+//! and which errors are worth another try.
+
+mod stepped;
 
 use std::{future::Future, time::Duration};
 
+#[doc(hidden)]
+pub use flashsale_failpoint::Step;
 use serde::Deserialize;
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+pub use stepped::{Statement, SteppedConnection, SteppedPool, SteppedTransaction};
 
 /// The migrations of the whole platform, applied before the services start.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");

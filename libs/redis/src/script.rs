@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use flashsale_failpoint::Step;
 use sha1::{Digest as _, Sha1};
 
 use crate::{ServerName, error::OTHER_SERVER};
@@ -15,7 +16,7 @@ const REMEMBERED: usize = 128;
 /// is.
 #[derive(Debug)]
 pub struct Script {
-    name: &'static str,
+    step: Step,
     body: String,
     made_out: ArcSwap<Vec<Arc<MadeOut>>>,
 }
@@ -28,15 +29,20 @@ pub(crate) struct MadeOut {
 }
 
 impl Script {
-    /// A script of this name for logs; `body` sees `SERVER`, the name of the server that it runs
-    /// on.
+    /// A script of this name, for logs and as a step; `body` sees `SERVER`, the name of the server
+    /// that it runs on.
     pub fn new(name: &'static str, body: impl Into<String>) -> Self {
-        Self { name, body: body.into(), made_out: ArcSwap::default() }
+        Self { step: Step::declared(name), body: body.into(), made_out: ArcSwap::default() }
     }
 
     /// The name.
     pub fn name(&self) -> &'static str {
-        self.name
+        self.step.name()
+    }
+
+    /// The step that a run of it is.
+    pub(crate) fn step(&self) -> Step {
+        self.step
     }
 
     /// The text for the server of this name.

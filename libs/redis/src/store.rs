@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use flashsale_failpoint::AsStep as _;
 use fred::{
     clients::{Client, Pool},
     interfaces::ClientLike as _,
@@ -155,8 +156,8 @@ impl Store {
         self.known_server(&way.client, &node).await
     }
 
-    /// Runs a script once, on the server that has its keys. It is loaded first if that server has
-    /// never seen it, which is how a new server is detected.
+    /// Runs a script once, as the step of its name, on the server that has its keys. It is loaded
+    /// first if that server has never seen it, which is how a new server is detected.
     ///
     /// # Errors
     /// See [`EvalError`]. Nothing is tried again but a script that certainly did not run: one the
@@ -177,6 +178,15 @@ impl Store {
     /// # Errors
     /// As [`Self::eval`].
     pub async fn eval_with(
+        &self,
+        script: &Script,
+        keys: Vec<String>,
+        args: impl Fn(&Arc<ServerName>) -> Vec<Value>,
+    ) -> Result<Answered, EvalError> {
+        self.eval_anywhere(script, keys, args).step(script.step()).await
+    }
+
+    async fn eval_anywhere(
         &self,
         script: &Script,
         keys: Vec<String>,

@@ -3,83 +3,70 @@
 
 use crate::store::Scripts;
 
-/// Steps other than scripts, and those of the one script that has several. A test compares the list
-/// with the sources.
-const NAMED: [&str; 36] = [
-    "commit/adjustment_begin",
-    "commit/adjustment_end",
-    "commit/claim",
-    "commit/rebuild_raise",
-    "commit/takeover",
-    "load/claim",
-    "load/orders",
-    "load/probe",
-    "load/publish",
-    "load/stage",
-    "publish/closing",
-    "publish/marker",
-    "sql/adjustment_done",
-    "sql/adjustment_find",
-    "sql/adjustment_forget",
-    "sql/adjustment_take_up",
-    "sql/adjustments_list",
-    "sql/adjustments_stalled",
-    "sql/claims_floor",
-    "sql/epochs_read",
-    "sql/fence_passed",
-    "sql/loaded_sales",
-    "sql/lookup",
-    "sql/publish_stock",
-    "sql/rebuild_end",
-    "sql/rebuild_release",
-    "sql/rebuild_renew",
-    "sql/rebuilds_cut_off",
-    "sql/reconcile_orders",
-    "sql/reconcile_orders_again",
-    "sql/reconcile_units",
-    "sql/sale_rules",
-    "sql/servers_confirm",
-    "sql/servers_forget",
-    "sql/servers_read",
-    "sql/watched_sales",
-];
-
-/// All steps; none in a build without kill points.
-pub fn all() -> Vec<&'static str> {
-    if !flashsale_failpoint::COMPILED_IN {
-        return Vec::new();
-    }
-    Scripts::NAMES.iter().chain(&NAMED).copied().collect()
+// The scripts, by their names, and then the rest, with the steps of the one script that has
+// several.
+flashsale_failpoint::steps! {
+    behind Scripts::NAMES;
+    pub(crate) const COMMIT_ADJUSTMENT_BEGIN = "commit/adjustment_begin";
+    pub(crate) const COMMIT_ADJUSTMENT_END = "commit/adjustment_end";
+    pub(crate) const COMMIT_CLAIM = "commit/claim";
+    pub(crate) const COMMIT_REBUILD_RAISE = "commit/rebuild_raise";
+    pub(crate) const COMMIT_TAKEOVER = "commit/takeover";
+    pub(crate) const LOAD_CLAIM = "load/claim";
+    pub(crate) const LOAD_ORDERS = "load/orders";
+    pub(crate) const LOAD_PROBE = "load/probe";
+    pub(crate) const LOAD_PUBLISH = "load/publish";
+    pub(crate) const LOAD_STAGE = "load/stage";
+    pub(crate) const PUBLISH_CLOSING = "publish/closing";
+    pub(crate) const PUBLISH_MARKER = "publish/marker";
+    pub(crate) const SQL_ADJUSTMENT_DONE = "sql/adjustment_done";
+    pub(crate) const SQL_ADJUSTMENT_FIND = "sql/adjustment_find";
+    pub(crate) const SQL_ADJUSTMENT_FORGET = "sql/adjustment_forget";
+    pub(crate) const SQL_ADJUSTMENT_TAKE_UP = "sql/adjustment_take_up";
+    pub(crate) const SQL_ADJUSTMENTS_LIST = "sql/adjustments_list";
+    pub(crate) const SQL_ADJUSTMENTS_STALLED = "sql/adjustments_stalled";
+    pub(crate) const SQL_CLAIMS_FLOOR = "sql/claims_floor";
+    pub(crate) const SQL_EPOCHS_READ = "sql/epochs_read";
+    pub(crate) const SQL_FENCE_PASSED = "sql/fence_passed";
+    pub(crate) const SQL_LOADED_SALES = "sql/loaded_sales";
+    pub(crate) const SQL_LOOKUP = "sql/lookup";
+    pub(crate) const SQL_PUBLISH_STOCK = "sql/publish_stock";
+    pub(crate) const SQL_REBUILD_END = "sql/rebuild_end";
+    pub(crate) const SQL_REBUILD_RELEASE = "sql/rebuild_release";
+    pub(crate) const SQL_REBUILD_RENEW = "sql/rebuild_renew";
+    pub(crate) const SQL_REBUILDS_CUT_OFF = "sql/rebuilds_cut_off";
+    pub(crate) const SQL_RECONCILE_ORDERS = "sql/reconcile_orders";
+    pub(crate) const SQL_RECONCILE_ORDERS_AGAIN = "sql/reconcile_orders_again";
+    pub(crate) const SQL_RECONCILE_UNITS = "sql/reconcile_units";
+    pub(crate) const SQL_SALE_RULES = "sql/sale_rules";
+    pub(crate) const SQL_SERVERS_CONFIRM = "sql/servers_confirm";
+    pub(crate) const SQL_SERVERS_FORGET = "sql/servers_forget";
+    pub(crate) const SQL_SERVERS_READ = "sql/servers_read";
+    pub(crate) const SQL_WATCHED_SALES = "sql/watched_sales";
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::{collections::BTreeSet, fs, path::Path};
+    use std::{fs, path::Path};
 
-    use flashsale_failpoint::sources;
+    use flashsale_failpoint::{KillPoint, Moment};
 
     use super::*;
 
-    /// A step that is not listed is never killed at.
+    /// Each is armed by its name: that is what a fault suite knows.
     #[test]
-    fn every_step_is_listed() {
-        let texts = sources::below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
-        let words = [".commit()", "publish_order(", ".eval(", ".eval_with("];
-        let found: Vec<_> = texts.iter().map(|text| sources::look(text, &words)).collect();
-        let missing: Vec<_> = found.iter().flat_map(|found| &found.missing).collect();
-        assert!(missing.is_empty(), "no steps: {missing:#?}");
-        let names: BTreeSet<&str> =
-            found.iter().flat_map(|found| &found.steps).map(String::as_str).collect();
-        // The steps of the load are named where it is called.
-        let listed = NAMED.into_iter().filter(|name| !name.starts_with("load/"));
-        assert_eq!(names, listed.collect());
-        let fill = include_str!("store/fill.rs");
-        for name in NAMED.iter().filter_map(|name| name.strip_prefix("load/")) {
-            assert!(fill.contains(&format!("\"load/{name}\"")), "{name}");
+    fn every_step_is_reachable_by_name() {
+        for (name, moment) in all().into_iter().flat_map(|name| Moment::ALL.map(|at| (name, at))) {
+            let point: KillPoint = format!("{name}:{moment}:1").parse().unwrap();
+            assert_eq!((point.step.as_str(), point.moment), (name, moment));
+            assert!(named(name).is_some() || Scripts::NAMES.contains(&name), "{name}");
         }
-        assert_eq!(fill.matches("\"load/").count(), 6, "five steps, and what is cut off");
+    }
+
+    #[test]
+    fn every_script_is_listed() {
         let scripts = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("lua")).unwrap();
         assert_eq!(
             scripts.count(),

@@ -21,9 +21,10 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use async_nats::jetstream;
+use flashsale_failpoint::Outside;
+use flashsale_pg::SteppedPool;
 use flashsale_proto::order::order_admin_service_server::OrderAdminServiceServer;
 use flashsale_service::{Drain, Hosted, peer};
-use sqlx::PgPool;
 
 use app::{Wakeups, dead_letters::DeadLetters};
 pub use config::Config;
@@ -52,6 +53,7 @@ pub const DEFAULTS: &[&str] =
 /// When the configuration cannot be used.
 pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let pool = flashsale_pg::connect(&config.postgres, "order-worker").context("postgres.url")?;
+    let pool = SteppedPool::new(pool);
     let client =
         flashsale_queue::connect(&config.nats, "order-worker").await.context("nats.url")?;
     let jetstream = jetstream::new(client.clone());
@@ -88,7 +90,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     };
     let dead_letters = DeadLetters {
         pool: pool.clone(),
-        jetstream,
+        jetstream: Outside::new(jetstream),
         inventory: inventory.clone(),
         publish_timeout,
         wakeups: Arc::clone(&wakeups),
@@ -138,7 +140,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
 
 /// What all dispatchers share.
 struct Dispatch {
-    pool: PgPool,
+    pool: SteppedPool,
     wakeups: Arc<Wakeups>,
     metrics: Metrics,
     worker: WorkerConfig,

@@ -1,98 +1,68 @@
 //! The steps of the order worker: each statement, commit, call, publish, purge and mail is one at
 //! which a fault suite may kill the process.
 
-/// All steps. A test compares the list with the sources.
-const NAMED: [&str; 44] = [
-    "commit/claims",
-    "commit/dead_letters",
-    "commit/parked",
-    "commit/payment_recorded",
-    "commit/settlement",
-    "consumer/create",
-    "consumer/delete",
-    "inventory/get_hold",
-    "inventory/retake",
-    "inventory/settle",
-    "mail/send",
-    "payment/cancel",
-    "payment/create",
-    "payment/refund",
-    "publish/again",
-    "publish/event",
-    "purge/orders",
-    "sql/dead_letter",
-    "sql/dead_letters_due",
-    "sql/dead_letters_list",
-    "sql/dead_letters_open",
-    "sql/dead_letters_retry",
-    "sql/lines_for_mail",
-    "sql/order_exists",
-    "sql/orders_for_charge",
-    "sql/orders_for_events",
-    "sql/orders_for_holds",
-    "sql/orders_for_mail",
-    "sql/outbox_ages",
-    "sql/outbox_done",
-    "sql/outbox_lease",
-    "sql/outbox_retry",
-    "sql/oversold",
-    "sql/parked_ages",
-    "sql/parked_lease",
-    "sql/parked_put_off",
-    "sql/parked_sales",
-    "sql/position_begin",
-    "sql/position_read",
-    "sql/position_restart",
-    "sql/settle_ended",
-    "sql/settle_open",
-    "sql/transitions_list",
-    "stream/events",
-];
-
-/// All steps; none in a build without kill points.
-pub fn all() -> Vec<&'static str> {
-    if flashsale_failpoint::COMPILED_IN { NAMED.to_vec() } else { Vec::new() }
+flashsale_failpoint::steps! {
+    pub(crate) const COMMIT_CLAIMS = "commit/claims";
+    pub(crate) const COMMIT_DEAD_LETTERS = "commit/dead_letters";
+    pub(crate) const COMMIT_PARKED = "commit/parked";
+    pub(crate) const COMMIT_PAYMENT_RECORDED = "commit/payment_recorded";
+    pub(crate) const COMMIT_SETTLEMENT = "commit/settlement";
+    pub(crate) const CONSUMER_CREATE = "consumer/create";
+    pub(crate) const CONSUMER_DELETE = "consumer/delete";
+    pub(crate) const INVENTORY_GET_HOLD = "inventory/get_hold";
+    pub(crate) const INVENTORY_RETAKE = "inventory/retake";
+    pub(crate) const INVENTORY_SETTLE = "inventory/settle";
+    pub(crate) const MAIL_SEND = "mail/send";
+    pub(crate) const PAYMENT_CANCEL = "payment/cancel";
+    pub(crate) const PAYMENT_CREATE = "payment/create";
+    pub(crate) const PAYMENT_REFUND = "payment/refund";
+    pub(crate) const PUBLISH_AGAIN = "publish/again";
+    pub(crate) const PUBLISH_EVENT = "publish/event";
+    pub(crate) const PURGE_ORDERS = "purge/orders";
+    pub(crate) const SQL_DEAD_LETTER = "sql/dead_letter";
+    pub(crate) const SQL_DEAD_LETTERS_DUE = "sql/dead_letters_due";
+    pub(crate) const SQL_DEAD_LETTERS_LIST = "sql/dead_letters_list";
+    pub(crate) const SQL_DEAD_LETTERS_OPEN = "sql/dead_letters_open";
+    pub(crate) const SQL_DEAD_LETTERS_RETRY = "sql/dead_letters_retry";
+    pub(crate) const SQL_LINES_FOR_MAIL = "sql/lines_for_mail";
+    pub(crate) const SQL_ORDER_EXISTS = "sql/order_exists";
+    pub(crate) const SQL_ORDERS_FOR_CHARGE = "sql/orders_for_charge";
+    pub(crate) const SQL_ORDERS_FOR_EVENTS = "sql/orders_for_events";
+    pub(crate) const SQL_ORDERS_FOR_HOLDS = "sql/orders_for_holds";
+    pub(crate) const SQL_ORDERS_FOR_MAIL = "sql/orders_for_mail";
+    pub(crate) const SQL_OUTBOX_AGES = "sql/outbox_ages";
+    pub(crate) const SQL_OUTBOX_DONE = "sql/outbox_done";
+    pub(crate) const SQL_OUTBOX_LEASE = "sql/outbox_lease";
+    pub(crate) const SQL_OUTBOX_RETRY = "sql/outbox_retry";
+    pub(crate) const SQL_OVERSOLD = "sql/oversold";
+    pub(crate) const SQL_PARKED_AGES = "sql/parked_ages";
+    pub(crate) const SQL_PARKED_LEASE = "sql/parked_lease";
+    pub(crate) const SQL_PARKED_PUT_OFF = "sql/parked_put_off";
+    pub(crate) const SQL_PARKED_SALES = "sql/parked_sales";
+    pub(crate) const SQL_POSITION_BEGIN = "sql/position_begin";
+    pub(crate) const SQL_POSITION_READ = "sql/position_read";
+    pub(crate) const SQL_POSITION_RESTART = "sql/position_restart";
+    pub(crate) const SQL_SETTLE_ENDED = "sql/settle_ended";
+    pub(crate) const SQL_SETTLE_OPEN = "sql/settle_open";
+    pub(crate) const SQL_TRANSITIONS_LIST = "sql/transitions_list";
+    pub(crate) const STREAM_EVENTS = "stream/events";
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::{collections::BTreeSet, path::Path};
-
-    use flashsale_failpoint::sources;
+    use flashsale_failpoint::{KillPoint, Moment};
 
     use super::*;
 
-    /// Expressions with an effect outside the process, besides statements. The restart of the
-    /// position is listed because it is a transaction of its own.
-    const WORDS: [&str; 10] = [
-        ".commit()",
-        ".create_consumer(",
-        ".delete_consumer(",
-        ".publish_with_headers(",
-        "publish_again(&",
-        ".purge()",
-        ".transport.send(",
-        "ServiceClient::new(",
-        "advance(&mutconnection,",
-        "ensure_events_stream(&",
-    ];
-
-    /// A process is never killed at an effect that is not a step.
+    /// Each is armed by its name: that is what a fault suite knows.
     #[test]
-    fn every_effect_is_a_listed_step() {
-        let texts = sources::below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
-        let found: Vec<_> = texts.iter().map(|text| sources::look(text, &WORDS)).collect();
-        let missing: Vec<_> = found.iter().flat_map(|found| &found.missing).collect();
-        assert!(missing.is_empty(), "no steps: {missing:#?}");
-        let names: BTreeSet<&str> =
-            found.iter().flat_map(|found| &found.steps).map(String::as_str).collect();
-        assert_eq!(names, BTreeSet::from(NAMED));
-        // A word that does not occur would check nothing.
-        let all: String = texts.concat().split_whitespace().collect();
-        for word in WORDS {
-            assert!(all.contains(word), "{word}");
+    fn every_step_is_reachable_by_name() {
+        for (name, moment) in all().into_iter().flat_map(|name| Moment::ALL.map(|at| (name, at))) {
+            let point: KillPoint = format!("{name}:{moment}:1").parse().unwrap();
+            assert_eq!((point.step.as_str(), point.moment), (name, moment));
+            assert!(named(name).is_some(), "{name}");
         }
     }
 }

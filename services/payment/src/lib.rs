@@ -11,6 +11,7 @@ pub mod domain;
 pub mod grpc;
 pub mod metrics;
 pub mod peers;
+pub mod steps;
 pub mod store;
 pub mod tasks;
 pub mod webhook;

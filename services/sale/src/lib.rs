@@ -9,6 +9,7 @@ mod config;
 pub mod domain;
 mod grpc;
 mod peers;
+pub mod steps;
 pub mod store;
 mod tasks;
 

@@ -5,6 +5,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use async_nats::jetstream;
 use flashsale_order_worker::{Config, app::Wakeups, metrics::Metrics, tasks::claimer::Claimer};
+use flashsale_pg::SteppedPool;
 use flashsale_service::Hosted;
 use sqlx::PgPool;
 use time::OffsetDateTime;
@@ -28,7 +29,7 @@ pub(crate) fn main() -> ExitCode {
             let client =
                 flashsale_queue::connect(&config.nats, "claims").await.context("nats.url")?;
             let claimer = Claimer {
-                pool,
+                pool: SteppedPool::new(pool),
                 jetstream: jetstream::new(client),
                 pace: config.worker.claim_pace(),
                 wakeups: Arc::new(Wakeups::new().0),

@@ -1,11 +1,18 @@
 //! Kill points, in turn.
 
-use flashsale_failpoint::Moment;
+use std::time::Duration;
+
+use flashsale_failpoint::{KillPoint, Moment};
 use futures::future::BoxFuture;
 use rand::{Rng as _, seq::SliceRandom as _};
 use serde_json::json;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
-use crate::{figures::Figures, task::Task};
+use crate::{figures::Figures, platform::Service, task::Task};
+
+/// How often a service is looked at that is to die.
+const POLL: Duration = Duration::from_millis(5);
 
 /// A step, before or after it, and which time it is come by.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +26,27 @@ impl Point {
     /// As it is armed.
     pub(crate) fn armed(self) -> String {
         let Self { step, moment, count } = self;
-        format!("{step}:{moment}:{count}")
+        KillPoint { step: step.to_owned(), moment, count }.to_string()
+    }
+}
+
+/// Waits until a service has died at its point; false if that takes longer than `within`.
+pub(crate) async fn was_reached(service: &Service, within: Duration) -> bool {
+    timeout(within, is_reached(service, &CancellationToken::new())).await.unwrap_or(false)
+}
+
+/// Waits until a service has died at its point; false if it has not when it is `over`.
+pub(crate) async fn is_reached(service: &Service, over: &CancellationToken) -> bool {
+    loop {
+        // In this order: it may have died of the last thing that was asked of it.
+        let over = over.is_cancelled();
+        if service.was_killed().await {
+            return true;
+        }
+        if over {
+            return false;
+        }
+        sleep(POLL).await;
     }
 }
 

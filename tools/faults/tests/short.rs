@@ -37,6 +37,8 @@ const OF_ORDERS: &Faults = &[
     ("postgres_killed", Some("accepted_meanwhile")),
     ("postgres_stalled", Some("processes_stopped")),
     ("order_worker_killed", Some("points_hit")),
+    ("payment_killed", Some("points_hit")),
+    ("sale_killed", Some("points_hit")),
     ("claimers_paused", None),
     ("smtp_down", Some("mails_waiting")),
     ("rolling_restart", Some("restarts")),

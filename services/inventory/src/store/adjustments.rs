@@ -3,20 +3,23 @@
 //!
 //! Rows are locked in the order `sale_stock`, `allotments`, `stock_adjustments`.
 
-use flashsale_failpoint::Step as _;
+use flashsale_pg::{SteppedPool, statement};
 use flashsale_service::page::Place;
 use sqlx::{PgConnection, PgPool, query_file, query_file_as, query_file_scalar};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::postgres::away;
-use crate::domain::{
-    Adjusted, Adjustment, AdjustmentRequest, AdjustmentState, Delta, MAX_TOTAL_MINOR, Refusal,
+use crate::{
+    domain::{
+        Adjusted, Adjustment, AdjustmentRequest, AdjustmentState, Delta, MAX_TOTAL_MINOR, Refusal,
+    },
+    steps,
 };
 
 #[derive(Debug, Clone)]
 pub struct Adjustments {
-    pool: PgPool,
+    pool: SteppedPool,
 }
 
 struct Row {
@@ -100,7 +103,7 @@ async fn change_allotted(
 
 impl Adjustments {
     pub fn new(pool: PgPool) -> Self {
-        Self { pool }
+        Self { pool: SteppedPool::new(pool) }
     }
 
     /// The adjustment that a request id was used for.
@@ -109,11 +112,13 @@ impl Adjustments {
     /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
     /// error of it.
     pub async fn find(&self, request_id: Uuid) -> Result<Option<Adjustment>, Refusal> {
-        let row = query_file_as!(Row, "sql/adjustment_find.sql", request_id)
-            .fetch_optional(&self.pool)
-            .step("sql/adjustment_find")
-            .await
-            .map_err(away)?;
+        let row = statement!(
+            steps::SQL_ADJUSTMENT_FIND,
+            query_file_as!(Row, "sql/adjustment_find.sql", request_id)
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(away)?;
         row.map(Adjustment::try_from).transpose()
     }
 
@@ -154,7 +159,7 @@ impl Adjustments {
         if raise {
             change_allotted(&mut transaction, request).await?;
         }
-        transaction.commit().step("commit/adjustment_begin").await.map_err(away)?;
+        transaction.commit(steps::COMMIT_ADJUSTMENT_BEGIN).await.map_err(away)?;
         row.try_into().map(Some)
     }
 
@@ -164,11 +169,13 @@ impl Adjustments {
     /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
     /// error of it.
     pub async fn take_up(&self, request_id: Uuid) -> Result<Option<Adjustment>, Refusal> {
-        let row = query_file_as!(Row, "sql/adjustment_take_up.sql", request_id)
-            .fetch_optional(&self.pool)
-            .step("sql/adjustment_take_up")
-            .await
-            .map_err(away)?;
+        let row = statement!(
+            steps::SQL_ADJUSTMENT_TAKE_UP,
+            query_file_as!(Row, "sql/adjustment_take_up.sql", request_id)
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(away)?;
         row.map(Adjustment::try_from).transpose()
     }
 
@@ -179,11 +186,13 @@ impl Adjustments {
     /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
     /// error of it.
     pub async fn take_stalled(&self, idle_ms: i64, limit: i64) -> Result<Vec<Adjustment>, Refusal> {
-        let rows = query_file_as!(Row, "sql/adjustments_stalled.sql", idle_ms, limit)
-            .fetch_all(&self.pool)
-            .step("sql/adjustments_stalled")
-            .await
-            .map_err(away)?;
+        let rows = statement!(
+            steps::SQL_ADJUSTMENTS_STALLED,
+            query_file_as!(Row, "sql/adjustments_stalled.sql", idle_ms, limit)
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(away)?;
         rows.into_iter().map(Adjustment::try_from).collect()
     }
 
@@ -193,12 +202,13 @@ impl Adjustments {
     /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
     /// error of it.
     pub async fn end_addition(&self, request_id: Uuid) -> Result<Adjustment, Refusal> {
-        let row =
+        let row = statement!(
+            steps::SQL_ADJUSTMENT_DONE,
             query_file_as!(Row, "sql/adjustment_done.sql", request_id, None::<i64>, None::<i64>)
-                .fetch_optional(&self.pool)
-                .step("sql/adjustment_done")
-                .await
-                .map_err(away)?;
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(away)?;
         match row {
             Some(row) => row.try_into(),
             None => self.ended(request_id).await,
@@ -243,7 +253,7 @@ impl Adjustments {
         if adjusted == Adjusted::Applied {
             change_allotted(&mut transaction, request).await?;
         }
-        transaction.commit().step("commit/adjustment_end").await.map_err(away)?;
+        transaction.commit(steps::COMMIT_ADJUSTMENT_END).await.map_err(away)?;
         row.try_into().map(Some)
     }
 
@@ -253,11 +263,13 @@ impl Adjustments {
     /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
     /// error of it.
     pub async fn forget(&self, request_id: Uuid) -> Result<(), Refusal> {
-        query_file!("sql/adjustment_forget.sql", request_id)
-            .execute(&self.pool)
-            .step("sql/adjustment_forget")
-            .await
-            .map_err(away)?;
+        statement!(
+            steps::SQL_ADJUSTMENT_FORGET,
+            query_file!("sql/adjustment_forget.sql", request_id)
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(away)?;
         Ok(())
     }
 
@@ -272,16 +284,18 @@ impl Adjustments {
         after: Option<Place>,
         limit: i64,
     ) -> Result<Vec<Adjustment>, Refusal> {
-        let rows = query_file_as!(
-            Row,
-            "sql/adjustments_list.sql",
-            sale_id,
-            after.map(|last| last.at),
-            after.map(|last| last.id),
-            limit,
+        let rows = statement!(
+            steps::SQL_ADJUSTMENTS_LIST,
+            query_file_as!(
+                Row,
+                "sql/adjustments_list.sql",
+                sale_id,
+                after.map(|last| last.at),
+                after.map(|last| last.id),
+                limit,
+            )
         )
         .fetch_all(&self.pool)
-        .step("sql/adjustments_list")
         .await
         .map_err(away)?;
         rows.into_iter().map(Adjustment::try_from).collect()

@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use flashsale_failpoint::Step as _;
 use flashsale_redis::Store;
 use futures::StreamExt as _;
 use tokio::time::timeout;
@@ -63,8 +62,7 @@ impl Beats {
         futures::stream::iter(keys)
             .map(|(slot, key)| async move {
                 let no_args = |_: &_| vec!["0".into(), "0".into()];
-                let script = &self.scripts.beat;
-                let written = self.store.eval_with(script, vec![key], no_args).step(script.name());
+                let written = self.store.eval_with(&self.scripts.beat, vec![key], no_args);
                 match timeout(within, written).await {
                     Ok(Ok(answered)) => {
                         Some((slot, Self::name(slot, &answered.server.to_string())))

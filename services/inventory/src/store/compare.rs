@@ -2,15 +2,18 @@
 
 use std::collections::HashMap;
 
-use flashsale_failpoint::Step as _;
+use flashsale_pg::statement;
 use sqlx::{query_file, query_file_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Record, postgres::away};
-use crate::domain::{
-    Refusal,
-    reconcile::{OrderStanding, SeenOrder, SkuRecord},
+use crate::{
+    domain::{
+        Refusal,
+        reconcile::{OrderStanding, SeenOrder, SkuRecord},
+    },
+    steps,
 };
 
 /// How many orders one query reads.
@@ -63,11 +66,13 @@ impl Record {
     /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
     /// error of it.
     pub async fn units(&self, sale_id: Uuid) -> Result<Vec<SkuRecord>, Refusal> {
-        query_file_as!(SkuRecord, "sql/reconcile_units.sql", sale_id)
-            .fetch_all(&self.pool)
-            .step("sql/reconcile_units")
-            .await
-            .map_err(away)
+        statement!(
+            steps::SQL_RECONCILE_UNITS,
+            query_file_as!(SkuRecord, "sql/reconcile_units.sql", sale_id)
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(away)
     }
 
     /// Every order of a sale, by its hold.
@@ -79,11 +84,13 @@ impl Record {
         let mut orders = HashMap::new();
         let mut last = Uuid::nil();
         loop {
-            let rows = query_file_as!(OrderRow, "sql/reconcile_orders.sql", sale_id, last, PAGE)
-                .fetch_all(&self.pool)
-                .step("sql/reconcile_orders")
-                .await
-                .map_err(away)?;
+            let rows = statement!(
+                steps::SQL_RECONCILE_ORDERS,
+                query_file_as!(OrderRow, "sql/reconcile_orders.sql", sale_id, last, PAGE)
+            )
+            .fetch_all(&self.pool)
+            .await
+            .map_err(away)?;
             let Some(end) = rows.last() else { return Ok(orders) };
             last = end.order_id;
             for row in rows {
@@ -106,14 +113,16 @@ impl Record {
         sale_id: Uuid,
         ids: &[Uuid],
     ) -> Result<HashMap<Uuid, SeenOrder>, Refusal> {
-        query_file_as!(OrderRow, "sql/reconcile_orders_again.sql", sale_id, ids)
-            .fetch_all(&self.pool)
-            .step("sql/reconcile_orders_again")
-            .await
-            .map_err(away)?
-            .into_iter()
-            .map(OrderRow::seen)
-            .collect()
+        statement!(
+            steps::SQL_RECONCILE_ORDERS_AGAIN,
+            query_file_as!(OrderRow, "sql/reconcile_orders_again.sql", sale_id, ids)
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(away)?
+        .into_iter()
+        .map(OrderRow::seen)
+        .collect()
     }
 
     /// The position of the claims in a stream; `None` before the first claim.
@@ -122,9 +131,8 @@ impl Record {
     /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
     /// error of it.
     pub async fn claims_floor(&self, stream: &str) -> Result<Option<Floor>, Refusal> {
-        let row = query_file!("sql/claims_floor.sql", stream)
+        let row = statement!(steps::SQL_CLAIMS_FLOOR, query_file!("sql/claims_floor.sql", stream))
             .fetch_optional(&self.pool)
-            .step("sql/claims_floor")
             .await
             .map_err(away)?;
         Ok(row.map(|row| Floor {

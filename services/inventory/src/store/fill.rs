@@ -1,13 +1,16 @@
 //! Filling a sale's keys in steps, of which only the last makes the stock visible: for a load and
 //! for a rebuild.
 
-use flashsale_failpoint::Step as _;
+use flashsale_failpoint::{AsStep as _, Step};
 use fred::types::Value;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Stock, reply::Reply, stock};
-use crate::domain::{Item, MAX_TOTAL_MINOR, RecordedOrder, Refusal, Rules};
+use crate::{
+    domain::{Item, MAX_TOTAL_MINOR, RecordedOrder, Refusal, Rules},
+    steps,
+};
 
 /// How many skus or orders one run of the script stages: bounded, because a run blocks the store
 /// for all others.
@@ -45,7 +48,7 @@ impl Stock {
     /// # Errors
     /// Those of every script, see [`Stock`].
     pub async fn probe(&self, sale_id: Uuid) -> Result<(String, Option<InRedis>), Refusal> {
-        let mut reply = self.step(sale_id, 0, "load/probe", vec![]).await?;
+        let mut reply = self.step(sale_id, 0, steps::LOAD_PROBE, vec![]).await?;
         match reply.word.as_str() {
             "NOTHING" => Ok((reply.text()?, None)),
             "LOADED" => {
@@ -62,7 +65,7 @@ impl Stock {
     /// # Errors
     /// [`Refusal::Fenced`] when a later epoch came first; those of every script, see [`Stock`].
     pub async fn clear(&self, sale_id: Uuid, epoch: i64) -> Result<String, Refusal> {
-        self.done(sale_id, epoch, "load/claim", vec![]).await
+        self.done(sale_id, epoch, steps::LOAD_CLAIM, vec![]).await
     }
 
     /// Replaces what stands under the sale's keys by this stock, with the holds of `orders`, and
@@ -101,14 +104,14 @@ impl Stock {
                     ]
                 })
                 .collect();
-            self.done(sale_id, epoch, "load/stage", args).await?;
+            self.done(sale_id, epoch, steps::LOAD_STAGE, args).await?;
         }
         for some in orders.chunks(STAGE_AT_ONCE) {
             let mut args = Vec::with_capacity(some.len() * 5);
             for order in some {
                 args.extend(order_args(epoch, order)?);
             }
-            self.done(sale_id, epoch, "load/orders", args).await?;
+            self.done(sale_id, epoch, steps::LOAD_ORDERS, args).await?;
         }
         let mut args: Vec<Value> = vec![
             request_id.into(),
@@ -118,14 +121,14 @@ impl Stock {
             rules.version.into(),
         ];
         args.extend(stock::fields(rules));
-        self.done(sale_id, epoch, "load/publish", args).await
+        self.done(sale_id, epoch, steps::LOAD_PUBLISH, args).await
     }
 
     async fn done(
         &self,
         sale_id: Uuid,
         epoch: i64,
-        step: &'static str,
+        step: Step,
         args: Vec<Value>,
     ) -> Result<String, Refusal> {
         let mut reply = self.step(sale_id, epoch, step, args).await?;
@@ -136,10 +139,10 @@ impl Stock {
         &self,
         sale_id: Uuid,
         epoch: i64,
-        step: &'static str,
+        step: Step,
         args: Vec<Value>,
     ) -> Result<Reply, Refusal> {
-        let mut all = vec![step.trim_start_matches("load/").into()];
+        let mut all = vec![step.name().trim_start_matches("load/").into()];
         all.extend(args);
         self.run(&self.scripts.load, sale_id, epoch, all).step(step).await
     }

@@ -4,15 +4,15 @@
 use std::{collections::HashSet, time::Duration};
 
 use async_nats::jetstream::{self, stream::RawMessageErrorKind};
-use flashsale_failpoint::Step as _;
-use flashsale_queue::{NatsConfig, ORDERS, PublishError, QueueMessage};
+use flashsale_failpoint::{Outside, Step};
+use flashsale_queue::{NatsConfig, ORDERS, PublishError, QueueMessage, publish_order};
 use flashsale_service::boottime::BootInstant;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Floor;
-use crate::domain::Refusal;
+use crate::{domain::Refusal, steps};
 
 /// How many messages are searched for orders, and for how long: the queue may be long.
 const LOOK_MESSAGES: usize = 5_000;
@@ -53,7 +53,7 @@ pub struct FoundOrders {
 /// Access to `ORDERS`. A clone shares the connection.
 #[derive(Debug, Clone)]
 pub struct Queue {
-    jetstream: jetstream::Context,
+    jetstream: Outside<jetstream::Context>,
     publish_timeout: Duration,
 }
 
@@ -67,12 +67,12 @@ impl Queue {
         let publish_timeout = Duration::from_millis(config.publish_timeout_ms);
         let mut jetstream = jetstream::new(nats);
         jetstream.set_timeout(publish_timeout);
-        Ok(Self { jetstream, publish_timeout })
+        Ok(Self { jetstream: Outside::new(jetstream), publish_timeout })
     }
 
     /// `ORDERS`, for reading.
     pub fn jetstream(&self) -> &jetstream::Context {
-        &self.jetstream
+        self.jetstream.reads()
     }
 
     /// Checks that the queue could take a marker now.
@@ -80,7 +80,7 @@ impl Queue {
     /// # Errors
     /// [`Refusal::StoreAway`] when it could not.
     pub async fn reachable(&self) -> Result<(), Refusal> {
-        let found = self.jetstream.get_stream(ORDERS);
+        let found = self.jetstream.reads().get_stream(ORDERS);
         match tokio::time::timeout(self.publish_timeout, found).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(Refusal::StoreAway { store: "nats", cause: error.to_string() }),
@@ -94,10 +94,7 @@ impl Queue {
     /// When it may not be stored; publishing it again is harmless.
     pub async fn mark(&self, sale_id: Uuid, epoch: i64) -> Result<(), PublishError> {
         let marker = QueueMessage::Fence { sale_id, epoch };
-        flashsale_queue::publish_order(&self.jetstream, &marker, self.publish_timeout)
-            .step("publish/marker")
-            .await?;
-        Ok(())
+        self.publish(steps::PUBLISH_MARKER, &marker).await
     }
 
     /// Publishes that instances serving an epoch before `epoch` have to stop.
@@ -106,8 +103,12 @@ impl Queue {
     /// When it may not be stored; publishing it again is harmless.
     pub async fn close(&self, sale_id: Uuid, epoch: i64) -> Result<(), PublishError> {
         let closing = QueueMessage::Closing { sale_id, epoch };
-        flashsale_queue::publish_order(&self.jetstream, &closing, self.publish_timeout)
-            .step("publish/closing")
+        self.publish(steps::PUBLISH_CLOSING, &closing).await
+    }
+
+    async fn publish(&self, step: Step, message: &QueueMessage) -> Result<(), PublishError> {
+        self.jetstream
+            .step(step, |queue| publish_order(queue, message, self.publish_timeout))
             .await?;
         Ok(())
     }
@@ -116,7 +117,7 @@ impl Queue {
     /// sales and epochs. `None` if the queue does not answer.
     pub async fn look(&self, before: Option<&Look>) -> Option<(Look, Vec<(Uuid, i64)>)> {
         let begun = BootInstant::now();
-        let stream = self.jetstream.get_stream(ORDERS).await.ok()?;
+        let stream = self.jetstream.reads().get_stream(ORDERS).await.ok()?;
         let info = stream.cached_info();
         let look = Look {
             begun,
@@ -177,7 +178,7 @@ impl Queue {
         wanted: &HashSet<Uuid>,
         found: &mut FoundOrders,
     ) {
-        let Ok(stream) = self.jetstream.get_stream(ORDERS).await else { return };
+        let Ok(stream) = self.jetstream.reads().get_stream(ORDERS).await else { return };
         let created = stream.cached_info().created;
         let claimed = floor.filter(|floor| floor.counts_in(created)).map_or(0, |floor| floor.seq);
         let subject = flashsale_queue::place_subject(sale_id);

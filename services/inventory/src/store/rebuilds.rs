@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use flashsale_failpoint::Step as _;
+use flashsale_pg::statement;
 use sqlx::{query_file, query_file_scalar};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -12,8 +12,9 @@ use super::{
     postgres::away,
     record::{Record, RulesRow, millis},
 };
-use crate::domain::{
-    Item, OrderUnits, PlacedLine, RecordedOrder, Refusal, Rules, one_order_a_hold,
+use crate::{
+    domain::{Item, OrderUnits, PlacedLine, RecordedOrder, Refusal, Rules, one_order_a_hold},
+    steps,
 };
 
 /// How many recorded orders one query reads.
@@ -79,11 +80,13 @@ impl Record {
         lease: Duration,
         epoch: i64,
     ) -> Result<bool, Refusal> {
-        let done = query_file!("sql/rebuild_renew.sql", sale_id, rebuilder, ms(lease), epoch)
-            .execute(&self.leases)
-            .step("sql/rebuild_renew")
-            .await
-            .map_err(away)?;
+        let done = statement!(
+            steps::SQL_REBUILD_RENEW,
+            query_file!("sql/rebuild_renew.sql", sale_id, rebuilder, ms(lease), epoch)
+        )
+        .execute(&self.leases)
+        .await
+        .map_err(away)?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -100,11 +103,13 @@ impl Record {
         server: &str,
         epoch: i64,
     ) -> Result<bool, Refusal> {
-        let done = query_file!("sql/rebuild_end.sql", sale_id, rebuilder, server, epoch)
-            .execute(&self.pool)
-            .step("sql/rebuild_end")
-            .await
-            .map_err(away)?;
+        let done = statement!(
+            steps::SQL_REBUILD_END,
+            query_file!("sql/rebuild_end.sql", sale_id, rebuilder, server, epoch)
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(away)?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -119,11 +124,13 @@ impl Record {
         rebuilder: Uuid,
         epoch: i64,
     ) -> Result<(), Refusal> {
-        query_file!("sql/rebuild_release.sql", sale_id, rebuilder, epoch)
-            .execute(&self.pool)
-            .step("sql/rebuild_release")
-            .await
-            .map_err(away)?;
+        statement!(
+            steps::SQL_REBUILD_RELEASE,
+            query_file!("sql/rebuild_release.sql", sale_id, rebuilder, epoch)
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(away)?;
         Ok(())
     }
 
@@ -133,9 +140,8 @@ impl Record {
     /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
     /// error of it.
     pub async fn rebuilds_cut_off(&self) -> Result<Vec<Uuid>, Refusal> {
-        query_file_scalar!("sql/rebuilds_cut_off.sql")
+        statement!(steps::SQL_REBUILDS_CUT_OFF, query_file_scalar!("sql/rebuilds_cut_off.sql"))
             .fetch_all(&self.pool)
-            .step("sql/rebuilds_cut_off")
             .await
             .map_err(away)
     }
@@ -146,11 +152,13 @@ impl Record {
     /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
     /// error of it.
     pub async fn fence_passed(&self, sale_id: Uuid, epoch: i64) -> Result<bool, Refusal> {
-        query_file_scalar!("sql/fence_passed.sql", sale_id, epoch)
-            .fetch_one(&self.pool)
-            .step("sql/fence_passed")
-            .await
-            .map_err(away)
+        statement!(
+            steps::SQL_FENCE_PASSED,
+            query_file_scalar!("sql/fence_passed.sql", sale_id, epoch)
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(away)
     }
 
     /// Everything that a stock is computed from, as of one instant.
@@ -161,6 +169,7 @@ impl Record {
     pub async fn snapshot(&self, sale_id: Uuid) -> Result<Snapshot, Refusal> {
         let mut transaction = self
             .pool
+            .reads()
             .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             .await
             .map_err(away)?;

@@ -1,18 +1,21 @@
 //! The record of a sale's stock in Postgres.
 
-use flashsale_failpoint::Step as _;
+use flashsale_pg::{SteppedPool, statement};
 use sqlx::{PgPool, query_file, query_file_scalar};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Unchanged, postgres::away, servers};
-use crate::domain::{Item, Refusal, Rules};
+use crate::{
+    domain::{Item, Refusal, Rules},
+    steps,
+};
 
 #[derive(Debug, Clone)]
 pub struct Record {
-    pub(super) pool: PgPool,
+    pub(super) pool: SteppedPool,
     /// For leases, which must not run out because other work uses up the pool.
-    pub(super) leases: PgPool,
+    pub(super) leases: SteppedPool,
 }
 
 /// What is on record of a sale's stock.
@@ -70,7 +73,7 @@ impl From<RulesRow> for Rules {
 impl Record {
     /// The record behind `pool`; leases are kept over `leases`.
     pub fn new(pool: PgPool, leases: PgPool) -> Self {
-        Self { pool, leases }
+        Self { pool: SteppedPool::new(pool), leases: SteppedPool::new(leases) }
     }
 
     ///
@@ -78,9 +81,8 @@ impl Record {
     /// [`Refusal::SaleUnknown`]; [`Refusal::StoreAway`] while Postgres cannot be reached,
     /// [`Refusal::Fault`] for any other error of it.
     pub async fn lookup(&self, sale_id: Uuid) -> Result<Known, Refusal> {
-        let row = query_file!("sql/lookup.sql", sale_id)
+        let row = statement!(steps::SQL_LOOKUP, query_file!("sql/lookup.sql", sale_id))
             .fetch_optional(&self.pool)
-            .step("sql/lookup")
             .await
             .map_err(away)?
             .ok_or(Refusal::SaleUnknown)?;
@@ -101,9 +103,8 @@ impl Record {
     /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
     /// error of it.
     pub async fn loaded_sales(&self) -> Result<Vec<(Uuid, i64)>, Refusal> {
-        let rows = query_file!("sql/loaded_sales.sql")
+        let rows = statement!(steps::SQL_LOADED_SALES, query_file!("sql/loaded_sales.sql"))
             .fetch_all(&self.pool)
-            .step("sql/loaded_sales")
             .await
             .map_err(away)?;
         Ok(rows.into_iter().map(|row| (row.sale_id, row.epoch)).collect())
@@ -115,9 +116,8 @@ impl Record {
     /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
     /// error of it.
     pub async fn watched_sales(&self, limit: i64) -> Result<Vec<Uuid>, Refusal> {
-        query_file_scalar!("sql/watched_sales.sql", limit)
+        statement!(steps::SQL_WATCHED_SALES, query_file_scalar!("sql/watched_sales.sql", limit))
             .fetch_all(&self.pool)
-            .step("sql/watched_sales")
             .await
             .map_err(away)
     }
@@ -128,11 +128,13 @@ impl Record {
     /// [`Refusal::SaleUnknown`]; [`Refusal::StoreAway`] while Postgres cannot be reached,
     /// [`Refusal::Fault`] for any other error of it.
     pub async fn rules(&self, sale_id: Uuid) -> Result<Rules, Refusal> {
-        let row = sqlx::query_file_as!(RulesRow, "sql/sale_rules.sql", sale_id)
-            .fetch_optional(&self.pool)
-            .step("sql/sale_rules")
-            .await
-            .map_err(away)?;
+        let row = statement!(
+            steps::SQL_SALE_RULES,
+            sqlx::query_file_as!(RulesRow, "sql/sale_rules.sql", sale_id)
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(away)?;
         row.map(Rules::from).ok_or(Refusal::SaleUnknown)
     }
 
@@ -204,7 +206,7 @@ impl Record {
         if items.is_empty() {
             return Err(Refusal::NotLoadable { why: "the sale offers nothing" });
         }
-        transaction.commit().step("commit/claim").await.map_err(away)?;
+        transaction.commit(steps::COMMIT_CLAIM).await.map_err(away)?;
         Ok(Some(LoadBegun { epoch, rules, items }))
     }
 
@@ -215,11 +217,13 @@ impl Record {
     /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
     /// error of it.
     pub async fn publish(&self, sale_id: Uuid, epoch: i64, server: &str) -> Result<bool, Refusal> {
-        let done = query_file!("sql/publish_stock.sql", sale_id, epoch, server)
-            .execute(&self.pool)
-            .step("sql/publish_stock")
-            .await
-            .map_err(away)?;
+        let done = statement!(
+            steps::SQL_PUBLISH_STOCK,
+            query_file!("sql/publish_stock.sql", sale_id, epoch, server)
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(away)?;
         Ok(done.rows_affected() == 1)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use flashsale_failpoint::Step as _;
 use flashsale_redis::{EvalError, Script, ServerName, Store};
 use flashsale_service::deadline;
 use fred::types::Value;
@@ -63,7 +62,7 @@ impl Runner {
                 all.extend(args(&clock));
                 all
             };
-            let run = self.store.eval_with(script, keys(sale_id), on).step(script.name());
+            let run = self.store.eval_with(script, keys(sale_id), on);
             let answered = match tokio::time::timeout_at(until, run).await {
                 Ok(Ok(answered)) => answered,
                 Ok(Err(error)) => return Err(refusal(script, error)),

@@ -4,12 +4,15 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use flashsale_failpoint::Step as _;
-use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection, query_file, query_file_scalar};
+use flashsale_pg::{SteppedConnection, SteppedPool, statement};
+use sqlx::{PgConnection, PgPool, query_file, query_file_scalar};
 use uuid::Uuid;
 
 use super::postgres::away;
-use crate::domain::{Closing, Recorded, Refusal, may_raise};
+use crate::{
+    domain::{Closing, Recorded, Refusal, may_raise},
+    steps,
+};
 
 /// What is on record of a sale's epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,19 +33,19 @@ pub type Unchanged = Option<(i64, Duration)>;
 
 #[derive(Debug, Clone)]
 pub struct Servers {
-    pool: PgPool,
+    pool: SteppedPool,
     /// For beats, so that a living server is still confirmed when other work uses up the pool.
-    beats: PgPool,
+    beats: SteppedPool,
 }
 
 /// A connection for the statements of one beat.
 #[derive(Debug)]
-pub struct Connection(PoolConnection<Postgres>);
+pub struct Connection(SteppedConnection);
 
 impl Servers {
     /// The servers on record behind `pool`; beats go over `beats`.
     pub fn new(pool: PgPool, beats: PgPool) -> Self {
-        Self { pool, beats }
+        Self { pool: SteppedPool::new(pool), beats: SteppedPool::new(beats) }
     }
 
     ///
@@ -59,9 +62,8 @@ impl Servers {
     /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
     /// error of it.
     pub async fn forget_old(&self) -> Result<(), Refusal> {
-        query_file!("sql/servers_forget.sql")
+        statement!(steps::SQL_SERVERS_FORGET, query_file!("sql/servers_forget.sql"))
             .execute(&self.pool)
-            .step("sql/servers_forget")
             .await
             .map_err(away)?;
         Ok(())
@@ -103,7 +105,7 @@ impl Servers {
             // The same request at the same time: the caller retries and gets its answer.
             return Err(Refusal::Fenced);
         }
-        transaction.commit().step("commit/takeover").await.map_err(away)?;
+        transaction.commit(steps::COMMIT_TAKEOVER).await.map_err(away)?;
         Ok(retired)
     }
 
@@ -138,7 +140,7 @@ impl Servers {
             .fetch_one(&mut *transaction)
             .await
             .map_err(away)?;
-        transaction.commit().step("commit/rebuild_raise").await.map_err(away)?;
+        transaction.commit(steps::COMMIT_REBUILD_RAISE).await.map_err(away)?;
         Ok(Some((epoch, Closing::of(&current.opened_on, own))))
     }
 }
@@ -151,11 +153,13 @@ impl Connection {
     /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
     /// error of it.
     pub async fn confirm(&mut self, servers: &[String]) -> Result<Vec<String>, Refusal> {
-        query_file_scalar!("sql/servers_confirm.sql", servers)
-            .fetch_all(&mut *self.0)
-            .step("sql/servers_confirm")
-            .await
-            .map_err(away)
+        statement!(
+            steps::SQL_SERVERS_CONFIRM,
+            query_file_scalar!("sql/servers_confirm.sql", servers)
+        )
+        .fetch_all_on(&mut self.0)
+        .await
+        .map_err(away)
     }
 
     /// The epochs of unfinished sales.
@@ -164,9 +168,8 @@ impl Connection {
     /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
     /// error of it.
     pub async fn epochs(&mut self) -> Result<Vec<SaleEpoch>, Refusal> {
-        sqlx::query_file_as!(SaleEpoch, "sql/epochs_read.sql")
-            .fetch_all(&mut *self.0)
-            .step("sql/epochs_read")
+        statement!(steps::SQL_EPOCHS_READ, sqlx::query_file_as!(SaleEpoch, "sql/epochs_read.sql"))
+            .fetch_all_on(&mut self.0)
             .await
             .map_err(away)
     }
@@ -177,9 +180,8 @@ impl Connection {
     /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
     /// error of it.
     pub async fn read(&mut self, own: &[String]) -> Result<HashMap<String, Recorded>, Refusal> {
-        let rows = query_file!("sql/servers_read.sql", own)
-            .fetch_all(&mut *self.0)
-            .step("sql/servers_read")
+        let rows = statement!(steps::SQL_SERVERS_READ, query_file!("sql/servers_read.sql", own))
+            .fetch_all_on(&mut self.0)
             .await
             .map_err(away)?;
         let row = rows

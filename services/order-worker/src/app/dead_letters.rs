@@ -5,23 +5,24 @@ use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream;
 use flashsale_errors::{Failure, Reason};
-use flashsale_failpoint::Step as _;
+use flashsale_failpoint::Outside;
+use flashsale_pg::SteppedPool;
 use flashsale_queue::{QueueMessage, publish_again};
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::Wakeups;
 use crate::{
     domain::EndReason,
     peers::inventory::Inventory,
+    steps,
     store::dead_letters::{self, DeadLetter, Resolution},
 };
 
 /// Lists and resolves dead letters. A clone uses the same stores.
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
-    pub pool: PgPool,
-    pub jetstream: jetstream::Context,
+    pub pool: SteppedPool,
+    pub jetstream: Outside<jetstream::Context>,
     /// Where holds carry orders.
     pub inventory: Inventory,
     /// How long a publish may take.
@@ -72,8 +73,10 @@ impl DeadLetters {
             .with("dead_letter_id", id));
         };
         let attempt = request_id.to_string();
-        publish_again(&self.jetstream, &message, &attempt, self.publish_timeout)
-            .step("publish/again")
+        self.jetstream
+            .step(steps::PUBLISH_AGAIN, |jetstream| {
+                publish_again(jetstream, &message, &attempt, self.publish_timeout)
+            })
             .await
             .map_err(|error| Failure::store("order queue", error))?;
         Ok(dead_letter)

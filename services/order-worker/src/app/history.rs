@@ -1,7 +1,7 @@
 //! The history of orders.
 
 use flashsale_errors::{Failure, Reason};
-use sqlx::PgPool;
+use flashsale_pg::SteppedPool;
 use uuid::Uuid;
 
 use crate::store::transitions::{self, HistoryEntry};
@@ -11,7 +11,7 @@ use crate::store::transitions::{self, HistoryEntry};
 /// # Errors
 /// `ORDER_NOT_FOUND`, or Postgres does not answer.
 pub(crate) async fn history(
-    pool: &PgPool,
+    pool: &SteppedPool,
     order_id: Uuid,
     after: i64,
     limit: i64,

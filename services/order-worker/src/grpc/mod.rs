@@ -3,13 +3,13 @@
 mod encode;
 
 use flashsale_errors::Reason;
+use flashsale_pg::SteppedPool;
 use flashsale_proto::order::{
     DropDeadLetterRequest, DropDeadLetterResponse, ListDeadLettersRequest, ListDeadLettersResponse,
     ListTransitionsRequest, ListTransitionsResponse, RetryDeadLetterRequest,
     RetryDeadLetterResponse, order_admin_service_server::OrderAdminService,
 };
 use flashsale_service::{page, wire};
-use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -21,13 +21,13 @@ const MAX_PAGE: usize = 500;
 /// `flashsale.order.v1.OrderAdminService`.
 #[derive(Debug)]
 pub struct OrderAdmin {
-    pool: PgPool,
+    pool: SteppedPool,
     dead_letters: DeadLetters,
 }
 
 impl OrderAdmin {
     /// Reads histories from `pool` and passes the rest to `dead_letters`.
-    pub fn new(pool: PgPool, dead_letters: DeadLetters) -> Self {
+    pub fn new(pool: SteppedPool, dead_letters: DeadLetters) -> Self {
         Self { pool, dead_letters }
     }
 }

@@ -1,7 +1,7 @@
 //! Inventory: has units taken again for parked orders, closes holds, and says what a hold carries.
 
 use flashsale_errors::{Failure, Reason};
-use flashsale_failpoint::Step as _;
+use flashsale_failpoint::Outside;
 use flashsale_proto::inventory::{
     GetHoldRequest, HoldSettlement, PricedLine, RetakeHoldsRequest, RetakeResult,
     SettleHoldsRequest, SettleResult, StragglingHold,
@@ -12,7 +12,10 @@ use flashsale_service::{peer::PeerChannel, wire};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::domain::{Answers, PlacedOrder, Retaken};
+use crate::{
+    domain::{Answers, PlacedOrder, Retaken},
+    steps,
+};
 
 /// The most holds of one call, as the contract says.
 const CALL: usize = 500;
@@ -30,13 +33,13 @@ struct Details<'a> {
 /// Inventory. A clone uses the same channel.
 #[derive(Debug, Clone)]
 pub struct Inventory {
-    channel: PeerChannel,
+    channel: Outside<PeerChannel>,
 }
 
 impl Inventory {
     /// Over a channel that may not be connected yet.
     pub fn new(channel: PeerChannel) -> Self {
-        Self { channel }
+        Self { channel: Outside::new(channel) }
     }
 
     /// Asks for the units of each of `orders`, all of one sale, in an epoch not before `min_epoch`.
@@ -94,9 +97,11 @@ impl Inventory {
             min_epoch,
             holds: orders.iter().map(straggling).collect::<Result<_, _>>()?,
         };
-        let answer = InventoryAdminServiceClient::new(self.channel.clone())
-            .retake_holds(request)
-            .step("inventory/retake")
+        let answer = self
+            .channel
+            .step(steps::INVENTORY_RETAKE, async |channel| {
+                InventoryAdminServiceClient::new(channel.clone()).retake_holds(request).await
+            })
             .await
             .map_err(|status| Failure::from_peer("inventory", &status))?
             .into_inner();
@@ -131,9 +136,11 @@ impl Inventory {
             settlements,
         };
         let requested = request.settlements.len();
-        let answer = InventoryAdminServiceClient::new(self.channel.clone())
-            .settle_holds(request)
-            .step("inventory/settle")
+        let answer = self
+            .channel
+            .step(steps::INVENTORY_SETTLE, async |channel| {
+                InventoryAdminServiceClient::new(channel.clone()).settle_holds(request).await
+            })
             .await
             .map_err(|status| Failure::from_peer("inventory", &status))?
             .into_inner();
@@ -155,8 +162,10 @@ impl Inventory {
             order_id: order_id.to_string(),
             ..GetHoldRequest::default()
         };
-        let mut inventory = InventoryServiceClient::new(self.channel.clone());
-        match inventory.get_hold(request).step("inventory/get_hold").await {
+        let asked = self.channel.step(steps::INVENTORY_GET_HOLD, async |channel| {
+            InventoryServiceClient::new(channel.clone()).get_hold(request).await
+        });
+        match asked.await {
             Ok(answer) => {
                 let placed = answer.into_inner().placed;
                 Ok(placed.is_some_and(|placed| !placed.order_details.is_empty()))

@@ -2,7 +2,7 @@
 //! of every call.
 
 use flashsale_errors::{Failure, Reason, Retry};
-use flashsale_failpoint::Step as _;
+use flashsale_failpoint::Outside;
 use flashsale_proto::payment::{
     CancelPaymentRequest, CreatePaymentsRequest, Payment, PaymentOrder, RefundRequest,
     payment_service_client::PaymentServiceClient,
@@ -11,12 +11,12 @@ use flashsale_service::{peer::PeerChannel, wire};
 use tonic::Status;
 use uuid::Uuid;
 
-use crate::domain::Payable;
+use crate::{domain::Payable, steps};
 
 /// The payment service. A clone uses the same channel.
 #[derive(Debug, Clone)]
 pub struct Payments {
-    channel: PeerChannel,
+    channel: Outside<PeerChannel>,
 }
 
 /// Why a call failed.
@@ -31,7 +31,7 @@ pub(crate) struct CallError {
 impl Payments {
     /// Over a channel that may not be connected yet.
     pub fn new(channel: PeerChannel) -> Self {
-        Self { channel }
+        Self { channel: Outside::new(channel) }
     }
 
     /// Calls `CreatePayments`. `None` if the answer does not match `orders`.
@@ -46,9 +46,11 @@ impl Payments {
             request_id: Uuid::new_v4().to_string(),
             orders: orders.to_vec(),
         };
-        let answer = PaymentServiceClient::new(self.channel.clone())
-            .create_payments(request)
-            .step("payment/create")
+        let answer = self
+            .channel
+            .step(steps::PAYMENT_CREATE, async |channel| {
+                PaymentServiceClient::new(channel.clone()).create_payments(request).await
+            })
             .await
             .map_err(|status| call_error(&status))?
             .into_inner();
@@ -72,9 +74,10 @@ impl Payments {
             sale_id: order.sale_id.to_string(),
             amount: Some(wire::money(order.total_minor, &order.currency)),
         };
-        PaymentServiceClient::new(self.channel.clone())
-            .cancel_payment(request)
-            .step("payment/cancel")
+        self.channel
+            .step(steps::PAYMENT_CANCEL, async |channel| {
+                PaymentServiceClient::new(channel.clone()).cancel_payment(request).await
+            })
             .await
             .map(|_| ())
             .map_err(|status| call_error(&status))
@@ -89,9 +92,10 @@ impl Payments {
             request_id: Uuid::new_v4().to_string(),
             order_id: order_id.to_string(),
         };
-        PaymentServiceClient::new(self.channel.clone())
-            .refund(request)
-            .step("payment/refund")
+        self.channel
+            .step(steps::PAYMENT_REFUND, async |channel| {
+                PaymentServiceClient::new(channel.clone()).refund(request).await
+            })
             .await
             .map(|_| ())
             .map_err(|status| call_error(&status))

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use flashsale_failpoint::Step as _;
+use flashsale_failpoint::Outside;
 use lettre::{
     AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor, transport::smtp::PoolConfig,
 };
 use tracing::{Instrument as _, field::Empty};
 
+use crate::steps;
+
 /// A relay that mails are sent through. It connects when it is first used.
 #[derive(Debug)]
 pub struct Relay {
-    transport: AsyncSmtpTransport<Tokio1Executor>,
+    transport: Outside<AsyncSmtpTransport<Tokio1Executor>>,
     timeout: Duration,
 }
 
@@ -41,7 +43,7 @@ impl Relay {
             .timeout(Some(timeout))
             .pool_config(pool)
             .build();
-        Ok(Self { transport, timeout })
+        Ok(Self { transport: Outside::new(transport), timeout })
     }
 
     /// Whether `url` can be parsed.
@@ -60,8 +62,8 @@ impl Relay {
             otel.kind = "client",
             otel.status_code = Empty,
         );
-        let sending =
-            tokio::time::timeout(self.timeout, self.transport.send(mail).step("mail/send"));
+        let sending = self.transport.step(steps::MAIL_SEND, |transport| transport.send(mail));
+        let sending = tokio::time::timeout(self.timeout, sending);
         let sent = sending.instrument(span.clone()).await;
         if !matches!(sent, Ok(Ok(_))) {
             span.record("otel.status_code", "ERROR");

@@ -1,21 +1,23 @@
 //! Orders whose payment is recorded.
 
-use flashsale_failpoint::Step as _;
-use sqlx::PgPool;
+use flashsale_pg::SteppedPool;
 use uuid::Uuid;
 
 use super::{
     outbox,
     transitions::{self, Transition},
 };
-use crate::domain::{Change, Occurrence, OrderState, consequences};
+use crate::{
+    domain::{Change, Occurrence, OrderState, consequences},
+    steps,
+};
 
 /// Moves those of `orders` that are still CLAIMED to PAYING. The others have moved on and are left
 /// unchanged.
 ///
 /// # Errors
 /// When Postgres does not answer.
-pub async fn payment_recorded(pool: &PgPool, orders: &[Uuid]) -> Result<(), sqlx::Error> {
+pub async fn payment_recorded(pool: &SteppedPool, orders: &[Uuid]) -> Result<(), sqlx::Error> {
     let Ok(to) = OrderState::Claimed.after(&Change::PaymentRecorded) else { return Ok(()) };
     flashsale_pg::retry_conflicts(|| async {
         let mut transaction = pool.begin().await?;
@@ -49,7 +51,7 @@ pub async fn payment_recorded(pool: &PgPool, orders: &[Uuid]) -> Result<(), sqlx
             .flat_map(|id| consequences(Occurrence::Reached(to)).iter().map(|row| (*id, *row)))
             .collect();
         outbox::insert(&mut transaction, &rows).await?;
-        transaction.commit().step("commit/payment_recorded").await
+        transaction.commit(steps::COMMIT_PAYMENT_RECORDED).await
     })
     .await
 }

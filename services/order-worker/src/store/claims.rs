@@ -5,8 +5,8 @@ use std::{
     time::Duration,
 };
 
-use flashsale_failpoint::Step as _;
-use sqlx::{PgConnection, PgPool};
+use flashsale_pg::SteppedPool;
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -19,7 +19,10 @@ use super::{
     received::{DeadReason, Received},
     refused::refused_content,
 };
-use crate::domain::{EndReason, Kind, Message, Occurrence, OrderState, decide};
+use crate::{
+    domain::{EndReason, Kind, Message, Occurrence, OrderState, decide},
+    steps,
+};
 
 /// The outcome of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +56,7 @@ pub struct Summary {
 /// # Errors
 /// When Postgres does not answer. The batch may have been recorded; the position tells.
 pub async fn claim(
-    pool: &PgPool,
+    pool: &SteppedPool,
     stream: &str,
     mut from: Position,
     batch: &[Received],
@@ -95,7 +98,7 @@ pub async fn claim(
 }
 
 async fn claim_together(
-    pool: &PgPool,
+    pool: &SteppedPool,
     stream: &str,
     from: Position,
     batch: &[Received],
@@ -105,7 +108,7 @@ async fn claim_together(
         let mut transaction = pool.begin().await?;
         let claimed = claim_in(&mut transaction, stream, from, batch, review).await?;
         match claimed {
-            Claimed::Done(_) => transaction.commit().step("commit/claims").await?,
+            Claimed::Done(_) => transaction.commit(steps::COMMIT_CLAIMS).await?,
             Claimed::Overtaken => transaction.rollback().await?,
         }
         Ok(claimed)

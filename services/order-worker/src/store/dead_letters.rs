@@ -2,8 +2,8 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use flashsale_failpoint::Step as _;
-use sqlx::{PgConnection, PgPool};
+use flashsale_pg::{SteppedPool, statement};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -13,7 +13,10 @@ use super::{
     received::{DeadReason, Received},
     transitions::{self, Transition, change_states},
 };
-use crate::domain::{Change, Consequence, EndReason, Kind, Occurrence, OrderState, consequences};
+use crate::{
+    domain::{Change, Consequence, EndReason, Kind, Occurrence, OrderState, consequences},
+    steps,
+};
 
 /// The most of an unreadable message that is kept, in bytes.
 const DEAD_PAYLOAD_BYTES: usize = 64 * 1024;
@@ -92,16 +95,18 @@ macro_rules! dead_letter {
 /// # Errors
 /// When Postgres does not answer.
 pub async fn list(
-    pool: &PgPool,
+    pool: &SteppedPool,
     sale_id: Option<Uuid>,
     resolved_too: bool,
     after: Option<i64>,
     limit: i64,
 ) -> Result<Vec<DeadLetter>, sqlx::Error> {
-    let rows = sqlx::query_file!("sql/dead_letters_list.sql", sale_id, resolved_too, after, limit)
-        .fetch_all(pool)
-        .step("sql/dead_letters_list")
-        .await?;
+    let rows = statement!(
+        steps::SQL_DEAD_LETTERS_LIST,
+        sqlx::query_file!("sql/dead_letters_list.sql", sale_id, resolved_too, after, limit)
+    )
+    .fetch_all(pool)
+    .await?;
     Ok(rows.into_iter().map(|row| dead_letter!(row)).collect())
 }
 
@@ -109,10 +114,12 @@ pub async fn list(
 ///
 /// # Errors
 /// When Postgres does not answer.
-pub async fn find(pool: &PgPool, id: i64) -> Result<Option<(DeadLetter, Vec<u8>)>, sqlx::Error> {
-    let row = sqlx::query_file!("sql/dead_letter.sql", id)
+pub async fn find(
+    pool: &SteppedPool,
+    id: i64,
+) -> Result<Option<(DeadLetter, Vec<u8>)>, sqlx::Error> {
+    let row = statement!(steps::SQL_DEAD_LETTER, sqlx::query_file!("sql/dead_letter.sql", id))
         .fetch_optional(pool)
-        .step("sql/dead_letter")
         .await?;
     Ok(row.map(|row| (dead_letter!(row), row.payload)))
 }
@@ -121,11 +128,13 @@ pub async fn find(pool: &PgPool, id: i64) -> Result<Option<(DeadLetter, Vec<u8>)
 ///
 /// # Errors
 /// When Postgres does not answer.
-pub async fn due(pool: &PgPool, limit: i64) -> Result<Vec<i64>, sqlx::Error> {
-    sqlx::query_file_scalar!("sql/dead_letters_due.sql", limit)
-        .fetch_all(pool)
-        .step("sql/dead_letters_due")
-        .await
+pub async fn due(pool: &SteppedPool, limit: i64) -> Result<Vec<i64>, sqlx::Error> {
+    statement!(
+        steps::SQL_DEAD_LETTERS_DUE,
+        sqlx::query_file_scalar!("sql/dead_letters_due.sql", limit)
+    )
+    .fetch_all(pool)
+    .await
 }
 
 /// Resolves dead letters and ends their orders where those wait. Dead letters that were already
@@ -134,7 +143,7 @@ pub async fn due(pool: &PgPool, limit: i64) -> Result<Vec<i64>, sqlx::Error> {
 /// # Errors
 /// When Postgres does not answer.
 pub async fn give_up(
-    pool: &PgPool,
+    pool: &SteppedPool,
     ids: &[i64],
     resolution: Resolution,
     reason: EndReason,
@@ -149,7 +158,7 @@ pub async fn give_up(
         sqlx::query_file!("sql/dead_letters_resolve.sql", ids, resolution.as_str())
             .execute(&mut *transaction)
             .await?;
-        transaction.commit().step("commit/dead_letters").await?;
+        transaction.commit(steps::COMMIT_DEAD_LETTERS).await?;
         Ok(ended.iter().map(|(_, row)| row.kind).collect())
     })
     .await
@@ -245,10 +254,9 @@ pub(super) async fn resolve_orders(
 ///
 /// # Errors
 /// When Postgres does not answer.
-pub async fn retry(pool: &PgPool, id: i64) -> Result<(), sqlx::Error> {
-    sqlx::query_file!("sql/dead_letters_retry.sql", id)
+pub async fn retry(pool: &SteppedPool, id: i64) -> Result<(), sqlx::Error> {
+    statement!(steps::SQL_DEAD_LETTERS_RETRY, sqlx::query_file!("sql/dead_letters_retry.sql", id))
         .execute(pool)
-        .step("sql/dead_letters_retry")
         .await?;
     Ok(())
 }
@@ -266,10 +274,10 @@ pub struct Unresolved {
 ///
 /// # Errors
 /// When Postgres does not answer.
-pub async fn unresolved(pool: &PgPool) -> Result<Unresolved, sqlx::Error> {
-    let row = sqlx::query_file!("sql/dead_letters_open.sql")
-        .fetch_one(pool)
-        .step("sql/dead_letters_open")
-        .await?;
+pub async fn unresolved(pool: &SteppedPool) -> Result<Unresolved, sqlx::Error> {
+    let row =
+        statement!(steps::SQL_DEAD_LETTERS_OPEN, sqlx::query_file!("sql/dead_letters_open.sql"))
+            .fetch_one(pool)
+            .await?;
     Ok(Unresolved { count: row.waiting, oldest_s: row.oldest_s })
 }

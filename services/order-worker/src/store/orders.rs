@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 
-use flashsale_failpoint::Step as _;
-use sqlx::PgPool;
+use flashsale_pg::{SteppedPool, statement};
 use uuid::Uuid;
 
 use super::outbox::Leased;
-use crate::domain::{
-    Payable,
-    mail::{Mail, MailLine, Topic},
+use crate::{
+    domain::{
+        Payable,
+        mail::{Mail, MailLine, Topic},
+    },
+    steps,
 };
 
 macro_rules! payable {
@@ -29,13 +31,15 @@ macro_rules! payable {
 /// # Errors
 /// When Postgres does not answer.
 pub(crate) async fn payables(
-    pool: &PgPool,
+    pool: &SteppedPool,
     orders: &[Uuid],
 ) -> Result<HashMap<Uuid, Payable>, sqlx::Error> {
-    let orders = sqlx::query_file!("sql/orders_for_charge.sql", orders)
-        .fetch_all(pool)
-        .step("sql/orders_for_charge")
-        .await?;
+    let orders = statement!(
+        steps::SQL_ORDERS_FOR_CHARGE,
+        sqlx::query_file!("sql/orders_for_charge.sql", orders)
+    )
+    .fetch_all(pool)
+    .await?;
     Ok(orders.into_iter().map(|order| (order.order_id, payable!(order))).collect())
 }
 
@@ -43,11 +47,13 @@ pub(crate) async fn payables(
 ///
 /// # Errors
 /// When Postgres does not answer, or there is no such order.
-pub(crate) async fn payable(pool: &PgPool, order_id: Uuid) -> Result<Payable, sqlx::Error> {
-    let order = sqlx::query_file!("sql/orders_for_charge.sql", &[order_id])
-        .fetch_one(pool)
-        .step("sql/orders_for_charge")
-        .await?;
+pub(crate) async fn payable(pool: &SteppedPool, order_id: Uuid) -> Result<Payable, sqlx::Error> {
+    let order = statement!(
+        steps::SQL_ORDERS_FOR_CHARGE,
+        sqlx::query_file!("sql/orders_for_charge.sql", &[order_id])
+    )
+    .fetch_one(pool)
+    .await?;
     Ok(payable!(order))
 }
 
@@ -56,13 +62,15 @@ pub(crate) async fn payable(pool: &PgPool, order_id: Uuid) -> Result<Payable, sq
 /// # Errors
 /// When Postgres does not answer.
 pub(crate) async fn holds(
-    pool: &PgPool,
+    pool: &SteppedPool,
     orders: &[Uuid],
 ) -> Result<HashMap<Uuid, (Uuid, Uuid)>, sqlx::Error> {
-    let orders = sqlx::query_file!("sql/orders_for_holds.sql", orders)
-        .fetch_all(pool)
-        .step("sql/orders_for_holds")
-        .await?;
+    let orders = statement!(
+        steps::SQL_ORDERS_FOR_HOLDS,
+        sqlx::query_file!("sql/orders_for_holds.sql", orders)
+    )
+    .fetch_all(pool)
+    .await?;
     Ok(orders.into_iter().map(|order| (order.order_id, (order.sale_id, order.hold_id))).collect())
 }
 
@@ -71,13 +79,15 @@ pub(crate) async fn holds(
 /// # Errors
 /// When Postgres does not answer.
 pub(crate) async fn sales(
-    pool: &PgPool,
+    pool: &SteppedPool,
     orders: &[Uuid],
 ) -> Result<HashMap<Uuid, Uuid>, sqlx::Error> {
-    let orders = sqlx::query_file!("sql/orders_for_events.sql", orders)
-        .fetch_all(pool)
-        .step("sql/orders_for_events")
-        .await?;
+    let orders = statement!(
+        steps::SQL_ORDERS_FOR_EVENTS,
+        sqlx::query_file!("sql/orders_for_events.sql", orders)
+    )
+    .fetch_all(pool)
+    .await?;
     Ok(orders.into_iter().map(|order| (order.order_id, order.sale_id)).collect())
 }
 
@@ -87,21 +97,21 @@ pub(crate) async fn sales(
 /// # Errors
 /// When Postgres does not answer.
 pub(crate) async fn mails(
-    pool: &PgPool,
+    pool: &SteppedPool,
     rows: &[Leased],
 ) -> Result<HashMap<(Uuid, String), Mail>, sqlx::Error> {
     let ids: Vec<Uuid> = rows.iter().map(|row| row.order_id).collect();
-    let orders = sqlx::query_file!("sql/orders_for_mail.sql", &ids)
-        .fetch_all(pool)
-        .step("sql/orders_for_mail")
-        .await?;
+    let orders =
+        statement!(steps::SQL_ORDERS_FOR_MAIL, sqlx::query_file!("sql/orders_for_mail.sql", &ids))
+            .fetch_all(pool)
+            .await?;
     let orders: HashMap<Uuid, _> =
         orders.into_iter().map(|order| (order.order_id, order)).collect();
     let mut lines: HashMap<Uuid, Vec<MailLine>> = HashMap::new();
-    for line in sqlx::query_file!("sql/lines_for_mail.sql", &ids)
-        .fetch_all(pool)
-        .step("sql/lines_for_mail")
-        .await?
+    for line in
+        statement!(steps::SQL_LINES_FOR_MAIL, sqlx::query_file!("sql/lines_for_mail.sql", &ids))
+            .fetch_all(pool)
+            .await?
     {
         lines.entry(line.order_id).or_default().push(MailLine {
             title: line.title,

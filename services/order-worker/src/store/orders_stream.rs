@@ -8,16 +8,17 @@ use async_nats::jetstream::{
     self,
     consumer::{AckPolicy, DeliverPolicy, pull},
 };
-use flashsale_failpoint::Step as _;
+use flashsale_failpoint::Outside;
+use flashsale_pg::SteppedPool;
 use flashsale_queue::ORDERS;
 use futures::StreamExt as _;
-use sqlx::PgPool;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     position::{self, Position},
     received::{Received, receive},
 };
+use crate::steps;
 
 /// The server removes a consumer that has not been read for this long.
 const INACTIVE: Duration = Duration::from_secs(30);
@@ -53,7 +54,7 @@ impl State {
 
 /// An open consumer on `ORDERS`.
 pub(crate) struct Reader {
-    stream: jetstream::stream::Stream,
+    stream: Outside<jetstream::stream::Stream>,
     consumer: String,
     messages: pull::Stream,
     /// The consumer's count of its deliveries; a gap means that a message was lost on the way.
@@ -64,25 +65,26 @@ impl Reader {
     /// Opens the stream at the recorded position.
     pub(crate) async fn open(
         jetstream: &jetstream::Context,
-        pool: &PgPool,
+        pool: &SteppedPool,
         batch: usize,
     ) -> anyhow::Result<(Self, Position)> {
         let stream = jetstream.get_stream(ORDERS).await.context("ORDERS cannot be opened")?;
-        let state = state_of(stream.cached_info());
+        let stream = Outside::new(stream);
+        let state = state_of(stream.reads().cached_info());
         let position = position::open(pool, ORDERS, state.created, state.last_seq)
             .await
             .context("the position cannot be read")?;
+        let config = pull::Config {
+            description: Some("order-worker claims".to_owned()),
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: position.seq + 1 },
+            ack_policy: AckPolicy::None,
+            inactive_threshold: INACTIVE,
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        };
         let consumer = stream
-            .create_consumer(pull::Config {
-                description: Some("order-worker claims".to_owned()),
-                deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: position.seq + 1 },
-                ack_policy: AckPolicy::None,
-                inactive_threshold: INACTIVE,
-                memory_storage: true,
-                num_replicas: 1,
-                ..pull::Config::default()
-            })
-            .step("consumer/create")
+            .step(steps::CONSUMER_CREATE, |stream| stream.create_consumer(config))
             .await
             .context("no consumer on ORDERS")?;
         let messages = consumer
@@ -145,7 +147,7 @@ impl Reader {
 
     /// Asks the server for the stream's figures.
     pub(crate) async fn state(&self) -> anyhow::Result<State> {
-        let info = self.stream.get_info().await.context("ORDERS does not answer")?;
+        let info = self.stream.reads().get_info().await.context("ORDERS does not answer")?;
         Ok(state_of(&info))
     }
 
@@ -156,10 +158,9 @@ impl Reader {
     pub(crate) async fn purge(&self, position: Position) -> anyhow::Result<()> {
         if self.state().await?.continues(position) {
             self.stream
-                .purge()
-                .sequence(position.seq + 1)
-                .into_future()
-                .step("purge/orders")
+                .step(steps::PURGE_ORDERS, |stream| {
+                    stream.purge().sequence(position.seq + 1).into_future()
+                })
                 .await
                 .context("ORDERS cannot be purged")?;
         }
@@ -168,9 +169,10 @@ impl Reader {
 
     /// Deletes the consumer; if that fails, the server removes it after `INACTIVE`.
     pub(crate) async fn close(self) {
-        let _ =
-            timeout(HEARTBEAT, self.stream.delete_consumer(&self.consumer).step("consumer/delete"))
-                .await;
+        let deleted = self
+            .stream
+            .step(steps::CONSUMER_DELETE, |stream| stream.delete_consumer(&self.consumer));
+        let _ = timeout(HEARTBEAT, deleted).await;
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use flashsale_failpoint::Step as _;
-use sqlx::{PgConnection, PgPool};
+use flashsale_pg::{SteppedPool, statement};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::domain::{Consequence, Kind};
+use crate::{
+    domain::{Consequence, Kind},
+    steps,
+};
 
 /// One consequence, leased.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,18 +59,19 @@ pub(super) async fn insert(
 /// # Errors
 /// When Postgres does not answer.
 pub async fn lease(
-    pool: &PgPool,
+    pool: &SteppedPool,
     kind: Kind,
     limit: usize,
     lease: Duration,
     held_off: &[Uuid],
 ) -> Result<Vec<Leased>, sqlx::Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows =
+    let rows = statement!(
+        steps::SQL_OUTBOX_LEASE,
         sqlx::query_file!("sql/outbox_lease.sql", kind.as_str(), limit, millis(lease), held_off)
-            .fetch_all(pool)
-            .step("sql/outbox_lease")
-            .await?;
+    )
+    .fetch_all(pool)
+    .await?;
     let mut rows: Vec<Leased> = rows
         .into_iter()
         .map(|row| Leased {
@@ -87,7 +91,10 @@ pub async fn lease(
 ///
 /// # Errors
 /// When Postgres does not answer; the rows are due again after their lease.
-pub async fn done(pool: &PgPool, rows: &[(&Leased, Option<String>)]) -> Result<(), sqlx::Error> {
+pub async fn done(
+    pool: &SteppedPool,
+    rows: &[(&Leased, Option<String>)],
+) -> Result<(), sqlx::Error> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -95,10 +102,12 @@ pub async fn done(pool: &PgPool, rows: &[(&Leased, Option<String>)]) -> Result<(
     let attempts: Vec<i32> =
         rows.iter().map(|(row, _)| i32::try_from(row.attempts).unwrap_or(i32::MAX)).collect();
     let notes: Vec<Option<&str>> = rows.iter().map(|(_, note)| note.as_deref()).collect();
-    sqlx::query_file!("sql/outbox_done.sql", &ids, &attempts, &notes as _)
-        .execute(pool)
-        .step("sql/outbox_done")
-        .await?;
+    statement!(
+        steps::SQL_OUTBOX_DONE,
+        sqlx::query_file!("sql/outbox_done.sql", &ids, &attempts, &notes as _)
+    )
+    .execute(pool)
+    .await?;
     Ok(())
 }
 
@@ -119,17 +128,22 @@ pub(super) async fn close_again(
 ///
 /// # Errors
 /// When Postgres does not answer; the rows are due again after their lease.
-pub async fn retry(pool: &PgPool, rows: &[(i64, Duration, String)]) -> Result<(), sqlx::Error> {
+pub async fn retry(
+    pool: &SteppedPool,
+    rows: &[(i64, Duration, String)],
+) -> Result<(), sqlx::Error> {
     if rows.is_empty() {
         return Ok(());
     }
     let ids: Vec<i64> = rows.iter().map(|(id, ..)| *id).collect();
     let delays: Vec<i64> = rows.iter().map(|(_, delay, _)| millis(*delay)).collect();
     let errors: Vec<&str> = rows.iter().map(|(.., error)| error.as_str()).collect();
-    sqlx::query_file!("sql/outbox_retry.sql", &ids, &delays, &errors as _)
-        .execute(pool)
-        .step("sql/outbox_retry")
-        .await?;
+    statement!(
+        steps::SQL_OUTBOX_RETRY,
+        sqlx::query_file!("sql/outbox_retry.sql", &ids, &delays, &errors as _)
+    )
+    .execute(pool)
+    .await?;
     Ok(())
 }
 
@@ -137,9 +151,10 @@ pub async fn retry(pool: &PgPool, rows: &[(i64, Duration, String)]) -> Result<()
 ///
 /// # Errors
 /// When Postgres does not answer.
-pub async fn ages(pool: &PgPool) -> Result<Vec<Age>, sqlx::Error> {
-    let rows =
-        sqlx::query_file!("sql/outbox_ages.sql").fetch_all(pool).step("sql/outbox_ages").await?;
+pub async fn ages(pool: &SteppedPool) -> Result<Vec<Age>, sqlx::Error> {
+    let rows = statement!(steps::SQL_OUTBOX_AGES, sqlx::query_file!("sql/outbox_ages.sql"))
+        .fetch_all(pool)
+        .await?;
     Ok(rows
         .into_iter()
         .map(|row| Age {

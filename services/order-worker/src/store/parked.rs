@@ -2,8 +2,8 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use flashsale_failpoint::Step as _;
-use sqlx::{PgConnection, PgPool};
+use flashsale_pg::{SteppedPool, statement};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
@@ -11,7 +11,10 @@ use super::{
     position::signed,
     received::{Received, receive},
 };
-use crate::domain::{Message, PlacedOrder, Straggler};
+use crate::{
+    domain::{Message, PlacedOrder, Straggler},
+    steps,
+};
 
 /// A sale with parked orders that can be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,15 +120,17 @@ pub(super) async fn delete(
 /// # Errors
 /// When Postgres does not answer.
 pub async fn due_sales(
-    pool: &PgPool,
+    pool: &SteppedPool,
     except: &[Uuid],
     limit: usize,
 ) -> Result<Vec<DueSale>, sqlx::Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = sqlx::query_file!("sql/parked_sales.sql", except, limit)
-        .fetch_all(pool)
-        .step("sql/parked_sales")
-        .await?;
+    let rows = statement!(
+        steps::SQL_PARKED_SALES,
+        sqlx::query_file!("sql/parked_sales.sql", except, limit)
+    )
+    .fetch_all(pool)
+    .await?;
     let due = rows.into_iter().map(|row| DueSale {
         sale_id: row.sale_id,
         marker_ahead: row.marker_ahead,
@@ -140,21 +145,23 @@ pub async fn due_sales(
 /// # Errors
 /// When Postgres does not answer.
 pub async fn lease(
-    pool: &PgPool,
+    pool: &SteppedPool,
     sale: DueSale,
     limit: usize,
     lease: Duration,
 ) -> Result<Vec<ParkedRow>, sqlx::Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = sqlx::query_file!(
-        "sql/parked_lease.sql",
-        sale.sale_id,
-        limit,
-        millis(lease),
-        sale.marker_ahead
+    let rows = statement!(
+        steps::SQL_PARKED_LEASE,
+        sqlx::query_file!(
+            "sql/parked_lease.sql",
+            sale.sale_id,
+            limit,
+            millis(lease),
+            sale.marker_ahead
+        )
     )
     .fetch_all(pool)
-    .step("sql/parked_lease")
     .await?;
     let mut rows: Vec<ParkedRow> = rows
         .into_iter()
@@ -193,16 +200,18 @@ pub fn read(row: &ParkedRow) -> Option<ParkedOrder> {
 /// # Errors
 /// When Postgres does not answer; the leased orders are due again after their lease.
 pub async fn put_off(
-    pool: &PgPool,
+    pool: &SteppedPool,
     sale_id: Uuid,
     pause: Duration,
     waiting: &[Uuid],
     whole_sale: bool,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query_file!("sql/parked_put_off.sql", sale_id, millis(pause), waiting, whole_sale)
-        .execute(pool)
-        .step("sql/parked_put_off")
-        .await?;
+    statement!(
+        steps::SQL_PARKED_PUT_OFF,
+        sqlx::query_file!("sql/parked_put_off.sql", sale_id, millis(pause), waiting, whole_sale)
+    )
+    .execute(pool)
+    .await?;
     Ok(())
 }
 
@@ -210,8 +219,9 @@ pub async fn put_off(
 ///
 /// # Errors
 /// When Postgres does not answer.
-pub async fn backlog(pool: &PgPool) -> Result<Backlog, sqlx::Error> {
-    let row =
-        sqlx::query_file!("sql/parked_ages.sql").fetch_one(pool).step("sql/parked_ages").await?;
+pub async fn backlog(pool: &SteppedPool) -> Result<Backlog, sqlx::Error> {
+    let row = statement!(steps::SQL_PARKED_AGES, sqlx::query_file!("sql/parked_ages.sql"))
+        .fetch_one(pool)
+        .await?;
     Ok(Backlog { orders: row.parked, oldest_s: row.oldest_s })
 }

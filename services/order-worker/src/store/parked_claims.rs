@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use flashsale_failpoint::Step as _;
-use sqlx::{PgConnection, PgPool};
+use flashsale_pg::SteppedPool;
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -15,7 +15,10 @@ use super::{
     refused::refused_content,
     units::lock_stock,
 };
-use crate::domain::{Answers, Kind, OrderState, Standing, decide_parked};
+use crate::{
+    domain::{Answers, Kind, OrderState, Standing, decide_parked},
+    steps,
+};
 
 /// What the transaction did to parked orders.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,7 +37,7 @@ pub struct Recorded {
 /// # Errors
 /// When Postgres does not answer.
 pub async fn record(
-    pool: &PgPool,
+    pool: &SteppedPool,
     sale_id: Uuid,
     orders: &[ParkedOrder],
     answers: &Answers,
@@ -66,7 +69,7 @@ pub async fn record(
 }
 
 async fn record_together(
-    pool: &PgPool,
+    pool: &SteppedPool,
     sale_id: Uuid,
     orders: &[ParkedOrder],
     answers: &Answers,
@@ -74,7 +77,7 @@ async fn record_together(
     flashsale_pg::retry_conflicts(|| async {
         let mut transaction = pool.begin().await?;
         let recorded = record_in(&mut transaction, sale_id, orders, answers).await?;
-        transaction.commit().step("commit/parked").await?;
+        transaction.commit(steps::COMMIT_PARKED).await?;
         Ok(recorded)
     })
     .await

@@ -1,8 +1,10 @@
 //! How far the claims have read a stream.
 
-use flashsale_failpoint::Step as _;
-use sqlx::{PgConnection, PgPool};
+use flashsale_pg::{SteppedPool, statement};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
+
+use crate::steps;
 
 /// A position, with the creation time of its stream: a stream that was created again counts from 1
 /// again.
@@ -33,7 +35,7 @@ impl Position {
 /// # Errors
 /// When Postgres does not answer.
 pub async fn open(
-    pool: &PgPool,
+    pool: &SteppedPool,
     stream: &str,
     created: OffsetDateTime,
     last_seq: u64,
@@ -41,10 +43,12 @@ pub async fn open(
     let start = Position::start_of(created);
     loop {
         let Some(recorded) = read(pool, stream).await? else {
-            sqlx::query_file!("sql/position_begin.sql", stream, start.created)
-                .execute(pool)
-                .step("sql/position_begin")
-                .await?;
+            statement!(
+                steps::SQL_POSITION_BEGIN,
+                sqlx::query_file!("sql/position_begin.sql", stream, start.created)
+            )
+            .execute(pool)
+            .await?;
             continue;
         };
         if recorded.created == start.created && recorded.seq <= last_seq {
@@ -57,9 +61,10 @@ pub async fn open(
             made_anew = recorded.created != start.created,
             "the stream is not the one the position counts in: reading it from the start"
         );
-        let mut connection = pool.acquire().await?;
+        let mut transaction = pool.begin().await?;
         // If another instance moved it first, the next round reads its result.
-        advance(&mut connection, stream, recorded, start).step("sql/position_restart").await?;
+        advance(&mut transaction, stream, recorded, start).await?;
+        transaction.commit(steps::SQL_POSITION_RESTART).await?;
     }
 }
 
@@ -67,11 +72,11 @@ pub async fn open(
 ///
 /// # Errors
 /// When Postgres does not answer.
-pub async fn read(pool: &PgPool, stream: &str) -> Result<Option<Position>, sqlx::Error> {
-    let row = sqlx::query_file!("sql/position_read.sql", stream)
-        .fetch_optional(pool)
-        .step("sql/position_read")
-        .await?;
+pub async fn read(pool: &SteppedPool, stream: &str) -> Result<Option<Position>, sqlx::Error> {
+    let row =
+        statement!(steps::SQL_POSITION_READ, sqlx::query_file!("sql/position_read.sql", stream))
+            .fetch_optional(pool)
+            .await?;
     Ok(row.map(|row| Position {
         created: row.stream_created,
         seq: u64::try_from(row.seq).unwrap_or_default(),

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use flashsale_failpoint::Step as _;
+use flashsale_pg::{SteppedPool, statement};
 use flashsale_telemetry::propagate;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
@@ -12,9 +12,12 @@ use super::{
     transitions::{self, Transition, change_states, state_of},
     units::{Units, change_claimed, lock_allotments},
 };
-use crate::domain::{
-    Change, Consequence, Kind, Occurrence, OrderState, PaymentState, Settlement, consequences,
-    settle,
+use crate::{
+    domain::{
+        Change, Consequence, Kind, Occurrence, OrderState, PaymentState, Settlement, consequences,
+        settle,
+    },
+    steps,
 };
 
 /// Units by (sale, sku) of each order.
@@ -50,11 +53,13 @@ struct Pair {
 ///
 /// # Errors
 /// When Postgres does not answer.
-pub async fn find_open(pool: &PgPool, limit: usize) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_file_scalar!("sql/settle_open.sql", bound(limit))
-        .fetch_all(pool)
-        .step("sql/settle_open")
-        .await
+pub async fn find_open(pool: &SteppedPool, limit: usize) -> Result<Vec<Uuid>, sqlx::Error> {
+    statement!(
+        steps::SQL_SETTLE_OPEN,
+        sqlx::query_file_scalar!("sql/settle_open.sql", bound(limit))
+    )
+    .fetch_all(pool)
+    .await
 }
 
 /// Finds up to `limit` ended orders that do not agree with their payment: refunds, and money that
@@ -62,11 +67,13 @@ pub async fn find_open(pool: &PgPool, limit: usize) -> Result<Vec<Uuid>, sqlx::E
 ///
 /// # Errors
 /// When Postgres does not answer.
-pub async fn find_ended(pool: &PgPool, limit: usize) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_file_scalar!("sql/settle_ended.sql", bound(limit))
-        .fetch_all(pool)
-        .step("sql/settle_ended")
-        .await
+pub async fn find_ended(pool: &SteppedPool, limit: usize) -> Result<Vec<Uuid>, sqlx::Error> {
+    statement!(
+        steps::SQL_SETTLE_ENDED,
+        sqlx::query_file_scalar!("sql/settle_ended.sql", bound(limit))
+    )
+    .fetch_all(pool)
+    .await
 }
 
 fn bound(limit: usize) -> i64 {
@@ -77,11 +84,11 @@ fn bound(limit: usize) -> i64 {
 ///
 /// # Errors
 /// When Postgres does not answer.
-pub async fn follow_payments(pool: &PgPool, orders: &[Uuid]) -> Result<Settled, sqlx::Error> {
+pub async fn follow_payments(pool: &SteppedPool, orders: &[Uuid]) -> Result<Settled, sqlx::Error> {
     flashsale_pg::retry_conflicts(|| async {
         let mut transaction = pool.begin().await?;
         let settled = follow_in(&mut transaction, orders).await?;
-        transaction.commit().step("commit/settlement").await?;
+        transaction.commit(steps::COMMIT_SETTLEMENT).await?;
         Ok(settled)
     })
     .await

@@ -1,11 +1,11 @@
 //! The states of orders and their history.
 
-use flashsale_failpoint::Step as _;
-use sqlx::{PgConnection, PgPool};
+use flashsale_pg::{SteppedPool, statement};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::OrderState;
+use crate::{domain::OrderState, steps};
 
 /// A change of an order's state, to be written.
 #[derive(Debug)]
@@ -91,22 +91,26 @@ pub struct HistoryEntry {
 /// # Errors
 /// When Postgres does not answer.
 pub async fn history(
-    pool: &PgPool,
+    pool: &SteppedPool,
     order_id: Uuid,
     after: i64,
     limit: i64,
 ) -> Result<Option<Vec<HistoryEntry>>, sqlx::Error> {
-    let exists = sqlx::query_file_scalar!("sql/order_exists.sql", order_id)
-        .fetch_one(pool)
-        .step("sql/order_exists")
-        .await?;
+    let exists = statement!(
+        steps::SQL_ORDER_EXISTS,
+        sqlx::query_file_scalar!("sql/order_exists.sql", order_id)
+    )
+    .fetch_one(pool)
+    .await?;
     if !exists {
         return Ok(None);
     }
-    let rows = sqlx::query_file!("sql/transitions_list.sql", order_id, after, limit)
-        .fetch_all(pool)
-        .step("sql/transitions_list")
-        .await?;
+    let rows = statement!(
+        steps::SQL_TRANSITIONS_LIST,
+        sqlx::query_file!("sql/transitions_list.sql", order_id, after, limit)
+    )
+    .fetch_all(pool)
+    .await?;
     let entries = rows.into_iter().map(|row| HistoryEntry {
         id: row.transition_id,
         from: row.from_state,

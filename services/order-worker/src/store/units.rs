@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use flashsale_failpoint::Step as _;
-use sqlx::{PgConnection, PgPool};
+use flashsale_pg::{SteppedPool, statement};
+use sqlx::PgConnection;
 use uuid::Uuid;
+
+use crate::steps;
 
 /// Units by (sale, sku), in the order in which their rows are locked.
 pub(super) type Units = BTreeMap<(Uuid, String), i64>;
@@ -61,8 +63,12 @@ pub(super) async fn change_claimed(
 ///
 /// # Errors
 /// When Postgres does not answer.
-pub(crate) async fn oversold(pool: &PgPool, sales: i64) -> Result<Vec<(Uuid, i64)>, sqlx::Error> {
-    let sales =
-        sqlx::query_file!("sql/oversold.sql", sales).fetch_all(pool).step("sql/oversold").await?;
+pub(crate) async fn oversold(
+    pool: &SteppedPool,
+    sales: i64,
+) -> Result<Vec<(Uuid, i64)>, sqlx::Error> {
+    let sales = statement!(steps::SQL_OVERSOLD, sqlx::query_file!("sql/oversold.sql", sales))
+        .fetch_all(pool)
+        .await?;
     Ok(sales.into_iter().map(|sale| (sale.sale_id, sale.units)).collect())
 }

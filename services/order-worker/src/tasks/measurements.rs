@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use flashsale_pg::SteppedPool;
 use flashsale_service::{Drain, Ticks};
 use flashsale_telemetry::{Snapshot, StoresUp};
 use opentelemetry::KeyValue;
-use sqlx::PgPool;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ const WATCHED_SALES: i64 = 20;
 ///
 /// # Errors
 /// None; the signature is a background task's.
-pub(crate) async fn measure(pool: PgPool, drain: Drain) -> anyhow::Result<()> {
+pub(crate) async fn measure(pool: SteppedPool, drain: Drain) -> anyhow::Result<()> {
     let ages = Snapshot::<Vec<Age>>::default();
     let oversold = Snapshot::<Vec<(Uuid, i64)>>::default();
     let unresolved = Snapshot::<Unresolved>::default();

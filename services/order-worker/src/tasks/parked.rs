@@ -7,9 +7,9 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use flashsale_pg::SteppedPool;
 use flashsale_service::Drain;
 use flashsale_telemetry::propagate;
-use sqlx::PgPool;
 use tokio::{
     task::{Id, JoinError, JoinSet},
     time::Instant,
@@ -46,7 +46,7 @@ pub struct ParkedPace {
 /// Works off parked orders. Several instances may run.
 #[derive(Debug)]
 pub struct ParkedOrders {
-    pub pool: PgPool,
+    pub pool: SteppedPool,
     /// Takes the units again.
     pub inventory: Inventory,
     pub pace: ParkedPace,

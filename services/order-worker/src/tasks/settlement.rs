@@ -3,10 +3,10 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use flashsale_pg::SteppedPool;
 use flashsale_queue::{PAYMENT_EVENT_SUBJECTS, PaymentEvent};
 use flashsale_service::Drain;
 use futures::StreamExt as _;
-use sqlx::PgPool;
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval},
@@ -34,7 +34,7 @@ pub struct SettlementPace {
 /// Settles orders that payment events name and that polling finds. Several instances may run.
 #[derive(Debug)]
 pub struct Settler {
-    pub pool: PgPool,
+    pub pool: SteppedPool,
     pub pace: SettlementPace,
     /// Orders whose payments have changed, according to events.
     pub pending: mpsc::Receiver<Uuid>,

@@ -181,7 +181,7 @@ async fn bad_input_is_refused_with_its_field() {
         receive(2, vec![0xff; 10]),
         receive(3, vec![0xfe; 10]),
     ];
-    done(claim(shop.pool(), ORDERS, from, &messages, REVIEW).await.unwrap());
+    done(claim(shop.record(), ORDERS, from, &messages, REVIEW).await.unwrap());
     let before = waiting(&shop).await;
     let worker = Arc::new(worker(&shop, &peers).await);
     let id = before.iter().find(|letter| letter.order_id.is_some()).unwrap().id;

@@ -99,7 +99,7 @@ pub(crate) fn start_with(
     drain: &Drain,
 ) -> JoinHandle<anyhow::Result<()>> {
     let claimer = Claimer {
-        pool: shop.pool().clone(),
+        pool: shop.record().clone(),
         jetstream: queue.jetstream.clone(),
         pace,
         wakeups: Arc::clone(wakeups),
@@ -110,7 +110,7 @@ pub(crate) fn start_with(
 
 pub(crate) async fn claimed_upto(shop: &Shop, seq: u64) {
     eventually("the position has come this far", || async {
-        let position = position::read(shop.pool(), ORDERS).await.unwrap()?;
+        let position = position::read(shop.record(), ORDERS).await.unwrap()?;
         (position.seq >= seq).then_some(())
     })
     .await;

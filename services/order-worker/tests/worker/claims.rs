@@ -52,8 +52,8 @@ async fn a_recorded_batch_is_refused_again() {
     let shop = Shop::open(&[("A", 10)]).await;
     let from = shop.position().await;
     let batch = batch(from, &[place(&shop.order(&[("A", 1)]))]);
-    done(claim(shop.pool(), ORDERS, from, &batch, REVIEW).await.unwrap());
-    let again = claim(shop.pool(), ORDERS, from, &batch, REVIEW).await.unwrap();
+    done(claim(shop.record(), ORDERS, from, &batch, REVIEW).await.unwrap());
+    let again = claim(shop.record(), ORDERS, from, &batch, REVIEW).await.unwrap();
     assert_eq!(again, Claimed::Overtaken);
     assert_eq!(shop.units_claimed("A").await, 1);
 }
@@ -82,8 +82,8 @@ async fn one_of_two_claimers_records_a_batch() {
         let messages: Vec<_> = (0..20).map(|_| place(&shop.order(&[("A", 1)]))).collect();
         let batch = batch(from, &messages);
         let (one, other) = tokio::join!(
-            claim(shop.pool(), ORDERS, from, &batch, REVIEW),
-            claim(shop.pool(), ORDERS, from, &batch, REVIEW)
+            claim(shop.record(), ORDERS, from, &batch, REVIEW),
+            claim(shop.record(), ORDERS, from, &batch, REVIEW)
         );
         let outcomes = [one.unwrap(), other.unwrap()];
         let overtaken = outcomes.iter().filter(|claimed| **claimed == Claimed::Overtaken).count();
@@ -172,7 +172,7 @@ async fn a_poison_message_stops_no_other() {
         receive(9, cancel(&stranger).encode()),
         receive(10, place(&fine[3]).encode()),
     ];
-    let summary = done(claim(shop.pool(), ORDERS, from, &batch, REVIEW).await.unwrap());
+    let summary = done(claim(shop.record(), ORDERS, from, &batch, REVIEW).await.unwrap());
 
     // One of the six says enough to wait in a row of its own.
     assert_eq!((summary.states.len(), summary.dead), (5, 6));
@@ -218,7 +218,7 @@ async fn a_claim_without_commit_leaves_nothing() {
     // The claim has moved the position and waits for the allotment, when its connection is cut.
     let mut blocker = shop.pool().begin().await.unwrap();
     sqlx::query("SELECT FROM allotments FOR UPDATE").execute(&mut *blocker).await.unwrap();
-    let pool = shop.pool().clone();
+    let pool = shop.record().clone();
     let dying = tokio::spawn({
         let batch = batch.clone();
         async move { claim(&pool, ORDERS, from, &batch, REVIEW).await }
@@ -245,7 +245,7 @@ async fn a_claim_without_commit_leaves_nothing() {
     assert_eq!(shop.state(order.order_id).await, None);
     assert_eq!(shop.position().await, from);
     assert_eq!(shop.units_claimed("A").await, 0);
-    done(claim(shop.pool(), ORDERS, from, &batch, REVIEW).await.unwrap());
+    done(claim(shop.record(), ORDERS, from, &batch, REVIEW).await.unwrap());
     assert_eq!(shop.state(order.order_id).await.as_deref(), Some("CLAIMED"));
     assert_eq!(shop.units_claimed("A").await, 1);
 }
@@ -274,7 +274,7 @@ async fn claims_and_settlements_do_not_deadlock() {
     let settling = async {
         for orders in &open {
             let ids: Vec<Uuid> = orders.iter().map(|order| order.order_id).collect();
-            flashsale_order_worker::store::settlements::follow_payments(shop.pool(), &ids)
+            flashsale_order_worker::store::settlements::follow_payments(shop.record(), &ids)
                 .await
                 .unwrap();
         }
@@ -289,14 +289,14 @@ async fn a_position_restarts_with_its_stream() {
     let shop = Shop::open(&[("A", 10)]).await;
     let born = OffsetDateTime::UNIX_EPOCH;
     shop.claim(&[place(&shop.order(&[("A", 1)])), place(&shop.order(&[("A", 1)]))]).await;
-    let same = position::open(shop.pool(), ORDERS, born, 2).await.unwrap();
+    let same = position::open(shop.record(), ORDERS, born, 2).await.unwrap();
     assert_eq!(same.seq, 2);
-    let lost = position::open(shop.pool(), ORDERS, born, 1).await.unwrap();
+    let lost = position::open(shop.record(), ORDERS, born, 1).await.unwrap();
     assert_eq!(lost.seq, 0);
     let created = born + Duration::days(1) + Duration::nanoseconds(1_234_567);
-    let again = position::open(shop.pool(), ORDERS, created, 0).await.unwrap();
+    let again = position::open(shop.record(), ORDERS, created, 0).await.unwrap();
     assert_eq!((again.seq, again.created.nanosecond()), (0, 1_234_000));
-    assert_eq!(position::read(shop.pool(), ORDERS).await.unwrap(), Some(again));
+    assert_eq!(position::read(shop.record(), ORDERS).await.unwrap(), Some(again));
 }
 
 #[tokio::test]
@@ -310,7 +310,7 @@ async fn a_fence_never_goes_back() {
     // The allotment is locked: neither the claim nor the marker behind it is written.
     let mut blocker = shop.pool().begin().await.unwrap();
     sqlx::query("SELECT FROM allotments FOR UPDATE").execute(&mut *blocker).await.unwrap();
-    let claiming = claim(shop.pool(), ORDERS, from, &messages, REVIEW);
+    let claiming = claim(shop.record(), ORDERS, from, &messages, REVIEW);
     let mut claiming = std::pin::pin!(claiming);
     assert!(futures::poll!(claiming.as_mut()).is_pending());
     assert_eq!((shop.fence().await, shop.state(order.order_id).await), (None, None));

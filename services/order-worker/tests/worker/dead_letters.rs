@@ -19,7 +19,7 @@ pub(crate) fn broken(order: &OrderMessage) -> QueueMessage {
 }
 
 pub(crate) async fn waiting(shop: &Shop) -> Vec<DeadLetter> {
-    dead_letters::list(shop.pool(), None, false, None, 100).await.unwrap()
+    dead_letters::list(shop.record(), None, false, None, 100).await.unwrap()
 }
 
 /// A placed hold that cannot be read, with as much of its order as its hold tells.
@@ -115,7 +115,7 @@ async fn a_second_dead_letter_keeps_the_deadline() {
         flashsale_order_worker::store::position::Position { seq: 0, ..shop.position().await };
     sqlx::query("UPDATE queue_positions SET seq = 0").execute(shop.pool()).await.unwrap();
     let again = batch(start, &[broken(&order), broken(&order)]);
-    done(claim(shop.pool(), ORDERS, start, &again, REVIEW).await.unwrap());
+    done(claim(shop.record(), ORDERS, start, &again, REVIEW).await.unwrap());
     assert_eq!(waiting(&shop).await, std::slice::from_ref(second));
 }
 
@@ -130,7 +130,7 @@ async fn a_buyer_can_cancel_a_dead_letter() {
     }
     assert_eq!(shop.owed(late.order_id).await, CANCELLED);
     assert_eq!(shop.units_claimed("A").await, 0);
-    let all = dead_letters::list(shop.pool(), None, true, None, 10).await.unwrap();
+    let all = dead_letters::list(shop.record(), None, true, None, 10).await.unwrap();
     let how: Vec<_> = all.iter().map(|letter| letter.resolved.map(|(how, _)| how)).collect();
     assert_eq!(how, [Some(Resolution::Cancelled); 2]);
 }
@@ -148,7 +148,7 @@ async fn recording_the_order_resolves_its_dead_letter() {
         receive(2, broken(&same).encode()),
         receive(3, place(&same).encode()),
     ];
-    done(claim(shop.pool(), ORDERS, from, &messages, REVIEW).await.unwrap());
+    done(claim(shop.record(), ORDERS, from, &messages, REVIEW).await.unwrap());
     assert_eq!(shop.state(same.order_id).await.as_deref(), Some("CLAIMED"));
     assert_eq!(shop.state(nameless.order_id).await, None);
     let [letter] = &waiting(&shop).await[..] else { panic!("one letter waits") };
@@ -173,7 +173,7 @@ async fn an_unreadable_message_keeps_its_order() {
     let from = shop.position().await;
     let messages =
         vec![receive(1, value.to_string().into()), receive(2, without_buyer.to_string().into())];
-    done(claim(shop.pool(), ORDERS, from, &messages, REVIEW).await.unwrap());
+    done(claim(shop.record(), ORDERS, from, &messages, REVIEW).await.unwrap());
     assert_eq!(shop.state(order.order_id).await.as_deref(), Some("DEAD_LETTER"));
     let orders: i64 =
         sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(shop.pool()).await.unwrap();
@@ -192,7 +192,7 @@ async fn refused_messages_are_found_by_halving() {
         (0..100).map(|n| shop.order(&[("A", if n % 10 == 7 { 13 } else { 1 })])).collect();
     let from = shop.position().await;
     let batch = batch(from, &orders.iter().map(place).collect::<Vec<_>>());
-    let claimed = claim(shop.pool(), ORDERS, from, &batch, REVIEW).await.unwrap();
+    let claimed = claim(shop.record(), ORDERS, from, &batch, REVIEW).await.unwrap();
     let Claimed::Done(summary) = claimed else { panic!("{claimed:?}") };
     assert_eq!((summary.states.len(), summary.dead), (100, 10));
     for (n, order) in orders.iter().enumerate() {

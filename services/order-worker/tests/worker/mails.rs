@@ -53,7 +53,7 @@ impl Relay {
     fn handler(&self, shop: &Shop) -> SendMail {
         let config = self.config();
         SendMail {
-            pool: shop.pool().clone(),
+            pool: shop.record().clone(),
             writer: config.writer().unwrap(),
             relay: config.relay().unwrap(),
             connections: 4,
@@ -76,7 +76,7 @@ impl Relay {
 
 async fn ended(shop: &Shop, order: &OrderMessage, payment: &str, code: Option<&str>) {
     shop.pay(order, payment, code).await;
-    follow_payments(shop.pool(), &[order.order_id]).await.unwrap();
+    follow_payments(shop.record(), &[order.order_id]).await.unwrap();
 }
 
 async fn send_all(shop: &Shop, relay: &Relay) {

@@ -45,7 +45,7 @@ pub(crate) fn start<H: Handler>(
 ) -> JoinHandle<anyhow::Result<()>> {
     let dispatcher = Dispatcher {
         handler: Arc::new(handler),
-        pool: shop.pool().clone(),
+        pool: shop.record().clone(),
         pace: pace(),
         wakeups: wakeups(),
         metrics: Metrics::default(),
@@ -90,7 +90,7 @@ async fn attempts(shop: &Shop, kind: Kind) -> i32 {
 
 fn charge(shop: &Shop, server: &flashsale_testing::TestServer) -> Charge {
     Charge {
-        pool: shop.pool().clone(),
+        pool: shop.record().clone(),
         payments: Payments::new(channel("payment", server)),
         wakeups: wakeups(),
     }
@@ -159,7 +159,7 @@ async fn a_cancellation_reaches_payment_after_failures() {
     shop.claim(&[place(&order), cancel(&order)]).await;
     peers.lock().failures.extend([Reason::StoreUnavailable; 3]);
     let handler = CancelCharge {
-        pool: shop.pool().clone(),
+        pool: shop.record().clone(),
         payments: Payments::new(channel("payment", &server)),
         wakeups: wakeups(),
     };
@@ -177,7 +177,7 @@ async fn refunds_are_repeated_until_confirmed() {
     let order = shop.order(&[("A", 1)]);
     shop.claim(&[cancel(&order)]).await;
     shop.pay(&order, "SUCCEEDED", None).await;
-    follow_payments(shop.pool(), &[order.order_id]).await.unwrap();
+    follow_payments(shop.record(), &[order.order_id]).await.unwrap();
     // Even what reads like a final refusal is asked again: the money has to go back.
     peers.lock().failures.extend([Reason::PaymentNotRefundable; 12]);
     let drain = Drain::new();
@@ -189,7 +189,7 @@ async fn refunds_are_repeated_until_confirmed() {
 
 fn close_hold(shop: &Shop, server: &flashsale_testing::TestServer) -> CloseHold {
     CloseHold {
-        pool: shop.pool().clone(),
+        pool: shop.record().clone(),
         inventory: Inventory::new(channel("inventory", server)),
         held_off: HeldOff::new(Duration::from_millis(10), Duration::from_millis(50)),
         metrics: Metrics::default(),
@@ -203,7 +203,7 @@ async fn holds_are_closed_as_their_orders_ended() {
     let orders = shop.claimed_orders("A", 12).await;
     for (at, order) in orders.iter().enumerate() {
         shop.pay(order, if at % 2 == 0 { "SUCCEEDED" } else { "FAILED" }, None).await;
-        follow_payments(shop.pool(), &[order.order_id]).await.unwrap();
+        follow_payments(shop.record(), &[order.order_id]).await.unwrap();
     }
     peers.lock().failures.push_back(Reason::StockFenced);
     peers.lock().settle_result = Some(SettleResult::Unknown);
@@ -292,7 +292,7 @@ async fn a_conflicting_hold_is_tried_again() {
     let server = peers.serve().await;
     let order = shop.claimed_orders("A", 1).await.remove(0);
     shop.pay(&order, "SUCCEEDED", None).await;
-    follow_payments(shop.pool(), &[order.order_id]).await.unwrap();
+    follow_payments(shop.record(), &[order.order_id]).await.unwrap();
     peers.lock().settle_result = Some(SettleResult::Conflict);
     let drain = Drain::new();
     let running = start(&shop, close_hold(&shop, &server), &drain);
@@ -315,7 +315,7 @@ async fn events_wait_for_their_stream() {
     let mut heard = client.subscribe(flashsale_queue::ORDER_EVENT_SUBJECTS).await.unwrap();
     let order = shop.claimed_orders("A", 1).await.remove(0);
     let handler = PublishEvent {
-        pool: shop.pool().clone(),
+        pool: shop.record().clone(),
         events: EventsStream::new(jetstream.clone(), config.clone()),
     };
     let drain = Drain::new();
@@ -343,8 +343,8 @@ async fn a_row_has_one_lease_at_a_time() {
     shop.claimed_orders("A", 40).await;
     let short = Duration::from_millis(200);
     let (one, other) = tokio::join!(
-        outbox::lease(shop.pool(), Kind::Charge, 25, short, &[]),
-        outbox::lease(shop.pool(), Kind::Charge, 25, short, &[])
+        outbox::lease(shop.record(), Kind::Charge, 25, short, &[]),
+        outbox::lease(shop.record(), Kind::Charge, 25, short, &[])
     );
     let mut taken: Vec<i64> =
         one.unwrap().iter().chain(&other.unwrap()).map(|row| row.outbox_id).collect();
@@ -354,7 +354,7 @@ async fn a_row_has_one_lease_at_a_time() {
     assert_eq!(taken.len(), count, "two instances took the same row");
     // None is confirmed, as if the instance that took them had died.
     let again = eventually("the leases end", || async {
-        let rows = outbox::lease(shop.pool(), Kind::Charge, 100, Duration::from_secs(60), &[])
+        let rows = outbox::lease(shop.record(), Kind::Charge, 100, Duration::from_secs(60), &[])
             .await
             .unwrap();
         let again: Vec<_> = rows.into_iter().filter(|row| row.attempts == 2).collect();

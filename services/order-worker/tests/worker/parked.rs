@@ -35,7 +35,7 @@ fn ids(orders: &[OrderMessage]) -> Vec<Uuid> {
 /// The parked orders of the sale, taken as the task takes them.
 async fn taken(shop: &Shop) -> Vec<ParkedOrder> {
     let sale = DueSale { sale_id: shop.sale, marker_ahead: true, passed: Some(NEXT) };
-    let rows = lease(shop.pool(), sale, 100, Duration::from_secs(20)).await.unwrap();
+    let rows = lease(shop.record(), sale, 100, Duration::from_secs(20)).await.unwrap();
     rows.iter().map(|row| read(row).unwrap()).collect()
 }
 
@@ -62,7 +62,7 @@ async fn parking_keeps_message_number_and_trace() {
         .await
         .unwrap();
     let parked = taken(&shop).await;
-    record(shop.pool(), shop.sale, &parked, &all(&orders, Retaken::Taken(NEXT))).await.unwrap();
+    record(shop.record(), shop.sale, &parked, &all(&orders, Retaken::Taken(NEXT))).await.unwrap();
     let kept: Option<String> =
         sqlx::query_scalar("SELECT traceparent FROM orders").fetch_one(shop.pool()).await.unwrap();
     assert_eq!(kept.as_deref(), Some(trace));
@@ -93,17 +93,17 @@ async fn a_cancelled_parked_order_gives_units_back() {
     assert_eq!(shop.owed(orders[0].order_id).await, CANCELLED);
     assert!(shop.parked().await.is_empty());
     let close = async || {
-        outbox::lease(shop.pool(), Kind::CloseHold, 10, Duration::ZERO, &[])
+        outbox::lease(shop.record(), Kind::CloseHold, 10, Duration::ZERO, &[])
             .await
             .unwrap()
             .remove(0)
     };
     let closed = close().await;
-    outbox::done(shop.pool(), &[(&closed, None)]).await.unwrap();
+    outbox::done(shop.record(), &[(&closed, None)]).await.unwrap();
     assert!(!shop.undone().await.contains(&"close_hold/RELEASED".to_owned()));
 
     let answers = all(&orders, Retaken::Taken(NEXT));
-    let settled = record(shop.pool(), shop.sale, &parked, &answers).await.unwrap();
+    let settled = record(shop.record(), shop.sale, &parked, &answers).await.unwrap();
     assert!(settled.entered.is_empty() && settled.waiting.is_empty());
     assert!(settled.kinds.contains(&Kind::CloseHold));
     assert!(shop.undone().await.contains(&"close_hold/RELEASED".to_owned()));
@@ -111,11 +111,11 @@ async fn a_cancelled_parked_order_gives_units_back() {
 
     // A handler that closes the hold now, before the units are taken, confirms nothing.
     let closing = close().await;
-    record(shop.pool(), shop.sale, &parked, &answers).await.unwrap();
-    outbox::done(shop.pool(), &[(&closing, None)]).await.unwrap();
+    record(shop.record(), shop.sale, &parked, &answers).await.unwrap();
+    outbox::done(shop.record(), &[(&closing, None)]).await.unwrap();
     assert!(shop.undone().await.contains(&"close_hold/RELEASED".to_owned()));
     let closing = close().await;
-    outbox::done(shop.pool(), &[(&closing, None)]).await.unwrap();
+    outbox::done(shop.record(), &[(&closing, None)]).await.unwrap();
     assert!(!shop.undone().await.contains(&"close_hold/RELEASED".to_owned()));
 }
 
@@ -130,11 +130,11 @@ async fn a_cancellation_beside_the_claim_is_kept() {
     let mut blocker = shop.pool().begin().await.unwrap();
     sqlx::query("LOCK TABLE order_lines").execute(&mut *blocker).await.unwrap();
     let settling = tokio::spawn({
-        let (pool, sale) = (shop.pool().clone(), shop.sale);
+        let (pool, sale) = (shop.record().clone(), shop.sale);
         async move { record(&pool, sale, &parked, &answers).await }
     });
     waiting_for_locks(&shop, 1).await;
-    let pool = shop.pool().clone();
+    let pool = shop.record().clone();
     let claiming = tokio::spawn(async move { claim(&pool, ORDERS, from, &messages, REVIEW).await });
     waiting_for_locks(&shop, 2).await;
     blocker.rollback().await.unwrap();
@@ -180,13 +180,13 @@ async fn a_marker_waits_for_a_parked_claim() {
     let mut blocker = shop.pool().begin().await.unwrap();
     sqlx::query("SELECT FROM allotments FOR UPDATE").execute(&mut *blocker).await.unwrap();
     let settling = tokio::spawn({
-        let (pool, sale) = (shop.pool().clone(), shop.sale);
+        let (pool, sale) = (shop.record().clone(), shop.sale);
         async move { record(&pool, sale, &parked, &Answers::new()).await }
     });
     waiting_for_locks(&shop, 1).await;
     let from = shop.position().await;
     let messages = batch(from, &[shop.marker(NEXT + 1)]);
-    let pool = shop.pool().clone();
+    let pool = shop.record().clone();
     let claiming = tokio::spawn(async move { claim(&pool, ORDERS, from, &messages, REVIEW).await });
     // A stock computed now must not miss the order.
     tokio::select! {
@@ -214,11 +214,11 @@ async fn a_parked_claim_waits_for_a_marker() {
     let from = shop.position().await;
     let fresh = OrderMessage { epoch: NEXT, ..shop.order(&[("A", 1)]) };
     let messages = batch(from, &[place(&fresh), shop.marker(NEXT + 1)]);
-    let pool = shop.pool().clone();
+    let pool = shop.record().clone();
     let claiming = tokio::spawn(async move { claim(&pool, ORDERS, from, &messages, REVIEW).await });
     waiting_for_locks(&shop, 1).await;
     let settling = tokio::spawn({
-        let (pool, sale) = (shop.pool().clone(), shop.sale);
+        let (pool, sale) = (shop.record().clone(), shop.sale);
         async move { record(&pool, sale, &parked, &Answers::new()).await }
     });
     waiting_for_locks(&shop, 2).await;
@@ -239,8 +239,8 @@ async fn a_parked_order_is_claimed_once() {
     assert_eq!(one, other);
     let answers = all(&orders, Retaken::Taken(NEXT));
     let (first, second) = tokio::join!(
-        record(shop.pool(), shop.sale, &one, &answers),
-        record(shop.pool(), shop.sale, &other, &answers)
+        record(shop.record(), shop.sale, &one, &answers),
+        record(shop.record(), shop.sale, &other, &answers)
     );
     assert_eq!(first.unwrap().entered.len() + second.unwrap().entered.len(), 2);
     assert_eq!(shop.units_claimed("A").await, 5);
@@ -257,7 +257,7 @@ async fn a_refused_parked_order_delays_no_other() {
         .unwrap();
     let parked = taken(&shop).await;
     let answers = all(&orders, Retaken::Taken(NEXT));
-    let settled = record(shop.pool(), shop.sale, &parked, &answers).await.unwrap();
+    let settled = record(shop.record(), shop.sale, &parked, &answers).await.unwrap();
     assert_eq!(settled.entered.len(), 2);
     assert_eq!(settled.waiting, [orders[1].order_id]);
     assert_eq!(shop.parked().await, [orders[1].order_id]);
@@ -272,12 +272,12 @@ async fn a_deferred_sale_leaves_room_for_others() {
     other.begin_epoch(NEXT).await;
     shop.claim(&[other.marker(NEXT), place(&other.order(&[("A", 1)]))]).await;
     let due = async |except: &[Uuid]| {
-        let due = due_sales(shop.pool(), except, 10).await.unwrap();
+        let due = due_sales(shop.record(), except, 10).await.unwrap();
         due.iter().map(|sale| (sale.sale_id, sale.marker_ahead)).collect::<Vec<_>>()
     };
     assert_eq!(due(&[]).await, [(shop.sale, false), (other.sale, false)]);
     assert_eq!(due(&[shop.sale]).await, [(other.sale, false)]);
-    put_off(shop.pool(), shop.sale, Duration::from_secs(3_600), &[], true).await.unwrap();
+    put_off(shop.record(), shop.sale, Duration::from_secs(3_600), &[], true).await.unwrap();
     assert_eq!(due(&[]).await, [(other.sale, false)]);
     // As soon as another rebuild begins there is nothing to wait for.
     shop.begin_epoch(NEXT + 1).await;

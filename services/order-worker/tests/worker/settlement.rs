@@ -20,12 +20,12 @@ use crate::shop::{Shop, cancel, place};
 /// An order whose payment is recorded.
 async fn paying(shop: &Shop) -> OrderMessage {
     let order = shop.claimed_orders("A", 1).await.remove(0);
-    payment_recorded(shop.pool(), &[order.order_id]).await.unwrap();
+    payment_recorded(shop.record(), &[order.order_id]).await.unwrap();
     order
 }
 
 async fn settle(shop: &Shop, order: &OrderMessage) -> Settled {
-    follow_payments(shop.pool(), &[order.order_id]).await.unwrap()
+    follow_payments(shop.record(), &[order.order_id]).await.unwrap()
 }
 
 async fn state(shop: &Shop, order: &OrderMessage) -> String {
@@ -45,7 +45,7 @@ async fn a_captured_payment_confirms_its_order() {
     let order = paying(&shop).await;
     assert_eq!(state(&shop, &order).await, "PAYING");
     shop.pay(&order, "SUCCEEDED", None).await;
-    assert_eq!(find_open(shop.pool(), 10).await.unwrap(), [order.order_id]);
+    assert_eq!(find_open(shop.record(), 10).await.unwrap(), [order.order_id]);
     settle(&shop, &order).await;
     assert!(settle(&shop, &order).await.is_empty(), "settled twice");
 
@@ -59,7 +59,7 @@ async fn a_captured_payment_confirms_its_order() {
         ["close_hold/SOLD", "event/CONFIRMED", "mail/CONFIRMED"]
     );
     assert_eq!(shop.units_claimed("A").await, 1);
-    assert!(find_open(shop.pool(), 10).await.unwrap().is_empty());
+    assert!(find_open(shop.record(), 10).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn waiting_for_the_buyer_is_announced() {
         ("PROCESSING", "PAYING", "event/PAYING"),
     ] {
         shop.pay(&order, payment, None).await;
-        assert_eq!(find_open(shop.pool(), 10).await.unwrap(), [order.order_id]);
+        assert_eq!(find_open(shop.record(), 10).await.unwrap(), [order.order_id]);
         settle(&shop, &order).await;
         assert_eq!(state(&shop, &order).await, becomes);
         assert!(shop.undone().await.contains(&event.to_owned()), "{event}");
@@ -138,7 +138,7 @@ async fn a_refund_restocks_nothing() {
     shop.pay(&order, "REFUNDED", None).await;
     settle(&shop, &order).await;
     assert_eq!(state(&shop, &order).await, "CONFIRMED");
-    assert_eq!(find_ended(shop.pool(), 10).await.unwrap(), [order.order_id]);
+    assert_eq!(find_ended(shop.record(), 10).await.unwrap(), [order.order_id]);
     settle(&shop, &order).await;
     assert_eq!(state(&shop, &order).await, "REFUNDED");
     let owed = owed_since(&shop, &order).await;
@@ -154,9 +154,9 @@ async fn late_money_goes_back_once() {
     let order = shop.order(&[("A", 1)]);
     shop.claim(&[cancel(&order), place(&order)]).await;
     shop.pay(&order, "SUCCEEDED", None).await;
-    assert_eq!(find_ended(shop.pool(), 10).await.unwrap(), [order.order_id]);
+    assert_eq!(find_ended(shop.record(), 10).await.unwrap(), [order.order_id]);
     assert_eq!(settle(&shop, &order).await.refunds, 1);
-    assert!(find_ended(shop.pool(), 10).await.unwrap().is_empty());
+    assert!(find_ended(shop.record(), 10).await.unwrap().is_empty());
     settle(&shop, &order).await;
 
     assert_eq!(state(&shop, &order).await, "CANCELLED/buyer");
@@ -181,7 +181,7 @@ async fn lost_events_are_found_by_polling() {
         late_poll: Duration::from_millis(50),
     };
     let settler = Settler {
-        pool: shop.pool().clone(),
+        pool: shop.record().clone(),
         pace,
         pending,
         wakeups: Arc::new(wakeups),

@@ -7,6 +7,7 @@ use flashsale_order_worker::store::{
     position::{self, Position},
     received::{Received, receive},
 };
+use flashsale_pg::SteppedPool;
 use flashsale_queue::{Line, ORDERS, OrderMessage, QueueMessage};
 use flashsale_testing::TestPg;
 use sqlx::PgPool;
@@ -26,6 +27,7 @@ pub(crate) const CANCELLED: [&str; 3] =
 pub(crate) struct Shop {
     pub(crate) pg: Arc<TestPg>,
     pub(crate) sale: Uuid,
+    record: SteppedPool,
 }
 
 impl Shop {
@@ -73,7 +75,13 @@ impl Shop {
                 .await
                 .unwrap();
         }
-        Self { pg, sale }
+        let record = SteppedPool::new(pg.pool.clone());
+        Self { pg, sale, record }
+    }
+
+    /// The record as the worker reaches it.
+    pub(crate) fn record(&self) -> &SteppedPool {
+        &self.record
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -113,7 +121,7 @@ impl Shop {
     pub(crate) async fn claim(&self, messages: &[QueueMessage]) -> Summary {
         let from = self.position().await;
         let batch = batch(from, messages);
-        done(claim(self.pool(), ORDERS, from, &batch, REVIEW).await.unwrap())
+        done(claim(self.record(), ORDERS, from, &batch, REVIEW).await.unwrap())
     }
 
     /// Claims new orders of one unit each of `sku` and returns them.
@@ -126,7 +134,7 @@ impl Shop {
 
     /// Where the claims are in a stream that never ends.
     pub(crate) async fn position(&self) -> Position {
-        position::open(self.pool(), ORDERS, OffsetDateTime::UNIX_EPOCH, u64::MAX).await.unwrap()
+        position::open(self.record(), ORDERS, OffsetDateTime::UNIX_EPOCH, u64::MAX).await.unwrap()
     }
 
     pub(crate) async fn units_claimed(&self, sku: &str) -> i64 {

@@ -69,7 +69,7 @@ impl Scene {
 
     fn start_parked(&self) -> JoinHandle<anyhow::Result<()>> {
         let parked = ParkedOrders {
-            pool: self.shop.pool().clone(),
+            pool: self.shop.record().clone(),
             inventory: Inventory::new(channel("inventory", &self.server)),
             pace: pace(),
             wakeups: Arc::clone(&self.wakeups),
@@ -179,14 +179,14 @@ async fn claims_go_on_without_inventory() {
         assert_eq!(recorded(&other, &elsewhere).await, "CLAIMED");
         assert_eq!(scene.shop.state(straggler.order_id).await, None);
         assert_eq!(scene.shop.parked().await, [straggler.order_id]);
-        let waiting = backlog(scene.shop.pool()).await.unwrap();
+        let waiting = backlog(scene.shop.record()).await.unwrap();
         assert!(waiting.orders == 1 && waiting.oldest_s > 0.0, "{waiting:?}");
 
         scene.peers.lock().retake_failure = None;
         assert_eq!(recorded(&scene.shop, &straggler).await, "CLAIMED");
         assert_eq!(scene.shop.history(straggler.order_id).await, [">CLAIMED:claimed"]);
         assert_eq!(scene.shop.units_claimed("A").await, 2);
-        assert_eq!(backlog(scene.shop.pool()).await.unwrap().oldest_s, 0.0);
+        assert_eq!(backlog(scene.shop.record()).await.unwrap().oldest_s, 0.0);
         scene.end(running).await;
     }
 }
@@ -304,7 +304,7 @@ async fn a_dead_letter_returns_as_a_straggler() {
     .await;
     let history = shop.history(order.order_id).await;
     assert_eq!(history, [">DEAD_LETTER:total_is_not_the_sum", "DEAD_LETTER>CLAIMED:claimed"]);
-    assert!(dead_letters::list(shop.pool(), None, false, None, 10).await.unwrap().is_empty());
+    assert!(dead_letters::list(shop.record(), None, false, None, 10).await.unwrap().is_empty());
     assert_eq!(scene.peers.lock().retaken.len(), 1);
     scene.end(running).await;
 }

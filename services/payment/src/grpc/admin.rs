@@ -9,7 +9,6 @@ use flashsale_proto::payment::{
     SetBreakerResponse, payment_admin_service_server::PaymentAdminService,
 };
 use flashsale_service::wire;
-use time::OffsetDateTime;
 use tonic::{Request, Response, Status};
 
 use super::errors::store;
@@ -39,7 +38,7 @@ impl PaymentAdminService for Admin {
         let force = self.store.force().await.map_err(store)?;
         let open = self.store.open_payments().await.map_err(store)?;
         let oldest_wait = open.oldest.map(|oldest| {
-            let waited = OffsetDateTime::now_utc() - oldest;
+            let waited = flashsale_failpoint::now_utc() - oldest;
             wire::duration(Duration::try_from(waited).unwrap_or_default())
         });
         let state = match self.gate.breaker.state() {

@@ -1,8 +1,10 @@
 //! `breaker_force`: what operators decided, for all instances.
 
+use flashsale_pg::statement;
 use sqlx::query_file;
 
 use super::Store;
+use crate::steps;
 
 /// What operators decided about the breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +34,7 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn force(&self) -> sqlx::Result<Force> {
-        let row = query_file!("sql/read_force.sql").fetch_optional(&self.pool).await?;
+        let row = query_file!("sql/read_force.sql").fetch_optional(self.pool.reads()).await?;
         let name = row.map_or_else(|| Force::Auto.as_str().to_owned(), |row| row.force);
         [Force::Auto, Force::Open, Force::Closed]
             .into_iter()
@@ -45,7 +47,9 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn set_force(&self, force: Force) -> sqlx::Result<()> {
-        query_file!("sql/set_force.sql", force.as_str()).execute(&self.pool).await?;
+        statement!(steps::SQL_SET_FORCE, query_file!("sql/set_force.sql", force.as_str()))
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 }

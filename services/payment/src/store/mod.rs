@@ -9,6 +9,7 @@ mod refunds;
 use std::time::Duration;
 
 pub use breaker_force::Force;
+use flashsale_pg::SteppedPool;
 pub use payments::{Backlog, NewPayment, OpenPayments, Recorded, SettleResult, Settled};
 pub use refunds::DueRefund;
 use sqlx::{
@@ -22,13 +23,13 @@ use crate::domain::State;
 /// The payment service's tables. A clone is a handle on the same pool.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pool: PgPool,
+    pool: SteppedPool,
 }
 
 impl Store {
     /// Over a pool that may not be connected yet.
     pub fn new(pool: PgPool) -> Self {
-        Self { pool }
+        Self { pool: SteppedPool::new(pool) }
     }
 }
 

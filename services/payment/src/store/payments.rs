@@ -2,12 +2,16 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use flashsale_pg::statement;
 use sqlx::{PgConnection, query_file, query_file_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Store, ms};
-use crate::domain::{self, CancelRuling, Outcome, Payment, RefundRuling, Ruling, State};
+use crate::{
+    domain::{self, CancelRuling, Outcome, Payment, RefundRuling, Ruling, State},
+    steps,
+};
 
 /// Why money is given back that came after its payment had ended.
 const ORDER_ENDED: &str = "order_ended";
@@ -131,7 +135,7 @@ impl Store {
                 transaction.rollback().await?;
                 return Ok(Recorded::OtherAmount(place));
             }
-            transaction.commit().await?;
+            transaction.commit(steps::COMMIT_PAYMENTS).await?;
             Ok(Recorded::All(orders.iter().filter_map(|order| rows.get(order).cloned()).collect()))
         })
         .await
@@ -142,7 +146,7 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn payment(&self, order: Uuid) -> sqlx::Result<Option<Payment>> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.pool.reads().acquire().await?;
         Ok(read(&mut connection, &[order]).await?.remove(&order))
     }
 
@@ -175,7 +179,7 @@ impl Store {
                 CancelRuling::HasEnded => {}
             }
             let payment = lock(&mut transaction, order).await?.ok_or(sqlx::Error::RowNotFound)?;
-            transaction.commit().await?;
+            transaction.commit(steps::COMMIT_CANCEL).await?;
             Ok(payment)
         })
         .await
@@ -196,7 +200,7 @@ impl Store {
                     .execute(&mut *transaction)
                     .await?;
             }
-            transaction.commit().await?;
+            transaction.commit(steps::COMMIT_REFUND).await?;
             Ok(Some((payment, ruling)))
         })
         .await
@@ -211,9 +215,12 @@ impl Store {
             return Ok(Vec::new());
         }
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        query_file_as!(Payment, "sql/lease_payments.sql", limit, ms(lease))
-            .fetch_all(&self.pool)
-            .await
+        statement!(
+            steps::SQL_LEASE_PAYMENTS,
+            query_file_as!(Payment, "sql/lease_payments.sql", limit, ms(lease))
+        )
+        .fetch_all(&self.pool)
+        .await
     }
 
     /// Records the one intent of a payment. False when the payment has one, or has ended.
@@ -221,7 +228,12 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn record_intent(&self, order: Uuid, intent: &str) -> sqlx::Result<bool> {
-        let done = query_file!("sql/record_intent.sql", order, intent).execute(&self.pool).await?;
+        let done = statement!(
+            steps::SQL_RECORD_INTENT,
+            query_file!("sql/record_intent.sql", order, intent)
+        )
+        .execute(&self.pool)
+        .await?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -231,7 +243,12 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn name_unused_intent(&self, order: Uuid, intent: &str) -> sqlx::Result<()> {
-        query_file!("sql/name_unused_intent.sql", order, intent).execute(&self.pool).await?;
+        statement!(
+            steps::SQL_NAME_UNUSED_INTENT,
+            query_file!("sql/name_unused_intent.sql", order, intent)
+        )
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 
@@ -240,7 +257,12 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn begin_confirm(&self, order: Uuid, intent: &str) -> sqlx::Result<bool> {
-        let done = query_file!("sql/begin_confirm.sql", order, intent).execute(&self.pool).await?;
+        let done = statement!(
+            steps::SQL_BEGIN_CONFIRM,
+            query_file!("sql/begin_confirm.sql", order, intent)
+        )
+        .execute(&self.pool)
+        .await?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -249,7 +271,9 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn record_decline(&self, order: Uuid, code: &str) -> sqlx::Result<()> {
-        query_file!("sql/record_decline.sql", order, code).execute(&self.pool).await?;
+        statement!(steps::SQL_RECORD_DECLINE, query_file!("sql/record_decline.sql", order, code))
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 
@@ -258,8 +282,12 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn end_unbegun(&self, order: Uuid, state: State) -> sqlx::Result<bool> {
-        let done =
-            query_file!("sql/end_unbegun.sql", order, state.as_str()).execute(&self.pool).await?;
+        let done = statement!(
+            steps::SQL_END_UNBEGUN,
+            query_file!("sql/end_unbegun.sql", order, state.as_str())
+        )
+        .execute(&self.pool)
+        .await?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -268,7 +296,10 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn await_buyer(&self, order: Uuid, intent: &str) -> sqlx::Result<bool> {
-        let done = query_file!("sql/await_buyer.sql", order, intent).execute(&self.pool).await?;
+        let done =
+            statement!(steps::SQL_AWAIT_BUYER, query_file!("sql/await_buyer.sql", order, intent))
+                .execute(&self.pool)
+                .await?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -284,9 +315,12 @@ impl Store {
         asked: bool,
         attempt: i32,
     ) -> sqlx::Result<()> {
-        query_file!("sql/put_back.sql", order, ms(wait), asked, attempt)
-            .execute(&self.pool)
-            .await?;
+        statement!(
+            steps::SQL_PUT_BACK,
+            query_file!("sql/put_back.sql", order, ms(wait), asked, attempt)
+        )
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 
@@ -340,7 +374,7 @@ impl Store {
                 // The row is locked: its state cannot have changed since it was read.
                 return Err(sqlx::Error::RowNotFound);
             }
-            transaction.commit().await?;
+            transaction.commit(steps::COMMIT_SETTLE).await?;
             Ok(SettleResult::Own(Settled { state: to, changed: true }))
         })
         .await
@@ -351,7 +385,9 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn make_due(&self, order: Uuid, intent: &str, after: Duration) -> sqlx::Result<()> {
-        query_file!("sql/make_due.sql", order, intent, ms(after)).execute(&self.pool).await?;
+        statement!(steps::SQL_MAKE_DUE, query_file!("sql/make_due.sql", order, intent, ms(after)))
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 
@@ -360,7 +396,10 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn reconcile(&self, untouched: Duration) -> sqlx::Result<u64> {
-        let done = query_file!("sql/reconcile.sql", ms(untouched)).execute(&self.pool).await?;
+        let done =
+            statement!(steps::SQL_RECONCILE, query_file!("sql/reconcile.sql", ms(untouched)))
+                .execute(&self.pool)
+                .await?;
         Ok(done.rows_affected())
     }
 
@@ -369,7 +408,7 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn open_payments(&self) -> sqlx::Result<OpenPayments> {
-        let row = query_file!("sql/open_payments.sql").fetch_one(&self.pool).await?;
+        let row = query_file!("sql/open_payments.sql").fetch_one(self.pool.reads()).await?;
         Ok(OpenPayments { count: row.open, oldest: row.oldest })
     }
 
@@ -378,7 +417,7 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn backlog(&self) -> sqlx::Result<Backlog> {
-        query_file_as!(Backlog, "sql/backlog.sql").fetch_one(&self.pool).await
+        query_file_as!(Backlog, "sql/backlog.sql").fetch_one(self.pool.reads()).await
     }
 }
 

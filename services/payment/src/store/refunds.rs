@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use flashsale_pg::statement;
 use sqlx::{query_file, query_file_as};
 use uuid::Uuid;
 
 use super::{Store, ms};
-use crate::domain::State;
+use crate::{domain::State, steps};
 
 /// A refund that was taken up.
 #[derive(Debug, Clone)]
@@ -42,9 +43,12 @@ impl Store {
             return Ok(Vec::new());
         }
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        query_file_as!(DueRefund, "sql/lease_refunds.sql", limit, ms(lease))
-            .fetch_all(&self.pool)
-            .await
+        statement!(
+            steps::SQL_LEASE_REFUNDS,
+            query_file_as!(DueRefund, "sql/lease_refunds.sql", limit, ms(lease))
+        )
+        .fetch_all(&self.pool)
+        .await
     }
 
     /// Puts a refund back that was taken up for its attempt number `attempt`.
@@ -58,9 +62,12 @@ impl Store {
         asked: bool,
         attempt: i32,
     ) -> sqlx::Result<()> {
-        query_file!("sql/put_back_refund.sql", order, ms(wait), asked, attempt)
-            .execute(&self.pool)
-            .await?;
+        statement!(
+            steps::SQL_PUT_BACK_REFUND,
+            query_file!("sql/put_back_refund.sql", order, ms(wait), asked, attempt)
+        )
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 
@@ -79,7 +86,7 @@ impl Store {
                     .await?
                     .rows_affected();
             query_file!("sql/refund_done.sql", order, refund).execute(&mut *transaction).await?;
-            transaction.commit().await?;
+            transaction.commit(steps::COMMIT_REFUND_DONE).await?;
             Ok(payment == 1)
         })
         .await
@@ -90,7 +97,12 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn make_refund_due(&self, order: Uuid, after: Duration) -> sqlx::Result<()> {
-        query_file!("sql/make_refund_due.sql", order, ms(after)).execute(&self.pool).await?;
+        statement!(
+            steps::SQL_MAKE_REFUND_DUE,
+            query_file!("sql/make_refund_due.sql", order, ms(after))
+        )
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 }

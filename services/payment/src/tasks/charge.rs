@@ -96,7 +96,7 @@ impl Charger {
     /// What is left of patience; none when it has run out.
     fn patience_left(&self, started: OffsetDateTime) -> Option<Duration> {
         let end = started + self.patience;
-        Duration::try_from(end - OffsetDateTime::now_utc()).ok().filter(|left| !left.is_zero())
+        Duration::try_from(end - flashsale_failpoint::now_utc()).ok().filter(|left| !left.is_zero())
     }
 
     async fn steps(&self, work: &mut Work) -> sqlx::Result<Left> {

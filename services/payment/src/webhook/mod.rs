@@ -19,7 +19,6 @@ use axum::{
 use event::Event;
 use flashsale_telemetry::propagate;
 pub use signature::{Forged, verify};
-use time::OffsetDateTime;
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
@@ -58,7 +57,7 @@ async fn receive(
     body: Bytes,
 ) -> StatusCode {
     let header = headers.get("stripe-signature").and_then(|value| value.to_str().ok());
-    let now_s = OffsetDateTime::now_utc().unix_timestamp();
+    let now_s = flashsale_failpoint::now_utc().unix_timestamp();
     if let Err(forged) = verify(header.unwrap_or_default(), &body, &webhook.secrets, now_s) {
         // The caller is told nothing it could learn from.
         tracing::warn!(%forged, "an event was refused");

@@ -6,7 +6,10 @@ use sqlx::{PgConnection, query_file};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
-use crate::domain::{NewSale, Sale, SaleState, StateChange};
+use crate::{
+    domain::{NewSale, Sale, SaleState, StateChange},
+    steps,
+};
 
 /// A mutating request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +45,7 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn request(&self, id: Uuid) -> Result<Option<(String, Uuid)>, StoreError> {
-        let row = query_file!("sql/read_request.sql", id).fetch_optional(&self.pool).await?;
+        let row = query_file!("sql/read_request.sql", id).fetch_optional(self.pool.reads()).await?;
         Ok(row.map(|row| (row.content_hash, row.sale_id)))
     }
 
@@ -91,7 +94,7 @@ impl Store {
             tx.rollback().await?;
             return Ok(Created::Taken);
         }
-        tx.commit().await?;
+        tx.commit(steps::COMMIT_CREATE).await?;
         Ok(Created::New)
     }
 
@@ -132,7 +135,7 @@ impl Store {
             tx.rollback().await?;
             return Ok(Written::Taken);
         }
-        tx.commit().await?;
+        tx.commit(steps::COMMIT_CHANGE).await?;
         Ok(Written::Done)
     }
 }

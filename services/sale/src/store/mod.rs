@@ -9,18 +9,19 @@ mod telling;
 
 pub use changes::{Created, Request, Written};
 pub use error::StoreError;
+use flashsale_pg::SteppedPool;
 use sqlx::PgPool;
 pub use telling::{Telling, ToTell};
 
 /// The sale service's tables. A clone is a handle on the same pool.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pool: PgPool,
+    pool: SteppedPool,
 }
 
 impl Store {
     /// Over a pool that may not be connected yet.
     pub fn new(pool: PgPool) -> Self {
-        Self { pool }
+        Self { pool: SteppedPool::new(pool) }
     }
 }

@@ -84,7 +84,7 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn head(&self, id: Uuid) -> Result<Option<Sale>, StoreError> {
-        sale(&self.pool, id).await
+        sale(self.pool.reads(), id).await
     }
 
     /// A sale with its items, by sku. Items never change, so two queries read a consistent sale.
@@ -93,7 +93,8 @@ impl Store {
     /// When Postgres does not answer.
     pub async fn get(&self, id: Uuid) -> Result<Option<Sale>, StoreError> {
         let Some(mut sale) = self.head(id).await? else { return Ok(None) };
-        sale.items = query_file_as!(Item, "sql/read_items.sql", id).fetch_all(&self.pool).await?;
+        sale.items =
+            query_file_as!(Item, "sql/read_items.sql", id).fetch_all(self.pool.reads()).await?;
         Ok(Some(sale))
     }
 
@@ -109,7 +110,7 @@ impl Store {
             after.map(|last| last.id),
             limit
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.pool.reads())
         .await?;
         rows.into_iter().map(Sale::try_from).collect()
     }
@@ -119,7 +120,7 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn lapsed(&self, limit: i64) -> Result<Vec<Uuid>, StoreError> {
-        let rows = query_file!("sql/lapsed_sales.sql", limit).fetch_all(&self.pool).await?;
+        let rows = query_file!("sql/lapsed_sales.sql", limit).fetch_all(self.pool.reads()).await?;
         Ok(rows.into_iter().map(|row| row.sale_id).collect())
     }
 
@@ -128,7 +129,8 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn versions(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, (i64, i64))>, StoreError> {
-        let rows = query_file!("sql/watched_versions.sql", ids).fetch_all(&self.pool).await?;
+        let rows =
+            query_file!("sql/watched_versions.sql", ids).fetch_all(self.pool.reads()).await?;
         Ok(rows
             .into_iter()
             .map(|row| (row.sale_id, (row.version, row.propagated_version)))

@@ -5,7 +5,10 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
-use crate::domain::{ItemReport, Sale, Totals};
+use crate::{
+    domain::{ItemReport, Sale, Totals},
+    steps,
+};
 
 /// For how long after a rebuild an order of an older epoch may come out of the queue: a publish is
 /// given up within seconds, the rest is time for the claims to reach it.
@@ -17,7 +20,7 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn was_loaded(&self, id: Uuid) -> Result<bool, StoreError> {
-        Ok(query_file_scalar!("sql/was_loaded.sql", id).fetch_one(&self.pool).await?)
+        Ok(query_file_scalar!("sql/was_loaded.sql", id).fetch_one(self.pool.reads()).await?)
     }
 
     /// A sale's items and totals, from one snapshot of the record.
@@ -26,7 +29,7 @@ impl Store {
     /// When Postgres does not answer.
     pub async fn outcome(&self, id: Uuid) -> Result<(Vec<ItemReport>, Totals), StoreError> {
         let mut snapshot =
-            self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            self.pool.reads().begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let items = query_file_as!(ItemReport, "sql/report_items.sql", id)
             .fetch_all(&mut *snapshot)
             .await?;
@@ -43,7 +46,7 @@ impl Store {
     /// When Postgres does not answer.
     pub async fn to_finalize(&self, after: Uuid, limit: i64) -> Result<Vec<Uuid>, StoreError> {
         Ok(query_file_scalar!("sql/sales_to_finalize.sql", after, limit)
-            .fetch_all(&self.pool)
+            .fetch_all(self.pool.reads())
             .await?)
     }
 
@@ -61,7 +64,7 @@ impl Store {
             query_file_scalar!("sql/mark_final.sql", sale.id, sale.version, STRAGGLERS_FOR_S)
                 .fetch_optional(&mut *tx)
                 .await?;
-        tx.commit().await?;
+        tx.commit(steps::COMMIT_FINAL).await?;
         Ok(marked)
     }
 }

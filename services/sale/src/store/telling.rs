@@ -1,11 +1,12 @@
 //! Which sales inventory and the waiting room have to be told of, and the lock of the instance that
 //! tells them.
 
-use sqlx::{Postgres, Transaction, query_file};
+use flashsale_pg::SteppedTransaction;
+use sqlx::query_file;
 use uuid::Uuid;
 
 use super::{Store, StoreError, reads};
-use crate::domain::Sale;
+use crate::{domain::Sale, steps};
 
 /// A sale of which the others have not been told in its current version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,7 +20,7 @@ pub struct ToTell {
 /// or [`Telling::done`], or its process or connection dies.
 #[derive(Debug)]
 pub struct Telling {
-    tx: Transaction<'static, Postgres>,
+    tx: SteppedTransaction,
     sale: Sale,
 }
 
@@ -37,7 +38,7 @@ impl Telling {
         let marked = query_file!("sql/mark_told.sql", self.sale.id, self.sale.version)
             .execute(&mut *self.tx)
             .await?;
-        self.tx.commit().await?;
+        self.tx.commit(steps::COMMIT_TOLD).await?;
         Ok(marked.rows_affected() == 1)
     }
 }
@@ -48,7 +49,8 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn to_tell(&self, after: Uuid, limit: i64) -> Result<Vec<ToTell>, StoreError> {
-        let rows = query_file!("sql/sales_to_tell.sql", after, limit).fetch_all(&self.pool).await?;
+        let rows =
+            query_file!("sql/sales_to_tell.sql", after, limit).fetch_all(self.pool.reads()).await?;
         Ok(rows.into_iter().map(|row| ToTell { id: row.sale_id, version: row.version }).collect())
     }
 

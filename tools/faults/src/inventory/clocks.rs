@@ -67,6 +67,7 @@ async fn shift(task: &Task, ours: i64, theirs: i64) -> anyhow::Result<()> {
         platform.inventory.restart(&ours),
         platform.checkout.restart(&theirs),
         platform.worker.restart(&theirs),
+        platform.payment.restart(&theirs),
         // Who says when a sale begins.
         platform.sale.restart(&theirs),
     )?;

@@ -5,7 +5,6 @@ use std::time::Duration;
 use flashsale_failpoint::KILL_AT;
 use flashsale_order_worker::steps;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
 
 use super::{books, rush, tour::Tour};
 use crate::{
@@ -16,7 +15,6 @@ use crate::{
 
 /// Money of an order that has ended: the provider would have to take it after it has said that it never will. Nothing here makes it do so.
 const OUT_OF_REACH: &str = "payment/refund";
-const POLL: Duration = Duration::from_millis(5);
 /// How long the worker may take to come by.
 const WITHIN: Duration = Duration::from_secs(25);
 
@@ -56,12 +54,7 @@ async fn at(task: &mut Task, point: Point, figures: &mut Figures) -> anyhow::Res
     let round = rush(task).await?;
     let tour = Tour { sale: round.sale, step: point.step, arm: (KILL_AT, point.armed()) };
     tour.go(&mut task.platform).await?;
-    let until = Instant::now() + WITHIN;
-    let mut killed = task.platform.worker.was_killed().await;
-    while !killed && Instant::now() < until {
-        sleep(POLL).await;
-        killed = task.platform.worker.was_killed().await;
-    }
+    let killed = points::was_reached(&task.platform.worker, WITHIN).await;
     // Armed still if it was not killed: it must not die in somebody else's sale.
     task.platform.worker.restart(&[]).await?;
     tour.end(&mut task.platform).await?;

@@ -1,5 +1,6 @@
 //! What may happen to placed orders: the queue is killed, wiped, filled, poisoned or told everything twice, the record dies or hangs, the
-//! order worker dies between any two of its steps or is overtaken by another one, mails find nobody, and services are rolled.
+//! order worker, payment and sale die between any two of their steps, a claimer is overtaken by another one, mails find nobody, and services
+//! are rolled.
 
 mod aside;
 mod books;
@@ -7,10 +8,12 @@ mod cancels;
 mod killed;
 mod mails;
 mod paused;
+mod payment_killed;
 mod poison;
 mod queue;
 mod record;
 mod rolling;
+mod sale_killed;
 mod tour;
 
 use std::time::Duration;
@@ -96,6 +99,18 @@ pub(crate) fn faults() -> Vec<Fault> {
             full: 200,
             short: 3,
             run: |task, figures| Box::pin(killed::run(task, figures)),
+        },
+        Fault {
+            name: "payment_killed",
+            full: payment_killed::points(),
+            short: 1,
+            run: |task, figures| Box::pin(payment_killed::run(task, figures)),
+        },
+        Fault {
+            name: "sale_killed",
+            full: sale_killed::points(),
+            short: 1,
+            run: |task, figures| Box::pin(sale_killed::run(task, figures)),
         },
         Fault {
             name: "claimers_paused",

@@ -9,10 +9,10 @@ mod marks;
 use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream;
+use flashsale_pg::SteppedPool;
 use flashsale_queue::ORDERS;
 use flashsale_service::Drain;
 use flashsale_telemetry::propagate;
-use sqlx::PgPool;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -56,7 +56,7 @@ pub struct ClaimPace {
 /// and each skips what the others have recorded.
 #[derive(Debug)]
 pub struct Claimer {
-    pub pool: PgPool,
+    pub pool: SteppedPool,
     pub jetstream: jetstream::Context,
     pub pace: ClaimPace,
     pub wakeups: Arc<Wakeups>,

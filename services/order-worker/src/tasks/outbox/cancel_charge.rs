@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sqlx::PgPool;
+use flashsale_pg::SteppedPool;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -17,7 +17,7 @@ use crate::{
 /// Calls `PaymentService.CancelPayment`. The order ends when its payment ends, not here.
 #[derive(Debug)]
 pub struct CancelCharge {
-    pub pool: PgPool,
+    pub pool: SteppedPool,
     pub payments: Payments,
     /// Told that the payment may have ended.
     pub wakeups: Arc<Wakeups>,

@@ -2,10 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use flashsale_pg::SteppedPool;
 use flashsale_proto::payment::{Payment, PaymentOrder, PaymentState};
 use flashsale_service::wire;
 use flashsale_telemetry::propagate;
-use sqlx::PgPool;
 use tracing::Span;
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ use crate::{
 /// Calls `PaymentService.CreatePayments` and moves the orders to PAYING.
 #[derive(Debug)]
 pub struct Charge {
-    pub pool: PgPool,
+    pub pool: SteppedPool,
     pub payments: Payments,
     /// Told of payments that have already ended.
     pub wakeups: Arc<Wakeups>,

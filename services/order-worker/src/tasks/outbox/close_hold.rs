@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use flashsale_errors::{Reason, Retry};
+use flashsale_pg::SteppedPool;
 use flashsale_proto::inventory::{HoldOutcome, HoldSettlement, SettleResult};
-use sqlx::PgPool;
 use tokio::time::Instant;
 use tracing::Span;
 use uuid::Uuid;
@@ -27,7 +27,7 @@ use crate::{
 /// held off, so that its rows do not fill the batches in which other sales' holds are closed.
 #[derive(Debug)]
 pub struct CloseHold {
-    pub pool: PgPool,
+    pub pool: SteppedPool,
     pub inventory: Inventory,
     /// Sales whose stock is closed.
     pub held_off: HeldOff,

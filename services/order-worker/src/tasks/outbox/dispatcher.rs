@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use flashsale_pg::SteppedPool;
 use flashsale_service::Drain;
 use flashsale_telemetry::propagate;
-use sqlx::PgPool;
 use tokio::task::{JoinError, JoinSet};
 use tracing::Instrument as _;
 
@@ -39,7 +39,7 @@ pub struct DispatchPace {
 pub struct Dispatcher<H> {
     /// What carries the rows out.
     pub handler: Arc<H>,
-    pub pool: PgPool,
+    pub pool: SteppedPool,
     pub pace: DispatchPace,
     pub wakeups: Arc<Wakeups>,
     pub metrics: Metrics,

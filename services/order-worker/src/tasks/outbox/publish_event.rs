@@ -1,7 +1,7 @@
 //! Wakes the watchers of orders.
 
+use flashsale_pg::SteppedPool;
 use flashsale_queue::OrderEvent;
-use sqlx::PgPool;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -19,7 +19,7 @@ const PUBLISHES: usize = 64;
 /// Publishes to `ORDER_EVENTS`; confirmed by JetStream's ack.
 #[derive(Debug)]
 pub struct PublishEvent {
-    pub pool: PgPool,
+    pub pool: SteppedPool,
     pub events: EventsStream,
 }
 

@@ -1,6 +1,6 @@
 //! Sends mails to buyers.
 
-use sqlx::PgPool;
+use flashsale_pg::SteppedPool;
 use tracing::Instrument as _;
 
 use super::handler::{Handler, ORDER_MISSING, Outcome, STORE_UNAVAILABLE, each, span_of};
@@ -14,7 +14,7 @@ use crate::{
 /// Sends mails through the relay; confirmed when the relay has accepted them.
 #[derive(Debug)]
 pub struct SendMail {
-    pub pool: PgPool,
+    pub pool: SteppedPool,
     /// Writes the messages.
     pub writer: Writer,
     pub relay: Relay,

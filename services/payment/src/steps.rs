@@ -1,0 +1,45 @@
+//! The steps of payment: each statement and commit that changes the record is one at which a fault
+//! suite may kill the process. What is only read is none.
+
+flashsale_failpoint::steps! {
+    pub(crate) const COMMIT_CANCEL = "commit/cancel";
+    pub(crate) const COMMIT_PAYMENTS = "commit/payments";
+    pub(crate) const COMMIT_REFUND = "commit/refund";
+    pub(crate) const COMMIT_REFUND_DONE = "commit/refund_done";
+    pub(crate) const COMMIT_SETTLE = "commit/settle";
+    pub(crate) const SQL_AWAIT_BUYER = "sql/await_buyer";
+    pub(crate) const SQL_BEGIN_CONFIRM = "sql/begin_confirm";
+    pub(crate) const SQL_END_UNBEGUN = "sql/end_unbegun";
+    pub(crate) const SQL_LEASE_PAYMENTS = "sql/lease_payments";
+    pub(crate) const SQL_LEASE_REFUNDS = "sql/lease_refunds";
+    pub(crate) const SQL_MAKE_DUE = "sql/make_due";
+    pub(crate) const SQL_MAKE_REFUND_DUE = "sql/make_refund_due";
+    pub(crate) const SQL_NAME_UNUSED_INTENT = "sql/name_unused_intent";
+    pub(crate) const SQL_OPEN_BUDGET = "sql/open_budget";
+    pub(crate) const SQL_PUT_BACK = "sql/put_back";
+    pub(crate) const SQL_PUT_BACK_REFUND = "sql/put_back_refund";
+    pub(crate) const SQL_RECONCILE = "sql/reconcile";
+    pub(crate) const SQL_RECORD_DECLINE = "sql/record_decline";
+    pub(crate) const SQL_RECORD_INTENT = "sql/record_intent";
+    pub(crate) const SQL_SET_FORCE = "sql/set_force";
+    pub(crate) const SQL_TAKE_TURN = "sql/take_turn";
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use flashsale_failpoint::{KillPoint, Moment};
+
+    use super::*;
+
+    /// Each is armed by its name: that is what a fault suite knows.
+    #[test]
+    fn every_step_is_reachable_by_name() {
+        for (name, moment) in all().into_iter().flat_map(|name| Moment::ALL.map(|at| (name, at))) {
+            let point: KillPoint = format!("{name}:{moment}:1").parse().unwrap();
+            assert_eq!((point.step.as_str(), point.moment), (name, moment));
+            assert!(named(name).is_some(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Payment dies by SIGKILL before or after each of its steps, is started again, and everything it
+//! was at is brought to its end: no order is paid twice, and no money is kept without an order.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use flashsale_auditor::{Invariant, Verdict, audit};
+use flashsale_failpoint::KILL_AT;
+use flashsale_payment::steps;
+use flashsale_proto::{
+    Money,
+    payment::{
+        BreakerForce, CreatePaymentsRequest, GetPaymentRequest, PaymentOrder, PaymentState,
+        RefundRequest, SetBreakerRequest, payment_admin_service_client::PaymentAdminServiceClient,
+        payment_service_client::PaymentServiceClient,
+    },
+};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tonic::{Request, transport::Channel};
+use uuid::Uuid;
+
+use super::{books, rush};
+use crate::{
+    figures::Figures,
+    patience::until_some,
+    platform::{Platform, Sale},
+    points::{self, Point},
+    task::Task,
+};
+
+/// An intent that is created while its payment ends without it: for that a second instance has to
+/// take up a payment whose lease has run out in the middle of a call, which no tour brings about.
+const OUT_OF_REACH: &str = "sql/name_unused_intent";
+/// How long payment may take to come by.
+const WITHIN: Duration = Duration::from_secs(25);
+/// How long a payment may take to end: its lease has to run out before it is taken up again.
+const ENDED_WITHIN: Duration = Duration::from_secs(60);
+/// How long one attempt at a call may take.
+const ATTEMPT: Duration = Duration::from_secs(5);
+/// Has the provider drop one refund, which is then put back.
+const REFUND_FAILS: &str = r#"{"endpoint":"POST /v1/refunds","kind":"reset_before","count":1}"#;
+const CARD: &str = "pm_card_visa";
+/// The provider refuses to create an intent with it.
+const NO_CARD: &str = "pm_of_no_card";
+
+/// How many points there are.
+pub(super) fn points() -> u64 {
+    2 * reachable().count() as u64
+}
+
+fn reachable() -> impl Iterator<Item = &'static str> {
+    steps::all().into_iter().filter(|step| *step != OUT_OF_REACH)
+}
+
+/// Kills it at its points in turn, in as many sales.
+pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
+    points::each(task, figures, reachable(), times, |task, point, figures| {
+        Box::pin(at(task, point, figures))
+    })
+    .await?;
+    figures.more.insert("steps_out_of_reach".to_owned(), json!([OUT_OF_REACH]));
+    Ok(())
+}
+
+/// How often a step is come by at least, in a sale.
+fn times(step: &str) -> u32 {
+    match step {
+        "sql/take_turn" => 10,
+        "sql/lease_payments" | "sql/lease_refunds" => 5,
+        "commit/settle" | "sql/begin_confirm" | "sql/record_intent" => 3,
+        _ => 1,
+    }
+}
+
+/// One sale with one point armed in its middle; whether payment came by.
+async fn at(task: &mut Task, point: Point, figures: &mut Figures) -> anyhow::Result<bool> {
+    let round = rush(task).await?;
+    let tour = Tour { step: point.step, arm: (KILL_AT, point.armed()), paid: Uuid::new_v4() };
+    tour.go(&task.platform).await?;
+    let killed = points::was_reached(&task.platform.payment, WITHIN).await;
+    // Armed still if it was not killed: it must not die in another sale.
+    task.platform.payment.restart(&[]).await?;
+    tour.end(&task.platform).await?;
+    task.goes_on(&round.crowd).await?;
+    let story = round.crowd.leave().await;
+    let before = figures.broken.len();
+    money(&task.platform, &round.sale, figures).await?;
+    books::conclude(task, &round.sale, &[story], figures).await?;
+    if figures.broken.len() > before {
+        figures.broken.push(format!("that was {}", point.armed()));
+    }
+    Ok(killed)
+}
+
+/// What has to happen beside a sale so that payment comes by a step.
+struct Tour<'a> {
+    step: &'a str,
+    /// What arms its kill point.
+    arm: (&'a str, String),
+    /// What is paid beside the sale, as an order of no sale.
+    paid: Uuid,
+}
+
+impl Tour<'_> {
+    /// Arms payment, and has happen what the orders of a sale would not bring about. It may die in
+    /// the middle of any call.
+    async fn go(&self, platform: &Platform) -> anyhow::Result<()> {
+        let payment = &platform.payment;
+        let armed = std::slice::from_ref(&self.arm);
+        match self.step {
+            "commit/refund" | "commit/refund_done" | "sql/make_refund_due" => {
+                self.pay(platform, CARD, PaymentState::Succeeded).await?;
+                payment.restart(armed).await?;
+                self.refund(platform).await.ok();
+            }
+            "sql/put_back_refund" => {
+                self.pay(platform, CARD, PaymentState::Succeeded).await?;
+                payment.restart(armed).await?;
+                strike(platform, REFUND_FAILS).await?;
+                self.refund(platform).await.ok();
+            }
+            "sql/end_unbegun" => {
+                payment.restart(armed).await?;
+                self.create(platform, NO_CARD).await.ok();
+            }
+            "sql/open_budget" => {
+                payment.kill().await;
+                sqlx::query("DELETE FROM provider_budgets").execute(&platform.pool).await?;
+                payment.restart(armed).await?;
+            }
+            "sql/set_force" => {
+                payment.restart(armed).await?;
+                force_nothing(platform).await.ok();
+            }
+            _ => payment.restart(armed).await?,
+        }
+        Ok(())
+    }
+
+    /// Has what was begun asked for again, and waits for its end.
+    async fn end(&self, platform: &Platform) -> anyhow::Result<()> {
+        match self.step {
+            "commit/refund"
+            | "commit/refund_done"
+            | "sql/make_refund_due"
+            | "sql/put_back_refund" => {
+                until_some(ENDED_WITHIN, "the refund is taken", async || {
+                    self.refund(platform).await.map(Some)
+                })
+                .await?;
+                self.ended(platform, PaymentState::Refunded).await
+            }
+            "sql/end_unbegun" => self.pay(platform, NO_CARD, PaymentState::Failed).await,
+            "sql/set_force" => {
+                until_some(ENDED_WITHIN, "the breaker is set", async || {
+                    force_nothing(platform).await.map(Some)
+                })
+                .await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Has a payment recorded, asking until there is an answer, and waits for its end.
+    async fn pay(&self, platform: &Platform, card: &str, end: PaymentState) -> anyhow::Result<()> {
+        until_some(ENDED_WITHIN, "a payment is recorded", async || {
+            self.create(platform, card).await.map(Some)
+        })
+        .await?;
+        self.ended(platform, end).await
+    }
+
+    async fn create(&self, platform: &Platform, card: &str) -> anyhow::Result<()> {
+        let order = PaymentOrder {
+            order_id: self.paid.to_string(),
+            sale_id: Uuid::nil().to_string(),
+            amount: Some(Money { currency_code: "EUR".to_owned(), units: 10, nanos: 0 }),
+            payment_method: card.to_owned(),
+            traceparent: String::new(),
+        };
+        let request_id = Uuid::new_v4().to_string();
+        let request = CreatePaymentsRequest { request_id, orders: vec![order] };
+        client(platform)?.create_payments(timely(request)).await?;
+        Ok(())
+    }
+
+    async fn refund(&self, platform: &Platform) -> anyhow::Result<()> {
+        let (request_id, order_id) = (Uuid::new_v4().to_string(), self.paid.to_string());
+        client(platform)?.refund(timely(RefundRequest { request_id, order_id })).await?;
+        Ok(())
+    }
+
+    /// Waits until the payment is in this state, in which it stays.
+    async fn ended(&self, platform: &Platform, end: PaymentState) -> anyhow::Result<()> {
+        until_some(ENDED_WITHIN, "the payment ends", async || {
+            let get = GetPaymentRequest { order_id: self.paid.to_string() };
+            let answer = client(platform)?.get_payment(timely(get)).await?.into_inner();
+            let state = answer.payment.unwrap_or_default().state();
+            ensure!(state == end, "it is {state:?}");
+            Ok(Some(()))
+        })
+        .await
+    }
+}
+
+fn client(platform: &Platform) -> anyhow::Result<PaymentServiceClient<Channel>> {
+    Ok(PaymentServiceClient::new(platform.payment.channel()?))
+}
+
+fn timely<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(ATTEMPT);
+    request
+}
+
+/// Records that the breaker decides, which it does.
+async fn force_nothing(platform: &Platform) -> anyhow::Result<()> {
+    let mut admin = PaymentAdminServiceClient::new(platform.payment.channel()?);
+    let request_id = Uuid::new_v4().to_string();
+    let set = SetBreakerRequest { request_id, force: BreakerForce::Auto.into() };
+    admin.set_breaker(timely(set)).await?;
+    Ok(())
+}
+
+/// Switches a fault of the provider on.
+async fn strike(platform: &Platform, rule: &str) -> anyhow::Result<()> {
+    let mut provider = TcpStream::connect(platform.stripe.address()).await?;
+    let length = rule.len();
+    let request = format!(
+        "POST /_control/faults HTTP/1.1\r\nhost: provider\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\nconnection: close\r\n\r\n{rule}"
+    );
+    provider.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    provider.read_to_string(&mut answer).await?;
+    ensure!(answer.starts_with("HTTP/1.1 200"), "the provider takes no fault: {answer}");
+    Ok(())
+}
+
+/// Waits until all money of the sale is where it belongs, and holds the record against the
+/// provider's own log.
+async fn money(platform: &Platform, sale: &Sale, figures: &mut Figures) -> anyhow::Result<()> {
+    // What does not come to rest is what the audit is for.
+    platform.rest(sale).await.ok();
+    let settled = until_some(ENDED_WITHIN, "all money is settled", async || {
+        let open: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM payments p LEFT JOIN refunds r USING (order_id)
+             WHERE p.sale_id = $1
+                AND (p.state IN ('DUE', 'PROCESSING', 'REQUIRES_ACTION') OR r.state = 'DUE')",
+        )
+        .bind(sale.id)
+        .fetch_one(&platform.pool)
+        .await?;
+        anyhow::Ok((open == 0).then_some(()))
+    });
+    if let Err(error) = settled.await {
+        figures.broken.push(format!("sale {}: {error:#}", sale.id));
+    }
+    platform.rest(sale).await.ok();
+    let mut options = platform.audit_options(sale);
+    options.stripe_log = Some(platform.stripe.log());
+    let report = audit(&options).await;
+    figures.expect(report.verdict != Verdict::Unread, || format!("not audited: {report}"));
+    for promise in [Invariant::I3, Invariant::I4] {
+        let named = report.violations(promise).into_iter();
+        figures.broken.extend(named.map(|what| format!("{}: {what}", promise.name())));
+    }
+    Ok(())
+}
