@@ -292,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn money_is_written_with_its_currency_s_decimals_and_its_sign() {
+    fn money_has_its_currencys_decimals() {
         for (units, nanos, currency, text) in [
             (19, 900_000_000, "EUR", "19.90 EUR"),
             (0, 0, "EUR", "0.00 EUR"),
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_may_leave_out_http_and_any_other_scheme_is_refused() {
+    fn only_http_addresses_are_accepted() {
         assert_eq!(Target::find(Some("127.0.0.1:7".to_owned())).addr, "http://127.0.0.1:7");
         for wrong in ["https://127.0.0.1:7", "redis://127.0.0.1:7", "foo bar", "http://"] {
             let error = Target::find(Some(wrong.to_owned())).connect().unwrap_err();

@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_at_fault_is_told_once_and_what_the_fields_do_not_say_is_told_too() {
+    fn every_violation_is_printed_once() {
         let field = failure_text(&Failure::invalid("sale_id", "is not a UUID"));
         assert_eq!(
             field,

@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn the_simulation_gets_its_three_commands_and_their_help() {
+    fn simulation_commands_are_forwarded() {
         for (line, expected) in [
             ("run", "run"),
             ("run --help", "run"),
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn all_other_command_lines_stay_here() {
+    fn other_commands_are_not_forwarded() {
         for line in [
             "",
             "help",

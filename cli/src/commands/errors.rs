@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_has_its_own_page() {
+    fn no_two_reasons_share_a_page() {
         for reason in Reason::ALL {
             let (file, text) = page(*reason);
             assert_eq!(file, reason.page());
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_as_json_has_its_sections_by_name() {
+    fn page_as_json_has_named_sections() {
         let (_, text) = page(Reason::SoldOut);
         let value = whole(Reason::SoldOut, text);
         for name in [

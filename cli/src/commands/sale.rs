@@ -316,7 +316,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_item_is_a_sku_a_price_and_a_quantity_and_the_sku_may_have_equals_signs() {
+    fn item_argument_allows_equals_signs_in_sku() {
         let item = parse_item("a=b=0.05=7", "EUR", 2).unwrap();
         let price = item.unit_price.unwrap();
         assert_eq!((item.sku.as_str(), item.quantity, item.per_buyer_limit), ("a=b", 7, 2));
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_price_that_is_not_digits_and_a_point_is_refused_and_never_read_as_another() {
+    fn malformed_prices_are_refused() {
         for wrong in [
             "-0.90",
             "-1",

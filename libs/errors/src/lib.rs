@@ -228,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_is_in_the_contract_and_the_contract_has_no_other() {
+    fn reasons_match_the_contract() {
         for reason in Reason::ALL {
             let name = format!("ERROR_REASON_{}", reason.as_str());
             assert!(
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_survives_the_wire_whole() {
+    fn failure_survives_the_wire() {
         for reason in Reason::ALL {
             let failure = Failure::new(*reason, "it went wrong")
                 .with("sku", "TEE-M")
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_is_advised_exactly_where_the_code_says_that_it_helps() {
+    fn retry_info_follows_the_reason() {
         for reason in Reason::ALL {
             let waits = matches!(
                 reason.code(),
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn those_refused_at_the_same_moment_do_not_all_come_back_at_the_same_moment() {
+    fn retry_delays_are_spread() {
         let delays: std::collections::BTreeSet<Duration> =
             (0..100).filter_map(|_| Failure::new(Reason::Overloaded, "x").delay()).collect();
         assert!(delays.len() > 90, "{} delays of 100", delays.len());
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_by_the_thousand_have_few_delays_between_the_same_bounds() {
+    fn mass_refusals_have_few_distinct_delays() {
         let delays: std::collections::BTreeSet<u128> = (0..200)
             .filter_map(|_| Failure::new(Reason::Overloaded, "x").in_steps().delay())
             .map(|delay| delay.as_micros())
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_of_somebody_else_is_not_taken_for_ours() {
+    fn foreign_status_is_not_ours() {
         assert_eq!(Failure::from_status(&Status::unavailable("SOLD_OUT: no")), None);
         let failure = Failure::from_peer("inventory", &Status::unavailable("connection refused"));
         assert_eq!(failure.reason(), Reason::PeerUnavailable);

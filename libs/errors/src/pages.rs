@@ -36,7 +36,7 @@ mod tests {
 
     // One test: where the pages are is one thing for the process.
     #[test]
-    fn links_lead_to_where_the_pages_are_published() {
+    fn help_urls_use_the_published_base() {
         assert_eq!(Reason::SoldOut.help_url(), "https://flashsale.dev/docs/errors/sold-out.md");
         publish_pages_at("");
         assert_eq!(Reason::SoldOut.help_url(), "https://flashsale.dev/docs/errors/sold-out.md");

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_data_folder_stands_beside_the_lock_file_of_the_workspace() {
+    fn home_is_beside_the_lock_file() {
         let workspace = tempfile::tempdir().unwrap();
         fs::write(workspace.path().join("Cargo.lock"), "").unwrap();
         let inner = workspace.path().join("libs/one");
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn outside_of_a_workspace_the_data_folder_stands_in_the_working_folder() {
+    fn home_outside_a_workspace_is_local() {
         let cwd = tempfile::tempdir().unwrap();
         assert_eq!(Home::above(cwd.path()).path(), cwd.path().join(".flashsale"));
     }
