@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn twenty_violations_are_named_and_the_rest_counted() {
+    fn violations_are_listed_up_to_twenty() {
         let mut findings = Findings::default();
         for number in 0..25 {
             findings.broken(Invariant::I2, format!("order {number}"));

@@ -366,7 +366,7 @@ mod tests {
     use super::in_minor_units;
 
     #[test]
-    fn the_providers_amounts_are_counted_in_minor_units() {
+    fn provider_amounts_are_minor_units() {
         let cases = [
             (1_999, "EUR", 1_999),
             (500, "JPY", 500),

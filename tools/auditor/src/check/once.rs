@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_id_depends_on_sale_buyer_and_request() {
+    fn order_id_depends_on_all_three() {
         let id =
             |sale, buyer, request| order_of(Uuid::from_u128(sale), buyer, Uuid::from_u128(request));
         assert_eq!(id(1, "a", 2), id(1, "a", 2));

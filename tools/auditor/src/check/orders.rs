@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_is_never_left_but_by_a_refund() {
+    fn only_a_refund_leaves_an_end() {
         for from in ["CONFIRMED", "DECLINED", "CANCELLED", "REFUNDED"] {
             for to in ["CLAIMED", "PAYING", "CONFIRMED", "DECLINED", "CANCELLED", "REFUNDED"] {
                 let refund = (from, to) == ("CONFIRMED", "REFUNDED");

@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_admission_id_is_what_redis_makes_of_it() {
+    fn audited_admission_id_matches_redis() {
         // redis-cli EVAL "return redis.sha1hex('0195c1d2-0000-7000-8000-000000000001:42:3')" 0
         let sale = "0195c1d2-0000-7000-8000-000000000001".parse().unwrap();
         assert_eq!(admission_id(sale, 42, 3), "6424bc56a63133fb1b1b1781e6df277411e1e136");

@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_given_back_count_no_more() {
+    fn returned_units_are_not_counted() {
         assert_eq!(most_at_once(vec![]), 0);
         assert_eq!(most_at_once(vec![(1, 2), (3, -2), (3, 2), (5, -2)]), 2);
         assert_eq!(most_at_once(vec![(1, 2), (4, -2), (3, 2), (5, -2)]), 4);

@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_that_breaks_off_is_read_only_while_it_is_written() {
+    fn truncated_log_is_read_while_written() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         write!(file, "{{\"event\":\"refused\"}}\n{{\"event\":\"joi").unwrap();
         let path = Some(file.path().to_owned());
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn no_log_is_no_error_and_a_missing_one_is() {
+    fn missing_log_is_an_error() {
         assert!(read::<Seen>(&None, true).unwrap().is_none());
         assert!(read::<Seen>(&Some("/nowhere/at/all".into()), true).is_err());
     }

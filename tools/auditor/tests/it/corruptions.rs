@@ -508,7 +508,7 @@ const CASES: &[Case] = &[
 ];
 
 #[tokio::test]
-async fn a_sale_that_went_well_keeps_every_promise() {
+async fn healthy_sale_keeps_every_promise() {
     let servers = Servers::start().await;
     let world = World::build(&servers).await;
     let report = audit(&world.options(&servers)).await;
@@ -553,7 +553,7 @@ async fn a_sale_that_went_well_keeps_every_promise() {
 }
 
 #[tokio::test]
-async fn a_hold_that_was_given_back_for_another_of_its_order_breaks_nothing() {
+async fn replaced_hold_breaks_nothing() {
     let servers = Servers::start().await;
     let mut world = World::build(&servers).await;
     world.plant(&servers, Redis(&["HSET", "@holds", "<h8>", SECOND_HOLD])).await;
@@ -562,8 +562,7 @@ async fn a_hold_that_was_given_back_for_another_of_its_order_breaks_nothing() {
 }
 
 #[tokio::test]
-async fn an_order_that_was_put_aside_and_given_up_has_what_could_be_read_of_it_and_breaks_nothing()
-{
+async fn discarded_dead_letter_breaks_nothing() {
     let servers = Servers::start().await;
     let mut world = World::build(&servers).await;
     for plant in [
@@ -597,7 +596,7 @@ async fn an_order_that_was_put_aside_and_given_up_has_what_could_be_read_of_it_a
 }
 
 #[tokio::test]
-async fn a_queue_that_never_had_a_message_is_read_as_empty() {
+async fn unused_queue_is_read_as_empty() {
     let servers = Servers::start().await;
     let world = World::build(&servers).await;
     servers.jetstream.delete_stream("ORDERS").await.unwrap();
@@ -608,7 +607,7 @@ async fn a_queue_that_never_had_a_message_is_read_as_empty() {
 }
 
 #[tokio::test]
-async fn each_corruption_breaks_exactly_its_promises_and_is_named() {
+async fn corruptions_break_exactly_their_promises() {
     let servers = Servers::start().await;
     let mut wrong = Vec::new();
     for case in CASES {
@@ -629,7 +628,7 @@ async fn each_corruption_breaks_exactly_its_promises_and_is_named() {
 }
 
 #[tokio::test]
-async fn without_the_providers_log_the_record_alone_tells_of_missing_money() {
+async fn record_alone_shows_missing_money() {
     let servers = Servers::start().await;
     for (plant, broken, says) in [
         (

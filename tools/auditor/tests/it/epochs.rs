@@ -40,7 +40,7 @@ async fn rebuilt(servers: &Servers, more: &[Plant]) -> flashsale_auditor::Report
 }
 
 #[tokio::test]
-async fn units_taken_anew_count_from_when_they_were() {
+async fn retaken_units_count_from_their_retaking() {
     let servers = Servers::start().await;
     let report = rebuilt(&servers, &[]).await;
     assert_eq!(report.verdict, Verdict::Held, "{report}");
@@ -48,7 +48,7 @@ async fn units_taken_anew_count_from_when_they_were() {
 }
 
 #[tokio::test]
-async fn times_of_two_epochs_are_not_added_up() {
+async fn epochs_are_not_added_up() {
     let servers = Servers::start().await;
     for more in [
         // By the clock of another server buyer 6 had as many just when the second epoch began.
@@ -66,7 +66,7 @@ async fn times_of_two_epochs_are_not_added_up() {
 }
 
 #[tokio::test]
-async fn units_oversold_within_an_epoch_are_found() {
+async fn overselling_within_an_epoch_is_found() {
     let servers = Servers::start().await;
     let report = rebuilt(&servers, &[Hold("<h1>", "t", "<start>")]).await;
     assert_eq!(
