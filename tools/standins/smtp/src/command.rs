@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_read_as_the_grammar_says() {
+    fn commands_follow_the_grammar() {
         let mail = |from: &str, size| Ok(Command::Mail { from: from.into(), size });
         let rcpt = |to: &str| Ok(Command::Rcpt { to: to.into() });
         let long = format!("RCPT TO:<{}@x.example>", "l".repeat(65));

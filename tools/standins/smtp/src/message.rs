@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_are_unfolded_and_only_the_shops_own_are_kept() {
+    fn own_headers_are_unfolded_and_kept() {
         let message = Message::read(
             b"From: <shop@x.example>\r\nSubject: Your order\r\n is confirmed\r\n\
               Message-ID: <1@x.example>\r\nX-Flashsale-Order: o-1\r\n\
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_messages_are_read_too() {
+    fn odd_messages_are_read() {
         let empty = hex(&Sha256::digest(b""));
         for raw in ["", "Subject: x", "Subject: x\r\n", " folded nothing\r\n\r\n", "no colon\r\n"] {
             assert_eq!(Message::read(raw.as_bytes()).body_sha256, empty, "{raw:?}");

@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_crlf_ends_a_line_however_it_is_cut_into_pieces() {
+    async fn only_crlf_ends_a_line() {
         let input = b"a\nb\rc\r\n\r\n.\n\r\nlonger than allowed\r\nok\r\nno end";
         for capacity in 1..input.len() {
             let mut read = BufReader::with_capacity(capacity, &input[..]);

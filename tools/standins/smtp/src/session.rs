@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_out_of_order_are_refused_and_change_nothing() {
+    fn out_of_order_commands_change_nothing() {
         let rows: [(&[&str], u16); 11] = [
             (&["MAIL FROM:<a@b.c>"], 503),
             (&["RCPT TO:<a@b.c>"], 503),
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_dialogue_leads_to_the_envelope() {
+    fn full_dialogue_yields_the_envelope() {
         let mut session = Session::new(1000, Some("NOBODY"));
         session.take("EHLO me");
         session.take("MAIL FROM:<a@b.c>");
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn recipients_are_bounded() {
+    fn number_of_recipients_is_bounded() {
         let mut session = Session::new(1000, None);
         session.take("EHLO me");
         session.take("MAIL FROM:<a@b.c>");

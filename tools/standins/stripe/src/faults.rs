@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_stands_for_any_run_of_characters() {
+    fn star_matches_any_characters() {
         let rows = [
             ("*", "POST /v1/refunds", true),
             ("POST *", "POST /v1/refunds", true),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counted_fault_strikes_that_often_and_is_gone() {
+    fn counted_fault_is_used_up() {
         let mut faults = Faults::default();
         let rule = Rule {
             endpoint: "*".into(),

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fingerprint_ignores_order_and_nothing_else() {
+    fn fingerprint_ignores_only_order() {
         let print = |text: &str| Form::parse(text.as_bytes()).unwrap().fingerprint();
         assert_eq!(print("a=1&b=2"), print("b=2&a=1"));
         for other in ["a=12", "a=1&b=3", "a=1", "a=1&b=2&b=2", "ab=12"] {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_found_by_its_outer_part() {
+    fn unknown_parameter_is_found_by_prefix() {
         let form = Form::parse(b"metadata[x]=1&amonut=5").unwrap();
         assert_eq!(form.first_unknown(&["metadata", "amount"]), Some("amonut"));
         assert_eq!(form.first_unknown(&["metadata", "amonut"]), None);

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_saved_answer_is_replayed_for_24_hours() {
+    fn saved_answer_is_replayed_for_24_hours() {
         let mut keys = Keys::default();
         assert!(matches!(keys.begin("k", "/p", [0; 32], 0), Begin::Execute));
         assert!(matches!(keys.begin("k", "/p", [0; 32], 1), Begin::InUse));
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_released_key_is_free_and_a_saved_one_is_not() {
+    fn only_a_released_key_is_free() {
         let mut keys = Keys::default();
         assert!(matches!(keys.begin("k", "/p", [0; 32], 0), Begin::Execute));
         keys.release("k");

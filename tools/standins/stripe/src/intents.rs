@@ -500,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn every_state_allows_what_the_lifecycle_says_and_nothing_else() {
+    fn states_allow_only_their_transitions() {
         // (state, confirm allowed, authenticate allowed, cancel allowed)
         let rows = [
             (Status::RequiresPaymentMethod, true, false, true),
@@ -521,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn money_is_taken_only_by_the_step_that_ends_in_succeeded() {
+    fn only_succeeded_takes_money() {
         let rows = [
             ("pm_card_visa", Status::Succeeded, true),
             ("pm_card_visa_chargeDeclined", Status::RequiresPaymentMethod, false),
@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buyer_who_is_not_there_cannot_authenticate() {
+    fn off_session_intent_requiring_action_fails() {
         let how =
             Confirmation { no_action_possible: true, ..with("pm_card_authenticationRequired") };
         let step = intent(Status::RequiresPaymentMethod).confirm(how).unwrap();

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_gives_its_rate_each_second_and_keeps_no_more_than_one_second() {
+    fn bucket_holds_at_most_one_second() {
         let mut limiter = RateLimiter::new(5, 100, 0);
         let admitted =
             |l: &mut RateLimiter, now| (0..20).filter(|_| l.admit("a", now).is_ok()).count();
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_are_counted_apart_and_together() {
+    fn endpoint_and_account_limits_both_count() {
         let mut limiter = RateLimiter::new(3, 5, 0);
         for _ in 0..3 {
             limiter.admit("a", 0).unwrap();
