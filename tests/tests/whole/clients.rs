@@ -18,7 +18,7 @@ type Client = fn(made: &Path) -> Command;
 
 /// One start for all of them: it takes seconds.
 #[tokio::test]
-async fn a_buyer_s_way_through_the_sale_is_the_same_from_python_and_from_typescript() {
+async fn generated_clients_complete_the_journey() {
     // Three of each: one buyer takes two, the next one wants two.
     let mut up = Flashsale::start(&["up", "--quantity", "3"]);
     let made = up.home().join("clients");

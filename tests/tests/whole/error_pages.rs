@@ -72,7 +72,7 @@ fn upper_snake(code: tonic::Code) -> String {
 }
 
 #[test]
-fn every_reason_has_a_page_and_every_page_a_reason() {
+fn reasons_and_pages_correspond() {
     let there: BTreeSet<PathBuf> = error_pages().into_iter().collect();
     let folder = repository().join("docs/errors");
     let mut expected: BTreeSet<PathBuf> =
@@ -82,7 +82,7 @@ fn every_reason_has_a_page_and_every_page_a_reason() {
 }
 
 #[test]
-fn a_page_says_of_status_retry_and_next_step_what_the_code_does() {
+fn pages_state_status_and_retry() {
     for reason in Reason::ALL {
         let (name, text) = (reason.as_str(), page(*reason));
         assert!(text.starts_with(&format!("# {name}\n")), "{name}");
@@ -108,7 +108,7 @@ fn a_page_says_of_status_retry_and_next_step_what_the_code_does() {
 }
 
 #[test]
-fn the_index_has_every_reason_in_order_and_nothing_else() {
+fn index_lists_reasons_in_order() {
     let index = read("docs/errors/README.md");
     let rows: Vec<&str> = index.lines().filter(|line| line.starts_with("| [")).collect();
     let expected: Vec<String> = Reason::ALL
@@ -131,7 +131,7 @@ fn the_index_has_every_reason_in_order_and_nothing_else() {
 }
 
 #[test]
-fn the_command_prints_the_pages() {
+fn errors_command_prints_the_pages() {
     let home = own_home();
     let say = |args: &[&str]| Said::by(&mut flashsale(home.path(), args));
     let all = say(&["errors", "--json"]).json();
@@ -202,7 +202,7 @@ fn attached() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn a_page_names_the_metadata_that_the_code_attaches_and_no_other() {
+fn pages_list_the_attached_metadata() {
     let attached = attached();
     for reason in Reason::ALL {
         let in_code = attached.get(&format!("{reason:?}")).cloned().unwrap_or_default();
@@ -217,7 +217,7 @@ fn a_page_names_the_metadata_that_the_code_attaches_and_no_other() {
 }
 
 #[test]
-fn a_reason_that_no_code_answers_says_so_on_its_page() {
+fn unanswered_reasons_are_marked() {
     let mut raised = String::new();
     for (path, code) in answering() {
         if !path.ends_with("libs/errors/src/reason.rs") {
@@ -277,7 +277,7 @@ fn contract() -> (BTreeSet<String>, BTreeMap<String, Described>) {
 }
 
 #[test]
-fn a_page_names_calls_of_the_contract_and_all_that_the_contract_names_the_reason_for() {
+fn pages_name_the_calls_that_answer() {
     let (_, calls) = contract();
     for reason in Reason::ALL {
         let (name, text) = (reason.as_str(), page(*reason));
@@ -299,7 +299,7 @@ fn a_page_names_calls_of_the_contract_and_all_that_the_contract_names_the_reason
 }
 
 #[test]
-fn a_page_names_only_fields_that_requests_have() {
+fn pages_name_existing_fields() {
     let (fields, _) = contract();
     let path = |c: char| c.is_ascii_lowercase() || "_.[]0123456789".contains(c);
     for reason in Reason::ALL {
@@ -315,7 +315,7 @@ fn a_page_names_only_fields_that_requests_have() {
 }
 
 #[test]
-fn metrics_and_log_lines_that_the_pages_name_exist() {
+fn pages_name_existing_metrics_and_logs() {
     let metrics = read("docs/metrics.md");
     let mut code = String::new();
     for folder in ["libs", "services"] {
@@ -347,7 +347,7 @@ fn metrics_and_log_lines_that_the_pages_name_exist() {
 }
 
 #[test]
-fn links_between_the_pages_lead_somewhere() {
+fn links_between_pages_resolve() {
     let mut pages = error_pages();
     pages.push(repository().join("docs/runbook.md"));
     for path in pages {

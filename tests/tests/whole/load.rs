@@ -30,7 +30,7 @@ fn assert_page_loads_nothing(page: &str) {
 }
 
 #[test]
-fn a_short_load_keeps_its_thresholds_and_its_report_has_every_figure() {
+fn short_load_writes_a_full_report() {
     let mut load = Flashsale::start(&[&SHORT[..], &["--mix", "buy=60,bot=20,cancel=20"]].concat());
     let (status, said) = load.end();
     let report = load.json("load.json");
@@ -67,7 +67,7 @@ fn a_short_load_keeps_its_thresholds_and_its_report_has_every_figure() {
 }
 
 #[tokio::test]
-async fn a_running_platform_is_loaded_and_a_threshold_it_breaks_or_its_death_is_told() {
+async fn load_reports_broken_threshold_and_death() {
     let mut up = Flashsale::start(&["up"]);
     let about = eventually("up has written down where it is", || {
         let file = up.home().join("up.json");
@@ -106,7 +106,7 @@ async fn a_running_platform_is_loaded_and_a_threshold_it_breaks_or_its_death_is_
 }
 
 #[test]
-fn what_cannot_be_loaded_is_refused_with_the_part_that_is_wrong_and_exit_code_2() {
+fn invalid_load_arguments_exit_with_2() {
     let home = own_home();
     for (args, part) in [
         (

@@ -29,7 +29,7 @@ struct Scraped {
 type Scrape = BTreeMap<String, Scraped>;
 
 #[tokio::test]
-async fn every_metric_is_documented_and_every_dashboard_and_alert_asks_for_one_that_exists() {
+async fn metrics_match_docs_dashboard_and_alerts() {
     let mut up = Flashsale::start(&["up"]);
     up.read_until("Ctrl-C stops everything");
     let about = up.json("up.json");
@@ -105,7 +105,7 @@ async fn every_metric_is_documented_and_every_dashboard_and_alert_asks_for_one_t
 }
 
 #[test]
-fn every_alert_leads_to_its_incident_in_the_runbook() {
+fn alerts_link_to_the_runbook() {
     for alert in alerts() {
         has_a_page(&alert.runbook, &alert.name);
     }

@@ -29,7 +29,7 @@ const UNKNOWN: &str = "00000000-0000-4000-8000-000000000000";
 
 /// One start for all of them: it takes seconds.
 #[tokio::test]
-async fn the_calls_that_up_prints_and_every_command_of_an_operator_work_as_typed() {
+async fn printed_calls_and_commands_work() {
     let mut up = Flashsale::start(&["up"]);
     let printed = up.read_until("Ctrl-C stops everything");
     let about = up.json("up.json");
@@ -562,7 +562,7 @@ fn a_service_that_is_not_there_is_told_with_the_next_step(up: &Flashsale, about:
 }
 
 #[test]
-fn without_a_running_platform_the_commands_say_how_to_start_one() {
+fn commands_without_platform_name_make_up() {
     let home = own_home();
     let said = Said::by(&mut flashsale(home.path(), &["sale", "show"]));
     // Unless something else has taken the default port, in which case it is still no flashsale.
@@ -577,7 +577,7 @@ fn without_a_running_platform_the_commands_say_how_to_start_one() {
 }
 
 #[test]
-fn a_missing_simulation_is_named_and_everything_else_works() {
+fn missing_simulation_is_named() {
     let home = own_home();
     // The command alone in a folder, as on an operator's machine.
     let alone = home.path().join("flashsale");
@@ -598,7 +598,7 @@ fn a_missing_simulation_is_named_and_everything_else_works() {
 }
 
 #[test]
-fn a_service_that_stays_silent_is_given_up_after_its_deadline() {
+fn silent_service_hits_the_deadline() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = silent.local_addr().unwrap().to_string();
     let said = Said::by(&mut flashsale(own_home().path(), &["sale", "show", "--addr", &addr]));
@@ -610,7 +610,7 @@ fn a_service_that_stays_silent_is_given_up_after_its_deadline() {
 }
 
 #[test]
-fn every_reason_is_explained_and_an_unknown_one_is_not() {
+fn errors_command_explains_every_reason() {
     let home = own_home();
     let say = |args: &[&str]| Said::by(&mut flashsale(home.path(), args));
     let list = say(&["errors"]);
@@ -636,7 +636,7 @@ fn every_reason_is_explained_and_an_unknown_one_is_not() {
 }
 
 #[test]
-fn the_help_says_what_there_is_and_what_the_exit_codes_mean() {
+fn help_lists_commands_and_exit_codes() {
     let home = own_home();
     let help = Said::by(&mut flashsale(home.path(), &["--help"]));
     assert_eq!(help.code, Some(0));
@@ -645,7 +645,7 @@ fn the_help_says_what_there_is_and_what_the_exit_codes_mean() {
 }
 
 #[test]
-fn a_live_key_is_refused_at_once_and_never_printed() {
+fn live_key_is_refused_unprinted() {
     let home = own_home();
     for command in ["up", "run"] {
         let said = Said::by(
@@ -659,7 +659,7 @@ fn a_live_key_is_refused_at_once_and_never_printed() {
 }
 
 #[test]
-fn a_run_or_up_whose_export_has_a_fault_names_the_row_and_leaves_nothing_running() {
+fn faulty_export_names_the_row() {
     let home = own_home();
     let file = home.path().join("products.csv");
     std::fs::write(&file, EXPORT.replace(",30,", ",-30,")).unwrap();

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 #[test]
-fn every_patch_applies_to_the_tree() {
+fn patches_apply_to_the_tree() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut patches = 0;
     for folder in ["tests/planted", "tests/mutations"] {

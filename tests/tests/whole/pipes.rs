@@ -15,7 +15,7 @@ fn closed() -> Stdio {
 }
 
 #[test]
-fn a_command_whose_output_nobody_reads_ends_quietly() {
+fn closed_stdout_ends_a_command_quietly() {
     let home = own_home();
     for args in [
         &["errors"][..],
@@ -33,7 +33,7 @@ fn a_command_whose_output_nobody_reads_ends_quietly() {
 }
 
 #[test]
-fn an_error_that_nobody_reads_has_its_exit_code_all_the_same() {
+fn closed_stderr_keeps_the_exit_code() {
     let home = own_home();
     for (args, code) in [
         (&["errors", "NO_SUCH"][..], 1),
@@ -51,7 +51,7 @@ fn an_error_that_nobody_reads_has_its_exit_code_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_sale_whose_progress_nobody_reads_any_more_ends_and_stops_everything() {
+async fn closed_pipe_stops_a_run() {
     let home = own_home();
     let mut command = flashsale(home.path(), &["run", "--buyers", "5000", "--rate", "20"]);
     let (mut child, mut output) = piped(&mut command);
@@ -63,7 +63,7 @@ async fn a_sale_whose_progress_nobody_reads_any_more_ends_and_stops_everything()
 }
 
 #[tokio::test]
-async fn up_ends_when_nobody_reads_any_more_how_it_starts() {
+async fn closed_pipe_stops_up() {
     let home = own_home();
     let (mut child, mut output) = piped(&mut flashsale(home.path(), &["up"]));
     read_until(&mut output, "starting Redis");

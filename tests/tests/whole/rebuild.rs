@@ -31,7 +31,7 @@ async fn redis(url: &str, command: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_sale_whose_redis_was_wiped_opens_again_within_ten_seconds_with_every_order_it_had() {
+async fn wiped_redis_is_rebuilt_within_10s() {
     let mut up = Flashsale::start(&["up"]);
     up.read_until("Ctrl-C stops everything");
     let about = up.json("up.json");

@@ -156,7 +156,7 @@ impl Terminal {
 }
 
 #[tokio::test]
-async fn every_call_in_the_runbook_and_the_error_pages_does_what_it_says() {
+async fn documented_commands_print_what_they_claim() {
     let mut up = Flashsale::start(&["up"]);
     up.read_until("Ctrl-C stops everything");
     let about = up.json("up.json");
@@ -201,7 +201,7 @@ async fn every_call_in_the_runbook_and_the_error_pages_does_what_it_says() {
 }
 
 #[test]
-fn every_incident_says_how_it_shows_what_to_look_at_what_is_good_what_to_do_and_what_never() {
+fn incidents_have_all_five_parts() {
     let text = std::fs::read_to_string(repository().join("docs/runbook.md")).unwrap();
     let incidents: Vec<(&str, &str)> =
         text.split("\n## ").skip(2).map(|section| section.split_once('\n').unwrap()).collect();
@@ -236,7 +236,7 @@ fn every_incident_says_how_it_shows_what_to_look_at_what_is_good_what_to_do_and_
 }
 
 #[test]
-fn every_alert_is_in_the_runbook_and_the_runbook_names_no_other() {
+fn runbook_names_exactly_the_alerts() {
     let read = |name: &str| std::fs::read_to_string(repository().join(name)).unwrap();
     let alerts: BTreeSet<String> = read("observability/prometheus/alerts.yaml")
         .lines()
@@ -251,7 +251,7 @@ fn every_alert_is_in_the_runbook_and_the_runbook_names_no_other() {
 }
 
 #[test]
-fn what_a_page_shows_is_compared_piece_by_piece() {
+fn output_patterns_match_in_pieces() {
     for (line, pattern) in [
         ("  \"state\": \"OPEN\",", "…\"state\": \"OPEN\"…"),
         ("(0 rows)", "(0 rows)"),

@@ -16,7 +16,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_is_one_trace_from_the_room_to_the_mail_and_no_log_names_its_buyer() {
+async fn order_is_one_trace() {
     let (collector, address) = Collector::start().await;
     let endpoint = format!("http://{address}");
     let mut up = Flashsale::start_with(
