@@ -1,4 +1,4 @@
-//! Tokens from outside: what is good, and everything that must not be.
+//! Tokens through the public interface: the valid ones, and every kind that must be refused.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -32,11 +32,11 @@ fn ticket() -> Ticket {
     Ticket { sale_id: SALE, buyer_id: "buyer-1".to_owned(), number: 42, generation: 0 }
 }
 
-/// The verdict, which is the same in company.
+/// The verdict, which must be the same in a batch.
 fn verify(ring: &KeyRing, token: &str) -> Result<Admission, Verdict> {
     let alone = ring.verify_admission(token, SALE, "buyer-1", NOW_MS, 0);
     let twice = ring.verify_admissions(&[(token, SALE, "buyer-1"); 2], NOW_MS, 0);
-    assert_eq!(twice, [alone.clone(), alone.clone()], "together and alone");
+    assert_eq!(twice, [alone.clone(), alone.clone()], "in a batch and alone");
     alone
 }
 
@@ -150,7 +150,7 @@ fn tokens_of_a_batch_are_independent() {
         let ours: Value = part(&good, 0);
         header.kid = ours["kid"].as_str().map(str::to_owned);
     });
-    // Two signatures that were swapped are each well made, and neither is of its token.
+    // Two swapped signatures are each well formed, and neither belongs to its token.
     let (body, signature) = good.rsplit_once('.').unwrap();
     let (other_body, other_signature) = over.rsplit_once('.').unwrap();
     let swapped = [format!("{body}.{other_signature}"), format!("{other_body}.{signature}")];
@@ -160,17 +160,17 @@ fn tokens_of_a_batch_are_independent() {
             let mut tokens = [good.as_str(); 3];
             tokens[at] = bad;
             tokens[expired] = &over;
-            let asked = tokens.map(|token| (token, SALE, "buyer-1"));
+            let requests = tokens.map(|token| (token, SALE, "buyer-1"));
             let mut expected = [Ok(admission()), Ok(admission()), Ok(admission())];
             expected[at] = Err(Verdict::Invalid);
             expected[expired] = Err(Verdict::Expired);
-            assert_eq!(ring.verify_admissions(&asked, NOW_MS, 0), expected, "{bad}");
+            assert_eq!(ring.verify_admissions(&requests, NOW_MS, 0), expected, "{bad}");
         }
     }
-    let asked =
+    let requests =
         [(good.as_str(), SALE, "buyer-1"), (&good, SALE, "buyer-2"), (&over, SALE, "buyer-1")];
     assert_eq!(
-        ring.verify_admissions(&asked, NOW_MS, 0),
+        ring.verify_admissions(&requests, NOW_MS, 0),
         [Ok(admission()), Err(Verdict::Foreign), Err(Verdict::Expired)]
     );
     assert_eq!(

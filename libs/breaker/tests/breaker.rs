@@ -1,5 +1,5 @@
-//! The breaker opens, refuses, tries again and recovers. It reads the system's clock, so these tests use short real
-//! times and wait on its state with a bound.
+//! The breaker opens, refuses, tries again and recovers. It reads the system's clock, so these
+//! tests use short real times and wait on its state with a bound.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
@@ -89,7 +89,7 @@ impl Bench {
         self.reached.load(Ordering::SeqCst)
     }
 
-    /// Asks until the breaker lets a call through.
+    /// Sends calls until the breaker lets one through.
     async fn ask_until_let_through(&self, ask: Ask) -> Result<(), Fault> {
         let give_up = Instant::now() + Duration::from_secs(10);
         loop {

@@ -1,7 +1,8 @@
-//! What a failed call tells its caller: one reason of a closed set, its numbers, and the next step (AIP-193).
+//! What a failed call tells its caller: one reason of a closed set, metadata, and the next step
+//! (AIP-193).
 //!
-//! Each service turns its own domain errors into a [`Failure`] in one exhaustive match; this crate turns a `Failure` into a
-//! `tonic::Status` with `google.rpc` details, and back again on the side of a client.
+//! Each service maps its domain errors to a [`Failure`] in one exhaustive match; this crate
+//! converts a `Failure` to a `tonic::Status` with `google.rpc` details, and back for clients.
 
 mod pages;
 mod reason;
@@ -16,7 +17,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 /// The `google.rpc.ErrorInfo.domain` of every failure.
 pub const DOMAIN: &str = "flashsale.dev";
 
-/// A failure a caller is told about.
+/// A failure as its caller sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     reason: Reason,
@@ -26,7 +27,7 @@ pub struct Failure {
     retry_after: Option<Duration>,
 }
 
-/// One field at fault.
+/// An invalid field of a request (`google.rpc.BadRequest`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The path of the field in the request, for example `lines[0].quantity`.
@@ -36,7 +37,8 @@ pub struct Violation {
 }
 
 impl Failure {
-    /// A failure for `reason`; `what` says what happened, to what, without the next step, which the reason adds.
+    /// A failure for `reason`; `what` says what happened, to what, without the next step, which the
+    /// reason adds.
     pub fn new(reason: Reason, what: impl Into<String>) -> Self {
         let retry_after = match reason.retry() {
             Retry::SameAfter(delay) => Some(spread(delay)),
@@ -51,38 +53,37 @@ impl Failure {
         }
     }
 
-    /// A field at fault, with the reason that fits it.
+    /// A failure caused by one field, for a reason of its own.
     pub fn field(reason: Reason, field: impl Into<String>, description: impl Into<String>) -> Self {
         let (field, description) = (field.into(), description.into());
         Self::new(reason, format!("{field}: {description}")).with_violation(field, description)
     }
 
-    /// A malformed field.
+    /// A failure caused by one malformed field ([`Reason::ArgumentInvalid`]).
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self::field(Reason::ArgumentInvalid, field, description)
     }
 
-    /// A fault of ours. `cause` goes to the log under an incident number; only the number leaves the service.
+    /// A bug or misconfiguration on our side. `cause` is logged under an incident number; only the
+    /// number leaves the service.
     pub fn internal(cause: impl fmt::Display) -> Self {
         let incident = uuid::Uuid::new_v4().simple().to_string();
         tracing::error!(incident, cause = %cause, "internal fault");
         Self::new(Reason::Internal, "the service failed").with("incident", incident)
     }
 
-    /// A store that does not answer. `cause` goes to the log: driver text never leaves a service.
+    /// A store that does not answer. `cause` is logged: driver text never leaves a service.
     pub fn store(store: &'static str, cause: impl fmt::Display) -> Self {
         tracing::warn!(store, cause = %cause, "store unavailable");
         Self::new(Reason::StoreUnavailable, format!("{store} does not answer")).with("store", store)
     }
 
-    /// Adds a number or name to the metadata.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl fmt::Display) -> Self {
         self.metadata.insert(key.to_owned(), value.to_string());
         self
     }
 
-    /// Adds a field at fault.
     #[must_use]
     pub fn with_violation(
         mut self,
@@ -93,15 +94,16 @@ impl Failure {
         self
     }
 
-    /// Replaces the reason's own delay by a computed one, or a little more.
+    /// Replaces the reason's own delay by a computed one, with jitter added.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(spread(delay));
         self
     }
 
-    /// Has the delay be one of five, from itself to half as much again. Who is refused by the thousand is refused at a thousand moments, and equal
-    /// refusals go over a connection by their number in HTTP/2's table, which costs both sides a fraction of their text.
+    /// Rounds the jitter to five steps, up to half the delay. Mass refusals are spread over time as
+    /// they are, and equal ones are sent as an index into HPACK's dynamic table, which costs both
+    /// sides a fraction of the text.
     #[must_use]
     pub fn in_steps(mut self) -> Self {
         if let Retry::SameAfter(delay) = self.reason.retry() {
@@ -110,7 +112,6 @@ impl Failure {
         self
     }
 
-    /// The reason.
     pub fn reason(&self) -> Reason {
         self.reason
     }
@@ -120,22 +121,21 @@ impl Failure {
         &self.what
     }
 
-    /// Numbers and names.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
 
-    /// The fields at fault.
     pub fn violations(&self) -> &[Violation] {
         &self.violations
     }
 
-    /// How long to wait before sending the same request again, where that helps.
+    /// How long to wait before sending the same request again; `None` if that cannot help.
     pub fn delay(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// Reads a failure back from a status one of our services sent; `None` for a status of somebody else (a proxy, the transport).
+    /// Reads a failure back from a status that one of our services sent; `None` for any other
+    /// status, as of a proxy or the transport.
     pub fn from_status(status: &Status) -> Option<Self> {
         let details = status.get_error_details();
         let info = details.error_info()?;
@@ -162,8 +162,9 @@ impl Failure {
         Some(failure)
     }
 
-    /// What a failed call to another of our services means to our own caller: its failure as it is, or
-    /// [`Reason::PeerUnavailable`] when it was the transport that failed.
+    /// What our own caller is told of a failed call to another of our services: that service's
+    /// failure unchanged; or, if its status is not ours, [`Reason::DeadlineExceeded`] or
+    /// [`Reason::PeerUnavailable`].
     pub fn from_peer(peer: &'static str, status: &Status) -> Self {
         Self::from_status(status).unwrap_or_else(|| {
             tracing::warn!(peer, code = ?status.code(), cause = status.message(), "peer unavailable");
@@ -177,14 +178,15 @@ impl Failure {
     }
 }
 
-/// Up to half as much again, so that those who are refused at the same moment do not come back at the same moment.
+/// Adds jitter of up to half the delay, so that callers refused at the same moment do not return as
+/// a thundering herd.
 fn spread(delay: Duration) -> Duration {
     delay.mul_f64(rand::random_range(1.0..=1.5))
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // grpcurl shows details badly, so that the plain message has to be enough.
+        // Tools like grpcurl show details badly, so the plain message has to suffice.
         write!(f, "{}: {}. {}", self.reason.as_str(), self.what, self.reason.next_step())
     }
 }

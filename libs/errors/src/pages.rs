@@ -1,17 +1,18 @@
-//! Where the page about a reason is: its file in `docs/errors/`, and the address that an error's `google.rpc.Help` names.
+//! Where the page about a reason is: its file in `docs/errors/`, and the URL in an error's
+//! `google.rpc.Help`.
 
 use std::sync::OnceLock;
 
 use crate::Reason;
 
-/// Where `docs/errors/` is published when nobody says otherwise. The one place that names it.
+/// The default URL of `docs/errors/`. No other place in the code names it.
 pub const PAGES_URL: &str = "https://flashsale.dev/docs/errors";
 
-/// Where this process says that the pages are. One for a process, as its log is: an error is made in every corner of it.
+/// The configured URL. One for the process, as its log is: errors are made everywhere in it.
 static PUBLISHED_AT: OnceLock<String> = OnceLock::new();
 
-/// Says where `docs/errors/` is published: what every help link of this process begins with from now on. Empty means [`PAGES_URL`]. What was
-/// said first stays.
+/// Sets where `docs/errors/` is published: the base of every help link of this process. Empty means
+/// [`PAGES_URL`]. Only the first call has an effect.
 pub fn publish_pages_at(url: &str) {
     if !url.is_empty() {
         let _ = PUBLISHED_AT.set(url.trim_end_matches('/').to_owned());
@@ -24,7 +25,7 @@ impl Reason {
         format!("{}.md", self.as_str().to_lowercase().replace('_', "-"))
     }
 
-    /// The address of its page.
+    /// The URL of its page.
     pub fn help_url(self) -> String {
         format!("{}/{}", PUBLISHED_AT.get().map_or(PAGES_URL, String::as_str), self.page())
     }
@@ -34,7 +35,7 @@ impl Reason {
 mod tests {
     use super::*;
 
-    // One test: where the pages are is one thing for the process.
+    // One test, because the URL is global to the process.
     #[test]
     fn help_urls_use_the_published_base() {
         assert_eq!(Reason::SoldOut.help_url(), "https://flashsale.dev/docs/errors/sold-out.md");

@@ -1,4 +1,4 @@
-//! The closed set of reasons, and the one table that says what each of them means to a caller.
+//! The closed set of reasons, and the table of what each of them means to a caller.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ pub enum Retry {
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $code:ident, $retry:expr, $next:literal;)+) => {
-        /// Why a call failed. The names and codes are part of the public contract (`flashsale.errors.v1.ErrorReason`).
+        /// Why a call failed. The names and codes are part of the public contract
+        /// (`flashsale.errors.v1.ErrorReason`).
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason { $($(#[$doc])* $variant,)+ }
 
         impl Reason {
-            /// Every reason there is.
             pub const ALL: &'static [Reason] = &[$(Reason::$variant,)+];
 
             /// The name in `google.rpc.ErrorInfo.reason`.
@@ -28,12 +28,11 @@ macro_rules! reasons {
                 match self { $(Reason::$variant => $name,)+ }
             }
 
-            /// The gRPC status code.
             pub const fn code(self) -> Code {
                 match self { $(Reason::$variant => Code::$code,)+ }
             }
 
-            /// Whether the same request may be sent again. No reason invites a retry that could charge twice: every
+            /// Whether the same request may be sent again. No retry can charge twice, because every
             /// retry carries its request id.
             pub const fn retry(self) -> Retry {
                 match self { $(Reason::$variant => $retry,)+ }
@@ -65,7 +64,7 @@ reasons! {
     QuantityInvalid = "QUANTITY_INVALID", InvalidArgument, Retry::Never, "Ask for a quantity within the named bounds.";
     /// An export cannot be imported.
     ExportInvalid = "EXPORT_INVALID", InvalidArgument, Retry::Never, "Correct the named rows and import the whole file again; nothing was stored.";
-    /// A page token of another list.
+    /// The page token is malformed or of another list.
     PageTokenInvalid = "PAGE_TOKEN_INVALID", InvalidArgument, Retry::Never, "Start the list again without a page token.";
     /// The request id was used with other content.
     RequestIdReused = "REQUEST_ID_REUSED", AlreadyExists, Retry::Never, "Send a fresh request_id for a new request; repeat a request only unchanged.";
@@ -93,50 +92,50 @@ reasons! {
     HoldExpired = "HOLD_EXPIRED", FailedPrecondition, Retry::Never, "Reserve again; the units are back on sale.";
     /// The hold was resolved before.
     HoldResolved = "HOLD_RESOLVED", FailedPrecondition, Retry::Never, "Read the hold's state; reserve again if units are still wanted.";
-    /// The hold went with its store and the units are gone.
+    /// The hold was lost with its store, and its units have been sold since.
     HoldLost = "HOLD_LOST", FailedPrecondition, Retry::Never, "Reserve again if units are left.";
-    /// The sale has a room.
+    /// The sale has a room, and no admission was sent.
     AdmissionRequired = "ADMISSION_REQUIRED", PermissionDenied, Retry::Never, "Join the waiting room and send the admission it gives out.";
-    /// Not an admission of ours.
+    /// Not an admission signed by a known key.
     AdmissionInvalid = "ADMISSION_INVALID", PermissionDenied, Retry::Never, "Send the admission exactly as the waiting room gave it out.";
-    /// Somebody else's admission.
+    /// The admission of another buyer or sale.
     AdmissionForeign = "ADMISSION_FOREIGN", PermissionDenied, Retry::Never, "Send the admission of this buyer for this sale.";
     /// The admission has run out.
     AdmissionExpired = "ADMISSION_EXPIRED", FailedPrecondition, Retry::Never, "Join the waiting room again for a new place.";
-    /// The admission was used.
+    /// The admission has been spent.
     AdmissionSpent = "ADMISSION_SPENT", FailedPrecondition, Retry::Never, "Go on with the hold or order it was used for, or join again.";
-    /// Not a ticket of ours.
+    /// Not a ticket signed by a known key.
     TicketInvalid = "TICKET_INVALID", PermissionDenied, Retry::Never, "Send the ticket exactly as Join returned it, or join again.";
-    /// The stock is there already.
+    /// The sale's stock has been loaded before.
     StockAlreadyLoaded = "STOCK_ALREADY_LOADED", AlreadyExists, Retry::Never, "Nothing to do; use AdjustStock to change what is loaded.";
-    /// The stock is closed until rebuilt.
+    /// The stock is fenced until it has been rebuilt.
     StockFenced = "STOCK_FENCED", Unavailable, after_ms(2_000), "Retry with the same request_id; on call: see the runbook on fenced stock.";
-    /// Load is shed.
+    /// The service sheds load.
     Overloaded = "OVERLOADED", ResourceExhausted, after_ms(500), "Nothing was done; retry with the same request_id after the given delay.";
     /// Too many orders wait to be recorded.
     QueueFull = "QUEUE_FULL", ResourceExhausted, after_ms(2_000), "Nothing was taken; retry with the same request_id after the given delay.";
     /// The order is past cancelling.
     OrderNotCancellable = "ORDER_NOT_CANCELLABLE", FailedPrecondition, Retry::Never, "Read the order's state; ask for a refund if it was paid.";
-    /// No captured money.
+    /// No money was captured.
     PaymentNotRefundable = "PAYMENT_NOT_REFUNDABLE", FailedPrecondition, Retry::Never, "Read the payment's state; only captured money can be refunded.";
-    /// The deadline passed.
+    /// The call's deadline passed; its effect is unknown.
     DeadlineExceeded = "DEADLINE_EXCEEDED", DeadlineExceeded, after_ms(200), "It may have had its effect; retry with the same request_id to learn the answer.";
     /// A store does not answer.
     StoreUnavailable = "STORE_UNAVAILABLE", Unavailable, after_ms(1_000), "Retry with the same request_id after the given delay.";
     /// Another service does not answer.
     PeerUnavailable = "PEER_UNAVAILABLE", Unavailable, after_ms(1_000), "Retry with the same request_id after the given delay.";
-    /// A fault of ours.
+    /// A bug or misconfiguration on our side.
     Internal = "INTERNAL", Internal, Retry::Never, "Report the incident number; retrying with the same request_id is safe.";
     /// In the contract, not built yet.
     NotImplemented = "NOT_IMPLEMENTED", Unimplemented, Retry::Never, "This call is not built yet; its comment in the contract says so.";
-    /// The hold cannot last longer.
+    /// The hold has reached its maximum length.
     HoldAtMaximum = "HOLD_AT_MAXIMUM", FailedPrecondition, Retry::Never, "Place the order before the hold's deadline, or let it go and reserve again.";
     /// Units to be withdrawn belong to buyers.
     UnitsCommitted = "UNITS_COMMITTED", FailedPrecondition, Retry::Never, "Withdraw no more than is available; held units may come back.";
     /// No such dead letter.
     DeadLetterNotFound = "DEAD_LETTER_NOT_FOUND", NotFound, Retry::Never, "Check the number; `flashsale order dead-letters list` lists them.";
-    /// Somebody, or the deadline, was faster.
+    /// Another operator, or the deadline, has resolved it before.
     DeadLetterResolved = "DEAD_LETTER_RESOLVED", FailedPrecondition, Retry::Never, "Nothing to do; read its resolution and its order.";
-    /// There is nothing to queue again.
+    /// Nothing readable is left that could be queued again.
     DeadLetterNotRetryable = "DEAD_LETTER_NOT_RETRYABLE", FailedPrecondition, Retry::Never, "Drop it: nothing readable is left of its order.";
 }

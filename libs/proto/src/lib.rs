@@ -1,6 +1,7 @@
-//! The generated messages, clients and servers of every `flashsale.*.v1` package, and the descriptors for reflection.
+//! The generated messages, clients and servers of every `flashsale.*.v1` package, and the
+//! descriptors for reflection.
 //!
-//! The contract itself, with what each call does and how it fails, is the files under `proto/`.
+//! The contract itself, with what each call does and how it fails, is in the files under `proto/`.
 
 // Generated code is not ours to style.
 #![allow(missing_debug_implementations, unreachable_pub, unused_qualifications)]
