@@ -1,4 +1,4 @@
-//! Whatever goes wrong breaks exactly the promises it should, and is named.
+//! Each corruption breaks exactly the promises it should, and the report names it.
 
 use flashsale_auditor::{Invariant, Invariant::*, Verdict, audit};
 use serde_json::json;
@@ -13,11 +13,11 @@ struct Case {
     name: &'static str,
     plants: &'static [Plant],
     broken: &'static [Invariant],
-    /// A part of a violation of the first of them.
+    /// A part of a violation of the first of `broken`.
     says: &'static str,
 }
 
-/// Another hold that was placed with the order of buyer 1, and was given back.
+/// Another hold that was placed with the order of buyer 1, and was released.
 const SECOND_HOLD: &str = r#"{"b":"buyer-1","s":"RELEASED","d":1,"t":<now>,"l":[["A",2,1500]],"e":1,"j":"<j1>","o":"<o1>","p":1,"q":"<r1>","h":"other"}"#;
 
 const CASES: &[Case] = &[
@@ -139,7 +139,7 @@ const CASES: &[Case] = &[
         says: "order <o4>: the row differs",
     },
     Case {
-        name: "a message was put aside",
+        name: "a message became a dead letter",
         plants: &[Sql(
             "INSERT INTO dead_letters (stream, stream_created, seq, payload, reason)
              VALUES ('ORDERS', now(), (random() * 1000000000)::int, convert_to('{\"sale_id\":\"<sale>\"}', 'UTF8'), 'unreadable')",
@@ -236,7 +236,7 @@ const CASES: &[Case] = &[
         says: "order <o5>: 1000 refunded of 500 captured",
     },
     Case {
-        name: "money was captured for an order that nobody knows",
+        name: "money was captured for an unknown order",
         plants: &[Append(
             Stripe,
             r#"{"ts_ms":1,"type":"payment_intent.captured","payment_intent":"pi_x","amount":100,"currency":"eur","order_id":"<o9>","sale_id":"<sale>"}"#,
@@ -372,7 +372,7 @@ const CASES: &[Case] = &[
         says: "hold <h6>: its admission <j1> is not spent by it",
     },
     Case {
-        name: "a buyer spent somebody else's admission",
+        name: "a buyer spent another buyer's admission",
         plants: &[Redis(&["HSET", "@room:buyers", "buyer-6", "9|0|WAITING", "buyer-9", "6|0|WAITING"])],
         broken: &[I6],
         says: "hold <h6>: its buyer spent the admission of number 6, which is not theirs",
@@ -575,7 +575,7 @@ async fn discarded_dead_letter_breaks_nothing() {
     }
     let report = audit(&world.options(&servers)).await;
     assert_eq!(report.verdict, Verdict::Held, "{report}");
-    // Whose it is can be read, or there is no row; and it has nothing of what it was to have, or all of it.
+    // The buyer can be read, or there is no row; and the row has all of the fields, or none.
     for (plant, undo) in [
         (
             "UPDATE orders SET buyer_id = 'buyer-9' WHERE order_id = '<o4>'",

@@ -1,4 +1,4 @@
-//! The program: what it answers, and that it changes nothing.
+//! The program's exit codes, and that it writes to no store.
 
 use std::{
     fmt::Write as _,
@@ -76,7 +76,7 @@ async fn exit_code_tells_the_outcome() {
 async fn open_orders_violate_only_at_rest() {
     let servers = Servers::start().await;
     let mut world = World::build(&servers).await;
-    // Buyer 8 has placed a unit of B; the claimer has not come to it.
+    // Buyer 8 has placed a unit of B that the claimer has not reached.
     for plant in [
         Plant::Redis(&["HSET", "@stock", "a:B", "1", "p:B", "1"]),
         Plant::Redis(&["HSET", "@buyers", "B\u{1f}buyer-8", "1"]),
@@ -123,7 +123,8 @@ async fn audit_changes_no_store() {
     assert_eq!(state(&servers).await, before);
 }
 
-/// Everything in Redis, and where the stream stands and its consumers. In Postgres the audit is one transaction that cannot write.
+/// Everything in Redis, and the stream's state and consumers. In Postgres the audit is one
+/// read-only transaction.
 async fn state(servers: &Servers) -> String {
     let keys = servers.redis_command(&["KEYS".to_owned(), "*".to_owned()]).await;
     let mut keys: Vec<String> =
