@@ -7,7 +7,7 @@ use flashsale_cli::output::{Output, table};
 use flashsale_errors::{Reason, Retry};
 use serde_json::{Map, Value, json};
 
-/// The file of a reason's page and what stands in it. A reason without a page does not compile.
+/// The file name and text of a reason's page. A reason without a page does not compile.
 fn page(reason: Reason) -> (&'static str, &'static str) {
     macro_rules! pages {
         ($($variant:ident = $file:literal,)+) => {
@@ -88,7 +88,7 @@ pub(crate) fn run(name: Option<&str>, output: &Output) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// What stands in the list.
+/// The fields of a reason that the list shows.
 fn summary(reason: Reason) -> Map<String, Value> {
     let (retry, after_ms) = match reason.retry() {
         Retry::SameAfter(delay) => {
@@ -112,7 +112,7 @@ fn summary(reason: Reason) -> Map<String, Value> {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// The summary, and each section of the page by its heading: `what_happened` and so on, as Markdown.
+/// The summary and each section of the page as Markdown, keyed by its heading (`what_happened` …).
 fn whole(reason: Reason, text: &str) -> Value {
     let mut fields = summary(reason);
     for section in text.split("\n## ").skip(1) {

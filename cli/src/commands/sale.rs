@@ -22,7 +22,6 @@ use flashsale_proto::{
 };
 use serde_json::{Value, json};
 
-/// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SaleCommand {
     /// Create a draft from a shop's product export in Shopify's CSV format.
@@ -38,7 +37,7 @@ pub(crate) enum SaleCommand {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Create a draft from items given one by one.
+    /// Create a draft from items named on the command line.
     Create {
         /// An item as sku=price=quantity, for example TEE-M=19.90=100; may be repeated.
         #[arg(long = "item", required = true)]
@@ -63,10 +62,12 @@ pub(crate) enum SaleCommand {
     Report {
         /// The sale's id.
         sale_id: String,
-        /// Wait until the report is final: the sale has ended and nothing of it can change any more.
+        /// Wait until the report is final: the sale has ended and nothing of it can change any
+        /// more.
         #[arg(long)]
         wait: bool,
-        /// Wait no longer than this many seconds; the exit code is 1 if the report is not final then.
+        /// Wait no longer than this many seconds; the exit code is 1 if the report is not final
+        /// then.
         #[arg(long, default_value_t = 900, requires = "wait")]
         at_most: u64,
     },
@@ -77,10 +78,9 @@ pub(crate) enum SaleCommand {
     },
 }
 
-/// What the shop decides.
 #[derive(Debug, Args)]
 pub(crate) struct Settings {
-    /// What the shop calls it.
+    /// The sale's name.
     #[arg(long, default_value = "Flash sale")]
     name: String,
     /// ISO 4217 code of every price, for example EUR.
@@ -108,7 +108,6 @@ impl Settings {
     }
 }
 
-/// Runs the command.
 pub(crate) async fn run(
     command: SaleCommand,
     target: &Target,
@@ -200,7 +199,7 @@ fn parse_item(text: &str, currency: &str, per_buyer_limit: i64) -> anyhow::Resul
     })
 }
 
-/// Units and nanos. Digits only: a sign would be lost with units of 0.
+/// A price as units and nanos. Digits only: a sign would be lost if the units are 0.
 fn parse_price(text: &str) -> Option<(i64, i32)> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let (units, fraction) = text.split_once('.').unwrap_or((text, "0"));
