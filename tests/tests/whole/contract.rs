@@ -18,7 +18,7 @@ use tonic::transport::Channel;
 
 use crate::command::{Flashsale, repository};
 
-/// Every call that is in the contract and not built yet.
+/// The calls of the contract that are not built yet.
 const NOT_BUILT: [&str; 4] = ["UpdateSale", "ScheduleSale", "PauseSale", "RunDraw"];
 
 #[test]

@@ -1,4 +1,5 @@
-//! `docs/errors/` against the reasons there are, the contract, the code that raises them, and what `flashsale errors` prints.
+//! `docs/errors/` against the reasons, the contract, the code that raises them, and the output of
+//! `flashsale errors`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +21,7 @@ const SECTIONS: [&str; 5] = [
     "BadRequest fields",
 ];
 
-/// Reasons that are in the contract and that no code answers yet; their pages say so.
+/// Reasons of the contract that no code answers yet; their pages say so.
 const NEVER_ANSWERED: &[Reason] = &[];
 
 fn read(path: impl AsRef<Path>) -> String {
@@ -45,7 +46,7 @@ fn row<'a>(page: &'a str, name: &str) -> &'a str {
     row.unwrap_or_else(|| panic!("no row {name:?}")).trim_end_matches(" |")
 }
 
-/// What stands between single back-quotes.
+/// The texts between single back-quotes.
 fn quoted(text: &str) -> Vec<&str> {
     text.lines()
         .filter(|line| !line.starts_with("```"))
@@ -53,7 +54,7 @@ fn quoted(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The first cells of a section's table, all that is quoted in them.
+/// Everything quoted in the first column of a section's table.
 fn listed(page: &str, heading: &str) -> BTreeSet<String> {
     let rows = section(page, heading).lines().filter(|line| line.starts_with("| "));
     let cells = rows.map(|line| line.trim_start_matches("| ").split(" | ").next().unwrap());
@@ -151,7 +152,7 @@ fn errors_command_prints_the_pages() {
     }
 }
 
-/// The Rust files of a folder and what stands in them before their tests.
+/// The Rust files of a folder, each with its code before its tests.
 fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -179,8 +180,8 @@ fn answering() -> Vec<(String, String)> {
     found
 }
 
-/// The metadata keys that the code attaches, by the name of the reason's variant: what is attached between the naming of one reason and
-/// that of the next belongs to the first.
+/// The metadata keys that the code attaches, by the name of the reason's variant: a key attached
+/// between two mentions of reasons belongs to the first.
 fn attached() -> BTreeMap<String, BTreeSet<String>> {
     let mut keys: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (_, code) in answering() {
@@ -192,7 +193,7 @@ fn attached() -> BTreeMap<String, BTreeSet<String>> {
             }
         }
     }
-    // The sale service attaches it to whichever of three reasons fits all the problems of a request.
+    // The sale service attaches it to one of three reasons, the one that fits all the problems.
     let errors = read("services/sale/src/grpc/errors.rs");
     assert!(errors.contains("Failure::new(reason, what).with(\"problems\", count)"));
     for variant in ["ArgumentInvalid", "QuantityInvalid", "ExportInvalid"] {
@@ -236,14 +237,14 @@ fn unanswered_reasons_are_marked() {
     }
 }
 
-/// A call, or a service with what it says of all its calls.
+/// A call, or a service, with its comment.
 #[derive(Debug)]
 struct Described {
     service: String,
     comment: String,
 }
 
-/// What the protos say: the names of fields, and the comments on calls and services, by name.
+/// From the protos: the names of fields, and calls and services by name.
 fn contract() -> (BTreeSet<String>, BTreeMap<String, Described>) {
     let (mut fields, mut calls) = (BTreeSet::new(), BTreeMap::new());
     for package in ["sale", "inventory", "waitingroom", "checkout", "payment", "order"] {
@@ -304,7 +305,7 @@ fn pages_name_existing_fields() {
     let path = |c: char| c.is_ascii_lowercase() || "_.[]0123456789".contains(c);
     for reason in Reason::ALL {
         for field in listed(&page(*reason), "BadRequest fields") {
-            // Places in an export have spaces.
+            // Places in an export have spaces and are no fields.
             for part in field.split('.').filter(|_| field.chars().all(path)) {
                 let name = part.trim_end_matches("[0]");
                 let of_money = name == "currency_code";
@@ -339,7 +340,7 @@ fn pages_name_existing_metrics_and_logs() {
             let Some(said) = line.strip_prefix('"').and_then(|line| line.strip_suffix('"')) else {
                 continue;
             };
-            // JSON and labels have quotes within.
+            // Text with quotes within is JSON or labels, not a log line.
             let logged = said.contains('"') || code.contains(&format!("\"{said}\""));
             assert!(logged, "{place}: nothing logs {said:?}");
         }

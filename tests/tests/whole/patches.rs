@@ -1,4 +1,4 @@
-//! The faults that `make faults` plants: code that has moved on must not leave one behind that can no longer be planted.
+//! The faults that `make faults` plants: after a change of the code each must still apply.
 
 use std::{fs, path::Path, process::Command};
 

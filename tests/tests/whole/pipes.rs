@@ -1,13 +1,14 @@
-//! A reader who leaves early, as `head` does: no command may panic, or leave anything running.
+//! A reader that closes the pipe early, as `head` does: no command may panic, or leave anything
+//! running.
 
 use std::process::Stdio;
 
 use crate::command::{Said, ended, flashsale, left_running, own_home, piped, read_until};
 
-/// As shells tell the end by SIGPIPE.
+/// The exit code by which shells report SIGPIPE.
 const READER_GONE: i32 = 128 + 13;
 
-/// The end of a pipe that nobody reads.
+/// The write end of a pipe without a reader.
 fn closed() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -26,7 +27,7 @@ fn closed_stdout_ends_a_command_quietly() {
         let said = Said::by(flashsale(home.path(), args).stdout(closed()).stderr(Stdio::piped()));
         assert_eq!((said.code, said.err.as_str()), (Some(READER_GONE), ""), "{args:?}");
     }
-    // Help is the argument parser's own.
+    // The argument parser prints help itself.
     let said =
         Said::by(flashsale(home.path(), &["--help"]).stdout(closed()).stderr(Stdio::piped()));
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));

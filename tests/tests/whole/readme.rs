@@ -1,4 +1,4 @@
-//! The README is what people type.
+//! The commands in the README.
 
 use crate::command::repository;
 
