@@ -1,4 +1,4 @@
-//! What the log keeps of a message: some headers, unfolded, and a digest of the body.
+//! The parts of a message that are logged: some headers, unfolded, and a digest of the body.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 /// The prefix of the shop's own headers, in lower case.
 const OURS: &str = "x-flashsale-";
 
-/// A message taken apart as far as the log needs.
+/// A message, parsed as far as the log needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message {
     /// `Message-ID`, without its angle brackets.
@@ -17,12 +17,12 @@ pub struct Message {
     pub subject: Option<String>,
     /// Every `X-Flashsale-…` header, by its name in lower case; the first of each name.
     pub headers: BTreeMap<String, String>,
-    /// SHA-256 of what follows the empty line, in lower-case hex.
+    /// SHA-256 of the body, which begins after the empty line, in lower-case hex.
     pub body_sha256: String,
 }
 
 impl Message {
-    /// Reads a message with CRLF line ends (RFC 5322, sections 2.1 and 2.2).
+    /// Parses a message with CRLF line ends (RFC 5322, sections 2.1 and 2.2).
     #[must_use]
     pub fn read(raw: &[u8]) -> Self {
         let (head, body) = if let Some(body) = raw.strip_prefix(b"\r\n") {

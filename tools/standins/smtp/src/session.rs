@@ -5,21 +5,21 @@ use crate::command::{Bad, Command};
 /// Recipients of one message at most ("at least 100", section 4.5.3.1.8).
 pub const MAX_RECIPIENTS: usize = 100;
 
-/// An envelope: who from, who to.
+/// The sender and recipients of a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Envelope {
     pub from: String,
     pub to: Vec<String>,
 }
 
-/// Where the dialogue stands.
+/// The state of the dialogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     /// Not greeted yet.
     Fresh,
-    /// Greeted, no mail begun.
+    /// Greeted, no mail transaction begun.
     Idle,
-    /// A mail begun.
+    /// A mail transaction has begun.
     Mail(Envelope),
 }
 
@@ -50,7 +50,7 @@ impl Reply {
     }
 }
 
-/// What the server does after replying.
+/// What the server does after its reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// Reads the next command.
@@ -77,13 +77,12 @@ impl Session {
         Self { state: State::Fresh, max_size, reject: reject.map(str::to_lowercase) }
     }
 
-    /// The greeting.
     #[must_use]
     pub fn greeting() -> Reply {
         Reply::new(220, "smtp-sink ESMTP ready: mail is kept, never sent")
     }
 
-    /// Takes a command line, without its CRLF.
+    /// Handles a command line, without its CRLF.
     pub fn take(&mut self, line: &str) -> (Reply, Next) {
         match Command::parse(line) {
             Ok(command) => self.run(command),
@@ -117,7 +116,7 @@ impl Session {
         (reply, Next::Command)
     }
 
-    /// Forgets a mail begun; a greeting stays.
+    /// Aborts the mail transaction; the greeting stays valid.
     fn reset(&mut self) {
         if matches!(self.state, State::Mail(_)) {
             self.state = State::Idle;
@@ -130,7 +129,7 @@ impl Session {
             State::Mail(_) => return Reply::new(503, "A mail is already begun: RSET forgets it"),
             State::Idle => {}
         }
-        // RFC 1870, section 6.1: a message announced too big is refused at once.
+        // RFC 1870, section 6.1: a message that is announced as too large is refused at once.
         if size.is_some_and(|size| size > self.max_size) {
             return too_big();
         }

@@ -86,7 +86,7 @@ impl Client {
         self.reply().await.0
     }
 
-    /// Up to and with the 354.
+    /// The dialogue up to and including the 354.
     async fn begin(&mut self) {
         assert_eq!(self.say("EHLO test").await, 250);
         assert_eq!(self.say("MAIL FROM:<shop@x.example>").await, 250);
@@ -253,7 +253,7 @@ async fn transient_failures_are_not_logged() {
     for _ in 0..100 {
         *codes.entry(client.mail("Subject: x\r\n\r\n").await).or_insert(0) += 1;
     }
-    // 100 throws of a coin: all alike once in 10^30.
+    // 100 coin tosses: all of them equal once in 10^30.
     assert!(codes.contains_key(&451) && codes.contains_key(&250), "{codes:?}");
     assert_eq!(codes.values().sum::<usize>(), 100);
     assert_eq!(bench.logged().len(), codes[&250]);

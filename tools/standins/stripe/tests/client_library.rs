@@ -1,5 +1,4 @@
-//! A client library's own requests and deserialisers against the stand-in: what it encodes we
-//! read, what we answer it reads.
+//! The requests and deserialisers of a client library against the stand-in.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;

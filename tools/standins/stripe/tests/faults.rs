@@ -28,7 +28,7 @@ async fn same_key_settles_a_lost_exchange() {
         let body = "payment_method=pm_card_visa";
         bench.fault(&format!(r#"{{"endpoint":"*/confirm","kind":"{kind}","count":1}}"#)).await;
         let attempt = bench.try_post(&path, Some(kind), body);
-        // Long enough to see that nothing comes where nothing may; else as long as it takes.
+        // A fault that hangs is waited for briefly, to see that no answer comes.
         let patience = match kind.starts_with("hang") {
             true => Duration::from_millis(500),
             false => common::BOUND,

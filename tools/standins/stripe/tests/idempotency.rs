@@ -101,7 +101,7 @@ async fn key_in_flight_answers_409() {
         bench.post_with_key(&path, "k", body).await
     };
     let (first, second) = tokio::join!(first, second);
-    // Whichever of the two came to the key first was executed; the other was refused.
+    // The request that took the key first was executed; the other was refused.
     let (executed, refused) = if first.status == 200 { (first, second) } else { (second, first) };
     assert_eq!(executed.status, 200);
     assert_eq!((refused.status, refused.code().as_str()), (409, "idempotency_key_in_use"));
@@ -171,7 +171,7 @@ async fn rate_limit_refusal_is_not_remembered() {
     let known = bench.post_with_key(path, "known", CREATE).await;
     assert!(known.status == 429 || known.header("idempotent-replayed") == Some("true"));
     let last = std::cell::RefCell::new(None);
-    until("the refused key is executed anew", async || {
+    until("the refused key is executed again", async || {
         let answer = bench.post_with_key(path, &key, CREATE).await;
         let done = answer.status == 200;
         *last.borrow_mut() = Some(answer);
