@@ -37,7 +37,6 @@ fn requiring(claims: &[&str]) -> Validation {
     validation
 }
 
-/// Why an admission is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Verdict {
     /// Malformed, of another type, or not signed by a key of the ring.

@@ -43,7 +43,6 @@ macro_rules! reasons {
                 match self { $(Reason::$variant => $next,)+ }
             }
 
-            /// The reason with this name.
             pub fn parse(name: &str) -> Option<Self> {
                 match name { $($name => Some(Reason::$variant),)+ _ => None }
             }
@@ -62,13 +61,11 @@ reasons! {
     RequestIdInvalid = "REQUEST_ID_INVALID", InvalidArgument, Retry::Never, "Send a fresh UUID as request_id, and the same one on every retry.";
     /// A quantity is out of range.
     QuantityInvalid = "QUANTITY_INVALID", InvalidArgument, Retry::Never, "Ask for a quantity within the named bounds.";
-    /// An export cannot be imported.
     ExportInvalid = "EXPORT_INVALID", InvalidArgument, Retry::Never, "Correct the named rows and import the whole file again; nothing was stored.";
     /// The page token is malformed or of another list.
     PageTokenInvalid = "PAGE_TOKEN_INVALID", InvalidArgument, Retry::Never, "Start the list again without a page token.";
     /// The request id was used with other content.
     RequestIdReused = "REQUEST_ID_REUSED", AlreadyExists, Retry::Never, "Send a fresh request_id for a new request; repeat a request only unchanged.";
-    /// No such sale.
     SaleNotFound = "SALE_NOT_FOUND", NotFound, Retry::Never, "Check the sale id; `flashsale sale show` lists the sales there are.";
     /// No such sku in this sale.
     SkuNotFound = "SKU_NOT_FOUND", NotFound, Retry::Never, "Ask only for skus of this sale; `flashsale stock show` lists them.";
@@ -86,7 +83,6 @@ reasons! {
     SaleStateConflict = "SALE_STATE_CONFLICT", FailedPrecondition, Retry::Never, "Read the sale's state and choose a change that it allows.";
     /// Too few units are left.
     SoldOut = "SOLD_OUT", FailedPrecondition, Retry::Never, "Ask for fewer units or another sku; held units may come back.";
-    /// The per-buyer limit is reached.
     BuyerLimit = "BUYER_LIMIT", FailedPrecondition, Retry::Never, "Ask for no more than the limit leaves this buyer.";
     /// The hold's time has run out.
     HoldExpired = "HOLD_EXPIRED", FailedPrecondition, Retry::Never, "Reserve again; the units are back on sale.";
@@ -100,9 +96,7 @@ reasons! {
     AdmissionInvalid = "ADMISSION_INVALID", PermissionDenied, Retry::Never, "Send the admission exactly as the waiting room gave it out.";
     /// The admission of another buyer or sale.
     AdmissionForeign = "ADMISSION_FOREIGN", PermissionDenied, Retry::Never, "Send the admission of this buyer for this sale.";
-    /// The admission has run out.
     AdmissionExpired = "ADMISSION_EXPIRED", FailedPrecondition, Retry::Never, "Join the waiting room again for a new place.";
-    /// The admission has been spent.
     AdmissionSpent = "ADMISSION_SPENT", FailedPrecondition, Retry::Never, "Go on with the hold or order it was used for, or join again.";
     /// Not a ticket signed by a known key.
     TicketInvalid = "TICKET_INVALID", PermissionDenied, Retry::Never, "Send the ticket exactly as Join returned it, or join again.";
@@ -110,7 +104,6 @@ reasons! {
     StockAlreadyLoaded = "STOCK_ALREADY_LOADED", AlreadyExists, Retry::Never, "Nothing to do; use AdjustStock to change what is loaded.";
     /// The stock is fenced until it has been rebuilt.
     StockFenced = "STOCK_FENCED", Unavailable, after_ms(2_000), "Retry with the same request_id; on call: see the runbook on fenced stock.";
-    /// The service sheds load.
     Overloaded = "OVERLOADED", ResourceExhausted, after_ms(500), "Nothing was done; retry with the same request_id after the given delay.";
     /// Too many orders wait to be recorded.
     QueueFull = "QUEUE_FULL", ResourceExhausted, after_ms(2_000), "Nothing was taken; retry with the same request_id after the given delay.";
@@ -120,9 +113,7 @@ reasons! {
     PaymentNotRefundable = "PAYMENT_NOT_REFUNDABLE", FailedPrecondition, Retry::Never, "Read the payment's state; only captured money can be refunded.";
     /// The call's deadline passed; its effect is unknown.
     DeadlineExceeded = "DEADLINE_EXCEEDED", DeadlineExceeded, after_ms(200), "It may have had its effect; retry with the same request_id to learn the answer.";
-    /// A store does not answer.
     StoreUnavailable = "STORE_UNAVAILABLE", Unavailable, after_ms(1_000), "Retry with the same request_id after the given delay.";
-    /// Another service does not answer.
     PeerUnavailable = "PEER_UNAVAILABLE", Unavailable, after_ms(1_000), "Retry with the same request_id after the given delay.";
     /// A bug or misconfiguration on our side.
     Internal = "INTERNAL", Internal, Retry::Never, "Report the incident number; retrying with the same request_id is safe.";
@@ -132,7 +123,6 @@ reasons! {
     HoldAtMaximum = "HOLD_AT_MAXIMUM", FailedPrecondition, Retry::Never, "Place the order before the hold's deadline, or let it go and reserve again.";
     /// Units to be withdrawn belong to buyers.
     UnitsCommitted = "UNITS_COMMITTED", FailedPrecondition, Retry::Never, "Withdraw no more than is available; held units may come back.";
-    /// No such dead letter.
     DeadLetterNotFound = "DEAD_LETTER_NOT_FOUND", NotFound, Retry::Never, "Check the number; `flashsale order dead-letters list` lists them.";
     /// Another operator, or the deadline, has resolved it before.
     DeadLetterResolved = "DEAD_LETTER_RESOLVED", FailedPrecondition, Retry::Never, "Nothing to do; read its resolution and its order.";

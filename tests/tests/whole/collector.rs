@@ -51,7 +51,6 @@ impl Collector {
         self.named(name).into_iter().find(|span| span.trace_id == trace)
     }
 
-    /// The parent of a span.
     pub(crate) fn parent(&self, of: &Span) -> Option<Span> {
         let spans = self.0.lock().unwrap();
         spans

@@ -10,7 +10,6 @@ use flashsale_testing::eventually;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The repository's root.
 pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
@@ -67,7 +66,6 @@ impl Said {
     }
 }
 
-/// A running `flashsale`.
 #[derive(Debug)]
 pub(crate) struct Flashsale {
     child: Child,

@@ -130,7 +130,6 @@ impl Terminal {
         }
     }
 
-    /// Runs shell commands.
     fn types(&self, shell: &str) -> Said {
         let mut bash = Command::new("timeout");
         bash.args(["60", "bash", "-euo", "pipefail", "-c"])

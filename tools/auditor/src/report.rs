@@ -16,7 +16,6 @@ use crate::{
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every invariant held.
     Held,
     /// At least one invariant was broken.
     Broken,

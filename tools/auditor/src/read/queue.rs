@@ -19,7 +19,6 @@ const STREAM: &str = "ORDERS";
 /// Messages requested concurrently.
 const AT_ONCE: usize = 64;
 
-/// The messages of one sale.
 #[derive(Debug)]
 pub(crate) struct Queue {
     /// When the stream was created, in µs since 1970: a recreated stream counts from 1 again.
@@ -36,7 +35,6 @@ pub(crate) struct Message {
     pub(crate) body: Body,
 }
 
-/// The body of a message.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Body {
     pub(crate) kind: Kind,

@@ -12,7 +12,6 @@ use uuid::Uuid;
 use super::{Line, local_ms};
 use crate::Options;
 
-/// All rows of a sale.
 #[derive(Debug)]
 pub(crate) struct Record {
     /// Postgres's clock.

@@ -54,7 +54,6 @@ pub(crate) struct Stock {
     /// How far Redis's clock is ahead of this machine's, in ms.
     pub(crate) ahead_ms: i64,
     pub(crate) epoch: i64,
-    /// Whether holds need an admission.
     pub(crate) room_needed: bool,
     pub(crate) skus: BTreeMap<String, Books>,
     pub(crate) holds: BTreeMap<Uuid, Hold>,
@@ -76,7 +75,6 @@ pub(crate) struct Stock {
     pub(crate) room: Option<Room>,
 }
 
-/// The counters of one sku.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     pub(crate) allotted: i64,
@@ -141,7 +139,6 @@ struct RawHold {
     h: Option<String>,
 }
 
-/// A remembered request.
 #[derive(Debug)]
 pub(crate) struct Remembered {
     pub(crate) operation: String,
@@ -149,7 +146,6 @@ pub(crate) struct Remembered {
     pub(crate) hold: String,
 }
 
-/// The outcome of an adjustment.
 #[derive(Debug)]
 pub(crate) struct Adjusted {
     /// False if there were too few units.

@@ -117,7 +117,6 @@ const ORDERS: [(u128, &str, &[&str], Lines, &str); 6] = [
 ];
 
 impl World {
-    /// Writes the sale.
     pub(crate) async fn build(servers: &Servers) -> Self {
         let sale = Uuid::new_v4();
         let now_ms =
@@ -163,7 +162,6 @@ impl World {
         self.names.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
     }
 
-    /// Applies a corruption.
     pub(crate) async fn plant(&mut self, servers: &Servers, plant: Plant) {
         match plant {
             Plant::Sql(statement) => servers.sql(self.fill(statement)).await,
@@ -354,7 +352,6 @@ impl World {
         }
     }
 
-    /// The body of a message.
     fn message(&self, kind: &str, number: u128, lines: Lines) -> Value {
         let total: i64 = lines.iter().map(|(_, quantity, price)| quantity * price).sum();
         let lines: Vec<Value> = lines

@@ -2,16 +2,13 @@
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// `EHLO domain`
     Ehlo,
-    /// `HELO domain`
     Helo,
     /// `MAIL FROM:<path> [SIZE=n] [BODY=…] [SMTPUTF8]`; the size the client announces, in bytes.
     Mail {
         from: String,
         size: Option<u64>,
     },
-    /// `RCPT TO:<path>`
     Rcpt {
         to: String,
     },

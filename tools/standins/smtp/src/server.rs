@@ -23,7 +23,6 @@ const MAX_LINE: usize = 1000;
 /// Refused lines in one connection before it is closed.
 const MAX_BAD: u32 = 20;
 
-/// The state that connections share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -194,7 +193,6 @@ enum Got {
     Line,
     /// It was longer than allowed; it has been read and discarded.
     TooLong,
-    /// The client closed the connection.
     End,
 }
 

@@ -12,7 +12,6 @@ pub struct Envelope {
     pub to: Vec<String>,
 }
 
-/// The state of the dialogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     /// Not greeted yet.
@@ -31,7 +30,6 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A reply of one line.
     #[must_use]
     pub fn new(code: u16, text: impl Into<String>) -> Self {
         Self { code, lines: vec![text.into()] }
@@ -53,15 +51,12 @@ impl Reply {
 /// What the server does after its reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// Reads the next command.
     Command,
     /// Reads the message of this envelope.
     Data(Envelope),
-    /// Closes the connection.
     Close,
 }
 
-/// A dialogue's rules.
 #[derive(Debug, Clone)]
 pub struct Session {
     state: State,

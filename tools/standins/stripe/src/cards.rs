@@ -5,10 +5,11 @@
 pub enum Outcome {
     /// The money is taken.
     Succeeds,
-    /// The card is declined.
     Declines(Decline),
     /// 3-D Secure comes first; then the money is taken, or the card is declined after all.
-    RequiresAction { declines_after: Option<Decline> },
+    RequiresAction {
+        declines_after: Option<Decline>,
+    },
     /// The payment stays in `processing`.
     StaysProcessing,
 }
@@ -16,9 +17,7 @@ pub enum Outcome {
 /// A decline as docs.stripe.com/declines/codes and docs.stripe.com/error-codes name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decline {
-    /// The error's `code`.
     pub code: &'static str,
-    /// The error's `decline_code`.
     pub decline_code: &'static str,
     /// The sentence a buyer may be shown.
     pub message: &'static str,

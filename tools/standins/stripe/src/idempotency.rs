@@ -23,7 +23,6 @@ pub const MAX_KEY_CHARS: usize = 255;
 /// The maximum number of keys; further ones are refused, as evicting one early would charge twice.
 const MAX_KEYS: usize = 2_000_000;
 
-/// A saved answer.
 #[derive(Debug, Clone)]
 pub struct Saved {
     pub status: u16,
@@ -46,7 +45,6 @@ struct Entry {
 pub enum Begin {
     /// Execute; the key is held until `save` or `release`.
     Execute,
-    /// Answer this.
     Replay(Saved),
     /// The first request is still executing.
     InUse,

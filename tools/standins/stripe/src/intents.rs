@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 
 use crate::cards::{self, Decline, Outcome, TestMethod};
 
-/// The state of an intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
     RequiresPaymentMethod,
@@ -64,7 +63,6 @@ pub struct NextAction {
     pub return_url: Option<String>,
 }
 
-/// `automatic_payment_methods`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Automatic {
     /// `allow_redirects=always` (the default), as opposed to `never`.
@@ -98,7 +96,6 @@ pub struct PaymentIntent {
     pub canceled_at_s: Option<i64>,
 }
 
-/// How a charge ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChargeStatus {
     Succeeded,
@@ -156,7 +153,6 @@ pub enum Event {
     Canceled,
 }
 
-/// Why a transition is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// The intent's state does not allow it.
@@ -167,7 +163,6 @@ pub enum Refusal {
     MissingReturnUrl,
 }
 
-/// The result of a transition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     pub intent: PaymentIntent,
@@ -178,7 +173,6 @@ pub struct Step {
     pub declined: bool,
 }
 
-/// The inputs of a confirmation.
 #[derive(Debug, Clone, Default)]
 pub struct Confirmation {
     /// Replaces the attached method.

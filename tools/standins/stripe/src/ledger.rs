@@ -11,7 +11,6 @@ pub const MAX_OBJECTS: usize = 1_000_000;
 /// The properties by which objects are listed.
 pub trait Shelved {
     fn id(&self) -> &str;
-    /// The intent it belongs to.
     fn intent(&self) -> &str;
     /// Creation, in seconds since the epoch.
     fn created_s(&self) -> i64;
@@ -125,7 +124,6 @@ impl<T: Shelved> Shelf<T> {
     }
 }
 
-/// The books.
 #[derive(Debug, Default)]
 pub struct Ledger {
     pub intents: Shelf<PaymentIntent>,

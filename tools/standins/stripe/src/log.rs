@@ -47,7 +47,6 @@ pub fn name(fact: Fact) -> &'static str {
     }
 }
 
-/// The open log.
 #[derive(Debug)]
 pub struct Log {
     file: BufWriter<File>,

@@ -89,7 +89,6 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// A running listener.
 #[derive(Debug)]
 pub struct Listener {
     pub addr: SocketAddr,

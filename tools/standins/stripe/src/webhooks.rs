@@ -76,7 +76,6 @@ impl Settings {
     }
 }
 
-/// Counts of deliveries by outcome.
 #[derive(Debug, Default)]
 struct Counts {
     delivered: AtomicU64,
