@@ -5,11 +5,11 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules
 
-# Where scripts/setup.sh puts the tools it brings; they come first.
+# Where scripts/setup.sh installs tools; they take precedence.
 TOOLS := $(or $(FLASHSALE_TOOLS),$(or $(FLASHSALE_HOME),$(CURDIR)/.flashsale)/tools)
 export PATH := $(TOOLS)/bin:$(PATH)
 
-# Builds need no database: the queries' types are in .sqlx/. Only scripts/sqlx.sh asks a real one.
+# Builds need no database: the queries' types are in .sqlx/. Only scripts/sqlx.sh uses a real one.
 export SQLX_OFFLINE := true
 
 # One profile for everything but benchmarks, so that a fresh machine compiles the dependencies once.
@@ -38,7 +38,7 @@ help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: ## Bring what is missing: Redis, NATS, Postgres (the other commands do this by themselves)
+setup: ## Install what is missing: Redis, NATS, Postgres (the other commands do this too)
 	@scripts/setup.sh run
 
 .PHONY: build
@@ -46,15 +46,15 @@ build: setup ## Compile all programs
 	cargo build --workspace --bins
 
 .PHONY: run
-run: build ## One whole flash sale with its audit (EXPORT= QUANTITY= CURRENCY= BUYERS= RATE= SEED=)
+run: build ## Run one whole flash sale and audit it (EXPORT= QUANTITY= CURRENCY= BUYERS= RATE= SEED=)
 	$(BIN)/flashsale run $(RUN_ARGS)
 
 .PHONY: load
-load: build ## Buyers at three times the peak, with thresholds and a report (PEAK= FACTOR= SCHEDULE= MIX= THRESHOLD= ADDR= SEED=)
+load: build ## Load the platform at three times the peak, with thresholds and a report (PEAK= FACTOR= SCHEDULE= MIX= THRESHOLD= ADDR= SEED=)
 	$(BIN)/flashsale load $(LOAD_ARGS)
 
 .PHONY: up
-up: setup-up build ## The same platform with an open sale, kept running until Ctrl-C (EXPORT= QUANTITY= CURRENCY=)
+up: setup-up build ## Keep the platform running with an open sale, until Ctrl-C (EXPORT= QUANTITY= CURRENCY=)
 	$(BIN)/flashsale up $(SALE_ARGS)
 
 .PHONY: setup-up
@@ -62,7 +62,7 @@ setup-up:
 	@scripts/setup.sh up
 
 .PHONY: test
-test: setup-test build ## Every test, against real servers (TEST= picks some by name)
+test: setup-test build ## Run every test, against real servers (TEST= picks some by name)
 	@# Examples in the documentation, if there are any; the test runner does not know them.
 	@if grep -rqE '^ *//[/!] *```' --include='*.rs' libs services cli tools; then \
 		cargo test --workspace --doc; fi
@@ -73,7 +73,7 @@ setup-test:
 	@scripts/setup.sh test
 
 .PHONY: lint
-lint: lint-scripts lint-proto lint-clients lint-k8s lint-rust lint-deps lint-sql ## Every check that is not a test
+lint: lint-scripts lint-proto lint-clients lint-k8s lint-rust lint-deps lint-sql ## Run every check that is not a test
 	@echo "lint: clean"
 
 .PHONY: setup-lint
@@ -122,7 +122,7 @@ fmt: setup-lint ## Format the Rust and the protos
 FAULTS_ARGS = $(if $(SEED),--seed '$(SEED)') $(if $(ONLY),--only '$(ONLY)') $(if $(RUNS),--runs '$(RUNS)')
 
 .PHONY: faults
-faults: setup-test ## Put faults into a copy of the tree and see that they are found, and have stores and services fail under a sale (SUITE=planted, mutations, inventory or orders; all without. SEED= ONLY= RUNS=)
+faults: setup-test ## Plant faults in a copy of the tree and check that they are found; fail stores and services under a sale (SUITE=planted, mutations, inventory or orders; all of them without. SEED= ONLY= RUNS=)
 	@failed=0; for suite in $(or $(SUITE),planted mutations inventory orders); do case $$suite in \
 		planted | mutations) scripts/faults.sh $$suite || failed=1 ;; \
 		inventory | orders) cargo build --workspace --bins && $(BIN)/flashsale-faults --suite $$suite $(FAULTS_ARGS) || failed=1 ;; \
@@ -130,26 +130,26 @@ faults: setup-test ## Put faults into a copy of the tree and see that they are f
 	esac; done; exit $$failed
 
 .PHONY: bench
-bench: setup ## What the calls cost on this machine, as ratios within one run (ROUNDS= SECONDS_EACH=; builds for release)
+bench: setup ## Measure what the calls cost on this machine, as ratios within one run (ROUNDS= SECONDS_EACH=; builds for release)
 	cargo build --release --bins $(addprefix --package flashsale-,bench serve)
 	$(or $(CARGO_TARGET_DIR),target)/release/flashsale-bench $(BENCH_ARGS)
 
 .PHONY: mutants
-mutants: setup-test build ## Change the code at random places and see that tests notice (PACKAGE=, slow)
+mutants: setup-test build ## Mutate the code at random places and check that a test fails (PACKAGE=, slow)
 	@command -v cargo-mutants >/dev/null || { \
 		echo "mutants: cargo-mutants is missing; install it: cargo install cargo-mutants --locked" >&2; exit 1; }
 	$(BIN)/flashsale-sandbox exec -- cargo mutants --test-tool nextest $(if $(PACKAGE),--package '$(PACKAGE)',--workspace)
 
 .PHONY: proto-baseline
-proto-baseline: setup-lint ## Accept the protos as they are as the contract not to be broken
+proto-baseline: setup-lint ## Accept the present protos as the contract that must not be broken
 	buf build --exclude-source-info --output proto/baseline.binpb
 
 .PHONY: sqlx-prepare
-sqlx-prepare: setup ## Write .sqlx/ anew, after a change of a query or a migration
+sqlx-prepare: setup ## Regenerate .sqlx/, after a change of a query or a migration
 	@scripts/sqlx.sh prepare
 
 .PHONY: clean
-clean: ## Remove what was built and what runs left behind (the downloaded tools stay)
+clean: ## Remove build output and the data of runs (the downloaded tools stay)
 	cargo clean
 	@home='$(or $(FLASHSALE_HOME),.flashsale)'; \
 		rm -rf "$$home"/{runs,faults,go,java} "$$home"/{sqlx,clients}.* "$$home"/{report,faults,load,bench}.json "$$home"/load.html

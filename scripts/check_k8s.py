@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks rendered manifests: kubectl kustomize k8s/base | scripts/check_k8s.py TOOLS_FOLDER
 
-Each object is held against the JSON schema of its kind in its strict form (a field that Kubernetes does not know is an
-error), for the oldest and the newest Kubernetes we support. Then come the rules of ours that no schema knows. Everything
+Each object is validated against the JSON schema of its kind in its strict form (a field that Kubernetes does not know is an
+error), for the oldest and the newest Kubernetes we support. Then come our own rules, which no schema has. Everything
 that is wrong is printed; the exit code is 1 if anything is. Reads no cluster and no network.
 """
 
@@ -239,7 +239,7 @@ def main():
     for obj in objects:
         for version in KUBERNETES:
             check_schema(obj, version)
-    # The rules below take what the schemas promise for granted.
+    # The rules below rely on the schemas.
     report()
     accounts = {o["metadata"]["name"] for o in objects if o["kind"] == "ServiceAccount"}
     for obj in objects:

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Makes what the clients of clients/ need and git does not keep: generated code, and the TypeScript compiled.
+# Builds what the clients of clients/ need and git does not have: generated code, and the compiled TypeScript.
 #
 #   scripts/clients.sh python FOLDER      to FOLDER/gen
 #   scripts/clients.sh typescript FOLDER  to FOLDER/dist
-#   scripts/clients.sh check              both, in a folder of its own that goes again: `make lint`
+#   scripts/clients.sh check              both, in a temporary folder: `make lint`
 #
 # The packages come from scripts/setup.sh. Nothing is fetched here, and nothing written outside FOLDER.
 set -euo pipefail

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Puts faults into a copy of the tree and sees that they are found: scripts/faults.sh planted|mutations [NAME …]  (make faults)
+# Plants faults in a copy of the tree and checks that they are found: scripts/faults.sh planted|mutations [NAME …]  (make faults)
 #
-# A check that cannot fail proves nothing, and this is how we know that ours can. Each tests/<suite>/<name>.patch breaks something on
+# A check that cannot fail proves nothing; this shows that ours can. Each tests/<suite>/<name>.patch breaks something on
 # purpose. Applied to the copy, the check must be red; with the patch taken back, the same check must be green.
 #
 #   planted     the check is a whole run, `make run`: it must end with an error *and* its report must name the broken promise
@@ -58,7 +58,7 @@ export FLASHSALE_TOOLS=${FLASHSALE_TOOLS:-$home/tools}
 export CARGO_TARGET_DIR=$work/target
 export SQLX_OFFLINE=true PATH=$FLASHSALE_TOOLS/bin:$PATH
 unset FLASHSALE_HOME
-# So that git takes the copy for what it is, a plain folder, and not for an ignored part of this repository.
+# So that git takes the copy for a plain folder, not for an ignored part of this repository.
 export GIT_CEILING_DIRECTORIES=$work
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
 
@@ -122,7 +122,7 @@ mutations_read_headers() {
     [[ $binary =~ ^[a-z0-9_-]+$ ]] || die "$1 does not say which program the test is in (# binary: …)"
 }
 
-# The packages are those of every build, so that dependencies are compiled with the same features and not anew.
+# The packages are those of every build, so that dependencies have the same features and are not compiled again.
 mutations_build() {
     (cd "$tree" && cargo build --workspace --bin flashsale-sandbox && cargo nextest run --workspace --test "$binary" --no-run)
 }
@@ -132,7 +132,7 @@ mutations_check() {
         cargo nextest run --workspace --test "$binary" --no-tests fail -E "$subject") >"$1" 2>&1
 }
 
-# The test runner's own code for tests that failed: anything else, such as a filter that is none, is no verdict.
+# The test runner's own code for tests that failed: any other code, as for a malformed filter, is no verdict.
 mutations_found() { (($1 == 100)); }
 
 verdicts=$logs/verdicts

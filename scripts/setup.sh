@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Brings what the make targets need and the machine lacks. Usage: scripts/setup.sh [run|up|test|lint]
+# Installs what the make targets need and the machine lacks. Usage: scripts/setup.sh [run|up|test|lint]
 #
 #   run   what `make run` needs: a Rust toolchain, Redis, NATS, Postgres
 #   up    the same and buf, for the calls that `make up` prints
 #   test  the same, the test runner and the packages of clients/; `make faults` needs it too
 #   lint  the same and the linters
 #
-# It may be called every time: with everything in place it only asks for versions, well under a second. Servers come
+# It may be called every time: with everything in place it only reads versions, well under a second. Servers come
 # from the machine if they are new enough, else from the distribution's packages (as root; no system service is started
 # and no database cluster is made), or from the pinned downloads of scripts/tools.lock, which go to .flashsale/tools and
-# nowhere else. What it cannot bring it names, with the command that does, and ends with 1: nothing is ever skipped.
+# nowhere else. What it cannot install it names, with the command that does, and ends with 1: nothing is ever skipped.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -100,7 +100,7 @@ apt_install() {
     log=$(mktemp)
     cleanups+=("$log")
     if [[ -z $apt_updated ]]; then
-        # Somebody else's apt may hold its lock for a while.
+        # Another apt may hold the lock for a while.
         for _ in 1 2 3 4 5 6; do
             if apt-get update >"$log" 2>&1; then
                 apt_updated=yes
@@ -185,7 +185,7 @@ have_pinned() {
     [[ -x $tools/bin/$2 && -r $tools/bin/.$2.pin && $(<"$tools/bin/.$2.pin") == "$(pinned_version "$1")" ]]
 }
 
-# Two copies of this script may want the same tool: the second waits, looks again and finds it.
+# Two copies of this script may need the same tool: the second waits, checks again and finds it.
 lock_tools() {
     mkdir -p "$tools" || die "cannot write to $tools; set FLASHSALE_HOME to a folder of yours."
     exec 9>"$tools/.lock"
@@ -193,7 +193,7 @@ lock_tools() {
 }
 unlock_tools() { exec 9>&-; }
 
-# pinned_tool PACKAGE BINARY: the pinned one, whatever the machine has.
+# pinned_tool PACKAGE BINARY: the pinned one, even if the machine has another.
 pinned_tool() {
     have_pinned "$@" && return
     lock_tools
@@ -332,7 +332,7 @@ need_node() {
     unlock_tools
 }
 
-# client_packages LANGUAGE PIN COMMAND…: has the command, run in a new folder, bring a client's packages into
+# client_packages LANGUAGE PIN COMMAND…: runs the command in a new folder, to install a client's packages in
 # .flashsale/tools/clients/LANGUAGE, unless they are there for that pin.
 client_packages() {
     local language=$1 pin=$2 work folder="$tools/clients/$1"
@@ -376,7 +376,7 @@ need_typescript_client() {
     client_packages typescript "$(sha256sum <"$root/clients/typescript/package-lock.json")" npm_ci
 }
 
-# The runbook's calls, which a test types, read metrics with it.
+# The runbook's calls, which a test runs, read metrics with it.
 need_curl() {
     command -v curl >/dev/null || apt_install "curl, with which the runbook reads metrics" curl
 }
@@ -385,7 +385,7 @@ need_rust
 need_redis
 need_postgres
 need_nats
-# The calls that `up` prints are typed with it, and a test types them.
+# The calls that `up` prints use it, and a test runs them.
 if [[ $group == up || $group == test ]]; then
     pinned_tool buf-bin buf
 fi

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # The queries' types, checked against a database when they are written and from .sqlx/ when they are built.
 #
-#   scripts/sqlx.sh prepare   writes .sqlx/ anew (make sqlx-prepare): after a change of a query or a migration
+#   scripts/sqlx.sh prepare   regenerates .sqlx/ (make sqlx-prepare): after a change of a query or a migration
 #   scripts/sqlx.sh check     fails if `prepare` would change anything (make lint)
 #
 # No extra tool is needed: with SQLX_OFFLINE_DIR and DATABASE_URL set, the query macros write what they learned. Data of
-# queries that are gone would stay for ever, so the folder always starts empty.
+# removed queries would stay for ever, so the folder always starts empty.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,4 +1,4 @@
-//! How commands reach the services, and the wire's forms as JSON and text.
+//! How commands reach the services, and how messages are shown as JSON and text.
 
 use std::{
     io::Read as _,
@@ -16,19 +16,19 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-/// Where services are looked for when nothing says otherwise.
+/// The default address of the services.
 const DEFAULT_ADDR: &str = "http://127.0.0.1:50051";
-/// How long a unary call may take.
+/// The deadline of a unary call.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often a connection on which nothing comes is asked whether the other side is still there, and how long it may take to answer:
-/// what is watched has no deadline.
+/// HTTP/2 keepalive: the interval of pings on a quiet connection, and the time to answer one. A
+/// stream that is watched has no deadline.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The most that one import takes (`ImportSaleRequest.content`).
+/// The most bytes that an import takes (`ImportSaleRequest.content`).
 const MAX_EXPORT_BYTES: u64 = 3 * 1_024 * 1_024;
 
-/// Where `flashsale up` writes down its address.
+/// The file in which `flashsale up` records its address.
 pub fn up_file() -> anyhow::Result<PathBuf> {
     Ok(Home::locate()?.path().join("up.json"))
 }
@@ -40,19 +40,19 @@ pub struct Target {
     source: Source,
 }
 
-/// Who said where they are.
+/// Where an address came from.
 #[derive(Debug)]
 enum Source {
-    /// Whoever typed the command.
+    /// `--addr` or its variable.
     Given,
-    /// `flashsale up`, in this file.
+    /// The file that `flashsale up` wrote.
     Up(PathBuf),
-    /// Nobody.
+    /// [`DEFAULT_ADDR`].
     Default,
 }
 
 impl Target {
-    /// Where `--addr` says, else where `flashsale up` runs, else the default port.
+    /// The address in `--addr`, else that of a running `flashsale up`, else the default one.
     pub fn find(given: Option<String>) -> Self {
         if let Some(addr) = given.filter(|addr| !addr.is_empty()) {
             let addr = if addr.contains("://") { addr } else { format!("http://{addr}") };
@@ -64,7 +64,6 @@ impl Target {
         }
     }
 
-    /// Where they are.
     pub fn addr(&self) -> &str {
         &self.addr
     }
@@ -85,16 +84,17 @@ impl Target {
         Ok(endpoint.connect_lazy())
     }
 
-    /// What a status means that is no failure of ours, but the transport's or somebody else's; and what to do.
+    /// The message and the next step for a status that none of our services made: the transport's,
+    /// or that of another program.
     pub fn trouble(&self, status: &Status) -> (String, Option<String>) {
         let (addr, code) = (&self.addr, status.code());
-        // The transport says "cancelled" of its own deadline, and also of a connection that breaks off.
+        // The transport reports CANCELLED for its own deadline, and also for a broken connection.
         let out_of_time =
             code == Code::Cancelled && status.message() == TimeoutExpired(()).to_string();
         if code == Code::DeadlineExceeded || out_of_time {
             return (
                 format!("{addr} did not answer within {} s", CALL_TIMEOUT.as_secs()),
-                Some("See whether it had its effect (`flashsale sale show` lists the sales) before you say it again.".to_owned()),
+                Some("See whether it had its effect (`flashsale sale show` lists the sales) before you repeat it.".to_owned()),
             );
         }
         let next_step = match &self.source {
@@ -102,7 +102,7 @@ impl Target {
                 "Check --addr (or FLASHSALE_ADDR), and that flashsale runs there.".to_owned()
             }
             Source::Up(file) => format!(
-                "`flashsale up` has written that address into {}; if it does not run any more, start it again (`make up`).",
+                "`flashsale up` has written that address into {}; if it no longer runs, start it again (`make up`).",
                 file.display()
             ),
             Source::Default => "Start it (`make up`), or name its address with --addr.".to_owned(),
@@ -125,7 +125,7 @@ fn running() -> Option<(String, PathBuf)> {
     Some((value.get("grpc")?.as_str()?.to_owned(), file))
 }
 
-/// A shop's export, whole. Not more of it than an import takes: it may be any file.
+/// The whole file of a shop's export. Reads no more than an import takes, since it may be any file.
 pub fn read_export(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut content = Vec::new();
     std::fs::File::open(path)
@@ -140,19 +140,18 @@ pub fn read_export(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// A unary request with its deadline.
+/// A unary request with [`CALL_TIMEOUT`] as its deadline.
 pub fn request<T>(message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     request.set_timeout(CALL_TIMEOUT);
     request
 }
 
-/// A fresh request id.
 pub fn request_id() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-/// An amount as people write it, for example `49.90 EUR`.
+/// An amount for display, for example `49.90 EUR`.
 pub fn money(money: Option<&Money>) -> String {
     let Some(money) = money else { return String::new() };
     let decimals =
@@ -180,17 +179,15 @@ pub fn short(name: &str, prefix: &str) -> String {
     name.strip_prefix(prefix).unwrap_or(name).to_owned()
 }
 
-/// A sale's state by name.
 pub fn sale_state(sale: &sale::Sale) -> String {
     short(sale.state().as_str_name(), "SALE_STATE_")
 }
 
-/// An order's state by name.
 pub fn order_state(order: &checkout::Order) -> String {
     short(order.state().as_str_name(), "ORDER_STATE_")
 }
 
-/// Whether an order has reached its end.
+/// Whether an order's state is final.
 pub fn is_over(order: &checkout::Order) -> bool {
     use checkout::OrderState;
     match order.state() {
@@ -208,7 +205,6 @@ pub fn is_over(order: &checkout::Order) -> bool {
     }
 }
 
-/// A sale as JSON.
 pub fn sale_json(sale: &sale::Sale) -> Value {
     let settings = sale.settings.clone().unwrap_or_default();
     json!({
@@ -232,7 +228,6 @@ pub fn sale_json(sale: &sale::Sale) -> Value {
     })
 }
 
-/// How a sale went, as JSON.
 pub fn report_json(report: &sale::SaleReport) -> Value {
     let orders = report.orders.unwrap_or_default();
     json!({
@@ -258,7 +253,6 @@ pub fn report_json(report: &sale::SaleReport) -> Value {
     })
 }
 
-/// An order as JSON.
 pub fn order_json(order: &checkout::Order) -> Value {
     json!({
         "order_id": order.order_id,
@@ -277,7 +271,6 @@ pub fn order_json(order: &checkout::Order) -> Value {
     })
 }
 
-/// A sku's books as JSON.
 pub fn stock_json(stock: &inventory::SkuStock) -> Value {
     json!({
         "sku": stock.sku, "allotted": stock.allotted, "available": stock.available,
@@ -292,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn money_is_written_with_its_currency_s_decimals_and_its_sign() {
+    fn money_has_its_currencys_decimals() {
         for (units, nanos, currency, text) in [
             (19, 900_000_000, "EUR", "19.90 EUR"),
             (0, 0, "EUR", "0.00 EUR"),
@@ -307,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_may_leave_out_http_and_any_other_scheme_is_refused() {
+    fn only_http_addresses_are_accepted() {
         assert_eq!(Target::find(Some("127.0.0.1:7".to_owned())).addr, "http://127.0.0.1:7");
         for wrong in ["https://127.0.0.1:7", "redis://127.0.0.1:7", "foo bar", "http://"] {
             let error = Target::find(Some(wrong.to_owned())).connect().unwrap_err();

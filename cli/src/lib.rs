@@ -1,6 +1,5 @@
-//! What the `flashsale` command has in common with the simulation in `tools/simulate`, which carries
-//! out `flashsale up`, `run` and `load`: how services are reached, how answers are printed, and how a
-//! command ends.
+//! Shared by the `flashsale` command and the simulation in `tools/simulate`, which executes
+//! `flashsale up`, `run` and `load`: reaching services, printing answers, and exit codes.
 
 pub mod client;
 pub mod output;

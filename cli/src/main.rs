@@ -1,4 +1,5 @@
-//! The `flashsale` command: operate a sale that is running, or have a whole one run on this machine.
+//! The `flashsale` command: operate a sale that is running, or have a whole one run on this
+//! machine.
 
 mod commands;
 mod simulate;
@@ -25,8 +26,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    // These three stand here for the list in the help: `simulate` takes them before the command line
-    // is parsed.
+    // These three are declared for the list in the help: `simulate` handles them before the command
+    // line is parsed.
     #[command(about = UP)]
     Up,
     #[command(about = RUN)]
@@ -44,7 +45,7 @@ enum Command {
     Stock(commands::stock::StockCommand),
     /// Explain an error reason, or list all of them.
     Errors {
-        /// The reason as it stands in an error, for example SOLD_OUT.
+        /// The reason as an error names it, for example SOLD_OUT.
         reason: Option<String>,
     },
 }

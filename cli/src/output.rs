@@ -1,4 +1,4 @@
-//! Tables for people, JSON for programs, and errors in words.
+//! Output as tables or JSON, and errors with their next step.
 
 use std::{
     fmt,
@@ -13,19 +13,20 @@ use tonic::Status;
 
 use crate::client::Target;
 
-/// Whoever read what this program says has gone, as `head` does once it has its lines: the program ends and says nothing of it.
+/// The reader of the output has closed it, as `head` does once it has its lines: the program ends
+/// without a message.
 #[derive(Debug)]
 pub struct ReaderGone;
 
 impl fmt::Display for ReaderGone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("nobody reads the output any more")
+        f.write_str("the output was closed by its reader")
     }
 }
 
 impl std::error::Error for ReaderGone {}
 
-/// How answers are printed. Never with `println!` and its like: they panic when a pipe is closed.
+/// Prints answers and errors, not with `println!` and the like, which panic when a pipe is closed.
 #[derive(Debug, Clone)]
 pub struct Output {
     json: bool,
@@ -33,20 +34,19 @@ pub struct Output {
 }
 
 impl Output {
-    /// Prints JSON, or tables.
     pub fn new(json: bool) -> Self {
         Self { json, reader_gone: watch::Sender::new(false) }
     }
 
-    /// Whether JSON is asked for: then nothing else goes to standard output.
+    /// Whether JSON was requested: then nothing else goes to standard output.
     pub fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Prints an answer: `value` as JSON, or what `human` makes of it.
+    /// Prints an answer: `value` as JSON, or the text that `human` returns.
     ///
     /// # Errors
-    /// [`ReaderGone`], or when standard output cannot be written for another reason.
+    /// [`ReaderGone`] for a closed pipe; otherwise the I/O error of standard output.
     pub fn print(&self, value: &Value, human: impl FnOnce() -> String) -> anyhow::Result<()> {
         self.answer(&if self.json { format!("{value:#}") } else { human() })
     }
@@ -59,7 +59,7 @@ impl Output {
         self.answer(&if self.json { value.to_string() } else { human() })
     }
 
-    /// Prints a text as it is.
+    /// Prints a text unchanged.
     ///
     /// # Errors
     /// As [`Output::print`].
@@ -74,30 +74,30 @@ impl Output {
         })
     }
 
-    /// Says on standard error what happens; a line of its own.
+    /// Writes a line to standard error.
     pub fn say(&self, text: &str) {
         self.write(&format!("{text}\n"));
     }
 
-    /// Writes to standard error what may go on in the same line.
+    /// Writes to standard error without ending the line.
     pub fn write(&self, text: &str) {
         let mut stderr = io::stderr().lock();
         let written = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
-        // There is no place left to speak of any other failure.
+        // No other failure of standard error can be reported anywhere.
         if written.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
             self.reader_gone.send_replace(true);
         }
     }
 
-    /// Waits until standard error was found closed: what takes long ends then.
+    /// Waits until a write has found standard error closed, so that a long command can stop.
     pub async fn reader_gone(&self) {
         if self.reader_gone.subscribe().wait_for(|gone| *gone).await.is_err() {
-            // Cannot be: `self` holds the sender.
+            // Unreachable: `self` holds the sender.
             std::future::pending::<()>().await;
         }
     }
 
-    /// Says what went wrong and what to do next. `target` is who was asked, if somebody was.
+    /// Prints what went wrong and what to do next. `target` is the service that was called, if any.
     pub fn error(&self, error: &anyhow::Error, target: Option<&Target>) {
         let status = error.downcast_ref::<Status>();
         if let Some(failure) = status.and_then(Failure::from_status) {
@@ -131,7 +131,7 @@ impl Output {
     }
 
     fn error_json(&self, error: &Value) {
-        // Should that fail too, the exit code is all there is left to say it with.
+        // If this fails too, only the exit code is left to report the error.
         self.answer(&format!("{:#}", json!({ "error": error }))).ok();
     }
 }
@@ -156,7 +156,7 @@ fn failure_text(failure: &Failure) -> String {
         .map(|violation| format!("{}: {}", violation.field, violation.description))
         .collect();
     let mut text = failure.reason().as_str().to_owned();
-    // The message of a failure with fields at fault repeats them; once is enough to read.
+    // The message of a failure repeats its first field violation: print it once.
     if !places.first().is_some_and(|first| failure.what().starts_with(first)) {
         text.push_str(&format!(": {}", failure.what()));
     }
@@ -167,7 +167,7 @@ fn failure_text(failure: &Failure) -> String {
     text
 }
 
-/// A table; columns named in `numbers` are set to the right.
+/// A table; the columns with an index in `numbers` are aligned to the right.
 pub fn table(
     header: &[&str],
     numbers: &[usize],
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_at_fault_is_told_once_and_what_the_fields_do_not_say_is_told_too() {
+    fn every_violation_is_printed_once() {
         let field = failure_text(&Failure::invalid("sale_id", "is not a UUID"));
         assert_eq!(
             field,

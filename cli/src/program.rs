@@ -1,4 +1,4 @@
-//! The options and exit codes of every command, and the programs that stand side by side.
+//! The common options and exit codes, and the programs that are installed side by side.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -10,29 +10,30 @@ use crate::{
     output::{Output, ReaderGone},
 };
 
-// What the commands of the simulation do, for the help of both programs.
+// The simulation's commands, for the help of both programs.
 pub const UP: &str = "Keep everything running in the foreground, with an open sale to try";
 pub const RUN: &str =
     "Run one whole sale with simulated buyers, audit it from the stores, and stop";
-pub const LOAD: &str = "Load the platform with buyers who come by a schedule, whatever it does, and say whether it bore them";
+pub const LOAD: &str = "Load the platform with buyers who arrive on a schedule, and check latencies against thresholds";
 
 /// The exit codes, for the help of both programs.
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0    done; for `run`: the sale came to rest and every promise held; for `load`: every threshold and the audit too
   1    refused, failed or interrupted: standard error says what happened and what to do (with --json, standard output)
-  2    the command line is wrong; for `load`: there was none, or not to its end
-  141  nobody reads the output any more";
+  2    the command line is wrong; for `load`: it did not start, or did not reach its end
+  141  the output was closed by its reader";
 
-/// There was no load, or not all of it.
+/// The load did not start, or did not reach its end.
 pub const NOT_DONE: u8 = 2;
-/// The output has no reader any more: the code of a program that SIGPIPE ended, as shells tell it.
+/// A closed output: the code by which shells report a program that SIGPIPE ended.
 const READER_GONE: u8 = 128 + 13;
 
-// Without a doc comment: clap would print it as the description of the program.
+// No doc comment: clap would print it as the description of the program.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// Where the services are, for example http://127.0.0.1:50051. Without it, where `flashsale up` runs. (`up`, `run` and, without it, `load` start their own.)
+    /// Where the services are, for example http://127.0.0.1:50051. Without it, where `flashsale up`
+    /// runs. (`up`, `run` and, without it, `load` start their own.)
     #[arg(long, global = true, env = "FLASHSALE_ADDR")]
     pub addr: Option<String>,
     /// Print JSON instead of tables, for errors too.
@@ -40,8 +41,8 @@ pub struct Common {
     pub json: bool,
 }
 
-/// Carries out a command and answers how the process ends. `asked` is the service that the command
-/// speaks to, if it speaks to one; `failure` the exit code of a command that cannot do its work.
+/// Runs a command to its exit code. `asked` is the service that the command calls, if any;
+/// `failure` is the exit code after an error other than [`ReaderGone`].
 pub fn complete(
     work: impl Future<Output = anyhow::Result<ExitCode>>,
     output: &Output,
@@ -65,10 +66,10 @@ pub fn complete(
     }
 }
 
-/// The path of another program of this workspace: they are built into one folder.
+/// The path of another program of this workspace, beside the running one.
 ///
 /// # Errors
-/// When there is no such program beside the running one.
+/// If it is not there, as after a partial build.
 pub fn sibling(name: &str) -> anyhow::Result<PathBuf> {
     let here = std::env::current_exe().context("this program cannot find itself")?;
     let path = here.with_file_name(name);

@@ -1,4 +1,4 @@
-//! Waits for a sale's report to say what is wanted.
+//! Polls a sale's report until a condition holds.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tonic::{Code, Status, transport::Channel};
 
 use crate::client::request;
 
-/// A pause between looks.
+/// The pause between two polls.
 const LOOK: Duration = Duration::from_millis(500);
 
 fn passes(status: &Status) -> bool {
@@ -20,7 +20,10 @@ fn passes(status: &Status) -> bool {
     }
 }
 
-/// A sale's report, as soon as it is as `wanted` or `at_most` has passed.
+/// A sale's report, as soon as `wanted` holds of it or `at_most` has passed.
+///
+/// # Errors
+/// The status of a call that a retry cannot help, or of any failed call once `at_most` has passed.
 pub async fn report_once(
     channel: Channel,
     sale_id: &str,
@@ -39,7 +42,7 @@ pub async fn report_once(
                     return Ok(report);
                 }
             }
-            // What passes is waited for like the report: a store that is away, a service that starts anew.
+            // A transient failure is waited out: a store that is away, a service that restarts.
             Err(status) if in_time && passes(&status) => {}
             Err(status) => return Err(status.into()),
         }

@@ -1,5 +1,5 @@
-//! `flashsale up`, `run` and `load`: the program `flashsale-simulate` takes the place of this one, so
-//! that the operators' command links none of what a simulation needs.
+//! `flashsale up`, `run` and `load`: the program `flashsale-simulate` replaces this one by `exec`,
+//! so that the operators' command links none of what a simulation needs.
 
 use std::{
     convert::Infallible,
@@ -13,8 +13,8 @@ use flashsale_cli::program::sibling;
 
 const PROGRAM: &str = "flashsale-simulate";
 
-/// Which of the three commands the arguments (without the program's name) ask for, or ask the help
-/// for. Its own options are not looked at: they are the other program's to read.
+/// Which of the three commands the arguments (without the program's name) run or ask the help of.
+/// Options after the command are left to the other program.
 pub(crate) fn command(args: &[OsString]) -> Option<&'static str> {
     let mut words = args.iter();
     let mut help = false;
@@ -32,11 +32,11 @@ pub(crate) fn command(args: &[OsString]) -> Option<&'static str> {
     None
 }
 
-/// Becomes that program: same process, same arguments, same standard streams. It also takes over the
-/// name this one was called by, which its help and errors show.
+/// Executes that program in place of this one: same process, arguments and standard streams. It is
+/// also given the name this one was called by, which its help and errors show.
 ///
 /// # Errors
-/// When it does not stand beside this program, or cannot be executed. It does not return otherwise.
+/// If it is not beside this program, or cannot be executed. It does not return otherwise.
 pub(crate) fn become_it(typed: &OsStr, args: &[OsString]) -> anyhow::Result<Infallible> {
     let path = sibling(PROGRAM)
         .with_context(|| format!("up, run and load need the program {PROGRAM} beside this one"))?;
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn the_simulation_gets_its_three_commands_and_their_help() {
+    fn simulation_commands_are_forwarded() {
         for (line, expected) in [
             ("run", "run"),
             ("run --help", "run"),
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn all_other_command_lines_stay_here() {
+    fn other_commands_are_not_forwarded() {
         for line in [
             "",
             "help",

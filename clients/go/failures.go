@@ -16,7 +16,7 @@ const (
 	// Every call gets a deadline. Without one, gRPC waits for ever.
 	deadline = 5 * time.Second
 	attempts = 6
-	// What is never waited longer, whatever a server asks for.
+	// The longest wait, even if a server asks for more.
 	longestWait = 30 * time.Second
 )
 
@@ -28,7 +28,7 @@ type Failure struct {
 	Code codes.Code
 	// For people: what happened and what to do next. It may be reworded at any time.
 	Message string
-	// One of flashsale.errors.v1.ErrorReason without its prefix; empty if somebody else refused, such as a proxy.
+	// One of flashsale.errors.v1.ErrorReason without its prefix; empty if another program refused, such as a proxy.
 	Reason   string
 	Domain   string
 	Metadata map[string]string
@@ -73,7 +73,7 @@ func waitBeforeRetry(failure *Failure, attempt int) (time.Duration, bool) {
 	case failure.RetryAfter != nil:
 		wait = *failure.RetryAfter
 	case failure.Code == codes.Unavailable || failure.Code == codes.DeadlineExceeded:
-		// The connection broke or nobody answered in time: the call may or may not have had its effect.
+		// The connection broke or no answer came in time: the call may or may not have had its effect.
 		wait = 200 * time.Millisecond << attempt
 	default:
 		return 0, false

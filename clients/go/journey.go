@@ -221,7 +221,7 @@ func (s *shop) refused(ctx context.Context, request *checkoutv1.PlaceOrderReques
 }
 
 func (s *shop) journey(ctx context.Context, sku string) error {
-	// Two buyers that nobody has been before, so that this can be run again.
+	// Two new buyers, so that this can be run again.
 	ada, bob := "ada-"+newID(), "bob-"+newID()
 	contact := &checkoutv1.Contact{Email: "ada@example.com", Name: "Ada"}
 
@@ -314,7 +314,7 @@ func (s *shop) journey(ctx context.Context, sku string) error {
 }
 
 func run(address, saleID, sku string) error {
-	// Across machines: grpc.WithTransportCredentials. One connection for the whole program: it is a pool by itself.
+	// Across machines: grpc.WithTransportCredentials. One connection for the whole program: it pools connections.
 	connection, err := grpc.Dial(strings.TrimPrefix(address, "http://"), grpc.WithInsecure())
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ Response = TypeVar("Response")
 # Every call gets a deadline. Without one, gRPC waits for ever.
 DEADLINE_S = 5.0
 ATTEMPTS = 6
-# What is never waited longer, whatever a server asks for.
+# The longest wait, even if a server asks for more.
 LONGEST_WAIT_S = 30.0
 
 
@@ -31,7 +31,7 @@ class Failure(Exception):
     code: grpc.StatusCode
     # For people: what happened and what to do next. It may be reworded at any time.
     message: str
-    # One of flashsale.errors.v1.ErrorReason without its prefix; empty if somebody else refused, such as a proxy.
+    # One of flashsale.errors.v1.ErrorReason without its prefix; empty if another program refused, such as a proxy.
     reason: str = ""
     domain: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
@@ -77,7 +77,7 @@ def wait_before_retry_s(failure: Failure, attempt: int) -> float | None:
     if failure.retry_after_s is not None:
         wait_s = failure.retry_after_s
     elif failure.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-        # The connection broke or nobody answered in time: the call may or may not have had its effect.
+        # The connection broke or no answer came in time: the call may or may not have had its effect.
         wait_s = 0.2 * 2**attempt
     else:
         return None

@@ -128,7 +128,7 @@ def refused(method, request, reason: str) -> Failure:
 
 
 def journey(shop: Shop, sku: str) -> None:
-    # Two buyers that nobody has been before, so that this can be run again.
+    # Two new buyers, so that this can be run again.
     ada, bob = (f"{name}-{uuid.uuid4().hex[:12]}" for name in ("ada", "bob"))
     contact = checkout_pb2.Contact(email="ada@example.com", name="Ada")
 
@@ -205,7 +205,7 @@ def main() -> int:
         print("usage: journey.py ADDRESS SALE_ID SKU", file=sys.stderr)
         return 2
     address, sale_id, sku = sys.argv[1:]
-    # Across machines: grpc.secure_channel with your CA. One channel for the whole program: it is a pool by itself.
+    # Across machines: grpc.secure_channel with your CA. One channel for the whole program: it pools connections.
     with grpc.insecure_channel(address.removeprefix("http://")) as channel:
         try:
             journey(Shop(channel, sale_id), sku)

@@ -112,7 +112,7 @@ def journey(server: Server, sale_id: str, sku: str) -> None:
     except Failure as failure:
         print(f"refused: {failure.code.name} {failure.reason} ({failure.domain})")
     else:
-        raise SystemExit("an order that nobody placed should not be found")
+        raise SystemExit("an order that was never placed should not be found")
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ const FILES: &[&str] = &[
     "flashsale/order/v1/order_admin.proto",
 ];
 
-/// Compiles all of them, and has Cargo run the build script again when one changes.
+/// Compiles all of them, and has Cargo run the build script again after a change.
 pub fn compile() -> Result<FileDescriptorSet, Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     println!("cargo:rerun-if-changed={}", root.display());

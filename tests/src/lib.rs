@@ -1,1 +1,2 @@
-//! Tests of the whole: programs as a user starts them, real stores, public calls only. They are in `tests/`.
+//! Tests of the whole system: programs as a user starts them, real stores, public calls only. They
+//! are in `tests/`.

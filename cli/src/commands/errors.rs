@@ -33,7 +33,7 @@ pub(crate) fn run(name: Option<&str>, output: &Output) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// What stands in the list.
+/// The fields of a reason that the list shows.
 fn summary(reason: Reason) -> Map<String, Value> {
     let (retry, after_ms) = match reason.retry() {
         Retry::SameAfter(delay) => {

@@ -1,4 +1,4 @@
-//! The commands that operate services that are running.
+//! The commands that operate running services.
 
 pub(crate) mod errors;
 pub(crate) mod order;

@@ -21,25 +21,23 @@ use flashsale_proto::{
 use serde_json::{Value, json};
 use tonic::{Code, Status, transport::Channel};
 
-/// The most that one page of a list has.
+/// Entries per page of a list.
 const PAGE: i32 = 500;
 
-/// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum OrderCommand {
     /// Show an order and its history.
     Show(Which),
     /// Follow an order until it reaches its end: a line for each change.
     Watch(Which),
-    /// What could not be recorded and waits for a decision.
+    /// Decide about dead letters: queued orders that could not be recorded.
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
 }
 
-/// What to do about dead letters.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadLettersCommand {
-    /// List those that wait, newest first.
+    /// List those that wait for a decision, newest first.
     List {
         /// Only those of this sale.
         #[arg(long)]
@@ -48,23 +46,21 @@ pub(crate) enum DeadLettersCommand {
         #[arg(long)]
         all: bool,
     },
-    /// Queue the order of one again, as its hold carries it. Do so once what refused it is repaired.
-    Retry(Letter),
-    /// Give one up: its order ends CANCELLED and its buyer is told.
-    Drop(Letter),
+    /// Queue its order again, as the hold carries it. Do so once the cause is repaired.
+    Retry(DeadLetterArgs),
+    /// Give it up: its order ends CANCELLED and its buyer is told.
+    Drop(DeadLetterArgs),
 }
 
-/// Which dead letter.
 #[derive(Debug, Args)]
-pub(crate) struct Letter {
+pub(crate) struct DeadLetterArgs {
     /// Its number, as the list shows it.
     id: i64,
-    /// The request's id, a UUID, to ask again for what may have been done already.
+    /// The request's id, a UUID, to repeat a request whose outcome is unknown.
     #[arg(long)]
     request_id: Option<String>,
 }
 
-/// Which order.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
     /// The sale's id; `flashsale sale show` lists the sales.
@@ -73,7 +69,6 @@ pub(crate) struct Which {
     order_id: String,
 }
 
-/// Runs the command.
 pub(crate) async fn run(
     command: OrderCommand,
     target: &Target,
@@ -131,81 +126,81 @@ async fn dead_letters(
                 page_size: PAGE,
                 page_token: String::new(),
             };
-            let mut letters = Vec::new();
+            let mut found = Vec::new();
             loop {
                 let answer = admin.list_dead_letters(request(asked.clone())).await?.into_inner();
-                letters.extend(answer.dead_letters);
+                found.extend(answer.dead_letters);
                 if answer.next_page_token.is_empty() {
                     break;
                 }
                 asked.page_token = answer.next_page_token;
             }
-            let value: Value = letters.iter().map(letter_json).collect();
-            return output.print(&value, || letters_text(&letters));
+            let value: Value = found.iter().map(dead_letter_json).collect();
+            return output.print(&value, || dead_letters_text(&found));
         }
-        DeadLettersCommand::Retry(Letter { id: dead_letter_id, request_id: given }) => {
+        DeadLettersCommand::Retry(DeadLetterArgs { id: dead_letter_id, request_id: given }) => {
             let request_id = given.unwrap_or_else(request_id);
             let asked = RetryDeadLetterRequest { request_id, dead_letter_id };
             admin.retry_dead_letter(request(asked)).await?.into_inner().dead_letter
         }
-        DeadLettersCommand::Drop(Letter { id: dead_letter_id, request_id: given }) => {
+        DeadLettersCommand::Drop(DeadLetterArgs { id: dead_letter_id, request_id: given }) => {
             let request_id = given.unwrap_or_else(request_id);
             let asked = DropDeadLetterRequest { request_id, dead_letter_id };
             admin.drop_dead_letter(request(asked)).await?.into_inner().dead_letter
         }
     };
-    let letter = decided.unwrap_or_default();
-    output.print(&letter_json(&letter), || match resolution(&letter).as_str() {
+    let dead_letter = decided.unwrap_or_default();
+    output.print(&dead_letter_json(&dead_letter), || match resolution(&dead_letter).as_str() {
         "" => format!(
             "Dead letter {} is resolved once order {} is recorded; `flashsale order show` follows it.",
-            letter.dead_letter_id, letter.order_id
+            dead_letter.dead_letter_id, dead_letter.order_id
         ),
-        resolution => format!("Dead letter {} is {resolution}.", letter.dead_letter_id),
+        resolution => format!("Dead letter {} is {resolution}.", dead_letter.dead_letter_id),
     })
 }
 
-/// What became of a letter; empty while it waits.
-fn resolution(letter: &DeadLetter) -> String {
-    let name = short(letter.resolution().as_str_name(), "RESOLUTION_");
+/// How a dead letter was resolved; empty while it waits.
+fn resolution(dead_letter: &DeadLetter) -> String {
+    let name = short(dead_letter.resolution().as_str_name(), "RESOLUTION_");
     if name == "UNSPECIFIED" { String::new() } else { name }
 }
 
-fn letter_json(letter: &DeadLetter) -> Value {
+fn dead_letter_json(dead_letter: &DeadLetter) -> Value {
     json!({
-        "dead_letter_id": letter.dead_letter_id,
-        "queue_seq": letter.queue_seq,
-        "reason": letter.reason,
-        "order_id": letter.order_id,
-        "sale_id": letter.sale_id,
-        "create_time": time(letter.create_time.as_ref()),
-        "review_deadline": time(letter.review_deadline.as_ref()),
-        "resolution": resolution(letter),
-        "resolve_time": time(letter.resolve_time.as_ref()),
+        "dead_letter_id": dead_letter.dead_letter_id,
+        "queue_seq": dead_letter.queue_seq,
+        "reason": dead_letter.reason,
+        "order_id": dead_letter.order_id,
+        "sale_id": dead_letter.sale_id,
+        "create_time": time(dead_letter.create_time.as_ref()),
+        "review_deadline": time(dead_letter.review_deadline.as_ref()),
+        "resolution": resolution(dead_letter),
+        "resolve_time": time(dead_letter.resolve_time.as_ref()),
     })
 }
 
-fn letters_text(letters: &[DeadLetter]) -> String {
-    if letters.is_empty() {
+fn dead_letters_text(found: &[DeadLetter]) -> String {
+    if found.is_empty() {
         return "No dead letters.".to_owned();
     }
     table(
-        &["id", "reason", "order", "sale", "put aside", "decide by", "resolution"],
+        &["id", "reason", "order", "sale", "since", "decide by", "resolution"],
         &[0],
-        letters.iter().map(|letter| {
+        found.iter().map(|dead_letter| {
             vec![
-                letter.dead_letter_id.to_string(),
-                letter.reason.clone(),
-                letter.order_id.clone(),
-                letter.sale_id.clone(),
-                time(letter.create_time.as_ref()),
-                time(letter.review_deadline.as_ref()),
-                resolution(letter),
+                dead_letter.dead_letter_id.to_string(),
+                dead_letter.reason.clone(),
+                dead_letter.order_id.clone(),
+                dead_letter.sale_id.clone(),
+                time(dead_letter.create_time.as_ref()),
+                time(dead_letter.review_deadline.as_ref()),
+                resolution(dead_letter),
             ]
         }),
     )
 }
 
-/// Every change of an order's state; none while it is not recorded.
+/// The transitions of an order; none while it is not recorded.
 async fn history(channel: Channel, order_id: &str) -> anyhow::Result<Vec<Transition>> {
     let mut admin = OrderAdminServiceClient::new(channel);
     let mut asked = ListTransitionsRequest {
@@ -217,7 +212,7 @@ async fn history(channel: Channel, order_id: &str) -> anyhow::Result<Vec<Transit
     loop {
         let answer = match admin.list_transitions(request(asked.clone())).await {
             Ok(answer) => answer.into_inner(),
-            // It is not recorded yet, or whoever was asked has no record: its state says enough.
+            // Not recorded yet, or no order-worker serves at this address: its state is enough.
             Err(status) if has_none(&status) => return Ok(steps),
             Err(status) => return Err(status.into()),
         };

@@ -22,7 +22,6 @@ use flashsale_proto::{
 };
 use serde_json::{Value, json};
 
-/// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SaleCommand {
     /// Create a draft from a shop's product export in Shopify's CSV format.
@@ -38,7 +37,7 @@ pub(crate) enum SaleCommand {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Create a draft from items given one by one.
+    /// Create a draft from items named on the command line.
     Create {
         /// An item as sku=price=quantity, for example TEE-M=19.90=100; may be repeated.
         #[arg(long = "item", required = true)]
@@ -63,10 +62,12 @@ pub(crate) enum SaleCommand {
     Report {
         /// The sale's id.
         sale_id: String,
-        /// Wait until the report is final: the sale has ended and nothing of it can change any more.
+        /// Wait until the report is final: the sale has ended and nothing of it can change any
+        /// more.
         #[arg(long)]
         wait: bool,
-        /// Wait no longer than this many seconds; the exit code is 1 if the report is not final then.
+        /// Wait no longer than this many seconds; the exit code is 1 if the report is not final
+        /// then.
         #[arg(long, default_value_t = 900, requires = "wait")]
         at_most: u64,
     },
@@ -77,10 +78,9 @@ pub(crate) enum SaleCommand {
     },
 }
 
-/// What the shop decides.
 #[derive(Debug, Args)]
 pub(crate) struct Settings {
-    /// What the shop calls it.
+    /// The sale's name.
     #[arg(long, default_value = "Flash sale")]
     name: String,
     /// ISO 4217 code of every price, for example EUR.
@@ -108,7 +108,6 @@ impl Settings {
     }
 }
 
-/// Runs the command.
 pub(crate) async fn run(
     command: SaleCommand,
     target: &Target,
@@ -200,7 +199,7 @@ fn parse_item(text: &str, currency: &str, per_buyer_limit: i64) -> anyhow::Resul
     })
 }
 
-/// Units and nanos. Digits only: a sign would be lost with units of 0.
+/// A price as units and nanos. Digits only: a sign would be lost if the units are 0.
 fn parse_price(text: &str) -> Option<(i64, i32)> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let (units, fraction) = text.split_once('.').unwrap_or((text, "0"));
@@ -316,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_item_is_a_sku_a_price_and_a_quantity_and_the_sku_may_have_equals_signs() {
+    fn item_argument_allows_equals_signs_in_sku() {
         let item = parse_item("a=b=0.05=7", "EUR", 2).unwrap();
         let price = item.unit_price.unwrap();
         assert_eq!((item.sku.as_str(), item.quantity, item.per_buyer_limit), ("a=b", 7, 2));
@@ -327,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_price_that_is_not_digits_and_a_point_is_refused_and_never_read_as_another() {
+    fn malformed_prices_are_refused() {
         for wrong in [
             "-0.90",
             "-1",

@@ -16,10 +16,9 @@ use flashsale_proto::inventory::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// The most that one page of the audit trail has.
+/// Entries per page of the audit trail.
 const PAGE: i32 = 500;
 
-/// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum StockCommand {
     /// Show a sale's books per sku.
@@ -27,18 +26,19 @@ pub(crate) enum StockCommand {
         /// The sale's id; `flashsale sale show` lists the sales.
         sale_id: String,
     },
-    /// Compare what Redis, the queue and Postgres say of a sale's units. Ends with 1 if they still differ.
+    /// Compare a sale's units in Redis, the queue and Postgres. Exits with 1 if they still differ.
     Audit {
         /// The sale's id; `flashsale sale show` lists the sales.
         #[arg(long = "sale")]
         sale_id: String,
-        /// Repair what Postgres proves.
+        /// Repair what Postgres proves to be wrong.
         #[arg(long)]
         repair: bool,
     },
-    /// Add units to a loaded sale, or withdraw units nobody has.
+    /// Add units to a loaded sale, or withdraw available units.
     Adjust(AdjustArgs),
-    /// Make the Redis that this inventory speaks to the one that counts, although another one may be alive.
+    /// Make the Redis that this inventory speaks to the one that counts, although another one may
+    /// be alive.
     Takeover {
         /// Why, for the audit trail.
         #[arg(long)]
@@ -55,7 +55,6 @@ pub(crate) enum StockCommand {
     },
 }
 
-/// What to add or withdraw.
 #[derive(Debug, Args)]
 pub(crate) struct AdjustArgs {
     /// The sale's id; `flashsale sale show` lists the sales.
@@ -74,7 +73,7 @@ pub(crate) struct AdjustArgs {
     request_id: Option<String>,
 }
 
-/// One of the two.
+/// Exactly one of the two options.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Change {
@@ -92,7 +91,6 @@ impl Change {
     }
 }
 
-/// Runs the command.
 pub(crate) async fn run(
     command: StockCommand,
     target: &Target,
@@ -220,7 +218,7 @@ async fn adjust(args: AdjustArgs, target: &Target, output: &Output) -> anyhow::R
     let answer = match inventory.adjust_stock(request(asked)).await {
         Ok(answer) => answer.into_inner(),
         Err(status) => {
-            // Without it nobody could ask again for what may have been done.
+            // The id is needed to repeat a request whose outcome is unknown.
             if !output.is_json() {
                 output.say(&format!("The request was {request_id} (--request-id)."));
             }
@@ -266,7 +264,7 @@ async fn history(sale_id: String, target: &Target, output: &Output) -> anyhow::R
             &["asked at", "sku", "units", "state", "before", "after", "reason", "request"],
             &[2, 4, 5],
             adjustments.iter().map(|adjustment| {
-                // Neither is known before it is done.
+                // Both are unknown until the adjustment is done.
                 let done = adjustment.end_time.is_some()
                     && adjustment.allotted_after != adjustment.allotted_before;
                 let allotted = |units: i64| if done { units.to_string() } else { String::new() };

@@ -26,7 +26,7 @@ public final class Failure extends Exception {
     public static final Duration DEADLINE = Duration.ofSeconds(5);
 
     private static final int ATTEMPTS = 6;
-    /** What is never waited longer, whatever a server asks for. */
+    /** The longest wait, even if a server asks for more. */
     private static final Duration LONGEST_WAIT = Duration.ofSeconds(30);
 
     /** A field at fault, with what is wrong with it. */
@@ -34,7 +34,7 @@ public final class Failure extends Exception {
 
     public final Status.Code code;
     /**
-     * What a program decides by: one of flashsale.errors.v1.ErrorReason without its prefix; empty if somebody else refused, such
+     * The field to branch on: one of flashsale.errors.v1.ErrorReason without its prefix; empty if another program refused, such
      * as a proxy. The message is for people and may be reworded at any time.
      */
     public final String reason;
@@ -68,7 +68,7 @@ public final class Failure extends Exception {
                 .orElse("");
     }
 
-    /** Kinds of detail that nobody asks for are passed over: there may be more one day. */
+    /** Unknown kinds of detail are skipped: later versions may add some. */
     private static <T extends com.google.protobuf.Message> Optional<T> find(List<Any> details, Class<T> kind) {
         for (Any detail : details) {
             if (detail.is(kind)) {
@@ -88,7 +88,7 @@ public final class Failure extends Exception {
         if (retryAfter.isPresent()) {
             wait = retryAfter.get();
         } else if (code == Status.Code.UNAVAILABLE || code == Status.Code.DEADLINE_EXCEEDED) {
-            // The connection broke or nobody answered in time: the call may or may not have had its effect.
+            // The connection broke or no answer came in time: the call may or may not have had its effect.
             wait = Duration.ofMillis(200L << attempt);
         } else {
             return Optional.empty();

@@ -168,7 +168,7 @@ public final class Journey {
     }
 
     private void journey(String sku) throws Failure, InterruptedException {
-        // Two buyers that nobody has been before, so that this can be run again.
+        // Two new buyers, so that this can be run again.
         String ada = "ada-" + newId();
         String bob = "bob-" + newId();
         Contact contact = Contact.newBuilder().setEmail("ada@example.com").setName("Ada").build();
@@ -239,7 +239,7 @@ public final class Journey {
             System.err.println("usage: Journey ADDRESS SALE_ID SKU");
             System.exit(2);
         }
-        // Across machines: without usePlaintext. One channel for the whole program: it is a pool by itself.
+        // Across machines: without usePlaintext. One channel for the whole program: it pools connections.
         ManagedChannel channel =
                 ManagedChannelBuilder.forTarget(args[0].replaceFirst("^http://", "")).usePlaintext().build();
         int code = 0;

@@ -13,12 +13,12 @@ import { BadRequestSchema, ErrorInfoSchema, HelpSchema, RetryInfoSchema } from "
 /** Every call gets a deadline. Without one, gRPC waits for ever. */
 const DEADLINE_MS = 5_000;
 const ATTEMPTS = 6;
-/** What is never waited longer, whatever a server asks for. */
+/** The longest wait, even if a server asks for more. */
 const LONGEST_WAIT_MS = 30_000;
 
 /**
- * The connection broke or nobody answered in time: the call may or may not have had its effect. Node tells a broken connection in
- * several ways, Canceled among them. (Whoever passes an AbortSignal of their own has to look at it before trying again.)
+ * The connection broke or no answer came in time: the call may or may not have had its effect. Node tells a broken connection in
+ * several ways, Canceled among them. (A caller with an AbortSignal of its own has to check it before a retry.)
  */
 const INTERRUPTED: ReadonlySet<Code> = new Set([
   Code.Unavailable,
@@ -33,7 +33,7 @@ export interface Failure {
   /** For people: what happened and what to do next. It may be reworded at any time. */
   readonly message: string;
   /**
-   * What a program decides by: one of flashsale.errors.v1.ErrorReason without its prefix; empty if somebody else refused, such as
+   * The field to branch on: one of flashsale.errors.v1.ErrorReason without its prefix; empty if another program refused, such as
    * a proxy.
    */
   readonly reason: string;

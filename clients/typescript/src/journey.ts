@@ -99,7 +99,7 @@ async function* watch<Request, Response>(
 ): AsyncGenerator<Response> {
   const giveUp = performance.now() + PATIENCE_MS;
   for (let attempt = 0; performance.now() < giveUp; ) {
-    // Leaving the loop does not end the call by itself: the server would go on sending.
+    // Leaving the loop does not end the call: the server would keep sending.
     const over = new AbortController();
     try {
       for await (const answer of method(request, { timeoutMs: WATCH_MS, signal: over.signal })) {
@@ -156,7 +156,7 @@ async function refused<Request, Response>(
 
 async function journey(shop: Shop, sku: string): Promise<void> {
   const { checkout, saleId } = shop;
-  // Two buyers that nobody has been before, so that this can be run again.
+  // Two new buyers, so that this can be run again.
   const [ada, bob] = [`ada-${randomUUID()}`, `bob-${randomUUID()}`];
   const contact = { email: "ada@example.com", name: "Ada" };
 
@@ -238,7 +238,7 @@ async function main(args: readonly string[]): Promise<number> {
     console.error("usage: journey ADDRESS SALE_ID SKU");
     return 2;
   }
-  // Across machines: https://, with your CA in nodeOptions. One transport for the whole program: it is a pool by itself.
+  // Across machines: https://, with your CA in nodeOptions. One transport for the whole program: it pools connections.
   const transport = createGrpcTransport({ baseUrl: address });
   try {
     await journey(new Shop(transport, saleId), sku);

@@ -18,50 +18,36 @@ const PKCS8_HEADER: [u8; 16] = *b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x
 /// Why a key set cannot be used. Never quotes key material.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeysError {
-    /// Not the JSON of a key set.
+    /// Carries the place of the syntax error, not its text.
     #[error("not a JSON Web Key Set ({0}); expected {{\"keys\":[…]}}")]
     NotAKeySet(String),
-    /// No key at all.
     #[error("the key set holds no key")]
     Empty,
-    /// Another kind of key.
     #[error("key {kid:?} is no Ed25519 key: kty must be OKP, crv Ed25519 and alg, if given, EdDSA")]
-    NotEd25519 {
-        /// The key.
-        kid: String,
-    },
-    /// A key without a name.
+    NotEd25519 { kid: String },
     #[error("key number {position} has no kid")]
     NoKid {
-        /// Its place in the set, from 1.
+        /// Counted from 1.
         position: usize,
     },
-    /// Two keys of one name.
     #[error("two keys are called {kid:?}")]
-    RepeatedKid {
-        /// The name.
-        kid: String,
-    },
-    /// Not 32 bytes of base64url, or a private part of another key.
+    RepeatedKid { kid: String },
     #[error(
         "key {kid:?} is malformed: x and d are 32 bytes each in base64url without padding, and x belongs to d"
     )]
-    Malformed {
-        /// The key.
-        kid: String,
-    },
-    /// Nothing to sign with.
+    Malformed { kid: String },
     #[error("no key signs: one needs \"use\":\"sig\" and a private part d")]
     NoSigningKey,
 }
 
-/// A key set as it is written.
+/// The JSON form of a key set.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct KeySet {
     pub(crate) keys: Vec<Key>,
 }
 
-/// A key as it is written; `d` only in private sets. It has no `Debug`, so that `d` is never printed.
+/// The JSON form of a key; only private sets have `d`. There is no `Debug`, so that `d` is never
+/// printed.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Key {
     #[serde(default)]
@@ -81,7 +67,7 @@ pub(crate) struct Key {
 }
 
 impl KeySet {
-    /// Reads a key set and checks each key.
+    /// Parses a key set and validates each key.
     pub(crate) fn parse(json: &str) -> Result<Self, KeysError> {
         let set: Self = serde_json::from_str(json).map_err(|error| {
             // serde_json's own text may quote what it read, which here may be a secret.
@@ -108,7 +94,6 @@ impl KeySet {
         Self { keys: self.keys.iter().map(Key::public).collect() }
     }
 
-    /// The JSON of the set.
     pub(crate) fn to_json(&self) -> String {
         // Serializing strings to a string cannot fail.
         serde_json::to_string(self).unwrap_or_default()
@@ -116,7 +101,7 @@ impl KeySet {
 }
 
 impl Key {
-    /// A new key that signs, named by its thumbprint (RFC 7638).
+    /// A new signing key; its `kid` is its thumbprint (RFC 7638).
     pub(crate) fn generate() -> Result<Self, KeysError> {
         let seed: [u8; 32] = rand::random();
         let malformed = || KeysError::Malformed { kid: "new".to_owned() };
@@ -134,29 +119,28 @@ impl Key {
         })
     }
 
-    /// The same key, taken out of signing: it verifies what it signed before.
+    /// The same key without `use`: it no longer signs and still verifies what it signed before.
     pub(crate) fn retired(&self) -> Self {
         Self { key_use: None, ..self.clone() }
     }
 
-    /// Whether it may sign.
     pub(crate) fn signs(&self) -> bool {
         self.key_use.as_deref() == Some("sig") && self.d.is_some()
     }
 
-    /// The key to sign with.
+    /// The key to sign with; `None` without a private part.
     pub(crate) fn encoding(&self) -> Option<EncodingKey> {
         decode_32(self.d.as_deref()?).map(|seed| encoding_of(&seed))
     }
 
-    /// The key to verify with.
+    /// The key for the JWT library, which verifies one token.
     pub(crate) fn decoding(&self) -> Result<DecodingKey, KeysError> {
         provider::install();
         DecodingKey::from_ed_components(&self.x)
             .map_err(|_| KeysError::Malformed { kid: self.kid.clone() })
     }
 
-    /// The key to verify several with.
+    /// The key for verifying a batch of signatures.
     pub(crate) fn verifying(&self) -> Result<VerifyingKey, KeysError> {
         let malformed = || KeysError::Malformed { kid: self.kid.clone() };
         let x = decode_32(&self.x).ok_or_else(malformed)?;
@@ -164,7 +148,7 @@ impl Key {
     }
 
     fn public(&self) -> Self {
-        // Which of them signs at present is nobody else's business: all verify.
+        // A public set does not disclose which key signs at present: all of them verify.
         Self {
             alg: Some("EdDSA".to_owned()),
             key_use: Some("sig".to_owned()),

@@ -1,8 +1,9 @@
 //! The two signed tokens of a waiting room, and the keys behind them.
 //!
-//! A *ticket* is a place in a room, an *admission* the permission to check out. Both are JWTs signed with Ed25519 (RFC 8037),
-//! told apart by their `typ`, so that one is never taken for the other. `aud` is the sale, `sub` the buyer. Who signs holds a
-//! [`Signer`]; who only verifies holds a [`KeyRing`] of public keys, which can be replaced while it is in use.
+//! A *ticket* is a place in a room, an *admission* the permission to check out. Both are JWTs
+//! signed with Ed25519 (RFC 8037), told apart by their `typ`, so that one is never taken for the
+//! other. `aud` is the sale, `sub` the buyer. The issuer holds a [`Signer`]; a service that only
+//! verifies holds a [`KeyRing`] of public keys, which can be replaced while it is in use.
 
 mod keys;
 mod provider;

@@ -24,8 +24,8 @@ static PROVIDER: CryptoProvider = CryptoProvider {
 };
 const UNUSED: KeyUtils = KeyUtils::new_unimplemented();
 
-/// Has the JWT library use this provider, in the whole process. To be called before its first use;
-/// later calls do nothing.
+/// Installs this provider in the JWT library, for the whole process. Call it before the library's
+/// first use; later calls have no effect.
 pub(crate) fn install() {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// What is checked of an admission, and of a ticket, beside its signature.
+/// What the JWT library checks of an admission, and of a ticket, besides its signature.
 static ADMISSION: LazyLock<Validation> = LazyLock::new(|| requiring(&["aud", "sub", "exp"]));
 static TICKET: LazyLock<Validation> = LazyLock::new(|| requiring(&["aud", "sub"]));
 
@@ -30,13 +30,13 @@ fn requiring(claims: &[&str]) -> Validation {
     let mut validation = Validation::new(Algorithm::EdDSA);
     validation.required_spec_claims =
         claims.iter().map(|claim| (*claim).to_owned()).collect::<HashSet<_>>();
-    // Sale, buyer and expiry are judged by the caller, each with its own verdict and by the time it is given.
+    // Sale, buyer and expiry are judged in `judge`, each with its own verdict and against the time
+    // that the caller passes.
     validation.validate_exp = false;
     validation.validate_aud = false;
     validation
 }
 
-/// Why an admission is not good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Verdict {
     /// Malformed, of another type, or not signed by a key of the ring.
@@ -45,7 +45,6 @@ pub enum Verdict {
     /// Issued for another sale or buyer.
     #[error("an admission of another sale or buyer")]
     Foreign,
-    /// Run out.
     #[error("the admission has run out")]
     Expired,
 }
@@ -55,20 +54,21 @@ pub enum Verdict {
 #[error("not a ticket signed by a known key")]
 pub struct TicketInvalid;
 
-/// Public keys by name. Clones share their keys: what one of them replaces, all of them see.
+/// Public keys by `kid`. Clones share their keys: [`KeyRing::replace`] on one acts on all of them.
 #[derive(Clone, Default)]
 pub struct KeyRing {
     keys: Arc<ArcSwap<HashMap<String, Key>>>,
 }
 
-/// A public key, to check one signature with and to check several.
+/// A public key in the two forms needed: for the JWT library, which verifies one token at a time,
+/// and for batch verification.
 #[derive(Clone)]
 struct Key {
-    one: DecodingKey,
-    several: VerifyingKey,
+    single: DecodingKey,
+    batch: VerifyingKey,
 }
 
-/// An admission that says what it should, with what says that it is signed.
+/// A well-formed admission whose signature has not been verified yet.
 struct Unchecked<'a> {
     admission: Admission,
     message: &'a [u8],
@@ -77,7 +77,7 @@ struct Unchecked<'a> {
 }
 
 impl KeyRing {
-    /// A ring without keys, which finds every token invalid until [`KeyRing::replace`].
+    /// A ring without keys: every token is invalid until [`KeyRing::replace`].
     pub fn empty() -> Self {
         Self::default()
     }
@@ -85,7 +85,7 @@ impl KeyRing {
     /// Reads a public key set.
     ///
     /// # Errors
-    /// When the set is malformed or holds another kind of key.
+    /// [`KeysError`] for a malformed set and for a key that is not Ed25519.
     pub fn from_jwks(json: &str) -> Result<Self, KeysError> {
         Self::from_set(&KeySet::parse(json)?)
     }
@@ -94,16 +94,17 @@ impl KeyRing {
         Ok(Self { keys: Arc::new(ArcSwap::from_pointee(read(set)?)) })
     }
 
-    /// Replaces the keys by those of another set; tokens of keys that are gone are invalid from now on.
+    /// Replaces the keys by those of another set; tokens signed by keys that are gone become
+    /// invalid.
     ///
     /// # Errors
-    /// When the set is malformed: the old keys stay.
+    /// [`KeysError`] as from [`KeyRing::from_jwks`]; the old keys stay.
     pub fn replace(&self, json: &str) -> Result<(), KeysError> {
         self.keys.store(Arc::new(read(&KeySet::parse(json)?)?));
         Ok(())
     }
 
-    /// The key a token names, if the ring does not have it: then the ring may be older than the token.
+    /// The `kid` a token names, if the ring does not have it: the ring may be older than the token.
     pub fn unknown_key(&self, token: &str) -> Option<String> {
         if token.len() > MAX_TOKEN_BYTES {
             return None;
@@ -112,11 +113,11 @@ impl KeyRing {
         (!self.keys.load().contains_key(&kid)).then_some(kid)
     }
 
-    /// Whether an admission is good for a sale and buyer at `now_ms` (milliseconds since 1970), with `leeway_ms` for clocks
-    /// that disagree. Whether it was spent is not its business.
+    /// Verifies an admission for a sale and buyer at `now_ms` (milliseconds since 1970), with
+    /// `leeway_ms` for clocks that disagree. It does not say whether the admission has been spent.
     ///
     /// # Errors
-    /// The verdict, the gravest first.
+    /// [`Verdict`]: `Invalid` before `Foreign` before `Expired`.
     pub fn verify_admission(
         &self,
         token: &str,
@@ -129,40 +130,38 @@ impl KeyRing {
         judge(admission, sale_id, buyer_id, now_ms, leeway_ms)
     }
 
-    /// What [`KeyRing::verify_admission`] says of each, a token with the sale and the buyer it should be for. Signatures that are checked
-    /// together cost half as much each. If any of them is not good, each is checked by itself: nothing is refused for its company.
-    ///
-    /// # Errors
-    /// The verdict of each, the gravest first.
+    /// [`KeyRing::verify_admission`] for a batch of (token, sale, buyer), in order. Verifying
+    /// signatures as a batch costs half as much per token. If the batch as a whole does not verify,
+    /// each token is verified on its own, so that a bad one never spoils the others.
     pub fn verify_admissions(
         &self,
-        asked: &[(&str, Uuid, &str)],
+        requests: &[(&str, Uuid, &str)],
         now_ms: i64,
         leeway_ms: i64,
     ) -> Vec<Result<Admission, Verdict>> {
-        self.read_together(asked).map_or_else(
+        self.read_batch(requests).map_or_else(
             || {
                 let alone = |(token, sale_id, buyer_id): &(&str, Uuid, &str)| {
                     self.verify_admission(token, *sale_id, buyer_id, now_ms, leeway_ms)
                 };
-                asked.iter().map(alone).collect()
+                requests.iter().map(alone).collect()
             },
             |admissions| {
                 let judged = |(admission, (_, sale_id, buyer_id)): (_, &(&str, Uuid, &str))| {
                     judge(admission, *sale_id, buyer_id, now_ms, leeway_ms)
                 };
-                admissions.into_iter().zip(asked).map(judged).collect()
+                admissions.into_iter().zip(requests).map(judged).collect()
             },
         )
     }
 
-    /// What these tokens say, if all of them are well-signed admissions and there is more than one.
-    fn read_together(&self, asked: &[(&str, Uuid, &str)]) -> Option<Vec<Admission>> {
-        if asked.len() < 2 {
+    /// The admissions in these tokens, if there are at least two and all signatures verify.
+    fn read_batch(&self, requests: &[(&str, Uuid, &str)]) -> Option<Vec<Admission>> {
+        if requests.len() < 2 {
             return None;
         }
         let unchecked: Vec<_> =
-            asked.iter().map(|(token, ..)| self.unchecked(token)).collect::<Option<_>>()?;
+            requests.iter().map(|(token, ..)| self.unchecked(token)).collect::<Option<_>>()?;
         let messages: Vec<_> = unchecked.iter().map(|token| token.message).collect();
         let signatures: Vec<_> = unchecked.iter().map(|token| token.signature).collect();
         let keys: Vec<_> = unchecked.iter().map(|token| token.key).collect();
@@ -170,7 +169,7 @@ impl KeyRing {
         Some(unchecked.into_iter().map(|token| token.admission).collect())
     }
 
-    /// What an admission says if it is one of a known key, which is not shown yet.
+    /// Reads an admission that names a known key, without verifying its signature.
     fn unchecked<'a>(&self, token: &'a str) -> Option<Unchecked<'a>> {
         if token.len() > MAX_TOKEN_BYTES {
             return None;
@@ -180,7 +179,7 @@ impl KeyRing {
         {
             return None;
         }
-        let key = self.keys.load().get(&read.header.kid?)?.several;
+        let key = self.keys.load().get(&read.header.kid?)?.batch;
         let (message, signature) = token.rsplit_once('.')?;
         let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?;
         Some(Unchecked {
@@ -191,20 +190,20 @@ impl KeyRing {
         })
     }
 
-    /// What a well-signed admission says, whoever it is for and whether it has run out or not.
+    /// Reads an admission with a valid signature, whatever its sale, buyer and expiry.
     ///
     /// # Errors
-    /// [`Verdict::Invalid`], no other.
+    /// Only [`Verdict::Invalid`].
     pub fn read_admission(&self, token: &str) -> Result<Admission, Verdict> {
         self.read::<AdmissionClaims>(token, ADMISSION_TYP, &ADMISSION)
             .and_then(AdmissionClaims::into_admission)
             .ok_or(Verdict::Invalid)
     }
 
-    /// What a well-signed ticket says.
+    /// Reads a ticket with a valid signature.
     ///
     /// # Errors
-    /// When it is none.
+    /// [`TicketInvalid`] for a malformed token, another `typ`, an unknown key and a bad signature.
     pub fn verify_ticket(&self, token: &str) -> Result<Ticket, TicketInvalid> {
         self.read::<TicketClaims>(token, TICKET_TYP, &TICKET).map(Ticket::from).ok_or(TicketInvalid)
     }
@@ -223,7 +222,7 @@ impl KeyRing {
             return None;
         }
         let keys = self.keys.load();
-        let key = &keys.get(&header.kid?)?.one;
+        let key = &keys.get(&header.kid?)?.single;
         jsonwebtoken::decode::<T>(token, key, validation).ok().map(|data| data.claims)
     }
 }
@@ -252,7 +251,7 @@ fn judge(
 
 fn read(set: &KeySet) -> Result<HashMap<String, Key>, KeysError> {
     let keys = set.keys.iter().map(|key| {
-        let both = Key { one: key.decoding()?, several: key.verifying()? };
+        let both = Key { single: key.decoding()?, batch: key.verifying()? };
         Ok((key.kid.clone(), both))
     });
     keys.collect()

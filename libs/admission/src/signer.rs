@@ -13,8 +13,9 @@ use crate::{
 
 /// Signs tickets and admissions with the current key of a private key set.
 ///
-/// The set is a JWK set file: the first key with `"use":"sig"` and a private part `d` signs, all of them verify. To rotate, put
-/// the new key in front and drop `use` from the old one; remove the old one once what it signed has run out.
+/// The set is a JWK set file: the first key with `"use":"sig"` and a private part `d` signs, all of
+/// them verify. To rotate, put the new key in front and drop `use` from the old one; remove the old
+/// one once all tokens it signed have expired.
 pub struct Signer {
     keys: KeySet,
     current: EncodingKey,
@@ -26,15 +27,15 @@ impl Signer {
     /// Reads a private key set.
     ///
     /// # Errors
-    /// When the set is malformed or no key in it signs.
+    /// [`KeysError`]; [`KeysError::NoSigningKey`] if no key in it can sign.
     pub fn from_jwks(json: &str) -> Result<Self, KeysError> {
         Self::from_keys(KeySet::parse(json)?)
     }
 
-    /// Makes a new key.
+    /// A signer with one new random key.
     ///
     /// # Errors
-    /// When the random seed makes no key, which does not happen.
+    /// None in practice: every 32-byte seed is an Ed25519 key.
     pub fn generate() -> Result<Self, KeysError> {
         Self::from_keys(KeySet { keys: vec![Key::generate()?] })
     }
@@ -49,22 +50,22 @@ impl Signer {
         Self::from_keys(KeySet { keys })
     }
 
-    /// The set as a private JWK set: the content of the keys file. A secret.
+    /// The private JWK set, to be written to the keys file. A secret.
     pub fn to_private_jwks(&self) -> String {
         self.keys.to_json()
     }
 
-    /// The public JWK set, for whoever verifies.
+    /// The public JWK set, for services that verify.
     pub fn public_jwks(&self) -> String {
         self.keys.public().to_json()
     }
 
-    /// A ring of its public keys.
     pub fn ring(&self) -> KeyRing {
         self.ring.clone()
     }
 
-    /// Signs an admission. The same admission gives the same token: Ed25519 signs without randomness.
+    /// Signs an admission. The same admission gives the same token: Ed25519 signs without
+    /// randomness.
     pub fn mint_admission(&self, admission: &Admission) -> String {
         self.sign(ADMISSION_TYP, &AdmissionClaims::from(admission))
     }
@@ -78,8 +79,8 @@ impl Signer {
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(typ.to_owned());
         header.kid = Some(self.kid.clone());
-        // The key was tried when the signer was made, and such claims always serialize; should it fail all the same, the empty
-        // string is a token nobody accepts.
+        // `from_keys` has signed with this key, and such claims always serialize. Should it fail
+        // all the same, the empty string is a token that is never valid.
         jsonwebtoken::encode(&header, claims, &self.current).unwrap_or_default()
     }
 

@@ -1,4 +1,4 @@
-//! What the tokens say.
+//! The tokens and their claims.
 
 use serde::{Deserialize, Serialize};
 use sha1::{Digest as _, Sha1};
@@ -7,15 +7,12 @@ use uuid::Uuid;
 /// Longer tokens are refused before anything in them is read.
 pub const MAX_TOKEN_BYTES: usize = 2_048;
 
-/// The `typ` of an admission.
 pub(crate) const ADMISSION_TYP: &str = "admission+jwt";
-/// The `typ` of a ticket.
 pub(crate) const TICKET_TYP: &str = "ticket+jwt";
 
 /// The permission to check out in one sale, once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission {
-    /// The sale.
     pub sale_id: Uuid,
     /// The buyer as the shop knows them.
     pub buyer_id: String,
@@ -23,7 +20,7 @@ pub struct Admission {
     pub number: i64,
     /// How many places the buyer had in this room before this one.
     pub generation: u32,
-    /// When it runs out, in milliseconds since 1970. Tokens carry whole seconds: what is below one is cut off.
+    /// In milliseconds since 1970. Tokens carry whole seconds: the fraction is cut off.
     pub expires_at_ms: i64,
     /// How many times it may be spent.
     pub quota: u32,
@@ -39,7 +36,6 @@ impl Admission {
 /// A place in the room of one sale.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ticket {
-    /// The sale.
     pub sale_id: Uuid,
     /// The buyer as the shop knows them.
     pub buyer_id: String,
@@ -49,14 +45,14 @@ pub struct Ticket {
     pub generation: u32,
 }
 
-/// The id of the admission of a place: lower-case hexadecimal SHA-1 of `<sale>:<number>:<generation>`, which scripts in Redis
-/// can compute too. It is a name, not a secret: what makes an admission good is its signature.
+/// The id of the admission of a place: lower-case hexadecimal SHA-1 of
+/// `<sale>:<number>:<generation>`, which scripts in Redis can compute too. It is a name, not a
+/// secret: an admission is valid by its signature.
 pub fn admission_id(sale_id: Uuid, number: i64, generation: u32) -> String {
     let digest = Sha1::digest(format!("{}:{number}:{generation}", sale_id.as_hyphenated()));
     format!("{digest:x}")
 }
 
-/// The claims of an admission.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct AdmissionClaims {
     pub(crate) aud: Uuid,
@@ -83,7 +79,7 @@ impl From<&Admission> for AdmissionClaims {
 }
 
 impl AdmissionClaims {
-    /// The admission, if the id belongs to it.
+    /// The admission, if `jti` is its id.
     pub(crate) fn into_admission(self) -> Option<Admission> {
         let admission = Admission {
             sale_id: self.aud,
@@ -97,7 +93,6 @@ impl AdmissionClaims {
     }
 }
 
-/// The claims of a ticket.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct TicketClaims {
     pub(crate) aud: Uuid,
@@ -135,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_admissions_id_is_what_redis_sha1hex_gives() {
+    fn admission_id_matches_redis_sha1hex() {
         // redis-cli EVAL "return redis.sha1hex('0195c1d2-0000-7000-8000-000000000001:42:3')" 0
         let sale = "0195C1D2-0000-7000-8000-000000000001".parse().unwrap();
         assert_eq!(admission_id(sale, 42, 3), "6424bc56a63133fb1b1b1781e6df277411e1e136");

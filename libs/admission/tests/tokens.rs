@@ -1,4 +1,4 @@
-//! Tokens from outside: what is good, and everything that must not be.
+//! Tokens through the public interface: the valid ones, and every kind that must be refused.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -32,11 +32,11 @@ fn ticket() -> Ticket {
     Ticket { sale_id: SALE, buyer_id: "buyer-1".to_owned(), number: 42, generation: 0 }
 }
 
-/// The verdict, which is the same in company.
+/// The verdict, which must be the same in a batch.
 fn verify(ring: &KeyRing, token: &str) -> Result<Admission, Verdict> {
     let alone = ring.verify_admission(token, SALE, "buyer-1", NOW_MS, 0);
     let twice = ring.verify_admissions(&[(token, SALE, "buyer-1"); 2], NOW_MS, 0);
-    assert_eq!(twice, [alone.clone(), alone.clone()], "together and alone");
+    assert_eq!(twice, [alone.clone(), alone.clone()], "in a batch and alone");
     alone
 }
 
@@ -63,7 +63,7 @@ fn sign_raw(signer: &Signer, change: impl Fn(&mut Header, &mut Value)) -> String
 }
 
 #[test]
-fn an_admission_says_what_it_was_minted_with() {
+fn admission_carries_its_claims() {
     let signer = Signer::generate().unwrap();
     let token = signer.mint_admission(&admission());
     let verified = verify(&KeyRing::from_jwks(&signer.public_jwks()).unwrap(), &token).unwrap();
@@ -78,14 +78,14 @@ fn an_admission_says_what_it_was_minted_with() {
 }
 
 #[test]
-fn minting_twice_gives_the_same_token() {
+fn minting_is_deterministic() {
     let signer = Signer::generate().unwrap();
     assert_eq!(signer.mint_admission(&admission()), signer.mint_admission(&admission()));
     assert_eq!(signer.mint_ticket(&ticket()), signer.mint_ticket(&ticket()));
 }
 
 #[test]
-fn a_ticket_is_never_an_admission_nor_the_other_way_round() {
+fn tickets_and_admissions_are_not_interchangeable() {
     let signer = Signer::generate().unwrap();
     let ring = signer.ring();
     assert_eq!(ring.verify_ticket(&signer.mint_ticket(&ticket())), Ok(ticket()));
@@ -94,7 +94,7 @@ fn a_ticket_is_never_an_admission_nor_the_other_way_round() {
 }
 
 #[test]
-fn only_the_exact_type_is_accepted() {
+fn other_token_types_are_refused() {
     let signer = Signer::generate().unwrap();
     for typ in [Some("JWT"), Some("Admission+JWT"), Some("admission+jwt "), Some(""), None] {
         let token = sign_raw(&signer, |header, _| header.typ = typ.map(str::to_owned));
@@ -104,7 +104,7 @@ fn only_the_exact_type_is_accepted() {
 }
 
 #[test]
-fn a_token_without_a_key_name_or_with_an_unknown_one_is_invalid() {
+fn unknown_key_id_is_invalid() {
     let signer = Signer::generate().unwrap();
     let ring = signer.ring();
     let nameless = sign_raw(&signer, |header, _| header.kid = None);
@@ -130,7 +130,7 @@ fn every_claim_is_required() {
 }
 
 #[test]
-fn a_key_of_somebody_else_forges_nothing() {
+fn foreign_key_forges_nothing() {
     let (ours, theirs) = (Signer::generate().unwrap(), Signer::generate().unwrap());
     let forged = theirs.mint_admission(&admission());
     assert_eq!(verify(&ours.ring(), &forged), Err(Verdict::Invalid));
@@ -141,7 +141,7 @@ fn a_key_of_somebody_else_forges_nothing() {
 }
 
 #[test]
-fn several_are_judged_each_by_itself_whatever_the_others_are() {
+fn tokens_of_a_batch_are_independent() {
     let signer = Signer::generate().unwrap();
     let ring = KeyRing::from_jwks(&signer.public_jwks()).unwrap();
     let good = signer.mint_admission(&admission());
@@ -150,7 +150,7 @@ fn several_are_judged_each_by_itself_whatever_the_others_are() {
         let ours: Value = part(&good, 0);
         header.kid = ours["kid"].as_str().map(str::to_owned);
     });
-    // Two signatures that were swapped are each well made, and neither is of its token.
+    // Two swapped signatures are each well formed, and neither belongs to its token.
     let (body, signature) = good.rsplit_once('.').unwrap();
     let (other_body, other_signature) = over.rsplit_once('.').unwrap();
     let swapped = [format!("{body}.{other_signature}"), format!("{other_body}.{signature}")];
@@ -160,17 +160,17 @@ fn several_are_judged_each_by_itself_whatever_the_others_are() {
             let mut tokens = [good.as_str(); 3];
             tokens[at] = bad;
             tokens[expired] = &over;
-            let asked = tokens.map(|token| (token, SALE, "buyer-1"));
+            let requests = tokens.map(|token| (token, SALE, "buyer-1"));
             let mut expected = [Ok(admission()), Ok(admission()), Ok(admission())];
             expected[at] = Err(Verdict::Invalid);
             expected[expired] = Err(Verdict::Expired);
-            assert_eq!(ring.verify_admissions(&asked, NOW_MS, 0), expected, "{bad}");
+            assert_eq!(ring.verify_admissions(&requests, NOW_MS, 0), expected, "{bad}");
         }
     }
-    let asked =
+    let requests =
         [(good.as_str(), SALE, "buyer-1"), (&good, SALE, "buyer-2"), (&over, SALE, "buyer-1")];
     assert_eq!(
-        ring.verify_admissions(&asked, NOW_MS, 0),
+        ring.verify_admissions(&requests, NOW_MS, 0),
         [Ok(admission()), Err(Verdict::Foreign), Err(Verdict::Expired)]
     );
     assert_eq!(
@@ -185,7 +185,7 @@ fn several_are_judged_each_by_itself_whatever_the_others_are() {
 }
 
 #[test]
-fn no_other_algorithm_is_accepted() {
+fn other_algorithms_are_refused() {
     let signer = Signer::generate().unwrap();
     let good = signer.mint_admission(&admission());
     let (header, claims) = (part(&good, 0), part(&good, 1));
@@ -219,7 +219,7 @@ fn no_other_algorithm_is_accepted() {
 }
 
 #[test]
-fn an_admission_of_another_sale_or_buyer_is_foreign_even_when_it_has_run_out() {
+fn foreign_takes_precedence_over_expired() {
     let signer = Signer::generate().unwrap();
     let token = signer.mint_admission(&admission());
     let ring = signer.ring();
@@ -232,7 +232,7 @@ fn an_admission_of_another_sale_or_buyer_is_foreign_even_when_it_has_run_out() {
 }
 
 #[test]
-fn an_admission_runs_out_at_its_time_and_the_leeway_is_added_to_it() {
+fn leeway_extends_expiry() {
     let signer = Signer::generate().unwrap();
     let token = signer.mint_admission(&admission());
     let end = NOW_MS + 60_000;
@@ -249,7 +249,7 @@ fn an_admission_runs_out_at_its_time_and_the_leeway_is_added_to_it() {
 }
 
 #[test]
-fn after_a_rotation_the_old_key_verifies_until_it_is_removed() {
+fn rotated_key_verifies_until_removed() {
     let old = Signer::generate().unwrap();
     let new = Signer::from_jwks(&old.rotated().unwrap().to_private_jwks()).unwrap();
     let (by_old, by_new) = (old.mint_admission(&admission()), new.mint_admission(&admission()));
@@ -270,7 +270,7 @@ fn after_a_rotation_the_old_key_verifies_until_it_is_removed() {
 }
 
 #[test]
-fn a_key_set_that_cannot_be_read_leaves_the_ring_as_it_was() {
+fn unreadable_key_set_keeps_the_ring() {
     let signer = Signer::generate().unwrap();
     let ring = signer.ring();
     for bad in ["", "{}", "[]", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","kid":"a","k":"AA"}]}"#]
@@ -285,7 +285,7 @@ fn a_key_set_that_cannot_be_read_leaves_the_ring_as_it_was() {
 }
 
 #[test]
-fn the_private_part_leaves_only_through_the_private_set() {
+fn public_set_has_no_private_parts() {
     let signer = Signer::generate().unwrap().rotated().unwrap();
     let private: Value = serde_json::from_str(&signer.to_private_jwks()).unwrap();
     let public = signer.public_jwks();
@@ -305,7 +305,7 @@ fn the_private_part_leaves_only_through_the_private_set() {
 }
 
 #[test]
-fn a_key_set_that_cannot_sign_is_refused_with_the_cause() {
+fn unusable_private_set_names_the_cause() {
     let signer = Signer::generate().unwrap();
     let private = signer.to_private_jwks();
     let with = |change: &dyn Fn(&mut Value)| {
@@ -345,7 +345,7 @@ fn a_key_set_that_cannot_sign_is_refused_with_the_cause() {
 }
 
 #[test]
-fn a_key_made_elsewhere_is_read() {
+fn key_from_another_tool_is_read() {
     // RFC 8037, appendix A.
     let keys = json!({"keys": [{
         "kty": "OKP", "crv": "Ed25519", "use": "sig", "kid": "rfc",
@@ -357,7 +357,7 @@ fn a_key_made_elsewhere_is_read() {
 }
 
 #[test]
-fn a_token_over_the_bound_is_refused_however_well_it_is_signed() {
+fn oversized_token_is_refused() {
     let signer = Signer::generate().unwrap();
     let ring = signer.ring();
     let long = Ticket { buyer_id: "b".repeat(MAX_TOKEN_BYTES), ..ticket() };
@@ -374,7 +374,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_token_cut_anywhere_is_invalid(cut in 0_usize..10_000) {
+    fn truncated_token_is_invalid(cut in 0_usize..10_000) {
         let signer = Signer::generate().unwrap();
         let token = signer.mint_admission(&admission());
         let cut = &token[..cut % token.len()];
@@ -382,7 +382,7 @@ proptest! {
     }
 
     #[test]
-    fn changing_any_byte_of_a_token_makes_it_invalid(at in 0_usize..10_000, to in any::<u8>()) {
+    fn altered_token_is_invalid(at in 0_usize..10_000, to in any::<u8>()) {
         let signer = Signer::generate().unwrap();
         let token = signer.mint_admission(&admission());
         let mut bytes = token.clone().into_bytes();
@@ -394,7 +394,7 @@ proptest! {
     }
 
     #[test]
-    fn anything_at_all_is_read_without_a_panic(token in "\\PC{0,3000}") {
+    fn arbitrary_text_does_not_panic(token in "\\PC{0,3000}") {
         let ring = Signer::generate().unwrap().ring();
         prop_assert_eq!(verify(&ring, &token), Err(Verdict::Invalid));
         prop_assert_eq!(ring.verify_ticket(&token), Err(TicketInvalid));
@@ -402,7 +402,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_is_minted_is_read_back(buyer in "[^\\p{C}]{1,128}", number in 1_i64.., generation in any::<u32>(), seconds in 1_i64..4_000_000_000) {
+    fn minted_tokens_round_trip(buyer in "[^\\p{C}]{1,128}", number in 1_i64.., generation in any::<u32>(), seconds in 1_i64..4_000_000_000) {
         let signer = Signer::generate().unwrap();
         let minted = Admission { buyer_id: buyer, number, generation, expires_at_ms: seconds * 1_000, ..admission() };
         let token = signer.mint_admission(&minted);

@@ -2,7 +2,6 @@
 
 use serde::Deserialize;
 
-/// When a breaker opens and when it tries again.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BreakerConfig {
@@ -12,12 +11,12 @@ pub struct BreakerConfig {
     pub min_calls: usize,
     /// The share of failed calls that opens it, above 0 and at most 1.
     pub failure_rate: f64,
-    /// How long it stays open before one call may try again.
+    /// How long it stays open before it lets one trial call through.
     pub open_ms: u64,
 }
 
 impl BreakerConfig {
-    /// What is wrong with the section, each as (key within the section, problem).
+    /// The settings that are out of range, as (key within the section, problem).
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
         let whole = [

@@ -51,7 +51,7 @@ where
     }
 }
 
-/// A service behind a breaker. An open breaker answers [`Open`] as an error of the service's own kind.
+/// A service behind a breaker. An open breaker answers [`Open`], converted to the service's error.
 pub struct Breaker<S, Req, Res, Err> {
     guarded: CircuitBreaker<S, Judge<Res, Err>>,
     unguarded: S,
@@ -86,7 +86,7 @@ where
     type Error = Err;
     type Future = BoxFuture<'static, Result<Res, Err>>;
 
-    /// Always ready: which of the two ways a request goes is known only when it is there.
+    /// Always ready: whether a request bypasses the breaker is known only once it is there.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Err>> {
         Poll::Ready(Ok(()))
     }

@@ -1,15 +1,17 @@
 //! A circuit breaker as a tower layer, over `tower-resilience-circuitbreaker`.
 //!
-//! That crate does the counting; this one sets it up so that its traps stay shut, and keeps its types out of our stacks:
+//! That crate does the counting; this one sets it up so that its pitfalls are avoided, and keeps
+//! its types out of our stacks:
 //!
-//! - It counts by time. The crate's default count window never slides: after a long healthy while it takes as long a run
-//!   of failures to open.
-//! - One call tries whether the service is back. With more, trials that come further apart than the window forget each
-//!   other's success while their places stay used up, and the breaker never closes again.
-//! - What counts as a failure is the caller's function, which sees every result. There is no class for results that do
-//!   not count: an answer, even an unwelcome one, is a success, because it shows that the service is there.
-//! - A force switch stays outside: the crate's own recovers by itself. A request can be sent past the breaker, though
-//!   (`bypass`), for a switch that says "closed whatever happens".
+//! - Its window is one of time. The crate's default, a window of calls, never slides: after a long
+//!   healthy period it takes as many failures to open.
+//! - One trial call decides whether the service is back. With several, trials further apart than
+//!   the window forget each other's success while their permits stay used, and the breaker never
+//!   closes.
+//! - The caller's function says of every result whether it is a failure. No result is left
+//!   uncounted: an answer, even a refusal, is a success, because it shows that the service is up.
+//! - A force switch stays outside: the crate's own resets without being told to. Requests can
+//!   bypass the breaker (`bypass`), though, for a switch that says "closed whatever happens".
 //!
 //! A call whose future is dropped is not counted, so a timeout belongs inside the breaker.
 //! The crate reads the system's clock, not tokio's: pausing time in a test does not move a breaker.
@@ -25,17 +27,16 @@ use tower_resilience_circuitbreaker::{
     CircuitBreakerLayer, CircuitState, FnClassifier, SlidingWindowType,
 };
 
-/// How many calls try whether the service is back; see the crate's documentation for why it is one.
+/// Calls let through while half open; the crate's documentation says why it is one.
 const TRIALS: usize = 1;
 
-/// What a breaker does at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerState {
     /// Calls go through.
     Closed,
-    /// Calls are refused. It stays in this state after its time until a call comes and tries.
+    /// Calls are refused. After `open_ms` it stays in this state until the next call, the trial.
     Open,
-    /// One call is on its way to see whether the service is back; others are refused.
+    /// One trial call is under way; others are refused.
     HalfOpen,
 }
 
@@ -44,7 +45,7 @@ pub enum BreakerState {
 #[error("the breaker is open")]
 pub struct Open;
 
-/// The settings cannot be used.
+/// A setting is out of range.
 #[derive(Debug, thiserror::Error)]
 #[error("the breaker {name} cannot be set up: {problem}")]
 pub struct InvalidBreaker {
@@ -52,14 +53,13 @@ pub struct InvalidBreaker {
     problem: String,
 }
 
-/// Looks at a breaker from outside its stack.
+/// Shows a breaker's state outside its stack.
 #[derive(Clone)]
 pub struct BreakerHandle {
     state: Arc<dyn Fn() -> CircuitState + Send + Sync>,
 }
 
 impl BreakerHandle {
-    /// What the breaker does at the moment.
     pub fn state(&self) -> BreakerState {
         match (self.state)() {
             CircuitState::Closed => BreakerState::Closed,
@@ -75,12 +75,13 @@ impl fmt::Debug for BreakerHandle {
     }
 }
 
-/// A breaker's layer and the handle that shows its state. All services made by the layer share one breaker.
+/// A breaker's layer and the handle that shows its state. All services made by the layer share one
+/// breaker.
 ///
 /// `is_failure` judges every result; `bypass` says which requests go past the breaker, uncounted.
 ///
 /// # Errors
-/// When a setting is out of range.
+/// [`InvalidBreaker`] names the first setting out of range.
 pub fn breaker<Req, Res, Err>(
     name: &'static str,
     config: &BreakerConfig,

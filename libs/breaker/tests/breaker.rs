@@ -1,5 +1,5 @@
-//! The breaker opens, refuses, tries again and recovers. It reads the system's clock, so these tests use short real
-//! times and wait on its state with a bound.
+//! The breaker opens, refuses, tries again and recovers. It reads the system's clock, so these
+//! tests use short real times and wait on its state with a bound.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
@@ -89,7 +89,7 @@ impl Bench {
         self.reached.load(Ordering::SeqCst)
     }
 
-    /// Asks until the breaker lets a call through.
+    /// Sends calls until the breaker lets one through.
     async fn ask_until_let_through(&self, ask: Ask) -> Result<(), Fault> {
         let give_up = Instant::now() + Duration::from_secs(10);
         loop {
@@ -112,7 +112,7 @@ where
 }
 
 #[tokio::test]
-async fn it_opens_at_the_failure_rate_and_then_lets_nothing_through() {
+async fn opens_at_the_failure_rate() {
     let bench = Bench::new(&config());
     bench.ask_times(3, Ask::Break).await;
     assert_eq!(bench.handle.state(), BreakerState::Closed, "opened below min_calls");
@@ -123,7 +123,7 @@ async fn it_opens_at_the_failure_rate_and_then_lets_nothing_through() {
 }
 
 #[tokio::test]
-async fn answers_that_are_unwelcome_do_not_open_it() {
+async fn refusals_do_not_open_it() {
     let bench = Bench::new(&config());
     bench.ask_times(50, Ask::Decline).await;
     bench.ask_times(50, Ask::RateLimit).await;
@@ -131,7 +131,7 @@ async fn answers_that_are_unwelcome_do_not_open_it() {
 }
 
 #[tokio::test]
-async fn a_long_healthy_while_does_not_keep_it_from_opening() {
+async fn healthy_history_does_not_delay_opening() {
     let bench = Bench::new(&BreakerConfig { window_ms: 50, ..config() });
     bench.ask_times(5_000, Ask::Answer).await;
     let give_up = Instant::now() + Duration::from_secs(10);
@@ -146,7 +146,7 @@ async fn a_long_healthy_while_does_not_keep_it_from_opening() {
 }
 
 #[tokio::test]
-async fn one_good_trial_closes_it_and_a_bad_one_opens_it_again() {
+async fn trial_decides_whether_it_closes() {
     let bench = Bench::new(&BreakerConfig { open_ms: 20, ..config() });
     bench.ask_times(4, Ask::Break).await;
     assert_eq!(bench.handle.state(), BreakerState::Open);
@@ -157,7 +157,7 @@ async fn one_good_trial_closes_it_and_a_bad_one_opens_it_again() {
 }
 
 #[tokio::test]
-async fn a_trial_that_is_given_up_does_not_block_the_next_one() {
+async fn abandoned_trial_does_not_block() {
     let (layer, handle) = breaker(
         "test",
         &BreakerConfig { open_ms: 5, ..config() },
@@ -189,7 +189,7 @@ async fn a_trial_that_is_given_up_does_not_block_the_next_one() {
 }
 
 #[tokio::test]
-async fn a_request_sent_past_it_reaches_the_service_and_is_not_counted() {
+async fn bypassed_request_is_not_counted() {
     let bench = Bench::new(&config());
     bench.ask_times(20, Ask::BreakPastTheBreaker).await;
     assert_eq!(bench.handle.state(), BreakerState::Closed);
@@ -200,7 +200,7 @@ async fn a_request_sent_past_it_reaches_the_service_and_is_not_counted() {
 }
 
 #[test]
-fn settings_out_of_range_are_refused_by_name() {
+fn out_of_range_setting_is_named() {
     let cases = [
         ("window_ms", BreakerConfig { window_ms: 0, ..config() }),
         ("min_calls", BreakerConfig { min_calls: 0, ..config() }),

@@ -18,7 +18,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 /// The `google.rpc.ErrorInfo.domain` of every failure.
 pub const DOMAIN: &str = "flashsale.dev";
 
-/// A failure a caller is told about.
+/// A failure as its caller sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     reason: Reason,
@@ -28,7 +28,7 @@ pub struct Failure {
     retry_after: Option<Duration>,
 }
 
-/// One field at fault.
+/// An invalid field of a request (`google.rpc.BadRequest`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The path of the field in the request, for example `lines[0].quantity`.
@@ -54,13 +54,13 @@ impl Failure {
         }
     }
 
-    /// A field at fault, with the reason that fits it.
+    /// A failure caused by one field, for a reason of its own.
     pub fn field(reason: Reason, field: impl Into<String>, description: impl Into<String>) -> Self {
         let (field, description) = (field.into(), description.into());
         Self::new(reason, format!("{field}: {description}")).with_violation(field, description)
     }
 
-    /// A malformed field.
+    /// A failure caused by one malformed field ([`Reason::ArgumentInvalid`]).
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self::field(Reason::ArgumentInvalid, field, description)
     }
@@ -73,20 +73,18 @@ impl Failure {
         Self::new(Reason::Internal, "the service failed").with("incident", incident)
     }
 
-    /// A store that does not answer. `cause` goes to the log: driver text never leaves a service.
+    /// A store that does not answer. `cause` is logged: driver text never leaves a service.
     pub fn store(store: &'static str, cause: impl fmt::Display) -> Self {
         tracing::warn!(store, cause = %cause, "store unavailable");
         Self::new(Reason::StoreUnavailable, format!("{store} does not answer")).with("store", store)
     }
 
-    /// Adds a number or name to the metadata.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl fmt::Display) -> Self {
         self.metadata.insert(key.to_owned(), value.to_string());
         self
     }
 
-    /// Adds a field at fault.
     #[must_use]
     pub fn with_violation(
         mut self,
@@ -97,7 +95,7 @@ impl Failure {
         self
     }
 
-    /// Replaces the reason's own delay by a computed one, or a little more.
+    /// Replaces the reason's own delay by a computed one, with jitter added.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(spread(delay));
@@ -115,7 +113,6 @@ impl Failure {
         self
     }
 
-    /// The reason.
     pub fn reason(&self) -> Reason {
         self.reason
     }
@@ -125,17 +122,15 @@ impl Failure {
         &self.what
     }
 
-    /// Numbers and names.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
 
-    /// The fields at fault.
     pub fn violations(&self) -> &[Violation] {
         &self.violations
     }
 
-    /// How long to wait before sending the same request again, where that helps.
+    /// How long to wait before sending the same request again; `None` if that cannot help.
     pub fn delay(&self) -> Option<Duration> {
         self.retry_after
     }
@@ -191,7 +186,7 @@ fn spread(delay: Duration) -> Duration {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // grpcurl shows details badly, so that the plain message has to be enough.
+        // Tools like grpcurl show details badly, so the plain message has to suffice.
         write!(f, "{}: {}. {}", self.reason.as_str(), self.what, self.reason.next_step())
     }
 }

@@ -31,7 +31,7 @@ impl Reason {
 mod tests {
     use super::*;
 
-    // One test: where the pages are is one thing for the process.
+    // One test, because the URL is global to the process.
     #[test]
     fn links_lead_to_the_published_pages() {
         assert_eq!(Reason::SoldOut.help_url(), "https://flashsale.dev/docs/errors/sold-out.md");

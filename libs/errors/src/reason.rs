@@ -1,4 +1,4 @@
-//! The closed set of reasons, and the one table that says what each of them means to a caller.
+//! The closed set of reasons, and the table of what each of them means to a caller.
 
 use std::time::Duration;
 
@@ -24,7 +24,6 @@ macro_rules! reasons {
         pub enum Reason { $($(#[$doc])* $variant,)+ }
 
         impl Reason {
-            /// Every reason there is.
             pub const ALL: &'static [Reason] = &[$(Reason::$variant,)+];
 
             /// The name in `google.rpc.ErrorInfo.reason`.
@@ -32,7 +31,6 @@ macro_rules! reasons {
                 match self { $(Reason::$variant => $name,)+ }
             }
 
-            /// The gRPC status code.
             pub const fn code(self) -> Code {
                 match self { $(Reason::$variant => Code::$code,)+ }
             }

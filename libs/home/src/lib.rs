@@ -7,8 +7,8 @@ use std::{
 
 const NAME: &str = ".flashsale";
 
-/// The data folder: `FLASHSALE_HOME` if set, else `.flashsale` beside the nearest `Cargo.lock` above
-/// the working folder, else `.flashsale` in the working folder.
+/// The data folder: `FLASHSALE_HOME` if set, else `.flashsale` beside the nearest `Cargo.lock`
+/// above the working folder, else `.flashsale` in the working folder.
 #[derive(Debug, Clone)]
 pub struct Home {
     path: PathBuf,
@@ -18,7 +18,7 @@ impl Home {
     /// Finds the data folder; it need not exist yet.
     ///
     /// # Errors
-    /// If the working folder is gone.
+    /// If the working folder cannot be read, as after its removal.
     pub fn locate() -> io::Result<Self> {
         let cwd = std::env::current_dir()?;
         if let Some(path) = std::env::var_os("FLASHSALE_HOME").filter(|path| !path.is_empty()) {
@@ -33,13 +33,12 @@ impl Home {
         Self { path: workspace.join(NAME) }
     }
 
-    /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where `scripts/setup.sh` puts the tools it brings: `FLASHSALE_TOOLS` if set, else `tools` in
-    /// the data folder.
+    /// Where `scripts/setup.sh` installs tools: `FLASHSALE_TOOLS` if set, else `tools` in the data
+    /// folder.
     pub fn tools(&self) -> PathBuf {
         match std::env::var_os("FLASHSALE_TOOLS").filter(|path| !path.is_empty()) {
             Some(path) => PathBuf::from(path),
@@ -57,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_data_folder_stands_beside_the_lock_file_of_the_workspace() {
+    fn home_is_beside_the_lock_file() {
         let workspace = tempfile::tempdir().unwrap();
         fs::write(workspace.path().join("Cargo.lock"), "").unwrap();
         let inner = workspace.path().join("libs/one");
@@ -66,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn outside_of_a_workspace_the_data_folder_stands_in_the_working_folder() {
+    fn home_outside_a_workspace_is_local() {
         let cwd = tempfile::tempdir().unwrap();
         assert_eq!(Home::above(cwd.path()).path(), cwd.path().join(".flashsale"));
     }

@@ -1,4 +1,4 @@
-//! Messages on the wire as prost writes and reads them, in buffers of their size.
+//! prost's codec with buffers that fit our messages.
 
 use std::marker::PhantomData;
 
@@ -6,10 +6,11 @@ use prost::Message;
 use tonic::codec::{BufferSettings, Codec};
 use tonic_prost::ProstCodec;
 
-/// What a call's buffers begin with, in bytes; a longer message makes them grow. By default it would be 8 KiB, which each open stream keeps
-/// for as long as it lasts. Most messages have some hundred bytes.
+/// The initial size of a call's buffers, in bytes; a longer message makes them grow. tonic's
+/// default is 8 KiB, which each open stream keeps as long as it lasts. Most messages have some
+/// hundred bytes.
 const BUFFER: usize = 1_024;
-/// How much is gathered of a stream before it is sent on: as by default.
+/// How many bytes of a stream are encoded before they are flushed: tonic's default.
 const YIELD: usize = 32 * 1_024;
 
 /// The codec of all our clients and servers.

@@ -1,6 +1,7 @@
-//! The generated messages, clients and servers of every `flashsale.*.v1` package, and the descriptors for reflection.
+//! The generated messages, clients and servers of every `flashsale.*.v1` package, and the
+//! descriptors for reflection.
 //!
-//! The contract itself, with what each call does and how it fails, is the files under `proto/`.
+//! The contract itself, with what each call does and how it fails, is in the files under `proto/`.
 
 // Generated code is not ours to style.
 #![allow(missing_debug_implementations, unreachable_pub, unused_qualifications)]
@@ -11,7 +12,6 @@ mod codec;
 /// The serialized `FileDescriptorSet` of every package, for server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"));
 
-/// `google.type`.
 pub mod google {
     /// `google.type`, vendored from googleapis.
     pub mod r#type {
@@ -19,53 +19,39 @@ pub mod google {
     }
 }
 
-/// `flashsale.*.v1`.
 pub mod flashsale {
     /// `flashsale.errors.v1`: the reasons a call can fail with.
     pub mod errors {
-        /// Version 1.
         pub mod v1 {
             tonic::include_proto!("flashsale.errors.v1");
         }
     }
-    /// `flashsale.sale.v1`.
     pub mod sale {
-        /// Version 1.
         pub mod v1 {
             tonic::include_proto!("flashsale.sale.v1");
         }
     }
-    /// `flashsale.inventory.v1`.
     pub mod inventory {
-        /// Version 1.
         pub mod v1 {
             tonic::include_proto!("flashsale.inventory.v1");
         }
     }
-    /// `flashsale.waitingroom.v1`.
     pub mod waitingroom {
-        /// Version 1.
         pub mod v1 {
             tonic::include_proto!("flashsale.waitingroom.v1");
         }
     }
-    /// `flashsale.checkout.v1`.
     pub mod checkout {
-        /// Version 1.
         pub mod v1 {
             tonic::include_proto!("flashsale.checkout.v1");
         }
     }
-    /// `flashsale.order.v1`.
     pub mod order {
-        /// Version 1.
         pub mod v1 {
             tonic::include_proto!("flashsale.order.v1");
         }
     }
-    /// `flashsale.payment.v1`.
     pub mod payment {
-        /// Version 1.
         pub mod v1 {
             tonic::include_proto!("flashsale.payment.v1");
         }

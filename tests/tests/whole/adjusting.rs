@@ -24,7 +24,7 @@ pub(crate) fn stock_is_adjusted_and_its_history_shown(
     let change = |change: &[&str], from: i64, to: i64| {
         let request_id = Uuid::new_v4().to_string();
         let reason = ["--reason", "counted again", "--request-id", &request_id];
-        // Twice, as people and as programs say it: the same request is the same change.
+        // Twice, once as text and once as JSON: the same request is the same change.
         let (human, answer) = both(up, &[&adjust[..], change, &reason].concat());
         let said = format!("{:+} of {SKU}: allotted {from} before, {to} now.", to - from);
         contains_all(&human, &[&said, "available"]);

@@ -1,4 +1,5 @@
-//! The clients in `clients/`: a shop's programs in other languages, against a running `flashsale up`.
+//! The clients in `clients/`: a shop's programs in other languages, against a running
+//! `flashsale up`.
 
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
@@ -13,12 +14,12 @@ use nix::sys::signal::{Signal, kill};
 
 use crate::command::{Flashsale, Said, repository, tools};
 
-/// A program's call: the client in its language, ready for the address, the sale and the sku.
+/// Builds the command of a client; the address, the sale and the sku are yet to be appended.
 type Client = fn(made: &Path) -> Command;
 
-/// One start for all of them: it takes seconds.
+/// One test for all clients, because a start of the platform takes seconds.
 #[tokio::test]
-async fn a_buyer_s_way_through_the_sale_is_the_same_from_python_and_from_typescript() {
+async fn generated_clients_complete_the_journey() {
     // Three of each: one buyer takes two, the next one wants two.
     let mut up = Flashsale::start(&["up", "--quantity", "3"]);
     let made = up.home().join("clients");
@@ -48,7 +49,7 @@ async fn a_buyer_s_way_through_the_sale_is_the_same_from_python_and_from_typescr
     assert!(status.success(), "{said}");
 }
 
-/// What both say of the same way, but for the numbers in the line and the states that an order passes through unseen.
+/// The output of either client, without numbers in the line and passing states of an order.
 fn journey(sku: &str) -> String {
     format!(
         "# Ada buys two\n\
@@ -96,7 +97,7 @@ fn without_what_depends_on_time(said: &str) -> String {
 
 fn reflection_is_enough(made: &Path, arguments: &[&str]) {
     let mut command = python(made, "reflection.py");
-    // Without our generated code: it has to ask the server.
+    // Without our generated code: the client has to use the server's reflection.
     command.env("PYTHONPATH", packages("python"));
     let said = Said::by(command.args(arguments));
     assert_eq!(said.code, Some(0), "{said:?}");
@@ -126,7 +127,8 @@ fn what_was_not_expected_ends_with_its_reason(made: &Path, arguments: &[&str]) {
     }
 }
 
-/// Another address of the server, where the first two connections break: a client has to come back by itself.
+/// Another address of the server, where the first two connections break, so that a client has to
+/// reconnect.
 fn shaky(address: &str) -> String {
     let server: SocketAddr = address.trim_start_matches("http://").parse().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -173,7 +175,7 @@ fn typescript(made: &Path) -> Command {
     command
 }
 
-/// What set-up has brought for a language.
+/// The packages that set-up has installed for a language.
 fn packages(language: &str) -> PathBuf {
     tools().join("clients").join(language)
 }

@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
 
-/// What it was sent so far; a clone is the same one.
+/// The spans received so far; clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Collector(Arc<Mutex<Vec<Span>>>);
 
@@ -42,7 +42,6 @@ impl Collector {
         (collector, address)
     }
 
-    /// The spans of one name.
     pub(crate) fn named(&self, name: &str) -> Vec<Span> {
         self.0.lock().unwrap().iter().filter(|span| span.name == name).cloned().collect()
     }
@@ -52,7 +51,6 @@ impl Collector {
         self.named(name).into_iter().find(|span| span.trace_id == trace)
     }
 
-    /// The span that one is a child of.
     pub(crate) fn parent(&self, of: &Span) -> Option<Span> {
         let spans = self.0.lock().unwrap();
         spans
@@ -68,7 +66,6 @@ impl Collector {
     }
 }
 
-/// An attribute as text.
 pub(crate) fn attribute(span: &Span, key: &str) -> Option<String> {
     let found = span.attributes.iter().find(|attribute| attribute.key == key)?;
     match found.value.clone()?.value? {

@@ -10,7 +10,6 @@ use flashsale_testing::eventually;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The repository.
 pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
@@ -23,7 +22,7 @@ fn program(name: &str) -> PathBuf {
     path
 }
 
-/// A data folder of a test's own.
+/// A data folder for one test.
 pub(crate) fn own_home() -> TempDir {
     tempfile::Builder::new().prefix("flashsale-whole-").tempdir().unwrap()
 }
@@ -42,7 +41,7 @@ pub(crate) fn flashsale(home: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// What a command said, and how it ended.
+/// A command's output and exit code.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) code: Option<i32>,
@@ -67,11 +66,10 @@ impl Said {
     }
 }
 
-/// A running `flashsale`.
 #[derive(Debug)]
 pub(crate) struct Flashsale {
     child: Child,
-    // Kept open to the end: a program whose reader has gone is another test.
+    // Kept open to the end; `pipes` tests programs whose reader is gone.
     output: BufReader<ChildStdout>,
     errors: BufReader<ChildStderr>,
     home: TempDir,
@@ -82,7 +80,7 @@ impl Flashsale {
         Self::start_with(args, &[])
     }
 
-    /// The same with variables of the user's own.
+    /// The same with environment variables.
     pub(crate) fn start_with(args: &[&str], env: &[(&str, &str)]) -> Self {
         let home = own_home();
         let mut child = flashsale(home.path(), args)
@@ -101,7 +99,7 @@ impl Flashsale {
         read_until(&mut self.errors, text);
     }
 
-    /// Reads standard output until a line has `text` in it; what was read.
+    /// Reads standard output until a line has `text` in it, and returns what was read.
     pub(crate) fn read_until(&mut self, text: &str) -> String {
         read_until(&mut self.output, text)
     }
@@ -119,7 +117,7 @@ impl Flashsale {
         self.home.path()
     }
 
-    /// Waits for the end; the exit status and what was said on both outputs.
+    /// Waits for the end; returns the exit status and the rest of both outputs.
     pub(crate) fn end(&mut self) -> (ExitStatus, String) {
         let mut said = String::new();
         self.output.read_to_string(&mut said).unwrap();
@@ -133,13 +131,13 @@ impl Flashsale {
             .unwrap()
     }
 
-    /// Everything that was started for it and is still there.
+    /// The processes that were started for it and still run.
     pub(crate) fn left_running(&self) -> Vec<String> {
         left_running(self.home())
     }
 }
 
-/// Processes that mention the data folder: everything that was started for it.
+/// The processes whose command line mentions the data folder: all that were started for it.
 pub(crate) fn left_running(home: &Path) -> Vec<String> {
     let home = home.to_str().unwrap();
     std::fs::read_dir("/proc")
@@ -149,7 +147,7 @@ pub(crate) fn left_running(home: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Reads until a line has `text` in it; what was read.
+/// Reads until a line has `text` in it, and returns what was read.
 pub(crate) fn read_until(from: &mut impl std::io::BufRead, text: &str) -> String {
     let mut seen = String::new();
     loop {
@@ -162,16 +160,17 @@ pub(crate) fn read_until(from: &mut impl std::io::BufRead, text: &str) -> String
     }
 }
 
-/// Starts a command with both outputs in one pipe, as `2>&1 |` does, for a reader who may leave early.
+/// Starts a command with both outputs in one pipe, as `2>&1 |` does, for a reader that may close it
+/// early.
 pub(crate) fn piped(command: &mut Command) -> (Child, BufReader<PipeReader>) {
     let (reader, writer) = std::io::pipe().unwrap();
     let child = command.stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap();
-    // The command holds copies of the pipe's end, which have to go: only the child's may be left.
+    // `command` holds copies of the pipe's write end; replace them, so that only the child has it.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     (child, BufReader::new(reader))
 }
 
-/// Waits for the end of a child, which must come soon.
+/// Waits for a child to end, within the bound of `eventually`.
 pub(crate) async fn ended(child: &mut Child) -> ExitStatus {
     let ended = eventually("it ends", || {
         let status = child.try_wait().unwrap();
@@ -182,13 +181,13 @@ pub(crate) async fn ended(child: &mut Child) -> ExitStatus {
 
 impl Drop for Flashsale {
     fn drop(&mut self) {
-        // Its children end with it.
+        // Its own children end with it.
         self.child.kill().ok();
         self.child.wait().ok();
     }
 }
 
-/// Where set-up has put the servers: the tests' own data folders have none.
+/// Where set-up has installed the servers: the tests' own data folders have none.
 pub(crate) fn tools() -> PathBuf {
     std::env::var_os("FLASHSALE_TOOLS")
         .map_or_else(|| repository().join(".flashsale/tools"), PathBuf::from)

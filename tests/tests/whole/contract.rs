@@ -18,11 +18,11 @@ use tonic::transport::Channel;
 
 use crate::command::{Flashsale, repository};
 
-/// Every call that is in the contract and not built yet.
+/// The calls of the contract that are not built yet.
 const NOT_BUILT: [&str; 4] = ["UpdateSale", "ScheduleSale", "PauseSale", "RunDraw"];
 
 #[test]
-fn the_contract_says_of_every_call_that_is_not_built_that_it_is_not() {
+fn contract_marks_unbuilt_calls() {
     let mut said = BTreeSet::new();
     for package in ["sale", "inventory", "waitingroom", "checkout", "order", "payment"] {
         let folder = repository().join("proto/flashsale").join(package).join("v1");
@@ -47,7 +47,7 @@ fn the_contract_says_of_every_call_that_is_not_built_that_it_is_not() {
 }
 
 #[tokio::test]
-async fn every_call_that_is_not_built_says_so_and_up_serves_until_it_is_interrupted() {
+async fn unbuilt_calls_answer_not_implemented() {
     let mut up = Flashsale::start(&["up"]);
     let about = eventually("up has written down where it is", || {
         let file = up.home().join("up.json");

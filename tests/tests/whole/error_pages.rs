@@ -1,4 +1,5 @@
-//! `docs/errors/` against the reasons there are, the contract, the code that raises them, and what `flashsale errors` prints.
+//! `docs/errors/` against the reasons, the contract, the code that raises them, and the output of
+//! `flashsale errors`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +21,7 @@ const SECTIONS: [&str; 5] = [
     "BadRequest fields",
 ];
 
-/// Reasons that are in the contract and that no code answers yet; their pages say so.
+/// Reasons of the contract that no code answers yet; their pages say so.
 const NEVER_ANSWERED: &[Reason] = &[];
 
 fn read(path: impl AsRef<Path>) -> String {
@@ -45,7 +46,7 @@ fn row<'a>(page: &'a str, name: &str) -> &'a str {
     row.unwrap_or_else(|| panic!("no row {name:?}")).trim_end_matches(" |")
 }
 
-/// What stands between single back-quotes.
+/// The texts between single back-quotes.
 fn quoted(text: &str) -> Vec<&str> {
     text.lines()
         .filter(|line| !line.starts_with("```"))
@@ -53,7 +54,7 @@ fn quoted(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The first cells of a section's table, all that is quoted in them.
+/// Everything quoted in the first column of a section's table.
 fn listed(page: &str, heading: &str) -> BTreeSet<String> {
     let rows = section(page, heading).lines().filter(|line| line.starts_with("| "));
     let cells = rows.map(|line| line.trim_start_matches("| ").split(" | ").next().unwrap());
@@ -72,7 +73,7 @@ fn upper_snake(code: tonic::Code) -> String {
 }
 
 #[test]
-fn every_reason_has_a_page_and_every_page_a_reason() {
+fn reasons_and_pages_correspond() {
     let there: BTreeSet<PathBuf> = error_pages().into_iter().collect();
     let folder = repository().join("docs/errors");
     let mut expected: BTreeSet<PathBuf> =
@@ -82,7 +83,7 @@ fn every_reason_has_a_page_and_every_page_a_reason() {
 }
 
 #[test]
-fn a_page_says_of_status_retry_and_next_step_what_the_code_does() {
+fn pages_state_status_and_retry() {
     for reason in Reason::ALL {
         let (name, text) = (reason.as_str(), page(*reason));
         assert!(text.starts_with(&format!("# {name}\n")), "{name}");
@@ -108,7 +109,7 @@ fn a_page_says_of_status_retry_and_next_step_what_the_code_does() {
 }
 
 #[test]
-fn the_index_has_every_reason_in_order_and_nothing_else() {
+fn index_lists_reasons_in_order() {
     let index = read("docs/errors/README.md");
     let rows: Vec<&str> = index.lines().filter(|line| line.starts_with("| [")).collect();
     let expected: Vec<String> = Reason::ALL
@@ -131,7 +132,7 @@ fn the_index_has_every_reason_in_order_and_nothing_else() {
 }
 
 #[test]
-fn the_command_prints_the_pages() {
+fn errors_command_prints_the_pages() {
     let home = own_home();
     let say = |args: &[&str]| Said::by(&mut flashsale(home.path(), args));
     let all = say(&["errors", "--json"]).json();
@@ -151,7 +152,7 @@ fn the_command_prints_the_pages() {
     }
 }
 
-/// The Rust files of a folder and what stands in them before their tests.
+/// The Rust files of a folder, each with its code before its tests.
 fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -179,8 +180,8 @@ fn answering() -> Vec<(String, String)> {
     found
 }
 
-/// The metadata keys that the code attaches, by the name of the reason's variant: what is attached between the naming of one reason and
-/// that of the next belongs to the first.
+/// The metadata keys that the code attaches, by the name of the reason's variant: a key attached
+/// between two mentions of reasons belongs to the first.
 fn attached() -> BTreeMap<String, BTreeSet<String>> {
     let mut keys: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (_, code) in answering() {
@@ -192,7 +193,7 @@ fn attached() -> BTreeMap<String, BTreeSet<String>> {
             }
         }
     }
-    // The sale service attaches it to whichever of three reasons fits all the problems of a request.
+    // The sale service attaches it to one of three reasons, the one that fits all the problems.
     let errors = read("services/sale/src/grpc/errors.rs");
     assert!(errors.contains("Failure::new(reason, what).with(\"problems\", count)"));
     for variant in ["ArgumentInvalid", "QuantityInvalid", "ExportInvalid"] {
@@ -202,7 +203,7 @@ fn attached() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn a_page_names_the_metadata_that_the_code_attaches_and_no_other() {
+fn pages_list_the_attached_metadata() {
     let attached = attached();
     for reason in Reason::ALL {
         let in_code = attached.get(&format!("{reason:?}")).cloned().unwrap_or_default();
@@ -217,7 +218,7 @@ fn a_page_names_the_metadata_that_the_code_attaches_and_no_other() {
 }
 
 #[test]
-fn a_reason_that_no_code_answers_says_so_on_its_page() {
+fn unanswered_reasons_are_marked() {
     let mut raised = String::new();
     for (path, code) in answering() {
         if !path.ends_with("libs/errors/src/reason.rs") {
@@ -236,14 +237,14 @@ fn a_reason_that_no_code_answers_says_so_on_its_page() {
     }
 }
 
-/// A call, or a service with what it says of all its calls.
+/// A call, or a service, with its comment.
 #[derive(Debug)]
 struct Described {
     service: String,
     comment: String,
 }
 
-/// What the protos say: the names of fields, and the comments on calls and services, by name.
+/// From the protos: the names of fields, and calls and services by name.
 fn contract() -> (BTreeSet<String>, BTreeMap<String, Described>) {
     let (mut fields, mut calls) = (BTreeSet::new(), BTreeMap::new());
     for package in ["sale", "inventory", "waitingroom", "checkout", "payment", "order"] {
@@ -277,7 +278,7 @@ fn contract() -> (BTreeSet<String>, BTreeMap<String, Described>) {
 }
 
 #[test]
-fn a_page_names_calls_of_the_contract_and_all_that_the_contract_names_the_reason_for() {
+fn pages_name_the_calls_that_answer() {
     let (_, calls) = contract();
     for reason in Reason::ALL {
         let (name, text) = (reason.as_str(), page(*reason));
@@ -299,12 +300,12 @@ fn a_page_names_calls_of_the_contract_and_all_that_the_contract_names_the_reason
 }
 
 #[test]
-fn a_page_names_only_fields_that_requests_have() {
+fn pages_name_existing_fields() {
     let (fields, _) = contract();
     let path = |c: char| c.is_ascii_lowercase() || "_.[]0123456789".contains(c);
     for reason in Reason::ALL {
         for field in listed(&page(*reason), "BadRequest fields") {
-            // Places in an export have spaces.
+            // Places in an export have spaces and are no fields.
             for part in field.split('.').filter(|_| field.chars().all(path)) {
                 let name = part.trim_end_matches("[0]");
                 let of_money = name == "currency_code";
@@ -315,7 +316,7 @@ fn a_page_names_only_fields_that_requests_have() {
 }
 
 #[test]
-fn metrics_and_log_lines_that_the_pages_name_exist() {
+fn pages_name_existing_metrics_and_logs() {
     let metrics = read("docs/metrics.md");
     let mut code = String::new();
     for folder in ["libs", "services"] {
@@ -339,7 +340,7 @@ fn metrics_and_log_lines_that_the_pages_name_exist() {
             let Some(said) = line.strip_prefix('"').and_then(|line| line.strip_suffix('"')) else {
                 continue;
             };
-            // JSON and labels have quotes within.
+            // Text with quotes within is JSON or labels, not a log line.
             let logged = said.contains('"') || code.contains(&format!("\"{said}\""));
             assert!(logged, "{place}: nothing logs {said:?}");
         }
@@ -347,7 +348,7 @@ fn metrics_and_log_lines_that_the_pages_name_exist() {
 }
 
 #[test]
-fn links_between_the_pages_lead_somewhere() {
+fn links_between_pages_resolve() {
     let mut pages = error_pages();
     pages.push(repository().join("docs/runbook.md"));
     for path in pages {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::command::{Flashsale, Said, flashsale, own_home};
 
-/// A few seconds of it. What a call may take is left open: other tests run beside it.
+/// A load of a few seconds. Latencies have no thresholds, because other tests run beside it.
 const SHORT: [&str; 12] = [
     "load",
     "--schedule",
@@ -30,7 +30,7 @@ fn assert_page_loads_nothing(page: &str) {
 }
 
 #[test]
-fn a_short_load_keeps_its_thresholds_and_its_report_has_every_figure() {
+fn short_load_writes_a_full_report() {
     let mut load = Flashsale::start(&[&SHORT[..], &["--mix", "buy=60,bot=20,cancel=20"]].concat());
     let (status, said) = load.end();
     let report = load.json("load.json");
@@ -39,7 +39,7 @@ fn a_short_load_keeps_its_thresholds_and_its_report_has_every_figure() {
     assert_eq!(report["ended_early"], Value::Null);
     assert_eq!(report["load"]["seed"], 11);
     let scheduled = report["arrivals"]["scheduled"].as_u64().unwrap();
-    // 135 are expected; the seed says how many it is.
+    // 135 are expected; the exact number depends on the seed.
     assert!((90..180).contains(&scheduled), "{scheduled}");
     assert_eq!(report["arrivals"]["ended"], scheduled);
     assert_eq!(report["arrivals"]["dropped"], 0);
@@ -52,7 +52,7 @@ fn a_short_load_keeps_its_thresholds_and_its_report_has_every_figure() {
     }
     assert!(report["accepted"]["count"].as_u64().unwrap() > 0, "{said}");
     assert_eq!(report["accepted"]["lost"], 0);
-    // Bots were there, and got nothing by it.
+    // There were bots, and they were refused.
     assert!(report["rejects"]["by_reason"]["ADMISSION_REQUIRED"].as_u64().unwrap() > 0, "{said}");
     assert_eq!(report["rejects"]["untyped"], 0);
     for promise in ["I1", "I2", "I3", "I4", "I5", "I6", "I7"] {
@@ -67,7 +67,7 @@ fn a_short_load_keeps_its_thresholds_and_its_report_has_every_figure() {
 }
 
 #[tokio::test]
-async fn a_running_platform_is_loaded_and_a_threshold_it_breaks_or_its_death_is_told() {
+async fn load_reports_broken_threshold_and_death() {
     let mut up = Flashsale::start(&["up"]);
     let about = eventually("up has written down where it is", || {
         let file = up.home().join("up.json");
@@ -106,7 +106,7 @@ async fn a_running_platform_is_loaded_and_a_threshold_it_breaks_or_its_death_is_
 }
 
 #[test]
-fn what_cannot_be_loaded_is_refused_with_the_part_that_is_wrong_and_exit_code_2() {
+fn invalid_load_arguments_exit_with_2() {
     let home = own_home();
     for (args, part) in [
         (

@@ -1,4 +1,4 @@
-//! Dashboards, alerts and `docs/metrics.md` against the metrics there are.
+//! Dashboards, alerts and `docs/metrics.md` against the exported metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +29,7 @@ struct Scraped {
 type Scrape = BTreeMap<String, Scraped>;
 
 #[tokio::test]
-async fn every_metric_is_documented_and_every_dashboard_and_alert_asks_for_one_that_exists() {
+async fn metrics_match_docs_dashboard_and_alerts() {
     let mut up = Flashsale::start(&["up"]);
     up.read_until("Ctrl-C stops everything");
     let about = up.json("up.json");
@@ -39,7 +39,7 @@ async fn every_metric_is_documented_and_every_dashboard_and_alert_asks_for_one_t
     buyer.come_in().await;
     let order = buyer.place(1, "pm_card_visa").await.unwrap();
     buyer.sees(&order, OrderState::Confirmed).await;
-    // A server's own failure, for the label that only those have.
+    // A failure of the server's own, for the label `error_type`, which only those have.
     let mut grpc = tonic::client::Grpc::new(channel);
     grpc.ready().await.unwrap();
     let path = "/flashsale.sale.v1.SaleService/NoSuchCall".parse().unwrap();
@@ -105,7 +105,7 @@ async fn every_metric_is_documented_and_every_dashboard_and_alert_asks_for_one_t
 }
 
 #[test]
-fn every_alert_leads_to_its_incident_in_the_runbook() {
+fn alerts_link_to_the_runbook() {
     for alert in alerts() {
         has_a_page(&alert.runbook, &alert.name);
     }
@@ -122,7 +122,7 @@ async fn get(url: &str, path: &str) -> String {
     answer
 }
 
-/// What a scrape has, by name; a histogram's three under its own.
+/// The metrics of a scrape by name; a histogram's three series under its own name.
 fn read(text: &str) -> Scrape {
     let mut scrape = Scrape::new();
     for line in text.lines() {
@@ -237,7 +237,7 @@ struct Alert {
     runbook: String,
 }
 
-/// The rules. The file keeps one entry a line.
+/// The alerting rules. The file has one entry a line.
 fn alerts() -> Vec<Alert> {
     let path = repository().join("observability/prometheus/alerts.yaml");
     let text = std::fs::read_to_string(path).unwrap();
@@ -278,7 +278,7 @@ fn has_a_page(link: &str, alert: &str) {
     );
 }
 
-/// What the dashboard's panels ask for.
+/// The expressions of the dashboard's panels and variables.
 fn dashboard() -> Vec<(String, String)> {
     let path = repository().join("observability/grafana/flashsale.json");
     let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();

@@ -24,12 +24,12 @@ use crate::{
 };
 
 const SAMPLE: &str = "cli/samples/spring-drop.csv";
-/// Nobody's sale or order.
+/// An id of no sale and no order.
 const UNKNOWN: &str = "00000000-0000-4000-8000-000000000000";
 
-/// One start for all of them: it takes seconds.
+/// One test for all commands, because a start of the platform takes seconds.
 #[tokio::test]
-async fn the_calls_that_up_prints_and_every_command_of_an_operator_work_as_typed() {
+async fn printed_calls_and_commands_work() {
     let mut up = Flashsale::start(&["up"]);
     let printed = up.read_until("Ctrl-C stops everything");
     let about = up.json("up.json");
@@ -62,7 +62,7 @@ async fn the_calls_that_up_prints_and_every_command_of_an_operator_work_as_typed
     }
 }
 
-/// The commands in a text: lines set in by two spaces, that go on after a backslash.
+/// The commands in a text: lines indented by two spaces; a backslash continues one.
 fn commands(text: &str) -> Vec<String> {
     let mut commands = Vec::new();
     let mut lines = text.lines();
@@ -117,7 +117,7 @@ fn the_printed_calls_answer_as_they_should(printed: &str) {
     assert!(said.out.contains("TW-MUG-01") && said.out.contains("available"), "{}", said.out);
 }
 
-/// Runs a command that changes nothing in both forms.
+/// Runs a command with and without `--json`; running it twice must change nothing.
 pub(crate) fn both(up: &Flashsale, args: &[&str]) -> (String, Value) {
     let human = up.say(args);
     assert_eq!((human.code, human.err.as_str()), (Some(0), ""), "{args:?}: {human:?}");
@@ -126,7 +126,8 @@ pub(crate) fn both(up: &Flashsale, args: &[&str]) -> (String, Value) {
     (human.out, said.json())
 }
 
-/// Runs a command that is to be refused, in both forms: nothing on standard output but the error as JSON.
+/// Runs a command that must be refused, with and without `--json`: standard output has nothing but
+/// the error as JSON.
 pub(crate) fn refused(up: &Flashsale, args: &[&str], reason: Reason) -> (String, Value) {
     let human = up.say(args);
     assert_eq!((human.code, human.out.as_str()), (Some(1), ""), "{args:?}: {human:?}");
@@ -196,7 +197,7 @@ fn a_sale_lives_by_commands_from_the_export_to_its_end(up: &Flashsale) {
     assert_eq!(sale["items"].as_array().unwrap().len(), 12);
     assert_eq!(sale["items"][0]["unit_price"]["amount"], "29.00 EUR");
 
-    // Starting and ending twice is the same as once.
+    // Starting and ending are idempotent.
     for _ in 0..2 {
         let (human, sale) = both(up, &["sale", "start", &by_hand]);
         contains_all(&human, &[&by_hand, "OPEN"]);
@@ -221,7 +222,7 @@ fn a_sale_lives_by_commands_from_the_export_to_its_end(up: &Flashsale) {
     let (_, report) = both(up, &["sale", "report", &by_hand]);
     assert_eq!((&report["final"], &report["orders"]["confirmed"]), (&json!(true), &json!(0)));
     assert_eq!(report["items"].as_array().unwrap().len(), 12);
-    // One that sells is not final, however long one waits.
+    // The report of an open sale never becomes final.
     let open = all.as_array().unwrap().iter().find(|sale| sale["name"] == "Spring drop").unwrap();
     let open = open["sale_id"].as_str().unwrap();
     let waited = up.say(&["sale", "report", open, "--wait", "--at-most", "1"]);
@@ -246,7 +247,7 @@ fn a_sale_is_created_item_by_item(up: &Flashsale) {
     assert_eq!(sale["items"][0]["unit_price"]["nanos"], 900_000_000);
 }
 
-/// Every sale there is, to see that nothing was added.
+/// All sales, to check that none was added.
 fn sales(up: &Flashsale) -> Value {
     up.say(&["sale", "show", "--json"]).json()
 }
@@ -277,7 +278,7 @@ fn items_and_settings_that_make_no_sense_are_refused(up: &Flashsale) {
         assert_eq!(error["fields"][0]["field"], field, "{error}");
         assert_eq!(human.matches(field).count(), 1, "once is enough:\n{human}");
     }
-    // What the command itself cannot read: no price may be read as another one.
+    // Items that the command itself refuses: no price may be read as another one.
     for item in ["A=-0.90=1", "A=-1=1", "A=.50=1", "A=1,50=1", "A=1", "A", "A=1=ten"] {
         let said = up.say(&[&create[..], &["--item", item]].concat());
         assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{item}");
@@ -470,7 +471,7 @@ async fn orders_are_shown_and_watched_to_their_end(
     assert!(!reason.is_empty(), "{shown}");
     contains_all(&human, &["DECLINED", &format!("ended because of {reason}")]);
 
-    // The declined mug comes back.
+    // The mug of the declined order returns.
     let mug = eventually("one mug is sold and none is out", || async {
         let stock = up.say(&["stock", "show", sale_id, "--json"]).json();
         let mug = stock["stock"].as_array()?.iter().find(|sku| sku["sku"] == "TW-MUG-01")?.clone();
@@ -479,7 +480,7 @@ async fn orders_are_shown_and_watched_to_their_end(
     assert_eq!(mug.await["available"], 39);
 }
 
-/// Queues an order that nobody placed and that contradicts itself.
+/// Queues a contradictory order that was never placed.
 async fn what_cannot_be_recorded_is_listed_and_given_up(
     up: &Flashsale,
     about: &Value,
@@ -500,27 +501,27 @@ async fn what_cannot_be_recorded_is_listed_and_given_up(
     let queue = async_nats::jetstream::new(nats);
     let sent = queue.publish(format!("orders.place.{sale_id}"), message.to_string().into());
     sent.await.unwrap().await.unwrap();
-    eventually("it is put aside", async || {
+    eventually("it becomes a dead letter", async || {
         up.say(&["order", "dead-letters", "list"]).out.contains(&order_id).then_some(())
     })
     .await;
-    let (human, letters) = both(up, &["order", "dead-letters", "list", "--sale", sale_id]);
+    let (human, listed) = both(up, &["order", "dead-letters", "list", "--sale", sale_id]);
     contains_all(&human, &[&order_id, "total_is_not_the_sum", "decide by"]);
-    let letter = letters[0]["dead_letter_id"].to_string();
-    assert_eq!(letters[0]["order_id"], *order_id);
+    let dead_letter = listed[0]["dead_letter_id"].to_string();
+    assert_eq!(listed[0]["order_id"], *order_id);
     let (human, shown) = both(up, &["order", "show", sale_id, &order_id]);
     contains_all(&human, &["DEAD_LETTER", "total_is_not_the_sum"]);
     assert_eq!(shown["history"][0]["to_state"], "DEAD_LETTER");
 
-    // No hold carries it, so that its own message is tried once more, and refused once more.
-    let retried = up.say(&["order", "dead-letters", "retry", &letter]);
+    // No hold carries it, so its own message is queued again, and refused again.
+    let retried = up.say(&["order", "dead-letters", "retry", &dead_letter]);
     assert_eq!(retried.code, Some(0), "{retried:?}");
-    let younger = eventually("it is put aside again", async || {
-        let letters = up.say(&["--json", "order", "dead-letters", "list"]).json();
-        Some(letters[0]["dead_letter_id"].to_string()).filter(|younger| *younger != letter)
+    let younger = eventually("it becomes a dead letter again", async || {
+        let listed = up.say(&["--json", "order", "dead-letters", "list"]).json();
+        Some(listed[0]["dead_letter_id"].to_string()).filter(|younger| *younger != dead_letter)
     })
     .await;
-    refused(up, &["order", "dead-letters", "drop", &letter], Reason::DeadLetterResolved);
+    refused(up, &["order", "dead-letters", "drop", &dead_letter], Reason::DeadLetterResolved);
     refused(up, &["order", "dead-letters", "drop", "999999"], Reason::DeadLetterNotFound);
     let (human, dropped) = both(up, &["order", "dead-letters", "drop", &younger]);
     contains_all(&human, &[&younger, "DROPPED"]);
@@ -535,7 +536,7 @@ async fn what_cannot_be_recorded_is_listed_and_given_up(
 fn a_service_that_is_not_there_is_told_with_the_next_step(up: &Flashsale, about: &Value) {
     let http = about["http"].as_str().unwrap();
     let redis = about["redis"].as_str().unwrap().replace("redis://", "http://");
-    // Nothing there, something else there, and no address at all.
+    // A closed port, with and without a scheme, and two servers that are no flashsale.
     for addr in ["http://127.0.0.1:1", "127.0.0.1:1", http, &redis] {
         let args = ["sale", "show", "--addr", addr];
         let said = up.say(&args);
@@ -562,14 +563,14 @@ fn a_service_that_is_not_there_is_told_with_the_next_step(up: &Flashsale, about:
 }
 
 #[test]
-fn without_a_running_platform_the_commands_say_how_to_start_one() {
+fn commands_without_platform_name_make_up() {
     let home = own_home();
     let said = Said::by(&mut flashsale(home.path(), &["sale", "show"]));
-    // Unless something else has taken the default port, in which case it is still no flashsale.
+    // If another program has taken the default port, it is still no flashsale.
     assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
     contains_all(&said.err, &["http://127.0.0.1:50051", "make up", "--addr"]);
 
-    // What a killed `up` leaves behind.
+    // A killed `up` leaves its file behind.
     std::fs::write(home.path().join("up.json"), r#"{"grpc": "http://127.0.0.1:1"}"#).unwrap();
     let said = Said::by(&mut flashsale(home.path(), &["stock", "show", UNKNOWN]));
     assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
@@ -577,7 +578,7 @@ fn without_a_running_platform_the_commands_say_how_to_start_one() {
 }
 
 #[test]
-fn a_missing_simulation_is_named_and_everything_else_works() {
+fn missing_simulation_is_named() {
     let home = own_home();
     // The command alone in a folder, as on an operator's machine.
     let alone = home.path().join("flashsale");
@@ -598,7 +599,7 @@ fn a_missing_simulation_is_named_and_everything_else_works() {
 }
 
 #[test]
-fn a_service_that_stays_silent_is_given_up_after_its_deadline() {
+fn silent_service_hits_the_deadline() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = silent.local_addr().unwrap().to_string();
     let said = Said::by(&mut flashsale(own_home().path(), &["sale", "show", "--addr", &addr]));
@@ -610,7 +611,7 @@ fn a_service_that_stays_silent_is_given_up_after_its_deadline() {
 }
 
 #[test]
-fn every_reason_is_explained_and_an_unknown_one_is_not() {
+fn errors_command_explains_every_reason() {
     let home = own_home();
     let say = |args: &[&str]| Said::by(&mut flashsale(home.path(), args));
     let list = say(&["errors"]);
@@ -636,7 +637,7 @@ fn every_reason_is_explained_and_an_unknown_one_is_not() {
 }
 
 #[test]
-fn the_help_says_what_there_is_and_what_the_exit_codes_mean() {
+fn help_lists_commands_and_exit_codes() {
     let home = own_home();
     let help = Said::by(&mut flashsale(home.path(), &["--help"]));
     assert_eq!(help.code, Some(0));
@@ -645,7 +646,7 @@ fn the_help_says_what_there_is_and_what_the_exit_codes_mean() {
 }
 
 #[test]
-fn a_live_key_is_refused_at_once_and_never_printed() {
+fn live_key_is_refused_unprinted() {
     let home = own_home();
     for command in ["up", "run"] {
         let said = Said::by(
@@ -659,7 +660,7 @@ fn a_live_key_is_refused_at_once_and_never_printed() {
 }
 
 #[test]
-fn a_run_or_up_whose_export_has_a_fault_names_the_row_and_leaves_nothing_running() {
+fn faulty_export_names_the_row() {
     let home = own_home();
     let file = home.path().join("products.csv");
     std::fs::write(&file, EXPORT.replace(",30,", ",-30,")).unwrap();
@@ -678,7 +679,7 @@ fn a_run_or_up_whose_export_has_a_fault_names_the_row_and_leaves_nothing_running
         assert_eq!(crate::command::left_running(home.path()), Vec::<String>::new());
         assert!(!home.path().join("up.json").exists());
     }
-    // A file that is not there is told before anything is started.
+    // A missing file is reported before anything is started.
     let said =
         Said::by(&mut flashsale(own_home().path(), &["run", "--export", "no-such-file.csv"]));
     assert_eq!(said.code, Some(1));

@@ -1,13 +1,14 @@
-//! A reader who leaves early, as `head` does: no command may panic, or leave anything running.
+//! A reader that closes the pipe early, as `head` does: no command may panic, or leave anything
+//! running.
 
 use std::process::Stdio;
 
 use crate::command::{Said, ended, flashsale, left_running, own_home, piped, read_until};
 
-/// As shells tell the end by SIGPIPE.
+/// The exit code by which shells report SIGPIPE.
 const READER_GONE: i32 = 128 + 13;
 
-/// The end of a pipe that nobody reads.
+/// The write end of a pipe without a reader.
 fn closed() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -15,7 +16,7 @@ fn closed() -> Stdio {
 }
 
 #[test]
-fn a_command_whose_output_nobody_reads_ends_quietly() {
+fn closed_stdout_ends_a_command_quietly() {
     let home = own_home();
     for args in [
         &["errors"][..],
@@ -26,14 +27,14 @@ fn a_command_whose_output_nobody_reads_ends_quietly() {
         let said = Said::by(flashsale(home.path(), args).stdout(closed()).stderr(Stdio::piped()));
         assert_eq!((said.code, said.err.as_str()), (Some(READER_GONE), ""), "{args:?}");
     }
-    // Help is the argument parser's own.
+    // The argument parser prints help itself.
     let said =
         Said::by(flashsale(home.path(), &["--help"]).stdout(closed()).stderr(Stdio::piped()));
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
 }
 
 #[test]
-fn an_error_that_nobody_reads_has_its_exit_code_all_the_same() {
+fn closed_stderr_keeps_the_exit_code() {
     let home = own_home();
     for (args, code) in [
         (&["errors", "NO_SUCH"][..], 1),
@@ -51,7 +52,7 @@ fn an_error_that_nobody_reads_has_its_exit_code_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_sale_whose_progress_nobody_reads_any_more_ends_and_stops_everything() {
+async fn closed_pipe_stops_a_run() {
     let home = own_home();
     let mut command = flashsale(home.path(), &["run", "--buyers", "5000", "--rate", "20"]);
     let (mut child, mut output) = piped(&mut command);
@@ -63,7 +64,7 @@ async fn a_sale_whose_progress_nobody_reads_any_more_ends_and_stops_everything()
 }
 
 #[tokio::test]
-async fn up_ends_when_nobody_reads_any_more_how_it_starts() {
+async fn closed_pipe_stops_up() {
     let home = own_home();
     let (mut child, mut output) = piped(&mut flashsale(home.path(), &["up"]));
     read_until(&mut output, "starting Redis");

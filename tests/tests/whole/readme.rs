@@ -1,9 +1,9 @@
-//! The README is what people type.
+//! The commands in the README.
 
 use crate::command::repository;
 
 #[test]
-fn the_readme_s_two_commands_are_the_makefile_s_and_ci_runs_them() {
+fn readme_commands_are_make_targets() {
     let read = |name: &str| std::fs::read_to_string(repository().join(name)).unwrap();
     let (readme, makefile, ci) = (read("README.md"), read("Makefile"), read(".ci/run"));
     for command in ["run", "test", "up"] {

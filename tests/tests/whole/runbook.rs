@@ -1,4 +1,4 @@
-//! The runbook and the error pages are what on-call types in the night: every block of shell in them is run here.
+//! The runbook and the error pages: every block of shell in them is run here, as on-call would.
 
 use std::{
     collections::BTreeSet,
@@ -21,7 +21,8 @@ use crate::{
     shopper::Shopper,
 };
 
-/// Gauges that are looked up now and then: what the pages show is there once these are.
+/// Gauges that are updated by polling the stores: once they are exported, all that the pages show
+/// is.
 const LOOKED_UP: [&str; 7] = [
     "flashsale_stock_units{",
     "flashsale_oversold_units_by_record{",
@@ -32,7 +33,7 @@ const LOOKED_UP: [&str; 7] = [
     "flashsale_outbox_pending{",
 ];
 
-/// A block of shell, with what stands under it.
+/// A block of shell, with the output shown under it.
 #[derive(Debug)]
 pub(crate) struct Block {
     /// The file and line, for messages.
@@ -67,13 +68,13 @@ pub(crate) fn blocks(page: &Path) -> Vec<Block> {
                 block.prints.extend(body.into_iter().map(str::to_owned));
             }
             "python" => {}
-            other => panic!("{name}:{}: a block of {other:?} is not run by anybody", at + 1),
+            other => panic!("{name}:{}: no test runs a block of {other:?}", at + 1),
         }
     }
     found
 }
 
-/// The pages about reasons, in order of their names.
+/// The pages of the reasons, in order of their names.
 pub(crate) fn error_pages() -> Vec<PathBuf> {
     let folder = repository().join("docs/errors");
     let pages: BTreeSet<PathBuf> =
@@ -81,7 +82,7 @@ pub(crate) fn error_pages() -> Vec<PathBuf> {
     pages.into_iter().collect()
 }
 
-/// Whether a line is what a page says, `…` standing for anything.
+/// Whether a line matches a pattern of a page, in which `…` stands for any text.
 fn is_like(line: &str, pattern: &str) -> bool {
     let pieces: Vec<&str> = pattern.split('…').map(str::trim).collect();
     let (first, last) = (pieces[0], pieces[pieces.len() - 1]);
@@ -96,9 +97,9 @@ fn is_like(line: &str, pattern: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// Somebody's terminal while the platform is up.
+/// A terminal of on-call while the platform is up.
 struct Terminal {
-    /// The first block of the runbook, which one types once.
+    /// The first block of the runbook, which is run before each other block.
     preparation: String,
     env: Vec<(&'static str, OsString)>,
 }
@@ -129,7 +130,6 @@ impl Terminal {
         }
     }
 
-    /// Types something.
     fn types(&self, shell: &str) -> Said {
         let mut bash = Command::new("timeout");
         bash.args(["60", "bash", "-euo", "pipefail", "-c"])
@@ -140,7 +140,7 @@ impl Terminal {
         Said::by(&mut bash)
     }
 
-    /// Types a block; what is wrong with what came of it, if anything.
+    /// Runs a block; returns how its result differs from the page, if it does.
     fn tries(&self, block: &Block) -> Option<String> {
         let said = self.types(&block.shell);
         let Block { place, shell, prints } = block;
@@ -156,7 +156,7 @@ impl Terminal {
 }
 
 #[tokio::test]
-async fn every_call_in_the_runbook_and_the_error_pages_does_what_it_says() {
+async fn documented_commands_print_what_they_claim() {
     let mut up = Flashsale::start(&["up"]);
     up.read_until("Ctrl-C stops everything");
     let about = up.json("up.json");
@@ -173,7 +173,7 @@ async fn every_call_in_the_runbook_and_the_error_pages_does_what_it_says() {
     })
     .await;
 
-    // The runbook last: at its end the sale is.
+    // The runbook last: it ends with ending the sale.
     let mut pages = error_pages();
     pages.push(repository().join("docs/runbook.md"));
     let mut at_fault = Vec::new();
@@ -187,7 +187,7 @@ async fn every_call_in_the_runbook_and_the_error_pages_does_what_it_says() {
     assert!(at_fault.is_empty(), "{} of {calls}:\n\n{}", at_fault.len(), at_fault.join("\n\n"));
     assert!(calls > 50, "only {calls} blocks were found");
 
-    // And the way there: an error names its page.
+    // An error links to its page.
     let mut sales = SaleServiceClient::new(channel);
     let unknown = GetSaleRequest { sale_id: uuid::Uuid::new_v4().to_string() };
     let status = sales.get_sale(unknown).await.unwrap_err();
@@ -201,7 +201,7 @@ async fn every_call_in_the_runbook_and_the_error_pages_does_what_it_says() {
 }
 
 #[test]
-fn every_incident_says_how_it_shows_what_to_look_at_what_is_good_what_to_do_and_what_never() {
+fn incidents_have_all_five_parts() {
     let text = std::fs::read_to_string(repository().join("docs/runbook.md")).unwrap();
     let incidents: Vec<(&str, &str)> =
         text.split("\n## ").skip(2).map(|section| section.split_once('\n').unwrap()).collect();
@@ -236,7 +236,7 @@ fn every_incident_says_how_it_shows_what_to_look_at_what_is_good_what_to_do_and_
 }
 
 #[test]
-fn every_alert_is_in_the_runbook_and_the_runbook_names_no_other() {
+fn runbook_names_exactly_the_alerts() {
     let read = |name: &str| std::fs::read_to_string(repository().join(name)).unwrap();
     let alerts: BTreeSet<String> = read("observability/prometheus/alerts.yaml")
         .lines()
@@ -251,7 +251,7 @@ fn every_alert_is_in_the_runbook_and_the_runbook_names_no_other() {
 }
 
 #[test]
-fn what_a_page_shows_is_compared_piece_by_piece() {
+fn output_patterns_match_in_pieces() {
     for (line, pattern) in [
         ("  \"state\": \"OPEN\",", "…\"state\": \"OPEN\"…"),
         ("(0 rows)", "(0 rows)"),

@@ -5,7 +5,7 @@ use nix::sys::signal::{Signal, kill};
 use crate::command::Flashsale;
 
 #[test]
-fn a_sale_runs_from_the_export_to_the_audit_and_leaves_nothing_running() {
+fn run_leads_from_export_to_audit() {
     let mut run = Flashsale::start(&[
         "run",
         "--buyers",
@@ -43,7 +43,7 @@ fn a_sale_runs_from_the_export_to_the_audit_and_leaves_nothing_running() {
 }
 
 #[test]
-fn an_interrupt_in_the_middle_of_a_sale_stops_everything() {
+fn interrupt_stops_everything() {
     let mut run = Flashsale::start(&["run", "--buyers", "2000", "--rate", "50"]);
     run.wait_for("is open");
     kill(run.pid(), Signal::SIGINT).unwrap();

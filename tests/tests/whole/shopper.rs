@@ -1,4 +1,4 @@
-//! A buyer as a shop's backend would call for them, in a trace of the shop's own.
+//! A buyer for whom a shop's backend calls, in a trace of the shop's own.
 
 use flashsale_proto::{
     checkout::{
@@ -16,7 +16,6 @@ use uuid::Uuid;
 
 pub(crate) const SKU: &str = "TW-MUG-01";
 
-/// One buyer.
 #[derive(Debug, Clone)]
 pub(crate) struct Shopper {
     pub(crate) channel: Channel,
@@ -31,7 +30,7 @@ pub(crate) struct Shopper {
 }
 
 impl Shopper {
-    /// Somebody with an unmistakable name.
+    /// A buyer with a name that is easy to find in a log.
     pub(crate) fn new(channel: Channel, sale_id: &str, name: &str) -> Self {
         let (trace, span) = (Uuid::new_v4().simple(), &Uuid::new_v4().simple().to_string()[..16]);
         Self {
@@ -46,7 +45,7 @@ impl Shopper {
         }
     }
 
-    /// The trace and the shop's span in it.
+    /// The ids of the trace and of the shop's span in it.
     pub(crate) fn trace(&self) -> (Vec<u8>, Vec<u8>) {
         let bytes = |hex: &str| -> Vec<u8> {
             let starts = (0..hex.len()).step_by(2);
@@ -62,7 +61,7 @@ impl Shopper {
         request
     }
 
-    /// Waits for the admission.
+    /// Joins the line and waits for the admission.
     pub(crate) async fn come_in(&mut self) {
         let mut room = WaitingRoomServiceClient::new(self.channel.clone());
         let join = JoinRequest {
@@ -83,7 +82,6 @@ impl Shopper {
         }
     }
 
-    /// Places an order.
     pub(crate) async fn place(&self, quantity: i64, card: &str) -> Result<Order, Status> {
         let place = PlaceOrderRequest {
             request_id: Uuid::new_v4().to_string(),

@@ -1,4 +1,4 @@
-//! One order followed through everything that is done for it, and what the logs of it say and keep to themselves.
+//! One order followed through all its spans; what the logs say of it, and what they must not say.
 
 use std::{fs, path::Path};
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_is_one_trace_from_the_room_to_the_mail_and_no_log_names_its_buyer() {
+async fn order_is_one_trace() {
     let (collector, address) = Collector::start().await;
     let endpoint = format!("http://{address}");
     let mut up = Flashsale::start_with(
@@ -44,7 +44,7 @@ async fn an_order_is_one_trace_from_the_room_to_the_mail_and_no_log_names_its_bu
     sent.await;
     the_spans_hang_together(&collector, &ada, &order.order_id).await;
 
-    // What goes wrong is logged too, and more talkative.
+    // Failures are logged in more detail: they must not name the buyer either.
     let mut bob = shopper("Bobbabbage");
     bob.come_in().await;
     let declined = bob.place(1, "pm_card_visa_chargeDeclined").await.unwrap();
@@ -90,7 +90,7 @@ async fn an_order_is_one_trace_from_the_room_to_the_mail_and_no_log_names_its_bu
 async fn the_spans_hang_together(collector: &Collector, buyer: &Shopper, order_id: &str) {
     let (trace, shop) = buyer.trace();
     let trace = &trace;
-    // The export of a batch is not one of a trace: what ended last may come first.
+    // Spans are exported in batches, not by trace: the last to end may arrive first.
     let one = async |name: &str| {
         let found = async { eventually(name, || async { collector.one(trace, name) }).await };
         match tokio::time::timeout(std::time::Duration::from_secs(20), found).await {
@@ -119,7 +119,7 @@ async fn the_spans_hang_together(collector: &Collector, buyer: &Shopper, order_i
         assert_eq!(attribute(call, "rpc.response.status_code").as_deref(), Some("OK"));
     }
 
-    // The call of the peer has the client's span and the server's, of one name.
+    // A call to a peer has a client span and a server span of the same name.
     let hold = eventually("PlaceHold's two spans are exported", || async {
         let spans = collector.named("flashsale.inventory.v1.InventoryService/PlaceHold");
         let server = spans
@@ -137,7 +137,8 @@ async fn the_spans_hang_together(collector: &Collector, buyer: &Shopper, order_i
     child(&publish, &place);
     of_order(&publish);
 
-    // Through the queue: the order's own claim, linked with the batch, which is linked with all of its orders.
+    // Through the queue: the order's own claim, linked with the batch, which is linked with all of
+    // its orders.
     let claim = one("claim order").await;
     assert_eq!(claim.kind(), SpanKind::Consumer);
     child(&claim, &publish);
@@ -173,12 +174,12 @@ async fn the_spans_hang_together(collector: &Collector, buyer: &Shopper, order_i
         assert_eq!(attribute(&wire, "http.request.method").as_deref(), Some("POST"));
     }
 
-    // Stripe knows of no trace, and yet what it tells goes on in the order's.
+    // Stripe carries no trace context, yet its webhook continues the order's trace.
     let told = one("POST /stripe/webhook").await;
     child(&told, &charge);
     of_order(&told);
 
-    // And what its end entails.
+    // The consequences of the order's end.
     let settle = eventually("the settlement is linked with the order", || async {
         collector.named("settle").into_iter().find(|settle| linked(settle, &claim))
     });
@@ -197,7 +198,7 @@ async fn the_spans_hang_together(collector: &Collector, buyer: &Shopper, order_i
     }
 }
 
-/// The key, the webhook's secret and the like: what the services were told in their environment.
+/// The key, the webhook's secrets and the like, from the environment of the services.
 fn secrets_of(home: &Path) -> Vec<String> {
     let home = home.to_str().unwrap();
     let told: Vec<String> = fs::read_dir("/proc")
@@ -216,7 +217,8 @@ fn secrets_of(home: &Path) -> Vec<String> {
     told
 }
 
-/// Every log of a run: of the services, of the servers and of the stand-ins. Not the stand-ins' own books, which the audit needs.
+/// Every log of a run: of the services, the servers and the stand-ins, but not the stand-ins' JSON
+/// records, which the audit needs.
 fn logs_under(folder: &Path) -> Vec<(String, String)> {
     let mut logs = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -245,7 +247,7 @@ fn the_lines_are_structured_and_tell_their_trace(log: &str, buyer: &Shopper, ord
     let settled = lines
         .iter()
         .find(|line| line["message"] == "payment settled" && line["order"] == order_id)
-        .unwrap_or_else(|| panic!("nobody says that {order_id} is paid:\n{log}"));
+        .unwrap_or_else(|| panic!("no line says that {order_id} is paid:\n{log}"));
     assert_eq!(settled["trace_id"], trace, "{settled}");
     assert_eq!(settled["span_id"].as_str().map(str::len), Some(16), "{settled}");
 }

@@ -1,8 +1,8 @@
-//! What was found.
+//! The violations found, by invariant.
 
 use std::collections::BTreeMap;
 
-/// Violations that are named per invariant; the rest is counted.
+/// Violations that are listed per invariant; the rest is counted.
 const NAMED: usize = 20;
 
 /// A promise of the platform.
@@ -25,11 +25,9 @@ pub enum Invariant {
 }
 
 impl Invariant {
-    /// All that are decided here.
     pub const ALL: [Self; 7] =
         [Self::I1, Self::I2, Self::I3, Self::I4, Self::I5, Self::I6, Self::I7];
 
-    /// `I1` …
     pub const fn name(self) -> &'static str {
         match self {
             Self::I1 => "I1",
@@ -60,14 +58,13 @@ impl Invariant {
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     broken: BTreeMap<Invariant, (Vec<String>, usize)>,
-    /// What was not checked and why.
+    /// Checks that could not be made, each with its reason.
     pub(crate) not_checked: Vec<String>,
-    /// Units over what was allotted, by the worst way of counting, summed over skus.
+    /// Units beyond the allotment, by the worst way of counting, summed over skus.
     pub(crate) oversold: i64,
 }
 
 impl Findings {
-    /// Notes a violation.
     pub(crate) fn broken(&mut self, invariant: Invariant, what: impl Into<String>) {
         let (named, total) = self.broken.entry(invariant).or_default();
         *total += 1;
@@ -76,7 +73,7 @@ impl Findings {
         }
     }
 
-    /// Notes a violation unless `holds`.
+    /// Records a violation unless `holds`.
     pub(crate) fn expect(
         &mut self,
         invariant: Invariant,
@@ -88,7 +85,7 @@ impl Findings {
         }
     }
 
-    /// The violations of one invariant, the last line counting those not named.
+    /// The violations of one invariant; the last line counts those not listed.
     pub(crate) fn of(&self, invariant: Invariant) -> Vec<String> {
         let Some((named, total)) = self.broken.get(&invariant) else { return Vec::new() };
         let mut lines = named.clone();
@@ -106,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn twenty_violations_are_named_and_the_rest_counted() {
+    fn violations_are_listed_up_to_twenty() {
         let mut findings = Findings::default();
         for number in 0..25 {
             findings.broken(Invariant::I2, format!("order {number}"));

@@ -6,13 +6,13 @@ use clap::Parser;
 use flashsale_auditor::{Options, Verdict, audit};
 use uuid::Uuid;
 
-/// Decides from the stores and from other people's logs whether a sale kept its promises.
+/// Decides from the stores and from logs of others whether a sale kept its promises.
 ///
-/// Ends with 0 if all of them held, 1 if one was broken, 2 if something could not be read.
+/// Exits with 0 if all of them held, 1 if one was broken, 2 if something could not be read.
 #[derive(Debug, Parser)]
 #[command(name = "flashsale-auditor", version)]
 struct Args {
-    /// The sale.
+    /// The sale's id.
     #[arg(long)]
     sale: Uuid,
     /// Where the stock and the room are: redis://host:port
@@ -30,13 +30,13 @@ struct Args {
     /// The mail server's log.
     #[arg(long, value_name = "FILE")]
     mail_log: Option<PathBuf>,
-    /// What the buyers saw.
+    /// The log of what the buyers saw.
     #[arg(long, value_name = "FILE")]
     history: Option<PathBuf>,
     /// Where to write the result as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// The sale has come to rest: nothing may be on its way any more.
+    /// The sale has come to rest: nothing may be pending any more.
     #[arg(long)]
     at_rest: bool,
 }
@@ -56,7 +56,7 @@ async fn main() -> ExitCode {
         at_rest: args.at_rest,
     };
     let report = audit(&options).await;
-    // Whoever reads along may have had enough: the verdict is the exit code.
+    // The reader of a pipe may be gone: the verdict is the exit code.
     write!(std::io::stdout(), "{report}").ok();
     if let Some(path) = args.json
         && let Err(error) = std::fs::write(&path, format!("{:#}\n", report.value))

@@ -1,4 +1,4 @@
-//! What the auditor says, as JSON and as a table. `docs/report.md` describes the fields.
+//! The auditor's report, as JSON and as a table. `docs/report.md` describes the fields.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,12 +14,10 @@ use crate::{
     read::{Facts, logs::Seen},
 };
 
-/// How an audit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every invariant held.
     Held,
-    /// At least one was broken.
+    /// At least one invariant was broken.
     Broken,
     /// Something could not be read: nothing is decided.
     Unread,
@@ -28,14 +26,13 @@ pub enum Verdict {
 /// The result of an audit. Displays as a table.
 #[derive(Debug)]
 pub struct Report {
-    /// How it ended.
     pub verdict: Verdict,
-    /// All of it.
+    /// The report's JSON.
     pub value: Value,
 }
 
 impl Report {
-    /// The report of an audit that could not read what it needs.
+    /// The report of an audit that could not read all its sources.
     pub(crate) fn unread(sale: Uuid, unread: Vec<String>) -> Self {
         let undecided: Map<String, Value> =
             Invariant::ALL.iter().map(|it| (it.name().to_owned(), Value::Null)).collect();
@@ -53,7 +50,7 @@ impl Report {
         self.value["invariants"][invariant.name()].as_bool()
     }
 
-    /// The named violations of an invariant.
+    /// The listed violations of an invariant.
     pub fn violations(&self, invariant: Invariant) -> Vec<&str> {
         texts(&self.value["violations"][invariant.name()])
     }
@@ -83,7 +80,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Puts the findings and the figures together.
+/// The report of these findings, with the figures.
 pub(crate) fn of(facts: &Facts, findings: &Findings) -> Report {
     let mut invariants = Map::new();
     let mut violations = Map::new();

@@ -12,10 +12,9 @@ use crate::{findings::Findings, read::Facts};
 pub(crate) use money::{Ledger, ledger};
 pub(crate) use stock::{leaked_units, sold};
 
-/// How far clocks may be apart, in ms.
+/// The largest clock difference that the promises allow for, in ms.
 const CLOCK_TOLERANCE_MS: i64 = 5_000;
 
-/// Checks everything.
 pub(crate) fn all(facts: &Facts) -> Findings {
     let mut findings = Findings::default();
     units::check(facts, &mut findings);

@@ -12,10 +12,10 @@ use crate::{
     read::{Facts, logs::ProviderLine, record::Order},
 };
 
-/// How soon money without units has to go back, from the provider's answer on.
+/// How soon money without units has to be refunded, counted from the provider's answer.
 const REFUND_WITHIN_MS: i64 = 5 * 60 * 1_000;
 
-/// The provider's log, sorted by order.
+/// The provider's log, grouped by order.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pub(crate) orders: BTreeMap<Uuid, Money>,
@@ -52,7 +52,7 @@ impl Money {
         self.refunds.iter().map(|(amount, _)| amount).sum()
     }
 
-    /// When as much as this was given back.
+    /// When refunds had reached this amount; `None` if they have not.
     fn refunded_by_ms(&self, amount: i64) -> Option<i64> {
         let mut back = 0;
         let mut refunds = self.refunds.clone();
@@ -64,7 +64,7 @@ impl Money {
     }
 }
 
-/// Sorts the provider's log; empty without one. Lines of other sales are left out.
+/// Groups the provider's log by order, without the lines of other sales; empty if there is no log.
 pub(crate) fn ledger(facts: &Facts) -> Ledger {
     let mut ledger = Ledger::default();
     for line in facts.provider.iter().flatten() {
@@ -87,11 +87,13 @@ pub(crate) fn ledger(facts: &Facts) -> Ledger {
     ledger
 }
 
-/// The provider's amount in the ISO 4217 minor units that the record counts in. The provider keeps two decimals for two currencies that
-/// have none, and none for one that has two (docs.stripe.com/currencies, "Special cases").
+/// The provider's amount in the ISO 4217 minor units that the record counts in. The provider keeps
+/// two decimals for two currencies that have none, and none for one that has two
+/// (docs.stripe.com/currencies, "Special cases").
 fn in_minor_units(amount: i64, currency: &str) -> i64 {
     match currency {
-        // What does not divide is no amount of ours: it stays as it is and will not match.
+        // An amount that does not divide cannot be one of ours: it stays as it is and will not
+        // match.
         "ISK" | "UGX" if amount % 100 == 0 => amount / 100,
         "MGA" => amount.saturating_mul(100),
         _ => amount,
@@ -136,13 +138,13 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     }
 }
 
-/// An order costs what its lines cost, and its payment is for that.
+/// An order's total is the sum of its lines, and its payment is over that total.
 fn amounts(facts: &Facts, id: Uuid, order: &Order, findings: &mut Findings) {
     let of_lines: i64 = order.lines.iter().map(|line| line.quantity * line.unit_price_minor).sum();
     findings.expect(I3, of_lines == order.total_minor, || {
         format!("order {id}: costs {}, its lines cost {of_lines}", order.total_minor)
     });
-    // The currency may be what could not be read.
+    // Of a broken message the currency may be among the fields that could not be read.
     findings.expect(I3, order.currency == facts.record.currency || order.is_bare(), || {
         format!("order {id}: in {}, the sale is in {}", order.currency, facts.record.currency)
     });
@@ -157,7 +159,7 @@ fn amounts(facts: &Facts, id: Uuid, order: &Order, findings: &mut Findings) {
         let (amount, total) = (payment.amount_minor, order.total_minor);
         format!("order {id}: its payment is over {amount}, it costs {total}")
     });
-    // A confirmed order may be on its way to REFUNDED, its payment being there already.
+    // A confirmed order may be on its way to REFUNDED while its payment is refunded already.
     let fits = match order.state.as_str() {
         "CONFIRMED" if facts.at_rest => payment.state == "SUCCEEDED",
         "CONFIRMED" => matches!(payment.state.as_str(), "SUCCEEDED" | "REFUNDED"),
@@ -187,7 +189,7 @@ fn payments(facts: &Facts, findings: &mut Findings) {
     }
 }
 
-/// One intent and one capture, whatever else happened.
+/// At most one intent and one capture per order.
 fn once(ledger: &Ledger, findings: &mut Findings) {
     let mut of_intents: BTreeMap<&str, usize> = BTreeMap::new();
     for (id, money) in &ledger.orders {
@@ -207,7 +209,7 @@ fn once(ledger: &Ledger, findings: &mut Findings) {
     }
 }
 
-/// The record says of each order what the provider says.
+/// The record and the provider agree on each order.
 fn books(facts: &Facts, ledger: &Ledger, findings: &mut Findings) {
     for (id, money) in &ledger.orders {
         let row = facts.record.orders.get(id);
@@ -261,7 +263,8 @@ fn books(facts: &Facts, ledger: &Ledger, findings: &mut Findings) {
     }
 }
 
-/// The totals. Money for orders that ended unpaid is I4's business and stays out; all other money has to be for sold orders.
+/// The totals. Money for orders that ended unpaid is left to I4; all other money has to be for sold
+/// orders.
 fn sums(facts: &Facts, ledger: &Ledger, findings: &mut Findings) {
     if !facts.at_rest {
         return;
@@ -294,7 +297,7 @@ fn ended_unpaid(facts: &Facts, order: &Uuid) -> bool {
     facts.record.orders.get(order).is_some_and(|order| !order.is_claimed())
 }
 
-/// What was captured, by the record.
+/// The captured amount according to the record.
 fn recorded(facts: &Facts) -> i64 {
     facts.record.payments.values().map(|payment| payment.captured_minor).sum()
 }
@@ -316,7 +319,7 @@ fn without_units(facts: &Facts, ledger: &Ledger, findings: &mut Findings) {
         let state = facts.record.orders.get(id).map_or("unknown", |order| order.state.as_str());
         match state {
             "CONFIRMED" => {}
-            // It had its units, and gave the money back when it liked to.
+            // It had its units, so its refund has no deadline.
             "REFUNDED" => findings.expect(I4, back_by_ms.is_some(), || {
                 format!("order {id}: REFUNDED, {} of {captured} went back", money.refunded())
             }),
@@ -341,7 +344,7 @@ fn without_units_in_the_record(facts: &Facts, findings: &mut Findings) {
     for (id, payment) in &facts.record.payments {
         let order = facts.record.orders.get(id);
         let kept_its_units = order.is_some_and(|order| order.state == "CONFIRMED");
-        // Until the order has heard of its capture it is not known to have none.
+        // An open order may not have followed its payment yet: it may still keep the money.
         let open = !facts.at_rest && order.is_some_and(|order| !order.is_ended());
         if payment.captured_minor == 0 || kept_its_units || open {
             continue;
@@ -366,7 +369,7 @@ mod tests {
     use super::in_minor_units;
 
     #[test]
-    fn the_providers_amounts_are_counted_in_minor_units() {
+    fn provider_amounts_are_minor_units() {
         let cases = [
             (1_999, "EUR", 1_999),
             (500, "JPY", 500),

@@ -1,4 +1,4 @@
-//! I7: one effect per request id, however often it was sent.
+//! I7: one effect per request id, however often the request was sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     mails(facts, findings);
 }
 
-/// An order's id says which request of which buyer placed it.
+/// The order id that a request of a buyer leads to.
 fn order_of(sale: Uuid, buyer: &str, request: Uuid) -> Uuid {
     Uuid::new_v5(&sale, format!("{buyer}\u{1f}{}", request.as_hyphenated()).as_bytes())
 }
@@ -48,7 +48,7 @@ fn rows(facts: &Facts, findings: &mut Findings) {
     let mut holds: BTreeMap<Uuid, Uuid> = BTreeMap::new();
     for (id, order) in &facts.record.orders {
         let derived = order_of(facts.sale, &order.buyer, order.request);
-        // Of a broken message the request may be what could not be read.
+        // Of a broken message the request id may be among the fields that could not be read.
         let unread = order.is_bare() && order.request.is_nil();
         findings.expect(I7, derived == *id || unread, || {
             format!("order {id}: its request {} places {derived}", order.request)
@@ -69,7 +69,7 @@ fn queue(facts: &Facts, findings: &mut Findings) {
         let (body, seq) = (&message.body, message.seq);
         let id = body.order_id;
         let derived = order_of(facts.sale, &body.buyer_id, body.request_id);
-        // The wish to cancel an order that is recorded already names no request: the record knows it.
+        // The cancellation of a recorded order names no request id: the record has it.
         let unnamed = body.kind == Kind::Cancel && body.request_id.is_nil();
         findings.expect(I7, derived == id || unnamed, || {
             format!("order {id}: the request of message {seq} places {derived}")
@@ -90,7 +90,7 @@ fn queue(facts: &Facts, findings: &mut Findings) {
     }
 }
 
-/// What Redis remembers of requests, against the holds.
+/// The requests that Redis remembers, against the holds.
 fn stock(facts: &Facts, findings: &mut Findings) {
     let stock = &facts.stock;
     for (key, request) in &stock.requests {
@@ -122,7 +122,7 @@ fn stock(facts: &Facts, findings: &mut Findings) {
             findings.broken(I7, format!("order {order}: holds {other} and {id} carry it"));
         }
         let remembered = stock.requests.get(&order.to_string());
-        // One request that took the units and placed them has the hold's id for its key.
+        // A request that both took and placed the units is keyed by the hold's id.
         let itself = order == *id;
         findings.expect(
             I7,
@@ -132,7 +132,8 @@ fn stock(facts: &Facts, findings: &mut Findings) {
     }
 }
 
-/// What Redis remembers of adjustments, against their journal. Each is written there before the stock is told.
+/// The adjustments that Redis remembers, against their journal, where each is written before it is
+/// applied to the stock.
 fn adjustments(facts: &Facts, findings: &mut Findings) {
     for (request, adjusted) in &facts.stock.adjusted {
         let row = request.parse().ok().and_then(|id: Uuid| facts.record.adjustments.get(&id));
@@ -151,7 +152,7 @@ fn adjustments(facts: &Facts, findings: &mut Findings) {
     }
 }
 
-/// One mail for each thing there was to say. The same message sent twice is one mail.
+/// One mail for each outcome to be told. The same message sent twice counts as one.
 fn mails(facts: &Facts, findings: &mut Findings) {
     let Some(mails) = &facts.mails else { return };
     let mut written: BTreeMap<(Uuid, &str), BTreeSet<&str>> = BTreeMap::new();
@@ -179,7 +180,7 @@ fn mails(facts: &Facts, findings: &mut Findings) {
         .filter(|(_, order)| order.is_ended())
         .map(|(id, order)| (*id, order.state.as_str()))
         .collect();
-    // An address that takes no mail is not ours to mend.
+    // A mail that the recipient's server refuses is not a broken promise.
     for row in facts.record.outbox.iter().filter(|row| row.kind == "mail" && row.done && row.failed)
     {
         owed.remove(&(row.order, row.about.as_str()));
@@ -196,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_id_depends_on_sale_buyer_and_request() {
+    fn order_id_depends_on_all_three() {
         let id =
             |sale, buyer, request| order_of(Uuid::from_u128(sale), buyer, Uuid::from_u128(request));
         assert_eq!(id(1, "a", 2), id(1, "a", 2));

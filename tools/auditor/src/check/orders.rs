@@ -30,7 +30,8 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     }
 }
 
-/// Whether the claims have passed a message. Positions in another stream of that name say nothing.
+/// Whether the claims have passed a message. A position in an earlier stream of the same name says
+/// nothing.
 fn is_passed(facts: &Facts, message: &Message) -> bool {
     facts.record.position.is_some_and(|(created_us, seq)| {
         created_us == facts.queue.created_us
@@ -67,7 +68,7 @@ fn history(facts: &Facts, findings: &mut Findings) {
         };
         let known = facts.record.orders.contains_key(&order) || on_its_way.contains(&order);
         findings
-            .expect(I2, known, || format!("order {id}: a buyer was told of it, nobody knows it"));
+            .expect(I2, known, || format!("order {id}: a buyer was told of it, no store has it"));
     }
     for (id, states) in ended {
         let Some(order) = id.parse().ok().and_then(|id| facts.record.orders.get(&id)) else {
@@ -83,18 +84,19 @@ fn history(facts: &Facts, findings: &mut Findings) {
     }
 }
 
-/// Whether the claims have put a message aside. What came of it the letter and its order say.
-fn is_aside(facts: &Facts, seq: u64) -> bool {
+/// Whether a message became a dead letter, which says what came of it, as does its order.
+fn is_dead_letter(facts: &Facts, seq: u64) -> bool {
     facts.record.dead_letters.iter().any(|letter| {
         letter.stream_us == facts.queue.created_us && u64::try_from(letter.seq) == Ok(seq)
     })
 }
 
 fn queue(facts: &Facts, findings: &mut Findings) {
-    for seq in facts.queue.unreadable.iter().filter(|seq| !is_aside(facts, **seq)) {
+    for seq in facts.queue.unreadable.iter().filter(|seq| !is_dead_letter(facts, **seq)) {
         findings.broken(I2, format!("message {seq} of ORDERS cannot be read"));
     }
-    for message in facts.queue.messages.iter().filter(|message| !is_aside(facts, message.seq)) {
+    for message in facts.queue.messages.iter().filter(|message| !is_dead_letter(facts, message.seq))
+    {
         let body = &message.body;
         let Some(order) = facts.record.orders.get(&body.order_id) else {
             if facts.at_rest || is_passed(facts, message) {
@@ -116,7 +118,8 @@ fn queue(facts: &Facts, findings: &mut Findings) {
     }
 }
 
-/// Redis was read before Postgres: what only the record can have decided has to be found there, at rest or not.
+/// Redis was read before Postgres: what only the record can have decided has to be found there, at
+/// rest or not.
 fn holds(facts: &Facts, findings: &mut Findings) {
     for (id, hold) in &facts.stock.holds {
         let row = hold.order.and_then(|order| facts.record.orders.get(&order));
@@ -180,8 +183,8 @@ fn rows(facts: &Facts, findings: &mut Findings) {
     }
 }
 
-/// The ways an order may go. `CANCELLED` can be its first state: cancelled before it was claimed, or refused by the record. So can
-/// `DEAD_LETTER`: what was queued of it could not be recorded.
+/// The transitions of an order. `CANCELLED` can be its first state: cancelled before it was
+/// claimed, or refused by the record. So can `DEAD_LETTER`: its message could not be recorded.
 fn is_legal(from: Option<&str>, to: &str) -> bool {
     match from {
         None => matches!(to, "CLAIMED" | "CANCELLED" | "DEAD_LETTER"),
@@ -194,7 +197,7 @@ fn is_legal(from: Option<&str>, to: &str) -> bool {
     }
 }
 
-/// A buyer must not read of an end that their order never had.
+/// No mail tells a buyer of an end that the order never had.
 fn mails(facts: &Facts, findings: &mut Findings) {
     for mail in facts.mails.iter().flatten() {
         let Some(id) = mail.order() else {
@@ -210,7 +213,7 @@ fn mails(facts: &Facts, findings: &mut Findings) {
             }
             None => {
                 findings.expect(I2, facts.record.strangers.contains(&id), || {
-                    format!("order {id}: a mail about an order that nobody knows")
+                    format!("order {id}: a mail about an order that the record does not have")
                 });
             }
         }
@@ -222,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_is_never_left_but_by_a_refund() {
+    fn only_a_refund_leaves_an_end() {
         for from in ["CONFIRMED", "DECLINED", "CANCELLED", "REFUNDED"] {
             for to in ["CLAIMED", "PAYING", "CONFIRMED", "DECLINED", "CANCELLED", "REFUNDED"] {
                 let refund = (from, to) == ("CONFIRMED", "REFUNDED");

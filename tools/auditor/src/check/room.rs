@@ -16,7 +16,7 @@ use crate::{
 
 /// Generations that are tried for an admission whose buyer has a newer one by now.
 const GENERATIONS: i64 = 8;
-/// The most admission ids that are computed in search of one.
+/// The most admission ids that are computed in a search.
 const SEARCH: i64 = 20_000_000;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
@@ -75,7 +75,8 @@ fn pace(facts: &Facts, room: &Room, row: &RoomRow, findings: &mut Findings) {
             format!("number {next} was passed {} ms before number {head}", ms - next_ms)
         });
     }
-    // From whichever earlier tick least was left to admit: the bound holds between any two.
+    // The bound holds between any two ticks. It is tested against the earlier tick that leaves the
+    // least to admit.
     let least = |(head, ms): (i64, i64)| as_f64(head) - rate * as_f64(ms) / 1_000.0;
     let mut from: Option<(i64, i64)> = None;
     for &(head, ms) in &room.ticks {
@@ -100,8 +101,9 @@ fn pace(facts: &Facts, room: &Room, row: &RoomRow, findings: &mut Findings) {
     });
 }
 
-/// When the head passed a number; `None` if that is not known any more. A room that was lost or became very old starts its ticks anew,
-/// with one that passes more numbers than a step ever can.
+/// When the head passed a number; `None` if that is no longer known. A room that was lost, or
+/// became very old, restarts its ticks, with a first one that passes more numbers than a step ever
+/// can.
 fn passed_ms(facts: &Facts, room: &Room, number: i64) -> Option<i64> {
     let at = room.ticks.partition_point(|(head, _)| *head < number);
     let (head, ms) = *room.ticks.get(at)?;
@@ -176,7 +178,7 @@ fn spent(facts: &Facts, room: &Room, findings: &mut Findings) {
             )
         });
         if let Some(passed_ms) = passed_ms(facts, room, number) {
-            // A hold that was taken anew spent its admission when it was placed.
+            // A retaken hold spent its admission when it was placed.
             let spent_ms = hold.placed_ms.map_or(hold.taken_ms, |placed| placed.min(hold.taken_ms));
             let early_ms = passed_ms - spent_ms;
             findings.expect(I6, early_ms <= CLOCK_TOLERANCE_MS, || {
@@ -186,7 +188,8 @@ fn spent(facts: &Facts, room: &Room, findings: &mut Findings) {
     }
 }
 
-/// The numbers behind admission ids: first those of places that stand in the room, then by trying every number and generation.
+/// The numbers behind admission ids: first those of places in the room, then by trying every number
+/// and generation.
 fn resolve<'a>(
     sale: Uuid,
     room: &Room,
@@ -207,7 +210,7 @@ fn resolve<'a>(
         findings
             .not_checked
             .push(format!("{} old admissions: the room is too large to search", open.len()));
-        // Known to be something, not known what: number 0 was passed before anybody.
+        // Beyond the bound of the search: number 0 counts as passed from the start.
         numbers.extend(open.into_iter().map(|id| (id.to_owned(), 0)));
         return numbers;
     }
@@ -234,7 +237,7 @@ fn admission_id(sale: Uuid, number: i64, generation: i64) -> String {
     })
 }
 
-/// What buyers were told.
+/// The places and admissions that buyers saw, against the room.
 fn seen(facts: &Facts, room: &Room, findings: &mut Findings) {
     let mut joined: BTreeMap<i64, &str> = BTreeMap::new();
     for seen in facts.history.iter().flatten() {
@@ -256,7 +259,7 @@ fn seen(facts: &Facts, room: &Room, findings: &mut Findings) {
                     format!("number {number}: told to be admitted, the head is {}", room.head)
                 });
                 if let Some(passed_ms) = passed_ms(facts, room, *number) {
-                    // Both by this machine's clock: the buyers were simulated beside it.
+                    // Both by this machine's clock: the buyers were simulated on it.
                     let early_ms = passed_ms - facts.stock.ahead_ms - ts_ms;
                     findings.expect(I6, early_ms <= CLOCK_TOLERANCE_MS, || {
                         format!("number {number}: told {early_ms} ms before it was passed")
@@ -280,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_admission_id_is_what_redis_makes_of_it() {
+    fn audited_admission_id_matches_redis() {
         // redis-cli EVAL "return redis.sha1hex('0195c1d2-0000-7000-8000-000000000001:42:3')" 0
         let sale = "0195c1d2-0000-7000-8000-000000000001".parse().unwrap();
         assert_eq!(admission_id(sale, 42, 3), "6424bc56a63133fb1b1b1781e6df277411e1e136");

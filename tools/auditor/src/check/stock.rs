@@ -133,7 +133,7 @@ fn pending(facts: &Facts, findings: &mut Findings) {
     }
 }
 
-/// Who has how much, and that nobody has more than they may.
+/// The units of each buyer, against the holds and against the limit.
 fn buyers(facts: &Facts, findings: &mut Findings) {
     let stock = &facts.stock;
     let mut units: BTreeMap<(&str, &str), i64> = BTreeMap::new();
@@ -149,10 +149,11 @@ fn buyers(facts: &Facts, findings: &mut Findings) {
         let key = (sku.to_owned(), buyer.to_owned());
         let written = stock.buyers.get(&key).copied().unwrap_or_default();
         findings.expect(I5, counted == written, || {
-            // A buyer is named by one of their holds: who they are is nobody's business here.
+            // A report has no personal data: a buyer is named by one of their holds.
             let whose = stock.holds.iter().find(|(_, hold)| hold.buyer == buyer);
-            let whose =
-                whose.map_or("nobody".to_owned(), |(id, _)| format!("the buyer of hold {id}"));
+            let whose = whose.map_or("a buyer without a hold".to_owned(), |(id, _)| {
+                format!("the buyer of hold {id}")
+            });
             format!("{sku}: {whose} is said to have {written}, the holds say {counted}")
         });
         let limit = stock.skus.get(sku).map_or(0, |books| books.limit);
@@ -174,11 +175,13 @@ fn buyers(facts: &Facts, findings: &mut Findings) {
     }
 }
 
-/// An order and its hold end together. Redis was read first, so a hold may be behind its order, but not ahead of it.
+/// An order and its hold end together. Redis was read first, so a hold may be behind its order, but
+/// not ahead of it.
 fn closed(facts: &Facts, findings: &mut Findings) {
     for (id, order) in &facts.record.orders {
         let Some(hold) = facts.stock.holds.get(&order.hold) else {
-            // The holds of an older epoch went with it. One that is on its way may have come since Redis was read.
+            // The holds of an older epoch are gone with it. A hold may also have come since Redis
+            // was read.
             let gone = facts.at_rest && order.epoch == facts.stock.epoch;
             findings.expect(I5, !gone, || format!("order {id}: its hold {} is gone", order.hold));
             continue;

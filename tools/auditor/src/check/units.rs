@@ -10,7 +10,8 @@ use crate::{
     read::{Facts, Line, stock::HoldState},
 };
 
-/// Taken off the time between the end of an order in the record and that of its hold when clocks are compared.
+/// Subtracted from the recorded end of an order when it stands for the end of its hold, because the
+/// comparison of the clocks is not exact.
 const SLACK_MS: i64 = 1_000;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
@@ -24,7 +25,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     }
 }
 
-/// Checks one sku and answers the units beyond the allotment by the worst way of counting.
+/// Checks one sku and returns the units beyond the allotment by the worst way of counting.
 fn sku_excess(
     facts: &Facts,
     sku: &str,
@@ -93,8 +94,8 @@ fn sku_excess(
     worst.max(peak - most).max(refused)
 }
 
-/// Orders that Redis had units for and the record had not. Both count the same units and Redis gives them back last, so within an epoch
-/// this only happens when more was handed out than there is.
+/// Orders that Redis had units for and the record had not. Both count the same units and Redis
+/// returns them last, so within an epoch this happens only if more was handed out than there is.
 fn refused(facts: &Facts, findings: &mut Findings) -> Vec<Uuid> {
     let refused: Vec<Uuid> = facts
         .record
@@ -110,7 +111,7 @@ fn refused(facts: &Facts, findings: &mut Findings) -> Vec<Uuid> {
     refused
 }
 
-/// Orders whose money was captured and which keep their units by that.
+/// Orders that keep their units because their money was captured.
 fn captured(facts: &Facts) -> Vec<Uuid> {
     ledger(facts)
         .orders
@@ -125,7 +126,7 @@ fn captured(facts: &Facts) -> Vec<Uuid> {
         .collect()
 }
 
-/// What an order is about, from whoever knows it.
+/// The lines of an order, from the record, else the queue, else its hold.
 fn lines_of(facts: &Facts, order: Uuid) -> &[Line] {
     if let Some(row) = facts.record.orders.get(&order) {
         return &row.lines;
@@ -142,11 +143,12 @@ fn units(lines: &[Line], sku: &str) -> i64 {
     lines.iter().filter(|line| line.sku == sku).map(|line| line.quantity).sum()
 }
 
-/// The most units that one epoch certainly had out of sale at one moment, by the clock of its server: a hold that expired was held from when it
-/// was taken to its deadline, one whose order ended unpaid until the record said so, one that is still there until now.
+/// The most units that one epoch certainly had out of sale at one moment, by the clock of its
+/// server: an expired hold from its taking to its deadline, one whose order ended unpaid until the
+/// record said so, one that is still there until now.
 ///
-/// Times of two epochs are never laid beside each other: each was taken by the clock of another server, and what a later epoch holds it took
-/// anew.
+/// Times of two epochs are never compared: each epoch has the clock of its own server, and a later
+/// one has retaken what it holds.
 fn peak(facts: &Facts, sku: &str) -> i64 {
     let skew_ms = facts.record.ahead_ms - facts.stock.ahead_ms;
     let mut epochs: BTreeMap<i64, Vec<(i64, i64)>> = BTreeMap::new();
@@ -155,9 +157,9 @@ fn peak(facts: &Facts, sku: &str) -> i64 {
         let until_ms = match hold.state {
             HoldState::Held | HoldState::Placed | HoldState::Sold => i64::MAX,
             HoldState::Expired => hold.deadline_ms,
-            // When it was given back nobody wrote down.
+            // No store has the time of its release.
             HoldState::Released if facts.is_given_back(id, hold) => hold.taken_ms,
-            // How far the record's clock is ahead is known of the server that was read, and of no other.
+            // The offset of the record's clock is known only against the server that was read.
             HoldState::Released if hold.epoch != facts.stock.epoch => hold.taken_ms,
             HoldState::Released => {
                 let order = hold.order.and_then(|order| facts.record.orders.get(&order));
@@ -173,9 +175,9 @@ fn peak(facts: &Facts, sku: &str) -> i64 {
     epochs.into_values().map(most_at_once).max().unwrap_or(0)
 }
 
-/// The highest sum that changes, each at its time, come to.
+/// The highest running sum of (time, change).
 fn most_at_once(mut changes: Vec<(i64, i64)>) -> i64 {
-    // Units given back in a millisecond may be taken again in it: the smaller change goes first.
+    // Units returned in a millisecond may be taken again within it: the smaller change goes first.
     changes.sort_unstable();
     let mut now = 0;
     changes.into_iter().fold(0, |most, (_, change)| {
@@ -189,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_given_back_count_no_more() {
+    fn returned_units_are_not_counted() {
         assert_eq!(most_at_once(vec![]), 0);
         assert_eq!(most_at_once(vec![(1, 2), (3, -2), (3, 2), (5, -2)]), 2);
         assert_eq!(most_at_once(vec![(1, 2), (4, -2), (3, 2), (5, -2)]), 4);

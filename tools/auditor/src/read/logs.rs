@@ -1,4 +1,4 @@
-//! Logs that others wrote: one JSON object a line.
+//! The logs of the payment provider, the mail server and the buyers: one JSON object a line.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-/// A line of the payment provider.
+/// A line of the payment provider's log.
 #[derive(Debug, Deserialize)]
 pub(crate) struct ProviderLine {
     pub(crate) ts_ms: i64,
@@ -19,7 +19,7 @@ pub(crate) struct ProviderLine {
     pub(crate) sale_id: Option<String>,
 }
 
-/// A line of the mail server. Whom it went to is nobody's business here.
+/// A line of the mail server's log. Recipients are personal data and are not read.
 #[derive(Debug, Deserialize)]
 pub(crate) struct MailLine {
     pub(crate) message_id: Option<String>,
@@ -41,7 +41,7 @@ impl MailLine {
     }
 }
 
-/// What a buyer saw.
+/// A line of the buyers' log.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum Seen {
@@ -63,12 +63,13 @@ pub(crate) enum Seen {
         order_id: String,
         state: String,
     },
-    /// Refusals, which bind nothing, and whatever else buyers write down.
+    /// Refusals, which promise nothing, and all other lines.
     #[serde(other)]
     Other,
 }
 
-/// Reads a log if there is to be one. While it is still written (`whole` is false) its last line may be half there.
+/// Reads a log, if one is named. While it is still being written (`whole` is false) its last line
+/// may be incomplete.
 pub(crate) fn read<T: DeserializeOwned>(
     path: &Option<PathBuf>,
     whole: bool,
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_that_breaks_off_is_read_only_while_it_is_written() {
+    fn truncated_log_is_read_while_written() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         write!(file, "{{\"event\":\"refused\"}}\n{{\"event\":\"joi").unwrap();
         let path = Some(file.path().to_owned());
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn no_log_is_no_error_and_a_missing_one_is() {
+    fn missing_log_is_an_error() {
         assert!(read::<Seen>(&None, true).unwrap().is_none());
         assert!(read::<Seen>(&Some("/nowhere/at/all".into()), true).is_err());
     }

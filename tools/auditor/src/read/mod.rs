@@ -1,5 +1,5 @@
-//! Reads everything once. The logs come first, then Redis, the queue and the record, each of which runs behind the one before it: what is
-//! seen in one has to be found in the next.
+//! Reads everything once. The logs come first, then Redis, the queue and the record. Each of them
+//! runs behind the one before it: what is seen in one has to be found in the next.
 
 pub(crate) mod logs;
 pub(crate) mod queue;
@@ -37,8 +37,9 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// Whether a hold is one of two that its order was placed with, and was given back for the other: its buyer's first hold was thought lost,
-    /// the units were taken anew, and then the first one was taken anew, too, because its message came late.
+    /// Whether a hold is one of two that its order was placed with, and was released for the other:
+    /// the first hold was taken for lost and its units were retaken, and then it was retaken
+    /// itself, because its message came late.
     pub(crate) fn is_given_back(&self, id: &Uuid, hold: &Hold) -> bool {
         let row = hold.order.and_then(|order| self.record.orders.get(&order));
         hold.state == HoldState::Released
@@ -59,7 +60,10 @@ pub(crate) struct Line {
     pub(crate) unit_price_minor: i64,
 }
 
-/// Reads all of it, or says everything that could not be read.
+/// Reads all sources.
+///
+/// # Errors
+/// Every source that could not be read, with its cause.
 pub(crate) async fn facts(options: &Options) -> Result<Facts, Vec<String>> {
     let mut unread = Vec::new();
     let whole = options.at_rest;
@@ -98,7 +102,7 @@ async fn in_time<T>(reading: impl Future<Output = anyhow::Result<T>>) -> anyhow:
         .with_context(|| format!("no answer within {} s", PATIENCE.as_secs()))?
 }
 
-/// This machine's clock in ms, against which the stores' clocks are compared.
+/// This machine's clock, in ms since 1970, with which the stores' clocks are compared.
 pub(crate) fn local_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)

@@ -1,4 +1,4 @@
-//! What stands in `ORDERS`. Messages are asked for by number: no consumer is made.
+//! The content of `ORDERS`. Messages are read by number: no consumer is created.
 
 use std::time::Duration;
 
@@ -16,20 +16,18 @@ use super::Line;
 use crate::Options;
 
 const STREAM: &str = "ORDERS";
-/// Messages asked for at once.
+/// Messages requested concurrently.
 const AT_ONCE: usize = 64;
 
-/// The messages of one sale.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    /// When the stream was made, in µs since the epoch: a stream that was made anew counts from 1 again.
+    /// When the stream was created, in µs since 1970: a recreated stream counts from 1 again.
     pub(crate) created_us: i64,
     pub(crate) messages: Vec<Message>,
     /// Numbers of messages of the sale that cannot be read.
     pub(crate) unreadable: Vec<u64>,
 }
 
-/// A message.
 #[derive(Debug)]
 pub(crate) struct Message {
     pub(crate) seq: u64,
@@ -37,7 +35,6 @@ pub(crate) struct Message {
     pub(crate) body: Body,
 }
 
-/// What a message says.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Body {
     pub(crate) kind: Kind,
@@ -57,7 +54,7 @@ pub(crate) enum Kind {
     Cancel,
 }
 
-/// Reads every message of the sale that is still there.
+/// Reads every message of the sale that has not been purged.
 pub(crate) async fn read(options: &Options) -> anyhow::Result<Queue> {
     let client = async_nats::ConnectOptions::new()
         .name("flashsale-auditor")
@@ -68,7 +65,7 @@ pub(crate) async fn read(options: &Options) -> anyhow::Result<Queue> {
     let stream = jetstream::new(client).get_stream(STREAM).await.context(STREAM)?;
     let info = stream.get_info().await?;
     let created_us = i64::try_from(info.created.unix_timestamp_nanos() / 1_000)?;
-    // Numbers begin at 1; a stream that never had a message says that its first one is 0.
+    // Numbers begin at 1; a stream that never had a message reports 0 as its first.
     let first = info.state.first_sequence.max(1);
     let asked = futures::stream::iter(first..=info.state.last_sequence);
     let mut found: Vec<StreamMessage> = asked
@@ -97,7 +94,7 @@ pub(crate) async fn read(options: &Options) -> anyhow::Result<Queue> {
     Ok(queue)
 }
 
-/// One message; `None` if it was purged, which happens to those that are claimed.
+/// One message; `None` if it was purged, as claimed ones are.
 async fn message(stream: &Stream, seq: u64) -> anyhow::Result<Option<StreamMessage>> {
     match stream.get_raw_message(seq).await {
         Ok(message) => Ok(Some(message)),

@@ -12,15 +12,14 @@ use uuid::Uuid;
 use super::{Line, local_ms};
 use crate::Options;
 
-/// Everything the record says about a sale.
 #[derive(Debug)]
 pub(crate) struct Record {
     /// Postgres's clock.
     pub(crate) now_ms: i64,
-    /// How far Postgres's clock is ahead of this machine's.
+    /// How far Postgres's clock is ahead of this machine's, in ms.
     pub(crate) ahead_ms: i64,
     pub(crate) currency: String,
-    /// The configured rate, if the sale has a room.
+    /// The configured rate in buyers per second, if the sale has a room.
     pub(crate) room_rate: Option<f64>,
     pub(crate) epoch: Option<i64>,
     pub(crate) allotments: BTreeMap<String, Allotment>,
@@ -31,10 +30,10 @@ pub(crate) struct Record {
     pub(crate) refunds: BTreeMap<Uuid, Refund>,
     /// The journal of adjustments, by request.
     pub(crate) adjustments: BTreeMap<Uuid, Adjustment>,
-    /// When the stream the claims count in was made (µs), and how far they have come.
+    /// When the stream that the claims count in was created (µs), and the last claimed number.
     pub(crate) position: Option<(i64, i64)>,
     pub(crate) dead_letters: Vec<DeadLetter>,
-    /// Of the orders asked about, those of other sales.
+    /// Those of the mentioned orders that belong to other sales.
     pub(crate) strangers: BTreeSet<Uuid>,
 }
 
@@ -42,7 +41,7 @@ pub(crate) struct Record {
 pub(crate) struct Allotment {
     pub(crate) allotted: i64,
     pub(crate) claimed: i64,
-    /// What the sale started with.
+    /// The units at the start of the sale.
     pub(crate) at_first: i64,
     /// 0 means none.
     pub(crate) per_buyer_limit: i64,
@@ -87,12 +86,12 @@ pub(crate) struct Step {
 }
 
 impl Order {
-    /// Whether it has come to an end.
     pub(crate) fn is_ended(&self) -> bool {
         matches!(self.state.as_str(), "CONFIRMED" | "DECLINED" | "CANCELLED" | "REFUNDED")
     }
 
-    /// Whether it was put aside, never claimed, and has neither lines nor a total: the row has what could be read of a broken message.
+    /// Whether its row has only what could be read of a broken message: a dead letter, never
+    /// claimed, with neither lines nor a total.
     pub(crate) fn is_bare(&self) -> bool {
         self.path.first().is_some_and(|first| first.to == "DEAD_LETTER")
             && !self.path.iter().any(|step| step.to == "CLAIMED")
@@ -110,7 +109,6 @@ impl Order {
         !matches!(self.state.as_str(), "DECLINED" | "CANCELLED")
     }
 
-    /// Its units of a sku.
     pub(crate) fn units(&self, sku: &str) -> i64 {
         self.lines.iter().filter(|line| line.sku == sku).map(|line| line.quantity).sum()
     }
@@ -144,13 +142,13 @@ pub(crate) struct Refund {
 
 #[derive(Debug)]
 pub(crate) struct DeadLetter {
-    /// When the stream was made that its number counts in (µs).
+    /// When the stream of its number was created (µs).
     pub(crate) stream_us: i64,
     pub(crate) seq: i64,
     pub(crate) reason: String,
-    /// Nobody has decided about it, and its deadline is to come.
+    /// No operator has resolved it, and its deadline has not passed.
     pub(crate) waits: bool,
-    /// Which sale it is of, if that can be read.
+    /// The sale, if it can be read.
     pub(crate) sale: Option<Uuid>,
 }
 

@@ -1,4 +1,4 @@
-//! The stock and the room of a sale, as they stand in Redis.
+//! The stock and the room of a sale in Redis.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{Line, local_ms};
 use crate::Options;
 
-/// All keys as of one instant. `EVAL_RO` lets no script write: the server itself sees to it.
+/// All keys as of one instant. Run by `EVAL_RO`, so that the server refuses any write.
 const SNAPSHOT: &str = "
 local time = redis.call('TIME')
 local reply = { time[1] * 1000 + math.floor(time[2] / 1000) }
@@ -47,15 +47,13 @@ const KEYS: [&str; 12] = [
     "room:ticks",
 ];
 
-/// The stock of a sale.
 #[derive(Debug)]
 pub(crate) struct Stock {
     /// Redis's clock at the snapshot.
     pub(crate) now_ms: i64,
-    /// How far Redis's clock is ahead of this machine's.
+    /// How far Redis's clock is ahead of this machine's, in ms.
     pub(crate) ahead_ms: i64,
     pub(crate) epoch: i64,
-    /// Whether holds need an admission.
     pub(crate) room_needed: bool,
     pub(crate) skus: BTreeMap<String, Books>,
     pub(crate) holds: BTreeMap<Uuid, Hold>,
@@ -63,20 +61,20 @@ pub(crate) struct Stock {
     pub(crate) deadlines: BTreeMap<String, i64>,
     /// Hold by placing time.
     pub(crate) pending: BTreeSet<String>,
-    /// Holds with what their order carries.
+    /// Holds that carry their order.
     pub(crate) carried: BTreeSet<String>,
-    /// Requests that changed a hold. One that took a hold has the hold's id for its key, and stands in the hold.
+    /// Requests that changed a hold. A request that took one is not among them: the hold has its
+    /// id.
     pub(crate) requests: BTreeMap<String, Remembered>,
-    /// Adjustments of the stock by their request.
+    /// Adjustments of the stock by request.
     pub(crate) adjusted: BTreeMap<String, Adjusted>,
-    /// (sku, buyer) to units.
+    /// Units by (sku, buyer).
     pub(crate) buyers: BTreeMap<(String, String), i64>,
-    /// Admission to hold.
+    /// Holds by admission.
     pub(crate) spent: BTreeMap<String, String>,
     pub(crate) room: Option<Room>,
 }
 
-/// The counters of one sku.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     pub(crate) allotted: i64,
@@ -99,7 +97,6 @@ pub(crate) enum HoldState {
 }
 
 impl HoldState {
-    /// Whether its units are out of sale.
     pub(crate) const fn takes_units(self) -> bool {
         match self {
             Self::Held | Self::Placed | Self::Sold => true,
@@ -113,9 +110,10 @@ pub(crate) struct Hold {
     pub(crate) buyer: String,
     pub(crate) state: HoldState,
     pub(crate) deadline_ms: i64,
-    /// When the epoch took the units, by the clock of the server it stood on.
+    /// When the epoch took the units, by the clock of its server.
     pub(crate) taken_ms: i64,
-    /// When it was placed, by the clock of the server that placed it: in an older epoch perhaps.
+    /// When it was placed, by the clock of the server that placed it, which may be an older
+    /// epoch's.
     pub(crate) placed_ms: Option<i64>,
     /// The epoch that took the units.
     pub(crate) epoch: i64,
@@ -141,7 +139,6 @@ struct RawHold {
     h: Option<String>,
 }
 
-/// What a request did.
 #[derive(Debug)]
 pub(crate) struct Remembered {
     pub(crate) operation: String,
@@ -149,7 +146,6 @@ pub(crate) struct Remembered {
     pub(crate) hold: String,
 }
 
-/// What became of an adjustment.
 #[derive(Debug)]
 pub(crate) struct Adjusted {
     /// False if there were too few units.
@@ -166,7 +162,7 @@ pub(crate) struct Room {
     pub(crate) next: i64,
     pub(crate) upto: i64,
     pub(crate) head: i64,
-    /// Buyer to (number, generation).
+    /// (number, generation) by buyer.
     pub(crate) buyers: BTreeMap<String, (i64, i64)>,
     /// (head, ms), by head and then by time.
     pub(crate) ticks: Vec<(i64, i64)>,

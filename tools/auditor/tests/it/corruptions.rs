@@ -1,4 +1,4 @@
-//! Whatever goes wrong breaks exactly the promises it should, and is named.
+//! Each corruption breaks exactly the promises it should, and the report names it.
 
 use flashsale_auditor::{Invariant, Invariant::*, Verdict, audit};
 use serde_json::json;
@@ -13,11 +13,11 @@ struct Case {
     name: &'static str,
     plants: &'static [Plant],
     broken: &'static [Invariant],
-    /// A part of a violation of the first of them.
+    /// A part of a violation of the first of `broken`.
     says: &'static str,
 }
 
-/// Another hold that was placed with the order of buyer 1, and was given back.
+/// Another hold that was placed with the order of buyer 1, and was released.
 const SECOND_HOLD: &str = r#"{"b":"buyer-1","s":"RELEASED","d":1,"t":<now>,"l":[["A",2,1500]],"e":1,"j":"<j1>","o":"<o1>","p":1,"q":"<r1>","h":"other"}"#;
 
 const CASES: &[Case] = &[
@@ -139,7 +139,7 @@ const CASES: &[Case] = &[
         says: "order <o4>: the row differs",
     },
     Case {
-        name: "a message was put aside",
+        name: "a message became a dead letter",
         plants: &[Sql(
             "INSERT INTO dead_letters (stream, stream_created, seq, payload, reason)
              VALUES ('ORDERS', now(), (random() * 1000000000)::int, convert_to('{\"sale_id\":\"<sale>\"}', 'UTF8'), 'unreadable')",
@@ -236,7 +236,7 @@ const CASES: &[Case] = &[
         says: "order <o5>: 1000 refunded of 500 captured",
     },
     Case {
-        name: "money was captured for an order that nobody knows",
+        name: "money was captured for an unknown order",
         plants: &[Append(
             Stripe,
             r#"{"ts_ms":1,"type":"payment_intent.captured","payment_intent":"pi_x","amount":100,"currency":"eur","order_id":"<o9>","sale_id":"<sale>"}"#,
@@ -372,7 +372,7 @@ const CASES: &[Case] = &[
         says: "hold <h6>: its admission <j1> is not spent by it",
     },
     Case {
-        name: "a buyer spent somebody else's admission",
+        name: "a buyer spent another buyer's admission",
         plants: &[Redis(&["HSET", "@room:buyers", "buyer-6", "9|0|WAITING", "buyer-9", "6|0|WAITING"])],
         broken: &[I6],
         says: "hold <h6>: its buyer spent the admission of number 6, which is not theirs",
@@ -508,7 +508,7 @@ const CASES: &[Case] = &[
 ];
 
 #[tokio::test]
-async fn a_sale_that_went_well_keeps_every_promise() {
+async fn healthy_sale_keeps_every_promise() {
     let servers = Servers::start().await;
     let world = World::build(&servers).await;
     let report = audit(&world.options(&servers)).await;
@@ -553,7 +553,7 @@ async fn a_sale_that_went_well_keeps_every_promise() {
 }
 
 #[tokio::test]
-async fn a_hold_that_was_given_back_for_another_of_its_order_breaks_nothing() {
+async fn replaced_hold_breaks_nothing() {
     let servers = Servers::start().await;
     let mut world = World::build(&servers).await;
     world.plant(&servers, Redis(&["HSET", "@holds", "<h8>", SECOND_HOLD])).await;
@@ -562,8 +562,7 @@ async fn a_hold_that_was_given_back_for_another_of_its_order_breaks_nothing() {
 }
 
 #[tokio::test]
-async fn an_order_that_was_put_aside_and_given_up_has_what_could_be_read_of_it_and_breaks_nothing()
-{
+async fn discarded_dead_letter_breaks_nothing() {
     let servers = Servers::start().await;
     let mut world = World::build(&servers).await;
     for plant in [
@@ -576,7 +575,7 @@ async fn an_order_that_was_put_aside_and_given_up_has_what_could_be_read_of_it_a
     }
     let report = audit(&world.options(&servers)).await;
     assert_eq!(report.verdict, Verdict::Held, "{report}");
-    // Whose it is can be read, or there is no row; and it has nothing of what it was to have, or all of it.
+    // The buyer can be read, or there is no row; and the row has all of the fields, or none.
     for (plant, undo) in [
         (
             "UPDATE orders SET buyer_id = 'buyer-9' WHERE order_id = '<o4>'",
@@ -597,7 +596,7 @@ async fn an_order_that_was_put_aside_and_given_up_has_what_could_be_read_of_it_a
 }
 
 #[tokio::test]
-async fn a_queue_that_never_had_a_message_is_read_as_empty() {
+async fn unused_queue_is_read_as_empty() {
     let servers = Servers::start().await;
     let world = World::build(&servers).await;
     servers.jetstream.delete_stream("ORDERS").await.unwrap();
@@ -608,7 +607,7 @@ async fn a_queue_that_never_had_a_message_is_read_as_empty() {
 }
 
 #[tokio::test]
-async fn each_corruption_breaks_exactly_its_promises_and_is_named() {
+async fn corruptions_break_exactly_their_promises() {
     let servers = Servers::start().await;
     let mut wrong = Vec::new();
     for case in CASES {
@@ -629,7 +628,7 @@ async fn each_corruption_breaks_exactly_its_promises_and_is_named() {
 }
 
 #[tokio::test]
-async fn without_the_providers_log_the_record_alone_tells_of_missing_money() {
+async fn record_alone_shows_missing_money() {
     let servers = Servers::start().await;
     for (plant, broken, says) in [
         (

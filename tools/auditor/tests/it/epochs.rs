@@ -1,4 +1,4 @@
-//! Units that a rebuild took anew: counted by the epoch that has them, and by its clock.
+//! Units that a rebuild retook: counted by the epoch that has them, and by its clock.
 
 use flashsale_auditor::{Invariant, Verdict, audit};
 
@@ -7,8 +7,9 @@ use crate::world::{
     Servers, World,
 };
 
-/// Sixty units of A in the stock's second epoch. Buyer 6 has a hold of 58 until `<soon>`. Buyer 2 has had one unit from the start of the
-/// epoch on. The two units of buyer 1 are an older epoch's: placed at the start, and taken anew by now.
+/// Sixty units of A in the stock's second epoch. Buyer 6 has a hold of 58 until `<soon>`. Buyer 2
+/// has had one unit since the start of the epoch. The two units of buyer 1 are an older epoch's:
+/// placed at the start, and retaken just now.
 const REBUILT: &[Plant] = &[
     Sql("UPDATE sale_items SET quantity = 60 WHERE sale_id = '<sale>' AND sku = 'A'"),
     Sql("UPDATE allotments SET allotted = 60 WHERE sale_id = '<sale>' AND sku = 'A'"),
@@ -40,7 +41,7 @@ async fn rebuilt(servers: &Servers, more: &[Plant]) -> flashsale_auditor::Report
 }
 
 #[tokio::test]
-async fn units_taken_anew_count_from_when_they_were() {
+async fn retaken_units_count_from_their_retaking() {
     let servers = Servers::start().await;
     let report = rebuilt(&servers, &[]).await;
     assert_eq!(report.verdict, Verdict::Held, "{report}");
@@ -48,12 +49,12 @@ async fn units_taken_anew_count_from_when_they_were() {
 }
 
 #[tokio::test]
-async fn times_of_two_epochs_are_not_added_up() {
+async fn epochs_are_not_added_up() {
     let servers = Servers::start().await;
     for more in [
-        // By the clock of another server buyer 6 had as many just when the second epoch began.
+        // By another server's clock buyer 6 had as many just when the second epoch began.
         &[Hold("<h6>", "e", "1"), Hold("<h6>", "l", r#"[["A", 60, 1500]]"#)][..],
-        // When the order of buyer 3 ended by the record is no time of that server either.
+        // The record's time for the end of buyer 3's order is not of that server's clock either.
         &[
             Hold("<h3>", "e", "1"),
             Hold("<h3>", "t", "<start>"),
@@ -66,7 +67,7 @@ async fn times_of_two_epochs_are_not_added_up() {
 }
 
 #[tokio::test]
-async fn units_oversold_within_an_epoch_are_found() {
+async fn overselling_within_an_epoch_is_found() {
     let servers = Servers::start().await;
     let report = rebuilt(&servers, &[Hold("<h1>", "t", "<start>")]).await;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The program: what it answers, and that it changes nothing.
+//! The program's exit codes, and that it writes to no store.
 
 use std::{
     fmt::Write as _,
@@ -31,7 +31,7 @@ fn run(options: &Options, json: &std::path::Path) -> (Output, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_exit_code_says_whether_all_held_one_broke_or_something_could_not_be_read() {
+async fn exit_code_tells_the_outcome() {
     let servers = Servers::start().await;
     let mut world = World::build(&servers).await;
     let folder = tempfile::tempdir().unwrap();
@@ -73,10 +73,10 @@ async fn the_exit_code_says_whether_all_held_one_broke_or_something_could_not_be
 }
 
 #[tokio::test]
-async fn what_is_on_its_way_is_no_violation_until_the_sale_is_said_to_rest() {
+async fn open_orders_violate_only_at_rest() {
     let servers = Servers::start().await;
     let mut world = World::build(&servers).await;
-    // Buyer 8 has placed a unit of B; the claimer has not come to it.
+    // Buyer 8 has placed a unit of B that the claimer has not reached.
     for plant in [
         Plant::Redis(&["HSET", "@stock", "a:B", "1", "p:B", "1"]),
         Plant::Redis(&["HSET", "@buyers", "B\u{1f}buyer-8", "1"]),
@@ -114,7 +114,7 @@ async fn what_is_on_its_way_is_no_violation_until_the_sale_is_said_to_rest() {
 }
 
 #[tokio::test]
-async fn an_audit_leaves_every_store_as_it_was() {
+async fn audit_changes_no_store() {
     let servers = Servers::start().await;
     let world = World::build(&servers).await;
     let options = world.options(&servers);
@@ -123,7 +123,8 @@ async fn an_audit_leaves_every_store_as_it_was() {
     assert_eq!(state(&servers).await, before);
 }
 
-/// Everything in Redis, and where the stream stands and its consumers. In Postgres the audit is one transaction that cannot write.
+/// Everything in Redis, and the stream's state and consumers. In Postgres the audit is one
+/// read-only transaction.
 async fn state(servers: &Servers) -> String {
     let keys = servers.redis_command(&["KEYS".to_owned(), "*".to_owned()]).await;
     let mut keys: Vec<String> =

@@ -1,7 +1,8 @@
 //! A small sale at rest, written raw into real stores and log files.
 //!
-//! Seven buyers got through the room: 1 and 2 bought, 3's card was declined, 4 cancelled at once, 5 was refunded, 6 let the hold expire,
-//! 7 cancelled and was charged all the same, which was given back. 8 was admitted and did nothing, 9 and 10 wait.
+//! Seven buyers got through the room: 1 and 2 bought, 3's card was declined, 4 cancelled at once, 5
+//! was refunded, 6 let the hold expire, 7 cancelled, was charged all the same, and was refunded. 8
+//! was admitted and did nothing, 9 and 10 wait.
 
 use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 
@@ -20,7 +21,7 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Servers for as many sales as a test likes.
+/// Servers that a test's sales share.
 pub(crate) struct Servers {
     pub(crate) pg: TestPg,
     pub(crate) redis: TestRedis,
@@ -44,7 +45,7 @@ impl Servers {
         servers
     }
 
-    /// Makes an empty `ORDERS`.
+    /// Creates an empty `ORDERS`.
     pub(crate) async fn orders_stream(&self) {
         let config = jetstream::stream::Config {
             name: "ORDERS".to_owned(),
@@ -68,7 +69,7 @@ impl Servers {
     }
 }
 
-/// Something that is wrong with a sale. Texts may name its parts: see [`World::fill`].
+/// A corruption of a sale. Texts may name parts of the sale: see [`World::fill`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Plant {
     Sql(&'static str),
@@ -76,10 +77,10 @@ pub(crate) enum Plant {
     /// Changes a hold: `<h1>`, a field, its new value as JSON.
     Hold(&'static str, &'static str, &'static str),
     Append(Log, &'static str),
-    /// Takes out every line with all of this in it, ` & ` standing between the parts.
+    /// Removes every line that contains all of these parts, separated by ` & `.
     Drop(Log, &'static str),
     Replace(Log, &'static str, &'static str),
-    /// Publishes: what subject comes after `orders.`, the message id, the body.
+    /// Publishes a message: the subject after `orders.`, the message id, the body.
     Publish(&'static str, &'static str, &'static str),
 }
 
@@ -99,7 +100,7 @@ pub(crate) struct World {
 
 type Lines = &'static [(&'static str, i64, i64)];
 
-/// Number of the buyer, end of the order, states on the way, what was ordered, state of the hold.
+/// The buyer's number, the order's end, its states on the way, its lines, the hold's state.
 const ORDERS: [(u128, &str, &[&str], Lines, &str); 6] = [
     (1, "CONFIRMED", &["CLAIMED", "PAYING", "CONFIRMED"], &[("A", 2, 1500)], "SOLD"),
     (
@@ -116,7 +117,6 @@ const ORDERS: [(u128, &str, &[&str], Lines, &str); 6] = [
 ];
 
 impl World {
-    /// Writes the sale.
     pub(crate) async fn build(servers: &Servers) -> Self {
         let sale = Uuid::new_v4();
         let now_ms =
@@ -155,13 +155,13 @@ impl World {
         world
     }
 
-    /// Puts the sale's own ids into a text: `<sale>`, `<now>`, `<start>` and `<soon>` (just after the last tick) in ms, and of each buyer `<r1>` request, `<o1>` order,
-    /// `<h1>` hold, `<j1>` admission.
+    /// Replaces placeholders by the sale's own values: `<sale>`; `<now>`, `<start>` and `<soon>`
+    /// (just after the last tick) in ms; and of each buyer `<r1>` request, `<o1>` order, `<h1>`
+    /// hold, `<j1>` admission.
     pub(crate) fn fill(&self, text: &str) -> String {
         self.names.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
     }
 
-    /// Plants something wrong.
     pub(crate) async fn plant(&mut self, servers: &Servers, plant: Plant) {
         match plant {
             Plant::Sql(statement) => servers.sql(self.fill(statement)).await,
@@ -204,7 +204,7 @@ impl World {
         }
     }
 
-    /// How to audit it; writes the logs.
+    /// Writes the logs and returns the options of an audit.
     pub(crate) fn options(&self, servers: &Servers) -> Options {
         let file = |log: Log, name: &str| -> Option<PathBuf> {
             let path = self.folder.path().join(name);
@@ -352,7 +352,6 @@ impl World {
         }
     }
 
-    /// The body of a message.
     fn message(&self, kind: &str, number: u128, lines: Lines) -> Value {
         let total: i64 = lines.iter().map(|(_, quantity, price)| quantity * price).sum();
         let lines: Vec<Value> = lines

@@ -1,18 +1,14 @@
 //! The commands of RFC 5321, section 4.1, read from one line.
 
-/// A client's command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// `EHLO domain`
     Ehlo,
-    /// `HELO domain`
     Helo,
     /// `MAIL FROM:<path> [SIZE=n] [BODY=…] [SMTPUTF8]`; the size the client announces, in bytes.
     Mail {
         from: String,
         size: Option<u64>,
     },
-    /// `RCPT TO:<path>`
     Rcpt {
         to: String,
     },
@@ -23,24 +19,24 @@ pub enum Command {
     Vrfy,
 }
 
-/// What is wrong with a line.
+/// Why a line is refused, with its reply code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bad {
     /// 500: not a command.
     Unknown,
-    /// 501: its arguments make no sense.
+    /// 501: malformed arguments.
     Arguments,
-    /// 502: a command of the protocol that this server does not carry out.
+    /// 502: a command of the protocol that this server does not implement.
     NotImplemented,
     /// 555: a parameter this server does not know.
     Parameter,
 }
 
 impl Command {
-    /// Reads a line, without its CRLF.
+    /// Parses a line, without its CRLF.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// [`Bad`], with the code to reply.
     pub fn parse(line: &str) -> Result<Self, Bad> {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         let rest = rest.trim();
@@ -53,7 +49,7 @@ impl Command {
             "RCPT" => rcpt(rest),
             "DATA" => bare(Self::Data),
             "RSET" => bare(Self::Rset),
-            // "NOOP [string]", "VRFY string": the argument does not matter here.
+            // "NOOP [string]", "VRFY string": the argument is ignored.
             "NOOP" => Ok(Self::Noop),
             "QUIT" => bare(Self::Quit),
             "VRFY" if !rest.is_empty() => Ok(Self::Vrfy),
@@ -102,7 +98,7 @@ fn path<'a>(rest: &'a str, keyword: &str) -> Result<(String, &'a str), Bad> {
     if !head.eq_ignore_ascii_case(keyword) {
         return Err(Bad::Arguments);
     }
-    // Some clients put a space there, which the grammar forbids and everybody accepts.
+    // Some clients put a space there, which the grammar forbids and servers accept.
     let open = rest[keyword.len()..].trim_start().strip_prefix('<').ok_or(Bad::Arguments)?;
     let (inner, parameters) = open.split_once('>').ok_or(Bad::Arguments)?;
     let inner = match inner.strip_prefix('@').and_then(|route| route.split_once(':')) {
@@ -128,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_read_as_the_grammar_says() {
+    fn commands_follow_the_grammar() {
         let mail = |from: &str, size| Ok(Command::Mail { from: from.into(), size });
         let rcpt = |to: &str| Ok(Command::Rcpt { to: to.into() });
         let long = format!("RCPT TO:<{}@x.example>", "l".repeat(65));
@@ -152,8 +148,8 @@ mod tests {
             (long.as_str(), Err(Bad::Arguments)),
             ("DATA", Ok(Command::Data)),
             ("DATA now", Err(Bad::Arguments)),
-            ("noop whatever", Ok(Command::Noop)),
-            ("VRFY somebody", Ok(Command::Vrfy)),
+            ("noop ignored", Ok(Command::Noop)),
+            ("VRFY ada", Ok(Command::Vrfy)),
             ("STARTTLS", Err(Bad::NotImplemented)),
             ("GET / HTTP/1.1", Err(Bad::Unknown)),
             ("", Err(Bad::Unknown)),

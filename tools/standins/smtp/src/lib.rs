@@ -20,19 +20,18 @@ use tokio_util::task::TaskTracker;
 use crate::log::Log;
 use crate::server::Shared;
 
-/// How long dialogues under way are let finish at the end.
+/// How long dialogues under way may take to finish after [`Sink::stop`].
 const GRACE: Duration = Duration::from_secs(3);
 
-/// What the sink is told at its start.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Port 0 takes any free port.
     pub listen: SocketAddr,
-    /// The record of accepted mail; appended to.
+    /// The log of accepted mail; appended to.
     pub log: PathBuf,
     /// Folder for whole messages.
     pub maildir: Option<PathBuf>,
-    /// How likely a message is refused with 451, 0 to 1.
+    /// The probability that a message is refused with 451, 0 to 1.
     pub fail_rate: f64,
     /// Recipients containing this, in any case, are refused with 550.
     pub reject_pattern: Option<String>,
@@ -40,11 +39,10 @@ pub struct Config {
     pub max_size: u64,
     /// Connections at once; a further one is turned away with 421.
     pub max_connections: usize,
-    /// A connection may be silent this long.
+    /// How long a connection may be silent before it is closed.
     pub idle_timeout: Duration,
 }
 
-/// A running sink.
 #[derive(Debug)]
 pub struct Sink {
     addr: SocketAddr,
@@ -73,14 +71,13 @@ impl Sink {
         Ok(Self { addr, stop, tasks })
     }
 
-    /// Where it listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Ends it: no new connections, a message being received is still taken, idle dialogues are
-    /// told 421.
+    /// Stops it: no new connections, a message being received is still accepted, idle dialogues get
+    /// 421.
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();

@@ -1,4 +1,4 @@
-//! The sink's record: one JSON object a line per accepted message; the format is in the README.
+//! The sink's log: one JSON object a line per accepted message; the format is in the README.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -33,10 +33,10 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the file for appending and makes the folder.
+    /// Opens the file for appending and creates the folder.
     ///
     /// # Errors
-    /// Either cannot be.
+    /// The I/O error of either.
     pub fn open(path: &Path, maildir: Option<&Path>) -> io::Result<Self> {
         if let Some(folder) = maildir {
             std::fs::create_dir_all(folder)?;
@@ -46,11 +46,11 @@ impl Log {
         Ok(Self { file: Mutex::new(BufWriter::new(file)), maildir })
     }
 
-    /// Keeps a message. When this returns, the operating system has it: only then it may be
+    /// Stores a message. Once this returns, the operating system has it: only then may it be
     /// accepted.
     ///
     /// # Errors
-    /// It could not be written.
+    /// The I/O error of writing; the message must not be accepted then.
     pub fn keep(&self, envelope: &Envelope, raw: &[u8]) -> io::Result<()> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let ts_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);

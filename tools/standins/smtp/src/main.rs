@@ -17,13 +17,13 @@ struct Args {
     /// Address to listen on; port 0 takes any free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// File for the record of accepted mail (JSON lines, appended).
+    /// File for the log of accepted mail (JSON lines, appended).
     #[arg(long)]
     log: PathBuf,
     /// Folder to keep whole messages in.
     #[arg(long)]
     maildir: Option<PathBuf>,
-    /// How likely a message is refused with 451, 0 to 1.
+    /// Probability that a message is refused with 451, 0 to 1.
     #[arg(long, default_value_t = 0.0)]
     fail_rate: f64,
     /// Refuse recipients whose address contains this, with 550.
@@ -38,7 +38,7 @@ struct Args {
     /// Seconds a connection may be silent (RFC 5321, section 4.5.3.2.7: at least 5 minutes).
     #[arg(long, default_value_t = 300)]
     idle_timeout_s: u64,
-    /// File to write the address to once it listens.
+    /// File to write the address to once the sink listens.
     #[arg(long)]
     ready_file: Option<PathBuf>,
 }
@@ -50,7 +50,7 @@ async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        // It would say on standard error that standard error is closed, and panic.
+        // Else the subscriber reports a closed standard error on standard error, and panics.
         .log_internal_errors(false)
         .init();
     let args = Args::parse();
@@ -69,7 +69,7 @@ async fn main() -> anyhow::Result<()> {
     })
     .await?;
     let addr = sink.addr();
-    // Nobody need read it.
+    // Standard output may be closed.
     writeln!(std::io::stdout(), "smtp-sink listening on smtp://{addr}").ok();
     if let Some(path) = &args.ready_file {
         write_whole(path, &addr.to_string())
@@ -84,7 +84,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the file in one step, so that a reader never sees half of it.
+/// Writes the file atomically, so that a reader never sees a part of it.
 fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(".tmp");

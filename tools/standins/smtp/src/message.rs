@@ -1,4 +1,4 @@
-//! What the log keeps of a message: some headers, unfolded, and a digest of the body.
+//! The parts of a message that are logged: some headers, unfolded, and a digest of the body.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 /// The prefix of the shop's own headers, in lower case.
 const OURS: &str = "x-flashsale-";
 
-/// A message taken apart as far as the log needs.
+/// A message, parsed as far as the log needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message {
     /// `Message-ID`, without its angle brackets.
@@ -17,12 +17,12 @@ pub struct Message {
     pub subject: Option<String>,
     /// Every `X-Flashsale-…` header, by its name in lower case; the first of each name.
     pub headers: BTreeMap<String, String>,
-    /// SHA-256 of what follows the empty line, in lower-case hex.
+    /// SHA-256 of the body, which begins after the empty line, in lower-case hex.
     pub body_sha256: String,
 }
 
 impl Message {
-    /// Reads a message with CRLF line ends (RFC 5322, sections 2.1 and 2.2).
+    /// Parses a message with CRLF line ends (RFC 5322, sections 2.1 and 2.2).
     #[must_use]
     pub fn read(raw: &[u8]) -> Self {
         let (head, body) = if let Some(body) = raw.strip_prefix(b"\r\n") {
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_are_unfolded_and_only_the_shops_own_are_kept() {
+    fn own_headers_are_unfolded_and_kept() {
         let message = Message::read(
             b"From: <shop@x.example>\r\nSubject: Your order\r\n is confirmed\r\n\
               Message-ID: <1@x.example>\r\nX-Flashsale-Order: o-1\r\n\
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_messages_are_read_too() {
+    fn odd_messages_are_read() {
         let empty = hex(&Sha256::digest(b""));
         for raw in ["", "Subject: x", "Subject: x\r\n", " folded nothing\r\n\r\n", "no colon\r\n"] {
             assert_eq!(Message::read(raw.as_bytes()).body_sha256, empty, "{raw:?}");

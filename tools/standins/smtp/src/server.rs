@@ -1,4 +1,4 @@
-//! The listener and the connections: bounded lines, sizes, idle time and numbers.
+//! The listener and the connections, with bounds on lines, sizes, idle time and connections.
 
 use std::io;
 use std::sync::Arc;
@@ -20,17 +20,16 @@ use crate::session::{Envelope, Next, Reply, Session, too_big};
 const MAX_COMMAND: usize = 512 + 26 + 17 + 10;
 /// A line of a message with its CRLF (section 4.5.3.1.6). Longer ones are refused.
 const MAX_LINE: usize = 1000;
-/// Lines nobody understood, in one connection, before it is closed.
+/// Refused lines in one connection before it is closed.
 const MAX_BAD: u32 = 20;
 
-/// What connections share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) log: Log,
 }
 
-/// Accepts until told to stop.
+/// Accepts connections until `stop` is cancelled.
 pub(crate) async fn accept(
     listener: TcpListener,
     shared: Arc<Shared>,
@@ -46,7 +45,7 @@ pub(crate) async fn accept(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // Out of file descriptors, say: wait for some to come back.
+                // Possibly out of file descriptors: wait for some to be released.
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
@@ -126,14 +125,14 @@ async fn talk(stream: TcpStream, shared: &Shared, stop: &CancellationToken) -> i
     }
 }
 
-/// A message as it came, or why it cannot be taken.
+/// A received message, or why it cannot be accepted.
 enum Received {
     Message(Vec<u8>),
     TooBig,
     LineTooLong,
 }
 
-/// The reply to a message; 250 only once it is kept.
+/// The reply to a message; 250 only once it is stored.
 fn judge(shared: &Shared, envelope: Envelope, received: Received) -> Reply {
     let raw = match received {
         Received::Message(raw) => raw,
@@ -153,9 +152,9 @@ fn judge(shared: &Shared, envelope: Envelope, received: Received) -> Reply {
     }
 }
 
-/// Reads a message to its lone dot, taking the dots off that section 4.5.2 put on. None: the
-/// client went away. What cannot be taken is read to its end all the same, so that the dialogue
-/// goes on in step.
+/// Reads a message up to its terminating dot, undoing the dot-stuffing of section 4.5.2. `None` if
+/// the client disconnected. A message that cannot be accepted is still read to its end, so that the
+/// dialogue stays in step.
 async fn receive(
     read: &mut (impl AsyncBufRead + Unpin),
     max_size: u64,
@@ -187,19 +186,18 @@ async fn receive(
     }))
 }
 
-/// What reading a line came to.
+/// The result of reading a line.
 #[derive(Debug, PartialEq, Eq)]
 enum Got {
     /// The line is in the buffer, without its CRLF.
     Line,
-    /// It was longer than allowed; it has been read and forgotten.
+    /// It was longer than allowed; it has been read and discarded.
     TooLong,
-    /// The client closed the connection.
     End,
 }
 
-/// Reads up to CRLF. A bare LF or CR is part of the line, not its end (section 2.3.8): taking it
-/// for one is how mail is smuggled past other servers.
+/// Reads up to CRLF. A bare LF or CR is part of the line, not its end (section 2.3.8): servers that
+/// take it for one are open to SMTP smuggling.
 async fn read_line(
     read: &mut (impl AsyncBufRead + Unpin),
     line: &mut Vec<u8>,
@@ -207,7 +205,7 @@ async fn read_line(
 ) -> io::Result<Got> {
     line.clear();
     let mut too_long = false;
-    // The last octet of a part that was forgotten, in case it is the CR of the end.
+    // The last octet of a discarded part, in case it is the CR of the line end.
     let mut last = 0;
     loop {
         let chunk = read.fill_buf().await?;
@@ -249,7 +247,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_crlf_ends_a_line_however_it_is_cut_into_pieces() {
+    async fn only_crlf_ends_a_line() {
         let input = b"a\nb\rc\r\n\r\n.\n\r\nlonger than allowed\r\nok\r\nno end";
         for capacity in 1..input.len() {
             let mut read = BufReader::with_capacity(capacity, &input[..]);

@@ -5,21 +5,20 @@ use crate::command::{Bad, Command};
 /// Recipients of one message at most ("at least 100", section 4.5.3.1.8).
 pub const MAX_RECIPIENTS: usize = 100;
 
-/// An envelope: who from, who to.
+/// The sender and recipients of a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Envelope {
     pub from: String,
     pub to: Vec<String>,
 }
 
-/// Where the dialogue stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     /// Not greeted yet.
     Fresh,
-    /// Greeted, no mail begun.
+    /// Greeted, no mail transaction begun.
     Idle,
-    /// A mail begun.
+    /// A mail transaction has begun.
     Mail(Envelope),
 }
 
@@ -31,7 +30,6 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A reply of one line.
     #[must_use]
     pub fn new(code: u16, text: impl Into<String>) -> Self {
         Self { code, lines: vec![text.into()] }
@@ -50,18 +48,15 @@ impl Reply {
     }
 }
 
-/// What the server does after replying.
+/// What the server does after its reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// Reads the next command.
     Command,
     /// Reads the message of this envelope.
     Data(Envelope),
-    /// Closes the connection.
     Close,
 }
 
-/// A dialogue's rules.
 #[derive(Debug, Clone)]
 pub struct Session {
     state: State,
@@ -77,13 +72,12 @@ impl Session {
         Self { state: State::Fresh, max_size, reject: reject.map(str::to_lowercase) }
     }
 
-    /// The greeting.
     #[must_use]
     pub fn greeting() -> Reply {
         Reply::new(220, "smtp-sink ESMTP ready: mail is kept, never sent")
     }
 
-    /// Takes a command line, without its CRLF.
+    /// Handles a command line, without its CRLF.
     pub fn take(&mut self, line: &str) -> (Reply, Next) {
         match Command::parse(line) {
             Ok(command) => self.run(command),
@@ -117,7 +111,7 @@ impl Session {
         (reply, Next::Command)
     }
 
-    /// Forgets a mail begun; a greeting stays.
+    /// Aborts the mail transaction; the greeting stays valid.
     fn reset(&mut self) {
         if matches!(self.state, State::Mail(_)) {
             self.state = State::Idle;
@@ -130,7 +124,7 @@ impl Session {
             State::Mail(_) => return Reply::new(503, "A mail is already begun: RSET forgets it"),
             State::Idle => {}
         }
-        // RFC 1870, section 6.1: a message announced too big is refused at once.
+        // RFC 1870, section 6.1: a message that is announced as too large is refused at once.
         if size.is_some_and(|size| size > self.max_size) {
             return too_big();
         }
@@ -187,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_out_of_order_are_refused_and_change_nothing() {
+    fn out_of_order_commands_change_nothing() {
         let rows: [(&[&str], u16); 11] = [
             (&["MAIL FROM:<a@b.c>"], 503),
             (&["RCPT TO:<a@b.c>"], 503),
@@ -212,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_dialogue_leads_to_the_envelope() {
+    fn full_dialogue_yields_the_envelope() {
         let mut session = Session::new(1000, Some("NOBODY"));
         session.take("EHLO me");
         session.take("MAIL FROM:<a@b.c>");
@@ -225,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn recipients_are_bounded() {
+    fn number_of_recipients_is_bounded() {
         let mut session = Session::new(1000, None);
         session.take("EHLO me");
         session.take("MAIL FROM:<a@b.c>");

@@ -86,7 +86,7 @@ impl Client {
         self.reply().await.0
     }
 
-    /// Up to and with the 354.
+    /// The dialogue up to and including the 354.
     async fn begin(&mut self) {
         assert_eq!(self.say("EHLO test").await, 250);
         assert_eq!(self.say("MAIL FROM:<shop@x.example>").await, 250);
@@ -108,7 +108,7 @@ impl Client {
 }
 
 #[tokio::test]
-async fn an_accepted_mail_is_in_the_log_when_the_250_arrives() {
+async fn mail_is_logged_before_250() {
     let mut folder = None;
     let bench = bench(|config| {
         folder = Some(config.log.with_file_name("mails"));
@@ -144,7 +144,7 @@ async fn an_accepted_mail_is_in_the_log_when_the_250_arrives() {
 }
 
 #[tokio::test]
-async fn ehlo_says_what_is_supported_and_helo_does_not() {
+async fn only_ehlo_lists_extensions() {
     // Section 4.1.1.1; RFC 2920, 1870, 6152, 6531.
     let bench = bench(|_| {}).await;
     let mut client = bench.connect().await;
@@ -157,7 +157,7 @@ async fn ehlo_says_what_is_supported_and_helo_does_not() {
 }
 
 #[tokio::test]
-async fn commands_sent_in_one_go_are_answered_in_their_order() {
+async fn pipelined_commands_are_answered_in_order() {
     // RFC 2920.
     let bench = bench(|_| {}).await;
     let mut client = bench.connect().await;
@@ -176,7 +176,7 @@ async fn commands_sent_in_one_go_are_answered_in_their_order() {
 }
 
 #[tokio::test]
-async fn what_is_out_of_order_or_malformed_is_refused_and_the_dialogue_goes_on() {
+async fn refused_command_does_not_end_dialogue() {
     // Sections 4.1.4 and 4.2.4.
     let bench = bench(|config| config.reject_pattern = Some("nobody@".into())).await;
     let rows: [(&[&str], u16); 12] = [
@@ -207,7 +207,7 @@ async fn what_is_out_of_order_or_malformed_is_refused_and_the_dialogue_goes_on()
 }
 
 #[tokio::test]
-async fn lines_and_messages_are_bounded_and_the_dialogue_stays_in_step() {
+async fn lines_and_messages_are_bounded() {
     // Section 4.5.3.1; RFC 1870.
     let bench = bench(|config| config.max_size = 5_000).await;
     let mut client = bench.connect().await;
@@ -221,7 +221,7 @@ async fn lines_and_messages_are_bounded_and_the_dialogue_stays_in_step() {
 }
 
 #[tokio::test]
-async fn a_lone_dot_between_bare_line_feeds_does_not_end_a_message() {
+async fn bare_line_feeds_do_not_end_message() {
     // Section 2.3.8: only CRLF ends a line; else a second mail could be smuggled in.
     let bench = bench(|_| {}).await;
     let mut client = bench.connect().await;
@@ -233,7 +233,7 @@ async fn a_lone_dot_between_bare_line_feeds_does_not_end_a_message() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_in_the_middle_leaves_nothing() {
+async fn abandoned_message_is_not_logged() {
     let bench = bench(|_| {}).await;
     let mut client = bench.connect().await;
     client.begin().await;
@@ -246,21 +246,21 @@ async fn a_client_that_leaves_in_the_middle_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_share_of_messages_fails_for_now_and_leaves_no_line() {
+async fn transient_failures_are_not_logged() {
     let bench = bench(|config| config.fail_rate = 0.5).await;
     let mut client = bench.connect().await;
     let mut codes = std::collections::BTreeMap::new();
     for _ in 0..100 {
         *codes.entry(client.mail("Subject: x\r\n\r\n").await).or_insert(0) += 1;
     }
-    // 100 throws of a coin: all alike once in 10^30.
+    // 100 coin tosses: all of them equal once in 10^30.
     assert!(codes.contains_key(&451) && codes.contains_key(&250), "{codes:?}");
     assert_eq!(codes.values().sum::<usize>(), 100);
     assert_eq!(bench.logged().len(), codes[&250]);
 }
 
 #[tokio::test]
-async fn connections_are_bounded_in_number_and_in_silence() {
+async fn connections_and_idle_time_are_bounded() {
     let full = bench(|config| config.max_connections = 1).await;
     let mut first = full.connect().await;
     let mut second = Client::connect(full.sink.addr()).await;
@@ -275,7 +275,7 @@ async fn connections_are_bounded_in_number_and_in_silence() {
 }
 
 #[tokio::test]
-async fn a_client_that_talks_nonsense_is_shown_out() {
+async fn too_many_bad_commands_disconnect() {
     let bench = bench(|_| {}).await;
     let mut client = bench.connect().await;
     for _ in 0..21 {
@@ -286,7 +286,7 @@ async fn a_client_that_talks_nonsense_is_shown_out() {
 }
 
 #[tokio::test]
-async fn the_command_says_where_it_listens_ends_on_a_signal_and_appends_to_its_log() {
+async fn smtp_command_serves_until_a_signal() {
     let dir = tempfile::tempdir().unwrap();
     let (log, ready) = (dir.path().join("mail.jsonl"), dir.path().join("ready"));
     for signal in ["-TERM", "-INT"] {

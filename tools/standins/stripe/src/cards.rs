@@ -1,14 +1,15 @@
-//! The test payment methods that docs.stripe.com/testing names, and what becomes of each.
+//! The test payment methods that docs.stripe.com/testing names, with their outcomes.
 
 /// What happens when an intent is confirmed with a payment method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The money is taken.
     Succeeds,
-    /// The card is declined.
     Declines(Decline),
     /// 3-D Secure comes first; then the money is taken, or the card is declined after all.
-    RequiresAction { declines_after: Option<Decline> },
+    RequiresAction {
+        declines_after: Option<Decline>,
+    },
     /// The payment stays in `processing`.
     StaysProcessing,
 }
@@ -16,26 +17,21 @@ pub enum Outcome {
 /// A decline as docs.stripe.com/declines/codes and docs.stripe.com/error-codes name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decline {
-    /// The error's `code`.
     pub code: &'static str,
-    /// The error's `decline_code`.
     pub decline_code: &'static str,
     /// The sentence a buyer may be shown.
     pub message: &'static str,
 }
 
-/// A test payment method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TestMethod {
-    /// The name it is used by, such as `pm_card_visa`.
+    /// The name, such as `pm_card_visa`.
     pub name: &'static str,
     /// `card` or `us_bank_account`.
     pub kind: &'static str,
     /// The card's brand, as `payment_method.card.brand`.
     pub brand: &'static str,
-    /// The last four digits.
     pub last4: &'static str,
-    /// What becomes of a payment with it.
     pub outcome: Outcome,
 }
 
@@ -75,7 +71,7 @@ const PROCESSING: Decline = Decline {
     message: "An error occurred while processing your card. Try again in a little bit.",
 };
 
-/// An off-session payment with a card that insists on authentication
+/// An off-session payment with a card that requires authentication
 /// (docs.stripe.com/declines/codes, `authentication_required`).
 pub const AUTHENTICATION_REQUIRED: Decline = Decline {
     code: "authentication_required",
@@ -93,7 +89,7 @@ const fn card(
 }
 
 /// docs.stripe.com/testing ("PaymentMethods" tab): cards by brand, declined payments, 3-D Secure.
-/// The two names without `visa` are in wide use in code that cites that page, so they are taken too.
+/// The two names without `visa` are in wide use in code that cites that page, so they are accepted.
 const METHODS: &[TestMethod] = &[
     card("pm_card_visa", "visa", "4242", Outcome::Succeeds),
     card("pm_card_visa_debit", "visa", "5556", Outcome::Succeeds),

@@ -1,4 +1,4 @@
-//! The clock, and a lock that outlives a panic elsewhere.
+//! The clock, and a lock that ignores poisoning.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,7 +10,7 @@ pub fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Locks; every holder leaves the value whole, so a poisoned lock is as good as another.
+/// Locks. Every holder leaves the value consistent, so poisoning is ignored.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

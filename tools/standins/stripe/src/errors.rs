@@ -22,13 +22,12 @@ impl ErrorType {
     }
 }
 
-/// An error answer.
 #[derive(Debug, Clone)]
 pub struct ApiError {
     /// The HTTP status (docs.stripe.com/api/errors, "HTTP status code summary").
     pub status: u16,
-    /// Whether an idempotency key keeps this answer: not when it was given before the endpoint
-    /// began to execute (docs.stripe.com/api/idempotent_requests).
+    /// Whether the answer is saved under the idempotency key: not if it was given before the
+    /// endpoint began to execute (docs.stripe.com/api/idempotent_requests).
     pub stored: bool,
     kind: ErrorType,
     message: String,
@@ -36,7 +35,7 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// An error of this type, without a code, kept by the idempotency layer.
+    /// An error of this type, without a code, saved under the idempotency key.
     #[must_use]
     pub fn new(status: u16, kind: ErrorType, message: impl Into<String>) -> Self {
         Self { status, stored: true, kind, message: message.into(), fields: Map::new() }
@@ -50,13 +49,13 @@ impl ApiError {
             .field("param", param)
     }
 
-    /// An error given before the endpoint began to execute: no key remembers it.
+    /// An error given before the endpoint began to execute; not saved under a key.
     #[must_use]
     pub fn before_execution(status: u16, kind: ErrorType, message: impl Into<String>) -> Self {
         Self::new(status, kind, message).unstored()
     }
 
-    /// The same error, not remembered by a key.
+    /// The same error, not saved under a key.
     #[must_use]
     pub fn unstored(self) -> Self {
         Self { stored: false, ..self }
@@ -84,14 +83,12 @@ impl ApiError {
         self.field("code", code).field("doc_url", doc)
     }
 
-    /// Adds one more field.
     #[must_use]
     pub fn field(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.fields.insert(name.to_owned(), value.into());
         self
     }
 
-    /// The body.
     #[must_use]
     pub fn body(&self) -> Value {
         let mut error = self.fields.clone();

@@ -1,4 +1,4 @@
-//! Faults to switch on while the stand-in runs: what a network and a busy provider do to a caller
+//! Faults that can be activated while the stand-in runs: those of a network and of a busy provider
 //! (docs.stripe.com/error-low-level#network-errors and #server-errors).
 //!
 //! `…_before`: the request never reaches the API, nothing happens. `…_after`: it is executed and
@@ -9,13 +9,12 @@ use std::collections::BTreeMap;
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
-/// Rules kept at most.
+/// The maximum number of active rules.
 const MAX_RULES: usize = 100;
 
 /// The longest extra latency, in milliseconds.
 const MAX_LATENCY_MS: u64 = 600_000;
 
-/// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -40,11 +39,11 @@ pub enum Kind {
     /// 500 is indeterminate.
     #[serde(rename = "error_500_after")]
     Error500After,
-    /// Takes this much longer.
+    /// Adds latency.
     LatencyMs,
 }
 
-/// A fault as it is switched on.
+/// A fault as `POST /_control/faults` takes it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
@@ -54,7 +53,7 @@ pub struct Rule {
     /// 0 to 1; 1 unless given.
     #[serde(default = "always")]
     pub probability: f64,
-    /// How many times at most; without end unless given.
+    /// How many times it strikes at most; unlimited unless given.
     #[serde(default)]
     pub count: Option<u64>,
     /// For `latency_ms`: milliseconds.
@@ -66,7 +65,7 @@ fn always() -> f64 {
     1.0
 }
 
-/// The faults switched on, and how often each kind struck.
+/// The active faults, and how often each kind struck.
 #[derive(Debug, Default)]
 pub struct Faults {
     rules: Vec<Rule>,
@@ -74,10 +73,10 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Switches one more on.
+    /// Activates one more.
     ///
     /// # Errors
-    /// What is wrong with the rule, in words.
+    /// A sentence on what is wrong with the rule.
     pub fn add(&mut self, rule: Rule) -> Result<(), &'static str> {
         if self.rules.len() == MAX_RULES {
             return Err("too many faults are switched on; DELETE /_control/faults first");
@@ -95,18 +94,16 @@ impl Faults {
         Ok(())
     }
 
-    /// Switches all of them off.
     pub fn clear(&mut self) {
         self.rules.clear();
     }
 
-    /// The faults switched on, in the order they were.
+    /// The active faults in the order of their activation.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    /// How often each kind struck.
     #[must_use]
     pub fn struck(&self) -> &BTreeMap<Kind, u64> {
         &self.struck
@@ -133,7 +130,7 @@ impl Faults {
     }
 }
 
-/// Whether the text is the pattern's, where `*` stands for any run of characters.
+/// Whether the text matches the pattern, in which `*` stands for any run of characters.
 fn matches(pattern: &str, text: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(text) = text.strip_prefix(head) else { return false };
@@ -148,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_stands_for_any_run_of_characters() {
+    fn star_matches_any_characters() {
         let rows = [
             ("*", "POST /v1/refunds", true),
             ("POST *", "POST /v1/refunds", true),
@@ -163,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counted_fault_strikes_that_often_and_is_gone() {
+    fn counted_fault_is_used_up() {
         let mut faults = Faults::default();
         let rule = Rule {
             endpoint: "*".into(),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-/// More pairs than any real call has; a body beyond it is refused.
+/// More pairs than any real call has; a longer body is refused.
 const MAX_PAIRS: usize = 512;
 
 /// Decoded name/value pairs, in the order they came.
@@ -19,7 +19,7 @@ pub struct Form {
 
 impl Form {
     /// Decodes a query string or an `application/x-www-form-urlencoded` body.
-    /// `None` if it carries an absurd number of parameters.
+    /// `None` for more than `MAX_PAIRS` pairs.
     #[must_use]
     pub fn parse(encoded: &[u8]) -> Option<Self> {
         let mut pairs = Vec::new();
@@ -74,8 +74,8 @@ impl Form {
         unknown.map(|(key, _)| key.as_str())
     }
 
-    /// A digest equal for equal parameters in whatever order they came. Lengths separate the
-    /// fields, so that no two different forms share an encoding.
+    /// A digest of the parameters that does not depend on their order. Each field is prefixed with
+    /// its length, so that no two different forms share an encoding.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
         let mut sorted: Vec<_> = self.pairs.iter().collect();
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fingerprint_ignores_order_and_nothing_else() {
+    fn fingerprint_ignores_only_order() {
         let print = |text: &str| Form::parse(text.as_bytes()).unwrap().fingerprint();
         assert_eq!(print("a=1&b=2"), print("b=2&a=1"));
         for other in ["a=12", "a=1&b=3", "a=1", "a=1&b=2&b=2", "ab=12"] {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_found_by_its_outer_part() {
+    fn unknown_parameter_is_found_by_prefix() {
         let form = Form::parse(b"metadata[x]=1&amonut=5").unwrap();
         assert_eq!(form.first_unknown(&["metadata", "amount"]), Some("amonut"));
         assert_eq!(form.first_unknown(&["metadata", "amonut"]), None);

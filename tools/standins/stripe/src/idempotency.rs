@@ -1,4 +1,5 @@
-//! Idempotency keys (docs.stripe.com/api/idempotent_requests, docs.stripe.com/error-low-level#idempotency).
+//! Idempotency keys (docs.stripe.com/api/idempotent_requests,
+//! docs.stripe.com/error-low-level#idempotency).
 //!
 //! "Stripe saves the status code and body of the first request made with a given idempotency key
 //! after endpoint execution begins. Retries with the same key return the saved response,
@@ -19,10 +20,9 @@ const KEEP_MS: u64 = 24 * 60 * 60 * 1000;
 /// "Idempotency keys are up to 255 characters long."
 pub const MAX_KEY_CHARS: usize = 255;
 
-/// Keys kept at most; further ones are refused, as forgetting one early would charge twice.
+/// The maximum number of keys; further ones are refused, as evicting one early would charge twice.
 const MAX_KEYS: usize = 2_000_000;
 
-/// An answer as it went out.
 #[derive(Debug, Clone)]
 pub struct Saved {
     pub status: u16,
@@ -45,7 +45,6 @@ struct Entry {
 pub enum Begin {
     /// Execute; the key is held until `save` or `release`.
     Execute,
-    /// Answer this again.
     Replay(Saved),
     /// The first request is still executing.
     InUse,
@@ -89,14 +88,14 @@ impl Keys {
         Begin::Execute
     }
 
-    /// Keeps the answer for the key taken by `begin`.
+    /// Saves the answer under the key taken by `begin`.
     pub fn save(&mut self, key: &str, saved: Saved) {
         if let Some(entry) = self.entries.get_mut(key) {
             entry.saved = Some(saved);
         }
     }
 
-    /// Gives the key back: the request was refused before it began to execute.
+    /// Frees the key of a request that was refused before it began to execute.
     pub fn release(&mut self, key: &str) {
         if self.entries.get(key).is_some_and(|entry| entry.saved.is_none()) {
             self.entries.remove(key);
@@ -109,7 +108,7 @@ impl Keys {
                 return;
             }
             let Some((since_ms, key)) = self.by_age.pop_front() else { return };
-            // A key released and taken again is younger than its first place in the line.
+            // A key that was released and taken again is younger than its first entry in the queue.
             let done = |entry: &Entry| entry.since_ms == since_ms && entry.saved.is_some();
             if self.entries.get(&key).is_some_and(done) {
                 self.entries.remove(&key);
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_saved_answer_is_replayed_for_24_hours() {
+    fn saved_answer_is_replayed_for_24_hours() {
         let mut keys = Keys::default();
         assert!(matches!(keys.begin("k", "/p", [0; 32], 0), Begin::Execute));
         assert!(matches!(keys.begin("k", "/p", [0; 32], 1), Begin::InUse));
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_released_key_is_free_and_a_saved_one_is_not() {
+    fn only_a_released_key_is_free() {
         let mut keys = Keys::default();
         assert!(matches!(keys.begin("k", "/p", [0; 32], 0), Begin::Execute));
         keys.release("k");

@@ -14,7 +14,8 @@ pub fn object(prefix: &str) -> String {
     format!("{prefix}_3{}", random(23))
 }
 
-/// `req_` and 14 letters and digits, as in the `Request-Id` header (docs.stripe.com/api/request_ids).
+/// `req_` and 14 letters and digits, as in the `Request-Id` header
+/// (docs.stripe.com/api/request_ids).
 #[must_use]
 pub fn request() -> String {
     format!("req_{}", random(14))

@@ -2,7 +2,7 @@
 //!
 //! docs.stripe.com/payments/paymentintents/lifecycle:
 //! `requires_payment_method → requires_confirmation → (requires_action →) succeeded`, with
-//! `processing` for methods that take their time, back to `requires_payment_method` after a
+//! `processing` for methods that settle later, back to `requires_payment_method` after a
 //! failed attempt, and `canceled` from everything that has not succeeded.
 //! `requires_capture` (separate authorisation) is not imitated.
 
@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 
 use crate::cards::{self, Decline, Outcome, TestMethod};
 
-/// Where an intent stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
     RequiresPaymentMethod,
@@ -41,7 +40,6 @@ impl Status {
 pub struct Method {
     /// `pm_…`.
     pub id: String,
-    /// What it stands for.
     pub test: &'static TestMethod,
 }
 
@@ -61,18 +59,16 @@ pub struct PaymentError {
 /// What the buyer has to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextAction {
-    /// Where to send them back to; with none, a client-side library has to take over.
+    /// Where the buyer is sent back to; without it, a client-side library has to handle the action.
     pub return_url: Option<String>,
 }
 
-/// `automatic_payment_methods`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Automatic {
     /// `allow_redirects=always` (the default), as opposed to `never`.
     pub allow_redirects: bool,
 }
 
-/// One PaymentIntent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentIntent {
     pub id: String,
@@ -88,7 +84,7 @@ pub struct PaymentIntent {
     /// `allowed_payment_method_types`, as given.
     pub allowed_types: Vec<String>,
     pub automatic: Option<Automatic>,
-    /// Some method it may be paid with leads away from the shop's page.
+    /// Whether one of its allowed methods may redirect away from the shop's page.
     pub needs_return_url: bool,
     pub method: Option<Method>,
     pub next_action: Option<NextAction>,
@@ -100,7 +96,6 @@ pub struct PaymentIntent {
     pub canceled_at_s: Option<i64>,
 }
 
-/// How a charge ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChargeStatus {
     Succeeded,
@@ -136,7 +131,7 @@ pub struct Refund {
     pub created_s: i64,
 }
 
-/// A fact an auditor may rely on.
+/// An event that is logged for the auditor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fact {
     Created,
@@ -158,38 +153,35 @@ pub enum Event {
     Canceled,
 }
 
-/// Why a transition is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// The intent is not in a state that allows it.
+    /// The intent's state does not allow it.
     UnexpectedState,
-    /// Nothing to pay with.
+    /// No payment method is attached or given.
     MissingPaymentMethod,
-    /// Redirects are allowed and nobody said where to.
+    /// Redirects are allowed, but there is no return URL.
     MissingReturnUrl,
 }
 
-/// What a transition did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     pub intent: PaymentIntent,
     pub charge: Option<Charge>,
     pub facts: Vec<Fact>,
     pub event: Option<Event>,
-    /// The attempt was executed and failed: the caller answers 402.
+    /// Whether the attempt was executed and failed: the answer is 402 then.
     pub declined: bool,
 }
 
-/// How an intent is confirmed.
 #[derive(Debug, Clone, Default)]
 pub struct Confirmation {
     /// Replaces the attached method.
     pub method: Option<Method>,
     pub return_url: Option<String>,
-    /// The buyer is not there to authenticate, or the caller wants a failure instead
+    /// Whether the buyer is absent and cannot authenticate, or the caller wants a failure instead
     /// (`off_session`, `error_on_requires_action`).
     pub no_action_possible: bool,
-    /// The id for the charge, should there be one.
+    /// The id for the charge, if one is made.
     pub charge_id: String,
     pub now_s: i64,
 }
@@ -198,7 +190,7 @@ impl PaymentIntent {
     /// Confirms the intent (docs.stripe.com/api/payment_intents/confirm).
     ///
     /// # Errors
-    /// Why it cannot be confirmed; nothing has changed then.
+    /// [`Refusal`]; nothing has changed then.
     pub fn confirm(&self, how: Confirmation) -> Result<Step, Refusal> {
         match self.status {
             Status::RequiresPaymentMethod | Status::RequiresConfirmation => {}
@@ -256,7 +248,7 @@ impl PaymentIntent {
     /// `payment_intent_authentication_failure`.
     ///
     /// # Errors
-    /// The intent is not waiting for the buyer.
+    /// If the intent is not waiting for the buyer.
     pub fn authenticate(
         &self,
         passed: bool,
@@ -310,7 +302,7 @@ impl PaymentIntent {
     /// rare cases" from `processing`). No charge follows, ever.
     ///
     /// # Errors
-    /// It has succeeded or was cancelled before.
+    /// If it has succeeded or is cancelled already.
     pub fn cancel(&self, reason: Option<String>, now_s: i64) -> Result<Step, Refusal> {
         match self.status {
             Status::RequiresPaymentMethod
@@ -408,7 +400,7 @@ impl PaymentIntent {
         self.last_error = Some(error);
     }
 
-    /// What has been received: all of it once, or nothing.
+    /// The received amount: all of it or 0.
     #[must_use]
     pub fn amount_received(&self) -> i64 {
         match self.status {
@@ -428,17 +420,17 @@ impl PaymentIntent {
 pub enum RefundRefusal {
     /// No money was taken.
     NotCharged,
-    /// All of it went back already.
+    /// All of it has been refunded.
     AlreadyRefunded,
     /// More than is left, which is this much.
     MoreThanLeft { left: i64 },
 }
 
 impl Charge {
-    /// Takes `amount` (or all that is left) off the charge and returns what was refunded.
+    /// Refunds `amount`, or all that is left, and returns the refunded amount.
     ///
     /// # Errors
-    /// Why not; nothing has changed then.
+    /// [`RefundRefusal`]; nothing has changed then.
     pub fn refund(&mut self, amount: Option<i64>) -> Result<i64, RefundRefusal> {
         match self.status {
             ChargeStatus::Succeeded => {}
@@ -500,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn every_state_allows_what_the_lifecycle_says_and_nothing_else() {
+    fn states_allow_only_their_transitions() {
         // (state, confirm allowed, authenticate allowed, cancel allowed)
         let rows = [
             (Status::RequiresPaymentMethod, true, false, true),
@@ -521,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn money_is_taken_only_by_the_step_that_ends_in_succeeded() {
+    fn only_succeeded_takes_money() {
         let rows = [
             ("pm_card_visa", Status::Succeeded, true),
             ("pm_card_visa_chargeDeclined", Status::RequiresPaymentMethod, false),
@@ -537,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buyer_who_is_not_there_cannot_authenticate() {
+    fn off_session_intent_requiring_action_fails() {
         let how =
             Confirmation { no_action_possible: true, ..with("pm_card_authenticationRequired") };
         let step = intent(Status::RequiresPaymentMethod).confirm(how).unwrap();

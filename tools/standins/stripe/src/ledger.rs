@@ -1,18 +1,16 @@
-//! Everything that was created, in memory, with the lists Stripe offers over it.
+//! All created objects, in memory, with the lists that Stripe offers.
 
 use std::collections::HashMap;
 
 use crate::intents::{Charge, PaymentIntent, Refund};
 
-/// Objects of one kind kept at most; creating more is refused, as forgetting one would falsify
-/// the books.
+/// The maximum number of objects of one kind; creating more is refused, as evicting one would
+/// falsify the books.
 pub const MAX_OBJECTS: usize = 1_000_000;
 
-/// What a shelf needs to know of its objects.
+/// The properties by which objects are listed.
 pub trait Shelved {
-    /// The object's own id.
     fn id(&self) -> &str;
-    /// The intent it belongs to.
     fn intent(&self) -> &str;
     /// Creation, in seconds since the epoch.
     fn created_s(&self) -> i64;
@@ -58,19 +56,17 @@ impl<T: Shelved> Shelf<T> {
         self.items.len() < MAX_OBJECTS
     }
 
-    /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// Puts a new object down, or a new version of one in its place.
+    /// Adds a new object, or replaces it by a new version.
     pub fn put(&mut self, item: T) {
         if let Some(&place) = self.by_id.get(item.id()) {
             self.items[place] = item;
@@ -82,7 +78,6 @@ impl<T: Shelved> Shelf<T> {
         self.items.push(item);
     }
 
-    /// The object of that id.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&T> {
         self.by_id.get(id).map(|&place| &self.items[place])
@@ -93,10 +88,10 @@ impl<T: Shelved> Shelf<T> {
         self.items.iter()
     }
 
-    /// The page's objects and whether there are more beyond it.
+    /// The page's objects, and whether there are more after it.
     ///
     /// # Errors
-    /// The cursor that names no object.
+    /// The cursor, if it names no object.
     pub fn page<'a>(&self, page: &Page<'a>) -> Result<(Vec<&T>, bool), &'a str> {
         let place_of = |id: &'a str| self.by_id.get(id).copied().ok_or(id);
         let before = page.starting_after.map(place_of).transpose()?;
@@ -129,7 +124,6 @@ impl<T: Shelved> Shelf<T> {
     }
 }
 
-/// The books.
 #[derive(Debug, Default)]
 pub struct Ledger {
     pub intents: Shelf<PaymentIntent>,

@@ -3,10 +3,10 @@
 //! It speaks Stripe's protocol over HTTP/1.1: PaymentIntents, charges, refunds, idempotency keys,
 //! rate limits, declines and 3-D Secure by the documented test payment methods, signed webhooks.
 //! Each behaviour names the page of Stripe's documentation it imitates; the README lists them
-//! with their tests. Beside `/v1` there is `/_control`, where faults are switched on.
+//! with their tests. Besides `/v1` there is `/_control`, where faults are activated.
 //!
-//! It shares no code with the services it is called by. State is in memory; what happened to the
-//! money is in its log.
+//! It shares no code with the services that call it. State is in memory; what happened to the money
+//! is in its log.
 
 #![recursion_limit = "256"] // A charge has that many fields.
 
@@ -39,33 +39,31 @@ use crate::faults::{Faults, Rule};
 use crate::server::Listener;
 use crate::webhooks::Webhooks;
 
-/// How requests and deliveries under way are let finish at the end.
+/// How long requests and deliveries under way may take to finish at the end.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// What the stand-in is told at its start.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Port 0 takes any free port.
     pub listen: SocketAddr,
     /// The auditor's log; appended to.
     pub log: PathBuf,
-    /// Where events are pushed; plain HTTP. None: no events.
+    /// Where events are pushed, over plain HTTP; without it there are none.
     pub webhook_url: Option<String>,
     /// The endpoint's secrets: more than one while a secret is being rolled.
     pub webhook_secrets: Vec<String>,
     /// Requests per second and endpoint.
     pub rate_per_endpoint: u32,
-    /// Requests per second altogether.
+    /// Requests per second over all endpoints.
     pub rate_total: u32,
-    /// How long taking the money takes.
+    /// The latency of charging a card.
     pub confirm_latency: Duration,
-    /// How long every other call takes.
+    /// The latency of every other call.
     pub latency: Duration,
-    /// Faults that are switched on from the start.
+    /// Faults that are active from the start.
     pub faults: Vec<Rule>,
 }
 
-/// A running stand-in.
 #[derive(Debug)]
 pub struct Standin {
     listener: Listener,
@@ -102,13 +100,12 @@ impl Standin {
         Ok(Self { listener, webhooks })
     }
 
-    /// Where it listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.listener.addr
     }
 
-    /// Ends it: no new requests, those under way finish, pending events get a moment.
+    /// Stops it: no new requests; those under way and pending events get 3 seconds to finish.
     pub async fn stop(self) {
         self.listener.stop(GRACE).await;
         self.webhooks.stop(GRACE).await;

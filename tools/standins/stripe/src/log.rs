@@ -1,4 +1,4 @@
-//! The stand-in's own record of what happened to the money, for an auditor.
+//! The stand-in's log of what happened to the money, for an auditor.
 //!
 //! One JSON object a line, written and flushed before the answer that reports it; the format is
 //! in the README. Nothing else writes to the file, and lines are only ever appended.
@@ -11,10 +11,9 @@ use serde::Serialize;
 
 use crate::intents::Fact;
 
-/// One line.
 #[derive(Debug, Serialize)]
 pub struct Line<'a> {
-    /// Milliseconds since the epoch.
+    /// Milliseconds since 1970.
     pub ts_ms: u64,
     #[serde(rename = "type")]
     pub kind: &'static str,
@@ -34,7 +33,7 @@ pub struct Line<'a> {
     pub request_id: &'a str,
 }
 
-/// The name a fact goes by in the log.
+/// The `type` of an event in the log.
 #[must_use]
 pub fn name(fact: Fact) -> &'static str {
     match fact {
@@ -48,7 +47,6 @@ pub fn name(fact: Fact) -> &'static str {
     }
 }
 
-/// The open log.
 #[derive(Debug)]
 pub struct Log {
     file: BufWriter<File>,
@@ -58,7 +56,7 @@ impl Log {
     /// Opens the file for appending; earlier lines stay.
     ///
     /// # Errors
-    /// The file cannot be opened or created.
+    /// If the file cannot be opened or created.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         Ok(Self { file: BufWriter::new(file) })
@@ -67,7 +65,7 @@ impl Log {
     /// Appends the lines of one step and hands them to the operating system.
     ///
     /// # Errors
-    /// They could not be written; the step must not be answered as done.
+    /// The I/O error of writing; the step must not be answered as done then.
     pub fn append(&mut self, lines: &[Line<'_>]) -> io::Result<()> {
         for line in lines {
             serde_json::to_writer(&mut self.file, line)?;

@@ -17,7 +17,7 @@ struct Args {
     /// Address to listen on; port 0 takes any free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// File for the record of what happened to the money (JSON lines, appended).
+    /// File for the log of what happened to the money (JSON lines, appended).
     #[arg(long)]
     log: PathBuf,
     /// Where events are pushed, such as http://127.0.0.1:8080/webhooks/stripe.
@@ -29,19 +29,20 @@ struct Args {
     /// Requests per second and endpoint.
     #[arg(long, default_value_t = 25)]
     rate_per_endpoint: u32,
-    /// Requests per second altogether.
+    /// Requests per second over all endpoints.
     #[arg(long, default_value_t = 100)]
     rate_total: u32,
-    /// How long taking the money takes, in milliseconds.
+    /// Latency of charging a card, in milliseconds.
     #[arg(long, default_value_t = 50)]
     confirm_latency_ms: u64,
-    /// How long every other call takes, in milliseconds.
+    /// Latency of every other call, in milliseconds.
     #[arg(long, default_value_t = 10)]
     latency_ms: u64,
-    /// A fault to begin with, as POST /_control/faults takes it; repeat it for more.
+    /// A fault that is active from the start, as POST /_control/faults takes it; repeat it for
+    /// more.
     #[arg(long, value_name = "JSON", value_parser = rule)]
     fault: Vec<Rule>,
-    /// File to write the address to once it listens.
+    /// File to write the address to once the stand-in listens.
     #[arg(long)]
     ready_file: Option<PathBuf>,
 }
@@ -53,7 +54,7 @@ async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        // It would say on standard error that standard error is closed, and panic.
+        // Else the subscriber reports a closed standard error on standard error, and panics.
         .log_internal_errors(false)
         .init();
     let args = Args::parse();
@@ -73,7 +74,7 @@ async fn main() -> anyhow::Result<()> {
     })
     .await?;
     let addr = standin.addr();
-    // Nobody need read it.
+    // Standard output may be closed.
     writeln!(std::io::stdout(), "stripe-standin listening on http://{addr}").ok();
     if let Some(path) = &args.ready_file {
         write_whole(path, &addr.to_string())
@@ -92,7 +93,7 @@ fn rule(text: &str) -> Result<Rule, serde_json::Error> {
     serde_json::from_str(text)
 }
 
-/// Writes the file in one step, so that a reader never sees half of it.
+/// Writes the file atomically, so that a reader never sees a part of it.
 fn write_whole(path: &std::path::Path, text: &str) -> std::io::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(".tmp");

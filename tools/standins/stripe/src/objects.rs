@@ -1,6 +1,6 @@
 //! Stripe's JSON for our objects. Field names and nullability follow the samples on
 //! docs.stripe.com/api/payment_intents/object, /charges/object, /refunds/object and
-//! /events/object; fields that a stand-in has nothing to say about are sent as null, as there.
+//! /events/object; fields that the stand-in does not fill are null, as there.
 
 use serde_json::{Value, json};
 
@@ -178,7 +178,6 @@ fn payment_method_details(method: &Method) -> Value {
     }
 }
 
-/// A Charge.
 #[must_use]
 pub fn charge(charge: &Charge) -> Value {
     let (status, taken) = match charge.status {

@@ -1,7 +1,7 @@
 //! Requests per second, per account and per endpoint (docs.stripe.com/rate-limits).
 //!
 //! Stripe treats each named API operation as a separate endpoint: the caller passes the operation's
-//! name, not the path. Which limit was hit is said in `Stripe-Rate-Limited-Reason`.
+//! name, not the path. `Stripe-Rate-Limited-Reason` names the limit that was hit.
 
 use std::collections::HashMap;
 
@@ -30,7 +30,7 @@ struct Bucket {
     refilled_at_ms: u64,
 }
 
-/// The account's limiter. Time is passed in, in milliseconds.
+/// The account's limiter. Callers pass the time, in milliseconds.
 #[derive(Debug)]
 pub struct RateLimiter {
     per_endpoint: f64,
@@ -64,10 +64,10 @@ impl RateLimiter {
         }
     }
 
-    /// Takes one request's worth from both buckets, or says which one is empty and takes nothing.
+    /// Takes one request from both buckets, or from neither if one is empty.
     ///
     /// # Errors
-    /// The limit that was hit.
+    /// The limit of the empty bucket.
     pub fn admit(&mut self, endpoint: &'static str, now_ms: u64) -> Result<(), Limited> {
         let rate = self.per_endpoint;
         let bucket = self.endpoints.entry(endpoint).or_insert_with(|| Bucket::full(rate, now_ms));
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_gives_its_rate_each_second_and_keeps_no_more_than_one_second() {
+    fn bucket_holds_at_most_one_second() {
         let mut limiter = RateLimiter::new(5, 100, 0);
         let admitted =
             |l: &mut RateLimiter, now| (0..20).filter(|_| l.admit("a", now).is_ok()).count();
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_are_counted_apart_and_together() {
+    fn endpoint_and_account_limits_both_count() {
         let mut limiter = RateLimiter::new(3, 5, 0);
         for _ in 0..3 {
             limiter.admit("a", 0).unwrap();

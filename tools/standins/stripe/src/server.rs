@@ -23,14 +23,14 @@ use tower::ServiceExt as _;
 
 /// Connections at once; further ones wait in the listener's backlog.
 const MAX_CONNECTIONS: usize = 2_048;
-/// A connection may take this long to send a request's head, and to be idle between two.
+/// How long a connection may take to send a request's head, and be idle between two requests.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Put into a response's extensions: the connection is reset instead of answered.
+/// In a response's extensions: the connection is reset in place of an answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Sever;
 
-/// What ends a connection that a fault cuts off.
+/// The error that ends a connection cut off by a fault.
 #[derive(Debug)]
 struct Severed;
 
@@ -42,7 +42,7 @@ impl std::fmt::Display for Severed {
 
 impl std::error::Error for Severed {}
 
-/// A TCP stream that is reset, not closed, once its flag is up.
+/// A TCP stream that is reset, not closed, once its flag is set.
 #[derive(Debug)]
 struct Stream {
     tcp: TcpStream,
@@ -52,7 +52,7 @@ struct Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if self.severed.load(Ordering::Acquire) {
-            // With no time to linger, closing the socket sends RST in place of FIN.
+            // With SO_LINGER at 0, closing the socket sends RST in place of FIN.
             let _ = self.tcp.set_zero_linger();
         }
     }
@@ -89,10 +89,8 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// A running listener.
 #[derive(Debug)]
 pub struct Listener {
-    /// Where it listens.
     pub addr: SocketAddr,
     stop: CancellationToken,
     abort: CancellationToken,
@@ -103,7 +101,7 @@ impl Listener {
     /// Serves the router on the listener, in the background.
     ///
     /// # Errors
-    /// The listener has no address.
+    /// If the listener's address cannot be read.
     pub fn start(tcp: TcpListener, router: Router) -> io::Result<Self> {
         let addr = tcp.local_addr()?;
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
@@ -113,7 +111,7 @@ impl Listener {
         Ok(Self { addr, stop, abort, tasks })
     }
 
-    /// Takes no more connections, lets requests under way finish for this long, then cuts them.
+    /// Accepts no more connections, and aborts requests that are still under way after `grace`.
     pub async fn stop(self, grace: Duration) {
         self.stop.cancel();
         self.tasks.close();
@@ -154,7 +152,7 @@ async fn accept(
                 });
             }
             Err(error) => {
-                // Out of file descriptors, say: wait for some to come back.
+                // Possibly out of file descriptors: wait for some to be released.
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -185,7 +183,7 @@ async fn serve(tcp: TcpStream, router: Router, stop: CancellationToken) {
         .header_read_timeout(IDLE_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    // A connection that ends badly is the client's business: they are cut here on purpose.
+    // An error of a connection is not logged: faults cut connections on purpose.
     tokio::select! {
         _ = connection.as_mut() => return,
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),

@@ -27,32 +27,32 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock;
 
-/// Deliveries waiting or under way at most; further events are dropped and counted.
+/// The maximum of deliveries waiting or under way; further events are dropped and counted.
 const MAX_PENDING: usize = 100_000;
 /// Deliveries under way at once.
 const MAX_IN_FLIGHT: usize = 32;
-/// One attempt may take this long.
+/// The timeout of one attempt.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Attempts per delivery. Stripe retries for days; a sandbox three times over a few hours. Here
-/// the pauses are short, so that a run of minutes sees the same thing.
+/// Attempts per delivery. Stripe retries for days, in a sandbox three times over a few hours. Here
+/// the pauses are short, so that a run of minutes sees retries too.
 const MAX_ATTEMPTS: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Longest delay or reordering window that can be set, in milliseconds.
 const MAX_DELAY_MS: u64 = 600_000;
-/// How far apart events may be thrown when reordering, unless said otherwise, in milliseconds.
+/// The default window of reordering, in milliseconds.
 const REORDER_WINDOW_MS: u64 = 2_000;
 
-/// What can be switched while the stand-in runs.
+/// The settings that can be changed while the stand-in runs.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// How likely an event is delivered twice, 0 to 1.
+    /// The probability that an event is delivered twice, 0 to 1.
     pub duplicate: f64,
     /// Whether each delivery waits a random part of `reorder_window_ms` first.
     pub reorder: bool,
     pub reorder_window_ms: u64,
-    /// Every delivery waits this long first.
+    /// The delay before every delivery.
     pub delay_ms: u64,
 }
 
@@ -64,7 +64,7 @@ impl Default for Settings {
 
 impl Settings {
     /// # Errors
-    /// What is out of range.
+    /// A sentence on the setting that is out of range.
     pub fn check(&self) -> Result<(), &'static str> {
         if !(0.0..=1.0).contains(&self.duplicate) {
             return Err("duplicate must be between 0 and 1");
@@ -76,7 +76,6 @@ impl Settings {
     }
 }
 
-/// What became of the deliveries.
 #[derive(Debug, Default)]
 struct Counts {
     delivered: AtomicU64,
@@ -125,7 +124,7 @@ impl std::fmt::Debug for Webhooks {
 pub fn signature(secrets: &[String], timestamp_s: u64, payload: &[u8]) -> String {
     let mut header = format!("t={timestamp_s}");
     for secret in secrets {
-        // A key of any length is a valid HMAC key; the branch that cannot happen adds no v1.
+        // A key of any length is a valid HMAC key, so the else branch is unreachable.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { continue };
         mac.update(timestamp_s.to_string().as_bytes());
         mac.update(b".");
@@ -158,20 +157,18 @@ impl Webhooks {
         Self { inner }
     }
 
-    /// The settings in force.
     #[must_use]
     pub fn settings(&self) -> Settings {
         self.inner.as_ref().map_or_else(Settings::default, |inner| *clock::lock(&inner.settings))
     }
 
-    /// Puts new settings in force for events from now on.
+    /// Replaces the settings, for events sent from now on.
     pub fn set(&self, settings: Settings) {
         if let Some(inner) = &self.inner {
             *clock::lock(&inner.settings) = settings;
         }
     }
 
-    /// What became of the deliveries so far.
     #[must_use]
     pub fn counts(&self) -> Option<Delivered> {
         let inner = self.inner.as_ref()?;
@@ -195,7 +192,7 @@ impl Webhooks {
         }
     }
 
-    /// Lets deliveries under way finish for this long, then ends them.
+    /// Aborts deliveries that are still under way after `grace`.
     pub async fn stop(&self, grace: Duration) {
         let Some(inner) = &self.inner else { return };
         inner.tasks.close();
@@ -246,7 +243,7 @@ impl Inner {
         tracing::warn!(attempts = MAX_ATTEMPTS, "a webhook event was given up");
     }
 
-    /// Whether the endpoint took it, by any 2xx. The body is read so that the connection is reused.
+    /// Whether the endpoint answered 2xx. The body is read so that the connection can be reused.
     async fn attempt(&self, payload: Bytes) -> bool {
         let Ok(_turn) = self.in_flight.acquire().await else { return false };
         let request = Request::builder()

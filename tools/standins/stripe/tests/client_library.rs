@@ -1,5 +1,4 @@
-//! A client library's own requests and deserialisers against the stand-in: what it encodes we
-//! read, what we answer it reads.
+//! The requests and deserialisers of a client library against the stand-in.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -86,7 +85,7 @@ fn client(bench: &Bench) -> Client {
 }
 
 #[tokio::test]
-async fn a_payment_goes_through_the_library_from_creation_to_refund() {
+async fn library_pays_and_refunds() {
     let bench = bench(|_| {}).await;
     let client = client(&bench);
     let key = stripe_client_core::IdempotencyKey::new("create-o-9").unwrap();
@@ -124,7 +123,7 @@ async fn a_payment_goes_through_the_library_from_creation_to_refund() {
 }
 
 #[tokio::test]
-async fn the_library_reads_intents_that_wait_failed_or_were_cancelled() {
+async fn library_reads_every_intent_state() {
     let bench = bench(|_| {}).await;
     let client = client(&bench);
     let made = create().send(&client).await.unwrap();

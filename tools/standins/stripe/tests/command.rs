@@ -50,7 +50,7 @@ fn end(mut child: Child, signal: &str) {
 }
 
 #[tokio::test]
-async fn it_says_where_it_listens_ends_on_a_signal_and_appends_to_its_log() {
+async fn stripe_command_serves_until_a_signal() {
     let dir = tempfile::tempdir().unwrap();
     for signal in ["-TERM", "-INT"] {
         let (child, addr) = start(dir.path());
@@ -64,7 +64,7 @@ async fn it_says_where_it_listens_ends_on_a_signal_and_appends_to_its_log() {
 }
 
 #[test]
-fn unusable_settings_are_refused_at_the_start() {
+fn unusable_settings_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     let log = log.to_str().unwrap();

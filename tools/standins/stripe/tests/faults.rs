@@ -11,7 +11,7 @@ use common::bench;
 use serde_json::json;
 
 #[tokio::test]
-async fn a_lost_exchange_has_or_has_not_happened_and_the_same_key_settles_it() {
+async fn same_key_settles_a_lost_exchange() {
     let bench = bench(|_| {}).await;
     // (fault, the effect happened, what a retry with the key says of it)
     let rows = [
@@ -28,7 +28,7 @@ async fn a_lost_exchange_has_or_has_not_happened_and_the_same_key_settles_it() {
         let body = "payment_method=pm_card_visa";
         bench.fault(&format!(r#"{{"endpoint":"*/confirm","kind":"{kind}","count":1}}"#)).await;
         let attempt = bench.try_post(&path, Some(kind), body);
-        // Long enough to see that nothing comes where nothing may; else as long as it takes.
+        // A fault that hangs is waited for briefly, to see that no answer comes.
         let patience = match kind.starts_with("hang") {
             true => Duration::from_millis(500),
             false => common::BOUND,
@@ -61,7 +61,7 @@ async fn a_lost_exchange_has_or_has_not_happened_and_the_same_key_settles_it() {
 }
 
 #[tokio::test]
-async fn faults_are_aimed_counted_and_switched_off() {
+async fn faults_are_aimed_and_counted() {
     let bench = bench(|_| {}).await;
     bench.fault(r#"{"endpoint":"POST /v1/refunds","kind":"error_500"}"#).await;
     let id = bench.paid().await;
@@ -86,7 +86,7 @@ async fn added_latency_delays_the_answer() {
 }
 
 #[tokio::test]
-async fn a_fault_that_makes_no_sense_is_refused() {
+async fn meaningless_fault_is_refused() {
     let bench = bench(|_| {}).await;
     let rows = [
         r#"{"endpoint":"*","kind":"explode"}"#,

@@ -20,7 +20,7 @@ async fn confirm_arrived(bench: &Bench) {
 }
 
 #[tokio::test]
-async fn the_first_answer_is_given_again_whatever_it_was() {
+async fn first_answer_is_replayed() {
     let bench = bench(|_| {}).await;
     let id = bench.intent().await;
     let confirm = format!("/v1/payment_intents/{id}/confirm");
@@ -53,7 +53,7 @@ async fn the_first_answer_is_given_again_whatever_it_was() {
 }
 
 #[tokio::test]
-async fn a_500_is_given_again_too_and_tells_nothing_of_the_outcome() {
+async fn replayed_500_hides_the_outcome() {
     let bench = bench(|_| {}).await;
     for (kind, captured) in [("error_500", 0), ("error_500_after", 1)] {
         let id = bench.intent().await;
@@ -74,7 +74,7 @@ async fn a_500_is_given_again_too_and_tells_nothing_of_the_outcome() {
 }
 
 #[tokio::test]
-async fn other_parameters_or_another_endpoint_under_the_same_key_are_refused() {
+async fn different_request_under_same_key_is_refused() {
     let bench = bench(|_| {}).await;
     let path = "/v1/payment_intents";
     let first = bench.post_with_key(path, "k", &format!("{CREATE}&metadata[a]=1")).await;
@@ -90,7 +90,7 @@ async fn other_parameters_or_another_endpoint_under_the_same_key_are_refused() {
 }
 
 #[tokio::test]
-async fn a_key_in_flight_is_a_409_and_is_answered_once_it_is_done() {
+async fn key_in_flight_answers_409() {
     let bench = bench(|config| config.confirm_latency = Duration::from_secs(2)).await;
     let id = bench.intent().await;
     let path = format!("/v1/payment_intents/{id}/confirm");
@@ -101,7 +101,7 @@ async fn a_key_in_flight_is_a_409_and_is_answered_once_it_is_done() {
         bench.post_with_key(&path, "k", body).await
     };
     let (first, second) = tokio::join!(first, second);
-    // Whichever of the two came to the key first was executed; the other was refused.
+    // The request that took the key first was executed; the other was refused.
     let (executed, refused) = if first.status == 200 { (first, second) } else { (second, first) };
     assert_eq!(executed.status, 200);
     assert_eq!((refused.status, refused.code().as_str()), (409, "idempotency_key_in_use"));
@@ -111,7 +111,7 @@ async fn a_key_in_flight_is_a_409_and_is_answered_once_it_is_done() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_does_not_stop_what_has_begun() {
+async fn disconnect_does_not_stop_the_request() {
     let bench = bench(|config| config.confirm_latency = Duration::from_secs(1)).await;
     let id = bench.intent().await;
     let path = format!("/v1/payment_intents/{id}/confirm");
@@ -138,7 +138,7 @@ async fn refused_parameters_leave_the_key_free() {
 }
 
 #[tokio::test]
-async fn a_key_on_a_read_has_no_effect() {
+async fn key_on_a_read_is_ignored() {
     let bench = bench(|_| {}).await;
     let id = bench.intent().await;
     let path = format!("/v1/payment_intents/{id}");
@@ -152,7 +152,7 @@ async fn a_key_on_a_read_has_no_effect() {
 }
 
 #[tokio::test]
-async fn a_429_comes_before_the_key_is_looked_at_and_is_not_remembered() {
+async fn rate_limit_refusal_is_not_remembered() {
     let bench = bench(|config| config.rate_per_endpoint = 2).await;
     let path = "/v1/payment_intents";
     let first = bench.post_with_key(path, "known", CREATE).await;
@@ -171,7 +171,7 @@ async fn a_429_comes_before_the_key_is_looked_at_and_is_not_remembered() {
     let known = bench.post_with_key(path, "known", CREATE).await;
     assert!(known.status == 429 || known.header("idempotent-replayed") == Some("true"));
     let last = std::cell::RefCell::new(None);
-    until("the refused key is executed anew", async || {
+    until("the refused key is executed again", async || {
         let answer = bench.post_with_key(path, &key, CREATE).await;
         let done = answer.status == 200;
         *last.borrow_mut() = Some(answer);
@@ -182,7 +182,7 @@ async fn a_429_comes_before_the_key_is_looked_at_and_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn endpoints_are_limited_apart_and_the_account_as_a_whole() {
+async fn rate_limits_apply_per_endpoint_and_account() {
     let total = bench(|config| config.rate_total = 3).await;
     let mut reasons = Vec::new();
     for path in ["/v1/payment_intents", "/v1/refunds", "/v1/charges?payment_intent=pi_x"].repeat(4)

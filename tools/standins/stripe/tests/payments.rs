@@ -10,7 +10,7 @@ const TESTING: &str = "docs.stripe.com/testing";
 const ACH: &str = "docs.stripe.com/payments/ach-direct-debit/accept-a-payment";
 
 #[tokio::test]
-async fn each_documented_test_method_ends_as_its_page_says() {
+async fn test_cards_end_as_documented() {
     let bench = bench(|_| {}).await;
     // (page, method, HTTP status, code, decline_code, intent's status)
     let pay = "requires_payment_method";
@@ -83,7 +83,7 @@ async fn each_documented_test_method_ends_as_its_page_says() {
 }
 
 #[tokio::test]
-async fn a_declined_intent_can_be_paid_with_another_card_and_is_captured_once() {
+async fn declined_intent_accepts_another_card() {
     let bench = bench(|_| {}).await;
     let id = bench.intent().await;
     assert_eq!(bench.confirm(&id, "pm_card_visa_chargeDeclined").await.status, 402);
@@ -110,7 +110,7 @@ async fn a_declined_intent_can_be_paid_with_another_card_and_is_captured_once() 
 }
 
 #[tokio::test]
-async fn the_lifecycle_refuses_what_it_does_not_allow() {
+async fn transitions_outside_lifecycle_are_refused() {
     // docs.stripe.com/payments/paymentintents/lifecycle, docs.stripe.com/api/payment_intents/cancel
     let bench = bench(|_| {}).await;
     // (method to confirm with first, then confirm is answered, then cancel is answered)
@@ -137,7 +137,7 @@ async fn the_lifecycle_refuses_what_it_does_not_allow() {
 }
 
 #[tokio::test]
-async fn a_cancelled_intent_takes_no_money_any_more() {
+async fn cancelled_intent_takes_no_money() {
     // docs.stripe.com/api/payment_intents/cancel: "any operations on the PaymentIntent fail"
     let bench = bench(|_| {}).await;
     let id = bench.intent().await;
@@ -155,7 +155,7 @@ async fn a_cancelled_intent_takes_no_money_any_more() {
 }
 
 #[tokio::test]
-async fn three_d_secure_ends_in_money_or_in_another_try() {
+async fn three_d_secure_succeeds_or_can_be_retried() {
     // docs.stripe.com/payments/3d-secure/authentication-flow
     let bench = bench(|_| {}).await;
     let insufficient = "pm_card_authenticationRequiredChargeDeclinedInsufficientFunds";
@@ -191,7 +191,7 @@ async fn three_d_secure_ends_in_money_or_in_another_try() {
 }
 
 #[tokio::test]
-async fn without_a_return_url_the_action_is_for_a_client_side_library() {
+async fn action_without_return_url_uses_sdk() {
     // docs.stripe.com/api/payment_intents/object, next_action
     let bench = bench(|_| {}).await;
     let id = bench.intent().await;
@@ -200,7 +200,7 @@ async fn without_a_return_url_the_action_is_for_a_client_side_library() {
 }
 
 #[tokio::test]
-async fn an_absent_buyer_cannot_authenticate() {
+async fn off_session_payment_cannot_authenticate() {
     // docs.stripe.com/declines/codes, authentication_required
     let bench = bench(|_| {}).await;
     for option in ["off_session=true", "error_on_requires_action=true"] {
@@ -214,7 +214,7 @@ async fn an_absent_buyer_cannot_authenticate() {
 }
 
 #[tokio::test]
-async fn create_and_confirm_in_one_call_leaves_the_intent_behind_even_when_declined() {
+async fn declined_create_and_confirm_keeps_the_intent() {
     // docs.stripe.com/api/payment_intents/create, confirm
     let bench = bench(|_| {}).await;
     let body = |method: &str| {
@@ -233,7 +233,7 @@ async fn create_and_confirm_in_one_call_leaves_the_intent_behind_even_when_decli
 }
 
 #[tokio::test]
-async fn a_payment_method_given_at_creation_waits_for_its_confirmation() {
+async fn intent_with_method_waits_for_confirmation() {
     // docs.stripe.com/payments/paymentintents/lifecycle, requires_confirmation
     let bench = bench(|_| {}).await;
     let body = "amount=500&currency=usd&payment_method=pm_card_visa\
@@ -300,7 +300,7 @@ async fn bad_parameters_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn an_older_api_version_still_takes_payment_method_types() {
+async fn older_version_takes_payment_method_types() {
     // docs.stripe.com/api/versioning
     let bench = bench(|_| {}).await;
     let body = "amount=500&currency=usd&payment_method_types[]=card";
@@ -313,7 +313,7 @@ async fn an_older_api_version_still_takes_payment_method_types() {
 }
 
 #[tokio::test]
-async fn methods_that_may_redirect_need_somewhere_to_return_to() {
+async fn redirecting_methods_need_a_return_url() {
     // docs.stripe.com/api/payment_intents/create, automatic_payment_methods.allow_redirects
     let bench = bench(|_| {}).await;
     for options in ["", "&automatic_payment_methods[enabled]=true"] {
@@ -345,7 +345,7 @@ async fn metadata_has_its_documented_limits() {
 }
 
 #[tokio::test]
-async fn a_key_is_needed_and_only_a_sandbox_one_is_taken() {
+async fn only_a_test_key_is_accepted() {
     // docs.stripe.com/api/authentication
     let bench = bench(|_| {}).await;
     let rows: [(&[(&str, &str)], u16); 4] = [
@@ -363,7 +363,7 @@ async fn a_key_is_needed_and_only_a_sandbox_one_is_taken() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_a_404() {
+async fn missing_objects_answer_404() {
     // docs.stripe.com/error-codes#resource-missing, docs.stripe.com/api/errors
     let bench = bench(|_| {}).await;
     let rows = [
@@ -386,7 +386,7 @@ async fn what_does_not_exist_is_a_404() {
 }
 
 #[tokio::test]
-async fn a_charge_is_refunded_in_parts_until_nothing_is_left() {
+async fn partial_refunds_add_up() {
     // docs.stripe.com/api/refunds/create
     let bench = bench(|_| {}).await;
     let id = bench.paid().await;
@@ -422,7 +422,7 @@ async fn a_charge_is_refunded_in_parts_until_nothing_is_left() {
 }
 
 #[tokio::test]
-async fn what_was_never_charged_cannot_be_refunded() {
+async fn uncharged_intent_cannot_be_refunded() {
     let bench = bench(|_| {}).await;
     let id = bench.intent().await;
     bench.confirm(&id, "pm_card_visa_chargeDeclined").await;
@@ -469,7 +469,7 @@ async fn lists_are_paged_newest_first() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_long_is_refused() {
+async fn oversized_body_is_refused() {
     let bench = bench(|_| {}).await;
     let body = format!("amount=500&currency=usd&description={}", "x".repeat(70_000));
     assert_eq!(bench.post("/v1/payment_intents", &body).await.status, 413);

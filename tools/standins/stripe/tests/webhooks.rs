@@ -91,7 +91,7 @@ fn hmac(secret: &[u8], message: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn every_change_is_told_with_a_signature_that_verifies_under_each_secret() {
+async fn events_verify_under_each_secret() {
     // docs.stripe.com/webhooks#verify-manually; docs.stripe.com/api/events/types
     let (url, pushes) = endpoint(&[]).await;
     let bench = bench_with(&url, &["whsec_new", "whsec_old"]).await;
@@ -137,7 +137,7 @@ async fn every_change_is_told_with_a_signature_that_verifies_under_each_secret()
 }
 
 #[tokio::test]
-async fn an_event_is_sent_again_until_it_is_taken() {
+async fn event_is_resent_until_accepted() {
     // docs.stripe.com/webhooks#retries
     let (url, pushes) = endpoint(&[500, 302, 404]).await;
     let bench = bench_with(&url, &["whsec_x"]).await;
@@ -153,7 +153,7 @@ async fn an_event_is_sent_again_until_it_is_taken() {
 }
 
 #[tokio::test]
-async fn a_replay_under_a_key_sends_no_second_event() {
+async fn replay_sends_no_second_event() {
     let (url, pushes) = endpoint(&[]).await;
     let bench = bench_with(&url, &["whsec_x"]).await;
     let id = bench.intent().await;
@@ -175,7 +175,7 @@ async fn a_replay_under_a_key_sends_no_second_event() {
 }
 
 #[tokio::test]
-async fn events_can_come_twice_and_out_of_order() {
+async fn events_may_repeat_and_reorder() {
     // docs.stripe.com/webhooks: neither single delivery nor order is promised.
     let (url, pushes) = endpoint(&[]).await;
     let bench = bench_with(&url, &["whsec_x"]).await;

@@ -20,13 +20,13 @@ use crate::intents::{
 use crate::log::{self, Line};
 use crate::objects;
 
-/// An event to push once the step is done.
+/// An event to push after the step.
 struct Push {
     kind: &'static str,
     object: Value,
 }
 
-/// What a step answers, and what it pushes.
+/// The answer of a step and the event it pushes.
 struct Done {
     answer: Result<Value, ApiError>,
     push: Option<Push>,
@@ -56,10 +56,10 @@ pub(crate) fn run(
     (status, body)
 }
 
-/// Ends a buyer's authentication: what happens when they come back from their bank.
+/// Ends a buyer's authentication, as when they return from their bank.
 ///
 /// # Errors
-/// No such intent, or it does not wait for the buyer.
+/// If there is no such intent, or if it does not wait for the buyer.
 pub(crate) fn authenticate(app: &App, id: &str, passed: bool) -> Result<Value, ApiError> {
     let origin = Origin {
         request_id: ids::request(),
@@ -243,11 +243,11 @@ fn refusal_error(refusal: Refusal, verb: &str, intent: &PaymentIntent, base_url:
 
 fn log_failed(error: &io::Error) -> ApiError {
     tracing::error!(%error, "the log could not be written; the step is not carried out");
-    // Not kept under the key: nothing was executed, and a retry may find the disk well again.
+    // Not saved under the key: nothing was executed, and a retry may succeed.
     ApiError::before_execution(500, ErrorType::Api, "The stand-in could not write its log.")
 }
 
-/// Writes a step down, then makes it true.
+/// Logs a step, then applies it.
 fn apply(
     core: &mut Core,
     step: Step,
@@ -395,7 +395,7 @@ fn refund(
         refund: Some(&refund.id),
         amount,
         currency: &refund.currency,
-        // The order's own names, which stand on the charge; a refund's metadata is the caller's.
+        // The order's metadata is on the charge; a refund's is the caller's own.
         order_id: charge.metadata.get("order_id").map(String::as_str),
         sale_id: charge.metadata.get("sale_id").map(String::as_str),
         idempotency_key: origin.idempotency_key.as_deref(),

@@ -1,4 +1,4 @@
-//! `/_control`: what tests and people switch and look at while the stand-in runs. Not Stripe's.
+//! `/_control`: faults, settings and state while the stand-in runs. Not part of Stripe's API.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,13 +24,13 @@ fn refuse(message: &str) -> Response {
     control_answer(400, &json!({ "error": message }))
 }
 
-/// `GET /_control/faults`: those switched on, with what is left of their counts.
+/// `GET /_control/faults`: the active faults, with the remainder of their counts.
 pub(crate) async fn faults(State(app): State<Arc<App>>) -> Response {
     let faults = clock::lock(&app.faults);
     control_answer(200, &json!({ "faults": faults.rules(), "struck": faults.struck() }))
 }
 
-/// `POST /_control/faults`: switches one on.
+/// `POST /_control/faults`: activates one.
 pub(crate) async fn add_fault(State(app): State<Arc<App>>, request: Request) -> Response {
     let rule: Rule = match read(request).await {
         Ok(rule) => rule,
@@ -43,7 +43,7 @@ pub(crate) async fn add_fault(State(app): State<Arc<App>>, request: Request) -> 
     }
 }
 
-/// `DELETE /_control/faults`: switches all off.
+/// `DELETE /_control/faults`: removes all of them.
 pub(crate) async fn clear_faults(State(app): State<Arc<App>>) -> Response {
     clock::lock(&app.faults).clear();
     faults(State(app)).await
@@ -54,7 +54,7 @@ pub(crate) async fn webhooks(State(app): State<Arc<App>>) -> Response {
     control_answer(200, &json!(app.webhooks.settings()))
 }
 
-/// `POST /_control/webhooks`: puts settings in force; what is not given goes back to its default.
+/// `POST /_control/webhooks`: replaces the settings; those not given are reset to their defaults.
 pub(crate) async fn set_webhooks(State(app): State<Arc<App>>, request: Request) -> Response {
     let settings: Settings = match read(request).await {
         Ok(settings) => settings,
@@ -81,8 +81,8 @@ struct Authentication {
     outcome: Passed,
 }
 
-/// `/_control/authenticate/:id`: the buyer comes back from their bank, having passed
-/// (`{"outcome": "success"}`, the default) or not (`fail`). A GET passes: it is the page a
+/// `/_control/authenticate/:id`: the buyer returns from their bank, having passed
+/// (`{"outcome": "success"}`, the default) or failed (`fail`). A GET passes: it is the page that a
 /// `redirect_to_url` leads to.
 pub(crate) async fn authenticate(
     State(app): State<Arc<App>>,
@@ -99,7 +99,7 @@ pub(crate) async fn authenticate(
     }
 }
 
-/// `GET /_control/state`: what happened so far.
+/// `GET /_control/state`: sums and counts since the start.
 pub(crate) async fn state(State(app): State<Arc<App>>) -> Response {
     let (by_status, charges, refunds, money) = {
         let core = clock::lock(&app.core);

@@ -55,7 +55,7 @@ impl Endpoint {
     }
 }
 
-/// What must change together: the books, the keys and the log.
+/// What must change together, under one lock: the books, the keys and the log.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) ledger: Ledger,
@@ -83,7 +83,6 @@ pub(crate) struct Traffic {
     pub(crate) key_in_use: u64,
 }
 
-/// The application's state.
 #[derive(Debug)]
 pub struct App {
     pub(crate) core: Mutex<Core>,
@@ -93,12 +92,12 @@ pub struct App {
     pub(crate) webhooks: Webhooks,
     pub(crate) confirm_latency: Duration,
     pub(crate) latency: Duration,
-    /// Where buyers are sent to authenticate: ourselves.
+    /// The URL of this stand-in, where buyers are sent to authenticate.
     pub(crate) base_url: String,
 }
 
 impl App {
-    /// A fresh application; the log is already open.
+    /// A new application, which writes to this open log.
     #[must_use]
     pub fn new(
         config: &Config,
@@ -139,7 +138,6 @@ async fn collection(
     pipeline::handle(app, endpoint, String::new(), request).await
 }
 
-/// Every route.
 pub fn router(app: Arc<App>) -> Router {
     let intents = |app: Shared, request: Request| {
         collection(app, request, Endpoint::ListIntents, Endpoint::CreateIntent)

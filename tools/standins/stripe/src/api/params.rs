@@ -146,7 +146,7 @@ const METADATA_KEYS: usize = 50;
 const METADATA_NAME_CHARS: usize = 40;
 const METADATA_VALUE_CHARS: usize = 500;
 
-/// How a payment is to be confirmed, as far as the parameters say.
+/// The parameters of a confirmation.
 #[derive(Debug, Clone)]
 pub(crate) struct ConfirmParams {
     pub(crate) method: Option<MethodParam>,
@@ -226,7 +226,7 @@ impl Command {
         }
     }
 
-    /// Whether this is an attempt to charge a card, which takes its time.
+    /// Whether this is an attempt to charge a card, which has a latency of its own.
     pub(crate) fn takes_money(&self) -> bool {
         match self {
             Self::Confirm { .. } => true,
@@ -323,7 +323,7 @@ fn known(form: &Form, names: &[&str]) -> Result<(), ApiError> {
 /// docs.stripe.com/changelog/endive/2026-09-30 ("Removes the payment method types parameter from
 /// Payment Intents and Setup Intents"): from that version on a 400 with this code.
 fn no_longer_supported(form: &Form, version: &str) -> Result<(), ApiError> {
-    // Versions are dates, whatever follows: `2026-09-30.endive`.
+    // A version begins with its date, as in `2026-09-30.endive`.
     if version < "2026-09-30" || form.list("payment_method_types").is_empty() {
         return Ok(());
     }
@@ -419,7 +419,7 @@ fn metadata(form: &Form) -> Result<BTreeMap<String, String>, ApiError> {
 }
 
 fn confirm_params(form: &Form) -> Result<ConfirmParams, ApiError> {
-    // Separate authorisation and capture is not imitated; better said than silently charged.
+    // Separate authorisation and capture is not imitated: refuse it rather than charge at once.
     if form.get("capture_method").is_some_and(|method| method == "manual") {
         let message = "The stand-in does not imitate capture_method=manual.";
         return Err(ApiError::before_execution(400, ErrorType::InvalidRequest, message)

@@ -7,7 +7,7 @@
 //! 4. the idempotency key, for POST only: on a GET it has no effect
 //!    (docs.stripe.com/api/idempotent_requests);
 //! 5. the parameters: refused here, nothing is saved under the key;
-//! 6. execution, in a task of its own: a client that hangs up does not stop it;
+//! 6. execution, in a task of its own: a client that disconnects does not stop it;
 //! 7. the answer is saved under the key, in the same step as its effect;
 //! 8. a fault that strikes after.
 
@@ -39,12 +39,12 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 /// The longest a "hung" request is held.
 const LONGEST_HANG: Duration = Duration::from_secs(600);
 
-/// Who asks: what the log and the events say of a request.
+/// The properties of a request that the log and the events mention.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
     pub(crate) request_id: String,
     pub(crate) idempotency_key: Option<String>,
-    /// The API version asked for (docs.stripe.com/api/versioning).
+    /// The requested API version (docs.stripe.com/api/versioning).
     pub(crate) version: String,
 }
 
@@ -183,7 +183,7 @@ async fn write(
         version: version.unwrap_or(API_VERSION).to_owned(),
     };
     let held = HeldKey { app: Arc::clone(&app), key: origin.idempotency_key.clone() };
-    // A task of its own: what has begun is carried through even if the client hangs up.
+    // A task of its own: an execution that has begun completes even if the client disconnects.
     let execution = tokio::spawn(async move {
         let answer = execute(&held.app, endpoint, &id, &form, &origin, fault).await;
         drop(held);
@@ -195,7 +195,7 @@ async fn write(
     }
 }
 
-/// Gives a key back that nothing was saved under, however the execution ends.
+/// Releases the key when dropped, unless an answer was saved under it.
 struct HeldKey {
     app: Arc<App>,
     key: Option<String>,
@@ -209,7 +209,7 @@ impl Drop for HeldKey {
     }
 }
 
-/// Checks the parameters, takes the time such a call takes, and executes.
+/// Checks the parameters, waits for the configured latency, and executes.
 async fn execute(
     app: &App,
     endpoint: Endpoint,
@@ -258,7 +258,7 @@ fn save(app: &App, origin: &Origin, status: u16, body: &Bytes) {
     }
 }
 
-/// The answer when the key decides it; none when the request is to be executed.
+/// The answer that the key decides; `None` if the request is to be executed.
 fn key_answer(
     app: &App,
     key: &str,
@@ -355,7 +355,7 @@ fn reset() -> Response {
     answer
 }
 
-/// What a proxy in front of an API says when it cannot reach it: not JSON
+/// The answer of a proxy that cannot reach the API: not JSON
 /// (docs.stripe.com/error-low-level#server-errors: 5xx may come from the infrastructure).
 fn html_502() -> Response {
     let page = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
@@ -415,7 +415,7 @@ pub(crate) async fn unknown_url(State(_): State<Arc<App>>, request: Request) -> 
     error_answer(&error, &ids::request())
 }
 
-/// The answer of a control call: no request id, it is no call to Stripe.
+/// The answer of a control call: without a request id, as it is not part of Stripe's API.
 pub(crate) fn control_answer(status: u16, body: &Value) -> Response {
     let mut answer = Response::new(Body::from(to_bytes(body)));
     *answer.status_mut() =

@@ -28,7 +28,6 @@ const LIST: &[&str] = &[
 ];
 const RETRIEVE: &[&str] = &["client_secret", "expand"];
 
-/// Answers a read.
 pub(crate) fn run(app: &App, endpoint: Endpoint, id: &str, form: &Form) -> Result<Value, ApiError> {
     let core = clock::lock(&app.core);
     let ledger = &core.ledger;

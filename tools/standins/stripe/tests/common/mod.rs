@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Longest any single exchange may take.
+/// The timeout of a single exchange.
 pub const BOUND: Duration = Duration::from_secs(20);
 
 pub struct Bench {
@@ -47,7 +47,7 @@ impl Answer {
     }
 }
 
-/// Starts a stand-in that answers at once and is generous, changed by `adjust`.
+/// Starts a stand-in without latency and with high limits, changed by `adjust`.
 pub async fn bench(adjust: impl FnOnce(&mut Config)) -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let mut config = Config {
@@ -65,7 +65,7 @@ pub async fn bench(adjust: impl FnOnce(&mut Config)) -> Bench {
     Bench { standin: Standin::start(config).await.unwrap(), dir }
 }
 
-/// One request on a connection of its own; the raw bytes are written as they stand.
+/// Sends the raw bytes of one request on a connection of its own.
 pub async fn exchange(addr: SocketAddr, request: &[u8]) -> io::Result<Answer> {
     let talk = async {
         let mut stream = TcpStream::connect(addr).await?;
