@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::sale::{self, SaleState};
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use tonic::{Request, Status};
 use uuid::Uuid;
 use world::{World, creation, eur, id};

@@ -12,7 +12,7 @@ use flashsale_proto::{
         waiting_room_service_client::WaitingRoomServiceClient,
     },
 };
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use tonic::transport::Channel;

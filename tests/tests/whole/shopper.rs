@@ -10,7 +10,7 @@ use flashsale_proto::{
         waiting_room_service_client::WaitingRoomServiceClient,
     },
 };
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use tonic::{Request, Status, transport::Channel};
 use uuid::Uuid;
 

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use flashsale_proto::checkout::OrderState;
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use nix::sys::signal::{Signal, kill};
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
 use serde_json::Value;

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use flashsale_pg::PgConfig;
-use flashsale_sandbox::{Program, RedisCluster, Reply};
+use flashsale_testbed::{Program, RedisCluster, Reply};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tonic::transport::{Channel, Endpoint};

@@ -14,7 +14,7 @@ use flashsale_proto::sale::{
     ExportFormat, ImportSaleRequest, RoomSettings, Sale, SaleSettings, StartSaleRequest,
     sale_service_client::SaleServiceClient,
 };
-use flashsale_sandbox::{
+use flashsale_testbed::{
     Appendonly, Home, NatsOptions, NatsServer, PostgresOptions, PostgresServer, Program,
     ProgramOptions, RedisOptions, RedisServer, RunDir, Tools, free_port,
 };

@@ -8,7 +8,7 @@ use flashsale_cli::{
     program::sibling,
 };
 use flashsale_proto::sale::Sale;
-use flashsale_sandbox::Home;
+use flashsale_testbed::Home;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 

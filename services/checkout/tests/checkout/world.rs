@@ -24,7 +24,7 @@ use flashsale_proto::{
 use flashsale_queue::{ORDERS, OrderEvent, OrderMessage, QueueMessage};
 use flashsale_redis::{RedisConfig, Script, Store};
 use flashsale_service::{Drain, Hosted, config::load_from};
-use flashsale_testing::{
+use flashsale_testbed::{
     TestNats, TestPg, TestRedis, TestServer, eventually,
     fakes::waiting_room::waiting_room_service_server::WaitingRoomServiceServer, serve,
 };
@@ -99,9 +99,9 @@ fn env<const N: usize>(values: [(&str, &str); N]) -> impl Iterator<Item = (Strin
 /// All services, with checkout's background work effectively disabled unless `tune` enables it.
 pub(crate) async fn world(tune: impl FnOnce(&mut Config)) -> World {
     let (pg, redis, nats) = tokio::join!(
-        flashsale_testing::postgres(),
-        flashsale_testing::redis(),
-        flashsale_testing::nats()
+        flashsale_testbed::postgres(),
+        flashsale_testbed::redis(),
+        flashsale_testbed::nats()
     );
     let signer = Signer::generate().unwrap();
     let key_permit = Arc::new(Semaphore::new(1));

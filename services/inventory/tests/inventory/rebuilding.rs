@@ -10,7 +10,7 @@ use flashsale_inventory::{
     },
 };
 use flashsale_queue::{ORDERS, publish_order};
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use futures::future::join_all;
 use uuid::Uuid;
 

@@ -11,7 +11,7 @@ use flashsale_inventory::{
 };
 use flashsale_proto::inventory as proto;
 use flashsale_queue::{NatsConfig, OrderMessage, QueueMessage};
-use flashsale_testing::{assert_failure, eventually};
+use flashsale_testbed::{assert_failure, eventually};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use uuid::Uuid;
 
@@ -350,7 +350,7 @@ fn message(sale_id: Uuid, hold: &Hold) -> QueueMessage {
 #[tokio::test]
 async fn vanished_message_is_reported() {
     let mut world = world().await;
-    let nats = flashsale_testing::nats().await;
+    let nats = flashsale_testbed::nats().await;
     world.queue = world::queue(&nats.url).await;
     world.inventory = world::inventory(&world.pg, &world.store, &world.queue);
     let config = NatsConfig {

@@ -9,7 +9,7 @@ use flashsale_inventory::{
 };
 use flashsale_queue::NatsConfig;
 use flashsale_redis::{RedisConfig, Script, Store};
-use flashsale_testing::{TestPg, TestRedis};
+use flashsale_testbed::{TestPg, TestRedis};
 use fred::types::Value;
 use uuid::Uuid;
 
@@ -54,14 +54,14 @@ pub(crate) fn redis_config(url: &str) -> RedisConfig {
 }
 
 pub(crate) async fn world() -> World {
-    let redis = flashsale_testing::redis().await;
+    let redis = flashsale_testbed::redis().await;
     let url = redis.url.clone();
     world_on(redis, &url).await
 }
 
 /// A world on the Redis at `url`, whose owner is kept alive with it.
 pub(crate) async fn world_on<R>(redis: R, url: &str) -> World<R> {
-    let pg = flashsale_testing::postgres().await;
+    let pg = flashsale_testbed::postgres().await;
     let store = Store::connect(&redis_config(url)).await.unwrap();
     let queue = queue("nats://127.0.0.1:1").await;
     let inventory = inventory(&pg, &store, &queue);

@@ -8,7 +8,7 @@ use flashsale_order_worker::store::{
     received::{Received, receive},
 };
 use flashsale_queue::{Line, ORDERS, OrderMessage, QueueMessage};
-use flashsale_testing::TestPg;
+use flashsale_testbed::TestPg;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -31,7 +31,7 @@ pub(crate) struct Shop {
 impl Shop {
     /// A sale of these skus with this many units each, at 1.00 EUR.
     pub(crate) async fn open(items: &[(&str, i64)]) -> Self {
-        Self::add(Arc::new(flashsale_testing::postgres().await), items).await
+        Self::add(Arc::new(flashsale_testbed::postgres().await), items).await
     }
 
     /// One more sale in the same record.

@@ -3,7 +3,7 @@
 
 use anyhow::ensure;
 use flashsale_proto::checkout::checkout_service_client::CheckoutServiceClient;
-use flashsale_sandbox::{
+use flashsale_testbed::{
     Appendonly, NatsCluster, NatsOptions, NatsServer, Program, RedisOptions, RedisServer,
 };
 use serde_json::{Value, json};

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use flashsale_sandbox::{RedisServer, Reply, ask};
+use flashsale_testbed::{RedisServer, Reply, ask};
 use futures::StreamExt as _;
 use rand::Rng as _;
 use sqlx::Row as _;

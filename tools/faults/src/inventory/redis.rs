@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use flashsale_proto::inventory::{
     Line, ReserveRequest, inventory_service_client::InventoryServiceClient,
 };
-use flashsale_sandbox::{Reply, ask};
+use flashsale_testbed::{Reply, ask};
 use rand::{Rng as _, seq::SliceRandom as _};
 use tokio::{
     task::JoinSet,

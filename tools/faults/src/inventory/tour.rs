@@ -9,7 +9,7 @@ use flashsale_proto::inventory::{
     inventory_admin_service_client::InventoryAdminServiceClient,
     inventory_service_client::InventoryServiceClient,
 };
-use flashsale_sandbox::{Reply, ask};
+use flashsale_testbed::{Reply, ask};
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use flashsale_admission::Signer;
 use flashsale_pg::PgConfig;
-use flashsale_sandbox::{
+use flashsale_testbed::{
     Appendonly, Home, NatsOptions, NatsServer, PostgresOptions, PostgresServer, RedisOptions,
     RedisServer, RunDir, Tools,
 };

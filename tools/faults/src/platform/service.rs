@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use flashsale_sandbox::{Program, ProgramOptions, StartError, free_port};
+use flashsale_testbed::{Program, ProgramOptions, StartError, free_port};
 use nix::sys::signal::Signal;
 use tokio::{sync::Mutex, time::Instant};
 use tonic::transport::{Channel, Endpoint};

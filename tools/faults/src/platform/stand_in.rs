@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use flashsale_sandbox::{Program, ProgramOptions, free_port};
+use flashsale_testbed::{Program, ProgramOptions, free_port};
 
 use super::service::sibling;
 

@@ -27,7 +27,7 @@ use flashsale_cli::{
 use flashsale_proto::sale::{
     GetSaleRequest, Sale, SaleState, sale_service_client::SaleServiceClient,
 };
-use flashsale_sandbox::{Home, RunDir};
+use flashsale_testbed::{Home, RunDir};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::{Channel, Endpoint};

@@ -9,7 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use flashsale_sandbox::{Command, Home, PostgresOptions, PostgresServer, RunDir, Tools};
+use flashsale_testbed::{Command, Home, PostgresOptions, PostgresServer, RunDir, Tools};
 use nix::sys::signal::Signal;
 use nix::unistd;
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};

@@ -12,10 +12,10 @@ use nix::unistd::{Gid, Uid, User};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::folder::LockedFolder;
-use crate::process::{Command, log_tail};
-use crate::server::{Kind, Server, StartError, io_error};
-use crate::tools::Tools;
+use super::folder::LockedFolder;
+use super::process::{Command, log_tail};
+use super::server::{Kind, Server, StartError, io_error};
+use super::tools::Tools;
 
 /// `initdb` takes a second or two on an idle machine.
 const INITDB_WITHIN: Duration = Duration::from_secs(120);

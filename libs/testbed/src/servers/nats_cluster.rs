@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use crate::nats::{NatsOptions, NatsServer, Routes};
-use crate::ports;
-use crate::server::StartError;
-use crate::tools::Tools;
+use super::nats::{NatsOptions, NatsServer, Routes};
+use super::ports;
+use super::server::StartError;
+use super::tools::Tools;
 
 const SERVERS: usize = 3;
 

@@ -6,7 +6,7 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Mutex;
 
-use crate::process::lock;
+use super::process::lock;
 
 /// Below this, well-known servers of the machine's owner are likely.
 const LOWEST: u16 = 16_000;

@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn the_setup_script_asks_for_the_same_versions() {
-        let lock = include_str!("../../../scripts/tools.lock");
+        let lock = include_str!("../../../../scripts/tools.lock");
         for wanted in [&REDIS, &NATS, &POSTGRES] {
             let line = format!("#: {} {}\n", wanted.name, wanted.minimum_words());
             assert!(lock.contains(&line), "scripts/tools.lock lacks: {line}");

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use flashsale_sandbox::{RedisCluster, RedisOptions, RedisSentinel, Reply, Tools};
+use flashsale_testbed::{RedisCluster, RedisOptions, RedisSentinel, Reply, Tools};
 
 #[tokio::test]
 async fn a_cluster_moves_a_slot_with_its_keys_and_promotes_a_replica() {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use flashsale_sandbox::{
+use flashsale_testbed::{
     Home, NatsOptions, NatsServer, PostgresOptions, PostgresServer, Program, ProgramOptions,
     RedisOptions, RedisServer, Tools,
 };

@@ -24,7 +24,7 @@ impl TestServer {
         let endpoint = Endpoint::from_shared(self.grpc_url.clone())
             .expect("a URL")
             .connect_timeout(Duration::from_secs(1));
-        crate::eventually("the service accepts connections", || async {
+        super::eventually("the service accepts connections", || async {
             endpoint.connect().await.ok()
         })
         .await
@@ -46,7 +46,7 @@ impl Drop for TestServer {
 /// The `[server]` section of a service under test, on free ports.
 pub fn server_config() -> ServerConfig {
     let free =
-        || SocketAddr::from(([127, 0, 0, 1], flashsale_sandbox::free_port().expect("a free port")));
+        || SocketAddr::from(([127, 0, 0, 1], crate::servers::free_port().expect("a free port")));
     ServerConfig {
         grpc_listen: free(),
         http_listen: free(),
@@ -68,7 +68,7 @@ pub fn server_config() -> ServerConfig {
 
 /// Serves what `build` made. Give `build` the same drain.
 pub async fn serve(hosted: Hosted, drain: Drain) -> TestServer {
-    crate::init();
+    super::init();
     let config = server_config();
     let (grpc_url, http_url) =
         (format!("http://{}", config.grpc_listen), format!("http://{}", config.http_listen));

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use flashsale_home::Home;
 
-use crate::folder::LockedFolder;
+use super::folder::LockedFolder;
 
 /// The folder of one run, safe from being swept as long as this value lives.
 #[derive(Debug)]

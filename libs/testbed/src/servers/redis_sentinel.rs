@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::process::Command;
-use crate::redis::{RedisOptions, RedisServer};
-use crate::redis_cluster::agreed;
-use crate::resp::{Reply, ask};
-use crate::server::{Kind, Server, StartError, io_error};
-use crate::tools::Tools;
+use super::process::Command;
+use super::redis::{RedisOptions, RedisServer};
+use super::redis_cluster::agreed;
+use super::resp::{Reply, ask};
+use super::server::{Kind, Server, StartError, io_error};
+use super::tools::Tools;
 
 const SENTINELS: usize = 3;
 /// What the Sentinels call the pair.

@@ -8,9 +8,9 @@ use nix::sys::signal::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use crate::process::Command;
-use crate::server::{Kind, Server, StartError, io_error};
-use crate::tools::Tools;
+use super::process::Command;
+use super::server::{Kind, Server, StartError, io_error};
+use super::tools::Tools;
 
 /// How a private NATS server is set up.
 #[derive(Debug, Clone)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::process::{Child, Command, log_tail};
-use crate::server::{POLL, StartError, StopError};
+use super::process::{Child, Command, log_tail};
+use super::server::{POLL, StartError, StopError};
 
 /// What to start and how to tell that it is ready.
 #[derive(Debug, Clone)]

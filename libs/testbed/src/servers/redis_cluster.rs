@@ -7,11 +7,11 @@ use nix::sys::signal::Signal;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::process::Command;
-use crate::redis::answers;
-use crate::resp::{Reply, RespError, ask};
-use crate::server::{Kind, POLL, Server, StartError};
-use crate::tools::Tools;
+use super::process::Command;
+use super::redis::answers;
+use super::resp::{Reply, RespError, ask};
+use super::server::{Kind, POLL, Server, StartError};
+use super::tools::Tools;
 
 const MASTERS: usize = 3;
 const SLOTS: u16 = 16_384;

@@ -6,11 +6,11 @@ use std::{
 };
 
 use flashsale_pg::{MIGRATOR, PgConfig};
-use flashsale_sandbox::{PostgresOptions, PostgresServer};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, postgres::PgConnectOptions};
 use tempfile::TempDir;
 
-use crate::{folder, init, tools};
+use super::{folder, init, tools};
+use crate::servers::{PostgresOptions, PostgresServer};
 
 /// Where `make test` keeps one Postgres for all tests: the URL of its superuser.
 const SHARED: &str = "FLASHSALE_TEST_PG_URL";

@@ -11,8 +11,8 @@ use nix::sys::signal::Signal;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use crate::ports;
-use crate::process::{Child, Command, log_tail};
+use super::ports;
+use super::process::{Child, Command, log_tail};
 
 /// How often a condition is looked at again.
 pub(crate) const POLL: Duration = Duration::from_millis(10);

@@ -7,9 +7,9 @@ use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::process::Command;
-use crate::server::{Kind, Server, StartError};
-use crate::tools::Tools;
+use super::process::Command;
+use super::server::{Kind, Server, StartError};
+use super::tools::Tools;
 
 /// How Redis keeps what it was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

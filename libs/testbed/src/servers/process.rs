@@ -17,7 +17,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Gid, Pid, Uid};
 use tokio::sync::watch;
 
-use crate::death;
+use super::death;
 
 /// How long a dropped child may take to end by itself before it is killed.
 const DROP_GRACE: Duration = Duration::from_secs(2);

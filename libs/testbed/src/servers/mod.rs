@@ -1,4 +1,4 @@
-//! Real Redis, NATS and Postgres as child processes, for `flashsale run`, `flashsale up` and the tests.
+//! Real Redis, NATS and Postgres as child processes.
 //!
 //! Everything listens on free ports of 127.0.0.1, keeps its data in a folder of its own and ends with the process that
 //! started it, also when that one is killed with SIGKILL. Nothing here is for production: the servers have no passwords

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use flashsale_sandbox::{
+use flashsale_testbed::{
     Appendonly, NatsCluster, NatsOptions, NatsServer, PostgresOptions, PostgresServer,
     RedisOptions, RedisServer, Tools,
 };

@@ -11,15 +11,16 @@ mod serve;
 use std::{future::Future, time::Duration};
 
 use flashsale_errors::{Failure, Reason};
-use flashsale_sandbox::{
-    Appendonly, NatsOptions, NatsServer, RedisCluster, RedisOptions, RedisSentinel, RedisServer,
-    Tools,
-};
-pub use flashsale_sandbox::{Reply, ask as ask_redis};
 pub use postgres::{TestPg, postgres};
 pub use serve::{TestServer, serve, server_config};
 use tempfile::TempDir;
 use tonic::Status;
+
+pub use crate::servers::ask as ask_redis;
+use crate::servers::{
+    Appendonly, NatsOptions, NatsServer, RedisCluster, RedisOptions, RedisSentinel, RedisServer,
+    Tools,
+};
 
 /// How long [`eventually`] waits. Far more than anything takes on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(30);
