@@ -17,16 +17,14 @@ use flashsale_proto::{
         ExtendHoldRequest, ReleaseHoldRequest, inventory_service_client::InventoryServiceClient,
     },
 };
+use flashsale_testbed::proxy::Tap;
 use rand::{Rng as _, rngs::StdRng};
 use tokio::time::{Instant, sleep};
 use tonic::{Response, Status};
 use uuid::Uuid;
 
 use super::{Placed, Shared, followers::Follow, now_ms, request_key, timely};
-use crate::{
-    platform::{PLENTY, SCARCE},
-    proxy::Tap,
-};
+use crate::platform::{PLENTY, SCARCE};
 
 /// Between two attempts; doubled up to the second value, as the contract asks for.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));

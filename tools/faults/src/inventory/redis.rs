@@ -96,7 +96,7 @@ pub(super) async fn stopped(task: &mut Task, figures: &mut Figures) -> anyhow::R
         let since = Instant::now();
         task.platform.redis.pause();
         let mut callers = JoinSet::new();
-        let client = InventoryServiceClient::new(task.platform.inventory.channel()?);
+        let client = InventoryServiceClient::new(task.platform.services.inventory.channel()?);
         for number in 0..CALLERS {
             let share = u32::try_from(number)? * 4 / 5;
             let at = since + STOPPED_FOR * share / u32::try_from(CALLERS)?;

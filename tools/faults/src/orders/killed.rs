@@ -57,13 +57,13 @@ async fn at(task: &mut Task, point: Point, figures: &mut Figures) -> anyhow::Res
     let tour = Tour { sale: round.sale, step: point.step, arm: (KILL_AT, point.armed()) };
     tour.go(&mut task.platform).await?;
     let until = Instant::now() + WITHIN;
-    let mut killed = task.platform.worker.was_killed().await;
+    let mut killed = task.platform.services.worker.was_killed().await;
     while !killed && Instant::now() < until {
         sleep(POLL).await;
-        killed = task.platform.worker.was_killed().await;
+        killed = task.platform.services.worker.was_killed().await;
     }
     // Armed still if it was not killed: it must not die in somebody else's sale.
-    task.platform.worker.restart(&[]).await?;
+    task.platform.services.worker.restart(&[]).await?;
     tour.end(&mut task.platform).await?;
     task.goes_on(&round.crowd).await?;
     let story = round.crowd.leave().await;

@@ -29,7 +29,7 @@ const CHUNK: usize = 16 * 1024;
 
 /// What is done to the first script call that names a word.
 #[derive(Debug)]
-pub(crate) enum Tap {
+pub enum Tap {
     /// Its reply is lost together with the connection.
     Lose,
     /// Its reply never comes, and nothing else does on that connection.
@@ -40,23 +40,23 @@ pub(crate) enum Tap {
 
 /// Both ends of a request that is held back.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub struct Held {
     reached: oneshot::Sender<()>,
     go: oneshot::Receiver<()>,
 }
 
 /// A request that will be held back.
 #[derive(Debug)]
-pub(crate) struct Hold {
+pub struct Hold {
     /// Told when it is there.
-    pub(crate) reached: oneshot::Receiver<()>,
+    pub reached: oneshot::Receiver<()>,
     /// Lets it go on.
-    pub(crate) go: oneshot::Sender<()>,
+    pub go: oneshot::Sender<()>,
 }
 
 /// Which way bytes go through a plain proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub enum Way {
     /// From the client.
     ToServer,
     /// To the client.
@@ -86,7 +86,7 @@ struct Control {
 
 /// A running proxy. Dropped, it and its connections are gone.
 #[derive(Debug)]
-pub(crate) struct Proxy {
+pub struct Proxy {
     port: u16,
     control: Arc<Control>,
     accepting: JoinHandle<()>,
@@ -104,13 +104,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Proxy {
-    /// A proxy that passes on whatever comes.
-    pub(crate) async fn plain(target: u16) -> anyhow::Result<Self> {
+    /// A proxy that passes on whatever comes to the port `target` of this machine.
+    ///
+    /// # Errors
+    /// If there is no free port.
+    pub async fn plain(target: u16) -> anyhow::Result<Self> {
         Self::start(target, false).await
     }
 
     /// A proxy that reads Redis's protocol.
-    pub(crate) async fn of_redis(target: u16) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// If there is no free port.
+    pub async fn of_redis(target: u16) -> anyhow::Result<Self> {
         Self::start(target, true).await
     }
 
@@ -142,37 +148,37 @@ impl Proxy {
     }
 
     /// Where it listens.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// Leads new connections elsewhere.
-    pub(crate) fn lead_to(&self, target: u16) {
+    pub fn lead_to(&self, target: u16) {
         self.control.target.store(target, Ordering::SeqCst);
     }
 
     /// Ends all connections.
-    pub(crate) fn cut(&self) {
+    pub fn cut(&self) {
         std::mem::take(&mut *lock(&self.control.cut)).cancel();
     }
 
     /// Stands still: connections stay open and nothing gets through, until [`Self::thaw`].
-    pub(crate) fn freeze(&self) {
+    pub fn freeze(&self) {
         self.control.frozen.send_replace(true);
     }
 
     /// Passes on again, first of all what has waited.
-    pub(crate) fn thaw(&self) {
+    pub fn thaw(&self) {
         self.control.frozen.send_replace(false);
     }
 
     /// Does something to the first script call that names `word` and is answered with a hold.
-    pub(crate) fn tap(&self, word: String, tap: Tap) {
+    pub fn tap(&self, word: String, tap: Tap) {
         lock(&self.control.taps).insert(word, tap);
     }
 
     /// Holds the first script call back that names `word`.
-    pub(crate) fn hold(&self, word: String) -> Hold {
+    pub fn hold(&self, word: String) -> Hold {
         let (reach, reached) = oneshot::channel();
         let (go, gone) = oneshot::channel();
         self.tap(word, Tap::Hold(Held { reached: reach, go: gone }));
@@ -180,7 +186,7 @@ impl Proxy {
     }
 
     /// Tells, once, when `text` comes by on its `way` through a plain proxy: after it has passed, or before, and then it waits.
-    pub(crate) fn wire(&self, way: Way, text: &'static str, passes: bool) -> Hold {
+    pub fn wire(&self, way: Way, text: &'static str, passes: bool) -> Hold {
         let (reach, reached) = oneshot::channel();
         let (go, gone) = oneshot::channel();
         let held = Held { reached: reach, go: gone };
@@ -189,7 +195,7 @@ impl Proxy {
     }
 
     /// Replies that were lost, of scripts that had run.
-    pub(crate) fn lost(&self) -> u64 {
+    pub fn lost(&self) -> u64 {
         self.control.lost.load(Ordering::SeqCst)
     }
 }
