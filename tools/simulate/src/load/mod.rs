@@ -149,7 +149,7 @@ impl Site {
     }
 
     fn folder(&self) -> anyhow::Result<&Path> {
-        let stack = self.stack.as_ref().map(|stack| stack.dir.path());
+        let stack = self.stack.as_ref().map(|stack| stack.folder());
         let own = self.folder.as_ref().map(RunDir::path);
         stack.or(own).context("there is no folder to write in")
     }
