@@ -2,10 +2,12 @@
 //!
 //! - [`servers`]: real Redis, NATS and Postgres, and programs of ours, as child processes.
 //! - [`platform`]: all of the platform on one machine, with [proxies](proxy) where something is to fail.
+//! - [`fixtures`]: sales, orders and payments that are written into the record.
 //! - [`testing`]: the same for one test each, services in the process of the test, and generated fakes of their peers.
 //!
 //! Nothing here is for production.
 
+pub mod fixtures;
 pub mod platform;
 pub mod proxy;
 pub mod servers;
