@@ -2,11 +2,13 @@
 //!
 //! - [`servers`]: real Redis, NATS and Postgres, and programs of ours, as child processes.
 //! - [`platform`]: all of the platform on one machine, with [proxies](proxy) where something is to fail.
+//! - [`buyer`]: what a buyer says in each call.
 //! - [`fixtures`]: sales, orders and payments that are written into the record.
 //! - [`testing`]: the same for one test each, services in the process of the test, and generated fakes of their peers.
 //!
 //! Nothing here is for production.
 
+pub mod buyer;
 pub mod fixtures;
 pub mod platform;
 pub mod proxy;

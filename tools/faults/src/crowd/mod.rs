@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use buyer::Buyer;
+use buyer::Visitor;
 use flashsale_admission::Signer;
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::checkout::{
@@ -192,7 +192,7 @@ impl Crowd {
             let mut random = StdRng::seed_from_u64(seed ^ (lane << 32));
             buyers.spawn(async move {
                 while !shared.stop.is_cancelled() {
-                    Buyer::new(Arc::clone(&shared)).visit(&mut random).await;
+                    Visitor::new(Arc::clone(&shared)).visit(&mut random).await;
                     sleep(shared.manners.pause).await;
                 }
             });
