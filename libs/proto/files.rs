@@ -1,5 +1,5 @@
 //! The protos under `proto/`, compiled with protox, so that protoc is not needed. Shared by the
-//! build scripts of `libs/proto` and `libs/testing`.
+//! build scripts of `libs/proto` and `libs/testbed`.
 
 use std::{env, error::Error, path::PathBuf};
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use flashsale_redis::{CheckError, RedisConfig, Script, Store, Unfit};
-use flashsale_sandbox::{RedisCluster, RedisOptions, RedisServer, Tools};
+use flashsale_testbed::{RedisCluster, RedisOptions, RedisServer, Tools};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy},
     net::{TcpListener, TcpStream},

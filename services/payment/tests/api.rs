@@ -17,7 +17,7 @@ use flashsale_proto::{
     },
 };
 use flashsale_service::Drain;
-use flashsale_testing::{TestPg, TestServer, assert_failure};
+use flashsale_testbed::{TestPg, TestServer, assert_failure};
 use tonic::{Status, transport::Channel};
 use uuid::Uuid;
 
@@ -31,12 +31,12 @@ struct Api {
 
 impl Api {
     async fn new() -> Self {
-        let pg = flashsale_testing::postgres().await;
+        let pg = flashsale_testbed::postgres().await;
         Store::new(pg.pool.clone()).set_force(Force::Open).await.unwrap();
         let drain = Drain::new();
         let config = config(&pg, "http://127.0.0.1:1", &[]);
         let hosted = flashsale_payment::build(config, drain.clone()).await.unwrap();
-        let server = flashsale_testing::serve(hosted, drain).await;
+        let server = flashsale_testbed::serve(hosted, drain).await;
         let channel = server.channel().await;
         Self {
             pg,

@@ -11,7 +11,7 @@ use common::{Bench, Standin};
 use flashsale_proto::payment::{
     BreakerForce, BreakerState, GetBreakerRequest, PaymentState, RefundRequest, SetBreakerRequest,
 };
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use futures::StreamExt as _;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::json;
@@ -53,7 +53,7 @@ async fn a_good_card_is_charged_once() {
 
 #[tokio::test]
 async fn an_ended_payment_is_announced() {
-    let nats = flashsale_testing::nats().await;
+    let nats = flashsale_testbed::nats().await;
     let client = async_nats::connect(&nats.url).await.unwrap();
     let mut events = client.subscribe(flashsale_queue::PAYMENT_EVENT_SUBJECTS).await.unwrap();
     client.flush().await.unwrap();

@@ -7,7 +7,7 @@ use flashsale_payment::{
     domain::{Outcome, State},
     store::{NewPayment, Recorded, SettleResult, Settled, Store},
 };
-use flashsale_testing::TestPg;
+use flashsale_testbed::TestPg;
 use futures::future::join_all;
 use uuid::Uuid;
 
@@ -20,7 +20,7 @@ struct Bench {
 }
 
 async fn bench() -> Bench {
-    let pg = flashsale_testing::postgres().await;
+    let pg = flashsale_testbed::postgres().await;
     let store = Store::new(pg.pool.clone());
     Bench { pg, store }
 }

@@ -7,7 +7,7 @@ mod world;
 
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::sale::{self, SaleSettings, SaleState};
-use flashsale_testing::{assert_failure, eventually};
+use flashsale_testbed::{assert_failure, eventually};
 use futures::future::join_all;
 use tonic::Status;
 use world::{World, creation, id, import, item, settings, with_room};

@@ -11,7 +11,7 @@ use flashsale_proto::{
     Money,
     sale::{self, Item, RoomSettings, SaleSettings},
 };
-use flashsale_testing::assert_failure;
+use flashsale_testbed::assert_failure;
 use tonic::Status;
 use world::{Client, World, creation, eur, id, import, item, settings};
 

@@ -8,31 +8,27 @@ use std::time::Duration;
 
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::sale::{self, SaleState};
-use flashsale_testing::eventually;
+use flashsale_testbed::{
+    eventually,
+    fixtures::{self, OrderSpec},
+};
 use tonic::{Request, Status};
 use uuid::Uuid;
 use world::{World, creation, eur, id};
 
 /// An order of units of TEE-M at 29.90, recorded as the claims do.
 async fn record(world: &World, sale: &str, state: &str, units: i64) -> Uuid {
-    let order_id = Uuid::new_v4();
-    sqlx::query(
-        "WITH placed AS (
-             INSERT INTO orders (order_id, sale_id, buyer_id, hold_id, epoch, request_id, request_hash, state, currency, total_minor,
-                 email, contact_name, payment_method, placed_at)
-             VALUES ($1, $2, 'b', gen_random_uuid(), 1, gen_random_uuid(), 'h', $3, 'EUR', 2990 * $4, 'a@example.com', 'A', 'pm', now())
-             RETURNING order_id
-         )
-         INSERT INTO order_lines (order_id, sku, quantity, unit_price_minor) SELECT order_id, 'TEE-M', $4, 2990 FROM placed",
-    )
-    .bind(order_id)
-    .bind(sale.parse::<Uuid>().unwrap())
-    .bind(state)
-    .bind(units)
-    .execute(&world.pg.pool)
-    .await
-    .unwrap();
-    order_id
+    let order = OrderSpec {
+        state,
+        total_minor: 2_990 * units,
+        email: "a@example.com",
+        contact_name: "A",
+        payment_method: "pm",
+        lines: vec![("TEE-M", units, 2_990)],
+        ..OrderSpec::new(sale.parse().unwrap(), "b")
+    };
+    fixtures::record_order(&world.pg.pool, &order).await.unwrap();
+    order.order_id
 }
 
 async fn pay(world: &World, order_id: Uuid, state: &str, captured_minor: i64) {

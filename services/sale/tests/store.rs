@@ -9,7 +9,7 @@ use flashsale_sale::{
     store::{Created, Request, Store, Written},
 };
 use flashsale_service::page::Place;
-use flashsale_testing::{TestPg, postgres};
+use flashsale_testbed::{TestPg, postgres};
 use iso_currency::Currency;
 use time::macros::datetime;
 use uuid::Uuid;
@@ -126,7 +126,7 @@ async fn one_instance_at_a_time_tells_of_a_sale() {
 
     // The right ends with its holder.
     drop(store.telling(draft.id).await.unwrap().unwrap());
-    let telling = flashsale_testing::eventually("the right is free", || async {
+    let telling = flashsale_testbed::eventually("the right is free", || async {
         store.telling(draft.id).await.unwrap()
     })
     .await;

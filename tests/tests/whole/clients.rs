@@ -9,7 +9,7 @@ use std::{
 };
 
 use flashsale_errors::Reason;
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use nix::sys::signal::{Signal, kill};
 
 use crate::command::{Flashsale, Said, repository, tools};

@@ -6,7 +6,7 @@ use std::{
     process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
 };
 
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -12,7 +12,7 @@ use flashsale_proto::{
         RunDrawRequest, waiting_room_admin_service_client::WaitingRoomAdminServiceClient,
     },
 };
-use flashsale_testing::{assert_failure, eventually};
+use flashsale_testbed::{assert_failure, eventually};
 use nix::sys::signal::{Signal, kill};
 use tonic::transport::Channel;
 

@@ -1,6 +1,6 @@
 //! `flashsale load`.
 
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 

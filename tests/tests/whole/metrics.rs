@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flashsale_proto::checkout::OrderState;
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use tokio::{

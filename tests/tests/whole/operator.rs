@@ -4,15 +4,12 @@ use std::process::{Command, Stdio};
 
 use flashsale_errors::Reason;
 use flashsale_proto::{
-    checkout::{
-        Contact, Line, Order, PlaceOrderRequest, checkout_service_client::CheckoutServiceClient,
-    },
+    checkout::{Line, Order, checkout_service_client::CheckoutServiceClient},
     waitingroom::{
-        JoinRequest, Outlook, WatchPositionRequest,
-        waiting_room_service_client::WaitingRoomServiceClient,
+        Outlook, WatchPositionRequest, waiting_room_service_client::WaitingRoomServiceClient,
     },
 };
-use flashsale_testing::eventually;
+use flashsale_testbed::{buyer::Buyer, eventually};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use tonic::transport::Channel;
@@ -387,12 +384,8 @@ fn unknown_and_malformed_ids_are_told_apart(up: &Flashsale, sale_id: &str) {
 /// One buyer's visit: joins, waits for the admission, and orders one mug.
 async fn buy(channel: Channel, sale_id: &str, buyer: &str, card: &str) -> Order {
     let mut room = WaitingRoomServiceClient::new(channel.clone());
-    let join = JoinRequest {
-        request_id: Uuid::new_v4().to_string(),
-        sale_id: sale_id.to_owned(),
-        buyer_id: buyer.to_owned(),
-    };
-    let ticket = room.join(join).await.unwrap().into_inner().ticket;
+    let buyer = Buyer::new(sale_id, buyer.to_owned(), "Grace H.".to_owned());
+    let ticket = room.join(buyer.join(Uuid::new_v4())).await.unwrap().into_inner().ticket;
     let mut line = room.watch_position(WatchPositionRequest { ticket }).await.unwrap().into_inner();
     let admission = loop {
         let position = line.message().await.unwrap().unwrap().position.unwrap();
@@ -408,20 +401,8 @@ async fn buy(channel: Channel, sale_id: &str, buyer: &str, card: &str) -> Order 
             | Outlook::Closed => panic!("{position:?}"),
         }
     };
-    let place = PlaceOrderRequest {
-        request_id: Uuid::new_v4().to_string(),
-        sale_id: sale_id.to_owned(),
-        buyer_id: buyer.to_owned(),
-        hold_id: String::new(),
-        lines: vec![Line { sku: "TW-MUG-01".to_owned(), quantity: 1 }],
-        admission,
-        contact: Some(Contact {
-            email: format!("{buyer}@example.com"),
-            name: "Grace H.".to_owned(),
-            locale: String::new(),
-        }),
-        payment_method: card.to_owned(),
-    };
+    let lines = vec![Line { sku: "TW-MUG-01".to_owned(), quantity: 1 }];
+    let place = buyer.place(Uuid::new_v4(), String::new(), lines, admission, card);
     CheckoutServiceClient::new(channel)
         .place_order(place)
         .await

@@ -7,7 +7,7 @@ use flashsale_proto::{
     checkout::OrderState,
     inventory::{GetStockRequest, inventory_service_client::InventoryServiceClient},
 };
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use nix::sys::signal::{Signal, kill};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

@@ -12,7 +12,7 @@ use flashsale_proto::{
     checkout::OrderState,
     sale::{GetSaleRequest, sale_service_client::SaleServiceClient},
 };
-use flashsale_testing::{assert_failure, eventually};
+use flashsale_testbed::{assert_failure, eventually};
 use nix::sys::signal::{Signal, kill};
 use tonic::transport::Channel;
 

@@ -1,16 +1,12 @@
 //! A buyer for whom a shop's backend calls, in a trace of the shop's own.
 
 use flashsale_proto::{
-    checkout::{
-        Contact, GetOrderRequest, Line, Order, OrderState, PlaceOrderRequest,
-        checkout_service_client::CheckoutServiceClient,
-    },
+    checkout::{Line, Order, OrderState, checkout_service_client::CheckoutServiceClient},
     waitingroom::{
-        JoinRequest, Outlook, WatchPositionRequest,
-        waiting_room_service_client::WaitingRoomServiceClient,
+        Outlook, WatchPositionRequest, waiting_room_service_client::WaitingRoomServiceClient,
     },
 };
-use flashsale_testing::eventually;
+use flashsale_testbed::{buyer::Buyer, eventually};
 use tonic::{Request, Status, transport::Channel};
 use uuid::Uuid;
 
@@ -19,10 +15,7 @@ pub(crate) const SKU: &str = "TW-MUG-01";
 #[derive(Debug, Clone)]
 pub(crate) struct Shopper {
     pub(crate) channel: Channel,
-    pub(crate) sale_id: String,
-    pub(crate) buyer_id: String,
-    pub(crate) email: String,
-    pub(crate) name: String,
+    pub(crate) buyer: Buyer,
     /// The shop's own `traceparent`.
     pub(crate) traceparent: String,
     pub(crate) ticket: String,
@@ -33,12 +26,12 @@ impl Shopper {
     /// A buyer with a name that is easy to find in a log.
     pub(crate) fn new(channel: Channel, sale_id: &str, name: &str) -> Self {
         let (trace, span) = (Uuid::new_v4().simple(), &Uuid::new_v4().simple().to_string()[..16]);
+        let buyer_id = format!("buyer-{}", name.to_lowercase());
+        let mut buyer = Buyer::new(sale_id, buyer_id, format!("{name} Quixotic"));
+        buyer.contact.email = format!("{}@buyers.example", name.to_lowercase());
         Self {
             channel,
-            sale_id: sale_id.to_owned(),
-            buyer_id: format!("buyer-{}", name.to_lowercase()),
-            email: format!("{}@buyers.example", name.to_lowercase()),
-            name: format!("{name} Quixotic"),
+            buyer,
             traceparent: format!("00-{trace}-{span}-01"),
             ticket: String::new(),
             admission: String::new(),
@@ -64,11 +57,7 @@ impl Shopper {
     /// Joins the line and waits for the admission.
     pub(crate) async fn come_in(&mut self) {
         let mut room = WaitingRoomServiceClient::new(self.channel.clone());
-        let join = JoinRequest {
-            request_id: Uuid::new_v4().to_string(),
-            sale_id: self.sale_id.clone(),
-            buyer_id: self.buyer_id.clone(),
-        };
+        let join = self.buyer.join(Uuid::new_v4());
         self.ticket = room.join(self.traced(join)).await.unwrap().into_inner().ticket;
         let watch = self.traced(WatchPositionRequest { ticket: self.ticket.clone() });
         let mut line = room.watch_position(watch).await.unwrap().into_inner();
@@ -83,20 +72,9 @@ impl Shopper {
     }
 
     pub(crate) async fn place(&self, quantity: i64, card: &str) -> Result<Order, Status> {
-        let place = PlaceOrderRequest {
-            request_id: Uuid::new_v4().to_string(),
-            sale_id: self.sale_id.clone(),
-            buyer_id: self.buyer_id.clone(),
-            hold_id: String::new(),
-            lines: vec![Line { sku: SKU.to_owned(), quantity }],
-            admission: self.admission.clone(),
-            contact: Some(Contact {
-                email: self.email.clone(),
-                name: self.name.clone(),
-                locale: String::new(),
-            }),
-            payment_method: card.to_owned(),
-        };
+        let lines = vec![Line { sku: SKU.to_owned(), quantity }];
+        let (request_id, admission) = (Uuid::new_v4(), self.admission.clone());
+        let place = self.buyer.place(request_id, String::new(), lines, admission, card);
         let mut checkout = CheckoutServiceClient::new(self.channel.clone());
         Ok(checkout.place_order(self.traced(place)).await?.into_inner().order.unwrap())
     }
@@ -104,11 +82,7 @@ impl Shopper {
     /// Waits until an order has reached a state.
     pub(crate) async fn sees(&self, order: &Order, state: OrderState) {
         eventually(&format!("the order is {state:?}"), || async {
-            let get = GetOrderRequest {
-                sale_id: self.sale_id.clone(),
-                order_id: order.order_id.clone(),
-                buyer_id: self.buyer_id.clone(),
-            };
+            let get = self.buyer.get(&order.order_id);
             let mut checkout = CheckoutServiceClient::new(self.channel.clone());
             let now = checkout.get_order(get).await.unwrap().into_inner().order.unwrap();
             (now.state() == state).then_some(())

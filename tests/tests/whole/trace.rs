@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use flashsale_proto::checkout::OrderState;
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use nix::sys::signal::{Signal, kill};
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
 use serde_json::Value;
@@ -55,7 +55,7 @@ async fn order_is_one_trace() {
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
     let mut mallory = shopper("Mallorymalformed");
     mallory.come_in().await;
-    mallory.email = "mallorymalformed no address".to_owned();
+    mallory.buyer.contact.email = "mallorymalformed no address".to_owned();
     let refused = mallory.place(1, "pm_card_amex").await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
     let mut stranger = shopper("Strangerdanger");
@@ -64,8 +64,9 @@ async fn order_is_one_trace() {
 
     let mut secrets: Vec<String> = secrets_of(up.home());
     for shopper in [&ada, &bob, &eve, &mallory, &stranger] {
-        let Shopper { buyer_id, email, name, ticket, admission, .. } = shopper.clone();
-        secrets.extend([buyer_id, email, name, ticket, admission]);
+        let Shopper { buyer, ticket, admission, .. } = shopper.clone();
+        let contact = buyer.contact;
+        secrets.extend([buyer.buyer_id, contact.email, contact.name, ticket, admission]);
     }
     secrets.extend(["pm_card_", "Quixotic", "@buyers.example"].map(str::to_owned));
     secrets.retain(|secret| !secret.is_empty());

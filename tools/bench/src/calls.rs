@@ -8,8 +8,7 @@ use flashsale_admission::{Admission, Signer};
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{
     checkout::{
-        self, Contact, OrderState, PlaceOrderRequest,
-        checkout_service_client::CheckoutServiceClient,
+        self, OrderState, PlaceOrderRequest, checkout_service_client::CheckoutServiceClient,
     },
     inventory::{
         GetStockRequest, Line, ReserveRequest, inventory_service_client::InventoryServiceClient,
@@ -17,6 +16,7 @@ use flashsale_proto::{
     waitingroom::{JoinRequest, waiting_room_service_client::WaitingRoomServiceClient},
 };
 use flashsale_queue::{OrderMessage, QueueMessage};
+use flashsale_testbed::buyer::Buyer;
 use time::OffsetDateTime;
 use tonic::{Request, transport::Channel};
 use uuid::Uuid;
@@ -30,6 +30,8 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How long admissions last: longer than any run.
 const ADMITTED_MS: i64 = 12 * 3_600 * 1_000;
+/// A card that pays.
+const CARD: &str = "pm_card_visa";
 /// The skus of the sale.
 pub(crate) const SKUS: u64 = 12;
 
@@ -62,11 +64,7 @@ impl<'a> Requests<'a> {
     }
 
     pub(crate) fn joins(&mut self, count: u64) -> Vec<JoinRequest> {
-        self.write(count, |this, number| JoinRequest {
-            request_id: Uuid::new_v4().to_string(),
-            sale_id: this.sale_id.to_string(),
-            buyer_id: buyer(number),
-        })
+        self.write(count, |this, number| buyer(this.sale_id, number).join(Uuid::new_v4()))
     }
 
     /// In the sale without a waiting room.
@@ -77,12 +75,10 @@ impl<'a> Requests<'a> {
     /// In these sales in turn, none of which has a waiting room.
     pub(crate) fn reserves_in(&mut self, sales: &[Uuid], count: u64) -> Vec<ReserveRequest> {
         let sale = |number: u64| sales.get(number as usize % sales.len()).copied();
-        self.write(count, |_, number| ReserveRequest {
-            request_id: Uuid::new_v4().to_string(),
-            sale_id: sale(number).unwrap_or_default().to_string(),
-            buyer_id: buyer(number),
-            lines: vec![Line { sku: sku(number), quantity: 1 }],
-            admission: String::new(),
+        self.write(count, |_, number| {
+            let lines = vec![Line { sku: sku(number), quantity: 1 }];
+            let buyer = buyer(sale(number).unwrap_or_default(), number);
+            buyer.reserve(Uuid::new_v4(), lines, String::new())
         })
     }
 
@@ -96,12 +92,10 @@ impl<'a> Requests<'a> {
         sale_id: Uuid,
         count: u64,
     ) -> Vec<ReserveRequest> {
-        self.write(count, |this, number| ReserveRequest {
-            request_id: Uuid::new_v4().to_string(),
-            sale_id: sale_id.to_string(),
-            buyer_id: buyer(number),
-            lines: vec![Line { sku: sku(number), quantity: 1 }],
-            admission: this.admission(sale_id, number),
+        self.write(count, |this, number| {
+            let lines = vec![Line { sku: sku(number), quantity: 1 }];
+            let admission = this.admission(sale_id, number);
+            buyer(sale_id, number).reserve(Uuid::new_v4(), lines, admission)
         })
     }
 
@@ -110,19 +104,11 @@ impl<'a> Requests<'a> {
     }
 
     pub(crate) fn orders_in(&mut self, sale_id: Uuid, count: u64) -> Vec<PlaceOrderRequest> {
-        self.write(count, |this, number| PlaceOrderRequest {
-            request_id: Uuid::new_v4().to_string(),
-            sale_id: sale_id.to_string(),
-            buyer_id: buyer(number),
-            hold_id: String::new(),
-            lines: vec![checkout::Line { sku: sku(number), quantity: 1 }],
-            admission: this.admission(sale_id, number),
-            contact: Some(Contact {
-                email: format!("{}@example.com", buyer(number)),
-                name: format!("Buyer {number}"),
-                locale: String::new(),
-            }),
-            payment_method: "pm_card_visa".to_owned(),
+        self.write(count, |this, number| {
+            let lines = vec![checkout::Line { sku: sku(number), quantity: 1 }];
+            let admission = this.admission(sale_id, number);
+            let request_id = Uuid::new_v4();
+            buyer(sale_id, number).place(request_id, String::new(), lines, admission, CARD)
         })
     }
 
@@ -132,7 +118,7 @@ impl<'a> Requests<'a> {
             order: OrderMessage {
                 order_id: Uuid::new_v4(),
                 sale_id: this.sale_id,
-                buyer_id: buyer(number),
+                buyer_id: buyer_id(number),
                 hold_id: Uuid::new_v4(),
                 epoch: 1,
                 admission_id: Some(Uuid::new_v4().to_string()),
@@ -146,9 +132,9 @@ impl<'a> Requests<'a> {
                 currency: "EUR".to_owned(),
                 total_minor: 1_990,
                 placed_at_ms: now_ms(),
-                email: format!("{}@example.com", buyer(number)),
+                email: format!("{}@example.com", buyer_id(number)),
                 contact_name: format!("Buyer {number}"),
-                payment_method: "pm_card_visa".to_owned(),
+                payment_method: CARD.to_owned(),
                 locale: String::new(),
             },
         })
@@ -157,7 +143,7 @@ impl<'a> Requests<'a> {
     fn admission(&self, sale_id: Uuid, number: u64) -> String {
         self.signer.mint_admission(&Admission {
             sale_id,
-            buyer_id: buyer(number),
+            buyer_id: buyer_id(number),
             number: i64::try_from(number).unwrap_or(i64::MAX),
             generation: 0,
             expires_at_ms: now_ms() + ADMITTED_MS,
@@ -166,7 +152,11 @@ impl<'a> Requests<'a> {
     }
 }
 
-fn buyer(number: u64) -> String {
+fn buyer(sale_id: Uuid, number: u64) -> Buyer {
+    Buyer::new(sale_id, buyer_id(number), format!("Buyer {number}"))
+}
+
+fn buyer_id(number: u64) -> String {
     format!("bench-{number:012}")
 }
 

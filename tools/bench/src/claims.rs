@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use crate::{
     cpu::{self, Seconds},
-    platform::Platform,
+    platform::{Platform, pid},
 };
 
 /// How long a backlog may take.
@@ -63,11 +63,11 @@ pub(crate) async fn measure(
     let mut watched = platform.watched();
     let cpu_before = watched.read();
     let claimer = platform.claimer(batch).await?;
-    watched.processes.push(("claimer", claimer.child().pid()));
+    watched.processes.push(("claimer", pid(&claimer)?));
     let waited = tokio::time::timeout(PATIENCE, recorded(pool, expected)).await;
     let mut cpu = cpu::between(&cpu_before, &watched.read());
     cpu.values_mut().for_each(|used| *used *= 10_000.0 / waiting as f64);
-    claimer.stop(Duration::from_secs(10)).await?;
+    claimer.stop_within(Duration::from_secs(10)).await?;
     waited.with_context(|| format!("{waiting} orders were not claimed within {PATIENCE:?}"))??;
     let (orders, seconds): (i64, f64) = sqlx::query_as(
         "WITH recorded AS (SELECT claimed_at FROM orders WHERE claimed_at >= $1),

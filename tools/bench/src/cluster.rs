@@ -1,8 +1,10 @@
 //! A Redis Cluster of three masters with an inventory of its own, for comparing it with the single Redis.
 
 use anyhow::Context as _;
-use flashsale_pg::PgConfig;
-use flashsale_sandbox::{Program, RedisCluster, Reply};
+use flashsale_testbed::{
+    RedisCluster, Reply,
+    platform::{Service, create_database, migrated},
+};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tonic::transport::{Channel, Endpoint};
@@ -22,8 +24,7 @@ const DATABASE: &str = "bench_cluster";
 /// The cluster. Dropped, everything in it is killed.
 pub(crate) struct Cluster {
     redis: RedisCluster,
-    inventory: Program,
-    url: String,
+    inventory: Service,
     /// Open sales whose stock is in the cluster.
     pub(crate) sales: Vec<Uuid>,
 }
@@ -32,7 +33,8 @@ impl Cluster {
     /// Starts it beside the platform, with sales in a database of their own: a stock is of one store.
     pub(crate) async fn start(platform: &Platform) -> anyhow::Result<Self> {
         let redis =
-            RedisCluster::start(&platform.tools, &platform.folder().join("cluster"), false).await?;
+            RedisCluster::start(platform.tools(), &platform.folder().join("cluster"), false)
+                .await?;
         for node in 0..redis.masters() {
             // As the single Redis is set up.
             for (key, value) in [
@@ -43,16 +45,16 @@ impl Cluster {
                 redis.ask(node, &["CONFIG", "SET", key, value]).await?;
             }
         }
-        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {DATABASE}")))
-            .execute(platform.pool())
-            .await?;
+        create_database(platform.pool(), DATABASE).await?;
         let postgres = platform.postgres_url_of(DATABASE);
-        let pool = flashsale_pg::connect(&pg_config(postgres.clone()), "bench")?;
-        flashsale_pg::migrate(&pool).await?;
-        let stores = [("REDIS__URL", redis.url()), ("POSTGRES__URL", postgres)];
-        let stores = stores.each_ref().map(|(key, url)| (*key, url.as_str()));
-        let (url, inventory) = platform.another("inventory", "inventory-cluster", &stores).await?;
-        let mut cluster = Self { redis, inventory, url, sales: Vec::new() };
+        let pool = migrated(postgres.clone(), 2, "bench").await?;
+        let inventory = platform
+            .another("inventory", "inventory-cluster", |settings| {
+                settings.redis.url = Some(redis.url());
+                settings.postgres.url = Some(postgres);
+            })
+            .await?;
+        let mut cluster = Self { redis, inventory, sales: Vec::new() };
         cluster.sales = open_sales(&pool, cluster.channel().await?).await?;
         pool.close().await;
         Ok(cluster)
@@ -60,15 +62,15 @@ impl Cluster {
 
     /// A new connection to its inventory.
     pub(crate) async fn channel(&self) -> anyhow::Result<Channel> {
-        Ok(Endpoint::from_shared(self.url.clone())?.connect().await?)
+        Ok(Endpoint::from_shared(self.inventory.url())?.connect().await?)
     }
 
     /// Whose processor time counts.
     pub(crate) fn watched(&self) -> Watched {
         let masters = (0..self.redis.masters()).map(|node| ("redis", self.redis.node(node).pid()));
-        let others =
-            [("load_generator", std::process::id()), ("inventory", self.inventory.child().pid())];
-        Watched { processes: others.into_iter().chain(masters).collect() }
+        let inventory = self.inventory.pid().map(|pid| ("inventory", pid));
+        let others = [("load_generator", std::process::id())].into_iter().chain(inventory);
+        Watched { processes: others.chain(masters).collect() }
     }
 
     /// What each master has: sales, and the holds in them.
@@ -90,8 +92,7 @@ impl Cluster {
 
     /// Stops it.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
-        self.inventory.stop(crate::platform::STOP_WITHIN).await?;
-        Ok(())
+        self.inventory.stop().await
     }
 }
 
@@ -128,13 +129,4 @@ pub(crate) async fn open_sales(pool: &PgPool, inventory: Channel) -> anyhow::Res
         all.push(sale);
     }
     Ok(all)
-}
-
-pub(crate) fn pg_config(url: String) -> PgConfig {
-    PgConfig {
-        max_connections: 2,
-        acquire_timeout_ms: 10_000,
-        statement_timeout_ms: 60_000,
-        ..PgConfig::at(url)
-    }
 }

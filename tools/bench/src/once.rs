@@ -57,11 +57,11 @@ pub(crate) async fn rebuild(
     let sale_id = recorded_sale(platform, holds).await?;
     let claimer = platform.claimer(CLAIM_BATCH).await?;
     let idle = rebuilt(platform, sale_id, holds).await?;
-    claimer.stop(PATIENCE).await?;
+    claimer.stop_within(PATIENCE).await?;
     backlog.await?;
     let claimer = platform.claimer(CLAIM_BATCH).await?;
     let behind = rebuilt(platform, sale_id, holds).await?;
-    claimer.stop(PATIENCE).await?;
+    claimer.stop_within(PATIENCE).await?;
     Ok(json!({
         "holds": holds,
         "seconds": idle,

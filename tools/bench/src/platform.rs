@@ -1,7 +1,6 @@
 //! The platform under measurement: stores, services and the no-op service, each a process of its own.
 
 use std::{
-    ffi::OsString,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,38 +15,30 @@ use flashsale_proto::{
         sale_service_client::SaleServiceClient,
     },
 };
-use flashsale_sandbox::{
-    Appendonly, Home, NatsOptions, NatsServer, PostgresOptions, PostgresServer, Program,
-    ProgramOptions, RedisOptions, RedisServer, RunDir, Tools, free_port,
+use flashsale_testbed::{
+    Tools,
+    platform::{
+        AdmissionSettings, Apart, Peer, Peers, PlatformOptions, ServerSettings, Service,
+        ServiceOptions, Settings, migrated, run_dir,
+    },
 };
 use sqlx::PgPool;
 use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
-use crate::{calls, ceilings, cluster::pg_config, cpu::Watched};
+use crate::{calls, ceilings, cpu::Watched};
 
-const READY_WITHIN: Duration = Duration::from_secs(60);
-pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(20);
+const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// How long a sale may take to reach every service.
 const PROPAGATE_WITHIN: Duration = Duration::from_secs(30);
 /// Units of each sku: more than any run takes.
 const UNITS: i64 = 10_000_000;
-/// The services, with the variable that tells the others where each is.
-const SERVICES: [(&str, &str); 4] = [
-    ("sale", "SALE"),
-    ("waiting-room", "WAITING_ROOM"),
-    ("inventory", "INVENTORY"),
-    ("checkout", "CHECKOUT"),
-];
-
 /// All of it. Dropped, everything in it is killed.
 pub(crate) struct Platform {
-    services: Vec<(&'static str, String, Program)>,
-    nats: NatsServer,
-    redis: RedisServer,
-    postgres: PostgresServer,
-    dir: RunDir,
-    env: Vec<(OsString, OsString)>,
+    noop: Service,
+    base: flashsale_testbed::platform::Platform<Apart>,
+    /// What every process is told.
+    settings: Settings,
     pool: PgPool,
     /// NATS, and JetStream in it, without a service in between.
     pub(crate) nats_client: async_nats::Client,
@@ -58,8 +49,6 @@ pub(crate) struct Platform {
     pub(crate) open_sale_id: Uuid,
     /// What signs admissions, in the waiting room and here.
     pub(crate) signer: Signer,
-    /// Where the stores' programs are.
-    pub(crate) tools: Tools,
     /// The program `redis-benchmark`.
     pub(crate) redis_benchmark: PathBuf,
     /// Versions of the stores.
@@ -71,50 +60,51 @@ impl Platform {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let tools = Tools::locate()?;
         let redis_benchmark = redis_benchmark(&tools)?;
-        let dir = RunDir::create(&Home::locate()?).context("no folder to run in")?;
-        let path = dir.path().to_owned();
-        let (postgres, redis, nats) = tokio::try_join!(
-            PostgresServer::start(&tools, path.join("postgres"), PostgresOptions::default()),
-            RedisServer::start(
-                &tools,
-                path.join("redis"),
-                RedisOptions { appendonly: Appendonly::Everysec },
-            ),
-            NatsServer::start(&tools, path.join("nats"), NatsOptions::default()),
-        )?;
+        let options = PlatformOptions {
+            redis: "redis",
+            database: None,
+            program: serve,
+            drain_within: STOP_WITHIN,
+            stop_within: STOP_WITHIN,
+        };
+        let mut base =
+            flashsale_testbed::platform::Platform::<Apart>::start(tools, run_dir()?, options)
+                .await?;
         // Redis writes its log anew whenever it has doubled, which at the start of its life is always: that would be measured instead.
-        let address = format!("127.0.0.1:{}", redis.port());
+        let address = format!("127.0.0.1:{}", base.redis.port());
         ceilings::ask(&address, "CONFIG SET auto-aof-rewrite-percentage 0").await?;
-        let pool = flashsale_pg::connect(&pg_config(postgres.url()), "bench")?;
-        flashsale_pg::migrate(&pool).await?;
-        let nats_client = async_nats::connect(nats.url()).await?;
+        let pool = migrated(base.postgres_url(), 2, "bench").await?;
+        let nats_client = async_nats::connect(base.nats.url()).await?;
         let jetstream = jetstream::new(nats_client.clone());
 
         let signer = Signer::generate()?;
-        let keys = path.join("keys.json");
+        let keys = base.file("keys.json");
         std::fs::write(&keys, signer.to_private_jwks())?;
-        let mut env = vec![
-            variable("POSTGRES__URL", postgres.url()),
-            variable("REDIS__URL", redis.url()),
-            variable("NATS__URL", nats.url()),
-            variable("ADMISSION__SIGNING_KEYS_FILE", keys.display()),
-        ];
-        let mut ports = Vec::new();
-        for (name, key) in SERVICES {
-            let port = free_port()?;
-            env.push(variable(&format!("PEERS__{key}__URL"), format!("http://127.0.0.1:{port}")));
-            ports.push((name, port));
+        let known = base.settings();
+        let settings = Settings {
+            // Nobody pays here.
+            peers: Peers { payment: Peer::default(), ..known.peers },
+            admission: AdmissionSettings {
+                signing_keys_file: Some(keys.display().to_string()),
+                ephemeral_keys: None,
+            },
+            // Ends are not awaited by anybody here.
+            server: ServerSettings { drain_delay_ms: Some(0) },
+            ..known
+        };
+        let services = &mut base.services;
+        for service in [
+            &mut services.sale,
+            &mut services.waiting_room,
+            &mut services.inventory,
+            &mut services.checkout,
+        ] {
+            service.start(settings.clone()).await?;
         }
-        let mut services = Vec::new();
-        for (name, port) in ports {
-            let program = start(&path, name, serve()?, vec![name.into()], port, &env).await?;
-            services.push((name, format!("http://127.0.0.1:{port}"), program));
-        }
-        let port = free_port()?;
-        let noop = start(&path, "noop", this()?, vec!["serve-noop".into()], port, &env).await?;
-        services.push(("noop", format!("http://127.0.0.1:{port}"), noop));
+        let mut noop = own(base.folder(), "noop", "serve-noop")?;
+        noop.start(settings.clone()).await?;
 
-        let found = tools.versions().clone();
+        let found = base.tools.versions().clone();
         let versions = vec![
             ("flashsale", env!("CARGO_PKG_VERSION").to_owned()),
             ("redis", found.redis.clone()),
@@ -122,19 +112,15 @@ impl Platform {
             ("postgres", found.postgres.clone()),
         ];
         let mut platform = Self {
-            services,
-            nats,
-            redis,
-            postgres,
-            dir,
-            env,
+            noop,
+            base,
+            settings,
             pool,
             nats_client,
             jetstream,
             sale_id: Uuid::nil(),
             open_sale_id: Uuid::nil(),
             signer,
-            tools,
             redis_benchmark,
             versions,
         };
@@ -191,9 +177,29 @@ impl Platform {
 
     /// A new connection to a service.
     pub(crate) async fn channel(&self, service: &str) -> anyhow::Result<Channel> {
-        let found = self.services.iter().find(|(name, ..)| *name == service);
-        let (_, url, _) = found.with_context(|| format!("{service} is not started"))?;
-        Ok(Endpoint::from_shared(url.clone())?.connect().await?)
+        Ok(Endpoint::from_shared(self.service(service)?.url())?.connect().await?)
+    }
+
+    /// The processes that serve, in the order in which they were started.
+    fn started(&self) -> [(&'static str, &Service); 5] {
+        let services = &self.base.services;
+        [
+            ("sale", &services.sale),
+            ("waiting-room", &services.waiting_room),
+            ("inventory", &services.inventory),
+            ("checkout", &services.checkout),
+            ("noop", &self.noop),
+        ]
+    }
+
+    fn service(&self, service: &str) -> anyhow::Result<&Service> {
+        let found = self.started().into_iter().find(|(name, _)| *name == service);
+        Ok(found.with_context(|| format!("{service} is not started"))?.1)
+    }
+
+    /// Where the stores' programs are.
+    pub(crate) fn tools(&self) -> &Tools {
+        &self.base.tools
     }
 
     /// The record.
@@ -203,60 +209,56 @@ impl Platform {
 
     /// `127.0.0.1:<port>` of Redis.
     pub(crate) fn redis_address(&self) -> String {
-        format!("127.0.0.1:{}", self.redis.port())
+        format!("127.0.0.1:{}", self.base.redis.port())
     }
 
     /// The URL of another database of the same server.
     pub(crate) fn postgres_url_of(&self, database: &str) -> String {
-        self.postgres.url_of(database)
+        self.base.postgres.url_of(database)
     }
 
     /// Where the stores and services have their files.
     pub(crate) fn folder(&self) -> &Path {
-        self.dir.path()
+        self.base.folder()
     }
 
-    /// Starts another process of a service, over other stores or with other settings, and returns its URL with it.
+    /// Starts another process of a service, with what `change` changes in its settings.
     pub(crate) async fn another(
         &self,
         service: &str,
         name: &'static str,
-        settings: &[(&str, &str)],
-    ) -> anyhow::Result<(String, Program)> {
-        let others: Vec<_> = settings.iter().map(|(key, value)| variable(key, value)).collect();
-        let mut env = self.env.clone();
-        env.retain(|(name, _)| others.iter().all(|(other, _)| other != name));
-        env.extend(others);
-        let port = free_port()?;
-        let program =
-            start(self.dir.path(), name, serve()?, vec![service.into()], port, &env).await?;
-        Ok((format!("http://127.0.0.1:{port}"), program))
+        change: impl FnOnce(&mut Settings),
+    ) -> anyhow::Result<Service> {
+        let mut settings = self.settings.clone();
+        change(&mut settings);
+        let mut service = self.base.another(service, name)?;
+        service.start(settings).await?;
+        Ok(service)
     }
 
     /// The process of a service.
     pub(crate) fn pid_of(&self, service: &str) -> anyhow::Result<u32> {
-        let found = self.services.iter().find(|(name, ..)| *name == service);
-        let (_, _, program) = found.with_context(|| format!("{service} is not started"))?;
-        Ok(program.child().pid())
+        pid(self.service(service)?)
     }
 
     /// Starts a claimer with batches of this size.
-    pub(crate) async fn claimer(&self, batch: u32) -> anyhow::Result<Program> {
-        let mut env = self.env.clone();
-        env.push(variable("WORKER__CLAIM_BATCH", batch));
-        start(self.dir.path(), "claims", this()?, vec!["serve-claims".into()], free_port()?, &env)
-            .await
+    pub(crate) async fn claimer(&self, batch: u32) -> anyhow::Result<Service> {
+        let mut settings = self.settings.clone();
+        settings.worker.claim_batch = Some(batch.into());
+        let mut claimer = own(self.folder(), "claims", "serve-claims")?;
+        claimer.start(settings).await?;
+        Ok(claimer)
     }
 
     /// Everybody whose processor time is told apart.
     pub(crate) fn watched(&self) -> Watched {
         let services =
-            self.services.iter().map(|(name, _, program)| (*name, program.child().pid()));
+            self.started().into_iter().filter_map(|(name, service)| Some((name, service.pid()?)));
         let stores = [
             ("load_generator", std::process::id()),
-            ("redis", self.redis.pid()),
-            ("nats", self.nats.pid()),
-            ("postgres", self.postgres.pid()),
+            ("redis", self.base.redis.pid()),
+            ("nats", self.base.nats.pid()),
+            ("postgres", self.base.postgres.pid()),
         ];
         Watched { processes: services.chain(stores).collect() }
     }
@@ -264,46 +266,28 @@ impl Platform {
     /// Stops everything in order.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.pool.close().await;
-        for (_, _, program) in self.services.into_iter().rev() {
-            program.stop(STOP_WITHIN).await?;
+        for (_, service) in self.started().into_iter().rev() {
+            service.stop().await?;
         }
-        self.nats.stop().await?;
-        self.redis.stop().await?;
-        self.postgres.stop().await?;
-        self.dir.remove()?;
+        self.base.stop().await?.remove()?;
         Ok(())
     }
 }
 
-fn variable(key: &str, value: impl ToString) -> (OsString, OsString) {
-    (format!("FLASHSALE_{key}").into(), value.to_string().into())
+/// The process of a service that runs.
+pub(crate) fn pid(service: &Service) -> anyhow::Result<u32> {
+    service.pid().with_context(|| format!("{} is not started", service.name()))
 }
 
-async fn start(
-    dir: &Path,
-    name: &'static str,
-    program: PathBuf,
-    args: Vec<OsString>,
-    port: u16,
-    env: &[(OsString, OsString)],
-) -> anyhow::Result<Program> {
-    let ready_file = dir.join(format!("{name}.ready"));
-    let mut env = env.to_vec();
-    env.push(variable("SERVER__GRPC_LISTEN", format!("127.0.0.1:{port}")));
-    env.push(variable("SERVER__HTTP_LISTEN", format!("127.0.0.1:{}", free_port()?)));
-    env.push(variable("SERVER__READY_FILE", ready_file.display()));
-    // Ends are not awaited by anybody here.
-    env.push(variable("SERVER__DRAIN_DELAY_MS", 0));
-    let options = ProgramOptions {
+/// A process of this program, not started.
+fn own(dir: &Path, name: &str, command: &str) -> anyhow::Result<Service> {
+    Ok(Service::new(ServiceOptions {
         name: name.to_owned(),
-        path: program,
-        args,
-        env,
-        log_file: dir.join(format!("{name}.log")),
-        ready_file,
-        ready_within: READY_WITHIN,
-    };
-    Ok(Program::start(options).await?)
+        program: this()?,
+        args: vec![command.into()],
+        dir: dir.to_owned(),
+        stop_within: STOP_WITHIN,
+    })?)
 }
 
 fn this() -> anyhow::Result<PathBuf> {
@@ -311,8 +295,8 @@ fn this() -> anyhow::Result<PathBuf> {
 }
 
 /// The program of all services, which is built beside this one.
-fn serve() -> anyhow::Result<PathBuf> {
-    let path = this()?.with_file_name("flashsale-serve");
+fn serve(name: &str) -> anyhow::Result<PathBuf> {
+    let path = this()?.with_file_name(name);
     ensure!(path.exists(), "{} is missing: say `make bench`, which builds it", path.display());
     Ok(path)
 }

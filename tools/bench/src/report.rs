@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use flashsale_sandbox::Home;
+use flashsale_testbed::Home;
 use serde_json::{Map, Value, json};
 use time::format_description::well_known::Rfc3339;
 

@@ -433,7 +433,7 @@ impl<'a> Bench<'a> {
     async fn settled(&self, pending: &str) -> anyhow::Result<()> {
         let claimer = self.platform.claimer(CLAIM_BATCHES.0).await?;
         self.quiet_in(pending).await?;
-        claimer.stop(QUIET_WITHIN).await?;
+        claimer.stop_within(QUIET_WITHIN).await?;
         Ok(())
     }
 

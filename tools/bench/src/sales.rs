@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use flashsale_proto::inventory::{
     LoadStockRequest, inventory_admin_service_client::InventoryAdminServiceClient,
 };
+use flashsale_testbed::fixtures::{self, SaleItem, SaleSpec};
 use sqlx::PgPool;
 use tonic::transport::Channel;
 use uuid::Uuid;
@@ -26,29 +27,24 @@ pub(crate) struct Spec {
 
 /// Writes an open sale into the record.
 pub(crate) async fn record(pool: &PgPool, spec: Spec) -> anyhow::Result<Uuid> {
-    let sale_id = Uuid::new_v4();
-    sqlx::query(
-        // As if everybody had been told: otherwise the sale service would load it, too.
-        "INSERT INTO sales (sale_id, name, currency, state, starts_at, ends_at, hold_ms, room_rate, room_admission_ms,
-             version, propagated_version)
-         VALUES ($1, 'Benchmark', 'EUR', 'OPEN', now() - interval '1 min', now() + interval '1 day', 3600000, $2, $3, 1, 1)",
-    )
-    .bind(sale_id)
-    .bind(spec.room.then_some(1.0))
-    .bind(spec.room.then_some(60_000_i64))
-    .execute(pool)
-    .await?;
-    sqlx::query(
-        "INSERT INTO sale_items (sale_id, sku, title, price_minor, quantity, per_buyer_limit)
-         SELECT $1, 'SKU-' || lpad(n::text, greatest(2, length(n::text)), '0'), 'Item ' || n, 1990, $2, 4
-           FROM generate_series(0, $3 - 1) n",
-    )
-    .bind(sale_id)
-    .bind(spec.units)
-    .bind(spec.skus)
-    .execute(pool)
-    .await?;
-    Ok(sale_id)
+    let sale = SaleSpec {
+        name: "Benchmark",
+        ends_in_ms: 24 * 3_600_000,
+        hold_ms: 3_600_000,
+        room: spec.room,
+        room_rate: 1.0,
+        // Otherwise the sale service would load it, too.
+        propagated: true,
+        ..SaleSpec::default()
+    };
+    let items = (0..spec.skus).map(|number| SaleItem {
+        sku: format!("SKU-{number:02}"),
+        title: format!("Item {number}"),
+        units: spec.units,
+        limit: 4,
+        price_minor: 1_990,
+    });
+    Ok(fixtures::record_sale(pool, sale, items).await?)
 }
 
 /// The calls that only operators make.

@@ -8,7 +8,6 @@ mod orders;
 mod patience;
 mod platform;
 mod points;
-mod proxy;
 mod report;
 mod task;
 

@@ -9,7 +9,9 @@ use serde_json::json;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{figures::Figures, platform::Service, task::Task};
+use flashsale_testbed::platform::Service;
+
+use crate::{figures::Figures, task::Task};
 
 /// How often a service is looked at that is to die.
 const POLL: Duration = Duration::from_millis(5);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use flashsale_sandbox::Home;
+use flashsale_testbed::Home;
 use serde_json::{Map, Value};
 
 /// Where the report is unless somebody says otherwise.

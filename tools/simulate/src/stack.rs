@@ -1,22 +1,20 @@
 //! Everything a sale needs on one machine: Redis, NATS and Postgres, stand-ins for Stripe and for a mail server, and all services in one
 //! process. All of it are children of this process and end with it.
 
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
 use flashsale_cli::{client, program::sibling};
-use flashsale_pg::PgConfig;
 use flashsale_proto::sale::{
     ExportFormat, ImportSaleRequest, RoomSettings, Sale, SaleSettings, StartSaleRequest,
     sale_service_client::SaleServiceClient,
 };
-use flashsale_sandbox::{
-    Appendonly, Home, NatsOptions, NatsServer, PostgresOptions, PostgresServer, Program,
-    ProgramOptions, RedisOptions, RedisServer, RunDir, Tools, free_port,
+use flashsale_testbed::{
+    Tools,
+    platform::{
+        AdmissionSettings, PaymentSettings, Platform, PlatformOptions, Settings, StandIn,
+        StripeOptions, Together, connect, create_database, migrated, run_dir,
+    },
 };
 use rand::distr::{Alphanumeric, SampleString as _};
 use tonic::transport::Channel;
@@ -29,8 +27,6 @@ const SAMPLE: &str = include_str!("../../../cli/samples/spring-drop.csv");
 const STRIPE_KEY: &str = "STRIPE_SECRET_KEY";
 /// Where Stripe itself is.
 const STRIPE_URL: &str = "https://api.stripe.com";
-/// How long each child may take to be ready. Far more than any takes on an idle machine.
-const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long services may take to drain.
 const DRAIN_WITHIN: Duration = Duration::from_secs(20);
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -73,27 +69,10 @@ impl Default for Provision<'_> {
     }
 }
 
-/// What takes the money.
-#[derive(Debug)]
-pub(crate) enum Provider {
-    /// The stand-in, which keeps a log of its own.
-    StandIn { program: Program, log: PathBuf },
-    /// Stripe's test mode.
-    StripeTestMode,
-}
-
 /// The running stack. Dropped, everything in it is killed.
 #[derive(Debug)]
 pub(crate) struct Stack {
-    // In the order in which they are to end.
-    services: Option<Program>,
-    provider: Provider,
-    smtp: Program,
-    nats: NatsServer,
-    redis: RedisServer,
-    postgres: PostgresServer,
-    /// Where everything writes.
-    pub(crate) dir: RunDir,
+    platform: Platform<Together>,
     /// Versions of the servers.
     pub(crate) versions: Vec<(&'static str, String)>,
     /// `http://…` of gRPC.
@@ -110,31 +89,31 @@ impl Stack {
     ) -> anyhow::Result<Self> {
         let key = test_mode_key()?;
         let tools = Tools::locate()?;
-        let dir = RunDir::create(&Home::locate()?).context("no folder to run in")?;
-        let path = dir.path().to_owned();
-        let found = tools.versions();
+        let dir = run_dir()?;
+        let found = tools.versions().clone();
         say(&format!(
             "starting Redis {}, NATS {} and Postgres {}",
             found.redis, found.nats, found.postgres
         ));
-        let (postgres, redis, nats) = tokio::try_join!(
-            PostgresServer::start(&tools, path.join("postgres"), PostgresOptions::default()),
-            RedisServer::start(
-                &tools,
-                path.join("redis"),
-                RedisOptions { appendonly: Appendonly::Everysec },
-            ),
-            NatsServer::start(&tools, path.join("nats"), NatsOptions::default()),
-        )?;
-        let database = migrate(&postgres).await?;
+        let options = PlatformOptions {
+            redis: "redis",
+            database: Some(DATABASE),
+            program: sibling,
+            drain_within: DRAIN_WITHIN,
+            stop_within: STOP_WITHIN,
+        };
+        let mut platform = Platform::<Together>::start(tools, dir, options).await?;
+        migrate(&platform).await?;
 
-        let http_port = free_port()?;
-        let http_url = format!("http://127.0.0.1:{http_port}");
         let webhook_secret = format!("whsec_{}", Alphanumeric.sample_string(&mut rand::rng(), 32));
-        let (provider, stripe_url, stripe_key) = match key {
+        let stripe = match key {
             Some(key) => {
                 say("paying through Stripe's test mode");
-                (Provider::StripeTestMode, STRIPE_URL.to_owned(), key)
+                PaymentSettings {
+                    stripe_base_url: Some(STRIPE_URL.to_owned()),
+                    stripe_secret_key: Some(key),
+                    ..PaymentSettings::default()
+                }
             }
             None => {
                 let like = match provision.provider_rate {
@@ -145,82 +124,49 @@ impl Stack {
                     "paying through a stand-in for Stripe ({} requests a second{like})",
                     provision.provider_rate
                 ));
-                let log = path.join("stripe.jsonl");
-                let mut args: Vec<OsString> = vec![
-                    "--log".into(),
-                    log.clone().into(),
-                    "--webhook-url".into(),
-                    format!("{http_url}/stripe/webhook").into(),
-                    "--webhook-secret".into(),
-                    webhook_secret.clone().into(),
-                ];
-                let rate = provision.provider_rate;
-                args.extend(["--rate-per-endpoint".into(), rate.to_string().into()]);
-                args.extend(["--rate-total".into(), (4 * rate).to_string().into()]);
-                for fault in provision.provider_faults {
-                    args.extend(["--fault".into(), fault.into()]);
-                }
-                let program = stand_in("stripe-standin", &path, args).await?;
-                let url = format!("http://{}", program.address());
-                (Provider::StandIn { program, log }, url, "sk_test_standin".to_owned())
+                let stripe = StripeOptions {
+                    log: "stripe.jsonl",
+                    webhook_secret: &webhook_secret,
+                    rate_per_endpoint: provision.provider_rate,
+                    rate_total: 4 * provision.provider_rate,
+                    faults: provision.provider_faults,
+                    ..StripeOptions::default()
+                };
+                platform.stripe = Some(platform.start_stripe(stripe).await?);
+                platform.settings().payment
             }
         };
-        let mail_log = path.join("mail.jsonl");
-        let smtp = stand_in("smtp-sink", &path, vec!["--log".into(), mail_log.into()]).await?;
+        platform.smtp = Some(platform.start_smtp(MAIL_LOG).await?);
 
-        let grpc_port = free_port()?;
-        let grpc_url = format!("http://127.0.0.1:{grpc_port}");
         say("starting the services");
-        let mut env: Vec<(String, String)> = vec![
-            ("SERVER__GRPC_LISTEN".into(), format!("127.0.0.1:{grpc_port}")),
-            ("SERVER__HTTP_LISTEN".into(), format!("127.0.0.1:{http_port}")),
-            ("SERVER__READY_FILE".into(), path.join("services.ready").display().to_string()),
-            ("POSTGRES__URL".into(), database),
-            ("REDIS__URL".into(), redis.url()),
-            ("NATS__URL".into(), nats.url()),
-            ("MAIL__SMTP_URL".into(), format!("smtp://{}", smtp.address())),
-            ("ADMISSION__EPHEMERAL_KEYS".into(), "true".into()),
-            ("PAYMENT__STRIPE_BASE_URL".into(), stripe_url),
-            ("PAYMENT__STRIPE_SECRET_KEY".into(), stripe_key),
-            ("PAYMENT__WEBHOOK_SECRETS".into(), webhook_secret),
-            // A sale of half a minute cannot wait half a minute for its first retry.
-            ("PAYMENT__RETRY_BASE_MS".into(), "2000".into()),
-            ("PAYMENT__ENDPOINT_BUDGET_PER_S".into(), provision.provider_rate.to_string()),
-        ];
-        for peer in ["INVENTORY", "WAITING_ROOM", "CHECKOUT", "PAYMENT"] {
-            env.push((format!("PEERS__{peer}__URL"), grpc_url.clone()));
-        }
-        let services = Program::start(ProgramOptions {
-            name: "services".to_owned(),
-            path: sibling("flashsale-serve")?,
-            args: vec!["all".into()],
-            env: env
-                .into_iter()
-                .map(|(key, value)| (format!("FLASHSALE_{key}").into(), value.into()))
-                .collect(),
-            log_file: path.join("services.log"),
-            ready_file: path.join("services.ready"),
-            ready_within: READY_WITHIN,
-        })
-        .await?;
+        let settings = Settings {
+            admission: AdmissionSettings {
+                ephemeral_keys: Some(true),
+                ..AdmissionSettings::default()
+            },
+            payment: PaymentSettings {
+                webhook_secrets: Some(webhook_secret),
+                // A sale of half a minute cannot wait half a minute for its first retry.
+                retry_base_ms: Some(2_000),
+                endpoint_budget_per_s: Some(provision.provider_rate.into()),
+                ..stripe
+            },
+            ..platform.settings()
+        };
+        platform.services.all.start(settings).await?;
         let versions = vec![
             ("flashsale", env!("CARGO_PKG_VERSION").to_owned()),
-            ("redis", found.redis.clone()),
-            ("nats", found.nats.clone()),
-            ("postgres", found.postgres.clone()),
+            ("redis", found.redis),
+            ("nats", found.nats),
+            ("postgres", found.postgres),
         ];
-        Ok(Self {
-            services: Some(services),
-            provider,
-            smtp,
-            nats,
-            redis,
-            postgres,
-            dir,
-            versions,
-            grpc_url,
-            http_url,
-        })
+        let (grpc_url, http_url) = (platform.services.all.url(), platform.services.all.http_url());
+        Ok(Self { platform, versions, grpc_url, http_url })
+    }
+
+    /// Where everything writes.
+    pub(crate) fn folder(&self) -> &Path {
+        self.platform.folder()
     }
 
     /// A connection to the services.
@@ -240,44 +186,45 @@ impl Stack {
             nats: self.nats_url(),
             postgres: self.postgres_url(),
             provider_log: self.provider_log().map(Path::to_owned),
-            mail_log: Some(self.dir.path().join("mail.jsonl")),
+            mail_log: Some(self.platform.file(MAIL_LOG)),
         }
     }
 
     /// The processes whose memory says something: Postgres shares its among many.
     pub(crate) fn processes(&self) -> Vec<(&'static str, u32)> {
-        let services = self.services.iter().map(|services| ("services", services.child().pid()));
-        services.chain([("redis", self.redis.pid()), ("nats", self.nats.pid())]).collect()
+        let platform = &self.platform;
+        let services = platform.services.all.pid().map(|pid| ("services", pid));
+        services
+            .into_iter()
+            .chain([("redis", platform.redis.pid()), ("nats", platform.nats.pid())])
+            .collect()
     }
 
     /// The database of the services.
     pub(crate) fn postgres_url(&self) -> String {
-        self.postgres.url_of(DATABASE)
+        self.platform.postgres_url()
     }
 
     /// Redis.
     pub(crate) fn redis_url(&self) -> String {
-        self.redis.url()
+        self.platform.redis.url()
     }
 
     /// NATS.
     pub(crate) fn nats_url(&self) -> String {
-        self.nats.url()
+        self.platform.nats.url()
     }
 
     /// The stand-in's own log; none when the money went through Stripe itself.
     pub(crate) fn provider_log(&self) -> Option<&Path> {
-        match &self.provider {
-            Provider::StandIn { log, .. } => Some(log),
-            Provider::StripeTestMode => None,
-        }
+        self.platform.stripe.as_ref().map(StandIn::log)
     }
 
     /// Waits until the services end by themselves, which they should not.
     pub(crate) async fn services_ended(&self) -> String {
-        match &self.services {
-            Some(services) => {
-                let status = services.child().wait().await;
+        let services = &self.platform.services.all;
+        match services.ended().await {
+            Some(status) => {
                 format!("the services ended ({status}); see {}", services.log_file().display())
             }
             None => std::future::pending().await,
@@ -286,22 +233,13 @@ impl Stack {
 
     /// Drains and stops the services; the stores stay.
     pub(crate) async fn stop_services(&mut self) -> anyhow::Result<()> {
-        if let Some(services) = self.services.take() {
-            services.stop(DRAIN_WITHIN).await?;
-        }
-        Ok(())
+        self.platform.stop_services().await
     }
 
     /// Stops everything in order.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         let services = self.stop_services().await;
-        if let Provider::StandIn { program, .. } = self.provider {
-            program.stop(STOP_WITHIN).await?;
-        }
-        self.smtp.stop(STOP_WITHIN).await?;
-        self.nats.stop().await?;
-        self.redis.stop().await?;
-        self.postgres.stop().await?;
+        self.platform.stop().await?;
         services
     }
 }
@@ -352,41 +290,16 @@ pub(crate) fn test_mode_key() -> anyhow::Result<Option<String>> {
     Ok(Some(key))
 }
 
+/// The database of the services.
 const DATABASE: &str = "flashsale";
+/// What the mail server accepted.
+const MAIL_LOG: &str = "mail.jsonl";
 
-async fn migrate(postgres: &PostgresServer) -> anyhow::Result<String> {
-    let config = |url: String| PgConfig {
-        max_connections: 2,
-        acquire_timeout_ms: 10_000,
-        statement_timeout_ms: 60_000,
-        ..PgConfig::at(url)
-    };
-    let admin = flashsale_pg::connect(&config(postgres.url()), "flashsale")?;
-    sqlx::query("CREATE DATABASE flashsale").execute(&admin).await?;
+/// Makes the database of the services.
+async fn migrate(platform: &Platform<Together>) -> anyhow::Result<()> {
+    let admin = connect(platform.postgres.url(), 2, "flashsale")?;
+    create_database(&admin, DATABASE).await?;
     admin.close().await;
-    let url = postgres.url_of(DATABASE);
-    let pool = flashsale_pg::connect(&config(url.clone()), "flashsale")?;
-    flashsale_pg::migrate(&pool).await?;
-    pool.close().await;
-    Ok(url)
-}
-
-async fn stand_in(name: &str, dir: &Path, mut args: Vec<OsString>) -> anyhow::Result<Program> {
-    let ready_file = dir.join(format!("{name}.ready"));
-    args.extend([
-        "--listen".into(),
-        "127.0.0.1:0".into(),
-        "--ready-file".into(),
-        ready_file.clone().into(),
-    ]);
-    let options = ProgramOptions {
-        name: name.to_owned(),
-        path: sibling(name)?,
-        args,
-        env: Vec::new(),
-        log_file: dir.join(format!("{name}.log")),
-        ready_file,
-        ready_within: READY_WITHIN,
-    };
-    Ok(Program::start(options).await?)
+    migrated(platform.postgres_url(), 2, "flashsale").await?.close().await;
+    Ok(())
 }

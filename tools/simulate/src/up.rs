@@ -8,7 +8,7 @@ use flashsale_cli::{
     program::sibling,
 };
 use flashsale_proto::sale::Sale;
-use flashsale_sandbox::Home;
+use flashsale_testbed::Home;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -42,7 +42,7 @@ pub(crate) async fn up(args: &StackArgs, output: &Output) -> anyhow::Result<Exit
     let about = json!({
         "grpc": stack.grpc_url, "http": stack.http_url, "sale_id": sale.sale_id,
         "redis": stack.redis_url(), "nats": stack.nats_url(), "postgres": stack.postgres_url(),
-        "folder": stack.dir.path(),
+        "folder": stack.folder(),
     });
     let written = format!("{about:#}\n");
     write_whole(&up_file, &written)?;
@@ -104,7 +104,7 @@ fn describe(stack: &Stack, sale: &Sale) -> String {
         redis = stack.redis_url(),
         nats = stack.nats_url(),
         postgres = stack.postgres_url(),
-        folder = stack.dir.path().display(),
+        folder = stack.folder().display(),
         stock = call(&get_stock, "flashsale.inventory.v1.InventoryService/GetStock"),
         join = call(&join, "flashsale.waitingroom.v1.WaitingRoomService/Join"),
         reserve = call(&reserve, "flashsale.inventory.v1.InventoryService/Reserve"),

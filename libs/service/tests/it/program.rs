@@ -8,7 +8,7 @@ use std::{
 use flashsale_proto::sale::sale_service_client::SaleServiceClient;
 use flashsale_service::{CommonConfig, Hosted, ServerConfig};
 use flashsale_telemetry::TelemetryConfig;
-use flashsale_testing::fakes::sale::sale_service_server::SaleServiceServer;
+use flashsale_testbed::fakes::sale::sale_service_server::SaleServiceServer;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

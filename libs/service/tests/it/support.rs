@@ -11,7 +11,7 @@ use flashsale_proto::sale::{
     sale_service_client::SaleServiceClient,
 };
 use flashsale_service::{Drain, Hosted, PeerConfig, ServerConfig, bind, deadline};
-use flashsale_testing::fakes::sale::sale_service_server::{SaleService, SaleServiceServer};
+use flashsale_testbed::fakes::sale::sale_service_server::{SaleService, SaleServiceServer};
 use futures::{
     StreamExt as _,
     stream::{self, BoxStream},

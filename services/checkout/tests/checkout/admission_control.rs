@@ -7,7 +7,7 @@ use flashsale_checkout::Config;
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::checkout::OrderState;
 use flashsale_queue::{ORDERS, QueueMessage, bytes_for_orders, publish_order};
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use time::OffsetDateTime;
 use uuid::Uuid;
 

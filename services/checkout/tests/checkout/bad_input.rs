@@ -7,7 +7,7 @@ use flashsale_proto::checkout::{
     BeginCheckoutRequest, CancelOrderRequest, Contact, GetOrderRequest, ListOrdersRequest,
     OrderState, PlaceOrderRequest, WatchOrderRequest,
 };
-use flashsale_testing::{assert_failure, eventually};
+use flashsale_testbed::{assert_failure, eventually};
 use tonic::{Code, Status};
 use uuid::Uuid;
 

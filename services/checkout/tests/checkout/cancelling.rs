@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use flashsale_errors::Reason;
 use flashsale_proto::checkout::{CancelOrderRequest, Order, OrderState};
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use tonic::Request;
 
 use crate::world::{World, cancel, failure, id, tee, world};

@@ -9,7 +9,7 @@ use std::{
 };
 
 use flashsale_service::{Drain, Hosted};
-use flashsale_testing::{TestServer, serve};
+use flashsale_testbed::{TestServer, serve};
 use http_body_util::{BodyExt as _, Full};
 use tonic::{
     body::Body,

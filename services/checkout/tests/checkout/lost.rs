@@ -2,7 +2,7 @@
 
 use flashsale_errors::Reason;
 use flashsale_proto::checkout::{OrderState, PlaceOrderRequest};
-use flashsale_testing::assert_failure;
+use flashsale_testbed::assert_failure;
 use uuid::Uuid;
 
 use crate::{

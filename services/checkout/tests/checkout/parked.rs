@@ -5,7 +5,7 @@ use std::time::Duration;
 use flashsale_errors::Reason;
 use flashsale_proto::checkout::{GetOrderRequest, Order, OrderState};
 use flashsale_queue::OrderMessage;
-use flashsale_testing::{assert_failure, eventually};
+use flashsale_testbed::{assert_failure, eventually};
 use tonic::Status;
 use uuid::Uuid;
 

@@ -12,7 +12,7 @@ use flashsale_admission::Signer;
 use flashsale_errors::Reason;
 use flashsale_proto::checkout::{Order, OrderState, PlaceOrderRequest};
 use flashsale_queue::{Line, OrderMessage, QueueMessage};
-use flashsale_testing::{assert_failure, eventually};
+use flashsale_testbed::{assert_failure, eventually};
 use futures::future::join_all;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

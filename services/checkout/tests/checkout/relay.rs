@@ -3,7 +3,7 @@
 use flashsale_checkout::Config;
 use flashsale_proto::checkout::OrderState;
 use flashsale_queue::{ORDERS, QueueMessage};
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use futures::future::join_all;
 
 use crate::{

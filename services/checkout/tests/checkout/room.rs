@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flashsale_proto::waitingroom::{GetAdmissionKeysRequest, GetAdmissionKeysResponse};
-use flashsale_testing::fakes::waiting_room::waiting_room_service_server::WaitingRoomService;
+use flashsale_testbed::fakes::waiting_room::waiting_room_service_server::WaitingRoomService;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 

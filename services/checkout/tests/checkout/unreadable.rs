@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use flashsale_proto::{checkout::OrderState, inventory::ListPlacedHoldsRequest};
 use flashsale_queue::{ORDERS, OrderMessage, QueueMessage, unreadable_order};
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use uuid::Uuid;
 
 use crate::world::{World, cancel, failure, world};

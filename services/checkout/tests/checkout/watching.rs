@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flashsale_errors::Reason;
 use flashsale_proto::checkout::{GetOrderRequest, Order, OrderState, WatchOrderResponse};
-use flashsale_testing::{assert_failure, eventually};
+use flashsale_testbed::{assert_failure, eventually};
 use tonic::{Status, Streaming};
 
 use crate::world::{World, tee, watch, world};

@@ -24,9 +24,12 @@ use flashsale_proto::{
 use flashsale_queue::{ORDERS, OrderEvent, OrderMessage, QueueMessage};
 use flashsale_redis::{RedisConfig, Script, Store};
 use flashsale_service::{Drain, Hosted, config::load_from};
-use flashsale_testing::{
+pub(crate) use flashsale_testbed::fixtures::SaleSpec;
+use flashsale_testbed::{
     TestNats, TestPg, TestRedis, TestServer, eventually,
-    fakes::waiting_room::waiting_room_service_server::WaitingRoomServiceServer, serve,
+    fakes::waiting_room::waiting_room_service_server::WaitingRoomServiceServer,
+    fixtures::{self, OrderSpec, SaleItem},
+    serve,
 };
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
@@ -59,21 +62,6 @@ pub(crate) struct World {
     _room: TestServer,
 }
 
-/// A sale of the tests; times are relative to now.
-#[derive(Clone, Copy)]
-pub(crate) struct SaleSpec {
-    pub(crate) state: &'static str,
-    pub(crate) starts_in_ms: i64,
-    pub(crate) hold_ms: i64,
-    pub(crate) room: bool,
-}
-
-impl Default for SaleSpec {
-    fn default() -> Self {
-        Self { state: "OPEN", starts_in_ms: -60_000, hold_ms: 600_000, room: false }
-    }
-}
-
 /// The contents of the stores.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Snapshot {
@@ -99,9 +87,9 @@ fn env<const N: usize>(values: [(&str, &str); N]) -> impl Iterator<Item = (Strin
 /// All services, with checkout's background work effectively disabled unless `tune` enables it.
 pub(crate) async fn world(tune: impl FnOnce(&mut Config)) -> World {
     let (pg, redis, nats) = tokio::join!(
-        flashsale_testing::postgres(),
-        flashsale_testing::redis(),
-        flashsale_testing::nats()
+        flashsale_testbed::postgres(),
+        flashsale_testbed::redis(),
+        flashsale_testbed::nats()
     );
     let signer = Signer::generate().unwrap();
     let key_permit = Arc::new(Semaphore::new(1));
@@ -170,35 +158,7 @@ impl World {
         spec: SaleSpec,
         items: &[(&str, i64, i64, i64)],
     ) -> Uuid {
-        let sale_id = Uuid::new_v4();
-        sqlx::query(
-            "INSERT INTO sales (sale_id, name, currency, state, starts_at, ends_at, hold_ms, room_rate, room_admission_ms)
-             VALUES ($1, 'Sale', 'EUR', $2, now() + $3 * interval '1 ms', now() + interval '1 hour', $4, $5, $6)",
-        )
-        .bind(sale_id)
-        .bind(spec.state)
-        .bind(spec.starts_in_ms as f64)
-        .bind(spec.hold_ms)
-        .bind(spec.room.then_some(10.0))
-        .bind(spec.room.then_some(60_000_i64))
-        .execute(&self.pg.pool)
-        .await
-        .unwrap();
-        for (sku, units, limit, price) in items {
-            sqlx::query(
-                "INSERT INTO sale_items (sale_id, sku, title, price_minor, quantity, per_buyer_limit)
-                 VALUES ($1, $2, $2, $3, $4, $5)",
-            )
-            .bind(sale_id)
-            .bind(sku)
-            .bind(price)
-            .bind(units)
-            .bind(limit)
-            .execute(&self.pg.pool)
-            .await
-            .unwrap();
-        }
-        sale_id
+        fixtures::record_sale(&self.pg.pool, spec, items.iter().map(SaleItem::from)).await.unwrap()
     }
 
     /// Records a sale and loads its stock.
@@ -355,41 +315,25 @@ impl World {
     /// Records an order as the claims do.
     pub(crate) async fn record(&self, order: &OrderMessage, state: &str) {
         let placed_at = i128::from(order.placed_at_ms) * 1_000_000;
-        sqlx::query(
-            "INSERT INTO orders (order_id, sale_id, buyer_id, hold_id, epoch, admission_id, request_id, request_hash, state,
-                 currency, total_minor, email, contact_name, payment_method, placed_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
-        )
-        .bind(order.order_id)
-        .bind(order.sale_id)
-        .bind(&order.buyer_id)
-        .bind(order.hold_id)
-        .bind(order.epoch)
-        .bind(&order.admission_id)
-        .bind(order.request_id)
-        .bind(&order.request_hash)
-        .bind(state)
-        .bind(&order.currency)
-        .bind(order.total_minor)
-        .bind(&order.email)
-        .bind(&order.contact_name)
-        .bind(&order.payment_method)
-        .bind(OffsetDateTime::from_unix_timestamp_nanos(placed_at).unwrap())
-        .execute(&self.pg.pool)
-        .await
-        .unwrap();
-        for line in &order.lines {
-            sqlx::query(
-                "INSERT INTO order_lines (order_id, sku, quantity, unit_price_minor) VALUES ($1, $2, $3, $4)",
-            )
-            .bind(order.order_id)
-            .bind(&line.sku)
-            .bind(line.quantity)
-            .bind(line.unit_price_minor)
-            .execute(&self.pg.pool)
-            .await
-            .unwrap();
-        }
+        let lines = order.lines.iter();
+        let recorded = OrderSpec {
+            order_id: order.order_id,
+            hold_id: order.hold_id,
+            epoch: order.epoch,
+            admission_id: order.admission_id.as_deref(),
+            request_id: order.request_id,
+            request_hash: &order.request_hash,
+            state,
+            currency: &order.currency,
+            total_minor: order.total_minor,
+            email: &order.email,
+            contact_name: &order.contact_name,
+            payment_method: &order.payment_method,
+            placed_at: Some(OffsetDateTime::from_unix_timestamp_nanos(placed_at).unwrap()),
+            lines: lines.map(|line| (&*line.sku, line.quantity, line.unit_price_minor)).collect(),
+            ..OrderSpec::new(order.sale_id, &order.buyer_id)
+        };
+        fixtures::record_order(&self.pg.pool, &recorded).await.unwrap();
     }
 
     /// Places an order and has it recorded in `state`.

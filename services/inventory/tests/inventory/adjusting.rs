@@ -9,7 +9,7 @@ use flashsale_inventory::{
     store::{Adjustments, Stock, keys},
 };
 use flashsale_proto::inventory as proto;
-use flashsale_testing::{assert_failure, eventually};
+use flashsale_testbed::{assert_failure, eventually};
 use futures::future::join_all;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use tonic::Status;

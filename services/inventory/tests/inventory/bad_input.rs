@@ -3,7 +3,7 @@
 use flashsale_admission::Signer;
 use flashsale_errors::Reason;
 use flashsale_proto::inventory as proto;
-use flashsale_testing::{assert_failure, eventually};
+use flashsale_testbed::{assert_failure, eventually};
 use tonic::Status;
 use uuid::Uuid;
 

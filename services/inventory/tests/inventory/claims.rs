@@ -12,7 +12,7 @@ use flashsale_inventory::{
     domain::{Hold, PlacedLine, Refusal, Retaken, Straggler},
 };
 use flashsale_queue::{Line, NatsConfig, ORDERS, OrderMessage, QueueMessage};
-use flashsale_testing::TestNats;
+use flashsale_testbed::TestNats;
 use futures::StreamExt as _;
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
@@ -36,7 +36,7 @@ impl Drop for Claims {
 impl Claims {
     /// Starts a queue, which `world` has from then on, and reads it.
     pub(crate) async fn of<R>(world: &mut World<R>) -> Self {
-        let nats = flashsale_testing::nats().await;
+        let nats = flashsale_testbed::nats().await;
         let config = queue_config(&nats.url);
         let context = jetstream::new(async_nats::connect(&nats.url).await.unwrap());
         flashsale_queue::ensure_orders_stream(&context, &config).await.unwrap();

@@ -11,7 +11,7 @@ use flashsale_inventory::{
     store::keys,
 };
 use flashsale_queue::publish_order;
-use flashsale_testing::{Reply, TestCluster, eventually, redis_cluster};
+use flashsale_testbed::{Reply, TestCluster, eventually, redis_cluster};
 use futures::{
     FutureExt as _,
     future::{join, join_all},

@@ -40,7 +40,7 @@ async fn stock_loaded_elsewhere_is_found() {
     let other_process = inventory(&world.pg, &world.store, &world.queue);
     assert_eq!(other_process.read(sale, &[]).await, Err(Refusal::Fenced));
     world.inventory.load(sale, Uuid::new_v4()).await.unwrap();
-    let view = flashsale_testing::eventually("the other process knows", async || {
+    let view = flashsale_testbed::eventually("the other process knows", async || {
         other_process.read(sale, &[]).await.ok()
     })
     .await;

@@ -4,7 +4,7 @@ use flashsale_inventory::{
     domain::{HoldId, HoldState, Outcome, Refusal},
     store::keys,
 };
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use uuid::Uuid;
 
 use crate::world::{SaleSpec, World, extend, place, place_lines, release, reserve, world};

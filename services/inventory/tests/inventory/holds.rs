@@ -3,7 +3,7 @@
 use flashsale_inventory::domain::{
     AdmissionFault, HoldState, MAX_TOTAL_MINOR, Proof, Refusal, Request,
 };
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use uuid::Uuid;
 
 use crate::world::{SaleSpec, extend, lines, none, place, place_lines, release, reserve, world};

@@ -1,6 +1,7 @@
 //! Loading stock, and failures at every step.
 
 use flashsale_inventory::domain::Refusal;
+use flashsale_testbed::fixtures::{self, OrderSpec};
 use uuid::Uuid;
 
 use crate::world::{SaleSpec, World, inventory, reserve, world};
@@ -115,16 +116,8 @@ async fn only_unopened_stock_is_reloaded() {
 async fn sale_with_orders_is_not_loaded() {
     let world = world().await;
     let sale = world.record_sale(SaleSpec::default(), &[("a", 7, 2, 500)]).await;
-    sqlx::query(
-        "INSERT INTO orders (order_id, sale_id, buyer_id, hold_id, epoch, request_id, request_hash, state, currency,
-                             total_minor, email, contact_name, payment_method, placed_at)
-         VALUES ($1, $2, 'ada', $1, 1, $1, '', 'CLAIMED', 'EUR', 500, '', '', '', now())",
-    )
-    .bind(Uuid::new_v4())
-    .bind(sale)
-    .execute(&world.pg.pool)
-    .await
-    .unwrap();
+    let order = OrderSpec { total_minor: 500, ..OrderSpec::new(sale, "ada") };
+    fixtures::record_order(&world.pg.pool, &order).await.unwrap();
     assert_eq!(world.inventory.load(sale, Uuid::new_v4()).await, Err(Refusal::Fenced));
     assert_eq!(stock_row(&world, sale).await, None);
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use flashsale_inventory::domain::Refusal;
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -90,7 +90,7 @@ async fn carry(
 
 #[tokio::test]
 async fn lost_reply_takes_units_once() {
-    let redis = flashsale_testing::redis().await;
+    let redis = flashsale_testbed::redis().await;
     let proxy = Proxy::to(redis.server.port()).await;
     let world = world_on(redis, &proxy.url).await;
     let sale = world.sale(SaleSpec::default(), &[("a", 20, 0, 1)]).await;
@@ -122,7 +122,7 @@ async fn lost_reply_takes_units_once() {
 
 #[tokio::test]
 async fn hung_connection_does_not_block_others() {
-    let redis = flashsale_testing::redis().await;
+    let redis = flashsale_testbed::redis().await;
     let proxy = Proxy::to(redis.server.port()).await;
     // Over two connections, in turn.
     let world = world_on(redis, &proxy.url).await;

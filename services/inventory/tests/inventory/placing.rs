@@ -1,7 +1,7 @@
 //! Holds that carry an order.
 
 use flashsale_inventory::domain::{HoldId, HoldState, Refusal};
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 
 use crate::world::{DETAILS, SaleSpec, extend, none, place, place_lines, release, reserve, world};
 

@@ -10,7 +10,10 @@ use flashsale_inventory::{
     },
 };
 use flashsale_queue::{ORDERS, publish_order};
-use flashsale_testing::eventually;
+use flashsale_testbed::{
+    eventually,
+    fixtures::{self, OrderSpec},
+};
 use futures::future::join_all;
 use uuid::Uuid;
 
@@ -44,41 +47,20 @@ pub(crate) async fn record_order<R>(
     quantity: i64,
     admission: Option<&str>,
 ) -> Uuid {
-    let order_id = placing.key();
-    sqlx::query(
-        "INSERT INTO orders (order_id, sale_id, buyer_id, hold_id, epoch, admission_id, request_id, request_hash, state, currency,
-            total_minor, email, contact_name, payment_method, placed_at)
-         VALUES ($1, $2, $3, $4, 1, $5, $6, $7, $8, 'EUR', $9, '', '', '', now())",
-    )
-    .bind(order_id)
-    .bind(placing.sale_id)
-    .bind(&placing.buyer_id)
-    .bind(hold_id)
-    .bind(admission)
-    .bind(placing.request_id)
-    .bind(placing.hash())
-    .bind(state)
-    .bind(quantity)
-    .execute(&world.pg.pool)
-    .await
-    .unwrap();
-    sqlx::query("INSERT INTO order_lines VALUES ($1, $2, $3, 1)")
-        .bind(order_id)
-        .bind(sku)
-        .bind(quantity)
-        .execute(&world.pg.pool)
-        .await
-        .unwrap();
-    if !matches!(state, "DECLINED" | "CANCELLED") {
-        sqlx::query("UPDATE allotments SET claimed = claimed + $3 WHERE sale_id = $1 AND sku = $2")
-            .bind(placing.sale_id)
-            .bind(sku)
-            .bind(quantity)
-            .execute(&world.pg.pool)
-            .await
-            .unwrap();
-    }
-    order_id
+    let order = OrderSpec {
+        order_id: placing.key(),
+        hold_id,
+        admission_id: admission,
+        request_id: placing.request_id,
+        request_hash: &placing.hash(),
+        state,
+        total_minor: quantity,
+        lines: vec![(sku, quantity, 1)],
+        takes_units: !matches!(state, "DECLINED" | "CANCELLED"),
+        ..OrderSpec::new(placing.sale_id, &placing.buyer_id)
+    };
+    fixtures::record_order(&world.pg.pool, &order).await.unwrap();
+    order.order_id
 }
 
 async fn flush(world: &World) {

@@ -11,7 +11,10 @@ use flashsale_inventory::{
 };
 use flashsale_proto::inventory as proto;
 use flashsale_queue::{NatsConfig, OrderMessage, QueueMessage};
-use flashsale_testing::{assert_failure, eventually};
+use flashsale_testbed::{
+    assert_failure, eventually,
+    fixtures::{self, OrderSpec},
+};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use uuid::Uuid;
 
@@ -41,38 +44,18 @@ fn of_hold(hold_id: Uuid, set: &str) -> String {
 /// Records the order of a placed hold as the claims do, `age_ms` ago.
 async fn record_order(world: &World, sale: Uuid, hold: &Hold, state: &str, age_ms: f64) -> Uuid {
     let order_id = hold.order_id.unwrap_or_else(Uuid::new_v4);
-    let mut transaction = world.pg.pool.begin().await.unwrap();
-    sqlx::query(
-        "INSERT INTO orders (order_id, sale_id, buyer_id, hold_id, epoch, request_id, request_hash, state, currency, total_minor,
-             email, contact_name, payment_method, placed_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $1, '', $6, 'EUR', 0, '', '', '', now(), now() - $7 * interval '1 ms')",
-    )
-    .bind(order_id)
-    .bind(sale)
-    .bind(&hold.buyer_id)
-    .bind(hold.hold_id)
-    .bind(hold.epoch)
-    .bind(state)
-    .bind(age_ms)
-    .execute(&mut *transaction)
-    .await
-    .unwrap();
-    let has_units = !matches!(state, "DECLINED" | "CANCELLED");
-    for line in &hold.lines {
-        sqlx::query(
-            "WITH line AS (INSERT INTO order_lines (order_id, sku, quantity, unit_price_minor) VALUES ($1, $2, $3, 0))
-             UPDATE allotments SET claimed = claimed + $4 WHERE sale_id = $5 AND sku = $2",
-        )
-        .bind(order_id)
-        .bind(&line.sku)
-        .bind(line.quantity)
-        .bind(if has_units { line.quantity } else { 0 })
-        .bind(sale)
-        .execute(&mut *transaction)
-        .await
-        .unwrap();
-    }
-    transaction.commit().await.unwrap();
+    let order = OrderSpec {
+        order_id,
+        hold_id: hold.hold_id,
+        epoch: hold.epoch,
+        request_id: order_id,
+        state,
+        updated_ms_ago: age_ms,
+        lines: hold.lines.iter().map(|line| (&*line.sku, line.quantity, 0)).collect(),
+        takes_units: !matches!(state, "DECLINED" | "CANCELLED"),
+        ..OrderSpec::new(sale, &hold.buyer_id)
+    };
+    fixtures::record_order(&world.pg.pool, &order).await.unwrap();
     order_id
 }
 
@@ -350,7 +333,7 @@ fn message(sale_id: Uuid, hold: &Hold) -> QueueMessage {
 #[tokio::test]
 async fn vanished_message_is_reported() {
     let mut world = world().await;
-    let nats = flashsale_testing::nats().await;
+    let nats = flashsale_testbed::nats().await;
     world.queue = world::queue(&nats.url).await;
     world.inventory = world::inventory(&world.pg, &world.store, &world.queue);
     let config = NatsConfig {

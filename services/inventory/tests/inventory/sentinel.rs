@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use flashsale_inventory::domain::{Outcome, Refusal};
-use flashsale_testing::{eventually, redis_sentinel};
+use flashsale_testbed::{eventually, redis_sentinel};
 
 use uuid::Uuid;
 

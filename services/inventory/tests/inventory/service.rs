@@ -13,7 +13,7 @@ use flashsale_proto::{
     waitingroom as room,
 };
 use flashsale_service::{Drain, Hosted};
-use flashsale_testing::{
+use flashsale_testbed::{
     TestServer, assert_failure, eventually,
     fakes::waiting_room::waiting_room_service_server::{
         WaitingRoomService, WaitingRoomServiceServer,

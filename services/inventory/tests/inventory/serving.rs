@@ -6,7 +6,7 @@ use flashsale_inventory::{app::Inventory, domain::Refusal, store::Record};
 use flashsale_pg::PgConfig;
 use flashsale_queue::{QueueMessage, publish_order};
 use flashsale_redis::Store;
-use flashsale_testing::{TestRedis, eventually};
+use flashsale_testbed::{TestRedis, eventually};
 use uuid::Uuid;
 
 use crate::{
@@ -29,7 +29,7 @@ impl Two {
     async fn start() -> (Self, Uuid) {
         let mut world = world().await;
         let claims = Claims::of(&mut world).await;
-        let other = flashsale_testing::redis().await;
+        let other = flashsale_testbed::redis().await;
         // Attached before the sale, because a first replica changes the primary's name.
         replicate(&other, &world.redis).await;
         let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
@@ -54,7 +54,7 @@ impl Two {
 }
 
 async fn command(server: &TestRedis, words: &[&str]) -> String {
-    let reply = flashsale_sandbox::ask(server.server.port(), words).await.unwrap();
+    let reply = flashsale_testbed::ask(server.server.port(), words).await.unwrap();
     reply.text().to_owned()
 }
 
@@ -324,7 +324,7 @@ async fn waiting_rebuilds_do_not_block_others() {
 /// Two servers live, and most of the Sentinels name the other one.
 #[tokio::test]
 async fn unnamed_server_is_given_up() {
-    let redis = flashsale_testing::redis_sentinel().await;
+    let redis = flashsale_testbed::redis_sentinel().await;
     let url = redis.url.clone();
     let mut world = world_on(redis, &url).await;
     let _claims = Claims::of(&mut world).await;
@@ -333,7 +333,7 @@ async fn unnamed_server_is_given_up() {
     assert!(*world.inventory.ready().borrow());
     let servers = &world.redis.servers;
     let replica = servers.first_replica().port().to_string();
-    let command = async |port, words: &[&str]| flashsale_sandbox::ask(port, words).await.unwrap();
+    let command = async |port, words: &[&str]| flashsale_testbed::ask(port, words).await.unwrap();
     command(servers.first_replica().port(), &["REPLICAOF", "NO", "ONE"]).await;
     let sentinels = url.split("127.0.0.1:").skip(1).map(|rest| {
         rest.split(|end: char| !end.is_ascii_digit()).next().unwrap().parse::<u16>().unwrap()

@@ -6,7 +6,7 @@ use flashsale_proto::inventory::{
     HoldPlaced, HoldRefused, HoldToPlace, PlaceHoldRequest, PlaceHoldResponse, PlaceHoldsRequest,
     hold_placed::Outcome,
 };
-use flashsale_testing::{assert_failure, eventually};
+use flashsale_testbed::{assert_failure, eventually};
 use tonic::Status;
 use uuid::Uuid;
 

@@ -1,7 +1,7 @@
 //! Sweeping expired holds.
 
 use flashsale_inventory::domain::HoldState;
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 
 use crate::world::{SaleSpec, place, release, reserve, world};
 

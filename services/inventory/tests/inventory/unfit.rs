@@ -2,7 +2,7 @@
 
 use flashsale_inventory::{Config, DEFAULTS};
 use flashsale_service::Drain;
-use flashsale_testing::{ask_redis, eventually, redis, serve};
+use flashsale_testbed::{ask_redis, eventually, redis, serve};
 
 fn config(redis_url: &str) -> Config {
     let env = [("FLASHSALE_REDIS__URL".to_owned(), redis_url.to_owned())];

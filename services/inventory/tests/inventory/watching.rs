@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use flashsale_errors::Reason;
 use flashsale_inventory::domain::Outcome;
 use flashsale_proto::inventory::{self as proto, inventory_service_client::InventoryServiceClient};
-use flashsale_testing::{TestServer, ask_redis, assert_failure, eventually};
+use flashsale_testbed::{TestServer, ask_redis, assert_failure, eventually};
 use futures::future::join_all;
 use tonic::{
     Status, Streaming,

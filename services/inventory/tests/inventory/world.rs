@@ -9,7 +9,11 @@ use flashsale_inventory::{
 };
 use flashsale_queue::NatsConfig;
 use flashsale_redis::{RedisConfig, Script, Store};
-use flashsale_testing::{TestPg, TestRedis};
+pub(crate) use flashsale_testbed::fixtures::SaleSpec;
+use flashsale_testbed::{
+    TestPg, TestRedis,
+    fixtures::{self, SaleItem},
+};
 use fred::types::Value;
 use uuid::Uuid;
 
@@ -26,29 +30,6 @@ pub(crate) struct World<R = TestRedis> {
     pub(crate) inventory: Inventory,
 }
 
-/// The properties of a sale in tests.
-#[derive(Clone, Copy)]
-pub(crate) struct SaleSpec {
-    pub(crate) state: &'static str,
-    /// From now.
-    pub(crate) starts_in_ms: i64,
-    pub(crate) ends_in_ms: i64,
-    pub(crate) hold_ms: i64,
-    pub(crate) room: bool,
-}
-
-impl Default for SaleSpec {
-    fn default() -> Self {
-        Self {
-            state: "OPEN",
-            starts_in_ms: -60_000,
-            ends_in_ms: 3_600_000,
-            hold_ms: 600_000,
-            room: false,
-        }
-    }
-}
-
 pub(crate) fn redis_config(url: &str) -> RedisConfig {
     RedisConfig {
         connections: 2,
@@ -59,14 +40,14 @@ pub(crate) fn redis_config(url: &str) -> RedisConfig {
 }
 
 pub(crate) async fn world() -> World {
-    let redis = flashsale_testing::redis().await;
+    let redis = flashsale_testbed::redis().await;
     let url = redis.url.clone();
     world_on(redis, &url).await
 }
 
 /// A world on the Redis at `url`, whose owner is kept alive with it.
 pub(crate) async fn world_on<R>(redis: R, url: &str) -> World<R> {
-    let pg = flashsale_testing::postgres().await;
+    let pg = flashsale_testbed::postgres().await;
     let store = Store::connect(&redis_config(url)).await.unwrap();
     let queue = queue("nats://127.0.0.1:1").await;
     let inventory = inventory(&pg, &store, &queue);
@@ -109,38 +90,7 @@ impl<R> World<R> {
         spec: SaleSpec,
         items: &[(&str, i64, i64, i64)],
     ) -> Uuid {
-        let sale_id = Uuid::new_v4();
-        sqlx::query(
-            "INSERT INTO sales (sale_id, name, currency, state, starts_at, ends_at, hold_ms, room_rate, room_admission_ms)
-             VALUES ($1, 'Sale', 'EUR', $2, now() + $3 * interval '1 ms', now() + $4 * interval '1 ms', $5, $6, $7)",
-        )
-        .bind(sale_id)
-        .bind(spec.state)
-        .bind(spec.starts_in_ms as f64)
-        .bind(spec.ends_in_ms as f64)
-        .bind(spec.hold_ms)
-        .bind(spec.room.then_some(10.0))
-        .bind(spec.room.then_some(60_000_i64))
-        .execute(&self.pg.pool)
-        .await
-        .unwrap();
-        let (skus, rest): (Vec<_>, Vec<_>) =
-            items.iter().map(|item| (item.0.to_owned(), (item.1, (item.2, item.3)))).unzip();
-        let (units, rest): (Vec<i64>, Vec<(i64, i64)>) = rest.into_iter().unzip();
-        let (limits, prices): (Vec<i64>, Vec<i64>) = rest.into_iter().unzip();
-        sqlx::query(
-            "INSERT INTO sale_items (sale_id, sku, title, price_minor, quantity, per_buyer_limit)
-             SELECT $1, sku, sku, price, units, lim FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) AS i (sku, units, lim, price)",
-        )
-        .bind(sale_id)
-        .bind(skus)
-        .bind(units)
-        .bind(limits)
-        .bind(prices)
-        .execute(&self.pg.pool)
-        .await
-        .unwrap();
-        sale_id
+        fixtures::record_sale(&self.pg.pool, spec, items.iter().map(SaleItem::from)).await.unwrap()
     }
 
     /// Records a sale and loads its stock.

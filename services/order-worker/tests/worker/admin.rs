@@ -17,7 +17,7 @@ use flashsale_proto::{
 };
 use flashsale_queue::{ORDERS, OrderMessage, ensure_orders_stream};
 use flashsale_service::{Drain, config::load_from};
-use flashsale_testing::{TestNats, TestServer, eventually};
+use flashsale_testbed::{TestNats, TestServer, eventually};
 use tonic::{
     Code,
     transport::{Channel, Endpoint},
@@ -40,7 +40,7 @@ struct Worker {
 }
 
 async fn worker(shop: &Shop, peers: &Peers) -> Worker {
-    let nats = flashsale_testing::nats().await;
+    let nats = flashsale_testbed::nats().await;
     let server = peers.serve().await;
     let mut config: Config =
         load_from(DEFAULTS, None::<&std::path::Path>, std::iter::empty()).unwrap();
@@ -51,7 +51,7 @@ async fn worker(shop: &Shop, peers: &Peers) -> Worker {
     let client = flashsale_queue::connect(&nats_config(&nats), "test").await.unwrap();
     ensure_orders_stream(&jetstream::new(client), &nats_config(&nats)).await.unwrap();
     let drain = Drain::new();
-    let worker = flashsale_testing::serve(build(config, drain.clone()).await.unwrap(), drain).await;
+    let worker = flashsale_testbed::serve(build(config, drain.clone()).await.unwrap(), drain).await;
     let channel = Endpoint::from_shared(worker.grpc_url.clone()).unwrap().connect_lazy();
     let admin = OrderAdminServiceClient::new(channel);
     Worker { _nats: nats, _peers: server, _worker: worker, admin }

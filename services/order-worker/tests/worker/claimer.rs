@@ -14,7 +14,7 @@ use flashsale_queue::{
     publish_order,
 };
 use flashsale_service::Drain;
-use flashsale_testing::{TestNats, eventually};
+use flashsale_testbed::{TestNats, eventually};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use tokio::task::JoinHandle;
 
@@ -36,7 +36,7 @@ pub(crate) struct Queue {
 
 impl Queue {
     pub(crate) async fn open() -> Self {
-        let nats = flashsale_testing::nats().await;
+        let nats = flashsale_testbed::nats().await;
         let client = flashsale_queue::connect(&nats_config(&nats), "test").await.unwrap();
         let jetstream = jetstream::new(client);
         let queue = Self { nats, jetstream };

@@ -18,7 +18,7 @@ use flashsale_order_worker::{
 use flashsale_proto::inventory::{HoldOutcome, SettleResult};
 use flashsale_queue::{NatsConfig, ORDER_EVENTS, OrderEvent, OrderMessage, ensure_events_stream};
 use flashsale_service::Drain;
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use futures::StreamExt as _;
 use tokio::task::JoinHandle;
 
@@ -88,7 +88,7 @@ async fn attempts(shop: &Shop, kind: Kind) -> i32 {
         .unwrap()
 }
 
-fn charge(shop: &Shop, server: &flashsale_testing::TestServer) -> Charge {
+fn charge(shop: &Shop, server: &flashsale_testbed::TestServer) -> Charge {
     Charge {
         pool: shop.record().clone(),
         payments: Payments::new(channel("payment", server)),
@@ -187,7 +187,7 @@ async fn refunds_are_repeated_until_confirmed() {
     assert_eq!(peers.lock().refunded, [order.order_id.to_string()]);
 }
 
-fn close_hold(shop: &Shop, server: &flashsale_testing::TestServer) -> CloseHold {
+fn close_hold(shop: &Shop, server: &flashsale_testbed::TestServer) -> CloseHold {
     CloseHold {
         pool: shop.record().clone(),
         inventory: Inventory::new(channel("inventory", server)),
@@ -308,7 +308,7 @@ async fn a_conflicting_hold_is_tried_again() {
 #[tokio::test]
 async fn events_wait_for_their_stream() {
     let shop = Shop::open(&[("A", 5)]).await;
-    let nats = flashsale_testing::nats().await;
+    let nats = flashsale_testbed::nats().await;
     let config = NatsConfig { publish_timeout_ms: 1_000, ..nats_config(&nats) };
     let client = flashsale_queue::connect(&config, "test").await.unwrap();
     let jetstream = jetstream::new(client.clone());

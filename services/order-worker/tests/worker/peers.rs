@@ -8,7 +8,7 @@ use std::{
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{inventory as inv, payment as pay};
 use flashsale_service::{Drain, Hosted, PeerConfig, peer};
-use flashsale_testing::{
+use flashsale_testbed::{
     TestServer,
     fakes::{
         inventory::{
@@ -69,7 +69,7 @@ impl Peers {
             .grpc(InventoryServiceServer::new(self.clone()))
             .grpc(PaymentServiceServer::new(self.clone()))
             .grpc(InventoryAdminServiceServer::new(self.clone()));
-        flashsale_testing::serve(hosted, Drain::new()).await
+        flashsale_testbed::serve(hosted, Drain::new()).await
     }
 
     fn fail(&self) -> Result<(), Status> {

@@ -13,7 +13,7 @@ use flashsale_order_worker::{
 };
 use flashsale_queue::OrderMessage;
 use flashsale_service::Drain;
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 
 use crate::shop::{Shop, cancel, place};
 

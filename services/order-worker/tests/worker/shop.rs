@@ -9,7 +9,10 @@ use flashsale_order_worker::store::{
 };
 use flashsale_pg::SteppedPool;
 use flashsale_queue::{Line, ORDERS, OrderMessage, QueueMessage};
-use flashsale_testing::TestPg;
+use flashsale_testbed::{
+    TestPg,
+    fixtures::{self, PaymentSpec, SaleItem, SaleSpec},
+};
 use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -33,7 +36,7 @@ pub(crate) struct Shop {
 impl Shop {
     /// A sale of these skus with this many units each, at 1.00 EUR.
     pub(crate) async fn open(items: &[(&str, i64)]) -> Self {
-        Self::add(Arc::new(flashsale_testing::postgres().await), items).await
+        Self::add(Arc::new(flashsale_testbed::postgres().await), items).await
     }
 
     /// One more sale in the same record.
@@ -42,39 +45,18 @@ impl Shop {
     }
 
     async fn add(pg: Arc<TestPg>, items: &[(&str, i64)]) -> Self {
-        let sale = Uuid::new_v4();
-        sqlx::query(
-            "INSERT INTO sales (sale_id, name, currency, state, starts_at, ends_at, hold_ms)
-             VALUES ($1, 'Summer <sale>', 'EUR', 'OPEN', now(), now() + interval '1 hour', 1000)",
-        )
-        .bind(sale)
-        .execute(&pg.pool)
-        .await
-        .unwrap();
-        sqlx::query("INSERT INTO sale_stock (sale_id, epoch, run_id) VALUES ($1, $2, 'run')")
-            .bind(sale)
-            .bind(EPOCH)
-            .execute(&pg.pool)
-            .await
-            .unwrap();
-        for (sku, units) in items {
-            sqlx::query(
-                "INSERT INTO sale_items (sale_id, sku, title, price_minor, quantity) VALUES ($1, $2, 'A <' || $2 || '>', 100, $3)",
-            )
-            .bind(sale)
-            .bind(sku)
-            .bind(units)
-            .execute(&pg.pool)
-            .await
-            .unwrap();
-            sqlx::query("INSERT INTO allotments (sale_id, sku, allotted) VALUES ($1, $2, $3)")
-                .bind(sale)
-                .bind(sku)
-                .bind(units)
-                .execute(&pg.pool)
-                .await
-                .unwrap();
-        }
+        let spec = SaleSpec {
+            name: "Summer <sale>",
+            starts_in_ms: 0,
+            hold_ms: 1_000,
+            ..SaleSpec::default()
+        };
+        let items = items.iter().map(|(sku, units)| SaleItem {
+            title: format!("A <{sku}>"),
+            ..SaleItem::from(&(*sku, *units, 0_i64, 100_i64))
+        });
+        let sale = fixtures::record_sale(&pg.pool, spec, items).await.unwrap();
+        fixtures::record_stock(&pg.pool, sale, EPOCH).await.unwrap();
         let record = SteppedPool::new(pg.pool.clone());
         Self { pg, sale, record }
     }
@@ -231,21 +213,16 @@ impl Shop {
 
     /// Has the payment of `order` stand in `state`, as the payment service would record it.
     pub(crate) async fn pay(&self, order: &OrderMessage, state: &str, decline_code: Option<&str>) {
-        sqlx::query(
-            "INSERT INTO payments (order_id, sale_id, state, currency, amount_minor, payment_method, decline_code)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (order_id) DO UPDATE SET state = $3, decline_code = $7, updated_at = now()",
-        )
-        .bind(order.order_id)
-        .bind(order.sale_id)
-        .bind(state)
-        .bind(&order.currency)
-        .bind(order.total_minor)
-        .bind(&order.payment_method)
-        .bind(decline_code)
-        .execute(self.pool())
-        .await
-        .unwrap();
+        let payment = PaymentSpec {
+            order_id: order.order_id,
+            sale_id: order.sale_id,
+            state,
+            currency: &order.currency,
+            amount_minor: order.total_minor,
+            payment_method: &order.payment_method,
+            decline_code,
+        };
+        fixtures::record_payment(self.pool(), payment).await.unwrap();
     }
 
     /// Asserts that what is claimed is exactly what the orders hold.

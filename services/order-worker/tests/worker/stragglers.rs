@@ -15,7 +15,7 @@ use flashsale_order_worker::{
 use flashsale_proto::inventory::RetakeResult;
 use flashsale_queue::OrderMessage;
 use flashsale_service::Drain;
-use flashsale_testing::{TestServer, eventually};
+use flashsale_testbed::{TestServer, eventually};
 use tokio::task::JoinHandle;
 
 use crate::{

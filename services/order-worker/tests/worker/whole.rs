@@ -12,7 +12,7 @@ use flashsale_service::{
     Drain,
     config::{ConfigError, load_from},
 };
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 
 use crate::{
     claimer::nats_config,
@@ -63,7 +63,7 @@ fn every_wrong_key_is_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_goes_from_queue_to_confirmation() {
     let (shop, peers) = (Shop::open(&[("A", 5)]).await, Peers::default());
-    let nats = flashsale_testing::nats().await;
+    let nats = flashsale_testbed::nats().await;
     let (server, relay) = (peers.serve().await, Relay::start(0.0, None).await);
     let mut config = defaults();
     config.postgres = shop.pg.config();
@@ -74,7 +74,7 @@ async fn an_order_goes_from_queue_to_confirmation() {
     // Only events may wake it: the polls come too late for this test.
     config.worker.settle_poll_ms = 120_000;
     let drain = Drain::new();
-    let worker = flashsale_testing::serve(build(config, drain.clone()).await.unwrap(), drain).await;
+    let worker = flashsale_testbed::serve(build(config, drain.clone()).await.unwrap(), drain).await;
 
     let client = flashsale_queue::connect(&nats_config(&nats), "test").await.unwrap();
     let jetstream = jetstream::new(client.clone());

@@ -13,9 +13,8 @@ use flashsale_proto::{
         payment_service_client::PaymentServiceClient,
     },
 };
-use flashsale_sandbox::{Program, ProgramOptions, free_port};
 use flashsale_service::{Drain, config::load_from};
-use flashsale_testing::{TestPg, TestServer, eventually};
+use flashsale_testbed::{Program, ProgramOptions, TestPg, TestServer, eventually, free_port};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::{Value, json};
@@ -91,13 +90,13 @@ impl Bench {
     }
 
     pub async fn with(standin: Standin, env: &[(&str, &str)]) -> Self {
-        let pg = flashsale_testing::postgres().await;
+        let pg = flashsale_testbed::postgres().await;
         let port = free_port().unwrap();
         let standin_url = format!("http://127.0.0.1:{port}");
         let drain = Drain::new();
         let config = config(&pg, &standin_url, env);
         let hosted = flashsale_payment::build(config, drain.clone()).await.unwrap();
-        let server = flashsale_testing::serve(hosted, drain).await;
+        let server = flashsale_testbed::serve(hosted, drain).await;
         let folder = tempfile::tempdir().unwrap();
         let program =
             start_standin(standin, &format!("127.0.0.1:{port}"), &server.http_url, &folder).await;

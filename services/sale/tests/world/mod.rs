@@ -14,7 +14,7 @@ use flashsale_proto::{
 };
 use flashsale_sale::{Config, DEFAULTS};
 use flashsale_service::{Drain, Hosted, config::load_from};
-use flashsale_testing::{
+use flashsale_testbed::{
     TestPg, TestServer,
     fakes::{
         inventory::{
@@ -238,13 +238,13 @@ impl World {
     }
 
     async fn reporting_every(report_every: &'static str) -> Self {
-        let pg = flashsale_testing::postgres().await;
+        let pg = flashsale_testbed::postgres().await;
         let peers = Peers::new(pg.pool.clone());
         let hosted = Hosted::new()
             .grpc(InventoryServiceServer::new(peers.clone()))
             .grpc(InventoryAdminServiceServer::new(peers.clone()))
             .grpc(WaitingRoomAdminServiceServer::new(peers.clone()));
-        let peers_server = flashsale_testing::serve(hosted, Drain::new()).await;
+        let peers_server = flashsale_testbed::serve(hosted, Drain::new()).await;
         let peers_url = peers_server.grpc_url.clone();
         let (server, client) = serve(&pg.url, &peers_url, report_every).await;
         Self { pg, peers, server, client, peers_url, report_every, _peers_server: peers_server }
@@ -303,7 +303,7 @@ impl World {
     }
 
     pub async fn eventually_propagated(&self, id: &str) -> sale::Sale {
-        flashsale_testing::eventually("the others know the sale", || async {
+        flashsale_testbed::eventually("the others know the sale", || async {
             Some(self.get(id).await).filter(|sale| sale.propagated)
         })
         .await
@@ -327,7 +327,7 @@ pub async fn serve(pg_url: &str, peers_url: &str, report_every: &str) -> (TestSe
     let config: Config = load_from(DEFAULTS, None, env).unwrap();
     let drain = Drain::new();
     let hosted = flashsale_sale::build(config, drain.clone()).await.unwrap();
-    let server = flashsale_testing::serve(hosted, drain).await;
+    let server = flashsale_testbed::serve(hosted, drain).await;
     let client = Client::new(server.channel().await);
     (server, client)
 }

@@ -10,7 +10,7 @@ use flashsale_proto::{
     checkout::{GetIntakeRequest, GetIntakeResponse},
     inventory::{GetStockRequest, GetStockResponse, SkuStock},
 };
-use flashsale_testing::fakes::{
+use flashsale_testbed::fakes::{
     checkout::checkout_admin_service_server::CheckoutAdminService,
     inventory::inventory_service_server::InventoryService,
 };

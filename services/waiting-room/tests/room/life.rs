@@ -6,7 +6,7 @@ use flashsale_proto::waitingroom::{
     AdmissionVerdict, GetAdmissionKeysRequest, Outlook, RoomState, VerifyAdmissionRequest,
     VerifyAdmissionResponse, WatchPositionRequest,
 };
-use flashsale_testing::assert_failure;
+use flashsale_testbed::assert_failure;
 use fred::interfaces::HashesInterface as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
@@ -189,7 +189,7 @@ async fn pause_stops_head_without_catch_up() {
     assert_eq!(joined.position.expected_wait, None);
     // Several ticks of the heads and the list pass.
     let before_ms = world.now_ms().await;
-    flashsale_testing::eventually("time goes by", || async {
+    flashsale_testbed::eventually("time goes by", || async {
         (world.now_ms().await > before_ms + 300).then_some(())
     })
     .await;
@@ -254,7 +254,7 @@ async fn watched_tickets_are_bounded() {
     let failure = assert_failure(&refused, Reason::Overloaded);
     assert_eq!(failure.metadata()["limit"], "1");
     drop(watched);
-    flashsale_testing::eventually("the place is free again", || async {
+    flashsale_testbed::eventually("the place is free again", || async {
         world.one.room.clone().watch_position(request()).await.ok()
     })
     .await;

@@ -9,7 +9,7 @@ use flashsale_proto::waitingroom::{
     LeaveRequest, OpenRoomRequest, PauseRoomRequest, RunDrawRequest, SetRateRequest,
     VerifyAdmissionRequest, WatchPositionRequest,
 };
-use flashsale_testing::assert_failure;
+use flashsale_testbed::assert_failure;
 use fred::interfaces::{HashesInterface as _, ServerInterface as _};
 use futures::future::BoxFuture;
 use tonic::Status;

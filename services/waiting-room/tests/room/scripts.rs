@@ -17,7 +17,7 @@ struct Room {
     publish: Script,
     grant: Script,
     configure: Script,
-    _redis: flashsale_testing::TestRedis,
+    _redis: flashsale_testbed::TestRedis,
 }
 
 /// A reply: the word, `planned`, `head`, `next`, `upto`, the time.
@@ -38,7 +38,7 @@ fn script(name: &'static str, body: &str) -> Script {
 
 impl Room {
     async fn new() -> Self {
-        let redis = flashsale_testing::redis().await;
+        let redis = flashsale_testbed::redis().await;
         let config = RedisConfig {
             connections: 1,
             command_timeout_ms: 5_000,

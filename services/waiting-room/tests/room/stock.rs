@@ -2,7 +2,7 @@
 
 use flashsale_errors::Reason;
 use flashsale_proto::waitingroom::Outlook;
-use flashsale_testing::{assert_failure, eventually};
+use flashsale_testbed::{assert_failure, eventually};
 
 use crate::world::World;
 

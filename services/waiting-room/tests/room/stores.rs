@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use flashsale_proto::waitingroom::Outlook;
-use flashsale_testing::eventually;
+use flashsale_testbed::eventually;
 use fred::interfaces::ClientLike as _;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 

@@ -12,7 +12,7 @@ use flashsale_proto::waitingroom::{
 };
 use flashsale_redis::{RedisConfig, Store};
 use flashsale_service::{Drain, Hosted, config::load_from};
-use flashsale_testing::{
+use flashsale_testbed::{
     TestPg, TestRedis, TestServer,
     fakes::{
         checkout::checkout_admin_service_server::CheckoutAdminServiceServer,
@@ -68,7 +68,7 @@ pub(crate) fn request_id() -> String {
 impl World {
     /// `settings` are keys of the section `[room]`; they override those of the tests.
     pub(crate) async fn new(settings: &[(&str, &str)]) -> Self {
-        let (pg, redis) = tokio::join!(flashsale_testing::postgres(), flashsale_testing::redis());
+        let (pg, redis) = tokio::join!(flashsale_testbed::postgres(), flashsale_testbed::redis());
         let config = RedisConfig {
             connections: 1,
             command_timeout_ms: 5_000,
@@ -83,7 +83,7 @@ impl World {
         let hosted = Hosted::new()
             .grpc(InventoryServiceServer::new(inventory.clone()))
             .grpc(CheckoutAdminServiceServer::new(checkout.clone()));
-        let inventory_server = flashsale_testing::serve(hosted, drain).await;
+        let inventory_server = flashsale_testbed::serve(hosted, drain).await;
         let (signer, folder) = (Signer::generate().unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(folder.path().join("keys.json"), signer.to_private_jwks()).unwrap();
         let one =
@@ -184,7 +184,7 @@ impl World {
 
     /// Waits until the head has passed a number.
     pub(crate) async fn head_at(&self, number: i64) {
-        flashsale_testing::eventually("the head gets there", || async {
+        flashsale_testbed::eventually("the head gets there", || async {
             (self.room().await.head >= number).then_some(())
         })
         .await;
@@ -325,7 +325,7 @@ async fn instance(
     );
     let config: Config = load_from(DEFAULTS, None, env.into_iter()).unwrap();
     let drain = Drain::new();
-    let server = flashsale_testing::serve(build(config, drain.clone()).await.unwrap(), drain).await;
+    let server = flashsale_testbed::serve(build(config, drain.clone()).await.unwrap(), drain).await;
     let channel = server.channel().await;
     Instance {
         server,

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 
 use async_nats::jetstream;
 use flashsale_auditor::Options;
-use flashsale_testing::{TestNats, TestPg, TestRedis};
+use flashsale_testbed::{TestNats, TestPg, TestRedis};
 use fred::{
     clients::Client,
     interfaces::ClientLike as _,
@@ -33,9 +33,9 @@ pub(crate) struct Servers {
 impl Servers {
     pub(crate) async fn start() -> Self {
         let (pg, redis, nats) = tokio::join!(
-            flashsale_testing::postgres(),
-            flashsale_testing::redis(),
-            flashsale_testing::nats()
+            flashsale_testbed::postgres(),
+            flashsale_testbed::redis(),
+            flashsale_testbed::nats()
         );
         let client = Builder::from_config(Config::from_url(&redis.url).unwrap()).build().unwrap();
         client.init().await.unwrap();

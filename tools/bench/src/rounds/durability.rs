@@ -3,8 +3,9 @@
 
 use anyhow::ensure;
 use flashsale_proto::checkout::checkout_service_client::CheckoutServiceClient;
-use flashsale_sandbox::{
-    Appendonly, NatsCluster, NatsOptions, NatsServer, Program, RedisOptions, RedisServer,
+use flashsale_testbed::{
+    Appendonly, NatsCluster, NatsOptions, NatsServer, RedisOptions, RedisServer,
+    platform::{Peer, Service, create_database, migrated},
 };
 use serde_json::{Value, json};
 use tonic::transport::Endpoint;
@@ -14,10 +15,9 @@ use super::{Bench, FIRST_CALLS};
 use crate::{
     calls::{PlaceOrder, Publish, SKUS},
     ceilings,
-    cluster::pg_config,
     cpu::Watched,
     drive::{Measured, drive},
-    platform::STOP_WITHIN,
+    platform::pid,
     report::{median, rounded},
     sales::{self, Spec},
     say,
@@ -25,13 +25,13 @@ use crate::{
 
 const DATABASE: &str = "bench_durability";
 /// How often relays look for orders that nobody claims, in ms: not here, where nobody claims any.
-const NO_RELAY_MS: &str = "86400000";
+const NO_RELAY_MS: u64 = 86_400_000;
 
 /// One of the queues that are compared.
 struct Queue {
     name: &'static str,
     servers: Servers,
-    checkout: Program,
+    checkout: Service,
     place: Vec<PlaceOrder>,
     publish: Publish,
     /// What was measured in each round: publishing alone, and PlaceOrder.
@@ -68,31 +68,30 @@ impl Bench<'_> {
         let platform = self.platform;
         let folder = platform.folder().join("durability");
         let redis = RedisServer::start(
-            &platform.tools,
+            platform.tools(),
             folder.join("redis"),
             RedisOptions { appendonly: Appendonly::Everysec },
         )
         .await?;
         let address = format!("127.0.0.1:{}", redis.port());
         ceilings::ask(&address, "CONFIG SET auto-aof-rewrite-percentage 0").await?;
-        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {DATABASE}")))
-            .execute(platform.pool())
-            .await?;
+        create_database(platform.pool(), DATABASE).await?;
         let postgres = platform.postgres_url_of(DATABASE);
-        let pool = flashsale_pg::connect(&pg_config(postgres.clone()), "bench")?;
-        flashsale_pg::migrate(&pool).await?;
-        let redis_url = redis.url();
-        let stores = [("REDIS__URL", redis_url.as_str()), ("POSTGRES__URL", postgres.as_str())];
-        let (inventory_url, inventory) =
-            platform.another("inventory", "inventory-durability", &stores).await?;
+        let pool = migrated(postgres.clone(), 2, "bench").await?;
+        let inventory = platform
+            .another("inventory", "inventory-durability", |settings| {
+                settings.redis.url = Some(redis.url());
+                settings.postgres.url = Some(postgres.clone());
+            })
+            .await?;
         let spec = Spec { skus: i32::try_from(SKUS)?, units: 10_000_000, room: true };
         let sale = sales::record(&pool, spec).await?;
-        let channel = Endpoint::from_shared(inventory_url.clone())?.connect().await?;
+        let channel = Endpoint::from_shared(inventory.url())?.connect().await?;
         sales::load(&mut sales::admin(channel), sale).await?;
 
         let always = NatsOptions { sync_interval: "always".to_owned(), ..NatsOptions::default() };
         let one =
-            |name: &str, options| NatsServer::start(&platform.tools, folder.join(name), options);
+            |name: &str, options| NatsServer::start(platform.tools(), folder.join(name), options);
         let servers = [
             ("r1", "checkout-r1", Servers::One(one("r1", NatsOptions::default()).await?)),
             ("r1_sync_always", "checkout-r1-sync", Servers::One(one("r1-sync", always).await?)),
@@ -100,25 +99,25 @@ impl Bench<'_> {
                 "r3",
                 "checkout-r3",
                 Servers::Three(
-                    NatsCluster::start(&platform.tools, &folder, &NatsOptions::default()).await?,
+                    NatsCluster::start(platform.tools(), &folder, &NatsOptions::default()).await?,
                 ),
             ),
         ];
         let mut queues = Vec::new();
         for (name, process, servers) in servers {
-            let replicas = servers.pids().len().to_string();
             let nats = servers.url();
-            let settings = [
-                ("POSTGRES__URL", postgres.as_str()),
-                ("PEERS__INVENTORY__URL", inventory_url.as_str()),
-                ("NATS__URL", nats.as_str()),
-                ("NATS__REPLICAS", replicas.as_str()),
-                ("RELAY__POLL_MS", NO_RELAY_MS),
-            ];
-            let (url, checkout) = platform.another("checkout", process, &settings).await?;
+            let checkout = platform
+                .another("checkout", process, |settings| {
+                    settings.postgres.url = Some(postgres.clone());
+                    settings.peers.inventory = Peer::at(inventory.url());
+                    settings.nats.url = Some(nats.clone());
+                    settings.nats.replicas = Some(servers.pids().len() as u64);
+                    settings.relay.poll_ms = Some(NO_RELAY_MS);
+                })
+                .await?;
             let mut place = Vec::new();
             for _ in 0..self.settings.connections {
-                let channel = Endpoint::from_shared(url.clone())?.connect().await?;
+                let channel = Endpoint::from_shared(checkout.url())?.connect().await?;
                 place.push(PlaceOrder(CheckoutServiceClient::new(channel)));
             }
             let client = async_nats::connect(nats.split(',').collect::<Vec<_>>()).await?;
@@ -141,9 +140,9 @@ impl Bench<'_> {
         }
         let figures = report(&queues);
         for queue in queues {
-            queue.checkout.stop(STOP_WITHIN).await?;
+            queue.checkout.stop().await?;
         }
-        inventory.stop(STOP_WITHIN).await?;
+        inventory.stop().await?;
         pool.close().await;
         Ok(figures)
     }
@@ -152,13 +151,13 @@ impl Bench<'_> {
         &mut self,
         queue: &mut Queue,
         sale: Uuid,
-        inventory: &Program,
+        inventory: &Service,
     ) -> anyhow::Result<()> {
         let nats = queue.servers.pids().into_iter().map(|pid| ("nats", pid));
         let others = [
             ("load_generator", std::process::id()),
-            ("inventory", inventory.child().pid()),
-            ("checkout", queue.checkout.child().pid()),
+            ("inventory", pid(inventory)?),
+            ("checkout", pid(&queue.checkout)?),
         ];
         let watched = Watched { processes: others.into_iter().chain(nats).collect() };
         let in_flight = self.settings.in_flight;

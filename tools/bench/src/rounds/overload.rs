@@ -102,7 +102,7 @@ impl Bench<'_> {
         let claimer = self.platform.claimer(CLAIM_BATCHES.0).await?;
         let offered = self.offer_orders(rate).await?;
         self.quiet().await?;
-        claimer.stop(super::QUIET_WITHIN).await?;
+        claimer.stop_within(super::QUIET_WITHIN).await?;
         self.count_orders(recorded, &offered).await?;
         let (orders, waited): (i64, Vec<f64>) = sqlx::query_as(
             "SELECT count(*), percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (ORDER BY

@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::Bench;
 use crate::{
     cpu::{Watched, between, resident_mb},
-    platform::STOP_WITHIN,
+    platform::pid,
     report::rounded,
     say,
 };
@@ -69,11 +69,11 @@ impl Bench<'_> {
         ensure!(orders.len() == count, "{} orders can be watched", orders.len());
 
         // A process that has done nothing yet has no free memory that would hide what the streams take.
-        let (url, checkout) = self.platform.another("checkout", "checkout-watched", &[]).await?;
-        let pid = checkout.child().pid();
+        let checkout = self.platform.another("checkout", "checkout-watched", |_| {}).await?;
+        let pid = pid(&checkout)?;
         let mut channels = Vec::new();
         for _ in 0..count.div_ceil(STREAMS) {
-            channels.push(Endpoint::from_shared(url.clone())?.connect().await?);
+            channels.push(Endpoint::from_shared(checkout.url())?.connect().await?);
         }
         drop(open(&channels, &orders[..WARM_UP.min(count)]).await?);
         let rest = Duration::from_secs_f64(self.settings.open_seconds.min(REST.as_secs_f64()));
@@ -87,7 +87,7 @@ impl Bench<'_> {
         let after = resident_mb(pid)?;
         let idle_with = self.idle(pid).await;
         let (changed, delays) = self.changes(&orders, streams).await?;
-        checkout.stop(STOP_WITHIN).await?;
+        checkout.stop().await?;
 
         let ms = |us: u64| rounded(us as f64 / 1_000.0, 1);
         Ok(json!({

@@ -9,24 +9,17 @@ use std::{
 use flashsale_admission::Admission;
 use flashsale_errors::{Failure, Reason, Retry};
 use flashsale_proto::{
-    checkout::{
-        BeginCheckoutRequest, Contact, Line, OrderState, PlaceOrderRequest,
-        checkout_service_client::CheckoutServiceClient,
-    },
-    inventory::{
-        ExtendHoldRequest, ReleaseHoldRequest, inventory_service_client::InventoryServiceClient,
-    },
+    checkout::{Line, OrderState, checkout_service_client::CheckoutServiceClient},
+    inventory::inventory_service_client::InventoryServiceClient,
 };
+use flashsale_testbed::{buyer::Buyer, proxy::Tap};
 use rand::{Rng as _, rngs::StdRng};
 use tokio::time::{Instant, sleep};
 use tonic::{Response, Status};
 use uuid::Uuid;
 
 use super::{Placed, Shared, followers::Follow, now_ms, request_key, timely};
-use crate::{
-    platform::{PLENTY, SCARCE},
-    proxy::Tap,
-};
+use crate::platform::{PLENTY, SCARCE};
 
 /// Between two attempts; doubled up to the second value, as the contract asks for.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -35,9 +28,9 @@ const STALLED: u64 = 100;
 
 /// One buyer.
 #[derive(Clone)]
-pub(super) struct Buyer {
+pub(super) struct Visitor {
     pub(super) shared: Arc<Shared>,
-    pub(super) id: String,
+    pub(super) buyer: Buyer,
     number: u64,
 }
 
@@ -57,11 +50,13 @@ enum Visit {
     Release,
 }
 
-impl Buyer {
+impl Visitor {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let number = shared.buyers.fetch_add(1, Ordering::Relaxed);
         let id = format!("buyer-{}-{number}", shared.name);
-        Self { shared, id, number }
+        let name = format!("{id:<width$}.", width = shared.manners.name_chars);
+        let buyer = Buyer::new(shared.sale.id, id, name);
+        Self { shared, buyer, number }
     }
 
     /// Comes, and does one thing.
@@ -103,7 +98,7 @@ impl Buyer {
     }
 
     fn key(&self, request: Uuid) -> String {
-        request_key(self.shared.sale.id, &self.id, request).to_string()
+        request_key(self.shared.sale.id, &self.buyer.buyer_id, request).to_string()
     }
 
     fn done(&self, request: Uuid) {
@@ -117,7 +112,7 @@ impl Buyer {
         let now_ms = i64::try_from(now_ms()).unwrap_or(i64::MAX);
         self.shared.signer.mint_admission(&Admission {
             sale_id: self.shared.sale.id,
-            buyer_id: self.id.clone(),
+            buyer_id: self.buyer.buyer_id.clone(),
             number: i64::try_from(self.number).unwrap_or(i64::MAX),
             generation: 0,
             expires_at_ms: now_ms + self.shared.manners.skew_ms + 60_000,
@@ -125,19 +120,10 @@ impl Buyer {
         })
     }
 
-    pub(super) fn sale_id(&self) -> String {
-        self.shared.sale.id.to_string()
-    }
-
     async fn begin(&self, sku: &str) -> Option<String> {
         let request_id = self.request_id();
-        let request = BeginCheckoutRequest {
-            request_id: request_id.to_string(),
-            sale_id: self.sale_id(),
-            buyer_id: self.id.clone(),
-            lines: vec![Line { sku: sku.to_owned(), quantity: 1 }],
-            admission: self.admission(),
-        };
+        let lines = vec![Line { sku: sku.to_owned(), quantity: 1 }];
+        let request = self.buyer.begin(request_id, lines, self.admission());
         let client = CheckoutServiceClient::new(self.shared.checkout.clone());
         let call = || {
             let (mut client, request) = (client.clone(), timely(request.clone()));
@@ -150,12 +136,7 @@ impl Buyer {
 
     async fn extend(&self, hold_id: &str) {
         let request_id = self.request_id();
-        let request = ExtendHoldRequest {
-            request_id: request_id.to_string(),
-            sale_id: self.sale_id(),
-            buyer_id: self.id.clone(),
-            hold_id: hold_id.to_owned(),
-        };
+        let request = self.buyer.extend(request_id, hold_id);
         let client = InventoryServiceClient::new(self.shared.inventory.clone());
         let call = || {
             let (mut client, request) = (client.clone(), timely(request.clone()));
@@ -168,12 +149,7 @@ impl Buyer {
 
     async fn release(&self, hold_id: &str) {
         let request_id = self.request_id();
-        let request = ReleaseHoldRequest {
-            request_id: request_id.to_string(),
-            sale_id: self.sale_id(),
-            buyer_id: self.id.clone(),
-            hold_id: hold_id.to_owned(),
-        };
+        let request = self.buyer.release(request_id, hold_id);
         let client = InventoryServiceClient::new(self.shared.inventory.clone());
         let call = || {
             let (mut client, request) = (client.clone(), timely(request.clone()));
@@ -187,21 +163,14 @@ impl Buyer {
     /// Places an order from a hold or from lines, and sometimes asks once more: the answer has to be the same order.
     async fn place(&self, hold_id: Option<String>, sku: &str, intent: Intent) {
         let request_id = self.request_id();
-        let request = PlaceOrderRequest {
-            request_id: request_id.to_string(),
-            sale_id: self.sale_id(),
-            buyer_id: self.id.clone(),
-            hold_id: hold_id.unwrap_or_default(),
+        let request = self.buyer.place(
+            request_id,
+            hold_id.unwrap_or_default(),
             // With a hold: what it has, so that it may be taken anew if it is lost.
-            lines: vec![Line { sku: sku.to_owned(), quantity: 1 }],
-            admission: self.admission(),
-            contact: Some(Contact {
-                email: format!("{}@example.com", self.id),
-                name: format!("{:<width$}.", self.id, width = self.shared.manners.name_chars),
-                locale: String::new(),
-            }),
-            payment_method: intent.follow.card().to_owned(),
-        };
+            vec![Line { sku: sku.to_owned(), quantity: 1 }],
+            self.admission(),
+            intent.follow.card(),
+        );
         let client = CheckoutServiceClient::new(self.shared.checkout.clone());
         let call = || {
             let (mut client, request) = (client.clone(), timely(request.clone()));
@@ -215,11 +184,11 @@ impl Buyer {
             }
             // One that is pending may be lost with the stock before it is published: nobody was told that it is accepted.
             if order.state() == OrderState::AcceptancePending {
-                self.shared.ledger().pending.insert(order.order_id, self.id.clone());
+                self.shared.ledger().pending.insert(order.order_id, self.buyer.buyer_id.clone());
                 continue;
             }
             let placed = Placed {
-                buyer: self.id.clone(),
+                buyer: self.buyer.buyer_id.clone(),
                 request_id,
                 order_id: order.order_id,
                 at_ms: now_ms(),

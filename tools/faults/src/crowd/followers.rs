@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use flashsale_proto::checkout::{
-    CancelOrderRequest, GetOrderRequest, WatchOrderRequest,
-    checkout_service_client::CheckoutServiceClient,
-};
+use flashsale_proto::checkout::checkout_service_client::CheckoutServiceClient;
 use rand::{Rng as _, rngs::StdRng};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::{Shared, buyer::Buyer, end_of, is_unknown, timely};
+use super::{Shared, buyer::Visitor, end_of, is_unknown, timely};
 
 /// Between two attempts to watch, and two looks at an order that is to be cancelled.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -66,35 +63,30 @@ impl Follow {
     }
 
     /// Begins, beside what the buyer does next.
-    pub(super) fn begin(self, buyer: &Buyer, order_id: &str) {
-        let tracker = buyer.shared.followers.clone();
-        let (buyer, order_id) = (buyer.clone(), order_id.to_owned());
+    pub(super) fn begin(self, visitor: &Visitor, order_id: &str) {
+        let tracker = visitor.shared.followers.clone();
+        let (visitor, order_id) = (visitor.clone(), order_id.to_owned());
         match self {
             Self::Leave | Self::Declined => {}
             Self::Watch => {
-                tracker.spawn(async move { buyer.watch(&order_id).await });
+                tracker.spawn(async move { visitor.watch(&order_id).await });
             }
             Self::Cancel(after) => {
                 tracker.spawn(async move {
                     sleep(after).await;
-                    buyer.cancel(&order_id).await;
+                    visitor.cancel(&order_id).await;
                 });
             }
             Self::Abandon => {
-                tracker.spawn(async move { buyer.abandon(&order_id).await });
+                tracker.spawn(async move { visitor.abandon(&order_id).await });
             }
         }
     }
 }
 
-impl Buyer {
+impl Visitor {
     async fn cancel(&self, order_id: &str) {
-        let request = CancelOrderRequest {
-            request_id: Uuid::new_v4().to_string(),
-            sale_id: self.sale_id(),
-            order_id: order_id.to_owned(),
-            buyer_id: self.id.clone(),
-        };
+        let request = self.buyer.cancel(Uuid::new_v4(), order_id);
         let client = CheckoutServiceClient::new(self.shared.checkout.clone());
         let call = || {
             let (mut client, request) = (client.clone(), timely(request.clone()));
@@ -110,11 +102,7 @@ impl Buyer {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
             self.cancel(order_id).await;
-            let get = GetOrderRequest {
-                sale_id: self.sale_id(),
-                order_id: order_id.to_owned(),
-                buyer_id: self.id.clone(),
-            };
+            let get = self.buyer.get(order_id);
             let order = CheckoutServiceClient::new(self.shared.checkout.clone())
                 .get_order(timely(get))
                 .await
@@ -131,11 +119,7 @@ impl Buyer {
     /// Watches until the order is at its end, or the sale is over.
     async fn watch(&self, order_id: &str) {
         let stop = self.shared.stop.clone();
-        let watch = WatchOrderRequest {
-            sale_id: self.sale_id(),
-            order_id: order_id.to_owned(),
-            buyer_id: self.id.clone(),
-        };
+        let watch = self.buyer.watch(order_id);
         let mut client = CheckoutServiceClient::new(self.shared.checkout.clone());
         while !stop.is_cancelled() {
             let watching = async {

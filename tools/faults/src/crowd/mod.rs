@@ -10,12 +10,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use buyer::Buyer;
+use buyer::Visitor;
 use flashsale_admission::Signer;
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::checkout::{
     GetOrderRequest, OrderState, checkout_service_client::CheckoutServiceClient,
 };
+use flashsale_testbed::{platform::Service, proxy::Proxy};
 use rand::{SeedableRng as _, rngs::StdRng};
 use serde_json::json;
 use tokio::{
@@ -26,10 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Status, transport::Channel};
 use uuid::Uuid;
 
-use crate::{
-    platform::{Platform, Sale, Service},
-    proxy::Proxy,
-};
+use crate::platform::{Platform, Sale};
 
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_millis(1_500);
@@ -156,7 +154,14 @@ impl Crowd {
         seed: u64,
         manners: Manners,
     ) -> anyhow::Result<Self> {
-        Self::come_to(platform, &platform.checkout, &platform.inventory, sale, seed, manners)
+        Self::come_to(
+            platform,
+            &platform.services.checkout,
+            &platform.services.inventory,
+            sale,
+            seed,
+            manners,
+        )
     }
 
     /// Sends buyers to these services.
@@ -187,7 +192,7 @@ impl Crowd {
             let mut random = StdRng::seed_from_u64(seed ^ (lane << 32));
             buyers.spawn(async move {
                 while !shared.stop.is_cancelled() {
-                    Buyer::new(Arc::clone(&shared)).visit(&mut random).await;
+                    Visitor::new(Arc::clone(&shared)).visit(&mut random).await;
                     sleep(shared.manners.pause).await;
                 }
             });

@@ -64,19 +64,19 @@ async fn shift(task: &Task, ours: i64, theirs: i64) -> anyhow::Result<()> {
     let (ours, theirs) =
         ([(CLOCK_OFFSET_MS, ours.to_string())], [(CLOCK_OFFSET_MS, theirs.to_string())]);
     tokio::try_join!(
-        platform.inventory.restart(&ours),
-        platform.checkout.restart(&theirs),
-        platform.worker.restart(&theirs),
-        platform.payment.restart(&theirs),
+        platform.services.inventory.restart(&ours),
+        platform.services.checkout.restart(&theirs),
+        platform.services.worker.restart(&theirs),
+        platform.services.payment.restart(&theirs),
         // Who says when a sale begins.
-        platform.sale.restart(&theirs),
+        platform.services.sale.restart(&theirs),
     )?;
     Ok(())
 }
 
 /// Takes holds that nobody comes back for.
 async fn abandon(task: &Task, sale: &Uuid) -> anyhow::Result<Vec<Uuid>> {
-    let mut client = InventoryServiceClient::new(task.platform.inventory.channel()?);
+    let mut client = InventoryServiceClient::new(task.platform.services.inventory.channel()?);
     let mut carts = Vec::new();
     for number in 0..CARTS {
         let (request_id, buyer_id) = (Uuid::new_v4(), format!("cart-{number}"));

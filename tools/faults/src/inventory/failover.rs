@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use flashsale_sandbox::{RedisServer, Reply, ask};
+use flashsale_testbed::{RedisServer, Reply, ask, proxy::Proxy};
 use futures::StreamExt as _;
 use rand::Rng as _;
 use sqlx::Row as _;
@@ -18,7 +18,6 @@ use crate::{
         Sale, SaleSpec,
         stores::{Stock, key, server_name},
     },
-    proxy::Proxy,
     task::{Round, Task},
 };
 
@@ -166,10 +165,10 @@ pub(super) async fn old_primary(task: &mut Task, figures: &mut Figures) -> anyho
     let mut inventory = task.platform.second("inventory")?;
     let mut third = task.platform.another("inventory", "c")?;
     let mut checkout = task.platform.second("checkout")?;
-    let env = task.platform.env(&to_old, &inventory);
-    inventory.start(env.clone()).await?;
-    checkout.start(env).await?;
-    third.start(task.platform.env(&to_third, &third)).await?;
+    let settings = task.platform.settings_over(&to_old, &inventory);
+    inventory.start(settings.clone()).await?;
+    checkout.start(settings).await?;
+    third.start(task.platform.settings_over(&to_third, &third)).await?;
     let first = task.random.random_range(0..Split::WAYS);
     for run in 0..task.asked {
         let split = Split::of(first + run);

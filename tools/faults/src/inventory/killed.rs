@@ -57,7 +57,7 @@ async fn at(task: &mut Task, point: Point, figures: &mut Figures) -> anyhow::Res
     let arm = (KILL_AT, point.armed());
     let platform = &task.platform;
     if early {
-        platform.inventory.restart(std::slice::from_ref(&arm)).await?;
+        platform.services.inventory.restart(std::slice::from_ref(&arm)).await?;
     }
     let arm = Some(arm).filter(|_| !early);
     let tour = Tour { platform, step, arm, seed, sale: &sale, enough: &enough };
@@ -67,7 +67,7 @@ async fn at(task: &mut Task, point: Point, figures: &mut Figures) -> anyhow::Res
         toured
     };
     let minded = async {
-        while !platform.inventory.was_killed().await {
+        while !platform.services.inventory.was_killed().await {
             if enough.is_cancelled() {
                 return anyhow::Ok(None);
             }
@@ -75,7 +75,7 @@ async fn at(task: &mut Task, point: Point, figures: &mut Figures) -> anyhow::Res
         }
         let since = Instant::now();
         enough.cancel();
-        platform.inventory.restart(&[]).await?;
+        platform.services.inventory.restart(&[]).await?;
         // A sale that was not open yet has nothing to be open again.
         let closed = match sale.get() {
             Some(sale) => answers(platform, sale, since).await?,
@@ -88,7 +88,7 @@ async fn at(task: &mut Task, point: Point, figures: &mut Figures) -> anyhow::Res
     match closed {
         Some(closed) => figures.reopened(closed),
         // Armed still: it must not die in somebody else's sale.
-        None => platform.inventory.restart(&[]).await?,
+        None => platform.services.inventory.restart(&[]).await?,
     }
     let (sale, story) = toured?;
     task.conclude(&sale, &[story], figures).await?;
@@ -98,7 +98,7 @@ async fn at(task: &mut Task, point: Point, figures: &mut Figures) -> anyhow::Res
 /// How long after `since` the sale is open by the stores, and inventory says so.
 async fn answers(platform: &Platform, sale: &Sale, since: Instant) -> anyhow::Result<Duration> {
     platform.reopened(sale, 0, since).await?;
-    let client = InventoryServiceClient::new(platform.inventory.channel()?);
+    let client = InventoryServiceClient::new(platform.services.inventory.channel()?);
     until_some(ANSWERS_WITHIN, "inventory answers", async || {
         let request = GetStockRequest { sale_id: sale.id.to_string(), skus: Vec::new() };
         client.clone().get_stock(request).await.map(|_| Some(since.elapsed()))

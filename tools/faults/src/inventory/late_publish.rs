@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flashsale_sandbox::ask;
+use flashsale_testbed::ask;
 use tokio::time::{Instant, sleep};
 
 use super::failover::behind_a_fence;

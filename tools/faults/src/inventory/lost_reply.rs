@@ -7,9 +7,9 @@ use crate::{
     figures::Figures,
     patience::until_some,
     platform::{SaleSpec, stores::Stock},
-    proxy::Proxy,
     task::Task,
 };
+use flashsale_testbed::proxy::Proxy;
 
 /// How long losing a thousand replies may take.
 const WITHIN: Duration = Duration::from_secs(300);
@@ -18,8 +18,8 @@ const WITHIN: Duration = Duration::from_secs(300);
 pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     // A proxy of its own, which everybody goes through from here on.
     let proxy = Arc::new(Proxy::of_redis(task.platform.redis.port()).await?);
-    let env = task.platform.env(&proxy, &task.platform.inventory);
-    task.platform.inventory.start(env).await?;
+    let settings = task.platform.settings_over(&proxy, &task.platform.services.inventory);
+    task.platform.services.inventory.start(settings).await?;
     let manners = Manners {
         at_once: 40,
         pause: Duration::from_millis(1),
@@ -44,7 +44,8 @@ pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Resul
     figures.count("replies_lost", lost);
     figures.count("requests_done", done.len() as u64);
     // Back to the way of the others.
-    let env = task.platform.env(&task.platform.to_redis, &task.platform.inventory);
-    task.platform.inventory.start(env).await?;
+    let settings =
+        task.platform.settings_over(&task.platform.to_redis, &task.platform.services.inventory);
+    task.platform.services.inventory.start(settings).await?;
     Ok(())
 }

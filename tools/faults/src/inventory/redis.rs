@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use flashsale_proto::inventory::{
     Line, ReserveRequest, inventory_service_client::InventoryServiceClient,
 };
-use flashsale_sandbox::{Reply, ask};
+use flashsale_testbed::{Reply, ask};
 use rand::{Rng as _, seq::SliceRandom as _};
 use tokio::{
     task::JoinSet,
@@ -96,7 +96,7 @@ pub(super) async fn stopped(task: &mut Task, figures: &mut Figures) -> anyhow::R
         let since = Instant::now();
         task.platform.redis.pause();
         let mut callers = JoinSet::new();
-        let client = InventoryServiceClient::new(task.platform.inventory.channel()?);
+        let client = InventoryServiceClient::new(task.platform.services.inventory.channel()?);
         for number in 0..CALLERS {
             let share = u32::try_from(number)? * 4 / 5;
             let at = since + STOPPED_FOR * share / u32::try_from(CALLERS)?;

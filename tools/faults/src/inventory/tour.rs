@@ -9,7 +9,7 @@ use flashsale_proto::inventory::{
     inventory_admin_service_client::InventoryAdminServiceClient,
     inventory_service_client::InventoryServiceClient,
 };
-use flashsale_sandbox::{Reply, ask};
+use flashsale_testbed::{Reply, ask};
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -80,7 +80,7 @@ impl Tour<'_> {
             return Ok(());
         }
         if let Some(arm) = &self.arm {
-            self.platform.inventory.restart(std::slice::from_ref(arm)).await?;
+            self.platform.services.inventory.restart(std::slice::from_ref(arm)).await?;
         }
         self.adjust(sale, 5).await?;
         self.adjust(sale, -3).await?;
@@ -113,7 +113,7 @@ impl Tour<'_> {
     }
 
     fn admin(&self) -> anyhow::Result<InventoryAdminServiceClient<Channel>> {
-        Ok(InventoryAdminServiceClient::new(self.platform.inventory.channel()?))
+        Ok(InventoryAdminServiceClient::new(self.platform.services.inventory.channel()?))
     }
 
     async fn adjust(&self, sale: &Sale, delta: i64) -> anyhow::Result<()> {
@@ -143,7 +143,7 @@ impl Tour<'_> {
 
     /// The deadline of a hold is lost, and a comparison of the stores puts it back.
     async fn mend(&self, sale: &Sale) -> anyhow::Result<()> {
-        let client = InventoryServiceClient::new(self.platform.inventory.channel()?);
+        let client = InventoryServiceClient::new(self.platform.services.inventory.channel()?);
         let mut holds = Vec::new();
         for number in 0..2 {
             let buyer_id = format!("cart-{number}");
@@ -201,7 +201,7 @@ impl Tour<'_> {
     /// An order that waits to be claimed for so long that its message is looked for. Nobody has the time: it is said to have waited.
     async fn look_for_an_overdue_order(&self, sale: &Sale) -> anyhow::Result<()> {
         let (holds, pending) = (key(sale.id, "holds"), key(sale.id, "pending"));
-        self.platform.worker.signal(Signal::SIGSTOP).await;
+        self.platform.services.worker.signal(Signal::SIGSTOP).await;
         let waits = until_some(PATIENCE, "an order waits", async || {
             let command = ["EVAL", OVERDUE, "2", &holds, &pending];
             let waits = ask(self.platform.redis.port(), &command).await?;
@@ -209,7 +209,7 @@ impl Tour<'_> {
         })
         .await;
         let reconciled = self.reconcile(sale).await;
-        self.platform.worker.signal(Signal::SIGCONT).await;
+        self.platform.services.worker.signal(Signal::SIGCONT).await;
         waits.and(reconciled)
     }
 
@@ -221,7 +221,7 @@ impl Tour<'_> {
         self.platform.to_nats.thaw();
         rebuilt?;
         sleep(LATE).await;
-        let client = InventoryServiceClient::new(self.platform.inventory.channel()?);
+        let client = InventoryServiceClient::new(self.platform.services.inventory.channel()?);
         let request = GetStockRequest { sale_id: sale.id.to_string(), skus: Vec::new() };
         asked("GetStock", || {
             let (mut client, request) = (client.clone(), timely(request.clone(), ATTEMPT));
@@ -297,7 +297,7 @@ impl Tour<'_> {
     /// A rebuild that cannot load: Redis is away when the claims have come past the marker.
     async fn rebuild_without_redis(&self, sale: &Sale) -> anyhow::Result<()> {
         let (before, _) = self.platform.epoch(sale).await?;
-        self.platform.worker.signal(Signal::SIGSTOP).await;
+        self.platform.services.worker.signal(Signal::SIGSTOP).await;
         let (mut admin, request) = (self.admin()?, rebuild(sale));
         let asked = tokio::spawn(async move { admin.rebuild(timely(request, ATTEMPT)).await });
         let begun = until_some(PATIENCE, "the rebuild begins", async || {
@@ -306,7 +306,7 @@ impl Tour<'_> {
         .await;
         self.platform.to_redis.lead_to(0);
         self.platform.to_redis.cut();
-        self.platform.worker.signal(Signal::SIGCONT).await;
+        self.platform.services.worker.signal(Signal::SIGCONT).await;
         asked.await?.err();
         self.platform.to_redis.lead_to(self.platform.redis.port());
         begun

@@ -119,7 +119,7 @@ async fn put_aside(platform: &Platform, sale: &Sale, order: &Value) -> anyhow::R
 }
 
 fn admin(platform: &Platform) -> anyhow::Result<OrderAdminServiceClient<Channel>> {
-    Ok(OrderAdminServiceClient::new(platform.worker.channel()?))
+    Ok(OrderAdminServiceClient::new(platform.services.worker.channel()?))
 }
 
 /// What waits for a decision.

@@ -54,9 +54,9 @@ async fn at(task: &mut Task, point: Point, figures: &mut Figures) -> anyhow::Res
     let round = rush(task).await?;
     let tour = Tour { sale: round.sale, step: point.step, arm: (KILL_AT, point.armed()) };
     tour.go(&mut task.platform).await?;
-    let killed = points::was_reached(&task.platform.worker, WITHIN).await;
+    let killed = points::was_reached(&task.platform.services.worker, WITHIN).await;
     // Armed still if it was not killed: it must not die in somebody else's sale.
-    task.platform.worker.restart(&[]).await?;
+    task.platform.services.worker.restart(&[]).await?;
     tour.end(&mut task.platform).await?;
     task.goes_on(&round.crowd).await?;
     let story = round.crowd.leave().await;

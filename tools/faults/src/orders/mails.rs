@@ -11,7 +11,7 @@ const ENDED_WITHIN: Duration = Duration::from_secs(60);
 /// From before the first order to after the last end.
 pub(super) async fn down(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for _ in 0..task.asked {
-        task.platform.smtp.down().await;
+        task.platform.smtp()?.down().await;
         let round = rush(task).await?;
         task.goes_on(&round.crowd).await?;
         let story = round.crowd.leave().await;
@@ -35,7 +35,7 @@ pub(super) async fn down(task: &mut Task, figures: &mut Figures) -> anyhow::Resu
         figures.count("confirmed_while_down", u64::try_from(confirmed)?);
         figures.count("mails_waiting", u64::try_from(waiting)?);
         figures.expect(waiting >= confirmed, || "mails were sent to nobody".to_owned());
-        task.platform.smtp.up().await?;
+        task.platform.smtp()?.up().await?;
         books::conclude(task, &round.sale, &[story], figures).await?;
         figures.runs += 1;
     }

@@ -15,11 +15,15 @@ const PAUSED_FOR: (Duration, Duration) = (Duration::from_secs(33), Duration::fro
 /// Stops one of them somewhere in the middle, and lets it go on.
 pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     let mut other = task.platform.second("order-worker")?;
-    other.start(task.platform.env(&task.platform.to_redis, &task.platform.inventory)).await?;
+    other
+        .start(
+            task.platform.settings_over(&task.platform.to_redis, &task.platform.services.inventory),
+        )
+        .await?;
     for run in 0..task.asked {
         let round = rush(task).await?;
         a_moment(task, 0..300).await;
-        let paused = if run % 2 == 0 { &task.platform.worker } else { &other };
+        let paused = if run % 2 == 0 { &task.platform.services.worker } else { &other };
         let before = claimed(task, &round.sale.id).await?;
         paused.signal(Signal::SIGSTOP).await;
         sleep(if task.short { PAUSED_FOR.1 } else { PAUSED_FOR.0 }).await;

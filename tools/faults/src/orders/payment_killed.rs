@@ -81,9 +81,9 @@ async fn at(task: &mut Task, point: Point, figures: &mut Figures) -> anyhow::Res
     let round = rush(task).await?;
     let tour = Tour { step: point.step, arm: (KILL_AT, point.armed()), paid: Uuid::new_v4() };
     tour.go(&task.platform).await?;
-    let killed = points::was_reached(&task.platform.payment, WITHIN).await;
+    let killed = points::was_reached(&task.platform.services.payment, WITHIN).await;
     // Armed still if it was not killed: it must not die in another sale.
-    task.platform.payment.restart(&[]).await?;
+    task.platform.services.payment.restart(&[]).await?;
     tour.end(&task.platform).await?;
     task.goes_on(&round.crowd).await?;
     let story = round.crowd.leave().await;
@@ -109,7 +109,7 @@ impl Tour<'_> {
     /// Arms payment, and has happen what the orders of a sale would not bring about. It may die in
     /// the middle of any call.
     async fn go(&self, platform: &Platform) -> anyhow::Result<()> {
-        let payment = &platform.payment;
+        let payment = &platform.services.payment;
         let armed = std::slice::from_ref(&self.arm);
         match self.step {
             "commit/refund" | "commit/refund_done" | "sql/make_refund_due" => {
@@ -208,7 +208,7 @@ impl Tour<'_> {
 }
 
 fn client(platform: &Platform) -> anyhow::Result<PaymentServiceClient<Channel>> {
-    Ok(PaymentServiceClient::new(platform.payment.channel()?))
+    Ok(PaymentServiceClient::new(platform.services.payment.channel()?))
 }
 
 fn timely<T>(message: T) -> Request<T> {
@@ -219,7 +219,7 @@ fn timely<T>(message: T) -> Request<T> {
 
 /// Records that the breaker decides, which it does.
 async fn force_nothing(platform: &Platform) -> anyhow::Result<()> {
-    let mut admin = PaymentAdminServiceClient::new(platform.payment.channel()?);
+    let mut admin = PaymentAdminServiceClient::new(platform.services.payment.channel()?);
     let request_id = Uuid::new_v4().to_string();
     let set = SetBreakerRequest { request_id, force: BreakerForce::Auto.into() };
     admin.set_breaker(timely(set)).await?;

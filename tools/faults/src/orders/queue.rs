@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::{HeaderMap, jetstream};
+use flashsale_testbed::proxy::Way;
 use rand::Rng as _;
 use tokio::time::Instant;
 
@@ -12,7 +13,6 @@ use crate::{
     figures::Figures,
     patience::until_some,
     platform::{Platform, Sale, SaleSpec},
-    proxy::Way,
     task::Task,
 };
 
@@ -49,11 +49,11 @@ pub(super) async fn wiped(task: &mut Task, figures: &mut Figures) -> anyhow::Res
     for _ in 0..task.asked {
         let round = rush(task).await?;
         // The claims stand still, or nothing would be there to lose.
-        task.platform.worker.signal(nix::sys::signal::Signal::SIGSTOP).await;
+        task.platform.services.worker.signal(nix::sys::signal::Signal::SIGSTOP).await;
         a_moment(task, 200..600).await;
         let before = unclaimed(&task.platform, &round.sale).await?;
         task.platform.wipe_nats().await?;
-        task.platform.worker.signal(nix::sys::signal::Signal::SIGCONT).await;
+        task.platform.services.worker.signal(nix::sys::signal::Signal::SIGCONT).await;
         figures.count("unclaimed_messages_lost", before);
         calm(task, round, figures).await?;
         figures.runs += 1;
@@ -163,31 +163,28 @@ pub(super) async fn claimed(task: &Task, seq: u64) -> anyhow::Result<()> {
 }
 
 /// The least that the queue may be bounded by.
-const SMALL: &str = "1048576";
+const SMALL: u64 = 1_048_576;
 /// How long filling it may take.
 const FILLED_WITHIN: Duration = Duration::from_secs(120);
 
 /// The queue is small and nobody claims, until orders have filled what they may of it and the door
 /// is shut; then somebody does.
 pub(super) async fn full(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
-    let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    let mut env = task.platform.env_of_checkout();
-    env.push(set("NATS__ORDERS_MAX_BYTES", SMALL));
-    let mut worker = task.platform.env(&task.platform.to_redis, &task.platform.inventory);
-    worker.retain(|(key, _)| !key.starts_with("WORKER__PURGE"));
-    worker.push(set("WORKER__PURGE_MESSAGES", "100"));
-    worker.push(set("WORKER__PURGE_INTERVAL_MS", "200"));
-    let (checkout_before, worker_before) = (
-        task.platform.env_of_checkout(),
-        task.platform.env(&task.platform.to_redis, &task.platform.inventory),
-    );
+    let checkout_before = task.platform.settings_of_checkout();
+    let worker_before =
+        task.platform.settings_over(&task.platform.to_redis, &task.platform.services.inventory);
+    let mut checkout = checkout_before.clone();
+    checkout.nats.orders_max_bytes = Some(SMALL);
+    let mut worker = worker_before.clone();
+    worker.worker.purge_messages = Some(100);
+    worker.worker.purge_interval_ms = Some(200);
     // What earlier sales left in the queue is claimed.
     task.platform.jetstream().await?.get_stream(ORDERS).await?.purge().await?;
-    task.platform.checkout.start(env).await?;
-    task.platform.worker.start(worker).await?;
+    task.platform.services.checkout.start(checkout).await?;
+    task.platform.services.worker.start(worker).await?;
     for _ in 0..task.asked {
         let sale = task.platform.open_sale(SaleSpec::default()).await?;
-        task.platform.worker.kill().await;
+        task.platform.services.worker.kill().await;
         let manners = Manners {
             at_once: 48,
             pause: Duration::from_millis(1),
@@ -204,14 +201,14 @@ pub(super) async fn full(task: &mut Task, figures: &mut Figures) -> anyhow::Resu
         a_moment(task, 200..1_000).await;
         figures.count("queue_full_answers", crowd.refused("QUEUE_FULL"));
         figures.count("pending_answers", crowd.pending() as u64);
-        task.platform.worker.restart(&[]).await?;
+        task.platform.services.worker.restart(&[]).await?;
         task.goes_on(&crowd).await?;
         let story = crowd.leave().await;
         books::conclude(task, &sale, &[story], figures).await?;
         figures.runs += 1;
     }
-    task.platform.checkout.start(checkout_before).await?;
-    task.platform.worker.start(worker_before).await?;
+    task.platform.services.checkout.start(checkout_before).await?;
+    task.platform.services.worker.start(worker_before).await?;
     Ok(())
 }
 

@@ -19,12 +19,12 @@ pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Resul
         for number in order {
             let platform = &task.platform;
             let (name, service) = match number {
-                0 => ("sale", &platform.sale),
-                1 => ("waiting-room", &platform.waiting_room),
-                2 => ("inventory", &platform.inventory),
-                3 => ("checkout", &platform.checkout),
-                4 => ("order-worker", &platform.worker),
-                _ => ("payment", &platform.payment),
+                0 => ("sale", &platform.services.sale),
+                1 => ("waiting-room", &platform.services.waiting_room),
+                2 => ("inventory", &platform.services.inventory),
+                3 => ("checkout", &platform.services.checkout),
+                4 => ("order-worker", &platform.services.worker),
+                _ => ("payment", &platform.services.payment),
             };
             match service.roll(GRACE).await {
                 Ok(drained) => figures.longest("drain_seconds_max", drained),

@@ -39,16 +39,16 @@ async fn at(task: &mut Task, point: Point, figures: &mut Figures) -> anyhow::Res
     let platform = &task.platform;
     let before = sales(platform).await?;
     let over = CancellationToken::new();
-    platform.sale.restart(&[(KILL_AT, point.armed())]).await?;
+    platform.services.sale.restart(&[(KILL_AT, point.armed())]).await?;
     let toured = async {
         let toured = tour(platform).await;
         over.cancel();
         toured
     };
     let minded = async {
-        let killed = points::is_reached(&platform.sale, &over).await;
+        let killed = points::is_reached(&platform.services.sale, &over).await;
         // Armed still if it was not killed: it must not die in another sale.
-        platform.sale.restart(&[]).await?;
+        platform.services.sale.restart(&[]).await?;
         anyhow::Ok(killed)
     };
     let (toured, killed) = tokio::join!(toured, minded);

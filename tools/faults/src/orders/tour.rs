@@ -40,7 +40,7 @@ impl Tour<'_> {
         match self.step {
             "consumer/delete" => {
                 self.restart(platform, &[]).await?;
-                platform.worker.signal(Signal::SIGTERM).await;
+                platform.services.worker.signal(Signal::SIGTERM).await;
             }
             "commit/parked" | "inventory/retake" | "sql/parked_lease" => {
                 self.restart(platform, &[]).await?;
@@ -51,7 +51,7 @@ impl Tour<'_> {
             "sql/parked_put_off" => {
                 self.restart(platform, &[]).await?;
                 self.rebuild_before_late_orders(platform).await?;
-                platform.inventory.signal(Signal::SIGSTOP).await;
+                platform.services.inventory.signal(Signal::SIGSTOP).await;
                 platform.to_nats.thaw();
             }
             "inventory/get_hold"
@@ -79,16 +79,16 @@ impl Tour<'_> {
                 self.restart(platform, &PURGE_AT_ONCE).await?;
             }
             "sql/outbox_retry" => {
-                platform.smtp.down().await;
+                platform.smtp()?.down().await;
                 self.restart(platform, &[]).await?;
             }
             "sql/position_begin" => {
-                platform.worker.kill().await;
+                platform.services.worker.kill().await;
                 sqlx::query("DELETE FROM queue_positions").execute(&platform.pool).await?;
                 self.restart(platform, &[]).await?;
             }
             "sql/position_restart" => {
-                platform.worker.kill().await;
+                platform.services.worker.kill().await;
                 platform.jetstream().await?.delete_stream("ORDERS").await?;
                 self.restart(platform, &[]).await?;
             }
@@ -100,18 +100,18 @@ impl Tour<'_> {
     /// Undoes what of it is left.
     pub(super) async fn end(&self, platform: &mut Platform) -> anyhow::Result<()> {
         if self.step == "sql/parked_put_off" {
-            platform.inventory.signal(Signal::SIGCONT).await;
+            platform.services.inventory.signal(Signal::SIGCONT).await;
         }
         if !matches!(self.step, "sql/dead_letters_retry") {
             aside::give_up(platform).await?;
         }
-        platform.smtp.up().await
+        platform.smtp()?.up().await
     }
 
     async fn restart(&self, platform: &Platform, more: &[(&str, &str)]) -> anyhow::Result<()> {
         let mut env = vec![self.arm.clone()];
         env.extend(more.iter().map(|(key, value)| (*key, (*value).to_owned())));
-        platform.worker.restart(&env).await
+        platform.services.worker.restart(&env).await
     }
 
     /// Holds orders back from the queue while the stock is rebuilt, so that they are published behind its marker.
@@ -131,7 +131,7 @@ fn request(sale: Sale) -> Request<RebuildRequest> {
 }
 
 async fn rebuild(platform: &Platform, sale: Sale) -> anyhow::Result<()> {
-    let admin = InventoryAdminServiceClient::new(platform.inventory.channel()?);
+    let admin = InventoryAdminServiceClient::new(platform.services.inventory.channel()?);
     until_some(WITHIN, "the stock is rebuilt", async || {
         admin.clone().rebuild(request(sale)).await.map(Some)
     })

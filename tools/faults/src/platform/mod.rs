@@ -1,18 +1,24 @@
 //! The platform under its faults: Redis, NATS, Postgres and each service as a process of its own, with proxies where they are to fail.
 
 mod sale;
-mod service;
-mod stand_in;
 pub(crate) mod stores;
 
-use std::path::PathBuf;
+use std::{
+    ops::{Deref, DerefMut},
+    path::PathBuf,
+    time::Duration,
+};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use flashsale_admission::Signer;
-use flashsale_pg::PgConfig;
-use flashsale_sandbox::{
-    Appendonly, Home, NatsOptions, NatsServer, PostgresOptions, PostgresServer, RedisOptions,
-    RedisServer, RunDir, Tools,
+use flashsale_testbed::{
+    Tools,
+    platform::{
+        AdmissionSettings, Apart, MailSettings, NatsSettings, PaymentSettings, Peer, Peers,
+        PlatformOptions, RelaySettings, ServerSettings, Service, Settings, StandIn, StoreSettings,
+        StripeOptions, WorkerSettings, migrated, run_dir,
+    },
+    proxy::Proxy,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -21,169 +27,158 @@ use nix::{
 use sqlx::PgPool;
 
 pub(crate) use sale::{PLENTY, SCARCE, Sale, SaleSpec};
-pub(crate) use service::{Env, Service};
-use stand_in::StandIn;
-
-use crate::proxy::Proxy;
 
 /// What the stand-in for Stripe signs its events with.
 const WEBHOOK_SECRET: &str = "whsec_faults";
+const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 /// All of it. Dropped, everything in it is killed.
 #[derive(Debug)]
 pub(crate) struct Platform {
-    // In the order in which they are to end.
-    pub(crate) sale: Service,
-    pub(crate) waiting_room: Service,
-    pub(crate) checkout: Service,
-    pub(crate) inventory: Service,
-    pub(crate) worker: Service,
-    pub(crate) payment: Service,
-    pub(crate) stripe: StandIn,
-    pub(crate) smtp: StandIn,
+    base: flashsale_testbed::platform::Platform<Apart>,
     /// Between the services and Redis.
     pub(crate) to_redis: Proxy,
     /// Between checkout and NATS.
     pub(crate) to_nats: Proxy,
-    pub(crate) nats: NatsServer,
-    /// The server that has the stock now.
-    pub(crate) redis: RedisServer,
-    pub(crate) postgres: PostgresServer,
     /// The record.
     pub(crate) pool: PgPool,
     /// Signs admissions as the waiting room does.
     pub(crate) signer: Signer,
-    tools: Tools,
-    dir: RunDir,
-    servers: u32,
+}
+
+impl Deref for Platform {
+    type Target = flashsale_testbed::platform::Platform<Apart>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.base
+    }
+}
+
+impl DerefMut for Platform {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.base
+    }
+}
+
+/// A program of ours: they are built side by side.
+fn sibling(name: &str) -> anyhow::Result<PathBuf> {
+    let here = std::env::current_exe().context("this program cannot find itself")?;
+    let path = here.with_file_name(name);
+    ensure!(path.exists(), "{} is missing: say `make build`", path.display());
+    Ok(path)
 }
 
 impl Platform {
     /// Starts everything.
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        let tools = Tools::locate()?;
-        let dir = RunDir::create(&Home::locate()?).context("no folder to run in")?;
-        let path = dir.path().to_owned();
-        let (postgres, redis, nats) = tokio::try_join!(
-            PostgresServer::start(&tools, path.join("postgres"), PostgresOptions::default()),
-            RedisServer::start(&tools, path.join("redis-0"), everysec()),
-            NatsServer::start(&tools, path.join("nats"), NatsOptions::default()),
-        )?;
-        let pool = flashsale_pg::connect(
-            &PgConfig {
-                max_connections: 4,
-                acquire_timeout_ms: 10_000,
-                statement_timeout_ms: 60_000,
-                ..PgConfig::at(postgres.url())
-            },
-            "faults",
-        )?;
-        flashsale_pg::migrate(&pool).await?;
-        let to_redis = Proxy::of_redis(redis.port()).await?;
-        let nats_port = nats.url().rsplit(':').next().and_then(|port| port.parse().ok());
+        let options = PlatformOptions {
+            redis: "redis-0",
+            database: None,
+            program: sibling,
+            drain_within: STOP_WITHIN,
+            stop_within: STOP_WITHIN,
+        };
+        let base = flashsale_testbed::platform::Platform::<Apart>::start(
+            Tools::locate()?,
+            run_dir()?,
+            options,
+        )
+        .await?;
+        let pool = migrated(base.postgres_url(), 4, "faults").await?;
+        let to_redis = Proxy::of_redis(base.redis.port()).await?;
+        let nats_port = base.nats.url().rsplit(':').next().and_then(|port| port.parse().ok());
         let to_nats = Proxy::plain(nats_port.context("NATS has no port")?).await?;
         let signer = Signer::generate()?;
-        std::fs::write(path.join("keys.json"), signer.to_private_jwks())?;
-        let service = |name: &str| Service::new(name, name, path.clone());
-        let payment = service("payment")?;
-        let webhook = format!("{}/stripe/webhook", payment.http_url());
-        let stripe_args = [
-            ["--rate-per-endpoint", "100000"],
-            ["--rate-total", "400000"],
-            ["--latency-ms", "0"],
-            ["--confirm-latency-ms", "0"],
-            ["--webhook-url", &webhook],
-            ["--webhook-secret", WEBHOOK_SECRET],
-        ];
-        let (stripe, smtp) = tokio::try_join!(
-            StandIn::start("stripe-standin", &path, stripe_args.as_flattened()),
-            StandIn::start("smtp-sink", &path, &[]),
-        )?;
-        let mut platform = Self {
-            sale: service("sale")?,
-            waiting_room: service("waiting-room")?,
-            checkout: service("checkout")?,
-            inventory: service("inventory")?,
-            worker: service("order-worker")?,
-            payment,
-            stripe,
-            smtp,
-            to_redis,
-            to_nats,
-            nats,
-            redis,
-            postgres,
-            pool,
-            signer,
-            tools,
-            dir,
-            servers: 1,
+        std::fs::write(base.file("keys.json"), signer.to_private_jwks())?;
+        let stripe = StripeOptions {
+            log: "stripe-standin.jsonl",
+            webhook_secret: WEBHOOK_SECRET,
+            rate_per_endpoint: 100_000,
+            rate_total: 400_000,
+            latency_ms: Some(0),
+            confirm_latency_ms: Some(0),
+            faults: &[],
         };
-        let env = platform.env(&platform.to_redis, &platform.inventory);
-        let of_checkout = platform.env_of_checkout();
+        let (stripe, smtp) =
+            tokio::try_join!(base.start_stripe(stripe), base.start_smtp("smtp-sink.jsonl"))?;
+        let mut platform = Self { base, to_redis, to_nats, pool, signer };
+        platform.stripe = Some(stripe);
+        platform.smtp = Some(smtp);
+        let settings = platform.settings_over(&platform.to_redis, &platform.services.inventory);
+        let of_checkout = platform.settings_of_checkout();
+        let services = &mut platform.services;
         tokio::try_join!(
-            platform.sale.start(env.clone()),
-            platform.waiting_room.start(env.clone()),
-            platform.checkout.start(of_checkout),
-            platform.inventory.start(env.clone()),
-            platform.worker.start(env.clone()),
-            platform.payment.start(env),
+            services.sale.start(settings.clone()),
+            services.waiting_room.start(settings.clone()),
+            services.checkout.start(of_checkout),
+            services.inventory.start(settings.clone()),
+            services.worker.start(settings.clone()),
+            services.payment.start(settings),
         )?;
         Ok(platform)
     }
 
-    /// The environment of a service that reaches Redis through `to_redis` and stock through `inventory`.
-    pub(crate) fn env(&self, to_redis: &Proxy, inventory: &Service) -> Env {
-        let path = self.dir.path();
-        let set = |key: &str, value: String| (key.to_owned(), value);
-        vec![
-            set("POSTGRES__URL", self.postgres.url()),
-            set("REDIS__URL", format!("redis://127.0.0.1:{}", to_redis.port())),
-            set("NATS__URL", self.nats.url()),
-            set("PEERS__SALE__URL", self.sale.url()),
-            set("PEERS__WAITING_ROOM__URL", self.waiting_room.url()),
-            set("PEERS__INVENTORY__URL", inventory.url()),
-            set("PEERS__CHECKOUT__URL", self.checkout.url()),
-            set("PEERS__PAYMENT__URL", self.payment.url()),
-            set("ADMISSION__SIGNING_KEYS_FILE", path.join("keys.json").display().to_string()),
-            set("MAIL__SMTP_URL", format!("smtp://{}", self.smtp.address())),
-            set("PAYMENT__STRIPE_BASE_URL", format!("http://{}", self.stripe.address())),
-            set("PAYMENT__STRIPE_SECRET_KEY", "sk_test_standin".to_owned()),
-            set("PAYMENT__WEBHOOK_SECRETS", WEBHOOK_SECRET.to_owned()),
-            set("PAYMENT__ENDPOINT_BUDGET_PER_S", "10000".to_owned()),
+    /// The settings of a service that reaches Redis through `to_redis` and stock through `inventory`.
+    pub(crate) fn settings_over(&self, to_redis: &Proxy, inventory: &Service) -> Settings {
+        let base = self.base.settings();
+        Settings {
+            redis: StoreSettings { url: Some(format!("redis://127.0.0.1:{}", to_redis.port())) },
+            peers: Peers {
+                inventory: Peer::at(inventory.url()),
+                payment: Peer { timeout_ms: Some(2_000), ..base.peers.payment },
+                ..base.peers
+            },
+            admission: AdmissionSettings {
+                signing_keys_file: Some(self.file("keys.json").display().to_string()),
+                ephemeral_keys: None,
+            },
+            mail: MailSettings { timeout_ms: Some(2_000), ..base.mail },
             // A run of seconds cannot wait half a minute for a retry, or for what belonged to somebody who died.
-            set("PAYMENT__RETRY_BASE_MS", "2000".to_owned()),
-            set("PAYMENT__TIMEOUT_MS", "2000".to_owned()),
-            set("PAYMENT__BUDGET_WAIT_MS", "500".to_owned()),
-            set("PAYMENT__LEASE_MS", "10000".to_owned()),
-            set("PAYMENT__RECONCILE_EVERY_MS", "2000".to_owned()),
-            set("PAYMENT__RECONCILE_AFTER_MS", "10000".to_owned()),
-            set("PEERS__PAYMENT__TIMEOUT_MS", "2000".to_owned()),
-            set("MAIL__TIMEOUT_MS", "2000".to_owned()),
-            set("WORKER__CARRY_BATCH", "8".to_owned()),
-            set("WORKER__LEASE_MS", "4000".to_owned()),
-            set("WORKER__RETRY_MS", "100".to_owned()),
-            set("WORKER__RETRY_CEILING_MS", "1000".to_owned()),
-            set("RELAY__POLL_MS", "200".to_owned()),
-            set("RELAY__REPUBLISH_AFTER_MS", "2000".to_owned()),
-            set("SERVER__DRAIN_DELAY_MS", "0".to_owned()),
-            // What was published is looked at afterwards.
-            set("WORKER__PURGE_MESSAGES", "1000000".to_owned()),
-            set("WORKER__PURGE_INTERVAL_MS", "3600000".to_owned()),
-        ]
+            payment: PaymentSettings {
+                webhook_secrets: Some(WEBHOOK_SECRET.to_owned()),
+                endpoint_budget_per_s: Some(10_000),
+                retry_base_ms: Some(2_000),
+                timeout_ms: Some(2_000),
+                budget_wait_ms: Some(500),
+                lease_ms: Some(10_000),
+                reconcile_every_ms: Some(2_000),
+                reconcile_after_ms: Some(10_000),
+                ..base.payment
+            },
+            worker: WorkerSettings {
+                carry_batch: Some(8),
+                lease_ms: Some(4_000),
+                retry_ms: Some(100),
+                retry_ceiling_ms: Some(1_000),
+                // What was published is looked at afterwards.
+                purge_messages: Some(1_000_000),
+                purge_interval_ms: Some(3_600_000),
+                ..WorkerSettings::default()
+            },
+            relay: RelaySettings { poll_ms: Some(200), republish_after_ms: Some(2_000) },
+            server: ServerSettings { drain_delay_ms: Some(0) },
+            ..base
+        }
     }
 
-    /// The environment of checkout, which reaches NATS through a proxy.
-    pub(crate) fn env_of_checkout(&self) -> Env {
-        let mut env = self.env(&self.to_redis, &self.inventory);
-        env.push(("NATS__URL".to_owned(), format!("nats://127.0.0.1:{}", self.to_nats.port())));
-        env
+    /// The settings of checkout, which reaches NATS through a proxy.
+    pub(crate) fn settings_of_checkout(&self) -> Settings {
+        let to_nats = format!("nats://127.0.0.1:{}", self.to_nats.port());
+        Settings {
+            nats: NatsSettings { url: Some(to_nats), ..NatsSettings::default() },
+            ..self.settings_over(&self.to_redis, &self.services.inventory)
+        }
+    }
+
+    /// The stand-in for a mail server.
+    pub(crate) fn smtp(&mut self) -> anyhow::Result<&mut StandIn> {
+        self.smtp.as_mut().context("there is no mail server")
     }
 
     /// Loses everything that NATS has: it is killed, and starts anew with nothing.
     pub(crate) async fn wipe_nats(&mut self) -> anyhow::Result<()> {
         self.nats.kill().await;
-        std::fs::remove_dir_all(self.dir.path().join("nats").join("jetstream"))?;
+        std::fs::remove_dir_all(self.file("nats").join("jetstream"))?;
         self.nats.restart().await?;
         Ok(())
     }
@@ -222,7 +217,7 @@ impl Platform {
 
     /// What the stand-in for the mail relay has accepted.
     pub(crate) fn mail_log(&self) -> PathBuf {
-        self.smtp.log()
+        self.file("smtp-sink.jsonl")
     }
 
     /// A second service of a kind, not started.
@@ -232,14 +227,7 @@ impl Platform {
 
     /// One more service of a kind, not started; `letter` tells it from the others.
     pub(crate) fn another(&self, name: &str, letter: &str) -> anyhow::Result<Service> {
-        Service::new(name, &format!("{name}-{letter}"), self.dir.path().to_owned())
-    }
-
-    /// One more Redis, empty.
-    pub(crate) async fn another_redis(&mut self) -> anyhow::Result<RedisServer> {
-        let dir = self.dir.path().join(format!("redis-{}", self.servers));
-        self.servers += 1;
-        Ok(RedisServer::start(&self.tools, dir, everysec()).await?)
+        self.base.another(name, &format!("{name}-{letter}"))
     }
 
     /// Where the stores are, for an audit.
@@ -256,11 +244,6 @@ impl Platform {
         }
     }
 
-    /// A file of this run.
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
     /// NATS.
     pub(crate) fn nats_url(&self) -> String {
         self.nats.url()
@@ -269,21 +252,8 @@ impl Platform {
     /// Stops everything in order and removes what it wrote.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.pool.close().await;
-        for service in
-            [self.sale, self.checkout, self.worker, self.payment, self.waiting_room, self.inventory]
-        {
-            service.stop().await?;
-        }
-        self.stripe.end().await?;
-        self.smtp.end().await?;
-        self.nats.stop().await?;
-        self.redis.stop().await?;
-        self.postgres.stop().await?;
-        self.dir.remove()?;
+        self.stop_services().await?;
+        self.base.stop().await?.remove()?;
         Ok(())
     }
-}
-
-fn everysec() -> RedisOptions {
-    RedisOptions { appendonly: Appendonly::Everysec }
 }

@@ -53,7 +53,7 @@ pub(crate) struct Sale {
 impl Platform {
     /// Makes a sale and opens it. What is refused is asked again under the same request id.
     pub(crate) async fn open_sale(&self, spec: SaleSpec) -> anyhow::Result<Sale> {
-        let sales = SaleServiceClient::new(self.sale.channel()?);
+        let sales = SaleServiceClient::new(self.services.sale.channel()?);
         let price = || Some(Money { currency_code: "EUR".to_owned(), units: 10, nanos: 0 });
         let item = |sku: &str, quantity| Item {
             sku: sku.to_owned(),
@@ -99,7 +99,7 @@ impl Platform {
     pub(crate) async fn end_sale(&self, sale: &Sale) -> anyhow::Result<()> {
         let request_id = Uuid::new_v4().to_string();
         let end = EndSaleRequest { request_id, sale_id: sale.id.to_string() };
-        let sales = SaleServiceClient::new(self.sale.channel()?);
+        let sales = SaleServiceClient::new(self.services.sale.channel()?);
         until_some(OPEN_WITHIN, "the sale is ended", async || {
             sales.clone().end_sale(end.clone()).await.map(Some)
         })

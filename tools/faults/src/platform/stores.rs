@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use flashsale_sandbox::{Reply, ask};
+use flashsale_testbed::{Reply, ask};
 use serde::Deserialize;
 use serde_json::Value;
 use sqlx::Row as _;

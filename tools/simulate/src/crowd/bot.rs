@@ -8,14 +8,14 @@ use flashsale_proto::checkout::Line;
 use futures::future::join_all;
 use uuid::Uuid;
 
-use super::buyer::{Buyer, GOOD_CARD, reason};
+use super::buyer::{GOOD_CARD, Visitor, reason};
 
 /// Joins sent at once by one bot.
 const JOINS: usize = 10;
 /// Orders sent at once with one admission.
 const ORDERS: usize = 4;
 
-impl Buyer<'_> {
+impl Visitor<'_> {
     /// Joins over and over, orders without an admission and with a forged one, and then several times with the one it got.
     pub(super) async fn hammer(&self, item: usize) -> anyhow::Result<()> {
         let lines = vec![Line { sku: self.crowd.sale.items[item].sku.clone(), quantity: 1 }];

@@ -13,12 +13,10 @@ use anyhow::{Context as _, bail, ensure};
 use flashsale_cli::client::{is_over, order_state, request};
 use flashsale_errors::{Failure, Reason, Retry};
 use flashsale_proto::{
-    checkout::{
-        BeginCheckoutRequest, CancelOrderRequest, Contact, Line, Order, OrderState,
-        PlaceOrderRequest, WatchOrderRequest,
-    },
-    waitingroom::{JoinRequest, JoinResponse, Outlook, WatchPositionRequest},
+    checkout::{Line, Order, OrderState},
+    waitingroom::{JoinResponse, Outlook, WatchPositionRequest},
 };
+use flashsale_testbed::buyer::Buyer;
 use rand::{Rng as _, rngs::StdRng, seq::SliceRandom as _};
 use serde_json::json;
 use tonic::{Request, Response, Status};
@@ -41,10 +39,10 @@ fn count(counter: &AtomicU64) {
 }
 
 /// Someone who is in the sale.
-pub(super) struct Buyer<'a> {
+pub(super) struct Visitor<'a> {
     pub(super) crowd: &'a Crowd,
     number: usize,
-    id: String,
+    buyer: Buyer,
     rng: StdRng,
     /// When the first call is due, until it is made.
     due: Mutex<Option<Instant>>,
@@ -58,17 +56,18 @@ pub(crate) async fn visit(
     due: Instant,
 ) -> anyhow::Result<()> {
     count(&crowd.counters.arrived);
-    let buyer = Buyer {
-        crowd,
-        number,
-        id: format!("{}-{number}", crowd.name),
-        rng: crowd.rng(number),
-        due: Mutex::new(Some(due)),
-    };
-    tokio::time::timeout(PATIENCE, buyer.visit(intent)).await.context("lost patience")?
+    let buyer_id = format!("{}-{number}", crowd.name);
+    let mut buyer = Buyer::new(&crowd.sale.sale_id, buyer_id, format!("Buyer {number}"));
+    // Every second mail is in another language than the shop's own.
+    if number.is_multiple_of(2) {
+        buyer.contact.locale = "de-AT".to_owned();
+    }
+    let visitor =
+        Visitor { crowd, number, buyer, rng: crowd.rng(number), due: Mutex::new(Some(due)) };
+    tokio::time::timeout(PATIENCE, visitor.visit(intent)).await.context("lost patience")?
 }
 
-impl Buyer<'_> {
+impl Visitor<'_> {
     async fn visit(mut self, intent: Intent) -> anyhow::Result<()> {
         let mut skus: Vec<usize> = (0..self.crowd.sale.items.len()).collect();
         skus.shuffle(&mut self.rng);
@@ -103,16 +102,13 @@ impl Buyer<'_> {
         let joined = self
             .call(Call::Join, || {
                 let mut room = self.crowd.room(self.number);
-                let message = JoinRequest {
-                    request_id: request_id.to_string(),
-                    sale_id: self.crowd.sale.sale_id.clone(),
-                    buyer_id: self.id.clone(),
-                };
+                let message = self.buyer.join(request_id);
                 async move { room.join(request(message)).await }
             })
             .await?;
         let number = joined.position.as_ref().map(|position| position.number).unwrap_or_default();
-        self.note(json!({ "event": "joined", "buyer": self.id, "number": number })).await;
+        self.note(json!({ "event": "joined", "buyer": self.buyer.buyer_id, "number": number }))
+            .await;
         Ok(joined)
     }
 
@@ -170,7 +166,7 @@ impl Buyer<'_> {
                     Outlook::Admitted => {
                         count(&counters.admitted);
                         self.note(
-                            json!({ "event": "admitted", "buyer": self.id, "number": number }),
+                            json!({ "event": "admitted", "buyer": self.buyer.buyer_id, "number": number }),
                         )
                         .await;
                         return Ok(InLine::Admitted(position.admission));
@@ -297,13 +293,7 @@ impl Buyer<'_> {
         let answer = self
             .call(Call::BeginCheckout, || {
                 let mut checkout = self.crowd.checkout(self.number);
-                let message = BeginCheckoutRequest {
-                    request_id: request_id.to_string(),
-                    sale_id: self.crowd.sale.sale_id.clone(),
-                    buyer_id: self.id.clone(),
-                    lines: lines.clone(),
-                    admission: admission.to_owned(),
-                };
+                let message = self.buyer.begin(request_id, lines.clone(), admission.to_owned());
                 async move { checkout.begin_checkout(request(message)).await }
             })
             .await?;
@@ -321,27 +311,15 @@ impl Buyer<'_> {
         let answer = self
             .call(Call::PlaceOrder, || {
                 let mut checkout = self.crowd.checkout(self.number);
-                let message = PlaceOrderRequest {
-                    request_id: request_id.to_string(),
-                    sale_id: self.crowd.sale.sale_id.clone(),
-                    buyer_id: self.id.clone(),
-                    hold_id: hold_id.clone(),
-                    lines: lines.clone(),
-                    admission: admission.to_owned(),
-                    contact: Some(Contact {
-                        email: format!("{}@example.com", self.id),
-                        name: format!("Buyer {}", self.number),
-                        // Every second mail is in another language than the shop's own.
-                        locale: if self.number.is_multiple_of(2) { "de-AT" } else { "" }.to_owned(),
-                    }),
-                    payment_method: card.to_owned(),
-                };
+                let (hold_id, lines) = (hold_id.clone(), lines.clone());
+                let message =
+                    self.buyer.place(request_id, hold_id, lines, admission.to_owned(), card);
                 async move { checkout.place_order(request(message)).await }
             })
             .await?;
         let order = answer.order.unwrap_or_default();
         self.note(json!({
-            "event": "placed", "buyer": self.id, "request_id": request_id, "order_id": order.order_id,
+            "event": "placed", "buyer": self.buyer.buyer_id, "request_id": request_id, "order_id": order.order_id,
             "state": order_state(&order),
         }))
         .await;
@@ -353,12 +331,7 @@ impl Buyer<'_> {
         let answer = self
             .call(Call::CancelOrder, || {
                 let mut checkout = self.crowd.checkout(self.number);
-                let message = CancelOrderRequest {
-                    request_id: request_id.to_string(),
-                    sale_id: self.crowd.sale.sale_id.clone(),
-                    order_id: order_id.to_owned(),
-                    buyer_id: self.id.clone(),
-                };
+                let message = self.buyer.cancel(request_id, order_id);
                 async move { checkout.cancel_order(request(message)).await }
             })
             .await;
@@ -375,11 +348,7 @@ impl Buyer<'_> {
     /// Watches an order until it has reached its end.
     async fn follow(&self, order_id: &str) -> anyhow::Result<Order> {
         loop {
-            let message = WatchOrderRequest {
-                sale_id: self.crowd.sale.sale_id.clone(),
-                order_id: order_id.to_owned(),
-                buyer_id: self.id.clone(),
-            };
+            let message = self.buyer.watch(order_id);
             let mut changes =
                 match self.crowd.checkout(self.number).watch_order(Request::new(message)).await {
                     Ok(changes) => changes.into_inner(),
@@ -399,7 +368,7 @@ impl Buyer<'_> {
                 };
                 if is_over(&order) {
                     self.note(json!({
-                        "event": "ended", "buyer": self.id, "order_id": order_id, "state": order_state(&order),
+                        "event": "ended", "buyer": self.buyer.buyer_id, "order_id": order_id, "state": order_state(&order),
                     }))
                     .await;
                     return Ok(order);
@@ -412,7 +381,7 @@ impl Buyer<'_> {
     async fn refused(&self, call: &str, request_id: Uuid, status: Status) -> anyhow::Result<Visit> {
         let Some(reason) = reason(&status) else { return Err(status.into()) };
         self.note(json!({
-            "event": "refused", "buyer": self.id, "request_id": request_id, "call": call, "reason": reason.as_str(),
+            "event": "refused", "buyer": self.buyer.buyer_id, "request_id": request_id, "call": call, "reason": reason.as_str(),
         }))
         .await;
         if reason == Reason::SoldOut {

@@ -27,7 +27,7 @@ use flashsale_cli::{
 use flashsale_proto::sale::{
     GetSaleRequest, Sale, SaleState, sale_service_client::SaleServiceClient,
 };
-use flashsale_sandbox::{Home, RunDir};
+use flashsale_testbed::{Home, RunDir};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::{Channel, Endpoint};
@@ -149,7 +149,7 @@ impl Site {
     }
 
     fn folder(&self) -> anyhow::Result<&Path> {
-        let stack = self.stack.as_ref().map(|stack| stack.dir.path());
+        let stack = self.stack.as_ref().map(|stack| stack.folder());
         let own = self.folder.as_ref().map(RunDir::path);
         stack.or(own).context("there is no folder to write in")
     }

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use flashsale_cli::program::sibling;
-use flashsale_sandbox::Command;
+use flashsale_testbed::Command;
 use serde_json::Value;
 
 /// How long the audit may take.

@@ -77,7 +77,7 @@ async fn sell(
         args.buyers,
         args.rate
     ));
-    let history_file = stack.dir.path().join("buyers.jsonl");
+    let history_file = stack.folder().join("buyers.jsonl");
     let crowd =
         Crowd::new(&stack.grpc_url, CONNECTIONS, "buyer", &sale, &history_file, seed).await?;
     let crowd = Arc::new(crowd);
@@ -98,8 +98,7 @@ async fn sell(
     let took = began.elapsed();
     crowd.history.finish().await?;
     stack.stop_services().await?;
-    let audit =
-        audit(&stack.stores(), &sale.sale_id, &history_file, true, stack.dir.path()).await?;
+    let audit = audit(&stack.stores(), &sale.sale_id, &history_file, true, stack.folder()).await?;
     let report = report::Report {
         args,
         seed,
@@ -115,7 +114,7 @@ async fn sell(
     let path = report::write(&value)?;
     output.print(&value, || report.human())?;
     if !output.is_json() {
-        let (report, logs) = (path.display(), stack.dir.path().display());
+        let (report, logs) = (path.display(), stack.folder().display());
         output.answer(&format!("\nThe report: {report}\nThe logs:   {logs}"))?;
     }
     Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 
 use flashsale_cli::{client::money, output::table};
 use flashsale_proto::sale::Sale;
-use flashsale_sandbox::Home;
+use flashsale_testbed::Home;
 use serde_json::{Value, json};
 
 use crate::{

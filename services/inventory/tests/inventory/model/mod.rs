@@ -9,7 +9,7 @@ mod steps;
 mod stock;
 mod words;
 
-use flashsale_testing::ask_redis;
+use flashsale_testbed::ask_redis;
 use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 
 use self::run::Words;

@@ -1,0 +1,282 @@
+//! Sales, orders and payments that are written into the record past the services, each as its
+//! service writes it.
+
+use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// The properties of a recorded sale.
+#[derive(Debug, Clone, Copy)]
+pub struct SaleSpec {
+    pub name: &'static str,
+    pub state: &'static str,
+    /// From now.
+    pub starts_in_ms: i64,
+    /// From now.
+    pub ends_in_ms: i64,
+    pub hold_ms: i64,
+    /// Whether a waiting room stands in front of it.
+    pub room: bool,
+    /// Admissions per second, if there is a room. They last a minute.
+    pub room_rate: f64,
+    /// Whether the other services count as told; otherwise the sale service tells them.
+    pub propagated: bool,
+}
+
+impl Default for SaleSpec {
+    fn default() -> Self {
+        Self {
+            name: "Sale",
+            state: "OPEN",
+            starts_in_ms: -60_000,
+            ends_in_ms: 3_600_000,
+            hold_ms: 600_000,
+            room: false,
+            room_rate: 10.0,
+            propagated: false,
+        }
+    }
+}
+
+/// An item of a recorded sale.
+#[derive(Debug, Clone)]
+pub struct SaleItem {
+    pub sku: String,
+    pub title: String,
+    pub units: i64,
+    /// The most of it that one buyer gets; 0 if there is no limit.
+    pub limit: i64,
+    pub price_minor: i64,
+}
+
+/// From (sku, units, limit, price).
+impl From<&(&str, i64, i64, i64)> for SaleItem {
+    fn from((sku, units, limit, price_minor): &(&str, i64, i64, i64)) -> Self {
+        Self {
+            sku: (*sku).to_owned(),
+            title: (*sku).to_owned(),
+            units: *units,
+            limit: *limit,
+            price_minor: *price_minor,
+        }
+    }
+}
+
+/// Records a sale in euros.
+///
+/// # Errors
+/// If the record refuses it, or does not answer.
+pub async fn record_sale(
+    pool: &PgPool,
+    spec: SaleSpec,
+    items: impl IntoIterator<Item = SaleItem>,
+) -> sqlx::Result<Uuid> {
+    let sale_id = Uuid::new_v4();
+    sqlx::query(
+        "INSERT INTO sales (sale_id, name, currency, state, starts_at, ends_at, hold_ms, room_rate, room_admission_ms,
+             version, propagated_version)
+         VALUES ($1, $2, 'EUR', $3, now() + $4 * interval '1 ms', now() + $5 * interval '1 ms', $6, $7, $8, 1, $9)",
+    )
+    .bind(sale_id)
+    .bind(spec.name)
+    .bind(spec.state)
+    .bind(spec.starts_in_ms as f64)
+    .bind(spec.ends_in_ms as f64)
+    .bind(spec.hold_ms)
+    .bind(spec.room.then_some(spec.room_rate))
+    .bind(spec.room.then_some(60_000_i64))
+    .bind(i64::from(spec.propagated))
+    .execute(pool)
+    .await?;
+    let (mut skus, mut titles) = (Vec::new(), Vec::new());
+    let (mut units, mut limits, mut prices) = (Vec::new(), Vec::new(), Vec::new());
+    for item in items {
+        skus.push(item.sku);
+        titles.push(item.title);
+        units.push(item.units);
+        limits.push(item.limit);
+        prices.push(item.price_minor);
+    }
+    sqlx::query(
+        "INSERT INTO sale_items (sale_id, sku, title, price_minor, quantity, per_buyer_limit)
+         SELECT $1, sku, title, price, units, lim
+           FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[]) AS i (sku, title, units, lim, price)",
+    )
+    .bind(sale_id)
+    .bind(skus)
+    .bind(titles)
+    .bind(units)
+    .bind(limits)
+    .bind(prices)
+    .execute(pool)
+    .await?;
+    Ok(sale_id)
+}
+
+/// Records that the stock of a sale was loaded in this epoch, all of its units.
+///
+/// # Errors
+/// If the record refuses it, or does not answer.
+pub async fn record_stock(pool: &PgPool, sale_id: Uuid, epoch: i64) -> sqlx::Result<()> {
+    sqlx::query("INSERT INTO sale_stock (sale_id, epoch, run_id) VALUES ($1, $2, 'run')")
+        .bind(sale_id)
+        .bind(epoch)
+        .execute(pool)
+        .await?;
+    sqlx::query(
+        "INSERT INTO allotments (sale_id, sku, allotted)
+         SELECT sale_id, sku, quantity FROM sale_items WHERE sale_id = $1",
+    )
+    .bind(sale_id)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// A recorded order in euros, without lines unless they are set.
+#[derive(Debug, Clone)]
+pub struct OrderSpec<'a> {
+    pub order_id: Uuid,
+    pub sale_id: Uuid,
+    pub buyer_id: &'a str,
+    pub hold_id: Uuid,
+    pub epoch: i64,
+    pub admission_id: Option<&'a str>,
+    pub request_id: Uuid,
+    pub request_hash: &'a str,
+    pub state: &'a str,
+    pub currency: &'a str,
+    pub total_minor: i64,
+    pub email: &'a str,
+    pub contact_name: &'a str,
+    pub payment_method: &'a str,
+    /// Now unless it is set.
+    pub placed_at: Option<OffsetDateTime>,
+    /// How long ago it was last changed.
+    pub updated_ms_ago: f64,
+    /// (sku, quantity, price of one).
+    pub lines: Vec<(&'a str, i64, i64)>,
+    /// Whether its units are taken out of what is allotted.
+    pub takes_units: bool,
+}
+
+impl<'a> OrderSpec<'a> {
+    /// An order that has just been claimed in the first epoch, with ids of its own.
+    pub fn new(sale_id: Uuid, buyer_id: &'a str) -> Self {
+        Self {
+            order_id: Uuid::new_v4(),
+            sale_id,
+            buyer_id,
+            hold_id: Uuid::new_v4(),
+            epoch: 1,
+            admission_id: None,
+            request_id: Uuid::new_v4(),
+            request_hash: "",
+            state: "CLAIMED",
+            currency: "EUR",
+            total_minor: 0,
+            email: "",
+            contact_name: "",
+            payment_method: "",
+            placed_at: None,
+            updated_ms_ago: 0.0,
+            lines: Vec::new(),
+            takes_units: false,
+        }
+    }
+}
+
+/// Records an order with its lines.
+///
+/// # Errors
+/// If the record refuses it, or does not answer; then nothing of it is recorded.
+pub async fn record_order(pool: &PgPool, order: &OrderSpec<'_>) -> sqlx::Result<()> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query(
+        "INSERT INTO orders (order_id, sale_id, buyer_id, hold_id, epoch, admission_id, request_id, request_hash, state,
+             currency, total_minor, email, contact_name, payment_method, placed_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, coalesce($15, now()),
+             now() - $16 * interval '1 ms')",
+    )
+    .bind(order.order_id)
+    .bind(order.sale_id)
+    .bind(order.buyer_id)
+    .bind(order.hold_id)
+    .bind(order.epoch)
+    .bind(order.admission_id)
+    .bind(order.request_id)
+    .bind(order.request_hash)
+    .bind(order.state)
+    .bind(order.currency)
+    .bind(order.total_minor)
+    .bind(order.email)
+    .bind(order.contact_name)
+    .bind(order.payment_method)
+    .bind(order.placed_at)
+    .bind(order.updated_ms_ago)
+    .execute(&mut *transaction)
+    .await?;
+    for line in &order.lines {
+        record_line(&mut transaction, order, *line).await?;
+    }
+    transaction.commit().await
+}
+
+async fn record_line(
+    connection: &mut PgConnection,
+    order: &OrderSpec<'_>,
+    (sku, quantity, unit_price_minor): (&str, i64, i64),
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO order_lines (order_id, sku, quantity, unit_price_minor) VALUES ($1, $2, $3, $4)",
+    )
+    .bind(order.order_id)
+    .bind(sku)
+    .bind(quantity)
+    .bind(unit_price_minor)
+    .execute(&mut *connection)
+    .await?;
+    if order.takes_units {
+        sqlx::query("UPDATE allotments SET claimed = claimed + $3 WHERE sale_id = $1 AND sku = $2")
+            .bind(order.sale_id)
+            .bind(sku)
+            .bind(quantity)
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// A recorded payment.
+#[derive(Debug, Clone, Copy)]
+pub struct PaymentSpec<'a> {
+    pub order_id: Uuid,
+    pub sale_id: Uuid,
+    pub state: &'a str,
+    pub currency: &'a str,
+    pub amount_minor: i64,
+    pub payment_method: &'a str,
+    pub decline_code: Option<&'a str>,
+}
+
+/// Records the payment of an order, or changes the state of the one that is recorded.
+///
+/// # Errors
+/// If the record refuses it, or does not answer.
+pub async fn record_payment(pool: &PgPool, payment: PaymentSpec<'_>) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO payments (order_id, sale_id, state, currency, amount_minor, payment_method, decline_code)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (order_id) DO UPDATE SET state = $3, decline_code = $7, updated_at = now()",
+    )
+    .bind(payment.order_id)
+    .bind(payment.sale_id)
+    .bind(payment.state)
+    .bind(payment.currency)
+    .bind(payment.amount_minor)
+    .bind(payment.payment_method)
+    .bind(payment.decline_code)
+    .execute(pool)
+    .await?;
+    Ok(())
+}

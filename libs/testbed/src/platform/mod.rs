@@ -1,0 +1,270 @@
+//! The whole platform on one machine: Redis, NATS and Postgres, stand-ins for Stripe and for a mail
+//! server, and the services, [in one process](Together) or [each in its own](Apart).
+//!
+//! It is started in steps, and what a tool puts in between goes between the steps:
+//!
+//! 1. [`Platform::start`] starts the stores and chooses the addresses of the services.
+//! 2. [`Platform::start_stripe`] and [`Platform::start_smtp`] start the stand-ins.
+//! 3. [`Platform::settings`] says where all of it is. Whoever has a [`Proxy`](crate::proxy::Proxy)
+//!    in front of a store puts its address there.
+//! 4. [`Service::start`] starts a service with such settings.
+//!
+//! All of it are children of this process and end with it.
+
+mod record;
+mod service;
+mod services;
+mod settings;
+mod stand_in;
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+
+pub use record::{connect, create_database, migrated};
+pub use service::{Service, ServiceOptions};
+pub use services::{Apart, Maker, Services, Together};
+pub use settings::{
+    AdmissionSettings, MailSettings, NatsSettings, PaymentSettings, Peer, Peers, RelaySettings,
+    ServerSettings, Settings, StoreSettings, WorkerSettings,
+};
+pub use stand_in::{StandIn, StandInOptions};
+
+use crate::servers::{
+    Appendonly, Home, NatsOptions, NatsServer, PostgresOptions, PostgresServer, RedisOptions,
+    RedisServer, RunDir, Tools,
+};
+
+/// How long each child of ours may take to be ready. Far more than any takes on an idle machine.
+pub const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// A folder for a run of a platform.
+///
+/// # Errors
+/// If there is no data folder, or nothing can be made in it.
+pub fn run_dir() -> anyhow::Result<RunDir> {
+    RunDir::create(&Home::locate()?).context("no folder to run in")
+}
+
+/// How a platform is set up.
+#[derive(Debug, Clone, Copy)]
+pub struct PlatformOptions {
+    /// The folder of the first Redis.
+    pub redis: &'static str,
+    /// The database of the services, which the tool makes; by default the one that Postgres comes with.
+    pub database: Option<&'static str>,
+    /// Finds a program of ours.
+    pub program: fn(&str) -> anyhow::Result<PathBuf>,
+    /// How long services may take to drain.
+    pub drain_within: Duration,
+    /// How long stand-ins may take to end.
+    pub stop_within: Duration,
+}
+
+/// How the stand-in for Stripe is set up.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StripeOptions<'a> {
+    /// The file in the platform's folder that it writes its ledger to.
+    pub log: &'a str,
+    /// What it signs its events with.
+    pub webhook_secret: &'a str,
+    /// Requests that it takes per second at each endpoint.
+    pub rate_per_endpoint: u32,
+    /// Requests that it takes per second in all.
+    pub rate_total: u32,
+    /// How long a call takes, in ms, in place of its own time.
+    pub latency_ms: Option<u32>,
+    /// How long taking money takes, in ms, in place of its own time.
+    pub confirm_latency_ms: Option<u32>,
+    /// What goes wrong there (`stripe-standin --fault`).
+    pub faults: &'a [&'a str],
+}
+
+/// All of it. Dropped, everything in it is killed.
+#[derive(Debug)]
+pub struct Platform<S> {
+    // In the order in which they are to end.
+    pub services: S,
+    pub stripe: Option<StandIn>,
+    pub smtp: Option<StandIn>,
+    pub nats: NatsServer,
+    /// The server that has the stock now.
+    pub redis: RedisServer,
+    pub postgres: PostgresServer,
+    /// Where the stores' programs are.
+    pub tools: Tools,
+    dir: RunDir,
+    options: PlatformOptions,
+    maker: Maker,
+    redis_servers: u32,
+}
+
+impl<S: Services> Platform<S> {
+    /// Starts the stores, at the same time, and chooses the addresses of the services. Everything has its files in `dir`.
+    ///
+    /// # Errors
+    /// If a store does not start, or `flashsale-serve` is not there.
+    pub async fn start(
+        tools: Tools,
+        dir: RunDir,
+        options: PlatformOptions,
+    ) -> anyhow::Result<Self> {
+        let path = dir.path().to_owned();
+        let (postgres, redis, nats) = tokio::try_join!(
+            PostgresServer::start(&tools, path.join("postgres"), PostgresOptions::default()),
+            RedisServer::start(&tools, path.join(options.redis), everysec()),
+            NatsServer::start(&tools, path.join("nats"), NatsOptions::default()),
+        )?;
+        let program = (options.program)("flashsale-serve")?;
+        let maker = Maker { program, dir: path, stop_within: options.drain_within };
+        let services = S::make(&maker)?;
+        Ok(Self {
+            services,
+            stripe: None,
+            smtp: None,
+            nats,
+            redis,
+            postgres,
+            tools,
+            dir,
+            options,
+            maker,
+            redis_servers: 1,
+        })
+    }
+
+    /// Starts a stand-in for Stripe, which sends its events to payment. It belongs into [`Self::stripe`].
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn start_stripe(&self, options: StripeOptions<'_>) -> anyhow::Result<StandIn> {
+        let mut args: Vec<OsString> = Vec::new();
+        let mut set = |key: &str, value: &str| args.extend([key.into(), value.into()]);
+        let webhook = format!("{}/stripe/webhook", self.services.payment().http_url());
+        set("--webhook-url", &webhook);
+        set("--webhook-secret", options.webhook_secret);
+        set("--rate-per-endpoint", &options.rate_per_endpoint.to_string());
+        set("--rate-total", &options.rate_total.to_string());
+        if let Some(latency_ms) = options.latency_ms {
+            set("--latency-ms", &latency_ms.to_string());
+        }
+        if let Some(latency_ms) = options.confirm_latency_ms {
+            set("--confirm-latency-ms", &latency_ms.to_string());
+        }
+        for fault in options.faults {
+            set("--fault", fault);
+        }
+        self.start_stand_in("stripe-standin", options.log, args).await
+    }
+
+    /// Starts a stand-in for a mail server, which writes what it accepts to the file `log` in the platform's folder. It belongs
+    /// into [`Self::smtp`].
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn start_smtp(&self, log: &str) -> anyhow::Result<StandIn> {
+        self.start_stand_in("smtp-sink", log, Vec::new()).await
+    }
+
+    async fn start_stand_in(
+        &self,
+        name: &str,
+        log: &str,
+        args: Vec<OsString>,
+    ) -> anyhow::Result<StandIn> {
+        let program = (self.options.program)(name)?;
+        let stop_within = self.options.stop_within;
+        let dir = self.folder();
+        StandIn::start(StandInOptions { name, program, args, dir, log, stop_within }).await
+    }
+
+    /// Where everything is that is started so far, and the services.
+    pub fn settings(&self) -> Settings {
+        let stripe = self.stripe.as_ref().map(|stripe| format!("http://{}", stripe.address()));
+        Settings {
+            postgres: StoreSettings { url: Some(self.postgres_url()) },
+            redis: StoreSettings { url: Some(self.redis.url()) },
+            nats: NatsSettings { url: Some(self.nats.url()), ..NatsSettings::default() },
+            peers: self.services.peers(),
+            mail: MailSettings {
+                smtp_url: self.smtp.as_ref().map(|smtp| format!("smtp://{}", smtp.address())),
+                timeout_ms: None,
+            },
+            payment: PaymentSettings {
+                stripe_secret_key: stripe.as_ref().map(|_| "sk_test_standin".to_owned()),
+                stripe_base_url: stripe,
+                ..PaymentSettings::default()
+            },
+            ..Settings::default()
+        }
+    }
+
+    /// One more service, not started: `service` as `flashsale-serve` names it, `name` as its files are named.
+    ///
+    /// # Errors
+    /// If there is no free port.
+    pub fn another(&self, service: &str, name: &str) -> anyhow::Result<Service> {
+        self.maker.service(service, name)
+    }
+
+    /// One more Redis, empty.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn another_redis(&mut self) -> anyhow::Result<RedisServer> {
+        let dir = self.file(&format!("redis-{}", self.redis_servers));
+        self.redis_servers += 1;
+        Ok(RedisServer::start(&self.tools, dir, everysec()).await?)
+    }
+
+    /// The database of the services.
+    pub fn postgres_url(&self) -> String {
+        match self.options.database {
+            Some(database) => self.postgres.url_of(database),
+            None => self.postgres.url(),
+        }
+    }
+
+    /// Where everything has its files.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A file of this run.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder().join(name)
+    }
+
+    /// Stops the services in order; the stand-ins and the stores stay.
+    ///
+    /// # Errors
+    /// If one had to be killed. Those that come after it still run.
+    pub async fn stop_services(&self) -> anyhow::Result<()> {
+        for service in self.services.all() {
+            service.stop().await?;
+        }
+        Ok(())
+    }
+
+    /// Stops in order what is left when the services are stopped, and answers where it had its files.
+    ///
+    /// # Errors
+    /// If one of them had to be killed. The rest are killed then.
+    pub async fn stop(self) -> anyhow::Result<RunDir> {
+        for stand_in in [self.stripe, self.smtp].into_iter().flatten() {
+            stand_in.end().await?;
+        }
+        self.nats.stop().await?;
+        self.redis.stop().await?;
+        self.postgres.stop().await?;
+        Ok(self.dir)
+    }
+}
+
+fn everysec() -> RedisOptions {
+    RedisOptions { appendonly: Appendonly::Everysec }
+}

@@ -1,0 +1,37 @@
+//! The database of a platform.
+
+use flashsale_pg::PgConfig;
+use sqlx::{AssertSqlSafe, PgPool};
+
+/// Connects to a database, as `application`, when the first query is made.
+///
+/// # Errors
+/// If `url` is none of Postgres.
+pub fn connect(url: String, max_connections: u32, application: &str) -> sqlx::Result<PgPool> {
+    let config =
+        PgConfig { url, max_connections, acquire_timeout_ms: 10_000, statement_timeout_ms: 60_000 };
+    flashsale_pg::connect(&config, application)
+}
+
+/// Connects to a database, as `application`, and applies every migration.
+///
+/// # Errors
+/// If Postgres does not answer, or a migration fails.
+pub async fn migrated(
+    url: String,
+    max_connections: u32,
+    application: &str,
+) -> anyhow::Result<PgPool> {
+    let pool = connect(url, max_connections, application)?;
+    flashsale_pg::migrate(&pool).await?;
+    Ok(pool)
+}
+
+/// Makes an empty database beside the one that `pool` is connected to. The name is trusted.
+///
+/// # Errors
+/// If there is one of this name, or Postgres does not answer.
+pub async fn create_database(pool: &PgPool, name: &str) -> sqlx::Result<()> {
+    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(pool).await?;
+    Ok(())
+}

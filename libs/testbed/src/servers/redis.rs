@@ -1,0 +1,109 @@
+//! A private Redis.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::process::Command;
+use super::server::{Kind, Server, StartError};
+use super::tools::Tools;
+
+/// How Redis keeps what it was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Appendonly {
+    /// In memory only: a restart loses everything.
+    Off,
+    /// Written to disk once a second: a crash of the machine loses a second.
+    #[default]
+    Everysec,
+    /// Written to disk before each answer.
+    Always,
+}
+
+/// How a private Redis is set up. It never evicts and makes no snapshots.
+#[derive(Debug, Clone, Default)]
+pub struct RedisOptions {
+    /// How it keeps what it was told.
+    pub appendonly: Appendonly,
+}
+
+/// A private Redis.
+pub type RedisServer = Server<Redis>;
+
+/// What a [`RedisServer`] is made of.
+#[derive(Debug)]
+pub struct Redis {
+    program: PathBuf,
+    options: RedisOptions,
+}
+
+impl RedisServer {
+    /// Starts Redis with its data in `dir` and waits until it answers.
+    ///
+    /// # Errors
+    /// If it does not start; the message has the end of its log.
+    pub async fn start(
+        tools: &Tools,
+        dir: impl Into<PathBuf>,
+        options: RedisOptions,
+    ) -> Result<Self, StartError> {
+        let program = tools.redis_server().to_owned();
+        Self::launch(Redis { program, options }, dir.into()).await
+    }
+
+    /// `redis://127.0.0.1:<port>`
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port())
+    }
+}
+
+impl Kind for Redis {
+    const NAME: &'static str = "redis";
+    const PORTS: usize = 1;
+    const STOP: Signal = Signal::SIGTERM;
+    const DEATH: Signal = Signal::SIGKILL;
+
+    async fn prepare(&mut self, _dir: &Path) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    fn command(&self, dir: &Path, ports: &[u16]) -> Result<Command, StartError> {
+        let (appendonly, appendfsync) = match self.options.appendonly {
+            Appendonly::Off => ("no", "no"),
+            Appendonly::Everysec => ("yes", "everysec"),
+            Appendonly::Always => ("yes", "always"),
+        };
+        Ok(Command::new(&self.program)
+            .args(["--bind", "127.0.0.1", "--port", &ports[0].to_string()])
+            .arg("--dir")
+            .arg(dir)
+            .args(["--daemonize", "no", "--save", ""])
+            .args(["--appendonly", appendonly, "--appendfsync", appendfsync])
+            .args(["--maxmemory-policy", "noeviction"]))
+    }
+
+    async fn ready(&self, _dir: &Path, ports: &[u16], pid: u32) -> Result<(), String> {
+        answers(ports[0], pid).await
+    }
+}
+
+/// Whether the server with this process id answers on this port.
+pub(crate) async fn answers(port: u16, pid: u32) -> Result<(), String> {
+    let asked = async {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        stream.write_all(b"PING\r\nINFO server\r\nQUIT\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = asked.await.map_err(|error| error.to_string())?;
+    // While it loads its data it answers PING with -LOADING.
+    if !answer.starts_with("+PONG") {
+        return Err(answer.lines().next().unwrap_or("no answer").to_owned());
+    }
+    let mine = answer.lines().any(|line| line.trim() == format!("process_id:{pid}"));
+    if mine { Ok(()) } else { Err("another Redis answers on this port".to_owned()) }
+}

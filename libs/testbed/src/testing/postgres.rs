@@ -1,0 +1,125 @@
+//! A database per test.
+
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::Duration,
+};
+
+use flashsale_pg::{MIGRATOR, PgConfig};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, postgres::PgConnectOptions};
+use tempfile::TempDir;
+
+use super::{folder, init, tools};
+use crate::servers::{PostgresOptions, PostgresServer};
+
+/// Where `make test` keeps one Postgres for all tests: the URL of its superuser.
+const SHARED: &str = "FLASHSALE_TEST_PG_URL";
+/// Any number, the same for everybody who makes the template.
+const TEMPLATE_LOCK: i64 = 0x666c_6173_6873_616c;
+
+/// A database of this test's own, with every migration applied.
+#[derive(Debug)]
+pub struct TestPg {
+    /// Its URL.
+    pub url: String,
+    /// A pool on it.
+    pub pool: PgPool,
+    admin: PgConnectOptions,
+    database: String,
+    // Without `make test` around it, the test has a whole server of its own.
+    _server: Option<(PostgresServer, TempDir)>,
+}
+
+impl TestPg {
+    /// The `[postgres]` section that leads here.
+    pub fn config(&self) -> PgConfig {
+        PgConfig {
+            max_connections: 8,
+            acquire_timeout_ms: 10_000,
+            statement_timeout_ms: 10_000,
+            ..PgConfig::at(&self.url)
+        }
+    }
+
+    /// A connection as superuser to the server, for what tests do to it.
+    pub async fn admin(&self) -> PgConnection {
+        PgConnection::connect_with(&self.admin).await.expect("the admin connection")
+    }
+
+    /// The name of the database.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+}
+
+/// Makes a database for this test.
+pub async fn postgres() -> TestPg {
+    init();
+    let (admin_url, server) = match std::env::var(SHARED) {
+        Ok(url) => (url, None),
+        Err(_) => {
+            let folder = folder();
+            let options = PostgresOptions { fsync: false, ..PostgresOptions::default() };
+            let server = PostgresServer::start(&tools(), folder.path(), options)
+                .await
+                .expect("Postgres starts");
+            (server.url(), Some((server, folder)))
+        }
+    };
+    let admin: PgConnectOptions = admin_url.parse().expect("the admin URL");
+    let mut connection = PgConnection::connect_with(&admin).await.expect("Postgres answers");
+    let template = template(&mut connection, &admin).await;
+    let database = format!("test_{}", uuid::Uuid::new_v4().simple());
+    run(&mut connection, format!("CREATE DATABASE {database} TEMPLATE {template}")).await;
+    let options = admin.clone().database(&database);
+    let pool = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(8)
+        .acquire_timeout(Duration::from_secs(10))
+        .connect_lazy_with(options);
+    let (host, port) = (admin.get_host().to_owned(), admin.get_port());
+    let url = format!("postgres://{}@{host}:{port}/{database}", admin.get_username());
+    TestPg { url, pool, admin, database, _server: server }
+}
+
+/// The name of a database with every migration applied, made by whoever comes first.
+async fn template(connection: &mut PgConnection, admin: &PgConnectOptions) -> String {
+    // One number for all of them: a name has 63 bytes, of longer ones Postgres keeps the beginning.
+    let mut versions = DefaultHasher::new();
+    for migration in MIGRATOR.iter() {
+        migration.checksum.hash(&mut versions);
+    }
+    let template = format!("template_{:016x}", versions.finish());
+    sqlx::query("SELECT pg_advisory_lock($1)")
+        .bind(TEMPLATE_LOCK)
+        .execute(&mut *connection)
+        .await
+        .expect("the template lock");
+    let ready: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1 AND datistemplate)",
+    )
+    .bind(&template)
+    .fetch_one(&mut *connection)
+    .await
+    .expect("the list of databases");
+    if !ready {
+        run(connection, format!("DROP DATABASE IF EXISTS {template}")).await;
+        run(connection, format!("CREATE DATABASE {template}")).await;
+        let mut inside = PgConnection::connect_with(&admin.clone().database(&template))
+            .await
+            .expect("the template");
+        MIGRATOR.run(&mut inside).await.expect("the migrations apply");
+        inside.close().await.expect("the template closes");
+        run(connection, format!("ALTER DATABASE {template} IS_TEMPLATE true")).await;
+    }
+    sqlx::query("SELECT pg_advisory_unlock($1)")
+        .bind(TEMPLATE_LOCK)
+        .execute(&mut *connection)
+        .await
+        .expect("the template unlock");
+    template
+}
+
+/// Runs a statement that takes no parameters; the names in it are ours.
+async fn run(connection: &mut PgConnection, statement: String) {
+    sqlx::query(AssertSqlSafe(statement)).execute(connection).await.expect("the statement");
+}
