@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use flashsale_failpoint::{KillPoint, Moment};
+use flashsale_testbed::platform::Service;
 use futures::future::BoxFuture;
 use rand::{Rng as _, seq::SliceRandom as _};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-
-use flashsale_testbed::platform::Service;
 
 use crate::{figures::Figures, task::Task};
 
