@@ -1,10 +1,12 @@
 //! What the tests, the fault suites, the benchmark and `flashsale run`, `up` and `load` start.
 //!
 //! - [`servers`]: real Redis, NATS and Postgres, and programs of ours, as child processes.
-//! - [`platform`]: all of the platform on one machine, with [proxies](proxy) where something is to fail.
+//! - [`platform`]: all of the platform on one machine, with [proxies](proxy) where something is to
+//!   fail.
 //! - [`buyer`]: what a buyer says in each call.
 //! - [`fixtures`]: sales, orders and payments that are written into the record.
-//! - [`testing`]: the same for one test each, services in the process of the test, and generated fakes of their peers.
+//! - [`testing`]: the same for one test each, services in the process of the test, and generated
+//!   fakes of their peers.
 //!
 //! Nothing here is for production.
 

@@ -1,7 +1,8 @@
-//! `flashsale-sandbox exec -- COMMAND …`: runs a command (the test runner) beside one Postgres that all its tests share.
+//! `flashsale-sandbox exec -- COMMAND …`: runs a command (the test runner) beside one Postgres that
+//! all its tests share.
 //!
-//! Redis and NATS start in milliseconds, so that each test has its own; a Postgres takes seconds, so that each test has
-//! a database of its own in this one.
+//! Redis and NATS start in milliseconds, so that each test has its own; a Postgres takes seconds,
+//! so that each test has a database of its own in this one.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -78,7 +79,8 @@ async fn exec(command: &[OsString]) -> anyhow::Result<u8> {
         .env("FLASHSALE_REDIS_SERVER", tools.redis_server())
         .env("FLASHSALE_NATS_SERVER", tools.nats_server())
         .env("FLASHSALE_POSTGRES_BIN", tools.postgres_bin())
-        // It keeps the terminal; should we be killed, it is asked to end in order, for what it has started.
+        // It keeps the terminal; should we be killed, it is asked to end in order, for what it has
+        // started.
         .foreground()
         .death_signal(Signal::SIGTERM)
         .spawn()
@@ -106,7 +108,8 @@ async fn exec(command: &[OsString]) -> anyhow::Result<u8> {
     })
 }
 
-/// Ctrl-C at a terminal reaches every process in the foreground, so the command has had it already; twice is "at once".
+/// Ctrl-C at a terminal reaches every process in the foreground, so the command has had it already;
+/// twice is "at once".
 fn terminal_tells_all() -> bool {
     let stdin = std::io::stdin();
     stdin.is_terminal() && unistd::tcgetpgrp(&stdin).is_ok_and(|group| group == unistd::getpgrp())

@@ -1,6 +1,8 @@
-//! A TCP proxy between a process and a server, which loses replies, holds requests back, stands still, is cut, or leads elsewhere.
+//! A TCP proxy between a process and a server, which loses replies, holds requests back, stands
+//! still, is cut, or leads elsewhere.
 //!
-//! In front of Redis it reads the protocol as far as it takes to tell one command, and one reply, from the next.
+//! In front of Redis it reads the protocol as far as it takes to tell one command, and one reply,
+//! from the next.
 
 use std::{
     collections::HashMap,
@@ -34,7 +36,7 @@ pub enum Tap {
     Lose,
     /// Its reply never comes, and nothing else does on that connection.
     Stall,
-    /// It is not passed on before somebody says so.
+    /// It is not passed on before [`Hold::go`] is sent.
     Hold(Held),
 }
 
@@ -68,7 +70,7 @@ pub enum Way {
 struct Wire {
     way: Way,
     text: &'static str,
-    /// Whether it is told after the text has gone on; otherwise the text waits until somebody says so.
+    /// Whether it is told after the text has gone on; otherwise the text waits for [`Hold::go`].
     passes: bool,
     held: Held,
 }
@@ -138,7 +140,8 @@ impl Proxy {
                 tokio::spawn(async move {
                     tokio::select! {
                         () = cut.cancelled() => {}
-                        // Whatever ends a connection ends it for both sides, which is all they learn.
+                        // Whatever ends a connection ends it for both sides, which is all they
+                        // learn.
                         _ = connection(client, control, redis) => {}
                     }
                 });
@@ -185,7 +188,8 @@ impl Proxy {
         Hold { reached, go }
     }
 
-    /// Tells, once, when `text` comes by on its `way` through a plain proxy: after it has passed, or before, and then it waits.
+    /// Tells, once, when `text` comes by on its `way` through a plain proxy: after it has passed,
+    /// or before, and then it waits.
     pub fn wire(&self, way: Way, text: &'static str, passes: bool) -> Hold {
         let (reach, reached) = oneshot::channel();
         let (go, gone) = oneshot::channel();
@@ -267,7 +271,8 @@ async fn copy(
     }
 }
 
-/// The wire, if its text is in what was read at once. A text that is cut in two is waited for once more.
+/// The wire, if its text is in what was read at once. A text that is cut in two is waited for once
+/// more.
 fn tripped(chunk: &[u8], way: Way, control: &Control) -> Option<Wire> {
     let mut wire = lock(&control.wire);
     let text = wire.as_ref().filter(|wire| wire.way == way)?.text.as_bytes();

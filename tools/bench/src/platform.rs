@@ -1,4 +1,5 @@
-//! The platform under measurement: stores, services and the no-op service, each a process of its own.
+//! The platform under measurement: stores, services and the no-op service, each a process of its
+//! own.
 
 use std::{
     path::{Path, PathBuf},
@@ -33,6 +34,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(20);
 const PROPAGATE_WITHIN: Duration = Duration::from_secs(30);
 /// Units of each sku: more than any run takes.
 const UNITS: i64 = 10_000_000;
+
 /// All of it. Dropped, everything in it is killed.
 pub(crate) struct Platform {
     noop: Service,
@@ -70,7 +72,8 @@ impl Platform {
         let mut base =
             flashsale_testbed::platform::Platform::<Apart>::start(tools, run_dir()?, options)
                 .await?;
-        // Redis writes its log anew whenever it has doubled, which at the start of its life is always: that would be measured instead.
+        // Redis writes its log anew whenever it has doubled, which at the start of its life is
+        // always: that would be measured instead.
         let address = format!("127.0.0.1:{}", base.redis.port());
         ceilings::ask(&address, "CONFIG SET auto-aof-rewrite-percentage 0").await?;
         let pool = migrated(base.postgres_url(), 2, "bench").await?;
@@ -82,13 +85,13 @@ impl Platform {
         std::fs::write(&keys, signer.to_private_jwks())?;
         let known = base.settings();
         let settings = Settings {
-            // Nobody pays here.
+            // No payment is made here.
             peers: Peers { payment: Peer::default(), ..known.peers },
             admission: AdmissionSettings {
                 signing_keys_file: Some(keys.display().to_string()),
                 ephemeral_keys: None,
             },
-            // Ends are not awaited by anybody here.
+            // No caller waits for a drain here.
             server: ServerSettings { drain_delay_ms: Some(0) },
             ..known
         };
@@ -124,7 +127,8 @@ impl Platform {
             redis_benchmark,
             versions,
         };
-        // Whoever joins is measured joining and not while being admitted; admissions are signed here.
+        // Whoever joins is measured joining and not while being admitted; admissions are signed
+        // here.
         let room = RoomSettings { admissions_per_second: 1.0, admission_ttl: None };
         platform.sale_id = platform.open_sale(Some(room)).await?;
         platform.open_sale_id = platform.open_sale(None).await?;

@@ -1,5 +1,6 @@
-//! Everything a sale needs on one machine: Redis, NATS and Postgres, stand-ins for Stripe and for a mail server, and all services in one
-//! process. All of it are children of this process and end with it.
+//! Everything a sale needs on one machine: Redis, NATS and Postgres, stand-ins for Stripe and for a
+//! mail server, and all services in one process. All of it are children of this process and end
+//! with it.
 
 use std::{path::Path, time::Duration};
 

@@ -5,8 +5,8 @@
 //!
 //! 1. [`Platform::start`] starts the stores and chooses the addresses of the services.
 //! 2. [`Platform::start_stripe`] and [`Platform::start_smtp`] start the stand-ins.
-//! 3. [`Platform::settings`] says where all of it is. Whoever has a [`Proxy`](crate::proxy::Proxy)
-//!    in front of a store puts its address there.
+//! 3. [`Platform::settings`] says where all of it is. A tool with a
+//!    [`Proxy`](crate::proxy::Proxy) in front of a store puts its address there.
 //! 4. [`Service::start`] starts a service with such settings.
 //!
 //! All of it are children of this process and end with it.
@@ -55,7 +55,8 @@ pub fn run_dir() -> anyhow::Result<RunDir> {
 pub struct PlatformOptions {
     /// The folder of the first Redis.
     pub redis: &'static str,
-    /// The database of the services, which the tool makes; by default the one that Postgres comes with.
+    /// The database of the services, which the tool makes; by default the one that Postgres comes
+    /// with.
     pub database: Option<&'static str>,
     /// Finds a program of ours.
     pub program: fn(&str) -> anyhow::Result<PathBuf>,
@@ -104,7 +105,8 @@ pub struct Platform<S> {
 }
 
 impl<S: Services> Platform<S> {
-    /// Starts the stores, at the same time, and chooses the addresses of the services. Everything has its files in `dir`.
+    /// Starts the stores, at the same time, and chooses the addresses of the services. Everything
+    /// has its files in `dir`.
     ///
     /// # Errors
     /// If a store does not start, or `flashsale-serve` is not there.
@@ -137,7 +139,8 @@ impl<S: Services> Platform<S> {
         })
     }
 
-    /// Starts a stand-in for Stripe, which sends its events to payment. It belongs into [`Self::stripe`].
+    /// Starts a stand-in for Stripe, which sends its events to payment. It belongs into
+    /// [`Self::stripe`].
     ///
     /// # Errors
     /// If it does not start.
@@ -161,8 +164,8 @@ impl<S: Services> Platform<S> {
         self.start_stand_in("stripe-standin", options.log, args).await
     }
 
-    /// Starts a stand-in for a mail server, which writes what it accepts to the file `log` in the platform's folder. It belongs
-    /// into [`Self::smtp`].
+    /// Starts a stand-in for a mail server, which writes what it accepts to the file `log` in the
+    /// platform's folder. It belongs into [`Self::smtp`].
     ///
     /// # Errors
     /// If it does not start.
@@ -203,7 +206,8 @@ impl<S: Services> Platform<S> {
         }
     }
 
-    /// One more service, not started: `service` as `flashsale-serve` names it, `name` as its files are named.
+    /// One more service, not started: `service` as `flashsale-serve` names it, `name` as its files
+    /// are named.
     ///
     /// # Errors
     /// If there is no free port.
@@ -250,7 +254,8 @@ impl<S: Services> Platform<S> {
         Ok(())
     }
 
-    /// Stops in order what is left when the services are stopped, and answers where it had its files.
+    /// Stops in order what is left when the services are stopped, and answers where it had its
+    /// files.
     ///
     /// # Errors
     /// If one of them had to be killed. The rest are killed then.

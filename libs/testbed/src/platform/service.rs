@@ -1,4 +1,5 @@
-//! One service as a process of its own, always on the same port, so that the others find it again after it was killed.
+//! One service as a process of its own, always on the same port, so that the others reconnect after
+//! it was killed.
 
 use std::{
     ffi::OsString,
@@ -104,8 +105,8 @@ impl Service {
         Ok(())
     }
 
-    /// Kills it and starts it once more, with the variables `more` this time. That it may be killed before it is ready tells
-    /// [`Self::was_killed`].
+    /// Kills it and starts it once more, with the variables `more` this time. That it may be killed
+    /// before it is ready tells [`Self::was_killed`].
     ///
     /// # Errors
     /// If it cannot be started, ends otherwise than by SIGKILL, or does not serve in time.
@@ -146,7 +147,8 @@ impl Service {
         }
     }
 
-    /// SIGTERM, and a new start as soon as it has ended. Answers how long it took to end, or says that it had to be killed after `grace`.
+    /// SIGTERM, and a new start as soon as it has ended. Answers how long it took to end, or says
+    /// that it had to be killed after `grace`.
     ///
     /// # Errors
     /// If it had to be killed, or does not start again.
@@ -173,7 +175,7 @@ impl Service {
         }
     }
 
-    /// Whether it was killed by somebody else, or by itself, since it was started.
+    /// Whether it ended by SIGKILL since it was started, and not by [`Self::kill`].
     pub async fn was_killed(&self) -> bool {
         let running = self.running.lock().await;
         let ended = running.as_ref().and_then(|running| running.child().ended());
@@ -181,7 +183,8 @@ impl Service {
             || self.died_early.load(Ordering::SeqCst)
     }
 
-    /// Waits until it ends by itself, and keeps others from restarting it meanwhile. `None` if it does not run.
+    /// Waits until it ends without having been stopped; it cannot be restarted meanwhile. `None` if
+    /// it does not run.
     pub async fn ended(&self) -> Option<ExitStatus> {
         match &*self.running.lock().await {
             Some(running) => Some(running.child().wait().await),

@@ -1,9 +1,6 @@
 //! Which processes serve: one for all services, or one for each.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use super::{Peer, Peers, Service, ServiceOptions};
 
@@ -19,7 +16,8 @@ pub struct Maker {
 }
 
 impl Maker {
-    /// A service that is not started: `service` as `flashsale-serve` names it, `name` as its files are named.
+    /// A service that is not started: `service` as `flashsale-serve` names it, `name` as its files
+    /// are named.
     ///
     /// # Errors
     /// If there is no free port.

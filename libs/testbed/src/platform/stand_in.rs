@@ -1,4 +1,5 @@
-//! A stand-in for somebody else's service, always at the same address, so that ours find it again after it was down.
+//! A stand-in for an outside service, always at the same address, so that the services reconnect
+//! after it was down.
 
 use std::{
     ffi::OsString,

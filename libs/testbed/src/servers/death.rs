@@ -11,8 +11,8 @@ use nix::unistd;
 
 /// Has `command`'s process get `signal` when the *thread* that spawns it ends, for whatever reason.
 ///
-/// The setting does not outlive a later change of user; `Command::uid` is carried out before this hook, so it is safe
-/// to combine the two.
+/// The setting does not outlive a later change of user; `Command::uid` is carried out before this
+/// hook, so it is safe to combine the two.
 #[allow(
     unsafe_code,
     reason = "pre_exec is the only place between fork and exec, and it is unsafe by signature"
@@ -27,8 +27,9 @@ pub(crate) fn die_with_parent(command: &mut Command, signal: Signal) {
         }
         Ok(())
     };
-    // SAFETY: the hook runs in the forked child before exec and calls only prctl(2) and getppid(2), which are safe
-    // after a fork of a process with threads; it allocates nothing and takes no lock.
+    // SAFETY: the hook runs in the forked child before exec and calls only prctl(2) and getppid(2),
+    // which are safe after a fork of a process with threads; it allocates nothing and takes no
+    // lock.
     unsafe {
         command.pre_exec(hook);
     }

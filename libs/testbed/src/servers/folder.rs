@@ -1,4 +1,5 @@
-//! Folders that belong to a living process: locked while it lives, swept by the next one after it died.
+//! Folders that belong to a living process: locked while it lives, swept by the next one after it
+//! died.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -9,8 +10,8 @@ use nix::unistd::Uid;
 
 const LOCK: &str = "lock";
 
-/// A fresh folder, locked until this value (or the process) is gone. Process ids would not do: they are used again, and
-/// two containers that share the disk count them apart.
+/// A fresh folder, locked until this value (or the process) is gone. Process ids would not do: they
+/// are used again, and two containers that share the disk count them apart.
 #[derive(Debug)]
 pub(crate) struct LockedFolder {
     path: PathBuf,
@@ -50,7 +51,8 @@ impl LockedFolder {
     }
 }
 
-/// Removes the folders of this kind that nobody holds. In a shared place such as /tmp only our own are touched.
+/// Removes the folders of this kind that nobody holds. In a shared place such as /tmp only our own
+/// are touched.
 fn sweep(parent: &Path, prefix: &str) -> io::Result<()> {
     for entry in fs::read_dir(parent)? {
         let Ok(entry) = entry else { continue };
@@ -64,8 +66,8 @@ fn sweep(parent: &Path, prefix: &str) -> io::Result<()> {
         let path = entry.path();
         match File::open(path.join(LOCK)) {
             Ok(lock) if lock.try_lock().is_err() => {}
-            // Unlocked, or half removed by a sweep that died. Another sweep may be at it too: whatever is left of it
-            // then is not worth failing for.
+            // Unlocked, or half removed by a sweep that died. Another sweep may be at it too:
+            // whatever is left of it then is not worth failing for.
             Ok(_) | Err(_) => {
                 let _ = fs::remove_dir_all(&path);
             }

@@ -1,12 +1,14 @@
 //! Real Redis, NATS and Postgres as child processes.
 //!
-//! Everything listens on free ports of 127.0.0.1, keeps its data in a folder of its own and ends with the process that
-//! started it, also when that one is killed with SIGKILL. Nothing here is for production: the servers have no passwords
-//! and replicas only where a test asks for them.
+//! Everything listens on free ports of 127.0.0.1, keeps its data in a folder of its own and ends
+//! with the process that started it, also when that one is killed with SIGKILL. Nothing here is for
+//! production: the servers have no passwords and replicas only where a test asks for them.
 //!
 //! - [`Tools`] finds the server programs and checks their versions.
-//! - [`RedisServer`], [`NatsServer`] and [`PostgresServer`] start, restart, break and stop a server.
-//! - [`RedisCluster`] and [`RedisSentinel`] are several of them at once, for tests of what happens when one gives way to another.
+//! - [`RedisServer`], [`NatsServer`] and [`PostgresServer`] start, restart, break and stop a
+//!   server.
+//! - [`RedisCluster`] and [`RedisSentinel`] are several of them at once, for tests of what happens
+//!   when one gives way to another.
 //! - [`Program`] does the same for programs of ours.
 //! - [`Home`] and [`RunDir`] say where data goes (`.flashsale/`) and clear up after runs that died.
 //!

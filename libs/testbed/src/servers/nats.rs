@@ -15,8 +15,8 @@ use super::tools::Tools;
 /// How a private NATS server is set up.
 #[derive(Debug, Clone)]
 pub struct NatsOptions {
-    /// When JetStream syncs what it stored: `always` (before each ack) or a duration such as `2m`, which is what the
-    /// server does unless told otherwise.
+    /// When JetStream syncs what it stored: `always` (before each ack) or a duration such as `2m`,
+    /// which is what the server does unless told otherwise.
     pub sync_interval: String,
     /// The longest message it takes.
     pub max_payload_bytes: u32,

@@ -16,7 +16,8 @@ pub struct NatsCluster {
 }
 
 impl NatsCluster {
-    /// Starts three servers with their data under `dir` and waits until each has JetStream up and knows who leads it.
+    /// Starts three servers with their data under `dir` and waits until each has JetStream up and
+    /// knows who leads it.
     ///
     /// # Errors
     /// If one does not start; the message has the end of its log.

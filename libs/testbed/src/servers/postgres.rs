@@ -53,9 +53,10 @@ pub struct Postgres {
 }
 
 impl PostgresServer {
-    /// Starts Postgres with its data in `dir` and waits until it takes connections. A folder without a database gets
-    /// one. As root it runs as the user `postgres` (or `nobody`); where that user cannot reach `dir`, the data goes to a
-    /// fresh folder under /tmp or /var/tmp, which is removed at the end.
+    /// Starts Postgres with its data in `dir` and waits until it takes connections. A folder
+    /// without a database gets one. As root it runs as the user `postgres` (or `nobody`); where
+    /// that user cannot reach `dir`, the data goes to a fresh folder under /tmp or /var/tmp, which
+    /// is removed at the end.
     ///
     /// # Errors
     /// If it does not start; the message has the end of its log.
@@ -147,7 +148,8 @@ impl Kind for Postgres {
     const PORTS: usize = 1;
     /// "Fast": clients are disconnected, a checkpoint is written.
     const STOP: Signal = Signal::SIGINT;
-    /// "Immediate": all its processes end, nothing is written, shared memory is given back (SIGKILL would leave it).
+    /// "Immediate": all its processes end, nothing is written, shared memory is given back (SIGKILL
+    /// would leave it).
     const DEATH: Signal = Signal::SIGQUIT;
 
     async fn prepare(&mut self, dir: &Path) -> Result<(), StartError> {
@@ -187,7 +189,8 @@ impl Kind for Postgres {
     }
 
     async fn ready(&self, _dir: &Path, ports: &[u16], pid: u32) -> Result<(), String> {
-        // Postgres itself says there who it is and that it is ready: line 1 its process id, line 8 its state.
+        // Postgres itself says there who it is and that it is ready: line 1 its process id, line 8
+        // its state.
         let status = fs::read_to_string(self.data.join("postmaster.pid"))
             .map_err(|error| error.to_string())?;
         let lines: Vec<&str> = status.lines().map(str::trim).collect();
@@ -209,7 +212,8 @@ impl Kind for Postgres {
 
 /// Logs in as a client does, up to the server's "ready for query".
 async fn login(port: u16) -> Result<(), String> {
-    // Protocol 3.0, then pairs of names and values: a length in front, a zero behind each and one more at the end.
+    // Protocol 3.0, then pairs of names and values: a length in front, a zero behind each and one
+    // more at the end.
     let parameters = format!("user\0{SUPERUSER}\0database\0postgres\0\0");
     let length = u32::try_from(8 + parameters.len()).map_err(|error| error.to_string())?;
     let mut startup = Vec::new();
@@ -250,8 +254,8 @@ fn other_user() -> io::Result<(Uid, Gid)> {
     ))
 }
 
-/// May this user pass through every folder on the way to `dir`, and `dir` itself? Goes by the permission bits alone: an
-/// access list that allows more only costs the detour over /tmp.
+/// May this user pass through every folder on the way to `dir`, and `dir` itself? Goes by the
+/// permission bits alone: an access list that allows more only costs the detour over /tmp.
 fn can_reach(dir: &Path, uid: Uid, gid: Gid) -> io::Result<bool> {
     for folder in fs::canonicalize(dir)?.ancestors() {
         let meta = fs::metadata(folder)?;

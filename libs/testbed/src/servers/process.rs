@@ -38,8 +38,9 @@ pub struct Command {
 }
 
 impl Command {
-    /// A program with this process's environment, no input, its output thrown away, in a process group of its own (so
-    /// that the terminal's Ctrl-C reaches only us, and we stop it in order), ended by SIGKILL if we die.
+    /// A program with this process's environment, no input, its output thrown away, in a process
+    /// group of its own (so that the terminal's Ctrl-C reaches only us, and we stop it in order),
+    /// ended by SIGKILL if we die.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
@@ -74,7 +75,8 @@ impl Command {
         self
     }
 
-    /// Passes on nothing of our environment but PATH: a stray PGPORT or TZ must not change a server.
+    /// Passes on nothing of our environment but PATH: a stray PGPORT or TZ must not change a
+    /// server.
     pub(crate) fn clean_env(mut self) -> Self {
         self.clean_env = true;
         self
@@ -100,7 +102,8 @@ impl Command {
         self
     }
 
-    /// Leaves it our terminal, input, output and process group: for a command that stands in for us.
+    /// Leaves it our terminal, input, output and process group: for a command that stands in for
+    /// us.
     #[must_use]
     pub fn foreground(mut self) -> Self {
         self.foreground = true;
@@ -145,8 +148,9 @@ impl Command {
 
 type Job = (process::Command, mpsc::SyncSender<io::Result<process::Child>>);
 
-/// The parent-death signal fires when the spawning *thread* ends, and runtimes end threads at will (each test has a
-/// runtime of its own): so one thread that ends only with the process spawns everybody.
+/// The parent-death signal fires when the spawning *thread* ends, and runtimes end threads at will
+/// (each test has a runtime of its own): so one thread that ends only with the process spawns
+/// everybody.
 fn spawn_from_the_lasting_thread(command: process::Command) -> io::Result<process::Child> {
     static SPAWNER: Mutex<Option<mpsc::Sender<Job>>> = Mutex::new(None);
 
@@ -159,7 +163,8 @@ fn spawn_from_the_lasting_thread(command: process::Command) -> io::Result<proces
                 let (jobs, inbox) = mpsc::channel::<Job>();
                 thread::Builder::new().name("sandbox-spawner".to_owned()).spawn(move || {
                     for (mut command, answer) in inbox {
-                        // Nobody waits any more only if the caller's thread was lost: the child then ends here.
+                        // Nobody waits any more only if the caller's thread was lost: the child
+                        // then ends here.
                         if let Err(mpsc::SendError(Ok(mut orphan))) = answer.send(command.spawn()) {
                             let _ = orphan.kill();
                             let _ = orphan.wait();
@@ -186,8 +191,8 @@ pub struct Child {
 
 #[derive(Debug)]
 struct Shared {
-    /// Set together with the reaping of the process, under the lock: whoever holds it and finds `None` may send a
-    /// signal without ever hitting another process that got the same id.
+    /// Set together with the reaping of the process, under the lock: whoever holds it and finds
+    /// `None` may send a signal without ever hitting another process that got the same id.
     status: Mutex<Option<ExitStatus>>,
     changed: Condvar,
 }
@@ -207,7 +212,8 @@ impl Child {
                 == Err(Errno::EINTR)
             {}
             let mut status = lock(&waiter.status);
-            // It has ended, so this returns at once. Should the system refuse, the child is not ours any more.
+            // It has ended, so this returns at once. Should the system refuse, the child is not
+            // ours any more.
             let ended = child.wait().unwrap_or_default();
             *status = Some(ended);
             waiter.changed.notify_all();
@@ -231,7 +237,8 @@ impl Child {
         let mut ended = self.ended.clone();
         match ended.wait_for(Option::is_some).await {
             Ok(status) => status.unwrap_or_default(),
-            // The waiting thread is gone without a word: it panicked. The status it left, if any, is all there is.
+            // The waiting thread is gone without a word: it panicked. The status it left, if any,
+            // is all there is.
             Err(_) => self.ended().unwrap_or_default(),
         }
     }
@@ -293,7 +300,8 @@ impl Drop for Child {
     }
 }
 
-/// The end of a log file, for an error message: what was written behind `from_byte`, at most 15 lines.
+/// The end of a log file, for an error message: what was written behind `from_byte`, at most 15
+/// lines.
 pub(crate) fn log_tail(path: &Path, from_byte: u64) -> String {
     let Ok(bytes) = std::fs::read(path) else {
         return format!("({} cannot be read)", path.display());

@@ -23,8 +23,8 @@ pub struct ProgramOptions {
     pub env: Vec<(OsString, OsString)>,
     /// The file its output is appended to.
     pub log_file: PathBuf,
-    /// The file it writes its address into, complete and at once (by renaming), when it is ready. One left by an earlier
-    /// run is removed before the start.
+    /// The file it writes its address into, complete and at once (by renaming), when it is ready.
+    /// One left by an earlier run is removed before the start.
     pub ready_file: PathBuf,
     /// How long it may take to get ready.
     pub ready_within: Duration,
@@ -43,7 +43,8 @@ impl Program {
     /// Starts the program and waits until it has written its ready file.
     ///
     /// # Errors
-    /// If it cannot be started, ends before it is ready, or is not ready in time; the message has the end of its log.
+    /// If it cannot be started, ends before it is ready, or is not ready in time; the message has
+    /// the end of its log.
     pub async fn start(options: ProgramOptions) -> Result<Self, StartError> {
         let name = options.name;
         let failed = |what: &str, source| StartError::Io {

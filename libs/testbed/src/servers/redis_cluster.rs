@@ -77,8 +77,9 @@ pub struct RedisCluster {
 }
 
 impl RedisCluster {
-    /// Starts three masters with a third of the slots each, and a replica of each if asked for; their data is in `dir`, in memory only
-    /// over a restart. Waits until all of them agree on who has what.
+    /// Starts three masters with a third of the slots each, and a replica of each if asked for;
+    /// their data is in `dir`, in memory only over a restart. Waits until all of them agree on who
+    /// has what.
     ///
     /// # Errors
     /// If a node does not start or they do not agree.
@@ -161,7 +162,8 @@ impl RedisCluster {
             .ok_or_else(|| failed(what, "nobody has it"))
     }
 
-    /// Moves a slot with its keys from the master that has it to the master `to`, as `redis-cli --cluster reshard` does.
+    /// Moves a slot with its keys from the master that has it to the master `to`, as `redis-cli
+    /// --cluster reshard` does.
     ///
     /// # Errors
     /// If a step fails; the slot may then be half-way.
@@ -199,7 +201,8 @@ impl RedisCluster {
         .await
     }
 
-    /// Kills a master and has its replica take its place, whatever the replica had not been told yet. Returns the replica's index.
+    /// Kills a master and has its replica take its place, whatever the replica had not been told
+    /// yet. Returns the replica's index.
     ///
     /// # Errors
     /// If there is no replica or it does not take over.

@@ -1,4 +1,5 @@
-//! A private Redis with a replica, and three Sentinels that put the replica in its place when it is gone.
+//! A private Redis with a replica, and three Sentinels that put the replica in its place when it is
+//! gone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -69,7 +70,8 @@ pub struct RedisSentinel {
 }
 
 impl RedisSentinel {
-    /// Starts them with their data in `dir`, and waits until all Sentinels know of each other and of the replica.
+    /// Starts them with their data in `dir`, and waits until all Sentinels know of each other and
+    /// of the replica.
     ///
     /// # Errors
     /// If one does not start or they do not find each other.
@@ -124,7 +126,8 @@ impl RedisSentinel {
         Ok(all)
     }
 
-    /// `redis-sentinel://127.0.0.1:<port>?node=127.0.0.1:<port>…&sentinelServiceName=…`, with all Sentinels.
+    /// `redis-sentinel://127.0.0.1:<port>?node=127.0.0.1:<port>…&sentinelServiceName=…`, with all
+    /// Sentinels.
     pub fn url(&self) -> String {
         let more: String = self
             .sentinels

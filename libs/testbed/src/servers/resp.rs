@@ -1,4 +1,5 @@
-//! As much of Redis's protocol as it takes to set servers up: one command on a connection of its own.
+//! As much of Redis's protocol as it takes to set servers up: one command on a connection of its
+//! own.
 
 use std::future::Future;
 use std::io;

@@ -1,4 +1,5 @@
-//! What the three servers have in common: start on free ports, wait until ready, break, restart, stop.
+//! What the three servers have in common: start on free ports, wait until ready, break, restart,
+//! stop.
 
 use std::fmt;
 use std::fs;
@@ -84,8 +85,8 @@ pub struct StopError {
     pub grace: Duration,
 }
 
-/// What a kind of server is made of. Implemented here only: by [`crate::RedisServer`]'s, [`crate::NatsServer`]'s and
-/// [`crate::PostgresServer`]'s parts.
+/// What a kind of server is made of. Implemented here only: by [`crate::RedisServer`]'s,
+/// [`crate::NatsServer`]'s and [`crate::PostgresServer`]'s parts.
 pub trait Kind: fmt::Debug + Send + Sync + 'static {
     /// The name used in errors and for the log file.
     const NAME: &'static str;
@@ -105,7 +106,8 @@ pub trait Kind: fmt::Debug + Send + Sync + 'static {
     /// If a configuration file cannot be written.
     fn command(&self, dir: &Path, ports: &[u16]) -> Result<Command, StartError>;
 
-    /// One try of the server's own protocol: is *this* process (not another one on its port) ready for clients?
+    /// One try of the server's own protocol: is *this* process (not another one on its port) ready
+    /// for clients?
     fn ready(
         &self,
         dir: &Path,
@@ -190,7 +192,8 @@ impl<K: Kind> Server<K> {
         log_file::<K>(&self.dir)
     }
 
-    /// SIGKILL, as by a crash of the machine's making. Returns when the process is gone; [`Self::restart`] brings it back.
+    /// SIGKILL, as by a crash of the machine's making. Returns when the process is gone;
+    /// [`Self::restart`] brings it back.
     pub async fn kill(&self) {
         self.child.kill();
         self.child.wait().await;

@@ -95,13 +95,15 @@ pub struct Tools {
 
 impl Tools {
     /// Finds the programs. For each the first place counts that has one new enough: the environment
-    /// (`FLASHSALE_REDIS_SERVER`, `FLASHSALE_NATS_SERVER`, `FLASHSALE_POSTGRES_BIN`, where nothing else is tried),
-    /// `.flashsale/tools/bin`, PATH, and for Postgres `/usr/lib/postgresql/*/bin`, newest first.
+    /// (`FLASHSALE_REDIS_SERVER`, `FLASHSALE_NATS_SERVER`, `FLASHSALE_POSTGRES_BIN`, where nothing
+    /// else is tried), `.flashsale/tools/bin`, PATH, and for Postgres `/usr/lib/postgresql/*/bin`,
+    /// newest first.
     ///
     /// Runs each candidate with `--version`: blocks for some milliseconds.
     ///
     /// # Errors
-    /// Names the first program that is missing or too old, what was found instead, and how to get it.
+    /// Names the first program that is missing or too old, what was found instead, and how to get
+    /// it.
     pub fn locate() -> Result<Self, ToolsError> {
         Self::locate_in(&Search::of_this_process())
     }
@@ -189,7 +191,8 @@ impl Search {
         }
     }
 
-    /// A `postgres` on PATH may be a link; its `initdb` and its libraries stand beside what it points to.
+    /// A `postgres` on PATH may be a link; its `initdb` and its libraries stand beside what it
+    /// points to.
     fn postgres_candidates(&self) -> Vec<PathBuf> {
         let named = self.postgres.as_deref().map(|bin| bin.join("postgres"));
         let mut candidates = self.files(&POSTGRES, named.as_deref());
@@ -256,8 +259,8 @@ impl Version {
         Self::parse(&said).ok_or_else(|| "does not say its version".to_owned())
     }
 
-    /// The first number in what a program says: `Redis server v=7.0.15 sha=…`, `nats-server: v2.15.1`,
-    /// `postgres (PostgreSQL) 15.18 (Debian …)`, `… 18beta1`.
+    /// The first number in what a program says: `Redis server v=7.0.15 sha=…`, `nats-server:
+    /// v2.15.1`, `postgres (PostgreSQL) 15.18 (Debian …)`, `… 18beta1`.
     fn parse(said: &str) -> Option<Self> {
         let start = said.find(|c: char| c.is_ascii_digit())?;
         let rest = &said[start..];

@@ -1,5 +1,6 @@
-//! Real servers for tests, each test's own: a database from a migrated template, a Redis, a NATS, a service on free ports. Everything is
-//! gone when the value is dropped. A server that cannot be started fails the test; nothing is skipped.
+//! Real servers for tests, each test's own: a database from a migrated template, a Redis, a NATS, a
+//! service on free ports. Everything is gone when the value is dropped. A server that cannot be
+//! started fails the test; nothing is skipped.
 
 // A test that cannot be set up has failed: there is nobody to hand an error to.
 #![allow(clippy::expect_used, clippy::panic)]
@@ -140,7 +141,8 @@ where
         .unwrap_or_else(|_| panic!("never happened: {what}"))
 }
 
-/// Asserts that a call failed for `reason`, with the code that goes with it, and returns the failure.
+/// Asserts that a call failed for `reason`, with the code that goes with it, and returns the
+/// failure.
 pub fn assert_failure(status: &Status, reason: Reason) -> Failure {
     let failure =
         Failure::from_status(status).unwrap_or_else(|| panic!("not a failure of ours: {status:?}"));

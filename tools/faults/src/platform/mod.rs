@@ -1,4 +1,5 @@
-//! The platform under its faults: Redis, NATS, Postgres and each service as a process of its own, with proxies where they are to fail.
+//! The platform under its faults: Redis, NATS, Postgres and each service as a process of its own,
+//! with proxies where they are to fail.
 
 mod sale;
 pub(crate) mod stores;
@@ -118,7 +119,8 @@ impl Platform {
         Ok(platform)
     }
 
-    /// The settings of a service that reaches Redis through `to_redis` and stock through `inventory`.
+    /// The settings of a service that reaches Redis through `to_redis` and stock through
+    /// `inventory`.
     pub(crate) fn settings_over(&self, to_redis: &Proxy, inventory: &Service) -> Settings {
         let base = self.base.settings();
         Settings {
@@ -133,7 +135,8 @@ impl Platform {
                 ephemeral_keys: None,
             },
             mail: MailSettings { timeout_ms: Some(2_000), ..base.mail },
-            // A run of seconds cannot wait half a minute for a retry, or for what belonged to somebody who died.
+            // A run of seconds cannot wait half a minute for a retry, or for the leases of an
+            // instance that was killed.
             payment: PaymentSettings {
                 webhook_secrets: Some(WEBHOOK_SECRET.to_owned()),
                 endpoint_budget_per_s: Some(10_000),
@@ -183,7 +186,8 @@ impl Platform {
         Ok(())
     }
 
-    /// Has Postgres stand still, with everything that it has started; answers which processes those are.
+    /// Has Postgres stand still, with everything that it has started; answers which processes those
+    /// are.
     pub(crate) fn stall_postgres(&self) -> anyhow::Result<Vec<Pid>> {
         // First the one that starts others.
         self.postgres.pause();
@@ -194,7 +198,8 @@ impl Platform {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
                 continue;
             };
-            // It may have ended meanwhile. Behind the name, which is in brackets, come its state and its parent.
+            // It may have ended meanwhile. Behind the name, which is in brackets, come its state
+            // and its parent.
             let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
             let behind = stat.rsplit(')').next().unwrap_or_default();
             if behind.get(2..).is_some_and(|behind| behind.starts_with(&parent)) {
