@@ -1,7 +1,10 @@
-//! How every service reaches Postgres: one pool set-up, the migrations, and which errors are worth another try.
+//! How every service reaches Postgres: one pool set-up, the migrations, and whose fault an error is.
+
+mod fault;
 
 use std::{future::Future, time::Duration};
 
+pub use fault::{Fault, failure, refused_content};
 use serde::Deserialize;
 use sqlx::{
     PgPool,

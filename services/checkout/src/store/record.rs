@@ -14,7 +14,7 @@ use crate::domain::{Line, Order, OrderFilter, OrderState};
 /// Why the record has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// Postgres does not answer.
+    /// Postgres does not answer, or refuses the statement.
     #[error(transparent)]
     Postgres(#[from] sqlx::Error),
     /// A row that violates the rules of the record.
@@ -25,7 +25,7 @@ pub enum ReadError {
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Postgres(cause) => Failure::store("postgres", cause),
+            ReadError::Postgres(cause) => flashsale_pg::failure(cause),
             ReadError::Corrupt(what) => Failure::internal(what),
         }
     }

@@ -17,7 +17,6 @@ use super::{
     parked,
     position::{Position, advance},
     received::{DeadReason, Received},
-    refused::refused_content,
 };
 use crate::domain::{EndReason, Kind, Message, Occurrence, OrderState, decide};
 
@@ -66,7 +65,7 @@ pub async fn claim(
         let claimed = match claim_together(pool, stream, from, &slice, review).await {
             Ok(claimed) => claimed,
             Err(error) => {
-                let Some(state) = refused_content(&error) else { return Err(error) };
+                let Some(state) = flashsale_pg::refused_content(&error) else { return Err(error) };
                 if let [alone] = slice.as_mut_slice() {
                     if !alone.refuse(&state) {
                         return Err(error);

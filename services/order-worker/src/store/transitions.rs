@@ -44,8 +44,7 @@ pub(super) async fn change_states(
     .await?;
     // The rows are locked, so a mismatch is a bug; the error rolls the transaction back.
     if changed.len() != transitions.len() {
-        let problem = "an order changed under its lock";
-        return Err(sqlx::Error::Protocol(problem.to_owned()));
+        return Err(sqlx::Error::Decode("an order changed under its lock".into()));
     }
     Ok(())
 }
