@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flashsale_errors::{Failure, Reason};
-use flashsale_queue::QueueMessage;
+use flashsale_queue::{CancelTarget, QueueMessage};
 use flashsale_service::deadline;
 use uuid::Uuid;
 
@@ -52,7 +52,7 @@ impl Orders {
         if order.cancel_requested {
             return Ok(order);
         }
-        let message = match order.state {
+        let target = match order.state {
             // Not recorded yet: the request carries the whole order, so that its row can be written
             // as CANCELLED.
             OrderState::AcceptancePending | OrderState::Accepted if unreadable => {
@@ -62,7 +62,7 @@ impl Orders {
                 return Err(Failure::store("stock", what));
             }
             OrderState::AcceptancePending | OrderState::Accepted => {
-                message.unwrap_or_else(|| order.recorded_message())
+                message.map_or_else(|| recorded(&order), CancelTarget::Placed)
             }
             OrderState::DeadLetter
             | OrderState::Claimed
@@ -71,11 +71,11 @@ impl Orders {
             | OrderState::Confirmed
             | OrderState::Declined
             | OrderState::Cancelled
-            | OrderState::Refunded => order.recorded_message(),
+            | OrderState::Refunded => recorded(&order),
         };
         let now = flashsale_failpoint::now_utc().unix_timestamp_nanos() / 1_000_000;
         let cancellation = QueueMessage::Cancel {
-            order: message,
+            target,
             requested_at_ms: i64::try_from(now).unwrap_or(i64::MAX),
         };
         let mut subscription = self.subscriptions.follow(order_id);
@@ -98,4 +98,8 @@ impl Orders {
             Ok(Err(_)) | Err(_) => Ok(Order { cancel_requested: true, ..order }),
         }
     }
+}
+
+fn recorded(order: &Order) -> CancelTarget {
+    CancelTarget::Recorded(order.recorded_order())
 }

@@ -56,6 +56,33 @@ pub struct OrderLine {
     pub unit_price_minor: i64,
 }
 
+/// The order that a buyer asks to cancel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CancelTarget {
+    /// It was in the record when the buyer asked: only its ids are known from the message.
+    Recorded { order_id: Uuid, sale_id: Uuid },
+    /// The whole order: it may be known only from the message.
+    Placed(Box<PlacedOrder>),
+}
+
+impl CancelTarget {
+    /// The order.
+    pub fn order_id(&self) -> Uuid {
+        match self {
+            Self::Recorded { order_id, .. } => *order_id,
+            Self::Placed(order) => order.order_id,
+        }
+    }
+
+    /// Its sale.
+    pub fn sale_id(&self) -> Uuid {
+        match self {
+            Self::Recorded { sale_id, .. } => *sale_id,
+            Self::Placed(order) => order.sale_id,
+        }
+    }
+}
+
 /// A readable message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
@@ -63,8 +90,8 @@ pub enum Message {
     Place(PlacedOrder),
     /// The buyer asks to cancel it.
     Cancel {
-        /// The whole order: it may be known only from here.
-        order: PlacedOrder,
+        /// The order.
+        target: CancelTarget,
         /// When the buyer asked.
         requested_at: OffsetDateTime,
     },
@@ -88,11 +115,10 @@ pub enum Message {
 
 impl Message {
     /// The order that it is about, if there is one.
-    pub fn order(&self) -> Option<&PlacedOrder> {
+    pub fn order_id(&self) -> Option<Uuid> {
         match self {
-            Self::Place(order) | Self::Cancel { order, .. } | Self::Unrecordable { order, .. } => {
-                Some(order)
-            }
+            Self::Place(order) | Self::Unrecordable { order, .. } => Some(order.order_id),
+            Self::Cancel { target, .. } => Some(target.order_id()),
             Self::Fence { .. } | Self::Closing { .. } => None,
         }
     }
@@ -100,9 +126,8 @@ impl Message {
     /// The sale it is about.
     pub fn sale_id(&self) -> Uuid {
         match self {
-            Self::Place(order) | Self::Cancel { order, .. } | Self::Unrecordable { order, .. } => {
-                order.sale_id
-            }
+            Self::Place(order) | Self::Unrecordable { order, .. } => order.sale_id,
+            Self::Cancel { target, .. } => target.sale_id(),
             Self::Fence { sale_id, .. } | Self::Closing { sale_id } => *sale_id,
         }
     }

@@ -20,7 +20,7 @@ pub use books::{Books, Known, SaleFacts};
 pub use claim::{Decision, Straggler, decide};
 pub use consequence::{Consequence, Kind, Occurrence, consequences};
 pub(crate) use consequence::{HOLD_RELEASED, HOLD_SOLD};
-pub use message::{Message, OrderLine, PlacedOrder, Unacceptable};
+pub use message::{CancelTarget, Message, OrderLine, PlacedOrder, Unacceptable};
 pub use new_order::NewOrder;
 pub use order::{Change, EndReason, Impossible, OrderState};
 pub use parked::{Answers, ParkedDecision, Retaken, Standing, Verdict, decide_parked, verdict};

@@ -131,9 +131,9 @@ async fn claim_in(
     for message in batch {
         match &message.content {
             Ok(content) => {
-                if let (Some(traceparent), Some(order)) = (&message.traceparent, content.order()) {
+                if let (Some(traceparent), Some(id)) = (&message.traceparent, content.order_id()) {
                     // Of several messages about an order, the first one inserts its row.
-                    traces.entry(order.order_id).or_insert(traceparent);
+                    traces.entry(id).or_insert(traceparent);
                 }
                 readable.push((message.seq, content.clone()));
             }
