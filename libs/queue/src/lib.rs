@@ -7,8 +7,9 @@ mod streams;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, context::PublishErrorKind, message::PublishMessage};
+pub use flashsale_record::Line;
 pub use message::{
-    CancelTarget, Line, OrderEvent, OrderMessage, PaymentEvent, QueueMessage, RecordedOrder,
+    CancelTarget, OrderEvent, OrderMessage, PaymentEvent, QueueMessage, RecordedOrder,
     unreadable_order,
 };
 pub use room::{Filled, Measuring, Room, bytes_for_orders};

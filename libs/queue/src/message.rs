@@ -1,18 +1,8 @@
 //! The bodies of the queue.
 
+use flashsale_record::Line;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-
-/// Units of one sku at the price they were taken at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
-    /// The sku.
-    pub sku: String,
-    /// Units.
-    pub quantity: i64,
-    /// Price of one unit, in minor units of the order's currency.
-    pub unit_price_minor: i64,
-}
 
 /// A placed order, whole: the record is made from it alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Orders, orders::Found};
 use crate::{
-    domain::{Order, OrderState},
+    domain::{Order, OrderState, Recorded},
     store::{ReadError, unavailable},
 };
 
@@ -34,20 +34,24 @@ impl Orders {
         let found = self.find(sale_id, order_id, Some(buyer_id)).await?;
         let Found { order, message, unreadable } = found;
         match order.state {
-            OrderState::Cancelled => return Ok(order),
-            OrderState::Confirmed | OrderState::Declined | OrderState::Refunded => {
+            OrderState::Recorded(Recorded::Cancelled) => return Ok(order),
+            OrderState::Recorded(
+                state @ (Recorded::Confirmed | Recorded::Declined | Recorded::Refunded),
+            ) => {
                 return Err(Failure::new(
                     Reason::OrderNotCancellable,
                     "the order has reached its end",
                 )
-                .with("state", order.state.recorded_name().unwrap_or_default()));
+                .with("state", state));
             }
             OrderState::AcceptancePending
             | OrderState::Accepted
-            | OrderState::DeadLetter
-            | OrderState::Claimed
-            | OrderState::Paying
-            | OrderState::ActionRequired => {}
+            | OrderState::Recorded(
+                Recorded::DeadLetter
+                | Recorded::Claimed
+                | Recorded::Paying
+                | Recorded::ActionRequired,
+            ) => {}
         }
         if order.cancel_requested {
             return Ok(order);
@@ -64,14 +68,7 @@ impl Orders {
             OrderState::AcceptancePending | OrderState::Accepted => {
                 message.map_or_else(|| recorded(&order), CancelTarget::Placed)
             }
-            OrderState::DeadLetter
-            | OrderState::Claimed
-            | OrderState::Paying
-            | OrderState::ActionRequired
-            | OrderState::Confirmed
-            | OrderState::Declined
-            | OrderState::Cancelled
-            | OrderState::Refunded => recorded(&order),
+            OrderState::Recorded(_) => recorded(&order),
         };
         let now = flashsale_failpoint::now_utc().unix_timestamp_nanos() / 1_000_000;
         let cancellation = QueueMessage::Cancel {

@@ -3,22 +3,17 @@
 use flashsale_queue::{OrderMessage, RecordedOrder};
 use time::{OffsetDateTime, error::ComponentRange};
 
-use super::{Line, Order, OrderState};
+use super::{Order, OrderState};
 
 impl Order {
     /// What a cancellation says of the order once it is recorded.
     pub fn recorded_order(&self) -> RecordedOrder {
-        let lines = self.lines.iter().map(|line| flashsale_queue::Line {
-            sku: line.sku.clone(),
-            quantity: line.quantity,
-            unit_price_minor: line.unit_price_minor,
-        });
         RecordedOrder {
             order_id: self.order_id,
             sale_id: self.sale_id,
             buyer_id: self.buyer_id.clone(),
             hold_id: self.hold_id,
-            lines: lines.collect(),
+            lines: self.lines.clone(),
             currency: self.currency.clone(),
             total_minor: self.total_minor,
             placed_at_ms: i64::try_from(self.placed_at.unix_timestamp_nanos() / 1_000_000)
@@ -40,15 +35,7 @@ impl Order {
             buyer_id: message.buyer_id.clone(),
             hold_id: message.hold_id,
             state: OrderState::Accepted,
-            lines: message
-                .lines
-                .iter()
-                .map(|line| Line {
-                    sku: line.sku.clone(),
-                    quantity: line.quantity,
-                    unit_price_minor: line.unit_price_minor,
-                })
-                .collect(),
+            lines: message.lines.clone(),
             currency: message.currency.clone(),
             total_minor: message.total_minor,
             placed_at,

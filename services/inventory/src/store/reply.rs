@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, vec};
 
+use flashsale_record::SaleState;
 use fred::types::Value;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -84,10 +85,13 @@ impl Reply {
             "FENCED" | "OVERTAKEN" => Refusal::Fenced,
             "TOO_LATE" => Refusal::TooLate,
             "REUSED" => Refusal::RequestReused,
-            "NOT_OPEN" => Refusal::NotOpen {
-                state: self.text()?,
-                window_ms: Some((self.int()?, self.int()?)),
-            },
+            "NOT_OPEN" => {
+                let state = self.text()?;
+                Refusal::NotOpen {
+                    state: SaleState::parse(&state).ok_or_else(|| unreadable("a sale's state"))?,
+                    window_ms: Some((self.int()?, self.int()?)),
+                }
+            }
             "ADMISSION" => {
                 let verdict = self.text()?;
                 Refusal::Admission(

@@ -333,7 +333,7 @@ pub(super) fn fields(rules: &Rules) -> Vec<Value> {
     let flag = if rules.room { "1" } else { "0" };
     vec![
         "state".into(),
-        rules.state.clone().into(),
+        rules.state.as_str().into(),
         "currency".into(),
         rules.currency.clone().into(),
         "starts_ms".into(),

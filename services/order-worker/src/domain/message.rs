@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::Line;
+
 /// The most lines an order may have: far above what checkout accepts, so that only corrupt messages
 /// are refused.
 const MAX_LINES: usize = 1_000;
@@ -30,7 +32,7 @@ pub struct PlacedOrder {
     /// The hash of that request's content.
     pub request_hash: String,
     /// What was ordered; each sku once.
-    pub lines: Vec<OrderLine>,
+    pub lines: Vec<Line>,
     /// ISO 4217.
     pub currency: String,
     /// The sum of the lines, in minor units.
@@ -45,15 +47,6 @@ pub struct PlacedOrder {
     pub payment_method: String,
     /// The language of the mails, as a tag; empty for the shop's own.
     pub locale: String,
-}
-
-/// Units of one sku.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OrderLine {
-    pub sku: String,
-    pub quantity: i64,
-    /// The price of one, in minor units.
-    pub unit_price_minor: i64,
 }
 
 /// The order that a buyer asks to cancel.

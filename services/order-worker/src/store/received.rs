@@ -5,7 +5,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::{CancelTarget, Message, OrderLine, PlacedOrder, Unacceptable};
+use crate::domain::{CancelTarget, Message, PlacedOrder, Unacceptable};
 
 /// A message of `ORDERS`, decoded as far as that goes.
 #[derive(Debug, Clone)]
@@ -174,15 +174,7 @@ fn placed(order: OrderMessage) -> Result<PlacedOrder, DeadReason> {
         admission_id: order.admission_id,
         request_id: order.request_id,
         request_hash: order.request_hash,
-        lines: order
-            .lines
-            .into_iter()
-            .map(|line| OrderLine {
-                sku: line.sku,
-                quantity: line.quantity,
-                unit_price_minor: line.unit_price_minor,
-            })
-            .collect(),
+        lines: order.lines,
         currency: order.currency,
         total_minor: order.total_minor,
         placed_at: instant(order.placed_at_ms)?,

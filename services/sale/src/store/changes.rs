@@ -6,7 +6,7 @@ use sqlx::{PgConnection, query_file};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
-use crate::domain::{NewSale, Sale, SaleState, StateChange};
+use crate::domain::{NewSale, Sale, SaleState, StateChange, must_be_told};
 
 /// A mutating request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Store {
             ms(settings.hold),
             settings.room.map(|room| room.rate),
             settings.room.map(|room| ms(room.admission)),
-            SaleState::must_be_told(None, state),
+            must_be_told(None, state),
         )
         .execute(&mut *tx)
         .await?;

@@ -157,7 +157,9 @@ impl Deciding {
             if known.state == OrderState::DeadLetter && self.requested.insert(id) {
                 self.decision.cancelled.push(id);
                 self.unpark(id);
-            } else if known.state.is_open() && !known.cancel_requested && self.requested.insert(id)
+            } else if known.state.awaits_payment()
+                && !known.cancel_requested
+                && self.requested.insert(id)
             {
                 self.decision.cancel_requests.push((id, requested_at));
             }
