@@ -15,7 +15,7 @@ use super::{
     runner::{CLOCK_RETRIES, Runner},
     scripts::Scripts,
 };
-use crate::domain::{HoldState, Line, Lines, MAX_TOTAL_MINOR, Proof, Refusal, Request};
+use crate::domain::{HoldState, Line, Lines, MAX_TOTAL_MINOR, Operation, Proof, Refusal, Request};
 
 /// Bounds of a batch: a run of the script blocks the store for all other callers, so it must be
 /// short.
@@ -63,7 +63,7 @@ impl BatchRequest<'_> {
     fn args(&self) -> Result<Vec<Value>, Refusal> {
         let Self { request, key, hash, lines, proof, details, epoch } = self;
         let operation = request.content.operation();
-        let placed = operation == "place";
+        let placed = operation == Operation::Place;
         let state = if placed { HoldState::Placed } else { HoldState::Held };
         let mut head = json(&Head {
             b: &request.buyer_id,
@@ -77,7 +77,7 @@ impl BatchRequest<'_> {
         head.pop();
         let mut args: Vec<Value> = Vec::with_capacity(9 + 4 * lines.len());
         args.extend([
-            operation.into(),
+            operation.as_str().into(),
             (*key).into(),
             (*hash).into(),
             proof.verdict().into(),
