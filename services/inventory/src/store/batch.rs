@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use flashsale_gather::{Asked, Full, Gather, Limits};
+use flashsale_batch::{Asked, Full, Gather, Limits};
 use fred::types::Value;
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};

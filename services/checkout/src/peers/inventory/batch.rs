@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
+use flashsale_batch::{Asked, Full, Gather, Limits, Reply};
 use flashsale_errors::{Failure, Reason};
-use flashsale_gather::{Asked, Full, Gather, Limits, Reply};
 use flashsale_proto::inventory::{
     HoldToPlace, PlaceHoldRequest, PlaceHoldResponse, PlaceHoldsRequest, hold_placed::Outcome,
     inventory_service_client::InventoryServiceClient,
