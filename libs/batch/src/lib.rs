@@ -1,8 +1,9 @@
-//! Requests of many callers brought together: those of one key that wait at the same time share one run of the work.
+//! Batches of requests: requests of one key that wait at the same time share one run of the work.
 //!
-//! Nobody waits for company. As long as fewer than [`Limits::at_once`] runs of a key are under way, a request starts one with whoever is
-//! waiting; only beyond that does it wait, for the end of one of them. So a lone request goes at once, and the fuller it gets the
-//! more share a run.
+//! No request waits for others to arrive. As long as fewer than [`Limits::at_once`] batches of a
+//! key are under way, a request starts one with all that are waiting; only beyond that does it
+//! wait, for the end of one of them. So a lone request goes at once, and the higher the load, the
+//! more requests share a batch.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,18 +16,20 @@ use std::{
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::oneshot;
 
-/// How much is brought together.
+/// Bounds of batches.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Runs of one key that may be under way: with two, one is out while the answers of the other are read and the next come together.
+    /// Batches of one key that may be under way. With two, one is out while the answers of the
+    /// other are read and the next is filled.
     pub at_once: usize,
-    /// A run that takes longer keeps the others no longer.
+    /// A batch that takes longer than this no longer keeps the next from starting.
     pub slow: Duration,
-    /// Requests that share a run at most.
+    /// The most requests of a batch.
     pub requests: usize,
-    /// What their weights come to at most; one that is heavier goes alone.
+    /// The most that the weights of a batch may add up to; a heavier request has a batch of its
+    /// own.
     pub weight: usize,
-    /// Requests of one key that may wait; more are refused at once.
+    /// The most requests of one key that may wait; further ones are refused at once.
     pub waiting: usize,
 }
 
@@ -35,23 +38,23 @@ pub struct Limits {
 #[error("{0} requests wait already")]
 pub struct Full(pub usize);
 
-/// A request that takes part in a run.
+/// A request in a batch: its item, and where its answer goes.
 #[derive(Debug)]
-pub struct Asked<A, R> {
-    ask: A,
+pub struct Request<I, R> {
+    item: I,
     weight: usize,
     reply: Reply<R>,
 }
 
-impl<A, R> Asked<A, R> {
-    /// What is asked.
-    pub fn ask(&self) -> &A {
-        &self.ask
+impl<I, R> Request<I, R> {
+    /// What was submitted.
+    pub fn item(&self) -> &I {
+        &self.item
     }
 
-    /// What is asked, and where the answer goes.
-    pub fn split(self) -> (A, Reply<R>) {
-        (self.ask, self.reply)
+    /// What was submitted, and where the answer goes.
+    pub fn split(self) -> (I, Reply<R>) {
+        (self.item, self.reply)
     }
 
     /// Answers it.
@@ -65,162 +68,168 @@ impl<A, R> Asked<A, R> {
 pub struct Reply<R>(oneshot::Sender<R>);
 
 impl<R> Reply<R> {
-    /// Answers. Whoever does not wait any more needs no answer.
+    /// Answers. Has no effect if the caller no longer waits.
     pub fn send(self, answer: R) {
         drop(self.0.send(answer));
     }
 }
 
-/// What is done for those that share a run.
-type Work<K, A, R> = dyn Fn(K, Vec<Asked<A, R>>) -> BoxFuture<'static, ()> + Send + Sync;
+/// What is done for a batch.
+type Work<K, I, R> = dyn Fn(K, Vec<Request<I, R>>) -> BoxFuture<'static, ()> + Send + Sync;
 
-/// Brings requests together. A clone shares them.
-pub struct Gather<K, A, R>(Arc<Shared<K, A, R>>);
+/// Puts requests into batches. Clones share them.
+pub struct Batcher<K, I, R>(Arc<Shared<K, I, R>>);
 
-struct Shared<K, A, R> {
+struct Shared<K, I, R> {
     limits: Limits,
-    work: Box<Work<K, A, R>>,
-    queues: Mutex<HashMap<K, Queue<A, R>>>,
+    work: Box<Work<K, I, R>>,
+    queues: Mutex<HashMap<K, Queue<I, R>>>,
 }
 
-struct Queue<A, R> {
-    waiting: VecDeque<Asked<A, R>>,
-    /// Runs under way.
+/// The requests of one key.
+struct Queue<I, R> {
+    waiting: VecDeque<Request<I, R>>,
+    /// Batches under way.
     running: usize,
 }
 
-impl<A, R> Default for Queue<A, R> {
+impl<I, R> Default for Queue<I, R> {
     fn default() -> Self {
         Self { waiting: VecDeque::new(), running: 0 }
     }
 }
 
-impl<K, A, R> Clone for Gather<K, A, R> {
+impl<K, I, R> Clone for Batcher<K, I, R> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<K, A, R> fmt::Debug for Gather<K, A, R> {
+impl<K, I, R> fmt::Debug for Batcher<K, I, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gather").field("limits", &self.0.limits).finish_non_exhaustive()
+        f.debug_struct("Batcher").field("limits", &self.0.limits).finish_non_exhaustive()
     }
 }
 
-impl<K, A, R> Gather<K, A, R>
+impl<K, I, R> Batcher<K, I, R>
 where
     K: Clone + Eq + Hash + Send + Sync + 'static,
-    A: Send + 'static,
+    I: Send + 'static,
     R: Send + 'static,
 {
-    /// Has `work` done for those that come together. It answers each of them.
+    /// Calls `work` for each batch. It has to answer each request of it.
     pub fn new<F>(
         limits: Limits,
-        work: impl Fn(K, Vec<Asked<A, R>>) -> F + Send + Sync + 'static,
+        work: impl Fn(K, Vec<Request<I, R>>) -> F + Send + Sync + 'static,
     ) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let work = Box::new(move |key, asked| work(key, asked).boxed());
+        let work = Box::new(move |key, batch| work(key, batch).boxed());
         Self(Arc::new(Shared { limits, work, queues: Mutex::default() }))
     }
 
-    /// Asks, perhaps together with others of the same key. The answer is an error if the work ended without one. Whoever drops it before
-    /// its run began has asked nothing.
+    /// Submits a request, which may share a batch with others of its key. The answer is an error if
+    /// the work ended without one. A request whose receiver is dropped before its batch has begun
+    /// is not sent.
     ///
     /// # Errors
-    /// When too many wait already.
-    pub fn ask(&self, key: K, ask: A, weight: usize) -> Result<oneshot::Receiver<R>, Full> {
-        let (answer, answered) = oneshot::channel();
-        if self.0.join(key.clone(), Asked { ask, weight, reply: Reply(answer) })? {
-            tokio::spawn(turns(Turn { shared: Arc::clone(&self.0), key, over: false }));
+    /// [`Full`] when as many wait as may.
+    pub fn submit(&self, key: K, item: I, weight: usize) -> Result<oneshot::Receiver<R>, Full> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request { item, weight, reply: Reply(reply) };
+        if self.0.enqueue(key.clone(), request)? {
+            tokio::spawn(run(Runner { shared: Arc::clone(&self.0), key, over: false }));
         }
-        Ok(answered)
+        Ok(answer)
     }
 }
 
-/// Runs the work until nobody is waiting.
-async fn turns<K, A, R>(mut turn: Turn<K, A, R>)
+/// Runs batches until no request waits.
+async fn run<K, I, R>(mut runner: Runner<K, I, R>)
 where
     K: Clone + Eq + Hash,
-    A: Send + 'static,
+    I: Send + 'static,
     R: Send + 'static,
 {
     loop {
-        // Whoever has arrived but was not polled yet can join.
+        // Callers that are ready but were not polled yet can join the batch.
         tokio::task::yield_now().await;
-        let asked = turn.next();
-        if asked.is_empty() {
+        let batch = runner.next_batch();
+        if batch.is_empty() {
             return;
         }
-        let run = tokio::spawn((turn.shared.work)(turn.key.clone(), asked));
-        // One that takes longer goes on by itself; how long, is its own business.
-        drop(tokio::time::timeout(turn.shared.limits.slow, run).await);
+        let work = tokio::spawn((runner.shared.work)(runner.key.clone(), batch));
+        // A slower batch goes on beside the next one; the work bounds its own time.
+        drop(tokio::time::timeout(runner.shared.limits.slow, work).await);
     }
 }
 
-impl<K: Eq + Hash, A, R> Shared<K, A, R> {
+impl<K: Eq + Hash, I, R> Shared<K, I, R> {
     /// Nothing that is guarded can be left half-changed by a panic.
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, Queue<A, R>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, Queue<I, R>>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a request wait; true if the caller is to start a run.
-    fn join(&self, key: K, asked: Asked<A, R>) -> Result<bool, Full> {
+    /// Lets a request wait; true if the caller is to start a runner.
+    fn enqueue(&self, key: K, request: Request<I, R>) -> Result<bool, Full> {
         let mut queues = self.lock();
         let queue = queues.entry(key).or_default();
         if queue.waiting.len() >= self.limits.waiting {
             return Err(Full(self.limits.waiting));
         }
-        queue.waiting.push_back(asked);
+        queue.waiting.push_back(request);
         let start = queue.running < self.limits.at_once;
         queue.running += usize::from(start);
         Ok(start)
     }
 }
 
-/// A run, and those that follow it as long as somebody is waiting.
-struct Turn<K: Eq + Hash, A, R> {
-    shared: Arc<Shared<K, A, R>>,
+/// A batch, and those that follow it as long as requests wait.
+struct Runner<K: Eq + Hash, I, R> {
+    shared: Arc<Shared<K, I, R>>,
     key: K,
+    /// Whether it no longer counts as running.
     over: bool,
 }
 
-impl<K: Eq + Hash, A, R> Turn<K, A, R> {
-    /// Those that share the next run; nobody if the turn is over. Whoever gave up while waiting is not among them: what was never sent is
-    /// not done.
-    fn next(&mut self) -> Vec<Asked<A, R>> {
+impl<K: Eq + Hash, I, R> Runner<K, I, R> {
+    /// The next batch; empty if the runner is over. Requests whose callers gave up while waiting
+    /// are left out: what was never sent is not done.
+    fn next_batch(&mut self) -> Vec<Request<I, R>> {
         let limits = self.shared.limits;
         let mut queues = self.shared.lock();
         let Some(queue) = queues.get_mut(&self.key) else { return Vec::new() };
-        let (mut together, mut weight) = (Vec::new(), 0);
-        while let Some(asked) = queue.waiting.pop_front() {
-            if asked.reply.0.is_closed() {
+        let (mut batch, mut weight) = (Vec::new(), 0);
+        while let Some(request) = queue.waiting.pop_front() {
+            if request.reply.0.is_closed() {
                 continue;
             }
-            let full = together.len() == limits.requests || weight + asked.weight > limits.weight;
-            if full && !together.is_empty() {
-                queue.waiting.push_front(asked);
+            let full = batch.len() == limits.requests || weight + request.weight > limits.weight;
+            if full && !batch.is_empty() {
+                queue.waiting.push_front(request);
                 break;
             }
-            weight += asked.weight;
-            together.push(asked);
+            weight += request.weight;
+            batch.push(request);
         }
-        if together.is_empty() {
-            // In the same moment in which nobody is waiting: whoever comes next has to know that they start.
+        if batch.is_empty() {
+            // Under the same lock under which no request was found: the next one to come has to
+            // start a runner.
             self.over = true;
             leave(&mut queues, &self.key);
         }
-        together
+        batch
     }
 }
 
-impl<K: Eq + Hash, A, R> Drop for Turn<K, A, R> {
+impl<K: Eq + Hash, I, R> Drop for Runner<K, I, R> {
     fn drop(&mut self) {
         if self.over {
             return;
         }
-        // A turn that broke off must not keep others from theirs, nor leave anybody waiting for one that never comes.
+        // A runner that broke off must not count as running, nor leave requests waiting for a batch
+        // that never comes.
         let mut queues = self.shared.lock();
         if let Some(queue) = queues.get_mut(&self.key).filter(|queue| queue.running == 1) {
             queue.waiting.clear();
@@ -229,7 +238,7 @@ impl<K: Eq + Hash, A, R> Drop for Turn<K, A, R> {
     }
 }
 
-fn leave<K: Eq + Hash, A, R>(queues: &mut HashMap<K, Queue<A, R>>, key: &K) {
+fn leave<K: Eq + Hash, I, R>(queues: &mut HashMap<K, Queue<I, R>>, key: &K) {
     if let Some(queue) = queues.get_mut(key) {
         queue.running -= 1;
         if queue.running == 0 && queue.waiting.is_empty() {
@@ -249,117 +258,117 @@ mod tests {
     const LIMITS: Limits =
         Limits { at_once: 2, slow: Duration::from_secs(5), requests: 3, weight: 100, waiting: 6 };
 
-    /// Work that tells who shares a run, and ends when it is let.
+    /// Work that reports each batch, and ends when it is permitted to.
     struct World {
-        gather: Gather<&'static str, u32, u32>,
-        runs: mpsc::UnboundedReceiver<(&'static str, Vec<u32>)>,
+        batcher: Batcher<&'static str, u32, u32>,
+        batches: mpsc::UnboundedReceiver<(&'static str, Vec<u32>)>,
         ends: Arc<Semaphore>,
     }
 
     impl World {
         fn new() -> Self {
-            let (tell, runs) = mpsc::unbounded_channel();
+            let (tell, batches) = mpsc::unbounded_channel();
             let ends = Arc::new(Semaphore::new(0));
             let end = Arc::clone(&ends);
-            let gather = Gather::new(LIMITS, move |key, asked: Vec<Asked<u32, u32>>| {
-                let together = asked.iter().map(|asked| *asked.ask()).collect();
-                tell.send((key, together)).unwrap();
+            let batcher = Batcher::new(LIMITS, move |key, batch: Vec<Request<u32, u32>>| {
+                let items = batch.iter().map(|request| *request.item()).collect();
+                tell.send((key, items)).unwrap();
                 let end = Arc::clone(&end);
                 async move {
                     end.acquire().await.unwrap().forget();
-                    for asked in asked {
-                        assert_ne!(*asked.ask(), 666, "this one breaks its run");
-                        let answer = asked.ask() + 1_000;
-                        asked.answer(answer);
+                    for request in batch {
+                        assert_ne!(*request.item(), 666, "this one breaks its batch");
+                        let answer = request.item() + 1_000;
+                        request.answer(answer);
                     }
                 }
             });
-            Self { gather, runs, ends }
+            Self { batcher, batches, ends }
         }
 
-        fn ask(&self, ask: u32) -> oneshot::Receiver<u32> {
-            self.gather.ask("a", ask, 1).unwrap()
+        fn submit(&self, item: u32) -> oneshot::Receiver<u32> {
+            self.batcher.submit("a", item, 1).unwrap()
         }
     }
 
     #[tokio::test]
-    async fn a_lone_request_goes_at_once_and_those_beyond_two_runs_share_the_next() {
+    async fn requests_beyond_two_batches_share_the_next() {
         let mut world = World::new();
-        let first = world.ask(1);
-        assert_eq!(world.runs.recv().await.unwrap(), ("a", vec![1]));
-        let _second = world.ask(2);
-        assert_eq!(world.runs.recv().await.unwrap(), ("a", vec![2]));
-        let waiting: Vec<_> = (3..=6).map(|ask| world.ask(ask)).collect();
-        // Another key has runs of its own.
-        let other = world.gather.ask("b", 9, 1).unwrap();
-        assert_eq!(world.runs.recv().await.unwrap(), ("b", vec![9]));
-        assert!(world.runs.try_recv().is_err());
+        let first = world.submit(1);
+        assert_eq!(world.batches.recv().await.unwrap(), ("a", vec![1]));
+        let _second = world.submit(2);
+        assert_eq!(world.batches.recv().await.unwrap(), ("a", vec![2]));
+        let waiting: Vec<_> = (3..=6).map(|item| world.submit(item)).collect();
+        // Another key has batches of its own.
+        let other = world.batcher.submit("b", 9, 1).unwrap();
+        assert_eq!(world.batches.recv().await.unwrap(), ("b", vec![9]));
+        assert!(world.batches.try_recv().is_err());
 
         world.ends.add_permits(10);
-        assert_eq!(world.runs.recv().await.unwrap(), ("a", vec![3, 4, 5]));
-        assert_eq!(world.runs.recv().await.unwrap(), ("a", vec![6]));
+        assert_eq!(world.batches.recv().await.unwrap(), ("a", vec![3, 4, 5]));
+        assert_eq!(world.batches.recv().await.unwrap(), ("a", vec![6]));
         assert_eq!(first.await.unwrap(), 1_001);
         assert_eq!(other.await.unwrap(), 1_009);
-        for (answered, asked) in waiting.into_iter().zip(3..) {
-            assert_eq!(answered.await.unwrap(), asked + 1_000);
+        for (answer, item) in waiting.into_iter().zip(3..) {
+            assert_eq!(answer.await.unwrap(), item + 1_000);
         }
     }
 
     #[tokio::test]
-    async fn a_run_is_bounded_by_weight_and_what_is_too_heavy_goes_alone() {
+    async fn weight_bounds_a_batch() {
         let mut world = World::new();
-        let _out = [world.ask(1), world.ask(2)];
+        let _out = [world.submit(1), world.submit(2)];
         // Both are out before the others come.
         let mut out = 0;
         while out < 2 {
-            out += world.runs.recv().await.unwrap().1.len();
+            out += world.batches.recv().await.unwrap().1.len();
         }
         let heavy = [(3, 60), (4, 40), (5, 1), (6, 500)];
-        let _waiting = heavy.map(|(ask, weight)| world.gather.ask("a", ask, weight).unwrap());
+        let _waiting = heavy.map(|(item, weight)| world.batcher.submit("a", item, weight).unwrap());
         world.ends.add_permits(10);
-        for together in [vec![3, 4], vec![5], vec![6]] {
-            assert_eq!(world.runs.recv().await.unwrap().1, together);
+        for batch in [vec![3, 4], vec![5], vec![6]] {
+            assert_eq!(world.batches.recv().await.unwrap().1, batch);
         }
     }
 
     #[tokio::test]
-    async fn who_gives_up_while_waiting_is_left_out_and_who_is_one_too_many_refused() {
+    async fn abandoned_and_excess_requests_are_not_sent() {
         let mut world = World::new();
-        let _first = world.ask(1);
-        world.runs.recv().await.unwrap();
-        let _second = world.ask(2);
-        world.runs.recv().await.unwrap();
-        let mut waiting: Vec<_> = (3..=8).map(|ask| world.ask(ask)).collect();
-        assert_eq!(world.gather.ask("a", 9, 1).unwrap_err(), Full(6));
+        let _first = world.submit(1);
+        world.batches.recv().await.unwrap();
+        let _second = world.submit(2);
+        world.batches.recv().await.unwrap();
+        let mut waiting: Vec<_> = (3..=8).map(|item| world.submit(item)).collect();
+        assert_eq!(world.batcher.submit("a", 9, 1).unwrap_err(), Full(6));
         drop(waiting.remove(0));
         world.ends.add_permits(10);
-        assert_eq!(world.runs.recv().await.unwrap().1, [4, 5, 6]);
+        assert_eq!(world.batches.recv().await.unwrap().1, [4, 5, 6]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_run_keeps_nobody_and_is_answered_in_the_end() {
+    async fn a_slow_batch_delays_no_other() {
         let mut world = World::new();
-        let slow = [world.ask(1), world.ask(2)];
-        let _third = world.ask(3);
-        // Both are out and neither ends; the clock moves on by itself.
-        let mut runs = 0;
-        while runs < 3 {
-            runs += world.runs.recv().await.unwrap().1.len();
+        let slow = [world.submit(1), world.submit(2)];
+        let _third = world.submit(3);
+        // Both are out and neither ends; the paused clock advances when all tasks wait.
+        let mut sent = 0;
+        while sent < 3 {
+            sent += world.batches.recv().await.unwrap().1.len();
         }
         world.ends.add_permits(3);
-        for answered in slow {
-            answered.await.unwrap();
+        for answer in slow {
+            answer.await.unwrap();
         }
     }
 
     #[tokio::test]
-    async fn a_run_that_breaks_off_tells_its_callers_and_keeps_nobody_else() {
+    async fn a_broken_batch_tells_its_callers() {
         let mut world = World::new();
         world.ends.add_permits(10);
-        let broken = world.ask(666);
+        let broken = world.submit(666);
         assert!(broken.await.is_err());
-        assert_eq!(world.ask(1).await.unwrap(), 1_001);
-        while world.runs.try_recv().is_ok() {}
-        assert_eq!(world.ask(2).await.unwrap(), 1_002);
+        assert_eq!(world.submit(1).await.unwrap(), 1_001);
+        while world.batches.try_recv().is_ok() {}
+        assert_eq!(world.submit(2).await.unwrap(), 1_002);
     }
 }

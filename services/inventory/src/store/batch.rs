@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use flashsale_batch::{Asked, Full, Gather, Limits};
+use flashsale_batch::{Batcher, Full, Limits};
 use fred::types::Value;
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
@@ -114,11 +114,11 @@ struct BatchItem {
 
 /// The batches of all sales.
 #[derive(Debug)]
-pub(super) struct Batches(Gather<Key, BatchItem, BatchReply>);
+pub(super) struct Batches(Batcher<Key, BatchItem, BatchReply>);
 
 impl Batches {
     pub(super) fn new(runner: Arc<Runner>, scripts: Arc<Scripts>) -> Self {
-        Self(Gather::new(LIMITS, move |key, batch| {
+        Self(Batcher::new(LIMITS, move |key, batch| {
             run(Arc::clone(&runner), Arc::clone(&scripts), key, batch)
         }))
     }
@@ -132,7 +132,7 @@ impl Batches {
                 return Err(Refusal::TooLate);
             }
             let item = BatchItem { args: args.clone(), until };
-            let answered = self.0.ask(key, item, request.lines.len());
+            let answered = self.0.submit(key, item, request.lines.len());
             let answered = answered.map_err(|Full(waiting)| Refusal::StoreAway {
                 store: "redis",
                 cause: format!("{waiting} requests of the sale wait for it already"),
@@ -154,14 +154,14 @@ async fn run(
     runner: Arc<Runner>,
     scripts: Arc<Scripts>,
     (sale_id, epoch): Key,
-    batch: Vec<Asked<BatchItem, BatchReply>>,
+    batch: Vec<flashsale_batch::Request<BatchItem, BatchReply>>,
 ) {
     // The run may start as long as one of its requests may; the script judges each deadline.
-    let Some(until) = batch.iter().map(|item| item.ask().until).max() else { return };
+    let Some(until) = batch.iter().map(|request| request.item().until).max() else { return };
     let args = |clock: &StoreClock| {
         let mut all: Vec<Value> = vec![MAX_TOTAL_MINOR.into()];
-        for item in &batch {
-            let BatchItem { args, until } = item.ask();
+        for request in &batch {
+            let BatchItem { args, until } = request.item();
             all.push(clock.at(*until).into());
             all.extend(args.iter().cloned());
         }
@@ -173,7 +173,9 @@ async fn run(
         _ => Err(reply.refusal()),
     });
     match answered {
-        Ok(mut reply) => batch.into_iter().for_each(|item| item.answer(reply.part())),
-        Err(refusal) => batch.into_iter().for_each(|item| item.answer(Err(refusal.clone()))),
+        Ok(mut reply) => batch.into_iter().for_each(|request| request.answer(reply.part())),
+        Err(refusal) => {
+            batch.into_iter().for_each(|request| request.answer(Err(refusal.clone())));
+        }
     }
 }
