@@ -1,10 +1,12 @@
 //! How every service reaches Postgres: one pool set-up, statements that are steps, the migrations,
-//! and which errors are worth another try.
+//! and whose fault an error is.
 
+mod fault;
 mod stepped;
 
 use std::{future::Future, time::Duration};
 
+pub use fault::{Fault, failure, refused_content};
 #[doc(hidden)]
 pub use flashsale_failpoint::Step;
 use serde::Deserialize;

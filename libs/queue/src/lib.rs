@@ -8,7 +8,11 @@ mod streams;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, context::PublishErrorKind, message::PublishMessage};
-pub use message::{Line, OrderEvent, OrderMessage, PaymentEvent, QueueMessage, unreadable_order};
+pub use flashsale_record::Line;
+pub use message::{
+    CancelTarget, OrderEvent, OrderMessage, PaymentEvent, QueueMessage, RecordedOrder,
+    unreadable_order,
+};
 pub use room::{Filled, Measuring, Room, bytes_for_orders};
 use serde::{Deserialize, Serialize};
 pub use streams::{KeepPauses, ensure_events_stream, ensure_orders_stream, keep_stream};
@@ -230,8 +234,8 @@ async fn publish(
         messaging.destination.name = ORDERS,
         order_id = tracing::field::Empty,
     );
-    if let Some(order) = message.order() {
-        span.record("order_id", tracing::field::display(order.order_id));
+    if let Some(order_id) = message.order_id() {
+        span.record("order_id", tracing::field::display(order_id));
     }
     let (subject, body) = (message.subject(), message.encode());
     // Held until the publish has ended: what is under way may be in the stream or not.

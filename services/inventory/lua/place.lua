@@ -22,7 +22,7 @@ if hold.s ~= 'HELD' then
   return { 'RESOLVED', NOW, hold.s }
 end
 
-hold.s, hold.o, hold.p, hold.q, hold.h = 'PLACED', request, NOW, request_id, hash
+give_order(hold, 'PLACED', request, NOW, request_id, hash)
 move(hold, 'h', 'p')
 call('ZREM', DEADLINES, id)
 call('ZADD', PENDING, NOW, id)

@@ -118,6 +118,11 @@ local function find(id, buyer)
   return hold
 end
 
+-- Gives the hold the order that it carries. The fields of a hold are in docs/stores.md.
+local function give_order(hold, state, order, placed, request_id, hash)
+  hold.s, hold.o, hold.p, hold.q, hold.h = state, order, placed, request_id, hash
+end
+
 -- A hold is never empty and never has an empty list in it, which cjson would write as an object;
 -- its numbers have at most 14 digits, which cjson writes exactly.
 local function store(id, hold)

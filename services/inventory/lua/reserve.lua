@@ -3,8 +3,9 @@
 --
 -- The requests of a batch share the cost of a run. Everything that they may need is read first,
 -- then each is decided in turn on what those before it have left, and all results are written last.
--- A hold is concatenated from texts that inventory has encoded: writing it with cjson was a fifth
--- of the script's time.
+-- A hold is concatenated from texts that inventory has encoded (src/store/stored_hold.rs): writing
+-- it with cjson was a fifth of the script's time. The fields are those of every hold, in an order
+-- of their own.
 --
 -- ARGV  1 epoch, 2 the latest of the requests' deadlines, 3 the highest total in minor units, then
 --       the requests, whose parts are named below

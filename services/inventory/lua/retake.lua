@@ -44,7 +44,7 @@ local function retake(id, order, buyer, admission, request_id, hash, placed, det
       -- The request is remembered as one that got nothing: a retry of it must not take units for an
       -- order that is about to end. The hold's units were last taken in an epoch before this one.
       local refused = { b = buyer, s = 'RELEASED', d = placed, t = placed, l = lines, e = tonumber(ARGV[1]) - 1 }
-      refused.o, refused.p, refused.q, refused.h = order, placed, request_id, hash
+      give_order(refused, refused.s, order, placed, request_id, hash)
       store(id, refused)
       remember('place', order, hash, id)
       return 'REFUSED'
@@ -60,7 +60,7 @@ local function retake(id, order, buyer, admission, request_id, hash, placed, det
       call('HSET', SPENT, admission, id)
     end
   end
-  hold.s, hold.o, hold.p, hold.q, hold.h = 'PLACED', order, placed, request_id, hash
+  give_order(hold, 'PLACED', order, placed, request_id, hash)
   call('ZADD', PENDING, placed, id)
   call('HSET', ORDERS, id, details)
   store(id, hold)

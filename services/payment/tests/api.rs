@@ -225,6 +225,17 @@ async fn payments_are_recorded_once() {
 }
 
 #[tokio::test]
+async fn a_broken_constraint_is_internal() {
+    let api = Api::new().await;
+    sqlx::query("ALTER TABLE payments ADD CONSTRAINT full_moon CHECK (currency <> 'EUR')")
+        .execute(&api.pg.pool)
+        .await
+        .unwrap();
+    let refused = api.create(&[api.good()]).await.unwrap_err();
+    assert_failure(&refused, Reason::Internal);
+}
+
+#[tokio::test]
 async fn an_unknown_order_can_be_cancelled() {
     let api = Api::new().await;
     let unheard = api.good();

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use flashsale_errors::{Failure, Reason};
-use flashsale_queue::QueueMessage;
+use flashsale_queue::{CancelTarget, QueueMessage};
 use flashsale_service::deadline;
 use uuid::Uuid;
 
 use super::{Orders, orders::Found};
 use crate::{
-    domain::{Order, OrderState},
+    domain::{Order, OrderState, Recorded},
     store::{ReadError, unavailable},
 };
 
@@ -34,25 +34,29 @@ impl Orders {
         let found = self.find(sale_id, order_id, Some(buyer_id)).await?;
         let Found { order, message, unreadable } = found;
         match order.state {
-            OrderState::Cancelled => return Ok(order),
-            OrderState::Confirmed | OrderState::Declined | OrderState::Refunded => {
+            OrderState::Recorded(Recorded::Cancelled) => return Ok(order),
+            OrderState::Recorded(
+                state @ (Recorded::Confirmed | Recorded::Declined | Recorded::Refunded),
+            ) => {
                 return Err(Failure::new(
                     Reason::OrderNotCancellable,
                     "the order has reached its end",
                 )
-                .with("state", order.state.recorded_name().unwrap_or_default()));
+                .with("state", state));
             }
             OrderState::AcceptancePending
             | OrderState::Accepted
-            | OrderState::DeadLetter
-            | OrderState::Claimed
-            | OrderState::Paying
-            | OrderState::ActionRequired => {}
+            | OrderState::Recorded(
+                Recorded::DeadLetter
+                | Recorded::Claimed
+                | Recorded::Paying
+                | Recorded::ActionRequired,
+            ) => {}
         }
         if order.cancel_requested {
             return Ok(order);
         }
-        let message = match order.state {
+        let target = match order.state {
             // Not recorded yet: the request carries the whole order, so that its row can be written
             // as CANCELLED.
             OrderState::AcceptancePending | OrderState::Accepted if unreadable => {
@@ -62,20 +66,13 @@ impl Orders {
                 return Err(Failure::store("stock", what));
             }
             OrderState::AcceptancePending | OrderState::Accepted => {
-                message.unwrap_or_else(|| order.recorded_message())
+                message.map_or_else(|| recorded(&order), CancelTarget::Placed)
             }
-            OrderState::DeadLetter
-            | OrderState::Claimed
-            | OrderState::Paying
-            | OrderState::ActionRequired
-            | OrderState::Confirmed
-            | OrderState::Declined
-            | OrderState::Cancelled
-            | OrderState::Refunded => order.recorded_message(),
+            OrderState::Recorded(_) => recorded(&order),
         };
         let now = flashsale_failpoint::now_utc().unix_timestamp_nanos() / 1_000_000;
         let cancellation = QueueMessage::Cancel {
-            order: message,
+            target,
             requested_at_ms: i64::try_from(now).unwrap_or(i64::MAX),
         };
         let mut subscription = self.subscriptions.follow(order_id);
@@ -98,4 +95,8 @@ impl Orders {
             Ok(Err(_)) | Err(_) => Ok(Order { cancel_requested: true, ..order }),
         }
     }
+}
+
+fn recorded(order: &Order) -> CancelTarget {
+    CancelTarget::Recorded(order.recorded_order())
 }

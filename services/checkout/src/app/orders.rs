@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{AdmissionControl, OrderSubscriptions};
 use crate::{
-    domain::{Order, OrderFilter, OrderState},
+    domain::{Order, OrderFilter},
     peers::inventory::{Inventory, PlacedOrder},
     store::{Queue, ReadError, Record},
 };
@@ -89,7 +89,7 @@ impl Orders {
         buyer_id: Option<&str>,
     ) -> Result<Found, Failure> {
         let found = match self.record.order(order_id).await {
-            Ok(Some(row)) if row.state == OrderState::DeadLetter => {
+            Ok(Some(row)) if row.state.is_dead_letter() => {
                 match self.placed_order(sale_id, order_id).await {
                     Ok(placed) => placed.order.with_state_of(&row).into(),
                     // Its hold is gone with an older epoch of the stock.

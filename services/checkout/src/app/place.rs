@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Orders;
 use crate::{
-    domain::{Details, Order, OrderState},
+    domain::{Details, Order, OrderState, Recorded},
     peers::inventory::PlacedOrder,
 };
 
@@ -128,7 +128,9 @@ impl Orders {
             Ok(None) => Ok(placed.order),
             Err(error) => match placed.hold_state {
                 HoldState::Placed => Ok(placed.order),
-                HoldState::Sold => Ok(Order { state: OrderState::Confirmed, ..placed.order }),
+                HoldState::Sold => {
+                    Ok(Order { state: OrderState::Recorded(Recorded::Confirmed), ..placed.order })
+                }
                 HoldState::Unspecified
                 | HoldState::Held
                 | HoldState::Released

@@ -8,10 +8,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{OrderSubscription, Orders, orders::visible};
-use crate::{
-    domain::{Order, OrderState},
-    store::Record,
-};
+use crate::{domain::Order, store::Record};
 
 /// How long a watcher waits after a failed read of the record.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -71,7 +68,7 @@ impl Watcher {
             // Boxed, so that thousands of waiting watchers do not each hold the size of a query's
             // future.
             let Some(recorded) = Box::pin(self.read()).await? else { continue };
-            let recorded = if recorded.state == OrderState::DeadLetter {
+            let recorded = if recorded.state.is_dead_letter() {
                 self.last.clone().with_state_of(&recorded)
             } else {
                 recorded

@@ -1,38 +1,23 @@
 //! Orders as messages of the queue, and back.
 
-use flashsale_queue::OrderMessage;
+use flashsale_queue::{OrderMessage, RecordedOrder};
 use time::{OffsetDateTime, error::ComponentRange};
-use uuid::Uuid;
 
-use super::{Line, Order, OrderState};
+use super::{Order, OrderState};
 
 impl Order {
-    /// The message about an order that is already recorded. The claims use its id alone, so that
-    /// what only the hold has is left empty.
-    pub fn recorded_message(&self) -> OrderMessage {
-        let lines = self.lines.iter().map(|line| flashsale_queue::Line {
-            sku: line.sku.clone(),
-            quantity: line.quantity,
-            unit_price_minor: line.unit_price_minor,
-        });
-        OrderMessage {
+    /// What a cancellation says of the order once it is recorded.
+    pub fn recorded_order(&self) -> RecordedOrder {
+        RecordedOrder {
             order_id: self.order_id,
             sale_id: self.sale_id,
             buyer_id: self.buyer_id.clone(),
             hold_id: self.hold_id,
-            epoch: 0,
-            admission_id: None,
-            request_id: Uuid::nil(),
-            request_hash: String::new(),
-            lines: lines.collect(),
+            lines: self.lines.clone(),
             currency: self.currency.clone(),
             total_minor: self.total_minor,
             placed_at_ms: i64::try_from(self.placed_at.unix_timestamp_nanos() / 1_000_000)
                 .unwrap_or(0),
-            email: String::new(),
-            contact_name: String::new(),
-            payment_method: String::new(),
-            locale: String::new(),
         }
     }
 
@@ -50,15 +35,7 @@ impl Order {
             buyer_id: message.buyer_id.clone(),
             hold_id: message.hold_id,
             state: OrderState::Accepted,
-            lines: message
-                .lines
-                .iter()
-                .map(|line| Line {
-                    sku: line.sku.clone(),
-                    quantity: line.quantity,
-                    unit_price_minor: line.unit_price_minor,
-                })
-                .collect(),
+            lines: message.lines.clone(),
             currency: message.currency.clone(),
             total_minor: message.total_minor,
             placed_at,

@@ -5,4 +5,5 @@ mod message;
 mod order;
 
 pub use contact::{Contact, Details, InputError};
-pub use order::{Line, Order, OrderFilter, OrderState};
+pub use flashsale_record::{Line, OrderState as Recorded};
+pub use order::{Order, OrderFilter, OrderState};

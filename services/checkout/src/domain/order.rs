@@ -1,9 +1,11 @@
 //! An order as it is seen from outside.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::time::Duration;
 
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+use super::{Line, Recorded};
 
 /// How long after inventory's check of its Redis an order may still be answered as accepted. The
 /// marker of a rebuild on another Redis comes 2 s after that Redis has begun to count, so that
@@ -17,21 +19,8 @@ pub enum OrderState {
     AcceptancePending,
     /// In the stock store and in the queue.
     Accepted,
-    /// Queued, but impossible to record: it waits for an operator.
-    DeadLetter,
-    /// Recorded, not charged yet.
-    Claimed,
-    /// Being charged.
-    Paying,
-    /// The buyer must authenticate.
-    ActionRequired,
-    /// Paid.
-    Confirmed,
-    /// Refused by the payment provider.
-    Declined,
-    Cancelled,
-    /// Paid and refunded.
-    Refunded,
+    /// In the record.
+    Recorded(Recorded),
 }
 
 impl OrderState {
@@ -41,72 +30,18 @@ impl OrderState {
         if acked && since_check <= ACCEPT_WITHIN { Self::Accepted } else { Self::AcceptancePending }
     }
 
-    /// The name in the record; unrecorded states have none.
-    pub const fn recorded_name(self) -> Option<&'static str> {
-        match self {
-            Self::AcceptancePending | Self::Accepted => None,
-            Self::DeadLetter => Some("DEAD_LETTER"),
-            Self::Claimed => Some("CLAIMED"),
-            Self::Paying => Some("PAYING"),
-            Self::ActionRequired => Some("ACTION_REQUIRED"),
-            Self::Confirmed => Some("CONFIRMED"),
-            Self::Declined => Some("DECLINED"),
-            Self::Cancelled => Some("CANCELLED"),
-            Self::Refunded => Some("REFUNDED"),
-        }
-    }
-
     /// Whether the order may still be paid or cancelled.
     pub const fn is_open(self) -> bool {
         match self {
-            Self::AcceptancePending
-            | Self::Accepted
-            | Self::DeadLetter
-            | Self::Claimed
-            | Self::Paying
-            | Self::ActionRequired => true,
-            Self::Confirmed | Self::Declined | Self::Cancelled | Self::Refunded => false,
+            Self::AcceptancePending | Self::Accepted => true,
+            Self::Recorded(state) => state.is_open(),
         }
     }
-}
 
-/// A state name that the record should not hold.
-#[derive(Debug, PartialEq, Eq)]
-pub struct UnknownState(String);
-
-impl fmt::Display for UnknownState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the record holds an order in the unknown state {:?}", self.0)
+    /// Whether the record has it as a dead letter.
+    pub fn is_dead_letter(self) -> bool {
+        self == Self::Recorded(Recorded::DeadLetter)
     }
-}
-
-impl FromStr for OrderState {
-    type Err = UnknownState;
-
-    fn from_str(name: &str) -> Result<Self, UnknownState> {
-        [
-            Self::DeadLetter,
-            Self::Claimed,
-            Self::Paying,
-            Self::ActionRequired,
-            Self::Confirmed,
-            Self::Declined,
-            Self::Cancelled,
-            Self::Refunded,
-        ]
-        .into_iter()
-        .find(|state| state.recorded_name() == Some(name))
-        .ok_or_else(|| UnknownState(name.to_owned()))
-    }
-}
-
-/// Units of one sku, at the price they were reserved at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    pub sku: String,
-    pub quantity: i64,
-    /// Price of one unit in minor units.
-    pub unit_price_minor: i64,
 }
 
 /// An order as callers see it.
@@ -146,8 +81,8 @@ pub struct OrderFilter {
     pub sale_id: Uuid,
     /// `None` for all buyers.
     pub buyer_id: Option<String>,
-    /// The recorded name of a state; `None` for all.
-    pub state: Option<&'static str>,
+    /// `None` for all.
+    pub state: Option<Recorded>,
 }
 
 #[cfg(test)]
@@ -168,22 +103,5 @@ mod tests {
         ] {
             assert_eq!(OrderState::placed(acked, since_check), state, "{acked} {since_check:?}");
         }
-    }
-
-    #[test]
-    fn recorded_names_round_trip() {
-        for name in [
-            "DEAD_LETTER",
-            "CLAIMED",
-            "PAYING",
-            "ACTION_REQUIRED",
-            "CONFIRMED",
-            "DECLINED",
-            "CANCELLED",
-            "REFUNDED",
-        ] {
-            assert_eq!(name.parse::<OrderState>().unwrap().recorded_name(), Some(name));
-        }
-        assert!("ACCEPTED".parse::<OrderState>().is_err());
     }
 }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     app::Orders,
-    domain::{Contact, Details, Order, OrderFilter},
+    domain::{Contact, Details, Order, OrderFilter, Recorded},
 };
 
 const DEFAULT_PAGE: usize = 50;
@@ -140,7 +140,8 @@ impl CheckoutService for Checkout {
         let state = decode::recorded_state(request.state)?;
         let page_size = page::size(request.page_size, DEFAULT_PAGE, MAX_PAGE)?;
         let buyer_id = some_buyer(&request.buyer_id)?;
-        let (buyer, state_name) = (buyer_id.unwrap_or_default(), state.unwrap_or_default());
+        let (buyer, state_name) =
+            (buyer_id.unwrap_or_default(), state.map_or("", Recorded::as_str));
         let list = ["orders", request.sale_id.as_str(), buyer, state_name];
         let after = page::key(&list, &request.page_token)?;
         let filter = OrderFilter { sale_id, buyer_id: buyer_id.map(str::to_owned), state };

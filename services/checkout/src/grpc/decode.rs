@@ -5,7 +5,7 @@ use flashsale_proto::{checkout, inventory};
 use flashsale_service::wire;
 use uuid::Uuid;
 
-use crate::domain::{InputError, OrderState};
+use crate::domain::{InputError, Recorded};
 
 const MAX_BUYER_CHARS: usize = 128;
 
@@ -45,11 +45,11 @@ pub(super) fn line(line: checkout::Line) -> inventory::Line {
     inventory::Line { sku: line.sku, quantity: line.quantity }
 }
 
-/// The recorded name of the state that a list is limited to; `None` for all.
+/// The state that a list is limited to; `None` for all.
 ///
 /// # Errors
 /// `ARGUMENT_INVALID` for an unknown state, or one that is never recorded.
-pub(super) fn recorded_state(state: i32) -> Result<Option<&'static str>, Failure> {
+pub(super) fn recorded_state(state: i32) -> Result<Option<Recorded>, Failure> {
     use checkout::OrderState as Wire;
     let unrecorded = || {
         Failure::invalid(
@@ -60,13 +60,13 @@ pub(super) fn recorded_state(state: i32) -> Result<Option<&'static str>, Failure
     match Wire::try_from(state).map_err(|_| unrecorded())? {
         Wire::Unspecified => Ok(None),
         Wire::AcceptancePending | Wire::Accepted => Err(unrecorded()),
-        Wire::DeadLetter => Ok(OrderState::DeadLetter.recorded_name()),
-        Wire::Claimed => Ok(OrderState::Claimed.recorded_name()),
-        Wire::Paying => Ok(OrderState::Paying.recorded_name()),
-        Wire::ActionRequired => Ok(OrderState::ActionRequired.recorded_name()),
-        Wire::Confirmed => Ok(OrderState::Confirmed.recorded_name()),
-        Wire::Declined => Ok(OrderState::Declined.recorded_name()),
-        Wire::Cancelled => Ok(OrderState::Cancelled.recorded_name()),
-        Wire::Refunded => Ok(OrderState::Refunded.recorded_name()),
+        Wire::DeadLetter => Ok(Some(Recorded::DeadLetter)),
+        Wire::Claimed => Ok(Some(Recorded::Claimed)),
+        Wire::Paying => Ok(Some(Recorded::Paying)),
+        Wire::ActionRequired => Ok(Some(Recorded::ActionRequired)),
+        Wire::Confirmed => Ok(Some(Recorded::Confirmed)),
+        Wire::Declined => Ok(Some(Recorded::Declined)),
+        Wire::Cancelled => Ok(Some(Recorded::Cancelled)),
+        Wire::Refunded => Ok(Some(Recorded::Refunded)),
     }
 }

@@ -3,7 +3,7 @@
 use flashsale_proto::{checkout, inventory};
 use flashsale_service::wire;
 
-use crate::domain::{Order, OrderState};
+use crate::domain::{Order, OrderState, Recorded};
 
 pub(super) fn held_line(line: inventory::PricedLine) -> checkout::PricedLine {
     checkout::PricedLine { sku: line.sku, quantity: line.quantity, unit_price: line.unit_price }
@@ -37,13 +37,15 @@ fn state(state: OrderState) -> checkout::OrderState {
     match state {
         OrderState::AcceptancePending => checkout::OrderState::AcceptancePending,
         OrderState::Accepted => checkout::OrderState::Accepted,
-        OrderState::DeadLetter => checkout::OrderState::DeadLetter,
-        OrderState::Claimed => checkout::OrderState::Claimed,
-        OrderState::Paying => checkout::OrderState::Paying,
-        OrderState::ActionRequired => checkout::OrderState::ActionRequired,
-        OrderState::Confirmed => checkout::OrderState::Confirmed,
-        OrderState::Declined => checkout::OrderState::Declined,
-        OrderState::Cancelled => checkout::OrderState::Cancelled,
-        OrderState::Refunded => checkout::OrderState::Refunded,
+        OrderState::Recorded(state) => match state {
+            Recorded::DeadLetter => checkout::OrderState::DeadLetter,
+            Recorded::Claimed => checkout::OrderState::Claimed,
+            Recorded::Paying => checkout::OrderState::Paying,
+            Recorded::ActionRequired => checkout::OrderState::ActionRequired,
+            Recorded::Confirmed => checkout::OrderState::Confirmed,
+            Recorded::Declined => checkout::OrderState::Declined,
+            Recorded::Cancelled => checkout::OrderState::Cancelled,
+            Recorded::Refunded => checkout::OrderState::Refunded,
+        },
     }
 }

@@ -9,12 +9,12 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::{Line, Order, OrderFilter, OrderState};
+use crate::domain::{Line, Order, OrderFilter, OrderState, Recorded};
 
 /// Why the record has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// Postgres does not answer.
+    /// Postgres does not answer, or refuses the statement.
     #[error(transparent)]
     Postgres(#[from] sqlx::Error),
     /// A row that violates the rules of the record.
@@ -25,7 +25,7 @@ pub enum ReadError {
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Postgres(cause) => Failure::store("postgres", cause),
+            ReadError::Postgres(cause) => flashsale_pg::failure(cause),
             ReadError::Corrupt(what) => Failure::internal(what),
         }
     }
@@ -74,8 +74,9 @@ struct Row {
 
 impl Row {
     fn into_order(self) -> Result<Order, ReadError> {
-        let state: OrderState =
-            self.state.parse().map_err(|unknown| ReadError::Corrupt(format!("{unknown}")))?;
+        let state = self.state.parse::<Recorded>().map_err(|unknown| {
+            ReadError::Corrupt(format!("the record of order {}: {unknown}", self.order_id))
+        })?;
         let lines = self
             .skus
             .into_iter()
@@ -88,7 +89,7 @@ impl Row {
             sale_id: self.sale_id,
             buyer_id: self.buyer_id,
             hold_id: self.hold_id,
-            state,
+            state: OrderState::Recorded(state),
             lines,
             currency: self.currency,
             total_minor: self.total_minor,
@@ -160,7 +161,7 @@ impl Record {
             "sql/list_orders.sql",
             filter.sale_id,
             filter.buyer_id.as_deref(),
-            filter.state,
+            filter.state.map(Recorded::as_str),
             after.map(|last| last.at),
             after.map(|last| last.id),
             limit,

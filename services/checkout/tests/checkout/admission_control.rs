@@ -184,8 +184,8 @@ async fn full_queue_takes_markers_and_cancellations() {
     assert!(world.cancel(&cancel(&first)).await.unwrap().cancel_requested);
     let [.., fence, cancellation] = &world.queued().await[..] else { panic!("nothing is queued") };
     assert_eq!(*fence, marker);
-    assert!(matches!(cancellation, QueueMessage::Cancel { order, .. }
-        if order.order_id.to_string() == first.order_id));
+    assert!(matches!(cancellation, QueueMessage::Cancel { target, .. }
+        if target.order_id().to_string() == first.order_id));
     world.jetstream.get_stream(ORDERS).await.unwrap().purge().await.unwrap();
     eventually("orders are accepted again", async || world.place(&late).await.ok()).await;
 }

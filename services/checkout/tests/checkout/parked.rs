@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use flashsale_errors::Reason;
 use flashsale_proto::checkout::{GetOrderRequest, Order, OrderState};
-use flashsale_queue::OrderMessage;
+use flashsale_queue::{CancelTarget, OrderMessage};
 use flashsale_testbed::{assert_failure, eventually};
 use tonic::Status;
 use uuid::Uuid;
@@ -63,7 +63,7 @@ async fn cancellation_of_parked_order_carries_it() {
     let order = get_as(&world, sale, message.order_id, "ada").await.unwrap();
     let asked = world.cancel(&cancel(&order)).await.unwrap();
     assert_eq!(asked, Order { cancel_requested: true, ..order });
-    assert_eq!(world.cancels().await, [message]);
+    assert_eq!(world.cancels().await, [CancelTarget::from(message)]);
 }
 
 #[tokio::test]

@@ -322,6 +322,18 @@ async fn orders_work_without_postgres() {
 }
 
 #[tokio::test]
+async fn a_refused_statement_is_internal() {
+    let world = world(|_| {}).await;
+    let sale = world.sale(10).await;
+    sqlx::query("ALTER TABLE orders RENAME TO orders_elsewhere")
+        .execute(&world.pg.pool)
+        .await
+        .unwrap();
+    let unknown = failure(world.get(sale, &Uuid::new_v4().to_string()).await).unwrap_err();
+    assert_eq!(unknown.reason(), Reason::Internal);
+}
+
+#[tokio::test]
 async fn late_ack_is_pending() {
     let world = world(|_| {}).await;
     let sale = world.sale(10).await;

@@ -21,7 +21,7 @@ use flashsale_proto::{
         inventory_service_client::InventoryServiceClient,
     },
 };
-use flashsale_queue::{ORDERS, OrderEvent, OrderMessage, QueueMessage};
+use flashsale_queue::{CancelTarget, ORDERS, OrderEvent, OrderMessage, QueueMessage};
 use flashsale_redis::{RedisConfig, Script, Store};
 use flashsale_service::{Drain, Hosted, config::load_from};
 pub(crate) use flashsale_testbed::fixtures::SaleSpec;
@@ -299,11 +299,11 @@ impl World {
     }
 
     /// The queued requests to cancel.
-    pub(crate) async fn cancels(&self) -> Vec<OrderMessage> {
+    pub(crate) async fn cancels(&self) -> Vec<CancelTarget> {
         let messages = self.queued().await.into_iter();
         messages
             .filter_map(|message| match message {
-                QueueMessage::Cancel { order, .. } => Some(order),
+                QueueMessage::Cancel { target, .. } => Some(target),
                 QueueMessage::Place { .. }
                 | QueueMessage::Fence { .. }
                 | QueueMessage::Closing { .. }

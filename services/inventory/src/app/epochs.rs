@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use flashsale_record::SaleState;
 use flashsale_service::boottime::BootInstant;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -234,7 +235,7 @@ impl Epochs {
         let beaten = self.beat().await?;
         if let Some(row) = beaten.sales.iter().find(|row| row.sale_id == sale_id) {
             let standing = self.standing(row, beaten.read_at, &beaten.confirmed);
-            let answer = answer(&row.state, row.open, standing.as_ref());
+            let answer = answer(row.state, row.open, standing.as_ref());
             let (at, read_at) = (Instant::now(), beaten.read_at);
             let new = Found { standing, answer, at, asked, read_at };
             sale.keep(&new);
@@ -242,8 +243,7 @@ impl Epochs {
         }
         let read_at = BootInstant::now();
         let Known { state, epoch, is_final, .. } = self.record.lookup(sale_id).await?;
-        let started = matches!(state.as_str(), "OPEN" | "PAUSED");
-        let refusal = if !is_final && (started || epoch.is_some()) {
+        let refusal = if !is_final && (state.is_running() || epoch.is_some()) {
             // Its stock is being loaded.
             Refusal::Fenced
         } else {
@@ -256,11 +256,11 @@ impl Epochs {
     }
 }
 
-fn answer(state: &str, open: bool, standing: Option<&Standing>) -> Result<i64, Refusal> {
+fn answer(state: SaleState, open: bool, standing: Option<&Standing>) -> Result<i64, Refusal> {
     match standing {
         Some(standing) => Ok(standing.epoch),
         // Its stock is being loaded, or stands on another server.
-        None if open || matches!(state, "OPEN" | "PAUSED" | "ENDED") => Err(Refusal::Fenced),
-        None => Err(Refusal::NotOpen { state: state.to_owned(), window_ms: None }),
+        None if open || state.has_begun() => Err(Refusal::Fenced),
+        None => Err(Refusal::NotOpen { state, window_ms: None }),
     }
 }

@@ -66,7 +66,7 @@ impl Load<'_> {
                     };
                 }
                 // Before a sale opens no units can have been taken.
-                let never_opened = matches!(known.state.as_str(), "DRAFT" | "SCHEDULED");
+                let never_opened = !known.state.has_begun();
                 if (usable || known.rebuilding) && !never_opened {
                     return Err(Refusal::Fenced);
                 }

@@ -23,7 +23,7 @@ pub use hold::{
 pub use lines::{Line, Lines, LinesError, MAX_LINES, MAX_QUANTITY, MAX_TOTAL_MINOR};
 pub use recorded::{OrderUnits, RecordedOrder, Retaken, Straggler, one_order_a_hold};
 pub use refusal::Refusal;
-pub use request::{Content, Request};
+pub use request::{Content, Operation, Request};
 pub use sale::{Item, Rules};
 pub use serving::{
     BEAT_EVERY, COVER, Closing, Evidence, LOOK_COVER, LOOK_EVERY, MARKER_AFTER_CLEARING,

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use flashsale_record::OrderState;
 use uuid::Uuid;
 
 use super::{HoldState, PlacedLine};
@@ -39,13 +40,16 @@ pub enum OrderUnits {
 }
 
 impl OrderUnits {
-    /// By the order's state in the record; `None` for a state this version does not know.
-    pub fn of(state: &str) -> Option<Self> {
+    /// By the order's state in the record; `None` for a dead letter, of which the record has no
+    /// units.
+    pub fn of(state: OrderState) -> Option<Self> {
         match state {
-            "CLAIMED" | "PAYING" | "ACTION_REQUIRED" => Some(Self::Placed),
-            "CONFIRMED" | "REFUNDED" => Some(Self::Sold),
-            "DECLINED" | "CANCELLED" => Some(Self::Returned),
-            _ => None,
+            OrderState::Claimed | OrderState::Paying | OrderState::ActionRequired => {
+                Some(Self::Placed)
+            }
+            OrderState::Confirmed | OrderState::Refunded => Some(Self::Sold),
+            OrderState::Declined | OrderState::Cancelled => Some(Self::Returned),
+            OrderState::DeadLetter => None,
         }
     }
 
@@ -159,16 +163,16 @@ mod tests {
     #[test]
     fn every_order_state_has_column() {
         for (state, column) in [
-            ("CLAIMED", "p"),
-            ("PAYING", "p"),
-            ("ACTION_REQUIRED", "p"),
-            ("CONFIRMED", "s"),
-            ("REFUNDED", "s"),
-            ("DECLINED", ""),
-            ("CANCELLED", ""),
+            (OrderState::Claimed, "p"),
+            (OrderState::Paying, "p"),
+            (OrderState::ActionRequired, "p"),
+            (OrderState::Confirmed, "s"),
+            (OrderState::Refunded, "s"),
+            (OrderState::Declined, ""),
+            (OrderState::Cancelled, ""),
         ] {
             assert_eq!(OrderUnits::of(state).unwrap().column(), column, "{state}");
         }
-        assert_eq!(OrderUnits::of("LOST"), None);
+        assert_eq!(OrderUnits::of(OrderState::DeadLetter), None);
     }
 }

@@ -1,5 +1,7 @@
 //! Every reason for which a call is not done.
 
+use flashsale_record::SaleState;
+
 use super::{AdmissionFault, HoldState};
 
 /// Why a call was not done. Nothing was changed, unless the variant says that this is unknown.
@@ -9,7 +11,7 @@ pub enum Refusal {
     /// The sale sells nothing now. Times are milliseconds since 1970.
     NotOpen {
         /// The sale's state.
-        state: String,
+        state: SaleState,
         /// Its window, if the sale has stock.
         window_ms: Option<(i64, i64)>,
     },

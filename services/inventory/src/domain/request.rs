@@ -31,6 +31,15 @@ pub enum Content {
     Release(Uuid),
 }
 
+/// An operation on a hold. A request id binds one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Reserve,
+    Place,
+    Extend,
+    Release,
+}
+
 impl Request {
     /// The key under which it is remembered: the UUIDv5 of (sale, buyer, request id), which is also
     /// the id of the hold that it takes and of the order that it places.
@@ -44,7 +53,7 @@ impl Request {
     /// admission is part of it: a retry may carry an admission that was issued again.
     pub fn hash(&self) -> String {
         let mut hash = ContentHash(Sha256::new());
-        hash.add(self.content.operation().as_bytes());
+        hash.add(self.content.operation().as_str().as_bytes());
         hash.add(self.sale_id.as_bytes());
         hash.add(self.buyer_id.as_bytes());
         match &self.content {
@@ -84,13 +93,25 @@ impl ContentHash {
 }
 
 impl Content {
-    /// The operation's name in the scripts. A request id binds one operation.
-    pub fn operation(&self) -> &'static str {
+    /// What it does.
+    pub fn operation(&self) -> Operation {
         match self {
-            Self::Reserve(_) => "reserve",
-            Self::PlaceLines(..) | Self::PlaceHold(..) => "place",
-            Self::Extend(_) => "extend",
-            Self::Release(_) => "release",
+            Self::Reserve(_) => Operation::Reserve,
+            Self::PlaceLines(..) | Self::PlaceHold(..) => Operation::Place,
+            Self::Extend(_) => Operation::Extend,
+            Self::Release(_) => Operation::Release,
+        }
+    }
+}
+
+impl Operation {
+    /// Its name in the scripts.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reserve => "reserve",
+            Self::Place => "place",
+            Self::Extend => "extend",
+            Self::Release => "release",
         }
     }
 }

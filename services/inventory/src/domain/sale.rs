@@ -1,12 +1,14 @@
 //! What inventory knows of a sale.
 
+use flashsale_record::SaleState;
+
 /// The rules that stand beside the stock. Times are milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
     /// Raised by every change of the sale.
     pub version: i64,
-    /// The sale's state; only `OPEN` sells.
-    pub state: String,
+    /// Only an open sale sells.
+    pub state: SaleState,
     /// ISO 4217 code of every price.
     pub currency: String,
     /// The start of the sale's window.

@@ -3,9 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use flashsale_gather::{Asked, Full, Gather, Limits};
+use flashsale_batch::{Batcher, Full, Limits};
 use fred::types::Value;
-use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -14,8 +13,9 @@ use super::{
     reply::Reply,
     runner::{CLOCK_RETRIES, Runner},
     scripts::Scripts,
+    stored_hold,
 };
-use crate::domain::{HoldState, Line, Lines, MAX_TOTAL_MINOR, Proof, Refusal, Request};
+use crate::domain::{Line, Lines, MAX_TOTAL_MINOR, Proof, Refusal, Request};
 
 /// Bounds of a batch: a run of the script blocks the store for all other callers, so it must be
 /// short.
@@ -44,47 +44,20 @@ pub(super) struct BatchRequest<'a> {
     pub(super) epoch: i64,
 }
 
-/// The beginning of a hold as it is stored: what is known of it before the script runs.
-#[derive(Serialize)]
-struct Head<'a> {
-    b: &'a str,
-    e: i64,
-    s: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    o: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    q: Option<Uuid>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    h: Option<&'a str>,
-}
-
 impl BatchRequest<'_> {
     /// The request's arguments in the order of `reserve.lua`, without its deadline.
     fn args(&self) -> Result<Vec<Value>, Refusal> {
         let Self { request, key, hash, lines, proof, details, epoch } = self;
-        let operation = request.content.operation();
-        let placed = operation == "place";
-        let state = if placed { HoldState::Placed } else { HoldState::Held };
-        let mut head = json(&Head {
-            b: &request.buyer_id,
-            e: *epoch,
-            s: state.as_str(),
-            o: placed.then_some(*key),
-            q: placed.then_some(request.request_id),
-            h: placed.then_some(*hash),
-        })?;
-        // The script appends what it decides, so the closing brace is left out.
-        head.pop();
         let mut args: Vec<Value> = Vec::with_capacity(9 + 4 * lines.len());
         args.extend([
-            operation.into(),
+            request.content.operation().as_str().into(),
             (*key).into(),
             (*hash).into(),
             proof.verdict().into(),
             proof.id().into(),
-            format!("\"j\":{}", json(proof.id())?).into(),
+            stored_hold::admission(proof.id())?.into(),
             (*details).into(),
-            head.into(),
+            stored_hold::head(request, *epoch, key, hash)?.into(),
             lines.len().to_string().into(),
         ]);
         for Line { sku, quantity } in lines.iter() {
@@ -92,16 +65,11 @@ impl BatchRequest<'_> {
                 sku.as_str().into(),
                 format!("{sku}\u{1f}{}", request.buyer_id).into(),
                 (*quantity).into(),
-                format!("[{},{quantity},", json(sku)?).into(),
+                stored_hold::line_start(sku, *quantity)?.into(),
             ]);
         }
         Ok(args)
     }
-}
-
-fn json(value: &(impl Serialize + ?Sized)) -> Result<String, Refusal> {
-    serde_json::to_string(value)
-        .map_err(|error| Refusal::Fault { cause: format!("a hold cannot be written: {error}") })
 }
 
 /// One request of a batch.
@@ -114,11 +82,11 @@ struct BatchItem {
 
 /// The batches of all sales.
 #[derive(Debug)]
-pub(super) struct Batches(Gather<Key, BatchItem, BatchReply>);
+pub(super) struct Batches(Batcher<Key, BatchItem, BatchReply>);
 
 impl Batches {
     pub(super) fn new(runner: Arc<Runner>, scripts: Arc<Scripts>) -> Self {
-        Self(Gather::new(LIMITS, move |key, batch| {
+        Self(Batcher::new(LIMITS, move |key, batch| {
             run(Arc::clone(&runner), Arc::clone(&scripts), key, batch)
         }))
     }
@@ -132,7 +100,7 @@ impl Batches {
                 return Err(Refusal::TooLate);
             }
             let item = BatchItem { args: args.clone(), until };
-            let answered = self.0.ask(key, item, request.lines.len());
+            let answered = self.0.submit(key, item, request.lines.len());
             let answered = answered.map_err(|Full(waiting)| Refusal::StoreAway {
                 store: "redis",
                 cause: format!("{waiting} requests of the sale wait for it already"),
@@ -154,14 +122,14 @@ async fn run(
     runner: Arc<Runner>,
     scripts: Arc<Scripts>,
     (sale_id, epoch): Key,
-    batch: Vec<Asked<BatchItem, BatchReply>>,
+    batch: Vec<flashsale_batch::Request<BatchItem, BatchReply>>,
 ) {
     // The run may start as long as one of its requests may; the script judges each deadline.
-    let Some(until) = batch.iter().map(|item| item.ask().until).max() else { return };
+    let Some(until) = batch.iter().map(|request| request.item().until).max() else { return };
     let args = |clock: &StoreClock| {
         let mut all: Vec<Value> = vec![MAX_TOTAL_MINOR.into()];
-        for item in &batch {
-            let BatchItem { args, until } = item.ask();
+        for request in &batch {
+            let BatchItem { args, until } = request.item();
             all.push(clock.at(*until).into());
             all.extend(args.iter().cloned());
         }
@@ -173,7 +141,9 @@ async fn run(
         _ => Err(reply.refusal()),
     });
     match answered {
-        Ok(mut reply) => batch.into_iter().for_each(|item| item.answer(reply.part())),
-        Err(refusal) => batch.into_iter().for_each(|item| item.answer(Err(refusal.clone()))),
+        Ok(mut reply) => batch.into_iter().for_each(|request| request.answer(reply.part())),
+        Err(refusal) => {
+            batch.into_iter().for_each(|request| request.answer(Err(refusal.clone())));
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use flashsale_pg::statement;
+use flashsale_record::OrderState;
 use sqlx::{query_file, query_file_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -50,7 +51,8 @@ struct OrderRow {
 
 impl OrderRow {
     fn seen(self) -> Result<(Uuid, SeenOrder), Refusal> {
-        let standing = OrderStanding::parse(&self.state)
+        let standing = OrderState::parse(&self.state)
+            .map(OrderStanding::of)
             .ok_or_else(|| Refusal::Fault { cause: format!("an order is {}", self.state) })?;
         let skus = self.skus.unwrap_or_default();
         let lines = skus.into_iter().zip(self.quantities.unwrap_or_default()).collect();

@@ -3,10 +3,9 @@
 
 use flashsale_failpoint::{AsStep as _, Step};
 use fred::types::Value;
-use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Stock, reply::Reply, stock};
+use super::{Stock, reply::Reply, stock, stored_hold::StoredHold};
 use crate::{
     domain::{Item, MAX_TOTAL_MINOR, RecordedOrder, Refusal, Rules},
     steps,
@@ -22,23 +21,6 @@ pub struct InRedis {
     pub epoch: i64,
     /// The request id of its load; empty after a rebuild.
     pub request_id: String,
-}
-
-/// The hold of a recorded order, in the scripts' format. The time its units were taken is missing:
-/// the script adds it.
-#[derive(Serialize)]
-struct StoredHold<'a> {
-    b: &'a str,
-    s: &'static str,
-    d: i64,
-    l: Vec<(&'a str, i64, i64)>,
-    e: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    j: Option<&'a str>,
-    o: Uuid,
-    p: i64,
-    q: Uuid,
-    h: &'a str,
 }
 
 impl Stock {
@@ -149,25 +131,8 @@ impl Stock {
 }
 
 fn order_args(epoch: i64, order: &RecordedOrder) -> Result<[Value; 5], Refusal> {
-    let hold = StoredHold {
-        b: &order.buyer_id,
-        s: order.units.hold_state().as_str(),
-        // The original deadline is not on record, and a placed hold does not need one.
-        d: order.placed_ms,
-        l: order
-            .lines
-            .iter()
-            .map(|line| (line.sku.as_str(), line.quantity, line.price_minor))
-            .collect(),
-        e: epoch,
-        j: order.admission_id.as_deref(),
-        o: order.order_id,
-        p: order.placed_ms,
-        q: order.request_id,
-        h: &order.request_hash,
-    };
-    let json = serde_json::to_string(&hold)
-        .map_err(|error| Refusal::Fault { cause: format!("a hold cannot be written: {error}") })?;
+    // Without the time at which its units were taken, which the script adds.
+    let json = StoredHold::of_order(epoch, order).encode()?;
     Ok([
         order.hold_id.to_string().into(),
         json.into(),

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{
     Stock,
     reply::{self, Reply},
+    stored_hold,
 };
 use crate::domain::{Refusal, reconcile::SeenHold};
 
@@ -166,7 +167,7 @@ fn read_holds(reply: &mut Reply, holds: &mut HashMap<Uuid, SeenHold>) -> Result<
         let (text, json) = (reply.text()?, reply.text()?);
         let (deadline, pending, details) = (reply.text()?, reply.text()?, reply.int()? == 1);
         if !json.is_empty() {
-            let hold = reply::seen(&text, &json, [&deadline, &pending], details)?;
+            let hold = stored_hold::seen(&text, &json, [&deadline, &pending], details)?;
             holds.insert(id(&text)?, hold);
         }
     }

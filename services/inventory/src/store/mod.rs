@@ -18,6 +18,7 @@ mod runner;
 mod scripts;
 mod servers;
 mod stock;
+mod stored_hold;
 
 pub use adjustments::Adjustments;
 pub use beats::{Beats, Slot};

@@ -188,7 +188,7 @@ impl Queue {
                 Ok(message) => {
                     next = message.sequence + 1;
                     if let Ok(body) = QueueMessage::decode(&message.payload) {
-                        found.orders.extend(body.order().map(|order| order.order_id));
+                        found.orders.extend(body.order_id());
                     }
                 }
                 Err(error) => {

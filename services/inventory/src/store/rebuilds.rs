@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use flashsale_pg::statement;
+use flashsale_record::OrderState;
 use sqlx::{query_file, query_file_scalar};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -47,7 +48,8 @@ struct OrderRow {
 
 impl OrderRow {
     fn into_order(self) -> Result<RecordedOrder, Refusal> {
-        let units = OrderUnits::of(&self.state).ok_or_else(|| Refusal::Fault {
+        let units = OrderState::parse(&self.state).and_then(OrderUnits::of);
+        let units = units.ok_or_else(|| Refusal::Fault {
             cause: format!("order {} is in an unknown state, {}", self.order_id, self.state),
         })?;
         let lines = self.skus.into_iter().zip(self.quantities).zip(self.prices);
@@ -173,12 +175,12 @@ impl Record {
             .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             .await
             .map_err(away)?;
-        let rules = sqlx::query_file_as!(RulesRow, "sql/sale_rules.sql", sale_id)
+        let rules: Rules = sqlx::query_file_as!(RulesRow, "sql/sale_rules.sql", sale_id)
             .fetch_optional(&mut *transaction)
             .await
             .map_err(away)?
-            .map(Rules::from)
-            .ok_or(Refusal::SaleUnknown)?;
+            .ok_or(Refusal::SaleUnknown)?
+            .try_into()?;
         let items = sqlx::query_file_as!(Item, "sql/items.sql", sale_id)
             .fetch_all(&mut *transaction)
             .await

@@ -1,6 +1,7 @@
 //! The record of a sale's stock in Postgres.
 
 use flashsale_pg::{SteppedPool, statement};
+use flashsale_record::{SaleState, UnknownName};
 use sqlx::{PgPool, query_file, query_file_scalar};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -21,7 +22,7 @@ pub struct Record {
 /// What is on record of a sale's stock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
-    pub state: String,
+    pub state: SaleState,
     /// The latest epoch and whether it may be used; `None` when stock was never loaded.
     pub epoch: Option<(i64, bool)>,
     /// The server that the epoch was raised on; empty when stock was never loaded.
@@ -56,17 +57,24 @@ pub(super) struct RulesRow {
     pub(super) room: bool,
 }
 
-impl From<RulesRow> for Rules {
-    fn from(row: RulesRow) -> Self {
-        Self {
+/// Parses a sale's state as the record spells it.
+fn sale_state(name: &str) -> Result<SaleState, Refusal> {
+    name.parse().map_err(|unknown: UnknownName| Refusal::Fault { cause: unknown.to_string() })
+}
+
+impl TryFrom<RulesRow> for Rules {
+    type Error = Refusal;
+
+    fn try_from(row: RulesRow) -> Result<Self, Refusal> {
+        Ok(Self {
             version: row.version,
-            state: row.state,
+            state: sale_state(&row.state)?,
             currency: row.currency,
             starts_ms: millis(row.starts_at),
             ends_ms: millis(row.ends_at),
             hold_ms: row.hold_ms,
             room: row.room,
-        }
+        })
     }
 }
 
@@ -89,7 +97,7 @@ impl Record {
         let epoch =
             row.epoch.map(|epoch| (epoch, row.run_id.is_some_and(|run_id| !run_id.is_empty())));
         Ok(Known {
-            state: row.state,
+            state: sale_state(&row.state)?,
             epoch,
             server: row.server.unwrap_or_default(),
             rebuilding: row.rebuilding,
@@ -135,7 +143,7 @@ impl Record {
         .fetch_optional(&self.pool)
         .await
         .map_err(away)?;
-        row.map(Rules::from).ok_or(Refusal::SaleUnknown)
+        row.ok_or(Refusal::SaleUnknown)?.try_into()
     }
 
     /// Hands out the next epoch on the server `own` and writes the allotments, in one transaction.
@@ -156,19 +164,19 @@ impl Record {
         unchanged: Unchanged,
     ) -> Result<Option<LoadBegun>, Refusal> {
         let mut transaction = self.pool.begin().await.map_err(away)?;
-        let rules = sqlx::query_file_as!(RulesRow, "sql/lock_sale.sql", sale_id)
+        let rules: Rules = sqlx::query_file_as!(RulesRow, "sql/lock_sale.sql", sale_id)
             .fetch_optional(&mut *transaction)
             .await
             .map_err(away)?
-            .map(Rules::from)
-            .ok_or(Refusal::SaleUnknown)?;
+            .ok_or(Refusal::SaleUnknown)?
+            .try_into()?;
         let current = query_file!("sql/lock_stock.sql", sale_id)
             .fetch_optional(&mut *transaction)
             .await
             .map_err(away)?
             .map(|row| ((row.epoch, !row.run_id.is_empty()), row.server));
         let (current, recorded) = current.unzip();
-        if (&rules.state, current) != (&seen.state, seen.epoch) {
+        if (rules.state, current) != (seen.state, seen.epoch) {
             return Ok(None);
         }
         if let Some(recorded) = recorded

@@ -2,13 +2,10 @@
 
 use std::{collections::BTreeMap, vec};
 
+use flashsale_record::SaleState;
 use fred::types::Value;
-use serde::Deserialize;
-use uuid::Uuid;
 
-use crate::domain::{
-    AdmissionFault, Hold, HoldState, PlacedLine, Refusal, SkuBooks, reconcile::SeenHold,
-};
+use crate::domain::{AdmissionFault, HoldState, Refusal, SkuBooks};
 
 /// A script's reply: a word, the store's time, and the values that go with the word.
 #[derive(Debug)]
@@ -84,10 +81,13 @@ impl Reply {
             "FENCED" | "OVERTAKEN" => Refusal::Fenced,
             "TOO_LATE" => Refusal::TooLate,
             "REUSED" => Refusal::RequestReused,
-            "NOT_OPEN" => Refusal::NotOpen {
-                state: self.text()?,
-                window_ms: Some((self.int()?, self.int()?)),
-            },
+            "NOT_OPEN" => {
+                let state = self.text()?;
+                Refusal::NotOpen {
+                    state: SaleState::parse(&state).ok_or_else(|| unreadable("a sale's state"))?,
+                    window_ms: Some((self.int()?, self.int()?)),
+                }
+            }
             "ADMISSION" => {
                 let verdict = self.text()?;
                 Refusal::Admission(
@@ -148,75 +148,4 @@ pub(super) fn books(fields: Vec<Value>) -> Result<Vec<SkuBooks>, Refusal> {
             _ => Err(unreadable("a sku's books are not complete")),
         })
         .collect()
-}
-
-/// A hold as it is stored.
-#[derive(Debug, Deserialize)]
-struct Stored {
-    b: String,
-    s: String,
-    d: i64,
-    l: Vec<(String, i64, i64)>,
-    e: i64,
-    j: Option<String>,
-    o: Option<Uuid>,
-    p: Option<i64>,
-    q: Option<String>,
-    h: Option<String>,
-}
-
-/// Reads a stored hold, with its times in `deadlines` and `pending`, which are empty where it has
-/// none.
-pub(super) fn seen(
-    id: &str,
-    json: &str,
-    [deadline, pending]: [&str; 2],
-    details: bool,
-) -> Result<SeenHold, Refusal> {
-    let stored: Stored = serde_json::from_str(json)
-        .map_err(|error| unreadable(&format!("the hold {id}: {error}")))?;
-    Ok(SeenHold {
-        buyer_id: stored.b,
-        before: None,
-        state: HoldState::parse(&stored.s).ok_or_else(|| unreadable("a hold's state"))?,
-        deadline_ms: stored.d,
-        lines: stored.l.into_iter().map(|(sku, quantity, _)| (sku, quantity)).collect(),
-        order_id: stored.o,
-        placed_ms: stored.p,
-        in_deadlines: !deadline.is_empty(),
-        pending: !pending.is_empty(),
-        details,
-    })
-}
-
-/// Reads a stored hold as it stands at `now_ms`.
-pub(super) fn hold(
-    id: &str,
-    json: &str,
-    details: String,
-    currency: String,
-    now_ms: i64,
-) -> Result<Hold, Refusal> {
-    let stored: Stored = serde_json::from_str(json)
-        .map_err(|error| unreadable(&format!("the hold {id}: {error}")))?;
-    Ok(Hold {
-        hold_id: id.parse().map_err(|_| unreadable("a hold's id"))?,
-        buyer_id: stored.b,
-        state: HoldState::parse(&stored.s).ok_or_else(|| unreadable("a hold's state"))?,
-        deadline_ms: stored.d,
-        lines: stored
-            .l
-            .into_iter()
-            .map(|(sku, quantity, price_minor)| PlacedLine { sku, quantity, price_minor })
-            .collect(),
-        currency,
-        epoch: stored.e,
-        admission_id: stored.j,
-        order_id: stored.o,
-        placed_ms: stored.p,
-        request_id: stored.q,
-        request_hash: stored.h,
-        details,
-    }
-    .at(now_ms))
 }

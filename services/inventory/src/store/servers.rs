@@ -5,6 +5,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use flashsale_pg::{SteppedConnection, SteppedPool, statement};
+use flashsale_record::SaleState;
 use sqlx::{PgConnection, PgPool, query_file, query_file_scalar};
 use uuid::Uuid;
 
@@ -18,7 +19,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SaleEpoch {
     pub sale_id: Uuid,
-    pub state: String,
+    pub state: SaleState,
     /// Its latest epoch.
     pub epoch: i64,
     /// The server that the epoch was raised on.
@@ -168,10 +169,20 @@ impl Connection {
     /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
     /// error of it.
     pub async fn epochs(&mut self) -> Result<Vec<SaleEpoch>, Refusal> {
-        statement!(steps::SQL_EPOCHS_READ, sqlx::query_file_as!(SaleEpoch, "sql/epochs_read.sql"))
+        let rows = statement!(steps::SQL_EPOCHS_READ, query_file!("sql/epochs_read.sql"))
             .fetch_all_on(&mut self.0)
             .await
-            .map_err(away)
+            .map_err(away)?;
+        let epochs = rows.into_iter().filter_map(|row| {
+            let Some(state) = SaleState::parse(&row.state) else {
+                // It fails on its own when it is looked up; the others are served.
+                tracing::error!(sale_id = %row.sale_id, state = row.state, "a sale's state is unknown");
+                return None;
+            };
+            let (sale_id, epoch, server) = (row.sale_id, row.epoch, row.server);
+            Some(SaleEpoch { sale_id, state, epoch, server, open: row.open })
+        });
+        Ok(epochs.collect())
     }
 
     /// The rows of the servers that unfinished sales stand on, and of `own`.

@@ -11,6 +11,7 @@ use super::{
     reply::{self, Reply},
     runner::Runner,
     scripts::Scripts,
+    stored_hold,
 };
 use crate::domain::{
     Adjusted, AdjustmentRequest, Answer, Content, Hold, HoldId, Lines, Listed, MAX_HOLD_LENGTHS,
@@ -204,7 +205,7 @@ impl Stock {
         let mut listed = Listed::default();
         while reply.has_more() {
             let (id, json, details) = (reply.lossy()?, reply.lossy()?, reply.lossy()?);
-            match reply::hold(&id, &json, details.clone(), currency.clone(), reply.now_ms) {
+            match stored_hold::read(&id, &json, details.clone(), currency.clone(), reply.now_ms) {
                 Ok(hold) => listed.placed.push(hold),
                 Err(_) => {
                     tracing::error!(%sale_id, hold_id = id, "a placed hold cannot be read");
@@ -333,7 +334,7 @@ pub(super) fn fields(rules: &Rules) -> Vec<Value> {
     let flag = if rules.room { "1" } else { "0" };
     vec![
         "state".into(),
-        rules.state.clone().into(),
+        rules.state.as_str().into(),
         "currency".into(),
         rules.currency.clone().into(),
         "starts_ms".into(),
@@ -354,5 +355,5 @@ fn answer(mut reply: Reply) -> Result<Answer, Refusal> {
     let replayed = reply.int()? == 1;
     let (id, json, details, currency) =
         (reply.text()?, reply.text()?, reply.text()?, reply.text()?);
-    Ok(Answer { hold: reply::hold(&id, &json, details, currency, reply.now_ms)?, replayed })
+    Ok(Answer { hold: stored_hold::read(&id, &json, details, currency, reply.now_ms)?, replayed })
 }

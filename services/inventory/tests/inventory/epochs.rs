@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use flashsale_inventory::domain::Refusal;
+use flashsale_record::SaleState;
 use uuid::Uuid;
 
 use crate::world::{SaleSpec, inventory, reserve, world};
@@ -14,7 +15,7 @@ async fn missing_and_unstarted_sales_are_refused() {
     assert_eq!(world.ask(&nowhere).await, Err(Refusal::SaleUnknown));
     let spec = SaleSpec { state: "DRAFT", ..SaleSpec::default() };
     let draft = world.record_sale(spec, &[("a", 1, 0, 1)]).await;
-    let refusal = Refusal::NotOpen { state: "DRAFT".to_owned(), window_ms: None };
+    let refusal = Refusal::NotOpen { state: SaleState::Draft, window_ms: None };
     assert_eq!(world.ask(&reserve(draft, "ada", &[("a", 1)])).await, Err(refusal));
     // Started, but its stock is not loaded yet: worth a retry.
     let started = world.record_sale(SaleSpec::default(), &[("a", 1, 0, 1)]).await;

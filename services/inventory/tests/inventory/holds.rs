@@ -133,7 +133,7 @@ async fn closed_sale_takes_no_hold() {
             let before = world.dump().await;
             let refusal = world.ask(&request).await.unwrap_err();
             assert!(
-                matches!(&refusal, Refusal::NotOpen { state, window_ms: Some(_) } if state == spec.state),
+                matches!(&refusal, Refusal::NotOpen { state, window_ms: Some(_) } if state.as_str() == spec.state),
                 "{refusal:?}"
             );
             assert_eq!(world.dump().await, before);

@@ -10,6 +10,7 @@ use flashsale_inventory::{
     },
 };
 use flashsale_queue::{ORDERS, publish_order};
+use flashsale_record::SaleState;
 use flashsale_testbed::{
     eventually,
     fixtures::{self, OrderSpec},
@@ -144,7 +145,7 @@ async fn rebuild_needs_queue_and_loaded_stock() {
     world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap();
     let spec = SaleSpec { state: "DRAFT", ..SaleSpec::default() };
     let draft = world.record_sale(spec, &[("a", 1, 0, 1)]).await;
-    let refusal = Refusal::NotOpen { state: "DRAFT".to_owned(), window_ms: None };
+    let refusal = Refusal::NotOpen { state: SaleState::Draft, window_ms: None };
     assert_eq!(world.inventory.rebuild(draft, false).await, Err(refusal));
     assert_eq!(world.inventory.rebuild(Uuid::new_v4(), true).await, Err(Refusal::SaleUnknown));
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use flashsale_inventory::{app::Inventory, domain::Refusal, store::Record};
 use flashsale_pg::PgConfig;
 use flashsale_queue::{QueueMessage, publish_order};
+use flashsale_record::SaleState;
 use flashsale_redis::Store;
 use flashsale_testbed::{TestRedis, eventually};
 use uuid::Uuid;
@@ -271,7 +272,7 @@ async fn final_sale_is_left_alone() {
     let is_final = "UPDATE sales SET final_at = now() WHERE sale_id = $1";
     sqlx::query(is_final).bind(sale).execute(&world.pg.pool).await.unwrap();
     world.lua("redis.call('FLUSHALL')", vec![]).await;
-    let ended = Refusal::NotOpen { state: "ENDED".to_owned(), window_ms: None };
+    let ended = Refusal::NotOpen { state: SaleState::Ended, window_ms: None };
     let instance = inventory(&world.pg, &world.store, &world.queue);
     assert_eq!(instance.read(sale, &[]).await, Err(ended.clone()));
     assert_eq!(

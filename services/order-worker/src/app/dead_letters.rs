@@ -43,7 +43,9 @@ impl DeadLetters {
         after: Option<i64>,
         limit: i64,
     ) -> Result<Vec<DeadLetter>, Failure> {
-        dead_letters::list(&self.pool, sale_id, resolved_too, after, limit).await.map_err(postgres)
+        dead_letters::list(&self.pool, sale_id, resolved_too, after, limit)
+            .await
+            .map_err(flashsale_pg::failure)
     }
 
     /// Has the order of a dead letter queued again. If its hold still carries the order, the relay
@@ -62,7 +64,7 @@ impl DeadLetters {
         if let (Some(sale_id), Some(order_id)) = (dead_letter.sale_id, dead_letter.order_id)
             && self.inventory.hold_carries_order(sale_id, order_id).await?
         {
-            dead_letters::retry(&self.pool, id).await.map_err(postgres)?;
+            dead_letters::retry(&self.pool, id).await.map_err(flashsale_pg::failure)?;
             return Ok(dead_letter);
         }
         let Ok(message @ QueueMessage::Place { .. }) = QueueMessage::decode(&payload) else {
@@ -90,7 +92,7 @@ impl DeadLetters {
         self.find(id).await?;
         self.give_up(&[id], Resolution::Dropped, EndReason::DeadLetterDropped)
             .await
-            .map_err(postgres)?;
+            .map_err(flashsale_pg::failure)?;
         let (dead_letter, _) = self.find(id).await?;
         match dead_letter.resolved {
             Some((Resolution::Dropped, _)) => Ok(dead_letter),
@@ -124,15 +126,11 @@ impl DeadLetters {
     }
 
     async fn find(&self, id: i64) -> Result<(DeadLetter, Vec<u8>), Failure> {
-        dead_letters::find(&self.pool, id).await.map_err(postgres)?.ok_or_else(|| {
+        dead_letters::find(&self.pool, id).await.map_err(flashsale_pg::failure)?.ok_or_else(|| {
             Failure::new(Reason::DeadLetterNotFound, "there is no such dead letter")
                 .with("dead_letter_id", id)
         })
     }
-}
-
-fn postgres(error: sqlx::Error) -> Failure {
-    Failure::store("postgres", error)
 }
 
 fn resolved(id: i64, resolution: Resolution) -> Failure {

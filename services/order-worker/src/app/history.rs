@@ -18,7 +18,7 @@ pub(crate) async fn history(
 ) -> Result<Vec<HistoryEntry>, Failure> {
     transitions::history(pool, order_id, after, limit)
         .await
-        .map_err(|error| Failure::store("postgres", error))?
+        .map_err(flashsale_pg::failure)?
         .ok_or_else(|| {
             Failure::new(Reason::OrderNotFound, "there is no such order in the record")
                 .with("order_id", order_id)

@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{OrderLine, PlacedOrder};
+use super::{Line, PlacedOrder};
 
 /// The sale of every order here.
 pub(super) const SALE: Uuid = Uuid::from_u128(1);
@@ -21,7 +21,7 @@ pub(super) fn order(id: u128, lines: &[(&str, i64)]) -> PlacedOrder {
         request_hash: "hash".to_owned(),
         lines: lines
             .iter()
-            .map(|(sku, quantity)| OrderLine {
+            .map(|(sku, quantity)| Line {
                 sku: (*sku).to_owned(),
                 quantity: *quantity,
                 unit_price_minor: 100,

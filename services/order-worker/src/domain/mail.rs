@@ -3,8 +3,10 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::{About, OrderState};
+
 /// What a mail is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Topic {
     /// The order is paid.
     Confirmed,
@@ -30,9 +32,24 @@ impl Topic {
         }
     }
 
-    /// The topic with this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|topic| topic.as_str() == name)
+    /// The topic of a mail about this; `None` where no mail is written.
+    pub const fn of(about: About) -> Option<Self> {
+        match about {
+            About::State(OrderState::Confirmed) => Some(Self::Confirmed),
+            About::State(OrderState::Declined) => Some(Self::Declined),
+            About::State(OrderState::Cancelled) => Some(Self::Cancelled),
+            About::State(OrderState::Refunded) => Some(Self::Refunded),
+            About::State(
+                OrderState::DeadLetter
+                | OrderState::Claimed
+                | OrderState::Paying
+                | OrderState::ActionRequired,
+            )
+            | About::HoldSold
+            | About::HoldReleased
+            | About::CancelRequested
+            | About::PaidAfterEnd => None,
+        }
     }
 }
 

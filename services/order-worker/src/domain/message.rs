@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::Line;
+
 /// The most lines an order may have: far above what checkout accepts, so that only corrupt messages
 /// are refused.
 const MAX_LINES: usize = 1_000;
@@ -30,7 +32,7 @@ pub struct PlacedOrder {
     /// The hash of that request's content.
     pub request_hash: String,
     /// What was ordered; each sku once.
-    pub lines: Vec<OrderLine>,
+    pub lines: Vec<Line>,
     /// ISO 4217.
     pub currency: String,
     /// The sum of the lines, in minor units.
@@ -47,13 +49,31 @@ pub struct PlacedOrder {
     pub locale: String,
 }
 
-/// Units of one sku.
+/// The order that a buyer asks to cancel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OrderLine {
-    pub sku: String,
-    pub quantity: i64,
-    /// The price of one, in minor units.
-    pub unit_price_minor: i64,
+pub enum CancelTarget {
+    /// It was in the record when the buyer asked: only its ids are known from the message.
+    Recorded { order_id: Uuid, sale_id: Uuid },
+    /// The whole order: it may be known only from the message.
+    Placed(Box<PlacedOrder>),
+}
+
+impl CancelTarget {
+    /// The order.
+    pub fn order_id(&self) -> Uuid {
+        match self {
+            Self::Recorded { order_id, .. } => *order_id,
+            Self::Placed(order) => order.order_id,
+        }
+    }
+
+    /// Its sale.
+    pub fn sale_id(&self) -> Uuid {
+        match self {
+            Self::Recorded { sale_id, .. } => *sale_id,
+            Self::Placed(order) => order.sale_id,
+        }
+    }
 }
 
 /// A readable message.
@@ -63,8 +83,8 @@ pub enum Message {
     Place(PlacedOrder),
     /// The buyer asks to cancel it.
     Cancel {
-        /// The whole order: it may be known only from here.
-        order: PlacedOrder,
+        /// The order.
+        target: CancelTarget,
         /// When the buyer asked.
         requested_at: OffsetDateTime,
     },
@@ -88,11 +108,10 @@ pub enum Message {
 
 impl Message {
     /// The order that it is about, if there is one.
-    pub fn order(&self) -> Option<&PlacedOrder> {
+    pub fn order_id(&self) -> Option<Uuid> {
         match self {
-            Self::Place(order) | Self::Cancel { order, .. } | Self::Unrecordable { order, .. } => {
-                Some(order)
-            }
+            Self::Place(order) | Self::Unrecordable { order, .. } => Some(order.order_id),
+            Self::Cancel { target, .. } => Some(target.order_id()),
             Self::Fence { .. } | Self::Closing { .. } => None,
         }
     }
@@ -100,9 +119,8 @@ impl Message {
     /// The sale it is about.
     pub fn sale_id(&self) -> Uuid {
         match self {
-            Self::Place(order) | Self::Cancel { order, .. } | Self::Unrecordable { order, .. } => {
-                order.sale_id
-            }
+            Self::Place(order) | Self::Unrecordable { order, .. } => order.sale_id,
+            Self::Cancel { target, .. } => target.sale_id(),
             Self::Fence { sale_id, .. } | Self::Closing { sale_id } => *sale_id,
         }
     }

@@ -50,7 +50,7 @@ impl NewOrder {
         let mut path = vec![(OrderState::Claimed, "claimed")];
         // The payment provider accepts no payment of zero, and no payment is owed.
         if order.total_minor == 0
-            && let Ok(state) = OrderState::Claimed.after(&Change::NothingToPay)
+            && let Ok(state) = Change::NothingToPay.after(OrderState::Claimed)
         {
             path.push((state, "nothing_to_pay"));
         }
@@ -90,13 +90,13 @@ impl NewOrder {
     /// Notes that its buyer asks to cancel it. Ends a dead letter; has no effect on an order that
     /// has ended.
     pub(super) fn cancel(&mut self, requested_at: OffsetDateTime) {
-        let is_dead_letter = self.is_dead_letter();
-        if is_dead_letter {
+        let was_open = self.state().is_open();
+        if self.is_dead_letter() {
             // A dead letter is never charged, so there is no payment to wait for.
             self.path.push((OrderState::Cancelled, EndReason::Buyer.as_str()));
             self.end_reason = Some(EndReason::Buyer);
         }
-        if is_dead_letter || self.state().is_open() {
+        if was_open {
             self.cancel_requested_at.get_or_insert(requested_at);
         }
     }

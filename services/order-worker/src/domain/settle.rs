@@ -1,56 +1,6 @@
 //! What the state of a payment means for its order.
 
-use super::{Change, EndReason, OrderState};
-
-/// The state of a payment, as the payment service records it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PaymentState {
-    /// Recorded, not begun.
-    Due,
-    /// Begun at the provider.
-    Processing,
-    /// The buyer must authenticate.
-    RequiresAction,
-    /// Captured.
-    Succeeded,
-    /// Refused.
-    Failed,
-    /// Cancelled; nothing was captured.
-    Cancelled,
-    /// Captured and given back.
-    Refunded,
-}
-
-impl PaymentState {
-    /// Every state there is.
-    pub const ALL: [Self; 7] = [
-        Self::Due,
-        Self::Processing,
-        Self::RequiresAction,
-        Self::Succeeded,
-        Self::Failed,
-        Self::Cancelled,
-        Self::Refunded,
-    ];
-
-    /// Its name in the record.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Due => "DUE",
-            Self::Processing => "PROCESSING",
-            Self::RequiresAction => "REQUIRES_ACTION",
-            Self::Succeeded => "SUCCEEDED",
-            Self::Failed => "FAILED",
-            Self::Cancelled => "CANCELLED",
-            Self::Refunded => "REFUNDED",
-        }
-    }
-
-    /// The state with this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == name)
-    }
-}
+use super::{Change, EndReason, OrderState, PaymentState};
 
 /// What follows for an order from its payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,14 +46,14 @@ pub fn settle(
         // An open order whose payment was captured and refunded meanwhile takes both changes, one
         // after the other.
         PaymentState::Refunded => {
-            if order.is_open() {
+            if order.awaits_payment() {
                 Change::Paid
             } else {
                 Change::Refunded
             }
         }
     };
-    match order.after(&change) {
+    match change.after(order) {
         Ok(_) => Settlement::Change(change),
         Err(_) => Settlement::Nothing,
     }
@@ -117,14 +67,14 @@ mod tests {
 
     fn after(order: OrderState, payment: PaymentState) -> OrderState {
         match settle(order, false, payment, Some("card_declined")) {
-            Settlement::Change(change) => order.after(&change).unwrap(),
+            Settlement::Change(change) => change.after(order).unwrap(),
             Settlement::Nothing | Settlement::Refund => order,
         }
     }
 
     #[test]
     fn an_ended_payment_ends_every_open_order() {
-        for order in OrderState::ALL.into_iter().filter(|state| state.is_open()) {
+        for order in OrderState::ALL.into_iter().filter(|state| state.awaits_payment()) {
             assert_eq!(after(order, PaymentState::Succeeded), OrderState::Confirmed);
             assert_eq!(after(order, PaymentState::Failed), OrderState::Declined);
             assert_eq!(after(order, PaymentState::Cancelled), OrderState::Cancelled);

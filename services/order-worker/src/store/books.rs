@@ -47,11 +47,8 @@ pub(super) async fn read_books(
         })
         .flat_map(|order| order.lines.iter().map(|line| (order.sale_id, line.sku.clone())))
         .collect();
-    let order_ids: BTreeSet<Uuid> = messages
-        .iter()
-        .filter_map(|(_, message)| message.order())
-        .map(|order| order.order_id)
-        .collect();
+    let order_ids: BTreeSet<Uuid> =
+        messages.iter().filter_map(|(_, message)| message.order_id()).collect();
     let order_ids: Vec<Uuid> = order_ids.into_iter().collect();
     let books = read_orders(connection, &skus, &order_ids).await?;
 

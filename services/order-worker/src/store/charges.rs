@@ -18,7 +18,7 @@ use crate::{
 /// # Errors
 /// When Postgres does not answer.
 pub async fn payment_recorded(pool: &SteppedPool, orders: &[Uuid]) -> Result<(), sqlx::Error> {
-    let Ok(to) = OrderState::Claimed.after(&Change::PaymentRecorded) else { return Ok(()) };
+    let Ok(to) = Change::PaymentRecorded.after(OrderState::Claimed) else { return Ok(()) };
     flashsale_pg::retry_conflicts(|| async {
         let mut transaction = pool.begin().await?;
         let claimed = sqlx::query_file_scalar!("sql/orders_lock_claimed.sql", orders)

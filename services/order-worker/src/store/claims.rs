@@ -17,7 +17,6 @@ use super::{
     parked,
     position::{Position, advance},
     received::{DeadReason, Received},
-    refused::refused_content,
 };
 use crate::{
     domain::{EndReason, Kind, Message, Occurrence, OrderState, decide},
@@ -69,7 +68,7 @@ pub async fn claim(
         let claimed = match claim_together(pool, stream, from, &slice, review).await {
             Ok(claimed) => claimed,
             Err(error) => {
-                let Some(state) = refused_content(&error) else { return Err(error) };
+                let Some(state) = flashsale_pg::refused_content(&error) else { return Err(error) };
                 if let [alone] = slice.as_mut_slice() {
                     if !alone.refuse(&state) {
                         return Err(error);
@@ -135,9 +134,9 @@ async fn claim_in(
     for message in batch {
         match &message.content {
             Ok(content) => {
-                if let (Some(traceparent), Some(order)) = (&message.traceparent, content.order()) {
+                if let (Some(traceparent), Some(id)) = (&message.traceparent, content.order_id()) {
                     // Of several messages about an order, the first one inserts its row.
-                    traces.entry(order.order_id).or_insert(traceparent);
+                    traces.entry(id).or_insert(traceparent);
                 }
                 readable.push((message.seq, content.clone()));
             }

@@ -210,7 +210,7 @@ pub(super) async fn end_orders(
 ) -> Result<Vec<(Uuid, Consequence)>, sqlx::Error> {
     let change = Change::Cancelled { reason };
     let from = OrderState::DeadLetter;
-    let Ok(to) = from.after(&change) else { return Ok(Vec::new()) };
+    let Ok(to) = change.after(from) else { return Ok(Vec::new()) };
     if orders.is_empty() {
         return Ok(Vec::new());
     }

@@ -19,7 +19,6 @@ pub mod parked;
 pub mod parked_claims;
 pub mod position;
 pub mod received;
-mod refused;
 pub mod settlements;
 pub mod transitions;
 pub(crate) mod units;

@@ -39,7 +39,8 @@ pub(super) async fn enter<'a>(
         .iter()
         .flat_map(|new| {
             let order_id = new.order.order_id;
-            let cancel_requested = new.state().is_open() && new.cancel_requested_at.is_some();
+            let cancel_requested =
+                new.state().awaits_payment() && new.cancel_requested_at.is_some();
             // States that it has already passed through have no consequences.
             [Some((order_id, Occurrence::Reached(new.state())))]
                 .into_iter()

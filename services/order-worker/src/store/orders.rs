@@ -99,7 +99,7 @@ pub(crate) async fn sales(
 pub(crate) async fn mails(
     pool: &SteppedPool,
     rows: &[Leased],
-) -> Result<HashMap<(Uuid, String), Mail>, sqlx::Error> {
+) -> Result<HashMap<(Uuid, Topic), Mail>, sqlx::Error> {
     let ids: Vec<Uuid> = rows.iter().map(|row| row.order_id).collect();
     let orders =
         statement!(steps::SQL_ORDERS_FOR_MAIL, sqlx::query_file!("sql/orders_for_mail.sql", &ids))
@@ -124,9 +124,10 @@ pub(crate) async fn mails(
         .iter()
         .filter_map(|row| {
             let order = orders.get(&row.order_id)?;
+            let topic = Topic::of(row.about)?;
             let mail = Mail {
                 order_id: row.order_id,
-                topic: Topic::parse(&row.about)?,
+                topic,
                 email: order.email.clone(),
                 name: order.contact_name.clone(),
                 sale_name: order.sale_name.clone(),
@@ -137,7 +138,7 @@ pub(crate) async fn mails(
                 placed_at: order.placed_at,
                 locale: order.locale.clone(),
             };
-            Some(((row.order_id, row.about.clone()), mail))
+            Some(((row.order_id, topic), mail))
         })
         .collect())
 }

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
-    domain::{Consequence, Kind},
+    domain::{About, Consequence, Kind},
     steps,
 };
 
@@ -18,8 +18,8 @@ pub struct Leased {
     pub outbox_id: i64,
     /// The order it follows from.
     pub order_id: Uuid,
-    /// The state that is announced, or the outcome of the hold.
-    pub about: String,
+    /// What it is about.
+    pub about: About,
     /// Attempts so far, including this one.
     pub attempts: u32,
     /// The trace of the order's claim.
@@ -29,7 +29,7 @@ pub struct Leased {
 /// The backlog of one kind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Age {
-    pub kind: String,
+    pub kind: Kind,
     /// Rows that are not confirmed.
     pub pending: u64,
     /// The age of the oldest of them, in seconds.
@@ -46,7 +46,7 @@ pub(super) async fn insert(
     }
     let order_ids: Vec<Uuid> = rows.iter().map(|(order_id, _)| *order_id).collect();
     let kinds: Vec<&str> = rows.iter().map(|(_, row)| row.kind.as_str()).collect();
-    let abouts: Vec<&str> = rows.iter().map(|(_, row)| row.about).collect();
+    let abouts: Vec<&str> = rows.iter().map(|(_, row)| row.about.as_str()).collect();
     sqlx::query_file!("sql/outbox_insert.sql", &order_ids, &kinds as _, &abouts as _)
         .execute(connection)
         .await?;
@@ -54,7 +54,8 @@ pub(super) async fn insert(
 }
 
 /// Takes up to `limit` due rows of `kind`, the longest due first, except those of the sales in
-/// `held_off`. No other instance gets them until `lease` has passed.
+/// `held_off`. No other instance gets them until `lease` has passed. A row about something that
+/// this version does not know is taken, and left out.
 ///
 /// # Errors
 /// When Postgres does not answer.
@@ -74,12 +75,22 @@ pub async fn lease(
     .await?;
     let mut rows: Vec<Leased> = rows
         .into_iter()
-        .map(|row| Leased {
-            outbox_id: row.outbox_id,
-            order_id: row.order_id,
-            about: row.about,
-            attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
-            traceparent: row.traceparent,
+        .filter_map(|row| {
+            let Some(about) = About::parse(&row.about) else {
+                // Written by a later version: it is left to an instance of that version.
+                tracing::error!(
+                    outbox_id = row.outbox_id, order_id = %row.order_id, about = row.about,
+                    "a row of the outbox is about something unknown"
+                );
+                return None;
+            };
+            Some(Leased {
+                outbox_id: row.outbox_id,
+                order_id: row.order_id,
+                about,
+                attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
+                traceparent: row.traceparent,
+            })
         })
         .collect();
     rows.sort_unstable_by_key(|row| row.outbox_id);
@@ -157,10 +168,12 @@ pub async fn ages(pool: &SteppedPool) -> Result<Vec<Age>, sqlx::Error> {
         .await?;
     Ok(rows
         .into_iter()
-        .map(|row| Age {
-            kind: row.kind,
-            pending: u64::try_from(row.pending).unwrap_or_default(),
-            oldest_s: row.oldest_s,
+        .filter_map(|row| {
+            Some(Age {
+                kind: Kind::parse(&row.kind)?,
+                pending: u64::try_from(row.pending).unwrap_or_default(),
+                oldest_s: row.oldest_s,
+            })
         })
         .collect())
 }

@@ -12,7 +12,6 @@ use super::{
     new_orders::enter,
     outbox,
     parked::{self, ParkedOrder},
-    refused::refused_content,
     units::lock_stock,
 };
 use crate::{
@@ -46,7 +45,7 @@ pub async fn record(
         Ok(recorded) => return Ok(recorded),
         Err(error) => error,
     };
-    if refused_content(&error).is_none() {
+    if flashsale_pg::refused_content(&error).is_none() {
         return Err(error);
     }
     let mut total = Recorded::default();
@@ -59,7 +58,7 @@ pub async fn record(
                 total.waiting.extend(recorded.waiting);
             }
             Err(error) => {
-                let Some(state) = refused_content(&error) else { return Err(error) };
+                let Some(state) = flashsale_pg::refused_content(&error) else { return Err(error) };
                 tracing::error!(%sale_id, order_id = %id, state, "Postgres refuses a parked order");
                 total.waiting.push(id);
             }

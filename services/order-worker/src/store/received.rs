@@ -1,11 +1,11 @@
 //! Messages of the order queue, from the queue's types to the domain's.
 
-use flashsale_queue::{OrderMessage, QueueMessage};
+use flashsale_queue::{self as queue, OrderMessage, QueueMessage};
 use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::{Message, OrderLine, PlacedOrder, Unacceptable};
+use crate::domain::{CancelTarget, Message, PlacedOrder, Unacceptable};
 
 /// A message of `ORDERS`, decoded as far as that goes.
 #[derive(Debug, Clone)]
@@ -147,8 +147,16 @@ fn salvaged(value: &Value) -> Option<PlacedOrder> {
 fn decode(message: QueueMessage) -> Result<Message, DeadReason> {
     match message {
         QueueMessage::Place { order } => Ok(Message::Place(placed(order)?)),
-        QueueMessage::Cancel { order, requested_at_ms } => {
-            Ok(Message::Cancel { order: placed(order)?, requested_at: instant(requested_at_ms)? })
+        QueueMessage::Cancel { target, requested_at_ms } => {
+            let target = match target {
+                queue::CancelTarget::Recorded(order) => {
+                    CancelTarget::Recorded { order_id: order.order_id, sale_id: order.sale_id }
+                }
+                queue::CancelTarget::Placed(order) => {
+                    CancelTarget::Placed(Box::new(placed(order)?))
+                }
+            };
+            Ok(Message::Cancel { target, requested_at: instant(requested_at_ms)? })
         }
         QueueMessage::Fence { sale_id, epoch } => Ok(Message::Fence { sale_id, epoch }),
         QueueMessage::Closing { sale_id, .. } => Ok(Message::Closing { sale_id }),
@@ -166,15 +174,7 @@ fn placed(order: OrderMessage) -> Result<PlacedOrder, DeadReason> {
         admission_id: order.admission_id,
         request_id: order.request_id,
         request_hash: order.request_hash,
-        lines: order
-            .lines
-            .into_iter()
-            .map(|line| OrderLine {
-                sku: line.sku,
-                quantity: line.quantity,
-                unit_price_minor: line.unit_price_minor,
-            })
-            .collect(),
+        lines: order.lines,
         currency: order.currency,
         total_minor: order.total_minor,
         placed_at: instant(order.placed_at_ms)?,

@@ -136,7 +136,7 @@ async fn follow_in(connection: &mut PgConnection, orders: &[Uuid]) -> Result<Set
             Settlement::Nothing => continue,
             Settlement::Refund => Occurrence::PaidAfterTheEnd,
             Settlement::Change(change) => {
-                let Ok(to) = pair.order.after(change) else { continue };
+                let Ok(to) = change.after(pair.order) else { continue };
                 if gives_back(&pair) {
                     let Some(lines) = lines.get(&pair.order_id) else { continue };
                     for (key, quantity) in lines {
@@ -181,7 +181,7 @@ fn gives_back(pair: &Pair) -> bool {
 }
 
 fn ends_unpaid(order: OrderState, change: &Change) -> bool {
-    order.holds_units() && order.after(change).is_ok_and(|to| !to.holds_units())
+    order.holds_units() && change.after(order).is_ok_and(|to| !to.holds_units())
 }
 
 /// Units of each of `orders`, which never change once they are recorded.

@@ -16,7 +16,7 @@ pub(super) struct Transition {
     pub(super) cause: String,
 }
 
-/// Parses a state as the record spells it. The table's CHECK allows no other.
+/// Parses a state as the record spells it; nothing else is written there.
 pub(super) fn state_of(name: &str) -> Result<OrderState, sqlx::Error> {
     OrderState::parse(name)
         .ok_or_else(|| sqlx::Error::Decode(format!("{name} is no state of an order").into()))
@@ -44,8 +44,7 @@ pub(super) async fn change_states(
     .await?;
     // The rows are locked, so a mismatch is a bug; the error rolls the transaction back.
     if changed.len() != transitions.len() {
-        let problem = "an order changed under its lock";
-        return Err(sqlx::Error::Protocol(problem.to_owned()));
+        return Err(sqlx::Error::Decode("an order changed under its lock".into()));
     }
     Ok(())
 }
@@ -76,9 +75,9 @@ pub struct HistoryEntry {
     /// Its number; later entries have higher ones.
     pub id: i64,
     /// The state before; `None` in the first entry.
-    pub from: Option<String>,
+    pub from: Option<OrderState>,
     /// The state after.
-    pub to: String,
+    pub to: OrderState,
     /// The cause, as `Change::cause` names it.
     pub cause: String,
     /// When it was recorded.
@@ -111,12 +110,14 @@ pub async fn history(
     )
     .fetch_all(pool)
     .await?;
-    let entries = rows.into_iter().map(|row| HistoryEntry {
-        id: row.transition_id,
-        from: row.from_state,
-        to: row.to_state,
-        cause: row.cause,
-        at: row.at,
+    let entries = rows.into_iter().map(|row| {
+        Ok(HistoryEntry {
+            id: row.transition_id,
+            from: row.from_state.as_deref().map(state_of).transpose()?,
+            to: state_of(&row.to_state)?,
+            cause: row.cause,
+            at: row.at,
+        })
     });
-    Ok(Some(entries.collect()))
+    entries.collect::<Result<_, _>>().map(Some)
 }

@@ -72,7 +72,7 @@ fn show(
         |found, gauge| gauge.observe(found.oldest_s, &[]),
     );
     let of = |ages: &Vec<Age>, kind: Kind| {
-        ages.iter().find(|age| age.kind == kind.as_str()).map(|age| (age.pending, age.oldest_s))
+        ages.iter().find(|age| age.kind == kind).map(|age| (age.pending, age.oldest_s))
     };
     let labels = |kind: Kind| [KeyValue::new("kind", kind.as_str())];
     ages.gauge(

@@ -158,6 +158,21 @@ async fn operators_retry_and_drop_dead_letters() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_constraint_is_internal() {
+    let (shop, peers) = (Shop::open(&[("A", 10)]).await, Peers::default());
+    shop.claim(&[broken(&shop.order(&[("A", 1)]))]).await;
+    sqlx::query("ALTER TABLE dead_letters ADD CONSTRAINT full_moon CHECK (resolution IS NULL)")
+        .execute(shop.pool())
+        .await
+        .unwrap();
+    let worker = worker(&shop, &peers).await;
+    let letters = waiting(&shop).await;
+    let refused = worker.drop(letters[0].id).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::Internal);
+    assert_eq!(waiting(&shop).await, letters);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_undecided_order_ends_at_its_deadline() {
     let (shop, peers) = (Shop::open(&[("A", 10)]).await, Peers::default());
     let order = shop.order(&[("A", 1)]);

@@ -250,7 +250,7 @@ pub(crate) fn place(order: &OrderMessage) -> QueueMessage {
 }
 
 pub(crate) fn cancel(order: &OrderMessage) -> QueueMessage {
-    QueueMessage::Cancel { order: order.clone(), requested_at_ms: 1_795_000_001_000 }
+    QueueMessage::Cancel { target: order.clone().into(), requested_at_ms: 1_795_000_001_000 }
 }
 
 /// These messages as they come after `from`.

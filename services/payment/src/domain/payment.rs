@@ -2,80 +2,9 @@
 
 use std::fmt;
 
+pub use flashsale_record::PaymentState as State;
 use time::OffsetDateTime;
 use uuid::Uuid;
-
-/// The state of a payment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum State {
-    /// Recorded; no confirmation has gone out.
-    Due,
-    /// A confirmation may be on its way: committed before it is sent.
-    Processing,
-    /// The buyer must authenticate.
-    RequiresAction,
-    /// Captured.
-    Succeeded,
-    /// Refused, and cancelled at the provider.
-    Failed,
-    /// Cancelled; nothing was captured.
-    Cancelled,
-    /// Captured and given back.
-    Refunded,
-}
-
-impl State {
-    /// Every state there is.
-    pub const ALL: [Self; 7] = [
-        Self::Due,
-        Self::Processing,
-        Self::RequiresAction,
-        Self::Succeeded,
-        Self::Failed,
-        Self::Cancelled,
-        Self::Refunded,
-    ];
-
-    /// The name in the `payments` table and in events.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Due => "DUE",
-            Self::Processing => "PROCESSING",
-            Self::RequiresAction => "REQUIRES_ACTION",
-            Self::Succeeded => "SUCCEEDED",
-            Self::Failed => "FAILED",
-            Self::Cancelled => "CANCELLED",
-            Self::Refunded => "REFUNDED",
-        }
-    }
-
-    /// Whether the outcome is still to come.
-    pub const fn is_open(self) -> bool {
-        match self {
-            Self::Due | Self::Processing | Self::RequiresAction => true,
-            Self::Succeeded | Self::Failed | Self::Cancelled | Self::Refunded => false,
-        }
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A state in the store that this version does not know.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a state of a payment")]
-pub struct UnknownState(String);
-
-impl TryFrom<String> for State {
-    type Error = UnknownState;
-
-    fn try_from(name: String) -> Result<Self, UnknownState> {
-        Self::ALL.into_iter().find(|state| state.as_str() == name).ok_or(UnknownState(name))
-    }
-}
 
 /// A row of `payments`.
 #[derive(Clone)]

@@ -11,7 +11,6 @@ use flashsale_proto::payment::{
 use flashsale_service::wire;
 use tonic::{Request, Response, Status};
 
-use super::errors::store;
 use crate::{
     app::Bell,
     peers::stripe::Gate,
@@ -35,8 +34,8 @@ impl PaymentAdminService for Admin {
         &self,
         _: Request<GetBreakerRequest>,
     ) -> Result<Response<GetBreakerResponse>, Status> {
-        let force = self.store.force().await.map_err(store)?;
-        let open = self.store.open_payments().await.map_err(store)?;
+        let force = self.store.force().await.map_err(flashsale_pg::failure)?;
+        let open = self.store.open_payments().await.map_err(flashsale_pg::failure)?;
         let oldest_wait = open.oldest.map(|oldest| {
             let waited = flashsale_failpoint::now_utc() - oldest;
             wire::duration(Duration::try_from(waited).unwrap_or_default())
@@ -69,7 +68,7 @@ impl PaymentAdminService for Admin {
                 return Err(Failure::invalid("force", what).into());
             }
         };
-        self.store.set_force(force).await.map_err(store)?;
+        self.store.set_force(force).await.map_err(flashsale_pg::failure)?;
         // This instance follows at once, the others within a second.
         self.gate.switch.forget().await;
         self.charges.ring();

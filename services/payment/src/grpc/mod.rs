@@ -3,7 +3,6 @@
 mod admin;
 mod decode;
 mod encode;
-mod errors;
 
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::payment::{
@@ -16,7 +15,6 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 pub use admin::Admin;
-use errors::store;
 
 use crate::{
     app::{Bell, settlement::Settler},
@@ -50,7 +48,7 @@ impl PaymentService for Payments {
         let request = request.into_inner();
         let request_id = wire::request_id(&request.request_id)?;
         let asked = decode::new_payments(&request.orders)?;
-        let rows = match self.store.record(&asked).await.map_err(store)? {
+        let rows = match self.store.record(&asked).await.map_err(flashsale_pg::failure)? {
             Recorded::All(rows) => rows,
             Recorded::OtherAmount(place) => {
                 let order = asked.get(place).map(|payment| payment.order_id).unwrap_or_default();
@@ -73,7 +71,7 @@ impl PaymentService for Payments {
         request: Request<GetPaymentRequest>,
     ) -> Result<Response<GetPaymentResponse>, Status> {
         let order = decode::order_id(&request.get_ref().order_id)?;
-        let payment = self.store.payment(order).await.map_err(store)?;
+        let payment = self.store.payment(order).await.map_err(flashsale_pg::failure)?;
         let payment = payment.ok_or_else(|| not_found(order))?;
         Ok(Response::new(GetPaymentResponse { payment: Some(encode::payment(&payment)) }))
     }
@@ -87,7 +85,11 @@ impl PaymentService for Payments {
         let order = decode::order_id(&request.order_id)?;
         let sale = wire::uuid("sale_id", &request.sale_id, Reason::ArgumentInvalid)?;
         let (amount, currency) = decode::amount("amount", request.amount.as_ref())?;
-        let payment = self.store.cancel(order, sale, amount, &currency).await.map_err(store)?;
+        let payment = self
+            .store
+            .cancel(order, sale, amount, &currency)
+            .await
+            .map_err(flashsale_pg::failure)?;
         tracing::info!(%request_id, %order, state = %payment.state, "asked never to charge");
         if payment.state.is_open() {
             self.charges.ring();
@@ -104,7 +106,7 @@ impl PaymentService for Payments {
         let request = request.into_inner();
         let request_id = wire::request_id(&request.request_id)?;
         let order = decode::order_id(&request.order_id)?;
-        let ruled = self.store.refund(order).await.map_err(store)?;
+        let ruled = self.store.refund(order).await.map_err(flashsale_pg::failure)?;
         let (payment, ruling) = ruled.ok_or_else(|| not_found(order))?;
         match ruling {
             RefundRuling::IsDue => self.refunds.ring(),

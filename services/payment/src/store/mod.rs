@@ -12,13 +12,7 @@ pub use breaker_force::Force;
 use flashsale_pg::SteppedPool;
 pub use payments::{Backlog, NewPayment, OpenPayments, Recorded, SettleResult, Settled};
 pub use refunds::DueRefund;
-use sqlx::{
-    Decode, PgPool, Postgres, Type,
-    error::BoxDynError,
-    postgres::{PgTypeInfo, PgValueRef},
-};
-
-use crate::domain::State;
+use sqlx::PgPool;
 
 /// The payment service's tables. A clone is a handle on the same pool.
 #[derive(Debug, Clone)]
@@ -36,20 +30,4 @@ impl Store {
 /// Milliseconds as the queries take them.
 fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
-}
-
-impl Type<Postgres> for State {
-    fn type_info() -> PgTypeInfo {
-        <String as Type<Postgres>>::type_info()
-    }
-
-    fn compatible(ty: &PgTypeInfo) -> bool {
-        <String as Type<Postgres>>::compatible(ty)
-    }
-}
-
-impl Decode<'_, Postgres> for State {
-    fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
-        Ok(<String as Decode<Postgres>>::decode(value)?.try_into()?)
-    }
 }

@@ -8,10 +8,11 @@ mod report;
 mod rules;
 mod sale;
 
+pub use flashsale_record::SaleState;
 pub use problems::{Kind, Problem, Problems};
 pub use report::{ItemReport, Report, Totals, UnitsOut};
 pub use rules::{
     ItemDraft, MAX_ITEMS, MAX_PRICE_MINOR, MAX_QUANTITY, MAX_SKU_CHARS, MAX_TITLE_CHARS, RoomDraft,
     SettingsDraft, items, per_buyer_limit, printable, quantity, settings,
 };
-pub use sale::{Item, NewSale, Room, Sale, SaleState, Settings, StateChange, StateConflict};
+pub use sale::{Item, NewSale, Room, Sale, Settings, StateChange, StateConflict, must_be_told};

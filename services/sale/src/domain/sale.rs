@@ -1,64 +1,20 @@
-//! A sale and its states.
+//! A sale and the changes of its state.
 
 use std::time::Duration;
 
+use flashsale_record::SaleState;
 use iso_currency::Currency;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// The state of a sale.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SaleState {
-    /// Being prepared; sells nothing.
-    Draft,
-    /// Will open at its start.
-    Scheduled,
-    /// Selling, within its window.
-    Open,
-    /// Held up by the shop.
-    Paused,
-    /// Over for good.
-    Ended,
-}
-
-impl SaleState {
-    /// Every state there is.
-    pub const ALL: [Self; 5] =
-        [Self::Draft, Self::Scheduled, Self::Open, Self::Paused, Self::Ended];
-
-    /// The name in the store.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Draft => "DRAFT",
-            Self::Scheduled => "SCHEDULED",
-            Self::Open => "OPEN",
-            Self::Paused => "PAUSED",
-            Self::Ended => "ENDED",
-        }
-    }
-
-    /// The state with this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == name)
-    }
-
-    /// Whether inventory and the waiting room have to know of a sale in this state.
-    const fn is_public(self) -> bool {
-        match self {
-            Self::Draft | Self::Scheduled => false,
-            Self::Open | Self::Paused | Self::Ended => true,
-        }
-    }
-
-    /// Whether inventory and the waiting room have to be told of a sale that goes from `from`
-    /// (`None`: it is new) to `to`. They are not told of a sale that never opened: a draft that
-    /// ends was never loaded. This is the only place that decides it.
-    pub const fn must_be_told(from: Option<Self>, to: Self) -> bool {
-        match (from, to) {
-            (Some(from), Self::Ended) => from.is_public(),
-            (None, Self::Ended) => false,
-            (_, to) => to.is_public(),
-        }
+/// Whether inventory and the waiting room have to be told of a sale that goes from `from` (`None`:
+/// it is new) to `to`. They are not told of a sale that never opened: a draft that ends was never
+/// loaded. This is the only place that decides it.
+pub const fn must_be_told(from: Option<SaleState>, to: SaleState) -> bool {
+    match (from, to) {
+        (Some(from), SaleState::Ended) => from.has_begun(),
+        (None, SaleState::Ended) => false,
+        (_, to) => to.has_begun(),
     }
 }
 
@@ -185,7 +141,7 @@ impl Sale {
     }
 
     fn go(&self, to: SaleState) -> StateChange {
-        StateChange::To { to, tell: SaleState::must_be_told(Some(self.state), to) }
+        StateChange::To { to, tell: must_be_told(Some(self.state), to) }
     }
 
     /// Whether inventory and the waiting room know this version, or need not.
@@ -251,16 +207,8 @@ mod tests {
 
     #[test]
     fn an_unopened_sale_is_not_told() {
-        assert!(!SaleState::must_be_told(None, SaleState::Draft));
-        assert!(!SaleState::must_be_told(Some(SaleState::Draft), SaleState::Ended));
-        assert!(SaleState::must_be_told(Some(SaleState::Open), SaleState::Ended));
-    }
-
-    #[test]
-    fn names_parse_back() {
-        for state in SaleState::ALL {
-            assert_eq!(SaleState::parse(state.as_str()), Some(state));
-        }
-        assert_eq!(SaleState::parse("open"), None);
+        assert!(!must_be_told(None, SaleState::Draft));
+        assert!(!must_be_told(Some(SaleState::Draft), SaleState::Ended));
+        assert!(must_be_told(Some(SaleState::Open), SaleState::Ended));
     }
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Store, StoreError};
 use crate::{
-    domain::{NewSale, Sale, SaleState, StateChange},
+    domain::{NewSale, Sale, SaleState, StateChange, must_be_told},
     steps,
 };
 
@@ -72,7 +72,7 @@ impl Store {
             ms(settings.hold),
             settings.room.map(|room| room.rate),
             settings.room.map(|room| ms(room.admission)),
-            SaleState::must_be_told(None, state),
+            must_be_told(None, state),
         )
         .execute(&mut *tx)
         .await?;

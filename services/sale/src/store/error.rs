@@ -1,5 +1,7 @@
 //! Why the store fails.
 
+use flashsale_pg::Fault;
+
 /// Why the store fails. The texts go to the log only.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -20,22 +22,9 @@ impl StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        let answers = match error.as_database_error().and_then(|error| error.code()) {
-            // Connection (08), conflicts after all retries (40), resources (53), operator
-            // intervention (57), system errors (58), internal errors (XX).
-            Some(code) => {
-                !["08", "40", "53", "57", "58", "XX"].iter().any(|class| code.starts_with(class))
-            }
-            None => !matches!(
-                error,
-                sqlx::Error::Io(_)
-                    | sqlx::Error::Tls(_)
-                    | sqlx::Error::Protocol(_)
-                    | sqlx::Error::PoolTimedOut
-                    | sqlx::Error::PoolClosed
-                    | sqlx::Error::WorkerCrashed
-            ),
-        };
-        if answers { Self::Broken(error.to_string()) } else { Self::Unavailable(error.to_string()) }
+        match Fault::of(&error) {
+            Fault::Ours => Self::Broken(error.to_string()),
+            Fault::Condition => Self::Unavailable(error.to_string()),
+        }
     }
 }

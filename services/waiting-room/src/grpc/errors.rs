@@ -42,17 +42,8 @@ impl From<StoreError> for Failure {
                 error @ (EvalError::Timeout | EvalError::Unavailable | EvalError::Refusing(_)),
             ) => Self::store("redis", error),
             StoreError::Redis(error @ EvalError::Other(_)) => Self::internal(error),
-            StoreError::Postgres(error) if error.as_database_error().is_some_and(is_ours) => {
-                Self::internal(error)
-            }
-            StoreError::Postgres(error) => Self::store("postgres", error),
+            StoreError::Postgres(error) => flashsale_pg::failure(error),
             StoreError::Malformed(_) => Self::internal(error),
         }
     }
-}
-
-/// Whether the database has refused the statement itself (its data, a constraint, its syntax), so
-/// that a retry cannot succeed.
-fn is_ours(error: &dyn sqlx::error::DatabaseError) -> bool {
-    error.code().is_some_and(|code| ["22", "23", "42"].iter().any(|class| code.starts_with(class)))
 }

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
+use flashsale_batch::{Batcher, Full, Limits, Reply, Request};
 use flashsale_errors::{Failure, Reason};
-use flashsale_gather::{Asked, Full, Gather, Limits, Reply};
 use flashsale_proto::inventory::{
     HoldToPlace, PlaceHoldRequest, PlaceHoldResponse, PlaceHoldsRequest, hold_placed::Outcome,
     inventory_service_client::InventoryServiceClient,
@@ -47,13 +47,13 @@ struct Item {
 pub(crate) struct Placements {
     channel: PeerChannel,
     /// By sale, so that a sale whose stock is unavailable does not delay another.
-    batches: Gather<String, Item, Answer>,
+    batches: Batcher<String, Item, Answer>,
 }
 
 impl Placements {
     pub(crate) fn new(channel: PeerChannel) -> Self {
         let client = InventoryServiceClient::new(channel.clone());
-        let batches = Gather::new(LIMITS, move |_, items| send_batch(client.clone(), items));
+        let batches = Batcher::new(LIMITS, move |_, batch| send_batch(client.clone(), batch));
         Self { channel, batches }
     }
 
@@ -70,7 +70,8 @@ impl Placements {
         let weight = request.encoded_len();
         async {
             let traceparent = propagate::to_text(&Span::current());
-            let answered = self.batches.ask(sale_id, Item { request, until, traceparent }, weight);
+            let answered =
+                self.batches.submit(sale_id, Item { request, until, traceparent }, weight);
             let answered = answered.map_err(|Full(waiting)| {
                 let what = format!("{waiting} orders of the sale wait for their stock already");
                 Failure::new(Reason::Overloaded, what).with("limit", waiting)
@@ -85,15 +86,18 @@ impl Placements {
     }
 }
 
-/// Sends one call for all items, and answers each of them.
-async fn send_batch(client: InventoryServiceClient<PeerChannel>, items: Vec<Asked<Item, Answer>>) {
-    let Some(last) = items.iter().map(|item| item.ask().until).max() else { return };
+/// Sends one call for the batch, and answers each request of it.
+async fn send_batch(
+    client: InventoryServiceClient<PeerChannel>,
+    batch: Vec<Request<Item, Answer>>,
+) {
+    let Some(last) = batch.iter().map(|request| request.item().until).max() else { return };
     let now = Instant::now();
-    let size = items.len();
-    let (holds, mut replies): (Vec<_>, Vec<_>) = items
+    let size = batch.len();
+    let (holds, mut replies): (Vec<_>, Vec<_>) = batch
         .into_iter()
-        .map(|item| {
-            let (Item { request, until, traceparent }, reply) = item.split();
+        .map(|request| {
+            let (Item { request, until, traceparent }, reply) = request.split();
             let hold = HoldToPlace {
                 request: Some(request),
                 timeout: Some(wire::duration(until.saturating_duration_since(now))),

@@ -84,7 +84,7 @@ impl PlacedOrder {
             admission_id: self.admission_id.clone(),
             request_id: self.request_id,
             request_hash: self.request_hash.clone(),
-            ..self.order.recorded_message()
+            ..self.order.recorded_order().into()
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use flashsale_record::OrderState;
 use uuid::Uuid;
 
 use crate::domain::{HoldState, SkuBooks};
@@ -44,14 +45,13 @@ pub enum OrderStanding {
 }
 
 impl OrderStanding {
-    /// The standing of an order in this state; `None` for a state that this version does not know.
-    pub fn parse(state: &str) -> Option<Self> {
+    /// The standing of an order in this state.
+    pub const fn of(state: OrderState) -> Self {
         match state {
-            "DEAD_LETTER" => Some(Self::Waiting),
-            "CLAIMED" | "PAYING" | "ACTION_REQUIRED" => Some(Self::Live),
-            "CONFIRMED" | "REFUNDED" => Some(Self::Sold),
-            "DECLINED" | "CANCELLED" => Some(Self::Ended),
-            _ => None,
+            OrderState::DeadLetter => Self::Waiting,
+            OrderState::Claimed | OrderState::Paying | OrderState::ActionRequired => Self::Live,
+            OrderState::Confirmed | OrderState::Refunded => Self::Sold,
+            OrderState::Declined | OrderState::Cancelled => Self::Ended,
         }
     }
 

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Books, EndReason, Message, NewOrder, OrderState, PlacedOrder, Unacceptable};
+use super::{
+    Books, CancelTarget, EndReason, Message, NewOrder, OrderState, PlacedOrder, Unacceptable,
+};
 
 /// An order of an older epoch behind the marker of a rebuild: the rebuilt stock does not count its
 /// units.
@@ -53,7 +55,7 @@ pub fn decide(messages: Vec<(u64, Message)>, books: Books) -> Decision {
             Message::Closing { .. } => {}
             Message::Place(order) => deciding.place(seq, order),
             Message::Unrecordable { order, cause } => deciding.dead_letter(&order, cause),
-            Message::Cancel { order, requested_at } => deciding.cancel(seq, order, requested_at),
+            Message::Cancel { target, requested_at } => deciding.cancel(seq, target, requested_at),
         }
     }
     deciding.decision
@@ -142,21 +144,37 @@ impl Deciding {
         }
     }
 
-    fn cancel(&mut self, seq: u64, order: PlacedOrder, requested_at: OffsetDateTime) {
-        let id = order.order_id;
+    fn cancel(&mut self, seq: u64, target: CancelTarget, requested_at: OffsetDateTime) {
+        let id = target.order_id();
         if let Some(at) = self.entered.get(&id).copied() {
             self.decision.new_orders[at].cancel(requested_at);
             self.unpark(id);
-        } else if let Some(known) = self.books.known.get(&id) {
-            // To cancel a recorded order its id is enough; the rest of the message is not checked.
+            return;
+        }
+        if let Some(known) = self.books.known.get(&id) {
+            // A row is cancelled by its id, also where the message carries the whole order, which
+            // is not checked then.
             if known.state == OrderState::DeadLetter && self.requested.insert(id) {
                 self.decision.cancelled.push(id);
                 self.unpark(id);
-            } else if known.state.is_open() && !known.cancel_requested && self.requested.insert(id)
+            } else if known.state.awaits_payment()
+                && !known.cancel_requested
+                && self.requested.insert(id)
             {
                 self.decision.cancel_requests.push((id, requested_at));
             }
-        } else if let Err(problem) = order.check() {
+            return;
+        }
+        let order = match target {
+            CancelTarget::Placed(order) => *order,
+            // The record has lost it since: the message does not say enough to write a row, not
+            // even which stock has its units.
+            CancelTarget::Recorded { .. } => {
+                self.decision.dead.push((seq, Unacceptable::Epoch));
+                return;
+            }
+        };
+        if let Err(problem) = order.check() {
             self.decision.dead.push((seq, problem));
         } else if self.books.sales.contains_key(&order.sale_id) {
             self.unpark(id);

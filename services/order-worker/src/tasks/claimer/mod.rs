@@ -253,8 +253,8 @@ fn claim_span(message: &Delivery, batch: &Span) -> Span {
         seq = message.received.seq,
         order_id = tracing::field::Empty,
     );
-    if let Ok(Some(order)) = message.received.content.as_ref().map(Message::order) {
-        span.record("order_id", tracing::field::display(order.order_id));
+    if let Ok(Some(order_id)) = message.received.content.as_ref().map(Message::order_id) {
+        span.record("order_id", tracing::field::display(order_id));
     }
     propagate::set_parent(&span, message.trace.clone());
     propagate::link(&span, &batch.context());

@@ -17,7 +17,7 @@ use super::{
     held_off::HeldOff,
 };
 use crate::{
-    domain::{HOLD_RELEASED, HOLD_SOLD, Kind},
+    domain::{About, Kind},
     metrics::Metrics,
     peers::inventory::Inventory,
     store::{orders, outbox::Leased},
@@ -50,10 +50,10 @@ impl Handler for CloseHold {
         let mut outcomes = vec![Outcome::Retry(ORDER_MISSING); rows.len()];
         let mut by_sale: BTreeMap<Uuid, Vec<(usize, HoldSettlement)>> = BTreeMap::new();
         for (at, row) in rows.iter().enumerate() {
-            let outcome = match row.about.as_str() {
-                HOLD_SOLD => HoldOutcome::Sold,
-                HOLD_RELEASED => HoldOutcome::Released,
-                _ => {
+            let outcome = match row.about {
+                About::HoldSold => HoldOutcome::Sold,
+                About::HoldReleased => HoldOutcome::Released,
+                About::State(_) | About::CancelRequested | About::PaidAfterEnd => {
                     outcomes[at] = Outcome::Retry("OUTCOME_UNKNOWN");
                     continue;
                 }
@@ -131,7 +131,7 @@ impl CloseHold {
                 self.metrics.hold_conflict();
                 tracing::error!(
                     order_id = %row.order_id,
-                    outcome = row.about,
+                    outcome = row.about.as_str(),
                     "the hold stands in a state that excludes its order's end"
                 );
                 Outcome::Retry("HOLD_CONFLICT")

@@ -106,7 +106,7 @@ impl<H: Handler> Dispatcher<H> {
                     tracing::error!(
                         kind = H::KIND.as_str(),
                         order_id = %row.order_id,
-                        about = row.about,
+                        about = row.about.as_str(),
                         code,
                         "a consequence is given up: the other side refuses it"
                     );
@@ -120,7 +120,7 @@ impl<H: Handler> Dispatcher<H> {
                     tracing::warn!(
                         kind = H::KIND.as_str(),
                         order_id = %row.order_id,
-                        about = row.about,
+                        about = row.about.as_str(),
                         attempts = row.attempts,
                         code,
                         "a consequence is not confirmed yet"

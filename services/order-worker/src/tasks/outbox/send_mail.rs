@@ -6,7 +6,10 @@ use tracing::Instrument as _;
 use super::handler::{Handler, ORDER_MISSING, Outcome, STORE_UNAVAILABLE, each, span_of};
 use crate::{
     app::mail::{MailError, Writer},
-    domain::{Kind, mail::Mail},
+    domain::{
+        Kind,
+        mail::{Mail, Topic},
+    },
     peers::smtp::{NotSent, Relay},
     store::{orders, outbox::Leased},
 };
@@ -36,7 +39,8 @@ impl Handler for SendMail {
         let sends = rows
             .iter()
             .map(|row| {
-                let mail = mails.remove(&(row.order_id, row.about.clone()));
+                let mail =
+                    Topic::of(row.about).and_then(|topic| mails.remove(&(row.order_id, topic)));
                 self.send(row, mail).instrument(span_of(Kind::Mail, row))
             })
             .collect();

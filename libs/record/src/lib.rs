@@ -1,0 +1,16 @@
+//! The words of the record that several services speak, each with its one text form in Postgres, in
+//! Redis and on the wire. Plain Rust, without stores.
+
+mod line;
+mod name;
+mod order;
+mod payment;
+mod sale;
+#[cfg(feature = "sqlx")]
+mod sql;
+
+pub use line::Line;
+pub use name::UnknownName;
+pub use order::OrderState;
+pub use payment::PaymentState;
+pub use sale::SaleState;

@@ -1,0 +1,56 @@
+//! The states of payments.
+
+use crate::name::named;
+
+/// The state of a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PaymentState {
+    /// Recorded; no confirmation has gone out.
+    Due,
+    /// A confirmation may be on its way: committed before it is sent.
+    Processing,
+    /// The buyer must authenticate.
+    RequiresAction,
+    /// Captured.
+    Succeeded,
+    /// Refused, and cancelled at the provider.
+    Failed,
+    /// Cancelled; nothing was captured.
+    Cancelled,
+    /// Captured and given back.
+    Refunded,
+}
+
+named! {
+    PaymentState of "a payment":
+    Due = "DUE",
+    Processing = "PROCESSING",
+    RequiresAction = "REQUIRES_ACTION",
+    Succeeded = "SUCCEEDED",
+    Failed = "FAILED",
+    Cancelled = "CANCELLED",
+    Refunded = "REFUNDED",
+}
+
+impl PaymentState {
+    /// Whether the outcome is still to come.
+    pub const fn is_open(self) -> bool {
+        match self {
+            Self::Due | Self::Processing | Self::RequiresAction => true,
+            Self::Succeeded | Self::Failed | Self::Cancelled | Self::Refunded => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for state in PaymentState::ALL {
+            assert_eq!(PaymentState::parse(state.as_str()), Some(state));
+        }
+        assert_eq!(PaymentState::parse("due"), None);
+    }
+}
