@@ -228,7 +228,7 @@ async fn force_nothing(platform: &Platform) -> anyhow::Result<()> {
 
 /// Switches a fault of the provider on.
 async fn strike(platform: &Platform, rule: &str) -> anyhow::Result<()> {
-    let mut provider = TcpStream::connect(platform.stripe.address()).await?;
+    let mut provider = TcpStream::connect(platform.provider()?.address()).await?;
     let length = rule.len();
     let request = format!(
         "POST /_control/faults HTTP/1.1\r\nhost: provider\r\ncontent-type: application/json\r\n\
@@ -262,7 +262,7 @@ async fn money(platform: &Platform, sale: &Sale, figures: &mut Figures) -> anyho
     }
     platform.rest(sale).await.ok();
     let mut options = platform.audit_options(sale);
-    options.stripe_log = Some(platform.stripe.log());
+    options.stripe_log = Some(platform.provider()?.log().to_owned());
     let report = audit(&options).await;
     figures.expect(report.verdict != Verdict::Unread, || format!("not audited: {report}"));
     for promise in [Invariant::I3, Invariant::I4] {

@@ -70,6 +70,11 @@ fn sibling(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 impl Platform {
+    /// The stand-in for the payment provider.
+    pub(crate) fn provider(&self) -> anyhow::Result<&StandIn> {
+        self.stripe.as_ref().context("there is no stand-in for the provider")
+    }
+
     /// Starts everything.
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let options = PlatformOptions {
