@@ -63,18 +63,8 @@ pub const fn are_distinct(names: &[&str]) -> bool {
     true
 }
 
-/// Declares the steps of a service, each with its constant, its name and its place in the list:
-///
-/// ```
-/// mod steps {
-///     flashsale_failpoint::steps! {
-///         pub(crate) const PUBLISH_MARKER = "publish/marker";
-///         pub(crate) const SQL_LOOKUP = "sql/lookup";
-///     }
-/// }
-/// # assert_eq!(steps::all(), ["publish/marker", "sql/lookup"]);
-/// # let _ = (steps::PUBLISH_MARKER, steps::SQL_LOOKUP);
-/// ```
+/// Declares the steps of a service, each with its constant, its name and its place in the list, a
+/// line each: `pub(crate) const PUBLISH_MARKER = "publish/marker";`.
 ///
 /// The constants are of the crate, so the compiler warns of a step that nothing uses. `all()` is
 /// the list; names that are declared elsewhere come before it by a first line `behind NAMES;`. A
