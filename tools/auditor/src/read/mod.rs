@@ -39,7 +39,8 @@ pub(crate) struct Facts {
 impl Facts {
     /// Whether a hold is one of two that its order was placed with, and was released for the other:
     /// the first hold was taken for lost and its units were retaken, and then it was retaken
-    /// itself, because its message came late.
+    /// itself, because its message came late. If the order was cancelled before its first hold was
+    /// retaken, this epoch has none of the first one.
     pub(crate) fn is_given_back(&self, id: &Uuid, hold: &Hold) -> bool {
         let row = hold.order.and_then(|order| self.record.orders.get(&order));
         hold.state == HoldState::Released
@@ -47,7 +48,7 @@ impl Facts {
                 let other = self.stock.holds.get(&row.hold);
                 row.hold != *id
                     && row.buyer == hold.buyer
-                    && other.is_some_and(|other| other.order == hold.order)
+                    && other.map_or(row.state == "CANCELLED", |other| other.order == hold.order)
             })
     }
 }

@@ -77,3 +77,17 @@ async fn overselling_within_an_epoch_is_found() {
     );
     assert_eq!(report.value["oversold"], 1);
 }
+
+#[tokio::test]
+async fn cancelled_order_may_lack_its_first_hold() {
+    let servers = Servers::start().await;
+    // It was cancelled before the first of its two holds was retaken; the second was released.
+    let cancelled = Sql("UPDATE orders SET hold_id = '<h8>' WHERE order_id = '<o4>'");
+    let report = rebuilt(&servers, &[cancelled]).await;
+    assert_eq!(report.verdict, Verdict::Held, "{report}");
+
+    // An order that came as far as its payment had the units of the hold on record.
+    let declined = Sql("UPDATE orders SET hold_id = '<h8>' WHERE order_id = '<o3>'");
+    let report = rebuilt(&servers, &[declined]).await;
+    assert!(!report.violations(Invariant::I2).is_empty(), "{report}");
+}
