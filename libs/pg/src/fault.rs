@@ -26,11 +26,12 @@ const CONDITION_CLASSES: [&str; 7] = [
 ];
 
 /// Single SQLSTATEs that tell of a condition though most of their class do not.
-const CONDITION_STATES: [&str; 6] = [
+const CONDITION_STATES: [&str; 7] = [
     "25006", // read-only transaction: a standby answers, as after a failover
     "25P03", // idle-in-transaction timeout: this process stood still
     "25P04", // transaction timeout
     "3D000", // the database does not exist, or not yet
+    "55000", // the database accepts no connections
     "55006", // object in use
     "55P03", // lock not available
 ];
@@ -164,6 +165,7 @@ mod tests {
             ("42P01", "no such table", Ours),
             ("53100", "disk full", Condition),
             ("53300", "too many connections", Condition),
+            ("55000", "the database accepts no connections", Condition),
             ("55P03", "lock not available", Condition),
             ("57014", "statement timeout", Condition),
             ("57P01", "the server shuts down", Condition),
