@@ -118,6 +118,7 @@ async fn run(args: &Args) -> anyhow::Result<bool> {
     let mut part = Map::from_iter([("seed".to_owned(), json!(seed))]);
     let mut held = true;
     let mut platform = None;
+    let mut broken = Vec::new();
     for (number, fault) in (0_u64..).zip(faults) {
         let asked = args.runs.unwrap_or(if args.short { fault.short } else { fault.full });
         if asked == 0 {
@@ -137,8 +138,10 @@ async fn run(args: &Args) -> anyhow::Result<bool> {
         part.insert(fault.name.to_owned(), figures.json());
         held &= wrong.is_empty();
         if !wrong.is_empty() {
-            // Its data and logs stay to be looked at, until the next run.
-            drop(task);
+            // Its data and logs stay to be looked at, until the next run of this program.
+            let folder = task.platform.abandon();
+            say(&format!("        its data and logs: {}", folder.path().display()));
+            broken.push(folder);
         } else if args.short {
             platform = Some(task.platform);
         } else {

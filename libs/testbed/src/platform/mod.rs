@@ -254,6 +254,12 @@ impl<S: Services> Platform<S> {
         Ok(())
     }
 
+    /// Kills all of it and answers where it had its files: they stay as long as that value lives.
+    pub fn abandon(self) -> RunDir {
+        let Self { dir, .. } = self;
+        dir
+    }
+
     /// Stops in order what is left when the services are stopped, and answers where it had its
     /// files.
     ///

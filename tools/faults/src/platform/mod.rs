@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use flashsale_admission::Signer;
 use flashsale_testbed::{
-    Tools,
+    RunDir, Tools,
     platform::{
         AdmissionSettings, Apart, MailSettings, NatsSettings, PaymentSettings, Peer, Peers,
         PlatformOptions, RelaySettings, ServerSettings, Service, Settings, StandIn, StoreSettings,
@@ -70,6 +70,11 @@ fn sibling(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 impl Platform {
+    /// Kills all of it and answers where it had its files.
+    pub(crate) fn abandon(self) -> RunDir {
+        self.base.abandon()
+    }
+
     /// The stand-in for the payment provider.
     pub(crate) fn provider(&self) -> anyhow::Result<&StandIn> {
         self.stripe.as_ref().context("there is no stand-in for the provider")
