@@ -111,8 +111,13 @@ async fn three_nats_servers_are_one_cluster_with_a_leader() {
     let cluster = NatsCluster::start(&tools, dir.path(), &NatsOptions::default()).await.unwrap();
     assert_eq!(cluster.url().split(',').count(), 3);
     for server in cluster.servers() {
-        let jetstream = http_get(&server.monitoring_url(), "/jsz");
-        assert!(jetstream.contains("\"cluster_size\": 3"), "{jetstream}");
+        // Two of them elect a leader; it may hear of the third one later.
+        let jetstream =
+            flashsale_testbed::eventually("three servers know each other", async || {
+                let jetstream = http_get(&server.monitoring_url(), "/jsz");
+                jetstream.contains("\"cluster_size\": 3").then_some(jetstream)
+            })
+            .await;
         assert!(jetstream.contains("\"leader\": \"flashsale-"), "{jetstream}");
     }
     let pids: Vec<u32> = cluster.servers().iter().map(NatsServer::pid).collect();
