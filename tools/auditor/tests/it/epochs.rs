@@ -88,7 +88,7 @@ const PLACED_AGAIN: &[Plant] = &[
         "HSET",
         "@holds",
         "<h8>",
-        r#"{"b":"buyer-4","s":"RELEASED","d":1,"t":<now>,"l":[["A",1,1500]],"e":2,"j":"<j4>","o":"<o4>","p":1,"q":"<r4>","h":"other"}"#,
+        r#"{"b":"buyer-4","s":"RELEASED","d":<now>,"t":<now>,"l":[["A",1,1500]],"e":2,"j":"<j4>","o":"<o4>","p":<now>,"q":"<r4>","h":"other"}"#,
     ]),
 ];
 
