@@ -171,8 +171,8 @@ pub enum QueueMessage {
         /// The epoch that the stock will have.
         epoch: i64,
     },
-    /// The stock of a sale is about to be rebuilt on another server: whoever serves an older epoch stops. The marker follows once everybody
-    /// has. It changes nothing in the record.
+    /// The stock of a sale is about to be rebuilt on another server: every instance that serves an
+    /// older epoch stops. The marker follows once all have. It changes nothing in the record.
     Closing {
         /// The sale.
         sale_id: Uuid,

@@ -252,7 +252,7 @@ impl Lane for PlaceOrder {
 #[derive(Clone)]
 pub(crate) struct Publish {
     pub(crate) jetstream: jetstream::Context,
-    /// What the subjects are put under, so that the messages are nobody's orders.
+    /// What the subjects are put under, so that the messages are no buyer's orders.
     pub(crate) under: &'static str,
 }
 

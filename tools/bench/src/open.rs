@@ -19,7 +19,7 @@ use crate::{
     drive::{Lane, Miss, times},
 };
 
-/// Requests without an answer, over all connections: whoever would be one more waits, and is late.
+/// Requests without an answer, over all connections: one more waits, and is late.
 const OUTSTANDING: u32 = 4_000;
 /// How long the last answers may take.
 const PATIENCE: Duration = Duration::from_secs(60);

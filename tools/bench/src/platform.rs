@@ -47,7 +47,7 @@ pub(crate) struct Platform {
     pub(crate) jetstream: jetstream::Context,
     /// A sale with a waiting room in front of it.
     pub(crate) sale_id: Uuid,
-    /// A sale that takes whoever comes.
+    /// A sale that takes every buyer.
     pub(crate) open_sale_id: Uuid,
     /// What signs admissions, in the waiting room and here.
     pub(crate) signer: Signer,
@@ -72,7 +72,7 @@ impl Platform {
         let mut base =
             flashsale_testbed::platform::Platform::<Apart>::start(tools, run_dir()?, options)
                 .await?;
-        // Redis writes its log anew whenever it has doubled, which at the start of its life is
+        // Redis rewrites its log whenever it has doubled, which at the start of its life is
         // always: that would be measured instead.
         let address = format!("127.0.0.1:{}", base.redis.port());
         ceilings::ask(&address, "CONFIG SET auto-aof-rewrite-percentage 0").await?;
@@ -127,7 +127,7 @@ impl Platform {
             redis_benchmark,
             versions,
         };
-        // Whoever joins is measured joining and not while being admitted; admissions are signed
+        // A visitor is measured joining and not while being admitted; admissions are signed
         // here.
         let room = RoomSettings { admissions_per_second: 1.0, admission_ttl: None };
         platform.sale_id = platform.open_sale(Some(room)).await?;

@@ -39,12 +39,12 @@ pub(crate) fn write(out: Option<&Path>, figures: &Figures) -> anyhow::Result<()>
     if let Some(folder) = out.parent() {
         fs::create_dir_all(folder)?;
     }
-    // Written beside and renamed, so that nobody reads half of it.
+    // Written beside and renamed, so that no reader sees half of it.
     let beside = out.with_extension("partial");
     fs::write(&beside, format!("{report:#}\n"))
         .and_then(|()| fs::rename(&beside, &out))
         .with_context(|| format!("{} cannot be written", out.display()))?;
-    // Whoever read it may have gone, as `head` does: the file is there.
+    // The reader may have gone, as `head` does: the file is there.
     write!(io::stdout(), "{}\nfigures: {}\n", table(&report), out.display()).ok();
     Ok(())
 }

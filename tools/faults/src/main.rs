@@ -84,7 +84,7 @@ impl Suite {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    // Two providers end up among the dependencies; whoever comes second finds this one, so a failure means it is there.
+    // Two providers end up among the dependencies; the second finds this one, so a failure means it is there.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ran = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -101,7 +101,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says what happens. Nobody may be reading, which changes nothing.
+/// Says what happens. That stderr is closed changes nothing.
 fn say(text: &str) {
     writeln!(io::stderr(), "{text}").ok();
 }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use flashsale_testbed::Home;
 use serde_json::{Map, Value};
 
-/// Where the report is unless somebody says otherwise.
+/// Where the report is unless another path is given.
 pub(crate) fn default_path() -> anyhow::Result<PathBuf> {
     Ok(Home::locate()?.path().join("faults.json"))
 }

@@ -86,7 +86,7 @@ type Outcome = (u64, Result<(), tonic::transport::Error>);
 fn outcome(turn: Result<Outcome, tokio::task::JoinError>) -> Outcome {
     match turn {
         Ok(outcome) => outcome,
-        // Nobody cancels a turn.
+        // A turn is never cancelled.
         Err(error) => panic::resume_unwind(error.into_panic()),
     }
 }

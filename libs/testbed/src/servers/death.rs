@@ -21,7 +21,7 @@ pub(crate) fn die_with_parent(command: &mut Command, signal: Signal) {
     let parent = unistd::getpid();
     let hook = move || -> io::Result<()> {
         prctl::set_pdeathsig(signal)?;
-        // The parent may have died before the line above: then nobody will ever send the signal.
+        // The parent may have died before the line above: then the signal is never sent.
         if unistd::getppid() != parent {
             return Err(Errno::ESRCH.into());
         }

@@ -23,7 +23,7 @@ impl LockedFolder {
     /// Sweeps what dead processes left in `parent`, then makes `<parent>/<prefix><pid>-<random>`.
     pub(crate) fn create(parent: &Path, prefix: &str) -> io::Result<Self> {
         sweep(parent, prefix)?;
-        // Made and locked under another name, so that nobody's sweep ever sees it unlocked.
+        // Made and locked under another name, so that no sweep ever sees it unlocked.
         let made = tempfile::Builder::new()
             .prefix(&format!(".new-{prefix}{}-", std::process::id()))
             .tempdir_in(parent)?
@@ -51,7 +51,7 @@ impl LockedFolder {
     }
 }
 
-/// Removes the folders of this kind that nobody holds. In a shared place such as /tmp only our own
+/// Removes the folders of this kind that no process holds. In a shared place such as /tmp only our own
 /// are touched.
 fn sweep(parent: &Path, prefix: &str) -> io::Result<()> {
     for entry in fs::read_dir(parent)? {

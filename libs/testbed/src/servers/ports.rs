@@ -13,11 +13,11 @@ const LOWEST: u16 = 16_000;
 /// How many ports are tried before giving up.
 const TRIES: u32 = 200;
 
-/// A port of 127.0.0.1 that nobody listens on, and that this process has not handed out before.
+/// A port of 127.0.0.1 that no process listens on, and that this process has not handed out before.
 ///
 /// Another process may take it before the caller binds it: try again with another one then. It is
 /// chosen *below* the range from which the system gives outgoing connections their ports, so that a
-/// server that is down for a moment does not find its port taken by somebody's connection when it
+/// server that is down for a moment does not find its port taken by another connection when it
 /// comes back.
 ///
 /// # Errors

@@ -163,7 +163,7 @@ fn spawn_from_the_lasting_thread(command: process::Command) -> io::Result<proces
                 let (jobs, inbox) = mpsc::channel::<Job>();
                 thread::Builder::new().name("sandbox-spawner".to_owned()).spawn(move || {
                     for (mut command, answer) in inbox {
-                        // Nobody waits any more only if the caller's thread was lost: the child
+                        // There is no waiter any more only if the caller's thread was lost: the child
                         // then ends here.
                         if let Err(mpsc::SendError(Ok(mut orphan))) = answer.send(command.spawn()) {
                             let _ = orphan.kill();
@@ -191,7 +191,7 @@ pub struct Child {
 
 #[derive(Debug)]
 struct Shared {
-    /// Set together with the reaping of the process, under the lock: whoever holds it and finds
+    /// Set together with the reaping of the process, under the lock: a holder that finds
     /// `None` may send a signal without ever hitting another process that got the same id.
     status: Mutex<Option<ExitStatus>>,
     changed: Condvar,

@@ -59,7 +59,7 @@ impl Kind for ClusterNode {
             .args(["--cluster-node-timeout", NODE_TIMEOUT_MS])
             // Masters that are there go on while another one is gone.
             .args(["--cluster-require-full-coverage", "no"])
-            // Nobody is promoted but by the test.
+            // Only the test promotes.
             .args(["--cluster-replica-no-failover", "yes", "--cluster-allow-replica-migration"])
             .args(["no", "--repl-diskless-sync-delay", "0"]))
     }
@@ -143,7 +143,7 @@ impl RedisCluster {
     /// Which node has a slot, as `node` sees it.
     ///
     /// # Errors
-    /// If it does not answer, or nobody has the slot.
+    /// If it does not answer, or no node has the slot.
     pub async fn owner_of(&self, slot: u16, node: usize) -> Result<usize, ClusterError> {
         let what = "name the owner of a slot";
         let ranges = self.must(node, &["CLUSTER", "SLOTS"], what).await?;
@@ -187,7 +187,7 @@ impl RedisCluster {
                 self.must(from, &migrate, what).await?;
             }
         }
-        // First where the slot goes, so that at no moment nobody has it.
+        // First where the slot goes, so that some node has it at every moment.
         self.must(to, &[&set[..], &["NODE", &target]].concat(), what).await?;
         self.must(from, &[&set[..], &["NODE", &target]].concat(), what).await?;
         self.agreed(what, async || {

@@ -25,7 +25,7 @@ const TRY_WITHIN: Duration = Duration::from_secs(2);
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 /// How long a process may take to notice SIGSTOP.
 const STOPPED_WITHIN: Duration = Duration::from_secs(2);
-/// How often another port is tried when somebody else was quicker.
+/// How often another port is tried when another process was quicker.
 const PORT_TRIES: u32 = 10;
 /// How long a restart waits for its own port, which another process may hold for a moment.
 const SAME_PORT_WITHIN: Duration = Duration::from_secs(10);

@@ -2,7 +2,7 @@
 //! service on free ports. Everything is gone when the value is dropped. A server that cannot be
 //! started fails the test; nothing is skipped.
 
-// A test that cannot be set up has failed: there is nobody to hand an error to.
+// A test that cannot be set up has failed: there is no caller to hand an error to.
 #![allow(clippy::expect_used, clippy::panic)]
 
 pub mod fakes;

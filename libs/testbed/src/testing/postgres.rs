@@ -81,7 +81,7 @@ pub async fn postgres() -> TestPg {
     TestPg { url, pool, admin, database, _server: server }
 }
 
-/// The name of a database with every migration applied, made by whoever comes first.
+/// The name of a database with every migration applied, made by the first caller.
 async fn template(connection: &mut PgConnection, admin: &PgConnectOptions) -> String {
     // One number for all of them: a name has 63 bytes, of longer ones Postgres keeps the beginning.
     let mut versions = DefaultHasher::new();

@@ -24,7 +24,7 @@ use crate::{
 };
 
 const DATABASE: &str = "bench_durability";
-/// How often relays look for orders that nobody claims, in ms: not here, where nobody claims any.
+/// How often relays look for orders that are not claimed, in ms: not here, where none is.
 const NO_RELAY_MS: u64 = 86_400_000;
 
 /// One of the queues that are compared.

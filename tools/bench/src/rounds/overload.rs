@@ -1,4 +1,4 @@
-//! PlaceOrder at a rate that nobody slows down for: three times what there is room for, and well below it.
+//! PlaceOrder at a rate that no client slows down for: three times what there is room for, and well below it.
 
 use std::collections::BTreeMap;
 

@@ -105,7 +105,7 @@ impl Bench<'_> {
         }))
     }
 
-    /// Processor seconds that a process takes while nobody asks anything of it.
+    /// Processor seconds that a process takes while it is idle.
     async fn idle(&self, pid: u32) -> f64 {
         let watched = Watched { processes: vec![("checkout", pid)] };
         let before = watched.read();
@@ -125,7 +125,7 @@ impl Bench<'_> {
             let told = told.clone();
             readers.spawn(async move {
                 while let Ok(Some(answer)) = stream.message().await {
-                    // Whoever began before the record could be read learns of the claim first.
+                    // A watcher that began before the record could be read learns of the claim first.
                     let state = answer.order.unwrap_or_default().state();
                     if state == OrderState::Paying
                         && told.send((order_id, Instant::now())).await.is_err()

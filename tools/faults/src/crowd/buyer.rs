@@ -166,7 +166,7 @@ impl Visitor {
         let request = self.buyer.place(
             request_id,
             hold_id.unwrap_or_default(),
-            // With a hold: what it has, so that it may be taken anew if it is lost.
+            // With a hold: what it has, so that it may be taken again if it is lost.
             vec![Line { sku: sku.to_owned(), quantity: 1 }],
             self.admission(),
             intent.follow.card(),
@@ -182,7 +182,7 @@ impl Visitor {
             if time == 0 {
                 intent.follow.begin(self, &order.order_id);
             }
-            // One that is pending may be lost with the stock before it is published: nobody was told that it is accepted.
+            // One that is pending may be lost with the stock before it is published: no buyer was told that it is accepted.
             if order.state() == OrderState::AcceptancePending {
                 self.shared.ledger().pending.insert(order.order_id, self.buyer.buyer_id.clone());
                 continue;

@@ -97,7 +97,7 @@ impl Visitor {
         }
     }
 
-    /// Cancels until the order is at its end: nobody else will end it soon.
+    /// Cancels until the order is at its end: nothing else will end it soon.
     async fn abandon(&self, order_id: &str) {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {

@@ -101,9 +101,9 @@ struct Ledger {
     /// Orders that a buyer was told of as pending, each with its buyer.
     pending: BTreeMap<String, String>,
     ended: BTreeMap<String, &'static str>,
-    /// Accepted orders that somebody looked for and was told that there is no such order.
+    /// Accepted orders that a buyer looked for and was told that there is no such order.
     unknown: BTreeSet<String>,
-    /// Pending ones of which somebody was told so.
+    /// Pending ones of which a buyer was told so.
     unknown_pending: BTreeSet<String>,
     /// Refusals that were worth another try, by reason.
     refusals: BTreeMap<&'static str, u64>,
@@ -212,7 +212,7 @@ impl Crowd {
         self.shared.ledger().refusals.get(reason).copied().unwrap_or(0)
     }
 
-    /// Orders that somebody was told of as pending so far.
+    /// Orders that a buyer was told of as pending so far.
     pub(crate) fn pending(&self) -> usize {
         self.shared.ledger().pending.len()
     }
@@ -345,7 +345,7 @@ fn end_of(state: OrderState) -> Option<&'static str> {
     }
 }
 
-/// Whether somebody was told that there is no such order.
+/// Whether a buyer was told that there is no such order.
 fn is_unknown(status: &Status) -> bool {
     Failure::from_status(status).is_some_and(|failure| failure.reason() == Reason::OrderNotFound)
 }

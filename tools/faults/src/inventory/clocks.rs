@@ -1,4 +1,4 @@
-//! Clocks are off by five seconds: inventory's own, and those of whoever calls it. Units go by Redis's clock alone.
+//! Clocks are off by five seconds: inventory's own, and those of its callers. Units go by Redis's clock alone.
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ async fn shift(task: &Task, ours: i64, theirs: i64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes holds that nobody comes back for.
+/// Takes holds that are left behind.
 async fn abandon(task: &Task, sale: &Uuid) -> anyhow::Result<Vec<Uuid>> {
     let mut client = InventoryServiceClient::new(task.platform.services.inventory.channel()?);
     let mut carts = Vec::new();

@@ -1,4 +1,4 @@
-//! Another server takes over: a replica that lags and carries the same epoch. The old one dies, goes on serving whoever still speaks to it, or
+//! Another server takes over: a replica that lags and carries the same epoch. The old one dies, goes on serving those that still speak to it, or
 //! takes its place again with the replica's data.
 
 use std::time::Duration;
@@ -157,7 +157,7 @@ impl Split {
     }
 }
 
-/// The replica takes the place of a primary that lives, and that one inventory still speaks to. That one counts as long as somebody does: the
+/// The replica takes the place of a primary that lives, and that one inventory still speaks to. That one counts as long as an instance does: the
 /// sale stays open there and nowhere else, until everybody is with one of the two.
 pub(super) async fn old_primary(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     let to_old = Proxy::of_redis(task.platform.redis.port()).await?;
@@ -181,7 +181,7 @@ pub(super) async fn old_primary(task: &mut Task, figures: &mut Figures) -> anyho
         let spec = SaleSpec { scarce: 60, ..SaleSpec::default() };
         let long = !task.short && run + 1 == task.asked;
         let lasts = if long { BOTH_LIVE_LONG } else { BOTH_LIVE };
-        // Whoever asks the new server is turned away for all of that time.
+        // Every caller of the new server is turned away for all of that time.
         let manners = Manners { patience: lasts + PATIENCE, ..Manners::default() };
         let round = task.round(spec, manners.clone()).await?;
         let seed = task.random.random();
@@ -199,7 +199,7 @@ pub(super) async fn old_primary(task: &mut Task, figures: &mut Figures) -> anyho
         }
         both_live(task, &new, &others, &open, lasts, figures).await?;
 
-        // Whoever is on the wrong side hears of the change at last.
+        // Those on the wrong side hear of the change at last.
         let since = Instant::now();
         let left = match split.healed {
             Side::New => {

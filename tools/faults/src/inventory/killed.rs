@@ -87,7 +87,7 @@ async fn at(task: &mut Task, point: Point, figures: &mut Figures) -> anyhow::Res
     let closed = minded?;
     match closed {
         Some(closed) => figures.reopened(closed),
-        // Armed still: it must not die in somebody else's sale.
+        // Armed still: it must not die in another sale.
         None => platform.services.inventory.restart(&[]).await?,
     }
     let (sale, story) = toured?;

@@ -67,7 +67,7 @@ pub(super) async fn evicted(task: &mut Task, figures: &mut Figures) -> anyhow::R
         let spec = SaleSpec { room: true, ..SaleSpec::default() };
         let round = task.round(spec, Manners::default()).await?;
         let (port, name) = (task.platform.redis.port(), key(round.sale.id, name));
-        // Some are only there while somebody holds, or while an order is on its way.
+        // Some are only there while a buyer holds, or while an order is on its way.
         until_some(KEY_WITHIN, &name, async || {
             anyhow::Ok((ask(port, &["DEL", &name]).await? == Reply::Int(1)).then_some(()))
         })
@@ -140,7 +140,7 @@ pub(super) async fn stopped(task: &mut Task, figures: &mut Figures) -> anyhow::R
         figures.count("calls_while_stopped", asked.len() as u64);
         figures.count("calls_answered", told as u64);
         figures.expect(stock.epoch == round.epoch, || "the sale was closed".to_owned());
-        // Nobody comes back for holds that were taken in time and whose answer came too late.
+        // No buyer comes back for holds that were taken in time and whose answer came too late.
         let mut clients = client.clone();
         for (buyer_id, request, ..) in asked {
             let hold_id = request_key(round.sale.id, &buyer_id, request).to_string();

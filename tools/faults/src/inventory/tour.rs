@@ -198,7 +198,7 @@ impl Tour<'_> {
         Ok(())
     }
 
-    /// An order that waits to be claimed for so long that its message is looked for. Nobody has the time: it is said to have waited.
+    /// An order that waits to be claimed for so long that its message is looked for. The tour has no such time: it is said to have waited.
     async fn look_for_an_overdue_order(&self, sale: &Sale) -> anyhow::Result<()> {
         let (holds, pending) = (key(sale.id, "holds"), key(sale.id, "pending"));
         self.platform.services.worker.signal(Signal::SIGSTOP).await;
@@ -213,7 +213,7 @@ impl Tour<'_> {
         waits.and(reconciled)
     }
 
-    /// Orders are published after the marker of a rebuild, and take their units anew.
+    /// Orders are published after the marker of a rebuild, and take their units again.
     async fn rebuild_before_a_late_order(&self, sale: &Sale) -> anyhow::Result<()> {
         self.platform.to_nats.freeze();
         sleep(LATE).await;
@@ -250,7 +250,7 @@ impl Tour<'_> {
         self.rebuild(sale).await
     }
 
-    /// Nobody is replaced by it: the server that counts is the one that is spoken to.
+    /// No server is replaced by it: the server that counts is the one that is spoken to.
     async fn take_over(&self) -> anyhow::Result<()> {
         let client = self.admin()?;
         let request =

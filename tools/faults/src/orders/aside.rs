@@ -1,4 +1,4 @@
-//! Dead letters made on purpose, and whoever decides about them.
+//! Dead letters made on purpose, and the operator who decides about them.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -21,7 +21,7 @@ use crate::{
 
 const WITHIN: Duration = Duration::from_secs(30);
 
-/// An order that nobody placed.
+/// An order that no buyer placed.
 pub(super) fn order(sale: &Sale, epoch: i64) -> Value {
     json!({
         "kind": "place",
@@ -54,7 +54,7 @@ pub(super) async fn publish(
     Ok(i64::try_from(ack.sequence)?)
 }
 
-/// Has an order that nobody placed put aside in a sale that nobody buys in.
+/// Has an order that no buyer placed made a dead letter in a sale without buyers.
 pub(super) async fn strange(platform: &Platform, decoy: &Sale) -> anyhow::Result<DeadLetter> {
     let (epoch, _) = platform.epoch(decoy).await?;
     let mut order = order(decoy, epoch);
@@ -142,7 +142,7 @@ pub(super) async fn decide(
     let asked = ListTransitionsRequest { order_id, ..ListTransitionsRequest::default() };
     match admin.list_transitions(asked).await {
         Ok(_) => {}
-        // What nobody could read may name no order, or one that has no row.
+        // What could not be read may name no order, or one that has no row.
         Err(status) if matches!(status.code(), Code::NotFound | Code::InvalidArgument) => {}
         Err(status) => return Err(status.into()),
     }

@@ -55,7 +55,7 @@ async fn at(task: &mut Task, point: Point, figures: &mut Figures) -> anyhow::Res
     let tour = Tour { sale: round.sale, step: point.step, arm: (KILL_AT, point.armed()) };
     tour.go(&mut task.platform).await?;
     let killed = points::was_reached(&task.platform.services.worker, WITHIN).await;
-    // Armed still if it was not killed: it must not die in somebody else's sale.
+    // Armed still if it was not killed: it must not die in another sale.
     task.platform.services.worker.restart(&[]).await?;
     tour.end(&mut task.platform).await?;
     task.goes_on(&round.crowd).await?;

@@ -25,7 +25,7 @@ const TOO_EARLY_MS: i64 = -346_000_000_000_000;
 /// Mixes it in, and looks that it is put aside and everything else gets through.
 pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for _ in 0..task.asked {
-        // Nobody buys in it: what is poisonous about its orders is not to be found in the books of the other.
+        // It has no buyers: what is poisonous about its orders is not to be found in the books of the other.
         let decoy = task.platform.open_sale(SaleSpec::default()).await?;
         let (epoch, _) = task.platform.epoch(&decoy).await?;
         let round = rush(task).await?;
@@ -57,7 +57,7 @@ pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Resul
         }
         figures.count("poison", seqs.len() as u64);
         figures.count("put_aside", aside.len() as u64);
-        // Somebody decides about them. Those that say whose they are have orders that end by it; what nobody could read says not even its sale.
+        // An operator decides about them. Those that say whose they are have orders that end by it; what could not be read says not even its sale.
         let given_up = aside::give_up(&task.platform).await?;
         figures.count("given_up", given_up as u64);
         let waiting: i64 =

@@ -167,8 +167,8 @@ const SMALL: u64 = 1_048_576;
 /// How long filling it may take.
 const FILLED_WITHIN: Duration = Duration::from_secs(120);
 
-/// The queue is small and nobody claims, until orders have filled what they may of it and the door
-/// is shut; then somebody does.
+/// The queue is small and nothing is claimed, until orders have filled what they may of it and the door
+/// is shut; then the claims go on.
 pub(super) async fn full(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     let checkout_before = task.platform.settings_of_checkout();
     let worker_before =

@@ -47,7 +47,7 @@ impl Tour<'_> {
                 self.rebuild_before_late_orders(platform).await?;
                 platform.to_nats.thaw();
             }
-            // The late orders are parked, and nobody answers for their units.
+            // The late orders are parked, and no inventory answers for their units.
             "sql/parked_put_off" => {
                 self.restart(platform, &[]).await?;
                 self.rebuild_before_late_orders(platform).await?;

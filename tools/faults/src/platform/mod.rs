@@ -188,7 +188,7 @@ impl Platform {
         self.smtp.as_mut().context("there is no mail server")
     }
 
-    /// Loses everything that NATS has: it is killed, and starts anew with nothing.
+    /// Loses everything that NATS has: it is killed, and starts again with nothing.
     pub(crate) async fn wipe_nats(&mut self) -> anyhow::Result<()> {
         self.nats.kill().await;
         std::fs::remove_dir_all(self.file("nats").join("jetstream"))?;

@@ -170,7 +170,7 @@ pub(crate) async fn shop(crowd: Arc<Crowd>, mix: Mix, buyers: usize, rate: f64) 
     let began = Instant::now();
     let mut at = 0.0_f64;
     for number in 0..buyers {
-        // Gaps of a Poisson process are exponential. Buyers come when they come: nobody waits for an answer to another.
+        // Gaps of a Poisson process are exponential. Buyers come when they come: no buyer waits for an answer to another.
         at += -(1.0 - arrivals.random::<f64>()).ln() / rate;
         let due = began + Duration::from_secs_f64(at);
         tokio::time::sleep_until(due.into()).await;

@@ -283,7 +283,7 @@ fn rejects_value(rejects: &Rejects) -> Value {
 /// What the processes' memory did.
 fn memory(timeline: &[Value]) -> Value {
     let mut memory = json!({});
-    // A visit takes memory, which allocators keep when it has ended: what counts is what is added when nobody more comes in.
+    // A visit takes memory, which allocators keep when it has ended: what counts is what is added when no more buyers come in.
     let fullest =
         timeline.iter().enumerate().max_by_key(|(_, sample)| sample["in_flight"].as_u64());
     let fullest = fullest.map(|(index, _)| index).unwrap_or_default();

@@ -23,7 +23,7 @@ use crate::live::LiveLine;
 const EVERY: Duration = Duration::from_secs(1);
 /// How long the stock may take to be told.
 const STOCK_WITHIN: Duration = Duration::from_secs(2);
-/// Looks in a row that found nobody there, after which nobody is.
+/// Looks in a row without an answer, after which the target is gone.
 const GONE_AFTER: u32 = 5;
 /// The most samples: the longest schedule, and the longest that leaving and coming to rest may take.
 const MAX_SAMPLES: usize = 3_000;
@@ -185,7 +185,7 @@ impl Sampler {
     }
 }
 
-/// Nobody answers, or somebody else does.
+/// No answer, or one of another program.
 struct Unreachable;
 
 /// The resident memory of a process, in bytes.

@@ -17,7 +17,7 @@ use crate::crowd::{Crowd, Latency, Mix, turned_away, visit};
 /// How long those who are inside when the last one has come may take to leave.
 const LEAVE_WITHIN: Duration = Duration::from_secs(300);
 
-/// The buyers of a load. Nobody waits for an answer to another, and nobody is delayed: who finds `max_in_flight` visits under way is
+/// The buyers of a load. No buyer waits for an answer to another, and none is delayed: one that finds `max_in_flight` visits under way is
 /// not let come at all, and counted.
 #[derive(Debug)]
 pub(super) struct Traffic {

@@ -1,4 +1,4 @@
-//! The audit is somebody else's work: a separate program that reads the stores raw.
+//! The audit is not done here: a separate program that reads the stores raw.
 
 use std::{
     path::{Path, PathBuf},

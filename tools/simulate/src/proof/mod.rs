@@ -1,4 +1,4 @@
-//! What a simulated sale has proved: it is brought to rest, and somebody else's program reads the stores.
+//! What a simulated sale has proved: it is brought to rest, and a separate program reads the stores.
 
 mod audit;
 mod settle;

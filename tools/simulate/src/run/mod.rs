@@ -23,7 +23,7 @@ const MAX_BUYERS: usize = 200_000;
 const CONNECTIONS: usize = 32;
 
 /// What goes wrong at the provider during a run, besides its limits: now and then it does what it was asked to, and its answer is lost
-/// on the way. Nobody may be charged twice for that.
+/// on the way. No buyer may be charged twice for that.
 const PROVIDER_FAULTS: [&str; 1] =
     [r#"{"endpoint":"POST *","kind":"reset_after","probability":0.03}"#];
 
