@@ -2,9 +2,9 @@
 //! order worker, payment and sale die between any two of their steps, a claimer is overtaken by another one, mails find no server, and services
 //! are rolled.
 
-mod aside;
 mod books;
 mod cancels;
+mod dead_letters;
 mod killed;
 mod mails;
 mod paused;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{aside, calm, queue, rush};
+use super::{calm, dead_letters, queue, rush};
 use crate::{
     figures::Figures,
     patience::until_some,
@@ -22,7 +22,7 @@ const WITHIN: Duration = Duration::from_secs(30);
 /// A time that Postgres does not know, 9,000 years before the epoch.
 const TOO_EARLY_MS: i64 = -346_000_000_000_000;
 
-/// Mixes it in, and looks that it is put aside and everything else gets through.
+/// Mixes it in, and checks that it is a dead letter and that everything else gets through.
 pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for _ in 0..task.asked {
         // It has no buyers: what is poisonous about its orders is not to be found in the books of the other.
@@ -34,7 +34,7 @@ pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Resul
         let before = round.crowd.accepted();
         while seqs.len() < POISON {
             let body = poison(seqs.len(), &decoy, epoch)?;
-            seqs.push(aside::publish(&jetstream, &decoy, body).await?);
+            seqs.push(dead_letters::publish(&jetstream, &decoy, body).await?);
             let next = before + seqs.len() * REAL;
             until_some(WITHIN, "orders are placed between the poison", async || {
                 anyhow::Ok((round.crowd.accepted() >= next).then_some(()))
@@ -45,20 +45,20 @@ pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Resul
         let last = seqs.last().copied().unwrap_or_default();
         queue::claimed(task, u64::try_from(last)?).await?;
         figures.longest("claimed_after_seconds_max", since.elapsed());
-        let aside: Vec<String> = sqlx::query_scalar(
+        let reasons: Vec<String> = sqlx::query_scalar(
             "SELECT reason FROM dead_letters WHERE stream = 'ORDERS' AND seq = ANY ($1)",
         )
         .bind(&seqs)
         .fetch_all(&task.platform.pool)
         .await?;
         for kind in ["unreadable", "refused_by_store"] {
-            let found = aside.iter().filter(|reason| reason.starts_with(kind)).count();
+            let found = reasons.iter().filter(|reason| reason.starts_with(kind)).count();
             figures.count(kind, found as u64);
         }
         figures.count("poison", seqs.len() as u64);
-        figures.count("put_aside", aside.len() as u64);
+        figures.count("put_aside", reasons.len() as u64);
         // An operator decides about them. Those that say whose they are have orders that end by it; what could not be read says not even its sale.
-        let given_up = aside::give_up(&task.platform).await?;
+        let given_up = dead_letters::give_up(&task.platform).await?;
         figures.count("given_up", given_up as u64);
         let waiting: i64 =
             sqlx::query_scalar("SELECT count(*) FROM dead_letters WHERE resolved_at IS NULL")
@@ -81,7 +81,7 @@ pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Resul
 
 /// Each kind in turn.
 fn poison(number: usize, sale: &Sale, epoch: i64) -> anyhow::Result<Vec<u8>> {
-    let valid = aside::order(sale, epoch);
+    let valid = dead_letters::order(sale, epoch);
     let spoilt = |key: &str, value: Value| {
         let mut spoilt = valid.clone();
         spoilt[key] = value;

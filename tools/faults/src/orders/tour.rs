@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use tonic::Request;
 use uuid::Uuid;
 
-use super::aside;
+use super::dead_letters;
 use crate::{
     patience::until_some,
     platform::{Platform, Sale, SaleSpec},
@@ -61,18 +61,18 @@ impl Tour<'_> {
             | "sql/order_exists"
             | "sql/transitions_list" => {
                 let decoy = platform.open_sale(SaleSpec::default()).await?;
-                let letter = aside::strange(platform, &decoy).await?;
+                let dead_letter = dead_letters::strange(platform, &decoy).await?;
                 self.restart(platform, &[]).await?;
                 // It dies of being asked.
-                aside::decide(platform, &letter, false).await.ok();
+                dead_letters::decide(platform, &dead_letter, false).await.ok();
             }
             // Of an order that was placed, whose units come back or stay with it.
             "commit/dead_letters" | "sql/dead_letters_retry" => {
                 platform.to_nats.freeze();
-                let letter = aside::held_back(platform, &self.sale).await?;
+                let dead_letter = dead_letters::held_back(platform, &self.sale).await?;
                 self.restart(platform, &[]).await?;
                 let drop = self.step == "commit/dead_letters";
-                aside::decide(platform, &letter, drop).await.ok();
+                dead_letters::decide(platform, &dead_letter, drop).await.ok();
                 platform.to_nats.thaw();
             }
             "purge/orders" => {
@@ -103,7 +103,7 @@ impl Tour<'_> {
             platform.services.inventory.signal(Signal::SIGCONT).await;
         }
         if !matches!(self.step, "sql/dead_letters_retry") {
-            aside::give_up(platform).await?;
+            dead_letters::give_up(platform).await?;
         }
         platform.smtp()?.up().await
     }

@@ -59,14 +59,14 @@ pub(super) async fn strange(platform: &Platform, decoy: &Sale) -> anyhow::Result
     let (epoch, _) = platform.epoch(decoy).await?;
     let mut order = order(decoy, epoch);
     order["total_minor"] = json!(1);
-    put_aside(platform, decoy, &order).await
+    make_dead_letter(platform, decoy, &order).await
 }
 
-/// Has an order put aside whose hold carries it. The queue must be held back from checkout, so that the real message comes later. One that
+/// Has an order made a dead letter whose hold carries it. The queue must be held back from checkout, so that the real message comes later. One that
 /// had slipped through is claimed before, and another one is taken.
 pub(super) async fn held_back(platform: &Platform, sale: &Sale) -> anyhow::Result<DeadLetter> {
     let jetstream = platform.jetstream().await?;
-    until_some(WITHIN, "an order that waits for the queue is put aside", async || {
+    until_some(WITHIN, "an order that waits for the queue is a dead letter", async || {
         let Some(broken) = waits_for_the_queue(platform, sale).await? else { return Ok(None) };
         let seq = publish(&jetstream, sale, serde_json::to_vec(&broken)?).await?;
         until_some(WITHIN, "the claims pass it", async || {
@@ -109,9 +109,13 @@ async fn waits_for_the_queue(platform: &Platform, sale: &Sale) -> anyhow::Result
     Ok(None)
 }
 
-async fn put_aside(platform: &Platform, sale: &Sale, order: &Value) -> anyhow::Result<DeadLetter> {
+async fn make_dead_letter(
+    platform: &Platform,
+    sale: &Sale,
+    order: &Value,
+) -> anyhow::Result<DeadLetter> {
     let seq = publish(&platform.jetstream().await?, sale, serde_json::to_vec(order)?).await?;
-    until_some(WITHIN, "it is put aside", async || {
+    until_some(WITHIN, "it is a dead letter", async || {
         let letters = waiting(platform).await?;
         anyhow::Ok(letters.into_iter().find(|letter| letter.queue_seq == seq))
     })
