@@ -11,8 +11,8 @@ use crate::store::{
 
 pub(super) fn transition(entry: HistoryEntry) -> proto::Transition {
     proto::Transition {
-        from_state: entry.from.map(|state| state.to_string()).unwrap_or_default(),
-        to_state: entry.to.to_string(),
+        from_state: entry.from.unwrap_or_default(),
+        to_state: entry.to,
         cause: entry.cause,
         time: Some(wire::timestamp(entry.at)),
     }

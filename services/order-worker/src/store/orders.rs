@@ -124,7 +124,7 @@ pub(crate) async fn mails(
         .iter()
         .filter_map(|row| {
             let order = orders.get(&row.order_id)?;
-            let topic = Topic::of(row.about)?;
+            let topic = Topic::of(row.about()?)?;
             let mail = Mail {
                 order_id: row.order_id,
                 topic,

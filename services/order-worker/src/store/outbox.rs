@@ -18,12 +18,21 @@ pub struct Leased {
     pub outbox_id: i64,
     /// The order it follows from.
     pub order_id: Uuid,
-    /// What it is about.
-    pub about: About,
+    /// The name of what it is about, which a later version may have written. See
+    /// [`Leased::about`].
+    pub about: String,
     /// Attempts so far, including this one.
     pub attempts: u32,
     /// The trace of the order's claim.
     pub traceparent: Option<String>,
+}
+
+impl Leased {
+    /// What it is about; `None` if this version does not know it. Most kinds are carried out
+    /// whatever they are about.
+    pub fn about(&self) -> Option<About> {
+        About::parse(&self.about)
+    }
 }
 
 /// The backlog of one kind.
@@ -54,8 +63,7 @@ pub(super) async fn insert(
 }
 
 /// Takes up to `limit` due rows of `kind`, the longest due first, except those of the sales in
-/// `held_off`. No other instance gets them until `lease` has passed. A row about something that
-/// this version does not know is taken, and left out.
+/// `held_off`. No other instance gets them until `lease` has passed.
 ///
 /// # Errors
 /// When Postgres does not answer.
@@ -75,22 +83,12 @@ pub async fn lease(
     .await?;
     let mut rows: Vec<Leased> = rows
         .into_iter()
-        .filter_map(|row| {
-            let Some(about) = About::parse(&row.about) else {
-                // Written by a later version: it is left to an instance of that version.
-                tracing::error!(
-                    outbox_id = row.outbox_id, order_id = %row.order_id, about = row.about,
-                    "a row of the outbox is about something unknown"
-                );
-                return None;
-            };
-            Some(Leased {
-                outbox_id: row.outbox_id,
-                order_id: row.order_id,
-                about,
-                attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
-                traceparent: row.traceparent,
-            })
+        .map(|row| Leased {
+            outbox_id: row.outbox_id,
+            order_id: row.order_id,
+            about: row.about,
+            attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
+            traceparent: row.traceparent,
         })
         .collect();
     rows.sort_unstable_by_key(|row| row.outbox_id);

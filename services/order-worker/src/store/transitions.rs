@@ -74,10 +74,10 @@ pub(super) async fn insert(
 pub struct HistoryEntry {
     /// Its number; later entries have higher ones.
     pub id: i64,
-    /// The state before; `None` in the first entry.
-    pub from: Option<OrderState>,
-    /// The state after.
-    pub to: OrderState,
+    /// The name of the state before, as it was written; `None` in the first entry.
+    pub from: Option<String>,
+    /// The name of the state after.
+    pub to: String,
     /// The cause, as `Change::cause` names it.
     pub cause: String,
     /// When it was recorded.
@@ -110,14 +110,12 @@ pub async fn history(
     )
     .fetch_all(pool)
     .await?;
-    let entries = rows.into_iter().map(|row| {
-        Ok(HistoryEntry {
-            id: row.transition_id,
-            from: row.from_state.as_deref().map(state_of).transpose()?,
-            to: state_of(&row.to_state)?,
-            cause: row.cause,
-            at: row.at,
-        })
+    let entries = rows.into_iter().map(|row| HistoryEntry {
+        id: row.transition_id,
+        from: row.from_state,
+        to: row.to_state,
+        cause: row.cause,
+        at: row.at,
     });
-    entries.collect::<Result<_, _>>().map(Some)
+    Ok(Some(entries.collect()))
 }

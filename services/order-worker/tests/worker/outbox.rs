@@ -187,6 +187,25 @@ async fn refunds_are_repeated_until_confirmed() {
     assert_eq!(peers.lock().refunded, [order.order_id.to_string()]);
 }
 
+#[tokio::test]
+async fn refund_of_later_version_is_carried_out() {
+    let (shop, peers) = (Shop::open(&[("A", 5)]).await, Peers::default());
+    let server = peers.serve().await;
+    let order = shop.order(&[("A", 1)]);
+    shop.claim(&[cancel(&order)]).await;
+    shop.pay(&order, "SUCCEEDED", None).await;
+    follow_payments(shop.record(), &[order.order_id]).await.unwrap();
+    sqlx::query("UPDATE outbox SET about = 'DISPUTED' WHERE kind = 'refund'")
+        .execute(&shop.pg.pool)
+        .await
+        .unwrap();
+    let drain = Drain::new();
+    let running =
+        start(&shop, Refund { payments: Payments::new(channel("payment", &server)) }, &drain);
+    carried(&shop, Kind::Refund, running, &drain).await;
+    assert_eq!(peers.lock().refunded, [order.order_id.to_string()]);
+}
+
 fn close_hold(shop: &Shop, server: &flashsale_testbed::TestServer) -> CloseHold {
     CloseHold {
         pool: shop.record().clone(),

@@ -50,10 +50,10 @@ impl Handler for CloseHold {
         let mut outcomes = vec![Outcome::Retry(ORDER_MISSING); rows.len()];
         let mut by_sale: BTreeMap<Uuid, Vec<(usize, HoldSettlement)>> = BTreeMap::new();
         for (at, row) in rows.iter().enumerate() {
-            let outcome = match row.about {
-                About::HoldSold => HoldOutcome::Sold,
-                About::HoldReleased => HoldOutcome::Released,
-                About::State(_) | About::CancelRequested | About::PaidAfterEnd => {
+            let outcome = match row.about() {
+                Some(About::HoldSold) => HoldOutcome::Sold,
+                Some(About::HoldReleased) => HoldOutcome::Released,
+                Some(About::State(_) | About::CancelRequested | About::PaidAfterEnd) | None => {
                     outcomes[at] = Outcome::Retry("OUTCOME_UNKNOWN");
                     continue;
                 }
@@ -131,7 +131,7 @@ impl CloseHold {
                 self.metrics.hold_conflict();
                 tracing::error!(
                     order_id = %row.order_id,
-                    outcome = row.about.as_str(),
+                    outcome = row.about,
                     "the hold stands in a state that excludes its order's end"
                 );
                 Outcome::Retry("HOLD_CONFLICT")

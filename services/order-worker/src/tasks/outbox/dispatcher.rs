@@ -106,7 +106,7 @@ impl<H: Handler> Dispatcher<H> {
                     tracing::error!(
                         kind = H::KIND.as_str(),
                         order_id = %row.order_id,
-                        about = row.about.as_str(),
+                        about = row.about,
                         code,
                         "a consequence is given up: the other side refuses it"
                     );
@@ -120,7 +120,7 @@ impl<H: Handler> Dispatcher<H> {
                     tracing::warn!(
                         kind = H::KIND.as_str(),
                         order_id = %row.order_id,
-                        about = row.about.as_str(),
+                        about = row.about,
                         attempts = row.attempts,
                         code,
                         "a consequence is not confirmed yet"
@@ -150,6 +150,6 @@ impl<H: Handler> Dispatcher<H> {
 fn observe(ended: Option<Result<(), JoinError>>) {
     if let Some(Err(error)) = ended {
         // The rows are due again when their lease ends.
-        tracing::error!(%error, "a carrier broke off");
+        tracing::error!(%error, "an outbox handler broke off");
     }
 }

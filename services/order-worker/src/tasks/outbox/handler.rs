@@ -64,7 +64,7 @@ pub(super) fn span_of(kind: Kind, row: &Leased) -> Span {
         parent: None,
         "carry_out",
         otel.name = format!("outbox {}", kind.as_str()),
-        about = row.about.as_str(),
+        about = row.about,
         attempt = row.attempts,
         order_id = %row.order_id,
     );

@@ -44,7 +44,7 @@ impl Handler for PublishEvent {
 impl PublishEvent {
     async fn publish(&self, row: &Leased, sale_id: Option<Uuid>) -> Outcome {
         let Some(sale_id) = sale_id else { return Outcome::Retry(ORDER_MISSING) };
-        let state = row.about.as_str().to_owned();
+        let state = row.about.clone();
         let event = OrderEvent { order_id: row.order_id, sale_id, state };
         match self.events.publish(&event).await {
             Ok(()) => Outcome::Done,

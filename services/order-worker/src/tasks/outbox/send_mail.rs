@@ -39,8 +39,8 @@ impl Handler for SendMail {
         let sends = rows
             .iter()
             .map(|row| {
-                let mail =
-                    Topic::of(row.about).and_then(|topic| mails.remove(&(row.order_id, topic)));
+                let topic = row.about().and_then(Topic::of);
+                let mail = topic.and_then(|topic| mails.remove(&(row.order_id, topic)));
                 self.send(row, mail).instrument(span_of(Kind::Mail, row))
             })
             .collect();
