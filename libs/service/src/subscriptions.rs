@@ -35,6 +35,9 @@ struct Watched<K, V> {
 struct Key<V> {
     number: u64,
     watchers: usize,
+    /// Whether a reader has its [`Source`]: then the key stays until the reader gives it up, so
+    /// that a watcher who comes back in time joins that reader and starts no second one.
+    has_source: bool,
     states: watch::Sender<V>,
 }
 
@@ -130,7 +133,7 @@ impl<K: Copy + Eq + Hash, V> Subscriptions<K, V> {
 impl<K: Copy + Eq + Hash, V> Permit<K, V> {
     /// Watches `key` from now on. Its state is `first` unless it is watched already.
     pub fn subscribe(self, key: K, first: impl FnOnce() -> V) -> Subscription<K, V> {
-        self.add(key, first).0
+        self.add(key, false, first).0
     }
 
     /// Watches `key`; the first watcher of a key also receives its [`Source`] and starts a reader
@@ -141,7 +144,7 @@ impl<K: Copy + Eq + Hash, V> Permit<K, V> {
         first: impl FnOnce() -> V,
     ) -> (Subscription<K, V>, Option<Source<K, V>>) {
         let shared = Arc::clone(&self.shared);
-        let (subscription, states) = self.add(key, first);
+        let (subscription, states) = self.add(key, true, first);
         let number = subscription.number;
         (subscription, states.map(|states| Source { key, number, states, shared }))
     }
@@ -149,6 +152,7 @@ impl<K: Copy + Eq + Hash, V> Permit<K, V> {
     fn add(
         self,
         key: K,
+        has_source: bool,
         first: impl FnOnce() -> V,
     ) -> (Subscription<K, V>, Option<watch::Sender<V>>) {
         let mut watched = self.shared.lock();
@@ -157,7 +161,7 @@ impl<K: Copy + Eq + Hash, V> Permit<K, V> {
             Entry::Occupied(entry) => (entry.into_mut(), false),
             Entry::Vacant(entry) => {
                 let states = watch::Sender::new(first());
-                (entry.insert(Key { number: next, watchers: 0, states }), true)
+                (entry.insert(Key { number: next, watchers: 0, has_source, states }), true)
             }
         };
         entry.watchers += 1;
@@ -217,7 +221,7 @@ impl<K: Copy + Eq + Hash, V> Drop for Subscription<K, V> {
             && entry.get().number == self.number
         {
             entry.get_mut().watchers -= 1;
-            if entry.get().watchers == 0 {
+            if entry.get().watchers == 0 && !entry.get().has_source {
                 entry.remove();
             }
         }
@@ -225,12 +229,23 @@ impl<K: Copy + Eq + Hash, V> Drop for Subscription<K, V> {
 }
 
 impl<K: Copy + Eq + Hash, V> Source<K, V> {
-    /// Whether no watcher is left. None joins after that: the next one is the first of its own.
-    pub fn is_unwatched(&self) -> bool {
-        self.states.is_closed()
+    /// Ends the key if no watcher is left, and says whether it did. No watcher joins after that:
+    /// the next one is the first of its own.
+    pub fn end_if_unwatched(&self) -> bool {
+        let mut watched = self.shared.lock();
+        match watched.keys.entry(self.key) {
+            Entry::Occupied(entry) if entry.get().number == self.number => {
+                let unwatched = entry.get().watchers == 0;
+                if unwatched {
+                    entry.remove();
+                }
+                unwatched
+            }
+            Entry::Occupied(_) | Entry::Vacant(_) => true,
+        }
     }
 
-    /// Resolves once no watcher is left.
+    /// Resolves once no watcher is left; one may join again until [`Self::end_if_unwatched`].
     pub async fn unwatched(&self) {
         self.states.closed().await;
     }
@@ -334,6 +349,28 @@ mod tests {
         assert!(source.is_some());
         assert_eq!(first.into_stream().collect::<Vec<_>>().await, [9]);
         drop(second);
-        assert!(source.unwrap().is_unwatched());
+        assert!(source.unwrap().end_if_unwatched());
+    }
+
+    #[tokio::test]
+    async fn watcher_who_comes_back_joins_the_reader() {
+        let subscriptions = Subscriptions::new(3);
+        let subscribe = || subscriptions.permit().unwrap().subscribe_with_source(1, || 0);
+        let (first, source) = subscribe();
+        let source = source.unwrap();
+        drop(first);
+        source.unwatched().await;
+        let (mut second, other) = subscribe();
+        assert!(other.is_none(), "the first reader is not done");
+        assert!(!source.end_if_unwatched());
+        source.update(|state| {
+            *state = 7;
+            true
+        });
+        assert!(second.changed().await);
+        assert_eq!(second.latest(), 7);
+        drop(second);
+        assert!(source.end_if_unwatched());
+        assert!(subscribe().1.is_some());
     }
 }

@@ -78,7 +78,7 @@ impl Watches {
         let changed = self.inventory.changes().follow(sale_id);
         let (mut pause, mut again) = (self.every, READ_AGAIN);
         let failed = loop {
-            if source.is_unwatched() {
+            if source.end_if_unwatched() {
                 break None;
             }
             changed.reading();
