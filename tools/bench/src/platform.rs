@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use async_nats::jetstream;
 use flashsale_admission::Signer;
 use flashsale_proto::{
@@ -65,7 +65,7 @@ impl Platform {
         let options = PlatformOptions {
             redis: "redis",
             database: None,
-            program: serve,
+            remedy: "say `make bench`, which builds it",
             drain_within: STOP_WITHIN,
             stop_within: STOP_WITHIN,
         };
@@ -296,13 +296,6 @@ fn own(dir: &Path, name: &str, command: &str) -> anyhow::Result<Service> {
 
 fn this() -> anyhow::Result<PathBuf> {
     std::env::current_exe().context("this program cannot find itself")
-}
-
-/// The program of all services, which is built beside this one.
-fn serve(name: &str) -> anyhow::Result<PathBuf> {
-    let path = this()?.with_file_name(name);
-    ensure!(path.exists(), "{} is missing: say `make bench`, which builds it", path.display());
-    Ok(path)
 }
 
 /// Redis brings it along.

@@ -5,7 +5,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
-use flashsale_cli::{client, program::sibling};
+use flashsale_cli::client;
 use flashsale_proto::sale::{
     ExportFormat, ImportSaleRequest, RoomSettings, Sale, SaleSettings, StartSaleRequest,
     sale_service_client::SaleServiceClient,
@@ -99,7 +99,7 @@ impl Stack {
         let options = PlatformOptions {
             redis: "redis",
             database: Some(DATABASE),
-            program: sibling,
+            remedy: "build the whole workspace (`make build`)",
             drain_within: DRAIN_WITHIN,
             stop_within: STOP_WITHIN,
         };

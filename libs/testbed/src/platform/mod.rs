@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 pub use record::{connect, create_database, migrated};
 pub use service::{Service, ServiceOptions};
@@ -50,6 +50,14 @@ pub fn run_dir() -> anyhow::Result<RunDir> {
     RunDir::create(&Home::locate()?).context("no folder to run in")
 }
 
+/// A program of ours: they are built side by side.
+fn sibling(name: &str, remedy: &str) -> anyhow::Result<PathBuf> {
+    let here = std::env::current_exe().context("this program cannot find itself")?;
+    let path = here.with_file_name(name);
+    ensure!(path.exists(), "{} is missing: {remedy}", path.display());
+    Ok(path)
+}
+
 /// How a platform is set up.
 #[derive(Debug, Clone, Copy)]
 pub struct PlatformOptions {
@@ -58,8 +66,8 @@ pub struct PlatformOptions {
     /// The database of the services, which the tool makes; by default the one that Postgres comes
     /// with.
     pub database: Option<&'static str>,
-    /// Finds a program of ours.
-    pub program: fn(&str) -> anyhow::Result<PathBuf>,
+    /// What to do if one of our programs is not beside the running one: the end of the error.
+    pub remedy: &'static str,
     /// How long services may take to drain.
     pub drain_within: Duration,
     /// How long stand-ins may take to end.
@@ -121,7 +129,7 @@ impl<S: Services> Platform<S> {
             RedisServer::start(&tools, path.join(options.redis), everysec()),
             NatsServer::start(&tools, path.join("nats"), NatsOptions::default()),
         )?;
-        let program = (options.program)("flashsale-serve")?;
+        let program = sibling("flashsale-serve", options.remedy)?;
         let maker = Maker { program, dir: path, stop_within: options.drain_within };
         let services = S::make(&maker)?;
         Ok(Self {
@@ -179,7 +187,7 @@ impl<S: Services> Platform<S> {
         log: &str,
         args: Vec<OsString>,
     ) -> anyhow::Result<StandIn> {
-        let program = (self.options.program)(name)?;
+        let program = sibling(name, self.options.remedy)?;
         let stop_within = self.options.stop_within;
         let dir = self.folder();
         StandIn::start(StandInOptions { name, program, args, dir, log, stop_within }).await

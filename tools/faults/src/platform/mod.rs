@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use flashsale_admission::Signer;
 use flashsale_testbed::{
     RunDir, Tools,
@@ -61,14 +61,6 @@ impl DerefMut for Platform {
     }
 }
 
-/// A program of ours: they are built side by side.
-fn sibling(name: &str) -> anyhow::Result<PathBuf> {
-    let here = std::env::current_exe().context("this program cannot find itself")?;
-    let path = here.with_file_name(name);
-    ensure!(path.exists(), "{} is missing: say `make build`", path.display());
-    Ok(path)
-}
-
 impl Platform {
     /// Kills all of it and answers where it had its files.
     pub(crate) fn abandon(self) -> RunDir {
@@ -85,7 +77,7 @@ impl Platform {
         let options = PlatformOptions {
             redis: "redis-0",
             database: None,
-            program: sibling,
+            remedy: "say `make build`",
             drain_within: STOP_WITHIN,
             stop_within: STOP_WITHIN,
         };
