@@ -199,7 +199,7 @@ impl Store {
         loop {
             tries += 1;
             if way.asks(&node, self.timeout.saturating_mul(SILENT_FOR)) {
-                tracing::warn!(node = node.name, "a connection to Redis hangs and is made anew");
+                tracing::warn!(node = node.name, "a connection to Redis hangs and is replaced");
                 let client = way.client.clone();
                 tokio::spawn(async move { client.force_reconnection().await });
             }

@@ -45,7 +45,7 @@ async fn sentinels_promote_the_replica_of_a_killed_master() {
     redis.first_master().kill().await;
     let deadline = Instant::now() + Duration::from_secs(60);
     while !redis.has_failed_over().await {
-        assert!(Instant::now() < deadline, "nobody was promoted");
+        assert!(Instant::now() < deadline, "no replica was promoted");
         tokio::task::yield_now().await;
     }
 }

@@ -1,2 +1,2 @@
--- Whether the stock of a sale was ever computed anew.
+-- Whether the stock of a sale was ever rebuilt.
 SELECT EXISTS (SELECT FROM stock_fences WHERE sale_id = $1) AS "rebuilt!"

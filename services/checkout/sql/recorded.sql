@@ -1,5 +1,5 @@
--- Which of these orders the record has, each with its hold; which are parked; and which wait as dead letters, of those the youngest letter
--- for which somebody wants the order published again. An order may be in several rows.
+-- Which of these orders the record has, each with its hold; which are parked; and which wait as dead letters, of those the youngest
+-- that an operator had published again. An order may be in several rows.
 SELECT order_id AS "order_id!", hold_id AS "hold_id?", NULL::bigint AS "retry?", false AS "parked!"
 FROM orders
 WHERE order_id = ANY ($1) AND state <> 'DEAD_LETTER'

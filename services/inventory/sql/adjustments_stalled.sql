@@ -1,4 +1,4 @@
--- Takes up to $2 adjustments that nobody has touched for $1 ms. What another instance takes at this moment is left to it.
+-- Takes up to $2 adjustments that have not changed for $1 ms. What another instance takes at this moment is left to it.
 UPDATE stock_adjustments SET attempts = attempts + 1, touched_at = now()
 WHERE request_id IN (
     SELECT request_id

@@ -1,5 +1,5 @@
 -- A page of a sale's recorded orders, newest first, from behind ($2, $3). $4 how many at most. A dead letter's units are not claimed: they are
--- taken anew if it ever is.
+-- taken again if it ever is.
 SELECT
     o.order_id, o.buyer_id, o.hold_id, o.admission_id, o.request_id, o.request_hash, o.state, o.placed_at,
     l.skus AS "skus!", l.quantities AS "quantities!", l.prices AS "prices!"

@@ -1,5 +1,5 @@
--- A letter about an order that has one already takes its place and its deadline. The same message read once more, after the position went
--- back, changes nothing. $7 how long somebody has to decide, in milliseconds.
+-- A dead letter about an order that has one already takes its place and its deadline. The same message read once more, after the position went
+-- back, changes nothing. $7 the time to decide, in milliseconds.
 WITH letter AS (
     SELECT l.*
     FROM UNNEST($3::bigint[], $4::bytea[], $5::text[], $6::uuid[], $8::uuid[]) AS l (seq, payload, reason, order_id, sale_id)

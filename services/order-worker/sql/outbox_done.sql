@@ -1,4 +1,4 @@
--- Only as long as nobody has taken the row since, or wants it carried out once more.
+-- Only if the row was neither leased again since nor is to be carried out once more.
 UPDATE outbox o
 SET done_at = now(), last_error = result.error
 FROM UNNEST($1::bigint[], $2::integer[], $3::text[]) AS result (outbox_id, attempts, error)

@@ -1,4 +1,4 @@
--- Whoever takes a row has it until the lease ends: a carrier that dies loses nothing, one that is merely slow is doubled harmlessly.
+-- A worker has a row until its lease ends: if it dies, another carries the row out; if it is merely slow, both do, which is harmless.
 -- $4 sales that are held off: their rows leave the batch to others. Without any, no row's sale is looked up.
 WITH due AS MATERIALIZED (
     SELECT b.outbox_id

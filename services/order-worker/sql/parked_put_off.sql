@@ -1,4 +1,4 @@
--- Has nobody look at these parked orders of a sale ($3) for $2 ms, which were taken and go on waiting; with $4 at none that is due before.
+-- Puts these leased parked orders of a sale ($3) off for $2 ms; with $4 also the sale's others that are due before that.
 WITH waiting AS (
     SELECT order_id
     FROM parked_orders

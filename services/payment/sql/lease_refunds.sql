@@ -1,4 +1,4 @@
--- Takes refunds up: nobody else does until the lease is over. $1 how many at most, $2 the lease in ms.
+-- Leases due refunds: no other worker takes them up until then. $1 how many at most, $2 the lease in ms.
 WITH due AS (
     SELECT order_id FROM refunds
     WHERE state = 'DUE' AND due_at <= now()

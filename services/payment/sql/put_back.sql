@@ -1,5 +1,5 @@
 -- Puts a payment back until later. $1 order, $2 the wait in ms, $3 false when the provider was not asked after all, $4 the attempt it
--- was taken up for: a payment that was taken up again since, or made due by somebody, is left alone. One the provider has never been
+-- was taken up for: a payment that was taken up again since, or made due, is left alone. One the provider has never been
 -- asked about is as if it had not been taken up: its patience has not begun.
 UPDATE payments
 SET due_at = now() + $2 * interval '1 millisecond',

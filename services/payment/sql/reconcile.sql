@@ -1,4 +1,4 @@
--- Makes open payments due that nobody has touched for long, so that the provider is asked. $1 how long, in ms.
+-- Makes open payments due that have not changed for long, so that the provider is asked. $1 how long, in ms.
 UPDATE payments
 SET due_at = now(), updated_at = now()
 WHERE state IN ('DUE', 'PROCESSING', 'REQUIRES_ACTION')

@@ -1,2 +1,2 @@
--- Whoever claims an order of an older epoch, adjusts the stock or rebuilds it has to have this row.
+-- The row is locked to claim an order of an older epoch, to adjust the stock and to rebuild it.
 SELECT epoch FROM sale_stock WHERE sale_id = $1 FOR NO KEY UPDATE

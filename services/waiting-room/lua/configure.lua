@@ -9,7 +9,7 @@ if not room then
 end
 if tonumber(ARGV[1]) > room.version then
   if room.state ~= ARGV[2] then
-    -- What passed while nobody was admitted is not made up for.
+    -- The time in which no buyer was admitted is not made up for.
     call('HSET', ROOM, 'tick_ms', whole(NOW), 'carry', '0')
   end
   call('HSET', ROOM, 'version', ARGV[1], 'state', ARGV[2], 'rate', ARGV[3], 'admission_ms', ARGV[4])

@@ -2,8 +2,8 @@
 --
 -- ARGV  1 the number before the block, 2 the last of the block.
 -- Reply GRANTED
--- A block behind the present one is dropped: its numbers are skipped. A gap in front of it is skipped too: whoever reserved those numbers
--- may have died, and nobody else may hand them out.
+-- A block behind the present one is dropped: its numbers are skipped. A gap in front of it is skipped too: the instance that reserved those
+-- numbers may have died, and no other may hand them out.
 local room = read_room()
 if not room then
   return { 'GONE' }

@@ -263,5 +263,5 @@ async fn unready_service_sends_callers_away() {
     eventually("it serves again", async || serves("").await).await;
     eventually("it is ready again", async || server.http("/readyz").await.0 == 200).await;
     sale(client.get_sale(get("now")).await);
-    assert_eq!(connections.load(Ordering::SeqCst), 2, "nobody is sent away by that");
+    assert_eq!(connections.load(Ordering::SeqCst), 2, "no client is sent away by that");
 }

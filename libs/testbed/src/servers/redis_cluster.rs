@@ -159,7 +159,7 @@ impl RedisCluster {
         self.nodes
             .iter()
             .position(|server| Some(port(server)) == owner)
-            .ok_or_else(|| failed(what, "nobody has it"))
+            .ok_or_else(|| failed(what, "no node has it"))
     }
 
     /// Moves a slot with its keys from the master that has it to the master `to`, as `redis-cli

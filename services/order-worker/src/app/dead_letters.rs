@@ -108,7 +108,7 @@ impl DeadLetters {
     pub(crate) async fn expire(&self, limit: i64) -> Result<(), sqlx::Error> {
         let due = dead_letters::due(&self.pool, limit).await?;
         if !due.is_empty() {
-            tracing::error!(letters = due.len(), "nobody decided about dead letters in time");
+            tracing::error!(letters = due.len(), "dead letters were not decided about in time");
             self.give_up(&due, Resolution::Expired, EndReason::DeadLetterExpired).await?;
         }
         Ok(())

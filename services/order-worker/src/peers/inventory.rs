@@ -64,7 +64,7 @@ impl Inventory {
                 min_epoch,
                 orders = orders.len(),
                 reason = failure.reason().as_str(),
-                "the units of parked orders are not taken anew yet"
+                "the units of parked orders are not taken again yet"
             );
             if !refused_for_good(failure.reason()) {
                 return answers;

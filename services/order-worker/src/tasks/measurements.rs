@@ -62,7 +62,7 @@ fn show(
     unresolved.gauge(
         "flashsale_dead_letters_waiting",
         "{message}",
-        "Dead letters about which somebody has to decide.",
+        "Dead letters that wait for a decision.",
         |found, gauge| gauge.observe(found.count as f64, &[]),
     );
     unresolved.gauge(

@@ -324,7 +324,7 @@ async fn bad_input_is_refused_with_its_field() {
             (Code::InvalidArgument, Reason::ArgumentInvalid, "order_id"),
         ),
         (
-            "an order that nobody placed",
+            "an order that was never placed",
             admin
                 .list_transitions(ListTransitionsRequest { order_id: request_id(), ..history })
                 .await

@@ -187,7 +187,7 @@ impl Charger {
         // not, because the payment is not DUE. Cancelling it only keeps the provider's books tidy.
         self.store.name_unused_intent(work.payment.order_id, &intent.id).await?;
         if let Err(error) = self.stripe.cancel(&work.payment, &intent.id).await {
-            tracing::info!(order = %work.payment.order_id, %error, "an intent nobody will confirm stays behind");
+            tracing::info!(order = %work.payment.order_id, %error, "an intent that will not be confirmed stays behind");
         }
         Ok(Some(Left::Done))
     }

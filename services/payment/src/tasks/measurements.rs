@@ -55,7 +55,7 @@ pub async fn measure(store: Store, drain: Drain) -> anyhow::Result<()> {
     backlog.gauge(
         "flashsale_payment_due_age",
         "s",
-        "Since the longest due payment nobody has taken up was due; 0 if there is none.",
+        "Since the longest due payment that is not taken up was due; 0 if there is none.",
         |backlog, gauge| gauge.observe(backlog.due_age_s, &[]),
     );
     backlog.gauge(
