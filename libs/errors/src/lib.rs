@@ -102,11 +102,11 @@ impl Failure {
         self
     }
 
-    /// Has the delay be one of five, from itself to half as much again. Refusals by the thousand
-    /// are spread over time as they are, and equal ones are sent as an index into HPACK's dynamic
-    /// table, which costs both sides a fraction of their text.
+    /// Picks one of five delays between 1 and 1.5 times the reason's own: enough that callers do not
+    /// retry together, and few enough that equal refusals are sent as an index into HPACK's dynamic
+    /// table, at a fraction of the cost of their text.
     #[must_use]
-    pub fn in_steps(mut self) -> Self {
+    pub fn with_stepped_delay(mut self) -> Self {
         if let Retry::SameAfter(delay) = self.reason.retry() {
             self.retry_after = Some(delay * (8 + rand::random_range(0..=4)) / 8);
         }
@@ -296,11 +296,11 @@ mod tests {
     #[test]
     fn stepped_delays_are_five() {
         let delays: std::collections::BTreeSet<u128> = (0..200)
-            .filter_map(|_| Failure::new(Reason::Overloaded, "x").in_steps().delay())
+            .filter_map(|_| Failure::new(Reason::Overloaded, "x").with_stepped_delay().delay())
             .map(|delay| delay.as_micros())
             .collect();
         assert_eq!(delays, [500_000, 562_500, 625_000, 687_500, 750_000].into());
-        assert_eq!(Failure::new(Reason::SoldOut, "x").in_steps().delay(), None);
+        assert_eq!(Failure::new(Reason::SoldOut, "x").with_stepped_delay().delay(), None);
     }
 
     #[test]

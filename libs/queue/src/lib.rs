@@ -2,7 +2,7 @@
 //! to publish to it.
 
 mod message;
-mod room;
+mod space;
 mod streams;
 
 use std::time::Duration;
@@ -13,8 +13,8 @@ pub use message::{
     CancelTarget, OrderEvent, OrderMessage, PaymentEvent, QueueMessage, RecordedOrder,
     unreadable_order,
 };
-pub use room::{Filled, Measuring, Room, bytes_for_orders};
 use serde::{Deserialize, Serialize};
+pub use space::{Filled, Measuring, StreamSpace, bytes_for_orders};
 pub use streams::{KeepPauses, ensure_events_stream, ensure_orders_stream, keep_stream};
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -182,21 +182,21 @@ pub async fn publish_order(
     publish(jetstream, None, message, message.message_id(), timeout).await
 }
 
-/// Publishes what has to leave room for markers and cancellations, a placed order for instance.
+/// Publishes what has to leave space for markers and cancellations, a placed order for instance.
 /// With `attempt` the message is set apart from an earlier one that JetStream might remember.
 ///
 /// # Errors
-/// See [`PublishError`]; [`PublishError::Full`] also where `room` has too little.
+/// See [`PublishError`]; [`PublishError::Full`] also where `space` has too little.
 pub async fn publish_within(
     jetstream: &jetstream::Context,
-    room: &Room,
+    space: &StreamSpace,
     message: &QueueMessage,
     attempt: Option<&str>,
     timeout: Duration,
 ) -> Result<u64, PublishError> {
     let message_id =
         attempt.map_or_else(|| message.message_id(), |attempt| again(message, attempt));
-    publish(jetstream, Some(room), message, message_id, timeout).await
+    publish(jetstream, Some(space), message, message_id, timeout).await
 }
 
 /// Publishes the message of a dead letter again. `attempt` sets it apart from the first one,
@@ -219,7 +219,7 @@ fn again(message: &QueueMessage, attempt: &str) -> String {
 
 async fn publish(
     jetstream: &jetstream::Context,
-    room: Option<&Room>,
+    space: Option<&StreamSpace>,
     message: &QueueMessage,
     message_id: String,
     timeout: Duration,
@@ -239,9 +239,9 @@ async fn publish(
     }
     let (subject, body) = (message.subject(), message.encode());
     // Held until the publish has ended: what is under way may be in the stream or not.
-    let taken = room.map(|room| {
+    let taken = space.map(|space| {
         let bytes = subject.len() + body.len() + FRAME_BYTES;
-        room.take(u64::try_from(bytes).unwrap_or(u64::MAX)).ok_or(PublishError::Full)
+        space.take(u64::try_from(bytes).unwrap_or(u64::MAX)).ok_or(PublishError::Full)
     });
     let _taken = match taken.transpose() {
         Ok(taken) => taken,

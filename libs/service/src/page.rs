@@ -35,7 +35,7 @@ impl TryFrom<(i64, Uuid)> for Place {
             // for.
             .filter(|at| (1..=9999).contains(&at.year()))
             .map(|at| Self { at, id })
-            .ok_or("a time that no list has")
+            .ok_or("the time is out of range")
     }
 }
 

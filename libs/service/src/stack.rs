@@ -1,9 +1,9 @@
 //! What every call passes on its way to a handler, outermost first. One middleware a file.
 
-mod body;
 mod deadline;
 mod ending;
 mod panics;
+mod refusal;
 mod request_size;
 mod shed;
 mod trace;
@@ -31,7 +31,7 @@ pub(crate) fn around(
 + 'static {
     let instruments = Instruments::new();
     let max_deadline = config.max_deadline();
-    let room = shed::Room::new(config.max_in_flight);
+    let permits = shed::Permits::new(config.max_in_flight);
     let max_request_bytes = config.max_request_bytes;
     ServiceBuilder::new()
         // Outermost, so that it sees the answer of everything below: also of a panic, a deadline, a
@@ -43,7 +43,7 @@ pub(crate) fn around(
         // Before the call counts as in work: an expired call is answered at once.
         .layer(layer_fn(move |inner| deadline::Deadline::new(inner, max_deadline)))
         // Just before the work, so that what is refused has cost nothing.
-        .layer(layer_fn(move |inner| shed::Shed::new(inner, Arc::clone(&room))))
+        .layer(layer_fn(move |inner| shed::Shed::new(inner, Arc::clone(&permits))))
         // Around the routes it is about; a refusal above has nothing to end.
         .layer(layer_fn(move |inner| ending::Ending::new(inner, drain.clone())))
         // The body is read by the handler, so that its bound sits right around it.

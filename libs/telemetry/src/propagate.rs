@@ -55,8 +55,8 @@ pub fn to_text(span: &Span) -> Option<String> {
     carrier.remove(TRACEPARENT)
 }
 
-/// The context that a row's text tells of; an empty one where there is no text, or it is none of
-/// ours.
+/// The context that a row's text tells of; an empty one where there is no text, or it is not
+/// one of ours.
 pub fn from_text(text: Option<&str>) -> Context {
     let carrier: HashMap<String, String> =
         text.map(|text| (TRACEPARENT.to_owned(), text.to_owned())).into_iter().collect();

@@ -45,7 +45,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let queue = Queue::new(nats.clone(), publish_timeout);
     let events = OrderEvents::new(nats);
     let inventory = Inventory::new(peer::connect("inventory", &config.peers.inventory)?);
-    let admission_control = AdmissionControl::new(&config.intake, queue.room().clone());
+    let admission_control = AdmissionControl::new(&config.intake, queue.space().clone());
     let subscriptions = OrderSubscriptions::new(config.watch.max_watchers);
     let orders = Orders {
         inventory: inventory.clone(),

@@ -1,5 +1,5 @@
 //! The steps of payment: each statement and commit that changes the record is one at which a fault
-//! suite may kill the process. What is only read is none.
+//! suite may kill the process. Reads are not steps.
 
 flashsale_failpoint::steps! {
     pub(crate) const COMMIT_CANCEL = "commit/cancel";

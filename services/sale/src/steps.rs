@@ -1,5 +1,5 @@
 //! The steps of sale: each commit that changes the record is one at which a fault suite may kill the
-//! process. What is only read is none.
+//! process. Reads are not steps.
 
 flashsale_failpoint::steps! {
     pub(crate) const COMMIT_CHANGE = "commit/change";

@@ -29,7 +29,7 @@ use crate::{
     metrics::Metrics,
     peers::{Checkout, Inventory},
     store::{Record, Rooms, Scripts},
-    tasks::{AdmissionLoop, check_store},
+    tasks::{HeadMover, check_store},
 };
 
 /// The compiled-in configuration.
@@ -64,7 +64,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         heartbeat: std::time::Duration::from_millis(config.room.heartbeat_ms),
     };
     let inventory = Inventory::new(peer::connect("inventory", &config.peers.inventory)?);
-    let admission_loop = AdmissionLoop {
+    let head_mover = HeadMover {
         rooms: rooms.clone(),
         feeds: feeds.clone(),
         inventory,
@@ -78,5 +78,5 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         .grpc(WaitingRoomAdminServiceServer::new(Admin::new(RoomAdmin::new(rooms, feeds))))
         .http(http::routes(&signer))
         .task("store-check", check)
-        .task("admissions", admission_loop.run(drain)))
+        .task("admissions", head_mover.run(drain)))
 }

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use tonic::body::Body;
 use tower::Service;
 
-use super::body::refusal;
+use super::refusal::refusal;
 use crate::{deadline, methods};
 
 /// The middleware.

@@ -17,7 +17,7 @@ use http::{Request, Response};
 use tonic::body::Body;
 use tower::Service;
 
-use super::body::refusal;
+use super::refusal::refusal;
 
 /// The middleware.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 //! once with `OVERLOADED` and a delay, before its body is read. Queueing it would only use up the
 //! deadlines of the calls behind it.
 //!
-//! Each method has room of its own: calls that wait for an unavailable store leave room for those
+//! Each method has permits of its own: calls that wait for an unavailable store leave those
 //! that do without it, and no load of orders keeps buyers from watching theirs. Health and
 //! reflection are never refused: a process that sheds load is alive, and must not be restarted for
 //! it. A stream counts until it begins; how many there are is bounded by connections and streams
@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tower::Service;
 
-use super::body::refusal;
+use super::refusal::refusal;
 use crate::methods;
 
 /// Every method that is not in the contract, as in OpenTelemetry's conventions.
@@ -31,18 +31,18 @@ const OTHERS: &str = "_OTHER";
 
 /// How many more calls may be in work, for all connections together.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct Permits {
     methods: HashMap<&'static str, Arc<Semaphore>>,
     /// Of what is not in the contract, all of it together.
     others: Arc<Semaphore>,
     refused: Counter<u64>,
 }
 
-impl Room {
+impl Permits {
     /// For `max_in_flight` calls of each method.
     pub(super) fn new(max_in_flight: usize) -> Arc<Self> {
-        let room = || Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS)));
-        let methods = methods::all().map(|method| (method.name.as_str(), room())).collect();
+        let permits = || Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS)));
+        let methods = methods::all().map(|method| (method.name.as_str(), permits())).collect();
         let refused = flashsale_telemetry::meter()
             .u64_counter("flashsale_shed_calls")
             .with_unit("{call}")
@@ -50,7 +50,7 @@ impl Room {
             .build();
         // A series that begins at 0 shows its first increase.
         refused.add(0, &[KeyValue::new("rpc_method", OTHERS)]);
-        Arc::new(Self { methods, others: room(), refused })
+        Arc::new(Self { methods, others: permits(), refused })
     }
 }
 
@@ -58,12 +58,12 @@ impl Room {
 #[derive(Debug, Clone)]
 pub(super) struct Shed<S> {
     inner: S,
-    room: Arc<Room>,
+    permits: Arc<Permits>,
 }
 
 impl<S> Shed<S> {
-    pub(super) fn new(inner: S, room: Arc<Room>) -> Self {
-        Self { inner, room }
+    pub(super) fn new(inner: S, permits: Arc<Permits>) -> Self {
+        Self { inner, permits }
     }
 }
 
@@ -86,11 +86,12 @@ where
             return Box::pin(self.inner.call(request));
         }
         let method = methods::find(path).map(|method| method.name.as_str());
-        let room = method.and_then(|method| self.room.methods.get(method));
-        let room = room.unwrap_or(&self.room.others);
-        let Ok(permit) = Arc::clone(room).try_acquire_owned() else {
-            self.room.refused.add(1, &[KeyValue::new("rpc_method", method.unwrap_or(OTHERS))]);
-            let failure = Failure::new(Reason::Overloaded, "too many calls are in work").in_steps();
+        let permits = method.and_then(|method| self.permits.methods.get(method));
+        let permits = permits.unwrap_or(&self.permits.others);
+        let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
+            self.permits.refused.add(1, &[KeyValue::new("rpc_method", method.unwrap_or(OTHERS))]);
+            let failure =
+                Failure::new(Reason::Overloaded, "too many calls are in work").with_stepped_delay();
             return Box::pin(future::ready(Ok(refusal(failure))));
         };
         let answer = self.inner.call(request);

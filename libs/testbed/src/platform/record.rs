@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 /// Connects to a database, as `application`, when the first query is made.
 ///
 /// # Errors
-/// If `url` is none of Postgres.
+/// If `url` is not a URL of Postgres.
 pub fn connect(url: String, max_connections: u32, application: &str) -> sqlx::Result<PgPool> {
     let config =
         PgConfig { url, max_connections, acquire_timeout_ms: 10_000, statement_timeout_ms: 60_000 };

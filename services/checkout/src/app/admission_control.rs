@@ -14,7 +14,7 @@ use std::{
 };
 
 use flashsale_errors::{Failure, Reason};
-use flashsale_queue::{Filled, Room};
+use flashsale_queue::{Filled, StreamSpace};
 use uuid::Uuid;
 
 use crate::config::IntakeConfig;
@@ -37,8 +37,8 @@ pub struct Backlog {
 #[derive(Debug, Clone)]
 pub struct AdmissionControl {
     measured: Arc<Measured>,
-    /// The room for placed orders in the stream.
-    room: Room,
+    /// The space for placed orders in the stream.
+    space: StreamSpace,
     max_backlog: u64,
     max_claim_lag: Duration,
     max_parked: u32,
@@ -76,11 +76,11 @@ pub struct AdmissionStatus {
 }
 
 impl AdmissionControl {
-    /// Accepts orders until something is measured. `room` is the queue's.
-    pub fn new(config: &IntakeConfig, room: Room) -> Self {
+    /// Accepts orders until something is measured. `space` is the queue's.
+    pub fn new(config: &IntakeConfig, space: StreamSpace) -> Self {
         Self {
             measured: Arc::default(),
-            room,
+            space,
             max_backlog: config.max_backlog,
             max_claim_lag: Duration::from_millis(config.max_claim_lag_ms),
             max_parked: config.max_parked,
@@ -93,18 +93,18 @@ impl AdmissionControl {
         let claim_lag = Duration::from_millis(claim_lag_ms.load(Ordering::Relaxed));
         let bounded = backlog < self.max_backlog && claim_lag < self.max_claim_lag;
         AdmissionStatus {
-            accepting: bounded && self.room.is_open() && !queue_full.load(Ordering::Relaxed),
+            accepting: bounded && self.space.is_open() && !queue_full.load(Ordering::Relaxed),
             backlog,
             max_backlog: self.max_backlog,
             claim_lag,
             max_claim_lag: self.max_claim_lag,
             claims_per_second: claim_rate.load(Ordering::Relaxed),
-            queue: self.room.filled(),
+            queue: self.space.filled(),
         }
     }
 
     /// Refuses, before any stock is taken, while too many orders wait, one has waited too long, the
-    /// stream has no more room for orders, or too many orders of this sale are parked.
+    /// stream has no more space for orders, or too many orders of this sale are parked.
     ///
     /// # Errors
     /// `QUEUE_FULL`, with the time the claims need to work off the excess.
@@ -190,7 +190,7 @@ mod tests {
             measure_ms: 1,
             max_parked: 10,
         };
-        AdmissionControl::new(&config, Room::default())
+        AdmissionControl::new(&config, StreamSpace::default())
     }
 
     /// Admits an order of a sale without parked orders.

@@ -9,17 +9,17 @@ use async_nats::jetstream::{
 };
 use flashsale_errors::Failure;
 use flashsale_queue::{
-    KeepPauses, NatsConfig, ORDERS, ORDERS_SUBJECTS, PublishError, QueueMessage, Room,
+    KeepPauses, NatsConfig, ORDERS, ORDERS_SUBJECTS, PublishError, QueueMessage, StreamSpace,
     ensure_orders_stream, keep_stream, publish_order, publish_within,
 };
 use time::OffsetDateTime;
 use tokio::time::{error::Elapsed, timeout};
 
-/// The queue. Clones share the connection and the measured room.
+/// The queue. Clones share the connection and the measured space.
 #[derive(Debug, Clone)]
 pub struct Queue {
     jetstream: jetstream::Context,
-    room: Room,
+    space: StreamSpace,
     publish_timeout: Duration,
 }
 
@@ -39,7 +39,7 @@ impl From<QueueError> for Failure {
     }
 }
 
-/// `STORE_UNAVAILABLE`, for a queue that does not answer or has no room.
+/// `STORE_UNAVAILABLE`, for a queue that does not answer or has no space.
 pub fn unavailable(error: impl Display) -> Failure {
     Failure::store("order queue", error)
 }
@@ -53,15 +53,15 @@ impl Queue {
     pub fn new(nats: async_nats::Client, publish_timeout: Duration) -> Self {
         let mut jetstream = jetstream::new(nats);
         jetstream.set_timeout(publish_timeout);
-        Self { jetstream, room: Room::default(), publish_timeout }
+        Self { jetstream, space: StreamSpace::default(), publish_timeout }
     }
 
-    /// The room for placed orders as last measured.
-    pub fn room(&self) -> &Room {
-        &self.room
+    /// The space for placed orders as last measured.
+    pub fn space(&self) -> &StreamSpace {
+        &self.space
     }
 
-    /// Publishes a placed order, or the report of one that cannot be read, within the room for
+    /// Publishes a placed order, or the report of one that cannot be read, within the space for
     /// orders. `attempt` sets the message apart from an earlier one that JetStream might remember.
     ///
     /// # Errors
@@ -71,11 +71,11 @@ impl Queue {
         message: &QueueMessage,
         attempt: Option<&str>,
     ) -> Result<(), PublishError> {
-        let (jetstream, room) = (&self.jetstream, &self.room);
-        publish_within(jetstream, room, message, attempt, self.publish_timeout).await.map(drop)
+        let (jetstream, space) = (&self.jetstream, &self.space);
+        publish_within(jetstream, space, message, attempt, self.publish_timeout).await.map(drop)
     }
 
-    /// Publishes the request to cancel an order; it may use the room that placed orders may not.
+    /// Publishes the request to cancel an order; it may use the space that placed orders may not.
     ///
     /// # Errors
     /// See [`PublishError`].
@@ -91,12 +91,12 @@ impl Queue {
         self.state_within(self.publish_timeout).await
     }
 
-    /// The stream's state, which also updates [`Self::room`].
+    /// The stream's state, which also updates [`Self::space`].
     ///
     /// # Errors
     /// JetStream does not answer within `within`, or the stream does not exist.
     pub async fn measure(&self, within: Duration) -> Result<QueueState, QueueError> {
-        let measuring = self.room.measure();
+        let measuring = self.space.measure();
         let state = self.state_within(within).await?;
         measuring.done(state.0.cached_info());
         Ok(state)

@@ -49,7 +49,7 @@ impl Reply {
     /// The next value, a text with invalid UTF-8 replaced.
     pub(super) fn lossy(&mut self) -> Result<String, Refusal> {
         let value = self.rest.next().ok_or_else(|| unreadable("a text is missing"))?;
-        let bytes = value.as_bytes().ok_or_else(|| unreadable("a text is none"))?;
+        let bytes = value.as_bytes().ok_or_else(|| unreadable("a value is not text"))?;
         Ok(String::from_utf8_lossy(bytes).into_owned())
     }
 

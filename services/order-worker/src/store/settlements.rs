@@ -103,7 +103,7 @@ macro_rules! pairs {
             .map(|row| {
                 let order = state_of(&row.order_state)?;
                 let payment = PaymentState::parse(&row.payment_state).ok_or_else(|| {
-                    let problem = format!("{} is no state of a payment", row.payment_state);
+                    let problem = format!("{} is not a state of a payment", row.payment_state);
                     sqlx::Error::Decode(problem.into())
                 })?;
                 let code = row.decline_code.as_deref();

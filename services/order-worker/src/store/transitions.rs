@@ -19,7 +19,7 @@ pub(super) struct Transition {
 /// Parses a state as the record spells it; nothing else is written there.
 pub(super) fn state_of(name: &str) -> Result<OrderState, sqlx::Error> {
     OrderState::parse(name)
-        .ok_or_else(|| sqlx::Error::Decode(format!("{name} is no state of an order").into()))
+        .ok_or_else(|| sqlx::Error::Decode(format!("{name} is not a state of an order").into()))
 }
 
 /// Moves orders, whose rows must already be locked, along `transitions`. `reasons` has an entry for

@@ -10,7 +10,7 @@ mod settle;
 pub use amount::{Inexpressible, provider_amount};
 pub use backoff::Backoff;
 pub use payment::{Intent, IntentStatus, Payment, State};
-pub use plan::{Deadline, Step, next};
+pub use plan::{Patience, Step, next_step};
 pub use secret::Secret;
 pub use settle::{CancelRuling, Outcome, RefundRuling, Ruling, cancel, refund, settle};
 

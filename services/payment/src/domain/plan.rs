@@ -12,11 +12,11 @@ use super::{
 
 /// Whether patience has run out; it counts from the first attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deadline {
+pub enum Patience {
     /// There is time left.
-    Ahead,
+    Left,
     /// Patience has run out.
-    Passed,
+    RunOut,
 }
 
 /// What to do next.
@@ -44,9 +44,9 @@ pub enum Step {
 
 /// The next step. `seen` is the payment's intent as the provider last reported it in this lease, if
 /// it did.
-pub fn next(payment: &Payment, seen: Option<&Intent>, patience: Deadline) -> Step {
+pub fn next_step(payment: &Payment, seen: Option<&Intent>, patience: Patience) -> Step {
     let unwanted =
-        payment.cancel_requested || payment.decline_code.is_some() || patience == Deadline::Passed;
+        payment.cancel_requested || payment.decline_code.is_some() || patience == Patience::RunOut;
     if payment.intent_id.is_none() {
         // An earlier attempt may have created an intent whose answer was lost. A call under the
         // order's key returns that intent, and then it can be cancelled. A refusal is an answer: no

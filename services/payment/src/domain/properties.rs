@@ -99,7 +99,7 @@ struct World {
     payment: Payment,
     refund_due: bool,
     provider: Provider,
-    patience: Deadline,
+    patience: Patience,
     /// A confirmation that was decided on and committed, and whose sending may still happen.
     stale: bool,
     changes: Vec<(State, State)>,
@@ -131,7 +131,7 @@ impl World {
             payment,
             refund_due: false,
             provider,
-            patience: Deadline::Ahead,
+            patience: Patience::Left,
             stale: false,
             changes: Vec::new(),
         }
@@ -190,7 +190,7 @@ impl World {
             if !self.payment.state.is_open() {
                 return;
             }
-            let step = next(&self.payment, seen.as_ref(), self.patience);
+            let step = next_step(&self.payment, seen.as_ref(), self.patience);
             match step {
                 Step::Create => {
                     if !self.call(fate, Provider::create) {
@@ -261,7 +261,7 @@ impl World {
                     self.provider.reached(IntentStatus::Succeeded);
                 }
             }
-            Event::PatienceEnds => self.patience = Deadline::Passed,
+            Event::PatienceEnds => self.patience = Patience::RunOut,
         }
         assert!(self.provider.captures <= 1, "captured {} times", self.provider.captures);
     }

@@ -8,7 +8,7 @@ use tracing::Instrument as _;
 
 use crate::{
     app::settlement::Settler,
-    domain::{Backoff, Deadline, Intent, Payment, State, Step, next},
+    domain::{Backoff, Intent, Patience, Payment, State, Step, next_step},
     peers::stripe::{Advice, ProviderError, Stripe},
     store::Store,
 };
@@ -103,10 +103,10 @@ impl Charger {
         for _ in 0..MAX_STEPS {
             let order = work.payment.order_id;
             let patience = match work.payment.first_attempt_at {
-                Some(started) if self.patience_left(started).is_none() => Deadline::Passed,
-                Some(_) | None => Deadline::Ahead,
+                Some(started) if self.patience_left(started).is_none() => Patience::RunOut,
+                Some(_) | None => Patience::Left,
             };
-            let step = next(&work.payment, work.seen.as_ref(), patience);
+            let step = next_step(&work.payment, work.seen.as_ref(), patience);
             tracing::debug!(%order, ?step, "next step");
             let left = match step {
                 Step::Create => self.create(work).await?,
@@ -132,7 +132,7 @@ impl Charger {
                 return Ok(left);
             }
         }
-        tracing::error!(order = %work.payment.order_id, "a payment goes round in circles");
+        tracing::error!(order = %work.payment.order_id, "a payment took too many steps in one lease");
         Ok(Left::Later { retry_after: None })
     }
 

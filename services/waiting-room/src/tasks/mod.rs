@@ -1,7 +1,7 @@
 //! The waiting room's background loops.
 
-mod admissions;
+mod head_mover;
 mod store_check;
 
-pub(crate) use admissions::AdmissionLoop;
+pub(crate) use head_mover::HeadMover;
 pub(crate) use store_check::check_store;

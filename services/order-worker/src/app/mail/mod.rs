@@ -20,7 +20,7 @@ use crate::domain::mail::{Mail, one_line};
 #[derive(Debug, thiserror::Error)]
 pub enum MailError {
     /// The buyer's address is not a mail address.
-    #[error("the address is none")]
+    #[error("the address is not a valid mail address")]
     Address(#[from] AddressError),
     /// A template fails.
     #[error("a template cannot be rendered: {0}")]

@@ -22,7 +22,7 @@ const ROOMS_AT_ONCE: usize = 64;
 const CLOSED_RARER: u32 = 40;
 
 #[derive(Debug)]
-pub(crate) struct AdmissionLoop {
+pub(crate) struct HeadMover {
     pub(crate) rooms: Rooms,
     pub(crate) feeds: Feeds,
     pub(crate) inventory: Inventory,
@@ -31,7 +31,7 @@ pub(crate) struct AdmissionLoop {
     pub(crate) config: RoomConfig,
 }
 
-impl AdmissionLoop {
+impl HeadMover {
     /// Runs until the process drains. While a store does not answer, the heads stand still.
     pub(crate) async fn run(self, drain: Drain) -> anyhow::Result<()> {
         tokio::join!(

@@ -3,7 +3,7 @@
 //! The stream has one bound for everything in it, and the server cannot bound a subject. So placed
 //! orders stop short of it: the marker of a rebuild and the wish to cancel still fit when orders
 //! have filled the queue. A full queue would otherwise keep out the markers that the claims, and
-//! with them the purge that makes room, wait for.
+//! with them the purge that makes space, wait for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,11 +23,11 @@ pub fn bytes_for_orders(max_bytes: i64) -> u64 {
     }
 }
 
-/// The room for placed orders in `ORDERS`: the stream's size as last measured, and what this
+/// The space for placed orders in `ORDERS`: the stream's size as last measured, and what this
 /// process has published since. What others publish between two measurements is not seen; the
-/// reserve is large beside it. Without a measurement there is room. A clone is the same room.
+/// reserve is large beside it. Without a measurement there is space. A clone is the same space.
 #[derive(Debug, Clone, Default)]
-pub struct Room(Arc<Mutex<Sizes>>);
+pub struct StreamSpace(Arc<Mutex<Sizes>>);
 
 /// All in bytes.
 #[derive(Debug, Default)]
@@ -46,15 +46,15 @@ struct Sizes {
 #[derive(Debug)]
 #[must_use]
 pub struct Measuring {
-    room: Room,
+    space: StreamSpace,
     ended: u64,
 }
 
-/// Room that a publish uses. Dropped when it ends.
+/// Space that a publish uses. Dropped when it ends.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Taken {
-    room: Room,
+    space: StreamSpace,
     bytes: u64,
 }
 
@@ -67,14 +67,14 @@ pub struct Filled {
     pub bound: u64,
 }
 
-impl Room {
+impl StreamSpace {
     fn lock(&self) -> MutexGuard<'_, Sizes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins a measurement; the stream's info has to be asked for after this.
     pub fn measure(&self) -> Measuring {
-        Measuring { room: self.clone(), ended: self.lock().ended }
+        Measuring { space: self.clone(), ended: self.lock().ended }
     }
 
     /// How full it is; `None` before the first measurement.
@@ -90,7 +90,7 @@ impl Room {
         })
     }
 
-    /// Takes room for a message; `None` if there is too little.
+    /// Takes space for a message; `None` if there is too little.
     pub(crate) fn take(&self, bytes: u64) -> Option<Taken> {
         let mut sizes = self.lock();
         if let Some((bound, stored)) = sizes.measured
@@ -99,7 +99,7 @@ impl Room {
             return None;
         }
         sizes.begun = sizes.begun.saturating_add(bytes);
-        Some(Taken { room: self.clone(), bytes })
+        Some(Taken { space: self.clone(), bytes })
     }
 }
 
@@ -116,7 +116,7 @@ impl Measuring {
     }
 
     fn is(self, max_bytes: i64, stored: u64) {
-        let mut sizes = self.room.lock();
+        let mut sizes = self.space.lock();
         sizes.measured = Some((bytes_for_orders(max_bytes), stored));
         sizes.counted = self.ended;
     }
@@ -124,7 +124,7 @@ impl Measuring {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        let mut sizes = self.room.lock();
+        let mut sizes = self.space.lock();
         sizes.ended = sizes.ended.saturating_add(self.bytes);
     }
 }
@@ -147,34 +147,34 @@ mod tests {
 
     #[test]
     fn publishes_since_the_measurement_count() {
-        let room = Room::default();
-        assert!(room.is_open() && room.take(u64::MAX).is_some());
+        let space = StreamSpace::default();
+        assert!(space.is_open() && space.take(u64::MAX).is_some());
 
-        let room = Room::default();
-        room.measure().is(BOUND, ORDERS - 200_000);
-        assert!(room.is_open());
-        let first = room.take(150_000).unwrap();
-        assert!(!room.is_open());
+        let space = StreamSpace::default();
+        space.measure().is(BOUND, ORDERS - 200_000);
+        assert!(space.is_open());
+        let first = space.take(150_000).unwrap();
+        assert!(!space.is_open());
         drop(first);
         // Ended, and not measured yet.
-        assert!(room.take(60_000).is_none());
-        drop(room.take(50_000).unwrap());
-        assert!(room.take(1).is_none());
-        assert_eq!(room.filled(), Some(Filled { bytes: ORDERS, bound: ORDERS }));
+        assert!(space.take(60_000).is_none());
+        drop(space.take(50_000).unwrap());
+        assert!(space.take(1).is_none());
+        assert_eq!(space.filled(), Some(Filled { bytes: ORDERS, bound: ORDERS }));
         // The claims purge.
-        room.measure().is(BOUND, 0);
-        assert_eq!(room.filled(), Some(Filled { bytes: 0, bound: ORDERS }));
+        space.measure().is(BOUND, 0);
+        assert_eq!(space.filled(), Some(Filled { bytes: 0, bound: ORDERS }));
     }
 
     #[test]
     fn publish_during_a_measurement_counts() {
-        let room = Room::default();
-        let under_way = room.take(100).unwrap();
-        let measuring = room.measure();
+        let space = StreamSpace::default();
+        let under_way = space.take(100).unwrap();
+        let measuring = space.measure();
         drop(under_way);
         measuring.is(BOUND, 0);
-        assert_eq!(room.filled().unwrap().bytes, 100);
-        room.measure().is(BOUND, 100);
-        assert_eq!(room.filled().unwrap().bytes, 100);
+        assert_eq!(space.filled().unwrap().bytes, 100);
+        space.measure().is(BOUND, 100);
+        assert_eq!(space.filled().unwrap().bytes, 100);
     }
 }
