@@ -32,6 +32,8 @@ LOAD_ARGS = $(if $(PEAK),--peak '$(PEAK)') $(if $(FACTOR),--factor '$(FACTOR)') 
 BENCH_ARGS = $(if $(ROUNDS),--rounds '$(ROUNDS)') $(if $(SECONDS_EACH),--seconds '$(SECONDS_EACH)')
 
 NEXTEST_PROFILE ?= default
+# Tests wait for servers and processes for more than half of their time.
+TEST_THREADS ?= $(shell expr $$(nproc) \* 3 / 2)
 
 .PHONY: help
 help: ## List the commands
@@ -66,7 +68,7 @@ test: setup-test build ## Run every test, against real servers (TEST= picks some
 	@# Examples in the documentation, if there are any; the test runner does not know them.
 	@if grep -rqE '^ *//[/!] *```' --include='*.rs' libs services cli tools; then \
 		cargo test --workspace --doc; fi
-	$(BIN)/flashsale-sandbox exec -- cargo nextest run --workspace --profile $(NEXTEST_PROFILE) $(TEST)
+	$(BIN)/flashsale-sandbox exec -- cargo nextest run --workspace --profile $(NEXTEST_PROFILE) --test-threads $(TEST_THREADS) $(TEST)
 
 .PHONY: setup-test
 setup-test:

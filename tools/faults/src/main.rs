@@ -37,7 +37,7 @@ struct Args {
     /// Decides what is random; by default another one each time.
     #[arg(long)]
     seed: Option<u64>,
-    /// A few of each fault, in a minute.
+    /// A few of each fault, in a minute or two.
     #[arg(long)]
     short: bool,
     /// How often each fault is done, in place of its own number.

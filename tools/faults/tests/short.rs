@@ -9,40 +9,64 @@ use serde_json::Value;
 /// What is random about it changes with each run of the tests; this says it again.
 const SEED: &str = "FLASHSALE_FAULTS_SEED";
 
-/// The faults of a suite, each with the count that shows that it was one, if it has any.
+/// Faults, each with the count that shows that it was one, if it has any.
 type Faults = [(&'static str, Option<&'static str>)];
 
-const OF_INVENTORY: &Faults = &[
+const OF_REDIS: &Faults = &[
     ("lost_reply", Some("replies_lost")),
     ("redis_killed", None),
     ("flushall", None),
     ("evicted_key", None),
+    ("late_publish", Some("late_orders")),
+];
+
+const OF_FAILOVER: &Faults = &[
     ("failover", Some("writes_lost")),
     ("old_primary", Some("old_primary_answers")),
     ("failback", Some("writes_lost")),
-    ("late_publish", Some("late_orders")),
+];
+
+const OF_INVENTORY: &Faults = &[
     ("redis_stopped", Some("calls_while_stopped")),
     ("inventory_killed", Some("points_hit")),
     ("clocks", None),
 ];
 
-const OF_ORDERS: &Faults = &[
+const OF_THE_QUEUE: &Faults = &[
     ("nats_killed", Some("at_ack")),
     ("queue_wiped", Some("unclaimed_messages_lost")),
     ("events_wiped", Some("events_lost")),
     ("published_again", Some("stored_again")),
+];
+
+const OF_MESSAGES: &Faults = &[
     ("cancel_races", Some("cancels")),
     ("queue_full", Some("queue_full_answers")),
     ("poison", Some("put_aside")),
-    ("postgres_killed", Some("accepted_meanwhile")),
-    ("postgres_stalled", Some("processes_stopped")),
-    ("order_worker_killed", Some("points_hit")),
-    ("payment_killed", Some("points_hit")),
-    ("sale_killed", Some("points_hit")),
-    ("claimers_paused", None),
     ("smtp_down", Some("mails_waiting")),
     ("rolling_restart", Some("restarts")),
 ];
+
+const OF_THE_RECORD: &Faults = &[
+    ("postgres_killed", Some("accepted_meanwhile")),
+    ("postgres_stalled", Some("processes_stopped")),
+    ("claimers_paused", None),
+];
+
+const OF_WORKERS: &Faults = &[
+    ("order_worker_killed", Some("points_hit")),
+    ("payment_killed", Some("points_hit")),
+    ("sale_killed", Some("points_hit")),
+];
+
+/// Each test does a part of a suite: together they do all of it, as another test makes sure.
+const PARTS: &[(&str, &[&Faults])] = &[
+    ("inventory", &[OF_REDIS, OF_FAILOVER, OF_INVENTORY]),
+    ("orders", &[OF_THE_QUEUE, OF_MESSAGES, OF_THE_RECORD, OF_WORKERS]),
+];
+
+/// Faults that take too long for the short form.
+const LONG: &[&str] = &["failover_of_many"];
 
 fn faults(suite: &str, args: &[&str]) -> (Output, Option<Value>) {
     let home = tempfile::tempdir().unwrap();
@@ -58,9 +82,10 @@ fn faults(suite: &str, args: &[&str]) -> (Output, Option<Value>) {
     (output, verdicts.map(|json| serde_json::from_slice(&json).unwrap()))
 }
 
-/// A few of each fault: done as often as asked, with nothing but zeros where zeros have to be.
+/// A few of each of these faults: done as often as asked, with nothing but zeros where zeros have to be.
 fn few_of_each(suite: &str, expected: &Faults, zeros: &[&str]) -> Value {
-    let (output, verdicts) = faults(suite, &["--short"]);
+    let only: Vec<&str> = expected.iter().map(|(fault, _)| *fault).collect();
+    let (output, verdicts) = faults(suite, &["--short", "--only", &only.join(",")]);
     // With the seed, for a failure to be had again.
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
@@ -80,23 +105,71 @@ fn few_of_each(suite: &str, expected: &Faults, zeros: &[&str]) -> Value {
     verdicts
 }
 
-#[test]
-fn a_few_of_each_fault_of_inventory_break_nothing() {
+fn few_of_inventory(expected: &Faults) {
     let zeros = ["oversold", "leaked_units", "double_executions", "old_epoch_served"];
-    let verdicts = few_of_each("inventory", OF_INVENTORY, &zeros);
-    for (fault, _) in OF_INVENTORY {
+    let verdicts = few_of_each("inventory", expected, &zeros);
+    for (fault, _) in expected {
         let closed = verdicts[fault]["reopen_seconds_max"].as_f64().unwrap_or(0.0);
         assert!(closed <= 10.0, "{fault}: closed for {closed} s");
     }
 }
 
-#[test]
-fn a_few_of_each_fault_of_orders_break_nothing() {
+fn few_of_orders(expected: &Faults) -> Value {
     let zeros =
         ["lost_orders", "duplicate_orders", "oversold", "duplicate_mails", "failed_accepted"];
-    let verdicts = few_of_each("orders", OF_ORDERS, &zeros);
+    few_of_each("orders", expected, &zeros)
+}
+
+#[test]
+fn faults_of_redis_break_nothing() {
+    few_of_inventory(OF_REDIS);
+}
+
+#[test]
+fn failovers_break_nothing() {
+    few_of_inventory(OF_FAILOVER);
+}
+
+#[test]
+fn faults_of_inventory_break_nothing() {
+    few_of_inventory(OF_INVENTORY);
+}
+
+#[test]
+fn faults_of_the_queue_break_nothing() {
+    few_of_orders(OF_THE_QUEUE);
+}
+
+#[test]
+fn faults_of_messages_break_nothing() {
+    let verdicts = few_of_orders(OF_MESSAGES);
     let drained = verdicts["rolling_restart"]["drain_seconds_max"].as_f64().unwrap();
     assert!(drained < 30.0, "drained in {drained} s");
+}
+
+#[test]
+fn faults_of_the_record_break_nothing() {
+    few_of_orders(OF_THE_RECORD);
+}
+
+#[test]
+fn killed_workers_break_nothing() {
+    few_of_orders(OF_WORKERS);
+}
+
+#[test]
+fn every_fault_is_in_one_part() {
+    for (suite, parts) in PARTS {
+        let (output, _) = faults(suite, &["--only", "everything"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let (_, all) = said.trim().split_once("there are ").expect("it lists its faults");
+        let mut all: Vec<&str> = all.split(", ").filter(|fault| !LONG.contains(fault)).collect();
+        let mut done: Vec<&str> =
+            parts.iter().flat_map(|part| part.iter()).map(|(fault, _)| *fault).collect();
+        all.sort_unstable();
+        done.sort_unstable();
+        assert_eq!(done, all, "{suite}");
+    }
 }
 
 #[test]
