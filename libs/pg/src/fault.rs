@@ -1,6 +1,6 @@
 //! Whose fault an error of Postgres is, and with that what the caller is told.
 
-use flashsale_errors::Failure;
+use flashsale_errors::{Failure, Reason};
 use sqlx::Error;
 
 /// Whose fault an error of Postgres is.
@@ -64,6 +64,14 @@ impl Fault {
         let condition = CONDITION_STATES.contains(&state) || is_of(state, &CONDITION_CLASSES);
         if condition { Self::Condition } else { Self::Ours }
     }
+
+    /// What a caller is told of it.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Ours => Reason::Internal,
+            Self::Condition => Reason::StoreUnavailable,
+        }
+    }
 }
 
 /// The SQLSTATE if Postgres refuses the values that were written (classes 22 and 23). Where they
@@ -93,7 +101,6 @@ mod tests {
 
     use std::{borrow::Cow, fmt, io};
 
-    use flashsale_errors::Reason;
     use sqlx::error::{DatabaseError, ErrorKind};
 
     use super::*;

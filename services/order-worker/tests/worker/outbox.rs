@@ -88,6 +88,15 @@ async fn attempts(shop: &Shop, kind: Kind) -> i32 {
         .unwrap()
 }
 
+/// Why the one consequence of `kind` that is not carried out was not, if it was attempted.
+async fn last_error(shop: &Shop, kind: Kind) -> Option<String> {
+    sqlx::query_scalar("SELECT last_error FROM outbox WHERE done_at IS NULL AND kind = $1")
+        .bind(kind.as_str())
+        .fetch_one(shop.pool())
+        .await
+        .unwrap()
+}
+
 fn charge(shop: &Shop, server: &flashsale_testbed::TestServer) -> Charge {
     Charge {
         pool: shop.record().clone(),
@@ -137,18 +146,27 @@ async fn a_refused_charge_delays_no_other() {
         .await;
     }
     assert_eq!(shop.state(orders[2].order_id).await.as_deref(), Some("CLAIMED"));
-    let error: String = eventually("the failure is noted", || async {
-        sqlx::query_scalar::<_, Option<String>>(
-            "SELECT last_error FROM outbox WHERE done_at IS NULL AND kind = 'charge'",
-        )
-        .fetch_one(shop.pool())
-        .await
-        .unwrap()
-    })
-    .await;
+    let error = eventually("the failure is noted", || last_error(&shop, Kind::Charge)).await;
     assert_eq!(error, "REQUEST_ID_REUSED");
     drain.start();
     running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn broken_constraint_is_noted_as_internal() {
+    let (shop, peers) = (Shop::open(&[("A", 1)]).await, Peers::default());
+    let server = peers.serve().await;
+    shop.claimed_orders("A", 1).await;
+    sqlx::query("ALTER TABLE orders ADD CONSTRAINT stuck CHECK (state <> 'PAYING')")
+        .execute(&shop.pg.pool)
+        .await
+        .unwrap();
+    let drain = Drain::new();
+    let running = start(&shop, charge(&shop, &server), &drain);
+    let error = eventually("the failure is noted", || last_error(&shop, Kind::Charge)).await;
+    assert_eq!(error, "INTERNAL");
+    sqlx::query("ALTER TABLE orders DROP CONSTRAINT stuck").execute(&shop.pg.pool).await.unwrap();
+    carried(&shop, Kind::Charge, running, &drain).await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use flashsale_pg::SteppedPool;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::handler::{CALLS, Handler, Outcome, STORE_UNAVAILABLE, each, span_of};
+use super::handler::{CALLS, Handler, Outcome, each, record_failed, span_of};
 use crate::{
     app::Wakeups,
     domain::Kind,
@@ -37,10 +37,7 @@ impl CancelCharge {
     async fn cancel(&self, order_id: Uuid) -> Outcome {
         let order = match orders::payable(&self.pool, order_id).await {
             Ok(order) => order,
-            Err(error) => {
-                tracing::warn!(%error, "an order cannot be read");
-                return Outcome::Retry(STORE_UNAVAILABLE);
-            }
+            Err(error) => return record_failed(&error),
         };
         match self.payments.cancel(&order).await {
             Ok(()) => {

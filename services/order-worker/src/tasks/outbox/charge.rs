@@ -10,7 +10,7 @@ use tracing::Span;
 use uuid::Uuid;
 
 use super::handler::{
-    ANSWER_INVALID, Handler, ORDER_MISSING, Outcome, STORE_UNAVAILABLE, orders_of, span_of,
+    ANSWER_INVALID, Handler, ORDER_MISSING, Outcome, orders_of, record_failed, span_of,
 };
 use crate::{
     app::Wakeups,
@@ -32,8 +32,9 @@ impl Handler for Charge {
     const KIND: Kind = Kind::Charge;
 
     async fn handle(&self, rows: &[Leased]) -> Vec<Outcome> {
-        let Ok(mut payables) = orders::payables(&self.pool, &orders_of(rows)).await else {
-            return vec![Outcome::Retry(STORE_UNAVAILABLE); rows.len()];
+        let mut payables = match orders::payables(&self.pool, &orders_of(rows)).await {
+            Ok(payables) => payables,
+            Err(error) => return vec![record_failed(&error); rows.len()],
         };
         // Held until the end of the attempt: each span lasts as long as the call.
         let spans: Vec<Span> = rows.iter().map(|row| span_of(Kind::Charge, row)).collect();
@@ -80,10 +81,7 @@ impl Charge {
                 self.wakeups.handlers(&[Kind::Event]);
                 vec![Outcome::Done; rows.len()]
             }
-            Err(error) => {
-                tracing::warn!(%error, "recorded payments are not noted");
-                vec![Outcome::Retry(STORE_UNAVAILABLE); rows.len()]
-            }
+            Err(error) => vec![record_failed(&error); rows.len()],
         }
     }
 }

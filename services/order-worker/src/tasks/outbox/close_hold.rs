@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     handler::{
-        ANSWER_INVALID, CALLS, Handler, ORDER_MISSING, Outcome, STORE_UNAVAILABLE, each, orders_of,
+        ANSWER_INVALID, CALLS, Handler, ORDER_MISSING, Outcome, each, orders_of, record_failed,
         span_of,
     },
     held_off::HeldOff,
@@ -42,8 +42,9 @@ impl Handler for CloseHold {
     }
 
     async fn handle(&self, rows: &[Leased]) -> Vec<Outcome> {
-        let Ok(holds) = orders::holds(&self.pool, &orders_of(rows)).await else {
-            return vec![Outcome::Retry(STORE_UNAVAILABLE); rows.len()];
+        let holds = match orders::holds(&self.pool, &orders_of(rows)).await {
+            Ok(holds) => holds,
+            Err(error) => return vec![record_failed(&error); rows.len()],
         };
         // Held until the end: the calls belong to the batch's span, which these are linked to.
         let _spans: Vec<Span> = rows.iter().map(|row| span_of(Kind::CloseHold, row)).collect();

@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use flashsale_errors::Reason;
+use flashsale_pg::Fault;
 use flashsale_telemetry::propagate;
 use futures::{StreamExt as _, stream};
 use tracing::Span;
@@ -18,8 +18,6 @@ pub(crate) const CALLS: usize = 8;
 pub(super) const ANSWER_INVALID: &str = "ANSWER_INVALID";
 /// The code for a row whose order does not exist.
 pub(super) const ORDER_MISSING: &str = "ORDER_MISSING";
-/// The code for a record that does not answer.
-pub(super) const STORE_UNAVAILABLE: &str = Reason::StoreUnavailable.as_str();
 
 /// The outcome of one attempt at a consequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +44,14 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Attempts all of `rows`; returns one outcome per row, in the same order.
     fn handle(&self, rows: &[Leased]) -> impl Future<Output = Vec<Outcome>> + Send;
+}
+
+/// The outcome where Postgres fails: a broken constraint is `INTERNAL` and a lost connection
+/// `STORE_UNAVAILABLE`, as in the answers of every service. Logs the error.
+pub(super) fn record_failed(error: &sqlx::Error) -> Outcome {
+    let code = Fault::of(error).reason().as_str();
+    tracing::warn!(%error, code, "the record of a consequence cannot be read or written");
+    Outcome::Retry(code)
 }
 
 /// The orders of `rows`, in the same order.

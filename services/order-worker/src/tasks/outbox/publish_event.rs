@@ -5,9 +5,7 @@ use flashsale_queue::OrderEvent;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::handler::{
-    Handler, ORDER_MISSING, Outcome, STORE_UNAVAILABLE, each, orders_of, span_of,
-};
+use super::handler::{Handler, ORDER_MISSING, Outcome, each, orders_of, record_failed, span_of};
 use crate::{
     domain::Kind,
     store::{events_stream::EventsStream, orders, outbox::Leased},
@@ -27,8 +25,9 @@ impl Handler for PublishEvent {
     const KIND: Kind = Kind::Event;
 
     async fn handle(&self, rows: &[Leased]) -> Vec<Outcome> {
-        let Ok(sales) = orders::sales(&self.pool, &orders_of(rows)).await else {
-            return vec![Outcome::Retry(STORE_UNAVAILABLE); rows.len()];
+        let sales = match orders::sales(&self.pool, &orders_of(rows)).await {
+            Ok(sales) => sales,
+            Err(error) => return vec![record_failed(&error); rows.len()],
         };
         let publishes = rows
             .iter()

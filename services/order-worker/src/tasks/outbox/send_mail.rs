@@ -3,7 +3,7 @@
 use flashsale_pg::SteppedPool;
 use tracing::Instrument as _;
 
-use super::handler::{Handler, ORDER_MISSING, Outcome, STORE_UNAVAILABLE, each, span_of};
+use super::handler::{Handler, ORDER_MISSING, Outcome, each, record_failed, span_of};
 use crate::{
     app::mail::{MailError, Writer},
     domain::{
@@ -31,10 +31,7 @@ impl Handler for SendMail {
     async fn handle(&self, rows: &[Leased]) -> Vec<Outcome> {
         let mut mails = match orders::mails(&self.pool, rows).await {
             Ok(mails) => mails,
-            Err(error) => {
-                tracing::warn!(%error, "orders cannot be read");
-                return vec![Outcome::Retry(STORE_UNAVAILABLE); rows.len()];
-            }
+            Err(error) => return vec![record_failed(&error); rows.len()],
         };
         let sends = rows
             .iter()
