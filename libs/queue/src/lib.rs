@@ -8,7 +8,7 @@ mod streams;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, context::PublishErrorKind, message::PublishMessage};
-pub use flashsale_record::Line;
+pub use flashsale_record::{Line, OrderDetails};
 pub use message::{
     CancelTarget, OrderEvent, OrderMessage, PaymentEvent, QueueMessage, RecordedOrder,
     unreadable_order,

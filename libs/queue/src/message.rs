@@ -1,6 +1,6 @@
 //! The bodies of the queue.
 
-use flashsale_record::Line;
+use flashsale_record::{Line, OrderDetails};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -31,15 +31,9 @@ pub struct OrderMessage {
     pub total_minor: i64,
     /// When it was placed, by the stock store's clock.
     pub placed_at_ms: i64,
-    /// Whom to write to.
-    pub email: String,
-    /// How to address them.
-    pub contact_name: String,
-    /// The provider's token of the means of payment.
-    pub payment_method: String,
-    /// The language to write in; empty for the shop's own.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub locale: String,
+    /// What it carries besides.
+    #[serde(flatten)]
+    pub details: OrderDetails,
 }
 
 /// What a cancellation says of an order that is recorded already. The claims use its id; the rest
@@ -137,10 +131,7 @@ impl From<RecordedOrder> for OrderMessage {
             currency: order.currency,
             total_minor: order.total_minor,
             placed_at_ms: order.placed_at_ms,
-            email: String::new(),
-            contact_name: String::new(),
-            payment_method: String::new(),
-            locale: String::new(),
+            details: OrderDetails::default(),
         }
     }
 }
@@ -312,10 +303,12 @@ mod tests {
             currency: "EUR".to_owned(),
             total_minor: 3_998,
             placed_at_ms: 1_795_000_000_000,
-            email: "ada@example.org".to_owned(),
-            contact_name: "Ada Lovelace".to_owned(),
-            payment_method: "pm_card_visa".to_owned(),
-            locale: String::new(),
+            details: OrderDetails {
+                email: "ada@example.org".to_owned(),
+                contact_name: "Ada Lovelace".to_owned(),
+                payment_method: "pm_card_visa".to_owned(),
+                ..OrderDetails::default()
+            },
         }
     }
 

@@ -1,6 +1,7 @@
 //! The words of the record that several services speak, each with its one text form in Postgres, in
 //! Redis and on the wire. Plain Rust, without stores.
 
+mod details;
 mod line;
 mod name;
 mod order;
@@ -9,6 +10,7 @@ mod sale;
 #[cfg(feature = "sqlx")]
 mod sql;
 
+pub use details::OrderDetails;
 pub use line::Line;
 pub use name::UnknownName;
 pub use order::OrderState;

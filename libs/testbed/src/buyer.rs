@@ -97,16 +97,14 @@ impl Buyer {
         admission: String,
         card: &str,
     ) -> PlaceOrderRequest {
-        PlaceOrderRequest {
+        let of_buyer = PlaceOrderRequest {
             request_id: request_id.to_string(),
             sale_id: self.sale_id.clone(),
             buyer_id: self.buyer_id.clone(),
-            hold_id,
-            lines,
-            admission,
             contact: Some(self.contact.clone()),
-            payment_method: card.to_owned(),
-        }
+            ..PlaceOrderRequest::default()
+        };
+        PlaceOrderRequest { hold_id, lines, admission, payment_method: card.to_owned(), ..of_buyer }
     }
 
     /// Cancels an order.

@@ -1,6 +1,7 @@
 //! Sales, orders and payments that are written into the record past the services, each as its
 //! service writes it.
 
+use flashsale_record::OrderDetails;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -147,9 +148,8 @@ pub struct OrderSpec<'a> {
     pub state: &'a str,
     pub currency: &'a str,
     pub total_minor: i64,
-    pub email: &'a str,
-    pub contact_name: &'a str,
-    pub payment_method: &'a str,
+    /// What it carries besides its lines.
+    pub details: OrderDetails,
     /// Now unless it is set.
     pub placed_at: Option<OffsetDateTime>,
     /// How long ago it was last changed.
@@ -175,9 +175,7 @@ impl<'a> OrderSpec<'a> {
             state: "CLAIMED",
             currency: "EUR",
             total_minor: 0,
-            email: "",
-            contact_name: "",
-            payment_method: "",
+            details: OrderDetails::default(),
             placed_at: None,
             updated_ms_ago: 0.0,
             lines: Vec::new(),
@@ -209,9 +207,9 @@ pub async fn record_order(pool: &PgPool, order: &OrderSpec<'_>) -> sqlx::Result<
     .bind(order.state)
     .bind(order.currency)
     .bind(order.total_minor)
-    .bind(order.email)
-    .bind(order.contact_name)
-    .bind(order.payment_method)
+    .bind(&order.details.email)
+    .bind(&order.details.contact_name)
+    .bind(&order.details.payment_method)
     .bind(order.placed_at)
     .bind(order.updated_ms_ago)
     .execute(&mut *transaction)

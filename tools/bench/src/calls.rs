@@ -15,7 +15,7 @@ use flashsale_proto::{
     },
     waitingroom::{JoinRequest, waiting_room_service_client::WaitingRoomServiceClient},
 };
-use flashsale_queue::{OrderMessage, QueueMessage};
+use flashsale_queue::{OrderDetails, OrderMessage, QueueMessage};
 use flashsale_testbed::buyer::Buyer;
 use time::OffsetDateTime;
 use tonic::{Request, transport::Channel};
@@ -132,10 +132,12 @@ impl<'a> Requests<'a> {
                 currency: "EUR".to_owned(),
                 total_minor: 1_990,
                 placed_at_ms: now_ms(),
-                email: format!("{}@example.com", buyer_id(number)),
-                contact_name: format!("Buyer {number}"),
-                payment_method: CARD.to_owned(),
-                locale: String::new(),
+                details: OrderDetails {
+                    email: format!("{}@example.com", buyer_id(number)),
+                    contact_name: format!("Buyer {number}"),
+                    payment_method: CARD.to_owned(),
+                    ..OrderDetails::default()
+                },
             },
         })
     }

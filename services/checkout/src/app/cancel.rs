@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Orders, orders::Found};
 use crate::{
-    domain::{Order, OrderState, Recorded},
+    domain::{Order, OrderState, Recorded, unix_ms},
     store::{ReadError, unavailable},
 };
 
@@ -70,11 +70,8 @@ impl Orders {
             }
             OrderState::Recorded(_) => recorded(&order),
         };
-        let now = flashsale_failpoint::now_utc().unix_timestamp_nanos() / 1_000_000;
-        let cancellation = QueueMessage::Cancel {
-            target,
-            requested_at_ms: i64::try_from(now).unwrap_or(i64::MAX),
-        };
+        let requested_at_ms = unix_ms(flashsale_failpoint::now_utc());
+        let cancellation = QueueMessage::Cancel { target, requested_at_ms };
         let mut subscription = self.subscriptions.follow(order_id);
         self.queue.publish_cancellation(&cancellation).await.map_err(unavailable)?;
         let patience = deadline::remaining()

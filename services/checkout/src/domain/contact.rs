@@ -1,5 +1,6 @@
 //! Whom to write to, and what an order carries besides its lines.
 
+use flashsale_record::OrderDetails;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -78,19 +79,12 @@ impl Contact {
     }
 }
 
-/// What an order carries besides its lines. The request id binds its JSON, so that the order of the
-/// fields is fixed.
+/// What a hold keeps of its order besides its lines. The request id binds its JSON, so that the
+/// order of the fields is fixed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Details {
-    /// The buyer's mail address.
-    pub email: String,
-    /// The name mails are addressed to.
-    pub contact_name: String,
-    /// The payment provider's token of the payment method.
-    pub payment_method: String,
-    /// The language of mails as a BCP 47 tag; empty for the shop's own.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub locale: String,
+    #[serde(flatten)]
+    pub order: OrderDetails,
     /// The lost hold that the lines replace. Part of the request, and so of what its id binds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instead_of: Option<Uuid>,
@@ -113,10 +107,12 @@ impl Details {
             ));
         }
         Ok(Self {
-            email: contact.email,
-            contact_name: contact.name,
-            payment_method: payment_method.to_owned(),
-            locale: contact.locale,
+            order: OrderDetails {
+                email: contact.email,
+                contact_name: contact.name,
+                payment_method: payment_method.to_owned(),
+                locale: contact.locale,
+            },
             instead_of: None,
         })
     }

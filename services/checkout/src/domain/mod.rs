@@ -1,9 +1,8 @@
 //! The rules of checkout: valid contacts, the states of an order and its forms. Without I/O.
 
 mod contact;
-mod message;
 mod order;
 
 pub use contact::{Contact, Details, InputError};
 pub use flashsale_record::{Line, OrderState as Recorded};
-pub use order::{Order, OrderFilter, OrderState};
+pub use order::{Order, OrderFilter, OrderState, unix_ms};

@@ -139,7 +139,7 @@ async fn fill_past(world: &World, max_bytes: i64, bytes: u64) {
     let sale = world.sale(10).await;
     let order = world.order(&tee(sale, "filler")).await;
     let mut order = world.placed_message(&order).await;
-    order.contact_name = "x".repeat(20_000);
+    order.details.contact_name = "x".repeat(20_000);
     let mut stream = world.jetstream.get_stream(ORDERS).await.unwrap();
     while stream.info().await.unwrap().state.bytes < bytes {
         order.order_id = Uuid::new_v4();

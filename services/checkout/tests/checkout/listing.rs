@@ -1,7 +1,7 @@
 //! Lists of recorded orders, page by page.
 
 use flashsale_proto::checkout::{ListOrdersRequest, ListOrdersResponse, Order, OrderState};
-use flashsale_queue::{Line, OrderMessage};
+use flashsale_queue::{Line, OrderDetails, OrderMessage};
 use uuid::Uuid;
 
 use crate::world::{World, world};
@@ -29,10 +29,12 @@ fn message(sale: Uuid, buyer_id: &str, placed_at_ms: i64) -> OrderMessage {
         currency: "EUR".to_owned(),
         total_minor: 3_979,
         placed_at_ms,
-        email: "ada@example.org".to_owned(),
-        contact_name: "Ada Lovelace".to_owned(),
-        payment_method: "pm_card_visa".to_owned(),
-        locale: String::new(),
+        details: OrderDetails {
+            email: "ada@example.org".to_owned(),
+            contact_name: "Ada Lovelace".to_owned(),
+            payment_method: "pm_card_visa".to_owned(),
+            ..OrderDetails::default()
+        },
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use flashsale_errors::Reason;
 use flashsale_proto::checkout::{GetOrderRequest, Order, OrderState};
-use flashsale_queue::{CancelTarget, OrderMessage};
+use flashsale_queue::{CancelTarget, OrderDetails, OrderMessage};
 use flashsale_testbed::{assert_failure, eventually};
 use tonic::Status;
 use uuid::Uuid;
@@ -152,9 +152,6 @@ fn placed(sale: Uuid, buyer_id: &str) -> OrderMessage {
         currency: "EUR".to_owned(),
         total_minor: 0,
         placed_at_ms: 0,
-        email: String::new(),
-        contact_name: String::new(),
-        payment_method: String::new(),
-        locale: String::new(),
+        details: OrderDetails::default(),
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use flashsale_admission::Signer;
 use flashsale_errors::Reason;
 use flashsale_proto::checkout::{Order, OrderState, PlaceOrderRequest};
-use flashsale_queue::{Line, OrderMessage, QueueMessage};
+use flashsale_queue::{Line, OrderDetails, OrderMessage, QueueMessage};
 use flashsale_testbed::{assert_failure, eventually};
 use futures::future::join_all;
 use tokio::{
@@ -81,10 +81,12 @@ async fn admission_to_hold_to_queued_order() {
         currency: "EUR".to_owned(),
         total_minor: 4_988,
         placed_at_ms: placed_at.seconds * 1_000 + i64::from(placed_at.nanos) / 1_000_000,
-        email: "ada@example.org".to_owned(),
-        contact_name: "Ada Lovelace".to_owned(),
-        payment_method: "pm_card_visa".to_owned(),
-        locale: String::new(),
+        details: OrderDetails {
+            email: "ada@example.org".to_owned(),
+            contact_name: "Ada Lovelace".to_owned(),
+            payment_method: "pm_card_visa".to_owned(),
+            ..OrderDetails::default()
+        },
     };
     assert_eq!(message, expected);
     assert!(!message.request_hash.is_empty());

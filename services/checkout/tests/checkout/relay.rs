@@ -43,7 +43,7 @@ async fn unpublished_order_is_published() {
     };
     assert_eq!(message, world.placed_message(&order).await);
     assert_eq!(message.hold_id.to_string(), hold.hold_id);
-    assert_eq!((message.email.as_str(), message.lines.len()), ("ada@example.org", 1));
+    assert_eq!((message.details.email.as_str(), message.lines.len()), ("ada@example.org", 1));
     assert_eq!((message.total_minor, message.epoch), (1_999, 1));
     // Carried until it is recorded.
     assert_eq!(world.carried(sale).await, [hold.order_id]);

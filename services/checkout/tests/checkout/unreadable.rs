@@ -61,7 +61,7 @@ async fn relay_reports_each_and_publishes_others() {
             (order.order_id.to_string(), order.hold_id.to_string()),
             (hold.order_id.clone(), hold.hold_id.clone())
         );
-        assert_eq!((order.total_minor, order.epoch, order.email.as_str()), (1_999, 1, ""));
+        assert_eq!((order.total_minor, order.epoch, order.details.email.as_str()), (1_999, 1, ""));
     }
     let (order_id, order, raw) = &told[&broken.hold_id];
     assert_eq!((*order_id, order), (unreadable_order(sale, &broken.hold_id), &None));

@@ -326,9 +326,7 @@ impl World {
             state,
             currency: &order.currency,
             total_minor: order.total_minor,
-            email: &order.email,
-            contact_name: &order.contact_name,
-            payment_method: &order.payment_method,
+            details: order.details.clone(),
             placed_at: Some(OffsetDateTime::from_unix_timestamp_nanos(placed_at).unwrap()),
             lines: lines.map(|line| (&*line.sku, line.quantity, line.unit_price_minor)).collect(),
             ..OrderSpec::new(order.sale_id, &order.buyer_id)
@@ -491,15 +489,14 @@ pub(crate) fn place(sale: Uuid, buyer_id: &str, asked: &[(&str, i64)]) -> PlaceO
         request_id: id(),
         sale_id: sale.to_string(),
         buyer_id: buyer_id.to_owned(),
-        hold_id: String::new(),
         lines: lines(asked),
-        admission: String::new(),
         contact: Some(Contact {
             email: "ada@example.org".to_owned(),
             name: "Ada Lovelace".to_owned(),
-            locale: String::new(),
+            ..Contact::default()
         }),
         payment_method: "pm_card_visa".to_owned(),
+        ..PlaceOrderRequest::default()
     }
 }
 

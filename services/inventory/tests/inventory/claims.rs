@@ -11,7 +11,7 @@ use flashsale_inventory::{
     app::Inventory,
     domain::{Hold, PlacedLine, Refusal, Retaken, Straggler},
 };
-use flashsale_queue::{Line, NatsConfig, ORDERS, OrderMessage, QueueMessage};
+use flashsale_queue::{Line, NatsConfig, ORDERS, OrderDetails, OrderMessage, QueueMessage};
 use flashsale_testbed::TestNats;
 use futures::StreamExt as _;
 use sqlx::PgPool;
@@ -186,10 +186,7 @@ pub(crate) fn order_message(sale_id: Uuid, hold: &Hold) -> QueueMessage {
             currency: hold.currency.clone(),
             total_minor: hold.total_minor(),
             placed_at_ms: hold.placed_ms.unwrap(),
-            email: String::new(),
-            contact_name: String::new(),
-            payment_method: String::new(),
-            locale: String::new(),
+            details: OrderDetails::default(),
         },
     }
 }

@@ -10,7 +10,7 @@ use flashsale_inventory::{
     store::keys,
 };
 use flashsale_proto::inventory as proto;
-use flashsale_queue::{NatsConfig, OrderMessage, QueueMessage};
+use flashsale_queue::{NatsConfig, OrderDetails, OrderMessage, QueueMessage};
 use flashsale_testbed::{
     assert_failure, eventually,
     fixtures::{self, OrderSpec},
@@ -322,10 +322,7 @@ fn message(sale_id: Uuid, hold: &Hold) -> QueueMessage {
         currency: "EUR".to_owned(),
         total_minor: 0,
         placed_at_ms: 0,
-        email: String::new(),
-        contact_name: String::new(),
-        payment_method: String::new(),
-        locale: String::new(),
+        details: OrderDetails::default(),
     };
     QueueMessage::Place { order }
 }

@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Line, PlacedOrder};
+use super::{Line, OrderDetails, PlacedOrder};
 
 /// The sale of every order here.
 pub(super) const SALE: Uuid = Uuid::from_u128(1);
@@ -30,9 +30,11 @@ pub(super) fn order(id: u128, lines: &[(&str, i64)]) -> PlacedOrder {
         currency: "EUR".to_owned(),
         total_minor: lines.iter().map(|(_, quantity)| quantity * 100).sum(),
         placed_at: OffsetDateTime::UNIX_EPOCH,
-        email: "buyer@example.com".to_owned(),
-        contact_name: "Buyer".to_owned(),
-        payment_method: "pm_card_visa".to_owned(),
-        locale: String::new(),
+        details: OrderDetails {
+            email: "buyer@example.com".to_owned(),
+            contact_name: "Buyer".to_owned(),
+            payment_method: "pm_card_visa".to_owned(),
+            ..OrderDetails::default()
+        },
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Line;
+use super::{Line, OrderDetails};
 
 /// The most lines an order may have: far above what checkout accepts, so that only corrupt messages
 /// are refused.
@@ -39,14 +39,8 @@ pub struct PlacedOrder {
     pub total_minor: i64,
     /// When it was placed.
     pub placed_at: OffsetDateTime,
-    /// The buyer's address.
-    pub email: String,
-    /// How to address the buyer.
-    pub contact_name: String,
-    /// The provider's token of the means of payment.
-    pub payment_method: String,
-    /// The language of the mails, as a tag; empty for the shop's own.
-    pub locale: String,
+    /// What it carries besides.
+    pub details: OrderDetails,
 }
 
 /// The order that a buyer asks to cancel.
@@ -205,18 +199,19 @@ impl PlacedOrder {
         if self.epoch <= 0 {
             return Err(Unacceptable::Epoch);
         }
-        for field in [&self.buyer_id, &self.request_hash, &self.email, &self.payment_method] {
+        let details = &self.details;
+        for field in [&self.buyer_id, &self.request_hash, &details.email, &details.payment_method] {
             text(field)?;
         }
         if let Some(admission_id) = &self.admission_id {
             text(admission_id)?;
         }
-        if !self.locale.is_empty() {
-            text(&self.locale)?;
+        if !details.locale.is_empty() {
+            text(&details.locale)?;
         }
-        // The name is only used to address the buyer: an empty one, or one with odd characters, is
-        // no reason to lose the order. The mail cleans it.
-        if self.contact_name.len() > MAX_TEXT_BYTES || self.contact_name.contains('\0') {
+        // The others, such as the name, only address the buyer: an empty one, or one with odd
+        // characters, is no reason to lose the order. The mail cleans them.
+        if details.texts().iter().any(|text| text.len() > MAX_TEXT_BYTES || text.contains('\0')) {
             return Err(Unacceptable::Text);
         }
         Ok(())
@@ -241,10 +236,7 @@ impl PlacedOrder {
             request_hash: kept(&self.request_hash),
             // Postgres has no times before 4713 BC, and an order placed before 1970 is corrupt.
             placed_at: self.placed_at.max(OffsetDateTime::UNIX_EPOCH),
-            email: kept(&self.email),
-            contact_name: kept(&self.contact_name),
-            payment_method: kept(&self.payment_method),
-            locale: kept(&self.locale),
+            details: self.details.map(kept),
             ..self.clone()
         })
     }

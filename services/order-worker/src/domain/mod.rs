@@ -19,7 +19,7 @@ pub use backoff::Backoff;
 pub use books::{Books, Known, SaleFacts};
 pub use claim::{Decision, Straggler, decide};
 pub use consequence::{About, Consequence, Kind, Occurrence, consequences};
-pub use flashsale_record::{Line, OrderState, PaymentState};
+pub use flashsale_record::{Line, OrderDetails, OrderState, PaymentState};
 pub use message::{CancelTarget, Message, PlacedOrder, Unacceptable};
 pub use new_order::NewOrder;
 pub use order::{Change, EndReason, Impossible};

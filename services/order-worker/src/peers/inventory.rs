@@ -9,7 +9,6 @@ use flashsale_proto::inventory::{
     inventory_service_client::InventoryServiceClient,
 };
 use flashsale_service::{peer::PeerChannel, wire};
-use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
@@ -19,16 +18,6 @@ use crate::{
 
 /// The most holds of one call, as the contract says.
 const CALL: usize = 500;
-
-/// An order's contact and payment data, as checkout writes them into its hold.
-#[derive(Serialize)]
-struct Details<'a> {
-    email: &'a str,
-    contact_name: &'a str,
-    payment_method: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    locale: &'a str,
-}
 
 /// Inventory. A clone uses the same channel.
 #[derive(Debug, Clone)]
@@ -196,12 +185,6 @@ fn refused_for_good(reason: Reason) -> bool {
 }
 
 fn straggling(order: &PlacedOrder) -> Result<StragglingHold, Failure> {
-    let details = Details {
-        email: &order.email,
-        contact_name: &order.contact_name,
-        payment_method: &order.payment_method,
-        locale: &order.locale,
-    };
     let lines = order.lines.iter().map(|line| PricedLine {
         sku: line.sku.clone(),
         quantity: line.quantity,
@@ -216,6 +199,6 @@ fn straggling(order: &PlacedOrder) -> Result<StragglingHold, Failure> {
         request_id: order.request_id.to_string(),
         request_hash: order.request_hash.clone(),
         place_time: Some(wire::timestamp(order.placed_at)),
-        order_details: serde_json::to_string(&details).map_err(Failure::internal)?,
+        order_details: serde_json::to_string(&order.details).map_err(Failure::internal)?,
     })
 }

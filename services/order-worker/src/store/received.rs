@@ -5,7 +5,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::{CancelTarget, Message, PlacedOrder, Unacceptable};
+use crate::domain::{CancelTarget, Message, OrderDetails, PlacedOrder, Unacceptable};
 
 /// A message of `ORDERS`, decoded as far as that goes.
 #[derive(Debug, Clone)]
@@ -136,10 +136,7 @@ fn salvaged(value: &Value) -> Option<PlacedOrder> {
         placed_at: number("placed_at_ms")
             .and_then(|ms| instant(ms).ok())
             .unwrap_or_else(flashsale_failpoint::now_utc),
-        email: text("email"),
-        contact_name: text("contact_name"),
-        payment_method: text("payment_method"),
-        locale: text("locale"),
+        details: OrderDetails::by_name(text),
     }
     .salvage()
 }
@@ -178,10 +175,7 @@ fn placed(order: OrderMessage) -> Result<PlacedOrder, DeadReason> {
         currency: order.currency,
         total_minor: order.total_minor,
         placed_at: instant(order.placed_at_ms)?,
-        email: order.email,
-        contact_name: order.contact_name,
-        payment_method: order.payment_method,
-        locale: order.locale,
+        details: order.details,
     })
 }
 

@@ -5,7 +5,7 @@ use flashsale_order_worker::store::{
     dead_letters::{self, DeadLetter, Resolution},
     received::receive,
 };
-use flashsale_queue::{ORDERS, OrderMessage, QueueMessage, unreadable_order};
+use flashsale_queue::{ORDERS, OrderDetails, OrderMessage, QueueMessage, unreadable_order};
 use uuid::Uuid;
 
 use crate::shop::{REVIEW, Shop, batch, cancel, done, place};
@@ -29,12 +29,8 @@ fn unreadable(shop: &Shop, hold_id: &str, order: Option<&OrderMessage>) -> Queue
         hold_id: hold_id.to_owned(),
         order_id: order
             .map_or_else(|| unreadable_order(shop.sale, hold_id), |order| order.order_id),
-        order: order.map(|order| OrderMessage {
-            email: String::new(),
-            contact_name: String::new(),
-            payment_method: String::new(),
-            ..order.clone()
-        }),
+        order: order
+            .map(|order| OrderMessage { details: OrderDetails::default(), ..order.clone() }),
         raw: "{\0".to_owned(),
     }
 }

@@ -137,7 +137,7 @@ async fn every_end_is_one_mail() {
 async fn buyers_cannot_inject_headers_or_markup() {
     let (shop, relay) = (Shop::open(&[("A", 5)]).await, Relay::start(0.0, None).await);
     let mut order = shop.order(&[("A", 1)]);
-    order.contact_name =
+    order.details.contact_name =
         "Eve\r\nBcc: everybody@example.com\r\n\r\n<script>alert(1)</script>".to_owned();
     sqlx::query("UPDATE sales SET name = E'Sale\\r\\nX-Evil: yes'")
         .execute(shop.pool())
@@ -177,8 +177,8 @@ async fn a_cancelling_buyer_is_told() {
 async fn refused_addresses_are_given_up() {
     let (shop, relay) = (Shop::open(&[("A", 50)]).await, Relay::start(0.0, Some("gone")).await);
     let mut orders: Vec<_> = (0..3).map(|_| shop.order(&[("A", 1)])).collect();
-    orders[0].email = "not an address".to_owned();
-    orders[1].email = "gone@example.com".to_owned();
+    orders[0].details.email = "not an address".to_owned();
+    orders[1].details.email = "gone@example.com".to_owned();
     shop.claim(&orders.iter().map(cancel).collect::<Vec<_>>()).await;
     send_all(&shop, &relay).await;
     assert_eq!(relay.accepted().len(), 1);
@@ -195,7 +195,11 @@ async fn refused_addresses_are_given_up() {
 async fn mails_are_in_the_buyers_language() {
     let (shop, relay) = (Shop::open(&[("A", 50)]).await, Relay::start(0.0, None).await);
     let orders: Vec<OrderMessage> = ["de-AT", "fr", ""]
-        .map(|locale| OrderMessage { locale: locale.to_owned(), ..shop.order(&[("A", 1)]) })
+        .map(|locale| {
+            let mut order = shop.order(&[("A", 1)]);
+            order.details.locale = locale.to_owned();
+            order
+        })
         .into();
     shop.claim(&orders.iter().map(place).collect::<Vec<_>>()).await;
     for order in &orders {
@@ -208,6 +212,6 @@ async fn mails_are_in_the_buyers_language() {
     {
         let id = order.order_id.to_string();
         let mail = mails.iter().find(|mail| mail.contains(&format!("X-Flashsale-Order: {id}")));
-        assert!(mail.unwrap().contains(hello), "{}: {mail:?}", order.locale);
+        assert!(mail.unwrap().contains(hello), "{}: {mail:?}", order.details.locale);
     }
 }

@@ -8,7 +8,7 @@ use flashsale_order_worker::store::{
     received::{Received, receive},
 };
 use flashsale_pg::SteppedPool;
-use flashsale_queue::{Line, ORDERS, OrderMessage, QueueMessage};
+use flashsale_queue::{Line, ORDERS, OrderDetails, OrderMessage, QueueMessage};
 use flashsale_testbed::{
     TestPg,
     fixtures::{self, PaymentSpec, SaleItem, SaleSpec},
@@ -92,10 +92,12 @@ impl Shop {
             currency: "EUR".to_owned(),
             total_minor: lines.iter().map(|(_, quantity)| quantity * 100).sum(),
             placed_at_ms: 1_795_000_000_000,
-            email: "buyer@example.com".to_owned(),
-            contact_name: "Bea Buyer".to_owned(),
-            payment_method: "pm_card_visa".to_owned(),
-            locale: String::new(),
+            details: OrderDetails {
+                email: "buyer@example.com".to_owned(),
+                contact_name: "Bea Buyer".to_owned(),
+                payment_method: "pm_card_visa".to_owned(),
+                ..OrderDetails::default()
+            },
         }
     }
 
@@ -219,7 +221,7 @@ impl Shop {
             state,
             currency: &order.currency,
             amount_minor: order.total_minor,
-            payment_method: &order.payment_method,
+            payment_method: &order.details.payment_method,
             decline_code,
         };
         fixtures::record_payment(self.pool(), payment).await.unwrap();

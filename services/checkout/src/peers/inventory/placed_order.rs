@@ -2,11 +2,11 @@
 
 use flashsale_errors::Failure;
 use flashsale_proto::inventory::{HoldState, PlacedHold};
-use flashsale_queue::{OrderMessage, QueueMessage, unreadable_order};
+use flashsale_queue::{OrderDetails, OrderMessage, QueueMessage, unreadable_order};
 use flashsale_service::wire;
 use uuid::Uuid;
 
-use crate::domain::{Details, Line, Order, OrderState};
+use crate::domain::{Details, Line, Order, unix_ms};
 
 /// An order that a hold carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,17 +14,16 @@ pub struct PlacedOrder {
     /// The order as far as the hold tells.
     pub order: Order,
     pub hold_state: HoldState,
-    epoch: i64,
-    admission_id: Option<String>,
-    request_id: Uuid,
-    request_hash: String,
+    /// The message that places it; its details are empty unless they are complete.
+    message: OrderMessage,
     details: StoredDetails,
 }
 
 /// What a hold stores of its order besides its lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum StoredDetails {
-    Complete(Details),
+    /// All of it.
+    Complete,
     /// The raw text, which cannot be read.
     Unreadable(String),
     /// Nothing: the order is recorded.
@@ -35,22 +34,14 @@ impl PlacedOrder {
     /// The message that places the order; `None` where the hold has dropped the details because the
     /// order is recorded, and where they cannot be read.
     pub fn message(&self) -> Option<OrderMessage> {
-        let StoredDetails::Complete(details) = &self.details else { return None };
-        let details = details.clone();
-        Some(OrderMessage {
-            email: details.email,
-            contact_name: details.contact_name,
-            payment_method: details.payment_method,
-            locale: details.locale,
-            ..self.without_details()
-        })
+        (self.details == StoredDetails::Complete).then(|| self.message.clone())
     }
 
     /// The raw details, if they cannot be read.
     pub fn unreadable(&self) -> Option<&str> {
         match &self.details {
             StoredDetails::Unreadable(raw) => Some(raw),
-            StoredDetails::Complete(_) | StoredDetails::Dropped => None,
+            StoredDetails::Complete | StoredDetails::Dropped => None,
         }
     }
 
@@ -62,7 +53,7 @@ impl PlacedOrder {
                 sale_id: self.order.sale_id,
                 hold_id: self.order.hold_id.to_string(),
                 order_id: self.order.order_id,
-                order: Some(self.without_details()),
+                order: Some(self.message.clone()),
                 raw: start(raw),
             });
         }
@@ -76,16 +67,6 @@ impl PlacedOrder {
             self.details = StoredDetails::Unreadable(String::new());
         }
         self
-    }
-
-    fn without_details(&self) -> OrderMessage {
-        OrderMessage {
-            epoch: self.epoch,
-            admission_id: self.admission_id.clone(),
-            request_id: self.request_id,
-            request_hash: self.request_hash.clone(),
-            ..self.order.recorded_order().into()
-        }
     }
 }
 
@@ -159,35 +140,32 @@ impl TryFrom<PlacedHold> for PlacedOrder {
         let placed_at =
             wire::datetime("place_time", placed_at).map_err(|_| malformed("place_time"))?;
         let hold_state = HoldState::try_from(hold.state).map_err(|_| malformed("state"))?;
-        let details = if order_details.is_empty() {
-            StoredDetails::Dropped
+        let (details, stored) = if order_details.is_empty() {
+            (OrderDetails::default(), StoredDetails::Dropped)
         } else {
-            serde_json::from_str(&order_details)
-                .map_or_else(|_| StoredDetails::Unreadable(order_details), StoredDetails::Complete)
+            match serde_json::from_str::<Details>(&order_details) {
+                Ok(details) => (details.order, StoredDetails::Complete),
+                Err(_) => (OrderDetails::default(), StoredDetails::Unreadable(order_details)),
+            }
         };
-        Ok(Self {
-            order: Order {
-                order_id: id("order_id", &hold.order_id)?,
-                sale_id: id("sale_id", &hold.sale_id)?,
-                buyer_id: hold.buyer_id,
-                hold_id: id("hold_id", &hold.hold_id)?,
-                // A placed order rolls forward whatever happens; only PlaceOrder can know that it
-                // is not queued yet.
-                state: OrderState::Accepted,
-                lines,
-                currency: currency.code().to_owned(),
-                total_minor,
-                placed_at,
-                updated_at: placed_at,
-                cancel_requested: false,
-                end_reason: None,
-            },
-            hold_state,
+        let message = OrderMessage {
+            order_id: id("order_id", &hold.order_id)?,
+            sale_id: id("sale_id", &hold.sale_id)?,
+            buyer_id: hold.buyer_id,
+            hold_id: id("hold_id", &hold.hold_id)?,
             epoch: hold.epoch,
             admission_id: Some(hold.admission_id).filter(|id| !id.is_empty()),
             request_id: id("request_id", &request_id)?,
             request_hash,
+            lines,
+            currency: currency.code().to_owned(),
+            total_minor,
+            placed_at_ms: unix_ms(placed_at),
             details,
-        })
+        };
+        // A placed order rolls forward whatever happens; only PlaceOrder can know that it is not
+        // queued yet.
+        let order = Order::from_message(&message).map_err(|_| malformed("place_time"))?;
+        Ok(Self { order, hold_state, message, details: stored })
     }
 }

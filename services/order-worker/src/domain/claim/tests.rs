@@ -5,7 +5,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use super::*;
 use crate::domain::{
-    Known, SaleFacts,
+    Known, OrderDetails, SaleFacts,
     fixtures::{SALE, order},
 };
 
@@ -110,7 +110,7 @@ fn a_broken_order_claims_nothing() {
     let broken = PlacedOrder {
         total_minor: -7,
         currency: "no".to_owned(),
-        email: "a\0b".to_owned(),
+        details: OrderDetails { email: "a\0b".to_owned(), ..order(1, &[("A", 1)]).details },
         ..order(1, &[("A", 1)])
     };
     let without_buyer = PlacedOrder { buyer_id: String::new(), ..order(2, &[("A", 1)]) };
@@ -130,7 +130,10 @@ fn a_broken_order_claims_nothing() {
         .collect();
     assert_eq!(waiting, [(1, OrderState::DeadLetter), (3, OrderState::DeadLetter)]);
     let kept = &decision.new_orders[0].order;
-    assert_eq!((kept.total_minor, kept.currency.as_str(), kept.email.as_str()), (0, "XXX", ""));
+    assert_eq!(
+        (kept.total_minor, kept.currency.as_str(), kept.details.email.as_str()),
+        (0, "XXX", "")
+    );
     assert!(decision.new_orders.iter().all(|new_order| new_order.order.lines.is_empty()));
     let dead: Vec<_> = decision.dead.iter().map(|(seq, _)| *seq).collect();
     // Unreadable messages became dead letters before.
@@ -479,9 +482,9 @@ fn impossible_values_are_dead_letters() {
         (|order| order.total_minor += 1, Unacceptable::Total),
         (|order| order.currency = "euro".to_owned(), Unacceptable::Currency),
         (|order| order.epoch = 0, Unacceptable::Epoch),
-        (|order| order.email = "a@b\r\nBcc: c@d".to_owned(), Unacceptable::Text),
+        (|order| order.details.email = "a@b\r\nBcc: c@d".to_owned(), Unacceptable::Text),
         (|order| order.buyer_id = "\0".to_owned(), Unacceptable::Text),
-        (|order| order.payment_method = String::new(), Unacceptable::Text),
+        (|order| order.details.payment_method = String::new(), Unacceptable::Text),
         (|order| order.sale_id = Uuid::from_u128(9), Unacceptable::SaleUnknown),
     ];
     for (spoil, problem) in cases {
