@@ -107,7 +107,8 @@ impl Rebuild<'_> {
         let rebuilder = Uuid::new_v4();
         let unchanged = self.serving.unchanged(&known.server);
         let servers = self.serving.servers();
-        let raised = servers.raise(sale_id, rebuilder, LEASE, seen, &own, unchanged).await?;
+        let raised =
+            servers.raise(sale_id, rebuilder, LEASE, (seen, usable), &own, unchanged).await?;
         let Some((epoch, closing)) = raised else { return Err(Refusal::Fenced) };
         let raised_at = BootInstant::now();
         tracing::warn!(%sale_id, epoch, ?closing, "the stock is rebuilt: the sale is closed meanwhile");

@@ -110,8 +110,9 @@ impl Servers {
         Ok(retired)
     }
 
-    /// Hands out the epoch after `seen` to `rebuilder` on the server `own`, under a lease. `None`
-    /// when another rebuilder has the lease, `seen` is over, or the recorded server still counts.
+    /// Hands out the epoch after `seen` to `rebuilder` on the server `own`, under a lease. `seen` is
+    /// the epoch on record and whether its stock was whole. `None` when another rebuilder has the
+    /// lease, that has changed since it was read, or the recorded server still counts.
     ///
     /// # Errors
     /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
@@ -121,7 +122,7 @@ impl Servers {
         sale_id: Uuid,
         rebuilder: Uuid,
         lease: Duration,
-        seen: i64,
+        seen: (i64, bool),
         own: &str,
         unchanged: Unchanged,
     ) -> Result<Option<(i64, Closing)>, Refusal> {
@@ -130,7 +131,12 @@ impl Servers {
             .fetch_optional(&mut *transaction)
             .await
             .map_err(away)?;
-        let Some(current) = current.filter(|row| row.epoch == seen && !row.leased) else {
+        // Another rebuilder may have opened the epoch since it was found closed: raised over it, the
+        // sale would be closed again at once.
+        let Some(current) = current
+            .filter(|row| (row.epoch, !row.run_id.is_empty()) == seen)
+            .filter(|row| !row.leased)
+        else {
             return Ok(None);
         };
         if !judge(&mut transaction, &current.server, own, unchanged).await? {

@@ -8,6 +8,7 @@ use flashsale_inventory::{
         Content, HoldState, Outcome, Proof, Refusal, Request, Retaken, Settled, Settlement,
         Straggler,
     },
+    store::{Record, Servers},
 };
 use flashsale_queue::{ORDERS, publish_order};
 use flashsale_record::SaleState;
@@ -123,6 +124,29 @@ async fn wiped_stock_is_rebuilt_whole() {
     let settled = world.inventory.settle(sale, &[(hold, Outcome::Sold)]).await.unwrap();
     assert_eq!(settled, [Settled::Done]);
     assert_eq!(world.books(sale, "a").await, [7, 0, 0, 3]);
+}
+
+/// Two rebuilders find an epoch closed. By the time the second one raises the next, the first has
+/// opened it.
+#[tokio::test]
+async fn epoch_opened_since_is_not_raised_over() {
+    let Whole { world, .. } = whole().await;
+    let sale = world.sale(SaleSpec::default(), &[("a", 10, 3, 1)]).await;
+    let pool = &world.pg.pool;
+    let record = Record::new(pool.clone(), pool.clone());
+    let servers = Servers::new(pool.clone(), pool.clone());
+    let server = record.lookup(sale).await.unwrap().server;
+    let raise = async |seen: (i64, bool), rebuilder: Uuid| {
+        let raised =
+            servers.raise(sale, rebuilder, Duration::from_secs(3), seen, &server, None).await;
+        raised.unwrap().map(|(epoch, _)| epoch)
+    };
+    let first = Uuid::new_v4();
+    assert_eq!(raise((1, true), first).await, Some(2));
+    assert_eq!(record.lookup(sale).await.unwrap().epoch, Some((2, false)));
+    assert!(record.end_rebuild(sale, first, &server, 2).await.unwrap());
+    assert_eq!(raise((2, false), Uuid::new_v4()).await, None);
+    assert_eq!(raise((2, true), Uuid::new_v4()).await, Some(3));
 }
 
 #[tokio::test]
