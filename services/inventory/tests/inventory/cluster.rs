@@ -33,8 +33,9 @@ const MANY: i64 = 100_000;
 const FEW: i64 = 40;
 /// The pause of a buyer between two requests.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long a sale may be closed.
-const OPEN_WITHIN: Duration = Duration::from_secs(10);
+/// How long a sale may be closed here, beside whatever else the machine does. That it is 10 s where
+/// nothing else does is for the fault suites to say.
+const OPEN_WITHIN: Duration = Duration::from_secs(20);
 
 async fn cluster_world() -> ClusterWorld {
     let redis = redis_cluster().await;

@@ -30,13 +30,19 @@ async fn crowd(
 }
 
 #[tokio::test]
-async fn two_instances_issue_consecutive_numbers() {
+async fn two_instances_share_no_number() {
     let world = World::new(&[("BLOCK", "50")]).await;
     let two = world.instance(&[("BLOCK", "50")]).await;
     world.configure(1.0, 60).await;
     world.set_paused().await;
     let numbers = crowd(&world, &[&world.one, &two], 0..400).await;
-    assert_eq!(numbers, (1..=400).collect::<Vec<i64>>());
+    let distinct: BTreeSet<i64> = numbers.iter().copied().collect();
+    assert_eq!(distinct.len(), 400, "{numbers:?}");
+    // Of two blocks that are reserved at once the later may be granted first: the earlier one is
+    // skipped, here two of them at most.
+    let skipped: Vec<i64> =
+        (1..=numbers[399]).filter(|number| !distinct.contains(number)).collect();
+    assert!(skipped.len() <= 100, "{skipped:?}");
     // The same buyers again: the same numbers.
     let again = crowd(&world, &[&two, &world.one], 0..400).await;
     assert_eq!(again, numbers);
