@@ -1,6 +1,8 @@
 //! What happens once faults stop: every instance beats each second, and rebuilds a sale that it
 //! finds closed and may raise.
 
+use std::mem;
+
 use crate::model::{Model, Name, State};
 
 /// How long a sale is followed, in seconds.
@@ -29,8 +31,9 @@ struct Watch {
 
 impl Model {
     /// Follows a sale from a state in which faults stop, with the two instances at these servers.
-    /// The first is ahead of the other in each second. `dead`: rebuilds under way have died.
-    pub fn calm(&self, mut state: State, at: [u8; 2], dead: bool) -> Outcome {
+    /// The first is ahead of the other in each second. `dead`: rebuilds under way have died. `slow`:
+    /// the instance that raises a second after it has found the sale closed, if one does.
+    pub fn calm(&self, mut state: State, at: [u8; 2], dead: bool, slow: Option<usize>) -> Outcome {
         for (raiser, at) in state.raisers.iter_mut().zip(at) {
             raiser.at = at;
             raiser.rebuild = raiser.rebuild.filter(|_| !dead);
@@ -40,6 +43,7 @@ impl Model {
         let mut outcome = Outcome { open_after: None, raises: 0, was_served: serves(&state) };
         let mut watches = [Watch::default(); 2];
         let mut beats = 0;
+        let mut looked = None;
         for second in 0..FOLLOWED {
             if second == LAPSES && self.rule.takeover_lapses {
                 state.retired = 0;
@@ -58,7 +62,12 @@ impl Model {
                     *watch = Watch { row, since: Some(second) };
                 }
                 let unchanged = second - watch.since.unwrap_or(second);
-                self.calm_instance(&mut state, who, names[who], unchanged, &mut outcome.raises);
+                let found = self.found_closed(&state, names[who]);
+                let found =
+                    if slow == Some(who) { mem::replace(&mut looked, found) } else { found };
+                if self.calm_instance(&mut state, who, names[who], unchanged, found) {
+                    outcome.raises += 1;
+                }
             }
             if outcome.raises > ENDLESS {
                 return Outcome { open_after: None, ..outcome };
@@ -73,14 +82,20 @@ impl Model {
         outcome
     }
 
+    /// The epoch on record and whether it is open, if an instance at `name` takes no units.
+    fn found_closed(&self, state: &State, name: Name) -> Option<(u8, bool)> {
+        (!self.serves(state, name)).then_some((state.epoch, state.open))
+    }
+
+    /// Whether the instance raises. `found`: what it found closed, if it did.
     fn calm_instance(
         &self,
         state: &mut State,
         who: usize,
         name: Name,
         unchanged: u8,
-        raises: &mut u8,
-    ) {
+        found: Option<(u8, bool)>,
+    ) -> bool {
         if let Some(rebuild) = state.raisers[who].rebuild
             && (rebuild.target != name || rebuild.epoch != state.epoch)
         {
@@ -96,11 +111,15 @@ impl Model {
         } else {
             self.may_raise(state, name)
         };
-        if !self.serves(state, name) && !leased && may_raise {
+        let as_found = found.is_some_and(|(epoch, open)| {
+            epoch == state.epoch && (open == state.open || !self.rule.raise_checks_open)
+        });
+        let raises = as_found && !leased && may_raise;
+        if raises {
             self.raise(state, who, name);
-            *raises += 1;
         }
         while self.advance(state, who).is_some() {}
+        raises
     }
 
     /// Whether an instance at `name` takes units.

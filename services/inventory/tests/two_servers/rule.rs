@@ -55,6 +55,8 @@ pub struct Rule {
     pub script_checks_replid: bool,
     /// Only the recorded server, or one that finds its row stale, raises.
     pub raise_checks_server: bool,
+    /// A raise is refused if the epoch was opened since its rebuilder found it closed.
+    pub raise_checks_open: bool,
     /// A takeover lapses; else the server it was taken from never counts again.
     pub takeover_lapses: bool,
 }
@@ -88,6 +90,7 @@ impl Rule {
         script_checks_loaded_for: true,
         script_checks_replid: true,
         raise_checks_server: true,
+        raise_checks_open: false,
         takeover_lapses: false,
     };
 
@@ -101,6 +104,7 @@ impl Rule {
         after_closing_forced: 2,
         after_commit: 3,
         quick_if_opened_there: true,
+        raise_checks_open: true,
         takeover_lapses: true,
         ..Self::DRAFT
     };
