@@ -188,14 +188,20 @@ async fn a_cancellation_reaches_payment_after_failures() {
     assert_eq!(attempts(&shop, Kind::CancelCharge).await, 4);
 }
 
-#[tokio::test]
-async fn refunds_are_repeated_until_confirmed() {
-    let (shop, peers) = (Shop::open(&[("A", 5)]).await, Peers::default());
-    let server = peers.serve().await;
+/// An order that was cancelled and then paid, so that its money has to go back.
+async fn paid_after_its_end(shop: &Shop) -> OrderMessage {
     let order = shop.order(&[("A", 1)]);
     shop.claim(&[cancel(&order)]).await;
     shop.pay(&order, "SUCCEEDED", None).await;
     follow_payments(shop.record(), &[order.order_id]).await.unwrap();
+    order
+}
+
+#[tokio::test]
+async fn refunds_are_repeated_until_confirmed() {
+    let (shop, peers) = (Shop::open(&[("A", 5)]).await, Peers::default());
+    let server = peers.serve().await;
+    let order = paid_after_its_end(&shop).await;
     // Even what reads like a final refusal is asked again: the money has to go back.
     peers.lock().failures.extend([Reason::PaymentNotRefundable; 12]);
     let drain = Drain::new();
@@ -209,10 +215,7 @@ async fn refunds_are_repeated_until_confirmed() {
 async fn refund_of_later_version_is_carried_out() {
     let (shop, peers) = (Shop::open(&[("A", 5)]).await, Peers::default());
     let server = peers.serve().await;
-    let order = shop.order(&[("A", 1)]);
-    shop.claim(&[cancel(&order)]).await;
-    shop.pay(&order, "SUCCEEDED", None).await;
-    follow_payments(shop.record(), &[order.order_id]).await.unwrap();
+    let order = paid_after_its_end(&shop).await;
     sqlx::query("UPDATE outbox SET about = 'DISPUTED' WHERE kind = 'refund'")
         .execute(&shop.pg.pool)
         .await
