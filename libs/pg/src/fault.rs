@@ -210,6 +210,7 @@ mod tests {
     #[test]
     fn callers_wait_for_conditions_only() {
         for (state, reason) in [("23514", Reason::Internal), ("57P01", Reason::StoreUnavailable)] {
+            assert_eq!(Fault::of_state(state).reason(), reason, "{state}");
             let failure = failure(answer(state));
             assert_eq!(failure.reason(), reason, "{state}");
             assert_eq!(failure.delay().is_some(), reason == Reason::StoreUnavailable, "{state}");
