@@ -184,64 +184,112 @@ impl<'a> OrderSpec<'a> {
     }
 }
 
+/// How many orders one statement records.
+const PAGE: usize = 5_000;
+
 /// Records an order with its lines.
 ///
 /// # Errors
 /// If the record refuses it, or does not answer; then nothing of it is recorded.
 pub async fn record_order(pool: &PgPool, order: &OrderSpec<'_>) -> sqlx::Result<()> {
+    record_orders(pool, std::slice::from_ref(order)).await
+}
+
+/// Records orders with their lines.
+///
+/// # Errors
+/// If the record refuses one of them, or does not answer; then none is recorded.
+pub async fn record_orders(pool: &PgPool, orders: &[OrderSpec<'_>]) -> sqlx::Result<()> {
     let mut transaction = pool.begin().await?;
-    sqlx::query(
-        "INSERT INTO orders (order_id, sale_id, buyer_id, hold_id, epoch, admission_id, request_id, request_hash, state,
-             currency, total_minor, email, contact_name, payment_method, placed_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, coalesce($15, now()),
-             now() - $16 * interval '1 ms')",
-    )
-    .bind(order.order_id)
-    .bind(order.sale_id)
-    .bind(order.buyer_id)
-    .bind(order.hold_id)
-    .bind(order.epoch)
-    .bind(order.admission_id)
-    .bind(order.request_id)
-    .bind(order.request_hash)
-    .bind(order.state)
-    .bind(order.currency)
-    .bind(order.total_minor)
-    .bind(&order.details.email)
-    .bind(&order.details.contact_name)
-    .bind(&order.details.payment_method)
-    .bind(order.placed_at)
-    .bind(order.updated_ms_ago)
-    .execute(&mut *transaction)
-    .await?;
-    for line in &order.lines {
-        record_line(&mut transaction, order, *line).await?;
-    }
+    record_orders_on(&mut transaction, orders).await?;
     transaction.commit().await
 }
 
-async fn record_line(
-    connection: &mut PgConnection,
-    order: &OrderSpec<'_>,
-    (sku, quantity, unit_price_minor): (&str, i64, i64),
+/// As [`record_orders`], within a transaction of the caller.
+///
+/// # Errors
+/// If the record refuses one of them, or does not answer.
+pub async fn record_orders_on(
+    transaction: &mut PgConnection,
+    orders: &[OrderSpec<'_>],
 ) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT INTO order_lines (order_id, sku, quantity, unit_price_minor) VALUES ($1, $2, $3, $4)",
-    )
-    .bind(order.order_id)
-    .bind(sku)
-    .bind(quantity)
-    .bind(unit_price_minor)
-    .execute(&mut *connection)
-    .await?;
-    if order.takes_units {
-        sqlx::query("UPDATE allotments SET claimed = claimed + $3 WHERE sale_id = $1 AND sku = $2")
-            .bind(order.sale_id)
-            .bind(sku)
-            .bind(quantity)
-            .execute(connection)
-            .await?;
+    for page in orders.chunks(PAGE) {
+        record_page(transaction, page).await?;
+        record_lines(transaction, page).await?;
     }
+    Ok(())
+}
+
+/// One column of a page of rows.
+fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
+    rows.iter().map(of).collect()
+}
+
+async fn record_page(connection: &mut PgConnection, orders: &[OrderSpec<'_>]) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO orders (order_id, sale_id, buyer_id, hold_id, epoch, admission_id, request_id, request_hash, state,
+             currency, total_minor, email, contact_name, payment_method, locale, placed_at, updated_at)
+         SELECT order_id, sale_id, buyer_id, hold_id, epoch, admission_id, request_id, request_hash, state, currency,
+             total_minor, email, contact_name, payment_method, locale, coalesce(placed_at, now()),
+             now() - updated_ms_ago * interval '1 ms'
+           FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::bigint[], $6::text[], $7::uuid[], $8::text[],
+             $9::text[], $10::text[], $11::bigint[], $12::text[], $13::text[], $14::text[], $15::text[],
+             $16::timestamptz[], $17::float8[])
+             AS o (order_id, sale_id, buyer_id, hold_id, epoch, admission_id, request_id, request_hash, state, currency,
+             total_minor, email, contact_name, payment_method, locale, placed_at, updated_ms_ago)",
+    )
+    .bind(column(orders, |order| order.order_id))
+    .bind(column(orders, |order| order.sale_id))
+    .bind(column(orders, |order| order.buyer_id))
+    .bind(column(orders, |order| order.hold_id))
+    .bind(column(orders, |order| order.epoch))
+    .bind(column(orders, |order| order.admission_id))
+    .bind(column(orders, |order| order.request_id))
+    .bind(column(orders, |order| order.request_hash))
+    .bind(column(orders, |order| order.state))
+    .bind(column(orders, |order| order.currency))
+    .bind(column(orders, |order| order.total_minor))
+    .bind(column(orders, |order| order.details.email.as_str()))
+    .bind(column(orders, |order| order.details.contact_name.as_str()))
+    .bind(column(orders, |order| order.details.payment_method.as_str()))
+    .bind(column(orders, |order| order.details.locale.as_str()))
+    .bind(column(orders, |order| order.placed_at))
+    .bind(column(orders, |order| order.updated_ms_ago))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn record_lines(connection: &mut PgConnection, orders: &[OrderSpec<'_>]) -> sqlx::Result<()> {
+    let lines: Vec<_> = orders
+        .iter()
+        .flat_map(|order| order.lines.iter().map(move |line| (order, *line)))
+        .collect();
+    sqlx::query(
+        "WITH lines AS (
+             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::bigint[], $6::bool[])
+                 AS l (order_id, sale_id, sku, quantity, unit_price_minor, takes_units)
+         ), taken AS (
+             SELECT sale_id, sku, sum(quantity) AS units FROM lines WHERE takes_units GROUP BY sale_id, sku
+         ), locked AS (
+             -- In one order for all who record orders of a sale.
+             SELECT sale_id, sku, units FROM allotments a JOIN taken USING (sale_id, sku)
+              ORDER BY sale_id, sku FOR UPDATE OF a
+         ), recorded AS (
+             INSERT INTO order_lines (order_id, sku, quantity, unit_price_minor)
+             SELECT order_id, sku, quantity, unit_price_minor FROM lines
+         )
+         UPDATE allotments a SET claimed = claimed + units FROM locked
+          WHERE a.sale_id = locked.sale_id AND a.sku = locked.sku",
+    )
+    .bind(column(&lines, |(order, _)| order.order_id))
+    .bind(column(&lines, |(order, _)| order.sale_id))
+    .bind(column(&lines, |(_, (sku, _, _))| *sku))
+    .bind(column(&lines, |(_, (_, quantity, _))| *quantity))
+    .bind(column(&lines, |(_, (_, _, price))| *price))
+    .bind(column(&lines, |(order, _)| order.takes_units))
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::{
     drive::{Lane, Miss},
     platform::Platform,
+    sales::PRICE_MINOR,
 };
 
 /// The deadline of every call, as the shop's callers set one.
@@ -127,17 +128,12 @@ impl<'a> Requests<'a> {
                 lines: vec![flashsale_queue::Line {
                     sku: sku(number),
                     quantity: 1,
-                    unit_price_minor: 1_990,
+                    unit_price_minor: PRICE_MINOR,
                 }],
                 currency: "EUR".to_owned(),
-                total_minor: 1_990,
+                total_minor: PRICE_MINOR,
                 placed_at_ms: now_ms(),
-                details: OrderDetails {
-                    email: format!("{}@example.com", buyer_id(number)),
-                    contact_name: format!("Buyer {number}"),
-                    payment_method: CARD.to_owned(),
-                    ..OrderDetails::default()
-                },
+                details: details(number),
             },
         })
     }
@@ -160,6 +156,16 @@ fn buyer(sale_id: Uuid, number: u64) -> Buyer {
 
 fn buyer_id(number: u64) -> String {
     format!("bench-{number:012}")
+}
+
+/// What the order of a buyer carries.
+pub(crate) fn details(number: u64) -> OrderDetails {
+    OrderDetails {
+        email: format!("{}@example.com", buyer_id(number)),
+        contact_name: format!("Buyer {number}"),
+        payment_method: CARD.to_owned(),
+        ..OrderDetails::default()
+    }
 }
 
 pub(crate) fn sku(number: u64) -> String {

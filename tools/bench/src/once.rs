@@ -4,14 +4,16 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use flashsale_proto::inventory::RebuildRequest;
+use flashsale_testbed::fixtures::{OrderSpec, record_orders};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
+    calls::{details, sku},
     ceilings,
     claims::PATIENCE,
     platform::Platform,
-    sales::{self, Spec},
+    sales::{self, PRICE_MINOR, Spec},
 };
 
 /// What a service claims at a time by default.
@@ -90,21 +92,21 @@ async fn recorded_sale(platform: &Platform, holds: i32) -> anyhow::Result<Uuid> 
     let spec = Spec { skus: 12, units: 1_000_000, room: false };
     let sale_id = sales::record(pool, spec).await?;
     sales::load(&mut admin, sale_id).await?;
-    let mut change = pool.begin().await?;
-    for statement in [
-        "INSERT INTO orders (order_id, sale_id, buyer_id, hold_id, epoch, request_id, request_hash, state, currency,
-             total_minor, email, contact_name, payment_method, placed_at)
-         SELECT gen_random_uuid(), $1, 'rebuilt-' || n, gen_random_uuid(), 1, gen_random_uuid(),
-             encode(sha256(n::text::bytea), 'hex'), 'CLAIMED', 'EUR', 1990, 'b@example.com', 'B', 'pm', now()
-           FROM generate_series(1, $2) n",
-        "INSERT INTO order_lines (order_id, sku, quantity, unit_price_minor)
-         SELECT order_id, 'SKU-' || lpad((substr(buyer_id, 9)::int % 12)::text, 2, '0'), 1, 1990
-           FROM orders WHERE sale_id = $1 AND $2 > 0",
-        "UPDATE allotments SET claimed = (SELECT count(*) FROM orders JOIN order_lines USING (order_id)
-             WHERE orders.sale_id = $1 AND order_lines.sku = allotments.sku) WHERE sale_id = $1 AND $2 > 0",
-    ] {
-        sqlx::query(statement).bind(sale_id).bind(holds).execute(&mut *change).await?;
-    }
-    change.commit().await?;
+    // Of each order its number, the hash of its request, its buyer and what it is for.
+    let texts: Vec<_> = (0..holds.unsigned_abs().into())
+        .map(|number| (number, format!("{number:064x}"), format!("rebuilt-{number}"), sku(number)))
+        .collect();
+    let orders: Vec<_> = texts
+        .iter()
+        .map(|(number, request_hash, buyer_id, sku)| OrderSpec {
+            request_hash,
+            total_minor: PRICE_MINOR,
+            details: details(*number),
+            lines: vec![(sku, 1, PRICE_MINOR)],
+            takes_units: true,
+            ..OrderSpec::new(sale_id, buyer_id)
+        })
+        .collect();
+    record_orders(pool, &orders).await?;
     Ok(sale_id)
 }

@@ -11,6 +11,8 @@ use sqlx::PgPool;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
+/// What each sku costs.
+pub(crate) const PRICE_MINOR: i64 = 1_990;
 /// Loading and rebuilding may take long.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -42,7 +44,7 @@ pub(crate) async fn record(pool: &PgPool, spec: Spec) -> anyhow::Result<Uuid> {
         title: format!("Item {number}"),
         units: spec.units,
         limit: 4,
-        price_minor: 1_990,
+        price_minor: PRICE_MINOR,
     });
     Ok(fixtures::record_sale(pool, sale, items).await?)
 }

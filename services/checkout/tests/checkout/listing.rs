@@ -1,7 +1,11 @@
 //! Lists of recorded orders, page by page.
 
+use std::time::Duration;
+
 use flashsale_proto::checkout::{ListOrdersRequest, ListOrdersResponse, Order, OrderState};
 use flashsale_queue::{Line, OrderDetails, OrderMessage};
+use flashsale_testbed::fixtures::{OrderSpec, record_orders};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::world::{World, world};
@@ -152,17 +156,12 @@ async fn lists_filter_by_buyer_and_state() {
 async fn page_size_defaults_to_50_and_stops_at_500() {
     let world = world(|_| {}).await;
     let sale = world.sale(10).await;
-    sqlx::query(
-        "INSERT INTO orders (order_id, sale_id, buyer_id, hold_id, epoch, request_id, request_hash, state, currency,
-             total_minor, email, contact_name, payment_method, placed_at)
-         SELECT gen_random_uuid(), $1, 'ada', gen_random_uuid(), 1, gen_random_uuid(), '', 'CLAIMED', 'EUR', 0, '', '', '',
-             now() - n * interval '1 microsecond'
-         FROM generate_series(1, 501) AS n",
-    )
-    .bind(sale)
-    .execute(&world.pg.pool)
-    .await
-    .unwrap();
+    let now = OffsetDateTime::now_utc();
+    let placed = |number| Some(now - Duration::from_micros(number));
+    let orders: Vec<_> = (0..501)
+        .map(|number| OrderSpec { placed_at: placed(number), ..OrderSpec::new(sale, "ada") })
+        .collect();
+    record_orders(&world.pg.pool, &orders).await.unwrap();
     assert_eq!(page(&world, &all(sale, 0)).await.orders.len(), 50);
     for size in [500, 501, i32::MAX] {
         let first = page(&world, &all(sale, size)).await;
