@@ -1,7 +1,11 @@
 //! The order queue and its reader, as far as inventory depends on them: markers are passed and
 //! orders recorded in the queue's order.
 
-use std::time::Duration;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_nats::jetstream::{
     self,
@@ -12,13 +16,19 @@ use flashsale_inventory::{
     domain::{Hold, PlacedLine, Refusal, Retaken, Straggler},
 };
 use flashsale_queue::{Line, NatsConfig, ORDERS, OrderDetails, OrderMessage, QueueMessage};
-use flashsale_testbed::TestNats;
+use flashsale_testbed::{
+    TestNats,
+    fixtures::{OrderSpec, record_orders, record_orders_on},
+};
 use futures::StreamExt as _;
 use sqlx::PgPool;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use uuid::Uuid;
 
 use crate::world::{DETAILS, World, inventory, queue, queue_config};
+
+/// How many messages are handled together at most, so that the reader keeps up with the buyers.
+const BATCH: usize = 200;
 
 /// A queue of the test's own with its reader, which ends with it.
 pub(crate) struct Claims {
@@ -52,21 +62,37 @@ impl Claims {
 
     /// Reads the queue of `world` from its beginning.
     pub(crate) fn read<R>(world: &World<R>) -> JoinHandle<()> {
-        let inventory = inventory(&world.pg, &world.store, &world.queue);
+        let inventory = Arc::new(inventory(&world.pg, &world.store, &world.queue));
         let (context, pool) = (world.queue.jetstream().clone(), world.pg.pool.clone());
         tokio::spawn(async move {
             let stream = context.get_stream(ORDERS).await.unwrap();
             let config = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
             let consumer = stream.create_consumer(config).await.unwrap();
-            let mut messages = consumer.messages().await.unwrap();
-            while let Some(Ok(message)) = messages.next().await {
-                match QueueMessage::decode(&message.payload).unwrap() {
-                    QueueMessage::Closing { .. } => {}
-                    QueueMessage::Fence { sale_id, epoch } => pass(&pool, sale_id, epoch).await,
-                    QueueMessage::Place { order } => claim(&pool, &inventory, &order).await,
-                    QueueMessage::Cancel { .. } | QueueMessage::Unreadable { .. } => {
-                        panic!("no order is cancelled in these tests, and all holds can be read")
+            let messages = consumer.messages().await.unwrap();
+            let mut messages = messages.ready_chunks(BATCH);
+            let mut parked = JoinSet::new();
+            while let Some(batch) = messages.next().await {
+                let mut orders = Vec::new();
+                for message in batch {
+                    match QueueMessage::decode(&message.unwrap().payload).unwrap() {
+                        QueueMessage::Closing { .. } => {}
+                        QueueMessage::Fence { sale_id, epoch } => {
+                            let stragglers = claim(&pool, std::mem::take(&mut orders)).await;
+                            park(&mut parked, &pool, &inventory, stragglers);
+                            pass(&pool, sale_id, epoch).await;
+                        }
+                        QueueMessage::Place { order } => orders.push(order),
+                        QueueMessage::Cancel { .. } | QueueMessage::Unreadable { .. } => {
+                            panic!(
+                                "no order is cancelled in these tests, and all holds can be read"
+                            )
+                        }
                     }
+                }
+                let stragglers = claim(&pool, orders).await;
+                park(&mut parked, &pool, &inventory, stragglers);
+                while let Some(ended) = parked.try_join_next() {
+                    ended.unwrap();
                 }
             }
         })
@@ -85,52 +111,69 @@ async fn pass(pool: &PgPool, sale_id: Uuid, epoch: i64) {
     .unwrap();
 }
 
-/// Records an order. One of an epoch before the marker that was passed takes its units again first,
-/// or ends cancelled.
-async fn claim(pool: &PgPool, inventory: &Inventory, order: &OrderMessage) {
-    let fence: Option<i64> =
-        sqlx::query_scalar("SELECT epoch FROM stock_fences WHERE sale_id = $1")
-            .bind(order.sale_id)
-            .fetch_optional(pool)
+/// Records those orders that are not on record yet, and returns the others of an epoch before the
+/// marker that was passed.
+async fn claim(pool: &PgPool, orders: Vec<OrderMessage>) -> Vec<OrderMessage> {
+    let ids: Vec<Uuid> = orders.iter().map(|order| order.order_id).collect();
+    let known: HashSet<Uuid> =
+        sqlx::query_scalar("SELECT order_id FROM orders WHERE order_id = ANY($1)")
+            .bind(ids)
+            .fetch_all(pool)
             .await
-            .unwrap();
-    let state = match fence {
-        Some(epoch) if order.epoch < epoch => retake(inventory, epoch, order).await,
-        _ => "CLAIMED",
+            .unwrap()
+            .into_iter()
+            .collect();
+    let fences: HashMap<Uuid, i64> = sqlx::query_as("SELECT sale_id, epoch FROM stock_fences")
+        .fetch_all(pool)
+        .await
+        .unwrap()
+        .into_iter()
+        .collect();
+    let late = |order: &OrderMessage| {
+        fences.get(&order.sale_id).is_some_and(|passed| order.epoch < *passed)
     };
-    let line = &order.lines[0];
-    sqlx::query(
-        "WITH new AS (
-             INSERT INTO orders (order_id, sale_id, buyer_id, hold_id, epoch, request_id, request_hash, state, currency, total_minor,
-                email, contact_name, payment_method, placed_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', '', '', now())
-             ON CONFLICT (order_id) DO NOTHING
-             RETURNING order_id, sale_id, state
-         ), line AS (
-             INSERT INTO order_lines SELECT order_id, $11, $12, $13 FROM new
-         )
-         UPDATE allotments a SET claimed = claimed + $12 FROM new
-         WHERE a.sale_id = new.sale_id AND a.sku = $11 AND new.state = 'CLAIMED'",
-    )
-    .bind(order.order_id)
-    .bind(order.sale_id)
-    .bind(&order.buyer_id)
-    .bind(order.hold_id)
-    .bind(order.epoch)
-    .bind(order.request_id)
-    .bind(&order.request_hash)
-    .bind(state)
-    .bind(&order.currency)
-    .bind(order.total_minor)
-    .bind(&line.sku)
-    .bind(line.quantity)
-    .bind(line.unit_price_minor)
-    .execute(pool)
-    .await
-    .unwrap();
+    let (stragglers, claimed): (Vec<_>, Vec<_>) =
+        orders.into_iter().filter(|order| !known.contains(&order.order_id)).partition(late);
+    let claimed: HashMap<Uuid, OrderMessage> =
+        claimed.into_iter().map(|order| (order.order_id, order)).collect();
+    let recorded: Vec<_> = claimed.values().map(|order| recorded(order, "CLAIMED")).collect();
+    record_orders(pool, &recorded).await.unwrap();
+    stragglers
 }
 
-async fn retake(inventory: &Inventory, epoch: i64, order: &OrderMessage) -> &'static str {
+fn recorded<'a>(order: &'a OrderMessage, state: &'a str) -> OrderSpec<'a> {
+    let line = |line: &'a Line| (line.sku.as_str(), line.quantity, line.unit_price_minor);
+    OrderSpec {
+        order_id: order.order_id,
+        hold_id: order.hold_id,
+        epoch: order.epoch,
+        admission_id: order.admission_id.as_deref(),
+        request_id: order.request_id,
+        request_hash: &order.request_hash,
+        state,
+        currency: &order.currency,
+        total_minor: order.total_minor,
+        lines: order.lines.iter().map(line).collect(),
+        takes_units: state == "CLAIMED",
+        ..OrderSpec::new(order.sale_id, &order.buyer_id)
+    }
+}
+
+fn park(
+    parked: &mut JoinSet<()>,
+    pool: &PgPool,
+    inventory: &Arc<Inventory>,
+    stragglers: Vec<OrderMessage>,
+) {
+    for order in stragglers {
+        let (pool, inventory) = (pool.clone(), Arc::clone(inventory));
+        parked.spawn(async move { retake(&pool, &inventory, &order).await });
+    }
+}
+
+/// Has an order that came too late take its units again, and records it. Nothing else waits for
+/// that.
+async fn retake(pool: &PgPool, inventory: &Inventory, order: &OrderMessage) {
     let line = |line: &Line| PlacedLine {
         sku: line.sku.clone(),
         quantity: line.quantity,
@@ -147,20 +190,50 @@ async fn retake(inventory: &Inventory, epoch: i64, order: &OrderMessage) -> &'st
         lines: order.lines.iter().map(line).collect(),
         details: DETAILS.to_owned(),
     };
+    let passed = "SELECT epoch FROM stock_fences WHERE sale_id = $1";
     loop {
-        match inventory.retake(order.sale_id, epoch, std::slice::from_ref(&straggler)).await {
-            Ok((_, retaken)) => match retaken[..] {
-                [Retaken::Taken] => return "CLAIMED",
-                [Retaken::Refused] => return "CANCELLED",
-                _ => panic!("{retaken:?}"),
-            },
-            Err(
-                Refusal::Fenced
-                | Refusal::Unanswered
-                | Refusal::TooLate
-                | Refusal::StoreAway { .. },
-            ) => tokio::time::sleep(Duration::from_millis(20)).await,
-            Err(refusal) => panic!("{refusal:?}"),
+        let epoch: i64 =
+            sqlx::query_scalar(passed).bind(order.sale_id).fetch_one(pool).await.unwrap();
+        let state =
+            match inventory.retake(order.sale_id, epoch, std::slice::from_ref(&straggler)).await {
+                Ok((_, retaken)) => match retaken[..] {
+                    [Retaken::Taken] => "CLAIMED",
+                    [Retaken::Refused] => "CANCELLED",
+                    _ => panic!("{retaken:?}"),
+                },
+                Err(
+                    Refusal::Fenced
+                    | Refusal::Unanswered
+                    | Refusal::TooLate
+                    | Refusal::StoreAway { .. },
+                ) => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    continue;
+                }
+                Err(refusal) => panic!("{refusal:?}"),
+            };
+        // The next marker is passed behind this order, or its units are taken once more.
+        let mut transaction = pool.begin().await.unwrap();
+        let still: i64 =
+            sqlx::query_scalar("SELECT epoch FROM stock_fences WHERE sale_id = $1 FOR UPDATE")
+                .bind(order.sale_id)
+                .fetch_one(&mut *transaction)
+                .await
+                .unwrap();
+        if still == epoch {
+            // It may have been read again while it was parked.
+            let known: bool =
+                sqlx::query_scalar("SELECT EXISTS (SELECT FROM orders WHERE order_id = $1)")
+                    .bind(order.order_id)
+                    .fetch_one(&mut *transaction)
+                    .await
+                    .unwrap();
+            if !known {
+                let recorded = [recorded(order, state)];
+                record_orders_on(&mut transaction, &recorded).await.unwrap();
+            }
+            transaction.commit().await.unwrap();
+            return;
         }
     }
 }
