@@ -14,6 +14,8 @@ export SQLX_OFFLINE := true
 
 # One profile for everything but benchmarks, so that a fresh machine compiles the dependencies once.
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug
+# The programs of a sale: a first `make run` does not wait for those of the faults and benchmarks.
+SALE_BINS := flashsale flashsale-auditor flashsale-serve flashsale-simulate smtp-sink stripe-standin
 
 # make run EXPORT=shop.csv QUANTITY=50 CURRENCY=EUR BUYERS=5000 RATE=200 SEED=7
 SALE_ARGS = $(if $(EXPORT),--export '$(EXPORT)') $(if $(QUANTITY),--quantity '$(QUANTITY)') \
@@ -47,16 +49,20 @@ setup: ## Install what is missing: Redis, NATS, Postgres (the other commands do 
 build: setup ## Compile all programs
 	cargo build --workspace --bins
 
+.PHONY: build-sale
+build-sale: setup
+	cargo build --workspace $(addprefix --bin ,$(SALE_BINS))
+
 .PHONY: run
-run: build ## Run one whole flash sale and audit it (EXPORT= QUANTITY= CURRENCY= BUYERS= RATE= SEED=)
+run: build-sale ## Run one whole flash sale and audit it (EXPORT= QUANTITY= CURRENCY= BUYERS= RATE= SEED=)
 	$(BIN)/flashsale run $(RUN_ARGS)
 
 .PHONY: load
-load: build ## Load the platform at three times the peak, with thresholds and a report (PEAK= FACTOR= SCHEDULE= MIX= THRESHOLD= ADDR= SEED=)
+load: build-sale ## Load the platform at three times the peak, with thresholds and a report (PEAK= FACTOR= SCHEDULE= MIX= THRESHOLD= ADDR= SEED=)
 	$(BIN)/flashsale load $(LOAD_ARGS)
 
 .PHONY: up
-up: setup-up build ## Keep the platform running with an open sale, until Ctrl-C (EXPORT= QUANTITY= CURRENCY=)
+up: setup-up build-sale ## Keep the platform running with an open sale, until Ctrl-C (EXPORT= QUANTITY= CURRENCY=)
 	$(BIN)/flashsale up $(SALE_ARGS)
 
 .PHONY: setup-up
