@@ -93,6 +93,30 @@ pub struct StripeOptions<'a> {
     pub faults: &'a [&'a str],
 }
 
+impl StripeOptions<'_> {
+    /// The arguments of the program, which sends its events to `webhook`.
+    pub fn args(&self, webhook: Option<&str>) -> Vec<OsString> {
+        let mut args: Vec<OsString> = Vec::new();
+        let mut set = |key: &str, value: &str| args.extend([key.into(), value.into()]);
+        if let Some(webhook) = webhook {
+            set("--webhook-url", webhook);
+            set("--webhook-secret", self.webhook_secret);
+        }
+        set("--rate-per-endpoint", &self.rate_per_endpoint.to_string());
+        set("--rate-total", &self.rate_total.to_string());
+        if let Some(latency_ms) = self.latency_ms {
+            set("--latency-ms", &latency_ms.to_string());
+        }
+        if let Some(latency_ms) = self.confirm_latency_ms {
+            set("--confirm-latency-ms", &latency_ms.to_string());
+        }
+        for fault in self.faults {
+            set("--fault", fault);
+        }
+        args
+    }
+}
+
 /// All of it. Dropped, everything in it is killed.
 #[derive(Debug)]
 pub struct Platform<S> {
@@ -153,22 +177,8 @@ impl<S: Services> Platform<S> {
     /// # Errors
     /// If it does not start.
     pub async fn start_stripe(&self, options: StripeOptions<'_>) -> anyhow::Result<StandIn> {
-        let mut args: Vec<OsString> = Vec::new();
-        let mut set = |key: &str, value: &str| args.extend([key.into(), value.into()]);
         let webhook = format!("{}/stripe/webhook", self.services.payment().http_url());
-        set("--webhook-url", &webhook);
-        set("--webhook-secret", options.webhook_secret);
-        set("--rate-per-endpoint", &options.rate_per_endpoint.to_string());
-        set("--rate-total", &options.rate_total.to_string());
-        if let Some(latency_ms) = options.latency_ms {
-            set("--latency-ms", &latency_ms.to_string());
-        }
-        if let Some(latency_ms) = options.confirm_latency_ms {
-            set("--confirm-latency-ms", &latency_ms.to_string());
-        }
-        for fault in options.faults {
-            set("--fault", fault);
-        }
+        let args = options.args(Some(&webhook));
         self.start_stand_in("stripe-standin", options.log, args).await
     }
 

@@ -38,13 +38,20 @@ pub struct StandIn {
 }
 
 impl StandIn {
-    /// Starts it.
+    /// Starts it at a free port.
     ///
     /// # Errors
     /// If it cannot be started, ends, or is not ready in time.
     pub async fn start(options: StandInOptions<'_>) -> anyhow::Result<Self> {
+        Self::start_at(format!("127.0.0.1:{}", free_port()?), options).await
+    }
+
+    /// Starts it where a service already expects it.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_at(address: String, options: StandInOptions<'_>) -> anyhow::Result<Self> {
         let StandInOptions { name, program, args, dir, log, stop_within } = options;
-        let address = format!("127.0.0.1:{}", free_port()?);
         let ready_file = dir.join(format!("{name}.ready"));
         let log = dir.join(log);
         let mut all = args;

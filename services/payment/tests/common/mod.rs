@@ -1,7 +1,10 @@
 //! Payment on a real Postgres, beside the Stripe stand-in as a process of its own.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use flashsale_payment::{Config, DEFAULTS};
@@ -14,7 +17,10 @@ use flashsale_proto::{
     },
 };
 use flashsale_service::{Drain, config::load_from};
-use flashsale_testbed::{Program, ProgramOptions, TestPg, TestServer, eventually, free_port};
+use flashsale_testbed::{
+    TestPg, TestServer, eventually, free_port,
+    platform::{StandIn, StandInOptions, StripeOptions},
+};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::{Value, json};
@@ -50,8 +56,8 @@ pub struct Bench {
     pub admin: PaymentAdminServiceClient<Channel>,
     pub standin_url: String,
     pub sale: Uuid,
-    folder: TempDir,
-    _standin: Program,
+    standin: StandIn,
+    _folder: TempDir,
 }
 
 /// A configuration that is quick to try again; `env` as `("PAYMENT__POLL_MS", "10")`.
@@ -91,15 +97,14 @@ impl Bench {
 
     pub async fn with(standin: Standin, env: &[(&str, &str)]) -> Self {
         let pg = flashsale_testbed::postgres().await;
-        let port = free_port().unwrap();
-        let standin_url = format!("http://127.0.0.1:{port}");
+        let address = format!("127.0.0.1:{}", free_port().unwrap());
+        let standin_url = format!("http://{address}");
         let drain = Drain::new();
         let config = config(&pg, &standin_url, env);
         let hosted = flashsale_payment::build(config, drain.clone()).await.unwrap();
         let server = flashsale_testbed::serve(hosted, drain).await;
         let folder = tempfile::tempdir().unwrap();
-        let program =
-            start_standin(standin, &format!("127.0.0.1:{port}"), &server.http_url, &folder).await;
+        let standin = start_standin(standin, address, &server.http_url, folder.path()).await;
         let channel = server.channel().await;
         Self {
             pg,
@@ -108,8 +113,8 @@ impl Bench {
             server,
             standin_url,
             sale: Uuid::new_v4(),
-            folder,
-            _standin: program,
+            standin,
+            _folder: folder,
         }
     }
 
@@ -189,7 +194,7 @@ impl Bench {
 
     /// The stand-in's log: lines of one type, of one order or of all.
     pub fn logged(&self, kind: &str, order: Option<Uuid>) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.folder.path().join("stripe.jsonl")).unwrap();
+        let text = std::fs::read_to_string(self.standin.log()).unwrap();
         let order = order.map(|order| order.to_string());
         text.lines()
             .map(|line| serde_json::from_str::<Value>(line).unwrap())
@@ -231,40 +236,28 @@ impl Bench {
 
 async fn start_standin(
     standin: Standin,
-    listen: &str,
+    address: String,
     payment_url: &str,
-    folder: &TempDir,
-) -> Program {
-    let mut args: Vec<OsString> = vec!["--listen".into(), listen.into(), "--log".into()];
-    args.push(folder.path().join("stripe.jsonl").into());
-    let ready_file = folder.path().join("ready");
-    args.extend(["--ready-file".into(), ready_file.clone().into_os_string()]);
-    let rate = standin.rate.to_string();
-    let latency = standin.confirm_latency_ms.to_string();
-    for (flag, value) in [
-        ("--rate-per-endpoint", rate.as_str()),
-        ("--rate-total", "100000"),
-        ("--latency-ms", "0"),
-        ("--confirm-latency-ms", &latency),
-    ] {
-        args.extend([flag.into(), value.into()]);
-    }
-    if standin.webhooks {
-        let url = format!("{payment_url}/stripe/webhook");
-        args.extend(["--webhook-url".into(), url.into()]);
-        args.extend(["--webhook-secret".into(), WEBHOOK_SECRET.into()]);
-    }
-    Program::start(ProgramOptions {
-        name: "stripe-standin".to_owned(),
-        path: standin_program(),
-        args,
-        env: Vec::new(),
-        log_file: folder.path().join("standin.log"),
-        ready_file,
-        ready_within: Duration::from_secs(20),
-    })
-    .await
-    .unwrap()
+    dir: &Path,
+) -> StandIn {
+    let stripe = StripeOptions {
+        webhook_secret: WEBHOOK_SECRET,
+        rate_per_endpoint: standin.rate,
+        rate_total: 100_000,
+        latency_ms: Some(0),
+        confirm_latency_ms: Some(standin.confirm_latency_ms),
+        ..StripeOptions::default()
+    };
+    let webhook = standin.webhooks.then(|| format!("{payment_url}/stripe/webhook"));
+    let options = StandInOptions {
+        name: "stripe-standin",
+        program: standin_program(),
+        args: stripe.args(webhook.as_deref()),
+        dir,
+        log: "stripe.jsonl",
+        stop_within: Duration::from_secs(5),
+    };
+    StandIn::start_at(address, options).await.unwrap()
 }
 
 pub fn eur(units: i64, cents: i32) -> Money {
