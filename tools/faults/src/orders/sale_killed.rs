@@ -19,6 +19,9 @@ use crate::{
 /// How long a sale may take to become final once it has ended.
 const FINAL_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long it may take to die behind its last step, whose effect ends the tour before.
+const DEATH_WITHIN: Duration = Duration::from_secs(5);
+
 /// How many points there are.
 pub(super) fn points() -> u64 {
     2 * steps::all().len() as u64
@@ -46,9 +49,11 @@ async fn at(task: &mut Task, point: Point, figures: &mut Figures) -> anyhow::Res
         toured
     };
     let minded = async {
-        let killed = points::is_reached(&platform.services.sale, &over).await;
+        let sale = &platform.services.sale;
+        let killed =
+            points::is_reached(sale, &over).await || points::was_reached(sale, DEATH_WITHIN).await;
         // Armed still if it was not killed: it must not die in another sale.
-        platform.services.sale.restart(&[]).await?;
+        sale.restart(&[]).await?;
         anyhow::Ok(killed)
     };
     let (toured, killed) = tokio::join!(toured, minded);
