@@ -5,6 +5,10 @@
 -- Reply PLANNED
 -- The head itself follows once the plan is in Postgres (publish.lua). The plan never runs further ahead of the head than one burst, so
 -- that a Postgres that was away is not followed by a flood.
+
+-- A sum of fractions that is whole by this much is whole: rounding must not put off what is due.
+local ROUNDING = 1e-9
+
 local room = read_room()
 if not room then
   return { 'GONE' }
@@ -15,8 +19,8 @@ if room.state == 'OPEN' and ARGV[2] == '1' then
   local most = math.max(1, room.rate * tonumber(ARGV[1]) / 1000)
   local budget = math.min(room.carry + room.rate * elapsed_ms / 1000, most)
   local bound = math.min(room.next, room.head + math.floor(most))
-  local step = math.max(0, math.min(math.floor(budget), bound - planned))
-  planned, carry = planned + step, budget - step
+  local step = math.max(0, math.min(math.floor(budget + ROUNDING), bound - planned))
+  planned, carry = planned + step, math.max(0, budget - step)
 end
 room.planned = planned
 call('HSET', ROOM, 'planned', whole(planned), 'carry', string.format('%.17g', carry), 'tick_ms', whole(NOW))
