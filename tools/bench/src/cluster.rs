@@ -1,6 +1,6 @@
 //! A Redis Cluster of three masters with an inventory of its own, for comparing it with the single Redis.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use flashsale_testbed::{
     RedisCluster, Reply,
     platform::{Service, create_database, migrated},
@@ -17,7 +17,8 @@ use crate::{
     sales::{self, Spec},
 };
 
-/// Sales, in the cluster and, to compare with, on the single Redis.
+/// Sales, in the cluster and, to compare with, on the single Redis. In the cluster there are more
+/// while by chance a master has none.
 pub(crate) const SALES: usize = 12;
 const DATABASE: &str = "bench_cluster";
 
@@ -56,6 +57,11 @@ impl Cluster {
             .await?;
         let mut cluster = Self { redis, inventory, sales: Vec::new() };
         cluster.sales = open_sales(&pool, cluster.channel().await?).await?;
+        // By chance one master has none of them.
+        while cluster.masters().await?.iter().any(|master| master.sales == 0) {
+            ensure!(cluster.sales.len() < 10 * SALES, "one master gets none of the sales");
+            cluster.sales.push(open_sale(&pool, cluster.channel().await?).await?);
+        }
         pool.close().await;
         Ok(cluster)
     }
@@ -120,13 +126,16 @@ impl Holding {
 
 /// Records sales and loads them.
 pub(crate) async fn open_sales(pool: &PgPool, inventory: Channel) -> anyhow::Result<Vec<Uuid>> {
-    let mut admin = sales::admin(inventory);
     let mut all = Vec::new();
-    let spec = Spec { skus: i32::try_from(SKUS)?, units: 10_000_000, room: false };
     for _ in 0..SALES {
-        let sale = sales::record(pool, spec).await?;
-        sales::load(&mut admin, sale).await?;
-        all.push(sale);
+        all.push(open_sale(pool, inventory.clone()).await?);
     }
     Ok(all)
+}
+
+async fn open_sale(pool: &PgPool, inventory: Channel) -> anyhow::Result<Uuid> {
+    let spec = Spec { skus: i32::try_from(SKUS)?, units: 10_000_000, room: false };
+    let sale = sales::record(pool, spec).await?;
+    sales::load(&mut sales::admin(inventory), sale).await?;
+    Ok(sale)
 }

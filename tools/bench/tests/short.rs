@@ -63,9 +63,9 @@ fn one_short_round_has_every_figure() {
         "/sold_out/ratio_to_reserve",
         "/reserve_cluster/rps",
         "/reserve_cluster/ratio_to_one_node",
-        "/reserve_cluster/masters/0/sales",
-        "/reserve_cluster/masters/1/sales",
-        "/reserve_cluster/masters/2/sales",
+        "/reserve_cluster/masters/0/holds",
+        "/reserve_cluster/masters/1/holds",
+        "/reserve_cluster/masters/2/holds",
         "/hold_bytes/live",
         "/hold_bytes/live_admitted",
         "/hold_bytes/placed",
@@ -99,10 +99,6 @@ fn one_short_round_has_every_figure() {
     ] {
         above_zero(path);
     }
-    // In a tenth of a second on a busy machine one master may get no call.
-    let masters = figures["reserve_cluster"]["masters"].as_array().unwrap();
-    let holds: i64 = masters.iter().map(|master| master["holds"].as_i64().unwrap()).sum();
-    assert!(holds > 0, "{figures:#}");
     assert_eq!(figures["overload"]["rejects_without_retry_info"], 0);
     for (figure, fields) in [
         ("overload", ["rejects", "rejected_p99_ms", "not_durable"]),
