@@ -1,9 +1,10 @@
 //! Sales, orders and payments that are written into the record past the services, each as its
 //! service writes it.
 
+use flashsale_queue::{Line, OrderMessage};
 use flashsale_record::OrderDetails;
 use sqlx::{PgConnection, PgPool};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 /// The properties of a recorded sale.
@@ -180,6 +181,30 @@ impl<'a> OrderSpec<'a> {
             updated_ms_ago: 0.0,
             lines: Vec::new(),
             takes_units: false,
+        }
+    }
+
+    /// The order of a message of the queue, as the claims record it.
+    ///
+    /// # Panics
+    /// If it was placed at a time that no date has.
+    pub fn of(order: &'a OrderMessage) -> Self {
+        let line = |line: &'a Line| (line.sku.as_str(), line.quantity, line.unit_price_minor);
+        Self {
+            order_id: order.order_id,
+            hold_id: order.hold_id,
+            epoch: order.epoch,
+            admission_id: order.admission_id.as_deref(),
+            request_id: order.request_id,
+            request_hash: &order.request_hash,
+            currency: &order.currency,
+            total_minor: order.total_minor,
+            details: order.details.clone(),
+            placed_at: Some(
+                OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(order.placed_at_ms),
+            ),
+            lines: order.lines.iter().map(line).collect(),
+            ..Self::new(order.sale_id, &order.buyer_id)
         }
     }
 }

@@ -31,7 +31,6 @@ use flashsale_testbed::{
     fixtures::{self, OrderSpec, SaleItem},
     serve,
 };
-use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tonic::{Status, transport::Channel};
 use uuid::Uuid;
@@ -314,23 +313,7 @@ impl World {
 
     /// Records an order as the claims do.
     pub(crate) async fn record(&self, order: &OrderMessage, state: &str) {
-        let placed_at = i128::from(order.placed_at_ms) * 1_000_000;
-        let lines = order.lines.iter();
-        let recorded = OrderSpec {
-            order_id: order.order_id,
-            hold_id: order.hold_id,
-            epoch: order.epoch,
-            admission_id: order.admission_id.as_deref(),
-            request_id: order.request_id,
-            request_hash: &order.request_hash,
-            state,
-            currency: &order.currency,
-            total_minor: order.total_minor,
-            details: order.details.clone(),
-            placed_at: Some(OffsetDateTime::from_unix_timestamp_nanos(placed_at).unwrap()),
-            lines: lines.map(|line| (&*line.sku, line.quantity, line.unit_price_minor)).collect(),
-            ..OrderSpec::new(order.sale_id, &order.buyer_id)
-        };
+        let recorded = OrderSpec { state, ..OrderSpec::of(order) };
         fixtures::record_order(&self.pg.pool, &recorded).await.unwrap();
     }
 

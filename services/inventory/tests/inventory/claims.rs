@@ -134,6 +134,7 @@ async fn claim(pool: &PgPool, orders: Vec<OrderMessage>) -> Vec<OrderMessage> {
     };
     let (stragglers, claimed): (Vec<_>, Vec<_>) =
         orders.into_iter().filter(|order| !known.contains(&order.order_id)).partition(late);
+    // Each once, however often the queue has it.
     let claimed: HashMap<Uuid, OrderMessage> =
         claimed.into_iter().map(|order| (order.order_id, order)).collect();
     let recorded: Vec<_> = claimed.values().map(|order| recorded(order, "CLAIMED")).collect();
@@ -142,21 +143,7 @@ async fn claim(pool: &PgPool, orders: Vec<OrderMessage>) -> Vec<OrderMessage> {
 }
 
 fn recorded<'a>(order: &'a OrderMessage, state: &'a str) -> OrderSpec<'a> {
-    let line = |line: &'a Line| (line.sku.as_str(), line.quantity, line.unit_price_minor);
-    OrderSpec {
-        order_id: order.order_id,
-        hold_id: order.hold_id,
-        epoch: order.epoch,
-        admission_id: order.admission_id.as_deref(),
-        request_id: order.request_id,
-        request_hash: &order.request_hash,
-        state,
-        currency: &order.currency,
-        total_minor: order.total_minor,
-        lines: order.lines.iter().map(line).collect(),
-        takes_units: state == "CLAIMED",
-        ..OrderSpec::new(order.sale_id, &order.buyer_id)
-    }
+    OrderSpec { state, takes_units: state == "CLAIMED", ..OrderSpec::of(order) }
 }
 
 fn park(
