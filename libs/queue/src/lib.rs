@@ -263,12 +263,15 @@ async fn publish(
         span.record("otel.status_code", "ERROR");
     }
     match acked {
+        // Unknown unless an answer says that nothing was stored: without one the message may be in
+        // the stream.
         Err(_) => Err(PublishError::Unknown),
         Ok(Ok(ack)) => Ok(ack.sequence),
         Ok(Err(error)) => Err(match error.kind() {
             PublishErrorKind::StreamNotFound | PublishErrorKind::MaxPayloadExceeded => {
                 PublishError::Unavailable
             }
+            // A full stream has no kind of its own.
             PublishErrorKind::Other if error.to_string().contains(STREAM_FULL) => {
                 PublishError::Full
             }

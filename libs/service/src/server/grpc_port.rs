@@ -67,6 +67,7 @@ where
                 Some(turn) = turns.join_next() => {
                     let (which, result) = outcome(turn);
                     result?;
+                    // The turn that accepts connections ended by itself: the port is closed.
                     if which == number {
                         return Ok(());
                     }

@@ -76,6 +76,8 @@ impl Orders {
         if lines.is_empty() {
             let sale_id = request.sale_id.parse::<Uuid>();
             return match (self.inventory.place(request).await, sale_id) {
+                // A rebuild keeps only holds with an order: then the buyer lost the units through
+                // us, and is told so.
                 (Err(failure), Ok(sale_id)) if failure.reason() == Reason::HoldNotFound => {
                     Err(if self.record.rebuilt(sale_id).await? { hold_lost() } else { failure })
                 }
@@ -84,6 +86,8 @@ impl Orders {
         }
 
         let hold_id = wire::uuid("hold_id", &request.hold_id, Reason::ArgumentInvalid)?;
+        // Lines beside a hold say what to take should the hold be lost. While it exists they may
+        // not change what is bought.
         if let Some(held) =
             self.inventory.units(&request.sale_id, hold_id, &request.buyer_id).await?
         {
@@ -102,6 +106,7 @@ impl Orders {
             }
         }
         details.instead_of = Some(hold_id);
+        // One call that takes the units and places them, so that nothing is left over if it fails.
         let again = PlaceHoldRequest {
             hold_id: String::new(),
             lines,

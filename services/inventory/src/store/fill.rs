@@ -73,6 +73,8 @@ impl Stock {
                 why: "a price or quantity is beyond what stock can hold",
             });
         }
+        // Stages are invisible until the last script publishes them together, so that a fill that
+        // breaks off is cleared by the next.
         self.clear(sale_id, epoch).await?;
         for some in items.chunks(STAGE_AT_ONCE) {
             let args = some

@@ -92,6 +92,7 @@ impl Change {
                 | Self::Refused { .. }
                 | Self::Cancelled { .. } => impossible,
             },
+            // Final: money that is captured afterwards is refunded, and the order keeps its end.
             OrderState::Declined | OrderState::Cancelled | OrderState::Refunded => impossible,
         }
     }

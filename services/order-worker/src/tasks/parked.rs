@@ -127,6 +127,7 @@ impl ParkedOrders {
                 &propagate::from_text(row.traceparent.as_deref()),
             );
             let Some(parked) = parked::read(&row) else {
+                // It stays parked and visible, and does not stop the others of its sale.
                 waiting.push(row.order_id);
                 continue;
             };

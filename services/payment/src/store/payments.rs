@@ -340,6 +340,8 @@ impl Store {
             let Some(payment) = lock(&mut transaction, order).await? else {
                 return Ok(SettleResult::Foreign);
             };
+            // An event names its order in metadata, which others can write, too: only the order's
+            // own intent ends it.
             if payment.intent_id.as_deref() != Some(intent) {
                 return Ok(SettleResult::Foreign);
             }

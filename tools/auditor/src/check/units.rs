@@ -35,6 +35,8 @@ fn sku_excess(
 ) -> i64 {
     let allotment = facts.record.allotments.get(sku);
     let allotted = allotment.map_or(0, |allotment| allotment.allotted);
+    // An oversell may show in one store and not in the other: every way of counting is held against
+    // the allotment by itself.
     let mut ways = Vec::new();
     match facts.stock.skus.get(sku) {
         Some(books) => {

@@ -137,6 +137,7 @@ impl Claimer {
             let Some(mut messages) = batch else { return Ok(End::Reopen) };
             if messages.is_empty() {
                 let state = reader.state().await?;
+                // The stream was deleted or restored under the reader.
                 if !state.continues(*position) {
                     return Ok(End::Reopen);
                 }
@@ -160,6 +161,7 @@ impl Claimer {
                         Progress::Made => continue,
                         Progress::Overtaken => {}
                     }
+                    // Another claimer was faster: go on behind what it has claimed.
                     match position::read(&self.pool, ORDERS).await? {
                         Some(now) if now.created == position.created && now.seq >= position.seq => {
                             *position = now;
@@ -170,6 +172,7 @@ impl Claimer {
                 self.metrics.claim_lag(pending);
             }
             claimed.note(position.seq, Instant::now());
+            // Not the newest ones: inventory looks for markers among them.
             let upto = claimed.old(Instant::now());
             let due = upto.saturating_sub(purged.0) >= self.pace.purge_messages
                 || purged.1.elapsed() >= self.pace.purge_interval;
@@ -221,6 +224,8 @@ impl Claimer {
             }
         }
         position.seq = batch.last().map_or(position.seq, |message| message.seq);
+        // All of this only once the transaction is committed: what was rolled back is neither
+        // counted nor carried out.
         self.wakeups.handlers(&summary.kinds);
         if summary.parked > 0 {
             self.wakeups.parked().notify_one();
