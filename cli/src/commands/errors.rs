@@ -57,7 +57,8 @@ fn summary(reason: Reason) -> Map<String, Value> {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// The summary, and each section of the page by its heading: `what_happened` and so on, as Markdown.
+/// The summary, and each section of the page by its heading: `what_happened` and so on, as
+/// Markdown.
 fn whole(reason: Reason) -> Value {
     let mut fields = summary(reason);
     for section in reason.page_text().split("\n## ").skip(1) {

@@ -102,9 +102,9 @@ impl Failure {
         self
     }
 
-    /// Picks one of five delays between 1 and 1.5 times the reason's own: enough that callers do not
-    /// retry together, and few enough that equal refusals are sent as an index into HPACK's dynamic
-    /// table, at a fraction of the cost of their text.
+    /// Picks one of five delays between 1 and 1.5 times the reason's own: enough that callers do
+    /// not retry together, and few enough that equal refusals are sent as an index into HPACK's
+    /// dynamic table, at a fraction of the cost of their text.
     #[must_use]
     pub fn with_stepped_delay(mut self) -> Self {
         if let Retry::SameAfter(delay) = self.reason.retry() {

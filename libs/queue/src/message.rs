@@ -154,8 +154,8 @@ pub enum QueueMessage {
         /// When the wish was received.
         requested_at_ms: i64,
     },
-    /// The stock of a sale is being rebuilt: whatever stands before this is counted in it, whatever of an older epoch stands behind it
-    /// is not.
+    /// The stock of a sale is being rebuilt: whatever stands before this is counted in it, whatever
+    /// of an older epoch stands behind it is not.
     Fence {
         /// The sale.
         sale_id: Uuid,

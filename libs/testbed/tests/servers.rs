@@ -21,7 +21,8 @@ fn listens(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
-/// One inline command; the first line of the answer, or the value behind its length. Empty if none came in time.
+/// One inline command; the first line of the answer, or the value behind its length. Empty if none
+/// came in time.
 fn redis(port: u16, command: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
@@ -47,7 +48,8 @@ fn http_get(url: &str, path: &str) -> String {
 }
 
 fn setting(postgres: &PostgresServer, name: &str) -> String {
-    // The data folder belongs to another user when we are root; psql asks over the port as any client does.
+    // The data folder belongs to another user when we are root; psql asks over the port as any
+    // client does.
     let output = std::process::Command::new(psql())
         .args(["-At", "-c", &format!("SHOW {name}"), &postgres.url()])
         .output()

@@ -1,5 +1,5 @@
-//! The steps of sale: each commit that changes the record is one at which a fault suite may kill the
-//! process. Reads are not steps.
+//! The steps of sale: each commit that changes the record is one at which a fault suite may kill
+//! the process. Reads are not steps.
 
 flashsale_failpoint::steps! {
     pub(crate) const COMMIT_CHANGE = "commit/change";

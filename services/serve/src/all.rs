@@ -44,7 +44,8 @@ pub(crate) fn main() -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The log may not be set up. That standard error is closed must not change the exit code.
+            // The log may not be set up. That standard error is closed must not change the exit
+            // code.
             writeln!(std::io::stderr(), "flashsale-serve all: {error:#}").ok();
             ExitCode::FAILURE
         }
@@ -97,7 +98,8 @@ fn load<C: serde::de::DeserializeOwned + Validate>(
     defaults: &[&str],
     name: &str,
 ) -> anyhow::Result<C> {
-    // The two sections of the process itself are not the services' own: theirs stay at their defaults.
+    // The two sections of the process itself are not the services' own: theirs stay at their
+    // defaults.
     let env: HashMap<String, String> = std::env::vars()
         .filter(|(key, _)| {
             !key.starts_with("FLASHSALE_SERVER__") && !key.starts_with("FLASHSALE_TELEMETRY__")

@@ -1,5 +1,5 @@
-//! What the stores themselves can do: the very script that Reserve runs, by `redis-benchmark`, and the very message that PlaceOrder
-//! publishes, without a service in between.
+//! What the stores themselves can do: the very script that Reserve runs, by `redis-benchmark`, and
+//! the very message that PlaceOrder publishes, without a service in between.
 
 use std::{process::Stdio, time::Duration};
 
@@ -35,13 +35,15 @@ pub(crate) struct Script {
     words: Vec<String>,
 }
 
-/// Where the words of a run of `reserve.lua` are: `EVALSHA sha 9`, nine keys, then its `ARGV` as the script documents them.
+/// Where the words of a run of `reserve.lua` are: `EVALSHA sha 9`, nine keys, then its `ARGV` as
+/// the script documents them.
 mod word {
     pub(super) const HOLDS: usize = 3 + 2;
     pub(super) const PENDING: usize = 3 + 4;
     const ARGV: usize = 3 + 9 - 1;
     pub(super) const DEADLINE: usize = ARGV + 2;
-    /// Where the first request begins; there is only one when it was seen. What follows is named as in `reserve.lua`.
+    /// Where the first request begins; there is only one when it was seen. What follows is named as
+    /// in `reserve.lua`.
     pub(super) const FIRST: usize = ARGV + 4;
     pub(super) const OPERATION: usize = FIRST + 1;
     pub(super) const HOLD: usize = FIRST + 2;
@@ -51,7 +53,8 @@ mod word {
     pub(super) const LINE_JSON: usize = FIRST + 13;
 }
 
-/// Runs of the script under way, as inventory has them for a sale that is busy, and requests in each of them.
+/// Runs of the script under way, as inventory has them for a sale that is busy, and requests in
+/// each of them.
 const AT_ONCE: u64 = 2;
 const TOGETHER: u64 = 32;
 
@@ -89,7 +92,8 @@ impl Script {
         self.words.get(word::PENDING).map_or("", String::as_str)
     }
 
-    /// For [`TOGETHER`] requests, with other holds and buyers each time that `redis-benchmark` sends it.
+    /// For [`TOGETHER`] requests, with other holds and buyers each time that `redis-benchmark`
+    /// sends it.
     fn anew_each_time(&self) -> Vec<String> {
         // A day from what it was: deadlines are by the store's clock in milliseconds.
         let deadline = self.words.get(word::DEADLINE).and_then(|ms| ms.parse::<i64>().ok());
@@ -116,8 +120,8 @@ impl Script {
     }
 }
 
-/// The words of a line of `MONITOR`: behind the time and the client each stands in quotes, with `\"` and `\\` for what is one itself, and `\x1f` and
-/// the like for what cannot be shown.
+/// The words of a line of `MONITOR`: behind the time and the client each stands in quotes, with
+/// `\"` and `\\` for what is one itself, and `\x1f` and the like for what cannot be shown.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut letters = line.chars();
@@ -131,7 +135,8 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// What stands behind a backslash there: two hexadecimal digits behind an `x`, or a letter that is one itself.
+/// What stands behind a backslash there: two hexadecimal digits behind an `x`, or a letter that is
+/// one itself.
 fn escaped(letters: &mut std::str::Chars<'_>) -> char {
     match letters.next() {
         Some('x') => {
@@ -142,7 +147,8 @@ fn escaped(letters: &mut std::str::Chars<'_>) -> char {
     }
 }
 
-/// Runs the script for `count` requests with `redis-benchmark`, as inventory runs it. The times are those of runs.
+/// Runs the script for `count` requests with `redis-benchmark`, as inventory runs it. The times are
+/// those of runs.
 pub(crate) async fn redis(
     platform: &Platform,
     script: &Script,
@@ -188,8 +194,8 @@ pub(crate) async fn redis(
     })
 }
 
-/// Calls per second, and the median and 99th percentile of their times in milliseconds, from the last line:
-/// `"EVALSHA …","rps","average","least","p50","p95","p99","most"`.
+/// Calls per second, and the median and 99th percentile of their times in milliseconds, from the
+/// last line: `"EVALSHA …","rps","average","least","p50","p95","p99","most"`.
 fn rates(csv: &str) -> anyhow::Result<[f64; 3]> {
     let last = csv.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
     // From behind: the command itself is the first value and may hold anything.

@@ -43,7 +43,8 @@ pub(crate) fn main() -> ExitCode {
 /// What one measurement of a claimer came to.
 #[derive(Debug, Clone)]
 pub(crate) struct Claimed {
-    /// Orders per second, by the record's own times: from the start of the first transaction to that of the last one.
+    /// Orders per second, by the record's own times: from the start of the first transaction to
+    /// that of the last one.
     pub(crate) per_s: f64,
     /// Processor seconds that 10,000 orders took, by who used them, the claimer's start included.
     pub(crate) cpu_s_per_10k: Seconds,

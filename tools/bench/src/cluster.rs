@@ -1,4 +1,5 @@
-//! A Redis Cluster of three masters with an inventory of its own, for comparing it with the single Redis.
+//! A Redis Cluster of three masters with an inventory of its own, for comparing it with the single
+//! Redis.
 
 use anyhow::{Context as _, ensure};
 use flashsale_testbed::{
@@ -31,7 +32,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts it beside the platform, with sales in a database of their own: a stock is of one store.
+    /// Starts it beside the platform, with sales in a database of their own: a stock is of one
+    /// store.
     pub(crate) async fn start(platform: &Platform) -> anyhow::Result<Self> {
         let redis =
             RedisCluster::start(platform.tools(), &platform.folder().join("cluster"), false)

@@ -61,9 +61,10 @@ struct Stat {
 impl Stat {
     fn read(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // What is before the last parenthesis may hold spaces; behind it stand fields 3 and up of proc(5): state, parent, and from field
-        // 14 on the user and system time of the process and of its children that have ended, in ticks of 10 ms. This program's own
-        // children are measured as themselves.
+        // What is before the last parenthesis may hold spaces; behind it stand fields 3 and up of
+        // proc(5): state, parent, and from field 14 on the user and system time of the process and
+        // of its children that have ended, in ticks of 10 ms. This program's own children are
+        // measured as themselves.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks = |field: usize| fields.get(field - 3)?.parse::<f64>().ok();
         let own = ticks(14)? + ticks(15)?;

@@ -25,7 +25,8 @@ pub(crate) trait Lane: Clone + Send + 'static {
     fn send(&mut self, request: Self::Request) -> impl Future<Output = Result<(), Miss>> + Send;
 }
 
-/// Why a request did not do what it is for. An error of `anyhow` would cost more than most refusals do: it looks where it comes from.
+/// Why a request did not do what it is for. An error of `anyhow` would cost more than most refusals
+/// do: it looks where it comes from.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Miss {
     /// It was refused.
@@ -54,7 +55,8 @@ pub(crate) struct Measured {
     pub(crate) cpu_s_per_10k: Seconds,
 }
 
-/// Sends all `requests` over `lanes`, `in_flight` at a time. The first call that fails ends it: a rate of refusals says nothing.
+/// Sends all `requests` over `lanes`, `in_flight` at a time. The first call that fails ends it: a
+/// rate of refusals says nothing.
 pub(crate) async fn drive<L: Lane>(
     lanes: &[L],
     in_flight: u32,

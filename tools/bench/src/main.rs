@@ -1,7 +1,9 @@
-//! `make bench`: what a call costs on this machine, as ratios within one run. `docs/benchmarks.md` says what each figure means.
+//! `make bench`: what a call costs on this machine, as ratios within one run. `docs/benchmarks.md`
+//! says what each figure means.
 //!
-//! The platform runs as it is deployed, one process per service and per store; this program is the load generator, and in two other
-//! processes the no-op service and the claimer that are measured against it.
+//! The platform runs as it is deployed, one process per service and per store; this program is the
+//! load generator, and in two other processes the no-op service and the claimer that are measured
+//! against it.
 
 mod calls;
 mod ceilings;
@@ -50,7 +52,8 @@ struct Settings {
     /// Connections they share.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
     connections: u32,
-    /// Holds that are weighed, and recorded orders that a stock is rebuilt from; a tenth of it skus are loaded, a fifth of it wait in the queue.
+    /// Holds that are weighed, and recorded orders that a stock is rebuilt from; a tenth of it skus
+    /// are loaded, a fifth of it wait in the queue.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..=1_000_000))]
     holds: u32,
     /// How long each open loop takes, in seconds.
@@ -82,7 +85,8 @@ fn main() -> ExitCode {
         Some(Part::ServeClaims) => return claims::main(),
         None => {}
     }
-    // Two providers end up among the dependencies; the second finds this one, so a failure means it is there.
+    // Two providers end up among the dependencies; the second finds this one, so a failure means it
+    // is there.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let measured = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -1,4 +1,5 @@
-//! A service that does nothing, on the server of all services: what is left of a call when the handler costs nothing.
+//! A service that does nothing, on the server of all services: what is left of a call when the
+//! handler costs nothing.
 
 use std::process::ExitCode;
 

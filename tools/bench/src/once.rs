@@ -1,4 +1,5 @@
-//! What is measured once a run: what a hold takes in Redis, and how long it takes to load and to rebuild a stock.
+//! What is measured once a run: what a hold takes in Redis, and how long it takes to load and to
+//! rebuild a stock.
 
 use std::time::Instant;
 
@@ -48,7 +49,8 @@ pub(crate) async fn load(platform: &Platform, skus: u32) -> anyhow::Result<Value
     Ok(json!({ "skus": skus, "seconds": seconds }))
 }
 
-/// Rebuilds the stock of a sale with many recorded orders, while nothing is queued; then again behind what `backlog` left in the queue.
+/// Rebuilds the stock of a sale with many recorded orders, while nothing is queued; then again
+/// behind what `backlog` left in the queue.
 pub(crate) async fn rebuild(
     platform: &Platform,
     holds: u32,

@@ -1,6 +1,8 @@
-//! An open loop: each request leaves when it is due, whatever became of those before it, as buyers do who know nothing of each other.
+//! An open loop: each request leaves when it is due, whatever became of those before it, as buyers
+//! do who know nothing of each other.
 //!
-//! Times count from the moment a request was due. A generator that falls behind therefore reports late answers and not fewer questions.
+//! Times count from the moment a request was due. A generator that falls behind therefore reports
+//! late answers and not fewer questions.
 
 use std::{
     collections::BTreeMap,
@@ -47,7 +49,8 @@ pub(crate) struct Answers {
     pub(crate) reasons: BTreeMap<&'static str, u64>,
     /// Those of them that do not say when to come again.
     pub(crate) without_retry_info: u64,
-    /// Orders that are placed and were not in the queue in time; they count neither as done nor as refused.
+    /// Orders that are placed and were not in the queue in time; they count neither as done nor as
+    /// refused.
     pub(crate) not_durable: u64,
 }
 

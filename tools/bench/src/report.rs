@@ -159,7 +159,8 @@ fn figure(rounds: &[Measured]) -> Value {
     })
 }
 
-/// The medians of the processor seconds of some rounds: of each store, of each service, of all services and of all together.
+/// The medians of the processor seconds of some rounds: of each store, of each service, of all
+/// services and of all together.
 fn cpu_of(rounds: &[&Seconds]) -> Value {
     let names: BTreeSet<&str> = rounds.iter().flat_map(|round| round.keys().copied()).collect();
     let used = |round: &Seconds, name: &str| round.get(name).copied().unwrap_or_default();

@@ -1,4 +1,5 @@
-//! The rounds: everything is measured once in each, so that whatever else the machine does falls on all alike.
+//! The rounds: everything is measured once in each, so that whatever else the machine does falls on
+//! all alike.
 
 mod durability;
 mod overload;
@@ -182,7 +183,8 @@ struct Bench<'a> {
     claims: Vec<(Claimed, Claimed)>,
     /// Orders accepted.
     placed: u64,
-    /// A sale without a unit left, and the sales on the single Redis that are compared with those in the cluster.
+    /// A sale without a unit left, and the sales on the single Redis that are compared with those
+    /// in the cluster.
     sold_out: Uuid,
     sales: Vec<Uuid>,
     cluster: Option<Cluster>,
@@ -272,7 +274,8 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// Everything once. What it left in the stores is counted there: a call that was answered and did nothing is no call.
+    /// Everything once. What it left in the stores is counted there: a call that was answered and
+    /// did nothing is no call.
     async fn round(&mut self) -> anyhow::Result<()> {
         if self.wanted(NOOP_EMPTY) {
             let requests = self.requests.empty(self.count(NOOP_EMPTY));
@@ -396,7 +399,8 @@ impl<'a> Bench<'a> {
         Ok(once)
     }
 
-    /// Bytes of Redis' memory that each hold takes: held, and with an order before and after its claim.
+    /// Bytes of Redis' memory that each hold takes: held, and with an order before and after its
+    /// claim.
     async fn hold_bytes(&mut self) -> anyhow::Result<Value> {
         let pool = self.platform.pool();
         let spec = Spec { skus: i32::try_from(SKUS)?, units: 10_000_000, room: false };
@@ -508,8 +512,8 @@ impl<'a> Bench<'a> {
         self.figures.entry(name).or_default().push(measured);
     }
 
-    /// Waits until checkout's relay has nothing left to tell the stock store: its work belongs to the orders and not to what is measured
-    /// next.
+    /// Waits until checkout's relay has nothing left to tell the stock store: its work belongs to
+    /// the orders and not to what is measured next.
     async fn quiet(&self) -> anyhow::Result<()> {
         self.quiet_in(self.admitted.pending()).await
     }

@@ -1,4 +1,5 @@
-//! Sales that are written into the record as the sale service does, and loaded: for what no shop would ask the sale service for.
+//! Sales that are written into the record as the sale service does, and loaded: for what no shop
+//! would ask the sale service for.
 
 use std::time::{Duration, Instant};
 

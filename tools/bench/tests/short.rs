@@ -1,4 +1,5 @@
-//! `make bench`, as short as it gets: every figure is there and came of calls that did what they say.
+//! `make bench`, as short as it gets: every figure is there and came of calls that did what they
+//! say.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 

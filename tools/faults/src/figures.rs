@@ -62,7 +62,8 @@ impl Figures {
         self.more.insert(name.to_owned(), json!(before.max(number)));
     }
 
-    /// Adds to durations of which the report gives `<name>_count`, `_p50`, `_p99` and `_max`, in seconds.
+    /// Adds to durations of which the report gives `<name>_count`, `_p50`, `_p99` and `_max`, in
+    /// seconds.
     pub(crate) fn lasted(&mut self, name: &str, lasted: impl IntoIterator<Item = Duration>) {
         self.spreads.entry(name.to_owned()).or_default().extend(lasted);
     }

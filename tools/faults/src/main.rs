@@ -1,5 +1,6 @@
-//! Fault suites: a platform of real processes, sales with buyers who retry, and what may fail, failing at the worst moment. What became of
-//! it is read from the stores themselves. `make faults SUITE=…` runs one.
+//! Fault suites: a platform of real processes, sales with buyers who retry, and what may fail,
+//! failing at the worst moment. What became of it is read from the stores themselves. `make faults
+//! SUITE=…` runs one.
 
 mod crowd;
 mod figures;
@@ -46,7 +47,8 @@ struct Args {
     /// Only these faults, separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Where to write the verdicts; by default faults.json beside the other reports, in .flashsale/.
+    /// Where to write the verdicts; by default faults.json beside the other reports, in
+    /// .flashsale/.
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -84,7 +86,8 @@ impl Suite {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    // Two providers end up among the dependencies; the second finds this one, so a failure means it is there.
+    // Two providers end up among the dependencies; the second finds this one, so a failure means it
+    // is there.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ran = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -54,7 +54,8 @@ pub(crate) async fn is_reached(service: &Service, over: &CancellationToken) -> b
 /// Dies at one of them; whether it was come by.
 type At = for<'a> fn(&'a mut Task, Point, &'a mut Figures) -> BoxFuture<'a, anyhow::Result<bool>>;
 
-/// Has `at` done at the points of these steps in turn, as often as the task asks. `times` says how often a step is come by at least.
+/// Has `at` done at the points of these steps in turn, as often as the task asks. `times` says how
+/// often a step is come by at least.
 pub(crate) async fn each(
     task: &mut Task,
     figures: &mut Figures,
@@ -68,7 +69,8 @@ pub(crate) async fn each(
     let asked = usize::try_from(task.asked)?;
     let mut unreached = Vec::new();
     for (step, moment) in points.iter().copied().cycle().take(asked) {
-        // In the middle of things, not always at the first of its kind; but rather there than never.
+        // In the middle of things, not always at the first of its kind; but rather there than
+        // never.
         let count = task.random.random_range(1..=times(step));
         let mut reached = at(task, Point { step, moment, count }, figures).await?;
         if !reached && count > 1 {

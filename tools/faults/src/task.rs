@@ -1,4 +1,5 @@
-//! A fault at work: a sale with buyers in it, something that goes wrong, and what the stores say when everything has come to rest.
+//! A fault at work: a sale with buyers in it, something that goes wrong, and what the stores say
+//! when everything has come to rest.
 
 use std::time::Duration;
 
@@ -39,7 +40,8 @@ pub(crate) struct Fault {
 /// Counts in the figures what it does, as it does it.
 type Run = for<'a> fn(&'a mut Task, &'a mut Figures) -> BoxFuture<'a, anyhow::Result<()>>;
 
-/// The figures of a fault, from those it begins with. Of one that breaks off they are what was done until then, beside what broke it off.
+/// The figures of a fault, from those it begins with. Of one that breaks off they are what was done
+/// until then, beside what broke it off.
 pub(crate) async fn figures_of(
     mut figures: Figures,
     fault: impl AsyncFnOnce(&mut Figures) -> anyhow::Result<()>,
@@ -105,7 +107,8 @@ impl Task {
         Ok(Round { sale, epoch, crowd })
     }
 
-    /// Waits until the sale is open again and sells, lets the buyers end, and holds the stores against each other.
+    /// Waits until the sale is open again and sells, lets the buyers end, and holds the stores
+    /// against each other.
     pub(crate) async fn reopen(
         &mut self,
         round: Round,
@@ -118,7 +121,8 @@ impl Task {
         self.conclude(&round.sale, &[story], figures).await
     }
 
-    /// Waits until the sale is open in a later epoch. That it is not says what is wrong, and the audit what comes of it.
+    /// Waits until the sale is open in a later epoch. That it is not says what is wrong, and the
+    /// audit what comes of it.
     pub(crate) async fn await_opening(
         &self,
         sale: &Sale,
@@ -153,7 +157,8 @@ impl Task {
         self.platform.epochs(&sales).await
     }
 
-    /// Waits until all of these sales are open in later epochs. That one is not says what is wrong, and the audit what comes of it.
+    /// Waits until all of these sales are open in later epochs. That one is not says what is wrong,
+    /// and the audit what comes of it.
     pub(crate) async fn await_openings(
         &self,
         sales: &[(Sale, i64)],
@@ -172,8 +177,8 @@ impl Task {
         }
     }
 
-    /// Waits until everything has come to rest, then holds the stores and the buyers' stories against each other, the stock above all, and
-    /// ends the sale.
+    /// Waits until everything has come to rest, then holds the stores and the buyers' stories
+    /// against each other, the stock above all, and ends the sale.
     pub(crate) async fn conclude(
         &mut self,
         sale: &Sale,
@@ -185,7 +190,8 @@ impl Task {
         Ok(())
     }
 
-    /// As [`Self::conclude`], but the sale stays open until [`Self::conclude_kept`], so that whatever comes happens to it, too.
+    /// As [`Self::conclude`], but the sale stays open until [`Self::conclude_kept`], so that
+    /// whatever comes happens to it, too.
     pub(crate) async fn keep(
         &mut self,
         sale: Sale,
@@ -227,7 +233,8 @@ impl Task {
         }
     }
 
-    /// Waits until everything has come to rest, and has the auditor read the stores and what the buyers saw, with the mails or without.
+    /// Waits until everything has come to rest, and has the auditor read the stores and what the
+    /// buyers saw, with the mails or without.
     pub(crate) async fn audit(
         &mut self,
         sale: &Sale,

@@ -1,4 +1,5 @@
-//! `make faults SUITE=inventory` and `SUITE=orders`, as short as they get: every fault is done, and nothing it must not do has happened.
+//! `make faults SUITE=inventory` and `SUITE=orders`, as short as they get: every fault is done, and
+//! nothing it must not do has happened.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
@@ -82,7 +83,8 @@ fn faults(suite: &str, args: &[&str]) -> (Output, Option<Value>) {
     (output, verdicts.map(|json| serde_json::from_slice(&json).unwrap()))
 }
 
-/// A few of each of these faults: done as often as asked, with nothing but zeros where zeros have to be.
+/// A few of each of these faults: done as often as asked, with nothing but zeros where zeros have
+/// to be.
 fn few_of_each(suite: &str, expected: &Faults, zeros: &[&str]) -> Value {
     let only: Vec<&str> = expected.iter().map(|(fault, _)| *fault).collect();
     let (output, verdicts) = faults(suite, &["--short", "--only", &only.join(",")]);

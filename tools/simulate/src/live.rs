@@ -1,4 +1,5 @@
-//! A line on standard error that says how things stand: rewritten on a terminal, a new one now and then elsewhere.
+//! A line on standard error that says how things stand: rewritten on a terminal, a new one now and
+//! then elsewhere.
 
 use std::{io::IsTerminal as _, time::Duration};
 

@@ -1,5 +1,5 @@
-//! `flashsale-simulate`: what `flashsale up`, `run` and `load` do. A whole sale on this machine with
-//! simulated buyers, or a load on a platform that runs somewhere.
+//! `flashsale-simulate`: what `flashsale up`, `run` and `load` do. A whole sale on this machine
+//! with simulated buyers, or a load on a platform that runs somewhere.
 
 mod crowd;
 mod files;

@@ -111,7 +111,8 @@ fn describe(stack: &Stack, sale: &Sale) -> String {
     )
 }
 
-/// What to type for a program: where it is, for it need not be on the other terminal's PATH; else its name.
+/// What to type for a program: where it is, for it need not be on the other terminal's PATH; else
+/// its name.
 fn program(name: &str, path: Option<std::path::PathBuf>) -> String {
     path.filter(|path| path.exists())
         .map_or_else(|| name.to_owned(), |path| quoted(&path.display().to_string()))

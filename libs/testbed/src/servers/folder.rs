@@ -51,8 +51,8 @@ impl LockedFolder {
     }
 }
 
-/// Removes the folders of this kind that no process holds. In a shared place such as /tmp only our own
-/// are touched.
+/// Removes the folders of this kind that no process holds. In a shared place such as /tmp only our
+/// own are touched.
 fn sweep(parent: &Path, prefix: &str) -> io::Result<()> {
     for entry in fs::read_dir(parent)? {
         let Ok(entry) = entry else { continue };

@@ -163,8 +163,8 @@ fn spawn_from_the_lasting_thread(command: process::Command) -> io::Result<proces
                 let (jobs, inbox) = mpsc::channel::<Job>();
                 thread::Builder::new().name("sandbox-spawner".to_owned()).spawn(move || {
                     for (mut command, answer) in inbox {
-                        // There is no waiter any more only if the caller's thread was lost: the child
-                        // then ends here.
+                        // There is no waiter any more only if the caller's thread was lost: the
+                        // child then ends here.
                         if let Err(mpsc::SendError(Ok(mut orphan))) = answer.send(command.spawn()) {
                             let _ = orphan.kill();
                             let _ = orphan.wait();

@@ -110,9 +110,9 @@ impl Servers {
         Ok(retired)
     }
 
-    /// Hands out the epoch after `seen` to `rebuilder` on the server `own`, under a lease. `seen` is
-    /// the epoch on record and whether its stock was whole. `None` when another rebuilder has the
-    /// lease, that has changed since it was read, or the recorded server still counts.
+    /// Hands out the epoch after `seen` to `rebuilder` on the server `own`, under a lease. `seen`
+    /// is the epoch on record and whether its stock was whole. `None` when another rebuilder has
+    /// the lease, that has changed since it was read, or the recorded server still counts.
     ///
     /// # Errors
     /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
@@ -131,8 +131,8 @@ impl Servers {
             .fetch_optional(&mut *transaction)
             .await
             .map_err(away)?;
-        // Another rebuilder may have opened the epoch since it was found closed: raised over it, the
-        // sale would be closed again at once.
+        // Another rebuilder may have opened the epoch since it was found closed: raised over it,
+        // the sale would be closed again at once.
         let Some(current) = current
             .filter(|row| (row.epoch, !row.run_id.is_empty()) == seen)
             .filter(|row| !row.leased)

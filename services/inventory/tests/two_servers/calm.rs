@@ -31,8 +31,8 @@ struct Watch {
 
 impl Model {
     /// Follows a sale from a state in which faults stop, with the two instances at these servers.
-    /// The first is ahead of the other in each second. `dead`: rebuilds under way have died. `slow`:
-    /// the instance that raises a second after it has found the sale closed, if one does.
+    /// The first is ahead of the other in each second. `dead`: rebuilds under way have died.
+    /// `slow`: the instance that raises a second after it has found the sale closed, if one does.
     pub fn calm(&self, mut state: State, at: [u8; 2], dead: bool, slow: Option<usize>) -> Outcome {
         for (raiser, at) in state.raisers.iter_mut().zip(at) {
             raiser.at = at;

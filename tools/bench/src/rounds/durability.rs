@@ -1,5 +1,5 @@
-//! What an order costs that outlives a server: the same publish and the same PlaceOrder on one NATS server as it comes, on one that
-//! syncs each message to disk, and on three that keep each message.
+//! What an order costs that outlives a server: the same publish and the same PlaceOrder on one NATS
+//! server as it comes, on one that syncs each message to disk, and on three that keep each message.
 
 use anyhow::ensure;
 use flashsale_proto::checkout::checkout_service_client::CheckoutServiceClient;
@@ -62,7 +62,8 @@ impl Servers {
 }
 
 impl Bench<'_> {
-    /// All three beside each other, over stock and a record of their own: the platform's relay would publish their orders again.
+    /// All three beside each other, over stock and a record of their own: the platform's relay
+    /// would publish their orders again.
     pub(super) async fn queue_durability(&mut self) -> anyhow::Result<Value> {
         say("comparing queues that lose less");
         let platform = self.platform;

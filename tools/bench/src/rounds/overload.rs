@@ -1,4 +1,5 @@
-//! PlaceOrder at a rate that no client slows down for: three times what there is room for, and well below it.
+//! PlaceOrder at a rate that no client slows down for: three times what there is room for, and well
+//! below it.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +24,8 @@ const SUSTAINED: f64 = 0.7;
 const GROWING: [&str; 2] = ["checkout", "inventory"];
 
 impl Bench<'_> {
-    /// PlaceOrder calls per second when none waits that could be sent: what every open loop is measured against.
+    /// PlaceOrder calls per second when none waits that could be sent: what every open loop is
+    /// measured against.
     async fn capacity(&mut self) -> anyhow::Result<f64> {
         let mut rps = 0.0;
         let mut count = FIRST_CALLS;
@@ -45,7 +47,8 @@ impl Bench<'_> {
         offer(&self.lanes.place_order, rate, requests, &self.watched).await
     }
 
-    /// Counts what came of an open loop: each accepted order is in the record. Others may be, too: those whose caller was told to ask again.
+    /// Counts what came of an open loop: each accepted order is in the record. Others may be, too:
+    /// those whose caller was told to ask again.
     async fn count_orders(&mut self, before: u64, offered: &Offered) -> anyhow::Result<()> {
         let recorded = self.recorded().await? - before;
         let accepted = offered.answers.accepted.len();
@@ -54,7 +57,8 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// More orders than can be placed: how many are all the same, how fast, and how fast the others learn that theirs are not.
+    /// More orders than can be placed: how many are all the same, how fast, and how fast the others
+    /// learn that theirs are not.
     pub(super) async fn overload(&mut self) -> anyhow::Result<Value> {
         say("offering more orders than can be placed");
         let before = self.capacity().await?;

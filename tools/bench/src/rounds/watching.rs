@@ -68,7 +68,8 @@ impl Bench<'_> {
         .await?;
         ensure!(orders.len() == count, "{} orders can be watched", orders.len());
 
-        // A process that has done nothing yet has no free memory that would hide what the streams take.
+        // A process that has done nothing yet has no free memory that would hide what the streams
+        // take.
         let checkout = self.platform.another("checkout", "checkout-watched", |_| {}).await?;
         let pid = pid(&checkout)?;
         let mut channels = Vec::new();
@@ -113,7 +114,8 @@ impl Bench<'_> {
         between(&before, &watched.read()).values().sum()
     }
 
-    /// Changes orders one after the other, as the order worker does, and takes the time from each commit to its watcher.
+    /// Changes orders one after the other, as the order worker does, and takes the time from each
+    /// commit to its watcher.
     async fn changes(
         &self,
         orders: &[Order],
@@ -125,7 +127,8 @@ impl Bench<'_> {
             let told = told.clone();
             readers.spawn(async move {
                 while let Ok(Some(answer)) = stream.message().await {
-                    // A watcher that began before the record could be read learns of the claim first.
+                    // A watcher that began before the record could be read learns of the claim
+                    // first.
                     let state = answer.order.unwrap_or_default().state();
                     if state == OrderState::Paying
                         && told.send((order_id, Instant::now())).await.is_err()

@@ -160,7 +160,8 @@ impl Visitor {
         }
     }
 
-    /// Places an order from a hold or from lines, and sometimes asks once more: the answer has to be the same order.
+    /// Places an order from a hold or from lines, and sometimes asks once more: the answer has to
+    /// be the same order.
     async fn place(&self, hold_id: Option<String>, sku: &str, intent: Intent) {
         let request_id = self.request_id();
         let request = self.buyer.place(
@@ -182,7 +183,8 @@ impl Visitor {
             if time == 0 {
                 intent.follow.begin(self, &order.order_id);
             }
-            // One that is pending may be lost with the stock before it is published: no buyer was told that it is accepted.
+            // One that is pending may be lost with the stock before it is published: no buyer was
+            // told that it is accepted.
             if order.state() == OrderState::AcceptancePending {
                 self.shared.ledger().pending.insert(order.order_id, self.buyer.buyer_id.clone());
                 continue;

@@ -1,4 +1,5 @@
-//! Buyers who retry. Each asks under one request id until there is an answer, and writes down what it was told.
+//! Buyers who retry. Each asks under one request id until there is an answer, and writes down what
+//! it was told.
 
 mod buyer;
 mod followers;
@@ -47,7 +48,8 @@ pub(crate) struct Manners {
     pub(crate) watch: f64,
     /// The share that is cancelled.
     pub(crate) cancel: f64,
-    /// The share that is paid with a card that is declined, or that wants its owner, who cancels instead.
+    /// The share that is paid with a card that is declined, or that wants its owner, who cancels
+    /// instead.
     pub(crate) odd_cards: f64,
     /// How long the names of buyers are at least.
     pub(crate) name_chars: usize,
@@ -270,7 +272,8 @@ impl Story {
         }
     }
 
-    /// The orders that buyers were told of: accepted ones, and others that were pending when they were last told.
+    /// The orders that buyers were told of: accepted ones, and others that were pending when they
+    /// were last told.
     pub(crate) fn told(&self) -> (BTreeSet<Uuid>, BTreeSet<Uuid>) {
         let ledger = self.shared.ledger();
         let ids = |id: &String| id.parse::<Uuid>().unwrap_or_default();
@@ -280,7 +283,8 @@ impl Story {
         (accepted, pending)
     }
 
-    /// Accepted orders that read as unknown at some time, or that are at no end now that all of them were asked for.
+    /// Accepted orders that read as unknown at some time, or that are at no end now that all of
+    /// them were asked for.
     pub(crate) fn failed(&self) -> BTreeSet<String> {
         let ledger = self.shared.ledger();
         let open = ledger.placed.iter().map(|placed| &placed.order_id);
@@ -288,8 +292,9 @@ impl Story {
         ledger.unknown.iter().chain(open).cloned().collect()
     }
 
-    /// What came of following orders, by name: wishes to cancel that were answered, orders that were watched up to their end, and orders
-    /// that were looked for while they were pending and not found.
+    /// What came of following orders, by name: wishes to cancel that were answered, orders that
+    /// were watched up to their end, and orders that were looked for while they were pending and
+    /// not found.
     pub(crate) fn followed(&self) -> [(&'static str, u64); 3] {
         let ledger = self.shared.ledger();
         let unknown = ledger.unknown_pending.len() as u64;

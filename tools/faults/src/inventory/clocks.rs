@@ -1,4 +1,5 @@
-//! Clocks are off by five seconds: inventory's own, and those of its callers. Units go by Redis's clock alone.
+//! Clocks are off by five seconds: inventory's own, and those of its callers. Units go by Redis's
+//! clock alone.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Another server takes over: a replica that lags and carries the same epoch. The old one dies, goes on serving those that still speak to it, or
-//! takes its place again with the replica's data.
+//! Another server takes over: a replica that lags and carries the same epoch. The old one dies,
+//! goes on serving those that still speak to it, or takes its place again with the replica's data.
 
 use std::time::Duration;
 
@@ -58,8 +58,8 @@ impl Replica {
         Ok(Self { server, link })
     }
 
-    /// Has it lag, and then be a primary with the data it has; kills the other one first, or lets it live. Answers what it is, and since when.
-    /// What is counted is what it lost.
+    /// Has it lag, and then be a primary with the data it has; kills the other one first, or lets
+    /// it live. Answers what it is, and since when. What is counted is what it lost.
     async fn promote(
         self,
         task: &mut Task,
@@ -110,7 +110,8 @@ fn lead(proxy: &Proxy, to: &RedisServer) {
     proxy.cut();
 }
 
-/// The primary dies and the replica takes its place. All sales stay open, so that each time all of them are closed and open again.
+/// The primary dies and the replica takes its place. All sales stay open, so that each time all of
+/// them are closed and open again.
 pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for _ in 0..task.asked {
         let replica = Replica::start(task).await?;
@@ -135,7 +136,8 @@ enum Side {
     New,
 }
 
-/// How inventories are divided between two living servers. One of them is on either side; the third, if there is one, makes two to one.
+/// How inventories are divided between two living servers. One of them is on either side; the
+/// third, if there is one, makes two to one.
 #[derive(Debug, Clone, Copy)]
 struct Split {
     third: Option<Side>,
@@ -157,8 +159,9 @@ impl Split {
     }
 }
 
-/// The replica takes the place of a primary that lives, and that one inventory still speaks to. That one counts as long as an instance does: the
-/// sale stays open there and nowhere else, until everybody is with one of the two.
+/// The replica takes the place of a primary that lives, and that one inventory still speaks to.
+/// That one counts as long as an instance does: the sale stays open there and nowhere else, until
+/// everybody is with one of the two.
 pub(super) async fn old_primary(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     let to_old = Proxy::of_redis(task.platform.redis.port()).await?;
     let to_third = Proxy::of_redis(task.platform.redis.port()).await?;
@@ -242,7 +245,8 @@ pub(super) async fn old_primary(task: &mut Task, figures: &mut Figures) -> anyho
     Ok(())
 }
 
-/// Two servers live for a while. The old one answers, the new one carries nothing out, and no sale is taken from one to the other and back.
+/// Two servers live for a while. The old one answers, the new one carries nothing out, and no sale
+/// is taken from one to the other and back.
 async fn both_live(
     task: &Task,
     new: &RedisServer,
@@ -279,8 +283,9 @@ async fn rebuilds(task: &Task, sales: &[(Sale, i64)]) -> anyhow::Result<u64> {
     Ok(most)
 }
 
-/// The replica is promoted, the primary becomes a copy of it without its own newest writes, and is promoted again: the same run with its
-/// scripts, and a stock that says the same epoch. Clients stand still meanwhile, or are led to the other one and back, in turn.
+/// The replica is promoted, the primary becomes a copy of it without its own newest writes, and is
+/// promoted again: the same run with its scripts, and a stock that says the same epoch. Clients
+/// stand still meanwhile, or are led to the other one and back, in turn.
 pub(super) async fn failback(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for run in 0..task.asked {
         let led = run.is_multiple_of(2);
@@ -322,7 +327,8 @@ pub(super) async fn failback(task: &mut Task, figures: &mut Figures) -> anyhow::
     Ok(())
 }
 
-/// The primary dies with 1, 12 and 100 sales on it: how long until each is open again, and how long orders wait for their claim meanwhile.
+/// The primary dies with 1, 12 and 100 sales on it: how long until each is open again, and how long
+/// orders wait for their claim meanwhile.
 pub(super) async fn of_many(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for count in MANY.into_iter().cycle().take(usize::try_from(task.asked)?) {
         let replica = Replica::start(task).await?;

@@ -1,4 +1,5 @@
-//! Inventory dies by SIGKILL before or after each of its steps, is started again, and everything it was at is brought to its end.
+//! Inventory dies by SIGKILL before or after each of its steps, is started again, and everything it
+//! was at is brought to its end.
 
 use std::{sync::OnceLock, time::Duration};
 

@@ -1,4 +1,5 @@
-//! Orders are placed, and their publish lands only after the stock they were placed in is gone and was rebuilt.
+//! Orders are placed, and their publish lands only after the stock they were placed in is gone and
+//! was rebuilt.
 
 use std::time::Duration;
 

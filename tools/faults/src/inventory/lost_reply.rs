@@ -1,4 +1,5 @@
-//! Redis runs a script and its reply is lost on the way: the caller does not know, asks again, and must not take the units twice.
+//! Redis runs a script and its reply is lost on the way: the caller does not know, asks again, and
+//! must not take the units twice.
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,7 +35,8 @@ pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Resul
     let story = round.crowd.leave().await;
     let lost = proxy.lost();
     task.conclude(&round.sale, std::slice::from_ref(&story), figures).await?;
-    // Each request that got its answer in the end has been carried out; that it was once the books say.
+    // Each request that got its answer in the end has been carried out; that it was once the books
+    // say.
     let stock = Stock::read(task.platform.redis.port(), round.sale.id).await?;
     let done = story.done();
     let missing = done.iter().filter(|key| !stock.requests.contains(*key)).count();

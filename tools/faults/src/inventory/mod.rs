@@ -1,5 +1,6 @@
-//! What may happen to the stock: Redis is killed, wiped, stopped, robbed of a key or replaced by a replica that lags, an old one goes on
-//! serving or comes back with the replica's data, replies and messages are lost or late, inventory dies between any two of its steps, and clocks are off.
+//! What may happen to the stock: Redis is killed, wiped, stopped, robbed of a key or replaced by a
+//! replica that lags, an old one goes on serving or comes back with the replica's data, replies and
+//! messages are lost or late, inventory dies between any two of its steps, and clocks are off.
 
 mod clocks;
 mod failover;

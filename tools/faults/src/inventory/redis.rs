@@ -28,7 +28,8 @@ use crate::{
 /// How long a key may take to be there.
 const KEY_WITHIN: Duration = Duration::from_secs(10);
 
-/// SIGKILL, and a restart on the same files; every other time each write is synced before it is answered.
+/// SIGKILL, and a restart on the same files; every other time each write is synced before it is
+/// answered.
 pub(super) async fn killed(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for run in 0..task.asked {
         let port = task.platform.redis.port();
@@ -83,13 +84,14 @@ pub(super) async fn evicted(task: &mut Task, figures: &mut Figures) -> anyhow::R
 const STOPPED_FOR: Duration = Duration::from_secs(5);
 /// How long a caller waits who asks meanwhile.
 const CALLER_WAITS: Duration = Duration::from_millis(700);
-/// How much later than its deadline a script may begin by what we see: the caller's deadline begins when the call arrives, and the clock of
-/// Redis is known to the nearest reply.
+/// How much later than its deadline a script may begin by what we see: the caller's deadline begins
+/// when the call arrives, and the clock of Redis is known to the nearest reply.
 const LATE_MS: u64 = 150;
 /// Callers who ask once and not again.
 const CALLERS: u64 = 60;
 
-/// Redis stands still and goes on. What was asked meanwhile lies in its buffers and must not be done after its caller has given up.
+/// Redis stands still and goes on. What was asked meanwhile lies in its buffers and must not be
+/// done after its caller has given up.
 pub(super) async fn stopped(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for _ in 0..task.asked {
         let round = task.round(SaleSpec::default(), Manners::default()).await?;

@@ -1,4 +1,5 @@
-//! A sale in which everything happens that inventory can be asked to do, so that each of its steps is come by.
+//! A sale in which everything happens that inventory can be asked to do, so that each of its steps
+//! is come by.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -55,7 +56,8 @@ pub(super) struct Tour<'a> {
     pub(super) seed: u64,
     /// The sale, once it is open.
     pub(super) sale: &'a OnceLock<Sale>,
-    /// Set when inventory has been killed: what is begun is brought to its end, and nothing else begun.
+    /// Set when inventory has been killed: what is begun is brought to its end, and nothing else
+    /// begun.
     pub(super) enough: &'a CancellationToken,
 }
 
@@ -198,7 +200,8 @@ impl Tour<'_> {
         Ok(())
     }
 
-    /// An order that waits to be claimed for so long that its message is looked for. The tour has no such time: it is said to have waited.
+    /// An order that waits to be claimed for so long that its message is looked for. The tour has
+    /// no such time: it is said to have waited.
     async fn look_for_an_overdue_order(&self, sale: &Sale) -> anyhow::Result<()> {
         let (holds, pending) = (key(sale.id, "holds"), key(sale.id, "pending"));
         self.platform.services.worker.signal(Signal::SIGSTOP).await;
@@ -242,7 +245,8 @@ impl Tour<'_> {
         Ok(())
     }
 
-    /// A rebuild that cannot close the old epoch by its keys: Redis has another name, as after it was made a replica and promoted again.
+    /// A rebuild that cannot close the old epoch by its keys: Redis has another name, as after it
+    /// was made a replica and promoted again.
     async fn rebuild_on_another_server(&self, sale: &Sale) -> anyhow::Result<()> {
         let port = self.platform.redis.port();
         ask(port, &["REPLICAOF", "127.0.0.1", "1"]).await?;

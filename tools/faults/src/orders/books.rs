@@ -32,7 +32,8 @@ struct Recorded {
     ends: i64,
 }
 
-/// Waits until everything has come to rest, has it audited, and counts what of the orders went wrong.
+/// Waits until everything has come to rest, has it audited, and counts what of the orders went
+/// wrong.
 pub(super) async fn conclude(
     task: &mut Task,
     sale: &Sale,
@@ -101,7 +102,8 @@ async fn doubled(task: &Task, sale: &Sale) -> anyhow::Result<i64> {
     Ok(doubled)
 }
 
-/// What the mailbox has about `orders`: message ids beyond one per event and events beyond one per message id, and copies of a message.
+/// What the mailbox has about `orders`: message ids beyond one per event and events beyond one per
+/// message id, and copies of a message.
 fn mailed(task: &Task, orders: &BTreeSet<Uuid>) -> anyhow::Result<(i64, u64)> {
     let log = std::fs::read_to_string(task.platform.mail_log())?;
     let mut by_event: BTreeMap<(Uuid, String), BTreeSet<String>> = BTreeMap::new();

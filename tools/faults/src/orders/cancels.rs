@@ -1,4 +1,5 @@
-//! Buyers cancel what they have just placed: the wish and the claim race each other, and the payment behind the claim.
+//! Buyers cancel what they have just placed: the wish and the claim race each other, and the
+//! payment behind the claim.
 
 use std::time::Duration;
 

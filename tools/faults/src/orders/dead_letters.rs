@@ -62,8 +62,9 @@ pub(super) async fn strange(platform: &Platform, decoy: &Sale) -> anyhow::Result
     make_dead_letter(platform, decoy, &order).await
 }
 
-/// Has an order made a dead letter whose hold carries it. The queue must be held back from checkout, so that the real message comes later. One that
-/// had slipped through is claimed before, and another one is taken.
+/// Has an order made a dead letter whose hold carries it. The queue must be held back from
+/// checkout, so that the real message comes later. One that had slipped through is claimed before,
+/// and another one is taken.
 pub(super) async fn held_back(platform: &Platform, sale: &Sale) -> anyhow::Result<DeadLetter> {
     let jetstream = platform.jetstream().await?;
     until_some(WITHIN, "an order that waits for the queue is a dead letter", async || {

@@ -1,4 +1,5 @@
-//! The order worker dies by SIGKILL before or after each of its steps, is started again, and everything it was at is brought to its end.
+//! The order worker dies by SIGKILL before or after each of its steps, is started again, and
+//! everything it was at is brought to its end.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use crate::{
     task::Task,
 };
 
-/// Money of an order that has ended: the provider would have to take it after it has said that it never will. Nothing here makes it do so.
+/// Money of an order that has ended: the provider would have to take it after it has said that it
+/// never will. Nothing here makes it do so.
 const OUT_OF_REACH: &str = "payment/refund";
 /// How long the worker may take to come by.
 const WITHIN: Duration = Duration::from_secs(25);

@@ -1,4 +1,5 @@
-//! The mail relay is down for a whole sale. Orders end all the same, and are written about when it is back.
+//! The mail relay is down for a whole sale. Orders end all the same, and are written about when it
+//! is back.
 
 use std::time::Duration;
 

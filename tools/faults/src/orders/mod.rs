@@ -1,5 +1,6 @@
-//! What may happen to placed orders: the queue is killed, wiped, filled, poisoned or told everything twice, the record dies or hangs, the
-//! order worker, payment and sale die between any two of their steps, a claimer is overtaken by another one, mails find no server, and services
+//! What may happen to placed orders: the queue is killed, wiped, filled, poisoned or told
+//! everything twice, the record dies or hangs, the order worker, payment and sale die between any
+//! two of their steps, a claimer is overtaken by another one, mails find no server, and services
 //! are rolled.
 
 mod books;

@@ -1,4 +1,5 @@
-//! Two order workers claim, and one of them stands still for longer than its reading of the queue is kept for it.
+//! Two order workers claim, and one of them stands still for longer than its reading of the queue
+//! is kept for it.
 
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use tokio::time::sleep;
 use super::{a_moment, calm, rush};
 use crate::{figures::Figures, task::Task};
 
-/// How long it stands still: longer than NATS keeps its consumer (30 s), and than its rows are leased. The short form only outlasts the
-/// lease and the heartbeat.
+/// How long it stands still: longer than NATS keeps its consumer (30 s), and than its rows are
+/// leased. The short form only outlasts the lease and the heartbeat.
 const PAUSED_FOR: (Duration, Duration) = (Duration::from_secs(33), Duration::from_secs(5));
 
 /// Stops one of them somewhere in the middle, and lets it go on.
@@ -30,7 +31,8 @@ pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Resul
         let after = claimed(task, &round.sale.id).await?;
         paused.signal(Signal::SIGCONT).await;
         figures.count("claimed_meanwhile", u64::try_from(after - before)?);
-        // In the middle of its transaction it is in the way of the other one until Postgres takes that away from it.
+        // In the middle of its transaction it is in the way of the other one until Postgres takes
+        // that away from it.
         figures.expect(task.short || after > before, || "the other one claimed nothing".to_owned());
         calm(task, round, figures).await?;
         figures.runs += 1;

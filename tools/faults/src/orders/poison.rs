@@ -1,4 +1,5 @@
-//! A tenth of the queue is poison: no text, texts that are no order, and orders that the record refuses.
+//! A tenth of the queue is poison: no text, texts that are no order, and orders that the record
+//! refuses.
 
 use std::time::Duration;
 
@@ -25,7 +26,8 @@ const TOO_EARLY_MS: i64 = -346_000_000_000_000;
 /// Mixes it in, and checks that it is a dead letter and that everything else gets through.
 pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for _ in 0..task.asked {
-        // It has no buyers: what is poisonous about its orders is not to be found in the books of the other.
+        // It has no buyers: what is poisonous about its orders is not to be found in the books of
+        // the other.
         let decoy = task.platform.open_sale(SaleSpec::default()).await?;
         let (epoch, _) = task.platform.epoch(&decoy).await?;
         let round = rush(task).await?;
@@ -57,7 +59,8 @@ pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Resul
         }
         figures.count("poison", seqs.len() as u64);
         figures.count("put_aside", reasons.len() as u64);
-        // An operator decides about them. Those that say whose they are have orders that end by it; what could not be read says not even its sale.
+        // An operator decides about them. Those that say whose they are have orders that end by it;
+        // what could not be read says not even its sale.
         let given_up = dead_letters::give_up(&task.platform).await?;
         figures.count("given_up", given_up as u64);
         let waiting: i64 =

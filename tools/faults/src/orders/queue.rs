@@ -21,7 +21,8 @@ const EVENTS: &str = "ORDER_EVENTS";
 /// How long it may take until a publish or an ack comes by, or something is in the queue.
 const WITHIN: Duration = Duration::from_secs(20);
 
-/// SIGKILL when a publish of checkout is on the wire, when its ack is, and after that, in turn; and a restart on the same files.
+/// SIGKILL when a publish of checkout is on the wire, when its ack is, and after that, in turn; and
+/// a restart on the same files.
 pub(super) async fn killed(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     let moments = [
         ("at_publish", Way::ToServer, "HPUB orders.place.", false),
@@ -105,7 +106,8 @@ pub(super) async fn events_wiped(task: &mut Task, figures: &mut Figures) -> anyh
     Ok(())
 }
 
-/// After a restart everything that was published is published again: under its own message ids, and once under others.
+/// After a restart everything that was published is published again: under its own message ids, and
+/// once under others.
 pub(super) async fn published_again(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     for _ in 0..task.asked {
         let round = rush(task).await?;
@@ -139,7 +141,8 @@ pub(super) async fn published_again(task: &mut Task, figures: &mut Figures) -> a
         }
         figures.count("messages", published);
         figures.count("stored_again", stored.len() as u64);
-        // Nothing of it is a message of checkout's: it is taken out once the claims have come past it.
+        // Nothing of it is a message of checkout's: it is taken out once the claims have come past
+        // it.
         claimed(task, stored.last().copied().unwrap_or_default()).await?;
         for seq in stored {
             stream.delete_message(seq).await?;
@@ -167,8 +170,8 @@ const SMALL: u64 = 1_048_576;
 /// How long filling it may take.
 const FILLED_WITHIN: Duration = Duration::from_secs(120);
 
-/// The queue is small and nothing is claimed, until orders have filled what they may of it and the door
-/// is shut; then the claims go on.
+/// The queue is small and nothing is claimed, until orders have filled what they may of it and the
+/// door is shut; then the claims go on.
 pub(super) async fn full(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     let checkout_before = task.platform.settings_of_checkout();
     let worker_before =

@@ -114,7 +114,8 @@ impl Tour<'_> {
         platform.services.worker.restart(&env).await
     }
 
-    /// Holds orders back from the queue while the stock is rebuilt, so that they are published behind its marker.
+    /// Holds orders back from the queue while the stock is rebuilt, so that they are published
+    /// behind its marker.
     async fn rebuild_before_late_orders(&self, platform: &Platform) -> anyhow::Result<()> {
         platform.to_nats.freeze();
         sleep(LATE).await;

@@ -95,7 +95,8 @@ impl Platform {
         Ok(Sale { id: sale_id.parse().context("a sale's id")?, room: spec.room })
     }
 
-    /// Ends a sale, so that nothing is done for it any more. What is refused is asked again under the same request id.
+    /// Ends a sale, so that nothing is done for it any more. What is refused is asked again under
+    /// the same request id.
     pub(crate) async fn end_sale(&self, sale: &Sale) -> anyhow::Result<()> {
         let request_id = Uuid::new_v4().to_string();
         let end = EndSaleRequest { request_id, sale_id: sale.id.to_string() };

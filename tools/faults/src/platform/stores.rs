@@ -116,8 +116,8 @@ impl Stock {
     }
 }
 
-/// What tells a Redis server's data from that of any other: its run, and the history of its data, which is another one once it was
-/// promoted.
+/// What tells a Redis server's data from that of any other: its run, and the history of its data,
+/// which is another one once it was promoted.
 pub(crate) async fn server_name(port: u16) -> anyhow::Result<String> {
     let info = ask(port, &["INFO"]).await?;
     let field = |name: &str| {
@@ -164,7 +164,8 @@ impl Platform {
         Ok((row.try_get("epoch")?, Some(run_id).filter(|run_id| !run_id.is_empty())))
     }
 
-    /// Waits until a sale is open in an epoch after `before`, and answers how long that was after `since`.
+    /// Waits until a sale is open in an epoch after `before`, and answers how long that was after
+    /// `since`.
     pub(crate) async fn reopened(
         &self,
         sale: &Sale,
@@ -175,7 +176,8 @@ impl Platform {
         opened.into_iter().next().context("no sale")
     }
 
-    /// Waits until each of these sales is open in an epoch after the one beside it, and answers how long each took after `since`.
+    /// Waits until each of these sales is open in an epoch after the one beside it, and answers how
+    /// long each took after `since`.
     pub(crate) async fn reopened_all(
         &self,
         sales: &[(Sale, i64)],
@@ -198,8 +200,9 @@ impl Platform {
         Ok(opened.into_inner().into_values().collect())
     }
 
-    /// Which of these sales are open in an epoch after the one beside them: the record says that the epoch may be used and on which server
-    /// it stands, and the server that has the stock now is that one and has it.
+    /// Which of these sales are open in an epoch after the one beside them: the record says that
+    /// the epoch may be used and on which server it stands, and the server that has the stock now
+    /// is that one and has it.
     async fn open(&self, sales: &[(Sale, i64)]) -> anyhow::Result<Vec<Uuid>> {
         let before: HashMap<Uuid, i64> =
             sales.iter().map(|(sale, epoch)| (sale.id, *epoch)).collect();
@@ -229,7 +232,8 @@ impl Platform {
         Ok(open)
     }
 
-    /// Waits until nothing is on its way any more; what still is after a while stays for the audit to find.
+    /// Waits until nothing is on its way any more; what still is after a while stays for the audit
+    /// to find.
     pub(crate) async fn rest(&self, sale: &Sale) -> anyhow::Result<()> {
         let undone = async || {
             let undone: i64 = sqlx::query_scalar(
@@ -253,7 +257,8 @@ impl Platform {
         until_some(REST_WITHIN, "the sale comes to rest", undone).await
     }
 
-    /// Orders that hold units by the record and not in the stock of the current epoch: an older one served them.
+    /// Orders that hold units by the record and not in the stock of the current epoch: an older one
+    /// served them.
     pub(crate) async fn served_by_an_old_epoch(
         &self,
         sale: &Sale,

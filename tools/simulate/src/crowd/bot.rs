@@ -1,4 +1,5 @@
-//! A program instead of a buyer. The room and the stock have to treat it as one person, whatever it sends.
+//! A program instead of a buyer. The room and the stock have to treat it as one person, whatever it
+//! sends.
 
 use std::time::Instant;
 
@@ -16,7 +17,8 @@ const JOINS: usize = 10;
 const ORDERS: usize = 4;
 
 impl Visitor<'_> {
-    /// Joins over and over, orders without an admission and with a forged one, and then several times with the one it got.
+    /// Joins over and over, orders without an admission and with a forged one, and then several
+    /// times with the one it got.
     pub(super) async fn hammer(&self, item: usize) -> anyhow::Result<()> {
         let lines = vec![Line { sku: self.crowd.sale.items[item].sku.clone(), quantity: 1 }];
         let place = |admission| {

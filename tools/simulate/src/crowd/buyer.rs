@@ -112,8 +112,8 @@ impl Visitor<'_> {
         Ok(joined)
     }
 
-    /// Joins the line and waits for an admission; `None` when everything is sold or the room closed. Where there is no line, the
-    /// admission is empty.
+    /// Joins the line and waits for an admission; `None` when everything is sold or the room
+    /// closed. Where there is no line, the admission is empty.
     pub(super) async fn wait_in_line(&self) -> anyhow::Result<Option<String>> {
         if !self.crowd.has_room() {
             return Ok(Some(String::new()));
@@ -185,7 +185,8 @@ impl Visitor<'_> {
         }
     }
 
-    /// Asks for one more than a buyer may have. That has to be refused and must leave the admission unspent.
+    /// Asks for one more than a buyer may have. That has to be refused and must leave the admission
+    /// unspent.
     async fn ask_too_much(&self, sku: &str, limit: i64, admission: &str) -> anyhow::Result<()> {
         let lines = vec![Line { sku: sku.to_owned(), quantity: limit + 1 }];
         match self.place(Uuid::new_v4(), String::new(), lines, admission, GOOD_CARD).await {
@@ -471,7 +472,8 @@ pub(super) fn reason(status: &Status) -> Option<Reason> {
     Failure::from_status(status).map(|failure| failure.reason())
 }
 
-/// How long a failure asks to wait before the same request is sent again; `None` if that cannot help.
+/// How long a failure asks to wait before the same request is sent again; `None` if that cannot
+/// help.
 fn wait(status: &Status) -> Option<Duration> {
     let failure = Failure::from_status(status)?;
     match failure.reason().retry() {
@@ -480,7 +482,8 @@ fn wait(status: &Status) -> Option<Duration> {
     }
 }
 
-/// Whether what ended a visit was a typed refusal that invited to come again, as an overloaded service gives it.
+/// Whether what ended a visit was a typed refusal that invited to come again, as an overloaded
+/// service gives it.
 pub(crate) fn turned_away(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Status>().and_then(wait).is_some()
 }

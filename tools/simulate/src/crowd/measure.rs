@@ -1,8 +1,9 @@
 //! What calls took and how they were refused, as the buyers saw it.
 //!
-//! Each call has two latencies: from when it was due to be sent (what a buyer lives through, also when the caller itself could not keep
-//! up), and from when it was sent (what the service took). A call is due when its buyer was to come, when the answer before it had
-//! come, or when the pause that a refusal asked for was over.
+//! Each call has two latencies: from when it was due to be sent (what a buyer lives through, also
+//! when the caller itself could not keep up), and from when it was sent (what the service took). A
+//! call is due when its buyer was to come, when the answer before it had come, or when the pause
+//! that a refusal asked for was over.
 
 use std::{
     collections::BTreeMap,

@@ -19,7 +19,8 @@ pub(crate) enum Intent {
     Cancel,
     /// Wants more than one buyer may have.
     Greedy,
-    /// Is a program that hammers: joins many times, orders without an admission, and many times with one.
+    /// Is a program that hammers: joins many times, orders without an admission, and many times
+    /// with one.
     Bot,
 }
 

@@ -35,7 +35,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)+) => {
-        /// What happened to the crowd so far, as it saw it. Shown while it runs; the report takes its figures from the stores.
+        /// What happened to the crowd so far, as it saw it. Shown while it runs; the report takes
+        /// its figures from the stores.
         #[derive(Debug, Default)]
         pub(crate) struct Counters { $($(#[$doc])* pub(crate) $name: AtomicU64,)+ }
         impl Counters {
@@ -96,7 +97,8 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// A crowd in front of a sale, on so many connections. What its buyers see is written into the file `history`.
+    /// A crowd in front of a sale, on so many connections. What its buyers see is written into the
+    /// file `history`.
     pub(crate) async fn new(
         grpc_url: &str,
         connections: usize,
@@ -163,14 +165,16 @@ impl Crowd {
     }
 }
 
-/// Lets everybody come, `rate` a second by a Poisson process, and waits until the last one has left.
+/// Lets everybody come, `rate` a second by a Poisson process, and waits until the last one has
+/// left.
 pub(crate) async fn shop(crowd: Arc<Crowd>, mix: Mix, buyers: usize, rate: f64) {
     let mut arrivals = StdRng::seed_from_u64(crowd.seed);
     let mut inside = JoinSet::new();
     let began = Instant::now();
     let mut at = 0.0_f64;
     for number in 0..buyers {
-        // Gaps of a Poisson process are exponential. Buyers come when they come: no buyer waits for an answer to another.
+        // Gaps of a Poisson process are exponential. Buyers come when they come: no buyer waits for
+        // an answer to another.
         at += -(1.0 - arrivals.random::<f64>()).ln() / rate;
         let due = began + Duration::from_secs_f64(at);
         tokio::time::sleep_until(due.into()).await;

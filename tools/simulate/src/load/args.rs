@@ -28,27 +28,30 @@ const WATCHED_THRESHOLDS: [&str; 1] = ["services.rss_growth<32MB"];
 /// Who comes, how often, and what has to hold meanwhile.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LoadArgs {
-    /// Buyers per second that this machine sustains; what the schedule and the waiting room are made from.
+    /// Buyers per second that this machine sustains; what the schedule and the waiting room are
+    /// made from.
     #[arg(long, default_value_t = 100.0, allow_negative_numbers = true)]
     peak: f64,
     /// The plateau of the schedule, as a multiple of the peak.
     #[arg(long, default_value_t = 3.0, allow_negative_numbers = true)]
     factor: f64,
-    /// When buyers come, instead of what peak and factor make of it: phases of kind:duration:rate with commas between, for example
-    /// ramp:10s:0-100,spike:5s:600,plateau:20s:300
+    /// When buyers come, instead of what peak and factor make of it: phases of kind:duration:rate
+    /// with commas between, for example ramp:10s:0-100,spike:5s:600,plateau:20s:300
     #[arg(long)]
     schedule: Option<Schedule>,
     /// What they have in mind, in percent: buy, retry, decline, abandon, cancel, greedy, bot.
     #[arg(long, default_value = "buy=67,retry=10,decline=8,abandon=7,cancel=5,bot=3")]
     pub(super) mix: Mix,
-    /// What has to hold, for example 'place_order.p99<100ms', 'accepted.lost==0', 'dropped<1%'; may be repeated. It replaces the default
-    /// for the same figure (docs/load.md lists figures and defaults).
+    /// What has to hold, for example 'place_order.p99<100ms', 'accepted.lost==0', 'dropped<1%'; may
+    /// be repeated. It replaces the default for the same figure (docs/load.md lists figures and
+    /// defaults).
     #[arg(long = "threshold", value_name = "THRESHOLD")]
     thresholds: Vec<Threshold>,
     /// Connections the buyers share.
     #[arg(long, default_value_t = 64)]
     pub(super) connections: usize,
-    /// Visits that may be under way at once. Buyers beyond it are dropped and counted, never delayed.
+    /// Visits that may be under way at once. Buyers beyond it are dropped and counted, never
+    /// delayed.
     #[arg(long, default_value_t = 20_000)]
     pub(super) max_in_flight: usize,
     /// Arrivals and wishes are drawn from this; printed, so that a load can be repeated.
@@ -69,10 +72,12 @@ pub(crate) struct LoadArgs {
     /// How long units stay held, in seconds.
     #[arg(long, default_value_t = 10)]
     hold_seconds: u64,
-    /// Requests per second that the stand-in for Stripe takes at each endpoint (Stripe takes 25 by default).
+    /// Requests per second that the stand-in for Stripe takes at each endpoint (Stripe takes 25 by
+    /// default).
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) provider_rate: u32,
-    /// With --addr: an open sale to load, instead of one that is made for it. It is not ended afterwards.
+    /// With --addr: an open sale to load, instead of one that is made for it. It is not ended
+    /// afterwards.
     #[arg(long, value_name = "ID")]
     pub(super) sale: Option<String>,
     /// With --addr: load what is not on this machine. Only what you may load.

@@ -1,7 +1,7 @@
 //! Lines over time as SVG that stands in a page.
 //!
-//! Colours are placeholders here; the page's style sheet gives them their meaning in light and dark. Legends are the page's too: a
-//! chart does not know how wide its letters are.
+//! Colours are placeholders here; the page's style sheet gives them their meaning in light and
+//! dark. Legends are the page's too: a chart does not know how wide its letters are.
 
 use anyhow::anyhow;
 use plotters::{
@@ -57,7 +57,8 @@ impl Chart {
     pub(super) fn svg(&self) -> anyhow::Result<String> {
         let mut svg = String::new();
         self.draw(&mut svg).map_err(|error| anyhow!("a chart cannot be drawn: {error}"))?;
-        // Inside a page the name of its format is not needed, and nothing is to be loaded by any address.
+        // Inside a page the name of its format is not needed, and nothing is to be loaded by any
+        // address.
         let svg = svg.replace(" xmlns=\"http://www.w3.org/2000/svg\"", "");
         Ok(svg.replacen(
             &format!("<svg width=\"{}\" height=\"{}\"", SIZE.0, SIZE.1),

@@ -1,4 +1,5 @@
-//! `flashsale load`: buyers come by a schedule of rates, whatever the platform does, and the report says whether it bore them.
+//! `flashsale load`: buyers come by a schedule of rates, whatever the platform does, and the report
+//! says whether it bore them.
 
 mod args;
 mod chart;

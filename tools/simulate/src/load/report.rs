@@ -1,4 +1,5 @@
-//! What a load has shown: `load.json`, and the tables for people. `docs/load.md` says what each field means.
+//! What a load has shown: `load.json`, and the tables for people. `docs/load.md` says what each
+//! field means.
 
 use std::{
     collections::BTreeMap,
@@ -283,7 +284,8 @@ fn rejects_value(rejects: &Rejects) -> Value {
 /// What the processes' memory did.
 fn memory(timeline: &[Value]) -> Value {
     let mut memory = json!({});
-    // A visit takes memory, which allocators keep when it has ended: what counts is what is added when no more buyers come in.
+    // A visit takes memory, which allocators keep when it has ended: what counts is what is added
+    // when no more buyers come in.
     let fullest =
         timeline.iter().enumerate().max_by_key(|(_, sample)| sample["in_flight"].as_u64());
     let fullest = fullest.map(|(index, _)| index).unwrap_or_default();

@@ -41,7 +41,8 @@ struct Phase {
 pub(crate) struct Schedule(Vec<Phase>);
 
 impl Schedule {
-    /// A sale that opens: it fills up to what the machine sustains, is hit by a spike, and stays at `factor` times of that.
+    /// A sale that opens: it fills up to what the machine sustains, is hit by a spike, and stays at
+    /// `factor` times of that.
     pub(super) fn of_a_sale(peak: f64, factor: f64) -> Result<Self, String> {
         let high = peak * factor;
         let spike = high * 1.5;
@@ -108,7 +109,8 @@ impl Iterator for Arrivals<'_> {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        // So many more are expected until the next one comes; time goes on until the rate has added up to it.
+        // So many more are expected until the next one comes; time goes on until the rate has added
+        // up to it.
         let mut expected = -(1.0 - self.rng.random::<f64>()).ln();
         while let Some(phase) = self.schedule.0.get(self.phase) {
             let growth = (phase.to - phase.from) / phase.length;
@@ -116,7 +118,8 @@ impl Iterator for Arrivals<'_> {
             let left = phase.length - self.into;
             let comes = left * (now + phase.to) / 2.0;
             if expected < comes {
-                // The smaller root of growth/2 x² + now x = expected, in the form that also stands for no growth.
+                // The smaller root of growth/2 x² + now x = expected, in the form that also stands
+                // for no growth.
                 let root = (now * now + 2.0 * growth * expected).max(0.0).sqrt();
                 self.into += 2.0 * expected / (now + root);
                 return Some(Duration::from_secs_f64(self.begins + self.into));

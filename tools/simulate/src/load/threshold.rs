@@ -1,4 +1,5 @@
-//! What a load has to keep to: a figure of the report, a comparison and a value, such as `place_order.p99<100ms`.
+//! What a load has to keep to: a figure of the report, a comparison and a value, such as
+//! `place_order.p99<100ms`.
 
 use std::{fmt, str::FromStr};
 
@@ -40,7 +41,8 @@ struct Figure {
     absent_is_zero: bool,
 }
 
-/// Counts of the report that have a name of their own: what they are called, where they stand, and what they are a share of.
+/// Counts of the report that have a name of their own: what they are called, where they stand, and
+/// what they are a share of.
 const COUNTS: [(&str, &str, Option<&str>); 13] = [
     ("accepted.count", "/accepted/count", None),
     ("accepted.pending", "/accepted/pending", Some("/accepted/count")),

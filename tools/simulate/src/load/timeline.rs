@@ -25,7 +25,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const STOCK_WITHIN: Duration = Duration::from_secs(2);
 /// Looks in a row without an answer, after which the target is gone.
 const GONE_AFTER: u32 = 5;
-/// The most samples: the longest schedule, and the longest that leaving and coming to rest may take.
+/// The most samples: the longest schedule, and the longest that leaving and coming to rest may
+/// take.
 const MAX_SAMPLES: usize = 3_000;
 
 /// A process whose memory is watched.
@@ -197,7 +198,8 @@ fn resident(pid: u32) -> Option<u64> {
 
 /// The processor time a process has taken.
 fn cpu_seconds(pid: u32) -> Option<f64> {
-    // Ticks of user and system time, fields 14 and 15; what is before the last parenthesis may hold spaces. A tick is 10 ms to /proc.
+    // Ticks of user and system time, fields 14 and 15; what is before the last parenthesis may hold
+    // spaces. A tick is 10 ms to /proc.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let ticks = fields.next()?.parse::<f64>().ok()? + fields.next()?.parse::<f64>().ok()?;

@@ -17,8 +17,8 @@ use crate::crowd::{Crowd, Latency, Mix, turned_away, visit};
 /// How long those who are inside when the last one has come may take to leave.
 const LEAVE_WITHIN: Duration = Duration::from_secs(300);
 
-/// The buyers of a load. No buyer waits for an answer to another, and none is delayed: one that finds `max_in_flight` visits under way is
-/// not let come at all, and counted.
+/// The buyers of a load. No buyer waits for an answer to another, and none is delayed: one that
+/// finds `max_in_flight` visits under way is not let come at all, and counted.
 #[derive(Debug)]
 pub(super) struct Traffic {
     pub(super) crowd: Arc<Crowd>,
@@ -31,7 +31,8 @@ pub(super) struct Traffic {
     pub(super) dropped: AtomicU64,
     /// Buyers whose visit has ended, however.
     pub(super) ended: AtomicU64,
-    /// Of them, those who were refused until they gave up, each time typed and with an invitation to come again.
+    /// Of them, those who were refused until they gave up, each time typed and with an invitation
+    /// to come again.
     pub(super) turned_away: AtomicU64,
     /// How much later than scheduled buyers were sent on their way.
     pub(super) lag: Latency,
@@ -57,7 +58,8 @@ impl Traffic {
         self.max_in_flight.saturating_sub(self.slots.available_permits())
     }
 
-    /// Lets everybody come, and waits until the last one has left or patience is at an end. Dropped, it ends all visits.
+    /// Lets everybody come, and waits until the last one has left or patience is at an end.
+    /// Dropped, it ends all visits.
     pub(super) async fn run(self: &Arc<Self>, schedule: &Schedule, mix: &Mix) {
         let mut inside = JoinSet::new();
         let moments = schedule.arrivals(StdRng::seed_from_u64(self.crowd.seed));

@@ -86,7 +86,8 @@ impl Audit {
     }
 }
 
-/// Runs the auditor over the stores of a sale; `at_rest` says that nothing of it is on its way any more. It writes into `folder`.
+/// Runs the auditor over the stores of a sale; `at_rest` says that nothing of it is on its way any
+/// more. It writes into `folder`.
 pub(crate) async fn audit(
     stores: &Stores,
     sale_id: &str,

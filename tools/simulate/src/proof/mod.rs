@@ -1,4 +1,5 @@
-//! What a simulated sale has proved: it is brought to rest, and a separate program reads the stores.
+//! What a simulated sale has proved: it is brought to rest, and a separate program reads the
+//! stores.
 
 mod audit;
 mod settle;

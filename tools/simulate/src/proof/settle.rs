@@ -1,4 +1,5 @@
-//! Ends a sale and waits until it is at rest: every order at its end, every hold closed, every consequence carried out.
+//! Ends a sale and waits until it is at rest: every order at its end, every hold closed, every
+//! consequence carried out.
 
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use flashsale_cli::{
 use flashsale_proto::sale::{EndSaleRequest, SaleReport, sale_service_client::SaleServiceClient};
 use tonic::transport::Channel;
 
-/// Longer than the longest hold, the provider's pace and every retry of a run take together. What is not at rest then is left to the
-/// audit, which names it.
+/// Longer than the longest hold, the provider's pace and every retry of a run take together. What
+/// is not at rest then is left to the audit, which names it.
 const AT_MOST: Duration = Duration::from_secs(300);
 
 /// Ends the sale and waits. Returns whether everything came to rest.

@@ -22,8 +22,8 @@ const MAX_BUYERS: usize = 200_000;
 /// Connections the crowd shares, as behind a shop's own front end.
 const CONNECTIONS: usize = 32;
 
-/// What goes wrong at the provider during a run, besides its limits: now and then it does what it was asked to, and its answer is lost
-/// on the way. No buyer may be charged twice for that.
+/// What goes wrong at the provider during a run, besides its limits: now and then it does what it
+/// was asked to, and its answer is lost on the way. No buyer may be charged twice for that.
 const PROVIDER_FAULTS: [&str; 1] =
     [r#"{"endpoint":"POST *","kind":"reset_after","probability":0.03}"#];
 

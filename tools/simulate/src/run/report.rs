@@ -1,5 +1,5 @@
-//! What a run has proved: `report.json` and the tables for people. The figures are the auditor's, from the stores; only latencies and what
-//! buyers tried are the crowd's own.
+//! What a run has proved: `report.json` and the tables for people. The figures are the auditor's,
+//! from the stores; only latencies and what buyers tried are the crowd's own.
 
 use std::{path::PathBuf, time::Duration};
 
