@@ -57,6 +57,8 @@ where
         turns.spawn(async move { (number, turn.await) });
         loop {
             tokio::select! {
+                // The drain first: it also ends the newest turn, and older ones may have calls.
+                biased;
                 () = drain.started() => {
                     drop(connections);
                     while let Some(turn) = turns.join_next().await {
@@ -67,7 +69,7 @@ where
                 Some(turn) = turns.join_next() => {
                     let (which, result) = outcome(turn);
                     result?;
-                    // The turn that accepts connections ended by itself: the port is closed.
+                    // A guard: a turn that accepts connections has no end of its own.
                     if which == number {
                         return Ok(());
                     }

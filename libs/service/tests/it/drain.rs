@@ -9,7 +9,7 @@ use std::{
 };
 
 use flashsale_proto::sale::WatchSaleRequest;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::watch};
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
@@ -54,6 +54,31 @@ async fn drain_completes_calls_and_refuses_connections() {
     server.sales.gate.add_permits(1);
     assert_eq!(sale(call.await.unwrap()).sale_id, "wait");
     server.ended().await.unwrap();
+}
+
+// One worker runs what was woken last first: the newest turn ends before its owner looks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn drain_completes_calls_of_connections_told_to_go_away() {
+    // Often, for which of two things that are ready is seen first is left to chance.
+    for _ in 0..64 {
+        let (ready, condition) = watch::channel(true);
+        let mut server =
+            serve_with(server_config(), |hosted| hosted.ready_while(condition.clone())).await;
+        let mut client = server.client().await;
+        let call = tokio::spawn(async move { client.get_sale(get("wait")).await });
+        server.sales.one_waits().await;
+        ready.send(false).unwrap();
+        eventually("it is not ready", async || server.http("/readyz").await.0 == 503).await;
+        server.drain.begin();
+        let address = server.grpc_url.trim_start_matches("http://").to_owned();
+        eventually("new connections are refused", async || {
+            TcpStream::connect(&address).await.is_err()
+        })
+        .await;
+        server.sales.gate.add_permits(1);
+        assert_eq!(sale(call.await.unwrap()).sale_id, "wait");
+        server.ended().await.unwrap();
+    }
 }
 
 #[tokio::test]
