@@ -262,16 +262,14 @@ async fn publish(
     if !matches!(acked, Ok(Ok(_))) {
         span.record("otel.status_code", "ERROR");
     }
+    // Unknown unless it is certain that nothing was stored.
     match acked {
-        // Unknown unless an answer says that nothing was stored: without one the message may be in
-        // the stream.
         Err(_) => Err(PublishError::Unknown),
         Ok(Ok(ack)) => Ok(ack.sequence),
         Ok(Err(error)) => Err(match error.kind() {
             PublishErrorKind::StreamNotFound | PublishErrorKind::MaxPayloadExceeded => {
                 PublishError::Unavailable
             }
-            // A full stream has no kind of its own.
             PublishErrorKind::Other if error.to_string().contains(STREAM_FULL) => {
                 PublishError::Full
             }

@@ -184,7 +184,7 @@ impl<'a> OrderSpec<'a> {
         }
     }
 
-    /// The order of a message of the queue, as the claims record it.
+    /// The order of a message of the queue, as the claims record it, but without taking its units.
     ///
     /// # Panics
     /// If it was placed at a time that no date has.

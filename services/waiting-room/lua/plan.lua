@@ -6,7 +6,7 @@
 -- The head itself follows once the plan is in Postgres (publish.lua). The plan never runs further ahead of the head than one burst, so
 -- that a Postgres that was away is not followed by a flood.
 
--- A sum of fractions that is whole by this much is whole: rounding must not put off what is due.
+-- A sum this little below a whole number counts as whole: rounding must not put off what is due.
 local ROUNDING = 1e-9
 
 local room = read_room()

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Sales, in the cluster and, to compare with, on the single Redis. In the cluster there are more
-/// while by chance a master has none.
+/// if by chance it takes more until each master has one.
 pub(crate) const SALES: usize = 12;
 const DATABASE: &str = "bench_cluster";
 
@@ -59,7 +59,7 @@ impl Cluster {
             .await?;
         let mut cluster = Self { redis, inventory, sales: Vec::new() };
         cluster.sales = open_sales(&pool, cluster.channel().await?).await?;
-        // By chance one master has none of them.
+        // By chance a master may have none of them.
         while cluster.masters().await?.iter().any(|master| master.sales == 0) {
             ensure!(cluster.sales.len() < 10 * SALES, "one master gets none of the sales");
             cluster.sales.push(open_sale(&pool, cluster.channel().await?).await?);

@@ -76,8 +76,8 @@ impl Orders {
         if lines.is_empty() {
             let sale_id = request.sale_id.parse::<Uuid>();
             return match (self.inventory.place(request).await, sale_id) {
-                // A rebuild keeps only holds with an order: then the buyer lost the units through
-                // us, and is told so.
+                // A rebuild drops holds without an order: where there was one, a hold that is not
+                // found counts as lost by us.
                 (Err(failure), Ok(sale_id)) if failure.reason() == Reason::HoldNotFound => {
                     Err(if self.record.rebuilt(sale_id).await? { hold_lost() } else { failure })
                 }
@@ -106,7 +106,7 @@ impl Orders {
             }
         }
         details.instead_of = Some(hold_id);
-        // One call that takes the units and places them, so that nothing is left over if it fails.
+        // One call takes the units and places them: a refusal leaves no hold behind.
         let again = PlaceHoldRequest {
             hold_id: String::new(),
             lines,

@@ -89,8 +89,6 @@ impl Watches {
             match read {
                 Ok(view) => {
                     changed.read(&view);
-                    // A sale of many skus is read less often, so that each watched sale costs Redis
-                    // about the same.
                     let share = view.skus.len().div_ceil(SKUS_PER_READ).max(1);
                     let share = u32::try_from(share).unwrap_or(u32::MAX);
                     (pause, again) = (self.every.saturating_mul(share), READ_AGAIN * share);
@@ -111,7 +109,8 @@ impl Watches {
                 Err(Refusal::Unanswered | Refusal::TooLate) if source.read(Option::is_some) => {}
                 Err(refusal) => break Some(refusal),
             }
-            // A change is read at once, but many changes are read together.
+            // Sold out, or available again, is read before the pause is over, but not at once: many
+            // such changes are read together.
             let soonest = Instant::now() + again;
             let news = async {
                 changed.news().await;

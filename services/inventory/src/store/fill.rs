@@ -73,8 +73,7 @@ impl Stock {
                 why: "a price or quantity is beyond what stock can hold",
             });
         }
-        // Stages are invisible until the last script publishes them together, so that a fill that
-        // breaks off is cleared by the next.
+        // What a fill that broke off has left. No caller sees a stage before the last script.
         self.clear(sale_id, epoch).await?;
         for some in items.chunks(STAGE_AT_ONCE) {
             let args = some

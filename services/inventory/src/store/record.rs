@@ -164,7 +164,8 @@ impl Record {
         unchanged: Unchanged,
     ) -> Result<Option<LoadBegun>, Refusal> {
         let mut transaction = self.pool.begin().await.map_err(away)?;
-        // Both rows stay locked up to the commit, so that what is checked here holds there.
+        // The sale's row, and that of its stock if there is one, stay locked up to the commit:
+        // state and epoch cannot change in between.
         let rules: Rules = sqlx::query_file_as!(RulesRow, "sql/lock_sale.sql", sale_id)
             .fetch_optional(&mut *transaction)
             .await
@@ -200,7 +201,6 @@ impl Record {
                 .await
         };
         let Some(epoch) = epoch.map_err(away)? else { return Ok(None) };
-        // An earlier load that was never opened may have written those of other items.
         query_file!("sql/drop_allotments.sql", sale_id)
             .execute(&mut *transaction)
             .await

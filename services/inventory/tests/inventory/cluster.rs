@@ -34,7 +34,7 @@ const FEW: i64 = 40;
 /// The pause of a buyer between two requests.
 const PAUSE: Duration = Duration::from_millis(20);
 /// A guard against a sale that stays closed, not the figure, which `docs/benchmarks.md` has: that
-/// every sale is in the epoch after its one rebuild is asserted by itself.
+/// no sale is rebuilt more often than it lost its stock is asserted by itself.
 const OPEN_WITHIN: Duration = Duration::from_secs(20);
 
 async fn cluster_world() -> ClusterWorld {
@@ -92,14 +92,15 @@ impl ClusterWorld {
             .unwrap()
     }
 
-    /// Waits until all of these are sold again, in the epoch given.
+    /// Waits until all of these are sold again, which is in the epoch given.
     async fn reopened(&self, sales: &[Uuid], epoch: i64) {
         let began = Instant::now();
         for sale in sales {
-            eventually("the sale is open again", async || {
-                self.inventory.read(*sale, &[]).await.ok().filter(|view| view.epoch == epoch)
+            let view = eventually("the sale is open again", async || {
+                self.inventory.read(*sale, &[]).await.ok().filter(|view| view.epoch >= epoch)
             })
             .await;
+            assert_eq!(view.epoch, epoch, "{sale} was rebuilt more often than it lost its stock");
         }
         assert!(began.elapsed() < OPEN_WITHIN, "it took {:?}", began.elapsed());
     }

@@ -92,7 +92,7 @@ impl Change {
                 | Self::Refused { .. }
                 | Self::Cancelled { .. } => impossible,
             },
-            // Final: money that is captured afterwards is refunded, and the order keeps its end.
+            // Final. Money captured after an unpaid end goes back: see `Settlement::Refund`.
             OrderState::Declined | OrderState::Cancelled | OrderState::Refunded => impossible,
         }
     }

@@ -124,8 +124,8 @@ async fn claim_in(
 ) -> Result<Claimed, sqlx::Error> {
     let Some(last) = batch.last() else { return Ok(Claimed::Done(Summary::default())) };
     let to = Position { created: from.created, seq: last.seq };
-    // First of all: it locks the position's row, so that of several claimers with this batch one
-    // claims it and the others are overtaken.
+    // First of all: it locks the position's row, so that of several claimers at this position one
+    // claims and the others are overtaken.
     if !advance(connection, stream, from, to).await? {
         return Ok(Claimed::Overtaken);
     }
@@ -159,8 +159,8 @@ async fn claim_in(
         Some((message, DeadReason::Unacceptable(*problem)))
     }));
 
-    // With the orders in front of the markers, or not at all: a passed marker says that the record
-    // has them.
+    // In one transaction with the orders in front of them: a passed marker says that these are
+    // recorded.
     for (sale_id, epoch) in &decision.fences {
         sqlx::query_file!("sql/fence_pass.sql", sale_id, epoch).execute(&mut *connection).await?;
     }

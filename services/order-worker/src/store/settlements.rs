@@ -131,7 +131,7 @@ async fn follow_in(connection: &mut PgConnection, orders: &[Uuid]) -> Result<Set
     let mut reasons: Vec<Option<String>> = Vec::new();
     let mut rows: Vec<(Uuid, Consequence)> = Vec::new();
     let mut units = Units::new();
-    // Judged again under the locks: an order or its payment may have changed since the guess.
+    // Judged again with the orders locked: they or their payments may have changed since.
     for pair in pairs!(&mut *connection, "sql/settle_read_locked.sql", orders) {
         let occurrence = match &pair.settlement {
             Settlement::Nothing => continue,

@@ -127,7 +127,7 @@ impl ParkedOrders {
                 &propagate::from_text(row.traceparent.as_deref()),
             );
             let Some(parked) = parked::read(&row) else {
-                // It stays parked and visible, and does not stop the others of its sale.
+                // It stays parked, and the readable ones of this batch go on.
                 waiting.push(row.order_id);
                 continue;
             };

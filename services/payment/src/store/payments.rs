@@ -340,8 +340,7 @@ impl Store {
             let Some(payment) = lock(&mut transaction, order).await? else {
                 return Ok(SettleResult::Foreign);
             };
-            // An event names its order in metadata, which others can write, too: only the order's
-            // own intent ends it.
+            // One of ours that was given up before it was recorded, or an event of another's.
             if payment.intent_id.as_deref() != Some(intent) {
                 return Ok(SettleResult::Foreign);
             }

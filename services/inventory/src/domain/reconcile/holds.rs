@@ -53,7 +53,7 @@ pub fn of_holds(seen: &Holds) -> Vec<Difference> {
             ..of_sku(Kind::DeadlineStray, "", 0, "a deadline has no hold".to_owned())
         });
     }
-    // Orders whose hold is missing. Those of earlier epochs may have lost it with their server.
+    // Orders of this epoch whose hold is missing; those of earlier ones are not compared.
     for (hold_id, order) in &seen.orders {
         if seen.holds.contains_key(hold_id) || order.epoch != seen.epoch {
             continue;

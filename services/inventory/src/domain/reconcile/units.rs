@@ -41,7 +41,7 @@ pub fn of_units(units: &UnitTotals, holds: &HashMap<Uuid, SeenHold>) -> Vec<Diff
         for (sku, quantity) in &hold.lines {
             let columns = columns.entry(sku).or_default();
             let buyer = buyers.entry((sku, &hold.buyer_id)).or_default();
-            // It changed while the books were read: they may have it in any column, or in none.
+            // The hold changed while the books were read: they may have it in any column or none.
             if moved {
                 buyer.most += quantity;
                 for column in columns {
@@ -83,7 +83,6 @@ pub fn of_units(units: &UnitTotals, holds: &HashMap<Uuid, SeenHold>) -> Vec<Diff
             }
         }
     }
-    // What is left are skus of holds alone.
     for (sku, columns) in columns {
         let least = columns.iter().map(|column| column.least).sum::<i64>();
         if least != 0 {

@@ -137,7 +137,7 @@ impl Claimer {
             let Some(mut messages) = batch else { return Ok(End::Reopen) };
             if messages.is_empty() {
                 let state = reader.state().await?;
-                // The stream was deleted or restored under the reader.
+                // The stream was created again, or has lost its newest messages.
                 if !state.continues(*position) {
                     return Ok(End::Reopen);
                 }
@@ -172,7 +172,7 @@ impl Claimer {
                 self.metrics.claim_lag(pending);
             }
             claimed.note(position.seq, Instant::now());
-            // Not the newest ones: inventory looks for markers among them.
+            // Purges none of the newest messages: inventory looks for markers among them.
             let upto = claimed.old(Instant::now());
             let due = upto.saturating_sub(purged.0) >= self.pace.purge_messages
                 || purged.1.elapsed() >= self.pace.purge_interval;
@@ -217,6 +217,7 @@ impl Claimer {
             Claimed::Done(summary) => summary,
             Claimed::Overtaken => return Ok(Progress::Overtaken),
         };
+        // After the commit: a handler that is woken earlier finds no rows and sleeps again.
         let now = flashsale_failpoint::now_utc();
         for message in &batch {
             if let Ok(Message::Place(order)) = &message.content {
@@ -224,8 +225,6 @@ impl Claimer {
             }
         }
         position.seq = batch.last().map_or(position.seq, |message| message.seq);
-        // All of this only once the transaction is committed: what was rolled back is neither
-        // counted nor carried out.
         self.wakeups.handlers(&summary.kinds);
         if summary.parked > 0 {
             self.wakeups.parked().notify_one();

@@ -102,8 +102,8 @@ impl<H: Handler> Dispatcher<H> {
         for (row, outcome) in rows.iter().zip(outcomes) {
             match outcome {
                 Outcome::Done => done.push((row, None)),
-                // Marked done with its code: an operator finds it, and it holds up nothing behind
-                // it.
+                // Done, with its code for an operator: it is neither tried nor counted as pending
+                // any more.
                 Outcome::Refused(code) if row.attempts >= REFUSALS => {
                     tracing::error!(
                         kind = H::KIND.as_str(),

@@ -188,7 +188,7 @@ impl Reading<'_> {
         let options = self.columns.options.map(cell);
         let own_sku = cell(self.columns.sku);
         let price = row.cell(self.columns.price);
-        // Further rows of a product may only add images to it.
+        // A further row with neither price, SKU nor option only adds an image.
         let is_variant =
             !price.is_empty() || !own_sku.is_empty() || options.iter().any(|o| !o.is_empty());
 
