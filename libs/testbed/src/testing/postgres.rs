@@ -17,6 +17,9 @@ const SHARED: &str = "FLASHSALE_TEST_PG_URL";
 /// Any number, the same for everybody who makes the template.
 const TEMPLATE_LOCK: i64 = 0x666c_6173_6873_616c;
 
+/// How long a test waits for a connection and for a statement, in milliseconds.
+const PATIENCE_MS: u64 = 10_000;
+
 /// A database of this test's own, with every migration applied.
 #[derive(Debug)]
 pub struct TestPg {
@@ -35,10 +38,22 @@ impl TestPg {
     pub fn config(&self) -> PgConfig {
         PgConfig {
             max_connections: 8,
-            acquire_timeout_ms: 10_000,
-            statement_timeout_ms: 10_000,
+            acquire_timeout_ms: PATIENCE_MS,
+            statement_timeout_ms: PATIENCE_MS,
             ..PgConfig::at(&self.url)
         }
+    }
+
+    /// The variables that lead a service here, with as much patience: a busy machine that answers
+    /// late is no outage.
+    pub fn env(&self) -> impl Iterator<Item = (String, String)> {
+        [
+            ("URL", self.url.clone()),
+            ("ACQUIRE_TIMEOUT_MS", PATIENCE_MS.to_string()),
+            ("STATEMENT_TIMEOUT_MS", PATIENCE_MS.to_string()),
+        ]
+        .map(|(key, value)| (format!("FLASHSALE_POSTGRES__{key}"), value))
+        .into_iter()
     }
 
     /// A connection as superuser to the server, for what tests do to it.
@@ -74,7 +89,7 @@ pub async fn postgres() -> TestPg {
     let options = admin.clone().database(&database);
     let pool = sqlx::postgres::PgPoolOptions::new()
         .max_connections(8)
-        .acquire_timeout(Duration::from_secs(10))
+        .acquire_timeout(Duration::from_millis(PATIENCE_MS))
         .connect_lazy_with(options);
     let (host, port) = (admin.get_host().to_owned(), admin.get_port());
     let url = format!("postgres://{}@{host}:{port}/{database}", admin.get_username());

@@ -97,20 +97,20 @@ pub(crate) async fn world(tune: impl FnOnce(&mut Config)) -> World {
     let room = serve(Hosted::new().grpc(room), Drain::new()).await;
 
     let config = env([
-        ("FLASHSALE_POSTGRES__URL", &pg.url),
         ("FLASHSALE_REDIS__URL", &redis.url),
         ("FLASHSALE_PEERS__WAITING_ROOM__URL", &room.grpc_url),
     ]);
+    let config = pg.env().chain(config);
     let config = load_from(flashsale_inventory::DEFAULTS, None, config).unwrap();
     let drain = Drain::new();
     let hosted = flashsale_inventory::build(config, drain.clone()).await.unwrap();
     let inventory = serve(hosted, drain).await;
 
     let config = env([
-        ("FLASHSALE_POSTGRES__URL", &pg.url),
         ("FLASHSALE_NATS__URL", &nats.url),
         ("FLASHSALE_PEERS__INVENTORY__URL", &inventory.grpc_url),
     ]);
+    let config = pg.env().chain(config);
     let mut config: Config = load_from(DEFAULTS, None, config).unwrap();
     config.nats.publish_timeout_ms = 5_000;
     config.nats.orders_max_bytes = 16 * 1_048_576;

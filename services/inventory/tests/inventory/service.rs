@@ -70,13 +70,13 @@ pub(crate) async fn serve_world_with<R>(
     more: &[(&str, &str)],
 ) -> TestServer {
     let env = [
-        ("FLASHSALE_POSTGRES__URL", world.pg.url.as_str()),
         ("FLASHSALE_REDIS__URL", world.redis_url.as_str()),
         ("FLASHSALE_NATS__URL", nats),
         // Nothing listens there: no sale needs an admission.
         ("FLASHSALE_PEERS__WAITING_ROOM__URL", "http://127.0.0.1:1"),
     ];
     let env = env.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let env = world.pg.env().chain(env);
     let config: Config = flashsale_service::config::load_from(DEFAULTS, None, env).unwrap();
     let drain = Drain::new();
     serve(flashsale_inventory::build(config, drain.clone()).await.unwrap(), drain).await
@@ -90,7 +90,6 @@ pub(crate) async fn served() -> Served {
     let service = WaitingRoomServiceServer::new(room);
     let room = serve(Hosted::new().grpc(service), Drain::new()).await;
     let env = [
-        ("FLASHSALE_POSTGRES__URL", &world.pg.url),
         ("FLASHSALE_REDIS__URL", &world.redis.url),
         // Nothing listens there.
         ("FLASHSALE_NATS__URL", &"nats://127.0.0.1:1".to_owned()),
@@ -98,7 +97,7 @@ pub(crate) async fn served() -> Served {
     ]
     .map(|(name, value)| (name.to_owned(), value.clone()));
     let config: Config =
-        flashsale_service::config::load_from(DEFAULTS, None, env.into_iter()).unwrap();
+        flashsale_service::config::load_from(DEFAULTS, None, world.pg.env().chain(env)).unwrap();
     let drain = Drain::new();
     let hosted = flashsale_inventory::build(config, drain.clone()).await.unwrap();
     let server = serve(hosted, drain).await;

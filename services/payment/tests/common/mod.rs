@@ -63,7 +63,6 @@ pub struct Bench {
 /// A configuration that is quick to try again; `env` as `("PAYMENT__POLL_MS", "10")`.
 pub fn config(pg: &TestPg, stripe_url: &str, env: &[(&str, &str)]) -> Config {
     let fixed = [
-        ("POSTGRES__URL", pg.url.as_str()),
         // No server there: nothing depends on announcements.
         ("NATS__URL", "nats://127.0.0.1:1"),
         ("PAYMENT__STRIPE_BASE_URL", stripe_url),
@@ -78,7 +77,8 @@ pub fn config(pg: &TestPg, stripe_url: &str, env: &[(&str, &str)]) -> Config {
     let env = fixed
         .iter()
         .chain(env)
-        .map(|(key, value)| (format!("FLASHSALE_{key}"), (*value).to_owned()));
+        .map(|(key, value)| (format!("FLASHSALE_{key}"), (*value).to_owned()))
+        .chain(pg.env());
     load_from(DEFAULTS, None, env).unwrap_or_else(|error| panic!("{error}"))
 }
 
