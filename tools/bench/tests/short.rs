@@ -21,19 +21,65 @@ fn bench(args: &[&str]) -> (Output, Option<Value>) {
     (output, figures)
 }
 
+/// What is measured in each round; what once a run, under load and of the stores.
+const CALLS: &str = "noop,noop_empty,join,reserve,reserve_admitted,sold_out,reserve_sales,\
+                     reserve_cluster,redis_script_ceiling,jetstream_ceiling,place_order,claims";
+const UNDER_LOAD: &str = "overload,acceptance_to_claim,watch_order";
+const OF_STORES: &str = "hold_bytes,load_stock,rebuild_seconds,queue_durability";
+
+/// The figures and the table of one short round of these measurements.
+fn short(only: &str) -> (Figures, String) {
+    let mut args = vec!["--rounds", "1", "--seconds", "0.1", "--in-flight", "16"];
+    args.extend(["--holds", "1000", "--open-seconds", "0.5", "--watchers", "100", "--only", only]);
+    let (output, figures) = bench(&args);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let figures = Figures(figures.expect("the file is written"));
+    assert_eq!(figures.0["rounds"], serde_json::json!({ "asked": 1, "done": 1 }));
+    assert_eq!(figures.0["orders"]["accepted"], figures.0["orders"]["recorded"]);
+    (figures, String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+struct Figures(Value);
+
+impl Figures {
+    fn are_above_zero(&self, paths: &[&str]) {
+        for path in paths {
+            let value = self.0.pointer(path).and_then(Value::as_f64);
+            assert!(value.is_some_and(|value| value > 0.0), "{path}: {value:?} in {:#}", self.0);
+        }
+    }
+
+    fn are_there(&self, figure: &str, fields: &[&str]) {
+        for field in fields {
+            let value = &self.0[figure][field];
+            assert!(!value.is_null(), "{figure} has no {field}: {:#}", self.0);
+        }
+    }
+}
+
+fn has_rows(table: &str, rows: &[&str]) {
+    for row in rows {
+        assert!(table.contains(row), "no {row} in {table}");
+    }
+}
+
 #[test]
-fn one_short_round_has_every_figure() {
-    let mut short =
-        vec!["--rounds", "1", "--seconds", "0.1", "--in-flight", "16", "--holds", "1000"];
-    short.extend(["--open-seconds", "0.5", "--watchers", "100"]);
-    let (output, figures) = bench(&short);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    let figures = figures.expect("the file is written");
-    let above_zero = |path: &str| {
-        let value = figures.pointer(path).and_then(Value::as_f64);
-        assert!(value.is_some_and(|value| value > 0.0), "{path} is {value:?} in {figures:#}");
-    };
+fn short_runs_are_the_whole_benchmark() {
+    let (output, _) = bench(&["--only", "everything"]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    let (_, names) = error.split_once("[possible values: ").expect("it lists them");
+    let (names, _) = names.split_once(']').unwrap();
+    let mut all: Vec<&str> = names.split(',').map(str::trim).collect();
+    let mut run: Vec<&str> =
+        [CALLS, UNDER_LOAD, OF_STORES].iter().flat_map(|names| names.split(',')).collect();
+    all.sort_unstable();
+    run.sort_unstable();
+    assert_eq!(run, all);
+}
+
+#[test]
+fn short_round_has_the_figures_of_every_call() {
+    let (figures, table) = short(CALLS);
     for call in [
         "noop",
         "noop_empty",
@@ -45,14 +91,14 @@ fn one_short_round_has_every_figure() {
         "place_order",
     ] {
         for value in ["rps", "p50_us", "p99_us", "calls", "cpu_s_per_10k/total"] {
-            above_zero(&format!("/{call}/{value}"));
+            figures.are_above_zero(&[&format!("/{call}/{value}")]);
         }
         for value in ["load_generator", "services", "redis", "nats", "postgres", "each_service"] {
-            let cpu = &figures[call]["cpu_s_per_10k"];
+            let cpu = &figures.0[call]["cpu_s_per_10k"];
             assert!(!cpu[value].is_null(), "{call} has no {value}: {cpu}");
         }
     }
-    for path in [
+    figures.are_above_zero(&[
         "/join/ratio_to_noop",
         "/reserve/ratio_to_noop",
         "/place_order/ratio_to_noop",
@@ -60,6 +106,7 @@ fn one_short_round_has_every_figure() {
         "/jetstream_ceiling/rps",
         "/claims/orders_per_s",
         "/claims/row_at_a_time_per_s",
+        "/claims/faster_than_intake",
         "/orders/accepted",
         "/sold_out/ratio_to_reserve",
         "/reserve_cluster/rps",
@@ -70,13 +117,15 @@ fn one_short_round_has_every_figure() {
         "/reserve_cluster/masters/0/holds",
         "/reserve_cluster/masters/1/holds",
         "/reserve_cluster/masters/2/holds",
-        "/hold_bytes/live",
-        "/hold_bytes/live_admitted",
-        "/hold_bytes/placed",
-        "/hold_bytes/placed_claimed",
-        "/load_stock/seconds",
-        "/rebuild_seconds/seconds",
-        "/rebuild_seconds/backlog/seconds",
+    ]);
+    has_rows(&table, &["no-op", "Join", "Reserve", "PlaceOrder", "Redis", "JetStream", "Claims"]);
+}
+
+#[test]
+fn short_run_has_the_figures_under_load() {
+    let (figures, table) = short(UNDER_LOAD);
+    figures.are_above_zero(&[
+        "/orders/accepted",
         "/overload/capacity_rps",
         "/overload/offered_rps/asked",
         "/overload/offered_rps/done",
@@ -87,47 +136,38 @@ fn one_short_round_has_every_figure() {
         "/overload/memory_mb/before/checkout",
         "/overload/memory_mb/after/inventory",
         "/overload/cpu_share/load_generator",
-        "/claims/faster_than_intake",
         "/claims/acceptance_to_claim_rps/done",
         "/claims/acceptance_to_claim_p99_ms",
         "/watch_order/streams",
         "/watch_order/changes",
         "/watch_order/delay_p50_ms",
         "/watch_order/delay_p99_ms",
+    ]);
+    assert_eq!(figures.0["overload"]["rejects_without_retry_info"], 0);
+    figures.are_there("overload", &["rejects", "rejected_p99_ms", "not_durable"]);
+    figures.are_there("watch_order", &["bytes_per_stream", "idle_cpu_s", "idle_cpu_s_without"]);
+    has_rows(&table, &["watching"]);
+}
+
+#[test]
+fn short_run_has_the_figures_of_the_stores() {
+    let (figures, table) = short(OF_STORES);
+    figures.are_above_zero(&[
+        "/hold_bytes/live",
+        "/hold_bytes/live_admitted",
+        "/hold_bytes/placed",
+        "/hold_bytes/placed_claimed",
+        "/load_stock/seconds",
+        "/rebuild_seconds/seconds",
+        "/rebuild_seconds/backlog/seconds",
         "/queue_durability/r1/publish/rps",
         "/queue_durability/r1/place_order/rps",
         "/queue_durability/r1_sync_always/publish/p99_us",
         "/queue_durability/r1_sync_always/place_order/ratio_to_r1",
         "/queue_durability/r3/publish/ratio_to_r1",
         "/queue_durability/r3/place_order/p50_us",
-    ] {
-        above_zero(path);
-    }
-    assert_eq!(figures["overload"]["rejects_without_retry_info"], 0);
-    for (figure, fields) in [
-        ("overload", ["rejects", "rejected_p99_ms", "not_durable"]),
-        ("watch_order", ["bytes_per_stream", "idle_cpu_s", "idle_cpu_s_without"]),
-    ] {
-        for field in fields {
-            assert!(!figures[figure][field].is_null(), "{figure} has no {field}: {figures:#}");
-        }
-    }
-    assert_eq!(figures["rounds"], serde_json::json!({ "asked": 1, "done": 1 }));
-    assert_eq!(figures["orders"]["accepted"], figures["orders"]["recorded"]);
-    let table = String::from_utf8_lossy(&output.stdout);
-    for row in [
-        "no-op",
-        "Join",
-        "Reserve",
-        "PlaceOrder",
-        "Redis",
-        "JetStream",
-        "Claims",
-        "rebuilding",
-        "watching",
-    ] {
-        assert!(table.contains(row), "no {row} in {table}");
-    }
+    ]);
+    has_rows(&table, &["rebuilding"]);
 }
 
 #[test]
