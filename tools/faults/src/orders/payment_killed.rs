@@ -43,6 +43,9 @@ const ENDED_WITHIN: Duration = Duration::from_secs(60);
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// Has the provider drop one refund, which is then put back.
 const REFUND_FAILS: &str = r#"{"endpoint":"POST /v1/refunds","kind":"reset_before","count":1}"#;
+/// Has the provider drop one payment, which is then put back.
+const CHARGE_FAILS: &str =
+    r#"{"endpoint":"POST /v1/payment_intents","kind":"reset_before","count":1}"#;
 const CARD: &str = "pm_card_visa";
 /// The provider refuses to create an intent with it.
 const NO_CARD: &str = "pm_of_no_card";
@@ -123,6 +126,11 @@ impl Tour<'_> {
                 strike(platform, REFUND_FAILS).await?;
                 self.refund(platform).await.ok();
             }
+            "sql/put_back" => {
+                payment.restart(armed).await?;
+                strike(platform, CHARGE_FAILS).await?;
+                self.create(platform, CARD).await.ok();
+            }
             "sql/end_unbegun" => {
                 payment.restart(armed).await?;
                 self.create(platform, NO_CARD).await.ok();
@@ -154,6 +162,7 @@ impl Tour<'_> {
                 .await?;
                 self.ended(platform, PaymentState::Refunded).await
             }
+            "sql/put_back" => self.pay(platform, CARD, PaymentState::Succeeded).await,
             "sql/end_unbegun" => self.pay(platform, NO_CARD, PaymentState::Failed).await,
             "sql/set_force" => {
                 until_some(ENDED_WITHIN, "the breaker is set", async || {
