@@ -1,0 +1,366 @@
+//! Bearer keys, and the file that says whose they are.
+//!
+//! A key is `fsk_` and 256 random bits in base64url. The file holds the SHA-256 of it alone: who
+//! reads the file cannot call. With 256 bits of entropy there is nothing to guess, so that a plain
+//! hash will do where a password would need a slow one, and looking it up in a map tells a caller
+//! nothing.
+//!
+//! ```toml
+//! [[key]]
+//! name = "web-backend"      # in the audit log
+//! role = "shop"             # shop, operator, or service: then `name` says which service
+//! sha256 = "…"              # 64 hexadecimal digits
+//! sales = ["…"]             # ids of sales; left out, all of them
+//! not_after = 2027-06-30T00:00:00Z   # left out, without end
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    sync::Arc,
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{Caller, Kind, Refusal, Sales};
+
+/// What every key begins with, so that scanners for leaked secrets find it.
+pub const PREFIX: &str = "fsk_";
+
+/// Keys of one name: the one in use and the one that replaces it.
+pub const MAX_OF_ONE_NAME: usize = 2;
+
+/// The characters behind the prefix.
+const ENCODED_LEN: usize = 43;
+/// The longest name.
+const MAX_NAME: usize = 64;
+
+type Hash = [u8; 32];
+
+/// A key, as its caller has it. Its text is shown by [`Key::expose`] alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key(String);
+
+/// Why a text is not a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is not `fsk_` and 43 characters of base64url")]
+pub struct KeyError;
+
+impl Key {
+    /// A new key.
+    pub fn generate() -> Self {
+        let bits: [u8; 32] = rand::random();
+        Self(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bits)))
+    }
+
+    /// The key that a file or a header holds. Space around it is passed over.
+    ///
+    /// # Errors
+    /// If it is not one.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        let text = text.trim();
+        let encoded = text.strip_prefix(PREFIX).ok_or(KeyError)?;
+        if encoded.len() != ENCODED_LEN || URL_SAFE_NO_PAD.decode(encoded).is_err() {
+            return Err(KeyError);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The secret text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// What a file of keys has of it, in hexadecimal.
+    pub fn sha256(&self) -> String {
+        hex(&hash(&self.0))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(fsk_…)")
+    }
+}
+
+fn hash(text: &str) -> Hash {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+fn hex(hash: &Hash) -> String {
+    use fmt::Write as _;
+    hash.iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn from_hex(text: &str) -> Option<Hash> {
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    let mut hash = [0; 32];
+    for (at, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(hash)
+}
+
+/// What is wrong with a file of keys. It never holds more of the file than names and numbers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyFileError {
+    /// It is not TOML, or has other fields.
+    #[error("it cannot be read: {0}")]
+    Unreadable(String),
+    /// One entry is wrong.
+    #[error("key {number} ({name}): {field} {problem}")]
+    Entry {
+        /// Counted from 1.
+        number: usize,
+        /// Its name.
+        name: String,
+        /// The field.
+        field: &'static str,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    key: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    role: String,
+    sha256: String,
+    sales: Option<Vec<String>>,
+    not_after: Option<toml::value::Datetime>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    caller: Arc<Caller>,
+    not_after: Option<OffsetDateTime>,
+}
+
+/// The keys that are known. Made of the text of a file.
+#[derive(Debug, Clone, Default)]
+pub struct Keys {
+    by_hash: HashMap<Hash, Known>,
+}
+
+impl Keys {
+    /// Reads the text of a file of keys.
+    ///
+    /// # Errors
+    /// With the first thing that is wrong; the file is taken whole or not at all.
+    pub fn parse(text: &str) -> Result<Self, KeyFileError> {
+        let file: File = toml::from_str(text).map_err(|error| {
+            // The parser's own text quotes the line, which may hold what was to be a key.
+            let at = error.span().map_or(0, |span| span.start).min(text.len());
+            let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+            KeyFileError::Unreadable(format!("line {line}: {}", error.message().trim()))
+        })?;
+        let mut by_hash = HashMap::new();
+        let mut of_name: BTreeMap<String, Vec<Arc<Caller>>> = BTreeMap::new();
+        for (at, entry) in file.key.into_iter().enumerate() {
+            let name = entry.name.clone();
+            let wrong = |field, problem: String| KeyFileError::Entry {
+                number: at + 1,
+                name: name.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect(),
+                field,
+                problem,
+            };
+            let hash = from_hex(&entry.sha256)
+                .ok_or_else(|| wrong("sha256", "must be 64 hexadecimal digits".to_owned()))?;
+            let known = entry.known().map_err(|(field, problem)| wrong(field, problem))?;
+            let others = of_name.entry(name.clone()).or_default();
+            if others.len() == MAX_OF_ONE_NAME {
+                return Err(wrong("name", format!("has more than {MAX_OF_ONE_NAME} keys")));
+            }
+            if others.iter().any(|other| **other != *known.caller) {
+                let problem =
+                    "has a key with another role or other sales: keys of one name replace \
+                               each other"
+                        .to_owned();
+                return Err(wrong("name", problem));
+            }
+            others.push(Arc::clone(&known.caller));
+            if by_hash.insert(hash, known).is_some() {
+                return Err(wrong("sha256", "stands there twice".to_owned()));
+            }
+        }
+        Ok(Self { by_hash })
+    }
+
+    /// Whose key this is at the moment `now`.
+    ///
+    /// # Errors
+    /// [`Refusal::Unknown`] if it is no one's, or no longer.
+    pub fn caller(&self, key: &str, now: OffsetDateTime) -> Result<Arc<Caller>, Refusal> {
+        if !key.starts_with(PREFIX) {
+            return Err(Refusal::Unknown("what was sent is not a key of ours"));
+        }
+        let known = self.by_hash.get(&hash(key)).ok_or(Refusal::Unknown("the key is unknown"))?;
+        match known.not_after {
+            Some(not_after) if now > not_after => Err(Refusal::Unknown("the key has expired")),
+            _ => Ok(Arc::clone(&known.caller)),
+        }
+    }
+
+    /// The callers that have a key, each key's own, with when it ends.
+    pub fn callers(&self) -> impl Iterator<Item = (&Caller, Option<OffsetDateTime>)> {
+        self.by_hash.values().map(|known| (&*known.caller, known.not_after))
+    }
+
+    /// Whether nobody has a key.
+    pub fn is_empty(&self) -> bool {
+        self.by_hash.is_empty()
+    }
+}
+
+impl Entry {
+    fn known(self) -> Result<Known, (&'static str, String)> {
+        let name_is_fit = (1..=MAX_NAME).contains(&self.name.len())
+            && self.name.chars().all(|c| c.is_ascii_graphic());
+        if !name_is_fit {
+            return Err(("name", format!("must be 1 to {MAX_NAME} letters without spaces")));
+        }
+        let kind = match self.role.as_str() {
+            "shop" => Kind::Shop,
+            "operator" => Kind::Operator,
+            "service" => Kind::Service,
+            _ => return Err(("role", "must be shop, operator or service".to_owned())),
+        };
+        let sales = match self.sales {
+            None => Sales::All,
+            Some(_) if kind == Kind::Service => {
+                return Err(("sales", "must be left out: services serve every sale".to_owned()));
+            }
+            Some(ids) => {
+                let ids: Option<BTreeSet<Uuid>> =
+                    ids.iter().map(|id| Uuid::parse_str(id).ok()).collect();
+                match ids {
+                    Some(ids) if !ids.is_empty() => Sales::Only(ids),
+                    _ => return Err(("sales", "must be ids of sales, at least one".to_owned())),
+                }
+            }
+        };
+        let not_after = self
+            .not_after
+            .map(|at| {
+                OffsetDateTime::parse(
+                    &at.to_string(),
+                    &time::format_description::well_known::Rfc3339,
+                )
+                .map_err(|_| {
+                    ("not_after", "must be a time such as 2027-06-30T00:00:00Z".to_owned())
+                })
+            })
+            .transpose()?;
+        Ok(Known { caller: Arc::new(Caller { name: self.name, kind, sales }), not_after })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use time::Duration;
+
+    use super::*;
+
+    const SALE: &str = "6f1c9a52-31c1-4a2b-9a0e-7f0d4f4f9a11";
+
+    fn entry(name: &str, role: &str, key: &Key, more: &str) -> String {
+        format!(
+            "[[key]]\nname = \"{name}\"\nrole = \"{role}\"\nsha256 = \"{}\"\n{more}\n",
+            key.sha256()
+        )
+    }
+
+    #[test]
+    fn a_key_is_known_by_its_hash_until_it_ends() {
+        let (key, stranger) = (Key::generate(), Key::generate());
+        let more = format!("sales = [\"{SALE}\"]\nnot_after = 2027-06-30T00:00:00Z");
+        let keys = Keys::parse(&entry("web", "shop", &key, &more)).unwrap();
+        let end = time::macros::datetime!(2027-06-30 0:00 UTC);
+        let caller = keys.caller(key.expose(), end).unwrap();
+        assert_eq!((caller.name.as_str(), caller.kind), ("web", Kind::Shop));
+        assert!(caller.reaches(Uuid::parse_str(SALE).unwrap()));
+        assert!(!caller.reaches(Uuid::nil()));
+        for (sent, at, words) in [
+            (key.expose(), end + Duration::SECOND, "expired"),
+            (stranger.expose(), end, "unknown"),
+            (&key.sha256(), end, "not a key"),
+            ("", end, "not a key"),
+        ] {
+            let Err(Refusal::Unknown(why)) = keys.caller(sent, at) else { panic!("{words}") };
+            assert!(why.contains(words), "{why}");
+        }
+    }
+
+    #[test]
+    fn two_keys_of_one_name_rotate() {
+        let [old, new, third] = [(); 3].map(|()| Key::generate());
+        let text = entry("web", "shop", &old, "") + &entry("web", "shop", &new, "");
+        let keys = Keys::parse(&text).unwrap();
+        let now = OffsetDateTime::UNIX_EPOCH;
+        assert_eq!(keys.caller(old.expose(), now), keys.caller(new.expose(), now));
+        let error = Keys::parse(&(text.clone() + &entry("web", "shop", &third, ""))).unwrap_err();
+        assert!(error.to_string().contains("more than 2"), "{error}");
+        let error =
+            Keys::parse(&(entry("web", "shop", &old, "") + &entry("web", "operator", &new, "")))
+                .unwrap_err();
+        assert!(error.to_string().contains("another role"), "{error}");
+    }
+
+    #[test]
+    fn a_broken_file_is_refused_by_field_without_its_secrets() {
+        let key = Key::generate();
+        let good = entry("web", "shop", &key, "");
+        for (text, field) in [
+            (good.replace("shop", "root"), "role"),
+            (good.replace("\"web\"", "\"\""), "name"),
+            (good.replace("\"web\"", "\"we b\""), "name"),
+            (good.replace(&key.sha256(), key.expose()), "sha256"),
+            (good.replace(&key.sha256(), &"é".repeat(32)), "sha256"),
+            (good.clone() + "sales = []", "sales"),
+            (good.clone() + "sales = [\"all\"]", "sales"),
+            (good.clone() + "not_after = 2027-06-30", "not_after"),
+            (good.clone() + "not_after = \"soon\"", "line 6"),
+            (good.clone() + "colour = 1", "colour"),
+            (good.replace("shop", "service") + &format!("sales = [\"{SALE}\"]"), "sales"),
+            (good.clone() + &good.replace("web", "other"), "sha256"),
+            ("key = 7".to_owned(), "line 1"),
+            (format!("{} = 1", key.expose()), "cannot be read"),
+            ("[[key]".to_owned(), "line 1"),
+        ] {
+            let error = Keys::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(field), "{error} lacks {field}");
+            assert!(!error.contains(&key.sha256()), "{error}");
+        }
+        assert!(Keys::parse("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn keys_have_256_bits_and_hide_themselves() {
+        let (one, other) = (Key::generate(), Key::generate());
+        assert_ne!(one, other);
+        assert_eq!(Key::parse(&format!(" {}\n", one.expose())).unwrap(), one);
+        assert!(!format!("{one:?}").contains(&one.expose()[4..]));
+        for wrong in ["", "fsk_", "fsk_short", &one.expose()[4..], &format!("{}x", one.expose())] {
+            assert!(Key::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
