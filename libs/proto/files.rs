@@ -3,9 +3,10 @@
 
 use std::{env, error::Error, path::PathBuf};
 
-use protox::prost_reflect::prost_types::FileDescriptorSet;
+use protox::Compiler;
 
 const FILES: &[&str] = &[
+    "flashsale/access/v1/access.proto",
     "flashsale/errors/v1/error_reason.proto",
     "flashsale/sale/v1/sale.proto",
     "flashsale/inventory/v1/inventory.proto",
@@ -16,8 +17,10 @@ const FILES: &[&str] = &[
 ];
 
 /// Compiles all of them, and has Cargo run the build script again after a change.
-pub fn compile() -> Result<FileDescriptorSet, Box<dyn Error>> {
+pub fn compile() -> Result<Compiler, Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     println!("cargo:rerun-if-changed={}", root.display());
-    Ok(protox::compile(FILES, [&root])?)
+    let mut compiler = Compiler::new([root])?;
+    compiler.include_imports(true).include_source_info(true).open_files(FILES)?;
+    Ok(compiler)
 }

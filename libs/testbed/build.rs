@@ -12,6 +12,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         .extern_path(".flashsale", "::flashsale_proto::flashsale")
         .extern_path(".google.type", "::flashsale_proto::google::type")
         .emit_rerun_if_changed(false)
-        .compile_fds(files::compile()?)?;
+        .compile_fds(files::compile()?.file_descriptor_set())?;
     Ok(())
 }

@@ -7,7 +7,9 @@
 #![allow(missing_debug_implementations, unreachable_pub, unused_qualifications)]
 #![allow(clippy::all, clippy::wildcard_enum_match_arm)]
 
+pub mod access;
 mod codec;
+pub mod named_channel;
 
 /// The serialized `FileDescriptorSet` of every package, for server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"));
@@ -20,6 +22,12 @@ pub mod google {
 }
 
 pub mod flashsale {
+    /// `flashsale.access.v1`: the option that says who may call a method.
+    pub mod access {
+        pub mod v1 {
+            tonic::include_proto!("flashsale.access.v1");
+        }
+    }
     /// `flashsale.errors.v1`: the reasons a call can fail with.
     pub mod errors {
         pub mod v1 {
@@ -63,3 +71,4 @@ pub use flashsale::{
     payment::v1 as payment, sale::v1 as sale, waitingroom::v1 as waitingroom,
 };
 pub use google::r#type::Money;
+pub use named_channel::NamedChannel;

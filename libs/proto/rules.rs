@@ -1,0 +1,164 @@
+//! Makes the table of who may call what of the option `flashsale.access.v1.access`, which every
+//! method has, and says of every request which of its fields name the sale, the buyer and the
+//! request id.
+
+use std::{collections::BTreeMap, error::Error, fmt::Write as _};
+
+use protox::prost_reflect::{
+    DescriptorPool, DynamicMessage, Kind, MessageDescriptor, MethodDescriptor, Value,
+};
+
+const OPTION: &str = "flashsale.access.v1.access";
+
+/// The option of one method, checked against its request.
+struct Access {
+    roles: Vec<&'static str>,
+    services: Vec<String>,
+    buyer_bound: bool,
+    audited: bool,
+    sale_field: Option<String>,
+    sale_of_record: bool,
+    buyer_field: Option<String>,
+}
+
+/// The source of the table.
+pub fn generate(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
+    let mut rules = String::new();
+    let mut scopes = BTreeMap::new();
+    for service in pool.services() {
+        for method in service.methods() {
+            let path = format!("/{}/{}", service.full_name(), method.name());
+            let access =
+                Access::of(pool, &method).map_err(|problem| format!("{path}: {problem}"))?;
+            writeln!(rules, "    {},", access.rule(&path))?;
+            scopes.insert(method.input().full_name().to_owned(), access.scope(&method.input()));
+            // What is read as an answer is for nobody to inspect.
+            scopes.entry(method.output().full_name().to_owned()).or_insert_with(String::new);
+        }
+    }
+    let mut source =
+        format!("/// The rule of every method.\npub static RULES: &[Rule] = &[\n{rules}];\n");
+    for (message, scope) in scopes {
+        let rust = message.replace('.', "::");
+        write!(source, "\nimpl Scoped for crate::{rust} {{{scope}}}\n")?;
+    }
+    Ok(source)
+}
+
+impl Access {
+    fn of(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Self, String> {
+        let option = pool.get_extension_by_name(OPTION).ok_or("the option is not defined")?;
+        let options = method.options();
+        if !options.has_extension(&option) {
+            return Err(format!("it does not say who may call it: it needs the option ({OPTION})"));
+        }
+        let value = options.get_extension(&option);
+        let access = value.as_message().ok_or("the option is not a message")?;
+        let access = Self {
+            roles: roles(access)?,
+            services: texts(access, "services"),
+            buyer_bound: truth(access, "buyer_bound"),
+            audited: truth(access, "audited"),
+            sale_field: text(access, "sale_field"),
+            sale_of_record: truth(access, "sale_of_record"),
+            buyer_field: text(access, "buyer_field"),
+        };
+        access.check(&method.input())?;
+        Ok(access)
+    }
+
+    fn check(&self, request: &MessageDescriptor) -> Result<(), String> {
+        if self.roles.is_empty() && self.services.is_empty() {
+            return Err("nobody may call it: it names neither roles nor services".to_owned());
+        }
+        if self.buyer_bound && self.buyer_field.is_none() {
+            return Err("it is bound to a buyer and has no buyer_field".to_owned());
+        }
+        if self.sale_field.is_some() && self.sale_of_record {
+            return Err("it has a sale_field and sale_of_record: one of them counts".to_owned());
+        }
+        for (usual, option, named) in [
+            ("sale_id", "sale_field", &self.sale_field),
+            ("buyer_id", "buyer_field", &self.buyer_field),
+        ] {
+            match named {
+                Some(named) => {
+                    let field = request.get_field_by_name(named);
+                    let fits = field.is_some_and(|it| it.kind() == Kind::String && !it.is_list());
+                    if !fits {
+                        return Err(format!(
+                            "{option} names {named}, which is no text of its request"
+                        ));
+                    }
+                }
+                None if request.get_field_by_name(usual).is_some() => {
+                    return Err(format!("its request has a {usual}, which {option} does not name"));
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A value of the type `Rule`.
+    fn rule(&self, path: &str) -> String {
+        let roles: Vec<String> = self.roles.iter().map(|role| format!("Role::{role}")).collect();
+        let sale = match &self.sale_field {
+            Some(field) => format!("SaleOf::Field({field:?})"),
+            None if self.sale_of_record => "SaleOf::Record".to_owned(),
+            None => "SaleOf::None".to_owned(),
+        };
+        format!(
+            "Rule {{ path: {path:?}, roles: &[{}], services: &{:?}, buyer_bound: {}, audited: {}, \
+             sale: {sale}, buyer_field: {:?} }}",
+            roles.join(", "),
+            self.services,
+            self.buyer_bound,
+            self.audited,
+            self.buyer_field.as_deref(),
+        )
+    }
+
+    /// The body of `impl Scoped` of its request.
+    fn scope(&self, request: &MessageDescriptor) -> String {
+        let of = |field: Option<&str>| {
+            field.map_or_else(|| "\"\"".to_owned(), |field| format!("&self.{field}"))
+        };
+        let request_id = request.get_field_by_name("request_id").map(|_| "request_id");
+        format!(
+            "\n    fn scope(&self) -> Option<Scope<'_>> {{\n        Some(Scope {{ sale: {}, buyer: {}, request_id: {} }})\n    }}\n",
+            of(self.sale_field.as_deref()),
+            of(self.buyer_field.as_deref()),
+            of(request_id),
+        )
+    }
+}
+
+fn roles(access: &DynamicMessage) -> Result<Vec<&'static str>, String> {
+    let value = access.get_field_by_name("roles");
+    let numbers = value.as_deref().and_then(Value::as_list).unwrap_or_default();
+    numbers
+        .iter()
+        .map(|number| match number.as_enum_number() {
+            Some(1) => Ok("Shop"),
+            Some(2) => Ok("Operator"),
+            Some(3) => Ok("Anyone"),
+            other => Err(format!("{other:?} is not a role")),
+        })
+        .collect()
+}
+
+fn texts(access: &DynamicMessage, field: &str) -> Vec<String> {
+    let value = access.get_field_by_name(field);
+    let texts = value.as_deref().and_then(Value::as_list).unwrap_or_default();
+    texts.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn text(access: &DynamicMessage, field: &str) -> Option<String> {
+    let value = access.get_field_by_name(field)?;
+    value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn truth(access: &DynamicMessage, field: &str) -> bool {
+    access.get_field_by_name(field).and_then(|value| value.as_bool()).unwrap_or(false)
+}
