@@ -205,4 +205,16 @@ reasons! {
     DeadLetterNotRetryable = "DEAD_LETTER_NOT_RETRYABLE", FailedPrecondition, Retry::Never,
         "dead-letter-not-retryable.md",
         "Drop it: nothing readable is left of its order.";
+    /// No caller is known.
+    CallerUnknown = "CALLER_UNKNOWN", Unauthenticated, Retry::Never, "caller-unknown.md",
+        "Send a key that is known here as `authorization: Bearer fsk_...`.";
+    /// The method is not for the caller's role.
+    CallerNotAllowed = "CALLER_NOT_ALLOWED", PermissionDenied, Retry::Never, "caller-not-allowed.md",
+        "Call with a key of a role that may: the contract names it at the call.";
+    /// The key is for other sales.
+    SaleNotYours = "SALE_NOT_YOURS", PermissionDenied, Retry::Never, "sale-not-yours.md",
+        "Name a sale that the key is for, or call with a key for all sales.";
+    /// A shop has to name the buyer.
+    BuyerUnproven = "BUYER_UNPROVEN", PermissionDenied, Retry::Never, "buyer-unproven.md",
+        "Name the buyer the call is for; only operators read without one.";
 }
