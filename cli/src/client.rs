@@ -2,19 +2,26 @@
 
 use std::{
     io::Read as _,
+    net::IpAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
+use flashsale_access::Key;
 use flashsale_home::Home;
-use flashsale_proto::{Money, checkout, inventory, sale};
+use flashsale_proto::{Money, NamedChannel, checkout, inventory, named_channel::OneKey, sale};
 use iso_currency::Currency;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tonic::{
     Code, Status, TimeoutExpired,
-    transport::{Channel, Endpoint},
+    codegen::http::Uri,
+    transport::{Certificate, ClientTlsConfig, Endpoint},
 };
+
+use crate::program::ServerArgs;
 
 /// The default address of the services.
 const DEFAULT_ADDR: &str = "http://127.0.0.1:50051";
@@ -33,11 +40,26 @@ pub fn up_file() -> anyhow::Result<PathBuf> {
     Ok(Home::locate()?.path().join("up.json"))
 }
 
+/// The file in which `flashsale up` leaves the operator's key, beside [`up_file`].
+pub fn up_key_file(up_file: &Path) -> PathBuf {
+    up_file.with_file_name("up.key")
+}
+
 /// The services that a command speaks to.
 #[derive(Debug)]
 pub struct Target {
     addr: String,
     source: Source,
+    key_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+}
+
+/// A file with a key, and the servers it may be sent to.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyFile {
+    key: String,
+    servers: Vec<String>,
 }
 
 /// Where an address came from.
@@ -53,35 +75,127 @@ enum Source {
 
 impl Target {
     /// The address in `--addr`, else that of a running `flashsale up`, else the default one.
-    pub fn find(given: Option<String>) -> Self {
-        if let Some(addr) = given.filter(|addr| !addr.is_empty()) {
-            let addr = if addr.contains("://") { addr } else { format!("http://{addr}") };
-            return Self { addr, source: Source::Given };
-        }
-        match running() {
-            Some((addr, file)) => Self { addr, source: Source::Up(file) },
-            None => Self { addr: DEFAULT_ADDR.to_owned(), source: Source::Default },
-        }
+    pub fn find(args: ServerArgs) -> Self {
+        let ServerArgs { addr: given, key_file, ca_file } = args;
+        let (addr, source) = match given.filter(|addr| !addr.is_empty()) {
+            Some(addr) if addr.contains("://") => (addr, Source::Given),
+            Some(addr) => (format!("http://{addr}"), Source::Given),
+            None => match running() {
+                Some((addr, file)) => (addr, Source::Up(file)),
+                None => (DEFAULT_ADDR.to_owned(), Source::Default),
+            },
+        };
+        Self { addr, source, key_file, ca_file }
     }
 
     pub fn addr(&self) -> &str {
         &self.addr
     }
 
-    /// A channel to the services, which connects with the first call.
-    pub fn connect(&self) -> anyhow::Result<Channel> {
+    /// A channel to the services, which connects with the first call. Its calls carry the key that
+    /// is for this address, if there is one.
+    ///
+    /// # Errors
+    /// If the address is none, the key cannot be read, or it would go over plaintext to another
+    /// machine.
+    pub fn connect(&self) -> anyhow::Result<NamedChannel> {
+        let channel = self.endpoint()?.connect_lazy();
+        Ok(match self.key()? {
+            Some(key) => NamedChannel::new(channel, Arc::new(OneKey::new(&key))),
+            None => NamedChannel::nameless(channel),
+        })
+    }
+
+    /// How to connect to the services.
+    ///
+    /// # Errors
+    /// If the address is none, or the authority cannot be read.
+    pub fn endpoint(&self) -> anyhow::Result<Endpoint> {
         let addr = &self.addr;
-        if !addr.starts_with("http://") {
-            bail!(
-                "{addr} is not an address such as {DEFAULT_ADDR}; this command speaks gRPC without TLS"
-            );
-        }
+        let not_an_address = || format!("{addr} is not an address such as {DEFAULT_ADDR}");
+        let uri: Uri = addr.parse().with_context(not_an_address)?;
+        let secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => bail!(not_an_address()),
+        };
         let endpoint = Endpoint::from_shared(addr.clone())
-            .with_context(|| format!("{addr} is not an address such as {DEFAULT_ADDR}"))?
+            .with_context(not_an_address)?
             .connect_timeout(Duration::from_secs(3))
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-        Ok(endpoint.connect_lazy())
+        if !secure {
+            return Ok(endpoint);
+        }
+        let tls = match &self.ca_file {
+            Some(path) => {
+                let authority = std::fs::read(path)
+                    .with_context(|| format!("{} cannot be read", path.display()))?;
+                ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority))
+            }
+            None => ClientTlsConfig::new().with_webpki_roots(),
+        };
+        endpoint.tls_config(tls).context("the authority of --ca-file cannot be used")
+    }
+
+    /// The key for this address. An address that a folder names gets the key of that folder alone:
+    /// whoever can write one into it must not be sent another key.
+    ///
+    /// # Errors
+    /// If the key cannot be read, is for other servers, or would go over plaintext to another
+    /// machine.
+    pub fn key(&self) -> anyhow::Result<Option<Key>> {
+        let key = match (&self.source, &self.key_file) {
+            (Source::Up(file), _) => match std::fs::read_to_string(up_key_file(file)) {
+                Ok(text) => {
+                    Key::parse(&text).with_context(|| format!("{}", up_key_file(file).display()))?
+                }
+                Err(_) => return Ok(None),
+            },
+            (Source::Given | Source::Default, Some(path)) => self.key_in(path)?,
+            (Source::Given | Source::Default, None) => match running() {
+                // Named by hand, it is the address of `up` all the same.
+                Some((addr, file)) if addr == self.addr => {
+                    match std::fs::read_to_string(up_key_file(&file)) {
+                        Ok(text) => Key::parse(&text)?,
+                        Err(_) => return Ok(None),
+                    }
+                }
+                Some(_) | None => return Ok(None),
+            },
+        };
+        let uri: Uri = self.addr.parse()?;
+        if uri.scheme_str() == Some("http") && !uri.host().is_some_and(is_loopback) {
+            bail!(
+                "{} is another machine, and a key is not sent to it without TLS: name an https address, \
+                 or forward a port of it to this machine",
+                self.addr
+            );
+        }
+        Ok(Some(key))
+    }
+
+    fn key_in(&self, path: &Path) -> anyhow::Result<Key> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("{} cannot be read", path.display()))?;
+        let wrong = || {
+            anyhow!(
+                "{} is not a file with a key, as in `key = \"fsk_...\"` and `servers = [\"{}\"]`",
+                path.display(),
+                self.addr
+            )
+        };
+        // The parser's own words may quote the key.
+        let file: KeyFile = toml::from_str(&text).map_err(|_| wrong())?;
+        if !file.servers.iter().any(|server| server.trim_end_matches('/') == self.addr) {
+            bail!(
+                "the key in {} is not for {}: it names {}",
+                path.display(),
+                self.addr,
+                file.servers.join(", ")
+            );
+        }
+        Key::parse(&file.key).map_err(|_| wrong())
     }
 
     /// The message and the next step for a status that none of our services made: the transport's,
@@ -117,6 +231,11 @@ impl Target {
         };
         (message, Some(next_step))
     }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn running() -> Option<(String, PathBuf)> {
@@ -299,12 +418,38 @@ mod tests {
         }
     }
 
+    fn at(addr: &str, key_file: Option<PathBuf>) -> Target {
+        Target::find(ServerArgs { addr: Some(addr.to_owned()), key_file, ca_file: None })
+    }
+
     #[test]
-    fn only_http_addresses_are_accepted() {
-        assert_eq!(Target::find(Some("127.0.0.1:7".to_owned())).addr, "http://127.0.0.1:7");
-        for wrong in ["https://127.0.0.1:7", "redis://127.0.0.1:7", "foo bar", "http://"] {
-            let error = Target::find(Some(wrong.to_owned())).connect().unwrap_err();
+    fn other_addresses_are_refused() {
+        assert_eq!(at("127.0.0.1:7", None).addr, "http://127.0.0.1:7");
+        for wrong in ["redis://127.0.0.1:7", "foo bar", "http://"] {
+            let error = at(wrong, None).connect().unwrap_err();
             assert!(error.to_string().contains("is not an address such as"), "{wrong}: {error}");
         }
+    }
+
+    #[test]
+    fn a_key_goes_only_where_it_is_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shop.toml");
+        let key = Key::generate();
+        let servers = ["http://127.0.0.1:7", "http://shop.example:7", "https://shop.example:7"];
+        let text = format!("key = \"{}\"\nservers = {}\n", key.expose(), json!(servers));
+        std::fs::write(&path, text).unwrap();
+        let of = |addr: &str| at(addr, Some(path.clone())).key();
+        assert_eq!(of(servers[0]).unwrap(), Some(key.clone()));
+        assert_eq!(of(servers[2]).unwrap(), Some(key.clone()));
+        let error = of(servers[1]).unwrap_err().to_string();
+        assert!(error.contains("not sent to it without TLS"), "{error}");
+        let error = of("http://127.0.0.1:8").unwrap_err().to_string();
+        assert!(error.contains("is not for http://127.0.0.1:8"), "{error}");
+        std::fs::write(&path, key.expose()).unwrap();
+        let error = of(servers[0]).unwrap_err().to_string();
+        assert!(error.contains("is not a file with a key"), "{error}");
+        assert!(!error.contains(key.expose()), "{error}");
+        assert_eq!(at("http://127.0.0.1:9", None).key().unwrap(), None);
     }
 }

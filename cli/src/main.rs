@@ -43,6 +43,9 @@ enum Command {
     /// Stock: show, audit, adjust, history.
     #[command(subcommand)]
     Stock(commands::stock::StockCommand),
+    /// Keys of those who call: new, list, check.
+    #[command(subcommand)]
+    Access(commands::access::AccessCommand),
     /// Explain an error reason, or list all of them.
     Errors {
         /// The reason as an error names it, for example SOLD_OUT.
@@ -62,7 +65,7 @@ fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     let output = Output::new(cli.common.json);
-    let target = Target::find(cli.common.addr);
+    let target = Target::find(cli.common.server);
     complete(run(cli.command, &target, &output), &output, Some(&target), ExitCode::FAILURE)
 }
 
@@ -74,6 +77,7 @@ async fn run(command: Command, target: &Target, output: &Output) -> anyhow::Resu
         Command::Sale(command) => commands::sale::run(command, target, output).await,
         Command::Order(command) => commands::order::run(command, target, output).await,
         Command::Stock(command) => commands::stock::run(command, target, output).await,
+        Command::Access(command) => commands::access::run(command, output),
         Command::Errors { reason } => commands::errors::run(reason.as_deref(), output),
     }
 }

@@ -32,13 +32,27 @@ const READER_GONE: u8 = 128 + 13;
 // No doc comment: clap would print it as the description of the program.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Print JSON instead of tables, for errors too.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// Where the services are, and who calls them.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServerArgs {
     /// Where the services are, for example http://127.0.0.1:50051. Without it, where `flashsale up`
     /// runs. (`up`, `run` and, without it, `load` start their own.)
     #[arg(long, global = true, env = "FLASHSALE_ADDR")]
     pub addr: Option<String>,
-    /// Print JSON instead of tables, for errors too.
-    #[arg(long, global = true)]
-    pub json: bool,
+    /// The file with the key to call with, and the servers that the key is for. Without it, the key
+    /// of `flashsale up` for where that runs.
+    #[arg(long, global = true, env = "FLASHSALE_KEY_FILE")]
+    pub key_file: Option<PathBuf>,
+    /// The authority behind an https address, PEM. Without it, the public ones.
+    #[arg(long, global = true, env = "FLASHSALE_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Runs a command to its exit code. `asked` is the service that the command calls, if any;

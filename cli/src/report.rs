@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use flashsale_errors::Failure;
-use flashsale_proto::sale::{
-    GetSaleReportRequest, SaleReport, sale_service_client::SaleServiceClient,
+use flashsale_proto::{
+    NamedChannel,
+    sale::{GetSaleReportRequest, SaleReport, sale_service_client::SaleServiceClient},
 };
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 
 use crate::client::request;
 
@@ -25,7 +26,7 @@ fn passes(status: &Status) -> bool {
 /// # Errors
 /// The status of a call that a retry cannot help, or of any failed call once `at_most` has passed.
 pub async fn report_once(
-    channel: Channel,
+    channel: NamedChannel,
     sale_id: &str,
     at_most: Duration,
     wanted: impl Fn(&SaleReport) -> bool,

@@ -1,5 +1,6 @@
-//! The commands that operate running services.
+//! The commands that operate running services, and those for their keys.
 
+pub(crate) mod access;
 pub(crate) mod errors;
 pub(crate) mod order;
 pub(crate) mod sale;

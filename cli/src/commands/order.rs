@@ -10,6 +10,7 @@ use flashsale_cli::{
 };
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{
+    NamedChannel,
     checkout::{
         GetOrderRequest, Order, WatchOrderRequest, checkout_service_client::CheckoutServiceClient,
     },
@@ -19,7 +20,7 @@ use flashsale_proto::{
     },
 };
 use serde_json::{Value, json};
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 
 /// Entries per page of a list.
 const PAGE: i32 = 500;
@@ -115,7 +116,7 @@ pub(crate) async fn run(
 
 async fn dead_letters(
     command: DeadLettersCommand,
-    mut admin: OrderAdminServiceClient<Channel>,
+    mut admin: OrderAdminServiceClient<NamedChannel>,
     output: &Output,
 ) -> anyhow::Result<()> {
     let decided = match command {
@@ -201,7 +202,7 @@ fn dead_letters_text(found: &[DeadLetter]) -> String {
 }
 
 /// The transitions of an order; none while it is not recorded.
-async fn history(channel: Channel, order_id: &str) -> anyhow::Result<Vec<Transition>> {
+async fn history(channel: NamedChannel, order_id: &str) -> anyhow::Result<Vec<Transition>> {
     let mut admin = OrderAdminServiceClient::new(channel);
     let mut asked = ListTransitionsRequest {
         order_id: order_id.to_owned(),

@@ -12,7 +12,7 @@ use std::{fmt, path::Path};
 use flashsale_telemetry::TelemetryConfig;
 use serde::de::DeserializeOwned;
 
-pub use sections::{PeerConfig, ServerConfig};
+pub use sections::{AccessConfig, AccessMode, PeerConfig, ServerConfig};
 
 /// Names the TOML file to read.
 pub const FILE_VARIABLE: &str = "FLASHSALE_CONFIG";
@@ -20,7 +20,7 @@ pub const FILE_VARIABLE: &str = "FLASHSALE_CONFIG";
 /// What each environment variable that sets a value begins with: `FLASHSALE_<SECTION>__<KEY>`.
 pub const PREFIX: &str = "FLASHSALE_";
 
-/// The defaults that every service has: `[server]`, `[peers.*]` and `[telemetry]`.
+/// The defaults that every service has: `[server]`, `[access]`, `[peers.*]` and `[telemetry]`.
 const COMMON: [&str; 2] = [include_str!("../config.default.toml"), flashsale_telemetry::DEFAULTS];
 
 /// The section `name` of the defaults that every service has, with `own` over them.
@@ -41,6 +41,8 @@ pub trait Validate {
 pub trait CommonConfig {
     /// `[server]`.
     fn server(&self) -> &ServerConfig;
+    /// `[access]`.
+    fn access(&self) -> &AccessConfig;
     /// `[telemetry]`.
     fn telemetry(&self) -> &TelemetryConfig;
 }

@@ -6,6 +6,10 @@
 //! module `stack`.
 
 pub mod boottime;
+/// The caller of the request that is being served.
+pub mod caller {
+    pub use flashsale_access::{current, reaches, reaches_all};
+}
 pub mod config;
 pub mod deadline;
 mod drain;
@@ -21,7 +25,9 @@ mod subrequests;
 mod subscriptions;
 pub mod wire;
 
-pub use config::{CommonConfig, PeerConfig, Problem, ServerConfig, Validate};
+pub use config::{
+    AccessConfig, AccessMode, CommonConfig, PeerConfig, Problem, ServerConfig, Validate,
+};
 pub use drain::Drain;
 pub use hosted::{Hosted, Task};
 pub use periodic::{Ticks, periodic};

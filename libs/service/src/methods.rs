@@ -2,12 +2,16 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
+use flashsale_proto::access::{RULES, Rule};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
 /// Everything a process serves, for reflection and for [`find`].
 pub(crate) const DESCRIPTORS: [&[u8]; 2] =
     [flashsale_proto::DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET];
+
+/// Stands for every method that is not in the contract, as in OpenTelemetry's conventions.
+pub(crate) const OTHERS: &str = "_OTHER";
 
 /// One method of the contract.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,6 +20,8 @@ pub(crate) struct Method {
     pub(crate) name: String,
     /// Whether the answer is a stream, which has no deadline of its own.
     pub(crate) streams: bool,
+    /// Who may call it. Health, which is gRPC's own, has none.
+    pub(crate) rule: Option<&'static Rule>,
 }
 
 static METHODS: LazyLock<HashMap<String, Method>> = LazyLock::new(|| {
@@ -29,7 +35,9 @@ static METHODS: LazyLock<HashMap<String, Method>> = LazyLock::new(|| {
                 for method in &service.method {
                     let name = format!("{full_name}/{}", method.name());
                     let streams = method.server_streaming();
-                    methods.insert(format!("/{name}"), Method { name, streams });
+                    let path = format!("/{name}");
+                    let rule = RULES.iter().find(|rule| rule.path == path);
+                    methods.insert(path, Method { name, streams, rule });
                 }
             }
         }

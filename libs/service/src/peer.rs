@@ -4,20 +4,23 @@
 //! a deadline: what is left of the request being served, but never more than the peer's own
 //! ceiling. The transport sends no `grpc-timeout` of its own, so it is set here; and the call also
 //! ends here when it passes, with a typed `DEADLINE_EXCEEDED`. Calls are not repeated: only the
-//! caller knows whether that is safe.
+//! caller knows whether that is safe. It carries the key that this service is known by at the peer;
+//! the file of it is read again while the process runs, so that a key rotates without a restart.
 
 use std::{
     future::Future as _,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
+use flashsale_access::{Change, Key, Reloaded};
 use flashsale_errors::{Failure, Reason};
 use flashsale_telemetry::propagate;
 use futures::future::BoxFuture;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 use tonic::{
@@ -34,13 +37,15 @@ use crate::{PeerConfig, deadline, methods, stack};
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// How long the answer to that may take.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the file with the key is looked at again.
+const KEY_RELOAD: Duration = Duration::from_secs(5);
 
-/// A channel to the service `name`, for the generated clients.
+/// A channel of the service `own` to the service `name`, for the generated clients.
 ///
 /// # Errors
-/// When the URL or the authority's certificate cannot be read. A peer that is away is no error: it
-/// may come.
-pub fn connect(name: &'static str, config: &PeerConfig) -> anyhow::Result<PeerChannel> {
+/// When the URL, the authority's certificate or the key cannot be read. A peer that is away is no
+/// error: it may come.
+pub fn connect(own: &str, name: &'static str, config: &PeerConfig) -> anyhow::Result<PeerChannel> {
     let mut endpoint = Endpoint::from_shared(config.url.clone())
         .with_context(|| format!("the URL of the peer {name} cannot be read"))?
         .connect_timeout(Duration::from_millis(config.connect_timeout_ms))
@@ -60,7 +65,26 @@ pub fn connect(name: &'static str, config: &PeerConfig) -> anyhow::Result<PeerCh
         name,
         channel: endpoint.connect_lazy(),
         ceiling: Duration::from_millis(config.timeout_ms),
+        key: key(own, name, config)?,
     })
+}
+
+/// The header of a key.
+type KeyFile = Arc<Reloaded<HeaderValue>>;
+
+fn key(own: &str, name: &str, config: &PeerConfig) -> anyhow::Result<Option<KeyFile>> {
+    let Some(path) = config.key_file_of(own) else { return Ok(None) };
+    let file = Reloaded::open(&path, KEY_RELOAD, bearer)
+        .map_err(|problem| anyhow!("the key for the peer {name}: {problem}"))?;
+    Ok(Some(Arc::new(file)))
+}
+
+fn bearer(text: &str) -> Result<HeaderValue, String> {
+    let key = Key::parse(text).map_err(|error| error.to_string())?;
+    let mut header = HeaderValue::try_from(format!("Bearer {}", key.expose()))
+        .map_err(|error| error.to_string())?;
+    header.set_sensitive(true);
+    Ok(header)
 }
 
 /// A channel to another service; a clone shares its connection.
@@ -69,6 +93,7 @@ pub struct PeerChannel {
     name: &'static str,
     channel: Channel,
     ceiling: Duration,
+    key: Option<KeyFile>,
 }
 
 impl PeerChannel {
@@ -111,6 +136,16 @@ impl Service<Request<Body>> for PeerChannel {
         let streams = methods::streams(path);
         let span = self.span(path);
         span.in_scope(|| propagate::inject_http(request.headers_mut()));
+        if let Some(key) = &self.key {
+            if let Some(Change::Broken(problem)) = key.refresh() {
+                tracing::error!(
+                    peer = self.name,
+                    problem,
+                    "the file of the key is broken; the one before stays in use"
+                );
+            }
+            request.headers_mut().insert(AUTHORIZATION, HeaderValue::clone(&key.get()));
+        }
         if streams {
             return Box::pin(self.channel.call(request).instrument(span));
         }

@@ -45,11 +45,11 @@ where
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let telemetry = flashsale_telemetry::init(name, config.telemetry())?;
-        let server = config.server().clone();
+        let (server, access) = (config.server().clone(), config.access().clone());
         let drain = Drain::new();
         begin_on_signals(&drain)?;
         let served = match build(config, drain.clone()).await {
-            Ok(hosted) => serve(name, &server, vec![hosted], drain).await,
+            Ok(hosted) => serve(name, &server, &access, vec![hosted], drain).await,
             Err(error) => Err(error.context("it cannot be built")),
         };
         // Exporting blocks its thread; the runtime has to go on meanwhile to carry the export.

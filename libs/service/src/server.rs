@@ -17,7 +17,7 @@ use tonic::{
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{Drain, Hosted, ServerConfig, Task, hosted::Ready, methods, stack};
+use crate::{AccessConfig, Drain, Hosted, ServerConfig, Task, hosted::Ready, methods, stack};
 use connections::Connections;
 use http_port::Readiness;
 
@@ -31,21 +31,22 @@ const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// Serves `hosted` until `drain` is begun and done.
 ///
 /// # Errors
-/// When a port is taken or TLS cannot be set up, and when a background task has failed.
+/// When a port is taken, TLS cannot be set up or the keys cannot be read, and when a background task has failed.
 pub async fn serve(
     name: &'static str,
     server: &ServerConfig,
+    access: &AccessConfig,
     hosted: Vec<Hosted>,
     drain: Drain,
 ) -> anyhow::Result<()> {
-    bind(server).await?.run(name, hosted, drain).await
+    bind(server, access).await?.run(name, hosted, drain).await
 }
 
 /// Takes the two ports. Errors lead to where the section says that their pages are from now on.
 ///
 /// # Errors
-/// When one is taken, or the certificate cannot be read.
-pub async fn bind(server: &ServerConfig) -> anyhow::Result<Listening> {
+/// When one is taken, or the certificate or the keys cannot be read.
+pub async fn bind(server: &ServerConfig, access: &AccessConfig) -> anyhow::Result<Listening> {
     flashsale_errors::publish_pages_at(&server.error_pages_url);
     let listen = async |address: SocketAddr, key: &str| {
         TcpListener::bind(address)
@@ -55,12 +56,14 @@ pub async fn bind(server: &ServerConfig) -> anyhow::Result<Listening> {
     let grpc = listen(server.grpc_listen, "server.grpc_listen").await?;
     let http = listen(server.http_listen, "server.http_listen").await?;
     let tls = tls(server)?;
+    let gate = stack::Gate::open(access)?;
     Ok(Listening {
         grpc_address: grpc.local_addr()?,
         http_address: http.local_addr()?,
         grpc,
         http,
         tls,
+        gate,
         config: server.clone(),
     })
 }
@@ -82,6 +85,7 @@ pub struct Listening {
     grpc_address: SocketAddr,
     http_address: SocketAddr,
     tls: Option<ServerTlsConfig>,
+    gate: Arc<stack::Gate>,
     config: ServerConfig,
 }
 
@@ -107,10 +111,12 @@ impl Listening {
         hosted: Vec<Hosted>,
         drain: Drain,
     ) -> anyhow::Result<()> {
-        let Listening { grpc, http, grpc_address, http_address, tls, config } = self;
+        let Listening { grpc, http, grpc_address, http_address, tls, gate, config } = self;
         let mut merged = Merged::of(hosted);
         let health = merged.add_health().await;
-        merged.add_reflection()?;
+        if config.reflection {
+            merged.add_reflection()?;
+        }
         let readiness = Readiness::ready();
 
         // Cancelled when it goes, too: no connection outlives this call.
@@ -128,7 +134,7 @@ impl Listening {
         let connections = Connections::new(grpc, config.max_connections, cut.clone());
         let grpc = grpc_port::serve(
             builder,
-            stack::around(merged.routes, &config, drain.clone()),
+            stack::around(merged.routes, &config, gate, drain.clone()),
             Arc::new(connections),
             merged.ready.iter().map(|condition| condition.ready.clone()).collect(),
             drain.clone(),

@@ -1,5 +1,6 @@
 //! What every call passes on its way to a handler, outermost first. One middleware a file.
 
+mod access;
 mod deadline;
 mod ending;
 mod panics;
@@ -14,6 +15,7 @@ use http::{Request, Response};
 use tonic::body::Body;
 use tower::{Service, ServiceBuilder, layer::layer_fn};
 
+pub(crate) use access::Gate;
 pub(crate) use deadline::{expired, requested as requested_timeout};
 pub(crate) use panics::{panicked, words as panic_words};
 pub(crate) use trace::{Call, Instruments};
@@ -24,6 +26,7 @@ use crate::{Drain, ServerConfig};
 pub(crate) fn around(
     routes: axum::Router,
     config: &ServerConfig,
+    gate: Arc<Gate>,
     drain: Drain,
 ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
 + Clone
@@ -40,6 +43,8 @@ pub(crate) fn around(
         // Around everything that can panic, inside the span, so that the incident carries the trace
         // id.
         .layer(layer_fn(panics::Panics::new))
+        // Before anything of the request is read or waited for: a stranger costs a look at a table.
+        .layer(layer_fn(move |inner| access::Access::new(inner, Arc::clone(&gate))))
         // Before the call counts as in work: an expired call is answered at once.
         .layer(layer_fn(move |inner| deadline::Deadline::new(inner, max_deadline)))
         // Just before the work, so that what is refused has cost nothing.

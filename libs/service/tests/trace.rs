@@ -25,7 +25,7 @@ async fn a_call_carries_its_trace_to_the_peer() {
     };
     let telemetry = flashsale_telemetry::init("test", &config).unwrap();
     let server = serve(server_config()).await;
-    let channel = peer::connect("sale", &peer_config(&server.grpc_url)).unwrap();
+    let channel = peer::connect("checkout", "sale", &peer_config(&server.grpc_url)).unwrap();
     let mut client = SaleServiceClient::new(channel);
     let mut traces = Vec::new();
     for _ in 0..2 {

@@ -5,6 +5,7 @@
 //!   fail.
 //! - [`buyer`]: what a buyer says in each call.
 //! - [`fixtures`]: sales, orders and payments that are written into the record.
+//! - [`keys`]: the keys of those who call.
 //! - [`testing`]: the same for one test each, services in the process of the test, and generated
 //!   fakes of their peers.
 //!
@@ -12,6 +13,7 @@
 
 pub mod buyer;
 pub mod fixtures;
+pub mod keys;
 pub mod platform;
 pub mod proxy;
 pub mod servers;
@@ -25,6 +27,6 @@ pub use servers::{
 };
 pub use testing::{
     TestCluster, TestNats, TestPg, TestRedis, TestSentinel, TestServer, ask_redis, assert_failure,
-    eventually, fakes, init, nats, postgres, redis, redis_cluster, redis_sentinel, serve,
-    server_config,
+    eventually, fakes, identity, init, keys as test_keys, nats, peer_config, postgres, redis,
+    redis_cluster, redis_sentinel, serve, server_config,
 };

@@ -30,6 +30,9 @@ use crate::{
     tasks::{Relay, backlog, order_events, orders_stream},
 };
 
+/// The name of the service, by which others know it.
+const NAME: &str = "checkout";
+
 /// The compiled-in configuration.
 pub const DEFAULTS: &[&str] =
     &[flashsale_pg::DEFAULTS, flashsale_queue::DEFAULTS, include_str!("../config.default.toml")];
@@ -39,12 +42,12 @@ pub const DEFAULTS: &[&str] =
 /// # Errors
 /// A URL of the configuration cannot be used.
 pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
-    let record = Record::new(flashsale_pg::connect(&config.postgres, "checkout")?);
-    let nats = flashsale_queue::connect(&config.nats, "checkout").await?;
+    let record = Record::new(flashsale_pg::connect(&config.postgres, NAME)?);
+    let nats = flashsale_queue::connect(&config.nats, NAME).await?;
     let publish_timeout = Duration::from_millis(config.nats.publish_timeout_ms);
     let queue = Queue::new(nats.clone(), publish_timeout);
     let events = OrderEvents::new(nats);
-    let inventory = Inventory::new(peer::connect("inventory", &config.peers.inventory)?);
+    let inventory = Inventory::new(peer::connect(NAME, "inventory", &config.peers.inventory)?);
     let admission_control = AdmissionControl::new(&config.intake, queue.space().clone());
     let subscriptions = OrderSubscriptions::new(config.watch.max_watchers);
     let orders = Orders {

@@ -31,6 +31,9 @@ use crate::{
     store::Queue,
 };
 
+/// The name of the service, by which others know it.
+const NAME: &str = "inventory";
+
 /// The configuration's defaults, with a comment on every value.
 pub const DEFAULTS: &[&str] = &[
     flashsale_pg::DEFAULTS,
@@ -55,7 +58,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let store = Store::connect(&config.redis).await?;
     store.check_until(tokio::time::sleep(CHECK_WITHIN)).await?;
     let check = check_store(store.clone(), drain.clone());
-    let pool = flashsale_pg::connect(&config.postgres, "inventory")?;
+    let pool = flashsale_pg::connect(&config.postgres, NAME)?;
     let own_pool = flashsale_pg::connect(
         &PgConfig { max_connections: OWN_CONNECTIONS, ..config.postgres.clone() },
         "inventory-serving",
@@ -65,6 +68,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let queue = Queue::connect(&config.nats).await?;
     let inventory = Arc::new(Inventory::new(store, pool, own_pool, queue, timeout));
     let admissions = Admissions::new(WaitingRoom::new(peer::connect(
+        NAME,
         "waiting-room",
         &config.peers.waiting_room,
     )?));

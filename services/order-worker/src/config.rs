@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use anyhow::Context as _;
 use flashsale_pg::PgConfig;
 use flashsale_queue::NatsConfig;
-use flashsale_service::{CommonConfig, PeerConfig, Problem, ServerConfig, Validate};
+use flashsale_service::{AccessConfig, CommonConfig, PeerConfig, Problem, ServerConfig, Validate};
 use flashsale_telemetry::TelemetryConfig;
 use lettre::message::Mailbox;
 use serde::Deserialize;
@@ -28,6 +28,8 @@ use crate::{
 pub struct Config {
     /// Health and metrics.
     pub server: ServerConfig,
+    /// Who is served.
+    pub access: AccessConfig,
     /// Logs, traces and metrics.
     pub telemetry: TelemetryConfig,
     /// The record.
@@ -223,6 +225,10 @@ impl CommonConfig for Config {
         &self.server
     }
 
+    fn access(&self) -> &AccessConfig {
+        &self.access
+    }
+
     fn telemetry(&self) -> &TelemetryConfig {
         &self.telemetry
     }
@@ -231,6 +237,7 @@ impl CommonConfig for Config {
 impl Validate for Config {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = self.server.problems();
+        problems.extend(self.access.problems(&self.server));
         problems.extend(self.telemetry.problems().into_iter().map(Problem::from));
         problems.extend(self.postgres.problems().into_iter().map(Problem::from));
         problems.extend(self.nats.problems().into_iter().map(Problem::from));

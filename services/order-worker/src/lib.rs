@@ -43,6 +43,9 @@ use tasks::{
     settlement::{self, Settler},
 };
 
+/// The name of the service, by which others know it.
+const NAME: &str = "order-worker";
+
 /// The defaults of every value of the configuration.
 pub const DEFAULTS: &[&str] =
     &[flashsale_pg::DEFAULTS, flashsale_queue::DEFAULTS, include_str!("../config.default.toml")];
@@ -52,13 +55,12 @@ pub const DEFAULTS: &[&str] =
 /// # Errors
 /// When the configuration cannot be used.
 pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
-    let pool = flashsale_pg::connect(&config.postgres, "order-worker").context("postgres.url")?;
+    let pool = flashsale_pg::connect(&config.postgres, NAME).context("postgres.url")?;
     let pool = SteppedPool::new(pool);
-    let client =
-        flashsale_queue::connect(&config.nats, "order-worker").await.context("nats.url")?;
+    let client = flashsale_queue::connect(&config.nats, NAME).await.context("nats.url")?;
     let jetstream = jetstream::new(client.clone());
-    let inventory = Inventory::new(peer::connect("inventory", &config.peers.inventory)?);
-    let payments = Payments::new(peer::connect("payment", &config.peers.payment)?);
+    let inventory = Inventory::new(peer::connect(NAME, "inventory", &config.peers.inventory)?);
+    let payments = Payments::new(peer::connect(NAME, "payment", &config.peers.payment)?);
     let publish_timeout = Duration::from_millis(config.nats.publish_timeout_ms);
     let events = EventsStream::new(jetstream.clone(), config.nats);
     let (wakeups, pending) = Wakeups::new();

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use flashsale_breaker::BreakerConfig;
 use flashsale_pg::PgConfig;
 use flashsale_queue::NatsConfig;
-use flashsale_service::{CommonConfig, Problem, ServerConfig, Validate};
+use flashsale_service::{AccessConfig, CommonConfig, Problem, ServerConfig, Validate};
 use flashsale_telemetry::TelemetryConfig;
 use http::Uri;
 use serde::Deserialize;
@@ -23,6 +23,8 @@ const MAX_BUDGET_PER_S: f64 = 10_000.0;
 pub struct Config {
     /// `[server]`.
     pub server: ServerConfig,
+    /// `[access]`.
+    pub access: AccessConfig,
     /// `[telemetry]`.
     pub telemetry: TelemetryConfig,
     /// `[postgres]`.
@@ -76,6 +78,10 @@ impl CommonConfig for Config {
         &self.server
     }
 
+    fn access(&self) -> &AccessConfig {
+        &self.access
+    }
+
     fn telemetry(&self) -> &TelemetryConfig {
         &self.telemetry
     }
@@ -84,6 +90,7 @@ impl CommonConfig for Config {
 impl Validate for Config {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = self.server.problems();
+        problems.extend(self.access.problems(&self.server));
         problems.extend(self.telemetry.problems().into_iter().map(Problem::from));
         problems.extend(self.postgres.problems().into_iter().map(Problem::from));
         problems.extend(self.nats.problems().into_iter().map(Problem::from));

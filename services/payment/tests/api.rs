@@ -8,7 +8,7 @@ use common::{config, eur, order};
 use flashsale_errors::Reason;
 use flashsale_payment::store::{Force, Store};
 use flashsale_proto::{
-    Money,
+    Money, NamedChannel,
     payment::{
         BreakerForce, CancelPaymentRequest, CreatePaymentsRequest, GetBreakerRequest,
         GetPaymentRequest, Payment, PaymentOrder, PaymentState, RefundRequest, SetBreakerRequest,
@@ -18,13 +18,13 @@ use flashsale_proto::{
 };
 use flashsale_service::Drain;
 use flashsale_testbed::{TestPg, TestServer, assert_failure};
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 use uuid::Uuid;
 
 struct Api {
     pg: TestPg,
-    payments: PaymentServiceClient<Channel>,
-    admin: PaymentAdminServiceClient<Channel>,
+    payments: PaymentServiceClient<NamedChannel>,
+    admin: PaymentAdminServiceClient<NamedChannel>,
     sale: Uuid,
     _server: TestServer,
 }

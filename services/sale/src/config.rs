@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flashsale_pg::PgConfig;
-use flashsale_service::{CommonConfig, PeerConfig, Problem, ServerConfig, Validate};
+use flashsale_service::{AccessConfig, CommonConfig, PeerConfig, Problem, ServerConfig, Validate};
 use flashsale_telemetry::TelemetryConfig;
 use serde::Deserialize;
 
@@ -15,6 +15,8 @@ use crate::tasks::{propagation::PropagationPace, reports::ReportPace};
 pub struct Config {
     /// `[server]`.
     pub server: ServerConfig,
+    /// `[access]`.
+    pub access: AccessConfig,
     /// `[telemetry]`.
     pub telemetry: TelemetryConfig,
     /// `[postgres]`.
@@ -85,6 +87,10 @@ impl CommonConfig for Config {
         &self.server
     }
 
+    fn access(&self) -> &AccessConfig {
+        &self.access
+    }
+
     fn telemetry(&self) -> &TelemetryConfig {
         &self.telemetry
     }
@@ -93,6 +99,7 @@ impl CommonConfig for Config {
 impl Validate for Config {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = self.server.problems();
+        problems.extend(self.access.problems(&self.server));
         problems.extend(self.telemetry.problems().into_iter().map(Problem::from));
         problems.extend(self.postgres.problems().into_iter().map(Problem::from));
         problems.extend(self.peers.inventory.problems("inventory"));

@@ -31,6 +31,9 @@ use crate::{
     },
 };
 
+/// The name of the service, by which others know it.
+const NAME: &str = "sale";
+
 /// The configuration compiled in.
 pub const DEFAULTS: &[&str] = &[flashsale_pg::DEFAULTS, include_str!("../config.default.toml")];
 
@@ -39,9 +42,10 @@ pub const DEFAULTS: &[&str] = &[flashsale_pg::DEFAULTS, include_str!("../config.
 /// # Errors
 /// When a URL or a certificate cannot be read.
 pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
-    let store = Store::new(flashsale_pg::connect(&config.postgres, "sale")?);
-    let inventory = Inventory::new(peer::connect("inventory", &config.peers.inventory)?);
-    let waiting_room = WaitingRoom::new(peer::connect("waiting-room", &config.peers.waiting_room)?);
+    let store = Store::new(flashsale_pg::connect(&config.postgres, NAME)?);
+    let inventory = Inventory::new(peer::connect(NAME, "inventory", &config.peers.inventory)?);
+    let waiting_room =
+        WaitingRoom::new(peer::connect(NAME, "waiting-room", &config.peers.waiting_room)?);
     let settings = config.sale;
 
     let propagator = Arc::new(Propagator::new(

@@ -1,9 +1,11 @@
 //! All services in one process behind one port. They still talk gRPC to each other, over loopback.
 
-use std::{collections::HashMap, io::Write as _, process::ExitCode};
+use std::{io::Write as _, process::ExitCode};
 
 use anyhow::Context as _;
-use flashsale_service::{CommonConfig, Drain, Problem, ServerConfig, Validate, config, serve};
+use flashsale_service::{
+    AccessConfig, CommonConfig, Drain, Problem, ServerConfig, Validate, config, serve,
+};
 use flashsale_telemetry::TelemetryConfig;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,12 +16,17 @@ const DEFAULTS: &[&str] = &[include_str!("../config.default.toml")];
 #[serde(deny_unknown_fields)]
 struct Config {
     server: ServerConfig,
+    access: AccessConfig,
     telemetry: TelemetryConfig,
 }
 
 impl CommonConfig for Config {
     fn server(&self) -> &ServerConfig {
         &self.server
+    }
+
+    fn access(&self) -> &AccessConfig {
+        &self.access
     }
 
     fn telemetry(&self) -> &TelemetryConfig {
@@ -30,6 +37,7 @@ impl CommonConfig for Config {
 impl Validate for Config {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = self.server.problems();
+        problems.extend(self.access.problems(&self.server));
         problems.extend(self.telemetry.problems().into_iter().map(Problem::from));
         problems
     }
@@ -88,7 +96,7 @@ async fn host() -> anyhow::Result<()> {
         flashsale_payment::build(load(flashsale_payment::DEFAULTS, "payment")?, drain.clone())
             .await?,
     ];
-    let served = serve("flashsale", &config.server, hosted, drain).await;
+    let served = serve("flashsale", &config.server, &config.access, hosted, drain).await;
     // Exporting blocks its thread; the runtime has to go on meanwhile to carry the export.
     tokio::task::spawn_blocking(|| telemetry.shutdown()).await?;
     served
@@ -98,13 +106,6 @@ fn load<C: serde::de::DeserializeOwned + Validate>(
     defaults: &[&str],
     name: &str,
 ) -> anyhow::Result<C> {
-    // The two sections of the process itself are not the services' own: theirs stay at their
-    // defaults.
-    let env: HashMap<String, String> = std::env::vars()
-        .filter(|(key, _)| {
-            !key.starts_with("FLASHSALE_SERVER__") && !key.starts_with("FLASHSALE_TELEMETRY__")
-        })
-        .collect();
-    config::load_from(defaults, None, env.into_iter())
+    config::load_from(defaults, None, std::env::vars())
         .with_context(|| format!("the configuration of {name}"))
 }

@@ -2,7 +2,7 @@
 
 use flashsale_pg::PgConfig;
 use flashsale_redis::RedisConfig;
-use flashsale_service::{CommonConfig, PeerConfig, Problem, ServerConfig, Validate};
+use flashsale_service::{AccessConfig, CommonConfig, PeerConfig, Problem, ServerConfig, Validate};
 use flashsale_telemetry::TelemetryConfig;
 use serde::Deserialize;
 
@@ -11,6 +11,8 @@ use serde::Deserialize;
 pub struct Config {
     /// `[server]`.
     pub server: ServerConfig,
+    /// `[access]`.
+    pub access: AccessConfig,
     /// `[telemetry]`.
     pub telemetry: TelemetryConfig,
     /// `[postgres]`.
@@ -73,6 +75,10 @@ impl CommonConfig for Config {
         &self.server
     }
 
+    fn access(&self) -> &AccessConfig {
+        &self.access
+    }
+
     fn telemetry(&self) -> &TelemetryConfig {
         &self.telemetry
     }
@@ -81,6 +87,7 @@ impl CommonConfig for Config {
 impl Validate for Config {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = self.server.problems();
+        problems.extend(self.access.problems(&self.server));
         problems.extend(self.telemetry.problems().into_iter().map(Problem::from));
         problems.extend(self.postgres.problems().into_iter().map(Problem::from));
         problems.extend(self.redis.problems().into_iter().map(Problem::from));

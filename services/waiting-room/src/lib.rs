@@ -32,6 +32,9 @@ use crate::{
     tasks::{HeadMover, check_store},
 };
 
+/// The name of the service, by which others know it.
+const NAME: &str = "waiting-room";
+
 /// The compiled-in configuration.
 pub const DEFAULTS: &[&str] =
     &[flashsale_pg::DEFAULTS, flashsale_redis::DEFAULTS, include_str!("../config.default.toml")];
@@ -46,7 +49,7 @@ const CHECK_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 /// is too old. A Redis that answers later than the start waits ends the service then.
 pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let signer = keys::signer(&config.admission)?;
-    let record = Record::new(flashsale_pg::connect(&config.postgres, "waiting-room")?);
+    let record = Record::new(flashsale_pg::connect(&config.postgres, NAME)?);
     let store = flashsale_redis::Store::connect(&config.redis).await?;
     store.check_until(tokio::time::sleep(CHECK_WITHIN)).await?;
     let check = check_store(store.clone(), drain.clone());
@@ -63,12 +66,12 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         metrics: metrics.clone(),
         heartbeat: std::time::Duration::from_millis(config.room.heartbeat_ms),
     };
-    let inventory = Inventory::new(peer::connect("inventory", &config.peers.inventory)?);
+    let inventory = Inventory::new(peer::connect(NAME, "inventory", &config.peers.inventory)?);
     let head_mover = HeadMover {
         rooms: rooms.clone(),
         feeds: feeds.clone(),
         inventory,
-        checkout: Checkout::new(peer::connect("checkout", &config.peers.checkout)?),
+        checkout: Checkout::new(peer::connect(NAME, "checkout", &config.peers.checkout)?),
         metrics,
         config: config.room,
     };

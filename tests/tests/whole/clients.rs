@@ -34,15 +34,16 @@ async fn generated_clients_complete_the_journey() {
     })
     .await;
     let about = up.json("up.json");
-    let (address, sale_id) = (about["grpc"].as_str().unwrap(), about["sale_id"].as_str().unwrap());
+    let [address, sale_id, key] =
+        ["grpc", "sale_id", "shop_key_file"].map(|name| about[name].as_str().unwrap());
 
     for (client, sku) in [(python_journey as Client, "TW-CAP-OLV"), (typescript, "TW-CAP-SND")] {
-        let said = Said::by(client(&made).args([&shaky(address), sale_id, sku]));
+        let said = Said::by(client(&made).args([&shaky(address), sale_id, sku, key]));
         assert_eq!(said.code, Some(0), "{said:?}");
         assert_eq!(without_what_depends_on_time(&said.out), journey(sku), "{said:?}");
     }
-    reflection_is_enough(&made, &[address, sale_id, "TW-MUG-01"]);
-    what_was_not_expected_ends_with_its_reason(&made, &[address, sale_id, "NO-SUCH-SKU"]);
+    reflection_is_enough(&made, &[address, sale_id, "TW-MUG-01", key]);
+    what_was_not_expected_ends_with_its_reason(&made, &[address, sale_id, "NO-SUCH-SKU", key]);
 
     kill(up.pid(), Signal::SIGINT).unwrap();
     let (status, said) = up.end();

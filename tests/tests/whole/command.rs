@@ -6,9 +6,11 @@ use std::{
     process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
 };
 
-use flashsale_testbed::eventually;
+use flashsale_proto::NamedChannel;
+use flashsale_testbed::{eventually, keys::KeyFolder};
 use serde_json::Value;
 use tempfile::TempDir;
+use tonic::transport::Endpoint;
 
 pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -36,9 +38,21 @@ pub(crate) fn flashsale(home: &Path, args: &[&str]) -> Command {
         .env("FLASHSALE_HOME", home)
         .env("FLASHSALE_TOOLS", tools())
         .env_remove("FLASHSALE_ADDR")
+        .env_remove("FLASHSALE_KEY_FILE")
         .env_remove("STRIPE_SECRET_KEY")
         .stdin(Stdio::null());
     command
+}
+
+/// A connection for a shop and an operator to what `flashsale up` has written about itself.
+pub(crate) async fn channel(about: &Value) -> NamedChannel {
+    let endpoint = Endpoint::from_shared(about["grpc"].as_str().unwrap().to_owned()).unwrap();
+    keys(about).shop_and_operator(endpoint.connect().await.unwrap())
+}
+
+/// The keys of what `flashsale up` has written about itself.
+pub(crate) fn keys(about: &Value) -> KeyFolder {
+    KeyFolder::read(&Path::new(about["folder"].as_str().unwrap()).join("keys")).unwrap()
 }
 
 /// A command's output and exit code.

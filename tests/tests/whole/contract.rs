@@ -14,9 +14,8 @@ use flashsale_proto::{
 };
 use flashsale_testbed::{assert_failure, eventually};
 use nix::sys::signal::{Signal, kill};
-use tonic::transport::Channel;
 
-use crate::command::{Flashsale, repository};
+use crate::command::{Flashsale, channel, repository};
 
 /// The calls of the contract that are not built yet.
 const NOT_BUILT: [&str; 4] = ["UpdateSale", "ScheduleSale", "PauseSale", "RunDraw"];
@@ -56,8 +55,7 @@ async fn unbuilt_calls_answer_not_implemented() {
         }
     })
     .await;
-    let address = about["grpc"].as_str().unwrap().to_owned();
-    let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
+    let channel = channel(&about).await;
     let request_id = uuid::Uuid::new_v4().to_string();
     let sale_id = about["sale_id"].as_str().unwrap().to_owned();
     let mut sales = SaleServiceClient::new(channel.clone());

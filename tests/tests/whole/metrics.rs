@@ -10,10 +10,9 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-use tonic::transport::Channel;
 
 use crate::{
-    command::{Flashsale, repository},
+    command::{Flashsale, channel, repository},
     shopper::Shopper,
 };
 
@@ -33,8 +32,8 @@ async fn metrics_match_docs_dashboard_and_alerts() {
     let mut up = Flashsale::start(&["up"]);
     up.read_until("Ctrl-C stops everything");
     let about = up.json("up.json");
-    let (grpc, sale_id) = (about["grpc"].as_str().unwrap(), about["sale_id"].as_str().unwrap());
-    let channel = Channel::from_shared(grpc.to_owned()).unwrap().connect().await.unwrap();
+    let sale_id = about["sale_id"].as_str().unwrap();
+    let channel = channel(&about).await;
     let mut buyer = Shopper::new(channel.clone(), sale_id, "Grace");
     buyer.come_in().await;
     let order = buyer.place(1, "pm_card_visa").await.unwrap();

@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 
 use flashsale_errors::Reason;
 use flashsale_proto::{
+    NamedChannel,
     checkout::{Line, Order, checkout_service_client::CheckoutServiceClient},
     waitingroom::{
         Outlook, WatchPositionRequest, waiting_room_service_client::WaitingRoomServiceClient,
@@ -12,12 +13,11 @@ use flashsale_proto::{
 use flashsale_testbed::{buyer::Buyer, eventually};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
-use tonic::transport::Channel;
 use uuid::Uuid;
 
 use crate::{
     adjusting::stock_is_adjusted_and_its_history_shown,
-    command::{Flashsale, Said, flashsale, own_home, repository},
+    command::{Flashsale, Said, channel, flashsale, own_home, repository},
 };
 
 const SAMPLE: &str = "cli/samples/spring-drop.csv";
@@ -31,8 +31,7 @@ async fn printed_calls_and_commands_work() {
     let printed = up.read_until("Ctrl-C stops everything");
     let about = up.json("up.json");
     let sale_id = about["sale_id"].as_str().unwrap().to_owned();
-    let channel = Channel::from_shared(about["grpc"].as_str().unwrap().to_owned()).unwrap();
-    let channel = channel.connect().await.unwrap();
+    let channel = channel(&about).await;
 
     the_printed_calls_answer_as_they_should(&printed);
     the_stock_is_shown(&up, &sale_id);
@@ -382,7 +381,7 @@ fn unknown_and_malformed_ids_are_told_apart(up: &Flashsale, sale_id: &str) {
 }
 
 /// One buyer's visit: joins, waits for the admission, and orders one mug.
-async fn buy(channel: Channel, sale_id: &str, buyer: &str, card: &str) -> Order {
+async fn buy(channel: NamedChannel, sale_id: &str, buyer: &str, card: &str) -> Order {
     let mut room = WaitingRoomServiceClient::new(channel.clone());
     let buyer = Buyer::new(sale_id, buyer.to_owned(), "Grace H.".to_owned());
     let ticket = room.join(buyer.join(Uuid::new_v4())).await.unwrap().into_inner().ticket;
@@ -415,7 +414,7 @@ async fn buy(channel: Channel, sale_id: &str, buyer: &str, card: &str) -> Order 
 async fn orders_are_shown_and_watched_to_their_end(
     up: &Flashsale,
     sale_id: &str,
-    channel: Channel,
+    channel: NamedChannel,
 ) {
     let order = buy(channel.clone(), sale_id, "grace", "pm_card_visa").await.order_id;
     let watched = up.say(&["order", "watch", sale_id, &order]);

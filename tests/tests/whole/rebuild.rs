@@ -13,10 +13,9 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-use tonic::transport::Channel;
 
 use crate::{
-    command::Flashsale,
+    command::{Flashsale, channel},
     shopper::{SKU, Shopper},
 };
 
@@ -37,7 +36,7 @@ async fn wiped_redis_is_rebuilt_within_10s() {
     let about = up.json("up.json");
     let text = |name: &str| about[name].as_str().unwrap().to_owned();
     let (sale_id, redis_url) = (text("sale_id"), text("redis"));
-    let channel = Channel::from_shared(text("grpc")).unwrap().connect().await.unwrap();
+    let channel = channel(&about).await;
     let books = async || {
         let get = GetStockRequest { sale_id: sale_id.clone(), skus: vec![SKU.to_owned()] };
         let mut stock = InventoryServiceClient::new(channel.clone());

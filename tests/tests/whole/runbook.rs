@@ -14,10 +14,9 @@ use flashsale_proto::{
 };
 use flashsale_testbed::{assert_failure, eventually};
 use nix::sys::signal::{Signal, kill};
-use tonic::transport::Channel;
 
 use crate::{
-    command::{Flashsale, Said, flashsale, repository},
+    command::{Flashsale, Said, channel, flashsale, repository},
     shopper::Shopper,
 };
 
@@ -160,8 +159,8 @@ async fn documented_commands_print_what_they_claim() {
     let mut up = Flashsale::start(&["up"]);
     up.read_until("Ctrl-C stops everything");
     let about = up.json("up.json");
-    let (grpc, sale_id) = (about["grpc"].as_str().unwrap(), about["sale_id"].as_str().unwrap());
-    let channel = Channel::from_shared(grpc.to_owned()).unwrap().connect().await.unwrap();
+    let sale_id = about["sale_id"].as_str().unwrap();
+    let channel = channel(&about).await;
     let mut buyer = Shopper::new(channel.clone(), sale_id, "Ada");
     buyer.come_in().await;
     let order = buyer.place(1, "pm_card_visa").await.unwrap();

@@ -1,20 +1,21 @@
 //! A buyer for whom a shop's backend calls, in a trace of the shop's own.
 
 use flashsale_proto::{
+    NamedChannel,
     checkout::{Line, Order, OrderState, checkout_service_client::CheckoutServiceClient},
     waitingroom::{
         Outlook, WatchPositionRequest, waiting_room_service_client::WaitingRoomServiceClient,
     },
 };
 use flashsale_testbed::{buyer::Buyer, eventually};
-use tonic::{Request, Status, transport::Channel};
+use tonic::{Request, Status};
 use uuid::Uuid;
 
 pub(crate) const SKU: &str = "TW-MUG-01";
 
 #[derive(Debug, Clone)]
 pub(crate) struct Shopper {
-    pub(crate) channel: Channel,
+    pub(crate) channel: NamedChannel,
     pub(crate) buyer: Buyer,
     /// The shop's own `traceparent`.
     pub(crate) traceparent: String,
@@ -24,7 +25,7 @@ pub(crate) struct Shopper {
 
 impl Shopper {
     /// A buyer with a name that is easy to find in a log.
-    pub(crate) fn new(channel: Channel, sale_id: &str, name: &str) -> Self {
+    pub(crate) fn new(channel: NamedChannel, sale_id: &str, name: &str) -> Self {
         let (trace, span) = (Uuid::new_v4().simple(), &Uuid::new_v4().simple().to_string()[..16]);
         let buyer_id = format!("buyer-{}", name.to_lowercase());
         let mut buyer = Buyer::new(sale_id, buyer_id, format!("{name} Quixotic"));

@@ -7,11 +7,11 @@ use flashsale_testbed::eventually;
 use nix::sys::signal::{Signal, kill};
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
 use serde_json::Value;
-use tonic::{Code, transport::Channel};
+use tonic::Code;
 
 use crate::{
     collector::{Collector, attribute, linked},
-    command::Flashsale,
+    command::{Flashsale, channel},
     shopper::Shopper,
 };
 
@@ -30,8 +30,8 @@ async fn order_is_one_trace() {
     );
     let printed = up.read_until("Ctrl-C stops everything");
     let about = up.json("up.json");
-    let (grpc, sale_id) = (about["grpc"].as_str().unwrap(), about["sale_id"].as_str().unwrap());
-    let channel = Channel::from_shared(grpc.to_owned()).unwrap().connect().await.unwrap();
+    let sale_id = about["sale_id"].as_str().unwrap();
+    let channel = channel(&about).await;
     let shopper = |name: &str| Shopper::new(channel.clone(), sale_id, name);
 
     let mut ada = shopper("Adalovelace");

@@ -7,6 +7,7 @@ use async_nats::jetstream;
 use flashsale_admission::{Admission, Signer};
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{
+    NamedChannel,
     checkout::{
         self, OrderState, PlaceOrderRequest, checkout_service_client::CheckoutServiceClient,
     },
@@ -18,7 +19,7 @@ use flashsale_proto::{
 use flashsale_queue::{OrderDetails, OrderMessage, QueueMessage};
 use flashsale_testbed::buyer::Buyer;
 use time::OffsetDateTime;
-use tonic::{Request, transport::Channel};
+use tonic::Request;
 use uuid::Uuid;
 
 use crate::{
@@ -189,7 +190,7 @@ fn well(good: bool, what: &'static str) -> Result<(), Miss> {
 
 /// Sends GetStock requests.
 #[derive(Clone)]
-pub(crate) struct GetStock(pub(crate) InventoryServiceClient<Channel>);
+pub(crate) struct GetStock(pub(crate) InventoryServiceClient<NamedChannel>);
 
 impl Lane for GetStock {
     type Request = GetStockRequest;
@@ -202,7 +203,7 @@ impl Lane for GetStock {
 
 /// Sends Reserve requests.
 #[derive(Clone)]
-pub(crate) struct Reserve(pub(crate) InventoryServiceClient<Channel>);
+pub(crate) struct Reserve(pub(crate) InventoryServiceClient<NamedChannel>);
 
 impl Lane for Reserve {
     type Request = ReserveRequest;
@@ -215,7 +216,7 @@ impl Lane for Reserve {
 
 /// Sends Reserve requests to a sale that is sold out.
 #[derive(Clone)]
-pub(crate) struct SoldOut(pub(crate) InventoryServiceClient<Channel>);
+pub(crate) struct SoldOut(pub(crate) InventoryServiceClient<NamedChannel>);
 
 impl Lane for SoldOut {
     type Request = ReserveRequest;
@@ -231,7 +232,7 @@ impl Lane for SoldOut {
 
 /// Sends Join requests.
 #[derive(Clone)]
-pub(crate) struct Join(pub(crate) WaitingRoomServiceClient<Channel>);
+pub(crate) struct Join(pub(crate) WaitingRoomServiceClient<NamedChannel>);
 
 impl Lane for Join {
     type Request = JoinRequest;
@@ -244,7 +245,7 @@ impl Lane for Join {
 
 /// Sends PlaceOrder requests.
 #[derive(Clone)]
-pub(crate) struct PlaceOrder(pub(crate) CheckoutServiceClient<Channel>);
+pub(crate) struct PlaceOrder(pub(crate) CheckoutServiceClient<NamedChannel>);
 
 impl Lane for PlaceOrder {
     type Request = PlaceOrderRequest;

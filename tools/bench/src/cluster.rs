@@ -2,13 +2,13 @@
 //! Redis.
 
 use anyhow::{Context as _, ensure};
+use flashsale_proto::NamedChannel;
 use flashsale_testbed::{
     RedisCluster, Reply,
     platform::{Service, create_database, migrated},
 };
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 use crate::{
@@ -58,19 +58,19 @@ impl Cluster {
             })
             .await?;
         let mut cluster = Self { redis, inventory, sales: Vec::new() };
-        cluster.sales = open_sales(&pool, cluster.channel().await?).await?;
+        cluster.sales = open_sales(&pool, cluster.channel()?).await?;
         // By chance a master may have none of them.
         while cluster.masters().await?.iter().any(|master| master.sales == 0) {
             ensure!(cluster.sales.len() < 10 * SALES, "one master gets none of the sales");
-            cluster.sales.push(open_sale(&pool, cluster.channel().await?).await?);
+            cluster.sales.push(open_sale(&pool, cluster.channel()?).await?);
         }
         pool.close().await;
         Ok(cluster)
     }
 
-    /// A new connection to its inventory.
-    pub(crate) async fn channel(&self) -> anyhow::Result<Channel> {
-        Ok(Endpoint::from_shared(self.inventory.url())?.connect().await?)
+    /// A new connection to its inventory, made when it is first used.
+    pub(crate) fn channel(&self) -> anyhow::Result<NamedChannel> {
+        self.inventory.channel()
     }
 
     /// Whose processor time counts.
@@ -127,7 +127,10 @@ impl Holding {
 }
 
 /// Records sales and loads them.
-pub(crate) async fn open_sales(pool: &PgPool, inventory: Channel) -> anyhow::Result<Vec<Uuid>> {
+pub(crate) async fn open_sales(
+    pool: &PgPool,
+    inventory: NamedChannel,
+) -> anyhow::Result<Vec<Uuid>> {
     let mut all = Vec::new();
     for _ in 0..SALES {
         all.push(open_sale(pool, inventory.clone()).await?);
@@ -135,7 +138,7 @@ pub(crate) async fn open_sales(pool: &PgPool, inventory: Channel) -> anyhow::Res
     Ok(all)
 }
 
-async fn open_sale(pool: &PgPool, inventory: Channel) -> anyhow::Result<Uuid> {
+async fn open_sale(pool: &PgPool, inventory: NamedChannel) -> anyhow::Result<Uuid> {
     let spec = Spec { skus: i32::try_from(SKUS)?, units: 10_000_000, room: false };
     let sale = sales::record(pool, spec).await?;
     sales::load(&mut sales::admin(inventory), sale).await?;

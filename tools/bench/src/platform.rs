@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use async_nats::jetstream;
 use flashsale_admission::Signer;
 use flashsale_proto::{
-    Money,
+    Money, NamedChannel,
     sale::{
         CreateSaleRequest, GetSaleRequest, Item, RoomSettings, SaleSettings, StartSaleRequest,
         sale_service_client::SaleServiceClient,
@@ -24,7 +24,7 @@ use flashsale_testbed::{
     },
 };
 use sqlx::PgPool;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use uuid::Uuid;
 
 use crate::{calls, ceilings, cpu::Watched};
@@ -35,10 +35,13 @@ const PROPAGATE_WITHIN: Duration = Duration::from_secs(30);
 /// Units of each sku: more than any run takes.
 const UNITS: i64 = 10_000_000;
 
+/// The stores and services, each a process.
+type Base = flashsale_testbed::platform::Platform<Apart>;
+
 /// All of it. Dropped, everything in it is killed.
 pub(crate) struct Platform {
     noop: Service,
-    base: flashsale_testbed::platform::Platform<Apart>,
+    base: Base,
     /// What every process is told.
     settings: Settings,
     pool: PgPool,
@@ -69,9 +72,7 @@ impl Platform {
             drain_within: STOP_WITHIN,
             stop_within: STOP_WITHIN,
         };
-        let mut base =
-            flashsale_testbed::platform::Platform::<Apart>::start(tools, run_dir()?, options)
-                .await?;
+        let mut base = Base::start(tools, run_dir()?, options).await?;
         // Redis rewrites its log whenever it has doubled, which at the start of its life is
         // always: that would be measured instead.
         let address = format!("127.0.0.1:{}", base.redis.port());
@@ -92,7 +93,7 @@ impl Platform {
                 ephemeral_keys: None,
             },
             // No caller waits for a drain here.
-            server: ServerSettings { drain_delay_ms: Some(0) },
+            server: ServerSettings { drain_delay_ms: Some(0), reflection: None },
             ..known
         };
         let services = &mut base.services;
@@ -104,7 +105,7 @@ impl Platform {
         ] {
             service.start(settings.clone()).await?;
         }
-        let mut noop = own(base.folder(), "noop", "serve-noop")?;
+        let mut noop = own(&base, "noop", "serve-noop")?;
         noop.start(settings.clone()).await?;
 
         let found = base.tools.versions().clone();
@@ -180,8 +181,9 @@ impl Platform {
     }
 
     /// A new connection to a service.
-    pub(crate) async fn channel(&self, service: &str) -> anyhow::Result<Channel> {
-        Ok(Endpoint::from_shared(self.service(service)?.url())?.connect().await?)
+    pub(crate) async fn channel(&self, service: &str) -> anyhow::Result<NamedChannel> {
+        let channel = Endpoint::from_shared(self.service(service)?.url())?.connect().await?;
+        Ok(self.base.keys.shop_and_operator(channel))
     }
 
     /// The processes that serve, in the order in which they were started.
@@ -249,7 +251,7 @@ impl Platform {
     pub(crate) async fn claimer(&self, batch: u32) -> anyhow::Result<Service> {
         let mut settings = self.settings.clone();
         settings.worker.claim_batch = Some(batch.into());
-        let mut claimer = own(self.folder(), "claims", "serve-claims")?;
+        let mut claimer = own(&self.base, "claims", "serve-claims")?;
         claimer.start(settings).await?;
         Ok(claimer)
     }
@@ -284,13 +286,14 @@ pub(crate) fn pid(service: &Service) -> anyhow::Result<u32> {
 }
 
 /// A process of this program, not started.
-fn own(dir: &Path, name: &str, command: &str) -> anyhow::Result<Service> {
+fn own(base: &Base, name: &str, command: &str) -> anyhow::Result<Service> {
     Ok(Service::new(ServiceOptions {
         name: name.to_owned(),
         program: this()?,
         args: vec![command.into()],
-        dir: dir.to_owned(),
+        dir: base.folder().to_owned(),
         stop_within: STOP_WITHIN,
+        keys: base.keys.clone(),
     })?)
 }
 

@@ -12,13 +12,13 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use flashsale_proto::{
+    NamedChannel,
     checkout::checkout_service_client::CheckoutServiceClient,
     inventory::{ReserveRequest, inventory_service_client::InventoryServiceClient},
     waitingroom::waiting_room_service_client::WaitingRoomServiceClient,
 };
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use tonic::transport::Channel;
 use uuid::Uuid;
 
 use crate::{
@@ -217,7 +217,7 @@ impl<'a> Bench<'a> {
         };
         if let Some(cluster) = &cluster {
             for _ in 0..settings.connections {
-                clustered.push(Reserve(stock(cluster.channel().await?)));
+                clustered.push(Reserve(stock(cluster.channel()?)));
             }
         }
         let admin = platform.channel("inventory").await?;
@@ -542,7 +542,7 @@ async fn channels(
     settings: &Settings,
     platform: &Platform,
     service: &str,
-) -> anyhow::Result<Vec<Channel>> {
+) -> anyhow::Result<Vec<NamedChannel>> {
     let mut channels = Vec::new();
     for _ in 0..settings.connections {
         channels.push(platform.channel(service).await?);

@@ -4,12 +4,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use flashsale_proto::inventory::{
-    LoadStockRequest, inventory_admin_service_client::InventoryAdminServiceClient,
+use flashsale_proto::{
+    NamedChannel,
+    inventory::{LoadStockRequest, inventory_admin_service_client::InventoryAdminServiceClient},
 };
 use flashsale_testbed::fixtures::{self, SaleItem, SaleSpec};
 use sqlx::PgPool;
-use tonic::transport::Channel;
 use uuid::Uuid;
 
 /// What each sku costs.
@@ -51,13 +51,13 @@ pub(crate) async fn record(pool: &PgPool, spec: Spec) -> anyhow::Result<Uuid> {
 }
 
 /// The calls that only operators make.
-pub(crate) fn admin(inventory: Channel) -> InventoryAdminServiceClient<Channel> {
+pub(crate) fn admin(inventory: NamedChannel) -> InventoryAdminServiceClient<NamedChannel> {
     InventoryAdminServiceClient::new(inventory)
 }
 
 /// Loads the stock of a sale and returns how long that took, in seconds.
 pub(crate) async fn load(
-    admin: &mut InventoryAdminServiceClient<Channel>,
+    admin: &mut InventoryAdminServiceClient<NamedChannel>,
     sale_id: Uuid,
 ) -> anyhow::Result<f64> {
     let began = Instant::now();

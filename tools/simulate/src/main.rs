@@ -90,7 +90,7 @@ fn main() -> ExitCode {
         match command {
             Command::Up(args) => up::up(&args, &output).await,
             Command::Run(args) => run::run(&args, &output).await,
-            Command::Load(args) => load::load(&args, common.addr, &output).await,
+            Command::Load(args) => load::load(&args, common.server, &output).await,
         }
     };
     complete(work, &output, None, failure)

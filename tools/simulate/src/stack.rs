@@ -6,19 +6,23 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
 use flashsale_cli::client;
-use flashsale_proto::sale::{
-    ExportFormat, ImportSaleRequest, RoomSettings, Sale, SaleSettings, StartSaleRequest,
-    sale_service_client::SaleServiceClient,
+use flashsale_proto::{
+    NamedChannel,
+    sale::{
+        ExportFormat, ImportSaleRequest, RoomSettings, Sale, SaleSettings, StartSaleRequest,
+        sale_service_client::SaleServiceClient,
+    },
 };
 use flashsale_testbed::{
     Tools,
+    keys::KeyFolder,
     platform::{
         AdmissionSettings, PaymentSettings, Platform, PlatformOptions, Settings, StandIn,
         StripeOptions, Together, connect, create_database, migrated, run_dir,
     },
 };
 use rand::distr::{Alphanumeric, SampleString as _};
-use tonic::transport::Channel;
+use tonic::transport::Endpoint;
 
 use crate::{StackArgs, proof::Stores};
 
@@ -171,8 +175,18 @@ impl Stack {
     }
 
     /// A connection to the services.
-    pub(crate) async fn channel(&self) -> anyhow::Result<Channel> {
-        Ok(Channel::from_shared(self.grpc_url.clone())?.connect().await?)
+    pub(crate) async fn channel(&self) -> anyhow::Result<NamedChannel> {
+        Ok(self.keys().shop_and_operator(self.endpoint()?.connect().await?))
+    }
+
+    /// How to connect to the services.
+    pub(crate) fn endpoint(&self) -> anyhow::Result<Endpoint> {
+        Ok(Endpoint::from_shared(self.grpc_url.clone())?)
+    }
+
+    /// The keys of those who call it.
+    pub(crate) fn keys(&self) -> &KeyFolder {
+        &self.platform.keys
     }
 
     /// Imports the sale and opens it.
@@ -247,7 +261,7 @@ impl Stack {
 
 /// Imports a sale and opens it.
 pub(crate) async fn open_sale(
-    channel: Channel,
+    channel: NamedChannel,
     args: &StackArgs,
     export: Export,
 ) -> anyhow::Result<Sale> {

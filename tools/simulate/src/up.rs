@@ -8,7 +8,7 @@ use flashsale_cli::{
     program::sibling,
 };
 use flashsale_proto::sale::Sale;
-use flashsale_testbed::Home;
+use flashsale_testbed::{Home, keys::write_secret};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -42,9 +42,12 @@ pub(crate) async fn up(args: &StackArgs, output: &Output) -> anyhow::Result<Exit
     let about = json!({
         "grpc": stack.grpc_url, "http": stack.http_url, "sale_id": sale.sale_id,
         "redis": stack.redis_url(), "nats": stack.nats_url(), "postgres": stack.postgres_url(),
-        "folder": stack.folder(),
+        "folder": stack.folder(), "key_file": client::up_key_file(&up_file),
+        "shop_key_file": stack.keys().shop_file(),
     });
     let written = format!("{about:#}\n");
+    let key_file = client::up_key_file(&up_file);
+    write_secret(&key_file, stack.keys().operator().expose())?;
     write_whole(&up_file, &written)?;
     let stay = async {
         output.print(&about, || describe(&stack, &sale))?;
@@ -57,6 +60,7 @@ pub(crate) async fn up(args: &StackArgs, output: &Output) -> anyhow::Result<Exit
     // Not that of another `up`, which may have come after this one.
     if std::fs::read_to_string(&up_file).is_ok_and(|text| text == written) {
         std::fs::remove_file(&up_file).ok();
+        std::fs::remove_file(&key_file).ok();
     }
     output.say("  stopping");
     stack.stop().await?;
@@ -79,7 +83,7 @@ fn describe(stack: &Stack, sale: &Sale) -> String {
     let call = |data: &serde_json::Value, method: &str| {
         let data = quoted(&data.to_string());
         format!(
-            "  {buf} curl --protocol grpc --http2-prior-knowledge -d {data} \\\n    {}/{method}",
+            "  {buf} curl --protocol grpc --http2-prior-knowledge -H \"$KEY\" -d {data} \\\n    {}/{method}",
             stack.grpc_url
         )
     };
@@ -91,10 +95,12 @@ fn describe(stack: &Stack, sale: &Sale) -> String {
          NATS                {nats}\n\
          Postgres            {postgres}\n\
          logs                {folder}\n\n\
-         Try, in another terminal:\n\n\
+         Try, in another terminal, with the shop's key:\n\n\
+         \x20 KEY=\"authorization: Bearer $(cat {key_file})\"\n\n\
          {stock}\n\n{join}\n\n{reserve}\n\n\
          The last one is refused with ADMISSION_REQUIRED: the sale has a waiting room. grpcurl takes the same:\n\
-         grpcurl -plaintext -d '…' {address} <service>/<method>. The stock as a table:\n\n\
+         grpcurl -plaintext -H \"$KEY\" -d '…' {address} <service>/<method>. The stock as a table, with the\n\
+         operator's key, which the command finds:\n\n\
          \x20 {flashsale} --addr {grpc} stock show {sale_id}\n\n\
          Ctrl-C stops everything.",
         name = sale.settings.as_ref().map(|settings| settings.name.as_str()).unwrap_or_default(),
@@ -105,6 +111,7 @@ fn describe(stack: &Stack, sale: &Sale) -> String {
         nats = stack.nats_url(),
         postgres = stack.postgres_url(),
         folder = stack.folder().display(),
+        key_file = quoted(&stack.keys().shop_file().display().to_string()),
         stock = call(&get_stock, "flashsale.inventory.v1.InventoryService/GetStock"),
         join = call(&join, "flashsale.waitingroom.v1.WaitingRoomService/Join"),
         reserve = call(&reserve, "flashsale.inventory.v1.InventoryService/Reserve"),

@@ -1,6 +1,11 @@
 //! The sections that all services share.
 
-use std::{collections::HashMap, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::Deserialize;
 
@@ -40,6 +45,8 @@ pub struct ServerConfig {
     /// Where the two addresses are written, separated by a space, once they are served. Empty:
     /// nowhere.
     pub ready_file: String,
+    /// Whether reflection is served, to anyone.
+    pub reflection: bool,
     /// Where `docs/errors/` is published: what the help link of an error begins with. Empty:
     /// [`flashsale_errors::PAGES_URL`].
     pub error_pages_url: String,
@@ -115,6 +122,60 @@ impl ServerConfig {
     }
 }
 
+/// The `[access]` section: who is served.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessConfig {
+    /// What becomes of a call whose caller may not make it.
+    pub mode: AccessMode,
+    /// The file of keys ([`flashsale_access::Keys`]). Empty: none.
+    pub keys_file: String,
+    /// How often the file is looked at again.
+    pub reload_ms: u64,
+}
+
+/// What becomes of a call whose caller may not make it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessMode {
+    /// It is refused.
+    Required,
+    /// It is served, counted and logged. On loopback alone.
+    Report,
+    /// No caller is asked for. On loopback alone.
+    Off,
+}
+
+impl AccessConfig {
+    /// The common defaults, with this file of keys.
+    pub fn with_keys(keys_file: &str) -> Self {
+        common("access", &format!("access.keys_file = '{keys_file}'"))
+    }
+
+    /// What is wrong with the section, for a server that listens as `server` says.
+    pub fn problems(&self, server: &ServerConfig) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        match self.mode {
+            AccessMode::Required if self.keys_file.is_empty() => problems.push(Problem::new(
+                "access.keys_file",
+                "must be set while access.mode is required; `flashsale access new-key` makes a key",
+            )),
+            AccessMode::Report | AccessMode::Off if !server.grpc_listen.ip().is_loopback() => {
+                problems.push(Problem::new(
+                    "access.mode",
+                    "must be required unless server.grpc_listen is a loopback address",
+                ));
+            }
+            AccessMode::Required | AccessMode::Report | AccessMode::Off => {}
+        }
+        if self.reload_ms == 0 {
+            problems.push(Problem::new("access.reload_ms", "must be above 0"));
+        }
+        problems.extend(missing_file("access.keys_file", &self.keys_file));
+        problems
+    }
+}
+
 /// A section `[peers.<name>]`: another service that this one calls.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -128,6 +189,9 @@ pub struct PeerConfig {
     pub connect_timeout_ms: u64,
     /// The authority that signs the peer's certificate, PEM. Empty: none, and then no `https`.
     pub ca_file: String,
+    /// The file with the key that this service calls with. `*` in it stands for the service's name.
+    /// Empty: none.
+    pub key_file: String,
 }
 
 impl PeerConfig {
@@ -135,6 +199,11 @@ impl PeerConfig {
     pub fn at(url: &str) -> Self {
         let peers: HashMap<String, Self> = common("peers", &format!("peers.it.url = '{url}'"));
         peers.into_values().next().unwrap_or_else(|| unreachable!("one is set"))
+    }
+
+    /// The file with the key of the service `own`.
+    pub fn key_file_of(&self, own: &str) -> Option<PathBuf> {
+        (!self.key_file.is_empty()).then(|| PathBuf::from(self.key_file.replace('*', own)))
     }
 
     /// What is wrong with the section `[peers.<name>]`.

@@ -24,10 +24,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use super::refusal::refusal;
-use crate::methods;
-
-/// Every method that is not in the contract, as in OpenTelemetry's conventions.
-const OTHERS: &str = "_OTHER";
+use crate::methods::{self, OTHERS};
 
 /// How many more calls may be in work, for all connections together.
 #[derive(Debug)]

@@ -107,7 +107,7 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn begin(path: &str, caller: Context, instruments: Instruments) -> Self {
-        let method = methods::find(path).map_or("_OTHER", |method| method.name.as_str());
+        let method = methods::find(path).map_or(methods::OTHERS, |method| method.name.as_str());
         let span = tracing::info_span!(
             "call",
             otel.name = method,

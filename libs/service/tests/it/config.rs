@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::Path};
 
 use flashsale_service::{
-    PeerConfig, Problem, ServerConfig, Validate,
+    AccessConfig, PeerConfig, Problem, ServerConfig, Validate,
     config::{ConfigError, load_from},
 };
 use flashsale_telemetry::{LogFormat, TelemetryConfig};
@@ -19,6 +19,9 @@ max_in_flight = 100
 max_deadline_ms = 30000
 drain_delay_ms = 0
 drain_timeout_ms = 10000
+
+[access]
+mode = "off"
 
 [telemetry]
 log_format = "text"
@@ -38,6 +41,7 @@ shares = [1]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     pub(crate) server: ServerConfig,
+    pub(crate) access: AccessConfig,
     pub(crate) telemetry: TelemetryConfig,
     peers: Peers,
     stock: Stock,
@@ -60,6 +64,7 @@ struct Stock {
 impl Validate for Config {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = self.server.problems();
+        problems.extend(self.access.problems(&self.server));
         problems.extend(self.telemetry.problems().into_iter().map(Problem::from));
         problems.extend(self.peers.waiting_room.problems("waiting-room"));
         if self.stock.skus.is_empty() {
@@ -117,7 +122,7 @@ fn environment_sets_every_type() {
     let config = load(
         None,
         &[
-            ("FLASHSALE_SERVER__GRPC_LISTEN", "0.0.0.0:50051"),
+            ("FLASHSALE_SERVER__GRPC_LISTEN", "127.0.0.9:50051"),
             ("FLASHSALE_TELEMETRY__LOG_FORMAT", "json"),
             ("FLASHSALE_TELEMETRY__SAMPLE_RATIO", "0.25"),
             ("FLASHSALE_PEERS__WAITING_ROOM__URL", "http://room:50051"),
@@ -127,7 +132,7 @@ fn environment_sets_every_type() {
         ],
     )
     .unwrap();
-    assert_eq!(config.server.grpc_listen, SocketAddr::from(([0, 0, 0, 0], 50_051)));
+    assert_eq!(config.server.grpc_listen, SocketAddr::from(([127, 0, 0, 9], 50_051)));
     assert_eq!(config.telemetry.log_format, LogFormat::Json);
     assert!((config.telemetry.sample_ratio - 0.25).abs() < f64::EPSILON);
     assert_eq!(config.peers.waiting_room.url, "http://room:50051");

@@ -2,6 +2,7 @@
 //! loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod access;
 mod config;
 mod drain;
 mod peer;

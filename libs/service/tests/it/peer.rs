@@ -15,7 +15,7 @@ use crate::support::{failure, get, get_within, peer_config, sale, serve, server_
 #[tokio::test]
 async fn peer_gets_the_shortest_deadline() {
     let server = serve(server_config()).await;
-    let channel = peer::connect("sale", &peer_config(&server.grpc_url)).unwrap();
+    let channel = peer::connect("checkout", "sale", &peer_config(&server.grpc_url)).unwrap();
     let mut client = SaleServiceClient::new(channel);
     let left = sale(client.get_sale(get("now")).await).version;
     assert!((5_000..=10_000).contains(&left), "ceiling: {left}");
@@ -30,7 +30,7 @@ async fn peer_gets_the_shortest_deadline() {
 #[tokio::test]
 async fn expired_request_does_not_reach_the_peer() {
     let server = serve(server_config()).await;
-    let channel = peer::connect("sale", &peer_config(&server.grpc_url)).unwrap();
+    let channel = peer::connect("checkout", "sale", &peer_config(&server.grpc_url)).unwrap();
     let mut client = SaleServiceClient::new(channel);
     let passed = deadline::within(Instant::now(), client.get_sale(get("wait"))).await;
     assert_eq!(failure(passed, Code::DeadlineExceeded).reason(), Reason::DeadlineExceeded);
@@ -42,7 +42,7 @@ async fn hanging_peer_costs_at_most_the_ceiling() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = peer_config(&format!("http://{}", silent.local_addr().unwrap()));
     config.timeout_ms = 100;
-    let mut client = SaleServiceClient::new(peer::connect("sale", &config).unwrap());
+    let mut client = SaleServiceClient::new(peer::connect("checkout", "sale", &config).unwrap());
     let failure = failure(client.get_sale(get("now")).await, Code::DeadlineExceeded);
     assert_eq!(failure.reason(), Reason::DeadlineExceeded);
     assert_eq!(failure.metadata()["peer"], "sale");
@@ -52,7 +52,7 @@ async fn hanging_peer_costs_at_most_the_ceiling() {
 async fn peer_is_found_again_when_it_is_back() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let config = peer_config(&format!("http://{address}"));
-    let mut client = SaleServiceClient::new(peer::connect("sale", &config).unwrap());
+    let mut client = SaleServiceClient::new(peer::connect("checkout", "sale", &config).unwrap());
     let status = client.get_sale(GetSaleRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     assert_eq!(Failure::from_peer("sale", &status).reason(), Reason::PeerUnavailable);
@@ -68,7 +68,7 @@ async fn a_stream_from_a_peer_has_no_deadline() {
     let server = serve(server_config()).await;
     let mut config = peer_config(&server.grpc_url);
     config.timeout_ms = 1_000;
-    let mut client = SaleServiceClient::new(peer::connect("sale", &config).unwrap());
+    let mut client = SaleServiceClient::new(peer::connect("checkout", "sale", &config).unwrap());
     let request = WatchSaleRequest { sale_id: "polite".to_owned() };
     let mut stream = client.watch_sale(request).await.unwrap().into_inner();
     assert!(stream.message().await.unwrap().is_some());

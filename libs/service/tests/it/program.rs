@@ -6,7 +6,7 @@ use std::{
 };
 
 use flashsale_proto::sale::sale_service_client::SaleServiceClient;
-use flashsale_service::{CommonConfig, Hosted, ServerConfig};
+use flashsale_service::{AccessConfig, CommonConfig, Hosted, ServerConfig};
 use flashsale_telemetry::TelemetryConfig;
 use flashsale_testbed::fakes::sale::sale_service_server::SaleServiceServer;
 use nix::{
@@ -23,6 +23,10 @@ use crate::{
 impl CommonConfig for Config {
     fn server(&self) -> &ServerConfig {
         &self.server
+    }
+
+    fn access(&self) -> &AccessConfig {
+        &self.access
     }
 
     fn telemetry(&self) -> &TelemetryConfig {

@@ -10,7 +10,9 @@ use flashsale_proto::sale::{
     GetSaleRequest, GetSaleResponse, Sale, WatchSaleRequest, WatchSaleResponse,
     sale_service_client::SaleServiceClient,
 };
-use flashsale_service::{Drain, Hosted, PeerConfig, ServerConfig, bind, deadline};
+use flashsale_service::{
+    AccessConfig, AccessMode, Drain, Hosted, PeerConfig, ServerConfig, bind, deadline,
+};
 use flashsale_testbed::fakes::sale::sale_service_server::{SaleService, SaleServiceServer};
 use futures::{
     StreamExt as _,
@@ -117,6 +119,7 @@ pub(crate) fn server_config() -> ServerConfig {
         keepalive_timeout_ms: 5_000,
         drain_delay_ms: 0,
         drain_timeout_ms: 10_000,
+        reflection: true,
         ..ServerConfig::at(free, free)
     }
 }
@@ -125,15 +128,28 @@ pub(crate) async fn serve(config: ServerConfig) -> Served {
     serve_with(config, |hosted| hosted).await
 }
 
+/// Nobody is asked for a name: `access.rs` has the tests of that.
+pub(crate) fn no_names() -> AccessConfig {
+    AccessConfig { mode: AccessMode::Off, ..AccessConfig::with_keys("") }
+}
+
 pub(crate) async fn serve_with(
     config: ServerConfig,
+    more: impl FnOnce(Hosted) -> Hosted,
+) -> Served {
+    serve_for(config, no_names(), more).await
+}
+
+pub(crate) async fn serve_for(
+    config: ServerConfig,
+    access: AccessConfig,
     more: impl FnOnce(Hosted) -> Hosted,
 ) -> Served {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let drain = Drain::new();
     let sales = Sales::new(drain.clone());
     let hosted = more(Hosted::new().grpc(SaleServiceServer::new(sales.clone())));
-    let listening = bind(&config).await.unwrap();
+    let listening = bind(&config, &access).await.unwrap();
     let scheme = if config.tls_cert_file.is_empty() { "http" } else { "https" };
     let grpc_url = format!("{scheme}://{}", listening.grpc_address());
     let http_address = listening.http_address();

@@ -5,7 +5,7 @@ use std::path::Path;
 use flashsale_proto::sale::sale_service_client::SaleServiceClient;
 use flashsale_service::{bind, peer};
 
-use crate::support::{get, peer_config, sale, serve, server_config};
+use crate::support::{get, no_names, peer_config, sale, serve, server_config};
 
 fn certificate(folder: &Path) -> (String, String) {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
@@ -29,16 +29,16 @@ async fn tls_serves_only_the_right_authority() {
     let mut to = peer_config(&server.grpc_url);
     to.ca_file = config.tls_cert_file;
     assert_eq!(to.problems("sale"), []);
-    let mut client = SaleServiceClient::new(peer::connect("sale", &to).unwrap());
+    let mut client = SaleServiceClient::new(peer::connect("checkout", "sale", &to).unwrap());
     assert_eq!(sale(client.get_sale(get("now")).await).sale_id, "now");
 
     let elsewhere = tempfile::tempdir().unwrap();
     to.ca_file = certificate(elsewhere.path()).0;
-    let mut client = SaleServiceClient::new(peer::connect("sale", &to).unwrap());
+    let mut client = SaleServiceClient::new(peer::connect("checkout", "sale", &to).unwrap());
     assert!(client.get_sale(get("now")).await.is_err(), "a stranger's certificate was believed");
 
     let plain = peer_config(&server.grpc_url.replace("https", "http"));
-    let mut client = SaleServiceClient::new(peer::connect("sale", &plain).unwrap());
+    let mut client = SaleServiceClient::new(peer::connect("checkout", "sale", &plain).unwrap());
     assert!(client.get_sale(get("now")).await.is_err(), "it was served without TLS");
 }
 
@@ -49,7 +49,7 @@ async fn bad_key_is_refused_at_start() {
     (config.tls_cert_file, config.tls_key_file) = certificate(folder.path());
     std::fs::write(&config.tls_key_file, "no key").unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let listening = bind(&config).await.unwrap();
+    let listening = bind(&config, &no_names()).await.unwrap();
     let served = listening.run("test", Vec::new(), flashsale_service::Drain::new()).await;
     assert!(format!("{:#}", served.unwrap_err()).contains("certificate cannot be used"));
 }

@@ -29,11 +29,12 @@ pub use record::{connect, create_database, migrated};
 pub use service::{Service, ServiceOptions};
 pub use services::{Apart, Maker, Services, Together};
 pub use settings::{
-    AdmissionSettings, MailSettings, NatsSettings, PaymentSettings, Peer, Peers, RelaySettings,
-    ServerSettings, Settings, StoreSettings, WorkerSettings,
+    AccessSettings, AdmissionSettings, MailSettings, NatsSettings, PaymentSettings, Peer, Peers,
+    RelaySettings, ServerSettings, Settings, StoreSettings, WorkerSettings,
 };
 pub use stand_in::{StandIn, StandInOptions};
 
+use crate::keys::KeyFolder;
 use crate::servers::{
     Appendonly, Home, NatsOptions, NatsServer, PostgresOptions, PostgresServer, RedisOptions,
     RedisServer, RunDir, Tools,
@@ -130,6 +131,8 @@ pub struct Platform<S> {
     pub postgres: PostgresServer,
     /// Where the stores' programs are.
     pub tools: Tools,
+    /// The keys of those who call it.
+    pub keys: KeyFolder,
     dir: RunDir,
     options: PlatformOptions,
     maker: Maker,
@@ -155,7 +158,8 @@ impl<S: Services> Platform<S> {
         )?;
         let program = sibling("flashsale-serve", options.remedy)?;
         let maker = Maker { program, dir: path, stop_within: options.drain_within };
-        let services = S::make(&maker)?;
+        let keys = KeyFolder::create(&maker.dir.join("keys"))?;
+        let services = S::make(&maker, &keys)?;
         Ok(Self {
             services,
             stripe: None,
@@ -164,6 +168,7 @@ impl<S: Services> Platform<S> {
             redis,
             postgres,
             tools,
+            keys,
             dir,
             options,
             maker,
@@ -210,7 +215,12 @@ impl<S: Services> Platform<S> {
             postgres: StoreSettings { url: Some(self.postgres_url()) },
             redis: StoreSettings { url: Some(self.redis.url()) },
             nats: NatsSettings { url: Some(self.nats.url()), ..NatsSettings::default() },
-            peers: self.services.peers(),
+            server: ServerSettings { reflection: Some(true), ..ServerSettings::default() },
+            access: AccessSettings {
+                keys_file: Some(self.keys.keys_file().display().to_string()),
+                ..AccessSettings::default()
+            },
+            peers: self.services.peers().with_key_file(&self.keys.key_file().display().to_string()),
             mail: MailSettings {
                 smtp_url: self.smtp.as_ref().map(|smtp| format!("smtp://{}", smtp.address())),
                 timeout_ms: None,
@@ -230,7 +240,7 @@ impl<S: Services> Platform<S> {
     /// # Errors
     /// If there is no free port.
     pub fn another(&self, service: &str, name: &str) -> anyhow::Result<Service> {
-        self.maker.service(service, name)
+        self.maker.service(service, name, &self.keys)
     }
 
     /// One more Redis, empty.

@@ -6,15 +6,20 @@ use std::{
     os::unix::process::ExitStatusExt as _,
     path::PathBuf,
     process::ExitStatus,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
+use flashsale_proto::{NamedChannel, named_channel::OneKey};
 use nix::sys::signal::Signal;
 use tokio::{sync::Mutex, time::Instant};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 use super::{READY_WITHIN, Settings};
+use crate::keys::KeyFolder;
 use crate::servers::{Program, ProgramOptions, StartError, free_port};
 
 /// What a service is.
@@ -30,6 +35,8 @@ pub struct ServiceOptions {
     pub dir: PathBuf,
     /// How long it may take to drain when it is stopped.
     pub stop_within: Duration,
+    /// The keys of those who call it.
+    pub keys: KeyFolder,
 }
 
 /// A service.
@@ -88,11 +95,19 @@ impl Service {
         format!("http://127.0.0.1:{}", self.http_port)
     }
 
-    /// A connection to it, made when it is first used and again whenever it breaks.
-    pub fn channel(&self) -> anyhow::Result<Channel> {
-        Ok(Endpoint::from_shared(self.url())?
+    /// A connection to it for a shop and an operator, made when it is first used and again whenever
+    /// it breaks.
+    pub fn channel(&self) -> anyhow::Result<NamedChannel> {
+        let channel = Endpoint::from_shared(self.url())?
             .connect_timeout(Duration::from_secs(1))
-            .connect_lazy())
+            .connect_lazy();
+        Ok(self.options.keys.shop_and_operator(channel))
+    }
+
+    /// The same as one of our services, by name: for what only that may call.
+    pub fn channel_as(&self, service: &str) -> anyhow::Result<NamedChannel> {
+        let key = OneKey::new(self.options.keys.service(service));
+        Ok(self.channel()?.of(Arc::new(key)))
     }
 
     /// Starts it with `settings` on every start, and waits until it serves.

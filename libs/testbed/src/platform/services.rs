@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{Peer, Peers, Service, ServiceOptions};
+use crate::keys::KeyFolder;
 
 /// What makes a service of a platform.
 #[derive(Debug, Clone)]
@@ -21,13 +22,14 @@ impl Maker {
     ///
     /// # Errors
     /// If there is no free port.
-    pub fn service(&self, service: &str, name: &str) -> anyhow::Result<Service> {
+    pub fn service(&self, service: &str, name: &str, keys: &KeyFolder) -> anyhow::Result<Service> {
         Ok(Service::new(ServiceOptions {
             name: name.to_owned(),
             program: self.program.clone(),
             args: vec![service.into()],
             dir: self.dir.clone(),
             stop_within: self.stop_within,
+            keys: keys.clone(),
         })?)
     }
 }
@@ -38,7 +40,7 @@ pub trait Services: Sized {
     ///
     /// # Errors
     /// If there are no free ports.
-    fn make(maker: &Maker) -> anyhow::Result<Self>;
+    fn make(maker: &Maker, keys: &KeyFolder) -> anyhow::Result<Self>;
 
     /// Where each finds those it calls; none calls the sale service.
     fn peers(&self) -> Peers;
@@ -57,8 +59,8 @@ pub struct Together {
 }
 
 impl Services for Together {
-    fn make(maker: &Maker) -> anyhow::Result<Self> {
-        Ok(Self { all: maker.service("all", "services")? })
+    fn make(maker: &Maker, keys: &KeyFolder) -> anyhow::Result<Self> {
+        Ok(Self { all: maker.service("all", "services", keys)? })
     }
 
     fn peers(&self) -> Peers {
@@ -87,8 +89,8 @@ pub struct Apart {
 }
 
 impl Services for Apart {
-    fn make(maker: &Maker) -> anyhow::Result<Self> {
-        let service = |name: &str| maker.service(name, name);
+    fn make(maker: &Maker, keys: &KeyFolder) -> anyhow::Result<Self> {
+        let service = |name: &str| maker.service(name, name, keys);
         Ok(Self {
             sale: service("sale")?,
             waiting_room: service("waiting-room")?,

@@ -8,6 +8,7 @@ use serde_json::Value;
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Settings {
     pub server: ServerSettings,
+    pub access: AccessSettings,
     pub postgres: StoreSettings,
     pub redis: StoreSettings,
     pub nats: NatsSettings,
@@ -23,6 +24,14 @@ pub struct Settings {
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct ServerSettings {
     pub drain_delay_ms: Option<u64>,
+    pub reflection: Option<bool>,
+}
+
+/// `[access]`.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct AccessSettings {
+    pub keys_file: Option<String>,
+    pub reload_ms: Option<u64>,
 }
 
 /// `[postgres]` or `[redis]`.
@@ -53,12 +62,13 @@ pub struct Peers {
 pub struct Peer {
     pub url: Option<String>,
     pub timeout_ms: Option<u64>,
+    pub key_file: Option<String>,
 }
 
 impl Peer {
     /// The peer at `url`, with the default timeout.
     pub fn at(url: String) -> Self {
-        Self { url: Some(url), timeout_ms: None }
+        Self { url: Some(url), ..Self::default() }
     }
 }
 
@@ -108,6 +118,21 @@ pub struct WorkerSettings {
 pub struct RelaySettings {
     pub poll_ms: Option<u64>,
     pub republish_after_ms: Option<u64>,
+}
+
+impl Peers {
+    /// Has every peer called with the key in this file ([`KeyFolder::key_file`]).
+    ///
+    /// [`KeyFolder::key_file`]: crate::keys::KeyFolder::key_file
+    #[must_use]
+    pub fn with_key_file(mut self, file: &str) -> Self {
+        for peer in
+            [&mut self.waiting_room, &mut self.inventory, &mut self.checkout, &mut self.payment]
+        {
+            peer.key_file = Some(file.to_owned());
+        }
+        self
+    }
 }
 
 impl Settings {

@@ -13,10 +13,11 @@ use std::{future::Future, time::Duration};
 
 use flashsale_errors::{Failure, Reason};
 pub use postgres::{TestPg, postgres};
-pub use serve::{TestServer, serve, server_config};
+pub use serve::{TestServer, peer_config, serve, server_config};
 use tempfile::TempDir;
 use tonic::Status;
 
+use crate::keys::KeyFolder;
 pub use crate::servers::ask as ask_redis;
 use crate::servers::{
     Appendonly, NatsOptions, NatsServer, RedisCluster, RedisOptions, RedisSentinel, RedisServer,
@@ -33,6 +34,17 @@ pub fn init() {
         let filter = tracing_subscriber::EnvFilter::new(filter);
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
     }
+}
+
+/// The keys of everyone in a test. They are made once for all tests, in the data folder.
+pub fn keys() -> KeyFolder {
+    let home = crate::servers::Home::locate().expect("the data folder");
+    KeyFolder::open(&home.path().join("test-keys")).expect("the keys of the tests")
+}
+
+/// The variables that tell a service under test whose keys it knows, and its own.
+pub fn identity() -> impl Iterator<Item = (String, String)> {
+    keys().env()
 }
 
 fn tools() -> Tools {

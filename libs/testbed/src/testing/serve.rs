@@ -1,10 +1,11 @@
 //! A service on free ports.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use flashsale_service::{Drain, Hosted, config::ServerConfig};
+use flashsale_proto::{NamedChannel, named_channel::OneKey};
+use flashsale_service::{AccessConfig, Drain, Hosted, PeerConfig, config::ServerConfig};
 use tokio::task::JoinHandle;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 /// A service that serves as it does in production, on free ports of 127.0.0.1.
 #[derive(Debug)]
@@ -19,15 +20,21 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// A connected channel.
-    pub async fn channel(&self) -> Channel {
+    /// A connected channel, whose calls carry the key of someone who may make them.
+    pub async fn channel(&self) -> NamedChannel {
         let endpoint = Endpoint::from_shared(self.grpc_url.clone())
             .expect("a URL")
             .connect_timeout(Duration::from_secs(1));
-        super::eventually("the service accepts connections", || async {
+        let channel = super::eventually("the service accepts connections", || async {
             endpoint.connect().await.ok()
-        })
-        .await
+        });
+        super::keys().anyone_who_may(channel.await)
+    }
+
+    /// The same for a shop of another sale ([`OTHER_SALE`](crate::keys::OTHER_SALE)).
+    pub async fn other_shops_channel(&self) -> NamedChannel {
+        let key = super::keys().other_shop().clone();
+        self.channel().await.of(Arc::new(OneKey::new(&key)))
     }
 
     /// Waits until it has drained.
@@ -61,15 +68,23 @@ pub fn server_config() -> ServerConfig {
     }
 }
 
+/// The `[peers.*]` section of a peer at `url`, which is called with the key of the service under
+/// test.
+pub fn peer_config(url: &str) -> PeerConfig {
+    let key_file = super::keys().key_file().display().to_string();
+    PeerConfig { key_file, ..PeerConfig::at(url) }
+}
+
 /// Serves what `build` made. Give `build` the same drain.
 pub async fn serve(hosted: Hosted, drain: Drain) -> TestServer {
     super::init();
     let config = server_config();
+    let access = AccessConfig::with_keys(&super::keys().keys_file().display().to_string());
     let (grpc_url, http_url) =
         (format!("http://{}", config.grpc_listen), format!("http://{}", config.http_listen));
     let serving = tokio::spawn({
         let drain = drain.clone();
-        async move { flashsale_service::serve("test", &config, vec![hosted], drain).await }
+        async move { flashsale_service::serve("test", &config, &access, vec![hosted], drain).await }
     });
     let server = TestServer { grpc_url, http_url, drain, serving };
     server.channel().await;

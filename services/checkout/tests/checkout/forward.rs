@@ -1,6 +1,7 @@
 //! A proxy between checkout and inventory that never answers the listing of placed holds of some
 //! sales.
 
+use flashsale_proto::NamedChannel;
 use std::{
     convert::Infallible,
     future,
@@ -18,12 +19,11 @@ use tonic::{
         http::{Request, Response},
     },
     server::NamedService,
-    transport::Channel,
 };
 use uuid::Uuid;
 
 /// The target, set once inventory runs.
-pub(crate) type Target = Arc<OnceLock<(Channel, Vec<Uuid>)>>;
+pub(crate) type Target = Arc<OnceLock<(NamedChannel, Vec<Uuid>)>>;
 
 #[derive(Clone)]
 struct Forward<const ADMIN: bool>(Target);

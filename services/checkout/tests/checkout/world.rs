@@ -11,6 +11,7 @@ use flashsale_admission::{Admission, Signer};
 use flashsale_checkout::{Config, DEFAULTS};
 use flashsale_errors::Failure;
 use flashsale_proto::{
+    NamedChannel,
     checkout::{
         BeginCheckoutRequest, CancelOrderRequest, Contact, GetOrderRequest, Line, Order,
         OrderState, PlaceOrderRequest, WatchOrderRequest,
@@ -29,15 +30,15 @@ use flashsale_testbed::{
     TestNats, TestPg, TestRedis, TestServer, eventually,
     fakes::waiting_room::waiting_room_service_server::WaitingRoomServiceServer,
     fixtures::{self, OrderSpec, SaleItem},
-    serve,
+    identity, serve,
 };
 use tokio::sync::Semaphore;
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 use uuid::Uuid;
 
 use crate::room::Room;
 
-pub(crate) type Client = CheckoutServiceClient<Channel>;
+pub(crate) type Client = CheckoutServiceClient<NamedChannel>;
 
 /// What an order carries besides its lines, as checkout writes it.
 const DETAILS: &str =
@@ -48,8 +49,8 @@ pub(crate) struct World {
     pub(crate) nats: TestNats,
     pub(crate) jetstream: jetstream::Context,
     pub(crate) signer: Signer,
-    pub(crate) stock: InventoryServiceClient<Channel>,
-    pub(crate) admin: InventoryAdminServiceClient<Channel>,
+    pub(crate) stock: InventoryServiceClient<NamedChannel>,
+    pub(crate) admin: InventoryAdminServiceClient<NamedChannel>,
     pub(crate) checkout: Client,
     pub(crate) server: TestServer,
     client: async_nats::Client,
@@ -100,7 +101,7 @@ pub(crate) async fn world(tune: impl FnOnce(&mut Config)) -> World {
         ("FLASHSALE_REDIS__URL", &redis.url),
         ("FLASHSALE_PEERS__WAITING_ROOM__URL", &room.grpc_url),
     ]);
-    let config = pg.env().chain(config);
+    let config = pg.env().chain(identity()).chain(config);
     let config = load_from(flashsale_inventory::DEFAULTS, None, config).unwrap();
     let drain = Drain::new();
     let hosted = flashsale_inventory::build(config, drain.clone()).await.unwrap();
@@ -110,7 +111,7 @@ pub(crate) async fn world(tune: impl FnOnce(&mut Config)) -> World {
         ("FLASHSALE_NATS__URL", &nats.url),
         ("FLASHSALE_PEERS__INVENTORY__URL", &inventory.grpc_url),
     ]);
-    let config = pg.env().chain(config);
+    let config = pg.env().chain(identity()).chain(config);
     let mut config: Config = load_from(DEFAULTS, None, config).unwrap();
     config.nats.publish_timeout_ms = 5_000;
     config.nats.orders_max_bytes = 16 * 1_048_576;

@@ -6,6 +6,7 @@ use flashsale_admission::{Admission, Signer};
 use flashsale_errors::Reason;
 use flashsale_inventory::{Config, DEFAULTS};
 use flashsale_proto::{
+    NamedChannel,
     inventory::{
         self as proto, HoldState, inventory_admin_service_client::InventoryAdminServiceClient,
         inventory_service_client::InventoryServiceClient,
@@ -18,10 +19,10 @@ use flashsale_testbed::{
     fakes::waiting_room::waiting_room_service_server::{
         WaitingRoomService, WaitingRoomServiceServer,
     },
-    serve,
+    identity, serve,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::{Request, Response, Status, transport::Channel};
+use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::world::{DETAILS, SaleSpec, World, world};
@@ -51,8 +52,8 @@ impl WaitingRoomService for Room {
 pub(crate) struct Served {
     pub(crate) world: World,
     pub(crate) signer: Signer,
-    pub(crate) stock: InventoryServiceClient<Channel>,
-    pub(crate) admin: InventoryAdminServiceClient<Channel>,
+    pub(crate) stock: InventoryServiceClient<NamedChannel>,
+    pub(crate) admin: InventoryAdminServiceClient<NamedChannel>,
     pub(crate) server: TestServer,
     room: TestServer,
     door: Arc<Semaphore>,
@@ -76,7 +77,7 @@ pub(crate) async fn serve_world_with<R>(
         ("FLASHSALE_PEERS__WAITING_ROOM__URL", "http://127.0.0.1:1"),
     ];
     let env = env.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let env = world.pg.env().chain(env);
+    let env = world.pg.env().chain(identity()).chain(env);
     let config: Config = flashsale_service::config::load_from(DEFAULTS, None, env).unwrap();
     let drain = Drain::new();
     serve(flashsale_inventory::build(config, drain.clone()).await.unwrap(), drain).await
@@ -96,8 +97,12 @@ pub(crate) async fn served() -> Served {
         ("FLASHSALE_PEERS__WAITING_ROOM__URL", &room.grpc_url),
     ]
     .map(|(name, value)| (name.to_owned(), value.clone()));
-    let config: Config =
-        flashsale_service::config::load_from(DEFAULTS, None, world.pg.env().chain(env)).unwrap();
+    let config: Config = flashsale_service::config::load_from(
+        DEFAULTS,
+        None,
+        world.pg.env().chain(identity()).chain(env),
+    )
+    .unwrap();
     let drain = Drain::new();
     let hosted = flashsale_inventory::build(config, drain.clone()).await.unwrap();
     let server = serve(hosted, drain).await;

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use flashsale_errors::Reason;
 use flashsale_inventory::domain::Outcome;
-use flashsale_proto::inventory::{self as proto, inventory_service_client::InventoryServiceClient};
-use flashsale_testbed::{TestServer, ask_redis, assert_failure, eventually};
-use futures::future::join_all;
-use tonic::{
-    Status, Streaming,
-    transport::{Channel, Endpoint},
+use flashsale_proto::{
+    NamedChannel,
+    inventory::{self as proto, inventory_service_client::InventoryServiceClient},
 };
+use flashsale_testbed::{TestServer, ask_redis, assert_failure, eventually, test_keys};
+use futures::future::join_all;
+use tonic::{Status, Streaming, transport::Endpoint};
 use uuid::Uuid;
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     world::{SaleSpec, World, place_lines, reserve as asked, world},
 };
 
-type Client = InventoryServiceClient<Channel>;
+type Client = InventoryServiceClient<NamedChannel>;
 type Watching = Streaming<proto::WatchStockResponse>;
 
 /// So long that no test receives anything because of it.
@@ -160,7 +160,8 @@ async fn slow_watcher_gets_latest_state() {
     let endpoint = Endpoint::from_shared(served.server.grpc_url.clone()).unwrap();
     let endpoint =
         endpoint.initial_stream_window_size(65_535).initial_connection_window_size(65_535);
-    let other = InventoryServiceClient::new(endpoint.connect().await.unwrap());
+    let channel = test_keys().anyone_who_may(endpoint.connect().await.unwrap());
+    let other = InventoryServiceClient::new(channel);
     let mut slow = watch(&other, sale).await.unwrap();
     assert_eq!(heard(&mut fast).await, (1_000, 0));
     assert_eq!(heard(&mut slow).await, (1_000, 0));

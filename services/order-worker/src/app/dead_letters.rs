@@ -125,12 +125,20 @@ impl DeadLetters {
         Ok(())
     }
 
-    async fn find(&self, id: i64) -> Result<(DeadLetter, Vec<u8>), Failure> {
-        dead_letters::find(&self.pool, id).await.map_err(flashsale_pg::failure)?.ok_or_else(|| {
-            Failure::new(Reason::DeadLetterNotFound, "there is no such dead letter")
-                .with("dead_letter_id", id)
-        })
+    /// A dead letter, and its message.
+    ///
+    /// # Errors
+    /// `DEAD_LETTER_NOT_FOUND`, or Postgres does not answer.
+    pub(crate) async fn find(&self, id: i64) -> Result<(DeadLetter, Vec<u8>), Failure> {
+        let found = dead_letters::find(&self.pool, id).await.map_err(flashsale_pg::failure)?;
+        found.ok_or_else(|| not_found(id))
     }
+}
+
+/// What is told of a dead letter that is not there.
+pub(crate) fn not_found(id: i64) -> Failure {
+    Failure::new(Reason::DeadLetterNotFound, "there is no such dead letter")
+        .with("dead_letter_id", id)
 }
 
 fn resolved(id: i64, resolution: Resolution) -> Failure {

@@ -2,18 +2,21 @@
 
 mod encode;
 
-use flashsale_errors::Reason;
+use flashsale_errors::{Failure, Reason};
 use flashsale_pg::SteppedPool;
 use flashsale_proto::order::{
     DropDeadLetterRequest, DropDeadLetterResponse, ListDeadLettersRequest, ListDeadLettersResponse,
     ListTransitionsRequest, ListTransitionsResponse, RetryDeadLetterRequest,
     RetryDeadLetterResponse, order_admin_service_server::OrderAdminService,
 };
-use flashsale_service::{page, wire};
+use flashsale_service::{caller, page, wire};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use crate::app::{dead_letters::DeadLetters, history::history};
+use crate::app::{
+    dead_letters::{DeadLetters, not_found},
+    history::history,
+};
 
 const DEFAULT_PAGE: usize = 50;
 const MAX_PAGE: usize = 500;
@@ -30,6 +33,17 @@ impl OrderAdmin {
     pub fn new(pool: SteppedPool, dead_letters: DeadLetters) -> Self {
         Self { pool, dead_letters }
     }
+
+    /// Refuses a dead letter of a sale that the caller does not reach, as if there were none. One
+    /// whose sale cannot be read is for those who reach every sale.
+    async fn reachable(&self, id: i64) -> Result<(), Failure> {
+        let (dead_letter, _) = self.dead_letters.find(id).await?;
+        if dead_letter.sale_id.map_or_else(caller::reaches_all, caller::reaches) {
+            Ok(())
+        } else {
+            Err(not_found(id))
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -44,7 +58,8 @@ impl OrderAdminService for OrderAdmin {
         let id = order_id.to_string();
         let list = ["transitions", id.as_str()];
         let after: i64 = page::key(&list, &request.page_token)?.unwrap_or(0);
-        let found = history(&self.pool, order_id, after, page::one_more(size)).await?;
+        let found =
+            history(&self.pool, order_id, after, page::one_more(size), caller::reaches).await?;
         let (found, next) = page::cut(found, size, |last| last.id);
         Ok(Response::new(ListTransitionsResponse {
             transitions: found.into_iter().map(encode::transition).collect(),
@@ -83,6 +98,7 @@ impl OrderAdminService for OrderAdmin {
     ) -> Result<Response<RetryDeadLetterResponse>, Status> {
         let request = request.into_inner();
         let request_id = wire::request_id(&request.request_id)?;
+        self.reachable(request.dead_letter_id).await?;
         let found = self.dead_letters.retry(request.dead_letter_id, request_id).await?;
         Ok(Response::new(RetryDeadLetterResponse { dead_letter: Some(encode::dead_letter(found)) }))
     }
@@ -94,6 +110,7 @@ impl OrderAdminService for OrderAdmin {
         let request = request.into_inner();
         // Required as on every mutating call, and not used: a dead letter can be dropped only once.
         wire::request_id(&request.request_id)?;
+        self.reachable(request.dead_letter_id).await?;
         let found = self.dead_letters.drop(request.dead_letter_id).await?;
         Ok(Response::new(DropDeadLetterResponse { dead_letter: Some(encode::dead_letter(found)) }))
     }

@@ -84,8 +84,8 @@ pub struct HistoryEntry {
     pub at: OffsetDateTime,
 }
 
-/// At most `limit` entries of an order's history after number `after`, oldest first; `None` if the
-/// record has no such order.
+/// The sale of an order, and at most `limit` entries of its history after number `after`, oldest
+/// first; `None` if the record has no such order.
 ///
 /// # Errors
 /// When Postgres does not answer.
@@ -94,16 +94,12 @@ pub async fn history(
     order_id: Uuid,
     after: i64,
     limit: i64,
-) -> Result<Option<Vec<HistoryEntry>>, sqlx::Error> {
-    let exists = statement!(
-        steps::SQL_ORDER_EXISTS,
-        sqlx::query_file_scalar!("sql/order_exists.sql", order_id)
-    )
-    .fetch_one(pool)
-    .await?;
-    if !exists {
-        return Ok(None);
-    }
+) -> Result<Option<(Uuid, Vec<HistoryEntry>)>, sqlx::Error> {
+    let sale_id =
+        statement!(steps::SQL_ORDER_SALE, sqlx::query_file_scalar!("sql/order_sale.sql", order_id))
+            .fetch_optional(pool)
+            .await?;
+    let Some(sale_id) = sale_id else { return Ok(None) };
     let rows = statement!(
         steps::SQL_TRANSITIONS_LIST,
         sqlx::query_file!("sql/transitions_list.sql", order_id, after, limit)
@@ -117,5 +113,5 @@ pub async fn history(
         cause: row.cause,
         at: row.at,
     });
-    Ok(Some(entries.collect()))
+    Ok(Some((sale_id, entries.collect())))
 }

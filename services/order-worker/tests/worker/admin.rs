@@ -9,7 +9,7 @@ use flashsale_order_worker::{
     store::{claims::claim, received::receive},
 };
 use flashsale_proto::{
-    inventory as inv,
+    NamedChannel, inventory as inv,
     order::{
         DeadLetter, DropDeadLetterRequest, ListDeadLettersRequest, ListTransitionsRequest,
         Resolution, RetryDeadLetterRequest, order_admin_service_client::OrderAdminServiceClient,
@@ -18,10 +18,7 @@ use flashsale_proto::{
 use flashsale_queue::{ORDERS, OrderMessage, ensure_orders_stream};
 use flashsale_service::{Drain, config::load_from};
 use flashsale_testbed::{TestNats, TestServer, eventually};
-use tonic::{
-    Code,
-    transport::{Channel, Endpoint},
-};
+use tonic::Code;
 use uuid::Uuid;
 
 use crate::{
@@ -36,14 +33,14 @@ struct Worker {
     _nats: TestNats,
     _peers: TestServer,
     _worker: TestServer,
-    admin: OrderAdminServiceClient<Channel>,
+    admin: OrderAdminServiceClient<NamedChannel>,
 }
 
 async fn worker(shop: &Shop, peers: &Peers) -> Worker {
     let nats = flashsale_testbed::nats().await;
     let server = peers.serve().await;
     let mut config: Config =
-        load_from(DEFAULTS, None::<&std::path::Path>, std::iter::empty()).unwrap();
+        load_from(DEFAULTS, None::<&std::path::Path>, flashsale_testbed::identity()).unwrap();
     config.postgres = shop.pg.config();
     config.nats = nats_config(&nats);
     config.peers.inventory = peer_config(&server.grpc_url);
@@ -52,8 +49,7 @@ async fn worker(shop: &Shop, peers: &Peers) -> Worker {
     ensure_orders_stream(&jetstream::new(client), &nats_config(&nats)).await.unwrap();
     let drain = Drain::new();
     let worker = flashsale_testbed::serve(build(config, drain.clone()).await.unwrap(), drain).await;
-    let channel = Endpoint::from_shared(worker.grpc_url.clone()).unwrap().connect_lazy();
-    let admin = OrderAdminServiceClient::new(channel);
+    let admin = OrderAdminServiceClient::new(worker.channel().await);
     Worker { _nats: nats, _peers: server, _worker: worker, admin }
 }
 

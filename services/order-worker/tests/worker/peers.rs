@@ -81,11 +81,11 @@ impl Peers {
 }
 
 pub(crate) fn peer_config(url: &str) -> PeerConfig {
-    PeerConfig { timeout_ms: 3_000, ..PeerConfig::at(url) }
+    PeerConfig { timeout_ms: 3_000, ..flashsale_testbed::peer_config(url) }
 }
 
 pub(crate) fn channel(name: &'static str, server: &TestServer) -> peer::PeerChannel {
-    peer::connect(name, &peer_config(&server.grpc_url)).unwrap()
+    peer::connect("order-worker", name, &peer_config(&server.grpc_url)).unwrap()
 }
 
 fn payment(order_id: &str, state: pay::PaymentState) -> pay::Payment {

@@ -22,7 +22,7 @@ use crate::{
 };
 
 fn defaults() -> Config {
-    load_from(DEFAULTS, None::<&Path>, std::iter::empty()).unwrap()
+    load_from(DEFAULTS, None::<&Path>, flashsale_testbed::identity()).unwrap()
 }
 
 #[test]
@@ -43,6 +43,7 @@ fn every_wrong_key_is_named() {
         ("FLASHSALE_PEERS__PAYMENT__URL", "payment"),
     ];
     let env = env.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let env = env.chain(flashsale_testbed::identity());
     let error = load_from::<Config>(DEFAULTS, None::<&Path>, env).unwrap_err();
     let ConfigError::Invalid(problems) = error else { panic!("{error}") };
     let mut keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();

@@ -10,7 +10,7 @@ use flashsale_proto::payment::{
     GetPaymentRequest, GetPaymentResponse, RefundRequest, RefundResponse,
     payment_service_server::PaymentService,
 };
-use flashsale_service::wire;
+use flashsale_service::{caller, wire};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -18,7 +18,7 @@ pub use admin::Admin;
 
 use crate::{
     app::{Bell, settlement::Settler},
-    domain::RefundRuling,
+    domain::{Payment, RefundRuling},
     store::{Recorded, Store},
 };
 
@@ -32,6 +32,15 @@ pub struct Payments {
     pub charges: Bell,
     /// Rung when a refund is due.
     pub refunds: Bell,
+}
+
+impl Payments {
+    /// An order's payment, if its sale is one that the caller reaches: the order id is all that the
+    /// request names.
+    async fn reachable(&self, order: Uuid) -> Result<Payment, Failure> {
+        let payment = self.store.payment(order).await.map_err(flashsale_pg::failure)?;
+        payment.filter(|payment| caller::reaches(payment.sale_id)).ok_or_else(|| not_found(order))
+    }
 }
 
 fn not_found(order: Uuid) -> Failure {
@@ -71,8 +80,7 @@ impl PaymentService for Payments {
         request: Request<GetPaymentRequest>,
     ) -> Result<Response<GetPaymentResponse>, Status> {
         let order = decode::order_id(&request.get_ref().order_id)?;
-        let payment = self.store.payment(order).await.map_err(flashsale_pg::failure)?;
-        let payment = payment.ok_or_else(|| not_found(order))?;
+        let payment = self.reachable(order).await?;
         Ok(Response::new(GetPaymentResponse { payment: Some(encode::payment(&payment)) }))
     }
 
@@ -106,6 +114,7 @@ impl PaymentService for Payments {
         let request = request.into_inner();
         let request_id = wire::request_id(&request.request_id)?;
         let order = decode::order_id(&request.order_id)?;
+        self.reachable(order).await?;
         let ruled = self.store.refund(order).await.map_err(flashsale_pg::failure)?;
         let (payment, ruling) = ruled.ok_or_else(|| not_found(order))?;
         match ruling {

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use flashsale_payment::{Config, DEFAULTS};
 use flashsale_proto::{
-    Money,
+    Money, NamedChannel,
     payment::{
         CancelPaymentRequest, CreatePaymentsRequest, GetPaymentRequest, Payment, PaymentOrder,
         PaymentState, payment_admin_service_client::PaymentAdminServiceClient,
@@ -25,7 +25,6 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tonic::transport::Channel;
 use uuid::Uuid;
 
 /// What events are signed with.
@@ -52,8 +51,8 @@ impl Default for Standin {
 pub struct Bench {
     pub pg: TestPg,
     pub server: TestServer,
-    pub payments: PaymentServiceClient<Channel>,
-    pub admin: PaymentAdminServiceClient<Channel>,
+    pub payments: PaymentServiceClient<NamedChannel>,
+    pub admin: PaymentAdminServiceClient<NamedChannel>,
     pub standin_url: String,
     pub sale: Uuid,
     standin: StandIn,
@@ -78,7 +77,8 @@ pub fn config(pg: &TestPg, stripe_url: &str, env: &[(&str, &str)]) -> Config {
         .iter()
         .chain(env)
         .map(|(key, value)| (format!("FLASHSALE_{key}"), (*value).to_owned()))
-        .chain(pg.env());
+        .chain(pg.env())
+        .chain(flashsale_testbed::identity());
     load_from(DEFAULTS, None, env).unwrap_or_else(|error| panic!("{error}"))
 }
 

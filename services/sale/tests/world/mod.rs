@@ -8,7 +8,7 @@ use std::{
 };
 
 use flashsale_proto::{
-    Money, inventory,
+    Money, NamedChannel, inventory,
     sale::{self, sale_service_client::SaleServiceClient},
     waitingroom,
 };
@@ -27,13 +27,13 @@ use flashsale_testbed::{
     },
 };
 use sqlx::PgPool;
-use tonic::{Code, Request, Response, Status, transport::Channel};
+use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
 /// An hour.
 pub const NEVER: &str = "3600000";
 
-pub type Client = SaleServiceClient<Channel>;
+pub type Client = SaleServiceClient<NamedChannel>;
 
 /// Inventory and the waiting room: they take note, and fail on demand.
 #[derive(Debug, Clone)]
@@ -324,6 +324,7 @@ pub async fn serve(pg_url: &str, peers_url: &str, report_every: &str) -> (TestSe
         ("FLASHSALE_SALE__MAX_WATCHERS", "4"),
     ];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter();
+    let env = env.chain(flashsale_testbed::identity());
     let config: Config = load_from(DEFAULTS, None, env).unwrap();
     let drain = Drain::new();
     let hosted = flashsale_sale::build(config, drain.clone()).await.unwrap();

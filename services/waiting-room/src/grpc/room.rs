@@ -1,6 +1,6 @@
 //! `WaitingRoomService`.
 
-use flashsale_admission::Verdict;
+use flashsale_admission::{Ticket, TicketInvalid, Verdict};
 use flashsale_errors::Failure;
 use flashsale_proto::waitingroom::{
     AdmissionVerdict, GetAdmissionKeysRequest, GetAdmissionKeysResponse, GetPositionRequest,
@@ -8,7 +8,7 @@ use flashsale_proto::waitingroom::{
     VerifyAdmissionRequest, VerifyAdmissionResponse, WatchPositionRequest, WatchPositionResponse,
     waiting_room_service_server::WaitingRoomService,
 };
-use flashsale_service::{Drain, wire};
+use flashsale_service::{Drain, caller, wire};
 use futures::{StreamExt as _, stream::BoxStream};
 use time::OffsetDateTime;
 use tonic::{Request, Response, Status};
@@ -17,7 +17,7 @@ use super::{
     decode::{buyer_id, sale_id},
     encode,
 };
-use crate::app::Line;
+use crate::app::{Line, RoomError};
 
 #[derive(Debug)]
 pub(crate) struct WaitingRoom {
@@ -29,6 +29,15 @@ pub(crate) struct WaitingRoom {
 impl WaitingRoom {
     pub(crate) fn new(line: Line, leeway_ms: i64, drain: Drain) -> Self {
         Self { line, leeway_ms, drain }
+    }
+
+    /// The ticket that was sent. One of a sale that the caller does not reach is none.
+    fn ticket(&self, token: &str) -> Result<Ticket, Failure> {
+        let ticket = self.line.ticket(token)?;
+        if !caller::reaches(ticket.sale_id) {
+            return Err(RoomError::Ticket(TicketInvalid).into());
+        }
+        Ok(ticket)
     }
 }
 
@@ -48,7 +57,7 @@ impl WaitingRoomService for WaitingRoom {
         &self,
         request: Request<GetPositionRequest>,
     ) -> Result<Response<GetPositionResponse>, Status> {
-        let ticket = self.line.ticket(&request.get_ref().ticket).map_err(Failure::from)?;
+        let ticket = self.ticket(&request.get_ref().ticket)?;
         let (standing, _) = self.line.position(&ticket).await.map_err(Failure::from)?;
         let position = Some(encode::position(standing));
         Ok(Response::new(GetPositionResponse { position }))
@@ -60,7 +69,7 @@ impl WaitingRoomService for WaitingRoom {
         &self,
         request: Request<WatchPositionRequest>,
     ) -> Result<Response<Self::WatchPositionStream>, Status> {
-        let ticket = self.line.ticket(&request.get_ref().ticket).map_err(Failure::from)?;
+        let ticket = self.ticket(&request.get_ref().ticket)?;
         let watcher = self.line.watch(ticket, &self.drain).map_err(Failure::from)?;
         let positions = watcher.stream().map(|standing| {
             let position = Some(encode::position(standing.map_err(Failure::from)?));
@@ -74,7 +83,7 @@ impl WaitingRoomService for WaitingRoom {
         request: Request<LeaveRequest>,
     ) -> Result<Response<LeaveResponse>, Status> {
         wire::request_id(&request.get_ref().request_id)?;
-        let ticket = self.line.ticket(&request.get_ref().ticket).map_err(Failure::from)?;
+        let ticket = self.ticket(&request.get_ref().ticket)?;
         self.line.leave(&ticket).await.map_err(Failure::from)?;
         Ok(Response::new(LeaveResponse {}))
     }

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use flashsale_admission::{Signer, Ticket};
-use flashsale_proto::waitingroom::{
-    CloseRoomRequest, ConfigureRoomRequest, GetPositionRequest, GetRoomRequest, JoinRequest,
-    JoinResponse, LeaveRequest, OpenRoomRequest, Outlook, PauseRoomRequest, Position, Room,
-    WatchPositionRequest, WatchPositionResponse,
-    waiting_room_admin_service_client::WaitingRoomAdminServiceClient,
-    waiting_room_service_client::WaitingRoomServiceClient,
+use flashsale_proto::{
+    NamedChannel,
+    waitingroom::{
+        CloseRoomRequest, ConfigureRoomRequest, GetPositionRequest, GetRoomRequest, JoinRequest,
+        JoinResponse, LeaveRequest, OpenRoomRequest, Outlook, PauseRoomRequest, Position, Room,
+        WatchPositionRequest, WatchPositionResponse,
+        waiting_room_admin_service_client::WaitingRoomAdminServiceClient,
+        waiting_room_service_client::WaitingRoomServiceClient,
+    },
 };
 use flashsale_redis::{RedisConfig, Store};
 use flashsale_service::{Drain, Hosted, config::load_from};
@@ -18,6 +21,7 @@ use flashsale_testbed::{
         checkout::checkout_admin_service_server::CheckoutAdminServiceServer,
         inventory::inventory_service_server::InventoryServiceServer,
     },
+    identity,
 };
 use flashsale_waiting_room::{Config, DEFAULTS, build};
 use fred::{
@@ -26,7 +30,7 @@ use fred::{
     types::CustomCommand,
 };
 use tempfile::TempDir;
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Status, Streaming};
 use uuid::Uuid;
 
 use crate::inventory::{Checkout, Inventory};
@@ -34,8 +38,8 @@ use crate::inventory::{Checkout, Inventory};
 /// One instance of the service.
 pub(crate) struct Instance {
     pub(crate) server: TestServer,
-    pub(crate) room: WaitingRoomServiceClient<Channel>,
-    pub(crate) admin: WaitingRoomAdminServiceClient<Channel>,
+    pub(crate) room: WaitingRoomServiceClient<NamedChannel>,
+    pub(crate) admin: WaitingRoomAdminServiceClient<NamedChannel>,
 }
 
 /// The stores, the keys, the fakes, and the first instance.
@@ -323,7 +327,7 @@ async fn instance(
             .iter()
             .map(|(name, value)| (format!("FLASHSALE_ROOM__{name}"), (*value).to_owned())),
     );
-    let config: Config = load_from(DEFAULTS, None, env.into_iter()).unwrap();
+    let config: Config = load_from(DEFAULTS, None, env.into_iter().chain(identity())).unwrap();
     let drain = Drain::new();
     let server = flashsale_testbed::serve(build(config, drain.clone()).await.unwrap(), drain).await;
     let channel = server.channel().await;

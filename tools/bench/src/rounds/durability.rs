@@ -5,10 +5,9 @@ use anyhow::ensure;
 use flashsale_proto::checkout::checkout_service_client::CheckoutServiceClient;
 use flashsale_testbed::{
     Appendonly, NatsCluster, NatsOptions, NatsServer, RedisOptions, RedisServer,
-    platform::{Peer, Service, create_database, migrated},
+    platform::{Service, create_database, migrated},
 };
 use serde_json::{Value, json};
-use tonic::transport::Endpoint;
 use uuid::Uuid;
 
 use super::{Bench, FIRST_CALLS};
@@ -87,7 +86,7 @@ impl Bench<'_> {
             .await?;
         let spec = Spec { skus: i32::try_from(SKUS)?, units: 10_000_000, room: true };
         let sale = sales::record(&pool, spec).await?;
-        let channel = Endpoint::from_shared(inventory.url())?.connect().await?;
+        let channel = inventory.channel()?;
         sales::load(&mut sales::admin(channel), sale).await?;
 
         let always = NatsOptions { sync_interval: "always".to_owned(), ..NatsOptions::default() };
@@ -110,7 +109,7 @@ impl Bench<'_> {
             let checkout = platform
                 .another("checkout", process, |settings| {
                     settings.postgres.url = Some(postgres.clone());
-                    settings.peers.inventory = Peer::at(inventory.url());
+                    settings.peers.inventory.url = Some(inventory.url());
                     settings.nats.url = Some(nats.clone());
                     settings.nats.replicas = Some(servers.pids().len() as u64);
                     settings.relay.poll_ms = Some(NO_RELAY_MS);
@@ -118,7 +117,7 @@ impl Bench<'_> {
                 .await?;
             let mut place = Vec::new();
             for _ in 0..self.settings.connections {
-                let channel = Endpoint::from_shared(checkout.url())?.connect().await?;
+                let channel = checkout.channel()?;
                 place.push(PlaceOrder(CheckoutServiceClient::new(channel)));
             }
             let client = async_nats::connect(nats.split(',').collect::<Vec<_>>()).await?;

@@ -6,18 +6,18 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use flashsale_proto::checkout::{
-    OrderState, WatchOrderRequest, WatchOrderResponse,
-    checkout_service_client::CheckoutServiceClient,
+use flashsale_proto::{
+    NamedChannel,
+    checkout::{
+        OrderState, WatchOrderRequest, WatchOrderResponse,
+        checkout_service_client::CheckoutServiceClient,
+    },
 };
 use flashsale_queue::OrderEvent;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::JoinSet};
-use tonic::{
-    Streaming,
-    transport::{Channel, Endpoint},
-};
+use tonic::Streaming;
 use uuid::Uuid;
 
 use super::Bench;
@@ -74,7 +74,7 @@ impl Bench<'_> {
         let pid = pid(&checkout)?;
         let mut channels = Vec::new();
         for _ in 0..count.div_ceil(STREAMS) {
-            channels.push(Endpoint::from_shared(checkout.url())?.connect().await?);
+            channels.push(checkout.channel()?);
         }
         drop(open(&channels, &orders[..WARM_UP.min(count)]).await?);
         let rest = Duration::from_secs_f64(self.settings.open_seconds.min(REST.as_secs_f64()));
@@ -167,7 +167,7 @@ impl Bench<'_> {
 
 /// A stream for each order, of which the first message has come.
 async fn open(
-    channels: &[Channel],
+    channels: &[NamedChannel],
     orders: &[Order],
 ) -> anyhow::Result<Vec<(Uuid, Streaming<WatchOrderResponse>)>> {
     let mut opening = JoinSet::new();

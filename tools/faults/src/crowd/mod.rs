@@ -14,8 +14,9 @@ use std::{
 use buyer::Visitor;
 use flashsale_admission::Signer;
 use flashsale_errors::{Failure, Reason};
-use flashsale_proto::checkout::{
-    GetOrderRequest, OrderState, checkout_service_client::CheckoutServiceClient,
+use flashsale_proto::{
+    NamedChannel,
+    checkout::{GetOrderRequest, OrderState, checkout_service_client::CheckoutServiceClient},
 };
 use flashsale_testbed::{platform::Service, proxy::Proxy};
 use rand::{SeedableRng as _, rngs::StdRng};
@@ -25,7 +26,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{Request, Status, transport::Channel};
+use tonic::{Request, Status};
 use uuid::Uuid;
 
 use crate::platform::{Platform, Sale};
@@ -124,8 +125,8 @@ struct Ledger {
 #[derive(Debug)]
 struct Shared {
     sale: Sale,
-    checkout: Channel,
-    inventory: Channel,
+    checkout: NamedChannel,
+    inventory: NamedChannel,
     manners: Manners,
     signer: Arc<Signer>,
     ledger: Mutex<Ledger>,

@@ -4,17 +4,20 @@
 use std::{sync::OnceLock, time::Duration};
 
 use flashsale_errors::{Failure, Retry};
-use flashsale_proto::inventory::{
-    AdjustStockRequest, GetStockRequest, Line, ListAdjustmentsRequest, RebuildRequest,
-    ReconcileRequest, ReleaseHoldRequest, ReserveRequest, TakeOverRequest,
-    inventory_admin_service_client::InventoryAdminServiceClient,
-    inventory_service_client::InventoryServiceClient,
+use flashsale_proto::{
+    NamedChannel,
+    inventory::{
+        AdjustStockRequest, GetStockRequest, Line, ListAdjustmentsRequest, RebuildRequest,
+        ReconcileRequest, ReleaseHoldRequest, ReserveRequest, TakeOverRequest,
+        inventory_admin_service_client::InventoryAdminServiceClient,
+        inventory_service_client::InventoryServiceClient,
+    },
 };
 use flashsale_testbed::{Reply, ask};
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, transport::Channel};
+use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::{
@@ -114,7 +117,7 @@ impl Tour<'_> {
         Ok(())
     }
 
-    fn admin(&self) -> anyhow::Result<InventoryAdminServiceClient<Channel>> {
+    fn admin(&self) -> anyhow::Result<InventoryAdminServiceClient<NamedChannel>> {
         Ok(InventoryAdminServiceClient::new(self.platform.services.inventory.channel()?))
     }
 

@@ -6,12 +6,15 @@ use std::{
 };
 
 use async_nats::jetstream;
-use flashsale_proto::order::{
-    DeadLetter, DropDeadLetterRequest, ListDeadLettersRequest, ListTransitionsRequest,
-    RetryDeadLetterRequest, order_admin_service_client::OrderAdminServiceClient,
+use flashsale_proto::{
+    NamedChannel,
+    order::{
+        DeadLetter, DropDeadLetterRequest, ListDeadLettersRequest, ListTransitionsRequest,
+        RetryDeadLetterRequest, order_admin_service_client::OrderAdminServiceClient,
+    },
 };
 use serde_json::{Value, json};
-use tonic::{Code, transport::Channel};
+use tonic::Code;
 use uuid::Uuid;
 
 use crate::{
@@ -123,7 +126,7 @@ async fn make_dead_letter(
     .await
 }
 
-fn admin(platform: &Platform) -> anyhow::Result<OrderAdminServiceClient<Channel>> {
+fn admin(platform: &Platform) -> anyhow::Result<OrderAdminServiceClient<NamedChannel>> {
     Ok(OrderAdminServiceClient::new(platform.services.worker.channel()?))
 }
 

@@ -8,7 +8,7 @@ use flashsale_auditor::{Invariant, Verdict, audit};
 use flashsale_failpoint::KILL_AT;
 use flashsale_payment::steps;
 use flashsale_proto::{
-    Money,
+    Money, NamedChannel,
     payment::{
         BreakerForce, CreatePaymentsRequest, GetPaymentRequest, PaymentOrder, PaymentState,
         RefundRequest, SetBreakerRequest, payment_admin_service_client::PaymentAdminServiceClient,
@@ -20,7 +20,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-use tonic::{Request, transport::Channel};
+use tonic::Request;
 use uuid::Uuid;
 
 use super::{books, rush};
@@ -193,7 +193,8 @@ impl Tour<'_> {
         };
         let request_id = Uuid::new_v4().to_string();
         let request = CreatePaymentsRequest { request_id, orders: vec![order] };
-        client(platform)?.create_payments(timely(request)).await?;
+        let channel = platform.services.payment.channel_as("order-worker")?;
+        PaymentServiceClient::new(channel).create_payments(timely(request)).await?;
         Ok(())
     }
 
@@ -216,7 +217,7 @@ impl Tour<'_> {
     }
 }
 
-fn client(platform: &Platform) -> anyhow::Result<PaymentServiceClient<Channel>> {
+fn client(platform: &Platform) -> anyhow::Result<PaymentServiceClient<NamedChannel>> {
     Ok(PaymentServiceClient::new(platform.services.payment.channel()?))
 }
 

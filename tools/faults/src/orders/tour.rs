@@ -58,7 +58,7 @@ impl Tour<'_> {
             | "publish/again"
             | "sql/dead_letter"
             | "sql/dead_letters_list"
-            | "sql/order_exists"
+            | "sql/order_sale"
             | "sql/transitions_list" => {
                 let decoy = platform.open_sale(SaleSpec::default()).await?;
                 let dead_letter = dead_letters::strange(platform, &decoy).await?;

@@ -128,7 +128,7 @@ impl Platform {
         Settings {
             redis: StoreSettings { url: Some(format!("redis://127.0.0.1:{}", to_redis.port())) },
             peers: Peers {
-                inventory: Peer::at(inventory.url()),
+                inventory: Peer { url: Some(inventory.url()), ..base.peers.inventory },
                 payment: Peer { timeout_ms: Some(2_000), ..base.peers.payment },
                 ..base.peers
             },
@@ -161,7 +161,7 @@ impl Platform {
                 ..WorkerSettings::default()
             },
             relay: RelaySettings { poll_ms: Some(200), republish_after_ms: Some(2_000) },
-            server: ServerSettings { drain_delay_ms: Some(0) },
+            server: ServerSettings { drain_delay_ms: Some(0), ..base.server },
             ..base
         }
     }

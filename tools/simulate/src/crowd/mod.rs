@@ -15,13 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use flashsale_access::Key;
 use flashsale_proto::{
-    checkout::checkout_service_client::CheckoutServiceClient, sale::Sale,
-    waitingroom::waiting_room_service_client::WaitingRoomServiceClient,
+    NamedChannel, checkout::checkout_service_client::CheckoutServiceClient, named_channel::OneKey,
+    sale::Sale, waitingroom::waiting_room_service_client::WaitingRoomServiceClient,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use tokio::task::JoinSet;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 pub(crate) use self::{
     buyer::{turned_away, visit},
@@ -84,7 +85,7 @@ counters! {
 /// The crowd.
 #[derive(Debug)]
 pub(crate) struct Crowd {
-    channels: Vec<Channel>,
+    channels: Vec<NamedChannel>,
     /// What buyer ids begin with.
     name: String,
     pub(crate) sale: Sale,
@@ -97,22 +98,25 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// A crowd in front of a sale, on so many connections. What its buyers see is written into the
+    /// A crowd in front of a sale, on so many connections of a shop that calls with `key`. What its buyers see is written into the
     /// file `history`.
     pub(crate) async fn new(
-        grpc_url: &str,
+        endpoint: Endpoint,
+        key: Option<&Key>,
         connections: usize,
         name: &str,
         sale: &Sale,
         history: &Path,
         seed: u64,
     ) -> anyhow::Result<Self> {
-        let endpoint = Endpoint::from_shared(grpc_url.to_owned())?
-            .tcp_nodelay(true)
-            .connect_timeout(CONNECT_WITHIN);
+        let endpoint = endpoint.tcp_nodelay(true).connect_timeout(CONNECT_WITHIN);
         let mut channels = Vec::with_capacity(connections);
         for _ in 0..connections {
-            channels.push(endpoint.connect().await?);
+            let channel = endpoint.connect().await?;
+            channels.push(match key {
+                Some(key) => NamedChannel::new(channel, Arc::new(OneKey::new(key))),
+                None => NamedChannel::nameless(channel),
+            });
         }
         Ok(Self {
             channels,
@@ -126,15 +130,15 @@ impl Crowd {
         })
     }
 
-    fn room(&self, buyer: usize) -> WaitingRoomServiceClient<Channel> {
+    fn room(&self, buyer: usize) -> WaitingRoomServiceClient<NamedChannel> {
         WaitingRoomServiceClient::new(self.channel(buyer))
     }
 
-    fn checkout(&self, buyer: usize) -> CheckoutServiceClient<Channel> {
+    fn checkout(&self, buyer: usize) -> CheckoutServiceClient<NamedChannel> {
         CheckoutServiceClient::new(self.channel(buyer))
     }
 
-    fn channel(&self, buyer: usize) -> Channel {
+    fn channel(&self, buyer: usize) -> NamedChannel {
         self.channels[buyer % self.channels.len()].clone()
     }
 

@@ -20,18 +20,21 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+use flashsale_access::Key;
 use flashsale_cli::{
     client::{Target, request, sale_state},
     output::{Output, ReaderGone},
-    program::NOT_DONE,
+    program::{NOT_DONE, ServerArgs},
 };
-use flashsale_proto::sale::{
-    GetSaleRequest, Sale, SaleState, sale_service_client::SaleServiceClient,
+use flashsale_proto::{
+    NamedChannel,
+    named_channel::OneKey,
+    sale::{GetSaleRequest, Sale, SaleState, sale_service_client::SaleServiceClient},
 };
 use flashsale_testbed::{Home, RunDir};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 pub(crate) use self::args::LoadArgs;
 use self::{report::Report, timeline::Timeline, traffic::Traffic};
@@ -55,11 +58,11 @@ type Signals<'a> = Pin<&'a mut (dyn Future<Output = &'static str> + Send)>;
 /// When there was no load at all; that is exit code 2 too.
 pub(crate) async fn load(
     args: &LoadArgs,
-    addr: Option<String>,
+    server: ServerArgs,
     output: &Output,
 ) -> anyhow::Result<ExitCode> {
-    let addr = addr.filter(|addr| !addr.is_empty());
-    let target = addr.map(|addr| Target::find(Some(addr)));
+    let named = server.addr.as_ref().is_some_and(|addr| !addr.is_empty());
+    let target = named.then(|| Target::find(server));
     args.check(target.as_ref().map(Target::addr))?;
     args.schedule()?;
     let export = Export::read(&args.stack())?;
@@ -89,6 +92,9 @@ struct Site {
     /// Where this load writes when there is no stack with a folder of its own.
     folder: Option<RunDir>,
     grpc_url: String,
+    endpoint: Endpoint,
+    /// The shop's key.
+    key: Option<Key>,
     stores: Option<Stores>,
     sale: Sale,
     /// Whether the sale was made for the load, which then may end it.
@@ -110,6 +116,8 @@ impl Site {
             return Ok(Self {
                 folder: None,
                 grpc_url: stack.grpc_url.clone(),
+                endpoint: stack.endpoint()?,
+                key: Some(stack.keys().shop().clone()),
                 stores: Some(stack.stores()),
                 stack: Some(stack),
                 sale,
@@ -143,6 +151,8 @@ impl Site {
             stack: None,
             folder: Some(RunDir::create(&Home::locate()?).context("no folder to write in")?),
             grpc_url: target.addr().to_owned(),
+            endpoint: target.endpoint()?,
+            key: target.key()?,
             stores: args.stores(),
             sale,
             own_sale: args.sale.is_none(),
@@ -155,9 +165,13 @@ impl Site {
         stack.or(own).context("there is no folder to write in")
     }
 
-    async fn channel(&self) -> anyhow::Result<Channel> {
-        let endpoint = Endpoint::from_shared(self.grpc_url.clone())?;
-        Ok(endpoint.connect_timeout(Duration::from_secs(3)).connect().await?)
+    async fn channel(&self) -> anyhow::Result<NamedChannel> {
+        let endpoint = self.endpoint.clone().connect_timeout(Duration::from_secs(3));
+        let channel = endpoint.connect().await?;
+        Ok(match &self.key {
+            Some(key) => NamedChannel::new(channel, Arc::new(OneKey::new(key))),
+            None => NamedChannel::nameless(channel),
+        })
     }
 
     /// Waits until what was started here ends by itself, which it should not.
@@ -187,8 +201,16 @@ async fn drive(
     let history = site.folder()?.join("buyers.jsonl");
     // On a platform that goes on, buyers of an earlier load may be there.
     let name = format!("load-{seed:x}");
-    let crowd =
-        Crowd::new(&site.grpc_url, args.connections, &name, &site.sale, &history, seed).await?;
+    let crowd = Crowd::new(
+        site.endpoint.clone(),
+        site.key.as_ref(),
+        args.connections,
+        &name,
+        &site.sale,
+        &history,
+        seed,
+    )
+    .await?;
     let crowd = Arc::new(crowd);
     let units: i64 = site.sale.items.iter().map(|item| item.quantity).sum();
     output.say(&format!(

@@ -6,8 +6,9 @@ use std::{
 };
 
 use flashsale_errors::Failure;
-use flashsale_proto::inventory::{
-    GetStockRequest, SkuStock, inventory_service_client::InventoryServiceClient,
+use flashsale_proto::{
+    NamedChannel,
+    inventory::{GetStockRequest, SkuStock, inventory_service_client::InventoryServiceClient},
 };
 use serde_json::{Map, Value, json};
 use tokio::{
@@ -15,7 +16,7 @@ use tokio::{
     task::JoinHandle,
     time::MissedTickBehavior,
 };
-use tonic::{Request, transport::Channel};
+use tonic::Request;
 
 use super::{schedule::Schedule, traffic::Traffic};
 use crate::live::LiveLine;
@@ -46,7 +47,7 @@ impl Timeline {
     pub(super) fn start(
         traffic: Arc<Traffic>,
         schedule: Schedule,
-        channel: Channel,
+        channel: NamedChannel,
         processes: Vec<Process>,
         live: LiveLine,
     ) -> Self {
@@ -85,7 +86,7 @@ impl Timeline {
 struct Sampler {
     traffic: Arc<Traffic>,
     schedule: Schedule,
-    inventory: InventoryServiceClient<Channel>,
+    inventory: InventoryServiceClient<NamedChannel>,
     processes: Vec<Process>,
     live: LiveLine,
     samples: Arc<Mutex<Vec<Value>>>,

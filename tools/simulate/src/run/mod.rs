@@ -78,8 +78,16 @@ async fn sell(
         args.rate
     ));
     let history_file = stack.folder().join("buyers.jsonl");
-    let crowd =
-        Crowd::new(&stack.grpc_url, CONNECTIONS, "buyer", &sale, &history_file, seed).await?;
+    let crowd = Crowd::new(
+        stack.endpoint()?,
+        Some(stack.keys().shop()),
+        CONNECTIONS,
+        "buyer",
+        &sale,
+        &history_file,
+        seed,
+    )
+    .await?;
     let crowd = Arc::new(crowd);
     let began = Instant::now();
     let progress = progress::Progress::start(Arc::clone(&crowd), stack, &sale, output).await?;

@@ -1,0 +1,194 @@
+//! `flashsale access`: keys, and the file that says whose they are.
+
+use std::{fs, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, anyhow, bail};
+use clap::{Subcommand, ValueEnum};
+use flashsale_access::{Caller, Key, Keys, Sales};
+use flashsale_cli::output::{Output, table};
+use serde_json::{Value, json};
+use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// How long before its end a key is pointed out.
+const ENDS_SOON: Duration = Duration::days(14);
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccessCommand {
+    /// Make a key: it is printed once, with the entry for the file of keys.
+    NewKey {
+        /// Whose key it is; of a service, its name.
+        name: String,
+        #[arg(long)]
+        role: RoleName,
+        /// The sales it is for, by id; without it all of them.
+        #[arg(long, value_delimiter = ',')]
+        sales: Vec<uuid::Uuid>,
+        /// When it ends, for example 2027-06-30T00:00:00Z.
+        #[arg(long)]
+        not_after: Option<String>,
+        /// Add the entry to this file of keys (`access.keys_file`).
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
+    /// List whose keys a file knows.
+    List { file: PathBuf },
+    /// Say whether a file of keys is sound, and which keys have ended or will soon.
+    Check { file: PathBuf },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum RoleName {
+    Shop,
+    Operator,
+    Service,
+}
+
+impl RoleName {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Shop => "shop",
+            Self::Operator => "operator",
+            Self::Service => "service",
+        }
+    }
+}
+
+pub(crate) fn run(command: AccessCommand, output: &Output) -> anyhow::Result<ExitCode> {
+    match command {
+        AccessCommand::NewKey { name, role, sales, not_after, file } => {
+            let key = Key::generate();
+            let entry = entry(&key, &name, role, &sales, not_after.as_deref());
+            let before = match &file {
+                Some(path) if path.exists() => read(path)?,
+                Some(_) | None => String::new(),
+            };
+            let separator = if before.is_empty() || before.ends_with("\n\n") { "" } else { "\n" };
+            let after = format!("{before}{separator}{entry}");
+            // What a service would refuse is not written.
+            parse(&after).with_context(|| match &file {
+                Some(path) => format!("{} with the new key", path.display()),
+                None => "the key".to_owned(),
+            })?;
+            if let Some(path) = &file {
+                write_whole(path, &after)?;
+            }
+            let about = json!({ "key": key.expose(), "entry": entry, "file": file });
+            output.print(&about, || match &file {
+                Some(path) => format!(
+                    "{}\n\nKeep it: it is shown this once. {} knows it.",
+                    key.expose(),
+                    path.display()
+                ),
+                None => format!(
+                    "{}\n\nKeep it: it is shown this once. For the file of keys:\n\n{}",
+                    key.expose(),
+                    entry.trim_end()
+                ),
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        AccessCommand::List { file } => {
+            let keys = parse(&read(&file)?)?;
+            list(&keys, output)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        AccessCommand::Check { file } => {
+            let keys = parse(&read(&file)?).with_context(|| file.display().to_string())?;
+            if keys.is_empty() {
+                bail!("{} has no key: nobody could call", file.display());
+            }
+            let now = OffsetDateTime::now_utc();
+            let ending = |(caller, end): (&Caller, Option<OffsetDateTime>)| {
+                let end = end.filter(|end| *end < now + ENDS_SOON)?;
+                let verb = if end < now { "ended" } else { "ends" };
+                Some(format!("a key of {} {verb} at {}", caller.name, shown(Some(end))))
+            };
+            let mut warnings: Vec<String> = keys.callers().filter_map(ending).collect();
+            warnings.sort();
+            let count = keys.callers().count();
+            output.print(&json!({ "keys": count, "warnings": warnings }), || {
+                let mut text = format!("{count} keys, all of them readable");
+                for warning in &warnings {
+                    text.push_str(&format!("\n{warning}"));
+                }
+                text
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn entry(
+    key: &Key,
+    name: &str,
+    role: RoleName,
+    sales: &[uuid::Uuid],
+    not_after: Option<&str>,
+) -> String {
+    let mut entry = format!(
+        "[[key]]\nname = {}\nrole = \"{}\"\nsha256 = \"{}\"\n",
+        json!(name),
+        role.as_str(),
+        key.sha256()
+    );
+    if !sales.is_empty() {
+        let ids: Vec<String> = sales.iter().map(ToString::to_string).collect();
+        entry.push_str(&format!("sales = {}\n", json!(ids)));
+    }
+    if let Some(not_after) = not_after {
+        entry.push_str(&format!("not_after = {not_after}\n"));
+    }
+    entry
+}
+
+fn list(keys: &Keys, output: &Output) -> anyhow::Result<()> {
+    let mut callers: Vec<_> = keys.callers().collect();
+    callers.sort_by_key(|(caller, end)| (caller.name.clone(), *end));
+    let rows: Vec<Value> = callers
+        .iter()
+        .map(|(caller, end)| {
+            let sales = match &caller.sales {
+                Sales::All => Value::Null,
+                Sales::Only(ids) => json!(ids),
+            };
+            json!({
+                "name": caller.name, "role": caller.kind.as_str(), "sales": sales,
+                "not_after": end.map(|end| shown(Some(end))),
+            })
+        })
+        .collect();
+    output.print(&json!(rows), || {
+        table(
+            &["name", "role", "sales", "ends"],
+            &[],
+            callers.iter().map(|(caller, end)| {
+                let sales = match &caller.sales {
+                    Sales::All => "all".to_owned(),
+                    Sales::Only(ids) => format!("{} of them", ids.len()),
+                };
+                vec![caller.name.clone(), caller.kind.as_str().to_owned(), sales, shown(*end)]
+            }),
+        )
+    })?;
+    Ok(())
+}
+
+fn shown(end: Option<OffsetDateTime>) -> String {
+    end.and_then(|end| end.format(&Rfc3339).ok()).unwrap_or_else(|| "never".to_owned())
+}
+
+fn read(path: &PathBuf) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+}
+
+fn parse(text: &str) -> anyhow::Result<Keys> {
+    Keys::parse(text).map_err(|error| anyhow!("{error}"))
+}
+
+/// Writes the file under another name and renames it, so that no service reads half of it.
+fn write_whole(path: &PathBuf, text: &str) -> anyhow::Result<()> {
+    let beside = path.with_extension("partial");
+    fs::write(&beside, text)
+        .and_then(|()| fs::rename(&beside, path))
+        .with_context(|| format!("{} cannot be written", path.display()))
+}

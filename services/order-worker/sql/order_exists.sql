@@ -1,0 +1,1 @@
+SELECT EXISTS (SELECT FROM orders WHERE order_id = $1) AS "exists!"
