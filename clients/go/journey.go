@@ -1,6 +1,6 @@
 // One buyer's way through a sale, and three refusals on it.
 //
-//	journey ADDRESS SALE_ID SKU
+//	journey ADDRESS SALE_ID SKU KEY_FILE
 //
 // The sku needs 3 units on sale and a limit of 2 or more per buyer, as `make up QUANTITY=3` gives to each.
 package main
@@ -31,6 +31,16 @@ const (
 	// A watching call is opened again after this long at the latest: no proxy has to keep it for ever.
 	watchFor = 30 * time.Second
 )
+
+// key says who calls, in every call of a connection.
+type key string
+
+func (k key) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(k)}, nil
+}
+
+// RequireTransportSecurity: on this machine there is no TLS. Across machines, answer true.
+func (k key) RequireTransportSecurity() bool { return false }
 
 // shop is a shop's side of one sale.
 type shop struct {
@@ -313,9 +323,13 @@ func (s *shop) journey(ctx context.Context, sku string) error {
 	return nil
 }
 
-func run(address, saleID, sku string) error {
+func run(address, saleID, sku, keyFile string) error {
+	text, err := os.ReadFile(keyFile)
+	if err != nil {
+		return err
+	}
 	// Across machines: grpc.WithTransportCredentials. One connection for the whole program: it pools connections.
-	connection, err := grpc.Dial(strings.TrimPrefix(address, "http://"), grpc.WithInsecure())
+	connection, err := grpc.Dial(strings.TrimPrefix(address, "http://"), grpc.WithInsecure(), grpc.WithPerRPCCredentials(key(strings.TrimSpace(string(text)))))
 	if err != nil {
 		return err
 	}
@@ -329,11 +343,11 @@ func run(address, saleID, sku string) error {
 }
 
 func main() {
-	if len(os.Args) != 4 {
-		fmt.Fprintln(os.Stderr, "usage: journey ADDRESS SALE_ID SKU")
+	if len(os.Args) != 5 {
+		fmt.Fprintln(os.Stderr, "usage: journey ADDRESS SALE_ID SKU KEY_FILE")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1], os.Args[2], os.Args[3]); err != nil {
+	if err := run(os.Args[1], os.Args[2], os.Args[3], os.Args[4]); err != nil {
 		var failure *Failure
 		if errors.As(err, &failure) {
 			fmt.Fprintln(os.Stderr, "this was not to be refused:")

@@ -1,12 +1,14 @@
 """One buyer's way through a sale, and three refusals on it.
 
-    PYTHONPATH=gen python3 journey.py ADDRESS SALE_ID SKU
+    PYTHONPATH=gen python3 journey.py ADDRESS SALE_ID SKU KEY_FILE
 
-The sku needs 3 units on sale and a limit of 2 or more per buyer, as `make up QUANTITY=3` gives to each.
+The sku needs 3 units on sale and a limit of 2 or more per buyer, as `make up QUANTITY=3` gives to each. The file holds
+the shop's key.
 """
 
 from __future__ import annotations
 
+import pathlib
 import sys
 import time
 import uuid
@@ -17,7 +19,7 @@ from flashsale.checkout.v1 import checkout_pb2, checkout_pb2_grpc
 from flashsale.waitingroom.v1 import waiting_room_pb2, waiting_room_pb2_grpc
 from google.type import money_pb2
 
-from failures import Failure, call, failure_of, wait_before_retry_s
+from failures import Failure, Key, call, failure_of, wait_before_retry_s
 
 # The longest that a buyer is kept waiting, for the admission and for the payment each.
 PATIENCE_S = 120.0
@@ -201,14 +203,15 @@ def journey(shop: Shop, sku: str) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) != 4:
-        print("usage: journey.py ADDRESS SALE_ID SKU", file=sys.stderr)
+    if len(sys.argv) != 5:
+        print("usage: journey.py ADDRESS SALE_ID SKU KEY_FILE", file=sys.stderr)
         return 2
-    address, sale_id, sku = sys.argv[1:]
+    address, sale_id, sku, key_file = sys.argv[1:]
+    key = Key(pathlib.Path(key_file).read_text())
     # Across machines: grpc.secure_channel with your CA. One channel for the whole program: it pools connections.
     with grpc.insecure_channel(address.removeprefix("http://")) as channel:
         try:
-            journey(Shop(channel, sale_id), sku)
+            journey(Shop(grpc.intercept_channel(channel, key), sale_id), sku)
         except Failure as failure:
             print("this was not to be refused:", file=sys.stderr)
             tell(failure)

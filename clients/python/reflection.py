@@ -1,6 +1,6 @@
 """The same way through a sale without any file of ours: the server says by reflection what can be called, and how.
 
-    python3 reflection.py ADDRESS SALE_ID SKU
+    python3 reflection.py ADDRESS SALE_ID SKU KEY_FILE
 
 For tools and for looking around. A shop generates its client: it is checked before it runs, and need not ask first.
 """
@@ -8,6 +8,7 @@ For tools and for looking around. A shop generates its client: it is checked bef
 from __future__ import annotations
 
 import collections
+import pathlib
 import sys
 import uuid
 from typing import Any, Iterator
@@ -17,7 +18,7 @@ from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from failures import DEADLINE_S, Failure, call, failure_of
+from failures import DEADLINE_S, Failure, Key, call, failure_of
 
 # How long a place in line, and then an order, is watched.
 WATCH_S = 60.0
@@ -108,7 +109,7 @@ def journey(server: Server, sale_id: str, sku: str) -> None:
     if order["state"] != "ORDER_STATE_CONFIRMED":
         raise SystemExit(f"the order did not end as confirmed: {order}")
     try:
-        server.call(f"{checkout}.GetOrder", sale_id=sale_id, order_id=str(uuid.uuid4()))
+        server.call(f"{checkout}.GetOrder", sale_id=sale_id, order_id=str(uuid.uuid4()), buyer_id=buyer_id)
     except Failure as failure:
         print(f"refused: {failure.code.name} {failure.reason} ({failure.domain})")
     else:
@@ -116,13 +117,14 @@ def journey(server: Server, sale_id: str, sku: str) -> None:
 
 
 def main() -> int:
-    if len(sys.argv) != 4:
-        print("usage: reflection.py ADDRESS SALE_ID SKU", file=sys.stderr)
+    if len(sys.argv) != 5:
+        print("usage: reflection.py ADDRESS SALE_ID SKU KEY_FILE", file=sys.stderr)
         return 2
-    address, sale_id, sku = sys.argv[1:]
+    address, sale_id, sku, key_file = sys.argv[1:]
+    key = Key(pathlib.Path(key_file).read_text())
     with grpc.insecure_channel(address.removeprefix("http://")) as channel:
         try:
-            journey(Server(channel), sale_id, sku)
+            journey(Server(grpc.intercept_channel(channel, key)), sale_id, sku)
         except (Failure, grpc.RpcError) as error:
             # The reflection library's own calls raise what gRPC raises.
             failure = error if isinstance(error, Failure) else failure_of(error)

@@ -1,8 +1,14 @@
 import com.google.type.Money;
+import io.grpc.ClientInterceptor;
 import io.grpc.Context;
 import io.grpc.ManagedChannel;
 import io.grpc.ManagedChannelBuilder;
+import io.grpc.Metadata;
 import io.grpc.StatusRuntimeException;
+import io.grpc.stub.MetadataUtils;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Iterator;
 import java.util.List;
@@ -28,7 +34,7 @@ import shop.example.flashsale.waitingroom.v1.WaitingRoomServiceGrpc;
 import shop.example.flashsale.waitingroom.v1.WatchPositionRequest;
 
 /**
- * One buyer's way through a sale, and three refusals on it: {@code Journey ADDRESS SALE_ID SKU}.
+ * One buyer's way through a sale, and three refusals on it: {@code Journey ADDRESS SALE_ID SKU KEY_FILE}.
  *
  * <p>The sku needs 3 units on sale and a limit of 2 or more per buyer, as `make up QUANTITY=3` gives to each.
  */
@@ -234,14 +240,24 @@ public final class Journey {
         }
     }
 
-    public static void main(String[] args) throws InterruptedException {
-        if (args.length != 3) {
-            System.err.println("usage: Journey ADDRESS SALE_ID SKU");
+    /** Says who calls, in every call of a channel. */
+    private static ClientInterceptor withKey(String key) {
+        Metadata headers = new Metadata();
+        headers.put(Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER), "Bearer " + key.strip());
+        return MetadataUtils.newAttachHeadersInterceptor(headers);
+    }
+
+    public static void main(String[] args) throws InterruptedException, IOException {
+        if (args.length != 4) {
+            System.err.println("usage: Journey ADDRESS SALE_ID SKU KEY_FILE");
             System.exit(2);
         }
         // Across machines: without usePlaintext. One channel for the whole program: it pools connections.
         ManagedChannel channel =
-                ManagedChannelBuilder.forTarget(args[0].replaceFirst("^http://", "")).usePlaintext().build();
+                ManagedChannelBuilder.forTarget(args[0].replaceFirst("^http://", ""))
+                        .intercept(withKey(Files.readString(Path.of(args[3]))))
+                        .usePlaintext()
+                        .build();
         int code = 0;
         try {
             new Journey(channel, args[1]).journey(args[2]);

@@ -6,7 +6,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { type CallOptions, Code, ConnectError } from "@connectrpc/connect";
+import { type CallOptions, Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 
 import { BadRequestSchema, ErrorInfoSchema, HelpSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.js";
 
@@ -26,6 +26,15 @@ const INTERRUPTED: ReadonlySet<Code> = new Set([
   Code.Canceled,
   Code.Aborted,
 ]);
+
+/** Says who calls, in every call of a transport. */
+export function withKey(key: string): Interceptor {
+  const authorization = `Bearer ${key.trim()}`;
+  return (next) => (request) => {
+    request.header.set("authorization", authorization);
+    return next(request);
+  };
+}
 
 /** A refusal of flashsale, read from the status' details. */
 export interface Failure {

@@ -1,12 +1,14 @@
 /**
  * One buyer's way through a sale, and three refusals on it.
  *
- *     npm run journey -- ADDRESS SALE_ID SKU
+ *     npm run journey -- ADDRESS SALE_ID SKU KEY_FILE
  *
- * The sku needs 3 units on sale and a limit of 2 or more per buyer, as `make up QUANTITY=3` gives to each.
+ * The sku needs 3 units on sale and a limit of 2 or more per buyer, as `make up QUANTITY=3` gives to each. The file
+ * holds the shop's key.
  */
 
 import { randomUUID } from "node:crypto";
+import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
@@ -28,7 +30,7 @@ import {
   WatchPositionRequestSchema,
 } from "../gen/flashsale/waitingroom/v1/waiting_room_pb.js";
 import type { Money } from "../gen/google/type/money_pb.js";
-import { call, type Failure, failureOf, waitBeforeRetryMs } from "./failures.js";
+import { call, type Failure, failureOf, waitBeforeRetryMs, withKey } from "./failures.js";
 
 /** The longest that a buyer is kept waiting, for the admission and for the payment each. */
 const PATIENCE_MS = 120_000;
@@ -233,13 +235,14 @@ async function journey(shop: Shop, sku: string): Promise<void> {
 
 /** The exit code. */
 async function main(args: readonly string[]): Promise<number> {
-  const [address, saleId, sku, ...more] = args;
-  if (address === undefined || saleId === undefined || sku === undefined || more.length > 0) {
-    console.error("usage: journey ADDRESS SALE_ID SKU");
+  const [address, saleId, sku, keyFile, ...more] = args;
+  if (address === undefined || saleId === undefined || sku === undefined || keyFile === undefined || more.length > 0) {
+    console.error("usage: journey ADDRESS SALE_ID SKU KEY_FILE");
     return 2;
   }
   // Across machines: https://, with your CA in nodeOptions. One transport for the whole program: it pools connections.
-  const transport = createGrpcTransport({ baseUrl: address });
+  const key = await readFile(keyFile, "utf8");
+  const transport = createGrpcTransport({ baseUrl: address, interceptors: [withKey(key)] });
   try {
     await journey(new Shop(transport, saleId), sku);
     return 0;
