@@ -155,8 +155,9 @@ def keys_of(service):
     file = root / "services" / service / "config.default.toml"
     require(file.exists(), f"Deployment/{service}", f"{file} is missing, so that its variables cannot be checked")
     own = sections_of(file) if file.exists() else {}
-    # A service's own file names the common sections that it has; every service has these two.
+    # A service's own file names the common sections that it has; every service has these.
     own.setdefault("server", set())
+    own.setdefault("access", set())
     own.setdefault("telemetry", set())
     common = {}
     for defaults in root.glob("libs/*/config.default.toml"):
