@@ -21,7 +21,10 @@ from ruamel.yaml import YAML  # noqa: E402
 KUBERNETES = ["1.29", "1.37"]
 SERVICES = {"sale", "inventory", "waiting-room", "checkout", "order-worker", "payment"}
 SCALED = {"inventory", "waiting-room", "checkout"}
-PORTS = {"grpc": 50051, "http": 9464}
+PORTS = {"grpc": 50051, "internal": 50061, "http": 9464, "routes": 8080}
+PROBES = {"startupProbe": "/livez", "readinessProbe": "/readyz", "livenessProbe": "/livez"}
+# Those with HTTP routes of their own.
+ROUTED = {"waiting-room", "payment"}
 
 problems = []
 
@@ -115,9 +118,10 @@ def check_deployment(obj, objects):
     require(container.get("args") == [name], subject, f"its argument must name the service: args: [{name}]")
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     require(ports == PORTS, subject, f"must listen on {PORTS}")
-    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        grpc = container.get(probe, {}).get("grpc", {})
-        require(grpc.get("port") == PORTS["grpc"], subject, f"{probe} must be gRPC on port {PORTS['grpc']}")
+    # Not gRPC: Kubernetes' gRPC probes know no TLS.
+    for probe, path in PROBES.items():
+        http = container.get(probe, {}).get("httpGet", {})
+        require(http == {"path": path, "port": "http"}, subject, f"{probe} must be HTTP, {path} on port http")
     for variable in container.get("env", []):
         secret = re.search(r"URL$|KEY$|SECRETS$", variable["name"]) and not variable["name"].endswith("JWKS_URL")
         require(not (secret and "value" in variable), subject, f"{variable['name']} must come from a Secret")
@@ -129,7 +133,10 @@ def check_deployment(obj, objects):
     require([s["metadata"]["name"] for s in services] == [name], subject, "exactly its own Service must select it")
     for service in services:
         protocols = {port["name"]: port.get("appProtocol") for port in service["spec"]["ports"]}
-        require(protocols == {"grpc": "grpc", "http": "http"}, name_of(service), "must name the ports' protocols")
+        expected = {"grpc": "grpc", "internal": "grpc", "http": "http"}
+        if name in ROUTED:
+            expected["routes"] = "http"
+        require(protocols == expected, name_of(service), "must name the ports and their protocols")
     budgets = [
         o
         for o in objects

@@ -94,6 +94,11 @@ impl Rule {
         self.roles.contains(&Role::Anyone)
     }
 
+    /// Whether it is for operators and services alone.
+    pub fn is_internal(&self) -> bool {
+        !self.roles.contains(&Role::Shop) && !self.is_public()
+    }
+
     /// Decides from the caller alone, before anything of the request is read.
     ///
     /// # Errors

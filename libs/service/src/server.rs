@@ -1,4 +1,4 @@
-//! The server of a process: one gRPC port and one HTTP port, however many services are hosted.
+//! The server of a process: its gRPC and HTTP ports, however many services are hosted.
 
 mod connections;
 mod grpc_port;
@@ -8,7 +8,7 @@ mod readiness;
 use std::{net::SocketAddr, panic::AssertUnwindSafe, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, anyhow};
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future::join_all};
 use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::{
@@ -20,6 +20,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{AccessConfig, Drain, Hosted, ServerConfig, Task, hosted::Ready, methods, stack};
 use connections::Connections;
 use http_port::Readiness;
+use stack::Door;
 
 /// How long a caller may take over its side of the TLS handshake.
 const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,19 +43,16 @@ pub async fn serve(
     bind(server, access).await?.run(name, hosted, drain).await
 }
 
-/// Takes the two ports. Errors lead to where the section says that their pages are from now on.
+/// Takes the ports. Errors lead to where the section says that their pages are from now on.
 ///
 /// # Errors
 /// When one is taken, or the certificate or the keys cannot be read.
 pub async fn bind(server: &ServerConfig, access: &AccessConfig) -> anyhow::Result<Listening> {
     flashsale_errors::publish_pages_at(&server.error_pages_url);
-    let listen = async |address: SocketAddr, key: &str| {
-        TcpListener::bind(address)
-            .await
-            .with_context(|| format!("{key} {address} cannot be listened on"))
-    };
     let grpc = listen(server.grpc_listen, "server.grpc_listen").await?;
     let http = listen(server.http_listen, "server.http_listen").await?;
+    let internal = listen_if(&server.internal_listen, "server.internal_listen").await?;
+    let routes = listen_if(&server.routes_listen, "server.routes_listen").await?;
     let tls = tls(server)?;
     let gate = stack::Gate::open(access)?;
     Ok(Listening {
@@ -62,10 +60,27 @@ pub async fn bind(server: &ServerConfig, access: &AccessConfig) -> anyhow::Resul
         http_address: http.local_addr()?,
         grpc,
         http,
+        internal,
+        routes,
         tls,
         gate,
         config: server.clone(),
     })
+}
+
+async fn listen(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{key} {address} cannot be listened on"))
+}
+
+/// Listens where the key says, if it says where.
+async fn listen_if(address: &str, key: &str) -> anyhow::Result<Option<TcpListener>> {
+    if address.is_empty() {
+        return Ok(None);
+    }
+    let address = address.parse().with_context(|| format!("{key} {address} is no address"))?;
+    Ok(Some(listen(address, key).await?))
 }
 
 fn tls(server: &ServerConfig) -> anyhow::Result<Option<ServerTlsConfig>> {
@@ -77,11 +92,13 @@ fn tls(server: &ServerConfig) -> anyhow::Result<Option<ServerTlsConfig>> {
     Ok(Some(ServerTlsConfig::new().identity(identity).timeout(TLS_HANDSHAKE_TIMEOUT)))
 }
 
-/// Both ports, taken but not served yet.
+/// The ports, taken but not served yet.
 #[derive(Debug)]
 pub struct Listening {
     grpc: TcpListener,
     http: TcpListener,
+    internal: Option<TcpListener>,
+    routes: Option<TcpListener>,
     grpc_address: SocketAddr,
     http_address: SocketAddr,
     tls: Option<ServerTlsConfig>,
@@ -100,6 +117,16 @@ impl Listening {
         self.http_address
     }
 
+    /// Where the calls of operators and services are served, if they have a port of their own.
+    pub fn internal_address(&self) -> Option<SocketAddr> {
+        self.internal.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// Where the services' own HTTP routes are served, if they have a port of their own.
+    pub fn routes_address(&self) -> Option<SocketAddr> {
+        self.routes.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
     /// Serves `hosted` until `drain` is begun and done. Dropping the future stops everything at
     /// once.
     ///
@@ -111,7 +138,17 @@ impl Listening {
         hosted: Vec<Hosted>,
         drain: Drain,
     ) -> anyhow::Result<()> {
-        let Listening { grpc, http, grpc_address, http_address, tls, gate, config } = self;
+        let Listening {
+            grpc,
+            http,
+            internal,
+            routes,
+            grpc_address,
+            http_address,
+            tls,
+            gate,
+            config,
+        } = self;
         let mut merged = Merged::of(hosted);
         let health = merged.add_health().await;
         if config.reflection {
@@ -131,29 +168,49 @@ impl Listening {
         if let Some(tls) = tls {
             builder = builder.tls_config(tls).context("the server's certificate cannot be used")?;
         }
-        let connections = Connections::new(grpc, config.max_connections, cut.clone());
-        let grpc = grpc_port::serve(
-            builder,
-            stack::around(merged.routes, &config, gate, drain.clone()),
-            Arc::new(connections),
-            merged.ready.iter().map(|condition| condition.ready.clone()).collect(),
-            drain.clone(),
-        );
-        // It checks its own end: an outside observer may see it end before or after the drain
-        // starts.
-        let asked = drain.clone();
-        let grpc = async move {
-            grpc.await?;
-            anyhow::ensure!(asked.is_draining(), "it ended by itself");
-            Ok(())
+        let doors = match internal {
+            None => vec![("gRPC server", grpc, Door::All)],
+            Some(internal) => vec![
+                ("gRPC server", grpc, Door::Public),
+                ("internal gRPC server", internal, Door::All),
+            ],
         };
-        merged.tasks.push(Task { name: "gRPC server", future: grpc.boxed() });
+        for (name, listener, door) in doors {
+            let connections = Connections::new(listener, config.max_connections, cut.clone());
+            let served = grpc_port::serve(
+                builder.clone(),
+                stack::around(
+                    merged.routes.clone(),
+                    &config,
+                    Arc::clone(&gate),
+                    door,
+                    drain.clone(),
+                ),
+                Arc::new(connections),
+                merged.ready.iter().map(|condition| condition.ready.clone()).collect(),
+                drain.clone(),
+            );
+            // It checks its own end: an outside observer may see it end before or after the drain
+            // starts.
+            let asked = drain.clone();
+            let served = async move {
+                served.await?;
+                anyhow::ensure!(asked.is_draining(), "it ended by itself");
+                Ok(())
+            };
+            merged.tasks.push(Task { name, future: served.boxed() });
+        }
         let http_stop = CancellationToken::new();
-        let http = AbortOnDropHandle::new(tokio::spawn(http_port::serve(
-            http_port::router(merged.http, readiness.clone()),
-            Connections::new(http, config.max_connections, cut.clone()),
-            http_stop.clone(),
-        )));
+        let own = http_port::own_routes(readiness.clone());
+        let http_ports = match routes {
+            None => vec![(http, merged.http.merge(own))],
+            Some(routes) => vec![(http, own), (routes, merged.http)],
+        };
+        let http_ports = http_ports.into_iter().map(|(listener, router)| {
+            let connections = Connections::new(listener, config.max_connections, cut.clone());
+            http_port::serve(router, connections, http_stop.clone())
+        });
+        let http = AbortOnDropHandle::new(tokio::spawn(join_all(http_ports.collect::<Vec<_>>())));
         let following = AbortOnDropHandle::new(tokio::spawn(readiness::follow(
             merged.ready,
             health.clone(),

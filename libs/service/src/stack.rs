@@ -15,7 +15,7 @@ use http::{Request, Response};
 use tonic::body::Body;
 use tower::{Service, ServiceBuilder, layer::layer_fn};
 
-pub(crate) use access::Gate;
+pub(crate) use access::{Door, Gate};
 pub(crate) use deadline::{expired, requested as requested_timeout};
 pub(crate) use panics::{panicked, words as panic_words};
 pub(crate) use trace::{Call, Instruments};
@@ -27,6 +27,7 @@ pub(crate) fn around(
     routes: axum::Router,
     config: &ServerConfig,
     gate: Arc<Gate>,
+    door: Door,
     drain: Drain,
 ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
 + Clone
@@ -44,7 +45,7 @@ pub(crate) fn around(
         // id.
         .layer(layer_fn(panics::Panics::new))
         // Before anything of the request is read or waited for: a stranger costs a look at a table.
-        .layer(layer_fn(move |inner| access::Access::new(inner, Arc::clone(&gate))))
+        .layer(layer_fn(move |inner| access::Access::new(inner, Arc::clone(&gate), door)))
         // Before the call counts as in work: an expired call is answered at once.
         .layer(layer_fn(move |inner| deadline::Deadline::new(inner, max_deadline)))
         // Just before the work, so that what is refused has cost nothing.

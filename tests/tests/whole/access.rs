@@ -3,10 +3,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use flashsale_access::{Key, SaleOf};
+use flashsale_access::{Key, Role, SaleOf};
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{
     DESCRIPTORS, NamedChannel,
+    access::RULES,
     checkout::{GetOrderRequest, OrderState, checkout_service_client::CheckoutServiceClient},
     named_channel::OneKey,
     order::{ListTransitionsRequest, order_admin_service_client::OrderAdminServiceClient},
@@ -73,7 +74,7 @@ const TABLE: &[(&str, &str, SaleOf, bool)] = &[
     ("inventory.v1.InventoryAdminService/SyncSale", "operator sale", SaleOf::Field(SALE_ID), false),
     (
         "inventory.v1.InventoryAdminService/SettleHolds",
-        "order-worker",
+        "checkout order-worker",
         SaleOf::Field(SALE_ID),
         false,
     ),
@@ -110,7 +111,7 @@ const TABLE: &[(&str, &str, SaleOf, bool)] = &[
     ("waitingroom.v1.WaitingRoomService/Leave", "shop", SaleOf::Record, false),
     (
         "waitingroom.v1.WaitingRoomService/VerifyAdmission",
-        "shop operator checkout inventory",
+        "shop operator",
         SaleOf::Field(SALE_ID),
         false,
     ),
@@ -213,12 +214,27 @@ fn of_the_caller(status: &Status) -> Option<Reason> {
         .then_some(reason)
 }
 
+#[test]
+fn protos_say_what_the_table_says() {
+    let listed: BTreeSet<String> = TABLE.iter().map(|row| row.0.to_owned()).collect();
+    assert_eq!(methods(), listed, "the descriptors on the left, the table on the right");
+    assert_eq!(RULES.len(), TABLE.len());
+    for (method, may, sale, buyer_bound) in TABLE {
+        let path = format!("/flashsale.{method}");
+        let rule = RULES.iter().find(|rule| rule.path == path).unwrap();
+        let roles = rule.roles.iter().map(|role| match role {
+            Role::Shop => "shop",
+            Role::Operator => "operator",
+            Role::Anyone => "anyone",
+        });
+        let said: Vec<&str> = roles.chain(rule.services.iter().copied()).collect();
+        assert_eq!(said.join(" "), *may, "{method}");
+        assert_eq!((rule.sale, rule.buyer_bound), (*sale, *buyer_bound), "{method}");
+    }
+}
+
 #[tokio::test]
 async fn every_method_is_for_those_whom_the_table_names() {
-    let described = methods();
-    let listed: BTreeSet<String> = TABLE.iter().map(|row| row.0.to_owned()).collect();
-    assert_eq!(described, listed, "the protos on the left, the table on the right");
-
     let mut up = Flashsale::start(&["up"]);
     up.read_until("Ctrl-C stops everything");
     let about = up.json("up.json");

@@ -41,6 +41,8 @@ type Base = flashsale_testbed::platform::Platform<Apart>;
 /// All of it. Dropped, everything in it is killed.
 pub(crate) struct Platform {
     noop: Service,
+    /// The same without a look at who calls.
+    noop_open: Service,
     base: Base,
     /// What every process is told.
     settings: Settings,
@@ -107,6 +109,10 @@ impl Platform {
         }
         let mut noop = own(&base, "noop", "serve-noop")?;
         noop.start(settings.clone()).await?;
+        let mut noop_open = own(&base, "noop-open", "serve-noop")?;
+        let mut open = settings.clone();
+        open.access.mode = Some("off".to_owned());
+        noop_open.start(open).await?;
 
         let found = base.tools.versions().clone();
         let versions = vec![
@@ -117,6 +123,7 @@ impl Platform {
         ];
         let mut platform = Self {
             noop,
+            noop_open,
             base,
             settings,
             pool,
@@ -187,7 +194,7 @@ impl Platform {
     }
 
     /// The processes that serve, in the order in which they were started.
-    fn started(&self) -> [(&'static str, &Service); 5] {
+    fn started(&self) -> [(&'static str, &Service); 6] {
         let services = &self.base.services;
         [
             ("sale", &services.sale),
@@ -195,6 +202,7 @@ impl Platform {
             ("inventory", &services.inventory),
             ("checkout", &services.checkout),
             ("noop", &self.noop),
+            ("noop-open", &self.noop_open),
         ]
     }
 

@@ -18,7 +18,7 @@ use crate::{
     drive::Measured,
     rounds::{
         ACCEPTANCE_TO_CLAIM, CLAIMS, Figures, HOLD_BYTES, JETSTREAM_CEILING, JOIN, LOAD_STOCK,
-        NOOP, NOOP_EMPTY, OVERLOAD, PLACE_ORDER, QUEUE_DURABILITY, REBUILD_SECONDS,
+        NOOP, NOOP_EMPTY, NOOP_OPEN, OVERLOAD, PLACE_ORDER, QUEUE_DURABILITY, REBUILD_SECONDS,
         REDIS_SCRIPT_CEILING, RESERVE, RESERVE_ADMITTED, RESERVE_CLUSTER, RESERVE_SALES, SOLD_OUT,
         WATCH_ORDER,
     },
@@ -69,6 +69,7 @@ fn report(figures: &Figures) -> anyhow::Result<Value> {
     });
     for name in [
         NOOP,
+        NOOP_OPEN,
         NOOP_EMPTY,
         JOIN,
         RESERVE,
@@ -95,6 +96,7 @@ fn report(figures: &Figures) -> anyhow::Result<Value> {
         report[name] = figure;
     }
     for (name, other, ratio) in [
+        (NOOP, NOOP_OPEN, "ratio_to_noop_open"),
         (SOLD_OUT, RESERVE, "ratio_to_reserve"),
         (RESERVE_CLUSTER, RESERVE_SALES, "ratio_to_one_node"),
     ] {
@@ -225,6 +227,7 @@ fn table(report: &Value) -> String {
     let rows = [
         ("no-op, empty", NOOP_EMPTY),
         ("no-op", NOOP),
+        ("no-op, no caller asked for", NOOP_OPEN),
         ("Join", JOIN),
         ("Reserve", RESERVE),
         ("Reserve, with an admission", RESERVE_ADMITTED),

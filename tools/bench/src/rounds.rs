@@ -46,6 +46,7 @@ const QUIET_WITHIN: Duration = Duration::from_secs(60);
 
 /// What is measured, by the names of `bench.json`.
 pub(crate) const NOOP: &str = "noop";
+pub(crate) const NOOP_OPEN: &str = "noop_open";
 pub(crate) const NOOP_EMPTY: &str = "noop_empty";
 pub(crate) const JOIN: &str = "join";
 pub(crate) const RESERVE: &str = "reserve";
@@ -66,8 +67,9 @@ pub(crate) const ACCEPTANCE_TO_CLAIM: &str = "acceptance_to_claim";
 pub(crate) const WATCH_ORDER: &str = "watch_order";
 pub(crate) const QUEUE_DURABILITY: &str = "queue_durability";
 /// All of them.
-pub(crate) const NAMES: [&str; 19] = [
+pub(crate) const NAMES: [&str; 20] = [
     NOOP,
+    NOOP_OPEN,
     NOOP_EMPTY,
     JOIN,
     RESERVE,
@@ -193,6 +195,7 @@ struct Bench<'a> {
 /// As many connections of each kind as asked for.
 struct Lanes {
     noop: Vec<Reserve>,
+    noop_open: Vec<Reserve>,
     noop_empty: Vec<GetStock>,
     reserve: Vec<Reserve>,
     join: Vec<Join>,
@@ -206,6 +209,7 @@ impl<'a> Bench<'a> {
     async fn new(settings: &'a Settings, platform: &'a Platform) -> anyhow::Result<Self> {
         let mut requests = Requests::new(platform);
         let noop = channels(settings, platform, "noop").await?;
+        let noop_open = channels(settings, platform, "noop-open").await?;
         let inventory = channels(settings, platform, "inventory").await?;
         let waiting_room = channels(settings, platform, "waiting-room").await?;
         let checkout = channels(settings, platform, "checkout").await?;
@@ -229,6 +233,7 @@ impl<'a> Bench<'a> {
             sold_out: inventory.iter().cloned().map(stock).map(SoldOut).collect(),
             cluster: clustered,
             noop: noop.iter().cloned().map(stock).map(Reserve).collect(),
+            noop_open: noop_open.into_iter().map(stock).map(Reserve).collect(),
             noop_empty: noop.into_iter().map(stock).map(GetStock).collect(),
             reserve: inventory.into_iter().map(stock).map(Reserve).collect(),
             join: waiting_room.into_iter().map(WaitingRoomServiceClient::new).map(Join).collect(),
@@ -286,6 +291,11 @@ impl<'a> Bench<'a> {
             let requests = self.requests.reserves(self.count(NOOP));
             let measured = self.drive(&self.lanes.noop, requests).await?;
             self.add(NOOP, measured);
+        }
+        if self.wanted(NOOP_OPEN) {
+            let requests = self.requests.reserves(self.count(NOOP_OPEN));
+            let measured = self.drive(&self.lanes.noop_open, requests).await?;
+            self.add(NOOP_OPEN, measured);
         }
         if self.wanted(RESERVE) {
             let requests = self.requests.reserves(self.count(RESERVE));

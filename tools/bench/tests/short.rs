@@ -22,7 +22,7 @@ fn bench(args: &[&str]) -> (Output, Option<Value>) {
 }
 
 /// What is measured in each round; what once a run, under load and of the stores.
-const CALLS: &str = "noop,noop_empty,join,reserve,reserve_admitted,sold_out,reserve_sales,\
+const CALLS: &str = "noop,noop_open,noop_empty,join,reserve,reserve_admitted,sold_out,reserve_sales,\
                      reserve_cluster,redis_script_ceiling,jetstream_ceiling,place_order,claims";
 const UNDER_LOAD: &str = "overload,acceptance_to_claim,watch_order";
 const OF_STORES: &str = "hold_bytes,load_stock,rebuild_seconds,queue_durability";
@@ -82,6 +82,7 @@ fn short_round_has_the_figures_of_every_call() {
     let (figures, table) = short(CALLS);
     for call in [
         "noop",
+        "noop_open",
         "noop_empty",
         "join",
         "reserve",
@@ -99,6 +100,7 @@ fn short_round_has_the_figures_of_every_call() {
         }
     }
     figures.are_above_zero(&[
+        "/noop/ratio_to_noop_open",
         "/join/ratio_to_noop",
         "/reserve/ratio_to_noop",
         "/place_order/ratio_to_noop",

@@ -17,8 +17,15 @@ use super::{Problem, common};
 pub struct ServerConfig {
     /// Where gRPC is served.
     pub grpc_listen: SocketAddr,
-    /// Where `/metrics`, `/livez`, `/readyz` and the service's own HTTP routes are served.
+    /// Where what only operators and services may call is served, and everything else as well.
+    /// `grpc_listen` then refuses it. Empty: all calls are served at `grpc_listen`.
+    pub internal_listen: String,
+    /// Where `/metrics`, `/livez`, `/readyz` and, without `routes_listen`, the service's own HTTP
+    /// routes are served.
     pub http_listen: SocketAddr,
+    /// Where the service's own HTTP routes are served: Stripe's webhook, the keys of admissions.
+    /// Empty: at `http_listen`.
+    pub routes_listen: String,
     /// Calls at once on one connection.
     pub max_concurrent_streams: u32,
     /// Connections at once, on each of the two ports.
@@ -78,10 +85,7 @@ impl ServerConfig {
                 problems.push(Problem::new(key, "must be above 0"));
             }
         }
-        if self.grpc_listen == self.http_listen && self.grpc_listen.port() != 0 {
-            problems
-                .push(Problem::new("server.http_listen", "must differ from server.grpc_listen"));
-        }
+        problems.extend(self.address_problems());
         match (self.tls_cert_file.is_empty(), self.tls_key_file.is_empty()) {
             (true, false) => problems.push(Problem::new(
                 "server.tls_cert_file",
@@ -107,6 +111,45 @@ impl ServerConfig {
             problems.extend(missing_file(key, path));
         }
         problems
+    }
+
+    /// The addresses it listens at, each with its key. One that cannot be read is left out.
+    fn addresses(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        [
+            ("server.grpc_listen", Some(self.grpc_listen)),
+            ("server.internal_listen", self.internal_listen.parse().ok()),
+            ("server.http_listen", Some(self.http_listen)),
+            ("server.routes_listen", self.routes_listen.parse().ok()),
+        ]
+        .into_iter()
+        .filter_map(|(key, address)| Some((key, address?)))
+    }
+
+    fn address_problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (key, text) in [
+            ("server.internal_listen", &self.internal_listen),
+            ("server.routes_listen", &self.routes_listen),
+        ] {
+            if !text.is_empty() && text.parse::<SocketAddr>().is_err() {
+                problems
+                    .push(Problem::new(key, "must be an address such as 0.0.0.0:50061, or empty"));
+            }
+        }
+        for (index, (key, address)) in self.addresses().enumerate() {
+            let taken = self.addresses().take(index).find(|(_, other)| *other == address);
+            if let Some((other, _)) = taken.filter(|_| address.port() != 0) {
+                problems.push(Problem::new(key, format!("must differ from {other}")));
+            }
+        }
+        problems
+    }
+
+    /// Whether no other machine reaches it over gRPC.
+    fn is_loopback(&self) -> bool {
+        self.addresses()
+            .filter(|(key, _)| ["server.grpc_listen", "server.internal_listen"].contains(key))
+            .all(|(_, address)| address.ip().is_loopback())
     }
 
     pub(crate) fn max_deadline(&self) -> Duration {
@@ -160,10 +203,10 @@ impl AccessConfig {
                 "access.keys_file",
                 "must be set while access.mode is required; `flashsale access new-key` makes a key",
             )),
-            AccessMode::Report | AccessMode::Off if !server.grpc_listen.ip().is_loopback() => {
+            AccessMode::Report | AccessMode::Off if !server.is_loopback() => {
                 problems.push(Problem::new(
                     "access.mode",
-                    "must be required unless server.grpc_listen is a loopback address",
+                    "must be required unless server.grpc_listen and server.internal_listen are loopback addresses",
                 ));
             }
             AccessMode::Required | AccessMode::Report | AccessMode::Off => {}

@@ -40,8 +40,8 @@ impl Readiness {
     }
 }
 
-/// The routes of the port.
-pub(super) fn router(services: Router, readiness: Readiness) -> Router {
+/// The routes that every process has.
+pub(super) fn own_routes(readiness: Readiness) -> Router {
     let metrics = async || {
         ([(CONTENT_TYPE, "text/plain; version=0.0.4")], flashsale_telemetry::render_metrics())
     };
@@ -52,7 +52,7 @@ pub(super) fn router(services: Router, readiness: Readiness) -> Router {
             (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
         }
     };
-    services
+    Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(readyz))

@@ -197,16 +197,26 @@ fn failure(refusal: &Refusal) -> Failure {
     }
 }
 
+/// Which calls a port serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// Those that shops, or anyone, may make.
+    Public,
+    /// All of them.
+    All,
+}
+
 /// The middleware.
 #[derive(Debug, Clone)]
 pub(super) struct Access<S> {
     inner: S,
     gate: Arc<Gate>,
+    door: Door,
 }
 
 impl<S> Access<S> {
-    pub(super) fn new(inner: S, gate: Arc<Gate>) -> Self {
-        Self { inner, gate }
+    pub(super) fn new(inner: S, gate: Arc<Gate>, door: Door) -> Self {
+        Self { inner, gate, door }
     }
 }
 
@@ -230,6 +240,11 @@ where
         let rule = method.and_then(|method| method.rule);
         if methods::is_infrastructure(path) || rule.is_some_and(Rule::is_public) {
             return self.inner.call(request).boxed();
+        }
+        if self.door == Door::Public && rule.is_some_and(Rule::is_internal) {
+            let what = "this method is served on the internal port alone";
+            let failure = Failure::new(Reason::CallerNotAllowed, what);
+            return future::ready(Ok(refusal(failure))).boxed();
         }
         let name = method.map_or(methods::OTHERS, |method| method.name.as_str());
         let known = if self.gate.mode == AccessMode::Off {

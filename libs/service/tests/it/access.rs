@@ -8,19 +8,21 @@ use flashsale_proto::{
     NamedChannel,
     checkout::{
         self as pb, GetOrderRequest,
+        checkout_admin_service_client::CheckoutAdminServiceClient,
+        checkout_admin_service_server::{CheckoutAdminService, CheckoutAdminServiceServer},
         checkout_service_client::CheckoutServiceClient,
         checkout_service_server::{CheckoutService, CheckoutServiceServer},
     },
     named_channel::OneKey,
     waitingroom::{GetAdmissionKeysRequest, waiting_room_service_client::WaitingRoomServiceClient},
 };
-use flashsale_service::{AccessConfig, AccessMode, Hosted};
+use flashsale_service::{AccessConfig, AccessMode, Hosted, ServerConfig};
 use futures::stream::BoxStream;
 use tokio::sync::Semaphore;
-use tonic::{Code, Request, Response, Status, metadata::MetadataValue};
+use tonic::{Code, Request, Response, Status, metadata::MetadataValue, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::support::{Served, eventually, serve_for, server_config};
+use crate::support::{Served, eventually, http_at, serve_for, server_config};
 
 const SALE: &str = "6f1c9a52-31c1-4a2b-9a0e-7f0d4f4f9a11";
 const OTHER_SALE: &str = "0d3b1c2e-7a55-4c55-9a33-8f5f1f0c2b77";
@@ -294,14 +296,93 @@ async fn a_stranger_is_refused_before_a_body_is_read() {
     assert_eq!(answer.unwrap_err().code(), Code::Unauthenticated);
 }
 
+struct Intake;
+
+#[tonic::async_trait]
+impl CheckoutAdminService for Intake {
+    async fn get_intake(
+        &self,
+        _: Request<pb::GetIntakeRequest>,
+    ) -> Result<Response<pb::GetIntakeResponse>, Status> {
+        Ok(Response::new(pb::GetIntakeResponse::default()))
+    }
+}
+
+#[tokio::test]
+async fn internal_calls_and_routes_have_ports_of_their_own() {
+    let [shop, operator] = [(); 2].map(|()| Key::generate());
+    let folder = tempfile::tempdir().unwrap();
+    let keys_file = folder.path().join("keys.toml");
+    let keys = entry("web", "shop", &shop, "") + &entry("ann", "operator", &operator, "");
+    std::fs::write(&keys_file, keys).unwrap();
+    let config = ServerConfig {
+        internal_listen: "127.0.0.1:0".to_owned(),
+        routes_listen: "127.0.0.1:0".to_owned(),
+        ..server_config()
+    };
+    assert_eq!(config.problems(), []);
+    let orders = Orders(Arc::new(Semaphore::new(0)));
+    let server = serve_for(config, access(&keys_file), |hosted: Hosted| {
+        let page = axum::Router::new().route("/hook", axum::routing::get(async || "hooked"));
+        hosted
+            .grpc(CheckoutServiceServer::new(orders))
+            .grpc(CheckoutAdminServiceServer::new(Intake))
+            .http(page)
+    })
+    .await;
+    let internal = format!("http://{}", server.internal_address.unwrap());
+    let internal = Endpoint::from_shared(internal).unwrap().connect().await.unwrap();
+    let public = server.channel().await;
+    for (port, channel, answers) in [("public", public, false), ("internal", internal, true)] {
+        let of = |key: &Key| NamedChannel::new(channel.clone(), Arc::new(OneKey::new(key)));
+        let shops = CheckoutServiceClient::new(of(&shop)).get_order(order_of(SALE, "ada")).await;
+        assert!(shops.is_ok(), "{port}: {shops:?}");
+        let mut admin = CheckoutAdminServiceClient::new(of(&operator));
+        let answer = admin.get_intake(pb::GetIntakeRequest {}).await;
+        let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
+        assert_eq!(code, if answers { Code::Ok } else { Code::PermissionDenied }, "{port}");
+    }
+    let routes = server.routes_address.unwrap();
+    for (address, path, code) in [
+        (server.http_address, "/hook", 404),
+        (server.http_address, "/readyz", 200),
+        (server.http_address, "/metrics", 200),
+        (routes, "/hook", 200),
+        (routes, "/readyz", 404),
+        (routes, "/metrics", 404),
+    ] {
+        assert_eq!(http_at(address, path).await.0, code, "{path} at {address}");
+    }
+}
+
+#[test]
+fn addresses_differ_and_are_readable() {
+    let problems = |change: fn(&mut ServerConfig)| {
+        let mut config =
+            ServerConfig::at("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
+        change(&mut config);
+        config.problems().into_iter().map(|problem| problem.key).collect::<Vec<_>>()
+    };
+    assert!(problems(|config| config.internal_listen = "127.0.0.1:3".to_owned()).is_empty());
+    assert_eq!(
+        problems(|config| config.internal_listen = "127.0.0.1:1".to_owned()),
+        ["server.internal_listen"]
+    );
+    assert_eq!(
+        problems(|config| config.routes_listen = "127.0.0.1:2".to_owned()),
+        ["server.routes_listen"]
+    );
+    assert_eq!(
+        problems(|config| config.routes_listen = "8080".to_owned()),
+        ["server.routes_listen"]
+    );
+}
+
 #[test]
 fn off_and_report_are_for_loopback() {
     let keys = tempfile::NamedTempFile::new().unwrap();
     let on = |address: &str, mode, keys_file: &str| {
-        let server = flashsale_service::ServerConfig::at(
-            address.parse().unwrap(),
-            "[::1]:2".parse().unwrap(),
-        );
+        let server = ServerConfig::at(address.parse().unwrap(), "[::1]:2".parse().unwrap());
         let config = AccessConfig { mode, ..AccessConfig::with_keys(keys_file) };
         config.problems(&server).into_iter().map(|problem| problem.key).collect::<Vec<_>>()
     };

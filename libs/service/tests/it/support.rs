@@ -101,6 +101,8 @@ impl SaleService for Sales {
 pub(crate) struct Served {
     pub(crate) grpc_url: String,
     pub(crate) http_address: std::net::SocketAddr,
+    pub(crate) internal_address: Option<std::net::SocketAddr>,
+    pub(crate) routes_address: Option<std::net::SocketAddr>,
     pub(crate) sales: Sales,
     pub(crate) drain: Drain,
     serving: Option<JoinHandle<anyhow::Result<()>>>,
@@ -153,9 +155,20 @@ pub(crate) async fn serve_for(
     let scheme = if config.tls_cert_file.is_empty() { "http" } else { "https" };
     let grpc_url = format!("{scheme}://{}", listening.grpc_address());
     let http_address = listening.http_address();
+    let (internal_address, routes_address) =
+        (listening.internal_address(), listening.routes_address());
     let serving = tokio::spawn(listening.run("test", vec![hosted], drain.clone()));
     let abort = serving.abort_handle();
-    Served { grpc_url, http_address, sales, drain, serving: Some(serving), abort }
+    Served {
+        grpc_url,
+        http_address,
+        internal_address,
+        routes_address,
+        sales,
+        drain,
+        serving: Some(serving),
+        abort,
+    }
 }
 
 impl Served {
@@ -175,17 +188,25 @@ impl Served {
 
     /// `GET path` on the HTTP port.
     pub(crate) async fn http(&self, path: &str) -> (http::StatusCode, String) {
-        let stream = TcpStream::connect(self.http_address).await.unwrap();
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
-        let request = http::Request::get(path).header("host", "test");
-        let request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
-        let response = sender.send_request(request).await.unwrap();
-        let status = response.status();
-        let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
-        (status, String::from_utf8(body.to_bytes().to_vec()).unwrap())
+        http_at(self.http_address, path).await
     }
+}
+
+/// `GET path` at `address`.
+pub(crate) async fn http_at(
+    address: std::net::SocketAddr,
+    path: &str,
+) -> (http::StatusCode, String) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get(path).header("host", "test");
+    let request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let status = response.status();
+    let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
+    (status, String::from_utf8(body.to_bytes().to_vec()).unwrap())
 }
 
 impl Drop for Served {

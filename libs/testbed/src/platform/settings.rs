@@ -30,6 +30,7 @@ pub struct ServerSettings {
 /// `[access]`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct AccessSettings {
+    pub mode: Option<String>,
     pub keys_file: Option<String>,
     pub reload_ms: Option<u64>,
 }
