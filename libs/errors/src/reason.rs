@@ -217,4 +217,8 @@ reasons! {
     /// A shop has to name the buyer.
     BuyerUnproven = "BUYER_UNPROVEN", PermissionDenied, Retry::Never, "buyer-unproven.md",
         "Name the buyer the call is for; only operators read without one.";
+    /// Nothing may be charged for the order.
+    OrderNotPayable = "ORDER_NOT_PAYABLE", FailedPrecondition, Retry::Never,
+        "order-not-payable.md",
+        "Read the order; only one that waits for its payment is charged.";
 }

@@ -101,11 +101,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     // What follows from it, a handler for each kind of consequence.
     let charge =
         Charge { pool: pool.clone(), payments: payments.clone(), wakeups: Arc::clone(&wakeups) };
-    let cancel_charge = CancelCharge {
-        pool: pool.clone(),
-        payments: payments.clone(),
-        wakeups: Arc::clone(&wakeups),
-    };
+    let cancel_charge = CancelCharge { payments: payments.clone(), wakeups: Arc::clone(&wakeups) };
     let refund = Refund { payments };
     let close_hold = CloseHold {
         pool: pool.clone(),

@@ -26,7 +26,6 @@ flashsale_failpoint::steps! {
     pub(crate) const SQL_DEAD_LETTERS_RETRY = "sql/dead_letters_retry";
     pub(crate) const SQL_LINES_FOR_MAIL = "sql/lines_for_mail";
     pub(crate) const SQL_ORDER_SALE = "sql/order_sale";
-    pub(crate) const SQL_ORDERS_FOR_CHARGE = "sql/orders_for_charge";
     pub(crate) const SQL_ORDERS_FOR_EVENTS = "sql/orders_for_events";
     pub(crate) const SQL_ORDERS_FOR_HOLDS = "sql/orders_for_holds";
     pub(crate) const SQL_ORDERS_FOR_MAIL = "sql/orders_for_mail";

@@ -4,11 +4,11 @@
 
 mod common;
 
-use common::{config, eur, order};
+use common::{claimed, config, eur, order, record_sale};
 use flashsale_errors::Reason;
 use flashsale_payment::store::{Force, Store};
 use flashsale_proto::{
-    Money, NamedChannel,
+    NamedChannel,
     payment::{
         BreakerForce, CancelPaymentRequest, CreatePaymentsRequest, GetBreakerRequest,
         GetPaymentRequest, Payment, PaymentOrder, PaymentState, RefundRequest, SetBreakerRequest,
@@ -17,7 +17,10 @@ use flashsale_proto::{
     },
 };
 use flashsale_service::Drain;
-use flashsale_testbed::{TestPg, TestServer, assert_failure};
+use flashsale_testbed::{
+    TestPg, TestServer, assert_failure,
+    fixtures::{self, OrderSpec},
+};
 use tonic::Status;
 use uuid::Uuid;
 
@@ -26,7 +29,7 @@ struct Api {
     payments: PaymentServiceClient<NamedChannel>,
     admin: PaymentAdminServiceClient<NamedChannel>,
     sale: Uuid,
-    _server: TestServer,
+    server: TestServer,
 }
 
 impl Api {
@@ -38,17 +41,24 @@ impl Api {
         let hosted = flashsale_payment::build(config, drain.clone()).await.unwrap();
         let server = flashsale_testbed::serve(hosted, drain).await;
         let channel = server.channel().await;
+        let sale = record_sale(&pg).await;
         Self {
             pg,
             payments: PaymentServiceClient::new(channel.clone()),
             admin: PaymentAdminServiceClient::new(channel),
-            sale: Uuid::new_v4(),
-            _server: server,
+            sale,
+            server,
         }
     }
 
-    fn good(&self) -> PaymentOrder {
-        order(Uuid::new_v4(), self.sale, "pm_card_visa")
+    /// An order of the record that waits for its payment.
+    async fn good(&self) -> PaymentOrder {
+        order(self.recorded(claimed(self.sale, "pm_card_visa")).await)
+    }
+
+    async fn recorded(&self, order: OrderSpec<'_>) -> Uuid {
+        fixtures::record_order(&self.pg.pool, &order).await.unwrap();
+        order.order_id
     }
 
     async fn create(&self, orders: &[PaymentOrder]) -> Result<Vec<Payment>, Status> {
@@ -56,18 +66,13 @@ impl Api {
         Ok(self.payments.clone().create_payments(request).await?.into_inner().payments)
     }
 
-    fn cancellation(&self, order: Uuid) -> CancelPaymentRequest {
-        CancelPaymentRequest {
-            request_id: id(),
-            order_id: order.to_string(),
-            sale_id: self.sale.to_string(),
-            amount: Some(eur(19, 99)),
-        }
+    async fn ask_to_cancel(&self, order: Uuid) -> Result<Payment, Status> {
+        let answer = self.payments.clone().cancel_payment(cancellation(order)).await?;
+        Ok(answer.into_inner().payment.unwrap())
     }
 
     async fn cancel(&self, order: Uuid) -> Payment {
-        let request = self.cancellation(order);
-        self.payments.clone().cancel_payment(request).await.unwrap().into_inner().payment.unwrap()
+        self.ask_to_cancel(order).await.unwrap()
     }
 
     /// Everything that stands in the tables this service writes.
@@ -83,6 +88,10 @@ impl Api {
     }
 }
 
+fn cancellation(order: Uuid) -> CancelPaymentRequest {
+    CancelPaymentRequest { request_id: id(), order_id: order.to_string() }
+}
+
 fn id() -> String {
     Uuid::new_v4().to_string()
 }
@@ -92,16 +101,32 @@ fn uuid(text: &str) -> Uuid {
 }
 
 #[tokio::test]
+async fn payments_of_another_sale_read_as_not_found() {
+    let api = Api::new().await;
+    let order = api.good().await;
+    api.create(std::slice::from_ref(&order)).await.unwrap();
+    let captured = "UPDATE payments SET state = 'SUCCEEDED', captured_minor = amount_minor \
+                    WHERE order_id = $1";
+    api.set(uuid(&order.order_id), captured).await;
+    let before = api.tables().await;
+    let mut other = PaymentServiceClient::new(api.server.other_shops_channel().await);
+    let get = GetPaymentRequest { order_id: order.order_id.clone() };
+    assert_failure(&other.get_payment(get).await.unwrap_err(), Reason::PaymentNotFound);
+    let refund = RefundRequest { request_id: id(), order_id: order.order_id.clone() };
+    assert_failure(&other.refund(refund.clone()).await.unwrap_err(), Reason::PaymentNotFound);
+    assert_eq!(api.tables().await, before);
+    api.payments.clone().refund(refund).await.unwrap();
+}
+
+#[tokio::test]
 async fn each_bad_request_has_its_reason_and_field() {
     let api = Api::new().await;
-    let good = api.good();
+    let good = api.good().await;
     api.create(std::slice::from_ref(&good)).await.unwrap();
     let before = api.tables().await;
 
     type Spoil = fn(&mut CreatePaymentsRequest);
-    let money =
-        |code: &str, units, nanos| Some(Money { currency_code: code.to_owned(), units, nanos });
-    let spoiled: [(Spoil, Reason, &str); 14] = [
+    let spoiled: [(Spoil, Reason, &str); 7] = [
         (|r| r.request_id.clear(), Reason::RequestIdInvalid, "request_id"),
         (|r| r.request_id = "17".to_owned(), Reason::RequestIdInvalid, "request_id"),
         (|r| r.request_id = Uuid::nil().to_string(), Reason::RequestIdInvalid, "request_id"),
@@ -113,64 +138,23 @@ async fn each_bad_request_has_its_reason_and_field() {
             Reason::ArgumentInvalid,
             "orders[1].order_id",
         ),
-        (|r| r.orders[0].sale_id = "x".into(), Reason::ArgumentInvalid, "orders[0].sale_id"),
-        (|r| r.orders[0].amount = None, Reason::ArgumentInvalid, "orders[0].amount"),
-        (|r| r.orders[0].amount = Some(eur(0, 0)), Reason::ArgumentInvalid, "orders[0].amount"),
-        (|r| r.orders[0].amount = Some(eur(-1, 0)), Reason::ArgumentInvalid, "orders[0].amount"),
-        (
-            |r| r.orders[1].payment_method.clear(),
-            Reason::ArgumentInvalid,
-            "orders[1].payment_method",
-        ),
-        (
-            |r| r.orders[1].payment_method = "p".repeat(256),
-            Reason::ArgumentInvalid,
-            "orders[1].payment_method",
-        ),
-        (
-            |r| r.orders[1].payment_method = "pm\n".to_owned(),
-            Reason::ArgumentInvalid,
-            "orders[1].payment_method",
-        ),
     ];
     for (spoil, reason, field) in spoiled {
-        let mut request =
-            CreatePaymentsRequest { request_id: id(), orders: vec![api.good(), api.good()] };
+        let orders = vec![api.good().await, api.good().await];
+        let mut request = CreatePaymentsRequest { request_id: id(), orders };
         spoil(&mut request);
         let status = api.payments.clone().create_payments(request).await.unwrap_err();
         let failure = assert_failure(&status, reason);
         assert_eq!(failure.violations()[0].field, field);
     }
-    for (amount, field) in [
-        (money("EUR", 1, 1), "orders[0].amount"),
-        (money("eur", 1, 0), "orders[0].amount.currency_code"),
-        (money("ZZZ", 1, 0), "orders[0].amount.currency_code"),
-        (money("KWD", 5, 124_000_000), "orders[0].amount"),
-    ] {
-        let status = api.create(&[PaymentOrder { amount, ..api.good() }]).await.unwrap_err();
-        let failure = assert_failure(&status, Reason::ArgumentInvalid);
-        assert_eq!(failure.violations()[0].field, field);
-    }
-
-    // An order that comes again with another amount takes the whole call with it.
-    for amount in [Some(eur(20, 0)), money("USD", 19, 990_000_000)] {
-        let other = PaymentOrder { amount, ..good.clone() };
-        let status = api.create(&[api.good(), other]).await.unwrap_err();
-        let failure = assert_failure(&status, Reason::RequestIdReused);
-        assert_eq!(failure.violations()[0].field, "orders[1].amount");
-        assert_eq!(failure.metadata()["order_id"], good.order_id);
-    }
 
     type SpoilCancel = fn(&mut CancelPaymentRequest);
-    let spoiled: [(SpoilCancel, Reason, &str); 5] = [
+    let spoiled: [(SpoilCancel, Reason, &str); 2] = [
         (|r| r.request_id = "x".to_owned(), Reason::RequestIdInvalid, "request_id"),
         (|r| r.order_id = "x".to_owned(), Reason::ArgumentInvalid, "order_id"),
-        (|r| r.sale_id = "x".to_owned(), Reason::ArgumentInvalid, "sale_id"),
-        (|r| r.amount = None, Reason::ArgumentInvalid, "amount"),
-        (|r| r.amount = Some(eur(0, 0)), Reason::ArgumentInvalid, "amount"),
     ];
     for (spoil, reason, field) in spoiled {
-        let mut request = api.cancellation(uuid(&good.order_id));
+        let mut request = cancellation(uuid(&good.order_id));
         spoil(&mut request);
         let status = api.payments.clone().cancel_payment(request).await.unwrap_err();
         assert_eq!(assert_failure(&status, reason).violations()[0].field, field);
@@ -208,7 +192,9 @@ async fn each_bad_request_has_its_reason_and_field() {
 #[tokio::test]
 async fn payments_are_recorded_once() {
     let api = Api::new().await;
-    let orders: Vec<PaymentOrder> = (0..200).map(|_| api.good()).collect();
+    let specs: Vec<OrderSpec<'_>> = (0..200).map(|_| claimed(api.sale, "pm_card_visa")).collect();
+    fixtures::record_orders(&api.pg.pool, &specs).await.unwrap();
+    let orders: Vec<PaymentOrder> = specs.iter().map(|spec| order(spec.order_id)).collect();
     let first = api.create(&orders).await.unwrap();
     let ids: Vec<&str> = first.iter().map(|payment| payment.order_id.as_str()).collect();
     let asked: Vec<&str> = orders.iter().map(|order| order.order_id.as_str()).collect();
@@ -231,14 +217,95 @@ async fn a_broken_constraint_is_internal() {
         .execute(&api.pg.pool)
         .await
         .unwrap();
-    let refused = api.create(&[api.good()]).await.unwrap_err();
+    let refused = api.create(&[api.good().await]).await.unwrap_err();
     assert_failure(&refused, Reason::Internal);
 }
 
 #[tokio::test]
-async fn an_unknown_order_can_be_cancelled() {
+async fn amount_and_method_are_the_records() {
     let api = Api::new().await;
-    let unheard = api.good();
+    let spec = OrderSpec { total_minor: 4_250, ..claimed(api.sale, "pm_card_mastercard") };
+    let order_id = api.recorded(spec).await;
+    let created = api.create(&[order(order_id)]).await.unwrap().remove(0);
+    assert_eq!(created.amount, Some(eur(42, 50)));
+    assert_eq!(created.sale_id, api.sale.to_string());
+    let methods: Vec<String> = sqlx::query_scalar("SELECT payment_method FROM payments")
+        .fetch_all(&api.pg.pool)
+        .await
+        .unwrap();
+    assert_eq!(methods, ["pm_card_mastercard"]);
+
+    let spec = OrderSpec { total_minor: 700, ..claimed(api.sale, "pm_card_visa") };
+    let never = api.cancel(api.recorded(spec).await).await;
+    assert_eq!((never.state(), never.amount), (PaymentState::Cancelled, Some(eur(7, 0))));
+    assert_eq!(never.sale_id, api.sale.to_string());
+}
+
+#[tokio::test]
+async fn only_orders_of_the_record_are_charged() {
+    let api = Api::new().await;
+    let (good, paid) = (api.good().await, api.good().await);
+    api.create(std::slice::from_ref(&paid)).await.unwrap();
+    let before = api.tables().await;
+    let unknown = Uuid::new_v4();
+    let status = api.create(&[good.clone(), order(unknown)]).await.unwrap_err();
+    let failure = assert_failure(&status, Reason::OrderNotFound);
+    assert_eq!(failure.violations()[0].field, "orders[1].order_id");
+    assert_eq!(failure.metadata()["order_id"], unknown.to_string());
+    let status = api.ask_to_cancel(unknown).await.unwrap_err();
+    let failure = assert_failure(&status, Reason::OrderNotFound);
+    assert_eq!(failure.violations()[0].field, "order_id");
+
+    let spec = |state: &'static str, currency: &'static str, total_minor: i64| OrderSpec {
+        state,
+        currency,
+        total_minor,
+        ..claimed(api.sale, "pm_card_visa")
+    };
+    for not_payable in [
+        spec("DEAD_LETTER", "EUR", 0),
+        spec("CONFIRMED", "EUR", 1_999),
+        spec("DECLINED", "EUR", 1_999),
+        spec("CANCELLED", "EUR", 1_999),
+        spec("REFUNDED", "EUR", 1_999),
+        spec("CLAIMED", "EUR", 0),
+        spec("CLAIMED", "KWD", 5_124),
+    ] {
+        let (state, total) = (not_payable.state, not_payable.total_minor);
+        let order_id = api.recorded(not_payable).await;
+        let status = api.create(&[good.clone(), order(order_id)]).await.unwrap_err();
+        let failure = assert_failure(&status, Reason::OrderNotPayable);
+        assert_eq!(failure.violations()[0].field, "orders[1].order_id", "{state}");
+        assert_eq!(failure.metadata()["order_id"], order_id.to_string());
+        assert_eq!(failure.metadata()["state"], state);
+        if total == 0 {
+            let status = api.ask_to_cancel(order_id).await.unwrap_err();
+            let failure = assert_failure(&status, Reason::OrderNotPayable);
+            assert_eq!(failure.violations()[0].field, "order_id", "{state}");
+        }
+    }
+    assert_eq!(api.tables().await, before, "a refused call changed something");
+}
+
+#[tokio::test]
+async fn a_payment_outlives_its_orders_state() {
+    let api = Api::new().await;
+    let (good, cancelled) = (api.good().await, api.good().await);
+    let first = api.create(std::slice::from_ref(&good)).await.unwrap();
+    api.cancel(uuid(&cancelled.order_id)).await;
+    let end = "UPDATE orders SET state = 'CANCELLED' WHERE order_id = $1";
+    for order in [&good, &cancelled] {
+        api.set(uuid(&order.order_id), end).await;
+    }
+    let again = api.create(&[good, cancelled]).await.unwrap();
+    assert_eq!(again[0], first[0]);
+    assert_eq!(again[1].state(), PaymentState::Cancelled);
+}
+
+#[tokio::test]
+async fn an_order_without_a_payment_can_be_cancelled() {
+    let api = Api::new().await;
+    let unheard = api.good().await;
     let order = uuid(&unheard.order_id);
     assert_eq!(api.cancel(order).await.state(), PaymentState::Cancelled);
     assert_eq!(api.cancel(order).await.state(), PaymentState::Cancelled);
@@ -249,7 +316,7 @@ async fn an_unknown_order_can_be_cancelled() {
 #[tokio::test]
 async fn an_unbegun_payment_is_cancelled_at_once() {
     let api = Api::new().await;
-    let order = api.good();
+    let order = api.good().await;
     api.create(std::slice::from_ref(&order)).await.unwrap();
     let payment = api.cancel(uuid(&order.order_id)).await;
     assert_eq!(payment.state(), PaymentState::Cancelled);
@@ -258,7 +325,7 @@ async fn an_unbegun_payment_is_cancelled_at_once() {
 #[tokio::test]
 async fn a_begun_payment_stays_open_until_cancelled() {
     let api = Api::new().await;
-    let created = api.good();
+    let created = api.good().await;
     let order = uuid(&created.order_id);
     api.create(&[created]).await.unwrap();
     api.set(order, "UPDATE payments SET attempts = 1 WHERE order_id = $1").await;
@@ -276,7 +343,7 @@ async fn a_begun_payment_stays_open_until_cancelled() {
 #[tokio::test]
 async fn a_refund_is_recorded_once() {
     let api = Api::new().await;
-    let created = api.good();
+    let created = api.good().await;
     let order = uuid(&created.order_id);
     api.create(&[created]).await.unwrap();
     let captured = "UPDATE payments SET state = 'SUCCEEDED', captured_minor = amount_minor, \

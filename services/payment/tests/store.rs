@@ -1,13 +1,17 @@
 //! The compare-and-sets and the budget on a real Postgres, with many at once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
 use std::{collections::HashSet, time::Duration};
 
+use common::{claimed, record_sale};
 use flashsale_payment::{
-    domain::{Outcome, State},
-    store::{NewPayment, Recorded, SettleResult, Settled, Store},
+    domain::{NotPayable, Outcome, Payment, State},
+    store::{Cancelled, NewPayment, Recorded, SettleResult, Settled, Store},
 };
-use flashsale_testbed::TestPg;
+use flashsale_record::OrderState;
+use flashsale_testbed::{TestPg, fixtures};
 use futures::future::join_all;
 use uuid::Uuid;
 
@@ -17,28 +21,31 @@ const CAPTURED: Outcome = Outcome::Captured { received: 1_999 };
 struct Bench {
     pg: TestPg,
     store: Store,
+    sale: Uuid,
 }
 
 async fn bench() -> Bench {
     let pg = flashsale_testbed::postgres().await;
     let store = Store::new(pg.pool.clone());
-    Bench { pg, store }
-}
-
-fn payment() -> NewPayment {
-    NewPayment {
-        order_id: Uuid::new_v4(),
-        sale_id: Uuid::nil(),
-        amount_minor: 1_999,
-        currency: "EUR".to_owned(),
-        payment_method: "pm_card_visa".to_owned(),
-        traceparent: None,
-    }
+    let sale = record_sale(&pg).await;
+    Bench { pg, store, sale }
 }
 
 impl Bench {
+    /// The payment of an order that is recorded and waits for it.
+    async fn new_payment(&self) -> NewPayment {
+        self.new_payments(1).await.remove(0)
+    }
+
+    async fn new_payments(&self, count: usize) -> Vec<NewPayment> {
+        let orders: Vec<_> = (0..count).map(|_| claimed(self.sale, "pm_card_visa")).collect();
+        fixtures::record_orders(&self.pg.pool, &orders).await.unwrap();
+        let new = orders.iter().map(|order| order.order_id);
+        new.map(|order_id| NewPayment { order_id, traceparent: None }).collect()
+    }
+
     async fn recorded(&self) -> Uuid {
-        let payment = payment();
+        let payment = self.new_payment().await;
         let recorded = self.store.record(std::slice::from_ref(&payment)).await.unwrap();
         assert!(matches!(recorded, Recorded::All(_)));
         payment.order_id
@@ -63,10 +70,15 @@ impl Bench {
     }
 }
 
+fn cancelled(outcome: Cancelled) -> Payment {
+    let Cancelled::Payment(payment) = outcome else { panic!("{outcome:?}") };
+    payment
+}
+
 #[tokio::test]
 async fn a_payment_has_one_lease_at_a_time() {
     let bench = bench().await;
-    let payments: Vec<NewPayment> = (0..100).map(|_| payment()).collect();
+    let payments = bench.new_payments(100).await;
     bench.store.record(&payments).await.unwrap();
     let leases = (0..20).map(|_| bench.store.lease(10, LEASE));
     let mut taken = HashSet::new();
@@ -156,7 +168,7 @@ async fn a_cancellation_first_prevents_confirmation() {
     let order = bench.recorded().await;
     bench.store.lease(1, LEASE).await.unwrap();
     assert!(bench.store.record_intent(order, "pi_1").await.unwrap());
-    let payment = bench.store.cancel(order, Uuid::nil(), 1_999, "EUR").await.unwrap();
+    let payment = cancelled(bench.store.cancel(order).await.unwrap());
     assert_eq!((payment.state, payment.cancel_requested), (State::Due, true));
     assert!(!bench.store.begin_confirm(order, "pi_1").await.unwrap());
 }
@@ -165,15 +177,59 @@ async fn a_cancellation_first_prevents_confirmation() {
 async fn cancelling_while_recording_charges_nothing() {
     let bench = bench().await;
     for _ in 0..30 {
-        let new = payment();
-        let (recorded, cancelled) = tokio::join!(
+        let new = bench.new_payment().await;
+        let (recorded, never) = tokio::join!(
             bench.store.record(std::slice::from_ref(&new)),
-            bench.store.cancel(new.order_id, new.sale_id, 1_999, "EUR"),
+            bench.store.cancel(new.order_id),
         );
-        recorded.unwrap();
-        assert_eq!(cancelled.unwrap().state, State::Cancelled);
+        assert!(matches!(recorded.unwrap(), Recorded::All(_)));
+        assert_eq!(cancelled(never.unwrap()).state, State::Cancelled);
     }
     assert!(bench.store.lease(100, LEASE).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_charge_that_settling_overtakes_keeps_its_cancellation() {
+    let bench = bench().await;
+    for _ in 0..30 {
+        let new = bench.new_payment().await;
+        // The payment ends, and its order with it, while the charge is under way.
+        let settle = async {
+            cancelled(bench.store.cancel(new.order_id).await.unwrap());
+            sqlx::query("UPDATE orders SET state = 'CANCELLED' WHERE order_id = $1")
+                .bind(new.order_id)
+                .execute(&bench.pg.pool)
+                .await
+                .unwrap();
+        };
+        let (recorded, ()) = tokio::join!(bench.store.record(std::slice::from_ref(&new)), settle);
+        let recorded = recorded.unwrap();
+        assert!(matches!(recorded, Recorded::All(_)), "{recorded:?}");
+        assert_eq!(bench.state(new.order_id).await, State::Cancelled);
+    }
+}
+
+#[tokio::test]
+async fn one_bad_order_records_no_payment() {
+    let bench = bench().await;
+    let good = bench.new_payment().await;
+    let unknown = NewPayment { order_id: Uuid::new_v4(), traceparent: None };
+    let recorded = bench.store.record(&[good.clone(), unknown]).await.unwrap();
+    assert!(matches!(recorded, Recorded::Unknown(1)), "{recorded:?}");
+    let ended = bench.new_payment().await;
+    sqlx::query("UPDATE orders SET state = 'DECLINED' WHERE order_id = $1")
+        .bind(ended.order_id)
+        .execute(&bench.pg.pool)
+        .await
+        .unwrap();
+    let recorded = bench.store.record(&[ended, good]).await.unwrap();
+    let declined = NotPayable::State(OrderState::Declined);
+    assert!(matches!(recorded, Recorded::NotPayable(0, _, why) if why == declined), "{recorded:?}");
+    let payments: i64 = sqlx::query_scalar("SELECT count(*) FROM payments")
+        .fetch_one(&bench.pg.pool)
+        .await
+        .unwrap();
+    assert_eq!(payments, 0);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ pub(crate) mod money;
 mod new_order;
 mod order;
 mod parked;
-mod payable;
+mod prices;
 mod settle;
 
 pub use backoff::Backoff;
@@ -24,5 +24,5 @@ pub use message::{CancelTarget, Message, PlacedOrder, Unacceptable};
 pub use new_order::NewOrder;
 pub use order::{Change, EndReason, Impossible};
 pub use parked::{Answers, ParkedDecision, Retaken, Standing, Verdict, decide_parked, verdict};
-pub(crate) use payable::Payable;
+pub use prices::Prices;
 pub use settle::{Settlement, settle};

@@ -7,11 +7,11 @@ use flashsale_proto::payment::{
     CancelPaymentRequest, CreatePaymentsRequest, Payment, PaymentOrder, RefundRequest,
     payment_service_client::PaymentServiceClient,
 };
-use flashsale_service::{peer::PeerChannel, wire};
+use flashsale_service::peer::PeerChannel;
 use tonic::Status;
 use uuid::Uuid;
 
-use crate::{domain::Payable, steps};
+use crate::steps;
 
 /// The payment service. A clone uses the same channel.
 #[derive(Debug, Clone)]
@@ -67,12 +67,10 @@ impl Payments {
     ///
     /// # Errors
     /// [`CallError`].
-    pub(crate) async fn cancel(&self, order: &Payable) -> Result<(), CallError> {
+    pub(crate) async fn cancel(&self, order_id: Uuid) -> Result<(), CallError> {
         let request = CancelPaymentRequest {
             request_id: Uuid::new_v4().to_string(),
-            order_id: order.order_id.to_string(),
-            sale_id: order.sale_id.to_string(),
-            amount: Some(wire::money(order.total_minor, &order.currency)),
+            order_id: order_id.to_string(),
         };
         self.channel
             .step(steps::PAYMENT_CANCEL, async |channel| {

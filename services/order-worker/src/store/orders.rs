@@ -7,55 +7,9 @@ use uuid::Uuid;
 
 use super::outbox::Leased;
 use crate::{
-    domain::{
-        Payable,
-        mail::{Mail, MailLine, Topic},
-    },
+    domain::mail::{Mail, MailLine, Topic},
     steps,
 };
-
-macro_rules! payable {
-    ($row:expr) => {
-        Payable {
-            order_id: $row.order_id,
-            sale_id: $row.sale_id,
-            currency: $row.currency,
-            total_minor: $row.total_minor,
-            payment_method: $row.payment_method,
-        }
-    };
-}
-
-/// What the payments of `orders` need; an order that does not exist is missing.
-///
-/// # Errors
-/// When Postgres does not answer.
-pub(crate) async fn payables(
-    pool: &SteppedPool,
-    orders: &[Uuid],
-) -> Result<HashMap<Uuid, Payable>, sqlx::Error> {
-    let orders = statement!(
-        steps::SQL_ORDERS_FOR_CHARGE,
-        sqlx::query_file!("sql/orders_for_charge.sql", orders)
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(orders.into_iter().map(|order| (order.order_id, payable!(order))).collect())
-}
-
-/// What the payment of one order needs.
-///
-/// # Errors
-/// When Postgres does not answer, or there is no such order.
-pub(crate) async fn payable(pool: &SteppedPool, order_id: Uuid) -> Result<Payable, sqlx::Error> {
-    let order = statement!(
-        steps::SQL_ORDERS_FOR_CHARGE,
-        sqlx::query_file!("sql/orders_for_charge.sql", &[order_id])
-    )
-    .fetch_one(pool)
-    .await?;
-    Ok(payable!(order))
-}
 
 /// The sale and the hold of each order.
 ///

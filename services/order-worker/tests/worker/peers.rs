@@ -1,7 +1,7 @@
 //! Inventory and payment as recorders: they note what they are asked and answer as told.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::{Arc, Mutex},
 };
 
@@ -34,8 +34,8 @@ pub(crate) struct Known {
     pub(crate) settle_result: Option<inv::SettleResult>,
     /// Batches of CreatePayments, as order ids.
     pub(crate) created: Vec<Vec<String>>,
-    /// Amounts by order.
-    pub(crate) amounts: HashMap<String, flashsale_proto::Money>,
+    /// Orders that have a payment.
+    pub(crate) recorded: BTreeSet<String>,
     /// Orders of CancelPayment.
     pub(crate) cancelled: Vec<String>,
     /// Orders of Refund.
@@ -105,12 +105,10 @@ impl PaymentService for Peers {
         self.fail()?;
         let refused = self.lock().refused_order.clone();
         if orders.iter().any(|order| Some(&order.order_id) == refused.as_ref()) {
-            return Err(Failure::new(Reason::RequestIdReused, "another amount").into());
+            return Err(Failure::new(Reason::OrderNotPayable, "as told").into());
         }
         let mut known = self.lock();
-        for order in &orders {
-            known.amounts.insert(order.order_id.clone(), order.amount.clone().unwrap());
-        }
+        known.recorded.extend(orders.iter().map(|order| order.order_id.clone()));
         let payments =
             orders.iter().map(|order| payment(&order.order_id, pay::PaymentState::Due)).collect();
         Ok(Response::new(pay::CreatePaymentsResponse { payments }))

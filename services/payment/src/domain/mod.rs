@@ -2,6 +2,7 @@
 
 mod amount;
 mod backoff;
+mod order;
 mod payment;
 mod plan;
 mod secret;
@@ -9,6 +10,7 @@ mod settle;
 
 pub use amount::{Inexpressible, provider_amount};
 pub use backoff::Backoff;
+pub use order::{ChargeRuling, NotPayable, Order, charge, never_charge};
 pub use payment::{Intent, IntentStatus, Payment, State};
 pub use plan::{Patience, Step, next_step};
 pub use secret::Secret;

@@ -3,36 +3,21 @@
 use std::collections::HashMap;
 
 use flashsale_errors::{Failure, Reason};
-use flashsale_proto::{Money, payment::PaymentOrder};
+use flashsale_proto::payment::PaymentOrder;
 use flashsale_service::wire;
 use flashsale_telemetry::propagate;
 use opentelemetry::trace::TraceContextExt as _;
 use uuid::Uuid;
 
-use crate::{domain::provider_amount, store::NewPayment};
+use crate::store::NewPayment;
 
 /// Payments in one call.
 const MAX_ORDERS: usize = 200;
-/// The longest token of a means of payment; Stripe's have some 30 characters.
-const MAX_METHOD_CHARS: usize = 255;
 /// A traceparent of the version there is.
 const TRACEPARENT_BYTES: usize = 55;
 
 pub(super) fn order_id(value: &str) -> Result<Uuid, Failure> {
     wire::uuid("order_id", value, Reason::ArgumentInvalid)
-}
-
-/// An amount that can be charged, in minor units, with its currency.
-pub(super) fn amount(field: &str, money: Option<&Money>) -> Result<(i64, String), Failure> {
-    let money = money.ok_or_else(|| Failure::invalid(field, "is missing"))?;
-    let (minor, currency) = wire::minor(field, money)?;
-    if minor <= 0 {
-        return Err(Failure::invalid(field, "must be above zero"));
-    }
-    let currency = currency.code();
-    provider_amount(minor, currency)
-        .map_err(|inexpressible| Failure::invalid(field, inexpressible.to_string()))?;
-    Ok((minor, currency.to_owned()))
 }
 
 pub(super) fn new_payments(orders: &[PaymentOrder]) -> Result<Vec<NewPayment>, Failure> {
@@ -53,18 +38,9 @@ pub(super) fn new_payments(orders: &[PaymentOrder]) -> Result<Vec<NewPayment>, F
 }
 
 fn new_payment(at: &str, order: &PaymentOrder) -> Result<NewPayment, Failure> {
-    let id = |name: &str, value: &str| {
-        wire::uuid(&format!("{at}.{name}"), value, Reason::ArgumentInvalid)
-    };
-    let (amount_minor, currency) = amount(&format!("{at}.amount"), order.amount.as_ref())?;
-    let method =
-        wire::printable(&format!("{at}.payment_method"), &order.payment_method, MAX_METHOD_CHARS)?;
+    let field = format!("{at}.order_id");
     Ok(NewPayment {
-        order_id: id("order_id", &order.order_id)?,
-        sale_id: id("sale_id", &order.sale_id)?,
-        amount_minor,
-        currency,
-        payment_method: method.to_owned(),
+        order_id: wire::uuid(&field, &order.order_id, Reason::ArgumentInvalid)?,
         traceparent: traceparent(&order.traceparent),
     })
 }

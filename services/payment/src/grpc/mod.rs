@@ -18,8 +18,8 @@ pub use admin::Admin;
 
 use crate::{
     app::{Bell, settlement::Settler},
-    domain::{Payment, RefundRuling},
-    store::{Recorded, Store},
+    domain::{NotPayable, Order, Payment, RefundRuling},
+    store::{Cancelled, Recorded, Store},
 };
 
 /// `flashsale.payment.v1.PaymentService`.
@@ -48,6 +48,19 @@ fn not_found(order: Uuid) -> Failure {
         .with("order_id", order)
 }
 
+/// The order that `field` names is not in the record.
+fn order_not_found(field: String, order: Uuid) -> Failure {
+    Failure::field(Reason::OrderNotFound, field, "is no order of the record")
+        .with("order_id", order)
+}
+
+/// Nothing can be charged for the order that `field` names.
+fn not_payable(field: String, order: &Order, why: NotPayable) -> Failure {
+    Failure::field(Reason::OrderNotPayable, field, why.to_string())
+        .with("order_id", order.order_id)
+        .with("state", order.state)
+}
+
 #[tonic::async_trait]
 impl PaymentService for Payments {
     async fn create_payments(
@@ -57,16 +70,15 @@ impl PaymentService for Payments {
         let request = request.into_inner();
         let request_id = wire::request_id(&request.request_id)?;
         let asked = decode::new_payments(&request.orders)?;
+        let field_of = |place| format!("orders[{place}].order_id");
         let rows = match self.store.record(&asked).await.map_err(flashsale_pg::failure)? {
             Recorded::All(rows) => rows,
-            Recorded::OtherAmount(place) => {
+            Recorded::Unknown(place) => {
                 let order = asked.get(place).map(|payment| payment.order_id).unwrap_or_default();
-                let failure = Failure::field(
-                    Reason::RequestIdReused,
-                    format!("orders[{place}].amount"),
-                    "is not the amount this order came with before",
-                );
-                return Err(failure.with("order_id", order).into());
+                return Err(order_not_found(field_of(place), order).into());
+            }
+            Recorded::NotPayable(place, order, why) => {
+                return Err(not_payable(field_of(place), &order, why).into());
             }
         };
         tracing::debug!(%request_id, count = rows.len(), "payments recorded");
@@ -91,13 +103,14 @@ impl PaymentService for Payments {
         let request = request.into_inner();
         let request_id = wire::request_id(&request.request_id)?;
         let order = decode::order_id(&request.order_id)?;
-        let sale = wire::uuid("sale_id", &request.sale_id, Reason::ArgumentInvalid)?;
-        let (amount, currency) = decode::amount("amount", request.amount.as_ref())?;
-        let payment = self
-            .store
-            .cancel(order, sale, amount, &currency)
-            .await
-            .map_err(flashsale_pg::failure)?;
+        let field = || "order_id".to_owned();
+        let payment = match self.store.cancel(order).await.map_err(flashsale_pg::failure)? {
+            Cancelled::Payment(payment) => payment,
+            Cancelled::Unknown => return Err(order_not_found(field(), order).into()),
+            Cancelled::NotPayable(order, why) => {
+                return Err(not_payable(field(), &order, why).into());
+            }
+        };
         tracing::info!(%request_id, %order, state = %payment.state, "asked never to charge");
         if payment.state.is_open() {
             self.charges.ring();

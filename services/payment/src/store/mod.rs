@@ -10,7 +10,7 @@ use std::time::Duration;
 
 pub use breaker_force::Force;
 use flashsale_pg::SteppedPool;
-pub use payments::{Backlog, NewPayment, OpenPayments, Recorded, SettleResult, Settled};
+pub use payments::{Backlog, Cancelled, NewPayment, OpenPayments, Recorded, SettleResult, Settled};
 pub use refunds::DueRefund;
 use sqlx::PgPool;
 

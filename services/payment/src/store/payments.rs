@@ -3,13 +3,17 @@
 use std::{collections::HashMap, time::Duration};
 
 use flashsale_pg::statement;
+use flashsale_record::OrderState;
 use sqlx::{PgConnection, query_file, query_file_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Store, ms};
 use crate::{
-    domain::{self, CancelRuling, Outcome, Payment, RefundRuling, Ruling, State},
+    domain::{
+        self, CancelRuling, ChargeRuling, NotPayable, Order, Outcome, Payment, RefundRuling,
+        Ruling, State,
+    },
     steps,
 };
 
@@ -18,28 +22,12 @@ const ORDER_ENDED: &str = "order_ended";
 /// Why money is given back on request.
 const REQUESTED: &str = "requested";
 
-/// A payment to record.
-#[derive(Clone)]
+/// An order to record a payment for.
+#[derive(Debug, Clone)]
 pub struct NewPayment {
-    /// The order it pays.
     pub order_id: Uuid,
-    /// The order's sale.
-    pub sale_id: Uuid,
-    /// Minor units, above zero.
-    pub amount_minor: i64,
-    /// ISO 4217.
-    pub currency: String,
-    /// The provider's token. Not for logs.
-    pub payment_method: String,
     /// The trace of the order.
     pub traceparent: Option<String>,
-}
-
-impl std::fmt::Debug for NewPayment {
-    /// Without the means of payment.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NewPayment").field("order_id", &self.order_id).finish_non_exhaustive()
-    }
 }
 
 /// The outcome of recording payments.
@@ -47,8 +35,21 @@ impl std::fmt::Debug for NewPayment {
 pub enum Recorded {
     /// Each has a row; here they are, in the order asked.
     All(Vec<Payment>),
-    /// The order at this place came before with another amount; nothing was recorded.
-    OtherAmount(usize),
+    /// The order at this place is not in the record; nothing was written.
+    Unknown(usize),
+    /// Nothing may be charged for the order at this place; nothing was written.
+    NotPayable(usize, Order, NotPayable),
+}
+
+/// The outcome of a request never to charge an order.
+#[derive(Debug)]
+pub enum Cancelled {
+    /// Its payment, which may have been recorded just now.
+    Payment(Payment),
+    /// The order is not in the record; nothing was written.
+    Unknown,
+    /// The order has no payment and never can have one; nothing was written.
+    NotPayable(Order, NotPayable),
 }
 
 /// The effect of an outcome.
@@ -98,45 +99,33 @@ pub struct Backlog {
 }
 
 impl Store {
-    /// Records payments as due, all or none. An order that has a row keeps it.
+    /// Records payments as due, all or none, over what the record says that their orders cost. An
+    /// order that has a payment keeps it.
     ///
     /// # Errors
     /// When Postgres does not answer.
     pub async fn record(&self, asked: &[NewPayment]) -> sqlx::Result<Recorded> {
         flashsale_pg::retry_conflicts(|| async {
-            let orders: Vec<Uuid> = asked.iter().map(|payment| payment.order_id).collect();
-            let sales: Vec<Uuid> = asked.iter().map(|payment| payment.sale_id).collect();
-            let amounts: Vec<i64> = asked.iter().map(|payment| payment.amount_minor).collect();
-            let currencies: Vec<String> =
-                asked.iter().map(|payment| payment.currency.clone()).collect();
-            let methods: Vec<String> =
-                asked.iter().map(|payment| payment.payment_method.clone()).collect();
-            let traces: Vec<Option<&str>> =
-                asked.iter().map(|payment| payment.traceparent.as_deref()).collect();
+            let ids: Vec<Uuid> = asked.iter().map(|payment| payment.order_id).collect();
             let mut transaction = self.pool.begin().await?;
-            query_file!(
-                "sql/insert_payments.sql",
-                &orders,
-                &sales,
-                &amounts,
-                &currencies,
-                &methods,
-                &traces as _
-            )
-            .execute(&mut *transaction)
-            .await?;
-            let rows = read(&mut transaction, &orders).await?;
-            let other = asked.iter().position(|payment| {
-                rows.get(&payment.order_id).is_some_and(|row| {
-                    row.amount_minor != payment.amount_minor || row.currency != payment.currency
-                })
-            });
-            if let Some(place) = other {
-                transaction.rollback().await?;
-                return Ok(Recorded::OtherAmount(place));
+            let mut orders = orders(&mut transaction, &ids).await?;
+            let mut due: Vec<(Order, Option<&str>)> = Vec::new();
+            for (place, payment) in asked.iter().enumerate() {
+                let Some(order) = orders.remove(&payment.order_id) else {
+                    return Ok(Recorded::Unknown(place));
+                };
+                match domain::charge(&order) {
+                    ChargeRuling::IsDue => due.push((order, payment.traceparent.as_deref())),
+                    ChargeRuling::HasPayment => {}
+                    ChargeRuling::Refused(why) => {
+                        return Ok(Recorded::NotPayable(place, order, why));
+                    }
+                }
             }
+            insert(&mut transaction, &due).await?;
+            let rows = read(&mut transaction, &ids).await?;
             transaction.commit(steps::COMMIT_PAYMENTS).await?;
-            Ok(Recorded::All(orders.iter().filter_map(|order| rows.get(order).cloned()).collect()))
+            Ok(Recorded::All(ids.iter().filter_map(|order| rows.get(order).cloned()).collect()))
         })
         .await
     }
@@ -151,36 +140,49 @@ impl Store {
     }
 
     /// Makes sure that an order is never charged, as far as that is still possible, and returns its
-    /// payment. Records the payment, with this amount, if there is none yet.
+    /// payment. Records the payment, over what the order costs, if there is none yet.
     ///
     /// # Errors
     /// When Postgres does not answer.
-    pub async fn cancel(
-        &self,
-        order: Uuid,
-        sale: Uuid,
-        amount_minor: i64,
-        currency: &str,
-    ) -> sqlx::Result<Payment> {
+    pub async fn cancel(&self, order_id: Uuid) -> sqlx::Result<Cancelled> {
         flashsale_pg::retry_conflicts(|| async {
             let mut transaction = self.pool.begin().await?;
-            // The row first: a concurrent creation of the payment finds it, or is found.
-            query_file!("sql/insert_cancelled.sql", order, sale, currency, amount_minor)
+            let mut orders = orders(&mut transaction, &[order_id]).await?;
+            let Some(order) = orders.remove(&order_id) else { return Ok(Cancelled::Unknown) };
+            if !order.has_payment {
+                if let Err(why) = domain::never_charge(&order) {
+                    return Ok(Cancelled::NotPayable(order, why));
+                }
+                // The row first: a concurrent creation of the payment finds it, or is found.
+                query_file!(
+                    "sql/insert_cancelled.sql",
+                    order_id,
+                    order.sale_id,
+                    order.currency,
+                    order.total_minor
+                )
                 .execute(&mut *transaction)
                 .await?;
-            let payment = lock(&mut transaction, order).await?.ok_or(sqlx::Error::RowNotFound)?;
+            }
+            let payment =
+                lock(&mut transaction, order_id).await?.ok_or(sqlx::Error::RowNotFound)?;
             match domain::cancel(&payment) {
                 CancelRuling::EndsNow => {
-                    query_file!("sql/cancel_unheard.sql", order).execute(&mut *transaction).await?;
+                    query_file!("sql/cancel_unheard.sql", order_id)
+                        .execute(&mut *transaction)
+                        .await?;
                 }
                 CancelRuling::AsksProvider => {
-                    query_file!("sql/request_cancel.sql", order).execute(&mut *transaction).await?;
+                    query_file!("sql/request_cancel.sql", order_id)
+                        .execute(&mut *transaction)
+                        .await?;
                 }
                 CancelRuling::HasEnded => {}
             }
-            let payment = lock(&mut transaction, order).await?.ok_or(sqlx::Error::RowNotFound)?;
+            let payment =
+                lock(&mut transaction, order_id).await?.ok_or(sqlx::Error::RowNotFound)?;
             transaction.commit(steps::COMMIT_CANCEL).await?;
-            Ok(payment)
+            Ok(Cancelled::Payment(payment))
         })
         .await
     }
@@ -420,6 +422,38 @@ impl Store {
     pub async fn backlog(&self) -> sqlx::Result<Backlog> {
         query_file_as!(Backlog, "sql/backlog.sql").fetch_one(self.pool.reads()).await
     }
+}
+
+/// What the record says of these orders; one that it does not have is missing. Reads an order and
+/// whether it has a payment at one moment: an order that its payment has ended has it here too.
+async fn orders(connection: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<HashMap<Uuid, Order>> {
+    let rows = query_file_as!(Order, "sql/orders.sql", ids).fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|row| (row.order_id, row)).collect())
+}
+
+async fn insert(connection: &mut PgConnection, due: &[(Order, Option<&str>)]) -> sqlx::Result<()> {
+    if due.is_empty() {
+        return Ok(());
+    }
+    // Column by column: one statement however many payments.
+    macro_rules! column {
+        ($order:ident => $value:expr) => {
+            due.iter().map(|($order, _)| $value).collect::<Vec<_>>()
+        };
+    }
+    let traces: Vec<Option<&str>> = due.iter().map(|(_, trace)| *trace).collect();
+    query_file!(
+        "sql/insert_payments.sql",
+        &column!(order => order.order_id),
+        &column!(order => order.sale_id),
+        &column!(order => order.total_minor),
+        &column!(order => order.currency.as_str()) as _,
+        &column!(order => order.payment_method.as_str()) as _,
+        &traces as _
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 async fn read(

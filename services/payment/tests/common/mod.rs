@@ -16,9 +16,12 @@ use flashsale_proto::{
         payment_service_client::PaymentServiceClient,
     },
 };
+use flashsale_record::OrderDetails;
 use flashsale_service::{Drain, config::load_from};
 use flashsale_testbed::{
-    TestPg, TestServer, eventually, free_port,
+    TestPg, TestServer, eventually,
+    fixtures::{self, OrderSpec, SaleSpec},
+    free_port,
     platform::{StandIn, StandInOptions, StripeOptions},
 };
 use http_body_util::{BodyExt as _, Full};
@@ -106,29 +109,32 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let standin = start_standin(standin, address, &server.http_url, folder.path()).await;
         let channel = server.channel().await;
+        let sale = record_sale(&pg).await;
         Self {
             pg,
             payments: PaymentServiceClient::new(channel.clone()),
             admin: PaymentAdminServiceClient::new(channel),
             server,
             standin_url,
-            sale: Uuid::new_v4(),
+            sale,
             standin,
             _folder: folder,
         }
     }
 
-    /// Records a payment of 19.99 EUR.
+    /// Records the payment of an order of 19.99 EUR.
     pub async fn create(&self, method: &str) -> Uuid {
         self.create_many(&[method]).await[0]
     }
 
     pub async fn create_many(&self, methods: &[&str]) -> Vec<Uuid> {
-        let ids: Vec<Uuid> = methods.iter().map(|_| Uuid::new_v4()).collect();
-        let orders = ids.iter().zip(methods);
+        let orders: Vec<OrderSpec<'_>> =
+            methods.iter().map(|method| claimed(self.sale, method)).collect();
+        fixtures::record_orders(&self.pg.pool, &orders).await.unwrap();
+        let ids: Vec<Uuid> = orders.iter().map(|order| order.order_id).collect();
         let request = CreatePaymentsRequest {
             request_id: Uuid::new_v4().to_string(),
-            orders: orders.map(|(id, method)| order(*id, self.sale, method)).collect(),
+            orders: ids.iter().copied().map(order).collect(),
         };
         self.payments.clone().create_payments(request).await.unwrap();
         ids
@@ -138,8 +144,6 @@ impl Bench {
         let request = CancelPaymentRequest {
             request_id: Uuid::new_v4().to_string(),
             order_id: order.to_string(),
-            sale_id: self.sale.to_string(),
-            amount: Some(eur(19, 99)),
         };
         self.payments.clone().cancel_payment(request).await.unwrap().into_inner().payment.unwrap()
     }
@@ -264,14 +268,22 @@ pub fn eur(units: i64, cents: i32) -> Money {
     Money { currency_code: "EUR".to_owned(), units, nanos: cents * 10_000_000 }
 }
 
-pub fn order(id: Uuid, sale: Uuid, method: &str) -> PaymentOrder {
-    PaymentOrder {
-        order_id: id.to_string(),
-        sale_id: sale.to_string(),
-        amount: Some(eur(19, 99)),
-        payment_method: method.to_owned(),
-        traceparent: String::new(),
+/// Records a sale, without items.
+pub async fn record_sale(pg: &TestPg) -> Uuid {
+    fixtures::record_sale(&pg.pool, SaleSpec::default(), []).await.unwrap()
+}
+
+/// An order of 19.99 EUR that waits for its payment.
+pub fn claimed(sale: Uuid, method: &str) -> OrderSpec<'static> {
+    OrderSpec {
+        total_minor: 1_999,
+        details: OrderDetails { payment_method: method.to_owned(), ..OrderDetails::default() },
+        ..OrderSpec::new(sale, "buyer-1")
     }
+}
+
+pub fn order(id: Uuid) -> PaymentOrder {
+    PaymentOrder { order_id: id.to_string(), traceparent: String::new() }
 }
 
 /// One HTTP exchange.

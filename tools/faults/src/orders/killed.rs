@@ -42,7 +42,6 @@ fn times(step: &str) -> u32 {
         | "inventory/settle"
         | "payment/create"
         | "sql/lines_for_mail"
-        | "sql/orders_for_charge"
         | "sql/orders_for_events"
         | "sql/orders_for_holds"
         | "sql/orders_for_mail"

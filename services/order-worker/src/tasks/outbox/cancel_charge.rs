@@ -2,22 +2,15 @@
 
 use std::sync::Arc;
 
-use flashsale_pg::SteppedPool;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::handler::{CALLS, Handler, Outcome, each, record_failed, span_of};
-use crate::{
-    app::Wakeups,
-    domain::Kind,
-    peers::payment::Payments,
-    store::{orders, outbox::Leased},
-};
+use super::handler::{CALLS, Handler, Outcome, each, span_of};
+use crate::{app::Wakeups, domain::Kind, peers::payment::Payments, store::outbox::Leased};
 
 /// Calls `PaymentService.CancelPayment`. The order ends when its payment ends, not here.
 #[derive(Debug)]
 pub struct CancelCharge {
-    pub pool: SteppedPool,
     pub payments: Payments,
     /// Told that the payment may have ended.
     pub wakeups: Arc<Wakeups>,
@@ -35,11 +28,7 @@ impl Handler for CancelCharge {
 
 impl CancelCharge {
     async fn cancel(&self, order_id: Uuid) -> Outcome {
-        let order = match orders::payable(&self.pool, order_id).await {
-            Ok(order) => order,
-            Err(error) => return record_failed(&error),
-        };
-        match self.payments.cancel(&order).await {
+        match self.payments.cancel(order_id).await {
             Ok(()) => {
                 self.wakeups.payment_changed(order_id);
                 Outcome::Done

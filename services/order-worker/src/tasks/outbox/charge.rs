@@ -1,22 +1,18 @@
 //! Has the payments of claimed orders recorded.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use flashsale_pg::SteppedPool;
 use flashsale_proto::payment::{Payment, PaymentOrder, PaymentState};
-use flashsale_service::wire;
 use flashsale_telemetry::propagate;
 use tracing::Span;
-use uuid::Uuid;
 
-use super::handler::{
-    ANSWER_INVALID, Handler, ORDER_MISSING, Outcome, orders_of, record_failed, span_of,
-};
+use super::handler::{ANSWER_INVALID, Handler, Outcome, orders_of, record_failed, span_of};
 use crate::{
     app::Wakeups,
-    domain::{Kind, Payable},
+    domain::Kind,
     peers::payment::{CallError, Payments},
-    store::{charges, orders, outbox::Leased},
+    store::{charges, outbox::Leased},
 };
 
 /// Calls `PaymentService.CreatePayments` and moves the orders to PAYING.
@@ -32,15 +28,10 @@ impl Handler for Charge {
     const KIND: Kind = Kind::Charge;
 
     async fn handle(&self, rows: &[Leased]) -> Vec<Outcome> {
-        let mut payables = match orders::payables(&self.pool, &orders_of(rows)).await {
-            Ok(payables) => payables,
-            Err(error) => return vec![record_failed(&error); rows.len()],
-        };
         // Held until the end of the attempt: each span lasts as long as the call.
         let spans: Vec<Span> = rows.iter().map(|row| span_of(Kind::Charge, row)).collect();
-        let Some(orders) = payment_orders(rows, &spans, &mut payables) else {
-            return vec![Outcome::Retry(ORDER_MISSING); rows.len()];
-        };
+        let orders: Vec<PaymentOrder> =
+            rows.iter().zip(&spans).map(|(row, span)| payment_order(row, span)).collect();
         match self.create(&orders).await {
             Ok(()) => self.recorded(rows).await,
             // An order that the payment service refuses for good must not hold up the others: each
@@ -86,26 +77,12 @@ impl Charge {
     }
 }
 
-/// The payments to record for `rows`, each with the trace that it continues, because one call is
-/// about many orders; `None` if an order is missing.
-fn payment_orders(
-    rows: &[Leased],
-    spans: &[Span],
-    payables: &mut HashMap<Uuid, Payable>,
-) -> Option<Vec<PaymentOrder>> {
-    rows.iter()
-        .zip(spans)
-        .map(|(row, span)| {
-            let order = payables.remove(&row.order_id)?;
-            Some(PaymentOrder {
-                order_id: order.order_id.to_string(),
-                sale_id: order.sale_id.to_string(),
-                amount: Some(wire::money(order.total_minor, &order.currency)),
-                payment_method: order.payment_method,
-                traceparent: propagate::to_text(span).unwrap_or_default(),
-            })
-        })
-        .collect()
+/// The order of `row`, with the trace that its payment continues: one call is about many orders.
+fn payment_order(row: &Leased, span: &Span) -> PaymentOrder {
+    PaymentOrder {
+        order_id: row.order_id.to_string(),
+        traceparent: propagate::to_text(span).unwrap_or_default(),
+    }
 }
 
 fn has_ended(payment: &Payment) -> bool {
