@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
-use super::OrderState;
+use super::{OrderState, Prices};
 
 /// What the record says about everything that a batch touches, read under locks.
 #[derive(Debug, Clone, Default)]
@@ -28,7 +28,7 @@ pub struct Known {
 }
 
 /// A sale that exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SaleFacts {
     /// The epoch of the latest rebuild of its stock whose marker the claims have passed; `None` if
     /// it was never rebuilt.
@@ -36,4 +36,6 @@ pub struct SaleFacts {
     /// The epoch of its stock in the record, read only where the batch has a marker of the sale;
     /// `None` also if it has no stock.
     pub epoch: Option<i64>,
+    /// What its units cost.
+    pub prices: Prices,
 }

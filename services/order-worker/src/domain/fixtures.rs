@@ -3,10 +3,16 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Line, OrderDetails, PlacedOrder};
+use super::{Line, OrderDetails, PlacedOrder, Prices};
 
 /// The sale of every order here.
 pub(super) const SALE: Uuid = Uuid::from_u128(1);
+
+/// What the sale's three skus cost: 1.00 EUR a unit.
+pub(super) fn prices() -> Prices {
+    let by_sku = ["A", "B", "C"].map(|sku| (sku.to_owned(), 100)).into();
+    Prices { currency: "EUR".to_owned(), by_sku }
+}
 
 /// An order of `lines` (sku, quantity) at 1.00 EUR a unit, from the stock of epoch 2.
 pub(super) fn order(id: u128, lines: &[(&str, i64)]) -> PlacedOrder {

@@ -131,6 +131,8 @@ pub enum Unacceptable {
     Quantity,
     /// A negative price.
     Price,
+    /// A price that is not the one the sale has for the sku, or in another currency.
+    PriceForeign,
     /// The total is not the sum of the lines.
     Total,
     /// Not a currency code.
@@ -151,6 +153,7 @@ impl Unacceptable {
             Self::SkuTwice => "sku_twice",
             Self::Quantity => "quantity_invalid",
             Self::Price => "price_invalid",
+            Self::PriceForeign => "price_foreign",
             Self::Total => "total_is_not_the_sum",
             Self::Currency => "currency_invalid",
             Self::Epoch => "epoch_invalid",

@@ -10,7 +10,7 @@ use super::{
     transitions::state_of,
     units::{lock_allotments, lock_stock},
 };
-use crate::domain::{Books, Known, Message, SaleFacts};
+use crate::domain::{Books, CancelTarget, Known, Message, Prices, SaleFacts};
 
 /// Reads and locks everything that the batch touches, in the lock order: the stock of sales that
 /// have a marker in it, then allotments, parked orders and orders.
@@ -54,16 +54,52 @@ pub(super) async fn read_books(
 
     let sale_ids: BTreeSet<Uuid> = messages.iter().map(|(_, message)| message.sale_id()).collect();
     let sale_ids: Vec<Uuid> = sale_ids.into_iter().collect();
+    let mut prices = read_prices(connection, messages).await?;
     let sales = sqlx::query_file!("sql/sales_known.sql", &sale_ids)
         .fetch_all(&mut *connection)
         .await?
         .into_iter()
         .map(|row| {
             let epoch = epochs.get(&row.sale_id).copied();
-            (row.sale_id, SaleFacts { fence: row.epoch, epoch })
+            let by_sku = prices.remove(&row.sale_id).unwrap_or_default();
+            let prices = Prices { currency: row.currency, by_sku };
+            (row.sale_id, SaleFacts { fence: row.epoch, epoch, prices })
         })
         .collect();
     Ok(Books { sales, ..books })
+}
+
+/// What the skus cost that orders of the batch are about to enter the record with, by sale.
+async fn read_prices(
+    connection: &mut PgConnection,
+    messages: &[(u64, Message)],
+) -> Result<HashMap<Uuid, HashMap<String, i64>>, sqlx::Error> {
+    let skus: BTreeSet<(Uuid, &str)> = messages
+        .iter()
+        .filter_map(|(_, message)| match message {
+            Message::Place(order) => Some(order),
+            Message::Cancel { target: CancelTarget::Placed(order), .. } => Some(&**order),
+            Message::Cancel { target: CancelTarget::Recorded { .. }, .. }
+            | Message::Unrecordable { .. }
+            | Message::Fence { .. }
+            | Message::Closing { .. } => None,
+        })
+        .flat_map(|order| order.lines.iter().map(|line| (order.sale_id, line.sku.as_str())))
+        // Postgres takes no NUL; a sku that has one has no price.
+        .filter(|(_, sku)| !sku.contains('\0'))
+        .collect();
+    let mut prices: HashMap<Uuid, HashMap<String, i64>> = HashMap::new();
+    if skus.is_empty() {
+        return Ok(prices);
+    }
+    let (sale_ids, skus): (Vec<Uuid>, Vec<&str>) = skus.into_iter().unzip();
+    let rows = sqlx::query_file!("sql/sale_prices.sql", &sale_ids, &skus as _)
+        .fetch_all(connection)
+        .await?;
+    for row in rows {
+        prices.entry(row.sale_id).or_default().insert(row.sku, row.price_minor);
+    }
+    Ok(prices)
 }
 
 /// Reads and locks what is left of `skus`, which of the orders are parked, and which have a row. A

@@ -6,7 +6,7 @@ use flashsale_order_worker::store::{
     received::receive,
 };
 use flashsale_pg::PgConfig;
-use flashsale_queue::{ORDERS, QueueMessage};
+use flashsale_queue::{ORDERS, OrderMessage, QueueMessage};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
@@ -206,6 +206,55 @@ async fn a_poison_message_stops_no_other() {
     assert_eq!(shop.units_claimed("A").await, 4);
     assert_eq!(shop.position().await.seq, 10);
     shop.assert_books_balance().await;
+}
+
+#[tokio::test]
+async fn a_foreign_price_is_a_dead_letter() {
+    let shop = Shop::open(&[("A", 10), ("B", 10)]).await;
+    let unsold = shop.another(&[("C", 10)]).await;
+    type Spoil = fn(&mut OrderMessage);
+    let cases: [(Spoil, &str); 6] = [
+        (|order| reprice(order, 1, 99), "one cent less for the second line"),
+        (|order| reprice(order, 0, 101), "one cent more for the first line"),
+        (|order| reprice(order, 0, 0), "for nothing"),
+        (|order| reprice(order, 0, i64::MAX / 4), "for all the money there is"),
+        (|order| order.currency = "USD".to_owned(), "in another currency"),
+        (|order| order.lines[1].sku = "C".to_owned(), "a sku of another sale"),
+    ];
+    for (spoil, what) in cases {
+        let (mut foreign, fine) = (shop.order(&[("A", 2), ("B", 1)]), shop.order(&[("A", 1)]));
+        spoil(&mut foreign);
+        let summary = shop.claim(&[place(&foreign), place(&fine)]).await;
+        assert_eq!(summary.dead, 1, "{what}");
+        assert_eq!(shop.state(foreign.order_id).await.as_deref(), Some("DEAD_LETTER"), "{what}");
+        assert_eq!(shop.history(foreign.order_id).await, [">DEAD_LETTER:price_foreign"]);
+        assert_eq!(shop.owed(foreign.order_id).await, ["event/DEAD_LETTER"]);
+        assert_eq!(shop.state(fine.order_id).await.as_deref(), Some("CLAIMED"), "{what}");
+        // Nor does its price get into the record by its cancellation.
+        let mut wished_away = shop.order(&[("A", 1), ("B", 1)]);
+        spoil(&mut wished_away);
+        shop.claim(&[cancel(&wished_away)]).await;
+        assert_eq!(shop.state(wished_away.order_id).await, None, "{what}");
+        let kept: (i64, i64) = sqlx::query_as(
+            "SELECT (SELECT count(*) FROM order_lines WHERE order_id = $1), total_minor
+             FROM orders WHERE order_id = $1",
+        )
+        .bind(foreign.order_id)
+        .fetch_one(shop.pool())
+        .await
+        .unwrap();
+        assert_eq!(kept, (0, 0), "{what}");
+    }
+    assert!(shop.dead().await.iter().all(|(_, reason)| reason == "price_foreign"));
+    assert_eq!((shop.units_claimed("A").await, shop.units_claimed("B").await), (6, 0));
+    assert_eq!(unsold.units_claimed("C").await, 0);
+    shop.assert_books_balance().await;
+}
+
+/// Has a line of the order cost `price` a unit, and the order what its lines cost then.
+fn reprice(order: &mut OrderMessage, line: usize, price: i64) {
+    order.lines[line].unit_price_minor = price;
+    order.total_minor = order.lines.iter().map(|line| line.quantity * line.unit_price_minor).sum();
 }
 
 #[tokio::test]

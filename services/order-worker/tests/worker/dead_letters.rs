@@ -96,6 +96,29 @@ async fn a_repaired_order_is_claimed() {
 }
 
 #[tokio::test]
+async fn a_foreign_price_again_stays_a_dead_letter() {
+    let shop = Shop::open(&[("A", 10)]).await;
+    let order = shop.order(&[("A", 2)]);
+    let mut foreign = order.clone();
+    foreign.lines[0].unit_price_minor = 1;
+    foreign.total_minor = 2;
+    shop.claim(&[place(&foreign)]).await;
+    let first = waiting(&shop).await.remove(0);
+    assert_eq!(first.reason, "price_foreign");
+    // As after a retry: it is judged anew, by the record as it is then.
+    shop.claim(&[place(&foreign)]).await;
+    let [second] = &waiting(&shop).await[..] else { panic!("one letter waits") };
+    assert_eq!((second.reason.as_str(), second.review_by), ("price_foreign", first.review_by));
+    assert_eq!(shop.state(order.order_id).await.as_deref(), Some("DEAD_LETTER"));
+    assert_eq!(shop.units_claimed("A").await, 0);
+
+    shop.claim(&[place(&order)]).await;
+    assert_eq!(shop.state(order.order_id).await.as_deref(), Some("CLAIMED"));
+    assert!(waiting(&shop).await.is_empty());
+    shop.assert_books_balance().await;
+}
+
+#[tokio::test]
 async fn a_second_dead_letter_keeps_the_deadline() {
     let shop = Shop::open(&[("A", 10)]).await;
     let order = shop.order(&[("A", 2)]);

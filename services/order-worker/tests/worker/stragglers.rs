@@ -128,11 +128,27 @@ async fn a_straggler_retakes_its_units() {
     assert_eq!(hold.order_id, straggler.order_id.to_string());
     assert_eq!(hold.request_hash, straggler.request_hash);
     assert_eq!((hold.lines[0].sku.as_str(), hold.lines[0].quantity), ("A", 1));
-    assert_eq!(hold.lines[0].unit_price.as_ref().unwrap().units, 1);
     assert_eq!(
         hold.order_details,
         r#"{"email":"buyer@example.com","contact_name":"Bea Buyer","payment_method":"pm_card_visa"}"#
     );
+    scene.end(running).await;
+}
+
+#[tokio::test]
+async fn a_straggler_at_a_foreign_price_retakes_nothing() {
+    let scene = Scene::open().await;
+    scene.shop.begin_epoch(NEXT).await;
+    scene.queue.publish(&scene.shop.marker(NEXT)).await;
+    let mut foreign = scene.shop.order(&[("A", 1)]);
+    (foreign.lines[0].unit_price_minor, foreign.total_minor) = (1, 1);
+    scene.queue.publish(&place(&foreign)).await;
+    let running = scene.start();
+    claimed_upto(&scene.shop, 2).await;
+    assert_eq!(recorded(&scene.shop, &foreign).await, "DEAD_LETTER");
+    assert_eq!(scene.shop.dead().await, [(2, "price_foreign".to_owned())]);
+    assert!(scene.shop.parked().await.is_empty());
+    assert!(scene.peers.lock().retaken.is_empty());
     scene.end(running).await;
 }
 

@@ -103,16 +103,13 @@ impl Deciding {
             return;
         }
         // Only an order that is about to get a row has to be complete.
-        if let Err(problem) = order.check() {
+        if let Err(problem) = self.check(&order) {
             self.decision.dead.push((seq, problem));
             self.dead_letter(&order, problem.as_str());
             return;
         }
-        let Some(sale) = self.books.sales.get(&order.sale_id) else {
-            self.decision.dead.push((seq, Unacceptable::SaleUnknown));
-            return;
-        };
-        if sale.fence.is_some_and(|fence| order.epoch < fence) {
+        let fence = self.books.sales.get(&order.sale_id).and_then(|sale| sale.fence);
+        if fence.is_some_and(|fence| order.epoch < fence) {
             if !self.is_parked(id) {
                 let straggler = Straggler { seq, order_id: id, sale_id: order.sale_id };
                 self.decision.parked.push(straggler);
@@ -174,15 +171,21 @@ impl Deciding {
                 return;
             }
         };
-        if let Err(problem) = order.check() {
+        if let Err(problem) = self.check(&order) {
             self.decision.dead.push((seq, problem));
-        } else if self.books.sales.contains_key(&order.sale_id) {
-            self.unpark(id);
-            let new_order = NewOrder::cancelled(order, EndReason::Buyer);
-            self.insert(NewOrder { cancel_requested_at: Some(requested_at), ..new_order });
-        } else {
-            self.decision.dead.push((seq, Unacceptable::SaleUnknown));
+            return;
         }
+        self.unpark(id);
+        let new_order = NewOrder::cancelled(order, EndReason::Buyer);
+        self.insert(NewOrder { cancel_requested_at: Some(requested_at), ..new_order });
+    }
+
+    /// Whether an order can get a row: by the rules that checkout keeps, and at the prices that the
+    /// record has for its sale, whatever the message says that its units cost.
+    fn check(&self, order: &PlacedOrder) -> Result<(), Unacceptable> {
+        order.check()?;
+        let sale = self.books.sales.get(&order.sale_id).ok_or(Unacceptable::SaleUnknown)?;
+        sale.prices.check(order)
     }
 
     fn is_parked(&self, id: Uuid) -> bool {

@@ -6,15 +6,19 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use super::*;
 use crate::domain::{
     Known, OrderDetails, SaleFacts,
-    fixtures::{SALE, order},
+    fixtures::{SALE, order, prices},
 };
 
 const SKUS: [&str; 3] = ["A", "B", "C"];
 
+fn facts(fence: Option<i64>, epoch: Option<i64>) -> SaleFacts {
+    SaleFacts { fence, epoch, prices: prices() }
+}
+
 fn books(units: i64) -> Books {
     Books {
         known: HashMap::new(),
-        sales: HashMap::from([(SALE, SaleFacts { fence: Some(2), epoch: Some(5) })]),
+        sales: HashMap::from([(SALE, facts(Some(2), Some(5)))]),
         left: SKUS.iter().map(|sku| ((SALE, (*sku).to_owned()), units)).collect(),
         parked: HashSet::new(),
     }
@@ -357,7 +361,7 @@ fn a_marker_above_the_recorded_epoch_passes_nothing() {
     assert_eq!(decision.fences, BTreeMap::from([(SALE, 5)]));
     // A sale whose stock was never loaded has no epoch at all.
     let mut unloaded = books(5);
-    unloaded.sales.insert(SALE, SaleFacts { fence: None, epoch: None });
+    unloaded.sales.insert(SALE, facts(None, None));
     let decision = decide(vec![(1, fence(1))], unloaded);
     assert_eq!(decision.dead, [(1, Unacceptable::Epoch)]);
     assert!(decision.fences.is_empty());
@@ -388,8 +392,7 @@ fn batches_may_be_cut_anywhere() {
     for _ in 0..2_000 {
         let mut books = books(random.random_range(0..30));
         let before = random.random_range(0..4_i64);
-        let facts = SaleFacts { fence: (before > 0).then_some(before), epoch: Some(5) };
-        books.sales.insert(SALE, facts);
+        books.sales.insert(SALE, facts((before > 0).then_some(before), Some(5)));
         books.parked = (1..20).filter(|_| random.random_bool(0.2)).map(Uuid::from_u128).collect();
         let mut messages = Vec::new();
         for seq in 1..=random.random_range(1..40_u64) {
@@ -466,8 +469,45 @@ fn a_free_order_is_confirmed_at_once() {
     let mut free = order(1, &[("A", 2)]);
     free.lines[0].unit_price_minor = 0;
     free.total_minor = 0;
-    let decision = decide(vec![(1, Message::Place(free))], books(5));
+    let mut books = books(5);
+    books.sales.get_mut(&SALE).unwrap().prices.by_sku.insert("A".to_owned(), 0);
+    let decision = decide(vec![(1, Message::Place(free))], books);
     assert_eq!(decision.new_orders[0].state(), OrderState::Confirmed);
+}
+
+/// The order as if each of its units cost `price`.
+fn at_price(mut order: PlacedOrder, price: i64) -> PlacedOrder {
+    for line in &mut order.lines {
+        line.unit_price_minor = price;
+    }
+    order.total_minor = order.lines.iter().map(|line| line.quantity * price).sum();
+    order
+}
+
+#[test]
+fn a_foreign_price_enters_no_row() {
+    let order = order(1, &[("A", 2)]);
+    let cheap = at_price(order.clone(), 1);
+    let decision = decide(vec![(1, Message::Place(cheap.clone()))], books(5));
+    assert_eq!(decision.dead, [(1, Unacceptable::PriceForeign)]);
+    let [waiting] = &decision.new_orders[..] else { panic!("{decision:?}") };
+    assert_eq!(waiting.path, [(OrderState::DeadLetter, "price_foreign")]);
+    assert!(waiting.order.lines.is_empty());
+    assert_eq!(waiting.order.total_minor, 0);
+    // Neither as a cancelled order, nor parked, nor by coming again.
+    let straggler = PlacedOrder { epoch: 1, ..cheap.clone() };
+    for message in [cancel(cheap.clone()), Message::Place(straggler)] {
+        let decision = decide(vec![(1, message)], books(5));
+        assert_eq!(decision.dead, [(1, Unacceptable::PriceForeign)]);
+        assert!(decision.parked.is_empty());
+        assert!(decision.new_orders.iter().all(NewOrder::is_dead_letter));
+    }
+    let again = decide(vec![(2, Message::Place(cheap))], dead_letter(&order));
+    assert_eq!(again.dead, [(2, Unacceptable::PriceForeign)]);
+    assert!(again.new_orders.is_empty());
+    // At the sale's price it is claimed after all.
+    let decision = decide(vec![(3, Message::Place(order.clone()))], dead_letter(&order));
+    assert_eq!(decision.new_orders[0].state(), OrderState::Claimed);
 }
 
 #[test]
@@ -486,6 +526,10 @@ fn impossible_values_are_dead_letters() {
         (|order| order.buyer_id = "\0".to_owned(), Unacceptable::Text),
         (|order| order.details.payment_method = String::new(), Unacceptable::Text),
         (|order| order.sale_id = Uuid::from_u128(9), Unacceptable::SaleUnknown),
+        (|order| *order = at_price(order.clone(), 1), Unacceptable::PriceForeign),
+        (|order| *order = at_price(order.clone(), 0), Unacceptable::PriceForeign),
+        (|order| order.lines[1].sku = "no such".to_owned(), Unacceptable::PriceForeign),
+        (|order| order.currency = "USD".to_owned(), Unacceptable::PriceForeign),
     ];
     for (spoil, problem) in cases {
         let mut spoiled = order(1, &[("A", 1), ("B", 1)]);
