@@ -1,10 +1,11 @@
 -- Takes the units of orders of an older epoch again, each order on its own, and places them. Their
 -- sale may be over and their admission spent: they were accepted in time. Only what is left now,
--- and what the buyer may still have, decides.
+-- and what the buyer may still have, decides. What the units cost stands beside the stock, as for
+-- every other hold: the caller does not say it.
 --
 -- ARGV  1 epoch, 2 deadline, then per order: hold id, order id, buyer, admission id or '', request
 --       id as sent, content hash, placed ms, the order's details, number of lines, and per line
---       sku, quantity, unit price in minor units
+--       sku, quantity
 -- Reply RETAKEN and per order TAKEN or REFUSED; FENCED; TOO_LATE
 local refusal = guard()
 if refusal then
@@ -23,6 +24,12 @@ local function fits(buyer, lines)
     end
   end
   return true
+end
+
+-- What a unit costs, in minor units. A sku that the stock does not have costs nothing, and has no
+-- units either.
+local function price(sku)
+  return tonumber(call('HGET', STOCK, 'm:' .. sku) or '0')
 end
 
 local function retake(id, order, buyer, admission, request_id, hash, placed, details, lines)
@@ -72,12 +79,12 @@ local reply, i = { 'RETAKEN', NOW }, FIRST
 while i <= #ARGV do
   local lines, count = {}, tonumber(ARGV[i + 8])
   for n = 0, count - 1 do
-    local at = i + 9 + 3 * n
-    lines[n + 1] = { ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]) }
+    local at = i + 9 + 2 * n
+    lines[n + 1] = { ARGV[at], tonumber(ARGV[at + 1]), price(ARGV[at]) }
   end
   reply[#reply + 1] = retake(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5],
     tonumber(ARGV[i + 6]), ARGV[i + 7], lines)
-  i = i + 9 + 3 * count
+  i = i + 9 + 2 * count
 end
 seal()
 return reply

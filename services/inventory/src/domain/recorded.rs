@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use flashsale_record::OrderState;
 use uuid::Uuid;
 
-use super::{HoldState, PlacedLine};
+use super::{HoldState, Line, PlacedLine};
 
 /// An order in the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,8 +108,8 @@ pub struct Straggler {
     pub request_hash: String,
     /// When it was placed, in milliseconds since 1970.
     pub placed_ms: i64,
-    /// Its lines, each sku once, at the prices it was placed at.
-    pub lines: Vec<PlacedLine>,
+    /// Its lines, each sku once. What they cost stands beside the stock.
+    pub lines: Vec<Line>,
     /// What it carries besides its lines.
     pub details: String,
 }

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use crate::domain::{
     AdjustmentRequest, Content, Delta, HoldId, Line, Lines, LinesError, MAX_DELTA,
-    MAX_DETAILS_BYTES, MAX_LINES, MAX_QUANTITY, MAX_RETAKEN, MAX_SETTLEMENTS, MAX_TOTAL_MINOR,
-    Outcome, PlacedLine, Request, Settlement, Straggler,
+    MAX_DETAILS_BYTES, MAX_LINES, MAX_QUANTITY, MAX_RETAKEN, MAX_SETTLEMENTS, Outcome, Request,
+    Settlement, Straggler,
 };
 
 /// The longest buyer id, in characters.
@@ -201,16 +201,7 @@ fn straggler(index: usize, hold: &proto::StragglingHold) -> Result<Straggler, Fa
                     format!("must be 1 to {MAX_QUANTITY}"),
                 ));
             }
-            let price = line.unit_price.as_ref();
-            let price = price.ok_or_else(|| Failure::invalid(field("unit_price"), "is missing"))?;
-            let (price_minor, _) = wire::minor(&field("unit_price"), price)?;
-            if !(0..=MAX_TOTAL_MINOR).contains(&price_minor) {
-                return Err(Failure::invalid(
-                    field("unit_price"),
-                    format!("must be 0 to {MAX_TOTAL_MINOR} minor units"),
-                ));
-            }
-            Ok(PlacedLine { sku: sku.to_owned(), quantity: line.quantity, price_minor })
+            Ok(Line { sku: sku.to_owned(), quantity: line.quantity })
         })
         .collect::<Result<Vec<_>, Failure>>()?;
     let admission_id = Some(hold.admission_id.clone()).filter(|id| !id.is_empty());

@@ -243,11 +243,7 @@ impl Stock {
                     order.lines.len().to_string().into(),
                 ]);
                 for line in &order.lines {
-                    args.extend([
-                        line.sku.clone().into(),
-                        line.quantity.into(),
-                        line.price_minor.into(),
-                    ]);
+                    args.extend([line.sku.clone().into(), line.quantity.into()]);
                 }
             }
             let mut reply = self.run(&self.scripts.retake, sale_id, epoch, args).await?;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use flashsale_inventory::domain::{Proof, Refusal, Request, Retaken, Straggler};
+use flashsale_inventory::domain::{Line, Proof, Refusal, Request, Retaken, Straggler};
 use flashsale_service::deadline;
 use futures::future::{join, join_all};
 use tokio::time::Instant;
@@ -188,7 +188,7 @@ async fn retaken_order_answers_its_request() {
         request_id: ordered.request_id.to_string(),
         request_hash: ordered.hash(),
         placed_ms: held.deadline_ms,
-        lines: held.lines.clone(),
+        lines: vec![Line { sku: "a".to_owned(), quantity: 2 }],
         details: DETAILS.to_owned(),
     };
     let retaken = world.inventory.retake(sale, 1, &[straggler]).await.unwrap();

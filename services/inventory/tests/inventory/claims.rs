@@ -13,7 +13,7 @@ use async_nats::jetstream::{
 };
 use flashsale_inventory::{
     app::Inventory,
-    domain::{Hold, PlacedLine, Refusal, Retaken, Straggler},
+    domain::{Hold, Line as StockLine, PlacedLine, Refusal, Retaken, Straggler},
 };
 use flashsale_queue::{Line, NatsConfig, ORDERS, OrderDetails, OrderMessage, QueueMessage};
 use flashsale_testbed::{
@@ -161,11 +161,7 @@ fn park(
 /// Has an order that came too late take its units again, and records it. Nothing else waits for
 /// that.
 async fn retake(pool: &PgPool, inventory: &Inventory, order: &OrderMessage) {
-    let line = |line: &Line| PlacedLine {
-        sku: line.sku.clone(),
-        quantity: line.quantity,
-        price_minor: line.unit_price_minor,
-    };
+    let line = |line: &Line| StockLine { sku: line.sku.clone(), quantity: line.quantity };
     let straggler = Straggler {
         hold_id: order.hold_id,
         order_id: order.order_id,

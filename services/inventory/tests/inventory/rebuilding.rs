@@ -5,7 +5,7 @@ use std::time::Duration;
 use flashsale_inventory::{
     app::Inventory,
     domain::{
-        Content, HoldState, Outcome, Proof, Refusal, Request, Retaken, Settled, Settlement,
+        Content, HoldState, Line, Outcome, Proof, Refusal, Request, Retaken, Settled, Settlement,
         Straggler,
     },
     store::{Record, Servers},
@@ -281,11 +281,7 @@ fn straggler(placing: &Request, hold_id: Uuid, sku: &str, quantity: i64) -> Stra
         request_id: placing.request_id.to_string(),
         request_hash: placing.hash(),
         placed_ms: 1_790_000_000_000,
-        lines: vec![flashsale_inventory::domain::PlacedLine {
-            sku: sku.to_owned(),
-            quantity,
-            price_minor: 1,
-        }],
+        lines: vec![Line { sku: sku.to_owned(), quantity }],
         details: DETAILS.to_owned(),
     }
 }
@@ -373,6 +369,26 @@ async fn hold_shows_last_taking_of_units() {
     }
     assert_eq!(hold(&late)["p"], placed_ms);
     assert!(hold(&recorded)["p"].as_i64().unwrap() < before - 3_500_000);
+    assert_books_balance(world, sale).await;
+}
+
+#[tokio::test]
+async fn retaken_units_cost_what_the_sale_says() {
+    let whole = whole().await;
+    let world = &whole.world;
+    let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1_999), ("b", 1, 0, 250)]).await;
+    let late = place_lines(sale, "ada", &[("a", 2)]);
+    let gone = place_lines(sale, "bob", &[("b", 3)]);
+    world.ask(&late).await.unwrap();
+    flush(world).await;
+    world.inventory.rebuild(sale, false).await.unwrap();
+    let orders = [straggler(&late, late.key(), "a", 2), straggler(&gone, gone.key(), "b", 3)];
+    let retaken = world.inventory.retake(sale, 2, &orders).await.unwrap();
+    assert_eq!(retaken, (2, vec![Retaken::Taken, Retaken::Refused]));
+    let hold = world.ask(&late).await.unwrap().hold;
+    assert_eq!((hold.currency.as_str(), hold.total_minor()), ("EUR", 2 * 1_999));
+    let refused = world.ask(&gone).await.unwrap().hold;
+    assert_eq!((refused.state, refused.total_minor()), (HoldState::Released, 3 * 250));
     assert_books_balance(world, sale).await;
 }
 

@@ -3,9 +3,8 @@
 use flashsale_errors::{Failure, Reason};
 use flashsale_failpoint::Outside;
 use flashsale_proto::inventory::{
-    GetHoldRequest, HoldSettlement, PricedLine, RetakeHoldsRequest, RetakeResult,
-    SettleHoldsRequest, SettleResult, StragglingHold,
-    inventory_admin_service_client::InventoryAdminServiceClient,
+    GetHoldRequest, HoldSettlement, Line, RetakeHoldsRequest, RetakeResult, SettleHoldsRequest,
+    SettleResult, StragglingHold, inventory_admin_service_client::InventoryAdminServiceClient,
     inventory_service_client::InventoryServiceClient,
 };
 use flashsale_service::{peer::PeerChannel, wire};
@@ -185,11 +184,8 @@ fn refused_for_good(reason: Reason) -> bool {
 }
 
 fn straggling(order: &PlacedOrder) -> Result<StragglingHold, Failure> {
-    let lines = order.lines.iter().map(|line| PricedLine {
-        sku: line.sku.clone(),
-        quantity: line.quantity,
-        unit_price: Some(wire::money(line.unit_price_minor, &order.currency)),
-    });
+    let lines =
+        order.lines.iter().map(|line| Line { sku: line.sku.clone(), quantity: line.quantity });
     Ok(StragglingHold {
         hold_id: order.hold_id.to_string(),
         order_id: order.order_id.to_string(),
