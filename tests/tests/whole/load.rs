@@ -55,7 +55,7 @@ fn short_load_writes_a_full_report() {
     // There were bots, and they were refused.
     assert!(report["rejects"]["by_reason"]["ADMISSION_REQUIRED"].as_u64().unwrap() > 0, "{said}");
     assert_eq!(report["rejects"]["untyped"], 0);
-    for promise in ["I1", "I2", "I3", "I4", "I5", "I6", "I7"] {
+    for promise in ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I9"] {
         assert_eq!(report["audit"]["invariants"][promise], true, "{promise}: {said}");
     }
     let timeline = report["timeline"].as_array().unwrap();

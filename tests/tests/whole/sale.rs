@@ -20,7 +20,7 @@ fn run_leads_from_export_to_audit() {
     let (status, said) = run.end();
     assert!(status.success(), "{said}");
     let report = run.json("report.json");
-    for invariant in ["I1", "I2", "I3", "I4", "I5", "I6", "I7"] {
+    for invariant in ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I9"] {
         assert_eq!(report["invariants"][invariant], true, "{invariant}: {said}");
     }
     for zero in ["/oversold", "/leaked_units", "/payments/double_captures", "/orders/open"] {

@@ -22,11 +22,13 @@ pub enum Invariant {
     I6,
     /// One effect per request id.
     I7,
+    /// Every order's price is the sale's own. I8, that failures are typed, is for tests to keep.
+    I9,
 }
 
 impl Invariant {
-    pub const ALL: [Self; 7] =
-        [Self::I1, Self::I2, Self::I3, Self::I4, Self::I5, Self::I6, Self::I7];
+    pub const ALL: [Self; 8] =
+        [Self::I1, Self::I2, Self::I3, Self::I4, Self::I5, Self::I6, Self::I7, Self::I9];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -37,6 +39,7 @@ impl Invariant {
             Self::I5 => "I5",
             Self::I6 => "I6",
             Self::I7 => "I7",
+            Self::I9 => "I9",
         }
     }
 
@@ -50,6 +53,7 @@ impl Invariant {
             Self::I5 => "no unit has leaked",
             Self::I6 => "admission followed the order of the room",
             Self::I7 => "each request had one effect",
+            Self::I9 => "each order cost what its sale asked",
         }
     }
 }

@@ -22,7 +22,8 @@ const ORDERS_WITHIN: Duration = Duration::from_secs(20);
 /// How long the buyers go on afterwards.
 const AFTERWARDS: Duration = Duration::from_millis(300);
 /// The promises that must hold under every fault.
-const PROMISES: [Invariant; 4] = [Invariant::I1, Invariant::I2, Invariant::I5, Invariant::I7];
+const PROMISES: [Invariant; 5] =
+    [Invariant::I1, Invariant::I2, Invariant::I5, Invariant::I7, Invariant::I9];
 
 /// One fault of a suite.
 #[derive(Debug, Clone, Copy)]

@@ -3,6 +3,7 @@
 mod money;
 mod once;
 mod orders;
+mod price;
 mod room;
 mod stock;
 mod units;
@@ -23,10 +24,11 @@ pub(crate) fn all(facts: &Facts) -> Findings {
     stock::check(facts, &mut findings);
     room::check(facts, &mut findings);
     once::check(facts, &mut findings);
+    price::check(facts, &mut findings);
     for (given, what) in [
         (
             facts.provider.is_some(),
-            "the payment provider's log (--stripe-log): I3 and I4 were checked against the record alone",
+            "the payment provider's log (--stripe-log): I3, I4 and I9 were checked against the record alone",
         ),
         (facts.mails.is_some(), "the mails (--mail-log): I2 and I7 were checked without them"),
         (

@@ -20,7 +20,7 @@ const REFUND_WITHIN_MS: i64 = 5 * 60 * 1_000;
 pub(crate) struct Ledger {
     pub(crate) orders: BTreeMap<Uuid, Money>,
     /// Captures of the sale that name no order.
-    homeless: Vec<String>,
+    pub(super) homeless: Vec<String>,
 }
 
 /// What the provider did for one order.
@@ -38,6 +38,8 @@ pub(crate) struct Capture {
     pub(crate) intent: String,
     pub(crate) amount: i64,
     pub(crate) currency: String,
+    /// The means of payment, if the log names it.
+    pub(super) method: Option<String>,
     pub(crate) at_ms: i64,
 }
 
@@ -112,6 +114,7 @@ impl Money {
                 intent: line.payment_intent.clone(),
                 amount,
                 currency,
+                method: line.payment_method.clone(),
                 at_ms: line.ts_ms,
             }),
             "payment_intent.declined" => self.declines += 1,

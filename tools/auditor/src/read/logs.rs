@@ -17,6 +17,9 @@ pub(crate) struct ProviderLine {
     pub(crate) currency: String,
     pub(crate) order_id: Option<String>,
     pub(crate) sale_id: Option<String>,
+    /// The means that was charged, as the caller named it.
+    #[serde(default)]
+    pub(crate) payment_method: Option<String>,
 }
 
 /// A line of the mail server's log. Recipients are personal data and are not read.

@@ -23,6 +23,8 @@ pub(crate) struct Record {
     pub(crate) room_rate: Option<f64>,
     pub(crate) epoch: Option<i64>,
     pub(crate) allotments: BTreeMap<String, Allotment>,
+    /// What a unit of each sku costs, in minor units.
+    pub(crate) prices: BTreeMap<String, i64>,
     pub(crate) room: Option<RoomRow>,
     pub(crate) orders: BTreeMap<Uuid, Order>,
     pub(crate) outbox: Vec<OutboxRow>,
@@ -72,6 +74,8 @@ pub(crate) struct Order {
     pub(crate) state: String,
     pub(crate) currency: String,
     pub(crate) total_minor: i64,
+    /// The provider's token.
+    pub(crate) payment_method: String,
     pub(crate) end_reason: Option<String>,
     pub(crate) lines: Vec<Line>,
     pub(crate) path: Vec<Step>,
@@ -126,6 +130,8 @@ pub(crate) struct OutboxRow {
 #[derive(Debug)]
 pub(crate) struct Payment {
     pub(crate) state: String,
+    /// The provider's token; empty if it was cancelled before it was begun.
+    pub(crate) method: String,
     pub(crate) currency: String,
     pub(crate) amount_minor: i64,
     pub(crate) intent: Option<String>,
@@ -190,6 +196,7 @@ async fn within(db: &mut PgConnection, sale: Uuid, mentioned: &[Uuid]) -> anyhow
         room_rate,
         epoch,
         allotments: allotments(db, sale).await?,
+        prices: prices(db, sale).await?,
         room: room(db, sale).await?,
         orders: orders(db, sale).await?,
         outbox: outbox(db, sale).await?,
@@ -225,6 +232,15 @@ async fn allotments(
         (sku, Allotment { allotted, claimed, at_first, per_buyer_limit })
     };
     Ok(rows.into_iter().map(allotment).collect())
+}
+
+async fn prices(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<BTreeMap<String, i64>> {
+    let rows: Vec<(String, i64)> =
+        sqlx::query_as("SELECT sku, price_minor FROM sale_items WHERE sale_id = $1")
+            .bind(sale)
+            .fetch_all(&mut *db)
+            .await?;
+    Ok(rows.into_iter().collect())
 }
 
 async fn room(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<Option<RoomRow>> {
@@ -266,7 +282,8 @@ async fn orders(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<BTreeMap<Uu
         paths.entry(order).or_default().push(Step { from, to, at_ms });
     }
     let rows: Vec<PgRow> = sqlx::query(
-        "SELECT order_id, buyer_id, hold_id, epoch, admission_id, request_id, state, currency, total_minor, end_reason
+        "SELECT order_id, buyer_id, hold_id, epoch, admission_id, request_id, state, currency, total_minor,
+             payment_method, end_reason
          FROM orders WHERE sale_id = $1",
     )
     .bind(sale)
@@ -286,6 +303,7 @@ async fn orders(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<BTreeMap<Uu
             state: row.try_get("state")?,
             currency: row.try_get("currency")?,
             total_minor: row.try_get("total_minor")?,
+            payment_method: row.try_get("payment_method")?,
             end_reason: row.try_get("end_reason")?,
             lines,
             path: paths.remove(&id).unwrap_or_default(),
@@ -308,16 +326,26 @@ async fn outbox(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<Vec<OutboxR
 }
 
 async fn payments(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<BTreeMap<Uuid, Payment>> {
-    let rows: Vec<(Uuid, String, String, i64, Option<String>, i64)> = sqlx::query_as(
-        "SELECT order_id, state, currency, amount_minor, intent_id, captured_minor FROM payments WHERE sale_id = $1",
+    let rows: Vec<PgRow> = sqlx::query(
+        "SELECT order_id, state, payment_method, currency, amount_minor, intent_id, captured_minor
+         FROM payments WHERE sale_id = $1",
     )
     .bind(sale)
     .fetch_all(&mut *db)
     .await?;
-    let payment = |(order, state, currency, amount_minor, intent, captured_minor)| {
-        (order, Payment { state, currency, amount_minor, intent, captured_minor })
-    };
-    Ok(rows.into_iter().map(payment).collect())
+    let mut payments = BTreeMap::new();
+    for row in rows {
+        let payment = Payment {
+            state: row.try_get("state")?,
+            method: row.try_get("payment_method")?,
+            currency: row.try_get("currency")?,
+            amount_minor: row.try_get("amount_minor")?,
+            intent: row.try_get("intent_id")?,
+            captured_minor: row.try_get("captured_minor")?,
+        };
+        payments.insert(row.try_get("order_id")?, payment);
+    }
+    Ok(payments)
 }
 
 async fn refunds(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<BTreeMap<Uuid, Refund>> {

@@ -188,13 +188,13 @@ const CASES: &[Case] = &[
             r#""amount":1750"#,
             r#""amount":1700"#,
         )],
-        broken: &[I3],
+        broken: &[I3, I9],
         says: "order <o2>: 1700 captured, it costs 1750",
     },
     Case {
         name: "it was captured in another currency",
         plants: &[Replace(Stripe, r#""currency":"eur""#, r#""currency":"usd""#)],
-        broken: &[I3],
+        broken: &[I3, I9],
         says: "order <o1>: captured in USD, the sale is in EUR",
     },
     Case {
@@ -208,7 +208,7 @@ const CASES: &[Case] = &[
     Case {
         name: "an order costs something else than its lines",
         plants: &[Sql("UPDATE order_lines SET unit_price_minor = 1 WHERE order_id = '<o4>'")],
-        broken: &[I2, I3],
+        broken: &[I2, I3, I9],
         says: "order <o4>: the row differs",
     },
     Case {
@@ -241,7 +241,7 @@ const CASES: &[Case] = &[
             Stripe,
             r#"{"ts_ms":1,"type":"payment_intent.captured","payment_intent":"pi_x","amount":100,"currency":"eur","order_id":"<o9>","sale_id":"<sale>"}"#,
         )],
-        broken: &[I3, I4],
+        broken: &[I3, I4, I9],
         says: "order <o9>: known to the provider, no payment row",
     },
     // I4
@@ -271,7 +271,7 @@ const CASES: &[Case] = &[
             Stripe,
             r#"{"ts_ms":1,"type":"payment_intent.captured","payment_intent":"pi_x","amount":100,"currency":"eur","order_id":null,"sale_id":"<sale>"}"#,
         )],
-        broken: &[I4],
+        broken: &[I4, I9],
         says: "pi_x: captured for no order",
     },
     // I5
@@ -504,6 +504,43 @@ const CASES: &[Case] = &[
         plants: &[Redis(&["HSET", "@requests", "<o9>", "release|x|<h9>"])],
         broken: &[I7],
         says: "request <o9>: its hold <h9> is unknown",
+    },
+    // I9
+    Case {
+        name: "an order was placed at a price of its own, and everything agrees with it",
+        plants: &[
+            Sql("UPDATE sale_items SET price_minor = 1600 WHERE sale_id = '<sale>' AND sku = 'A'"),
+        ],
+        broken: &[I9],
+        says: "order <o1>: A at 1500, the sale's price is 1600",
+    },
+    Case {
+        name: "an order has a sku that its sale has not",
+        plants: &[Sql("DELETE FROM sale_items WHERE sale_id = '<sale>' AND sku = 'B'")],
+        broken: &[I9],
+        says: "order <o2>: B at 250, the sale has none",
+    },
+    Case {
+        name: "a payment is over another amount than its order",
+        plants: &[Sql("UPDATE payments SET amount_minor = 1400 WHERE order_id = '<o3>'")],
+        broken: &[I3, I9],
+        says: "order <o3>: its payment is over 1400, it costs 1500",
+    },
+    Case {
+        name: "another means of payment was charged than the order names",
+        plants: &[Sql("UPDATE payments SET payment_method = 'pm_stolen' WHERE order_id = '<o1>'")],
+        broken: &[I9],
+        says: "order <o1>: its payment is by other means than it names",
+    },
+    Case {
+        name: "the provider charged another card",
+        plants: &[Replace(
+            Stripe,
+            r#""order_id":"<o1>","payment_intent""#,
+            r#""order_id":"<o1>","payment_method":"pm_stolen","payment_intent""#,
+        )],
+        broken: &[I9],
+        says: "order <o1>: captured by other means than it names",
     },
 ];
 

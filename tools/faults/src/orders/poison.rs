@@ -53,7 +53,7 @@ pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Resul
         .bind(&seqs)
         .fetch_all(&task.platform.pool)
         .await?;
-        for kind in ["unreadable", "refused_by_store"] {
+        for kind in ["unreadable", "price_foreign", "refused_by_store"] {
             let found = reasons.iter().filter(|reason| reason.starts_with(kind)).count();
             figures.count(kind, found as u64);
         }
@@ -90,11 +90,18 @@ fn poison(number: usize, sale: &Sale, epoch: i64) -> anyhow::Result<Vec<u8>> {
         spoilt[key] = value;
         serde_json::to_vec(&spoilt)
     };
-    Ok(match number % 5 {
+    Ok(match number % 6 {
         0 => vec![0xff, 0x00, 0x7b, 0xfe],
         1 => spoilt("kind", json!("plaice"))?,
         2 => spoilt("total_minor", json!(1))?,
         3 => spoilt("lines", json!([]))?,
+        // It costs what its lines cost, which is not what its sale asks.
+        4 => {
+            let mut cheap = valid.clone();
+            cheap["lines"][0]["unit_price_minor"] = json!(1);
+            cheap["total_minor"] = json!(1);
+            serde_json::to_vec(&cheap)?
+        }
         // Nothing is wrong with it until Postgres sees it.
         _ => spoilt("placed_at_ms", json!(TOO_EARLY_MS))?,
     })

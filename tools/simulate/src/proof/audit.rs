@@ -14,7 +14,7 @@ use serde_json::Value;
 const WITHIN: Duration = Duration::from_secs(300);
 
 /// What the invariants promise, in words.
-const PROMISES: [(&str, &str); 7] = [
+const PROMISES: [(&str, &str); 8] = [
     ("I1", "nothing was oversold"),
     ("I2", "every accepted order reached exactly one end"),
     ("I3", "nobody was charged twice, and the money adds up"),
@@ -22,6 +22,7 @@ const PROMISES: [(&str, &str); 7] = [
     ("I5", "every unit is accounted for"),
     ("I6", "buyers were let in in the order of the line"),
     ("I7", "every request took effect once"),
+    ("I9", "every order cost what its sale asked"),
 ];
 
 /// Where what is audited stands.

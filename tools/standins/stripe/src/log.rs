@@ -22,6 +22,9 @@ pub struct Line<'a> {
     pub charge: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refund: Option<&'a str>,
+    /// The test method that was charged, by the name that the caller gave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payment_method: Option<&'a str>,
     /// Smallest currency unit.
     pub amount: i64,
     pub currency: &'a str,

@@ -247,6 +247,19 @@ fn log_failed(error: &io::Error) -> ApiError {
     ApiError::before_execution(500, ErrorType::Api, "The stand-in could not write its log.")
 }
 
+/// The charge that a fact of its step is about: that an intent exists is about none.
+fn of(fact: Fact, charge: Option<&Charge>) -> Option<&Charge> {
+    match fact {
+        Fact::Created => None,
+        Fact::Confirmed
+        | Fact::RequiresAction
+        | Fact::Captured
+        | Fact::Declined
+        | Fact::Canceled
+        | Fact::Refunded => charge,
+    }
+}
+
 /// Logs a step, then applies it.
 fn apply(
     core: &mut Core,
@@ -264,16 +277,9 @@ fn apply(
             ts_ms: now_ms,
             kind: log::name(*fact),
             payment_intent: &intent.id,
-            charge: match fact {
-                Fact::Created => None,
-                Fact::Confirmed
-                | Fact::RequiresAction
-                | Fact::Captured
-                | Fact::Declined
-                | Fact::Canceled
-                | Fact::Refunded => charge.as_ref().map(|charge| charge.id.as_str()),
-            },
+            charge: of(*fact, charge.as_ref()).map(|charge| charge.id.as_str()),
             refund: None,
+            payment_method: of(*fact, charge.as_ref()).map(|charge| charge.method.test.name),
             amount: intent.amount,
             currency: &intent.currency,
             order_id: intent.metadata.get("order_id").map(String::as_str),
@@ -393,6 +399,7 @@ fn refund(
         payment_intent: &refund.payment_intent,
         charge: Some(&refund.charge),
         refund: Some(&refund.id),
+        payment_method: Some(charge.method.test.name),
         amount,
         currency: &refund.currency,
         // The order's metadata is on the charge; a refund's is the caller's own.
