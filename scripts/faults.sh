@@ -93,7 +93,7 @@ refresh() {
 planted_read_headers() {
     subject=$(header expect "$1")
     read -r -a variables <<<"$(header run "$1")"
-    [[ $subject =~ ^I[1-8]$ ]] || die "$1 does not say which promise it breaks (# expect: I1)"
+    [[ $subject =~ ^I[1-9]$ ]] || die "$1 does not say which promise it breaks (# expect: I1)"
     local variable
     for variable in ${variables[@]+"${variables[@]}"}; do
         [[ $variable =~ ^[A-Z_]+=[A-Za-z0-9_./:,-]*$ ]] || die "$1: '$variable' is no variable for make run"

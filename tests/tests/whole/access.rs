@@ -171,7 +171,7 @@ const TABLE: &[(&str, &str, SaleOf, bool)] = &[
     ("order.v1.OrderAdminService/DropDeadLetter", "operator", SaleOf::Record, false),
     ("payment.v1.PaymentService/CreatePayments", "order-worker", SaleOf::None, false),
     ("payment.v1.PaymentService/GetPayment", "shop operator", SaleOf::Record, false),
-    ("payment.v1.PaymentService/CancelPayment", "order-worker", SaleOf::Field(SALE_ID), false),
+    ("payment.v1.PaymentService/CancelPayment", "order-worker", SaleOf::None, false),
     ("payment.v1.PaymentService/Refund", "shop operator order-worker", SaleOf::Record, false),
     ("payment.v1.PaymentAdminService/GetBreaker", "operator", SaleOf::None, false),
     ("payment.v1.PaymentAdminService/SetBreaker", "operator", SaleOf::None, false),
