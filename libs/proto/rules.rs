@@ -64,6 +64,11 @@ impl Access {
             buyer_field: text(access, "buyer_field"),
         };
         access.check(&method.input())?;
+        if method.is_client_streaming() {
+            return Err(
+                "its requests come as a stream, of which nobody would look at each".to_owned()
+            );
+        }
         Ok(access)
     }
 
@@ -124,12 +129,17 @@ impl Access {
         let of = |field: Option<&str>| {
             field.map_or_else(|| "\"\"".to_owned(), |field| format!("&self.{field}"))
         };
-        let request_id = request.get_field_by_name("request_id").map(|_| "request_id");
+        let field = |name: &'static str| request.get_field_by_name(name).map(|_| name);
+        let request_id = field("request_id");
+        let record = field("order_id");
+        let number =
+            field("dead_letter_id").map_or_else(|| "0".to_owned(), |field| format!("self.{field}"));
         format!(
-            "\n    fn scope(&self) -> Option<Scope<'_>> {{\n        Some(Scope {{ sale: {}, buyer: {}, request_id: {} }})\n    }}\n",
+            "\n    fn scope(&self) -> Option<Scope<'_>> {{\n        Some(Scope {{ sale: {}, buyer: {}, request_id: {}, record: {}, number: {number} }})\n    }}\n",
             of(self.sale_field.as_deref()),
             of(self.buyer_field.as_deref()),
             of(request_id),
+            of(record),
         )
     }
 }

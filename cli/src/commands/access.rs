@@ -1,6 +1,12 @@
 //! `flashsale access`: keys, and the file that says whose they are.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Subcommand, ValueEnum};
@@ -177,7 +183,7 @@ fn shown(end: Option<OffsetDateTime>) -> String {
     end.and_then(|end| end.format(&Rfc3339).ok()).unwrap_or_else(|| "never".to_owned())
 }
 
-fn read(path: &PathBuf) -> anyhow::Result<String> {
+fn read(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
 }
 
@@ -185,10 +191,28 @@ fn parse(text: &str) -> anyhow::Result<Keys> {
     Keys::parse(text).map_err(|error| anyhow!("{error}"))
 }
 
-/// Writes the file under another name and renames it, so that no service reads half of it.
-fn write_whole(path: &PathBuf, text: &str) -> anyhow::Result<()> {
-    let beside = path.with_extension("partial");
-    fs::write(&beside, text)
-        .and_then(|()| fs::rename(&beside, path))
+/// Writes the file under another name and renames it, so that no service reads half of it. Who may
+/// read it stays as it was.
+fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
+    // Through a link to what it leads to: the link stays.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut beside = path.clone().into_os_string();
+    beside.push(format!(".{}", std::process::id()));
+    let beside = PathBuf::from(beside);
+    let written = || -> std::io::Result<()> {
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o640).open(&beside)?;
+        file.write_all(text.as_bytes())?;
+        if let Ok(before) = fs::metadata(&path) {
+            file.set_permissions(before.permissions())?;
+            std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid()))?;
+        }
+        file.sync_all()?;
+        fs::rename(&beside, &path)
+    };
+    written()
+        .inspect_err(|_| {
+            fs::remove_file(&beside).ok();
+        })
         .with_context(|| format!("{} cannot be written", path.display()))
 }

@@ -3,11 +3,12 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, TryLockError},
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
+use sha2::{Digest as _, Sha256};
 
 /// What a file is read by: its text to the value, or why it is broken.
 pub type Source<T> = fn(&str) -> Result<T, String>;
@@ -26,7 +27,8 @@ pub struct Reloaded<T> {
 #[derive(Debug)]
 struct Last {
     read_at: Instant,
-    text: String,
+    /// What was read. Not the text itself: it may be a secret.
+    digest: [u8; 32],
     /// Why the newest text is not in use.
     complaint: Option<String>,
 }
@@ -55,7 +57,11 @@ impl<T> Reloaded<T> {
             parse,
             every,
             value: ArcSwap::from_pointee(value),
-            last: Mutex::new(Last { read_at: Instant::now(), text, complaint: None }),
+            last: Mutex::new(Last {
+                read_at: Instant::now(),
+                digest: digest(&text),
+                complaint: None,
+            }),
         })
     }
 
@@ -67,25 +73,30 @@ impl<T> Reloaded<T> {
     /// Looks at the file if the last look is older than the interval. While one thread looks, the
     /// others go on with the old value. `None`: nothing to tell.
     pub fn refresh(&self) -> Option<Change> {
-        let mut last = self.last.try_lock().ok()?;
+        let mut last = match self.last.try_lock() {
+            Ok(last) => last,
+            Err(TryLockError::Poisoned(last)) => last.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
         if last.read_at.elapsed() < self.every {
             return None;
         }
         last.read_at = Instant::now();
         let taken = read(&self.path).and_then(|text| {
-            if text == last.text {
+            let digest = digest(&text);
+            if digest == last.digest {
                 return Ok(None);
             }
             let value = (self.parse)(&text)?;
-            Ok(Some((text, value)))
+            Ok(Some((digest, value)))
         });
         match taken {
             Ok(new) => {
                 let was_broken = last.complaint.take().is_some();
-                let Some((text, value)) = new else {
+                let Some((digest, value)) = new else {
                     return was_broken.then_some(Change::Mended);
                 };
-                last.text = text;
+                last.digest = digest;
                 self.value.store(Arc::new(value));
                 Some(Change::Taken)
             }
@@ -96,6 +107,10 @@ impl<T> Reloaded<T> {
             }
         }
     }
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -135,6 +150,16 @@ mod tests {
         assert_eq!(*file.get(), 2);
         std::fs::write(&path, "2").unwrap();
         assert_eq!((file.refresh(), file.refresh()), (Some(Change::Mended), None));
+    }
+
+    #[test]
+    fn what_was_read_is_not_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "4711").unwrap();
+        let hidden = |text: &str| Ok(text.len());
+        let file = Reloaded::open(&path, Duration::ZERO, hidden).unwrap();
+        assert!(!format!("{file:?}").contains("4711"));
     }
 
     #[test]

@@ -114,8 +114,14 @@ fn from_hex(text: &str) -> Option<Hash> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFileError {
     /// It is not TOML, or has other fields.
-    #[error("it cannot be read: {0}")]
-    Unreadable(String),
+    #[error(
+        "line {line} cannot be read: a file of keys has entries [[key]] with name, role, sha256 and, \
+         if need be, sales and not_after"
+    )]
+    Unreadable {
+        /// Counted from 1.
+        line: usize,
+    },
     /// One entry is wrong.
     #[error("key {number} ({name}): {field} {problem}")]
     Entry {
@@ -166,10 +172,10 @@ impl Keys {
     /// With the first thing that is wrong; the file is taken whole or not at all.
     pub fn parse(text: &str) -> Result<Self, KeyFileError> {
         let file: File = toml::from_str(text).map_err(|error| {
-            // The parser's own text quotes the line, which may hold what was to be a key.
+            // Without the parser's own words: they quote what it found, which may be a key.
             let at = error.span().map_or(0, |span| span.start).min(text.len());
             let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-            KeyFileError::Unreadable(format!("line {line}: {}", error.message().trim()))
+            KeyFileError::Unreadable { line }
         })?;
         let mut by_hash = HashMap::new();
         let mut of_name: BTreeMap<String, Vec<Arc<Caller>>> = BTreeMap::new();
@@ -177,7 +183,7 @@ impl Keys {
             let name = entry.name.clone();
             let wrong = |field, problem: String| KeyFileError::Entry {
                 number: at + 1,
-                name: name.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect(),
+                name: shown(&name),
                 field,
                 problem,
             };
@@ -227,6 +233,14 @@ impl Keys {
     pub fn is_empty(&self) -> bool {
         self.by_hash.is_empty()
     }
+}
+
+/// A name for a message. One that is a key in the wrong place is not shown.
+fn shown(name: &str) -> String {
+    if name.contains(PREFIX) {
+        return "a key where its name belongs".to_owned();
+    }
+    name.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect()
 }
 
 impl Entry {
@@ -339,16 +353,19 @@ mod tests {
             (good.clone() + "sales = [\"all\"]", "sales"),
             (good.clone() + "not_after = 2027-06-30", "not_after"),
             (good.clone() + "not_after = \"soon\"", "line 6"),
-            (good.clone() + "colour = 1", "colour"),
+            (good.clone() + "colour = 1", "line "),
+            (format!("key = \"{}\"", key.expose()), "line 1"),
+            (good.clone() + &format!("sales = \"{}\"", key.expose()), "line "),
+            (good.replace("\"web\"", &format!("\"{} \"", key.expose())), "name"),
             (good.replace("shop", "service") + &format!("sales = [\"{SALE}\"]"), "sales"),
             (good.clone() + &good.replace("web", "other"), "sha256"),
             ("key = 7".to_owned(), "line 1"),
-            (format!("{} = 1", key.expose()), "cannot be read"),
+            (format!("{} = 1", key.expose()), "line 1"),
             ("[[key]".to_owned(), "line 1"),
         ] {
             let error = Keys::parse(&text).unwrap_err().to_string();
             assert!(error.contains(field), "{error} lacks {field}");
-            assert!(!error.contains(&key.sha256()), "{error}");
+            assert!(!error.contains(&key.sha256()) && !error.contains(key.expose()), "{error}");
         }
         assert!(Keys::parse("").unwrap().is_empty());
     }

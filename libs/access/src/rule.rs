@@ -54,6 +54,10 @@ pub struct Scope<'a> {
     pub buyer: &'a str,
     /// Its request id; empty if it has none.
     pub request_id: &'a str,
+    /// The order that it names; empty if it names none.
+    pub record: &'a str,
+    /// The number of the record that it names; 0 if it names none.
+    pub number: i64,
 }
 
 /// Why a call is refused.
@@ -62,6 +66,9 @@ pub enum Refusal {
     /// No caller is known. The text says what is wrong with the proof, if there was one.
     #[error("{0}")]
     Unknown(&'static str),
+    /// The method is for operators and services, who have a port of their own.
+    #[error("this method is served on the internal port alone")]
+    NotAtThisPort,
     /// The caller is known, and the method is not for it.
     #[error("the {kind} {caller} may not call this method", kind = .kind.as_str())]
     NotAllowed {
@@ -200,7 +207,7 @@ mod tests {
     fn keys_of_some_sales_reach_those_alone() {
         let shop = caller("web", Kind::Shop, only(SALE));
         fn scope(sale: &str) -> Scope<'_> {
-            Scope { sale, buyer: "ann", request_id: "" }
+            Scope { sale, buyer: "ann", ..Scope::default() }
         }
         let own = SALE.to_string();
         assert_eq!(ORDER.covers(&shop, scope(&own)), Ok(()));
@@ -220,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_shop_names_its_buyer() {
-        let scope = Scope { sale: "", buyer: "", request_id: "" };
+        let scope = Scope::default();
         let unproven = Err(Refusal::BuyerUnproven { field: "buyer_id" });
         assert_eq!(ORDER.covers(&caller("web", Kind::Shop, Sales::All), scope), unproven);
         assert_eq!(ORDER.covers(&caller("ann", Kind::Operator, Sales::All), scope), Ok(()));

@@ -22,6 +22,7 @@ use flashsale_telemetry::propagate;
 use futures::future::BoxFuture;
 use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
+use opentelemetry::{KeyValue, metrics::Gauge};
 use tokio::time::{Instant, Sleep};
 use tonic::{
     Status,
@@ -65,18 +66,56 @@ pub fn connect(own: &str, name: &'static str, config: &PeerConfig) -> anyhow::Re
         name,
         channel: endpoint.connect_lazy(),
         ceiling: Duration::from_millis(config.timeout_ms),
-        key: key(own, name, config)?,
+        key: KeyFile::open(own, name, config)?,
     })
 }
 
-/// The header of a key.
-type KeyFile = Arc<Reloaded<HeaderValue>>;
+/// The file with this service's own key for a peer.
+#[derive(Debug)]
+struct KeyFile {
+    peer: &'static str,
+    /// The header.
+    file: Reloaded<HeaderValue>,
+    broken: Gauge<u64>,
+}
 
-fn key(own: &str, name: &str, config: &PeerConfig) -> anyhow::Result<Option<KeyFile>> {
-    let Some(path) = config.key_file_of(own) else { return Ok(None) };
-    let file = Reloaded::open(&path, KEY_RELOAD, bearer)
-        .map_err(|problem| anyhow!("the key for the peer {name}: {problem}"))?;
-    Ok(Some(Arc::new(file)))
+impl KeyFile {
+    fn open(
+        own: &str,
+        peer: &'static str,
+        config: &PeerConfig,
+    ) -> anyhow::Result<Option<Arc<Self>>> {
+        let Some(path) = config.key_file_of(own) else { return Ok(None) };
+        let file = Reloaded::open(&path, KEY_RELOAD, bearer)
+            .map_err(|problem| anyhow!("the key for the peer {peer}: {problem}"))?;
+        let this = Self { peer, file, broken: stack::keys_broken() };
+        this.tell(0);
+        Ok(Some(Arc::new(this)))
+    }
+
+    fn current(&self) -> HeaderValue {
+        match self.file.refresh() {
+            Some(Change::Taken | Change::Mended) => {
+                tracing::info!(peer = self.peer, "the key has been read again and is in use");
+                self.tell(0);
+            }
+            Some(Change::Broken(problem)) => {
+                tracing::error!(
+                    peer = self.peer,
+                    problem,
+                    "the file of the key is broken; the one before stays in use"
+                );
+                self.tell(1);
+            }
+            None => {}
+        }
+        HeaderValue::clone(&self.file.get())
+    }
+
+    fn tell(&self, broken: u64) {
+        let file = format!("peers.{}.key_file", self.peer);
+        self.broken.record(broken, &[KeyValue::new("file", file)]);
+    }
 }
 
 fn bearer(text: &str) -> Result<HeaderValue, String> {
@@ -93,7 +132,7 @@ pub struct PeerChannel {
     name: &'static str,
     channel: Channel,
     ceiling: Duration,
-    key: Option<KeyFile>,
+    key: Option<Arc<KeyFile>>,
 }
 
 impl PeerChannel {
@@ -137,14 +176,7 @@ impl Service<Request<Body>> for PeerChannel {
         let span = self.span(path);
         span.in_scope(|| propagate::inject_http(request.headers_mut()));
         if let Some(key) = &self.key {
-            if let Some(Change::Broken(problem)) = key.refresh() {
-                tracing::error!(
-                    peer = self.name,
-                    problem,
-                    "the file of the key is broken; the one before stays in use"
-                );
-            }
-            request.headers_mut().insert(AUTHORIZATION, HeaderValue::clone(&key.get()));
+            request.headers_mut().insert(AUTHORIZATION, key.current());
         }
         if streams {
             return Box::pin(self.channel.call(request).instrument(span));

@@ -175,17 +175,12 @@ impl Listening {
                 ("internal gRPC server", internal, Door::All),
             ],
         };
+        let shared = stack::Shared::new(&config, gate);
         for (name, listener, door) in doors {
             let connections = Connections::new(listener, config.max_connections, cut.clone());
             let served = grpc_port::serve(
                 builder.clone(),
-                stack::around(
-                    merged.routes.clone(),
-                    &config,
-                    Arc::clone(&gate),
-                    door,
-                    drain.clone(),
-                ),
+                stack::around(merged.routes.clone(), &config, shared.clone(), door, drain.clone()),
                 Arc::new(connections),
                 merged.ready.iter().map(|condition| condition.ready.clone()).collect(),
                 drain.clone(),

@@ -15,27 +15,42 @@ use http::{Request, Response};
 use tonic::body::Body;
 use tower::{Service, ServiceBuilder, layer::layer_fn};
 
-pub(crate) use access::{Door, Gate};
+pub(crate) use access::{Door, Gate, keys_broken};
 pub(crate) use deadline::{expired, requested as requested_timeout};
 pub(crate) use panics::{panicked, words as panic_words};
 pub(crate) use trace::{Call, Instruments};
 
 use crate::{Drain, ServerConfig};
 
+/// What the stacks of a process have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    gate: Arc<Gate>,
+    permits: Arc<shed::Permits>,
+    instruments: Instruments,
+}
+
+impl Shared {
+    /// What `config` allows, for callers that `gate` knows.
+    pub(crate) fn new(config: &ServerConfig, gate: Arc<Gate>) -> Self {
+        let permits = shed::Permits::new(config.max_in_flight);
+        Self { gate, permits, instruments: Instruments::new() }
+    }
+}
+
 /// The stack around `routes`.
 pub(crate) fn around(
     routes: axum::Router,
     config: &ServerConfig,
-    gate: Arc<Gate>,
+    shared: Shared,
     door: Door,
     drain: Drain,
 ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
 + Clone
 + Send
 + 'static {
-    let instruments = Instruments::new();
+    let Shared { gate, permits, instruments } = shared;
     let max_deadline = config.max_deadline();
-    let permits = shed::Permits::new(config.max_in_flight);
     let max_request_bytes = config.max_request_bytes;
     ServiceBuilder::new()
         // Outermost, so that it sees the answer of everything below: also of a panic, a deadline, a

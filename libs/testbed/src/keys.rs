@@ -70,6 +70,8 @@ impl KeyFolder {
                 let _ = writeln!(file, "sales = [\"{OTHER_SALE}\"]");
             }
             write_secret(&path.join(format!("{name}.key")), key.expose())?;
+            let header = format!("authorization: Bearer {}\n", key.expose());
+            write_secret(&path.join(format!("{name}.header")), &header)?;
             keys.insert(name, key);
         }
         write_secret(&path.join(KEYS_FILE), &file)?;
@@ -125,6 +127,11 @@ impl KeyFolder {
     /// The file of the shop's key.
     pub fn shop_file(&self) -> PathBuf {
         self.path.join(format!("{SHOP}.key"))
+    }
+
+    /// The file with the header of a shop's calls, for tools that read headers from one.
+    pub fn shop_header_file(&self) -> PathBuf {
+        self.path.join(format!("{SHOP}.header"))
     }
 
     /// The key of a shop.
@@ -188,9 +195,12 @@ impl KeyFolder {
 /// # Errors
 /// If it cannot be written.
 pub fn write_secret(path: &Path, text: &str) -> io::Result<()> {
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())
+    // A new file: one that is there keeps its mode, and may be a link to another.
+    let beside = path.with_extension("partial");
+    fs::remove_file(&beside).ok();
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    file.write_all(text.as_bytes())?;
+    fs::rename(&beside, path)
 }
 
 /// Picks the key of somebody who may make the call.

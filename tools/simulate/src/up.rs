@@ -47,6 +47,8 @@ pub(crate) async fn up(args: &StackArgs, output: &Output) -> anyhow::Result<Exit
     });
     let written = format!("{about:#}\n");
     let key_file = client::up_key_file(&up_file);
+    // Of an earlier `up`: the key must not go to its address.
+    std::fs::remove_file(&up_file).ok();
     write_secret(&key_file, stack.keys().operator().expose())?;
     write_whole(&up_file, &written)?;
     let stay = async {
@@ -80,11 +82,13 @@ fn describe(stack: &Stack, sale: &Sale) -> String {
     });
     let buf = program("buf", Home::locate().ok().map(|home| home.tools().join("bin/buf")));
     let flashsale = program("flashsale", sibling("flashsale").ok());
+    let header_file = quoted(&stack.keys().shop_header_file().display().to_string());
     let call = |data: &serde_json::Value, method: &str| {
         let data = quoted(&data.to_string());
         format!(
-            "  {buf} curl --protocol grpc --http2-prior-knowledge -H \"$KEY\" -d {data} \\\n    {}/{method}",
-            stack.grpc_url
+            "  {buf} curl --protocol grpc --http2-prior-knowledge -H @{header} -d {data} \\\n    {}/{method}",
+            stack.grpc_url,
+            header = header_file,
         )
     };
     format!(
@@ -95,11 +99,10 @@ fn describe(stack: &Stack, sale: &Sale) -> String {
          NATS                {nats}\n\
          Postgres            {postgres}\n\
          logs                {folder}\n\n\
-         Try, in another terminal, with the shop's key:\n\n\
-         \x20 KEY=\"authorization: Bearer $(cat {key_file})\"\n\n\
+         Try, in another terminal, as the shop:\n\n\
          {stock}\n\n{join}\n\n{reserve}\n\n\
          The last one is refused with ADMISSION_REQUIRED: the sale has a waiting room. grpcurl takes the same:\n\
-         grpcurl -plaintext -H \"$KEY\" -d '…' {address} <service>/<method>. The stock as a table, with the\n\
+         grpcurl -plaintext -H \"$(cat {header_file})\" -d '…' {address} <service>/<method>. The stock as a table, with the\n\
          operator's key, which the command finds:\n\n\
          \x20 {flashsale} --addr {grpc} stock show {sale_id}\n\n\
          Ctrl-C stops everything.",
@@ -111,7 +114,6 @@ fn describe(stack: &Stack, sale: &Sale) -> String {
         nats = stack.nats_url(),
         postgres = stack.postgres_url(),
         folder = stack.folder().display(),
-        key_file = quoted(&stack.keys().shop_file().display().to_string()),
         stock = call(&get_stock, "flashsale.inventory.v1.InventoryService/GetStock"),
         join = call(&join, "flashsale.waitingroom.v1.WaitingRoomService/Join"),
         reserve = call(&reserve, "flashsale.inventory.v1.InventoryService/Reserve"),

@@ -28,7 +28,7 @@ pub struct ServerConfig {
     pub routes_listen: String,
     /// Calls at once on one connection.
     pub max_concurrent_streams: u32,
-    /// Connections at once, on each of the two ports.
+    /// Connections at once, on each port.
     pub max_connections: usize,
     /// Calls of one method in work at once in this process; more are refused with `OVERLOADED`.
     pub max_in_flight: usize,

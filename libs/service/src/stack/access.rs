@@ -30,6 +30,7 @@ use opentelemetry::{
 use time::OffsetDateTime;
 use tonic::{Status, body::Body};
 use tower::Service;
+use uuid::Uuid;
 
 use super::refusal::refusal;
 use crate::{
@@ -37,8 +38,14 @@ use crate::{
     methods,
 };
 
-/// The most characters of a caller's text in the audit log.
-const MAX_LOGGED: usize = 64;
+/// Tells of files of keys that are broken.
+pub(crate) fn keys_broken() -> Gauge<u64> {
+    flashsale_telemetry::meter()
+        .u64_gauge("flashsale_access_keys_broken")
+        .with_unit("{file}")
+        .with_description("1 while a file of keys is broken or away and an older one is in use.")
+        .build()
+}
 
 /// Knows the callers, and counts those that are refused.
 pub(crate) struct Gate {
@@ -63,9 +70,8 @@ impl Gate {
     /// If it cannot be read, or is broken.
     pub(crate) fn open(config: &AccessConfig) -> anyhow::Result<Arc<Self>> {
         let every = Duration::from_millis(config.reload_ms);
-        let parse = |text: &str| Keys::parse(text).map_err(|error| error.to_string());
         let keys = (!config.keys_file.is_empty())
-            .then(|| Reloaded::open(Path::new(&config.keys_file), every, parse))
+            .then(|| Reloaded::open(Path::new(&config.keys_file), every, known_keys))
             .transpose()
             .map_err(|problem| anyhow!("access.keys_file {}: {problem}", config.keys_file))?;
         let meter = flashsale_telemetry::meter();
@@ -74,14 +80,8 @@ impl Gate {
             .with_unit("{call}")
             .with_description("Calls refused because of who made them, or for which sale or buyer.")
             .build();
-        let broken = meter
-            .u64_gauge("flashsale_access_keys_broken")
-            .with_unit("{file}")
-            .with_description(
-                "1 while the file of keys is broken or away and an older one is in use.",
-            )
-            .build();
-        broken.record(0, &[]);
+        let broken = keys_broken();
+        broken.record(0, &of_file());
         // A series that begins at 0 shows its first increase.
         refused.add(
             0,
@@ -101,11 +101,11 @@ impl Gate {
         match keys.refresh() {
             Some(Change::Taken | Change::Mended) => {
                 tracing::info!("the file of keys has been read again and is in use");
-                self.broken.record(0, &[]);
+                self.broken.record(0, &of_file());
             }
             Some(Change::Broken(problem)) => {
                 tracing::error!(problem, "the file of keys is broken; the one before stays in use");
-                self.broken.record(1, &[]);
+                self.broken.record(1, &of_file());
             }
             None => {}
         }
@@ -135,6 +135,7 @@ impl Gate {
         self.refused
             .add(1, &[KeyValue::new("rpc_method", method), KeyValue::new("reason", reason)]);
         match self.mode {
+            _ if refusal == Refusal::NotAtThisPort => Err(failure),
             AccessMode::Required => Err(failure),
             AccessMode::Report | AccessMode::Off => {
                 tracing::warn!(method, reason, %refusal, "the call would be refused");
@@ -152,26 +153,43 @@ impl Gate {
                 Ok(()) => Ok(()),
                 Err(refusal) => gate.refuse(method, refusal),
             };
-            if rule.audited {
-                tracing::info!(
-                    target: "flashsale::audit",
-                    caller = caller.name,
-                    role = caller.kind.as_str(),
-                    method,
-                    request_id = short(scope.request_id),
-                    sale_id = short(scope.sale),
-                    refused = verdict.is_err(),
-                    "audited call"
-                );
-            }
+            audit(rule, &caller, scope, verdict.is_err());
             verdict.map_err(Status::from)
         })
     }
 }
 
-/// The beginning of a text that a caller made up.
-fn short(text: &str) -> &str {
-    text.char_indices().nth(MAX_LOGGED).map_or(text, |(end, _)| &text[..end])
+/// Leaves a line about a call of a known caller, if its rule asks for that. It has ids alone, and
+/// only those that are ids: any other text of the request may be about a person.
+fn audit(rule: &Rule, caller: &Caller, scope: Scope<'_>, refused: bool) {
+    if !rule.audited {
+        return;
+    }
+    let id = |text: &str| Uuid::parse_str(text).map(|id| id.to_string()).unwrap_or_default();
+    tracing::info!(
+        target: "flashsale::audit",
+        caller = caller.name,
+        role = caller.kind.as_str(),
+        method = rule.path.trim_start_matches('/'),
+        request_id = id(scope.request_id),
+        sale_id = id(scope.sale),
+        order_id = id(scope.record),
+        number = scope.number,
+        refused,
+        "audited call"
+    );
+}
+
+/// The keys in a file. One without any is broken: it would lock everyone out, as a file does that is
+/// read while it is being written.
+fn known_keys(text: &str) -> Result<Keys, String> {
+    let keys = Keys::parse(text).map_err(|error| error.to_string())?;
+    if keys.is_empty() { Err("it has no key".to_owned()) } else { Ok(keys) }
+}
+
+/// The label of the gauge of broken files.
+fn of_file() -> [KeyValue; 1] {
+    [KeyValue::new("file", "access.keys_file")]
 }
 
 /// What a refused caller is told.
@@ -179,6 +197,7 @@ fn failure(refusal: &Refusal) -> Failure {
     let what = refusal.to_string();
     match refusal {
         Refusal::Unknown(_) => Failure::new(Reason::CallerUnknown, what),
+        Refusal::NotAtThisPort => Failure::new(Reason::CallerNotAllowed, what),
         Refusal::NotAllowed { kind, .. } => {
             Failure::new(Reason::CallerNotAllowed, what).with("role", kind.as_str())
         }
@@ -241,30 +260,31 @@ where
         if methods::is_infrastructure(path) || rule.is_some_and(Rule::is_public) {
             return self.inner.call(request).boxed();
         }
-        if self.door == Door::Public && rule.is_some_and(Rule::is_internal) {
-            let what = "this method is served on the internal port alone";
-            let failure = Failure::new(Reason::CallerNotAllowed, what);
-            return future::ready(Ok(refusal(failure))).boxed();
-        }
         let name = method.map_or(methods::OTHERS, |method| method.name.as_str());
-        let known = if self.gate.mode == AccessMode::Off {
+        let off = self.gate.mode == AccessMode::Off;
+        let known = if off {
             Ok(Arc::clone(&self.gate.unasked))
         } else {
             self.gate.caller(request.headers())
         };
-        let admitted = known.and_then(|caller| match rule {
-            Some(rule) if self.gate.mode != AccessMode::Off => {
-                rule.admits(&caller).map(|()| caller)
+        let admitted = match (&known, rule) {
+            _ if self.door == Door::Public && rule.is_some_and(Rule::is_internal) => {
+                Err(Refusal::NotAtThisPort)
             }
-            _ => Ok(caller),
-        });
-        let caller = match admitted {
-            Ok(caller) => caller,
-            Err(why) => match self.gate.refuse(name, why) {
-                Ok(()) => Arc::clone(&self.gate.unasked),
-                Err(failure) => return future::ready(Ok(refusal(failure))).boxed(),
-            },
+            (Ok(caller), Some(rule)) if !off => rule.admits(caller),
+            (Ok(_), _) => Ok(()),
+            (Err(unknown), _) => Err(unknown.clone()),
         };
+        if let Err(why) = admitted {
+            let verdict = self.gate.refuse(name, why);
+            if let (Ok(caller), Some(rule)) = (&known, rule) {
+                audit(rule, caller, Scope::default(), verdict.is_err());
+            }
+            if let Err(failure) = verdict {
+                return future::ready(Ok(refusal(failure))).boxed();
+            }
+        }
+        let caller = known.unwrap_or_else(|_| Arc::clone(&self.gate.unasked));
         // Nothing below needs it, and nothing below can write it to a log.
         request.headers_mut().remove(AUTHORIZATION);
         let inspect = rule.map(|rule| self.gate.inspect(rule, Arc::clone(&caller)));
@@ -273,18 +293,5 @@ where
             Some(inspect) => inspected(inspect, answer).boxed(),
             None => answer.boxed(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    #[test]
-    fn logged_texts_are_cut() {
-        assert_eq!(short("sale"), "sale");
-        assert_eq!(short(&"é".repeat(100)).chars().count(), MAX_LOGGED);
     }
 }

@@ -246,9 +246,11 @@ async fn keys_rotate_under_load_and_a_broken_file_changes_nothing() {
     eventually("the alarm is raised", async || {
         door.get(Some(&old), SALE, "ada").await.unwrap();
         let (_, metrics) = door.server.http("/metrics").await;
-        metrics
-            .lines()
-            .any(|line| line.starts_with("flashsale_access_keys_broken") && line.ends_with(" 1"))
+        metrics.lines().any(|line| {
+            line.starts_with("flashsale_access_keys_broken")
+                && line.contains("access.keys_file")
+                && line.ends_with(" 1")
+        })
     })
     .await;
 

@@ -67,7 +67,7 @@ fn paid(id: Uuid, order: Option<&Order>, payment: &Payment, findings: &mut Findi
         format!("order {id}: its payment is over {amount}, its price is {total}")
     });
     // A payment that was cancelled before it was begun names no means.
-    let begun = !payment.method.is_empty();
+    let begun = !payment.method.is_empty() || payment.captured_minor > 0;
     findings.expect(I9, !begun || payment.method == order.payment_method, || {
         format!("order {id}: its payment is by other means than it names")
     });
@@ -102,7 +102,7 @@ fn charged(id: Uuid, order: &Order, capture: &Capture, findings: &mut Findings) 
         )
     });
     let method = capture.method.as_ref();
-    findings.expect(I9, method.is_none_or(|method| *method == order.payment_method), || {
+    findings.expect(I9, method.is_some_and(|method| *method == order.payment_method), || {
         format!("order {id}: captured by other means than it names")
     });
 }
