@@ -43,6 +43,8 @@ pub struct AdmissionConfig {
     pub signing_keys_file: String,
     /// Whether to generate a key at start if there is no file.
     pub ephemeral_keys: bool,
+    /// How often the file is looked at again.
+    pub reload_ms: u64,
     /// How long after its expiry an admission still verifies.
     pub leeway_ms: u32,
 }
@@ -96,6 +98,7 @@ impl Validate for Config {
         problems.extend(self.admission.problem());
         let room = &self.room;
         for (key, value, least, most) in [
+            ("admission.reload_ms", self.admission.reload_ms, 1, 60_000),
             ("room.tick_ms", room.tick_ms, 10, 5_000),
             ("room.burst_ms", u64::from(room.burst_ms), 1, 10_000),
             ("room.block", u64::from(room.block), 1, 1_000_000),

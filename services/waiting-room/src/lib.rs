@@ -16,6 +16,8 @@ mod peers;
 mod store;
 mod tasks;
 
+use std::sync::Arc;
+
 pub use config::{AdmissionConfig, Config, Peers, RoomConfig};
 use flashsale_proto::waitingroom::{
     waiting_room_admin_service_server::WaitingRoomAdminServiceServer,
@@ -24,7 +26,7 @@ use flashsale_proto::waitingroom::{
 use flashsale_service::{Drain, Hosted, peer};
 
 use crate::{
-    app::{Feeds, Line, RoomAdmin, keys},
+    app::{Feeds, Line, RoomAdmin, SigningKeys},
     grpc::{Admin, WaitingRoom},
     metrics::Metrics,
     peers::{Checkout, Inventory},
@@ -48,7 +50,7 @@ const CHECK_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 /// There is no key to sign with, a URL of the configuration cannot be used, or Redis evicts keys or
 /// is too old. A Redis that answers later than the start waits ends the service then.
 pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
-    let signer = keys::signer(&config.admission)?;
+    let keys = SigningKeys::load(&config.admission)?;
     let record = Record::new(flashsale_pg::connect(&config.postgres, NAME)?);
     let store = flashsale_redis::Store::connect(&config.redis).await?;
     store.check_until(tokio::time::sleep(CHECK_WITHIN)).await?;
@@ -62,7 +64,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let line = Line {
         rooms: rooms.clone(),
         feeds: feeds.clone(),
-        signer: signer.clone(),
+        keys: Arc::clone(&keys),
         metrics: metrics.clone(),
         heartbeat: std::time::Duration::from_millis(config.room.heartbeat_ms),
     };
@@ -79,7 +81,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     Ok(Hosted::new()
         .grpc(WaitingRoomServiceServer::new(room))
         .grpc(WaitingRoomAdminServiceServer::new(Admin::new(RoomAdmin::new(rooms, feeds))))
-        .http(http::routes(&signer))
+        .http(http::routes(keys))
         .task("store-check", check)
         .task("admissions", head_mover.run(drain)))
 }

@@ -1,29 +1,59 @@
-//! Loads the keys that sign tickets and admissions.
+//! The keys that sign tickets and admissions.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, bail};
+use anyhow::{anyhow, bail};
+use flashsale_access::{Change, Reloaded};
 use flashsale_admission::Signer;
 
 use crate::config::AdmissionConfig;
 
-/// The signer of the configured key file, or of a generated key where the configuration allows one.
-pub(crate) fn signer(config: &AdmissionConfig) -> anyhow::Result<Arc<Signer>> {
-    let path = &config.signing_keys_file;
-    if !path.is_empty() {
-        let json = std::fs::read_to_string(path)
-            .with_context(|| format!("the signing keys in {path} cannot be read"))?;
-        let signer = Signer::from_jwks(&json)
-            .with_context(|| format!("the signing keys in {path} cannot be used"))?;
-        return Ok(Arc::new(signer));
-    }
-    if !config.ephemeral_keys {
-        bail!(
-            "there is no key to sign with: set admission.signing_keys_file, or admission.ephemeral_keys = true for development"
+/// The keys of a file, which is read again while the process runs so that they rotate without a
+/// restart; or a key that ends with the process.
+#[derive(Debug)]
+pub(crate) enum SigningKeys {
+    File(Reloaded<Signer>),
+    Ephemeral(Arc<Signer>),
+}
+
+impl SigningKeys {
+    /// The keys of the configured file, or a generated key where the configuration allows one.
+    pub(crate) fn load(config: &AdmissionConfig) -> anyhow::Result<Arc<Self>> {
+        let path = &config.signing_keys_file;
+        if !path.is_empty() {
+            let every = Duration::from_millis(config.reload_ms);
+            let parse = |json: &str| Signer::from_jwks(json).map_err(|error| error.to_string());
+            let file = Reloaded::open(Path::new(path), every, parse)
+                .map_err(|problem| anyhow!("the signing keys in {path}: {problem}"))?;
+            return Ok(Arc::new(Self::File(file)));
+        }
+        if !config.ephemeral_keys {
+            bail!(
+                "there is no key to sign with: set admission.signing_keys_file, or admission.ephemeral_keys = true for development"
+            );
+        }
+        tracing::warn!(
+            "signing with a key made just now: tickets and admissions end with this process"
         );
+        Ok(Arc::new(Self::Ephemeral(Arc::new(Signer::generate()?))))
     }
-    tracing::warn!(
-        "signing with a key made just now: tickets and admissions end with this process"
-    );
-    Ok(Arc::new(Signer::generate()?))
+
+    /// The present keys.
+    pub(crate) fn current(&self) -> Arc<Signer> {
+        let file = match self {
+            Self::File(file) => file,
+            Self::Ephemeral(signer) => return Arc::clone(signer),
+        };
+        match file.refresh() {
+            Some(Change::Taken | Change::Mended) => {
+                tracing::info!("the file of signing keys has been read again and is in use");
+            }
+            Some(Change::Broken(problem)) => tracing::error!(
+                problem,
+                "the file of signing keys is broken; the one before stays in use"
+            ),
+            None => {}
+        }
+        file.get()
+    }
 }

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use flashsale_admission::{Admission, Signer, Ticket, Verdict};
+use flashsale_admission::{Admission, Ticket, Verdict};
 use uuid::Uuid;
 
-use super::{Feeds, RoomError};
+use super::{Feeds, RoomError, SigningKeys};
 use crate::{
     domain::{Mark, Outlook, Place, RoomView, Stock, outlook},
     metrics::Metrics,
@@ -20,7 +20,7 @@ const QUOTA: u32 = 1;
 pub(crate) struct Line {
     pub(crate) rooms: Rooms,
     pub(crate) feeds: Feeds,
-    pub(crate) signer: Arc<Signer>,
+    pub(crate) keys: Arc<SigningKeys>,
     pub(crate) metrics: Metrics,
     /// The longest silence on the stream of a watched ticket.
     pub(crate) heartbeat: Duration,
@@ -62,12 +62,12 @@ impl Line {
         let ticket = Ticket { sale_id, buyer_id: buyer_id.to_owned(), number, generation };
         let place = place(number, expires_at_ms, &room);
         let standing = self.standing(&ticket, outlook(place, Mark::Current, &room, stock));
-        Ok((self.signer.mint_ticket(&ticket), standing))
+        Ok((self.keys.current().mint_ticket(&ticket), standing))
     }
 
     /// Verifies and decodes a signed ticket.
     pub(crate) fn ticket(&self, token: &str) -> Result<Ticket, RoomError> {
-        Ok(self.signer.ring().verify_ticket(token)?)
+        Ok(self.keys.current().ring().verify_ticket(token)?)
     }
 
     /// The present state of a ticket, with the room it was read from.
@@ -100,21 +100,22 @@ impl Line {
         now_ms: i64,
         leeway_ms: i64,
     ) -> (Result<Admission, Verdict>, Option<i64>) {
-        let ring = self.signer.ring();
+        let signer = self.keys.current();
+        let ring = signer.ring();
         let verdict = ring.verify_admission(admission, sale_id, buyer_id, now_ms, leeway_ms);
         (verdict, ring.read_admission(admission).ok().map(|admission| admission.expires_at_ms))
     }
 
     /// The public keys, as a JWK set.
     pub(crate) fn public_keys(&self) -> String {
-        self.signer.public_jwks()
+        self.keys.current().public_jwks()
     }
 
     /// The state of a ticket, with its admission once admitted. An admission is a function of the
     /// ticket and of the tick that passed it, so that it is the same each time.
     pub(crate) fn standing(&self, ticket: &Ticket, outlook: Outlook) -> Standing {
         let admission = if let Outlook::Admitted { expires_at_ms } = outlook {
-            Some(self.signer.mint_admission(&Admission {
+            Some(self.keys.current().mint_admission(&Admission {
                 sale_id: ticket.sale_id,
                 buyer_id: ticket.buyer_id.clone(),
                 number: ticket.number,

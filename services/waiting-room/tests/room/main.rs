@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod inventory;
+mod keys;
 mod life;
 mod refusals;
 mod scripts;

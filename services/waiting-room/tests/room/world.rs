@@ -102,6 +102,17 @@ impl World {
         instance(&self.pg.url, &self.redis.url, inventory, &self.folder, settings).await
     }
 
+    /// Another instance, which reads its signing keys from `folder`.
+    pub(crate) async fn instance_in(&self, folder: &TempDir) -> Instance {
+        let inventory = &self.inventory_server.grpc_url;
+        instance(&self.pg.url, &self.redis.url, inventory, folder, &[]).await
+    }
+
+    /// The folder of the first instance's signing keys.
+    pub(crate) fn folder(&self) -> &TempDir {
+        &self.folder
+    }
+
     /// A world with an open room.
     pub(crate) async fn open(rate: f64) -> Self {
         let world = Self::new(&[]).await;
@@ -315,6 +326,7 @@ async fn instance(
         ("PEERS__INVENTORY__URL", inventory),
         ("PEERS__CHECKOUT__URL", inventory),
         ("ADMISSION__SIGNING_KEYS_FILE", keys.to_str().unwrap()),
+        ("ADMISSION__RELOAD_MS", "1"),
         ("ROOM__TICK_MS", "25"),
         ("ROOM__LIST_MS", "50"),
         ("ROOM__STOCK_MS", "25"),
