@@ -85,6 +85,9 @@ fn collect(
             },
             // A section of another service.
             (None, Value::Table(_)) => {}
+            (None, Value::String(file)) if text_of(defaults, key).is_some() => {
+                from_its_file(defaults, key, file, path, overrides, problems);
+            }
             (None, _) => problems.push(unknown(path, defaults)),
         }
         path.pop();
@@ -155,9 +158,45 @@ pub(super) fn from_env(
             }
             None => {
                 path.push(key.to_lowercase());
-                problems.push(unknown(&path, section));
+                if text_of(section, key).is_some() {
+                    from_its_file(section, key, &text, &mut path, overrides, problems);
+                } else {
+                    problems.push(unknown(&path, section));
+                }
             }
         }
+    }
+}
+
+/// The text key that `key` names with `_file` behind it: its value is what that file holds.
+fn text_of<'a>(section: &'a Table, key: &str) -> Option<&'a String> {
+    let (name, value) = entry(section, key.to_lowercase().strip_suffix("_file")?)?;
+    value.is_str().then_some(name)
+}
+
+/// Sets a text to what the file holds, without the line's end behind it. The file's text is in no
+/// message: it is a secret, or it would stand in the configuration itself.
+fn from_its_file(
+    section: &Table,
+    key: &str,
+    file: &str,
+    path: &mut [String],
+    overrides: &mut Vec<Override>,
+    problems: &mut Vec<Problem>,
+) {
+    match std::fs::read_to_string(file) {
+        Ok(text) => {
+            let mut of_text = path.to_vec();
+            if let (Some(last), Some(name)) = (of_text.last_mut(), text_of(section, key)) {
+                name.clone_into(last);
+            }
+            let value = Value::String(text.trim_end_matches(['\r', '\n']).to_owned());
+            overrides.push(Override { path: of_text, value });
+        }
+        Err(error) => problems.push(Problem::new(
+            path.join("."),
+            format!("names {file}, which cannot be read: {error}"),
+        )),
     }
 }
 

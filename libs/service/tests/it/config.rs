@@ -217,3 +217,27 @@ fn bad_toml_line_is_named_not_shown() {
     assert!(text.contains("line 3: "), "{text}");
     assert!(!text.contains("hunter2"), "{text}");
 }
+
+#[test]
+fn texts_can_be_left_in_files() {
+    let secret = file("http://room:7\n");
+    let path = secret.path().to_str().unwrap();
+    let config = load(None, &[("FLASHSALE_PEERS__WAITING_ROOM__URL_FILE", path)]).unwrap();
+    assert_eq!(config.peers.waiting_room.url, "http://room:7");
+    let whole = file(&format!("[peers.waiting-room]\nurl_file = '{path}'\n"));
+    let config = load(Some(whole.path()), &[]).unwrap();
+    assert_eq!(config.peers.waiting_room.url, "http://room:7");
+
+    let missing = [("FLASHSALE_PEERS__WAITING_ROOM__URL_FILE", "/nowhere")];
+    let [(key, problem)] = &problems(load(None, &missing))[..] else { panic!("one problem") };
+    assert_eq!(key, "peers.waiting-room.url_file");
+    assert!(problem.contains("/nowhere, which cannot be read"), "{problem}");
+    // What a file holds stands in no message.
+    let odd = file("hunter2");
+    let odd = [("FLASHSALE_PEERS__WAITING_ROOM__URL_FILE", odd.path().to_str().unwrap())];
+    let said = load(None, &odd).unwrap_err().to_string();
+    assert!(said.contains("peers.waiting-room.url ") && !said.contains("hunter2"), "{said}");
+    // Only texts have such a key.
+    let number = [("FLASHSALE_SERVER__MAX_IN_FLIGHT_FILE", path)];
+    assert_eq!(problems(load(None, &number))[0].0, "server.max_in_flight_file");
+}
