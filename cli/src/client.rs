@@ -45,6 +45,11 @@ pub fn up_key_file(up_file: &Path) -> PathBuf {
     up_file.with_file_name("up.key")
 }
 
+/// The file in which it leaves the shop's key.
+pub fn up_shop_key_file(up_file: &Path) -> PathBuf {
+    up_file.with_file_name("up-shop.key")
+}
+
 /// The services that a command speaks to.
 #[derive(Debug)]
 pub struct Target {
@@ -52,6 +57,8 @@ pub struct Target {
     source: Source,
     key_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
+    /// Where `flashsale up` leaves the key to call it with.
+    up_key_file: fn(&Path) -> PathBuf,
 }
 
 /// A file with a key, and the servers it may be sent to.
@@ -85,7 +92,13 @@ impl Target {
                 None => (DEFAULT_ADDR.to_owned(), Source::Default),
             },
         };
-        Self { addr, source, key_file, ca_file }
+        Self { addr, source, key_file, ca_file, up_key_file }
+    }
+
+    /// The same, called as a shop: buyers come through one.
+    #[must_use]
+    pub fn for_shop(self) -> Self {
+        Self { up_key_file: up_shop_key_file, ..self }
     }
 
     pub fn addr(&self) -> &str {
@@ -146,24 +159,15 @@ impl Target {
     /// machine.
     pub fn key(&self) -> anyhow::Result<Option<Key>> {
         let key = match (&self.source, &self.key_file) {
-            (Source::Up(file), _) => match std::fs::read_to_string(up_key_file(file)) {
-                Ok(text) => {
-                    Key::parse(&text).with_context(|| format!("{}", up_key_file(file).display()))?
-                }
-                Err(_) => return Ok(None),
-            },
-            (Source::Given | Source::Default, Some(path)) => self.key_in(path)?,
+            (Source::Up(file), _) => self.key_of_up(file)?,
+            (Source::Given | Source::Default, Some(path)) => Some(self.key_in(path)?),
+            // Named by hand, it may be the address of `up` all the same.
             (Source::Given | Source::Default, None) => match running() {
-                // Named by hand, it is the address of `up` all the same.
-                Some((addr, file)) if addr == self.addr => {
-                    match std::fs::read_to_string(up_key_file(&file)) {
-                        Ok(text) => Key::parse(&text)?,
-                        Err(_) => return Ok(None),
-                    }
-                }
-                Some(_) | None => return Ok(None),
+                Some((addr, file)) if addr == self.addr => self.key_of_up(&file)?,
+                Some(_) | None => None,
             },
         };
+        let Some(key) = key else { return Ok(None) };
         let uri: Uri = self.addr.parse()?;
         if uri.scheme_str() == Some("http") && !uri.host().is_some_and(is_loopback) {
             bail!(
@@ -173,6 +177,12 @@ impl Target {
             );
         }
         Ok(Some(key))
+    }
+
+    fn key_of_up(&self, up_file: &Path) -> anyhow::Result<Option<Key>> {
+        let path = (self.up_key_file)(up_file);
+        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
+        Ok(Some(Key::parse(&text).with_context(|| path.display().to_string())?))
     }
 
     fn key_in(&self, path: &Path) -> anyhow::Result<Key> {

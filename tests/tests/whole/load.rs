@@ -92,7 +92,13 @@ async fn load_reports_broken_threshold_and_death() {
     assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!(said.json()["audit_passed"], true);
 
-    let mut load = Flashsale::start(&["load", "--schedule", "plateau:2m:5", "--addr", &addr]);
+    // Of another folder: the key is in a file that names the address.
+    let key_file = std::path::Path::new(&of("folder")).join("keys/shop.toml");
+    let key_file = key_file.to_str().unwrap();
+    let mut load = Flashsale::start_with(
+        &["load", "--schedule", "plateau:2m:5", "--addr", &addr],
+        &[("FLASHSALE_KEY_FILE", key_file)],
+    );
     load.wait_for("inside");
     kill(up.pid(), Signal::SIGINT).unwrap();
     let (status, said) = load.end();

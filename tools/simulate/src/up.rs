@@ -46,10 +46,18 @@ pub(crate) async fn up(args: &StackArgs, output: &Output) -> anyhow::Result<Exit
         "shop_key_file": stack.keys().shop_file(),
     });
     let written = format!("{about:#}\n");
-    let key_file = client::up_key_file(&up_file);
+    let key_files = [client::up_key_file(&up_file), client::up_shop_key_file(&up_file)];
     // Of an earlier `up`: the key must not go to its address.
     std::fs::remove_file(&up_file).ok();
-    write_secret(&key_file, stack.keys().operator().expose())?;
+    for (file, key) in key_files.iter().zip([stack.keys().operator(), stack.keys().shop()]) {
+        write_secret(file, key.expose())?;
+    }
+    let command_keys =
+        ["operator", "shop"].map(|name| stack.folder().join(format!("keys/{name}.toml")));
+    for (file, key) in command_keys.iter().zip([stack.keys().operator(), stack.keys().shop()]) {
+        let text = format!("key = \"{}\"\nservers = [\"{}\"]\n", key.expose(), stack.grpc_url);
+        write_secret(file, &text)?;
+    }
     write_whole(&up_file, &written)?;
     let stay = async {
         output.print(&about, || describe(&stack, &sale))?;
@@ -62,7 +70,9 @@ pub(crate) async fn up(args: &StackArgs, output: &Output) -> anyhow::Result<Exit
     // Not that of another `up`, which may have come after this one.
     if std::fs::read_to_string(&up_file).is_ok_and(|text| text == written) {
         std::fs::remove_file(&up_file).ok();
-        std::fs::remove_file(&key_file).ok();
+        for file in &key_files {
+            std::fs::remove_file(file).ok();
+        }
     }
     output.say("  stopping");
     stack.stop().await?;
@@ -102,9 +112,9 @@ fn describe(stack: &Stack, sale: &Sale) -> String {
          Try, in another terminal, as the shop:\n\n\
          {stock}\n\n{join}\n\n{reserve}\n\n\
          The last one is refused with ADMISSION_REQUIRED: the sale has a waiting room. grpcurl takes the same:\n\
-         grpcurl -plaintext -H \"$(cat {header_file})\" -d '…' {address} <service>/<method>. The stock as a table, with the\n\
-         operator's key, which the command finds:\n\n\
-         \x20 {flashsale} --addr {grpc} stock show {sale_id}\n\n\
+         grpcurl -plaintext -H \"$(cat {header_file})\" -d '…' {address} <service>/<method>. The stock as a table, as\n\
+         an operator:\n\n\
+         \x20 {flashsale} --addr {grpc} --key-file {operator} stock show {sale_id}\n\n\
          Ctrl-C stops everything.",
         name = sale.settings.as_ref().map(|settings| settings.name.as_str()).unwrap_or_default(),
         sale_id = sale.sale_id,
@@ -114,6 +124,7 @@ fn describe(stack: &Stack, sale: &Sale) -> String {
         nats = stack.nats_url(),
         postgres = stack.postgres_url(),
         folder = stack.folder().display(),
+        operator = quoted(&stack.folder().join("keys/operator.toml").display().to_string()),
         stock = call(&get_stock, "flashsale.inventory.v1.InventoryService/GetStock"),
         join = call(&join, "flashsale.waitingroom.v1.WaitingRoomService/Join"),
         reserve = call(&reserve, "flashsale.inventory.v1.InventoryService/Reserve"),

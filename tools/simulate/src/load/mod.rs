@@ -62,7 +62,7 @@ pub(crate) async fn load(
     output: &Output,
 ) -> anyhow::Result<ExitCode> {
     let named = server.addr.as_ref().is_some_and(|addr| !addr.is_empty());
-    let target = named.then(|| Target::find(server));
+    let target = named.then(|| Target::find(server).for_shop());
     args.check(target.as_ref().map(Target::addr))?;
     args.schedule()?;
     let export = Export::read(&args.stack())?;
