@@ -1,8 +1,8 @@
-//! Decides, from outside, whether a sale kept its promises I1 to I7 and I9: it reads Redis, JetStream
-//! and Postgres raw, compares them with each other and with the logs of the payment provider, the mail
-//! server and the buyers, and writes to none of them. It shares no code with the services, so that
-//! it does not repeat their mistakes. What it reads is described in `docs/stores.md`, its report in
-//! `docs/report.md`.
+//! Decides, from outside, whether a sale kept its promises I1 to I7 and I9: it reads Redis,
+//! JetStream and Postgres raw, compares them with each other and with the logs of the payment
+//! provider, the mail server and the buyers, and writes to none of them. It shares no code with the
+//! services, so that it does not repeat their mistakes. What it reads is described in
+//! `docs/stores.md`, its report in `docs/report.md`.
 
 mod check;
 mod findings;

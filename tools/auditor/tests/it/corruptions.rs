@@ -176,7 +176,7 @@ const CASES: &[Case] = &[
         name: "an order was charged twice",
         plants: &[Append(
             Stripe,
-            r#"{"ts_ms":1,"type":"payment_intent.captured","payment_intent":"pi_<o1>","amount":3000,"currency":"eur","order_id":"<o1>","sale_id":"<sale>"}"#,
+            r#"{"ts_ms":1,"type":"payment_intent.captured","payment_method":"pm","payment_intent":"pi_<o1>","amount":3000,"currency":"eur","order_id":"<o1>","sale_id":"<sale>"}"#,
         )],
         broken: &[I3],
         says: "order <o1>: captured 2 times",
@@ -239,7 +239,7 @@ const CASES: &[Case] = &[
         name: "money was captured for an unknown order",
         plants: &[Append(
             Stripe,
-            r#"{"ts_ms":1,"type":"payment_intent.captured","payment_intent":"pi_x","amount":100,"currency":"eur","order_id":"<o9>","sale_id":"<sale>"}"#,
+            r#"{"ts_ms":1,"type":"payment_intent.captured","payment_method":"pm","payment_intent":"pi_x","amount":100,"currency":"eur","order_id":"<o9>","sale_id":"<sale>"}"#,
         )],
         broken: &[I3, I4, I9],
         says: "order <o9>: known to the provider, no payment row",
@@ -255,7 +255,7 @@ const CASES: &[Case] = &[
             ),
             Append(
                 Stripe,
-                r#"{"ts_ms":1000,"type":"payment_intent.captured","payment_intent":"pi_<o7>","amount":250,"currency":"eur","order_id":"<o7>","sale_id":"<sale>"}"#,
+                r#"{"ts_ms":1000,"type":"payment_intent.captured","payment_method":"pm","payment_intent":"pi_<o7>","amount":250,"currency":"eur","order_id":"<o7>","sale_id":"<sale>"}"#,
             ),
             Append(
                 Stripe,
@@ -269,7 +269,7 @@ const CASES: &[Case] = &[
         name: "money was captured that belongs to no order",
         plants: &[Append(
             Stripe,
-            r#"{"ts_ms":1,"type":"payment_intent.captured","payment_intent":"pi_x","amount":100,"currency":"eur","order_id":null,"sale_id":"<sale>"}"#,
+            r#"{"ts_ms":1,"type":"payment_intent.captured","payment_method":"pm","payment_intent":"pi_x","amount":100,"currency":"eur","order_id":null,"sale_id":"<sale>"}"#,
         )],
         broken: &[I4, I9],
         says: "pi_x: captured for no order",
@@ -536,8 +536,8 @@ const CASES: &[Case] = &[
         name: "the provider charged another card",
         plants: &[Replace(
             Stripe,
-            r#""order_id":"<o1>","payment_intent""#,
-            r#""order_id":"<o1>","payment_method":"pm_stolen","payment_intent""#,
+            r#""payment_intent":"pi_<o1>","payment_method":"pm""#,
+            r#""payment_intent":"pi_<o1>","payment_method":"pm_stolen""#,
         )],
         broken: &[I9],
         says: "order <o1>: captured by other means than it names",

@@ -444,7 +444,7 @@ impl World {
                 stripe.push(json!({
                     "ts_ms": start_ms + 4_000 + i64::try_from(at).unwrap() * 10_000, "type": format!("payment_intent.{kind}"),
                     "payment_intent": format!("pi_<o{number}>"), "amount": total, "currency": "eur", "order_id": order,
-                    "sale_id": "<sale>", "idempotency_key": null, "request_id": "req_1",
+                    "sale_id": "<sale>", "payment_method": "pm", "idempotency_key": null, "request_id": "req_1",
                 }));
             }
         }
