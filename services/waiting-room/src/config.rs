@@ -147,7 +147,8 @@ mod tests {
 
     fn load(env: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        load_from(crate::DEFAULTS, None, env)
+        let open = std::iter::once(("FLASHSALE_ACCESS__MODE".to_owned(), "off".to_owned()));
+        load_from(crate::DEFAULTS, None, env.chain(open))
     }
 
     #[test]

@@ -387,7 +387,7 @@ fn keys_are_made_listed_and_checked() {
                 "--not-after",
                 "soon",
             ]),
-            "x",
+            "cannot be read",
         ),
     ] {
         assert_eq!(refused.code, Some(1), "{refused:?}");

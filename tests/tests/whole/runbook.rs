@@ -220,6 +220,7 @@ fn incidents_have_all_five_parts() {
             "Sold out but holds open",
             "Stores differ",
             "Bots",
+            "Callers refused",
             "Oversell alarm",
         ]
     );

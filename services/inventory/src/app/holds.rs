@@ -66,7 +66,7 @@ impl Inventory {
     }
 
     /// Takes the units of orders of an epoch before `min_epoch` again in the current one, each
-    /// order on its own and at the stock's own prices. Returns the current epoch with the results, in
+    /// order on its own and at the stock's prices. Returns the current epoch with the results, in
     /// the order of `orders`.
     ///
     /// # Errors

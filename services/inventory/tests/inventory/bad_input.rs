@@ -221,7 +221,7 @@ async fn invalid_call_is_refused_with_reason() {
         case(
             "no buyer",
             Call::Reserve(reserve(sale, "", &[("tee", 1)], "")),
-            ArgumentInvalid,
+            BuyerUnproven,
             "buyer_id",
         ),
         case(

@@ -324,8 +324,7 @@ async fn unverifiable_admission_is_not_invalid() {
 
 #[test]
 fn defaults_are_valid() {
-    let config: Config =
-        flashsale_service::config::load_from(DEFAULTS, None, std::iter::empty()).unwrap();
+    let config: Config = flashsale_service::config::load_from(DEFAULTS, None, identity()).unwrap();
     assert!(config.inventory.script_timeout_ms > 0);
     let wrong = [
         ("FLASHSALE_INVENTORY__SCRIPT_TIMEOUT_MS", "0"),
@@ -335,8 +334,12 @@ fn defaults_are_valid() {
         ("FLASHSALE_REDIS__CONNECTIONS", "0"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let error = flashsale_service::config::load_from::<Config>(DEFAULTS, None, wrong.into_iter())
-        .unwrap_err();
+    let error = flashsale_service::config::load_from::<Config>(
+        DEFAULTS,
+        None,
+        wrong.into_iter().chain(identity()),
+    )
+    .unwrap_err();
     let text = error.to_string();
     assert!(
         text.contains("inventory.script_timeout_ms")

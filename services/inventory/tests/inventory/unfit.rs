@@ -2,11 +2,11 @@
 
 use flashsale_inventory::{Config, DEFAULTS};
 use flashsale_service::Drain;
-use flashsale_testbed::{ask_redis, eventually, redis, serve};
+use flashsale_testbed::{ask_redis, eventually, identity, redis, serve};
 
 fn config(redis_url: &str) -> Config {
     let env = [("FLASHSALE_REDIS__URL".to_owned(), redis_url.to_owned())];
-    flashsale_service::config::load_from(DEFAULTS, None, env.into_iter()).unwrap()
+    flashsale_service::config::load_from(DEFAULTS, None, env.into_iter().chain(identity())).unwrap()
 }
 
 #[tokio::test]
