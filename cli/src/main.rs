@@ -64,6 +64,8 @@ fn main() -> ExitCode {
         return ExitCode::from(if command == "load" { NOT_DONE } else { 1 });
     }
     let cli = Cli::parse();
+    // For https; several providers may be among the dependencies of a build.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let output = Output::new(cli.common.json);
     let target = Target::find(cli.common.server);
     complete(run(cli.command, &target, &output), &output, Some(&target), ExitCode::FAILURE)

@@ -17,6 +17,7 @@ use flashsale_proto::{
         waiting_room_service_client::WaitingRoomServiceClient,
     },
 };
+use flashsale_service::{AccessConfig, AccessMode, Drain, ServerConfig};
 use flashsale_testbed::{
     assert_failure,
     keys::{OTHER_SALE, SERVICES},
@@ -405,4 +406,38 @@ fn keys_are_made_listed_and_checked() {
     let broken = say(&["access", "check", path]);
     assert_eq!(broken.code, Some(1), "{broken:?}");
     assert!(broken.err.contains("keys.toml"), "{broken:?}");
+}
+
+/// A server with a certificate of its own and none of our services, and the certificate's file.
+async fn tls_server(folder: &std::path::Path) -> (String, String) {
+    flashsale_testbed::init();
+    let own = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.join(name));
+    std::fs::write(&certificate, own.cert.pem()).unwrap();
+    std::fs::write(&key, own.signing_key.serialize_pem()).unwrap();
+    let text = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    let config = ServerConfig {
+        tls_cert_file: text(&certificate),
+        tls_key_file: text(&key),
+        ..flashsale_testbed::server_config()
+    };
+    let open = AccessConfig { mode: AccessMode::Off, ..AccessConfig::with_keys("") };
+    let listening = flashsale_service::bind(&config, &open).await.unwrap();
+    let address = format!("https://{}", listening.grpc_address());
+    tokio::spawn(listening.run("test", Vec::new(), Drain::new()));
+    (address, text(&certificate))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_speaks_tls_to_the_right_authority() {
+    let home = own_home();
+    let (address, certificate) = tls_server(home.path()).await;
+    let show = |more: &[&str]| {
+        let args = [&["sale", "show", "--addr", address.as_str()], more].concat();
+        Said::by(&mut flashsale(home.path(), &args))
+    };
+    let trusted = show(&["--ca-file", &certificate]);
+    assert!(trusted.err.contains("is not this version of flashsale"), "{trusted:?}");
+    let stranger = show(&[]);
+    assert!(stranger.err.contains("no flashsale answers"), "{stranger:?}");
 }

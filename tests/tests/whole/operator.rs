@@ -1,6 +1,9 @@
 //! The commands as an operator types them, against a running `flashsale up`.
 
-use std::process::{Command, Stdio};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use flashsale_errors::Reason;
 use flashsale_proto::{
@@ -529,15 +532,18 @@ fn a_service_that_is_not_there_is_told_with_the_next_step(up: &Flashsale, about:
         assert!(error["message"].as_str().unwrap().contains("127.0.0.1"), "{error}");
         assert!(error["next_step"].as_str().unwrap().contains("--addr"), "{error}");
     }
-    for addr in ["https://127.0.0.1:1", "redis://127.0.0.1:1", "no address"] {
+    for addr in ["redis://127.0.0.1:1", "no address"] {
         let said = up.say(&["sale", "show", "--addr", addr]);
         assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{addr}");
         contains_all(&said.err, &[addr, "is not an address such as http://127.0.0.1:50051"]);
     }
-    // An address may leave out its scheme, and come from the environment.
+    // An address may leave out its scheme, and come from the environment, as the key may.
     let addr = about["grpc"].as_str().unwrap().replace("http://", "");
+    let key_file = Path::new(about["folder"].as_str().unwrap()).join("keys/operator.toml");
     let said = Said::by(
-        flashsale(own_home().path(), &["sale", "show", "--json"]).env("FLASHSALE_ADDR", addr),
+        flashsale(own_home().path(), &["sale", "show", "--json"])
+            .env("FLASHSALE_ADDR", addr)
+            .env("FLASHSALE_KEY_FILE", key_file),
     );
     assert_eq!((said.code, said.json()), (Some(0), sales(up)));
 }
