@@ -69,9 +69,9 @@ async fn rotation_loses_no_ticket() {
     write(&late_folder, &steps[0]);
     let late = world.instance_in(&late_folder).await;
     let early = &world.one;
-    for step in 1..steps.len() {
-        write(world.folder(), &steps[step]);
-        has(early, world.sale, &steps[step]).await;
+    for (step, keys) in steps.iter().enumerate().skip(1) {
+        write(world.folder(), keys);
+        has(early, world.sale, keys).await;
         for (issuer, reader) in [(early, &late), (&late, early)] {
             let (ticket, _) = ticket(issuer, world.sale).await;
             let read = reader.room.clone().get_position(GetPositionRequest { ticket }).await;
@@ -81,8 +81,8 @@ async fn rotation_loses_no_ticket() {
                 "step {step}: {position:?}"
             );
         }
-        write(&late_folder, &steps[step]);
-        has(&late, world.sale, &steps[step]).await;
+        write(&late_folder, keys);
+        has(&late, world.sale, keys).await;
     }
 
     // A file that is broken leaves the keys as they were.
