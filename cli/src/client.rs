@@ -4,14 +4,13 @@ use std::{
     io::Read as _,
     net::IpAddr,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context as _, anyhow, bail};
 use flashsale_access::Key;
 use flashsale_home::Home;
-use flashsale_proto::{Money, NamedChannel, checkout, inventory, named_channel::OneKey, sale};
+use flashsale_proto::{Money, NamedChannel, checkout, inventory, sale};
 use iso_currency::Currency;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -113,10 +112,7 @@ impl Target {
     /// machine.
     pub fn connect(&self) -> anyhow::Result<NamedChannel> {
         let channel = self.endpoint()?.connect_lazy();
-        Ok(match self.key()? {
-            Some(key) => NamedChannel::new(channel, Arc::new(OneKey::new(&key))),
-            None => NamedChannel::nameless(channel),
-        })
+        Ok(NamedChannel::with(channel, self.key()?.as_ref()))
     }
 
     /// How to connect to the services.

@@ -70,6 +70,12 @@ impl NamedChannel {
         Self { channel, identity: None }
     }
 
+    /// Calls on `channel` with `key`, or without one if there is none.
+    pub fn with(channel: Channel, key: Option<&Key>) -> Self {
+        let identity = key.map(|key| Arc::new(OneKey::new(key)) as Arc<dyn Identity>);
+        Self { channel, identity }
+    }
+
     /// The same connection for another caller.
     #[must_use]
     pub fn of(&self, identity: Arc<dyn Identity>) -> Self {

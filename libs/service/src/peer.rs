@@ -18,6 +18,7 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use flashsale_access::{Change, Key, Reloaded};
 use flashsale_errors::{Failure, Reason};
+use flashsale_proto::named_channel::bearer;
 use flashsale_telemetry::propagate;
 use futures::future::BoxFuture;
 use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
@@ -86,7 +87,7 @@ impl KeyFile {
         config: &PeerConfig,
     ) -> anyhow::Result<Option<Arc<Self>>> {
         let Some(path) = config.key_file_of(own) else { return Ok(None) };
-        let file = Reloaded::open(&path, KEY_RELOAD, bearer)
+        let file = Reloaded::open(&path, KEY_RELOAD, header_of)
             .map_err(|problem| anyhow!("the key for the peer {peer}: {problem}"))?;
         let this = Self { peer, file, broken: stack::keys_broken() };
         this.tell(0);
@@ -118,12 +119,8 @@ impl KeyFile {
     }
 }
 
-fn bearer(text: &str) -> Result<HeaderValue, String> {
-    let key = Key::parse(text).map_err(|error| error.to_string())?;
-    let mut header = HeaderValue::try_from(format!("Bearer {}", key.expose()))
-        .map_err(|error| error.to_string())?;
-    header.set_sensitive(true);
-    Ok(header)
+fn header_of(text: &str) -> Result<HeaderValue, String> {
+    Key::parse(text).map(|key| bearer(&key)).map_err(|error| error.to_string())
 }
 
 /// A channel to another service; a clone shares its connection.

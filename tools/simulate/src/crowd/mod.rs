@@ -17,8 +17,8 @@ use std::{
 
 use flashsale_access::Key;
 use flashsale_proto::{
-    NamedChannel, checkout::checkout_service_client::CheckoutServiceClient, named_channel::OneKey,
-    sale::Sale, waitingroom::waiting_room_service_client::WaitingRoomServiceClient,
+    NamedChannel, checkout::checkout_service_client::CheckoutServiceClient, sale::Sale,
+    waitingroom::waiting_room_service_client::WaitingRoomServiceClient,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use tokio::task::JoinSet;
@@ -113,10 +113,7 @@ impl Crowd {
         let mut channels = Vec::with_capacity(connections);
         for _ in 0..connections {
             let channel = endpoint.connect().await?;
-            channels.push(match key {
-                Some(key) => NamedChannel::new(channel, Arc::new(OneKey::new(key))),
-                None => NamedChannel::nameless(channel),
-            });
+            channels.push(NamedChannel::with(channel, key));
         }
         Ok(Self {
             channels,

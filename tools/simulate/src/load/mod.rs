@@ -28,7 +28,6 @@ use flashsale_cli::{
 };
 use flashsale_proto::{
     NamedChannel,
-    named_channel::OneKey,
     sale::{GetSaleRequest, Sale, SaleState, sale_service_client::SaleServiceClient},
 };
 use flashsale_testbed::{Home, RunDir};
@@ -168,10 +167,7 @@ impl Site {
     async fn channel(&self) -> anyhow::Result<NamedChannel> {
         let endpoint = self.endpoint.clone().connect_timeout(Duration::from_secs(3));
         let channel = endpoint.connect().await?;
-        Ok(match &self.key {
-            Some(key) => NamedChannel::new(channel, Arc::new(OneKey::new(key))),
-            None => NamedChannel::nameless(channel),
-        })
+        Ok(NamedChannel::with(channel, self.key.as_ref()))
     }
 
     /// Waits until what was started here ends by itself, which it should not.
