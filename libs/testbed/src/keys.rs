@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
@@ -92,15 +93,18 @@ impl KeyFolder {
         Ok(Self { path: path.to_owned(), keys })
     }
 
-    /// The keys in the folder `path`, made if there are none. Several processes may ask at once.
+    /// The keys in a folder in `parent`, made if there are none. Several processes may ask at once.
     ///
     /// # Errors
     /// If they can neither be read nor written.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub fn open_in(parent: &Path) -> io::Result<Self> {
+        // Another folder for other names: one that an older version made lacks some.
+        let mut known = DefaultHasher::new();
+        names().for_each(|name| name.hash(&mut known));
+        let path = &parent.join(format!("test-keys-{:016x}", known.finish()));
         if let Ok(keys) = Self::read(path) {
             return Ok(keys);
         }
-        let parent = path.parent().unwrap_or(path);
         fs::create_dir_all(parent)?;
         let beside = tempfile::Builder::new().prefix("keys-").tempdir_in(parent)?;
         let made = Self::create(beside.path())?;

@@ -39,7 +39,7 @@ pub fn init() {
 /// The keys of everyone in a test. They are made once for all tests, in the data folder.
 pub fn keys() -> KeyFolder {
     let home = crate::servers::Home::locate().expect("the data folder");
-    KeyFolder::open(&home.path().join("test-keys")).expect("the keys of the tests")
+    KeyFolder::open_in(home.path()).expect("the keys of the tests")
 }
 
 /// The variables that tell a service under test whose keys it knows, and its own.
