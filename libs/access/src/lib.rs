@@ -1,12 +1,13 @@
 //! Who calls, and what they may call.
 //!
-//! A [`Caller`] is known by its key ([`Keys`]). Each method has a [`Rule`], which the build makes of
-//! the option `flashsale.access.v1.access` in its proto. A rule decides twice: once from the caller
-//! and the method alone ([`Rule::admits`]), before anything of the request is read, and once from
-//! the sale and the buyer that the decoded request names ([`Rule::covers`]). Where the request names
-//! a record instead, the handler asks [`Caller::reaches`] for the record's own sale.
+//! A [`Caller`] is known by its key ([`Keys`]). Each method has a [`Rule`], which the build makes
+//! of the option `flashsale.access.v1.access` in its proto. A rule decides twice: once from the
+//! caller and the method alone ([`Rule::admits`]), before anything of the request is read, and once
+//! from the sale and the buyer that the decoded request names ([`Rule::covers`]). Where the request
+//! names a record instead, the handler asks [`Caller::reaches`] for the record's own sale.
 //!
-//! The crate knows no transport: how a key arrives and how a refusal leaves is for its users to say.
+//! The crate knows no transport: how a key arrives and how a refusal leaves is for its users to
+//! say.
 
 mod caller;
 mod current;

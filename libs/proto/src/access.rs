@@ -1,5 +1,5 @@
-//! Who may call what: the table that the build makes of the protos, and the place where a request is
-//! inspected when it has been decoded, before its handler.
+//! Who may call what: the table that the build makes of the protos, and the place where a request
+//! is inspected when it has been decoded, before its handler.
 
 use std::{future::Future, sync::Arc};
 

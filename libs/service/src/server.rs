@@ -32,7 +32,8 @@ const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// Serves `hosted` until `drain` is begun and done.
 ///
 /// # Errors
-/// When a port is taken, TLS cannot be set up or the keys cannot be read, and when a background task has failed.
+/// When a port is taken, TLS cannot be set up or the keys cannot be read, and when a background
+/// task has failed.
 pub async fn serve(
     name: &'static str,
     server: &ServerConfig,

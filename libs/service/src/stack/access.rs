@@ -180,8 +180,8 @@ fn audit(rule: &Rule, caller: &Caller, scope: Scope<'_>, refused: bool) {
     );
 }
 
-/// The keys in a file. One without any is broken: it would lock everyone out, as a file does that is
-/// read while it is being written.
+/// The keys in a file. One without any is broken: it would lock everyone out, as a file does that
+/// is read while it is being written.
 fn known_keys(text: &str) -> Result<Keys, String> {
     let keys = Keys::parse(text).map_err(|error| error.to_string())?;
     if keys.is_empty() { Err("it has no key".to_owned()) } else { Ok(keys) }

@@ -98,8 +98,8 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// A crowd in front of a sale, on so many connections of a shop that calls with `key`. What its buyers see is written into the
-    /// file `history`.
+    /// A crowd in front of a sale, on so many connections of a shop that calls with `key`. What its
+    /// buyers see is written into the file `history`.
     pub(crate) async fn new(
         endpoint: Endpoint,
         key: Option<&Key>,
