@@ -164,9 +164,23 @@ impl Failure {
     }
 
     /// What a failed call to another of our services means to our own caller: its failure as it is,
-    /// or [`Reason::PeerUnavailable`] when it was the transport that failed.
+    /// or [`Reason::PeerUnavailable`] when it was the transport that failed, or the peer does not
+    /// know our own key: that is no fault of our caller's.
     pub fn from_peer(peer: &'static str, status: &Status) -> Self {
-        Self::from_status(status).unwrap_or_else(|| {
+        let told = Self::from_status(status);
+        let refused_us = |failure: &Self| {
+            matches!(failure.reason, Reason::CallerUnknown | Reason::CallerNotAllowed)
+        };
+        if let Some(failure) = told.as_ref().filter(|failure| refused_us(failure)) {
+            tracing::error!(
+                peer,
+                reason = failure.reason.as_str(),
+                "the peer refuses this service"
+            );
+            return Self::new(Reason::PeerUnavailable, format!("{peer} refuses this service"))
+                .with("peer", peer);
+        }
+        told.unwrap_or_else(|| {
             tracing::warn!(peer, code = ?status.code(), cause = status.message(), "peer unavailable");
             let reason = if status.code() == tonic::Code::DeadlineExceeded {
                 Reason::DeadlineExceeded
@@ -301,6 +315,18 @@ mod tests {
             .collect();
         assert_eq!(delays, [500_000, 562_500, 625_000, 687_500, 750_000].into());
         assert_eq!(Failure::new(Reason::SoldOut, "x").with_stepped_delay().delay(), None);
+    }
+
+    #[test]
+    fn a_peer_that_refuses_our_key_is_no_fault_of_our_caller() {
+        for reason in [Reason::CallerUnknown, Reason::CallerNotAllowed] {
+            let refused = Status::from(Failure::new(reason, "the key is unknown"));
+            let failure = Failure::from_peer("inventory", &refused);
+            assert_eq!(failure.reason(), Reason::PeerUnavailable);
+            assert!(failure.delay().is_some());
+        }
+        let sold_out = Status::from(Failure::new(Reason::SoldOut, "no"));
+        assert_eq!(Failure::from_peer("inventory", &sold_out).reason(), Reason::SoldOut);
     }
 
     #[test]
