@@ -148,7 +148,7 @@ impl Target {
     }
 
     /// The key for this address. An address that a folder names gets the key of that folder alone:
-    /// whoever can write one into it must not be sent another key.
+    /// anyone who can write one into it must not be sent another key.
     ///
     /// # Errors
     /// If the key cannot be read, is for other servers, or would go over plaintext to another
@@ -239,7 +239,8 @@ impl Target {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+/// Whether a host, as a URL has it, is this machine.
+pub fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -101,7 +101,7 @@ pub(crate) fn run(command: AccessCommand, output: &Output) -> anyhow::Result<Exi
         AccessCommand::Check { file } => {
             let keys = parse(&read(&file)?).with_context(|| file.display().to_string())?;
             if keys.is_empty() {
-                bail!("{} has no key: nobody could call", file.display());
+                bail!("{} has no key: no one could call", file.display());
             }
             let now = OffsetDateTime::now_utc();
             let ending = |(caller, end): (&Caller, Option<OffsetDateTime>)| {

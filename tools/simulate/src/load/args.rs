@@ -1,9 +1,10 @@
 //! What a load is asked to be, and whether that can be.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
+use flashsale_cli::client::is_loopback;
 use tonic::transport::Uri;
 
 use super::{
@@ -143,8 +144,7 @@ impl LoadArgs {
     fn check_target(&self, addr: &str) -> anyhow::Result<()> {
         let uri: Uri = addr.parse().with_context(|| format!("--addr {addr} is not an address"))?;
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if !here && !self.allow_remote {
+        if !is_loopback(host) && !self.allow_remote {
             bail!(
                 "{host} is not this machine (127.0.0.1, ::1, localhost); add --allow-remote if you may load it, nothing was sent"
             );
