@@ -32,7 +32,7 @@ pub fn generate(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
                 Access::of(pool, &method).map_err(|problem| format!("{path}: {problem}"))?;
             writeln!(rules, "    {},", access.rule(&path))?;
             scopes.insert(method.input().full_name().to_owned(), access.scope(&method.input()));
-            // What is read as an answer is for nobody to inspect.
+            // Answers are not inspected.
             scopes.entry(method.output().full_name().to_owned()).or_insert_with(String::new);
         }
     }
@@ -66,7 +66,8 @@ impl Access {
         access.check(&method.input())?;
         if method.is_client_streaming() {
             return Err(
-                "its requests come as a stream, of which nobody would look at each".to_owned()
+                "its requests come as a stream, of which only the first would be inspected"
+                    .to_owned(),
             );
         }
         Ok(access)
@@ -74,7 +75,7 @@ impl Access {
 
     fn check(&self, request: &MessageDescriptor) -> Result<(), String> {
         if self.roles.is_empty() && self.services.is_empty() {
-            return Err("nobody may call it: it names neither roles nor services".to_owned());
+            return Err("no caller may make it: it names neither roles nor services".to_owned());
         }
         if self.buyer_bound && self.buyer_field.is_none() {
             return Err("it is bound to a buyer and has no buyer_field".to_owned());

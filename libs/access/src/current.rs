@@ -17,7 +17,7 @@ pub fn current() -> Option<Arc<Caller>> {
 }
 
 /// Whether the caller of the request being served reaches the sale of a record that was read for
-/// it. Nobody does outside a request.
+/// it. None does outside a request.
 pub fn reaches(sale_id: Uuid) -> bool {
     CALLER.try_with(|caller| caller.reaches(sale_id)).unwrap_or(false)
 }

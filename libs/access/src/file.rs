@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 /// What a file is read by: its text to the value, or why it is broken.
 pub type Source<T> = fn(&str) -> Result<T, String>;
 
-/// The value of a file, read again at most once per interval when somebody asks for it. A file that
+/// The value of a file, read again at most once per interval when it is asked for. A file that
 /// cannot be read or is broken leaves the value as it was.
 #[derive(Debug)]
 pub struct Reloaded<T> {

@@ -229,7 +229,7 @@ impl Keys {
         self.by_hash.values().map(|known| (&*known.caller, known.not_after))
     }
 
-    /// Whether nobody has a key.
+    /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
         self.by_hash.is_empty()
     }

@@ -11,7 +11,7 @@ pub enum Role {
     Shop,
     /// An operator.
     Operator,
-    /// Whoever reaches the port, without a name.
+    /// Any caller that reaches the port, without a name.
     Anyone,
 }
 

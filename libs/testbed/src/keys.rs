@@ -207,7 +207,7 @@ pub fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     fs::rename(&beside, path)
 }
 
-/// Picks the key of somebody who may make the call.
+/// Picks the key of a caller that may make the call.
 #[derive(Debug)]
 struct Fitting {
     keys: BTreeMap<&'static str, HeaderValue>,

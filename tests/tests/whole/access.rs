@@ -244,7 +244,7 @@ async fn every_method_is_for_those_whom_the_table_names() {
     let channel = endpoint.connect().await.unwrap();
     let with = |key: &Key| NamedChannel::new(channel.clone(), Arc::new(OneKey::new(key)));
     let mut callers = vec![
-        ("nobody", NamedChannel::nameless(channel.clone())),
+        ("nameless", NamedChannel::nameless(channel.clone())),
         ("stranger", with(&Key::generate())),
         ("shop", with(keys.shop())),
         ("other shop", with(keys.other_shop())),
@@ -259,7 +259,7 @@ async fn every_method_is_for_those_whom_the_table_names() {
             let role = caller.trim_start_matches("other ");
             let expected = if may.contains(&"anyone") {
                 None
-            } else if ["nobody", "stranger"].contains(caller) {
+            } else if ["nameless", "stranger"].contains(caller) {
                 Some(Reason::CallerUnknown)
             } else if !may.contains(&role) {
                 Some(Reason::CallerNotAllowed)

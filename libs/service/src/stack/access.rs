@@ -1,4 +1,4 @@
-//! Nobody is served without a name. The caller and the method decide first, from the headers: what
+//! No caller is served without a name. The caller and the method decide first, from the headers: what
 //! is refused here has cost a look at a table. The sale and the buyer decide once the request has
 //! been decoded, before its handler ([`flashsale_proto::access`]).
 //!
@@ -51,7 +51,7 @@ pub(crate) fn keys_broken() -> Gauge<u64> {
 pub(crate) struct Gate {
     mode: AccessMode,
     keys: Option<Reloaded<Keys>>,
-    /// Who is served where nobody is asked for a name.
+    /// The caller where none is checked.
     unasked: Arc<Caller>,
     refused: Counter<u64>,
     broken: Gauge<u64>,

@@ -130,7 +130,7 @@ pub(crate) async fn serve(config: ServerConfig) -> Served {
     serve_with(config, |hosted| hosted).await
 }
 
-/// Nobody is asked for a name: `access.rs` has the tests of that.
+/// No caller is checked: `access.rs` has the tests of that.
 pub(crate) fn no_names() -> AccessConfig {
     AccessConfig { mode: AccessMode::Off, ..AccessConfig::with_keys("") }
 }

@@ -105,7 +105,7 @@ async fn a_foreign_price_again_stays_a_dead_letter() {
     shop.claim(&[place(&foreign)]).await;
     let first = waiting(&shop).await.remove(0);
     assert_eq!(first.reason, "price_foreign");
-    // As after a retry: it is judged anew, by the record as it is then.
+    // As after a retry: it is judged again, by the record as it is then.
     shop.claim(&[place(&foreign)]).await;
     let [second] = &waiting(&shop).await[..] else { panic!("one letter waits") };
     assert_eq!((second.reason.as_str(), second.review_by), ("price_foreign", first.review_by));
