@@ -90,6 +90,9 @@ def check_pod(subject, pod, accounts):
         require("memory" in resources.get("limits", {}), who, "must limit memory")
         tag = container["image"].rpartition(":")[2]
         require(tag not in ("latest", container["image"]), who, "its image must name a version")
+        # Our own image has no registry here: an overlay says where it was pushed, and by which digest.
+        if "/" in container["image"]:
+            require("@sha256:" in container["image"], who, "its image must be named by its digest")
 
 
 def selects(selector, labels):
