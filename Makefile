@@ -119,6 +119,10 @@ lint-rust: setup-lint
 lint-deps: setup-lint
 	cargo deny --log-level error check bans licenses sources
 
+.PHONY: advisories
+advisories: setup-lint ## Look for security advisories about what we depend on (needs a network)
+	cargo deny check advisories
+
 .PHONY: lint-sql
 lint-sql: setup-lint
 	@scripts/sqlx.sh check
