@@ -19,6 +19,7 @@ struct Access {
     sale_field: Option<String>,
     sale_of_record: bool,
     buyer_field: Option<String>,
+    buyer_of_record: bool,
 }
 
 /// The source of the table.
@@ -62,6 +63,7 @@ impl Access {
             sale_field: text(access, "sale_field"),
             sale_of_record: truth(access, "sale_of_record"),
             buyer_field: text(access, "buyer_field"),
+            buyer_of_record: truth(access, "buyer_of_record"),
         };
         access.check(&method.input())?;
         if method.is_client_streaming() {
@@ -82,6 +84,9 @@ impl Access {
         }
         if self.sale_field.is_some() && self.sale_of_record {
             return Err("it has a sale_field and sale_of_record: one of them counts".to_owned());
+        }
+        if self.buyer_field.is_some() && self.buyer_of_record {
+            return Err("it has a buyer_field and buyer_of_record: one of them counts".to_owned());
         }
         for (usual, option, named) in [
             ("sale_id", "sale_field", &self.sale_field),
@@ -114,14 +119,18 @@ impl Access {
             None if self.sale_of_record => "SaleOf::Record".to_owned(),
             None => "SaleOf::None".to_owned(),
         };
+        let buyer = match &self.buyer_field {
+            Some(field) => format!("BuyerOf::Field({field:?})"),
+            None if self.buyer_of_record => "BuyerOf::Record".to_owned(),
+            None => "BuyerOf::None".to_owned(),
+        };
         format!(
             "Rule {{ path: {path:?}, roles: &[{}], services: &{:?}, buyer_bound: {}, audited: {}, \
-             sale: {sale}, buyer_field: {:?} }}",
+             sale: {sale}, buyer: {buyer} }}",
             roles.join(", "),
             self.services,
             self.buyer_bound,
             self.audited,
-            self.buyer_field.as_deref(),
         )
     }
 

@@ -101,19 +101,21 @@ pub(crate) fn run(command: AccessCommand, output: &Output) -> anyhow::Result<Exi
         AccessCommand::Check { file } => {
             let keys = parse(&read(&file)?).with_context(|| file.display().to_string())?;
             if keys.is_empty() {
-                bail!("{} has no key: no one could call", file.display());
+                bail!("{} has no entry: no one could call", file.display());
             }
             let now = OffsetDateTime::now_utc();
-            let ending = |(caller, end): (&Caller, Option<OffsetDateTime>)| {
+            let ending = |(caller, end, san): (&Caller, Option<OffsetDateTime>, Option<&str>)| {
                 let end = end.filter(|end| *end < now + ENDS_SOON)?;
                 let verb = if end < now { "ended" } else { "ends" };
-                Some(format!("a key of {} {verb} at {}", caller.name, shown(Some(end))))
+                let what = san.map_or("a key", |_| "a certificate's name");
+                Some(format!("{what} of {} {verb} at {}", caller.name, shown(Some(end))))
             };
             let mut warnings: Vec<String> = keys.callers().filter_map(ending).collect();
             warnings.sort();
             let count = keys.callers().count();
             output.print(&json!({ "keys": count, "warnings": warnings }), || {
-                let mut text = format!("{count} keys, all of them readable");
+                let mut text =
+                    format!("{count} keys and certificates' names, all of them readable");
                 for warning in &warnings {
                     text.push_str(&format!("\n{warning}"));
                 }
@@ -149,30 +151,31 @@ fn entry(
 
 fn list(keys: &Keys, output: &Output) -> anyhow::Result<()> {
     let mut callers: Vec<_> = keys.callers().collect();
-    callers.sort_by_key(|(caller, end)| (caller.name.clone(), *end));
+    callers.sort_by_key(|(caller, end, san)| (caller.name.clone(), *end, *san));
     let rows: Vec<Value> = callers
         .iter()
-        .map(|(caller, end)| {
+        .map(|(caller, end, san)| {
             let sales = match &caller.sales {
                 Sales::All => Value::Null,
                 Sales::Only(ids) => json!(ids),
             };
             json!({
                 "name": caller.name, "role": caller.kind.as_str(), "sales": sales,
-                "not_after": end.map(|end| shown(Some(end))),
+                "not_after": end.map(|end| shown(Some(end))), "san": san,
             })
         })
         .collect();
     output.print(&json!(rows), || {
         table(
-            &["name", "role", "sales", "ends"],
+            &["name", "role", "sales", "ends", "certificate"],
             &[],
-            callers.iter().map(|(caller, end)| {
+            callers.iter().map(|(caller, end, san)| {
                 let sales = match &caller.sales {
                     Sales::All => "all".to_owned(),
                     Sales::Only(ids) => format!("{} of them", ids.len()),
                 };
-                vec![caller.name.clone(), caller.kind.as_str().to_owned(), sales, shown(*end)]
+                let san = san.unwrap_or("-").to_owned();
+                vec![caller.name.clone(), caller.kind.as_str().to_owned(), sales, shown(*end), san]
             }),
         )
     })?;

@@ -13,6 +13,8 @@ pub struct Caller {
     pub kind: Kind,
     /// The sales it reaches.
     pub sales: Sales,
+    /// The buyer whom it is, or speaks for alone; `None` for all of them.
+    pub buyer: Option<String>,
 }
 
 /// What a caller is.
@@ -24,6 +26,8 @@ pub enum Kind {
     Operator,
     /// One of our services; the caller's name says which.
     Service,
+    /// One buyer of a shop, who calls with a token of that shop; the caller's name is the shop's.
+    Buyer,
 }
 
 impl Kind {
@@ -33,6 +37,7 @@ impl Kind {
             Self::Shop => "shop",
             Self::Operator => "operator",
             Self::Service => "service",
+            Self::Buyer => "buyer",
         }
     }
 }
@@ -53,5 +58,10 @@ impl Caller {
             Sales::All => true,
             Sales::Only(sales) => sales.contains(&sale_id),
         }
+    }
+
+    /// Whether it may see and change what belongs to this buyer of a sale that it reaches.
+    pub fn speaks_for(&self, buyer_id: &str) -> bool {
+        self.buyer.as_deref().is_none_or(|own| own == buyer_id)
     }
 }

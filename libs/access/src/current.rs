@@ -22,6 +22,12 @@ pub fn reaches(sale_id: Uuid) -> bool {
     CALLER.try_with(|caller| caller.reaches(sale_id)).unwrap_or(false)
 }
 
+/// Whether the caller of the request being served speaks for the buyer of a record or token that
+/// was read for it. None does outside a request.
+pub fn speaks_for(buyer_id: &str) -> bool {
+    CALLER.try_with(|caller| caller.speaks_for(buyer_id)).unwrap_or(false)
+}
+
 /// Whether the caller of the request being served reaches what belongs to no sale, or to one that
 /// cannot be read: who reaches all of them does.
 pub fn reaches_all() -> bool {

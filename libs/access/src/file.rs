@@ -1,7 +1,8 @@
-//! A file that is read again while the process runs, so that keys and certificates rotate without a
+//! Files that are read again while the process runs, so that keys and certificates rotate without a
 //! restart.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, TryLockError},
     time::{Duration, Instant},
@@ -10,56 +11,82 @@ use std::{
 use arc_swap::ArcSwap;
 use sha2::{Digest as _, Sha256};
 
-/// What a file is read by: its text to the value, or why it is broken.
-pub type Source<T> = fn(&str) -> Result<T, String>;
+/// What files are read by: their texts, in order, to the value, or why they are broken.
+type Source<T> = Box<dyn Fn(&[String]) -> Result<T, String> + Send + Sync>;
 
-/// The value of a file, read again at most once per interval when it is asked for. A file that
-/// cannot be read or is broken leaves the value as it was.
-#[derive(Debug)]
+/// The value of one file or of several that belong together, such as a certificate and its key. It
+/// is read again at most once per interval when it is asked for. Files that cannot be read or are
+/// broken leave the value as it was.
 pub struct Reloaded<T> {
-    path: PathBuf,
+    paths: Vec<PathBuf>,
     parse: Source<T>,
     every: Duration,
     value: ArcSwap<T>,
     last: Mutex<Last>,
 }
 
+impl<T: fmt::Debug> fmt::Debug for Reloaded<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloaded")
+            .field("paths", &self.paths)
+            .field("value", &self.value)
+            .finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug)]
 struct Last {
     read_at: Instant,
-    /// What was read. Not the text itself: it may be a secret.
+    /// What was read. Not the texts themselves: they may be secret.
     digest: [u8; 32],
-    /// Why the newest text is not in use.
+    /// Why the newest texts are not in use.
     complaint: Option<String>,
 }
 
-/// What a look at the file has found.
+/// What a look at the files has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// It has other content, which is in use from now on.
+    /// They have other content, which is in use from now on.
     Taken,
-    /// It was broken and has its old content again.
+    /// They were broken and have their old content again.
     Mended,
-    /// It is broken or away; the old content stays in use. Told once for each complaint.
+    /// One is broken or away; the old content stays in use. Told once for each complaint.
     Broken(String),
 }
 
 impl<T> Reloaded<T> {
-    /// Reads the file for the first time.
+    /// Reads a file for the first time.
     ///
     /// # Errors
     /// If it cannot be read or is broken: a process must not start without it.
-    pub fn open(path: &Path, every: Duration, parse: Source<T>) -> Result<Self, String> {
-        let text = read(path)?;
-        let value = parse(&text)?;
+    pub fn open(
+        path: &Path,
+        every: Duration,
+        parse: impl Fn(&str) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Result<Self, String> {
+        let only = move |texts: &[String]| parse(texts.first().map_or("", String::as_str));
+        Self::open_all(vec![path.to_owned()], every, only)
+    }
+
+    /// Reads files that belong together for the first time; `parse` gets their texts in this order.
+    ///
+    /// # Errors
+    /// If one cannot be read or is broken.
+    pub fn open_all(
+        paths: Vec<PathBuf>,
+        every: Duration,
+        parse: impl Fn(&[String]) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Result<Self, String> {
+        let texts = read(&paths)?;
+        let value = parse(&texts)?;
         Ok(Self {
-            path: path.to_owned(),
-            parse,
+            paths,
+            parse: Box::new(parse),
             every,
             value: ArcSwap::from_pointee(value),
             last: Mutex::new(Last {
                 read_at: Instant::now(),
-                digest: digest(&text),
+                digest: digest(&texts),
                 complaint: None,
             }),
         })
@@ -70,7 +97,7 @@ impl<T> Reloaded<T> {
         self.value.load_full()
     }
 
-    /// Looks at the file if the last look is older than the interval. While one thread looks, the
+    /// Looks at the files if the last look is older than the interval. While one thread looks, the
     /// others go on with the old value. `None`: nothing to tell.
     pub fn refresh(&self) -> Option<Change> {
         let mut last = match self.last.try_lock() {
@@ -82,12 +109,12 @@ impl<T> Reloaded<T> {
             return None;
         }
         last.read_at = Instant::now();
-        let taken = read(&self.path).and_then(|text| {
-            let digest = digest(&text);
+        let taken = read(&self.paths).and_then(|texts| {
+            let digest = digest(&texts);
             if digest == last.digest {
                 return Ok(None);
             }
-            let value = (self.parse)(&text)?;
+            let value = (self.parse)(&texts)?;
             Ok(Some((digest, value)))
         });
         match taken {
@@ -109,13 +136,21 @@ impl<T> Reloaded<T> {
     }
 }
 
-fn digest(text: &str) -> [u8; 32] {
-    Sha256::digest(text.as_bytes()).into()
+fn digest(texts: &[String]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for text in texts {
+        // Each by itself: what moves from one file to the next is another content.
+        hasher.update(Sha256::digest(text.as_bytes()));
+    }
+    hasher.finalize().into()
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    std::fs::read_to_string(path)
-        .map_err(|error| format!("{} cannot be read: {error}", path.display()))
+fn read(paths: &[PathBuf]) -> Result<Vec<String>, String> {
+    let text = |path: &PathBuf| {
+        std::fs::read_to_string(path)
+            .map_err(|error| format!("{} cannot be read: {error}", path.display()))
+    };
+    paths.iter().map(text).collect()
 }
 
 #[cfg(test)]
@@ -170,5 +205,22 @@ mod tests {
         let file = Reloaded::open(&path, Duration::from_secs(3_600), number).unwrap();
         std::fs::write(&path, "2").unwrap();
         assert_eq!((file.refresh(), *file.get()), (None, 1));
+    }
+
+    #[test]
+    fn files_that_belong_together_are_taken_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["a", "b"].map(|name| folder.path().join(name)).to_vec();
+        std::fs::write(&paths[0], "1").unwrap();
+        let pair = |texts: &[String]| {
+            if texts[0] == texts[1] { Ok(texts.concat()) } else { Err("no pair".to_owned()) }
+        };
+        assert!(Reloaded::open_all(paths.clone(), Duration::ZERO, pair).is_err());
+        std::fs::write(&paths[1], "1").unwrap();
+        let files = Reloaded::open_all(paths.clone(), Duration::ZERO, pair).unwrap();
+        std::fs::write(&paths[0], "2").unwrap();
+        assert_eq!(files.refresh(), Some(Change::Broken("no pair".to_owned())));
+        std::fs::write(&paths[1], "2").unwrap();
+        assert_eq!((files.refresh(), files.get().as_str()), (Some(Change::Taken), "22"));
     }
 }

@@ -1,4 +1,4 @@
-//! Bearer keys, and the file that says whose they are.
+//! Bearer keys, and the file that says whose they are; certificates, too.
 //!
 //! A key is `fsk_` and 256 random bits in base64url. The file holds the SHA-256 of it alone: who
 //! reads the file cannot call. With 256 bits of entropy there is nothing to guess, so that a plain
@@ -13,6 +13,18 @@
 //! sales = ["…"]             # ids of sales; left out, all of them
 //! not_after = 2027-06-30T00:00:00Z   # left out, without end
 //! ```
+//!
+//! Who calls with a certificate instead, or through a sidecar that has checked one, is known by the
+//! name in it:
+//!
+//! ```toml
+//! [[certificate]]
+//! san = "spiffe://cluster.local/ns/shop/sa/web"   # its one URI, or else its one DNS name
+//! name = "web-backend"
+//! role = "shop"
+//! ```
+//!
+//! with `sales` and `not_after` as above.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -26,12 +38,12 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{Caller, Kind, Refusal, Sales};
+use crate::{Caller, Kind, Refusal, Sales, identity};
 
 /// What every key begins with, so that scanners for leaked secrets find it.
 pub const PREFIX: &str = "fsk_";
 
-/// Keys of one name: the one in use and the one that replaces it.
+/// Keys of one name: the one in use and the one that replaces it. Likewise certificates' names.
 pub const MAX_OF_ONE_NAME: usize = 2;
 
 /// The characters behind the prefix.
@@ -115,17 +127,19 @@ fn from_hex(text: &str) -> Option<Hash> {
 pub enum KeyFileError {
     /// It is not TOML, or has other fields.
     #[error(
-        "line {line} cannot be read: a file of keys has entries [[key]] with name, role, sha256 and, \
-         if need be, sales and not_after"
+        "line {line} cannot be read: a file of keys has entries [[key]] with name, role, sha256, and \
+         [[certificate]] with name, role, san, both with sales and not_after if need be"
     )]
     Unreadable {
         /// Counted from 1.
         line: usize,
     },
     /// One entry is wrong.
-    #[error("key {number} ({name}): {field} {problem}")]
+    #[error("{entry} {number} ({name}): {field} {problem}")]
     Entry {
-        /// Counted from 1.
+        /// What it is: `key` or `certificate`.
+        entry: &'static str,
+        /// Counted from 1, among those of its kind.
         number: usize,
         /// Its name.
         name: String,
@@ -140,15 +154,35 @@ pub enum KeyFileError {
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(default)]
-    key: Vec<Entry>,
+    key: Vec<KeyEntry>,
+    #[serde(default)]
+    certificate: Vec<CertificateEntry>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct KeyEntry {
     name: String,
     role: String,
     sha256: String,
+    sales: Option<Vec<String>>,
+    not_after: Option<toml::value::Datetime>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CertificateEntry {
+    name: String,
+    role: String,
+    san: String,
+    sales: Option<Vec<String>>,
+    not_after: Option<toml::value::Datetime>,
+}
+
+/// What an entry of either kind says of its caller.
+struct About {
+    name: String,
+    role: String,
     sales: Option<Vec<String>>,
     not_after: Option<toml::value::Datetime>,
 }
@@ -159,10 +193,14 @@ struct Known {
     not_after: Option<OffsetDateTime>,
 }
 
-/// The keys that are known. Made of the text of a file.
+/// A field that is wrong, and what would be right.
+type Wrong = (&'static str, String);
+
+/// The keys and the certificates' names that are known. Made of the text of a file.
 #[derive(Debug, Clone, Default)]
 pub struct Keys {
     by_hash: HashMap<Hash, Known>,
+    by_san: HashMap<String, Known>,
 }
 
 impl Keys {
@@ -177,36 +215,34 @@ impl Keys {
             let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
             KeyFileError::Unreadable { line }
         })?;
-        let mut by_hash = HashMap::new();
-        let mut of_name: BTreeMap<String, Vec<Arc<Caller>>> = BTreeMap::new();
+        let mut keys = Self::default();
+        let mut named = Named::default();
         for (at, entry) in file.key.into_iter().enumerate() {
-            let name = entry.name.clone();
-            let wrong = |field, problem: String| KeyFileError::Entry {
-                number: at + 1,
-                name: shown(&name),
-                field,
-                problem,
-            };
-            let hash = from_hex(&entry.sha256)
-                .ok_or_else(|| wrong("sha256", "must be 64 hexadecimal digits".to_owned()))?;
-            let known = entry.known().map_err(|(field, problem)| wrong(field, problem))?;
-            let others = of_name.entry(name.clone()).or_default();
-            if others.len() == MAX_OF_ONE_NAME {
-                return Err(wrong("name", format!("has more than {MAX_OF_ONE_NAME} keys")));
-            }
-            if others.iter().any(|other| **other != *known.caller) {
-                let problem =
-                    "has a key with another role or other sales: keys of one name replace \
-                               each other"
-                        .to_owned();
-                return Err(wrong("name", problem));
-            }
-            others.push(Arc::clone(&known.caller));
-            if by_hash.insert(hash, known).is_some() {
-                return Err(wrong("sha256", "stands there twice".to_owned()));
+            let KeyEntry { name, role, sha256, sales, not_after } = entry;
+            let wrong = wrong_in("key", at, &name);
+            let hash = from_hex(&sha256)
+                .ok_or_else(|| wrong(("sha256", "must be 64 hexadecimal digits".to_owned())))?;
+            let known = About { name: name.clone(), role, sales, not_after }.known();
+            let known = known.and_then(|known| named.add("keys", known)).map_err(&wrong)?;
+            if keys.by_hash.insert(hash, known).is_some() {
+                return Err(wrong(("sha256", "stands there twice".to_owned())));
             }
         }
-        Ok(Self { by_hash })
+        for (at, entry) in file.certificate.into_iter().enumerate() {
+            let CertificateEntry { name, role, san, sales, not_after } = entry;
+            let wrong = wrong_in("certificate", at, &name);
+            if !identity::is_name(&san) {
+                let problem = "must be a SPIFFE id such as spiffe://cluster.local/ns/shop/sa/web, or \
+                               a DNS name in lower case without a wildcard";
+                return Err(wrong(("san", problem.to_owned())));
+            }
+            let known = About { name: name.clone(), role, sales, not_after }.known();
+            let known = known.and_then(|known| named.add("certificates", known)).map_err(&wrong)?;
+            if keys.by_san.insert(san, known).is_some() {
+                return Err(wrong(("san", "stands there twice".to_owned())));
+            }
+        }
+        Ok(keys)
     }
 
     /// Whose key this is at the moment `now`.
@@ -218,20 +254,74 @@ impl Keys {
             return Err(Refusal::Unknown("what was sent is not a key of ours"));
         }
         let known = self.by_hash.get(&hash(key)).ok_or(Refusal::Unknown("the key is unknown"))?;
-        match known.not_after {
-            Some(not_after) if now > not_after => Err(Refusal::Unknown("the key has expired")),
-            _ => Ok(Arc::clone(&known.caller)),
-        }
+        known.at(now).ok_or(Refusal::Unknown("the key has expired"))
     }
 
-    /// The callers that have a key, each key's own, with when it ends.
-    pub fn callers(&self) -> impl Iterator<Item = (&Caller, Option<OffsetDateTime>)> {
-        self.by_hash.values().map(|known| (&*known.caller, known.not_after))
+    /// Who has a certificate with this name at the moment `now`.
+    ///
+    /// # Errors
+    /// [`Refusal::Unknown`] if it is no one's, or no longer.
+    pub fn certified(&self, san: &str, now: OffsetDateTime) -> Result<Arc<Caller>, Refusal> {
+        let unknown = Refusal::Unknown("the certificate's name is unknown");
+        let known = self.by_san.get(san).ok_or(unknown)?;
+        known.at(now).ok_or(Refusal::Unknown("the certificate's name has expired"))
     }
 
-    /// Whether there is no key.
+    /// The callers that are known, one for each key and each certificate's name, with when that
+    /// ends. The name is `None` for a key.
+    pub fn callers(&self) -> impl Iterator<Item = (&Caller, Option<OffsetDateTime>, Option<&str>)> {
+        let keys = self.by_hash.values().map(|known| (known, None));
+        let certificates = self.by_san.iter().map(|(san, known)| (known, Some(san.as_str())));
+        keys.chain(certificates).map(|(known, san)| (&*known.caller, known.not_after, san))
+    }
+
+    /// Whether no caller is known.
     pub fn is_empty(&self) -> bool {
-        self.by_hash.is_empty()
+        self.by_hash.is_empty() && self.by_san.is_empty()
+    }
+}
+
+/// Makes the error about a field of an entry.
+fn wrong_in(entry: &'static str, at: usize, name: &str) -> impl Fn(Wrong) -> KeyFileError {
+    let name = shown(name);
+    move |(field, problem)| KeyFileError::Entry {
+        entry,
+        number: at + 1,
+        name: name.clone(),
+        field,
+        problem,
+    }
+}
+
+/// The callers of a file by name: those of one name are the same, and there are few of each kind.
+#[derive(Default)]
+struct Named(BTreeMap<String, (Arc<Caller>, BTreeMap<&'static str, usize>)>);
+
+impl Named {
+    fn add(&mut self, of: &'static str, known: Known) -> Result<Known, Wrong> {
+        let (first, counts) = self
+            .0
+            .entry(known.caller.name.clone())
+            .or_insert_with(|| (Arc::clone(&known.caller), BTreeMap::new()));
+        let count = counts.entry(of).or_default();
+        if *count == MAX_OF_ONE_NAME {
+            return Err(("name", format!("has more than {MAX_OF_ONE_NAME} {of}")));
+        }
+        if **first != *known.caller {
+            let problem = "has an entry with another role or other sales: those of one name replace \
+                           each other";
+            return Err(("name", problem.to_owned()));
+        }
+        *count += 1;
+        Ok(Known { caller: Arc::clone(first), ..known })
+    }
+}
+
+impl Known {
+    /// The caller, if this is at the moment `now` still whose it is.
+    fn at(&self, now: OffsetDateTime) -> Option<Arc<Caller>> {
+        let ended = self.not_after.is_some_and(|not_after| now > not_after);
+        (!ended).then(|| Arc::clone(&self.caller))
     }
 }
 
@@ -243,8 +333,8 @@ fn shown(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect()
 }
 
-impl Entry {
-    fn known(self) -> Result<Known, (&'static str, String)> {
+impl About {
+    fn known(self) -> Result<Known, Wrong> {
         let name_is_fit = (1..=MAX_NAME).contains(&self.name.len())
             && self.name.chars().all(|c| c.is_ascii_graphic());
         if !name_is_fit {
@@ -282,7 +372,8 @@ impl Entry {
                 })
             })
             .transpose()?;
-        Ok(Known { caller: Arc::new(Caller { name: self.name, kind, sales }), not_after })
+        let caller = Caller { name: self.name, kind, sales, buyer: None };
+        Ok(Known { caller: Arc::new(caller), not_after })
     }
 }
 
@@ -340,6 +431,39 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_is_known_by_its_name_until_it_ends() {
+        const WEB: &str = "spiffe://cluster.local/ns/shop/sa/web";
+        let key = Key::generate();
+        let certificate = |name: &str, san: &str, more: &str| {
+            format!(
+                "[[certificate]]\nname = \"{name}\"\nrole = \"shop\"\nsan = \"{san}\"\n{more}\n"
+            )
+        };
+        let more = format!("sales = [\"{SALE}\"]\nnot_after = 2027-06-30T00:00:00Z");
+        let with_key = entry("web", "shop", &key, &format!("sales = [\"{SALE}\"]"));
+        let keys = Keys::parse(&(certificate("web", WEB, &more) + &with_key)).unwrap();
+        let end = time::macros::datetime!(2027-06-30 0:00 UTC);
+        // It is the same caller as the one with the key of that name.
+        assert_eq!(keys.certified(WEB, end), keys.caller(key.expose(), end));
+        assert_eq!(keys.callers().count(), 2);
+        for (san, at, words) in [
+            (WEB, end + Duration::SECOND, "expired"),
+            ("web.shop.example.com", end, "unknown"),
+            (key.expose(), end, "unknown"),
+        ] {
+            let Err(Refusal::Unknown(why)) = keys.certified(san, at) else { panic!("{words}") };
+            assert!(why.contains(words), "{why}");
+        }
+        for (text, words) in [
+            (certificate("a", WEB, "") + &certificate("b", WEB, ""), "twice"),
+            (["a", "b", "c"].map(|san| certificate("web", san, "")).concat(), "more than 2"),
+        ] {
+            let error = Keys::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
     fn a_broken_file_is_refused_by_field_without_its_secrets() {
         let key = Key::generate();
         let good = entry("web", "shop", &key, "");
@@ -359,6 +483,16 @@ mod tests {
             (good.replace("\"web\"", &format!("\"{} \"", key.expose())), "name"),
             (good.replace("shop", "service") + &format!("sales = [\"{SALE}\"]"), "sales"),
             (good.clone() + &good.replace("web", "other"), "sha256"),
+            (
+                good.clone() + "[[certificate]]\nname = \"x\"\nrole = \"shop\"\nsan = \"*.a.b\"",
+                "san",
+            ),
+            (
+                good.clone()
+                    + "[[certificate]]\nname = \"web\"\nrole = \"operator\"\nsan = \"a.b\"",
+                "name",
+            ),
+            (good.clone() + "[[certificate]]\nname = \"x\"\nrole = \"shop\"", "line "),
             ("key = 7".to_owned(), "line 1"),
             (format!("{} = 1", key.expose()), "line 1"),
             ("[[key]".to_owned(), "line 1"),

@@ -26,6 +26,17 @@ pub enum SaleOf {
     None,
 }
 
+/// What says which buyer a request is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuyerOf {
+    /// A field of the request.
+    Field(&'static str),
+    /// The record or token that the request names: the handler checks it.
+    Record,
+    /// Nothing.
+    None,
+}
+
 /// Who may call one method. Made of its proto's option by the build of `flashsale-proto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
@@ -41,8 +52,8 @@ pub struct Rule {
     pub audited: bool,
     /// What says which sale a request is about.
     pub sale: SaleOf,
-    /// The field of the request that names the buyer.
-    pub buyer_field: Option<&'static str>,
+    /// What says which buyer a request is about.
+    pub buyer: BuyerOf,
 }
 
 /// Whom a decoded request is for.
@@ -93,6 +104,12 @@ pub enum Refusal {
         /// The field that names the buyer.
         field: &'static str,
     },
+    /// The token is another buyer's.
+    #[error("the token is for another buyer")]
+    BuyerMismatch {
+        /// The field that names the buyer.
+        field: &'static str,
+    },
 }
 
 impl Rule {
@@ -117,6 +134,11 @@ impl Rule {
                 Kind::Shop => self.roles.contains(&Role::Shop),
                 Kind::Operator => self.roles.contains(&Role::Operator),
                 Kind::Service => self.services.contains(&caller.name.as_str()),
+                // What a shop may do for a buyer, that buyer may.
+                Kind::Buyer => {
+                    let of_one = self.buyer_bound || self.buyer == BuyerOf::Record;
+                    of_one && self.roles.contains(&Role::Shop)
+                }
             };
         if !allowed {
             return Err(Refusal::NotAllowed { caller: caller.name.clone(), kind: caller.kind });
@@ -134,7 +156,7 @@ impl Rule {
     /// Decides from what the decoded request names. The caller was admitted before.
     ///
     /// # Errors
-    /// [`Refusal::SaleNotYours`] and [`Refusal::BuyerUnproven`].
+    /// [`Refusal::SaleNotYours`], [`Refusal::BuyerUnproven`] and [`Refusal::BuyerMismatch`].
     pub fn covers(&self, caller: &Caller, scope: Scope<'_>) -> Result<(), Refusal> {
         if self.is_public() {
             return Ok(());
@@ -149,10 +171,13 @@ impl Rule {
                 });
             }
         }
-        if let (true, Kind::Shop, Some(field)) = (self.buyer_bound, caller.kind, self.buyer_field)
-            && scope.buyer.is_empty()
-        {
+        let BuyerOf::Field(field) = self.buyer else { return Ok(()) };
+        let names_one = self.buyer_bound && matches!(caller.kind, Kind::Shop | Kind::Buyer);
+        if names_one && scope.buyer.is_empty() {
             return Err(Refusal::BuyerUnproven { field });
+        }
+        if !caller.speaks_for(scope.buyer) {
+            return Err(Refusal::BuyerMismatch { field });
         }
         Ok(())
     }
@@ -173,11 +198,11 @@ mod tests {
         buyer_bound: true,
         audited: false,
         sale: SaleOf::Field("sale_id"),
-        buyer_field: Some("buyer_id"),
+        buyer: BuyerOf::Field("buyer_id"),
     };
 
     fn caller(name: &str, kind: Kind, sales: Sales) -> Caller {
-        Caller { name: name.to_owned(), kind, sales }
+        Caller { name: name.to_owned(), kind, sales, buyer: None }
     }
 
     fn only(sale: Uuid) -> Sales {
@@ -232,6 +257,33 @@ mod tests {
         assert_eq!(ORDER.covers(&caller("web", Kind::Shop, Sales::All), scope), unproven);
         assert_eq!(ORDER.covers(&caller("ann", Kind::Operator, Sales::All), scope), Ok(()));
         assert_eq!(ORDER.covers(&caller("checkout", Kind::Service, Sales::All), scope), Ok(()));
+    }
+
+    #[test]
+    fn a_buyer_calls_for_itself_alone() {
+        let ann =
+            Caller { buyer: Some("ann".to_owned()), ..caller("web", Kind::Buyer, only(SALE)) };
+        let own = SALE.to_string();
+        for (rule, admitted) in [
+            (ORDER, true),
+            (Rule { buyer_bound: false, ..ORDER }, false),
+            (Rule { buyer_bound: false, buyer: BuyerOf::Record, ..ORDER }, true),
+            (Rule { roles: &[Role::Operator], ..ORDER }, false),
+            (Rule { roles: &[Role::Operator], services: &["web"], ..ORDER }, false),
+            (Rule { roles: &[Role::Anyone], buyer_bound: false, ..ORDER }, true),
+        ] {
+            assert_eq!(rule.admits(&ann).is_ok(), admitted, "{rule:?}");
+        }
+        let covers =
+            |sale: &str, buyer: &str| ORDER.covers(&ann, Scope { sale, buyer, ..Scope::default() });
+        assert_eq!(covers(&own, "ann"), Ok(()));
+        assert_eq!(covers(&own, "Ann"), Err(Refusal::BuyerMismatch { field: "buyer_id" }));
+        assert_eq!(covers(&own, ""), Err(Refusal::BuyerUnproven { field: "buyer_id" }));
+        assert!(matches!(
+            covers(&Uuid::from_u128(8).to_string(), "ann"),
+            Err(Refusal::SaleNotYours { .. })
+        ));
+        assert!(ann.speaks_for("ann") && !ann.speaks_for("eve"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub const MAX_TOKEN_BYTES: usize = 2_048;
 
 pub(crate) const ADMISSION_TYP: &str = "admission+jwt";
 pub(crate) const TICKET_TYP: &str = "ticket+jwt";
+pub(crate) const BUYER_TYP: &str = "flashsale-buyer+jwt";
 
 /// The permission to check out in one sale, once.
 #[derive(Debug, Clone, PartialEq, Eq)]

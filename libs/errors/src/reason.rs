@@ -207,7 +207,7 @@ reasons! {
         "Drop it: nothing readable is left of its order.";
     /// No caller is known.
     CallerUnknown = "CALLER_UNKNOWN", Unauthenticated, Retry::Never, "caller-unknown.md",
-        "Send a key that is known here as `authorization: Bearer fsk_...`.";
+        "Send a key that is known here as `authorization: Bearer fsk_...`, or a known certificate.";
     /// The method is not for the caller's role.
     CallerNotAllowed = "CALLER_NOT_ALLOWED", PermissionDenied, Retry::Never, "caller-not-allowed.md",
         "Call with a key of a role that may: the contract names it at the call.";
@@ -221,4 +221,7 @@ reasons! {
     OrderNotPayable = "ORDER_NOT_PAYABLE", FailedPrecondition, Retry::Never,
         "order-not-payable.md",
         "Read the order; only one that waits for its payment is charged.";
+    /// The buyer's token is another buyer's.
+    BuyerMismatch = "BUYER_MISMATCH", PermissionDenied, Retry::Never, "buyer-mismatch.md",
+        "Name the buyer whom the token is for; one token speaks for one buyer.";
 }

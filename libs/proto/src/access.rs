@@ -3,7 +3,7 @@
 
 use std::{future::Future, sync::Arc};
 
-pub use flashsale_access::{Role, Rule, SaleOf, Scope};
+pub use flashsale_access::{BuyerOf, Role, Rule, SaleOf, Scope};
 use tonic::Status;
 
 include!(concat!(env!("OUT_DIR"), "/rules.rs"));

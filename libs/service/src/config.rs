@@ -12,7 +12,7 @@ use std::{fmt, path::Path};
 use flashsale_telemetry::TelemetryConfig;
 use serde::de::DeserializeOwned;
 
-pub use sections::{AccessConfig, AccessMode, PeerConfig, ServerConfig};
+pub use sections::{AccessConfig, AccessMode, PeerConfig, ServerConfig, Sidecar};
 
 /// Names the TOML file to read.
 pub const FILE_VARIABLE: &str = "FLASHSALE_CONFIG";

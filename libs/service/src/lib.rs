@@ -8,7 +8,7 @@
 pub mod boottime;
 /// The caller of the request that is being served.
 pub mod caller {
-    pub use flashsale_access::{current, reaches, reaches_all};
+    pub use flashsale_access::{current, reaches, reaches_all, speaks_for};
 }
 pub mod config;
 pub mod deadline;
@@ -23,10 +23,11 @@ mod server;
 mod stack;
 mod subrequests;
 mod subscriptions;
+mod watched;
 pub mod wire;
 
 pub use config::{
-    AccessConfig, AccessMode, CommonConfig, PeerConfig, Problem, ServerConfig, Validate,
+    AccessConfig, AccessMode, CommonConfig, PeerConfig, Problem, ServerConfig, Sidecar, Validate,
 };
 pub use drain::Drain;
 pub use hosted::{Hosted, Task};
@@ -35,3 +36,4 @@ pub use program::main;
 pub use server::{Listening, bind, serve};
 pub use subrequests::Subrequests;
 pub use subscriptions::{Permit, Source, Subscription, Subscriptions, TooManyWatchers};
+pub use watched::Watched;

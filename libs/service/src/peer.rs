@@ -4,10 +4,12 @@
 //! a deadline: what is left of the request being served, but never more than the peer's own
 //! ceiling. The transport sends no `grpc-timeout` of its own, so it is set here; and the call also
 //! ends here when it passes, with a typed `DEADLINE_EXCEEDED`. Calls are not repeated: only the
-//! caller knows whether that is safe. It carries the key that this service is known by at the peer;
-//! the file of it is read again while the process runs, so that a key rotates without a restart.
+//! caller knows whether that is safe. It carries the key or the certificate that this service is
+//! known by at the peer; their files are read again while the process runs, so that they rotate
+//! without a restart.
 
 use std::{
+    error::Error as _,
     future::Future as _,
     pin::Pin,
     sync::Arc,
@@ -16,107 +18,79 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use flashsale_access::{Change, Key, Reloaded};
+use flashsale_access::{Key, Reloaded};
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::named_channel::bearer;
 use flashsale_telemetry::propagate;
 use futures::future::BoxFuture;
 use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
-use opentelemetry::{KeyValue, metrics::Gauge};
 use tokio::time::{Instant, Sleep};
 use tonic::{
     Status,
     body::Body,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 use tower::Service;
 use tracing::{Instrument as _, Span};
 
-use crate::{PeerConfig, deadline, methods, stack};
+use crate::{PeerConfig, deadline, methods, stack, watched::Watched};
 
 /// How often an idle connection is asked whether the peer is still there.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// How long the answer to that may take.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the file with the key is looked at again.
-const KEY_RELOAD: Duration = Duration::from_secs(5);
 
 /// A channel of the service `own` to the service `name`, for the generated clients.
 ///
 /// # Errors
-/// When the URL, the authority's certificate or the key cannot be read. A peer that is away is no
-/// error: it may come.
+/// When the URL, the authority's certificate, the own one or the key cannot be read. A peer that is
+/// away is no error: it may come.
 pub fn connect(own: &str, name: &'static str, config: &PeerConfig) -> anyhow::Result<PeerChannel> {
-    let mut endpoint = Endpoint::from_shared(config.url.clone())
+    let endpoint = Endpoint::from_shared(config.url.clone())
         .with_context(|| format!("the URL of the peer {name} cannot be read"))?
         .connect_timeout(Duration::from_millis(config.connect_timeout_ms))
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true);
-    if !config.ca_file.is_empty() {
-        let authority = std::fs::read(&config.ca_file)
-            .with_context(|| format!("the authority of the peer {name} cannot be read"))?;
-        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority));
-        endpoint = endpoint
-            .tls_config(tls)
-            .with_context(|| format!("the authority of the peer {name} cannot be used"))?;
-    }
+    let every = Duration::from_millis(config.reload_ms);
+    let tls_files = config.tls_files_of(own);
+    let (channel, secured) = if tls_files.is_empty() {
+        (Arc::new(endpoint.connect_lazy()), None)
+    } else {
+        let files = Reloaded::open_all(tls_files, every, move |texts| secured(&endpoint, texts))
+            .map_err(|problem| anyhow!("the certificates for the peer {name}: {problem}"))?;
+        let files = Watched::new(format!("peers.{name}.ca_file"), files);
+        (files.current(), Some(Arc::new(files)))
+    };
+    let key = config.key_file_of(own).map(|path| {
+        let file = Reloaded::open(&path, every, header_of)
+            .map_err(|problem| anyhow!("the key for the peer {name}: {problem}"))?;
+        anyhow::Ok(Arc::new(Watched::new(format!("peers.{name}.key_file"), file)))
+    });
     Ok(PeerChannel {
         name,
-        channel: endpoint.connect_lazy(),
+        channel: Channel::clone(&channel),
+        newest: channel,
+        secured,
         ceiling: Duration::from_millis(config.timeout_ms),
-        key: KeyFile::open(own, name, config)?,
+        key: key.transpose()?,
     })
 }
 
-/// The file with this service's own key for a peer.
-#[derive(Debug)]
-struct KeyFile {
-    peer: &'static str,
-    /// The header.
-    file: Reloaded<HeaderValue>,
-    broken: Gauge<u64>,
-}
-
-impl KeyFile {
-    fn open(
-        own: &str,
-        peer: &'static str,
-        config: &PeerConfig,
-    ) -> anyhow::Result<Option<Arc<Self>>> {
-        let Some(path) = config.key_file_of(own) else { return Ok(None) };
-        let file = Reloaded::open(&path, KEY_RELOAD, header_of)
-            .map_err(|problem| anyhow!("the key for the peer {peer}: {problem}"))?;
-        let this = Self { peer, file, broken: stack::keys_broken() };
-        this.tell(0);
-        Ok(Some(Arc::new(this)))
+/// A channel with TLS: of the texts of the peer's authority and, maybe, the own certificate and its
+/// key.
+fn secured(endpoint: &Endpoint, texts: &[String]) -> Result<Channel, String> {
+    let [authority, own @ ..] = texts else { return Err("there is no authority".to_owned()) };
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority));
+    if let [certificate, key] = own {
+        tls = tls.identity(Identity::from_pem(certificate, key));
     }
-
-    fn current(&self) -> HeaderValue {
-        match self.file.refresh() {
-            Some(Change::Taken | Change::Mended) => {
-                tracing::info!(peer = self.peer, "the key has been read again and is in use");
-                self.tell(0);
-            }
-            Some(Change::Broken(problem)) => {
-                tracing::error!(
-                    peer = self.peer,
-                    problem,
-                    "the file of the key is broken; the one before stays in use"
-                );
-                self.tell(1);
-            }
-            None => {}
-        }
-        HeaderValue::clone(&self.file.get())
-    }
-
-    fn tell(&self, broken: u64) {
-        let file = format!("peers.{}.key_file", self.peer);
-        self.broken.record(broken, &[KeyValue::new("file", file)]);
-    }
+    let endpoint = endpoint.clone().tls_config(tls);
+    let endpoint = endpoint
+        .map_err(|error| error.source().map_or(error.to_string(), |cause| cause.to_string()))?;
+    Ok(endpoint.connect_lazy())
 }
 
 fn header_of(text: &str) -> Result<HeaderValue, String> {
@@ -127,9 +101,14 @@ fn header_of(text: &str) -> Result<HeaderValue, String> {
 #[derive(Debug, Clone)]
 pub struct PeerChannel {
     name: &'static str,
+    /// What calls are made on.
     channel: Channel,
+    /// What `channel` is a clone of.
+    newest: Arc<Channel>,
+    /// With TLS: the channel that the present certificates make. Calls in work end on the one before.
+    secured: Option<Arc<Watched<Channel>>>,
     ceiling: Duration,
-    key: Option<Arc<KeyFile>>,
+    key: Option<Arc<Watched<HeaderValue>>>,
 }
 
 impl PeerChannel {
@@ -164,6 +143,13 @@ impl Service<Request<Body>> for PeerChannel {
     type Future = BoxFuture<'static, Result<Response<Body>, Self::Error>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        if let Some(secured) = &self.secured {
+            let newest = secured.current();
+            if !Arc::ptr_eq(&newest, &self.newest) {
+                self.channel = Channel::clone(&newest);
+                self.newest = newest;
+            }
+        }
         Service::<Request<Body>>::poll_ready(&mut self.channel, context)
     }
 
@@ -173,7 +159,7 @@ impl Service<Request<Body>> for PeerChannel {
         let span = self.span(path);
         span.in_scope(|| propagate::inject_http(request.headers_mut()));
         if let Some(key) = &self.key {
-            request.headers_mut().insert(AUTHORIZATION, key.current());
+            request.headers_mut().insert(AUTHORIZATION, HeaderValue::clone(&key.current()));
         }
         if streams {
             return Box::pin(self.channel.call(request).instrument(span));

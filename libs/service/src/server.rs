@@ -4,6 +4,8 @@ mod connections;
 mod grpc_port;
 mod http_port;
 mod readiness;
+mod socket;
+mod tls;
 
 use std::{net::SocketAddr, panic::AssertUnwindSafe, path::Path, sync::Arc, time::Duration};
 
@@ -11,19 +13,16 @@ use anyhow::{Context as _, anyhow};
 use futures::{FutureExt as _, future::join_all};
 use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tonic::{
-    Status,
-    transport::{Identity, Server, ServerTlsConfig},
-};
+use tonic::{Status, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{AccessConfig, Drain, Hosted, ServerConfig, Task, hosted::Ready, methods, stack};
-use connections::Connections;
+use connections::{Connections, Listener};
 use http_port::Readiness;
+use socket::Socket;
 use stack::Door;
+use tls::Tls;
 
-/// How long a caller may take over its side of the TLS handshake.
-const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long connections that were cut may take to notice.
 const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a connection may buffer of a caller's headers, in bytes.
@@ -32,8 +31,8 @@ const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// Serves `hosted` until `drain` is begun and done.
 ///
 /// # Errors
-/// When a port is taken, TLS cannot be set up or the keys cannot be read, and when a background
-/// task has failed.
+/// When a port is taken, the certificate or the keys cannot be read, and when a background task has
+/// failed.
 pub async fn serve(
     name: &'static str,
     server: &ServerConfig,
@@ -54,7 +53,8 @@ pub async fn bind(server: &ServerConfig, access: &AccessConfig) -> anyhow::Resul
     let http = listen(server.http_listen, "server.http_listen").await?;
     let internal = listen_if(&server.internal_listen, "server.internal_listen").await?;
     let routes = listen_if(&server.routes_listen, "server.routes_listen").await?;
-    let tls = tls(server)?;
+    let sidecar = sidecar(&server.sidecar_listen)?;
+    let tls = Tls::open(server, access)?;
     let gate = stack::Gate::open(access)?;
     Ok(Listening {
         grpc_address: grpc.local_addr()?,
@@ -63,6 +63,7 @@ pub async fn bind(server: &ServerConfig, access: &AccessConfig) -> anyhow::Resul
         http,
         internal,
         routes,
+        sidecar,
         tls,
         gate,
         config: server.clone(),
@@ -84,13 +85,13 @@ async fn listen_if(address: &str, key: &str) -> anyhow::Result<Option<TcpListene
     Ok(Some(listen(address, key).await?))
 }
 
-fn tls(server: &ServerConfig) -> anyhow::Result<Option<ServerTlsConfig>> {
-    if server.tls_cert_file.is_empty() {
+/// Listens at the socket for the sidecar, if the configuration names one.
+fn sidecar(path: &str) -> anyhow::Result<Option<Socket>> {
+    if path.is_empty() {
         return Ok(None);
     }
-    let read = |path: &str| std::fs::read(path).with_context(|| format!("{path} cannot be read"));
-    let identity = Identity::from_pem(read(&server.tls_cert_file)?, read(&server.tls_key_file)?);
-    Ok(Some(ServerTlsConfig::new().identity(identity).timeout(TLS_HANDSHAKE_TIMEOUT)))
+    let bound = Socket::bind(Path::new(path));
+    bound.map(Some).with_context(|| format!("server.sidecar_listen {path} cannot be listened on"))
 }
 
 /// The ports, taken but not served yet.
@@ -100,9 +101,10 @@ pub struct Listening {
     http: TcpListener,
     internal: Option<TcpListener>,
     routes: Option<TcpListener>,
+    sidecar: Option<Socket>,
     grpc_address: SocketAddr,
     http_address: SocketAddr,
-    tls: Option<ServerTlsConfig>,
+    tls: Option<Arc<Tls>>,
     gate: Arc<stack::Gate>,
     config: ServerConfig,
 }
@@ -132,7 +134,7 @@ impl Listening {
     /// once.
     ///
     /// # Errors
-    /// When TLS cannot be set up, and when a background task has failed.
+    /// When a background task has failed.
     pub async fn run(
         self,
         name: &'static str,
@@ -144,6 +146,7 @@ impl Listening {
             http,
             internal,
             routes,
+            sidecar,
             grpc_address,
             http_address,
             tls,
@@ -161,24 +164,26 @@ impl Listening {
         let cut = CancellationToken::new();
         let _cut_at_the_end = cut.clone().drop_guard();
 
-        let mut builder = Server::builder()
+        let builder = Server::builder()
             .max_concurrent_streams(config.max_concurrent_streams)
             .http2_keepalive_interval(Some(Duration::from_millis(config.keepalive_interval_ms)))
             .http2_keepalive_timeout(Some(Duration::from_millis(config.keepalive_timeout_ms)))
             .http2_max_header_list_size(MAX_HEADER_BYTES);
-        if let Some(tls) = tls {
-            builder = builder.tls_config(tls).context("the server's certificate cannot be used")?;
-        }
-        let doors = match internal {
+        let grpc = Listener::Tcp(grpc);
+        let mut doors = match internal {
             None => vec![("gRPC server", grpc, Door::All)],
             Some(internal) => vec![
                 ("gRPC server", grpc, Door::Public),
-                ("internal gRPC server", internal, Door::All),
+                ("internal gRPC server", Listener::Tcp(internal), Door::All),
             ],
         };
+        doors.extend(
+            sidecar.map(|socket| ("sidecar's gRPC server", Listener::Sidecar(socket), Door::All)),
+        );
         let shared = stack::Shared::new(&config, gate);
         for (name, listener, door) in doors {
-            let connections = Connections::new(listener, config.max_connections, cut.clone());
+            let connections =
+                Connections::new(listener, tls.clone(), config.max_connections, cut.clone());
             let served = grpc_port::serve(
                 builder.clone(),
                 stack::around(merged.routes.clone(), &config, shared.clone(), door, drain.clone()),
@@ -203,7 +208,8 @@ impl Listening {
             Some(routes) => vec![(http, own), (routes, merged.http)],
         };
         let http_ports = http_ports.into_iter().map(|(listener, router)| {
-            let connections = Connections::new(listener, config.max_connections, cut.clone());
+            let listener = Listener::Tcp(listener);
+            let connections = Connections::new(listener, None, config.max_connections, cut.clone());
             http_port::serve(router, connections, http_stop.clone())
         });
         let http = AbortOnDropHandle::new(tokio::spawn(join_all(http_ports.collect::<Vec<_>>())));

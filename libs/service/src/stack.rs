@@ -15,7 +15,7 @@ use http::{Request, Response};
 use tonic::body::Body;
 use tower::{Service, ServiceBuilder, layer::layer_fn};
 
-pub(crate) use access::{Door, Gate, keys_broken};
+pub(crate) use access::{Door, Gate, Origin, Presented};
 pub(crate) use deadline::{expired, requested as requested_timeout};
 pub(crate) use panics::{panicked, words as panic_words};
 pub(crate) use trace::{Call, Instruments};

@@ -18,14 +18,22 @@ use flashsale_proto::{
     access::RULES,
     named_channel::{Identity, bearer},
 };
+use serde_json::json;
 use tonic::{codegen::http::HeaderValue, transport::Channel};
 use uuid::{Uuid, uuid};
+
+use crate::shop_tokens::ShopTokens;
 
 /// The services that call others or are called by name.
 pub const SERVICES: [&str; 6] =
     ["sale", "inventory", "waiting-room", "checkout", "order-worker", "payment"];
 /// The file that says whose keys are known.
 const KEYS_FILE: &str = "keys.toml";
+/// The file with the public key that the shop signs tokens for its buyers with, and the one with its
+/// private half.
+const BUYER_KEYS_FILE: &str = "buyer-keys.json";
+const TOKENS_FILE: &str = "shop-tokens.secret";
+const TOKENS_KID: &str = "shop-tokens";
 const SHOP: &str = "shop";
 const OTHER_SHOP: &str = "other-shop";
 const OTHER_OPERATOR: &str = "other-operator";
@@ -44,6 +52,7 @@ fn names() -> impl Iterator<Item = &'static str> {
 pub struct KeyFolder {
     path: PathBuf,
     keys: BTreeMap<&'static str, Key>,
+    tokens: ShopTokens,
 }
 
 impl KeyFolder {
@@ -75,8 +84,12 @@ impl KeyFolder {
             write_secret(&path.join(format!("{name}.header")), &header)?;
             keys.insert(name, key);
         }
+        let tokens = ShopTokens::new(TOKENS_KID);
+        write_secret(&path.join(TOKENS_FILE), &tokens.secret())?;
+        let set = json!({ "keys": [tokens.jwk(SHOP)] }).to_string();
+        write_secret(&path.join(BUYER_KEYS_FILE), &set)?;
         write_secret(&path.join(KEYS_FILE), &file)?;
-        Ok(Self { path: path.to_owned(), keys })
+        Ok(Self { path: path.to_owned(), keys, tokens })
     }
 
     /// The keys in the folder `path`.
@@ -89,8 +102,11 @@ impl KeyFolder {
             let text = fs::read_to_string(path.join(format!("{name}.key")))?;
             keys.insert(name, Key::parse(&text).map_err(io::Error::other)?);
         }
+        let secret = fs::read_to_string(path.join(TOKENS_FILE))?;
+        let tokens = ShopTokens::of_secret(TOKENS_KID, &secret)?;
+        fs::metadata(path.join(BUYER_KEYS_FILE))?;
         fs::metadata(path.join(KEYS_FILE))?;
-        Ok(Self { path: path.to_owned(), keys })
+        Ok(Self { path: path.to_owned(), keys, tokens })
     }
 
     /// The keys in a folder in `parent`, made if there are none. Several processes may ask at once.
@@ -100,7 +116,7 @@ impl KeyFolder {
     pub fn open_in(parent: &Path) -> io::Result<Self> {
         // Another folder for other names: one that an older version made lacks some.
         let mut known = DefaultHasher::new();
-        names().for_each(|name| name.hash(&mut known));
+        names().chain([TOKENS_FILE]).for_each(|name| name.hash(&mut known));
         let path = &parent.join(format!("test-keys-{:016x}", known.finish()));
         if let Ok(keys) = Self::read(path) {
             return Ok(keys);
@@ -121,6 +137,16 @@ impl KeyFolder {
     /// The file that says whose the keys are: `access.keys_file`.
     pub fn keys_file(&self) -> PathBuf {
         self.path.join(KEYS_FILE)
+    }
+
+    /// The file with the key that the shop signs its buyers' tokens with: `access.buyer_keys_file`.
+    pub fn buyer_keys_file(&self) -> PathBuf {
+        self.path.join(BUYER_KEYS_FILE)
+    }
+
+    /// What the shop signs its buyers' tokens with.
+    pub fn tokens(&self) -> &ShopTokens {
+        &self.tokens
     }
 
     /// The files of the services' own keys: `peers.<name>.key_file`.
@@ -182,10 +208,14 @@ impl KeyFolder {
     /// The variables that tell a service its own key, and whose keys it knows.
     pub fn env(&self) -> impl Iterator<Item = (String, String)> + use<> {
         let (keys_file, key_file) = (self.keys_file(), self.key_file());
+        let buyer_keys_file = self.buyer_keys_file();
         let peers = ["WAITING_ROOM", "INVENTORY", "CHECKOUT", "PAYMENT"].into_iter();
         peers
             .map(move |peer| (format!("PEERS__{peer}__KEY_FILE"), key_file.clone()))
-            .chain([("ACCESS__KEYS_FILE".to_owned(), keys_file)])
+            .chain([
+                ("ACCESS__KEYS_FILE".to_owned(), keys_file),
+                ("ACCESS__BUYER_KEYS_FILE".to_owned(), buyer_keys_file),
+            ])
             .map(|(key, path)| (format!("FLASHSALE_{key}"), path.display().to_string()))
     }
 

@@ -5,7 +5,8 @@
 //!   fail.
 //! - [`buyer`]: what a buyer says in each call.
 //! - [`fixtures`]: sales, orders and payments that are written into the record.
-//! - [`keys`]: the keys of those who call.
+//! - [`keys`]: the keys of those who call; [`pki`]: certificates; [`shop_tokens`]: what a shop signs
+//!   for its buyers.
 //! - [`testing`]: the same for one test each, services in the process of the test, and generated
 //!   fakes of their peers.
 //!
@@ -14,9 +15,11 @@
 pub mod buyer;
 pub mod fixtures;
 pub mod keys;
+pub mod pki;
 pub mod platform;
 pub mod proxy;
 pub mod servers;
+pub mod shop_tokens;
 pub mod testing;
 
 pub use servers::{

@@ -3,13 +3,16 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use flashsale_access::{Key, Role, SaleOf};
+use flashsale_access::{BuyerOf, Key, Role, SaleOf};
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{
     DESCRIPTORS, NamedChannel,
     access::RULES,
-    checkout::{GetOrderRequest, OrderState, checkout_service_client::CheckoutServiceClient},
-    named_channel::OneKey,
+    checkout::{
+        CancelOrderRequest, GetOrderRequest, OrderState,
+        checkout_service_client::CheckoutServiceClient,
+    },
+    named_channel::{Identity, OneKey},
     order::{ListTransitionsRequest, order_admin_service_client::OrderAdminServiceClient},
     payment::{GetPaymentRequest, RefundRequest, payment_service_client::PaymentServiceClient},
     waitingroom::{
@@ -17,15 +20,20 @@ use flashsale_proto::{
         waiting_room_service_client::WaitingRoomServiceClient,
     },
 };
-use flashsale_service::{AccessConfig, AccessMode, Drain, ServerConfig};
+use flashsale_service::{AccessConfig, Drain, ServerConfig};
 use flashsale_testbed::{
     assert_failure,
     keys::{OTHER_SALE, SERVICES},
+    pki::Authority,
 };
 use nix::sys::signal::{Signal, kill};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
-use tonic::{Request, Status, codegen::http::uri::PathAndQuery, transport::Endpoint};
+use tonic::{
+    Request, Status,
+    codegen::http::{HeaderValue, uri::PathAndQuery},
+    transport::{Channel, Endpoint},
+};
 
 use crate::{
     command::{Flashsale, Said, channel, flashsale, keys, own_home},
@@ -35,7 +43,8 @@ use crate::{
 const SALE_ID: &str = "sale_id";
 
 /// A method, who may call it, what says which sale a request is about, and whether a shop has to
-/// name a buyer. Written here by hand: what the protos say is held against it.
+/// name a buyer. A buyer with a shop's token may call what its shop may call for one buyer: that, and
+/// [`OF_TICKETS`]. Written here by hand: what the protos say is held against it.
 const TABLE: &[(&str, &str, SaleOf, bool)] = &[
     ("sale.v1.SaleService/CreateSale", "shop operator", SaleOf::None, false),
     ("sale.v1.SaleService/UpdateSale", "shop operator", SaleOf::Field(SALE_ID), false),
@@ -178,6 +187,13 @@ const TABLE: &[(&str, &str, SaleOf, bool)] = &[
     ("payment.v1.PaymentAdminService/SetBreaker", "operator", SaleOf::None, false),
 ];
 
+/// The methods that are about the buyer of a ticket.
+const OF_TICKETS: [&str; 3] = [
+    "waitingroom.v1.WaitingRoomService/GetPosition",
+    "waitingroom.v1.WaitingRoomService/WatchPosition",
+    "waitingroom.v1.WaitingRoomService/Leave",
+];
+
 /// The methods of the descriptors, as in the table.
 fn methods() -> BTreeSet<String> {
     let files = FileDescriptorSet::decode(DESCRIPTORS).unwrap().file;
@@ -191,6 +207,24 @@ fn methods() -> BTreeSet<String> {
         }
     }
     methods
+}
+
+/// A buyer's token, sent as a key is.
+#[derive(Debug)]
+struct Token(HeaderValue);
+
+impl Token {
+    /// Calls with it.
+    fn of(channel: &Channel, token: &str) -> NamedChannel {
+        let header = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
+        NamedChannel::new(channel.clone(), Arc::new(Self(header)))
+    }
+}
+
+impl Identity for Token {
+    fn key(&self, _: &str) -> Option<HeaderValue> {
+        Some(self.0.clone())
+    }
 }
 
 /// Calls `method` with an empty request; `None` if it was answered.
@@ -210,9 +244,15 @@ async fn refusal(channel: &NamedChannel, method: &str) -> Option<Status> {
 /// The reasons of the callers' own faults; what else a call fails with is not about who made it.
 fn of_the_caller(status: &Status) -> Option<Reason> {
     let reason = Failure::from_status(status)?.reason();
-    [Reason::CallerUnknown, Reason::CallerNotAllowed, Reason::SaleNotYours, Reason::BuyerUnproven]
-        .contains(&reason)
-        .then_some(reason)
+    [
+        Reason::CallerUnknown,
+        Reason::CallerNotAllowed,
+        Reason::SaleNotYours,
+        Reason::BuyerUnproven,
+        Reason::BuyerMismatch,
+    ]
+    .contains(&reason)
+    .then_some(reason)
 }
 
 #[test]
@@ -231,6 +271,7 @@ fn protos_say_what_the_table_says() {
         let said: Vec<&str> = roles.chain(rule.services.iter().copied()).collect();
         assert_eq!(said.join(" "), *may, "{method}");
         assert_eq!((rule.sale, rule.buyer_bound), (*sale, *buyer_bound), "{method}");
+        assert_eq!(rule.buyer == BuyerOf::Record, OF_TICKETS.contains(method), "{method}");
     }
 }
 
@@ -252,6 +293,8 @@ async fn every_method_is_for_those_whom_the_table_names() {
         ("other operator", with(keys.other_operator())),
     ];
     callers.extend(SERVICES.map(|name| (name, with(keys.service(name)))));
+    let token = keys.tokens().token(about["sale_id"].as_str().unwrap(), "ada");
+    callers.push(("buyer", Token::of(&channel, &token)));
 
     for (method, may, sale, buyer_bound) in TABLE {
         let may: Vec<&str> = may.split(' ').collect();
@@ -261,6 +304,14 @@ async fn every_method_is_for_those_whom_the_table_names() {
                 None
             } else if ["nameless", "stranger"].contains(caller) {
                 Some(Reason::CallerUnknown)
+            } else if *caller == "buyer" {
+                let of_ticket = OF_TICKETS.contains(method);
+                let may = may.contains(&"shop") && (*buyer_bound || of_ticket);
+                match (may, of_ticket) {
+                    (false, _) => Some(Reason::CallerNotAllowed),
+                    (true, true) => None,
+                    (true, false) => Some(Reason::SaleNotYours),
+                }
             } else if !may.contains(&role) {
                 Some(Reason::CallerNotAllowed)
             } else if role != *caller && *sale != SaleOf::Record {
@@ -337,6 +388,31 @@ async fn what_is_of_another_sale_or_buyer_reads_as_not_found() {
     let list = ListTransitionsRequest { order_id: order_id.clone(), ..Default::default() };
     refused!(orders(&other_operator).list_transitions(list.clone()), OrderNotFound);
 
+    // A buyer who calls by itself, with a token of the shop.
+    let endpoint = Endpoint::from_shared(about["grpc"].as_str().unwrap().to_owned()).unwrap();
+    let wire = endpoint.connect().await.unwrap();
+    let by = |sale: &str, buyer: &str| Token::of(&wire, &keys.tokens().token(sale, buyer));
+    let (ada_herself, eve) = (by(&sale_id, buyer), by(&sale_id, "eve"));
+    assert!(checkout(&ada_herself).get_order(get_order(&sale_id, buyer)).await.is_ok());
+    assert!(room(&ada_herself).get_position(position()).await.is_ok());
+    refused!(checkout(&ada_herself).get_order(get_order(&sale_id, "")), BuyerUnproven);
+    refused!(payment(&ada_herself).get_payment(get()), CallerNotAllowed);
+    refused!(checkout(&eve).get_order(get_order(&sale_id, buyer)), BuyerMismatch);
+    refused!(checkout(&eve).get_order(get_order(&sale_id, "eve")), OrderNotFound);
+    let cancel = CancelOrderRequest {
+        request_id: request_id(),
+        sale_id: sale_id.clone(),
+        order_id: order_id.clone(),
+        buyer_id: buyer.to_owned(),
+    };
+    refused!(checkout(&eve).cancel_order(cancel), BuyerMismatch);
+    refused!(room(&eve).get_position(position()), TicketInvalid);
+    let leave = LeaveRequest { request_id: request_id(), ticket: ada.ticket.clone() };
+    refused!(room(&eve).leave(leave), TicketInvalid);
+    let elsewhere = by(&other_sale, buyer);
+    refused!(checkout(&elsewhere).get_order(get_order(&sale_id, buyer)), SaleNotYours);
+    refused!(room(&elsewhere).get_position(position()), TicketInvalid);
+
     // Each of them is there for those whose it is.
     assert!(checkout(&shop).get_order(get_order(&sale_id, buyer)).await.is_ok());
     assert!(payment(&shop).get_payment(get()).await.is_ok());
@@ -408,36 +484,56 @@ fn keys_are_made_listed_and_checked() {
     assert!(broken.err.contains("keys.toml"), "{broken:?}");
 }
 
-/// A server with a certificate of its own and none of our services, and the certificate's file.
-async fn tls_server(folder: &std::path::Path) -> (String, String) {
+/// A server with a certificate and none of our services, which knows the client `ann` by hers.
+async fn tls_server(folder: &std::path::Path) -> String {
     flashsale_testbed::init();
-    let own = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.join(name));
-    std::fs::write(&certificate, own.cert.pem()).unwrap();
-    std::fs::write(&key, own.signing_key.serialize_pem()).unwrap();
-    let text = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    let authority = Authority::new("ours").unwrap();
+    authority.issue(&["127.0.0.1"]).unwrap().write(folder, "server").unwrap();
+    let stranger = Authority::new("a stranger's").unwrap();
+    for (name, authority) in [("ann", &authority), ("eve", &stranger)] {
+        let own = authority.issue(&["ann.example.com"]).unwrap();
+        std::fs::write(folder.join(format!("{name}.pem")), own.certificate + &own.key).unwrap();
+    }
+    std::fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
+    let known = "[[certificate]]\nname = 'ann'\nrole = 'operator'\nsan = 'ann.example.com'\n";
+    std::fs::write(folder.join("keys.toml"), known).unwrap();
+    let text = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let config = ServerConfig {
-        tls_cert_file: text(&certificate),
-        tls_key_file: text(&key),
+        tls_cert_file: text("server.pem"),
+        tls_key_file: text("server.key.pem"),
         ..flashsale_testbed::server_config()
     };
-    let open = AccessConfig { mode: AccessMode::Off, ..AccessConfig::with_keys("") };
-    let listening = flashsale_service::bind(&config, &open).await.unwrap();
+    let access = AccessConfig {
+        client_ca_file: text("ca.pem"),
+        ..AccessConfig::with_keys(&text("keys.toml"))
+    };
+    let listening = flashsale_service::bind(&config, &access).await.unwrap();
     let address = format!("https://{}", listening.grpc_address());
     tokio::spawn(listening.run("test", Vec::new(), Drain::new()));
-    (address, text(&certificate))
+    address
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_command_speaks_tls_to_the_right_authority() {
+async fn the_command_speaks_tls_to_the_right_authority_and_has_a_certificate() {
     let home = own_home();
-    let (address, certificate) = tls_server(home.path()).await;
+    let address = tls_server(home.path()).await;
+    let file = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
     let show = |more: &[&str]| {
         let args = [&["sale", "show", "--addr", address.as_str()], more].concat();
         Said::by(&mut flashsale(home.path(), &args))
     };
-    let trusted = show(&["--ca-file", &certificate]);
+    let (ca, ann, eve) = (file("ca.pem"), file("ann.pem"), file("eve.pem"));
+    let trusted = show(&["--ca-file", &ca, "--cert-file", &ann]);
     assert!(trusted.err.contains("is not this version of flashsale"), "{trusted:?}");
     let stranger = show(&[]);
     assert!(stranger.err.contains("no flashsale answers"), "{stranger:?}");
+    for (more, words) in [
+        (vec!["--ca-file", &ca], "no key"),
+        (vec!["--ca-file", &ca, "--cert-file", &eve], "authority that is not trusted here"),
+        (vec!["--ca-file", &ca, "--cert-file", &ca], "--cert-file, cannot be used"),
+        (vec!["--ca-file", &ca, "--cert-file", "/nowhere.pem"], "/nowhere.pem cannot be read"),
+    ] {
+        let said = show(&more);
+        assert!(said.code != Some(0) && said.err.contains(words), "{words}: {said:?}");
+    }
 }

@@ -92,10 +92,10 @@ impl Platform {
             peers: Peers { payment: Peer::default(), ..known.peers },
             admission: AdmissionSettings {
                 signing_keys_file: Some(keys.display().to_string()),
-                ephemeral_keys: None,
+                ..AdmissionSettings::default()
             },
             // No caller waits for a drain here.
-            server: ServerSettings { drain_delay_ms: Some(0), reflection: None },
+            server: ServerSettings { drain_delay_ms: Some(0), ..ServerSettings::default() },
             ..known
         };
         let services = &mut base.services;

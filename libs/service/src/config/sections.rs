@@ -26,6 +26,9 @@ pub struct ServerConfig {
     /// Where the service's own HTTP routes are served: Stripe's webhook, the keys of admissions.
     /// Empty: at `http_listen`.
     pub routes_listen: String,
+    /// A Unix socket at which the sidecar on this machine hands calls on: all of them are served
+    /// there. Empty: none.
+    pub sidecar_listen: String,
     /// Calls at once on one connection.
     pub max_concurrent_streams: u32,
     /// Connections at once, on each port.
@@ -145,11 +148,13 @@ impl ServerConfig {
         problems
     }
 
-    /// Whether no other machine reaches it over gRPC.
+    /// Whether no other machine reaches it over gRPC. A sidecar may hand on what comes from others.
     fn is_loopback(&self) -> bool {
-        self.addresses()
-            .filter(|(key, _)| ["server.grpc_listen", "server.internal_listen"].contains(key))
-            .all(|(_, address)| address.ip().is_loopback())
+        self.sidecar_listen.is_empty()
+            && self
+                .addresses()
+                .filter(|(key, _)| ["server.grpc_listen", "server.internal_listen"].contains(key))
+                .all(|(_, address)| address.ip().is_loopback())
     }
 
     pub(crate) fn max_deadline(&self) -> Duration {
@@ -173,8 +178,30 @@ pub struct AccessConfig {
     pub mode: AccessMode,
     /// The file of keys ([`flashsale_access::Keys`]). Empty: none.
     pub keys_file: String,
-    /// How often the file is looked at again.
+    /// The authority of clients' certificates, PEM. Empty: no client is asked for one.
+    pub client_ca_file: String,
+    /// The JSON Web Key Set of shops that sign tokens for their buyers
+    /// ([`flashsale_admission::BuyerKeys`]). Empty: buyers do not call by themselves.
+    pub buyer_keys_file: String,
+    /// Whose header about a client's certificate is believed.
+    pub sidecar: Sidecar,
+    /// The secret by which a sidecar shows that it is ours, where it does not come through
+    /// `server.sidecar_listen`. Empty: there is none.
+    pub sidecar_secret_file: String,
+    /// How often these files and the server's certificate are looked at again.
     pub reload_ms: u64,
+}
+
+/// Whose header about a client's certificate is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sidecar {
+    /// No one's.
+    Off,
+    /// `x-forwarded-client-cert`, as Envoy and with it Istio write it.
+    Envoy,
+    /// `l5d-client-id`, as Linkerd writes it.
+    Linkerd,
 }
 
 /// What becomes of a call whose caller may not make it.
@@ -214,7 +241,32 @@ impl AccessConfig {
         if self.reload_ms == 0 {
             problems.push(Problem::new("access.reload_ms", "must be above 0"));
         }
-        problems.extend(missing_file("access.keys_file", &self.keys_file));
+        if !self.client_ca_file.is_empty() && server.tls_cert_file.is_empty() {
+            problems.push(Problem::new(
+                "access.client_ca_file",
+                "needs server.tls_cert_file: without TLS clients present no certificate",
+            ));
+        }
+        let vouches = !(server.sidecar_listen.is_empty() && self.sidecar_secret_file.is_empty());
+        match self.sidecar {
+            Sidecar::Off if vouches => problems.push(Problem::new(
+                "access.sidecar",
+                "must be envoy or linkerd while server.sidecar_listen or access.sidecar_secret_file is set",
+            )),
+            Sidecar::Envoy | Sidecar::Linkerd if !vouches => problems.push(Problem::new(
+                "access.sidecar",
+                "needs server.sidecar_listen or access.sidecar_secret_file: any caller can send such a header",
+            )),
+            Sidecar::Off | Sidecar::Envoy | Sidecar::Linkerd => {}
+        }
+        for (key, path) in [
+            ("access.keys_file", &self.keys_file),
+            ("access.client_ca_file", &self.client_ca_file),
+            ("access.buyer_keys_file", &self.buyer_keys_file),
+            ("access.sidecar_secret_file", &self.sidecar_secret_file),
+        ] {
+            problems.extend(missing_file(key, path));
+        }
         problems
     }
 }
@@ -235,6 +287,12 @@ pub struct PeerConfig {
     /// The file with the key that this service calls with. `*` in it stands for the service's name.
     /// Empty: none.
     pub key_file: String,
+    /// The certificate chain that this service presents, PEM. `*` as in `key_file`. Empty: none.
+    pub tls_cert_file: String,
+    /// Its private key, PEM. Empty: none.
+    pub tls_key_file: String,
+    /// How often these files are looked at again.
+    pub reload_ms: u64,
 }
 
 impl PeerConfig {
@@ -246,7 +304,16 @@ impl PeerConfig {
 
     /// The file with the key of the service `own`.
     pub fn key_file_of(&self, own: &str) -> Option<PathBuf> {
-        (!self.key_file.is_empty()).then(|| PathBuf::from(self.key_file.replace('*', own)))
+        of(own, &self.key_file)
+    }
+
+    /// The files that TLS needs: the authority's and, with a certificate of the service `own`, that
+    /// and its key. Empty without TLS.
+    pub fn tls_files_of(&self, own: &str) -> Vec<PathBuf> {
+        [&self.ca_file, &self.tls_cert_file, &self.tls_key_file]
+            .into_iter()
+            .filter_map(|path| of(own, path))
+            .collect()
     }
 
     /// What is wrong with the section `[peers.<name>]`.
@@ -263,16 +330,32 @@ impl PeerConfig {
             _ => problems
                 .push(Problem::new(key("url"), "must be a URL such as http://inventory:50051")),
         }
-        for (name, value) in
-            [("timeout_ms", self.timeout_ms), ("connect_timeout_ms", self.connect_timeout_ms)]
-        {
+        for (name, value) in [
+            ("timeout_ms", self.timeout_ms),
+            ("connect_timeout_ms", self.connect_timeout_ms),
+            ("reload_ms", self.reload_ms),
+        ] {
             if value == 0 {
                 problems.push(Problem::new(key(name), "must be above 0"));
             }
         }
+        let given = [&self.tls_cert_file, &self.tls_key_file].map(|path| !path.is_empty());
+        if given[0] != given[1] {
+            problems.push(Problem::new(
+                key("tls_cert_file"),
+                format!("must be set together with {}", key("tls_key_file")),
+            ));
+        } else if given[0] && self.ca_file.is_empty() {
+            problems.push(Problem::new(key("tls_cert_file"), "needs an https URL and its ca_file"));
+        }
         problems.extend(missing_file(&key("ca_file"), &self.ca_file));
         problems
     }
+}
+
+/// The file of the service `own` that `path` names, if it names one.
+fn of(own: &str, path: &str) -> Option<PathBuf> {
+    (!path.is_empty()).then(|| PathBuf::from(path.replace('*', own)))
 }
 
 fn missing_file(key: &str, path: &str) -> Option<Problem> {

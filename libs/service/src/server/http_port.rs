@@ -65,7 +65,7 @@ pub(super) async fn serve(router: Router, connections: Connections, stop: Cancel
         let connection = tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = served.join_next() => continue,
-            connection = connections.accept() => connection,
+            connection = connections.accept_plain() => connection,
         };
         let Ok(connection) = connection else { break };
         let service = TowerToHyperService::new(router.clone());

@@ -15,18 +15,19 @@ use std::{
 };
 
 use anyhow::anyhow;
-use flashsale_access::{Caller, Change, Keys, Kind, Refusal, Reloaded, Rule, Sales, Scope};
+use flashsale_access::{
+    Caller, Certified, Keys, Kind, NameError, Refusal, Reloaded, Rule, Sales, Scope,
+};
+use flashsale_admission::{BuyerKeys, ProvenBuyer};
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::access::{Inspect, inspected};
 use futures::{
     FutureExt as _,
     future::{self, BoxFuture},
 };
-use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
-use opentelemetry::{
-    KeyValue,
-    metrics::{Counter, Gauge},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::AUTHORIZATION};
+use opentelemetry::{KeyValue, metrics::Counter};
+use subtle::ConstantTimeEq as _;
 use time::OffsetDateTime;
 use tonic::{Status, body::Body};
 use tower::Service;
@@ -34,27 +35,42 @@ use uuid::Uuid;
 
 use super::refusal::refusal;
 use crate::{
-    config::{AccessConfig, AccessMode},
+    config::{AccessConfig, AccessMode, Sidecar},
     methods,
+    watched::Watched,
 };
 
-/// Tells of files of keys that are broken.
-pub(crate) fn keys_broken() -> Gauge<u64> {
-    flashsale_telemetry::meter()
-        .u64_gauge("flashsale_access_keys_broken")
-        .with_unit("{file}")
-        .with_description("1 while a file of keys is broken or away and an older one is in use.")
-        .build()
+/// The header by which a sidecar says that it is ours, where it does not come through the socket.
+const SIDECAR_SECRET: HeaderName = HeaderName::from_static("x-flashsale-sidecar-secret");
+/// Envoy's header about the client of a connection.
+const FORWARDED_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+/// Linkerd's.
+const CLIENT_ID: HeaderName = HeaderName::from_static("l5d-client-id");
+/// The shortest secret of a sidecar, in bytes.
+const MIN_SIDECAR_SECRET: usize = 32;
+
+/// What a client's certificate is worth: the name in it, or why it is not believed.
+pub(crate) type Presented = Arc<Result<Certified, &'static str>>;
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origin {
+    /// Whether it came through the socket of the sidecar.
+    pub(crate) sidecar: bool,
+    /// The certificate that the client has presented, if one was asked for.
+    pub(crate) certificate: Option<Presented>,
 }
 
 /// Knows the callers, and counts those that are refused.
 pub(crate) struct Gate {
     mode: AccessMode,
-    keys: Option<Reloaded<Keys>>,
+    keys: Option<Watched<Keys>>,
+    buyers: Option<Watched<BuyerKeys>>,
+    sidecar: Sidecar,
+    sidecar_secret: Option<Watched<String>>,
     /// The caller where none is checked.
     unasked: Arc<Caller>,
     refused: Counter<u64>,
-    broken: Gauge<u64>,
 }
 
 impl fmt::Debug for Gate {
@@ -64,24 +80,24 @@ impl fmt::Debug for Gate {
 }
 
 impl Gate {
-    /// Reads the file of keys.
+    /// Reads the files of keys.
     ///
     /// # Errors
-    /// If it cannot be read, or is broken.
+    /// If one cannot be read, or is broken.
     pub(crate) fn open(config: &AccessConfig) -> anyhow::Result<Arc<Self>> {
         let every = Duration::from_millis(config.reload_ms);
-        let keys = (!config.keys_file.is_empty())
-            .then(|| Reloaded::open(Path::new(&config.keys_file), every, known_keys))
-            .transpose()
-            .map_err(|problem| anyhow!("access.keys_file {}: {problem}", config.keys_file))?;
+        let keys = watched("access.keys_file", &config.keys_file, every, known_keys)?;
+        let buyers = watched("access.buyer_keys_file", &config.buyer_keys_file, every, |json| {
+            BuyerKeys::parse(json).map_err(|error| error.to_string())
+        })?;
+        let secret = &config.sidecar_secret_file;
+        let sidecar_secret = watched("access.sidecar_secret_file", secret, every, secret_of)?;
         let meter = flashsale_telemetry::meter();
         let refused = meter
             .u64_counter("flashsale_access_refusals")
             .with_unit("{call}")
             .with_description("Calls refused because of who made them, or for which sale or buyer.")
             .build();
-        let broken = keys_broken();
-        broken.record(0, &of_file());
         // A series that begins at 0 shows its first increase.
         refused.add(
             0,
@@ -90,42 +106,86 @@ impl Gate {
                 KeyValue::new("reason", Reason::CallerUnknown.as_str()),
             ],
         );
-        let unasked =
-            Arc::new(Caller { name: "anyone".to_owned(), kind: Kind::Operator, sales: Sales::All });
-        Ok(Arc::new(Self { mode: config.mode, keys, unasked, refused, broken }))
+        let unasked = Arc::new(Caller {
+            name: "anyone".to_owned(),
+            kind: Kind::Operator,
+            sales: Sales::All,
+            buyer: None,
+        });
+        let (mode, sidecar) = (config.mode, config.sidecar);
+        Ok(Arc::new(Self { mode, keys, buyers, sidecar, sidecar_secret, unasked, refused }))
     }
 
-    /// Reads the file of keys again when it is time.
-    fn refresh(&self) {
-        let Some(keys) = &self.keys else { return };
-        match keys.refresh() {
-            Some(Change::Taken | Change::Mended) => {
-                tracing::info!("the file of keys has been read again and is in use");
-                self.broken.record(0, &of_file());
-            }
-            Some(Change::Broken(problem)) => {
-                tracing::error!(problem, "the file of keys is broken; the one before stays in use");
-                self.broken.record(1, &of_file());
-            }
-            None => {}
+    /// Who makes the call with these headers on a connection of this origin. A key or a token that
+    /// is sent decides, whatever comes with it; then the certificate; then what a sidecar says.
+    fn caller(&self, headers: &HeaderMap, origin: &Origin) -> Result<Arc<Caller>, Refusal> {
+        let now = OffsetDateTime::now_utc();
+        if let Some(sent) = only(headers, &AUTHORIZATION)? {
+            return self.bearer(sent, now);
         }
+        let name = match &origin.certificate {
+            Some(presented) => {
+                let certified = presented.as_ref().as_ref().map_err(|why| Refusal::Unknown(why))?;
+                if now > certified.not_after {
+                    return Err(Refusal::Unknown("the certificate has expired"));
+                }
+                certified.name.clone()
+            }
+            None => self.vouched_for(headers, origin)?.ok_or(Refusal::Unknown(
+                "the call has no key, and its connection no certificate that was asked for",
+            ))?,
+        };
+        self.keys()?.certified(&name, now)
     }
 
-    /// Who sent these headers.
-    fn caller(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
-        let mut sent = headers.get_all(AUTHORIZATION).iter();
-        let header = sent.next().ok_or(Refusal::Unknown("the call has no key"))?;
-        if sent.next().is_some() {
-            return Err(Refusal::Unknown("the call has several authorization headers"));
-        }
+    fn keys(&self) -> Result<Arc<Keys>, Refusal> {
+        let keys = self.keys.as_ref().ok_or(Refusal::Unknown("no keys are known here"))?;
+        Ok(keys.current())
+    }
+
+    /// Whose key or token the header has.
+    fn bearer(&self, header: &HeaderValue, now: OffsetDateTime) -> Result<Arc<Caller>, Refusal> {
         let not_a_key = Refusal::Unknown("the authorization is not `Bearer` and a key");
         let text = header.to_str().map_err(|_| not_a_key.clone())?;
         let (scheme, key) = text.split_once(' ').ok_or_else(|| not_a_key.clone())?;
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(not_a_key);
         }
-        let keys = self.keys.as_ref().ok_or(Refusal::Unknown("no keys are known here"))?.get();
-        keys.caller(key.trim(), OffsetDateTime::now_utc())
+        let key = key.trim();
+        // A token has two dots, a key has none.
+        let (true, Some(buyers)) = (key.contains('.'), &self.buyers) else {
+            return self.keys()?.caller(key, now);
+        };
+        let proven = buyers.current().verify(key, now.unix_timestamp());
+        let ProvenBuyer { shop, sale_id, buyer_id } =
+            proven.map_err(|error| Refusal::Unknown(error.as_str()))?;
+        let sales = Sales::Only([sale_id].into());
+        Ok(Arc::new(Caller { name: shop, kind: Kind::Buyer, sales, buyer: Some(buyer_id) }))
+    }
+
+    /// The name in the client's certificate, as the sidecar beside us has it. `None` without a word
+    /// of it.
+    fn vouched_for(&self, headers: &HeaderMap, origin: &Origin) -> Result<Option<String>, Refusal> {
+        let (header, read): (_, fn(&str) -> Result<String, NameError>) = match self.sidecar {
+            Sidecar::Off => return Ok(None),
+            Sidecar::Envoy => (&FORWARDED_CERT, flashsale_access::forwarded_client),
+            Sidecar::Linkerd => (&CLIENT_ID, flashsale_access::client_id),
+        };
+        let Some(sent) = only(headers, header)? else { return Ok(None) };
+        if !origin.sidecar && !self.is_sidecars(headers)? {
+            return Err(Refusal::Unknown("a sidecar's header came from elsewhere"));
+        }
+        let text = sent.to_str().map_err(|_| Refusal::Unknown(NameError::Header.as_str()))?;
+        read(text).map(Some).map_err(|error| Refusal::Unknown(error.as_str()))
+    }
+
+    /// Whether the headers have the secret that our sidecars add.
+    fn is_sidecars(&self, headers: &HeaderMap) -> Result<bool, Refusal> {
+        let (Some(secret), Some(sent)) = (&self.sidecar_secret, only(headers, &SIDECAR_SECRET)?)
+        else {
+            return Ok(false);
+        };
+        Ok(secret.current().as_bytes().ct_eq(sent.as_bytes()).into())
     }
 
     /// What becomes of a refusal: a failure, or nothing where it is only reported.
@@ -187,9 +247,43 @@ fn known_keys(text: &str) -> Result<Keys, String> {
     if keys.is_empty() { Err("it has no key".to_owned()) } else { Ok(keys) }
 }
 
-/// The label of the gauge of broken files.
-fn of_file() -> [KeyValue; 1] {
-    [KeyValue::new("file", "access.keys_file")]
+/// Watches the file at `path`, if there is one.
+fn watched<T>(
+    key: &'static str,
+    path: &str,
+    every: Duration,
+    parse: impl Fn(&str) -> Result<T, String> + Send + Sync + 'static,
+) -> anyhow::Result<Option<Watched<T>>> {
+    if path.is_empty() {
+        return Ok(None);
+    }
+    let file = Reloaded::open(Path::new(path), every, parse)
+        .map_err(|problem| anyhow!("{key} {path}: {problem}"))?;
+    Ok(Some(Watched::new(key, file)))
+}
+
+/// The secret of the sidecars, in a file.
+fn secret_of(text: &str) -> Result<String, String> {
+    let secret = text.trim();
+    let fits = secret.len() >= MIN_SIDECAR_SECRET && secret.chars().all(|c| c.is_ascii_graphic());
+    if fits {
+        Ok(secret.to_owned())
+    } else {
+        Err(format!("it must have at least {MIN_SIDECAR_SECRET} characters, without spaces"))
+    }
+}
+
+/// The one header of a name. Of several it is not known which one counts.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Refusal> {
+    let mut sent = headers.get_all(name).iter();
+    let first = sent.next();
+    if sent.next().is_some() {
+        return Err(Refusal::Unknown(match *name {
+            AUTHORIZATION => "the call has several authorization headers",
+            _ => "the call has several headers of a sidecar",
+        }));
+    }
+    Ok(first)
 }
 
 /// What a refused caller is told.
@@ -213,6 +307,8 @@ fn failure(refusal: &Refusal) -> Failure {
         }
         Refusal::BuyerUnproven { field } => Failure::new(Reason::BuyerUnproven, what)
             .with_violation(*field, "is empty; a shop names the buyer it calls for"),
+        Refusal::BuyerMismatch { field } => Failure::new(Reason::BuyerMismatch, what)
+            .with_violation(*field, "is not the buyer whom the token is for"),
     }
 }
 
@@ -253,7 +349,6 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        self.gate.refresh();
         let path = request.uri().path();
         let method = methods::find(path);
         let rule = method.and_then(|method| method.rule);
@@ -265,7 +360,8 @@ where
         let known = if off {
             Ok(Arc::clone(&self.gate.unasked))
         } else {
-            self.gate.caller(request.headers())
+            let origin = request.extensions().get::<Origin>();
+            self.gate.caller(request.headers(), origin.unwrap_or(&Origin::default()))
         };
         let admitted = match (&known, rule) {
             _ if self.door == Door::Public && rule.is_some_and(Rule::is_internal) => {
@@ -285,8 +381,10 @@ where
             }
         }
         let caller = known.unwrap_or_else(|_| Arc::clone(&self.gate.unasked));
-        // Nothing below needs it, and nothing below can write it to a log.
-        request.headers_mut().remove(AUTHORIZATION);
+        // Nothing below needs them, and nothing below can write them to a log.
+        for header in [AUTHORIZATION, SIDECAR_SECRET, FORWARDED_CERT, CLIENT_ID] {
+            request.headers_mut().remove(header);
+        }
         let inspect = rule.map(|rule| self.gate.inspect(rule, Arc::clone(&caller)));
         let answer = flashsale_access::within(caller, self.inner.call(request));
         match inspect {

@@ -24,12 +24,12 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::support::{Served, eventually, http_at, serve_for, server_config};
 
-const SALE: &str = "6f1c9a52-31c1-4a2b-9a0e-7f0d4f4f9a11";
-const OTHER_SALE: &str = "0d3b1c2e-7a55-4c55-9a33-8f5f1f0c2b77";
+pub(crate) const SALE: &str = "6f1c9a52-31c1-4a2b-9a0e-7f0d4f4f9a11";
+pub(crate) const OTHER_SALE: &str = "0d3b1c2e-7a55-4c55-9a33-8f5f1f0c2b77";
 
 /// Reads any order, and counts how often a handler ran. Whose caller it was is the order's id.
 #[derive(Debug, Clone)]
-struct Orders(Arc<Semaphore>);
+pub(crate) struct Orders(pub(crate) Arc<Semaphore>);
 
 impl Orders {
     fn answer(&self) -> Option<pb::Order> {
@@ -146,7 +146,7 @@ impl Door {
     }
 }
 
-fn order_of(sale: &str, buyer: &str) -> GetOrderRequest {
+pub(crate) fn order_of(sale: &str, buyer: &str) -> GetOrderRequest {
     GetOrderRequest {
         sale_id: sale.to_owned(),
         order_id: String::new(),

@@ -5,6 +5,7 @@
 mod access;
 mod config;
 mod drain;
+mod names;
 mod peer;
 mod program;
 mod reflection;

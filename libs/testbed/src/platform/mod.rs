@@ -51,10 +51,12 @@ pub fn run_dir() -> anyhow::Result<RunDir> {
     RunDir::create(&Home::locate()?).context("no folder to run in")
 }
 
-/// A program of ours: they are built side by side.
+/// A program of ours: they are built side by side, and tests in a folder among them.
 fn sibling(name: &str, remedy: &str) -> anyhow::Result<PathBuf> {
     let here = std::env::current_exe().context("this program cannot find itself")?;
-    let path = here.with_file_name(name);
+    let folder = here.parent().context("this program is in no folder")?;
+    let folder = folder.parent().filter(|_| folder.ends_with("deps")).unwrap_or(folder);
+    let path = folder.join(name);
     ensure!(path.exists(), "{} is missing: {remedy}", path.display());
     Ok(path)
 }
@@ -218,6 +220,7 @@ impl<S: Services> Platform<S> {
             server: ServerSettings { reflection: Some(true), ..ServerSettings::default() },
             access: AccessSettings {
                 keys_file: Some(self.keys.keys_file().display().to_string()),
+                buyer_keys_file: Some(self.keys.buyer_keys_file().display().to_string()),
                 ..AccessSettings::default()
             },
             peers: self.services.peers().with_key_file(&self.keys.key_file().display().to_string()),

@@ -24,6 +24,8 @@ pub struct Settings {
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct ServerSettings {
     pub drain_delay_ms: Option<u64>,
+    pub tls_cert_file: Option<String>,
+    pub tls_key_file: Option<String>,
     pub reflection: Option<bool>,
 }
 
@@ -32,6 +34,8 @@ pub struct ServerSettings {
 pub struct AccessSettings {
     pub mode: Option<String>,
     pub keys_file: Option<String>,
+    pub buyer_keys_file: Option<String>,
+    pub client_ca_file: Option<String>,
     pub reload_ms: Option<u64>,
 }
 
@@ -64,6 +68,10 @@ pub struct Peer {
     pub url: Option<String>,
     pub timeout_ms: Option<u64>,
     pub key_file: Option<String>,
+    pub ca_file: Option<String>,
+    pub tls_cert_file: Option<String>,
+    pub tls_key_file: Option<String>,
+    pub reload_ms: Option<u64>,
 }
 
 impl Peer {
@@ -77,6 +85,7 @@ impl Peer {
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct AdmissionSettings {
     pub signing_keys_file: Option<String>,
+    pub reload_ms: Option<u64>,
     pub ephemeral_keys: Option<bool>,
 }
 

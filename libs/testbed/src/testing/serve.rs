@@ -79,7 +79,11 @@ pub fn peer_config(url: &str) -> PeerConfig {
 pub async fn serve(hosted: Hosted, drain: Drain) -> TestServer {
     super::init();
     let config = server_config();
-    let access = AccessConfig::with_keys(&super::keys().keys_file().display().to_string());
+    let keys = super::keys();
+    let access = AccessConfig {
+        buyer_keys_file: keys.buyer_keys_file().display().to_string(),
+        ..AccessConfig::with_keys(&keys.keys_file().display().to_string())
+    };
     let (grpc_url, http_url) =
         (format!("http://{}", config.grpc_listen), format!("http://{}", config.http_listen));
     let serving = tokio::spawn({

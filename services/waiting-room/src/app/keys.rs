@@ -3,8 +3,9 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{anyhow, bail};
-use flashsale_access::{Change, Reloaded};
+use flashsale_access::Reloaded;
 use flashsale_admission::Signer;
+use flashsale_service::Watched;
 
 use crate::config::AdmissionConfig;
 
@@ -12,7 +13,7 @@ use crate::config::AdmissionConfig;
 /// restart; or a key that ends with the process.
 #[derive(Debug)]
 pub(crate) enum SigningKeys {
-    File(Reloaded<Signer>),
+    File(Watched<Signer>),
     Ephemeral(Arc<Signer>),
 }
 
@@ -25,6 +26,7 @@ impl SigningKeys {
             let parse = |json: &str| Signer::from_jwks(json).map_err(|error| error.to_string());
             let file = Reloaded::open(Path::new(path), every, parse)
                 .map_err(|problem| anyhow!("the signing keys in {path}: {problem}"))?;
+            let file = Watched::new("admission.signing_keys_file", file);
             return Ok(Arc::new(Self::File(file)));
         }
         if !config.ephemeral_keys {
@@ -40,20 +42,9 @@ impl SigningKeys {
 
     /// The present keys.
     pub(crate) fn current(&self) -> Arc<Signer> {
-        let file = match self {
-            Self::File(file) => file,
-            Self::Ephemeral(signer) => return Arc::clone(signer),
-        };
-        match file.refresh() {
-            Some(Change::Taken | Change::Mended) => {
-                tracing::info!("the file of signing keys has been read again and is in use");
-            }
-            Some(Change::Broken(problem)) => tracing::error!(
-                problem,
-                "the file of signing keys is broken; the one before stays in use"
-            ),
-            None => {}
+        match self {
+            Self::File(file) => file.current(),
+            Self::Ephemeral(signer) => Arc::clone(signer),
         }
-        file.get()
     }
 }

@@ -134,7 +134,7 @@ impl Platform {
             },
             admission: AdmissionSettings {
                 signing_keys_file: Some(self.file("keys.json").display().to_string()),
-                ephemeral_keys: None,
+                ..AdmissionSettings::default()
             },
             mail: MailSettings { timeout_ms: Some(2_000), ..base.mail },
             // A run of seconds cannot wait half a minute for a retry, or for the leases of an
