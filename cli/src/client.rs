@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tonic::{
     Code, Status, TimeoutExpired,
     codegen::http::Uri,
-    transport::{Certificate, ClientTlsConfig, Endpoint},
+    transport::{Certificate, ClientTlsConfig, Endpoint, Identity},
 };
 
 use crate::program::ServerArgs;
@@ -56,6 +56,7 @@ pub struct Target {
     source: Source,
     key_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
+    cert_file: Option<PathBuf>,
     /// Where `flashsale up` leaves the key to call it with.
     up_key_file: fn(&Path) -> PathBuf,
 }
@@ -82,7 +83,7 @@ enum Source {
 impl Target {
     /// The address in `--addr`, else that of a running `flashsale up`, else the default one.
     pub fn find(args: ServerArgs) -> Self {
-        let ServerArgs { addr: given, key_file, ca_file } = args;
+        let ServerArgs { addr: given, key_file, ca_file, cert_file } = args;
         let (addr, source) = match given.filter(|addr| !addr.is_empty()) {
             Some(addr) if addr.contains("://") => (addr, Source::Given),
             Some(addr) => (format!("http://{addr}"), Source::Given),
@@ -91,7 +92,7 @@ impl Target {
                 None => (DEFAULT_ADDR.to_owned(), Source::Default),
             },
         };
-        Self { addr, source, key_file, ca_file, up_key_file }
+        Self { addr, source, key_file, ca_file, cert_file, up_key_file }
     }
 
     /// The same, called as a shop: buyers come through one.
@@ -118,7 +119,7 @@ impl Target {
     /// How to connect to the services.
     ///
     /// # Errors
-    /// If the address is none, or the authority cannot be read.
+    /// If the address is none, or the authority or the certificate cannot be read.
     pub fn endpoint(&self) -> anyhow::Result<Endpoint> {
         let addr = &self.addr;
         let not_an_address = || format!("{addr} is not an address such as {DEFAULT_ADDR}");
@@ -136,15 +137,20 @@ impl Target {
         if !secure {
             return Ok(endpoint);
         }
-        let tls = match &self.ca_file {
-            Some(path) => {
-                let authority = std::fs::read(path)
-                    .with_context(|| format!("{} cannot be read", path.display()))?;
-                ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority))
-            }
+        let read = |path: &Path| {
+            std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))
+        };
+        let mut tls = match &self.ca_file {
+            Some(path) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(path)?)),
             None => ClientTlsConfig::new().with_webpki_roots(),
         };
-        endpoint.tls_config(tls).context("the authority of --ca-file cannot be used")
+        if let Some(path) = &self.cert_file {
+            let both = read(path)?;
+            tls = tls.identity(Identity::from_pem(&both, &both));
+        }
+        endpoint.tls_config(tls).context(
+            "the authority of --ca-file, or the certificate and key of --cert-file, cannot be used",
+        )
     }
 
     /// The key for this address. An address that a folder names gets the key of that folder alone:
@@ -426,7 +432,7 @@ mod tests {
     }
 
     fn at(addr: &str, key_file: Option<PathBuf>) -> Target {
-        Target::find(ServerArgs { addr: Some(addr.to_owned()), key_file, ca_file: None })
+        Target::find(ServerArgs { addr: Some(addr.to_owned()), key_file, ..ServerArgs::default() })
     }
 
     #[test]

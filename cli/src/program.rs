@@ -53,6 +53,9 @@ pub struct ServerArgs {
     /// The authority behind an https address, PEM. Without it, the public ones.
     #[arg(long, global = true, env = "FLASHSALE_CA_FILE")]
     pub ca_file: Option<PathBuf>,
+    /// The certificate to call with at an https address, and its private key, both PEM in one file.
+    #[arg(long, global = true, env = "FLASHSALE_CERT_FILE")]
+    pub cert_file: Option<PathBuf>,
 }
 
 /// Runs a command to its exit code. `asked` is the service that the command calls, if any;
