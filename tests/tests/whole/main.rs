@@ -16,6 +16,7 @@ mod patches;
 mod pipes;
 mod readme;
 mod rebuild;
+mod rotation;
 mod runbook;
 mod sale;
 mod shopper;

@@ -111,7 +111,7 @@ fn alerts_link_to_the_runbook() {
 }
 
 /// A plain GET; the server closes the connection.
-async fn get(url: &str, path: &str) -> String {
+pub(crate) async fn get(url: &str, path: &str) -> String {
     let host = url.trim_start_matches("http://");
     let mut stream = TcpStream::connect(host).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
