@@ -4,8 +4,7 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, TryLockError},
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use arc_swap::ArcSwap;
@@ -14,13 +13,11 @@ use sha2::{Digest as _, Sha256};
 /// What files are read by: their texts, in order, to the value, or why they are broken.
 type Source<T> = Box<dyn Fn(&[String]) -> Result<T, String> + Send + Sync>;
 
-/// The value of one file or of several that belong together, such as a certificate and its key. It
-/// is read again at most once per interval when it is asked for. Files that cannot be read or are
-/// broken leave the value as it was.
+/// The value of one file or of several that belong together, such as a certificate and its key.
+/// Files that cannot be read or are broken when they are looked at again leave the value as it was.
 pub struct Reloaded<T> {
     paths: Vec<PathBuf>,
     parse: Source<T>,
-    every: Duration,
     value: ArcSwap<T>,
     last: Mutex<Last>,
 }
@@ -36,7 +33,6 @@ impl<T: fmt::Debug> fmt::Debug for Reloaded<T> {
 
 #[derive(Debug)]
 struct Last {
-    read_at: Instant,
     /// What was read. Not the texts themselves: they may be secret.
     digest: [u8; 32],
     /// Why the newest texts are not in use.
@@ -61,11 +57,10 @@ impl<T> Reloaded<T> {
     /// If it cannot be read or is broken: a process must not start without it.
     pub fn open(
         path: &Path,
-        every: Duration,
         parse: impl Fn(&str) -> Result<T, String> + Send + Sync + 'static,
     ) -> Result<Self, String> {
         let only = move |texts: &[String]| parse(texts.first().map_or("", String::as_str));
-        Self::open_all(vec![path.to_owned()], every, only)
+        Self::open_all(vec![path.to_owned()], only)
     }
 
     /// Reads files that belong together for the first time; `parse` gets their texts in this order.
@@ -74,7 +69,6 @@ impl<T> Reloaded<T> {
     /// If one cannot be read or is broken.
     pub fn open_all(
         paths: Vec<PathBuf>,
-        every: Duration,
         parse: impl Fn(&[String]) -> Result<T, String> + Send + Sync + 'static,
     ) -> Result<Self, String> {
         let texts = read(&paths)?;
@@ -82,13 +76,8 @@ impl<T> Reloaded<T> {
         Ok(Self {
             paths,
             parse: Box::new(parse),
-            every,
             value: ArcSwap::from_pointee(value),
-            last: Mutex::new(Last {
-                read_at: Instant::now(),
-                digest: digest(&texts),
-                complaint: None,
-            }),
+            last: Mutex::new(Last { digest: digest(&texts), complaint: None }),
         })
     }
 
@@ -97,18 +86,9 @@ impl<T> Reloaded<T> {
         self.value.load_full()
     }
 
-    /// Looks at the files if the last look is older than the interval. While one thread looks, the
-    /// others go on with the old value. `None`: nothing to tell.
+    /// Looks at the files again. `None`: nothing to tell.
     pub fn refresh(&self) -> Option<Change> {
-        let mut last = match self.last.try_lock() {
-            Ok(last) => last,
-            Err(TryLockError::Poisoned(last)) => last.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
-        if last.read_at.elapsed() < self.every {
-            return None;
-        }
-        last.read_at = Instant::now();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = read(&self.paths).and_then(|texts| {
             let digest = digest(&texts);
             if digest == last.digest {
@@ -167,12 +147,12 @@ mod tests {
     fn a_broken_file_leaves_the_old_value() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("number");
-        assert!(Reloaded::open(&path, Duration::ZERO, number).unwrap_err().contains("number"));
+        assert!(Reloaded::open(&path, number).unwrap_err().contains("number"));
         std::fs::write(&path, "x").unwrap();
-        assert!(Reloaded::open(&path, Duration::ZERO, number).is_err());
+        assert!(Reloaded::open(&path, number).is_err());
 
         std::fs::write(&path, "1").unwrap();
-        let file = Reloaded::open(&path, Duration::ZERO, number).unwrap();
+        let file = Reloaded::open(&path, number).unwrap();
         assert_eq!((*file.get(), file.refresh()), (1, None));
         std::fs::write(&path, "2").unwrap();
         assert_eq!((file.refresh(), *file.get()), (Some(Change::Taken), 2));
@@ -193,18 +173,8 @@ mod tests {
         let path = folder.path().join("secret");
         std::fs::write(&path, "4711").unwrap();
         let hidden = |text: &str| Ok(text.len());
-        let file = Reloaded::open(&path, Duration::ZERO, hidden).unwrap();
+        let file = Reloaded::open(&path, hidden).unwrap();
         assert!(!format!("{file:?}").contains("4711"));
-    }
-
-    #[test]
-    fn it_is_read_once_per_interval() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("number");
-        std::fs::write(&path, "1").unwrap();
-        let file = Reloaded::open(&path, Duration::from_secs(3_600), number).unwrap();
-        std::fs::write(&path, "2").unwrap();
-        assert_eq!((file.refresh(), *file.get()), (None, 1));
     }
 
     #[test]
@@ -215,9 +185,9 @@ mod tests {
         let pair = |texts: &[String]| {
             if texts[0] == texts[1] { Ok(texts.concat()) } else { Err("no pair".to_owned()) }
         };
-        assert!(Reloaded::open_all(paths.clone(), Duration::ZERO, pair).is_err());
+        assert!(Reloaded::open_all(paths.clone(), pair).is_err());
         std::fs::write(&paths[1], "1").unwrap();
-        let files = Reloaded::open_all(paths.clone(), Duration::ZERO, pair).unwrap();
+        let files = Reloaded::open_all(paths.clone(), pair).unwrap();
         std::fs::write(&paths[0], "2").unwrap();
         assert_eq!(files.refresh(), Some(Change::Broken("no pair".to_owned())));
         std::fs::write(&paths[1], "2").unwrap();

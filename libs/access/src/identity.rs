@@ -1,7 +1,6 @@
-//! The name in a client's certificate, whether it came to us with the certificate or in the header of
-//! a sidecar that has checked it.
+//! The name in a client's certificate, whether it came to us with the certificate or in the header
+//! of a sidecar that has checked it.
 
-use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 /// The longest name: that of a SPIFFE id.
@@ -38,36 +37,28 @@ impl NameError {
     }
 }
 
-/// What a client's certificate says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certified {
-    /// The name in it: a SPIFFE id or a DNS name.
-    pub name: String,
-    /// When it ends.
-    pub not_after: OffsetDateTime,
-}
-
-impl Certified {
-    /// Reads a certificate in DER. Whether an authority has signed it is not looked at.
-    ///
-    /// # Errors
-    /// If it cannot be read, or has no name or several.
-    pub fn read(der: &[u8]) -> Result<Self, NameError> {
-        let (_, certificate) = X509Certificate::from_der(der).map_err(|_| NameError::Unreadable)?;
-        let names = certificate.subject_alternative_name().map_err(|_| NameError::Unreadable)?;
-        let names = names.map(|extension| extension.value.general_names.as_slice());
-        let names = names.unwrap_or_default();
-        let uris = names.iter().filter_map(|name| match name {
-            GeneralName::URI(uri) => Some(*uri),
-            _ => None,
-        });
-        let dns = names.iter().filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some(*name),
-            _ => None,
-        });
-        let name = the_one(uris, dns)?;
-        Ok(Self { name, not_after: certificate.validity().not_after.to_datetime() })
+/// The name in a client's certificate, given in DER: a SPIFFE id or a DNS name. Whether an
+/// authority has signed it is not looked at.
+///
+/// # Errors
+/// If it cannot be read, or has no name or several.
+pub fn certificate_name(der: &[u8]) -> Result<String, NameError> {
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|_| NameError::Unreadable)?;
+    let names = certificate.subject_alternative_name().map_err(|_| NameError::Unreadable)?;
+    let names = names.map_or(&[][..], |extension| &extension.value.general_names);
+    // Of a name that is no text it is not known whether it is another one.
+    if names.iter().any(|name| matches!(name, GeneralName::Invalid(..))) {
+        return Err(NameError::Odd);
     }
+    let uris = names.iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
+        _ => None,
+    });
+    let dns = names.iter().filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(*name),
+        _ => None,
+    });
+    the_one(uris, dns)
 }
 
 /// The name that counts: the one URI, as SPIFFE has it, or else the one DNS name.
@@ -114,9 +105,9 @@ fn is_dns(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(label)
 }
 
-/// The client in Envoy's header `x-forwarded-client-cert`. Every proxy on the way appends an element
-/// for its own client, so that only the last one was written by the sidecar beside us; what stands
-/// before it may come from anywhere. A header that is malformed at any place is refused whole, as its
+/// The client in Envoy's header `x-forwarded-client-cert`. A proxy appends an element for its own
+/// client, so that only the last one was written by the sidecar beside us; what stands before it
+/// may come from anywhere. A header that is malformed at any place is refused whole, as its
 /// elements cannot be told apart.
 ///
 /// # Errors
@@ -133,6 +124,8 @@ pub fn forwarded_client(header: &str) -> Result<String, NameError> {
                         .iter()
                         .filter(move |(name, _)| name.eq_ignore_ascii_case(key))
                         .map(|(_, value)| value.as_str())
+                        // Envoy writes the key even where the certificate has no such name.
+                        .filter(|value| !value.is_empty())
                 };
                 return the_one(of("URI"), of("DNS"));
             }
@@ -203,6 +196,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use proptest::prelude::*;
+    use rcgen::{CertificateParams, KeyPair, SanType};
 
     use super::*;
 
@@ -266,6 +260,7 @@ mod tests {
                 WEB,
             ),
             ("Hash=b;DNS=web.example.com".to_owned(), "web.example.com"),
+            ("Hash=b;Subject=\"\";URI=;DNS=web.example.com".to_owned(), "web.example.com"),
             (format!("hash=b;uri={WEB}"), WEB),
             (format!("Hash=b;URI=\"{WEB}\""), WEB),
         ] {
@@ -278,7 +273,7 @@ mod tests {
             (format!("URI={EVE};URI={WEB}"), NameError::Several),
             ("DNS=a.example.com;DNS=b.example.com".to_owned(), NameError::Several),
             ("URI=https://shop.example.com".to_owned(), NameError::Odd),
-            ("URI=".to_owned(), NameError::Odd),
+            ("URI=".to_owned(), NameError::NoName),
             (format!("URI={WEB},"), NameError::Header),
             (format!("URI={WEB};"), NameError::Header),
             (format!("Subject=\"x;URI={WEB}"), NameError::Header),
@@ -312,9 +307,40 @@ mod tests {
             }
         }
 
+        /// A certificate with any byte changed is read or refused.
         #[test]
-        fn no_certificate_panics(der in prop::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert!(Certified::read(&der).is_err());
+        fn no_certificate_panics(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let mut der = certificate(&[SanType::URI(WEB.try_into().unwrap())]);
+            let at = at.index(der.len());
+            der[at] = byte;
+            let _ = certificate_name(&der);
         }
+    }
+
+    fn certificate(names: &[SanType]) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names.to_vec();
+        let key = KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn a_certificate_has_one_name() {
+        let uri = |text: &str| SanType::URI(text.try_into().unwrap());
+        let dns = |text: &str| SanType::DnsName(text.try_into().unwrap());
+        let of = |names: &[SanType]| certificate_name(&certificate(names));
+        assert_eq!(of(&[uri(WEB)]).as_deref(), Ok(WEB));
+        assert_eq!(of(&[dns("web.example.com"), uri(WEB)]).as_deref(), Ok(WEB));
+        assert_eq!(of(&[dns("web.example.com")]).as_deref(), Ok("web.example.com"));
+        assert_eq!(of(&[]), Err(NameError::NoName));
+        assert_eq!(of(&[uri(WEB), uri(EVE)]), Err(NameError::Several));
+        assert_eq!(of(&[dns("a.b"), dns("b.c")]), Err(NameError::Several));
+        assert_eq!(of(&[uri("https://web")]), Err(NameError::Odd));
+        // A second name whose bytes are no text.
+        let mut der = certificate(&[uri(WEB), dns("second.example.com")]);
+        let at = der.windows(6).position(|bytes| bytes == b"second").unwrap();
+        der[at] = 0xff;
+        assert_eq!(certificate_name(&der), Err(NameError::Odd));
+        assert_eq!(certificate_name(b"no certificate"), Err(NameError::Unreadable));
     }
 }

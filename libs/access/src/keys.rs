@@ -261,7 +261,7 @@ impl Keys {
     ///
     /// # Errors
     /// [`Refusal::Unknown`] if it is no one's, or no longer.
-    pub fn certified(&self, san: &str, now: OffsetDateTime) -> Result<Arc<Caller>, Refusal> {
+    pub fn with_certificate(&self, san: &str, now: OffsetDateTime) -> Result<Arc<Caller>, Refusal> {
         let unknown = Refusal::Unknown("the certificate's name is unknown");
         let known = self.by_san.get(san).ok_or(unknown)?;
         known.at(now).ok_or(Refusal::Unknown("the certificate's name has expired"))
@@ -444,14 +444,16 @@ mod tests {
         let keys = Keys::parse(&(certificate("web", WEB, &more) + &with_key)).unwrap();
         let end = time::macros::datetime!(2027-06-30 0:00 UTC);
         // It is the same caller as the one with the key of that name.
-        assert_eq!(keys.certified(WEB, end), keys.caller(key.expose(), end));
+        assert_eq!(keys.with_certificate(WEB, end), keys.caller(key.expose(), end));
         assert_eq!(keys.callers().count(), 2);
         for (san, at, words) in [
             (WEB, end + Duration::SECOND, "expired"),
             ("web.shop.example.com", end, "unknown"),
             (key.expose(), end, "unknown"),
         ] {
-            let Err(Refusal::Unknown(why)) = keys.certified(san, at) else { panic!("{words}") };
+            let Err(Refusal::Unknown(why)) = keys.with_certificate(san, at) else {
+                panic!("{words}")
+            };
             assert!(why.contains(words), "{why}");
         }
         for (text, words) in [

@@ -89,10 +89,8 @@ pub enum Refusal {
         kind: Kind,
     },
     /// The request is about a sale that the caller does not reach, or about all of them.
-    #[error("the key of {caller} is for other sales")]
+    #[error("the caller reaches other sales alone")]
     SaleNotYours {
-        /// The caller's name.
-        caller: String,
         /// The field that names the sale, if the request has one.
         field: Option<&'static str>,
         /// Whether the request named one.
@@ -144,11 +142,9 @@ impl Rule {
             return Err(Refusal::NotAllowed { caller: caller.name.clone(), kind: caller.kind });
         }
         match (&self.sale, &caller.sales) {
-            (SaleOf::None, Sales::Only(_)) if !self.is_public() => Err(Refusal::SaleNotYours {
-                caller: caller.name.clone(),
-                field: None,
-                named: false,
-            }),
+            (SaleOf::None, Sales::Only(_)) if !self.is_public() => {
+                Err(Refusal::SaleNotYours { field: None, named: false })
+            }
             _ => Ok(()),
         }
     }
@@ -165,7 +161,6 @@ impl Rule {
             let reached = Uuid::parse_str(scope.sale).is_ok_and(|sale| sales.contains(&sale));
             if !reached {
                 return Err(Refusal::SaleNotYours {
-                    caller: caller.name.clone(),
                     field: Some(field),
                     named: !scope.sale.is_empty(),
                 });
@@ -239,8 +234,7 @@ mod tests {
         assert_eq!(ORDER.covers(&shop, scope(&own.to_uppercase())), Ok(()));
         let other = Uuid::from_u128(8).to_string();
         for (sale, named) in [(other.as_str(), true), ("", false), ("7", true)] {
-            let refusal =
-                Refusal::SaleNotYours { caller: "web".to_owned(), field: Some("sale_id"), named };
+            let refusal = Refusal::SaleNotYours { field: Some("sale_id"), named };
             assert_eq!(ORDER.covers(&shop, scope(sale)), Err(refusal), "{sale:?}");
         }
         let everywhere = Rule { sale: SaleOf::None, ..ORDER };
@@ -296,7 +290,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn outside_a_request_nobody_reaches_a_sale() {
+    async fn outside_a_request_no_caller_reaches_a_sale() {
         use std::sync::Arc;
         assert!(!crate::reaches(SALE));
         assert!(crate::current().is_none());

@@ -77,7 +77,7 @@ impl BuyerTokenError {
             }
             Self::OtherSale => "the buyer's token is for a sale that its key is not for",
             Self::TooLong => "the buyer's token lives for longer than 300 seconds",
-            Self::Early => "the buyer's token was issued in the future",
+            Self::Early => "the buyer's token begins in the future",
             Self::Expired => "the buyer's token has expired",
         }
     }
@@ -131,6 +131,7 @@ struct Claims {
     sub: String,
     iat: i64,
     exp: i64,
+    nbf: Option<i64>,
 }
 
 impl BuyerKeys {
@@ -164,6 +165,8 @@ impl BuyerKeys {
                 return Err(wrong("has no sales: name them, or leave the member out for all"));
             }
             let sales = sales.map(BTreeSet::from_iter);
+            // A point that is not on the curve would be found with the first token.
+            key.verifying()?;
             let key = ShopKey { key: key.decoding()?, shop, sales };
             Ok((kid, key))
         });
@@ -190,7 +193,7 @@ impl BuyerKeys {
         let claims = jsonwebtoken::decode::<Claims>(token, key, &CLAIMS)
             .map_err(|_| BuyerTokenError::Unproven)?
             .claims;
-        let Claims { aud: sale_id, sub: buyer_id, iat, exp } = claims;
+        let Claims { aud: sale_id, sub: buyer_id, iat, exp, nbf } = claims;
         if buyer_id.is_empty() {
             return Err(BuyerTokenError::Unproven);
         }
@@ -200,7 +203,7 @@ impl BuyerKeys {
         if exp.saturating_sub(iat) > MAX_BUYER_TOKEN_S {
             return Err(BuyerTokenError::TooLong);
         }
-        if iat > now_s.saturating_add(LEEWAY_S) {
+        if iat.max(nbf.unwrap_or(iat)) > now_s.saturating_add(LEEWAY_S) {
             return Err(BuyerTokenError::Early);
         }
         if now_s >= exp.saturating_add(LEEWAY_S) {
@@ -321,6 +324,8 @@ mod tests {
                 ),
                 E::Early,
             ),
+            ("not before later", saying("nbf", json!(NOW + 6)), E::Early),
+            ("nbf no time", saying("nbf", json!("now")), E::Unproven),
             ("expired", saying("exp", json!(NOW - 5)), E::Expired),
             ("nothing", String::new(), E::Malformed),
             ("too big", "x".repeat(MAX_TOKEN_BYTES + 1), E::Malformed),

@@ -213,7 +213,7 @@ reasons! {
         "Call with a key of a role that may: the contract names it at the call.";
     /// The key is for other sales.
     SaleNotYours = "SALE_NOT_YOURS", PermissionDenied, Retry::Never, "sale-not-yours.md",
-        "Name a sale that the key is for, or call with a key for all sales.";
+        "Name a sale that the caller reaches, or call as one that reaches all sales.";
     /// A shop has to name the buyer.
     BuyerUnproven = "BUYER_UNPROVEN", PermissionDenied, Retry::Never, "buyer-unproven.md",
         "Name the buyer the call is for; only operators read without one.";

@@ -10,6 +10,7 @@ pub mod boottime;
 pub mod caller {
     pub use flashsale_access::{current, reaches, reaches_all, speaks_for};
 }
+mod clients;
 pub mod config;
 pub mod deadline;
 mod drain;
@@ -17,6 +18,7 @@ mod hosted;
 mod methods;
 pub mod page;
 pub mod peer;
+mod pem;
 mod periodic;
 mod program;
 mod server;

@@ -18,7 +18,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use flashsale_access::{Key, Reloaded};
+use flashsale_access::Key;
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::named_channel::bearer;
 use flashsale_telemetry::propagate;
@@ -34,7 +34,7 @@ use tonic::{
 use tower::Service;
 use tracing::{Instrument as _, Span};
 
-use crate::{PeerConfig, deadline, methods, stack, watched::Watched};
+use crate::{PeerConfig, deadline, methods, pem, stack, watched::Watched};
 
 /// How often an idle connection is asked whether the peer is still there.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -55,35 +55,71 @@ pub fn connect(own: &str, name: &'static str, config: &PeerConfig) -> anyhow::Re
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true);
     let every = Duration::from_millis(config.reload_ms);
+    let connect_timeout = Duration::from_millis(config.connect_timeout_ms);
     let tls_files = config.tls_files_of(own);
-    let (channel, secured) = if tls_files.is_empty() {
-        (Arc::new(endpoint.connect_lazy()), None)
+    let wire = if tls_files.is_empty() {
+        Wire::Plain(endpoint.connect_lazy())
     } else {
-        let files = Reloaded::open_all(tls_files, every, move |texts| secured(&endpoint, texts))
+        let parse = move |texts: &[String]| secured(&endpoint, connect_timeout, texts);
+        let files = Watched::open(format!("peers.{name}.ca_file"), tls_files, every, parse)
             .map_err(|problem| anyhow!("the certificates for the peer {name}: {problem}"))?;
-        let files = Watched::new(format!("peers.{name}.ca_file"), files);
-        (files.current(), Some(Arc::new(files)))
+        Wire::Secured { files, held: None }
     };
     let key = config.key_file_of(own).map(|path| {
-        let file = Reloaded::open(&path, every, header_of)
-            .map_err(|problem| anyhow!("the key for the peer {name}: {problem}"))?;
-        anyhow::Ok(Arc::new(Watched::new(format!("peers.{name}.key_file"), file)))
+        let parse = |texts: &[String]| header_of(texts.first().map_or("", String::as_str));
+        Watched::open(format!("peers.{name}.key_file"), vec![path], every, parse)
+            .map_err(|problem| anyhow!("the key for the peer {name}: {problem}"))
     });
-    Ok(PeerChannel {
-        name,
-        channel: Channel::clone(&channel),
-        newest: channel,
-        secured,
-        ceiling: Duration::from_millis(config.timeout_ms),
-        key: key.transpose()?,
-    })
+    let ceiling = Duration::from_millis(config.timeout_ms);
+    Ok(PeerChannel { name, wire, ceiling, key: key.transpose()? })
+}
+
+/// What calls are made on.
+#[derive(Debug, Clone)]
+enum Wire {
+    Plain(Channel),
+    /// With TLS: the channel that the present certificates make, and the one that this clone took
+    /// when it was last made ready. Calls in work end on the one they began on.
+    Secured {
+        files: Arc<Watched<Channel>>,
+        held: Option<(Arc<Channel>, Channel)>,
+    },
+}
+
+impl Wire {
+    /// The channel of the present certificates.
+    fn newest(&mut self) -> &mut Channel {
+        match self {
+            Self::Plain(channel) => channel,
+            Self::Secured { files, held } => {
+                let newest = files.current();
+                let old = held.take().filter(|(of, _)| Arc::ptr_eq(of, &newest));
+                let (_, channel) = held.insert(old.unwrap_or_else(|| {
+                    let channel = Channel::clone(&newest);
+                    (newest, channel)
+                }));
+                channel
+            }
+        }
+    }
+
+    /// The channel that was made ready.
+    fn ready(&mut self) -> &mut Channel {
+        match self {
+            Self::Secured { held: Some((_, channel)), .. } => channel,
+            other => other.newest(),
+        }
+    }
 }
 
 /// A channel with TLS: of the texts of the peer's authority and, maybe, the own certificate and its
 /// key.
-fn secured(endpoint: &Endpoint, texts: &[String]) -> Result<Channel, String> {
+fn secured(endpoint: &Endpoint, timeout: Duration, texts: &[String]) -> Result<Channel, String> {
     let [authority, own @ ..] = texts else { return Err("there is no authority".to_owned()) };
-    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority));
+    // The transport would take a file without any for one that trusts none.
+    pem::authorities(authority)?;
+    let authority = Certificate::from_pem(authority);
+    let mut tls = ClientTlsConfig::new().ca_certificate(authority).timeout(timeout);
     if let [certificate, key] = own {
         tls = tls.identity(Identity::from_pem(certificate, key));
     }
@@ -101,12 +137,7 @@ fn header_of(text: &str) -> Result<HeaderValue, String> {
 #[derive(Debug, Clone)]
 pub struct PeerChannel {
     name: &'static str,
-    /// What calls are made on.
-    channel: Channel,
-    /// What `channel` is a clone of.
-    newest: Arc<Channel>,
-    /// With TLS: the channel that the present certificates make. Calls in work end on the one before.
-    secured: Option<Arc<Watched<Channel>>>,
+    wire: Wire,
     ceiling: Duration,
     key: Option<Arc<Watched<HeaderValue>>>,
 }
@@ -143,14 +174,7 @@ impl Service<Request<Body>> for PeerChannel {
     type Future = BoxFuture<'static, Result<Response<Body>, Self::Error>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if let Some(secured) = &self.secured {
-            let newest = secured.current();
-            if !Arc::ptr_eq(&newest, &self.newest) {
-                self.channel = Channel::clone(&newest);
-                self.newest = newest;
-            }
-        }
-        Service::<Request<Body>>::poll_ready(&mut self.channel, context)
+        Service::<Request<Body>>::poll_ready(self.wire.newest(), context)
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
@@ -162,7 +186,7 @@ impl Service<Request<Body>> for PeerChannel {
             request.headers_mut().insert(AUTHORIZATION, HeaderValue::clone(&key.current()));
         }
         if streams {
-            return Box::pin(self.channel.call(request).instrument(span));
+            return Box::pin(self.wire.ready().call(request).instrument(span));
         }
 
         let asked = stack::requested_timeout(request.headers());
@@ -173,7 +197,7 @@ impl Service<Request<Body>> for PeerChannel {
         }
         request.headers_mut().insert(deadline::HEADER, header(timeout));
         let deadline = Instant::now() + timeout;
-        let answer = self.channel.call(request);
+        let answer = self.wire.ready().call(request);
         Box::pin(
             async move {
                 tokio::select! {

@@ -15,7 +15,7 @@ use http::{Request, Response};
 use tonic::body::Body;
 use tower::{Service, ServiceBuilder, layer::layer_fn};
 
-pub(crate) use access::{Door, Gate, Origin, Presented};
+pub(crate) use access::{Door, Gate, Origin};
 pub(crate) use deadline::{expired, requested as requested_timeout};
 pub(crate) use panics::{panicked, words as panic_words};
 pub(crate) use trace::{Call, Instruments};
@@ -59,7 +59,8 @@ pub(crate) fn around(
         // Around everything that can panic, inside the span, so that the incident carries the trace
         // id.
         .layer(layer_fn(panics::Panics::new))
-        // Before anything of the request is read or waited for: a stranger costs a look at a table.
+        // Before anything of the request is read or waited for: a stranger costs a look at a table,
+        // or one signature.
         .layer(layer_fn(move |inner| access::Access::new(inner, Arc::clone(&gate), door)))
         // Before the call counts as in work: an expired call is answered at once.
         .layer(layer_fn(move |inner| deadline::Deadline::new(inner, max_deadline)))

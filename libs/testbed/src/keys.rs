@@ -29,8 +29,8 @@ pub const SERVICES: [&str; 6] =
     ["sale", "inventory", "waiting-room", "checkout", "order-worker", "payment"];
 /// The file that says whose keys are known.
 const KEYS_FILE: &str = "keys.toml";
-/// The file with the public key that the shop signs tokens for its buyers with, and the one with its
-/// private half.
+/// The file with the public key that the shop signs tokens for its buyers with, and the one with
+/// its private half.
 const BUYER_KEYS_FILE: &str = "buyer-keys.json";
 const TOKENS_FILE: &str = "shop-tokens.secret";
 const TOKENS_KID: &str = "shop-tokens";

@@ -34,11 +34,7 @@ impl Authority {
     /// # Errors
     /// None that a test could do something about.
     pub fn new(name: &str) -> Result<Self, rcgen::Error> {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        CertifiedIssuer::self_signed(params, KeyPair::generate()?).map(Self)
+        CertifiedIssuer::self_signed(authority(name), KeyPair::generate()?).map(Self)
     }
 
     /// Its certificate, PEM.
@@ -55,6 +51,23 @@ impl Authority {
         self.issue_until(names, OffsetDateTime::now_utc() + Duration::DAY)
     }
 
+    /// The same, of a server alone.
+    ///
+    /// # Errors
+    /// If a name is not ASCII.
+    pub fn issue_for_servers(&self, names: &[&str]) -> Result<Issued, rcgen::Error> {
+        let not_after = OffsetDateTime::now_utc() + Duration::DAY;
+        self.sign(names, not_after, vec![ExtendedKeyUsagePurpose::ServerAuth])
+    }
+
+    /// An authority that this one has signed for.
+    ///
+    /// # Errors
+    /// None that a test could do something about.
+    pub fn delegate(&self, name: &str) -> Result<Self, rcgen::Error> {
+        CertifiedIssuer::signed_by(authority(name), KeyPair::generate()?, &self.0).map(Self)
+    }
+
     /// The same, with its end.
     ///
     /// # Errors
@@ -63,6 +76,16 @@ impl Authority {
         &self,
         names: &[&str],
         not_after: OffsetDateTime,
+    ) -> Result<Issued, rcgen::Error> {
+        let usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(names, not_after, usages)
+    }
+
+    fn sign(
+        &self,
+        names: &[&str],
+        not_after: OffsetDateTime,
+        usages: Vec<ExtendedKeyUsagePurpose>,
     ) -> Result<Issued, rcgen::Error> {
         let mut params = CertificateParams::default();
         for name in names {
@@ -74,12 +97,19 @@ impl Authority {
         }
         params.not_before = not_after - Duration::DAY * 2;
         params.not_after = not_after;
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = usages;
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.0)?;
         Ok(Issued { certificate: certificate.pem(), key: key.serialize_pem() })
     }
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    params
 }
 
 impl Issued {

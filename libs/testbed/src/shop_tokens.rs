@@ -1,5 +1,5 @@
-//! What a shop does that signs tokens for its buyers: written with a plain signature, as a shop's own
-//! library would, and not with what verifies them.
+//! What a shop does that signs tokens for its buyers: written with a plain signature, as a shop's
+//! own library would, and not with what verifies them.
 
 use std::io;
 

@@ -43,8 +43,8 @@ use crate::{
 const SALE_ID: &str = "sale_id";
 
 /// A method, who may call it, what says which sale a request is about, and whether a shop has to
-/// name a buyer. A buyer with a shop's token may call what its shop may call for one buyer: that, and
-/// [`OF_TICKETS`]. Written here by hand: what the protos say is held against it.
+/// name a buyer. A buyer with a shop's token may call what its shop may call for one buyer: that,
+/// and [`OF_TICKETS`]. Written here by hand: what the protos say is held against it.
 const TABLE: &[(&str, &str, SaleOf, bool)] = &[
     ("sale.v1.SaleService/CreateSale", "shop operator", SaleOf::None, false),
     ("sale.v1.SaleService/UpdateSale", "shop operator", SaleOf::Field(SALE_ID), false),

@@ -1,5 +1,5 @@
-//! Every key and certificate of a platform is replaced while a sale runs on it, each in the order
-//! that docs/security.md gives, and no call fails.
+//! The keys of a shop, those that sign admissions, and every certificate of a platform are replaced
+//! while a sale runs on it, each in the order that docs/security.md gives, and no call fails.
 
 use std::{
     fs,
@@ -16,7 +16,9 @@ use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{
     Money, NamedChannel,
     checkout::{Line, OrderState, checkout_service_client::CheckoutServiceClient},
-    inventory::{GetStockRequest, inventory_service_client::InventoryServiceClient},
+    inventory::{
+        ListAdjustmentsRequest, inventory_admin_service_client::InventoryAdminServiceClient,
+    },
     named_channel::{Identity, OneKey, bearer},
     sale::{
         CreateSaleRequest, GetSaleRequest, Item, RoomSettings, SaleSettings, StartSaleRequest,
@@ -33,7 +35,7 @@ use flashsale_testbed::{
     buyer::Buyer,
     eventually,
     keys::{KeyFolder, SERVICES, write_secret},
-    pki::Authority,
+    pki::{Authority, Issued},
     platform::{
         AccessSettings, AdmissionSettings, Apart, PaymentSettings, Peer, Peers, Platform,
         PlatformOptions, ServerSettings, Service, Settings, StripeOptions, migrated, run_dir,
@@ -44,7 +46,7 @@ use serde_json::{Value, json};
 use tonic::{
     Code, Status,
     codegen::http::HeaderValue,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity as TlsIdentity},
 };
 use uuid::Uuid;
 
@@ -85,7 +87,8 @@ struct House {
     tokens: RwLock<ShopTokens>,
     /// The authorities that the shop trusts, PEM.
     trusted: RwLock<String>,
-    placed: AtomicUsize,
+    /// How often each of the buyers' lines has gone round.
+    rounds: [AtomicUsize; BUYERS],
     over: AtomicBool,
 }
 
@@ -167,7 +170,7 @@ impl House {
             tokens: RwLock::new(keys.tokens().clone()),
             trusted: RwLock::new(authority.pem()),
             platform,
-            placed: AtomicUsize::new(0),
+            rounds: Default::default(),
             over: AtomicBool::new(false),
         }
     }
@@ -193,8 +196,12 @@ impl House {
         &self,
         service: &Service,
         trusted: &str,
+        own: Option<&Issued>,
     ) -> Result<Channel, tonic::transport::Error> {
-        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(trusted));
+        let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(trusted));
+        if let Some(own) = own {
+            tls = tls.identity(TlsIdentity::from_pem(&own.certificate, &own.key));
+        }
         let url = service.url().replace("http://", "https://");
         Endpoint::from_shared(url).unwrap().tls_config(tls).unwrap().connect().await
     }
@@ -202,7 +209,7 @@ impl House {
     /// A new connection of the shop to a service.
     async fn shop(&self, service: &Service) -> NamedChannel {
         let trusted = self.trusted.read().unwrap().clone();
-        let channel = self.connect(service, &trusted).await.expect("no connection fails");
+        let channel = self.connect(service, &trusted, None).await.expect("no connection fails");
         NamedChannel::new(channel, self.shop.clone())
     }
 
@@ -240,8 +247,8 @@ impl House {
         sale.sale_id
     }
 
-    /// Buyers one after the other, until the sale is over: each stands in line and buys. Every other
-    /// one places the order by itself.
+    /// Buyers one after the other, until the sale is over: each stands in line and buys. Every
+    /// other one places the order by itself.
     async fn buyers(&self, sale_id: &str, which: usize) {
         let services = &self.platform.services;
         let mut number = 0;
@@ -271,7 +278,6 @@ impl House {
             let place =
                 buyer.place(Uuid::new_v4(), String::new(), lines, admission, "pm_card_visa");
             let placed = checkout.place_order(place).await.expect("no call fails").into_inner();
-            self.placed.fetch_add(1, Ordering::SeqCst);
             let order_id = placed.order.unwrap().order_id;
             eventually("the order is confirmed", || async {
                 let order = checkout.clone().get_order(buyer.get(&order_id)).await;
@@ -279,14 +285,18 @@ impl House {
                 (order.state() == OrderState::Confirmed).then_some(())
             })
             .await;
+            self.rounds[which].fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    /// Waits until more orders were placed: what was changed before has been in use.
+    /// Waits until each line of buyers has gone round twice: the second round began after what was
+    /// changed before, and nothing of before that is left.
     async fn goes_on(&self) {
-        let before = self.placed.load(Ordering::SeqCst);
+        let rounds = || self.rounds.each_ref().map(|rounds| rounds.load(Ordering::SeqCst));
+        let before = rounds();
         eventually("the sale goes on", || async {
-            (self.placed.load(Ordering::SeqCst) >= before + 2 * BUYERS).then_some(())
+            let pairs = before.iter().zip(rounds());
+            pairs.into_iter().all(|(before, now)| now >= before + 2).then_some(())
         })
         .await;
     }
@@ -303,8 +313,8 @@ impl House {
         .await;
     }
 
-    /// Whether sale, waiting-room, checkout and inventory know a key, each asked by a call that no
-    /// buyer makes.
+    /// Whether sale, waiting-room and inventory know a key, each asked by a call that neither a
+    /// buyer nor a service makes.
     async fn knows(&self, key: &Key, sale_id: &str) -> [bool; 3] {
         let services = &self.platform.services;
         let with =
@@ -321,16 +331,11 @@ impl House {
         let sale_id = || sale_id.to_owned();
         let mut sales = SaleServiceClient::new(with(&services.sale).await);
         let mut room = WaitingRoomAdminServiceClient::new(with(&services.waiting_room).await);
-        let mut stock = InventoryServiceClient::new(with(&services.inventory).await);
+        let mut stock = InventoryAdminServiceClient::new(with(&services.inventory).await);
         [
             known(sales.get_sale(GetSaleRequest { sale_id: sale_id() }).await.map(drop)),
             known(room.get_room(GetRoomRequest { sale_id: sale_id() }).await.map(drop)),
-            known(
-                stock
-                    .get_stock(GetStockRequest { sale_id: sale_id(), ..Default::default() })
-                    .await
-                    .map(drop),
-            ),
+            known(stock.list_adjustments(adjustments(sale_id())).await.map(drop)),
         ]
     }
 
@@ -394,42 +399,55 @@ impl House {
         let both = old.pem() + &new.pem();
         write_secret(&self.file("ca.pem"), &both).unwrap();
         (*self.trusted.write().unwrap()).clone_from(&both);
-        self.all_have_read_the_authority(1).await;
+        self.all_have_read(1, 1).await;
         issue(new, self.platform.folder());
         for service in self.all() {
             eventually("the new certificate is presented", || async {
-                self.connect(service, &new.pem()).await.ok()
+                self.connect(service, &new.pem(), None).await.ok()
             })
             .await;
         }
-        self.all_have_read_the_authority(2).await;
+        self.all_have_read(1, 2).await;
         self.goes_on().await;
         write_secret(&self.file("ca.pem"), &new.pem()).unwrap();
         *self.trusted.write().unwrap() = new.pem();
-        self.all_have_read_the_authority(3).await;
+        self.all_have_read(2, 3).await;
         self.goes_on().await;
         for service in self.all() {
-            let stranger = self.connect(service, &old.pem()).await;
+            let stranger = self.connect(service, &old.pem(), None).await;
             assert!(stranger.is_err(), "{} presents its old certificate", service.name());
         }
     }
 
-    /// Waits until those that call others all the time have read their certificates again. What is
-    /// used less often reads them with its next call.
-    async fn all_have_read_the_authority(&self, times: usize) {
+    /// Waits until every service has read the authorities again, and the certificates for its
+    /// peers. `clients` and `peers` say for how many times.
+    async fn all_have_read(&self, clients: usize, peers: usize) {
         let services = &self.platform.services;
-        for (service, peer) in [
-            (&services.checkout, "peers.inventory.ca_file"),
-            (&services.worker, "peers.inventory.ca_file"),
-            (&services.worker, "peers.payment.ca_file"),
-            (&services.waiting_room, "peers.inventory.ca_file"),
-            (&services.waiting_room, "peers.checkout.ca_file"),
+        for service in self.all() {
+            self.has_read(service, "access.client_ca_file", clients).await;
+        }
+        for (service, names) in [
+            (&services.sale, &["inventory", "waiting-room"][..]),
+            (&services.waiting_room, &["inventory", "checkout"]),
+            (&services.checkout, &["inventory"]),
+            (&services.inventory, &["waiting-room"]),
+            (&services.worker, &["inventory", "payment"]),
         ] {
-            self.has_read(service, peer, times).await;
+            for name in names {
+                self.has_read(service, &format!("peers.{name}.ca_file"), peers).await;
+            }
         }
-        for service in [&services.checkout, &services.inventory, &services.payment] {
-            self.has_read(service, "server.tls_cert_file", times).await;
-        }
+    }
+
+    /// How often the services have said that a peer of theirs failed or refused them.
+    fn failures(&self) -> usize {
+        let logs = self.all().map(|service| fs::read_to_string(service.log_file()).unwrap());
+        let failed = |line: &&str| {
+            ["PEER_UNAVAILABLE", "Unavailable", "Unauthenticated", "transport error"]
+                .iter()
+                .any(|words| line.contains(words))
+        };
+        logs.iter().map(|log| log.lines().filter(failed).count()).sum()
     }
 
     /// The methods of which calls were refused, with the reason.
@@ -446,6 +464,10 @@ impl House {
         }
         refused
     }
+}
+
+fn adjustments(sale_id: String) -> ListAdjustmentsRequest {
+    ListAdjustmentsRequest { sale_id, ..ListAdjustmentsRequest::default() }
 }
 
 /// Every service behind TLS; between them certificates and no key.
@@ -497,14 +519,24 @@ fn settings(platform: &Platform<Apart>) -> Settings {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_rotates_under_a_running_sale() {
     let authority = Authority::new("the first").unwrap();
+    let left_over = authority.issue(&[&san("checkout")]).unwrap();
     let house = House::build(&authority).await;
     let sale_id = house.open_sale().await;
     let driver = async {
         house.goes_on().await;
+        let heard = house.failures();
         house.rotate_the_shops_keys(&sale_id).await;
         house.rotate_the_signing_keys().await;
         let successor = Authority::new("the second").unwrap();
         house.rotate_the_certificates(&authority, &successor).await;
+        // Whom the first authority has named is no one any more, on an old connection neither.
+        let sales = &house.platform.services.sale;
+        let trusted = house.trusted.read().unwrap().clone();
+        let left = house.connect(sales, &trusted, Some(&left_over)).await.unwrap();
+        let get = GetSaleRequest { sale_id: sale_id.clone() };
+        let refused = SaleServiceClient::new(left).get_sale(get).await.unwrap_err();
+        assert_eq!(Failure::from_status(&refused).unwrap().reason(), Reason::CallerUnknown);
+        assert_eq!(house.failures(), heard, "calls between services have failed");
         house.over.store(true, Ordering::SeqCst);
     };
     // A buyer whose call fails ends the test.
@@ -513,8 +545,11 @@ async fn everything_rotates_under_a_running_sale() {
 
     // Refused were those alone that asked whether a key is known.
     for line in house.refused().await {
-        let asked =
-            ["SaleService/GetSale", "WaitingRoomAdminService/GetRoom", "InventoryService/GetStock"];
+        let asked = [
+            "SaleService/GetSale",
+            "WaitingRoomAdminService/GetRoom",
+            "InventoryAdminService/ListAdjustments",
+        ];
         assert!(asked.iter().any(|method| line.contains(method)), "{line}");
     }
     house.platform.stop_services().await.unwrap();

@@ -148,13 +148,11 @@ impl ServerConfig {
         problems
     }
 
-    /// Whether no other machine reaches it over gRPC. A sidecar may hand on what comes from others.
+    /// Whether no other machine reaches it over gRPC, unless a sidecar hands calls on.
     fn is_loopback(&self) -> bool {
-        self.sidecar_listen.is_empty()
-            && self
-                .addresses()
-                .filter(|(key, _)| ["server.grpc_listen", "server.internal_listen"].contains(key))
-                .all(|(_, address)| address.ip().is_loopback())
+        self.addresses()
+            .filter(|(key, _)| ["server.grpc_listen", "server.internal_listen"].contains(key))
+            .all(|(_, address)| address.ip().is_loopback())
     }
 
     pub(crate) fn max_deadline(&self) -> Duration {
@@ -230,10 +228,12 @@ impl AccessConfig {
                 "access.keys_file",
                 "must be set while access.mode is required; `flashsale access new-key` makes a key",
             )),
-            AccessMode::Report | AccessMode::Off if !server.is_loopback() => {
+            AccessMode::Report | AccessMode::Off
+                if !server.is_loopback() || self.sidecar != Sidecar::Off =>
+            {
                 problems.push(Problem::new(
                     "access.mode",
-                    "must be required unless server.grpc_listen and server.internal_listen are loopback addresses",
+                    "must be required unless server.grpc_listen and server.internal_listen are loopback addresses and no sidecar hands calls on",
                 ));
             }
             AccessMode::Required | AccessMode::Report | AccessMode::Off => {}
@@ -322,7 +322,11 @@ impl PeerConfig {
         let mut problems = Vec::new();
         let url = self.url.parse::<http::Uri>().ok().filter(|url| url.host().is_some());
         match url.as_ref().and_then(http::Uri::scheme_str) {
-            Some("http") => {}
+            Some("http") if self.ca_file.is_empty() => {}
+            Some("http") => problems.push(Problem::new(
+                key("url"),
+                format!("must be an https URL while {} is set", key("ca_file")),
+            )),
             Some("https") if !self.ca_file.is_empty() => {}
             Some("https") => {
                 problems.push(Problem::new(key("ca_file"), "must be set for an https URL"))

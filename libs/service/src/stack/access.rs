@@ -1,6 +1,7 @@
-//! No caller is served without a name. The caller and the method decide first, from the headers: what
-//! is refused here has cost a look at a table. The sale and the buyer decide once the request has
-//! been decoded, before its handler ([`flashsale_proto::access`]).
+//! No caller is served without a name. The caller and the method decide first, from the headers:
+//! what is refused here has cost a look at a table, or with a buyer's token a signature. The sale
+//! and the buyer decide once the request has been decoded, before its handler
+//! ([`flashsale_proto::access`]).
 //!
 //! Health, reflection where it is served, and methods that are for anyone ask for no name. What the
 //! contract does not have (a test's own service, a no-op) asks for one, and for no role.
@@ -8,7 +9,7 @@
 use std::{
     convert::Infallible,
     fmt,
-    path::Path,
+    path::PathBuf,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -16,7 +17,7 @@ use std::{
 
 use anyhow::anyhow;
 use flashsale_access::{
-    Caller, Certified, Keys, Kind, NameError, Refusal, Reloaded, Rule, Sales, Scope,
+    Caller, Keys, Kind, MAX_OF_ONE_NAME, NameError, Refusal, Rule, Sales, Scope,
 };
 use flashsale_admission::{BuyerKeys, ProvenBuyer};
 use flashsale_errors::{Failure, Reason};
@@ -27,7 +28,7 @@ use futures::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::AUTHORIZATION};
 use opentelemetry::{KeyValue, metrics::Counter};
-use subtle::ConstantTimeEq as _;
+use subtle::{Choice, ConstantTimeEq as _};
 use time::OffsetDateTime;
 use tonic::{Status, body::Body};
 use tower::Service;
@@ -35,6 +36,7 @@ use uuid::Uuid;
 
 use super::refusal::refusal;
 use crate::{
+    clients::Presented,
     config::{AccessConfig, AccessMode, Sidecar},
     methods,
     watched::Watched,
@@ -49,9 +51,6 @@ const CLIENT_ID: HeaderName = HeaderName::from_static("l5d-client-id");
 /// The shortest secret of a sidecar, in bytes.
 const MIN_SIDECAR_SECRET: usize = 32;
 
-/// What a client's certificate is worth: the name in it, or why it is not believed.
-pub(crate) type Presented = Arc<Result<Certified, &'static str>>;
-
 /// Where a connection comes from.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origin {
@@ -64,10 +63,11 @@ pub(crate) struct Origin {
 /// Knows the callers, and counts those that are refused.
 pub(crate) struct Gate {
     mode: AccessMode,
-    keys: Option<Watched<Keys>>,
-    buyers: Option<Watched<BuyerKeys>>,
+    keys: Option<Arc<Watched<Keys>>>,
+    buyers: Option<Arc<Watched<BuyerKeys>>>,
     sidecar: Sidecar,
-    sidecar_secret: Option<Watched<String>>,
+    /// Those that count: the one in use and the one that replaces it.
+    sidecar_secrets: Option<Arc<Watched<Vec<String>>>>,
     /// The caller where none is checked.
     unasked: Arc<Caller>,
     refused: Counter<u64>,
@@ -91,7 +91,7 @@ impl Gate {
             BuyerKeys::parse(json).map_err(|error| error.to_string())
         })?;
         let secret = &config.sidecar_secret_file;
-        let sidecar_secret = watched("access.sidecar_secret_file", secret, every, secret_of)?;
+        let sidecar_secrets = watched("access.sidecar_secret_file", secret, every, secrets_of)?;
         let meter = flashsale_telemetry::meter();
         let refused = meter
             .u64_counter("flashsale_access_refusals")
@@ -113,7 +113,7 @@ impl Gate {
             buyer: None,
         });
         let (mode, sidecar) = (config.mode, config.sidecar);
-        Ok(Arc::new(Self { mode, keys, buyers, sidecar, sidecar_secret, unasked, refused }))
+        Ok(Arc::new(Self { mode, keys, buyers, sidecar, sidecar_secrets, unasked, refused }))
     }
 
     /// Who makes the call with these headers on a connection of this origin. A key or a token that
@@ -124,18 +124,12 @@ impl Gate {
             return self.bearer(sent, now);
         }
         let name = match &origin.certificate {
-            Some(presented) => {
-                let certified = presented.as_ref().as_ref().map_err(|why| Refusal::Unknown(why))?;
-                if now > certified.not_after {
-                    return Err(Refusal::Unknown("the certificate has expired"));
-                }
-                certified.name.clone()
-            }
+            Some(presented) => presented.name().map_err(Refusal::Unknown)?,
             None => self.vouched_for(headers, origin)?.ok_or(Refusal::Unknown(
                 "the call has no key, and its connection no certificate that was asked for",
             ))?,
         };
-        self.keys()?.certified(&name, now)
+        self.keys()?.with_certificate(&name, now)
     }
 
     fn keys(&self) -> Result<Arc<Keys>, Refusal> {
@@ -165,7 +159,11 @@ impl Gate {
 
     /// The name in the client's certificate, as the sidecar beside us has it. `None` without a word
     /// of it.
-    fn vouched_for(&self, headers: &HeaderMap, origin: &Origin) -> Result<Option<String>, Refusal> {
+    fn vouched_for(
+        &self,
+        headers: &HeaderMap,
+        origin: &Origin,
+    ) -> Result<Option<Arc<str>>, Refusal> {
         let (header, read): (_, fn(&str) -> Result<String, NameError>) = match self.sidecar {
             Sidecar::Off => return Ok(None),
             Sidecar::Envoy => (&FORWARDED_CERT, flashsale_access::forwarded_client),
@@ -176,16 +174,20 @@ impl Gate {
             return Err(Refusal::Unknown("a sidecar's header came from elsewhere"));
         }
         let text = sent.to_str().map_err(|_| Refusal::Unknown(NameError::Header.as_str()))?;
-        read(text).map(Some).map_err(|error| Refusal::Unknown(error.as_str()))
+        let name = read(text).map_err(|error| Refusal::Unknown(error.as_str()))?;
+        Ok(Some(Arc::from(name)))
     }
 
     /// Whether the headers have the secret that our sidecars add.
     fn is_sidecars(&self, headers: &HeaderMap) -> Result<bool, Refusal> {
-        let (Some(secret), Some(sent)) = (&self.sidecar_secret, only(headers, &SIDECAR_SECRET)?)
+        let (Some(secrets), Some(sent)) = (&self.sidecar_secrets, only(headers, &SIDECAR_SECRET)?)
         else {
             return Ok(false);
         };
-        Ok(secret.current().as_bytes().ct_eq(sent.as_bytes()).into())
+        let ours = |secret: &String| secret.as_bytes().ct_eq(sent.as_bytes());
+        // All of them are compared, so that the time tells nothing.
+        let any = secrets.current().iter().map(ours).fold(Choice::from(0), |any, one| any | one);
+        Ok(any.into())
     }
 
     /// What becomes of a refusal: a failure, or nothing where it is only reported.
@@ -252,24 +254,33 @@ fn watched<T>(
     key: &'static str,
     path: &str,
     every: Duration,
-    parse: impl Fn(&str) -> Result<T, String> + Send + Sync + 'static,
-) -> anyhow::Result<Option<Watched<T>>> {
+    parse: fn(&str) -> Result<T, String>,
+) -> anyhow::Result<Option<Arc<Watched<T>>>>
+where
+    T: Send + Sync + 'static,
+{
     if path.is_empty() {
         return Ok(None);
     }
-    let file = Reloaded::open(Path::new(path), every, parse)
+    let only = move |texts: &[String]| parse(texts.first().map_or("", String::as_str));
+    let file = Watched::open(key, vec![PathBuf::from(path)], every, only)
         .map_err(|problem| anyhow!("{key} {path}: {problem}"))?;
-    Ok(Some(Watched::new(key, file)))
+    Ok(Some(file))
 }
 
-/// The secret of the sidecars, in a file.
-fn secret_of(text: &str) -> Result<String, String> {
-    let secret = text.trim();
-    let fits = secret.len() >= MIN_SIDECAR_SECRET && secret.chars().all(|c| c.is_ascii_graphic());
-    if fits {
-        Ok(secret.to_owned())
+/// The secrets of the sidecars, in a file: one or, while it rotates, two.
+fn secrets_of(text: &str) -> Result<Vec<String>, String> {
+    let secrets: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    let fit = secrets.iter().all(|secret| {
+        secret.len() >= MIN_SIDECAR_SECRET && secret.chars().all(|c| c.is_ascii_graphic())
+    });
+    if fit && (1..=MAX_OF_ONE_NAME).contains(&secrets.len()) {
+        Ok(secrets)
     } else {
-        Err(format!("it must have at least {MIN_SIDECAR_SECRET} characters, without spaces"))
+        Err(format!(
+            "it must have one secret, or two on a line each, of at least {MIN_SIDECAR_SECRET} \
+             characters without spaces"
+        ))
     }
 }
 
@@ -298,10 +309,13 @@ fn failure(refusal: &Refusal) -> Failure {
         Refusal::SaleNotYours { field, named, .. } => {
             let failure = Failure::new(Reason::SaleNotYours, what);
             match (field, named) {
-                (Some(field), true) => failure.with_violation(*field, "is not a sale of this key"),
-                (Some(field), false) => {
-                    failure.with_violation(*field, "is empty; this key is for some sales: name one")
+                (Some(field), true) => {
+                    failure.with_violation(*field, "is not a sale that the caller reaches")
                 }
+                (Some(field), false) => failure.with_violation(
+                    *field,
+                    "is empty; the caller reaches some sales alone: name one",
+                ),
                 (None, _) => failure,
             }
         }

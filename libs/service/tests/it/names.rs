@@ -195,7 +195,7 @@ async fn a_certificate_of_our_authority_names_a_caller() {
 #[tokio::test]
 async fn a_connection_ends_to_name_a_caller_when_its_certificate_does() {
     let house = House::with_certificates().await;
-    let soon = OffsetDateTime::now_utc() + Duration::SECOND * 3;
+    let soon = OffsetDateTime::now_utc() + Duration::SECOND * 8;
     let own = house.authority.issue_until(&[WEB], soon).unwrap();
     let channel = house.secured(Some(&own)).await;
     assert_eq!(asked(channel.clone(), &[]).await.unwrap(), "web");
@@ -205,6 +205,40 @@ async fn a_connection_ends_to_name_a_caller_when_its_certificate_does() {
             .is_err_and(|failure| failure.to_string().contains("has expired"))
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_authority_counts_for_open_connections_as_long_as_it_is_trusted() {
+    let house = House::with_certificates().await;
+    let other = Authority::new("the next one").unwrap();
+    let ours = house.secured(Some(&house.authority.issue(&[WEB]).unwrap())).await;
+    let theirs = house.secured(Some(&other.issue(&[APP]).unwrap())).await;
+    assert_eq!(asked(ours.clone(), &[]).await.unwrap(), "web");
+    unknown(asked(theirs.clone(), &[]).await, "not trusted here");
+    fs::write(house.file("ca.pem"), other.pem()).unwrap();
+    eventually("the connection of before is known", async || {
+        asked(theirs.clone(), &[]).await.is_ok_and(|name| name == "app")
+    })
+    .await;
+    eventually("the connection of the one taken away is not", async || {
+        asked(ours.clone(), &[])
+            .await
+            .is_err_and(|failure| failure.to_string().contains("not trusted here"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_certificate_is_one_of_a_client() {
+    let house = House::with_certificates().await;
+    let server_alone = house.authority.issue_for_servers(&[WEB]).unwrap();
+    unknown(asked(house.secured(Some(&server_alone)).await, &[]).await, "not one of a client");
+    // Through an authority of our authority.
+    let below = house.authority.delegate("for clients").unwrap();
+    let own = below.issue(&[WEB]).unwrap();
+    unknown(asked(house.secured(Some(&own)).await, &[]).await, "not trusted here");
+    let chain = Issued { certificate: own.certificate + &below.pem(), ..own };
+    assert_eq!(asked(house.secured(Some(&chain)).await, &[]).await.unwrap(), "web");
 }
 
 #[tokio::test]
@@ -304,6 +338,21 @@ async fn a_sidecar_with_our_secret_names_a_caller() {
     unknown(asked(&[secret, ("l5d-client-id", WEB)]).await, "no key");
     unknown(asked(&[]).await, "no key");
     assert_eq!(house.ran.available_permits(), served, "a refused call ran its handler");
+
+    let new = "another-secret-of-the-sidecars-0123456789";
+    let next = ("x-flashsale-sidecar-secret", new);
+    fs::write(house.file("secret"), format!("{SECRET}\n{new}\n")).unwrap();
+    eventually("the new secret is known", async || {
+        assert!(asked(&[secret, (cert, &web)]).await.is_ok());
+        asked(&[next, (cert, &web)]).await.is_ok()
+    })
+    .await;
+    fs::write(house.file("secret"), new).unwrap();
+    eventually("the old secret is forgotten", async || {
+        assert!(asked(&[next, (cert, &web)]).await.is_ok());
+        asked(&[secret, (cert, &web)]).await.is_err()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -382,7 +431,7 @@ async fn a_shops_token_names_one_buyer_of_one_sale() {
     for (token, words) in [
         (sign(&header, &with(&claims, "exp", json!(now + 301))), "longer than 300"),
         (sign(&header, &with(&claims, "exp", json!(now - 5))), "expired"),
-        (sign(&header, &with(&claims, "iat", json!(now + 60))), "in the future"),
+        (sign(&header, &with(&claims, "iat", json!(now + 60))), "begins in the future"),
         (sign(&header, &with(&claims, "aud", json!(OTHER_SALE))), "its key is not for"),
         (sign(&header, &with(&claims, "aud", json!("flashsale"))), "lacks aud"),
         (sign(&with(&header, "typ", json!("JWT")), &claims), "typ is not"),
@@ -429,7 +478,7 @@ fn settings_that_would_believe_anyone_are_refused() {
         sets(&mut server, &mut access);
         access.problems(&server).into_iter().map(|problem| problem.key).collect()
     };
-    let cases: [(Sets, &[&str]); 9] = [
+    let cases: [(Sets, &[&str]); 10] = [
         (|_, _| (), &[]),
         (|_, access| access.sidecar = Sidecar::Envoy, &["access.sidecar"]),
         (|server, _| server.sidecar_listen = "/run/s".to_owned(), &["access.sidecar"]),
@@ -444,6 +493,14 @@ fn settings_that_would_believe_anyone_are_refused() {
             |server, access| {
                 server.sidecar_listen = "/run/s".to_owned();
                 access.sidecar = Sidecar::Envoy;
+                access.mode = AccessMode::Off;
+            },
+            &["access.mode"],
+        ),
+        (
+            |_, access| {
+                access.sidecar = Sidecar::Linkerd;
+                access.sidecar_secret_file = access.keys_file.clone();
                 access.mode = AccessMode::Off;
             },
             &["access.mode"],
@@ -468,7 +525,7 @@ fn settings_that_would_believe_anyone_are_refused() {
         sets(&mut peer);
         peer.problems("checkout").into_iter().map(|problem| problem.key).collect()
     };
-    let cases: [(fn(&mut PeerConfig), &[&str]); 4] = [
+    let cases: [(fn(&mut PeerConfig), &[&str]); 5] = [
         (|_| (), &[]),
         (|peer| peer.tls_cert_file = "*.pem".to_owned(), &["peers.checkout.tls_cert_file"]),
         (
@@ -480,6 +537,7 @@ fn settings_that_would_believe_anyone_are_refused() {
             },
             &["peers.checkout.tls_cert_file"],
         ),
+        (|peer| peer.url = "http://checkout:50054".to_owned(), &["peers.checkout.url"]),
         (|peer| peer.reload_ms = 0, &["peers.checkout.reload_ms"]),
     ];
     for (at, (sets, keys)) in cases.into_iter().enumerate() {
@@ -514,6 +572,10 @@ async fn files_that_cannot_be_used_are_refused_at_start() {
     refused(secured(), no_authority, "is not a PEM file with certificates").await;
     let no_keys = AccessConfig { buyer_keys_file: write("no-keys", "{\"keys\":[]}"), ..keys() };
     refused(server_config(), no_keys, "access.buyer_keys_file").await;
+    let empty =
+        PeerConfig { ca_file: write("empty-ca", ""), ..peer_config(&house.server.grpc_url) };
+    let error = peer::connect("checkout", "checkout", &empty).unwrap_err().to_string();
+    assert!(error.contains("not a PEM file with certificates"), "{error}");
     let short = AccessConfig {
         sidecar: Sidecar::Envoy,
         sidecar_secret_file: write("short", "hunter2"),

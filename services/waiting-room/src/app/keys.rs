@@ -1,9 +1,8 @@
 //! The keys that sign tickets and admissions.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{anyhow, bail};
-use flashsale_access::Reloaded;
 use flashsale_admission::Signer;
 use flashsale_service::Watched;
 
@@ -13,7 +12,7 @@ use crate::config::AdmissionConfig;
 /// restart; or a key that ends with the process.
 #[derive(Debug)]
 pub(crate) enum SigningKeys {
-    File(Watched<Signer>),
+    File(Arc<Watched<Signer>>),
     Ephemeral(Arc<Signer>),
 }
 
@@ -23,10 +22,13 @@ impl SigningKeys {
         let path = &config.signing_keys_file;
         if !path.is_empty() {
             let every = Duration::from_millis(config.reload_ms);
-            let parse = |json: &str| Signer::from_jwks(json).map_err(|error| error.to_string());
-            let file = Reloaded::open(Path::new(path), every, parse)
+            let parse = |texts: &[String]| {
+                let json = texts.first().map_or("", String::as_str);
+                Signer::from_jwks(json).map_err(|error| error.to_string())
+            };
+            let paths = vec![PathBuf::from(path)];
+            let file = Watched::open("admission.signing_keys_file", paths, every, parse)
                 .map_err(|problem| anyhow!("the signing keys in {path}: {problem}"))?;
-            let file = Watched::new("admission.signing_keys_file", file);
             return Ok(Arc::new(Self::File(file)));
         }
         if !config.ephemeral_keys {

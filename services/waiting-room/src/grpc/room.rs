@@ -31,8 +31,8 @@ impl WaitingRoom {
         Self { line, leeway_ms, drain }
     }
 
-    /// The ticket that was sent. One of a sale that the caller does not reach is none, or of a buyer
-    /// whom it does not speak for.
+    /// The ticket that was sent. One of a sale that the caller does not reach is none, or of a
+    /// buyer whom it does not speak for.
     fn ticket(&self, token: &str) -> Result<Ticket, Failure> {
         let ticket = self.line.ticket(token)?;
         if !caller::reaches(ticket.sale_id) || !caller::speaks_for(&ticket.buyer_id) {
