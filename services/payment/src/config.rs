@@ -1,16 +1,14 @@
 //! The configuration. `config.default.toml` explains every value.
 
-use std::net::IpAddr;
-
 use flashsale_breaker::BreakerConfig;
+use flashsale_connect::is_loopback;
 use flashsale_pg::PgConfig;
 use flashsale_queue::NatsConfig;
 use flashsale_service::{AccessConfig, CommonConfig, Problem, ServerConfig, Validate};
 use flashsale_telemetry::TelemetryConfig;
 use http::Uri;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-
-use crate::domain::Secret;
 
 /// The most calls to Stripe in one lease of a payment, each with its wait for a turn.
 const CALLS_PER_LEASE: u64 = 4;
@@ -42,9 +40,9 @@ pub struct PaymentConfig {
     /// The base URL of Stripe's API.
     pub stripe_base_url: String,
     /// The secret key.
-    pub stripe_secret_key: Secret,
+    pub stripe_secret_key: SecretString,
     /// The webhook endpoint's signing secrets, with commas between.
-    pub webhook_secrets: Secret,
+    pub webhook_secrets: SecretString,
     /// How long one call may take on the wire.
     pub timeout_ms: u64,
     /// Calls a second at each endpoint, for all instances together.
@@ -101,9 +99,9 @@ impl Validate for Config {
 
 impl PaymentConfig {
     /// The signing secrets, one by one.
-    pub fn secrets(&self) -> Vec<Secret> {
-        let secrets = self.webhook_secrets.expose().split(',').map(str::trim);
-        secrets.filter(|secret| !secret.is_empty()).map(Secret::new).collect()
+    pub fn secrets(&self) -> Vec<SecretString> {
+        let secrets = self.webhook_secrets.expose_secret().split(',').map(str::trim);
+        secrets.filter(|secret| !secret.is_empty()).map(SecretString::from).collect()
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -155,7 +153,7 @@ impl PaymentConfig {
     /// Where the secret key goes, and whether it may.
     fn address_problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let key = self.stripe_secret_key.expose();
+        let key = self.stripe_secret_key.expose_secret();
         let live = key.starts_with("sk_live_") || key.starts_with("rk_live_");
         let test = key.starts_with("sk_test_") || key.starts_with("rk_test_");
         if key.is_empty() {
@@ -172,7 +170,7 @@ impl PaymentConfig {
                 let what = "must begin with https:// for a live key, which would otherwise travel in the open";
                 problems.push(problem("stripe_base_url", what));
             }
-            (Some("http"), Some(host)) if is_own(host) => {}
+            (Some("http"), Some(host)) if is_loopback(host) => {}
             (Some("http"), Some(_)) => {
                 let what = "must begin with https://, but for an address of this machine";
                 problems.push(problem("stripe_base_url", what));
@@ -195,11 +193,6 @@ impl PaymentConfig {
         }
         problems
     }
-}
-
-fn is_own(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn problem(key: &str, what: impl Into<String>) -> Problem {

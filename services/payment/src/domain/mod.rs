@@ -5,7 +5,6 @@ mod backoff;
 mod order;
 mod payment;
 mod plan;
-mod secret;
 mod settle;
 
 pub use amount::{Inexpressible, provider_amount};
@@ -13,7 +12,6 @@ pub use backoff::Backoff;
 pub use order::{ChargeRuling, NotPayable, Order, charge, never_charge};
 pub use payment::{Intent, IntentStatus, Payment, State};
 pub use plan::{Patience, Step, next_step};
-pub use secret::Secret;
 pub use settle::{CancelRuling, Outcome, RefundRuling, Ruling, cancel, refund, settle};
 
 #[cfg(test)]

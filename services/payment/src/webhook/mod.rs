@@ -18,11 +18,12 @@ use axum::{
 };
 use event::Event;
 use flashsale_telemetry::propagate;
+use secrecy::SecretString;
 pub use signature::{Forged, verify};
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
-use crate::{app::settlement::Settler, domain::Secret, store::Store};
+use crate::{app::settlement::Settler, store::Store};
 
 /// Where Stripe is told to send events.
 pub const PATH: &str = "/stripe/webhook";
@@ -36,7 +37,7 @@ const MOMENT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Webhook {
     /// The endpoint's secrets: more than one while a secret is being rolled.
-    pub secrets: Vec<Secret>,
+    pub secrets: Vec<SecretString>,
     /// Where payments stand.
     pub store: Store,
     /// Ends them.

@@ -5,9 +5,8 @@
 //! several of both, and one match is enough.
 
 use hmac::{Hmac, Mac as _};
+use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
-
-use crate::domain::Secret;
 
 /// How old, or how far ahead of our clock, an event may be.
 const TOLERANCE_S: u64 = 300;
@@ -32,7 +31,12 @@ pub enum Forged {
 ///
 /// # Errors
 /// Why it is not Stripe's.
-pub fn verify(header: &str, body: &[u8], secrets: &[Secret], now_s: i64) -> Result<(), Forged> {
+pub fn verify(
+    header: &str,
+    body: &[u8],
+    secrets: &[SecretString],
+    now_s: i64,
+) -> Result<(), Forged> {
     let mut signed_at = None;
     let mut signatures = Vec::new();
     for part in header.split(',') {
@@ -56,7 +60,7 @@ pub fn verify(header: &str, body: &[u8], secrets: &[Secret], now_s: i64) -> Resu
         return Err(Forged::OtherTime);
     }
     for secret in secrets {
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes())
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes())
             .map_err(|_| Forged::NoMatch)?;
         mac.update(signed_at.to_string().as_bytes());
         mac.update(b".");
@@ -99,8 +103,8 @@ mod tests {
         mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn ours(secrets: &[&str]) -> Vec<Secret> {
-        secrets.iter().map(|secret| Secret::new(*secret)).collect()
+    fn ours(secrets: &[&str]) -> Vec<SecretString> {
+        secrets.iter().map(|secret| SecretString::from(*secret)).collect()
     }
 
     #[test]

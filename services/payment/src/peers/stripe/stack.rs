@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use flashsale_breaker::{BreakerHandle, BreakerState, breaker};
 use http::HeaderValue;
+use secrecy::ExposeSecret as _;
 use tower::{ServiceBuilder, limit::ConcurrencyLimitLayer, util::BoxCloneSyncService};
 
 use super::{
@@ -61,7 +62,7 @@ pub fn stack(config: &PaymentConfig, store: &Store) -> anyhow::Result<(Stack, Ga
         |call: &Call| call.past_breaker,
     )?;
     let mut authorization =
-        HeaderValue::try_from(format!("Bearer {}", config.stripe_secret_key.expose()))
+        HeaderValue::try_from(format!("Bearer {}", config.stripe_secret_key.expose_secret()))
             .context("payment.stripe_secret_key has characters a header cannot have")?;
     authorization.set_sensitive(true);
 
