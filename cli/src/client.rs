@@ -2,13 +2,13 @@
 
 use std::{
     io::Read as _,
-    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context as _, anyhow, bail};
 use flashsale_access::Key;
+pub use flashsale_connect::is_loopback;
 use flashsale_home::Home;
 use flashsale_proto::{Money, NamedChannel, checkout, inventory, sale};
 use iso_currency::Currency;
@@ -243,12 +243,6 @@ impl Target {
         };
         (message, Some(next_step))
     }
-}
-
-/// Whether a host, as a URL has it, is this machine.
-pub fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn running() -> Option<(String, PathBuf)> {
