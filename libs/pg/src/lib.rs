@@ -2,6 +2,8 @@
 //! and whose fault an error is.
 
 mod fault;
+mod first;
+mod options;
 mod stepped;
 
 use std::{future::Future, time::Duration};
@@ -9,11 +11,10 @@ use std::{future::Future, time::Duration};
 pub use fault::{Fault, failure, refused_content};
 #[doc(hidden)]
 pub use flashsale_failpoint::Step;
+pub use options::{UrlError, read_url};
+use secrecy::SecretString;
 use serde::Deserialize;
-use sqlx::{
-    PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{PgPool, postgres::PgPoolOptions};
 pub use stepped::{Statement, SteppedConnection, SteppedPool, SteppedTransaction};
 
 /// The migrations of the whole platform, applied before the services start.
@@ -29,8 +30,17 @@ pub const DEFAULTS: &str = include_str!("../config.default.toml");
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PgConfig {
-    /// `postgres://user:password@host:port/database`.
-    pub url: String,
+    /// `postgres://user:password@host:port/database?sslmode=verify-full`.
+    pub url: SecretString,
+    /// The authorities that may sign the server's certificate besides the public ones, PEM. Empty:
+    /// none.
+    pub ca_file: String,
+    /// The certificate that this service shows, PEM. Empty: none.
+    pub cert_file: String,
+    /// Its private key, PEM. Empty: none.
+    pub key_file: String,
+    /// Whether the server may be on another machine without TLS, or with any certificate.
+    pub allow_plaintext: bool,
     /// Connections this process may open.
     pub max_connections: u32,
     /// How long a caller waits for a free connection.
@@ -49,23 +59,19 @@ impl PgConfig {
             postgres: PgConfig,
         }
         let defaults: Defaults = toml::from_str(DEFAULTS).expect("they have every key");
-        Self { url: url.into(), ..defaults.postgres }
+        Self { url: SecretString::from(url.into()), ..defaults.postgres }
     }
 
     /// What is wrong with the section, each as (key, problem).
-    pub fn problems(&self) -> Vec<(&'static str, String)> {
-        let mut problems = Vec::new();
-        if let Err(error) = self.url.parse::<PgConnectOptions>() {
-            // The error names the part that is wrong, never the password.
-            problems.push(("postgres.url", format!("is not a Postgres URL: {error}")));
-        }
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let mut problems = self.connection_problems();
         for (key, value) in [
-            ("postgres.max_connections", u64::from(self.max_connections)),
-            ("postgres.acquire_timeout_ms", self.acquire_timeout_ms),
-            ("postgres.statement_timeout_ms", self.statement_timeout_ms),
+            ("max_connections", u64::from(self.max_connections)),
+            ("acquire_timeout_ms", self.acquire_timeout_ms),
+            ("statement_timeout_ms", self.statement_timeout_ms),
         ] {
             if value == 0 {
-                problems.push((key, "must be above 0".to_owned()));
+                problems.push((format!("postgres.{key}"), "must be above 0".to_owned()));
             }
         }
         problems
@@ -73,21 +79,22 @@ impl PgConfig {
 }
 
 /// A pool for `application` that connects when it is first used, so that a service starts while
-/// Postgres is away.
+/// Postgres is away. Until a first connection stands, the log says why none does.
 ///
 /// # Errors
 /// `postgres.url` is not a Postgres URL.
-pub fn connect(config: &PgConfig, application: &str) -> Result<PgPool, sqlx::Error> {
+pub fn connect(config: &PgConfig, application: &str) -> Result<PgPool, UrlError> {
     let timeout = format!("{}ms", config.statement_timeout_ms);
     // A client that stops in the middle of a transaction loses it, and with it the locks that all
     // others wait for.
     let timeouts =
         ["statement_timeout", "idle_in_transaction_session_timeout"].map(|key| (key, &timeout));
-    let options =
-        config.url.parse::<PgConnectOptions>()?.application_name(application).options(timeouts);
+    let options = config.options()?.application_name(application).options(timeouts);
+    let within = Duration::from_millis(config.acquire_timeout_ms);
+    tokio::spawn(first::tell_until_connected(options.clone(), within));
     Ok(PgPoolOptions::new()
         .max_connections(config.max_connections)
-        .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
+        .acquire_timeout(within)
         .connect_lazy_with(options))
 }
 

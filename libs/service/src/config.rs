@@ -68,8 +68,8 @@ impl Problem {
     }
 }
 
-impl From<(&'static str, String)> for Problem {
-    fn from((key, problem): (&'static str, String)) -> Self {
+impl<K: Into<String>> From<(K, String)> for Problem {
+    fn from((key, problem): (K, String)) -> Self {
         Self::new(key, problem)
     }
 }

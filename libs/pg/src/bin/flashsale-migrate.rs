@@ -8,7 +8,11 @@ async fn main() -> ExitCode {
     let Ok(url) = std::env::var("DATABASE_URL") else {
         return fail("DATABASE_URL is not set: give the Postgres URL of the database to migrate");
     };
-    let pool = match sqlx::PgPool::connect(&url).await {
+    let options = match flashsale_pg::read_url(&url.into()) {
+        Ok(options) => options,
+        Err(error) => return fail(&format!("DATABASE_URL {error}")),
+    };
+    let pool = match sqlx::PgPool::connect_with(options).await {
         Ok(pool) => pool,
         Err(error) => return fail(&format!("Postgres does not answer: {error}")),
     };

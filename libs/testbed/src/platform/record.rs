@@ -7,9 +7,17 @@ use sqlx::{AssertSqlSafe, PgPool};
 ///
 /// # Errors
 /// If `url` is not a URL of Postgres.
-pub fn connect(url: String, max_connections: u32, application: &str) -> sqlx::Result<PgPool> {
-    let config =
-        PgConfig { url, max_connections, acquire_timeout_ms: 10_000, statement_timeout_ms: 60_000 };
+pub fn connect(
+    url: String,
+    max_connections: u32,
+    application: &str,
+) -> Result<PgPool, flashsale_pg::UrlError> {
+    let config = PgConfig {
+        max_connections,
+        acquire_timeout_ms: 10_000,
+        statement_timeout_ms: 60_000,
+        ..PgConfig::at(url)
+    };
     flashsale_pg::connect(&config, application)
 }
 
