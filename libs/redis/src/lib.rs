@@ -15,14 +15,17 @@
 mod check;
 mod error;
 mod nodes;
+mod outages;
 mod script;
 mod sentinels;
 mod server;
 mod store;
+mod url;
 
 pub use check::{CheckError, Unfit};
 pub use error::{EvalError, RedisError};
 pub use script::Script;
+use secrecy::SecretString;
 use serde::Deserialize;
 pub use server::ServerName;
 pub use store::{Answered, Store};
@@ -38,7 +41,16 @@ pub struct RedisConfig {
     /// `redis-sentinel://host:port?node=host:port&sentinelServiceName=name` for the one that these
     /// Sentinels name; `redis-cluster://host:port?node=host:port` for a cluster, of which any nodes
     /// are given. `rediss…` for TLS.
-    pub url: String,
+    pub url: SecretString,
+    /// The authorities that may sign the certificates of the servers and Sentinels, PEM. Empty: the
+    /// public ones.
+    pub ca_file: String,
+    /// The certificate that this service shows, PEM. Empty: none.
+    pub cert_file: String,
+    /// Its private key, PEM. Empty: none.
+    pub key_file: String,
+    /// Whether servers and Sentinels may be on other machines without TLS.
+    pub allow_plaintext: bool,
     /// Connections this process keeps.
     pub connections: usize,
     /// How long a command may take before its outcome counts as unknown.
@@ -56,23 +68,20 @@ impl RedisConfig {
             redis: RedisConfig,
         }
         let defaults: Defaults = toml::from_str(DEFAULTS).expect("they have every key");
-        Self { url: url.into(), ..defaults.redis }
+        Self { url: SecretString::from(url.into()), ..defaults.redis }
     }
 
     /// What is wrong with the section, each as (key, problem).
-    pub fn problems(&self) -> Vec<(&'static str, String)> {
-        let mut problems = Vec::new();
-        if let Err(error) = fred::types::config::Config::from_url(&self.url) {
-            problems.push(("redis.url", format!("is not a Redis URL: {}", error.details())));
-        }
-        if self.connections == 0 {
-            problems.push(("redis.connections", "must be above 0".to_owned()));
-        }
-        if self.command_timeout_ms == 0 {
-            problems.push(("redis.command_timeout_ms", "must be above 0".to_owned()));
-        }
-        if self.max_queue == 0 {
-            problems.push(("redis.max_queue", "must be above 0".to_owned()));
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let mut problems = self.connection_problems();
+        for (key, is_zero) in [
+            ("connections", self.connections == 0),
+            ("command_timeout_ms", self.command_timeout_ms == 0),
+            ("max_queue", self.max_queue == 0),
+        ] {
+            if is_zero {
+                problems.push((format!("redis.{key}"), "must be above 0".to_owned()));
+            }
         }
         problems
     }

@@ -17,7 +17,7 @@ use fred::{
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::timeout;
 
-use crate::RedisError;
+use crate::{RedisError, outages};
 
 /// A connection to each of the Sentinels.
 #[derive(Clone)]
@@ -57,7 +57,9 @@ impl Sentinels {
             drop(client.connect());
             Ok(client)
         };
-        let clients = hosts.iter().map(client).collect::<Result<_, _>>()?;
+        let clients = hosts.iter().map(client).collect::<Result<Vec<_>, _>>()?;
+        // The pool says only that it reached none of them.
+        outages::tell("redis-sentinel", &clients);
         Ok(Some(Self { clients, service: service_name.clone() }))
     }
 

@@ -8,7 +8,7 @@ use fred::{
     interfaces::ClientLike as _,
     types::{
         Builder, ClusterHash, CustomCommand, InfoKind, Value,
-        config::{Config, ReconnectPolicy, Server, UnresponsiveConfig},
+        config::{ReconnectPolicy, Server, UnresponsiveConfig},
     },
 };
 
@@ -16,6 +16,7 @@ use crate::{
     EvalError, RedisConfig, RedisError, Script, ServerName,
     error::{astray, is_of_another_server},
     nodes::{Node, Nodes, Way},
+    outages,
     sentinels::Sentinels,
 };
 
@@ -67,11 +68,12 @@ impl Store {
     /// Sets up the pool; connections are made in the background and made again whenever they break.
     ///
     /// # Errors
-    /// `redis.url` is not a Redis URL, or the pool cannot be set up.
+    /// `redis.url` is not a Redis URL, the files for TLS cannot be used, or the pool cannot be set
+    /// up.
     pub async fn connect(config: &RedisConfig) -> Result<Self, RedisError> {
         let set_up = |error: fred::error::Error| RedisError(error.details().to_owned());
         let timeout = Duration::from_millis(config.command_timeout_ms);
-        let mut url = Config::from_url(&config.url).map_err(set_up)?;
+        let mut url = config.driver_config().map_err(RedisError)?;
         url.fail_fast = false;
         let clustered = url.server.is_clustered();
         let sentinels = Sentinels::connect(&url, timeout)?;
@@ -102,6 +104,7 @@ impl Store {
             })
             .set_policy(ReconnectPolicy::new_exponential(0, 50, 1_000, 2));
         let pool = builder.build_pool(config.connections).map_err(set_up)?;
+        outages::tell("redis", pool.clients());
         // The handles end with the pool; errors go to fred's own reconnecting.
         drop(pool.connect());
         let nodes = Arc::new(Nodes::new(pool.clients(), clustered));
