@@ -1,6 +1,7 @@
 //! The order queue: streams, subjects and bodies, as written in `docs/stores.md`, and the one way
 //! to publish to it.
 
+mod connection;
 mod message;
 mod space;
 mod streams;
@@ -8,11 +9,13 @@ mod streams;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, context::PublishErrorKind, message::PublishMessage};
+pub use connection::{NatsError, connect};
 pub use flashsale_record::{Line, OrderDetails};
 pub use message::{
     CancelTarget, OrderEvent, OrderMessage, PaymentEvent, QueueMessage, RecordedOrder,
     unreadable_order,
 };
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 pub use space::{Filled, Measuring, StreamSpace, bytes_for_orders};
 pub use streams::{KeepPauses, ensure_events_stream, ensure_orders_stream, keep_stream};
@@ -41,8 +44,18 @@ pub const DEFAULTS: &str = include_str!("../config.default.toml");
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NatsConfig {
-    /// `nats://host:port`, several with commas between.
-    pub url: String,
+    /// `nats://user:password@host:port` or `tls://…`, several with commas between.
+    pub url: SecretString,
+    /// The authorities that may sign the servers' certificates, PEM. Empty: the public ones.
+    pub ca_file: String,
+    /// The certificate that this service shows, PEM. Empty: none.
+    pub cert_file: String,
+    /// Its private key, PEM. Empty: none.
+    pub key_file: String,
+    /// The user's JWT and its seed (`.creds`). Empty: none.
+    pub credentials_file: String,
+    /// Whether servers may be on other machines without TLS.
+    pub allow_plaintext: bool,
     /// How long a publish may take until its outcome counts as unknown.
     pub publish_timeout_ms: u64,
     /// The bound of `ORDERS`; when full, publishing is refused.
@@ -62,56 +75,28 @@ impl NatsConfig {
             nats: NatsConfig,
         }
         let defaults: Defaults = toml::from_str(DEFAULTS).expect("they have every key");
-        Self { url: url.into(), ..defaults.nats }
+        Self { url: SecretString::from(url.into()), ..defaults.nats }
     }
 
     /// What is wrong with the section, each as (key, problem).
-    pub fn problems(&self) -> Vec<(&'static str, String)> {
-        let mut problems = Vec::new();
-        for url in self.url.split(',') {
-            if url.trim().parse::<async_nats::ServerAddr>().is_err() {
-                problems
-                    .push(("nats.url", "is not a NATS URL such as nats://host:4222".to_owned()));
-            }
-        }
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let mut problems = self.connection_problems();
         if self.publish_timeout_ms == 0 {
-            problems.push(("nats.publish_timeout_ms", "must be above 0".to_owned()));
+            problems.push(("nats.publish_timeout_ms".to_owned(), "must be above 0".to_owned()));
         }
         for (key, bytes) in [
             ("nats.orders_max_bytes", self.orders_max_bytes),
             ("nats.events_max_bytes", self.events_max_bytes),
         ] {
             if bytes < 1_048_576 {
-                problems.push((key, "must be at least 1048576 (1 MiB)".to_owned()));
+                problems.push((key.to_owned(), "must be at least 1048576 (1 MiB)".to_owned()));
             }
         }
         if !(1..=5).contains(&self.replicas) {
-            problems.push(("nats.replicas", "must be 1 to 5".to_owned()));
+            problems.push(("nats.replicas".to_owned(), "must be 1 to 5".to_owned()));
         }
         problems
     }
-}
-
-/// A client that connects in the background and again whenever the connection breaks.
-///
-/// # Errors
-/// `nats.url` cannot be used. A server that does not answer is no error.
-pub async fn connect(
-    config: &NatsConfig,
-    name: &str,
-) -> Result<async_nats::Client, async_nats::ConnectError> {
-    let servers: Vec<async_nats::ServerAddr> =
-        config.url.split(',').filter_map(|url| url.trim().parse().ok()).collect();
-    async_nats::ConnectOptions::new()
-        .name(name)
-        .retry_on_initial_connect()
-        .connection_timeout(Duration::from_secs(2))
-        .request_timeout(Some(Duration::from_millis(config.publish_timeout_ms)))
-        // A server that hangs with its connection open is noticed after two missed pings.
-        .ping_interval(Duration::from_secs(5))
-        .client_capacity(8_192)
-        .connect(servers)
-        .await
 }
 
 /// Where a placed order is published.
