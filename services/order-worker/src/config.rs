@@ -3,11 +3,13 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
+use flashsale_connect::{is_loopback, plaintext, read_url};
 use flashsale_pg::PgConfig;
 use flashsale_queue::NatsConfig;
 use flashsale_service::{AccessConfig, CommonConfig, PeerConfig, Problem, ServerConfig, Validate};
 use flashsale_telemetry::TelemetryConfig;
 use lettre::message::Mailbox;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use crate::{
@@ -52,12 +54,14 @@ pub struct Peers {
 }
 
 /// The `[mail]` section.
-#[derive(Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MailConfig {
     /// The relay: `smtp://`, `smtp://…?tls=required` or `smtps://`, with `user:password@` if it
     /// requires them.
-    pub smtp_url: String,
+    pub smtp_url: SecretString,
+    /// Whether the relay may be on another machine without TLS.
+    pub allow_plaintext: bool,
     /// The sender.
     pub from: String,
     /// The right-hand side of message ids.
@@ -70,13 +74,6 @@ pub struct MailConfig {
     pub language: String,
     /// A folder with the shop's own templates; empty for the built-in ones.
     pub templates_dir: String,
-}
-
-impl std::fmt::Debug for MailConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The URL may hold a password.
-        f.debug_struct("MailConfig").field("from", &self.from).finish_non_exhaustive()
-    }
 }
 
 /// The longest deadline of a dead letter: thirty days.
@@ -137,7 +134,8 @@ impl MailConfig {
     /// # Errors
     /// When the URL cannot be parsed.
     pub fn relay(&self) -> Result<Relay, lettre::transport::smtp::Error> {
-        Relay::new(&self.smtp_url, self.connections, Duration::from_millis(self.timeout_ms))
+        let timeout = Duration::from_millis(self.timeout_ms);
+        Relay::new(self.smtp_url.expose_secret(), self.connections, timeout)
     }
 
     /// What writes the mails.
@@ -266,11 +264,8 @@ impl Validate for Config {
 impl MailConfig {
     fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if !Relay::accepts(&self.smtp_url) {
-            problems.push(Problem::new(
-                "mail.smtp_url",
-                "must be a URL such as smtp://relay:25 or smtps://relay:465",
-            ));
+        if let Some(problem) = self.relay_problem() {
+            problems.push(Problem::new("mail.smtp_url", problem));
         }
         if self.from.parse::<Mailbox>().is_err() {
             problems.push(Problem::new(
@@ -300,6 +295,27 @@ impl MailConfig {
             problems.push(Problem::new("mail.connections", "must be 1 to 64"));
         }
         problems
+    }
+}
+
+impl MailConfig {
+    /// What is wrong with the relay's URL, with nothing of it in the text.
+    fn relay_problem(&self) -> Option<String> {
+        let text = self.smtp_url.expose_secret();
+        let url = match read_url(text) {
+            Ok(url) if Relay::accepts(text) => url,
+            Ok(_) => {
+                return Some(
+                    "must be a URL such as smtp://relay:25 or smtps://relay:465".to_owned(),
+                );
+            }
+            Err(problem) => return Some(problem),
+        };
+        let remote = !url.host_str().is_some_and(is_loopback);
+        let starttls = url.query_pairs().any(|(key, value)| key == "tls" && value == "required");
+        let in_the_open = !(starttls || url.scheme() == "smtps");
+        (remote && in_the_open && !self.allow_plaintext)
+            .then(|| plaintext("mail", "begin it with smtps://, or end it with ?tls=required"))
     }
 }
 

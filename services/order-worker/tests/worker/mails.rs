@@ -40,7 +40,8 @@ impl Relay {
 
     pub(crate) fn config(&self) -> MailConfig {
         MailConfig {
-            smtp_url: format!("smtp://{}", self.sink.addr()),
+            smtp_url: format!("smtp://{}", self.sink.addr()).into(),
+            allow_plaintext: false,
             from: "Shop <orders@shop.example>".to_owned(),
             message_id_domain: "shop.example".to_owned(),
             timeout_ms: 5_000,
