@@ -1,6 +1,8 @@
 //! `flashsale-serve`: every service by its name, and all of them in one process.
 
 mod all;
+#[cfg(test)]
+mod secrets;
 
 use std::process::ExitCode;
 
