@@ -23,10 +23,11 @@ pub mod shop_tokens;
 pub mod testing;
 
 pub use servers::{
-    Appendonly, Child, ClusterError, ClusterNode, Command, Home, Kind, NatsCluster, NatsOptions,
-    NatsServer, PostgresOptions, PostgresServer, Program, ProgramOptions, RedisCluster,
-    RedisOptions, RedisSentinel, RedisServer, Reply, RespError, RunDir, Sentinel, Server,
-    StartError, StopError, Tools, ToolsError, Versions, ask, free_port,
+    Appendonly, Authority, Child, ClusterError, ClusterNode, Command, Home, Kind, NatsCluster,
+    NatsOperator, NatsOptions, NatsServer, PostgresOptions, PostgresServer, Program,
+    ProgramOptions, RedisCluster, RedisOptions, RedisSentinel, RedisServer, Reply, RespError,
+    RunDir, Sentinel, Server, ServerTls, Signed, StartError, StopError, Tools, ToolsError,
+    Validity, Versions, ask, free_port,
 };
 pub use testing::{
     TestCluster, TestNats, TestPg, TestRedis, TestSentinel, TestServer, ask_redis, assert_failure,

@@ -30,14 +30,14 @@ pub use service::{Service, ServiceOptions};
 pub use services::{Apart, Maker, Services, Together};
 pub use settings::{
     AccessSettings, AdmissionSettings, MailSettings, NatsSettings, PaymentSettings, Peer, Peers,
-    RelaySettings, ServerSettings, Settings, StoreSettings, WorkerSettings,
+    RelaySettings, ServerSettings, Settings, StoreSettings, TelemetrySettings, WorkerSettings,
 };
 pub use stand_in::{StandIn, StandInOptions};
 
 use crate::keys::KeyFolder;
 use crate::servers::{
-    Appendonly, Home, NatsOptions, NatsServer, PostgresOptions, PostgresServer, RedisOptions,
-    RedisServer, RunDir, Tools,
+    Appendonly, Authority, Home, NatsOperator, NatsOptions, NatsServer, PostgresOptions,
+    PostgresServer, RedisOptions, RedisServer, RunDir, Signed, Tools, Validity,
 };
 
 /// How long each child of ours may take to be ready. Far more than any takes on an idle machine.
@@ -75,6 +75,17 @@ pub struct PlatformOptions {
     pub drain_within: Duration,
     /// How long stand-ins may take to end.
     pub stop_within: Duration,
+}
+
+/// What a client shows to stores that are reached over TLS.
+#[derive(Debug, Clone)]
+pub struct StoreClient {
+    /// The authority of the stores.
+    pub ca_file: PathBuf,
+    /// The client's own certificate.
+    pub own: Signed,
+    /// Its credentials for NATS.
+    pub credentials_file: PathBuf,
 }
 
 /// How the stand-in for Stripe is set up.
@@ -135,6 +146,7 @@ pub struct Platform<S> {
     pub tools: Tools,
     /// The keys of those who call it.
     pub keys: KeyFolder,
+    tls: Option<StoreClient>,
     dir: RunDir,
     options: PlatformOptions,
     maker: Maker,
@@ -153,11 +165,59 @@ impl<S: Services> Platform<S> {
         options: PlatformOptions,
     ) -> anyhow::Result<Self> {
         let path = dir.path().to_owned();
-        let (postgres, redis, nats) = tokio::try_join!(
+        let stores = tokio::try_join!(
             PostgresServer::start(&tools, path.join("postgres"), PostgresOptions::default()),
             RedisServer::start(&tools, path.join(options.redis), everysec()),
             NatsServer::start(&tools, path.join("nats"), NatsOptions::default()),
         )?;
+        Self::on(tools, dir, options, stores, None)
+    }
+
+    /// The same with stores that are reached over TLS alone, by clients with a certificate of this
+    /// run's own authority. NATS also asks for credentials of its operator.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_over_tls(
+        tools: Tools,
+        dir: RunDir,
+        options: PlatformOptions,
+    ) -> anyhow::Result<Self> {
+        let path = dir.path().to_owned();
+        let authority = Authority::create(&path.join("tls"))?;
+        let [postgres, redis, nats] =
+            ["postgres", "redis", "nats"].map(|store| authority.server(store));
+        let (operator, credentials_file) = (NatsOperator::create()?, path.join("nats.creds"));
+        operator.write_credentials(&credentials_file)?;
+        let own = authority.sign("services", &["services"], Validity::Now)?;
+        let client = StoreClient { ca_file: authority.ca_file().to_owned(), own, credentials_file };
+        let stores = tokio::try_join!(
+            PostgresServer::start_over_tls(
+                &tools,
+                path.join("postgres"),
+                PostgresOptions::default(),
+                postgres?
+            ),
+            RedisServer::start_over_tls(&tools, path.join(options.redis), everysec(), redis?),
+            NatsServer::start_over_tls(
+                &tools,
+                path.join("nats"),
+                NatsOptions::default(),
+                nats?,
+                Some(&operator)
+            ),
+        )?;
+        Self::on(tools, dir, options, stores, Some(client))
+    }
+
+    fn on(
+        tools: Tools,
+        dir: RunDir,
+        options: PlatformOptions,
+        (postgres, redis, nats): (PostgresServer, RedisServer, NatsServer),
+        tls: Option<StoreClient>,
+    ) -> anyhow::Result<Self> {
+        let path = dir.path().to_owned();
         let program = sibling("flashsale-serve", options.remedy)?;
         let maker = Maker { program, dir: path, stop_within: options.drain_within };
         let keys = KeyFolder::create(&maker.dir.join("keys"))?;
@@ -171,6 +231,7 @@ impl<S: Services> Platform<S> {
             postgres,
             tools,
             keys,
+            tls,
             dir,
             options,
             maker,
@@ -214,9 +275,9 @@ impl<S: Services> Platform<S> {
     pub fn settings(&self) -> Settings {
         let stripe = self.stripe.as_ref().map(|stripe| format!("http://{}", stripe.address()));
         Settings {
-            postgres: StoreSettings { url: Some(self.postgres_url()) },
-            redis: StoreSettings { url: Some(self.redis.url()) },
-            nats: NatsSettings { url: Some(self.nats.url()), ..NatsSettings::default() },
+            postgres: self.store(self.postgres_url()),
+            redis: self.store(self.redis.url()),
+            nats: self.nats_settings(),
             server: ServerSettings { reflection: Some(true), ..ServerSettings::default() },
             access: AccessSettings {
                 keys_file: Some(self.keys.keys_file().display().to_string()),
@@ -234,6 +295,36 @@ impl<S: Services> Platform<S> {
                 ..PaymentSettings::default()
             },
             ..Settings::default()
+        }
+    }
+
+    /// What its services show to the stores, if those are reached over TLS.
+    pub fn store_client(&self) -> Option<&StoreClient> {
+        self.tls.as_ref()
+    }
+
+    fn store(&self, url: String) -> StoreSettings {
+        let file = |file: fn(&StoreClient) -> &Path| {
+            self.tls.as_ref().map(|tls| file(tls).display().to_string())
+        };
+        StoreSettings {
+            url: Some(url),
+            ca_file: file(|tls| &tls.ca_file),
+            cert_file: file(|tls| &tls.own.cert_file),
+            key_file: file(|tls| &tls.own.key_file),
+        }
+    }
+
+    fn nats_settings(&self) -> NatsSettings {
+        let StoreSettings { url, ca_file, cert_file, key_file } = self.store(self.nats.url());
+        let credentials = self.tls.as_ref().map(|tls| tls.credentials_file.display().to_string());
+        NatsSettings {
+            url,
+            ca_file,
+            cert_file,
+            key_file,
+            credentials_file: credentials,
+            ..NatsSettings::default()
         }
     }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 pub struct Settings {
     pub server: ServerSettings,
     pub access: AccessSettings,
+    pub telemetry: TelemetrySettings,
     pub postgres: StoreSettings,
     pub redis: StoreSettings,
     pub nats: NatsSettings,
@@ -39,16 +40,29 @@ pub struct AccessSettings {
     pub reload_ms: Option<u64>,
 }
 
+/// `[telemetry]`.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct TelemetrySettings {
+    pub log_filter: Option<String>,
+}
+
 /// `[postgres]` or `[redis]`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct StoreSettings {
     pub url: Option<String>,
+    pub ca_file: Option<String>,
+    pub cert_file: Option<String>,
+    pub key_file: Option<String>,
 }
 
 /// `[nats]`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct NatsSettings {
     pub url: Option<String>,
+    pub ca_file: Option<String>,
+    pub cert_file: Option<String>,
+    pub key_file: Option<String>,
+    pub credentials_file: Option<String>,
     pub replicas: Option<u64>,
     pub orders_max_bytes: Option<u64>,
 }

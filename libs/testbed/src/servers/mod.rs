@@ -2,7 +2,7 @@
 //!
 //! Everything listens on free ports of 127.0.0.1, keeps its data in a folder of its own and ends
 //! with the process that started it, also when that one is killed with SIGKILL. Nothing here is for
-//! production: the servers have no passwords and replicas only where a test asks for them.
+//! production: the servers have no passwords, and TLS and replicas only where a test asks for them.
 //!
 //! - [`Tools`] finds the server programs and checks their versions.
 //! - [`RedisServer`], [`NatsServer`] and [`PostgresServer`] start, restart, break and stop a
@@ -18,6 +18,7 @@ mod death;
 mod folder;
 mod nats;
 mod nats_cluster;
+mod nats_operator;
 mod ports;
 mod postgres;
 mod process;
@@ -28,11 +29,13 @@ mod redis_sentinel;
 mod resp;
 mod run_dir;
 mod server;
+mod tls;
 mod tools;
 
 pub use flashsale_home::Home;
 pub use nats::{NatsOptions, NatsServer};
 pub use nats_cluster::NatsCluster;
+pub use nats_operator::NatsOperator;
 pub use ports::free_port;
 pub use postgres::{PostgresOptions, PostgresServer};
 pub use process::{Child, Command};
@@ -43,4 +46,5 @@ pub use redis_sentinel::{RedisSentinel, Sentinel};
 pub use resp::{Reply, RespError, ask};
 pub use run_dir::RunDir;
 pub use server::{Kind, Server, StartError, StopError};
+pub use tls::{Authority, ServerTls, Signed, Validity};
 pub use tools::{Tools, ToolsError, Versions};

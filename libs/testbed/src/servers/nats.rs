@@ -8,8 +8,10 @@ use nix::sys::signal::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
+use super::nats_operator::NatsOperator;
 use super::process::Command;
 use super::server::{Kind, Server, StartError, io_error};
+use super::tls::ServerTls;
 use super::tools::Tools;
 
 /// How a private NATS server is set up.
@@ -39,6 +41,9 @@ pub struct Nats {
     /// How it introduces itself: no other server has this name.
     name: String,
     routes: Option<Routes>,
+    tls: Option<ServerTls>,
+    /// What its configuration says of an operator.
+    operator: String,
 }
 
 /// How the servers of a cluster reach each other.
@@ -63,6 +68,25 @@ impl NatsServer {
         Self::start_routed(tools, dir.into(), options, None).await
     }
 
+    /// The same, reached over TLS alone, by clients with a certificate; and with an operator by
+    /// those alone that have its credentials.
+    ///
+    /// # Errors
+    /// If it does not start; the message has the end of its log.
+    pub async fn start_over_tls(
+        tools: &Tools,
+        dir: impl Into<PathBuf>,
+        options: NatsOptions,
+        tls: ServerTls,
+        operator: Option<&NatsOperator>,
+    ) -> Result<Self, StartError> {
+        let dir = dir.into();
+        let mut nats = Nats::new(tools, &dir, options);
+        nats.tls = Some(tls);
+        nats.operator = operator.map(|operator| operator.config().to_owned()).unwrap_or_default();
+        Self::launch(nats, dir).await
+    }
+
     /// Starts NATS alone, or as one of a cluster.
     pub(crate) async fn start_routed(
         tools: &Tools,
@@ -70,21 +94,29 @@ impl NatsServer {
         options: NatsOptions,
         routes: Option<Routes>,
     ) -> Result<Self, StartError> {
-        let program = tools.nats_server().to_owned();
-        let folder = dir.file_name().unwrap_or_default().to_string_lossy();
-        let name = format!("flashsale-{}-{folder}", std::process::id());
-        let nats = Nats { program, options, name, routes };
+        let mut nats = Nats::new(tools, &dir, options);
+        nats.routes = routes;
         Self::launch(nats, dir).await
     }
 
-    /// `nats://127.0.0.1:<port>`
+    /// `nats://127.0.0.1:<port>`, or `tls://…` over TLS.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port())
+        let scheme = if self.kind().tls.is_some() { "tls" } else { "nats" };
+        format!("{scheme}://127.0.0.1:{}", self.port())
     }
 
     /// `http://127.0.0.1:<port>` of the monitoring endpoint (`/jsz`, `/varz`, `/healthz`).
     pub fn monitoring_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port_at(1))
+    }
+}
+
+impl Nats {
+    fn new(tools: &Tools, dir: &Path, options: NatsOptions) -> Self {
+        let program = tools.nats_server().to_owned();
+        let folder = dir.file_name().unwrap_or_default().to_string_lossy();
+        let name = format!("flashsale-{}-{folder}", std::process::id());
+        Self { program, options, name, routes: None, tls: None, operator: String::new() }
     }
 }
 
@@ -122,6 +154,13 @@ impl Kind for Nats {
                 all.join(", ")
             ));
         }
+        if let Some(tls) = &self.tls {
+            text.push_str(&format!(
+                "tls {{\n  cert_file: {:?}\n  key_file: {:?}\n  ca_file: {:?}\n  verify: true\n}}\n",
+                tls.own.cert_file, tls.own.key_file, tls.ca_file
+            ));
+        }
+        text.push_str(&self.operator);
         fs::write(&config, text)
             .map_err(|e| io_error::<Self>(&format!("write {}", config.display()), e))?;
         Ok(Command::new(&self.program).arg("--config").arg(&config))

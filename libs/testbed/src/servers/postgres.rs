@@ -15,12 +15,15 @@ use tokio::net::TcpStream;
 use super::folder::LockedFolder;
 use super::process::{Command, log_tail};
 use super::server::{Kind, Server, StartError, io_error};
+use super::tls::ServerTls;
 use super::tools::Tools;
 
 /// `initdb` takes a second or two on an idle machine.
 const INITDB_WITHIN: Duration = Duration::from_secs(120);
 /// The superuser; connections from 127.0.0.1 need no password.
 const SUPERUSER: &str = "postgres";
+/// What it speaks TLS with, in its folder: the authority of its clients, its certificate and key.
+const TLS_FILES: [&str; 3] = ["tls-ca.pem", "tls.pem", "tls.key"];
 
 /// How a private Postgres is set up.
 #[derive(Debug, Clone)]
@@ -45,6 +48,7 @@ pub type PostgresServer = Server<Postgres>;
 pub struct Postgres {
     bin: PathBuf,
     options: PostgresOptions,
+    tls: Option<ServerTls>,
     /// Who Postgres runs as when we are root, which it refuses.
     user: Option<(Uid, Gid)>,
     data: PathBuf,
@@ -65,13 +69,20 @@ impl PostgresServer {
         dir: impl Into<PathBuf>,
         options: PostgresOptions,
     ) -> Result<Self, StartError> {
-        let postgres = Postgres {
-            bin: tools.postgres_bin().to_owned(),
-            options,
-            user: None,
-            data: PathBuf::new(),
-            elsewhere: None,
-        };
+        Self::launch(Postgres::new(tools, options), dir.into()).await
+    }
+
+    /// The same, reached over TLS alone, by clients with a certificate.
+    ///
+    /// # Errors
+    /// If it does not start; the message has the end of its log.
+    pub async fn start_over_tls(
+        tools: &Tools,
+        dir: impl Into<PathBuf>,
+        options: PostgresOptions,
+        tls: ServerTls,
+    ) -> Result<Self, StartError> {
+        let postgres = Postgres { tls: Some(tls), ..Postgres::new(tools, options) };
         Self::launch(postgres, dir.into()).await
     }
 
@@ -80,9 +91,10 @@ impl PostgresServer {
         self.url_of("postgres")
     }
 
-    /// The URL of a database, as superuser.
+    /// The URL of a database, as superuser. Over TLS it says so; the client's files are not in it.
     pub fn url_of(&self, database: &str) -> String {
-        format!("postgres://{SUPERUSER}@127.0.0.1:{}/{database}", self.port())
+        let mode = if self.kind().tls.is_some() { "?sslmode=verify-full" } else { "" };
+        format!("postgres://{SUPERUSER}@127.0.0.1:{}/{database}{mode}", self.port())
     }
 
     /// Where its data is: the folder asked for, or one that its user can reach.
@@ -92,6 +104,31 @@ impl PostgresServer {
 }
 
 impl Postgres {
+    fn new(tools: &Tools, options: PostgresOptions) -> Self {
+        Self {
+            bin: tools.postgres_bin().to_owned(),
+            options,
+            tls: None,
+            user: None,
+            data: PathBuf::new(),
+            elsewhere: None,
+        }
+    }
+
+    /// Puts copies of what it speaks TLS with into its folder, for its user alone.
+    fn copy_certificates(&self, tls: &ServerTls) -> io::Result<()> {
+        let files = [&tls.ca_file, &tls.own.cert_file, &tls.own.key_file];
+        for (from, to) in files.into_iter().zip(TLS_FILES) {
+            let to = self.data.join(to);
+            fs::copy(from, &to)?;
+            fs::set_permissions(&to, Permissions::from_mode(0o600))?;
+            if let Some((uid, gid)) = self.user {
+                chown(&to, Some(uid.as_raw()), Some(gid.as_raw()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Chooses the user and a folder which that user can reach, and makes the folder theirs.
     fn settle(&mut self, dir: &Path) -> io::Result<()> {
         self.data = dir.join("data");
@@ -158,9 +195,13 @@ impl Kind for Postgres {
             self.initdb(dir).await?;
         }
         // Only from this machine, by address; `initdb` also lets in replicas and unix sockets.
+        let mut rule = "host all all 127.0.0.1/32 trust\n";
+        if let Some(tls) = &self.tls {
+            rule = "hostssl all all 127.0.0.1/32 trust clientcert=verify-ca\n";
+            self.copy_certificates(tls).map_err(|e| io_error::<Self>("copy certificates", e))?;
+        }
         let hba = self.data.join("pg_hba.conf");
-        fs::write(&hba, "host all all 127.0.0.1/32 trust\n")
-            .map_err(|e| io_error::<Self>(&format!("write {}", hba.display()), e))
+        fs::write(&hba, rule).map_err(|e| io_error::<Self>(&format!("write {}", hba.display()), e))
     }
 
     fn command(&self, _dir: &Path, ports: &[u16]) -> Result<Command, StartError> {
@@ -185,6 +226,13 @@ impl Kind for Postgres {
         for (key, value) in settings {
             command = command.arg("-c").arg(format!("{key}={value}"));
         }
+        if self.tls.is_some() {
+            let keys = ["ssl_ca_file", "ssl_cert_file", "ssl_key_file"].into_iter();
+            command = command.args(["-c", "ssl=on"]);
+            for (key, file) in keys.zip(TLS_FILES) {
+                command = command.arg("-c").arg(format!("{key}={file}"));
+            }
+        }
         Ok(command)
     }
 
@@ -197,7 +245,8 @@ impl Kind for Postgres {
         if lines.first() != Some(&pid.to_string().as_str()) || lines.get(7) != Some(&"ready") {
             return Err("it is still starting".to_owned());
         }
-        login(ports[0]).await
+        // Its process id is the answer to whose port it is; a login would need a certificate.
+        if self.tls.is_some() { Ok(()) } else { login(ports[0]).await }
     }
 
     fn finish(&mut self) {

@@ -4,12 +4,16 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 
 use super::process::Command;
 use super::server::{Kind, Server, StartError};
+use super::tls::ServerTls;
 use super::tools::Tools;
+
+/// Where a server that is reached over TLS is asked without.
+const SOCKET: &str = "redis.sock";
 
 /// How Redis keeps what it was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,6 +42,7 @@ pub type RedisServer = Server<Redis>;
 pub struct Redis {
     program: PathBuf,
     options: RedisOptions,
+    tls: Option<ServerTls>,
 }
 
 impl RedisServer {
@@ -51,12 +56,27 @@ impl RedisServer {
         options: RedisOptions,
     ) -> Result<Self, StartError> {
         let program = tools.redis_server().to_owned();
-        Self::launch(Redis { program, options }, dir.into()).await
+        Self::launch(Redis { program, options, tls: None }, dir.into()).await
     }
 
-    /// `redis://127.0.0.1:<port>`
+    /// The same, reached over TLS alone, by clients with a certificate.
+    ///
+    /// # Errors
+    /// If it does not start; the message has the end of its log.
+    pub async fn start_over_tls(
+        tools: &Tools,
+        dir: impl Into<PathBuf>,
+        options: RedisOptions,
+        tls: ServerTls,
+    ) -> Result<Self, StartError> {
+        let program = tools.redis_server().to_owned();
+        Self::launch(Redis { program, options, tls: Some(tls) }, dir.into()).await
+    }
+
+    /// `redis://127.0.0.1:<port>`, or `rediss://…` over TLS.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port())
+        let scheme = if self.kind().tls.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}://127.0.0.1:{}", self.port())
     }
 }
 
@@ -76,24 +96,49 @@ impl Kind for Redis {
             Appendonly::Everysec => ("yes", "everysec"),
             Appendonly::Always => ("yes", "always"),
         };
-        Ok(Command::new(&self.program)
+        let command = Command::new(&self.program)
             .args(["--bind", "127.0.0.1", "--port", &ports[0].to_string()])
             .arg("--dir")
             .arg(dir)
             .args(["--daemonize", "no", "--save", ""])
             .args(["--appendonly", appendonly, "--appendfsync", appendfsync])
-            .args(["--maxmemory-policy", "noeviction"]))
+            .args(["--maxmemory-policy", "noeviction"]);
+        Ok(match &self.tls {
+            None => command,
+            // What comes later counts. The socket is for the question whether it is ready.
+            Some(tls) => command
+                .args(["--port", "0", "--tls-port", &ports[0].to_string()])
+                .args(["--tls-auth-clients", "yes", "--tls-ca-cert-file"])
+                .arg(&tls.ca_file)
+                .arg("--tls-cert-file")
+                .arg(&tls.own.cert_file)
+                .arg("--tls-key-file")
+                .arg(&tls.own.key_file)
+                .arg("--unixsocket")
+                .arg(dir.join(SOCKET)),
+        })
     }
 
-    async fn ready(&self, _dir: &Path, ports: &[u16], pid: u32) -> Result<(), String> {
-        answers(ports[0], pid).await
+    async fn ready(&self, dir: &Path, ports: &[u16], pid: u32) -> Result<(), String> {
+        if self.tls.is_none() {
+            return answers(ports[0], pid).await;
+        }
+        let stream = UnixStream::connect(dir.join(SOCKET)).await;
+        answers_on(stream.map_err(|error| error.to_string())?, pid).await
     }
 }
 
 /// Whether the server with this process id answers on this port.
 pub(crate) async fn answers(port: u16, pid: u32) -> Result<(), String> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+    answers_on(stream.map_err(|error| error.to_string())?, pid).await
+}
+
+async fn answers_on(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    pid: u32,
+) -> Result<(), String> {
     let asked = async {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
         stream.write_all(b"PING\r\nINFO server\r\nQUIT\r\n").await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
