@@ -25,6 +25,7 @@ pub struct Options {
     pub nats: String,
     /// `postgres://…`
     pub postgres: String,
+    pub client: Client,
     /// The payment provider's own log; only a stand-in keeps one.
     pub stripe_log: Option<PathBuf>,
     pub mail_log: Option<PathBuf>,
@@ -32,6 +33,19 @@ pub struct Options {
     pub history: Option<PathBuf>,
     /// Whether the sale has come to rest: no order, payment or consequence may be pending.
     pub at_rest: bool,
+}
+
+/// What is shown to stores that are reached over TLS.
+#[derive(Debug, Clone, Default)]
+pub struct Client {
+    /// The authorities of the stores, PEM. Without it: the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// A certificate, PEM.
+    pub cert_file: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub key_file: Option<PathBuf>,
+    /// Credentials for NATS (`.creds`).
+    pub nats_credentials: Option<PathBuf>,
 }
 
 /// Audits a sale. If a source cannot be read, the report says so and decides nothing.

@@ -3,7 +3,7 @@
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use flashsale_auditor::{Options, Verdict, audit};
+use flashsale_auditor::{Client, Options, Verdict, audit};
 use uuid::Uuid;
 
 /// Decides from the stores and from logs of others whether a sale kept its promises.
@@ -24,6 +24,18 @@ struct Args {
     /// Where the record is: postgres://user@host:port/database
     #[arg(long)]
     postgres: String,
+    /// The authorities of stores that are reached over TLS, PEM; without it the public ones.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// A certificate to show to them, PEM.
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    cert_file: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    key_file: Option<PathBuf>,
+    /// Credentials for NATS (.creds).
+    #[arg(long, value_name = "FILE")]
+    nats_credentials: Option<PathBuf>,
     /// The payment provider's log; without it the money is checked against the record alone.
     #[arg(long, value_name = "FILE")]
     stripe_log: Option<PathBuf>,
@@ -50,6 +62,12 @@ async fn main() -> ExitCode {
         redis: args.redis,
         nats: args.nats,
         postgres: args.postgres,
+        client: Client {
+            ca_file: args.ca_file,
+            cert_file: args.cert_file,
+            key_file: args.key_file,
+            nats_credentials: args.nats_credentials,
+        },
         stripe_log: args.stripe_log,
         mail_log: args.mail_log,
         history: args.history,

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Line;
-use crate::Options;
+use crate::{Client, Options};
 
 const STREAM: &str = "ORDERS";
 /// Messages requested concurrently.
@@ -56,12 +56,21 @@ pub(crate) enum Kind {
 
 /// Reads every message of the sale that has not been purged.
 pub(crate) async fn read(options: &Options) -> anyhow::Result<Queue> {
-    let client = async_nats::ConnectOptions::new()
+    let mut connect = async_nats::ConnectOptions::new()
         .name("flashsale-auditor")
         .connection_timeout(Duration::from_secs(5))
-        .request_timeout(Some(Duration::from_secs(10)))
-        .connect(&options.nats)
-        .await?;
+        .request_timeout(Some(Duration::from_secs(10)));
+    let Client { ca_file, cert_file, key_file, nats_credentials } = options.client.clone();
+    if let Some(authorities) = ca_file {
+        connect = connect.add_root_certificates(authorities);
+    }
+    if let (Some(cert), Some(key)) = (cert_file, key_file) {
+        connect = connect.add_client_certificate(cert, key);
+    }
+    if let Some(file) = nats_credentials {
+        connect = connect.credentials_file(file).await.context("the credentials")?;
+    }
+    let client = connect.connect(&options.nats).await?;
     let stream = jetstream::new(client).get_stream(STREAM).await.context(STREAM)?;
     let info = stream.get_info().await?;
     let created_us = i64::try_from(info.created.unix_timestamp_nanos() / 1_000)?;

@@ -6,7 +6,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use sqlx::{Connection as _, PgConnection, Row as _, postgres::PgRow};
+use sqlx::{
+    Connection as _, PgConnection, Row as _,
+    postgres::{PgConnectOptions, PgRow},
+};
 use uuid::Uuid;
 
 use super::{Line, local_ms};
@@ -160,7 +163,14 @@ pub(crate) struct DeadLetter {
 
 /// Reads the record in one transaction that cannot write.
 pub(crate) async fn read(options: &Options, mentioned: &[Uuid]) -> anyhow::Result<Record> {
-    let connecting = PgConnection::connect(&options.postgres);
+    let mut connect: PgConnectOptions = options.postgres.parse().context("the URL")?;
+    if let Some(authorities) = &options.client.ca_file {
+        connect = connect.ssl_root_cert(authorities);
+    }
+    if let (Some(cert), Some(key)) = (&options.client.cert_file, &options.client.key_file) {
+        connect = connect.ssl_client_cert(cert).ssl_client_key(key);
+    }
+    let connecting = PgConnection::connect_with(&connect);
     let mut connection = tokio::time::timeout(Duration::from_secs(5), connecting)
         .await
         .context("no connection")??;

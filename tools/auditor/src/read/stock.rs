@@ -2,19 +2,24 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    path::PathBuf,
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
+use flashsale_connect::Tls;
 use fred::{
     interfaces::ClientLike as _,
-    types::{Builder, ClusterHash, CustomCommand, Value, config::Config},
+    types::{
+        Builder, ClusterHash, CustomCommand, Value,
+        config::{Config, TlsConnector},
+    },
 };
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{Line, local_ms};
-use crate::Options;
+use crate::{Client, Options};
 
 /// All keys as of one instant. Run by `EVAL_RO`, so that the server refuses any write.
 const SNAPSHOT: &str = "
@@ -168,9 +173,27 @@ pub(crate) struct Room {
     pub(crate) ticks: Vec<(i64, i64)>,
 }
 
+fn tls(client: &Client) -> anyhow::Result<TlsConnector> {
+    let path = |file: &Option<PathBuf>| {
+        file.as_ref().map(|file| file.display().to_string()).unwrap_or_default()
+    };
+    let (ca, cert, key) = (path(&client.ca_file), path(&client.cert_file), path(&client.key_file));
+    let tls = Tls {
+        section: "client",
+        ca_file: &ca,
+        cert_file: &cert,
+        key_file: &key,
+        allow_plaintext: false,
+    };
+    Ok(tls.client_config()?.into())
+}
+
 /// Takes a snapshot of the sale's keys.
 pub(crate) async fn read(options: &Options) -> anyhow::Result<Stock> {
-    let config = Config::from_url(&options.redis).context("the URL")?;
+    let mut config = Config::from_url(&options.redis).context("the URL")?;
+    if config.uses_tls() {
+        config.tls = Some(tls(&options.client)?.into());
+    }
     let client = Builder::from_config(config)
         .with_connection_config(|connection| {
             connection.connection_timeout = Duration::from_secs(5);

@@ -216,6 +216,7 @@ impl World {
             redis: servers.redis.url.clone(),
             nats: servers.nats.url.clone(),
             postgres: servers.pg.url.clone(),
+            client: flashsale_auditor::Client::default(),
             stripe_log: file(Log::Stripe, "stripe.jsonl"),
             mail_log: file(Log::Mail, "mail.jsonl"),
             history: file(Log::History, "history.jsonl"),

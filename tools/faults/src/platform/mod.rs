@@ -126,7 +126,10 @@ impl Platform {
     pub(crate) fn settings_over(&self, to_redis: &Proxy, inventory: &Service) -> Settings {
         let base = self.base.settings();
         Settings {
-            redis: StoreSettings { url: Some(format!("redis://127.0.0.1:{}", to_redis.port())) },
+            redis: StoreSettings {
+                url: Some(format!("redis://127.0.0.1:{}", to_redis.port())),
+                ..base.redis
+            },
             peers: Peers {
                 inventory: Peer { url: Some(inventory.url()), ..base.peers.inventory },
                 payment: Peer { timeout_ms: Some(2_000), ..base.peers.payment },
@@ -244,6 +247,7 @@ impl Platform {
             redis: self.redis.url(),
             nats: self.nats.url(),
             postgres: self.postgres.url(),
+            client: flashsale_auditor::Client::default(),
             stripe_log: None,
             mail_log: None,
             history: None,
