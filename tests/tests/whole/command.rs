@@ -17,7 +17,7 @@ pub(crate) fn repository() -> PathBuf {
 }
 
 /// A program of ours. `make test` has built all of them beside the tests.
-fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     let target = std::env::current_exe().unwrap();
     let path = target.parent().unwrap().parent().unwrap().join(name);
     assert!(path.exists(), "{} is missing: run `make build`", path.display());

@@ -20,4 +20,5 @@ mod rotation;
 mod runbook;
 mod sale;
 mod shopper;
+mod tls;
 mod trace;
