@@ -6,7 +6,7 @@ use std::path::Path;
 use async_nats::connection::State;
 use flashsale_queue::{NatsConfig, connect};
 use flashsale_testbed::{
-    Authority, NatsOperator, NatsOptions, NatsServer, Tools, Validity, eventually, init,
+    AuthorityFolder, NatsOperator, NatsOptions, NatsServer, Tools, Validity, eventually, init,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -36,7 +36,7 @@ async fn credentials_of_the_operator_are_needed() {
     init();
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let authority = Authority::create(&path("tls")).unwrap();
+    let authority = AuthorityFolder::create(&path("tls")).unwrap();
     let own = authority.sign("client", &["client"], Validity::Now).unwrap();
     let tls = authority.server("nats").unwrap();
     let operators = [NatsOperator::create().unwrap(), NatsOperator::create().unwrap()];

@@ -9,7 +9,7 @@ use std::{
 
 use flashsale_redis::{RedisConfig, Script, Store};
 use flashsale_testbed::{
-    Authority, Child, Command, RedisOptions, RedisServer, ServerTls, Signed, Tools, Validity,
+    AuthorityFolder, Child, Command, RedisOptions, RedisServer, ServerTls, Signed, Tools, Validity,
     eventually, free_port, init,
 };
 use tokio::{
@@ -18,7 +18,7 @@ use tokio::{
 };
 
 struct Tls {
-    authority: Authority,
+    authority: AuthorityFolder,
     server: ServerTls,
     client: Signed,
 }
@@ -26,7 +26,7 @@ struct Tls {
 impl Tls {
     fn new(folder: &Path) -> Self {
         init();
-        let authority = Authority::create(&folder.join("tls")).unwrap();
+        let authority = AuthorityFolder::create(&folder.join("tls")).unwrap();
         let server = authority.server("redis").unwrap();
         let client = authority.sign("client", &["client"], Validity::Now).unwrap();
         Self { authority, server, client }

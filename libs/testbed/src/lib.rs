@@ -23,8 +23,8 @@ pub mod shop_tokens;
 pub mod testing;
 
 pub use servers::{
-    Appendonly, Authority, Child, ClusterError, ClusterNode, Command, Home, Kind, NatsCluster,
-    NatsOperator, NatsOptions, NatsServer, PostgresOptions, PostgresServer, Program,
+    Appendonly, AuthorityFolder, Child, ClusterError, ClusterNode, Command, Home, Kind,
+    NatsCluster, NatsOperator, NatsOptions, NatsServer, PostgresOptions, PostgresServer, Program,
     ProgramOptions, RedisCluster, RedisOptions, RedisSentinel, RedisServer, Reply, RespError,
     RunDir, Sentinel, Server, ServerTls, Signed, StartError, StopError, Tools, ToolsError,
     Validity, Versions, ask, free_port,

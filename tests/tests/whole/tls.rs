@@ -12,8 +12,8 @@ use flashsale_proto::{
     },
 };
 use flashsale_testbed::{
-    Authority, NatsOptions, NatsServer, PostgresOptions, PostgresServer, RedisOptions, RedisServer,
-    Signed, Tools, Validity, eventually, init,
+    AuthorityFolder, NatsOptions, NatsServer, PostgresOptions, PostgresServer, RedisOptions,
+    RedisServer, Signed, Tools, Validity, eventually, init,
     keys::KeyFolder,
     platform::{
         AccessSettings, AdmissionSettings, Maker, NatsSettings, PaymentSettings, Platform,
@@ -145,7 +145,12 @@ struct Stores {
 }
 
 impl Stores {
-    async fn start(folder: &Path, authority: &Authority, name: &str, validity: Validity) -> Self {
+    async fn start(
+        folder: &Path,
+        authority: &AuthorityFolder,
+        name: &str,
+        validity: Validity,
+    ) -> Self {
         let tools = Tools::locate().unwrap();
         let folder = folder.join(format!("{name}-{validity:?}"));
         let tls = |store: &str| {
@@ -219,8 +224,8 @@ async fn store_with_a_wrong_certificate_is_not_used() {
     init();
     let folder = own_home();
     let path = folder.path();
-    let authority = Authority::create(&path.join("authority")).unwrap();
-    let other = Authority::create(&path.join("other")).unwrap();
+    let authority = AuthorityFolder::create(&path.join("authority")).unwrap();
+    let other = AuthorityFolder::create(&path.join("other")).unwrap();
     let own = authority.sign("service", &["service"], Validity::Now).unwrap();
     let (good, expired, elsewhere) = tokio::join!(
         Stores::start(path, &authority, "127.0.0.1", Validity::Now),

@@ -36,7 +36,7 @@ pub use stand_in::{StandIn, StandInOptions};
 
 use crate::keys::KeyFolder;
 use crate::servers::{
-    Appendonly, Authority, Home, NatsOperator, NatsOptions, NatsServer, PostgresOptions,
+    Appendonly, AuthorityFolder, Home, NatsOperator, NatsOptions, NatsServer, PostgresOptions,
     PostgresServer, RedisOptions, RedisServer, RunDir, Signed, Tools, Validity,
 };
 
@@ -184,7 +184,7 @@ impl<S: Services> Platform<S> {
         options: PlatformOptions,
     ) -> anyhow::Result<Self> {
         let path = dir.path().to_owned();
-        let authority = Authority::create(&path.join("tls"))?;
+        let authority = AuthorityFolder::create(&path.join("tls"))?;
         let [postgres, redis, nats] =
             ["postgres", "redis", "nats"].map(|store| authority.server(store));
         let (operator, credentials_file) = (NatsOperator::create()?, path.join("nats.creds"));

@@ -46,5 +46,5 @@ pub use redis_sentinel::{RedisSentinel, Sentinel};
 pub use resp::{Reply, RespError, ask};
 pub use run_dir::RunDir;
 pub use server::{Kind, Server, StartError, StopError};
-pub use tls::{Authority, ServerTls, Signed, Validity};
+pub use tls::{AuthorityFolder, ServerTls, Signed, Validity};
 pub use tools::{Tools, ToolsError, Versions};

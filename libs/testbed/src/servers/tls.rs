@@ -4,24 +4,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
-};
+use time::macros::datetime;
 
-use crate::keys::write_secret;
+use crate::{keys::write_secret, pki::Authority};
 
-/// An authority that exists for one run.
-pub struct Authority {
+/// An authority that exists for one run, with the files of what it signs.
+#[derive(Debug)]
+pub struct AuthorityFolder {
     dir: PathBuf,
     ca_file: PathBuf,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl std::fmt::Debug for Authority {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Authority").field("dir", &self.dir).finish_non_exhaustive()
-    }
+    authority: Authority,
 }
 
 /// A certificate and its private key, PEM.
@@ -51,22 +43,17 @@ pub enum Validity {
     Past,
 }
 
-impl Authority {
+impl AuthorityFolder {
     /// A new authority, whose files are in `dir`.
     ///
     /// # Errors
     /// If a file cannot be written.
     pub fn create(dir: &Path) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
-        let key = KeyPair::generate().map_err(io::Error::other)?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "an authority of one run");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let certificate = params.self_signed(&key).map_err(io::Error::other)?;
+        let authority = Authority::new("an authority of one run").map_err(io::Error::other)?;
         let ca_file = dir.join("ca.pem");
-        fs::write(&ca_file, certificate.pem())?;
-        Ok(Self { dir: dir.to_owned(), ca_file, issuer: Issuer::new(params, key) })
+        fs::write(&ca_file, authority.pem())?;
+        Ok(Self { dir: dir.to_owned(), ca_file, authority })
     }
 
     /// Its own certificate, PEM.
@@ -79,23 +66,17 @@ impl Authority {
     /// # Errors
     /// If a file cannot be written.
     pub fn sign(&self, file: &str, names: &[&str], validity: Validity) -> io::Result<Signed> {
-        let key = KeyPair::generate().map_err(io::Error::other)?;
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).map_err(io::Error::other)?;
-        params.distinguished_name.push(DnType::CommonName, file);
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        if validity == Validity::Past {
-            params.not_before = date_time_ymd(2020, 1, 1);
-            params.not_after = date_time_ymd(2021, 1, 1);
-        }
-        let certificate = params.signed_by(&key, &self.issuer).map_err(io::Error::other)?;
+        let issued = match validity {
+            Validity::Now => self.authority.issue(names),
+            Validity::Past => self.authority.issue_until(names, datetime!(2021-01-01 0:00 UTC)),
+        };
+        let issued = issued.map_err(io::Error::other)?;
         let signed = Signed {
             cert_file: self.dir.join(format!("{file}.pem")),
             key_file: self.dir.join(format!("{file}.key")),
         };
-        fs::write(&signed.cert_file, certificate.pem())?;
-        write_secret(&signed.key_file, &key.serialize_pem())?;
+        fs::write(&signed.cert_file, &issued.certificate)?;
+        write_secret(&signed.key_file, &issued.key)?;
         Ok(signed)
     }
 
