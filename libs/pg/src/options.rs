@@ -40,7 +40,7 @@ pub struct UrlError(String);
 pub fn read_url(url: &SecretString) -> Result<PgConnectOptions, UrlError> {
     let text = url.expose_secret();
     let read = read(text).map_err(UrlError)?;
-    if !matches!(read.scheme(), "postgres" | "postgresql") {
+    if !["postgres://", "postgresql://"].iter().any(|begin| text.starts_with(begin)) {
         return Err(UrlError("must begin with postgres://".to_owned()));
     }
     let known = |key: &str| PARAMETERS.contains(&key) || key.starts_with("options[");
@@ -112,7 +112,7 @@ mod tests {
             ("postgres://u:a/hunter2@host/db", "has an @ behind its host"),
             ("postgres://u:1?hunter2@host/db", "has an @ behind its host"),
             ("postgres://u:hunter2@/db", "cannot be read"),
-            ("postgres:hunter2", "cannot be read"),
+            ("postgres:hunter2", "must begin with postgres://"),
             ("postgres://u:hunter2@host:x/db", "invalid port number"),
             ("mysql://u:hunter2@host/db", "must begin with postgres://"),
             ("postgres://localhost/db?pass=hunter2", "a parameter that is not known"),

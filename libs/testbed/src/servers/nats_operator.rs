@@ -1,5 +1,7 @@
-//! An operator of NATS: a user is let in by a JWT that it has signed and a signature, and the server
-//! knows no password. What `nsc` makes, for one run.
+//! An operator of NATS, for one run: what `nsc` makes.
+//!
+//! A user is let in by a JWT of an account that the operator has signed, and by a signature of its
+//! own; the server knows no password.
 
 use std::io;
 use std::path::Path;

@@ -40,7 +40,7 @@ struct Queue {
 }
 
 enum Servers {
-    One(NatsServer),
+    One(Box<NatsServer>),
     Three(NatsCluster),
 }
 
@@ -90,8 +90,9 @@ impl Bench<'_> {
         sales::load(&mut sales::admin(channel), sale).await?;
 
         let always = NatsOptions { sync_interval: "always".to_owned(), ..NatsOptions::default() };
-        let one =
-            |name: &str, options| NatsServer::start(platform.tools(), folder.join(name), options);
+        let one = async |name: &str, options| {
+            NatsServer::start(platform.tools(), folder.join(name), options).await.map(Box::new)
+        };
         let servers = [
             ("r1", "checkout-r1", Servers::One(one("r1", NatsOptions::default()).await?)),
             ("r1_sync_always", "checkout-r1-sync", Servers::One(one("r1-sync", always).await?)),
