@@ -212,7 +212,7 @@ mod tests {
         }
 
         fn write(&self, name: &str, text: &str) {
-            std::fs::write(self.path(name), text).unwrap();
+            fs::write(self.path(name), text).unwrap();
         }
 
         fn path(&self, name: &str) -> PathBuf {
