@@ -158,6 +158,11 @@ mutants: setup-test build ## Mutate the code at random places and check that a t
 proto-baseline: setup-lint ## Accept the present protos as the contract that must not be broken
 	buf build --exclude-source-info --output proto/baseline.binpb
 
+.PHONY: grants
+grants: ## Write k8s/stores/ from its list of grants, after a change of that
+	cargo build --workspace --bin flashsale-sandbox
+	$(BIN)/flashsale-sandbox grants
+
 .PHONY: sqlx-prepare
 sqlx-prepare: setup ## Regenerate .sqlx/, after a change of a query or a migration
 	@scripts/sqlx.sh prepare

@@ -112,19 +112,26 @@ fn list(problems: &[Problem]) -> String {
     text
 }
 
-/// Loads the configuration of this process: `defaults`, the file named by `FLASHSALE_CONFIG`, the
-/// environment.
+/// Loads the configuration of the service `name` in this process: `defaults`, the file named by
+/// `FLASHSALE_CONFIG`, the environment.
 ///
 /// # Errors
 /// As [`load_from`].
-pub fn load<C: DeserializeOwned + Validate>(defaults: &[&str]) -> Result<C, ConfigError> {
+pub fn load<C: DeserializeOwned + Validate>(
+    name: &str,
+    defaults: &[&str],
+) -> Result<C, ConfigError> {
     let file = std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty());
     let env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    load_from(defaults, file.as_deref().map(Path::new), env)
+    load_from(name, defaults, file.as_deref().map(Path::new), env)
 }
 
-/// Loads a configuration from the layers given.
+/// Loads the configuration of the service `name` from the layers given.
+///
+/// All services of a process are told the same. A `*` stands for the service's name where each has
+/// something of its own: as the user in the `url` of a store, and in the path of a key `<key>_file`
+/// whose file holds a text, or of any `…_file` of a store.
 ///
 /// `defaults` are laid over each other and over the sections that every service has. The file and
 /// the environment may hold sections for other services, which may run in the same process: a
@@ -134,6 +141,7 @@ pub fn load<C: DeserializeOwned + Validate>(defaults: &[&str]) -> Result<C, Conf
 /// # Errors
 /// When the file cannot be read, or with everything that is wrong with the values.
 pub fn load_from<C: DeserializeOwned + Validate>(
+    name: &str,
     defaults: &[&str],
     file: Option<&Path>,
     env: impl Iterator<Item = (String, String)>,
@@ -147,10 +155,10 @@ pub fn load_from<C: DeserializeOwned + Validate>(
         let text = std::fs::read_to_string(path).map_err(|error| cannot(error.to_string()))?;
         let table: toml::Table =
             text.parse().map_err(|error: toml::de::Error| cannot(layers::place(&text, &error)))?;
-        layers::from_file(&defaults, &table, &mut overrides, &mut problems);
+        layers::from_file(name, &defaults, &table, &mut overrides, &mut problems);
     }
-    layers::from_env(&defaults, env, &mut overrides, &mut problems);
-    let config: C = layers::apply(&defaults, &overrides, &mut problems)?;
+    layers::from_env(name, &defaults, env, &mut overrides, &mut problems);
+    let config: C = layers::apply(name, &defaults, &overrides, &mut problems)?;
     problems.extend(config.problems());
     if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(problems)) }
 }

@@ -18,7 +18,7 @@ where
     F: FnOnce(C, Drain) -> Fut,
     Fut: Future<Output = anyhow::Result<Hosted>>,
 {
-    let config = match config::load::<C>(defaults) {
+    let config = match config::load::<C>(name, defaults) {
         Ok(config) => config,
         Err(error) => {
             complain(&format!("{name} cannot start: {error}"));

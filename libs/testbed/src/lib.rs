@@ -7,6 +7,7 @@
 //! - [`fixtures`]: sales, orders and payments that are written into the record.
 //! - [`keys`]: the keys of those who call; [`pki`]: certificates; [`shop_tokens`]: what a shop signs
 //!   for its buyers.
+//! - [`grants`]: what each service may do in the stores, from the list in `k8s/stores/`.
 //! - [`testing`]: the same for one test each, services in the process of the test, and generated
 //!   fakes of their peers.
 //!
@@ -14,6 +15,7 @@
 
 pub mod buyer;
 pub mod fixtures;
+pub mod grants;
 pub mod keys;
 pub mod pki;
 pub mod platform;

@@ -1,5 +1,5 @@
 //! `flashsale-sandbox exec -- COMMAND …`: runs a command (the test runner) beside one Postgres that
-//! all its tests share.
+//! all its tests share. `flashsale-sandbox grants`: writes `k8s/stores/` from its list.
 //!
 //! Redis and NATS start in milliseconds, so that each test has its own; a Postgres takes seconds,
 //! so that each test has a database of its own in this one.
@@ -10,12 +10,17 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use flashsale_testbed::{Command, Home, PostgresOptions, PostgresServer, RunDir, Tools};
+use flashsale_testbed::{
+    Command, Home, PostgresOptions, PostgresServer, RunDir, Tools, grants::Grants,
+};
 use nix::sys::signal::Signal;
 use nix::unistd;
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
 const USAGE: &str = "usage: flashsale-sandbox exec -- COMMAND [ARGUMENT …]
+       flashsale-sandbox grants
+
+grants writes the files in k8s/stores/ from grants.toml, as it was when this program was built.
 
 Runs COMMAND with a private Postgres for tests and ends with its exit code. COMMAND finds in its environment:
   FLASHSALE_TEST_PG_URL   the Postgres, as superuser (it keeps nothing across crashes of the machine)
@@ -24,7 +29,16 @@ Runs COMMAND with a private Postgres for tests and ends with its exit code. COMM
 #[tokio::main]
 #[allow(clippy::print_stderr, reason = "a command speaks to the person who typed it")]
 async fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
+    let mut args = std::env::args_os().skip(1).peekable();
+    if args.peek().is_some_and(|verb| verb == "grants") {
+        return match Grants::list().write() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("flashsale-sandbox: k8s/stores/ cannot be written: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let (Some(verb), Some(dashes)) = (args.next(), args.next()) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);

@@ -213,7 +213,7 @@ mod tests {
     fn load(env: &[(&str, &str)]) -> Result<Config, Vec<Problem>> {
         let env = env.iter().map(|(key, value)| (format!("FLASHSALE_{key}"), (*value).to_owned()));
         let open = std::iter::once(("FLASHSALE_ACCESS__MODE".to_owned(), "off".to_owned()));
-        load_from(DEFAULTS, None, env.chain(open)).map_err(|error| match error {
+        load_from("payment", DEFAULTS, None, env.chain(open)).map_err(|error| match error {
             ConfigError::Invalid(problems) => problems,
             other @ (ConfigError::File { .. } | ConfigError::Defaults(_)) => panic!("{other}"),
         })

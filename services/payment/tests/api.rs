@@ -35,7 +35,7 @@ struct Api {
 impl Api {
     async fn new() -> Self {
         let pg = flashsale_testbed::postgres().await;
-        Store::new(pg.pool.clone()).set_force(Force::Open).await.unwrap();
+        Store::new(pg.pool_of("payment")).set_force(Force::Open).await.unwrap();
         let drain = Drain::new();
         let config = config(&pg, "http://127.0.0.1:1", &[]);
         let hosted = flashsale_payment::build(config, drain.clone()).await.unwrap();

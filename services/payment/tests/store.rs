@@ -26,7 +26,7 @@ struct Bench {
 
 async fn bench() -> Bench {
     let pg = flashsale_testbed::postgres().await;
-    let store = Store::new(pg.pool.clone());
+    let store = Store::new(pg.pool_of("payment"));
     let sale = record_sale(&pg).await;
     Bench { pg, store, sale }
 }

@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn every_wrong_key_is_named() {
         let open = std::iter::once(("FLASHSALE_ACCESS__MODE".to_owned(), "off".to_owned()));
-        assert!(load_from::<Config>(DEFAULTS, None, open.clone()).is_ok());
+        assert!(load_from::<Config>("sale", DEFAULTS, None, open.clone()).is_ok());
         let env = [
             ("FLASHSALE_SALE__PROPAGATIONS_AT_ONCE", "16"),
             ("FLASHSALE_SALE__MAX_WATCHERS", "0"),
@@ -160,7 +160,8 @@ mod tests {
         ];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter();
         let env = env.chain(open);
-        let Err(ConfigError::Invalid(problems)) = load_from::<Config>(DEFAULTS, None, env) else {
+        let Err(ConfigError::Invalid(problems)) = load_from::<Config>("sale", DEFAULTS, None, env)
+        else {
             panic!("three values are wrong");
         };
         let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();

@@ -303,7 +303,7 @@ async fn ended_sales_become_final_once() {
 #[tokio::test]
 async fn changes_meanwhile_keep_a_report_from_final() {
     let world = World::new().await;
-    let store = flashsale_sale::store::Store::new(world.pg.pool.clone());
+    let store = flashsale_sale::store::Store::new(world.pg.pool_of("sale"));
     let sale = ended_sale(&world).await;
     let read = store.head(sale.parse().unwrap()).await.unwrap().unwrap();
     for (what, make, undo) in [
@@ -346,7 +346,7 @@ async fn changes_meanwhile_keep_a_report_from_final() {
 #[tokio::test]
 async fn a_report_waits_for_a_claim() {
     let world = World::new().await;
-    let store = flashsale_sale::store::Store::new(world.pg.pool.clone());
+    let store = flashsale_sale::store::Store::new(world.pg.pool_of("sale"));
     let sale = ended_sale(&world).await;
     let read = store.head(sale.parse().unwrap()).await.unwrap().unwrap();
     let order = record(&world, &sale, "CANCELLED", 1).await;

@@ -42,7 +42,7 @@ fn request(hash: &str) -> Request {
 
 async fn with_sale() -> (TestPg, Store, Sale) {
     let pg = postgres().await;
-    let store = Store::new(pg.pool.clone());
+    let store = Store::new(pg.pool_of("sale"));
     let sale = new_sale();
     assert_eq!(store.create(&sale, &request("x")).await.unwrap(), Created::New);
     let sale = store.get(sale.id).await.unwrap().unwrap();

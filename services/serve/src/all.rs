@@ -61,7 +61,7 @@ pub(crate) fn main() -> ExitCode {
 }
 
 async fn host() -> anyhow::Result<()> {
-    let config: Config = config::load(DEFAULTS)?;
+    let config: Config = config::load("flashsale", DEFAULTS)?;
     let telemetry = flashsale_telemetry::init("flashsale", &config.telemetry)?;
     let drain = Drain::new();
     let mut terminate = signal(SignalKind::terminate())?;
@@ -106,6 +106,6 @@ fn load<C: serde::de::DeserializeOwned + Validate>(
     defaults: &[&str],
     name: &str,
 ) -> anyhow::Result<C> {
-    config::load_from(defaults, None, std::env::vars())
+    config::load_from(name, defaults, None, std::env::vars())
         .with_context(|| format!("the configuration of {name}"))
 }

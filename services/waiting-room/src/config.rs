@@ -148,7 +148,7 @@ mod tests {
     fn load(env: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let open = std::iter::once(("FLASHSALE_ACCESS__MODE".to_owned(), "off".to_owned()));
-        load_from(crate::DEFAULTS, None, env.chain(open))
+        load_from("waiting-room", crate::DEFAULTS, None, env.chain(open))
     }
 
     #[test]

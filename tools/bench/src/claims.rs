@@ -22,7 +22,8 @@ const POLL: Duration = Duration::from_millis(50);
 /// Claims until SIGTERM, with the order worker's configuration.
 pub(crate) fn main() -> ExitCode {
     flashsale_service::main(
-        "claims",
+        // Its user in the stores.
+        "order-worker",
         flashsale_order_worker::DEFAULTS,
         async |config: Config, drain| {
             let pool = flashsale_pg::connect(&config.postgres, "claims").context("postgres.url")?;

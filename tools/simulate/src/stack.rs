@@ -15,6 +15,7 @@ use flashsale_proto::{
 };
 use flashsale_testbed::{
     Tools,
+    grants::{AUDITOR, as_user},
     keys::KeyFolder,
     platform::{
         AdmissionSettings, PaymentSettings, Platform, PlatformOptions, Settings, StandIn,
@@ -199,7 +200,7 @@ impl Stack {
         Stores {
             redis: self.redis_url(),
             nats: self.nats_url(),
-            postgres: self.postgres_url(),
+            postgres: as_user(&self.postgres_url(), AUDITOR),
             provider_log: self.provider_log().map(Path::to_owned),
             mail_log: Some(self.platform.file(MAIL_LOG)),
         }

@@ -57,15 +57,17 @@ fn lay(under: &mut Table, over: Table) {
 
 /// Collects what `file` sets.
 pub(super) fn from_file(
+    service: &str,
     defaults: &Table,
     file: &Table,
     overrides: &mut Vec<Override>,
     problems: &mut Vec<Problem>,
 ) {
-    collect(defaults, file, &mut Vec::new(), overrides, problems);
+    collect(service, defaults, file, &mut Vec::new(), overrides, problems);
 }
 
 fn collect(
+    service: &str,
     defaults: &Table,
     table: &Table,
     path: &mut Vec<String>,
@@ -76,7 +78,7 @@ fn collect(
         path.push(key.clone());
         match (defaults.get(key), value) {
             (Some(Value::Table(defaults)), Value::Table(table)) => {
-                collect(defaults, table, path, overrides, problems);
+                collect(service, defaults, table, path, overrides, problems);
             }
             (Some(default), value) => match like(default, value) {
                 Some(value) => overrides.push(Override { path: path.clone(), value }),
@@ -86,7 +88,7 @@ fn collect(
             // A section of another service.
             (None, Value::Table(_)) => {}
             (None, Value::String(file)) if text_of(defaults, key).is_some() => {
-                from_its_file(defaults, key, file, path, overrides, problems);
+                from_its_file(defaults, key, &of(service, file), path, overrides, problems);
             }
             (None, _) => problems.push(unknown(path, defaults)),
         }
@@ -122,6 +124,7 @@ fn kind(default: &Value) -> &'static str {
 
 /// Collects what variables named `FLASHSALE_<SECTION>__<KEY>` set. Other variables are passed over.
 pub(super) fn from_env(
+    service: &str,
     defaults: &Table,
     env: impl Iterator<Item = (String, String)>,
     overrides: &mut Vec<Override>,
@@ -159,7 +162,14 @@ pub(super) fn from_env(
             None => {
                 path.push(key.to_lowercase());
                 if text_of(section, key).is_some() {
-                    from_its_file(section, key, &text, &mut path, overrides, problems);
+                    from_its_file(
+                        section,
+                        key,
+                        &of(service, &text),
+                        &mut path,
+                        overrides,
+                        problems,
+                    );
                 } else {
                     problems.push(unknown(&path, section));
                 }
@@ -225,6 +235,7 @@ fn parse(default: &Value, text: &str) -> Option<Value> {
 /// Reads the configuration. A value that does not fit its field becomes a problem and is left out,
 /// so that everything else can still be checked.
 pub(super) fn apply<C: DeserializeOwned>(
+    service: &str,
     defaults: &Table,
     overrides: &[Override],
     problems: &mut Vec<Problem>,
@@ -242,7 +253,34 @@ pub(super) fn apply<C: DeserializeOwned>(
             )),
         }
     }
+    fill_in(service, &mut merged);
     read(merged).map_err(|error| ConfigError::Defaults(error.to_string()))
+}
+
+/// The sections of the stores, in which each service has a user of its own.
+const STORES: [&str; 3] = ["postgres", "redis", "nats"];
+
+/// Puts the service's name where a `*` stands for it in the sections of the stores.
+fn fill_in(service: &str, config: &mut Table) {
+    for store in STORES {
+        let Some(Value::Table(section)) = config.get_mut(store) else { continue };
+        for (key, value) in section.iter_mut() {
+            let Value::String(text) = value else { continue };
+            if key == "url" {
+                // Only as the user, which comes first: a password may have a `*` as well.
+                *text = ["@", ":"].iter().fold(text.clone(), |text, end| {
+                    text.replace(&format!("://*{end}"), &format!("://{service}{end}"))
+                });
+            } else if key.ends_with("_file") {
+                *text = of(service, text);
+            }
+        }
+    }
+}
+
+/// The path of a file of this service.
+fn of(service: &str, path: &str) -> String {
+    path.replace('*', service)
 }
 
 /// What the parser of a file says, and in which line; without the line itself, which may hold a

@@ -31,6 +31,10 @@ sample_ratio = 1.0
 url = "http://127.0.0.1:50052"
 connect_timeout_ms = 500
 
+[nats]
+url = "nats://127.0.0.1:4222"
+client_key_file = ""
+
 [stock]
 enabled = true
 skus = ["a"]
@@ -44,7 +48,15 @@ pub(crate) struct Config {
     pub(crate) access: AccessConfig,
     pub(crate) telemetry: TelemetryConfig,
     peers: Peers,
+    nats: Nats,
     stock: Stock,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nats {
+    url: String,
+    client_key_file: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -76,7 +88,7 @@ impl Validate for Config {
 
 fn load(file: Option<&Path>, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    load_from(DEFAULTS, file, env)
+    load_from("stock", DEFAULTS, file, env)
 }
 
 fn problems(result: Result<Config, ConfigError>) -> Vec<(String, String)> {
@@ -240,4 +252,25 @@ fn texts_can_be_left_in_files() {
     // Only texts have such a key.
     let number = [("FLASHSALE_SERVER__MAX_IN_FLIGHT_FILE", path)];
     assert_eq!(problems(load(None, &number))[0].0, "server.max_in_flight_file");
+}
+
+#[test]
+fn star_stands_for_the_service_in_a_store() {
+    let nats = |env: &[(&str, &str)]| load(None, env).unwrap().nats;
+    let url = |url: &str| nats(&[("FLASHSALE_NATS__URL", url)]).url;
+    assert_eq!(url("nats://*@a:4222"), "nats://stock@a:4222");
+    assert_eq!(url("nats://*:p*@a:1,nats://*:p*@b:2"), "nats://stock:p*@a:1,nats://stock:p*@b:2");
+    // Nowhere else: it may be a part of a password.
+    assert_eq!(url("nats://ann:*@a:4222"), "nats://ann:*@a:4222");
+    let file = nats(&[("FLASHSALE_NATS__CLIENT_KEY_FILE", "/keys/*.pem")]).client_key_file;
+    assert_eq!(file, "/keys/stock.pem");
+    let peer = ("FLASHSALE_PEERS__WAITING_ROOM__URL", "http://*@room:1");
+    assert_eq!(load(None, &[peer]).unwrap().peers.waiting_room.url, "http://*@room:1");
+
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("stock.url"), "nats://a:1").unwrap();
+    let path = folder.path().join("*.url").display().to_string();
+    assert_eq!(nats(&[("FLASHSALE_NATS__URL_FILE", &path)]).url, "nats://a:1");
+    let missing = load(None, &[("FLASHSALE_NATS__URL_FILE", "/nowhere/*")]).unwrap_err();
+    assert!(missing.to_string().contains("/nowhere/stock, which"), "{missing}");
 }

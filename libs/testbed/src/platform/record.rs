@@ -3,6 +3,8 @@
 use flashsale_pg::PgConfig;
 use sqlx::{AssertSqlSafe, PgPool};
 
+use crate::grants;
+
 /// Connects to a database, as `application`, when the first query is made.
 ///
 /// # Errors
@@ -21,7 +23,8 @@ pub fn connect(
     flashsale_pg::connect(&config, application)
 }
 
-/// Connects to a database, as `application`, and applies every migration.
+/// Connects to a database as its superuser, for `application`, after every migration and the
+/// services' grants have been applied.
 ///
 /// # Errors
 /// If Postgres does not answer, or a migration fails.
@@ -31,7 +34,8 @@ pub async fn migrated(
     application: &str,
 ) -> anyhow::Result<PgPool> {
     let pool = connect(url, max_connections, application)?;
-    flashsale_pg::migrate(&pool).await?;
+    grants::postgres::make_roles(&mut *pool.acquire().await?).await?;
+    grants::postgres::migrate(pool.connect_options().as_ref().clone()).await?;
     Ok(pool)
 }
 

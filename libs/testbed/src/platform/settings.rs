@@ -1,7 +1,9 @@
 //! What services are told through their environment.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
+
+use crate::grants;
 
 /// The keys of the services' configuration that the tools set, as in `config.default.toml`. What
 /// is `None` keeps its default; a service ignores the sections of others.
@@ -10,6 +12,7 @@ pub struct Settings {
     pub server: ServerSettings,
     pub access: AccessSettings,
     pub telemetry: TelemetrySettings,
+    #[serde(serialize_with = "as_own")]
     pub postgres: StoreSettings,
     pub redis: StoreSettings,
     pub nats: NatsSettings,
@@ -53,6 +56,11 @@ pub struct StoreSettings {
     pub ca_file: Option<String>,
     pub cert_file: Option<String>,
     pub key_file: Option<String>,
+}
+
+/// Whatever user the URL has, each service connects as its own.
+fn as_own<S: Serializer>(store: &StoreSettings, serializer: S) -> Result<S::Ok, S::Error> {
+    StoreSettings { url: store.url.as_deref().map(grants::as_own), ..store.clone() }.serialize(serializer)
 }
 
 /// `[nats]`.

@@ -1,7 +1,9 @@
 //! A database per test.
 
 use std::{
+    collections::BTreeMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Mutex,
     time::Duration,
 };
 
@@ -10,7 +12,10 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, postgres::PgCon
 use tempfile::TempDir;
 
 use super::{folder, init, tools};
-use crate::servers::{PostgresOptions, PostgresServer};
+use crate::{
+    grants::{self, Grants, as_own, as_user},
+    servers::{PostgresOptions, PostgresServer},
+};
 
 /// Where `make test` keeps one Postgres for all tests: the URL of its superuser.
 const SHARED: &str = "FLASHSALE_TEST_PG_URL";
@@ -20,13 +25,16 @@ const TEMPLATE_LOCK: i64 = 0x666c_6173_6873_616c;
 /// How long a test waits for a connection and for a statement, in milliseconds.
 const PATIENCE_MS: u64 = 10_000;
 
-/// A database of this test's own, with every migration applied.
+/// A database of this test's own, with every migration and the services' grants applied.
 #[derive(Debug)]
 pub struct TestPg {
-    /// Its URL.
+    /// Its URL as superuser.
     pub url: String,
-    /// A pool on it.
+    /// A pool on it as superuser, for what tests write and read. A service under test has one of
+    /// its own: [`Self::pool_of`].
     pub pool: PgPool,
+    /// By service.
+    pools: Mutex<BTreeMap<&'static str, PgPool>>,
     admin: PgConnectOptions,
     database: String,
     // Without `make test` around it, the test has a whole server of its own.
@@ -34,21 +42,35 @@ pub struct TestPg {
 }
 
 impl TestPg {
-    /// The `[postgres]` section that leads here.
-    pub fn config(&self) -> PgConfig {
+    /// The `[postgres]` section that leads this service here.
+    pub fn config_of(&self, service: &str) -> PgConfig {
         PgConfig {
             max_connections: 8,
             acquire_timeout_ms: PATIENCE_MS,
             statement_timeout_ms: PATIENCE_MS,
-            ..PgConfig::at(&self.url)
+            ..PgConfig::at(as_user(&self.url, service))
         }
+    }
+
+    /// The pool of this service, with its grants and no more: one for all who ask.
+    pub fn pool_of(&self, service: &'static str) -> PgPool {
+        let mut pools = self.pools.lock().expect("no test panics with it");
+        let pool = pools.entry(service).or_insert_with(|| {
+            flashsale_pg::connect(&self.config_of(service), service).expect("the URL is one")
+        });
+        pool.clone()
+    }
+
+    /// The URL that leads every service here as itself.
+    pub fn own_url(&self) -> String {
+        as_own(&self.url)
     }
 
     /// The variables that lead a service here, with as much patience: a busy machine that answers
     /// late is no outage.
     pub fn env(&self) -> impl Iterator<Item = (String, String)> {
         [
-            ("URL", self.url.clone()),
+            ("URL", self.own_url()),
             ("ACQUIRE_TIMEOUT_MS", PATIENCE_MS.to_string()),
             ("STATEMENT_TIMEOUT_MS", PATIENCE_MS.to_string()),
         ]
@@ -91,18 +113,22 @@ pub async fn postgres() -> TestPg {
         .max_connections(8)
         .acquire_timeout(Duration::from_millis(PATIENCE_MS))
         .connect_lazy_with(options);
+    // A copy has the template's grants, but what may be done to the database itself is its own.
+    let statements = AssertSqlSafe(Grants::list().postgres_roles());
+    sqlx::raw_sql(statements).execute(&pool).await.expect("the roles");
     let (host, port) = (admin.get_host().to_owned(), admin.get_port());
     let url = format!("postgres://{}@{host}:{port}/{database}", admin.get_username());
-    TestPg { url, pool, admin, database, _server: server }
+    TestPg { url, pool, pools: Mutex::default(), admin, database, _server: server }
 }
 
-/// The name of a database with every migration applied, made by the first caller.
+/// The name of a database with every migration and grant applied, made by the first caller.
 async fn template(connection: &mut PgConnection, admin: &PgConnectOptions) -> String {
     // One number for all of them: a name has 63 bytes, of longer ones Postgres keeps the beginning.
     let mut versions = DefaultHasher::new();
     for migration in MIGRATOR.iter() {
         migration.checksum.hash(&mut versions);
     }
+    Grants::list().files().hash(&mut versions);
     let template = format!("template_{:016x}", versions.finish());
     sqlx::query("SELECT pg_advisory_lock($1)")
         .bind(TEMPLATE_LOCK)
@@ -119,11 +145,12 @@ async fn template(connection: &mut PgConnection, admin: &PgConnectOptions) -> St
     if !ready {
         run(connection, format!("DROP DATABASE IF EXISTS {template}")).await;
         run(connection, format!("CREATE DATABASE {template}")).await;
-        let mut inside = PgConnection::connect_with(&admin.clone().database(&template))
-            .await
-            .expect("the template");
-        MIGRATOR.run(&mut inside).await.expect("the migrations apply");
+        let database = admin.clone().database(&template);
+        let mut inside = PgConnection::connect_with(&database).await.expect("the template");
+        // Roles are the server's, whose template's lock this has.
+        grants::postgres::make_roles(&mut inside).await.expect("the roles");
         inside.close().await.expect("the template closes");
+        grants::postgres::migrate(database).await.expect("the migrations and grants apply");
         run(connection, format!("ALTER DATABASE {template} IS_TEMPLATE true")).await;
     }
     sqlx::query("SELECT pg_advisory_unlock($1)")

@@ -16,5 +16,6 @@ mod placing;
 mod relay;
 mod room;
 mod unreadable;
+mod users;
 mod watching;
 mod world;

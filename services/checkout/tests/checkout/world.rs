@@ -102,7 +102,7 @@ pub(crate) async fn world(tune: impl FnOnce(&mut Config)) -> World {
         ("FLASHSALE_PEERS__WAITING_ROOM__URL", &room.grpc_url),
     ]);
     let config = pg.env().chain(identity()).chain(config);
-    let config = load_from(flashsale_inventory::DEFAULTS, None, config).unwrap();
+    let config = load_from("inventory", flashsale_inventory::DEFAULTS, None, config).unwrap();
     let drain = Drain::new();
     let hosted = flashsale_inventory::build(config, drain.clone()).await.unwrap();
     let inventory = serve(hosted, drain).await;
@@ -112,7 +112,7 @@ pub(crate) async fn world(tune: impl FnOnce(&mut Config)) -> World {
         ("FLASHSALE_PEERS__INVENTORY__URL", &inventory.grpc_url),
     ]);
     let config = pg.env().chain(identity()).chain(config);
-    let mut config: Config = load_from(DEFAULTS, None, config).unwrap();
+    let mut config: Config = load_from("checkout", DEFAULTS, None, config).unwrap();
     config.nats.publish_timeout_ms = 5_000;
     config.nats.orders_max_bytes = 16 * 1_048_576;
     config.relay.poll_ms = 600_000;

@@ -72,7 +72,7 @@ async fn assert_at_rest(world: &World, sale: Uuid, sku: &str) {
 /// The single steps of an adjustment.
 fn steps(world: &World) -> (Adjustments, Stock) {
     (
-        Adjustments::new(world.pg.pool.clone()),
+        Adjustments::new(world.pg.pool_of("inventory")),
         Stock::new(world.store.clone(), Arc::default(), Duration::from_secs(5)),
     )
 }

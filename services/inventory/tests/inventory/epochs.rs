@@ -27,7 +27,7 @@ async fn known_sale_sells_without_postgres() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 9, 0, 1)]).await;
     let other_process = inventory(&world.pg, &world.store, &world.queue);
-    world.pg.pool.close().await;
+    world.pg.pool_of("inventory").close().await;
     world.ask(&reserve(sale, "ada", &[("a", 1)])).await.unwrap();
     let refusal = other_process.read(sale, &[]).await.unwrap_err();
     assert!(matches!(refusal, Refusal::StoreAway { store: "postgres", .. }), "{refusal:?}");

@@ -78,7 +78,8 @@ pub(crate) async fn serve_world_with<R>(
     ];
     let env = env.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let env = world.pg.env().chain(identity()).chain(env);
-    let config: Config = flashsale_service::config::load_from(DEFAULTS, None, env).unwrap();
+    let config: Config =
+        flashsale_service::config::load_from("inventory", DEFAULTS, None, env).unwrap();
     let drain = Drain::new();
     serve(flashsale_inventory::build(config, drain.clone()).await.unwrap(), drain).await
 }
@@ -98,6 +99,7 @@ pub(crate) async fn served() -> Served {
     ]
     .map(|(name, value)| (name.to_owned(), value.clone()));
     let config: Config = flashsale_service::config::load_from(
+        "inventory",
         DEFAULTS,
         None,
         world.pg.env().chain(identity()).chain(env),
@@ -324,7 +326,8 @@ async fn unverifiable_admission_is_not_invalid() {
 
 #[test]
 fn defaults_are_valid() {
-    let config: Config = flashsale_service::config::load_from(DEFAULTS, None, identity()).unwrap();
+    let config: Config =
+        flashsale_service::config::load_from("inventory", DEFAULTS, None, identity()).unwrap();
     assert!(config.inventory.script_timeout_ms > 0);
     let wrong = [
         ("FLASHSALE_INVENTORY__SCRIPT_TIMEOUT_MS", "0"),
@@ -335,6 +338,7 @@ fn defaults_are_valid() {
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let error = flashsale_service::config::load_from::<Config>(
+        "inventory",
         DEFAULTS,
         None,
         wrong.into_iter().chain(identity()),

@@ -192,7 +192,7 @@ async fn queue_stands_in_for_silent_postgres() {
     let _claims = Claims::of(&mut world).await;
     let sale = world.sale(SaleSpec::default(), &[("a", 100, 0, 1)]).await;
     // Connections of its own, which are cut below.
-    let pool = flashsale_pg::connect(&world.pg.config(), "serving").unwrap();
+    let pool = flashsale_pg::connect(&world.pg.config_of("inventory"), "serving").unwrap();
     let queue = crate::world::queue(&_claims.nats.url).await;
     let instance = Inventory::new(world.store.clone(), pool.clone(), pool.clone(), queue, PATIENCE);
     instance.look().await;
@@ -228,7 +228,7 @@ async fn look_with_gap_gives_no_cover() {
     let mut world = world().await;
     let claims = Claims::of(&mut world).await;
     let sale = world.sale(SaleSpec::default(), &[("a", 100, 0, 1)]).await;
-    let pool = flashsale_pg::connect(&world.pg.config(), "serving").unwrap();
+    let pool = flashsale_pg::connect(&world.pg.config_of("inventory"), "serving").unwrap();
     let queue = crate::world::queue(&claims.nats.url).await;
     let instance = Inventory::new(world.store.clone(), pool.clone(), pool.clone(), queue, PATIENCE);
     instance.look().await;
@@ -376,7 +376,8 @@ async fn unnamed_server_is_given_up() {
 async fn beats_survive_exhausted_pool() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 10, 0, 1)]).await;
-    let config = PgConfig { max_connections: 1, acquire_timeout_ms: 100, ..world.pg.config() };
+    let config =
+        PgConfig { max_connections: 1, acquire_timeout_ms: 100, ..world.pg.config_of("inventory") };
     let [pool, own] = [(); 2].map(|()| flashsale_pg::connect(&config, "serving").unwrap());
     let _snapshot = pool.acquire().await.unwrap();
     let queue = world.queue.clone();

@@ -6,7 +6,13 @@ use flashsale_testbed::{ask_redis, eventually, identity, redis, serve};
 
 fn config(redis_url: &str) -> Config {
     let env = [("FLASHSALE_REDIS__URL".to_owned(), redis_url.to_owned())];
-    flashsale_service::config::load_from(DEFAULTS, None, env.into_iter().chain(identity())).unwrap()
+    flashsale_service::config::load_from(
+        "inventory",
+        DEFAULTS,
+        None,
+        env.into_iter().chain(identity()),
+    )
+    .unwrap()
 }
 
 #[tokio::test]

@@ -80,7 +80,8 @@ pub(crate) fn inventory_on(
     queue: &Queue,
     timeout: Duration,
 ) -> Inventory {
-    Inventory::new(store, pg.pool.clone(), pg.pool.clone(), queue.clone(), timeout)
+    let pool = pg.pool_of("inventory");
+    Inventory::new(store, pool.clone(), pool, queue.clone(), timeout)
 }
 
 impl<R> World<R> {

@@ -39,9 +39,14 @@ struct Worker {
 async fn worker(shop: &Shop, peers: &Peers) -> Worker {
     let nats = flashsale_testbed::nats().await;
     let server = peers.serve().await;
-    let mut config: Config =
-        load_from(DEFAULTS, None::<&std::path::Path>, flashsale_testbed::identity()).unwrap();
-    config.postgres = shop.pg.config();
+    let mut config: Config = load_from(
+        "order-worker",
+        DEFAULTS,
+        None::<&std::path::Path>,
+        flashsale_testbed::identity(),
+    )
+    .unwrap();
+    config.postgres = shop.pg.config_of("order-worker");
     config.nats = nats_config(&nats);
     config.peers.inventory = peer_config(&server.grpc_url);
     config.peers.payment = peer_config(&server.grpc_url);

@@ -62,7 +62,7 @@ async fn a_recorded_batch_is_refused_again() {
 async fn a_stalled_claimer_delays_no_other_for_long() {
     let shop = Shop::open(&[("A", 10)]).await;
     shop.position().await;
-    let config = PgConfig { statement_timeout_ms: 300, ..shop.pg.config() };
+    let config = PgConfig { statement_timeout_ms: 300, ..shop.pg.config_of("order-worker") };
     let pool = flashsale_pg::connect(&config, "stands still").unwrap();
     let mut stopped = pool.begin().await.unwrap();
     let locked = sqlx::query("UPDATE queue_positions SET updated_at = now()");

@@ -57,7 +57,7 @@ impl Shop {
         });
         let sale = fixtures::record_sale(&pg.pool, spec, items).await.unwrap();
         fixtures::record_stock(&pg.pool, sale, EPOCH).await.unwrap();
-        let record = SteppedPool::new(pg.pool.clone());
+        let record = SteppedPool::new(pg.pool_of("order-worker"));
         Self { pg, sale, record }
     }
 

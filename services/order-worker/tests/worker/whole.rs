@@ -22,7 +22,7 @@ use crate::{
 };
 
 fn defaults() -> Config {
-    load_from(DEFAULTS, None::<&Path>, flashsale_testbed::identity()).unwrap()
+    load_from("order-worker", DEFAULTS, None::<&Path>, flashsale_testbed::identity()).unwrap()
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn every_wrong_key_is_named() {
     ];
     let env = env.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
     let env = env.chain(flashsale_testbed::identity());
-    let error = load_from::<Config>(DEFAULTS, None::<&Path>, env).unwrap_err();
+    let error = load_from::<Config>("order-worker", DEFAULTS, None::<&Path>, env).unwrap_err();
     let ConfigError::Invalid(problems) = error else { panic!("{error}") };
     let mut keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
     keys.sort_unstable();
@@ -67,7 +67,7 @@ async fn an_order_goes_from_queue_to_confirmation() {
     let nats = flashsale_testbed::nats().await;
     let (server, relay) = (peers.serve().await, Relay::start(0.0, None).await);
     let mut config = defaults();
-    config.postgres = shop.pg.config();
+    config.postgres = shop.pg.config_of("order-worker");
     config.nats = nats_config(&nats);
     config.peers.inventory = peer_config(&server.grpc_url);
     config.peers.payment = peer_config(&server.grpc_url);

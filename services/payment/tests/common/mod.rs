@@ -82,7 +82,7 @@ pub fn config(pg: &TestPg, stripe_url: &str, env: &[(&str, &str)]) -> Config {
         .map(|(key, value)| (format!("FLASHSALE_{key}"), (*value).to_owned()))
         .chain(pg.env())
         .chain(flashsale_testbed::identity());
-    load_from(DEFAULTS, None, env).unwrap_or_else(|error| panic!("{error}"))
+    load_from("payment", DEFAULTS, None, env).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn standin_program() -> PathBuf {

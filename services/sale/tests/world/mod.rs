@@ -246,13 +246,13 @@ impl World {
             .grpc(WaitingRoomAdminServiceServer::new(peers.clone()));
         let peers_server = flashsale_testbed::serve(hosted, Drain::new()).await;
         let peers_url = peers_server.grpc_url.clone();
-        let (server, client) = serve(&pg.url, &peers_url, report_every).await;
+        let (server, client) = serve(&pg.own_url(), &peers_url, report_every).await;
         Self { pg, peers, server, client, peers_url, report_every, _peers_server: peers_server }
     }
 
     /// One more instance of the service on the same database.
     pub async fn instance(&self) -> (TestServer, Client) {
-        serve(&self.pg.url, &self.peers_url, self.report_every).await
+        serve(&self.pg.own_url(), &self.peers_url, self.report_every).await
     }
 
     /// A finger print of everything the service writes.
@@ -325,7 +325,7 @@ pub async fn serve(pg_url: &str, peers_url: &str, report_every: &str) -> (TestSe
     ];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter();
     let env = env.chain(flashsale_testbed::identity());
-    let config: Config = load_from(DEFAULTS, None, env).unwrap();
+    let config: Config = load_from("sale", DEFAULTS, None, env).unwrap();
     let drain = Drain::new();
     let hosted = flashsale_sale::build(config, drain.clone()).await.unwrap();
     let server = flashsale_testbed::serve(hosted, drain).await;

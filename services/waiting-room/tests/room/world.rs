@@ -91,7 +91,8 @@ impl World {
         let (signer, folder) = (Signer::generate().unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(folder.path().join("keys.json"), signer.to_private_jwks()).unwrap();
         let one =
-            instance(&pg.url, &redis.url, &inventory_server.grpc_url, &folder, settings).await;
+            instance(&pg.own_url(), &redis.url, &inventory_server.grpc_url, &folder, settings)
+                .await;
         let sale = Uuid::new_v4();
         Self { pg, redis, store, inventory, checkout, inventory_server, signer, folder, sale, one }
     }
@@ -99,13 +100,13 @@ impl World {
     /// Another instance over the same stores.
     pub(crate) async fn instance(&self, settings: &[(&str, &str)]) -> Instance {
         let inventory = &self.inventory_server.grpc_url;
-        instance(&self.pg.url, &self.redis.url, inventory, &self.folder, settings).await
+        instance(&self.pg.own_url(), &self.redis.url, inventory, &self.folder, settings).await
     }
 
     /// Another instance, which reads its signing keys from `folder`.
     pub(crate) async fn instance_in(&self, folder: &TempDir) -> Instance {
         let inventory = &self.inventory_server.grpc_url;
-        instance(&self.pg.url, &self.redis.url, inventory, folder, &[]).await
+        instance(&self.pg.own_url(), &self.redis.url, inventory, folder, &[]).await
     }
 
     /// The folder of the first instance's signing keys.
@@ -339,7 +340,8 @@ async fn instance(
             .iter()
             .map(|(name, value)| (format!("FLASHSALE_ROOM__{name}"), (*value).to_owned())),
     );
-    let config: Config = load_from(DEFAULTS, None, env.into_iter().chain(identity())).unwrap();
+    let config: Config =
+        load_from("waiting-room", DEFAULTS, None, env.into_iter().chain(identity())).unwrap();
     let drain = Drain::new();
     let server = flashsale_testbed::serve(build(config, drain.clone()).await.unwrap(), drain).await;
     let channel = server.channel().await;

@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 
 use async_nats::jetstream;
 use flashsale_auditor::Options;
-use flashsale_testbed::{TestNats, TestPg, TestRedis};
+use flashsale_testbed::{
+    TestNats, TestPg, TestRedis,
+    grants::{AUDITOR, as_user},
+};
 use fred::{
     clients::Client,
     interfaces::ClientLike as _,
@@ -215,7 +218,7 @@ impl World {
             sale: self.sale,
             redis: servers.redis.url.clone(),
             nats: servers.nats.url.clone(),
-            postgres: servers.pg.url.clone(),
+            postgres: as_user(&servers.pg.url, AUDITOR),
             client: flashsale_auditor::Client::default(),
             stripe_log: file(Log::Stripe, "stripe.jsonl"),
             mail_log: file(Log::Mail, "mail.jsonl"),

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use flashsale_admission::Signer;
 use flashsale_testbed::{
     RunDir, Tools,
+    grants::{AUDITOR, as_user},
     platform::{
         AdmissionSettings, Apart, MailSettings, NatsSettings, PaymentSettings, Peer, Peers,
         PlatformOptions, RelaySettings, ServerSettings, Service, Settings, StandIn, StoreSettings,
@@ -246,7 +247,7 @@ impl Platform {
             sale: sale.id,
             redis: self.redis.url(),
             nats: self.nats.url(),
-            postgres: self.postgres.url(),
+            postgres: as_user(&self.postgres.url(), AUDITOR),
             client: flashsale_auditor::Client::default(),
             stripe_log: None,
             mail_log: None,

@@ -186,7 +186,8 @@ mod tests {
     #[test]
     fn batches_fit_inventorys_request_limit() {
         let open = ("FLASHSALE_ACCESS__MODE".to_owned(), "off".to_owned());
-        let inventory: Config = load_from(DEFAULTS, None, std::iter::once(open)).unwrap();
+        let inventory: Config =
+            load_from("inventory", DEFAULTS, None, std::iter::once(open)).unwrap();
         let hold = HoldToPlace {
             request: None,
             timeout: Some(wire::duration(Duration::from_micros(9_999_999))),
