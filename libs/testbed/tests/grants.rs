@@ -5,6 +5,8 @@
 
 #[path = "grants/postgres.rs"]
 mod postgres;
+#[path = "grants/redis.rs"]
+mod redis;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -27,7 +29,8 @@ fn files_are_those_of_the_list() {
 #[test]
 fn documentation_has_the_tables_of_the_list() {
     let documented = text("docs/stores.md");
-    for table in [Grants::list().postgres_summary()] {
+    let list = Grants::list();
+    for table in [list.postgres_summary(), list.redis_summary()] {
         assert!(documented.contains(&table), "docs/stores.md must have this table:\n{table}");
     }
 }

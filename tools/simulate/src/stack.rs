@@ -198,7 +198,7 @@ impl Stack {
     /// Where an audit finds everything.
     pub(crate) fn stores(&self) -> Stores {
         Stores {
-            redis: self.redis_url(),
+            redis: as_user(&self.redis_url(), AUDITOR),
             nats: self.nats_url(),
             postgres: as_user(&self.postgres_url(), AUDITOR),
             provider_log: self.provider_log().map(Path::to_owned),

@@ -2,6 +2,7 @@
 //! written from it.
 
 pub mod postgres;
+mod redis;
 
 use std::{
     collections::BTreeMap,
@@ -11,6 +12,7 @@ use std::{
     sync::LazyLock,
 };
 
+pub use redis::{Redis, User as RedisUser};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 /// The services: each has a user of its own in every store that it uses.
@@ -32,6 +34,7 @@ static LIST: LazyLock<Grants> = LazyLock::new(|| {
 pub struct Grants {
     /// By role and table.
     pub postgres: BTreeMap<String, BTreeMap<String, Vec<Privilege>>>,
+    pub redis: Redis,
 }
 
 impl Grants {
@@ -45,6 +48,7 @@ impl Grants {
         vec![
             ("postgres-roles.sql", self.postgres_roles()),
             ("postgres-grants.sql", self.postgres_grants()),
+            ("redis.acl", self.redis_acl()),
         ]
     }
 
@@ -125,12 +129,16 @@ pub fn as_own(url: &str) -> String {
     as_user(url, "*")
 }
 
-/// The URL of a store for this user. The stores of tests ask for no passwords.
+/// The password of every user in the servers of tests, where any will do: drivers name no user to
+/// a server without one.
+pub const PASSWORD: &str = "testbed";
+
+/// The URL of a store for this user of a server of tests.
 pub fn as_user(url: &str, user: &str) -> String {
     let one = |url: &str| match url.split_once("://") {
         Some((scheme, rest)) => {
             let host = rest.split_once('@').map_or(rest, |(_, host)| host);
-            format!("{scheme}://{user}@{host}")
+            format!("{scheme}://{user}:{PASSWORD}@{host}")
         }
         None => url.to_owned(),
     };
@@ -144,9 +152,9 @@ mod tests {
 
     #[test]
     fn a_url_gets_another_user() {
-        assert_eq!(as_own("postgres://postgres@h:1/d"), "postgres://*@h:1/d");
-        assert_eq!(as_user("redis://h:1", "sale"), "redis://sale@h:1");
-        assert_eq!(as_own("nats://a:1,nats://b:2"), "nats://*@a:1,nats://*@b:2");
+        assert_eq!(as_own("postgres://postgres@h:1/d"), "postgres://*:testbed@h:1/d");
+        assert_eq!(as_user("redis://h:1?node=i:2", "sale"), "redis://sale:testbed@h:1?node=i:2");
+        assert_eq!(as_own("nats://a:1,nats://b:2"), "nats://*:testbed@a:1,nats://*:testbed@b:2");
     }
 
     #[test]

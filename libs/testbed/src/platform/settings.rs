@@ -14,6 +14,7 @@ pub struct Settings {
     pub telemetry: TelemetrySettings,
     #[serde(serialize_with = "as_own")]
     pub postgres: StoreSettings,
+    #[serde(serialize_with = "as_own")]
     pub redis: StoreSettings,
     pub nats: NatsSettings,
     pub peers: Peers,

@@ -2,7 +2,9 @@
 //!
 //! Everything listens on free ports of 127.0.0.1, keeps its data in a folder of its own and ends
 //! with the process that started it, also when that one is killed with SIGKILL. Nothing here is for
-//! production: the servers have no passwords, and TLS and replicas only where a test asks for them.
+//! production: the servers ask for no passwords, and have TLS and replicas only where a test asks
+//! for them. A connection that names no user may do everything, and the services' users what their
+//! grants say.
 //!
 //! - [`Tools`] finds the server programs and checks their versions.
 //! - [`RedisServer`], [`NatsServer`] and [`PostgresServer`] start, restart, break and stop a

@@ -1,5 +1,6 @@
-//! A private Redis.
+//! A private Redis, with the users of the services.
 
+use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
@@ -8,9 +9,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::process::Command;
-use super::server::{Kind, Server, StartError};
+use super::server::{Kind, Server, StartError, io_error};
 use super::tls::ServerTls;
 use super::tools::Tools;
+use crate::grants::Grants;
 
 /// Where a server that is reached over TLS is asked without.
 const SOCKET: &str = "redis.sock";
@@ -86,8 +88,8 @@ impl Kind for Redis {
     const STOP: Signal = Signal::SIGTERM;
     const DEATH: Signal = Signal::SIGKILL;
 
-    async fn prepare(&mut self, _dir: &Path) -> Result<(), StartError> {
-        Ok(())
+    async fn prepare(&mut self, dir: &Path) -> Result<(), StartError> {
+        write_users::<Self>(dir)
     }
 
     fn command(&self, dir: &Path, ports: &[u16]) -> Result<Command, StartError> {
@@ -102,7 +104,9 @@ impl Kind for Redis {
             .arg(dir)
             .args(["--daemonize", "no", "--save", ""])
             .args(["--appendonly", appendonly, "--appendfsync", appendfsync])
-            .args(["--maxmemory-policy", "noeviction"]);
+            .args(["--maxmemory-policy", "noeviction"])
+            .arg("--aclfile")
+            .arg(dir.join(USERS));
         Ok(match &self.tls {
             None => command,
             // What comes later counts. The socket is for the question whether it is ready.
@@ -126,6 +130,15 @@ impl Kind for Redis {
         let stream = UnixStream::connect(dir.join(SOCKET)).await;
         answers_on(stream.map_err(|error| error.to_string())?, pid).await
     }
+}
+
+/// The file with its users.
+pub(crate) const USERS: &str = "users.acl";
+
+/// Writes the users of the services where a server has its files.
+pub(crate) fn write_users<K: Kind>(dir: &Path) -> Result<(), StartError> {
+    fs::write(dir.join(USERS), Grants::list().redis_acl_of_tests())
+        .map_err(|error| io_error::<K>("write its users", error))
 }
 
 /// Whether the server with this process id answers on this port.

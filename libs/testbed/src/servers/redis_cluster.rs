@@ -8,7 +8,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::process::Command;
-use super::redis::answers;
+use super::redis::{USERS, answers, write_users};
 use super::resp::{Reply, RespError, ask};
 use super::server::{Kind, POLL, Server, StartError};
 use super::tools::Tools;
@@ -42,8 +42,8 @@ impl Kind for ClusterNode {
     const STOP: Signal = Signal::SIGTERM;
     const DEATH: Signal = Signal::SIGKILL;
 
-    async fn prepare(&mut self, _dir: &Path) -> Result<(), StartError> {
-        Ok(())
+    async fn prepare(&mut self, dir: &Path) -> Result<(), StartError> {
+        write_users::<Self>(dir)
     }
 
     fn command(&self, dir: &Path, ports: &[u16]) -> Result<Command, StartError> {
@@ -61,7 +61,9 @@ impl Kind for ClusterNode {
             .args(["--cluster-require-full-coverage", "no"])
             // Only the test promotes.
             .args(["--cluster-replica-no-failover", "yes", "--cluster-allow-replica-migration"])
-            .args(["no", "--repl-diskless-sync-delay", "0"]))
+            .args(["no", "--repl-diskless-sync-delay", "0"])
+            .arg("--aclfile")
+            .arg(dir.join(USERS)))
     }
 
     async fn ready(&self, _dir: &Path, ports: &[u16], pid: u32) -> Result<(), String> {

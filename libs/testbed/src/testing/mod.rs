@@ -17,6 +17,7 @@ pub use serve::{TestServer, peer_config, serve, server_config};
 use tempfile::TempDir;
 use tonic::Status;
 
+use crate::grants::as_own;
 use crate::keys::KeyFolder;
 pub use crate::servers::ask as ask_redis;
 use crate::servers::{
@@ -63,6 +64,13 @@ pub struct TestRedis {
     /// For killing, pausing and restarting it.
     pub server: RedisServer,
     _folder: TempDir,
+}
+
+impl TestRedis {
+    /// The URL that leads every service here as itself.
+    pub fn own_url(&self) -> String {
+        as_own(&self.url)
+    }
 }
 
 /// Starts a Redis that keeps its data over a restart.

@@ -97,8 +97,9 @@ pub(crate) async fn world(tune: impl FnOnce(&mut Config)) -> World {
     let room = WaitingRoomServiceServer::new(room);
     let room = serve(Hosted::new().grpc(room), Drain::new()).await;
 
+    let redis_url = redis.own_url();
     let config = env([
-        ("FLASHSALE_REDIS__URL", &redis.url),
+        ("FLASHSALE_REDIS__URL", &redis_url),
         ("FLASHSALE_PEERS__WAITING_ROOM__URL", &room.grpc_url),
     ]);
     let config = pg.env().chain(identity()).chain(config);

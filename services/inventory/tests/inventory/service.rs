@@ -19,6 +19,7 @@ use flashsale_testbed::{
     fakes::waiting_room::waiting_room_service_server::{
         WaitingRoomService, WaitingRoomServiceServer,
     },
+    grants::as_own,
     identity, serve,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -70,8 +71,9 @@ pub(crate) async fn serve_world_with<R>(
     nats: &str,
     more: &[(&str, &str)],
 ) -> TestServer {
+    let redis_url = as_own(&world.redis_url);
     let env = [
-        ("FLASHSALE_REDIS__URL", world.redis_url.as_str()),
+        ("FLASHSALE_REDIS__URL", redis_url.as_str()),
         ("FLASHSALE_NATS__URL", nats),
         // Nothing listens there: no sale needs an admission.
         ("FLASHSALE_PEERS__WAITING_ROOM__URL", "http://127.0.0.1:1"),
@@ -92,7 +94,7 @@ pub(crate) async fn served() -> Served {
     let service = WaitingRoomServiceServer::new(room);
     let room = serve(Hosted::new().grpc(service), Drain::new()).await;
     let env = [
-        ("FLASHSALE_REDIS__URL", &world.redis.url),
+        ("FLASHSALE_REDIS__URL", &world.redis.own_url()),
         // Nothing listens there.
         ("FLASHSALE_NATS__URL", &"nats://127.0.0.1:1".to_owned()),
         ("FLASHSALE_PEERS__WAITING_ROOM__URL", &room.grpc_url),

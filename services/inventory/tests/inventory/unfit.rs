@@ -20,7 +20,8 @@ async fn evicting_redis_prevents_start() {
     let redis = redis().await;
     let port = redis.server.port();
     ask_redis(port, &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await.unwrap();
-    let refused = flashsale_inventory::build(config(&redis.url), Drain::new()).await.unwrap_err();
+    let refused =
+        flashsale_inventory::build(config(&redis.own_url()), Drain::new()).await.unwrap_err();
     let refused = refused.to_string();
     assert!(refused.contains("allkeys-lru"), "{refused}");
     assert!(refused.contains("set maxmemory-policy noeviction"), "{refused}");
@@ -33,7 +34,7 @@ async fn redis_found_evicting_ends_service() {
     ask_redis(port, &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await.unwrap();
     redis.server.pause();
     let drain = Drain::new();
-    let hosted = flashsale_inventory::build(config(&redis.url), drain.clone()).await.unwrap();
+    let hosted = flashsale_inventory::build(config(&redis.own_url()), drain.clone()).await.unwrap();
     let server = serve(hosted, drain.clone()).await;
     assert!(!drain.is_draining(), "it should have started");
     redis.server.resume();

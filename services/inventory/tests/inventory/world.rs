@@ -13,6 +13,7 @@ pub(crate) use flashsale_testbed::fixtures::SaleSpec;
 use flashsale_testbed::{
     TestPg, TestRedis,
     fixtures::{self, SaleItem},
+    grants::as_user,
 };
 use fred::types::Value;
 use uuid::Uuid;
@@ -35,7 +36,7 @@ pub(crate) fn redis_config(url: &str) -> RedisConfig {
         connections: 2,
         command_timeout_ms: 5_000,
         max_queue: 1_000,
-        ..RedisConfig::at(url)
+        ..RedisConfig::at(as_user(url, "inventory"))
     }
 }
 
@@ -138,9 +139,11 @@ impl<R> World<R> {
         [books.available, books.held, books.placed, books.sold]
     }
 
-    /// Runs a script of the test's own on Redis.
+    /// Runs a script of the test's own on Redis, which may do what inventory may not.
     pub(crate) async fn lua(&self, text: &str, keys: Vec<String>) -> Value {
-        self.store.eval(&Script::new("test", text), keys, vec![]).await.unwrap()
+        let config = RedisConfig { connections: 1, ..RedisConfig::at(&self.redis_url) };
+        let store = Store::connect(&config).await.unwrap();
+        store.eval(&Script::new("test", text), keys, vec![]).await.unwrap()
     }
 
     /// Everything of sales in Redis, key by key, as a hash of its value.

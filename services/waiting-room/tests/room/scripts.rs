@@ -1,6 +1,7 @@
 //! The scripts alone, with chosen times.
 
 use flashsale_redis::{RedisConfig, Script, Store};
+use flashsale_testbed::grants::as_user;
 use fred::{
     interfaces::{HashesInterface as _, SortedSetsInterface as _},
     types::Value,
@@ -43,7 +44,7 @@ impl Room {
             connections: 1,
             command_timeout_ms: 5_000,
             max_queue: 100,
-            ..RedisConfig::at(&redis.url)
+            ..RedisConfig::at(as_user(&redis.url, "waiting-room"))
         };
         Self {
             store: Store::connect(&config).await.unwrap(),

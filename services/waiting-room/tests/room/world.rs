@@ -90,9 +90,14 @@ impl World {
         let inventory_server = flashsale_testbed::serve(hosted, drain).await;
         let (signer, folder) = (Signer::generate().unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(folder.path().join("keys.json"), signer.to_private_jwks()).unwrap();
-        let one =
-            instance(&pg.own_url(), &redis.url, &inventory_server.grpc_url, &folder, settings)
-                .await;
+        let one = instance(
+            &pg.own_url(),
+            &redis.own_url(),
+            &inventory_server.grpc_url,
+            &folder,
+            settings,
+        )
+        .await;
         let sale = Uuid::new_v4();
         Self { pg, redis, store, inventory, checkout, inventory_server, signer, folder, sale, one }
     }
@@ -100,13 +105,13 @@ impl World {
     /// Another instance over the same stores.
     pub(crate) async fn instance(&self, settings: &[(&str, &str)]) -> Instance {
         let inventory = &self.inventory_server.grpc_url;
-        instance(&self.pg.own_url(), &self.redis.url, inventory, &self.folder, settings).await
+        instance(&self.pg.own_url(), &self.redis.own_url(), inventory, &self.folder, settings).await
     }
 
     /// Another instance, which reads its signing keys from `folder`.
     pub(crate) async fn instance_in(&self, folder: &TempDir) -> Instance {
         let inventory = &self.inventory_server.grpc_url;
-        instance(&self.pg.own_url(), &self.redis.url, inventory, folder, &[]).await
+        instance(&self.pg.own_url(), &self.redis.own_url(), inventory, folder, &[]).await
     }
 
     /// The folder of the first instance's signing keys.

@@ -216,7 +216,7 @@ impl World {
         };
         Options {
             sale: self.sale,
-            redis: servers.redis.url.clone(),
+            redis: as_user(&servers.redis.url, AUDITOR),
             nats: servers.nats.url.clone(),
             postgres: as_user(&servers.pg.url, AUDITOR),
             client: flashsale_auditor::Client::default(),

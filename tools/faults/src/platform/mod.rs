@@ -245,7 +245,7 @@ impl Platform {
     pub(crate) fn audit_options(&self, sale: &Sale) -> flashsale_auditor::Options {
         flashsale_auditor::Options {
             sale: sale.id,
-            redis: self.redis.url(),
+            redis: as_user(&self.redis.url(), AUDITOR),
             nats: self.nats.url(),
             postgres: as_user(&self.postgres.url(), AUDITOR),
             client: flashsale_auditor::Client::default(),
