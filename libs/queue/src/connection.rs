@@ -33,6 +33,8 @@ pub async fn connect(config: &NatsConfig, name: &str) -> Result<async_nats::Clie
     let outage = Arc::new(Outage::of("nats"));
     let mut options = ConnectOptions::new()
         .name(name)
+        // Each user may listen to its own inbox alone.
+        .custom_inbox_prefix(format!("_INBOX.{name}"))
         .retry_on_initial_connect()
         .connection_timeout(Duration::from_secs(2))
         .request_timeout(Some(Duration::from_millis(config.publish_timeout_ms)))

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "grants/nats.rs"]
+mod nats;
 #[path = "grants/postgres.rs"]
 mod postgres;
 #[path = "grants/redis.rs"]
@@ -30,7 +32,7 @@ fn files_are_those_of_the_list() {
 fn documentation_has_the_tables_of_the_list() {
     let documented = text("docs/stores.md");
     let list = Grants::list();
-    for table in [list.postgres_summary(), list.redis_summary()] {
+    for table in [list.postgres_summary(), list.redis_summary(), list.nats_summary()] {
         assert!(documented.contains(&table), "docs/stores.md must have this table:\n{table}");
     }
 }

@@ -57,7 +57,7 @@ async fn an_ended_payment_is_announced() {
     let client = async_nats::connect(&nats.url).await.unwrap();
     let mut events = client.subscribe(flashsale_queue::PAYMENT_EVENT_SUBJECTS).await.unwrap();
     client.flush().await.unwrap();
-    let bench = Bench::new(&[("NATS__URL", &nats.url)]).await;
+    let bench = Bench::new(&[("NATS__URL", &nats.own_url())]).await;
     let order = bench.create("pm_card_visa").await;
     let next = tokio::time::timeout(Duration::from_secs(20), events.next());
     let event = next.await.expect("an event in time").expect("a connection");

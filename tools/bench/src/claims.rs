@@ -28,7 +28,7 @@ pub(crate) fn main() -> ExitCode {
         async |config: Config, drain| {
             let pool = flashsale_pg::connect(&config.postgres, "claims").context("postgres.url")?;
             let client =
-                flashsale_queue::connect(&config.nats, "claims").await.context("nats.url")?;
+                flashsale_queue::connect(&config.nats, "order-worker").await.context("nats.url")?;
             let claimer = Claimer {
                 pool: SteppedPool::new(pool),
                 jetstream: jetstream::new(client),

@@ -199,7 +199,7 @@ impl Stack {
     pub(crate) fn stores(&self) -> Stores {
         Stores {
             redis: as_user(&self.redis_url(), AUDITOR),
-            nats: self.nats_url(),
+            nats: as_user(&self.nats_url(), AUDITOR),
             postgres: as_user(&self.postgres_url(), AUDITOR),
             provider_log: self.provider_log().map(Path::to_owned),
             mail_log: Some(self.platform.file(MAIL_LOG)),

@@ -1,6 +1,7 @@
 //! What each service may do in the stores: the list `k8s/stores/grants.toml`, and the files that are
 //! written from it.
 
+mod nats;
 pub mod postgres;
 mod redis;
 
@@ -12,6 +13,7 @@ use std::{
     sync::LazyLock,
 };
 
+pub use nats::{ADMIN, User as NatsUser};
 pub use redis::{Redis, User as RedisUser};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -35,6 +37,8 @@ pub struct Grants {
     /// By role and table.
     pub postgres: BTreeMap<String, BTreeMap<String, Vec<Privilege>>>,
     pub redis: Redis,
+    /// By user.
+    pub nats: BTreeMap<String, NatsUser>,
 }
 
 impl Grants {
@@ -49,6 +53,7 @@ impl Grants {
             ("postgres-roles.sql", self.postgres_roles()),
             ("postgres-grants.sql", self.postgres_grants()),
             ("redis.acl", self.redis_acl()),
+            ("nats.conf", self.nats_conf()),
         ]
     }
 

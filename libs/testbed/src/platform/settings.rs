@@ -12,10 +12,9 @@ pub struct Settings {
     pub server: ServerSettings,
     pub access: AccessSettings,
     pub telemetry: TelemetrySettings,
-    #[serde(serialize_with = "as_own")]
     pub postgres: StoreSettings,
-    #[serde(serialize_with = "as_own")]
     pub redis: StoreSettings,
+    #[serde(serialize_with = "nats_as_own")]
     pub nats: NatsSettings,
     pub peers: Peers,
     pub admission: AdmissionSettings,
@@ -53,15 +52,25 @@ pub struct TelemetrySettings {
 /// `[postgres]` or `[redis]`.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct StoreSettings {
+    #[serde(serialize_with = "url_as_own")]
     pub url: Option<String>,
     pub ca_file: Option<String>,
     pub cert_file: Option<String>,
     pub key_file: Option<String>,
 }
 
-/// Whatever user the URL has, each service connects as its own.
-fn as_own<S: Serializer>(store: &StoreSettings, serializer: S) -> Result<S::Ok, S::Error> {
-    StoreSettings { url: store.url.as_deref().map(grants::as_own), ..store.clone() }.serialize(serializer)
+/// Whatever user the URL of a store has, each service connects as its own.
+fn url_as_own<S: Serializer>(url: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    url.as_deref().map(grants::as_own).serialize(serializer)
+}
+
+/// With credentials it is these that say who connects.
+fn nats_as_own<S: Serializer>(nats: &NatsSettings, serializer: S) -> Result<S::Ok, S::Error> {
+    let own = |url: &String| match &nats.credentials_file {
+        Some(_) => url.clone(),
+        None => grants::as_own(url),
+    };
+    NatsSettings { url: nats.url.as_ref().map(own), ..nats.clone() }.serialize(serializer)
 }
 
 /// `[nats]`.

@@ -1,4 +1,4 @@
-//! A private NATS server with JetStream.
+//! A private NATS server with JetStream, and with the users of the services.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -13,6 +13,7 @@ use super::process::Command;
 use super::server::{Kind, Server, StartError, io_error};
 use super::tls::ServerTls;
 use super::tools::Tools;
+use crate::grants::Grants;
 
 /// How a private NATS server is set up.
 #[derive(Debug, Clone)]
@@ -160,7 +161,12 @@ impl Kind for Nats {
                 tls.own.cert_file, tls.own.key_file, tls.ca_file
             ));
         }
-        text.push_str(&self.operator);
+        // With an operator it is the users' credentials that say what they may do.
+        if self.operator.is_empty() {
+            text.push_str(&Grants::list().nats_conf_of_tests());
+        } else {
+            text.push_str(&self.operator);
+        }
         fs::write(&config, text)
             .map_err(|e| io_error::<Self>(&format!("write {}", config.display()), e))?;
         Ok(Command::new(&self.program).arg("--config").arg(&config))

@@ -132,6 +132,13 @@ pub struct TestNats {
     _folder: TempDir,
 }
 
+impl TestNats {
+    /// The URL that leads every service here as itself.
+    pub fn own_url(&self) -> String {
+        as_own(&self.url)
+    }
+}
+
 /// Starts a NATS server with JetStream.
 pub async fn nats() -> TestNats {
     init();

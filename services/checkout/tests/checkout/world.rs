@@ -22,7 +22,7 @@ use flashsale_proto::{
         inventory_service_client::InventoryServiceClient,
     },
 };
-use flashsale_queue::{CancelTarget, ORDERS, OrderEvent, OrderMessage, QueueMessage};
+use flashsale_queue::{CancelTarget, NatsConfig, ORDERS, OrderEvent, OrderMessage, QueueMessage};
 use flashsale_redis::{RedisConfig, Script, Store};
 use flashsale_service::{Drain, Hosted, config::load_from};
 pub(crate) use flashsale_testbed::fixtures::SaleSpec;
@@ -55,7 +55,7 @@ pub(crate) struct World {
     pub(crate) server: TestServer,
     client: async_nats::Client,
     store: Store,
-    _redis: TestRedis,
+    pub(crate) redis: TestRedis,
     pub(crate) inventory: TestServer,
     /// While it is held, the waiting room does not hand out its keys.
     pub(crate) key_permit: Arc<Semaphore>,
@@ -97,7 +97,7 @@ pub(crate) async fn world(tune: impl FnOnce(&mut Config)) -> World {
     let room = WaitingRoomServiceServer::new(room);
     let room = serve(Hosted::new().grpc(room), Drain::new()).await;
 
-    let redis_url = redis.own_url();
+    let (redis_url, nats_url) = (redis.own_url(), nats.own_url());
     let config = env([
         ("FLASHSALE_REDIS__URL", &redis_url),
         ("FLASHSALE_PEERS__WAITING_ROOM__URL", &room.grpc_url),
@@ -109,7 +109,7 @@ pub(crate) async fn world(tune: impl FnOnce(&mut Config)) -> World {
     let inventory = serve(hosted, drain).await;
 
     let config = env([
-        ("FLASHSALE_NATS__URL", &nats.url),
+        ("FLASHSALE_NATS__URL", &nats_url),
         ("FLASHSALE_PEERS__INVENTORY__URL", &inventory.grpc_url),
     ]);
     let config = pg.env().chain(identity()).chain(config);
@@ -119,7 +119,8 @@ pub(crate) async fn world(tune: impl FnOnce(&mut Config)) -> World {
     config.relay.poll_ms = 600_000;
     config.watch.sweep_ms = 600_000;
     tune(&mut config);
-    let client = flashsale_queue::connect(&config.nats, "test").await.unwrap();
+    let as_test = NatsConfig::at(&nats.url);
+    let client = flashsale_queue::connect(&as_test, "test").await.unwrap();
     let jetstream = jetstream::new(client.clone());
     let drain = Drain::new();
     let hosted = flashsale_checkout::build(config, drain.clone()).await.unwrap();
@@ -145,7 +146,7 @@ pub(crate) async fn world(tune: impl FnOnce(&mut Config)) -> World {
         server,
         client,
         store: Store::connect(&redis_config).await.unwrap(),
-        _redis: redis,
+        redis,
         inventory,
         key_permit,
         _room: room,

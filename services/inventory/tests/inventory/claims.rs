@@ -25,7 +25,7 @@ use sqlx::PgPool;
 use tokio::task::{JoinHandle, JoinSet};
 use uuid::Uuid;
 
-use crate::world::{DETAILS, World, inventory, queue, queue_config};
+use crate::world::{DETAILS, World, inventory, queue_config};
 
 /// How many messages are handled together at most, so that the reader keeps up with the buyers.
 const BATCH: usize = 200;
@@ -50,8 +50,7 @@ impl Claims {
         let config = queue_config(&nats.url);
         let context = jetstream::new(async_nats::connect(&nats.url).await.unwrap());
         flashsale_queue::ensure_orders_stream(&context, &config).await.unwrap();
-        world.queue = queue(&nats.url).await;
-        world.inventory = inventory(&world.pg, &world.store, &world.queue);
+        world.use_queue(&nats.url).await;
         let reading = Self::read(world);
         Self { nats, config, reading }
     }
@@ -63,7 +62,7 @@ impl Claims {
     /// Reads the queue of `world` from its beginning.
     pub(crate) fn read<R>(world: &World<R>) -> JoinHandle<()> {
         let inventory = Arc::new(inventory(&world.pg, &world.store, &world.queue));
-        let (context, pool) = (world.queue.jetstream().clone(), world.pg.pool.clone());
+        let (context, pool) = (world.jetstream().clone(), world.pg.pool.clone());
         tokio::spawn(async move {
             let stream = context.get_stream(ORDERS).await.unwrap();
             let config = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };

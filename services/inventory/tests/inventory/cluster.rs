@@ -148,7 +148,7 @@ impl<'a> Crowd<'a> {
     /// Publishes an order as checkout does, until it is stored.
     async fn accept(&self, sale: Uuid, request: Request, hold: Hold) {
         let message = order_message(sale, &hold);
-        let jetstream = self.world.queue.jetstream();
+        let jetstream = self.world.jetstream();
         while publish_order(jetstream, &message, Duration::from_secs(2)).await.is_err() {}
         self.bought[&sale].orders.borrow_mut().push((request, hold));
     }

@@ -228,7 +228,7 @@ async fn rebuild_waits_for_claims_to_pass_marker() {
     let rebuild = world.inventory.rebuild(sale, false);
     let order = async {
         eventually("the marker is in the queue", async || {
-            let stream = world.queue.jetstream().get_stream(ORDERS).await.ok()?;
+            let stream = world.jetstream().get_stream(ORDERS).await.ok()?;
             (stream.cached_info().state.messages == 1).then_some(())
         })
         .await;
@@ -251,7 +251,7 @@ async fn queued_order_keeps_units_over_rebuild() {
     whole.claims.stop();
     let bob = place_lines(sale, "bob", &[("a", 4)]);
     let hold = world.ask(&bob).await.unwrap().hold;
-    let (queue, patience) = (world.queue.jetstream(), Duration::from_secs(2));
+    let (queue, patience) = (world.jetstream(), Duration::from_secs(2));
     publish_order(queue, &order_message(sale, &hold), patience).await.unwrap();
     flush(world).await;
     let claims = async {
@@ -527,13 +527,13 @@ async fn lost_marker_is_published_again() {
     flush(world).await;
     let rebuild = world.inventory.rebuild(sale, false);
     let queue = async {
-        let stream = world.queue.jetstream().get_stream(ORDERS).await.unwrap();
+        let stream = world.jetstream().get_stream(ORDERS).await.unwrap();
         let last = async || stream.get_info().await.unwrap().state.last_sequence;
         eventually("the marker is in the queue", async || (last().await == 1).then_some(())).await;
         // Created again, as by a server that has lost its disk.
-        world.queue.jetstream().delete_stream(ORDERS).await.unwrap();
+        world.jetstream().delete_stream(ORDERS).await.unwrap();
         let config = whole.claims.config.clone();
-        flashsale_queue::ensure_orders_stream(world.queue.jetstream(), &config).await.unwrap();
+        flashsale_queue::ensure_orders_stream(world.jetstream(), &config).await.unwrap();
         Claims::read(world).abort_handle()
     };
     let (rebuilt, claims) = tokio::join!(rebuild, queue);

@@ -331,8 +331,7 @@ fn message(sale_id: Uuid, hold: &Hold) -> QueueMessage {
 async fn vanished_message_is_reported() {
     let mut world = world().await;
     let nats = flashsale_testbed::nats().await;
-    world.queue = world::queue(&nats.url).await;
-    world.inventory = world::inventory(&world.pg, &world.store, &world.queue);
+    world.use_queue(&nats.url).await;
     let config = NatsConfig {
         publish_timeout_ms: 2_000,
         orders_max_bytes: 64 * 1024 * 1024,
@@ -340,7 +339,7 @@ async fn vanished_message_is_reported() {
         ..NatsConfig::at(&nats.url)
     };
     eventually("the stream is made", async || {
-        flashsale_queue::ensure_orders_stream(world.queue.jetstream(), &config).await.ok()
+        flashsale_queue::ensure_orders_stream(world.jetstream(), &config).await.ok()
     })
     .await;
     let sale = sale(&world).await;
@@ -353,7 +352,7 @@ async fn vanished_message_is_reported() {
     }
     let publish = async |hold: &Hold| {
         let timeout = Duration::from_secs(2);
-        let jetstream = world.queue.jetstream();
+        let jetstream = world.jetstream();
         flashsale_queue::publish_order(jetstream, &message(sale, hold), timeout).await.unwrap()
     };
     let behind = publish(&vanished).await;
@@ -361,7 +360,7 @@ async fn vanished_message_is_reported() {
     assert_clean(&look(&world, sale).await);
 
     // The claims have passed it and the record does not have it.
-    let stream = world.queue.jetstream().get_stream(flashsale_queue::ORDERS).await.unwrap();
+    let stream = world.jetstream().get_stream(flashsale_queue::ORDERS).await.unwrap();
     sqlx::query("INSERT INTO queue_positions (stream, stream_created, seq) VALUES ($1, $2, $3)")
         .bind(flashsale_queue::ORDERS)
         .bind(stream.cached_info().created)

@@ -71,10 +71,10 @@ pub(crate) async fn serve_world_with<R>(
     nats: &str,
     more: &[(&str, &str)],
 ) -> TestServer {
-    let redis_url = as_own(&world.redis_url);
+    let (redis_url, nats_url) = (as_own(&world.redis_url), as_own(nats));
     let env = [
         ("FLASHSALE_REDIS__URL", redis_url.as_str()),
-        ("FLASHSALE_NATS__URL", nats),
+        ("FLASHSALE_NATS__URL", nats_url.as_str()),
         // Nothing listens there: no sale needs an admission.
         ("FLASHSALE_PEERS__WAITING_ROOM__URL", "http://127.0.0.1:1"),
     ];

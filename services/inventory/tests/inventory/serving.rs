@@ -218,7 +218,7 @@ async fn queue_stands_in_for_silent_postgres() {
     instance.look().await;
     instance.read(sale, &[]).await.unwrap();
     let closing = QueueMessage::Closing { sale_id: sale, epoch: 2 };
-    publish_order(world.queue.jetstream(), &closing, PATIENCE).await.unwrap();
+    publish_order(world.jetstream(), &closing, PATIENCE).await.unwrap();
     instance.look().await;
     assert!(instance.read(sale, &[]).await.is_err(), "a later epoch is in the queue");
 }
@@ -235,8 +235,8 @@ async fn look_with_gap_gives_no_cover() {
     instance.read(sale, &[]).await.unwrap();
     pool.close().await;
     let closing = QueueMessage::Closing { sale_id: sale, epoch: 2 };
-    publish_order(world.queue.jetstream(), &closing, PATIENCE).await.unwrap();
-    let stream = world.queue.jetstream().get_stream(flashsale_queue::ORDERS).await.unwrap();
+    publish_order(world.jetstream(), &closing, PATIENCE).await.unwrap();
+    let stream = world.jetstream().get_stream(flashsale_queue::ORDERS).await.unwrap();
     stream.purge().await.unwrap();
     eventually("the sale is closed", async || {
         let _ = instance.beat().await;
@@ -254,7 +254,7 @@ async fn unissued_epoch_closes_sale_briefly() {
     world.inventory.look().await;
     world.inventory.read(sale, &[]).await.unwrap();
     let closing = QueueMessage::Closing { sale_id: sale, epoch: 1_000_000_000_000_000 };
-    publish_order(world.queue.jetstream(), &closing, PATIENCE).await.unwrap();
+    publish_order(world.jetstream(), &closing, PATIENCE).await.unwrap();
     world.inventory.look().await;
     eventually("the sale is open", async || {
         world.inventory.beat().await.unwrap();

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use async_nats::jetstream;
 use flashsale_inventory::{
     app::Inventory,
     domain::{Answer, Content, Hold, HoldId, Line, Lines, Proof, Refusal, Request},
@@ -27,6 +28,8 @@ pub(crate) struct World<R = TestRedis> {
     pub(crate) redis_url: String,
     /// Started by tests that need one; the others have a queue that is never reachable.
     pub(crate) queue: Queue,
+    /// The same queue for the tests themselves, who may do there what inventory may not.
+    tests_queue: Queue,
     pub(crate) store: Store,
     pub(crate) inventory: Inventory,
 }
@@ -52,7 +55,8 @@ pub(crate) async fn world_on<R>(redis: R, url: &str) -> World<R> {
     let store = Store::connect(&redis_config(url)).await.unwrap();
     let queue = queue("nats://127.0.0.1:1").await;
     let inventory = inventory(&pg, &store, &queue);
-    World { pg, redis, redis_url: url.to_owned(), queue, store, inventory }
+    let tests_queue = queue.clone();
+    World { pg, redis, redis_url: url.to_owned(), queue, tests_queue, store, inventory }
 }
 
 pub(crate) fn queue_config(url: &str) -> NatsConfig {
@@ -64,9 +68,9 @@ pub(crate) fn queue_config(url: &str) -> NatsConfig {
     }
 }
 
-/// The queue at `url`.
+/// The queue at `url`, as inventory reaches it.
 pub(crate) async fn queue(url: &str) -> Queue {
-    Queue::connect(&queue_config(url)).await.unwrap()
+    Queue::connect(&queue_config(&as_user(url, "inventory"))).await.unwrap()
 }
 
 /// Another process.
@@ -86,6 +90,18 @@ pub(crate) fn inventory_on(
 }
 
 impl<R> World<R> {
+    /// Has the world from now on use the queue at `url`.
+    pub(crate) async fn use_queue(&mut self, url: &str) {
+        self.queue = queue(url).await;
+        self.tests_queue = Queue::connect(&queue_config(url)).await.unwrap();
+        self.inventory = inventory(&self.pg, &self.store, &self.queue);
+    }
+
+    /// The queue for what tests do to it.
+    pub(crate) fn jetstream(&self) -> &jetstream::Context {
+        self.tests_queue.jetstream()
+    }
+
     /// Records a sale; items are (sku, units, limit, price).
     pub(crate) async fn record_sale(
         &self,

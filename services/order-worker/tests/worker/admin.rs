@@ -22,7 +22,7 @@ use tonic::Code;
 use uuid::Uuid;
 
 use crate::{
-    claimer::nats_config,
+    claimer::{nats_config, own_config},
     dead_letters::{CANCELLED, broken, waiting},
     peers::{Peers, peer_config},
     shop::{REVIEW, Shop, done, place},
@@ -47,7 +47,7 @@ async fn worker(shop: &Shop, peers: &Peers) -> Worker {
     )
     .unwrap();
     config.postgres = shop.pg.config_of("order-worker");
-    config.nats = nats_config(&nats);
+    config.nats = own_config(&nats);
     config.peers.inventory = peer_config(&server.grpc_url);
     config.peers.payment = peer_config(&server.grpc_url);
     let client = flashsale_queue::connect(&nats_config(&nats), "test").await.unwrap();

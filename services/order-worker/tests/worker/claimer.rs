@@ -14,7 +14,7 @@ use flashsale_queue::{
     publish_order,
 };
 use flashsale_service::Drain;
-use flashsale_testbed::{TestNats, eventually};
+use flashsale_testbed::{TestNats, eventually, grants::as_user};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use tokio::task::JoinHandle;
 
@@ -29,9 +29,16 @@ pub(crate) fn nats_config(nats: &TestNats) -> NatsConfig {
     }
 }
 
+/// The same for order-worker, with its grants and no more.
+pub(crate) fn own_config(nats: &TestNats) -> NatsConfig {
+    NatsConfig { url: as_user(&nats.url, "order-worker"), ..nats_config(nats) }
+}
+
 pub(crate) struct Queue {
     nats: TestNats,
     jetstream: jetstream::Context,
+    /// As the claimer reaches it.
+    own: jetstream::Context,
 }
 
 impl Queue {
@@ -39,7 +46,8 @@ impl Queue {
         let nats = flashsale_testbed::nats().await;
         let client = flashsale_queue::connect(&nats_config(&nats), "test").await.unwrap();
         let jetstream = jetstream::new(client);
-        let queue = Self { nats, jetstream };
+        let client = flashsale_queue::connect(&own_config(&nats), "order-worker").await.unwrap();
+        let queue = Self { nats, jetstream, own: jetstream::new(client) };
         queue.make_stream().await;
         queue
     }
@@ -100,7 +108,7 @@ pub(crate) fn start_with(
 ) -> JoinHandle<anyhow::Result<()>> {
     let claimer = Claimer {
         pool: shop.record().clone(),
-        jetstream: queue.jetstream.clone(),
+        jetstream: queue.own.clone(),
         pace,
         wakeups: Arc::clone(wakeups),
         metrics: Metrics::default(),

@@ -23,7 +23,7 @@ use futures::StreamExt as _;
 use tokio::task::JoinHandle;
 
 use crate::{
-    claimer::nats_config,
+    claimer::{nats_config, own_config},
     peers::{Peers, channel},
     shop::{Shop, cancel, place},
 };
@@ -343,14 +343,15 @@ async fn a_conflicting_hold_is_tried_again() {
 async fn events_wait_for_their_stream() {
     let shop = Shop::open(&[("A", 5)]).await;
     let nats = flashsale_testbed::nats().await;
-    let config = NatsConfig { publish_timeout_ms: 1_000, ..nats_config(&nats) };
-    let client = flashsale_queue::connect(&config, "test").await.unwrap();
+    let config = NatsConfig { publish_timeout_ms: 1_000, ..own_config(&nats) };
+    let client = flashsale_queue::connect(&nats_config(&nats), "test").await.unwrap();
+    let own = flashsale_queue::connect(&config, "order-worker").await.unwrap();
     let jetstream = jetstream::new(client.clone());
     let mut heard = client.subscribe(flashsale_queue::ORDER_EVENT_SUBJECTS).await.unwrap();
     let order = shop.claimed_orders("A", 1).await.remove(0);
     let handler = PublishEvent {
         pool: shop.record().clone(),
-        events: EventsStream::new(jetstream.clone(), config.clone()),
+        events: EventsStream::new(jetstream::new(own), config.clone()),
     };
     let drain = Drain::new();
     let running = start(&shop, handler, &drain);

@@ -15,7 +15,7 @@ use flashsale_service::{
 use flashsale_testbed::eventually;
 
 use crate::{
-    claimer::nats_config,
+    claimer::{nats_config, own_config},
     mails::Relay,
     peers::{Peers, peer_config},
     shop::{Shop, place},
@@ -68,7 +68,7 @@ async fn an_order_goes_from_queue_to_confirmation() {
     let (server, relay) = (peers.serve().await, Relay::start(0.0, None).await);
     let mut config = defaults();
     config.postgres = shop.pg.config_of("order-worker");
-    config.nats = nats_config(&nats);
+    config.nats = own_config(&nats);
     config.peers.inventory = peer_config(&server.grpc_url);
     config.peers.payment = peer_config(&server.grpc_url);
     config.mail = relay.config();

@@ -9,6 +9,7 @@ use async_nats::jetstream::{
     stream::{RawMessageErrorKind, Stream},
 };
 use futures::{StreamExt as _, TryStreamExt as _};
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -56,8 +57,20 @@ pub(crate) enum Kind {
 
 /// Reads every message of the sale that has not been purged.
 pub(crate) async fn read(options: &Options) -> anyhow::Result<Queue> {
-    let mut connect = async_nats::ConnectOptions::new()
+    let server: async_nats::ServerAddr = options.nats.parse().context("the URL")?;
+    // The driver passes over the user that a URL names.
+    let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let connect = match (server.username(), server.password()) {
+        (Some(user), password) => async_nats::ConnectOptions::with_user_and_password(
+            plain(user),
+            plain(password.unwrap_or_default()),
+        ),
+        (None, _) => async_nats::ConnectOptions::new(),
+    };
+    let mut connect = connect
         .name("flashsale-auditor")
+        // What the user `auditor` may listen to.
+        .custom_inbox_prefix("_INBOX.auditor")
         .connection_timeout(Duration::from_secs(5))
         .request_timeout(Some(Duration::from_secs(10)));
     let Client { ca_file, cert_file, key_file, nats_credentials } = options.client.clone();
@@ -70,7 +83,7 @@ pub(crate) async fn read(options: &Options) -> anyhow::Result<Queue> {
     if let Some(file) = nats_credentials {
         connect = connect.credentials_file(file).await.context("the credentials")?;
     }
-    let client = connect.connect(&options.nats).await?;
+    let client = connect.connect(server).await?;
     let stream = jetstream::new(client).get_stream(STREAM).await.context(STREAM)?;
     let info = stream.get_info().await?;
     let created_us = i64::try_from(info.created.unix_timestamp_nanos() / 1_000)?;

@@ -217,7 +217,7 @@ impl World {
         Options {
             sale: self.sale,
             redis: as_user(&servers.redis.url, AUDITOR),
-            nats: servers.nats.url.clone(),
+            nats: as_user(&servers.nats.url, AUDITOR),
             postgres: as_user(&servers.pg.url, AUDITOR),
             client: flashsale_auditor::Client::default(),
             stripe_log: file(Log::Stripe, "stripe.jsonl"),

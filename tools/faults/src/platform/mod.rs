@@ -246,7 +246,7 @@ impl Platform {
         flashsale_auditor::Options {
             sale: sale.id,
             redis: as_user(&self.redis.url(), AUDITOR),
-            nats: self.nats.url(),
+            nats: as_user(&self.nats.url(), AUDITOR),
             postgres: as_user(&self.postgres.url(), AUDITOR),
             client: flashsale_auditor::Client::default(),
             stripe_log: None,
