@@ -37,7 +37,7 @@ fn load<C: DeserializeOwned + Validate>(
         .map(|(key, value)| (format!("FLASHSALE_{key}"), (*value).to_owned()));
     // The last of several values is the one that counts.
     let all: std::collections::BTreeMap<_, _> = all.collect();
-    load_from(defaults, None, all.into_iter()).map_err(|error| format!("{error} {error:?}"))
+    load_from("it", defaults, None, all.into_iter()).map_err(|error| format!("{error} {error:?}"))
 }
 
 fn shows_no_secret<C: DeserializeOwned + Validate + Debug>(defaults: &[&str]) {
