@@ -8,7 +8,7 @@ use std::{
 
 use flashsale_testbed::{
     TestPg,
-    grants::{Grants, MIGRATOR, Privilege, Verb},
+    grants::{Grants, MIGRATOR, Privilege, Verb, as_user},
 };
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
@@ -32,7 +32,7 @@ async fn run(connection: &mut PgConnection, statement: &str) {
 
 /// A connection as this role.
 async fn connect(pg: &TestPg, role: &str) -> PgConnection {
-    let url = pg.config_of(role).url;
+    let url = as_user(&pg.url, role);
     PgConnection::connect(&url).await.unwrap_or_else(|error| panic!("{role}: {error}"))
 }
 
@@ -254,10 +254,13 @@ async fn services_need_all_that_they_have_and_no_more() {
     }
 }
 
+/// Roles, each with the columns that it writes.
+type Writers<'a> = Vec<(&'a str, &'a [String])>;
+
 #[test]
 fn every_value_has_one_writer() {
     // By table and verb, the columns that each role writes.
-    let mut writers: BTreeMap<(&str, Verb), Vec<(&str, &[String])>> = BTreeMap::new();
+    let mut writers: BTreeMap<(&str, Verb), Writers<'_>> = BTreeMap::new();
     for (role, tables) in &Grants::list().postgres {
         for (table, privileges) in tables {
             for privilege in privileges.iter().filter(|privilege| privilege.writes()) {

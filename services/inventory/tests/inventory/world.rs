@@ -31,6 +31,8 @@ pub(crate) struct World<R = TestRedis> {
     /// The same queue for the tests themselves, who may do there what inventory may not.
     tests_queue: Queue,
     pub(crate) store: Store,
+    /// The same Redis for the tests themselves.
+    tests_store: Store,
     pub(crate) inventory: Inventory,
 }
 
@@ -53,10 +55,21 @@ pub(crate) async fn world() -> World {
 pub(crate) async fn world_on<R>(redis: R, url: &str) -> World<R> {
     let pg = flashsale_testbed::postgres().await;
     let store = Store::connect(&redis_config(url)).await.unwrap();
+    let as_test = RedisConfig { url: url.into(), ..redis_config(url) };
+    let tests_store = Store::connect(&as_test).await.unwrap();
     let queue = queue("nats://127.0.0.1:1").await;
     let inventory = inventory(&pg, &store, &queue);
     let tests_queue = queue.clone();
-    World { pg, redis, redis_url: url.to_owned(), queue, tests_queue, store, inventory }
+    World {
+        pg,
+        redis,
+        redis_url: url.to_owned(),
+        queue,
+        tests_queue,
+        store,
+        tests_store,
+        inventory,
+    }
 }
 
 pub(crate) fn queue_config(url: &str) -> NatsConfig {
@@ -157,9 +170,7 @@ impl<R> World<R> {
 
     /// Runs a script of the test's own on Redis, which may do what inventory may not.
     pub(crate) async fn lua(&self, text: &str, keys: Vec<String>) -> Value {
-        let config = RedisConfig { connections: 1, ..RedisConfig::at(&self.redis_url) };
-        let store = Store::connect(&config).await.unwrap();
-        store.eval(&Script::new("test", text), keys, vec![]).await.unwrap()
+        self.tests_store.eval(&Script::new("test", text), keys, vec![]).await.unwrap()
     }
 
     /// Everything of sales in Redis, key by key, as a hash of its value.

@@ -31,7 +31,7 @@ pub(crate) fn nats_config(nats: &TestNats) -> NatsConfig {
 
 /// The same for order-worker, with its grants and no more.
 pub(crate) fn own_config(nats: &TestNats) -> NatsConfig {
-    NatsConfig { url: as_user(&nats.url, "order-worker"), ..nats_config(nats) }
+    NatsConfig { url: as_user(&nats.url, "order-worker").into(), ..nats_config(nats) }
 }
 
 pub(crate) struct Queue {

@@ -76,8 +76,10 @@ pub fn config(pg: &TestPg, stripe_url: &str, env: &[(&str, &str)]) -> Config {
         ("PAYMENT__RETRY_CAP_MS", "400"),
         ("PAYMENT__POLL_MS", "20"),
     ];
+    // Of two values for one variable the order in which they sort would decide.
     let env = fixed
         .iter()
+        .filter(|(key, _)| env.iter().all(|(other, _)| other != key))
         .chain(env)
         .map(|(key, value)| (format!("FLASHSALE_{key}"), (*value).to_owned()))
         .chain(pg.env())
