@@ -29,14 +29,16 @@ pub(crate) struct Sentinels {
 impl Sentinels {
     /// The Sentinels that `config` names; `None` where it names a server or a cluster.
     pub(crate) fn connect(config: &Config, timeout: Duration) -> Result<Option<Self>, RedisError> {
-        let ServerConfig::Sentinel { hosts, service_name, .. } = &config.server else {
+        let ServerConfig::Sentinel { hosts, service_name, username, password } = &config.server
+        else {
             return Ok(None);
         };
         let client = |host: &Server| {
             let one = Config {
                 server: ServerConfig::Centralized { server: host.clone() },
-                username: None,
-                password: None,
+                // Sentinels have users of their own; those of the servers are none there.
+                username: username.clone(),
+                password: password.clone(),
                 database: None,
                 fail_fast: false,
                 ..config.clone()
