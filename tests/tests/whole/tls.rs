@@ -13,7 +13,7 @@ use flashsale_proto::{
 };
 use flashsale_testbed::{
     AuthorityFolder, NatsOptions, NatsServer, PostgresOptions, PostgresServer, RedisOptions,
-    RedisServer, Signed, Tools, Validity, eventually, init,
+    RedisServer, Signed, Tools, Validity, eventually, grants, init,
     keys::KeyFolder,
     platform::{
         AccessSettings, AdmissionSettings, Maker, NatsSettings, PaymentSettings, Platform,
@@ -53,7 +53,8 @@ async fn whole_platform_runs_over_tls() {
         ..PgConfig::at(platform.postgres_url())
     };
     let pool = flashsale_pg::connect(&record, "test").unwrap();
-    flashsale_pg::migrate(&pool).await.unwrap();
+    grants::postgres::make_roles(&mut *pool.acquire().await.unwrap()).await.unwrap();
+    grants::postgres::migrate(pool.connect_options().as_ref().clone()).await.unwrap();
     let stripe = StripeOptions {
         log: "stripe.jsonl",
         webhook_secret: WEBHOOK_SECRET,
