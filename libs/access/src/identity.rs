@@ -50,14 +50,12 @@ pub fn certificate_name(der: &[u8]) -> Result<String, NameError> {
     if names.iter().any(|name| matches!(name, GeneralName::Invalid(..))) {
         return Err(NameError::Odd);
     }
-    let uris = names.iter().filter_map(|name| match name {
-        GeneralName::URI(uri) => Some(*uri),
-        _ => None,
-    });
-    let dns = names.iter().filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some(*name),
-        _ => None,
-    });
+    let uris = names
+        .iter()
+        .filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None });
+    let dns = names
+        .iter()
+        .filter_map(|name| if let GeneralName::DNSName(name) = name { Some(*name) } else { None });
     the_one(uris, dns)
 }
 

@@ -259,10 +259,12 @@ mod tests {
     }
 
     fn with(mut value: Value, key: &str, new: Value) -> Value {
-        match new {
-            Value::Null => value.as_object_mut().unwrap().remove(key),
-            new => value.as_object_mut().unwrap().insert(key.to_owned(), new),
-        };
+        let members = value.as_object_mut().unwrap();
+        if new.is_null() {
+            members.remove(key);
+        } else {
+            members.insert(key.to_owned(), new);
+        }
         value
     }
 

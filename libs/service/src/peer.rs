@@ -107,7 +107,7 @@ impl Wire {
     fn ready(&mut self) -> &mut Channel {
         match self {
             Self::Secured { held: Some((_, channel)), .. } => channel,
-            other => other.newest(),
+            Self::Secured { held: None, .. } | Self::Plain(_) => self.newest(),
         }
     }
 }

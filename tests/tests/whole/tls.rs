@@ -53,7 +53,7 @@ async fn whole_platform_runs_over_tls() {
         ..PgConfig::at(platform.postgres_url())
     };
     let pool = flashsale_pg::connect(&record, "test").unwrap();
-    grants::postgres::make_roles(&mut *pool.acquire().await.unwrap()).await.unwrap();
+    grants::postgres::make_roles(&mut pool.acquire().await.unwrap()).await.unwrap();
     grants::postgres::migrate(pool.connect_options().as_ref().clone()).await.unwrap();
     let stripe = StripeOptions {
         log: "stripe.jsonl",

@@ -164,17 +164,21 @@ impl Gate {
         headers: &HeaderMap,
         origin: &Origin,
     ) -> Result<Option<Arc<str>>, Refusal> {
-        let (header, read): (_, fn(&str) -> Result<String, NameError>) = match self.sidecar {
+        let header = match self.sidecar {
             Sidecar::Off => return Ok(None),
-            Sidecar::Envoy => (&FORWARDED_CERT, flashsale_access::forwarded_client),
-            Sidecar::Linkerd => (&CLIENT_ID, flashsale_access::client_id),
+            Sidecar::Envoy => &FORWARDED_CERT,
+            Sidecar::Linkerd => &CLIENT_ID,
         };
         let Some(sent) = only(headers, header)? else { return Ok(None) };
         if !origin.sidecar && !self.is_sidecars(headers)? {
             return Err(Refusal::Unknown("a sidecar's header came from elsewhere"));
         }
         let text = sent.to_str().map_err(|_| Refusal::Unknown(NameError::Header.as_str()))?;
-        let name = read(text).map_err(|error| Refusal::Unknown(error.as_str()))?;
+        let name = match self.sidecar {
+            Sidecar::Linkerd => flashsale_access::client_id(text),
+            Sidecar::Off | Sidecar::Envoy => flashsale_access::forwarded_client(text),
+        };
+        let name = name.map_err(|error| Refusal::Unknown(error.as_str()))?;
         Ok(Some(Arc::from(name)))
     }
 

@@ -471,6 +471,7 @@ async fn a_shops_token_names_one_buyer_of_one_sale() {
 #[test]
 fn settings_that_would_believe_anyone_are_refused() {
     type Sets = fn(&mut ServerConfig, &mut AccessConfig);
+    type SetsPeer = fn(&mut PeerConfig);
     let file = tempfile::NamedTempFile::new().unwrap();
     let here = file.path().to_str().unwrap();
     let found = |sets: Sets| -> Vec<String> {
@@ -519,13 +520,13 @@ fn settings_that_would_believe_anyone_are_refused() {
     for (at, (sets, keys)) in cases.into_iter().enumerate() {
         assert_eq!(found(sets), keys, "case {at}");
     }
-    let peer = |sets: fn(&mut PeerConfig)| -> Vec<String> {
+    let peer = |sets: SetsPeer| -> Vec<String> {
         let mut peer = peer_config("https://checkout:50054");
         peer.ca_file = here.to_owned();
         sets(&mut peer);
         peer.problems("checkout").into_iter().map(|problem| problem.key).collect()
     };
-    let cases: [(fn(&mut PeerConfig), &[&str]); 5] = [
+    let cases: [(SetsPeer, &[&str]); 5] = [
         (|_| (), &[]),
         (|peer| peer.tls_cert_file = "*.pem".to_owned(), &["peers.checkout.tls_cert_file"]),
         (
