@@ -4,6 +4,14 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
+/// The longest name of a caller.
+pub(crate) const MAX_NAME: usize = 64;
+
+/// Whether a text may be a caller's name: 1 to 64 letters, digits and signs of ASCII, no spaces.
+pub fn is_caller_name(text: &str) -> bool {
+    (1..=MAX_NAME).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic())
+}
+
 /// A caller that is known by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {

@@ -38,7 +38,11 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{Caller, Kind, Refusal, Sales, identity};
+use crate::{
+    Caller, Kind, Refusal, Sales,
+    caller::{MAX_NAME, is_caller_name},
+    identity,
+};
 
 /// What every key begins with, so that scanners for leaked secrets find it.
 pub const PREFIX: &str = "fsk_";
@@ -48,9 +52,6 @@ pub const MAX_OF_ONE_NAME: usize = 2;
 
 /// The characters behind the prefix.
 const ENCODED_LEN: usize = 43;
-/// The longest name.
-const MAX_NAME: usize = 64;
-
 type Hash = [u8; 32];
 
 /// A key, as its caller has it. Its text is shown by [`Key::expose`] alone.
@@ -154,35 +155,19 @@ pub enum KeyFileError {
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(default)]
-    key: Vec<KeyEntry>,
+    key: Vec<Entry>,
     #[serde(default)]
-    certificate: Vec<CertificateEntry>,
+    certificate: Vec<Entry>,
 }
 
+/// An entry of either kind, which has one of `sha256` and `san`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct KeyEntry {
+struct Entry {
     name: String,
     role: String,
-    sha256: String,
-    sales: Option<Vec<String>>,
-    not_after: Option<toml::value::Datetime>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CertificateEntry {
-    name: String,
-    role: String,
-    san: String,
-    sales: Option<Vec<String>>,
-    not_after: Option<toml::value::Datetime>,
-}
-
-/// What an entry of either kind says of its caller.
-struct About {
-    name: String,
-    role: String,
+    sha256: Option<String>,
+    san: Option<String>,
     sales: Option<Vec<String>>,
     not_after: Option<toml::value::Datetime>,
 }
@@ -218,27 +203,30 @@ impl Keys {
         let mut keys = Self::default();
         let mut named = Named::default();
         for (at, entry) in file.key.into_iter().enumerate() {
-            let KeyEntry { name, role, sha256, sales, not_after } = entry;
-            let wrong = wrong_in("key", at, &name);
-            let hash = from_hex(&sha256)
-                .ok_or_else(|| wrong(("sha256", "must be 64 hexadecimal digits".to_owned())))?;
-            let known = About { name: name.clone(), role, sales, not_after }.known();
-            let known = known.and_then(|known| named.add("keys", known)).map_err(&wrong)?;
+            let wrong = wrong_in("key", at, &entry.name);
+            if entry.san.is_some() {
+                return Err(wrong(("san", "belongs to a [[certificate]]".to_owned())));
+            }
+            let hash = entry.sha256.as_deref().and_then(from_hex);
+            let hash =
+                hash.ok_or_else(|| wrong(("sha256", "must be 64 hexadecimal digits".to_owned())))?;
+            let known = entry.known().and_then(|known| named.add("keys", known)).map_err(&wrong)?;
             if keys.by_hash.insert(hash, known).is_some() {
                 return Err(wrong(("sha256", "stands there twice".to_owned())));
             }
         }
-        for (at, entry) in file.certificate.into_iter().enumerate() {
-            let CertificateEntry { name, role, san, sales, not_after } = entry;
-            let wrong = wrong_in("certificate", at, &name);
-            if !identity::is_name(&san) {
-                let problem = "must be a SPIFFE id such as spiffe://cluster.local/ns/shop/sa/web, or \
-                               a DNS name in lower case without a wildcard";
-                return Err(wrong(("san", problem.to_owned())));
+        for (at, mut entry) in file.certificate.into_iter().enumerate() {
+            let wrong = wrong_in("certificate", at, &entry.name);
+            if entry.sha256.is_some() {
+                return Err(wrong(("sha256", "belongs to a [[key]]".to_owned())));
             }
-            let known = About { name: name.clone(), role, sales, not_after }.known();
-            let known = known.and_then(|known| named.add("certificates", known)).map_err(&wrong)?;
-            if keys.by_san.insert(san, known).is_some() {
+            let san = entry.san.take().filter(|san| identity::is_name(san)).ok_or_else(|| {
+                let problem = "must be a SPIFFE id such as spiffe://cluster.local/ns/shop/sa/web, \
+                               or a DNS name in lower case without a wildcard";
+                wrong(("san", problem.to_owned()))
+            })?;
+            let known = entry.known().and_then(|known| named.add("certificates", known));
+            if keys.by_san.insert(san, known.map_err(&wrong)?).is_some() {
                 return Err(wrong(("san", "stands there twice".to_owned())));
             }
         }
@@ -282,7 +270,7 @@ impl Keys {
 }
 
 /// Makes the error about a field of an entry.
-fn wrong_in(entry: &'static str, at: usize, name: &str) -> impl Fn(Wrong) -> KeyFileError {
+fn wrong_in(entry: &'static str, at: usize, name: &str) -> impl Fn(Wrong) -> KeyFileError + use<> {
     let name = shown(name);
     move |(field, problem)| KeyFileError::Entry {
         entry,
@@ -333,11 +321,9 @@ fn shown(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect()
 }
 
-impl About {
+impl Entry {
     fn known(self) -> Result<Known, Wrong> {
-        let name_is_fit = (1..=MAX_NAME).contains(&self.name.len())
-            && self.name.chars().all(|c| c.is_ascii_graphic());
-        if !name_is_fit {
+        if !is_caller_name(&self.name) {
             return Err(("name", format!("must be 1 to {MAX_NAME} letters without spaces")));
         }
         let kind = match self.role.as_str() {
@@ -494,7 +480,11 @@ mod tests {
                     + "[[certificate]]\nname = \"web\"\nrole = \"operator\"\nsan = \"a.b\"",
                 "name",
             ),
-            (good.clone() + "[[certificate]]\nname = \"x\"\nrole = \"shop\"", "line "),
+            (good.clone() + "[[certificate]]\nname = \"x\"\nrole = \"shop\"", "san"),
+            (good.clone() + "san = \"a.b\"", "san belongs"),
+            (good.replace("sha256 = ", "san = "), "san belongs"),
+            (good.replace("[[key]]", "[[certificate]]"), "sha256 belongs"),
+            ("[[key]]\nname = \"web\"\nrole = \"shop\"".to_owned(), "sha256"),
             ("key = 7".to_owned(), "line 1"),
             (format!("{} = 1", key.expose()), "line 1"),
             ("[[key]".to_owned(), "line 1"),

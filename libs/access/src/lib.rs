@@ -18,7 +18,7 @@ mod identity;
 mod keys;
 mod rule;
 
-pub use caller::{Caller, Kind, Sales};
+pub use caller::{Caller, Kind, Sales, is_caller_name};
 pub use current::{current, reaches, reaches_all, speaks_for, within};
 pub use file::{Change, Reloaded};
 pub use identity::{NameError, certificate_name, client_id, forwarded_client};

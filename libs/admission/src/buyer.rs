@@ -6,6 +6,7 @@ use std::{
     sync::LazyLock,
 };
 
+use flashsale_access::is_caller_name;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::{Deserialize, de::IgnoredAny};
 use uuid::Uuid;
@@ -19,8 +20,6 @@ use crate::{
 pub const MAX_BUYER_TOKEN_S: i64 = 300;
 /// How far the clocks of the shop and of this machine may be apart, in seconds.
 const LEEWAY_S: i64 = 5;
-/// The longest name of a shop.
-const MAX_SHOP: usize = 64;
 
 /// What the JWT library checks besides the signature. The rest is checked here, each with its own
 /// words and against the time that the caller passes.
@@ -155,10 +154,7 @@ impl BuyerKeys {
             if d.is_some() {
                 return Err(wrong("has a private part d: leave it out, the shop alone needs it"));
             }
-            let fits = |shop: &String| {
-                (1..=MAX_SHOP).contains(&shop.len()) && shop.chars().all(|c| c.is_ascii_graphic())
-            };
-            let shop = shop.filter(fits).ok_or_else(|| {
+            let shop = shop.filter(|shop| is_caller_name(shop)).ok_or_else(|| {
                 wrong("needs the member shop: its name, 1 to 64 letters without spaces")
             })?;
             if sales.as_ref().is_some_and(Vec::is_empty) {
