@@ -7,6 +7,7 @@
 
 mod address;
 mod outage;
+pub mod pem;
 mod tls;
 
 pub use address::{is_loopback, read_url};

@@ -4,8 +4,10 @@ use std::{fs, path::Path, sync::Arc};
 
 use rustls::{
     ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer},
 };
+
+use crate::pem;
 
 /// The keys of a store's section that say how it is reached.
 #[derive(Debug, Clone, Copy)]
@@ -161,17 +163,11 @@ impl PemFile<'_> {
     }
 
     fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        let content = self.read()?;
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
-        certificates
-            .ok()
-            .filter(|certificates| !certificates.is_empty())
-            .ok_or_else(|| self.unusable("has no certificate in PEM"))
+        pem::certificates(&self.read()?).map_err(|_| self.unusable("has no certificate in PEM"))
     }
 
     fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
-        PrivateKeyDer::from_pem_slice(&self.read()?)
-            .map_err(|_: pem::Error| self.unusable("has no private key in PEM"))
+        pem::private_key(&self.read()?).map_err(|_| self.unusable("has no private key in PEM"))
     }
 
     fn read(&self) -> Result<Vec<u8>, TlsError> {

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::anyhow;
 use flashsale_access::certificate_name;
+use flashsale_connect::pem;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
     client::danger::HandshakeSignatureValid,
@@ -23,7 +24,7 @@ use rustls::{
     },
 };
 
-use crate::{AccessConfig, pem, watched::Watched};
+use crate::{AccessConfig, watched::Watched};
 
 /// How long a verdict about a connection's certificate counts: it ends, its authority may be taken
 /// out of the file, or be added to it.
@@ -65,7 +66,8 @@ impl Clients {
 }
 
 fn judge(authorities: &str) -> Result<Judge, String> {
-    let roots = Arc::new(pem::authorities(authorities)?);
+    let roots = pem::authorities(authorities.as_bytes()).map_err(|error| error.to_string())?;
+    let roots = Arc::new(roots);
     WebPkiClientVerifier::builder_with_provider(roots, Arc::new(ring::default_provider()))
         .build()
         .map_err(|error| error.to_string())

@@ -18,7 +18,6 @@ mod hosted;
 mod methods;
 pub mod page;
 pub mod peer;
-mod pem;
 mod periodic;
 mod program;
 mod server;

@@ -19,6 +19,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use flashsale_access::Key;
+use flashsale_connect::pem;
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::named_channel::bearer;
 use flashsale_telemetry::propagate;
@@ -34,7 +35,7 @@ use tonic::{
 use tower::Service;
 use tracing::{Instrument as _, Span};
 
-use crate::{PeerConfig, deadline, methods, pem, stack, watched::Watched};
+use crate::{PeerConfig, deadline, methods, stack, watched::Watched};
 
 /// How often an idle connection is asked whether the peer is still there.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -117,7 +118,7 @@ impl Wire {
 fn secured(endpoint: &Endpoint, timeout: Duration, texts: &[String]) -> Result<Channel, String> {
     let [authority, own @ ..] = texts else { return Err("there is no authority".to_owned()) };
     // The transport would take a file without any for one that trusts none.
-    pem::authorities(authority)?;
+    pem::authorities(authority.as_bytes()).map_err(|error| error.to_string())?;
     let authority = Certificate::from_pem(authority);
     let mut tls = ClientTlsConfig::new().ca_certificate(authority).timeout(timeout);
     if let [certificate, key] = own {

@@ -4,17 +4,14 @@
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::anyhow;
-use rustls::{
-    crypto::ring,
-    pki_types::{PrivateKeyDer, pem::PemObject as _},
-};
+use flashsale_connect::pem;
+use rustls::crypto::ring;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
     AccessConfig, ServerConfig,
     clients::{Clients, JudgedLater, Presented},
-    pem,
     watched::Watched,
 };
 
@@ -69,9 +66,8 @@ impl Tls {
 /// Of the texts of the certificate chain and its key.
 fn settings(texts: &[String], asks: bool) -> Result<rustls::ServerConfig, String> {
     let [chain, key] = texts else { return Err("a file is missing".to_owned()) };
-    let chain = pem::certificates(chain)?;
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
-        .map_err(|_| "the key is not a PEM file with a private key")?;
+    let chain = pem::certificates(chain.as_bytes()).map_err(|error| error.to_string())?;
+    let key = pem::private_key(key.as_bytes()).map_err(|error| error.to_string())?;
     let provider = Arc::new(ring::default_provider());
     let asked = asks.then(|| JudgedLater::new(&provider));
     let builder = rustls::ServerConfig::builder_with_provider(provider)
