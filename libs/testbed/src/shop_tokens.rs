@@ -5,9 +5,31 @@ use std::io;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signer as _, SigningKey};
+use flashsale_proto::named_channel::Identity;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use tonic::codegen::http::HeaderValue;
 use uuid::Uuid;
+
+/// A token of one buyer, to call with as with a key.
+#[derive(Debug)]
+pub struct BuyerToken(HeaderValue);
+
+impl BuyerToken {
+    /// Calls with this token.
+    ///
+    /// # Errors
+    /// If it has a character that no header may have: none that is signed here has.
+    pub fn new(token: &str) -> io::Result<Self> {
+        HeaderValue::try_from(format!("Bearer {token}")).map(Self).map_err(io::Error::other)
+    }
+}
+
+impl Identity for BuyerToken {
+    fn key(&self, _: &str) -> Option<HeaderValue> {
+        Some(self.0.clone())
+    }
+}
 
 /// A shop's key for the tokens of its buyers.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use flashsale_proto::{
         CancelOrderRequest, GetOrderRequest, OrderState,
         checkout_service_client::CheckoutServiceClient,
     },
-    named_channel::{Identity, OneKey},
+    named_channel::OneKey,
     order::{ListTransitionsRequest, order_admin_service_client::OrderAdminServiceClient},
     payment::{GetPaymentRequest, RefundRequest, payment_service_client::PaymentServiceClient},
     waitingroom::{
@@ -25,13 +25,14 @@ use flashsale_testbed::{
     assert_failure,
     keys::{OTHER_SALE, SERVICES},
     pki::Authority,
+    shop_tokens::BuyerToken,
 };
 use nix::sys::signal::{Signal, kill};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use tonic::{
     Request, Status,
-    codegen::http::{HeaderValue, uri::PathAndQuery},
+    codegen::http::uri::PathAndQuery,
     transport::{Channel, Endpoint},
 };
 
@@ -209,22 +210,9 @@ fn methods() -> BTreeSet<String> {
     methods
 }
 
-/// A buyer's token, sent as a key is.
-#[derive(Debug)]
-struct Token(HeaderValue);
-
-impl Token {
-    /// Calls with it.
-    fn of(channel: &Channel, token: &str) -> NamedChannel {
-        let header = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
-        NamedChannel::new(channel.clone(), Arc::new(Self(header)))
-    }
-}
-
-impl Identity for Token {
-    fn key(&self, _: &str) -> Option<HeaderValue> {
-        Some(self.0.clone())
-    }
+/// Calls as a buyer with this token.
+fn as_buyer(channel: &Channel, token: &str) -> NamedChannel {
+    NamedChannel::new(channel.clone(), Arc::new(BuyerToken::new(token).unwrap()))
 }
 
 /// Calls `method` with an empty request; `None` if it was answered.
@@ -294,7 +282,7 @@ async fn every_method_is_for_those_whom_the_table_names() {
     ];
     callers.extend(SERVICES.map(|name| (name, with(keys.service(name)))));
     let token = keys.tokens().token(about["sale_id"].as_str().unwrap(), "ada");
-    callers.push(("buyer", Token::of(&channel, &token)));
+    callers.push(("buyer", as_buyer(&channel, &token)));
 
     for (method, may, sale, buyer_bound) in TABLE {
         let may: Vec<&str> = may.split(' ').collect();
@@ -391,7 +379,7 @@ async fn what_is_of_another_sale_or_buyer_reads_as_not_found() {
     // A buyer who calls by itself, with a token of the shop.
     let endpoint = Endpoint::from_shared(about["grpc"].as_str().unwrap().to_owned()).unwrap();
     let wire = endpoint.connect().await.unwrap();
-    let by = |sale: &str, buyer: &str| Token::of(&wire, &keys.tokens().token(sale, buyer));
+    let by = |sale: &str, buyer: &str| as_buyer(&wire, &keys.tokens().token(sale, buyer));
     let (ada_herself, eve) = (by(&sale_id, buyer), by(&sale_id, "eve"));
     assert!(checkout(&ada_herself).get_order(get_order(&sale_id, buyer)).await.is_ok());
     assert!(room(&ada_herself).get_position(position()).await.is_ok());

@@ -40,7 +40,7 @@ use flashsale_testbed::{
         AccessSettings, AdmissionSettings, Apart, PaymentSettings, Peer, Peers, Platform,
         PlatformOptions, ServerSettings, Service, Settings, StripeOptions, migrated, run_dir,
     },
-    shop_tokens::ShopTokens,
+    shop_tokens::{BuyerToken, ShopTokens},
 };
 use serde_json::{Value, json};
 use tonic::{
@@ -65,16 +65,6 @@ struct Present(RwLock<HeaderValue>);
 impl Identity for Present {
     fn key(&self, _: &str) -> Option<HeaderValue> {
         Some(self.0.read().unwrap().clone())
-    }
-}
-
-/// A token of the shop for one buyer.
-#[derive(Debug)]
-struct Token(String);
-
-impl Identity for Token {
-    fn key(&self, _: &str) -> Option<HeaderValue> {
-        Some(HeaderValue::try_from(format!("Bearer {}", self.0)).unwrap())
     }
 }
 
@@ -271,7 +261,7 @@ impl House {
             let mut to_checkout = self.shop(&services.checkout).await;
             if number % 2 == 0 {
                 let token = self.tokens.read().unwrap().token(sale_id, &id);
-                to_checkout = to_checkout.of(Arc::new(Token(token)));
+                to_checkout = to_checkout.of(Arc::new(BuyerToken::new(&token).unwrap()));
             }
             let mut checkout = CheckoutServiceClient::new(to_checkout);
             let lines = vec![Line { sku: SKU.to_owned(), quantity: 1 }];
