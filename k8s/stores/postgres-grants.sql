@@ -50,7 +50,7 @@ GRANT SELECT, INSERT ON order_transitions TO "order-worker";
 GRANT SELECT, INSERT, UPDATE ON orders TO "order-worker";
 GRANT SELECT, INSERT, UPDATE ON outbox TO "order-worker";
 GRANT SELECT, INSERT, UPDATE, DELETE ON parked_orders TO "order-worker";
-GRANT SELECT (order_id, state, decline_code, updated_at) ON payments TO "order-worker";
+GRANT SELECT (order_id, state, decline_code, end_reason, updated_at) ON payments TO "order-worker";
 GRANT SELECT, INSERT, UPDATE ON queue_positions TO "order-worker";
 GRANT SELECT ON sale_items TO "order-worker";
 GRANT SELECT, UPDATE (row_lock) ON sale_stock TO "order-worker";

@@ -14,5 +14,5 @@ pub use details::OrderDetails;
 pub use line::Line;
 pub use name::UnknownName;
 pub use order::OrderState;
-pub use payment::PaymentState;
+pub use payment::{PaymentEndReason, PaymentState};
 pub use sale::SaleState;

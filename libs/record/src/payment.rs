@@ -32,6 +32,21 @@ named! {
     Refunded = "REFUNDED",
 }
 
+/// Why a payment ended as CANCELLED, where neither the buyer nor the card is the reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PaymentEndReason {
+    /// The provider could not be brought to charge it for as long as orders wait.
+    ProviderUnavailable,
+    /// The provider captured another amount than it was asked for. It goes back.
+    AmountMismatch,
+}
+
+named! {
+    PaymentEndReason of "a payment that ended":
+    ProviderUnavailable = "provider_unavailable",
+    AmountMismatch = "amount_mismatch",
+}
+
 impl PaymentState {
     /// Whether the outcome is still to come.
     pub const fn is_open(self) -> bool {

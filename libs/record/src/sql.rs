@@ -6,7 +6,7 @@ use sqlx::{
     postgres::{PgTypeInfo, PgValueRef},
 };
 
-use crate::{OrderState, PaymentState, SaleState};
+use crate::{OrderState, PaymentEndReason, PaymentState, SaleState};
 
 macro_rules! column {
     ($($type:ty),+) => {$(
@@ -28,4 +28,4 @@ macro_rules! column {
     )+};
 }
 
-column!(OrderState, PaymentState, SaleState);
+column!(OrderState, PaymentEndReason, PaymentState, SaleState);

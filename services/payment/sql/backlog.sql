@@ -1,13 +1,15 @@
--- What waits, for the metrics: each part reads a partial index of what is open.
+-- What waits, for the metrics: each part reads a partial index of what is open. $1 after how many failures in a row a payment is stuck.
 SELECT
     open.count AS "open!",
     open.oldest_s AS "open_age_s!",
+    open.stuck AS "stuck!",
     due.oldest_s AS "due_age_s!",
     refund.count AS "refunds!",
     refund.oldest_s AS "refund_age_s!",
     (SELECT force FROM breaker_force) AS "force!"
 FROM (
-    SELECT count(*), COALESCE(EXTRACT(EPOCH FROM now() - min(created_at)), 0)::double precision AS oldest_s
+    SELECT count(*), count(*) FILTER (WHERE failures >= $1) AS stuck,
+        COALESCE(EXTRACT(EPOCH FROM now() - min(created_at)), 0)::double precision AS oldest_s
     FROM payments
     WHERE state IN ('DUE', 'PROCESSING', 'REQUIRES_ACTION')
 ) AS open, (

@@ -1,10 +1,14 @@
--- Puts a payment back until later. $1 order, $2 the wait in ms, $3 false when the provider was not asked after all, $4 the attempt it
--- was taken up for: a payment that was taken up again since, or made due, is left alone. One the provider has never been
--- asked about is as if it had not been taken up: its patience has not begun.
+-- Puts a payment back until later, or until it was woken meanwhile. A payment that is another worker's by now is left alone.
+-- $1 order, $2 the lease's id, $3 the wait in ms, $4 whether it was an attempt, $5 whether that showed that our requests are wrong or that
+-- answers cannot be read, $6 whether the provider has still not heard of it, so that it is as if it had not been taken up.
 UPDATE payments
-SET due_at = now() + $2 * interval '1 millisecond',
-    attempts = CASE WHEN $3 THEN attempts ELSE GREATEST(attempts - 1, 0) END,
-    first_attempt_at = CASE WHEN $3 OR attempts > 1 THEN first_attempt_at END,
+SET due_at = CASE WHEN due_at < lease_until THEN due_at ELSE now() + $3 * interval '1 millisecond' END,
+    attempts = CASE WHEN $4 THEN attempts ELSE GREATEST(attempts - 1, 0) END,
+    failures = CASE WHEN $5 THEN failures + 1 WHEN $4 THEN 0 ELSE failures END,
+    first_attempt_at = CASE WHEN $6 THEN NULL ELSE first_attempt_at END,
+    last_attempt_at = CASE WHEN $6 THEN NULL ELSE last_attempt_at END,
+    generation_at = CASE WHEN $6 THEN NULL ELSE generation_at END,
+    lease_id = NULL,
+    lease_until = NULL,
     updated_at = now()
-WHERE order_id = $1 AND attempts = $4 AND due_at > now()
-    AND state IN ('DUE', 'PROCESSING', 'REQUIRES_ACTION')
+WHERE order_id = $1 AND lease_id = $2 AND state IN ('DUE', 'PROCESSING', 'REQUIRES_ACTION')

@@ -57,8 +57,10 @@ pub struct PaymentConfig {
     pub retry_base_ms: u64,
     /// The longest wait before another try.
     pub retry_cap_ms: u64,
-    /// How long after its first attempt a payment is given up.
+    /// How long it may be the buyer's turn.
     pub patience_ms: u64,
+    /// How long a payment may wait for the provider.
+    pub wait_limit_ms: u64,
     /// How long a payment is leased.
     pub lease_ms: u64,
     /// How often due payments are looked for.
@@ -111,6 +113,7 @@ impl PaymentConfig {
             ("budget_wait_ms", self.budget_wait_ms),
             ("retry_base_ms", self.retry_base_ms),
             ("patience_ms", self.patience_ms),
+            ("wait_limit_ms", self.wait_limit_ms),
             ("poll_ms", self.poll_ms),
             ("reconcile_every_ms", self.reconcile_every_ms),
         ] {
@@ -246,6 +249,8 @@ mod tests {
             ),
             ("webhook_secrets", &[("STRIPE_SECRET_KEY", "rk_live_1")]),
             ("timeout_ms", &[("TIMEOUT_MS", "0")]),
+            ("patience_ms", &[("PATIENCE_MS", "0")]),
+            ("wait_limit_ms", &[("WAIT_LIMIT_MS", "0")]),
             ("endpoint_budget_per_s", &[("ENDPOINT_BUDGET_PER_S", "0.0")]),
             ("max_in_flight", &[("MAX_IN_FLIGHT", "0")]),
             ("retry_cap_ms", &[("RETRY_CAP_MS", "1")]),

@@ -33,7 +33,7 @@ use crate::{
     metrics::Metrics,
     peers::stripe::{self, Stripe},
     store::Store,
-    tasks::{Charger, Pacer, Refunder, measurements},
+    tasks::{Charger, Pacer, Reconciling, Refunder, measurements},
     webhook::Webhook,
 };
 
@@ -74,6 +74,8 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
             settler: settler.clone(),
             backoff,
             patience: Duration::from_millis(settings.patience_ms),
+            wait_limit: Duration::from_millis(settings.wait_limit_ms),
+            lease,
         };
         let pacer = Pacer {
             name: "charges",
@@ -111,9 +113,13 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     };
     let reconciling = tasks::reconcile(
         store.clone(),
+        settler.clone(),
         charges.clone(),
-        Duration::from_millis(settings.reconcile_every_ms),
-        Duration::from_millis(settings.reconcile_after_ms),
+        Reconciling {
+            every: Duration::from_millis(settings.reconcile_every_ms),
+            untouched: Duration::from_millis(settings.reconcile_after_ms),
+            wait_limit: Duration::from_millis(settings.wait_limit_ms),
+        },
         drain,
     );
     let webhook =

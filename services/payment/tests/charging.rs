@@ -8,6 +8,11 @@ mod common;
 use std::time::Duration;
 
 use common::{Bench, Standin};
+use flashsale_payment::{
+    metrics::Metrics,
+    peers::stripe::{Stripe, stack},
+    store::Store,
+};
 use flashsale_proto::payment::{
     BreakerForce, BreakerState, GetBreakerRequest, PaymentState, RefundRequest, SetBreakerRequest,
 };
@@ -28,6 +33,33 @@ async fn set_breaker(bench: &Bench, force: BreakerForce) {
     assert_eq!(answer.force(), force);
 }
 
+/// Waits until the oldest payment was recorded this long ago, by the record's clock.
+async fn waited(bench: &Bench, ms: i32) {
+    eventually("time has passed", || async {
+        let old = "SELECT count(*) > 0 FROM payments WHERE created_at < now() - $1 * interval '1 ms'";
+        let old: bool =
+            sqlx::query_scalar(old).bind(ms).fetch_one(&bench.pg.pool).await.unwrap();
+        old.then_some(())
+    })
+    .await;
+}
+
+async fn failures(bench: &Bench, order: Uuid) -> i32 {
+    sqlx::query_scalar("SELECT failures FROM payments WHERE order_id = $1")
+        .bind(order)
+        .fetch_one(&bench.pg.pool)
+        .await
+        .unwrap()
+}
+
+async fn end_reason(bench: &Bench, order: Uuid) -> Option<String> {
+    sqlx::query_scalar("SELECT end_reason FROM payments WHERE order_id = $1")
+        .bind(order)
+        .fetch_one(&bench.pg.pool)
+        .await
+        .unwrap()
+}
+
 async fn breaker(bench: &Bench) -> (BreakerState, i64) {
     let answer = bench.admin.clone().get_breaker(GetBreakerRequest {}).await.unwrap().into_inner();
     (answer.state(), answer.open_payments)
@@ -46,7 +78,7 @@ async fn a_good_card_is_charged_once() {
     assert_eq!(captured[0]["currency"], "eur");
     assert_eq!(captured[0]["sale_id"], bench.sale.to_string());
     assert_eq!(captured[0]["payment_intent"], payment.payment_intent);
-    assert_eq!(captured[0]["idempotency_key"], format!("pi/{order}/confirm"));
+    assert_eq!(captured[0]["idempotency_key"], format!("pi/{order}/confirm/0"));
     assert_eq!(bench.logged("payment_intent.created", Some(order)).len(), 1);
     bench.books_agree().await;
 }
@@ -424,5 +456,224 @@ async fn a_neglected_payment_is_retrieved_again() {
     sqlx::query(stray).bind(order).execute(&bench.pg.pool).await.unwrap();
     bench.control("POST", &path, json!({ "outcome": "success" })).await;
     bench.reaches(order, PaymentState::Succeeded).await;
+    bench.books_agree().await;
+}
+
+/// Whatever keeps us from Stripe, the buyers are not to blame: nothing of their time is spent, and
+/// no order is ended by it.
+#[tokio::test]
+async fn nothing_that_is_not_the_buyers_doing_ends_an_order() {
+    for kind in [
+        "unauthorized_401",
+        "rate_limit_429",
+        "lock_timeout_429",
+        "conflict_409",
+        "parameter_unknown_400",
+        "html_502_before",
+        "reset_before",
+    ] {
+        let env = [
+            ("PAYMENT__PATIENCE_MS", "300"),
+            ("PAYMENT__BREAKER__OPEN_MS", "200"),
+            ("PAYMENT__BREAKER__MIN_CALLS", "5"),
+        ];
+        let bench = Bench::new(&env).await;
+        bench.fault("*", kind, 0).await;
+        let orders = bench.create_many(&["pm_card_visa"; 12]).await;
+        waited(&bench, 1_200).await;
+        assert_eq!(breaker(&bench).await.1, 12, "{kind} has ended a payment");
+        bench.control("DELETE", "/faults", json!({})).await;
+        for order in orders {
+            assert_eq!(bench.ends(order).await.state(), PaymentState::Succeeded, "{kind}");
+        }
+        bench.books_agree().await;
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_parameter_leaves_the_payment_stuck_until_somebody_looks() {
+    let bench = Bench::new(&[("PAYMENT__RETRY_CAP_MS", "120")]).await;
+    bench.fault(CREATE, "parameter_unknown_400", 0).await;
+    let [kept, given_up] = bench.create_many(&["pm_card_visa"; 2]).await[..] else { panic!() };
+    eventually("both are stuck", || async {
+        let stuck = failures(&bench, kept).await >= 5 && failures(&bench, given_up).await >= 5;
+        stuck.then_some(())
+    })
+    .await;
+    assert_eq!(breaker(&bench).await.0, BreakerState::Closed, "a buyer could do that");
+    // The buyer is not held: a look shows that there is nothing to be cancelled.
+    bench.cancel(given_up).await;
+    assert_eq!(bench.ends(given_up).await.state(), PaymentState::Cancelled);
+    bench.control("DELETE", "/faults", json!({})).await;
+    assert_eq!(bench.ends(kept).await.state(), PaymentState::Succeeded);
+    bench.books_agree().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_is_looked_into() {
+    let standin = Standin { webhooks: false, ..Standin::default() };
+    let bench = Bench::with(standin, &[("PAYMENT__BREAKER__MIN_CALLS", "1000")]).await;
+    for endpoint in [CREATE, CONFIRM] {
+        bench.fault(endpoint, "unreadable_200", 1).await;
+        let order = bench.create("pm_card_visa").await;
+        assert_eq!(bench.ends(order).await.state(), PaymentState::Succeeded, "{endpoint}");
+    }
+    bench.books_agree().await;
+}
+
+#[tokio::test]
+async fn another_amount_is_booked_and_goes_back() {
+    for webhooks in [true, false] {
+        let bench = Bench::with(Standin { webhooks, ..Standin::default() }, &[]).await;
+        bench.fault(CONFIRM, "wrong_amount", 1).await;
+        let order = bench.create("pm_card_visa").await;
+        assert_eq!(bench.ends(order).await.state(), PaymentState::Cancelled);
+        assert_eq!(end_reason(&bench, order).await.as_deref(), Some("amount_mismatch"));
+        eventually("the money is back", || async {
+            let back = bench.logged("payment_intent.refunded", Some(order));
+            (!back.is_empty()).then(|| assert_eq!((back.len(), &back[0]["amount"]), (1, &json!(1_998))))
+        })
+        .await;
+        eventually("the refund is recorded", || async {
+            let (state, amount): (String, i64) =
+                sqlx::query_as("SELECT state, amount_minor FROM refunds WHERE order_id = $1")
+                    .bind(order)
+                    .fetch_one(&bench.pg.pool)
+                    .await
+                    .unwrap();
+            (state == "DONE").then(|| assert_eq!(amount, 1_998))
+        })
+        .await;
+        assert_eq!(bench.payment(order).await.state(), PaymentState::Cancelled);
+    }
+}
+
+#[tokio::test]
+async fn a_refund_made_by_hand_is_adopted() {
+    let bench = Bench::new(&[]).await;
+    let order = bench.create("pm_card_visa").await;
+    let paid = bench.reaches(order, PaymentState::Succeeded).await;
+    let url = format!("{}/v1/refunds", bench.standin_url);
+    let form = format!("payment_intent={}", paid.payment_intent);
+    let headers = [
+        ("authorization", "Bearer sk_test_by_hand"),
+        ("content-type", "application/x-www-form-urlencoded"),
+    ];
+    assert_eq!(common::http("POST", &url, &headers, form).await.0, 200);
+    let request =
+        RefundRequest { request_id: Uuid::new_v4().to_string(), order_id: order.to_string() };
+    bench.payments.clone().refund(request).await.unwrap();
+    bench.reaches(order, PaymentState::Refunded).await;
+    assert_eq!(bench.logged("payment_intent.refunded", Some(order)).len(), 1);
+}
+
+/// A request is repeated as it was first sent, whatever this version would send now.
+#[tokio::test]
+async fn a_repeated_creation_sends_the_first_ones_form() {
+    let bench = Bench::new(&[]).await;
+    bench.fault(CREATE, "reset_after", 1).await;
+    let order = bench.create("pm_card_visa").await;
+    eventually("the intent is made", || async {
+        (!bench.logged("payment_intent.created", Some(order)).is_empty()).then_some(())
+    })
+    .await;
+    sqlx::query("UPDATE payments SET payment_method = 'pm_card_mastercard' WHERE order_id = $1")
+        .bind(order)
+        .execute(&bench.pg.pool)
+        .await
+        .unwrap();
+    assert_eq!(bench.ends(order).await.state(), PaymentState::Succeeded);
+    assert_eq!(bench.logged("payment_intent.captured", Some(order))[0]["payment_method"], "pm_card_visa");
+    bench.books_agree().await;
+}
+
+/// After a day Stripe has forgotten the key: the same request would be a new one.
+#[tokio::test]
+async fn a_forgotten_key_is_not_used_again() {
+    let env = [("PAYMENT__RETRY_BASE_MS", "60000"), ("PAYMENT__RETRY_CAP_MS", "60000")];
+    let bench = Bench::with(Standin { webhooks: false, ..Standin::default() }, &env).await;
+    bench.fault(CREATE, "reset_after", 1).await;
+    let order = bench.create("pm_card_visa").await;
+    let aged = "UPDATE payments SET generation_at = now() - interval '25 hours', due_at = now() \
+                WHERE order_id = $1 AND lease_id IS NULL AND attempts > 0";
+    eventually("it waits for its next attempt", || async {
+        let aged = sqlx::query(aged).bind(order).execute(&bench.pg.pool).await.unwrap();
+        // The stand-in forgets first: an attempt in between must not find the key.
+        (aged.rows_affected() == 1).then_some(())
+    })
+    .await;
+    bench.control("POST", "/clock", json!({ "advance_ms": 90_000_000 })).await;
+    assert_eq!(bench.ends(order).await.state(), PaymentState::Succeeded);
+    assert_eq!(bench.logged("payment_intent.created", Some(order)).len(), 1);
+    bench.books_agree().await;
+}
+
+#[tokio::test]
+async fn an_intent_among_many_is_searched_for_when_the_search_knows_it() {
+    let bench = Bench::new(&[]).await;
+    let store = Store::new(bench.pg.pool_of("payment"));
+    let config = common::config(&bench.pg, &bench.standin_url, &[]);
+    let stripe = Stripe::new(stack(&config.payment, &store).unwrap().0, Metrics::new());
+    let url = format!("{}/v1/payment_intents", bench.standin_url);
+    let create = |order: Uuid| {
+        let url = url.clone();
+        async move {
+            let form = format!(
+                "amount=500&currency=eur&allowed_payment_method_types[]=card&metadata[order_id]={order}"
+            );
+            let headers = [
+                ("authorization", "Bearer sk_test_others"),
+                ("content-type", "application/x-www-form-urlencoded"),
+            ];
+            assert_eq!(common::http("POST", &url, &headers, form).await.0, 200);
+        }
+    };
+    let order = Uuid::new_v4();
+    let first = time::OffsetDateTime::now_utc();
+    create(order).await;
+    futures::stream::iter((0..1_050).map(|_| create(Uuid::new_v4())))
+        .buffer_unordered(16)
+        .collect::<Vec<()>>()
+        .await;
+    let last = time::OffsetDateTime::now_utc();
+    let early = stripe.find(order, first, last, last).await.unwrap_err();
+    assert!(early.to_string().contains("searched for in"), "{early}");
+    bench.control("POST", "/clock", json!({ "advance_ms": 3_700_000 })).await;
+    let late = last + Duration::from_secs(3_700);
+    let found = stripe.find(order, first, last, late).await.unwrap();
+    assert_eq!(found.and_then(|intent| intent.order_id), Some(order));
+    assert_eq!(stripe.find(Uuid::new_v4(), first, last, late).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn waiting_too_long_for_the_provider_ends_as_that() {
+    let env = [
+        ("PAYMENT__WAIT_LIMIT_MS", "1000"),
+        ("PAYMENT__RECONCILE_EVERY_MS", "50"),
+        ("PAYMENT__BREAKER__MIN_CALLS", "1000"),
+    ];
+    let bench = Bench::new(&env).await;
+    // One that Stripe has an intent of, and is not there to be asked about.
+    bench.fault(CONFIRM, "html_502_before", 0).await;
+    bench.fault("GET *", "html_502_before", 0).await;
+    bench.fault(CANCEL, "html_502_before", 0).await;
+    let begun = bench.create("pm_card_visa").await;
+    eventually("it is begun", || async {
+        (!bench.payment(begun).await.payment_intent.is_empty()).then_some(())
+    })
+    .await;
+    // One that Stripe has not heard of: its word is not needed.
+    set_breaker(&bench, BreakerForce::Open).await;
+    let unbegun = bench.create("pm_card_visa").await;
+    assert_eq!(bench.ends(unbegun).await.state(), PaymentState::Cancelled);
+    assert_eq!(end_reason(&bench, unbegun).await.as_deref(), Some("provider_unavailable"));
+    assert!(bench.logged("payment_intent.created", Some(unbegun)).is_empty());
+    assert_eq!(bench.payment(begun).await.state(), PaymentState::Processing);
+    // Only Stripe's word ends the other one.
+    bench.control("DELETE", "/faults", json!({})).await;
+    set_breaker(&bench, BreakerForce::Auto).await;
+    assert_eq!(bench.ends(begun).await.state(), PaymentState::Cancelled);
+    assert_eq!(end_reason(&bench, begun).await.as_deref(), Some("provider_unavailable"));
+    assert_eq!(bench.logged("payment_intent.canceled", Some(begun)).len(), 1);
     bench.books_agree().await;
 }

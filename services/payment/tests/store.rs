@@ -7,8 +7,8 @@ use std::{collections::HashSet, time::Duration};
 
 use common::{claimed, record_sale};
 use flashsale_payment::{
-    domain::{NotPayable, Outcome, Payment, State},
-    store::{Cancelled, NewPayment, Recorded, SettleResult, Settled, Store},
+    domain::{EndReason, NotPayable, Outcome, Payment, State},
+    store::{Cancelled, LeftBehind, NewPayment, Recorded, SettleResult, Settled, Store},
 };
 use flashsale_record::OrderState;
 use flashsale_testbed::{TestPg, fixtures};
@@ -56,8 +56,20 @@ impl Bench {
         let order = self.recorded().await;
         let intent = format!("pi_{order}");
         assert!(self.store.record_intent(order, &intent).await.unwrap());
-        assert!(self.store.begin_confirm(order, &intent).await.unwrap());
+        let taken = self.leased().await;
+        assert!(self.store.begin_confirm(&taken, &intent, LEASE).await.unwrap());
         (order, intent)
+    }
+
+    /// The one payment that is due.
+    async fn leased(&self) -> Payment {
+        let mut taken = self.store.lease(10, LEASE).await.unwrap();
+        assert_eq!(taken.len(), 1);
+        taken.remove(0)
+    }
+
+    async fn put_back(&self, payment: &Payment, left: LeftBehind) {
+        self.store.put_back(payment, Duration::ZERO, left).await.unwrap();
     }
 
     async fn state(&self, order: Uuid) -> State {
@@ -86,29 +98,80 @@ async fn a_payment_has_one_lease_at_a_time() {
         for payment in lease.unwrap() {
             assert!(taken.insert(payment.order_id), "taken up twice");
             assert_eq!(payment.attempts, 1);
-            assert!(payment.first_attempt_at.is_some());
+            assert!(payment.lease_id.is_some() && payment.first_attempt_at.is_none());
         }
     }
     assert_eq!(taken.len(), 100);
     assert!(bench.store.lease(10, LEASE).await.unwrap().is_empty());
 }
 
+fn became(state: State) -> Settled {
+    Settled { state, changed: true, another_amount: false }
+}
+
 #[tokio::test]
 async fn only_the_lease_holder_puts_back() {
     let bench = bench().await;
-    let order = bench.recorded().await;
-    let taken = bench.store.lease(1, LEASE).await.unwrap().remove(0);
+    bench.recorded().await;
+    let taken = bench.leased().await;
     // Not asked after all: the attempt does not count.
-    bench.store.put_back(order, Duration::ZERO, false, taken.attempts).await.unwrap();
-    let again = bench.store.lease(1, LEASE).await.unwrap().remove(0);
+    bench.put_back(&taken, LeftBehind { unheard: true, ..LeftBehind::default() }).await;
+    let again = bench.leased().await;
     assert_eq!(again.attempts, 1);
-    assert!(again.first_attempt_at > taken.first_attempt_at, "patience began before anybody asked");
-    bench.store.put_back(order, Duration::ZERO, true, again.attempts).await.unwrap();
-    let third = bench.store.lease(1, LEASE).await.unwrap().remove(0);
+    bench.put_back(&again, LeftBehind { attempt: true, ..LeftBehind::default() }).await;
+    let third = bench.leased().await;
     assert_eq!(third.attempts, 2);
     // One that was away for long puts back what it no longer has.
-    bench.store.put_back(order, Duration::ZERO, true, 1).await.unwrap();
+    bench.put_back(&again, LeftBehind { attempt: true, ..LeftBehind::default() }).await;
     assert!(bench.store.lease(1, LEASE).await.unwrap().is_empty());
+    // And sends nothing.
+    assert_eq!(bench.store.begin_create(&again, "a=1", LEASE).await.unwrap(), None);
+    assert!(!bench.store.begin_cancel(&again, LEASE).await.unwrap());
+    assert!(!bench.store.next_generation(&again).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_repeated_request_sends_what_the_first_one_sent() {
+    let bench = bench().await;
+    bench.recorded().await;
+    let taken = bench.leased().await;
+    assert_eq!(taken.generation, 0);
+    let form = bench.store.begin_create(&taken, "amount=1999", LEASE).await.unwrap();
+    assert_eq!(form.as_deref(), Some("amount=1999"));
+    bench.put_back(&taken, LeftBehind { attempt: true, ..LeftBehind::default() }).await;
+    let again = bench.leased().await;
+    assert!(again.first_attempt_at.is_some() && again.generation_at.is_some());
+    let form = bench.store.begin_create(&again, "amount=1999&new=1", LEASE).await.unwrap();
+    assert_eq!(form.as_deref(), Some("amount=1999"));
+    // One generation is followed by one other, whoever finds first that it is over.
+    assert!(bench.store.next_generation(&again).await.unwrap());
+    assert!(!bench.store.next_generation(&again).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_request_that_was_not_sent_leaves_no_trace() {
+    let bench = bench().await;
+    let order = bench.recorded().await;
+    let taken = bench.leased().await;
+    bench.store.begin_create(&taken, "a=1", LEASE).await.unwrap();
+    bench.put_back(&taken, LeftBehind { unheard: true, ..LeftBehind::default() }).await;
+    let payment = cancelled(bench.store.cancel(order).await.unwrap());
+    assert_eq!(payment.state, State::Cancelled, "the provider has never heard of it");
+}
+
+#[tokio::test]
+async fn failures_count_only_in_a_row() {
+    let bench = bench().await;
+    bench.recorded().await;
+    let fault = LeftBehind { attempt: true, fault: true, unheard: false };
+    let answer = LeftBehind { fault: false, ..fault };
+    let put_off = LeftBehind::default();
+    for (left, failures) in [(fault, 1), (fault, 2), (put_off, 2), (answer, 0), (fault, 1)] {
+        let taken = bench.leased().await;
+        bench.put_back(&taken, left).await;
+        let payment = bench.store.payment(taken.order_id).await.unwrap().unwrap();
+        assert_eq!(payment.failures, failures, "{left:?}");
+    }
 }
 
 #[tokio::test]
@@ -134,11 +197,10 @@ async fn late_money_is_recorded_with_its_refund() {
     let (order, intent) = bench.processing().await;
     bench.store.record_decline(order, "card_declined").await.unwrap();
     let settled = bench.store.settle(order, &intent, Outcome::Canceled).await.unwrap();
-    let failed = Settled { state: State::Failed, changed: true };
-    assert_eq!(settled, SettleResult::Own(failed));
+    assert_eq!(settled, SettleResult::Own(became(State::Failed)));
     for changed in [true, false] {
         let settled = bench.store.settle(order, &intent, CAPTURED).await.unwrap();
-        assert_eq!(settled, SettleResult::Own(Settled { state: State::Succeeded, changed }));
+        assert_eq!(settled, SettleResult::Own(Settled { changed, ..became(State::Succeeded) }));
         assert_eq!(bench.refunds().await, [(order, "order_ended".to_owned())]);
     }
     let refund = bench.store.lease_refunds(10, LEASE).await.unwrap().remove(0);
@@ -149,7 +211,7 @@ async fn late_money_is_recorded_with_its_refund() {
 }
 
 #[tokio::test]
-async fn foreign_outcomes_change_nothing() {
+async fn foreign_outcomes_change_nothing_and_another_amount_goes_back() {
     let bench = bench().await;
     let (order, intent) = bench.processing().await;
     for (order, intent) in [(order, "pi_other"), (Uuid::new_v4(), intent.as_str())] {
@@ -158,19 +220,28 @@ async fn foreign_outcomes_change_nothing() {
     }
     let other = Outcome::Captured { received: 1 };
     let settled = bench.store.settle(order, &intent, other).await.unwrap();
-    assert!(matches!(settled, SettleResult::Impossible(_)));
-    assert_eq!(bench.state(order).await, State::Processing);
+    assert_eq!(settled, SettleResult::Own(Settled { another_amount: true, ..became(State::Cancelled) }));
+    assert_eq!(bench.refunds().await, [(order, "amount_mismatch".to_owned())]);
+    let payment = bench.store.payment(order).await.unwrap().unwrap();
+    assert_eq!((payment.captured_minor, payment.end_reason), (1, Some(EndReason::AmountMismatch)));
+    let again = bench.store.settle(order, &intent, other).await.unwrap();
+    assert_eq!(again, SettleResult::Own(Settled { changed: false, ..became(State::Cancelled) }));
 }
 
 #[tokio::test]
 async fn a_cancellation_first_prevents_confirmation() {
     let bench = bench().await;
     let order = bench.recorded().await;
-    bench.store.lease(1, LEASE).await.unwrap();
+    let taken = bench.leased().await;
+    assert!(bench.store.begin_create(&taken, "a=1", LEASE).await.unwrap().is_some());
     assert!(bench.store.record_intent(order, "pi_1").await.unwrap());
     let payment = cancelled(bench.store.cancel(order).await.unwrap());
     assert_eq!((payment.state, payment.cancel_requested), (State::Due, true));
-    assert!(!bench.store.begin_confirm(order, "pi_1").await.unwrap());
+    assert!(!bench.store.begin_confirm(&taken, "pi_1", LEASE).await.unwrap());
+    // The wish woke the payment, and did not take it from the worker that has it.
+    assert!(bench.store.lease(1, LEASE).await.unwrap().is_empty());
+    bench.store.put_back(&taken, LEASE, LeftBehind::default()).await.unwrap();
+    assert_eq!(bench.leased().await.order_id, order, "the wish was forgotten");
 }
 
 #[tokio::test]

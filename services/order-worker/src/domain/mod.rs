@@ -25,4 +25,4 @@ pub use new_order::NewOrder;
 pub use order::{Change, EndReason, Impossible};
 pub use parked::{Answers, ParkedDecision, Retaken, Standing, Verdict, decide_parked, verdict};
 pub use prices::Prices;
-pub use settle::{Settlement, settle};
+pub use settle::{PaymentWord, Settlement, settle};

@@ -139,6 +139,10 @@ pub enum EndReason {
     StockRebuilt,
     /// Its payment was cancelled though the buyer had not asked for it.
     PaymentCancelled,
+    /// The payment provider could not be brought to charge it for as long as orders wait.
+    ProviderUnavailable,
+    /// The payment provider captured another amount than the order costs. It goes back.
+    AmountMismatch,
     /// It was a dead letter, and an operator dropped it.
     DeadLetterDropped,
     /// It was a dead letter, and its deadline passed.
@@ -153,6 +157,8 @@ impl EndReason {
             Self::AllotmentExhausted => "allotment_exhausted",
             Self::StockRebuilt => "stock_rebuilt",
             Self::PaymentCancelled => "payment_cancelled",
+            Self::ProviderUnavailable => "provider_unavailable",
+            Self::AmountMismatch => "amount_mismatch",
             Self::DeadLetterDropped => "dead_letter_dropped",
             Self::DeadLetterExpired => "dead_letter_expired",
         }

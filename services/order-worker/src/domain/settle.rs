@@ -1,5 +1,7 @@
 //! What the state of a payment means for its order.
 
+use flashsale_record::PaymentEndReason;
+
 use super::{Change, EndReason, OrderState, PaymentState};
 
 /// What follows for an order from its payment.
@@ -13,15 +15,19 @@ pub enum Settlement {
     Refund,
 }
 
-/// Compares an order with its payment. `cancel_requested` says whether the buyer asked to cancel;
-/// `decline_code` is the provider's code.
-pub fn settle(
-    order: OrderState,
-    cancel_requested: bool,
-    payment: PaymentState,
-    decline_code: Option<&str>,
-) -> Settlement {
-    let change = match payment {
+/// What an order's payment says of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct PaymentWord<'a> {
+    pub state: PaymentState,
+    /// The provider's code for why it refused.
+    pub decline_code: Option<&'a str>,
+    /// Why it was cancelled, though neither the buyer nor the card is the reason.
+    pub end_reason: Option<PaymentEndReason>,
+}
+
+/// Compares an order with its payment. `cancel_requested` says whether the buyer asked to cancel.
+pub fn settle(order: OrderState, cancel_requested: bool, payment: PaymentWord<'_>) -> Settlement {
+    let change = match payment.state {
         // The outbox handler moves the order to PAYING. Here the change leads back there only after
         // the buyer has acted.
         PaymentState::Due | PaymentState::Processing => Change::BuyerActed,
@@ -38,10 +44,15 @@ pub fn settle(
             | OrderState::Refunded => Change::Paid,
         },
         PaymentState::Failed => {
-            Change::Refused { code: decline_code.unwrap_or("payment_failed").to_owned() }
+            Change::Refused { code: payment.decline_code.unwrap_or("payment_failed").to_owned() }
         }
         PaymentState::Cancelled => Change::Cancelled {
-            reason: if cancel_requested { EndReason::Buyer } else { EndReason::PaymentCancelled },
+            reason: match payment.end_reason {
+                Some(PaymentEndReason::AmountMismatch) => EndReason::AmountMismatch,
+                Some(PaymentEndReason::ProviderUnavailable) => EndReason::ProviderUnavailable,
+                None if cancel_requested => EndReason::Buyer,
+                None => EndReason::PaymentCancelled,
+            },
         },
         // An open order whose payment was captured and refunded meanwhile takes both changes, one
         // after the other.
@@ -65,8 +76,12 @@ mod tests {
 
     use super::*;
 
+    fn word(state: PaymentState) -> PaymentWord<'static> {
+        PaymentWord { state, decline_code: Some("card_declined"), end_reason: None }
+    }
+
     fn after(order: OrderState, payment: PaymentState) -> OrderState {
-        match settle(order, false, payment, Some("card_declined")) {
+        match settle(order, false, word(payment)) {
             Settlement::Change(change) => change.after(order).unwrap(),
             Settlement::Nothing | Settlement::Refund => order,
         }
@@ -87,7 +102,7 @@ mod tests {
     fn money_after_an_unpaid_end_goes_back() {
         for order in OrderState::ALL {
             for payment in PaymentState::ALL {
-                let refund = settle(order, false, payment, None) == Settlement::Refund;
+                let refund = settle(order, false, word(payment)) == Settlement::Refund;
                 let ended = matches!(order, OrderState::Declined | OrderState::Cancelled);
                 assert_eq!(refund, ended && payment == PaymentState::Succeeded);
             }
@@ -106,9 +121,18 @@ mod tests {
 
     #[test]
     fn the_buyer_is_named_only_if_asked() {
-        let reason = |asked| settle(OrderState::Paying, asked, PaymentState::Cancelled, None);
+        let ended = |asked, end_reason| {
+            let payment = PaymentWord { end_reason, ..word(PaymentState::Cancelled) };
+            settle(OrderState::Paying, asked, payment)
+        };
         let cancelled = |reason| Settlement::Change(Change::Cancelled { reason });
-        assert_eq!(reason(true), cancelled(EndReason::Buyer));
-        assert_eq!(reason(false), cancelled(EndReason::PaymentCancelled));
+        assert_eq!(ended(true, None), cancelled(EndReason::Buyer));
+        assert_eq!(ended(false, None), cancelled(EndReason::PaymentCancelled));
+        for (said, told) in [
+            (PaymentEndReason::ProviderUnavailable, EndReason::ProviderUnavailable),
+            (PaymentEndReason::AmountMismatch, EndReason::AmountMismatch),
+        ] {
+            assert_eq!(ended(true, Some(said)), cancelled(told));
+        }
     }
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Change, Consequence, Kind, Occurrence, OrderState, PaymentState, Settlement, consequences,
+        Change, Consequence, Kind, Occurrence, OrderState, PaymentWord, Settlement, consequences,
         settle,
     },
     steps,
@@ -94,6 +94,10 @@ pub async fn follow_payments(pool: &SteppedPool, orders: &[Uuid]) -> Result<Sett
     .await
 }
 
+fn undecodable(error: &flashsale_record::UnknownName) -> sqlx::Error {
+    sqlx::Error::Decode(error.clone().into())
+}
+
 macro_rules! pairs {
     ($connection:expr, $file:literal, $orders:expr) => {
         sqlx::query_file!($file, $orders)
@@ -102,12 +106,13 @@ macro_rules! pairs {
             .into_iter()
             .map(|row| {
                 let order = state_of(&row.order_state)?;
-                let payment = PaymentState::parse(&row.payment_state).ok_or_else(|| {
-                    let problem = format!("{} is not a state of a payment", row.payment_state);
-                    sqlx::Error::Decode(problem.into())
-                })?;
-                let code = row.decline_code.as_deref();
-                let settlement = settle(order, row.cancel_requested, payment, code);
+                let named = |reason: String| reason.parse().map_err(|error| undecodable(&error));
+                let payment = PaymentWord {
+                    state: row.payment_state.parse().map_err(|error| undecodable(&error))?,
+                    decline_code: row.decline_code.as_deref(),
+                    end_reason: row.payment_end_reason.map(named).transpose()?,
+                };
+                let settlement = settle(order, row.cancel_requested, payment);
                 let traceparent = row.traceparent;
                 Ok(Pair { order_id: row.order_id, order, settlement, traceparent })
             })

@@ -38,6 +38,10 @@ impl Settler {
         match self.store.settle(order, &intent.id, outcome).await? {
             SettleResult::Own(settled) if settled.changed => {
                 tracing::info!(%order, intent = intent.id, state = %settled.state, "payment settled");
+                if settled.another_amount {
+                    tracing::error!(%order, intent = intent.id, received = ?intent.received,
+                        "the provider captured another amount than was asked for; it is given back");
+                }
                 self.changed(order, settled.state).await;
             }
             SettleResult::Own(_) => {}

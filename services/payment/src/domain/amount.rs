@@ -25,6 +25,16 @@ pub fn provider_amount(minor: i64, currency: &str) -> Result<i64, Inexpressible>
     }
 }
 
+/// The provider's `amount` of a `currency` in minor units of ISO 4217. One that does not divide, which
+/// is none that we ask for, is rounded down.
+pub fn minor_amount(amount: i64, currency: &str) -> i64 {
+    match currency {
+        "ISK" | "UGX" => amount / 100,
+        "MGA" => amount.saturating_mul(100),
+        _ => amount,
+    }
+}
+
 fn whole(minor: i64, step: i64, why: &'static str) -> Result<i64, Inexpressible> {
     if minor % step == 0 { Ok(minor) } else { Err(Inexpressible(why)) }
 }
@@ -50,6 +60,9 @@ mod tests {
         ];
         for (minor, currency, expected) in cases {
             assert_eq!(provider_amount(minor, currency).ok(), expected, "{minor} {currency}");
+            if let Some(amount) = expected {
+                assert_eq!(minor_amount(amount, currency), minor, "{amount} {currency}");
+            }
         }
     }
 }

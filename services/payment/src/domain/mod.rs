@@ -7,12 +7,12 @@ mod payment;
 mod plan;
 mod settle;
 
-pub use amount::{Inexpressible, provider_amount};
+pub use amount::{Inexpressible, minor_amount, provider_amount};
 pub use backoff::Backoff;
 pub use order::{ChargeRuling, NotPayable, Order, charge, never_charge};
-pub use payment::{Intent, IntentStatus, Payment, State};
-pub use plan::{Patience, Step, next_step};
-pub use settle::{CancelRuling, Outcome, RefundRuling, Ruling, cancel, refund, settle};
+pub use payment::{EndReason, Intent, IntentStatus, Payment, STUCK_AFTER, State};
+pub use plan::{Overdue, Step, is_unwanted, next_step};
+pub use settle::{CancelRuling, Outcome, RefundRuling, Ruling, Standing, cancel, refund, settle};
 
 #[cfg(test)]
 mod properties;

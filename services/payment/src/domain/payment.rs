@@ -1,8 +1,8 @@
 //! A payment as we record it, and its intent as the provider reports it.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-pub use flashsale_record::PaymentState as State;
+pub use flashsale_record::{PaymentEndReason as EndReason, PaymentState as State};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -26,12 +26,27 @@ pub struct Payment {
     pub decline_code: Option<String>,
     /// Whether it was requested never to charge it.
     pub cancel_requested: bool,
-    /// What was captured, in minor units: nothing or all of it.
+    /// Why it ends, or ended, though neither the buyer nor the card is the reason.
+    pub end_reason: Option<EndReason>,
+    /// What was captured, in minor units.
     pub captured_minor: i64,
     /// How often it was leased and the provider called.
     pub attempts: i32,
-    /// When it was first leased; patience counts from here.
+    /// Answers in a row that say our requests are wrong, or that cannot be read.
+    pub failures: i32,
+    /// What the idempotency keys of its requests end in.
+    pub generation: i32,
+    /// When a request may first have gone out under such a key.
+    pub generation_at: Option<OffsetDateTime>,
+    /// When a request to create its intent may first have gone out: until then the provider has not
+    /// heard of it.
     pub first_attempt_at: Option<OffsetDateTime>,
+    /// When one may last have gone out.
+    pub last_attempt_at: Option<OffsetDateTime>,
+    /// When it first was the buyer's turn; patience counts from here.
+    pub turn_at: Option<OffsetDateTime>,
+    /// Who works on it.
+    pub lease_id: Option<Uuid>,
     /// When it is next due.
     pub due_at: OffsetDateTime,
     /// When it was recorded.
@@ -40,6 +55,24 @@ pub struct Payment {
     pub updated_at: OffsetDateTime,
     /// The trace of the order, a W3C traceparent. No decision depends on it.
     pub traceparent: Option<String>,
+}
+
+/// A payment with as many failures in a row is stuck: a person has to look.
+pub const STUCK_AFTER: i32 = 5;
+/// Stripe keeps the answer of a key for 24 hours. Well before that a key is too old to rely on.
+const KEY_AGE: Duration = Duration::from_secs(20 * 60 * 60);
+
+impl Payment {
+    /// Whether the provider may have heard of it.
+    pub fn is_heard_of(&self) -> bool {
+        self.first_attempt_at.is_some()
+    }
+
+    /// Whether its keys are so old that the provider may have forgotten their answers: a request
+    /// under such a key would be a new one.
+    pub fn key_is_old(&self, now: OffsetDateTime) -> bool {
+        self.generation_at.is_some_and(|at| now - at > KEY_AGE)
+    }
 }
 
 impl fmt::Debug for Payment {
@@ -67,9 +100,11 @@ pub enum IntentStatus {
     Processing,
     /// Captured.
     Succeeded,
+    /// The money is set aside, to be captured by a second call, which we never ask for.
+    RequiresCapture,
     /// It can never be captured.
     Canceled,
-    /// A status we never ask for (`requires_capture`) or do not know.
+    /// A status we do not know.
     Other(String),
 }
 
@@ -82,6 +117,7 @@ impl From<&str> for IntentStatus {
             "requires_action" => Self::RequiresAction,
             "processing" => Self::Processing,
             "succeeded" => Self::Succeeded,
+            "requires_capture" => Self::RequiresCapture,
             "canceled" => Self::Canceled,
             other => Self::Other(other.to_owned()),
         }
@@ -95,8 +131,8 @@ pub struct Intent {
     pub id: String,
     /// Where it stands.
     pub status: IntentStatus,
-    /// What was captured, in the provider's smallest unit.
-    pub received: i64,
+    /// What was captured, in the provider's smallest unit, if the answer says so.
+    pub received: Option<i64>,
     /// Why the last attempt was refused.
     pub decline: Option<String>,
     /// The order it was made for, from the metadata.

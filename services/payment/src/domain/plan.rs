@@ -6,17 +6,23 @@
 //! intent at most once, however often it is confirmed.
 
 use super::{
-    payment::{Intent, IntentStatus, Payment},
+    payment::{EndReason, Intent, IntentStatus, Payment},
     settle::Outcome,
 };
 
-/// Whether patience has run out; it counts from the first attempt.
+/// Which of a payment's two clocks has run out, if one has.
+///
+/// The buyer's clock, patience, counts from when the provider first made it the buyer's turn. The
+/// provider's counts from when the payment was recorded: a provider that is down, slow or wrongly
+/// configured takes nothing of the buyer's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
-    /// There is time left.
-    Left,
-    /// Patience has run out.
-    RunOut,
+pub enum Overdue {
+    /// There is time left on both.
+    No,
+    /// The buyer has not acted in time.
+    Buyer,
+    /// The provider could not be brought to charge it in time.
+    Provider,
 }
 
 /// What to do next.
@@ -32,6 +38,8 @@ pub enum Step {
     Confirm,
     /// Record why the provider refused; then cancel the intent.
     RecordDecline(String),
+    /// Record that the payment ends because it has waited for the provider too long.
+    GiveUp(EndReason),
     /// Cancel the intent.
     CancelIntent,
     /// The intent has ended; so does the payment.
@@ -44,20 +52,26 @@ pub enum Step {
 
 /// The next step. `seen` is the payment's intent as the provider last reported it in this lease, if
 /// it did.
-pub fn next_step(payment: &Payment, seen: Option<&Intent>, patience: Patience) -> Step {
-    let unwanted =
-        payment.cancel_requested || payment.decline_code.is_some() || patience == Patience::RunOut;
+pub fn next_step(payment: &Payment, seen: Option<&Intent>, overdue: Overdue) -> Step {
+    let unwanted = is_unwanted(payment) || overdue != Overdue::No;
+    let ended = seen.and_then(Outcome::of);
+    if overdue == Overdue::Provider && !is_unwanted(payment) && ended.is_none() {
+        // Before the intent is cancelled: without a recorded reason it would end as if that had
+        // been requested.
+        return Step::GiveUp(EndReason::ProviderUnavailable);
+    }
     if payment.intent_id.is_none() {
         // An earlier attempt may have created an intent whose answer was lost. A call under the
-        // order's key returns that intent, and then it can be cancelled. A refusal is an answer: no
+        // same key returns that intent, and then it can be cancelled. A refusal is an answer: no
         // intent was created.
-        let unheard = payment.attempts <= 1 || payment.decline_code.is_some();
+        let unheard = !payment.is_heard_of() || payment.decline_code.is_some();
         return if unwanted && unheard { Step::EndUnbegun } else { Step::Create };
     }
     let Some(intent) = seen else { return Step::Retrieve };
     match &intent.status {
+        // An answer that does not say what was captured: the intent itself does.
         IntentStatus::Succeeded | IntentStatus::Canceled => {
-            Outcome::of(intent).map_or(Step::Wait, Step::Settle)
+            ended.map_or(Step::Retrieve, Step::Settle)
         }
         IntentStatus::RequiresConfirmation if unwanted => Step::CancelIntent,
         IntentStatus::RequiresConfirmation => Step::Confirm,
@@ -71,6 +85,13 @@ pub fn next_step(payment: &Payment, seen: Option<&Intent>, patience: Patience) -
         IntentStatus::RequiresAction => Step::AwaitBuyer,
         // The provider may refuse to cancel while it is working; the next retrieval tells.
         IntentStatus::Processing if unwanted => Step::CancelIntent,
+        // We never ask for it: nothing is taken, and nothing will be.
+        IntentStatus::RequiresCapture => Step::CancelIntent,
         IntentStatus::Processing | IntentStatus::Other(_) => Step::Wait,
     }
+}
+
+/// Whether the record says that a payment must not go on.
+pub fn is_unwanted(payment: &Payment) -> bool {
+    payment.cancel_requested || payment.decline_code.is_some() || payment.end_reason.is_some()
 }

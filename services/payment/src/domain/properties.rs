@@ -37,7 +37,8 @@ enum Event {
     Webhook(prop::sample::Index),
     CancelWish,
     Buyer,
-    PatienceEnds,
+    /// A clock runs out.
+    Overdue(Overdue),
 }
 
 /// The provider: one intent, and how often it was captured.
@@ -54,7 +55,7 @@ impl Provider {
         let intent = self.intent.as_mut().unwrap();
         if status == IntentStatus::Succeeded {
             self.captures += 1;
-            intent.received = AMOUNT;
+            intent.received = Some(AMOUNT);
         }
         intent.status = status;
         self.sent.extend(Outcome::of(intent));
@@ -65,7 +66,7 @@ impl Provider {
         self.intent.get_or_insert_with(|| Intent {
             id: "pi_1".to_owned(),
             status: IntentStatus::RequiresConfirmation,
-            received: 0,
+            received: Some(0),
             decline: None,
             order_id: None,
         });
@@ -99,7 +100,7 @@ struct World {
     payment: Payment,
     refund_due: bool,
     provider: Provider,
-    patience: Patience,
+    overdue: Overdue,
     /// A confirmation that was decided on and committed, and whose sending may still happen.
     stale: bool,
     changes: Vec<(State, State)>,
@@ -118,9 +119,16 @@ impl World {
             intent_id: None,
             decline_code: None,
             cancel_requested: false,
+            end_reason: None,
             captured_minor: 0,
             attempts: 0,
+            failures: 0,
+            generation: 0,
+            generation_at: None,
             first_attempt_at: None,
+            last_attempt_at: None,
+            turn_at: None,
+            lease_id: None,
             due_at: now,
             created_at: now,
             updated_at: now,
@@ -131,7 +139,7 @@ impl World {
             payment,
             refund_due: false,
             provider,
-            patience: Patience::Left,
+            overdue: Overdue::No,
             stale: false,
             changes: Vec::new(),
         }
@@ -145,8 +153,13 @@ impl World {
     }
 
     fn settle(&mut self, outcome: Outcome) {
-        let declined = self.payment.decline_code.is_some();
-        match settle(self.payment.state, declined, AMOUNT, outcome) {
+        let standing = Standing {
+            state: self.payment.state,
+            declined: self.payment.decline_code.is_some(),
+            captured: self.payment.captured_minor > 0,
+            expected: AMOUNT,
+        };
+        match settle(standing, outcome) {
             Ruling::Becomes(to) => {
                 if to == State::Succeeded {
                     assert_eq!(self.payment.captured_minor, 0);
@@ -161,6 +174,7 @@ impl World {
                 self.become_(State::Succeeded);
             }
             Ruling::Known => {}
+            Ruling::CapturedAnother => panic!("the provider captures what it is asked for"),
             Ruling::Impossible(why) => panic!("{why}"),
         }
     }
@@ -190,9 +204,10 @@ impl World {
             if !self.payment.state.is_open() {
                 return;
             }
-            let step = next_step(&self.payment, seen.as_ref(), self.patience);
+            let step = next_step(&self.payment, seen.as_ref(), self.overdue);
             match step {
                 Step::Create => {
+                    self.payment.first_attempt_at = Some(OffsetDateTime::UNIX_EPOCH);
                     if !self.call(fate, Provider::create) {
                         return;
                     }
@@ -220,6 +235,7 @@ impl World {
                     seen = self.provider.intent.clone();
                 }
                 Step::RecordDecline(code) => self.payment.decline_code = Some(code),
+                Step::GiveUp(reason) => self.payment.end_reason = Some(reason),
                 Step::CancelIntent => {
                     if !self.call(fate, Provider::cancel) {
                         return;
@@ -261,7 +277,7 @@ impl World {
                     self.provider.reached(IntentStatus::Succeeded);
                 }
             }
-            Event::PatienceEnds => self.patience = Patience::RunOut,
+            Event::Overdue(overdue) => self.overdue = overdue,
         }
         assert!(self.provider.captures <= 1, "captured {} times", self.provider.captures);
     }
@@ -278,7 +294,8 @@ fn events() -> impl Strategy<Value = Event> {
         2 => any::<prop::sample::Index>().prop_map(Event::Webhook),
         1 => Just(Event::CancelWish),
         1 => Just(Event::Buyer),
-        1 => Just(Event::PatienceEnds),
+        1 => Just(Event::Overdue(Overdue::Buyer)),
+        1 => Just(Event::Overdue(Overdue::Provider)),
     ]
 }
 
@@ -306,13 +323,14 @@ proptest! {
     fn no_history_captures_twice(
         card in cards(),
         history in prop::collection::vec(events(), 0..40),
+        last in prop_oneof![Just(Overdue::Buyer), Just(Overdue::Provider)],
     ) {
         let mut world = World::new(card);
         for event in history {
             world.happen(event);
         }
         // From here on everything arrives: the payment comes to rest.
-        world.happen(Event::PatienceEnds);
+        world.happen(Event::Overdue(last));
         for _ in 0..3 {
             world.happen(Event::Work(Fate::Answered, 6));
         }
@@ -342,7 +360,8 @@ proptest! {
     ) {
         let mut state = state;
         for outcome in outcomes {
-            match settle(state, declined, AMOUNT, outcome) {
+            let captured = matches!(state, State::Succeeded | State::Refunded);
+            match settle(Standing { state, declined, captured, expected: AMOUNT }, outcome) {
                 Ruling::Becomes(to) => {
                     prop_assert!(state.is_open() && !to.is_open());
                     prop_assert!(allowed(state, to));
@@ -352,20 +371,66 @@ proptest! {
                     prop_assert!(matches!(state, State::Failed | State::Cancelled));
                     state = State::Succeeded;
                 }
+                Ruling::CapturedAnother => prop_assert!(false, "it is the amount that was asked for"),
                 Ruling::Known | Ruling::Impossible(_) => {}
             }
-            let again = settle(state, declined, AMOUNT, outcome);
+            let captured = matches!(state, State::Succeeded | State::Refunded);
+            let again = settle(Standing { state, declined, captured, expected: AMOUNT }, outcome);
             prop_assert!(matches!(again, Ruling::Known | Ruling::Impossible(_)), "{again:?}");
         }
     }
 }
 
 #[test]
-fn another_amount_is_never_booked() {
+fn another_amount_is_given_back() {
     for state in State::ALL {
-        let ruling = settle(state, false, AMOUNT, Outcome::Captured { received: AMOUNT - 1 });
-        assert!(matches!(ruling, Ruling::Impossible(_)), "{state}");
+        let ruling = |captured| {
+            let standing = Standing { state, declined: false, captured, expected: AMOUNT };
+            settle(standing, Outcome::Captured { received: AMOUNT - 1 })
+        };
+        match state {
+            State::Due | State::Processing | State::RequiresAction => {
+                assert_eq!(ruling(false), Ruling::CapturedAnother, "{state}");
+            }
+            State::Failed | State::Cancelled => {
+                assert_eq!(ruling(false), Ruling::CapturedAnother, "{state}");
+                assert_eq!(ruling(true), Ruling::Known, "{state}");
+            }
+            State::Succeeded | State::Refunded => {
+                assert!(matches!(ruling(true), Ruling::Impossible(_)), "{state}");
+            }
+        }
     }
+}
+
+#[test]
+fn each_clock_ends_a_payment_in_its_own_way() {
+    let mut payment = World::new(Card::Good).payment;
+    // Nobody has asked the provider yet.
+    assert_eq!(next_step(&payment, None, Overdue::Buyer), Step::EndUnbegun);
+    let give_up = Step::GiveUp(EndReason::ProviderUnavailable);
+    assert_eq!(next_step(&payment, None, Overdue::Provider), give_up);
+    payment.end_reason = Some(EndReason::ProviderUnavailable);
+    assert_eq!(next_step(&payment, None, Overdue::Provider), Step::EndUnbegun);
+    // A request may have created an intent: only the provider knows.
+    payment.first_attempt_at = Some(OffsetDateTime::UNIX_EPOCH);
+    assert_eq!(next_step(&payment, None, Overdue::Provider), Step::Create);
+    payment.intent_id = Some("pi_1".to_owned());
+    assert_eq!(next_step(&payment, None, Overdue::Provider), Step::Retrieve);
+    // Whatever the clocks say, money that was taken was taken.
+    let mut intent = Intent {
+        id: "pi_1".to_owned(),
+        status: IntentStatus::Succeeded,
+        received: Some(AMOUNT),
+        decline: None,
+        order_id: None,
+    };
+    payment.end_reason = None;
+    let settle = Step::Settle(Outcome::Captured { received: AMOUNT });
+    assert_eq!(next_step(&payment, Some(&intent), Overdue::Provider), settle);
+    // An answer that does not say how much is no end.
+    intent.received = None;
+    assert_eq!(next_step(&payment, Some(&intent), Overdue::No), Step::Retrieve);
 }
 
 #[test]

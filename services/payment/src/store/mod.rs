@@ -10,7 +10,9 @@ use std::time::Duration;
 
 pub use breaker_force::Force;
 use flashsale_pg::SteppedPool;
-pub use payments::{Backlog, Cancelled, NewPayment, OpenPayments, Recorded, SettleResult, Settled};
+pub use payments::{
+    Backlog, Cancelled, ENDED_AT_ONCE, LeftBehind, NewPayment, OpenPayments, Recorded, SettleResult, Settled,
+};
 pub use refunds::DueRefund;
 use sqlx::PgPool;
 

@@ -11,16 +11,21 @@ use uuid::Uuid;
 use super::{Store, ms};
 use crate::{
     domain::{
-        self, CancelRuling, ChargeRuling, NotPayable, Order, Outcome, Payment, RefundRuling,
-        Ruling, State,
+        self, CancelRuling, ChargeRuling, EndReason, NotPayable, Order, Outcome, Payment,
+        RefundRuling, Ruling, STUCK_AFTER, Standing, State,
     },
     steps,
 };
 
 /// Why money is given back that came after its payment had ended.
 const ORDER_ENDED: &str = "order_ended";
+/// Why money is given back that is not what was asked for.
+const ANOTHER_AMOUNT: &str = "amount_mismatch";
 /// Why money is given back on request.
 const REQUESTED: &str = "requested";
+
+/// Payments that are ended by one statement.
+pub const ENDED_AT_ONCE: usize = 200;
 
 /// An order to record a payment for.
 #[derive(Debug, Clone)]
@@ -52,6 +57,17 @@ pub enum Cancelled {
     NotPayable(Order, NotPayable),
 }
 
+/// What the work on a payment has left behind when it is put back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LeftBehind {
+    /// It counts as an attempt.
+    pub attempt: bool,
+    /// The attempt showed that our requests are wrong, or that answers cannot be read.
+    pub fault: bool,
+    /// The provider has still not heard of it.
+    pub unheard: bool,
+}
+
 /// The effect of an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settled {
@@ -59,6 +75,8 @@ pub struct Settled {
     pub state: State,
     /// Whether this call brought it there.
     pub changed: bool,
+    /// Whether another amount was captured than was asked for.
+    pub another_amount: bool,
 }
 
 /// The result of [`Store::settle`].
@@ -88,6 +106,9 @@ pub struct Backlog {
     pub open: i64,
     /// Since the oldest of them was recorded.
     pub open_age_s: f64,
+    /// Those of them whose requests have been answered as wrong, or unreadably, several times in a
+    /// row.
+    pub stuck: i64,
     /// Since the longest due of them that is not leased was due.
     pub due_age_s: f64,
     /// Refunds that are not done.
@@ -254,18 +275,100 @@ impl Store {
         Ok(())
     }
 
+    /// Commits that a request to create the intent may be on its way, and returns the form it has
+    /// to send: `form`, unless one went out before. `None` when it must not be sent.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn begin_create(
+        &self,
+        payment: &Payment,
+        form: &str,
+        lease: Duration,
+    ) -> sqlx::Result<Option<String>> {
+        let begun = statement!(
+            steps::SQL_BEGIN_CREATE,
+            query_file!(
+                "sql/begin_create.sql",
+                payment.order_id,
+                payment.lease_id,
+                form,
+                ms(lease)
+            )
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(begun.map(|row| row.create_form))
+    }
+
     /// Commits that a confirmation may be on its way. False when it must not be sent.
     ///
     /// # Errors
     /// When Postgres does not answer.
-    pub async fn begin_confirm(&self, order: Uuid, intent: &str) -> sqlx::Result<bool> {
+    pub async fn begin_confirm(
+        &self,
+        payment: &Payment,
+        intent: &str,
+        lease: Duration,
+    ) -> sqlx::Result<bool> {
         let done = statement!(
             steps::SQL_BEGIN_CONFIRM,
-            query_file!("sql/begin_confirm.sql", order, intent)
+            query_file!(
+                "sql/begin_confirm.sql",
+                payment.order_id,
+                intent,
+                payment.lease_id,
+                ms(lease)
+            )
         )
         .execute(&self.pool)
         .await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    /// Makes sure before the intent's cancellation goes out that the payment is still this
+    /// worker's. False when it must not be sent.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn begin_cancel(&self, payment: &Payment, lease: Duration) -> sqlx::Result<bool> {
+        let done = statement!(
+            steps::SQL_BEGIN_CANCEL,
+            query_file!("sql/begin_cancel.sql", payment.order_id, payment.lease_id, ms(lease))
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Has a payment's requests go out under new keys. False when it is another worker's by now.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn next_generation(&self, payment: &Payment) -> sqlx::Result<bool> {
+        let done = statement!(
+            steps::SQL_NEXT_GENERATION,
+            query_file!(
+                "sql/next_generation.sql",
+                payment.order_id,
+                payment.lease_id,
+                payment.generation
+            )
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Records why a payment ends that neither the buyer nor the card ends.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn give_up(&self, order: Uuid, reason: EndReason) -> sqlx::Result<()> {
+        statement!(steps::SQL_GIVE_UP, query_file!("sql/give_up.sql", order, reason.as_str()))
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
     /// Records why the provider refused.
@@ -305,21 +408,28 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Puts back a payment that was leased for its attempt number `attempt`. `asked` says whether a
-    /// call may have reached the provider.
+    /// Puts back a payment that is this worker's.
     ///
     /// # Errors
     /// When Postgres does not answer.
     pub async fn put_back(
         &self,
-        order: Uuid,
+        payment: &Payment,
         wait: Duration,
-        asked: bool,
-        attempt: i32,
+        left: LeftBehind,
     ) -> sqlx::Result<()> {
+        let LeftBehind { attempt, fault, unheard } = left;
         statement!(
             steps::SQL_PUT_BACK,
-            query_file!("sql/put_back.sql", order, ms(wait), asked, attempt)
+            query_file!(
+                "sql/put_back.sql",
+                payment.order_id,
+                payment.lease_id,
+                ms(wait),
+                attempt,
+                fault,
+                unheard
+            )
         )
         .execute(&self.pool)
         .await?;
@@ -352,33 +462,56 @@ impl Store {
                     "its amount cannot be charged at the provider",
                 ));
             };
-            let declined = payment.decline_code.is_some();
-            let to = match domain::settle(payment.state, declined, expected, outcome) {
-                Ruling::Becomes(to) => to,
-                Ruling::CapturedLate => {
-                    let amount = payment.amount_minor;
-                    query_file!("sql/insert_refund.sql", order, amount, ORDER_ENDED)
-                        .execute(&mut *transaction)
-                        .await?;
-                    State::Succeeded
-                }
+            let standing = Standing {
+                state: payment.state,
+                declined: payment.decline_code.is_some(),
+                captured: payment.captured_minor > 0,
+                expected,
+            };
+            let (to, reason) = match domain::settle(standing, outcome) {
+                Ruling::Becomes(to) => (to, None),
+                Ruling::CapturedLate => (State::Succeeded, Some(ORDER_ENDED)),
+                Ruling::CapturedAnother => (State::Cancelled, Some(ANOTHER_AMOUNT)),
                 Ruling::Known => {
-                    return Ok(SettleResult::Own(Settled { state: payment.state, changed: false }));
+                    return Ok(SettleResult::Own(Settled {
+                        state: payment.state,
+                        changed: false,
+                        another_amount: false,
+                    }));
                 }
                 Ruling::Impossible(why) => return Ok(SettleResult::Impossible(why)),
             };
-            let captured = if to == State::Succeeded { payment.amount_minor } else { 0 };
-            let from = payment.state.as_str();
-            let changed = query_file!("sql/settle.sql", order, from, to.as_str(), captured)
-                .execute(&mut *transaction)
-                .await?
-                .rows_affected();
+            let captured = match outcome {
+                Outcome::Captured { received } => domain::minor_amount(received, &payment.currency),
+                Outcome::Canceled => 0,
+            };
+            let end_reason = (reason == Some(ANOTHER_AMOUNT)).then_some(EndReason::AmountMismatch);
+            if let Some(reason) = reason {
+                query_file!("sql/insert_refund.sql", order, captured, reason)
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            let changed = query_file!(
+                "sql/settle.sql",
+                order,
+                payment.state.as_str(),
+                to.as_str(),
+                captured,
+                end_reason.map(EndReason::as_str)
+            )
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected();
             if changed != 1 {
                 // The row is locked: its state cannot have changed since it was read.
                 return Err(sqlx::Error::RowNotFound);
             }
             transaction.commit(steps::COMMIT_SETTLE).await?;
-            Ok(SettleResult::Own(Settled { state: to, changed: true }))
+            Ok(SettleResult::Own(Settled {
+                state: to,
+                changed: true,
+                another_amount: end_reason.is_some(),
+            }))
         })
         .await
     }
@@ -392,6 +525,22 @@ impl Store {
             .execute(&self.pool)
             .await?;
         Ok(())
+    }
+
+    /// Ends payments that have waited longer than `limit` and that the provider has not heard of, up to
+    /// [`ENDED_AT_ONCE`] of them, and returns their orders.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn end_waited_out(&self, limit: Duration) -> sqlx::Result<Vec<Uuid>> {
+        let most = i64::try_from(ENDED_AT_ONCE).unwrap_or(i64::MAX);
+        let ended = statement!(
+            steps::SQL_END_WAITED_OUT,
+            query_file!("sql/end_waited_out.sql", ms(limit), most)
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(ended.into_iter().map(|row| row.order_id).collect())
     }
 
     /// Makes open payments due that were left alone for this long, and returns how many they are.
@@ -420,7 +569,7 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn backlog(&self) -> sqlx::Result<Backlog> {
-        query_file_as!(Backlog, "sql/backlog.sql").fetch_one(self.pool.reads()).await
+        query_file_as!(Backlog, "sql/backlog.sql", STUCK_AFTER).fetch_one(self.pool.reads()).await
     }
 }
 

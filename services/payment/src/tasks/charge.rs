@@ -8,14 +8,16 @@ use tracing::Instrument as _;
 
 use crate::{
     app::settlement::Settler,
-    domain::{Backoff, Intent, Patience, Payment, State, Step, next_step},
-    peers::stripe::{Advice, ProviderError, Stripe},
-    store::Store,
+    domain::{
+        Backoff, Intent, Overdue, Payment, STUCK_AFTER, State, Step, is_unwanted, next_step,
+    },
+    peers::stripe::{Advice, Later, ProviderError, Refusal, Stripe, Trace, Wait},
+    store::{LeftBehind, Store},
 };
 
 /// The most steps of one lease: create, confirm, record a decline, cancel, settle, with retrievals
 /// in between. More steps mean a loop.
-const MAX_STEPS: usize = 10;
+const MAX_STEPS: usize = 12;
 
 /// Charges payments.
 #[derive(Debug, Clone)]
@@ -27,8 +29,12 @@ pub struct Charger {
     pub settler: Settler,
     /// When to try again.
     pub backoff: Backoff,
-    /// How long after the first attempt a payment is given up.
+    /// How long it may be the buyer's turn.
     pub patience: Duration,
+    /// How long a payment may wait for the provider, from when it was recorded.
+    pub wait_limit: Duration,
+    /// How long a payment is leased for, again with each request that may change something.
+    pub lease: Duration,
 }
 
 /// How a payment is left.
@@ -36,21 +42,96 @@ enum Left {
     /// It has ended, or another instance has it now.
     Done,
     /// It is looked at again later.
-    Later {
-        /// How long the provider asks us to wait.
-        retry_after: Option<Duration>,
-    },
+    Later(Wait),
 }
+
+/// It is looked at again when it is due by its attempts.
+const BY_ATTEMPTS: Left = Left::Later(Wait::Backoff(None));
 
 /// One payment while it is worked on.
 struct Work {
     payment: Payment,
     /// What the provider said of its intent since it was taken up.
     seen: Option<Intent>,
-    /// Whether the provider may have heard of it since it was taken up.
-    asked: bool,
+    /// What has come of the calls since it was taken up.
+    left: LeftBehind,
+    /// Whether a call since it was taken up may have reached the provider.
+    heard: bool,
     /// Whether its intent was asked to be cancelled since it was taken up.
     cancelled: bool,
+    /// Whether the provider answers under the present keys with what it has stored, so that the
+    /// next request needs new ones.
+    keys_are_used: bool,
+}
+
+impl Work {
+    fn new(payment: Payment) -> Self {
+        Self {
+            payment,
+            seen: None,
+            left: LeftBehind::default(),
+            heard: false,
+            cancelled: false,
+            keys_are_used: false,
+        }
+    }
+
+    /// Notes an answer.
+    fn answered(&mut self) {
+        self.heard = true;
+        self.left.attempt = true;
+        self.left.fault = false;
+    }
+
+    /// Notes a refusal, after which the intent has to be looked at.
+    fn refused(&mut self, refusal: &Refusal) {
+        self.answered();
+        self.keys_are_used |= refusal.replayed;
+        // A stored answer shows the intent as it was then.
+        self.seen = if refusal.replayed { None } else { refusal.intent.clone() };
+    }
+
+    /// Notes a call after which the payment has to wait.
+    fn put_off(&mut self, later: Later) -> Left {
+        match later.trace {
+            Trace::None => {}
+            Trace::Heard => self.heard = true,
+            Trace::Attempt => self.answered(),
+            Trace::Fault => {
+                self.answered();
+                self.left.fault = true;
+            }
+        }
+        Left::Later(later.wait)
+    }
+
+    /// Takes what the provider says of the intent; an error puts the payment off.
+    fn take(&mut self, said: Result<Intent, ProviderError>) -> Option<Left> {
+        match said {
+            Ok(intent) => {
+                self.answered();
+                self.seen = Some(intent);
+                None
+            }
+            Err(error) => {
+                self.keys_are_used |= error.is_replayed();
+                match error.advice() {
+                    Advice::Act(refusal) => {
+                        let order = self.payment.order_id;
+                        tracing::error!(%order, %refusal, "the provider refuses a step there is no way around");
+                        self.answered();
+                        self.left.fault = true;
+                        Some(BY_ATTEMPTS)
+                    }
+                    Advice::Look(refusal) => {
+                        self.refused(refusal);
+                        None
+                    }
+                    Advice::Later(later) => Some(self.put_off(later)),
+                }
+            }
+        }
+    }
 }
 
 impl Charger {
@@ -71,51 +152,78 @@ impl Charger {
     }
 
     async fn charge(self, payment: Payment) {
-        let (order, attempt) = (payment.order_id, payment.attempts);
-        let started = payment.first_attempt_at;
-        let mut work = Work { payment, seen: None, asked: false, cancelled: false };
-        let left = match self.steps(&mut work).await {
-            Ok(left) => left,
+        let order = payment.order_id;
+        let unheard = !payment.is_heard_of();
+        let mut work = Work::new(payment);
+        let wait = match self.steps(&mut work).await {
+            Ok(Left::Later(wait)) => wait,
+            Ok(Left::Done) => return,
             Err(error) => {
                 tracing::warn!(%order, %error, "a payment is left to the end of its lease");
                 return;
             }
         };
-        let Left::Later { retry_after } = left else { return };
-        let mut wait = self.backoff.wait(attempt, rand::random(), retry_after);
-        if let Some(ahead) = started.and_then(|started| self.patience_left(started)) {
-            // Not past the end of patience: the payment is cancelled then, and that should not be
-            // late.
-            wait = wait.min(ahead);
-        }
-        if let Err(error) = self.store.put_back(order, wait, work.asked, attempt).await {
+        let wait = self.wait(&work, wait);
+        let left = LeftBehind { unheard: unheard && !work.heard, ..work.left };
+        if let Err(error) = self.store.put_back(&work.payment, wait, left).await {
             tracing::warn!(%order, %error, "a payment is left to the end of its lease");
         }
     }
 
-    /// What is left of patience; none when it has run out.
-    fn patience_left(&self, started: OffsetDateTime) -> Option<Duration> {
-        let end = started + self.patience;
-        Duration::try_from(end - flashsale_failpoint::now_utc()).ok().filter(|left| !left.is_zero())
+    /// How long until a payment is looked at again.
+    fn wait(&self, work: &Work, wait: Wait) -> Duration {
+        let payment = &work.payment;
+        let stuck = work.left.fault && payment.failures + 1 >= STUCK_AFTER;
+        if stuck {
+            tracing::error!(order = %payment.order_id, failures = payment.failures + 1, "a payment is stuck");
+        }
+        let wait = match wait {
+            Wait::Backoff(retry_after) if stuck => {
+                self.backoff.longest(rand::random(), retry_after)
+            }
+            Wait::Backoff(retry_after) => {
+                self.backoff.wait(payment.attempts, rand::random(), retry_after)
+            }
+            Wait::Moment(retry_after) => self.backoff.moment(rand::random(), retry_after),
+        };
+        // Not past the end of either clock: the payment is ended then, and that should not be late.
+        let ends = [payment.turn_at.map(|at| at + self.patience), Some(self.given_up_at(payment))];
+        ends.into_iter().flatten().filter_map(left_until).fold(wait, Duration::min)
+    }
+
+    fn given_up_at(&self, payment: &Payment) -> OffsetDateTime {
+        payment.created_at + self.wait_limit
+    }
+
+    fn overdue(&self, payment: &Payment) -> Overdue {
+        if payment.turn_at.is_some_and(|at| left_until(at + self.patience).is_none()) {
+            Overdue::Buyer
+        } else if left_until(self.given_up_at(payment)).is_none() {
+            Overdue::Provider
+        } else {
+            Overdue::No
+        }
     }
 
     async fn steps(&self, work: &mut Work) -> sqlx::Result<Left> {
         for _ in 0..MAX_STEPS {
             let order = work.payment.order_id;
-            let patience = match work.payment.first_attempt_at {
-                Some(started) if self.patience_left(started).is_none() => Patience::RunOut,
-                Some(_) | None => Patience::Left,
-            };
-            let step = next_step(&work.payment, work.seen.as_ref(), patience);
+            let overdue = self.overdue(&work.payment);
+            let step = next_step(&work.payment, work.seen.as_ref(), overdue);
             tracing::debug!(%order, ?step, "next step");
             let left = match step {
-                Step::Create => self.create(work).await?,
+                Step::Create => self.create(work, overdue).await?,
                 Step::EndUnbegun => self.end_unbegun(work).await?,
                 Step::Retrieve => self.retrieve(work).await,
                 Step::Confirm => self.confirm(work).await?,
                 Step::RecordDecline(code) => self.record_decline(work, code).await?,
-                Step::CancelIntent if work.cancelled => Some(Left::Later { retry_after: None }),
-                Step::CancelIntent => self.cancel(work).await,
+                Step::GiveUp(reason) => {
+                    self.store.give_up(order, reason).await?;
+                    work.payment.end_reason.get_or_insert(reason);
+                    None
+                }
+                Step::CancelIntent if work.cancelled => Some(BY_ATTEMPTS),
+                Step::CancelIntent => self.cancel(work).await?,
                 Step::Settle(_) => {
                     if let Some(intent) = &work.seen {
                         self.settler.settle(order, intent).await?;
@@ -124,51 +232,119 @@ impl Charger {
                 }
                 Step::AwaitBuyer => {
                     self.await_buyer(work).await?;
-                    Some(Left::Later { retry_after: None })
+                    Some(BY_ATTEMPTS)
                 }
-                Step::Wait => Some(Left::Later { retry_after: None }),
+                Step::Wait => Some(BY_ATTEMPTS),
             };
             if let Some(left) = left {
                 return Ok(left);
             }
         }
         tracing::error!(order = %work.payment.order_id, "a payment took too many steps in one lease");
-        Ok(Left::Later { retry_after: None })
+        Ok(BY_ATTEMPTS)
     }
 
-    async fn create(&self, work: &mut Work) -> sqlx::Result<Option<Left>> {
-        let made = match self.stripe.create(&work.payment, false).await {
-            // Under this key Stripe would repeat its error for a day. It may have created the
-            // intent all the same.
-            Err(ProviderError::Unknown { replayed: true, .. }) => {
-                work.asked = true;
-                let payment = &work.payment;
-                let since = payment.first_attempt_at.unwrap_or(payment.created_at);
-                match self.stripe.find(payment.order_id, since).await {
-                    Ok(Some(intent)) => Ok(intent),
-                    Ok(None) => self.stripe.create(payment, true).await,
-                    Err(error) => Err(error),
-                }
-            }
-            made => made,
+    /// Has the payment's next request go out under a new key, if what the present one says is
+    /// stored or may be forgotten. Called only after a look at the provider that found nothing done.
+    /// False when another worker has it by now.
+    async fn renew_keys(&self, work: &mut Work) -> sqlx::Result<bool> {
+        if !work.keys_are_used && !work.payment.key_is_old(flashsale_failpoint::now_utc()) {
+            return Ok(true);
+        }
+        if !self.store.next_generation(&work.payment).await? {
+            return Ok(false);
+        }
+        work.payment.generation += 1;
+        work.payment.generation_at = None;
+        work.keys_are_used = false;
+        Ok(true)
+    }
+
+    /// Sends the request that creates the intent, if it may be sent.
+    async fn send_create(&self, work: &Work) -> sqlx::Result<Option<Result<Intent, ProviderError>>> {
+        let form = match Stripe::create_form(&work.payment) {
+            Ok(form) => form,
+            Err(error) => return Ok(Some(Err(error))),
         };
+        let form = self.store.begin_create(&work.payment, &form, self.lease).await?;
+        Ok(match form {
+            Some(form) => Some(self.stripe.create(&work.payment, &form).await),
+            None => None,
+        })
+    }
+
+    /// Looks for an intent that an earlier request of ours has created.
+    async fn look(&self, payment: &Payment) -> Result<Option<Intent>, ProviderError> {
+        let now = flashsale_failpoint::now_utc();
+        let first = payment.first_attempt_at.unwrap_or(payment.created_at);
+        let last = payment.last_attempt_at.unwrap_or(now);
+        self.stripe.find(payment.order_id, first, last, now).await
+    }
+
+    async fn create(&self, work: &mut Work, overdue: Overdue) -> sqlx::Result<Option<Left>> {
+        let mut found = None;
+        if work.payment.key_is_old(flashsale_failpoint::now_utc()) {
+            match self.look(&work.payment).await {
+                Ok(Some(intent)) => found = Some(Ok(intent)),
+                Ok(None) => {
+                    if !self.renew_keys(work).await? {
+                        return Ok(Some(Left::Done));
+                    }
+                }
+                Err(error) => found = Some(Err(error)),
+            }
+        }
+        let mut made = match found {
+            Some(found) => found,
+            None => match self.send_create(work).await? {
+                Some(made) => made,
+                None => return self.not_ours(work).await,
+            },
+        };
+        // Under this key Stripe would repeat its error for a day. It may have created the intent
+        // all the same.
+        if made.as_ref().is_err_and(ProviderError::is_replayed) {
+            work.answered();
+            work.keys_are_used = true;
+            made = match self.look(&work.payment).await {
+                Ok(Some(intent)) => Ok(intent),
+                Ok(None) => {
+                    if !self.renew_keys(work).await? {
+                        return Ok(Some(Left::Done));
+                    }
+                    match self.send_create(work).await? {
+                        Some(made) => made,
+                        None => return self.not_ours(work).await,
+                    }
+                }
+                Err(error) => Err(error),
+            };
+        }
+        // A payment that must not go on is not held up by a request that is refused as wrong, if a
+        // look shows that none of them has created anything.
+        let unwanted = is_unwanted(&work.payment) || overdue != Overdue::No;
+        if unwanted && matches!(made, Err(ProviderError::Misused { .. })) {
+            work.answered();
+            match self.look(&work.payment).await {
+                Ok(Some(intent)) => made = Ok(intent),
+                Ok(None) => return self.end_unbegun(work).await,
+                Err(_) => {}
+            }
+        }
         let intent = match made {
             Ok(intent) => intent,
             Err(error) => match error.advice() {
-                Advice::Act(refusal) => {
+                Advice::Act(refusal) | Advice::Look(refusal) => {
                     // There is no intent and there will be none: the means of payment or the amount
                     // is not accepted.
-                    work.asked = true;
+                    work.answered();
                     let code = refusal.code.clone();
                     return self.record_decline(work, code).await;
                 }
-                Advice::Later { asked, retry_after } => {
-                    work.asked |= asked;
-                    return Ok(Some(Left::Later { retry_after }));
-                }
+                Advice::Later(later) => return Ok(Some(work.put_off(later))),
             },
         };
-        work.asked = true;
+        work.answered();
         if self.store.record_intent(work.payment.order_id, &intent.id).await? {
             work.payment.intent_id = Some(intent.id.clone());
             work.seen = Some(intent);
@@ -179,17 +355,29 @@ impl Charger {
         };
         if current.intent_id.as_ref() == Some(&intent.id) {
             // Another instance recorded the same intent: its lease or ours had run out.
-            work.payment = current;
-            work.seen = Some(intent);
-            return Ok(None);
+            return Ok(Some(Left::Done));
         }
         // The payment has ended, or has another intent: this one must never be confirmed, and is
-        // not, because the payment is not DUE. Cancelling it only keeps the provider's books tidy.
+        // not, because only the recorded one ever is. Cancelling it only keeps the provider's books
+        // tidy.
         self.store.name_unused_intent(work.payment.order_id, &intent.id).await?;
         if let Err(error) = self.stripe.cancel(&work.payment, &intent.id).await {
             tracing::info!(order = %work.payment.order_id, %error, "an intent that will not be confirmed stays behind");
         }
         Ok(Some(Left::Done))
+    }
+
+    /// A request was not sent because the record has moved on: the payment has ended, another
+    /// worker has it, or it is to be cancelled.
+    async fn not_ours(&self, work: &mut Work) -> sqlx::Result<Option<Left>> {
+        let Some(current) = self.store.payment(work.payment.order_id).await? else {
+            return Ok(Some(Left::Done));
+        };
+        if !current.state.is_open() || current.lease_id != work.payment.lease_id {
+            return Ok(Some(Left::Done));
+        }
+        work.payment = current;
+        Ok(None)
     }
 
     async fn end_unbegun(&self, work: &Work) -> sqlx::Result<Option<Left>> {
@@ -201,55 +389,66 @@ impl Charger {
         }
         // It has an intent by now: the instance that recorded it goes on with it, and this one does
         // later.
-        Ok(Some(Left::Later { retry_after: None }))
+        Ok(Some(BY_ATTEMPTS))
     }
 
     async fn retrieve(&self, work: &mut Work) -> Option<Left> {
         let intent = work.payment.intent_id.clone()?;
         let read = self.stripe.retrieve(&intent).await;
-        take(work, read)
+        work.take(read)
     }
 
     async fn confirm(&self, work: &mut Work) -> sqlx::Result<Option<Left>> {
         let Some(intent) = work.payment.intent_id.clone() else { return Ok(Some(Left::Done)) };
-        // A confirmation went out before if this was ever committed before.
-        let again = work.payment.state != State::Due;
+        if !self.renew_keys(work).await? {
+            return self.not_ours(work).await;
+        }
         // Committed before the confirmation is sent: an instance that leases the payment after a
         // crash has to know that it may have been confirmed.
-        if !self.store.begin_confirm(work.payment.order_id, &intent).await? {
-            let Some(current) = self.store.payment(work.payment.order_id).await? else {
-                return Ok(Some(Left::Done));
-            };
-            if !current.state.is_open() {
-                return Ok(Some(Left::Done));
-            }
-            // The buyer asked to cancel meanwhile.
-            work.payment = current;
-            return Ok(None);
+        if !self.store.begin_confirm(&work.payment, &intent, self.lease).await? {
+            return self.not_ours(work).await;
         }
         work.payment.state = State::Processing;
-        let confirmed = self.stripe.confirm(&work.payment, &intent, again).await;
-        if let Err(error @ (ProviderError::Declined(_) | ProviderError::Refused(_))) = &confirmed
-            && let Advice::Act(refusal) = error.advice()
-        {
-            work.asked = true;
-            work.seen.clone_from(&refusal.intent);
-            let code = refusal.code.clone();
-            if work.seen.is_none() {
-                let read = self.stripe.retrieve(&intent).await;
-                if let Some(left) = take(work, read) {
-                    return Ok(Some(left));
-                }
+        let confirmed = self.stripe.confirm(&work.payment, &intent).await;
+        let refusal = match &confirmed {
+            Err(ProviderError::Declined(refusal) | ProviderError::NotChargeable(refusal)) => {
+                refusal
             }
-            let unpaid = work.seen.as_ref().is_some_and(|seen| {
-                use crate::domain::IntentStatus::{RequiresConfirmation, RequiresPaymentMethod};
-                matches!(seen.status, RequiresConfirmation | RequiresPaymentMethod)
-            });
-            // Refused although it is still to be confirmed: it would be refused again. Any other
-            // status is handled by the next step.
-            return if unpaid { self.record_decline(work, code).await } else { Ok(None) };
+            Ok(_)
+            | Err(
+                ProviderError::Moved(_)
+                | ProviderError::Misused { .. }
+                | ProviderError::Busy { .. }
+                | ProviderError::Limited { .. }
+                | ProviderError::NotSent(_)
+                | ProviderError::Unknown { .. },
+            ) => {
+                if confirmed.as_ref().is_err_and(ProviderError::is_replayed) {
+                    // What is stored under the key says nothing of the intent; a look does, and the
+                    // next confirmation goes out under another.
+                    work.answered();
+                    work.keys_are_used = true;
+                    work.seen = None;
+                    return Ok(None);
+                }
+                return Ok(work.take(confirmed));
+            }
+        };
+        let code = refusal.code.clone();
+        work.refused(refusal);
+        if work.seen.is_none() {
+            let read = self.stripe.retrieve(&intent).await;
+            if let Some(left) = work.take(read) {
+                return Ok(Some(left));
+            }
         }
-        Ok(take(work, confirmed))
+        let unpaid = work.seen.as_ref().is_some_and(|seen| {
+            use crate::domain::IntentStatus::{RequiresConfirmation, RequiresPaymentMethod};
+            matches!(seen.status, RequiresConfirmation | RequiresPaymentMethod)
+        });
+        // Refused although it is still to be confirmed: it would be refused again. Any other status
+        // is handled by the next step.
+        if unpaid { self.record_decline(work, code).await } else { Ok(None) }
     }
 
     async fn record_decline(&self, work: &mut Work, code: String) -> sqlx::Result<Option<Left>> {
@@ -258,17 +457,21 @@ impl Charger {
         Ok(None)
     }
 
-    async fn cancel(&self, work: &mut Work) -> Option<Left> {
-        let intent = work.payment.intent_id.clone()?;
-        work.cancelled = true;
-        let cancelled = self.stripe.cancel(&work.payment, &intent).await;
-        if let Err(ProviderError::Refused(refusal)) = &cancelled {
-            // It was captured or cancelled in between, or is being worked on.
-            work.asked = true;
-            work.seen.clone_from(&refusal.intent);
-            return None;
+    async fn cancel(&self, work: &mut Work) -> sqlx::Result<Option<Left>> {
+        let Some(intent) = work.payment.intent_id.clone() else { return Ok(Some(Left::Done)) };
+        if !self.renew_keys(work).await? || !self.store.begin_cancel(&work.payment, self.lease).await?
+        {
+            return self.not_ours(work).await;
         }
-        take(work, cancelled)
+        let cancelled = self.stripe.cancel(&work.payment, &intent).await;
+        if cancelled.as_ref().is_err_and(ProviderError::is_replayed) {
+            work.answered();
+            work.keys_are_used = true;
+            work.seen = None;
+            return Ok(None);
+        }
+        work.cancelled = true;
+        Ok(work.take(cancelled))
     }
 
     async fn await_buyer(&self, work: &Work) -> sqlx::Result<()> {
@@ -282,25 +485,7 @@ impl Charger {
     }
 }
 
-/// Takes what the provider says of the intent; an error puts the payment off.
-fn take(work: &mut Work, said: Result<Intent, ProviderError>) -> Option<Left> {
-    match said {
-        Ok(intent) => {
-            work.asked = true;
-            work.seen = Some(intent);
-            None
-        }
-        Err(error) => {
-            let (asked, retry_after) = match error.advice() {
-                Advice::Act(refusal) => {
-                    let order = work.payment.order_id;
-                    tracing::error!(%order, %refusal, "the provider refuses a step there is no way around");
-                    (true, None)
-                }
-                Advice::Later { asked, retry_after } => (asked, retry_after),
-            };
-            work.asked |= asked;
-            Some(Left::Later { retry_after })
-        }
-    }
+/// How long until a moment; none when it is over.
+fn left_until(at: OffsetDateTime) -> Option<Duration> {
+    Duration::try_from(at - flashsale_failpoint::now_utc()).ok().filter(|left| !left.is_zero())
 }

@@ -53,6 +53,12 @@ pub async fn measure(store: Store, drain: Drain) -> anyhow::Result<()> {
         |backlog, gauge| gauge.observe(backlog.open_age_s, &[]),
     );
     backlog.gauge(
+        "flashsale_payments_stuck",
+        "{payment}",
+        "Open payments whose requests were answered as wrong, or unreadably, several times in a row.",
+        |backlog, gauge| gauge.observe(backlog.stuck as f64, &[]),
+    );
+    backlog.gauge(
         "flashsale_payment_due_age",
         "s",
         "Since the longest due payment that is not taken up was due; 0 if there is none.",

@@ -8,5 +8,5 @@ mod refund;
 
 pub use charge::Charger;
 pub use pacer::Pacer;
-pub use reconcile::reconcile;
+pub use reconcile::{Reconciling, reconcile};
 pub use refund::Refunder;

@@ -6,7 +6,7 @@ use tracing::Instrument as _;
 use crate::{
     app::settlement::Settler,
     domain::{Backoff, State},
-    peers::stripe::{Advice, ProviderError, RefundReport, Stripe},
+    peers::stripe::{Advice, MadeRefund, ProviderError, RefundReport, Stripe, Trace, Wait},
     store::{DueRefund, Store},
 };
 
@@ -38,7 +38,7 @@ impl Refunder {
 
     async fn refund(self, refund: DueRefund) {
         let DueRefund { order_id: order, attempts, .. } = refund;
-        let (asked, retry_after) = match self.give_back(&refund).await {
+        let (asked, wait) = match self.give_back(&refund).await {
             Ok(RefundReport::Done(id)) => {
                 match self.store.refund_done(order, &id).await {
                     Ok(true) => {
@@ -52,20 +52,25 @@ impl Refunder {
                 }
                 return;
             }
-            Ok(RefundReport::Pending) => (true, None),
+            Ok(RefundReport::Pending) => (true, Wait::Backoff(None)),
             Ok(RefundReport::Failed) => {
                 tracing::error!(%order, "the provider could not give the money back; it is tried again");
-                (true, None)
+                (true, Wait::Backoff(None))
             }
             Err(error) => match error.advice() {
-                Advice::Act(refusal) => {
+                Advice::Act(refusal) | Advice::Look(refusal) => {
                     tracing::error!(%order, %refusal, "the provider refuses a refund; it is tried again");
-                    (true, None)
+                    (true, Wait::Backoff(None))
                 }
-                Advice::Later { asked, retry_after } => (asked, retry_after),
+                Advice::Later(later) => (later.trace != Trace::None, later.wait),
             },
         };
-        let wait = self.backoff.wait(attempts, rand::random(), retry_after);
+        let wait = match wait {
+            Wait::Backoff(retry_after) => {
+                self.backoff.wait(attempts, rand::random(), retry_after)
+            }
+            Wait::Moment(retry_after) => self.backoff.moment(rand::random(), retry_after),
+        };
         if let Err(error) = self.store.put_back_refund(order, wait, asked, attempts).await {
             tracing::warn!(%order, %error, "a refund is left to the end of its lease");
         }
@@ -75,15 +80,29 @@ impl Refunder {
         let again = refund.attempts > 1;
         if again {
             // An earlier attempt may have worked.
-            let reports = self.stripe.refunds(refund.order_id, &refund.intent_id).await?;
-            let stands = reports.into_iter().find(|report| match report {
-                RefundReport::Done(_) | RefundReport::Pending => true,
-                RefundReport::Failed => false,
-            });
-            if let Some(report) = stands {
-                return Ok(report);
+            let made = self.stripe.refunds(&refund.intent_id).await?;
+            // An operator may have given a part back by hand, and the rest is still to be.
+            let ours = |made: &&MadeRefund| {
+                made.order_id == Some(refund.order_id) && made.report != RefundReport::Failed
+            };
+            if let Some(made) = made.iter().find(ours) {
+                return Ok(made.report.clone());
             }
         }
-        self.stripe.refund(refund, again).await
+        match self.stripe.refund(refund, again).await {
+            // Everything has been given back, by hand: that is what was asked for.
+            Err(ProviderError::Moved(refusal)) => {
+                let made = self.stripe.refunds(&refund.intent_id).await?;
+                adopted(&made).ok_or(ProviderError::Moved(refusal))
+            }
+            made => made,
+        }
     }
+}
+
+/// What stands in place of a refund that the provider does not make because nothing is left to be
+/// given back: the newest of those that gave it back.
+fn adopted(made: &[MadeRefund]) -> Option<RefundReport> {
+    let stands = |made: &&MadeRefund| made.report != RefundReport::Failed;
+    made.iter().find(stands).map(|made| made.report.clone())
 }

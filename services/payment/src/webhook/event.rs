@@ -1,12 +1,11 @@
-//! The few fields of an event that are read. The library's own types fit exactly one version of the
-//! API, but an endpoint gets events in the version it was created with.
+//! The few fields of an event that are read, of its object the same as of an answer.
 
 use std::collections::HashMap;
 
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::domain::Intent;
+use crate::{domain::Intent, peers::stripe::object::IntentObject};
 
 /// docs.stripe.com/api/events/object.
 #[derive(Debug, Deserialize)]
@@ -24,41 +23,67 @@ struct Data {
 
 /// A PaymentIntent, or a Charge, which has its intent's metadata; or anything else.
 #[derive(Debug, Deserialize)]
-struct Object {
-    #[serde(default)]
-    id: String,
-    #[serde(default)]
-    object: String,
-    #[serde(default)]
-    status: Option<String>,
-    #[serde(default)]
-    amount_received: i64,
-    #[serde(default)]
-    metadata: Option<HashMap<String, String>>,
+#[serde(tag = "object")]
+enum Object {
+    #[serde(rename = "payment_intent")]
+    Intent(IntentObject),
+    #[serde(untagged)]
+    Other {
+        #[serde(default)]
+        metadata: Option<HashMap<String, String>>,
+    },
 }
 
 impl Event {
-    /// The order in the object's metadata.
+    /// The order in the metadata of an object that is no intent.
     pub(super) fn order(&self) -> Option<Uuid> {
-        self.data.object.metadata.as_ref()?.get("order_id")?.parse().ok()
+        match &self.data.object {
+            Object::Intent(intent) => intent.intent().order_id,
+            Object::Other { metadata } => metadata.as_ref()?.get("order_id")?.parse().ok(),
+        }
     }
 
     /// The intent and its order, if the event is about one of ours.
     pub(super) fn intent(&self) -> Option<(Uuid, Intent)> {
-        let object = &self.data.object;
-        if object.object != "payment_intent" {
-            return None;
+        match &self.data.object {
+            Object::Intent(intent) => {
+                let intent = intent.intent();
+                Some((intent.order_id?, intent))
+            }
+            Object::Other { .. } => None,
         }
-        let order = self.order()?;
-        let status = object.status.as_deref()?.into();
-        let intent = Intent {
-            id: object.id.clone(),
-            status,
-            received: object.amount_received,
-            // The worker reads the reason from the intent itself.
-            decline: None,
-            order_id: Some(order),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_an_intent_is_read_as_one() {
+        let order = Uuid::new_v4();
+        let event = |object: &str| {
+            serde_json::from_value::<Event>(json!({
+                "id": "evt_1",
+                "type": "any",
+                "data": { "object": {
+                    "object": object,
+                    "id": "x_1",
+                    "status": "succeeded",
+                    "metadata": { "order_id": order.to_string() },
+                } },
+            }))
+            .unwrap()
         };
-        Some((order, intent))
+        let intent = event("payment_intent");
+        assert_eq!(intent.order(), Some(order));
+        let (of, seen) = intent.intent().unwrap();
+        assert_eq!((of, seen.received), (order, None));
+        let charge = event("charge");
+        assert_eq!((charge.order(), charge.intent()), (Some(order), None));
     }
 }

@@ -23,7 +23,7 @@ pub use signature::{Forged, verify};
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
-use crate::{app::settlement::Settler, store::Store};
+use crate::{app::settlement::Settler, domain::Outcome, store::Store};
 
 /// Where Stripe is told to send events.
 pub const PATH: &str = "/stripe/webhook";
@@ -85,7 +85,12 @@ impl Webhook {
             "payment_intent.succeeded" | "payment_intent.canceled" => {
                 if let Some((order, intent)) = event.intent() {
                     let span = self.span(event, order).await?;
-                    self.settler.settle(order, &intent).instrument(span).await?;
+                    if Outcome::of(&intent).is_some() {
+                        self.settler.settle(order, &intent).instrument(span).await?;
+                    } else {
+                        // It does not say what was captured: the intent itself does.
+                        self.store.make_due(order, &intent.id, MOMENT).instrument(span).await?;
+                    }
                 }
             }
             "payment_intent.payment_failed"

@@ -671,7 +671,7 @@ async fn record_alone_shows_missing_money() {
         (
             Sql("UPDATE payments SET captured_minor = 0 WHERE order_id = '<o1>'"),
             I3,
-            "order <o1>: its payment is SUCCEEDED with 0 captured",
+            "order <o1>: its payment is SUCCEEDED with 0 of 3000 captured",
         ),
         (
             Sql("DELETE FROM payments WHERE order_id = '<o2>'"),

@@ -47,6 +47,8 @@ const REFUND_FAILS: &str = r#"{"endpoint":"POST /v1/refunds","kind":"reset_befor
 /// Has the provider drop one payment, which is then put back.
 const CHARGE_FAILS: &str =
     r#"{"endpoint":"POST /v1/payment_intents","kind":"reset_before","count":1}"#;
+/// Has the provider keep an error under the key of one payment, which then needs another key.
+const KEY_IS_SPENT: &str = r#"{"endpoint":"POST /v1/payment_intents","kind":"error_500","count":1}"#;
 const CARD: &str = "pm_card_visa";
 /// The provider refuses to create an intent with it.
 const NO_CARD: &str = "pm_of_no_card";
@@ -138,6 +140,23 @@ impl Tour<'_> {
                 payment.restart(armed).await?;
                 self.create(platform).await.ok();
             }
+            "sql/next_generation" => {
+                payment.restart(armed).await?;
+                strike(platform, KEY_IS_SPENT).await?;
+                self.create(platform).await.ok();
+            }
+            // The provider may have heard of it, hours ago.
+            "sql/give_up" => {
+                payment.kill().await;
+                self.record_overdue(platform, "now()", "now() - interval '6 hours'").await?;
+                payment.restart(armed).await?;
+            }
+            // It has not, and nobody was to look at it before tomorrow.
+            "sql/end_waited_out" => {
+                payment.kill().await;
+                self.record_overdue(platform, "now() + interval '1 day'", "NULL").await?;
+                payment.restart(armed).await?;
+            }
             "sql/open_budget" => {
                 payment.kill().await;
                 sqlx::query("DELETE FROM provider_budgets").execute(&platform.pool).await?;
@@ -165,7 +184,12 @@ impl Tour<'_> {
                 .await?;
                 self.ended(platform, PaymentState::Refunded).await
             }
-            "sql/put_back" => self.pay(platform, PaymentState::Succeeded).await,
+            "sql/put_back" | "sql/next_generation" => {
+                self.pay(platform, PaymentState::Succeeded).await
+            }
+            "sql/give_up" | "sql/end_waited_out" => {
+                self.ended(platform, PaymentState::Cancelled).await
+            }
             "sql/end_unbegun" => self.pay(platform, PaymentState::Failed).await,
             "sql/set_force" => {
                 until_some(ENDED_WITHIN, "the breaker is set", async || {
@@ -184,6 +208,19 @@ impl Tour<'_> {
         })
         .await?;
         self.ended(platform, end).await
+    }
+
+    /// Records the payment as one that has waited for the provider too long.
+    async fn record_overdue(&self, platform: &Platform, due: &str, asked: &str) -> anyhow::Result<()> {
+        let insert = format!(
+            "INSERT INTO payments (order_id, sale_id, state, currency, amount_minor, payment_method,
+                created_at, due_at, first_attempt_at)
+             SELECT order_id, sale_id, 'DUE', currency, total_minor, payment_method,
+                now() - interval '7 hours', {due}, {asked}
+             FROM orders WHERE order_id = $1"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(insert)).bind(self.paid).execute(&platform.pool).await?;
+        Ok(())
     }
 
     async fn create(&self, platform: &Platform) -> anyhow::Result<()> {

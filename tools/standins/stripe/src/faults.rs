@@ -39,7 +39,29 @@ pub enum Kind {
     /// 500 is indeterminate.
     #[serde(rename = "error_500_after")]
     Error500After,
-    /// Adds latency.
+    /// 409 `idempotency_key_in_use`, as if another request with the key were under way; nothing
+    /// happened.
+    #[serde(rename = "conflict_409")]
+    Conflict409,
+    /// 429 `lock_timeout`, as if another request held the object; nothing happened.
+    #[serde(rename = "lock_timeout_429")]
+    LockTimeout429,
+    /// 429 `rate_limit`; nothing happened.
+    #[serde(rename = "rate_limit_429")]
+    RateLimit429,
+    /// 401, as for a key that was revoked; nothing happened.
+    #[serde(rename = "unauthorized_401")]
+    Unauthorized401,
+    /// 400 `parameter_unknown`, as for a parameter that the account's version does not know;
+    /// nothing happened.
+    #[serde(rename = "parameter_unknown_400")]
+    ParameterUnknown400,
+    /// A 200 whose body lacks what it is about; it happened.
+    #[serde(rename = "unreadable_200")]
+    Unreadable200,
+    /// A capture takes one unit less than the intent is over.
+    WrongAmount,
+    /// Adds latency, once the key is taken.
     LatencyMs,
 }
 

@@ -90,6 +90,8 @@ pub struct PaymentIntent {
     pub next_action: Option<NextAction>,
     pub last_error: Option<PaymentError>,
     pub latest_charge: Option<String>,
+    /// What was captured, in the smallest currency unit.
+    pub received: i64,
     pub cancellation_reason: Option<String>,
     /// Seconds since the epoch.
     pub created_s: i64,
@@ -184,6 +186,8 @@ pub struct Confirmation {
     /// The id for the charge, if one is made.
     pub charge_id: String,
     pub now_s: i64,
+    /// How much less than its amount is captured.
+    pub short_by: i64,
 }
 
 impl PaymentIntent {
@@ -210,7 +214,7 @@ impl PaymentIntent {
         intent.last_error = None;
         intent.method = Some(method.clone());
         match outcome {
-            Outcome::Succeeds => Ok(intent.capture(how.charge_id, method, how.now_s, true)),
+            Outcome::Succeeds => Ok(intent.capture(how.charge_id, method, how.now_s, true, how.short_by)),
             Outcome::Declines(decline) => {
                 Ok(intent.decline(decline, how.charge_id, method, how.now_s, true))
             }
@@ -294,7 +298,7 @@ impl PaymentIntent {
             }
             Outcome::RequiresAction { declines_after: None }
             | Outcome::Succeeds
-            | Outcome::StaysProcessing => Ok(intent.capture(charge_id, method, now_s, false)),
+            | Outcome::StaysProcessing => Ok(intent.capture(charge_id, method, now_s, false, 0)),
         }
     }
 
@@ -353,9 +357,12 @@ impl PaymentIntent {
         method: Method,
         now_s: i64,
         confirmed_now: bool,
+        short_by: i64,
     ) -> Step {
         self.status = Status::Succeeded;
-        let charge = self.charge(charge_id, ChargeStatus::Succeeded, method, now_s);
+        let mut charge = self.charge(charge_id, ChargeStatus::Succeeded, method, now_s);
+        charge.amount -= short_by;
+        self.received = charge.amount;
         let mut facts = vec![Fact::Captured];
         if confirmed_now {
             facts.insert(0, Fact::Confirmed);
@@ -398,19 +405,6 @@ impl PaymentIntent {
         self.method = None;
         self.next_action = None;
         self.last_error = Some(error);
-    }
-
-    /// The received amount: all of it or 0.
-    #[must_use]
-    pub fn amount_received(&self) -> i64 {
-        match self.status {
-            Status::Succeeded => self.amount,
-            Status::RequiresPaymentMethod
-            | Status::RequiresConfirmation
-            | Status::RequiresAction
-            | Status::Processing
-            | Status::Canceled => 0,
-        }
     }
 }
 
@@ -472,6 +466,7 @@ mod tests {
             next_action: None,
             last_error: None,
             latest_charge: None,
+            received: 0,
             cancellation_reason: None,
             created_s: 1,
             canceled_at_s: None,
@@ -487,6 +482,7 @@ mod tests {
             method: Some(method(name)),
             charge_id: "ch_1".into(),
             now_s: 2,
+            short_by: 0,
             ..Confirmation::default()
         }
     }
@@ -524,7 +520,7 @@ mod tests {
             let step = intent(Status::RequiresPaymentMethod).confirm(with(name)).unwrap();
             assert_eq!(step.intent.status, status, "{name}");
             assert_eq!(step.facts.contains(&Fact::Captured), captured, "{name}");
-            assert_eq!(step.intent.amount_received() > 0, captured, "{name}");
+            assert_eq!(step.intent.received > 0, captured, "{name}");
         }
     }
 

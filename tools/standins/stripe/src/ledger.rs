@@ -84,7 +84,7 @@ impl<T: Shelved> Shelf<T> {
     }
 
     /// Every object, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
         self.items.iter()
     }
 

@@ -41,7 +41,7 @@ pub fn payment_intent(intent: &PaymentIntent, base_url: &str) -> Value {
         "amount": intent.amount,
         "amount_capturable": 0,
         "amount_details": { "tip": {} },
-        "amount_received": intent.amount_received(),
+        "amount_received": intent.received,
         "application": null,
         "application_fee_amount": null,
         "automatic_payment_methods": automatic,

@@ -76,6 +76,76 @@ async fn faults_are_aimed_and_counted() {
     assert_eq!(bench.get("/v1/payment_intents").await.status, 200);
 }
 
+/// Refusals that leave nothing behind: the same key then works.
+#[tokio::test]
+async fn refusals_leave_nothing_behind() {
+    let bench = bench(|_| {}).await;
+    let rows = [
+        ("conflict_409", 409, "idempotency_key_in_use", None),
+        ("lock_timeout_429", 429, "lock_timeout", None),
+        ("rate_limit_429", 429, "rate_limit", Some("endpoint-rate")),
+        ("unauthorized_401", 401, "", None),
+        ("parameter_unknown_400", 400, "parameter_unknown", None),
+    ];
+    for (kind, status, code, reason) in rows {
+        let id = bench.intent().await;
+        let path = format!("/v1/payment_intents/{id}/confirm");
+        let body = "payment_method=pm_card_visa";
+        bench.fault(&format!(r#"{{"endpoint":"*/confirm","kind":"{kind}","count":1}}"#)).await;
+        let answer = bench.post_with_key(&path, kind, body).await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{kind}");
+        assert_eq!(answer.header("stripe-rate-limited-reason"), reason, "{kind}");
+        assert_eq!(bench.status(&id).await, "requires_payment_method", "{kind}");
+        let retry = bench.post_with_key(&path, kind, body).await;
+        assert_eq!((retry.status, retry.header("idempotent-replayed")), (200, None), "{kind}");
+    }
+    assert_eq!(bench.logged("payment_intent.captured").len(), rows.len());
+}
+
+#[tokio::test]
+async fn unreadable_answer_is_saved_whole() {
+    let bench = bench(|_| {}).await;
+    let id = bench.intent().await;
+    let path = format!("/v1/payment_intents/{id}/confirm");
+    let body = "payment_method=pm_card_visa";
+    bench.fault(r#"{"endpoint":"*/confirm","kind":"unreadable_200","count":1}"#).await;
+    let answer = bench.post_with_key(&path, "key", body).await;
+    assert_eq!((answer.status, answer.json().get("id")), (200, None));
+    assert_eq!(bench.status(&id).await, "succeeded");
+    let retry = bench.post_with_key(&path, "key", body).await;
+    assert_eq!((retry.id(), retry.header("idempotent-replayed")), (id, Some("true")));
+}
+
+#[tokio::test]
+async fn wrong_amount_is_in_all_books() {
+    let bench = bench(|_| {}).await;
+    let id = bench.intent().await;
+    bench.fault(r#"{"endpoint":"*/confirm","kind":"wrong_amount","count":1}"#).await;
+    let answer = bench.confirm(&id, "pm_card_visa").await.json();
+    assert_eq!((answer["amount"].as_i64(), answer["amount_received"].as_i64()), (Some(500), Some(499)));
+    assert_eq!(bench.logged("payment_intent.captured")[0]["amount"], 499);
+    assert_eq!(bench.state().await["money"]["captured_minor"]["usd"], 499);
+    let refund = bench.post("/v1/refunds", &format!("payment_intent={id}")).await.json();
+    assert_eq!(refund["amount"], 499);
+}
+
+/// docs.stripe.com/api/idempotent_requests: keys are pruned after 24 hours.
+#[tokio::test]
+async fn clock_ahead_forgets_keys() {
+    let bench = bench(|_| {}).await;
+    let body = "amount=500&currency=usd&allowed_payment_method_types[]=card";
+    let first = bench.post_with_key("/v1/payment_intents", "key", body).await;
+    let again = bench.post_with_key("/v1/payment_intents", "key", body).await;
+    assert_eq!(first.id(), again.id());
+    let day = r#"{"advance_ms":90000000}"#;
+    assert_eq!(bench.control("POST", "/clock", day).await.json()["ahead_ms"], 90_000_000);
+    let later = bench.post_with_key("/v1/payment_intents", "key", body).await;
+    assert_ne!(first.id(), later.id());
+    for bad in [r#"{"advance_ms":-1}"#, r#"{"advance_ms":99999999999999}"#, "{}"] {
+        assert_eq!(bench.control("POST", "/clock", bad).await.status, 400, "{bad}");
+    }
+}
+
 #[tokio::test]
 async fn added_latency_delays_the_answer() {
     let bench = bench(|_| {}).await;

@@ -474,3 +474,19 @@ async fn oversized_body_is_refused() {
     let body = format!("amount=500&currency=usd&description={}", "x".repeat(70_000));
     assert_eq!(bench.post("/v1/payment_intents", &body).await.status, 413);
 }
+
+#[tokio::test]
+async fn search_lags_and_finds_by_metadata() {
+    let bench = bench(|_| {}).await;
+    let id = bench.intent().await;
+    let path = "/v1/payment_intents/search?query=metadata%5B%27order_id%27%5D%3A%27o-1%27";
+    let found = |answer: common::Answer| answer.json()["data"].as_array().unwrap().clone();
+    assert!(found(bench.get(path).await).is_empty());
+    assert_eq!(bench.control("POST", "/clock", r#"{"advance_ms":61000}"#).await.status, 200);
+    let intents = found(bench.get(path).await);
+    assert_eq!((intents.len(), intents[0]["id"].as_str()), (1, Some(id.as_str())));
+    let other = "/v1/payment_intents/search?query=metadata%5B%27order_id%27%5D%3A%27o-2%27";
+    assert!(found(bench.get(other).await).is_empty());
+    let answer = bench.get("/v1/payment_intents/search?query=amount%3E5").await;
+    assert_eq!((answer.status, answer.code().as_str()), (400, "parameter_invalid_string"));
+}

@@ -1,97 +1,203 @@
-//! Classifies an answer by its status, its headers and its body, which may be another server's (a
-//! proxy's HTML, for example).
+//! What Stripe's answers mean: one table of the errors, and the objects of a success.
+//!
+//! A body may be another server's (a proxy's HTML, for example). A success that cannot be read is
+//! an error like a lost answer: it happened, and we do not know what. Sources: docs.stripe.com/api/errors,
+//! /error-codes, /error-low-level and /rate-limits.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
-use stripe_shared::{ApiErrors, ApiErrorsType, PaymentIntent};
+use serde::de::DeserializeOwned;
 
-use super::error::{ProviderError, Refusal};
-use crate::domain::Intent;
+use super::{
+    call::{Endpoint, Object},
+    error::{ProviderError, Refusal},
+    object::{ErrorBody, ErrorObject, IntentObject, List, RefundObject},
+};
 
 /// The longest `Retry-After` that is followed.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
 
-/// The body of a success, or what went wrong.
+/// A success.
+#[derive(Debug)]
+pub enum Answer {
+    /// An intent.
+    Intent(Box<IntentObject>),
+    /// A page of intents, of a list or of a search.
+    Intents(List<IntentObject>),
+    /// A refund.
+    Refund(RefundObject),
+    /// A page of refunds.
+    Refunds(List<RefundObject>),
+}
+
+/// The answer, or what went wrong.
 pub(super) fn judge(
+    endpoint: Endpoint,
     status: StatusCode,
     headers: &HeaderMap,
-    body: Bytes,
-) -> Result<Bytes, ProviderError> {
+    body: &Bytes,
+) -> Result<Answer, ProviderError> {
+    let head = Head::read(headers);
     if status.is_success() {
-        return Ok(body);
+        return success(endpoint, body).map_err(|what| ProviderError::Unknown {
+            what: format!("status {} that cannot be read: {what}", status.as_u16()),
+            unreadable: true,
+            retry_after: None,
+            replayed: head.replayed,
+            request_id: head.request_id,
+        });
     }
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let request_id = text("request-id").unwrap_or_default().to_owned();
-    let replayed = text("idempotent-replayed") == Some("true");
-    let retry_after = text(header::RETRY_AFTER.as_str())
-        .and_then(|seconds| seconds.trim().parse().ok())
-        .map(|seconds| Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER));
-    // The library's own reader; serde's for these types would cost minutes of every build.
-    let error = std::str::from_utf8(&body)
-        .ok()
-        .and_then(|body| miniserde::json::from_str::<stripe_shared::Error>(body).ok())
-        .map(|error| error.error);
-    let unknown = |what: String| ProviderError::Unknown {
-        what,
-        retry_after,
-        replayed,
-        request_id: request_id.clone(),
-    };
-    Err(match status.as_u16() {
-        429 => ProviderError::RateLimited { retry_after, request_id },
-        409 => ProviderError::InFlight { request_id },
-        401 | 403 => ProviderError::Misused {
-            what: "the secret key is not accepted",
-            status: status.as_u16(),
-            request_id,
-        },
-        code @ (400 | 402 | 404) => match error {
-            None => unknown(format!("status {code} without Stripe's own error")),
-            Some(error) if error.type_ == ApiErrorsType::IdempotencyError => {
-                ProviderError::Misused {
-                    what: "a key came again with other parameters",
-                    status: code,
-                    request_id,
-                }
+    let error = serde_json::from_slice::<ErrorBody>(body).ok().map(|body| body.error);
+    Err(failure(endpoint, status.as_u16(), error, head))
+}
+
+fn success(endpoint: Endpoint, body: &Bytes) -> Result<Answer, String> {
+    Ok(match endpoint.object() {
+        Object::Intent => {
+            let intent: Box<IntentObject> = read(body)?;
+            // Of an intent that is asked for nothing may be missing: asking again would say no
+            // more. Of any other answer it may, and then the intent is looked at.
+            let seen = intent.intent();
+            let silent = seen.status == crate::domain::IntentStatus::Succeeded
+                && seen.received.is_none()
+                && endpoint == Endpoint::RetrieveIntent;
+            if silent {
+                return Err("neither amount_received nor the charge says what was captured".into());
             }
-            Some(error) => {
-                let refusal = Box::new(refusal(&error, request_id));
-                if code == 402 {
-                    ProviderError::Declined(refusal)
-                } else {
-                    ProviderError::Refused(refusal)
-                }
-            }
-        },
-        // `Stripe-Should-Retry` is not needed: in any case the intent is retrieved before anything
-        // is repeated.
-        code => unknown(format!("status {code}")),
+            Answer::Intent(intent)
+        }
+        Object::Intents => Answer::Intents(read(body)?),
+        Object::Refund => Answer::Refund(read(body)?),
+        Object::Refunds => Answer::Refunds(read(body)?),
     })
 }
 
-fn refusal(error: &ApiErrors, request_id: String) -> Refusal {
-    Refusal {
-        code: reason(error).unwrap_or_else(|| error.type_.as_str().to_owned()),
-        intent: error.payment_intent.as_ref().map(intent),
+/// Reads an object; the error says what is missing and quotes nothing.
+fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => error.to_string(),
+        serde_json::error::Category::Io
+        | serde_json::error::Category::Syntax
+        | serde_json::error::Category::Eof => "it is not JSON".to_owned(),
+    })
+}
+
+/// What the headers say.
+#[derive(Debug)]
+struct Head {
+    request_id: String,
+    /// The answer is the one that was stored under the key.
+    replayed: bool,
+    retry_after: Option<Duration>,
+    /// The limit that a 429 is about. A 429 without it is about a lock.
+    limit: Option<String>,
+}
+
+impl Head {
+    fn read(headers: &HeaderMap) -> Self {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        Self {
+            request_id: text("request-id").unwrap_or_default().to_owned(),
+            replayed: text("idempotent-replayed") == Some("true"),
+            retry_after: text(header::RETRY_AFTER.as_str())
+                .and_then(|seconds| seconds.trim().parse().ok())
+                .map(|seconds| Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER)),
+            limit: text("stripe-rate-limited-reason").map(str::to_owned),
+        }
+    }
+}
+
+/// The one table of errors.
+fn failure(
+    endpoint: Endpoint,
+    status: u16,
+    error: Option<ErrorObject>,
+    head: Head,
+) -> ProviderError {
+    let Head { request_id, replayed, retry_after, limit } = head;
+    match (status, error) {
+        (429, _) => match limit {
+            Some(limit) => ProviderError::Limited { limit, retry_after, request_id },
+            // `lock_timeout`: another request holds the object.
+            None => ProviderError::Busy { request_id },
+        },
+        // A request with the same key, or on the same object, is under way.
+        (409, _) => ProviderError::Busy { request_id },
+        (401 | 403, _) => ProviderError::Misused {
+            what: "the secret key is not accepted".to_owned(),
+            status,
+            ours: true,
+            request_id,
+        },
+        (402, Some(error)) => ProviderError::Declined(refusal(&error, replayed, request_id)),
+        (400 | 404, Some(error)) => {
+            let refusal = refusal(&error, replayed, request_id);
+            match blame(endpoint, status, &error) {
+                Blame::Method => ProviderError::Declined(refusal),
+                Blame::Amount => ProviderError::NotChargeable(refusal),
+                Blame::State => ProviderError::Moved(refusal),
+                Blame::Request => ProviderError::Misused {
+                    what: match &error.param {
+                        Some(param) => format!("{} at {param}", error.name()),
+                        None => error.name(),
+                    },
+                    status,
+                    // What a buyer chose goes along with these: a hostile one must not be able to
+                    // open the breaker for all.
+                    ours: !endpoint.carries_buyers_choice(),
+                    request_id: refusal.request_id,
+                },
+            }
+        }
+        // `Stripe-Should-Retry` is not needed: in any case the intent is retrieved before anything
+        // is repeated.
+        (status, _) => ProviderError::Unknown {
+            what: format!("status {status}"),
+            unreadable: matches!(status, 400 | 402 | 404),
+            retry_after,
+            replayed,
+            request_id,
+        },
+    }
+}
+
+/// What a refused request is refused for.
+enum Blame {
+    /// The means of payment.
+    Method,
+    /// The amount or the currency of an intent.
+    Amount,
+    /// The state of the object: another request, or the buyer, came first.
+    State,
+    /// Anything else: the request is wrong, and sending it again will not help.
+    Request,
+}
+
+fn blame(endpoint: Endpoint, status: u16, error: &ErrorObject) -> Blame {
+    let (code, param) = (error.code.as_deref().unwrap_or_default(), error.param.as_deref());
+    if code == "payment_intent_unexpected_state" || code == "charge_already_refunded" {
+        return Blame::State;
+    }
+    if status == 404 || error.kind == "idempotency_error" || !endpoint.carries_buyers_choice() {
+        return Blame::Request;
+    }
+    match param {
+        Some("payment_method" | "confirmation_token") => Blame::Method,
+        Some("currency") => Blame::Amount,
+        _ if code.starts_with("amount_") => Blame::Amount,
+        Some(_) | None => Blame::Request,
+    }
+}
+
+fn refusal(error: &ErrorObject, replayed: bool, request_id: String) -> Box<Refusal> {
+    Box::new(Refusal {
+        code: error.name(),
+        intent: error.payment_intent.as_ref().map(|intent| intent.intent()),
+        replayed,
         request_id,
-    }
-}
-
-fn reason(error: &ApiErrors) -> Option<String> {
-    error.decline_code.clone().or_else(|| error.code.as_ref().map(|code| code.as_str().to_owned()))
-}
-
-/// Stripe's intent in our words.
-pub(super) fn intent(intent: &PaymentIntent) -> Intent {
-    Intent {
-        id: intent.id.as_str().to_owned(),
-        status: intent.status.as_str().into(),
-        received: intent.amount_received,
-        decline: intent.last_payment_error.as_deref().and_then(reason),
-        order_id: intent.metadata.get("order_id").and_then(|order| order.parse().ok()),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -100,19 +206,24 @@ mod tests {
 
     use super::*;
 
-    fn judged(status: u16, headers: &[(&'static str, &'static str)], body: &str) -> ProviderError {
+    fn judged(
+        endpoint: Endpoint,
+        status: u16,
+        headers: &[(&'static str, &'static str)],
+        body: &str,
+    ) -> ProviderError {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
-        judge(StatusCode::from_u16(status).unwrap(), &map, Bytes::from(body.to_owned()))
-            .unwrap_err()
+        let body = Bytes::from(body.to_owned());
+        judge(endpoint, StatusCode::from_u16(status).unwrap(), &map, &body).unwrap_err()
     }
 
     #[test]
     fn a_proxys_answer_leaves_the_outcome_unknown() {
         for (status, body) in [(502, "<html>Bad Gateway</html>"), (400, "<html>"), (503, "")] {
-            let error = judged(status, &[("retry-after", "7")], body);
+            let error = judged(Endpoint::ConfirmIntent, status, &[("retry-after", "7")], body);
             let ProviderError::Unknown { what, retry_after, .. } = &error else {
                 panic!("{error:?}")
             };
@@ -123,50 +234,109 @@ mod tests {
     }
 
     #[test]
+    fn a_success_that_cannot_be_read_says_what_is_missing() {
+        for (endpoint, body, missing) in [
+            (Endpoint::CreateIntent, r#"{"status":"succeeded"}"#, "missing field `id`"),
+            (Endpoint::ConfirmIntent, "<html>", "not JSON"),
+            (Endpoint::ConfirmIntent, r#"{"id":"pi_1"}"#, "missing field `status`"),
+            (Endpoint::RetrieveIntent, r#"{"id":"pi_1","status":"succeeded"}"#, "amount_received"),
+            (Endpoint::ListIntents, r#"{"object":"list"}"#, "missing field `data`"),
+            (Endpoint::CreateRefund, r#"{"status":"succeeded"}"#, "missing field `id`"),
+        ] {
+            let error = judged(endpoint, 200, &[], body);
+            let ProviderError::Unknown { what, unreadable: true, .. } = &error else {
+                panic!("{error:?}")
+            };
+            assert!(what.contains(missing), "{what}");
+            assert!(error.counts_against_provider());
+        }
+    }
+
+    #[test]
+    fn an_answer_that_leaves_out_the_amount_is_looked_into() {
+        let body = Bytes::from_static(br#"{"id":"pi_1","status":"succeeded"}"#);
+        let answer =
+            judge(Endpoint::ConfirmIntent, StatusCode::OK, &HeaderMap::new(), &body).unwrap();
+        let Answer::Intent(intent) = answer else { panic!("{answer:?}") };
+        assert_eq!(intent.intent().received, None);
+    }
+
+    #[test]
     fn a_refused_card_is_no_failure() {
         let body =
             r#"{"error":{"type":"card_error","code":"card_declined","decline_code":"lost_card"}}"#;
-        let error = judged(402, &[("request-id", "req_1")], body);
+        let error = judged(Endpoint::ConfirmIntent, 402, &[("request-id", "req_1")], body);
         let ProviderError::Declined(refusal) = &error else { panic!("{error:?}") };
         assert_eq!((refusal.code.as_str(), refusal.request_id.as_str()), ("lost_card", "req_1"));
         assert!(!error.counts_against_provider());
     }
 
+    /// Every row of the table, and whether the breaker counts it as a failure.
     #[test]
-    fn each_status_is_classified() {
-        let invalid = r#"{"error":{"type":"invalid_request_error","code":"resource_missing"}}"#;
+    fn each_answer_has_its_class() {
+        use Endpoint::{CancelIntent, ConfirmIntent, CreateIntent, CreateRefund, RetrieveIntent};
+        let error = |fields: &str| {
+            format!(r#"{{"error":{{"type":"invalid_request_error",{fields}}}}}"#)
+        };
+        let method = error(r#""code":"resource_missing","param":"payment_method""#);
+        let token = error(r#""code":"resource_missing","param":"confirmation_token""#);
+        let small = error(r#""code":"amount_too_small","param":"amount""#);
+        let currency = error(r#""param":"currency""#);
+        let unknown = error(r#""code":"parameter_unknown","param":"metadata2""#);
+        let missing = error(r#""code":"resource_missing","param":"intent""#);
+        let state = error(r#""code":"payment_intent_unexpected_state""#);
+        let refunded = error(r#""code":"charge_already_refunded""#);
+        let limited = error(r#""code":"rate_limit""#);
+        let lock = error(r#""code":"lock_timeout""#);
         let key = r#"{"error":{"type":"idempotency_error"}}"#;
         let api = r#"{"error":{"type":"api_error"}}"#;
-        for (status, body, kind, counts) in [
-            (400, invalid, "refused", false),
-            (404, invalid, "refused", false),
-            (400, key, "misused", false),
-            (401, invalid, "misused", false),
-            (403, invalid, "misused", false),
-            (409, key, "in_flight", false),
-            (429, invalid, "rate_limited", false),
-            (424, api, "unknown", true),
-            (500, api, "unknown", true),
-            (302, "", "unknown", true),
+        let card = r#"{"error":{"type":"card_error","code":"card_declined"}}"#;
+        let reason = [("stripe-rate-limited-reason", "endpoint-rate")];
+        for (endpoint, status, headers, body, kind, counts) in [
+            (ConfirmIntent, 402, &[][..], card, "declined", false),
+            (CreateIntent, 400, &[], method.as_str(), "declined", false),
+            (ConfirmIntent, 400, &[], &token, "declined", false),
+            (CreateIntent, 400, &[], &small, "not_chargeable", false),
+            (CreateIntent, 400, &[], &currency, "not_chargeable", false),
+            // A refund's amount is no failed payment.
+            (CreateRefund, 400, &[], &small, "misused", true),
+            (ConfirmIntent, 400, &[], &state, "moved", false),
+            (CancelIntent, 400, &[], &state, "moved", false),
+            (CreateRefund, 400, &[], &refunded, "moved", false),
+            (CreateIntent, 401, &[], &unknown, "misused", true),
+            (ConfirmIntent, 403, &[], &unknown, "misused", true),
+            (CreateIntent, 400, &[], &unknown, "misused", false),
+            (ConfirmIntent, 400, &[], &unknown, "misused", false),
+            (CreateIntent, 400, &[], key, "misused", false),
+            (CancelIntent, 400, &[], &unknown, "misused", true),
+            (RetrieveIntent, 404, &[], &missing, "misused", true),
+            (ConfirmIntent, 429, &reason, &limited, "limited", false),
+            (ConfirmIntent, 429, &[], &lock, "busy", false),
+            (ConfirmIntent, 409, &[], key, "busy", false),
+            (ConfirmIntent, 424, &[], api, "unknown", true),
+            (ConfirmIntent, 500, &[], api, "unknown", true),
+            (ConfirmIntent, 302, &[], "", "unknown", true),
         ] {
-            let error = judged(status, &[], body);
-            assert_eq!((error.kind(), error.counts_against_provider()), (kind, counts), "{status}");
+            let error = judged(endpoint, status, headers, body);
+            let judged = (error.kind(), error.counts_against_provider());
+            assert_eq!(judged, (kind, counts), "{endpoint:?} {status} {body}");
         }
     }
 
     #[test]
     fn a_stored_answer_is_recognised() {
         let api = r#"{"error":{"type":"api_error"}}"#;
-        let error = judged(500, &[("idempotent-replayed", "true")], api);
+        let error = judged(Endpoint::CreateIntent, 500, &[("idempotent-replayed", "true")], api);
         assert!(matches!(error, ProviderError::Unknown { replayed: true, .. }));
     }
 
     #[test]
     fn retry_after_is_bounded() {
-        let error = judged(429, &[("retry-after", "86400")], "");
+        let headers = [("retry-after", "86400"), ("stripe-rate-limited-reason", "global-rate")];
+        let error = judged(Endpoint::CreateIntent, 429, &headers, "");
         assert!(matches!(
             error,
-            ProviderError::RateLimited { retry_after: Some(LONGEST_RETRY_AFTER), .. }
+            ProviderError::Limited { retry_after: Some(LONGEST_RETRY_AFTER), .. }
         ));
     }
 }

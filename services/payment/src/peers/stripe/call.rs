@@ -1,6 +1,6 @@
 //! One call on its way through the stack.
 
-use stripe_client_core::{CustomizedStripeRequest, IdempotencyKey, RequestStrategy, StripeMethod};
+use stripe_client_core::{IdempotencyKey, RequestBuilder, StripeMethod};
 
 /// An operation of Stripe's that has a rate limit of its own (docs.stripe.com/rate-limits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -9,6 +9,8 @@ pub enum Endpoint {
     CreateIntent,
     /// `GET /v1/payment_intents`.
     ListIntents,
+    /// `GET /v1/payment_intents/search`.
+    SearchIntents,
     /// `GET /v1/payment_intents/:id`.
     RetrieveIntent,
     /// `POST /v1/payment_intents/:id/confirm`.
@@ -21,11 +23,21 @@ pub enum Endpoint {
     ListRefunds,
 }
 
+/// What a success of an endpoint holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Object {
+    Intent,
+    Intents,
+    Refund,
+    Refunds,
+}
+
 impl Endpoint {
     /// Every endpoint we call.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::CreateIntent,
         Self::ListIntents,
+        Self::SearchIntents,
         Self::RetrieveIntent,
         Self::ConfirmIntent,
         Self::CancelIntent,
@@ -38,6 +50,7 @@ impl Endpoint {
         match self {
             Self::CreateIntent => "payment_intents.create",
             Self::ListIntents => "payment_intents.list",
+            Self::SearchIntents => "payment_intents.search",
             Self::RetrieveIntent => "payment_intents.retrieve",
             Self::ConfirmIntent => "payment_intents.confirm",
             Self::CancelIntent => "payment_intents.cancel",
@@ -50,10 +63,37 @@ impl Endpoint {
     pub(super) const fn template(self) -> &'static str {
         match self {
             Self::CreateIntent | Self::ListIntents => "/v1/payment_intents",
+            Self::SearchIntents => "/v1/payment_intents/search",
             Self::RetrieveIntent => "/v1/payment_intents/{intent}",
             Self::ConfirmIntent => "/v1/payment_intents/{intent}/confirm",
             Self::CancelIntent => "/v1/payment_intents/{intent}/cancel",
             Self::CreateRefund | Self::ListRefunds => "/v1/refunds",
+        }
+    }
+
+    /// What its success holds.
+    pub(super) const fn object(self) -> Object {
+        match self {
+            Self::CreateIntent
+            | Self::RetrieveIntent
+            | Self::ConfirmIntent
+            | Self::CancelIntent => Object::Intent,
+            Self::ListIntents | Self::SearchIntents => Object::Intents,
+            Self::CreateRefund => Object::Refund,
+            Self::ListRefunds => Object::Refunds,
+        }
+    }
+
+    /// Whether a request names what a buyer chose, so that a buyer can have it refused.
+    pub(super) const fn carries_buyers_choice(self) -> bool {
+        match self {
+            Self::CreateIntent | Self::ConfirmIntent => true,
+            Self::ListIntents
+            | Self::SearchIntents
+            | Self::RetrieveIntent
+            | Self::CancelIntent
+            | Self::CreateRefund
+            | Self::ListRefunds => false,
         }
     }
 
@@ -63,6 +103,9 @@ impl Endpoint {
         match (method, parts) {
             (StripeMethod::Post, (Some("payment_intents"), None, _, _)) => Some(Self::CreateIntent),
             (StripeMethod::Get, (Some("payment_intents"), None, _, _)) => Some(Self::ListIntents),
+            (StripeMethod::Get, (Some("payment_intents"), Some("search"), None, _)) => {
+                Some(Self::SearchIntents)
+            }
             (StripeMethod::Get, (Some("payment_intents"), Some(_), None, _)) => {
                 Some(Self::RetrieveIntent)
             }
@@ -100,19 +143,7 @@ pub struct Call {
 
 impl Call {
     /// Takes a request apart. None for one we have no budget for, which our own code never makes.
-    pub fn new(request: CustomizedStripeRequest) -> Option<Self> {
-        let (request, config) = request.into_pieces();
-        let key = match config.request_strategy {
-            Some(RequestStrategy::Idempotent(key)) => Some(key),
-            // The library's other strategies would send a random key, or none: such calls are not
-            // sent.
-            Some(
-                RequestStrategy::Once
-                | RequestStrategy::Retry(_)
-                | RequestStrategy::ExponentialBackoff(_),
-            )
-            | None => None,
-        };
+    pub fn new(request: RequestBuilder, key: Option<IdempotencyKey>) -> Option<Self> {
         Some(Self {
             endpoint: Endpoint::of(request.method, &request.path)?,
             method: request.method,

@@ -1,14 +1,12 @@
 //! The operations of Stripe that the tasks use.
 
-use bytes::Bytes;
-use stripe_client_core::{
-    CustomizedStripeRequest, IdempotencyKey, RequestStrategy, StripeClient, StripeClientErr,
-    StripeRequest as _,
-};
+use std::time::Duration;
+
+use stripe_client_core::{IdempotencyKey, RequestBuilder, StripeMethod, StripeRequest};
 use stripe_core::{
     payment_intent::{
         CancelPaymentIntent, ConfirmPaymentIntent, CreatePaymentIntent, ListPaymentIntent,
-        RetrievePaymentIntent,
+        RetrievePaymentIntent, SearchPaymentIntent,
     },
     refund::{CreateRefund, ListRefund},
 };
@@ -20,9 +18,10 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{
-    answer,
+    answer::Answer,
     call::{Call, Endpoint},
     error::ProviderError,
+    object::{IntentObject, List, RefundObject},
     stack::Stack,
 };
 use crate::{
@@ -34,9 +33,13 @@ use crate::{
 /// Intents on one page of a list: the most there are.
 const PAGE: i64 = 100;
 /// Pages that are read in search of one intent.
-const MAX_PAGES: usize = 20;
-/// How far our clock and Stripe's may be apart.
-const CLOCK_SKEW_S: i64 = 60;
+const MAX_PAGES: usize = 10;
+/// How far before the first request that may have created an intent, and after the last, one is
+/// looked for: our clock and Stripe's may be apart, and a request may be under way.
+const LOOK_AROUND: Duration = Duration::from_secs(5 * 60);
+/// How long after the last request an intent that cannot be found in the list is searched for:
+/// during outages the search is up to an hour behind (docs.stripe.com/search#data-freshness).
+const SEARCH_LAG: Duration = Duration::from_secs(60 * 60);
 
 /// Where a refund stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +50,19 @@ pub enum RefundReport {
     Pending,
     /// It failed: another one has to be made.
     Failed,
+}
+
+/// A refund at Stripe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeRefund {
+    /// Stripe's id.
+    pub id: String,
+    /// In the provider's smallest unit.
+    pub amount: i64,
+    /// Where it stands.
+    pub report: RefundReport,
+    /// The order it was made for by this service; `None` for one that was made by hand.
+    pub order_id: Option<Uuid>,
 }
 
 /// Stripe, behind the stack.
@@ -66,24 +82,21 @@ impl Stripe {
         Self { stack, metrics }
     }
 
-    /// Creates the payment's intent, unconfirmed. `fresh` uses a key of this attempt instead of the
-    /// order's; see [`Stripe::find`].
+    /// The form of the request that creates a payment's intent. It is written into the record
+    /// before it is sent, and a request that is repeated sends what stands there: under one key
+    /// Stripe takes the same parameters only, and another version of this program may write them
+    /// in another order.
     ///
     /// # Errors
-    /// See [`ProviderError`].
-    pub async fn create(&self, payment: &Payment, fresh: bool) -> Result<Intent, ProviderError> {
-        let Payment { order_id, sale_id, currency, attempts, .. } = payment;
+    /// [`ProviderError::Misused`] when the record's amount or currency cannot be charged.
+    pub fn create_form(payment: &Payment) -> Result<String, ProviderError> {
+        let Payment { order_id, sale_id, currency, .. } = payment;
         let amount = provider_amount(payment.amount_minor, currency)
             .map_err(|_| misused("its amount cannot be charged exactly"))?;
         let currency: Currency = currency
             .to_lowercase()
             .parse()
             .map_err(|_| misused("its currency is not one of the provider's"))?;
-        let key = if fresh {
-            format!("pi/{order_id}/create/{attempts}")
-        } else {
-            format!("pi/{order_id}/create")
-        };
         let request = CreatePaymentIntent::new(amount, currency)
             .payment_method(payment.payment_method.as_str())
             // The successor of `payment_method_types`, which the API version of this library
@@ -94,25 +107,44 @@ impl Stripe {
                 ("order_id".to_owned(), order_id.to_string()),
                 ("sale_id".to_owned(), sale_id.to_string()),
             ]);
-        let made = request.customize().request_strategy(keyed(&key)?).send(self).await?;
-        Ok(answer::intent(&made))
+        request.build().body.ok_or_else(|| misused("its request has no form"))
     }
 
-    /// Looks for an intent created for the order since `since`, after a creation whose stored
-    /// answer is an error, which Stripe repeats for a day. `Ok(None)` means that there is none, so
-    /// that another key may be used. If the list misses one after all, that one has never been
-    /// confirmed and never will be: only the recorded intent is.
+    /// Creates the payment's intent, unconfirmed, or gets the one that an earlier request under the
+    /// same key created. `form` is the one of the record.
     ///
     /// # Errors
     /// See [`ProviderError`].
+    pub async fn create(&self, payment: &Payment, form: &str) -> Result<Intent, ProviderError> {
+        let Payment { order_id, generation, .. } = payment;
+        let mut request = RequestBuilder::new(StripeMethod::Post, "/payment_intents");
+        request.body = Some(form.to_owned());
+        let key = keyed(&format!("pi/{order_id}/create/{generation}"))?;
+        self.intent(request, Some(key)).await
+    }
+
+    /// Looks for an intent created for the order by a request that went out between `first` and
+    /// `last`. `Ok(None)` means that there is none, so that another key may be used. If it misses
+    /// one after all, that one has never been confirmed and never will be: only the recorded intent
+    /// is.
+    ///
+    /// # Errors
+    /// See [`ProviderError`]. [`ProviderError::Unknown`] also while there are too many intents of
+    /// that time to read them all and the search may not know the newest yet.
     pub async fn find(
         &self,
         order: Uuid,
-        since: OffsetDateTime,
+        first: OffsetDateTime,
+        last: OffsetDateTime,
+        now: OffsetDateTime,
     ) -> Result<Option<Intent>, ProviderError> {
         let created = RangeBoundsTs {
-            gte: Some(since.unix_timestamp() - CLOCK_SKEW_S),
+            gte: Some((first - LOOK_AROUND).unix_timestamp()),
+            lte: Some((last + LOOK_AROUND).unix_timestamp()),
             ..RangeBoundsTs::default()
+        };
+        let of_order = |page: &List<IntentObject>| {
+            page.data.iter().map(IntentObject::intent).find(|it| it.order_id == Some(order))
         };
         let mut after: Option<String> = None;
         for _ in 0..MAX_PAGES {
@@ -121,17 +153,29 @@ impl Stripe {
             if let Some(after) = after {
                 request = request.starting_after(after);
             }
-            let page = request.send(self).await?;
-            let found = page.data.iter().map(answer::intent).find(|it| it.order_id == Some(order));
-            if found.is_some() {
-                return Ok(found);
+            let page = self.intents(request.build()).await?;
+            if let Some(found) = of_order(&page) {
+                return Ok(Some(found));
             }
-            after = page.data.last().map(|last| last.id.as_str().to_owned());
+            after = page.data.last().map(|last| last.intent().id);
             if !page.has_more || after.is_none() {
                 return Ok(None);
             }
         }
-        Err(unknown("the intent was not among the newest; a person may find it by its metadata"))
+        let searchable_in = last + SEARCH_LAG - now;
+        if let Ok(wait) = Duration::try_from(searchable_in)
+            && !wait.is_zero()
+        {
+            return Err(ProviderError::Unknown {
+                what: format!("too many intents to read; it is searched for in {} s", wait.as_secs()),
+                unreadable: false,
+                retry_after: Some(wait),
+                replayed: false,
+                request_id: String::new(),
+            });
+        }
+        let query = format!("metadata['order_id']:'{order}'");
+        Ok(of_order(&self.intents(SearchPaymentIntent::new(query).limit(PAGE).build()).await?))
     }
 
     /// Where an intent stands.
@@ -139,67 +183,42 @@ impl Stripe {
     /// # Errors
     /// See [`ProviderError`].
     pub async fn retrieve(&self, intent: &str) -> Result<Intent, ProviderError> {
-        let read = RetrievePaymentIntent::new(intent).send(self).await?;
-        Ok(answer::intent(&read))
+        self.intent(RetrievePaymentIntent::new(intent).build(), None).await
     }
 
-    /// Confirms an intent: takes the money, if the card allows it.
-    ///
-    /// The first confirmation of an order goes out under the order's key. `again` is for one whose
-    /// outcome was unknown and whose intent has been looked at since and found unconfirmed: it uses
-    /// a key of this attempt, because under the old one Stripe would repeat a stored error for a
-    /// day. That cannot charge twice: an intent is captured once at most, whatever the keys, and a
-    /// confirmation that is still under way makes this one fail.
+    /// Confirms an intent: takes the money, if the card allows it. It is sent only after the intent
+    /// has been seen unconfirmed, and an intent is captured once at most, whatever the keys.
     ///
     /// # Errors
     /// See [`ProviderError`].
-    pub async fn confirm(
-        &self,
-        payment: &Payment,
-        intent: &str,
-        again: bool,
-    ) -> Result<Intent, ProviderError> {
-        let Payment { order_id, attempts, .. } = payment;
-        let key = if again {
-            format!("pi/{order_id}/confirm/{attempts}")
-        } else {
-            format!("pi/{order_id}/confirm")
-        };
-        let request = ConfirmPaymentIntent::new(intent);
-        let confirmed = request.customize().request_strategy(keyed(&key)?).send(self).await?;
-        Ok(answer::intent(&confirmed))
+    pub async fn confirm(&self, payment: &Payment, intent: &str) -> Result<Intent, ProviderError> {
+        let Payment { order_id, generation, .. } = payment;
+        let key = keyed(&format!("pi/{order_id}/confirm/{generation}"))?;
+        self.intent(ConfirmPaymentIntent::new(intent).build(), Some(key)).await
     }
 
-    /// Cancels an intent, so that it can never be captured. A second cancellation is refused, which
-    /// is harmless, so each attempt has its own key.
+    /// Cancels an intent, so that it can never be captured.
     ///
     /// # Errors
     /// See [`ProviderError`].
     pub async fn cancel(&self, payment: &Payment, intent: &str) -> Result<Intent, ProviderError> {
-        let key = format!("pi/{}/cancel/{intent}/{}", payment.order_id, payment.attempts);
-        let request = CancelPaymentIntent::new(intent);
-        let cancelled = request.customize().request_strategy(keyed(&key)?).send(self).await?;
-        Ok(answer::intent(&cancelled))
+        let Payment { order_id, generation, .. } = payment;
+        let key = keyed(&format!("pi/{order_id}/cancel/{intent}/{generation}"))?;
+        self.intent(CancelPaymentIntent::new(intent).build(), Some(key)).await
     }
 
-    /// The refunds of an order's intent that this service has made so far.
+    /// The refunds of an intent so far.
     ///
     /// # Errors
     /// See [`ProviderError`].
-    pub async fn refunds(
-        &self,
-        order: Uuid,
-        intent: &str,
-    ) -> Result<Vec<RefundReport>, ProviderError> {
-        let page = ListRefund::new().payment_intent(intent).limit(PAGE).send(self).await?;
-        // Only this service's refunds: an operator may have refunded a part by hand, and the rest
-        // is still to be refunded.
-        let ours = |refund: &&stripe_shared::Refund| {
-            refund.metadata.as_ref().is_some_and(|metadata| {
-                metadata.get("order_id").is_some_and(|id| *id == order.to_string())
-            })
-        };
-        Ok(page.data.iter().filter(ours).map(report).collect())
+    pub async fn refunds(&self, intent: &str) -> Result<Vec<MadeRefund>, ProviderError> {
+        let request = ListRefund::new().payment_intent(intent).limit(PAGE).build();
+        match self.call(request, None).await? {
+            Answer::Refunds(page) => Ok(page.data.iter().map(made_refund).collect()),
+            other @ (Answer::Intent(_) | Answer::Intents(_) | Answer::Refund(_)) => {
+                Err(another(&other))
+            }
+        }
     }
 
     /// Refunds everything that was captured. `again` is for a refund whose outcome was unknown,
@@ -224,16 +243,43 @@ impl Stripe {
             ("order_id".to_owned(), order_id.to_string()),
             ("sale_id".to_owned(), sale_id.to_string()),
         ]);
-        let made = request.customize().request_strategy(keyed(&key)?).send(self).await?;
-        Ok(report(&made))
+        match self.call(request.build(), Some(keyed(&key)?)).await? {
+            Answer::Refund(made) => Ok(report(&made)),
+            other @ (Answer::Intent(_) | Answer::Intents(_) | Answer::Refunds(_)) => {
+                Err(another(&other))
+            }
+        }
     }
-}
 
-impl StripeClient for Stripe {
-    type Err = ProviderError;
+    async fn intent(
+        &self,
+        request: RequestBuilder,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Intent, ProviderError> {
+        match self.call(request, key).await? {
+            Answer::Intent(intent) => Ok(intent.intent()),
+            other @ (Answer::Intents(_) | Answer::Refund(_) | Answer::Refunds(_)) => {
+                Err(another(&other))
+            }
+        }
+    }
 
-    async fn execute(&self, request: CustomizedStripeRequest) -> Result<Bytes, ProviderError> {
-        let call = Call::new(request).ok_or_else(|| misused("it is no call of ours"))?;
+    async fn intents(&self, request: RequestBuilder) -> Result<List<IntentObject>, ProviderError> {
+        match self.call(request, None).await? {
+            Answer::Intents(page) => Ok(page),
+            other @ (Answer::Intent(_) | Answer::Refund(_) | Answer::Refunds(_)) => {
+                Err(another(&other))
+            }
+        }
+    }
+
+    /// Sends a request through the stack, and counts and logs what came of it.
+    async fn call(
+        &self,
+        request: RequestBuilder,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Answer, ProviderError> {
+        let call = Call::new(request, key).ok_or_else(|| misused("it is no call of ours"))?;
         let endpoint = call.endpoint.as_str();
         // With the wait for a turn; the time on the wire has a span of its own.
         let span = tracing::info_span!(
@@ -247,13 +293,17 @@ impl StripeClient for Stripe {
         self.metrics.provider_call(endpoint, outcome);
         if let Err(error) = &result {
             match error {
-                ProviderError::Misused { .. } => {
-                    tracing::error!(endpoint, %error, "provider call failed")
+                // What is wrong with our request, or with our reading of the answer, needs a
+                // person.
+                ProviderError::Misused { .. }
+                | ProviderError::NotChargeable(_)
+                | ProviderError::Unknown { unreadable: true, .. } => {
+                    tracing::error!(endpoint, %error, "provider call failed");
                 }
                 ProviderError::Declined(_)
-                | ProviderError::Refused(_)
-                | ProviderError::InFlight { .. }
-                | ProviderError::RateLimited { .. }
+                | ProviderError::Moved(_)
+                | ProviderError::Busy { .. }
+                | ProviderError::Limited { .. }
                 | ProviderError::NotSent(_)
                 | ProviderError::Unknown { .. } => {
                     tracing::info!(endpoint, %error, "provider call failed");
@@ -264,35 +314,44 @@ impl StripeClient for Stripe {
     }
 }
 
-impl StripeClientErr for ProviderError {
-    fn deserialize_err(what: impl std::fmt::Display) -> Self {
-        // A success that we cannot read: it happened, and we do not know what.
-        unknown(&what.to_string())
+fn made_refund(refund: &RefundObject) -> MadeRefund {
+    let order = refund.metadata.as_ref().and_then(|metadata| metadata.get("order_id"));
+    MadeRefund {
+        id: refund.id.clone(),
+        amount: refund.amount,
+        report: report(refund),
+        order_id: order.and_then(|order| order.parse().ok()),
     }
 }
 
-fn report(refund: &stripe_shared::Refund) -> RefundReport {
+fn report(refund: &RefundObject) -> RefundReport {
     match refund.status.as_deref() {
-        Some("succeeded") => RefundReport::Done(refund.id.as_str().to_owned()),
+        Some("succeeded") => RefundReport::Done(refund.id.clone()),
         Some("failed" | "canceled") => RefundReport::Failed,
         Some(_) | None => RefundReport::Pending,
     }
 }
 
-fn keyed(key: &str) -> Result<RequestStrategy, ProviderError> {
-    let key = IdempotencyKey::new(key).map_err(|_| misused("its key is too long"))?;
-    Ok(RequestStrategy::Idempotent(key))
+fn keyed(key: &str) -> Result<IdempotencyKey, ProviderError> {
+    IdempotencyKey::new(key).map_err(|_| misused("its key is too long"))
 }
 
-fn misused(what: &'static str) -> ProviderError {
-    ProviderError::Misused { what, status: 0, request_id: String::new() }
-}
-
-fn unknown(what: &str) -> ProviderError {
-    ProviderError::Unknown {
+fn misused(what: &str) -> ProviderError {
+    ProviderError::Misused {
         what: what.to_owned(),
-        retry_after: None,
-        replayed: false,
+        status: 0,
+        ours: true,
         request_id: String::new(),
     }
+}
+
+/// The stack answered with another kind of object than was asked for.
+fn another(answer: &Answer) -> ProviderError {
+    let kind = match answer {
+        Answer::Intent(_) => "an intent",
+        Answer::Intents(_) => "intents",
+        Answer::Refund(_) => "a refund",
+        Answer::Refunds(_) => "refunds",
+    };
+    misused(&format!("it was answered with {kind}"))
 }

@@ -9,32 +9,41 @@ use crate::domain::Intent;
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
-    /// 402: the card was refused. An answer, not a failure.
+    /// The card, or what was given for it, is refused: 402, or 400 about it. An answer, not a
+    /// failure.
     #[error("declined ({0})")]
     Declined(Box<Refusal>),
-    /// 400 or 404: Stripe understood the request and will not do it.
-    #[error("refused ({0})")]
-    Refused(Box<Refusal>),
-    /// Stripe does not accept our credentials or our use of a key: nothing happened, and an
-    /// operator has to look.
+    /// The amount or the currency cannot be charged, by any card.
+    #[error("not chargeable ({0})")]
+    NotChargeable(Box<Refusal>),
+    /// The object is in another state by now: it has to be looked at.
+    #[error("it has moved ({0})")]
+    Moved(Box<Refusal>),
+    /// Stripe does not accept our credentials, a parameter or our use of a key: nothing happened,
+    /// nothing is over, and an operator has to look.
     #[error("our request is at fault: {what} (status {status}, request {request_id})")]
     Misused {
         /// What is wrong.
-        what: &'static str,
+        what: String,
         /// The status; 0 when it was not sent.
         status: u16,
+        /// Whether nothing that a buyer chose can have caused it.
+        ours: bool,
         /// Stripe's id of the request.
         request_id: String,
     },
-    /// 409: another request with the same key, or on the same object, is under way.
+    /// 409, or a 429 about a lock: another request with the same key, or on the same object, is
+    /// under way.
     #[error("another request is under way (request {request_id})")]
-    InFlight {
+    Busy {
         /// Stripe's id of the request.
         request_id: String,
     },
-    /// 429: nothing happened; it comes before anything else is looked at.
-    #[error("rate limited (request {request_id})")]
-    RateLimited {
+    /// 429 about a rate: nothing happened; it comes before anything else is looked at.
+    #[error("rate limited by {limit} (request {request_id})")]
+    Limited {
+        /// Which limit it was.
+        limit: String,
         /// How long Stripe asks us to wait.
         retry_after: Option<Duration>,
         /// Stripe's id of the request.
@@ -48,6 +57,8 @@ pub enum ProviderError {
     Unknown {
         /// What went wrong.
         what: String,
+        /// An answer came, and it is not one we can read.
+        unreadable: bool,
         /// How long Stripe asks us to wait.
         retry_after: Option<Duration>,
         /// The answer is a stored one: this key will say the same for a day.
@@ -62,8 +73,11 @@ pub enum ProviderError {
 pub struct Refusal {
     /// `decline_code` where there is one, else `code`, else the type.
     pub code: String,
-    /// The intent as it stands now, when the answer has it.
+    /// The intent as it stands now, when the answer has it. Of a stored answer it is as it stood
+    /// then.
     pub intent: Option<Intent>,
+    /// The answer is a stored one: this key will say the same for a day.
+    pub replayed: bool,
     /// Stripe's id of the request, for its support.
     pub request_id: String,
 }
@@ -106,26 +120,57 @@ impl From<Open> for ProviderError {
 pub enum Advice<'a> {
     /// It is Stripe's answer: act on it.
     Act(&'a Refusal),
+    /// Look at the object before anything else.
+    Look(&'a Refusal),
     /// Try again later. No variant allows a retry that could charge twice: the later attempt
     /// retrieves the intent before anything is confirmed, and an intent is captured at most once.
-    Later {
-        /// Whether the call may have reached Stripe.
-        asked: bool,
-        /// How long Stripe asks us to wait.
-        retry_after: Option<Duration>,
-    },
+    Later(Later),
+}
+
+/// When and how to try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Later {
+    /// What the call has told us, or may have done.
+    pub trace: Trace,
+    /// When at the earliest.
+    pub wait: Wait,
+}
+
+/// What a failed call left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trace {
+    /// It did not reach Stripe's books.
+    None,
+    /// Another call of the same kind is under way: not an attempt, but Stripe has heard of it.
+    Heard,
+    /// An attempt whose outcome is unknown.
+    Attempt,
+    /// An attempt that shows that our requests or our reading of its answers are wrong.
+    Fault,
+}
+
+/// How long to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// By the attempts so far, and no shorter than Stripe asks.
+    Backoff(Option<Duration>),
+    /// A moment, and no shorter than Stripe asks: what stands in the way is about to pass.
+    Moment(Option<Duration>),
 }
 
 impl ProviderError {
     /// What to do about it.
     pub fn advice(&self) -> Advice<'_> {
+        let later = |trace, wait| Advice::Later(Later { trace, wait });
         match self {
-            Self::Declined(refusal) | Self::Refused(refusal) => Advice::Act(refusal),
-            Self::Misused { .. } | Self::InFlight { .. } => {
-                Advice::Later { asked: true, retry_after: None }
-            }
-            Self::RateLimited { retry_after, .. } | Self::Unknown { retry_after, .. } => {
-                Advice::Later { asked: true, retry_after: *retry_after }
+            Self::Declined(refusal) | Self::NotChargeable(refusal) => Advice::Act(refusal),
+            Self::Moved(refusal) => Advice::Look(refusal),
+            Self::Misused { .. } => later(Trace::Fault, Wait::Backoff(None)),
+            Self::Busy { .. } => later(Trace::Heard, Wait::Moment(None)),
+            Self::Limited { retry_after, .. } => later(Trace::None, Wait::Moment(*retry_after)),
+            Self::Unknown { unreadable, retry_after, .. } => {
+                let trace = if *unreadable { Trace::Fault } else { Trace::Attempt };
+                later(trace, Wait::Backoff(*retry_after))
             }
             Self::NotSent(
                 NotSent::ForcedOpen
@@ -133,20 +178,36 @@ impl ProviderError {
                 | NotSent::NoTurn
                 | NotSent::Store
                 | NotSent::Connect,
-            ) => Advice::Later { asked: false, retry_after: None },
+            ) => later(Trace::None, Wait::Backoff(None)),
+        }
+    }
+
+    /// Whether the answer is a stored one, which the key repeats for a day.
+    pub fn is_replayed(&self) -> bool {
+        match self {
+            Self::Declined(refusal) | Self::NotChargeable(refusal) | Self::Moved(refusal) => {
+                refusal.replayed
+            }
+            Self::Unknown { replayed, .. } => *replayed,
+            Self::Misused { .. } | Self::Busy { .. } | Self::Limited { .. } | Self::NotSent(_) => {
+                false
+            }
         }
     }
 
     /// Whether the breaker counts it as a failure of the provider. An answer never counts, whatever
-    /// it says, and neither does a 429.
+    /// it says of a buyer's card, and neither does a limit. One that says our request is wrong
+    /// counts, unless a buyer may have made it so: with a key that is not accepted nothing goes
+    /// through, and payments wait instead of failing one by one.
     pub fn counts_against_provider(&self) -> bool {
         match self {
             Self::Unknown { .. } | Self::NotSent(NotSent::Connect) => true,
+            Self::Misused { ours, .. } => *ours,
             Self::Declined(_)
-            | Self::Refused(_)
-            | Self::Misused { .. }
-            | Self::InFlight { .. }
-            | Self::RateLimited { .. }
+            | Self::NotChargeable(_)
+            | Self::Moved(_)
+            | Self::Busy { .. }
+            | Self::Limited { .. }
             | Self::NotSent(
                 NotSent::ForcedOpen | NotSent::BreakerOpen | NotSent::NoTurn | NotSent::Store,
             ) => false,
@@ -157,10 +218,11 @@ impl ProviderError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Declined(_) => "declined",
-            Self::Refused(_) => "refused",
+            Self::NotChargeable(_) => "not_chargeable",
+            Self::Moved(_) => "moved",
             Self::Misused { .. } => "misused",
-            Self::InFlight { .. } => "in_flight",
-            Self::RateLimited { .. } => "rate_limited",
+            Self::Busy { .. } => "busy",
+            Self::Limited { .. } => "limited",
             Self::NotSent(NotSent::ForcedOpen) => "forced_open",
             Self::NotSent(NotSent::BreakerOpen) => "breaker_open",
             Self::NotSent(NotSent::NoTurn) => "no_turn",

@@ -37,7 +37,13 @@ impl<S> Layer<S> for KeyLayer {
 
 impl KeyLayer {
     fn request(&self, call: Call) -> Result<Request<Full<Bytes>>, ProviderError> {
-        let misused = |what| ProviderError::Misused { what, status: 0, request_id: String::new() };
+        let misused = |what: &str| ProviderError::Misused {
+            what: what.to_owned(),
+            status: 0,
+            ours: true,
+            request_id: String::new(),
+        };
+        let endpoint = call.endpoint;
         let query = call.query.map(|query| format!("?{query}")).unwrap_or_default();
         let uri: Uri = format!("{}/v1{}{query}", self.base, call.path)
             .parse()
@@ -50,6 +56,8 @@ impl KeyLayer {
         let mut request = Request::builder()
             .method(&method)
             .uri(uri)
+            // For the reader of the answer.
+            .extension(endpoint)
             .header(header::AUTHORIZATION, &self.authorization)
             .header(header::USER_AGENT, USER_AGENT)
             .header("stripe-version", stripe_client_core::VERSION.to_string());

@@ -1,8 +1,9 @@
 //! Stripe, in the domain's terms.
 //!
-//! Requests and answers are those of async-stripe; they are sent through our own stack (see
-//! [`stack`]). Every POST carries an idempotency key that is derived from the order, so that a
-//! repeated call cannot have a second effect.
+//! Requests are those of async-stripe; they are sent through our own stack (see [`stack`]), and of
+//! the answers only the fields that are used are read (see [`object`]). Every POST carries an
+//! idempotency key that is derived from the order, so that a repeated call cannot have a second
+//! effect.
 
 mod answer;
 mod budget;
@@ -11,12 +12,14 @@ mod client;
 mod error;
 mod force;
 mod key;
+pub mod object;
 mod stack;
 mod timeout;
 mod transport;
 
+pub use answer::Answer;
 pub use call::{Call, Endpoint};
-pub use client::{RefundReport, Stripe};
-pub use error::{Advice, NotSent, ProviderError, Refusal};
+pub use client::{MadeRefund, RefundReport, Stripe};
+pub use error::{Advice, Later, NotSent, ProviderError, Refusal, Trace, Wait};
 pub use force::ForceSwitch;
 pub use stack::{Gate, Stack, stack};

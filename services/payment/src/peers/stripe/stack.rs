@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use flashsale_breaker::{BreakerHandle, BreakerState, breaker};
 use http::HeaderValue;
 use secrecy::ExposeSecret as _;
 use tower::{ServiceBuilder, limit::ConcurrencyLimitLayer, util::BoxCloneSyncService};
 
 use super::{
+    answer::Answer,
     budget::{BudgetLayer, BudgetPace},
     call::Call,
     error::ProviderError,
@@ -23,8 +23,8 @@ use crate::{
     store::{Force, Store},
 };
 
-/// Sends a call and returns the body of a successful answer.
-pub type Stack = BoxCloneSyncService<Call, Bytes, ProviderError>;
+/// Sends a call and returns the answer.
+pub type Stack = BoxCloneSyncService<Call, Answer, ProviderError>;
 
 /// The force switch and the breaker in front of Stripe.
 #[derive(Debug, Clone)]
@@ -56,7 +56,7 @@ pub fn stack(config: &PaymentConfig, store: &Store) -> anyhow::Result<(Stack, Ga
     let (breaker_layer, breaker) = breaker(
         "stripe",
         &config.breaker,
-        |result: &Result<Bytes, ProviderError>| {
+        |result: &Result<Answer, ProviderError>| {
             result.as_ref().is_err_and(ProviderError::counts_against_provider)
         },
         |call: &Call| call.past_breaker,

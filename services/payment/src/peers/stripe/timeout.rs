@@ -51,6 +51,7 @@ where
                 Ok(result) => result,
                 Err(_) => Err(ProviderError::Unknown {
                     what: format!("no answer within {} ms", limit.as_millis()),
+                    unreadable: false,
                     retry_after: None,
                     replayed: false,
                     request_id: String::new(),

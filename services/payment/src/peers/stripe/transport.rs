@@ -17,7 +17,8 @@ use hyper_util::{
 use tower::Service;
 
 use super::{
-    answer,
+    answer::{self, Answer},
+    call::Endpoint,
     error::{NotSent, ProviderError},
 };
 
@@ -61,17 +62,19 @@ impl Transport {
 }
 
 impl Service<Request<Full<Bytes>>> for Transport {
-    type Response = Bytes;
+    type Response = Answer;
     type Error = ProviderError;
-    type Future = BoxFuture<'static, Result<Bytes, ProviderError>>;
+    type Future = BoxFuture<'static, Result<Answer, ProviderError>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ProviderError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
+        let endpoint = request.extensions().get::<Endpoint>().copied();
         let sent = self.client.request(request);
         Box::pin(async move {
+            let endpoint = endpoint.ok_or_else(|| unknown("it is no call of ours".to_owned()))?;
             let answer = sent.await.map_err(|error| {
                 if error.is_connect() {
                     tracing::debug!(%error, "no connection to the provider");
@@ -91,14 +94,19 @@ impl Service<Request<Full<Bytes>>> for Transport {
                 .await
                 .map_err(|error| broken(&*error))?
                 .to_bytes();
-            answer::judge(head.status, &head.headers, body)
+            answer::judge(endpoint, head.status, &head.headers, &body)
         })
     }
 }
 
 fn broken(error: &dyn std::error::Error) -> ProviderError {
+    unknown(format!("the connection broke: {error}"))
+}
+
+fn unknown(what: String) -> ProviderError {
     ProviderError::Unknown {
-        what: format!("the connection broke: {error}"),
+        what,
+        unreadable: false,
         retry_after: None,
         replayed: false,
         request_id: String::new(),

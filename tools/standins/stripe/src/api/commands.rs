@@ -32,16 +32,19 @@ struct Done {
     push: Option<Push>,
 }
 
-/// Executes, and saves the answer (or `instead`, a fault's) under the key. Returns what was saved.
+/// Executes, and saves the answer (or `instead`, a fault's) under the key. Returns what was saved. A
+/// capture takes `short_by` less than it should, another fault's doing.
 pub(crate) fn run(
     app: &App,
     command: Command,
     origin: &Origin,
     instead: Option<(u16, Bytes)>,
+    short_by: i64,
 ) -> (u16, Bytes) {
     let now_ms = clock::now_ms();
     let mut core = clock::lock(&app.core);
-    let done = step(&mut core, command, origin, now_ms, &app.base_url).unwrap_or_else(refused);
+    let done =
+        step(&mut core, command, origin, now_ms, &app.base_url, short_by).unwrap_or_else(refused);
     let (stored, status, body) = match (&done.answer, instead) {
         (_, Some((status, body))) => (true, status, body),
         (Ok(body), None) => (true, 200, to_bytes(body)),
@@ -110,6 +113,7 @@ fn step(
     origin: &Origin,
     now_ms: u64,
     base_url: &str,
+    short_by: i64,
 ) -> Result<Done, ApiError> {
     let room = core.ledger.intents.has_room()
         && core.ledger.charges.has_room()
@@ -151,6 +155,7 @@ fn step(
                 next_action: None,
                 last_error: None,
                 latest_charge: None,
+                received: 0,
                 cancellation_reason: None,
                 created_s: seconds(now_ms),
                 canceled_at_s: None,
@@ -158,14 +163,15 @@ fn step(
             // docs.stripe.com/api/payment_intents/create, confirm: "as if you create and confirm
             // in the same request"; the intent exists even when its payment is declined.
             let step = if confirm {
-                confirm_step(&intent, &ConfirmParams { method: None, ..how }, now_ms, base_url)?
+                let how = ConfirmParams { method: None, ..how };
+                confirm_step(&intent, &how, now_ms, base_url, short_by)?
             } else {
                 Step { intent, charge: None, facts: Vec::new(), event: None, declined: false }
             };
             apply(core, step, &[Fact::Created], origin, now_ms, base_url)
         }
         Command::Confirm { id, how } => {
-            let step = confirm_step(find(core, &id)?, &how, now_ms, base_url)?;
+            let step = confirm_step(find(core, &id)?, &how, now_ms, base_url, short_by)?;
             apply(core, step, &[], origin, now_ms, base_url)
         }
         Command::Cancel { id, reason } => {
@@ -197,6 +203,7 @@ fn confirm_step(
     how: &ConfirmParams,
     now_ms: u64,
     base_url: &str,
+    short_by: i64,
 ) -> Result<Step, ApiError> {
     let failed = intent.last_error.as_ref().map(|error| &error.method);
     let attached = intent.method.as_ref().or(failed);
@@ -207,6 +214,7 @@ fn confirm_step(
         no_action_possible: how.no_action_possible,
         charge_id: ids::object("ch"),
         now_s: seconds(now_ms),
+        short_by,
     };
     let refuse = |refusal| refusal_error(refusal, "confirm", intent, base_url);
     intent.confirm(confirmation).map_err(refuse)
@@ -280,7 +288,7 @@ fn apply(
             charge: of(*fact, charge.as_ref()).map(|charge| charge.id.as_str()),
             refund: None,
             payment_method: of(*fact, charge.as_ref()).map(|charge| charge.method.test.name),
-            amount: intent.amount,
+            amount: if *fact == Fact::Captured { intent.received } else { intent.amount },
             currency: &intent.currency,
             order_id: intent.metadata.get("order_id").map(String::as_str),
             sale_id: intent.metadata.get("sale_id").map(String::as_str),
@@ -295,7 +303,7 @@ fn apply(
             Fact::Captured => {
                 core.money.captures += 1;
                 let sum = core.money.captured_minor.entry(intent.currency.clone()).or_default();
-                *sum += intent.amount;
+                *sum += intent.received;
             }
             Fact::Declined => core.money.declines += 1,
             Fact::Created

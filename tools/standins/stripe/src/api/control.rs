@@ -49,6 +49,27 @@ pub(crate) async fn clear_faults(State(app): State<Arc<App>>) -> Response {
     faults(State(app)).await
 }
 
+/// The longest step of the clock: 400 days, in milliseconds.
+const MAX_ADVANCE_MS: u64 = 400 * 24 * 60 * 60 * 1_000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Advance {
+    advance_ms: u64,
+}
+
+/// `POST /_control/clock`: sets the stand-in's clock ahead, so that keys are forgotten and searches
+/// catch up.
+pub(crate) async fn advance_clock(request: Request) -> Response {
+    match read(request).await {
+        Ok(Advance { advance_ms }) if advance_ms <= MAX_ADVANCE_MS => {
+            control_answer(200, &json!({ "ahead_ms": clock::advance(advance_ms) }))
+        }
+        Ok(_) => refuse("advance_ms must be at most 400 days"),
+        Err(answer) => answer,
+    }
+}
+
 /// `GET /_control/webhooks`: the settings in force.
 pub(crate) async fn webhooks(State(app): State<Arc<App>>) -> Response {
     control_answer(200, &json!(app.webhooks.settings()))

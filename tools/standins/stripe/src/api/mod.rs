@@ -29,6 +29,7 @@ use crate::webhooks::Webhooks;
 pub(crate) enum Endpoint {
     CreateIntent,
     ListIntents,
+    SearchIntents,
     GetIntent,
     ConfirmIntent,
     CancelIntent,
@@ -44,6 +45,7 @@ impl Endpoint {
         match self {
             Self::CreateIntent => "POST /v1/payment_intents",
             Self::ListIntents => "GET /v1/payment_intents",
+            Self::SearchIntents => "GET /v1/payment_intents/search",
             Self::GetIntent => "GET /v1/payment_intents/:id",
             Self::ConfirmIntent => "POST /v1/payment_intents/:id/confirm",
             Self::CancelIntent => "POST /v1/payment_intents/:id/cancel",
@@ -148,6 +150,9 @@ pub fn router(app: Arc<App>) -> Router {
     let charges = |State(app): Shared, request: Request| {
         pipeline::handle(app, Endpoint::ListCharges, String::new(), request)
     };
+    let search = |State(app): Shared, request: Request| {
+        pipeline::handle(app, Endpoint::SearchIntents, String::new(), request)
+    };
     let one = |endpoint: Endpoint| {
         move |State(app): Shared, Path(id): Path<String>, request: Request| {
             pipeline::handle(app, endpoint, id, request)
@@ -157,6 +162,7 @@ pub fn router(app: Arc<App>) -> Router {
     let faults = get(control::faults).post(control::add_fault).delete(control::clear_faults);
     Router::new()
         .route("/v1/payment_intents", get(intents).post(intents))
+        .route("/v1/payment_intents/search", get(search))
         .route("/v1/payment_intents/{id}", get(one(Endpoint::GetIntent)))
         .route("/v1/payment_intents/{id}/confirm", post(one(Endpoint::ConfirmIntent)))
         .route("/v1/payment_intents/{id}/cancel", post(one(Endpoint::CancelIntent)))
@@ -164,6 +170,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/refunds/{id}", get(one(Endpoint::GetRefund)))
         .route("/v1/charges", get(charges))
         .route("/_control/faults", faults)
+        .route("/_control/clock", post(control::advance_clock))
         .route("/_control/state", get(control::state))
         .route("/_control/webhooks", get(control::webhooks).post(control::set_webhooks))
         .route("/_control/authenticate/{id}", authenticate)

@@ -219,6 +219,7 @@ impl Command {
             }
             Endpoint::CreateRefund => Self::refund(form),
             Endpoint::ListIntents
+            | Endpoint::SearchIntents
             | Endpoint::GetIntent
             | Endpoint::ListRefunds
             | Endpoint::GetRefund

@@ -69,22 +69,9 @@ pub(crate) async fn handle(
     }
 
     let fault = clock::lock(&app.faults).draw(endpoint.name());
-    match fault {
-        Some((Kind::HangBefore, _)) => return hang().await,
-        Some((Kind::ResetBefore, _)) => return reset(),
-        Some((Kind::Html502Before, _)) => return html_502(),
-        Some((Kind::LatencyMs, ms)) => tokio::time::sleep(Duration::from_millis(ms)).await,
-        Some((
-            Kind::HangAfter
-            | Kind::ResetAfter
-            | Kind::Html502After
-            | Kind::Error500
-            | Kind::Error500After,
-            _,
-        ))
-        | None => {}
+    if let Some(answer) = struck_before(&app, fault.map(|(kind, _)| kind), &request_id).await {
+        return answer;
     }
-    let fault = fault.map(|(kind, _)| kind);
     let version = parts.headers.get("stripe-version").cloned();
 
     let answer = if parts.method == Method::POST {
@@ -94,20 +81,85 @@ pub(crate) async fn handle(
         read(&app, endpoint, &id, parts.uri.query().unwrap_or_default(), &request_id, fault).await
     };
     let answer = with_version(answer, version);
-    match fault {
+    match fault.map(|(kind, _)| kind) {
         Some(Kind::HangAfter) => hang().await,
         Some(Kind::ResetAfter) => reset(),
         Some(Kind::Html502After) => html_502(),
+        Some(Kind::Unreadable200) if answer.status().is_success() => {
+            json_answer(200, Bytes::from_static(br#"{"object":"unreadable"}"#), &request_id)
+        }
         Some(
             Kind::HangBefore
             | Kind::ResetBefore
             | Kind::Html502Before
+            | Kind::Conflict409
+            | Kind::LockTimeout429
+            | Kind::RateLimit429
+            | Kind::Unauthorized401
+            | Kind::ParameterUnknown400
+            | Kind::Unreadable200
+            | Kind::WrongAmount
             | Kind::Error500
             | Kind::Error500After
             | Kind::LatencyMs,
         )
         | None => answer,
     }
+}
+
+/// The answer of a fault that strikes before the API is reached; `None` if the request goes on.
+async fn struck_before(app: &App, fault: Option<Kind>, request_id: &str) -> Option<Response> {
+    match fault? {
+        Kind::HangBefore => Some(hang().await),
+        Kind::ResetBefore => Some(reset()),
+        Kind::Html502Before => Some(html_502()),
+        Kind::Conflict409 => Some(error_answer(&key_in_use("of another request"), request_id)),
+        // docs.stripe.com/error-codes#lock-timeout: a 429 that is about no rate.
+        Kind::LockTimeout429 => {
+            let message = "This object cannot be accessed right now because another API request \
+                           or Stripe process is currently accessing it.";
+            let error = ApiError::before_execution(429, ErrorType::InvalidRequest, message);
+            Some(error_answer(&error.code("lock_timeout"), request_id))
+        }
+        Kind::RateLimit429 => {
+            clock::lock(&app.traffic).rate_limited += 1;
+            Some(rate_limited(ratelimit::Limited::Endpoint, request_id))
+        }
+        Kind::Unauthorized401 => {
+            let message = "Invalid API Key provided. (A fault of the stand-in.)";
+            let error = ApiError::before_execution(401, ErrorType::InvalidRequest, message);
+            Some(error_answer(&error, request_id))
+        }
+        Kind::ParameterUnknown400 => {
+            let message = "Received unknown parameter: planted";
+            Some(error_answer(&ApiError::invalid(message, "parameter_unknown", "planted"), request_id))
+        }
+        Kind::HangAfter
+        | Kind::ResetAfter
+        | Kind::Html502After
+        | Kind::Unreadable200
+        | Kind::WrongAmount
+        | Kind::Error500
+        | Kind::Error500After
+        | Kind::LatencyMs => None,
+    }
+}
+
+/// What a fault adds to the latency.
+fn extra_latency(fault: Option<(Kind, u64)>) -> Duration {
+    match fault {
+        Some((Kind::LatencyMs, ms)) => Duration::from_millis(ms),
+        Some(_) | None => Duration::ZERO,
+    }
+}
+
+/// docs.stripe.com/error-codes#idempotency-key-in-use, 409 by docs.stripe.com/api/errors.
+fn key_in_use(key: &str) -> ApiError {
+    let message = format!(
+        "There is currently another in-progress request using this Idempotent Key (that probably \
+         means you submitted twice, and the other request is still going through): {key}."
+    );
+    ApiError::before_execution(409, ErrorType::Idempotency, message).code("idempotency_key_in_use")
 }
 
 /// docs.stripe.com/api/authentication: a bearer key on every request, else 401. Any sandbox key
@@ -136,10 +188,10 @@ async fn read(
     id: &str,
     query: &str,
     request_id: &str,
-    fault: Option<Kind>,
+    fault: Option<(Kind, u64)>,
 ) -> Response {
-    tokio::time::sleep(app.latency).await;
-    if matches!(fault, Some(Kind::Error500 | Kind::Error500After)) {
+    tokio::time::sleep(app.latency + extra_latency(fault)).await;
+    if matches!(fault, Some((Kind::Error500 | Kind::Error500After, _))) {
         return error_answer(&planted_500(), request_id);
     }
     let result = match Form::parse(query.as_bytes()) {
@@ -161,7 +213,7 @@ async fn write(
     headers: &HeaderMap,
     body: Body,
     request_id: &str,
-    fault: Option<Kind>,
+    fault: Option<(Kind, u64)>,
 ) -> Response {
     let (form, key) = match (read_form(body).await, idempotency_key(headers)) {
         (Ok(form), Ok(key)) => (form, key),
@@ -216,15 +268,15 @@ async fn execute(
     id: &str,
     form: &Form,
     origin: &Origin,
-    fault: Option<Kind>,
+    fault: Option<(Kind, u64)>,
 ) -> Response {
     let command = match Command::parse(endpoint, id, form, &origin.version) {
         Ok(command) => command,
         Err(error) => return error_answer(&error, &origin.request_id),
     };
     let latency = if command.takes_money() { app.confirm_latency } else { app.latency };
-    tokio::time::sleep(latency).await;
-    let (status, body) = match fault {
+    tokio::time::sleep(latency + extra_latency(fault)).await;
+    let (status, body) = match fault.map(|(kind, _)| kind) {
         Some(Kind::Error500) => {
             let error = planted_500();
             let body = to_bytes(&error.body());
@@ -234,9 +286,10 @@ async fn execute(
         Some(Kind::Error500After) => {
             let error = planted_500();
             let body = to_bytes(&error.body());
-            commands::run(app, command, origin, Some((error.status, body.clone())));
+            commands::run(app, command, origin, Some((error.status, body.clone())), 0);
             (error.status, body)
         }
+        Some(Kind::WrongAmount) => commands::run(app, command, origin, None, 1),
         Some(
             Kind::HangBefore
             | Kind::HangAfter
@@ -244,9 +297,15 @@ async fn execute(
             | Kind::ResetAfter
             | Kind::Html502Before
             | Kind::Html502After
+            | Kind::Conflict409
+            | Kind::LockTimeout429
+            | Kind::RateLimit429
+            | Kind::Unauthorized401
+            | Kind::ParameterUnknown400
+            | Kind::Unreadable200
             | Kind::LatencyMs,
         )
-        | None => commands::run(app, command, origin, None),
+        | None => commands::run(app, command, origin, None, 0),
     };
     json_answer(status, body, &origin.request_id)
 }
@@ -276,16 +335,9 @@ fn key_answer(
             set(&mut answer, "original-request", &saved.request_id);
             return Some(answer);
         }
-        // docs.stripe.com/error-codes#idempotency-key-in-use, 409 by docs.stripe.com/api/errors.
         Begin::InUse => {
             clock::lock(&app.traffic).key_in_use += 1;
-            let message = format!(
-                "There is currently another in-progress request using this Idempotent Key \
-                 (that probably means you submitted twice, and the other request is still going \
-                 through): {key}."
-            );
-            ApiError::before_execution(409, ErrorType::Idempotency, message)
-                .code("idempotency_key_in_use")
+            key_in_use(key)
         }
         Begin::OtherParameters => {
             let message = format!(

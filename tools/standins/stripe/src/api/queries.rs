@@ -6,6 +6,7 @@ use super::{App, Endpoint};
 use crate::clock;
 use crate::errors::{ApiError, ErrorType};
 use crate::form::Form;
+use crate::intents::PaymentIntent;
 use crate::ledger::{Created, Page, Shelf, Shelved};
 use crate::objects;
 
@@ -26,6 +27,8 @@ const LIST: &[&str] = &[
     "starting_after",
     "transfer_group",
 ];
+/// How long until a search finds what was created, in seconds: "in less than a minute".
+const SEARCH_LAG_S: i64 = 60;
 const RETRIEVE: &[&str] = &["client_secret", "expand"];
 
 pub(crate) fn run(app: &App, endpoint: Endpoint, id: &str, form: &Form) -> Result<Value, ApiError> {
@@ -44,6 +47,7 @@ pub(crate) fn run(app: &App, endpoint: Endpoint, id: &str, form: &Form) -> Resul
             found.ok_or_else(|| ApiError::missing(404, "refund", id, "id"))
         }
         Endpoint::ListIntents => list(&ledger.intents, form, None, "/v1/payment_intents", intent),
+        Endpoint::SearchIntents => search(&ledger.intents, form, intent),
         Endpoint::ListCharges => {
             let of = form.get("payment_intent");
             list(&ledger.charges, form, of, "/v1/charges", objects::charge)
@@ -89,6 +93,36 @@ fn list<T: Shelved>(
         .map_err(|cursor| ApiError::missing(400, "object", cursor, "starting_after"))?;
     let data: Vec<Value> = items.into_iter().map(render).collect();
     Ok(json!({ "object": "list", "data": data, "has_more": has_more, "url": url }))
+}
+
+/// docs.stripe.com/api/payment_intents/search, of which one clause is imitated: an exact match of a
+/// metadata value, `metadata['key']:'value'` (docs.stripe.com/search#search-query-language). What
+/// was created within the last minute is not found yet (docs.stripe.com/search#data-freshness).
+fn search(
+    shelf: &Shelf<PaymentIntent>,
+    form: &Form,
+    render: impl Fn(&PaymentIntent) -> Value,
+) -> Result<Value, ApiError> {
+    known(form, &["expand", "limit", "page", "query"])?;
+    let clause = form.get("query").and_then(|query| {
+        let (key, value) = query.strip_prefix("metadata['")?.split_once("']:'")?;
+        Some((key, value.strip_suffix('\'')?))
+    });
+    let Some((key, value)) = clause else {
+        let message = "The stand-in searches for metadata['key']:'value' only.";
+        return Err(ApiError::invalid(message, "parameter_invalid_string", "query"));
+    };
+    let indexed_s = i64::try_from(clock::now_ms() / 1_000).unwrap_or(i64::MAX) - SEARCH_LAG_S;
+    let data: Vec<Value> = shelf
+        .iter()
+        .rev()
+        .filter(|intent| intent.created_s <= indexed_s)
+        .filter(|intent| intent.metadata.get(key).is_some_and(|found| found == value))
+        .take(limit(form)?)
+        .map(render)
+        .collect();
+    let url = "/v1/payment_intents/search";
+    Ok(json!({ "object": "search_result", "data": data, "has_more": false, "url": url }))
 }
 
 fn limit(form: &Form) -> Result<usize, ApiError> {

@@ -1,0 +1,171 @@
+//! The few fields of Stripe's objects that are read, in answers and in events alike.
+//!
+//! The library's own types fit exactly one version of the API and refuse an object that lacks any
+//! of their fields. An endpoint gets its events in the version it was created with, and an answer
+//! that says what happened to the money must not be lost for a field that nobody reads. Source:
+//! docs.stripe.com/api/payment_intents/object, /api/charges/object, /api/refunds/object and
+//! /api/errors.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::domain::{Intent, IntentStatus};
+
+/// A PaymentIntent.
+#[derive(Debug, Deserialize)]
+pub struct IntentObject {
+    id: String,
+    status: String,
+    #[serde(default)]
+    amount_received: Option<i64>,
+    #[serde(default)]
+    metadata: Option<HashMap<String, String>>,
+    #[serde(default)]
+    last_payment_error: Option<ErrorObject>,
+    /// Its id, or the whole of it if that was asked for.
+    #[serde(default)]
+    latest_charge: Option<serde_json::Value>,
+    /// Versions before 2022-11-15 list the charges in place of `latest_charge`.
+    #[serde(default)]
+    charges: Option<List<ChargeObject>>,
+}
+
+/// A Charge, of which a whole one says what was captured.
+#[derive(Debug, Deserialize)]
+struct ChargeObject {
+    #[serde(default)]
+    amount_captured: Option<i64>,
+}
+
+/// A page of a list.
+#[derive(Debug, Deserialize)]
+pub struct List<T> {
+    pub(crate) data: Vec<T>,
+    #[serde(default)]
+    pub(crate) has_more: bool,
+}
+
+/// A Refund.
+#[derive(Debug, Deserialize)]
+pub struct RefundObject {
+    pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) amount: i64,
+    #[serde(default)]
+    pub(crate) status: Option<String>,
+    #[serde(default)]
+    pub(crate) metadata: Option<HashMap<String, String>>,
+}
+
+/// The body of an error.
+#[derive(Debug, Deserialize)]
+pub struct ErrorBody {
+    pub(crate) error: ErrorObject,
+}
+
+/// What an error says. Its message is not read: it may quote what we sent.
+#[derive(Debug, Default, Deserialize)]
+pub struct ErrorObject {
+    #[serde(default, rename = "type")]
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) code: Option<String>,
+    #[serde(default)]
+    pub(crate) decline_code: Option<String>,
+    #[serde(default)]
+    pub(crate) param: Option<String>,
+    #[serde(default)]
+    pub(crate) payment_intent: Option<Box<IntentObject>>,
+}
+
+impl IntentObject {
+    /// The order in its metadata.
+    fn order(&self) -> Option<Uuid> {
+        self.metadata.as_ref()?.get("order_id")?.parse().ok()
+    }
+
+    /// What was captured, in the provider's smallest unit; `None` if nothing here says so, which is
+    /// not the same as nothing.
+    fn received(&self) -> Option<i64> {
+        let of_charge = || self.latest_charge.as_ref()?.get("amount_captured")?.as_i64();
+        let of_charges = || {
+            let charges = self.charges.as_ref().filter(|charges| !charges.has_more)?;
+            charges.data.iter().map(|charge| charge.amount_captured).sum()
+        };
+        self.amount_received.or_else(of_charge).or_else(of_charges)
+    }
+
+    /// In our words.
+    pub fn intent(&self) -> Intent {
+        let status = IntentStatus::from(self.status.as_str());
+        Intent {
+            id: self.id.clone(),
+            received: self.received(),
+            status,
+            decline: self.last_payment_error.as_ref().and_then(ErrorObject::reason),
+            order_id: self.order(),
+        }
+    }
+}
+
+impl ErrorObject {
+    /// `decline_code` where there is one, else `code`.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.decline_code.clone().or_else(|| self.code.clone())
+    }
+
+    /// [`ErrorObject::reason`], else the type.
+    pub(crate) fn name(&self) -> String {
+        self.reason().unwrap_or_else(|| self.kind.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn intent(mut fields: Value) -> Intent {
+        fields["id"] = json!("pi_1");
+        if fields.get("status").is_none() {
+            fields["status"] = json!("succeeded");
+        }
+        serde_json::from_value::<IntentObject>(fields).unwrap().intent()
+    }
+
+    #[test]
+    fn what_was_captured_is_found_or_unknown() {
+        for (fields, received) in [
+            (json!({ "amount_received": 1_999 }), Some(1_999)),
+            (json!({ "amount_received": 0, "latest_charge": null }), Some(0)),
+            (json!({ "latest_charge": { "id": "ch_1", "amount_captured": 1_999 } }), Some(1_999)),
+            (json!({ "latest_charge": "ch_1" }), None),
+            (json!({ "latest_charge": { "id": "ch_1" } }), None),
+            (json!({ "charges": { "data": [{ "amount_captured": 0 }, { "amount_captured": 5 }] } }), Some(5)),
+            (json!({ "charges": { "data": [{ "amount": 7 }] } }), None),
+            (json!({ "charges": { "data": [{ "amount_captured": 5 }], "has_more": true } }), None),
+            (json!({}), None),
+        ] {
+            assert_eq!(intent(fields.clone()).received, received, "{fields}");
+        }
+    }
+
+    #[test]
+    fn an_intent_is_read_without_what_is_not_needed() {
+        let order = Uuid::new_v4();
+        let read = intent(json!({
+            "status": "requires_payment_method",
+            "metadata": { "order_id": order.to_string() },
+            "last_payment_error": { "code": "card_declined", "decline_code": "lost_card" },
+        }));
+        assert_eq!(read.order_id, Some(order));
+        assert_eq!(read.status, IntentStatus::RequiresPaymentMethod);
+        assert_eq!(read.decline.as_deref(), Some("lost_card"));
+        assert!(serde_json::from_value::<IntentObject>(json!({ "id": "pi_1" })).is_err());
+    }
+}
