@@ -7,70 +7,64 @@ use std::{
 
 use futures::future::BoxFuture;
 use tower::{Layer, Service, ServiceExt as _};
-use tower_resilience_circuitbreaker::{
-    CircuitBreaker, CircuitBreakerError, CircuitBreakerLayer, FnClassifier,
+
+use crate::{
+    Open,
+    circuit::{Circuit, Verdict},
 };
 
-use crate::Open;
+/// What a service's results mean to a breaker, and which requests go past it.
+pub struct Rules<Req, Res, Err> {
+    /// What a call came to.
+    pub judge: fn(&Result<Res, Err>) -> Verdict,
+    /// Whether a request goes past the breaker, uncounted.
+    pub bypass: fn(&Req) -> bool,
+}
 
-type Judge<Res, Err> = FnClassifier<fn(&Result<Res, Err>) -> bool>;
+impl<Req, Res, Err> Clone for Rules<Req, Res, Err> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Req, Res, Err> Copy for Rules<Req, Res, Err> {}
 
 /// Puts a service behind a breaker; made by [`breaker`](crate::breaker).
 pub struct BreakerLayer<Req, Res, Err> {
-    circuit: CircuitBreakerLayer<Judge<Res, Err>>,
-    bypass: fn(&Req) -> bool,
-}
-
-impl<Req, Res, Err> BreakerLayer<Req, Res, Err> {
-    pub(crate) fn new(
-        circuit: CircuitBreakerLayer<Judge<Res, Err>>,
-        bypass: fn(&Req) -> bool,
-    ) -> Self {
-        Self { circuit, bypass }
-    }
+    pub(crate) circuit: Circuit,
+    pub(crate) rules: Rules<Req, Res, Err>,
 }
 
 impl<Req, Res, Err> fmt::Debug for BreakerLayer<Req, Res, Err> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BreakerLayer").finish_non_exhaustive()
+        f.debug_struct("BreakerLayer").field("circuit", &self.circuit).finish_non_exhaustive()
     }
 }
 
-impl<S, Req, Res, Err> Layer<S> for BreakerLayer<Req, Res, Err>
-where
-    S: Clone,
-{
+impl<S, Req, Res, Err> Layer<S> for BreakerLayer<Req, Res, Err> {
     type Service = Breaker<S, Req, Res, Err>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Breaker {
-            guarded: self.circuit.layer_fn(inner.clone()),
-            unguarded: inner,
-            bypass: self.bypass,
-        }
+        Breaker { inner, circuit: self.circuit.clone(), rules: self.rules }
     }
 }
 
 /// A service behind a breaker. An open breaker answers [`Open`], converted to the service's error.
 pub struct Breaker<S, Req, Res, Err> {
-    guarded: CircuitBreaker<S, Judge<Res, Err>>,
-    unguarded: S,
-    bypass: fn(&Req) -> bool,
+    inner: S,
+    circuit: Circuit,
+    rules: Rules<Req, Res, Err>,
 }
 
 impl<S: Clone, Req, Res, Err> Clone for Breaker<S, Req, Res, Err> {
     fn clone(&self) -> Self {
-        Self {
-            guarded: self.guarded.clone(),
-            unguarded: self.unguarded.clone(),
-            bypass: self.bypass,
-        }
+        Self { inner: self.inner.clone(), circuit: self.circuit.clone(), rules: self.rules }
     }
 }
 
 impl<S, Req, Res, Err> fmt::Debug for Breaker<S, Req, Res, Err> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Breaker").field("state", &self.guarded.state_sync()).finish_non_exhaustive()
+        f.debug_struct("Breaker").field("circuit", &self.circuit).finish_non_exhaustive()
     }
 }
 
@@ -92,15 +86,16 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        if (self.bypass)(&request) {
-            return Box::pin(self.unguarded.clone().oneshot(request));
+        let inner = self.inner.clone();
+        if (self.rules.bypass)(&request) {
+            return Box::pin(inner.oneshot(request));
         }
-        let guarded = self.guarded.clone();
+        let (circuit, judge) = (self.circuit.clone(), self.rules.judge);
         Box::pin(async move {
-            guarded.oneshot(request).await.map_err(|error| match error {
-                CircuitBreakerError::OpenCircuit => Open.into(),
-                CircuitBreakerError::Inner(error) => error,
-            })
+            let permit = circuit.enter().ok_or(Open)?;
+            let result = inner.oneshot(request).await;
+            permit.judge(judge(&result));
+            result
         })
     }
 }

@@ -1,5 +1,4 @@
-//! The breaker opens, refuses, tries again and recovers. It reads the system's clock, so these
-//! tests use short real times and wait on its state with a bound.
+//! The breaker opens, refuses, probes and recovers, on tokio's paused clock.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
@@ -7,20 +6,27 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use flashsale_breaker::{BreakerConfig, BreakerHandle, BreakerState, Open, breaker};
-use futures::future::BoxFuture;
+use flashsale_breaker::{
+    BreakerConfig, BreakerHandle, BreakerState, Cause, Open, Rules, Verdict, breaker,
+};
+use futures::future::{BoxFuture, join_all};
+use tokio::time::{Instant, advance, sleep};
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 
 /// What a test's service is told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ask {
     Answer,
+    /// Answer after so many milliseconds.
+    AnswerAfter(u64),
     Decline,
     RateLimit,
     Break,
+    TimeOut,
+    Hang,
     BreakPastTheBreaker,
     AnswerPastTheBreaker,
 }
@@ -30,6 +36,7 @@ enum Fault {
     Declined,
     RateLimited,
     Broken,
+    TimedOut,
     Refused,
 }
 
@@ -40,8 +47,32 @@ impl From<Open> for Fault {
 }
 
 fn config() -> BreakerConfig {
-    BreakerConfig { window_ms: 60_000, min_calls: 4, failure_rate: 0.5, open_ms: 60_000 }
+    BreakerConfig {
+        window_ms: 10_000,
+        min_calls: 20,
+        failure_rate: 0.3,
+        slow_ms: 3_000,
+        slow_rate: 0.5,
+        timeouts_in_a_row: 10,
+        open_ms: 30_000,
+        probes: 3,
+    }
 }
+
+fn judge(result: &Result<(), Fault>) -> Verdict {
+    match result {
+        Ok(()) | Err(Fault::Declined) => Verdict::Success,
+        Err(Fault::RateLimited) => Verdict::Ignored,
+        Err(Fault::Broken) => Verdict::Failure,
+        Err(Fault::TimedOut) => Verdict::Timeout,
+        Err(Fault::Refused) => unreachable!("the service never refuses"),
+    }
+}
+
+const RULES: Rules<Ask, (), Fault> = Rules {
+    judge,
+    bypass: |ask| matches!(ask, Ask::BreakPastTheBreaker | Ask::AnswerPastTheBreaker),
+};
 
 struct Bench {
     handle: BreakerHandle,
@@ -51,13 +82,7 @@ struct Bench {
 
 impl Bench {
     fn new(config: &BreakerConfig) -> Self {
-        let (layer, handle) = breaker(
-            "test",
-            config,
-            |result: &Result<(), Fault>| matches!(result, Err(Fault::Broken)),
-            |ask: &Ask| matches!(ask, Ask::BreakPastTheBreaker | Ask::AnswerPastTheBreaker),
-        )
-        .unwrap();
+        let (layer, handle) = breaker("test", config, RULES).unwrap();
         let reached = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&reached);
         let service = layer.layer(service_fn(move |ask: Ask| {
@@ -65,9 +90,18 @@ impl Bench {
             async move {
                 match ask {
                     Ask::Answer | Ask::AnswerPastTheBreaker => Ok(()),
+                    Ask::AnswerAfter(ms) => {
+                        sleep(Duration::from_millis(ms)).await;
+                        Ok(())
+                    }
                     Ask::Decline => Err(Fault::Declined),
                     Ask::RateLimit => Err(Fault::RateLimited),
                     Ask::Break | Ask::BreakPastTheBreaker => Err(Fault::Broken),
+                    Ask::TimeOut => {
+                        sleep(Duration::from_secs(5)).await;
+                        Err(Fault::TimedOut)
+                    }
+                    Ask::Hang => std::future::pending().await,
                 }
             }
         }));
@@ -85,21 +119,25 @@ impl Bench {
         }
     }
 
+    async fn ask_at_once(&self, times: usize, ask: Ask) {
+        join_all((0..times).map(|_| self.ask(ask))).await;
+    }
+
     fn reached(&self) -> usize {
         self.reached.load(Ordering::SeqCst)
     }
 
-    /// Sends calls until the breaker lets one through.
-    async fn ask_until_let_through(&self, ask: Ask) -> Result<(), Fault> {
-        let give_up = Instant::now() + Duration::from_secs(10);
-        loop {
-            let result = self.ask(ask).await;
-            if result != Err(Fault::Refused) {
-                return result;
-            }
-            assert!(Instant::now() < give_up, "the breaker never tried again");
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+    fn state(&self) -> BreakerState {
+        self.handle.state()
+    }
+
+    /// Opens it, and passes the time until it lets probes through.
+    async fn open_and_wait(&self) {
+        self.ask_times(20, Ask::Break).await;
+        assert_eq!(self.state(), BreakerState::Open);
+        let wait = self.handle.snapshot().next_probe.unwrap();
+        assert!((24..=36).contains(&wait.as_secs()), "{wait:?}");
+        advance(wait).await;
     }
 }
 
@@ -111,106 +149,161 @@ where
     Box::pin(service.oneshot(ask))
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn opens_at_the_failure_rate() {
     let bench = Bench::new(&config());
-    bench.ask_times(3, Ask::Break).await;
-    assert_eq!(bench.handle.state(), BreakerState::Closed, "opened below min_calls");
-    bench.ask_times(1, Ask::Break).await;
-    assert_eq!(bench.handle.state(), BreakerState::Open);
+    bench.ask_times(13, Ask::Answer).await;
+    bench.ask_times(6, Ask::Break).await;
+    assert_eq!(bench.state(), BreakerState::Closed, "opened below min_calls");
+    let snapshot = bench.handle.snapshot();
+    assert!((snapshot.failure_rate - 6.0 / 19.0).abs() < 1e-9 && snapshot.slow_rate == 0.0);
+    bench.ask_times(1, Ask::Answer).await;
+    assert_eq!(bench.state(), BreakerState::Open, "6 of 20 are the rate");
+    assert_eq!(bench.handle.snapshot().cause, Some(Cause::Failures));
     assert_eq!(bench.ask(Ask::Answer).await, Err(Fault::Refused));
-    assert_eq!(bench.reached(), 4);
+    assert_eq!((bench.reached(), bench.handle.admits(8)), (20, 0));
 }
 
-#[tokio::test]
-async fn refusals_do_not_open_it() {
+#[tokio::test(start_paused = true)]
+async fn answers_do_not_open_it_and_limits_do_not_count() {
     let bench = Bench::new(&config());
-    bench.ask_times(50, Ask::Decline).await;
-    bench.ask_times(50, Ask::RateLimit).await;
-    assert_eq!(bench.handle.state(), BreakerState::Closed);
+    bench.ask_times(500, Ask::Decline).await;
+    assert_eq!(bench.state(), BreakerState::Closed);
+    let bench = Bench::new(&config());
+    bench.ask_times(500, Ask::RateLimit).await;
+    assert_eq!((bench.state(), bench.handle.snapshot().failure_rate), (BreakerState::Closed, 0.0));
+    // And make a service that fails look no better.
+    bench.ask_times(20, Ask::Break).await;
+    assert_eq!(bench.state(), BreakerState::Open);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn healthy_history_does_not_delay_opening() {
-    let bench = Bench::new(&BreakerConfig { window_ms: 50, ..config() });
-    bench.ask_times(5_000, Ask::Answer).await;
-    let give_up = Instant::now() + Duration::from_secs(10);
-    let mut failures = 0;
-    while bench.handle.state() == BreakerState::Closed {
-        assert!(Instant::now() < give_up, "{failures} failures did not open it");
-        let _ = bench.ask(Ask::Break).await;
-        failures += 1;
-        tokio::time::sleep(Duration::from_millis(2)).await;
+    let bench = Bench::new(&config());
+    bench.ask_times(50_000, Ask::Answer).await;
+    advance(Duration::from_secs(5)).await;
+    let begun = Instant::now();
+    while bench.state() == BreakerState::Closed {
+        assert!(begun.elapsed() < Duration::from_secs(10), "still closed");
+        bench.ask_times(3, Ask::Break).await;
+        advance(Duration::from_millis(100)).await;
     }
-    assert!(failures < 1_000, "it took {failures} failures: the window does not slide");
 }
 
-#[tokio::test]
-async fn trial_decides_whether_it_closes() {
-    let bench = Bench::new(&BreakerConfig { open_ms: 20, ..config() });
-    bench.ask_times(4, Ask::Break).await;
-    assert_eq!(bench.handle.state(), BreakerState::Open);
-    assert_eq!(bench.ask_until_let_through(Ask::Break).await, Err(Fault::Broken));
-    assert_eq!(bench.handle.state(), BreakerState::Open);
-    assert_eq!(bench.ask_until_let_through(Ask::Decline).await, Err(Fault::Declined));
-    assert_eq!(bench.handle.state(), BreakerState::Closed);
+#[tokio::test(start_paused = true)]
+async fn slow_answers_open_it() {
+    let bench = Bench::new(&config());
+    bench.ask_at_once(30, Ask::AnswerAfter(2_900)).await;
+    assert_eq!(bench.state(), BreakerState::Closed);
+    bench.ask_at_once(40, Ask::AnswerAfter(4_000)).await;
+    assert_eq!(bench.handle.snapshot().cause, Some(Cause::Slow));
 }
 
-#[tokio::test]
-async fn abandoned_trial_does_not_block() {
-    let (layer, handle) = breaker(
-        "test",
-        &BreakerConfig { open_ms: 5, ..config() },
-        |result: &Result<(), Fault>| result.is_err(),
-        |_: &Ask| false,
-    )
-    .unwrap();
-    let service = layer.layer(service_fn(|ask: Ask| async move {
-        match ask {
-            Ask::Break => Err(Fault::Broken),
-            Ask::Answer => Ok(()),
-            Ask::Decline
-            | Ask::RateLimit
-            | Ask::BreakPastTheBreaker
-            | Ask::AnswerPastTheBreaker => std::future::pending().await,
-        }
-    }));
-    for _ in 0..4 {
-        let _ = service.clone().oneshot(Ask::Break).await;
-    }
-    let give_up = Instant::now() + Duration::from_secs(10);
-    while handle.state() != BreakerState::HalfOpen {
-        assert!(Instant::now() < give_up, "never tried again");
-        let trial = service.clone().oneshot(Ask::Decline);
-        let _ = tokio::time::timeout(Duration::from_millis(5), trial).await;
-    }
-    assert_eq!(service.clone().oneshot(Ask::Answer).await, Ok(()));
-    assert_eq!(handle.state(), BreakerState::Closed);
+#[tokio::test(start_paused = true)]
+async fn silence_opens_it_below_min_calls() {
+    let bench = Bench::new(&config());
+    bench.ask_at_once(9, Ask::TimeOut).await;
+    bench.ask(Ask::Answer).await.unwrap();
+    bench.ask_at_once(9, Ask::TimeOut).await;
+    assert_eq!(bench.state(), BreakerState::Closed, "there was an answer in between");
+    bench.ask(Ask::TimeOut).await.unwrap_err();
+    assert_eq!(bench.handle.snapshot().cause, Some(Cause::Timeouts));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn all_probes_have_to_succeed() {
+    let bench = Bench::new(&config());
+    bench.open_and_wait().await;
+    assert_eq!(bench.handle.admits(8), 3);
+    bench.ask_times(2, Ask::Decline).await;
+    assert_eq!((bench.state(), bench.handle.admits(8)), (BreakerState::HalfOpen, 1));
+    bench.ask(Ask::Break).await.unwrap_err();
+    assert_eq!(bench.state(), BreakerState::Open);
+    assert_eq!(bench.handle.snapshot().cause, Some(Cause::Probe));
+    advance(bench.handle.snapshot().next_probe.unwrap()).await;
+    bench.ask_times(3, Ask::Answer).await;
+    let snapshot = bench.handle.snapshot();
+    assert_eq!((snapshot.state, snapshot.cause), (BreakerState::Closed, None));
+    // What was before is over.
+    bench.ask_times(5, Ask::Break).await;
+    assert_eq!(bench.state(), BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_round_has_so_many_probes_and_no_more() {
+    let bench = Bench::new(&config());
+    bench.open_and_wait().await;
+    let before = bench.reached();
+    let round = join_all((0..50).map(|_| bench.ask(Ask::AnswerAfter(100)))).await;
+    assert_eq!(bench.reached() - before, 3);
+    assert_eq!(round.iter().filter(|result| result.is_ok()).count(), 3);
+    assert_eq!(bench.state(), BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_probe_opens_it_again() {
+    let bench = Bench::new(&config());
+    bench.open_and_wait().await;
+    bench.ask(Ask::AnswerAfter(3_000)).await.unwrap();
+    assert_eq!(bench.handle.snapshot().cause, Some(Cause::Probe));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abandoned_or_limited_probe_gives_its_place_back() {
+    let bench = Bench::new(&config());
+    bench.open_and_wait().await;
+    for _ in 0..10 {
+        let probe = bench.ask(Ask::Hang);
+        assert!(tokio::time::timeout(Duration::from_millis(5), probe).await.is_err());
+        assert_eq!(bench.ask(Ask::RateLimit).await, Err(Fault::RateLimited));
+    }
+    assert_eq!(bench.state(), BreakerState::HalfOpen);
+    bench.ask_times(3, Ask::Answer).await;
+    assert_eq!(bench.state(), BreakerState::Closed);
+}
+
+/// A call that began before it opened says nothing of the service as it is now.
+#[tokio::test(start_paused = true)]
+async fn calls_of_an_earlier_state_decide_nothing() {
+    let bench = Bench::new(&config());
+    let late = (bench.call)(Ask::AnswerAfter(60_000));
+    let late = tokio::spawn(late);
+    tokio::task::yield_now().await;
+    bench.open_and_wait().await;
+    bench.ask(Ask::Answer).await.unwrap();
+    assert_eq!(bench.state(), BreakerState::HalfOpen);
+    late.await.unwrap().unwrap();
+    assert_eq!((bench.state(), bench.handle.admits(8)), (BreakerState::HalfOpen, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn bypassed_request_is_not_counted() {
     let bench = Bench::new(&config());
-    bench.ask_times(20, Ask::BreakPastTheBreaker).await;
-    assert_eq!(bench.handle.state(), BreakerState::Closed);
-    bench.ask_times(4, Ask::Break).await;
-    assert_eq!(bench.handle.state(), BreakerState::Open);
+    bench.ask_times(50, Ask::BreakPastTheBreaker).await;
+    assert_eq!(bench.state(), BreakerState::Closed);
+    bench.ask_times(20, Ask::Break).await;
+    assert_eq!(bench.state(), BreakerState::Open);
     assert_eq!(bench.ask(Ask::AnswerPastTheBreaker).await, Ok(()));
-    assert_eq!(bench.handle.state(), BreakerState::Open);
+    assert_eq!(bench.state(), BreakerState::Open);
 }
 
 #[test]
 fn out_of_range_setting_is_named() {
     let cases = [
         ("window_ms", BreakerConfig { window_ms: 0, ..config() }),
+        ("window_ms", BreakerConfig { window_ms: 3_600_001, ..config() }),
         ("min_calls", BreakerConfig { min_calls: 0, ..config() }),
         ("failure_rate", BreakerConfig { failure_rate: 0.0, ..config() }),
         ("failure_rate", BreakerConfig { failure_rate: f64::NAN, ..config() }),
         ("failure_rate", BreakerConfig { failure_rate: 1.5, ..config() }),
+        ("slow_ms", BreakerConfig { slow_ms: 0, ..config() }),
+        ("slow_rate", BreakerConfig { slow_rate: -0.1, ..config() }),
+        ("timeouts_in_a_row", BreakerConfig { timeouts_in_a_row: 0, ..config() }),
         ("open_ms", BreakerConfig { open_ms: 0, ..config() }),
+        ("probes", BreakerConfig { probes: 0, ..config() }),
     ];
     for (key, config) in cases {
-        let built = breaker("test", &config, |_: &Result<(), Fault>| false, |_: &Ask| false);
+        let built = breaker("test", &config, RULES);
         assert!(built.unwrap_err().to_string().contains(key), "{key}");
     }
 }

@@ -257,6 +257,7 @@ mod tests {
             ("lease_ms", &[("LEASE_MS", "39999")]),
             ("reconcile_after_ms", &[("RECONCILE_AFTER_MS", "1000")]),
             ("breaker.failure_rate", &[("BREAKER__FAILURE_RATE", "2.0")]),
+            ("breaker.probes", &[("BREAKER__PROBES", "0")]),
         ];
         for (key, env) in cases {
             let mut all = BTreeMap::from([("PAYMENT__STRIPE_SECRET_KEY".to_owned(), "sk_test_1")]);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use flashsale_breaker::BreakerState as Breaker;
+use flashsale_breaker::{BreakerState as Breaker, Cause};
 use flashsale_errors::Failure;
 use flashsale_proto::payment::{
-    BreakerForce, BreakerState, GetBreakerRequest, GetBreakerResponse, SetBreakerRequest,
+    BreakerCause, BreakerForce, BreakerState, GetBreakerRequest, GetBreakerResponse, SetBreakerRequest,
     SetBreakerResponse, payment_admin_service_server::PaymentAdminService,
 };
 use flashsale_service::wire;
@@ -40,16 +40,28 @@ impl PaymentAdminService for Admin {
             let waited = flashsale_failpoint::now_utc() - oldest;
             wire::duration(Duration::try_from(waited).unwrap_or_default())
         });
-        let state = match self.gate.breaker.state() {
+        let breaker = self.gate.breaker.snapshot();
+        let state = match breaker.state {
             Breaker::Closed => BreakerState::Closed,
             Breaker::Open => BreakerState::Open,
             Breaker::HalfOpen => BreakerState::HalfOpen,
+        };
+        let cause = match breaker.cause {
+            None => BreakerCause::Unspecified,
+            Some(Cause::Failures) => BreakerCause::Failures,
+            Some(Cause::Slow) => BreakerCause::Slow,
+            Some(Cause::Timeouts) => BreakerCause::Timeouts,
+            Some(Cause::Probe) => BreakerCause::Probe,
         };
         Ok(Response::new(GetBreakerResponse {
             state: state.into(),
             force: encode(force).into(),
             open_payments: open.count,
             oldest_wait,
+            cause: cause.into(),
+            failure_rate: breaker.failure_rate,
+            slow_rate: breaker.slow_rate,
+            next_probe: breaker.next_probe.map(wire::duration),
         }))
     }
 

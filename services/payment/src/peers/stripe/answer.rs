@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     call::{Endpoint, Object},
-    error::{ProviderError, Refusal},
+    error::{ProviderError, Refusal, Silence},
     object::{ErrorBody, ErrorObject, IntentObject, List, RefundObject},
 };
 
@@ -43,7 +43,7 @@ pub(super) fn judge(
     if status.is_success() {
         return success(endpoint, body).map_err(|what| ProviderError::Unknown {
             what: format!("status {} that cannot be read: {what}", status.as_u16()),
-            unreadable: true,
+            silence: Silence::Unreadable,
             retry_after: None,
             replayed: head.replayed,
             request_id: head.request_id,
@@ -155,7 +155,10 @@ fn failure(
         // is repeated.
         (status, _) => ProviderError::Unknown {
             what: format!("status {status}"),
-            unreadable: matches!(status, 400 | 402 | 404),
+            silence: match status {
+                400 | 402 | 404 => Silence::Unreadable,
+                _ => Silence::Broken,
+            },
             retry_after,
             replayed,
             request_id,
@@ -204,6 +207,8 @@ fn refusal(error: &ErrorObject, replayed: bool, request_id: String) -> Box<Refus
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+    use flashsale_breaker::Verdict;
+
     use super::*;
 
     fn judged(
@@ -229,7 +234,7 @@ mod tests {
             };
             assert!(what.contains(&status.to_string()));
             assert_eq!(*retry_after, Some(Duration::from_secs(7)));
-            assert!(error.counts_against_provider());
+            assert_eq!(error.verdict(), Verdict::Failure);
         }
     }
 
@@ -244,11 +249,11 @@ mod tests {
             (Endpoint::CreateRefund, r#"{"status":"succeeded"}"#, "missing field `id`"),
         ] {
             let error = judged(endpoint, 200, &[], body);
-            let ProviderError::Unknown { what, unreadable: true, .. } = &error else {
+            let ProviderError::Unknown { what, silence: Silence::Unreadable, .. } = &error else {
                 panic!("{error:?}")
             };
             assert!(what.contains(missing), "{what}");
-            assert!(error.counts_against_provider());
+            assert_eq!(error.verdict(), Verdict::Failure);
         }
     }
 
@@ -268,12 +273,13 @@ mod tests {
         let error = judged(Endpoint::ConfirmIntent, 402, &[("request-id", "req_1")], body);
         let ProviderError::Declined(refusal) = &error else { panic!("{error:?}") };
         assert_eq!((refusal.code.as_str(), refusal.request_id.as_str()), ("lost_card", "req_1"));
-        assert!(!error.counts_against_provider());
+        assert_eq!(error.verdict(), Verdict::Success);
     }
 
-    /// Every row of the table, and whether the breaker counts it as a failure.
+    /// Every row of the table, and what it means to the breaker.
     #[test]
     fn each_answer_has_its_class() {
+        use Verdict::{Failure, Ignored, Success};
         use Endpoint::{CancelIntent, ConfirmIntent, CreateIntent, CreateRefund, RetrieveIntent};
         let error = |fields: &str| {
             format!(r#"{{"error":{{"type":"invalid_request_error",{fields}}}}}"#)
@@ -292,34 +298,34 @@ mod tests {
         let api = r#"{"error":{"type":"api_error"}}"#;
         let card = r#"{"error":{"type":"card_error","code":"card_declined"}}"#;
         let reason = [("stripe-rate-limited-reason", "endpoint-rate")];
-        for (endpoint, status, headers, body, kind, counts) in [
-            (ConfirmIntent, 402, &[][..], card, "declined", false),
-            (CreateIntent, 400, &[], method.as_str(), "declined", false),
-            (ConfirmIntent, 400, &[], &token, "declined", false),
-            (CreateIntent, 400, &[], &small, "not_chargeable", false),
-            (CreateIntent, 400, &[], &currency, "not_chargeable", false),
+        for (endpoint, status, headers, body, kind, verdict) in [
+            (ConfirmIntent, 402, &[][..], card, "declined", Success),
+            (CreateIntent, 400, &[], method.as_str(), "declined", Success),
+            (ConfirmIntent, 400, &[], &token, "declined", Success),
+            (CreateIntent, 400, &[], &small, "not_chargeable", Success),
+            (CreateIntent, 400, &[], &currency, "not_chargeable", Success),
             // A refund's amount is no failed payment.
-            (CreateRefund, 400, &[], &small, "misused", true),
-            (ConfirmIntent, 400, &[], &state, "moved", false),
-            (CancelIntent, 400, &[], &state, "moved", false),
-            (CreateRefund, 400, &[], &refunded, "moved", false),
-            (CreateIntent, 401, &[], &unknown, "misused", true),
-            (ConfirmIntent, 403, &[], &unknown, "misused", true),
-            (CreateIntent, 400, &[], &unknown, "misused", false),
-            (ConfirmIntent, 400, &[], &unknown, "misused", false),
-            (CreateIntent, 400, &[], key, "misused", false),
-            (CancelIntent, 400, &[], &unknown, "misused", true),
-            (RetrieveIntent, 404, &[], &missing, "misused", true),
-            (ConfirmIntent, 429, &reason, &limited, "limited", false),
-            (ConfirmIntent, 429, &[], &lock, "busy", false),
-            (ConfirmIntent, 409, &[], key, "busy", false),
-            (ConfirmIntent, 424, &[], api, "unknown", true),
-            (ConfirmIntent, 500, &[], api, "unknown", true),
-            (ConfirmIntent, 302, &[], "", "unknown", true),
+            (CreateRefund, 400, &[], &small, "misused", Failure),
+            (ConfirmIntent, 400, &[], &state, "moved", Success),
+            (CancelIntent, 400, &[], &state, "moved", Success),
+            (CreateRefund, 400, &[], &refunded, "moved", Success),
+            (CreateIntent, 401, &[], &unknown, "misused", Failure),
+            (ConfirmIntent, 403, &[], &unknown, "misused", Failure),
+            (CreateIntent, 400, &[], &unknown, "misused", Ignored),
+            (ConfirmIntent, 400, &[], &unknown, "misused", Ignored),
+            (CreateIntent, 400, &[], key, "misused", Ignored),
+            (CancelIntent, 400, &[], &unknown, "misused", Failure),
+            (RetrieveIntent, 404, &[], &missing, "misused", Failure),
+            (ConfirmIntent, 429, &reason, &limited, "limited", Ignored),
+            (ConfirmIntent, 429, &[], &lock, "busy", Ignored),
+            (ConfirmIntent, 409, &[], key, "busy", Ignored),
+            (ConfirmIntent, 424, &[], api, "unknown", Failure),
+            (ConfirmIntent, 500, &[], api, "unknown", Failure),
+            (ConfirmIntent, 302, &[], "", "unknown", Failure),
         ] {
             let error = judged(endpoint, status, headers, body);
-            let judged = (error.kind(), error.counts_against_provider());
-            assert_eq!(judged, (kind, counts), "{endpoint:?} {status} {body}");
+            let judged = (error.kind(), error.verdict());
+            assert_eq!(judged, (kind, verdict), "{endpoint:?} {status} {body}");
         }
     }
 

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{
     answer::Answer,
     call::{Call, Endpoint},
-    error::ProviderError,
+    error::{ProviderError, Silence},
     object::{IntentObject, List, RefundObject},
     stack::Stack,
 };
@@ -168,7 +168,7 @@ impl Stripe {
         {
             return Err(ProviderError::Unknown {
                 what: format!("too many intents to read; it is searched for in {} s", wait.as_secs()),
-                unreadable: false,
+                silence: Silence::Broken,
                 retry_after: Some(wait),
                 replayed: false,
                 request_id: String::new(),
@@ -297,7 +297,7 @@ impl Stripe {
                 // person.
                 ProviderError::Misused { .. }
                 | ProviderError::NotChargeable(_)
-                | ProviderError::Unknown { unreadable: true, .. } => {
+                | ProviderError::Unknown { silence: Silence::Unreadable, .. } => {
                     tracing::error!(endpoint, %error, "provider call failed");
                 }
                 ProviderError::Declined(_)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flashsale_breaker::Open;
+use flashsale_breaker::{Open, Verdict};
 
 use crate::domain::Intent;
 
@@ -57,8 +57,8 @@ pub enum ProviderError {
     Unknown {
         /// What went wrong.
         what: String,
-        /// An answer came, and it is not one we can read.
-        unreadable: bool,
+        /// What came in place of an answer.
+        silence: Silence,
         /// How long Stripe asks us to wait.
         retry_after: Option<Duration>,
         /// The answer is a stored one: this key will say the same for a day.
@@ -66,6 +66,17 @@ pub enum ProviderError {
         /// Stripe's id of the request; empty when no answer came.
         request_id: String,
     },
+}
+
+/// What came in place of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// Nothing, for as long as a call may take.
+    Timeout,
+    /// An error of Stripe's or of what stands before it, or the end of the connection.
+    Broken,
+    /// An answer that we cannot read.
+    Unreadable,
 }
 
 /// Stripe's refusal.
@@ -168,8 +179,11 @@ impl ProviderError {
             Self::Misused { .. } => later(Trace::Fault, Wait::Backoff(None)),
             Self::Busy { .. } => later(Trace::Heard, Wait::Moment(None)),
             Self::Limited { retry_after, .. } => later(Trace::None, Wait::Moment(*retry_after)),
-            Self::Unknown { unreadable, retry_after, .. } => {
-                let trace = if *unreadable { Trace::Fault } else { Trace::Attempt };
+            Self::Unknown { silence, retry_after, .. } => {
+                let trace = match silence {
+                    Silence::Timeout | Silence::Broken => Trace::Attempt,
+                    Silence::Unreadable => Trace::Fault,
+                };
                 later(trace, Wait::Backoff(*retry_after))
             }
             Self::NotSent(
@@ -195,22 +209,22 @@ impl ProviderError {
         }
     }
 
-    /// Whether the breaker counts it as a failure of the provider. An answer never counts, whatever
-    /// it says of a buyer's card, and neither does a limit. One that says our request is wrong
-    /// counts, unless a buyer may have made it so: with a key that is not accepted nothing goes
-    /// through, and payments wait instead of failing one by one.
-    pub fn counts_against_provider(&self) -> bool {
+    /// What it means to the breaker. An answer is no failure, whatever it says of a buyer's card. One
+    /// that says our request is wrong is, unless a buyer may have made it so: with a key that is not
+    /// accepted nothing goes through, and payments wait instead of failing one by one. A limit, a
+    /// lock, and what a buyer may have brought about, say nothing of the provider.
+    pub fn verdict(&self) -> Verdict {
         match self {
-            Self::Unknown { .. } | Self::NotSent(NotSent::Connect) => true,
-            Self::Misused { ours, .. } => *ours,
-            Self::Declined(_)
-            | Self::NotChargeable(_)
-            | Self::Moved(_)
+            Self::Declined(_) | Self::NotChargeable(_) | Self::Moved(_) => Verdict::Success,
+            Self::Misused { ours: true, .. } | Self::NotSent(NotSent::Connect) => Verdict::Failure,
+            Self::Unknown { silence: Silence::Timeout, .. } => Verdict::Timeout,
+            Self::Unknown { silence: Silence::Broken | Silence::Unreadable, .. } => Verdict::Failure,
+            Self::Misused { ours: false, .. }
             | Self::Busy { .. }
             | Self::Limited { .. }
             | Self::NotSent(
                 NotSent::ForcedOpen | NotSent::BreakerOpen | NotSent::NoTurn | NotSent::Store,
-            ) => false,
+            ) => Verdict::Ignored,
         }
     }
 

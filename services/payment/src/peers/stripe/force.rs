@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use flashsale_breaker::BreakerHandle;
 use futures::future::BoxFuture;
 use tokio::{sync::Mutex, time::Instant};
 use tower::{Layer, Service, ServiceExt as _};
@@ -69,13 +70,17 @@ impl ForceSwitch {
 
 /// Puts a service behind the switch.
 #[derive(Debug, Clone)]
-pub(super) struct ForceLayer(pub(super) ForceSwitch);
+pub(super) struct ForceLayer {
+    pub(super) switch: ForceSwitch,
+    /// Asked before the call takes a turn at its endpoint, which it would lose.
+    pub(super) breaker: BreakerHandle,
+}
 
 impl<S> Layer<S> for ForceLayer {
     type Service = Forced<S>;
 
     fn layer(&self, inner: S) -> Forced<S> {
-        Forced { inner, switch: self.0.clone() }
+        Forced { inner, head: self.clone() }
     }
 }
 
@@ -83,7 +88,7 @@ impl<S> Layer<S> for ForceLayer {
 #[derive(Debug, Clone)]
 pub(super) struct Forced<S> {
     inner: S,
-    switch: ForceSwitch,
+    head: ForceLayer,
 }
 
 impl<S> Service<Call> for Forced<S>
@@ -101,10 +106,13 @@ where
     }
 
     fn call(&mut self, mut call: Call) -> Self::Future {
-        let (inner, switch) = (self.inner.clone(), self.switch.clone());
+        let (inner, head) = (self.inner.clone(), self.head.clone());
         Box::pin(async move {
-            match switch.get().await? {
+            match head.switch.get().await? {
                 Force::Open => return Err(NotSent::ForcedOpen.into()),
+                Force::Auto if head.breaker.admits(1) == 0 => {
+                    return Err(NotSent::BreakerOpen.into());
+                }
                 Force::Auto => {}
                 Force::Closed => call.past_breaker = true,
             }

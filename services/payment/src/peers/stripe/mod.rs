@@ -20,6 +20,6 @@ mod transport;
 pub use answer::Answer;
 pub use call::{Call, Endpoint};
 pub use client::{MadeRefund, RefundReport, Stripe};
-pub use error::{Advice, Later, NotSent, ProviderError, Refusal, Trace, Wait};
+pub use error::{Advice, Later, NotSent, ProviderError, Refusal, Silence, Trace, Wait};
 pub use force::ForceSwitch;
 pub use stack::{Gate, Stack, stack};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use flashsale_breaker::{BreakerHandle, BreakerState, breaker};
+use flashsale_breaker::{BreakerHandle, Rules, Verdict, breaker};
 use http::HeaderValue;
 use secrecy::ExposeSecret as _;
 use tower::{ServiceBuilder, limit::ConcurrencyLimitLayer, util::BoxCloneSyncService};
@@ -36,13 +36,13 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// How many of `room` payments to lease now: none while operators have switched Stripe off, one
-    /// while the breaker is not closed (so that the breaker tries again), else all.
+    /// How many of `room` payments to lease now: none while operators have switched Stripe off, what
+    /// the breaker lets through, or all if operators want that.
     pub async fn worth_taking(&self, room: usize) -> usize {
-        match (self.switch.get().await, self.breaker.state()) {
-            (Ok(Force::Open) | Err(_), _) => 0,
-            (Ok(Force::Closed), _) | (Ok(Force::Auto), BreakerState::Closed) => room,
-            (Ok(Force::Auto), BreakerState::Open | BreakerState::HalfOpen) => room.min(1),
+        match self.switch.get().await {
+            Ok(Force::Open) | Err(_) => 0,
+            Ok(Force::Closed) => room,
+            Ok(Force::Auto) => self.breaker.admits(room),
         }
     }
 }
@@ -56,10 +56,12 @@ pub fn stack(config: &PaymentConfig, store: &Store) -> anyhow::Result<(Stack, Ga
     let (breaker_layer, breaker) = breaker(
         "stripe",
         &config.breaker,
-        |result: &Result<Answer, ProviderError>| {
-            result.as_ref().is_err_and(ProviderError::counts_against_provider)
+        Rules {
+            judge: |result: &Result<Answer, ProviderError>| {
+                result.as_ref().map_or_else(ProviderError::verdict, |_| Verdict::Success)
+            },
+            bypass: |call: &Call| call.past_breaker,
         },
-        |call: &Call| call.past_breaker,
     )?;
     let mut authorization =
         HeaderValue::try_from(format!("Bearer {}", config.stripe_secret_key.expose_secret()))
@@ -68,7 +70,7 @@ pub fn stack(config: &PaymentConfig, store: &Store) -> anyhow::Result<(Stack, Ga
 
     let service = ServiceBuilder::new()
         // The operators' switch is first: while it is open, nothing is counted, waited for or sent.
-        .layer(ForceLayer(switch.clone()))
+        .layer(ForceLayer { switch: switch.clone(), breaker: breaker.clone() })
         // A turn at the endpoint. Waiting for it is not a failure, so it is outside the breaker and
         // the timeout.
         .layer(BudgetLayer {

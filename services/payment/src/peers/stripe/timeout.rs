@@ -8,7 +8,7 @@ use std::{
 use futures::future::BoxFuture;
 use tower::{Layer, Service, ServiceExt as _};
 
-use super::error::ProviderError;
+use super::error::{ProviderError, Silence};
 
 /// Gives a service this long.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +51,7 @@ where
                 Ok(result) => result,
                 Err(_) => Err(ProviderError::Unknown {
                     what: format!("no answer within {} ms", limit.as_millis()),
-                    unreadable: false,
+                    silence: Silence::Timeout,
                     retry_after: None,
                     replayed: false,
                     request_id: String::new(),

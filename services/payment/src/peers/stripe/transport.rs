@@ -19,7 +19,7 @@ use tower::Service;
 use super::{
     answer::{self, Answer},
     call::Endpoint,
-    error::{NotSent, ProviderError},
+    error::{NotSent, ProviderError, Silence},
 };
 
 /// The longest time to connect: less than the timeout of a call, so that a failure counts as not
@@ -106,7 +106,7 @@ fn broken(error: &dyn std::error::Error) -> ProviderError {
 fn unknown(what: String) -> ProviderError {
     ProviderError::Unknown {
         what,
-        unreadable: false,
+        silence: Silence::Broken,
         retry_after: None,
         replayed: false,
         request_id: String::new(),
