@@ -1,11 +1,39 @@
--- Leases due payments: no other worker takes them up until then. One that is woken meanwhile stays leased. $1 how many at most, $2 the
--- lease in ms.
-WITH due AS (
-    SELECT order_id FROM payments
-    WHERE state IN ('DUE', 'PROCESSING', 'REQUIRES_ACTION') AND due_at <= now() AND (lease_until IS NULL OR lease_until <= now())
-    ORDER BY due_at
+-- Leases due payments, in turn over the sales: no other worker takes them up until then. One that is woken meanwhile stays leased. Which sale
+-- comes first is left to chance, so that of more sales than are taken none waits for ever. $1 how many at most, $2 the lease in ms.
+WITH RECURSIVE waiting AS (
+    (
+        SELECT sale_id FROM payments
+        WHERE state IN ('DUE', 'PROCESSING', 'REQUIRES_ACTION')
+        ORDER BY sale_id
+        LIMIT 1
+    )
+    UNION ALL
+    SELECT (
+        SELECT p.sale_id FROM payments p
+        WHERE p.state IN ('DUE', 'PROCESSING', 'REQUIRES_ACTION') AND p.sale_id > w.sale_id
+        ORDER BY p.sale_id
+        LIMIT 1
+    )
+    FROM waiting w
+    WHERE w.sale_id IS NOT NULL
+), next AS (
+    SELECT n.order_id, n.place, random() AS draw
+    FROM waiting w
+    CROSS JOIN LATERAL (
+        SELECT p.order_id, row_number() OVER (ORDER BY p.due_at) AS place FROM payments p
+        WHERE p.sale_id = w.sale_id AND p.state IN ('DUE', 'PROCESSING', 'REQUIRES_ACTION') AND p.due_at <= now()
+            AND (p.lease_until IS NULL OR p.lease_until <= now())
+        ORDER BY p.due_at
+        LIMIT $1
+    ) n
+), due AS (
+    SELECT p.order_id
+    FROM payments p
+    JOIN next n USING (order_id)
+    WHERE p.state IN ('DUE', 'PROCESSING', 'REQUIRES_ACTION') AND p.due_at <= now() AND (p.lease_until IS NULL OR p.lease_until <= now())
+    ORDER BY n.place, n.draw
     LIMIT $1
-    FOR UPDATE SKIP LOCKED
+    FOR UPDATE OF p SKIP LOCKED
 )
 UPDATE payments
 SET lease_id = gen_random_uuid(),

@@ -1,4 +1,5 @@
--- Makes an endpoint's bucket, full. $1 endpoint, $2 its size.
+-- Makes buckets, full. $1 endpoints, $2 their sizes.
 INSERT INTO provider_budgets (endpoint, tokens)
-VALUES ($1, $2)
+SELECT endpoint, size FROM unnest($1::text[], $2::double precision[]) AS made (endpoint, size)
+ORDER BY endpoint
 ON CONFLICT (endpoint) DO NOTHING

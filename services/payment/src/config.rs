@@ -1,5 +1,7 @@
 //! The configuration. `config.default.toml` explains every value.
 
+use std::collections::HashMap;
+
 use flashsale_breaker::BreakerConfig;
 use flashsale_connect::is_loopback;
 use flashsale_pg::PgConfig;
@@ -10,8 +12,14 @@ use http::Uri;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
+use crate::peers::stripe::Endpoint;
+
 /// The most calls to Stripe in one lease of a payment, each with its wait for a turn.
 const CALLS_PER_LEASE: u64 = 4;
+/// What Stripe allows a live key a second, at all endpoints together.
+const LIVE_PER_S: f64 = 100.0;
+/// What Stripe allows a key of a sandbox.
+const SANDBOX_PER_S: f64 = 25.0;
 /// A Stripe endpoint that takes more than this does not exist.
 const MAX_BUDGET_PER_S: f64 = 10_000.0;
 
@@ -45,8 +53,14 @@ pub struct PaymentConfig {
     pub webhook_secrets: SecretString,
     /// How long one call may take on the wire.
     pub timeout_ms: u64,
+    /// Calls a second at all endpoints together, for all instances; 0 for what Stripe allows a key
+    /// of this kind.
+    pub global_budget_per_s: f64,
     /// Calls a second at each endpoint, for all instances together.
     pub endpoint_budget_per_s: f64,
+    /// Calls a second at the endpoints that differ, by name.
+    #[serde(default)]
+    pub endpoint_budgets: HashMap<String, f64>,
     /// How long a call waits for its turn.
     pub budget_wait_ms: u64,
     /// Payments worked on at a time, and calls under way.
@@ -129,9 +143,22 @@ impl PaymentConfig {
                 problems.push(problem(key, "must be 1 to 10000"));
             }
         }
-        let rate = self.endpoint_budget_per_s;
-        if !(rate > 0.0 && rate <= MAX_BUDGET_PER_S) {
+        let fits = |rate: f64| rate > 0.0 && rate <= MAX_BUDGET_PER_S;
+        if !fits(self.endpoint_budget_per_s) {
             problems.push(problem("endpoint_budget_per_s", "must be above 0 and at most 10000"));
+        }
+        if self.global_budget_per_s != 0.0 && !fits(self.global_budget_per_s) {
+            let what = "must be 0, for what Stripe allows, or above 0 and at most 10000";
+            problems.push(problem("global_budget_per_s", what));
+        }
+        for (endpoint, rate) in &self.endpoint_budgets {
+            let key = format!("endpoint_budgets.{endpoint}");
+            if !Endpoint::ALL.iter().any(|known| known.as_str() == endpoint) {
+                let known = Endpoint::ALL.map(Endpoint::as_str).join(", ");
+                problems.push(problem(&key, format!("is no endpoint; there are {known}")));
+            } else if !fits(*rate) {
+                problems.push(problem(&key, "must be above 0 and at most 10000"));
+            }
         }
         if self.retry_cap_ms < self.retry_base_ms {
             problems.push(problem("retry_cap_ms", "must be at least payment.retry_base_ms"));
@@ -153,11 +180,25 @@ impl PaymentConfig {
         problems
     }
 
+    /// Calls a second at all endpoints together (docs.stripe.com/rate-limits).
+    pub fn all_per_s(&self) -> f64 {
+        match (self.global_budget_per_s, self.is_live()) {
+            (0.0, true) => LIVE_PER_S,
+            (0.0, false) => SANDBOX_PER_S,
+            (rate, _) => rate,
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        let key = self.stripe_secret_key.expose_secret();
+        key.starts_with("sk_live_") || key.starts_with("rk_live_")
+    }
+
     /// Where the secret key goes, and whether it may.
     fn address_problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let key = self.stripe_secret_key.expose_secret();
-        let live = key.starts_with("sk_live_") || key.starts_with("rk_live_");
+        let live = self.is_live();
         let test = key.starts_with("sk_test_") || key.starts_with("rk_test_");
         if key.is_empty() {
             problems.push(problem("stripe_secret_key", "is not set; there is no default"));
@@ -252,6 +293,7 @@ mod tests {
             ("patience_ms", &[("PATIENCE_MS", "0")]),
             ("wait_limit_ms", &[("WAIT_LIMIT_MS", "0")]),
             ("endpoint_budget_per_s", &[("ENDPOINT_BUDGET_PER_S", "0.0")]),
+            ("global_budget_per_s", &[("GLOBAL_BUDGET_PER_S", "-1.0")]),
             ("max_in_flight", &[("MAX_IN_FLIGHT", "0")]),
             ("retry_cap_ms", &[("RETRY_CAP_MS", "1")]),
             ("lease_ms", &[("LEASE_MS", "39999")]),

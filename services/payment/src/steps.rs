@@ -27,6 +27,7 @@ flashsale_failpoint::steps! {
     pub(crate) const SQL_RECORD_DECLINE = "sql/record_decline";
     pub(crate) const SQL_RECORD_INTENT = "sql/record_intent";
     pub(crate) const SQL_SET_FORCE = "sql/set_force";
+    pub(crate) const SQL_SLOW_DOWN = "sql/slow_down";
     pub(crate) const SQL_TAKE_TURN = "sql/take_turn";
 }
 

@@ -677,3 +677,27 @@ async fn waiting_too_long_for_the_provider_ends_as_that() {
     assert_eq!(bench.logged("payment_intent.canceled", Some(begun)).len(), 1);
     bench.books_agree().await;
 }
+
+/// Others use the account, too: its limit is below what is configured here.
+#[tokio::test]
+async fn a_limit_below_the_budget_is_found_and_kept() {
+    let standin = Standin { rate: 10, ..Standin::default() };
+    let env = [("PAYMENT__ENDPOINT_BUDGET_PER_S", "40.0"), ("PAYMENT__MAX_IN_FLIGHT", "8")];
+    let bench = Bench::with(standin, &env).await;
+    let orders = bench.create_many(&["pm_card_visa"; 60]).await;
+    for order in orders {
+        assert_eq!(bench.ends(order).await.state(), PaymentState::Succeeded);
+    }
+    let state = bench.control("GET", "/state", json!({})).await;
+    let limited = state["traffic"]["rate_limited"].as_u64().unwrap();
+    let sent: u64 = state["traffic"]["requests"]
+        .as_object()
+        .unwrap()
+        .values()
+        .filter_map(serde_json::Value::as_u64)
+        .sum();
+    println!("{limited} of {sent} calls were limited");
+    assert!(limited > 0, "the limit was never hit");
+    assert!(limited * 3 < sent, "{limited} of {sent} calls were limited");
+    bench.books_agree().await;
+}

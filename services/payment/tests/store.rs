@@ -8,7 +8,7 @@ use std::{collections::HashSet, time::Duration};
 use common::{claimed, record_sale};
 use flashsale_payment::{
     domain::{EndReason, NotPayable, Outcome, Payment, State},
-    store::{Cancelled, LeftBehind, NewPayment, Recorded, SettleResult, Settled, Store},
+    store::{Allowed, Cancelled, LeftBehind, NewPayment, Recorded, SettleResult, Settled, Store},
 };
 use flashsale_record::OrderState;
 use flashsale_testbed::{TestPg, fixtures};
@@ -330,13 +330,101 @@ async fn an_unused_intent_is_recorded() {
 async fn turns_at_an_endpoint_are_in_order() {
     let bench = bench().await;
     let store = &bench.store;
-    assert_eq!(store.take_turn("test", 1.0, 2.0, 5.0).await.unwrap(), None, "no bucket yet");
-    store.open_budget("test", 2.0).await.unwrap();
-    store.open_budget("test", 2.0).await.unwrap();
-    let turns = join_all((0..20).map(|_| store.take_turn("test", 1.0, 2.0, 5.0))).await;
-    let mut debts: Vec<f64> = turns.into_iter().filter_map(Result::unwrap).collect();
-    debts.sort_by(|a, b| b.total_cmp(a));
+    let allowed = Allowed {
+        all_per_s: 100.0,
+        endpoint_per_s: 1.0,
+        burst_s: 2.0,
+        longest_wait: Duration::from_secs(5),
+    };
+    assert_eq!(store.take_turn("test", allowed).await.unwrap(), None, "no bucket yet");
+    store.open_budgets("test", allowed).await.unwrap();
+    store.open_budgets("test", allowed).await.unwrap();
+    let turns = join_all((0..20).map(|_| store.take_turn("test", allowed))).await;
+    let mut waits: Vec<f64> =
+        turns.into_iter().filter_map(Result::unwrap).map(|wait| wait.as_secs_f64()).collect();
+    waits.sort_by(f64::total_cmp);
     // Two at once, five on credit; what refilled meanwhile is far below one token a turn.
-    assert!((7..=9).contains(&debts.len()), "{debts:?}");
-    assert!(debts.windows(2).all(|pair| pair[0] - pair[1] > 0.5), "two got one turn: {debts:?}");
+    assert!((7..=9).contains(&waits.len()), "{waits:?}");
+    let apart = |pair: &[f64]| pair[1] - pair[0] > 0.5;
+    assert!(waits[2..].windows(2).all(apart), "two got one turn: {waits:?}");
+    // Those that got none have taken nothing of the common bucket either.
+    let all: f64 = sqlx::query_scalar("SELECT tokens FROM provider_budgets WHERE endpoint = 'all'")
+        .fetch_one(&bench.pg.pool)
+        .await
+        .unwrap();
+    assert!(all >= 200.0 - 10.0, "{all}");
+}
+
+#[tokio::test]
+async fn all_endpoints_share_one_budget() {
+    let bench = bench().await;
+    let store = &bench.store;
+    let allowed = Allowed {
+        all_per_s: 1.0,
+        endpoint_per_s: 100.0,
+        burst_s: 1.0,
+        longest_wait: Duration::from_secs(3),
+    };
+    let mut taken = 0;
+    for endpoint in ["a", "b", "c", "d", "e", "f"] {
+        store.open_budgets(endpoint, allowed).await.unwrap();
+        taken += usize::from(store.take_turn(endpoint, allowed).await.unwrap().is_some());
+    }
+    assert!((4..=5).contains(&taken), "{taken} of 6");
+}
+
+#[tokio::test]
+async fn a_limited_bucket_goes_at_half_its_rate_and_grows_back() {
+    let bench = bench().await;
+    let store = &bench.store;
+    let allowed = Allowed {
+        all_per_s: 1_000.0,
+        endpoint_per_s: 40.0,
+        burst_s: 0.0,
+        longest_wait: Duration::from_secs(60),
+    };
+    store.open_budgets("test", allowed).await.unwrap();
+    // As many as were under way together: one step down.
+    for _ in 0..10 {
+        store.slow_down("test", 40.0).await.unwrap();
+    }
+    let rate = || async {
+        let effective = "SELECT LEAST(40, rate + EXTRACT(EPOCH FROM clock_timestamp() - rate_at))::float8 \
+                         FROM provider_budgets WHERE endpoint = 'test'";
+        sqlx::query_scalar::<_, f64>(effective).fetch_one(&bench.pg.pool).await.unwrap()
+    };
+    let slow = rate().await;
+    assert!((20.0..22.0).contains(&slow), "{slow}");
+    // Twenty turns on credit take a second at that rate.
+    let mut wait = Duration::ZERO;
+    for _ in 0..21 {
+        wait = store.take_turn("test", allowed).await.unwrap().unwrap();
+    }
+    assert!((0.6..1.1).contains(&wait.as_secs_f64()), "{wait:?}");
+    let ago = "UPDATE provider_budgets SET rate_at = now() - interval '7 seconds' WHERE endpoint = 'test'";
+    sqlx::query(ago).execute(&bench.pg.pool).await.unwrap();
+    let grown = rate().await;
+    assert!((27.0..29.0).contains(&grown), "{grown}");
+    let long_ago = "UPDATE provider_budgets SET rate_at = now() - interval '1 hour' WHERE endpoint = 'test'";
+    sqlx::query(long_ago).execute(&bench.pg.pool).await.unwrap();
+    store.slow_down("test", 40.0).await.unwrap();
+    let again = rate().await;
+    assert!((20.0..22.0).contains(&again), "it had grown beyond what is configured: {again}");
+}
+
+#[tokio::test]
+async fn payments_are_taken_in_turn_over_sales() {
+    let bench = bench().await;
+    let many = bench.new_payments(60).await;
+    bench.store.record(&many).await.unwrap();
+    let sale = record_sale(&bench.pg).await;
+    let other = Bench { sale, ..bench };
+    let few = other.new_payments(5).await;
+    other.store.record(&few).await.unwrap();
+    let taken = other.store.lease(10, LEASE).await.unwrap();
+    let of_few = taken.iter().filter(|payment| payment.sale_id == other.sale).count();
+    assert_eq!((taken.len(), of_few), (10, 5));
+    // And what is left is taken, too.
+    let rest = other.store.lease(100, LEASE).await.unwrap();
+    assert_eq!(rest.len(), 55);
 }

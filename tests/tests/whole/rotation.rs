@@ -499,6 +499,7 @@ fn settings(platform: &Platform<Apart>) -> Settings {
         },
         payment: PaymentSettings {
             webhook_secrets: Some(WEBHOOK_SECRET.to_owned()),
+            global_budget_per_s: Some(10_000),
             endpoint_budget_per_s: Some(10_000),
             ..base.payment
         },

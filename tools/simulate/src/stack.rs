@@ -154,6 +154,7 @@ impl Stack {
                 webhook_secrets: Some(webhook_secret),
                 // A sale of half a minute cannot wait half a minute for its first retry.
                 retry_base_ms: Some(2_000),
+                global_budget_per_s: Some(4 * u64::from(provision.provider_rate)),
                 endpoint_budget_per_s: Some(provision.provider_rate.into()),
                 ..stripe
             },

@@ -9,6 +9,7 @@ mod refunds;
 use std::time::Duration;
 
 pub use breaker_force::Force;
+pub use budgets::{ALL_CALLS, Allowed};
 use flashsale_pg::SteppedPool;
 pub use payments::{
     Backlog, Cancelled, ENDED_AT_ONCE, LeftBehind, NewPayment, OpenPayments, Recorded, SettleResult, Settled,

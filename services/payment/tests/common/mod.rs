@@ -71,6 +71,7 @@ pub fn config(pg: &TestPg, stripe_url: &str, env: &[(&str, &str)]) -> Config {
         ("PAYMENT__STRIPE_SECRET_KEY", "sk_test_of_the_tests"),
         ("PAYMENT__WEBHOOK_SECRETS", WEBHOOK_SECRET),
         ("PAYMENT__TIMEOUT_MS", "2000"),
+        ("PAYMENT__GLOBAL_BUDGET_PER_S", "8000.0"),
         ("PAYMENT__ENDPOINT_BUDGET_PER_S", "2000.0"),
         ("PAYMENT__RETRY_BASE_MS", "100"),
         ("PAYMENT__RETRY_CAP_MS", "400"),

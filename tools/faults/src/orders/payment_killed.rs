@@ -47,6 +47,9 @@ const REFUND_FAILS: &str = r#"{"endpoint":"POST /v1/refunds","kind":"reset_befor
 /// Has the provider drop one payment, which is then put back.
 const CHARGE_FAILS: &str =
     r#"{"endpoint":"POST /v1/payment_intents","kind":"reset_before","count":1}"#;
+/// Has the provider limit one call.
+const LIMITED: &str =
+    r#"{"endpoint":"POST /v1/payment_intents","kind":"rate_limit_429","count":1}"#;
 /// Has the provider keep an error under the key of one payment, which then needs another key.
 const KEY_IS_SPENT: &str = r#"{"endpoint":"POST /v1/payment_intents","kind":"error_500","count":1}"#;
 const CARD: &str = "pm_card_visa";
@@ -145,6 +148,11 @@ impl Tour<'_> {
                 strike(platform, KEY_IS_SPENT).await?;
                 self.create(platform).await.ok();
             }
+            "sql/slow_down" => {
+                payment.restart(armed).await?;
+                strike(platform, LIMITED).await?;
+                self.create(platform).await.ok();
+            }
             // The provider may have heard of it, hours ago.
             "sql/give_up" => {
                 payment.kill().await;
@@ -184,7 +192,7 @@ impl Tour<'_> {
                 .await?;
                 self.ended(platform, PaymentState::Refunded).await
             }
-            "sql/put_back" | "sql/next_generation" => {
+            "sql/put_back" | "sql/next_generation" | "sql/slow_down" => {
                 self.pay(platform, PaymentState::Succeeded).await
             }
             "sql/give_up" | "sql/end_waited_out" => {

@@ -145,6 +145,7 @@ impl Platform {
             // instance that was killed.
             payment: PaymentSettings {
                 webhook_secrets: Some(WEBHOOK_SECRET.to_owned()),
+                global_budget_per_s: Some(10_000),
                 endpoint_budget_per_s: Some(10_000),
                 retry_base_ms: Some(2_000),
                 timeout_ms: Some(2_000),

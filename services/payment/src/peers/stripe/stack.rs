@@ -76,7 +76,9 @@ pub fn stack(config: &PaymentConfig, store: &Store) -> anyhow::Result<(Stack, Ga
         .layer(BudgetLayer {
             store: store.clone(),
             pace: BudgetPace {
+                all_per_s: config.all_per_s(),
                 per_s: config.endpoint_budget_per_s,
+                by_endpoint: config.endpoint_budgets.clone(),
                 longest_wait: Duration::from_millis(config.budget_wait_ms),
             },
         })
