@@ -12,7 +12,7 @@ GRANT SELECT ON order_lines TO "auditor";
 GRANT SELECT ON order_transitions TO "auditor";
 GRANT SELECT (order_id, sale_id, buyer_id, hold_id, epoch, admission_id, request_id, state, currency, total_minor, payment_method, end_reason) ON orders TO "auditor";
 GRANT SELECT ON outbox TO "auditor";
-GRANT SELECT ON payments TO "auditor";
+GRANT SELECT (order_id, sale_id, state, currency, amount_minor, payment_method, intent_id, captured_minor) ON payments TO "auditor";
 GRANT SELECT ON queue_positions TO "auditor";
 GRANT SELECT ON refunds TO "auditor";
 GRANT SELECT ON rooms TO "auditor";
@@ -25,6 +25,7 @@ GRANT SELECT (dead_letter_id, order_id, resolved_at, retry_at) ON dead_letters T
 GRANT SELECT ON order_lines TO "checkout";
 GRANT SELECT (order_id, sale_id, buyer_id, hold_id, state, currency, total_minor, cancel_requested_at, end_reason, placed_at, updated_at) ON orders TO "checkout";
 GRANT SELECT (order_id, sale_id, message) ON parked_orders TO "checkout";
+GRANT SELECT (order_id, state, client_secret, redirect_url, turn_until) ON payments TO "checkout";
 GRANT SELECT ON queue_positions TO "checkout";
 GRANT SELECT ON sale_stock TO "checkout";
 GRANT SELECT ON sales TO "checkout";

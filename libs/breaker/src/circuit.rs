@@ -124,7 +124,9 @@ impl Circuit {
             Phase::Open { .. } => {
                 inner.change(self.shared.name, Phase::HalfOpen { started: 1, succeeded: 0 });
             }
-            Phase::HalfOpen { started, .. } if *started < self.shared.config.probes => *started += 1,
+            Phase::HalfOpen { started, .. } if *started < self.shared.config.probes => {
+                *started += 1
+            }
             Phase::HalfOpen { .. } => return None,
         }
         Some(Permit { circuit: self.clone(), turn: inner.turn, begun: now, judged: false })

@@ -41,7 +41,10 @@ impl BreakerConfig {
             }
         }
         if self.window_ms > MAX_WINDOW_MS {
-            problems.push(("window_ms", format!("is {}, must be at most {MAX_WINDOW_MS}", self.window_ms)));
+            problems.push((
+                "window_ms",
+                format!("is {}, must be at most {MAX_WINDOW_MS}", self.window_ms),
+            ));
         }
         for (key, rate) in [("failure_rate", self.failure_rate), ("slow_rate", self.slow_rate)] {
             if !(rate > 0.0 && rate <= 1.0) {

@@ -1,7 +1,8 @@
--- Orders by id, each with its lines.
+-- Orders by id, each with its lines, and with what its buyer has to do while the payment waits for them.
 SELECT
     o.order_id, o.sale_id, o.buyer_id, o.hold_id, o.state, o.currency, o.total_minor, o.placed_at, o.updated_at,
-    o.cancel_requested_at, o.end_reason,
+    o.cancel_requested_at, o.end_reason, p.client_secret AS "client_secret?", p.redirect_url AS "redirect_url?",
+    p.turn_until AS "turn_until?",
     l.skus AS "skus!", l.quantities AS "quantities!", l.prices AS "prices!"
 FROM orders AS o
 CROSS JOIN LATERAL (
@@ -12,4 +13,5 @@ CROSS JOIN LATERAL (
     FROM order_lines
     WHERE order_lines.order_id = o.order_id
 ) AS l
+LEFT JOIN payments p ON p.order_id = o.order_id AND p.state = 'REQUIRES_ACTION' AND o.state = 'ACTION_REQUIRED'
 WHERE o.order_id = ANY ($1)

@@ -3,6 +3,8 @@
 UPDATE payments
 SET state = $3,
     captured_minor = $4,
+    client_secret = NULL,
+    redirect_url = NULL,
     end_reason = CASE WHEN $3 = 'SUCCEEDED' THEN NULL ELSE COALESCE($5, end_reason) END,
     updated_at = now()
 WHERE order_id = $1 AND state = $2

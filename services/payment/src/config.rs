@@ -49,6 +49,8 @@ pub struct PaymentConfig {
     pub stripe_base_url: String,
     /// The secret key.
     pub stripe_secret_key: SecretString,
+    /// Where buyers come back to from their bank; empty for none.
+    pub return_url: String,
     /// The webhook endpoint's signing secrets, with commas between.
     pub webhook_secrets: SecretString,
     /// How long one call may take on the wire.
@@ -180,6 +182,11 @@ impl PaymentConfig {
         problems
     }
 
+    /// Where buyers come back to from their bank.
+    pub fn return_url(&self) -> Option<String> {
+        (!self.return_url.is_empty()).then(|| self.return_url.clone())
+    }
+
     /// Calls a second at all endpoints together (docs.stripe.com/rate-limits).
     pub fn all_per_s(&self) -> f64 {
         match (self.global_budget_per_s, self.is_live()) {
@@ -229,6 +236,17 @@ impl PaymentConfig {
         let path = url.as_ref().map_or("", Uri::path);
         if !matches!(path, "" | "/") {
             problems.push(problem("stripe_base_url", "must have no path: /v1 is added to it"));
+        }
+        let back = self.return_url.parse::<Uri>().ok();
+        let returns =
+            match (back.as_ref().and_then(Uri::scheme_str), back.as_ref().and_then(Uri::host)) {
+                (Some("https"), Some(_)) => true,
+                (Some("http"), Some(host)) => !live && is_loopback(host),
+                _ => self.return_url.is_empty(),
+            };
+        if !returns {
+            let what = "must be empty or a URL of the shop's that begins with https://";
+            problems.push(problem("return_url", what));
         }
         if live && self.secrets().is_empty() {
             let what =
@@ -289,6 +307,8 @@ mod tests {
                 ],
             ),
             ("webhook_secrets", &[("STRIPE_SECRET_KEY", "rk_live_1")]),
+            ("return_url", &[("RETURN_URL", "http://shop.example/paid")]),
+            ("return_url", &[("RETURN_URL", "paid")]),
             ("timeout_ms", &[("TIMEOUT_MS", "0")]),
             ("patience_ms", &[("PATIENCE_MS", "0")]),
             ("wait_limit_ms", &[("WAIT_LIMIT_MS", "0")]),

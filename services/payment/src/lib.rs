@@ -56,7 +56,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let metrics = Metrics::new();
     let settler = Settler::new(store.clone(), nats, metrics.clone());
     let (stack, gate) = stripe::stack(&settings, &store)?;
-    let stripe = Stripe::new(stack, metrics);
+    let stripe = Stripe::new(stack, settings.return_url(), metrics);
     measurements::show_breaker(gate.breaker.clone());
     let measuring = measurements::measure(store.clone(), drain.clone());
     let (charges, refunds) = (Bell::default(), Bell::default());

@@ -328,7 +328,11 @@ async fn a_begun_payment_stays_open_until_cancelled() {
     let created = api.good().await;
     let order = uuid(&created.order_id);
     api.create(&[created]).await.unwrap();
-    api.set(order, "UPDATE payments SET attempts = 1 WHERE order_id = $1").await;
+    api.set(
+        order,
+        "UPDATE payments SET attempts = 1, first_attempt_at = now() WHERE order_id = $1",
+    )
+    .await;
     assert_eq!(api.cancel(order).await.state(), PaymentState::Processing);
     let wished: bool =
         sqlx::query_scalar("SELECT cancel_requested AND due_at <= now() FROM payments")

@@ -14,7 +14,8 @@ use flashsale_payment::{
     store::Store,
 };
 use flashsale_proto::payment::{
-    BreakerForce, BreakerState, GetBreakerRequest, PaymentState, RefundRequest, SetBreakerRequest,
+    BreakerCause, BreakerForce, BreakerState, GetBreakerRequest, PaymentState, RefundRequest,
+    SetBreakerRequest,
 };
 use flashsale_testbed::eventually;
 use futures::StreamExt as _;
@@ -36,9 +37,9 @@ async fn set_breaker(bench: &Bench, force: BreakerForce) {
 /// Waits until the oldest payment was recorded this long ago, by the record's clock.
 async fn waited(bench: &Bench, ms: i32) {
     eventually("time has passed", || async {
-        let old = "SELECT count(*) > 0 FROM payments WHERE created_at < now() - $1 * interval '1 ms'";
-        let old: bool =
-            sqlx::query_scalar(old).bind(ms).fetch_one(&bench.pg.pool).await.unwrap();
+        let old =
+            "SELECT count(*) > 0 FROM payments WHERE created_at < now() - $1 * interval '1 ms'";
+        let old: bool = sqlx::query_scalar(old).bind(ms).fetch_one(&bench.pg.pool).await.unwrap();
         old.then_some(())
     })
     .await;
@@ -531,7 +532,8 @@ async fn another_amount_is_booked_and_goes_back() {
         assert_eq!(end_reason(&bench, order).await.as_deref(), Some("amount_mismatch"));
         eventually("the money is back", || async {
             let back = bench.logged("payment_intent.refunded", Some(order));
-            (!back.is_empty()).then(|| assert_eq!((back.len(), &back[0]["amount"]), (1, &json!(1_998))))
+            (!back.is_empty())
+                .then(|| assert_eq!((back.len(), &back[0]["amount"]), (1, &json!(1_998))))
         })
         .await;
         eventually("the refund is recorded", || async {
@@ -583,7 +585,10 @@ async fn a_repeated_creation_sends_the_first_ones_form() {
         .await
         .unwrap();
     assert_eq!(bench.ends(order).await.state(), PaymentState::Succeeded);
-    assert_eq!(bench.logged("payment_intent.captured", Some(order))[0]["payment_method"], "pm_card_visa");
+    assert_eq!(
+        bench.logged("payment_intent.captured", Some(order))[0]["payment_method"],
+        "pm_card_visa"
+    );
     bench.books_agree().await;
 }
 
@@ -613,7 +618,7 @@ async fn an_intent_among_many_is_searched_for_when_the_search_knows_it() {
     let bench = Bench::new(&[]).await;
     let store = Store::new(bench.pg.pool_of("payment"));
     let config = common::config(&bench.pg, &bench.standin_url, &[]);
-    let stripe = Stripe::new(stack(&config.payment, &store).unwrap().0, Metrics::new());
+    let stripe = Stripe::new(stack(&config.payment, &store).unwrap().0, None, Metrics::new());
     let url = format!("{}/v1/payment_intents", bench.standin_url);
     let create = |order: Uuid| {
         let url = url.clone();
@@ -699,5 +704,28 @@ async fn a_limit_below_the_budget_is_found_and_kept() {
     println!("{limited} of {sent} calls were limited");
     assert!(limited > 0, "the limit was never hit");
     assert!(limited * 3 < sent, "{limited} of {sent} calls were limited");
+    bench.books_agree().await;
+}
+
+/// A provider that takes connections and says nothing is noticed by that alone.
+#[tokio::test]
+async fn silence_opens_the_breaker() {
+    let env = [("PAYMENT__TIMEOUT_MS", "250"), ("PAYMENT__BREAKER__OPEN_MS", "400")];
+    let bench = Bench::new(&env).await;
+    bench.fault("*", "hang_before", 0).await;
+    let orders = bench.create_many(&["pm_card_visa"; 12]).await;
+    let open = eventually("the breaker opens", || async {
+        let answer = bench.admin.clone().get_breaker(GetBreakerRequest {}).await.unwrap();
+        let answer = answer.into_inner();
+        (answer.state() == BreakerState::Open).then_some(answer)
+    })
+    .await;
+    assert_eq!(open.cause(), BreakerCause::Timeouts);
+    assert!(open.next_probe.is_some() && open.failure_rate > 0.99);
+    assert_eq!(open.open_payments, 12, "a payment was given up");
+    bench.control("DELETE", "/faults", json!({})).await;
+    for order in orders {
+        assert_eq!(bench.ends(order).await.state(), PaymentState::Succeeded);
+    }
     bench.books_agree().await;
 }

@@ -220,7 +220,10 @@ async fn foreign_outcomes_change_nothing_and_another_amount_goes_back() {
     }
     let other = Outcome::Captured { received: 1 };
     let settled = bench.store.settle(order, &intent, other).await.unwrap();
-    assert_eq!(settled, SettleResult::Own(Settled { another_amount: true, ..became(State::Cancelled) }));
+    assert_eq!(
+        settled,
+        SettleResult::Own(Settled { another_amount: true, ..became(State::Cancelled) })
+    );
     assert_eq!(bench.refunds().await, [(order, "amount_mismatch".to_owned())]);
     let payment = bench.store.payment(order).await.unwrap().unwrap();
     assert_eq!((payment.captured_minor, payment.end_reason), (1, Some(EndReason::AmountMismatch)));
@@ -405,7 +408,8 @@ async fn a_limited_bucket_goes_at_half_its_rate_and_grows_back() {
     sqlx::query(ago).execute(&bench.pg.pool).await.unwrap();
     let grown = rate().await;
     assert!((27.0..29.0).contains(&grown), "{grown}");
-    let long_ago = "UPDATE provider_budgets SET rate_at = now() - interval '1 hour' WHERE endpoint = 'test'";
+    let long_ago =
+        "UPDATE provider_budgets SET rate_at = now() - interval '1 hour' WHERE endpoint = 'test'";
     sqlx::query(long_ago).execute(&bench.pg.pool).await.unwrap();
     store.slow_down("test", 40.0).await.unwrap();
     let again = rate().await;

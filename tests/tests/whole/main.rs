@@ -20,5 +20,6 @@ mod rotation;
 mod runbook;
 mod sale;
 mod shopper;
+mod three_d_secure;
 mod tls;
 mod trace;

@@ -33,6 +33,8 @@ const SAMPLE: &str = include_str!("../../../cli/samples/spring-drop.csv");
 const STRIPE_KEY: &str = "STRIPE_SECRET_KEY";
 /// Where Stripe itself is.
 const STRIPE_URL: &str = "https://api.stripe.com";
+/// Where buyers would come back to from their bank.
+const RETURN_URL: &str = "https://shop.example/orders";
 /// How long services may take to drain.
 const DRAIN_WITHIN: Duration = Duration::from_secs(20);
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -139,7 +141,11 @@ impl Stack {
                     ..StripeOptions::default()
                 };
                 platform.stripe = Some(platform.start_stripe(stripe).await?);
-                platform.settings().payment
+                PaymentSettings {
+                    // What the stand-in allows in all; Stripe itself has its own default.
+                    global_budget_per_s: Some(4 * u64::from(provision.provider_rate)),
+                    ..platform.settings().payment
+                }
             }
         };
         platform.smtp = Some(platform.start_smtp(MAIL_LOG).await?);
@@ -152,9 +158,9 @@ impl Stack {
             },
             payment: PaymentSettings {
                 webhook_secrets: Some(webhook_secret),
+                return_url: Some(RETURN_URL.to_owned()),
                 // A sale of half a minute cannot wait half a minute for its first retry.
                 retry_base_ms: Some(2_000),
-                global_budget_per_s: Some(4 * u64::from(provision.provider_rate)),
                 endpoint_budget_per_s: Some(provision.provider_rate.into()),
                 ..stripe
             },

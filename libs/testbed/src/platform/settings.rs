@@ -134,6 +134,7 @@ pub struct PaymentSettings {
     pub stripe_base_url: Option<String>,
     pub stripe_secret_key: Option<String>,
     pub webhook_secrets: Option<String>,
+    pub return_url: Option<String>,
     pub global_budget_per_s: Option<u64>,
     pub endpoint_budget_per_s: Option<u64>,
     pub budget_wait_ms: Option<u64>,

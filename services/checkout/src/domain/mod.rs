@@ -5,4 +5,4 @@ mod order;
 
 pub use contact::{Contact, Details, InputError};
 pub use flashsale_record::{Line, OrderState as Recorded};
-pub use order::{Order, OrderFilter, OrderState, unix_ms};
+pub use order::{Order, OrderFilter, OrderState, PaymentAction, unix_ms};

@@ -1,6 +1,6 @@
 //! An order as it is seen from outside.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use flashsale_queue::{OrderMessage, RecordedOrder};
 use time::{OffsetDateTime, error::ComponentRange};
@@ -66,6 +66,27 @@ pub struct Order {
     pub cancel_requested: bool,
     /// Why it ended unpaid.
     pub end_reason: Option<String>,
+    /// What its buyer has to do so that it is paid.
+    pub payment_action: Option<PaymentAction>,
+}
+
+/// What a buyer needs to authenticate at the payment provider. For the buyer alone, and not for
+/// logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PaymentAction {
+    /// What the provider's own library takes.
+    pub client_secret: String,
+    /// Where the buyer can be sent instead.
+    pub redirect_url: Option<String>,
+    /// Until when.
+    pub until: Option<OffsetDateTime>,
+}
+
+impl fmt::Debug for PaymentAction {
+    /// Without any of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PaymentAction").finish_non_exhaustive()
+    }
 }
 
 impl Order {
@@ -110,6 +131,7 @@ impl Order {
             updated_at: placed_at,
             cancel_requested: false,
             end_reason: None,
+            payment_action: None,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{
     checkout::{
-        BeginCheckoutRequest, BeginCheckoutResponse, CancelOrderRequest, CancelOrderResponse,
+        self, BeginCheckoutRequest, BeginCheckoutResponse, CancelOrderRequest, CancelOrderResponse,
         GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse,
         PlaceOrderRequest, PlaceOrderResponse, WatchOrderRequest, WatchOrderResponse,
         checkout_service_server::CheckoutService,
@@ -41,8 +41,9 @@ impl Checkout {
     }
 }
 
-fn watch_response(order: Order) -> Result<WatchOrderResponse, Status> {
-    Ok(WatchOrderResponse { order: Some(encode::order(order)) })
+/// An order as a request may see it: what its buyer has to do is for one that names the buyer.
+fn read(order: Order, buyer_id: Option<&str>) -> Option<checkout::Order> {
+    Some(if buyer_id.is_some() { encode::order_of_buyer(order) } else { encode::order(order) })
 }
 
 #[tonic::async_trait]
@@ -101,7 +102,7 @@ impl CheckoutService for Checkout {
         let (sale_id, order_id, buyer_id) =
             order_ids(&request.sale_id, &request.order_id, &request.buyer_id)?;
         let order = self.orders.get(sale_id, order_id, buyer_id).await?;
-        Ok(Response::new(GetOrderResponse { order: Some(encode::order(order)) }))
+        Ok(Response::new(GetOrderResponse { order: read(order, buyer_id) }))
     }
 
     type WatchOrderStream = Pin<Box<dyn Stream<Item = Result<WatchOrderResponse, Status>> + Send>>;
@@ -114,7 +115,10 @@ impl CheckoutService for Checkout {
         let (sale_id, order_id, buyer_id) =
             order_ids(&request.sale_id, &request.order_id, &request.buyer_id)?;
         let orders = self.orders.watch(sale_id, order_id, buyer_id, self.drain.token()).await?;
-        Ok(Response::new(Box::pin(orders.map(watch_response))))
+        let buyer_id = buyer_id.map(str::to_owned);
+        let answers = orders
+            .map(move |order| Ok(WatchOrderResponse { order: read(order, buyer_id.as_deref()) }));
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn cancel_order(

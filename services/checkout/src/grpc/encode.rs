@@ -3,12 +3,28 @@
 use flashsale_proto::{checkout, inventory};
 use flashsale_service::wire;
 
-use crate::domain::{Order, OrderState, Recorded};
+use crate::domain::{Order, OrderState, PaymentAction, Recorded};
 
 pub(super) fn held_line(line: inventory::PricedLine) -> checkout::PricedLine {
     checkout::PricedLine { sku: line.sku, quantity: line.quantity, unit_price: line.unit_price }
 }
 
+/// An order for its buyer, with what they have to do.
+pub(super) fn order_of_buyer(mut order: Order) -> checkout::Order {
+    let action = order.payment_action.take();
+    checkout::Order { payment_action: action.map(payment_action), ..self::order(order) }
+}
+
+fn payment_action(action: PaymentAction) -> checkout::PaymentAction {
+    checkout::PaymentAction {
+        kind: checkout::PaymentActionKind::Authenticate.into(),
+        client_secret: action.client_secret,
+        redirect_url: action.redirect_url.unwrap_or_default(),
+        expire_time: action.until.map(wire::timestamp),
+    }
+}
+
+/// An order, without what is for its buyer alone.
 pub(super) fn order(order: Order) -> checkout::Order {
     checkout::Order {
         order_id: order.order_id.to_string(),
@@ -30,6 +46,7 @@ pub(super) fn order(order: Order) -> checkout::Order {
         update_time: Some(wire::timestamp(order.updated_at)),
         cancel_requested: order.cancel_requested,
         end_reason: order.end_reason.unwrap_or_default(),
+        payment_action: None,
     }
 }
 

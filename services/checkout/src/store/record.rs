@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::{Line, Order, OrderFilter, OrderState, Recorded};
+use crate::domain::{Line, Order, OrderFilter, OrderState, PaymentAction, Recorded};
 
 /// Why the record has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +67,9 @@ struct Row {
     updated_at: OffsetDateTime,
     cancel_requested_at: Option<OffsetDateTime>,
     end_reason: Option<String>,
+    client_secret: Option<String>,
+    redirect_url: Option<String>,
+    turn_until: Option<OffsetDateTime>,
     skus: Vec<String>,
     quantities: Vec<i64>,
     prices: Vec<i64>,
@@ -97,6 +100,11 @@ impl Row {
             updated_at: self.updated_at,
             cancel_requested: self.cancel_requested_at.is_some(),
             end_reason: self.end_reason,
+            payment_action: self.client_secret.map(|client_secret| PaymentAction {
+                client_secret,
+                redirect_url: self.redirect_url,
+                until: self.turn_until,
+            }),
         })
     }
 }

@@ -124,6 +124,22 @@ impl From<&str> for IntentStatus {
     }
 }
 
+/// What the buyer needs to authenticate. For the buyer alone, and not for logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BuyersAction {
+    /// What the provider's library in a browser or an app takes.
+    pub client_secret: String,
+    /// Where the buyer can be sent instead, if the shop has said where they come back to.
+    pub redirect_url: Option<String>,
+}
+
+impl fmt::Debug for BuyersAction {
+    /// Without any of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BuyersAction").finish_non_exhaustive()
+    }
+}
+
 /// What the provider says of an intent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {
@@ -135,6 +151,8 @@ pub struct Intent {
     pub received: Option<i64>,
     /// Why the last attempt was refused.
     pub decline: Option<String>,
+    /// What the buyer needs, while it waits for the buyer.
+    pub action: Option<BuyersAction>,
     /// The order it was made for, from the metadata.
     pub order_id: Option<Uuid>,
 }

@@ -68,6 +68,7 @@ impl Provider {
             status: IntentStatus::RequiresConfirmation,
             received: Some(0),
             decline: None,
+            action: None,
             order_id: None,
         });
     }
@@ -423,6 +424,7 @@ fn each_clock_ends_a_payment_in_its_own_way() {
         status: IntentStatus::Succeeded,
         received: Some(AMOUNT),
         decline: None,
+        action: None,
         order_id: None,
     };
     payment.end_reason = None;

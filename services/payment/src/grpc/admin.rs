@@ -5,8 +5,8 @@ use std::time::Duration;
 use flashsale_breaker::{BreakerState as Breaker, Cause};
 use flashsale_errors::Failure;
 use flashsale_proto::payment::{
-    BreakerCause, BreakerForce, BreakerState, GetBreakerRequest, GetBreakerResponse, SetBreakerRequest,
-    SetBreakerResponse, payment_admin_service_server::PaymentAdminService,
+    BreakerCause, BreakerForce, BreakerState, GetBreakerRequest, GetBreakerResponse,
+    SetBreakerRequest, SetBreakerResponse, payment_admin_service_server::PaymentAdminService,
 };
 use flashsale_service::wire;
 use tonic::{Request, Response, Status};

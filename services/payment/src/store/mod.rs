@@ -12,7 +12,8 @@ pub use breaker_force::Force;
 pub use budgets::{ALL_CALLS, Allowed};
 use flashsale_pg::SteppedPool;
 pub use payments::{
-    Backlog, Cancelled, ENDED_AT_ONCE, LeftBehind, NewPayment, OpenPayments, Recorded, SettleResult, Settled,
+    Backlog, Cancelled, ENDED_AT_ONCE, LeftBehind, NewPayment, OpenPayments, Recorded,
+    SettleResult, Settled,
 };
 pub use refunds::DueRefund;
 use sqlx::PgPool;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{Store, ms};
 use crate::{
     domain::{
-        self, CancelRuling, ChargeRuling, EndReason, NotPayable, Order, Outcome, Payment,
+        self, CancelRuling, ChargeRuling, EndReason, Intent, NotPayable, Order, Outcome, Payment,
         RefundRuling, Ruling, STUCK_AFTER, Standing, State,
     },
     steps,
@@ -396,15 +396,31 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Records that the buyer must authenticate. False when that was known.
+    /// Records that the buyer must authenticate, and has `patience` for it. False when that was
+    /// known.
     ///
     /// # Errors
     /// When Postgres does not answer.
-    pub async fn await_buyer(&self, order: Uuid, intent: &str) -> sqlx::Result<bool> {
-        let done =
-            statement!(steps::SQL_AWAIT_BUYER, query_file!("sql/await_buyer.sql", order, intent))
-                .execute(&self.pool)
-                .await?;
+    pub async fn await_buyer(
+        &self,
+        order: Uuid,
+        intent: &Intent,
+        patience: Duration,
+    ) -> sqlx::Result<bool> {
+        let action = intent.action.as_ref();
+        let done = statement!(
+            steps::SQL_AWAIT_BUYER,
+            query_file!(
+                "sql/await_buyer.sql",
+                order,
+                intent.id,
+                action.map(|action| action.client_secret.as_str()),
+                action.and_then(|action| action.redirect_url.as_deref()),
+                ms(patience)
+            )
+        )
+        .execute(&self.pool)
+        .await?;
         Ok(done.rows_affected() == 1)
     }
 

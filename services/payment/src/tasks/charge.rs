@@ -8,9 +8,7 @@ use tracing::Instrument as _;
 
 use crate::{
     app::settlement::Settler,
-    domain::{
-        Backoff, Intent, Overdue, Payment, STUCK_AFTER, State, Step, is_unwanted, next_step,
-    },
+    domain::{Backoff, Intent, Overdue, Payment, STUCK_AFTER, State, Step, is_unwanted, next_step},
     peers::stripe::{Advice, Later, ProviderError, Refusal, Stripe, Trace, Wait},
     store::{LeftBehind, Store},
 };
@@ -261,7 +259,10 @@ impl Charger {
     }
 
     /// Sends the request that creates the intent, if it may be sent.
-    async fn send_create(&self, work: &Work) -> sqlx::Result<Option<Result<Intent, ProviderError>>> {
+    async fn send_create(
+        &self,
+        work: &Work,
+    ) -> sqlx::Result<Option<Result<Intent, ProviderError>>> {
         let form = match Stripe::create_form(&work.payment) {
             Ok(form) => form,
             Err(error) => return Ok(Some(Err(error))),
@@ -459,7 +460,8 @@ impl Charger {
 
     async fn cancel(&self, work: &mut Work) -> sqlx::Result<Option<Left>> {
         let Some(intent) = work.payment.intent_id.clone() else { return Ok(Some(Left::Done)) };
-        if !self.renew_keys(work).await? || !self.store.begin_cancel(&work.payment, self.lease).await?
+        if !self.renew_keys(work).await?
+            || !self.store.begin_cancel(&work.payment, self.lease).await?
         {
             return self.not_ours(work).await;
         }
@@ -474,13 +476,13 @@ impl Charger {
         Ok(work.take(cancelled))
     }
 
-    async fn await_buyer(&self, work: &Work) -> sqlx::Result<()> {
-        let Payment { order_id, intent_id: Some(intent), .. } = &work.payment else {
-            return Ok(());
-        };
-        if self.store.await_buyer(*order_id, intent).await? {
-            self.settler.changed(*order_id, State::RequiresAction).await;
+    async fn await_buyer(&self, work: &mut Work) -> sqlx::Result<()> {
+        let (order, Some(seen)) = (work.payment.order_id, &work.seen) else { return Ok(()) };
+        if self.store.await_buyer(order, seen, self.patience).await? {
+            self.settler.changed(order, State::RequiresAction).await;
         }
+        // So that it is looked at again when the buyer's time is over, and not later.
+        work.payment.turn_at.get_or_insert_with(flashsale_failpoint::now_utc);
         Ok(())
     }
 }

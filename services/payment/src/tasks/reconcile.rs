@@ -56,7 +56,10 @@ pub async fn reconcile(
                         settler.changed(*order, State::Cancelled).await;
                     }
                     if !ended.is_empty() {
-                        tracing::error!(count = ended.len(), "payments have waited for the provider too long");
+                        tracing::error!(
+                            count = ended.len(),
+                            "payments have waited for the provider too long"
+                        );
                     }
                     if ended.len() < ENDED_AT_ONCE || drain.is_draining() {
                         break;

@@ -66,9 +66,7 @@ impl Refunder {
             },
         };
         let wait = match wait {
-            Wait::Backoff(retry_after) => {
-                self.backoff.wait(attempts, rand::random(), retry_after)
-            }
+            Wait::Backoff(retry_after) => self.backoff.wait(attempts, rand::random(), retry_after),
             Wait::Moment(retry_after) => self.backoff.moment(rand::random(), retry_after),
         };
         if let Err(error) = self.store.put_back_refund(order, wait, asked, attempts).await {

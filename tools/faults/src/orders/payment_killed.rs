@@ -51,7 +51,8 @@ const CHARGE_FAILS: &str =
 const LIMITED: &str =
     r#"{"endpoint":"POST /v1/payment_intents","kind":"rate_limit_429","count":1}"#;
 /// Has the provider keep an error under the key of one payment, which then needs another key.
-const KEY_IS_SPENT: &str = r#"{"endpoint":"POST /v1/payment_intents","kind":"error_500","count":1}"#;
+const KEY_IS_SPENT: &str =
+    r#"{"endpoint":"POST /v1/payment_intents","kind":"error_500","count":1}"#;
 const CARD: &str = "pm_card_visa";
 /// The provider refuses to create an intent with it.
 const NO_CARD: &str = "pm_of_no_card";
@@ -219,7 +220,12 @@ impl Tour<'_> {
     }
 
     /// Records the payment as one that has waited for the provider too long.
-    async fn record_overdue(&self, platform: &Platform, due: &str, asked: &str) -> anyhow::Result<()> {
+    async fn record_overdue(
+        &self,
+        platform: &Platform,
+        due: &str,
+        asked: &str,
+    ) -> anyhow::Result<()> {
         let insert = format!(
             "INSERT INTO payments (order_id, sale_id, state, currency, amount_minor, payment_method,
                 created_at, due_at, first_attempt_at)

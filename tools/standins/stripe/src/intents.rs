@@ -214,7 +214,9 @@ impl PaymentIntent {
         intent.last_error = None;
         intent.method = Some(method.clone());
         match outcome {
-            Outcome::Succeeds => Ok(intent.capture(how.charge_id, method, how.now_s, true, how.short_by)),
+            Outcome::Succeeds => {
+                Ok(intent.capture(how.charge_id, method, how.now_s, true, how.short_by))
+            }
             Outcome::Declines(decline) => {
                 Ok(intent.decline(decline, how.charge_id, method, how.now_s, true))
             }

@@ -122,7 +122,10 @@ async fn wrong_amount_is_in_all_books() {
     let id = bench.intent().await;
     bench.fault(r#"{"endpoint":"*/confirm","kind":"wrong_amount","count":1}"#).await;
     let answer = bench.confirm(&id, "pm_card_visa").await.json();
-    assert_eq!((answer["amount"].as_i64(), answer["amount_received"].as_i64()), (Some(500), Some(499)));
+    assert_eq!(
+        (answer["amount"].as_i64(), answer["amount_received"].as_i64()),
+        (Some(500), Some(499))
+    );
     assert_eq!(bench.logged("payment_intent.captured")[0]["amount"], 499);
     assert_eq!(bench.state().await["money"]["captured_minor"]["usd"], 499);
     let refund = bench.post("/v1/refunds", &format!("payment_intent={id}")).await.json();

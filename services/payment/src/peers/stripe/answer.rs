@@ -129,6 +129,7 @@ fn failure(
             what: "the secret key is not accepted".to_owned(),
             status,
             ours: true,
+            key_is_used: false,
             request_id,
         },
         (402, Some(error)) => ProviderError::Declined(refusal(&error, replayed, request_id)),
@@ -147,6 +148,7 @@ fn failure(
                     // What a buyer chose goes along with these: a hostile one must not be able to
                     // open the breaker for all.
                     ours: !endpoint.carries_buyers_choice(),
+                    key_is_used: error.kind == "idempotency_error",
                     request_id: refusal.request_id,
                 },
             }
@@ -279,11 +281,10 @@ mod tests {
     /// Every row of the table, and what it means to the breaker.
     #[test]
     fn each_answer_has_its_class() {
-        use Verdict::{Failure, Ignored, Success};
         use Endpoint::{CancelIntent, ConfirmIntent, CreateIntent, CreateRefund, RetrieveIntent};
-        let error = |fields: &str| {
-            format!(r#"{{"error":{{"type":"invalid_request_error",{fields}}}}}"#)
-        };
+        use Verdict::{Failure, Ignored, Success};
+        let error =
+            |fields: &str| format!(r#"{{"error":{{"type":"invalid_request_error",{fields}}}}}"#);
         let method = error(r#""code":"resource_missing","param":"payment_method""#);
         let token = error(r#""code":"resource_missing","param":"confirmation_token""#);
         let small = error(r#""code":"amount_too_small","param":"amount""#);

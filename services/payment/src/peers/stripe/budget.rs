@@ -93,7 +93,9 @@ impl BudgetLayer {
             (endpoint, allowed.endpoint_per_s)
         };
         match self.store.slow_down(bucket, per_s).await {
-            Ok(()) => tracing::warn!(bucket, limit, "the provider limits our calls: they go slower"),
+            Ok(()) => {
+                tracing::warn!(bucket, limit, "the provider limits our calls: they go slower")
+            }
             Err(error) => tracing::warn!(%error, bucket, "a budget cannot be lowered"),
         }
     }

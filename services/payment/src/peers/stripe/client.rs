@@ -69,17 +69,19 @@ pub struct MadeRefund {
 #[derive(Debug, Clone)]
 pub struct Stripe {
     stack: Stack,
+    /// Where buyers come back to from their bank, if the shop has said so.
+    return_url: Option<String>,
     metrics: Metrics,
 }
 
 impl Stripe {
-    /// Sends its calls through `stack`.
-    pub fn new(stack: Stack, metrics: Metrics) -> Self {
+    /// Sends its calls through `stack`. `return_url` is where buyers come back to from their bank.
+    pub fn new(stack: Stack, return_url: Option<String>, metrics: Metrics) -> Self {
         // A series that begins at 0 shows its first increase; one that begins at 1 hides it.
         for endpoint in Endpoint::ALL {
             metrics.announce_endpoint(endpoint.as_str());
         }
-        Self { stack, metrics }
+        Self { stack, return_url, metrics }
     }
 
     /// The form of the request that creates a payment's intent. It is written into the record
@@ -167,7 +169,10 @@ impl Stripe {
             && !wait.is_zero()
         {
             return Err(ProviderError::Unknown {
-                what: format!("too many intents to read; it is searched for in {} s", wait.as_secs()),
+                what: format!(
+                    "too many intents to read; it is searched for in {} s",
+                    wait.as_secs()
+                ),
                 silence: Silence::Broken,
                 retry_after: Some(wait),
                 replayed: false,
@@ -194,7 +199,11 @@ impl Stripe {
     pub async fn confirm(&self, payment: &Payment, intent: &str) -> Result<Intent, ProviderError> {
         let Payment { order_id, generation, .. } = payment;
         let key = keyed(&format!("pi/{order_id}/confirm/{generation}"))?;
-        self.intent(ConfirmPaymentIntent::new(intent).build(), Some(key)).await
+        let mut request = ConfirmPaymentIntent::new(intent);
+        if let Some(url) = &self.return_url {
+            request = request.return_url(url.as_str());
+        }
+        self.intent(request.build(), Some(key)).await
     }
 
     /// Cancels an intent, so that it can never be captured.
@@ -341,6 +350,7 @@ fn misused(what: &str) -> ProviderError {
         what: what.to_owned(),
         status: 0,
         ours: true,
+        key_is_used: false,
         request_id: String::new(),
     }
 }

@@ -29,6 +29,8 @@ pub enum ProviderError {
         status: u16,
         /// Whether nothing that a buyer chose can have caused it.
         ours: bool,
+        /// Whether the key came with other parameters before, so that it needs another.
+        key_is_used: bool,
         /// Stripe's id of the request.
         request_id: String,
     },
@@ -196,16 +198,16 @@ impl ProviderError {
         }
     }
 
-    /// Whether the answer is a stored one, which the key repeats for a day.
+    /// Whether the key is of no use for a day: its answer is a stored one, or was given to other
+    /// parameters.
     pub fn is_replayed(&self) -> bool {
         match self {
             Self::Declined(refusal) | Self::NotChargeable(refusal) | Self::Moved(refusal) => {
                 refusal.replayed
             }
             Self::Unknown { replayed, .. } => *replayed,
-            Self::Misused { .. } | Self::Busy { .. } | Self::Limited { .. } | Self::NotSent(_) => {
-                false
-            }
+            Self::Misused { key_is_used, .. } => *key_is_used,
+            Self::Busy { .. } | Self::Limited { .. } | Self::NotSent(_) => false,
         }
     }
 
@@ -218,7 +220,9 @@ impl ProviderError {
             Self::Declined(_) | Self::NotChargeable(_) | Self::Moved(_) => Verdict::Success,
             Self::Misused { ours: true, .. } | Self::NotSent(NotSent::Connect) => Verdict::Failure,
             Self::Unknown { silence: Silence::Timeout, .. } => Verdict::Timeout,
-            Self::Unknown { silence: Silence::Broken | Silence::Unreadable, .. } => Verdict::Failure,
+            Self::Unknown { silence: Silence::Broken | Silence::Unreadable, .. } => {
+                Verdict::Failure
+            }
             Self::Misused { ours: false, .. }
             | Self::Busy { .. }
             | Self::Limited { .. }

@@ -41,6 +41,7 @@ impl KeyLayer {
             what: what.to_owned(),
             status: 0,
             ours: true,
+            key_is_used: false,
             request_id: String::new(),
         };
         let endpoint = call.endpoint;

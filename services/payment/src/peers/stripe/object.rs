@@ -6,12 +6,13 @@
 //! docs.stripe.com/api/payment_intents/object, /api/charges/object, /api/refunds/object and
 //! /api/errors.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt};
 
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::domain::{Intent, IntentStatus};
+use crate::domain::{BuyersAction, Intent, IntentStatus};
 
 /// A PaymentIntent.
 #[derive(Debug, Deserialize)]
@@ -24,12 +25,37 @@ pub struct IntentObject {
     metadata: Option<HashMap<String, String>>,
     #[serde(default)]
     last_payment_error: Option<ErrorObject>,
+    #[serde(default)]
+    client_secret: Option<SecretString>,
+    #[serde(default)]
+    next_action: Option<NextAction>,
     /// Its id, or the whole of it if that was asked for.
     #[serde(default)]
     latest_charge: Option<serde_json::Value>,
     /// Versions before 2022-11-15 list the charges in place of `latest_charge`.
     #[serde(default)]
     charges: Option<List<ChargeObject>>,
+}
+
+/// What the buyer has to do, of which only the other page is read: the rest is for the provider's
+/// own libraries, which get it by the client secret.
+#[derive(Debug, Deserialize)]
+struct NextAction {
+    #[serde(default)]
+    redirect_to_url: Option<Redirect>,
+}
+
+#[derive(Deserialize)]
+struct Redirect {
+    #[serde(default)]
+    url: Option<String>,
+}
+
+impl fmt::Debug for Redirect {
+    /// Without the address, which is the buyer's alone.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redirect").finish_non_exhaustive()
+    }
 }
 
 /// A Charge, of which a whole one says what was captured.
@@ -97,12 +123,21 @@ impl IntentObject {
         self.amount_received.or_else(of_charge).or_else(of_charges)
     }
 
+    fn action(&self) -> Option<BuyersAction> {
+        let redirect = self.next_action.as_ref().and_then(|next| next.redirect_to_url.as_ref());
+        Some(BuyersAction {
+            client_secret: self.client_secret.as_ref()?.expose_secret().to_owned(),
+            redirect_url: redirect.and_then(|redirect| redirect.url.clone()),
+        })
+    }
+
     /// In our words.
     pub fn intent(&self) -> Intent {
         let status = IntentStatus::from(self.status.as_str());
         Intent {
             id: self.id.clone(),
             received: self.received(),
+            action: (status == IntentStatus::RequiresAction).then(|| self.action()).flatten(),
             status,
             decline: self.last_payment_error.as_ref().and_then(ErrorObject::reason),
             order_id: self.order(),
@@ -146,13 +181,39 @@ mod tests {
             (json!({ "latest_charge": { "id": "ch_1", "amount_captured": 1_999 } }), Some(1_999)),
             (json!({ "latest_charge": "ch_1" }), None),
             (json!({ "latest_charge": { "id": "ch_1" } }), None),
-            (json!({ "charges": { "data": [{ "amount_captured": 0 }, { "amount_captured": 5 }] } }), Some(5)),
+            (
+                json!({ "charges": { "data": [{ "amount_captured": 0 }, { "amount_captured": 5 }] } }),
+                Some(5),
+            ),
             (json!({ "charges": { "data": [{ "amount": 7 }] } }), None),
             (json!({ "charges": { "data": [{ "amount_captured": 5 }], "has_more": true } }), None),
             (json!({}), None),
         ] {
             assert_eq!(intent(fields.clone()).received, received, "{fields}");
         }
+    }
+
+    #[test]
+    fn what_the_buyer_needs_is_read_while_it_is_their_turn() {
+        let url = "https://hooks.stripe.example/3ds";
+        let fields = |status: &str| {
+            json!({
+                "status": status,
+                "client_secret": "pi_1_secret_2",
+                "next_action": { "type": "redirect_to_url", "redirect_to_url": { "url": url } },
+            })
+        };
+        let action = intent(fields("requires_action")).action.unwrap();
+        assert_eq!(action.client_secret, "pi_1_secret_2");
+        assert_eq!(action.redirect_url.as_deref(), Some(url));
+        assert!(!format!("{action:?}").contains("secret_2"));
+        assert_eq!(intent(fields("processing")).action, None);
+        let by_library = json!({
+            "status": "requires_action",
+            "client_secret": "pi_1_secret_2",
+            "next_action": { "type": "use_stripe_sdk", "use_stripe_sdk": {} },
+        });
+        assert_eq!(intent(by_library).action.unwrap().redirect_url, None);
     }
 
     #[test]

@@ -132,7 +132,10 @@ async fn struck_before(app: &App, fault: Option<Kind>, request_id: &str) -> Opti
         }
         Kind::ParameterUnknown400 => {
             let message = "Received unknown parameter: planted";
-            Some(error_answer(&ApiError::invalid(message, "parameter_unknown", "planted"), request_id))
+            Some(error_answer(
+                &ApiError::invalid(message, "parameter_unknown", "planted"),
+                request_id,
+            ))
         }
         Kind::HangAfter
         | Kind::ResetAfter
