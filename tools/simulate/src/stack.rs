@@ -31,6 +31,8 @@ use crate::{StackArgs, proof::Stores};
 const SAMPLE: &str = include_str!("../../../cli/samples/spring-drop.csv");
 /// Where a real key for Stripe's test mode is looked for.
 const STRIPE_KEY: &str = "STRIPE_SECRET_KEY";
+/// Where another address of the API is looked for, of another imitation of Stripe for example.
+const STRIPE_BASE_URL: &str = "STRIPE_BASE_URL";
 /// Where Stripe itself is.
 const STRIPE_URL: &str = "https://api.stripe.com";
 /// Where buyers would come back to from their bank.
@@ -116,9 +118,14 @@ impl Stack {
         let webhook_secret = format!("whsec_{}", Alphanumeric.sample_string(&mut rand::rng(), 32));
         let stripe = match key {
             Some(key) => {
-                say("paying through Stripe's test mode");
+                let url = std::env::var(STRIPE_BASE_URL).ok().filter(|url| !url.is_empty());
+                match &url {
+                    Some(url) => say(&format!("paying through {url}")),
+                    None => say("paying through Stripe's test mode"),
+                }
                 PaymentSettings {
-                    stripe_base_url: Some(STRIPE_URL.to_owned()),
+                    // The service itself checks the address: https, or this machine's own.
+                    stripe_base_url: Some(url.unwrap_or_else(|| STRIPE_URL.to_owned())),
                     stripe_secret_key: Some(key),
                     ..PaymentSettings::default()
                 }
