@@ -196,7 +196,8 @@ impl PaymentConfig {
         }
     }
 
-    fn is_live(&self) -> bool {
+    /// Whether the key moves real money.
+    pub fn is_live(&self) -> bool {
         let key = self.stripe_secret_key.expose_secret();
         key.starts_with("sk_live_") || key.starts_with("rk_live_")
     }

@@ -122,8 +122,12 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         },
         drain,
     );
-    let webhook =
-        Webhook { secrets: settings.secrets(), store: store.clone(), settler: settler.clone() };
+    let webhook = Webhook {
+        secrets: settings.secrets(),
+        live: settings.is_live(),
+        store: store.clone(),
+        settler: settler.clone(),
+    };
     let admin = Admin { store: store.clone(), gate, charges: charges.clone() };
     Ok(Hosted::new()
         .grpc(PaymentServiceServer::new(Payments { store, settler, charges, refunds }))

@@ -37,6 +37,12 @@ fn event(kind: &str, intent: &str, order: Uuid, status: &str, received: i64) -> 
     .to_string()
 }
 
+fn of_real_money(event: &str) -> String {
+    let mut event: serde_json::Value = serde_json::from_str(event).unwrap();
+    event["livemode"] = json!(true);
+    event.to_string()
+}
+
 #[tokio::test]
 async fn only_signed_events_are_accepted() {
     let bench = Bench::new(&[]).await;
@@ -74,6 +80,8 @@ async fn an_event_settles_only_its_own_payment() {
     for body in [
         event(succeeded, "pi_another", order, "succeeded", 1_999),
         event(succeeded, own, Uuid::new_v4(), "succeeded", 1_999),
+        // An event of the other mode: the tests' key is one of a sandbox.
+        of_real_money(&event(succeeded, own, order, "succeeded", 1_999)),
         // An event whose object says otherwise.
         event(succeeded, own, order, "requires_action", 0),
     ] {

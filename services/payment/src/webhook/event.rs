@@ -13,6 +13,9 @@ pub(super) struct Event {
     pub(super) id: String,
     #[serde(rename = "type")]
     pub(super) kind: String,
+    /// Whether it is about real money.
+    #[serde(default)]
+    pub(super) livemode: Option<bool>,
     data: Data,
 }
 

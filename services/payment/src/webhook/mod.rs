@@ -38,6 +38,8 @@ const MOMENT: Duration = Duration::from_secs(2);
 pub struct Webhook {
     /// The endpoint's secrets: more than one while a secret is being rolled.
     pub secrets: Vec<SecretString>,
+    /// Whether the service's key moves real money.
+    pub live: bool,
     /// Where payments stand.
     pub store: Store,
     /// Ends them.
@@ -69,6 +71,11 @@ async fn receive(
         tracing::error!("a signed event cannot be read");
         return StatusCode::OK;
     };
+    if event.livemode.is_some_and(|live| live != webhook.live) {
+        // An endpoint of the other mode was pointed here: what it tells is not about our money.
+        tracing::error!(event = event.id, live = webhook.live, "an event is of the other mode");
+        return StatusCode::OK;
+    }
     match webhook.take(&event).await {
         Ok(()) => StatusCode::OK,
         Err(error) => {
