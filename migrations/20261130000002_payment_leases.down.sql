@@ -5,6 +5,8 @@ ALTER TABLE payments
     DROP COLUMN end_reason,
     DROP COLUMN failures,
     DROP COLUMN turn_at,
+    DROP COLUMN not_before,
+    DROP COLUMN key_spent,
     DROP COLUMN last_attempt_at,
     DROP COLUMN generation_at,
     DROP COLUMN generation,

@@ -24,7 +24,8 @@ WITH RECURSIVE waiting AS (
         WHERE p.sale_id = w.sale_id AND p.state IN ('DUE', 'PROCESSING', 'REQUIRES_ACTION') AND p.due_at <= now()
             AND (p.lease_until IS NULL OR p.lease_until <= now())
         ORDER BY p.due_at
-        LIMIT $1
+        -- More than are taken: another instance may take the same ones at this moment.
+        LIMIT 4 * $1::bigint
     ) n
 ), due AS (
     SELECT p.order_id
@@ -43,5 +44,5 @@ SET lease_id = gen_random_uuid(),
     updated_at = now()
 WHERE order_id IN (SELECT order_id FROM due)
 RETURNING order_id, sale_id, state AS "state: State", currency, amount_minor, payment_method, intent_id, decline_code, cancel_requested,
-    end_reason AS "end_reason: EndReason", captured_minor, attempts, failures, generation, generation_at, first_attempt_at,
+    end_reason AS "end_reason: EndReason", captured_minor, attempts, failures, generation, generation_at, key_spent, first_attempt_at,
     last_attempt_at, turn_at, lease_id, due_at, created_at, updated_at, traceparent

@@ -1,6 +1,6 @@
 -- Reads a payment and keeps it until the transaction ends. $1 order.
 SELECT order_id, sale_id, state AS "state: State", currency, amount_minor, payment_method, intent_id, decline_code, cancel_requested,
-    end_reason AS "end_reason: EndReason", captured_minor, attempts, failures, generation, generation_at, first_attempt_at,
+    end_reason AS "end_reason: EndReason", captured_minor, attempts, failures, generation, generation_at, key_spent, first_attempt_at,
     last_attempt_at, turn_at, lease_id, due_at, created_at, updated_at, traceparent
 FROM payments
 WHERE order_id = $1

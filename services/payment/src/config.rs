@@ -20,6 +20,8 @@ const CALLS_PER_LEASE: u64 = 4;
 const LIVE_PER_S: f64 = 100.0;
 /// What Stripe allows a key of a sandbox.
 const SANDBOX_PER_S: f64 = 25.0;
+/// The longest a payment may wait, for its buyer or for Stripe: 30 days.
+const LONGEST_CLOCK_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
 /// A Stripe endpoint that takes more than this does not exist.
 const MAX_BUDGET_PER_S: f64 = 10_000.0;
 
@@ -128,13 +130,18 @@ impl PaymentConfig {
             ("timeout_ms", self.timeout_ms),
             ("budget_wait_ms", self.budget_wait_ms),
             ("retry_base_ms", self.retry_base_ms),
-            ("patience_ms", self.patience_ms),
-            ("wait_limit_ms", self.wait_limit_ms),
             ("poll_ms", self.poll_ms),
             ("reconcile_every_ms", self.reconcile_every_ms),
         ] {
             if value == 0 {
                 problems.push(problem(key, "must be above 0"));
+            }
+        }
+        for (key, value) in
+            [("patience_ms", self.patience_ms), ("wait_limit_ms", self.wait_limit_ms)]
+        {
+            if !(1..=LONGEST_CLOCK_MS).contains(&value) {
+                problems.push(problem(key, "must be above 0 and at most 30 days"));
             }
         }
         for (key, value) in [
@@ -313,6 +320,7 @@ mod tests {
             ("timeout_ms", &[("TIMEOUT_MS", "0")]),
             ("patience_ms", &[("PATIENCE_MS", "0")]),
             ("wait_limit_ms", &[("WAIT_LIMIT_MS", "0")]),
+            ("wait_limit_ms", &[("WAIT_LIMIT_MS", "999999999999999")]),
             ("endpoint_budget_per_s", &[("ENDPOINT_BUDGET_PER_S", "0.0")]),
             ("global_budget_per_s", &[("GLOBAL_BUDGET_PER_S", "-1.0")]),
             ("max_in_flight", &[("MAX_IN_FLIGHT", "0")]),

@@ -510,6 +510,21 @@ async fn a_wrong_parameter_leaves_the_payment_stuck_until_somebody_looks() {
     bench.books_agree().await;
 }
 
+/// An answer that is stored under a key says nothing of whether the cause is still there.
+#[tokio::test]
+async fn a_refusal_that_was_mended_is_not_repeated() {
+    let bench = Bench::with(Standin { webhooks: false, ..Standin::default() }, &[]).await;
+    for endpoint in [CREATE, CONFIRM] {
+        bench.fault(endpoint, "refused_400", 1).await;
+        let order = bench.create("pm_card_visa").await;
+        assert_eq!(bench.ends(order).await.state(), PaymentState::Succeeded, "{endpoint}");
+    }
+    bench.fault(CANCEL, "refused_400", 1).await;
+    let order = bench.create("pm_card_visa_chargeDeclined").await;
+    assert_eq!(bench.ends(order).await.state(), PaymentState::Failed);
+    bench.books_agree().await;
+}
+
 #[tokio::test]
 async fn an_answer_that_cannot_be_read_is_looked_into() {
     let standin = Standin { webhooks: false, ..Standin::default() };

@@ -7,7 +7,7 @@ use std::{collections::HashSet, time::Duration};
 
 use common::{claimed, record_sale};
 use flashsale_payment::{
-    domain::{EndReason, NotPayable, Outcome, Payment, State},
+    domain::{BuyersAction, EndReason, Intent, IntentStatus, NotPayable, Outcome, Payment, State},
     store::{Allowed, Cancelled, LeftBehind, NewPayment, Recorded, SettleResult, Settled, Store},
 };
 use flashsale_record::OrderState;
@@ -159,11 +159,50 @@ async fn a_request_that_was_not_sent_leaves_no_trace() {
     assert_eq!(payment.state, State::Cancelled, "the provider has never heard of it");
 }
 
+/// The version before recorded that it is the buyer's turn, and neither since when nor how.
+#[tokio::test]
+async fn a_turn_of_the_version_before_is_completed() {
+    let bench = bench().await;
+    let (order, id) = bench.processing().await;
+    let before = "UPDATE payments SET state = 'REQUIRES_ACTION' WHERE order_id = $1";
+    sqlx::query(before).bind(order).execute(&bench.pg.pool).await.unwrap();
+    let action = BuyersAction { client_secret: "pi_secret_1".to_owned(), redirect_url: None };
+    let intent = Intent {
+        id,
+        status: IntentStatus::RequiresAction,
+        received: None,
+        decline: None,
+        action: Some(action),
+        order_id: Some(order),
+    };
+    assert!(bench.store.await_buyer(order, &intent, LEASE).await.unwrap());
+    let payment = bench.store.payment(order).await.unwrap().unwrap();
+    assert!(payment.turn_at.is_some());
+    assert!(!bench.store.await_buyer(order, &intent, LEASE).await.unwrap(), "it begins once");
+    assert_eq!(bench.store.payment(order).await.unwrap().unwrap().turn_at, payment.turn_at);
+}
+
+/// What the provider asks for holds for the reconciler, too.
+#[tokio::test]
+async fn a_wait_that_was_asked_for_is_kept() {
+    let bench = bench().await;
+    bench.recorded().await;
+    for (asked_for, found) in [(Some(LEASE), 0), (None, 1)] {
+        let taken = bench.leased().await;
+        let left = LeftBehind { not_before: asked_for, ..LeftBehind::default() };
+        bench.store.put_back(&taken, LEASE, left).await.unwrap();
+        let long_ago = "UPDATE payments SET updated_at = now() - interval '1 hour'";
+        sqlx::query(long_ago).execute(&bench.pg.pool).await.unwrap();
+        assert_eq!(bench.store.reconcile(LEASE).await.unwrap(), found, "{asked_for:?}");
+        sqlx::query("UPDATE payments SET due_at = now()").execute(&bench.pg.pool).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn failures_count_only_in_a_row() {
     let bench = bench().await;
     bench.recorded().await;
-    let fault = LeftBehind { attempt: true, fault: true, unheard: false };
+    let fault = LeftBehind { attempt: true, fault: true, ..LeftBehind::default() };
     let answer = LeftBehind { fault: false, ..fault };
     let put_off = LeftBehind::default();
     for (left, failures) in [(fault, 1), (fault, 2), (put_off, 2), (answer, 0), (fault, 1)] {

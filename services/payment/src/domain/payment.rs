@@ -38,6 +38,8 @@ pub struct Payment {
     pub generation: i32,
     /// When a request may first have gone out under such a key.
     pub generation_at: Option<OffsetDateTime>,
+    /// Whether the provider answers under these keys with what it has stored, whatever is asked.
+    pub key_spent: bool,
     /// When a request to create its intent may first have gone out: until then the provider has not
     /// heard of it.
     pub first_attempt_at: Option<OffsetDateTime>,
@@ -68,10 +70,13 @@ impl Payment {
         self.first_attempt_at.is_some()
     }
 
-    /// Whether its keys are so old that the provider may have forgotten their answers: a request
-    /// under such a key would be a new one.
+    /// Whether its keys are so old that the provider may have forgotten their answers, or are those
+    /// of a version that had others: a request under such a key would be a new one.
     pub fn key_is_old(&self, now: OffsetDateTime) -> bool {
-        self.generation_at.is_some_and(|at| now - at > KEY_AGE)
+        match self.generation_at {
+            Some(at) => now - at > KEY_AGE,
+            None => self.is_heard_of(),
+        }
     }
 }
 

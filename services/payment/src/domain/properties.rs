@@ -126,6 +126,7 @@ impl World {
             failures: 0,
             generation: 0,
             generation_at: None,
+            key_spent: false,
             first_attempt_at: None,
             last_attempt_at: None,
             turn_at: None,

@@ -66,6 +66,10 @@ pub struct LeftBehind {
     pub fault: bool,
     /// The provider has still not heard of it.
     pub unheard: bool,
+    /// The provider answers under the present keys with what it has stored.
+    pub key_spent: bool,
+    /// For how long the provider asked not to be asked.
+    pub not_before: Option<Duration>,
 }
 
 /// The effect of an outcome.
@@ -434,7 +438,7 @@ impl Store {
         wait: Duration,
         left: LeftBehind,
     ) -> sqlx::Result<()> {
-        let LeftBehind { attempt, fault, unheard } = left;
+        let LeftBehind { attempt, fault, unheard, key_spent, not_before } = left;
         statement!(
             steps::SQL_PUT_BACK,
             query_file!(
@@ -444,7 +448,9 @@ impl Store {
                 ms(wait),
                 attempt,
                 fault,
-                unheard
+                unheard,
+                key_spent,
+                not_before.map(ms)
             )
         )
         .execute(&self.pool)
@@ -502,7 +508,9 @@ impl Store {
                 Outcome::Canceled => 0,
             };
             let end_reason = (reason == Some(ANOTHER_AMOUNT)).then_some(EndReason::AmountMismatch);
-            if let Some(reason) = reason {
+            if let Some(reason) = reason
+                && captured > 0
+            {
                 query_file!("sql/insert_refund.sql", order, captured, reason)
                     .execute(&mut *transaction)
                     .await?;

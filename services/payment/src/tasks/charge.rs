@@ -64,13 +64,14 @@ struct Work {
 
 impl Work {
     fn new(payment: Payment) -> Self {
+        let keys_are_used = payment.key_spent;
         Self {
             payment,
             seen: None,
             left: LeftBehind::default(),
             heard: false,
             cancelled: false,
-            keys_are_used: false,
+            keys_are_used,
         }
     }
 
@@ -161,8 +162,14 @@ impl Charger {
                 return;
             }
         };
+        let (Wait::Backoff(asked_for) | Wait::Moment(asked_for)) = wait;
         let wait = self.wait(&work, wait);
-        let left = LeftBehind { unheard: unheard && !work.heard, ..work.left };
+        let left = LeftBehind {
+            unheard: unheard && !work.heard,
+            key_spent: work.keys_are_used,
+            not_before: asked_for,
+            ..work.left
+        };
         if let Err(error) = self.store.put_back(&work.payment, wait, left).await {
             tracing::warn!(%order, %error, "a payment is left to the end of its lease");
         }
@@ -184,23 +191,22 @@ impl Charger {
             }
             Wait::Moment(retry_after) => self.backoff.moment(rand::random(), retry_after),
         };
-        // Not past the end of either clock: the payment is ended then, and that should not be late.
-        let ends = [payment.turn_at.map(|at| at + self.patience), Some(self.given_up_at(payment))];
-        ends.into_iter().flatten().filter_map(left_until).fold(wait, Duration::min)
+        // Not past the end of its clock: the payment is ended then, and that should not be late.
+        left_until(self.clock(payment).0).map_or(wait, |left| wait.min(left))
     }
 
-    fn given_up_at(&self, payment: &Payment) -> OffsetDateTime {
-        payment.created_at + self.wait_limit
+    /// When a payment is given up, and what that is then. The buyer's time is the buyer's: what the
+    /// provider has taken before is not counted against it.
+    fn clock(&self, payment: &Payment) -> (OffsetDateTime, Overdue) {
+        match payment.turn_at {
+            Some(at) => (at + self.patience, Overdue::Buyer),
+            None => (payment.created_at + self.wait_limit, Overdue::Provider),
+        }
     }
 
     fn overdue(&self, payment: &Payment) -> Overdue {
-        if payment.turn_at.is_some_and(|at| left_until(at + self.patience).is_none()) {
-            Overdue::Buyer
-        } else if left_until(self.given_up_at(payment)).is_none() {
-            Overdue::Provider
-        } else {
-            Overdue::No
-        }
+        let (end, overdue) = self.clock(payment);
+        if left_until(end).is_none() { overdue } else { Overdue::No }
     }
 
     async fn steps(&self, work: &mut Work) -> sqlx::Result<Left> {
@@ -253,7 +259,7 @@ impl Charger {
             return Ok(false);
         }
         work.payment.generation += 1;
-        work.payment.generation_at = None;
+        work.payment.generation_at = Some(flashsale_failpoint::now_utc());
         work.keys_are_used = false;
         Ok(true)
     }
@@ -283,10 +289,12 @@ impl Charger {
     }
 
     async fn create(&self, work: &mut Work, overdue: Overdue) -> sqlx::Result<Option<Left>> {
+        let unwanted = is_unwanted(&work.payment) || overdue != Overdue::No;
         let mut found = None;
-        if work.payment.key_is_old(flashsale_failpoint::now_utc()) {
+        if work.keys_are_used || work.payment.key_is_old(flashsale_failpoint::now_utc()) {
             match self.look(&work.payment).await {
                 Ok(Some(intent)) => found = Some(Ok(intent)),
+                Ok(None) if unwanted => return self.end_unbegun(work).await,
                 Ok(None) => {
                     if !self.renew_keys(work).await? {
                         return Ok(Some(Left::Done));
@@ -304,11 +312,14 @@ impl Charger {
         };
         // Under this key Stripe would repeat its error for a day. It may have created the intent
         // all the same.
-        if made.as_ref().is_err_and(ProviderError::is_replayed) {
+        let refused =
+            matches!(made, Err(ProviderError::Declined(_) | ProviderError::NotChargeable(_)));
+        if !refused && made.as_ref().is_err_and(ProviderError::is_replayed) {
             work.answered();
             work.keys_are_used = true;
             made = match self.look(&work.payment).await {
                 Ok(Some(intent)) => Ok(intent),
+                Ok(None) if unwanted => return self.end_unbegun(work).await,
                 Ok(None) => {
                     if !self.renew_keys(work).await? {
                         return Ok(Some(Left::Done));
@@ -323,7 +334,6 @@ impl Charger {
         }
         // A payment that must not go on is not held up by a request that is refused as wrong, if a
         // look shows that none of them has created anything.
-        let unwanted = is_unwanted(&work.payment) || overdue != Overdue::No;
         if unwanted && matches!(made, Err(ProviderError::Misused { .. })) {
             work.answered();
             match self.look(&work.payment).await {

@@ -56,6 +56,10 @@ pub enum Kind {
     /// nothing happened.
     #[serde(rename = "parameter_unknown_400")]
     ParameterUnknown400,
+    /// A 400 of the execution, which is saved under the key, as for an account that may not do this
+    /// yet; nothing happened.
+    #[serde(rename = "refused_400")]
+    Refused400,
     /// A 200 whose body lacks what it is about; it happened.
     #[serde(rename = "unreadable_200")]
     Unreadable200,

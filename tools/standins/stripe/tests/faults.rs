@@ -103,6 +103,20 @@ async fn refusals_leave_nothing_behind() {
 }
 
 #[tokio::test]
+async fn refusal_of_the_execution_is_saved() {
+    let bench = bench(|_| {}).await;
+    let id = bench.intent().await;
+    let path = format!("/v1/payment_intents/{id}/confirm");
+    let body = "payment_method=pm_card_visa";
+    bench.fault(r#"{"endpoint":"*/confirm","kind":"refused_400","count":1}"#).await;
+    for replayed in [None, Some("true")] {
+        let answer = bench.post_with_key(&path, "key", body).await;
+        assert_eq!((answer.status, answer.header("idempotent-replayed")), (400, replayed));
+    }
+    assert_eq!(bench.post_with_key(&path, "other", body).await.status, 200);
+}
+
+#[tokio::test]
 async fn unreadable_answer_is_saved_whole() {
     let bench = bench(|_| {}).await;
     let id = bench.intent().await;

@@ -146,9 +146,10 @@ fn failure(
                     },
                     status,
                     // What a buyer chose goes along with these: a hostile one must not be able to
-                    // open the breaker for all.
-                    ours: !endpoint.carries_buyers_choice(),
-                    key_is_used: error.kind == "idempotency_error",
+                    // open the breaker for all. And that one intent is gone says nothing of the
+                    // provider.
+                    ours: !endpoint.carries_buyers_choice() && status != 404,
+                    key_is_used: error.kind == "idempotency_error" || replayed,
                     request_id: refusal.request_id,
                 },
             }
@@ -188,8 +189,12 @@ fn blame(endpoint: Endpoint, status: u16, error: &ErrorObject) -> Blame {
     if status == 404 || error.kind == "idempotency_error" || !endpoint.carries_buyers_choice() {
         return Blame::Request;
     }
+    let of_method = error.method_is_used
+        || code.starts_with("payment_method_")
+        || code == "payment_intent_incompatible_payment_method";
     match param {
         Some("payment_method" | "confirmation_token") => Blame::Method,
+        _ if of_method => Blame::Method,
         Some("currency") => Blame::Amount,
         _ if code.starts_with("amount_") => Blame::Amount,
         Some(_) | None => Blame::Request,
@@ -295,6 +300,8 @@ mod tests {
         let refunded = error(r#""code":"charge_already_refunded""#);
         let limited = error(r#""code":"rate_limit""#);
         let lock = error(r#""code":"lock_timeout""#);
+        let used = r#"{"error":{"type":"invalid_request_error","message":"The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment."}}"#;
+        let unfit = error(r#""code":"payment_method_unactivated""#);
         let key = r#"{"error":{"type":"idempotency_error"}}"#;
         let api = r#"{"error":{"type":"api_error"}}"#;
         let card = r#"{"error":{"type":"card_error","code":"card_declined"}}"#;
@@ -303,6 +310,8 @@ mod tests {
             (ConfirmIntent, 402, &[][..], card, "declined", Success),
             (CreateIntent, 400, &[], method.as_str(), "declined", Success),
             (ConfirmIntent, 400, &[], &token, "declined", Success),
+            (CreateIntent, 400, &[], used, "declined", Success),
+            (CreateIntent, 400, &[], &unfit, "declined", Success),
             (CreateIntent, 400, &[], &small, "not_chargeable", Success),
             (CreateIntent, 400, &[], &currency, "not_chargeable", Success),
             // A refund's amount is no failed payment.
@@ -316,7 +325,7 @@ mod tests {
             (ConfirmIntent, 400, &[], &unknown, "misused", Ignored),
             (CreateIntent, 400, &[], key, "misused", Ignored),
             (CancelIntent, 400, &[], &unknown, "misused", Failure),
-            (RetrieveIntent, 404, &[], &missing, "misused", Failure),
+            (RetrieveIntent, 404, &[], &missing, "misused", Ignored),
             (ConfirmIntent, 429, &reason, &limited, "limited", Ignored),
             (ConfirmIntent, 429, &[], &lock, "busy", Ignored),
             (ConfirmIntent, 409, &[], key, "busy", Ignored),
@@ -335,6 +344,12 @@ mod tests {
         let api = r#"{"error":{"type":"api_error"}}"#;
         let error = judged(Endpoint::CreateIntent, 500, &[("idempotent-replayed", "true")], api);
         assert!(matches!(error, ProviderError::Unknown { replayed: true, .. }));
+        // Whatever it says: once the cause is mended, only another key helps.
+        let wrong = r#"{"error":{"type":"invalid_request_error","code":"any"}}"#;
+        for headers in [&[("idempotent-replayed", "true")][..], &[]] {
+            let error = judged(Endpoint::CreateIntent, 400, headers, wrong);
+            assert_eq!(error.is_replayed(), !headers.is_empty(), "{error:?}");
+        }
     }
 
     #[test]

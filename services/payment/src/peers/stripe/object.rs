@@ -9,7 +9,7 @@
 use std::{collections::HashMap, fmt};
 
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
 use crate::domain::{BuyersAction, Intent, IntentStatus};
@@ -91,7 +91,7 @@ pub struct ErrorBody {
     pub(crate) error: ErrorObject,
 }
 
-/// What an error says. Its message is not read: it may quote what we sent.
+/// What an error says. Its message is not kept: it may quote what we sent.
 #[derive(Debug, Default, Deserialize)]
 pub struct ErrorObject {
     #[serde(default, rename = "type")]
@@ -104,6 +104,15 @@ pub struct ErrorObject {
     pub(crate) param: Option<String>,
     #[serde(default)]
     pub(crate) payment_intent: Option<Box<IntentObject>>,
+    /// The one thing that Stripe says in words alone: the means of payment was used before and is
+    /// not for another payment.
+    #[serde(default, rename = "message", deserialize_with = "is_about_a_used_method")]
+    pub(crate) method_is_used: bool,
+}
+
+fn is_about_a_used_method<'de, D: Deserializer<'de>>(text: D) -> Result<bool, D::Error> {
+    let text = Option::<String>::deserialize(text)?.unwrap_or_default();
+    Ok(text.contains("PaymentMethod was previously used"))
 }
 
 impl IntentObject {
@@ -118,7 +127,8 @@ impl IntentObject {
         let of_charge = || self.latest_charge.as_ref()?.get("amount_captured")?.as_i64();
         let of_charges = || {
             let charges = self.charges.as_ref().filter(|charges| !charges.has_more)?;
-            charges.data.iter().map(|charge| charge.amount_captured).sum()
+            let any = !charges.data.is_empty();
+            any.then(|| charges.data.iter().map(|charge| charge.amount_captured).sum()).flatten()
         };
         self.amount_received.or_else(of_charge).or_else(of_charges)
     }
@@ -187,6 +197,7 @@ mod tests {
             ),
             (json!({ "charges": { "data": [{ "amount": 7 }] } }), None),
             (json!({ "charges": { "data": [{ "amount_captured": 5 }], "has_more": true } }), None),
+            (json!({ "charges": { "data": [] } }), None),
             (json!({}), None),
         ] {
             assert_eq!(intent(fields.clone()).received, received, "{fields}");

@@ -97,6 +97,7 @@ pub(crate) async fn handle(
             | Kind::RateLimit429
             | Kind::Unauthorized401
             | Kind::ParameterUnknown400
+            | Kind::Refused400
             | Kind::Unreadable200
             | Kind::WrongAmount
             | Kind::Error500
@@ -140,6 +141,7 @@ async fn struck_before(app: &App, fault: Option<Kind>, request_id: &str) -> Opti
         Kind::HangAfter
         | Kind::ResetAfter
         | Kind::Html502After
+        | Kind::Refused400
         | Kind::Unreadable200
         | Kind::WrongAmount
         | Kind::Error500
@@ -282,6 +284,13 @@ async fn execute(
     let (status, body) = match fault.map(|(kind, _)| kind) {
         Some(Kind::Error500) => {
             let error = planted_500();
+            let body = to_bytes(&error.body());
+            save(app, origin, error.status, &body);
+            (error.status, body)
+        }
+        Some(Kind::Refused400) => {
+            let message = "Your account cannot do this yet. (A fault of the stand-in.)";
+            let error = ApiError::new(400, ErrorType::InvalidRequest, message);
             let body = to_bytes(&error.body());
             save(app, origin, error.status, &body);
             (error.status, body)
