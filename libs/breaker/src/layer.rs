@@ -21,6 +21,12 @@ pub struct Rules<Req, Res, Err> {
     pub bypass: fn(&Req) -> bool,
 }
 
+impl<Req, Res, Err> fmt::Debug for Rules<Req, Res, Err> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rules").finish_non_exhaustive()
+    }
+}
+
 impl<Req, Res, Err> Clone for Rules<Req, Res, Err> {
     fn clone(&self) -> Self {
         *self
