@@ -84,7 +84,7 @@ impl Bench {
 
 fn cancelled(outcome: Cancelled) -> Payment {
     let Cancelled::Payment(payment) = outcome else { panic!("{outcome:?}") };
-    payment
+    *payment
 }
 
 #[tokio::test]

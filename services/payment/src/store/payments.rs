@@ -50,7 +50,7 @@ pub enum Recorded {
 #[derive(Debug)]
 pub enum Cancelled {
     /// Its payment, which may have been recorded just now.
-    Payment(Payment),
+    Payment(Box<Payment>),
     /// The order is not in the record; nothing was written.
     Unknown,
     /// The order has no payment and never can have one; nothing was written.
@@ -207,7 +207,7 @@ impl Store {
             let payment =
                 lock(&mut transaction, order_id).await?.ok_or(sqlx::Error::RowNotFound)?;
             transaction.commit(steps::COMMIT_CANCEL).await?;
-            Ok(Cancelled::Payment(payment))
+            Ok(Cancelled::Payment(Box::new(payment)))
         })
         .await
     }

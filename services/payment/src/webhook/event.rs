@@ -29,7 +29,7 @@ struct Data {
 #[serde(tag = "object")]
 enum Object {
     #[serde(rename = "payment_intent")]
-    Intent(IntentObject),
+    Intent(Box<IntentObject>),
     #[serde(untagged)]
     Other {
         #[serde(default)]

@@ -50,9 +50,11 @@ const CHARGE_FAILS: &str =
 /// Has the provider limit one call.
 const LIMITED: &str =
     r#"{"endpoint":"POST /v1/payment_intents","kind":"rate_limit_429","count":1}"#;
-/// Has the provider keep an error under the key of one payment, which then needs another key.
+/// Has the provider keep an error under the key of one confirmation, which then needs another key.
+/// Not of a creation: among so many intents of the last minutes one that may have been created is
+/// searched for, which takes an hour.
 const KEY_IS_SPENT: &str =
-    r#"{"endpoint":"POST /v1/payment_intents","kind":"error_500","count":1}"#;
+    r#"{"endpoint":"POST /v1/payment_intents/:id/confirm","kind":"error_500","count":1}"#;
 const CARD: &str = "pm_card_visa";
 /// The provider refuses to create an intent with it.
 const NO_CARD: &str = "pm_of_no_card";
