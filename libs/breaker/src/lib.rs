@@ -11,8 +11,8 @@
 //! - A force switch stays outside: requests can bypass the breaker, for a switch that says "closed
 //!   whatever happens".
 //!
-//! A call whose future is dropped is not counted, so a timeout belongs inside the breaker. The clock
-//! is tokio's: pausing time in a test moves a breaker.
+//! A call whose future is dropped is not counted, so a timeout belongs inside the breaker. The
+//! clock is tokio's: pausing time in a test moves a breaker.
 
 mod circuit;
 mod config;

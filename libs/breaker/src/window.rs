@@ -60,7 +60,8 @@ impl Window {
         }
     }
 
-    /// Forgets what is older than the window. A clock that stands still or goes back slides nothing.
+    /// Forgets what is older than the window. A clock that stands still or goes back slides
+    /// nothing.
     fn slide(&mut self, second: u64) {
         let length = self.buckets.len();
         let steps = second.saturating_sub(self.second);

@@ -143,7 +143,7 @@ async fn a_repeated_request_sends_what_the_first_one_sent() {
     assert!(again.first_attempt_at.is_some() && again.generation_at.is_some());
     let form = bench.store.begin_create(&again, "amount=1999&new=1", LEASE).await.unwrap();
     assert_eq!(form.as_deref(), Some("amount=1999"));
-    // One generation is followed by one other, whoever finds first that it is over.
+    // One generation is followed by one other, however many find that it is over.
     assert!(bench.store.next_generation(&again).await.unwrap());
     assert!(!bench.store.next_generation(&again).await.unwrap());
 }

@@ -25,8 +25,8 @@ pub fn provider_amount(minor: i64, currency: &str) -> Result<i64, Inexpressible>
     }
 }
 
-/// The provider's `amount` of a `currency` in minor units of ISO 4217. One that does not divide, which
-/// is none that we ask for, is rounded down.
+/// The provider's `amount` of a `currency` in minor units of ISO 4217. One that does not divide,
+/// which is none that we ask for, is rounded down.
 pub fn minor_amount(amount: i64, currency: &str) -> i64 {
     match currency {
         "ISK" | "UGX" => amount / 100,

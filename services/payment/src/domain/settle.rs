@@ -39,8 +39,8 @@ pub enum Ruling {
     Becomes(State),
     /// The money came after the payment had ended: it is recorded as captured and given back.
     CapturedLate,
-    /// The provider captured another amount than it was asked for: that amount is recorded and given
-    /// back, and the payment ends as cancelled.
+    /// The provider captured another amount than it was asked for: that amount is recorded and
+    /// given back, and the payment ends as cancelled.
     CapturedAnother,
     /// It is in that state already.
     Known,

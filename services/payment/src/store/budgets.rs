@@ -25,8 +25,8 @@ pub struct Allowed {
 }
 
 impl Store {
-    /// Takes a turn at an endpoint, and returns how long to wait for it. `None` if that would be too
-    /// long, or if there are no buckets yet; then nothing was taken.
+    /// Takes a turn at an endpoint, and returns how long to wait for it. `None` if that would be
+    /// too long, or if there are no buckets yet; then nothing was taken.
     ///
     /// # Errors
     /// When Postgres does not answer.

@@ -551,8 +551,8 @@ impl Store {
         Ok(())
     }
 
-    /// Ends payments that have waited longer than `limit` and that the provider has not heard of, up to
-    /// [`ENDED_AT_ONCE`] of them, and returns their orders.
+    /// Ends payments that have waited longer than `limit` and that the provider has not heard of,
+    /// up to [`ENDED_AT_ONCE`] of them, and returns their orders.
     ///
     /// # Errors
     /// When Postgres does not answer.

@@ -249,8 +249,8 @@ impl Charger {
     }
 
     /// Has the payment's next request go out under a new key, if what the present one says is
-    /// stored or may be forgotten. Called only after a look at the provider that found nothing done.
-    /// False when another worker has it by now.
+    /// stored or may be forgotten. Called only after a look at the provider that found nothing
+    /// done. False when another worker has it by now.
     async fn renew_keys(&self, work: &mut Work) -> sqlx::Result<bool> {
         if !work.keys_are_used && !work.payment.key_is_old(flashsale_failpoint::now_utc()) {
             return Ok(true);

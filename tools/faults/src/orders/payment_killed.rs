@@ -162,7 +162,7 @@ impl Tour<'_> {
                 self.record_overdue(platform, "now()", "now() - interval '6 hours'").await?;
                 payment.restart(armed).await?;
             }
-            // It has not, and nobody was to look at it before tomorrow.
+            // It has not, and was not to be looked at before tomorrow.
             "sql/end_waited_out" => {
                 payment.kill().await;
                 self.record_overdue(platform, "now() + interval '1 day'", "NULL").await?;

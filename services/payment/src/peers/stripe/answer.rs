@@ -1,8 +1,8 @@
 //! What Stripe's answers mean: one table of the errors, and the objects of a success.
 //!
 //! A body may be another server's (a proxy's HTML, for example). A success that cannot be read is
-//! an error like a lost answer: it happened, and we do not know what. Sources: docs.stripe.com/api/errors,
-//! /error-codes, /error-low-level and /rate-limits.
+//! an error like a lost answer: it happened, and we do not know what. Sources:
+//! docs.stripe.com/api/errors, /error-codes, /error-low-level and /rate-limits.
 
 use std::time::Duration;
 

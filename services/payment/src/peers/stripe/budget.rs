@@ -1,8 +1,8 @@
 //! The rate limits, of all calls and per endpoint, shared by all instances: token buckets in
 //! Postgres.
 //!
-//! A token is taken on credit: one statement takes it from both buckets and returns the debts, which
-//! say how long to wait before using it. So turns are given in the order of the requests, no
+//! A token is taken on credit: one statement takes it from both buckets and returns the debts,
+//! which say how long to wait before using it. So turns are given in the order of the requests, no
 //! instance polls, and the wait is known and bounded before it begins. A turn that is given up is
 //! lost, which errs on the slow side. A bucket that Stripe limits all the same, because others use
 //! the account too, goes at half its rate and grows back.

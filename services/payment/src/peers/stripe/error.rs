@@ -211,10 +211,10 @@ impl ProviderError {
         }
     }
 
-    /// What it means to the breaker. An answer is no failure, whatever it says of a buyer's card. One
-    /// that says our request is wrong is, unless a buyer may have made it so: with a key that is not
-    /// accepted nothing goes through, and payments wait instead of failing one by one. A limit, a
-    /// lock, and what a buyer may have brought about, say nothing of the provider.
+    /// What it means to the breaker. An answer is no failure, whatever it says of a buyer's card.
+    /// One that says our request is wrong is, unless a buyer may have made it so: with a key that
+    /// is not accepted nothing goes through, and payments wait instead of failing one by one. A
+    /// limit, a lock, and what a buyer may have brought about, say nothing of the provider.
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::Declined(_) | Self::NotChargeable(_) | Self::Moved(_) => Verdict::Success,

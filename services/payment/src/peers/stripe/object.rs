@@ -2,7 +2,7 @@
 //!
 //! The library's own types fit exactly one version of the API and refuse an object that lacks any
 //! of their fields. An endpoint gets its events in the version it was created with, and an answer
-//! that says what happened to the money must not be lost for a field that nobody reads. Source:
+//! that says what happened to the money must not be lost for a field that is not read. Source:
 //! docs.stripe.com/api/payment_intents/object, /api/charges/object, /api/refunds/object and
 //! /api/errors.
 

@@ -36,8 +36,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// How many of `room` payments to lease now: none while operators have switched Stripe off, what
-    /// the breaker lets through, or all if operators want that.
+    /// How many of `room` payments to lease now: none while operators have switched Stripe off,
+    /// what the breaker lets through, or all if operators want that.
     pub async fn worth_taking(&self, room: usize) -> usize {
         match self.switch.get().await {
             Ok(Force::Open) | Err(_) => 0,

@@ -32,8 +32,8 @@ struct Done {
     push: Option<Push>,
 }
 
-/// Executes, and saves the answer (or `instead`, a fault's) under the key. Returns what was saved. A
-/// capture takes `short_by` less than it should, another fault's doing.
+/// Executes, and saves the answer (or `instead`, a fault's) under the key. Returns what was saved.
+/// A capture takes `short_by` less than it should, another fault's doing.
 pub(crate) fn run(
     app: &App,
     command: Command,
