@@ -230,9 +230,9 @@ impl Tour<'_> {
     ) -> anyhow::Result<()> {
         let insert = format!(
             "INSERT INTO payments (order_id, sale_id, state, currency, amount_minor, payment_method,
-                created_at, due_at, first_attempt_at)
+                created_at, due_at, first_attempt_at, last_attempt_at, generation_at)
              SELECT order_id, sale_id, 'DUE', currency, total_minor, payment_method,
-                now() - interval '7 hours', {due}, {asked}
+                now() - interval '7 hours', {due}, {asked}, {asked}, {asked}
              FROM orders WHERE order_id = $1"
         );
         sqlx::query(sqlx::AssertSqlSafe(insert)).bind(self.paid).execute(&platform.pool).await?;
