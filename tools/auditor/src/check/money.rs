@@ -223,8 +223,11 @@ fn books(facts: &Facts, ledger: &Ledger, findings: &mut Findings) {
     for (id, money) in &ledger.orders {
         let row = facts.record.orders.get(id);
         for capture in &money.captures {
-            // What is captured for an order that ended unpaid goes back, whatever it is: I4.
-            let total = row.filter(|order| order.is_sold()).map(|order| order.total_minor);
+            // Another amount is right for a payment alone that was cancelled for it, and goes back:
+            // I4.
+            let payment = facts.record.payments.get(id);
+            let cancelled = payment.is_some_and(|payment| payment.state == "CANCELLED");
+            let total = row.filter(|_| !cancelled).map(|order| order.total_minor);
             findings.expect(I3, total.is_none_or(|total| total == capture.amount), || {
                 let total = total.unwrap_or_default();
                 format!("order {id}: {} captured, it costs {total}", capture.amount)
