@@ -224,4 +224,12 @@ reasons! {
     /// The buyer's token is another buyer's.
     BuyerMismatch = "BUYER_MISMATCH", PermissionDenied, Retry::Never, "buyer-mismatch.md",
         "Name the buyer whom the token is for; one token speaks for one buyer.";
+    /// The order does not wait for another card.
+    PaymentRetryClosed = "PAYMENT_RETRY_CLOSED", FailedPrecondition, Retry::Never,
+        "payment-retry-closed.md",
+        "Read the order: its payment_action says whether another card is taken, and until when.";
+    /// Less of the captured money is left than is to be refunded.
+    RefundExceedsCaptured = "REFUND_EXCEEDS_CAPTURED", FailedPrecondition, Retry::Never,
+        "refund-exceeds-captured.md",
+        "Ask for no more than is left, or leave the amount out for all of it.";
 }

@@ -14,5 +14,5 @@ pub use details::OrderDetails;
 pub use line::Line;
 pub use name::UnknownName;
 pub use order::OrderState;
-pub use payment::{PaymentEndReason, PaymentState};
+pub use payment::{PaymentAction, PaymentEndReason, PaymentState, RefundState};
 pub use sale::SaleState;

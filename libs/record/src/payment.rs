@@ -9,7 +9,7 @@ pub enum PaymentState {
     Due,
     /// A confirmation may be on its way: committed before it is sent.
     Processing,
-    /// The buyer must authenticate.
+    /// It is the buyer's turn: see [`PaymentAction`].
     RequiresAction,
     /// Captured.
     Succeeded,
@@ -45,6 +45,42 @@ named! {
     PaymentEndReason of "a payment that ended":
     ProviderUnavailable = "provider_unavailable",
     AmountMismatch = "amount_mismatch",
+}
+
+/// What a buyer has to do at the payment provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PaymentAction {
+    /// Authenticate with their bank.
+    Authenticate,
+    /// Name another means of payment: the last one was refused.
+    NewMethod,
+}
+
+named! {
+    PaymentAction of "a buyer's turn":
+    Authenticate = "AUTHENTICATE",
+    NewMethod = "NEW_METHOD",
+}
+
+/// The state of a refund.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RefundState {
+    /// Recorded; the provider may have been asked.
+    Due,
+    /// The provider has it, and works on it.
+    Pending,
+    /// The money is back.
+    Done,
+    /// The provider could not give it back, however often it was asked.
+    Failed,
+}
+
+named! {
+    RefundState of "a refund":
+    Due = "DUE",
+    Pending = "PENDING",
+    Done = "DONE",
+    Failed = "FAILED",
 }
 
 impl PaymentState {

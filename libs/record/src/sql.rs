@@ -6,7 +6,7 @@ use sqlx::{
     postgres::{PgTypeInfo, PgValueRef},
 };
 
-use crate::{OrderState, PaymentEndReason, PaymentState, SaleState};
+use crate::{OrderState, PaymentAction, PaymentEndReason, PaymentState, RefundState, SaleState};
 
 macro_rules! column {
     ($($type:ty),+) => {$(
@@ -28,4 +28,4 @@ macro_rules! column {
     )+};
 }
 
-column!(OrderState, PaymentEndReason, PaymentState, SaleState);
+column!(OrderState, PaymentAction, PaymentEndReason, PaymentState, RefundState, SaleState);

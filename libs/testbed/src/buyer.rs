@@ -3,7 +3,7 @@
 use flashsale_proto::{
     checkout::{
         BeginCheckoutRequest, CancelOrderRequest, Contact, GetOrderRequest, Line,
-        PlaceOrderRequest, WatchOrderRequest,
+        PlaceOrderRequest, RetryPaymentRequest, WatchOrderRequest,
     },
     inventory::{self, ExtendHoldRequest, ReleaseHoldRequest, ReserveRequest},
     waitingroom::JoinRequest,
@@ -114,6 +114,22 @@ impl Buyer {
             sale_id: self.sale_id.clone(),
             order_id: order_id.to_owned(),
             buyer_id: self.buyer_id.clone(),
+        }
+    }
+
+    /// Asks to pay an order with another card.
+    pub fn retry_payment(
+        &self,
+        request_id: Uuid,
+        order_id: &str,
+        payment_method: &str,
+    ) -> RetryPaymentRequest {
+        RetryPaymentRequest {
+            request_id: request_id.to_string(),
+            sale_id: self.sale_id.clone(),
+            order_id: order_id.to_owned(),
+            buyer_id: self.buyer_id.clone(),
+            payment_method: payment_method.to_owned(),
         }
     }
 

@@ -1,7 +1,8 @@
 -- A page of a sale's orders, newest first; a null filter does not filter. What a buyer has to do is in no list.
 SELECT
     o.order_id, o.sale_id, o.buyer_id, o.hold_id, o.state, o.currency, o.total_minor, o.placed_at, o.updated_at,
-    o.cancel_requested_at, o.end_reason, NULL::text AS client_secret, NULL::text AS redirect_url, NULL::timestamptz AS turn_until,
+    o.cancel_requested_at, o.end_reason, NULL::text AS action, NULL::text AS client_secret, NULL::text AS redirect_url,
+    NULL::timestamptz AS turn_until, NULL::text AS decline_code,
     l.skus AS "skus!", l.quantities AS "quantities!", l.prices AS "prices!"
 FROM orders AS o
 CROSS JOIN LATERAL (

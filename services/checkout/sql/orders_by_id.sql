@@ -1,8 +1,8 @@
 -- Orders by id, each with its lines, and with what its buyer has to do while the payment waits for them.
 SELECT
     o.order_id, o.sale_id, o.buyer_id, o.hold_id, o.state, o.currency, o.total_minor, o.placed_at, o.updated_at,
-    o.cancel_requested_at, o.end_reason, p.client_secret AS "client_secret?", p.redirect_url AS "redirect_url?",
-    p.turn_until AS "turn_until?",
+    o.cancel_requested_at, o.end_reason, p.action AS "action?", p.client_secret AS "client_secret?",
+    p.redirect_url AS "redirect_url?", p.turn_until AS "turn_until?", p.decline_code AS "decline_code?",
     l.skus AS "skus!", l.quantities AS "quantities!", l.prices AS "prices!"
 FROM orders AS o
 CROSS JOIN LATERAL (

@@ -34,6 +34,7 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct Peers {
     pub inventory: PeerConfig,
+    pub payment: PeerConfig,
 }
 
 /// When new orders are refused.
@@ -94,6 +95,7 @@ impl Validate for Config {
         problems.extend(self.postgres.problems().into_iter().map(Problem::from));
         problems.extend(self.nats.problems().into_iter().map(Problem::from));
         problems.extend(self.peers.inventory.problems("inventory"));
+        problems.extend(self.peers.payment.problems("payment"));
         for (key, value) in [
             ("intake.max_backlog", self.intake.max_backlog),
             ("intake.max_claim_lag_ms", self.intake.max_claim_lag_ms),

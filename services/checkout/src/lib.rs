@@ -25,7 +25,7 @@ use flashsale_service::{Drain, Hosted, peer};
 use crate::{
     app::{AdmissionControl, OrderSubscriptions, Orders},
     grpc::{Admin, Checkout},
-    peers::inventory::Inventory,
+    peers::{inventory::Inventory, payment::Payments},
     store::{OrderEvents, Queue, Record},
     tasks::{Relay, backlog, order_events, orders_stream},
 };
@@ -52,6 +52,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let subscriptions = OrderSubscriptions::new(config.watch.max_watchers);
     let orders = Orders {
         inventory: inventory.clone(),
+        payments: Payments::new(peer::connect(NAME, "payment", &config.peers.payment)?),
         record: record.clone(),
         subscriptions: subscriptions.clone(),
         admission_control: admission_control.clone(),

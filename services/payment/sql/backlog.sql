@@ -6,6 +6,7 @@ SELECT
     due.oldest_s AS "due_age_s!",
     refund.count AS "refunds!",
     refund.oldest_s AS "refund_age_s!",
+    (SELECT count(*) FROM refunds WHERE state = 'FAILED') AS "refunds_failed!",
     (SELECT force FROM breaker_force) AS "force!"
 FROM (
     SELECT count(*), count(*) FILTER (WHERE failures >= $1) AS stuck,
@@ -19,5 +20,5 @@ FROM (
 ) AS due, (
     SELECT count(*), COALESCE(EXTRACT(EPOCH FROM now() - min(created_at)), 0)::double precision AS oldest_s
     FROM refunds
-    WHERE state = 'DUE'
+    WHERE state IN ('DUE', 'PENDING')
 ) AS refund

@@ -1,4 +1,4 @@
--- Records a refund as due, once. $1 order, $2 amount, $3 why.
-INSERT INTO refunds (order_id, state, amount_minor, reason)
-VALUES ($1, 'DUE', $2, $3)
-ON CONFLICT (order_id) DO NOTHING
+-- Records a refund as due, once. $1 its id, $2 order, $3 intent, $4 amount, $5 whether it is all that is left, $6 why, $7 in whose words.
+INSERT INTO refunds (refund_id, order_id, intent_id, state, amount_minor, is_rest, reason, note)
+VALUES ($1, $2, $3, 'DUE', $4, $5, $6, $7)
+ON CONFLICT DO NOTHING

@@ -3,8 +3,10 @@
 UPDATE payments
 SET state = $3,
     captured_minor = $4,
+    action = NULL,
     client_secret = NULL,
     redirect_url = NULL,
+    decline_code = CASE WHEN $3 = 'FAILED' THEN decline_code END,
     end_reason = CASE WHEN $3 = 'SUCCEEDED' THEN NULL ELSE COALESCE($5, end_reason) END,
     updated_at = now()
 WHERE order_id = $1 AND state = $2

@@ -1,6 +1,6 @@
 //! The configuration. `config.default.toml` explains every value.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use flashsale_breaker::BreakerConfig;
 use flashsale_connect::is_loopback;
@@ -12,7 +12,10 @@ use http::Uri;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use crate::peers::stripe::Endpoint;
+use crate::{
+    domain::CardRules,
+    peers::stripe::{Common, Endpoint},
+};
 
 /// The most calls to Stripe in one lease of a payment, each with its wait for a turn.
 const CALLS_PER_LEASE: u64 = 4;
@@ -22,6 +25,11 @@ const LIVE_PER_S: f64 = 100.0;
 const SANDBOX_PER_S: f64 = 25.0;
 /// The longest a payment may wait, for its buyer or for Stripe: 30 days.
 const LONGEST_CLOCK_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+/// The most cards of one order: each is an attempt at the provider.
+const MOST_CARDS: i32 = 20;
+/// From this version on `allowed_payment_method_types` stands in place of `payment_method_types`
+/// (docs.stripe.com/changelog/dahlia/2026-07-29).
+const LAST_WITH_METHOD_TYPES: &str = "2026-07-29";
 /// A Stripe endpoint that takes more than this does not exist.
 const MAX_BUDGET_PER_S: f64 = 10_000.0;
 
@@ -53,6 +61,10 @@ pub struct PaymentConfig {
     pub stripe_secret_key: SecretString,
     /// Where buyers come back to from their bank; empty for none.
     pub return_url: String,
+    /// What stands behind the shop's name on card statements; empty for nothing.
+    pub statement_suffix: String,
+    /// The version of Stripe's API; empty for the newest that is known.
+    pub stripe_version: String,
     /// The webhook endpoint's signing secrets, with commas between.
     pub webhook_secrets: SecretString,
     /// How long one call may take on the wire.
@@ -71,12 +83,20 @@ pub struct PaymentConfig {
     pub max_in_flight: usize,
     /// Refunds worked on at a time.
     pub max_refunds_in_flight: usize,
+    /// How often the provider's list of events is read for those that were not sent to us.
+    pub compare_every_ms: u64,
+    /// The most refunds in an hour of money that no payment names.
+    pub auto_refunds_per_hour: u32,
     /// The first wait before another try.
     pub retry_base_ms: u64,
     /// The longest wait before another try.
     pub retry_cap_ms: u64,
-    /// How long it may be the buyer's turn.
+    /// How long a buyer may take to authenticate.
     pub patience_ms: u64,
+    /// The most cards of one order.
+    pub card_attempts: i32,
+    /// How long after the first refusal another card is taken.
+    pub card_retry_ms: u64,
     /// How long a payment may wait for the provider.
     pub wait_limit_ms: u64,
     /// How long a payment is leased.
@@ -132,6 +152,7 @@ impl PaymentConfig {
             ("retry_base_ms", self.retry_base_ms),
             ("poll_ms", self.poll_ms),
             ("reconcile_every_ms", self.reconcile_every_ms),
+            ("compare_every_ms", self.compare_every_ms),
         ] {
             if value == 0 {
                 problems.push(problem(key, "must be above 0"));
@@ -143,6 +164,12 @@ impl PaymentConfig {
             if !(1..=LONGEST_CLOCK_MS).contains(&value) {
                 problems.push(problem(key, "must be above 0 and at most 30 days"));
             }
+        }
+        if !(1..=MOST_CARDS).contains(&self.card_attempts) {
+            problems.push(problem("card_attempts", format!("must be 1 to {MOST_CARDS}")));
+        }
+        if self.card_retry_ms > LONGEST_CLOCK_MS {
+            problems.push(problem("card_retry_ms", "must be at most 30 days; 0 for never"));
         }
         for (key, value) in [
             ("max_in_flight", self.max_in_flight),
@@ -189,9 +216,30 @@ impl PaymentConfig {
         problems
     }
 
-    /// Where buyers come back to from their bank.
-    pub fn return_url(&self) -> Option<String> {
-        (!self.return_url.is_empty()).then(|| self.return_url.clone())
+    /// What all requests to Stripe have in common.
+    pub fn common(&self) -> Common {
+        let some = |text: &String| (!text.is_empty()).then(|| text.clone());
+        Common {
+            return_url: some(&self.return_url),
+            statement_suffix: some(&self.statement_suffix),
+            has_method_types: self.version().as_str() < LAST_WITH_METHOD_TYPES,
+        }
+    }
+
+    /// The version of Stripe's API that is spoken.
+    pub fn version(&self) -> String {
+        match self.stripe_version.as_str() {
+            "" => stripe_client_core::VERSION.to_string(),
+            version => version.to_owned(),
+        }
+    }
+
+    /// How often, and for how long, another card may be tried.
+    pub fn cards(&self) -> CardRules {
+        CardRules {
+            attempts: self.card_attempts,
+            window: Duration::from_millis(self.card_retry_ms),
+        }
     }
 
     /// Calls a second at all endpoints together (docs.stripe.com/rate-limits).
@@ -256,6 +304,13 @@ impl PaymentConfig {
             let what = "must be empty or a URL of the shop's that begins with https://";
             problems.push(problem("return_url", what));
         }
+        if let Some(what) = suffix_problem(&self.statement_suffix) {
+            problems.push(problem("statement_suffix", what));
+        }
+        if !self.stripe_version.is_empty() && !is_version(&self.stripe_version) {
+            let what = "must be empty or a version such as 2026-06-24 or 2026-09-30.endive";
+            problems.push(problem("stripe_version", what));
+        }
         if live && self.secrets().is_empty() {
             let what =
                 "must be set for a live key: events are how late outcomes are learnt in time";
@@ -263,6 +318,24 @@ impl PaymentConfig {
         }
         problems
     }
+}
+
+/// What is wrong with a statement's suffix
+/// (docs.stripe.com/get-started/account/statement-descriptors).
+fn suffix_problem(suffix: &str) -> Option<&'static str> {
+    let letter = suffix.chars().any(|c| c.is_ascii_alphabetic());
+    let printable = suffix.chars().all(|c| (' '..='~').contains(&c) && !"<>\\'\"*".contains(c));
+    let fits = suffix.len() <= 22 && letter && printable && suffix.trim() == suffix;
+    (!suffix.is_empty() && !fits).then_some(
+        "must be empty or 1 to 22 printable characters without <, >, \\, ', \" and *, one of them a letter",
+    )
+}
+
+/// Whether a text is a date, which a name may follow.
+fn is_version(version: &str) -> bool {
+    let (date, name) = version.split_once('.').unwrap_or((version, "x"));
+    let shape: String = date.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    shape == "0000-00-00" && !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase())
 }
 
 fn problem(key: &str, what: impl Into<String>) -> Problem {
@@ -317,7 +390,13 @@ mod tests {
             ("webhook_secrets", &[("STRIPE_SECRET_KEY", "rk_live_1")]),
             ("return_url", &[("RETURN_URL", "http://shop.example/paid")]),
             ("return_url", &[("RETURN_URL", "paid")]),
+            ("statement_suffix", &[("STATEMENT_SUFFIX", "SALE*1")]),
+            ("statement_suffix", &[("STATEMENT_SUFFIX", "2026")]),
+            ("stripe_version", &[("STRIPE_VERSION", "latest")]),
+            ("card_attempts", &[("CARD_ATTEMPTS", "0")]),
+            ("card_retry_ms", &[("CARD_RETRY_MS", "999999999999999")]),
             ("timeout_ms", &[("TIMEOUT_MS", "0")]),
+            ("compare_every_ms", &[("COMPARE_EVERY_MS", "0")]),
             ("patience_ms", &[("PATIENCE_MS", "0")]),
             ("wait_limit_ms", &[("WAIT_LIMIT_MS", "0")]),
             ("wait_limit_ms", &[("WAIT_LIMIT_MS", "999999999999999")]),
@@ -338,6 +417,18 @@ mod tests {
             let problems = load(&all).unwrap_err();
             let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
             assert_eq!(keys, [format!("payment.{key}")], "{env:?}");
+        }
+    }
+
+    #[test]
+    fn a_version_decides_how_cards_are_asked_for() {
+        for (version, has_method_types) in
+            [("", false), ("2026-06-24", true), ("2026-07-29.dahlia", false), ("2022-11-15", true)]
+        {
+            let env =
+                [("PAYMENT__STRIPE_SECRET_KEY", "sk_test_1"), ("PAYMENT__STRIPE_VERSION", version)];
+            let common = load(&env).unwrap().payment.common();
+            assert_eq!(common.has_method_types, has_method_types, "{version}");
         }
     }
 

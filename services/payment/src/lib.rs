@@ -27,13 +27,13 @@ use flashsale_proto::payment::{
 use flashsale_service::{Drain, Hosted};
 
 use crate::{
-    app::{Bell, settlement::Settler},
+    app::{Bell, events::EventTaker, settlement::Settler},
     domain::Backoff,
     grpc::{Admin, Payments},
     metrics::Metrics,
     peers::stripe::{self, Stripe},
     store::Store,
-    tasks::{Charger, Pacer, Reconciling, Refunder, measurements},
+    tasks::{Charger, Comparer, Pacer, Reconciling, Refunder, measurements},
     webhook::Webhook,
 };
 
@@ -54,9 +54,12 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         .context("nats.url cannot be used")?;
     let store = Store::new(pool);
     let metrics = Metrics::new();
-    let settler = Settler::new(store.clone(), nats, metrics.clone());
+    let auto_refunds = i64::from(settings.auto_refunds_per_hour);
+    let settler = Settler::new(store.clone(), nats, metrics.clone(), auto_refunds);
     let (stack, gate) = stripe::stack(&settings, &store)?;
-    let stripe = Stripe::new(stack, settings.return_url(), metrics);
+    let stripe = Stripe::new(stack, settings.common(), metrics.clone());
+    let comparing_stripe = stripe.clone();
+    let cards = settings.cards();
     measurements::show_breaker(gate.breaker.clone());
     let measuring = measurements::measure(store.clone(), drain.clone());
     let (charges, refunds) = (Bell::default(), Bell::default());
@@ -74,6 +77,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
             settler: settler.clone(),
             backoff,
             patience: Duration::from_millis(settings.patience_ms),
+            cards,
             wait_limit: Duration::from_millis(settings.wait_limit_ms),
             lease,
         };
@@ -120,21 +124,26 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
             untouched: Duration::from_millis(settings.reconcile_after_ms),
             wait_limit: Duration::from_millis(settings.wait_limit_ms),
         },
-        drain,
+        drain.clone(),
     );
-    let webhook = Webhook {
-        secrets: settings.secrets(),
-        live: settings.is_live(),
+    let events = EventTaker { store: store.clone(), settler: settler.clone(), cards };
+    let comparing = Comparer {
         store: store.clone(),
-        settler: settler.clone(),
-    };
+        stripe: comparing_stripe,
+        events: events.clone(),
+        metrics,
+        every: Duration::from_millis(settings.compare_every_ms),
+    }
+    .run(drain.clone());
+    let webhook = Webhook { secrets: settings.secrets(), live: settings.is_live(), events };
     let admin = Admin { store: store.clone(), gate, charges: charges.clone() };
     Ok(Hosted::new()
-        .grpc(PaymentServiceServer::new(Payments { store, settler, charges, refunds }))
+        .grpc(PaymentServiceServer::new(Payments { store, settler, cards, charges, refunds }))
         .grpc(PaymentAdminServiceServer::new(admin))
         .http(webhook::router(webhook))
         .task("payment charges", charging)
         .task("payment refunds", refunding)
         .task("payment reconciler", reconciling)
+        .task("payment events", comparing)
         .task("payment backlog", measuring))
 }

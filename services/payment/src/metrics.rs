@@ -10,6 +10,7 @@ use crate::domain::State;
 pub struct Metrics {
     calls: Counter<u64>,
     changes: Counter<u64>,
+    missed: Counter<u64>,
 }
 
 impl Metrics {
@@ -27,8 +28,14 @@ impl Metrics {
                 .with_unit("{payment}")
                 .with_description("Payments that reached a state.")
                 .build(),
+            missed: meter
+                .u64_counter("flashsale_payment_events_missed")
+                .with_unit("{event}")
+                .with_description("Events of the provider's that had not been sent to us in time.")
+                .build(),
         };
         // A series that begins at 0 shows its first increase; one that begins at 1 hides it.
+        metrics.missed.add(0, &[]);
         for state in State::ALL {
             metrics.changes.add(0, &[KeyValue::new("state", state.as_str())]);
         }
@@ -48,6 +55,11 @@ impl Metrics {
     fn calls(&self, endpoint: &'static str, outcome: &'static str, count: u64) {
         let labels = [KeyValue::new("endpoint", endpoint), KeyValue::new("outcome", outcome)];
         self.calls.add(count, &labels);
+    }
+
+    /// Counts events that had not been sent to us in time.
+    pub fn events_missed(&self, count: u64) {
+        self.missed.add(count, &[]);
     }
 
     /// Counts a payment that reached a state.

@@ -3,23 +3,33 @@
 
 flashsale_failpoint::steps! {
     pub(crate) const COMMIT_CANCEL = "commit/cancel";
+    pub(crate) const COMMIT_DISPUTE = "commit/dispute";
+    pub(crate) const COMMIT_ORPHAN = "commit/orphan";
     pub(crate) const COMMIT_PAYMENTS = "commit/payments";
     pub(crate) const COMMIT_REFUND = "commit/refund";
-    pub(crate) const COMMIT_REFUND_DONE = "commit/refund_done";
+    pub(crate) const COMMIT_REFUND_FITTED = "commit/refund_fitted";
+    pub(crate) const COMMIT_REFUND_LEARNT = "commit/refund_learnt";
+    pub(crate) const COMMIT_RETRY = "commit/retry";
     pub(crate) const COMMIT_SETTLE = "commit/settle";
+    pub(crate) const SQL_ADVANCE_COMPARISON = "sql/advance_comparison";
     pub(crate) const SQL_AWAIT_BUYER = "sql/await_buyer";
     pub(crate) const SQL_BEGIN_CANCEL = "sql/begin_cancel";
     pub(crate) const SQL_BEGIN_CONFIRM = "sql/begin_confirm";
     pub(crate) const SQL_BEGIN_CREATE = "sql/begin_create";
+    pub(crate) const SQL_CLOSE_CARDS = "sql/close_cards";
     pub(crate) const SQL_END_UNBEGUN = "sql/end_unbegun";
     pub(crate) const SQL_END_WAITED_OUT = "sql/end_waited_out";
+    pub(crate) const SQL_FORGET_EVENTS = "sql/forget_events";
     pub(crate) const SQL_GIVE_UP = "sql/give_up";
+    pub(crate) const SQL_LEASE_COMPARISON = "sql/lease_comparison";
     pub(crate) const SQL_LEASE_PAYMENTS = "sql/lease_payments";
     pub(crate) const SQL_LEASE_REFUNDS = "sql/lease_refunds";
     pub(crate) const SQL_MAKE_DUE = "sql/make_due";
     pub(crate) const SQL_MAKE_REFUND_DUE = "sql/make_refund_due";
     pub(crate) const SQL_NAME_UNUSED_INTENT = "sql/name_unused_intent";
     pub(crate) const SQL_NEXT_GENERATION = "sql/next_generation";
+    pub(crate) const SQL_NEXT_TRY = "sql/next_try";
+    pub(crate) const SQL_NOTE_EVENT = "sql/note_event";
     pub(crate) const SQL_OPEN_BUDGET = "sql/open_budget";
     pub(crate) const SQL_PUT_BACK = "sql/put_back";
     pub(crate) const SQL_PUT_BACK_REFUND = "sql/put_back_refund";

@@ -8,11 +8,11 @@ use common::{claimed, config, eur, order, record_sale};
 use flashsale_errors::Reason;
 use flashsale_payment::store::{Force, Store};
 use flashsale_proto::{
-    NamedChannel,
+    Money, NamedChannel,
     payment::{
         BreakerForce, CancelPaymentRequest, CreatePaymentsRequest, GetBreakerRequest,
-        GetPaymentRequest, Payment, PaymentOrder, PaymentState, RefundRequest, SetBreakerRequest,
-        payment_admin_service_client::PaymentAdminServiceClient,
+        GetPaymentRequest, Payment, PaymentOrder, PaymentState, RefundRequest, RetryPaymentRequest,
+        SetBreakerRequest, payment_admin_service_client::PaymentAdminServiceClient,
         payment_service_client::PaymentServiceClient,
     },
 };
@@ -79,6 +79,7 @@ impl Api {
     async fn tables(&self) -> Vec<String> {
         let everything = "SELECT payments::text FROM payments \
                           UNION ALL SELECT refunds::text FROM refunds \
+                          UNION ALL SELECT payment_attempts::text FROM payment_attempts \
                           UNION ALL SELECT force FROM breaker_force ORDER BY 1";
         sqlx::query_scalar(everything).fetch_all(&self.pg.pool).await.unwrap()
     }
@@ -90,6 +91,11 @@ impl Api {
 
 fn cancellation(order: Uuid) -> CancelPaymentRequest {
     CancelPaymentRequest { request_id: id(), order_id: order.to_string() }
+}
+
+/// Asks for all that is left.
+fn refund_of(order_id: &str) -> RefundRequest {
+    RefundRequest { request_id: id(), order_id: order_id.to_owned(), ..RefundRequest::default() }
 }
 
 fn id() -> String {
@@ -105,14 +111,14 @@ async fn payments_of_another_sale_read_as_not_found() {
     let api = Api::new().await;
     let order = api.good().await;
     api.create(std::slice::from_ref(&order)).await.unwrap();
-    let captured = "UPDATE payments SET state = 'SUCCEEDED', captured_minor = amount_minor \
-                    WHERE order_id = $1";
+    let captured = "UPDATE payments SET state = 'SUCCEEDED', captured_minor = amount_minor, \
+                    intent_id = 'pi_1' WHERE order_id = $1";
     api.set(uuid(&order.order_id), captured).await;
     let before = api.tables().await;
     let mut other = PaymentServiceClient::new(api.server.other_shops_channel().await);
     let get = GetPaymentRequest { order_id: order.order_id.clone() };
     assert_failure(&other.get_payment(get).await.unwrap_err(), Reason::PaymentNotFound);
-    let refund = RefundRequest { request_id: id(), order_id: order.order_id.clone() };
+    let refund = refund_of(&order.order_id);
     assert_failure(&other.refund(refund.clone()).await.unwrap_err(), Reason::PaymentNotFound);
     assert_eq!(api.tables().await, before);
     api.payments.clone().refund(refund).await.unwrap();
@@ -166,14 +172,14 @@ async fn each_bad_request_has_its_reason_and_field() {
         let request = GetPaymentRequest { order_id: order_id.clone() };
         let status = api.payments.clone().get_payment(request).await.unwrap_err();
         assert_failure(&status, reason);
-        let request = RefundRequest { request_id: id(), order_id };
+        let request = refund_of(&order_id);
         let status = api.payments.clone().refund(request).await.unwrap_err();
         assert_failure(&status, reason);
     }
-    let request = RefundRequest { request_id: String::new(), order_id: good.order_id.clone() };
+    let request = RefundRequest { request_id: String::new(), ..refund_of(&good.order_id) };
     let status = api.payments.clone().refund(request).await.unwrap_err();
     assert_failure(&status, Reason::RequestIdInvalid);
-    let request = RefundRequest { request_id: id(), order_id: good.order_id.clone() };
+    let request = refund_of(&good.order_id);
     let status = api.payments.clone().refund(request).await.unwrap_err();
     let failure = assert_failure(&status, Reason::PaymentNotRefundable);
     assert_eq!(failure.metadata()["state"], "DUE");
@@ -353,7 +359,7 @@ async fn a_refund_is_recorded_once() {
     let captured = "UPDATE payments SET state = 'SUCCEEDED', captured_minor = amount_minor, \
                     intent_id = 'pi_1' WHERE order_id = $1";
     api.set(order, captured).await;
-    let request = || RefundRequest { request_id: id(), order_id: order.to_string() };
+    let request = || refund_of(&order.to_string());
     for _ in 0..2 {
         let answer = api.payments.clone().refund(request()).await.unwrap().into_inner();
         assert_eq!(answer.payment.unwrap().state(), PaymentState::Succeeded);
@@ -363,7 +369,113 @@ async fn a_refund_is_recorded_once() {
         .await
         .unwrap();
     assert_eq!(refunds, [(1_999, "requested".to_owned())]);
+    api.set(order, "UPDATE refunds SET state = 'DONE' WHERE order_id = $1").await;
     api.set(order, "UPDATE payments SET state = 'REFUNDED' WHERE order_id = $1").await;
     let answer = api.payments.clone().refund(request()).await.unwrap().into_inner();
     assert_eq!(answer.payment.unwrap().state(), PaymentState::Refunded);
+}
+
+#[tokio::test]
+async fn each_bad_refund_and_card_is_refused() {
+    let api = Api::new().await;
+    let created = api.good().await;
+    let order = uuid(&created.order_id);
+    api.create(&[created]).await.unwrap();
+    let captured = "UPDATE payments SET state = 'SUCCEEDED', captured_minor = amount_minor, \
+                    intent_id = 'pi_1' WHERE order_id = $1";
+    api.set(order, captured).await;
+    let before = api.tables().await;
+
+    type Spoil = fn(&mut RefundRequest);
+    let spoiled: [(Spoil, Reason, &str); 9] = [
+        (|r| r.request_id = "17".to_owned(), Reason::RequestIdInvalid, "request_id"),
+        (|r| r.amount = Some(eur(0, 0)), Reason::ArgumentInvalid, "amount"),
+        (|r| r.amount = Some(eur(-1, 0)), Reason::ArgumentInvalid, "amount"),
+        (|r| r.amount = Some(eur(20, 0)), Reason::RefundExceedsCaptured, "amount"),
+        (|r| r.amount = Some(Money { nanos: 1, ..eur(1, 0) }), Reason::ArgumentInvalid, "amount"),
+        (
+            |r| r.amount = Some(Money { currency_code: "USD".to_owned(), ..eur(1, 0) }),
+            Reason::ArgumentInvalid,
+            "amount.currency_code",
+        ),
+        (
+            |r| r.amount = Some(Money { currency_code: "Euro".to_owned(), ..eur(1, 0) }),
+            Reason::ArgumentInvalid,
+            "amount.currency_code",
+        ),
+        (|r| r.reason = "x".repeat(201), Reason::ArgumentInvalid, "reason"),
+        (|r| r.reason = "two\nlines".to_owned(), Reason::ArgumentInvalid, "reason"),
+    ];
+    for (spoil, reason, field) in spoiled {
+        let mut request = refund_of(&order.to_string());
+        request.amount = Some(eur(1, 0));
+        spoil(&mut request);
+        let status = api.payments.clone().refund(request).await.unwrap_err();
+        assert_eq!(assert_failure(&status, reason).violations()[0].field, field);
+    }
+
+    type SpoilRetry = fn(&mut RetryPaymentRequest);
+    let spoiled: [(SpoilRetry, Reason, &str); 5] = [
+        (|r| r.request_id.clear(), Reason::RequestIdInvalid, "request_id"),
+        (|r| r.order_id = "x".to_owned(), Reason::ArgumentInvalid, "order_id"),
+        (|r| r.payment_method.clear(), Reason::ArgumentInvalid, "payment_method"),
+        (|r| r.payment_method = "x".repeat(256), Reason::ArgumentInvalid, "payment_method"),
+        (|r| r.payment_method = "a\nb".to_owned(), Reason::ArgumentInvalid, "payment_method"),
+    ];
+    let retry = || RetryPaymentRequest {
+        request_id: id(),
+        order_id: order.to_string(),
+        payment_method: "pm_card_visa".to_owned(),
+    };
+    for (spoil, reason, field) in spoiled {
+        let mut request = retry();
+        spoil(&mut request);
+        let status = api.payments.clone().retry_payment(request).await.unwrap_err();
+        assert_eq!(assert_failure(&status, reason).violations()[0].field, field);
+    }
+    let status = api.payments.clone().retry_payment(retry()).await.unwrap_err();
+    let failure = assert_failure(&status, Reason::PaymentRetryClosed);
+    assert_eq!(failure.metadata()["state"], "SUCCEEDED");
+    let unknown = RetryPaymentRequest { order_id: id(), ..retry() };
+    let status = api.payments.clone().retry_payment(unknown).await.unwrap_err();
+    assert_failure(&status, Reason::PaymentNotFound);
+    assert_eq!(api.tables().await, before, "a refused call changed something");
+}
+
+#[tokio::test]
+async fn refunds_of_parts_end_at_what_was_captured() {
+    let api = Api::new().await;
+    let created = api.good().await;
+    let order = uuid(&created.order_id);
+    api.create(&[created]).await.unwrap();
+    let captured = "UPDATE payments SET state = 'SUCCEEDED', captured_minor = amount_minor, \
+                    intent_id = 'pi_1' WHERE order_id = $1";
+    api.set(order, captured).await;
+    let asks = (0..30).map(|_| {
+        let request = RefundRequest { amount: Some(eur(1, 0)), ..refund_of(&order.to_string()) };
+        let mut payments = api.payments.clone();
+        async move { payments.refund(request).await }
+    });
+    let answers = futures::future::join_all(asks).await;
+    let refused: Vec<&Status> = answers.iter().filter_map(|it| it.as_ref().err()).collect();
+    assert_eq!(refused.len(), 11, "19 of 19.99 can be given back by one");
+    for status in refused {
+        let failure = assert_failure(status, Reason::RefundExceedsCaptured);
+        assert_eq!(failure.metadata()["left_minor"], "99");
+    }
+    // The same request again is the same refund; with another amount it is none.
+    let request = RefundRequest { amount: Some(eur(0, 50)), ..refund_of(&order.to_string()) };
+    for _ in 0..2 {
+        api.payments.clone().refund(request.clone()).await.unwrap();
+    }
+    let other = RefundRequest { amount: Some(eur(0, 49)), ..request };
+    let status = api.payments.clone().refund(other).await.unwrap_err();
+    assert_failure(&status, Reason::RequestIdReused);
+    api.payments.clone().refund(refund_of(&order.to_string())).await.unwrap();
+    let refunds: Vec<i64> = sqlx::query_scalar("SELECT amount_minor FROM refunds ORDER BY 1 DESC")
+        .fetch_all(&api.pg.pool)
+        .await
+        .unwrap();
+    let sum: i64 = refunds.iter().sum();
+    assert_eq!((refunds.len(), sum, refunds[19], refunds[20]), (21, 1_999, 50, 49));
 }

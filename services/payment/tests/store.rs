@@ -7,8 +7,14 @@ use std::{collections::HashSet, time::Duration};
 
 use common::{claimed, record_sale};
 use flashsale_payment::{
-    domain::{BuyersAction, EndReason, Intent, IntentStatus, NotPayable, Outcome, Payment, State},
-    store::{Allowed, Cancelled, LeftBehind, NewPayment, Recorded, SettleResult, Settled, Store},
+    domain::{
+        Action, BuyersAction, EndReason, Intent, IntentStatus, MadeRefund, NotPayable, Outcome,
+        Payment, RefundReport, State,
+    },
+    store::{
+        Allowed, Cancelled, DueRefund, Learnt, LearntBy, LeftBehind, NewPayment, Recorded, Refused,
+        SettleResult, Settled, Store, Turn,
+    },
 };
 use flashsale_record::OrderState;
 use flashsale_testbed::{TestPg, fixtures};
@@ -16,6 +22,7 @@ use futures::future::join_all;
 use uuid::Uuid;
 
 const LEASE: Duration = Duration::from_secs(60);
+const TURN: Turn = Turn { to_authenticate: LEASE, to_name_cards: LEASE };
 const CAPTURED: Outcome = Outcome::Captured { received: 1_999 };
 
 struct Bench {
@@ -74,6 +81,31 @@ impl Bench {
 
     async fn state(&self, order: Uuid) -> State {
         self.store.payment(order).await.unwrap().unwrap().state
+    }
+
+    async fn settle(&self, order: Uuid, intent: &str, outcome: Outcome) -> SettleResult {
+        self.store.settle(order, intent, outcome, LearntBy::Call).await.unwrap()
+    }
+
+    /// The kinds and amounts of the ledger, in the order they were written.
+    async fn ledger(&self) -> Vec<(String, i64)> {
+        let all = "SELECT kind, amount_minor FROM money_moves ORDER BY at, kind";
+        sqlx::query_as(all).fetch_all(&self.pg.pool).await.unwrap()
+    }
+
+    /// A payment of 19.99 EUR that was captured, and its intent.
+    async fn captured(&self) -> (Uuid, String) {
+        let (order, intent) = self.processing().await;
+        self.settle(order, &intent, CAPTURED).await;
+        (order, intent)
+    }
+
+    /// The one refund that is due.
+    async fn leased_refund(&self) -> DueRefund {
+        sqlx::query("UPDATE refunds SET due_at = now()").execute(&self.pg.pool).await.unwrap();
+        let mut taken = self.store.lease_refunds(10, LEASE).await.unwrap();
+        assert_eq!(taken.len(), 1);
+        taken.remove(0)
     }
 
     async fn refunds(&self) -> Vec<(Uuid, String)> {
@@ -174,11 +206,15 @@ async fn a_turn_of_the_version_before_is_completed() {
         decline: None,
         action: Some(action),
         order_id: Some(order),
+        deployment: None,
     };
-    assert!(bench.store.await_buyer(order, &intent, LEASE).await.unwrap());
+    let payment = bench.store.payment(order).await.unwrap().unwrap();
+    let begins = || bench.store.await_buyer(&payment, &intent, Action::Authenticate, TURN);
+    assert!(begins().await.unwrap());
+    assert!(!begins().await.unwrap(), "it begins once");
     let payment = bench.store.payment(order).await.unwrap().unwrap();
     assert!(payment.turn_at.is_some());
-    assert!(!bench.store.await_buyer(order, &intent, LEASE).await.unwrap(), "it begins once");
+    assert!(!bench.store.await_buyer(&payment, &intent, Action::Authenticate, TURN).await.unwrap());
     assert_eq!(bench.store.payment(order).await.unwrap().unwrap().turn_at, payment.turn_at);
 }
 
@@ -217,16 +253,16 @@ async fn failures_count_only_in_a_row() {
 async fn concurrent_outcomes_settle_once() {
     let bench = bench().await;
     let (order, intent) = bench.processing().await;
-    let settled = (0..20).map(|_| bench.store.settle(order, &intent, CAPTURED));
+    let settled = (0..20).map(|_| bench.settle(order, &intent, CAPTURED));
     let mut changed = 0;
     for settlement in join_all(settled).await {
-        let settlement = settlement.unwrap();
         let SettleResult::Own(settled) = settlement else { panic!("{settlement:?}") };
         assert_eq!(settled.state, State::Succeeded);
         changed += usize::from(settled.changed);
     }
     assert_eq!(changed, 1);
     assert_eq!(bench.store.payment(order).await.unwrap().unwrap().captured_minor, 1_999);
+    assert_eq!(bench.ledger().await, [("CAPTURED".to_owned(), 1_999)]);
     assert!(bench.refunds().await.is_empty());
 }
 
@@ -234,19 +270,32 @@ async fn concurrent_outcomes_settle_once() {
 async fn late_money_is_recorded_with_its_refund() {
     let bench = bench().await;
     let (order, intent) = bench.processing().await;
-    bench.store.record_decline(order, "card_declined").await.unwrap();
-    let settled = bench.store.settle(order, &intent, Outcome::Canceled).await.unwrap();
+    let refused = Refused {
+        code: "card_declined",
+        reference: Some("ch_1"),
+        card: Some(1),
+        last_card: 1,
+        request_id: None,
+    };
+    assert!(bench.store.record_decline(order, Some(&intent), refused).await.unwrap());
+    assert!(!bench.store.record_decline(order, Some(&intent), refused).await.unwrap());
+    let settled = bench.settle(order, &intent, Outcome::Canceled).await;
     assert_eq!(settled, SettleResult::Own(became(State::Failed)));
     for changed in [true, false] {
-        let settled = bench.store.settle(order, &intent, CAPTURED).await.unwrap();
+        let settled = bench.settle(order, &intent, CAPTURED).await;
         assert_eq!(settled, SettleResult::Own(Settled { changed, ..became(State::Succeeded) }));
         assert_eq!(bench.refunds().await, [(order, "order_ended".to_owned())]);
     }
-    let refund = bench.store.lease_refunds(10, LEASE).await.unwrap().remove(0);
-    assert_eq!((refund.amount_minor, refund.intent_id), (1_999, intent));
-    assert!(bench.store.refund_done(order, "re_1").await.unwrap());
-    assert!(!bench.store.refund_done(order, "re_1").await.unwrap());
+    let refund = bench.leased_refund().await;
+    assert_eq!((refund.amount_minor, &refund.intent_id), (1_999, &intent));
+    let made = made_for(&refund, "re_1", RefundReport::Done);
+    for learnt in [Learnt::Done(true), Learnt::Nothing] {
+        let word = bench.store.learn_refund(order, &intent, &made, LearntBy::Call);
+        assert_eq!(word.await.unwrap(), learnt);
+    }
     assert_eq!(bench.state(order).await, State::Refunded);
+    let moves = [("CAPTURED".to_owned(), 1_999), ("REFUNDED".to_owned(), 1_999)];
+    assert_eq!(bench.ledger().await, moves);
 }
 
 #[tokio::test]
@@ -254,11 +303,10 @@ async fn foreign_outcomes_change_nothing_and_another_amount_goes_back() {
     let bench = bench().await;
     let (order, intent) = bench.processing().await;
     for (order, intent) in [(order, "pi_other"), (Uuid::new_v4(), intent.as_str())] {
-        let settled = bench.store.settle(order, intent, CAPTURED).await.unwrap();
-        assert_eq!(settled, SettleResult::Foreign);
+        assert_eq!(bench.settle(order, intent, CAPTURED).await, SettleResult::Foreign);
     }
     let other = Outcome::Captured { received: 1 };
-    let settled = bench.store.settle(order, &intent, other).await.unwrap();
+    let settled = bench.settle(order, &intent, other).await;
     assert_eq!(
         settled,
         SettleResult::Own(Settled { another_amount: true, ..became(State::Cancelled) })
@@ -266,7 +314,7 @@ async fn foreign_outcomes_change_nothing_and_another_amount_goes_back() {
     assert_eq!(bench.refunds().await, [(order, "amount_mismatch".to_owned())]);
     let payment = bench.store.payment(order).await.unwrap().unwrap();
     assert_eq!((payment.captured_minor, payment.end_reason), (1, Some(EndReason::AmountMismatch)));
-    let again = bench.store.settle(order, &intent, other).await.unwrap();
+    let again = bench.settle(order, &intent, other).await;
     assert_eq!(again, SettleResult::Own(Settled { changed: false, ..became(State::Cancelled) }));
 }
 
@@ -470,4 +518,131 @@ async fn payments_are_taken_in_turn_over_sales() {
     // And what is left is taken, too.
     let rest = other.store.lease(100, LEASE).await.unwrap();
     assert_eq!(rest.len(), 55);
+}
+
+/// What the provider says of the present try of a refund.
+fn made_for(refund: &DueRefund, id: &str, report: RefundReport) -> MadeRefund {
+    MadeRefund {
+        id: id.to_owned(),
+        intent: Some(refund.intent_id.clone()),
+        amount: refund.amount_minor,
+        report,
+        order_id: Some(refund.order_id),
+        made_for: Some((refund.refund_id, refund.r#try)),
+    }
+}
+
+async fn ask(bench: &Bench, order: Uuid, amount_minor: Option<i64>) {
+    let asked = flashsale_payment::store::AskedRefund {
+        request_id: Uuid::new_v4(),
+        order_id: order,
+        amount_minor,
+        note: None,
+    };
+    bench.store.refund(&asked).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn nothing_changes_the_ledger() {
+    let bench = bench().await;
+    bench.captured().await;
+    let before = bench.ledger().await;
+    for change in [
+        "UPDATE money_moves SET amount_minor = 1",
+        "DELETE FROM money_moves",
+        "TRUNCATE money_moves",
+    ] {
+        let refused = sqlx::query(change).execute(&bench.pg.pool).await.unwrap_err();
+        assert!(refused.to_string().contains("append-only"), "{change}: {refused}");
+    }
+    assert_eq!(bench.ledger().await, before);
+}
+
+#[tokio::test]
+async fn a_refund_that_fails_later_is_tried_three_times() {
+    let bench = bench().await;
+    let (order, intent) = bench.captured().await;
+    ask(&bench, order, None).await;
+    for number in 1..=3 {
+        let refund = bench.leased_refund().await;
+        assert_eq!((refund.r#try, refund.amount_minor), (number, 1_999));
+        let id = format!("re_{number}");
+        let word = |report| {
+            let made = made_for(&refund, &id, report);
+            let (store, intent) = (bench.store.clone(), intent.clone());
+            async move { store.learn_refund(order, &intent, &made, LearntBy::Event).await.unwrap() }
+        };
+        // The first time that ends the payment; that one fails later does not bring it back.
+        assert_eq!(word(RefundReport::Done).await, Learnt::Done(number == 1));
+        let failed = if number < 3 { Learnt::Again } else { Learnt::Failed };
+        assert_eq!(word(RefundReport::Failed).await, failed);
+        assert_eq!(word(RefundReport::Failed).await, Learnt::Nothing, "it is told again");
+        let payment = bench.store.payment(order).await.unwrap().unwrap();
+        assert_eq!((payment.state, payment.refunded_minor), (State::Refunded, 0));
+    }
+    assert!(bench.store.lease_refunds(10, LEASE).await.unwrap().is_empty());
+    assert_eq!(bench.store.backlog().await.unwrap().refunds_failed, 1);
+    // An operator asks once more.
+    ask(&bench, order, None).await;
+    let refund = bench.leased_refund().await;
+    assert_eq!((refund.r#try, refund.amount_minor), (4, 1_999));
+    let made = made_for(&refund, "re_4", RefundReport::Done);
+    bench.store.learn_refund(order, &intent, &made, LearntBy::Call).await.unwrap();
+    assert_eq!(bench.store.payment(order).await.unwrap().unwrap().refunded_minor, 1_999);
+    let sum: i64 = bench
+        .ledger()
+        .await
+        .iter()
+        .map(
+            |(kind, amount)| {
+                if kind == "REFUND_FAILED" || kind == "CAPTURED" { *amount } else { -amount }
+            },
+        )
+        .sum();
+    assert_eq!(sum, 0, "the ledger does not add up");
+}
+
+#[tokio::test]
+async fn what_was_given_back_by_hand_is_not_given_back_again() {
+    let bench = bench().await;
+    let (order, intent) = bench.captured().await;
+    ask(&bench, order, Some(600)).await;
+    let part = bench.leased_refund().await;
+    let done = made_for(&part, "re_1", RefundReport::Done);
+    let learnt = bench.store.learn_refund(order, &intent, &done, LearntBy::Call).await.unwrap();
+    assert_eq!(learnt, Learnt::Done(false));
+    ask(&bench, order, None).await;
+    let by_hand = MadeRefund {
+        id: "re_by_hand".to_owned(),
+        intent: Some(intent.clone()),
+        amount: 500,
+        report: RefundReport::Done,
+        order_id: None,
+        made_for: None,
+    };
+    for learnt in [Learnt::Done(false), Learnt::Nothing] {
+        let word = bench.store.learn_refund(order, &intent, &by_hand, LearntBy::Event);
+        assert_eq!(word.await.unwrap(), learnt);
+    }
+    let rest = bench.leased_refund().await;
+    assert_eq!((rest.amount_minor, rest.r#try), (899, 2), "what goes out has another key");
+    let done = made_for(&rest, "re_2", RefundReport::Done);
+    let learnt = bench.store.learn_refund(order, &intent, &done, LearntBy::Call).await.unwrap();
+    assert_eq!(learnt, Learnt::Done(true));
+    assert_eq!(bench.state(order).await, State::Refunded);
+}
+
+#[tokio::test]
+async fn a_refund_of_the_version_before_is_recognised() {
+    let bench = bench().await;
+    let (order, intent) = bench.captured().await;
+    let before = "INSERT INTO refunds (refund_id, order_id, intent_id, state, amount_minor, reason) \
+                  VALUES ($1, $1, $2, 'DUE', 1999, 'requested')";
+    sqlx::query(before).bind(order).bind(&intent).execute(&bench.pg.pool).await.unwrap();
+    ask(&bench, order, None).await;
+    let refund = bench.leased_refund().await;
+    assert_eq!(refund.refund_id, order, "the rest is asked for twice");
+    let made = MadeRefund { made_for: None, ..made_for(&refund, "re_1", RefundReport::Done) };
+    let learnt = bench.store.learn_refund(order, &intent, &made, LearntBy::Call).await.unwrap();
+    assert_eq!(learnt, Learnt::Done(true));
 }

@@ -5,6 +5,7 @@ mod common;
 
 use common::{Bench, WEBHOOK_SECRET, http};
 use flashsale_proto::payment::PaymentState;
+use flashsale_testbed::eventually;
 use hmac::{Hmac, Mac as _};
 use serde_json::json;
 use sha2::Sha256;
@@ -28,7 +29,7 @@ async fn send(bench: &Bench, body: &str, signature: &str) -> (u16, Vec<u8>) {
 
 fn event(kind: &str, intent: &str, order: Uuid, status: &str, received: i64) -> String {
     json!({
-        "id": "evt_1", "object": "event", "type": kind,
+        "id": format!("evt_{}", Uuid::new_v4()), "object": "event", "type": kind,
         "data": { "object": {
             "id": intent, "object": "payment_intent", "status": status,
             "amount_received": received, "metadata": { "order_id": order.to_string() },
@@ -126,4 +127,87 @@ async fn other_events_make_the_payment_due() {
     .await
     .unwrap();
     assert!(due_soon);
+}
+
+/// An event that comes again has had its effect, and is not looked at twice.
+#[tokio::test]
+async fn an_event_is_taken_once() {
+    let bench = Bench::new(&[]).await;
+    let order = bench.create("pm_card_authenticationRequired").await;
+    let waiting = bench.reaches(order, PaymentState::RequiresAction).await;
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    let body =
+        event("payment_intent.succeeded", &waiting.payment_intent, order, "succeeded", 1_999);
+    assert_eq!(send(&bench, &body, &signed(&body, now)).await.0, 200);
+    let before = "UPDATE payments SET state = 'REQUIRES_ACTION', captured_minor = 0";
+    sqlx::query(before).execute(&bench.pg.pool).await.unwrap();
+    assert_eq!(send(&bench, &body, &signed(&body, now)).await.0, 200);
+    assert_eq!(bench.payment(order).await.state(), PaymentState::RequiresAction);
+    let taken: Vec<(String, Option<String>)> =
+        sqlx::query_as("SELECT type, intent FROM provider_events WHERE type LIKE '%succeeded'")
+            .fetch_all(&bench.pg.pool)
+            .await
+            .unwrap();
+    assert_eq!(taken, [("payment_intent.succeeded".to_owned(), Some(waiting.payment_intent))]);
+}
+
+/// Money on a second intent goes back, if it is this deployment's: what others do in the same
+/// account is theirs.
+#[tokio::test]
+async fn only_our_own_stray_money_goes_back() {
+    let bench = Bench::new(&[("PAYMENT__AUTO_REFUNDS_PER_HOUR", "1")]).await;
+    let order = bench.create("pm_card_visa").await;
+    bench.reaches(order, PaymentState::Succeeded).await;
+    let deployment: Uuid = sqlx::query_scalar("SELECT deployment FROM provider_account")
+        .fetch_one(&bench.pg.pool)
+        .await
+        .unwrap();
+    let capture = |order: Uuid, deployment: Uuid| {
+        let form = format!(
+            "amount=700&currency=eur&allowed_payment_method_types[]=card&confirm=true\
+             &payment_method=pm_card_visa&metadata[order_id]={order}&metadata[deployment]={deployment}"
+        );
+        let bench = &bench;
+        async move {
+            let (status, intent) = bench.by_hand("/payment_intents", &form).await;
+            assert_eq!(status, 200, "{intent}");
+            intent["id"].as_str().unwrap().to_owned()
+        }
+    };
+    // Of another deployment, and of an order that is not in the record.
+    capture(order, Uuid::new_v4()).await;
+    capture(Uuid::new_v4(), deployment).await;
+    let stray = capture(order, deployment).await;
+    let back = |intent: String| {
+        let bench = &bench;
+        async move {
+            eventually("stray money is back", || async {
+                let lines = bench.logged("payment_intent.refunded", None);
+                let of_intent = lines.iter().filter(|line| line["payment_intent"] == *intent);
+                (of_intent.count() == 1).then_some(())
+            })
+            .await;
+        }
+    };
+    back(stray).await;
+    assert_eq!(bench.logged("payment_intent.refunded", None).len(), 1);
+    // As many as may in an hour: this one waits for a person.
+    let held = capture(order, deployment).await;
+    eventually("it is noticed", || async {
+        let taken: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM provider_events WHERE intent = $1")
+                .bind(&held)
+                .fetch_one(&bench.pg.pool)
+                .await
+                .unwrap();
+        (taken > 0).then_some(())
+    })
+    .await;
+    let refunds: Vec<(String, i64)> = sqlx::query_as("SELECT reason, amount_minor FROM refunds")
+        .fetch_all(&bench.pg.pool)
+        .await
+        .unwrap();
+    assert_eq!(refunds, [("orphan".to_owned(), 700)]);
+    let payment = bench.payment(order).await;
+    assert_eq!((payment.state(), payment.refunded), (PaymentState::Succeeded, None));
 }

@@ -173,6 +173,7 @@ const TABLE: &[(&str, &str, SaleOf, bool)] = &[
     ("checkout.v1.CheckoutService/PlaceOrder", "shop", SaleOf::Field(SALE_ID), true),
     ("checkout.v1.CheckoutService/GetOrder", "shop operator", SaleOf::Field(SALE_ID), true),
     ("checkout.v1.CheckoutService/WatchOrder", "shop operator", SaleOf::Field(SALE_ID), true),
+    ("checkout.v1.CheckoutService/RetryPayment", "shop", SaleOf::Field(SALE_ID), true),
     ("checkout.v1.CheckoutService/CancelOrder", "shop operator", SaleOf::Field(SALE_ID), true),
     ("checkout.v1.CheckoutService/ListOrders", "shop operator", SaleOf::Field(SALE_ID), true),
     ("checkout.v1.CheckoutAdminService/GetIntake", "operator waiting-room", SaleOf::None, false),
@@ -183,6 +184,7 @@ const TABLE: &[(&str, &str, SaleOf, bool)] = &[
     ("payment.v1.PaymentService/CreatePayments", "order-worker", SaleOf::None, false),
     ("payment.v1.PaymentService/GetPayment", "shop operator", SaleOf::Record, false),
     ("payment.v1.PaymentService/CancelPayment", "order-worker", SaleOf::None, false),
+    ("payment.v1.PaymentService/RetryPayment", "checkout", SaleOf::None, false),
     ("payment.v1.PaymentService/Refund", "shop operator order-worker", SaleOf::Record, false),
     ("payment.v1.PaymentAdminService/GetBreaker", "operator", SaleOf::None, false),
     ("payment.v1.PaymentAdminService/SetBreaker", "operator", SaleOf::None, false),
@@ -365,7 +367,11 @@ async fn what_is_of_another_sale_or_buyer_reads_as_not_found() {
     refused!(checkout(&other_shop).get_order(get_order(&other_sale, buyer)), OrderNotFound);
     let get = || GetPaymentRequest { order_id: order_id.clone() };
     refused!(payment(&other_shop).get_payment(get()), PaymentNotFound);
-    let refund = RefundRequest { request_id: request_id(), order_id: order_id.clone() };
+    let refund = RefundRequest {
+        request_id: request_id(),
+        order_id: order_id.clone(),
+        ..RefundRequest::default()
+    };
     refused!(payment(&other_shop).refund(refund), PaymentNotFound);
     let position = || GetPositionRequest { ticket: ada.ticket.clone() };
     refused!(room(&other_shop).get_position(position()), TicketInvalid);

@@ -73,6 +73,13 @@ impl CheckoutService for Orders {
         Ok(Response::new(Box::pin(futures::stream::empty())))
     }
 
+    async fn retry_payment(
+        &self,
+        _: Request<pb::RetryPaymentRequest>,
+    ) -> Result<Response<pb::RetryPaymentResponse>, Status> {
+        Ok(Response::new(pb::RetryPaymentResponse { order: self.answer() }))
+    }
+
     async fn cancel_order(
         &self,
         _: Request<pb::CancelOrderRequest>,

@@ -292,6 +292,8 @@ impl<S: Services> Platform<S> {
             payment: PaymentSettings {
                 stripe_secret_key: stripe.as_ref().map(|_| "sk_test_standin".to_owned()),
                 stripe_base_url: stripe,
+                // Most buyers of the tests do not come back with another card.
+                card_retry_ms: Some(2_000),
                 ..PaymentSettings::default()
             },
             ..Settings::default()

@@ -135,6 +135,8 @@ pub struct PaymentSettings {
     pub stripe_secret_key: Option<String>,
     pub webhook_secrets: Option<String>,
     pub return_url: Option<String>,
+    pub card_retry_ms: Option<u64>,
+    pub stripe_version: Option<String>,
     pub global_budget_per_s: Option<u64>,
     pub endpoint_budget_per_s: Option<u64>,
     pub budget_wait_ms: Option<u64>,
@@ -143,6 +145,7 @@ pub struct PaymentSettings {
     pub lease_ms: Option<u64>,
     pub reconcile_every_ms: Option<u64>,
     pub reconcile_after_ms: Option<u64>,
+    pub compare_every_ms: Option<u64>,
 }
 
 /// `[worker]`.

@@ -4,6 +4,7 @@ mod admission_control;
 mod cancel;
 mod orders;
 mod place;
+mod retry_payment;
 mod subscriptions;
 mod watch;
 

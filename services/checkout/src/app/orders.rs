@@ -11,7 +11,10 @@ use uuid::Uuid;
 use super::{AdmissionControl, OrderSubscriptions};
 use crate::{
     domain::{Order, OrderFilter},
-    peers::inventory::{Inventory, PlacedOrder},
+    peers::{
+        inventory::{Inventory, PlacedOrder},
+        payment::Payments,
+    },
     store::{Queue, ReadError, Record},
 };
 
@@ -52,6 +55,7 @@ impl From<PlacedOrder> for Found {
 #[derive(Debug, Clone)]
 pub struct Orders {
     pub(crate) inventory: Inventory,
+    pub(crate) payments: Payments,
     pub(crate) record: Record,
     pub(crate) subscriptions: OrderSubscriptions,
     pub(crate) admission_control: AdmissionControl,

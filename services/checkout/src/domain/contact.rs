@@ -91,31 +91,38 @@ pub struct Details {
 }
 
 impl Details {
-    /// Checks the token of the payment method.
+    /// Of a contact and a token of the payment method.
     ///
     /// # Errors
     /// `payment_method` cannot be a provider's token.
     pub fn new(contact: Contact, payment_method: &str) -> Result<Self, InputError> {
-        // Digits without a letter are a card number, however grouped: it must go no further.
-        let word =
-            payment_method.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-        let number = !payment_method.chars().any(|c| c.is_ascii_alphabetic());
-        if payment_method.is_empty() || payment_method.len() > MAX_METHOD_CHARS || !word || number {
-            return Err(wrong(
-                "payment_method",
-                "must be the payment provider's token such as pm_card_visa, never a card number",
-            ));
-        }
         Ok(Self {
             order: OrderDetails {
                 email: contact.email,
                 contact_name: contact.name,
-                payment_method: payment_method.to_owned(),
+                payment_method: self::payment_method(payment_method)?.to_owned(),
                 locale: contact.locale,
             },
             instead_of: None,
         })
     }
+}
+
+/// A token of the payment provider's.
+///
+/// # Errors
+/// `payment_method` cannot be one.
+pub fn payment_method(token: &str) -> Result<&str, InputError> {
+    // Digits without a letter are a card number, however grouped: it must go no further.
+    let word = token.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let number = !token.chars().any(|c| c.is_ascii_alphabetic());
+    if token.is_empty() || token.len() > MAX_METHOD_CHARS || !word || number {
+        return Err(wrong(
+            "payment_method",
+            "must be the payment provider's token such as pm_card_visa, never a card number",
+        ));
+    }
+    Ok(token)
 }
 
 #[cfg(test)]

@@ -3,6 +3,6 @@
 mod contact;
 mod order;
 
-pub use contact::{Contact, Details, InputError};
-pub use flashsale_record::{Line, OrderState as Recorded};
+pub use contact::{Contact, Details, InputError, payment_method};
+pub use flashsale_record::{Line, OrderState as Recorded, PaymentAction as PaymentActionKind};
 pub use order::{Order, OrderFilter, OrderState, PaymentAction, unix_ms};

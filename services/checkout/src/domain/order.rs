@@ -6,7 +6,7 @@ use flashsale_queue::{OrderMessage, RecordedOrder};
 use time::{OffsetDateTime, error::ComponentRange};
 use uuid::Uuid;
 
-use super::{Line, Recorded};
+use super::{Line, PaymentActionKind, Recorded};
 
 /// How long after inventory's check of its Redis an order may still be answered as accepted. The
 /// marker of a rebuild on another Redis comes 2 s after that Redis has begun to count, so that
@@ -70,16 +70,19 @@ pub struct Order {
     pub payment_action: Option<PaymentAction>,
 }
 
-/// What a buyer needs to authenticate at the payment provider. For the buyer alone, and not for
-/// logs.
+/// What a buyer has to do at the payment provider, and needs for it. For the buyer alone, and not
+/// for logs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PaymentAction {
+    pub kind: PaymentActionKind,
     /// What the provider's own library takes.
     pub client_secret: String,
     /// Where the buyer can be sent instead.
     pub redirect_url: Option<String>,
     /// Until when.
     pub until: Option<OffsetDateTime>,
+    /// Why the last card was refused, if another one is asked for.
+    pub decline_code: Option<String>,
 }
 
 impl fmt::Debug for PaymentAction {

@@ -7,8 +7,8 @@ use flashsale_proto::{
     checkout::{
         self, BeginCheckoutRequest, BeginCheckoutResponse, CancelOrderRequest, CancelOrderResponse,
         GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse,
-        PlaceOrderRequest, PlaceOrderResponse, WatchOrderRequest, WatchOrderResponse,
-        checkout_service_server::CheckoutService,
+        PlaceOrderRequest, PlaceOrderResponse, RetryPaymentRequest, RetryPaymentResponse,
+        WatchOrderRequest, WatchOrderResponse, checkout_service_server::CheckoutService,
     },
     inventory::{PlaceHoldRequest, ReserveRequest},
 };
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     app::Orders,
-    domain::{Contact, Details, Order, OrderFilter, Recorded},
+    domain::{Contact, Details, Order, OrderFilter, Recorded, payment_method},
 };
 
 const DEFAULT_PAGE: usize = 50;
@@ -119,6 +119,20 @@ impl CheckoutService for Checkout {
         let answers = orders
             .map(move |order| Ok(WatchOrderResponse { order: read(order, buyer_id.as_deref()) }));
         Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn retry_payment(
+        &self,
+        request: Request<RetryPaymentRequest>,
+    ) -> Result<Response<RetryPaymentResponse>, Status> {
+        let request = request.into_inner();
+        let request_id = wire::request_id(&request.request_id)?;
+        let buyer_id = buyer(&request.buyer_id)?;
+        let (sale_id, order_id, _) = order_ids(&request.sale_id, &request.order_id, buyer_id)?;
+        let method = payment_method(&request.payment_method).map_err(Failure::from)?;
+        let order =
+            self.orders.retry_payment(request_id, sale_id, order_id, buyer_id, method).await?;
+        Ok(Response::new(RetryPaymentResponse { order: Some(encode::order_of_buyer(order)) }))
     }
 
     async fn cancel_order(

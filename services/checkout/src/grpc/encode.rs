@@ -3,7 +3,7 @@
 use flashsale_proto::{checkout, inventory};
 use flashsale_service::wire;
 
-use crate::domain::{Order, OrderState, PaymentAction, Recorded};
+use crate::domain::{Order, OrderState, PaymentAction, PaymentActionKind, Recorded};
 
 pub(super) fn held_line(line: inventory::PricedLine) -> checkout::PricedLine {
     checkout::PricedLine { sku: line.sku, quantity: line.quantity, unit_price: line.unit_price }
@@ -17,10 +17,15 @@ pub(super) fn order_of_buyer(mut order: Order) -> checkout::Order {
 
 fn payment_action(action: PaymentAction) -> checkout::PaymentAction {
     checkout::PaymentAction {
-        kind: checkout::PaymentActionKind::Authenticate.into(),
+        kind: match action.kind {
+            PaymentActionKind::Authenticate => checkout::PaymentActionKind::Authenticate,
+            PaymentActionKind::NewMethod => checkout::PaymentActionKind::NewMethod,
+        }
+        .into(),
         client_secret: action.client_secret,
         redirect_url: action.redirect_url.unwrap_or_default(),
         expire_time: action.until.map(wire::timestamp),
+        decline_code: action.decline_code.unwrap_or_default(),
     }
 }
 

@@ -1,3 +1,4 @@
 //! The services checkout calls.
 
 pub mod inventory;
+pub mod payment;

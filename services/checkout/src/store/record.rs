@@ -9,7 +9,9 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::{Line, Order, OrderFilter, OrderState, PaymentAction, Recorded};
+use crate::domain::{
+    Line, Order, OrderFilter, OrderState, PaymentAction, PaymentActionKind, Recorded,
+};
 
 /// Why the record has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -67,9 +69,11 @@ struct Row {
     updated_at: OffsetDateTime,
     cancel_requested_at: Option<OffsetDateTime>,
     end_reason: Option<String>,
+    action: Option<String>,
     client_secret: Option<String>,
     redirect_url: Option<String>,
     turn_until: Option<OffsetDateTime>,
+    decline_code: Option<String>,
     skus: Vec<String>,
     quantities: Vec<i64>,
     prices: Vec<i64>,
@@ -80,6 +84,23 @@ impl Row {
         let state = self.state.parse::<Recorded>().map_err(|unknown| {
             ReadError::Corrupt(format!("the record of order {}: {unknown}", self.order_id))
         })?;
+        let action = self.action.as_deref().map(str::parse::<PaymentActionKind>).transpose();
+        let action = action.map_err(|unknown| {
+            ReadError::Corrupt(format!("the payment of order {}: {unknown}", self.order_id))
+        })?;
+        let payment_action = match (action, self.client_secret) {
+            (Some(kind), Some(client_secret)) => Some(PaymentAction {
+                kind,
+                client_secret,
+                redirect_url: self.redirect_url,
+                until: self.turn_until,
+                decline_code: match kind {
+                    PaymentActionKind::NewMethod => self.decline_code,
+                    PaymentActionKind::Authenticate => None,
+                },
+            }),
+            _ => None,
+        };
         let lines = self
             .skus
             .into_iter()
@@ -100,11 +121,7 @@ impl Row {
             updated_at: self.updated_at,
             cancel_requested: self.cancel_requested_at.is_some(),
             end_reason: self.end_reason,
-            payment_action: self.client_secret.map(|client_secret| PaymentAction {
-                client_secret,
-                redirect_url: self.redirect_url,
-                until: self.turn_until,
-            }),
+            payment_action,
         })
     }
 }
@@ -145,7 +162,8 @@ impl Record {
         Ok(self.orders(&[id]).await?.pop())
     }
 
-    /// When these orders were last changed, for those that are recorded.
+    /// When these orders, or what their buyers have to do, were last changed, for those that are
+    /// recorded.
     ///
     /// # Errors
     /// Postgres does not answer.

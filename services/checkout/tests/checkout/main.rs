@@ -12,6 +12,7 @@ mod forward;
 mod listing;
 mod lost;
 mod parked;
+mod paying_again;
 mod placing;
 mod relay;
 mod room;

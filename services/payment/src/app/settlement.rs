@@ -7,9 +7,9 @@ use flashsale_queue::{PaymentEvent, payment_event_subject};
 use uuid::Uuid;
 
 use crate::{
-    domain::{Intent, Outcome, State},
+    domain::{Intent, MadeRefund, Outcome, State},
     metrics::Metrics,
-    store::{SettleResult, Store},
+    store::{Learnt, LearntBy, Orphan, SettleResult, Store},
 };
 
 /// An announcement must not hold up a payment.
@@ -21,21 +21,34 @@ pub struct Settler {
     store: Store,
     nats: async_nats::Client,
     metrics: Metrics,
+    /// The most refunds in an hour of money that no payment names.
+    auto_refunds_per_hour: i64,
 }
 
 impl Settler {
-    /// Settles in `store` and announces through `nats`.
-    pub fn new(store: Store, nats: async_nats::Client, metrics: Metrics) -> Self {
-        Self { store, nats, metrics }
+    /// Settles in `store` and announces through `nats`. `auto_refunds_per_hour` bounds the refunds
+    /// of money that no payment names.
+    pub fn new(
+        store: Store,
+        nats: async_nats::Client,
+        metrics: Metrics,
+        auto_refunds_per_hour: i64,
+    ) -> Self {
+        Self { store, nats, metrics, auto_refunds_per_hour }
     }
 
     /// Ends an order's payment if its intent has ended, wherever that was learned.
     ///
     /// # Errors
     /// When Postgres does not answer.
-    pub async fn settle(&self, order: Uuid, intent: &Intent) -> sqlx::Result<()> {
+    pub async fn settle(
+        &self,
+        order: Uuid,
+        intent: &Intent,
+        learnt_by: LearntBy,
+    ) -> sqlx::Result<()> {
         let Some(outcome) = Outcome::of(intent) else { return Ok(()) };
-        match self.store.settle(order, &intent.id, outcome).await? {
+        match self.store.settle(order, &intent.id, outcome, learnt_by).await? {
             SettleResult::Own(settled) if settled.changed => {
                 tracing::info!(%order, intent = intent.id, state = %settled.state, "payment settled");
                 if settled.another_amount {
@@ -47,10 +60,9 @@ impl Settler {
             SettleResult::Own(_) => {}
             SettleResult::Foreign => {
                 // An intent that was given up before it was recorded is cancelled, and an event may
-                // report that. Money on such an intent is an error.
-                if matches!(outcome, Outcome::Captured { .. }) {
-                    tracing::error!(%order, intent = intent.id,
-                        "the provider captured an intent that is not the one of this order's payment");
+                // report that. Money on such an intent is an error, and goes back.
+                if let Outcome::Captured { received } = outcome {
+                    self.orphan(order, intent, received, learnt_by).await?;
                 }
             }
             SettleResult::Impossible(why) => {
@@ -58,6 +70,70 @@ impl Settler {
             }
         }
         Ok(())
+    }
+
+    /// Money was captured on an intent that no payment names. If it is this deployment's, it goes
+    /// back; what others do in the same account is theirs.
+    async fn orphan(
+        &self,
+        order: Uuid,
+        intent: &Intent,
+        received: i64,
+        learnt_by: LearntBy,
+    ) -> sqlx::Result<()> {
+        let intent_id = intent.id.as_str();
+        if intent.deployment != Some(self.store.deployment().await?) {
+            tracing::debug!(%order, intent_id, "money on an intent that is not ours");
+            return Ok(());
+        }
+        let most = self.auto_refunds_per_hour;
+        match self.store.give_orphan_back(order, intent_id, received, most, learnt_by).await? {
+            Orphan::GoesBack => {
+                tracing::error!(%order, intent_id, received,
+                    "the provider captured an intent that is not the one of this order's payment; it is given back");
+            }
+            Orphan::Known => {}
+            Orphan::TooMany => {
+                tracing::error!(%order, intent_id, received,
+                    "money on an intent that no payment names is not given back: too many in an hour");
+            }
+        }
+        Ok(())
+    }
+
+    /// Draws the consequences of what the provider says of a refund of an order's money, wherever
+    /// that was learnt.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn learn_refund(
+        &self,
+        order: Uuid,
+        intent: &str,
+        made: &MadeRefund,
+        learnt_by: LearntBy,
+    ) -> sqlx::Result<Learnt> {
+        let learnt = self.store.learn_refund(order, intent, made, learnt_by).await?;
+        let refund = made.id.as_str();
+        match learnt {
+            Learnt::Nothing => {}
+            Learnt::Pending => tracing::info!(%order, refund, "a refund is under way"),
+            Learnt::Done(true) => {
+                tracing::info!(%order, refund, "payment refunded");
+                self.changed(order, State::Refunded).await;
+            }
+            Learnt::Done(false) => {
+                tracing::info!(%order, refund, "a part of a payment is refunded");
+                self.announce(order, State::Succeeded).await;
+            }
+            Learnt::Again => {
+                tracing::warn!(%order, refund, "the provider could not give money back; it is tried again");
+            }
+            Learnt::Failed => {
+                tracing::error!(%order, refund, "the provider could not give money back");
+            }
+        }
+        Ok(learnt)
     }
 
     /// Counts a payment that reached a state, and announces it.

@@ -5,14 +5,24 @@ mod backoff;
 mod order;
 mod payment;
 mod plan;
+mod refund;
+mod retry;
 mod settle;
 
 pub use amount::{Inexpressible, minor_amount, provider_amount};
 pub use backoff::Backoff;
 pub use order::{ChargeRuling, NotPayable, Order, charge, never_charge};
-pub use payment::{BuyersAction, EndReason, Intent, IntentStatus, Payment, STUCK_AFTER, State};
+pub use payment::{
+    Action, BuyersAction, CardRules, Decline, EndReason, Intent, IntentStatus, Payment,
+    STUCK_AFTER, State,
+};
 pub use plan::{Overdue, Step, is_unwanted, next_step};
-pub use settle::{CancelRuling, Outcome, RefundRuling, Ruling, Standing, cancel, refund, settle};
+pub use refund::{
+    MadeRefund, Refund, RefundChange, RefundReport, RefundRuling, RefundState, adopted_id, fitting,
+    left, refund, refund_change, rest_id,
+};
+pub use retry::{Retry, RetryRuling, retry};
+pub use settle::{CancelRuling, Outcome, Ruling, Standing, cancel, settle};
 
 #[cfg(test)]
 mod properties;

@@ -2,7 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-pub use flashsale_record::{PaymentEndReason as EndReason, PaymentState as State};
+pub use flashsale_record::{
+    PaymentAction as Action, PaymentEndReason as EndReason, PaymentState as State,
+};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -18,18 +20,32 @@ pub struct Payment {
     pub currency: String,
     /// What is charged, in minor units of the currency.
     pub amount_minor: i64,
-    /// The provider's token of the means of payment. Not for logs.
+    /// The provider's token of the means of payment that is tried now, or was last. Not for logs.
     pub payment_method: String,
     /// The one PaymentIntent that may ever be confirmed for this order.
     pub intent_id: Option<String>,
-    /// The provider's code for why it refused.
+    /// The provider's code for why it refused the last card.
     pub decline_code: Option<String>,
+    /// Which refusal at the provider that was: see [`Decline::reference`].
+    pub decline_ref: Option<String>,
+    /// Whether no other card is taken.
+    pub decline_final: bool,
+    /// The number of the card that is tried now, or was last, from 1.
+    pub card_attempt: i32,
+    /// The number of the last card that was refused; 0 for none.
+    pub card_declined: i32,
+    /// When the first card was refused.
+    pub card_declined_at: Option<OffsetDateTime>,
+    /// What the buyer has to do, while it is their turn.
+    pub action: Option<Action>,
     /// Whether it was requested never to charge it.
     pub cancel_requested: bool,
     /// Why it ends, or ended, though neither the buyer nor the card is the reason.
     pub end_reason: Option<EndReason>,
     /// What was captured, in minor units.
     pub captured_minor: i64,
+    /// What of it is back, in minor units.
+    pub refunded_minor: i64,
     /// How often it was leased and the provider called.
     pub attempts: i32,
     /// Answers in a row that say our requests are wrong, or that cannot be read.
@@ -68,6 +84,21 @@ impl Payment {
     /// Whether the provider may have heard of it.
     pub fn is_heard_of(&self) -> bool {
         self.first_attempt_at.is_some()
+    }
+
+    /// Whether its last card was refused, and it waits for another one or for its end.
+    pub fn is_declined(&self) -> bool {
+        self.card_declined >= self.card_attempt
+    }
+
+    /// Whether it was refused for good. In the version before every refusal was, and had no number.
+    pub fn is_declined_for_good(&self) -> bool {
+        self.decline_final || (self.decline_code.is_some() && self.card_declined == 0)
+    }
+
+    /// Whether it waits for its buyer to name another card.
+    pub fn awaits_card(&self) -> bool {
+        self.is_declined() && !self.is_declined_for_good()
     }
 
     /// Whether its keys are so old that the provider may have forgotten their answers, or are those
@@ -113,6 +144,21 @@ pub enum IntentStatus {
     Other(String),
 }
 
+impl IntentStatus {
+    /// Whether the buyer can bring it further.
+    pub fn is_buyers_turn(&self) -> bool {
+        match self {
+            Self::RequiresPaymentMethod | Self::RequiresAction => true,
+            Self::RequiresConfirmation
+            | Self::Processing
+            | Self::Succeeded
+            | Self::RequiresCapture
+            | Self::Canceled
+            | Self::Other(_) => false,
+        }
+    }
+}
+
 impl From<&str> for IntentStatus {
     /// From the provider's word for it.
     fn from(status: &str) -> Self {
@@ -129,7 +175,32 @@ impl From<&str> for IntentStatus {
     }
 }
 
-/// What the buyer needs to authenticate. For the buyer alone, and not for logs.
+/// A refusal of a card, as the provider's intent shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decline {
+    /// The provider's code, such as `card_declined`.
+    pub code: String,
+    /// Tells it from another refusal of the same intent.
+    pub reference: String,
+}
+
+/// How often, and for how long, another card may be tried.
+#[derive(Debug, Clone, Copy)]
+pub struct CardRules {
+    /// The most cards, the first one included.
+    pub attempts: i32,
+    /// How long after the first refusal. Nothing: the first refusal is the end.
+    pub window: Duration,
+}
+
+impl CardRules {
+    /// The number of the card whose refusal is the end.
+    pub fn last(&self) -> i32 {
+        if self.window.is_zero() { 1 } else { self.attempts }
+    }
+}
+
+/// What the buyer needs to act. For the buyer alone, and not for logs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BuyersAction {
     /// What the provider's library in a browser or an app takes.
@@ -154,10 +225,12 @@ pub struct Intent {
     pub status: IntentStatus,
     /// What was captured, in the provider's smallest unit, if the answer says so.
     pub received: Option<i64>,
-    /// Why the last attempt was refused.
-    pub decline: Option<String>,
+    /// How the last attempt was refused.
+    pub decline: Option<Decline>,
     /// What the buyer needs, while it waits for the buyer.
     pub action: Option<BuyersAction>,
     /// The order it was made for, from the metadata.
     pub order_id: Option<Uuid>,
+    /// The deployment that made it, from the metadata.
+    pub deployment: Option<Uuid>,
 }

@@ -26,6 +26,9 @@ enum Card {
     Authenticates,
 }
 
+/// How often another card may be tried.
+const CARDS: CardRules = CardRules { attempts: 3, window: std::time::Duration::from_secs(120) };
+
 #[derive(Debug, Clone, Copy)]
 enum Event {
     /// A worker takes the payment up and carries out this many steps, then dies or is done.
@@ -36,7 +39,12 @@ enum Event {
     /// An event the provider once sent arrives.
     Webhook(prop::sample::Index),
     CancelWish,
-    Buyer,
+    /// The buyer authenticates, or fails to.
+    Buyer(bool),
+    /// The buyer names another card.
+    Retry(Card),
+    /// The buyer's browser confirms the intent with a card, past us.
+    Browser(Card),
     /// A clock runs out.
     Overdue(Overdue),
 }
@@ -44,10 +52,15 @@ enum Event {
 /// The provider: one intent, and how often it was captured.
 #[derive(Debug)]
 struct Provider {
-    card: Card,
     intent: Option<Intent>,
     captures: u32,
+    /// How often a card was refused.
+    refusals: u32,
+    /// The keys of confirmations that were carried out.
+    used: Vec<i32>,
     sent: Vec<Outcome>,
+    /// The refusals that events tell of.
+    told: Vec<Decline>,
 }
 
 impl Provider {
@@ -65,26 +78,44 @@ impl Provider {
         // The key is the order's, so that a second creation answers with the first intent.
         self.intent.get_or_insert_with(|| Intent {
             id: "pi_1".to_owned(),
-            status: IntentStatus::RequiresConfirmation,
+            status: IntentStatus::RequiresPaymentMethod,
             received: Some(0),
             decline: None,
             action: None,
             order_id: None,
+            deployment: None,
         });
     }
 
-    fn confirm(&mut self) {
-        if self.intent.as_ref().unwrap().status != IntentStatus::RequiresConfirmation {
-            return;
+    /// Confirms with our card of a number, once whatever often it is asked.
+    fn confirm(&mut self, number: i32, card: Card) {
+        let open = self.intent.as_ref().unwrap().status == IntentStatus::RequiresPaymentMethod;
+        if open && !self.used.contains(&number) {
+            self.used.push(number);
+            self.take(card);
         }
-        match self.card {
+    }
+
+    fn take(&mut self, card: Card) {
+        match card {
             Card::Good => self.reached(IntentStatus::Succeeded),
-            Card::Authenticates => self.reached(IntentStatus::RequiresAction),
-            Card::Declined => {
-                self.reached(IntentStatus::RequiresPaymentMethod);
-                self.intent.as_mut().unwrap().decline = Some("card_declined".to_owned());
+            Card::Authenticates => {
+                self.intent.as_mut().unwrap().decline = None;
+                self.reached(IntentStatus::RequiresAction);
             }
+            Card::Declined => self.refuse(),
         }
+    }
+
+    fn refuse(&mut self) {
+        self.refusals += 1;
+        let decline = Decline {
+            code: "card_declined".to_owned(),
+            reference: format!("ch_{}", self.refusals),
+        };
+        self.reached(IntentStatus::RequiresPaymentMethod);
+        self.intent.as_mut().unwrap().decline = Some(decline.clone());
+        self.told.push(decline);
     }
 
     fn cancel(&mut self) {
@@ -99,11 +130,16 @@ impl Provider {
 #[derive(Debug)]
 struct World {
     payment: Payment,
+    /// The cards of our attempts, by number.
+    cards: std::collections::HashMap<i32, Card>,
+    /// The refusals that are recorded.
+    recorded: Vec<String>,
     refund_due: bool,
     provider: Provider,
     overdue: Overdue,
-    /// A confirmation that was decided on and committed, and whose sending may still happen.
-    stale: bool,
+    /// The number of a confirmation that was decided on and committed, and whose sending may still
+    /// happen.
+    stale: Option<i32>,
     changes: Vec<(State, State)>,
 }
 
@@ -119,9 +155,16 @@ impl World {
             payment_method: "pm".to_owned(),
             intent_id: None,
             decline_code: None,
+            decline_ref: None,
+            decline_final: false,
+            card_attempt: 1,
+            card_declined: 0,
+            card_declined_at: None,
+            action: None,
             cancel_requested: false,
             end_reason: None,
             captured_minor: 0,
+            refunded_minor: 0,
             attempts: 0,
             failures: 0,
             generation: 0,
@@ -136,13 +179,22 @@ impl World {
             updated_at: now,
             traceparent: None,
         };
-        let provider = Provider { card, intent: None, captures: 0, sent: Vec::new() };
+        let provider = Provider {
+            intent: None,
+            captures: 0,
+            refusals: 0,
+            used: Vec::new(),
+            sent: Vec::new(),
+            told: Vec::new(),
+        };
         Self {
             payment,
+            cards: [(1, card)].into(),
+            recorded: Vec::new(),
             refund_due: false,
             provider,
             overdue: Overdue::No,
-            stale: false,
+            stale: None,
             changes: Vec::new(),
         }
     }
@@ -157,7 +209,7 @@ impl World {
     fn settle(&mut self, outcome: Outcome) {
         let standing = Standing {
             state: self.payment.state,
-            declined: self.payment.decline_code.is_some(),
+            declined: self.payment.is_declined_for_good(),
             captured: self.payment.captured_minor > 0,
             expected: AMOUNT,
         };
@@ -179,6 +231,28 @@ impl World {
             Ruling::CapturedAnother => panic!("the provider captures what it is asked for"),
             Ruling::Impossible(why) => panic!("{why}"),
         }
+    }
+
+    /// Records a refusal that the intent or an event shows.
+    fn record_decline(&mut self, decline: &Decline) {
+        let payment = &mut self.payment;
+        if self.recorded.contains(&decline.reference) || !payment.state.is_open() {
+            return;
+        }
+        let number = payment.card_attempt + i32::from(payment.is_declined());
+        payment.card_attempt = number;
+        payment.card_declined = number;
+        payment.decline_code = Some(decline.code.clone());
+        payment.decline_ref = Some(decline.reference.clone());
+        payment.decline_final |= number >= CARDS.last();
+        self.recorded.push(decline.reference.clone());
+    }
+
+    /// What the clocks say of the payment as it is: that of the cards runs only while one is asked
+    /// for.
+    fn overdue(&self) -> Overdue {
+        let asked = self.payment.awaits_card();
+        if self.overdue == Overdue::Card && !asked { Overdue::No } else { self.overdue }
     }
 
     /// Calls the provider; false when no answer came.
@@ -206,7 +280,7 @@ impl World {
             if !self.payment.state.is_open() {
                 return;
             }
-            let step = next_step(&self.payment, seen.as_ref(), self.overdue);
+            let step = next_step(&self.payment, seen.as_ref(), self.overdue());
             match step {
                 Step::Create => {
                     self.payment.first_attempt_at = Some(OffsetDateTime::UNIX_EPOCH);
@@ -218,7 +292,7 @@ impl World {
                 }
                 Step::EndUnbegun => {
                     assert!(self.payment.intent_id.is_none());
-                    let declined = self.payment.decline_code.is_some();
+                    let declined = self.payment.is_declined_for_good();
                     self.become_(if declined { State::Failed } else { State::Cancelled });
                 }
                 Step::Retrieve => {
@@ -229,14 +303,23 @@ impl World {
                 }
                 Step::Confirm => {
                     assert!(!self.payment.cancel_requested);
+                    assert!(!self.payment.is_declined());
                     self.become_(State::Processing);
-                    self.stale = true;
-                    if !self.call(fate, Provider::confirm) {
+                    self.payment.action = None;
+                    let number = self.payment.card_attempt;
+                    let card = self.cards[&number];
+                    self.stale = Some(number);
+                    if !self.call(fate, |provider| provider.confirm(number, card)) {
                         return;
                     }
                     seen = self.provider.intent.clone();
                 }
-                Step::RecordDecline(code) => self.payment.decline_code = Some(code),
+                Step::RecordDecline(decline) => {
+                    self.record_decline(&decline);
+                    // An event of an older refusal may have come last.
+                    self.payment.decline_ref = Some(decline.reference);
+                }
+                Step::CloseCards => self.payment.decline_final = true,
                 Step::GiveUp(reason) => self.payment.end_reason = Some(reason),
                 Step::CancelIntent => {
                     if !self.call(fate, Provider::cancel) {
@@ -245,8 +328,9 @@ impl World {
                     seen = self.provider.intent.clone();
                 }
                 Step::Settle(outcome) => self.settle(outcome),
-                Step::AwaitBuyer => {
+                Step::AwaitBuyer(action) => {
                     self.become_(State::RequiresAction);
+                    self.payment.action = Some(action);
                     return;
                 }
                 Step::Wait => return,
@@ -258,14 +342,18 @@ impl World {
         match event {
             Event::Work(fate, steps) => self.work(fate, steps),
             Event::StaleConfirm(fate) => {
-                if self.stale {
-                    self.call(fate, Provider::confirm);
+                if let Some(number) = self.stale {
+                    let card = self.cards[&number];
+                    self.call(fate, |provider| provider.confirm(number, card));
                 }
             }
             Event::Webhook(which) => {
                 if !self.provider.sent.is_empty() {
                     let outcome = *which.get(&self.provider.sent);
                     self.settle(outcome);
+                } else if !self.provider.told.is_empty() && self.payment.intent_id.is_some() {
+                    let decline = which.get(&self.provider.told).clone();
+                    self.record_decline(&decline);
                 }
             }
             Event::CancelWish => match cancel(&self.payment) {
@@ -273,10 +361,29 @@ impl World {
                 CancelRuling::AsksProvider => self.payment.cancel_requested = true,
                 CancelRuling::HasEnded => {}
             },
-            Event::Buyer => {
+            Event::Buyer(passes) => {
                 let waits = self.provider.intent.as_ref().map(|intent| &intent.status);
                 if waits == Some(&IntentStatus::RequiresAction) {
-                    self.provider.reached(IntentStatus::Succeeded);
+                    match passes {
+                        true => self.provider.reached(IntentStatus::Succeeded),
+                        false => self.provider.refuse(),
+                    }
+                }
+            }
+            Event::Retry(card) => {
+                if let RetryRuling::Try(number) = retry(&self.payment, None, "pm_2", true) {
+                    self.cards.insert(number, card);
+                    self.payment.card_attempt = number;
+                    self.payment.action = None;
+                    self.become_(State::Processing);
+                }
+            }
+            Event::Browser(card) => {
+                let status = self.provider.intent.as_ref().map(|intent| &intent.status);
+                // It has the client secret from the record.
+                let told = self.payment.intent_id.is_some();
+                if told && status == Some(&IntentStatus::RequiresPaymentMethod) {
+                    self.provider.take(card);
                 }
             }
             Event::Overdue(overdue) => self.overdue = overdue,
@@ -295,7 +402,10 @@ fn events() -> impl Strategy<Value = Event> {
         1 => fates().prop_map(Event::StaleConfirm),
         2 => any::<prop::sample::Index>().prop_map(Event::Webhook),
         1 => Just(Event::CancelWish),
-        1 => Just(Event::Buyer),
+        1 => any::<bool>().prop_map(Event::Buyer),
+        2 => cards().prop_map(Event::Retry),
+        1 => cards().prop_map(Event::Browser),
+        1 => Just(Event::Overdue(Overdue::Card)),
         1 => Just(Event::Overdue(Overdue::Buyer)),
         1 => Just(Event::Overdue(Overdue::Provider)),
     ]
@@ -334,7 +444,7 @@ proptest! {
         // From here on everything arrives: the payment comes to rest.
         world.happen(Event::Overdue(last));
         for _ in 0..3 {
-            world.happen(Event::Work(Fate::Answered, 6));
+            world.happen(Event::Work(Fate::Answered, 8));
         }
         prop_assert!(!world.payment.state.is_open(), "still {}", world.payment.state);
         let late = world.provider.sent.last().copied();
@@ -348,6 +458,9 @@ proptest! {
         let captured = world.provider.captures == 1;
         prop_assert_eq!(world.payment.captured_minor, if captured { AMOUNT } else { 0 });
         prop_assert_eq!(world.payment.state == State::Succeeded, captured);
+        let refused = world.payment.state == State::Failed;
+        prop_assert!(!refused || world.provider.refusals > 0, "declined without a card");
+        prop_assert!(world.cards.len() <= 3, "{} of our cards were tried", world.cards.len());
         for (from, to) in world.changes {
             prop_assert!(allowed(from, to), "{from} became {to}");
         }
@@ -408,7 +521,7 @@ fn another_amount_is_given_back() {
 #[test]
 fn each_clock_ends_a_payment_in_its_own_way() {
     let mut payment = World::new(Card::Good).payment;
-    // Nobody has asked the provider yet.
+    // The provider was not asked yet.
     assert_eq!(next_step(&payment, None, Overdue::Buyer), Step::EndUnbegun);
     let give_up = Step::GiveUp(EndReason::ProviderUnavailable);
     assert_eq!(next_step(&payment, None, Overdue::Provider), give_up);
@@ -427,6 +540,7 @@ fn each_clock_ends_a_payment_in_its_own_way() {
         decline: None,
         action: None,
         order_id: None,
+        deployment: None,
     };
     payment.end_reason = None;
     let settle = Step::Settle(Outcome::Captured { received: AMOUNT });
@@ -436,18 +550,85 @@ fn each_clock_ends_a_payment_in_its_own_way() {
     assert_eq!(next_step(&payment, Some(&intent), Overdue::No), Step::Retrieve);
 }
 
-#[test]
-fn captured_money_is_refunded_once() {
-    for state in State::ALL {
-        let expected = match state {
-            State::Succeeded => RefundRuling::IsDue,
-            State::Refunded => RefundRuling::Done,
-            State::Due
-            | State::Processing
-            | State::RequiresAction
-            | State::Failed
-            | State::Cancelled => RefundRuling::NothingCaptured,
-        };
-        assert_eq!(refund(state), expected, "{state}");
+/// A payment of 19.99 EUR of which everything was captured.
+fn captured() -> Payment {
+    let mut payment = World::new(Card::Good).payment;
+    payment.intent_id = Some("pi_1".to_owned());
+    payment.state = State::Succeeded;
+    payment.captured_minor = AMOUNT;
+    payment
+}
+
+proptest! {
+    /// However refunds are asked for, carried out, failed and asked for again, no more is on its
+    /// way back than was captured.
+    #[test]
+    fn refunds_never_exceed_what_was_captured(
+        asks in prop::collection::vec(
+            (0..6_u128, prop::option::of(1..AMOUNT), any::<prop::sample::Index>(), 0..3_u8), 0..30),
+    ) {
+        let payment = captured();
+        let mut refunds: Vec<Refund> = Vec::new();
+        for (request, amount, which, fate) in asks {
+            match refund(&payment, &refunds, Uuid::from_u128(request), amount) {
+                RefundRuling::IsDue { refund_id, amount_minor, is_rest } => {
+                    prop_assert!(amount_minor > 0);
+                    prop_assert!(!refunds.iter().any(|it| it.refund_id == refund_id));
+                    refunds.push(Refund {
+                        refund_id,
+                        order_id: payment.order_id,
+                        intent_id: "pi_1".to_owned(),
+                        state: RefundState::Due,
+                        amount_minor,
+                        is_rest,
+                        r#try: 1,
+                        failed: 0,
+                        provider_ref: None,
+                    });
+                }
+                // What a rest that had failed is over is looked at where it is made due.
+                RefundRuling::IsDueAgain(_)
+                | RefundRuling::Known
+                | RefundRuling::Reused
+                | RefundRuling::Done
+                | RefundRuling::Exceeds(_) => {}
+                RefundRuling::NothingCaptured => prop_assert!(false),
+            }
+            if !refunds.is_empty() {
+                let refund = which.get(&refunds).clone();
+                let report = [RefundReport::Done, RefundReport::Pending, RefundReport::Failed];
+                let state = match refund_change(&refund, "re", report[usize::from(fate)]) {
+                    RefundChange::Known => refund.state,
+                    RefundChange::Pending => RefundState::Pending,
+                    RefundChange::Done => RefundState::Done,
+                    RefundChange::Undone { to, .. } => to,
+                };
+                let place = refunds.iter().position(|it| it.refund_id == refund.refund_id).unwrap();
+                let failed = state != refund.state && report[usize::from(fate)] == RefundReport::Failed;
+                refunds[place].r#try += i32::from(failed);
+                refunds[place].failed += i32::from(failed);
+                refunds[place].state = state;
+            }
+            let taken: i64 = refunds
+                .iter()
+                .filter(|it| it.state != RefundState::Failed)
+                .map(|it| it.amount_minor)
+                .sum();
+            prop_assert!(taken <= AMOUNT, "{taken} of {AMOUNT} are on their way back");
+        }
     }
+}
+
+#[test]
+fn only_captured_money_goes_back() {
+    let request = Uuid::from_u128(1);
+    let payment = captured();
+    let all = |payment: &Payment| refund(payment, &[], request, None);
+    assert!(matches!(
+        all(&payment),
+        RefundRuling::IsDue { amount_minor: AMOUNT, is_rest: true, .. }
+    ));
+    assert_eq!(refund(&payment, &[], request, Some(AMOUNT + 1)), RefundRuling::Exceeds(AMOUNT));
+    let open = Payment { captured_minor: 0, state: State::Processing, ..payment };
+    assert_eq!(all(&open), RefundRuling::NothingCaptured);
 }

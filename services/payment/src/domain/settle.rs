@@ -53,7 +53,7 @@ pub enum Ruling {
 pub struct Standing {
     /// Where it stands.
     pub state: State,
-    /// Whether the provider has refused it.
+    /// Whether the provider has refused it for good.
     pub declined: bool,
     /// Whether a capture has been recorded.
     pub captured: bool,
@@ -118,29 +118,5 @@ pub fn cancel(payment: &Payment) -> CancelRuling {
         State::Succeeded | State::Failed | State::Cancelled | State::Refunded => {
             CancelRuling::HasEnded
         }
-    }
-}
-
-/// What a request for a refund does to a payment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefundRuling {
-    /// The refund is recorded as due, if it is not yet.
-    IsDue,
-    /// The money is back already.
-    Done,
-    /// There is no captured money.
-    NothingCaptured,
-}
-
-/// Decides about a request for a refund.
-pub fn refund(state: State) -> RefundRuling {
-    match state {
-        State::Succeeded => RefundRuling::IsDue,
-        State::Refunded => RefundRuling::Done,
-        State::Due
-        | State::Processing
-        | State::RequiresAction
-        | State::Failed
-        | State::Cancelled => RefundRuling::NothingCaptured,
     }
 }

@@ -16,6 +16,8 @@ pub(super) fn payment(payment: &Payment) -> WirePayment {
         attempts: payment.attempts,
         create_time: Some(wire::timestamp(payment.created_at)),
         update_time: Some(wire::timestamp(payment.updated_at)),
+        refunded: (payment.refunded_minor > 0)
+            .then(|| wire::money(payment.refunded_minor, &payment.currency)),
     }
 }
 

@@ -7,8 +7,8 @@ mod encode;
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::payment::{
     CancelPaymentRequest, CancelPaymentResponse, CreatePaymentsRequest, CreatePaymentsResponse,
-    GetPaymentRequest, GetPaymentResponse, RefundRequest, RefundResponse,
-    payment_service_server::PaymentService,
+    GetPaymentRequest, GetPaymentResponse, RefundRequest, RefundResponse, RetryPaymentRequest,
+    RetryPaymentResponse, payment_service_server::PaymentService,
 };
 use flashsale_service::{caller, wire};
 use tonic::{Request, Response, Status};
@@ -18,7 +18,7 @@ pub use admin::Admin;
 
 use crate::{
     app::{Bell, settlement::Settler},
-    domain::{NotPayable, Order, Payment, RefundRuling},
+    domain::{CardRules, NotPayable, Order, Payment, RefundRuling, RetryRuling},
     store::{Cancelled, Recorded, Store},
 };
 
@@ -28,6 +28,8 @@ pub struct Payments {
     pub store: Store,
     /// Announces changes.
     pub settler: Settler,
+    /// How often, and for how long, another card may be tried.
+    pub cards: CardRules,
     /// Rung when a payment is due.
     pub charges: Bell,
     /// Rung when a refund is due.
@@ -120,26 +122,67 @@ impl PaymentService for Payments {
         Ok(Response::new(CancelPaymentResponse { payment: Some(encode::payment(&payment)) }))
     }
 
+    async fn retry_payment(
+        &self,
+        request: Request<RetryPaymentRequest>,
+    ) -> Result<Response<RetryPaymentResponse>, Status> {
+        let retry = decode::retry(request.into_inner())?;
+        let order = retry.order_id;
+        let ruled = self.store.retry(&retry, self.cards.window).await;
+        let ruled = ruled.map_err(flashsale_pg::failure)?;
+        let (payment, ruling) = ruled.ok_or_else(|| not_found(order))?;
+        match ruling {
+            RetryRuling::Try(card) => {
+                tracing::info!(request_id = %retry.request_id, %order, card, "another card is tried");
+                self.charges.ring();
+                self.settler.announce(order, payment.state).await;
+            }
+            RetryRuling::Known => {}
+            RetryRuling::Reused => {
+                let what = "was sent before, with another means of payment";
+                return Err(Failure::field(Reason::RequestIdReused, "request_id", what).into());
+            }
+            RetryRuling::Closed => {
+                let what = format!("the payment of order {order} waits for no other card");
+                let failure = Failure::new(Reason::PaymentRetryClosed, what);
+                return Err(failure.with("order_id", order).with("state", payment.state).into());
+            }
+        }
+        Ok(Response::new(RetryPaymentResponse { payment: Some(encode::payment(&payment)) }))
+    }
+
     async fn refund(
         &self,
         request: Request<RefundRequest>,
     ) -> Result<Response<RefundResponse>, Status> {
         let request = request.into_inner();
-        let request_id = wire::request_id(&request.request_id)?;
         let order = decode::order_id(&request.order_id)?;
-        self.reachable(order).await?;
-        let ruled = self.store.refund(order).await.map_err(flashsale_pg::failure)?;
+        let asked = decode::refund(request, &self.reachable(order).await?)?;
+        let ruled = self.store.refund(&asked).await.map_err(flashsale_pg::failure)?;
         let (payment, ruling) = ruled.ok_or_else(|| not_found(order))?;
         match ruling {
-            RefundRuling::IsDue => self.refunds.ring(),
-            RefundRuling::Done => {}
+            RefundRuling::IsDue { .. } | RefundRuling::IsDueAgain(_) => self.refunds.ring(),
+            RefundRuling::Known | RefundRuling::Done => {}
+            RefundRuling::Reused => {
+                let what = "was sent before, with another amount";
+                return Err(Failure::field(Reason::RequestIdReused, "request_id", what).into());
+            }
+            RefundRuling::Exceeds(left) => {
+                let what = "is more than is left of what was captured";
+                let failure = Failure::field(Reason::RefundExceedsCaptured, "amount", what);
+                return Err(failure
+                    .with("order_id", order)
+                    .with("left_minor", left)
+                    .with("currency", &payment.currency)
+                    .into());
+            }
             RefundRuling::NothingCaptured => {
                 let what = format!("the payment of order {order} is {}", payment.state);
                 let failure = Failure::new(Reason::PaymentNotRefundable, what);
                 return Err(failure.with("order_id", order).with("state", payment.state).into());
             }
         }
-        tracing::info!(%request_id, %order, "asked to give the money back");
+        tracing::info!(request_id = %asked.request_id, %order, "asked to give money back");
         Ok(Response::new(RefundResponse { payment: Some(encode::payment(&payment)) }))
     }
 }

@@ -3,31 +3,52 @@
 
 mod breaker_force;
 mod budgets;
+mod comparison;
+mod events;
+mod ledger;
 mod payments;
 mod refunds;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 pub use breaker_force::Force;
 pub use budgets::{ALL_CALLS, Allowed};
+pub use comparison::WindowRead;
 use flashsale_pg::SteppedPool;
+pub use ledger::LearntBy;
 pub use payments::{
-    Backlog, Cancelled, ENDED_AT_ONCE, LeftBehind, NewPayment, OpenPayments, Recorded,
-    SettleResult, Settled,
+    Backlog, Cancelled, ENDED_AT_ONCE, LeftBehind, NewPayment, OpenPayments, Recorded, Refused,
+    SettleResult, Settled, Turn,
 };
-pub use refunds::DueRefund;
-use sqlx::PgPool;
+pub use refunds::{AskedRefund, DueRefund, Learnt, Orphan};
+use sqlx::{PgPool, query_file};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
 
 /// The payment service's tables. A clone is a handle on the same pool.
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: SteppedPool,
+    /// The id that this deployment's intents carry, once it was read.
+    deployment: Arc<OnceCell<Uuid>>,
 }
 
 impl Store {
     /// Over a pool that may not be connected yet.
     pub fn new(pool: PgPool) -> Self {
-        Self { pool: SteppedPool::new(pool) }
+        Self { pool: SteppedPool::new(pool), deployment: Arc::default() }
+    }
+
+    /// The id that this deployment's intents carry at the provider.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn deployment(&self) -> sqlx::Result<Uuid> {
+        let read = async || {
+            let row = query_file!("sql/deployment.sql").fetch_one(self.pool.reads()).await?;
+            Ok(row.deployment)
+        };
+        self.deployment.get_or_try_init(read).await.copied()
     }
 }
 

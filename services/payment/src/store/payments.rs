@@ -8,11 +8,17 @@ use sqlx::{PgConnection, query_file, query_file_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Store, ms};
+use super::{
+    Store,
+    ledger::{self, LearntBy, MoveKind},
+    ms,
+    refunds::{self, DueNow},
+};
 use crate::{
     domain::{
-        self, CancelRuling, ChargeRuling, EndReason, Intent, NotPayable, Order, Outcome, Payment,
-        RefundRuling, Ruling, STUCK_AFTER, Standing, State,
+        self, Action, CancelRuling, CardRules, ChargeRuling, Decline, EndReason, Intent,
+        NotPayable, Order, Outcome, Payment, Retry, RetryRuling, Ruling, STUCK_AFTER, Standing,
+        State,
     },
     steps,
 };
@@ -21,8 +27,6 @@ use crate::{
 const ORDER_ENDED: &str = "order_ended";
 /// Why money is given back that is not what was asked for.
 const ANOTHER_AMOUNT: &str = "amount_mismatch";
-/// Why money is given back on request.
-const REQUESTED: &str = "requested";
 
 /// Payments that are ended by one statement.
 pub const ENDED_AT_ONCE: usize = 200;
@@ -33,6 +37,34 @@ pub struct NewPayment {
     pub order_id: Uuid,
     /// The trace of the order.
     pub traceparent: Option<String>,
+}
+
+/// What records a refusal.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused<'a> {
+    /// The provider's code.
+    pub code: &'a str,
+    /// What tells it from other refusals of the intent, if that is known.
+    pub reference: Option<&'a str>,
+    /// The number of the card, if the provider's answer was to its confirmation.
+    pub card: Option<i32>,
+    /// The number from which on no other card is taken.
+    pub last_card: i32,
+    /// The provider's id of the request, if it was one of ours.
+    pub request_id: Option<&'a str>,
+}
+
+impl<'a> Refused<'a> {
+    /// A refusal that the intent shows.
+    pub fn seen(decline: &'a Decline, cards: CardRules) -> Self {
+        Self {
+            code: &decline.code,
+            reference: Some(&decline.reference),
+            card: None,
+            last_card: cards.last(),
+            request_id: None,
+        }
+    }
 }
 
 /// The outcome of recording payments.
@@ -55,6 +87,15 @@ pub enum Cancelled {
     Unknown,
     /// The order has no payment and never can have one; nothing was written.
     NotPayable(Order, NotPayable),
+}
+
+/// How much time buyers have.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    /// To authenticate, from when it first was their turn.
+    pub to_authenticate: Duration,
+    /// To name other cards, from when the first one was refused.
+    pub to_name_cards: Duration,
 }
 
 /// What the work on a payment has left behind when it is put back.
@@ -119,6 +160,8 @@ pub struct Backlog {
     pub refunds: i64,
     /// Since the oldest of them was recorded.
     pub refund_age_s: f64,
+    /// Refunds that the provider could not make, however often it was asked.
+    pub refunds_failed: i64,
     /// What operators decided about the breaker.
     pub force: String,
 }
@@ -212,27 +255,6 @@ impl Store {
         .await
     }
 
-    /// Records a refund of everything that was captured as due, if there is captured money, and
-    /// returns the payment.
-    ///
-    /// # Errors
-    /// When Postgres does not answer.
-    pub async fn refund(&self, order: Uuid) -> sqlx::Result<Option<(Payment, RefundRuling)>> {
-        flashsale_pg::retry_conflicts(|| async {
-            let mut transaction = self.pool.begin().await?;
-            let Some(payment) = lock(&mut transaction, order).await? else { return Ok(None) };
-            let ruling = domain::refund(payment.state);
-            if ruling == RefundRuling::IsDue {
-                query_file!("sql/insert_refund.sql", order, payment.captured_minor, REQUESTED)
-                    .execute(&mut *transaction)
-                    .await?;
-            }
-            transaction.commit(steps::COMMIT_REFUND).await?;
-            Ok(Some((payment, ruling)))
-        })
-        .await
-    }
-
     /// Takes up to `limit` due payments up for `lease`.
     ///
     /// # Errors
@@ -322,7 +344,8 @@ impl Store {
                 payment.order_id,
                 intent,
                 payment.lease_id,
-                ms(lease)
+                ms(lease),
+                payment.card_attempt
             )
         )
         .execute(&self.pool)
@@ -375,15 +398,83 @@ impl Store {
         Ok(())
     }
 
-    /// Records why the provider refused.
+    /// Records that the provider has refused a card of the payment whose intent this is; none where
+    /// it has refused to make one. False when that was known, or the payment has ended.
     ///
     /// # Errors
     /// When Postgres does not answer.
-    pub async fn record_decline(&self, order: Uuid, code: &str) -> sqlx::Result<()> {
-        statement!(steps::SQL_RECORD_DECLINE, query_file!("sql/record_decline.sql", order, code))
+    pub async fn record_decline(
+        &self,
+        order: Uuid,
+        intent: Option<&str>,
+        refused: Refused<'_>,
+    ) -> sqlx::Result<bool> {
+        let Refused { code, reference, card, last_card, request_id } = refused;
+        let done = statement!(
+            steps::SQL_RECORD_DECLINE,
+            query_file!(
+                "sql/record_decline.sql",
+                order,
+                intent,
+                code,
+                reference,
+                card,
+                last_card,
+                request_id
+            )
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Has a payment whose last card was refused take no other one. No effect if another is tried
+    /// by now.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn close_cards(&self, order: Uuid) -> sqlx::Result<()> {
+        statement!(steps::SQL_CLOSE_CARDS, query_file!("sql/close_cards.sql", order))
             .execute(&self.pool)
             .await?;
         Ok(())
+    }
+
+    /// Has another card tried, if the payment waits for one, and returns the payment. `window` is
+    /// how long after the first refusal that is.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn retry(
+        &self,
+        retry: &Retry,
+        window: Duration,
+    ) -> sqlx::Result<Option<(Payment, RetryRuling)>> {
+        let Retry { request_id, order_id, method } = retry;
+        flashsale_pg::retry_conflicts(|| async {
+            let mut transaction = self.pool.begin().await?;
+            let Some(payment) = lock(&mut transaction, *order_id).await? else { return Ok(None) };
+            let before = query_file!("sql/retry_of_request.sql", order_id, request_id)
+                .fetch_optional(&mut *transaction)
+                .await?
+                .and_then(|row| row.method);
+            let in_time = payment
+                .card_declined_at
+                .is_some_and(|at| flashsale_failpoint::now_utc() < at + window);
+            let ruling = domain::retry(&payment, before.as_deref(), method, in_time);
+            let RetryRuling::Try(card) = ruling else { return Ok(Some((payment, ruling))) };
+            query_file!("sql/insert_attempt.sql", order_id, card, request_id, method)
+                .execute(&mut *transaction)
+                .await?;
+            query_file!("sql/try_card.sql", order_id, card, method)
+                .execute(&mut *transaction)
+                .await?;
+            let payment =
+                lock(&mut transaction, *order_id).await?.ok_or(sqlx::Error::RowNotFound)?;
+            transaction.commit(steps::COMMIT_RETRY).await?;
+            Ok(Some((payment, ruling)))
+        })
+        .await
     }
 
     /// Ends a payment without an intent. False when it has one by now, or has ended.
@@ -400,27 +491,31 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Records that the buyer must authenticate, and has `patience` for it. False when that was
-    /// known.
+    /// Records that it is the buyer's turn to do this, with as much time as `turn` gives them.
+    /// False when that was known, or another card is tried by now.
     ///
     /// # Errors
     /// When Postgres does not answer.
     pub async fn await_buyer(
         &self,
-        order: Uuid,
+        payment: &Payment,
         intent: &Intent,
-        patience: Duration,
+        action: Action,
+        turn: Turn,
     ) -> sqlx::Result<bool> {
-        let action = intent.action.as_ref();
+        let needs = intent.action.as_ref();
         let done = statement!(
             steps::SQL_AWAIT_BUYER,
             query_file!(
                 "sql/await_buyer.sql",
-                order,
+                payment.order_id,
                 intent.id,
-                action.map(|action| action.client_secret.as_str()),
-                action.and_then(|action| action.redirect_url.as_deref()),
-                ms(patience)
+                payment.card_attempt,
+                action.as_str(),
+                needs.map(|needs| needs.client_secret.as_str()),
+                needs.and_then(|needs| needs.redirect_url.as_deref()),
+                ms(turn.to_authenticate),
+                ms(turn.to_name_cards)
             )
         )
         .execute(&self.pool)
@@ -458,8 +553,9 @@ impl Store {
         Ok(())
     }
 
-    /// Ends a payment as its intent has ended: the only way, for tasks and webhooks alike. Money
-    /// that comes after the payment had ended is recorded together with its refund.
+    /// Ends a payment as its intent has ended: the only way, for tasks and webhooks alike. What was
+    /// captured goes into the ledger in the same transaction, and money that comes after the
+    /// payment had ended is recorded together with its refund.
     ///
     /// # Errors
     /// When Postgres does not answer.
@@ -468,6 +564,7 @@ impl Store {
         order: Uuid,
         intent: &str,
         outcome: Outcome,
+        learnt_by: LearntBy,
     ) -> sqlx::Result<SettleResult> {
         flashsale_pg::retry_conflicts(|| async {
             let mut transaction = self.pool.begin().await?;
@@ -486,7 +583,7 @@ impl Store {
             };
             let standing = Standing {
                 state: payment.state,
-                declined: payment.decline_code.is_some(),
+                declined: payment.is_declined_for_good(),
                 captured: payment.captured_minor > 0,
                 expected,
             };
@@ -508,12 +605,24 @@ impl Store {
                 Outcome::Canceled => 0,
             };
             let end_reason = (reason == Some(ANOTHER_AMOUNT)).then_some(EndReason::AmountMismatch);
+            if captured > 0 {
+                let kind = MoveKind::Captured;
+                ledger::write(&mut transaction, &payment, kind, intent, captured, learnt_by)
+                    .await?;
+            }
             if let Some(reason) = reason
                 && captured > 0
             {
-                query_file!("sql/insert_refund.sql", order, captured, reason)
-                    .execute(&mut *transaction)
-                    .await?;
+                let due = DueNow {
+                    refund_id: domain::rest_id(order, intent),
+                    order,
+                    intent,
+                    amount_minor: captured,
+                    is_rest: true,
+                    reason,
+                    note: None,
+                };
+                refunds::insert(&mut transaction, due).await?;
             }
             let changed = query_file!(
                 "sql/settle.sql",
@@ -529,6 +638,12 @@ impl Store {
             if changed != 1 {
                 // The row is locked: its state cannot have changed since it was read.
                 return Err(sqlx::Error::RowNotFound);
+            }
+            if payment.card_attempt > 1 {
+                let ended = if captured > 0 { State::Succeeded } else { State::Cancelled };
+                query_file!("sql/end_attempt.sql", order, ended.as_str())
+                    .execute(&mut *transaction)
+                    .await?;
             }
             transaction.commit(steps::COMMIT_SETTLE).await?;
             Ok(SettleResult::Own(Settled {
@@ -637,6 +752,9 @@ async fn read(
     Ok(rows.into_iter().map(|row| (row.order_id, row)).collect())
 }
 
-async fn lock(connection: &mut PgConnection, order: Uuid) -> sqlx::Result<Option<Payment>> {
+pub(super) async fn lock(
+    connection: &mut PgConnection,
+    order: Uuid,
+) -> sqlx::Result<Option<Payment>> {
     query_file_as!(Payment, "sql/payment_for_update.sql", order).fetch_optional(connection).await
 }

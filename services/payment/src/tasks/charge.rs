@@ -8,9 +8,12 @@ use tracing::Instrument as _;
 
 use crate::{
     app::settlement::Settler,
-    domain::{Backoff, Intent, Overdue, Payment, STUCK_AFTER, State, Step, is_unwanted, next_step},
+    domain::{
+        Action, Backoff, CardRules, Decline, Intent, Overdue, Payment, STUCK_AFTER, State, Step,
+        is_unwanted, next_step,
+    },
     peers::stripe::{Advice, Later, ProviderError, Refusal, Stripe, Trace, Wait},
-    store::{LeftBehind, Store},
+    store::{LearntBy, LeftBehind, Refused, Store, Turn},
 };
 
 /// The most steps of one lease: create, confirm, record a decline, cancel, settle, with retrievals
@@ -27,8 +30,10 @@ pub struct Charger {
     pub settler: Settler,
     /// When to try again.
     pub backoff: Backoff,
-    /// How long it may be the buyer's turn.
+    /// How long a buyer may take to authenticate.
     pub patience: Duration,
+    /// How often, and for how long, another card may be tried.
+    pub cards: CardRules,
     /// How long a payment may wait for the provider, from when it was recorded.
     pub wait_limit: Duration,
     /// How long a payment is leased for, again with each request that may change something.
@@ -198,9 +203,12 @@ impl Charger {
     /// When a payment is given up, and what that is then. The buyer's time is the buyer's: what the
     /// provider has taken before is not counted against it.
     fn clock(&self, payment: &Payment) -> (OffsetDateTime, Overdue) {
-        match payment.turn_at {
-            Some(at) => (at + self.patience, Overdue::Buyer),
-            None => (payment.created_at + self.wait_limit, Overdue::Provider),
+        let authenticates = payment.state == State::RequiresAction
+            && payment.action.is_none_or(|action| action == Action::Authenticate);
+        match (payment.turn_at, payment.card_declined_at) {
+            (Some(at), _) if authenticates => (at + self.patience, Overdue::Buyer),
+            (_, Some(at)) if payment.awaits_card() => (at + self.cards.window, Overdue::Card),
+            _ => (payment.created_at + self.wait_limit, Overdue::Provider),
         }
     }
 
@@ -220,7 +228,11 @@ impl Charger {
                 Step::EndUnbegun => self.end_unbegun(work).await?,
                 Step::Retrieve => self.retrieve(work).await,
                 Step::Confirm => self.confirm(work).await?,
-                Step::RecordDecline(code) => self.record_decline(work, code).await?,
+                Step::RecordDecline(decline) => self.note_decline(work, &decline).await?,
+                Step::CloseCards => {
+                    self.store.close_cards(order).await?;
+                    self.reload(work).await?
+                }
                 Step::GiveUp(reason) => {
                     self.store.give_up(order, reason).await?;
                     work.payment.end_reason.get_or_insert(reason);
@@ -230,12 +242,12 @@ impl Charger {
                 Step::CancelIntent => self.cancel(work).await?,
                 Step::Settle(_) => {
                     if let Some(intent) = &work.seen {
-                        self.settler.settle(order, intent).await?;
+                        self.settler.settle(order, intent, LearntBy::Call).await?;
                     }
                     Some(Left::Done)
                 }
-                Step::AwaitBuyer => {
-                    self.await_buyer(work).await?;
+                Step::AwaitBuyer(action) => {
+                    self.await_buyer(work, action).await?;
                     Some(BY_ATTEMPTS)
                 }
                 Step::Wait => Some(BY_ATTEMPTS),
@@ -269,7 +281,8 @@ impl Charger {
         &self,
         work: &Work,
     ) -> sqlx::Result<Option<Result<Intent, ProviderError>>> {
-        let form = match Stripe::create_form(&work.payment) {
+        let deployment = self.store.deployment().await?;
+        let form = match self.stripe.create_form(&work.payment, deployment) {
             Ok(form) => form,
             Err(error) => return Ok(Some(Err(error))),
         };
@@ -307,7 +320,7 @@ impl Charger {
             Some(found) => found,
             None => match self.send_create(work).await? {
                 Some(made) => made,
-                None => return self.not_ours(work).await,
+                None => return self.reload(work).await,
             },
         };
         // Under this key Stripe would repeat its error for a day. It may have created the intent
@@ -326,7 +339,7 @@ impl Charger {
                     }
                     match self.send_create(work).await? {
                         Some(made) => made,
-                        None => return self.not_ours(work).await,
+                        None => return self.reload(work).await,
                     }
                 }
                 Err(error) => Err(error),
@@ -346,11 +359,11 @@ impl Charger {
             Ok(intent) => intent,
             Err(error) => match error.advice() {
                 Advice::Act(refusal) | Advice::Look(refusal) => {
-                    // There is no intent and there will be none: the means of payment or the amount
-                    // is not accepted.
+                    // There is no intent and there will be none: the amount is not accepted, or a
+                    // means of payment that the version before has named here.
                     work.answered();
-                    let code = refusal.code.clone();
-                    return self.record_decline(work, code).await;
+                    let refusal = refusal.clone();
+                    return self.record_end(work, &refusal).await;
                 }
                 Advice::Later(later) => return Ok(Some(work.put_off(later))),
             },
@@ -378,9 +391,9 @@ impl Charger {
         Ok(Some(Left::Done))
     }
 
-    /// A request was not sent because the record has moved on: the payment has ended, another
-    /// worker has it, or it is to be cancelled.
-    async fn not_ours(&self, work: &mut Work) -> sqlx::Result<Option<Left>> {
+    /// Reads the payment again, because the record has moved on. Left alone if it has ended or
+    /// another worker has it.
+    async fn reload(&self, work: &mut Work) -> sqlx::Result<Option<Left>> {
         let Some(current) = self.store.payment(work.payment.order_id).await? else {
             return Ok(Some(Left::Done));
         };
@@ -392,7 +405,7 @@ impl Charger {
     }
 
     async fn end_unbegun(&self, work: &Work) -> sqlx::Result<Option<Left>> {
-        let declined = work.payment.decline_code.is_some();
+        let declined = work.payment.is_declined_for_good();
         let state = if declined { State::Failed } else { State::Cancelled };
         if self.store.end_unbegun(work.payment.order_id, state).await? {
             self.settler.changed(work.payment.order_id, state).await;
@@ -412,12 +425,12 @@ impl Charger {
     async fn confirm(&self, work: &mut Work) -> sqlx::Result<Option<Left>> {
         let Some(intent) = work.payment.intent_id.clone() else { return Ok(Some(Left::Done)) };
         if !self.renew_keys(work).await? {
-            return self.not_ours(work).await;
+            return self.reload(work).await;
         }
         // Committed before the confirmation is sent: an instance that leases the payment after a
         // crash has to know that it may have been confirmed.
         if !self.store.begin_confirm(&work.payment, &intent, self.lease).await? {
-            return self.not_ours(work).await;
+            return self.reload(work).await;
         }
         work.payment.state = State::Processing;
         let confirmed = self.stripe.confirm(&work.payment, &intent).await;
@@ -445,8 +458,9 @@ impl Charger {
                 return Ok(work.take(confirmed));
             }
         };
-        let code = refusal.code.clone();
-        work.refused(refusal);
+        let hopeless = matches!(confirmed, Err(ProviderError::NotChargeable(_)));
+        let refusal = refusal.clone();
+        work.refused(&refusal);
         if work.seen.is_none() {
             let read = self.stripe.retrieve(&intent).await;
             if let Some(left) = work.take(read) {
@@ -459,13 +473,51 @@ impl Charger {
         });
         // Refused although it is still to be confirmed: it would be refused again. Any other status
         // is handled by the next step.
-        if unpaid { self.record_decline(work, code).await } else { Ok(None) }
+        if !unpaid {
+            return Ok(None);
+        }
+        if hopeless {
+            return self.record_end(work, &refusal).await;
+        }
+        let shown = work.seen.as_ref().and_then(|seen| seen.decline.as_ref());
+        let reference = shown.map(|decline| decline.reference.clone());
+        let refused = Refused {
+            code: &refusal.code,
+            reference: reference.as_deref(),
+            card: Some(work.payment.card_attempt),
+            last_card: self.cards.last(),
+            request_id: Some(&refusal.request_id),
+        };
+        self.store.record_decline(work.payment.order_id, Some(&intent), refused).await?;
+        self.reload(work).await
     }
 
-    async fn record_decline(&self, work: &mut Work, code: String) -> sqlx::Result<Option<Left>> {
-        self.store.record_decline(work.payment.order_id, &code).await?;
-        work.payment.decline_code.get_or_insert(code);
-        Ok(None)
+    /// Records a refusal after which no card can be tried.
+    async fn record_end(&self, work: &mut Work, refusal: &Refusal) -> sqlx::Result<Option<Left>> {
+        let refused = Refused {
+            code: &refusal.code,
+            reference: None,
+            card: Some(work.payment.card_attempt),
+            last_card: 0,
+            request_id: Some(&refusal.request_id),
+        };
+        let intent = work.payment.intent_id.as_deref();
+        self.store.record_decline(work.payment.order_id, intent, refused).await?;
+        self.reload(work).await
+    }
+
+    /// Records a refusal that the intent shows: of a confirmation whose answer was lost, of an
+    /// authentication, or of a card that was confirmed in the buyer's browser.
+    async fn note_decline(&self, work: &mut Work, decline: &Decline) -> sqlx::Result<Option<Left>> {
+        let refused = Refused::seen(decline, self.cards);
+        let intent = work.payment.intent_id.as_deref();
+        if self.store.record_decline(work.payment.order_id, intent, refused).await? {
+            return self.reload(work).await;
+        }
+        // It is recorded, by an event. One of another refusal may have come after it.
+        let left = self.reload(work).await?;
+        work.payment.decline_ref = Some(decline.reference.clone());
+        Ok(left)
     }
 
     async fn cancel(&self, work: &mut Work) -> sqlx::Result<Option<Left>> {
@@ -473,7 +525,7 @@ impl Charger {
         if !self.renew_keys(work).await?
             || !self.store.begin_cancel(&work.payment, self.lease).await?
         {
-            return self.not_ours(work).await;
+            return self.reload(work).await;
         }
         let cancelled = self.stripe.cancel(&work.payment, &intent).await;
         if cancelled.as_ref().is_err_and(ProviderError::is_replayed) {
@@ -486,12 +538,15 @@ impl Charger {
         Ok(work.take(cancelled))
     }
 
-    async fn await_buyer(&self, work: &mut Work) -> sqlx::Result<()> {
-        let (order, Some(seen)) = (work.payment.order_id, &work.seen) else { return Ok(()) };
-        if self.store.await_buyer(order, seen, self.patience).await? {
-            self.settler.changed(order, State::RequiresAction).await;
+    async fn await_buyer(&self, work: &mut Work, action: Action) -> sqlx::Result<()> {
+        let Some(seen) = &work.seen else { return Ok(()) };
+        let turn = Turn { to_authenticate: self.patience, to_name_cards: self.cards.window };
+        if self.store.await_buyer(&work.payment, seen, action, turn).await? {
+            self.settler.changed(work.payment.order_id, State::RequiresAction).await;
         }
         // So that it is looked at again when the buyer's time is over, and not later.
+        work.payment.state = State::RequiresAction;
+        work.payment.action = Some(action);
         work.payment.turn_at.get_or_insert_with(flashsale_failpoint::now_utc);
         Ok(())
     }

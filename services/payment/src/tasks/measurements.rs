@@ -77,6 +77,12 @@ pub async fn measure(store: Store, drain: Drain) -> anyhow::Result<()> {
         |backlog, gauge| gauge.observe(backlog.refund_age_s, &[]),
     );
     backlog.gauge(
+        "flashsale_refunds_failed",
+        "{refund}",
+        "Refunds that the provider could not make, however often it was asked.",
+        |backlog, gauge| gauge.observe(backlog.refunds_failed as f64, &[]),
+    );
+    backlog.gauge(
         "flashsale_breaker_force",
         "{switch}",
         "1 for what operators have the force switch say, 0 for the others.",

@@ -1,12 +1,15 @@
-//! Background loops: charging, refunding, and asking again about payments that were left alone.
+//! Background loops: charging, refunding, asking again about payments that were left alone, and
+//! reading the events that were not sent to us.
 
 mod charge;
+mod compare;
 pub(crate) mod measurements;
 mod pacer;
 mod reconcile;
 mod refund;
 
 pub use charge::Charger;
+pub use compare::Comparer;
 pub use pacer::Pacer;
 pub use reconcile::{Reconciling, reconcile};
 pub use refund::Refunder;

@@ -48,6 +48,9 @@ pub async fn reconcile(
             }
             Err(error) => tracing::warn!(%error, "nothing can be reconciled"),
         }
+        if let Err(error) = store.forget_events().await {
+            tracing::warn!(%error, "old events cannot be forgotten");
+        }
         // A full batch is followed by the next at once.
         loop {
             match store.end_waited_out(pace.wait_limit).await {

@@ -5,9 +5,9 @@ use tracing::Instrument as _;
 
 use crate::{
     app::settlement::Settler,
-    domain::{Backoff, State},
-    peers::stripe::{Advice, MadeRefund, ProviderError, RefundReport, Stripe, Trace, Wait},
-    store::{DueRefund, Store},
+    domain::Backoff,
+    peers::stripe::{Advice, ProviderError, Stripe, Trace, Wait},
+    store::{DueRefund, Learnt, LearntBy, Store},
 };
 
 /// Gives money back.
@@ -20,6 +20,32 @@ pub struct Refunder {
     pub settler: Settler,
     /// When to try again.
     pub backoff: Backoff,
+}
+
+/// What has come of work on a refund.
+enum Left {
+    /// The record says when it is looked at again, if it is.
+    Moved,
+    /// Nothing is known: it is tried again, by the calls so far.
+    Again,
+}
+
+/// Why work on a refund has stopped.
+enum Stopped {
+    Provider(ProviderError),
+    Store(sqlx::Error),
+}
+
+impl From<ProviderError> for Stopped {
+    fn from(error: ProviderError) -> Self {
+        Self::Provider(error)
+    }
+}
+
+impl From<sqlx::Error> for Stopped {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error)
+    }
 }
 
 impl Refunder {
@@ -39,25 +65,13 @@ impl Refunder {
     async fn refund(self, refund: DueRefund) {
         let DueRefund { order_id: order, attempts, .. } = refund;
         let (asked, wait) = match self.give_back(&refund).await {
-            Ok(RefundReport::Done(id)) => {
-                match self.store.refund_done(order, &id).await {
-                    Ok(true) => {
-                        tracing::info!(%order, refund = id, reason = refund.reason, "payment refunded");
-                        self.settler.changed(order, State::Refunded).await;
-                    }
-                    Ok(false) => {}
-                    Err(error) => {
-                        tracing::warn!(%order, %error, "a refund is left to the end of its lease");
-                    }
-                }
+            Ok(Left::Moved) => return,
+            Ok(Left::Again) => (true, Wait::Backoff(None)),
+            Err(Stopped::Store(error)) => {
+                tracing::warn!(%order, %error, "a refund is left to the end of its lease");
                 return;
             }
-            Ok(RefundReport::Pending) => (true, Wait::Backoff(None)),
-            Ok(RefundReport::Failed) => {
-                tracing::error!(%order, "the provider could not give the money back; it is tried again");
-                (true, Wait::Backoff(None))
-            }
-            Err(error) => match error.advice() {
+            Err(Stopped::Provider(error)) => match error.advice() {
                 Advice::Act(refusal) | Advice::Look(refusal) => {
                     tracing::error!(%order, %refusal, "the provider refuses a refund; it is tried again");
                     (true, Wait::Backoff(None))
@@ -69,38 +83,50 @@ impl Refunder {
             Wait::Backoff(retry_after) => self.backoff.wait(attempts, rand::random(), retry_after),
             Wait::Moment(retry_after) => self.backoff.moment(rand::random(), retry_after),
         };
-        if let Err(error) = self.store.put_back_refund(order, wait, asked, attempts).await {
+        if let Err(error) = self.store.put_back_refund(&refund, wait, asked).await {
             tracing::warn!(%order, %error, "a refund is left to the end of its lease");
         }
     }
 
-    async fn give_back(&self, refund: &DueRefund) -> Result<RefundReport, ProviderError> {
-        let again = refund.attempts > 1;
-        if again {
-            // An earlier attempt may have worked.
-            let made = self.stripe.refunds(&refund.intent_id).await?;
-            // An operator may have given a part back by hand, and the rest is still to be.
-            let ours = |made: &&MadeRefund| {
-                made.order_id == Some(refund.order_id) && made.report != RefundReport::Failed
-            };
-            if let Some(made) = made.iter().find(ours) {
-                return Ok(made.report.clone());
-            }
+    async fn give_back(&self, refund: &DueRefund) -> Result<Left, Stopped> {
+        // An earlier call may have worked, or a try may be pending.
+        if refund.attempts > 1 && self.look(refund).await? {
+            return Ok(Left::Moved);
         }
-        match self.stripe.refund(refund, again).await {
-            // Everything has been given back, by hand: that is what was asked for.
+        let made = match self.stripe.refund(refund).await {
+            // Less is left than it is over: refunds were made by hand.
             Err(ProviderError::Moved(refusal)) => {
-                let made = self.stripe.refunds(&refund.intent_id).await?;
-                adopted(&made).ok_or(ProviderError::Moved(refusal))
+                if self.look(refund).await? || self.store.fit_refund(refund).await? {
+                    return Ok(Left::Moved);
+                }
+                return Err(ProviderError::Moved(refusal).into());
             }
-            made => made,
-        }
+            // Under this key it would say the same for a day. It may have been done all the same.
+            Err(error) if error.is_replayed() => {
+                if !self.look(refund).await? {
+                    let wait = self.backoff.moment(rand::random(), None);
+                    self.store.next_try(refund, wait).await?;
+                }
+                return Ok(Left::Moved);
+            }
+            made => made?,
+        };
+        let DueRefund { order_id, intent_id, .. } = refund;
+        let learnt = self.settler.learn_refund(*order_id, intent_id, &made, LearntBy::Call).await?;
+        Ok(if learnt == Learnt::Nothing { Left::Again } else { Left::Moved })
     }
-}
 
-/// What stands in place of a refund that the provider does not make because nothing is left to be
-/// given back: the newest of those that gave it back.
-fn adopted(made: &[MadeRefund]) -> Option<RefundReport> {
-    let stands = |made: &&MadeRefund| made.report != RefundReport::Failed;
-    made.iter().find(stands).map(|made| made.report.clone())
+    /// Learns all refunds there are of the intent. True if that has moved this one.
+    async fn look(&self, refund: &DueRefund) -> Result<bool, Stopped> {
+        let DueRefund { order_id, intent_id, .. } = refund;
+        let mut moved = false;
+        for made in self.stripe.refunds(intent_id).await? {
+            let learnt =
+                self.settler.learn_refund(*order_id, intent_id, &made, LearntBy::Call).await?;
+            let ours = made.made_for.is_some_and(|(id, _)| id == refund.refund_id)
+                || (made.made_for.is_none() && made.order_id == Some(*order_id));
+            moved |= ours && learnt != Learnt::Nothing;
+        }
+        Ok(moved)
+    }
 }

@@ -1,13 +1,11 @@
 //! `POST /stripe/webhook`: Stripe's events.
 //!
-//! Events come twice, late and in any order, so an event only does what is right at any time: an
-//! intent that has ended settles its payment by the same compare-and-set that the tasks use;
-//! anything else makes the payment due soon. Source: docs.stripe.com/webhooks.
+//! What they mean is drawn in [`app::events`](crate::app::events). Source:
+//! docs.stripe.com/webhooks.
 
-mod event;
 mod signature;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -16,22 +14,15 @@ use axum::{
     http::{HeaderMap, StatusCode},
     routing::post,
 };
-use event::Event;
-use flashsale_telemetry::propagate;
 use secrecy::SecretString;
 pub use signature::{Forged, verify};
-use tracing::{Instrument as _, Span};
-use uuid::Uuid;
 
-use crate::{app::settlement::Settler, domain::Outcome, store::Store};
+use crate::{app::events::EventTaker, peers::stripe::Event, store::LearntBy};
 
 /// Where Stripe is told to send events.
 pub const PATH: &str = "/stripe/webhook";
 /// Stripe's events are a few kilobytes.
 const MAX_BODY_BYTES: usize = 256 * 1024;
-/// How long until the payment of an event is due: the task whose own call caused the event is
-/// usually still working on it.
-const MOMENT: Duration = Duration::from_secs(2);
 
 /// What the endpoint needs.
 #[derive(Debug)]
@@ -40,10 +31,8 @@ pub struct Webhook {
     pub secrets: Vec<SecretString>,
     /// Whether the service's key moves real money.
     pub live: bool,
-    /// Where payments stand.
-    pub store: Store,
-    /// Ends them.
-    pub settler: Settler,
+    /// Draws the consequences of events.
+    pub events: EventTaker,
 }
 
 /// The endpoint.
@@ -76,65 +65,11 @@ async fn receive(
         tracing::error!(event = event.id, live = webhook.live, "an event is of the other mode");
         return StatusCode::OK;
     }
-    match webhook.take(&event).await {
-        Ok(()) => StatusCode::OK,
+    match webhook.events.take(&event, LearntBy::Event).await {
+        Ok(_) => StatusCode::OK,
         Err(error) => {
             tracing::warn!(%error, event = event.id, "an event could not be taken; it will come again");
             StatusCode::SERVICE_UNAVAILABLE
         }
-    }
-}
-
-impl Webhook {
-    async fn take(&self, event: &Event) -> sqlx::Result<()> {
-        tracing::debug!(event = event.id, kind = event.kind, "an event came");
-        match event.kind.as_str() {
-            "payment_intent.succeeded" | "payment_intent.canceled" => {
-                if let Some((order, intent)) = event.intent() {
-                    let span = self.span(event, order).await?;
-                    if Outcome::of(&intent).is_some() {
-                        self.settler.settle(order, &intent).instrument(span).await?;
-                    } else {
-                        // It does not say what was captured: the intent itself does.
-                        self.store.make_due(order, &intent.id, MOMENT).instrument(span).await?;
-                    }
-                }
-            }
-            "payment_intent.payment_failed"
-            | "payment_intent.requires_action"
-            | "payment_intent.processing" => {
-                if let Some((order, intent)) = event.intent() {
-                    let span = self.span(event, order).await?;
-                    self.store.make_due(order, &intent.id, MOMENT).instrument(span).await?;
-                }
-            }
-            "charge.refunded" => {
-                if let Some(order) = event.order() {
-                    let span = self.span(event, order).await?;
-                    self.store.make_refund_due(order, MOMENT).instrument(span).await?;
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// The work for an event continues the trace of its order, which is in the payment's row and
-    /// not in the event.
-    async fn span(&self, event: &Event, order: Uuid) -> sqlx::Result<Span> {
-        let span = tracing::info_span!(
-            parent: None,
-            "webhook",
-            otel.name = format!("POST {PATH}"),
-            otel.kind = "server",
-            http.request.method = "POST",
-            http.route = PATH,
-            event = event.kind,
-            order_id = %order,
-        );
-        let payment = self.store.payment(order).await?;
-        let traceparent = payment.as_ref().and_then(|payment| payment.traceparent.as_deref());
-        propagate::set_parent(&span, propagate::from_text(traceparent));
-        Ok(span)
     }
 }

@@ -12,7 +12,7 @@ use flashsale_proto::{
     Money, NamedChannel,
     payment::{
         CancelPaymentRequest, CreatePaymentsRequest, GetPaymentRequest, Payment, PaymentOrder,
-        PaymentState, payment_admin_service_client::PaymentAdminServiceClient,
+        PaymentState, RefundRequest, payment_admin_service_client::PaymentAdminServiceClient,
         payment_service_client::PaymentServiceClient,
     },
 };
@@ -28,6 +28,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tonic::Status;
 use uuid::Uuid;
 
 /// What events are signed with.
@@ -73,6 +74,8 @@ pub fn config(pg: &TestPg, stripe_url: &str, env: &[(&str, &str)]) -> Config {
         ("PAYMENT__TIMEOUT_MS", "2000"),
         ("PAYMENT__GLOBAL_BUDGET_PER_S", "8000.0"),
         ("PAYMENT__ENDPOINT_BUDGET_PER_S", "2000.0"),
+        // Most tests are about one card.
+        ("PAYMENT__CARD_RETRY_MS", "0"),
         ("PAYMENT__RETRY_BASE_MS", "100"),
         ("PAYMENT__RETRY_CAP_MS", "400"),
         ("PAYMENT__POLL_MS", "20"),
@@ -151,6 +154,18 @@ impl Bench {
         self.payments.clone().cancel_payment(request).await.unwrap().into_inner().payment.unwrap()
     }
 
+    /// Asks for a refund of an amount in cents, or of all that is left.
+    pub async fn refund(&self, order: Uuid, cents: Option<i64>) -> Result<Payment, Status> {
+        let request = RefundRequest {
+            request_id: Uuid::new_v4().to_string(),
+            order_id: order.to_string(),
+            amount: cents.map(|cents| eur(cents / 100, i32::try_from(cents % 100).unwrap())),
+            reason: String::new(),
+        };
+        let answer = self.payments.clone().refund(request).await?;
+        Ok(answer.into_inner().payment.unwrap())
+    }
+
     pub async fn payment(&self, order: Uuid) -> Payment {
         let request = GetPaymentRequest { order_id: order.to_string() };
         self.payments.clone().get_payment(request).await.unwrap().into_inner().payment.unwrap()
@@ -181,6 +196,17 @@ impl Bench {
             }
         })
         .await
+    }
+
+    /// A call of another client of the account's, such as a browser or a person with the dashboard.
+    pub async fn by_hand(&self, path: &str, form: &str) -> (u16, Value) {
+        let url = format!("{}/v1{path}", self.standin_url);
+        let headers = [
+            ("authorization", "Bearer sk_test_by_hand"),
+            ("content-type", "application/x-www-form-urlencoded"),
+        ];
+        let (status, answer) = http("POST", &url, &headers, form.to_owned()).await;
+        (status, serde_json::from_slice(&answer).unwrap())
     }
 
     pub async fn control(&self, method: &str, path: &str, body: Value) -> Value {

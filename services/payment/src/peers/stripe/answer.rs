@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use super::{
     call::{Endpoint, Object},
     error::{ProviderError, Refusal, Silence},
+    event::Event,
     object::{ErrorBody, ErrorObject, IntentObject, List, RefundObject},
 };
 
@@ -30,6 +31,8 @@ pub enum Answer {
     Refund(RefundObject),
     /// A page of refunds.
     Refunds(List<RefundObject>),
+    /// A page of events.
+    Events(List<Event>),
 }
 
 /// The answer, or what went wrong.
@@ -71,6 +74,7 @@ fn success(endpoint: Endpoint, body: &Bytes) -> Result<Answer, String> {
         Object::Intents => Answer::Intents(read(body)?),
         Object::Refund => Answer::Refund(read(body)?),
         Object::Refunds => Answer::Refunds(read(body)?),
+        Object::Events => Answer::Events(read(body)?),
     })
 }
 
@@ -186,7 +190,12 @@ fn blame(endpoint: Endpoint, status: u16, error: &ErrorObject) -> Blame {
     if code == "payment_intent_unexpected_state" || code == "charge_already_refunded" {
         return Blame::State;
     }
-    if status == 404 || error.kind == "idempotency_error" || !endpoint.carries_buyers_choice() {
+    // "Refund amount is greater than unrefunded amount on charge" has no code: other refunds, by
+    // hand for example, have taken of the money.
+    if endpoint == Endpoint::CreateRefund && param == Some("amount") && status == 400 {
+        return Blame::State;
+    }
+    if status == 404 || error.kind == "idempotency_error" || !endpoint.charges() {
         return Blame::Request;
     }
     let of_method = error.method_is_used
@@ -314,16 +323,18 @@ mod tests {
             (CreateIntent, 400, &[], &unfit, "declined", Success),
             (CreateIntent, 400, &[], &small, "not_chargeable", Success),
             (CreateIntent, 400, &[], &currency, "not_chargeable", Success),
-            // A refund's amount is no failed payment.
-            (CreateRefund, 400, &[], &small, "misused", Failure),
+            // A refund's amount is no failed payment: other refunds may have come first.
+            (CreateRefund, 400, &[], &small, "moved", Success),
+            (CreateRefund, 400, &[], &unknown, "misused", Failure),
             (ConfirmIntent, 400, &[], &state, "moved", Success),
             (CancelIntent, 400, &[], &state, "moved", Success),
             (CreateRefund, 400, &[], &refunded, "moved", Success),
             (CreateIntent, 401, &[], &unknown, "misused", Failure),
             (ConfirmIntent, 403, &[], &unknown, "misused", Failure),
-            (CreateIntent, 400, &[], &unknown, "misused", Ignored),
+            (CreateIntent, 400, &[], &unknown, "misused", Failure),
             (ConfirmIntent, 400, &[], &unknown, "misused", Ignored),
-            (CreateIntent, 400, &[], key, "misused", Ignored),
+            (CreateIntent, 400, &[], key, "misused", Failure),
+            (ConfirmIntent, 400, &[], key, "misused", Ignored),
             (CancelIntent, 400, &[], &unknown, "misused", Failure),
             (RetrieveIntent, 404, &[], &missing, "misused", Ignored),
             (ConfirmIntent, 429, &reason, &limited, "limited", Ignored),

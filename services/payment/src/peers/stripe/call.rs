@@ -21,6 +21,8 @@ pub enum Endpoint {
     CreateRefund,
     /// `GET /v1/refunds`.
     ListRefunds,
+    /// `GET /v1/events`.
+    ListEvents,
 }
 
 /// What a success of an endpoint holds.
@@ -30,11 +32,12 @@ pub(super) enum Object {
     Intents,
     Refund,
     Refunds,
+    Events,
 }
 
 impl Endpoint {
     /// Every endpoint we call.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::CreateIntent,
         Self::ListIntents,
         Self::SearchIntents,
@@ -43,6 +46,7 @@ impl Endpoint {
         Self::CancelIntent,
         Self::CreateRefund,
         Self::ListRefunds,
+        Self::ListEvents,
     ];
 
     /// The name in `provider_budgets` and in the metrics.
@@ -56,6 +60,7 @@ impl Endpoint {
             Self::CancelIntent => "payment_intents.cancel",
             Self::CreateRefund => "refunds.create",
             Self::ListRefunds => "refunds.list",
+            Self::ListEvents => "events.list",
         }
     }
 
@@ -68,6 +73,7 @@ impl Endpoint {
             Self::ConfirmIntent => "/v1/payment_intents/{intent}/confirm",
             Self::CancelIntent => "/v1/payment_intents/{intent}/cancel",
             Self::CreateRefund | Self::ListRefunds => "/v1/refunds",
+            Self::ListEvents => "/v1/events",
         }
     }
 
@@ -81,11 +87,27 @@ impl Endpoint {
             Self::ListIntents | Self::SearchIntents => Object::Intents,
             Self::CreateRefund => Object::Refund,
             Self::ListRefunds => Object::Refunds,
+            Self::ListEvents => Object::Events,
         }
     }
 
     /// Whether a request names what a buyer chose, so that a buyer can have it refused.
     pub(super) const fn carries_buyers_choice(self) -> bool {
+        match self {
+            Self::ConfirmIntent => true,
+            Self::CreateIntent
+            | Self::ListIntents
+            | Self::SearchIntents
+            | Self::RetrieveIntent
+            | Self::CancelIntent
+            | Self::CreateRefund
+            | Self::ListRefunds
+            | Self::ListEvents => false,
+        }
+    }
+
+    /// Whether a request is about taking money: one about its amount says that of a payment.
+    pub(super) const fn charges(self) -> bool {
         match self {
             Self::CreateIntent | Self::ConfirmIntent => true,
             Self::ListIntents
@@ -93,7 +115,8 @@ impl Endpoint {
             | Self::RetrieveIntent
             | Self::CancelIntent
             | Self::CreateRefund
-            | Self::ListRefunds => false,
+            | Self::ListRefunds
+            | Self::ListEvents => false,
         }
     }
 
@@ -117,6 +140,7 @@ impl Endpoint {
             }
             (StripeMethod::Post, (Some("refunds"), None, _, _)) => Some(Self::CreateRefund),
             (StripeMethod::Get, (Some("refunds"), None, _, _)) => Some(Self::ListRefunds),
+            (StripeMethod::Get, (Some("events"), None, _, _)) => Some(Self::ListEvents),
             (StripeMethod::Get | StripeMethod::Post | StripeMethod::Delete, _) => None,
         }
     }

@@ -1,6 +1,6 @@
 //! The operations of Stripe that the tasks use.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use stripe_client_core::{IdempotencyKey, RequestBuilder, StripeMethod, StripeRequest};
 use stripe_core::{
@@ -21,11 +21,12 @@ use super::{
     answer::Answer,
     call::{Call, Endpoint},
     error::{ProviderError, Silence},
+    event::Event,
     object::{IntentObject, List, RefundObject},
     stack::Stack,
 };
 use crate::{
-    domain::{Intent, Payment, provider_amount},
+    domain::{Intent, MadeRefund, Payment, provider_amount},
     metrics::Metrics,
     store::DueRefund,
 };
@@ -41,57 +42,54 @@ const LOOK_AROUND: Duration = Duration::from_secs(5 * 60);
 /// during outages the search is up to an hour behind (docs.stripe.com/search#data-freshness).
 const SEARCH_LAG: Duration = Duration::from_secs(60 * 60);
 
-/// Where a refund stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RefundReport {
-    /// The money is on its way back; nothing is left to do.
-    Done(String),
-    /// Stripe works on it.
-    Pending,
-    /// It failed: another one has to be made.
-    Failed,
-}
+/// How the tokens begin that a browser makes of a card and of what was asked of its buyer
+/// (docs.stripe.com/api/confirmation_tokens).
+const CONFIRMATION_TOKEN: &str = "ctoken_";
 
-/// A refund at Stripe.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MadeRefund {
-    /// Stripe's id.
-    pub id: String,
-    /// In the provider's smallest unit.
-    pub amount: i64,
-    /// Where it stands.
-    pub report: RefundReport,
-    /// The order it was made for by this service; `None` for one that was made by hand.
-    pub order_id: Option<Uuid>,
+/// What all payments have in common.
+#[derive(Debug, Clone)]
+pub struct Common {
+    /// Where buyers come back to from their bank, if the shop has said so.
+    pub return_url: Option<String>,
+    /// What stands behind the shop's name on the buyer's card statement, if the shop has said so.
+    pub statement_suffix: Option<String>,
+    /// Whether the version of the API is one that has `payment_method_types`.
+    pub has_method_types: bool,
 }
 
 /// Stripe, behind the stack.
 #[derive(Debug, Clone)]
 pub struct Stripe {
     stack: Stack,
-    /// Where buyers come back to from their bank, if the shop has said so.
-    return_url: Option<String>,
+    common: Common,
     metrics: Metrics,
 }
 
 impl Stripe {
-    /// Sends its calls through `stack`. `return_url` is where buyers come back to from their bank.
-    pub fn new(stack: Stack, return_url: Option<String>, metrics: Metrics) -> Self {
+    /// Sends its calls through `stack`.
+    pub fn new(stack: Stack, common: Common, metrics: Metrics) -> Self {
         // A series that begins at 0 shows its first increase; one that begins at 1 hides it.
         for endpoint in Endpoint::ALL {
             metrics.announce_endpoint(endpoint.as_str());
         }
-        Self { stack, return_url, metrics }
+        Self { stack, common, metrics }
     }
 
     /// The form of the request that creates a payment's intent. It is written into the record
     /// before it is sent, and a request that is repeated sends what stands there: under one key
-    /// Stripe takes the same parameters only, and another version of this program may write them
-    /// in another order.
+    /// Stripe takes the same parameters only, and another version of this program may write them in
+    /// another order.
+    ///
+    /// It names no means of payment: each card, the first one included, is named where the intent
+    /// is confirmed. So nothing that a buyer chose can have it refused.
     ///
     /// # Errors
     /// [`ProviderError::Misused`] when the record's amount or currency cannot be charged.
-    pub fn create_form(payment: &Payment) -> Result<String, ProviderError> {
+    pub fn create_form(
+        &self,
+        payment: &Payment,
+        deployment: Uuid,
+    ) -> Result<String, ProviderError> {
         let Payment { order_id, sale_id, currency, .. } = payment;
         let amount = provider_amount(payment.amount_minor, currency)
             .map_err(|_| misused("its amount cannot be charged exactly"))?;
@@ -99,17 +97,23 @@ impl Stripe {
             .to_lowercase()
             .parse()
             .map_err(|_| misused("its currency is not one of the provider's"))?;
-        let request = CreatePaymentIntent::new(amount, currency)
-            .payment_method(payment.payment_method.as_str())
-            // The successor of `payment_method_types`, which the API version of this library
-            // (2026-09-30) no longer has. Cards only: no method that sends the buyer to another
-            // page.
-            .allowed_payment_method_types(vec![PaymentIntentAllowedPaymentMethodTypes::Card])
-            .metadata([
-                ("order_id".to_owned(), order_id.to_string()),
-                ("sale_id".to_owned(), sale_id.to_string()),
-            ]);
-        request.build().body.ok_or_else(|| misused("its request has no form"))
+        let mut request = CreatePaymentIntent::new(amount, currency).metadata([
+            ("order_id".to_owned(), order_id.to_string()),
+            ("sale_id".to_owned(), sale_id.to_string()),
+            ("deployment".to_owned(), deployment.to_string()),
+        ]);
+        if let Some(suffix) = &self.common.statement_suffix {
+            request = request.statement_descriptor_suffix(suffix.as_str());
+        }
+        // Cards only: no method that sends the buyer to another page.
+        if !self.common.has_method_types {
+            let cards = vec![PaymentIntentAllowedPaymentMethodTypes::Card];
+            request = request.allowed_payment_method_types(cards);
+        }
+        let form = request.build().body.ok_or_else(|| misused("its request has no form"))?;
+        // The library speaks a version that no longer has this.
+        let types = if self.common.has_method_types { "&payment_method_types[0]=card" } else { "" };
+        Ok(form + types)
     }
 
     /// Creates the payment's intent, unconfirmed, or gets the one that an earlier request under the
@@ -191,16 +195,24 @@ impl Stripe {
         self.intent(RetrievePaymentIntent::new(intent).build(), None).await
     }
 
-    /// Confirms an intent: takes the money, if the card allows it. It is sent only after the intent
-    /// has been seen unconfirmed, and an intent is captured once at most, whatever the keys.
+    /// Confirms an intent with the payment's present card: takes the money, if the card allows it.
+    /// It is sent only after the intent has been seen unconfirmed, and an intent is captured once
+    /// at most, whatever the keys. The key is the card's: what is stored under it is about that
+    /// card.
     ///
     /// # Errors
     /// See [`ProviderError`].
     pub async fn confirm(&self, payment: &Payment, intent: &str) -> Result<Intent, ProviderError> {
-        let Payment { order_id, generation, .. } = payment;
-        let key = keyed(&format!("pi/{order_id}/confirm/{generation}"))?;
+        let Payment { order_id, card_attempt, generation, .. } = payment;
+        let key = keyed(&format!("pi/{order_id}/confirm/{card_attempt}/{generation}"))?;
         let mut request = ConfirmPaymentIntent::new(intent);
-        if let Some(url) = &self.return_url {
+        let method = payment.payment_method.as_str();
+        request = if method.starts_with(CONFIRMATION_TOKEN) {
+            request.confirmation_token(method)
+        } else {
+            request.payment_method(method)
+        };
+        if let Some(url) = &self.common.return_url {
             request = request.return_url(url.as_str());
         }
         self.intent(request.build(), Some(key)).await
@@ -223,40 +235,61 @@ impl Stripe {
     pub async fn refunds(&self, intent: &str) -> Result<Vec<MadeRefund>, ProviderError> {
         let request = ListRefund::new().payment_intent(intent).limit(PAGE).build();
         match self.call(request, None).await? {
-            Answer::Refunds(page) => Ok(page.data.iter().map(made_refund).collect()),
-            other @ (Answer::Intent(_) | Answer::Intents(_) | Answer::Refund(_)) => {
-                Err(another(&other))
-            }
+            Answer::Refunds(page) => Ok(page.data.iter().map(RefundObject::refund).collect()),
+            other => Err(another(&other)),
         }
     }
 
-    /// Refunds everything that was captured. `again` is for a refund whose outcome was unknown,
-    /// after [`Stripe::refunds`] has shown that there is none: Stripe never refunds more than was
-    /// captured, whatever the keys.
+    /// Makes the present try of a refund. Under its key Stripe makes one refund, and says the same
+    /// of it whenever it is asked; and it never refunds more than was captured, whatever the keys.
+    ///
+    /// # Errors
+    /// See [`ProviderError`]. [`ProviderError::Moved`] when less is left than it is over.
+    pub async fn refund(&self, refund: &DueRefund) -> Result<MadeRefund, ProviderError> {
+        let DueRefund { refund_id, order_id, sale_id, intent_id, .. } = refund;
+        let amount = provider_amount(refund.amount_minor, &refund.currency)
+            .map_err(|_| misused("its amount cannot be given back exactly"))?;
+        let request =
+            CreateRefund::new().payment_intent(intent_id.as_str()).amount(amount).metadata([
+                ("order_id".to_owned(), order_id.to_string()),
+                ("sale_id".to_owned(), sale_id.to_string()),
+                ("refund_id".to_owned(), refund_id.to_string()),
+                ("try".to_owned(), refund.r#try.to_string()),
+            ]);
+        let key = keyed(&format!("re/{refund_id}/{}", refund.r#try))?;
+        match self.call(request.build(), Some(key)).await? {
+            Answer::Refund(made) => Ok(made.refund()),
+            other => Err(another(&other)),
+        }
+    }
+
+    /// A page of the events of these types that were made in a time, newest first, and whether
+    /// there are more. `after` is the id of the last event of the page before.
     ///
     /// # Errors
     /// See [`ProviderError`].
-    pub async fn refund(
+    pub async fn events(
         &self,
-        refund: &DueRefund,
-        again: bool,
-    ) -> Result<RefundReport, ProviderError> {
-        let DueRefund { order_id, sale_id, attempts, intent_id, .. } = refund;
-        let key = if again {
-            format!("refund/{order_id}/{attempts}")
-        } else {
-            format!("refund/{order_id}")
-        };
-        // Without an amount Stripe refunds all that was captured.
-        let request = CreateRefund::new().payment_intent(intent_id.as_str()).metadata([
-            ("order_id".to_owned(), order_id.to_string()),
-            ("sale_id".to_owned(), sale_id.to_string()),
-        ]);
-        match self.call(request.build(), Some(keyed(&key)?)).await? {
-            Answer::Refund(made) => Ok(report(&made)),
-            other @ (Answer::Intent(_) | Answer::Intents(_) | Answer::Refunds(_)) => {
-                Err(another(&other))
-            }
+        types: &[&str],
+        made: RangeInclusive<OffsetDateTime>,
+        after: Option<&str>,
+    ) -> Result<(Vec<Event>, bool), ProviderError> {
+        let mut query = format!(
+            "limit={PAGE}&created[gte]={}&created[lte]={}",
+            made.start().unix_timestamp(),
+            made.end().unix_timestamp()
+        );
+        for (place, kind) in types.iter().enumerate() {
+            query += &format!("&types[{place}]={kind}");
+        }
+        if let Some(after) = after {
+            query += &format!("&starting_after={after}");
+        }
+        let mut request = RequestBuilder::new(StripeMethod::Get, "/events");
+        request.query = Some(query);
+        match self.call(request, None).await? {
+            Answer::Events(page) => Ok((page.data, page.has_more)),
+            other => Err(another(&other)),
         }
     }
 
@@ -267,18 +300,14 @@ impl Stripe {
     ) -> Result<Intent, ProviderError> {
         match self.call(request, key).await? {
             Answer::Intent(intent) => Ok(intent.intent()),
-            other @ (Answer::Intents(_) | Answer::Refund(_) | Answer::Refunds(_)) => {
-                Err(another(&other))
-            }
+            other => Err(another(&other)),
         }
     }
 
     async fn intents(&self, request: RequestBuilder) -> Result<List<IntentObject>, ProviderError> {
         match self.call(request, None).await? {
             Answer::Intents(page) => Ok(page),
-            other @ (Answer::Intent(_) | Answer::Refund(_) | Answer::Refunds(_)) => {
-                Err(another(&other))
-            }
+            other => Err(another(&other)),
         }
     }
 
@@ -323,24 +352,6 @@ impl Stripe {
     }
 }
 
-fn made_refund(refund: &RefundObject) -> MadeRefund {
-    let order = refund.metadata.as_ref().and_then(|metadata| metadata.get("order_id"));
-    MadeRefund {
-        id: refund.id.clone(),
-        amount: refund.amount,
-        report: report(refund),
-        order_id: order.and_then(|order| order.parse().ok()),
-    }
-}
-
-fn report(refund: &RefundObject) -> RefundReport {
-    match refund.status.as_deref() {
-        Some("succeeded") => RefundReport::Done(refund.id.clone()),
-        Some("failed" | "canceled") => RefundReport::Failed,
-        Some(_) | None => RefundReport::Pending,
-    }
-}
-
 fn keyed(key: &str) -> Result<IdempotencyKey, ProviderError> {
     IdempotencyKey::new(key).map_err(|_| misused("its key is too long"))
 }
@@ -362,6 +373,7 @@ fn another(answer: &Answer) -> ProviderError {
         Answer::Intents(_) => "intents",
         Answer::Refund(_) => "a refund",
         Answer::Refunds(_) => "refunds",
+        Answer::Events(_) => "events",
     };
     misused(&format!("it was answered with {kind}"))
 }

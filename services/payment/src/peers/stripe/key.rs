@@ -25,6 +25,8 @@ pub(super) struct KeyLayer {
     pub(super) base: String,
     /// `Bearer …`, marked as sensitive.
     pub(super) authorization: HeaderValue,
+    /// The version of the API that is spoken.
+    pub(super) version: HeaderValue,
 }
 
 impl<S> Layer<S> for KeyLayer {
@@ -61,7 +63,7 @@ impl KeyLayer {
             .extension(endpoint)
             .header(header::AUTHORIZATION, &self.authorization)
             .header(header::USER_AGENT, USER_AGENT)
-            .header("stripe-version", stripe_client_core::VERSION.to_string());
+            .header("stripe-version", &self.version);
         if method == Method::POST {
             let key = call.key.ok_or_else(|| misused("it has no idempotency key"))?;
             request = request

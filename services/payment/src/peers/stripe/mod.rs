@@ -10,6 +10,7 @@ mod budget;
 mod call;
 mod client;
 mod error;
+mod event;
 mod force;
 mod key;
 pub mod object;
@@ -19,7 +20,8 @@ mod transport;
 
 pub use answer::Answer;
 pub use call::{Call, Endpoint};
-pub use client::{MadeRefund, RefundReport, Stripe};
+pub use client::{Common, Stripe};
 pub use error::{Advice, Later, NotSent, ProviderError, Refusal, Silence, Trace, Wait};
+pub use event::Event;
 pub use force::ForceSwitch;
 pub use stack::{Gate, Stack, stack};

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
-use crate::domain::{BuyersAction, Intent, IntentStatus};
+use crate::domain::{BuyersAction, Decline, Intent, IntentStatus, MadeRefund, RefundReport};
 
 /// A PaymentIntent.
 #[derive(Debug, Deserialize)]
@@ -76,13 +76,35 @@ pub struct List<T> {
 /// A Refund.
 #[derive(Debug, Deserialize)]
 pub struct RefundObject {
+    id: String,
+    #[serde(default)]
+    amount: i64,
+    #[serde(default)]
+    status: Option<String>,
+    #[serde(default)]
+    metadata: Option<HashMap<String, String>>,
+    /// Its id, or the whole of it if that was asked for.
+    #[serde(default)]
+    payment_intent: Option<serde_json::Value>,
+}
+
+/// A Dispute.
+#[derive(Debug, Deserialize)]
+pub struct DisputeObject {
     pub(crate) id: String,
     #[serde(default)]
     pub(crate) amount: i64,
     #[serde(default)]
     pub(crate) status: Option<String>,
     #[serde(default)]
-    pub(crate) metadata: Option<HashMap<String, String>>,
+    payment_intent: Option<serde_json::Value>,
+}
+
+impl DisputeObject {
+    /// The intent whose money is disputed.
+    pub fn intent(&self) -> Option<&str> {
+        id(self.payment_intent.as_ref())
+    }
 }
 
 /// The body of an error.
@@ -104,6 +126,12 @@ pub struct ErrorObject {
     pub(crate) param: Option<String>,
     #[serde(default)]
     pub(crate) payment_intent: Option<Box<IntentObject>>,
+    /// The charge that failed, if the card got as far as that.
+    #[serde(default)]
+    charge: Option<serde_json::Value>,
+    /// The means of payment that was refused.
+    #[serde(default)]
+    payment_method: Option<serde_json::Value>,
     /// The one thing that Stripe says in words alone: the means of payment was used before and is
     /// not for another payment.
     #[serde(default, rename = "message", deserialize_with = "is_about_a_used_method")]
@@ -116,9 +144,9 @@ fn is_about_a_used_method<'de, D: Deserializer<'de>>(text: D) -> Result<bool, D:
 }
 
 impl IntentObject {
-    /// The order in its metadata.
-    fn order(&self) -> Option<Uuid> {
-        self.metadata.as_ref()?.get("order_id")?.parse().ok()
+    /// An id in its metadata.
+    fn named(&self, name: &str) -> Option<Uuid> {
+        self.metadata.as_ref()?.get(name)?.parse().ok()
     }
 
     /// What was captured, in the provider's smallest unit; `None` if nothing here says so, which is
@@ -131,6 +159,17 @@ impl IntentObject {
             any.then(|| charges.data.iter().map(|charge| charge.amount_captured).sum()).flatten()
         };
         self.amount_received.or_else(of_charge).or_else(of_charges)
+    }
+
+    /// How its last card was refused.
+    fn decline(&self) -> Option<Decline> {
+        let error = self.last_payment_error.as_ref()?;
+        let code = error.reason()?;
+        // A failed charge tells refusals apart; where there is none, the means of payment does.
+        let charge = id(error.charge.as_ref()).or_else(|| id(self.latest_charge.as_ref()));
+        let (charge, method) = (charge.unwrap_or("-"), id(error.payment_method.as_ref()));
+        let reference = format!("{charge}/{}/{code}", method.unwrap_or("-"));
+        Some(Decline { code, reference })
     }
 
     fn action(&self) -> Option<BuyersAction> {
@@ -147,12 +186,42 @@ impl IntentObject {
         Intent {
             id: self.id.clone(),
             received: self.received(),
-            action: (status == IntentStatus::RequiresAction).then(|| self.action()).flatten(),
+            action: status.is_buyers_turn().then(|| self.action()).flatten(),
             status,
-            decline: self.last_payment_error.as_ref().and_then(ErrorObject::reason),
-            order_id: self.order(),
+            decline: self.decline(),
+            order_id: self.named("order_id"),
+            deployment: self.named("deployment"),
         }
     }
+}
+
+impl RefundObject {
+    /// In our words.
+    pub fn refund(&self) -> MadeRefund {
+        let named = |name: &str| self.metadata.as_ref()?.get(name);
+        let made_for = || {
+            let number = named("try")?.parse().ok()?;
+            Some((named("refund_id")?.parse().ok()?, number))
+        };
+        MadeRefund {
+            id: self.id.clone(),
+            intent: id(self.payment_intent.as_ref()).map(str::to_owned),
+            amount: self.amount,
+            report: match self.status.as_deref() {
+                Some("succeeded") => RefundReport::Done,
+                Some("failed" | "canceled") => RefundReport::Failed,
+                Some(_) | None => RefundReport::Pending,
+            },
+            order_id: named("order_id").and_then(|order| order.parse().ok()),
+            made_for: made_for(),
+        }
+    }
+}
+
+/// The id of an object, which stands there itself or by its id.
+fn id(object: Option<&serde_json::Value>) -> Option<&str> {
+    let object = object?;
+    object.as_str().or_else(|| object.get("id")?.as_str())
 }
 
 impl ErrorObject {
@@ -228,6 +297,26 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_is_told_from_another() {
+        let refused = |charge: Value, method: Value, code: &str| {
+            let error = json!({ "code": code, "charge": charge, "payment_method": method });
+            let fields =
+                json!({ "status": "requires_payment_method", "last_payment_error": error });
+            intent(fields).decline.unwrap().reference
+        };
+        let method = json!({ "id": "pm_1" });
+        let first = refused(json!("ch_1"), method.clone(), "card_declined");
+        assert_eq!(first, refused(json!({ "id": "ch_1" }), json!("pm_1"), "card_declined"));
+        for other in [
+            refused(json!("ch_2"), method.clone(), "card_declined"),
+            refused(json!("ch_1"), json!("pm_2"), "card_declined"),
+            refused(json!(null), method, "payment_intent_authentication_failure"),
+        ] {
+            assert_ne!(first, other);
+        }
+    }
+
+    #[test]
     fn an_intent_is_read_without_what_is_not_needed() {
         let order = Uuid::new_v4();
         let read = intent(json!({
@@ -237,7 +326,7 @@ mod tests {
         }));
         assert_eq!(read.order_id, Some(order));
         assert_eq!(read.status, IntentStatus::RequiresPaymentMethod);
-        assert_eq!(read.decline.as_deref(), Some("lost_card"));
+        assert_eq!(read.decline.unwrap().code, "lost_card");
         assert!(serde_json::from_value::<IntentObject>(json!({ "id": "pi_1" })).is_err());
     }
 }

@@ -92,6 +92,8 @@ pub fn stack(config: &PaymentConfig, store: &Store) -> anyhow::Result<(Stack, Ga
         .layer(KeyLayer {
             base: config.stripe_base_url.trim_end_matches('/').to_owned(),
             authorization,
+            version: HeaderValue::try_from(config.version())
+                .context("payment.stripe_version has characters a header cannot have")?,
         })
         .service(Transport::new()?);
     Ok((BoxCloneSyncService::new(service), Gate { switch, breaker }))

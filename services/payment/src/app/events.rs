@@ -1,0 +1,142 @@
+//! What the provider's events mean, whether they were sent to us or read from its list.
+//!
+//! Events come twice, late and in any order, so an event only does what is right at any time: an
+//! intent that has ended settles its payment by the same compare-and-set that the tasks use, and a
+//! refund moves by what the tasks learn of one; anything else makes the payment due soon. Which
+//! events were taken is kept, without what they say.
+
+use std::time::Duration;
+
+use flashsale_telemetry::propagate;
+use tracing::{Instrument as _, Span};
+use uuid::Uuid;
+
+use super::settlement::Settler;
+use crate::{
+    domain::{CardRules, Outcome},
+    peers::stripe::Event,
+    store::{LearntBy, Refused, Store},
+    webhook::PATH,
+};
+
+/// How long until the payment of an event is due: the task whose own call caused the event is
+/// usually still working on it.
+const MOMENT: Duration = Duration::from_secs(2);
+
+/// Draws the consequences of events.
+#[derive(Debug, Clone)]
+pub struct EventTaker {
+    /// Where payments stand.
+    pub store: Store,
+    /// Ends them.
+    pub settler: Settler,
+    /// How many cards may be tried.
+    pub cards: CardRules,
+}
+
+impl EventTaker {
+    /// Takes an event once: one that comes again was taken whole. False if it was known.
+    ///
+    /// # Errors
+    /// When Postgres does not answer: then it may be taken again.
+    pub async fn take(&self, event: &Event, learnt_by: LearntBy) -> sqlx::Result<bool> {
+        tracing::debug!(event = event.id, kind = event.kind, "an event came");
+        if self.store.is_event_known(&event.id).await? {
+            return Ok(false);
+        }
+        self.draw_consequences(event, learnt_by).await?;
+        self.store.note_event(&event.id, &event.kind, event.intent_id().as_deref()).await?;
+        Ok(true)
+    }
+
+    async fn draw_consequences(&self, event: &Event, learnt_by: LearntBy) -> sqlx::Result<()> {
+        match event.kind.as_str() {
+            "payment_intent.succeeded" | "payment_intent.canceled" => {
+                if let Some((order, intent)) = event.intent() {
+                    let span = self.span(event, order).await?;
+                    if Outcome::of(&intent).is_some() {
+                        self.settler.settle(order, &intent, learnt_by).instrument(span).await?;
+                    } else {
+                        // It does not say what was captured: the intent itself does.
+                        self.store.make_due(order, &intent.id, MOMENT).instrument(span).await?;
+                    }
+                }
+            }
+            "payment_intent.payment_failed" => {
+                if let Some((order, intent)) = event.intent() {
+                    let span = self.span(event, order).await?;
+                    async {
+                        if let Some(decline) = &intent.decline {
+                            // Also of a card that the buyer's browser confirmed, past us: it counts
+                            // among the cards of the order.
+                            let refused = Refused::seen(decline, self.cards);
+                            self.store.record_decline(order, Some(&intent.id), refused).await?;
+                        }
+                        self.store.make_due(order, &intent.id, MOMENT).await
+                    }
+                    .instrument(span)
+                    .await?;
+                }
+            }
+            "payment_intent.requires_action" | "payment_intent.processing" => {
+                if let Some((order, intent)) = event.intent() {
+                    let span = self.span(event, order).await?;
+                    self.store.make_due(order, &intent.id, MOMENT).instrument(span).await?;
+                }
+            }
+            kind if kind.starts_with("refund.") => {
+                // Also of refunds that were made by hand, in which the metadata names no order.
+                if let Some((intent, made)) = event.refund()
+                    && let Some(order) = self.store.order_of_intent(&intent).await?
+                {
+                    let span = self.span(event, order).await?;
+                    self.settler
+                        .learn_refund(order, &intent, &made, learnt_by)
+                        .instrument(span)
+                        .await?;
+                }
+            }
+            // Money is taken back when a dispute is opened, and given back when it is won.
+            "charge.dispute.created" | "charge.dispute.closed" => {
+                let won = event.kind == "charge.dispute.closed";
+                if let Some(dispute) = event.dispute()
+                    && (!won || dispute.status.as_deref() == Some("won"))
+                    && let Some(intent) = dispute.intent()
+                    && let Some(order) = self.store.order_of_intent(intent).await?
+                {
+                    tracing::error!(%order, dispute = dispute.id, won, "a payment is disputed");
+                    self.store
+                        .note_dispute(order, &dispute.id, dispute.amount, won, learnt_by)
+                        .await?;
+                }
+            }
+            "charge.refunded" => {
+                if let Some(order) = event.order() {
+                    let span = self.span(event, order).await?;
+                    self.store.make_refund_due(order, MOMENT).instrument(span).await?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The work for an event continues the trace of its order, which is in the payment's row and
+    /// not in the event.
+    async fn span(&self, event: &Event, order: Uuid) -> sqlx::Result<Span> {
+        let span = tracing::info_span!(
+            parent: None,
+            "webhook",
+            otel.name = format!("POST {PATH}"),
+            otel.kind = "server",
+            http.request.method = "POST",
+            http.route = PATH,
+            event = event.kind,
+            order_id = %order,
+        );
+        let payment = self.store.payment(order).await?;
+        let traceparent = payment.as_ref().and_then(|payment| payment.traceparent.as_deref());
+        propagate::set_parent(&span, propagate::from_text(traceparent));
+        Ok(span)
+    }
+}

@@ -1,0 +1,123 @@
+//! Money that goes back in parts, against the Stripe stand-in.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{Bench, eur};
+use flashsale_proto::payment::PaymentState;
+use flashsale_testbed::eventually;
+use uuid::Uuid;
+
+const REFUND: &str = "POST /v1/refunds";
+
+/// Waits until as many cents of a payment are back.
+async fn is_back(bench: &Bench, order: Uuid, cents: i64) {
+    let expected = eur(cents / 100, i32::try_from(cents % 100).unwrap());
+    eventually(&format!("{cents} cents are back"), || async {
+        (bench.payment(order).await.refunded == Some(expected.clone())).then_some(())
+    })
+    .await;
+}
+
+/// What the stand-in has given back of an order's money, refund by refund.
+fn given_back(bench: &Bench, order: Uuid) -> Vec<i64> {
+    let lines = bench.logged("payment_intent.refunded", Some(order));
+    lines.iter().map(|line| line["amount"].as_i64().unwrap()).collect()
+}
+
+async fn paid(bench: &Bench) -> Uuid {
+    let order = bench.create("pm_card_visa").await;
+    bench.reaches(order, PaymentState::Succeeded).await;
+    order
+}
+
+#[tokio::test]
+async fn money_goes_back_in_parts() {
+    let bench = Bench::new(&[]).await;
+    let order = paid(&bench).await;
+    assert_eq!(bench.payment(order).await.refunded, None);
+    bench.refund(order, Some(500)).await.unwrap();
+    is_back(&bench, order, 500).await;
+    assert_eq!(bench.payment(order).await.state(), PaymentState::Succeeded);
+    bench.refund(order, Some(1_000)).await.unwrap();
+    is_back(&bench, order, 1_500).await;
+    bench.refund(order, None).await.unwrap();
+    bench.reaches(order, PaymentState::Refunded).await;
+    is_back(&bench, order, 1_999).await;
+    assert_eq!(given_back(&bench, order), [500, 1_000, 499]);
+    let moves: Vec<(String, i64)> =
+        sqlx::query_as("SELECT kind, amount_minor FROM money_moves ORDER BY at")
+            .fetch_all(&bench.pg.pool)
+            .await
+            .unwrap();
+    let expected = [("CAPTURED", 1_999), ("REFUNDED", 500), ("REFUNDED", 1_000), ("REFUNDED", 499)];
+    assert_eq!(moves, expected.map(|(kind, amount)| (kind.to_owned(), amount)));
+    bench.books_agree().await;
+}
+
+#[tokio::test]
+async fn a_lost_answer_gives_a_part_back_once() {
+    let env = [("PAYMENT__TIMEOUT_MS", "250"), ("PAYMENT__BREAKER__MIN_CALLS", "1000")];
+    let bench = Bench::new(&env).await;
+    for kind in [
+        "hang_before",
+        "hang_after",
+        "reset_before",
+        "reset_after",
+        "html_502_after",
+        "error_500_after",
+        "unreadable_200",
+        "lock_timeout_429",
+    ] {
+        let order = paid(&bench).await;
+        bench.fault(REFUND, kind, 1).await;
+        bench.refund(order, Some(700)).await.unwrap();
+        is_back(&bench, order, 700).await;
+        bench.refund(order, Some(700)).await.unwrap();
+        is_back(&bench, order, 1_400).await;
+        assert_eq!(given_back(&bench, order), [700, 700], "{kind}");
+    }
+    bench.books_agree().await;
+}
+
+/// The record does not know of the refund by hand when the rest is asked for.
+#[tokio::test]
+async fn the_rest_is_what_is_left_beside_refunds_by_hand() {
+    let bench = Bench::new(&[]).await;
+    let order = paid(&bench).await;
+    let intent = bench.payment(order).await.payment_intent;
+    let form = format!("payment_intent={intent}&amount=500");
+    assert_eq!(bench.by_hand("/refunds", &form).await.0, 200);
+    bench.refund(order, None).await.unwrap();
+    bench.reaches(order, PaymentState::Refunded).await;
+    is_back(&bench, order, 1_999).await;
+    assert_eq!(given_back(&bench, order), [500, 1_499]);
+    bench.books_agree().await;
+}
+
+#[tokio::test]
+async fn a_part_that_is_gone_by_hand_is_given_up() {
+    let bench = Bench::new(&[]).await;
+    let order = paid(&bench).await;
+    let intent = bench.payment(order).await.payment_intent;
+    let form = format!("payment_intent={intent}&amount=1500");
+    assert_eq!(bench.by_hand("/refunds", &form).await.0, 200);
+    // More than is left, which is not known yet.
+    bench.refund(order, Some(1_000)).await.unwrap();
+    is_back(&bench, order, 1_500).await;
+    eventually("the part is given up", || async {
+        let states: Vec<String> = sqlx::query_scalar(
+            "SELECT state FROM refunds WHERE order_id = $1 ORDER BY amount_minor",
+        )
+        .bind(order)
+        .fetch_all(&bench.pg.pool)
+        .await
+        .unwrap();
+        (states == ["FAILED", "DONE"]).then_some(())
+    })
+    .await;
+    bench.refund(order, None).await.unwrap();
+    bench.reaches(order, PaymentState::Refunded).await;
+    assert_eq!(given_back(&bench, order), [1_500, 499]);
+    bench.books_agree().await;
+}
