@@ -74,6 +74,8 @@ pub struct MailConfig {
     pub language: String,
     /// A folder with the shop's own templates; empty for the built-in ones.
     pub templates_dir: String,
+    /// The page where buyers go on with their payment; empty for none.
+    pub action_url: String,
 }
 
 /// The longest deadline of a dead letter: thirty days.
@@ -152,7 +154,9 @@ impl MailConfig {
 
     fn templates(&self) -> Result<Templates, TemplatesError> {
         let folder = Path::new(&self.templates_dir);
-        Templates::new(&self.language, Some(folder).filter(|_| !self.templates_dir.is_empty()))
+        let folder = Some(folder).filter(|_| !self.templates_dir.is_empty());
+        let action_url = Some(self.action_url.clone()).filter(|url| !url.is_empty());
+        Templates::new(&self.language, folder, action_url)
     }
 }
 
@@ -291,11 +295,28 @@ impl MailConfig {
             };
             problems.push(Problem::new(key, format!("cannot be used: {error}")));
         }
+        if !self.action_url.is_empty() && !is_page(&self.action_url) {
+            let what =
+                "must be empty or a URL of the shop's that begins with https:// and has {order_id}";
+            problems.push(Problem::new("mail.action_url", what));
+        }
         if !(1..=64).contains(&self.connections) {
             problems.push(Problem::new("mail.connections", "must be 1 to 64"));
         }
         problems
     }
+}
+
+/// Whether a page can be told to buyers.
+fn is_page(template: &str) -> bool {
+    let filled = template.replace("{order_id}", "order").replace("{sale_id}", "sale");
+    let Ok(url) = read_url(&filled) else { return false };
+    let safe = match url.scheme() {
+        "https" => url.host_str().is_some(),
+        "http" => url.host_str().is_some_and(is_loopback),
+        _ => false,
+    };
+    safe && template.contains("{order_id}") && !filled.contains(['{', '}'])
 }
 
 impl MailConfig {

@@ -120,7 +120,12 @@ pub const fn consequences(occurrence: Occurrence) -> &'static [Consequence] {
             const { &[state(Kind::Event, OrderState::Paying)] }
         }
         Occurrence::Reached(OrderState::ActionRequired) => {
-            const { &[state(Kind::Event, OrderState::ActionRequired)] }
+            const {
+                &[
+                    state(Kind::Mail, OrderState::ActionRequired),
+                    state(Kind::Event, OrderState::ActionRequired),
+                ]
+            }
         }
         Occurrence::Reached(OrderState::Confirmed) => {
             const {
@@ -210,10 +215,11 @@ mod tests {
     }
 
     #[test]
-    fn every_end_is_mailed() {
+    fn every_end_and_the_buyers_turn_are_mailed() {
         for state in OrderState::ALL {
             let mails = of(state).iter().filter(|row| row.kind == Kind::Mail).count();
-            assert_eq!(mails, usize::from(!state.is_open()), "{state:?}");
+            let mailed = !state.is_open() || state == OrderState::ActionRequired;
+            assert_eq!(mails, usize::from(mailed), "{state:?}");
         }
     }
 

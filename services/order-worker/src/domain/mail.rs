@@ -8,6 +8,8 @@ use super::{About, OrderState};
 /// What a mail is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Topic {
+    /// The payment waits for its buyer.
+    ActionRequired,
     /// The order is paid.
     Confirmed,
     /// The payment was refused.
@@ -20,11 +22,13 @@ pub enum Topic {
 
 impl Topic {
     /// Every topic there is.
-    pub const ALL: [Self; 4] = [Self::Confirmed, Self::Declined, Self::Cancelled, Self::Refunded];
+    pub const ALL: [Self; 5] =
+        [Self::ActionRequired, Self::Confirmed, Self::Declined, Self::Cancelled, Self::Refunded];
 
     /// Its name in the outbox and in the mail's headers.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::ActionRequired => "ACTION_REQUIRED",
             Self::Confirmed => "CONFIRMED",
             Self::Declined => "DECLINED",
             Self::Cancelled => "CANCELLED",
@@ -35,16 +39,12 @@ impl Topic {
     /// The topic of a mail about this; `None` where no mail is written.
     pub const fn of(about: About) -> Option<Self> {
         match about {
+            About::State(OrderState::ActionRequired) => Some(Self::ActionRequired),
             About::State(OrderState::Confirmed) => Some(Self::Confirmed),
             About::State(OrderState::Declined) => Some(Self::Declined),
             About::State(OrderState::Cancelled) => Some(Self::Cancelled),
             About::State(OrderState::Refunded) => Some(Self::Refunded),
-            About::State(
-                OrderState::DeadLetter
-                | OrderState::Claimed
-                | OrderState::Paying
-                | OrderState::ActionRequired,
-            )
+            About::State(OrderState::DeadLetter | OrderState::Claimed | OrderState::Paying)
             | About::HoldSold
             | About::HoldReleased
             | About::CancelRequested
@@ -57,6 +57,7 @@ impl Topic {
 #[derive(Debug, Clone)]
 pub struct Mail {
     pub order_id: Uuid,
+    pub sale_id: Uuid,
     /// What it is about.
     pub topic: Topic,
     /// The buyer's address.
@@ -70,12 +71,21 @@ pub struct Mail {
     pub total_minor: i64,
     /// What was ordered.
     pub lines: Vec<MailLine>,
+    /// Where the order stands.
+    pub state: OrderState,
     /// Why the order ended unpaid.
     pub end_reason: Option<String>,
     /// When it was placed.
     pub placed_at: OffsetDateTime,
     /// The buyer's language, as a language tag; empty for the shop's default.
     pub locale: String,
+}
+
+impl Mail {
+    /// Whether it asks for what its buyer has done, or can do no more.
+    pub fn is_over(&self) -> bool {
+        self.topic == Topic::ActionRequired && self.state != OrderState::ActionRequired
+    }
 }
 
 /// Units of one item.

@@ -89,6 +89,7 @@ impl Payments {
         let request = RefundRequest {
             request_id: Uuid::new_v4().to_string(),
             order_id: order_id.to_string(),
+            ..RefundRequest::default()
         };
         self.channel
             .step(steps::PAYMENT_REFUND, async |channel| {

@@ -7,7 +7,10 @@ use uuid::Uuid;
 
 use super::outbox::Leased;
 use crate::{
-    domain::mail::{Mail, MailLine, Topic},
+    domain::{
+        OrderState,
+        mail::{Mail, MailLine, Topic},
+    },
     steps,
 };
 
@@ -81,6 +84,7 @@ pub(crate) async fn mails(
             let topic = Topic::of(row.about()?)?;
             let mail = Mail {
                 order_id: row.order_id,
+                sale_id: order.sale_id,
                 topic,
                 email: order.email.clone(),
                 name: order.contact_name.clone(),
@@ -88,6 +92,7 @@ pub(crate) async fn mails(
                 currency: order.currency.clone(),
                 total_minor: order.total_minor,
                 lines: lines.get(&row.order_id).cloned().unwrap_or_default(),
+                state: order.state,
                 end_reason: order.end_reason.clone(),
                 placed_at: order.placed_at,
                 locale: order.locale.clone(),

@@ -48,6 +48,7 @@ impl Relay {
             connections: 4,
             language: "en".to_owned(),
             templates_dir: String::new(),
+            action_url: "https://shop.example/pay/{order_id}".to_owned(),
         }
     }
 
@@ -172,6 +173,37 @@ async fn a_cancelling_buyer_is_told() {
     assert!(mail.contains("Subject: Your order from Summer <sale> was cancelled"), "{mail}");
     assert!(mail.contains("you asked us to cancel"), "{mail}");
     assert!(mail.contains("A <A>") && mail.contains("A &lt;A&gt;"), "{mail}");
+}
+
+#[tokio::test]
+async fn a_buyer_is_told_that_it_is_their_turn() {
+    let (shop, relay) = (Shop::open(&[("A", 5)]).await, Relay::start(0.0, None).await);
+    let orders = shop.claimed_orders("A", 2).await;
+    for order in &orders {
+        shop.pay(order, "PROCESSING", None).await;
+        sqlx::query("UPDATE orders SET state = 'PAYING' WHERE order_id = $1")
+            .bind(order.order_id)
+            .execute(shop.pool())
+            .await
+            .unwrap();
+        ended(&shop, order, "REQUIRES_ACTION", None).await;
+    }
+    // One of them has acted before the mail went out.
+    ended(&shop, &orders[1], "SUCCEEDED", None).await;
+    send_all(&shop, &relay).await;
+    let mails = relay.mails();
+    let about = |topic: &str| {
+        let header = format!("X-Flashsale-About: {topic}\r\n");
+        mails.iter().filter(|mail| mail.contains(&header)).collect::<Vec<_>>()
+    };
+    let turn = about("ACTION_REQUIRED");
+    assert_eq!(turn.len(), 1);
+    let link = format!("https://shop.example/pay/{}", orders[0].order_id);
+    // A line of a mail is at most 78 characters: the link may be broken softly.
+    let whole = turn[0].replace("=\r\n", "");
+    assert!(whole.matches(&link).count() == 2, "{whole}");
+    assert!(whole.contains("Subject: Your payment for Summer <sale> needs you"), "{whole}");
+    assert_eq!(about("CONFIRMED").len(), 1);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use crate::domain::{
 const DATE: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
 /// The kinds of mail, and the templates of each.
-const KINDS: [&str; 3] = ["confirmation", "failure", "refund"];
+const KINDS: [&str; 4] = ["action", "confirmation", "failure", "refund"];
 const FORMATS: [&str; 3] = ["subject", "txt", "html"];
 
 macro_rules! templates {
@@ -27,6 +27,9 @@ macro_rules! templates {
 }
 
 const SOURCES: &[(&str, &str)] = templates![
+    "en/action.subject",
+    "en/action.txt",
+    "en/action.html",
     "en/confirmation.subject",
     "en/confirmation.txt",
     "en/confirmation.html",
@@ -36,6 +39,9 @@ const SOURCES: &[(&str, &str)] = templates![
     "en/refund.subject",
     "en/refund.txt",
     "en/refund.html",
+    "de/action.subject",
+    "de/action.txt",
+    "de/action.html",
     "de/confirmation.subject",
     "de/confirmation.txt",
     "de/confirmation.html",
@@ -58,7 +64,7 @@ pub enum TemplatesError {
     Malformed(String, minijinja::Error),
     /// A language lacks one.
     #[error(
-        "there is no {0}: a language has confirmation, failure and refund, each as subject, txt and html"
+        "there is no {0}: a language has action, confirmation, failure and refund, each as subject, txt and html"
     )]
     Missing(String),
 }
@@ -70,6 +76,8 @@ pub struct Templates {
     languages: BTreeSet<String>,
     /// The shop's own language, in lower case.
     default: String,
+    /// Where buyers go on with their payment; none where the shop has not said so.
+    action_url: Option<String>,
 }
 
 /// The texts of a mail.
@@ -93,11 +101,17 @@ struct Line {
 }
 
 impl Templates {
-    /// Compiles the built-in templates and those in `folder`. `default` is the shop's own language.
+    /// Compiles the built-in templates and those in `folder`. `default` is the shop's own language,
+    /// `action_url` the page where buyers go on with their payment, with `{order_id}` and
+    /// `{sale_id}` where these belong.
     ///
     /// # Errors
     /// See [`TemplatesError`].
-    pub fn new(default: &str, folder: Option<&Path>) -> Result<Self, TemplatesError> {
+    pub fn new(
+        default: &str,
+        folder: Option<&Path>,
+        action_url: Option<String>,
+    ) -> Result<Self, TemplatesError> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_trim_blocks(true);
@@ -123,7 +137,8 @@ impl Templates {
                 }
             }
         }
-        Ok(Self { environment, languages, default: default.to_ascii_lowercase() })
+        let default = default.to_ascii_lowercase();
+        Ok(Self { environment, languages, default, action_url })
     }
 
     /// The language for a tag: the tag itself, a wider tag that has templates (`de` for `de-AT`),
@@ -138,6 +153,13 @@ impl Templates {
             wanted = wanted.rsplit_once('-').map_or("", |(wider, _)| wider);
         }
         &self.default
+    }
+
+    /// Where the buyer goes on with the payment; empty where the shop has not said so.
+    fn link(&self, mail: &Mail) -> String {
+        let url = self.action_url.as_deref().unwrap_or_default();
+        url.replace("{order_id}", &mail.order_id.to_string())
+            .replace("{sale_id}", &mail.sale_id.to_string())
     }
 
     /// Fills the templates in for `mail`.
@@ -166,10 +188,12 @@ impl Templates {
             sale => one_line(&mail.sale_name),
             lines => lines,
             total => money::format(mail.total_minor, &mail.currency),
+            link => self.link(mail),
             reason => mail.end_reason.as_deref().unwrap_or_default(),
             placed_at => mail.placed_at.format(DATE).unwrap_or_default(),
         };
         let kind = match mail.topic {
+            Topic::ActionRequired => "action",
             Topic::Confirmed => "confirmation",
             Topic::Declined | Topic::Cancelled => "failure",
             Topic::Refunded => "refund",
@@ -224,13 +248,13 @@ mod tests {
 
     #[test]
     fn a_tag_finds_its_language() {
-        let templates = Templates::new("en", None).unwrap();
+        let templates = Templates::new("en", None, None).unwrap();
         for (tag, language) in
             [("de", "de"), ("de-AT", "de"), ("DE", "de"), ("", "en"), ("fr-CA", "en"), ("d", "en")]
         {
             assert_eq!(templates.language(tag), language, "{tag}");
         }
-        assert_eq!(Templates::new("DE", None).unwrap().language("fr"), "de");
+        assert_eq!(Templates::new("DE", None, None).unwrap().language("fr"), "de");
     }
 
     #[test]
@@ -242,17 +266,22 @@ mod tests {
             fs::write(path, text).unwrap();
         };
         write("en/refund.subject", "Money back");
-        let templates = Templates::new("en", Some(folder.path())).unwrap();
+        let templates = Templates::new("en", Some(folder.path()), None).unwrap();
         let subject = templates.environment.get_template("en/refund.subject").unwrap();
         assert_eq!(subject.source(), "Money back");
         write("fr/refund.subject", "Remboursement");
-        let error = Templates::new("en", Some(folder.path())).unwrap_err().to_string();
-        assert!(error.starts_with("there is no fr/confirmation.subject"), "{error}");
+        let refused = || Templates::new("en", Some(folder.path()), None).unwrap_err().to_string();
+        let error = refused();
+        assert!(error.starts_with("there is no fr/action.subject"), "{error}");
         write("fr/refund.subject", "{% if %}");
-        let error = Templates::new("en", Some(folder.path())).unwrap_err().to_string();
+        let error = refused();
         assert!(error.starts_with("fr/refund.subject: "), "{error}");
-        assert!(Templates::new("it", None).unwrap_err().to_string().contains("it/confirmation"));
+        let error = Templates::new("it", None, None).unwrap_err().to_string();
+        assert!(error.contains("it/action"), "{error}");
         let missing = folder.path().join("nowhere");
-        assert!(matches!(Templates::new("en", Some(&missing)), Err(TemplatesError::Folder(..))));
+        assert!(matches!(
+            Templates::new("en", Some(&missing), None),
+            Err(TemplatesError::Folder(..))
+        ));
     }
 }

@@ -48,6 +48,9 @@ impl Handler for SendMail {
 impl SendMail {
     async fn send(&self, row: &Leased, mail: Option<Mail>) -> Outcome {
         let Some(mail) = mail else { return Outcome::Retry(ORDER_MISSING) };
+        if mail.is_over() {
+            return Outcome::Refused("TURN_OVER");
+        }
         let message = match self.writer.write(&mail) {
             Ok(message) => message,
             Err(MailError::Address(_)) => return Outcome::Refused("ADDRESS_INVALID"),
