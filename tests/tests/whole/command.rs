@@ -41,6 +41,7 @@ pub(crate) fn flashsale(home: &Path, args: &[&str]) -> Command {
         .env_remove("FLASHSALE_KEY_FILE")
         .env_remove("STRIPE_SECRET_KEY")
         .env_remove("STRIPE_BASE_URL")
+        .env_remove("STRIPE_VERSION")
         .stdin(Stdio::null());
     command
 }

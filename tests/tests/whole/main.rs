@@ -19,6 +19,7 @@ mod rebuild;
 mod rotation;
 mod runbook;
 mod sale;
+mod second_card;
 mod shopper;
 mod three_d_secure;
 mod tls;

@@ -30,7 +30,7 @@ const UNKNOWN: &str = "00000000-0000-4000-8000-000000000000";
 /// One test for all commands, because a start of the platform takes seconds.
 #[tokio::test]
 async fn printed_calls_and_commands_work() {
-    let mut up = Flashsale::start(&["up"]);
+    let mut up = Flashsale::start(&["up", "--card-retry-ms", "2000"]);
     let printed = up.read_until("Ctrl-C stops everything");
     let about = up.json("up.json");
     let sale_id = about["sale_id"].as_str().unwrap().to_owned();

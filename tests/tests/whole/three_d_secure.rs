@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Takes an order's states until this one.
-async fn follow(states: &mut Streaming<WatchOrderResponse>, until: OrderState) -> Order {
+pub(crate) async fn follow(states: &mut Streaming<WatchOrderResponse>, until: OrderState) -> Order {
     loop {
         let state = states.message().await.unwrap().expect("a state before the end");
         let order = state.order.unwrap();

@@ -20,7 +20,7 @@ async fn order_is_one_trace() {
     let (collector, address) = Collector::start().await;
     let endpoint = format!("http://{address}");
     let mut up = Flashsale::start_with(
-        &["up"],
+        &["up", "--card-retry-ms", "2000"],
         &[
             ("FLASHSALE_TELEMETRY__OTLP_ENDPOINT", endpoint.as_str()),
             ("FLASHSALE_TELEMETRY__SAMPLE_RATIO", "1.0"),

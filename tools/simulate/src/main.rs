@@ -59,6 +59,10 @@ struct StackArgs {
     /// How long units stay held, in seconds.
     #[arg(long, default_value_t = 15, allow_negative_numbers = true)]
     hold_seconds: u64,
+    /// How long after a refusal another card is taken, in milliseconds; 2000 in `run` and `load`,
+    /// the service's own 120000 in `up`.
+    #[arg(long)]
+    card_retry_ms: Option<u64>,
 }
 
 /// Who comes.

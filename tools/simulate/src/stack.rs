@@ -33,6 +33,8 @@ const SAMPLE: &str = include_str!("../../../cli/samples/spring-drop.csv");
 const STRIPE_KEY: &str = "STRIPE_SECRET_KEY";
 /// Where another address of the API is looked for, of another imitation of Stripe for example.
 const STRIPE_BASE_URL: &str = "STRIPE_BASE_URL";
+/// Where the version of the API is looked for that is spoken there.
+const STRIPE_VERSION: &str = "STRIPE_VERSION";
 /// Where Stripe itself is.
 const STRIPE_URL: &str = "https://api.stripe.com";
 /// Where buyers would come back to from their bank.
@@ -71,11 +73,14 @@ pub(crate) struct Provision<'a> {
     pub(crate) provider_faults: &'a [&'a str],
     /// Requests the provider takes per second at each endpoint.
     pub(crate) provider_rate: u32,
+    /// How long after a refusal another card is taken; the service's own default where none.
+    pub(crate) card_retry_ms: Option<u64>,
 }
 
 impl Default for Provision<'_> {
     fn default() -> Self {
-        Self { provider_faults: &[], provider_rate: STRIPE_RATE }
+        // Most buyers of a simulation do not come back with another card.
+        Self { provider_faults: &[], provider_rate: STRIPE_RATE, card_retry_ms: Some(2_000) }
     }
 }
 
@@ -127,6 +132,7 @@ impl Stack {
                     // The service itself checks the address: https, or this machine's own.
                     stripe_base_url: Some(url.unwrap_or_else(|| STRIPE_URL.to_owned())),
                     stripe_secret_key: Some(key),
+                    stripe_version: std::env::var(STRIPE_VERSION).ok(),
                     ..PaymentSettings::default()
                 }
             }
@@ -166,6 +172,7 @@ impl Stack {
             payment: PaymentSettings {
                 webhook_secrets: Some(webhook_secret),
                 return_url: Some(RETURN_URL.to_owned()),
+                card_retry_ms: provision.card_retry_ms,
                 // A sale of half a minute cannot wait half a minute for its first retry.
                 retry_base_ms: Some(2_000),
                 endpoint_budget_per_s: Some(provision.provider_rate.into()),

@@ -29,7 +29,8 @@ pub(crate) async fn up(args: &StackArgs, output: &Output) -> anyhow::Result<Exit
     tokio::pin!(asked_to_end);
     let say = |text: &str| output.say(&format!("  {text}"));
     let starting = async {
-        let stack = Stack::start(&say, &Provision::default()).await?;
+        let provision = Provision { card_retry_ms: args.card_retry_ms, ..Provision::default() };
+        let stack = Stack::start(&say, &provision).await?;
         let sale = stack.open_sale(args, export).await?;
         anyhow::Ok((stack, sale))
     };

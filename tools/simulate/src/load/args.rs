@@ -195,6 +195,7 @@ impl LoadArgs {
             admissions: self.admissions.unwrap_or(self.peak),
             per_buyer_limit: 2,
             hold_seconds: self.hold_seconds,
+            card_retry_ms: None,
         }
     }
 

@@ -43,7 +43,8 @@ pub(crate) async fn run(args: &RunArgs, output: &Output) -> anyhow::Result<ExitC
     };
     tokio::pin!(asked_to_end);
     let say = |text: &str| output.say(&format!("  {text}"));
-    let provision = Provision { provider_faults: &PROVIDER_FAULTS, ..Provision::default() };
+    let mut provision = Provision { provider_faults: &PROVIDER_FAULTS, ..Provision::default() };
+    provision.card_retry_ms = args.stack.card_retry_ms.or(provision.card_retry_ms);
     // Whatever is dropped here on the way out is killed: nothing is left behind.
     let mut stack = tokio::select! {
         stack = Stack::start(&say, &provision) => stack?,
