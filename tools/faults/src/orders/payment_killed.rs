@@ -8,10 +8,11 @@ use flashsale_auditor::{Invariant, Verdict, audit};
 use flashsale_failpoint::KILL_AT;
 use flashsale_payment::steps;
 use flashsale_proto::{
-    NamedChannel,
+    Money, NamedChannel,
     payment::{
         BreakerForce, CreatePaymentsRequest, GetPaymentRequest, PaymentOrder, PaymentState,
-        RefundRequest, SetBreakerRequest, payment_admin_service_client::PaymentAdminServiceClient,
+        RefundRequest, RetryPaymentRequest, SetBreakerRequest,
+        payment_admin_service_client::PaymentAdminServiceClient,
         payment_service_client::PaymentServiceClient,
     },
 };
@@ -44,6 +45,8 @@ const ENDED_WITHIN: Duration = Duration::from_secs(60);
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// Has the provider drop one refund, which is then put back.
 const REFUND_FAILS: &str = r#"{"endpoint":"POST /v1/refunds","kind":"reset_before","count":1}"#;
+/// Has the provider keep an error under the key of one refund, which then needs another key.
+const REFUND_KEY_IS_SPENT: &str = r#"{"endpoint":"POST /v1/refunds","kind":"error_500","count":1}"#;
 /// Has the provider drop one payment, which is then put back.
 const CHARGE_FAILS: &str =
     r#"{"endpoint":"POST /v1/payment_intents","kind":"reset_before","count":1}"#;
@@ -56,8 +59,12 @@ const LIMITED: &str =
 const KEY_IS_SPENT: &str =
     r#"{"endpoint":"POST /v1/payment_intents/:id/confirm","kind":"error_500","count":1}"#;
 const CARD: &str = "pm_card_visa";
-/// The provider refuses to create an intent with it.
-const NO_CARD: &str = "pm_of_no_card";
+/// A card that is refused.
+const BAD_CARD: &str = "pm_card_visa_chargeDeclined";
+/// What an order costs, in cents.
+const PRICE: i64 = 1_000;
+/// The provider refuses to create an intent over so little.
+const TOO_LITTLE: i64 = 10;
 
 /// How many points there are.
 pub(super) fn points() -> u64 {
@@ -91,8 +98,13 @@ fn times(step: &str) -> u32 {
 /// One sale with one point armed in its middle; whether payment came by.
 async fn at(task: &mut Task, point: Point, figures: &mut Figures) -> anyhow::Result<bool> {
     let round = rush(task).await?;
-    let card = if point.step == "sql/end_unbegun" { NO_CARD } else { CARD };
-    let paid = record_order(&task.platform, card).await?;
+    let (card, total) = match point.step {
+        "sql/end_unbegun" => (CARD, TOO_LITTLE),
+        "commit/retry" | "sql/close_cards" => (BAD_CARD, PRICE),
+        "commit/dispute" => ("pm_card_createDispute", PRICE),
+        _ => (CARD, PRICE),
+    };
+    let paid = record_order(&task.platform, card, total).await?;
     let tour = Tour { step: point.step, arm: (KILL_AT, point.armed()), paid };
     tour.go(&task.platform).await?;
     let killed = points::was_reached(&task.platform.services.payment, WITHIN).await;
@@ -126,16 +138,56 @@ impl Tour<'_> {
         let payment = &platform.services.payment;
         let armed = std::slice::from_ref(&self.arm);
         match self.step {
-            "commit/refund" | "commit/refund_done" | "sql/make_refund_due" => {
+            "commit/refund" | "commit/refund_learnt" | "sql/make_refund_due" => {
                 self.pay(platform, PaymentState::Succeeded).await?;
                 payment.restart(armed).await?;
                 self.refund(platform).await.ok();
             }
-            "sql/put_back_refund" => {
+            "sql/put_back_refund" | "sql/next_try" => {
                 self.pay(platform, PaymentState::Succeeded).await?;
                 payment.restart(armed).await?;
-                strike(platform, REFUND_FAILS).await?;
+                let spent = self.step == "sql/next_try";
+                let fault = if spent { REFUND_KEY_IS_SPENT } else { REFUND_FAILS };
+                strike(platform, fault).await?;
                 self.refund(platform).await.ok();
+            }
+            // Most of it went back by hand, and a part is asked for that is more than is left.
+            "commit/refund_fitted" => {
+                self.pay(platform, PaymentState::Succeeded).await?;
+                let get = GetPaymentRequest { order_id: self.paid.to_string() };
+                let paid = client(platform)?.get_payment(timely(get)).await?.into_inner().payment;
+                let intent = paid.unwrap_or_default().payment_intent;
+                let form = format!("payment_intent={intent}&amount=900");
+                post(platform, "/v1/refunds", "application/x-www-form-urlencoded", &form).await?;
+                payment.restart(armed).await?;
+                self.refund_part(platform).await.ok();
+            }
+            // Its order is paid on another intent already.
+            "commit/orphan" => {
+                self.pay(platform, PaymentState::Succeeded).await?;
+                payment.restart(armed).await?;
+                let deployment: Uuid =
+                    sqlx::query_scalar("SELECT deployment FROM provider_account")
+                        .fetch_one(&platform.pool)
+                        .await?;
+                let form = format!(
+                    "amount=1000&currency=eur&allowed_payment_method_types[]=card&confirm=true\
+                     &payment_method={CARD}&metadata[order_id]={}&metadata[deployment]={deployment}",
+                    self.paid
+                );
+                let kind = "application/x-www-form-urlencoded";
+                post(platform, "/v1/payment_intents", kind, &form).await?;
+            }
+            "commit/retry" => {
+                self.pay(platform, PaymentState::RequiresAction).await?;
+                // Time enough for another card, also on a busy machine.
+                let window = ("FLASHSALE_PAYMENT__CARD_RETRY_MS", "20000".to_owned());
+                payment.restart(&[self.arm.clone(), window]).await?;
+                self.retry(platform).await.ok();
+            }
+            "sql/close_cards" | "commit/dispute" => {
+                payment.restart(armed).await?;
+                self.create(platform).await.ok();
             }
             "sql/put_back" => {
                 payment.restart(armed).await?;
@@ -186,8 +238,10 @@ impl Tour<'_> {
     async fn end(&self, platform: &Platform) -> anyhow::Result<()> {
         match self.step {
             "commit/refund"
-            | "commit/refund_done"
+            | "commit/refund_fitted"
+            | "commit/refund_learnt"
             | "sql/make_refund_due"
+            | "sql/next_try"
             | "sql/put_back_refund" => {
                 until_some(ENDED_WITHIN, "the refund is taken", async || {
                     self.refund(platform).await.map(Some)
@@ -195,6 +249,22 @@ impl Tour<'_> {
                 .await?;
                 self.ended(platform, PaymentState::Refunded).await
             }
+            "commit/orphan" => {
+                until_some(ENDED_WITHIN, "the money on another intent is back", async || {
+                    let back =
+                        "SELECT state FROM refunds WHERE order_id = $1 AND reason = 'orphan'";
+                    let state: String =
+                        sqlx::query_scalar(back).bind(self.paid).fetch_one(&platform.pool).await?;
+                    ensure!(state == "DONE", "it is {state}");
+                    Ok(Some(()))
+                })
+                .await
+            }
+            // Its buyer had two seconds for another card. It may have been taken before payment
+            // died.
+            "commit/retry" => self.ended_somehow(platform).await,
+            "sql/close_cards" => self.pay(platform, PaymentState::Failed).await,
+            "commit/dispute" => self.pay(platform, PaymentState::Succeeded).await,
             "sql/put_back" | "sql/next_generation" | "sql/slow_down" => {
                 self.pay(platform, PaymentState::Succeeded).await
             }
@@ -250,8 +320,43 @@ impl Tour<'_> {
 
     async fn refund(&self, platform: &Platform) -> anyhow::Result<()> {
         let (request_id, order_id) = (Uuid::new_v4().to_string(), self.paid.to_string());
-        client(platform)?.refund(timely(RefundRequest { request_id, order_id })).await?;
+        let request = RefundRequest { request_id, order_id, ..RefundRequest::default() };
+        client(platform)?.refund(timely(request)).await?;
         Ok(())
+    }
+
+    /// Asks for a part of it, 5 EUR.
+    async fn refund_part(&self, platform: &Platform) -> anyhow::Result<()> {
+        let (request_id, order_id) = (Uuid::new_v4().to_string(), self.paid.to_string());
+        let amount = Money { currency_code: "EUR".to_owned(), units: 5, nanos: 0 };
+        let request =
+            RefundRequest { request_id, order_id, amount: Some(amount), reason: String::new() };
+        client(platform)?.refund(timely(request)).await?;
+        Ok(())
+    }
+
+    /// Has a good card tried.
+    async fn retry(&self, platform: &Platform) -> anyhow::Result<()> {
+        let request = RetryPaymentRequest {
+            request_id: self.paid.to_string(),
+            order_id: self.paid.to_string(),
+            payment_method: CARD.to_owned(),
+        };
+        let channel = platform.services.payment.channel_as("checkout")?;
+        PaymentServiceClient::new(channel).retry_payment(timely(request)).await?;
+        Ok(())
+    }
+
+    /// Waits until the payment has ended, paid or not.
+    async fn ended_somehow(&self, platform: &Platform) -> anyhow::Result<()> {
+        until_some(ENDED_WITHIN, "the payment ends", async || {
+            let get = GetPaymentRequest { order_id: self.paid.to_string() };
+            let answer = client(platform)?.get_payment(timely(get)).await?.into_inner();
+            let state = answer.payment.unwrap_or_default().state();
+            ensure!(matches!(state, PaymentState::Succeeded | PaymentState::Failed), "{state:?}");
+            Ok(Some(()))
+        })
+        .await
     }
 
     /// Waits until the payment is in this state, in which it stays.
@@ -269,10 +374,10 @@ impl Tour<'_> {
 
 /// Records a claimed order of a sale that was never started: it follows its payment as any order
 /// does, and there is no stock in which a hold of it would have to be closed.
-async fn record_order(platform: &Platform, card: &str) -> anyhow::Result<Uuid> {
+async fn record_order(platform: &Platform, card: &str, total: i64) -> anyhow::Result<Uuid> {
     let never_started = SaleSpec { state: "DRAFT", propagated: true, ..SaleSpec::default() };
     let sale = fixtures::record_sale(&platform.pool, never_started, []).await?;
-    let mut order = OrderSpec { total_minor: 1_000, ..OrderSpec::new(sale, "beside the sale") };
+    let mut order = OrderSpec { total_minor: total, ..OrderSpec::new(sale, "beside the sale") };
     order.details.email = "beside@example.com".to_owned();
     order.details.contact_name = "Beside".to_owned();
     order.details.payment_method = card.to_owned();
@@ -301,16 +406,21 @@ async fn force_nothing(platform: &Platform) -> anyhow::Result<()> {
 
 /// Switches a fault of the provider on.
 async fn strike(platform: &Platform, rule: &str) -> anyhow::Result<()> {
+    post(platform, "/_control/faults", "application/json", rule).await
+}
+
+/// Posts something to the provider, as another client of the account.
+async fn post(platform: &Platform, path: &str, kind: &str, body: &str) -> anyhow::Result<()> {
     let mut provider = TcpStream::connect(platform.provider()?.address()).await?;
-    let length = rule.len();
+    let length = body.len();
     let request = format!(
-        "POST /_control/faults HTTP/1.1\r\nhost: provider\r\ncontent-type: application/json\r\n\
-         content-length: {length}\r\nconnection: close\r\n\r\n{rule}"
+        "POST {path} HTTP/1.1\r\nhost: provider\r\nauthorization: Bearer sk_test_by_hand\r\n\
+         content-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
     );
     provider.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     provider.read_to_string(&mut answer).await?;
-    ensure!(answer.starts_with("HTTP/1.1 200"), "the provider takes no fault: {answer}");
+    ensure!(answer.starts_with("HTTP/1.1 200"), "the provider refuses {path}: {answer}");
     Ok(())
 }
 

@@ -153,6 +153,7 @@ impl Platform {
                 lease_ms: Some(10_000),
                 reconcile_every_ms: Some(2_000),
                 reconcile_after_ms: Some(10_000),
+                compare_every_ms: Some(1_000),
                 ..base.payment
             },
             worker: WorkerSettings {
