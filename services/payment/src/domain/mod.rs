@@ -1,6 +1,5 @@
 //! The rules, as plain values and functions: no clock, no store, no provider.
 
-mod amount;
 mod backoff;
 mod order;
 mod payment;
@@ -9,8 +8,8 @@ mod refund;
 mod retry;
 mod settle;
 
-pub use amount::{Inexpressible, minor_amount, provider_amount};
 pub use backoff::Backoff;
+pub use flashsale_record::{Inexpressible, minor_amount, provider_amount};
 pub use order::{ChargeRuling, NotPayable, Order, charge, never_charge};
 pub use payment::{
     Action, BuyersAction, CardRules, Decline, EndReason, Intent, IntentStatus, Payment,
