@@ -23,6 +23,8 @@ pub struct SaleSpec {
     pub room_rate: f64,
     /// Whether the other services count as told; otherwise the sale service tells them.
     pub propagated: bool,
+    /// The code of every price's currency.
+    pub currency: &'static str,
 }
 
 impl Default for SaleSpec {
@@ -36,6 +38,7 @@ impl Default for SaleSpec {
             room: false,
             room_rate: 10.0,
             propagated: false,
+            currency: "EUR",
         }
     }
 }
@@ -64,7 +67,7 @@ impl From<&(&str, i64, i64, i64)> for SaleItem {
     }
 }
 
-/// Records a sale in euros.
+/// Records a sale.
 ///
 /// # Errors
 /// If the record refuses it, or does not answer.
@@ -77,7 +80,7 @@ pub async fn record_sale(
     sqlx::query(
         "INSERT INTO sales (sale_id, name, currency, state, starts_at, ends_at, hold_ms, room_rate, room_admission_ms,
              version, propagated_version)
-         VALUES ($1, $2, 'EUR', $3, now() + $4 * interval '1 ms', now() + $5 * interval '1 ms', $6, $7, $8, 1, $9)",
+         VALUES ($1, $2, $10, $3, now() + $4 * interval '1 ms', now() + $5 * interval '1 ms', $6, $7, $8, 1, $9)",
     )
     .bind(sale_id)
     .bind(spec.name)
@@ -88,6 +91,7 @@ pub async fn record_sale(
     .bind(spec.room.then_some(spec.room_rate))
     .bind(spec.room.then_some(60_000_i64))
     .bind(i64::from(spec.propagated))
+    .bind(spec.currency)
     .execute(pool)
     .await?;
     let (mut skus, mut titles) = (Vec::new(), Vec::new());

@@ -19,7 +19,7 @@ local CLOCK = call('TIME')
 local NOW = tonumber(CLOCK[1]) * 1000 + math.floor(tonumber(CLOCK[2]) / 1000)
 
 -- The sale's rules, read by guard().
-local STATE, STARTS, ENDS, HOLD_MS, ROOM, CURRENCY
+local STATE, STARTS, ENDS, HOLD_MS, ROOM, CURRENCY, MAX_TOTAL
 -- How many of the keys there were when the last script left them.
 local KEY_COUNT
 
@@ -27,7 +27,7 @@ local KEY_COUNT
 -- A script leaves the number of existing keys in meta, so that a key evicted or deleted since is
 -- noticed: otherwise a lost `holds` would let a retry take units twice.
 local function guard()
-  local meta = call('HMGET', META, 'epoch', 'run_id', 'keys', 'state', 'starts_ms', 'ends_ms', 'hold_ms', 'room', 'currency')
+  local meta = call('HMGET', META, 'epoch', 'run_id', 'keys', 'state', 'starts_ms', 'ends_ms', 'hold_ms', 'room', 'currency', 'max_total')
   KEY_COUNT = tonumber(meta[3] or '-1')
   if meta[1] ~= ARGV[1] or meta[2] ~= SERVER or KEY_COUNT ~= call('EXISTS', unpack(KEYS)) then
     return { 'FENCED', NOW }
@@ -37,6 +37,8 @@ local function guard()
   end
   STATE, STARTS, ENDS, HOLD_MS = meta[4], tonumber(meta[5]), tonumber(meta[6]), tonumber(meta[7])
   ROOM, CURRENCY = meta[8] == '1', meta[9]
+  -- Stock that an older version has loaded has none.
+  MAX_TOTAL = meta[10] and tonumber(meta[10]) or math.huge
 end
 
 -- To be called last by every script that writes.

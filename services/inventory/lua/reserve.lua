@@ -7,17 +7,17 @@
 -- it with cjson was a fifth of the script's time. The fields are those of every hold, in an order
 -- of their own.
 --
--- ARGV  1 epoch, 2 the latest of the requests' deadlines, 3 the highest total in minor units, then
---       the requests, whose parts are named below
+-- ARGV  1 epoch, 2 the latest of the requests' deadlines, 3 the highest total of any sale in minor
+--       units, then the requests, whose parts are named below
 -- Reply TAKEN and per request a list: HOLD and its values (see prelude); TOO_LATE; REUSED; NOT_OPEN
 --       state, starts_ms, ends_ms; ADMISSION verdict; SPENT hold id; NO_SKU sku; LIMIT sku, limit,
---       units the buyer has, requested; SOLD_OUT sku, available, requested; TOO_MUCH; or for all:
---       FENCED; TOO_LATE
+--       units the buyer has, requested; SOLD_OUT sku, available, requested; TOO_MUCH the highest
+--       total, currency; or for all: FENCED; TOO_LATE
 local refusal = guard()
 if refusal then
   return refusal
 end
-local highest = tonumber(ARGV[3])
+local highest = math.min(tonumber(ARGV[3]), MAX_TOTAL)
 local first_request = 4
 
 -- Offsets of a request's parts: its own deadline; `reserve` or `place`; the derived request key,
@@ -124,7 +124,7 @@ local function refused(i)
     end
   end
   if total > highest then
-    return { 'TOO_MUCH' }
+    return { 'TOO_MUCH', highest, CURRENCY }
   end
   return nil, json
 end

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use flashsale_record::MAX_LINE_UNITS;
+
 /// The most lines of one request.
 pub const MAX_LINES: usize = 50;
-/// The most units of one sku in one request, summed over its lines.
-pub const MAX_QUANTITY: i64 = 10_000;
-/// The highest total of one hold, and the highest price, in minor units: bounded by the 14 digits
-/// that the scripts write exactly.
+/// The highest total of one hold of any sale, and the highest price, in minor units: bounded by the
+/// 14 digits that the scripts write exactly.
 pub const MAX_TOTAL_MINOR: i64 = 90_000_000_000_000;
 /// The longest sku, in characters.
 const MAX_SKU_CHARS: usize = 128;
@@ -32,7 +32,7 @@ pub enum LinesError {
     Sku {
         index: usize,
     },
-    /// A quantity, or the sum of the quantities of one sku, is not within 1 to [`MAX_QUANTITY`].
+    /// A quantity, or the sum of the quantities of one sku, is not within 1 to [`MAX_LINE_UNITS`].
     Quantity {
         index: usize,
     },
@@ -58,12 +58,12 @@ impl Lines {
             if chars == 0 || chars > MAX_SKU_CHARS || line.sku.chars().any(char::is_control) {
                 return Err(LinesError::Sku { index });
             }
-            if !(1..=MAX_QUANTITY).contains(&line.quantity) {
+            if !(1..=MAX_LINE_UNITS).contains(&line.quantity) {
                 return Err(LinesError::Quantity { index });
             }
             let sum = sums.entry(line.sku).or_insert(0);
             *sum += line.quantity;
-            if *sum > MAX_QUANTITY {
+            if *sum > MAX_LINE_UNITS {
                 return Err(LinesError::Quantity { index });
             }
         }
@@ -111,9 +111,9 @@ mod tests {
             (vec![line(&"x".repeat(MAX_SKU_CHARS + 1), 1)], LinesError::Sku { index: 0 }),
             (vec![line("a", 0)], LinesError::Quantity { index: 0 }),
             (vec![line("a", 1), line("b", -1)], LinesError::Quantity { index: 1 }),
-            (vec![line("a", MAX_QUANTITY + 1)], LinesError::Quantity { index: 0 }),
+            (vec![line("a", MAX_LINE_UNITS + 1)], LinesError::Quantity { index: 0 }),
             (vec![line("a", i64::MAX)], LinesError::Quantity { index: 0 }),
-            (vec![line("a", MAX_QUANTITY), line("a", 1)], LinesError::Quantity { index: 1 }),
+            (vec![line("a", MAX_LINE_UNITS), line("a", 1)], LinesError::Quantity { index: 1 }),
         ] {
             assert_eq!(Lines::new(asked), Err(error));
         }

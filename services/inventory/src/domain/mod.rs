@@ -16,11 +16,12 @@ mod serving;
 
 pub use adjustment::{Adjusted, Adjustment, AdjustmentRequest, AdjustmentState, Delta, MAX_DELTA};
 pub use admission::{AdmissionFault, Proof};
+pub use flashsale_record::MAX_LINE_UNITS;
 pub use hold::{
     Answer, Hold, HoldId, HoldState, Listed, Outcome, PlacedLine, Settled, Settlement, SkuBooks,
     StockView, Swept, UnreadableHold,
 };
-pub use lines::{Line, Lines, LinesError, MAX_LINES, MAX_QUANTITY, MAX_TOTAL_MINOR};
+pub use lines::{Line, Lines, LinesError, MAX_LINES, MAX_TOTAL_MINOR};
 pub use recorded::{OrderUnits, RecordedOrder, Retaken, Straggler, one_order_a_hold};
 pub use refusal::Refusal;
 pub use request::{Content, Operation, Request};

@@ -56,8 +56,13 @@ pub enum Refusal {
     },
     /// More units would be allotted than stock can hold.
     AllotmentTooHigh,
-    /// The total exceeds what a hold may cost.
-    TotalTooHigh,
+    /// The total exceeds what one order of the sale can be charged.
+    TotalTooHigh {
+        /// The most it may be, in minor units.
+        most_minor: i64,
+        /// ISO 4217.
+        currency: String,
+    },
     /// The buyer has no such hold in this epoch.
     HoldUnknown,
     /// The hold's deadline has passed.
@@ -120,7 +125,7 @@ impl Refusal {
             Self::SoldOut { .. } => "sold_out",
             Self::UnitsCommitted { .. } => "units_committed",
             Self::AllotmentTooHigh => "allotment_too_high",
-            Self::TotalTooHigh => "total_too_high",
+            Self::TotalTooHigh { .. } => "total_too_high",
             Self::HoldUnknown => "hold_unknown",
             Self::HoldExpired { .. } => "hold_expired",
             Self::HoldResolved { .. } => "hold_resolved",

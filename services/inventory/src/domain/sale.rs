@@ -1,6 +1,8 @@
 //! What inventory knows of a sale.
 
-use flashsale_record::SaleState;
+use flashsale_record::{SaleState, chargeable};
+
+use super::MAX_TOTAL_MINOR;
 
 /// The rules that stand beside the stock. Times are milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,13 @@ pub struct Rules {
     pub hold_ms: i64,
     /// Whether holds need an admission.
     pub room: bool,
+}
+
+impl Rules {
+    /// The highest total of one hold, in minor units: no more than one order can be charged.
+    pub fn max_total_minor(&self) -> i64 {
+        chargeable(&self.currency).map_or(MAX_TOTAL_MINOR, |limits| limits.max_minor)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

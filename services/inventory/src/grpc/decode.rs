@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::domain::{
     AdjustmentRequest, Content, Delta, HoldId, Line, Lines, LinesError, MAX_DELTA,
-    MAX_DETAILS_BYTES, MAX_LINES, MAX_QUANTITY, MAX_RETAKEN, MAX_SETTLEMENTS, Outcome, Request,
+    MAX_DETAILS_BYTES, MAX_LINE_UNITS, MAX_LINES, MAX_RETAKEN, MAX_SETTLEMENTS, Outcome, Request,
     Settlement, Straggler,
 };
 
@@ -194,11 +194,11 @@ fn straggler(index: usize, hold: &proto::StragglingHold) -> Result<Straggler, Fa
             if !skus.insert(sku) {
                 return Err(Failure::invalid(field("sku"), "comes twice; sum the lines of a sku"));
             }
-            if !(1..=MAX_QUANTITY).contains(&line.quantity) {
+            if !(1..=MAX_LINE_UNITS).contains(&line.quantity) {
                 return Err(Failure::field(
                     Reason::QuantityInvalid,
                     field("quantity"),
-                    format!("must be 1 to {MAX_QUANTITY}"),
+                    format!("must be 1 to {MAX_LINE_UNITS}"),
                 ));
             }
             Ok(Line { sku: sku.to_owned(), quantity: line.quantity })
@@ -284,7 +284,7 @@ fn lines(sent: &[proto::Line]) -> Result<Lines, Failure> {
         LinesError::Quantity { index } => Failure::field(
             Reason::QuantityInvalid,
             format!("lines[{index}].quantity"),
-            format!("must be 1 to {MAX_QUANTITY}, also summed over the lines of its sku"),
+            format!("must be 1 to {MAX_LINE_UNITS}, also summed over the lines of its sku"),
         ),
     })
 }

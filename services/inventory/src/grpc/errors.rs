@@ -63,11 +63,13 @@ impl From<Refusal> for Failure {
                 "delta",
                 format!("would bring the units allotted above {MAX_TOTAL_MINOR}, the most that stock can hold"),
             ),
-            Refusal::TotalTooHigh => Self::field(
+            Refusal::TotalTooHigh { most_minor, currency } => Self::field(
                 Reason::QuantityInvalid,
                 "lines",
-                format!("come to more than {MAX_TOTAL_MINOR} minor units, the most one hold may cost"),
-            ),
+                format!("come to more than {most_minor} minor units of {currency}, the most that one order can be charged"),
+            )
+            .with("max_total_minor", most_minor)
+            .with("currency", currency),
             Refusal::HoldUnknown => {
                 Self::new(Reason::HoldNotFound, "this buyer has no such hold in the sale's current stock")
             }

@@ -107,7 +107,7 @@ impl Reply {
                 available: self.int()?,
                 requested: self.int()?,
             },
-            "TOO_MUCH" => Refusal::TotalTooHigh,
+            "TOO_MUCH" => Refusal::TotalTooHigh { most_minor: self.int()?, currency: self.text()? },
             "NO_HOLD" => Refusal::HoldUnknown,
             "EXPIRED" => Refusal::HoldExpired { deadline_ms: self.int()? },
             "AT_MAXIMUM" => Refusal::HoldAtMaximum { deadline_ms: self.int()? },

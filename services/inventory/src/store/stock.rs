@@ -341,6 +341,8 @@ pub(super) fn fields(rules: &Rules) -> Vec<Value> {
         rules.hold_ms.into(),
         "room".into(),
         flag.into(),
+        "max_total".into(),
+        rules.max_total_minor().into(),
     ]
 }
 

@@ -108,13 +108,23 @@ async fn limit_counts_units_not_given_back() {
 }
 
 #[tokio::test]
-async fn excessive_total_is_refused() {
+async fn total_beyond_a_charge_is_refused() {
     let world = world().await;
-    let sale = world.sale(SaleSpec::default(), &[("yacht", 100, 0, MAX_TOTAL_MINOR)]).await;
-    let hold = world.ask(&reserve(sale, "ada", &[("yacht", 1)])).await.unwrap().hold;
-    assert_eq!(hold.total_minor(), MAX_TOTAL_MINOR);
-    assert_eq!(hold.lines[0].price_minor, MAX_TOTAL_MINOR);
-    world.refused(&reserve(sale, "bob", &[("yacht", 2)]), &none(), Refusal::TotalTooHigh).await;
+    for (currency, most_minor) in
+        [("EUR", 99_999_999), ("IDR", 999_999_999), ("ISK", 999_999), ("XXX", MAX_TOTAL_MINOR)]
+    {
+        let spec = SaleSpec { currency, ..SaleSpec::default() };
+        let items = [("yacht", 100, 0, most_minor - 1), ("flag", 100, 0, 1)];
+        let sale = world.sale(spec, &items).await;
+        let too_high = || Refusal::TotalTooHigh { most_minor, currency: currency.to_owned() };
+        let beyond = [("yacht", 1), ("flag", 2)];
+        world.refused(&reserve(sale, "ada", &beyond), &none(), too_high()).await;
+        world.refused(&place_lines(sale, "ada", &beyond), &none(), too_high()).await;
+        let most = [("yacht", 1), ("flag", 1)];
+        let hold = world.ask(&reserve(sale, "ada", &most)).await.unwrap().hold;
+        assert_eq!(hold.total_minor(), most_minor);
+        world.ask(&place_lines(sale, "bob", &most)).await.unwrap();
+    }
 }
 
 #[tokio::test]
