@@ -2,17 +2,16 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use flashsale_record::chargeable;
 use iso_currency::Currency;
 use time::OffsetDateTime;
 
-use super::{Item, Kind, Problems, Room, Settings, money::charge_step};
+use super::{Item, Kind, Problems, Room, Settings, money};
 
 /// Items of one sale.
 pub const MAX_ITEMS: usize = 10_000;
 /// Units of one item.
 pub const MAX_QUANTITY: i64 = 10_000_000;
-/// Minor units of one price.
-pub const MAX_PRICE_MINOR: i64 = 1_000_000_000;
 /// Characters of a sku.
 pub const MAX_SKU_CHARS: usize = 128;
 /// Characters of an item's title.
@@ -82,6 +81,16 @@ pub fn settings(
         wrong("name", what);
     }
 
+    if let Some(currency) = draft.currency
+        && chargeable(currency.code()).is_none()
+    {
+        let code = currency.code();
+        let what = format!(
+            "is {code}, which cards are not charged in; docs.stripe.com/currencies lists the others"
+        );
+        wrong("currency", what);
+    }
+
     let starts_at = draft.starts_at.unwrap_or(now);
     // Only the last day of the year 9999 has no day after it.
     let ends_at =
@@ -146,6 +155,7 @@ pub fn items(
     let mut items = Vec::with_capacity(drafts.len());
     for (index, draft) in drafts.iter().enumerate() {
         let field = |name: &str| format!("items[{index}].{name}");
+        let before = problems.count();
         if let Some(what) = printable(&draft.sku, 1, MAX_SKU_CHARS) {
             problems.add(Kind::Argument, field("sku"), what);
         } else if let Some(first) = seen.get(draft.sku.as_str()) {
@@ -162,22 +172,24 @@ pub fn items(
                 let (has, must) = (of.code(), currency.code());
                 let what = format!("is {has}; every price of this sale must be in {must}");
                 problems.add(Kind::Argument, field("unit_price.currency_code"), what);
-            } else if !(1..=MAX_PRICE_MINOR).contains(&minor) {
-                let what = format!("is {minor} minor units; it must be 1 to 1,000,000,000");
-                problems.add(Kind::Argument, field("unit_price"), what);
-            } else if let step @ 2.. = charge_step(of)
-                && minor % step != 0
-            {
-                let code = of.code();
-                let what = format!(
-                    "is {minor} minor units; in {code} cards are charged in steps of {step} minor units"
-                );
+            } else if let Some(why) = money::uncharged_price(minor, of) {
+                let what = format!("is {}; {why}", money::amount(minor, of));
                 problems.add(Kind::Argument, field("unit_price"), what);
             }
             minor
         });
         quantity(&field("quantity"), draft.quantity, problems);
         per_buyer_limit(&field("per_buyer_limit"), draft.per_buyer_limit, problems);
+        if problems.count() == before
+            && let Some((minor, of)) = draft.unit_price
+            && let Some(order) =
+                money::uncharged_order(minor, draft.quantity, draft.per_buyer_limit, of)
+        {
+            let (what, most) = (order.what, order.most_units);
+            let limit = draft.per_buyer_limit;
+            let what = format!("is {limit}: {what}; set a limit of 1 to {most}");
+            problems.add(Kind::Quantity, field("per_buyer_limit"), what);
+        }
         items.push(Item {
             sku: draft.sku.clone(),
             title: draft.title.clone(),
@@ -272,6 +284,7 @@ mod tests {
             (SettingsDraft { name: String::new(), ..good() }, "settings.name"),
             (SettingsDraft { name: "x".repeat(201), ..good() }, "settings.name"),
             (SettingsDraft { name: "a\nb".to_owned(), ..good() }, "settings.name"),
+            (SettingsDraft { currency: Some(Currency::IRR), ..good() }, "settings.currency"),
             (
                 SettingsDraft { starts_at: Some(NOW), ends_at: Some(NOW), ..good() },
                 "settings.ends_at",
@@ -323,6 +336,14 @@ mod tests {
             ItemDraft { quantity: 0, per_buyer_limit: -1, ..item("TEE") },
             ItemDraft { unit_price: Some((0, Currency::EUR)), ..item("") },
             ItemDraft { quantity: MAX_QUANTITY + 1, title: "\u{7}".to_owned(), ..item("MUG") },
+            ItemDraft { unit_price: Some((49, Currency::EUR)), ..item("PIN") },
+            ItemDraft { unit_price: Some((100_000_000, Currency::EUR)), ..item("BOAT") },
+            ItemDraft { unit_price: Some((50_000_000, Currency::EUR)), ..item("CAR") },
+            ItemDraft {
+                unit_price: Some((50_000_000, Currency::EUR)),
+                per_buyer_limit: 1,
+                ..item("VAN")
+            },
         ];
         let mut problems = Problems::new();
         items(&drafts, Some(Currency::EUR), &mut problems);
@@ -337,6 +358,9 @@ mod tests {
                 "items[3].unit_price",
                 "items[4].title",
                 "items[4].quantity",
+                "items[5].unit_price",
+                "items[6].unit_price",
+                "items[7].per_buyer_limit",
             ]
         );
         assert!(problems.listed()[1].what.contains("items[0].sku"));

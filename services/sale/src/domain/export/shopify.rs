@@ -19,8 +19,8 @@ use iso_currency::Currency;
 
 use super::csv_text::{self, Row};
 use crate::domain::{
-    Item, Kind, MAX_ITEMS, MAX_PRICE_MINOR, MAX_QUANTITY, MAX_SKU_CHARS, MAX_TITLE_CHARS, Problems,
-    money::{self, PriceProblem},
+    Item, Kind, MAX_ITEMS, MAX_QUANTITY, MAX_SKU_CHARS, MAX_TITLE_CHARS, Problems,
+    money::{self, PriceProblem, UnchargedOrder},
     printable,
 };
 
@@ -38,6 +38,7 @@ const NO_CHOICE: &str = "Default Title";
 /// How much of a cell is repeated in a problem.
 const MAX_SHOWN_CHARS: usize = 40;
 const PASS_QUANTITY: &str = "pass a quantity: QUANTITY=";
+const PASS_LIMIT: &str = "pass a limit per buyer (per_buyer_limit)";
 
 /// What the caller decides about the items.
 #[derive(Debug, Clone, Copy)]
@@ -216,7 +217,20 @@ impl Reading<'_> {
             quantity: self.quantity(line, cell(self.columns.stock), cell(self.columns.tracker)),
             per_buyer_limit: self.rules.per_buyer_limit,
         };
+        self.check_order(line, &item);
         self.items.push(item);
+    }
+
+    /// Whether the largest order of an item could be charged, if its price and stock are good.
+    fn check_order(&mut self, line: usize, item: &Item) {
+        let Item { price_minor, quantity, per_buyer_limit, .. } = *item;
+        let Some(currency) = self.rules.currency.filter(|_| price_minor > 0) else { return };
+        let order = money::uncharged_order(price_minor, quantity, per_buyer_limit, currency);
+        if let Some(UnchargedOrder { what, most_units }) = order {
+            let price = money::amount(price_minor, currency);
+            let what = format!("is {price}: {what}; {PASS_LIMIT} of 1 to {most_units}");
+            self.wrong(line, PRICE, what);
+        }
     }
 
     fn wrong(&mut self, line: usize, column: &str, what: String) {
@@ -268,19 +282,16 @@ impl Reading<'_> {
         }
         let code = self.rules.currency.map_or("", |currency| currency.code());
         let what = match money::price(text, self.rules.currency) {
-            Ok(minor @ 1..=MAX_PRICE_MINOR) => {
-                let step = self.rules.currency.map_or(1, money::charge_step);
-                if minor % step == 0 {
-                    return minor;
-                }
-                format!(
-                    "is {}; in {code} cards are charged in steps of {step} minor units: round it",
-                    shown(text)
-                )
-            }
             Ok(0) => "is 0; only what has a price can be sold".to_owned(),
-            Ok(_) | Err(PriceProblem::TooLarge) => {
-                format!("is {}; 1,000,000,000 minor units of {code} are allowed", shown(text))
+            Ok(minor) => {
+                let currency = self.rules.currency;
+                match currency.and_then(|currency| money::uncharged_price(minor, currency)) {
+                    None => return minor,
+                    Some(why) => format!("is {}; {why}", shown(text)),
+                }
+            }
+            Err(PriceProblem::TooLarge) => {
+                format!("is {}, more than any price may be: lower it", shown(text))
             }
             Err(PriceProblem::NotANumber) => format!(
                 "is {}; write a plain decimal such as 19.90, without currency or separators",
