@@ -14,6 +14,6 @@ SET sale_id = excluded.sale_id, buyer_id = excluded.buyer_id, hold_id = excluded
     state = excluded.state, currency = excluded.currency, total_minor = excluded.total_minor, email = excluded.email,
     contact_name = excluded.contact_name, payment_method = excluded.payment_method, locale = excluded.locale,
     cancel_requested_at = excluded.cancel_requested_at, end_reason = excluded.end_reason, placed_at = excluded.placed_at,
-    traceparent = COALESCE(excluded.traceparent, orders.traceparent), claimed_at = now(), updated_at = now()
+    traceparent = COALESCE(excluded.traceparent, orders.traceparent), claimed_at = now(), updated_at = order_change_time()
 WHERE orders.state = 'DEAD_LETTER' AND excluded.state <> 'DEAD_LETTER'
 RETURNING order_id

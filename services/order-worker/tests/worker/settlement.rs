@@ -99,6 +99,38 @@ async fn a_cancelled_payment_says_who_asked() {
     shop.assert_books_balance().await;
 }
 
+/// Transactions that have changed orders and are not committed, as checkout's list of changes sees
+/// them.
+async fn changes_under_way(shop: &Shop) -> i64 {
+    let statement = "SELECT count(*) FROM pg_locks
+         WHERE locktype = 'advisory' AND classid = 20261130 AND objsubid = 2
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    sqlx::query_scalar(statement).fetch_one(shop.pool()).await.unwrap()
+}
+
+#[tokio::test]
+async fn changes_under_way_are_seen() {
+    let shop = Shop::open(&[("A", 5)]).await;
+    let order = paying(&shop).await;
+    let new = shop.order(&[("A", 1)]);
+    shop.pay(&order, "SUCCEEDED", None).await;
+    assert_eq!(changes_under_way(&shop).await, 0);
+    // Consequences cannot be written: transactions stop once they have changed their orders.
+    let mut stop = shop.pool().begin().await.unwrap();
+    sqlx::query("LOCK TABLE outbox IN SHARE MODE").execute(&mut *stop).await.unwrap();
+    let messages = [place(&new)];
+    tokio::join!(settle(&shop, &order), shop.claim(&messages), async {
+        eventually("a settlement and a claim are seen", async || {
+            (changes_under_way(&shop).await == 2).then_some(())
+        })
+        .await;
+        stop.commit().await.unwrap();
+    });
+    assert_eq!(changes_under_way(&shop).await, 0);
+    assert_eq!(state(&shop, &order).await, "CONFIRMED");
+    assert_eq!(state(&shop, &new).await, "CLAIMED");
+}
+
 #[tokio::test]
 async fn a_payment_can_win_over_a_cancellation() {
     let shop = Shop::open(&[("A", 5)]).await;
