@@ -6,6 +6,7 @@ use flashsale_errors::{Failure, Reason};
 use flashsale_proto::inventory::{Hold, HoldState, ReserveRequest};
 use flashsale_queue::{ORDERS, OrderMessage};
 use flashsale_service::page::{self, Place};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{AdmissionControl, OrderSubscriptions};
@@ -171,7 +172,7 @@ impl Orders {
         })
     }
 
-    /// A page of recorded orders, and where the next one begins.
+    /// A page of recorded orders, newest first, and where the next one begins.
     ///
     /// # Errors
     /// `STORE_UNAVAILABLE` while Postgres does not answer.
@@ -183,6 +184,26 @@ impl Orders {
     ) -> Result<(Vec<Order>, Option<Place>), Failure> {
         let orders = self.record.list(filter, after, page::one_more(page_size)).await?;
         let last = |last: &Order| Place { at: last.placed_at, id: last.order_id };
+        let (orders, next) = page::cut(orders, page_size, last);
+        Ok((orders, next))
+    }
+
+    /// A page of recorded orders that changed after `since`, the oldest change first, and where the
+    /// next one begins.
+    ///
+    /// # Errors
+    /// `STORE_UNAVAILABLE` while Postgres does not answer.
+    pub async fn list_changed(
+        &self,
+        filter: &OrderFilter,
+        since: OffsetDateTime,
+        after: Option<Place>,
+        page_size: usize,
+    ) -> Result<(Vec<Order>, Option<Place>), Failure> {
+        // Behind every order that changed at that very time.
+        let after = after.unwrap_or(Place { at: since, id: Uuid::max() });
+        let orders = self.record.list_changed(filter, after, page::one_more(page_size)).await?;
+        let last = |last: &Order| Place { at: last.updated_at, id: last.order_id };
         let (orders, next) = page::cut(orders, page_size, last);
         Ok((orders, next))
     }

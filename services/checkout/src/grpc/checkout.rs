@@ -160,10 +160,22 @@ impl CheckoutService for Checkout {
         let buyer_id = some_buyer(&request.buyer_id)?;
         let (buyer, state_name) =
             (buyer_id.unwrap_or_default(), state.map_or("", Recorded::as_str));
-        let list = ["orders", request.sale_id.as_str(), buyer, state_name];
-        let after = page::key(&list, &request.page_token)?;
         let filter = OrderFilter { sale_id, buyer_id: buyer_id.map(str::to_owned), state };
-        let (orders, next) = self.orders.list(&filter, after, page_size).await?;
+        let since_text;
+        let mut list = vec!["orders", request.sale_id.as_str(), buyer, state_name];
+        let (orders, next) = match &request.updated_after {
+            None => {
+                let after = page::key(&list, &request.page_token)?;
+                self.orders.list(&filter, after, page_size).await?
+            }
+            Some(since) => {
+                since_text = format!("{}.{:09}", since.seconds, since.nanos);
+                list.extend(["updated after", since_text.as_str()]);
+                let since = wire::datetime("updated_after", since)?;
+                let after = page::key(&list, &request.page_token)?;
+                self.orders.list_changed(&filter, since, after, page_size).await?
+            }
+        };
         Ok(Response::new(ListOrdersResponse {
             orders: orders.into_iter().map(encode::order).collect(),
             next_page_token: page::token(&list, next.as_ref()),

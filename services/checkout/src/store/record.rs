@@ -197,6 +197,38 @@ impl Record {
         rows.into_iter().map(Row::into_order).collect()
     }
 
+    /// At most `limit` orders that changed after `after`, the oldest change first. It ends before
+    /// the oldest change that is not committed yet: what is listed later is younger than anything
+    /// listed before.
+    ///
+    /// # Errors
+    /// Postgres does not answer, or a row is corrupt.
+    pub async fn list_changed(
+        &self,
+        filter: &OrderFilter,
+        after: Place,
+        limit: i64,
+    ) -> Result<Vec<Order>, ReadError> {
+        let before = sqlx::query_file_scalar!("sql/changes_complete_before.sql")
+            .fetch_one(&self.pool)
+            .await?;
+        // A statement of its own, so that it sees what was committed before those locks were read.
+        let rows = sqlx::query_file_as!(
+            Row,
+            "sql/list_changed_orders.sql",
+            filter.sale_id,
+            filter.buyer_id.as_deref(),
+            filter.state.map(Recorded::as_str),
+            after.at,
+            after.id,
+            before,
+            limit,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().map(Row::into_order).collect()
+    }
+
     /// How the claims have treated these orders.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use flashsale_proto::checkout::{
     OrderState, PlaceOrderRequest, WatchOrderRequest,
 };
 use flashsale_testbed::{assert_failure, eventually};
+use prost_types::Timestamp;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
@@ -346,6 +347,7 @@ async fn bad_lists_are_refused() {
         state: OrderState::Claimed.into(),
         page_size: 1,
         page_token: String::new(),
+        updated_after: None,
     };
     let page = world.checkout.clone().list_orders(good.clone()).await.unwrap().into_inner();
     let token = page.next_page_token;
@@ -356,6 +358,12 @@ async fn bad_lists_are_refused() {
         let (_, after) = rest.split_once(',').unwrap();
         URL_SAFE_NO_PAD.encode(format!("{before}\"key\":[{us},{after}"))
     };
+
+    let since = |seconds| Timestamp { seconds, nanos: 0 };
+    let ask = ListOrdersRequest { updated_after: Some(since(0)), ..good.clone() };
+    let page = world.checkout.clone().list_orders(ask).await.unwrap().into_inner();
+    let changes = page.next_page_token;
+    assert!(!changes.is_empty());
 
     let ask = |change: &dyn Fn(&mut ListOrdersRequest)| {
         let mut ask = good.clone();
@@ -386,6 +394,10 @@ async fn bad_lists_are_refused() {
         ("a token of another time", next(&|a| a.page_token = at("1700000000123456")), InvalidArgument, PageTokenInvalid, "page_token"),
         ("a token of no time", next(&|a| a.page_token = at("9999999999999999999999999999")), InvalidArgument, PageTokenInvalid, "page_token"),
         ("a token of a time before all times", next(&|a| a.page_token = at("-300000000000000000")), InvalidArgument, PageTokenInvalid, "page_token"),
+        ("a token of the newest first", next(&|a| a.updated_after = Some(since(0))), InvalidArgument, PageTokenInvalid, "page_token"),
+        ("a token of changes", ask(&|a| a.page_token = changes.clone()), InvalidArgument, PageTokenInvalid, "page_token"),
+        ("a token of changes since another time", ask(&|a| (a.page_token, a.updated_after) = (changes.clone(), Some(since(1)))), InvalidArgument, PageTokenInvalid, "page_token"),
+        ("changes since no time", ask(&|a| a.updated_after = Some(Timestamp { seconds: i64::MAX, nanos: 0 })), InvalidArgument, ArgumentInvalid, "updated_after"),
         ("a token that was cut", next(&|a| a.page_token = cut.clone()), InvalidArgument, PageTokenInvalid, "page_token"),
     ];
     assert_refused(&world, cases).await;

@@ -1,10 +1,13 @@
 //! Lists of recorded orders, page by page.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use flashsale_proto::checkout::{ListOrdersRequest, ListOrdersResponse, Order, OrderState};
 use flashsale_queue::{Line, OrderDetails, OrderMessage};
 use flashsale_testbed::fixtures::{OrderSpec, record_orders};
+use prost_types::Timestamp;
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -198,4 +201,167 @@ async fn recorded_order_is_read_completely() {
     assert_eq!((placed.seconds, placed.nanos), (BEGIN_MS / 1_000, 0));
     assert_ne!(order.update_time, Some(placed));
     assert_eq!(page(&world, &all(sale, 0)).await.orders, [order]);
+}
+
+/// What changed after a time.
+fn since(sale: Uuid, updated_after: Timestamp, page_size: i32) -> ListOrdersRequest {
+    ListOrdersRequest { updated_after: Some(updated_after), ..all(sale, page_size) }
+}
+
+/// A time before every order.
+const BEGINNING: Timestamp = Timestamp { seconds: 0, nanos: 0 };
+
+/// Changes an order in a transaction of the caller's, as the worker does.
+async fn change_on(connection: &mut PgConnection, order_id: Uuid, end_reason: &str) {
+    let statement =
+        "UPDATE orders SET end_reason = $2, updated_at = order_change_time() WHERE order_id = $1";
+    sqlx::query(statement).bind(order_id).bind(end_reason).execute(connection).await.unwrap();
+}
+
+#[tokio::test]
+async fn changes_are_listed_oldest_first() {
+    let world = world(|_| {}).await;
+    let (sale, other) = (world.sale(10).await, world.sale(10).await);
+    let orders: Vec<_> = (0..9)
+        .map(|n| message(sale, if n % 2 == 0 { "ada" } else { "bob" }, BEGIN_MS - n))
+        .collect();
+    for order in &orders {
+        world.record(order, "CLAIMED").await;
+    }
+    world.record(&message(other, "ada", BEGIN_MS), "CLAIMED").await;
+    let id = |index: usize| orders[index].order_id;
+    for index in [4, 0, 7] {
+        let order = world.get(sale, &id(index).to_string()).await.unwrap();
+        world.change(&order, "state = 'CONFIRMED'").await;
+    }
+
+    let found = pages(&world, since(sale, BEGINNING, 2), async |_| {}).await;
+    assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2, 2, 1]);
+    let found = found.concat();
+    assert_eq!(ids(&found), [1, 2, 3, 5, 6, 8, 4, 0, 7].map(id));
+    let times: Vec<_> = found.iter().map(|order| order.update_time.unwrap()).collect();
+    assert!(times.is_sorted_by_key(|time| (time.seconds, time.nanos)), "{times:?}");
+
+    for (buyer_id, state, expected) in [
+        ("ada", OrderState::Unspecified, &[2, 6, 8, 4, 0][..]),
+        ("", OrderState::Confirmed, &[4, 0, 7]),
+        ("bob", OrderState::Confirmed, &[7]),
+        ("bob", OrderState::Refunded, &[]),
+    ] {
+        let ask = ListOrdersRequest {
+            buyer_id: buyer_id.to_owned(),
+            state: state.into(),
+            ..since(sale, BEGINNING, 2)
+        };
+        let found = pages(&world, ask, async |_| {}).await.concat();
+        let expected: Vec<Uuid> = expected.iter().map(|index| id(*index)).collect();
+        assert_eq!(ids(&found), expected, "{buyer_id:?} {state:?}");
+    }
+
+    // From the middle, from the end, and again after one more change.
+    assert_eq!(page(&world, &since(sale, times[6], 0)).await.orders, found[7..]);
+    let end = times[8];
+    assert_eq!(page(&world, &since(sale, end, 0)).await, ListOrdersResponse::default());
+    world.change(&found[1], "state = 'DECLINED'").await;
+    let changed = page(&world, &since(sale, end, 0)).await.orders;
+    assert_eq!(ids(&changed), [id(2)]);
+    assert_eq!(changed[0].state(), OrderState::Declined);
+}
+
+#[tokio::test]
+async fn a_change_waits_for_older_ones_to_commit() {
+    let world = world(|_| {}).await;
+    let sale = world.sale(10).await;
+    let (slow, fast) = (message(sale, "slow", BEGIN_MS), message(sale, "fast", BEGIN_MS));
+    for order in [&slow, &fast] {
+        world.record(order, "PAYING").await;
+    }
+    let ask =
+        ListOrdersRequest { state: OrderState::Confirmed.into(), ..since(sale, BEGINNING, 0) };
+    let mut open = world.pg.pool.begin().await.unwrap();
+    sqlx::query("UPDATE orders SET state = 'CONFIRMED', updated_at = order_change_time() WHERE order_id = $1")
+        .bind(slow.order_id)
+        .execute(&mut *open)
+        .await
+        .unwrap();
+    let order = world.get(sale, &fast.order_id.to_string()).await.unwrap();
+    world.change(&order, "state = 'CONFIRMED'").await;
+    assert_eq!(page(&world, &ask).await, ListOrdersResponse::default());
+    open.commit().await.unwrap();
+    assert_eq!(ids(&page(&world, &ask).await.orders), [slow.order_id, fast.order_id]);
+
+    // What was rolled back holds nothing up either.
+    let mut open = world.pg.pool.begin().await.unwrap();
+    change_on(&mut open, slow.order_id, "never").await;
+    open.rollback().await.unwrap();
+    assert_eq!(page(&world, &ask).await.orders.len(), 2);
+}
+
+/// Transactions change orders and commit in any order, while a shop polls.
+#[tokio::test]
+async fn a_shop_that_polls_misses_no_change() {
+    let seed: u64 =
+        std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
+    eprintln!("SEED={seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let world = world(|_| {}).await;
+    let sale = world.sale(10).await;
+    let orders: Vec<_> = (0..40).map(|n| message(sale, "ada", BEGIN_MS + n)).collect();
+    for order in &orders {
+        world.record(order, "PAYING").await;
+    }
+    // The orders of each open transaction, which no other one may change.
+    let mut open = Vec::new();
+    let mut free: Vec<Uuid> = orders.iter().map(|order| order.order_id).collect();
+    let mut known = BTreeMap::new();
+    let (mut after, mut polls) = (BEGINNING, 0);
+    for step in 0..400 {
+        match rng.random_range(0..4) {
+            0 if open.len() < 5 => open.push((world.pg.pool.begin().await.unwrap(), Vec::new())),
+            0 | 1 if !open.is_empty() => {
+                let (transaction, changed): (sqlx::Transaction<'_, _>, Vec<Uuid>) =
+                    open.swap_remove(rng.random_range(0..open.len()));
+                transaction.commit().await.unwrap();
+                free.extend(changed);
+            }
+            2 if !open.is_empty() && !free.is_empty() => {
+                let at = rng.random_range(0..open.len());
+                let (transaction, changed) = &mut open[at];
+                let order_id = free.swap_remove(rng.random_range(0..free.len()));
+                change_on(transaction, order_id, &format!("change-{step}")).await;
+                changed.push(order_id);
+            }
+            _ => {
+                poll(&world, sale, &mut after, &mut known).await;
+                polls += 1;
+            }
+        }
+    }
+    for (transaction, _) in open {
+        transaction.commit().await.unwrap();
+    }
+    poll(&world, sale, &mut after, &mut known).await;
+    let recorded: Vec<(Uuid, Option<String>)> =
+        sqlx::query_as("SELECT order_id, end_reason FROM orders WHERE sale_id = $1")
+            .bind(sale)
+            .fetch_all(&world.pg.pool)
+            .await
+            .unwrap();
+    let recorded: BTreeMap<Uuid, String> =
+        recorded.into_iter().map(|(id, reason)| (id, reason.unwrap_or_default())).collect();
+    assert!(polls > 20 && recorded.values().any(|reason| !reason.is_empty()), "nothing happened");
+    assert_eq!(known, recorded);
+}
+
+/// Reads all that has changed since `after`, and moves it to the last of these changes.
+async fn poll(
+    world: &World,
+    sale: Uuid,
+    after: &mut Timestamp,
+    known: &mut BTreeMap<Uuid, String>,
+) {
+    for order in pages(world, since(sale, *after, 7), async |_| {}).await.concat() {
+        *after = order.update_time.unwrap();
+        known.insert(order.order_id.parse().unwrap(), order.end_reason);
+    }
 }

@@ -330,8 +330,9 @@ impl World {
 
     /// Changes a recorded order, as the worker does.
     pub(crate) async fn change(&self, order: &Order, set: &str) {
-        let statement =
-            format!("UPDATE orders SET updated_at = clock_timestamp(), {set} WHERE order_id = $1");
+        let statement = format!(
+            "UPDATE orders SET updated_at = order_change_time(), {set} WHERE order_id = $1"
+        );
         let changed = sqlx::query(sqlx::AssertSqlSafe(statement))
             .bind(order.order_id.parse::<Uuid>().unwrap())
             .execute(&self.pg.pool)
