@@ -12,13 +12,15 @@ use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{
     NamedChannel,
     checkout::{
-        GetOrderRequest, Order, WatchOrderRequest, checkout_service_client::CheckoutServiceClient,
+        GetOrderRequest, ListOrdersRequest, Order, OrderState, WatchOrderRequest,
+        checkout_service_client::CheckoutServiceClient,
     },
     order::{
         DeadLetter, DropDeadLetterRequest, ListDeadLettersRequest, ListTransitionsRequest,
         RetryDeadLetterRequest, Transition, order_admin_service_client::OrderAdminServiceClient,
     },
 };
+use prost_types::Timestamp;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
@@ -31,6 +33,21 @@ pub(crate) enum OrderCommand {
     Show(Which),
     /// Follow an order until it reaches its end: a line for each change.
     Watch(Which),
+    /// List the recorded orders of a sale, newest first.
+    List {
+        /// The sale's id; `flashsale sale show` lists the sales.
+        sale_id: String,
+        /// Only orders that changed after this time, the oldest change first: an RFC 3339 time,
+        /// such as the time of the last change that was listed before.
+        #[arg(long, value_name = "TIME", value_parser = parse_time)]
+        updated_after: Option<Timestamp>,
+        /// Only those in this state, such as CONFIRMED.
+        #[arg(long, value_parser = parse_state)]
+        state: Option<OrderState>,
+        /// Only those of this buyer.
+        #[arg(long)]
+        buyer: Option<String>,
+    },
     /// Decide about dead letters: queued orders that could not be recorded.
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
@@ -106,12 +123,62 @@ pub(crate) async fn run(
                 bail!("the services stopped before the order reached its end; watch it again");
             }
         }
+        OrderCommand::List { sale_id, updated_after, state, buyer } => {
+            let mut asked = ListOrdersRequest {
+                sale_id,
+                buyer_id: buyer.unwrap_or_default(),
+                state: state.unwrap_or_default().into(),
+                page_size: PAGE,
+                page_token: String::new(),
+                updated_after,
+            };
+            let mut found = Vec::new();
+            loop {
+                let answer = checkout.list_orders(request(asked.clone())).await?.into_inner();
+                found.extend(answer.orders);
+                if answer.next_page_token.is_empty() {
+                    break;
+                }
+                asked.page_token = answer.next_page_token;
+            }
+            let value: Value = found.iter().map(order_json).collect();
+            output.print(&value, || orders_text(&found))?;
+        }
         OrderCommand::DeadLetters(command) => {
             let admin = OrderAdminServiceClient::new(target.connect()?);
             dead_letters(command, admin, output).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn parse_time(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "it is not a time such as 2026-11-30T18:00:00Z".to_owned())
+}
+
+fn parse_state(text: &str) -> Result<OrderState, String> {
+    OrderState::from_str_name(&format!("ORDER_STATE_{}", text.to_uppercase()))
+        .ok_or_else(|| "it is not a state of orders, such as CONFIRMED".to_owned())
+}
+
+fn orders_text(found: &[Order]) -> String {
+    if found.is_empty() {
+        return "No orders.".to_owned();
+    }
+    table(
+        &["order", "state", "buyer", "total", "placed", "changed"],
+        &[3],
+        found.iter().map(|order| {
+            vec![
+                order.order_id.clone(),
+                order_state(order),
+                order.buyer_id.clone(),
+                money(order.total.as_ref()),
+                time(order.place_time.as_ref()),
+                time(order.update_time.as_ref()),
+            ]
+        }),
+    )
 }
 
 async fn dead_letters(

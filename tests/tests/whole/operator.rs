@@ -414,6 +414,10 @@ async fn buy(channel: NamedChannel, sale_id: &str, buyer: &str, card: &str) -> O
         .unwrap()
 }
 
+fn order_ids(orders: &Value) -> Vec<&str> {
+    orders.as_array().unwrap().iter().map(|order| order["order_id"].as_str().unwrap()).collect()
+}
+
 async fn orders_are_shown_and_watched_to_their_end(
     up: &Flashsale,
     sale_id: &str,
@@ -433,6 +437,7 @@ async fn orders_are_shown_and_watched_to_their_end(
     assert_eq!(shown["lines"][0]["quantity"], 1);
     assert_eq!(shown["cancel_requested"], false);
 
+    let confirmed = order;
     let order = buy(channel, sale_id, "hopper", "pm_card_visa_chargeDeclined").await.order_id;
     let watched = up.say(&["order", "watch", sale_id, &order, "--json"]);
     assert_eq!((watched.code, watched.err.as_str()), (Some(0), ""), "{watched:?}");
@@ -453,6 +458,21 @@ async fn orders_are_shown_and_watched_to_their_end(
     let reason = shown["end_reason"].as_str().unwrap();
     assert!(!reason.is_empty(), "{shown}");
     contains_all(&human, &["DECLINED", &format!("ended because of {reason}")]);
+
+    let (order_id, confirmed) = (order.as_str(), confirmed.as_str());
+    let (human, all) = both(up, &["order", "list", sale_id]);
+    contains_all(&human, &["changed", "CONFIRMED", "DECLINED", "grace", "hopper", "18.50 EUR"]);
+    assert_eq!(order_ids(&all), [order_id, confirmed]);
+    let list = ["order", "list", sale_id, "--updated-after"];
+    let (_, changed) = both(up, &[&list[..], &["2026-01-01T00:00:00Z"]].concat());
+    assert_eq!(order_ids(&changed), [confirmed, order_id]);
+    let (_, none) = both(up, &[&list[..], &[shown["update_time"].as_str().unwrap()]].concat());
+    assert_eq!(none, json!([]));
+    let args = ["order", "list", sale_id, "--state", "declined", "--buyer", "hopper"];
+    assert_eq!(order_ids(&both(up, &args).1), [order_id]);
+    let said = up.say(&[&list[..], &["yesterday"]].concat());
+    assert_eq!(said.code, Some(2));
+    contains_all(&said.err, &["--updated-after", "it is not a time such as"]);
 
     // The mug of the declined order returns.
     let mug = eventually("one mug is sold and none is out", || async {
