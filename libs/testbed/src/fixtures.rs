@@ -355,3 +355,43 @@ pub async fn record_payment(pool: &PgPool, payment: PaymentSpec<'_>) -> sqlx::Re
     .await?;
     Ok(())
 }
+
+/// A recorded refund.
+#[derive(Debug, Clone, Copy)]
+pub struct RefundSpec<'a> {
+    pub refund_id: Uuid,
+    pub order_id: Uuid,
+    pub state: &'a str,
+    pub amount_minor: i64,
+}
+
+/// Records a refund of a recorded payment, or changes the state of the one that is recorded. The
+/// payment has what is back then; its state stays.
+///
+/// # Errors
+/// If the record refuses it, or does not answer.
+pub async fn record_refund(pool: &PgPool, refund: RefundSpec<'_>) -> sqlx::Result<()> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query(
+        "INSERT INTO refunds (refund_id, order_id, intent_id, is_rest, state, amount_minor, reason, provider_ref, done_at)
+         SELECT $1, order_id, coalesce(intent_id, 'pi_' || order_id), false, $3, $4, 'requested_by_customer', 're_' || $1::uuid,
+             CASE WHEN $3 = 'DONE' THEN now() END
+           FROM payments WHERE order_id = $2
+         ON CONFLICT (refund_id) DO UPDATE SET state = $3, done_at = CASE WHEN $3 = 'DONE' THEN now() END",
+    )
+    .bind(refund.refund_id)
+    .bind(refund.order_id)
+    .bind(refund.state)
+    .bind(refund.amount_minor)
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query(
+        "UPDATE payments SET refunded_minor =
+             (SELECT coalesce(sum(amount_minor), 0) FROM refunds WHERE order_id = $1 AND state = 'DONE')
+         WHERE order_id = $1",
+    )
+    .bind(refund.order_id)
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await
+}
