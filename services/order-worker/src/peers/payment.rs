@@ -13,6 +13,10 @@ use uuid::Uuid;
 
 use crate::steps;
 
+/// What makes the id of the request that gives back what was paid after an order's end, in the
+/// order's id.
+const PAID_AFTER_END: &[u8] = b"paid-after-end";
+
 /// The payment service. A clone uses the same channel.
 #[derive(Debug, Clone)]
 pub struct Payments {
@@ -81,13 +85,14 @@ impl Payments {
             .map_err(|status| call_error(&status))
     }
 
-    /// Calls `Refund`.
+    /// Calls `Refund` for all that is left of the money. However often it is called for an order, it
+    /// is the same request: the money goes back once.
     ///
     /// # Errors
     /// [`CallError`].
     pub(crate) async fn refund(&self, order_id: Uuid) -> Result<(), CallError> {
         let request = RefundRequest {
-            request_id: Uuid::new_v4().to_string(),
+            request_id: Uuid::new_v5(&order_id, PAID_AFTER_END).to_string(),
             order_id: order_id.to_string(),
             ..RefundRequest::default()
         };

@@ -1,6 +1,6 @@
 //! The outbox handlers: consequences are carried out until they are confirmed.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_nats::jetstream;
 use flashsale_errors::Reason;
@@ -21,6 +21,7 @@ use flashsale_service::Drain;
 use flashsale_testbed::eventually;
 use futures::StreamExt as _;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::{
     claimer::{nats_config, own_config},
@@ -203,6 +204,9 @@ async fn refunds_are_repeated_until_confirmed() {
         start(&shop, Refund { payments: Payments::new(channel("payment", &server)) }, &drain);
     carried(&shop, Kind::Refund, running, &drain).await;
     assert_eq!(peers.lock().refunded, [order.order_id.to_string()]);
+    // Each time it is the same request, also after a restart.
+    let request_id = Uuid::new_v5(&order.order_id, b"paid-after-end").to_string();
+    assert_eq!(peers.lock().refund_requests, BTreeSet::from([request_id]));
 }
 
 #[tokio::test]

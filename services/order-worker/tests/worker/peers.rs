@@ -40,6 +40,8 @@ pub(crate) struct Known {
     pub(crate) cancelled: Vec<String>,
     /// Orders of Refund.
     pub(crate) refunded: Vec<String>,
+    /// The request ids of Refund, also of calls that failed.
+    pub(crate) refund_requests: BTreeSet<String>,
     /// The results of RetakeHolds, by hold; TAKEN for holds that are missing here.
     pub(crate) retake_results: HashMap<String, inv::RetakeResult>,
     /// The epoch that RetakeHolds answers for; if `None`, the least one that was asked for.
@@ -129,8 +131,9 @@ impl PaymentService for Peers {
         &self,
         request: Request<pay::RefundRequest>,
     ) -> Result<Response<pay::RefundResponse>, Status> {
+        let pay::RefundRequest { request_id, order_id, .. } = request.into_inner();
+        self.lock().refund_requests.insert(request_id);
         self.fail()?;
-        let order_id = request.into_inner().order_id;
         self.lock().refunded.push(order_id.clone());
         let payment = Some(payment(&order_id, pay::PaymentState::Succeeded));
         Ok(Response::new(pay::RefundResponse { payment }))
