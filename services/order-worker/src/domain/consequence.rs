@@ -1,5 +1,9 @@
 //! The consequences of what happens to an order. Each is a row of the outbox.
 
+use std::borrow::Cow;
+
+use uuid::Uuid;
+
 use super::OrderState;
 
 /// What has to be done; each kind has its own outbox handler.
@@ -55,17 +59,23 @@ pub enum About {
     CancelRequested,
     /// The payment succeeded after the order had ended unpaid.
     PaidAfterEnd,
+    /// This refund is done.
+    Refund(Uuid),
 }
 
+/// What the name of a refund begins with; its id follows.
+const REFUND: &str = "REFUND.";
+
 impl About {
-    /// Its name in the outbox.
-    pub const fn as_str(self) -> &'static str {
+    /// Its name in the outbox and in the headers of a mail, made of what a Message-ID may have.
+    pub fn name(self) -> Cow<'static, str> {
         match self {
-            Self::State(state) => state.as_str(),
-            Self::HoldSold => "SOLD",
-            Self::HoldReleased => "RELEASED",
-            Self::CancelRequested => "CANCEL_REQUESTED",
-            Self::PaidAfterEnd => "PAID_AFTER_END",
+            Self::State(state) => state.as_str().into(),
+            Self::HoldSold => "SOLD".into(),
+            Self::HoldReleased => "RELEASED".into(),
+            Self::CancelRequested => "CANCEL_REQUESTED".into(),
+            Self::PaidAfterEnd => "PAID_AFTER_END".into(),
+            Self::Refund(refund_id) => format!("{REFUND}{refund_id}").into(),
         }
     }
 
@@ -76,7 +86,10 @@ impl About {
             "RELEASED" => Some(Self::HoldReleased),
             "CANCEL_REQUESTED" => Some(Self::CancelRequested),
             "PAID_AFTER_END" => Some(Self::PaidAfterEnd),
-            name => OrderState::parse(name).map(Self::State),
+            name => match name.strip_prefix(REFUND) {
+                Some(refund_id) => refund_id.parse().ok().map(Self::Refund),
+                None => OrderState::parse(name).map(Self::State),
+            },
         }
     }
 }
@@ -90,6 +103,8 @@ pub enum Occurrence {
     CancelRequested,
     /// Its payment succeeded after it had ended unpaid.
     PaidAfterTheEnd,
+    /// This refund of what its buyer paid for it is done.
+    RefundDone(Uuid),
 }
 
 /// One row of the outbox. (order, kind, about) is unique, so that a cause has its consequence once.
@@ -108,58 +123,39 @@ const fn state(kind: Kind, state: OrderState) -> Consequence {
 }
 
 /// The consequences of `occurrence`: the only table of them.
-pub const fn consequences(occurrence: Occurrence) -> &'static [Consequence] {
+pub fn consequences(occurrence: Occurrence) -> Vec<Consequence> {
     match occurrence {
         Occurrence::Reached(OrderState::DeadLetter) => {
-            const { &[state(Kind::Event, OrderState::DeadLetter)] }
+            vec![state(Kind::Event, OrderState::DeadLetter)]
         }
         Occurrence::Reached(OrderState::Claimed) => {
-            const { &[state(Kind::Charge, OrderState::Claimed), state(Kind::Event, OrderState::Claimed)] }
+            vec![state(Kind::Charge, OrderState::Claimed), state(Kind::Event, OrderState::Claimed)]
         }
-        Occurrence::Reached(OrderState::Paying) => {
-            const { &[state(Kind::Event, OrderState::Paying)] }
-        }
-        Occurrence::Reached(OrderState::ActionRequired) => {
-            const {
-                &[
-                    state(Kind::Mail, OrderState::ActionRequired),
-                    state(Kind::Event, OrderState::ActionRequired),
-                ]
-            }
-        }
-        Occurrence::Reached(OrderState::Confirmed) => {
-            const {
-                &[
-                    row(Kind::CloseHold, About::HoldSold),
-                    state(Kind::Mail, OrderState::Confirmed),
-                    state(Kind::Event, OrderState::Confirmed),
-                ]
-            }
-        }
-        Occurrence::Reached(OrderState::Declined) => {
-            const {
-                &[
-                    row(Kind::CloseHold, About::HoldReleased),
-                    state(Kind::Mail, OrderState::Declined),
-                    state(Kind::Event, OrderState::Declined),
-                ]
-            }
-        }
-        Occurrence::Reached(OrderState::Cancelled) => {
-            const {
-                &[
-                    row(Kind::CloseHold, About::HoldReleased),
-                    state(Kind::Mail, OrderState::Cancelled),
-                    state(Kind::Event, OrderState::Cancelled),
-                ]
-            }
-        }
-        // The units stay sold: a refund never restocks.
-        Occurrence::Reached(OrderState::Refunded) => {
-            const { &[state(Kind::Mail, OrderState::Refunded), state(Kind::Event, OrderState::Refunded)] }
-        }
-        Occurrence::CancelRequested => const { &[row(Kind::CancelCharge, About::CancelRequested)] },
-        Occurrence::PaidAfterTheEnd => const { &[row(Kind::Refund, About::PaidAfterEnd)] },
+        Occurrence::Reached(OrderState::Paying) => vec![state(Kind::Event, OrderState::Paying)],
+        Occurrence::Reached(OrderState::ActionRequired) => vec![
+            state(Kind::Mail, OrderState::ActionRequired),
+            state(Kind::Event, OrderState::ActionRequired),
+        ],
+        Occurrence::Reached(OrderState::Confirmed) => vec![
+            row(Kind::CloseHold, About::HoldSold),
+            state(Kind::Mail, OrderState::Confirmed),
+            state(Kind::Event, OrderState::Confirmed),
+        ],
+        Occurrence::Reached(OrderState::Declined) => vec![
+            row(Kind::CloseHold, About::HoldReleased),
+            state(Kind::Mail, OrderState::Declined),
+            state(Kind::Event, OrderState::Declined),
+        ],
+        Occurrence::Reached(OrderState::Cancelled) => vec![
+            row(Kind::CloseHold, About::HoldReleased),
+            state(Kind::Mail, OrderState::Cancelled),
+            state(Kind::Event, OrderState::Cancelled),
+        ],
+        // The units stay sold: a refund never restocks. The mails are those of the refunds.
+        Occurrence::Reached(OrderState::Refunded) => vec![state(Kind::Event, OrderState::Refunded)],
+        Occurrence::CancelRequested => vec![row(Kind::CancelCharge, About::CancelRequested)],
+        Occurrence::PaidAfterTheEnd => vec![row(Kind::Refund, About::PaidAfterEnd)],
+        Occurrence::RefundDone(refund_id) => vec![row(Kind::Mail, About::Refund(refund_id))],
     }
 }
 
@@ -169,18 +165,25 @@ mod tests {
 
     use super::*;
 
-    fn of(state: OrderState) -> &'static [Consequence] {
+    fn of(state: OrderState) -> Vec<Consequence> {
         consequences(Occurrence::Reached(state))
     }
 
     #[test]
     fn names_round_trip() {
-        let others =
-            [About::HoldSold, About::HoldReleased, About::CancelRequested, About::PaidAfterEnd];
+        let others = [
+            About::HoldSold,
+            About::HoldReleased,
+            About::CancelRequested,
+            About::PaidAfterEnd,
+            About::Refund(Uuid::from_u128(7)),
+        ];
         for about in OrderState::ALL.map(About::State).into_iter().chain(others) {
-            assert_eq!(About::parse(about.as_str()), Some(about));
+            assert_eq!(About::parse(&about.name()), Some(about));
         }
-        assert_eq!(About::parse("LOST"), None);
+        for unknown in ["LOST", "REFUND", "REFUND.", "REFUND.7", "REFUND.CONFIRMED"] {
+            assert_eq!(About::parse(unknown), None, "{unknown}");
+        }
         for kind in Kind::ALL {
             assert_eq!(Kind::parse(kind.as_str()), Some(kind));
         }
@@ -189,7 +192,8 @@ mod tests {
     #[test]
     fn every_state_is_announced() {
         for state in OrderState::ALL {
-            let events: Vec<_> = of(state).iter().filter(|row| row.kind == Kind::Event).collect();
+            let rows = of(state);
+            let events: Vec<_> = rows.iter().filter(|row| row.kind == Kind::Event).collect();
             assert_eq!(events.len(), 1);
             assert_eq!(events[0].about, About::State(state));
         }
@@ -198,8 +202,8 @@ mod tests {
     #[test]
     fn a_hold_is_sold_if_its_units_are_kept() {
         for state in OrderState::ALL {
-            let closes: Vec<_> =
-                of(state).iter().filter(|row| row.kind == Kind::CloseHold).collect();
+            let rows = of(state);
+            let closes: Vec<_> = rows.iter().filter(|row| row.kind == Kind::CloseHold).collect();
             match state {
                 OrderState::Confirmed | OrderState::Declined | OrderState::Cancelled => {
                     assert_eq!(closes.len(), 1);
@@ -215,12 +219,16 @@ mod tests {
     }
 
     #[test]
-    fn every_end_and_the_buyers_turn_are_mailed() {
+    fn ends_the_buyers_turn_and_refunds_are_mailed() {
         for state in OrderState::ALL {
             let mails = of(state).iter().filter(|row| row.kind == Kind::Mail).count();
-            let mailed = !state.is_open() || state == OrderState::ActionRequired;
+            let ended = !state.is_open() && state != OrderState::Refunded;
+            let mailed = ended || state == OrderState::ActionRequired;
             assert_eq!(mails, usize::from(mailed), "{state:?}");
         }
+        let refund_id = Uuid::from_u128(7);
+        let rows = consequences(Occurrence::RefundDone(refund_id));
+        assert_eq!(rows, [row(Kind::Mail, About::Refund(refund_id))]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What is written to buyers.
 
+use std::borrow::Cow;
+
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -16,23 +18,36 @@ pub enum Topic {
     Declined,
     /// The order ended without a payment.
     Cancelled,
-    /// The money goes back.
+    /// All of the money goes back: what the version before wrote, which knew one refund of an
+    /// order.
     Refunded,
+    /// The money of this refund goes back.
+    Refund(Uuid),
 }
 
 impl Topic {
-    /// Every topic there is.
-    pub const ALL: [Self; 5] =
-        [Self::ActionRequired, Self::Confirmed, Self::Declined, Self::Cancelled, Self::Refunded];
-
     /// Its name in the outbox and in the mail's headers.
-    pub const fn as_str(self) -> &'static str {
+    pub fn name(self) -> Cow<'static, str> {
         match self {
-            Self::ActionRequired => "ACTION_REQUIRED",
-            Self::Confirmed => "CONFIRMED",
-            Self::Declined => "DECLINED",
-            Self::Cancelled => "CANCELLED",
-            Self::Refunded => "REFUNDED",
+            Self::ActionRequired => About::State(OrderState::ActionRequired),
+            Self::Confirmed => About::State(OrderState::Confirmed),
+            Self::Declined => About::State(OrderState::Declined),
+            Self::Cancelled => About::State(OrderState::Cancelled),
+            Self::Refunded => About::State(OrderState::Refunded),
+            Self::Refund(refund_id) => About::Refund(refund_id),
+        }
+        .name()
+    }
+
+    /// Its name in the templates, where refunds have one in common.
+    pub(crate) fn in_templates(self) -> Cow<'static, str> {
+        match self {
+            Self::Refund(_) => Self::Refunded.name(),
+            Self::ActionRequired
+            | Self::Confirmed
+            | Self::Declined
+            | Self::Cancelled
+            | Self::Refunded => self.name(),
         }
     }
 
@@ -44,6 +59,7 @@ impl Topic {
             About::State(OrderState::Declined) => Some(Self::Declined),
             About::State(OrderState::Cancelled) => Some(Self::Cancelled),
             About::State(OrderState::Refunded) => Some(Self::Refunded),
+            About::Refund(refund_id) => Some(Self::Refund(refund_id)),
             About::State(OrderState::DeadLetter | OrderState::Claimed | OrderState::Paying)
             | About::HoldSold
             | About::HoldReleased
@@ -69,6 +85,8 @@ pub struct Mail {
     pub currency: String,
     /// In minor units.
     pub total_minor: i64,
+    /// What goes back, where that is what the mail is about.
+    pub refund: Option<Refund>,
     /// What was ordered.
     pub lines: Vec<MailLine>,
     /// Where the order stands.
@@ -86,6 +104,17 @@ impl Mail {
     pub fn is_over(&self) -> bool {
         self.topic == Topic::ActionRequired && self.state != OrderState::ActionRequired
     }
+}
+
+/// A refund, as a mail about it finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refund {
+    /// It is done: this amount goes back, in minor units.
+    Done(i64),
+    /// It was done, and then the provider could not carry it out. It is tried again.
+    UnderWay,
+    /// It was done, and then the provider could not carry it out. It is given up.
+    Failed,
 }
 
 /// Units of one item.

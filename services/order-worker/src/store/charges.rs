@@ -48,7 +48,7 @@ pub async fn payment_recorded(pool: &SteppedPool, orders: &[Uuid]) -> Result<(),
         transitions::insert(&mut transaction, &transitions).await?;
         let rows: Vec<_> = claimed
             .iter()
-            .flat_map(|id| consequences(Occurrence::Reached(to)).iter().map(|row| (*id, *row)))
+            .flat_map(|id| consequences(Occurrence::Reached(to)).into_iter().map(|row| (*id, row)))
             .collect();
         outbox::insert(&mut transaction, &rows).await?;
         transaction.commit(steps::COMMIT_PAYMENT_RECORDED).await

@@ -227,7 +227,7 @@ pub(super) async fn end_orders(
     let rows: Vec<(Uuid, Consequence)> = orders
         .iter()
         .flat_map(|order_id| {
-            consequences(Occurrence::Reached(to)).iter().map(|row| (*order_id, *row))
+            consequences(Occurrence::Reached(to)).into_iter().map(|row| (*order_id, row))
         })
         .collect();
     change_states(connection, &transitions, &reasons).await?;

@@ -56,7 +56,7 @@ impl Entered<'_> {
     /// Adds the consequences of `occurrences`.
     pub(super) fn owe(&mut self, occurrences: impl IntoIterator<Item = (Uuid, Occurrence)>) {
         for (order_id, occurrence) in occurrences {
-            self.rows.extend(consequences(occurrence).iter().map(|row| (order_id, *row)));
+            self.rows.extend(consequences(occurrence).into_iter().map(|row| (order_id, row)));
         }
     }
 

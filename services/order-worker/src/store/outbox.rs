@@ -55,8 +55,8 @@ pub(super) async fn insert(
     }
     let order_ids: Vec<Uuid> = rows.iter().map(|(order_id, _)| *order_id).collect();
     let kinds: Vec<&str> = rows.iter().map(|(_, row)| row.kind.as_str()).collect();
-    let abouts: Vec<&str> = rows.iter().map(|(_, row)| row.about.as_str()).collect();
-    sqlx::query_file!("sql/outbox_insert.sql", &order_ids, &kinds as _, &abouts as _)
+    let abouts: Vec<String> = rows.iter().map(|(_, row)| row.about.name().into_owned()).collect();
+    sqlx::query_file!("sql/outbox_insert.sql", &order_ids, &kinds as _, &abouts)
         .execute(connection)
         .await?;
     Ok(())

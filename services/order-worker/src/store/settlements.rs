@@ -30,6 +30,8 @@ pub struct Settled {
     pub changed: Vec<(Uuid, OrderState)>,
     /// Orders whose money goes back because it came after their end.
     pub refunds: u64,
+    /// Refunds that are done and whose buyers are to be told.
+    pub told: u64,
     /// The kinds of consequences that have become due.
     pub kinds: HashSet<Kind>,
 }
@@ -37,7 +39,7 @@ pub struct Settled {
 impl Settled {
     /// Whether anything changed.
     pub fn is_empty(&self) -> bool {
-        self.changed.is_empty() && self.refunds == 0
+        self.changed.is_empty() && self.refunds == 0 && self.told == 0
     }
 }
 
@@ -62,8 +64,8 @@ pub async fn find_open(pool: &SteppedPool, limit: usize) -> Result<Vec<Uuid>, sq
     .await
 }
 
-/// Finds up to `limit` ended orders that do not agree with their payment: refunds, and money that
-/// came after the end.
+/// Finds up to `limit` ended orders that do not agree with their payment: refunds that they, or
+/// their buyers, do not know of, and money that came after the end.
 ///
 /// # Errors
 /// When Postgres does not answer.
@@ -137,7 +139,12 @@ async fn follow_in(connection: &mut PgConnection, orders: &[Uuid]) -> Result<Set
     let mut rows: Vec<(Uuid, Consequence)> = Vec::new();
     let mut units = Units::new();
     // Judged again with the orders locked: they or their payments may have changed since.
-    for pair in pairs!(&mut *connection, "sql/settle_read_locked.sql", orders) {
+    let pairs = pairs!(&mut *connection, "sql/settle_read_locked.sql", orders);
+    let mut paid: Vec<Uuid> = Vec::new();
+    for pair in pairs {
+        if is_paid(after(&pair)) {
+            paid.push(pair.order_id);
+        }
         let occurrence = match &pair.settlement {
             Settlement::Nothing => continue,
             Settlement::Refund => Occurrence::PaidAfterTheEnd,
@@ -166,7 +173,13 @@ async fn follow_in(connection: &mut PgConnection, orders: &[Uuid]) -> Result<Set
         if pair.settlement == Settlement::Refund {
             settled.refunds += 1;
         }
-        rows.extend(consequences(occurrence).iter().map(|row| (pair.order_id, *row)));
+        rows.extend(consequences(occurrence).into_iter().map(|row| (pair.order_id, row)));
+    }
+    // With the orders locked as well: of two that settle one finds what the other has written.
+    for refund in refunds_to_tell(connection, &paid).await? {
+        let occurrence = Occurrence::RefundDone(refund.refund_id);
+        rows.extend(consequences(occurrence).into_iter().map(|row| (refund.order_id, row)));
+        settled.told += 1;
     }
     if settled.is_empty() {
         return Ok(settled);
@@ -177,6 +190,46 @@ async fn follow_in(connection: &mut PgConnection, orders: &[Uuid]) -> Result<Set
     outbox::insert(connection, &rows).await?;
     settled.kinds = rows.iter().map(|(_, row)| row.kind).collect();
     Ok(settled)
+}
+
+/// The state of the order once it has followed its payment by one step.
+fn after(pair: &Pair) -> OrderState {
+    match &pair.settlement {
+        Settlement::Change(change) => change.after(pair.order).unwrap_or(pair.order),
+        Settlement::Nothing | Settlement::Refund => pair.order,
+    }
+}
+
+/// Whether the buyer paid and got the units, so that they are told of refunds. Of an order that
+/// ended unpaid they were told that it costs nothing: what was captured after that goes back
+/// without a mail.
+const fn is_paid(state: OrderState) -> bool {
+    match state {
+        OrderState::Confirmed | OrderState::Refunded => true,
+        OrderState::DeadLetter
+        | OrderState::Claimed
+        | OrderState::Paying
+        | OrderState::ActionRequired
+        | OrderState::Declined
+        | OrderState::Cancelled => false,
+    }
+}
+
+/// A refund that is done.
+struct Refunded {
+    order_id: Uuid,
+    refund_id: Uuid,
+}
+
+/// The refunds of `orders` that are done and that no mail tells of.
+async fn refunds_to_tell(
+    connection: &mut PgConnection,
+    orders: &[Uuid],
+) -> Result<Vec<Refunded>, sqlx::Error> {
+    if orders.is_empty() {
+        return Ok(Vec::new());
+    }
+    sqlx::query_file_as!(Refunded, "sql/refunds_to_tell.sql", orders).fetch_all(connection).await
 }
 
 fn gives_back(pair: &Pair) -> bool {

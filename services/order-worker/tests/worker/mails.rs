@@ -8,7 +8,9 @@ use flashsale_order_worker::{
 use flashsale_queue::OrderMessage;
 use flashsale_service::Drain;
 use flashsale_smtp_sink::{Config, Sink};
+use flashsale_testbed::eventually;
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use crate::{
     outbox::{carried, start},
@@ -109,8 +111,6 @@ async fn every_end_is_one_mail() {
         };
         expected.push((order.order_id, about));
     }
-    ended(&shop, &orders[0], "REFUNDED", None).await;
-    expected.push((orders[0].order_id, "REFUNDED"));
     // The relay says "later" to every second message.
     send_all(&shop, &relay).await;
 
@@ -133,6 +133,96 @@ async fn every_end_is_one_mail() {
         );
         assert!(raw.contains("1.00 EUR"), "{raw}");
     }
+}
+
+#[tokio::test]
+async fn each_refund_is_one_mail_with_its_amount() {
+    let (shop, relay) = (Shop::open(&[("A", 50)]).await, Relay::start(0.5, None).await);
+    let mut orders: Vec<OrderMessage> = (0..2).map(|_| shop.order(&[("A", 1)])).collect();
+    orders[1].details.locale = "de".to_owned();
+    shop.claim(&orders.iter().map(place).collect::<Vec<_>>()).await;
+    let mut expected = Vec::new();
+    for order in &orders {
+        ended(&shop, order, "SUCCEEDED", None).await;
+        for (minor, payment, amount) in
+            [(37, "SUCCEEDED", "0.37 EUR"), (63, "REFUNDED", "0.63 EUR")]
+        {
+            let refund_id = Uuid::new_v4();
+            shop.refund(order, refund_id, "DONE", minor).await;
+            ended(&shop, order, payment, None).await;
+            expected.push((order, refund_id, amount));
+        }
+    }
+    send_all(&shop, &relay).await;
+
+    let mails = relay.mails();
+    assert_eq!(mails.len(), orders.len() + expected.len());
+    for (order, refund_id, amount) in expected {
+        let order_id = order.order_id;
+        let id = format!("Message-ID: <{order_id}.REFUND.{refund_id}@shop.example>");
+        let mine: Vec<_> = mails.iter().filter(|mail| mail.contains(&id)).collect();
+        assert_eq!(mine.len(), 1, "{id}");
+        let mail = mine[0];
+        assert!(mail.contains(&format!("X-Flashsale-Order: {order_id}\r\n")), "{mail}");
+        assert!(mail.contains(&format!("X-Flashsale-About: REFUND.{refund_id}\r\n")), "{mail}");
+        let (says, in_all) = match order.details.locale.as_str() {
+            "de" => (format!("sind {amount} erstattet"), "Summe: 1.00 EUR"),
+            _ => (format!("{amount} of your order"), "Total: 1.00 EUR"),
+        };
+        assert!(mail.contains(&says) && mail.contains(in_all), "{says} in {mail}");
+    }
+}
+
+#[tokio::test]
+async fn a_mail_waits_for_a_reopened_refund() {
+    let (shop, relay) = (Shop::open(&[("A", 5)]).await, Relay::start(0.0, None).await);
+    let orders = shop.claimed_orders("A", 2).await;
+    let [again, in_vain] = [1, 2].map(Uuid::from_u128);
+    for (order, refund_id) in orders.iter().zip([again, in_vain]) {
+        ended(&shop, order, "SUCCEEDED", None).await;
+        shop.refund(order, refund_id, "DONE", 40).await;
+        ended(&shop, order, "SUCCEEDED", None).await;
+        shop.refund(order, refund_id, "PENDING", 40).await;
+    }
+    let noted = async |refund_id: Uuid| -> Option<String> {
+        sqlx::query_scalar("SELECT last_error FROM outbox WHERE about = $1")
+            .bind(format!("REFUND.{refund_id}"))
+            .fetch_one(shop.pool())
+            .await
+            .unwrap()
+    };
+    let drain = Drain::new();
+    let running = start(&shop, relay.handler(&shop), &drain);
+    for refund_id in [again, in_vain] {
+        eventually("the mail waits", async || {
+            (noted(refund_id).await.as_deref() == Some("REFUND_UNDER_WAY")).then_some(())
+        })
+        .await;
+    }
+    shop.refund(&orders[0], again, "DONE", 40).await;
+    shop.refund(&orders[1], in_vain, "FAILED", 40).await;
+    carried(&shop, Kind::Mail, running, &drain).await;
+    assert_eq!(noted(in_vain).await.as_deref(), Some("REFUND_FAILED"));
+    let mails = relay.mails();
+    let about =
+        |refund_id| mails.iter().filter(|m| m.contains(&format!("REFUND.{refund_id}@"))).count();
+    assert_eq!((about(again), about(in_vain)), (1, 0));
+}
+
+/// Its refund was of everything.
+#[tokio::test]
+async fn refund_mail_of_the_version_before_is_sent() {
+    let (shop, relay) = (Shop::open(&[("A", 5)]).await, Relay::start(0.0, None).await);
+    let order = shop.claimed_orders("A", 1).await.remove(0);
+    sqlx::query("INSERT INTO outbox (order_id, kind, about) VALUES ($1, 'mail', 'REFUNDED')")
+        .bind(order.order_id)
+        .execute(shop.pool())
+        .await
+        .unwrap();
+    send_all(&shop, &relay).await;
+    let mail = relay.mails().remove(0);
+    assert!(mail.contains("1.00 EUR of your order"), "{mail}");
+    assert!(mail.contains(&format!("Message-ID: <{}.REFUNDED@", order.order_id)), "{mail}");
 }
 
 #[tokio::test]

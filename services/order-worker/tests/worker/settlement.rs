@@ -1,9 +1,10 @@
 //! Orders follow their payments.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use flashsale_order_worker::{
     app::Wakeups,
+    domain::Kind,
     metrics::Metrics,
     store::{
         charges::payment_recorded,
@@ -14,6 +15,7 @@ use flashsale_order_worker::{
 use flashsale_queue::OrderMessage;
 use flashsale_service::Drain;
 use flashsale_testbed::eventually;
+use uuid::Uuid;
 
 use crate::shop::{Shop, cancel, place};
 
@@ -174,10 +176,115 @@ async fn a_refund_restocks_nothing() {
     settle(&shop, &order).await;
     assert_eq!(state(&shop, &order).await, "REFUNDED");
     let owed = owed_since(&shop, &order).await;
-    let expected =
-        ["close_hold/SOLD", "event/CONFIRMED", "event/REFUNDED", "mail/CONFIRMED", "mail/REFUNDED"];
-    assert_eq!(owed, expected);
+    let expected = ["close_hold/SOLD", "event/CONFIRMED", "event/REFUNDED", "mail/CONFIRMED"];
+    assert_eq!(owed, expected, "the mails are those of its refunds");
     assert_eq!(shop.units_claimed("A").await, 1);
+}
+
+/// A confirmed order, nothing of it owed any more.
+async fn confirmed(shop: &Shop) -> OrderMessage {
+    let order = paying(shop).await;
+    shop.pay(&order, "SUCCEEDED", None).await;
+    settle(shop, &order).await;
+    assert_eq!(state(shop, &order).await, "CONFIRMED");
+    order
+}
+
+/// What the buyer is to be told of refunds, sorted.
+async fn told(shop: &Shop, order: &OrderMessage) -> Vec<String> {
+    let mut owed = shop.owed(order.order_id).await;
+    owed.retain(|row| row.starts_with("mail/REFUND"));
+    owed
+}
+
+#[tokio::test]
+async fn each_refund_is_told_once() {
+    let shop = Shop::open(&[("A", 5)]).await;
+    let order = confirmed(&shop).await;
+    let [part, rest] = [1, 2].map(Uuid::from_u128);
+    let mails = [part, rest].map(|refund_id| format!("mail/REFUND.{refund_id}"));
+    for undone in ["DUE", "PENDING", "FAILED"] {
+        shop.refund(&order, part, undone, 40).await;
+        assert!(find_ended(shop.record(), 10).await.unwrap().is_empty(), "{undone}");
+        assert!(settle(&shop, &order).await.is_empty(), "{undone}");
+    }
+    shop.refund(&order, part, "DONE", 40).await;
+    assert_eq!(find_ended(shop.record(), 10).await.unwrap(), [order.order_id]);
+    let settled = settle(&shop, &order).await;
+    assert_eq!((settled.told, settled.changed.len(), settled.refunds), (1, 0, 0));
+    assert_eq!(settled.kinds, HashSet::from([Kind::Mail]));
+    assert_eq!(state(&shop, &order).await, "CONFIRMED");
+    assert_eq!(told(&shop, &order).await, mails[..1]);
+    assert!(find_ended(shop.record(), 10).await.unwrap().is_empty());
+    assert!(settle(&shop, &order).await.is_empty(), "told twice");
+
+    // The provider reopened it, and it is done after all: the buyer knows.
+    for state in ["DUE", "DONE"] {
+        shop.refund(&order, part, state, 40).await;
+        assert!(settle(&shop, &order).await.is_empty(), "{state}");
+    }
+
+    shop.refund(&order, rest, "DONE", 60).await;
+    shop.pay(&order, "REFUNDED", None).await;
+    assert_eq!(find_ended(shop.record(), 10).await.unwrap(), [order.order_id]);
+    assert_eq!(settle(&shop, &order).await.told, 1);
+    assert_eq!(state(&shop, &order).await, "REFUNDED");
+    assert_eq!(told(&shop, &order).await, mails);
+    assert!(find_ended(shop.record(), 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn refund_of_refunded_order_is_found() {
+    let shop = Shop::open(&[("A", 5)]).await;
+    let order = confirmed(&shop).await;
+    shop.pay(&order, "REFUNDED", None).await;
+    settle(&shop, &order).await;
+    assert_eq!(state(&shop, &order).await, "REFUNDED");
+    let refund_id = Uuid::from_u128(1);
+    shop.refund(&order, refund_id, "DONE", 100).await;
+    assert_eq!(find_ended(shop.record(), 10).await.unwrap(), [order.order_id]);
+    assert_eq!(settle(&shop, &order).await.told, 1);
+    assert_eq!(told(&shop, &order).await, [format!("mail/REFUND.{refund_id}")]);
+}
+
+#[tokio::test]
+async fn refund_before_its_orders_end_is_told_then() {
+    let shop = Shop::open(&[("A", 5)]).await;
+    let order = paying(&shop).await;
+    shop.pay(&order, "PROCESSING", None).await;
+    shop.refund(&order, Uuid::from_u128(1), "DONE", 100).await;
+    assert!(settle(&shop, &order).await.is_empty());
+    shop.pay(&order, "REFUNDED", None).await;
+    assert_eq!(settle(&shop, &order).await.told, 1);
+    assert_eq!(state(&shop, &order).await, "CONFIRMED");
+    assert_eq!(settle(&shop, &order).await.told, 0);
+    assert_eq!(state(&shop, &order).await, "REFUNDED");
+}
+
+#[tokio::test]
+async fn refund_of_nothing_is_not_told() {
+    let shop = Shop::open(&[("A", 5)]).await;
+    let order = confirmed(&shop).await;
+    shop.refund(&order, Uuid::from_u128(1), "DONE", 0).await;
+    assert!(find_ended(shop.record(), 10).await.unwrap().is_empty());
+    assert!(settle(&shop, &order).await.is_empty());
+}
+
+#[tokio::test]
+async fn refunds_told_by_an_earlier_version_are_not_told_again() {
+    let shop = Shop::open(&[("A", 5)]).await;
+    let order = confirmed(&shop).await;
+    shop.pay(&order, "REFUNDED", None).await;
+    settle(&shop, &order).await;
+    sqlx::query("INSERT INTO outbox (order_id, kind, about, done_at) VALUES ($1, 'mail', 'REFUNDED', now())")
+        .bind(order.order_id)
+        .execute(shop.pool())
+        .await
+        .unwrap();
+    // As the migration leaves it.
+    shop.refund(&order, order.order_id, "DONE", 100).await;
+    assert!(find_ended(shop.record(), 10).await.unwrap().is_empty());
+    assert!(settle(&shop, &order).await.is_empty());
 }
 
 #[tokio::test]
@@ -197,6 +304,13 @@ async fn late_money_goes_back_once() {
         ["close_hold/RELEASED", "event/CANCELLED", "mail/CANCELLED", "refund/PAID_AFTER_END"];
     assert_eq!(owed, expected);
     assert_eq!(shop.units_claimed("A").await, 0);
+
+    // They were told that it costs nothing.
+    shop.refund(&order, Uuid::from_u128(1), "DONE", 100).await;
+    shop.pay(&order, "REFUNDED", None).await;
+    assert!(find_ended(shop.record(), 10).await.unwrap().is_empty());
+    assert!(settle(&shop, &order).await.is_empty());
+    assert_eq!(owed_since(&shop, &order).await, expected);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use flashsale_pg::SteppedPool;
 use flashsale_queue::{Line, ORDERS, OrderDetails, OrderMessage, QueueMessage};
 use flashsale_testbed::{
     TestPg,
-    fixtures::{self, PaymentSpec, SaleItem, SaleSpec},
+    fixtures::{self, PaymentSpec, RefundSpec, SaleItem, SaleSpec},
 };
 use sqlx::PgPool;
 use time::OffsetDateTime;
@@ -225,6 +225,19 @@ impl Shop {
             decline_code,
         };
         fixtures::record_payment(self.pool(), payment).await.unwrap();
+    }
+
+    /// Has a refund of `order` stand in `state`, as the payment service would record it.
+    pub(crate) async fn refund(
+        &self,
+        order: &OrderMessage,
+        refund_id: Uuid,
+        state: &str,
+        amount_minor: i64,
+    ) {
+        let order_id = order.order_id;
+        let refund = RefundSpec { refund_id, order_id, state, amount_minor };
+        fixtures::record_refund(self.pool(), refund).await.unwrap();
     }
 
     /// Asserts that what is claimed is exactly what the orders hold.

@@ -51,14 +51,14 @@ impl Writer {
         let rendered = self.templates.render(mail)?;
         let name = one_line(&mail.name);
         let to = Mailbox::new((!name.is_empty()).then_some(name), mail.email.parse()?);
-        let (order, about) = (mail.order_id.to_string(), mail.topic.as_str());
+        let (order, about) = (mail.order_id.to_string(), mail.topic.name().into_owned());
         let message = Message::builder()
             .from(self.from.clone())
             .to(to)
             .subject(one_line(&rendered.subject))
             .message_id(Some(format!("<{order}.{about}@{}>", self.message_id_domain)))
             .header(OrderHeader(order))
-            .header(AboutHeader(about.to_owned()))
+            .header(AboutHeader(about))
             .multipart(MultiPart::alternative_plain_html(rendered.text, rendered.html))?;
         Ok(message)
     }

@@ -9,7 +9,7 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
 use crate::domain::{
-    mail::{Mail, Topic, one_line},
+    mail::{Mail, Refund, Topic, one_line},
     money,
 };
 
@@ -183,11 +183,15 @@ impl Templates {
             .collect();
         let values = context! {
             order_id => mail.order_id.to_string(),
-            topic => mail.topic.as_str(),
+            topic => mail.topic.in_templates(),
             name => one_line(&mail.name),
             sale => one_line(&mail.sale_name),
             lines => lines,
             total => money::format(mail.total_minor, &mail.currency),
+            refunded => match mail.refund {
+                Some(Refund::Done(minor)) => money::format(minor, &mail.currency),
+                Some(Refund::UnderWay | Refund::Failed) | None => String::new(),
+            },
             link => self.link(mail),
             reason => mail.end_reason.as_deref().unwrap_or_default(),
             placed_at => mail.placed_at.format(DATE).unwrap_or_default(),
@@ -196,7 +200,7 @@ impl Templates {
             Topic::ActionRequired => "action",
             Topic::Confirmed => "confirmation",
             Topic::Declined | Topic::Cancelled => "failure",
-            Topic::Refunded => "refund",
+            Topic::Refunded | Topic::Refund(_) => "refund",
         };
         let language = self.language(&mail.locale);
         let render = |format: &str| {

@@ -54,7 +54,13 @@ impl Handler for CloseHold {
             let outcome = match row.about() {
                 Some(About::HoldSold) => HoldOutcome::Sold,
                 Some(About::HoldReleased) => HoldOutcome::Released,
-                Some(About::State(_) | About::CancelRequested | About::PaidAfterEnd) | None => {
+                Some(
+                    About::State(_)
+                    | About::CancelRequested
+                    | About::PaidAfterEnd
+                    | About::Refund(_),
+                )
+                | None => {
                     outcomes[at] = Outcome::Retry("OUTCOME_UNKNOWN");
                     continue;
                 }

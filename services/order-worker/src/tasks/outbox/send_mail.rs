@@ -8,7 +8,7 @@ use crate::{
     app::mail::{MailError, Writer},
     domain::{
         Kind,
-        mail::{Mail, Topic},
+        mail::{Mail, Refund, Topic},
     },
     peers::smtp::{NotSent, Relay},
     store::{orders, outbox::Leased},
@@ -50,6 +50,11 @@ impl SendMail {
         let Some(mail) = mail else { return Outcome::Retry(ORDER_MISSING) };
         if mail.is_over() {
             return Outcome::Refused("TURN_OVER");
+        }
+        match mail.refund {
+            Some(Refund::Done(_)) | None => {}
+            Some(Refund::UnderWay) => return Outcome::Retry("REFUND_UNDER_WAY"),
+            Some(Refund::Failed) => return Outcome::Refused("REFUND_FAILED"),
         }
         let message = match self.writer.write(&mail) {
             Ok(message) => message,
