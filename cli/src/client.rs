@@ -389,6 +389,7 @@ pub fn order_json(order: &checkout::Order) -> Value {
             "sku": line.sku, "quantity": line.quantity, "unit_price": money_json(line.unit_price.as_ref()),
         })).collect::<Vec<_>>(),
         "total": money_json(order.total.as_ref()),
+        "refunded": money_json(order.refunded.as_ref()),
         "hold_id": order.hold_id,
         "place_time": time(order.place_time.as_ref()),
         "update_time": time(order.update_time.as_ref()),

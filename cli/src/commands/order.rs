@@ -319,6 +319,9 @@ fn human(order: &Order, steps: &[Transition]) -> String {
         time(order.update_time.as_ref()),
         money(order.total.as_ref()),
     );
+    if order.refunded.is_some() {
+        text.push_str(&format!("  refunded {}\n", money(order.refunded.as_ref())));
+    }
     if order.cancel_requested {
         text.push_str("  its buyer asked to cancel it\n");
     }
@@ -343,4 +346,24 @@ fn human(order: &Order, steps: &[Transition]) -> String {
         ));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use flashsale_proto::Money;
+
+    use super::*;
+
+    #[test]
+    fn money_that_is_back_is_shown() {
+        let euros =
+            |units| Some(Money { currency_code: "EUR".to_owned(), units, ..Money::default() });
+        let order = Order { total: euros(30), refunded: euros(5), ..Order::default() };
+        let text = human(&order, &[]);
+        assert!(text.contains("  total    30.00 EUR\n  refunded 5.00 EUR\n"), "{text}");
+        assert_eq!(order_json(&order)["refunded"]["amount"], "5.00 EUR");
+        let order = Order { refunded: None, ..order };
+        assert!(!human(&order, &[]).contains("refunded"));
+        assert_eq!(order_json(&order)["refunded"], Value::Null);
+    }
 }

@@ -59,6 +59,8 @@ pub struct Order {
     pub currency: String,
     /// Sum of all lines in minor units.
     pub total_minor: i64,
+    /// What of the captured money is back, in minor units.
+    pub refunded_minor: i64,
     pub placed_at: OffsetDateTime,
     /// When its state last changed.
     pub updated_at: OffsetDateTime,
@@ -130,6 +132,7 @@ impl Order {
             lines: message.lines.clone(),
             currency: message.currency.clone(),
             total_minor: message.total_minor,
+            refunded_minor: 0,
             placed_at,
             updated_at: placed_at,
             cancel_requested: false,

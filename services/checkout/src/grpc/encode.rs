@@ -31,6 +31,8 @@ fn payment_action(action: PaymentAction) -> checkout::PaymentAction {
 
 /// An order, without what is for its buyer alone.
 pub(super) fn order(order: Order) -> checkout::Order {
+    let refunded =
+        (order.refunded_minor > 0).then(|| wire::money(order.refunded_minor, &order.currency));
     checkout::Order {
         order_id: order.order_id.to_string(),
         sale_id: order.sale_id.to_string(),
@@ -52,6 +54,7 @@ pub(super) fn order(order: Order) -> checkout::Order {
         cancel_requested: order.cancel_requested,
         end_reason: order.end_reason.unwrap_or_default(),
         payment_action: None,
+        refunded,
     }
 }
 

@@ -4,14 +4,16 @@ use std::{collections::BTreeMap, time::Duration};
 
 use flashsale_proto::checkout::{ListOrdersRequest, ListOrdersResponse, Order, OrderState};
 use flashsale_queue::{Line, OrderDetails, OrderMessage};
-use flashsale_testbed::fixtures::{OrderSpec, record_orders};
+use flashsale_testbed::fixtures::{
+    OrderSpec, PaymentSpec, RefundSpec, record_orders, record_payment, record_refund,
+};
 use prost_types::Timestamp;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::world::{World, world};
+use crate::world::{World, watch, world};
 
 /// When the first order of the tests is placed.
 const BEGIN_MS: i64 = 1_795_000_000_000;
@@ -363,5 +365,44 @@ async fn poll(
     for order in pages(world, since(sale, *after, 7), async |_| {}).await.concat() {
         *after = order.update_time.unwrap();
         known.insert(order.order_id.parse().unwrap(), order.end_reason);
+    }
+}
+
+#[tokio::test]
+async fn money_that_is_back_is_shown() {
+    let world = world(|_| {}).await;
+    let sale = world.sale(10).await;
+    let recorded = message(sale, "ada", BEGIN_MS);
+    world.record(&recorded, "CONFIRMED").await;
+    let order_id = recorded.order_id;
+    let payment = PaymentSpec {
+        order_id,
+        sale_id: sale,
+        state: "SUCCEEDED",
+        currency: "EUR",
+        amount_minor: recorded.total_minor,
+        payment_method: "pm_card_visa",
+        decline_code: None,
+    };
+    record_payment(&world.pg.pool, payment).await.unwrap();
+    let [one, other] = [1, 2].map(Uuid::from_u128);
+    for (refund_id, state, amount_minor, back) in [
+        (one, "DUE", 1_050, None),
+        (one, "PENDING", 1_050, None),
+        (one, "DONE", 1_050, Some((10, 500_000_000))),
+        (other, "DONE", 2_929, Some((39, 790_000_000))),
+        (other, "FAILED", 2_929, Some((10, 500_000_000))),
+    ] {
+        let refund = RefundSpec { refund_id, order_id, state, amount_minor };
+        record_refund(&world.pg.pool, refund).await.unwrap();
+        let read = world.get(sale, &order_id.to_string()).await.unwrap();
+        let listed = page(&world, &all(sale, 0)).await.orders.remove(0);
+        let mut watched = world.checkout.clone().watch_order(watch(&read)).await.unwrap();
+        let watched = watched.get_mut().message().await.unwrap().unwrap().order.unwrap();
+        for (call, order) in [("GetOrder", read), ("ListOrders", listed), ("WatchOrder", watched)] {
+            let refunded = order.refunded.as_ref().map(|money| (money.units, money.nanos));
+            assert_eq!(refunded, back, "{call}, {refund_id} {state}");
+            assert_eq!(order.total.unwrap().units, 39, "{call}");
+        }
     }
 }
