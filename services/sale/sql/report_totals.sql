@@ -16,8 +16,9 @@ WITH mine AS MATERIALIZED (
     FROM mine JOIN payments p USING (order_id)
 ), given_back AS (
     SELECT coalesce(sum(amount_minor) FILTER (WHERE r.state = 'DONE'), 0)::bigint AS done_minor,
-        coalesce(sum(amount_minor) FILTER (WHERE r.state = 'DUE'), 0)::bigint AS due_minor,
-        count(*) FILTER (WHERE r.state = 'DUE') AS due
+        -- One that the provider could not carry out is neither back nor due.
+        coalesce(sum(amount_minor) FILTER (WHERE r.state IN ('DUE', 'PENDING')), 0)::bigint AS due_minor,
+        count(*) FILTER (WHERE r.state IN ('DUE', 'PENDING')) AS due
     FROM mine JOIN refunds r USING (order_id)
 ), behind AS (
     -- An order that is yet to follow its payment.

@@ -10,7 +10,7 @@ use flashsale_errors::{Failure, Reason};
 use flashsale_proto::sale::{self, SaleState};
 use flashsale_testbed::{
     eventually,
-    fixtures::{self, OrderSpec},
+    fixtures::{self, OrderSpec, RefundSpec},
 };
 use tonic::{Request, Status};
 use uuid::Uuid;
@@ -38,6 +38,11 @@ async fn pay(world: &World, order_id: Uuid, state: &str, captured_minor: i64) {
         ),
     )
     .await;
+}
+
+async fn refund(world: &World, order_id: Uuid, state: &str, amount_minor: i64) {
+    let refund = RefundSpec { refund_id: Uuid::new_v4(), order_id, state, amount_minor };
+    fixtures::record_refund(&world.pg.pool, refund).await.unwrap();
 }
 
 async fn run(world: &World, statement: &str) {
@@ -72,15 +77,21 @@ async fn a_report_counts_its_own_sale() {
         let captured = if matches!(payment, "SUCCEEDED" | "REFUNDED") { 2_990 * units } else { 0 };
         pay(&world, order, payment, captured).await;
         if state == "REFUNDED" {
-            let refund = "INSERT INTO refunds (order_id, state, amount_minor, reason) VALUES";
-            run(&world, &format!("{refund} ('{order}', 'DONE', 2990, 'r')")).await;
+            for part in [990, 2_000] {
+                refund(&world, order, "DONE", part).await;
+            }
+        } else if state == "CONFIRMED" && units == 2 {
+            for (state, part) in [("DONE", 10), ("DUE", 200), ("PENDING", 3_000), ("FAILED", 1_000)]
+            {
+                refund(&world, order, state, part).await;
+            }
         }
     }
     let foreign = record(&world, &other, "CONFIRMED", 5).await;
     pay(&world, foreign, "SUCCEEDED", 14_950).await;
 
     let report = world.report(&sale).await;
-    assert_eq!((report.state(), report.r#final), (SaleState::Ended, true));
+    assert_eq!((report.state(), report.r#final), (SaleState::Ended, false));
     assert_eq!(
         report.orders.unwrap(),
         sale::OrderCounts {
@@ -93,7 +104,7 @@ async fn a_report_counts_its_own_sale() {
         }
     );
     assert_eq!(report.captured, eur(119, 60));
-    assert_eq!((report.refunded, report.refund_due), (eur(29, 90), eur(0, 0)));
+    assert_eq!((report.refunded, report.refund_due), (eur(30, 0), eur(32, 0)));
     assert_eq!((report.units_held, report.units_placed), (Some(0), Some(0)));
     assert_eq!((report.payments_open, report.consequences_due), (0, 0));
     let items: Vec<_> = report
@@ -104,6 +115,11 @@ async fn a_report_counts_its_own_sale() {
     // What was allotted since counts, not what the sale began with.
     assert_eq!(items, [("TEE-L", 10, 0, 0, eur(0, 0)), ("TEE-M", 12, 3, 0, eur(89, 70))]);
     assert_eq!(world.report(&other).await.captured, eur(149, 50));
+
+    run(&world, "UPDATE refunds SET state = 'DONE' WHERE state IN ('DUE', 'PENDING')").await;
+    let report = world.report(&sale).await;
+    assert_eq!((report.refunded, report.refund_due), (eur(62, 0), eur(0, 0)));
+    assert!(report.r#final);
 }
 
 #[tokio::test]
@@ -124,9 +140,12 @@ async fn a_changing_report_is_not_final() {
         format!("INSERT INTO outbox (order_id, kind, about) VALUES ('{order}', '{kind}', 'a')")
     };
     let carried_out = "UPDATE outbox SET done_at = now()".to_owned();
-    let refund_due = format!(
-        "INSERT INTO refunds (order_id, state, amount_minor, reason) VALUES ('{order}', 'DUE', 2990, 'r')"
-    );
+    let refund_is = |state| {
+        format!(
+            "INSERT INTO refunds (refund_id, order_id, intent_id, state, amount_minor, reason)
+             VALUES (gen_random_uuid(), '{order}', 'pi', '{state}', 2990, 'r')"
+        )
+    };
     for (what, make, undo) in [
         ("an order on its way", order_is("CLAIMED"), order_is("CONFIRMED")),
         ("an order being charged", order_is("PAYING"), order_is("CONFIRMED")),
@@ -135,7 +154,8 @@ async fn a_changing_report_is_not_final() {
         ("a payment that is due", payment_is("DUE"), payment_is("SUCCEEDED")),
         ("a payment at the provider", payment_is("PROCESSING"), payment_is("SUCCEEDED")),
         ("a payment of a buyer", payment_is("REQUIRES_ACTION"), payment_is("SUCCEEDED")),
-        ("a refund that is due", refund_due, "DELETE FROM refunds".to_owned()),
+        ("a refund that is due", refund_is("DUE"), "DELETE FROM refunds".to_owned()),
+        ("a refund at the provider", refund_is("PENDING"), "DELETE FROM refunds".to_owned()),
         (
             "a refund that its order does not know of",
             payment_is("REFUNDED"),

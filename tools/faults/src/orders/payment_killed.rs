@@ -433,7 +433,7 @@ async fn money(platform: &Platform, sale: &Sale, figures: &mut Figures) -> anyho
         let open: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM payments p LEFT JOIN refunds r USING (order_id)
              WHERE p.sale_id = $1
-                AND (p.state IN ('DUE', 'PROCESSING', 'REQUIRES_ACTION') OR r.state = 'DUE')",
+                AND (p.state IN ('DUE', 'PROCESSING', 'REQUIRES_ACTION') OR r.state IN ('DUE', 'PENDING'))",
         )
         .bind(sale.id)
         .fetch_one(&platform.pool)
