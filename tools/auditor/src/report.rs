@@ -11,7 +11,10 @@ use uuid::Uuid;
 use crate::{
     check::{Ledger, leaked_units, ledger, sold},
     findings::{Findings, Invariant},
-    read::{Facts, logs::Seen},
+    read::{
+        Facts,
+        logs::{Seen, refund_of},
+    },
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +124,8 @@ pub(crate) fn of(facts: &Facts, findings: &Findings) -> Report {
             "orders": facts.record.orders.len(),
             "payments": facts.record.payments.len(),
             "captures": ledger.orders.values().map(|money| money.captures.len()).sum::<usize>(),
+            "refunds": facts.record.refunds.values().map(Vec::len).sum::<usize>(),
+            "moves": facts.record.moves.values().map(Vec::len).sum::<usize>(),
             "messages": facts.queue.messages.len(),
             "provider_lines": facts.provider.as_ref().map_or(0, Vec::len),
             "mail_lines": facts.mails.as_ref().map_or(0, Vec::len),
@@ -162,7 +167,7 @@ fn payments(facts: &Facts, ledger: &Ledger) -> Value {
             "captures": money().map(|it| it.captures.len()).sum::<usize>(),
             "captured_minor": money().map(|it| it.captured()).sum::<i64>(),
             "currency": currency,
-            "refunds": money().map(|it| it.refunds.len()).sum::<usize>(),
+            "refunds": money().map(|it| it.refunds()).sum::<usize>(),
             "refunded_minor": money().map(|it| it.refunded()).sum::<i64>(),
             "double_captures": money().map(|it| it.captures.len().saturating_sub(1)).sum::<usize>(),
             "intents": money().map(|it| it.intents.len()).sum::<usize>(),
@@ -170,7 +175,7 @@ fn payments(facts: &Facts, ledger: &Ledger) -> Value {
         });
     }
     let rows = || facts.record.payments.values();
-    let refunds = || facts.record.refunds.values().filter(|refund| refund.state == "DONE");
+    let refunds = || facts.record.refunds.values().flatten().filter(|refund| refund.is_done());
     json!({
         "captures": rows().filter(|payment| payment.captured_minor > 0).count(),
         "captured_minor": rows().map(|payment| payment.captured_minor).sum::<i64>(),
@@ -192,10 +197,11 @@ fn mails(facts: &Facts) -> Value {
         }
     }
     let count = |abouts: &[&str]| copies.keys().filter(|(about, _)| abouts.contains(about)).count();
+    let of_refunds = copies.keys().filter(|(about, _)| refund_of(about).is_some()).count();
     json!({
         "confirmation": count(&["CONFIRMED"]),
         "failure": count(&["DECLINED", "CANCELLED"]),
-        "refund": count(&["REFUNDED"]),
+        "refund": of_refunds + count(&["REFUNDED"]),
         "repeated": copies.values().map(|times| times - 1).sum::<usize>(),
     })
 }

@@ -9,7 +9,11 @@ use crate::{
         Findings,
         Invariant::{I3, I4},
     },
-    read::{Facts, logs::ProviderLine, record::Order},
+    read::{
+        Facts,
+        logs::ProviderLine,
+        record::{self, Order, Payment},
+    },
 };
 
 /// How soon money without units has to be refunded, counted from the provider's answer.
@@ -28,9 +32,23 @@ pub(crate) struct Ledger {
 pub(crate) struct Money {
     pub(crate) intents: BTreeSet<String>,
     pub(crate) captures: Vec<Capture>,
-    /// (amount, when).
-    pub(crate) refunds: Vec<(i64, i64)>,
+    refunds: Vec<Refund>,
+    /// Refunds that failed later and that it never made.
+    unmade: Vec<String>,
+    /// Disputes as (kind in the record's ledger, the provider's id, amount).
+    disputes: Vec<(&'static str, String, i64)>,
     pub(crate) declines: usize,
+}
+
+/// Money that the provider gave back.
+#[derive(Debug)]
+struct Refund {
+    /// Its id; empty if the log names none.
+    id: String,
+    amount: i64,
+    at_ms: i64,
+    /// When it failed after all, which undid it.
+    failed_ms: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -49,20 +67,51 @@ impl Money {
         self.captures.iter().map(|capture| capture.amount).sum()
     }
 
-    /// In minor units.
+    /// Refunds that did not fail later.
+    fn standing(&self) -> impl Iterator<Item = &Refund> {
+        self.refunds.iter().filter(|refund| refund.failed_ms.is_none())
+    }
+
+    /// How many refunds there were, without those that failed later.
+    pub(crate) fn refunds(&self) -> usize {
+        self.standing().count()
+    }
+
+    /// What went back and did not fail later, in minor units.
     pub(crate) fn refunded(&self) -> i64 {
-        self.refunds.iter().map(|(amount, _)| amount).sum()
+        self.standing().map(|refund| refund.amount).sum()
     }
 
     /// When refunds had reached this amount; `None` if they have not.
     fn refunded_by_ms(&self, amount: i64) -> Option<i64> {
         let mut back = 0;
-        let mut refunds = self.refunds.clone();
-        refunds.sort_by_key(|(_, at_ms)| *at_ms);
-        refunds.into_iter().find_map(|(part, at_ms)| {
-            back += part;
-            (back >= amount).then_some(at_ms)
+        let mut refunds: Vec<&Refund> = self.standing().collect();
+        refunds.sort_by_key(|refund| refund.at_ms);
+        refunds.into_iter().find_map(|refund| {
+            back += refund.amount;
+            (back >= amount).then_some(refund.at_ms)
         })
+    }
+
+    /// When a refund failed after all, the last time.
+    fn undone_ms(&self) -> Option<i64> {
+        self.refunds.iter().filter_map(|refund| refund.failed_ms).max()
+    }
+
+    /// What the record's ledger has to have of it, by kind and the provider's id, with amounts.
+    fn moves(&self) -> BTreeMap<(&str, &str), i64> {
+        let captured = |capture: &Capture| -> i64 {
+            let same = self.captures.iter().filter(|other| other.intent == capture.intent);
+            same.map(|capture| capture.amount).sum()
+        };
+        let captures =
+            self.captures.iter().map(|it| (("CAPTURED", it.intent.as_str()), captured(it)));
+        let refunds = self.refunds.iter().map(|it| (("REFUNDED", it.id.as_str()), it.amount));
+        let failed = self.refunds.iter().filter(|it| it.failed_ms.is_some());
+        let failed = failed.map(|it| (("REFUND_FAILED", it.id.as_str()), it.amount));
+        let disputes =
+            self.disputes.iter().map(|(kind, id, amount)| ((*kind, id.as_str()), *amount));
+        captures.chain(refunds).chain(failed).chain(disputes).collect()
     }
 }
 
@@ -118,9 +167,28 @@ impl Money {
                 at_ms: line.ts_ms,
             }),
             "payment_intent.declined" => self.declines += 1,
-            "payment_intent.refunded" => self.refunds.push((amount, line.ts_ms)),
+            "payment_intent.refunded" => self.refunds.push(Refund {
+                id: line.refund.clone().unwrap_or_default(),
+                amount,
+                at_ms: line.ts_ms,
+                failed_ms: None,
+            }),
+            "payment_intent.refund_failed" => {
+                let id = line.refund.clone().unwrap_or_default();
+                let mut made = self.refunds.iter_mut();
+                match made.find(|refund| refund.id == id && refund.failed_ms.is_none()) {
+                    Some(refund) => refund.failed_ms = Some(line.ts_ms),
+                    None => self.unmade.push(id),
+                }
+            }
+            "payment_intent.disputed" => self.dispute("DISPUTED", line, amount),
+            "payment_intent.dispute_won" => self.dispute("DISPUTE_WON", line, amount),
             _ => {}
         }
+    }
+
+    fn dispute(&mut self, kind: &'static str, line: &ProviderLine, amount: i64) {
+        self.disputes.push((kind, line.dispute.clone().unwrap_or_default(), amount));
     }
 }
 
@@ -129,10 +197,12 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
         amounts(facts, *id, order, findings);
     }
     payments(facts, findings);
+    moves(facts, findings);
     if facts.provider.is_some() {
         let ledger = ledger(facts);
         once(&ledger, findings);
         books(facts, &ledger, findings);
+        moved(facts, &ledger, findings);
         sums(facts, &ledger, findings);
         without_units(facts, &ledger, findings);
     } else {
@@ -162,10 +232,14 @@ fn amounts(facts: &Facts, id: Uuid, order: &Order, findings: &mut Findings) {
         let (amount, total) = (payment.amount_minor, order.total_minor);
         format!("order {id}: its payment is over {amount}, it costs {total}")
     });
-    // A confirmed order may be on its way to REFUNDED while its payment is refunded already.
+    // A confirmed order may be on its way to REFUNDED while its payment is refunded already. Where a
+    // refund failed after that, the payment may be back at SUCCEEDED, and the order stays.
     let fits = match order.state.as_str() {
         "CONFIRMED" if facts.at_rest => payment.state == "SUCCEEDED",
         "CONFIRMED" => matches!(payment.state.as_str(), "SUCCEEDED" | "REFUNDED"),
+        "REFUNDED" if facts.record.undone_ms(&id).is_some() => {
+            matches!(payment.state.as_str(), "SUCCEEDED" | "REFUNDED")
+        }
         "REFUNDED" => payment.state == "REFUNDED",
         _ => true,
     };
@@ -189,12 +263,106 @@ fn payments(facts: &Facts, findings: &mut Findings) {
             let (state, amount) = (&payment.state, payment.amount_minor);
             format!("order {id}: its payment is {state} with {captured} of {amount} captured")
         });
+        given_back(facts, id, payment, findings);
     }
-    for (id, refund) in &facts.record.refunds {
-        let captured = facts.record.payments.get(id).map_or(0, |payment| payment.captured_minor);
-        findings.expect(I3, refund.amount_minor <= captured, || {
-            format!("order {id}: {} refunded of {captured} captured", refund.amount_minor)
+}
+
+/// What is back of a payment is what its refunds say, never more than was captured, and all of it
+/// exactly where it is REFUNDED.
+fn given_back(facts: &Facts, id: &Uuid, payment: &Payment, findings: &mut Findings) {
+    let (captured, back) = (payment.captured_minor, payment.refunded_minor);
+    let by_refunds = facts.record.refunded(id);
+    findings.expect(I3, by_refunds <= captured, || {
+        format!("order {id}: {by_refunds} refunded of {captured} captured")
+    });
+    findings.expect(I3, by_refunds == back, || {
+        format!("order {id}: {by_refunds} refunded by its refunds, its payment says {back}")
+    });
+    let fits = match payment.state.as_str() {
+        "REFUNDED" => back == captured || facts.record.undone_ms(id).is_some(),
+        "SUCCEEDED" => back < captured || captured == 0,
+        _ => true,
+    };
+    findings.expect(I3, fits, || {
+        format!("order {id}: its payment is {} with {back} of {captured} given back", payment.state)
+    });
+}
+
+/// The record's ledger and its payments say the same.
+fn moves(facts: &Facts, findings: &mut Findings) {
+    for (id, rows) in &facts.record.moves {
+        findings.expect(I3, facts.record.payments.contains_key(id), || {
+            format!("order {id}: in the ledger, no payment row")
         });
+        let refunded: BTreeSet<&str> =
+            rows.iter().filter(|row| row.kind == "REFUNDED").map(|row| &*row.reference).collect();
+        for row in rows {
+            let (kind, reference) = (&row.kind, &row.reference);
+            let made = kind != "REFUND_FAILED" || refunded.contains(&**reference);
+            findings.expect(I3, made, || {
+                format!("order {id}: {kind} {reference} in the ledger, which was never refunded")
+            });
+            findings.expect(I3, row.currency == facts.record.currency, || {
+                let (currency, sale) = (&row.currency, &facts.record.currency);
+                format!("order {id}: {kind} {reference} in {currency}, the sale is in {sale}")
+            });
+        }
+    }
+    for (id, payment) in &facts.record.payments {
+        let of = |kind: &str| -> i64 {
+            let rows = facts.record.moves_of(id).iter().filter(|row| row.kind == kind);
+            rows.map(|row| row.amount_minor).sum()
+        };
+        let (captured, back) = (of("CAPTURED"), of("REFUNDED") - of("REFUND_FAILED"));
+        findings.expect(I3, captured == payment.captured_minor, || {
+            let recorded = payment.captured_minor;
+            format!("order {id}: {captured} captured by the ledger, its payment says {recorded}")
+        });
+        findings.expect(I3, back == payment.refunded_minor, || {
+            let recorded = payment.refunded_minor;
+            format!("order {id}: {back} refunded by the ledger, its payment says {recorded}")
+        });
+    }
+}
+
+/// At rest the record's ledger has each move that the provider made, and no other one.
+fn moved(facts: &Facts, ledger: &Ledger, findings: &mut Findings) {
+    for (id, money) in &ledger.orders {
+        for refund in &money.unmade {
+            findings.broken(I3, format!("order {id}: {refund} failed, but was never refunded"));
+        }
+    }
+    if !facts.at_rest {
+        return;
+    }
+    let none = Money::default();
+    let orders: BTreeSet<&Uuid> = ledger.orders.keys().chain(facts.record.moves.keys()).collect();
+    for id in orders {
+        let made = ledger.orders.get(id).unwrap_or(&none).moves();
+        let rows = facts.record.moves_of(id).iter();
+        let rows: BTreeMap<(&str, &str), i64> =
+            rows.map(|row| ((&*row.kind, &*row.reference), row.amount_minor)).collect();
+        for ((kind, reference), amount) in &rows {
+            match made.get(&(*kind, *reference)) {
+                Some(made) => findings.expect(I3, made == amount, || {
+                    format!("order {id}: {kind} {reference} of {made}, the ledger says {amount}")
+                }),
+                None => findings.broken(
+                    I3,
+                    format!("order {id}: {kind} {reference} in the ledger, not at the provider"),
+                ),
+            }
+        }
+        for (kind, reference) in made.keys().filter(|made| !rows.contains_key(*made)) {
+            // A refund that failed before the provider called it done has moved nothing.
+            let cancelled = matches!(*kind, "REFUNDED" | "REFUND_FAILED")
+                && made.contains_key(&("REFUND_FAILED", *reference))
+                && !rows.contains_key(&("REFUNDED", *reference))
+                && !rows.contains_key(&("REFUND_FAILED", *reference));
+            findings.expect(I3, cancelled, || {
+                format!("order {id}: {kind} {reference} at the provider, not in the ledger")
+            });
+        }
     }
 }
 
@@ -268,8 +436,7 @@ fn books(facts: &Facts, ledger: &Ledger, findings: &mut Findings) {
         findings.expect(I3, captured == payment.captured_minor, || {
             format!("order {id}: {captured} captured, the record says {}", payment.captured_minor)
         });
-        let done = facts.record.refunds.get(id).filter(|refund| refund.state == "DONE");
-        let recorded = done.map_or(0, |refund| refund.amount_minor);
+        let recorded = facts.record.refunded(id);
         findings.expect(I3, money.refunded() == recorded, || {
             format!("order {id}: {} refunded, the record says {recorded}", money.refunded())
         });
@@ -337,7 +504,10 @@ fn without_units(facts: &Facts, ledger: &Ledger, findings: &mut Findings) {
                 format!("order {id}: REFUNDED, {} of {captured} went back", money.refunded())
             }),
             _ => {
-                let late_ms = first.at_ms + REFUND_WITHIN_MS;
+                // A refund that fails is made once more, and has its time from then on.
+                let since_ms =
+                    money.undone_ms().map_or(first.at_ms, |at_ms| at_ms.max(first.at_ms));
+                let late_ms = since_ms + REFUND_WITHIN_MS;
                 let in_time = match back_by_ms {
                     Some(at_ms) => at_ms <= late_ms,
                     None => !facts.at_rest && facts.record.now_ms <= late_ms,
@@ -363,14 +533,22 @@ fn without_units_in_the_record(facts: &Facts, findings: &mut Findings) {
             continue;
         }
         let state = order.map_or("unknown", |order| order.state.as_str());
-        let refund = facts.record.refunds.get(id);
-        let in_time = refund.is_some_and(|refund| match refund.done_ms {
-            Some(done_ms) => {
-                let soon = done_ms - refund.created_ms <= REFUND_WITHIN_MS;
-                refund.amount_minor == payment.captured_minor && (soon || state == "REFUNDED")
-            }
-            None => !facts.at_rest && facts.record.now_ms - refund.created_ms <= REFUND_WITHIN_MS,
-        });
+        let refunds = facts.record.refunds_of(id);
+        let undone_ms = facts.record.undone_ms(id);
+        // A refund that fails is made once more, and has its time from then on.
+        let is_soon = |refund: &record::Refund, at_ms: i64| {
+            let since_ms =
+                undone_ms.map_or(refund.created_ms, |undone| undone.max(refund.created_ms));
+            at_ms - since_ms <= REFUND_WITHIN_MS
+        };
+        let in_time = if facts.record.refunded(id) == payment.captured_minor {
+            let mut done = refunds.iter().filter(|refund| refund.is_done());
+            state == "REFUNDED"
+                || done.all(|refund| refund.done_ms.is_some_and(|at_ms| is_soon(refund, at_ms)))
+        } else {
+            let mut open = refunds.iter().filter(|it| matches!(&*it.state, "DUE" | "PENDING"));
+            !facts.at_rest && open.any(|refund| is_soon(refund, facts.record.now_ms))
+        };
         findings.expect(I4, in_time, || {
             format!("order {id}: {state}, but {} was captured and kept", payment.captured_minor)
         });

@@ -1,6 +1,9 @@
 //! I7: one effect per request id, however often the request was sent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use uuid::Uuid;
 
@@ -170,23 +173,37 @@ fn mails(facts: &Facts, findings: &mut Findings) {
             format!("order {order}: {} different mails about {about}", ids.len())
         });
     }
+    let mails = || facts.record.outbox.iter().filter(|row| row.kind == "mail");
+    // The version before knew one refund of an order, and wrote of it when the order was REFUNDED.
+    let as_before: BTreeSet<Uuid> =
+        mails().filter(|row| row.about == "REFUNDED").map(|row| row.order).collect();
+    for (order, about) in written.keys() {
+        let twice = *about == "REFUNDED" && !as_before.contains(order);
+        findings.expect(I7, !(twice && facts.record.orders.contains_key(order)), || {
+            format!("order {order}: a mail about {about} beside those about its refunds")
+        });
+    }
     if !facts.at_rest {
         return;
     }
-    let mut owed: BTreeSet<(Uuid, &str)> = facts
-        .record
-        .orders
-        .iter()
-        .filter(|(_, order)| order.is_ended())
-        .map(|(id, order)| (*id, order.state.as_str()))
-        .collect();
+    let mut owed: BTreeSet<(Uuid, Cow<'_, str>)> = BTreeSet::new();
+    for (id, order) in facts.record.orders.iter().filter(|(_, order)| order.is_ended()) {
+        let ended = if order.is_sold() { "CONFIRMED" } else { order.state.as_str() };
+        owed.insert((*id, ended.into()));
+        if as_before.contains(id) {
+            owed.insert((*id, "REFUNDED".into()));
+        } else if order.is_sold() {
+            let refunds = facts.record.refunds_of(id).iter();
+            let told = refunds.filter(|refund| refund.is_done() && refund.amount_minor > 0);
+            owed.extend(told.map(|refund| (*id, format!("REFUND.{}", refund.id).into())));
+        }
+    }
     // A mail that the recipient's server refuses is not a broken promise.
-    for row in facts.record.outbox.iter().filter(|row| row.kind == "mail" && row.done && row.failed)
-    {
-        owed.remove(&(row.order, row.about.as_str()));
+    for row in mails().filter(|row| row.done && row.failed) {
+        owed.remove(&(row.order, row.about.as_str().into()));
     }
     for (order, about) in owed {
-        findings.expect(I7, written.contains_key(&(order, about)), || {
+        findings.expect(I7, written.contains_key(&(order, &*about)), || {
             format!("order {order}: {about}, but no mail says so")
         });
     }

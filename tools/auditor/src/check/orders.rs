@@ -8,7 +8,7 @@ use crate::{
     findings::{Findings, Invariant::I2},
     read::{
         Facts,
-        logs::Seen,
+        logs::{Seen, refund_of},
         queue::{Kind, Message},
         record::Order,
         stock::{Hold, HoldState},
@@ -207,9 +207,19 @@ fn mails(facts: &Facts, findings: &mut Findings) {
         let about = mail.headers.about.as_deref().unwrap_or("nothing");
         match facts.record.orders.get(&id) {
             Some(order) => {
-                findings.expect(I2, order.path.iter().any(|step| step.to == about), || {
-                    format!("order {id}: a mail says {about}, which it never was")
-                });
+                let was = |state: &str| order.path.iter().any(|step| step.to == state);
+                match refund_of(about) {
+                    Some(refund) => {
+                        findings.expect(I2, was("CONFIRMED") && is_done(facts, &id, refund), || {
+                            format!(
+                                "order {id}: a mail tells of refund {refund}, which it never had"
+                            )
+                        })
+                    }
+                    None => findings.expect(I2, was(about), || {
+                        format!("order {id}: a mail says {about}, which it never was")
+                    }),
+                }
             }
             None => {
                 findings.expect(I2, facts.record.strangers.contains(&id), || {
@@ -218,6 +228,13 @@ fn mails(facts: &Facts, findings: &mut Findings) {
             }
         }
     }
+}
+
+/// Whether a refund of an order is done, or was before one of them failed.
+fn is_done(facts: &Facts, order: &Uuid, refund: &str) -> bool {
+    let mut refunds = facts.record.refunds_of(order).iter();
+    let found = refunds.find(|found| found.id.to_string() == refund);
+    found.is_some_and(|found| found.is_done() || facts.record.undone_ms(order).is_some())
 }
 
 #[cfg(test)]

@@ -66,9 +66,11 @@ fn paid(id: Uuid, order: Option<&Order>, payment: &Payment, findings: &mut Findi
         let (amount, total) = (payment.amount_minor, order.total_minor);
         format!("order {id}: its payment is over {amount}, its price is {total}")
     });
-    // A payment that was cancelled before it was begun names no means.
+    // A payment that was cancelled before it was begun names no means. One whose card was refused has
+    // the last one that its buyer named.
     let begun = !payment.method.is_empty() || payment.captured_minor > 0;
-    findings.expect(I9, !begun || payment.method == order.payment_method, || {
+    let own = payment.method == order.payment_method || payment.was_retried;
+    findings.expect(I9, !begun || own, || {
         format!("order {id}: its payment is by other means than it names")
     });
 }
@@ -87,12 +89,15 @@ fn captured(facts: &Facts, ledger: &Ledger, findings: &mut Findings) {
                 );
                 continue;
             };
-            charged(*id, order, capture, findings);
+            // After a refusal the buyer may have named another card, also to the provider itself.
+            let payment = facts.record.payments.get(id);
+            let other_card = payment.is_some_and(|payment| payment.was_refused);
+            charged(*id, order, capture, other_card, findings);
         }
     }
 }
 
-fn charged(id: Uuid, order: &Order, capture: &Capture, findings: &mut Findings) {
+fn charged(id: Uuid, order: &Order, capture: &Capture, other_card: bool, findings: &mut Findings) {
     let same = capture.amount == order.total_minor && capture.currency == order.currency;
     findings.expect(I9, same, || {
         let (amount, total) = (capture.amount, order.total_minor);
@@ -101,8 +106,8 @@ fn charged(id: Uuid, order: &Order, capture: &Capture, findings: &mut Findings) 
             capture.currency, order.currency
         )
     });
-    let method = capture.method.as_ref();
-    findings.expect(I9, method.is_some_and(|method| *method == order.payment_method), || {
+    let own = |method: &String| other_card || *method == order.payment_method;
+    findings.expect(I9, capture.method.as_ref().is_some_and(own), || {
         format!("order {id}: captured by other means than it names")
     });
 }

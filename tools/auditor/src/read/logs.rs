@@ -13,6 +13,12 @@ pub(crate) struct ProviderLine {
     #[serde(rename = "type")]
     pub(crate) kind: String,
     pub(crate) payment_intent: String,
+    /// The refund that the line is about, if it is about one.
+    #[serde(default)]
+    pub(crate) refund: Option<String>,
+    /// The dispute that the line is about, if it is about one.
+    #[serde(default)]
+    pub(crate) dispute: Option<String>,
     pub(crate) amount: i64,
     pub(crate) currency: String,
     pub(crate) order_id: Option<String>,
@@ -42,6 +48,12 @@ impl MailLine {
     pub(crate) fn order(&self) -> Option<Uuid> {
         self.headers.order.as_deref().and_then(|id| id.parse().ok())
     }
+}
+
+/// The id of the refund that a mail is about, as it stands there; `None` if it is about something
+/// else.
+pub(crate) fn refund_of(about: &str) -> Option<&str> {
+    about.strip_prefix("REFUND.")
 }
 
 /// A line of the buyers' log.

@@ -32,7 +32,10 @@ pub(crate) struct Record {
     pub(crate) orders: BTreeMap<Uuid, Order>,
     pub(crate) outbox: Vec<OutboxRow>,
     pub(crate) payments: BTreeMap<Uuid, Payment>,
-    pub(crate) refunds: BTreeMap<Uuid, Refund>,
+    /// By order.
+    pub(crate) refunds: BTreeMap<Uuid, Vec<Refund>>,
+    /// The ledger's rows, by order.
+    pub(crate) moves: BTreeMap<Uuid, Vec<Move>>,
     /// The journal of adjustments, by request.
     pub(crate) adjustments: BTreeMap<Uuid, Adjustment>,
     /// When the stream that the claims count in was created (µs), and the last claimed number.
@@ -139,14 +142,62 @@ pub(crate) struct Payment {
     pub(crate) amount_minor: i64,
     pub(crate) intent: Option<String>,
     pub(crate) captured_minor: i64,
+    pub(crate) refunded_minor: i64,
+    /// A card of it was refused: its buyer may have paid with another one.
+    pub(crate) was_refused: bool,
+    /// Its buyer named another card to us.
+    pub(crate) was_retried: bool,
 }
 
 #[derive(Debug)]
 pub(crate) struct Refund {
+    pub(crate) id: Uuid,
     pub(crate) state: String,
     pub(crate) amount_minor: i64,
     pub(crate) created_ms: i64,
     pub(crate) done_ms: Option<i64>,
+}
+
+impl Refund {
+    /// Whether the money is back.
+    pub(crate) fn is_done(&self) -> bool {
+        self.state == "DONE"
+    }
+}
+
+/// A move of money at the provider, as the ledger has it.
+#[derive(Debug)]
+pub(crate) struct Move {
+    pub(crate) kind: String,
+    /// The provider's id of what was moved.
+    pub(crate) reference: String,
+    pub(crate) amount_minor: i64,
+    pub(crate) currency: String,
+    pub(crate) at_ms: i64,
+}
+
+impl Record {
+    /// The refunds of an order.
+    pub(crate) fn refunds_of(&self, order: &Uuid) -> &[Refund] {
+        self.refunds.get(order).map_or(&[], Vec::as_slice)
+    }
+
+    /// What of an order's money is back by its refunds, in minor units.
+    pub(crate) fn refunded(&self, order: &Uuid) -> i64 {
+        let done = self.refunds_of(order).iter().filter(|refund| refund.is_done());
+        done.map(|refund| refund.amount_minor).sum()
+    }
+
+    /// The ledger's rows of an order.
+    pub(crate) fn moves_of(&self, order: &Uuid) -> &[Move] {
+        self.moves.get(order).map_or(&[], Vec::as_slice)
+    }
+
+    /// When a refund of an order that had been done failed after all, the last time.
+    pub(crate) fn undone_ms(&self, order: &Uuid) -> Option<i64> {
+        let failures = self.moves_of(order).iter().filter(|row| row.kind == "REFUND_FAILED");
+        failures.map(|row| row.at_ms).max()
+    }
 }
 
 #[derive(Debug)]
@@ -212,6 +263,7 @@ async fn within(db: &mut PgConnection, sale: Uuid, mentioned: &[Uuid]) -> anyhow
         outbox: outbox(db, sale).await?,
         payments: payments(db, sale).await?,
         refunds: refunds(db, sale).await?,
+        moves: moves(db, sale).await?,
         adjustments: adjustments(db, sale).await?,
         position: position(db).await?,
         dead_letters: dead_letters(db).await?,
@@ -337,8 +389,10 @@ async fn outbox(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<Vec<OutboxR
 
 async fn payments(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<BTreeMap<Uuid, Payment>> {
     let rows: Vec<PgRow> = sqlx::query(
-        "SELECT order_id, state, payment_method, currency, amount_minor, intent_id, captured_minor
-         FROM payments WHERE sale_id = $1",
+        "SELECT order_id, state, payment_method, currency, amount_minor, intent_id, captured_minor, refunded_minor,
+             EXISTS (SELECT FROM payment_attempts a WHERE a.order_id = p.order_id AND a.outcome = 'DECLINED') AS was_refused,
+             EXISTS (SELECT FROM payment_attempts a WHERE a.order_id = p.order_id AND a.request_id IS NOT NULL) AS was_retried
+         FROM payments p WHERE sale_id = $1",
     )
     .bind(sale)
     .fetch_all(&mut *db)
@@ -352,25 +406,46 @@ async fn payments(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<BTreeMap<
             amount_minor: row.try_get("amount_minor")?,
             intent: row.try_get("intent_id")?,
             captured_minor: row.try_get("captured_minor")?,
+            refunded_minor: row.try_get("refunded_minor")?,
+            was_refused: row.try_get("was_refused")?,
+            was_retried: row.try_get("was_retried")?,
         };
         payments.insert(row.try_get("order_id")?, payment);
     }
     Ok(payments)
 }
 
-async fn refunds(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<BTreeMap<Uuid, Refund>> {
-    let rows: Vec<(Uuid, String, i64, i64, Option<i64>)> = sqlx::query_as(
-        "SELECT order_id, r.state, r.amount_minor, (extract(epoch FROM r.created_at) * 1000)::bigint,
+async fn refunds(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<BTreeMap<Uuid, Vec<Refund>>> {
+    let rows: Vec<(Uuid, Uuid, String, i64, i64, Option<i64>)> = sqlx::query_as(
+        "SELECT order_id, r.refund_id, r.state, r.amount_minor, (extract(epoch FROM r.created_at) * 1000)::bigint,
              (extract(epoch FROM r.done_at) * 1000)::bigint
-         FROM refunds r JOIN payments USING (order_id) WHERE sale_id = $1",
+         FROM refunds r JOIN payments USING (order_id) WHERE sale_id = $1 ORDER BY r.created_at, r.refund_id",
     )
     .bind(sale)
     .fetch_all(&mut *db)
     .await?;
-    let refund = |(order, state, amount_minor, created_ms, done_ms)| {
-        (order, Refund { state, amount_minor, created_ms, done_ms })
-    };
-    Ok(rows.into_iter().map(refund).collect())
+    let mut refunds: BTreeMap<Uuid, Vec<Refund>> = BTreeMap::new();
+    for (order, id, state, amount_minor, created_ms, done_ms) in rows {
+        let refund = Refund { id, state, amount_minor, created_ms, done_ms };
+        refunds.entry(order).or_default().push(refund);
+    }
+    Ok(refunds)
+}
+
+async fn moves(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<BTreeMap<Uuid, Vec<Move>>> {
+    let rows: Vec<(Uuid, String, String, i64, String, i64)> = sqlx::query_as(
+        "SELECT order_id, m.kind, m.provider_ref, m.amount_minor, m.currency, (extract(epoch FROM m.at) * 1000)::bigint
+         FROM money_moves m JOIN orders USING (order_id) WHERE sale_id = $1 ORDER BY m.at, m.kind, m.provider_ref",
+    )
+    .bind(sale)
+    .fetch_all(&mut *db)
+    .await?;
+    let mut moves: BTreeMap<Uuid, Vec<Move>> = BTreeMap::new();
+    for (order, kind, reference, amount_minor, currency, at_ms) in rows {
+        let row = Move { kind, reference, amount_minor, currency, at_ms };
+        moves.entry(order).or_default().push(row);
+    }
+    Ok(moves)
 }
 
 async fn adjustments(

@@ -157,6 +157,37 @@ const CASES: &[Case] = &[
         says: "order <o3>: a mail says CONFIRMED, which it never was",
     },
     Case {
+        name: "a mail tells of a refund that is none",
+        plants: &[Append(
+            Mail,
+            r#"{"message_id":"x","headers":{"x-flashsale-order":"<o1>","x-flashsale-about":"REFUND.<f5.1>"}}"#,
+        )],
+        broken: &[I2],
+        says: "order <o1>: a mail tells of refund <f5.1>, which it never had",
+    },
+    Case {
+        name: "a mail tells of a refund that is not done",
+        plants: &[
+            Sql("INSERT INTO refunds (refund_id, order_id, intent_id, is_rest, state, amount_minor, reason)
+                     VALUES ('<r1>', '<o1>', 'pi_<o1>', false, 'FAILED', 100, 'x')"),
+            Append(
+                Mail,
+                r#"{"message_id":"x","headers":{"x-flashsale-order":"<o1>","x-flashsale-about":"REFUND.<r1>"}}"#,
+            ),
+        ],
+        broken: &[I2],
+        says: "order <o1>: a mail tells of refund <r1>, which it never had",
+    },
+    Case {
+        name: "a mail tells of the refund of an order that ended unpaid",
+        plants: &[Append(
+            Mail,
+            r#"{"message_id":"x","headers":{"x-flashsale-order":"<o7>","x-flashsale-about":"REFUND.<f7.1>"}}"#,
+        )],
+        broken: &[I2],
+        says: "order <o7>: a mail tells of refund <f7.1>, which it never had",
+    },
+    Case {
         name: "a payment never ended",
         plants: &[Sql("UPDATE payments SET state = 'PROCESSING' WHERE order_id = '<o3>'")],
         broken: &[I2],
@@ -214,11 +245,11 @@ const CASES: &[Case] = &[
     Case {
         name: "a confirmed order was never paid",
         plants: &[
-            Drop(Stripe, "pi_<o1>"),
-            Sql("DELETE FROM payments WHERE order_id = '<o1>'"),
+            Drop(Stripe, "pi_<o2>"),
+            Sql("DELETE FROM payments WHERE order_id = '<o2>'"),
         ],
         broken: &[I3],
-        says: "order <o1>: CONFIRMED without a payment",
+        says: "order <o2>: CONFIRMED without a payment",
     },
     Case {
         name: "the record does not know the PaymentIntent",
@@ -230,10 +261,186 @@ const CASES: &[Case] = &[
         name: "more went back than came",
         plants: &[Append(
             Stripe,
-            r#"{"ts_ms":<now>,"type":"payment_intent.refunded","payment_intent":"pi_<o5>","amount":500,"currency":"eur","order_id":"<o5>","sale_id":"<sale>"}"#,
+            r#"{"ts_ms":<now>,"type":"payment_intent.refunded","payment_intent":"pi_<o5>","refund":"re_x","amount":500,"currency":"eur","order_id":"<o5>","sale_id":"<sale>"}"#,
         )],
         broken: &[I3],
         says: "order <o5>: 1000 refunded of 500 captured",
+    },
+    Case {
+        name: "the record knows nothing of a refund",
+        plants: &[Append(
+            Stripe,
+            r#"{"ts_ms":<now>,"type":"payment_intent.refunded","payment_intent":"pi_<o2>","refund":"re_x","amount":100,"currency":"eur","order_id":"<o2>","sale_id":"<sale>"}"#,
+        )],
+        broken: &[I3],
+        says: "order <o2>: 100 refunded, the record says 0",
+    },
+    Case {
+        name: "the provider knows nothing of a refund",
+        plants: &[Sql(
+            "INSERT INTO refunds (refund_id, order_id, intent_id, state, amount_minor, reason, done_at)
+                 VALUES (gen_random_uuid(), '<o2>', 'pi_<o2>', 'DONE', 100, 'x', now());
+             UPDATE payments SET refunded_minor = 100 WHERE order_id = '<o2>';
+             INSERT INTO money_moves (kind, provider_ref, order_id, amount_minor, currency, learnt_by)
+                 VALUES ('REFUNDED', 're_x', '<o2>', 100, 'EUR', 'call')",
+        )],
+        broken: &[I3, I7],
+        says: "order <o2>: 0 refunded, the record says 100",
+    },
+    Case {
+        name: "a payment has other money back than its refunds",
+        plants: &[Sql("UPDATE payments SET refunded_minor = 400 WHERE order_id = '<o1>'")],
+        broken: &[I3],
+        says: "order <o1>: 500 refunded by its refunds, its payment says 400",
+    },
+    Case {
+        name: "the refunds of a payment are more than it was",
+        plants: &[Sql("UPDATE refunds SET amount_minor = 3001 WHERE order_id = '<o1>'")],
+        broken: &[I3],
+        says: "order <o1>: 3001 refunded of 3000 captured",
+    },
+    Case {
+        name: "a payment counts as refunded before all of it is back",
+        plants: &[Sql("UPDATE payments SET state = 'REFUNDED' WHERE order_id = '<o1>'")],
+        broken: &[I3],
+        says: "order <o1>: its payment is REFUNDED with 500 of 3000 given back",
+    },
+    Case {
+        name: "all of a payment is back and it does not count as refunded",
+        plants: &[Sql("UPDATE payments SET state = 'SUCCEEDED' WHERE order_id = '<o5>'")],
+        broken: &[I3],
+        says: "order <o5>: its payment is SUCCEEDED with 500 of 500 given back",
+    },
+    Case {
+        name: "the ledger lacks a capture",
+        plants: &[Sql(
+            "ALTER TABLE money_moves DISABLE TRIGGER USER;
+             DELETE FROM money_moves WHERE provider_ref = 'pi_<o2>';
+             ALTER TABLE money_moves ENABLE TRIGGER USER",
+        )],
+        broken: &[I3],
+        says: "order <o2>: CAPTURED pi_<o2> at the provider, not in the ledger",
+    },
+    Case {
+        name: "the ledger lacks a refund",
+        plants: &[Sql(
+            "ALTER TABLE money_moves DISABLE TRIGGER USER;
+             DELETE FROM money_moves WHERE provider_ref = 're_<o1>.1';
+             ALTER TABLE money_moves ENABLE TRIGGER USER",
+        )],
+        broken: &[I3],
+        says: "order <o1>: 0 refunded by the ledger, its payment says 500",
+    },
+    Case {
+        name: "the ledger lacks a refund's failure",
+        plants: &[Sql(
+            "ALTER TABLE money_moves DISABLE TRIGGER USER;
+             DELETE FROM money_moves WHERE kind = 'REFUND_FAILED' AND order_id = '<o5>';
+             ALTER TABLE money_moves ENABLE TRIGGER USER",
+        )],
+        broken: &[I3],
+        says: "order <o5>: REFUND_FAILED re_<o5>.1.failed at the provider, not in the ledger",
+    },
+    Case {
+        name: "the ledger has a capture of its own",
+        plants: &[Sql(
+            "INSERT INTO money_moves (kind, provider_ref, order_id, amount_minor, currency, learnt_by)
+                 VALUES ('CAPTURED', 'pi_x', '<o3>', 100, 'EUR', 'call')",
+        )],
+        broken: &[I3],
+        says: "order <o3>: CAPTURED pi_x in the ledger, not at the provider",
+    },
+    Case {
+        name: "the ledger captured another amount than the payment",
+        plants: &[Sql(
+            "ALTER TABLE money_moves DISABLE TRIGGER USER;
+             UPDATE money_moves SET amount_minor = 1751 WHERE provider_ref = 'pi_<o2>';
+             ALTER TABLE money_moves ENABLE TRIGGER USER",
+        )],
+        broken: &[I3],
+        says: "order <o2>: 1751 captured by the ledger, its payment says 1750",
+    },
+    Case {
+        name: "the ledger has two amounts right together and each wrong",
+        plants: &[Sql(
+            "ALTER TABLE money_moves DISABLE TRIGGER USER;
+             UPDATE money_moves SET amount_minor = 500 - amount_minor WHERE provider_ref IN ('re_<o5>.1', 're_<o5>.2');
+             ALTER TABLE money_moves ENABLE TRIGGER USER",
+        )],
+        broken: &[I3],
+        says: "order <o5>: REFUNDED re_<o5>.1 of 200, the ledger says 300",
+    },
+    Case {
+        name: "the ledger counts in another currency",
+        plants: &[Sql(
+            "ALTER TABLE money_moves DISABLE TRIGGER USER;
+             UPDATE money_moves SET currency = 'USD' WHERE provider_ref = 'pi_<o2>';
+             ALTER TABLE money_moves ENABLE TRIGGER USER",
+        )],
+        broken: &[I3],
+        says: "order <o2>: CAPTURED pi_<o2> in USD, the sale is in EUR",
+    },
+    Case {
+        name: "the ledger undoes a refund that it never had",
+        plants: &[Sql(
+            "INSERT INTO money_moves (kind, provider_ref, order_id, amount_minor, currency, learnt_by)
+                 VALUES ('REFUND_FAILED', 're_x', '<o2>', 0, 'EUR', 'call')",
+        )],
+        broken: &[I3],
+        says: "order <o2>: REFUND_FAILED re_x in the ledger, which was never refunded",
+    },
+    Case {
+        name: "the ledger has money of an order without a payment",
+        plants: &[Sql(
+            "INSERT INTO money_moves (kind, provider_ref, order_id, amount_minor, currency, learnt_by)
+                 VALUES ('DISPUTED', 'du_x', '<o4>', 1500, 'EUR', 'event')",
+        )],
+        broken: &[I3],
+        says: "order <o4>: in the ledger, no payment row",
+    },
+    Case {
+        name: "the ledger knows nothing of a dispute",
+        plants: &[Append(
+            Stripe,
+            r#"{"ts_ms":<now>,"type":"payment_intent.disputed","payment_intent":"pi_<o2>","dispute":"du_x","amount":1750,"currency":"eur","order_id":"<o2>","sale_id":"<sale>"}"#,
+        )],
+        broken: &[I3],
+        says: "order <o2>: DISPUTED du_x at the provider, not in the ledger",
+    },
+    Case {
+        name: "the ledger knows nothing of a dispute's end",
+        plants: &[
+            Sql("INSERT INTO money_moves (kind, provider_ref, order_id, amount_minor, currency, learnt_by)
+                     VALUES ('DISPUTED', 'du_x', '<o2>', 1750, 'EUR', 'event')"),
+            Append(
+                Stripe,
+                r#"{"ts_ms":<now>,"type":"payment_intent.disputed","payment_intent":"pi_<o2>","dispute":"du_x","amount":1750,"currency":"eur","order_id":"<o2>","sale_id":"<sale>"}"#,
+            ),
+            Append(
+                Stripe,
+                r#"{"ts_ms":<now>,"type":"payment_intent.dispute_won","payment_intent":"pi_<o2>","dispute":"du_x","amount":1750,"currency":"eur","order_id":"<o2>","sale_id":"<sale>"}"#,
+            ),
+        ],
+        broken: &[I3],
+        says: "order <o2>: DISPUTE_WON du_x at the provider, not in the ledger",
+    },
+    Case {
+        name: "a refund failed and nothing of that was recorded",
+        plants: &[Append(
+            Stripe,
+            r#"{"ts_ms":<now>,"type":"payment_intent.refund_failed","payment_intent":"pi_<o1>","refund":"re_<o1>.1","amount":500,"currency":"eur","order_id":"<o1>","sale_id":"<sale>"}"#,
+        )],
+        broken: &[I3],
+        says: "order <o1>: 0 refunded, the record says 500",
+    },
+    Case {
+        name: "a refund failed that was never made",
+        plants: &[Append(
+            Stripe,
+            r#"{"ts_ms":<now>,"type":"payment_intent.refund_failed","payment_intent":"pi_<o1>","refund":"re_x","amount":500,"currency":"eur","order_id":"<o1>","sale_id":"<sale>"}"#,
+        )],
+        broken: &[I3],
+        says: "order <o1>: re_x failed, but was never refunded",
     },
     Case {
         name: "money was captured for an unknown order",
@@ -259,11 +466,32 @@ const CASES: &[Case] = &[
             ),
             Append(
                 Stripe,
-                r#"{"ts_ms":400000,"type":"payment_intent.refunded","payment_intent":"pi_<o7>","amount":250,"currency":"eur","order_id":"<o7>","sale_id":"<sale>"}"#,
+                r#"{"ts_ms":2000,"type":"payment_intent.refunded","payment_intent":"pi_<o7>","refund":"re_<o7>.1","amount":100,"currency":"eur","order_id":"<o7>","sale_id":"<sale>"}"#,
+            ),
+            Append(
+                Stripe,
+                r#"{"ts_ms":400000,"type":"payment_intent.refunded","payment_intent":"pi_<o7>","refund":"re_<o7>.2","amount":150,"currency":"eur","order_id":"<o7>","sale_id":"<sale>"}"#,
             ),
         ],
         broken: &[I4],
         says: "order <o7>: CANCELLED, but 250 was captured and went back after 399 s",
+    },
+    Case {
+        name: "a refund of money without units failed for good",
+        plants: &[
+            Append(
+                Stripe,
+                r#"{"ts_ms":<now>,"type":"payment_intent.refund_failed","payment_intent":"pi_<o7>","refund":"re_<o7>.2","amount":150,"currency":"eur","order_id":"<o7>","sale_id":"<sale>"}"#,
+            ),
+            Sql(
+                "INSERT INTO money_moves (kind, provider_ref, order_id, amount_minor, currency, learnt_by)
+                     VALUES ('REFUND_FAILED', 're_<o7>.2', '<o7>', 150, 'EUR', 'event');
+                 UPDATE refunds SET state = 'FAILED', done_at = NULL WHERE refund_id = '<f7.2>';
+                 UPDATE payments SET refunded_minor = 100 WHERE order_id = '<o7>'",
+            ),
+        ],
+        broken: &[I4],
+        says: "order <o7>: CANCELLED, but 250 was captured and never went back",
     },
     Case {
         name: "money was captured that belongs to no order",
@@ -488,6 +716,36 @@ const CASES: &[Case] = &[
         says: "order <o3>: DECLINED, but no mail says so",
     },
     Case {
+        name: "a refund was never written about",
+        plants: &[Drop(Mail, "REFUND.<f5.2>")],
+        broken: &[I7],
+        says: "order <o5>: REFUND.<f5.2>, but no mail says so",
+    },
+    Case {
+        name: "two different mails tell of a refund",
+        plants: &[Append(
+            Mail,
+            r#"{"message_id":"again","headers":{"x-flashsale-order":"<o1>","x-flashsale-about":"REFUND.<f1.1>"}}"#,
+        )],
+        broken: &[I7],
+        says: "order <o1>: 2 different mails about REFUND.<f1.1>",
+    },
+    Case {
+        name: "a mail tells of all refunds once more",
+        plants: &[Append(
+            Mail,
+            r#"{"message_id":"all","headers":{"x-flashsale-order":"<o5>","x-flashsale-about":"REFUNDED"}}"#,
+        )],
+        broken: &[I7],
+        says: "order <o5>: a mail about REFUNDED beside those about its refunds",
+    },
+    Case {
+        name: "the end of a refunded order was never written about",
+        plants: &[Drop(Mail, "<o5>.CONFIRMED")],
+        broken: &[I7],
+        says: "order <o5>: CONFIRMED, but no mail says so",
+    },
+    Case {
         name: "a request is remembered for another hold",
         plants: &[Redis(&["HSET", "@requests", "<o1>", "place|hash1|<h3>"])],
         broken: &[I7],
@@ -569,14 +827,15 @@ async fn healthy_sale_keeps_every_promise() {
     assert_eq!(
         value["payments"],
         json!({
-            "captures": 4, "captured_minor": 5_500, "currency": "EUR", "refunds": 2, "refunded_minor": 750, "double_captures": 0,
+            "captures": 4, "captured_minor": 5_500, "currency": "EUR", "refunds": 5, "refunded_minor": 1_250, "double_captures": 0,
             "intents": 5, "declines": 1,
         })
     );
     assert_eq!(
         value["mails"],
-        json!({ "confirmation": 3, "failure": 3, "refund": 1, "repeated": 1 })
+        json!({ "confirmation": 3, "failure": 3, "refund": 3, "repeated": 1 })
     );
+    assert_eq!((&value["checked"]["refunds"], &value["checked"]["moves"]), (&json!(5), &json!(11)));
     assert_eq!(value["checked"]["history_lines"], 32);
     assert_eq!(value["checked"]["messages"], 7);
     assert_eq!(value["checked"]["holds"], 7);
@@ -586,6 +845,7 @@ async fn healthy_sale_keeps_every_promise() {
     let report = audit(&without_logs).await;
     assert_eq!(report.verdict, Verdict::Held, "{report}");
     assert_eq!(report.value["payments"]["captured_minor"], 5_500);
+    assert_eq!(report.value["payments"]["refunded_minor"], 1_250);
     assert_eq!(report.value["not_checked"].as_array().unwrap().len(), 3);
 }
 
@@ -679,12 +939,18 @@ async fn record_alone_shows_missing_money() {
             "in all: 3500 captured and kept by the record, sold orders cost 5250",
         ),
         (
-            Sql("DELETE FROM refunds WHERE order_id = '<o7>'"),
+            // They failed for good.
+            Sql(
+                "INSERT INTO money_moves (kind, provider_ref, order_id, amount_minor, currency, learnt_by)
+                     SELECT 'REFUND_FAILED', provider_ref, order_id, amount_minor, 'EUR', 'event' FROM refunds WHERE order_id = '<o7>';
+                 UPDATE refunds SET state = 'FAILED', done_at = NULL WHERE order_id = '<o7>';
+                 UPDATE payments SET refunded_minor = 0 WHERE order_id = '<o7>'",
+            ),
             I4,
             "order <o7>: CANCELLED, but 250 was captured and kept",
         ),
         (
-            Sql("UPDATE refunds SET created_at = now() - interval '6 min' WHERE order_id = '<o7>'"),
+            Sql("UPDATE refunds SET created_at = now() - interval '6 min' WHERE refund_id = '<f7.2>'"),
             I4,
             "order <o7>: CANCELLED, but 250 was captured and kept",
         ),
@@ -702,4 +968,112 @@ async fn record_alone_shows_missing_money() {
         let others = Invariant::ALL.into_iter().filter(|it| *it != broken);
         assert!(others.into_iter().all(|it| report.held(it) == Some(true)), "{report}");
     }
+}
+
+/// The money of buyer 7, of which a refund failed at 10,000 s and was made once more at `again_ms`.
+async fn refunded_again(servers: &Servers, again_ms: &'static str) -> World {
+    let mut world = World::build(servers).await;
+    let line = |ts_ms: &str, kind: &str, refund: &str, amount: i64| {
+        format!(
+            r#"{{"ts_ms":{ts_ms},"type":"payment_intent.{kind}","payment_intent":"pi_<o7>","payment_method":"pm",{refund}"amount":{amount},"currency":"eur","order_id":"<o7>","sale_id":"<sale>"}}"#
+        )
+    };
+    world.plant(servers, Drop(Stripe, r#""order_id":"<o7>""#)).await;
+    for text in [
+        line("1000", "created", "", 250),
+        line("1000", "captured", "", 250),
+        line("2000", "refunded", r#""refund":"re_<o7>.1","#, 100),
+        line("3000", "refunded", r#""refund":"re_x","#, 150),
+        line("10000000", "refund_failed", r#""refund":"re_x","#, 150),
+        line(again_ms, "refunded", r#""refund":"re_<o7>.2","#, 150),
+    ] {
+        world.append(Stripe, &text);
+    }
+    world
+        .plant(
+            servers,
+            Sql("INSERT INTO money_moves (kind, provider_ref, order_id, amount_minor, currency, learnt_by)
+                     VALUES ('REFUNDED', 're_x', '<o7>', 150, 'EUR', 'call'), ('REFUND_FAILED', 're_x', '<o7>', 150, 'EUR', 'event')"),
+        )
+        .await;
+    world
+}
+
+#[tokio::test]
+async fn failed_refund_has_its_time_again() {
+    let servers = Servers::start().await;
+    let world = refunded_again(&servers, "10299000").await;
+    let report = audit(&world.options(&servers)).await;
+    assert_eq!(report.verdict, Verdict::Held, "{report}");
+
+    let world = refunded_again(&servers, "10301000").await;
+    let report = audit(&world.options(&servers)).await;
+    let says =
+        world.fill("order <o7>: CANCELLED, but 250 was captured and went back after 10300 s");
+    assert!(report.violations(I4).contains(&&*says), "{report}");
+    assert_eq!(report.held(I3), Some(true), "{report}");
+}
+
+/// It was pending, and the ledger has what moved money alone.
+#[tokio::test]
+async fn refund_that_failed_before_it_was_done_breaks_nothing() {
+    let servers = Servers::start().await;
+    let mut world = World::build(&servers).await;
+    for kind in ["refunded", "refund_failed"] {
+        let line = format!(
+            r#"{{"ts_ms":<now>,"type":"payment_intent.{kind}","payment_intent":"pi_<o2>","refund":"re_x","amount":100,"currency":"eur","order_id":"<o2>","sale_id":"<sale>"}}"#
+        );
+        world.append(Stripe, &line);
+    }
+    let report = audit(&world.options(&servers)).await;
+    assert_eq!(report.verdict, Verdict::Held, "{report}");
+}
+
+#[tokio::test]
+async fn refund_mail_of_the_version_before_breaks_nothing() {
+    let servers = Servers::start().await;
+    let mut world = World::build(&servers).await;
+    for plant in [
+        Sql("DELETE FROM outbox WHERE order_id = '<o5>' AND about LIKE 'REFUND.%'"),
+        Sql(
+            "INSERT INTO outbox (order_id, kind, about, done_at) VALUES ('<o5>', 'mail', 'REFUNDED', now())",
+        ),
+        Drop(Mail, "<o5>.REFUND."),
+    ] {
+        world.plant(&servers, plant).await;
+    }
+    let report = audit(&world.options(&servers)).await;
+    let says = world.fill("order <o5>: REFUNDED, but no mail says so");
+    assert_eq!(report.violations(I7), [says], "{report}");
+    let mail = r#"{"message_id":"all","headers":{"x-flashsale-order":"<o5>","x-flashsale-about":"REFUNDED"}}"#;
+    world.plant(&servers, Append(Mail, mail)).await;
+    let report = audit(&world.options(&servers)).await;
+    assert_eq!(report.verdict, Verdict::Held, "{report}");
+}
+
+#[tokio::test]
+async fn another_card_after_a_refusal_breaks_nothing() {
+    let servers = Servers::start().await;
+    let mut world = World::build(&servers).await;
+    let other = Replace(
+        Stripe,
+        r#""payment_intent":"pi_<o1>","payment_method":"pm""#,
+        r#""payment_intent":"pi_<o1>","payment_method":"pm_other""#,
+    );
+    world.plant(&servers, other).await;
+    let refused =
+        "INSERT INTO payment_attempts (order_id, n, outcome) VALUES ('<o1>', 1, 'DECLINED')";
+    world.plant(&servers, Sql(refused)).await;
+    // It was named to the provider itself.
+    let report = audit(&world.options(&servers)).await;
+    assert_eq!(report.verdict, Verdict::Held, "{report}");
+    // The record says that it was named to us.
+    let named = "UPDATE payments SET payment_method = 'pm_other' WHERE order_id = '<o1>'";
+    world.plant(&servers, Sql(named)).await;
+    let report = audit(&world.options(&servers)).await;
+    assert_eq!(report.held(I9), Some(false), "{report}");
+    let asked = "INSERT INTO payment_attempts (order_id, n, request_id, method, outcome) VALUES ('<o1>', 2, '<r9>', 'pm_other', 'SUCCEEDED')";
+    world.plant(&servers, Sql(asked)).await;
+    let report = audit(&world.options(&servers)).await;
+    assert_eq!(report.verdict, Verdict::Held, "{report}");
 }

@@ -1,8 +1,9 @@
 //! A small sale at rest, written raw into real stores and log files.
 //!
-//! Seven buyers got through the room: 1 and 2 bought, 3's card was declined, 4 cancelled at once, 5
-//! was refunded, 6 let the hold expire, 7 cancelled, was charged all the same, and was refunded. 8
-//! was admitted and did nothing, 9 and 10 wait.
+//! Seven buyers got through the room: 1 and 2 bought, and 1 has a part of the money back, 3's card
+//! was declined, 4 cancelled at once, 5 was refunded in two parts, one of which failed at first, 6
+//! let the hold expire, 7 cancelled, was charged all the same, and was refunded. 8 was admitted and
+//! did nothing, 9 and 10 wait.
 
 use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 
@@ -119,6 +120,30 @@ const ORDERS: [(u128, &str, &[&str], Lines, &str); 6] = [
     (7, "CANCELLED", &["CLAIMED", "PAYING", "CANCELLED"], &[("B", 1, 250)], "RELEASED"),
 ];
 
+/// The buyer's number, the refund's, its amount, and whether it failed once after it had been done.
+const REFUNDS: [(u128, u128, i64, bool); 5] = [
+    (1, 1, 500, false),
+    (5, 1, 200, true),
+    (5, 2, 300, false),
+    (7, 1, 100, false),
+    (7, 2, 150, false),
+];
+
+/// The refunds of a buyer's order.
+fn refunds_of(number: u128) -> impl Iterator<Item = (u128, i64, bool)> {
+    let of = REFUNDS.into_iter().filter(move |(buyer, ..)| *buyer == number);
+    of.map(|(_, refund, amount, failed)| (refund, amount, failed))
+}
+
+/// What the buyer is told about an order in `state`: its end, and each refund if it was paid.
+fn mails_of(number: u128, state: &str) -> Vec<String> {
+    let refunds = refunds_of(number).map(|(refund, ..)| format!("REFUND.<f{number}.{refund}>"));
+    match state {
+        "CONFIRMED" | "REFUNDED" => ["CONFIRMED".to_owned()].into_iter().chain(refunds).collect(),
+        ended => vec![ended.to_owned()],
+    }
+}
+
 impl World {
     pub(crate) async fn build(servers: &Servers) -> Self {
         let sale = Uuid::new_v4();
@@ -148,6 +173,9 @@ impl World {
             ] {
                 names.push((format!("<{name}{number}>"), value));
             }
+            for (refund, ..) in refunds_of(number) {
+                names.push((format!("<f{number}.{refund}>"), Uuid::new_v4().to_string()));
+            }
         }
         let folder = tempfile::tempdir().unwrap();
         let mut world = Self { sale, folder, logs: BTreeMap::new(), names };
@@ -160,7 +188,8 @@ impl World {
 
     /// Replaces placeholders by the sale's own values: `<sale>`; `<now>`, `<start>` and `<soon>`
     /// (just after the last tick) in ms; and of each buyer `<r1>` request, `<o1>` order, `<h1>`
-    /// hold, `<j1>` admission.
+    /// hold, `<j1>` admission, `<f1.2>` second refund. The provider knows that as `re_<o1>.2`, and as
+    /// `re_<o1>.2.failed` where it failed at first.
     pub(crate) fn fill(&self, text: &str) -> String {
         self.names.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
     }
@@ -181,10 +210,7 @@ impl World {
                 hold[field] = serde_json::from_str(&self.fill(value)).unwrap();
                 servers.redis_command(&["HSET".to_owned(), key, id, hold.to_string()]).await;
             }
-            Plant::Append(log, line) => {
-                let line = self.fill(line);
-                writeln!(self.logs.get_mut(&log).unwrap(), "{line}").unwrap();
-            }
+            Plant::Append(log, line) => self.append(log, line),
             Plant::Drop(log, with) => {
                 let with = self.fill(with);
                 let text = self.logs.get_mut(&log).unwrap();
@@ -205,6 +231,12 @@ impl World {
                 self.publish(servers, &self.fill(subject), &self.fill(id), &self.fill(body)).await;
             }
         }
+    }
+
+    /// Appends a line to a log.
+    pub(crate) fn append(&mut self, log: Log, line: &str) {
+        let line = self.fill(line);
+        writeln!(self.logs.get_mut(&log).unwrap(), "{line}").unwrap();
     }
 
     /// Writes the logs and returns the options of an audit.
@@ -280,11 +312,13 @@ impl World {
                 .unwrap();
                 from = format!("'{to}'");
             }
-            write!(
-                sql,
-                "INSERT INTO outbox (order_id, kind, about, done_at) VALUES ('<o{number}>', 'mail', '{state}', now());"
-            )
-            .unwrap();
+            for about in mails_of(number, state) {
+                write!(
+                    sql,
+                    "INSERT INTO outbox (order_id, kind, about, done_at) VALUES ('<o{number}>', 'mail', '{about}', now());"
+                )
+                .unwrap();
+            }
             if number == 4 {
                 continue;
             }
@@ -295,15 +329,35 @@ impl World {
             };
             write!(
                 sql,
-                "INSERT INTO payments (order_id, sale_id, state, currency, amount_minor, payment_method, intent_id, captured_minor)
-                 VALUES ('<o{number}>', '<sale>', '{payment}', 'EUR', {total}, 'pm', 'pi_<o{number}>', {captured});"
+                "INSERT INTO payments (order_id, sale_id, state, currency, amount_minor, payment_method, intent_id, captured_minor, refunded_minor)
+                 VALUES ('<o{number}>', '<sale>', '{payment}', 'EUR', {total}, 'pm', 'pi_<o{number}>', {captured}, {});",
+                refunds_of(number).map(|(_, amount, _)| amount).sum::<i64>()
             )
             .unwrap();
-            if payment == "REFUNDED" {
+            let mut moves = Vec::new();
+            if captured > 0 {
+                moves.push(("CAPTURED", format!("pi_<o{number}>"), captured));
+            }
+            for (refund, amount, failed) in refunds_of(number) {
                 write!(
                     sql,
-                    "INSERT INTO refunds (order_id, state, amount_minor, reason, refund_id, created_at, done_at)
-                     VALUES ('<o{number}>', 'DONE', {total}, 'x', 're_<o{number}>', now() - interval '30 s', now());"
+                    "INSERT INTO refunds (refund_id, order_id, intent_id, is_rest, state, amount_minor, reason, provider_ref, created_at, done_at)
+                     VALUES ('<f{number}.{refund}>', '<o{number}>', 'pi_<o{number}>', false, 'DONE', {amount}, 'x', 're_<o{number}>.{refund}',
+                         now() - interval '30 s', now());"
+                )
+                .unwrap();
+                let made = format!("re_<o{number}>.{refund}");
+                if failed {
+                    moves.push(("REFUNDED", format!("{made}.failed"), amount));
+                    moves.push(("REFUND_FAILED", format!("{made}.failed"), amount));
+                }
+                moves.push(("REFUNDED", made, amount));
+            }
+            for (kind, reference, amount) in moves {
+                write!(
+                    sql,
+                    "INSERT INTO money_moves (kind, provider_ref, order_id, amount_minor, currency, learnt_by)
+                     VALUES ('{kind}', '{reference}', '<o{number}>', {amount}, 'EUR', 'call');"
                 )
                 .unwrap();
             }
@@ -427,8 +481,7 @@ impl World {
                 history.push(placed);
             }
             history.push(json!({ "event": "ended", "ts_ms": start_ms + 9_000, "buyer": buyer, "order_id": order, "state": state }));
-            let abouts: &[&str] = if number == 5 { &["CONFIRMED", "REFUNDED"] } else { &[state] };
-            for about in abouts {
+            for about in mails_of(number, state) {
                 mail.push(json!({
                     "ts_ms": start_ms + 9_000, "from": "shop@example.com", "to": ["b@example.com"],
                     "message_id": format!("<o{number}>.{about}@shop"), "subject": "s", "size": 1,
@@ -439,17 +492,31 @@ impl World {
                 continue;
             }
             let total: i64 = lines.iter().map(|(_, quantity, price)| quantity * price).sum();
-            let end: &[&str] = match number {
-                3 => &["declined"],
-                5 | 7 => &["captured", "refunded"],
-                _ => &["captured"],
-            };
-            for (at, kind) in ["created", "confirmed"].iter().chain(end).enumerate() {
-                stripe.push(json!({
-                    "ts_ms": start_ms + 4_000 + i64::try_from(at).unwrap() * 10_000, "type": format!("payment_intent.{kind}"),
-                    "payment_intent": format!("pi_<o{number}>"), "amount": total, "currency": "eur", "order_id": order,
+            let line = |at: i64, kind: &str, amount: i64| {
+                json!({
+                    "ts_ms": start_ms + 4_000 + at * 10_000, "type": format!("payment_intent.{kind}"),
+                    "payment_intent": format!("pi_<o{number}>"), "amount": amount, "currency": "eur", "order_id": order,
                     "sale_id": "<sale>", "payment_method": "pm", "idempotency_key": null, "request_id": "req_1",
-                }));
+                })
+            };
+            let end = if number == 3 { "declined" } else { "captured" };
+            for (at, kind) in (0..).zip(["created", "confirmed", end]) {
+                stripe.push(line(at, kind, total));
+            }
+            for (refund, amount, failed) in refunds_of(number) {
+                let made = format!("re_<o{number}>.{refund}");
+                let again = format!("{made}.failed");
+                let tries: &[(i64, &str, &str)] = &[
+                    (3, "refunded", &again),
+                    (4, "refund_failed", &again),
+                    (5, "refunded", &made),
+                ];
+                let tries = if failed { tries } else { &tries[2..] };
+                for (at, kind, id) in tries {
+                    let mut line = line(*at, kind, amount);
+                    line["refund"] = (*id).into();
+                    stripe.push(line);
+                }
             }
         }
         // The same mail, sent again.
