@@ -289,7 +289,8 @@ pub fn money(money: Option<&Money>) -> String {
     format!("{sign}{}{point}{fraction} {}", money.units.unsigned_abs(), money.currency_code)
 }
 
-fn money_json(value: Option<&Money>) -> Value {
+/// An amount as JSON, for display and exactly; null without one.
+pub fn money_json(value: Option<&Money>) -> Value {
     value.map_or(Value::Null, |value| {
         json!({ "amount": money(Some(value)), "currency": value.currency_code, "units": value.units, "nanos": value.nanos })
     })

@@ -40,6 +40,9 @@ enum Command {
     /// Orders: show, watch, dead letters.
     #[command(subcommand)]
     Order(commands::order::OrderCommand),
+    /// Payments: breaker, budget, list, show, retry, refund, abandon.
+    #[command(subcommand)]
+    Payment(commands::payment::PaymentCommand),
     /// Stock: show, audit, adjust, history.
     #[command(subcommand)]
     Stock(commands::stock::StockCommand),
@@ -78,6 +81,7 @@ async fn run(command: Command, target: &Target, output: &Output) -> anyhow::Resu
         }
         Command::Sale(command) => commands::sale::run(command, target, output).await,
         Command::Order(command) => commands::order::run(command, target, output).await,
+        Command::Payment(command) => commands::payment::run(command, target, output).await,
         Command::Stock(command) => commands::stock::run(command, target, output).await,
         Command::Access(command) => commands::access::run(command, output),
         Command::Errors { reason } => commands::errors::run(reason.as_deref(), output),

@@ -3,5 +3,6 @@
 pub(crate) mod access;
 pub(crate) mod errors;
 pub(crate) mod order;
+pub(crate) mod payment;
 pub(crate) mod sale;
 pub(crate) mod stock;

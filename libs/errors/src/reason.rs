@@ -232,4 +232,8 @@ reasons! {
     RefundExceedsCaptured = "REFUND_EXCEEDS_CAPTURED", FailedPrecondition, Retry::Never,
         "refund-exceeds-captured.md",
         "Ask for no more than is left, or leave the amount out for all of it.";
+    /// It is not certain that a payment can never be captured.
+    PaymentNotAbandonable = "PAYMENT_NOT_ABANDONABLE", FailedPrecondition, Retry::Never,
+        "payment-not-abandonable.md",
+        "Read the obstacle; only a payment that can never be captured is ended by hand.";
 }

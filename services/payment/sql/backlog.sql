@@ -7,7 +7,12 @@ SELECT
     refund.count AS "refunds!",
     refund.oldest_s AS "refund_age_s!",
     (SELECT count(*) FROM refunds WHERE state = 'FAILED') AS "refunds_failed!",
-    (SELECT force FROM breaker_force) AS "force!"
+    -- As in read_force.sql.
+    (
+        SELECT CASE WHEN h.expires_at <= clock_timestamp() THEN 'AUTO' ELSE f.force END
+        FROM breaker_force f
+        LEFT JOIN LATERAL (SELECT at, expires_at FROM breaker_history ORDER BY id DESC LIMIT 1) h ON h.at = f.updated_at
+    ) AS "force!"
 FROM (
     SELECT count(*), count(*) FILTER (WHERE failures >= $1) AS stuck,
         COALESCE(EXTRACT(EPOCH FROM now() - min(created_at)), 0)::double precision AS oldest_s

@@ -1,11 +1,12 @@
 -- Takes one token from the bucket of all calls and one from the endpoint's, on credit where one is empty: the debts say how long to wait for
--- one's turn. No rows, and nothing taken, when a debt would be too deep, or a bucket does not exist. $1 endpoint, $2 all calls per second, $3
--- the endpoint's calls per second, $4 a bucket's size in seconds of its rate, $5 the longest wait in seconds.
+-- one's turn. No rows, and nothing taken, when a debt would be too deep, or a bucket does not exist. What operators have set for a bucket counts
+-- in place of the configuration. $1 endpoint, $2 all calls per second, $3 the endpoint's calls per second, both by the configuration, $4 a
+-- bucket's size in seconds of its rate, $5 the longest wait in seconds.
 -- clock_timestamp(), because the statement may have waited for the rows since now().
 WITH asked (endpoint, configured) AS (
     VALUES ('all', $2::double precision), ($1::text, $3::double precision)
 ), held AS (
-    SELECT b.endpoint, b.tokens, b.refilled_at, b.rate, b.rate_at, a.configured
+    SELECT b.endpoint, b.tokens, b.refilled_at, b.rate, b.rate_at, COALESCE(b.set_rate, a.configured) AS configured
     FROM provider_budgets b
     JOIN asked a USING (endpoint)
     ORDER BY b.endpoint

@@ -31,7 +31,7 @@ const MOST_CARDS: i32 = 20;
 /// (docs.stripe.com/changelog/dahlia/2026-07-29).
 const LAST_WITH_METHOD_TYPES: &str = "2026-07-29";
 /// A Stripe endpoint that takes more than this does not exist.
-const MAX_BUDGET_PER_S: f64 = 10_000.0;
+pub(crate) const MAX_BUDGET_PER_S: f64 = 10_000.0;
 
 /// The whole configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -242,13 +242,15 @@ impl PaymentConfig {
         }
     }
 
-    /// Calls a second at all endpoints together (docs.stripe.com/rate-limits).
+    /// Calls a second at all endpoints together.
     pub fn all_per_s(&self) -> f64 {
-        match (self.global_budget_per_s, self.is_live()) {
-            (0.0, true) => LIVE_PER_S,
-            (0.0, false) => SANDBOX_PER_S,
-            (rate, _) => rate,
-        }
+        if self.global_budget_per_s == 0.0 { self.stripe_per_s() } else { self.global_budget_per_s }
+    }
+
+    /// What Stripe allows a key of this kind a second, at all endpoints together
+    /// (docs.stripe.com/rate-limits).
+    pub fn stripe_per_s(&self) -> f64 {
+        if self.is_live() { LIVE_PER_S } else { SANDBOX_PER_S }
     }
 
     /// Whether the key moves real money.

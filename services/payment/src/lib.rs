@@ -27,10 +27,10 @@ use flashsale_proto::payment::{
 use flashsale_service::{Drain, Hosted};
 
 use crate::{
-    app::{Bell, events::EventTaker, settlement::Settler},
+    app::{Bell, abandon::Abandoning, events::EventTaker, settlement::Settler},
     domain::Backoff,
     grpc::{Admin, Payments},
-    metrics::Metrics,
+    metrics::{Metrics, Work},
     peers::stripe::{self, Stripe},
     store::Store,
     tasks::{Charger, Comparer, Pacer, Reconciling, Refunder, measurements},
@@ -58,7 +58,6 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let settler = Settler::new(store.clone(), nats, metrics.clone(), auto_refunds);
     let (stack, gate) = stripe::stack(&settings, &store)?;
     let stripe = Stripe::new(stack, settings.common(), metrics.clone());
-    let comparing_stripe = stripe.clone();
     let cards = settings.cards();
     measurements::show_breaker(gate.breaker.clone());
     let measuring = measurements::measure(store.clone(), drain.clone());
@@ -88,17 +87,26 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
             bell: charges.clone(),
             drain: drain.clone(),
         };
-        let (store, gate) = (store.clone(), gate.clone());
+        let (store, gate, metrics) = (store.clone(), gate.clone(), metrics.clone());
         pacer.run(
             move |room| {
-                let (store, gate) = (store.clone(), gate.clone());
-                async move { store.lease(gate.worth_taking(room).await, lease).await }
+                let (store, gate, metrics) = (store.clone(), gate.clone(), metrics.clone());
+                async move {
+                    let taken = store.lease(gate.worth_taking(room).await, lease).await?;
+                    metrics.taken_up(Work::Charge, taken.len());
+                    Ok::<_, sqlx::Error>(taken)
+                }
             },
             move |payment| charger.clone().carry_on(payment),
         )
     };
     let refunding = {
-        let refunder = Refunder { store: store.clone(), stripe, settler: settler.clone(), backoff };
+        let refunder = Refunder {
+            store: store.clone(),
+            stripe: stripe.clone(),
+            settler: settler.clone(),
+            backoff,
+        };
         let pacer = Pacer {
             name: "refunds",
             capacity: settings.max_refunds_in_flight,
@@ -109,8 +117,12 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         let (store, gate) = (store.clone(), gate.clone());
         pacer.run(
             move |room| {
-                let (store, gate) = (store.clone(), gate.clone());
-                async move { store.lease_refunds(gate.worth_taking(room).await, lease).await }
+                let (store, gate, metrics) = (store.clone(), gate.clone(), metrics.clone());
+                async move {
+                    let taken = store.lease_refunds(gate.worth_taking(room).await, lease).await?;
+                    metrics.taken_up(Work::Refund, taken.len());
+                    Ok::<_, sqlx::Error>(taken)
+                }
             },
             move |refund| refunder.clone().carry_on(refund),
         )
@@ -129,14 +141,15 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let events = EventTaker { store: store.clone(), settler: settler.clone(), cards };
     let comparing = Comparer {
         store: store.clone(),
-        stripe: comparing_stripe,
+        stripe: stripe.clone(),
         events: events.clone(),
         metrics,
         every: Duration::from_millis(settings.compare_every_ms),
     }
     .run(drain.clone());
     let webhook = Webhook { secrets: settings.secrets(), live: settings.is_live(), events };
-    let admin = Admin { store: store.clone(), gate, charges: charges.clone() };
+    let abandoning = Abandoning { store: store.clone(), stripe, settler: settler.clone(), lease };
+    let admin = Admin { store: store.clone(), gate, charges: charges.clone(), abandoning };
     Ok(Hosted::new()
         .grpc(PaymentServiceServer::new(Payments { store, settler, cards, charges, refunds }))
         .grpc(PaymentAdminServiceServer::new(admin))

@@ -9,8 +9,34 @@ use crate::domain::State;
 #[derive(Debug, Clone)]
 pub struct Metrics {
     calls: Counter<u64>,
+    rejections: Counter<u64>,
+    attempts: Counter<u64>,
     changes: Counter<u64>,
     missed: Counter<u64>,
+}
+
+/// What keeps a call from being sent, by `NotSent` of `peers::stripe`; a connection that cannot be
+/// made is none of them.
+const REJECTIONS: [&str; 4] = ["forced_open", "breaker_open", "no_turn", "store"];
+
+/// What is taken up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// A payment is charged.
+    Charge,
+    /// Money is given back.
+    Refund,
+}
+
+impl Work {
+    const ALL: [Self; 2] = [Self::Charge, Self::Refund];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Charge => "charge",
+            Self::Refund => "refund",
+        }
+    }
 }
 
 impl Metrics {
@@ -22,6 +48,16 @@ impl Metrics {
                 .u64_counter("flashsale_payment_provider_calls")
                 .with_unit("{call}")
                 .with_description("Calls to the provider, by endpoint and outcome.")
+                .build(),
+            rejections: meter
+                .u64_counter("flashsale_payment_provider_rejections")
+                .with_unit("{call}")
+                .with_description("Calls to the provider that were not sent, by what kept them.")
+                .build(),
+            attempts: meter
+                .u64_counter("flashsale_payment_attempts")
+                .with_unit("{attempt}")
+                .with_description("How often payments and refunds were taken up.")
                 .build(),
             changes: meter
                 .u64_counter("flashsale_payment_changes")
@@ -38,6 +74,12 @@ impl Metrics {
         metrics.missed.add(0, &[]);
         for state in State::ALL {
             metrics.changes.add(0, &[KeyValue::new("state", state.as_str())]);
+        }
+        for kind in REJECTIONS {
+            metrics.rejections.add(0, &[KeyValue::new("kind", kind)]);
+        }
+        for work in Work::ALL {
+            metrics.taken_up(work, 0);
         }
         metrics
     }
@@ -60,6 +102,16 @@ impl Metrics {
     /// Counts events that had not been sent to us in time.
     pub fn events_missed(&self, count: u64) {
         self.missed.add(count, &[]);
+    }
+
+    /// Counts a call to the provider that was not sent, by what kept it.
+    pub fn rejected(&self, kind: &'static str) {
+        self.rejections.add(1, &[KeyValue::new("kind", kind)]);
+    }
+
+    /// Counts rows that were taken up to be worked on.
+    pub fn taken_up(&self, work: Work, count: usize) {
+        self.attempts.add(count as u64, &[KeyValue::new("work", work.as_str())]);
     }
 
     /// Counts a payment that reached a state.

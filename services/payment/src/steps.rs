@@ -2,8 +2,11 @@
 //! suite may kill the process. Reads are not steps.
 
 flashsale_failpoint::steps! {
+    pub(crate) const COMMIT_ABANDON = "commit/abandon";
+    pub(crate) const COMMIT_BUDGET = "commit/budget";
     pub(crate) const COMMIT_CANCEL = "commit/cancel";
     pub(crate) const COMMIT_DISPUTE = "commit/dispute";
+    pub(crate) const COMMIT_FORCE = "commit/force";
     pub(crate) const COMMIT_ORPHAN = "commit/orphan";
     pub(crate) const COMMIT_PAYMENTS = "commit/payments";
     pub(crate) const COMMIT_REFUND = "commit/refund";
@@ -22,6 +25,7 @@ flashsale_failpoint::steps! {
     pub(crate) const SQL_FORGET_EVENTS = "sql/forget_events";
     pub(crate) const SQL_GIVE_UP = "sql/give_up";
     pub(crate) const SQL_LEASE_COMPARISON = "sql/lease_comparison";
+    pub(crate) const SQL_LEASE_PAYMENT = "sql/lease_payment";
     pub(crate) const SQL_LEASE_PAYMENTS = "sql/lease_payments";
     pub(crate) const SQL_LEASE_REFUNDS = "sql/lease_refunds";
     pub(crate) const SQL_MAKE_DUE = "sql/make_due";
@@ -36,9 +40,10 @@ flashsale_failpoint::steps! {
     pub(crate) const SQL_RECONCILE = "sql/reconcile";
     pub(crate) const SQL_RECORD_DECLINE = "sql/record_decline";
     pub(crate) const SQL_RECORD_INTENT = "sql/record_intent";
-    pub(crate) const SQL_SET_FORCE = "sql/set_force";
+    pub(crate) const SQL_RELEASE_PAYMENT = "sql/release_payment";
     pub(crate) const SQL_SLOW_DOWN = "sql/slow_down";
     pub(crate) const SQL_TAKE_TURN = "sql/take_turn";
+    pub(crate) const SQL_WAKE_PAYMENT = "sql/wake_payment";
 }
 
 #[cfg(test)]

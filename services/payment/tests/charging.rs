@@ -28,7 +28,14 @@ const CANCEL: &str = "POST /v1/payment_intents/:id/cancel";
 const REFUND: &str = "POST /v1/refunds";
 
 async fn set_breaker(bench: &Bench, force: BreakerForce) {
-    let request = SetBreakerRequest { request_id: Uuid::new_v4().to_string(), force: force.into() };
+    // Only CLOSED needs an end.
+    let end = std::time::SystemTime::now() + Duration::from_secs(300);
+    let request = SetBreakerRequest {
+        request_id: Uuid::new_v4().to_string(),
+        force: force.into(),
+        reason: "a test".to_owned(),
+        expire_time: (force == BreakerForce::Closed).then(|| end.into()),
+    };
     let answer = bench.admin.clone().set_breaker(request).await.unwrap().into_inner();
     assert_eq!(answer.force(), force);
 }

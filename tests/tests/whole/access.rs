@@ -188,6 +188,10 @@ const TABLE: &[(&str, &str, SaleOf, bool)] = &[
     ("payment.v1.PaymentService/Refund", "shop operator order-worker", SaleOf::Record, false),
     ("payment.v1.PaymentAdminService/GetBreaker", "operator", SaleOf::None, false),
     ("payment.v1.PaymentAdminService/SetBreaker", "operator", SaleOf::None, false),
+    ("payment.v1.PaymentAdminService/ListPayments", "operator", SaleOf::Field(SALE_ID), false),
+    ("payment.v1.PaymentAdminService/SetBudget", "operator", SaleOf::None, false),
+    ("payment.v1.PaymentAdminService/MakeDue", "operator", SaleOf::Record, false),
+    ("payment.v1.PaymentAdminService/AbandonPayment", "operator", SaleOf::Record, false),
 ];
 
 /// The methods that are about the buyer of a ticket.

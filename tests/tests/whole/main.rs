@@ -13,6 +13,7 @@ mod load;
 mod metrics;
 mod operator;
 mod patches;
+mod paying;
 mod pipes;
 mod readme;
 mod rebuild;

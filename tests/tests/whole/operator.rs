@@ -21,11 +21,12 @@ use uuid::Uuid;
 use crate::{
     adjusting::stock_is_adjusted_and_its_history_shown,
     command::{Flashsale, Said, channel, flashsale, own_home, repository},
+    paying::payments_are_steered,
 };
 
 const SAMPLE: &str = "cli/samples/spring-drop.csv";
 /// An id of no sale and no order.
-const UNKNOWN: &str = "00000000-0000-4000-8000-000000000000";
+pub(crate) const UNKNOWN: &str = "00000000-0000-4000-8000-000000000000";
 
 /// One test for all commands, because a start of the platform takes seconds.
 #[tokio::test]
@@ -44,7 +45,8 @@ async fn printed_calls_and_commands_work() {
     items_and_settings_that_make_no_sense_are_refused(&up);
     exports_with_a_fault_are_refused_whole(&up);
     unknown_and_malformed_ids_are_told_apart(&up, &sale_id);
-    orders_are_shown_and_watched_to_their_end(&up, &sale_id, channel).await;
+    orders_are_shown_and_watched_to_their_end(&up, &sale_id, channel.clone()).await;
+    payments_are_steered(&up, &sale_id, channel).await;
     what_cannot_be_recorded_is_listed_and_given_up(&up, &about, &sale_id).await;
     a_service_that_is_not_there_is_told_with_the_next_step(&up, &about);
 
@@ -384,7 +386,7 @@ fn unknown_and_malformed_ids_are_told_apart(up: &Flashsale, sale_id: &str) {
 }
 
 /// One buyer's visit: joins, waits for the admission, and orders one mug.
-async fn buy(channel: NamedChannel, sale_id: &str, buyer: &str, card: &str) -> Order {
+pub(crate) async fn buy(channel: NamedChannel, sale_id: &str, buyer: &str, card: &str) -> Order {
     let mut room = WaitingRoomServiceClient::new(channel.clone());
     let buyer = Buyer::new(sale_id, buyer.to_owned(), "Grace H.".to_owned());
     let ticket = room.join(buyer.join(Uuid::new_v4())).await.unwrap().into_inner().ticket;
@@ -647,7 +649,10 @@ fn help_lists_commands_and_exit_codes() {
     let home = own_home();
     let help = Said::by(&mut flashsale(home.path(), &["--help"]));
     assert_eq!(help.code, Some(0));
-    contains_all(&help.out, &["up ", "run ", "sale ", "order ", "stock ", "errors ", "--json"]);
+    contains_all(
+        &help.out,
+        &["up ", "run ", "sale ", "order ", "payment ", "stock ", "errors ", "--json"],
+    );
     contains_all(&help.out, &["Exit codes:", "0  ", "1  ", "2  ", "141  "]);
 }
 

@@ -214,6 +214,7 @@ fn incidents_have_all_five_parts() {
             "Orders stay parked",
             "Breaker open",
             "Stripe down",
+            "Payments stuck",
             "Postgres down",
             "NATS down",
             "Mail down",

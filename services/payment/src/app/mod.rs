@@ -1,5 +1,6 @@
 //! What the service does for callers, tasks and the webhook.
 
+pub mod abandon;
 mod bell;
 pub mod events;
 pub mod settlement;

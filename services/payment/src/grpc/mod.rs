@@ -3,6 +3,7 @@
 mod admin;
 mod decode;
 mod encode;
+mod steering;
 
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::payment::{

@@ -1,21 +1,25 @@
 //! Postgres. Queries are files under `sql/`, checked at compile time; the domain makes the
 //! decisions.
 
+mod abandonments;
 mod breaker_force;
 mod budgets;
 mod comparison;
 mod events;
 mod ledger;
+mod listing;
 mod payments;
 mod refunds;
 
 use std::{sync::Arc, time::Duration};
 
-pub use breaker_force::Force;
-pub use budgets::{ALL_CALLS, Allowed};
+pub use abandonments::{Abandonment, Gone, NewAbandonment};
+pub use breaker_force::{Force, ForceChange, ForceNow, ForceSet, LONGEST_CLOSED, NewForce};
+pub use budgets::{ALL_CALLS, Allowed, Budget, NewPace, PaceChange, PaceSet};
 pub use comparison::WindowRead;
 use flashsale_pg::SteppedPool;
 pub use ledger::LearntBy;
+pub use listing::{Listed, Place, Wanted};
 pub use payments::{
     Backlog, Cancelled, ENDED_AT_ONCE, LeftBehind, NewPayment, OpenPayments, Recorded, Refused,
     SettleResult, Settled, Turn,

@@ -744,7 +744,7 @@ async fn insert(connection: &mut PgConnection, due: &[(Order, Option<&str>)]) ->
     Ok(())
 }
 
-async fn read(
+pub(super) async fn read(
     connection: &mut PgConnection,
     orders: &[Uuid],
 ) -> sqlx::Result<HashMap<Uuid, Payment>> {

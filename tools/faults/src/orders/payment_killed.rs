@@ -10,8 +10,9 @@ use flashsale_payment::steps;
 use flashsale_proto::{
     Money, NamedChannel,
     payment::{
-        BreakerForce, CreatePaymentsRequest, GetPaymentRequest, PaymentOrder, PaymentState,
-        RefundRequest, RetryPaymentRequest, SetBreakerRequest,
+        AbandonPaymentRequest, BreakerForce, CreatePaymentsRequest, GetPaymentRequest,
+        MakeDueRequest, PaymentOrder, PaymentState, RefundRequest, RetryPaymentRequest,
+        SetBreakerRequest, SetBudgetRequest,
         payment_admin_service_client::PaymentAdminServiceClient,
         payment_service_client::PaymentServiceClient,
     },
@@ -58,6 +59,9 @@ const LIMITED: &str =
 /// searched for, which takes an hour.
 const KEY_IS_SPENT: &str =
     r#"{"endpoint":"POST /v1/payment_intents/:id/confirm","kind":"error_500","count":1}"#;
+/// Has the provider drop some looks at intents, so that a payment is not ended by hand.
+const LOOKS_FAIL: &str =
+    r#"{"endpoint":"GET /v1/payment_intents/:id","kind":"reset_before","count":3}"#;
 const CARD: &str = "pm_card_visa";
 /// A card that is refused.
 const BAD_CARD: &str = "pm_card_visa_chargeDeclined";
@@ -225,9 +229,35 @@ impl Tour<'_> {
                 sqlx::query("DELETE FROM provider_budgets").execute(&platform.pool).await?;
                 payment.restart(armed).await?;
             }
-            "sql/set_force" => {
+            "commit/force" => {
                 payment.restart(armed).await?;
                 force_nothing(platform).await.ok();
+            }
+            "commit/budget" => {
+                payment.restart(armed).await?;
+                set_no_budget(platform).await.ok();
+            }
+            "sql/wake_payment" => {
+                self.pay(platform, PaymentState::Succeeded).await?;
+                payment.restart(armed).await?;
+                self.wake(platform).await.ok();
+            }
+            // The provider has never heard of its intent, and it is not to be looked at before
+            // tomorrow.
+            "sql/lease_payment" | "commit/abandon" => {
+                captured(platform).await?;
+                payment.kill().await;
+                self.record_lost(platform).await?;
+                payment.restart(armed).await?;
+                self.abandon(platform).await.ok();
+            }
+            "sql/release_payment" => {
+                captured(platform).await?;
+                payment.kill().await;
+                self.record_lost(platform).await?;
+                payment.restart(armed).await?;
+                strike(platform, LOOKS_FAIL).await?;
+                self.abandon(platform).await.ok();
             }
             _ => payment.restart(armed).await?,
         }
@@ -272,11 +302,31 @@ impl Tour<'_> {
                 self.ended(platform, PaymentState::Cancelled).await
             }
             "sql/end_unbegun" => self.pay(platform, PaymentState::Failed).await,
-            "sql/set_force" => {
+            "commit/force" => {
                 until_some(ENDED_WITHIN, "the breaker is set", async || {
                     force_nothing(platform).await.map(Some)
                 })
                 .await
+            }
+            "commit/budget" => {
+                until_some(ENDED_WITHIN, "the budget is set", async || {
+                    set_no_budget(platform).await.map(Some)
+                })
+                .await
+            }
+            "sql/wake_payment" => {
+                until_some(ENDED_WITHIN, "the payment is looked at", async || {
+                    self.wake(platform).await.map(Some)
+                })
+                .await
+            }
+            // Until the lease has run out under which the process died.
+            "sql/lease_payment" | "sql/release_payment" | "commit/abandon" => {
+                until_some(ENDED_WITHIN, "the payment is given up", async || {
+                    self.abandon(platform).await.map(Some)
+                })
+                .await?;
+                self.ended(platform, PaymentState::Cancelled).await
             }
             _ => Ok(()),
         }
@@ -306,6 +356,35 @@ impl Tour<'_> {
              FROM orders WHERE order_id = $1"
         );
         sqlx::query(sqlx::AssertSqlSafe(insert)).bind(self.paid).execute(&platform.pool).await?;
+        Ok(())
+    }
+
+    /// Records the payment as one whose intent the provider does not know.
+    async fn record_lost(&self, platform: &Platform) -> anyhow::Result<()> {
+        let insert = "INSERT INTO payments (order_id, sale_id, state, currency, amount_minor,
+                payment_method, intent_id, attempts, first_attempt_at, last_attempt_at,
+                generation_at, due_at)
+             SELECT order_id, sale_id, 'PROCESSING', currency, total_minor, payment_method,
+                'pi_lost_' || order_id, 3, now(), now(), now(), now() + interval '1 day'
+             FROM orders WHERE order_id = $1";
+        sqlx::query(insert).bind(self.paid).execute(&platform.pool).await?;
+        Ok(())
+    }
+
+    /// Has the payment ended by hand; the same request each time, for it may have had its effect.
+    async fn abandon(&self, platform: &Platform) -> anyhow::Result<()> {
+        let abandon = AbandonPaymentRequest {
+            request_id: self.paid.to_string(),
+            order_id: self.paid.to_string(),
+            reason: "the provider does not know it".to_owned(),
+        };
+        admin(platform)?.abandon_payment(timely(abandon)).await?;
+        Ok(())
+    }
+
+    async fn wake(&self, platform: &Platform) -> anyhow::Result<()> {
+        let (request_id, order_id) = (Uuid::new_v4().to_string(), self.paid.to_string());
+        admin(platform)?.make_due(timely(MakeDueRequest { request_id, order_id })).await?;
         Ok(())
     }
 
@@ -395,12 +474,41 @@ fn timely<T>(message: T) -> Request<T> {
     request
 }
 
+/// Waits until a payment was captured: it shows that the key is that of the provider's account.
+async fn captured(platform: &Platform) -> anyhow::Result<()> {
+    until_some(ENDED_WITHIN, "a payment is captured", async || {
+        let any = "SELECT EXISTS (SELECT FROM payments WHERE state = 'SUCCEEDED')";
+        let any: bool = sqlx::query_scalar(any).fetch_one(&platform.pool).await?;
+        anyhow::Ok(any.then_some(()))
+    })
+    .await
+}
+
+fn admin(platform: &Platform) -> anyhow::Result<PaymentAdminServiceClient<NamedChannel>> {
+    Ok(PaymentAdminServiceClient::new(platform.services.payment.channel()?))
+}
+
 /// Records that the breaker decides, which it does.
 async fn force_nothing(platform: &Platform) -> anyhow::Result<()> {
-    let mut admin = PaymentAdminServiceClient::new(platform.services.payment.channel()?);
-    let request_id = Uuid::new_v4().to_string();
-    let set = SetBreakerRequest { request_id, force: BreakerForce::Auto.into() };
-    admin.set_breaker(timely(set)).await?;
+    let set = SetBreakerRequest {
+        request_id: Uuid::new_v4().to_string(),
+        force: BreakerForce::Auto.into(),
+        reason: "the breaker decides".to_owned(),
+        expire_time: None,
+    };
+    admin(platform)?.set_breaker(timely(set)).await?;
+    Ok(())
+}
+
+/// Records that the configured pace counts, which it does.
+async fn set_no_budget(platform: &Platform) -> anyhow::Result<()> {
+    let set = SetBudgetRequest {
+        request_id: Uuid::new_v4().to_string(),
+        endpoint: "all".to_owned(),
+        per_s: 0.0,
+        reason: "the configuration counts".to_owned(),
+    };
+    admin(platform)?.set_budget(timely(set)).await?;
     Ok(())
 }
 

@@ -351,6 +351,23 @@ mod tests {
     }
 
     #[test]
+    fn only_stripes_word_says_that_an_intent_is_missing() {
+        let missing = r#"{"error":{"type":"invalid_request_error","code":"resource_missing","param":"intent"}}"#;
+        let path = r#"{"error":{"type":"invalid_request_error"}}"#;
+        for (status, body, is_missing) in [
+            (404, missing, true),
+            (404, path, false),
+            (404, "<html>", false),
+            (400, missing, false),
+            (401, missing, false),
+            (500, missing, false),
+        ] {
+            let error = judged(Endpoint::RetrieveIntent, status, &[], body);
+            assert_eq!(error.is_missing(), is_missing, "{status} {body}");
+        }
+    }
+
+    #[test]
     fn a_stored_answer_is_recognised() {
         let api = r#"{"error":{"type":"api_error"}}"#;
         let error = judged(Endpoint::CreateIntent, 500, &[("idempotent-replayed", "true")], api);

@@ -5,7 +5,8 @@
 //! which say how long to wait before using it. So turns are given in the order of the requests, no
 //! instance polls, and the wait is known and bounded before it begins. A turn that is given up is
 //! lost, which errs on the slow side. A bucket that Stripe limits all the same, because others use
-//! the account too, goes at half its rate and grows back.
+//! the account too, goes at half its rate and grows back. Operators can set another rate than the
+//! configured one; the statements look that up by themselves.
 
 use std::{
     collections::HashMap,
@@ -17,7 +18,7 @@ use futures::future::BoxFuture;
 use tower::{Layer, Service, ServiceExt as _};
 
 use super::{
-    call::Call,
+    call::{Call, Endpoint},
     error::{NotSent, ProviderError},
 };
 use crate::store::{ALL_CALLS, Allowed, Store};
@@ -26,17 +27,58 @@ use crate::store::{ALL_CALLS, Allowed, Store};
 /// provider's own buckets, and calls that were sent evenly spaced arrive in bursts.
 const BURST_S: f64 = 0.2;
 
-/// The rates, and the longest wait for a turn.
+/// What Stripe allows at an endpoint a second (docs.stripe.com/rate-limits).
+const STRIPE_PER_ENDPOINT: f64 = 25.0;
+
+/// The configured rates, and the longest wait for a turn.
 #[derive(Debug, Clone)]
-pub(super) struct BudgetPace {
+pub struct BudgetPace {
     /// Calls a second at all endpoints together.
     pub(super) all_per_s: f64,
+    /// What Stripe allows a key of this kind a second, at all endpoints together.
+    pub(super) stripe_all_per_s: f64,
     /// Calls a second at each endpoint.
     pub(super) per_s: f64,
     /// Calls a second at those that differ, by name.
     pub(super) by_endpoint: HashMap<String, f64>,
     /// The longest wait for a turn.
     pub(super) longest_wait: Duration,
+}
+
+impl BudgetPace {
+    /// The buckets there are, each with its calls a second: that of all calls, and each endpoint's.
+    pub fn buckets(&self) -> Vec<(&'static str, f64)> {
+        let endpoints = Endpoint::ALL.into_iter().map(Endpoint::as_str);
+        std::iter::once(ALL_CALLS)
+            .chain(endpoints)
+            .map(|bucket| (bucket, self.configured(bucket)))
+            .collect()
+    }
+
+    /// Calls a second of a bucket.
+    pub fn configured(&self, bucket: &str) -> f64 {
+        if bucket == ALL_CALLS {
+            return self.all_per_s;
+        }
+        self.by_endpoint.get(bucket).copied().unwrap_or(self.per_s)
+    }
+
+    /// The most calls a second that may be set for a bucket: what Stripe allows by default, or what
+    /// is configured if that is more.
+    pub fn most(&self, bucket: &str) -> f64 {
+        let allowed = if bucket == ALL_CALLS { self.stripe_all_per_s } else { STRIPE_PER_ENDPOINT };
+        allowed.max(self.configured(bucket))
+    }
+
+    /// The size of a bucket, in seconds of its rate.
+    pub fn burst_s(&self) -> f64 {
+        BURST_S
+    }
+
+    /// The longest wait for a turn.
+    pub fn longest_wait(&self) -> Duration {
+        self.longest_wait
+    }
 }
 
 /// Puts a service behind the budgets.
@@ -56,12 +98,11 @@ impl<S> Layer<S> for BudgetLayer {
 
 impl BudgetLayer {
     fn allowed(&self, endpoint: &str) -> Allowed {
-        let BudgetPace { all_per_s, per_s, by_endpoint, longest_wait } = &self.pace;
         Allowed {
-            all_per_s: *all_per_s,
-            endpoint_per_s: by_endpoint.get(endpoint).copied().unwrap_or(*per_s),
-            burst_s: BURST_S,
-            longest_wait: *longest_wait,
+            all_per_s: self.pace.configured(ALL_CALLS),
+            endpoint_per_s: self.pace.configured(endpoint),
+            burst_s: self.pace.burst_s(),
+            longest_wait: self.pace.longest_wait(),
         }
     }
 
@@ -133,5 +174,33 @@ where
             }
             result
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_set_than_stripe_allows_or_the_configuration_says() {
+        let pace = BudgetPace {
+            all_per_s: 40.0,
+            stripe_all_per_s: 100.0,
+            per_s: 5.0,
+            by_endpoint: HashMap::from([("refunds.create".to_owned(), 200.0)]),
+            longest_wait: Duration::from_secs(5),
+        };
+        for (bucket, configured, most) in [
+            (ALL_CALLS, 40.0, 100.0),
+            ("payment_intents.create", 5.0, 25.0),
+            ("refunds.create", 200.0, 200.0),
+        ] {
+            assert_eq!(
+                (pace.configured(bucket), pace.most(bucket)),
+                (configured, most),
+                "{bucket}"
+            );
+        }
+        assert_eq!(pace.buckets().len(), 1 + Endpoint::ALL.len());
     }
 }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{
     answer::Answer,
     call::{Call, Endpoint},
-    error::{ProviderError, Silence},
+    error::{NotSent, ProviderError, Silence},
     event::Event,
     object::{IntentObject, List, RefundObject},
     stack::Stack,
@@ -329,6 +329,15 @@ impl Stripe {
         let outcome = result.as_ref().err().map_or("success", ProviderError::kind);
         span.record("outcome", outcome);
         self.metrics.provider_call(endpoint, outcome);
+        if let Err(ProviderError::NotSent(why)) = &result {
+            match why {
+                NotSent::ForcedOpen | NotSent::BreakerOpen | NotSent::NoTurn | NotSent::Store => {
+                    self.metrics.rejected(outcome);
+                }
+                // It was on its way.
+                NotSent::Connect => {}
+            }
+        }
         if let Err(error) = &result {
             match error {
                 // What is wrong with our request, or with our reading of the answer, needs a

@@ -211,6 +211,22 @@ impl ProviderError {
         }
     }
 
+    /// Whether Stripe says that it has no such object. Another server's 404, or one about the path,
+    /// says nothing of the object.
+    pub fn is_missing(&self) -> bool {
+        match self {
+            Self::Misused { what, status: 404, .. } => what.starts_with("resource_missing"),
+            Self::Misused { .. }
+            | Self::Declined(_)
+            | Self::NotChargeable(_)
+            | Self::Moved(_)
+            | Self::Busy { .. }
+            | Self::Limited { .. }
+            | Self::NotSent(_)
+            | Self::Unknown { .. } => false,
+        }
+    }
+
     /// What it means to the breaker. An answer is no failure, whatever it says of a buyer's card.
     /// One that says our request is wrong is, unless a buyer may have made it so: with a key that
     /// is not accepted nothing goes through, and payments wait instead of failing one by one. A

@@ -13,12 +13,14 @@ mod error;
 mod event;
 mod force;
 mod key;
+mod latency;
 pub mod object;
 mod stack;
 mod timeout;
 mod transport;
 
 pub use answer::Answer;
+pub use budget::BudgetPace;
 pub use call::{Call, Endpoint};
 pub use client::{Common, Stripe};
 pub use error::{Advice, Later, NotSent, ProviderError, Refusal, Silence, Trace, Wait};

@@ -15,6 +15,7 @@ use super::{
     error::ProviderError,
     force::{ForceLayer, ForceSwitch},
     key::KeyLayer,
+    latency::LatencyLayer,
     timeout::TimeoutLayer,
     transport::Transport,
 };
@@ -26,11 +27,13 @@ use crate::{
 /// Sends a call and returns the answer.
 pub type Stack = BoxCloneSyncService<Call, Answer, ProviderError>;
 
-/// The force switch and the breaker in front of Stripe.
+/// The force switch, the budgets and the breaker in front of Stripe.
 #[derive(Debug, Clone)]
 pub struct Gate {
     /// The operators' decision.
     pub switch: ForceSwitch,
+    /// What the configuration allows.
+    pub pace: BudgetPace,
     /// The breaker's state.
     pub breaker: BreakerHandle,
 }
@@ -63,6 +66,13 @@ pub fn stack(config: &PaymentConfig, store: &Store) -> anyhow::Result<(Stack, Ga
             bypass: |call: &Call| call.past_breaker,
         },
     )?;
+    let pace = BudgetPace {
+        all_per_s: config.all_per_s(),
+        stripe_all_per_s: config.stripe_per_s(),
+        per_s: config.endpoint_budget_per_s,
+        by_endpoint: config.endpoint_budgets.clone(),
+        longest_wait: Duration::from_millis(config.budget_wait_ms),
+    };
     let mut authorization =
         HeaderValue::try_from(format!("Bearer {}", config.stripe_secret_key.expose_secret()))
             .context("payment.stripe_secret_key has characters a header cannot have")?;
@@ -73,19 +83,13 @@ pub fn stack(config: &PaymentConfig, store: &Store) -> anyhow::Result<(Stack, Ga
         .layer(ForceLayer { switch: switch.clone(), breaker: breaker.clone() })
         // A turn at the endpoint. Waiting for it is not a failure, so it is outside the breaker and
         // the timeout.
-        .layer(BudgetLayer {
-            store: store.clone(),
-            pace: BudgetPace {
-                all_per_s: config.all_per_s(),
-                per_s: config.endpoint_budget_per_s,
-                by_endpoint: config.endpoint_budgets.clone(),
-                longest_wait: Duration::from_millis(config.budget_wait_ms),
-            },
-        })
+        .layer(BudgetLayer { store: store.clone(), pace: pace.clone() })
         // Calls under way. Waiting for a place is not the provider's fault either.
         .layer(ConcurrencyLimitLayer::new(config.max_in_flight))
         // Sees everything that is sent, also what times out.
         .layer(breaker_layer)
+        // The time on the wire, also of what times out.
+        .layer(LatencyLayer::new())
         // Only the time on the wire.
         .layer(TimeoutLayer(Duration::from_millis(config.timeout_ms)))
         // Adds the key under which a repeated call has no second effect.
@@ -96,5 +100,5 @@ pub fn stack(config: &PaymentConfig, store: &Store) -> anyhow::Result<(Stack, Ga
                 .context("payment.stripe_version has characters a header cannot have")?,
         })
         .service(Transport::new()?);
-    Ok((BoxCloneSyncService::new(service), Gate { switch, breaker }))
+    Ok((BoxCloneSyncService::new(service), Gate { switch, pace, breaker }))
 }

@@ -1,0 +1,2 @@
+DROP TABLE budget_history;
+ALTER TABLE provider_budgets DROP COLUMN set_rate;

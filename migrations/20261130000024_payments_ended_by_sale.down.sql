@@ -1,0 +1,2 @@
+-- no-transaction
+DROP INDEX CONCURRENTLY payments_ended_by_sale
