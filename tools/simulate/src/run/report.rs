@@ -32,7 +32,10 @@ pub(crate) struct Report<'a> {
 impl Report<'_> {
     /// Whether the run has proved what it set out to prove.
     pub(crate) fn passed(&self) -> bool {
-        self.audit.passed && self.settled && self.crowd.failures().is_empty()
+        self.audit.passed
+            && self.settled
+            && self.crowd.failures().is_empty()
+            && !confirmed_none(&self.audit.value)
     }
 
     /// `report.json`; `docs/report.md` says what each field means.
@@ -141,6 +144,9 @@ impl Report<'_> {
         if !self.settled {
             proof.push_str("\n  ✗ the sale did not come to rest in time");
         }
+        if confirmed_none(&self.audit.value) {
+            proof.push_str("\n  ✗ orders were placed, and none of them was confirmed");
+        }
         for failure in self.crowd.failures() {
             proof.push_str(&format!("\n  ✗ {failure}"));
         }
@@ -157,6 +163,13 @@ impl Report<'_> {
             .unwrap_or_default();
         money(Some(&flashsale_service::wire::money(minor, currency)))
     }
+}
+
+/// Whether orders were placed and none of them was confirmed. Every invariant can hold then, and yet
+/// nothing is shown but that the payment provider takes no money.
+fn confirmed_none(audit: &Value) -> bool {
+    let orders = |name: &str| audit.pointer(&format!("/orders/{name}")).and_then(Value::as_i64);
+    orders("accepted") > Some(0) && orders("confirmed") == Some(0)
 }
 
 /// Writes `.flashsale/report.json`, whole or not at all.

@@ -1,5 +1,8 @@
 //! The test payment methods that docs.stripe.com/testing names, with their outcomes.
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// What happens when an intent is confirmed with a payment method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -14,7 +17,20 @@ pub enum Outcome {
     StaysProcessing,
 }
 
-/// A decline as docs.stripe.com/declines/codes and docs.stripe.com/error-codes name it.
+/// What comes of a payment later on, without another request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Later {
+    Nothing,
+    /// Its refunds are `pending` first, and `succeeded` some time later.
+    RefundsPend,
+    /// Its refunds are `succeeded` first, and `failed` some time later.
+    RefundsFail,
+    /// Its buyer disputes it as fraudulent.
+    Dispute,
+}
+
+/// A decline as docs.stripe.com/declines/codes and docs.stripe.com/error-codes name it. It is
+/// stored by its `decline_code`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decline {
     pub code: &'static str,
@@ -33,6 +49,7 @@ pub struct TestMethod {
     pub brand: &'static str,
     pub last4: &'static str,
     pub outcome: Outcome,
+    pub later: Later,
 }
 
 const GENERIC: Decline = Decline {
@@ -79,16 +96,40 @@ pub const AUTHENTICATION_REQUIRED: Decline = Decline {
     message: "Your card was declined. This transaction requires authentication.",
 };
 
+/// Every decline, each with a `decline_code` of its own.
+const DECLINES: &[Decline] =
+    &[GENERIC, INSUFFICIENT, LOST, STOLEN, EXPIRED, CVC, PROCESSING, AUTHENTICATION_REQUIRED];
+
+impl Serialize for Decline {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.decline_code)
+    }
+}
+
+impl<'de> Deserialize<'de> for Decline {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let code = String::deserialize(deserializer)?;
+        let found = DECLINES.iter().find(|decline| decline.decline_code == code);
+        found.copied().ok_or_else(|| D::Error::custom(format!("there is no decline code {code}")))
+    }
+}
+
 const fn card(
     name: &'static str,
     brand: &'static str,
     last4: &'static str,
     outcome: Outcome,
 ) -> TestMethod {
-    TestMethod { name, kind: "card", brand, last4, outcome }
+    TestMethod { name, kind: "card", brand, last4, outcome, later: Later::Nothing }
 }
 
-/// docs.stripe.com/testing ("PaymentMethods" tab): cards by brand, declined payments, 3-D Secure.
+/// A card that is charged at once, and what comes of it later.
+const fn later(name: &'static str, last4: &'static str, later: Later) -> TestMethod {
+    TestMethod { later, ..card(name, "visa", last4, Outcome::Succeeds) }
+}
+
+/// docs.stripe.com/testing ("PaymentMethods" tab): cards by brand, declined payments, 3-D Secure,
+/// disputes, refunds.
 /// The two names without `visa` are in wide use in code that cites that page, so they are accepted.
 const METHODS: &[TestMethod] = &[
     card("pm_card_visa", "visa", "4242", Outcome::Succeeds),
@@ -132,6 +173,9 @@ const METHODS: &[TestMethod] = &[
         "8341",
         Outcome::RequiresAction { declines_after: Some(INSUFFICIENT) },
     ),
+    later("pm_card_createDispute", "0259", Later::Dispute),
+    later("pm_card_pendingRefund", "7726", Later::RefundsPend),
+    later("pm_card_refundFail", "5126", Later::RefundsFail),
     // docs.stripe.com/payments/ach-direct-debit/accept-a-payment, test accounts: the one that
     // stays in processing.
     TestMethod {
@@ -140,6 +184,7 @@ const METHODS: &[TestMethod] = &[
         brand: "STRIPE TEST BANK",
         last4: "0009",
         outcome: Outcome::StaysProcessing,
+        later: Later::Nothing,
     },
 ];
 
@@ -147,4 +192,29 @@ const METHODS: &[TestMethod] = &[
 #[must_use]
 pub fn by_name(name: &str) -> Option<&'static TestMethod> {
     METHODS.iter().find(|method| method.name == name)
+}
+
+/// Stores a test payment method by its name.
+pub mod stored {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    use super::{TestMethod, by_name};
+
+    /// # Errors
+    /// The serializer's own.
+    pub fn serialize<S: Serializer>(
+        method: &'static TestMethod,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(method.name)
+    }
+
+    /// # Errors
+    /// If it is no text, or names no test payment method.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<&'static TestMethod, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        by_name(&name).ok_or_else(|| D::Error::custom(format!("there is no test method {name}")))
+    }
 }

@@ -21,6 +21,17 @@ pub fn advance(by_ms: u64) -> u64 {
     AHEAD_MS.fetch_add(by_ms, Ordering::Relaxed).saturating_add(by_ms)
 }
 
+/// By how much it is ahead, in milliseconds.
+#[must_use]
+pub fn ahead_ms() -> u64 {
+    AHEAD_MS.load(Ordering::Relaxed)
+}
+
+/// Sets the clock ahead by this much in all, unless it is already.
+pub fn resume(ahead_ms: u64) {
+    AHEAD_MS.fetch_max(ahead_ms, Ordering::Relaxed);
+}
+
 /// Locks. Every holder leaves the value consistent, so poisoning is ignored.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

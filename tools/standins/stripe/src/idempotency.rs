@@ -13,6 +13,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// Keys are pruned "after they're at least 24 hours old". Milliseconds.
 const KEEP_MS: u64 = 24 * 60 * 60 * 1000;
@@ -43,7 +44,7 @@ struct Entry {
 /// What a request with a key is to do.
 #[derive(Debug)]
 pub enum Begin {
-    /// Execute; the key is held until `save` or `release`.
+    /// Execute; the key is held until `restore` or `release`.
     Execute,
     Replay(Saved),
     /// The first request is still executing.
@@ -54,6 +55,18 @@ pub enum Begin {
     OtherPath(String),
     /// No room for another key.
     Full,
+}
+
+/// A key with its answer, as it is kept over a restart.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct KeptKey {
+    pub key: String,
+    path: String,
+    parameters: [u8; 32],
+    since_ms: u64,
+    status: u16,
+    body: String,
+    request_id: String,
 }
 
 /// The account's keys. Time is passed in, in milliseconds since the epoch.
@@ -88,11 +101,31 @@ impl Keys {
         Begin::Execute
     }
 
-    /// Saves the answer under the key taken by `begin`.
-    pub fn save(&mut self, key: &str, saved: Saved) {
-        if let Some(entry) = self.entries.get_mut(key) {
-            entry.saved = Some(saved);
+    /// The key taken by `begin`, with the answer that is to be saved under it by `restore`.
+    #[must_use]
+    pub fn with_answer(&self, key: &str, saved: &Saved) -> Option<KeptKey> {
+        let entry = self.entries.get(key)?;
+        Some(kept(key, entry, saved))
+    }
+
+    /// Saves an answer under its key.
+    pub fn restore(&mut self, kept: KeptKey) {
+        let KeptKey { key, path, parameters, since_ms, status, body, request_id } = kept;
+        let saved = Some(Saved { status, body: Bytes::from(body), request_id });
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.saved = saved;
+            return;
         }
+        self.by_age.push_back((since_ms, key.clone()));
+        self.entries.insert(key, Entry { path, parameters, since_ms, saved });
+    }
+
+    /// The keys that have answers, oldest first.
+    pub fn answered(&self) -> impl Iterator<Item = KeptKey> {
+        self.by_age.iter().filter_map(|(since_ms, key)| {
+            let entry = self.entries.get(key).filter(|entry| entry.since_ms == *since_ms)?;
+            Some(kept(key, entry, entry.saved.as_ref()?))
+        })
     }
 
     /// Frees the key of a request that was refused before it began to execute.
@@ -117,6 +150,19 @@ impl Keys {
     }
 }
 
+fn kept(key: &str, entry: &Entry, saved: &Saved) -> KeptKey {
+    KeptKey {
+        key: key.to_owned(),
+        path: entry.path.clone(),
+        parameters: entry.parameters,
+        since_ms: entry.since_ms,
+        status: saved.status,
+        // An answer is JSON, and so is UTF-8.
+        body: String::from_utf8_lossy(&saved.body).into_owned(),
+        request_id: saved.request_id.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -126,12 +172,17 @@ mod tests {
         Saved { status: 500, body: Bytes::from_static(text.as_bytes()), request_id: "req_1".into() }
     }
 
+    fn save(keys: &mut Keys, saved: Saved) {
+        let kept = keys.with_answer("k", &saved).unwrap();
+        keys.restore(kept);
+    }
+
     #[test]
     fn saved_answer_is_replayed_for_24_hours() {
         let mut keys = Keys::default();
         assert!(matches!(keys.begin("k", "/p", [0; 32], 0), Begin::Execute));
         assert!(matches!(keys.begin("k", "/p", [0; 32], 1), Begin::InUse));
-        keys.save("k", saved("first"));
+        save(&mut keys, saved("first"));
         assert!(matches!(keys.begin("k", "/p", [0; 32], KEEP_MS - 1), Begin::Replay(_)));
         assert!(matches!(keys.begin("k", "/p", [0; 32], KEEP_MS), Begin::Execute));
     }
@@ -142,7 +193,7 @@ mod tests {
         assert!(matches!(keys.begin("k", "/p", [0; 32], 0), Begin::Execute));
         keys.release("k");
         assert!(matches!(keys.begin("k", "/p", [1; 32], 1), Begin::Execute));
-        keys.save("k", saved("kept"));
+        save(&mut keys, saved("kept"));
         keys.release("k");
         assert!(matches!(keys.begin("k", "/p", [0; 32], 2), Begin::OtherParameters));
         assert!(matches!(keys.begin("k", "/q", [1; 32], 2), Begin::OtherPath(_)));

@@ -8,9 +8,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::cards::{self, Decline, Outcome, TestMethod};
+use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+use crate::cards::{self, Decline, Later, Outcome, TestMethod};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Status {
     RequiresPaymentMethod,
     RequiresConfirmation,
@@ -36,40 +39,85 @@ impl Status {
 }
 
 /// A payment method attached to an intent: a fresh id for each use of a test method's name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Method {
     /// `pm_…`.
     pub id: String,
+    #[serde(with = "cards::stored")]
     pub test: &'static TestMethod,
 }
 
+/// What went wrong in an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    Declined(Decline),
+    /// The buyer did not pass 3-D Secure.
+    Authentication,
+}
+
+impl Failure {
+    /// The `type` of the error.
+    #[must_use]
+    pub fn error_type(self) -> &'static str {
+        match self {
+            Self::Declined(_) => "card_error",
+            Self::Authentication => "invalid_request_error",
+        }
+    }
+
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Declined(decline) => decline.code,
+            Self::Authentication => "payment_intent_authentication_failure",
+        }
+    }
+
+    #[must_use]
+    pub fn decline_code(self) -> Option<&'static str> {
+        match self {
+            Self::Declined(decline) => Some(decline.decline_code),
+            Self::Authentication => None,
+        }
+    }
+
+    /// The sentence a buyer may be shown.
+    #[must_use]
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Declined(decline) => decline.message,
+            Self::Authentication => {
+                "We are unable to authenticate your payment method. \
+                 Please choose a different payment method and try again."
+            }
+        }
+    }
+}
+
 /// Why the last attempt failed (`last_payment_error`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentError {
-    /// `card_error`, or `invalid_request_error` for a failed authentication.
-    pub error_type: &'static str,
-    pub code: &'static str,
-    pub decline_code: Option<&'static str>,
-    pub message: &'static str,
+    pub failure: Failure,
     /// The failed charge, if one was attempted.
     pub charge: Option<String>,
     pub method: Method,
 }
 
 /// What the buyer has to do next.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextAction {
     /// Where the buyer is sent back to; without it, a client-side library has to handle the action.
     pub return_url: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Automatic {
     /// `allow_redirects=always` (the default), as opposed to `never`.
     pub allow_redirects: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentIntent {
     pub id: String,
     pub client_secret: String,
@@ -98,7 +146,8 @@ pub struct PaymentIntent {
     pub canceled_at_s: Option<i64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ChargeStatus {
     Succeeded,
     Pending,
@@ -106,7 +155,7 @@ pub enum ChargeStatus {
 }
 
 /// One attempt to take the money (docs.stripe.com/api/charges/object).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
     pub id: String,
     pub payment_intent: String,
@@ -118,10 +167,42 @@ pub struct Charge {
     pub method: Method,
     pub metadata: BTreeMap<String, String>,
     pub created_s: i64,
+    /// When its buyer disputes it, in milliseconds since the epoch.
+    pub dispute_due_ms: Option<u64>,
+    /// How its dispute stands, if there is one.
+    pub dispute: Option<DisputeStatus>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundStatus {
+    Pending,
+    Succeeded,
+    Failed,
+}
+
+impl RefundStatus {
+    /// The wire name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The status that a refund takes later, by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settlement {
+    /// Milliseconds since the epoch.
+    pub due_ms: u64,
+    pub status: RefundStatus,
 }
 
 /// One refund (docs.stripe.com/api/refunds/object).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refund {
     pub id: String,
     pub charge: String,
@@ -131,6 +212,55 @@ pub struct Refund {
     pub reason: Option<String>,
     pub metadata: BTreeMap<String, String>,
     pub created_s: i64,
+    pub status: RefundStatus,
+    pub settles: Option<Settlement>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DisputeStatus {
+    NeedsResponse,
+    Won,
+    Lost,
+}
+
+impl DisputeStatus {
+    /// The wire name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NeedsResponse => "needs_response",
+            Self::Won => "won",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// One dispute, over the whole of a charge (docs.stripe.com/api/disputes/object).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dispute {
+    pub id: String,
+    pub charge: String,
+    pub payment_intent: String,
+    pub amount: i64,
+    pub currency: String,
+    pub status: DisputeStatus,
+    pub created_s: i64,
+}
+
+/// What a buyer has chosen, for one confirmation (docs.stripe.com/api/confirmation_tokens/object).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfirmationToken {
+    pub id: String,
+    #[serde(with = "cards::stored")]
+    pub test: &'static TestMethod,
+    pub return_url: Option<String>,
+    pub setup_future_usage: Option<String>,
+    /// The intent that it confirmed.
+    pub payment_intent: Option<String>,
+    pub created_s: i64,
+    /// Seconds since the epoch.
+    pub expires_s: i64,
 }
 
 /// An event that is logged for the auditor.
@@ -143,6 +273,10 @@ pub enum Fact {
     Declined,
     Canceled,
     Refunded,
+    RefundFailed,
+    Disputed,
+    DisputeWon,
+    DisputeLost,
 }
 
 /// A webhook event about an intent (docs.stripe.com/api/events/types).
@@ -188,19 +322,79 @@ pub struct Confirmation {
     pub now_s: i64,
     /// How much less than its amount is captured.
     pub short_by: i64,
+    /// When a buyer who will dispute it does so, in milliseconds since the epoch.
+    pub dispute_due_ms: u64,
+}
+
+/// New values for an intent; `None` keeps what there is.
+#[derive(Debug, Clone, Default)]
+pub struct Update {
+    pub amount: Option<i64>,
+    pub currency: Option<String>,
+    pub description: Option<String>,
+    pub metadata: Option<BTreeMap<String, String>>,
+    pub method: Option<Method>,
 }
 
 impl PaymentIntent {
+    /// Whether it can be confirmed as it stands, given a payment method.
+    #[must_use]
+    pub fn is_confirmable(&self) -> bool {
+        match self.status {
+            Status::RequiresPaymentMethod | Status::RequiresConfirmation => true,
+            Status::RequiresAction | Status::Processing | Status::Succeeded | Status::Canceled => {
+                false
+            }
+        }
+    }
+
+    /// Changes what the intent says, without confirming it
+    /// (docs.stripe.com/api/payment_intents/update). Money and method can change as long as none
+    /// was taken; the intent then has to be confirmed again.
+    ///
+    /// # Errors
+    /// If its state does not allow one of the changes; nothing has changed then.
+    pub fn update(&self, changes: Update) -> Result<Self, Refusal> {
+        let Update { amount, currency, description, metadata, method } = changes;
+        let confirms_again = amount.is_some() || currency.is_some() || method.is_some();
+        match self.status {
+            Status::RequiresPaymentMethod
+            | Status::RequiresConfirmation
+            | Status::RequiresAction => {}
+            Status::Processing | Status::Succeeded if !confirms_again => {}
+            Status::Processing | Status::Succeeded | Status::Canceled => {
+                return Err(Refusal::UnexpectedState);
+            }
+        }
+        let mut intent = self.clone();
+        if let Some(amount) = amount {
+            intent.amount = amount;
+        }
+        if let Some(currency) = currency {
+            intent.currency = currency;
+        }
+        if let Some(metadata) = metadata {
+            intent.metadata = metadata;
+        }
+        intent.description = description.or(intent.description);
+        intent.method = method.or(intent.method);
+        if confirms_again {
+            intent.next_action = None;
+            intent.status = match intent.method {
+                Some(_) => Status::RequiresConfirmation,
+                None => Status::RequiresPaymentMethod,
+            };
+        }
+        Ok(intent)
+    }
+
     /// Confirms the intent (docs.stripe.com/api/payment_intents/confirm).
     ///
     /// # Errors
     /// [`Refusal`]; nothing has changed then.
     pub fn confirm(&self, how: Confirmation) -> Result<Step, Refusal> {
-        match self.status {
-            Status::RequiresPaymentMethod | Status::RequiresConfirmation => {}
-            Status::RequiresAction | Status::Processing | Status::Succeeded | Status::Canceled => {
-                return Err(Refusal::UnexpectedState);
-            }
+        if !self.is_confirmable() {
+            return Err(Refusal::UnexpectedState);
         }
         let method = how.method.or_else(|| self.method.clone());
         let method = method.ok_or(Refusal::MissingPaymentMethod)?;
@@ -209,13 +403,17 @@ impl PaymentIntent {
         if self.needs_return_url && how.return_url.is_none() {
             return Err(Refusal::MissingReturnUrl);
         }
-        let outcome = method.test.outcome;
+        let (outcome, later) = (method.test.outcome, method.test.later);
         let mut intent = self.clone();
         intent.last_error = None;
         intent.method = Some(method.clone());
         match outcome {
             Outcome::Succeeds => {
-                Ok(intent.capture(how.charge_id, method, how.now_s, true, how.short_by))
+                let mut step = intent.capture(how.charge_id, method, how.now_s, true, how.short_by);
+                if let Some(charge) = &mut step.charge {
+                    charge.dispute_due_ms = (later == Later::Dispute).then_some(how.dispute_due_ms);
+                }
+                Ok(step)
             }
             Outcome::Declines(decline) => {
                 Ok(intent.decline(decline, how.charge_id, method, how.now_s, true))
@@ -277,11 +475,7 @@ impl PaymentIntent {
         intent.next_action = None;
         if !passed {
             intent.back_to_payment_method(PaymentError {
-                error_type: "invalid_request_error",
-                code: "payment_intent_authentication_failure",
-                decline_code: None,
-                message: "We are unable to authenticate your payment method. \
-                          Please choose a different payment method and try again.",
+                failure: Failure::Authentication,
                 charge: None,
                 method,
             });
@@ -350,6 +544,8 @@ impl PaymentIntent {
             method,
             metadata: self.metadata.clone(),
             created_s,
+            dispute_due_ms: None,
+            dispute: None,
         }
     }
 
@@ -387,10 +583,7 @@ impl PaymentIntent {
         let mut charge = self.charge(charge_id.clone(), status, method.clone(), now_s);
         charge.failure = Some(decline);
         self.back_to_payment_method(PaymentError {
-            error_type: "card_error",
-            code: decline.code,
-            decline_code: Some(decline.decline_code),
-            message: decline.message,
+            failure: Failure::Declined(decline),
             charge: Some(charge_id),
             method,
         });
@@ -420,6 +613,8 @@ pub enum RefundRefusal {
     AlreadyRefunded,
     /// More than is left, which is this much.
     MoreThanLeft { left: i64 },
+    /// Its buyer has disputed it, and has the money back or may get it.
+    Disputed,
 }
 
 impl Charge {
@@ -431,6 +626,13 @@ impl Charge {
         match self.status {
             ChargeStatus::Succeeded => {}
             ChargeStatus::Pending | ChargeStatus::Failed => return Err(RefundRefusal::NotCharged),
+        }
+        // docs.stripe.com/error-codes#charge-disputed.
+        match self.dispute {
+            Some(DisputeStatus::NeedsResponse | DisputeStatus::Lost) => {
+                return Err(RefundRefusal::Disputed);
+            }
+            Some(DisputeStatus::Won) | None => {}
         }
         let left = self.amount - self.amount_refunded;
         if left == 0 {
@@ -532,7 +734,44 @@ mod tests {
             Confirmation { no_action_possible: true, ..with("pm_card_authenticationRequired") };
         let step = intent(Status::RequiresPaymentMethod).confirm(how).unwrap();
         assert!(step.declined);
-        assert_eq!(step.intent.last_error.unwrap().code, "authentication_required");
+        assert_eq!(step.intent.last_error.unwrap().failure.code(), "authentication_required");
+    }
+
+    #[test]
+    fn money_changes_only_until_it_is_taken() {
+        // (state, amount may change, metadata may change)
+        let rows = [
+            (Status::RequiresPaymentMethod, true, true),
+            (Status::RequiresConfirmation, true, true),
+            (Status::RequiresAction, true, true),
+            (Status::Processing, false, true),
+            (Status::Succeeded, false, true),
+            (Status::Canceled, false, false),
+        ];
+        for (status, amount, metadata) in rows {
+            let intent = intent(status);
+            let more = intent.update(Update { amount: Some(600), ..Update::default() });
+            assert_eq!(more.is_ok(), amount, "amount in {status:?}");
+            let words = Update { metadata: Some(BTreeMap::new()), ..Update::default() };
+            let after = intent.update(words).map(|after| after.status);
+            assert_eq!(after.ok(), metadata.then_some(status), "metadata in {status:?}");
+        }
+        let waits = intent(Status::RequiresAction);
+        let other = Update { method: Some(method("pm_card_visa")), ..Update::default() };
+        let after = waits.update(other).unwrap();
+        assert_eq!((after.status, after.next_action), (Status::RequiresConfirmation, None));
+    }
+
+    #[test]
+    fn disputed_charge_is_refunded_only_once_won() {
+        let step = intent(Status::RequiresPaymentMethod).confirm(with("pm_card_visa")).unwrap();
+        let mut charge = step.charge.unwrap();
+        for status in [DisputeStatus::NeedsResponse, DisputeStatus::Lost] {
+            charge.dispute = Some(status);
+            assert_eq!(charge.refund(None), Err(RefundRefusal::Disputed), "{status:?}");
+        }
+        charge.dispute = Some(DisputeStatus::Won);
+        assert_eq!(charge.refund(None), Ok(500));
     }
 
     #[test]

@@ -20,6 +20,12 @@ struct Args {
     /// File for the log of what happened to the money (JSON lines, appended).
     #[arg(long)]
     log: PathBuf,
+    /// File in which the state is kept, so that it survives a restart. For one process at a time.
+    #[arg(long)]
+    state: Option<PathBuf>,
+    /// Id of the account that the keys belong to.
+    #[arg(long, default_value = "acct_1StandInStandIn")]
+    account: String,
     /// Where events are pushed, such as http://127.0.0.1:8080/webhooks/stripe.
     #[arg(long)]
     webhook_url: Option<String>,
@@ -30,7 +36,7 @@ struct Args {
     #[arg(long, default_value_t = 25)]
     rate_per_endpoint: u32,
     /// Requests per second over all endpoints.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 25)]
     rate_total: u32,
     /// Latency of charging a card, in milliseconds.
     #[arg(long, default_value_t = 50)]
@@ -38,6 +44,10 @@ struct Args {
     /// Latency of every other call, in milliseconds.
     #[arg(long, default_value_t = 10)]
     latency_ms: u64,
+    /// How long until a refund of pm_card_pendingRefund or pm_card_refundFail ends and a payment by
+    /// pm_card_createDispute is disputed, in milliseconds of the stand-in's clock.
+    #[arg(long, default_value_t = 5_000)]
+    outcome_delay_ms: u64,
     /// A fault that is active from the start, as POST /_control/faults takes it; repeat it for
     /// more.
     #[arg(long, value_name = "JSON", value_parser = rule)]
@@ -64,12 +74,15 @@ async fn main() -> anyhow::Result<()> {
     let standin = Standin::start(Config {
         listen: args.listen,
         log: args.log,
+        state: args.state,
+        account: args.account,
         webhook_url: args.webhook_url,
         webhook_secrets: args.webhook_secret,
         rate_per_endpoint: args.rate_per_endpoint,
         rate_total: args.rate_total,
         confirm_latency: Duration::from_millis(args.confirm_latency_ms),
         latency: Duration::from_millis(args.latency_ms),
+        outcome_delay: Duration::from_millis(args.outcome_delay_ms),
         faults: args.fault,
     })
     .await?;

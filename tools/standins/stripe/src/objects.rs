@@ -1,10 +1,15 @@
 //! Stripe's JSON for our objects. Field names and nullability follow the samples on
-//! docs.stripe.com/api/payment_intents/object, /charges/object, /refunds/object and
-//! /events/object; fields that the stand-in does not fill are null, as there.
+//! docs.stripe.com/api/payment_intents/object, /charges/object, /refunds/object, /disputes/object,
+//! /confirmation_tokens/object, /accounts/object and /events/object; fields that the stand-in does
+//! not fill are null, as there.
 
 use serde_json::{Value, json};
 
-use crate::intents::{Charge, ChargeStatus, Method, PaymentError, PaymentIntent, Refund};
+use crate::cards::TestMethod;
+use crate::intents::{
+    Charge, ChargeStatus, ConfirmationToken, Dispute, DisputeStatus, Method, PaymentError,
+    PaymentIntent, Refund, RefundStatus,
+};
 
 /// The account's default API version: for requests without `Stripe-Version`, and for events
 /// (docs.stripe.com/api/versioning).
@@ -80,17 +85,19 @@ pub fn payment_intent(intent: &PaymentIntent, base_url: &str) -> Value {
 /// `last_payment_error`, and the fields of the 402 that reported it.
 #[must_use]
 pub fn payment_error(error: &PaymentError) -> Value {
+    let failure = error.failure;
+    let page = failure.code().replace('_', "-");
     let mut body = json!({
-        "code": error.code,
-        "doc_url": format!("https://docs.stripe.com/error-codes#{}", error.code.replace('_', "-")),
-        "message": error.message,
+        "code": failure.code(),
+        "doc_url": format!("https://docs.stripe.com/error-codes#{page}"),
+        "message": failure.message(),
         "payment_method": payment_method(&error.method),
-        "type": error.error_type,
+        "type": failure.error_type(),
     });
     if let Some(charge) = &error.charge {
         body["charge"] = json!(charge);
     }
-    if let Some(decline_code) = error.decline_code {
+    if let Some(decline_code) = failure.decline_code() {
         body["decline_code"] = json!(decline_code);
     }
     body
@@ -109,32 +116,39 @@ fn billing_details() -> Value {
 /// A PaymentMethod (docs.stripe.com/api/payment_methods/object).
 #[must_use]
 pub fn payment_method(method: &Method) -> Value {
+    let mut body = payment_method_preview(method.test);
+    body["id"] = json!(method.id);
+    body["object"] = json!("payment_method");
+    body["created"] = json!(1);
+    body["livemode"] = json!(false);
+    body["metadata"] = json!({});
+    body
+}
+
+/// The payment method of a ConfirmationToken, which is none yet
+/// (docs.stripe.com/api/confirmation_tokens/object, `payment_method_preview`).
+fn payment_method_preview(test: &TestMethod) -> Value {
     let mut body = json!({
-        "id": method.id,
-        "object": "payment_method",
         "allow_redisplay": "unspecified",
         "billing_details": billing_details(),
-        "created": 1,
         "customer": null,
-        "livemode": false,
-        "metadata": {},
-        "type": method.test.kind,
+        "type": test.kind,
     });
-    if method.test.kind == "card" {
+    if test.kind == "card" {
         body["card"] = json!({
-            "brand": method.test.brand,
+            "brand": test.brand,
             "checks": {
                 "address_line1_check": null, "address_postal_code_check": null, "cvc_check": null,
             },
             "country": "US",
-            "display_brand": method.test.brand,
+            "display_brand": test.brand,
             "exp_month": 12,
             "exp_year": 2034,
             "fingerprint": null,
             "funding": "credit",
             "generated_from": null,
-            "last4": method.test.last4,
-            "networks": { "available": [method.test.brand], "preferred": null },
+            "last4": test.last4,
+            "networks": { "available": [test.brand], "preferred": null },
             "three_d_secure_usage": { "supported": true },
             "wallet": null,
         });
@@ -142,8 +156,8 @@ pub fn payment_method(method: &Method) -> Value {
         body["us_bank_account"] = json!({
             "account_holder_type": "individual",
             "account_type": "checking",
-            "bank_name": method.test.brand,
-            "last4": method.test.last4,
+            "bank_name": test.brand,
+            "last4": test.last4,
         });
     }
     body
@@ -178,6 +192,7 @@ fn payment_method_details(method: &Method) -> Value {
     }
 }
 
+/// A Charge.
 #[must_use]
 pub fn charge(charge: &Charge) -> Value {
     let (status, taken) = match charge.status {
@@ -218,7 +233,7 @@ pub fn charge(charge: &Charge) -> Value {
         "currency": charge.currency,
         "customer": null,
         "description": null,
-        "disputed": false,
+        "disputed": charge.dispute.is_some(),
         "failure_balance_transaction": null,
         "failure_code": charge.failure.map(|decline| decline.code),
         "failure_message": charge.failure.map(|decline| decline.message),
@@ -247,10 +262,11 @@ pub fn charge(charge: &Charge) -> Value {
     })
 }
 
-/// A Refund; card refunds succeed at once in a sandbox (docs.stripe.com/testing#refunds).
+/// A Refund; card refunds succeed at once in a sandbox (docs.stripe.com/testing#refunds), but for
+/// those of two test methods.
 #[must_use]
 pub fn refund(refund: &Refund) -> Value {
-    json!({
+    let mut body = json!({
         "id": refund.id,
         "object": "refund",
         "amount": refund.amount,
@@ -263,19 +279,140 @@ pub fn refund(refund: &Refund) -> Value {
         "reason": refund.reason,
         "receipt_number": null,
         "source_transfer_reversal": null,
-        "status": "succeeded",
+        "status": refund.status.as_str(),
         "transfer_reversal": null,
+    });
+    match refund.status {
+        // docs.stripe.com/changelog/basil/2025-04-30/refund-pending-reason
+        RefundStatus::Pending => body["pending_reason"] = json!("processing"),
+        // docs.stripe.com/testing#refunds: the reason of the card whose refunds fail.
+        RefundStatus::Failed => body["failure_reason"] = json!("expired_or_canceled_card"),
+        RefundStatus::Succeeded => {}
+    }
+    body
+}
+
+/// What a dispute's evidence can consist of; none of it is ever given.
+const EVIDENCE: &[&str] = &[
+    "access_activity_log",
+    "billing_address",
+    "cancellation_policy",
+    "cancellation_policy_disclosure",
+    "cancellation_rebuttal",
+    "customer_communication",
+    "customer_email_address",
+    "customer_name",
+    "customer_purchase_ip",
+    "customer_signature",
+    "duplicate_charge_documentation",
+    "duplicate_charge_explanation",
+    "duplicate_charge_id",
+    "product_description",
+    "receipt",
+    "refund_policy",
+    "refund_policy_disclosure",
+    "refund_refusal_explanation",
+    "service_date",
+    "service_documentation",
+    "shipping_address",
+    "shipping_carrier",
+    "shipping_date",
+    "shipping_documentation",
+    "shipping_tracking_number",
+    "uncategorized_file",
+    "uncategorized_text",
+];
+
+/// How long a dispute waits for evidence, in seconds: a week.
+const EVIDENCE_WITHIN_S: i64 = 7 * 24 * 60 * 60;
+
+/// A Dispute.
+#[must_use]
+pub fn dispute(dispute: &Dispute) -> Value {
+    let mut evidence: Value =
+        EVIDENCE.iter().map(|name| ((*name).to_owned(), Value::Null)).collect();
+    evidence["enhanced_evidence"] = json!({});
+    json!({
+        "id": dispute.id,
+        "object": "dispute",
+        "amount": dispute.amount,
+        "balance_transactions": [],
+        "charge": dispute.charge,
+        "created": dispute.created_s,
+        "currency": dispute.currency,
+        "enhanced_eligibility_types": [],
+        "evidence": evidence,
+        "evidence_details": {
+            "due_by": dispute.created_s + EVIDENCE_WITHIN_S,
+            "enhanced_eligibility": {},
+            "has_evidence": false,
+            "past_due": false,
+            "submission_count": 0,
+        },
+        // While it is open, and once it is lost, the buyer's bank has the money.
+        "is_charge_refundable": dispute.status == DisputeStatus::Won,
+        "livemode": false,
+        "metadata": {},
+        "network_reason_code": "10.4",
+        "payment_intent": dispute.payment_intent,
+        "payment_method_details": {
+            "card": { "brand": "visa", "case_type": "chargeback", "network_reason_code": "10.4" },
+            "type": "card",
+        },
+        // docs.stripe.com/testing#disputes
+        "reason": "fraudulent",
+        "status": dispute.status.as_str(),
     })
 }
 
-/// An Event around a snapshot of its object (docs.stripe.com/api/events/object).
+/// A ConfirmationToken.
+#[must_use]
+pub fn confirmation_token(token: &ConfirmationToken) -> Value {
+    json!({
+        "id": token.id,
+        "object": "confirmation_token",
+        "created": token.created_s,
+        "expires_at": token.expires_s,
+        "livemode": false,
+        "mandate_data": null,
+        "payment_intent": token.payment_intent,
+        "payment_method_options": null,
+        "payment_method_preview": payment_method_preview(token.test),
+        "return_url": token.return_url,
+        "setup_future_usage": token.setup_future_usage,
+        "setup_intent": null,
+        "shipping": null,
+        "use_stripe_sdk": false,
+    })
+}
+
+/// The Account that the keys belong to.
+#[must_use]
+pub fn account(id: &str) -> Value {
+    json!({
+        "id": id,
+        "object": "account",
+        "business_profile": null,
+        "business_type": null,
+        "charges_enabled": true,
+        "country": "US",
+        "default_currency": "usd",
+        "details_submitted": true,
+        "email": null,
+        "payouts_enabled": true,
+        "type": "standard",
+    })
+}
+
+/// An Event around a snapshot of its object (docs.stripe.com/api/events/object). Without a request
+/// it came about by itself.
 #[must_use]
 pub fn event(
     id: &str,
     kind: &str,
     object: Value,
     created_s: i64,
-    request_id: &str,
+    request_id: Option<&str>,
     idempotency_key: Option<&str>,
 ) -> Value {
     json!({

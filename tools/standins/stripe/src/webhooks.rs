@@ -106,6 +106,9 @@ struct Inner {
     stop: CancellationToken,
 }
 
+/// Called when no more attempts are made to deliver an event.
+pub type Done = Arc<dyn Fn() + Send + Sync>;
+
 /// The sender. Cheap to clone; without an endpoint it does nothing.
 #[derive(Clone)]
 pub struct Webhooks {
@@ -182,13 +185,20 @@ impl Webhooks {
         })
     }
 
-    /// Sends an event, in the background.
-    pub fn send(&self, payload: Bytes) {
+    /// Whether there is an endpoint to send events to.
+    #[must_use]
+    pub fn has_endpoint(&self) -> bool {
+        self.inner.is_some()
+    }
+
+    /// Sends an event, in the background. `done` is called once it is accepted, given up or
+    /// dropped, and for a duplicate again; not if the stand-in ends before.
+    pub fn send(&self, payload: Bytes, done: Done) {
         let Some(inner) = &self.inner else { return };
         let settings = *clock::lock(&inner.settings);
-        inner.deliver(payload.clone(), settings);
+        inner.deliver(payload.clone(), settings, Arc::clone(&done));
         if settings.duplicate > 0.0 && rand::rng().random::<f64>() < settings.duplicate {
-            inner.deliver(payload, settings);
+            inner.deliver(payload, settings, done);
         }
     }
 
@@ -204,10 +214,11 @@ impl Webhooks {
 }
 
 impl Inner {
-    fn deliver(self: &Arc<Self>, payload: Bytes, settings: Settings) {
+    fn deliver(self: &Arc<Self>, payload: Bytes, settings: Settings, done: Done) {
         let Ok(permit) = Arc::clone(&self.pending).try_acquire_owned() else {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
             tracing::error!("a webhook event was dropped: too many are waiting");
+            done();
             return;
         };
         let mut wait_ms = settings.delay_ms;
@@ -219,7 +230,7 @@ impl Inner {
             let stop = inner.stop.clone();
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = inner.run(payload, Duration::from_millis(wait_ms)) => {}
+                () = inner.run(payload, Duration::from_millis(wait_ms)) => done(),
             }
             drop(permit);
         });

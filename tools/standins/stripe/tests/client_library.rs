@@ -18,8 +18,8 @@ use stripe_core::payment_intent::{
 };
 use stripe_core::refund::{CreateRefund, ListRefund};
 use stripe_shared::{
-    ApiErrors, ApiErrorsCode, ApiErrorsType, Charge, PaymentIntentAllowedPaymentMethodTypes,
-    PaymentIntentStatus,
+    ApiErrors, ApiErrorsCode, ApiErrorsType, Charge, Dispute, DisputeStatus,
+    PaymentIntentAllowedPaymentMethodTypes, PaymentIntentId, PaymentIntentStatus,
 };
 use stripe_types::{Currency, List};
 
@@ -116,6 +116,14 @@ async fn library_pays_and_refunds() {
     let refunds = ListRefund::new().payment_intent(made.id.as_str()).send(&client).await.unwrap();
     assert_eq!(refunds.data[0].id, refund.id);
 
+    let whole = RetrievePaymentIntent::new(made.id.clone())
+        .expand(vec!["latest_charge".to_owned()])
+        .send(&client)
+        .await
+        .unwrap();
+    let charge = whole.latest_charge.unwrap().into_object().expect("the charge, not its id");
+    assert_eq!((charge.amount_captured, charge.amount_refunded), (1999, 1999));
+
     let raw = bench.get(&format!("/v1/charges?payment_intent={}", made.id)).await;
     let charges: List<Charge> =
         miniserde::json::from_str(str::from_utf8(&raw.body).unwrap()).unwrap();
@@ -166,4 +174,31 @@ async fn library_reads_every_intent_state() {
         .await
         .unwrap();
     assert_eq!(slow.status, PaymentIntentStatus::Processing);
+}
+
+#[tokio::test]
+async fn library_reads_disputes_and_failed_refunds() {
+    let bench = bench(|_| {}).await;
+    let client = client(&bench);
+    let confirm = async |id: &PaymentIntentId, method: &str| {
+        let confirm = ConfirmPaymentIntent::new(id.clone()).payment_method(method);
+        confirm.send(&client).await.unwrap();
+    };
+    let failing = create().send(&client).await.unwrap();
+    confirm(&failing.id, "pm_card_refundFail").await;
+    CreateRefund::new().payment_intent(failing.id.as_str()).send(&client).await.unwrap();
+    let disputed = create().send(&client).await.unwrap();
+    confirm(&disputed.id, "pm_card_createDispute").await;
+    bench.later().await;
+
+    let refunds = ListRefund::new().send(&client).await.unwrap();
+    assert_eq!(refunds.data[0].status.as_deref(), Some("failed"));
+    assert_eq!(refunds.data[0].failure_reason.as_deref(), Some("expired_or_canceled_card"));
+    let raw = bench.get("/v1/disputes").await;
+    let disputes: List<Dispute> =
+        miniserde::json::from_str(str::from_utf8(&raw.body).unwrap()).unwrap();
+    assert_eq!(
+        (disputes.data[0].amount, &disputes.data[0].status),
+        (1999, &DisputeStatus::NeedsResponse)
+    );
 }

@@ -68,12 +68,18 @@ fn unusable_settings_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     let log = log.to_str().unwrap();
-    let rows: [&[&str]; 5] = [
+    let no_state = dir.path().join("no-state");
+    std::fs::write(&no_state, "no step\nat all\n").unwrap();
+    let no_state = no_state.to_str().unwrap();
+    let rows: [&[&str]; 7] = [
         &[],
         &["--log", "/nowhere/at/all"],
         &["--log", log, "--webhook-url", "https://127.0.0.1:1/x", "--webhook-secret", "s"],
         &["--log", log, "--webhook-url", "http://127.0.0.1:1/x"],
         &["--log", log, "--rate-total", "0"],
+        &["--log", log, "--account", "somewhere"],
+        // No journal of steps.
+        &["--log", log, "--state", no_state],
     ];
     for args in rows {
         let output =

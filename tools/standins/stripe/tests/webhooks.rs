@@ -4,72 +4,10 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 
-use common::{Bench, bench, until};
-use serde_json::{Value, json};
+use common::{Bench, bench, endpoint, until};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
-
-#[derive(Debug, Clone)]
-struct Push {
-    signature: String,
-    body: Vec<u8>,
-}
-
-impl Push {
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-}
-
-/// An endpoint that answers the first pushes with these statuses, and then with 200.
-async fn endpoint(first: &'static [u16]) -> (String, Arc<Mutex<Vec<Push>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    let pushes = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&pushes);
-    tokio::spawn(async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let seen = Arc::clone(&seen);
-            tokio::spawn(async move {
-                let mut raw = Vec::new();
-                let (head, body) = loop {
-                    let mut chunk = [0; 4096];
-                    let n = stream.read(&mut chunk).await.unwrap();
-                    if n == 0 {
-                        return;
-                    }
-                    raw.extend_from_slice(&chunk[..n]);
-                    let Some(end) = raw.windows(4).position(|four| four == b"\r\n\r\n") else {
-                        continue;
-                    };
-                    let head = String::from_utf8(raw[..end].to_vec()).unwrap().to_lowercase();
-                    let length = head.split("content-length: ").nth(1).unwrap();
-                    let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
-                    if raw.len() >= end + 4 + length {
-                        break (head, raw[end + 4..].to_vec());
-                    }
-                };
-                assert!(head.starts_with("post /hook "), "{head}");
-                let signature = head.split("stripe-signature: ").nth(1).unwrap();
-                let signature = signature.split("\r\n").next().unwrap().to_owned();
-                let status = {
-                    let mut seen = seen.lock().unwrap();
-                    seen.push(Push { signature, body });
-                    first.get(seen.len() - 1).copied().unwrap_or(200)
-                };
-                let answer = format!(
-                    "HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-                );
-                let _ = stream.write_all(answer.as_bytes()).await;
-            });
-        }
-    });
-    (url, pushes)
-}
 
 async fn bench_with(url: &str, secrets: &[&str]) -> Bench {
     bench(|config| {
@@ -102,7 +40,7 @@ async fn events_verify_under_each_secret() {
     bench.post(&format!("/v1/payment_intents/{declined}/cancel"), "").await;
     let refund = format!("payment_intent={paid}");
     bench.post_with_key("/v1/refunds", "refund-key", &refund).await;
-    until("five events", async || pushes.lock().unwrap().len() >= 5).await;
+    until("all events", async || pushes.lock().unwrap().len() >= 10).await;
 
     let mut seen = BTreeMap::new();
     for push in pushes.lock().unwrap().iter() {
@@ -120,11 +58,15 @@ async fn events_verify_under_each_secret() {
     }
     let kinds: Vec<&str> = seen.keys().map(String::as_str).collect();
     let expected = [
+        "charge.failed",
         "charge.refunded",
+        "charge.succeeded",
         "payment_intent.canceled",
+        "payment_intent.created",
         "payment_intent.payment_failed",
         "payment_intent.requires_action",
         "payment_intent.succeeded",
+        "refund.created",
     ];
     assert_eq!(kinds, expected);
     assert_eq!(seen["payment_intent.succeeded"].0["id"], json!(paid));
@@ -132,6 +74,9 @@ async fn events_verify_under_each_secret() {
     assert_eq!(seen["payment_intent.payment_failed"].0["id"], json!(declined));
     let code = &seen["payment_intent.payment_failed"].0["last_payment_error"]["code"];
     assert_eq!(code, "card_declined", "the snapshot is of that moment");
+    assert_eq!(seen["charge.succeeded"].0["payment_intent"], json!(paid));
+    assert_eq!(seen["charge.failed"].0["failure_code"], "card_declined");
+    assert_eq!(seen["refund.created"].0["payment_intent"], json!(paid));
     assert_eq!(seen["charge.refunded"].0["amount_refunded"], 500);
     assert_eq!(seen["charge.refunded"].1["idempotency_key"], "refund-key");
 }
@@ -141,7 +86,7 @@ async fn event_is_resent_until_accepted() {
     // docs.stripe.com/webhooks#retries
     let (url, pushes) = endpoint(&[500, 302, 404]).await;
     let bench = bench_with(&url, &["whsec_x"]).await;
-    bench.paid().await;
+    bench.intent().await;
     until("the fourth attempt is taken", async || {
         bench.state().await["webhooks"]["delivered"] == json!(1)
     })
@@ -163,15 +108,57 @@ async fn replay_sends_no_second_event() {
     }
     let other = bench.paid().await;
     until("the other event", async || {
-        pushes
-            .lock()
-            .unwrap()
-            .iter()
-            .any(|push| push.json()["data"]["object"]["id"] == json!(other))
+        pushes.lock().unwrap().iter().any(|push| push.is("payment_intent.succeeded", &other))
     })
     .await;
     until("all delivered", async || bench.state().await["webhooks"]["pending"] == json!(0)).await;
-    assert_eq!(pushes.lock().unwrap().len(), 2);
+    let pushes = pushes.lock().unwrap();
+    assert_eq!(pushes.iter().filter(|push| push.is("payment_intent.succeeded", &id)).count(), 1);
+    assert_eq!(pushes.len(), 6, "created, charged and succeeded, twice");
+}
+
+/// The events that come about later, without a request.
+#[tokio::test]
+async fn later_outcomes_are_told() {
+    // docs.stripe.com/api/events/types
+    let (url, pushes) = endpoint(&[]).await;
+    let bench = bench_with(&url, &["whsec_x"]).await;
+    let failing = bench.intent().await;
+    bench.confirm(&failing, "pm_card_refundFail").await;
+    bench.post_with_key("/v1/refunds", "key", &format!("payment_intent={failing}")).await;
+    let disputed = bench.intent().await;
+    let charge = bench.confirm(&disputed, "pm_card_createDispute").await.json();
+    bench.later().await;
+    let close = format!("/dispute/{}", charge["latest_charge"].as_str().unwrap());
+    assert_eq!(bench.control("POST", &close, r#"{"outcome":"lost"}"#).await.status, 200);
+    let later =
+        ["refund.updated", "refund.failed", "charge.dispute.created", "charge.dispute.closed"];
+    let of = |kind: &str| {
+        let pushes = pushes.lock().unwrap();
+        pushes.iter().map(common::Push::json).find(|event| event["type"] == kind)
+    };
+    until("all are told", async || later.iter().all(|kind| of(kind).is_some())).await;
+    for (kind, status, intent) in [
+        ("refund.updated", "failed", &failing),
+        ("refund.failed", "failed", &failing),
+        ("charge.dispute.created", "needs_response", &disputed),
+        ("charge.dispute.closed", "lost", &disputed),
+    ] {
+        let event = of(kind).unwrap();
+        let object = &event["data"]["object"];
+        assert_eq!(
+            (&object["status"], &object["payment_intent"]),
+            (&json!(status), &json!(intent))
+        );
+        assert_eq!(event["request"], json!({ "id": null, "idempotency_key": null }), "{kind}");
+        let read = bench.get(&format!("/v1/events/{}", event["id"].as_str().unwrap())).await;
+        assert_eq!(read.json()["data"], event["data"], "{kind}");
+    }
+    until("nothing is pending", async || {
+        let list = bench.get("/v1/events?delivery_success=false").await.json();
+        list["data"] == json!([])
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -185,11 +172,12 @@ async fn events_may_repeat_and_reorder() {
     for _ in 0..20 {
         paid.push(bench.paid().await);
     }
-    until("every event twice", async || pushes.lock().unwrap().len() == 40).await;
+    until("every event twice", async || pushes.lock().unwrap().len() == 120).await;
     let came: Vec<String> = pushes
         .lock()
         .unwrap()
         .iter()
+        .filter(|push| push.json()["type"] == "payment_intent.succeeded")
         .map(|push| push.json()["data"]["object"]["id"].as_str().unwrap().to_owned())
         .collect();
     for id in &paid {

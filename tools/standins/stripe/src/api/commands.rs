@@ -1,35 +1,146 @@
 //! The POST endpoints: one step under one lock, in which the transition is computed, written to
-//! the log, applied to the books and its answer saved under the key.
+//! the journal and the log, applied to the books and its answer saved under the key.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::sync::MutexGuard;
 
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::expand::Expand;
 use super::params::{Command, ConfirmParams, MethodParam};
 use super::pipeline::{Origin, to_bytes};
 use super::{App, Core};
+use crate::cards::Later;
 use crate::clock;
+use crate::currencies;
 use crate::errors::{ApiError, ErrorType};
 use crate::idempotency::Saved;
 use crate::ids;
 use crate::intents::{
-    Charge, Confirmation, Event, Fact, Method, PaymentIntent, Refund, RefundRefusal, Refusal,
-    Status, Step,
+    Charge, ChargeStatus, Confirmation, ConfirmationToken, Dispute, DisputeStatus, Event, Fact,
+    Method, PaymentIntent, Refund, RefundRefusal, RefundStatus, Refusal, Settlement, Status, Step,
+    Update,
 };
+use crate::ledger::{Due, StoredEvent};
 use crate::log::{self, Line};
 use crate::objects;
+use crate::state::Record;
 
-/// An event to push after the step.
-struct Push {
-    kind: &'static str,
-    object: Value,
+/// How long a confirmation token can be used, in seconds: 12 hours, as in the sample on
+/// docs.stripe.com/api/confirmation_tokens/object.
+const TOKEN_LASTS_S: i64 = 12 * 60 * 60;
+
+/// What a step does, before it is done.
+#[derive(Debug, Default)]
+struct Change {
+    records: Vec<Record>,
+    /// Its lines of the log.
+    log: String,
 }
 
-/// The answer of a step and the event it pushes.
+/// The answer of a step and what it changes.
 struct Done {
     answer: Result<Value, ApiError>,
-    push: Option<Push>,
+    change: Change,
+}
+
+/// An answer as it is sent.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
+    /// Whether it is saved under the key, if there is one.
+    pub(crate) stored: bool,
+}
+
+/// What is around a step.
+struct Context<'a> {
+    origin: &'a Origin,
+    /// Whether no request is behind it.
+    automatic: bool,
+    now_ms: u64,
+    base_url: &'a str,
+    /// How much less than it should a capture takes.
+    short_by: i64,
+    /// When what comes about later does, in milliseconds since the epoch.
+    later_ms: u64,
+    /// Whether events are sent.
+    has_endpoint: bool,
+}
+
+impl<'a> Context<'a> {
+    fn new(app: &'a App, origin: &'a Origin) -> Self {
+        let now_ms = clock::now_ms();
+        let delay_ms = u64::try_from(app.outcome_delay.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            origin,
+            automatic: false,
+            now_ms,
+            base_url: &app.base_url,
+            short_by: 0,
+            later_ms: now_ms.saturating_add(delay_ms),
+            has_endpoint: app.webhooks.has_endpoint(),
+        }
+    }
+
+    fn now_s(&self) -> i64 {
+        seconds(self.now_ms)
+    }
+
+    /// An event around the object as it is after the step (docs.stripe.com/api/events/types).
+    fn event(&self, kind: &str, object: Value) -> Record {
+        let id = ids::object("evt");
+        let request_id = (!self.automatic).then_some(self.origin.request_id.as_str());
+        let key = self.origin.idempotency_key.as_deref();
+        let event = objects::event(&id, kind, object, self.now_s(), request_id, key);
+        Record::Event(StoredEvent {
+            id,
+            kind: kind.to_owned(),
+            created_s: self.now_s(),
+            payload: event.to_string(),
+            pending: self.has_endpoint,
+        })
+    }
+
+    /// A line of the log about an intent.
+    fn line<'b>(&'b self, fact: Fact, intent: &'b PaymentIntent) -> Line<'b> {
+        Line {
+            ts_ms: self.now_ms,
+            kind: log::name(fact),
+            payment_intent: &intent.id,
+            charge: None,
+            refund: None,
+            dispute: None,
+            payment_method: None,
+            amount: if fact == Fact::Captured { intent.received } else { intent.amount },
+            currency: &intent.currency,
+            order_id: intent.metadata.get("order_id").map(String::as_str),
+            sale_id: intent.metadata.get("sale_id").map(String::as_str),
+            idempotency_key: self.origin.idempotency_key.as_deref(),
+            request_id: (!self.automatic).then_some(self.origin.request_id.as_str()),
+        }
+    }
+
+    /// A line of the log about money that was taken with a charge.
+    fn charge_line<'b>(&'b self, fact: Fact, charge: &'b Charge, amount: i64) -> Line<'b> {
+        Line {
+            ts_ms: self.now_ms,
+            kind: log::name(fact),
+            payment_intent: &charge.payment_intent,
+            charge: Some(&charge.id),
+            refund: None,
+            dispute: None,
+            payment_method: Some(charge.method.test.name),
+            amount,
+            currency: &charge.currency,
+            // The order's metadata is on the charge; a refund's is the caller's own.
+            order_id: charge.metadata.get("order_id").map(String::as_str),
+            sale_id: charge.metadata.get("sale_id").map(String::as_str),
+            idempotency_key: self.origin.idempotency_key.as_deref(),
+            request_id: (!self.automatic).then_some(self.origin.request_id.as_str()),
+        }
+    }
 }
 
 /// Executes, and saves the answer (or `instead`, a fault's) under the key. Returns what was saved.
@@ -37,26 +148,124 @@ struct Done {
 pub(crate) fn run(
     app: &App,
     command: Command,
+    expand: &Expand,
     origin: &Origin,
     instead: Option<(u16, Bytes)>,
     short_by: i64,
-) -> (u16, Bytes) {
-    let now_ms = clock::now_ms();
-    let mut core = clock::lock(&app.core);
-    let done =
-        step(&mut core, command, origin, now_ms, &app.base_url, short_by).unwrap_or_else(refused);
-    let (stored, status, body) = match (&done.answer, instead) {
-        (_, Some((status, body))) => (true, status, body),
-        (Ok(body), None) => (true, 200, to_bytes(body)),
-        (Err(error), None) => (error.stored, error.status, to_bytes(&error.body())),
+) -> Answer {
+    let context = Context { short_by, ..Context::new(app, origin) };
+    let core = clock::lock(&app.core);
+    let Done { mut answer, mut change } = step(&core, command, &context)
+        .unwrap_or_else(|error| Done { answer: Err(error), change: Change::default() });
+    if let Ok(answer) = &mut answer {
+        expand.fill(answer, &|id| find_object(&core, &change.records, id, &app.base_url));
+    }
+    let answer = match (&answer, instead) {
+        (_, Some((status, body))) => Answer { stored: true, status, body },
+        (Ok(body), None) => Answer { stored: true, status: 200, body: to_bytes(body) },
+        (Err(error), None) => {
+            Answer { stored: error.stored, status: error.status, body: to_bytes(&error.body()) }
+        }
     };
-    if let (Some(key), true) = (&origin.idempotency_key, stored) {
-        let saved = Saved { status, body: body.clone(), request_id: origin.request_id.clone() };
-        core.keys.save(key, saved);
+    if let (Some(key), true) = (&origin.idempotency_key, answer.stored) {
+        let kept = core.keys.with_answer(key, &saved(&answer, origin));
+        change.records.extend(kept.map(Record::Key));
+    }
+    match finish(app, core, change) {
+        Ok(()) => answer,
+        Err(error) => not_written(&error),
+    }
+}
+
+/// Saves an answer under the key without executing anything: a fault's.
+pub(crate) fn save(app: &App, origin: &Origin, answer: Answer) -> Answer {
+    let Some(key) = &origin.idempotency_key else { return answer };
+    let core = clock::lock(&app.core);
+    let kept = core.keys.with_answer(key, &saved(&answer, origin));
+    let records = kept.into_iter().map(Record::Key).collect();
+    match finish(app, core, Change { records, log: String::new() }) {
+        Ok(()) => answer,
+        Err(error) => not_written(&error),
+    }
+}
+
+fn saved(answer: &Answer, origin: &Origin) -> Saved {
+    let (status, body) = (answer.status, answer.body.clone());
+    Saved { status, body, request_id: origin.request_id.clone() }
+}
+
+/// Carries out a change, gives the books back and sends the events.
+fn finish(app: &App, mut core: MutexGuard<'_, Core>, change: Change) -> io::Result<()> {
+    let Change { records, log } = change;
+    let events: Vec<(String, Bytes)> = records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Event(event) => Some((event.id.clone(), event.payload.clone().into())),
+            _ => None,
+        })
+        .collect();
+    if !records.is_empty() {
+        core.commit(records, log)?;
     }
     drop(core);
-    push(app, done.push, origin, now_ms);
-    (status, body)
+    for (id, payload) in events {
+        app.send(id, payload);
+    }
+    Ok(())
+}
+
+fn not_written(error: &io::Error) -> Answer {
+    tracing::error!(%error, "a step could not be written down; it is not carried out");
+    // Not saved under the key: nothing was executed, and a retry may succeed.
+    let message = "The stand-in could not write its log or its state.";
+    let error = ApiError::before_execution(500, ErrorType::Api, message);
+    Answer { status: error.status, stored: error.stored, body: to_bytes(&error.body()) }
+}
+
+/// The object of that id as it is once these records are applied, if it is of a kind that can be
+/// expanded.
+pub(super) fn find_object(
+    core: &Core,
+    changed: &[Record],
+    id: &str,
+    base_url: &str,
+) -> Option<Value> {
+    let fresh = changed.iter().find_map(|record| match record {
+        Record::Charge(charge) if charge.id == id => Some(objects::charge(charge)),
+        Record::Intent(intent) if intent.id == id => {
+            Some(objects::payment_intent(intent, base_url))
+        }
+        _ => None,
+    });
+    fresh.or_else(|| core.ledger.charges.get(id).map(objects::charge)).or_else(|| {
+        core.ledger.intents.get(id).map(|intent| objects::payment_intent(intent, base_url))
+    })
+}
+
+fn by_hand() -> Origin {
+    Origin {
+        request_id: ids::request(),
+        idempotency_key: None,
+        version: objects::API_VERSION.to_owned(),
+    }
+}
+
+/// Carries out a decision from outside of the API, and returns the object it is about. An automatic
+/// one is told as if no request were behind it.
+fn control(
+    app: &App,
+    automatic: bool,
+    decide: impl FnOnce(&Core, &Context<'_>) -> Result<Done, ApiError>,
+) -> Result<Value, ApiError> {
+    let origin = by_hand();
+    let context = Context { automatic, ..Context::new(app, &origin) };
+    let core = clock::lock(&app.core);
+    let Done { answer, change } = decide(&core, &context)?;
+    finish(app, core, change).map_err(|error| {
+        tracing::error!(%error, "a step could not be written down; it is not carried out");
+        ApiError::server("The stand-in could not write its log or its state.")
+    })?;
+    answer
 }
 
 /// Ends a buyer's authentication, as when they return from their bank.
@@ -64,38 +273,164 @@ pub(crate) fn run(
 /// # Errors
 /// If there is no such intent, or if it does not wait for the buyer.
 pub(crate) fn authenticate(app: &App, id: &str, passed: bool) -> Result<Value, ApiError> {
-    let origin = Origin {
-        request_id: ids::request(),
-        idempotency_key: None,
-        version: objects::API_VERSION.to_owned(),
+    control(app, false, |core, context| {
+        let intent = find(core, id)?;
+        let refuse = |refusal| refusal_error(refusal, "authenticate", intent, &app.base_url);
+        let step =
+            intent.authenticate(passed, ids::object("ch"), context.now_s()).map_err(refuse)?;
+        let after = objects::payment_intent(&step.intent, &app.base_url);
+        let done = taken(step, None, None, context)?;
+        Ok(Done { answer: Ok(after), ..done })
+    })
+}
+
+/// Ends a refund as the buyer's bank does.
+///
+/// # Errors
+/// If there is no such refund, or it has that status already, or has failed.
+pub(crate) fn settle_refund(app: &App, id: &str, status: RefundStatus) -> Result<Value, ApiError> {
+    control(app, true, |core, context| {
+        let refund = core.ledger.refunds.get(id);
+        let refund = refund.ok_or_else(|| ApiError::missing(404, "refund", id, "id"))?;
+        match (refund.status, status) {
+            (RefundStatus::Pending, RefundStatus::Succeeded | RefundStatus::Failed)
+            | (RefundStatus::Succeeded, RefundStatus::Failed) => {}
+            (RefundStatus::Pending | RefundStatus::Succeeded | RefundStatus::Failed, _) => {
+                let message = format!("Refund {id} is {} already.", refund.status.as_str());
+                return Err(ApiError::new(400, ErrorType::InvalidRequest, message));
+            }
+        }
+        refund_settled(core, refund, status, context)
+    })
+}
+
+/// Ends the dispute of a charge.
+///
+/// # Errors
+/// If the charge has no open dispute.
+pub(crate) fn close_dispute(app: &App, charge: &str, won: bool) -> Result<Value, ApiError> {
+    control(app, true, |core, context| {
+        let is_open = |dispute: &&Dispute| {
+            dispute.charge == charge && dispute.status == DisputeStatus::NeedsResponse
+        };
+        let dispute = core.ledger.disputes.iter().find(is_open);
+        let dispute = dispute.ok_or_else(|| ApiError::missing(404, "dispute", charge, "charge"))?;
+        let charge = charge_of(core, &dispute.charge)?;
+        let (status, fact) = match won {
+            true => (DisputeStatus::Won, Fact::DisputeWon),
+            false => (DisputeStatus::Lost, Fact::DisputeLost),
+        };
+        let dispute = Dispute { status, ..dispute.clone() };
+        let line = Line {
+            dispute: Some(&dispute.id),
+            ..context.charge_line(fact, &charge, dispute.amount)
+        };
+        let log = log::text(&[line]).map_err(|error| unwritable(&error))?;
+        let object = objects::dispute(&dispute);
+        let records = vec![
+            Record::Charge(Box::new(Charge { dispute: Some(status), ..charge })),
+            context.event("charge.dispute.closed", object.clone()),
+            Record::Dispute(dispute),
+        ];
+        Ok(Done { answer: Ok(object), change: Change { records, log } })
+    })
+}
+
+/// Carries out everything that is due by now.
+pub(crate) fn happen(app: &App) {
+    let origin = by_hand();
+    loop {
+        let context = Context { automatic: true, ..Context::new(app, &origin) };
+        let core = clock::lock(&app.core);
+        let done = match core.ledger.due(context.now_ms) {
+            None => return,
+            Some(Due::Refund(id)) => due_refund(&core, &id, &context),
+            Some(Due::Dispute(id)) => {
+                charge_of(&core, &id).and_then(|charge| disputed(charge, &context))
+            }
+        };
+        let change = match done {
+            Ok(done) => done.change,
+            Err(error) => {
+                tracing::error!(error = %error.body(), "what is due could not be carried out");
+                return;
+            }
+        };
+        if let Err(error) = finish(app, core, change) {
+            tracing::error!(%error, "what is due could not be written down; it is tried again");
+            return;
+        }
+    }
+}
+
+fn due_refund(core: &Core, id: &str, context: &Context<'_>) -> Result<Done, ApiError> {
+    let refund = core.ledger.refunds.get(id);
+    let refund = refund.ok_or_else(|| ApiError::missing(404, "refund", id, "id"))?;
+    let status = refund.settles.map_or(refund.status, |settles| settles.status);
+    refund_settled(core, refund, status, context)
+}
+
+/// A refund has taken another status (docs.stripe.com/refunds#failed-refunds: what failed comes
+/// back to the account, and so is not refunded any more).
+fn refund_settled(
+    core: &Core,
+    refund: &Refund,
+    status: RefundStatus,
+    context: &Context<'_>,
+) -> Result<Done, ApiError> {
+    let refund = Refund { status, settles: None, ..refund.clone() };
+    let object = objects::refund(&refund);
+    let mut change = Change::default();
+    change.records.push(context.event("refund.updated", object.clone()));
+    if status == RefundStatus::Failed {
+        let mut charge = charge_of(core, &refund.charge)?;
+        charge.amount_refunded -= refund.amount;
+        let line = Line {
+            refund: Some(&refund.id),
+            ..context.charge_line(Fact::RefundFailed, &charge, refund.amount)
+        };
+        change.log = log::text(&[line]).map_err(|error| unwritable(&error))?;
+        change.records.push(context.event("refund.failed", object.clone()));
+        change.records.push(Record::Charge(Box::new(charge)));
+    }
+    change.records.push(Record::Refund(refund));
+    Ok(Done { answer: Ok(object), change })
+}
+
+/// The buyer of a charge disputes what is left of it. A payment that is refunded as a whole cannot
+/// be disputed (docs.stripe.com/refunds).
+fn disputed(charge: Charge, context: &Context<'_>) -> Result<Done, ApiError> {
+    let charge = Charge { dispute_due_ms: None, ..charge };
+    let amount = charge.amount - charge.amount_refunded;
+    if amount == 0 {
+        let answer = Ok(objects::charge(&charge));
+        let records = vec![Record::Charge(Box::new(charge))];
+        return Ok(Done { answer, change: Change { records, log: String::new() } });
+    }
+    let dispute = Dispute {
+        id: ids::object("du"),
+        charge: charge.id.clone(),
+        payment_intent: charge.payment_intent.clone(),
+        amount,
+        currency: charge.currency.clone(),
+        status: DisputeStatus::NeedsResponse,
+        created_s: context.now_s(),
     };
-    let now_ms = clock::now_ms();
-    let mut core = clock::lock(&app.core);
-    let intent = find(&core, id)?;
-    let refuse = |refusal| refusal_error(refusal, "authenticate", intent, &app.base_url);
-    let step = intent.authenticate(passed, ids::object("ch"), seconds(now_ms)).map_err(refuse)?;
-    let done = apply(&mut core, step, &[], &origin, now_ms, &app.base_url)?;
-    let intent = find(&core, id).map(|intent| objects::payment_intent(intent, &app.base_url));
-    drop(core);
-    push(app, done.push, &origin, now_ms);
-    intent
+    let line =
+        Line { dispute: Some(&dispute.id), ..context.charge_line(Fact::Disputed, &charge, amount) };
+    let log = log::text(&[line]).map_err(|error| unwritable(&error))?;
+    let object = objects::dispute(&dispute);
+    let records = vec![
+        Record::Charge(Box::new(Charge { dispute: Some(dispute.status), ..charge })),
+        context.event("charge.dispute.created", object.clone()),
+        Record::Dispute(dispute),
+    ];
+    Ok(Done { answer: Ok(object), change: Change { records, log } })
 }
 
-fn push(app: &App, push: Option<Push>, origin: &Origin, now_ms: u64) {
-    let Some(Push { kind, object }) = push else { return };
-    let event = objects::event(
-        &ids::object("evt"),
-        kind,
-        object,
-        seconds(now_ms),
-        &origin.request_id,
-        origin.idempotency_key.as_deref(),
-    );
-    app.webhooks.send(to_bytes(&event));
-}
-
-fn refused(error: ApiError) -> Done {
-    Done { answer: Err(error), push: None }
+fn unwritable(error: &io::Error) -> ApiError {
+    tracing::error!(%error, "a line of the log cannot be written as JSON");
+    ApiError::before_execution(500, ErrorType::Api, "The stand-in could not write its log.")
 }
 
 fn seconds(ms: u64) -> i64 {
@@ -107,18 +442,13 @@ fn find<'a>(core: &'a Core, id: &str) -> Result<&'a PaymentIntent, ApiError> {
     intent.ok_or_else(|| ApiError::missing(404, "payment_intent", id, "intent"))
 }
 
-fn step(
-    core: &mut Core,
-    command: Command,
-    origin: &Origin,
-    now_ms: u64,
-    base_url: &str,
-    short_by: i64,
-) -> Result<Done, ApiError> {
-    let room = core.ledger.intents.has_room()
-        && core.ledger.charges.has_room()
-        && core.ledger.refunds.has_room();
-    if !room {
+fn charge_of(core: &Core, id: &str) -> Result<Charge, ApiError> {
+    let charge = core.ledger.charges.get(id).cloned();
+    charge.ok_or_else(|| ApiError::missing(404, "charge", id, "charge"))
+}
+
+fn step(core: &Core, command: Command, context: &Context<'_>) -> Result<Done, ApiError> {
+    if !core.ledger.has_room() {
         return Err(ApiError::server("The stand-in's books are full: start another one."));
     }
     match command {
@@ -157,32 +487,64 @@ fn step(
                 latest_charge: None,
                 received: 0,
                 cancellation_reason: None,
-                created_s: seconds(now_ms),
+                created_s: context.now_s(),
                 canceled_at_s: None,
             };
             // docs.stripe.com/api/payment_intents/create, confirm: "as if you create and confirm
             // in the same request"; the intent exists even when its payment is declined.
-            let step = if confirm {
+            let (step, token) = if confirm {
+                // Already resolved, and attached.
                 let how = ConfirmParams { method: None, ..how };
-                confirm_step(&intent, &how, now_ms, base_url, short_by)?
+                confirm_step(core, &intent, &how, context)?
             } else {
-                Step { intent, charge: None, facts: Vec::new(), event: None, declined: false }
+                let intent = intent.clone();
+                let facts = Vec::new();
+                (Step { intent, charge: None, facts, event: None, declined: false }, None)
             };
-            apply(core, step, &[Fact::Created], origin, now_ms, base_url)
+            taken(step, Some(&intent), token, context)
+        }
+        Command::Update { id, amount, currency, description, metadata, method } => {
+            let intent = find(core, &id)?;
+            let priced = amount.is_some() || currency.is_some();
+            let metadata = metadata.map(|changes| changes.over(&intent.metadata)).transpose()?;
+            let method = method.map(|method| resolve(&method, attached(intent))).transpose()?;
+            let update = Update { amount, currency, description, metadata, method };
+            let refuse = |refusal| refusal_error(refusal, "update", intent, context.base_url);
+            let intent = intent.update(update).map_err(refuse)?;
+            if priced {
+                currencies::check_charge(intent.amount, &intent.currency)?;
+            }
+            let answer = Ok(objects::payment_intent(&intent, context.base_url));
+            let records = vec![Record::Intent(Box::new(intent))];
+            Ok(Done { answer, change: Change { records, log: String::new() } })
         }
         Command::Confirm { id, how } => {
-            let step = confirm_step(find(core, &id)?, &how, now_ms, base_url, short_by)?;
-            apply(core, step, &[], origin, now_ms, base_url)
+            let (step, token) = confirm_step(core, find(core, &id)?, &how, context)?;
+            taken(step, None, token, context)
         }
         Command::Cancel { id, reason } => {
             let intent = find(core, &id)?;
-            let refuse = |refusal| refusal_error(refusal, "cancel", intent, base_url);
-            let step = intent.cancel(reason, seconds(now_ms)).map_err(refuse)?;
-            apply(core, step, &[], origin, now_ms, base_url)
+            let refuse = |refusal| refusal_error(refusal, "cancel", intent, context.base_url);
+            let step = intent.cancel(reason, context.now_s()).map_err(refuse)?;
+            taken(step, None, None, context)
         }
         Command::Refund { charge, payment_intent, amount, reason, metadata } => {
             let charge = charged(core, charge.as_deref(), payment_intent.as_deref())?;
-            refund(core, charge, amount, reason, metadata, origin, now_ms)
+            refund(charge, amount, reason, metadata, context)
+        }
+        Command::CreateToken { test, return_url, setup_future_usage } => {
+            let token = ConfirmationToken {
+                id: ids::object("ctoken"),
+                test,
+                return_url,
+                setup_future_usage,
+                payment_intent: None,
+                created_s: context.now_s(),
+                expires_s: context.now_s() + TOKEN_LASTS_S,
+            };
+            let answer = Ok(objects::confirmation_token(&token));
+            let records = vec![Record::Token(token)];
+            Ok(Done { answer, change: Change { records, log: String::new() } })
         }
     }
 }
@@ -198,26 +560,68 @@ fn resolve(param: &MethodParam, attached: Option<&Method>) -> Result<Method, Api
     }
 }
 
+/// The method that is attached to an intent, or was until it failed.
+fn attached(intent: &PaymentIntent) -> Option<&Method> {
+    let failed = intent.last_error.as_ref().map(|error| &error.method);
+    intent.method.as_ref().or(failed)
+}
+
+/// The confirmation token of that id, if it can still be used.
+fn usable<'a>(
+    core: &'a Core,
+    id: &str,
+    context: &Context<'_>,
+) -> Result<&'a ConfirmationToken, ApiError> {
+    let token = core.ledger.tokens.get(id);
+    let token = token
+        .ok_or_else(|| ApiError::missing(400, "confirmationtoken", id, "confirmation_token"))?;
+    let refuse = |message: String| {
+        ApiError::new(400, ErrorType::InvalidRequest, message).field("param", "confirmation_token")
+    };
+    if token.payment_intent.is_some() {
+        let message =
+            "The confirmation token has already been used to confirm a previous PaymentIntent.";
+        return Err(refuse(message.into()));
+    }
+    if token.expires_s <= context.now_s() {
+        return Err(refuse(format!("ConfirmationToken {id} has expired.")));
+    }
+    Ok(token)
+}
+
+/// Confirms, and returns the confirmation token as it is then.
 fn confirm_step(
+    core: &Core,
     intent: &PaymentIntent,
     how: &ConfirmParams,
-    now_ms: u64,
-    base_url: &str,
-    short_by: i64,
-) -> Result<Step, ApiError> {
-    let failed = intent.last_error.as_ref().map(|error| &error.method);
-    let attached = intent.method.as_ref().or(failed);
-    let method = how.method.as_ref().map(|method| resolve(method, attached)).transpose()?;
+    context: &Context<'_>,
+) -> Result<(Step, Option<ConfirmationToken>), ApiError> {
+    let refuse = |refusal| refusal_error(refusal, "confirm", intent, context.base_url);
+    if !intent.is_confirmable() {
+        return Err(refuse(Refusal::UnexpectedState));
+    }
+    let token = how.token.as_deref().map(|id| usable(core, id, context)).transpose()?;
+    // docs.stripe.com/api/payment_intents/confirm, confirmation_token: of what is in the token and
+    // in the request, "the values in this request will take precedence".
+    let method = match (&how.method, token) {
+        (Some(method), _) => Some(resolve(method, attached(intent))?),
+        (None, Some(token)) => Some(Method { id: ids::object("pm"), test: token.test }),
+        (None, None) => None,
+    };
+    let return_url = how.return_url.clone();
     let confirmation = Confirmation {
         method,
-        return_url: how.return_url.clone(),
+        return_url: return_url.or_else(|| token.and_then(|token| token.return_url.clone())),
         no_action_possible: how.no_action_possible,
         charge_id: ids::object("ch"),
-        now_s: seconds(now_ms),
-        short_by,
+        now_s: context.now_s(),
+        short_by: context.short_by,
+        dispute_due_ms: context.later_ms,
     };
-    let refuse = |refusal| refusal_error(refusal, "confirm", intent, base_url);
-    intent.confirm(confirmation).map_err(refuse)
+    let step = intent.confirm(confirmation).map_err(refuse)?;
+    let payment_intent = Some(intent.id.clone());
+    let token = token.map(|token| ConfirmationToken { payment_intent, ..token.clone() });
+    Ok((step, token))
 }
 
 /// docs.stripe.com/error-codes#payment-intent-unexpected-state, with the intent in the error
@@ -249,12 +653,6 @@ fn refusal_error(refusal: Refusal, verb: &str, intent: &PaymentIntent, base_url:
     }
 }
 
-fn log_failed(error: &io::Error) -> ApiError {
-    tracing::error!(%error, "the log could not be written; the step is not carried out");
-    // Not saved under the key: nothing was executed, and a retry may succeed.
-    ApiError::before_execution(500, ErrorType::Api, "The stand-in could not write its log.")
-}
-
 /// The charge that a fact of its step is about: that an intent exists is about none.
 fn of(fact: Fact, charge: Option<&Charge>) -> Option<&Charge> {
     match fact {
@@ -264,75 +662,73 @@ fn of(fact: Fact, charge: Option<&Charge>) -> Option<&Charge> {
         | Fact::Captured
         | Fact::Declined
         | Fact::Canceled
-        | Fact::Refunded => charge,
+        | Fact::Refunded
+        | Fact::RefundFailed
+        | Fact::Disputed
+        | Fact::DisputeWon
+        | Fact::DisputeLost => charge,
     }
 }
 
-/// Logs a step, then applies it.
-fn apply(
-    core: &mut Core,
+/// What a step on an intent changes. An intent that it creates is given as it was before the rest
+/// of the step, a confirmation token as it is after it.
+fn taken(
     step: Step,
-    first: &[Fact],
-    origin: &Origin,
-    now_ms: u64,
-    base_url: &str,
+    created: Option<&PaymentIntent>,
+    token: Option<ConfirmationToken>,
+    context: &Context<'_>,
 ) -> Result<Done, ApiError> {
     let Step { intent, charge, facts, event, declined } = step;
-    let lines: Vec<Line<'_>> = first
+    let lines: Vec<Line<'_>> = created
+        .map(|_| Fact::Created)
         .iter()
         .chain(&facts)
-        .map(|fact| Line {
-            ts_ms: now_ms,
-            kind: log::name(*fact),
-            payment_intent: &intent.id,
-            charge: of(*fact, charge.as_ref()).map(|charge| charge.id.as_str()),
-            refund: None,
-            payment_method: of(*fact, charge.as_ref()).map(|charge| charge.method.test.name),
-            amount: if *fact == Fact::Captured { intent.received } else { intent.amount },
-            currency: &intent.currency,
-            order_id: intent.metadata.get("order_id").map(String::as_str),
-            sale_id: intent.metadata.get("sale_id").map(String::as_str),
-            idempotency_key: origin.idempotency_key.as_deref(),
-            request_id: &origin.request_id,
+        .map(|fact| {
+            let charge = of(*fact, charge.as_ref());
+            Line {
+                charge: charge.map(|charge| charge.id.as_str()),
+                payment_method: charge.map(|charge| charge.method.test.name),
+                ..context.line(*fact, &intent)
+            }
         })
         .collect();
-    core.log.append(&lines).map_err(|error| log_failed(&error))?;
+    let log = log::text(&lines).map_err(|error| unwritable(&error))?;
 
-    for fact in &facts {
-        match fact {
-            Fact::Captured => {
-                core.money.captures += 1;
-                let sum = core.money.captured_minor.entry(intent.currency.clone()).or_default();
-                *sum += intent.received;
-            }
-            Fact::Declined => core.money.declines += 1,
-            Fact::Created
-            | Fact::Confirmed
-            | Fact::RequiresAction
-            | Fact::Canceled
-            | Fact::Refunded => {}
-        }
-    }
-    let object = objects::payment_intent(&intent, base_url);
+    let object = objects::payment_intent(&intent, context.base_url);
     // A decline is answered 402 (docs.stripe.com/api/errors) with the intent as it is now.
     let answer = match (declined, &intent.last_error) {
-        (true, Some(failure)) => {
-            let mut error = ApiError::new(402, ErrorType::Card, failure.message)
-                .code(failure.code)
+        (true, Some(error)) => {
+            let failure = error.failure;
+            let mut answer = ApiError::new(402, ErrorType::Card, failure.message())
+                .code(failure.code())
                 .field("payment_intent", object.clone())
-                .field("payment_method", objects::payment_method(&failure.method));
-            if let Some(decline_code) = failure.decline_code {
-                error = error.field("decline_code", decline_code);
+                .field("payment_method", objects::payment_method(&error.method));
+            if let Some(decline_code) = failure.decline_code() {
+                answer = answer.field("decline_code", decline_code);
             }
-            if let Some(charge) = &failure.charge {
-                error = error.field("charge", charge.as_str());
+            if let Some(charge) = &error.charge {
+                answer = answer.field("charge", charge.as_str());
             }
-            Err(error)
+            Err(answer)
         }
         (true | false, _) => Ok(object.clone()),
     };
+    let mut records: Vec<Record> = token.map(Record::Token).into_iter().collect();
     // docs.stripe.com/api/events/types.
-    let push = event.map(|event| {
+    if let Some(created) = created {
+        let object = objects::payment_intent(created, context.base_url);
+        records.push(context.event("payment_intent.created", object));
+    }
+    if let Some(charge) = charge {
+        let kind = match charge.status {
+            ChargeStatus::Succeeded => Some("charge.succeeded"),
+            ChargeStatus::Failed => Some("charge.failed"),
+            ChargeStatus::Pending => None,
+        };
+        records.extend(kind.map(|kind| context.event(kind, objects::charge(&charge))));
+        records.push(Record::Charge(Box::new(charge)));
+    }
+    if let Some(event) = event {
         let kind = match event {
             Event::Succeeded => "payment_intent.succeeded",
             Event::PaymentFailed => "payment_intent.payment_failed",
@@ -340,20 +736,16 @@ fn apply(
             Event::Processing => "payment_intent.processing",
             Event::Canceled => "payment_intent.canceled",
         };
-        Push { kind, object }
-    });
-    if let Some(charge) = charge {
-        core.ledger.charges.put(charge);
+        records.push(context.event(kind, object));
     }
-    core.ledger.intents.put(intent);
-    Ok(Done { answer, push })
+    records.push(Record::Intent(Box::new(intent)));
+    Ok(Done { answer, change: Change { records, log } })
 }
 
 /// The charge a refund is for: named, or the intent's successful one.
 fn charged(core: &Core, charge: Option<&str>, intent: Option<&str>) -> Result<Charge, ApiError> {
     if let Some(id) = charge {
-        let charge = core.ledger.charges.get(id).cloned();
-        return charge.ok_or_else(|| ApiError::missing(404, "charge", id, "charge"));
+        return charge_of(core, id);
     }
     let id = intent.unwrap_or_default();
     let intent = core.ledger.intents.get(id);
@@ -370,14 +762,15 @@ fn not_charged(what: &str) -> ApiError {
 }
 
 fn refund(
-    core: &mut Core,
     mut charge: Charge,
     amount: Option<i64>,
     reason: Option<String>,
-    metadata: std::collections::BTreeMap<String, String>,
-    origin: &Origin,
-    now_ms: u64,
+    metadata: BTreeMap<String, String>,
+    context: &Context<'_>,
 ) -> Result<Done, ApiError> {
+    if let Some(amount) = amount {
+        currencies::check_step(amount, &charge.currency)?;
+    }
     let amount = charge.refund(amount).map_err(|refusal| match refusal {
         RefundRefusal::NotCharged => not_charged(&format!("Charge {}", charge.id)),
         // docs.stripe.com/error-codes#charge-already-refunded.
@@ -390,7 +783,20 @@ fn refund(
                 format!("Refund amount is greater than the unrefunded amount on charge ({left}).");
             ApiError::new(400, ErrorType::InvalidRequest, message).field("param", "amount")
         }
+        // docs.stripe.com/error-codes#charge-disputed.
+        RefundRefusal::Disputed => {
+            let message =
+                format!("Charge {} has been charged back; cannot issue a refund.", charge.id);
+            ApiError::new(400, ErrorType::InvalidRequest, message).code("charge_disputed")
+        }
     })?;
+    // docs.stripe.com/testing#refunds.
+    let settles = |status| Some(Settlement { due_ms: context.later_ms, status });
+    let (status, settles) = match charge.method.test.later {
+        Later::RefundsPend => (RefundStatus::Pending, settles(RefundStatus::Succeeded)),
+        Later::RefundsFail => (RefundStatus::Succeeded, settles(RefundStatus::Failed)),
+        Later::Nothing | Later::Dispute => (RefundStatus::Succeeded, None),
+    };
     let refund = Refund {
         id: ids::object("re"),
         charge: charge.id.clone(),
@@ -399,29 +805,19 @@ fn refund(
         currency: charge.currency.clone(),
         reason,
         metadata,
-        created_s: seconds(now_ms),
+        created_s: context.now_s(),
+        status,
+        settles,
     };
-    let line = Line {
-        ts_ms: now_ms,
-        kind: log::name(Fact::Refunded),
-        payment_intent: &refund.payment_intent,
-        charge: Some(&refund.charge),
-        refund: Some(&refund.id),
-        payment_method: Some(charge.method.test.name),
-        amount,
-        currency: &refund.currency,
-        // The order's metadata is on the charge; a refund's is the caller's own.
-        order_id: charge.metadata.get("order_id").map(String::as_str),
-        sale_id: charge.metadata.get("sale_id").map(String::as_str),
-        idempotency_key: origin.idempotency_key.as_deref(),
-        request_id: &origin.request_id,
-    };
-    core.log.append(&[line]).map_err(|error| log_failed(&error))?;
-    core.money.refunds += 1;
-    *core.money.refunded_minor.entry(refund.currency.clone()).or_default() += amount;
-    let answer = Ok(objects::refund(&refund));
-    let push = Some(Push { kind: "charge.refunded", object: objects::charge(&charge) });
-    core.ledger.charges.put(charge);
-    core.ledger.refunds.put(refund);
-    Ok(Done { answer, push })
+    let line =
+        Line { refund: Some(&refund.id), ..context.charge_line(Fact::Refunded, &charge, amount) };
+    let log = log::text(&[line]).map_err(|error| unwritable(&error))?;
+    let object = objects::refund(&refund);
+    let records = vec![
+        context.event("refund.created", object.clone()),
+        context.event("charge.refunded", objects::charge(&charge)),
+        Record::Charge(Box::new(charge)),
+        Record::Refund(refund),
+    ];
+    Ok(Done { answer: Ok(object), change: Change { records, log } })
 }

@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::pipeline::{control_answer, control_body};
 use super::{App, commands};
 use crate::clock;
+use crate::errors::ApiError;
 use crate::faults::Rule;
+use crate::intents::{ChargeStatus, RefundStatus};
+use crate::ledger::Ledger;
+use crate::state::Record;
 use crate::webhooks::Settings;
 
 async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Response> {
@@ -58,12 +62,21 @@ struct Advance {
     advance_ms: u64,
 }
 
-/// `POST /_control/clock`: sets the stand-in's clock ahead, so that keys are forgotten and searches
-/// catch up.
-pub(crate) async fn advance_clock(request: Request) -> Response {
+/// `POST /_control/clock`: sets the stand-in's clock ahead, so that keys are forgotten, searches
+/// catch up and what is due by then happens, before the answer.
+pub(crate) async fn advance_clock(State(app): State<Arc<App>>, request: Request) -> Response {
     match read(request).await {
         Ok(Advance { advance_ms }) if advance_ms <= MAX_ADVANCE_MS => {
-            control_answer(200, &json!({ "ahead_ms": clock::advance(advance_ms) }))
+            let ahead_ms = clock::advance(advance_ms);
+            let kept = {
+                let mut core = clock::lock(&app.core);
+                core.commit(vec![Record::AheadMs(ahead_ms)], String::new())
+            };
+            app.happen();
+            match kept {
+                Ok(()) => control_answer(200, &json!({ "ahead_ms": ahead_ms })),
+                Err(error) => refuse(&format!("the clock could not be written down: {error}")),
+            }
         }
         Ok(_) => refuse("advance_ms must be at most 400 days"),
         Err(answer) => answer,
@@ -114,22 +127,126 @@ pub(crate) async fn authenticate(
         Ok(authentication) => authentication,
         Err(answer) => return answer,
     };
-    match commands::authenticate(&app, &id, matches!(outcome, Passed::Success)) {
-        Ok(intent) => control_answer(200, &intent),
+    controlled(commands::authenticate(&app, &id, matches!(outcome, Passed::Success)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum DisputeEnd {
+    Won,
+    Lost,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DisputeOutcome {
+    outcome: DisputeEnd,
+}
+
+/// `POST /_control/dispute/:charge`: ends the dispute of a charge, `{"outcome": "won"}` or `lost`.
+pub(crate) async fn close_dispute(
+    State(app): State<Arc<App>>,
+    Path(charge): Path<String>,
+    request: Request,
+) -> Response {
+    match read(request).await {
+        Ok(DisputeOutcome { outcome }) => {
+            let won = matches!(outcome, DisputeEnd::Won);
+            controlled(commands::close_dispute(&app, &charge, won))
+        }
+        Err(answer) => answer,
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RefundEnd {
+    Succeeded,
+    Failed,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefundOutcome {
+    outcome: RefundEnd,
+}
+
+/// `POST /_control/refund/:id`: a refund ends, `{"outcome": "succeeded"}` or `failed`.
+pub(crate) async fn settle_refund(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
+    match read(request).await {
+        Ok(RefundOutcome { outcome }) => {
+            let status = match outcome {
+                RefundEnd::Succeeded => RefundStatus::Succeeded,
+                RefundEnd::Failed => RefundStatus::Failed,
+            };
+            controlled(commands::settle_refund(&app, &id, status))
+        }
+        Err(answer) => answer,
+    }
+}
+
+fn controlled(result: Result<Value, ApiError>) -> Response {
+    match result {
+        Ok(object) => control_answer(200, &object),
         Err(error) => control_answer(error.status, &error.body()),
     }
 }
 
-/// `GET /_control/state`: sums and counts since the start.
+/// Sums over the books, by currency, in the smallest unit.
+#[derive(Debug, Default, Serialize)]
+struct Money {
+    captures: u64,
+    captured_minor: BTreeMap<String, i64>,
+    /// Charges that were declined.
+    declines: u64,
+    refunds: u64,
+    /// Without the refunds that failed.
+    refunded_minor: BTreeMap<String, i64>,
+    refunds_failed: u64,
+}
+
+impl Money {
+    fn of(ledger: &Ledger) -> Self {
+        let mut money = Self::default();
+        for charge in ledger.charges.iter() {
+            match charge.status {
+                ChargeStatus::Succeeded => {
+                    money.captures += 1;
+                    let sum = money.captured_minor.entry(charge.currency.clone()).or_default();
+                    *sum += charge.amount;
+                }
+                ChargeStatus::Failed => money.declines += 1,
+                ChargeStatus::Pending => {}
+            }
+        }
+        for refund in ledger.refunds.iter() {
+            money.refunds += 1;
+            match refund.status {
+                RefundStatus::Pending | RefundStatus::Succeeded => {
+                    let sum = money.refunded_minor.entry(refund.currency.clone()).or_default();
+                    *sum += refund.amount;
+                }
+                RefundStatus::Failed => money.refunds_failed += 1,
+            }
+        }
+        money
+    }
+}
+
+/// `GET /_control/state`: sums and counts over the books, and of what was asked since the start.
 pub(crate) async fn state(State(app): State<Arc<App>>) -> Response {
-    let (by_status, charges, refunds, money) = {
+    let (by_status, charges, refunds, disputes, money) = {
         let core = clock::lock(&app.core);
         let mut by_status: BTreeMap<&str, u64> = BTreeMap::new();
         for intent in core.ledger.intents.iter() {
             *by_status.entry(intent.status.as_str()).or_default() += 1;
         }
-        let (charges, refunds) = (core.ledger.charges.len(), core.ledger.refunds.len());
-        (by_status, charges, refunds, json!(core.money))
+        let Ledger { charges, refunds, disputes, .. } = &core.ledger;
+        (by_status, charges.len(), refunds.len(), disputes.len(), Money::of(&core.ledger))
     };
     let traffic = json!(*clock::lock(&app.traffic));
     let faults = {
@@ -140,6 +257,7 @@ pub(crate) async fn state(State(app): State<Arc<App>>) -> Response {
         "payment_intents": { "total": by_status.values().sum::<u64>(), "by_status": by_status },
         "charges": charges,
         "refunds": refunds,
+        "disputes": disputes,
         "money": money,
         "traffic": traffic,
         "faults": faults,

@@ -1,7 +1,9 @@
 //! The HTTP interface: `/v1` as Stripe's, `/_control` for the tests.
 
+mod books;
 mod commands;
 mod control;
+mod expand;
 mod params;
 mod pipeline;
 mod queries;
@@ -14,13 +16,12 @@ use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
+use bytes::Bytes;
 
+pub use self::books::Core;
 use crate::Config;
 use crate::clock;
 use crate::faults::Faults;
-use crate::idempotency::Keys;
-use crate::ledger::Ledger;
-use crate::log::Log;
 use crate::ratelimit::RateLimiter;
 use crate::webhooks::Webhooks;
 
@@ -31,12 +32,21 @@ pub(crate) enum Endpoint {
     ListIntents,
     SearchIntents,
     GetIntent,
+    UpdateIntent,
     ConfirmIntent,
     CancelIntent,
     CreateRefund,
     ListRefunds,
     GetRefund,
     ListCharges,
+    GetCharge,
+    ListDisputes,
+    GetDispute,
+    ListEvents,
+    GetEvent,
+    CreateToken,
+    GetToken,
+    GetAccount,
 }
 
 impl Endpoint {
@@ -47,33 +57,23 @@ impl Endpoint {
             Self::ListIntents => "GET /v1/payment_intents",
             Self::SearchIntents => "GET /v1/payment_intents/search",
             Self::GetIntent => "GET /v1/payment_intents/:id",
+            Self::UpdateIntent => "POST /v1/payment_intents/:id",
             Self::ConfirmIntent => "POST /v1/payment_intents/:id/confirm",
             Self::CancelIntent => "POST /v1/payment_intents/:id/cancel",
             Self::CreateRefund => "POST /v1/refunds",
             Self::ListRefunds => "GET /v1/refunds",
             Self::GetRefund => "GET /v1/refunds/:id",
             Self::ListCharges => "GET /v1/charges",
+            Self::GetCharge => "GET /v1/charges/:id",
+            Self::ListDisputes => "GET /v1/disputes",
+            Self::GetDispute => "GET /v1/disputes/:id",
+            Self::ListEvents => "GET /v1/events",
+            Self::GetEvent => "GET /v1/events/:id",
+            Self::CreateToken => "POST /v1/test_helpers/confirmation_tokens",
+            Self::GetToken => "GET /v1/confirmation_tokens/:id",
+            Self::GetAccount => "GET /v1/account",
         }
     }
-}
-
-/// What must change together, under one lock: the books, the keys and the log.
-#[derive(Debug)]
-pub(crate) struct Core {
-    pub(crate) ledger: Ledger,
-    pub(crate) keys: Keys,
-    pub(crate) log: Log,
-    pub(crate) money: Money,
-}
-
-/// Sums for the state page, by currency, in the smallest unit.
-#[derive(Debug, Default, serde::Serialize)]
-pub(crate) struct Money {
-    pub(crate) captures: u64,
-    pub(crate) captured_minor: BTreeMap<String, i64>,
-    pub(crate) declines: u64,
-    pub(crate) refunds: u64,
-    pub(crate) refunded_minor: BTreeMap<String, i64>,
 }
 
 /// How requests were answered, for the state page.
@@ -87,23 +87,25 @@ pub(crate) struct Traffic {
 
 #[derive(Debug)]
 pub struct App {
-    pub(crate) core: Mutex<Core>,
+    pub(crate) core: Arc<Mutex<Core>>,
     pub(crate) limiter: Mutex<RateLimiter>,
     pub(crate) faults: Mutex<Faults>,
     pub(crate) traffic: Mutex<Traffic>,
     pub(crate) webhooks: Webhooks,
     pub(crate) confirm_latency: Duration,
     pub(crate) latency: Duration,
+    pub(crate) outcome_delay: Duration,
+    pub(crate) account: String,
     /// The URL of this stand-in, where buyers are sent to authenticate.
     pub(crate) base_url: String,
 }
 
 impl App {
-    /// A new application, which writes to this open log.
+    /// A new application over these books.
     #[must_use]
     pub fn new(
         config: &Config,
-        log: Log,
+        core: Core,
         webhooks: Webhooks,
         faults: Faults,
         base_url: String,
@@ -111,20 +113,40 @@ impl App {
         let (per_endpoint, total) = (config.rate_per_endpoint, config.rate_total);
         let limiter = RateLimiter::new(per_endpoint, total, clock::now_ms());
         Self {
-            core: Mutex::new(Core {
-                ledger: Ledger::default(),
-                keys: Keys::default(),
-                log,
-                money: Money::default(),
-            }),
+            core: Arc::new(Mutex::new(core)),
             limiter: Mutex::new(limiter),
             faults: Mutex::new(faults),
             traffic: Mutex::new(Traffic::default()),
             webhooks,
             confirm_latency: config.confirm_latency,
             latency: config.latency,
+            outcome_delay: config.outcome_delay,
+            account: config.account.clone(),
             base_url,
         }
+    }
+
+    /// Sends the events that were pending when the process before this one ended.
+    pub fn send_pending(&self) {
+        let pending: Vec<(String, Bytes)> = {
+            let core = clock::lock(&self.core);
+            let pending = core.ledger.events.iter().filter(|event| event.pending);
+            pending.map(|event| (event.id.clone(), event.payload.clone().into())).collect()
+        };
+        for (id, payload) in pending {
+            self.send(id, payload);
+        }
+    }
+
+    /// Carries out what is due by now: refunds that end, payments that are disputed.
+    pub fn happen(&self) {
+        commands::happen(self);
+    }
+
+    /// Sends the event of that id.
+    fn send(&self, id: String, payload: Bytes) {
+        let core = Arc::clone(&self.core);
+        self.webhooks.send(payload, Arc::new(move || clock::lock(&core).delivered(&id)));
     }
 }
 
@@ -147,11 +169,15 @@ pub fn router(app: Arc<App>) -> Router {
     let refunds = |app: Shared, request: Request| {
         collection(app, request, Endpoint::ListRefunds, Endpoint::CreateRefund)
     };
-    let charges = |State(app): Shared, request: Request| {
-        pipeline::handle(app, Endpoint::ListCharges, String::new(), request)
+    let intent = |State(app): Shared, Path(id): Path<String>, request: Request| {
+        let writes = request.method() == http::Method::POST;
+        let endpoint = if writes { Endpoint::UpdateIntent } else { Endpoint::GetIntent };
+        pipeline::handle(app, endpoint, id, request)
     };
-    let search = |State(app): Shared, request: Request| {
-        pipeline::handle(app, Endpoint::SearchIntents, String::new(), request)
+    let all = |endpoint: Endpoint| {
+        move |State(app): Shared, request: Request| {
+            pipeline::handle(app, endpoint, String::new(), request)
+        }
     };
     let one = |endpoint: Endpoint| {
         move |State(app): Shared, Path(id): Path<String>, request: Request| {
@@ -162,18 +188,28 @@ pub fn router(app: Arc<App>) -> Router {
     let faults = get(control::faults).post(control::add_fault).delete(control::clear_faults);
     Router::new()
         .route("/v1/payment_intents", get(intents).post(intents))
-        .route("/v1/payment_intents/search", get(search))
-        .route("/v1/payment_intents/{id}", get(one(Endpoint::GetIntent)))
+        .route("/v1/payment_intents/search", get(all(Endpoint::SearchIntents)))
+        .route("/v1/payment_intents/{id}", get(intent).post(intent))
         .route("/v1/payment_intents/{id}/confirm", post(one(Endpoint::ConfirmIntent)))
         .route("/v1/payment_intents/{id}/cancel", post(one(Endpoint::CancelIntent)))
         .route("/v1/refunds", get(refunds).post(refunds))
         .route("/v1/refunds/{id}", get(one(Endpoint::GetRefund)))
-        .route("/v1/charges", get(charges))
+        .route("/v1/charges", get(all(Endpoint::ListCharges)))
+        .route("/v1/charges/{id}", get(one(Endpoint::GetCharge)))
+        .route("/v1/disputes", get(all(Endpoint::ListDisputes)))
+        .route("/v1/disputes/{id}", get(one(Endpoint::GetDispute)))
+        .route("/v1/events", get(all(Endpoint::ListEvents)))
+        .route("/v1/events/{id}", get(one(Endpoint::GetEvent)))
+        .route("/v1/test_helpers/confirmation_tokens", post(all(Endpoint::CreateToken)))
+        .route("/v1/confirmation_tokens/{id}", get(one(Endpoint::GetToken)))
+        .route("/v1/account", get(all(Endpoint::GetAccount)))
         .route("/_control/faults", faults)
         .route("/_control/clock", post(control::advance_clock))
         .route("/_control/state", get(control::state))
         .route("/_control/webhooks", get(control::webhooks).post(control::set_webhooks))
         .route("/_control/authenticate/{id}", authenticate)
+        .route("/_control/dispute/{charge}", post(control::close_dispute))
+        .route("/_control/refund/{id}", post(control::settle_refund))
         .fallback(pipeline::unknown_url)
         .method_not_allowed_fallback(pipeline::unknown_url)
         .with_state(app)

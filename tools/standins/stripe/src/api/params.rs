@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use iso_currency::Currency;
-
 use super::Endpoint;
 use crate::cards::{self, TestMethod};
+use crate::currencies;
 use crate::errors::{ApiError, ErrorType};
 use crate::form::Form;
 use crate::intents::Automatic;
@@ -106,36 +105,49 @@ const CANCELLATION_REASONS: &[&str] =
 /// docs.stripe.com/api/refunds/create, `reason`.
 const REFUND_REASONS: &[&str] = &["duplicate", "fraudulent", "requested_by_customer"];
 
-/// docs.stripe.com/currencies#minimum-and-maximum-charge-amounts; other currencies are converted
-/// first there, and take any positive amount here. Smallest unit.
-const MINIMUM: &[(&str, i64)] = &[
-    ("aed", 200),
-    ("aud", 50),
-    ("brl", 50),
-    ("cad", 50),
-    ("chf", 50),
-    ("czk", 1500),
-    ("dkk", 250),
-    ("eur", 50),
-    ("gbp", 30),
-    ("hkd", 400),
-    ("huf", 17500),
-    ("inr", 50),
-    ("jpy", 50),
-    ("mxn", 1000),
-    ("myr", 200),
-    ("nok", 300),
-    ("nzd", 50),
-    ("pln", 200),
-    ("ron", 200),
-    ("sek", 300),
-    ("sgd", 50),
-    ("thb", 1000),
-    ("usd", 50),
+/// Parameters of docs.stripe.com/api/payment_intents/update.
+const UPDATE: &[&str] = &[
+    "allowed_payment_method_types",
+    "amount",
+    "amount_details",
+    "application_fee_amount",
+    "capture_method",
+    "currency",
+    "customer",
+    "customer_account",
+    "description",
+    "excluded_payment_method_types",
+    "expand",
+    "hooks",
+    "metadata",
+    "payment_details",
+    "payment_method",
+    "payment_method_configuration",
+    "payment_method_data",
+    "payment_method_options",
+    "payment_method_types",
+    "receipt_email",
+    "setup_future_usage",
+    "shipping",
+    "statement_descriptor",
+    "statement_descriptor_suffix",
+    "transfer_data",
+    "transfer_group",
 ];
 
-/// "The amount value supports up to eight digits" (docs.stripe.com/api/payment_intents/create).
-const MAXIMUM: i64 = 99_999_999;
+/// Parameters of docs.stripe.com/api/confirmation_tokens/test_create.
+const TOKEN: &[&str] = &[
+    "expand",
+    "payment_method",
+    "payment_method_data",
+    "payment_method_options",
+    "return_url",
+    "setup_future_usage",
+    "shipping",
+];
+
+/// docs.stripe.com/api/confirmation_tokens/test_create, `setup_future_usage`.
+const FUTURE_USAGES: &[&str] = &["off_session", "on_session"];
 
 /// Methods whose buyers stay on the shop's page, 3-D Secure apart
 /// (docs.stripe.com/payments/payment-methods/payment-method-support, "redirect").
@@ -150,6 +162,8 @@ const METADATA_VALUE_CHARS: usize = 500;
 #[derive(Debug, Clone)]
 pub(crate) struct ConfirmParams {
     pub(crate) method: Option<MethodParam>,
+    /// The id of a confirmation token.
+    pub(crate) token: Option<String>,
     pub(crate) return_url: Option<String>,
     pub(crate) no_action_possible: bool,
 }
@@ -159,6 +173,35 @@ pub(crate) struct ConfirmParams {
 pub(crate) enum MethodParam {
     Test(&'static TestMethod),
     Id(String),
+}
+
+/// What an update does to metadata (docs.stripe.com/api/metadata): an empty value takes its key
+/// out, and empty metadata all of them.
+#[derive(Debug, Clone)]
+pub(crate) struct MetadataChanges {
+    clear: bool,
+    values: BTreeMap<String, String>,
+}
+
+impl MetadataChanges {
+    fn read(form: &Form) -> Option<Self> {
+        let values = form.map("metadata");
+        let clear = form.has("metadata");
+        (clear || !values.is_empty()).then_some(Self { clear, values })
+    }
+
+    /// The metadata after the changes.
+    ///
+    /// # Errors
+    /// The 400 for more of it than fits.
+    pub(crate) fn over(
+        self,
+        before: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, ApiError> {
+        let mut metadata = if self.clear { BTreeMap::new() } else { before.clone() };
+        metadata.extend(self.values);
+        fitting(metadata)
+    }
 }
 
 /// A checked request that changes something.
@@ -176,6 +219,14 @@ pub(crate) enum Command {
         confirm: bool,
         how: ConfirmParams,
     },
+    Update {
+        id: String,
+        amount: Option<i64>,
+        currency: Option<String>,
+        description: Option<String>,
+        metadata: Option<MetadataChanges>,
+        method: Option<MethodParam>,
+    },
     Confirm {
         id: String,
         how: ConfirmParams,
@@ -190,6 +241,11 @@ pub(crate) enum Command {
         amount: Option<i64>,
         reason: Option<String>,
         metadata: BTreeMap<String, String>,
+    },
+    CreateToken {
+        test: &'static TestMethod,
+        return_url: Option<String>,
+        setup_future_usage: Option<String>,
     },
 }
 
@@ -217,13 +273,26 @@ impl Command {
                 let reason = one_of(form, "cancellation_reason", CANCELLATION_REASONS)?;
                 Ok(Self::Cancel { id: id.to_owned(), reason })
             }
+            Endpoint::UpdateIntent => {
+                known(form, UPDATE)?;
+                no_longer_supported(form, version)?;
+                Self::update(id, form)
+            }
             Endpoint::CreateRefund => Self::refund(form),
+            Endpoint::CreateToken => Self::token(form),
             Endpoint::ListIntents
             | Endpoint::SearchIntents
             | Endpoint::GetIntent
             | Endpoint::ListRefunds
             | Endpoint::GetRefund
-            | Endpoint::ListCharges => Err(ApiError::server("A read was posted.")),
+            | Endpoint::ListCharges
+            | Endpoint::GetCharge
+            | Endpoint::ListDisputes
+            | Endpoint::GetDispute
+            | Endpoint::ListEvents
+            | Endpoint::GetEvent
+            | Endpoint::GetToken
+            | Endpoint::GetAccount => Err(ApiError::server("A read was posted.")),
         }
     }
 
@@ -232,26 +301,17 @@ impl Command {
         match self {
             Self::Confirm { .. } => true,
             Self::Create { confirm, .. } => *confirm,
-            Self::Cancel { .. } | Self::Refund { .. } => false,
+            Self::Update { .. }
+            | Self::Cancel { .. }
+            | Self::Refund { .. }
+            | Self::CreateToken { .. } => false,
         }
     }
 
     fn create(form: &Form) -> Result<Self, ApiError> {
-        let currency = form.get("currency").ok_or_else(|| missing("currency"))?.to_lowercase();
-        if Currency::from_code(&currency.to_uppercase()).is_none() {
-            let message = format!("Invalid currency: {currency}.");
-            return Err(ApiError::invalid(message, "parameter_invalid_string", "currency"));
-        }
+        let currency = currency(form)?.ok_or_else(|| missing("currency"))?;
         let amount = amount(form)?.ok_or_else(|| missing("amount"))?;
-        let minimum = MINIMUM.iter().find(|(code, _)| *code == currency).map_or(1, |(_, min)| *min);
-        if amount < minimum {
-            let message = format!("Amount must be at least {minimum} {currency} (smallest unit).");
-            return Err(ApiError::invalid(message, "amount_too_small", "amount"));
-        }
-        if amount > MAXIMUM {
-            let message = format!("Amount must be no more than {MAXIMUM} (smallest unit).");
-            return Err(ApiError::invalid(message, "amount_too_large", "amount"));
-        }
+        currencies::check_charge(amount, &currency)?;
         let types = form.list("payment_method_types");
         let allowed_types = form.list("allowed_payment_method_types");
         let automatic = automatic(form)?;
@@ -261,7 +321,9 @@ impl Command {
             ("payment_method_types", !types.is_empty()),
         ])?;
         let confirm = flag(form, "confirm")?.unwrap_or(false);
-        for only_with_confirm in ["return_url", "off_session", "error_on_requires_action"] {
+        let only_with_confirm =
+            ["confirmation_token", "return_url", "off_session", "error_on_requires_action"];
+        for only_with_confirm in only_with_confirm {
             if form.has(only_with_confirm) && !confirm {
                 let message = format!(
                     "The parameter {only_with_confirm} cannot be passed when creating a \
@@ -292,6 +354,31 @@ impl Command {
             needs_return_url,
             confirm,
             how: confirm_params(form)?,
+        })
+    }
+
+    fn update(id: &str, form: &Form) -> Result<Self, ApiError> {
+        only_automatic_capture(form)?;
+        Ok(Self::Update {
+            id: id.to_owned(),
+            amount: amount(form)?,
+            currency: currency(form)?,
+            description: form.get("description").map(str::to_owned),
+            metadata: MetadataChanges::read(form),
+            method: method(form)?,
+        })
+    }
+
+    fn token(form: &Form) -> Result<Self, ApiError> {
+        known(form, TOKEN)?;
+        let name = form.get("payment_method").ok_or_else(|| missing("payment_method"))?;
+        let test = cards::by_name(name).ok_or_else(|| {
+            ApiError::missing(400, "PaymentMethod", name, "payment_method").unstored()
+        })?;
+        Ok(Self::CreateToken {
+            test,
+            return_url: form.get("return_url").map(str::to_owned),
+            setup_future_usage: one_of(form, "setup_future_usage", FUTURE_USAGES)?,
         })
     }
 
@@ -364,6 +451,13 @@ fn amount(form: &Form) -> Result<Option<i64>, ApiError> {
     }
 }
 
+/// A currency of Stripe's, in lower case.
+fn currency(form: &Form) -> Result<Option<String>, ApiError> {
+    let Some(code) = form.get("currency").map(str::to_lowercase) else { return Ok(None) };
+    currencies::check_currency(&code)?;
+    Ok(Some(code))
+}
+
 fn flag(form: &Form, name: &str) -> Result<Option<bool>, ApiError> {
     match form.get(name) {
         None => Ok(None),
@@ -401,7 +495,11 @@ fn automatic(form: &Form) -> Result<Option<Automatic>, ApiError> {
 }
 
 fn metadata(form: &Form) -> Result<BTreeMap<String, String>, ApiError> {
-    let mut metadata = form.map("metadata");
+    fitting(form.map("metadata"))
+}
+
+/// The metadata without what is empty, if it is within its limits.
+fn fitting(mut metadata: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ApiError> {
     metadata.retain(|_, value| !value.is_empty());
     let fits = metadata.len() <= METADATA_KEYS
         && metadata.iter().all(|(name, value)| {
@@ -419,28 +517,32 @@ fn metadata(form: &Form) -> Result<BTreeMap<String, String>, ApiError> {
         .field("param", "metadata"))
 }
 
-fn confirm_params(form: &Form) -> Result<ConfirmParams, ApiError> {
-    // Separate authorisation and capture is not imitated: refuse it rather than charge at once.
+/// Separate authorisation and capture is not imitated: refuse it rather than charge at once.
+fn only_automatic_capture(form: &Form) -> Result<(), ApiError> {
     if form.get("capture_method").is_some_and(|method| method == "manual") {
         let message = "The stand-in does not imitate capture_method=manual.";
         return Err(ApiError::before_execution(400, ErrorType::InvalidRequest, message)
             .field("param", "capture_method"));
     }
-    let method = match form.get("payment_method") {
-        None => None,
-        Some(name) => Some(match cards::by_name(name) {
-            Some(test) => MethodParam::Test(test),
-            None if name.starts_with("pm_3") => MethodParam::Id(name.to_owned()),
-            None => {
-                let missing = ApiError::missing(400, "PaymentMethod", name, "payment_method");
-                return Err(missing.unstored());
-            }
-        }),
-    };
+    Ok(())
+}
+
+fn method(form: &Form) -> Result<Option<MethodParam>, ApiError> {
+    let Some(name) = form.get("payment_method") else { return Ok(None) };
+    match cards::by_name(name) {
+        Some(test) => Ok(Some(MethodParam::Test(test))),
+        None if name.starts_with("pm_3") => Ok(Some(MethodParam::Id(name.to_owned()))),
+        None => Err(ApiError::missing(400, "PaymentMethod", name, "payment_method").unstored()),
+    }
+}
+
+fn confirm_params(form: &Form) -> Result<ConfirmParams, ApiError> {
+    only_automatic_capture(form)?;
     let off_session = form.get("off_session").is_some_and(|value| value != "false");
     let error_instead = flag(form, "error_on_requires_action")?.unwrap_or(false);
     Ok(ConfirmParams {
-        method,
+        method: method(form)?,
+        token: form.get("confirmation_token").map(str::to_owned),
         return_url: form.get("return_url").map(str::to_owned),
         no_action_possible: off_session || error_instead,
     })

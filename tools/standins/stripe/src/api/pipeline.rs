@@ -17,18 +17,22 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Value, json};
 
+use super::commands::Answer;
+use super::expand::Expand;
 use super::params::Command;
 use super::{App, Endpoint, commands, queries};
 use crate::clock;
 use crate::errors::{ApiError, ErrorType};
 use crate::faults::Kind;
 use crate::form::Form;
-use crate::idempotency::{Begin, MAX_KEY_CHARS, Saved};
+use crate::idempotency::{Begin, MAX_KEY_CHARS};
 use crate::objects::API_VERSION;
 use crate::server::Sever;
 use crate::{ids, ratelimit};
@@ -114,13 +118,15 @@ async fn struck_before(app: &App, fault: Option<Kind>, request_id: &str) -> Opti
         Kind::HangBefore => Some(hang().await),
         Kind::ResetBefore => Some(reset()),
         Kind::Html502Before => Some(html_502()),
-        Kind::Conflict409 => Some(error_answer(&key_in_use("of another request"), request_id)),
+        Kind::Conflict409 => {
+            Some(retryable(error_answer(&key_in_use("of another request"), request_id)))
+        }
         // docs.stripe.com/error-codes#lock-timeout: a 429 that is about no rate.
         Kind::LockTimeout429 => {
             let message = "This object cannot be accessed right now because another API request \
                            or Stripe process is currently accessing it.";
             let error = ApiError::before_execution(429, ErrorType::InvalidRequest, message);
-            Some(error_answer(&error.code("lock_timeout"), request_id))
+            Some(retryable(error_answer(&error.code("lock_timeout"), request_id)))
         }
         Kind::RateLimit429 => {
             clock::lock(&app.traffic).rate_limited += 1;
@@ -167,14 +173,23 @@ fn key_in_use(key: &str) -> ApiError {
     ApiError::before_execution(409, ErrorType::Idempotency, message).code("idempotency_key_in_use")
 }
 
-/// docs.stripe.com/api/authentication: a bearer key on every request, else 401. Any sandbox key
-/// (`sk_test_…`, or a restricted `rk_test_…`) will do.
+/// docs.stripe.com/api/authentication: a key on every request, else 401, as a bearer token or as
+/// the user name of HTTP Basic auth. Any sandbox key (`sk_test_…`, or a restricted `rk_test_…`)
+/// will do.
 fn authenticate(headers: &HeaderMap) -> Result<(), ApiError> {
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let refuse = |message: &str| {
         ApiError::before_execution(401, ErrorType::InvalidRequest, message.to_owned())
     };
-    let Some(key) = value.and_then(|value| value.strip_prefix("Bearer ")) else {
+    let key = value.and_then(|value| match value.split_once(' ')? {
+        ("Bearer", key) => Some(key.to_owned()),
+        ("Basic", encoded) => {
+            let decoded = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+            Some(decoded.split_once(':')?.0.to_owned())
+        }
+        _ => None,
+    });
+    let Some(key) = key else {
         return Err(refuse(
             "You did not provide an API key. You need to provide your API key in the Authorization \
              header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').",
@@ -275,33 +290,26 @@ async fn execute(
     origin: &Origin,
     fault: Option<(Kind, u64)>,
 ) -> Response {
-    let command = match Command::parse(endpoint, id, form, &origin.version) {
-        Ok(command) => command,
+    let parsed = Command::parse(endpoint, id, form, &origin.version)
+        .and_then(|command| Ok((command, Expand::parse(form, endpoint)?)));
+    let (command, expand) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return error_answer(&error, &origin.request_id),
     };
     let latency = if command.takes_money() { app.confirm_latency } else { app.latency };
     tokio::time::sleep(latency + extra_latency(fault)).await;
-    let (status, body) = match fault.map(|(kind, _)| kind) {
-        Some(Kind::Error500) => {
-            let error = planted_500();
-            let body = to_bytes(&error.body());
-            save(app, origin, error.status, &body);
-            (error.status, body)
-        }
+    let answer = match fault.map(|(kind, _)| kind) {
+        Some(Kind::Error500) => commands::save(app, origin, stored(&planted_500())),
         Some(Kind::Refused400) => {
             let message = "Your account cannot do this yet. (A fault of the stand-in.)";
             let error = ApiError::new(400, ErrorType::InvalidRequest, message);
-            let body = to_bytes(&error.body());
-            save(app, origin, error.status, &body);
-            (error.status, body)
+            commands::save(app, origin, stored(&error))
         }
         Some(Kind::Error500After) => {
-            let error = planted_500();
-            let body = to_bytes(&error.body());
-            commands::run(app, command, origin, Some((error.status, body.clone())), 0);
-            (error.status, body)
+            let Answer { status, body, .. } = stored(&planted_500());
+            commands::run(app, command, &expand, origin, Some((status, body)), 0)
         }
-        Some(Kind::WrongAmount) => commands::run(app, command, origin, None, 1),
+        Some(Kind::WrongAmount) => commands::run(app, command, &expand, origin, None, 1),
         Some(
             Kind::HangBefore
             | Kind::HangAfter
@@ -317,16 +325,29 @@ async fn execute(
             | Kind::Unreadable200
             | Kind::LatencyMs,
         )
-        | None => commands::run(app, command, origin, None, 0),
+        | None => commands::run(app, command, &expand, origin, None, 0),
     };
-    json_answer(status, body, &origin.request_id)
+    let final_for_key = answer.stored && answer.status >= 400 && origin.idempotency_key.is_some();
+    let response = json_answer(answer.status, answer.body, &origin.request_id);
+    if final_for_key { no_retry(response) } else { response }
 }
 
-fn save(app: &App, origin: &Origin, status: u16, body: &Bytes) {
-    if let Some(key) = &origin.idempotency_key {
-        let saved = Saved { status, body: body.clone(), request_id: origin.request_id.clone() };
-        clock::lock(&app.core).keys.save(key, saved);
-    }
+/// An error that is to be saved under the key.
+fn stored(error: &ApiError) -> Answer {
+    Answer { status: error.status, body: to_bytes(&error.body()), stored: true }
+}
+
+/// docs.stripe.com/error-low-level: the header says what the status does not. Another attempt can
+/// succeed, as of a request that found a lock taken.
+fn retryable(mut answer: Response) -> Response {
+    set(&mut answer, "stripe-should-retry", "true");
+    answer
+}
+
+/// Another attempt "won't have an additional effect": it gets the answer saved under its key.
+fn no_retry(mut answer: Response) -> Response {
+    set(&mut answer, "stripe-should-retry", "false");
+    answer
 }
 
 /// The answer that the key decides; `None` if the request is to be executed.
@@ -342,6 +363,9 @@ fn key_answer(
         Begin::Replay(saved) => {
             clock::lock(&app.traffic).replayed += 1;
             let mut answer = json_answer(saved.status, saved.body, request_id);
+            if saved.status >= 400 {
+                answer = no_retry(answer);
+            }
             set(&mut answer, "idempotent-replayed", "true");
             set(&mut answer, "idempotency-key", key);
             set(&mut answer, "original-request", &saved.request_id);
@@ -349,7 +373,7 @@ fn key_answer(
         }
         Begin::InUse => {
             clock::lock(&app.traffic).key_in_use += 1;
-            key_in_use(key)
+            return Some(retryable(error_answer(&key_in_use(key), request_id)));
         }
         Begin::OtherParameters => {
             let message = format!(

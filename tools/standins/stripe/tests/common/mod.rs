@@ -3,16 +3,20 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flashsale_stripe_standin::{Config, Standin};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 /// The timeout of a single exchange.
 pub const BOUND: Duration = Duration::from_secs(20);
+
+/// How long until refunds end and payments are disputed, longer than any test takes.
+pub const LATER: Duration = Duration::from_secs(3_600);
 
 pub struct Bench {
     pub standin: Standin,
@@ -53,12 +57,16 @@ pub async fn bench(adjust: impl FnOnce(&mut Config)) -> Bench {
     let mut config = Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         log: dir.path().join("stripe.jsonl"),
+        state: None,
+        account: "acct_1".into(),
         webhook_url: None,
         webhook_secrets: Vec::new(),
         rate_per_endpoint: 10_000,
         rate_total: 10_000,
         confirm_latency: Duration::ZERO,
         latency: Duration::ZERO,
+        // What comes later only does once a test sets the clock ahead.
+        outcome_delay: LATER,
         faults: Vec::new(),
     };
     adjust(&mut config);
@@ -138,6 +146,12 @@ impl Bench {
         self.control("GET", "/state", "").await.json()
     }
 
+    /// Sets the clock ahead until what comes later has happened.
+    pub async fn later(&self) {
+        let body = format!(r#"{{"advance_ms":{}}}"#, LATER.as_millis());
+        assert_eq!(self.control("POST", "/clock", &body).await.status, 200);
+    }
+
     /// An unconfirmed intent over 500 cents, payable by card.
     pub async fn intent(&self) -> String {
         let body = "amount=500&currency=usd&allowed_payment_method_types[]=card\
@@ -180,4 +194,76 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         assert!(tokio::time::Instant::now() < deadline, "never came true: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[derive(Debug, Clone)]
+pub struct Push {
+    pub signature: String,
+    pub body: Vec<u8>,
+}
+
+impl Push {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// Whether it is an event of that type about the object of that id.
+    pub fn is(&self, kind: &str, id: &str) -> bool {
+        let event = self.json();
+        event["type"] == kind && event["data"]["object"]["id"] == id
+    }
+}
+
+/// An endpoint that answers the first pushes with these statuses, and then with 200.
+pub async fn endpoint(first: &'static [u16]) -> (String, Arc<Mutex<Vec<Push>>>) {
+    endpoint_at(TcpListener::bind("127.0.0.1:0").await.unwrap(), first)
+}
+
+/// The same at a listener that is there already.
+pub fn endpoint_at(
+    listener: TcpListener,
+    first: &'static [u16],
+) -> (String, Arc<Mutex<Vec<Push>>>) {
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let pushes = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&pushes);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let seen = Arc::clone(&seen);
+            tokio::spawn(async move {
+                let mut raw = Vec::new();
+                let (head, body) = loop {
+                    let mut chunk = [0; 4096];
+                    let n = stream.read(&mut chunk).await.unwrap();
+                    if n == 0 {
+                        return;
+                    }
+                    raw.extend_from_slice(&chunk[..n]);
+                    let Some(end) = raw.windows(4).position(|four| four == b"\r\n\r\n") else {
+                        continue;
+                    };
+                    let head = String::from_utf8(raw[..end].to_vec()).unwrap().to_lowercase();
+                    let length = head.split("content-length: ").nth(1).unwrap();
+                    let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
+                    if raw.len() >= end + 4 + length {
+                        break (head, raw[end + 4..].to_vec());
+                    }
+                };
+                assert!(head.starts_with("post /hook "), "{head}");
+                let signature = head.split("stripe-signature: ").nth(1).unwrap();
+                let signature = signature.split("\r\n").next().unwrap().to_owned();
+                let status = {
+                    let mut seen = seen.lock().unwrap();
+                    seen.push(Push { signature, body });
+                    first.get(seen.len() - 1).copied().unwrap_or(200)
+                };
+                let answer = format!(
+                    "HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                );
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    (url, pushes)
 }
