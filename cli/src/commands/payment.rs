@@ -12,7 +12,7 @@ use flashsale_cli::{
     output::{Output, table},
 };
 use flashsale_proto::{
-    NamedChannel,
+    Money, NamedChannel,
     payment::{
         AbandonPaymentRequest, BreakerChange, BreakerForce, Budget, BudgetChange,
         GetBreakerRequest, GetBreakerResponse, GetPaymentRequest, ListPaymentsRequest,
@@ -42,8 +42,17 @@ pub(crate) enum PaymentCommand {
     },
     /// Have an open payment looked at now, whatever it waits for.
     Retry(Which),
-    /// Give the whole captured amount back.
-    Refund(Which),
+    /// Give money back: an amount, or all that is left of what was captured.
+    Refund {
+        #[command(flatten)]
+        which: Which,
+        /// How much, in the order's currency, for example 4.99; without it, all that is left.
+        #[arg(long, value_parser = decimal)]
+        amount: Option<(i64, i32)>,
+        /// Why, for the record.
+        #[arg(long, default_value_t)]
+        reason: String,
+    },
     /// End a payment that can never be captured: the provider has cancelled its intent, or does not
     /// know it. The provider is asked first.
     Abandon {
@@ -185,9 +194,18 @@ pub(crate) async fn run(
             let listed = answer.payment.unwrap_or_default();
             output.print(&listed_json(&listed), || retried(&listed))?;
         }
-        PaymentCommand::Refund(Which { order_id, request_id: given }) => {
+        PaymentCommand::Refund { which: Which { order_id, request_id: given }, amount, reason } => {
             let id = given.unwrap_or_else(request_id);
-            let asked = RefundRequest { request_id: id.clone(), order_id };
+            let amount = match amount {
+                None => None,
+                Some((units, nanos)) => {
+                    let get = GetPaymentRequest { order_id: order_id.clone() };
+                    let paid = payments.get_payment(request(get)).await?.into_inner().payment;
+                    let of_order = paid.unwrap_or_default().amount.unwrap_or_default();
+                    Some(Money { currency_code: of_order.currency_code, units, nanos })
+                }
+            };
+            let asked = RefundRequest { request_id: id.clone(), order_id, amount, reason };
             let answer = payments.refund(request(asked)).await;
             let payment = answer.map_err(|status| told(status, &id, output))?.into_inner().payment;
             let payment = payment.unwrap_or_default();
@@ -358,6 +376,7 @@ fn payment_json(payment: &Payment) -> Value {
         "sale_id": payment.sale_id,
         "state": state(payment),
         "amount": money_json(payment.amount.as_ref()),
+        "refunded": payment.refunded.as_ref().map(|back| money_json(Some(back))),
         "payment_intent": payment.payment_intent,
         "decline_code": payment.decline_code,
         "attempts": payment.attempts,
@@ -390,7 +409,12 @@ fn payment_text(payment: &Payment) -> String {
         time(payment.update_time.as_ref()),
         payment.attempts,
     );
-    for (name, value) in [("intent", &payment.payment_intent), ("refused", &payment.decline_code)] {
+    let refunded = payment.refunded.as_ref().map_or_else(String::new, |back| money(Some(back)));
+    for (name, value) in [
+        ("intent", &payment.payment_intent),
+        ("refused", &payment.decline_code),
+        ("refunded", &refunded),
+    ] {
         if !value.is_empty() {
             text.push_str(&format!("\n  {name:<8}  {value}"));
         }
@@ -577,4 +601,32 @@ fn budget_changes_text(changes: &[BudgetChange]) -> String {
             ]
         }),
     )
+}
+
+/// A decimal number as units and billionths.
+fn decimal(text: &str) -> Result<(i64, i32), String> {
+    let refuse = || "must be a decimal number above 0, such as 4.99".to_owned();
+    let (units, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(units) || !digits(fraction) || fraction.len() > 9 {
+        return Err(refuse());
+    }
+    let units: i64 = units.parse().map_err(|_| refuse())?;
+    let nanos: i32 = format!("{fraction:0<9}").parse().map_err(|_| refuse())?;
+    if (units, nanos) == (0, 0) { Err(refuse()) } else { Ok((units, nanos)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_amount_is_read_exactly() {
+        assert_eq!(decimal("4.99"), Ok((4, 990_000_000)));
+        assert_eq!(decimal("12"), Ok((12, 0)));
+        assert_eq!(decimal("0.001"), Ok((0, 1_000_000)));
+        for bad in ["", "0", "0.00", "-1", "1,50", "1.", ".5", "1e3", "1.0000000001"] {
+            assert!(decimal(bad).is_err(), "{bad}");
+        }
+    }
 }

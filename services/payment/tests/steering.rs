@@ -118,7 +118,8 @@ impl Bench {
                           UNION ALL SELECT breaker_force::text FROM breaker_force \
                           UNION ALL SELECT breaker_history::text FROM breaker_history \
                           UNION ALL SELECT budget_history::text FROM budget_history \
-                          UNION ALL SELECT endpoint || set_rate FROM provider_budgets \
+                          UNION ALL SELECT concat(endpoint, set_rate) FROM provider_budgets \
+                              WHERE set_rate IS NOT NULL \
                           ORDER BY 1";
         sqlx::query_scalar(everything).fetch_all(&self.pg.pool).await.unwrap()
     }

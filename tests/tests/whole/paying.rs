@@ -89,6 +89,8 @@ pub(crate) async fn payments_are_steered(up: &Flashsale, sale_id: &str, channel:
 
     paces_are_set(up);
 
+    let part = ["payment", "refund", &order, "--amount", "1.50", "--reason", "late"];
+    both(up, &part);
     let refund = ["payment", "refund", &order];
     both(up, &refund);
     eventually("the money is back", || async {

@@ -356,7 +356,12 @@ pub fn dispute(dispute: &Dispute) -> Value {
         "network_reason_code": "10.4",
         "payment_intent": dispute.payment_intent,
         "payment_method_details": {
-            "card": { "brand": "visa", "case_type": "chargeback", "network_reason_code": "10.4" },
+            "card": {
+                "brand": "visa",
+                "case_type": "chargeback",
+                "network": "visa",
+                "network_reason_code": "10.4",
+            },
             "type": "card",
         },
         // docs.stripe.com/testing#disputes

@@ -197,13 +197,12 @@ fn saved(answer: &Answer, origin: &Origin) -> Saved {
 /// Carries out a change, gives the books back and sends the events.
 fn finish(app: &App, mut core: MutexGuard<'_, Core>, change: Change) -> io::Result<()> {
     let Change { records, log } = change;
-    let events: Vec<(String, Bytes)> = records
-        .iter()
-        .filter_map(|record| match record {
-            Record::Event(event) => Some((event.id.clone(), event.payload.clone().into())),
-            _ => None,
-        })
-        .collect();
+    let mut events: Vec<(String, Bytes)> = Vec::new();
+    for record in &records {
+        if let Record::Event(event) = record {
+            events.push((event.id.clone(), event.payload.clone().into()));
+        }
+    }
     if !records.is_empty() {
         core.commit(records, log)?;
     }
@@ -230,16 +229,21 @@ pub(super) fn find_object(
     id: &str,
     base_url: &str,
 ) -> Option<Value> {
-    let fresh = changed.iter().find_map(|record| match record {
-        Record::Charge(charge) if charge.id == id => Some(objects::charge(charge)),
-        Record::Intent(intent) if intent.id == id => {
-            Some(objects::payment_intent(intent, base_url))
+    for record in changed {
+        if let Record::Charge(charge) = record
+            && charge.id == id
+        {
+            return Some(objects::charge(charge));
         }
-        _ => None,
-    });
-    fresh.or_else(|| core.ledger.charges.get(id).map(objects::charge)).or_else(|| {
-        core.ledger.intents.get(id).map(|intent| objects::payment_intent(intent, base_url))
-    })
+        if let Record::Intent(intent) = record
+            && intent.id == id
+        {
+            return Some(objects::payment_intent(intent, base_url));
+        }
+    }
+    let charge = core.ledger.charges.get(id).map(objects::charge);
+    let intent = || core.ledger.intents.get(id);
+    charge.or_else(|| intent().map(|intent| objects::payment_intent(intent, base_url)))
 }
 
 fn by_hand() -> Origin {

@@ -97,8 +97,9 @@ fn fill(value: &mut Value, path: &[String], find: &dyn Fn(&str) -> Option<Value>
     if let Some(object) = inner.as_str().and_then(find) {
         *inner = object;
     }
-    match inner {
-        Value::Array(items) => items.iter_mut().for_each(|item| fill(item, rest, find)),
-        inner => fill(inner, rest, find),
+    if let Value::Array(items) = inner {
+        items.iter_mut().for_each(|item| fill(item, rest, find));
+    } else {
+        fill(inner, rest, find);
     }
 }
