@@ -81,6 +81,22 @@ async fn another_card_pays() {
     bench.books_agree().await;
 }
 
+/// A bank may refuse a card and then take it, once its owner has said so on the phone: the second
+/// attempt must not be answered with what is stored of the first.
+#[tokio::test]
+async fn the_same_card_may_be_tried_again() {
+    let bench = Bench::new(&LONG).await;
+    let order = bench.create(DECLINED).await;
+    asks_for_a_card(&bench, order, 1).await;
+    retry(&bench, Uuid::new_v4(), order, DECLINED).await.unwrap();
+    asks_for_a_card(&bench, order, 2).await;
+    let declined = bench.logged("payment_intent.declined", Some(order));
+    assert_eq!(declined.len(), 2, "the bank was not asked again");
+    retry(&bench, Uuid::new_v4(), order, "pm_card_visa").await.unwrap();
+    bench.reaches(order, PaymentState::Succeeded).await;
+    bench.books_agree().await;
+}
+
 #[tokio::test]
 async fn the_last_card_is_the_last() {
     let bench = Bench::new(&LONG).await;
