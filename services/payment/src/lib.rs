@@ -114,7 +114,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
             bell: refunds.clone(),
             drain: drain.clone(),
         };
-        let (store, gate) = (store.clone(), gate.clone());
+        let (store, gate, metrics) = (store.clone(), gate.clone(), metrics.clone());
         pacer.run(
             move |room| {
                 let (store, gate, metrics) = (store.clone(), gate.clone(), metrics.clone());
