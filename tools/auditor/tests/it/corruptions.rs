@@ -261,7 +261,7 @@ const CASES: &[Case] = &[
         name: "more went back than came",
         plants: &[Append(
             Stripe,
-            r#"{"ts_ms":<now>,"type":"payment_intent.refunded","payment_intent":"pi_<o5>","refund":"re_x","amount":500,"currency":"eur","order_id":"<o5>","sale_id":"<sale>"}"#,
+            r#"{"ts_ms":<now>,"type":"payment_intent.refunded","payment_intent":"pi_<o5>","refund":"re_<sale>","amount":500,"currency":"eur","order_id":"<o5>","sale_id":"<sale>"}"#,
         )],
         broken: &[I3],
         says: "order <o5>: 1000 refunded of 500 captured",
@@ -270,7 +270,7 @@ const CASES: &[Case] = &[
         name: "the record knows nothing of a refund",
         plants: &[Append(
             Stripe,
-            r#"{"ts_ms":<now>,"type":"payment_intent.refunded","payment_intent":"pi_<o2>","refund":"re_x","amount":100,"currency":"eur","order_id":"<o2>","sale_id":"<sale>"}"#,
+            r#"{"ts_ms":<now>,"type":"payment_intent.refunded","payment_intent":"pi_<o2>","refund":"re_<sale>","amount":100,"currency":"eur","order_id":"<o2>","sale_id":"<sale>"}"#,
         )],
         broken: &[I3],
         says: "order <o2>: 100 refunded, the record says 0",
@@ -282,7 +282,7 @@ const CASES: &[Case] = &[
                  VALUES (gen_random_uuid(), '<o2>', 'pi_<o2>', 'DONE', 100, 'x', now());
              UPDATE payments SET refunded_minor = 100 WHERE order_id = '<o2>';
              INSERT INTO money_moves (kind, provider_ref, order_id, amount_minor, currency, learnt_by)
-                 VALUES ('REFUNDED', 're_x', '<o2>', 100, 'EUR', 'call')",
+                 VALUES ('REFUNDED', 're_<sale>', '<o2>', 100, 'EUR', 'call')",
         )],
         broken: &[I3, I7],
         says: "order <o2>: 0 refunded, the record says 100",
@@ -345,10 +345,10 @@ const CASES: &[Case] = &[
         name: "the ledger has a capture of its own",
         plants: &[Sql(
             "INSERT INTO money_moves (kind, provider_ref, order_id, amount_minor, currency, learnt_by)
-                 VALUES ('CAPTURED', 'pi_x', '<o3>', 100, 'EUR', 'call')",
+                 VALUES ('CAPTURED', 'pi_<sale>', '<o3>', 100, 'EUR', 'call')",
         )],
         broken: &[I3],
-        says: "order <o3>: CAPTURED pi_x in the ledger, not at the provider",
+        says: "order <o3>: CAPTURED pi_<sale> in the ledger, not at the provider",
     },
     Case {
         name: "the ledger captured another amount than the payment",
@@ -384,16 +384,16 @@ const CASES: &[Case] = &[
         name: "the ledger undoes a refund that it never had",
         plants: &[Sql(
             "INSERT INTO money_moves (kind, provider_ref, order_id, amount_minor, currency, learnt_by)
-                 VALUES ('REFUND_FAILED', 're_x', '<o2>', 0, 'EUR', 'call')",
+                 VALUES ('REFUND_FAILED', 're_<sale>', '<o2>', 0, 'EUR', 'call')",
         )],
         broken: &[I3],
-        says: "order <o2>: REFUND_FAILED re_x in the ledger, which was never refunded",
+        says: "order <o2>: REFUND_FAILED re_<sale> in the ledger, which was never refunded",
     },
     Case {
         name: "the ledger has money of an order without a payment",
         plants: &[Sql(
             "INSERT INTO money_moves (kind, provider_ref, order_id, amount_minor, currency, learnt_by)
-                 VALUES ('DISPUTED', 'du_x', '<o4>', 1500, 'EUR', 'event')",
+                 VALUES ('DISPUTED', 'du_<sale>', '<o4>', 1500, 'EUR', 'event')",
         )],
         broken: &[I3],
         says: "order <o4>: in the ledger, no payment row",
@@ -402,27 +402,27 @@ const CASES: &[Case] = &[
         name: "the ledger knows nothing of a dispute",
         plants: &[Append(
             Stripe,
-            r#"{"ts_ms":<now>,"type":"payment_intent.disputed","payment_intent":"pi_<o2>","dispute":"du_x","amount":1750,"currency":"eur","order_id":"<o2>","sale_id":"<sale>"}"#,
+            r#"{"ts_ms":<now>,"type":"payment_intent.disputed","payment_intent":"pi_<o2>","dispute":"du_<sale>","amount":1750,"currency":"eur","order_id":"<o2>","sale_id":"<sale>"}"#,
         )],
         broken: &[I3],
-        says: "order <o2>: DISPUTED du_x at the provider, not in the ledger",
+        says: "order <o2>: DISPUTED du_<sale> at the provider, not in the ledger",
     },
     Case {
         name: "the ledger knows nothing of a dispute's end",
         plants: &[
             Sql("INSERT INTO money_moves (kind, provider_ref, order_id, amount_minor, currency, learnt_by)
-                     VALUES ('DISPUTED', 'du_x', '<o2>', 1750, 'EUR', 'event')"),
+                     VALUES ('DISPUTED', 'du_<sale>', '<o2>', 1750, 'EUR', 'event')"),
             Append(
                 Stripe,
-                r#"{"ts_ms":<now>,"type":"payment_intent.disputed","payment_intent":"pi_<o2>","dispute":"du_x","amount":1750,"currency":"eur","order_id":"<o2>","sale_id":"<sale>"}"#,
+                r#"{"ts_ms":<now>,"type":"payment_intent.disputed","payment_intent":"pi_<o2>","dispute":"du_<sale>","amount":1750,"currency":"eur","order_id":"<o2>","sale_id":"<sale>"}"#,
             ),
             Append(
                 Stripe,
-                r#"{"ts_ms":<now>,"type":"payment_intent.dispute_won","payment_intent":"pi_<o2>","dispute":"du_x","amount":1750,"currency":"eur","order_id":"<o2>","sale_id":"<sale>"}"#,
+                r#"{"ts_ms":<now>,"type":"payment_intent.dispute_won","payment_intent":"pi_<o2>","dispute":"du_<sale>","amount":1750,"currency":"eur","order_id":"<o2>","sale_id":"<sale>"}"#,
             ),
         ],
         broken: &[I3],
-        says: "order <o2>: DISPUTE_WON du_x at the provider, not in the ledger",
+        says: "order <o2>: DISPUTE_WON du_<sale> at the provider, not in the ledger",
     },
     Case {
         name: "a refund failed and nothing of that was recorded",
@@ -437,10 +437,10 @@ const CASES: &[Case] = &[
         name: "a refund failed that was never made",
         plants: &[Append(
             Stripe,
-            r#"{"ts_ms":<now>,"type":"payment_intent.refund_failed","payment_intent":"pi_<o1>","refund":"re_x","amount":500,"currency":"eur","order_id":"<o1>","sale_id":"<sale>"}"#,
+            r#"{"ts_ms":<now>,"type":"payment_intent.refund_failed","payment_intent":"pi_<o1>","refund":"re_<sale>","amount":500,"currency":"eur","order_id":"<o1>","sale_id":"<sale>"}"#,
         )],
         broken: &[I3],
-        says: "order <o1>: re_x failed, but was never refunded",
+        says: "order <o1>: re_<sale> failed, but was never refunded",
     },
     Case {
         name: "money was captured for an unknown order",
@@ -983,8 +983,8 @@ async fn refunded_again(servers: &Servers, again_ms: &'static str) -> World {
         line("1000", "created", "", 250),
         line("1000", "captured", "", 250),
         line("2000", "refunded", r#""refund":"re_<o7>.1","#, 100),
-        line("3000", "refunded", r#""refund":"re_x","#, 150),
-        line("10000000", "refund_failed", r#""refund":"re_x","#, 150),
+        line("3000", "refunded", r#""refund":"re_<sale>","#, 150),
+        line("10000000", "refund_failed", r#""refund":"re_<sale>","#, 150),
         line(again_ms, "refunded", r#""refund":"re_<o7>.2","#, 150),
     ] {
         world.append(Stripe, &text);
@@ -993,7 +993,7 @@ async fn refunded_again(servers: &Servers, again_ms: &'static str) -> World {
         .plant(
             servers,
             Sql("INSERT INTO money_moves (kind, provider_ref, order_id, amount_minor, currency, learnt_by)
-                     VALUES ('REFUNDED', 're_x', '<o7>', 150, 'EUR', 'call'), ('REFUND_FAILED', 're_x', '<o7>', 150, 'EUR', 'event')"),
+                     VALUES ('REFUNDED', 're_<sale>', '<o7>', 150, 'EUR', 'call'), ('REFUND_FAILED', 're_<sale>', '<o7>', 150, 'EUR', 'event')"),
         )
         .await;
     world
@@ -1021,7 +1021,7 @@ async fn refund_that_failed_before_it_was_done_breaks_nothing() {
     let mut world = World::build(&servers).await;
     for kind in ["refunded", "refund_failed"] {
         let line = format!(
-            r#"{{"ts_ms":<now>,"type":"payment_intent.{kind}","payment_intent":"pi_<o2>","refund":"re_x","amount":100,"currency":"eur","order_id":"<o2>","sale_id":"<sale>"}}"#
+            r#"{{"ts_ms":<now>,"type":"payment_intent.{kind}","payment_intent":"pi_<o2>","refund":"re_<sale>","amount":100,"currency":"eur","order_id":"<o2>","sale_id":"<sale>"}}"#
         );
         world.append(Stripe, &line);
     }
