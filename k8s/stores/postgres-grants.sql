@@ -62,10 +62,17 @@ GRANT SELECT ON sales TO "order-worker";
 GRANT SELECT, INSERT, UPDATE ON stock_fences TO "order-worker";
 
 GRANT SELECT, INSERT, UPDATE ON breaker_force TO "payment";
+GRANT SELECT, INSERT ON breaker_history TO "payment";
+GRANT SELECT, INSERT ON budget_history TO "payment";
+GRANT SELECT, INSERT ON money_moves TO "payment";
 GRANT SELECT (order_id, sale_id, state, currency, total_minor, payment_method) ON orders TO "payment";
+GRANT SELECT, INSERT ON payment_abandonments TO "payment";
 GRANT SELECT, INSERT, UPDATE ON payment_attempts TO "payment";
 GRANT SELECT, INSERT, UPDATE ON payments TO "payment";
+GRANT SELECT ON provider_account TO "payment";
 GRANT SELECT, INSERT, UPDATE ON provider_budgets TO "payment";
+GRANT SELECT, UPDATE ON provider_comparison TO "payment";
+GRANT SELECT, INSERT, DELETE ON provider_events TO "payment";
 GRANT SELECT, INSERT, UPDATE ON refunds TO "payment";
 
 GRANT SELECT ON allotments TO "sale";
