@@ -113,7 +113,7 @@ async fn each_bad_retry_is_refused() {
         ("no request id", &|r| r.request_id.clear(), Reason::RequestIdInvalid, "request_id"),
         ("no sale", &|r| r.sale_id.clear(), Reason::ArgumentInvalid, "sale_id"),
         ("no order", &|r| r.order_id.clear(), Reason::ArgumentInvalid, "order_id"),
-        ("no buyer", &|r| r.buyer_id.clear(), Reason::ArgumentInvalid, "buyer_id"),
+        ("no buyer", &|r| r.buyer_id.clear(), Reason::BuyerUnproven, "buyer_id"),
         ("no card", &|r| r.payment_method.clear(), Reason::ArgumentInvalid, "payment_method"),
         (
             "a card number",
