@@ -5,6 +5,8 @@ ALTER TABLE payments DROP COLUMN refunded_minor;
 DROP INDEX refunds_rest, refunds_of_order, refunds_due;
 -- The version before knows one refund of an order, of everything: what was given back in parts stays in the provider's books alone.
 DELETE FROM refunds WHERE NOT is_rest OR amount_minor = 0 OR state = 'FAILED';
+-- It would give back the payment's own money in place of another intent's.
+DELETE FROM refunds r USING payments p WHERE p.order_id = r.order_id AND p.intent_id IS DISTINCT FROM r.intent_id;
 DELETE FROM refunds r USING refunds o WHERE o.order_id = r.order_id AND o.refund_id < r.refund_id;
 UPDATE refunds SET state = 'DUE' WHERE state = 'PENDING';
 ALTER TABLE refunds
@@ -21,4 +23,5 @@ ALTER TABLE refunds
     DROP COLUMN intent_id,
     DROP COLUMN refund_id;
 ALTER TABLE refunds RENAME COLUMN provider_ref TO refund_id;
+ALTER TABLE refunds RENAME COLUMN calls TO attempts;
 CREATE INDEX refunds_due ON refunds (due_at) WHERE state = 'DUE';

@@ -1,7 +1,11 @@
 -- Money goes back in parts, each refund under an id of its own, and every move of money is written into a ledger that nothing changes.
--- While this is rolled out, payment of the version before cannot record or finish refunds: what it tries fails as a whole, and is done by the new
--- version when it is tried again.
+-- While this is rolled out, payment of the version before cannot record, take up or finish refunds: it would give back all of a payment where a
+-- part is due. What it tries fails as a whole, and is done by the new version when it is tried again.
 -- Written by: payment.
+
+-- In the order in which the services lock them.
+LOCK TABLE payments, refunds IN ACCESS EXCLUSIVE MODE;
+ALTER TABLE refunds RENAME COLUMN attempts TO calls;
 ALTER TABLE refunds RENAME COLUMN refund_id TO provider_ref;
 ALTER TABLE refunds
     -- The UUIDv5, in the order's id, of the request that asked for it; of the version before, the order's id.

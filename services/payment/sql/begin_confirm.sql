@@ -3,6 +3,7 @@
 UPDATE payments
 SET state = 'PROCESSING',
     action = NULL,
+    card_sent = $5,
     due_at = CASE WHEN due_at < lease_until THEN due_at ELSE now() + $4 * interval '1 millisecond' END,
     lease_until = now() + $4 * interval '1 millisecond',
     updated_at = now()

@@ -1,2 +1,2 @@
--- Gives a part up that is more than is left of the money. $1 refund.
+-- Gives a refund up for a person to look at. $1 refund.
 UPDATE refunds SET state = 'FAILED' WHERE refund_id = $1 AND state = 'DUE'

@@ -7,6 +7,6 @@ SET state = $3,
     client_secret = NULL,
     redirect_url = NULL,
     decline_code = CASE WHEN $3 = 'FAILED' THEN decline_code END,
-    end_reason = CASE WHEN $3 = 'SUCCEEDED' THEN NULL ELSE COALESCE($5, end_reason) END,
+    end_reason = CASE WHEN $3 IN ('SUCCEEDED', 'REFUNDED') THEN NULL ELSE COALESCE($5, end_reason) END,
     updated_at = now()
 WHERE order_id = $1 AND state = $2

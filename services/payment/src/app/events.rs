@@ -99,7 +99,10 @@ impl EventTaker {
             // Money is taken back when a dispute is opened, and given back when it is won.
             "charge.dispute.created" | "charge.dispute.closed" => {
                 let won = event.kind == "charge.dispute.closed";
+                // An inquiry (`warning_…`) takes no money.
+                let takes = |status: &str| !status.starts_with("warning_");
                 if let Some(dispute) = event.dispute()
+                    && dispute.status.as_deref().is_none_or(takes)
                     && (!won || dispute.status.as_deref() == Some("won"))
                     && let Some(intent) = dispute.intent()
                     && let Some(order) = self.store.order_of_intent(intent).await?

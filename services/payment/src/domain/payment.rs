@@ -34,6 +34,8 @@ pub struct Payment {
     pub card_attempt: i32,
     /// The number of the last card that was refused; 0 for none.
     pub card_declined: i32,
+    /// The number of the last card whose confirmation may have gone out; 0 for none.
+    pub card_sent: i32,
     /// When the first card was refused.
     pub card_declined_at: Option<OffsetDateTime>,
     /// What the buyer has to do, while it is their turn.

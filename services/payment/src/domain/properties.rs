@@ -159,6 +159,7 @@ impl World {
             decline_final: false,
             card_attempt: 1,
             card_declined: 0,
+            card_sent: 0,
             card_declined_at: None,
             action: None,
             cancel_requested: false,
@@ -239,11 +240,15 @@ impl World {
         if self.recorded.contains(&decline.reference) || !payment.state.is_open() {
             return;
         }
+        payment.decline_ref = Some(decline.reference.clone());
+        if !payment.is_declined() && payment.card_sent < payment.card_attempt {
+            // That card cannot have been refused: it is another one's.
+            return;
+        }
         let number = payment.card_attempt + i32::from(payment.is_declined());
         payment.card_attempt = number;
         payment.card_declined = number;
         payment.decline_code = Some(decline.code.clone());
-        payment.decline_ref = Some(decline.reference.clone());
         payment.decline_final |= number >= CARDS.last();
         self.recorded.push(decline.reference.clone());
     }
@@ -307,6 +312,7 @@ impl World {
                     self.become_(State::Processing);
                     self.payment.action = None;
                     let number = self.payment.card_attempt;
+                    self.payment.card_sent = number;
                     let card = self.cards[&number];
                     self.stale = Some(number);
                     if !self.call(fate, |provider| provider.confirm(number, card)) {

@@ -93,14 +93,23 @@ pub fn refund(
         Some(_) | None => return RefundRuling::NothingCaptured,
     };
     let left = left(payment.captured_minor, intent, refunds);
+    let refund_id = refund_id(payment.order_id, request);
+    let before = refunds.iter().find(|refund| refund.refund_id == refund_id);
     let Some(amount_minor) = amount_minor else {
-        let mut of_intent = refunds.iter().filter(|it| it.intent_id == intent);
-        return match of_intent.find(|refund| refund.is_rest) {
+        if before.is_some() {
+            return RefundRuling::Reused;
+        }
+        let rest = refunds.iter().find(|refund| refund.intent_id == intent && refund.is_rest);
+        return match rest {
+            _ if left == 0 => match rest {
+                Some(rest) if rest.counts() => RefundRuling::Known,
+                Some(_) | None => RefundRuling::Done,
+            },
             Some(rest) if rest.state == RefundState::Failed => {
                 RefundRuling::IsDueAgain(rest.refund_id)
             }
-            Some(_) => RefundRuling::Known,
-            None if left == 0 => RefundRuling::Done,
+            // A part has failed since the rest went back: what is left is one more part.
+            Some(_) => RefundRuling::IsDue { refund_id, amount_minor: left, is_rest: false },
             None => RefundRuling::IsDue {
                 refund_id: rest_id(payment.order_id, intent),
                 amount_minor: left,
@@ -108,8 +117,7 @@ pub fn refund(
             },
         };
     };
-    let refund_id = refund_id(payment.order_id, request);
-    match refunds.iter().find(|refund| refund.refund_id == refund_id) {
+    match before {
         Some(known) if known.amount_minor == amount_minor => RefundRuling::Known,
         Some(_) => RefundRuling::Reused,
         None if amount_minor > left => RefundRuling::Exceeds(left),
@@ -152,8 +160,11 @@ pub struct MadeRefund {
 }
 
 impl MadeRefund {
-    /// Whether it was made for the present try of a refund.
+    /// Whether it was made for the present try of a refund, or is the one that was adopted as it.
     pub fn is_of(&self, refund: &Refund) -> bool {
+        if refund.refund_id == adopted_id(refund.order_id, &self.id) {
+            return true;
+        }
         if refund.provider_ref.is_some() {
             return refund.provider_ref.as_ref() == Some(&self.id);
         }
@@ -203,6 +214,8 @@ pub enum RefundChange {
 
 /// Decides what becomes of a refund.
 pub fn refund_change(refund: &Refund, provider_ref: &str, report: RefundReport) -> RefundChange {
+    // What a person has made at the provider is not ours to try again.
+    let by_hand = refund.refund_id == adopted_id(refund.order_id, provider_ref);
     let of_this_try = refund.provider_ref.as_deref().is_none_or(|known| known == provider_ref);
     if !of_this_try {
         return RefundChange::Known;
@@ -219,7 +232,11 @@ pub fn refund_change(refund: &Refund, provider_ref: &str, report: RefundReport) 
             RefundReport::Failed,
             state @ (RefundState::Due | RefundState::Pending | RefundState::Done),
         ) => RefundChange::Undone {
-            to: if refund.failed + 1 < MOST_TRIES { RefundState::Due } else { RefundState::Failed },
+            to: if refund.failed + 1 < MOST_TRIES && !by_hand {
+                RefundState::Due
+            } else {
+                RefundState::Failed
+            },
             was_done: state == RefundState::Done,
         },
         (RefundReport::Failed, RefundState::Failed) => RefundChange::Known,

@@ -604,6 +604,9 @@ impl Store {
                 Outcome::Captured { received } => domain::minor_amount(received, &payment.currency),
                 Outcome::Canceled => 0,
             };
+            // By hand, and learnt before the capture was.
+            let is_back = captured > 0 && payment.refunded_minor >= captured;
+            let to = if to == State::Succeeded && is_back { State::Refunded } else { to };
             let end_reason = (reason == Some(ANOTHER_AMOUNT)).then_some(EndReason::AmountMismatch);
             if captured > 0 {
                 let kind = MoveKind::Captured;

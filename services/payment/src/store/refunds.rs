@@ -47,6 +47,8 @@ pub struct DueRefund {
     pub reason: String,
     /// The number of the try at the provider.
     pub r#try: i32,
+    /// The provider's refund of that try, once it is known: then it is only asked about.
+    pub provider_ref: Option<String>,
     /// How often it was taken up and the provider asked, this time included.
     pub attempts: i32,
     /// The trace of the order.
@@ -98,7 +100,7 @@ pub enum Orphan {
     GoesBack,
     /// Nothing: that is known, or no order of the record is meant.
     Known,
-    /// It stays where it is: as many have gone back in the last hour as may.
+    /// It waits for a person, as a failed refund: as many have gone back in the last hour as may.
     TooMany,
 }
 
@@ -123,7 +125,9 @@ impl Store {
                 return Ok(Orphan::Known);
             };
             let refunds = of_order(&mut transaction, order).await?;
+            // Its own worker may be about to record the intent.
             let known = payment.intent_id.as_deref() == Some(intent)
+                || payment.intent_id.is_none() && payment.state.is_open()
                 || refunds.iter().any(|refund| refund.intent_id == intent);
             let amount_minor = domain::minor_amount(received, &payment.currency);
             if known || amount_minor <= 0 {
@@ -131,9 +135,6 @@ impl Store {
             }
             let lately =
                 query_file!("sql/orphan_refunds.sql").fetch_one(&mut *transaction).await?.count;
-            if lately >= most {
-                return Ok(Orphan::TooMany);
-            }
             let due = DueNow {
                 refund_id: domain::rest_id(order, intent),
                 order,
@@ -144,11 +145,17 @@ impl Store {
                 note: None,
             };
             insert(&mut transaction, due).await?;
+            let too_many = lately >= most;
+            if too_many {
+                // It stands among the failed ones, for a person to look at.
+                let refund_id = domain::rest_id(order, intent);
+                query_file!("sql/fail_refund.sql", refund_id).execute(&mut *transaction).await?;
+            }
             let kind = MoveKind::Captured;
             ledger::write(&mut transaction, &payment, kind, intent, amount_minor, learnt_by)
                 .await?;
             transaction.commit(steps::COMMIT_ORPHAN).await?;
-            Ok(Orphan::GoesBack)
+            Ok(if too_many { Orphan::TooMany } else { Orphan::GoesBack })
         })
         .await
     }
@@ -309,8 +316,10 @@ impl Store {
             let known = refunds.iter().find(|refund| made.is_of(refund));
             let learnt = match known {
                 Some(refund) => moved(&mut transaction, &payment, refund, made, learnt_by).await?,
-                // It has failed: that is why there is a later one.
-                None if made.is_of_earlier_try(&refunds) => Learnt::Nothing,
+                // That is why there is a later one.
+                None if made.report == RefundReport::Failed && made.is_of_earlier_try(&refunds) => {
+                    Learnt::Nothing
+                }
                 None if payment.intent_id.as_deref() == Some(intent) => {
                     adopt(&mut transaction, &payment, refunds, intent, made, learnt_by).await?
                 }
@@ -342,13 +351,14 @@ impl Store {
             };
             let fitting = domain::fitting(payment.captured_minor, known, &refunds);
             let own = payment.intent_id.as_ref() == Some(&known.intent_id);
-            if known.state != RefundState::Due || known.r#try != refund.r#try || !own {
+            if known.state != RefundState::Due || known.r#try != refund.r#try {
                 return Ok(known.state != RefundState::Due);
             }
-            if fitting >= known.amount_minor {
+            if own && fitting >= known.amount_minor {
                 return Ok(false);
             }
-            if known.is_rest {
+            // What else went back of an intent that no payment names is not in the record.
+            if known.is_rest && own {
                 query_file!("sql/shrink_rest.sql", known.refund_id, fitting)
                     .execute(&mut *transaction)
                     .await?;
@@ -466,7 +476,7 @@ async fn adopt(
     };
     let amount = domain::minor_amount(made.amount, &payment.currency);
     let refund_id = domain::adopted_id(payment.order_id, &made.id);
-    query_file!(
+    let adopted = query_file!(
         "sql/adopt_refund.sql",
         refund_id,
         payment.order_id,
@@ -476,7 +486,11 @@ async fn adopt(
         made.id
     )
     .execute(&mut *connection)
-    .await?;
+    .await?
+    .rows_affected();
+    if adopted == 0 {
+        return Ok(Learnt::Nothing);
+    }
     refunds.push(Refund {
         refund_id,
         order_id: payment.order_id,

@@ -62,6 +62,8 @@ struct Work {
     heard: bool,
     /// Whether its intent was asked to be cancelled since it was taken up.
     cancelled: bool,
+    /// The number of the card whose confirmation was answered since it was taken up.
+    confirmed: Option<i32>,
     /// Whether the provider answers under the present keys with what it has stored, so that the
     /// next request needs new ones.
     keys_are_used: bool,
@@ -76,6 +78,7 @@ impl Work {
             left: LeftBehind::default(),
             heard: false,
             cancelled: false,
+            confirmed: None,
             keys_are_used,
         }
     }
@@ -204,6 +207,7 @@ impl Charger {
     /// provider has taken before is not counted against it.
     fn clock(&self, payment: &Payment) -> (OffsetDateTime, Overdue) {
         let authenticates = payment.state == State::RequiresAction
+            && !payment.is_declined()
             && payment.action.is_none_or(|action| action == Action::Authenticate);
         match (payment.turn_at, payment.card_declined_at) {
             (Some(at), _) if authenticates => (at + self.patience, Overdue::Buyer),
@@ -424,6 +428,10 @@ impl Charger {
 
     async fn confirm(&self, work: &mut Work) -> sqlx::Result<Option<Left>> {
         let Some(intent) = work.payment.intent_id.clone() else { return Ok(Some(Left::Done)) };
+        // Answered, and the intent is as it was before: that was what is stored under the key.
+        let card = work.payment.card_attempt;
+        work.keys_are_used |= work.confirmed == Some(card);
+        let repeated = work.payment.card_sent >= card;
         if !self.renew_keys(work).await? {
             return self.reload(work).await;
         }
@@ -455,7 +463,16 @@ impl Charger {
                     work.seen = None;
                     return Ok(None);
                 }
-                return Ok(work.take(confirmed));
+                let answered = confirmed.is_ok();
+                let left = work.take(confirmed);
+                if answered {
+                    work.confirmed = Some(card);
+                    if repeated {
+                        // It may be what is stored, and the intent another by now.
+                        work.seen = None;
+                    }
+                }
+                return Ok(left);
             }
         };
         let hopeless = matches!(confirmed, Err(ProviderError::NotChargeable(_)));

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use crate::{
     app::events::EventTaker,
     metrics::Metrics,
-    peers::stripe::{ProviderError, Stripe},
+    peers::stripe::{Event, ProviderError, Stripe},
     store::{LearntBy, Store, WindowRead},
 };
 
@@ -107,22 +107,26 @@ impl Comparer {
         to: OffsetDateTime,
         now: OffsetDateTime,
     ) -> Result<WindowRead, Stopped> {
-        let mut read = WindowRead::default();
-        let mut after: Option<String> = None;
+        let mut all = Vec::new();
         loop {
-            let (events, more) = self.stripe.events(&TYPES, from..=to, after.as_deref()).await?;
-            for event in &events {
-                let new = self.events.take(event, LearntBy::Comparison).await?;
-                let late = now - ON_ITS_WAY > from_unix(event.created);
-                read.events += 1;
-                read.missed += i64::from(new && late);
-            }
-            after = events.last().map(|last| last.id.clone());
-            if !more || after.is_none() {
-                return Ok(read);
+            let after = all.last().map(|last: &Event| last.id.as_str());
+            let (events, more) = self.stripe.events(&TYPES, from..=to, after).await?;
+            let last = events.is_empty() || !more;
+            all.extend(events);
+            if last {
+                break;
             }
             tokio::time::sleep(PACE).await;
         }
+        // They are listed newest first, and mean most in the order in which they came about.
+        let mut read = WindowRead::default();
+        for event in all.iter().rev() {
+            let new = self.events.take(event, LearntBy::Comparison).await?;
+            let late = now - ON_ITS_WAY > from_unix(event.created);
+            read.events += 1;
+            read.missed += i64::from(new && late);
+        }
+        Ok(read)
     }
 }
 

@@ -89,9 +89,14 @@ impl Refunder {
     }
 
     async fn give_back(&self, refund: &DueRefund) -> Result<Left, Stopped> {
-        // An earlier call may have worked, or a try may be pending.
-        if refund.attempts > 1 && self.look(refund).await? {
+        // An earlier call may have worked. A try that the provider works on is only asked about:
+        // under a key that it has forgotten another one would be a second refund.
+        let pending = refund.provider_ref.is_some();
+        if (pending || refund.attempts > 1) && self.look(refund).await? {
             return Ok(Left::Moved);
+        }
+        if pending {
+            return Ok(Left::Again);
         }
         let made = match self.stripe.refund(refund).await {
             // Less is left than it is over: refunds were made by hand.
@@ -124,6 +129,7 @@ impl Refunder {
             let learnt =
                 self.settler.learn_refund(*order_id, intent_id, &made, LearntBy::Call).await?;
             let ours = made.made_for.is_some_and(|(id, _)| id == refund.refund_id)
+                || refund.provider_ref.as_ref() == Some(&made.id)
                 || (made.made_for.is_none() && made.order_id == Some(*order_id));
             moved |= ours && learnt != Learnt::Nothing;
         }

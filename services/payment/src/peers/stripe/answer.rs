@@ -367,6 +367,18 @@ mod tests {
         }
     }
 
+    /// What passes takes nothing of the wait for the next attempt.
+    #[test]
+    fn limits_and_locks_are_no_attempts() {
+        use super::super::error::{Advice, Trace};
+        let reason = [("stripe-rate-limited-reason", "endpoint-rate")];
+        for (headers, trace) in [(&reason[..], Trace::None), (&[], Trace::Heard)] {
+            let error = judged(Endpoint::ConfirmIntent, 429, headers, "{}");
+            let Advice::Later(later) = error.advice() else { panic!("{error:?}") };
+            assert_eq!(later.trace, trace, "{error:?}");
+        }
+    }
+
     #[test]
     fn a_stored_answer_is_recognised() {
         let api = r#"{"error":{"type":"api_error"}}"#;

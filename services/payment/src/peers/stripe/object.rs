@@ -166,9 +166,8 @@ impl IntentObject {
         let error = self.last_payment_error.as_ref()?;
         let code = error.reason()?;
         // A failed charge tells refusals apart; where there is none, the means of payment does.
-        let charge = id(error.charge.as_ref()).or_else(|| id(self.latest_charge.as_ref()));
-        let (charge, method) = (charge.unwrap_or("-"), id(error.payment_method.as_ref()));
-        let reference = format!("{charge}/{}/{code}", method.unwrap_or("-"));
+        let (charge, method) = (id(error.charge.as_ref()), id(error.payment_method.as_ref()));
+        let reference = format!("{}/{}/{code}", charge.unwrap_or("-"), method.unwrap_or("-"));
         Some(Decline { code, reference })
     }
 
