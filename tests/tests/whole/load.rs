@@ -68,7 +68,7 @@ fn short_load_writes_a_full_report() {
 
 #[tokio::test]
 async fn load_reports_broken_threshold_and_death() {
-    let mut up = Flashsale::start(&["up"]);
+    let mut up = Flashsale::start(&["up", "--card-retry-ms", "2000"]);
     let about = eventually("up has written down where it is", || {
         let file = up.home().join("up.json");
         async move { serde_json::from_str::<Value>(&std::fs::read_to_string(file).ok()?).ok() }
