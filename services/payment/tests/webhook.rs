@@ -194,12 +194,13 @@ async fn only_our_own_stray_money_goes_back() {
     // As many as may in an hour: this one waits for a person.
     let held = capture(order, deployment).await;
     eventually("it is noticed", || async {
-        let taken: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM provider_events WHERE intent = $1")
-                .bind(&held)
-                .fetch_one(&bench.pg.pool)
-                .await
-                .unwrap();
+        let taken: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM provider_events WHERE intent = $1 AND type LIKE '%succeeded'",
+        )
+        .bind(&held)
+        .fetch_one(&bench.pg.pool)
+        .await
+        .unwrap();
         (taken > 0).then_some(())
     })
     .await;

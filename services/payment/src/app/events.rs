@@ -19,6 +19,20 @@ use crate::{
     webhook::PATH,
 };
 
+/// The types of events that mean something to us.
+pub const TYPES: [&str; 11] = [
+    "payment_intent.succeeded",
+    "payment_intent.canceled",
+    "payment_intent.payment_failed",
+    "payment_intent.requires_action",
+    "payment_intent.processing",
+    "charge.refunded",
+    "refund.created",
+    "refund.updated",
+    "refund.failed",
+    "charge.dispute.created",
+    "charge.dispute.closed",
+];
 /// How long until the payment of an event is due: the task whose own call caused the event is
 /// usually still working on it.
 const MOMENT: Duration = Duration::from_secs(2);
@@ -35,12 +49,16 @@ pub struct EventTaker {
 }
 
 impl EventTaker {
-    /// Takes an event once: one that comes again was taken whole. False if it was known.
+    /// Takes an event once: one that comes again was taken whole. False if it was known, or means
+    /// nothing to us.
     ///
     /// # Errors
     /// When Postgres does not answer: then it may be taken again.
     pub async fn take(&self, event: &Event, learnt_by: LearntBy) -> sqlx::Result<bool> {
         tracing::debug!(event = event.id, kind = event.kind, "an event came");
+        if !TYPES.contains(&event.kind.as_str()) {
+            return Ok(false);
+        }
         if self.store.is_event_known(&event.id).await? {
             return Ok(false);
         }

@@ -6,25 +6,12 @@ use flashsale_service::Drain;
 use time::OffsetDateTime;
 
 use crate::{
-    app::events::EventTaker,
+    app::events::{EventTaker, TYPES},
     metrics::Metrics,
     peers::stripe::{Event, ProviderError, Stripe},
     store::{LearntBy, Store, WindowRead},
 };
 
-/// The types of events that mean something to us.
-const TYPES: [&str; 10] = [
-    "payment_intent.succeeded",
-    "payment_intent.canceled",
-    "payment_intent.payment_failed",
-    "payment_intent.requires_action",
-    "charge.refunded",
-    "refund.created",
-    "refund.updated",
-    "refund.failed",
-    "charge.dispute.created",
-    "charge.dispute.closed",
-];
 /// How much time is read before it is noted as read.
 const WINDOW: Duration = Duration::from_secs(10 * 60);
 /// How far a window reaches back into the one before: our clock and the provider's may be apart.
