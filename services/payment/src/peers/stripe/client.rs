@@ -234,10 +234,8 @@ impl Stripe {
     /// See [`ProviderError`].
     pub async fn refunds(&self, intent: &str) -> Result<Vec<MadeRefund>, ProviderError> {
         let request = ListRefund::new().payment_intent(intent).limit(PAGE).build();
-        match self.call(request, None).await? {
-            Answer::Refunds(page) => Ok(page.data.iter().map(RefundObject::refund).collect()),
-            other => Err(another(&other)),
-        }
+        let Answer::Refunds(page) = self.call(request, None).await? else { return Err(another()) };
+        Ok(page.data.iter().map(RefundObject::refund).collect())
     }
 
     /// Makes the present try of a refund. Under its key Stripe makes one refund, and says the same
@@ -257,10 +255,9 @@ impl Stripe {
                 ("try".to_owned(), refund.r#try.to_string()),
             ]);
         let key = keyed(&format!("re/{refund_id}/{}", refund.r#try))?;
-        match self.call(request.build(), Some(key)).await? {
-            Answer::Refund(made) => Ok(made.refund()),
-            other => Err(another(&other)),
-        }
+        let made = self.call(request.build(), Some(key)).await?;
+        let Answer::Refund(made) = made else { return Err(another()) };
+        Ok(made.refund())
     }
 
     /// A page of the events of these types that were made in a time, newest first, and whether
@@ -287,10 +284,8 @@ impl Stripe {
         }
         let mut request = RequestBuilder::new(StripeMethod::Get, "/events");
         request.query = Some(query);
-        match self.call(request, None).await? {
-            Answer::Events(page) => Ok((page.data, page.has_more)),
-            other => Err(another(&other)),
-        }
+        let Answer::Events(page) = self.call(request, None).await? else { return Err(another()) };
+        Ok((page.data, page.has_more))
     }
 
     async fn intent(
@@ -298,17 +293,13 @@ impl Stripe {
         request: RequestBuilder,
         key: Option<IdempotencyKey>,
     ) -> Result<Intent, ProviderError> {
-        match self.call(request, key).await? {
-            Answer::Intent(intent) => Ok(intent.intent()),
-            other => Err(another(&other)),
-        }
+        let Answer::Intent(intent) = self.call(request, key).await? else { return Err(another()) };
+        Ok(intent.intent())
     }
 
     async fn intents(&self, request: RequestBuilder) -> Result<List<IntentObject>, ProviderError> {
-        match self.call(request, None).await? {
-            Answer::Intents(page) => Ok(page),
-            other => Err(another(&other)),
-        }
+        let Answer::Intents(page) = self.call(request, None).await? else { return Err(another()) };
+        Ok(page)
     }
 
     /// Sends a request through the stack, and counts and logs what came of it.
@@ -376,13 +367,6 @@ fn misused(what: &str) -> ProviderError {
 }
 
 /// The stack answered with another kind of object than was asked for.
-fn another(answer: &Answer) -> ProviderError {
-    let kind = match answer {
-        Answer::Intent(_) => "an intent",
-        Answer::Intents(_) => "intents",
-        Answer::Refund(_) => "a refund",
-        Answer::Refunds(_) => "refunds",
-        Answer::Events(_) => "events",
-    };
-    misused(&format!("it was answered with {kind}"))
+fn another() -> ProviderError {
+    misused("it was answered with another kind of object")
 }
