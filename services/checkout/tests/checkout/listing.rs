@@ -304,7 +304,7 @@ async fn a_change_waits_for_older_ones_to_commit() {
 async fn a_shop_that_polls_misses_no_change() {
     let seed: u64 =
         std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
-    eprintln!("SEED={seed}");
+    println!("SEED={seed}");
     let mut rng = StdRng::seed_from_u64(seed);
     let world = world(|_| {}).await;
     let sale = world.sale(10).await;
