@@ -309,7 +309,7 @@ async fn a_decision_ends_by_itself_everywhere() {
     let seen = others.get_breaker(GetBreakerRequest {}).await.unwrap().into_inner();
     assert_eq!((seen.force(), seen.reason.as_str()), (BreakerForce::Open, "maintenance"));
     assert_eq!(seen.expire_time, change.expire_time);
-    assert_eq!(seen.changes, [change.clone()]);
+    assert_eq!(seen.changes, std::slice::from_ref(&change));
 
     let order = bench.create("pm_card_visa").await;
     let payment = bench.reaches(order, PaymentState::Succeeded).await;

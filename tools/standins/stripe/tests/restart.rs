@@ -1,4 +1,5 @@
 //! `--state`: the stand-in is killed and started again.
+#![allow(clippy::print_stdout, reason = "the moments of the kills are printed")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
