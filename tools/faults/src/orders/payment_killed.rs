@@ -267,8 +267,19 @@ impl Tour<'_> {
     /// Has what was begun asked for again, and waits for its end.
     async fn end(&self, platform: &Platform) -> anyhow::Result<()> {
         match self.step {
+            // As long as the part is due that does not fit, nothing else is left: it is asked again.
+            "commit/refund_fitted" => {
+                until_some(ENDED_WITHIN, "all of the money is back", async || {
+                    self.refund(platform).await?;
+                    let get = GetPaymentRequest { order_id: self.paid.to_string() };
+                    let answer = client(platform)?.get_payment(timely(get)).await?.into_inner();
+                    let state = answer.payment.unwrap_or_default().state();
+                    ensure!(state == PaymentState::Refunded, "it is {state:?}");
+                    Ok(Some(()))
+                })
+                .await
+            }
             "commit/refund"
-            | "commit/refund_fitted"
             | "commit/refund_learnt"
             | "sql/make_refund_due"
             | "sql/next_try"
