@@ -210,6 +210,24 @@ async fn a_browsers_cards_count() {
     bench.books_agree().await;
 }
 
+/// What a browser has made of a card and of what was asked of its buyer.
+#[tokio::test]
+async fn a_confirmation_token_pays() {
+    let bench = Bench::new(&LONG).await;
+    let token = async |card: &str| {
+        let form = format!("payment_method={card}");
+        let (status, token) = bench.by_hand("/test_helpers/confirmation_tokens", &form).await;
+        assert_eq!(status, 200, "{token}");
+        token["id"].as_str().unwrap().to_owned()
+    };
+    let order = bench.create(&token(DECLINED).await).await;
+    asks_for_a_card(&bench, order, 1).await;
+    let other = token("pm_card_visa").await;
+    retry(&bench, Uuid::new_v4(), order, &other).await.unwrap();
+    bench.reaches(order, PaymentState::Succeeded).await;
+    bench.books_agree().await;
+}
+
 #[tokio::test]
 async fn another_card_may_have_to_authenticate() {
     let bench = Bench::new(&LONG).await;

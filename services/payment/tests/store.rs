@@ -646,3 +646,148 @@ async fn a_refund_of_the_version_before_is_recognised() {
     let learnt = bench.store.learn_refund(order, &intent, &made, LearntBy::Call).await.unwrap();
     assert_eq!(learnt, Learnt::Done(true));
 }
+
+fn seen(reference: &str) -> Refused<'_> {
+    Refused {
+        code: "card_declined",
+        reference: Some(reference),
+        card: None,
+        last_card: 3,
+        request_id: None,
+    }
+}
+
+async fn cards(bench: &Bench, order: Uuid) -> (i32, i32) {
+    let payment = bench.store.payment(order).await.unwrap().unwrap();
+    (payment.card_attempt, payment.card_declined)
+}
+
+/// The answer to the confirmation and the event about it come at the same time.
+#[tokio::test]
+async fn one_refusal_is_counted_once() {
+    for by_answer in [true, false] {
+        let bench = bench().await;
+        let (order, intent) = bench.processing().await;
+        // While the row is held both have begun, and neither sees what the other one writes.
+        let mut held = bench.pg.pool.begin().await.unwrap();
+        sqlx::query("SELECT FROM payments FOR UPDATE").execute(&mut *held).await.unwrap();
+        let first = Refused { card: by_answer.then_some(1), ..seen("ch_1") };
+        let both = async {
+            tokio::join!(
+                bench.store.record_decline(order, Some(&intent), first),
+                bench.store.record_decline(order, Some(&intent), seen("ch_1")),
+            )
+        };
+        let release = async {
+            flashsale_testbed::eventually("both wait for the row", || async {
+                let waiting = "SELECT count(*) FROM pg_stat_activity \
+                               WHERE wait_event_type = 'Lock' AND datname = current_database()";
+                let waiting: i64 =
+                    sqlx::query_scalar(waiting).fetch_one(&bench.pg.pool).await.unwrap();
+                (waiting == 2).then_some(())
+            })
+            .await;
+            held.commit().await.unwrap();
+        };
+        let ((one, other), ()) = tokio::join!(both, release);
+        assert!(one.unwrap() != other.unwrap(), "both were counted, or none");
+        assert_eq!(cards(&bench, order).await, (1, 1), "by answer: {by_answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_card_that_was_not_sent_cannot_be_refused() {
+    let bench = bench().await;
+    let (order, id) = bench.processing().await;
+    assert!(bench.store.record_decline(order, Some(&id), seen("ch_1")).await.unwrap());
+    let payment = bench.store.payment(order).await.unwrap().unwrap();
+    let intent = Intent {
+        id: id.clone(),
+        status: IntentStatus::RequiresPaymentMethod,
+        received: None,
+        decline: None,
+        action: None,
+        order_id: Some(order),
+        deployment: None,
+    };
+    let turn = bench.store.await_buyer(&payment, &intent, Action::NewMethod, TURN);
+    assert!(turn.await.unwrap());
+    let retry = flashsale_payment::domain::Retry {
+        request_id: Uuid::new_v4(),
+        order_id: order,
+        method: "pm_other".to_owned(),
+    };
+    bench.store.retry(&retry, LEASE).await.unwrap().unwrap();
+    // A browser's card, whose event is late.
+    assert!(!bench.store.record_decline(order, Some(&id), seen("ch_browser")).await.unwrap());
+    assert_eq!(cards(&bench, order).await, (2, 1), "the other card counts as refused");
+    let known = bench.store.payment(order).await.unwrap().unwrap().decline_ref;
+    assert_eq!(known.as_deref(), Some("ch_browser"), "it would be seen as one of that card's");
+}
+
+fn by_hand(intent: &str, id: &str, amount: i64, report: RefundReport) -> MadeRefund {
+    MadeRefund {
+        id: id.to_owned(),
+        intent: Some(intent.to_owned()),
+        amount,
+        report,
+        order_id: None,
+        made_for: None,
+    }
+}
+
+#[tokio::test]
+async fn a_refund_by_hand_that_fails_is_not_made_again() {
+    let bench = bench().await;
+    let (order, intent) = bench.captured().await;
+    let learn = |report| {
+        let made = by_hand(&intent, "re_by_hand", 500, report);
+        let (store, intent) = (bench.store.clone(), intent.clone());
+        async move { store.learn_refund(order, &intent, &made, LearntBy::Event).await.unwrap() }
+    };
+    assert_eq!(learn(RefundReport::Pending).await, Learnt::Pending);
+    assert_eq!(learn(RefundReport::Done).await, Learnt::Done(false));
+    assert_eq!(learn(RefundReport::Failed).await, Learnt::Failed);
+    // Older words of it come late.
+    for report in [RefundReport::Pending, RefundReport::Done, RefundReport::Failed] {
+        assert_eq!(learn(report).await, Learnt::Nothing, "{report:?}");
+    }
+    sqlx::query("UPDATE refunds SET due_at = now()").execute(&bench.pg.pool).await.unwrap();
+    assert!(bench.store.lease_refunds(10, LEASE).await.unwrap().is_empty());
+    assert_eq!(bench.store.payment(order).await.unwrap().unwrap().refunded_minor, 0);
+}
+
+#[tokio::test]
+async fn money_that_went_back_before_it_was_known_to_have_come_is_back() {
+    let bench = bench().await;
+    let (order, intent) = bench.processing().await;
+    let made = by_hand(&intent, "re_by_hand", 1_999, RefundReport::Done);
+    let learnt = bench.store.learn_refund(order, &intent, &made, LearntBy::Comparison).await;
+    assert_eq!(learnt.unwrap(), Learnt::Done(false));
+    let settled = bench.settle(order, &intent, CAPTURED).await;
+    assert_eq!(settled, SettleResult::Own(became(State::Refunded)));
+}
+
+#[tokio::test]
+async fn stray_money_finds_its_refund_again() {
+    let bench = bench().await;
+    let (order, _) = bench.captured().await;
+    let back = bench.store.give_orphan_back(order, "pi_stray", 700, 1, LearntBy::Event);
+    assert_eq!(back.await.unwrap(), flashsale_payment::store::Orphan::GoesBack);
+    assert_eq!(bench.store.order_of_intent("pi_stray").await.unwrap(), Some(order));
+    let refund = bench.leased_refund().await;
+    for (report, learnt) in
+        [(RefundReport::Done, Learnt::Done(false)), (RefundReport::Failed, Learnt::Again)]
+    {
+        let made = made_for(&refund, "re_1", report);
+        let word = bench.store.learn_refund(order, "pi_stray", &made, LearntBy::Event);
+        assert_eq!(word.await.unwrap(), learnt);
+    }
+    // The payment's own money is another's.
+    let payment = bench.store.payment(order).await.unwrap().unwrap();
+    assert_eq!((payment.state, payment.refunded_minor), (State::Succeeded, 0));
+    // One more than may in an hour waits for a person.
+    let held = bench.store.give_orphan_back(order, "pi_more", 700, 1, LearntBy::Event);
+    assert_eq!(held.await.unwrap(), flashsale_payment::store::Orphan::TooMany);
+    assert_eq!(bench.store.backlog().await.unwrap().refunds_failed, 1);
+}

@@ -638,3 +638,41 @@ fn only_captured_money_goes_back() {
     let open = Payment { captured_minor: 0, state: State::Processing, ..payment };
     assert_eq!(all(&open), RefundRuling::NothingCaptured);
 }
+
+/// All that is left is asked for when a part, or the rest itself, has failed.
+#[test]
+fn what_is_left_can_be_asked_for_again() {
+    let payment = captured();
+    let request = Uuid::from_u128(1);
+    let refund_of = |is_rest, state, amount_minor| Refund {
+        refund_id: Uuid::from_u128(if is_rest { 7 } else { 8 }),
+        order_id: payment.order_id,
+        intent_id: "pi_1".to_owned(),
+        state,
+        amount_minor,
+        is_rest,
+        r#try: 1,
+        failed: 0,
+        provider_ref: None,
+    };
+    use RefundState::{Done, Failed};
+    let all = |refunds: &[Refund]| refund(&payment, refunds, request, None);
+    // Everything went back by hand after the rest had failed.
+    let by_hand = [refund_of(true, Failed, AMOUNT), refund_of(false, Done, AMOUNT)];
+    assert_eq!(all(&by_hand), RefundRuling::Done);
+    let again = [refund_of(true, Failed, AMOUNT)];
+    assert_eq!(all(&again), RefundRuling::IsDueAgain(Uuid::from_u128(7)));
+    // A part failed after the rest had gone back.
+    let part = [refund_of(false, Failed, 300), refund_of(true, Done, AMOUNT - 300)];
+    let left = all(&part);
+    assert!(
+        matches!(left, RefundRuling::IsDue { amount_minor: 300, is_rest: false, .. }),
+        "{left:?}"
+    );
+    // One request asks for one thing.
+    let RefundRuling::IsDue { refund_id, .. } = refund(&payment, &[], request, Some(300)) else {
+        panic!("nothing is due")
+    };
+    let before = [Refund { refund_id, ..refund_of(false, Done, 300) }];
+    assert_eq!(all(&before), RefundRuling::Reused);
+}
