@@ -71,7 +71,7 @@ impl EventTaker {
         match event.kind.as_str() {
             "payment_intent.succeeded" | "payment_intent.canceled" => {
                 if let Some((order, intent)) = event.intent() {
-                    let span = self.span(event, order).await?;
+                    let span = self.span(event, order, learnt_by).await?;
                     if Outcome::of(&intent).is_some() {
                         self.settler.settle(order, &intent, learnt_by).instrument(span).await?;
                     } else {
@@ -82,7 +82,7 @@ impl EventTaker {
             }
             "payment_intent.payment_failed" => {
                 if let Some((order, intent)) = event.intent() {
-                    let span = self.span(event, order).await?;
+                    let span = self.span(event, order, learnt_by).await?;
                     async {
                         if let Some(decline) = &intent.decline {
                             // Also of a card that the buyer's browser confirmed, past us: it counts
@@ -98,7 +98,7 @@ impl EventTaker {
             }
             "payment_intent.requires_action" | "payment_intent.processing" => {
                 if let Some((order, intent)) = event.intent() {
-                    let span = self.span(event, order).await?;
+                    let span = self.span(event, order, learnt_by).await?;
                     self.store.make_due(order, &intent.id, MOMENT).instrument(span).await?;
                 }
             }
@@ -107,7 +107,7 @@ impl EventTaker {
                 if let Some((intent, made)) = event.refund()
                     && let Some(order) = self.store.order_of_intent(&intent).await?
                 {
-                    let span = self.span(event, order).await?;
+                    let span = self.span(event, order, learnt_by).await?;
                     self.settler
                         .learn_refund(order, &intent, &made, learnt_by)
                         .instrument(span)
@@ -133,7 +133,7 @@ impl EventTaker {
             }
             "charge.refunded" => {
                 if let Some(order) = event.order() {
-                    let span = self.span(event, order).await?;
+                    let span = self.span(event, order, learnt_by).await?;
                     self.store.make_refund_due(order, MOMENT).instrument(span).await?;
                 }
             }
@@ -144,17 +144,26 @@ impl EventTaker {
 
     /// The work for an event continues the trace of its order, which is in the payment's row and
     /// not in the event.
-    async fn span(&self, event: &Event, order: Uuid) -> sqlx::Result<Span> {
-        let span = tracing::info_span!(
-            parent: None,
-            "webhook",
-            otel.name = format!("POST {PATH}"),
-            otel.kind = "server",
-            http.request.method = "POST",
-            http.route = PATH,
-            event = event.kind,
-            order_id = %order,
-        );
+    async fn span(&self, event: &Event, order: Uuid, learnt_by: LearntBy) -> sqlx::Result<Span> {
+        let span = match learnt_by {
+            LearntBy::Event => tracing::info_span!(
+                parent: None,
+                "webhook",
+                otel.name = format!("POST {PATH}"),
+                otel.kind = "server",
+                http.request.method = "POST",
+                http.route = PATH,
+                event = event.kind,
+                order_id = %order,
+            ),
+            LearntBy::Call | LearntBy::Comparison => tracing::info_span!(
+                parent: None,
+                "missed_event",
+                otel.name = "take missed event",
+                event = event.kind,
+                order_id = %order,
+            ),
+        };
         let payment = self.store.payment(order).await?;
         let traceparent = payment.as_ref().and_then(|payment| payment.traceparent.as_deref());
         propagate::set_parent(&span, propagate::from_text(traceparent));

@@ -4,6 +4,7 @@
 mod abandonments;
 mod breaker_force;
 mod budgets;
+mod cards;
 mod comparison;
 mod events;
 mod ledger;
@@ -16,13 +17,14 @@ use std::{sync::Arc, time::Duration};
 pub use abandonments::{Abandonment, Gone, NewAbandonment};
 pub use breaker_force::{Force, ForceChange, ForceNow, ForceSet, LONGEST_CLOSED, NewForce};
 pub use budgets::{ALL_CALLS, Allowed, Budget, NewPace, PaceChange, PaceSet};
+pub use cards::{Refused, Turn};
 pub use comparison::WindowRead;
 use flashsale_pg::SteppedPool;
 pub use ledger::LearntBy;
 pub use listing::{Listed, Place, Wanted};
 pub use payments::{
-    Backlog, Cancelled, ENDED_AT_ONCE, LeftBehind, NewPayment, OpenPayments, Recorded, Refused,
-    SettleResult, Settled, Turn,
+    Backlog, Cancelled, ENDED_AT_ONCE, LeftBehind, NewPayment, OpenPayments, Recorded,
+    SettleResult, Settled,
 };
 pub use refunds::{AskedRefund, DueRefund, Learnt, Orphan};
 use sqlx::{PgPool, query_file};
