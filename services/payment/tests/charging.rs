@@ -241,6 +241,21 @@ async fn rate_limits_only_delay() {
     bench.books_agree().await;
 }
 
+/// A limit and a lock say nothing of the request: the wait after it grows by attempts alone.
+#[tokio::test]
+async fn limits_and_locks_cost_no_attempt() {
+    let bench = Bench::new(&[]).await;
+    for kind in ["rate_limit_429", "lock_timeout_429", "conflict_409"] {
+        bench.fault(CREATE, kind, 2).await;
+        let order = bench.create("pm_card_visa").await;
+        let payment = bench.ends(order).await;
+        assert_eq!((payment.state(), payment.attempts), (PaymentState::Succeeded, 1), "{kind}");
+        let faults = bench.control("GET", "/faults", json!({})).await;
+        assert_eq!(faults["struck"][kind], 2, "{kind}: the provider was not asked in vain");
+    }
+    bench.books_agree().await;
+}
+
 #[tokio::test]
 async fn the_budget_stays_below_the_limit() {
     let standin = Standin { rate: 25, ..Standin::default() };

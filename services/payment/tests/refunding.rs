@@ -46,6 +46,14 @@ async fn money_goes_back_in_parts() {
     bench.reaches(order, PaymentState::Refunded).await;
     is_back(&bench, order, 1_999).await;
     assert_eq!(given_back(&bench, order), [500, 1_000, 499]);
+    // Each under a key that had not been used: the provider refuses another part under it, and only
+    // then comes the next try.
+    let tries: Vec<i32> = sqlx::query_scalar("SELECT try FROM refunds WHERE order_id = $1")
+        .bind(order)
+        .fetch_all(&bench.pg.pool)
+        .await
+        .unwrap();
+    assert_eq!(tries, [1; 3], "a part had the key of another");
     let moves: Vec<(String, i64)> =
         sqlx::query_as("SELECT kind, amount_minor FROM money_moves ORDER BY at")
             .fetch_all(&bench.pg.pool)

@@ -266,6 +266,25 @@ async fn concurrent_outcomes_settle_once() {
     assert!(bench.refunds().await.is_empty());
 }
 
+/// Once its payment has ended, the provider's word of a capture is known and writes nothing: a line
+/// that failed by itself would be missing for good.
+#[tokio::test]
+async fn a_payment_and_its_line_are_committed_together() {
+    let bench = bench().await;
+    let (order, intent) = bench.processing().await;
+    let refuse = "ALTER TABLE money_moves ADD CONSTRAINT full_moon CHECK (kind <> 'CAPTURED')";
+    sqlx::query(refuse).execute(&bench.pg.pool).await.unwrap();
+    let settled = bench.store.settle(order, &intent, CAPTURED, LearntBy::Call).await;
+    assert!(settled.is_err(), "{settled:?}");
+    let payment = bench.store.payment(order).await.unwrap().unwrap();
+    assert_eq!((payment.state, payment.captured_minor), (State::Processing, 0));
+    let accept = "ALTER TABLE money_moves DROP CONSTRAINT full_moon";
+    sqlx::query(accept).execute(&bench.pg.pool).await.unwrap();
+    let settled = bench.settle(order, &intent, CAPTURED).await;
+    assert_eq!(settled, SettleResult::Own(became(State::Succeeded)));
+    assert_eq!(bench.ledger().await, [("CAPTURED".to_owned(), 1_999)]);
+}
+
 #[tokio::test]
 async fn late_money_is_recorded_with_its_refund() {
     let bench = bench().await;
