@@ -5,6 +5,7 @@
 //! load generator, and in two other processes the no-op service and the claimer that are measured
 //! against it.
 
+mod breaker;
 mod calls;
 mod ceilings;
 mod claims;
@@ -14,6 +15,7 @@ mod drive;
 mod noop;
 mod once;
 mod open;
+mod payments;
 mod platform;
 mod report;
 mod rounds;
@@ -27,7 +29,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-/// Measures no-op, Join, Reserve and PlaceOrder calls, their stores' ceilings, and claims.
+/// Measures no-op, Join, Reserve and PlaceOrder calls, their stores' ceilings, claims and payments.
 #[derive(Debug, Parser)]
 #[command(name = "flashsale-bench", version)]
 struct Args {

@@ -22,7 +22,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    Settings,
+    Settings, breaker,
     calls::{GetStock, Join, PlaceOrder, Publish, Requests, Reserve, SKUS, SoldOut},
     ceilings::{self, Script},
     claims::{self, Claimed},
@@ -66,8 +66,9 @@ pub(crate) const OVERLOAD: &str = "overload";
 pub(crate) const ACCEPTANCE_TO_CLAIM: &str = "acceptance_to_claim";
 pub(crate) const WATCH_ORDER: &str = "watch_order";
 pub(crate) const QUEUE_DURABILITY: &str = "queue_durability";
+pub(crate) const BREAKER: &str = "breaker";
 /// All of them.
-pub(crate) const NAMES: [&str; 20] = [
+pub(crate) const NAMES: [&str; 21] = [
     NOOP,
     NOOP_OPEN,
     NOOP_EMPTY,
@@ -88,6 +89,7 @@ pub(crate) const NAMES: [&str; 20] = [
     ACCEPTANCE_TO_CLAIM,
     WATCH_ORDER,
     QUEUE_DURABILITY,
+    BREAKER,
 ];
 
 /// All figures of a run.
@@ -383,6 +385,12 @@ impl<'a> Bench<'a> {
         }
         if self.wanted(QUEUE_DURABILITY) {
             once.insert(QUEUE_DURABILITY, self.queue_durability().await?);
+        }
+        if self.wanted(BREAKER) {
+            say("calling through a breaker");
+            let settings = self.settings.clone();
+            let measured = tokio::task::spawn_blocking(move || breaker::measure(&settings));
+            once.insert(BREAKER, measured.await??);
         }
         if self.wanted(HOLD_BYTES) {
             say("weighing holds");

@@ -21,11 +21,12 @@ fn bench(args: &[&str]) -> (Output, Option<Value>) {
     (output, figures)
 }
 
-/// What is measured in each round; what once a run, under load and of the stores.
+/// What is measured in each round; what once a run, under load, of the stores and of payments.
 const CALLS: &str = "noop,noop_open,noop_empty,join,reserve,reserve_admitted,sold_out,reserve_sales,\
                      reserve_cluster,redis_script_ceiling,jetstream_ceiling,place_order,claims";
 const UNDER_LOAD: &str = "overload,acceptance_to_claim,watch_order";
 const OF_STORES: &str = "hold_bytes,load_stock,rebuild_seconds,queue_durability";
+const OF_PAYMENTS: &str = "breaker";
 
 /// The figures and the table of one short round of these measurements.
 fn short(only: &str) -> (Figures, String) {
@@ -70,8 +71,10 @@ fn short_runs_are_the_whole_benchmark() {
     let (_, names) = error.split_once("[possible values: ").expect("it lists them");
     let (names, _) = names.split_once(']').unwrap();
     let mut all: Vec<&str> = names.split(',').map(str::trim).collect();
-    let mut run: Vec<&str> =
-        [CALLS, UNDER_LOAD, OF_STORES].iter().flat_map(|names| names.split(',')).collect();
+    let mut run: Vec<&str> = [CALLS, UNDER_LOAD, OF_STORES, OF_PAYMENTS]
+        .iter()
+        .flat_map(|names| names.split(','))
+        .collect();
     all.sort_unstable();
     run.sort_unstable();
     assert_eq!(run, all);
@@ -170,6 +173,18 @@ fn short_run_has_the_figures_of_the_stores() {
         "/queue_durability/r3/place_order/p50_us",
     ]);
     has_rows(&table, &["rebuilding"]);
+}
+
+#[test]
+fn short_run_has_the_figures_of_payments() {
+    let (figures, table) = short(OF_PAYMENTS);
+    figures.are_above_zero(&[
+        "/breaker/added_us",
+        "/breaker/calls_per_s",
+        "/breaker/unpaced/added_us",
+        "/breaker/unpaced/calls_per_s",
+    ]);
+    has_rows(&table, &["breaker"]);
 }
 
 #[test]
