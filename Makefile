@@ -145,7 +145,7 @@ faults: setup-test ## Plant faults in a copy of the tree and check that they are
 
 .PHONY: bench
 bench: setup ## Measure what the calls cost on this machine, as ratios within one run (ROUNDS= SECONDS_EACH=; builds for release)
-	cargo build --release --bins $(addprefix --package flashsale-,bench serve)
+	cargo build --release --bins $(addprefix --package flashsale-,bench serve stripe-standin)
 	$(or $(CARGO_TARGET_DIR),target)/release/flashsale-bench $(BENCH_ARGS)
 
 .PHONY: mutants

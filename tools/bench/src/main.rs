@@ -2,8 +2,8 @@
 //! says what each figure means.
 //!
 //! The platform runs as it is deployed, one process per service and per store; this program is the
-//! load generator, and in two other processes the no-op service and the claimer that are measured
-//! against it.
+//! load generator, and in processes of their own the no-op service and the claimer that are measured
+//! against it, and the calls to Stripe.
 
 mod breaker;
 mod calls;
@@ -20,6 +20,7 @@ mod platform;
 mod report;
 mod rounds;
 mod sales;
+mod stack;
 
 use std::{
     io::{self, Write as _},
@@ -78,6 +79,8 @@ enum Part {
     ServeNoop,
     /// Claims orders and does nothing else.
     ServeClaims,
+    /// Calls Stripe through payment's stack and without it, and prints what each call takes.
+    CallStripe,
 }
 
 fn main() -> ExitCode {
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
     match part {
         Some(Part::ServeNoop) => return noop::main(),
         Some(Part::ServeClaims) => return claims::main(),
+        Some(Part::CallStripe) => return stack::main(&settings),
         None => {}
     }
     // Two providers end up among the dependencies; the second finds this one, so a failure means it

@@ -3,10 +3,11 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::Stdio,
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use async_nats::jetstream;
 use flashsale_admission::Signer;
 use flashsale_proto::{
@@ -20,7 +21,7 @@ use flashsale_testbed::{
     Tools,
     platform::{
         AdmissionSettings, Apart, Peer, Peers, PlatformOptions, ServerSettings, Service,
-        ServiceOptions, Settings, migrated, run_dir,
+        ServiceOptions, Settings, StandIn, StandInOptions, StripeOptions, migrated, run_dir,
     },
 };
 use sqlx::PgPool;
@@ -32,6 +33,8 @@ use crate::{calls, ceilings, cpu::Watched};
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// How long a sale may take to reach every service.
 const PROPAGATE_WITHIN: Duration = Duration::from_secs(30);
+/// What to do where one of our programs is missing.
+const REMEDY: &str = "say `make bench`, which builds it";
 /// Units of each sku: more than any run takes.
 const UNITS: i64 = 10_000_000;
 
@@ -70,7 +73,7 @@ impl Platform {
         let options = PlatformOptions {
             redis: "redis",
             database: None,
-            remedy: "say `make bench`, which builds it",
+            remedy: REMEDY,
             drain_within: STOP_WITHIN,
             stop_within: STOP_WITHIN,
         };
@@ -248,6 +251,48 @@ impl Platform {
         let mut service = self.base.another(service, name)?;
         service.start(settings).await?;
         Ok(service)
+    }
+
+    /// What every process is told.
+    pub(crate) fn settings(&self) -> Settings {
+        self.settings.clone()
+    }
+
+    /// Runs a part of this program in a process of its own, told `settings`, and returns what it
+    /// prints.
+    pub(crate) async fn run(&self, args: &[&str], settings: &Settings) -> anyhow::Result<Vec<u8>> {
+        let out = tokio::process::Command::new(this()?)
+            .args(args)
+            .envs(settings.to_env()?)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await?;
+        ensure!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        Ok(out.stdout)
+    }
+
+    /// Starts a stand-in for Stripe that takes calls as fast as they come, answers at once, and
+    /// sends no events.
+    pub(crate) async fn stripe(&self) -> anyhow::Result<StandIn> {
+        let program = this()?.with_file_name("stripe-standin");
+        ensure!(program.exists(), "{} is missing: {REMEDY}", program.display());
+        let options = StripeOptions {
+            rate_per_endpoint: 100_000,
+            rate_total: 100_000,
+            latency_ms: Some(0),
+            confirm_latency_ms: Some(0),
+            ..StripeOptions::default()
+        };
+        StandIn::start(StandInOptions {
+            name: "stripe-standin",
+            program,
+            args: options.args(None),
+            dir: self.folder(),
+            log: "stripe.jsonl",
+            stop_within: STOP_WITHIN,
+        })
+        .await
     }
 
     /// The process of a service.

@@ -18,9 +18,9 @@ use crate::{
     drive::Measured,
     rounds::{
         ACCEPTANCE_TO_CLAIM, BREAKER, CLAIMS, Figures, HOLD_BYTES, JETSTREAM_CEILING, JOIN,
-        LOAD_STOCK, NOOP, NOOP_EMPTY, NOOP_OPEN, OVERLOAD, PLACE_ORDER, QUEUE_DURABILITY,
-        REBUILD_SECONDS, REDIS_SCRIPT_CEILING, RESERVE, RESERVE_ADMITTED, RESERVE_CLUSTER,
-        RESERVE_SALES, SOLD_OUT, WATCH_ORDER,
+        LOAD_STOCK, NOOP, NOOP_EMPTY, NOOP_OPEN, OVERLOAD, PAYMENT_STACK, PLACE_ORDER,
+        QUEUE_DURABILITY, REBUILD_SECONDS, REDIS_SCRIPT_CEILING, RESERVE, RESERVE_ADMITTED,
+        RESERVE_CLUSTER, RESERVE_SALES, SOLD_OUT, WATCH_ORDER,
     },
 };
 
@@ -277,6 +277,7 @@ fn table(report: &Value) -> String {
         ("more orders than can be placed", &report[OVERLOAD]),
         ("watching orders", &report[WATCH_ORDER]),
         ("queues that lose less", &report[QUEUE_DURABILITY]),
+        ("the way to Stripe, and Reserve beside it", &report[PAYMENT_STACK]),
         ("what a breaker adds to a call", &report[BREAKER]),
         ("from acceptance to claim, p99 in ms", &report[CLAIMS]["acceptance_to_claim_p99_ms"]),
     ] {

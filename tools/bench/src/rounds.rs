@@ -3,6 +3,7 @@
 
 mod durability;
 mod overload;
+mod payment_stack;
 mod watching;
 
 use std::{
@@ -66,9 +67,10 @@ pub(crate) const OVERLOAD: &str = "overload";
 pub(crate) const ACCEPTANCE_TO_CLAIM: &str = "acceptance_to_claim";
 pub(crate) const WATCH_ORDER: &str = "watch_order";
 pub(crate) const QUEUE_DURABILITY: &str = "queue_durability";
+pub(crate) const PAYMENT_STACK: &str = "payment_stack";
 pub(crate) const BREAKER: &str = "breaker";
 /// All of them.
-pub(crate) const NAMES: [&str; 21] = [
+pub(crate) const NAMES: [&str; 22] = [
     NOOP,
     NOOP_OPEN,
     NOOP_EMPTY,
@@ -89,6 +91,7 @@ pub(crate) const NAMES: [&str; 21] = [
     ACCEPTANCE_TO_CLAIM,
     WATCH_ORDER,
     QUEUE_DURABILITY,
+    PAYMENT_STACK,
     BREAKER,
 ];
 
@@ -385,6 +388,9 @@ impl<'a> Bench<'a> {
         }
         if self.wanted(QUEUE_DURABILITY) {
             once.insert(QUEUE_DURABILITY, self.queue_durability().await?);
+        }
+        if self.wanted(PAYMENT_STACK) {
+            once.insert(PAYMENT_STACK, self.payment_stack().await?);
         }
         if self.wanted(BREAKER) {
             say("calling through a breaker");

@@ -26,7 +26,7 @@ const CALLS: &str = "noop,noop_open,noop_empty,join,reserve,reserve_admitted,sol
                      reserve_cluster,redis_script_ceiling,jetstream_ceiling,place_order,claims";
 const UNDER_LOAD: &str = "overload,acceptance_to_claim,watch_order";
 const OF_STORES: &str = "hold_bytes,load_stock,rebuild_seconds,queue_durability";
-const OF_PAYMENTS: &str = "breaker";
+const OF_PAYMENTS: &str = "payment_stack,breaker";
 
 /// The figures and the table of one short round of these measurements.
 fn short(only: &str) -> (Figures, String) {
@@ -179,12 +179,21 @@ fn short_run_has_the_figures_of_the_stores() {
 fn short_run_has_the_figures_of_payments() {
     let (figures, table) = short(OF_PAYMENTS);
     figures.are_above_zero(&[
+        "/payment_stack/cpu_ratio",
+        "/payment_stack/cpu_ratio_with_turn",
+        "/payment_stack/bare_us",
+        "/payment_stack/turn_us",
+        "/payment_stack/stack_us",
+        "/payment_stack/calls",
+        "/payment_stack/reserve_hanging_ratio",
+        "/payment_stack/reserve_us/well",
+        "/payment_stack/reserve_us/hanging",
         "/breaker/added_us",
         "/breaker/calls_per_s",
         "/breaker/unpaced/added_us",
         "/breaker/unpaced/calls_per_s",
     ]);
-    has_rows(&table, &["breaker"]);
+    has_rows(&table, &["the way to Stripe", "breaker"]);
 }
 
 #[test]
