@@ -55,8 +55,8 @@ struct Settings {
     /// Connections they share.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
     connections: u32,
-    /// Holds that are weighed, and recorded orders that a stock is rebuilt from; a tenth of it skus
-    /// are loaded, a fifth of it wait in the queue.
+    /// Holds that are weighed, recorded orders that a stock is rebuilt from, and payments that are
+    /// due; a tenth of it skus are loaded, a fifth of it wait in the queue.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..=1_000_000))]
     holds: u32,
     /// How long each open loop takes, in seconds.

@@ -12,11 +12,14 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use crate::{platform::Platform, sales::PRICE_MINOR};
 
 /// The key that Stripe is called with.
 const SECRET_KEY: &str = "sk_test_bench";
+/// The sale of payments that are under way.
+pub(crate) const SALE: Uuid = Uuid::nil();
 
 /// The payment service's own settings where nothing else is set.
 pub(crate) fn defaults() -> anyhow::Result<PaymentConfig> {
@@ -64,6 +67,25 @@ impl Payments {
         Ok(())
     }
 
+    /// Records payments of one sale that are under way at Stripe, each with its intent
+    /// ([`intent_of`]), and returns their orders. None is due before tomorrow.
+    pub(crate) async fn record_under_way(&self, count: u64) -> anyhow::Result<Vec<Uuid>> {
+        let orders: Vec<Uuid> = sqlx::query_scalar(
+            "INSERT INTO payments (order_id, sale_id, state, currency, amount_minor, payment_method, intent_id, attempts,
+                 card_sent, first_attempt_at, last_attempt_at, generation_at, due_at)
+             SELECT order_id, $3::uuid, 'PROCESSING', 'EUR', $2::bigint, 'pm_card_visa', 'pi_' || replace(order_id::text, '-', ''),
+                 1, 1, now(), now(), now(), now() + interval '1 day'
+               FROM (SELECT gen_random_uuid() AS order_id FROM generate_series(1, $1::bigint)) o
+             RETURNING order_id",
+        )
+        .bind(i64::try_from(count)?)
+        .bind(PRICE_MINOR)
+        .bind(SALE)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(orders)
+    }
+
     /// Forgets all payments.
     pub(crate) async fn clear(&self) -> anyhow::Result<()> {
         sqlx::query("DELETE FROM payments").execute(&self.pool).await?;
@@ -75,6 +97,11 @@ impl Payments {
         let count = "SELECT count(*) FROM payments WHERE state = 'SUCCEEDED'";
         Ok(sqlx::query_scalar(count).fetch_one(&self.pool).await?)
     }
+}
+
+/// The intent of a payment that is under way.
+pub(crate) fn intent_of(order: Uuid) -> String {
+    format!("pi_{}", order.simple())
 }
 
 /// A client that keeps its connections, as payment's does.

@@ -20,7 +20,7 @@ use crate::{
         ACCEPTANCE_TO_CLAIM, BREAKER, CLAIMS, Figures, HOLD_BYTES, JETSTREAM_CEILING, JOIN,
         LOAD_STOCK, NOOP, NOOP_EMPTY, NOOP_OPEN, OVERLOAD, PAYMENT_STACK, PLACE_ORDER,
         QUEUE_DURABILITY, REBUILD_SECONDS, REDIS_SCRIPT_CEILING, RESERVE, RESERVE_ADMITTED,
-        RESERVE_CLUSTER, RESERVE_SALES, SOLD_OUT, WATCH_ORDER,
+        RESERVE_CLUSTER, RESERVE_SALES, SETTLE, SOLD_OUT, WATCH_ORDER,
     },
 };
 
@@ -163,7 +163,7 @@ fn figure(rounds: &[Measured]) -> Value {
 
 /// The medians of the processor seconds of some rounds: of each store, of each service, of all
 /// services and of all together.
-fn cpu_of(rounds: &[&Seconds]) -> Value {
+pub(crate) fn cpu_of(rounds: &[&Seconds]) -> Value {
     let names: BTreeSet<&str> = rounds.iter().flat_map(|round| round.keys().copied()).collect();
     let used = |round: &Seconds, name: &str| round.get(name).copied().unwrap_or_default();
     let medians = |names: &[&str]| -> Map<String, Value> {
@@ -262,6 +262,7 @@ fn table(report: &Value) -> String {
     for (title, value) in [
         ("Claims, in batches", &report[CLAIMS]["orders_per_s"]),
         ("Claims, one at a time", &report[CLAIMS]["row_at_a_time_per_s"]),
+        ("Settlements, from events", &report[SETTLE]["events_per_s"]),
     ] {
         if !value.is_null() {
             let cell = Cell::new(text(value)).set_alignment(CellAlignment::Right);
@@ -278,6 +279,7 @@ fn table(report: &Value) -> String {
         ("watching orders", &report[WATCH_ORDER]),
         ("queues that lose less", &report[QUEUE_DURABILITY]),
         ("the way to Stripe, and Reserve beside it", &report[PAYMENT_STACK]),
+        ("settling payments, and leasing them", &report[SETTLE]),
         ("what a breaker adds to a call", &report[BREAKER]),
         ("from acceptance to claim, p99 in ms", &report[CLAIMS]["acceptance_to_claim_p99_ms"]),
     ] {

@@ -4,6 +4,7 @@
 mod durability;
 mod overload;
 mod payment_stack;
+mod settle;
 mod watching;
 
 use std::{
@@ -68,9 +69,10 @@ pub(crate) const ACCEPTANCE_TO_CLAIM: &str = "acceptance_to_claim";
 pub(crate) const WATCH_ORDER: &str = "watch_order";
 pub(crate) const QUEUE_DURABILITY: &str = "queue_durability";
 pub(crate) const PAYMENT_STACK: &str = "payment_stack";
+pub(crate) const SETTLE: &str = "settle";
 pub(crate) const BREAKER: &str = "breaker";
 /// All of them.
-pub(crate) const NAMES: [&str; 22] = [
+pub(crate) const NAMES: [&str; 23] = [
     NOOP,
     NOOP_OPEN,
     NOOP_EMPTY,
@@ -92,6 +94,7 @@ pub(crate) const NAMES: [&str; 22] = [
     WATCH_ORDER,
     QUEUE_DURABILITY,
     PAYMENT_STACK,
+    SETTLE,
     BREAKER,
 ];
 
@@ -391,6 +394,9 @@ impl<'a> Bench<'a> {
         }
         if self.wanted(PAYMENT_STACK) {
             once.insert(PAYMENT_STACK, self.payment_stack().await?);
+        }
+        if self.wanted(SETTLE) {
+            once.insert(SETTLE, self.settle().await?);
         }
         if self.wanted(BREAKER) {
             say("calling through a breaker");

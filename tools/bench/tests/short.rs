@@ -26,7 +26,7 @@ const CALLS: &str = "noop,noop_open,noop_empty,join,reserve,reserve_admitted,sol
                      reserve_cluster,redis_script_ceiling,jetstream_ceiling,place_order,claims";
 const UNDER_LOAD: &str = "overload,acceptance_to_claim,watch_order";
 const OF_STORES: &str = "hold_bytes,load_stock,rebuild_seconds,queue_durability";
-const OF_PAYMENTS: &str = "payment_stack,breaker";
+const OF_PAYMENTS: &str = "payment_stack,settle,breaker";
 
 /// The figures and the table of one short round of these measurements.
 fn short(only: &str) -> (Figures, String) {
@@ -188,12 +188,21 @@ fn short_run_has_the_figures_of_payments() {
         "/payment_stack/reserve_hanging_ratio",
         "/payment_stack/reserve_us/well",
         "/payment_stack/reserve_us/hanging",
+        "/settle/events_per_s",
+        "/settle/p99_us",
+        "/settle/cpu_s_per_10k/total",
+        "/settle/events",
+        "/settle/lease_batch_p50_ms",
+        "/settle/lease_batch_p99_ms",
+        "/settle/batches",
         "/breaker/added_us",
         "/breaker/calls_per_s",
         "/breaker/unpaced/added_us",
         "/breaker/unpaced/calls_per_s",
     ]);
-    has_rows(&table, &["the way to Stripe", "breaker"]);
+    assert_eq!(figures.0["settle"]["due"], 1_000);
+    assert_eq!(figures.0["settle"]["sales"], 50);
+    has_rows(&table, &["the way to Stripe", "Settlements", "settling payments", "breaker"]);
 }
 
 #[test]
