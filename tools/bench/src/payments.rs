@@ -108,7 +108,7 @@ pub(crate) fn intent_of(order: Uuid) -> String {
 pub(crate) type Http = Client<HttpConnector, Full<Bytes>>;
 
 /// Without connections yet.
-pub(crate) fn http() -> Http {
+pub(crate) fn client() -> Http {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector)

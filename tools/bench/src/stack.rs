@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::{
     Settings,
     cpu::of_this_thread,
-    payments::{Http, exchange, http},
+    payments::{Http, client, exchange},
     say,
 };
 
@@ -131,7 +131,7 @@ impl Ways {
         // The stand-in takes any key of a sandbox.
         let authorization = HeaderValue::from_static("Bearer sk_test_bench");
         let version = HeaderValue::try_from(settings.version())?;
-        let http = http();
+        let http = client();
         let form = format!(
             "amount=1990&currency=eur&allowed_payment_method_types[0]=card&metadata[order_id]={}\
              &metadata[sale_id]={}",

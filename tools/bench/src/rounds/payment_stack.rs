@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Bench, FIRST_CALLS};
 use crate::{
-    payments::{Http, Payments, exchange, http},
+    payments::{Http, Payments, client, exchange},
     report::{median, rounded},
     say,
 };
@@ -128,7 +128,7 @@ impl Bench<'_> {
         stripe: &StandIn,
     ) -> anyhow::Result<Vec<Beside>> {
         let control =
-            Control { http: http(), url: format!("http://{}/_control", stripe.address()) };
+            Control { http: client(), url: format!("http://{}/_control", stripe.address()) };
         let payment = self
             .platform
             .another("payment", "payment-busy", |settings| {

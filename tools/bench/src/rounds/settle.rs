@@ -18,7 +18,7 @@ use super::{Bench, FIRST_CALLS};
 use crate::{
     cpu::Seconds,
     drive::{Lane, Measured, Miss, drive, times},
-    payments::{self, Http, Payments, SALE, exchange, http, intent_of},
+    payments::{self, Http, Payments, SALE, client, exchange, intent_of},
     platform::pid,
     report::{cpu_of, median, rounded},
     sales::PRICE_MINOR,
@@ -116,7 +116,7 @@ impl Bench<'_> {
             })
             .await?;
         let uri = format!("{}{PATH}", payment.http_url()).parse()?;
-        let lane = Deliver { http: http(), uri };
+        let lane = Deliver { http: client(), uri };
         let mut count = FIRST_CALLS;
         let mut rounds = Vec::new();
         // Once more than asked for: the first time finds out how many events fit into the time.
