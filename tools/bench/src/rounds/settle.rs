@@ -89,7 +89,7 @@ impl Lane for Deliver {
 
 impl Bench<'_> {
     /// Leases once, and settles in rounds of its own.
-    pub(super) async fn settle(&mut self) -> anyhow::Result<Value> {
+    pub(super) async fn settle(&self) -> anyhow::Result<Value> {
         say("leasing payments");
         let mut figures = self.lease_batches().await?;
         say("settling payments by events");
