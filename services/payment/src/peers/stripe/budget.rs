@@ -120,7 +120,10 @@ impl BudgetLayer {
             wait = self.store.take_turn(endpoint, allowed).await.map_err(unreadable)?;
         }
         let wait = wait.ok_or(NotSent::NoTurn)?;
-        tokio::time::sleep(wait.min(allowed.longest_wait)).await;
+        // The timer rounds up to a millisecond, nothing included.
+        if !wait.is_zero() {
+            tokio::time::sleep(wait.min(allowed.longest_wait)).await;
+        }
         Ok(())
     }
 
