@@ -131,7 +131,7 @@ impl House {
             rate_total: 40_000,
             latency_ms: Some(0),
             confirm_latency_ms: Some(0),
-            faults: &[],
+            ..StripeOptions::default()
         };
         let (stripe, smtp) =
             tokio::try_join!(platform.start_stripe(stripe), platform.start_smtp("mail.jsonl"))

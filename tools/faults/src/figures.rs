@@ -82,14 +82,15 @@ impl Figures {
 
     /// What must not be, in words.
     pub(crate) fn faults(&self) -> Vec<String> {
-        let in_words = |name: &str| {
-            self.words.iter().find(|(zero, _)| *zero == name).map_or("wrong", |(_, words)| words)
+        // What another suite counts is named as there.
+        let in_words = |name: &'static str| {
+            self.words.iter().find(|(zero, _)| *zero == name).map_or(name, |(_, words)| *words)
         };
         let mut faults: Vec<String> = self
             .zeros
             .iter()
             .filter(|(_, count)| **count != 0)
-            .map(|(name, count)| format!("{count} {}", in_words(name)))
+            .map(|(name, count)| format!("{count} {}", in_words(*name)))
             .collect();
         if self.runs < self.asked {
             faults.push(format!("{} of {} runs done", self.runs, self.asked));

@@ -7,6 +7,7 @@ mod figures;
 mod inventory;
 mod orders;
 mod patience;
+mod payments;
 mod platform;
 mod points;
 mod report;
@@ -59,6 +60,8 @@ enum Suite {
     Inventory,
     /// What may happen to placed orders.
     Orders,
+    /// What may happen between payment and its provider.
+    Payments,
 }
 
 impl Suite {
@@ -66,6 +69,7 @@ impl Suite {
         match self {
             Self::Inventory => "inventory",
             Self::Orders => "orders",
+            Self::Payments => "payments",
         }
     }
 
@@ -73,6 +77,7 @@ impl Suite {
         match self {
             Self::Inventory => inventory::faults(),
             Self::Orders => orders::faults(),
+            Self::Payments => payments::faults(),
         }
     }
 
@@ -80,6 +85,7 @@ impl Suite {
         match self {
             Self::Inventory => inventory::ZEROS,
             Self::Orders => orders::ZEROS,
+            Self::Payments => payments::ZEROS,
         }
     }
 }

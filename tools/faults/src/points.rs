@@ -65,10 +65,15 @@ pub(crate) async fn each(
 ) -> anyhow::Result<()> {
     let mut points: Vec<(&str, Moment)> =
         steps.into_iter().flat_map(|step| Moment::ALL.map(|moment| (step, moment))).collect();
-    points.shuffle(&mut task.random);
     let asked = usize::try_from(task.asked)?;
+    let mut turns = Vec::with_capacity(asked);
+    while turns.len() < asked && !points.is_empty() {
+        // Each of them once, then each once more in another order.
+        points.shuffle(&mut task.random);
+        turns.extend(points.iter().copied().take(asked - turns.len()));
+    }
     let mut unreached = Vec::new();
-    for (step, moment) in points.iter().copied().cycle().take(asked) {
+    for (step, moment) in turns {
         // In the middle of things, not always at the first of its kind; but rather there than
         // never.
         let count = task.random.random_range(1..=times(step));

@@ -1,4 +1,4 @@
-//! `make faults SUITE=inventory` and `SUITE=orders`, as short as they get: every fault is done, and
+//! `make faults SUITE=inventory`, `orders` and `payments`, as short as they get: every fault is done, and
 //! nothing it must not do has happened.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
@@ -56,18 +56,38 @@ const OF_THE_RECORD: &Faults = &[
 
 const OF_WORKERS: &Faults = &[
     ("order_worker_killed", Some("points_hit")),
-    ("payment_killed", Some("points_hit")),
     ("sale_killed", Some("points_hit")),
+];
+
+const OF_ANSWERS: &Faults = &[
+    ("answers", Some("calls_struck")),
+    ("provider_down", Some("probe_rounds")),
+    ("longer_than_patience", Some("waited")),
+];
+
+const OF_MONEY: &Faults = &[
+    ("refunds", Some("refunded_minor")),
+    ("events", Some("learnt_by_events")),
+    ("decline_storm", Some("declined")),
+    ("two_instances", Some("calls")),
+];
+
+const OF_DEATH: &Faults = &[
+    ("payment_killed", Some("points_hit")),
+    ("paused_past_lease", Some("leased_when_paused")),
+    ("postgres_lost", Some("captured_unrecorded")),
+    ("stand_in_killed", Some("captured_before")),
 ];
 
 /// Each test does a part of a suite: together they do all of it, as another test makes sure.
 const PARTS: &[(&str, &[&Faults])] = &[
     ("inventory", &[OF_REDIS, OF_FAILOVER, OF_INVENTORY]),
     ("orders", &[OF_THE_QUEUE, OF_MESSAGES, OF_THE_RECORD, OF_WORKERS]),
+    ("payments", &[OF_ANSWERS, OF_MONEY, OF_DEATH]),
 ];
 
 /// Faults that take too long for the short form.
-const LONG: &[&str] = &["failover_of_many"];
+const LONG: &[&str] = &["failover_of_many", "slow_provider", "forced_open"];
 
 fn faults(suite: &str, args: &[&str]) -> (Output, Option<Value>) {
     let home = tempfile::tempdir().unwrap();
@@ -122,6 +142,20 @@ fn few_of_orders(expected: &Faults) -> Value {
     few_of_each("orders", expected, &zeros)
 }
 
+fn few_of_payments(expected: &Faults) -> Value {
+    let zeros = [
+        "double_captures",
+        "money_difference_minor",
+        "unrefunded_orphans",
+        "orders_lost",
+        "second_intents",
+        "given_up_while_waiting",
+        "declined_without_a_card",
+        "stuck",
+    ];
+    few_of_each("payments", expected, &zeros)
+}
+
 #[test]
 fn faults_of_redis_break_nothing() {
     few_of_inventory(OF_REDIS);
@@ -157,6 +191,27 @@ fn faults_of_the_record_break_nothing() {
 #[test]
 fn killed_workers_break_nothing() {
     few_of_orders(OF_WORKERS);
+}
+
+#[test]
+fn faults_of_answers_break_nothing() {
+    let verdicts = few_of_payments(OF_ANSWERS);
+    let down = &verdicts["provider_down"];
+    let opened = down["open_seconds_max"].as_f64().unwrap();
+    assert!(opened <= 10.0, "open after {opened} s");
+    assert!(down["probe_calls_max"].as_u64() <= Some(3), "{down:#}");
+    let closed = down["closed_after_seconds_max"].as_f64().unwrap();
+    assert!(closed <= 5.0, "closed after {closed} s");
+}
+
+#[test]
+fn faults_of_money_break_nothing() {
+    few_of_payments(OF_MONEY);
+}
+
+#[test]
+fn deaths_around_payments_break_nothing() {
+    few_of_payments(OF_DEATH);
 }
 
 #[test]

@@ -29,8 +29,8 @@ pub use record::{connect, create_database, migrated};
 pub use service::{Service, ServiceOptions};
 pub use services::{Apart, Maker, Services, Together};
 pub use settings::{
-    AccessSettings, AdmissionSettings, MailSettings, NatsSettings, PaymentSettings, Peer, Peers,
-    RelaySettings, ServerSettings, Settings, StoreSettings, TelemetrySettings, WorkerSettings,
+    AccessSettings, AdmissionSettings, BreakerSettings, MailSettings, NatsSettings,
+    PaymentSettings, Peer, Peers, RelaySettings, ServerSettings, Settings, StoreSettings, TelemetrySettings, WorkerSettings,
 };
 pub use stand_in::{StandIn, StandInOptions};
 
@@ -105,6 +105,9 @@ pub struct StripeOptions<'a> {
     pub confirm_latency_ms: Option<u32>,
     /// What goes wrong there (`stripe-standin --fault`).
     pub faults: &'a [&'a str],
+    /// The file in the platform's folder in which it keeps its state, so that it survives its death;
+    /// without one it begins at nothing each time.
+    pub state: Option<&'a str>,
 }
 
 impl StripeOptions<'_> {
@@ -246,7 +249,10 @@ impl<S: Services> Platform<S> {
     /// If it does not start.
     pub async fn start_stripe(&self, options: StripeOptions<'_>) -> anyhow::Result<StandIn> {
         let webhook = format!("{}/stripe/webhook", self.services.payment().http_url());
-        let args = options.args(Some(&webhook));
+        let mut args = options.args(Some(&webhook));
+        if let Some(state) = options.state {
+            args.extend(["--state".into(), self.file(state).into()]);
+        }
         self.start_stand_in("stripe-standin", options.log, args).await
     }
 

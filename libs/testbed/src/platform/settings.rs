@@ -141,11 +141,22 @@ pub struct PaymentSettings {
     pub endpoint_budget_per_s: Option<u64>,
     pub budget_wait_ms: Option<u64>,
     pub retry_base_ms: Option<u64>,
+    pub retry_cap_ms: Option<u64>,
+    pub patience_ms: Option<u64>,
+    pub wait_limit_ms: Option<u64>,
     pub timeout_ms: Option<u64>,
     pub lease_ms: Option<u64>,
     pub reconcile_every_ms: Option<u64>,
     pub reconcile_after_ms: Option<u64>,
     pub compare_every_ms: Option<u64>,
+    pub breaker: BreakerSettings,
+}
+
+/// `[payment.breaker]`.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct BreakerSettings {
+    pub min_calls: Option<u64>,
+    pub open_ms: Option<u64>,
 }
 
 /// `[worker]`.

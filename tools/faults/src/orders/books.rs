@@ -34,7 +34,7 @@ struct Recorded {
 
 /// Waits until everything has come to rest, has it audited, and counts what of the orders went
 /// wrong.
-pub(super) async fn conclude(
+pub(crate) async fn conclude(
     task: &mut Task,
     sale: &Sale,
     stories: &[Story],

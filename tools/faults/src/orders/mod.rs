@@ -1,15 +1,13 @@
 //! What may happen to placed orders: the queue is killed, wiped, filled, poisoned or told
-//! everything twice, the record dies or hangs, the order worker, payment and sale die between any
-//! two of their steps, a claimer is overtaken by another one, mails find no server, and services
-//! are rolled.
+//! everything twice, the record dies or hangs, the order worker and sale die between any two of their
+//! steps, a claimer is overtaken by another one, mails find no server, and services are rolled.
 
-mod books;
+pub(crate) mod books;
 mod cancels;
 mod dead_letters;
 mod killed;
 mod mails;
 mod paused;
-mod payment_killed;
 mod poison;
 mod queue;
 mod record;
@@ -102,12 +100,6 @@ pub(crate) fn faults() -> Vec<Fault> {
             run: |task, figures| Box::pin(killed::run(task, figures)),
         },
         Fault {
-            name: "payment_killed",
-            full: payment_killed::points(),
-            short: 1,
-            run: |task, figures| Box::pin(payment_killed::run(task, figures)),
-        },
-        Fault {
             name: "sale_killed",
             full: sale_killed::points(),
             short: 1,
@@ -135,7 +127,7 @@ pub(crate) fn faults() -> Vec<Fault> {
 }
 
 /// A sale in the middle of its rush, whose buyers care what becomes of their orders.
-async fn rush(task: &mut Task) -> anyhow::Result<Round> {
+pub(crate) async fn rush(task: &mut Task) -> anyhow::Result<Round> {
     task.round(SaleSpec::default(), Manners::lively()).await
 }
 
@@ -147,6 +139,6 @@ async fn calm(task: &mut Task, round: Round, figures: &mut Figures) -> anyhow::R
 }
 
 /// A moment of some length within `ms`.
-async fn a_moment(task: &mut Task, ms: std::ops::Range<u64>) {
+pub(crate) async fn a_moment(task: &mut Task, ms: std::ops::Range<u64>) {
     sleep(Duration::from_millis(task.random.random_range(ms))).await;
 }

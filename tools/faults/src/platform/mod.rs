@@ -31,7 +31,18 @@ use sqlx::PgPool;
 pub(crate) use sale::{PLENTY, SCARCE, Sale, SaleSpec};
 
 /// What the stand-in for Stripe signs its events with.
-const WEBHOOK_SECRET: &str = "whsec_faults";
+pub(crate) const WEBHOOK_SECRET: &str = "whsec_faults";
+/// A stand-in for Stripe that limits nothing and takes no time of its own.
+pub(crate) const UNLIMITED: StripeOptions<'static> = StripeOptions {
+    log: "stripe-standin.jsonl",
+    webhook_secret: WEBHOOK_SECRET,
+    rate_per_endpoint: 100_000,
+    rate_total: 400_000,
+    latency_ms: Some(0),
+    confirm_latency_ms: Some(0),
+    faults: &[],
+    state: None,
+};
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 /// All of it. Dropped, everything in it is killed.
@@ -73,6 +84,23 @@ impl Platform {
         self.stripe.as_ref().context("there is no stand-in for the provider")
     }
 
+    /// The same, to be taken down and up.
+    pub(crate) fn provider_mut(&mut self) -> anyhow::Result<&mut StandIn> {
+        self.stripe.as_mut().context("there is no stand-in for the provider")
+    }
+
+    /// Puts another stand-in in the place of the provider, at another address: payment has to be
+    /// told. It knows nothing of what the one before did, whose log it goes on with.
+    pub(crate) async fn replace_provider(
+        &mut self,
+        options: StripeOptions<'_>,
+    ) -> anyhow::Result<()> {
+        self.provider_mut()?.down().await;
+        let stripe = self.base.start_stripe(options).await?;
+        self.base.stripe = Some(stripe);
+        Ok(())
+    }
+
     /// Starts everything.
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let options = PlatformOptions {
@@ -94,17 +122,8 @@ impl Platform {
         let to_nats = Proxy::plain(nats_port.context("NATS has no port")?).await?;
         let signer = Signer::generate()?;
         std::fs::write(base.file("keys.json"), signer.to_private_jwks())?;
-        let stripe = StripeOptions {
-            log: "stripe-standin.jsonl",
-            webhook_secret: WEBHOOK_SECRET,
-            rate_per_endpoint: 100_000,
-            rate_total: 400_000,
-            latency_ms: Some(0),
-            confirm_latency_ms: Some(0),
-            faults: &[],
-        };
         let (stripe, smtp) =
-            tokio::try_join!(base.start_stripe(stripe), base.start_smtp("smtp-sink.jsonl"))?;
+            tokio::try_join!(base.start_stripe(UNLIMITED), base.start_smtp("smtp-sink.jsonl"))?;
         let mut platform = Self { base, to_redis, to_nats, pool, signer };
         platform.stripe = Some(stripe);
         platform.smtp = Some(smtp);

@@ -4,31 +4,28 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use flashsale_auditor::{Invariant, Verdict, audit};
 use flashsale_failpoint::KILL_AT;
 use flashsale_payment::steps;
 use flashsale_proto::{
-    Money, NamedChannel,
+    Money,
     payment::{
         AbandonPaymentRequest, BreakerForce, CreatePaymentsRequest, GetPaymentRequest,
         MakeDueRequest, PaymentOrder, PaymentState, RefundRequest, RetryPaymentRequest,
         SetBreakerRequest, SetBudgetRequest,
-        payment_admin_service_client::PaymentAdminServiceClient,
-        payment_service_client::PaymentServiceClient,
     },
 };
 use flashsale_testbed::fixtures::{self, OrderSpec, SaleSpec};
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
-use tonic::Request;
 use uuid::Uuid;
 
-use super::{books, rush};
+use super::{
+    book::{self, BAD_CARD, CARD, OF_MONEY, PRICE},
+    calls::{admin, client, client_as, timely},
+    provider::{FORM, post, strike},
+};
 use crate::{
     figures::Figures,
+    orders::{books, rush},
     patience::until_some,
     platform::{Platform, Sale},
     points::{self, Point},
@@ -42,8 +39,6 @@ const OUT_OF_REACH: &str = "sql/name_unused_intent";
 const WITHIN: Duration = Duration::from_secs(25);
 /// How long a payment may take to end: its lease has to run out before it is taken up again.
 const ENDED_WITHIN: Duration = Duration::from_secs(60);
-/// How long one attempt at a call may take.
-const ATTEMPT: Duration = Duration::from_secs(5);
 /// Has the provider drop one refund, which is then put back.
 const REFUND_FAILS: &str = r#"{"endpoint":"POST /v1/refunds","kind":"reset_before","count":1}"#;
 /// Has the provider keep an error under the key of one refund, which then needs another key.
@@ -62,11 +57,6 @@ const KEY_IS_SPENT: &str =
 /// Has the provider drop some looks at intents, so that a payment is not ended by hand.
 const LOOKS_FAIL: &str =
     r#"{"endpoint":"GET /v1/payment_intents/:id","kind":"reset_before","count":3}"#;
-const CARD: &str = "pm_card_visa";
-/// A card that is refused.
-const BAD_CARD: &str = "pm_card_visa_chargeDeclined";
-/// What an order costs, in cents.
-const PRICE: i64 = 1_000;
 /// The provider refuses to create an intent over so little.
 const TOO_LITTLE: i64 = 10;
 
@@ -81,6 +71,9 @@ fn reachable() -> impl Iterator<Item = &'static str> {
 
 /// Kills it at its points in turn, in as many sales.
 pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
+    let settings =
+        task.platform.settings_over(&task.platform.to_redis, &task.platform.services.inventory);
+    book::serve(&mut task.platform, settings).await?;
     points::each(task, figures, reachable(), times, |task, point, figures| {
         Box::pin(at(task, point, figures))
     })
@@ -162,7 +155,7 @@ impl Tour<'_> {
                 let paid = client(platform)?.get_payment(timely(get)).await?.into_inner().payment;
                 let intent = paid.unwrap_or_default().payment_intent;
                 let form = format!("payment_intent={intent}&amount=900");
-                post(platform, "/v1/refunds", "application/x-www-form-urlencoded", &form).await?;
+                post(platform, "/v1/refunds", FORM, &form).await?;
                 payment.restart(armed).await?;
                 self.refund_part(platform).await.ok();
             }
@@ -179,8 +172,7 @@ impl Tour<'_> {
                      &payment_method={CARD}&metadata[order_id]={}&metadata[deployment]={deployment}",
                     self.paid
                 );
-                let kind = "application/x-www-form-urlencoded";
-                post(platform, "/v1/payment_intents", kind, &form).await?;
+                post(platform, "/v1/payment_intents", FORM, &form).await?;
             }
             "commit/retry" => {
                 self.pay(platform, PaymentState::RequiresAction).await?;
@@ -403,8 +395,7 @@ impl Tour<'_> {
         let order = PaymentOrder { order_id: self.paid.to_string(), traceparent: String::new() };
         let request_id = Uuid::new_v4().to_string();
         let request = CreatePaymentsRequest { request_id, orders: vec![order] };
-        let channel = platform.services.payment.channel_as("order-worker")?;
-        PaymentServiceClient::new(channel).create_payments(timely(request)).await?;
+        client_as(platform, "order-worker")?.create_payments(timely(request)).await?;
         Ok(())
     }
 
@@ -432,8 +423,7 @@ impl Tour<'_> {
             order_id: self.paid.to_string(),
             payment_method: CARD.to_owned(),
         };
-        let channel = platform.services.payment.channel_as("checkout")?;
-        PaymentServiceClient::new(channel).retry_payment(timely(request)).await?;
+        client_as(platform, "checkout")?.retry_payment(timely(request)).await?;
         Ok(())
     }
 
@@ -475,16 +465,6 @@ async fn record_order(platform: &Platform, card: &str, total: i64) -> anyhow::Re
     Ok(order.order_id)
 }
 
-fn client(platform: &Platform) -> anyhow::Result<PaymentServiceClient<NamedChannel>> {
-    Ok(PaymentServiceClient::new(platform.services.payment.channel()?))
-}
-
-fn timely<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(ATTEMPT);
-    request
-}
-
 /// Waits until a payment was captured: it shows that the key is that of the provider's account.
 async fn captured(platform: &Platform) -> anyhow::Result<()> {
     until_some(ENDED_WITHIN, "a payment is captured", async || {
@@ -493,10 +473,6 @@ async fn captured(platform: &Platform) -> anyhow::Result<()> {
         anyhow::Ok(any.then_some(()))
     })
     .await
-}
-
-fn admin(platform: &Platform) -> anyhow::Result<PaymentAdminServiceClient<NamedChannel>> {
-    Ok(PaymentAdminServiceClient::new(platform.services.payment.channel()?))
 }
 
 /// Records that the breaker decides, which it does.
@@ -523,53 +499,13 @@ async fn set_no_budget(platform: &Platform) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Switches a fault of the provider on.
-async fn strike(platform: &Platform, rule: &str) -> anyhow::Result<()> {
-    post(platform, "/_control/faults", "application/json", rule).await
-}
-
-/// Posts something to the provider, as another client of the account.
-async fn post(platform: &Platform, path: &str, kind: &str, body: &str) -> anyhow::Result<()> {
-    let mut provider = TcpStream::connect(platform.provider()?.address()).await?;
-    let length = body.len();
-    let request = format!(
-        "POST {path} HTTP/1.1\r\nhost: provider\r\nauthorization: Bearer sk_test_by_hand\r\n\
-         content-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
-    );
-    provider.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    provider.read_to_string(&mut answer).await?;
-    ensure!(answer.starts_with("HTTP/1.1 200"), "the provider refuses {path}: {answer}");
-    Ok(())
-}
-
 /// Waits until all money of the sale is where it belongs, and holds the record against the
 /// provider's own log.
 async fn money(platform: &Platform, sale: &Sale, figures: &mut Figures) -> anyhow::Result<()> {
     // What does not come to rest is what the audit is for.
     platform.rest(sale).await.ok();
-    let settled = until_some(ENDED_WITHIN, "all money is settled", async || {
-        let open: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM payments p LEFT JOIN refunds r USING (order_id)
-             WHERE p.sale_id = $1
-                AND (p.state IN ('DUE', 'PROCESSING', 'REQUIRES_ACTION') OR r.state IN ('DUE', 'PENDING'))",
-        )
-        .bind(sale.id)
-        .fetch_one(&platform.pool)
-        .await?;
-        anyhow::Ok((open == 0).then_some(()))
-    });
-    if let Err(error) = settled.await {
-        figures.broken.push(format!("sale {}: {error:#}", sale.id));
-    }
+    book::settle(platform, sale, figures).await;
     platform.rest(sale).await.ok();
-    let mut options = platform.audit_options(sale);
-    options.stripe_log = Some(platform.provider()?.log().to_owned());
-    let report = audit(&options).await;
-    figures.expect(report.verdict != Verdict::Unread, || format!("not audited: {report}"));
-    for promise in [Invariant::I3, Invariant::I4, Invariant::I9] {
-        let named = report.violations(promise).into_iter();
-        figures.broken.extend(named.map(|what| format!("{}: {what}", promise.name())));
-    }
-    Ok(())
+    book::count(platform, sale, figures).await?;
+    book::audit_money(platform, sale, &OF_MONEY, figures).await
 }
