@@ -54,10 +54,8 @@ const OF_THE_RECORD: &Faults = &[
     ("claimers_paused", None),
 ];
 
-const OF_WORKERS: &Faults = &[
-    ("order_worker_killed", Some("points_hit")),
-    ("sale_killed", Some("points_hit")),
-];
+const OF_WORKERS: &Faults =
+    &[("order_worker_killed", Some("points_hit")), ("sale_killed", Some("points_hit"))];
 
 const OF_ANSWERS: &Faults = &[
     ("answers", Some("calls_struck")),

@@ -30,7 +30,8 @@ pub use service::{Service, ServiceOptions};
 pub use services::{Apart, Maker, Services, Together};
 pub use settings::{
     AccessSettings, AdmissionSettings, BreakerSettings, MailSettings, NatsSettings,
-    PaymentSettings, Peer, Peers, RelaySettings, ServerSettings, Settings, StoreSettings, TelemetrySettings, WorkerSettings,
+    PaymentSettings, Peer, Peers, RelaySettings, ServerSettings, Settings, StoreSettings,
+    TelemetrySettings, WorkerSettings,
 };
 pub use stand_in::{StandIn, StandInOptions};
 
