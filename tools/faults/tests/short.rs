@@ -57,18 +57,17 @@ const OF_THE_RECORD: &Faults = &[
 const OF_WORKERS: &Faults =
     &[("order_worker_killed", Some("points_hit")), ("sale_killed", Some("points_hit"))];
 
-const OF_ANSWERS: &Faults = &[
-    ("answers", Some("calls_struck")),
-    ("provider_down", Some("probe_rounds")),
-    ("longer_than_patience", Some("waited")),
-];
+const OF_ANSWERS: &Faults =
+    &[("answers", Some("calls_struck")), ("provider_down", Some("probe_rounds"))];
 
-const OF_MONEY: &Faults = &[
-    ("refunds", Some("refunded_minor")),
-    ("events", Some("learnt_by_events")),
+const OF_PACE: &Faults = &[
+    ("longer_than_patience", Some("waited")),
     ("decline_storm", Some("declined")),
     ("two_instances", Some("calls")),
 ];
+
+const OF_MONEY: &Faults =
+    &[("refunds", Some("refunded_minor")), ("events", Some("learnt_by_events"))];
 
 const OF_DEATH: &Faults = &[
     ("payment_killed", Some("points_hit")),
@@ -81,7 +80,7 @@ const OF_DEATH: &Faults = &[
 const PARTS: &[(&str, &[&Faults])] = &[
     ("inventory", &[OF_REDIS, OF_FAILOVER, OF_INVENTORY]),
     ("orders", &[OF_THE_QUEUE, OF_MESSAGES, OF_THE_RECORD, OF_WORKERS]),
-    ("payments", &[OF_ANSWERS, OF_MONEY, OF_DEATH]),
+    ("payments", &[OF_ANSWERS, OF_PACE, OF_MONEY, OF_DEATH]),
 ];
 
 /// Faults that take too long for the short form.
@@ -200,6 +199,11 @@ fn faults_of_answers_break_nothing() {
     assert!(down["probe_calls_max"].as_u64() <= Some(3), "{down:#}");
     let closed = down["closed_after_seconds_max"].as_f64().unwrap();
     assert!(closed <= 5.0, "closed after {closed} s");
+}
+
+#[test]
+fn faults_of_pace_break_nothing() {
+    few_of_payments(OF_PACE);
 }
 
 #[test]

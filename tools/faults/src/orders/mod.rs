@@ -139,6 +139,6 @@ async fn calm(task: &mut Task, round: Round, figures: &mut Figures) -> anyhow::R
 }
 
 /// A moment of some length within `ms`.
-pub(crate) async fn a_moment(task: &mut Task, ms: std::ops::Range<u64>) {
+async fn a_moment(task: &mut Task, ms: std::ops::Range<u64>) {
     sleep(Duration::from_millis(task.random.random_range(ms))).await;
 }

@@ -229,6 +229,15 @@ impl Book {
         figures.expect(others == 0, || format!("{others} orders are not {}", ends.join(" or ")));
         count(platform, &self.sale, figures).await?;
         figures.count("orders", self.orders.len() as u64);
+        let ended: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT lower(state), count(*) FROM orders WHERE sale_id = $1 GROUP BY state",
+        )
+        .bind(self.sale.id)
+        .fetch_all(&platform.pool)
+        .await?;
+        for (state, orders) in ended {
+            figures.count(&state, u64::try_from(orders)?);
+        }
         // An audit reads the stock as well, and there is none.
         let (meta, stock) = (key(self.sale.id, "meta"), key(self.sale.id, "stock"));
         let redis = platform.redis.port();
@@ -397,7 +406,6 @@ pub(super) async fn count(
     figures.broken.extend(named.into_iter().take(NAMED));
     figures.expect(more == 0, || format!("and {more} more orders"));
     for account in &accounts {
-        figures.count(&account.state.to_lowercase(), 1);
         figures.expect(account.kept >= 0, || {
             format!("order {}: {} more went back than was taken", account.order, -account.kept)
         });

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use flashsale_failpoint::KILL_AT;
-use flashsale_testbed::platform::{PaymentSettings, Settings};
+use flashsale_testbed::platform::{PaymentSettings, Settings, StripeOptions};
 use nix::sys::signal::Signal;
 use rand::Rng as _;
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{
     book::{Book, CARD, brisk, serve},
@@ -38,6 +38,9 @@ const UNRECORDED: usize = 12;
 const CONFIRM: &str = "POST /v1/payment_intents/:id/confirm";
 /// Where payment dies with the provider's word on what it captured, before it is recorded.
 const BEFORE_IT_IS_RECORDED: &str = "commit/settle:before:1";
+
+/// How long the answer of a payment that may die is waited for.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Orders that are paid while the provider dies, and in the short form.
 const ORDERS: (usize, usize) = (400, 100);
@@ -103,8 +106,8 @@ pub(super) async fn postgres(task: &mut Task, figures: &mut Figures) -> anyhow::
         if dies {
             let armed = [(KILL_AT, BEFORE_IT_IS_RECORDED.to_owned())];
             task.platform.services.payment.restart(&armed).await?;
-            // It may die of it.
-            book.pay(&task.platform).await.ok();
+            // It may die before it has answered.
+            timeout(ANSWERED_WITHIN, book.pay(&task.platform)).await.ok();
             let killed = points::was_reached(&task.platform.services.payment, WITHIN).await;
             figures.expect(killed, || format!("never came by {BEFORE_IT_IS_RECORDED}"));
         } else {
@@ -149,7 +152,7 @@ async fn unrecorded(platform: &Platform, book: &Book, figures: &mut Figures) -> 
 pub(super) async fn provider(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
     // Of an earlier run, with another provider's account.
     std::fs::remove_file(task.platform.file(STATE)).ok();
-    let with_state = flashsale_testbed::platform::StripeOptions {
+    let with_state = StripeOptions {
         state: Some(STATE),
         latency_ms: Some(20),
         confirm_latency_ms: Some(50),

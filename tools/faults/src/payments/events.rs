@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, ensure};
 use flashsale_testbed::platform::{BreakerSettings, PaymentSettings, Settings};
 use hmac::{Hmac, Mac as _};
+use rand::seq::SliceRandom as _;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use time::OffsetDateTime;
@@ -66,7 +67,9 @@ pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Resul
         ..base.payment
     };
     serve(&mut task.platform, Settings { payment, ..base }).await?;
-    for way in WAYS.into_iter().cycle().take(usize::try_from(task.asked)?) {
+    let mut ways = WAYS;
+    ways.shuffle(&mut task.random);
+    for way in ways.into_iter().cycle().take(usize::try_from(task.asked)?) {
         let platform = &task.platform;
         let delivery = match way {
             Way::Twice => json!({ "duplicate": 1.0 }),

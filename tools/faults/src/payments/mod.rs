@@ -1,7 +1,7 @@
 //! What may happen between payment and its provider: answers that are lost, wrong or late, a
-//! provider that is away, slow or limits calls, events that come twice, late or forged,
-//! refunds that fail, and payment, Postgres or the provider dying in the middle. Most of it is
-//! done to orders that are recorded past the other services, many at once.
+//! provider that is away, slow or limits calls, events that come twice, late or forged, refunds that
+//! fail, and payment, Postgres or the provider dying in the middle. Most of it is done to orders that
+//! are recorded past the other services, many at once.
 
 mod answers;
 mod book;
@@ -76,7 +76,7 @@ pub(crate) fn faults() -> Vec<Fault> {
         Fault {
             name: "events",
             full: events::ways(),
-            short: events::ways(),
+            short: 3,
             run: |task, figures| Box::pin(events::run(task, figures)),
         },
         Fault {
