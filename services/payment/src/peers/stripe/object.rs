@@ -63,6 +63,21 @@ impl fmt::Debug for Redirect {
 struct ChargeObject {
     #[serde(default)]
     amount_captured: Option<i64>,
+    #[serde(default)]
+    amount: Option<i64>,
+    #[serde(default)]
+    captured: Option<bool>,
+    #[serde(default)]
+    status: Option<String>,
+}
+
+impl ChargeObject {
+    /// What was captured. A charge without `amount_captured` says whether it was captured, and of
+    /// one that succeeded that is its amount: no part of it is ever asked for.
+    fn received(&self) -> Option<i64> {
+        let whole = self.captured == Some(true) && self.status.as_deref() == Some("succeeded");
+        self.amount_captured.or_else(|| self.amount.filter(|_| whole))
+    }
 }
 
 /// A page of a list.
@@ -152,11 +167,11 @@ impl IntentObject {
     /// What was captured, in the provider's smallest unit; `None` if nothing here says so, which is
     /// not the same as nothing.
     fn received(&self) -> Option<i64> {
-        let of_charge = || self.latest_charge.as_ref()?.get("amount_captured")?.as_i64();
+        let of_charge = || ChargeObject::deserialize(self.latest_charge.as_ref()?).ok()?.received();
         let of_charges = || {
             let charges = self.charges.as_ref().filter(|charges| !charges.has_more)?;
             let any = !charges.data.is_empty();
-            any.then(|| charges.data.iter().map(|charge| charge.amount_captured).sum()).flatten()
+            any.then(|| charges.data.iter().map(ChargeObject::received).sum()).flatten()
         };
         self.amount_received.or_else(of_charge).or_else(of_charges)
     }
@@ -253,12 +268,28 @@ mod tests {
 
     #[test]
     fn what_was_captured_is_found_or_unknown() {
+        // One without `amount_captured`, but for what is given.
+        let charge = |fields: Value| {
+            let mut charge =
+                json!({ "id": "ch_1", "amount": 7, "captured": true, "status": "succeeded" });
+            for (name, value) in fields.as_object().unwrap() {
+                charge[name] = value.clone();
+            }
+            charge
+        };
         for (fields, received) in [
             (json!({ "amount_received": 1_999 }), Some(1_999)),
             (json!({ "amount_received": 0, "latest_charge": null }), Some(0)),
             (json!({ "latest_charge": { "id": "ch_1", "amount_captured": 1_999 } }), Some(1_999)),
             (json!({ "latest_charge": "ch_1" }), None),
             (json!({ "latest_charge": { "id": "ch_1" } }), None),
+            (json!({ "latest_charge": charge(json!({})) }), Some(7)),
+            (json!({ "latest_charge": charge(json!({ "amount_captured": 5 })) }), Some(5)),
+            (json!({ "latest_charge": charge(json!({ "captured": false })) }), None),
+            (json!({ "latest_charge": charge(json!({ "status": "failed" })) }), None),
+            (json!({ "latest_charge": charge(json!({ "status": null })) }), None),
+            (json!({ "latest_charge": charge(json!({ "amount": null })) }), None),
+            (json!({ "charges": { "data": [charge(json!({}))] } }), Some(7)),
             (
                 json!({ "charges": { "data": [{ "amount_captured": 0 }, { "amount_captured": 5 }] } }),
                 Some(5),
