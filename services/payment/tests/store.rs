@@ -202,6 +202,7 @@ async fn a_turn_of_the_version_before_is_completed() {
     let intent = Intent {
         id,
         status: IntentStatus::RequiresAction,
+        method: None,
         received: None,
         decline: None,
         action: Some(action),
@@ -723,6 +724,7 @@ async fn a_card_that_was_not_sent_cannot_be_refused() {
     let intent = Intent {
         id: id.clone(),
         status: IntentStatus::RequiresPaymentMethod,
+        method: None,
         received: None,
         decline: None,
         action: None,

@@ -219,12 +219,14 @@ impl fmt::Debug for BuyersAction {
 }
 
 /// What the provider says of an intent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Intent {
     /// The provider's id.
     pub id: String,
     /// Where it stands.
     pub status: IntentStatus,
+    /// The token of the means of payment that it names, if it names one. Not for logs.
+    pub method: Option<String>,
     /// What was captured, in the provider's smallest unit, if the answer says so.
     pub received: Option<i64>,
     /// How the last attempt was refused.
@@ -235,4 +237,102 @@ pub struct Intent {
     pub order_id: Option<Uuid>,
     /// The deployment that made it, from the metadata.
     pub deployment: Option<Uuid>,
+}
+
+impl Intent {
+    /// Whether it waits to be confirmed with the card that a payment tries now. Its confirmation
+    /// then need not name the card, and can charge no other: a means of payment that was refused
+    /// takes an intent out of this status.
+    pub fn names_card_of(&self, payment: &Payment) -> bool {
+        self.status == IntentStatus::RequiresConfirmation
+            && self.method.as_ref() == Some(&payment.payment_method)
+    }
+}
+
+impl fmt::Debug for Intent {
+    /// Without the means of payment.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intent")
+            .field("id", &self.id)
+            .field("status", &self.status)
+            .field("received", &self.received)
+            .field("decline", &self.decline)
+            .field("order_id", &self.order_id)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+impl Payment {
+    /// A payment of 19.99 EUR that was recorded just now.
+    pub(crate) fn due() -> Self {
+        let now = OffsetDateTime::UNIX_EPOCH;
+        Self {
+            order_id: Uuid::nil(),
+            sale_id: Uuid::nil(),
+            state: State::Due,
+            currency: "EUR".to_owned(),
+            amount_minor: 1_999,
+            payment_method: "pm".to_owned(),
+            intent_id: None,
+            decline_code: None,
+            decline_ref: None,
+            decline_final: false,
+            card_attempt: 1,
+            card_declined: 0,
+            card_sent: 0,
+            card_declined_at: None,
+            action: None,
+            cancel_requested: false,
+            end_reason: None,
+            captured_minor: 0,
+            refunded_minor: 0,
+            attempts: 0,
+            failures: 0,
+            generation: 0,
+            generation_at: None,
+            key_spent: false,
+            first_attempt_at: None,
+            last_attempt_at: None,
+            turn_at: None,
+            lease_id: None,
+            due_at: now,
+            created_at: now,
+            updated_at: now,
+            traceparent: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_intent_to_be_confirmed_names_a_card() {
+        let payment = Payment { payment_method: "pm_1".to_owned(), ..Payment::due() };
+        let intent = |status: &str, method: Option<&str>| Intent {
+            id: "pi_1".to_owned(),
+            status: IntentStatus::from(status),
+            method: method.map(str::to_owned),
+            received: None,
+            decline: None,
+            action: None,
+            order_id: None,
+            deployment: None,
+        };
+        assert!(intent("requires_confirmation", Some("pm_1")).names_card_of(&payment));
+        for (status, method) in [
+            ("requires_confirmation", Some("pm_2")),
+            ("requires_confirmation", None),
+            // Refused: it is to be named again, and the answer tells whether it may.
+            ("requires_payment_method", Some("pm_1")),
+            ("succeeded", Some("pm_1")),
+        ] {
+            let named = intent(status, method).names_card_of(&payment);
+            assert!(!named, "{status} {method:?}");
+        }
+        let shown = format!("{:?}", intent("requires_confirmation", Some("pm_1")));
+        assert!(!shown.contains("pm_1"), "{shown}");
+    }
 }

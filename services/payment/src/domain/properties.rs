@@ -10,6 +10,8 @@ use uuid::Uuid;
 use super::*;
 
 const AMOUNT: i64 = 1_999;
+/// The token of the first card.
+const FIRST: &str = "pm_1";
 
 /// What a call to the provider comes to.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +55,8 @@ enum Event {
 #[derive(Debug)]
 struct Provider {
     intent: Option<Intent>,
+    /// The card that the intent names before any was confirmed.
+    named: Option<Card>,
     captures: u32,
     /// How often a card was refused.
     refusals: u32,
@@ -71,14 +75,24 @@ impl Provider {
             intent.received = Some(AMOUNT);
         }
         intent.status = status;
+        intent.method = None;
+        self.named = None;
         self.sent.extend(Outcome::of(intent));
     }
 
-    fn create(&mut self) {
+    fn create(&mut self, named: Option<Card>) {
         // The key is the order's, so that a second creation answers with the first intent.
-        self.intent.get_or_insert_with(|| Intent {
+        if self.intent.is_some() {
+            return;
+        }
+        self.named = named;
+        self.intent = Some(Intent {
             id: "pi_1".to_owned(),
-            status: IntentStatus::RequiresPaymentMethod,
+            status: match named {
+                Some(_) => IntentStatus::RequiresConfirmation,
+                None => IntentStatus::RequiresPaymentMethod,
+            },
+            method: named.map(|_| FIRST.to_owned()),
             received: Some(0),
             decline: None,
             action: None,
@@ -87,10 +101,22 @@ impl Provider {
         });
     }
 
-    /// Confirms with our card of a number, once whatever often it is asked.
-    fn confirm(&mut self, number: i32, card: Card) {
-        let open = self.intent.as_ref().unwrap().status == IntentStatus::RequiresPaymentMethod;
-        if open && !self.used.contains(&number) {
+    /// Whether it can be confirmed.
+    fn is_open(&self) -> bool {
+        self.intent.as_ref().is_some_and(|intent| {
+            use IntentStatus::{RequiresConfirmation, RequiresPaymentMethod};
+            matches!(intent.status, RequiresConfirmation | RequiresPaymentMethod)
+        })
+    }
+
+    /// Confirms with our card of a number, once whatever often it is asked. Without a card it is the
+    /// one that the intent names, and none if it names none.
+    fn confirm(&mut self, number: i32, card: Option<Card>) {
+        let card = card.or(self.named);
+        if self.is_open()
+            && !self.used.contains(&number)
+            && let Some(card) = card
+        {
             self.used.push(number);
             self.take(card);
         }
@@ -137,51 +163,21 @@ struct World {
     refund_due: bool,
     provider: Provider,
     overdue: Overdue,
-    /// The number of a confirmation that was decided on and committed, and whose sending may still
-    /// happen.
-    stale: Option<i32>,
+    /// Whether the first card is named where the intent is created.
+    names_first: bool,
+    /// A confirmation that was decided on and committed, and whose sending may still happen: its
+    /// number, and the card if it names one.
+    stale: Option<(i32, Option<Card>)>,
     changes: Vec<(State, State)>,
 }
 
 impl World {
     fn new(card: Card) -> Self {
-        let now = OffsetDateTime::UNIX_EPOCH;
-        let payment = Payment {
-            order_id: Uuid::nil(),
-            sale_id: Uuid::nil(),
-            state: State::Due,
-            currency: "EUR".to_owned(),
-            amount_minor: AMOUNT,
-            payment_method: "pm".to_owned(),
-            intent_id: None,
-            decline_code: None,
-            decline_ref: None,
-            decline_final: false,
-            card_attempt: 1,
-            card_declined: 0,
-            card_sent: 0,
-            card_declined_at: None,
-            action: None,
-            cancel_requested: false,
-            end_reason: None,
-            captured_minor: 0,
-            refunded_minor: 0,
-            attempts: 0,
-            failures: 0,
-            generation: 0,
-            generation_at: None,
-            key_spent: false,
-            first_attempt_at: None,
-            last_attempt_at: None,
-            turn_at: None,
-            lease_id: None,
-            due_at: now,
-            created_at: now,
-            updated_at: now,
-            traceparent: None,
-        };
+        let payment_method = FIRST.to_owned();
+        let payment = Payment { amount_minor: AMOUNT, payment_method, ..Payment::due() };
         let provider = Provider {
             intent: None,
+            named: None,
             captures: 0,
             refusals: 0,
             used: Vec::new(),
@@ -195,6 +191,7 @@ impl World {
             refund_due: false,
             provider,
             overdue: Overdue::No,
+            names_first: false,
             stale: None,
             changes: Vec::new(),
         }
@@ -289,7 +286,8 @@ impl World {
             match step {
                 Step::Create => {
                     self.payment.first_attempt_at = Some(OffsetDateTime::UNIX_EPOCH);
-                    if !self.call(fate, Provider::create) {
+                    let named = self.names_first.then(|| self.cards[&1]);
+                    if !self.call(fate, |provider| provider.create(named)) {
                         return;
                     }
                     self.payment.intent_id = Some("pi_1".to_owned());
@@ -313,8 +311,10 @@ impl World {
                     self.payment.action = None;
                     let number = self.payment.card_attempt;
                     self.payment.card_sent = number;
-                    let card = self.cards[&number];
-                    self.stale = Some(number);
+                    let is_named = seen.as_ref().is_some_and(|it| it.names_card_of(&self.payment));
+                    assert!(!is_named || number == 1, "card {number} was never named");
+                    let card = (!is_named).then(|| self.cards[&number]);
+                    self.stale = Some((number, card));
                     if !self.call(fate, |provider| provider.confirm(number, card)) {
                         return;
                     }
@@ -348,8 +348,7 @@ impl World {
         match event {
             Event::Work(fate, steps) => self.work(fate, steps),
             Event::StaleConfirm(fate) => {
-                if let Some(number) = self.stale {
-                    let card = self.cards[&number];
+                if let Some((number, card)) = self.stale {
                     self.call(fate, |provider| provider.confirm(number, card));
                 }
             }
@@ -379,16 +378,16 @@ impl World {
             Event::Retry(card) => {
                 if let RetryRuling::Try(number) = retry(&self.payment, None, "pm_2", true) {
                     self.cards.insert(number, card);
+                    self.payment.payment_method = format!("pm_{number}");
                     self.payment.card_attempt = number;
                     self.payment.action = None;
                     self.become_(State::Processing);
                 }
             }
             Event::Browser(card) => {
-                let status = self.provider.intent.as_ref().map(|intent| &intent.status);
                 // It has the client secret from the record.
                 let told = self.payment.intent_id.is_some();
-                if told && status == Some(&IntentStatus::RequiresPaymentMethod) {
+                if told && self.provider.is_open() {
                     self.provider.take(card);
                 }
             }
@@ -440,10 +439,11 @@ proptest! {
     #[test]
     fn no_history_captures_twice(
         card in cards(),
+        names_first: bool,
         history in prop::collection::vec(events(), 0..40),
         last in prop_oneof![Just(Overdue::Buyer), Just(Overdue::Provider)],
     ) {
-        let mut world = World::new(card);
+        let mut world = World { names_first, ..World::new(card) };
         for event in history {
             world.happen(event);
         }
@@ -542,6 +542,7 @@ fn each_clock_ends_a_payment_in_its_own_way() {
     let mut intent = Intent {
         id: "pi_1".to_owned(),
         status: IntentStatus::Succeeded,
+        method: None,
         received: Some(AMOUNT),
         decline: None,
         action: None,

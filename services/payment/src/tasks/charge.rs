@@ -12,7 +12,7 @@ use crate::{
         Action, Backoff, CardRules, Decline, Intent, Overdue, Payment, STUCK_AFTER, State, Step,
         is_unwanted, next_step,
     },
-    peers::stripe::{Advice, Later, ProviderError, Refusal, Stripe, Trace, Wait},
+    peers::stripe::{Advice, Later, ProviderError, Refusal, Stripe, Trace, Wait, without_card},
     store::{LearntBy, LeftBehind, Refused, Store, Turn},
 };
 
@@ -266,7 +266,7 @@ impl Charger {
 
     /// Has the payment's next request go out under a new key, if what the present one says is
     /// stored or may be forgotten. Called only after a look at the provider that found nothing
-    /// done. False when another worker has it by now.
+    /// done, or its word that nothing was. False when another worker has it by now.
     async fn renew_keys(&self, work: &mut Work) -> sqlx::Result<bool> {
         if !work.keys_are_used && !work.payment.key_is_old(flashsale_failpoint::now_utc()) {
             return Ok(true);
@@ -291,10 +291,11 @@ impl Charger {
             Err(error) => return Ok(Some(Err(error))),
         };
         let form = self.store.begin_create(&work.payment, &form, self.lease).await?;
-        Ok(match form {
-            Some(form) => Some(self.stripe.create(&work.payment, &form).await),
-            None => None,
-        })
+        let Some(form) = form else { return Ok(None) };
+        // Only the first keys' request names a card. That of all others is the same text without
+        // it, so that each key keeps its one form.
+        let form = if work.payment.generation == 0 { form } else { without_card(&form) };
+        Ok(Some(self.stripe.create(&work.payment, &form).await))
     }
 
     /// Looks for an intent that an earlier request of ours has created.
@@ -327,6 +328,21 @@ impl Charger {
                 None => return self.reload(work).await,
             },
         };
+        // Over the card that it names. Without it there will be an intent, and the card is refused
+        // where that is confirmed, so that its buyer can name another one.
+        let over_card =
+            work.payment.generation == 0 && matches!(made, Err(ProviderError::Declined(_)));
+        if over_card && !unwanted {
+            work.answered();
+            work.keys_are_used = true;
+            if !self.renew_keys(work).await? {
+                return Ok(Some(Left::Done));
+            }
+            made = match self.send_create(work).await? {
+                Some(made) => made,
+                None => return self.reload(work).await,
+            };
+        }
         // Under this key Stripe would repeat its error for a day. It may have created the intent
         // all the same.
         let refused =
@@ -363,8 +379,8 @@ impl Charger {
             Ok(intent) => intent,
             Err(error) => match error.advice() {
                 Advice::Act(refusal) | Advice::Look(refusal) => {
-                    // There is no intent and there will be none: the amount is not accepted, or a
-                    // means of payment that the version before has named here.
+                    // There is no intent and there will be none: the amount is not accepted, or
+                    // the card of a payment that must not go on.
                     work.answered();
                     let refusal = refusal.clone();
                     return self.record_end(work, &refusal).await;
@@ -435,13 +451,14 @@ impl Charger {
         if !self.renew_keys(work).await? {
             return self.reload(work).await;
         }
+        let is_named = work.seen.as_ref().is_some_and(|seen| seen.names_card_of(&work.payment));
         // Committed before the confirmation is sent: an instance that leases the payment after a
         // crash has to know that it may have been confirmed.
         if !self.store.begin_confirm(&work.payment, &intent, self.lease).await? {
             return self.reload(work).await;
         }
         work.payment.state = State::Processing;
-        let confirmed = self.stripe.confirm(&work.payment, &intent).await;
+        let confirmed = self.stripe.confirm(&work.payment, &intent, is_named).await;
         let refusal = match &confirmed {
             Err(ProviderError::Declined(refusal) | ProviderError::NotChargeable(refusal)) => {
                 refusal

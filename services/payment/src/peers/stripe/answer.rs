@@ -35,9 +35,12 @@ pub enum Answer {
     Events(List<Event>),
 }
 
-/// The answer, or what went wrong.
+/// The answer, or what went wrong. `names_card` is [`Call::names_card`] of what is answered.
+///
+/// [`Call::names_card`]: super::call::Call::names_card
 pub(super) fn judge(
     endpoint: Endpoint,
+    names_card: bool,
     status: StatusCode,
     headers: &HeaderMap,
     body: &Bytes,
@@ -53,7 +56,7 @@ pub(super) fn judge(
         });
     }
     let error = serde_json::from_slice::<ErrorBody>(body).ok().map(|body| body.error);
-    Err(failure(endpoint, status.as_u16(), error, head))
+    Err(failure(endpoint, names_card, status.as_u16(), error, head))
 }
 
 fn success(endpoint: Endpoint, body: &Bytes) -> Result<Answer, String> {
@@ -116,6 +119,7 @@ impl Head {
 /// The one table of errors.
 fn failure(
     endpoint: Endpoint,
+    names_card: bool,
     status: u16,
     error: Option<ErrorObject>,
     head: Head,
@@ -152,7 +156,7 @@ fn failure(
                     // What a buyer chose goes along with these: a hostile one must not be able to
                     // open the breaker for all. And that one intent is gone says nothing of the
                     // provider.
-                    ours: !endpoint.carries_buyers_choice() && status != 404,
+                    ours: !endpoint.carries_buyers_choice() && !names_card && status != 404,
                     key_is_used: error.kind == "idempotency_error" || replayed,
                     request_id: refusal.request_id,
                 },
@@ -238,7 +242,7 @@ mod tests {
             map.insert(*name, value.parse().unwrap());
         }
         let body = Bytes::from(body.to_owned());
-        judge(endpoint, StatusCode::from_u16(status).unwrap(), &map, &body).unwrap_err()
+        judge(endpoint, false, StatusCode::from_u16(status).unwrap(), &map, &body).unwrap_err()
     }
 
     #[test]
@@ -277,7 +281,8 @@ mod tests {
     fn an_answer_that_leaves_out_the_amount_is_looked_into() {
         let body = Bytes::from_static(br#"{"id":"pi_1","status":"succeeded"}"#);
         let answer =
-            judge(Endpoint::ConfirmIntent, StatusCode::OK, &HeaderMap::new(), &body).unwrap();
+            judge(Endpoint::ConfirmIntent, false, StatusCode::OK, &HeaderMap::new(), &body)
+                .unwrap();
         let Answer::Intent(intent) = answer else { panic!("{answer:?}") };
         assert_eq!(intent.intent().received, None);
     }
@@ -348,6 +353,21 @@ mod tests {
             let judged = (error.kind(), error.verdict());
             assert_eq!(judged, (kind, verdict), "{endpoint:?} {status} {body}");
         }
+    }
+
+    /// A creation that names a card may be refused over it in words that we do not know.
+    #[test]
+    fn a_buyers_card_opens_no_breaker() {
+        let wrong =
+            Bytes::from_static(br#"{"error":{"type":"invalid_request_error","code":"any"}}"#);
+        let refused = |names_card, status| {
+            let headers = HeaderMap::new();
+            judge(Endpoint::CreateIntent, names_card, status, &headers, &wrong).unwrap_err()
+        };
+        assert_eq!(refused(false, StatusCode::BAD_REQUEST).verdict(), Verdict::Failure);
+        assert_eq!(refused(true, StatusCode::BAD_REQUEST).verdict(), Verdict::Ignored);
+        // A key that is not accepted is no buyer's doing.
+        assert_eq!(refused(true, StatusCode::UNAUTHORIZED).verdict(), Verdict::Failure);
     }
 
     #[test]

@@ -91,7 +91,8 @@ impl Endpoint {
         }
     }
 
-    /// Whether a request names what a buyer chose, so that a buyer can have it refused.
+    /// Whether every request names what a buyer chose, so that a buyer can have it refused. One that
+    /// creates an intent may: see [`Call::names_card`].
     pub(super) const fn carries_buyers_choice(self) -> bool {
         match self {
             Self::ConfirmIntent => true,
@@ -161,6 +162,8 @@ pub struct Call {
     pub body: Option<String>,
     /// The key under which Stripe does it once.
     pub key: Option<IdempotencyKey>,
+    /// Whether its form names a card: a buyer's choice, wherever it stands.
+    pub names_card: bool,
     /// Operators want it sent whatever the breaker thinks.
     pub past_breaker: bool,
 }
@@ -170,6 +173,7 @@ impl Call {
     pub fn new(request: RequestBuilder, key: Option<IdempotencyKey>) -> Option<Self> {
         Some(Self {
             endpoint: Endpoint::of(request.method, &request.path)?,
+            names_card: request.body.as_deref().is_some_and(|form| form.split('&').any(is_card)),
             method: request.method,
             path: request.path,
             query: request.query,
@@ -177,5 +181,39 @@ impl Call {
             key,
             past_breaker: false,
         })
+    }
+}
+
+/// [`Call::names_card`], on the request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NamesCard(pub(super) bool);
+
+/// Whether a pair of a form names a card.
+fn is_card(pair: &str) -> bool {
+    pair.starts_with("payment_method=")
+}
+
+/// A form without the card that it names.
+pub fn without_card(form: &str) -> String {
+    let others: Vec<&str> = form.split('&').filter(|pair| !is_card(pair)).collect();
+    others.join("&")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_form_is_known_by_the_card_that_it_names() {
+        let other = "amount=1999&payment_method_types[0]=card&metadata[payment_method]=pm_1";
+        let named = format!("payment_method=pm_1&{other}");
+        for (form, names_card) in [(other, false), (named.as_str(), true)] {
+            let mut request = RequestBuilder::new(StripeMethod::Post, "/payment_intents");
+            request.body = Some(form.to_owned());
+            assert_eq!(Call::new(request, None).unwrap().names_card, names_card, "{form}");
+            assert_eq!(without_card(form), other);
+        }
     }
 }

@@ -53,8 +53,60 @@ pub struct Common {
     pub return_url: Option<String>,
     /// What stands behind the shop's name on the buyer's card statement, if the shop has said so.
     pub statement_suffix: Option<String>,
-    /// Whether the version of the API is one that has `payment_method_types`.
+    /// Whether the version of the API is one that has `payment_method_types`. The first card is then
+    /// named where the intent is created, as was usual with them.
     pub has_method_types: bool,
+}
+
+impl Common {
+    /// See [`Stripe::create_form`].
+    fn create_form(&self, payment: &Payment, deployment: Uuid) -> Result<String, ProviderError> {
+        let Payment { order_id, sale_id, currency, payment_method, .. } = payment;
+        let amount = provider_amount(payment.amount_minor, currency)
+            .map_err(|_| misused("its amount cannot be charged exactly"))?;
+        let currency: Currency = currency
+            .to_lowercase()
+            .parse()
+            .map_err(|_| misused("its currency is not one of the provider's"))?;
+        let mut request = CreatePaymentIntent::new(amount, currency).metadata([
+            ("order_id".to_owned(), order_id.to_string()),
+            ("sale_id".to_owned(), sale_id.to_string()),
+            ("deployment".to_owned(), deployment.to_string()),
+        ]);
+        if let Some(suffix) = &self.statement_suffix {
+            request = request.statement_descriptor_suffix(suffix.as_str());
+        }
+        // Cards only: no method that sends the buyer to another page.
+        if !self.has_method_types {
+            let cards = vec![PaymentIntentAllowedPaymentMethodTypes::Card];
+            request = request.allowed_payment_method_types(cards);
+        } else if !is_confirmation_token(payment_method) {
+            request = request.payment_method(payment_method.as_str());
+        }
+        let form = request.build().body.ok_or_else(|| misused("its request has no form"))?;
+        // The library speaks a version that no longer has this.
+        let types = if self.has_method_types { "&payment_method_types[0]=card" } else { "" };
+        Ok(form + types)
+    }
+
+    /// See [`Stripe::confirm`].
+    fn confirmation(&self, payment: &Payment, intent: &str, is_named: bool) -> RequestBuilder {
+        let mut request = ConfirmPaymentIntent::new(intent);
+        let method = payment.payment_method.as_str();
+        if is_confirmation_token(method) {
+            request = request.confirmation_token(method);
+        } else if !is_named {
+            request = request.payment_method(method);
+        }
+        if let Some(url) = &self.return_url {
+            request = request.return_url(url.as_str());
+        }
+        request.build()
+    }
+}
+
+fn is_confirmation_token(method: &str) -> bool {
+    method.starts_with(CONFIRMATION_TOKEN)
 }
 
 /// Stripe, behind the stack.
@@ -81,7 +133,9 @@ impl Stripe {
     /// another order.
     ///
     /// It names no means of payment: each card, the first one included, is named where the intent
-    /// is confirmed. So nothing that a buyer chose can have it refused.
+    /// is confirmed. So nothing that a buyer chose can have it refused. Only where the version has
+    /// `payment_method_types` it names the first card; and it never confirms, wherever it names one:
+    /// an answer that is lost leaves nothing charged.
     ///
     /// # Errors
     /// [`ProviderError::Misused`] when the record's amount or currency cannot be charged.
@@ -90,30 +144,7 @@ impl Stripe {
         payment: &Payment,
         deployment: Uuid,
     ) -> Result<String, ProviderError> {
-        let Payment { order_id, sale_id, currency, .. } = payment;
-        let amount = provider_amount(payment.amount_minor, currency)
-            .map_err(|_| misused("its amount cannot be charged exactly"))?;
-        let currency: Currency = currency
-            .to_lowercase()
-            .parse()
-            .map_err(|_| misused("its currency is not one of the provider's"))?;
-        let mut request = CreatePaymentIntent::new(amount, currency).metadata([
-            ("order_id".to_owned(), order_id.to_string()),
-            ("sale_id".to_owned(), sale_id.to_string()),
-            ("deployment".to_owned(), deployment.to_string()),
-        ]);
-        if let Some(suffix) = &self.common.statement_suffix {
-            request = request.statement_descriptor_suffix(suffix.as_str());
-        }
-        // Cards only: no method that sends the buyer to another page.
-        if !self.common.has_method_types {
-            let cards = vec![PaymentIntentAllowedPaymentMethodTypes::Card];
-            request = request.allowed_payment_method_types(cards);
-        }
-        let form = request.build().body.ok_or_else(|| misused("its request has no form"))?;
-        // The library speaks a version that no longer has this.
-        let types = if self.common.has_method_types { "&payment_method_types[0]=card" } else { "" };
-        Ok(form + types)
+        self.common.create_form(payment, deployment)
     }
 
     /// Creates the payment's intent, unconfirmed, or gets the one that an earlier request under the
@@ -200,22 +231,20 @@ impl Stripe {
     /// at most, whatever the keys. The key is the card's: what is stored under it is about that
     /// card.
     ///
+    /// `is_named` says that the intent was seen to name that card itself
+    /// ([`Intent::names_card_of`]): then this names none.
+    ///
     /// # Errors
     /// See [`ProviderError`].
-    pub async fn confirm(&self, payment: &Payment, intent: &str) -> Result<Intent, ProviderError> {
+    pub async fn confirm(
+        &self,
+        payment: &Payment,
+        intent: &str,
+        is_named: bool,
+    ) -> Result<Intent, ProviderError> {
         let Payment { order_id, card_attempt, generation, .. } = payment;
         let key = keyed(&format!("pi/{order_id}/confirm/{card_attempt}/{generation}"))?;
-        let mut request = ConfirmPaymentIntent::new(intent);
-        let method = payment.payment_method.as_str();
-        request = if method.starts_with(CONFIRMATION_TOKEN) {
-            request.confirmation_token(method)
-        } else {
-            request.payment_method(method)
-        };
-        if let Some(url) = &self.common.return_url {
-            request = request.return_url(url.as_str());
-        }
-        self.intent(request.build(), Some(key)).await
+        self.intent(self.common.confirmation(payment, intent, is_named), Some(key)).await
     }
 
     /// Cancels an intent, so that it can never be captured.
@@ -369,4 +398,55 @@ fn misused(what: &str) -> ProviderError {
 /// The stack answered with another kind of object than was asked for.
 fn another() -> ProviderError {
     misused("it was answered with another kind of object")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn common(has_method_types: bool, return_url: Option<&str>) -> Common {
+        let return_url = return_url.map(str::to_owned);
+        Common { return_url, statement_suffix: None, has_method_types }
+    }
+
+    fn pays_with(method: &str) -> Payment {
+        Payment { payment_method: method.to_owned(), ..Payment::due() }
+    }
+
+    #[test]
+    fn only_an_older_versions_creation_names_the_card() {
+        for (is_older, method, card, types) in [
+            (false, "pm_1", None, "allowed_payment_method_types[0]=card"),
+            (true, "pm_1", Some("payment_method=pm_1"), "payment_method_types[0]=card"),
+            // It is for a confirmation alone.
+            (true, "ctoken_1", None, "payment_method_types[0]=card"),
+        ] {
+            let form = common(is_older, None).create_form(&pays_with(method), Uuid::nil()).unwrap();
+            let pairs: Vec<&str> = form.split('&').collect();
+            let named: Vec<&str> =
+                pairs.iter().copied().filter(|pair| pair.contains(method)).collect();
+            assert_eq!(named, Vec::from_iter(card), "{form}");
+            assert!(pairs.contains(&types), "{form}");
+            // An answer that is lost must leave nothing charged.
+            assert!(!form.contains("confirm"), "{form}");
+        }
+    }
+
+    #[test]
+    fn a_confirmation_names_the_card_unless_the_intent_does() {
+        for (return_url, method, is_named, form) in [
+            (None, "pm_1", false, "payment_method=pm_1"),
+            (None, "pm_1", true, ""),
+            (None, "ctoken_1", false, "confirmation_token=ctoken_1"),
+            (Some("back"), "pm_1", false, "payment_method=pm_1&return_url=back"),
+            (Some("back"), "pm_1", true, "return_url=back"),
+        ] {
+            let common = common(true, return_url);
+            let request = common.confirmation(&pays_with(method), "pi_1", is_named);
+            assert_eq!(request.path, "/payment_intents/pi_1/confirm");
+            assert_eq!(request.body.as_deref(), Some(form));
+        }
+    }
 }

@@ -11,7 +11,7 @@ use tower::{Layer, Service};
 use tracing::{Instrument as _, Span, field::Empty};
 
 use super::{
-    call::{Call, Endpoint},
+    call::{Call, Endpoint, NamesCard},
     error::ProviderError,
 };
 
@@ -61,6 +61,7 @@ impl KeyLayer {
             .uri(uri)
             // For the reader of the answer.
             .extension(endpoint)
+            .extension(NamesCard(call.names_card))
             .header(header::AUTHORIZATION, &self.authorization)
             .header(header::USER_AGENT, USER_AGENT)
             .header("stripe-version", &self.version);

@@ -31,6 +31,9 @@ pub struct IntentObject {
     next_action: Option<NextAction>,
     /// Its id, or the whole of it if that was asked for.
     #[serde(default)]
+    payment_method: Option<serde_json::Value>,
+    /// Its id, or the whole of it if that was asked for.
+    #[serde(default)]
     latest_charge: Option<serde_json::Value>,
     /// Versions before 2022-11-15 list the charges in place of `latest_charge`.
     #[serde(default)]
@@ -199,6 +202,7 @@ impl IntentObject {
         let status = IntentStatus::from(self.status.as_str());
         Intent {
             id: self.id.clone(),
+            method: id(self.payment_method.as_ref()).map(str::to_owned),
             received: self.received(),
             action: status.is_buyers_turn().then(|| self.action()).flatten(),
             status,
@@ -344,6 +348,19 @@ mod tests {
         ] {
             assert_ne!(first, other);
         }
+    }
+
+    #[test]
+    fn a_named_means_of_payment_is_read_by_its_id() {
+        for (method, id) in [
+            (json!("pm_1"), Some("pm_1")),
+            (json!({ "id": "pm_1", "type": "card" }), Some("pm_1")),
+            (json!(null), None),
+        ] {
+            let read = intent(json!({ "payment_method": method }));
+            assert_eq!(read.method.as_deref(), id, "{method}");
+        }
+        assert_eq!(intent(json!({})).method, None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tower::Service;
 
 use super::{
     answer::{self, Answer},
-    call::Endpoint,
+    call::{Endpoint, NamesCard},
     error::{NotSent, ProviderError, Silence},
 };
 
@@ -72,6 +72,7 @@ impl Service<Request<Full<Bytes>>> for Transport {
 
     fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
         let endpoint = request.extensions().get::<Endpoint>().copied();
+        let names_card = request.extensions().get::<NamesCard>().is_some_and(|it| it.0);
         let sent = self.client.request(request);
         Box::pin(async move {
             let endpoint = endpoint.ok_or_else(|| unknown("it is no call of ours".to_owned()))?;
@@ -94,7 +95,7 @@ impl Service<Request<Full<Bytes>>> for Transport {
                 .await
                 .map_err(|error| broken(&*error))?
                 .to_bytes();
-            answer::judge(endpoint, head.status, &head.headers, &body)
+            answer::judge(endpoint, names_card, head.status, &head.headers, &body)
         })
     }
 }
