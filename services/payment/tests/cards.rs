@@ -11,10 +11,13 @@ use serde_json::json;
 use tonic::Status;
 use uuid::Uuid;
 
+const CREATE: &str = "POST /v1/payment_intents";
 const CONFIRM: &str = "POST /v1/payment_intents/:id/confirm";
 const DECLINED: &str = "pm_card_visa_chargeDeclined";
 /// Long enough for a test, also on a busy machine.
 const LONG: [(&str, &str); 1] = [("PAYMENT__CARD_RETRY_MS", "60000")];
+/// One that has `payment_method_types`.
+const OLDER: (&str, &str) = ("PAYMENT__STRIPE_VERSION", "2026-06-24");
 
 /// Has another card tried.
 async fn retry(bench: &Bench, request: Uuid, order: Uuid, method: &str) -> Result<Payment, Status> {
@@ -225,6 +228,61 @@ async fn a_confirmation_token_pays() {
     let other = token("pm_card_visa").await;
     retry(&bench, Uuid::new_v4(), order, &other).await.unwrap();
     bench.reaches(order, PaymentState::Succeeded).await;
+    bench.books_agree().await;
+}
+
+/// In a version with `payment_method_types` the intent is created with the first card, and charges
+/// nothing until it is confirmed.
+#[tokio::test]
+async fn an_older_version_pays_with_any_card() {
+    let bench = Bench::new(&[LONG[0], OLDER]).await;
+    let order = bench.create("pm_card_visa").await;
+    assert_eq!(bench.ends(order).await.state(), PaymentState::Succeeded);
+    let captured = bench.logged("payment_intent.captured", Some(order));
+    assert_eq!(captured[0]["idempotency_key"], format!("pi/{order}/confirm/1/0"));
+    assert_eq!(captured[0]["payment_method"], "pm_card_visa");
+
+    let order = bench.create(DECLINED).await;
+    asks_for_a_card(&bench, order, 1).await;
+    retry(&bench, Uuid::new_v4(), order, "pm_card_mastercard").await.unwrap();
+    bench.reaches(order, PaymentState::Succeeded).await;
+    let captured = bench.logged("payment_intent.captured", Some(order));
+    assert_eq!(captured[0]["payment_method"], "pm_card_mastercard");
+    assert_eq!(attempts(&bench, order).await, outcomes(&["DECLINED", "SUCCEEDED"]));
+    bench.books_agree().await;
+}
+
+/// The creation names it and is refused over it: that is a refused card, and not the end.
+#[tokio::test]
+async fn an_older_versions_unknown_card_is_one_card() {
+    let bench = Bench::new(&[LONG[0], OLDER]).await;
+    let order = bench.create("pm_that_is_none").await;
+    asks_for_a_card(&bench, order, 1).await;
+    assert_eq!(bench.payment(order).await.decline_code, "resource_missing");
+    let made = bench.logged("payment_intent.created", Some(order));
+    assert_eq!(made.len(), 1);
+    assert_eq!(made[0]["idempotency_key"], format!("pi/{order}/create/1"));
+    retry(&bench, Uuid::new_v4(), order, "pm_card_visa").await.unwrap();
+    bench.reaches(order, PaymentState::Succeeded).await;
+    assert_eq!(attempts(&bench, order).await, outcomes(&["DECLINED", "SUCCEEDED"]));
+    bench.books_agree().await;
+}
+
+/// Whatever is lost on the way, the first card of an older version is charged once.
+#[tokio::test]
+async fn an_older_versions_lost_answers_charge_once() {
+    let env =
+        [LONG[0], OLDER, ("PAYMENT__TIMEOUT_MS", "250"), ("PAYMENT__BREAKER__MIN_CALLS", "1000")];
+    let bench = Bench::new(&env).await;
+    for endpoint in [CREATE, CONFIRM] {
+        for kind in ["hang_after", "reset_before", "reset_after", "error_500_after"] {
+            bench.fault(endpoint, kind, 1).await;
+            let order = bench.create("pm_card_visa").await;
+            let end = bench.ends(order).await.state();
+            assert_eq!(end, PaymentState::Succeeded, "{endpoint} {kind}");
+            assert_eq!(bench.captures(order), 1, "{endpoint} {kind}");
+        }
+    }
     bench.books_agree().await;
 }
 

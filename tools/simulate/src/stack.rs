@@ -128,11 +128,14 @@ impl Stack {
                     Some(url) => say(&format!("paying through {url}")),
                     None => say("paying through Stripe's test mode"),
                 }
+                // No buyer of a run goes to a bank, and an imitation may refuse what it does not know.
+                let return_url = url.is_none().then(|| RETURN_URL.to_owned());
                 PaymentSettings {
                     // The service itself checks the address: https, or this machine's own.
                     stripe_base_url: Some(url.unwrap_or_else(|| STRIPE_URL.to_owned())),
                     stripe_secret_key: Some(key),
                     stripe_version: std::env::var(STRIPE_VERSION).ok(),
+                    return_url,
                     ..PaymentSettings::default()
                 }
             }
@@ -157,6 +160,7 @@ impl Stack {
                 PaymentSettings {
                     // What the stand-in allows in all; Stripe itself has its own default.
                     global_budget_per_s: Some(4 * u64::from(provision.provider_rate)),
+                    return_url: Some(RETURN_URL.to_owned()),
                     ..platform.settings().payment
                 }
             }
@@ -171,7 +175,6 @@ impl Stack {
             },
             payment: PaymentSettings {
                 webhook_secrets: Some(webhook_secret),
-                return_url: Some(RETURN_URL.to_owned()),
                 card_retry_ms: provision.card_retry_ms,
                 // A sale of half a minute cannot wait half a minute for its first retry.
                 retry_base_ms: Some(2_000),
