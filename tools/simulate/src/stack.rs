@@ -88,6 +88,8 @@ impl Default for Provision<'_> {
 #[derive(Debug)]
 pub(crate) struct Stack {
     platform: Platform<Together>,
+    /// What takes the money, as `report.json` names it.
+    pub(crate) provider: &'static str,
     /// Versions of the servers.
     pub(crate) versions: Vec<(&'static str, String)>,
     /// `http://…` of gRPC.
@@ -121,9 +123,14 @@ impl Stack {
         migrate(&platform).await?;
 
         let webhook_secret = format!("whsec_{}", Alphanumeric.sample_string(&mut rand::rng(), 32));
+        let url = std::env::var(STRIPE_BASE_URL).ok().filter(|url| !url.is_empty());
+        let provider = match (&key, &url) {
+            (Some(_), None) => "stripe test mode",
+            (Some(_), Some(_)) => "another imitation",
+            (None, _) => "stand-in",
+        };
         let stripe = match key {
             Some(key) => {
-                let url = std::env::var(STRIPE_BASE_URL).ok().filter(|url| !url.is_empty());
                 match &url {
                     Some(url) => say(&format!("paying through {url}")),
                     None => say("paying through Stripe's test mode"),
@@ -191,7 +198,7 @@ impl Stack {
             ("postgres", found.postgres),
         ];
         let (grpc_url, http_url) = (platform.services.all.url(), platform.services.all.http_url());
-        Ok(Self { platform, versions, grpc_url, http_url })
+        Ok(Self { platform, provider, versions, grpc_url, http_url })
     }
 
     /// Where everything writes.

@@ -117,7 +117,7 @@ async fn sell(
         crowd: &crowd,
         audit: &audit,
         versions: &stack.versions,
-        real_stripe: stack.provider_log().is_none(),
+        provider: stack.provider,
     };
     let value = report.value();
     let path = report::write(&value)?;

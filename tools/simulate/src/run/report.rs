@@ -26,7 +26,7 @@ pub(crate) struct Report<'a> {
     pub(crate) crowd: &'a Crowd,
     pub(crate) audit: &'a Audit,
     pub(crate) versions: &'a [(&'static str, String)],
-    pub(crate) real_stripe: bool,
+    pub(crate) provider: &'static str,
 }
 
 impl Report<'_> {
@@ -51,7 +51,7 @@ impl Report<'_> {
             "admissions_per_second": self.args.stack.admissions,
             "hold_seconds": self.args.stack.hold_seconds,
             "items": self.sale.items.len(),
-            "provider": if self.real_stripe { "stripe test mode" } else { "stand-in" },
+            "provider": self.provider,
         });
         let measures = &self.crowd.measures;
         // From the sending, refusals included.
