@@ -171,5 +171,5 @@ sqlx-prepare: setup ## Regenerate .sqlx/, after a change of a query or a migrati
 clean: ## Remove build output and the data of runs (the downloaded tools stay)
 	cargo clean
 	@home='$(or $(FLASHSALE_HOME),.flashsale)'; \
-		rm -rf "$$home"/{runs,faults,go,java} "$$home"/{sqlx,clients}.* "$$home"/{report,faults,load,bench}.json "$$home"/load.html
+		rm -rf "$$home"/{runs,faults,go,java} "$$home"/{sqlx,clients,localstripe}.* "$$home"/{report,faults,load,bench}.json "$$home"/load.html
 	@rm -rf clients/*/{gen,dist,__pycache__}
