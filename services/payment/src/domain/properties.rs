@@ -109,8 +109,8 @@ impl Provider {
         })
     }
 
-    /// Confirms with our card of a number, once whatever often it is asked. Without a card it is the
-    /// one that the intent names, and none if it names none.
+    /// Confirms with our card of a number, once however often it is asked. Without a card it is
+    /// the one that the intent names, and none if it names none.
     fn confirm(&mut self, number: i32, card: Option<Card>) {
         let card = card.or(self.named);
         if self.is_open()

@@ -91,8 +91,8 @@ impl Endpoint {
         }
     }
 
-    /// Whether every request names what a buyer chose, so that a buyer can have it refused. One that
-    /// creates an intent may: see [`Call::names_card`].
+    /// Whether every request names what a buyer chose, so that a buyer can have it refused. One
+    /// that creates an intent may: see [`Call::names_card`].
     pub(super) const fn carries_buyers_choice(self) -> bool {
         match self {
             Self::ConfirmIntent => true,

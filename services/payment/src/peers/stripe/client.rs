@@ -53,8 +53,8 @@ pub struct Common {
     pub return_url: Option<String>,
     /// What stands behind the shop's name on the buyer's card statement, if the shop has said so.
     pub statement_suffix: Option<String>,
-    /// Whether the version of the API is one that has `payment_method_types`. The first card is then
-    /// named where the intent is created, as was usual with them.
+    /// Whether the version of the API is one that has `payment_method_types`. The first card is
+    /// then named where the intent is created, as was usual with them.
     pub has_method_types: bool,
 }
 
