@@ -1,0 +1,59 @@
+//! Reads the product exports of shops, and decides what of them a sale sells.
+//!
+//! A file goes through five layers: `text` makes characters of its bytes, `table` rows of those,
+//! `format` tells by the names of the columns which shop it comes from, a reader of that shop makes
+//! neutral rows ([`Catalogue`]), and [`select()`] decides, for all shops alike, what is sold of
+//! them, at which price, and how many units. Plain Rust, without stores and without a clock.
+
+mod format;
+mod money;
+mod problems;
+mod readers;
+mod row;
+mod select;
+mod table;
+mod text;
+
+pub use format::Format;
+pub use money::DecimalMark;
+pub use problems::{About, Problem, Problems};
+pub use row::{Catalogue, Columns, Fault, Kind, Listed, Product, SourceKey, Stock, Variant};
+pub use select::{
+    Decision, DuplicateSkus, LeftOut, MAX_ITEMS, MAX_QUANTITY, MAX_SKU_CHARS, MAX_TITLE_CHARS,
+    Need, Percent, Preview, PreviewRow, PriceRule, Rounding, SelectOptions, Selection, SharedStock,
+    Totals, UnitsRule, select,
+};
+pub use table::Separator;
+pub use text::{Encoding, invisible, visible};
+
+/// The largest file, in bytes.
+pub const MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// What the caller knows of a file that the file does not say.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ReadOptions<'a> {
+    /// The format; `None` to recognise it.
+    pub format: Option<Format>,
+    /// What its characters are written in.
+    pub encoding: Encoding,
+    /// What stands between its cells; `None` to find it.
+    pub separator: Option<Separator>,
+    /// What separates the decimals of its prices.
+    pub decimal_mark: DecimalMark,
+    /// The market of Shopify whose prices count, as in `Price / International`.
+    pub market: Option<&'a str>,
+    /// Shopify's inventory CSV, in which the stock stands by location.
+    pub inventory: Option<&'a [u8]>,
+    /// The location of `inventory` whose stock counts; `None` for the sum of all.
+    pub location: Option<&'a str>,
+}
+
+/// Reads a product export. Rows that cannot be used are in the catalogue with their fault; whether
+/// they matter is decided by [`select()`].
+///
+/// # Errors
+/// When the file as a whole cannot be read: it is too large, no text, no table, of another format
+/// than the one named, or without the columns that the format needs.
+pub fn read(content: &[u8], options: &ReadOptions<'_>) -> Result<Catalogue, Problems> {
+    readers::read(content, options)
+}

@@ -1,0 +1,352 @@
+//! Decides what is sold of a catalogue: which rows, at which price, how many units. The one place
+//! for all shops.
+
+mod options;
+mod preview;
+mod price;
+mod skus;
+mod units;
+
+pub use options::{
+    DuplicateSkus, Percent, PriceRule, Rounding, SelectOptions, Selection, SharedStock, UnitsRule,
+};
+pub use preview::{Decision, LeftOut, Need, Preview, PreviewRow, Totals};
+
+use std::collections::HashSet;
+
+use crate::{
+    money::{self, UnchargedOrder},
+    problems::{Problem, Problems, shown},
+    row::{Catalogue, Fault, Kind, Listed, Product, Variant},
+};
+
+/// Items of one sale.
+pub const MAX_ITEMS: usize = 10_000;
+/// Units of one item.
+pub const MAX_QUANTITY: i64 = 10_000_000;
+/// Characters of a sku.
+pub const MAX_SKU_CHARS: usize = 128;
+/// Characters of an item's title.
+pub const MAX_TITLE_CHARS: usize = 256;
+
+/// A row while it is decided.
+#[derive(Debug)]
+struct Row<'a> {
+    variant: &'a Variant,
+    out: PreviewRow,
+    faults: Vec<Fault>,
+}
+
+impl Row<'_> {
+    /// Whether nothing speaks against it yet.
+    fn sells(&self) -> bool {
+        self.faults.is_empty() && self.out.decision == Decision::Sell
+    }
+
+    fn leave_out(&mut self, why: LeftOut) {
+        self.out.decision = Decision::LeftOut(why);
+    }
+
+    fn fault(&mut self, column: &str, what: impl Into<String>, remedy: &str) {
+        let (column, what) = (Some(column.to_owned()), what.into());
+        self.faults.push(Fault { column, what, remedy: remedy.to_owned() });
+    }
+}
+
+/// Decides what is sold of `catalogue`.
+///
+/// # Errors
+/// When an option makes no sense, when nothing can be sold, or more than [`MAX_ITEMS`] items, and,
+/// unless faulty rows are left out, when there is one.
+pub fn select(catalogue: &Catalogue, options: &SelectOptions) -> Result<Preview, Problems> {
+    let mut problems = Problems::default();
+    let amounts = options::check(options, &mut problems);
+    check_selection(catalogue, &options.selection, &mut problems);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+
+    let mut rows: Vec<Row<'_>> = catalogue
+        .variants
+        .iter()
+        .enumerate()
+        .map(|(index, variant)| begin(index, variant, catalogue, options))
+        .collect();
+    // A sku is settled first: it decides which rows share the stock of a product.
+    skus::settle(&mut rows, catalogue, options.duplicate_skus);
+    for row in &mut rows {
+        // Whatever else is wrong with a row is said as well, but not of one that is not sold.
+        if row.out.decision == Decision::Sell && row.variant.fault.is_none() {
+            price::set(row, catalogue, options, amounts);
+        }
+    }
+    let without_units = units::set(&mut rows, catalogue, options);
+    for row in &mut rows {
+        check_order(row, catalogue, options);
+    }
+    finish(rows, catalogue, options, without_units)
+}
+
+/// A row with what speaks against it by itself.
+fn begin<'a>(
+    index: usize,
+    variant: &'a Variant,
+    catalogue: &Catalogue,
+    options: &SelectOptions,
+) -> Row<'a> {
+    let product = variant.product.and_then(|at| catalogue.products.get(at));
+    let limits = [variant.limit.unwrap_or(0), options.per_buyer_limit];
+    let mut row = Row {
+        variant,
+        out: PreviewRow {
+            variant: index,
+            line: variant.line,
+            sku: variant.sku.clone(),
+            title: variant.title.clone(),
+            regular_minor: None,
+            price_minor: None,
+            units: None,
+            limit: limits.into_iter().filter(|limit| *limit > 0).min(),
+            decision: Decision::Sell,
+            warnings: variant.notes.clone(),
+        },
+        faults: Vec::new(),
+    };
+    if !is_selected(variant, product, &options.selection) {
+        row.leave_out(LeftOut::NotSelected);
+    } else if let Some(why) = not_offered(variant) {
+        row.leave_out(why);
+    } else if let Some(fault) = &variant.fault {
+        row.faults.push(Fault::clone(fault));
+    } else {
+        check_texts(&mut row, catalogue);
+        if variant.backorder {
+            let text = "the shop sells it beyond its stock; this sale does not";
+            row.out.warnings.push(text.to_owned());
+        }
+    }
+    row
+}
+
+/// Why the shop itself does not offer a variant.
+fn not_offered(variant: &Variant) -> Option<LeftOut> {
+    match variant.listed {
+        Listed::Published => {}
+        Listed::OutsideMarket => return Some(LeftOut::OutsideMarket),
+        Listed::Unlisted => return Some(LeftOut::Unlisted),
+        Listed::NotForSale => return Some(LeftOut::NotForSale),
+        Listed::Unpublished => return Some(LeftOut::Unpublished),
+        Listed::Draft => return Some(LeftOut::Draft),
+        Listed::Archived => return Some(LeftOut::Archived),
+    }
+    match variant.kind {
+        Kind::Physical | Kind::Digital => None,
+        Kind::GiftCard => Some(LeftOut::GiftCard),
+        Kind::Grouped => Some(LeftOut::Grouped),
+        Kind::External => Some(LeftOut::External),
+        Kind::VariableParent => Some(LeftOut::NoVariants),
+        Kind::Other => Some(LeftOut::OtherKind),
+    }
+}
+
+fn check_texts(row: &mut Row<'_>, catalogue: &Catalogue) {
+    let columns = &catalogue.columns;
+    if let Some(what) = printable(&row.out.sku, 1, MAX_SKU_CHARS) {
+        let what = format!("names the item {}, which {what}", shown(&row.out.sku));
+        row.fault(&columns.sku, what, "give the variant a short SKU of its own");
+    }
+    if let Some(what) = printable(&row.out.title, 1, MAX_TITLE_CHARS) {
+        let what = format!("with the options behind it {what}");
+        row.fault(&columns.title, what, "shorten it, or pass --leave-out-faulty");
+    }
+    if let Some(limit) = row.variant.limit.filter(|limit| !(0..=MAX_QUANTITY).contains(limit)) {
+        let remedy = "it must be 1 to 10,000,000, or 0 for no limit";
+        row.fault("per_buyer_limit", format!("is {limit}"), remedy);
+    }
+}
+
+/// Why `text` is not `min` to `max` characters without control characters; `None` if it is.
+fn printable(text: &str, min: usize, max: usize) -> Option<String> {
+    let chars = text.chars().count();
+    if chars < min {
+        Some("is empty".to_owned())
+    } else if chars > max {
+        Some(format!("has {chars} characters; {max} are allowed"))
+    } else if text.chars().any(char::is_control) {
+        Some("has control characters such as a line break".to_owned())
+    } else {
+        None
+    }
+}
+
+/// Whether one of each list that is not empty fits.
+fn is_selected(variant: &Variant, product: Option<&Product>, selection: &Selection) -> bool {
+    let any = |names: &[String], fits: &dyn Fn(&str) -> bool| {
+        names.is_empty() || names.iter().any(|name| fits(name))
+    };
+    let of = |fits: &dyn Fn(&Product) -> bool| product.is_some_and(fits);
+    any(&selection.skus, &|name| variant.sku == name)
+        && any(&selection.handles, &|name| of(&|product| has_handle(product, name)))
+        && any(&selection.tags, &|name| of(&|product| has_tag(product, name)))
+        && any(&selection.categories, &|name| of(&|product| has_category(product, name)))
+}
+
+fn same(one: &str, other: &str) -> bool {
+    one.trim().to_lowercase() == other.trim().to_lowercase()
+}
+
+fn has_handle(product: &Product, name: &str) -> bool {
+    same(&product.handle, name)
+}
+
+fn has_tag(product: &Product, name: &str) -> bool {
+    product.tags.iter().any(|tag| same(tag, name))
+}
+
+/// Whether a category is this one, is below it, or has it as one of its levels.
+fn has_category(product: &Product, name: &str) -> bool {
+    let wanted: Vec<&str> = name.split('>').collect();
+    product.categories.iter().any(|category| {
+        let levels: Vec<&str> = category.split('>').collect();
+        let starts = levels.len() >= wanted.len()
+            && levels.iter().zip(&wanted).all(|(level, wanted)| same(level, wanted));
+        starts || (wanted.len() == 1 && levels.iter().any(|level| same(level, name)))
+    })
+}
+
+/// Names of which the file has nothing are mistakes, not empty selections.
+fn check_selection(catalogue: &Catalogue, selection: &Selection, problems: &mut Problems) {
+    let skus: HashSet<&str> = catalogue.variants.iter().map(|v| v.sku.as_str()).collect();
+    let products = &catalogue.products;
+    let mut missing = |option: &str, name: &str| {
+        let what = format!("is {}, which the file does not have", shown(name));
+        problems.add(Problem::option(option, what, "correct it, or leave it out"));
+    };
+    for name in selection.skus.iter().filter(|name| !skus.contains(name.as_str())) {
+        missing("--sku", name);
+    }
+    let handles: HashSet<String> =
+        products.iter().map(|product| product.handle.to_lowercase()).collect();
+    let has = |name: &&String| handles.contains(&name.trim().to_lowercase());
+    for name in selection.handles.iter().filter(|name| !has(name)) {
+        missing("--handle", name);
+    }
+    // Many tags of many products are not compared with each other for a text in a problem.
+    for name in selection.tags.iter().take(100) {
+        if !products.iter().any(|product| has_tag(product, name)) {
+            missing("--tag", name);
+        }
+    }
+    for name in selection.categories.iter().take(100) {
+        if !products.iter().any(|product| has_category(product, name)) {
+            missing("--category", name);
+        }
+    }
+}
+
+/// Whether the largest order of an item could be charged.
+fn check_order(row: &mut Row<'_>, catalogue: &Catalogue, options: &SelectOptions) {
+    if !row.sells() {
+        return;
+    }
+    let (Some(currency), Some(price), Some(units)) =
+        (options.currency, row.out.price_minor, row.out.units)
+    else {
+        return;
+    };
+    let order = money::uncharged_order(price, units, row.out.limit.unwrap_or(0), currency);
+    if let Some(UnchargedOrder { what, most_units }) = order {
+        let remedy = format!("pass --per-buyer-limit of 1 to {most_units}");
+        row.fault(&catalogue.columns.price, what, &remedy);
+    }
+}
+
+/// Counts, and refuses what cannot be sold as a whole.
+fn finish(
+    rows: Vec<Row<'_>>,
+    catalogue: &Catalogue,
+    options: &SelectOptions,
+    without_units: usize,
+) -> Result<Preview, Problems> {
+    let mut problems = Problems::default();
+    let mut totals = Totals {
+        units: Some(0),
+        value_minor: Some(0),
+        passed_over: catalogue.passed_over,
+        ..Totals::default()
+    };
+    let mut out = Vec::with_capacity(rows.len());
+    for Row { out: mut row, faults, .. } in rows {
+        for Fault { column, what, remedy } in &faults {
+            let mut problem = Problem::file(what.clone(), remedy.clone()).at_row(row.line);
+            problem.column.clone_from(column);
+            problems.add(problem);
+        }
+        let sold = row.decision == Decision::Sell;
+        if let Some(fault) = faults.into_iter().next().filter(|_| sold) {
+            totals.faulty += 1;
+            row.decision = Decision::LeftOut(LeftOut::Faulty(fault));
+        }
+        if row.decision == Decision::Sell {
+            totals.items += 1;
+            let units = row.units;
+            totals.units = totals.units.zip(units).and_then(|(sum, units)| sum.checked_add(units));
+            let value = row.price_minor.zip(units).and_then(|(p, units)| p.checked_mul(units));
+            totals.value_minor =
+                totals.value_minor.zip(value).and_then(|(sum, value)| sum.checked_add(value));
+        } else {
+            totals.left_out += 1;
+        }
+        out.push(row);
+    }
+    if totals.items > MAX_ITEMS {
+        let what = format!("has {} rows to sell; a sale has 10,000 items", totals.items);
+        let remedy = "select fewer with --tag, --category, --handle or --sku";
+        return Err(Problems::one(Problem::file(what, remedy)));
+    }
+    if totals.items == 0 {
+        if problems.is_empty() {
+            problems.add(nothing(&out));
+        }
+        return Err(problems);
+    }
+    if !problems.is_empty() && !options.leave_out_faulty {
+        problems.set_remaining(totals.items);
+        return Err(problems);
+    }
+    let currency = options.currency.is_none().then_some(Need::Currency);
+    let quantity = (without_units > 0).then_some(Need::Quantity { rows: without_units });
+    Ok(Preview {
+        rows: out,
+        totals,
+        needs: currency.into_iter().chain(quantity).collect(),
+        warnings: catalogue.warnings.clone(),
+    })
+}
+
+/// A file of which nothing is sold although no row is faulty.
+fn nothing(rows: &[PreviewRow]) -> Problem {
+    let mut reasons: Vec<(String, usize)> = Vec::new();
+    for row in rows {
+        if let Decision::LeftOut(why) = &row.decision {
+            let why = why.to_string();
+            match reasons.iter().position(|(known, _)| *known == why) {
+                Some(at) => reasons[at].1 += 1,
+                None if reasons.len() < 10 => reasons.push((why, 1)),
+                None => {}
+            }
+        }
+    }
+    if reasons.is_empty() {
+        return Problem::file(
+            "has no variant to sell: it has no rows",
+            "export the products again",
+        );
+    }
+    let reasons: Vec<String> =
+        reasons.into_iter().map(|(why, rows)| format!("of {rows} rows {why}")).collect();
+    Problem::file(
+        format!("has no variant to sell: {}", reasons.join(", ")),
+        "publish the products, or select others",
+    )
+}
