@@ -17,7 +17,7 @@ mod text;
 pub use format::Format;
 pub use money::DecimalMark;
 pub use problems::{About, Problem, Problems};
-pub use row::{Catalogue, Columns, Fault, Kind, Listed, Product, SourceKey, Stock, Variant};
+pub use row::{Catalogue, Columns, Fault, Kind, Listed, Product, SourceKey, Stock, Variant, Words};
 pub use select::{
     Decision, DuplicateSkus, LeftOut, MAX_ITEMS, MAX_QUANTITY, MAX_SKU_CHARS, MAX_TITLE_CHARS,
     Need, Percent, Preview, PreviewRow, PriceRule, Rounding, SelectOptions, Selection, SharedStock,

@@ -166,13 +166,19 @@ impl fmt::Display for Problems {
             write!(f, "\nand {} more", self.more)?;
         }
         if let Some(rows) = self.remaining {
-            write!(f, "\n{rows} rows would be sold with --leave-out-faulty")?;
+            let rows = counted(rows, "row");
+            write!(f, "\n{rows} would be sold with --leave-out-faulty")?;
         }
         Ok(())
     }
 }
 
 impl std::error::Error for Problems {}
+
+/// So many of something, as in `1 row` and `2 rows`.
+pub(crate) fn counted(count: usize, one: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
+}
 
 /// A cell in a problem: quoted, and not the whole of a long one.
 pub(crate) fn shown(text: &str) -> String {

@@ -1,5 +1,7 @@
 //! What every shop's export comes down to: products, and the variants of them that can be bought.
 
+use std::borrow::Cow;
+
 use time::PrimitiveDateTime;
 
 use crate::{format::Format, money::DecimalMark};
@@ -47,9 +49,53 @@ pub struct Product {
     /// Its title, without options.
     pub title: String,
     /// Its tags.
-    pub tags: Vec<String>,
+    pub tags: Words,
     /// Its categories and types; the levels of one are separated by ` > `.
-    pub categories: Vec<String>,
+    pub categories: Words,
+}
+
+/// Several texts in the room of one: a file may hold millions of tags of one letter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Words(String);
+
+impl Words {
+    /// The texts; one may be there twice.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.split('\n').map(str::trim).filter(|word| !word.is_empty())
+    }
+
+    /// Adds a text. Directly after itself it is not added again.
+    pub(crate) fn add(&mut self, word: &str) {
+        let word = word.trim();
+        if !word.is_empty() && self.0.rsplit('\n').next() != Some(word) {
+            if !self.0.is_empty() {
+                self.0.push('\n');
+            }
+            self.0.push_str(word);
+        }
+    }
+
+    /// Adds the texts of a cell. A separator behind a backslash is part of the text.
+    pub(crate) fn add_list(&mut self, cell: &str, separator: char) {
+        if cell.contains('\\') {
+            let mut rest = String::new();
+            for part in cell.split(separator) {
+                match part.strip_suffix('\\') {
+                    Some(part) => {
+                        rest.push_str(part);
+                        rest.push(separator);
+                    }
+                    None => {
+                        rest.push_str(part);
+                        self.add(&std::mem::take(&mut rest));
+                    }
+                }
+            }
+            self.add(&rest);
+        } else {
+            cell.split(separator).for_each(|part| self.add(part));
+        }
+    }
 }
 
 /// What a variant is called where it came from, as the file writes it.
@@ -130,9 +176,14 @@ impl Variant {
     }
 
     /// Records what is wrong with the row, unless something is already.
-    pub(crate) fn fail(&mut self, column: &str, what: impl Into<String>, remedy: &str) {
+    pub(crate) fn fail(
+        &mut self,
+        column: &str,
+        what: impl Into<String>,
+        remedy: impl Into<Cow<'static, str>>,
+    ) {
         let (column, what) = (Some(column.to_owned()).filter(|name| !name.is_empty()), what.into());
-        let fault = || Box::new(Fault { column, what, remedy: remedy.to_owned() });
+        let fault = || Box::new(Fault { column, what, remedy: remedy.into() });
         self.fault.get_or_insert_with(fault);
     }
 }
@@ -214,12 +265,23 @@ pub struct Fault {
     /// What is wrong there.
     pub what: String,
     /// What would be right.
-    pub remedy: String,
+    pub remedy: Cow<'static, str>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_kept_in_one_text() {
+        let mut words = Words::default();
+        words.add_list(" drop, wool ,,wool", ',');
+        words.add("Home, garden");
+        words.add_list("Cups\\, mugs,Gear", ',');
+        words.add("Gear");
+        let found: Vec<&str> = words.iter().collect();
+        assert_eq!(found, ["drop", "wool", "Home, garden", "Cups, mugs", "Gear"]);
+    }
 
     #[test]
     fn stock_is_a_whole_number() {

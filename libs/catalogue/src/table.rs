@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::{
-    problems::{Problem, shown},
+    problems::{Problem, counted, shown},
     text::{Decoder, Encoding, invisible, visible},
 };
 
@@ -284,11 +284,12 @@ impl<'a> Sheet<'a> {
         let columns = self.header.iter().zip(&self.hidden);
         columns
             .filter_map(|(name, hidden)| {
-                hidden.map(|(cells, row, character)| {
+                hidden.as_ref().map(|(cells, row, character)| {
                     format!(
-                        "column {name}: invisible characters were taken out of {cells} cells, first \
+                        "column {name}: invisible characters were taken out of {}, first \
                          U+{:04X} in row {row}",
-                        u32::from(character)
+                        counted(*cells, "cell"),
+                        u32::from(*character)
                     )
                 })
             })

@@ -6,17 +6,20 @@
 //! - A variant's blank price is its product's.
 //! - Stock is counted not at all, by product, which its variants then share, or by variant.
 
-use super::{Finder, escape_note, list, named, titled, yes};
+use super::{Finder, escape_note, named, titled, yes};
 use crate::{
     ReadOptions,
     format::Format,
     problems::{Problems, shown},
-    row::{Catalogue, Columns, Kind, Listed, Product, Stock, Variant},
+    row::{Catalogue, Columns, Kind, Listed, Product, Stock, Variant, Words},
     table::{Record, Sheet},
 };
 
 const EVERY_COLUMN: &str =
     "export the products from BigCommerce as CSV, with every column of its default template";
+
+/// The most options that are read of a variant.
+const MAX_OPTIONS: usize = 10;
 
 /// Where the columns stand.
 #[derive(Debug)]
@@ -158,7 +161,7 @@ impl Reading {
                 self.end_product();
             }
             let mut variant = Variant::new(record.line, None);
-            variant.fail("", what, &remedy);
+            variant.fail("", what, remedy);
             self.variants.push(variant);
             return;
         }
@@ -219,14 +222,13 @@ impl Reading {
                 Stock::parse(cell(self.cells.stock))
             }
         };
+        let mut categories = Words::default();
+        categories.add_list(&cell(self.cells.categories).replace('/', " > "), ';');
         self.products.push(Product {
             handle: variant.sku.clone(),
             title: variant.title.clone(),
-            tags: Vec::new(),
-            categories: list(cell(self.cells.categories), ';')
-                .iter()
-                .map(|category| list(category, '/').join(" > "))
-                .collect(),
+            tags: Words::default(),
+            categories,
         });
         Base { variant, tracking, variants: 0 }
     }
@@ -314,7 +316,8 @@ fn chosen_options(text: &str) -> Vec<(String, String)> {
                 *part = part.rsplit_once("Type=").map_or(*part, |(part, _)| part);
             }
         }
-        let options = parts.iter().skip(1).filter_map(|part| part.split_once("|Value="));
+        let options = parts.iter().skip(1).take(MAX_OPTIONS);
+        let options = options.filter_map(|part| part.split_once("|Value="));
         return options
             .map(|(name, value)| {
                 let value = value.trim().trim_end_matches([';', ',']);
@@ -325,7 +328,7 @@ fn chosen_options(text: &str) -> Vec<(String, String)> {
     if !text.starts_with('[') {
         return Vec::new();
     }
-    let options = text.split(",[").filter_map(|part| {
+    let options = text.split(",[").take(MAX_OPTIONS).filter_map(|part| {
         let (_, option) = part.split_once(']')?;
         option.split_once('=')
     });

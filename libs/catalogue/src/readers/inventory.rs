@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::{Finder, shopify};
 use crate::{
     ReadOptions,
-    problems::{Problem, Problems, shown},
+    problems::{Problem, Problems, counted, shown},
     row::{Stock, Variant},
     table::{Record, Sheet},
 };
@@ -135,10 +135,11 @@ fn units_of(record: &Record, units: &Units) -> Vec<Stock> {
                 Stock::NotTracked | Stock::Missing | Stock::Shared(_) | Stock::Unreadable(_) => 0,
             });
             let promised = promised.fold(0, i64::saturating_add);
-            match stock(*on_hand) {
-                Stock::Known(units) => vec![Stock::Known(units.saturating_sub(promised))],
-                other => vec![other],
+            let mut left = stock(*on_hand);
+            if let Stock::Known(units) = &mut left {
+                *units = units.saturating_sub(promised);
             }
+            vec![left]
         }
         Units::Columns(columns) => columns.iter().map(|column| stock(*column)).collect(),
     }
@@ -193,7 +194,10 @@ impl Inventory {
         let unused = self.found.values().filter(|stocked| !stocked.used).count();
         let mut warnings = self.warnings;
         if unused > 0 {
-            warnings.push(format!("{unused} variants of the inventory are not among the products"));
+            warnings.push(format!(
+                "{} of the inventory not among the products",
+                counted(unused, "variant")
+            ));
         }
         warnings
     }

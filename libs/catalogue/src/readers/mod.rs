@@ -159,15 +159,6 @@ fn list(cell: &str, separator: char) -> Vec<String> {
     parts.map(str::to_owned).collect()
 }
 
-/// Adds what is not there yet.
-fn add_new(to: &mut Vec<String>, parts: Vec<String>) {
-    for part in parts {
-        if !to.contains(&part) {
-            to.push(part);
-        }
-    }
-}
-
 /// A title with the chosen options behind it.
 fn titled(product: &str, chosen: &[&str]) -> String {
     if chosen.is_empty() {

@@ -12,7 +12,7 @@ use super::{Finder, escape_note};
 use crate::{
     ReadOptions,
     format::Format,
-    problems::{Problem, Problems, shown},
+    problems::{Problem, Problems, counted, shown},
     row::{Catalogue, Columns, Product, Stock, Variant},
     table::{MAX_ROWS, Sheet},
     text::{Decoder, invisible, visible},
@@ -47,7 +47,7 @@ pub(super) fn read_csv(
         let record = sheet.record();
         let mut variant = Variant::new(record.line, Some(list.products.len()));
         if let Some((what, remedy)) = sheet.ragged(record) {
-            variant.fail("", what, &remedy);
+            variant.fail("", what, remedy);
         } else {
             variant.source_key.sku = record.raw(sku).to_owned();
             variant.sku = record.key(sku).to_owned();
@@ -124,7 +124,8 @@ pub(super) fn read_json(content: &[u8], options: &ReadOptions<'_>) -> Result<Cat
     }
     let warnings = hidden.map(|(items, first, character)| {
         format!(
-            "invisible characters were taken out of {items} items, first U+{:04X} in item {first}",
+            "invisible characters were taken out of {}, first U+{:04X} in item {first}",
+            counted(items, "item"),
             u32::from(character)
         )
     });

@@ -12,7 +12,7 @@
 
 use std::{cmp::Ordering, collections::HashMap};
 
-use super::{Finder, add_new, escape_note, inventory, list, named, titled, worse, yes};
+use super::{Finder, escape_note, inventory, named, titled, worse, yes};
 use crate::{
     ReadOptions,
     format::Format,
@@ -235,7 +235,7 @@ impl Reading<'_> {
                 state.broken_row.get_or_insert(record.line);
             }
             let mut variant = Variant::new(record.line, Some(at));
-            variant.fail("", what, &remedy);
+            variant.fail("", what, remedy);
             self.variants.push(variant);
             return;
         }
@@ -312,9 +312,6 @@ impl Reading<'_> {
                 variant.notes.push(what);
             }
         }
-        if yes(cell(cells.included)) == Some(false) {
-            variant.listed = Listed::OutsideMarket;
-        }
         let untracked = cells.tracker.is_some() && cell(cells.tracker).is_empty();
         variant.stock = if untracked { Stock::NotTracked } else { Stock::parse(cell(cells.stock)) };
         let policy = cell(cells.policy);
@@ -335,12 +332,9 @@ impl State {
                 *name = cell(column).to_owned();
             }
         }
-        add_new(&mut self.product.tags, list(cell(cells.tags), ','));
+        self.product.tags.add_list(cell(cells.tags), ',');
         for column in cells.categories {
-            let category = cell(column);
-            if !category.is_empty() {
-                add_new(&mut self.product.categories, vec![category.to_owned()]);
-            }
+            self.product.categories.add(cell(column));
         }
         let status = cell(cells.status);
         let listed = match status.to_ascii_lowercase().as_str() {
@@ -356,6 +350,9 @@ impl State {
         self.listed = worse(self.listed, listed);
         if yes(cell(cells.published)) == Some(false) {
             self.listed = worse(self.listed, Listed::Unpublished);
+        }
+        if yes(cell(cells.included)) == Some(false) {
+            self.listed = worse(self.listed, Listed::OutsideMarket);
         }
         self.gift_card |= yes(cell(cells.gift_card)) == Some(true);
     }

@@ -18,13 +18,13 @@ use crate::{
     ReadOptions,
     format::Format,
     problems::{Problems, shown},
-    row::{Catalogue, Columns, Kind, Listed, Product, Stock, Variant},
+    row::{Catalogue, Columns, Kind, Listed, Product, Stock, Variant, Words},
     table::{Record, Sheet},
 };
 
 const EVERY_COLUMN: &str = "export the products from WooCommerce as CSV, with every column";
 /// The most attributes that are read of a product.
-const MAX_ATTRIBUTES: usize = 20;
+const MAX_ATTRIBUTES: usize = 10;
 const LAST_SECOND: Time = time::macros::time!(23:59:59);
 
 /// Where the columns stand.
@@ -189,7 +189,7 @@ impl Reading {
         let product = self.products.len();
         let mut variant = Variant::new(record.line, Some(product));
         if let Some((what, remedy)) = ragged {
-            variant.fail("", what, &remedy);
+            variant.fail("", what, remedy);
             self.products.push(Product::default());
             self.entries.push(Entry { variant, role: Role::Alone });
             return;
@@ -212,11 +212,11 @@ impl Reading {
             || in_stock.eq_ignore_ascii_case("backorder");
         let stock = cell(self.cells.stock);
         let of_parent = stock.eq_ignore_ascii_case("parent");
-        variant.stock = match Stock::parse(if of_parent { "" } else { stock }) {
-            Stock::Missing if yes(in_stock) == Some(false) => Stock::Known(0),
-            Stock::Missing => Stock::NotTracked,
-            known => known,
-        };
+        variant.stock = Stock::parse(if of_parent { "" } else { stock });
+        if variant.stock == Stock::Missing {
+            let out = yes(in_stock) == Some(false);
+            variant.stock = if out { Stock::Known(0) } else { Stock::NotTracked };
+        }
 
         let types = list(&cell(self.cells.kind).to_ascii_lowercase(), ',');
         let is = |name: &str| types.iter().any(|known| known == name);
@@ -289,11 +289,13 @@ impl Reading {
     }
 
     fn push_product(&mut self, record: &Record, handle: String) {
-        let categories = list(record.cell(self.cells.categories), ',');
+        let (mut tags, mut categories) = (Words::default(), Words::default());
+        tags.add_list(record.cell(self.cells.tags), ',');
+        categories.add_list(record.cell(self.cells.categories), ',');
         self.products.push(Product {
             handle,
             title: record.cell(self.cells.name).to_owned(),
-            tags: list(record.cell(self.cells.tags), ','),
+            tags,
             categories,
         });
     }
@@ -403,13 +405,13 @@ fn join(variant: &mut Variant, parent: &Parent, products: &[Product], of_parent:
         }
     }
     let has_none = variant.stock == Stock::NotTracked;
-    match &parent.stock {
-        Stock::Known(units) if of_parent || has_none => {
-            variant.stock = Stock::Shared(*units);
-            variant.backorder |= parent.backorder;
-        }
-        other if of_parent => variant.stock = other.clone(),
-        _ => {}
+    if let Stock::Known(units) = parent.stock
+        && (of_parent || has_none)
+    {
+        variant.stock = Stock::Shared(units);
+        variant.backorder |= parent.backorder;
+    } else if of_parent {
+        variant.stock.clone_from(&parent.stock);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Decides what is sold of a catalogue: which rows, at which price, how many units. The one place
 //! for all shops.
 
+mod chosen;
 mod options;
 mod preview;
 mod price;
@@ -12,12 +13,13 @@ pub use options::{
 };
 pub use preview::{Decision, LeftOut, Need, Preview, PreviewRow, Totals};
 
-use std::collections::HashSet;
+use std::borrow::Cow;
 
+use self::chosen::Chosen;
 use crate::{
     money::{self, UnchargedOrder},
-    problems::{Problem, Problems, shown},
-    row::{Catalogue, Fault, Kind, Listed, Product, Variant},
+    problems::{Problem, Problems, counted, shown},
+    row::{Catalogue, Fault, Kind, Listed, Variant},
 };
 
 /// Items of one sale.
@@ -47,9 +49,14 @@ impl Row<'_> {
         self.out.decision = Decision::LeftOut(why);
     }
 
-    fn fault(&mut self, column: &str, what: impl Into<String>, remedy: &str) {
+    fn fault(
+        &mut self,
+        column: &str,
+        what: impl Into<String>,
+        remedy: impl Into<Cow<'static, str>>,
+    ) {
         let (column, what) = (Some(column.to_owned()), what.into());
-        self.faults.push(Fault { column, what, remedy: remedy.to_owned() });
+        self.faults.push(Fault { column, what, remedy: remedy.into() });
     }
 }
 
@@ -61,7 +68,7 @@ impl Row<'_> {
 pub fn select(catalogue: &Catalogue, options: &SelectOptions) -> Result<Preview, Problems> {
     let mut problems = Problems::default();
     let amounts = options::check(options, &mut problems);
-    check_selection(catalogue, &options.selection, &mut problems);
+    let chosen = Chosen::new(catalogue, &options.selection, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -70,7 +77,7 @@ pub fn select(catalogue: &Catalogue, options: &SelectOptions) -> Result<Preview,
         .variants
         .iter()
         .enumerate()
-        .map(|(index, variant)| begin(index, variant, catalogue, options))
+        .map(|(index, variant)| begin(index, variant, catalogue, options, &chosen))
         .collect();
     // A sku is settled first: it decides which rows share the stock of a product.
     skus::settle(&mut rows, catalogue, options.duplicate_skus);
@@ -93,8 +100,8 @@ fn begin<'a>(
     variant: &'a Variant,
     catalogue: &Catalogue,
     options: &SelectOptions,
+    chosen: &Chosen<'_>,
 ) -> Row<'a> {
-    let product = variant.product.and_then(|at| catalogue.products.get(at));
     let limits = [variant.limit.unwrap_or(0), options.per_buyer_limit];
     let mut row = Row {
         variant,
@@ -105,6 +112,7 @@ fn begin<'a>(
             title: variant.title.clone(),
             regular_minor: None,
             price_minor: None,
+            price_text: None,
             units: None,
             limit: limits.into_iter().filter(|limit| *limit > 0).min(),
             decision: Decision::Sell,
@@ -112,7 +120,7 @@ fn begin<'a>(
         },
         faults: Vec::new(),
     };
-    if !is_selected(variant, product, &options.selection) {
+    if !chosen.has(variant) {
         row.leave_out(LeftOut::NotSelected);
     } else if let Some(why) = not_offered(variant) {
         row.leave_out(why);
@@ -179,71 +187,6 @@ fn printable(text: &str, min: usize, max: usize) -> Option<String> {
     }
 }
 
-/// Whether one of each list that is not empty fits.
-fn is_selected(variant: &Variant, product: Option<&Product>, selection: &Selection) -> bool {
-    let any = |names: &[String], fits: &dyn Fn(&str) -> bool| {
-        names.is_empty() || names.iter().any(|name| fits(name))
-    };
-    let of = |fits: &dyn Fn(&Product) -> bool| product.is_some_and(fits);
-    any(&selection.skus, &|name| variant.sku == name)
-        && any(&selection.handles, &|name| of(&|product| has_handle(product, name)))
-        && any(&selection.tags, &|name| of(&|product| has_tag(product, name)))
-        && any(&selection.categories, &|name| of(&|product| has_category(product, name)))
-}
-
-fn same(one: &str, other: &str) -> bool {
-    one.trim().to_lowercase() == other.trim().to_lowercase()
-}
-
-fn has_handle(product: &Product, name: &str) -> bool {
-    same(&product.handle, name)
-}
-
-fn has_tag(product: &Product, name: &str) -> bool {
-    product.tags.iter().any(|tag| same(tag, name))
-}
-
-/// Whether a category is this one, is below it, or has it as one of its levels.
-fn has_category(product: &Product, name: &str) -> bool {
-    let wanted: Vec<&str> = name.split('>').collect();
-    product.categories.iter().any(|category| {
-        let levels: Vec<&str> = category.split('>').collect();
-        let starts = levels.len() >= wanted.len()
-            && levels.iter().zip(&wanted).all(|(level, wanted)| same(level, wanted));
-        starts || (wanted.len() == 1 && levels.iter().any(|level| same(level, name)))
-    })
-}
-
-/// Names of which the file has nothing are mistakes, not empty selections.
-fn check_selection(catalogue: &Catalogue, selection: &Selection, problems: &mut Problems) {
-    let skus: HashSet<&str> = catalogue.variants.iter().map(|v| v.sku.as_str()).collect();
-    let products = &catalogue.products;
-    let mut missing = |option: &str, name: &str| {
-        let what = format!("is {}, which the file does not have", shown(name));
-        problems.add(Problem::option(option, what, "correct it, or leave it out"));
-    };
-    for name in selection.skus.iter().filter(|name| !skus.contains(name.as_str())) {
-        missing("--sku", name);
-    }
-    let handles: HashSet<String> =
-        products.iter().map(|product| product.handle.to_lowercase()).collect();
-    let has = |name: &&String| handles.contains(&name.trim().to_lowercase());
-    for name in selection.handles.iter().filter(|name| !has(name)) {
-        missing("--handle", name);
-    }
-    // Many tags of many products are not compared with each other for a text in a problem.
-    for name in selection.tags.iter().take(100) {
-        if !products.iter().any(|product| has_tag(product, name)) {
-            missing("--tag", name);
-        }
-    }
-    for name in selection.categories.iter().take(100) {
-        if !products.iter().any(|product| has_category(product, name)) {
-            missing("--category", name);
-        }
-    }
-}
-
 /// Whether the largest order of an item could be charged.
 fn check_order(row: &mut Row<'_>, catalogue: &Catalogue, options: &SelectOptions) {
     if !row.sells() {
@@ -257,7 +200,7 @@ fn check_order(row: &mut Row<'_>, catalogue: &Catalogue, options: &SelectOptions
     let order = money::uncharged_order(price, units, row.out.limit.unwrap_or(0), currency);
     if let Some(UnchargedOrder { what, most_units }) = order {
         let remedy = format!("pass --per-buyer-limit of 1 to {most_units}");
-        row.fault(&catalogue.columns.price, what, &remedy);
+        row.fault(&catalogue.columns.price, what, remedy);
     }
 }
 
@@ -275,30 +218,8 @@ fn finish(
         passed_over: catalogue.passed_over,
         ..Totals::default()
     };
-    let mut out = Vec::with_capacity(rows.len());
-    for Row { out: mut row, faults, .. } in rows {
-        for Fault { column, what, remedy } in &faults {
-            let mut problem = Problem::file(what.clone(), remedy.clone()).at_row(row.line);
-            problem.column.clone_from(column);
-            problems.add(problem);
-        }
-        let sold = row.decision == Decision::Sell;
-        if let Some(fault) = faults.into_iter().next().filter(|_| sold) {
-            totals.faulty += 1;
-            row.decision = Decision::LeftOut(LeftOut::Faulty(fault));
-        }
-        if row.decision == Decision::Sell {
-            totals.items += 1;
-            let units = row.units;
-            totals.units = totals.units.zip(units).and_then(|(sum, units)| sum.checked_add(units));
-            let value = row.price_minor.zip(units).and_then(|(p, units)| p.checked_mul(units));
-            totals.value_minor =
-                totals.value_minor.zip(value).and_then(|(sum, value)| sum.checked_add(value));
-        } else {
-            totals.left_out += 1;
-        }
-        out.push(row);
-    }
+    let out: Vec<PreviewRow> =
+        rows.into_iter().map(|row| count(row, &mut totals, &mut problems)).collect();
     if totals.items > MAX_ITEMS {
         let what = format!("has {} rows to sell; a sale has 10,000 items", totals.items);
         let remedy = "select fewer with --tag, --category, --handle or --sku";
@@ -324,6 +245,32 @@ fn finish(
     })
 }
 
+/// Adds a row to the totals and its faults to the problems.
+fn count(row: Row<'_>, totals: &mut Totals, problems: &mut Problems) -> PreviewRow {
+    let Row { out: mut row, faults, .. } = row;
+    for Fault { column, what, remedy } in &faults {
+        let mut problem = Problem::file(what.clone(), remedy.clone().into_owned()).at_row(row.line);
+        problem.column.clone_from(column);
+        problems.add(problem);
+    }
+    let offered = row.decision == Decision::Sell;
+    if let Some(fault) = faults.into_iter().next().filter(|_| offered) {
+        totals.faulty += 1;
+        row.decision = Decision::LeftOut(LeftOut::Faulty(Box::new(fault)));
+    }
+    if row.decision == Decision::Sell {
+        totals.items += 1;
+        let units = row.units;
+        totals.units = totals.units.zip(units).and_then(|(sum, units)| sum.checked_add(units));
+        let value = row.price_minor.zip(units).and_then(|(p, units)| p.checked_mul(units));
+        totals.value_minor =
+            totals.value_minor.zip(value).and_then(|(sum, value)| sum.checked_add(value));
+    } else {
+        totals.left_out += 1;
+    }
+    row
+}
+
 /// A file of which nothing is sold although no row is faulty.
 fn nothing(rows: &[PreviewRow]) -> Problem {
     let mut reasons: Vec<(String, usize)> = Vec::new();
@@ -343,8 +290,10 @@ fn nothing(rows: &[PreviewRow]) -> Problem {
             "export the products again",
         );
     }
-    let reasons: Vec<String> =
-        reasons.into_iter().map(|(why, rows)| format!("of {rows} rows {why}")).collect();
+    let reasons: Vec<String> = reasons
+        .into_iter()
+        .map(|(why, rows)| format!("of {} {why}", counted(rows, "row")))
+        .collect();
     Problem::file(
         format!("has no variant to sell: {}", reasons.join(", ")),
         "publish the products, or select others",

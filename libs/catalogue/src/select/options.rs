@@ -210,11 +210,10 @@ pub(super) fn check(options: &SelectOptions, problems: &mut Problems) -> Amounts
             }
             Ok(minor) => Some(minor).filter(|_| options.currency.is_some()),
             Err(problem) => {
-                let (what, remedy) = match problem {
-                    PriceProblem::NotANumber => {
-                        (format!("is {}", shown(text)), "write a decimal such as 19.90".to_owned())
-                    }
-                    other => other.explain(text, options.currency, DecimalMark::Point),
+                let (what, remedy) = if problem == PriceProblem::NotANumber {
+                    (format!("is {}", shown(text)), "write a decimal such as 19.90".to_owned())
+                } else {
+                    problem.explain(text, options.currency, DecimalMark::Point)
                 };
                 wrong(option, what, &remedy);
                 None

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::row::Fault;
+use crate::{problems::counted, row::Fault};
 
 /// What would be sold of a file, and what would not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct PreviewRow {
     pub regular_minor: Option<i64>,
     /// What is asked for a unit, in minor units; `None` where it is not known.
     pub price_minor: Option<i64>,
+    /// The price as the file writes it, where it is taken from there: known without a currency.
+    pub price_text: Option<String>,
     /// Units on sale; `None` where they are not known.
     pub units: Option<i64>,
     /// Units that one buyer may have; `None` for no limit.
@@ -81,7 +83,7 @@ pub enum LeftOut {
     /// An earlier row has its sku: the one on this line.
     Duplicate(usize),
     /// It cannot be sold as it is.
-    Faulty(Fault),
+    Faulty(Box<Fault>),
 }
 
 impl LeftOut {
@@ -167,7 +169,8 @@ impl fmt::Display for Need {
         match self {
             Self::Currency => f.write_str("the currency of the prices: --currency"),
             Self::Quantity { rows } => {
-                write!(f, "the stock of {rows} rows, which the file does not say: --quantity")
+                let rows = counted(*rows, "row");
+                write!(f, "the stock of {rows}, which the file does not say: --quantity")
             }
         }
     }

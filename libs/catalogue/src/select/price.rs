@@ -41,13 +41,16 @@ pub(super) fn set(
         Err(_) if text.is_empty() => return row.fault(column, "is empty", GIVE_ONE),
         Err(problem) => {
             let (what, remedy) = problem.explain(text, options.currency, mark);
-            return row.fault(column, what, &remedy);
+            return row.fault(column, what, remedy);
         }
     };
     if from_file == 0 {
         let remedy =
             "only what has a price above 0 can be sold; pass --leave-out-faulty to sell the others";
         return row.fault(column, format!("is {}", shown(text)), remedy);
+    }
+    if matches!(options.price, PriceRule::FromFile | PriceRule::Regular) {
+        row.out.price_text = Some(text.clone());
     }
     let Some(currency) = options.currency else { return };
     let price = match (&options.price, amounts.price) {
@@ -71,7 +74,7 @@ pub(super) fn set(
     if let Some((what, remedy)) = money::uncharged_price(price, currency) {
         let calculated = price != from_file && !fixed;
         let what = if calculated { format!("with what is off {what}") } else { what };
-        return row.fault(column, what, &remedy);
+        return row.fault(column, what, remedy);
     }
     row.out.price_minor = Some(price);
     warn(row, price, currency, catalogue);

@@ -101,7 +101,7 @@ fn divide(rows: &mut [Row<'_>], members: &[usize], column: &str, options: &Selec
         let units = match &units {
             Ok(units) => *units,
             Err((what, remedy)) => {
-                row.fault(column, what.clone(), remedy);
+                row.fault(column, what.clone(), *remedy);
                 continue;
             }
         };

@@ -1,7 +1,7 @@
 //! What is sold of a good file.
 
 use flashsale_catalogue::{
-    DuplicateSkus, Need, Percent, PriceRule, Rounding, SelectOptions, UnitsRule,
+    DuplicateSkus, Need, Percent, PriceRule, Rounding, SelectOptions, SharedStock, UnitsRule,
 };
 use iso_currency::Currency;
 
@@ -171,6 +171,7 @@ fn a_dry_run_says_what_is_missing() {
     assert_eq!(found.needs, [Need::Currency, Need::Quantity { rows: 1 }]);
     assert_eq!(sold(&found), [("A", "A", None, Some(1)), ("B", "B", None, None)]);
     assert_eq!((found.totals.units, found.totals.value_minor), (None, None));
+    assert_eq!(row(&found, "A").price_text.as_deref(), Some("5"));
 
     let found = preview(OWN, &SelectOptions { dry_run: true, ..eur() });
     assert!(found.needs.is_empty());
@@ -209,4 +210,26 @@ fn nothing_to_sell_is_said_with_the_reasons() {
     let (place, text) = only(&refused(file, &eur_of(1)));
     assert_eq!(place, "content");
     assert!(text.contains("of 2 rows its product is a draft"), "{text}");
+}
+
+#[test]
+fn units_given_for_each_ignore_that_stock_is_shared_but_warn() {
+    let shared = include_bytes!("../fixtures/woocommerce-shared.csv");
+    let found = preview(shared, &eur_of(9));
+    assert_eq!(found.totals.units, Some(36));
+    let warning = "its variants share a stock of 11 in the shop";
+    assert_eq!(row(&found, "WAVE-S").warnings, [warning]);
+    assert!(row(&found, "WAVE-XL").warnings.is_empty());
+}
+
+#[test]
+fn a_share_of_shared_stock_is_one_of_the_whole() {
+    let shared = include_bytes!("../fixtures/woocommerce-shared.csv");
+    let units = UnitsRule::Share { percent: percent("50"), cap: Some(2) };
+    let options =
+        SelectOptions { units, shared_stock: SharedStock::Split, leave_out_faulty: true, ..eur() };
+    let found = preview(shared, &options);
+    // Half of 11 is 5: 3, 1 and 1, of which the cap leaves 2, 1 and 1; and half of 2.
+    let units: Vec<_> = found.rows.iter().map(|row| row.units).collect();
+    assert_eq!(units, [2, 1, 1, 1].map(Some));
 }

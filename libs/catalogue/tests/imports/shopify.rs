@@ -1,6 +1,6 @@
 //! Shopify's products and inventory.
 
-use flashsale_catalogue::{DecimalMark, Format, ReadOptions, SelectOptions, read, select};
+use flashsale_catalogue::{DecimalMark, Format, ReadOptions, SelectOptions, Stock, read, select};
 
 use crate::{catalogue, eur, eur_of, left_out, only, preview, refused, row, skus, sold};
 
@@ -31,8 +31,9 @@ fn the_present_column_names_are_read() {
     assert_eq!(row(&found, "GALE-M").regular_minor, Some(4_900));
     assert_eq!(found.totals.passed_over, 1);
     let product = &catalogue(PRESENT).products[0];
-    assert_eq!(product.tags, ["drop", "wool"]);
-    assert_eq!(product.categories, ["Apparel & Accessories > Clothing", "Poncho"]);
+    assert_eq!(product.tags.iter().collect::<Vec<_>>(), ["drop", "wool"]);
+    let categories: Vec<&str> = product.categories.iter().collect();
+    assert_eq!(categories, ["Apparel & Accessories > Clothing", "Poncho"]);
 }
 
 #[test]
@@ -124,7 +125,7 @@ fn the_inventory_gives_the_stock_of_all_locations() {
     }
     let options = ReadOptions { inventory: Some(INVENTORY), ..ReadOptions::default() };
     let catalogue = read(OLD, &options).unwrap();
-    assert_eq!(catalogue.warnings, ["1 variants of the inventory are not among the products"]);
+    assert_eq!(catalogue.warnings, ["1 variant of the inventory not among the products"]);
 
     let options = ReadOptions { location: Some("Quay 3"), ..options };
     let (place, text) = only(&read(OLD, &options).unwrap_err());
@@ -184,7 +185,7 @@ fn a_look_alike_sku_is_the_same_sku() {
     let problems = refused(file.as_bytes(), &eur());
     assert!(problems.to_string().contains("names the item \"TEE\" like row 2"), "{problems}");
     let warning =
-        "column Variant SKU: invisible characters were taken out of 1 cells, first U+200B in row 3";
+        "column Variant SKU: invisible characters were taken out of 1 cell, first U+200B in row 3";
     assert_eq!(catalogue(file.as_bytes()).warnings, [warning]);
 }
 
@@ -210,4 +211,40 @@ fn a_needed_column_may_not_be_there_twice_or_missing() {
     let problems = read(b"Title,Vendor\na,b\n", &options).unwrap_err();
     assert_eq!(problems.count(), 2, "{problems}");
     assert!(problems.to_string().contains("with every column"), "{problems}");
+}
+
+#[test]
+fn a_product_outside_the_market_is_so_with_all_its_variants() {
+    let file = b"Handle,Option1 Value,Variant SKU,Variant Price,Price / North,Included / North\n\
+        cap,S,CAP-S,5,6,FALSE\ncap,M,CAP-M,5,6,\nmug,,MUG,5,6,TRUE\n";
+    let options = ReadOptions { market: Some("North"), ..ReadOptions::default() };
+    let found = select(&read(file, &options).unwrap(), &eur_of(1)).unwrap();
+    assert_eq!(sold(&found), [("MUG", "mug", Some(600), Some(1))]);
+    assert_eq!(left_out(&found), [(2, "OUTSIDE_MARKET"), (3, "OUTSIDE_MARKET")]);
+}
+
+#[test]
+fn what_is_on_hand_counts_less_what_is_promised() {
+    let inventory = b"Handle,Option1 Value,Location,Committed (not editable),On hand (current)\n\
+        pier-cup,Default Title,Quay 1,2,5\npier-cup,Default Title,Quay 2,,4\n";
+    let options = ReadOptions { inventory: Some(inventory), ..ReadOptions::default() };
+    let catalogue = read(OLD, &options).unwrap();
+    assert_eq!(catalogue.variants[0].stock, Stock::Known(7));
+    assert_eq!(catalogue.variants[1].stock, Stock::Missing);
+}
+
+#[test]
+fn a_broken_inventory_is_told_from_the_products() {
+    let options =
+        ReadOptions { inventory: Some(b"Handle,Location\na,b\n"), ..ReadOptions::default() };
+    let text = read(OLD, &options).unwrap_err().to_string();
+    assert!(text.contains("of the file of --stock is missing"), "{text}");
+}
+
+#[test]
+fn a_status_that_is_none_is_not_taken_for_active() {
+    let file = b"Handle,Variant SKU,Variant Price,Status\na,A,5,retired\nb,B,5,\n";
+    let (place, text) = only(&refused(file, &eur_of(1)));
+    assert_eq!(place, "row 2, column Status");
+    assert!(text.contains("\"retired\""), "{text}");
 }
