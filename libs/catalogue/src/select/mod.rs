@@ -15,7 +15,7 @@ pub use preview::{Decision, LeftOut, Need, Preview, PreviewRow, Totals};
 
 use std::borrow::Cow;
 
-use self::chosen::Chosen;
+use self::{chosen::Chosen, units::Unknown};
 use crate::{
     money::{self, UnchargedOrder},
     problems::{Problem, Problems, counted, shown},
@@ -87,11 +87,11 @@ pub fn select(catalogue: &Catalogue, options: &SelectOptions) -> Result<Preview,
             price::set(row, catalogue, options, amounts);
         }
     }
-    let without_units = units::set(&mut rows, catalogue, options);
+    let unknown = units::set(&mut rows, catalogue, options);
     for row in &mut rows {
         check_order(row, catalogue, options);
     }
-    finish(rows, catalogue, options, without_units)
+    finish(rows, catalogue, options, unknown)
 }
 
 /// A row with what speaks against it by itself.
@@ -209,9 +209,14 @@ fn finish(
     rows: Vec<Row<'_>>,
     catalogue: &Catalogue,
     options: &SelectOptions,
-    without_units: usize,
+    unknown: Unknown,
 ) -> Result<Preview, Problems> {
     let mut problems = Problems::default();
+    if let Unknown::All(missing) = unknown {
+        let what = format!("does not say how many there are, of {}", counted(missing, "row"));
+        let problem = Problem::file(what, "pass --quantity");
+        problems.add(problem.in_column(&catalogue.columns.stock));
+    }
     let mut totals = Totals {
         units: Some(0),
         value_minor: Some(0),
@@ -231,12 +236,18 @@ fn finish(
         }
         return Err(problems);
     }
+    if matches!(unknown, Unknown::All(_)) {
+        return Err(problems);
+    }
     if !problems.is_empty() && !options.leave_out_faulty {
         problems.set_remaining(totals.items);
         return Err(problems);
     }
     let currency = options.currency.is_none().then_some(Need::Currency);
-    let quantity = (without_units > 0).then_some(Need::Quantity { rows: without_units });
+    let quantity = match unknown {
+        Unknown::Needed(rows) => Some(Need::Quantity { rows }),
+        Unknown::None | Unknown::All(_) => None,
+    };
     Ok(Preview {
         rows: out,
         totals,

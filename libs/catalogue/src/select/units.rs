@@ -14,9 +14,19 @@ use crate::{
 const SPLIT: &str =
     "pass --split-shared to divide it between them, or --quantity for units of each";
 
-/// Sets the units of every row that is still to be sold, or adds a fault. Returns how many rows are
-/// without any because the file does not say.
-pub(super) fn set(rows: &mut [Row<'_>], catalogue: &Catalogue, options: &SelectOptions) -> usize {
+/// The rows that would be sold if their stock were known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// There are none that do not have their fault.
+    None,
+    /// So many, which a dry run tells.
+    Needed(usize),
+    /// So many, and no others: one problem of the file instead of one for each row.
+    All(usize),
+}
+
+/// Sets the units of every row that is still to be sold, or adds a fault.
+pub(super) fn set(rows: &mut [Row<'_>], catalogue: &Catalogue, options: &SelectOptions) -> Unknown {
     let column = catalogue.columns.stock.as_str();
     let mut shared: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (index, row) in rows.iter_mut().enumerate().filter(|(_, row)| row.sells()) {
@@ -116,22 +126,26 @@ fn divide(rows: &mut [Row<'_>], members: &[usize], column: &str, options: &Selec
     }
 }
 
-/// Judges the rows whose stock the file does not say: what a dry run still needs, or faults.
-fn unknown(rows: &mut [Row<'_>], column: &str, options: &SelectOptions) -> usize {
+/// Judges the rows whose stock the file does not say.
+fn unknown(rows: &mut [Row<'_>], column: &str, options: &SelectOptions) -> Unknown {
     let some_known = rows.iter().any(|row| row.sells() && row.out.units.is_some());
-    let needed = options.dry_run && !(options.leave_out_faulty && some_known);
-    let mut missing = 0;
+    let missing = rows.iter().filter(|row| row.sells() && row.out.units.is_none()).count();
+    if missing == 0 {
+        return Unknown::None;
+    }
+    if options.dry_run && !(options.leave_out_faulty && some_known) {
+        return Unknown::Needed(missing);
+    }
+    if !some_known {
+        return Unknown::All(missing);
+    }
     for row in rows.iter_mut().filter(|row| row.sells() && row.out.units.is_none()) {
-        missing += 1;
-        if needed {
-            continue;
-        }
         let what = if row.variant.stock == Stock::NotTracked {
             "is not kept by the shop, so that the stock is unknown"
         } else {
-            "is blank or missing, so that the stock is unknown"
+            "is blank, so that the stock is unknown"
         };
         row.fault(column, what, "pass --quantity");
     }
-    if needed { missing } else { 0 }
+    Unknown::None
 }

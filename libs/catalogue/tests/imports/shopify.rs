@@ -142,7 +142,7 @@ fn the_inventory_alone_has_no_products() {
 
 #[test]
 fn stock_is_not_judged_where_the_caller_gives_a_quantity() {
-    for stock in ["-3", "0.0", "0", "", "many", "99999999999"] {
+    for stock in ["-3", "0.0", "0", "many", "99999999999"] {
         let file = one("TEE", "shopify", stock, "5");
         let found = preview(file.as_bytes(), &eur_of(40));
         assert_eq!(sold(&found), [("TEE", "Tee", Some(500), Some(40))], "{stock}");
@@ -152,9 +152,15 @@ fn stock_is_not_judged_where_the_caller_gives_a_quantity() {
         assert!(text.contains("--quantity"), "{stock}: {text}");
         assert!(!text.contains("QUANTITY="), "{stock}: {text}");
     }
-    let untracked = one("TEE", "", "5", "5");
-    let (_, text) = only(&refused(untracked.as_bytes(), &eur()));
-    assert!(text.contains("not kept by the shop"), "{text}");
+    let other = "cap,Cap,Title,Default Title,CAP,shopify,5,deny,5,active\n";
+    for (tracker, stock, what) in
+        [("", "5", "is not kept by the shop"), ("shopify", "", "is blank")]
+    {
+        let file = format!("{}{other}", one("TEE", tracker, stock, "5"));
+        let (place, text) = only(&refused(file.as_bytes(), &eur()));
+        assert_eq!(place, "row 2, column Variant Inventory Qty");
+        assert!(text.contains(what), "{text}");
+    }
 }
 
 #[test]
@@ -247,4 +253,24 @@ fn a_status_that_is_none_is_not_taken_for_active() {
     let (place, text) = only(&refused(file, &eur_of(1)));
     assert_eq!(place, "row 2, column Status");
     assert!(text.contains("\"retired\""), "{text}");
+}
+
+#[test]
+fn stock_that_no_row_has_is_one_problem() {
+    let file = b"Handle,Variant SKU,Variant Price\na,A,5\nb,B,5\nc,C,0\n";
+    for leave_out_faulty in [false, true] {
+        let options = SelectOptions { leave_out_faulty, ..eur() };
+        let problems = refused(file, &options);
+        assert_eq!((problems.count(), problems.remaining()), (2, None), "{problems}");
+        let first = &problems.listed()[0];
+        assert_eq!(first.place(), "column Variant Inventory Qty");
+        assert!(first.text().contains("of 2 rows; pass --quantity"), "{problems}");
+    }
+}
+
+#[test]
+fn the_sample_of_the_command_sells_three_hundred_units() {
+    let found = preview(include_bytes!("../../../../cli/samples/spring-drop.csv"), &eur());
+    assert_eq!((found.totals.items, found.totals.units), (12, Some(300)));
+    assert!(found.rows.iter().any(|row| row.sku.contains('/')), "some SKUs are blank");
 }
