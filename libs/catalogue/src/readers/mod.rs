@@ -159,8 +159,18 @@ fn list(cell: &str, separator: char) -> Vec<String> {
     parts.map(str::to_owned).collect()
 }
 
+/// The most of a product's title and key that its variants repeat, in bytes. One that is longer than
+/// this is too long to be sold in any case, and a hundred thousand variants may have it.
+const MAX_REPEATED_BYTES: usize = 2_048;
+
+/// What the variants of a product repeat of a text of it.
+fn repeated(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_REPEATED_BYTES)).unwrap_or(text)
+}
+
 /// A title with the chosen options behind it.
 fn titled(product: &str, chosen: &[&str]) -> String {
+    let product = repeated(product);
     if chosen.is_empty() {
         product.to_owned()
     } else {
@@ -170,6 +180,7 @@ fn titled(product: &str, chosen: &[&str]) -> String {
 
 /// What stands for a sku where the shop has none.
 pub(crate) fn named(product: &str, chosen: &[&str]) -> String {
+    let product = repeated(product);
     let parts: Vec<&str> = std::iter::once(product).chain(chosen.iter().copied()).collect();
     parts.join("/")
 }

@@ -144,3 +144,20 @@ fn faulty_rows_are_left_out_when_asked() {
     let none = refused(b"sku,price\nA,0\n", &SelectOptions { leave_out_faulty: true, ..eur_of(1) });
     assert_eq!(none.remaining(), None, "{none}");
 }
+
+#[test]
+fn a_huge_title_is_not_repeated_for_each_variant() {
+    let long = "x".repeat(1_000_000);
+    let rows = format!("h,{long},S,A,5\nh,,M,B,5\nh,,L,,5\n");
+    let shopify = format!("Handle,Title,Option1 Value,Variant SKU,Variant Price\n{rows}");
+    let rows = format!("1,variable,{long},N,,,\n2,variation,,N,S,id:1,5\n3,variation,,N,,id:1,5\n");
+    let woo = format!("ID,Type,SKU,Name,Attribute 1 value(s),Parent,Regular price\n{rows}");
+    for file in [shopify, woo] {
+        let read = read(file.as_bytes(), &ReadOptions::default()).unwrap();
+        assert!(read.variants.len() > 1);
+        for variant in &read.variants {
+            assert!(variant.title.len() < 3_000, "{} bytes", variant.title.len());
+            assert!(variant.sku.len() < 3_000, "{} bytes", variant.sku.len());
+        }
+    }
+}
