@@ -15,7 +15,7 @@ use flashsale_cli::{
 use flashsale_proto::{
     Money,
     sale::{
-        CreateSaleRequest, EndSaleRequest, ExportFormat, GetSaleRequest, ImportSaleRequest, Item,
+        CreateSaleRequest, EndSaleRequest, GetSaleRequest, ImportSaleRequest, Item,
         ListSalesRequest, RoomSettings, Sale, SaleReport, SaleSettings, StartSaleRequest,
         sale_service_client::SaleServiceClient,
     },
@@ -120,10 +120,10 @@ pub(crate) async fn run(
             let asked = ImportSaleRequest {
                 request_id: request_id(),
                 settings: Some(settings.into_wire()),
-                format: ExportFormat::ShopifyCsv.into(),
                 content,
                 quantity,
                 per_buyer_limit,
+                ..ImportSaleRequest::default()
             };
             sales.import_sale(request(asked)).await?.into_inner().sale
         }

@@ -6,13 +6,19 @@
 mod world;
 
 use flashsale_errors::{Failure, Reason};
-use flashsale_proto::sale::{self, SaleSettings, SaleState};
+use flashsale_proto::sale::{
+    self, ExportFormat, ImportDecision, ImportOptions, LeftOutReason, SaleSettings, SaleState,
+    import_options::Price,
+};
 use flashsale_testbed::{assert_failure, eventually};
 use futures::future::join_all;
 use tonic::Status;
 use world::{World, creation, id, import, item, settings, with_room};
 
 const SAMPLE: &[u8] = include_bytes!("../../../cli/samples/spring-drop.csv");
+const WOOCOMMERCE: &[u8] = include_bytes!("../../../libs/catalogue/tests/fixtures/woocommerce.csv");
+const BIGCOMMERCE: &[u8] =
+    include_bytes!("../../../libs/catalogue/tests/fixtures/bigcommerce-present.csv");
 
 fn in_ms(ms: i64) -> Option<prost_types::Timestamp> {
     let at = time::OffsetDateTime::now_utc() + time::Duration::milliseconds(ms);
@@ -82,6 +88,120 @@ async fn an_export_becomes_a_sale() {
     let asked = sale::ImportSaleRequest { quantity: Some(5), ..import(SAMPLE) };
     let five = client.import_sale(asked).await.unwrap().into_inner().sale.unwrap();
     assert!(five.items.iter().all(|item| item.quantity == 5));
+}
+
+/// An import whose format is to be recognised, without what cannot be sold.
+fn recognised(content: &[u8]) -> sale::ImportSaleRequest {
+    let options = ImportOptions { leave_out_faulty: true, ..ImportOptions::default() };
+    let format = ExportFormat::Unspecified.into();
+    sale::ImportSaleRequest { format, options: Some(options), ..import(content) }
+}
+
+#[tokio::test]
+async fn exports_of_other_shops_become_sales() {
+    let world = World::new().await;
+    let mut client = world.client.clone();
+    for (content, format, expected) in [
+        (
+            WOOCOMMERCE,
+            ExportFormat::WoocommerceCsv,
+            // The limit of one is the shop's own; CHART has a sale price for days that are not known.
+            &[
+                ("BUOY-B", 60, 4, 2),
+                ("BUOY/Red", 60, 3, 2),
+                ("CHART", 10, 100, 2),
+                ("OARS", 45, 9, 1),
+                ("id:32", 2, 6, 2),
+            ][..],
+        ),
+        (
+            BIGCOMMERCE,
+            ExportFormat::BigcommerceCsv,
+            &[("BALL", 9, 8, 2), ("MAST-LB", 57, 3, 2), ("MAST-MB", 55, 5, 2)],
+        ),
+    ] {
+        let answer = client.import_sale(recognised(content)).await.unwrap().into_inner();
+        let (draft, preview) = (answer.sale.unwrap(), answer.preview.unwrap());
+        let mut items: Vec<(&str, i64, i64, i64)> = draft
+            .items
+            .iter()
+            .map(|item| {
+                let units = item.unit_price.as_ref().unwrap().units;
+                (item.sku.as_str(), units, item.quantity, item.per_buyer_limit)
+            })
+            .collect();
+        items.sort_unstable();
+        assert_eq!(items, expected, "{format:?}");
+        assert_eq!(preview.format(), format);
+        let totals = preview.totals.unwrap();
+        assert_eq!(totals.items, i64::try_from(expected.len()).unwrap());
+        assert_eq!(totals.left_out, i64::try_from(preview.rows.len()).unwrap());
+        assert!(preview.rows.iter().all(|row| row.decision() == ImportDecision::LeftOut));
+        assert!(preview.rows.iter().any(|row| row.reason() == LeftOutReason::Unpublished));
+
+        let open = world.start(&draft.sale_id, &id()).await.unwrap();
+        assert_eq!(open.state(), SaleState::Open);
+    }
+}
+
+#[tokio::test]
+async fn a_preview_lists_every_row_and_stores_nothing() {
+    let world = World::new().await;
+    let mut client = world.client.clone();
+    let before = world.tables().await;
+    let asked = sale::ImportSaleRequest {
+        request_id: String::new(),
+        settings: None,
+        validate_only: true,
+        ..recognised(WOOCOMMERCE)
+    };
+    let answer = client.import_sale(asked.clone()).await.unwrap().into_inner();
+    assert_eq!(answer.sale, None);
+    let preview = answer.preview.unwrap();
+    assert_eq!((preview.rows.len(), preview.more_rows), (14, 0));
+    assert!(preview.currency_missing);
+    let chart = preview.rows.iter().find(|row| row.sku == "CHART").unwrap();
+    assert_eq!((chart.line, chart.decision()), (5, ImportDecision::Sell));
+    assert_eq!((&chart.sale_price, chart.quantity), (&None, Some(100)));
+    assert!(chart.warnings[0].contains("has dates"), "{chart:?}");
+    let draft = preview.rows.iter().find(|row| row.sku == "ANCHOR").unwrap();
+    assert_eq!(
+        (draft.decision(), draft.reason(), draft.why.as_str()),
+        (ImportDecision::LeftOut, LeftOutReason::Draft, "its product is a draft")
+    );
+
+    // With a currency, a rule for prices and a choice of rows.
+    let options = ImportOptions {
+        skus: vec!["OARS".to_owned(), "BUOY-B".to_owned()],
+        price: Some(Price::PercentOff("12.5".to_owned())),
+        round_to: world::eur(0, 5),
+        stock_share: "50".to_owned(),
+        stock_cap: Some(3),
+        ..ImportOptions::default()
+    };
+    let asked =
+        sale::ImportSaleRequest { settings: Some(settings()), options: Some(options), ..asked };
+    let preview = client.import_sale(asked).await.unwrap().into_inner().preview.unwrap();
+    let oars = preview.rows.iter().find(|row| row.sku == "OARS").unwrap();
+    assert_eq!((&oars.regular_price, &oars.sale_price), (&world::eur(50, 0), &world::eur(43, 75)));
+    assert_eq!((oars.quantity, oars.per_buyer_limit), (Some(3), 1));
+    let totals = preview.totals.unwrap();
+    // Four buoy jackets, of which half, at 52.50; nine pairs of oars, of which three.
+    assert_eq!((totals.items, totals.units, totals.value), (2, Some(5), world::eur(236, 25)));
+    assert!(!preview.currency_missing);
+    assert_eq!(world.tables().await, before);
+}
+
+#[tokio::test]
+async fn a_repeated_import_is_not_read_again() {
+    let world = World::new().await;
+    let mut client = world.client.clone();
+    let asked = import(SAMPLE);
+    let first = client.import_sale(asked.clone()).await.unwrap().into_inner();
+    assert_eq!(first.preview.unwrap().totals.unwrap().units, Some(300));
+    let again = client.import_sale(asked).await.unwrap().into_inner();
+    assert_eq!((again.sale, again.preview), (first.sale, None));
+    assert_eq!(world.count().await, 1);
 }
 
 #[tokio::test]

@@ -129,6 +129,7 @@ async fn sale(channel: NamedChannel) -> String {
         content: export,
         quantity: Some(10),
         per_buyer_limit: 2,
+        ..ImportSaleRequest::default()
     };
     let mut sales = SaleServiceClient::new(channel);
     let sale = sales.import_sale(import).await.unwrap().into_inner().sale.unwrap();

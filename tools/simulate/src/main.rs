@@ -41,7 +41,8 @@ enum Command {
 /// What is sold, and how it is let in.
 #[derive(Debug, Clone, Args)]
 struct StackArgs {
-    /// A shop's product export in Shopify's CSV format; a small sample of our own without it.
+    /// A shop's product export, of Shopify, WooCommerce or BigCommerce, or a list in our own CSV or
+    /// JSON; a small sample of our own without it.
     #[arg(long)]
     export: Option<PathBuf>,
     /// Units of each item, instead of the export's own stock figures.

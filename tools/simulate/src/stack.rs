@@ -9,7 +9,7 @@ use flashsale_cli::client;
 use flashsale_proto::{
     NamedChannel,
     sale::{
-        ExportFormat, ImportSaleRequest, RoomSettings, Sale, SaleSettings, StartSaleRequest,
+        ImportSaleRequest, RoomSettings, Sale, SaleSettings, StartSaleRequest,
         sale_service_client::SaleServiceClient,
     },
 };
@@ -312,10 +312,11 @@ pub(crate) async fn open_sale(
             }),
             ..SaleSettings::default()
         }),
-        format: ExportFormat::ShopifyCsv.into(),
         content,
         quantity: args.quantity,
         per_buyer_limit: args.per_buyer_limit,
+        // The format is recognised.
+        ..ImportSaleRequest::default()
     };
     let sale =
         sales.import_sale(client::request(import)).await?.into_inner().sale.unwrap_or_default();

@@ -109,7 +109,7 @@ fn in_its_dates(variant: &Variant, options: &SelectOptions, row: &mut Row<'_>) -
     let price = shown(&variant.sale_price);
     let Some(now) = options.shop_time else {
         let text = format!(
-            "the shop's sale price {price} has dates and is not used: pass --starts-at and --time-zone"
+            "the shop's sale price {price} has dates and is not used: whether the sale is within them is not known"
         );
         row.out.warnings.push(text);
         return false;

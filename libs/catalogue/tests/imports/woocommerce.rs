@@ -83,7 +83,7 @@ fn a_sale_price_holds_within_its_dates() {
     }
     let (found, warning) = price(None);
     assert_eq!(found, Some(1_000));
-    assert!(warning.contains("--time-zone"), "{warning}");
+    assert!(warning.contains("has dates and is not used"), "{warning}");
 }
 
 #[test]

@@ -42,6 +42,9 @@ pub enum SaleError {
     /// Concurrent changes won every attempt.
     #[error("the sale {0} is being changed by others")]
     Contended(Uuid),
+    /// Reading an export has ended without a result: a bug. The text goes to the log only.
+    #[error("the export could not be read: {0}")]
+    Reading(String),
     /// The store fails.
     #[error(transparent)]
     Store(#[from] StoreError),

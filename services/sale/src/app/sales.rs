@@ -4,22 +4,22 @@
 use std::sync::Arc;
 
 use flashsale_service::page::{self, Place};
-use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::{error::SaleError, propagation::Propagator};
 use crate::{
     domain::{
-        Item, ItemDraft, Kind, NewSale, Problems, Sale, Settings, SettingsDraft, StateChange,
-        StateConflict,
-        export::{self, Rules},
-        items, per_buyer_limit, quantity, settings,
+        Import, Imported, Item, ItemDraft, Kind, NewSale, Problems, Sale, Settings, SettingsDraft,
+        StateChange, StateConflict, items, settings,
     },
     store::{Created, Request, Store, Written},
 };
 
 /// How often a change is tried while concurrent changes win.
 const MAX_ATTEMPTS: usize = 5;
+/// Exports that are read at once. Each takes a thread, and several times its size in memory.
+const READ_AT_ONCE: usize = 2;
 
 /// A sale to be created.
 #[derive(Debug)]
@@ -32,17 +32,13 @@ pub struct CreateSale {
     pub problems: Problems,
 }
 
-/// A sale to be created from an export.
+/// A sale to be created from an export, or only to be previewed.
 #[derive(Debug)]
 pub struct ImportSale {
-    /// What the shop decides.
-    pub settings: SettingsDraft,
-    /// A file in Shopify's product CSV format.
-    pub content: Vec<u8>,
-    /// Units of each item, in place of the shop's own figures.
-    pub quantity: Option<i64>,
-    /// Units one buyer may hold and buy of each item; 0 means no limit.
-    pub per_buyer_limit: i64,
+    /// What the shop decides; `None` if a preview is asked for without it.
+    pub settings: Option<SettingsDraft>,
+    /// The export.
+    pub import: Import,
     /// Problems found while decoding.
     pub problems: Problems,
 }
@@ -52,12 +48,13 @@ pub struct ImportSale {
 pub struct Sales {
     store: Store,
     propagator: Arc<Propagator>,
+    readers: Arc<Semaphore>,
 }
 
 impl Sales {
     /// Records in `store` and tells the others through `propagator`.
     pub fn new(store: Store, propagator: Arc<Propagator>) -> Self {
-        Self { store, propagator }
+        Self { store, propagator, readers: Arc::new(Semaphore::new(READ_AT_ONCE)) }
     }
 
     /// Creates a sale, as a draft.
@@ -66,50 +63,71 @@ impl Sales {
     /// [`SaleError::Invalid`], [`SaleError::RequestIdReused`]; [`SaleError::Store`] when Postgres
     /// does not answer.
     pub async fn create(&self, request: &Request, asked: CreateSale) -> Result<Sale, SaleError> {
-        self.record(request, |now| {
-            let mut problems = asked.problems;
-            let settings = settings(&asked.settings, now, &mut problems);
-            let items = items(&asked.items, asked.settings.currency, &mut problems);
-            new_sale(settings, items, problems)
-        })
-        .await
-    }
-
-    /// Creates a sale from an export.
-    ///
-    /// # Errors
-    /// As [`Sales::create`].
-    pub async fn import(&self, request: &Request, asked: ImportSale) -> Result<Sale, SaleError> {
-        self.record(request, |now| {
-            let mut problems = asked.problems;
-            let settings = settings(&asked.settings, now, &mut problems);
-            if let Some(units) = asked.quantity {
-                quantity("quantity", units, &mut problems);
-            }
-            per_buyer_limit("per_buyer_limit", asked.per_buyer_limit, &mut problems);
-            let rules = Rules {
-                currency: asked.settings.currency,
-                quantity: asked.quantity,
-                per_buyer_limit: asked.per_buyer_limit,
-            };
-            let items = export::read(&asked.content, &rules, &mut problems);
-            new_sale(settings, items, problems)
-        })
-        .await
-    }
-
-    /// Records the sale that `build` makes of a request, once. A repeated request gets the same
-    /// answer without being built again, because the rules may refuse by now what they allowed
-    /// then.
-    async fn record(
-        &self,
-        request: &Request,
-        build: impl FnOnce(OffsetDateTime) -> Result<NewSale, SaleError>,
-    ) -> Result<Sale, SaleError> {
         if let Some(id) = self.replayed(request).await? {
             return self.get(id).await;
         }
-        let sale = build(flashsale_failpoint::now_utc())?;
+        let mut problems = asked.problems;
+        let now = flashsale_failpoint::now_utc();
+        let settings = settings(&asked.settings, now, &mut problems);
+        let items = items(&asked.items, asked.settings.currency, &mut problems);
+        self.record(request, new_sale(settings, items, problems)?).await
+    }
+
+    /// Creates a sale from an export. What the export comes to is told by the call that reads it,
+    /// not by one that repeats its request.
+    ///
+    /// # Errors
+    /// As [`Sales::create`]; [`SaleError::Reading`].
+    pub async fn import(
+        &self,
+        request: &Request,
+        asked: ImportSale,
+    ) -> Result<(Sale, Option<Imported>), SaleError> {
+        if let Some(id) = self.replayed(request).await? {
+            return Ok((self.get(id).await?, None));
+        }
+        let (settings, imported, problems) = self.read(asked).await?;
+        let items = imported.as_ref().map(Imported::items).unwrap_or_default();
+        let sale = self.record(request, new_sale(settings, items, problems)?).await?;
+        Ok((sale, imported))
+    }
+
+    /// Tells what a sale of an export would be, and stores nothing.
+    ///
+    /// # Errors
+    /// [`SaleError::Invalid`], [`SaleError::Reading`].
+    pub async fn preview(&self, asked: ImportSale) -> Result<Imported, SaleError> {
+        match self.read(asked).await? {
+            (_, Some(imported), problems) if problems.is_empty() => Ok(imported),
+            (_, _, problems) => Err(SaleError::Invalid(problems)),
+        }
+    }
+
+    /// Reads an export, off the runtime's threads. A request that is given up meanwhile is read to
+    /// its end, and counts as long.
+    async fn read(
+        &self,
+        asked: ImportSale,
+    ) -> Result<(Option<Settings>, Option<Imported>, Problems), SaleError> {
+        let ImportSale { settings: draft, import, mut problems } = asked;
+        let now = flashsale_failpoint::now_utc();
+        let currency = draft.as_ref().and_then(|draft| draft.currency);
+        let settings = draft.and_then(|draft| settings(&draft, now, &mut problems));
+        // It is never closed.
+        let turn = Arc::clone(&self.readers).acquire_owned().await.ok();
+        let reading = tokio::task::spawn_blocking(move || {
+            let imported = import.decide(currency, &mut problems);
+            drop(turn);
+            (imported, problems)
+        });
+        let (imported, problems) =
+            reading.await.map_err(|error| SaleError::Reading(error.to_string()))?;
+        Ok((settings, imported, problems))
+    }
+
+    /// Records a new sale, once. A repeated request is answered before its sale is made again,
+    /// because the rules may refuse by now what they allowed then.
+    async fn record(&self, request: &Request, sale: NewSale) -> Result<Sale, SaleError> {
         match self.store.create(&sale, request).await? {
             Created::New => {
                 tracing::info!(sale = %sale.id, items = sale.items.len(), "sale created");

@@ -37,6 +37,7 @@ pub struct Problems {
     arguments: usize,
     quantities: usize,
     exports: usize,
+    remaining: Option<usize>,
 }
 
 impl Problems {
@@ -47,11 +48,7 @@ impl Problems {
 
     /// Adds a problem; only counts it if the list is full.
     pub fn add(&mut self, kind: Kind, field: impl Into<String>, what: impl Into<String>) {
-        match kind {
-            Kind::Argument => self.arguments += 1,
-            Kind::Quantity => self.quantities += 1,
-            Kind::Export => self.exports += 1,
-        }
+        self.count_kind(kind, 1);
         let problem = Problem { field: field.into(), what: what.into() };
         let bytes = problem.field.len() + problem.what.len();
         if self.more > 0
@@ -63,6 +60,31 @@ impl Problems {
             self.text_bytes += bytes;
             self.listed.push(problem);
         }
+    }
+
+    /// Counts further problems that were found but not described. None is listed after them.
+    pub fn add_unlisted(&mut self, kind: Kind, count: usize) {
+        self.count_kind(kind, count);
+        self.more += count;
+    }
+
+    fn count_kind(&mut self, kind: Kind, count: usize) {
+        match kind {
+            Kind::Argument => self.arguments += count,
+            Kind::Quantity => self.quantities += count,
+            Kind::Export => self.exports += count,
+        }
+    }
+
+    /// Sets how many rows of the export would be sold if the faulty ones were left out.
+    pub fn set_remaining(&mut self, rows: Option<usize>) {
+        self.remaining = rows;
+    }
+
+    /// How many rows of the export would be sold if the faulty ones were left out; `None` where
+    /// leaving them out would not help.
+    pub fn remaining(&self) -> Option<usize> {
+        self.remaining
     }
 
     /// Whether there are none.
@@ -121,6 +143,15 @@ mod tests {
         }
         assert!(problems.listed().len() < 10);
         assert_eq!(problems.count(), 10);
+    }
+
+    #[test]
+    fn unlisted_problems_are_counted() {
+        let mut problems = Problems::new();
+        problems.add(Kind::Argument, "settings.name", "is empty");
+        problems.add_unlisted(Kind::Export, 7);
+        assert_eq!((problems.listed().len(), problems.count()), (1, 8));
+        assert_eq!(problems.kind(), Kind::Export);
     }
 
     #[test]

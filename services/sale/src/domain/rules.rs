@@ -2,20 +2,16 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use flashsale_catalogue::{MAX_ITEMS, MAX_QUANTITY, MAX_SKU_CHARS, MAX_TITLE_CHARS, invisible};
 use flashsale_record::chargeable;
 use iso_currency::Currency;
 use time::OffsetDateTime;
 
 use super::{Item, Kind, Problems, Room, Settings, money};
 
-/// Items of one sale.
-pub const MAX_ITEMS: usize = 10_000;
-/// Units of one item.
-pub const MAX_QUANTITY: i64 = 10_000_000;
-/// Characters of a sku.
-pub const MAX_SKU_CHARS: usize = 128;
-/// Characters of an item's title.
-pub const MAX_TITLE_CHARS: usize = 256;
+/// What joins characters to one emoji, and what shows it in colour. They cannot be seen by
+/// themselves, but a title looks different without them.
+const OF_EMOJI: [char; 2] = ['\u{200d}', '\u{fe0f}'];
 
 const MAX_NAME_CHARS: usize = 200;
 const DEFAULT_WINDOW: time::Duration = time::Duration::hours(24);
@@ -156,7 +152,9 @@ pub fn items(
     for (index, draft) in drafts.iter().enumerate() {
         let field = |name: &str| format!("items[{index}].{name}");
         let before = problems.count();
-        if let Some(what) = printable(&draft.sku, 1, MAX_SKU_CHARS) {
+        if let Some(what) =
+            printable(&draft.sku, 1, MAX_SKU_CHARS).or_else(|| unseen(&draft.sku, &[]))
+        {
             problems.add(Kind::Argument, field("sku"), what);
         } else if let Some(first) = seen.get(draft.sku.as_str()) {
             let what = format!("is the same as items[{first}].sku; each sku may be there once");
@@ -164,7 +162,9 @@ pub fn items(
         } else {
             seen.insert(&draft.sku, index);
         }
-        if let Some(what) = printable(&draft.title, 0, MAX_TITLE_CHARS) {
+        if let Some(what) =
+            printable(&draft.title, 0, MAX_TITLE_CHARS).or_else(|| unseen(&draft.title, &OF_EMOJI))
+        {
             problems.add(Kind::Argument, field("title"), what);
         }
         let price_minor = draft.unit_price.map_or(0, |(minor, of)| {
@@ -218,7 +218,7 @@ pub fn per_buyer_limit(field: &str, limit: i64, problems: &mut Problems) {
 }
 
 /// Why `text` is not `min` to `max` characters without control characters; `None` if it is.
-pub fn printable(text: &str, min: usize, max: usize) -> Option<String> {
+fn printable(text: &str, min: usize, max: usize) -> Option<String> {
     let chars = text.chars().count();
     if chars < min {
         Some(format!("is empty; it must have {min} to {max} characters"))
@@ -229,6 +229,14 @@ pub fn printable(text: &str, min: usize, max: usize) -> Option<String> {
     } else {
         None
     }
+}
+
+/// Why two texts could look like `text` and be others; `None` if it has no characters that cannot be
+/// seen, but `allowed` ones.
+fn unseen(text: &str, allowed: &[char]) -> Option<String> {
+    let unseen = invisible(text).find(|c| !allowed.contains(c))?;
+    let code = u32::from(unseen);
+    Some(format!("has a character that cannot be seen, U+{code:04X}; leave it out"))
 }
 
 #[cfg(test)]
@@ -344,6 +352,14 @@ mod tests {
                 per_buyer_limit: 1,
                 ..item("VAN")
             },
+            item("TEE\u{200b}"),
+            item("HEART\u{fe0f}"),
+            ItemDraft { title: "Soft\u{ad}ware".to_owned(), ..item("SOFT") },
+            // A heart in colour, and a family of three.
+            ItemDraft {
+                title: "\u{2764}\u{fe0f} \u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f466}".to_owned(),
+                ..item("LOVE")
+            },
         ];
         let mut problems = Problems::new();
         items(&drafts, Some(Currency::EUR), &mut problems);
@@ -361,6 +377,9 @@ mod tests {
                 "items[5].unit_price",
                 "items[6].unit_price",
                 "items[7].per_buyer_limit",
+                "items[9].sku",
+                "items[10].sku",
+                "items[11].title",
             ]
         );
         assert!(problems.listed()[1].what.contains("items[0].sku"));

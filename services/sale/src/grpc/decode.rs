@@ -1,18 +1,27 @@
 //! Decodes requests. What cannot be decoded is collected together with broken rules, so that a
 //! caller learns of all problems at once.
 
+use flashsale_catalogue::{
+    DecimalMark, DuplicateSkus, Encoding, Format, Percent, PriceRule, Rounding, SelectOptions,
+    Selection, Separator, SharedStock, UnitsRule,
+};
 use flashsale_errors::{Failure, Reason};
-use flashsale_proto::sale::{
-    CreateSaleRequest, ExportFormat, ImportSaleRequest, Item, RoomSettings, SaleSettings,
+use flashsale_proto::{
+    Money,
+    sale::{
+        self, CreateSaleRequest, ExportEncoding, ExportFormat, ExportSeparator, ImportSaleRequest,
+        Item, PriceRounding, RoomSettings, SaleSettings, import_options::Price,
+    },
 };
 use flashsale_service::{page, wire};
+use iso_currency::Currency;
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::{
     app::sales::{CreateSale, ImportSale},
-    domain::{ItemDraft, Kind, Problems, RoomDraft, SettingsDraft},
+    domain::{Import, ItemDraft, Kind, Problems, RoomDraft, SettingsDraft, money},
     store::Request,
 };
 
@@ -24,8 +33,8 @@ pub(super) fn create(mut asked: CreateSaleRequest) -> Result<(Request, CreateSal
     let id = wire::request_id(&std::mem::take(&mut asked.request_id))?;
     let request = Request { id, hash: hash("create", &asked.encode_to_vec()) };
     let mut problems = Problems::new();
-    let settings =
-        settings(asked.settings, "is missing; an ISO 4217 code such as EUR", &mut problems);
+    let no_currency = Some("is missing; an ISO 4217 code such as EUR");
+    let settings = settings(asked.settings, no_currency, &mut problems);
     let items = asked
         .items
         .into_iter()
@@ -35,30 +44,192 @@ pub(super) fn create(mut asked: CreateSaleRequest) -> Result<(Request, CreateSal
     Ok((request, CreateSale { settings, items, problems }))
 }
 
-pub(super) fn import(mut asked: ImportSaleRequest) -> Result<(Request, ImportSale), Failure> {
-    let id = wire::request_id(&std::mem::take(&mut asked.request_id))?;
-    let request = Request { id, hash: hash("import", &asked.encode_to_vec()) };
-    match ExportFormat::try_from(asked.format) {
-        Ok(ExportFormat::ShopifyCsv) => {}
-        Ok(ExportFormat::Unspecified) | Err(_) => {
-            return Err(Failure::invalid("format", "must be EXPORT_FORMAT_SHOPIFY_CSV"));
-        }
-    }
-    let bytes = asked.content.len();
+/// An import, and its request; without one only a preview is asked for.
+pub(super) fn import(
+    mut asked: ImportSaleRequest,
+) -> Result<(Option<Request>, ImportSale), Failure> {
+    let request_id = std::mem::take(&mut asked.request_id);
+    let request = if asked.validate_only {
+        None
+    } else {
+        let id = wire::request_id(&request_id)?;
+        Some(Request { id, hash: hash("import", &asked.encode_to_vec()) })
+    };
+    let format = format(asked.format)?;
+    let options = asked.options.unwrap_or_default();
+    let bytes = asked.content.len() + options.stock.len();
     if bytes > MAX_CONTENT_BYTES {
         let what = format!("has {bytes} bytes; 3 MiB are allowed: split it into several sales");
         return Err(Failure::field(Reason::ExportInvalid, "content", what));
     }
     let mut problems = Problems::new();
-    let currency = "is missing; product exports carry none: pass a currency, CURRENCY=EUR";
-    let import = ImportSale {
-        settings: settings(asked.settings, currency, &mut problems),
-        content: asked.content,
-        quantity: asked.quantity,
-        per_buyer_limit: asked.per_buyer_limit,
-        problems,
+    let no_currency = "is missing; product exports carry none: pass a currency such as EUR";
+    let settings = match asked.settings {
+        None if asked.validate_only => None,
+        from => {
+            let no_currency = Some(no_currency).filter(|_| !asked.validate_only);
+            Some(settings(from, no_currency, &mut problems))
+        }
     };
-    Ok((request, import))
+    let currency = settings.as_ref().and_then(|settings| settings.currency);
+    let (encoding, separator) = (encoding(options.encoding)?, separator(options.separator)?);
+    let select = SelectOptions {
+        currency,
+        rounding: rounding(options.rounding)?,
+        round_to: options
+            .round_to
+            .and_then(|step| decimal("options.round_to", &step, currency, &mut problems)),
+        units: units(asked.quantity, &options.stock_share, options.stock_cap, &mut problems),
+        shared_stock: if options.split_shared { SharedStock::Split } else { SharedStock::Refuse },
+        per_buyer_limit: asked.per_buyer_limit,
+        duplicate_skus: duplicate_skus(options.duplicate_skus)?,
+        leave_out_faulty: options.leave_out_faulty,
+        dry_run: asked.validate_only,
+        price: price(options.price, currency, &mut problems),
+        selection: Selection {
+            skus: options.skus,
+            handles: options.handles,
+            tags: options.tags,
+            categories: options.categories,
+        },
+        shop_time: None,
+    };
+    let import = Import {
+        content: asked.content,
+        stock: Some(options.stock).filter(|stock| !stock.is_empty()),
+        format,
+        encoding,
+        separator,
+        decimal_mark: if options.decimal_comma { DecimalMark::Comma } else { DecimalMark::Point },
+        market: Some(options.market).filter(|market| !market.is_empty()),
+        location: Some(options.location).filter(|location| !location.is_empty()),
+        select,
+    };
+    Ok((request, ImportSale { settings, import, problems }))
+}
+
+fn format(asked: i32) -> Result<Option<Format>, Failure> {
+    Ok(match ExportFormat::try_from(asked) {
+        Ok(ExportFormat::Unspecified) => None,
+        Ok(ExportFormat::ShopifyCsv) => Some(Format::Shopify),
+        Ok(ExportFormat::WoocommerceCsv) => Some(Format::WooCommerce),
+        Ok(ExportFormat::BigcommerceCsv) => Some(Format::BigCommerce),
+        Ok(ExportFormat::OwnCsv) => Some(Format::Csv),
+        Ok(ExportFormat::OwnJson) => Some(Format::Json),
+        Err(_) => {
+            let what = "is not a format of this version; leave it out to have it recognised";
+            return Err(Failure::invalid("format", what));
+        }
+    })
+}
+
+fn encoding(asked: i32) -> Result<Encoding, Failure> {
+    Ok(match ExportEncoding::try_from(asked) {
+        Ok(ExportEncoding::Unspecified) => Encoding::Unicode,
+        Ok(ExportEncoding::Windows1252) => Encoding::Windows1252,
+        Err(_) => return Err(unknown("options.encoding")),
+    })
+}
+
+fn separator(asked: i32) -> Result<Option<Separator>, Failure> {
+    Ok(match ExportSeparator::try_from(asked) {
+        Ok(ExportSeparator::Unspecified) => None,
+        Ok(ExportSeparator::Comma) => Some(Separator::Comma),
+        Ok(ExportSeparator::Semicolon) => Some(Separator::Semicolon),
+        Ok(ExportSeparator::Tab) => Some(Separator::Tab),
+        Err(_) => return Err(unknown("options.separator")),
+    })
+}
+
+fn rounding(asked: i32) -> Result<Rounding, Failure> {
+    Ok(match PriceRounding::try_from(asked) {
+        Ok(PriceRounding::Unspecified) => Rounding::Nearest,
+        Ok(PriceRounding::Down) => Rounding::Down,
+        Ok(PriceRounding::Up) => Rounding::Up,
+        Err(_) => return Err(unknown("options.rounding")),
+    })
+}
+
+fn duplicate_skus(asked: i32) -> Result<DuplicateSkus, Failure> {
+    Ok(match sale::DuplicateSkus::try_from(asked) {
+        Ok(sale::DuplicateSkus::Unspecified) => DuplicateSkus::Refuse,
+        Ok(sale::DuplicateSkus::First) => DuplicateSkus::First,
+        Ok(sale::DuplicateSkus::NameByOptions) => DuplicateSkus::NameByOptions,
+        Err(_) => return Err(unknown("options.duplicate_skus")),
+    })
+}
+
+/// A value of an enum that only a later version has.
+fn unknown(field: &str) -> Failure {
+    Failure::invalid(field, "is not a value of this version; leave it out for the default")
+}
+
+fn price(asked: Option<Price>, currency: Option<Currency>, problems: &mut Problems) -> PriceRule {
+    let rule = match asked {
+        None | Some(Price::RegularPrice(false)) => Some(PriceRule::FromFile),
+        Some(Price::RegularPrice(true)) => Some(PriceRule::Regular),
+        Some(Price::PercentOff(text)) => {
+            percent("options.percent_off", &text, problems).map(PriceRule::PercentOff)
+        }
+        Some(Price::AmountOff(money)) => {
+            decimal("options.amount_off", &money, currency, problems).map(PriceRule::AmountOff)
+        }
+        Some(Price::FixedPrice(money)) => {
+            decimal("options.fixed_price", &money, currency, problems).map(PriceRule::Fixed)
+        }
+    };
+    rule.unwrap_or_default()
+}
+
+fn units(
+    quantity: Option<i64>,
+    share: &str,
+    cap: Option<i64>,
+    problems: &mut Problems,
+) -> UnitsRule {
+    let part = match share {
+        "" => Percent::from_text("100"),
+        share => percent("options.stock_share", share, problems),
+    };
+    let given = [("options.stock_share", !share.is_empty()), ("options.stock_cap", cap.is_some())];
+    match (quantity, part) {
+        (Some(units), _) => {
+            for (field, _) in given.into_iter().filter(|(_, given)| *given) {
+                let what = "is there together with quantity, which is instead of the file's stock";
+                problems.add(Kind::Argument, field, what);
+            }
+            UnitsRule::Fixed(units)
+        }
+        (None, Some(percent)) if given.iter().any(|(_, given)| *given) => {
+            UnitsRule::Share { percent, cap }
+        }
+        (None, _) => UnitsRule::FromFile,
+    }
+}
+
+fn percent(field: &str, text: &str, problems: &mut Problems) -> Option<Percent> {
+    let percent = Percent::from_text(text);
+    if percent.is_none() {
+        let what = "is not a percentage from 0 to 100 such as 12.5, with at most two decimals";
+        problems.add(Kind::Argument, field, what);
+    }
+    percent
+}
+
+/// An amount in the sale's currency, as a decimal.
+fn decimal(
+    field: &str,
+    amount: &Money,
+    currency: Option<Currency>,
+    problems: &mut Problems,
+) -> Option<String> {
+    let (minor, of) = keep(wire::minor(field, amount), problems)?;
+    if let Some(currency) = currency.filter(|currency| *currency != of) {
+        let what = format!("is {}; the sale is in {}", of.code(), currency.code());
+        problems.add(Kind::Argument, format!("{field}.currency_code"), what);
+        return None;
+    }
+    Some(money::decimal(minor, of))
 }
 
 /// A request that only names a sale.
@@ -87,14 +258,17 @@ fn hash(operation: &str, content: &[u8]) -> String {
     digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The settings. A missing currency is a problem if `no_currency` says what to do about it.
 fn settings(
     asked: Option<SaleSettings>,
-    no_currency: &str,
+    no_currency: Option<&str>,
     problems: &mut Problems,
 ) -> SettingsDraft {
     let asked = asked.unwrap_or_default();
     let currency = if asked.currency.is_empty() {
-        problems.add(Kind::Argument, "settings.currency", no_currency);
+        if let Some(what) = no_currency {
+            problems.add(Kind::Argument, "settings.currency", what);
+        }
         None
     } else {
         keep(wire::currency("settings.currency", &asked.currency), problems)

@@ -1,9 +1,27 @@
 //! Sales for the wire.
 
-use flashsale_proto::sale;
+use flashsale_catalogue::{Decision, Format, LeftOut, Need, PreviewRow};
+use flashsale_proto::{
+    Money,
+    sale::{self, ImportDecision, LeftOutReason},
+};
 use flashsale_service::wire;
+use iso_currency::Currency;
+use prost::Message as _;
 
-use crate::domain::{Item, ItemReport, Report, Sale, SaleState, Settings};
+use crate::domain::{Imported, Item, ItemReport, Report, Sale, SaleState, Settings};
+
+/// The most bytes of an export's rows in one answer. Many clients take no message above 4 MiB.
+const MAX_ROW_BYTES: usize = 2 * 1_024 * 1_024;
+
+/// Which rows of an export an answer lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// All.
+    All,
+    /// Those that are not sold.
+    LeftOut,
+}
 
 pub(super) fn sale(from: &Sale) -> sale::Sale {
     let currency = from.settings.currency.code();
@@ -79,6 +97,105 @@ fn item_report(from: &ItemReport, currency: &str) -> sale::ItemReport {
         sold: from.sold,
         open: from.open,
         gross: Some(wire::money(from.gross_minor, currency)),
+    }
+}
+
+pub(super) fn preview(from: &Imported, listed: Rows) -> sale::ImportPreview {
+    let preview = &from.preview;
+    let (mut rows, mut bytes, mut more_rows) = (Vec::new(), 0, 0);
+    for row in &preview.rows {
+        if listed == Rows::LeftOut && row.decision == Decision::Sell {
+            continue;
+        }
+        if more_rows > 0 {
+            more_rows += 1;
+            continue;
+        }
+        let row = import_row(row, from.currency);
+        bytes += row.encoded_len();
+        if bytes <= MAX_ROW_BYTES {
+            rows.push(row);
+        } else {
+            more_rows = 1;
+        }
+    }
+    let totals = &preview.totals;
+    let stock_missing = preview.needs.iter().map(|need| match need {
+        Need::Quantity { rows } => count(*rows),
+        Need::Currency => 0,
+    });
+    sale::ImportPreview {
+        format: format(from.format).into(),
+        rows,
+        more_rows,
+        totals: Some(sale::ImportTotals {
+            items: count(totals.items),
+            units: totals.units,
+            value: price(totals.value_minor, from.currency),
+            left_out: count(totals.left_out),
+            faulty: count(totals.faulty),
+            passed_over: count(totals.passed_over),
+        }),
+        currency_missing: preview.needs.contains(&Need::Currency),
+        stock_missing: stock_missing.sum(),
+        warnings: preview.warnings.clone(),
+    }
+}
+
+fn import_row(from: &PreviewRow, currency: Option<Currency>) -> sale::ImportRow {
+    let (decision, reason, why) = match &from.decision {
+        Decision::Sell => (ImportDecision::Sell, LeftOutReason::Unspecified, String::new()),
+        Decision::LeftOut(why) => (ImportDecision::LeftOut, left_out(why), why.to_string()),
+    };
+    sale::ImportRow {
+        line: count(from.line),
+        sku: from.sku.clone(),
+        title: from.title.clone(),
+        regular_price: price(from.regular_minor, currency),
+        sale_price: price(from.price_minor, currency),
+        quantity: from.units,
+        per_buyer_limit: from.limit.unwrap_or(0),
+        decision: decision.into(),
+        reason: reason.into(),
+        why,
+        warnings: from.warnings.clone(),
+    }
+}
+
+fn price(minor: Option<i64>, currency: Option<Currency>) -> Option<Money> {
+    minor.zip(currency).map(|(minor, currency)| wire::money(minor, currency.code()))
+}
+
+fn count(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}
+
+fn format(from: Format) -> sale::ExportFormat {
+    match from {
+        Format::Shopify => sale::ExportFormat::ShopifyCsv,
+        Format::WooCommerce => sale::ExportFormat::WoocommerceCsv,
+        Format::BigCommerce => sale::ExportFormat::BigcommerceCsv,
+        Format::Csv => sale::ExportFormat::OwnCsv,
+        Format::Json => sale::ExportFormat::OwnJson,
+    }
+}
+
+fn left_out(from: &LeftOut) -> LeftOutReason {
+    match from {
+        LeftOut::NotSelected => LeftOutReason::NotSelected,
+        LeftOut::Draft => LeftOutReason::Draft,
+        LeftOut::Archived => LeftOutReason::Archived,
+        LeftOut::Unpublished => LeftOutReason::Unpublished,
+        LeftOut::Unlisted => LeftOutReason::Unlisted,
+        LeftOut::NotForSale => LeftOutReason::NotForSale,
+        LeftOut::OutsideMarket => LeftOutReason::OutsideMarket,
+        LeftOut::GiftCard => LeftOutReason::GiftCard,
+        LeftOut::Grouped => LeftOutReason::Grouped,
+        LeftOut::External => LeftOutReason::External,
+        LeftOut::NoVariants => LeftOutReason::NoVariants,
+        LeftOut::OtherKind => LeftOutReason::OtherKind,
+        LeftOut::Duplicate(_) => LeftOutReason::Duplicate,
+        LeftOut::Faulty(_) => LeftOutReason::Faulty,
     }
 }
 

@@ -13,6 +13,8 @@ use crate::{
 
 /// Problems repeated in the plain message, for callers that cannot show details.
 const IN_MESSAGE: usize = 3;
+/// What leaves out the faulty rows of an export.
+const LEAVE_OUT: &str = "options.leave_out_faulty";
 
 /// The status for a failed call.
 pub(super) fn failure(error: SaleError) -> Status {
@@ -36,6 +38,7 @@ pub(super) fn failure(error: SaleError) -> Status {
             Failure::new(Reason::Overloaded, text).with("max_watchers", max)
         }
         SaleError::Contended(id) => Failure::new(Reason::Overloaded, text).with("sale_id", id),
+        SaleError::Reading(cause) => Failure::internal(cause),
         SaleError::Store(StoreError::Unavailable(cause)) => Failure::store("postgres", cause),
         SaleError::Store(StoreError::Broken(cause)) => Failure::internal(cause),
     };
@@ -58,16 +61,30 @@ fn invalid(problems: &Problems) -> Failure {
     if count > IN_MESSAGE {
         let _ = write!(what, "; and {} more", count - IN_MESSAGE);
     }
-    let failure = Failure::new(reason, what).with("problems", count);
+    let remaining = problems.remaining().map(|rows| {
+        let rows = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
+        format!("{rows} would be sold with it: the faulty ones are left out (--leave-out-faulty)")
+    });
+    if let Some(remaining) = &remaining {
+        let _ = write!(what, "; {LEAVE_OUT}: {remaining}");
+    }
+    let mut failure = Failure::new(reason, what).with("problems", count);
+    if let Some(rows) = problems.remaining() {
+        failure = failure.with("remaining_rows", rows);
+    }
     let failure = problems
         .listed()
         .iter()
         .fold(failure, |failure, problem| failure.with_violation(&problem.field, &problem.what));
-    match (problems.more(), problems.kind()) {
+    let failure = match (problems.more(), problems.kind()) {
         (0, _) => failure,
         (more, Kind::Export) => failure.with_violation("content", format!("and {more} more")),
         (more, Kind::Argument | Kind::Quantity) => {
             failure.with_violation("items", format!("and {more} more"))
         }
+    };
+    match remaining {
+        Some(remaining) => failure.with_violation(LEAVE_OUT, remaining),
+        None => failure,
     }
 }

@@ -66,8 +66,14 @@ impl SaleService for Grpc {
         request: Request<ImportSaleRequest>,
     ) -> Result<Response<ImportSaleResponse>, Status> {
         let (request, asked) = decode::import(request.into_inner())?;
-        let sale = self.sales.import(&request, asked).await.map_err(errors::failure)?;
-        Ok(Response::new(ImportSaleResponse { sale: Some(encode::sale(&sale)) }))
+        let Some(request) = request else {
+            let imported = self.sales.preview(asked).await.map_err(errors::failure)?;
+            let preview = Some(encode::preview(&imported, encode::Rows::All));
+            return Ok(Response::new(ImportSaleResponse { sale: None, preview }));
+        };
+        let (sale, imported) = self.sales.import(&request, asked).await.map_err(errors::failure)?;
+        let preview = imported.map(|imported| encode::preview(&imported, encode::Rows::LeftOut));
+        Ok(Response::new(ImportSaleResponse { sale: Some(encode::sale(&sale)), preview }))
     }
 
     async fn schedule_sale(

@@ -381,5 +381,6 @@ pub fn import(content: impl Into<Vec<u8>>) -> sale::ImportSaleRequest {
         content: content.into(),
         quantity: None,
         per_buyer_limit: 2,
+        ..sale::ImportSaleRequest::default()
     }
 }
