@@ -32,7 +32,7 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most bytes that an import takes (`ImportSaleRequest.content`).
-const MAX_EXPORT_BYTES: u64 = 3 * 1_024 * 1_024;
+pub const MAX_EXPORT_BYTES: u64 = 3 * 1_024 * 1_024;
 
 /// The file in which `flashsale up` records its address.
 pub fn up_file() -> anyhow::Result<PathBuf> {
@@ -251,16 +251,20 @@ fn running() -> Option<(String, PathBuf)> {
     Some((value.get("grpc")?.as_str()?.to_owned(), file))
 }
 
-/// The whole file of a shop's export. Reads no more than an import takes, since it may be any file.
-pub fn read_export(path: &Path) -> anyhow::Result<Vec<u8>> {
+/// The whole file of a shop's export. Reads no more than `max_bytes` of it, since it may be any file.
+///
+/// # Errors
+/// If it cannot be read, or is larger.
+pub fn read_export(path: &Path, max_bytes: u64) -> anyhow::Result<Vec<u8>> {
     let mut content = Vec::new();
     std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_EXPORT_BYTES + 1).read_to_end(&mut content))
+        .and_then(|file| file.take(max_bytes.saturating_add(1)).read_to_end(&mut content))
         .with_context(|| format!("{} cannot be read", path.display()))?;
-    if content.len() as u64 > MAX_EXPORT_BYTES {
+    if content.len() as u64 > max_bytes {
         bail!(
-            "{} has more than 3 MiB, which is the most that one import takes; split it into several sales",
-            path.display()
+            "{} has more than {} MiB, which is the most that one import takes; split it into several sales",
+            path.display(),
+            max_bytes / (1_024 * 1_024)
         );
     }
     Ok(content)

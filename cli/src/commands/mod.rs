@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod errors;
+pub(crate) mod import;
 pub(crate) mod order;
 pub(crate) mod payment;
 pub(crate) mod sale;

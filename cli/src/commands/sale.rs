@@ -1,47 +1,37 @@
 //! `flashsale sale`.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use flashsale_cli::{
-    client::{
-        Target, money, read_export, report_json, request, request_id, sale_json, sale_state, short,
-        time,
-    },
+    client::{Target, money, report_json, request, request_id, sale_json, sale_state, short, time},
     output::{Output, table},
     report::report_once,
 };
 use flashsale_proto::{
     Money,
     sale::{
-        CreateSaleRequest, EndSaleRequest, GetSaleRequest, ImportSaleRequest, Item,
-        ListSalesRequest, RoomSettings, Sale, SaleReport, SaleSettings, StartSaleRequest,
-        sale_service_client::SaleServiceClient,
+        CreateSaleRequest, EndSaleRequest, GetSaleRequest, Item, ListSalesRequest, RoomSettings,
+        Sale, SaleReport, SaleSettings, StartSaleRequest, sale_service_client::SaleServiceClient,
     },
 };
 use serde_json::{Value, json};
 
+use super::import::{ImportArgs, left_out_human, left_out_json};
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum SaleCommand {
-    /// Create a draft from a shop's product export in Shopify's CSV format.
-    Import {
-        /// The file: UTF-8, at most 3 MiB. It is imported whole or not at all.
-        export: PathBuf,
-        /// Units of each item, instead of the export's own stock figures.
-        #[arg(long, allow_negative_numbers = true)]
-        quantity: Option<i64>,
-        /// Units of each item one buyer may have; 0 means no limit.
-        #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
-        per_buyer_limit: i64,
-        #[command(flatten)]
-        settings: Settings,
-    },
+    /// Create a draft from a shop's product export, or show what it would sell (--dry-run).
+    Import(Box<ImportArgs>),
     /// Create a draft from items named on the command line.
     Create {
         /// An item as sku=price=quantity, for example TEE-M=19.90=100; may be repeated.
         #[arg(long = "item", required = true)]
         items: Vec<String>,
+        /// ISO 4217 code of every price, for example EUR.
+        #[arg(long)]
+        currency: String,
         /// Units of each item one buyer may have; 0 means no limit.
         #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
         per_buyer_limit: i64,
@@ -83,9 +73,6 @@ pub(crate) struct Settings {
     /// The sale's name.
     #[arg(long, default_value = "Flash sale")]
     name: String,
-    /// ISO 4217 code of every price, for example EUR.
-    #[arg(long)]
-    currency: String,
     /// How long units stay held, in seconds.
     #[arg(long, default_value_t = 600, allow_negative_numbers = true)]
     hold_seconds: i64,
@@ -95,10 +82,11 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    fn into_wire(self) -> SaleSettings {
+    /// What the shop decides, with `currency` for every price.
+    pub(super) fn into_wire(self, currency: String) -> SaleSettings {
         SaleSettings {
             name: self.name,
-            currency: self.currency,
+            currency,
             hold_ttl: Some(prost_types::Duration { seconds: self.hold_seconds, nanos: 0 }),
             room: self
                 .admissions
@@ -113,28 +101,32 @@ pub(crate) async fn run(
     target: &Target,
     output: &Output,
 ) -> anyhow::Result<ExitCode> {
+    if let SaleCommand::Import(args) = &command
+        && args.is_dry()
+    {
+        return args.dry_run(output);
+    }
     let mut sales = SaleServiceClient::new(target.connect()?);
     let sale = match command {
-        SaleCommand::Import { export, quantity, per_buyer_limit, settings } => {
-            let content = read_export(&export)?;
-            let asked = ImportSaleRequest {
-                request_id: request_id(),
-                settings: Some(settings.into_wire()),
-                content,
-                quantity,
-                per_buyer_limit,
-                ..ImportSaleRequest::default()
-            };
-            sales.import_sale(request(asked)).await?.into_inner().sale
+        SaleCommand::Import(args) => {
+            let asked = args.into_request()?;
+            let answer = sales.import_sale(request(asked)).await?.into_inner();
+            let (sale, preview) =
+                (answer.sale.unwrap_or_default(), answer.preview.unwrap_or_default());
+            let mut value = sale_json(&sale);
+            value["left_out"] = left_out_json(&preview);
+            value["warnings"] = json!(preview.warnings);
+            output.print(&value, || human(&sale) + &left_out_human(&preview))?;
+            return Ok(ExitCode::SUCCESS);
         }
-        SaleCommand::Create { items, per_buyer_limit, settings } => {
+        SaleCommand::Create { items, currency, per_buyer_limit, settings } => {
             let items = items
                 .iter()
-                .map(|item| parse_item(item, &settings.currency, per_buyer_limit))
+                .map(|item| parse_item(item, &currency, per_buyer_limit))
                 .collect::<anyhow::Result<Vec<_>>>()?;
             let asked = CreateSaleRequest {
                 request_id: request_id(),
-                settings: Some(settings.into_wire()),
+                settings: Some(settings.into_wire(currency)),
                 items,
             };
             sales.create_sale(request(asked)).await?.into_inner().sale
@@ -200,7 +192,7 @@ fn parse_item(text: &str, currency: &str, per_buyer_limit: i64) -> anyhow::Resul
 }
 
 /// A price as units and nanos. Digits only: a sign would be lost if the units are 0.
-fn parse_price(text: &str) -> Option<(i64, i32)> {
+pub(super) fn parse_price(text: &str) -> Option<(i64, i32)> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let (units, fraction) = text.split_once('.').unwrap_or((text, "0"));
     if !digits(units) || !digits(fraction) || fraction.len() > 9 {

@@ -56,7 +56,7 @@ impl Export {
         Ok(match &args.export {
             Some(path) => Self {
                 name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-                content: client::read_export(path)?,
+                content: client::read_export(path, client::MAX_EXPORT_BYTES)?,
             },
             None => Self { name: "Spring drop".to_owned(), content: SAMPLE.as_bytes().to_vec() },
         })

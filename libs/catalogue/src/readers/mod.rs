@@ -159,8 +159,8 @@ fn list(cell: &str, separator: char) -> Vec<String> {
     parts.map(str::to_owned).collect()
 }
 
-/// The most of a product's title and key that its variants repeat, in bytes. One that is longer than
-/// this is too long to be sold in any case, and a hundred thousand variants may have it.
+/// The most of a product's title and key that its variants repeat, in bytes. A longer one is too
+/// long to be sold in any case, and a hundred thousand variants may have it.
 const MAX_REPEATED_BYTES: usize = 2_048;
 
 /// What the variants of a product repeat of a text of it.

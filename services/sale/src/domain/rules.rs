@@ -231,8 +231,8 @@ fn printable(text: &str, min: usize, max: usize) -> Option<String> {
     }
 }
 
-/// Why two texts could look like `text` and be others; `None` if it has no characters that cannot be
-/// seen, but `allowed` ones.
+/// Why another text could look like `text`; `None` if it has no characters that cannot be seen, but
+/// `allowed` ones.
 fn unseen(text: &str, allowed: &[char]) -> Option<String> {
     let unseen = invisible(text).find(|c| !allowed.contains(c))?;
     let code = u32::from(unseen);
