@@ -44,6 +44,7 @@ async fn printed_calls_and_commands_work() {
     a_sale_is_created_item_by_item(&up);
     items_and_settings_that_make_no_sense_are_refused(&up);
     exports_with_a_fault_are_refused_whole(&up);
+    exports_of_any_shop_are_imported(&up);
     unknown_and_malformed_ids_are_told_apart(&up, &sale_id);
     orders_are_shown_and_watched_to_their_end(&up, &sale_id, channel.clone()).await;
     payments_are_steered(&up, &sale_id, channel).await;
@@ -307,18 +308,18 @@ fn exports_with_a_fault_are_refused_whole(up: &Flashsale) {
     type Case<'a> = (&'a str, Vec<u8>, &'a [&'a str], &'a str, &'a str);
     #[rustfmt::skip]
     let cases: [Case<'_>; 14] = [
-        ("a missing column", with("Variant Price", "Price"), &[], "row 1, column Variant Price", "export the products from Shopify's admin"),
-        ("another shop system's", b"ID,Name,Stock\n1,Tee,5\n".to_vec(), &[], "row 1, column Handle", "export the products from Shopify's admin"),
-        ("a negative quantity", with(",30,", ",-30,"), &[], "row 2, column Variant Inventory Qty", "stock cannot be below 0"),
-        ("an absurd quantity", with(",20,", ",20000000000000000000,"), &[], "row 3, column Variant Inventory Qty", "10,000,000 units are allowed"),
-        ("an unknown quantity", with("shopify", ""), &[], "row 2, column Variant Inventory Tracker", "pass a quantity"),
-        ("a duplicate SKU", with("TEE-L", "TEE-M"), &[], "row 3, column Variant SKU", "give each variant a SKU of its own"),
-        ("a currency without such decimals", with("", ""), &["--currency", "JPY"], "row 2, column Variant Price", "correct the price or the currency"),
-        ("too many decimals", with("38.00\n", "38.005\n"), &[], "row 2, column Variant Price", "correct the price or the currency"),
+        ("a missing column", with("Variant Price", "Cost"), &[], "row 1, column Variant Price (or Price)", "export the products from Shopify's admin"),
+        ("another shop system's", b"ID,Name,Stock\n1,Tee,5\n".to_vec(), &[], "row 1", "send a product export of Shopify, WooCommerce or BigCommerce"),
+        ("a negative quantity", with(",30,", ",-30,"), &[], "row 2, column Variant Inventory Qty", "--quantity, or --leave-out-faulty"),
+        ("an absurd quantity", with(",20,", ",20000000000000000000,"), &[], "row 3, column Variant Inventory Qty", "write a whole number, or pass --quantity"),
+        ("an unknown quantity", with("shopify", ""), &[], "column Variant Inventory Qty", "pass --quantity"),
+        ("a duplicate SKU", with("TEE-L", "TEE-M"), &[], "row 2, column Variant SKU", "--duplicate-skus first or name-by-options"),
+        ("a currency without such decimals", with("", ""), &["--currency", "JPY"], "row 2, column Variant Price", "correct the price or --currency"),
+        ("too many decimals", with("38.00\n", "38.005\n"), &[], "row 2, column Variant Price", "correct the price or --currency"),
         ("a price with a currency", with(",38.00", ",€38"), &[], "row 2, column Variant Price", "write a plain decimal such as 19.90"),
         ("a quote that stays open", with("Tee,", "\"Tee,"), &[], "row 2", "never closed"),
-        ("a row with a cell too few", with("TEE-L,", ""), &[], "row 3", "check its commas and quotes"),
-        ("semicolons", with(",", ";"), &[], "row 1", "save the file with commas"),
+        ("a row with a cell too few", with("TEE-L,", ""), &[], "row 2", "correct that row"),
+        ("bars between the cells", with(",", "|"), &[], "row 1", "pass --separator"),
         ("broken UTF-8", [EXPORT.as_bytes(), b"caf\xe9"].concat(), &[], "row 4", "CSV UTF-8"),
         ("an empty file", Vec::new(), &[], "content", "send the exported file"),
     ];
@@ -357,6 +358,29 @@ fn exports_with_a_fault_are_refused_whole(up: &Flashsale) {
         contains_all(&said.err, &[path, remedy]);
     }
     assert_eq!(sales(up), before, "something was half-imported");
+}
+
+/// A product export of WooCommerce, of which one lamp has no stock and another is sold out.
+const WOOCOMMERCE: &str = "libs/catalogue/tests/fixtures/woocommerce.csv";
+
+fn exports_of_any_shop_are_imported(up: &Flashsale) {
+    let import = ["sale", "import", WOOCOMMERCE, "--currency", "EUR"];
+    let before = sales(up);
+    let (human, error) = refused(up, &import, Reason::ExportInvalid);
+    contains_all(&human, &["options.leave_out_faulty: 5 rows would be sold with it"]);
+    assert_eq!(error["metadata"]["remaining_rows"], "5");
+    assert_eq!(sales(up), before);
+
+    let with = ["--leave-out-faulty", "--tag", "drop", "--percent-off", "10", "--stock-cap", "2"];
+    let said = up.say(&[&import[..], &with].concat());
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
+    contains_all(&said.out, &["DRAFT", "OARS", "45.00 EUR", "Left out", "it is not selected"]);
+    let imported = up.say(&[&import[..], &with, &["--json"]].concat()).json();
+    let oars = imported["items"].as_array().unwrap().iter().find(|item| item["sku"] == "OARS");
+    let oars = oars.unwrap();
+    assert_eq!((&oars["quantity"], &oars["per_buyer_limit"]), (&json!(2), &json!(1)), "{oars}");
+    let left_out = imported["left_out"].as_array().unwrap();
+    assert!(left_out.iter().any(|row| row["sku"] == "CHART" && row["reason"] == "NOT_SELECTED"));
 }
 
 fn unknown_and_malformed_ids_are_told_apart(up: &Flashsale, sale_id: &str) {
@@ -583,6 +607,72 @@ fn commands_without_platform_name_make_up() {
     let said = Said::by(&mut flashsale(home.path(), &["stock", "show", UNKNOWN]));
     assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
     contains_all(&said.err, &["http://127.0.0.1:1", "up.json", "start it again (`make up`)"]);
+}
+
+#[test]
+fn dry_run_needs_no_server() {
+    let home = own_home();
+    let say = |args: &[&str]| {
+        let dry = ["sale", "import", WOOCOMMERCE, "--dry-run"];
+        Said::by(&mut flashsale(home.path(), &[&dry[..], args].concat()))
+    };
+    let said = say(&[]);
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
+    contains_all(
+        &said.err,
+        &[
+            "EXPORT_INVALID",
+            "row 15, column Stock: is 0",
+            "--leave-out-faulty: 6 rows would be sold with it",
+            Reason::ExportInvalid.next_step(),
+        ],
+    );
+    let error = say(&["--json"]).json()["error"].clone();
+    assert_eq!(error["fields"][0]["field"], "row 15, column Stock", "{error}");
+
+    let said = say(&["--leave-out-faulty"]);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
+    contains_all(
+        &said.out,
+        &[
+            "Tide chart",
+            "left out: its product is a draft",
+            "Read as woocommerce: 5 rows sold, 122 units",
+            "has dates and is not used",
+            "--currency",
+        ],
+    );
+    let preview = say(&["--leave-out-faulty", "--json"]).json();
+    assert_eq!(preview["format"], "woocommerce");
+    assert_eq!(preview["rows"].as_array().unwrap().len(), 14);
+    assert_eq!(preview["totals"]["items"], 5, "{preview}");
+    assert_eq!(preview["totals"]["value"], Value::Null);
+    let needs = preview["needs"].as_array().unwrap();
+    assert!(needs.len() == 1 && needs[0].as_str().unwrap().contains("--currency"), "{needs:?}");
+    let row = |sku: &str| {
+        let rows = preview["rows"].as_array().unwrap();
+        rows.iter().find(|row| row["sku"] == sku).unwrap().clone()
+    };
+    let chart = row("CHART");
+    assert_eq!((&chart["decision"], &chart["quantity"]), (&json!("SELL"), &json!(100)));
+    assert_eq!((&chart["price_in_file"], &chart["sale_price"]), (&json!("10"), &Value::Null));
+    assert_eq!(row("ANCHOR")["reason"], "DRAFT");
+
+    // The file does not say how many there are of one lamp, and none is left of the other.
+    let preview = say(&["--quantity", "3", "--currency", "EUR", "--json"]).json();
+    assert_eq!(preview["totals"]["items"], 7, "{preview}");
+    assert_eq!(preview["needs"], json!([]));
+
+    for (args, text) in [
+        (&["--sku", "NO-SUCH"][..], "--sku: is \"NO-SUCH\", which the file does not have"),
+        (&["--currency", "EURO"], "--currency: is not an ISO 4217 currency code"),
+        (&["--format", "shopify"], "pass --format woocommerce"),
+    ] {
+        let said = say(args);
+        assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{args:?}: {said:?}");
+        contains_all(&said.err, &[text]);
+    }
+    assert!(!home.path().join("runs").exists(), "something was started");
 }
 
 #[test]
