@@ -173,6 +173,17 @@ async fn charges_and_events_are_read_by_id() {
 }
 
 #[tokio::test]
+async fn restricted_key_may_not_read_its_account() {
+    // docs.stripe.com/keys/restricted-api-keys, docs.stripe.com/api/errors (403)
+    let bench = bench(|_| {}).await;
+    for (path, status) in [("/v1/account", 403), ("/v1/payment_intents", 200)] {
+        let key = [("Authorization", "Bearer rk_test_of_the_test")];
+        let answer = exchange(bench.addr(), &request("GET", path, &key, "")).await.unwrap();
+        assert_eq!(answer.status, status, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn account_is_the_configured_one() {
     // docs.stripe.com/api/accounts/retrieve
     let bench = bench(|config| config.account = "acct_of_the_test".into()).await;

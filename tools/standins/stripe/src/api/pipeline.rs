@@ -63,7 +63,7 @@ pub(crate) async fn handle(
     let request_id = ids::request();
     let (parts, body) = request.into_parts();
 
-    if let Err(error) = authenticate(&parts.headers) {
+    if let Err(error) = authenticate(&parts.headers, endpoint) {
         return error_answer(&error, &request_id);
     }
     let admitted = clock::lock(&app.limiter).admit(endpoint.name(), clock::now_ms());
@@ -175,8 +175,9 @@ fn key_in_use(key: &str) -> ApiError {
 
 /// docs.stripe.com/api/authentication: a key on every request, else 401, as a bearer token or as
 /// the user name of HTTP Basic auth. Any sandbox key (`sk_test_…`, or a restricted `rk_test_…`)
-/// will do.
-fn authenticate(headers: &HeaderMap) -> Result<(), ApiError> {
+/// will do; a restricted one lacks the right to read its account
+/// (docs.stripe.com/keys/restricted-api-keys: 403).
+fn authenticate(headers: &HeaderMap, endpoint: Endpoint) -> Result<(), ApiError> {
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let refuse = |message: &str| {
         ApiError::before_execution(401, ErrorType::InvalidRequest, message.to_owned())
@@ -198,6 +199,10 @@ fn authenticate(headers: &HeaderMap) -> Result<(), ApiError> {
     let sandbox = key.starts_with("sk_test_") || key.starts_with("rk_test_");
     if !sandbox {
         return Err(refuse("Invalid API Key provided: the stand-in takes sk_test_ keys only."));
+    }
+    if endpoint == Endpoint::GetAccount && key.starts_with("rk_test_") {
+        let message = "The provided key does not have the required permissions for this endpoint.";
+        return Err(ApiError::before_execution(403, ErrorType::InvalidRequest, message.to_owned()));
     }
     Ok(())
 }
