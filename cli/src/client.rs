@@ -346,6 +346,7 @@ pub fn sale_json(sale: &sale::Sale) -> Value {
         "starts_at": time(settings.starts_at.as_ref()),
         "ends_at": time(settings.ends_at.as_ref()),
         "hold_seconds": settings.hold_ttl.map(|ttl| ttl.seconds),
+        "patience_seconds": settings.payment_patience.map(|patience| patience.seconds),
         "admissions_per_second": settings.room.map(|room| room.admissions_per_second),
         "version": sale.version,
         "propagated": sale.propagated,

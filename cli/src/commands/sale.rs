@@ -76,6 +76,10 @@ pub(crate) struct Settings {
     /// How long units stay held, in seconds.
     #[arg(long, default_value_t = 600, allow_negative_numbers = true)]
     hold_seconds: i64,
+    /// How long buyers may take to authenticate a payment, in seconds; without it, as long as payment
+    /// is configured with.
+    #[arg(long, allow_negative_numbers = true)]
+    patience_seconds: Option<i64>,
     /// Put a waiting room in front that admits this many buyers per second.
     #[arg(long, allow_negative_numbers = true)]
     admissions: Option<f64>,
@@ -88,6 +92,9 @@ impl Settings {
             name: self.name,
             currency,
             hold_ttl: Some(prost_types::Duration { seconds: self.hold_seconds, nanos: 0 }),
+            payment_patience: self
+                .patience_seconds
+                .map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
             room: self
                 .admissions
                 .map(|rate| RoomSettings { admissions_per_second: rate, admission_ttl: None }),
@@ -226,13 +233,16 @@ fn human(sale: &Sale) -> String {
         || "none".to_owned(),
         |room| format!("{} admissions/s", room.admissions_per_second),
     );
+    let patience = settings.payment_patience.map_or_else(String::new, |patience| {
+        format!("  banks   {} s to authenticate\n", patience.seconds)
+    });
     let told = if sale.propagated {
         ""
     } else {
         "  inventory or the waiting room have not been told yet\n"
     };
     format!(
-        "Sale {} ({})\n  state   {}\n  window  {} to {}\n  holds   {} s\n  room    {room}\n{told}{}",
+        "Sale {} ({})\n  state   {}\n  window  {} to {}\n  holds   {} s\n{patience}  room    {room}\n{told}{}",
         sale.sale_id,
         settings.name,
         sale_state(sale),

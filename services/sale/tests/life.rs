@@ -29,7 +29,8 @@ fn in_ms(ms: i64) -> Option<prost_types::Timestamp> {
 #[tokio::test]
 async fn the_others_are_told_in_order() {
     let world = World::new().await;
-    let settings = SaleSettings { ends_at: in_ms(3_600_000), ..with_room() };
+    let payment_patience = Some(prost_types::Duration { seconds: 90, nanos: 0 });
+    let settings = SaleSettings { ends_at: in_ms(3_600_000), payment_patience, ..with_room() };
     let asked = sale::CreateSaleRequest { settings: Some(settings.clone()), ..creation() };
     let draft = world.draft(asked.clone()).await;
     assert_eq!(draft.state(), SaleState::Draft);
@@ -37,6 +38,7 @@ async fn the_others_are_told_in_order() {
     let told = draft.settings.clone().unwrap();
     assert_eq!((told.name, told.currency), (settings.name, settings.currency));
     assert_eq!(told.hold_ttl.unwrap().seconds, 600);
+    assert_eq!(told.payment_patience.unwrap().seconds, 90);
     assert_eq!(told.room.unwrap().admission_ttl.unwrap().seconds, 300);
     let mut items = asked.items;
     items.sort_by(|a, b| a.sku.cmp(&b.sku));

@@ -119,6 +119,8 @@ async fn each_bad_request_has_its_reason_and_field() {
         ("no such time", create_with(SaleSettings { starts_at: at(i64::MAX), ..settings() }), Argument, Some("settings.starts_at")),
         ("a short hold", create_with(SaleSettings { hold_ttl: lasting(4), ..settings() }), Argument, Some("settings.hold_ttl")),
         ("a long hold", create_with(SaleSettings { hold_ttl: lasting(3_601), ..settings() }), Argument, Some("settings.hold_ttl")),
+        ("short patience", create_with(SaleSettings { payment_patience: lasting(29), ..settings() }), Argument, Some("settings.payment_patience")),
+        ("long patience", create_with(SaleSettings { payment_patience: lasting(3_601), ..settings() }), Argument, Some("settings.payment_patience")),
         ("a negative hold", create_with(SaleSettings { hold_ttl: lasting(-1), ..settings() }), Argument, Some("settings.hold_ttl")),
         ("a room that admits no buyers", create_with(room(0.0, None)), Argument, Some("settings.room.admissions_per_second")),
         ("a rate that is none", create_with(room(f64::NAN, None)), Argument, Some("settings.room.admissions_per_second")),

@@ -30,6 +30,7 @@ fn new_sale() -> NewSale {
             starts_at: datetime!(2026-11-23 18:00:00.123456 UTC),
             ends_at: datetime!(2026-11-24 18:00 UTC),
             hold: Duration::from_millis(15_001),
+            payment_patience: Some(Duration::from_millis(90_500)),
             room: Some(Room { rate: 0.1, admission: Duration::from_secs(5) }),
         },
         items: vec![item("a/b", 1), item("B", 1_000_000_000)],

@@ -19,6 +19,8 @@ const DEFAULT_HOLD: Duration = Duration::from_secs(10 * 60);
 const DEFAULT_ADMISSION: Duration = Duration::from_secs(5 * 60);
 const MIN_LENGTH: Duration = Duration::from_secs(5);
 const MAX_LENGTH: Duration = Duration::from_secs(60 * 60);
+/// A bank's page takes its time.
+const MIN_PATIENCE: Duration = Duration::from_secs(30);
 const MIN_RATE: f64 = 0.1;
 const MAX_RATE: f64 = 100_000.0;
 
@@ -35,6 +37,8 @@ pub struct SettingsDraft {
     pub ends_at: Option<OffsetDateTime>,
     /// How long units stay held; none means 10 minutes.
     pub hold: Option<Duration>,
+    /// How long a buyer may take to authenticate a payment; none leaves it to payment.
+    pub payment_patience: Option<Duration>,
     /// The waiting room, if there is to be one.
     pub room: Option<RoomDraft>,
 }
@@ -101,6 +105,12 @@ pub fn settings(
     if !(MIN_LENGTH..=MAX_LENGTH).contains(&hold) {
         wrong("hold_ttl", length_rule(hold));
     }
+    if let Some(patience) = draft.payment_patience
+        && !(MIN_PATIENCE..=MAX_LENGTH).contains(&patience)
+    {
+        let seconds = patience.as_secs_f64();
+        wrong("payment_patience", format!("is {seconds} s; it must be 30 seconds to 1 hour"));
+    }
     let room = draft.room.map(|room| {
         if !(MIN_RATE..=MAX_RATE).contains(&room.rate) {
             wrong(
@@ -120,6 +130,7 @@ pub fn settings(
         starts_at,
         ends_at,
         hold: whole_ms(hold),
+        payment_patience: draft.payment_patience.map(whole_ms),
         room,
     })
 }
@@ -312,6 +323,14 @@ mod tests {
             (
                 SettingsDraft { hold: Some(hour + Duration::from_millis(1)), ..good() },
                 "settings.hold_ttl",
+            ),
+            (
+                SettingsDraft { payment_patience: Some(Duration::from_millis(29_999)), ..good() },
+                "settings.payment_patience",
+            ),
+            (
+                SettingsDraft { payment_patience: Some(hour + Duration::from_millis(1)), ..good() },
+                "settings.payment_patience",
             ),
             (
                 SettingsDraft { room: room(0.09, None), ..good() },

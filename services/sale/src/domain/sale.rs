@@ -40,6 +40,9 @@ pub struct Settings {
     pub ends_at: OffsetDateTime,
     /// How long units stay held, in whole milliseconds.
     pub hold: Duration,
+    /// How long a buyer may take to authenticate a payment, in whole milliseconds, unless it is
+    /// left to what payment is configured with.
+    pub payment_patience: Option<Duration>,
     /// The waiting room, if there is one.
     pub room: Option<Room>,
 }
@@ -170,6 +173,7 @@ mod tests {
                 starts_at: STARTS,
                 ends_at: ENDS,
                 hold: Duration::from_secs(600),
+                payment_patience: None,
                 room: None,
             },
             state,

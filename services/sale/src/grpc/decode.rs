@@ -285,6 +285,9 @@ fn settings(
         hold: asked
             .hold_ttl
             .and_then(|length| keep(wire::std_duration("settings.hold_ttl", &length), problems)),
+        payment_patience: asked.payment_patience.and_then(|length| {
+            keep(wire::std_duration("settings.payment_patience", &length), problems)
+        }),
         room: asked.room.map(|asked| room(&asked, problems)),
     }
 }

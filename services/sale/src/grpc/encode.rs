@@ -44,6 +44,7 @@ fn settings(from: &Settings) -> sale::SaleSettings {
         starts_at: Some(wire::timestamp(from.starts_at)),
         ends_at: Some(wire::timestamp(from.ends_at)),
         hold_ttl: Some(wire::duration(from.hold)),
+        payment_patience: from.payment_patience.map(wire::duration),
         room: from.room.map(|room| sale::RoomSettings {
             admissions_per_second: room.rate,
             admission_ttl: Some(wire::duration(room.admission)),

@@ -72,6 +72,7 @@ impl Store {
             ms(settings.hold),
             settings.room.map(|room| room.rate),
             settings.room.map(|room| ms(room.admission)),
+            settings.payment_patience.map(ms),
             must_be_told(None, state),
         )
         .execute(&mut *tx)

@@ -21,6 +21,7 @@ struct SaleRow {
     starts_at: OffsetDateTime,
     ends_at: OffsetDateTime,
     hold_ms: i64,
+    payment_patience_ms: Option<i64>,
     room_rate: Option<f64>,
     room_admission_ms: Option<i64>,
     version: i64,
@@ -52,6 +53,10 @@ impl TryFrom<SaleRow> for Sale {
                 starts_at: row.starts_at,
                 ends_at: row.ends_at,
                 hold: ms(row.hold_ms).ok_or_else(|| corrupt("an impossible hold"))?,
+                payment_patience: row
+                    .payment_patience_ms
+                    .map(|patience| ms(patience).ok_or_else(|| corrupt("an impossible patience")))
+                    .transpose()?,
                 room,
             },
             state: SaleState::parse(&row.state).ok_or_else(|| corrupt("an unknown state"))?,
