@@ -69,11 +69,12 @@ GRANT SELECT (order_id, sale_id, state, currency, total_minor, payment_method) O
 GRANT SELECT, INSERT ON payment_abandonments TO "payment";
 GRANT SELECT, INSERT, UPDATE ON payment_attempts TO "payment";
 GRANT SELECT, INSERT, UPDATE ON payments TO "payment";
-GRANT SELECT ON provider_account TO "payment";
+GRANT SELECT, UPDATE ON provider_account TO "payment";
 GRANT SELECT, INSERT, UPDATE ON provider_budgets TO "payment";
 GRANT SELECT, UPDATE ON provider_comparison TO "payment";
 GRANT SELECT, INSERT, DELETE ON provider_events TO "payment";
 GRANT SELECT, INSERT, UPDATE ON refunds TO "payment";
+GRANT SELECT (sale_id, payment_patience_ms) ON sales TO "payment";
 
 GRANT SELECT ON allotments TO "sale";
 GRANT SELECT ON order_lines TO "sale";

@@ -14,10 +14,11 @@ use flashsale_cli::{
 use flashsale_proto::{
     Money, NamedChannel,
     payment::{
-        AbandonPaymentRequest, BreakerChange, BreakerForce, Budget, BudgetChange,
-        GetBreakerRequest, GetBreakerResponse, GetPaymentRequest, ListPaymentsRequest,
-        ListedPayment, MakeDueRequest, Payment, PaymentState, RefundRequest, SetBreakerRequest,
-        SetBudgetRequest, payment_admin_service_client::PaymentAdminServiceClient,
+        AbandonPaymentRequest, AccountStanding, BreakerChange, BreakerForce, Budget, BudgetChange,
+        Difference, GetBreakerRequest, GetBreakerResponse, GetComparisonRequest,
+        GetComparisonResponse, GetPaymentRequest, ListPaymentsRequest, ListedPayment,
+        MakeDueRequest, Payment, PaymentState, RefundRequest, SetBreakerRequest, SetBudgetRequest,
+        payment_admin_service_client::PaymentAdminServiceClient,
         payment_service_client::PaymentServiceClient,
     },
 };
@@ -52,6 +53,17 @@ pub(crate) enum PaymentCommand {
         /// Why, for the record.
         #[arg(long, default_value_t)]
         reason: String,
+    },
+    /// Compare payments with the ledger of the money that moved at the provider, and with their
+    /// orders. Ends with 1 if anything differs, or if the provider's events are not read.
+    Compare {
+        /// Only those of this sale.
+        #[arg(long)]
+        sale: Option<String>,
+        /// Only those recorded from this time on, for example 2026-11-30T20:00:00Z; without it, the
+        /// last 7 days.
+        #[arg(long)]
+        since: Option<String>,
     },
     /// End a payment that can never be captured: the provider has cancelled its intent, or does not
     /// know it. The provider is asked first.
@@ -225,6 +237,17 @@ pub(crate) async fn run(
                     payment.order_id
                 ),
             })?;
+        }
+        PaymentCommand::Compare { sale, since } => {
+            let asked = GetComparisonRequest {
+                sale_id: sale.unwrap_or_default(),
+                start_time: since.as_deref().map(parse_time).transpose()?,
+            };
+            let answer = admin.get_comparison(request(asked)).await?.into_inner();
+            output.print(&comparison_json(&answer), || comparison_text(&answer))?;
+            if differs(&answer) {
+                return Ok(ExitCode::FAILURE);
+            }
         }
         PaymentCommand::Abandon { which: Which { order_id, request_id: given }, reason } => {
             let id = given.unwrap_or_else(request_id);
@@ -461,6 +484,81 @@ fn list_text(found: &[ListedPayment], more: bool) -> String {
     );
     if more {
         text.push_str("\nThere are more; --limit shows them.");
+    }
+    text
+}
+
+fn differs(answer: &GetComparisonResponse) -> bool {
+    let another = answer.account_standing() == AccountStanding::Another;
+    answer.behind || another || !answer.differences.is_empty()
+}
+
+fn standing(answer: &GetComparisonResponse) -> String {
+    match answer.account_standing() {
+        AccountStanding::Unspecified => "UNCHECKED".to_owned(),
+        known @ (AccountStanding::Ours
+        | AccountStanding::Unproven
+        | AccountStanding::Unbound
+        | AccountStanding::Another) => short(known.as_str_name(), "ACCOUNT_STANDING_"),
+    }
+}
+
+fn kind(difference: &Difference) -> String {
+    short(difference.kind().as_str_name(), "DIFFERENCE_KIND_")
+}
+
+fn comparison_json(answer: &GetComparisonResponse) -> Value {
+    let differences = answer.differences.iter().map(|difference| {
+        json!({
+            "kind": kind(difference),
+            "order_id": difference.order_id,
+            "sale_id": difference.sale_id,
+            "amount": money_json(difference.amount.as_ref()),
+            "update_time": time(difference.update_time.as_ref()),
+        })
+    });
+    json!({
+        "differs": differs(answer),
+        "start_time": time(answer.start_time.as_ref()),
+        "payments": answer.payments,
+        "differences": differences.collect::<Vec<_>>(),
+        "more": answer.more,
+        "read_time": time(answer.read_time.as_ref()),
+        "look_time": time(answer.look_time.as_ref()),
+        "events_read": answer.events_read,
+        "events_missed": answer.events_missed,
+        "behind": answer.behind,
+        "account": answer.account,
+        "account_standing": standing(answer),
+    })
+}
+
+fn comparison_text(answer: &GetComparisonResponse) -> String {
+    let mut text = format!(
+        "Payments since {}\n  compared  {}\n  differ    {}{}\n  account   {} {}\n  events    read to {}, {} of {} had been missed{}",
+        time(answer.start_time.as_ref()),
+        answer.payments,
+        answer.differences.len(),
+        if answer.more { " or more" } else { "" },
+        standing(answer),
+        answer.account,
+        time(answer.read_time.as_ref()),
+        answer.events_missed,
+        answer.events_read,
+        if answer.behind { "; they are not read any more" } else { "" },
+    );
+    if !answer.differences.is_empty() {
+        let rows = answer.differences.iter().map(|difference| {
+            vec![
+                kind(difference),
+                difference.order_id.clone(),
+                difference.sale_id.clone(),
+                money(difference.amount.as_ref()),
+                time(difference.update_time.as_ref()),
+            ]
+        });
+        text.push('\n');
+        text.push_str(&table(&["kind", "order", "sale", "amount", "changed"], &[3], rows));
     }
     text
 }

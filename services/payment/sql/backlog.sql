@@ -7,6 +7,7 @@ SELECT
     refund.count AS "refunds!",
     refund.oldest_s AS "refund_age_s!",
     (SELECT count(*) FROM refunds WHERE state = 'FAILED') AS "refunds_failed!",
+    (SELECT differences FROM provider_comparison) AS "differences!",
     -- As in read_force.sql.
     (
         SELECT CASE WHEN h.expires_at <= clock_timestamp() THEN 'AUTO' ELSE f.force END

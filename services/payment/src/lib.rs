@@ -27,7 +27,9 @@ use flashsale_proto::payment::{
 use flashsale_service::{Drain, Hosted};
 
 use crate::{
-    app::{Bell, abandon::Abandoning, events::EventTaker, settlement::Settler},
+    app::{
+        Bell, abandon::Abandoning, account::AccountCheck, events::EventTaker, settlement::Settler,
+    },
     domain::Backoff,
     grpc::{Admin, Payments},
     metrics::{Metrics, Work},
@@ -58,6 +60,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let settler = Settler::new(store.clone(), nats, metrics.clone(), auto_refunds);
     let (stack, gate) = stripe::stack(&settings, &store)?;
     let stripe = Stripe::new(stack, settings.common(), metrics.clone());
+    let account = AccountCheck::new(store.clone(), stripe.clone(), settings.is_live());
     let cards = settings.cards();
     measurements::show_breaker(gate.breaker.clone());
     let measuring = measurements::measure(store.clone(), drain.clone());
@@ -73,6 +76,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         let charger = Charger {
             store: store.clone(),
             stripe: stripe.clone(),
+            account: account.clone(),
             settler: settler.clone(),
             backoff,
             patience: Duration::from_millis(settings.patience_ms),
@@ -88,11 +92,14 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
             drain: drain.clone(),
         };
         let (store, gate, metrics) = (store.clone(), gate.clone(), metrics.clone());
+        let account = account.clone();
         pacer.run(
             move |room| {
                 let (store, gate, metrics) = (store.clone(), gate.clone(), metrics.clone());
+                let account = account.clone();
                 async move {
-                    let taken = store.lease(gate.worth_taking(room).await, lease).await?;
+                    let room = account.room(gate.worth_taking(room).await);
+                    let taken = store.lease(room, lease).await?;
                     metrics.taken_up(Work::Charge, taken.len());
                     Ok::<_, sqlx::Error>(taken)
                 }
@@ -104,6 +111,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         let refunder = Refunder {
             store: store.clone(),
             stripe: stripe.clone(),
+            account: account.clone(),
             settler: settler.clone(),
             backoff,
         };
@@ -115,11 +123,14 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
             drain: drain.clone(),
         };
         let (store, gate, metrics) = (store.clone(), gate.clone(), metrics.clone());
+        let account = account.clone();
         pacer.run(
             move |room| {
                 let (store, gate, metrics) = (store.clone(), gate.clone(), metrics.clone());
+                let account = account.clone();
                 async move {
-                    let taken = store.lease_refunds(gate.worth_taking(room).await, lease).await?;
+                    let room = account.room(gate.worth_taking(room).await);
+                    let taken = store.lease_refunds(room, lease).await?;
                     metrics.taken_up(Work::Refund, taken.len());
                     Ok::<_, sqlx::Error>(taken)
                 }
@@ -142,21 +153,41 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let comparing = Comparer {
         store: store.clone(),
         stripe: stripe.clone(),
+        account: account.clone(),
         events: events.clone(),
         metrics,
         every: Duration::from_millis(settings.compare_every_ms),
     }
     .run(drain.clone());
+    let comparing_every = Duration::from_millis(settings.compare_every_ms);
+    let counting = tasks::count_differences(store.clone(), comparing_every, drain.clone());
+    let checking = account.clone().run([charges.clone(), refunds.clone()], drain.clone());
     let webhook = Webhook { secrets: settings.secrets(), live: settings.is_live(), events };
-    let abandoning = Abandoning { store: store.clone(), stripe, settler: settler.clone(), lease };
-    let admin = Admin { store: store.clone(), gate, charges: charges.clone(), abandoning };
+    let abandoning = Abandoning {
+        store: store.clone(),
+        stripe,
+        account: account.clone(),
+        settler: settler.clone(),
+        lease,
+    };
+    let admin = Admin {
+        store: store.clone(),
+        gate,
+        charges: charges.clone(),
+        abandoning,
+        account: account.clone(),
+        compare_every: comparing_every,
+    };
     Ok(Hosted::new()
         .grpc(PaymentServiceServer::new(Payments { store, settler, cards, charges, refunds }))
         .grpc(PaymentAdminServiceServer::new(admin))
+        .ready_while(account.ready())
         .http(webhook::router(webhook))
+        .task("payment account", checking)
         .task("payment charges", charging)
         .task("payment refunds", refunding)
         .task("payment reconciler", reconciling)
         .task("payment events", comparing)
+        .task("payment differences", counting)
         .task("payment backlog", measuring))
 }

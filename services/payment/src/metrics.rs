@@ -13,6 +13,8 @@ pub struct Metrics {
     attempts: Counter<u64>,
     changes: Counter<u64>,
     missed: Counter<u64>,
+    disputes: Counter<u64>,
+    foreign: Counter<u64>,
 }
 
 /// What keeps a call from being sent, by `NotSent` of `peers::stripe`; a connection that cannot be
@@ -69,9 +71,23 @@ impl Metrics {
                 .with_unit("{event}")
                 .with_description("Events of the provider's that had not been sent to us in time.")
                 .build(),
+            foreign: meter
+                .u64_counter("flashsale_payment_foreign_captures")
+                .with_unit("{capture}")
+                .with_description("Captures in the account that are not this deployment's.")
+                .build(),
+            disputes: meter
+                .u64_counter("flashsale_payment_disputes")
+                .with_unit("{dispute}")
+                .with_description("Disputes of buyers, by what was learnt of them.")
+                .build(),
         };
         // A series that begins at 0 shows its first increase; one that begins at 1 hides it.
         metrics.missed.add(0, &[]);
+        metrics.foreign.add(0, &[]);
+        for event in ["opened", "won"] {
+            metrics.disputes.add(0, &[KeyValue::new("event", event)]);
+        }
         for state in State::ALL {
             metrics.changes.add(0, &[KeyValue::new("state", state.as_str())]);
         }
@@ -102,6 +118,17 @@ impl Metrics {
     /// Counts events that had not been sent to us in time.
     pub fn events_missed(&self, count: u64) {
         self.missed.add(count, &[]);
+    }
+
+    /// Counts a capture in the account that is not this deployment's.
+    pub fn foreign_capture(&self) {
+        self.foreign.add(1, &[]);
+    }
+
+    /// Counts a dispute that was opened, or won.
+    pub fn disputed(&self, won: bool) {
+        let event = if won { "won" } else { "opened" };
+        self.disputes.add(1, &[KeyValue::new("event", event)]);
     }
 
     /// Counts a call to the provider that was not sent, by what kept it.

@@ -19,6 +19,7 @@ flashsale_failpoint::steps! {
     pub(crate) const SQL_BEGIN_CANCEL = "sql/begin_cancel";
     pub(crate) const SQL_BEGIN_CONFIRM = "sql/begin_confirm";
     pub(crate) const SQL_BEGIN_CREATE = "sql/begin_create";
+    pub(crate) const SQL_BIND_ACCOUNT = "sql/bind_account";
     pub(crate) const SQL_CLOSE_CARDS = "sql/close_cards";
     pub(crate) const SQL_END_UNBEGUN = "sql/end_unbegun";
     pub(crate) const SQL_END_WAITED_OUT = "sql/end_waited_out";
@@ -33,6 +34,7 @@ flashsale_failpoint::steps! {
     pub(crate) const SQL_NAME_UNUSED_INTENT = "sql/name_unused_intent";
     pub(crate) const SQL_NEXT_GENERATION = "sql/next_generation";
     pub(crate) const SQL_NEXT_TRY = "sql/next_try";
+    pub(crate) const SQL_NOTE_DIFFERENCES = "sql/note_differences";
     pub(crate) const SQL_NOTE_EVENT = "sql/note_event";
     pub(crate) const SQL_OPEN_BUDGET = "sql/open_budget";
     pub(crate) const SQL_PUT_BACK = "sql/put_back";
@@ -43,6 +45,7 @@ flashsale_failpoint::steps! {
     pub(crate) const SQL_RELEASE_PAYMENT = "sql/release_payment";
     pub(crate) const SQL_SLOW_DOWN = "sql/slow_down";
     pub(crate) const SQL_TAKE_TURN = "sql/take_turn";
+    pub(crate) const SQL_TAKE_UP_COMPARING = "sql/take_up_comparing";
     pub(crate) const SQL_WAKE_PAYMENT = "sql/wake_payment";
 }
 

@@ -13,9 +13,10 @@ use flashsale_payment::{
     store::{Allowed, Budget, Gone, NewAbandonment, NewPace, PaceSet, Store},
 };
 use flashsale_proto::payment::{
-    AbandonPaymentRequest, BreakerForce, GetBreakerRequest, GetBreakerResponse,
-    ListPaymentsRequest, ListedPayment, MakeDueRequest, Payment, PaymentState, SetBreakerRequest,
-    SetBudgetRequest, payment_admin_service_client::PaymentAdminServiceClient,
+    AbandonPaymentRequest, AccountStanding, BreakerForce, DifferenceKind, GetBreakerRequest,
+    GetBreakerResponse, GetComparisonRequest, GetComparisonResponse, ListPaymentsRequest,
+    ListedPayment, MakeDueRequest, Payment, PaymentState, SetBreakerRequest, SetBudgetRequest,
+    payment_admin_service_client::PaymentAdminServiceClient,
 };
 use flashsale_service::{Drain, wire};
 use flashsale_testbed::{assert_failure, eventually, fixtures};
@@ -83,6 +84,12 @@ impl Bench {
         assert_eq!(failure.metadata()["order_id"], order.to_string());
         assert_eq!(self.tables().await, before, "a refused call changed something");
         failure.metadata()["obstacle"].clone()
+    }
+
+    async fn comparison(&self, sale: Option<Uuid>) -> GetComparisonResponse {
+        let sale_id = sale.map(|sale| sale.to_string()).unwrap_or_default();
+        let request = GetComparisonRequest { sale_id, start_time: None };
+        self.admin.clone().get_comparison(request).await.unwrap().into_inner()
     }
 
     async fn list(&self, request: ListPaymentsRequest) -> (Vec<ListedPayment>, String) {
@@ -276,6 +283,19 @@ async fn each_bad_request_has_its_reason_and_field() {
         let failure = assert_failure(&status, reason);
         let found = failure.violations().first().map(|violation| violation.field.as_str());
         assert_eq!(found, field, "{request:?}");
+    }
+
+    let impossible = prost_types::Timestamp { seconds: i64::MAX, nanos: 0 };
+    for (request, field) in [
+        (GetComparisonRequest { sale_id: "x".into(), start_time: None }, "sale_id"),
+        (
+            GetComparisonRequest { sale_id: String::new(), start_time: Some(impossible) },
+            "start_time",
+        ),
+    ] {
+        let status = admin.get_comparison(request).await.unwrap_err();
+        let failure = assert_failure(&status, Reason::ArgumentInvalid);
+        assert_eq!(failure.violations()[0].field, field);
     }
 
     let due = |request_id: String, order_id: String| MakeDueRequest { request_id, order_id };
@@ -719,7 +739,15 @@ async fn a_woken_payment_is_looked_at_now() {
 
 #[tokio::test]
 async fn a_payment_whose_intent_is_unknown_can_be_ended() {
-    let bench = Bench::with(Standin { webhooks: false, ..Standin::default() }, &PATIENT).await;
+    // A restricted key does not say whose it is: the payments beside this one have to.
+    let [base, cap] = PATIENT;
+    let settings = [base, cap, ("PAYMENT__STRIPE_SECRET_KEY", "rk_test_of_the_tests")];
+    let bench = Bench::with(Standin { webhooks: false, ..Standin::default() }, &settings).await;
+    eventually("the key is asked about", || async {
+        let standing = bench.comparison(None).await.account_standing();
+        (standing == AccountStanding::Unproven).then_some(())
+    })
+    .await;
     let lost = bench.lost().await;
     assert_eq!(bench.obstacle(lost).await, "account_unproven");
     let witness = bench.captured().await;
@@ -886,4 +914,87 @@ async fn the_lease_decides_between_a_worker_and_an_operator() {
         .await
         .unwrap();
     assert_eq!(rows, 0);
+}
+
+#[tokio::test]
+async fn what_contradicts_the_ledger_is_listed() {
+    let settings = [PATIENT[0], PATIENT[1], ("PAYMENT__COMPARE_EVERY_MS", "100")];
+    let bench = Bench::with(Standin { webhooks: false, ..Standin::default() }, &settings).await;
+    let paid = bench.captured().await;
+    let unpaid = bench.create("pm_card_chargeDeclined").await;
+    bench.reaches(unpaid, PaymentState::Failed).await;
+    let agrees = bench.comparison(None).await;
+    assert_eq!((agrees.differences.len(), agrees.payments, agrees.more), (0, 2, false));
+    assert!(!agrees.behind);
+    assert_eq!(agrees.account_standing(), AccountStanding::Ours);
+    assert_eq!(agrees.account, "acct_1StandInStandIn");
+
+    let found = async |order: Uuid, break_it: &'static str, mend_it: &'static str| {
+        bench.change(order, break_it).await;
+        let answer = bench.comparison(Some(bench.sale)).await;
+        assert!(bench.comparison(Some(Uuid::new_v4())).await.differences.is_empty());
+        bench.change(order, mend_it).await;
+        let [one] = &answer.differences[..] else { panic!("{:?}", answer.differences) };
+        assert_eq!((&one.order_id, &one.sale_id), (&order.to_string(), &bench.sale.to_string()));
+        let amount = one.amount.clone().unwrap();
+        (one.kind(), amount.units * 100 + i64::from(amount.nanos / 10_000_000))
+    };
+    let stuck = found(
+        paid,
+        "UPDATE payments SET state = 'PROCESSING', failures = 5 WHERE order_id = $1",
+        "UPDATE payments SET state = 'SUCCEEDED', failures = 0 WHERE order_id = $1",
+    );
+    assert_eq!(stuck.await, (DifferenceKind::Stuck, 1_999));
+    let ledger = found(
+        paid,
+        "UPDATE payments SET captured_minor = captured_minor + 300 WHERE order_id = $1",
+        "UPDATE payments SET captured_minor = captured_minor - 300 WHERE order_id = $1",
+    );
+    assert_eq!(ledger.await, (DifferenceKind::Ledger, -300));
+    let kept = found(
+        paid,
+        "UPDATE orders SET state = 'CANCELLED' WHERE order_id = $1",
+        "UPDATE orders SET state = 'CLAIMED' WHERE order_id = $1",
+    );
+    assert_eq!(kept.await, (DifferenceKind::Kept, 1_999));
+    let not_paid = found(
+        unpaid,
+        "UPDATE orders SET state = 'CONFIRMED' WHERE order_id = $1",
+        "UPDATE orders SET state = 'CLAIMED' WHERE order_id = $1",
+    );
+    assert_eq!(not_paid.await, (DifferenceKind::Unpaid, 1_999));
+    let failed = found(
+        paid,
+        "INSERT INTO refunds (refund_id, order_id, amount_minor, intent_id, reason, state)
+         SELECT order_id, order_id, 700, intent_id, 'requested', 'FAILED'
+         FROM payments WHERE order_id = $1",
+        "DELETE FROM refunds WHERE order_id = $1",
+    );
+    assert_eq!(failed.await, (DifferenceKind::RefundFailed, 700));
+
+    // Counted for the metrics by the task.
+    bench.change(unpaid, "UPDATE orders SET state = 'CONFIRMED' WHERE order_id = $1").await;
+    eventually("it is counted", || async {
+        let counted: i64 = sqlx::query_scalar("SELECT differences FROM provider_comparison")
+            .fetch_one(&bench.pg.pool)
+            .await
+            .unwrap();
+        (counted == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn events_that_are_not_read_show() {
+    let settings = [PATIENT[0], PATIENT[1], ("PAYMENT__COMPARE_EVERY_MS", "100")];
+    let bench = Bench::with(Standin { webhooks: false, ..Standin::default() }, &settings).await;
+    bench.fault("GET /v1/events", "unauthorized_401", 0).await;
+    eventually("it is behind", || async { bench.comparison(None).await.behind.then_some(()) })
+        .await;
+    bench.control("DELETE", "/faults", json!({})).await;
+    eventually("it has caught up", || async {
+        let answer = bench.comparison(None).await;
+        (!answer.behind).then_some(())
+    })
+    .await;
 }

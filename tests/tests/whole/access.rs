@@ -192,6 +192,7 @@ const TABLE: &[(&str, &str, SaleOf, bool)] = &[
     ("payment.v1.PaymentAdminService/SetBudget", "operator", SaleOf::None, false),
     ("payment.v1.PaymentAdminService/MakeDue", "operator", SaleOf::Record, false),
     ("payment.v1.PaymentAdminService/AbandonPayment", "operator", SaleOf::Record, false),
+    ("payment.v1.PaymentAdminService/GetComparison", "operator", SaleOf::Field(SALE_ID), false),
 ];
 
 /// The methods that are about the buyer of a ticket.

@@ -90,7 +90,7 @@ impl Figures {
             .zeros
             .iter()
             .filter(|(_, count)| **count != 0)
-            .map(|(name, count)| format!("{count} {}", in_words(*name)))
+            .map(|(name, count)| format!("{count} {}", in_words(name)))
             .collect();
         if self.runs < self.asked {
             faults.push(format!("{} of {} runs done", self.runs, self.asked));

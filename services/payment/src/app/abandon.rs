@@ -4,13 +4,16 @@
 //! Money first. The payment is leased, so that no worker sends anything for it meanwhile and none
 //! that did so before can still have a request under way; the provider is asked; and the payment
 //! ends by a compare-and-set on that lease. That the provider does not know an intent is believed
-//! only from the account that has captured for the payments beside it: the key of another one
-//! knows none of our intents.
+//! only from the account that has our payments: the key of another one knows none of our intents.
+//! Where the key may not say whose it is, the account has to know the payments beside this one.
 
 use std::{fmt, time::Duration};
 
+use super::{
+    account::{AccountCheck, Standing},
+    settlement::Settler,
+};
 use crate::{
-    app::settlement::Settler,
     domain::{IntentStatus, Payment, State},
     peers::stripe::Stripe,
     store::{Gone, NewAbandonment, Store},
@@ -21,6 +24,8 @@ use crate::{
 pub struct Abandoning {
     pub store: Store,
     pub stripe: Stripe,
+    /// Whose the secret key is.
+    pub account: AccountCheck,
     /// Announces the end.
     pub settler: Settler,
     /// How long a payment is leased for: longer than any call to the provider takes.
@@ -160,6 +165,11 @@ impl Abandoning {
 
     /// Asks the provider about the intent of a payment that is leased.
     async fn look(&self, held: &Payment, intent: &str) -> sqlx::Result<Result<Gone, Obstacle>> {
+        match self.account.standing() {
+            Standing::Another => return Ok(Err(Obstacle::OtherAccount)),
+            Standing::Unchecked => return Ok(Err(Obstacle::Unanswered("account"))),
+            Standing::Unbound | Standing::Ours | Standing::Unproven => {}
+        }
         match self.stripe.retrieve(intent).await {
             Ok(seen) if seen.status == IntentStatus::Canceled => Ok(Ok(Gone::Canceled)),
             Ok(seen) => Ok(Err(Obstacle::Alive(seen.status))),
@@ -170,8 +180,18 @@ impl Abandoning {
         }
     }
 
-    /// Whether the provider knows the intents of the payments beside this one.
+    /// Whether the account is the one that has our payments.
     async fn is_our_account(&self, held: &Payment) -> sqlx::Result<Result<(), Obstacle>> {
+        match self.account.standing() {
+            Standing::Ours => {
+                let bound = self.store.account().await?.and_then(|account| account.bound_at);
+                if bound.is_some_and(|bound_at| held.created_at >= bound_at) {
+                    return Ok(Ok(()));
+                }
+                // One of before that may be another account's.
+            }
+            Standing::Unchecked | Standing::Unbound | Standing::Unproven | Standing::Another => {}
+        }
         let witnesses = self.store.witnesses(held.created_at).await?;
         if witnesses.is_empty() {
             return Ok(Err(Obstacle::Unproven));

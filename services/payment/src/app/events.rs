@@ -78,6 +78,10 @@ impl EventTaker {
                         // It does not say what was captured: the intent itself does.
                         self.store.make_due(order, &intent.id, MOMENT).instrument(span).await?;
                     }
+                } else if event.intent_id().is_none() {
+                    tracing::error!(event = event.id, "an event about an intent cannot be read");
+                } else if event.kind == "payment_intent.succeeded" {
+                    self.settler.foreign_capture();
                 }
             }
             "payment_intent.payment_failed" => {
@@ -125,9 +129,8 @@ impl EventTaker {
                     && let Some(intent) = dispute.intent()
                     && let Some(order) = self.store.order_of_intent(intent).await?
                 {
-                    tracing::error!(%order, dispute = dispute.id, won, "a payment is disputed");
-                    self.store
-                        .note_dispute(order, &dispute.id, dispute.amount, won, learnt_by)
+                    self.settler
+                        .dispute(order, &dispute.id, dispute.amount, won, learnt_by)
                         .await?;
                 }
             }

@@ -72,6 +72,12 @@ impl Settler {
         Ok(())
     }
 
+    /// Counts a capture that others made in the same account: of the shop's ordinary checkout, or of
+    /// another deployment. It is theirs, and stays untouched.
+    pub fn foreign_capture(&self) {
+        self.metrics.foreign_capture();
+    }
+
     /// Money was captured on an intent that no payment names. If it is this deployment's, it goes
     /// back; what others do in the same account is theirs.
     async fn orphan(
@@ -84,6 +90,7 @@ impl Settler {
         let intent_id = intent.id.as_str();
         if intent.deployment != Some(self.store.deployment().await?) {
             tracing::debug!(%order, intent_id, "money on an intent that is not ours");
+            self.foreign_capture();
             return Ok(());
         }
         let most = self.auto_refunds_per_hour;
@@ -98,6 +105,28 @@ impl Settler {
                     "money on an intent that no payment names is not given back: too many in an hour");
             }
         }
+        Ok(())
+    }
+
+    /// Notes that a payment is disputed, or that the dispute is won.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn dispute(
+        &self,
+        order: Uuid,
+        dispute: &str,
+        amount: i64,
+        won: bool,
+        learnt_by: LearntBy,
+    ) -> sqlx::Result<()> {
+        self.store.note_dispute(order, dispute, amount, won, learnt_by).await?;
+        if won {
+            tracing::info!(%order, dispute, "a dispute is won");
+        } else {
+            tracing::error!(%order, dispute, "a payment is disputed");
+        }
+        self.metrics.disputed(won);
         Ok(())
     }
 

@@ -18,6 +18,8 @@ pub struct Order {
     pub total_minor: i64,
     /// The provider's token of the means of payment. Not for logs.
     pub payment_method: String,
+    /// How long its buyer may take to authenticate, in milliseconds, if its sale says so.
+    pub patience_ms: Option<i64>,
     /// Whether it has a payment, in whatever state.
     pub has_payment: bool,
 }
@@ -99,6 +101,7 @@ mod tests {
             currency: "EUR".to_owned(),
             total_minor: 1_999,
             payment_method: "pm".to_owned(),
+            patience_ms: None,
             has_payment: false,
         }
     }

@@ -65,6 +65,8 @@ pub struct Payment {
     pub last_attempt_at: Option<OffsetDateTime>,
     /// When it first was the buyer's turn; patience counts from here.
     pub turn_at: Option<OffsetDateTime>,
+    /// How long the buyer may take to authenticate, in milliseconds, if the sale says so.
+    pub patience_ms: Option<i64>,
     /// Who works on it.
     pub lease_id: Option<Uuid>,
     /// When it is next due.
@@ -79,6 +81,8 @@ pub struct Payment {
 
 /// A payment with as many failures in a row is stuck: a person has to look.
 pub const STUCK_AFTER: i32 = 5;
+/// The longest that a sale may give its buyers.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(60 * 60);
 /// Stripe keeps the answer of a key for 24 hours. Well before that a key is too old to rely on.
 const KEY_AGE: Duration = Duration::from_secs(20 * 60 * 60);
 
@@ -86,6 +90,12 @@ impl Payment {
     /// Whether the provider may have heard of it.
     pub fn is_heard_of(&self) -> bool {
         self.first_attempt_at.is_some()
+    }
+
+    /// How long the buyer may take to authenticate: what the sale says, else `configured`.
+    pub fn patience(&self, configured: Duration) -> Duration {
+        let of_sale = self.patience_ms.and_then(|ms| u64::try_from(ms).ok());
+        of_sale.map_or(configured, |ms| Duration::from_millis(ms).min(LONGEST_PATIENCE))
     }
 
     /// Whether its last card was refused, and it waits for another one or for its end.
@@ -295,6 +305,7 @@ impl Payment {
             first_attempt_at: None,
             last_attempt_at: None,
             turn_at: None,
+            patience_ms: None,
             lease_id: None,
             due_at: now,
             created_at: now,

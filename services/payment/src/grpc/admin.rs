@@ -5,9 +5,9 @@ use std::time::Duration;
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::payment::{
     AbandonPaymentRequest, AbandonPaymentResponse, GetBreakerRequest, GetBreakerResponse,
-    ListPaymentsRequest, ListPaymentsResponse, MakeDueRequest, MakeDueResponse, SetBreakerRequest,
-    SetBreakerResponse, SetBudgetRequest, SetBudgetResponse,
-    payment_admin_service_server::PaymentAdminService,
+    GetComparisonRequest, GetComparisonResponse, ListPaymentsRequest, ListPaymentsResponse,
+    MakeDueRequest, MakeDueResponse, SetBreakerRequest, SetBreakerResponse, SetBudgetRequest,
+    SetBudgetResponse, payment_admin_service_server::PaymentAdminService,
 };
 use flashsale_service::{caller, page, wire};
 use tonic::{Request, Response, Status};
@@ -22,6 +22,7 @@ use crate::{
     app::{
         Bell,
         abandon::{Abandoned, Abandoning, Obstacle},
+        account::AccountCheck,
     },
     domain::Payment,
     peers::stripe::Gate,
@@ -42,6 +43,10 @@ pub struct Admin {
     pub charges: Bell,
     /// Ends payments that can never be captured.
     pub abandoning: Abandoning,
+    /// Whose the secret key is.
+    pub account: AccountCheck,
+    /// How often the provider's events are read.
+    pub compare_every: Duration,
 }
 
 impl Admin {
@@ -209,6 +214,34 @@ impl PaymentAdminService for Admin {
         }
         let payment = self.reachable(order_id).await?;
         Ok(Response::new(AbandonPaymentResponse { payment: Some(encode::payment(&payment)) }))
+    }
+
+    async fn get_comparison(
+        &self,
+        request: Request<GetComparisonRequest>,
+    ) -> Result<Response<GetComparisonResponse>, Status> {
+        let now = flashsale_failpoint::now_utc();
+        let wanted = steering::comparison(request.get_ref(), now)?;
+        let limit = page::one_more(steering::MAX_DIFFERENCES);
+        let read = self.store.read_so_far().await.map_err(flashsale_pg::failure)?;
+        let account = self.store.account().await.map_err(flashsale_pg::failure)?;
+        let compared = self.store.compare(wanted.sale, wanted.since, limit).await;
+        let mut compared = compared.map_err(flashsale_pg::failure)?;
+        let more = compared.differences.len() > steering::MAX_DIFFERENCES;
+        compared.differences.truncate(steering::MAX_DIFFERENCES);
+        Ok(Response::new(GetComparisonResponse {
+            read_time: Some(wire::timestamp(read.read_to)),
+            look_time: Some(wire::timestamp(read.noted_at)),
+            events_read: read.events,
+            events_missed: read.missed,
+            behind: now - read.read_to > steering::LATE_LOOKS * self.compare_every,
+            account_standing: steering::standing(self.account.standing()).into(),
+            account: account.map(|account| account.id).unwrap_or_default(),
+            start_time: Some(wire::timestamp(wanted.since)),
+            payments: compared.payments,
+            differences: compared.differences.into_iter().map(steering::difference).collect(),
+            more,
+        }))
     }
 }
 

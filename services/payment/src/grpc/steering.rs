@@ -3,21 +3,25 @@
 use flashsale_breaker::{BreakerState as Breaker, Cause};
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::payment::{
-    BreakerCause, BreakerChange, BreakerForce, BreakerState, Budget as WireBudget, BudgetChange,
+    AccountStanding, BreakerCause, BreakerChange, BreakerForce, BreakerState, Budget as WireBudget,
+    BudgetChange, Difference as WireDifference, DifferenceKind as WireKind, GetComparisonRequest,
     ListPaymentsRequest, ListedPayment, PaymentState, SetBreakerRequest, SetBudgetRequest,
 };
 use flashsale_service::{caller, page, wire};
+use std::time::Duration;
+
 use time::{OffsetDateTime, macros::datetime};
 use uuid::Uuid;
 
 use super::encode;
 use crate::{
+    app::account::Standing,
     config::MAX_BUDGET_PER_S,
     domain::{STUCK_AFTER, State},
     peers::stripe::{BudgetPace, Endpoint},
     store::{
-        ALL_CALLS, Budget, Force, ForceChange, LONGEST_CLOSED, Listed, NewForce, NewPace,
-        PaceChange, Place, Wanted,
+        ALL_CALLS, Budget, Difference, DifferenceKind, Force, ForceChange, LONGEST_CLOSED, Listed,
+        NewForce, NewPace, PaceChange, Place, Wanted,
     },
 };
 
@@ -26,6 +30,13 @@ const MAX_REASON: usize = 200;
 /// Payments on a page unless asked for, and at most.
 const DEFAULT_PAGE: usize = 50;
 const MAX_PAGE: usize = 500;
+
+/// Differences that one answer has.
+pub(super) const MAX_DIFFERENCES: usize = 500;
+/// After how many looks that are due the reading of events is behind.
+pub(super) const LATE_LOOKS: u32 = 3;
+/// From when on payments are compared unless asked for.
+const COMPARED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Before the first payment of a list by when payments were recorded, newest first.
 pub(super) const NEWEST: Place = (datetime!(9999-12-31 0:00 UTC), Uuid::max());
@@ -165,10 +176,7 @@ pub(super) fn new_pace(request: &SetBudgetRequest, pace: &BudgetPace) -> Result<
 }
 
 pub(super) fn list(request: &ListPaymentsRequest) -> Result<List, Failure> {
-    let sale = match request.sale_id.as_str() {
-        "" => None,
-        sale => Some(wire::uuid("sale_id", sale, Reason::ArgumentInvalid)?),
-    };
+    let sale = sale(&request.sale_id)?;
     let state = PaymentState::try_from(request.state).map_err(|_| {
         Failure::invalid("state", "is no state of a payment; leave it out for all of them")
     })?;
@@ -204,6 +212,60 @@ pub(super) fn list(request: &ListPaymentsRequest) -> Result<List, Failure> {
         state,
         stuck: request.stuck,
     })
+}
+
+/// Payments that are to be compared.
+#[derive(Debug)]
+pub(super) struct Comparison {
+    pub(super) sale: Option<Uuid>,
+    /// Recorded from then on.
+    pub(super) since: OffsetDateTime,
+}
+
+pub(super) fn comparison(
+    request: &GetComparisonRequest,
+    now: OffsetDateTime,
+) -> Result<Comparison, Failure> {
+    let since = match &request.start_time {
+        Some(time) => in_microseconds(wire::datetime("start_time", time)?),
+        None => now - COMPARED,
+    };
+    Ok(Comparison { sale: sale(&request.sale_id)?, since })
+}
+
+fn sale(id: &str) -> Result<Option<Uuid>, Failure> {
+    match id {
+        "" => Ok(None),
+        id => wire::uuid("sale_id", id, Reason::ArgumentInvalid).map(Some),
+    }
+}
+
+pub(super) fn standing(standing: Standing) -> AccountStanding {
+    match standing {
+        Standing::Unchecked => AccountStanding::Unspecified,
+        Standing::Unbound => AccountStanding::Unbound,
+        Standing::Ours => AccountStanding::Ours,
+        Standing::Unproven => AccountStanding::Unproven,
+        Standing::Another => AccountStanding::Another,
+    }
+}
+
+pub(super) fn difference(difference: Difference) -> WireDifference {
+    let Difference { order_id, sale_id, kind, amount_minor, currency, updated_at } = difference;
+    let kind = match kind {
+        DifferenceKind::Stuck => WireKind::Stuck,
+        DifferenceKind::RefundFailed => WireKind::RefundFailed,
+        DifferenceKind::Ledger => WireKind::Ledger,
+        DifferenceKind::Kept => WireKind::Kept,
+        DifferenceKind::Unpaid => WireKind::Unpaid,
+    };
+    WireDifference {
+        kind: kind.into(),
+        order_id: order_id.to_string(),
+        sale_id: sale_id.to_string(),
+        amount: Some(wire::money(amount_minor, &currency)),
+        update_time: Some(wire::timestamp(updated_at)),
+    }
 }
 
 pub(super) fn wire_force(force: Force) -> BreakerForce {

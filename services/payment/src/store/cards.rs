@@ -118,9 +118,14 @@ impl Store {
             query_file!("sql/insert_attempt.sql", order_id, card, request_id, method)
                 .execute(&mut *transaction)
                 .await?;
-            query_file!("sql/try_card.sql", order_id, card, method)
+            let tried = query_file!("sql/try_card.sql", order_id, card, method)
                 .execute(&mut *transaction)
-                .await?;
+                .await?
+                .rows_affected();
+            if tried != 1 {
+                // The row is locked: only a rule that says otherwise than the statement can do this.
+                return Err(sqlx::Error::RowNotFound);
+            }
             let payment =
                 lock(&mut transaction, *order_id).await?.ok_or(sqlx::Error::RowNotFound)?;
             transaction.commit(steps::COMMIT_RETRY).await?;

@@ -139,7 +139,9 @@ impl Store {
     }
 
     /// A transaction in which all statements see one moment.
-    async fn snapshot(&self) -> sqlx::Result<sqlx::Transaction<'static, sqlx::Postgres>> {
+    pub(super) async fn snapshot(
+        &self,
+    ) -> sqlx::Result<sqlx::Transaction<'static, sqlx::Postgres>> {
         self.pool.reads().begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
     }
 }

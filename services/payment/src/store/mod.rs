@@ -2,6 +2,7 @@
 //! decisions.
 
 mod abandonments;
+mod account;
 mod breaker_force;
 mod budgets;
 mod cards;
@@ -15,10 +16,11 @@ mod refunds;
 use std::{sync::Arc, time::Duration};
 
 pub use abandonments::{Abandonment, Gone, NewAbandonment};
+pub use account::ProviderAccount;
 pub use breaker_force::{Force, ForceChange, ForceNow, ForceSet, LONGEST_CLOSED, NewForce};
 pub use budgets::{ALL_CALLS, Allowed, Budget, NewPace, PaceChange, PaceSet};
 pub use cards::{Refused, Turn};
-pub use comparison::WindowRead;
+pub use comparison::{Compared, Difference, DifferenceKind, ReadSoFar, WindowRead};
 use flashsale_pg::SteppedPool;
 pub use ledger::LearntBy;
 pub use listing::{Listed, Place, Wanted};

@@ -124,6 +124,8 @@ pub struct Backlog {
     pub refund_age_s: f64,
     /// Refunds that the provider could not make, however often it was asked.
     pub refunds_failed: i64,
+    /// Payments that contradicted the ledger or their order when they were last compared.
+    pub differences: i64,
     /// What operators decided about the breaker.
     pub force: String,
 }
@@ -591,7 +593,8 @@ async fn insert(connection: &mut PgConnection, due: &[(Order, Option<&str>)]) ->
         &column!(order => order.total_minor),
         &column!(order => order.currency.as_str()) as _,
         &column!(order => order.payment_method.as_str()) as _,
-        &traces as _
+        &traces as _,
+        &column!(order => order.patience_ms) as _
     )
     .execute(connection)
     .await?;

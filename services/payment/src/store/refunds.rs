@@ -320,7 +320,10 @@ impl Store {
                 None if made.report == RefundReport::Failed && made.is_of_earlier_try(&refunds) => {
                     Learnt::Nothing
                 }
-                None if payment.intent_id.as_deref() == Some(intent) => {
+                // Of the payment's own money, or of money on another intent that was to go back.
+                None if payment.intent_id.as_deref() == Some(intent)
+                    || refunds.iter().any(|refund| refund.intent_id == intent) =>
+                {
                     adopt(&mut transaction, &payment, refunds, intent, made, learnt_by).await?
                 }
                 None => Learnt::Nothing,
@@ -505,7 +508,10 @@ async fn adopt(
     let is_open_rest = |refund: &Refund| {
         refund.is_rest && refund.intent_id == intent && refund.state == RefundState::Due
     };
-    if let Some(place) = refunds.iter().position(is_open_rest) {
+    // How much was captured on an intent that no payment names is not known here; the provider
+    // refuses what is too much.
+    let own = payment.intent_id.as_deref() == Some(intent);
+    if let Some(place) = refunds.iter().position(is_open_rest).filter(|_| own) {
         let left = domain::fitting(payment.captured_minor, &refunds[place], &refunds);
         query_file!("sql/shrink_rest.sql", refunds[place].refund_id, left)
             .execute(&mut *connection)

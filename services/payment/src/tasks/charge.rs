@@ -7,12 +7,17 @@ use time::OffsetDateTime;
 use tracing::Instrument as _;
 
 use crate::{
-    app::settlement::Settler,
+    app::{
+        account::{AccountCheck, Standing},
+        settlement::Settler,
+    },
     domain::{
         Action, Backoff, CardRules, Decline, Intent, Overdue, Payment, STUCK_AFTER, State, Step,
         is_unwanted, next_step,
     },
-    peers::stripe::{Advice, Later, ProviderError, Refusal, Stripe, Trace, Wait, without_card},
+    peers::stripe::{
+        Advice, Later, ProviderError, Refusal, Stripe, Trace, Wait, names_card, without_card,
+    },
     store::{LearntBy, LeftBehind, Refused, Store, Turn},
 };
 
@@ -26,11 +31,13 @@ pub struct Charger {
     /// Where payments stand.
     pub store: Store,
     pub stripe: Stripe,
+    /// Whose the secret key is.
+    pub account: AccountCheck,
     /// Ends them.
     pub settler: Settler,
     /// When to try again.
     pub backoff: Backoff,
-    /// How long a buyer may take to authenticate.
+    /// How long a buyer may take to authenticate, where the sale does not say so.
     pub patience: Duration,
     /// How often, and for how long, another card may be tried.
     pub cards: CardRules,
@@ -67,6 +74,8 @@ struct Work {
     /// Whether the provider answers under the present keys with what it has stored, so that the
     /// next request needs new ones.
     keys_are_used: bool,
+    /// Whether the last request that was to create its intent has named its card.
+    card_is_named: bool,
 }
 
 impl Work {
@@ -80,6 +89,7 @@ impl Work {
             cancelled: false,
             confirmed: None,
             keys_are_used,
+            card_is_named: false,
         }
     }
 
@@ -210,7 +220,9 @@ impl Charger {
             && !payment.is_declined()
             && payment.action.is_none_or(|action| action == Action::Authenticate);
         match (payment.turn_at, payment.card_declined_at) {
-            (Some(at), _) if authenticates => (at + self.patience, Overdue::Buyer),
+            (Some(at), _) if authenticates => {
+                (at + payment.patience(self.patience), Overdue::Buyer)
+            }
             (_, Some(at)) if payment.awaits_card() => (at + self.cards.window, Overdue::Card),
             _ => (payment.created_at + self.wait_limit, Overdue::Provider),
         }
@@ -228,9 +240,15 @@ impl Charger {
             let step = next_step(&work.payment, work.seen.as_ref(), overdue);
             tracing::debug!(%order, ?step, "next step");
             let left = match step {
-                Step::Create => self.create(work, overdue).await?,
+                Step::Create => match self.unconfirmed().await? {
+                    None => self.create(work, overdue).await?,
+                    left => left,
+                },
                 Step::EndUnbegun => self.end_unbegun(work).await?,
-                Step::Retrieve => self.retrieve(work).await,
+                Step::Retrieve => match self.unconfirmed().await? {
+                    None => self.retrieve(work).await,
+                    left => left,
+                },
                 Step::Confirm => self.confirm(work).await?,
                 Step::RecordDecline(decline) => self.note_decline(work, &decline).await?,
                 Step::CloseCards => {
@@ -264,6 +282,19 @@ impl Charger {
         Ok(BY_ATTEMPTS)
     }
 
+    /// Has the payment wait unless the key is that of the account that has the payments, or that
+    /// will have the first one. The first step with the provider in each lease is one that is
+    /// preceded by this.
+    async fn unconfirmed(&self) -> sqlx::Result<Option<Left>> {
+        // Nothing but a payment binds the account.
+        let mut standing = self.account.standing();
+        if standing == Standing::Unbound {
+            standing = self.account.bind().await?;
+        }
+        // Nothing of this payment has reached the provider.
+        Ok((!standing.may_go_on()).then_some(BY_ATTEMPTS))
+    }
+
     /// Has the payment's next request go out under a new key, if what the present one says is
     /// stored or may be forgotten. Called only after a look at the provider that found nothing
     /// done, or its word that nothing was. False when another worker has it by now.
@@ -283,7 +314,7 @@ impl Charger {
     /// Sends the request that creates the intent, if it may be sent.
     async fn send_create(
         &self,
-        work: &Work,
+        work: &mut Work,
     ) -> sqlx::Result<Option<Result<Intent, ProviderError>>> {
         let deployment = self.store.deployment().await?;
         let form = match self.stripe.create_form(&work.payment, deployment) {
@@ -295,6 +326,7 @@ impl Charger {
         // Only the first keys' request names a card. That of all others is the same text without
         // it, so that each key keeps its one form.
         let form = if work.payment.generation == 0 { form } else { without_card(&form) };
+        work.card_is_named = names_card(&form);
         Ok(Some(self.stripe.create(&work.payment, &form).await))
     }
 
@@ -330,8 +362,14 @@ impl Charger {
         };
         // Over the card that it names. Without it there will be an intent, and the card is refused
         // where that is confirmed, so that its buyer can name another one.
-        let over_card =
-            work.payment.generation == 0 && matches!(made, Err(ProviderError::Declined(_)));
+        let over_card = work.card_is_named
+            && matches!(
+                made,
+                // The second in words that we do not know: what else it may be about would be
+                // refused again.
+                Err(ProviderError::Declined(_)
+                    | ProviderError::Misused { ours: false, key_is_used: false, .. })
+            );
         if over_card && !unwanted {
             work.answered();
             work.keys_are_used = true;
@@ -574,7 +612,10 @@ impl Charger {
 
     async fn await_buyer(&self, work: &mut Work, action: Action) -> sqlx::Result<()> {
         let Some(seen) = &work.seen else { return Ok(()) };
-        let turn = Turn { to_authenticate: self.patience, to_name_cards: self.cards.window };
+        let turn = Turn {
+            to_authenticate: work.payment.patience(self.patience),
+            to_name_cards: self.cards.window,
+        };
         if self.store.await_buyer(&work.payment, seen, action, turn).await? {
             self.settler.changed(work.payment.order_id, State::RequiresAction).await;
         }

@@ -6,7 +6,10 @@ use flashsale_service::Drain;
 use time::OffsetDateTime;
 
 use crate::{
-    app::events::{EventTaker, TYPES},
+    app::{
+        account::AccountCheck,
+        events::{EventTaker, TYPES},
+    },
     metrics::Metrics,
     peers::stripe::{Event, ProviderError, Stripe},
     store::{LearntBy, Store, WindowRead},
@@ -28,6 +31,8 @@ const LEASE: Duration = Duration::from_secs(15 * 60);
 pub struct Comparer {
     pub store: Store,
     pub stripe: Stripe,
+    /// Whose the secret key is.
+    pub account: AccountCheck,
     /// Draws their consequences.
     pub events: EventTaker,
     pub metrics: Metrics,
@@ -68,6 +73,10 @@ impl Comparer {
 
     /// Reads window by window up to now.
     async fn catch_up(&self) -> Result<(), Stopped> {
+        // The list of another account would count as read.
+        if !self.account.standing().may_go_on() {
+            return Ok(());
+        }
         let Some(mut from) = self.store.lease_comparison(LEASE).await? else { return Ok(()) };
         loop {
             let now = flashsale_failpoint::now_utc();

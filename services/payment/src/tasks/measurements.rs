@@ -83,6 +83,12 @@ pub async fn measure(store: Store, drain: Drain) -> anyhow::Result<()> {
         |backlog, gauge| gauge.observe(backlog.refunds_failed as f64, &[]),
     );
     backlog.gauge(
+        "flashsale_payment_differences",
+        "{difference}",
+        "Contradictions between payments, the ledger and orders, when they were last compared.",
+        |backlog, gauge| gauge.observe(backlog.differences as f64, &[]),
+    );
+    backlog.gauge(
         "flashsale_breaker_force",
         "{switch}",
         "1 for what operators have the force switch say, 0 for the others.",

@@ -3,6 +3,7 @@
 
 mod charge;
 mod compare;
+mod differences;
 pub(crate) mod measurements;
 mod pacer;
 mod reconcile;
@@ -10,6 +11,7 @@ mod refund;
 
 pub use charge::Charger;
 pub use compare::Comparer;
+pub use differences::count_differences;
 pub use pacer::Pacer;
 pub use reconcile::{Reconciling, reconcile};
 pub use refund::Refunder;

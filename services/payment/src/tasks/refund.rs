@@ -4,7 +4,7 @@ use flashsale_telemetry::propagate;
 use tracing::Instrument as _;
 
 use crate::{
-    app::settlement::Settler,
+    app::{account::AccountCheck, settlement::Settler},
     domain::Backoff,
     peers::stripe::{Advice, ProviderError, Stripe, Trace, Wait},
     store::{DueRefund, Learnt, LearntBy, Store},
@@ -16,6 +16,8 @@ pub struct Refunder {
     /// Where refunds stand.
     pub store: Store,
     pub stripe: Stripe,
+    /// Whose the secret key is.
+    pub account: AccountCheck,
     /// Tells the others.
     pub settler: Settler,
     /// When to try again.
@@ -89,6 +91,9 @@ impl Refunder {
     }
 
     async fn give_back(&self, refund: &DueRefund) -> Result<Left, Stopped> {
+        if !self.account.standing().may_go_on() {
+            return Ok(Left::Again);
+        }
         // An earlier call may have worked. A try that the provider works on is only asked about:
         // under a key that it has forgotten another one would be a second refund.
         let pending = refund.provider_ref.is_some();

@@ -118,6 +118,28 @@ async fn only_an_authenticated_buyer_pays() {
 }
 
 #[tokio::test]
+async fn sale_may_say_how_long_buyers_take() {
+    // The configuration would wait for a quarter of an hour.
+    let bench = Bench::new(&[]).await;
+    sqlx::query("UPDATE sales SET payment_patience_ms = 1500 WHERE sale_id = $1")
+        .bind(bench.sale)
+        .execute(&bench.pg.pool)
+        .await
+        .unwrap();
+    let order = bench.create("pm_card_authenticationRequired").await;
+    bench.reaches(order, PaymentState::RequiresAction).await;
+    let given: (i64, f64) = sqlx::query_as(
+        "SELECT patience_ms, EXTRACT(EPOCH FROM turn_until - turn_at)::float8 FROM payments",
+    )
+    .fetch_one(&bench.pg.pool)
+    .await
+    .unwrap();
+    assert_eq!(given, (1_500, 1.5));
+    assert_eq!(bench.ends(order).await.state(), PaymentState::Cancelled);
+    bench.books_agree().await;
+}
+
+#[tokio::test]
 async fn failed_authentication_ends_failed() {
     let bench = Bench::new(&[]).await;
     let order = bench.create("pm_card_authenticationRequired").await;

@@ -145,7 +145,8 @@ async fn silence_opens_the_breaker() {
     })
     .await;
     assert_eq!(open.cause(), BreakerCause::Timeouts);
-    assert!(open.next_probe.is_some() && open.failure_rate > 0.99);
+    // The key's account may have been told before.
+    assert!(open.next_probe.is_some() && open.failure_rate > 0.9);
     assert_eq!(open.open_payments, 12, "a payment was given up");
     bench.control("DELETE", "/faults", json!({})).await;
     for order in orders {
@@ -220,7 +221,7 @@ async fn waiting_too_long_for_the_provider_ends_as_that() {
     let bench = Bench::new(&env).await;
     // One that Stripe has an intent of, and is not there to be asked about.
     bench.fault(CONFIRM, "html_502_before", 0).await;
-    bench.fault("GET *", "html_502_before", 0).await;
+    bench.fault("GET /v1/payment_intents*", "html_502_before", 0).await;
     bench.fault(CANCEL, "html_502_before", 0).await;
     let begun = bench.create("pm_card_visa").await;
     eventually("it is begun", || async {

@@ -216,6 +216,14 @@ impl Tour<'_> {
                 self.record_overdue(platform, "now() + interval '1 day'", "NULL").await?;
                 payment.restart(armed).await?;
             }
+            // As before the first payment of all.
+            "sql/bind_account" => {
+                payment.kill().await;
+                sqlx::query("UPDATE provider_account SET account_id = NULL, is_live = NULL")
+                    .execute(&platform.pool)
+                    .await?;
+                payment.restart(armed).await?;
+            }
             "sql/open_budget" => {
                 payment.kill().await;
                 sqlx::query("DELETE FROM provider_budgets").execute(&platform.pool).await?;

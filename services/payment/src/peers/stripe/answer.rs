@@ -14,7 +14,7 @@ use super::{
     call::{Endpoint, Object},
     error::{ProviderError, Refusal, Silence},
     event::Event,
-    object::{ErrorBody, ErrorObject, IntentObject, List, RefundObject},
+    object::{AccountObject, ErrorBody, ErrorObject, IntentObject, List, RefundObject},
 };
 
 /// The longest `Retry-After` that is followed.
@@ -33,6 +33,8 @@ pub enum Answer {
     Refunds(List<RefundObject>),
     /// A page of events.
     Events(List<Event>),
+    /// The account of the key.
+    Account(AccountObject),
 }
 
 /// The answer, or what went wrong. `names_card` is [`Call::names_card`] of what is answered.
@@ -78,6 +80,7 @@ fn success(endpoint: Endpoint, body: &Bytes) -> Result<Answer, String> {
         Object::Refund => Answer::Refund(read(body)?),
         Object::Refunds => Answer::Refunds(read(body)?),
         Object::Events => Answer::Events(read(body)?),
+        Object::Account => Answer::Account(read(body)?),
     })
 }
 
@@ -133,7 +136,8 @@ fn failure(
         },
         // A request with the same key, or on the same object, is under way.
         (409, _) => ProviderError::Busy { request_id },
-        (401 | 403, _) => ProviderError::Misused {
+        // A 403 that is not Stripe's is that of a proxy, and says nothing of the key.
+        (401, _) | (403, Some(_)) => ProviderError::Misused {
             what: "the secret key is not accepted".to_owned(),
             status,
             ours: true,

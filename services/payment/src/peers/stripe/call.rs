@@ -23,6 +23,8 @@ pub enum Endpoint {
     ListRefunds,
     /// `GET /v1/events`.
     ListEvents,
+    /// `GET /v1/account`.
+    RetrieveAccount,
 }
 
 /// What a success of an endpoint holds.
@@ -33,11 +35,12 @@ pub(super) enum Object {
     Refund,
     Refunds,
     Events,
+    Account,
 }
 
 impl Endpoint {
     /// Every endpoint we call.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::CreateIntent,
         Self::ListIntents,
         Self::SearchIntents,
@@ -47,6 +50,7 @@ impl Endpoint {
         Self::CreateRefund,
         Self::ListRefunds,
         Self::ListEvents,
+        Self::RetrieveAccount,
     ];
 
     /// The name in `provider_budgets` and in the metrics.
@@ -61,6 +65,7 @@ impl Endpoint {
             Self::CreateRefund => "refunds.create",
             Self::ListRefunds => "refunds.list",
             Self::ListEvents => "events.list",
+            Self::RetrieveAccount => "account.retrieve",
         }
     }
 
@@ -74,6 +79,7 @@ impl Endpoint {
             Self::CancelIntent => "/v1/payment_intents/{intent}/cancel",
             Self::CreateRefund | Self::ListRefunds => "/v1/refunds",
             Self::ListEvents => "/v1/events",
+            Self::RetrieveAccount => "/v1/account",
         }
     }
 
@@ -88,6 +94,7 @@ impl Endpoint {
             Self::CreateRefund => Object::Refund,
             Self::ListRefunds => Object::Refunds,
             Self::ListEvents => Object::Events,
+            Self::RetrieveAccount => Object::Account,
         }
     }
 
@@ -103,7 +110,8 @@ impl Endpoint {
             | Self::CancelIntent
             | Self::CreateRefund
             | Self::ListRefunds
-            | Self::ListEvents => false,
+            | Self::ListEvents
+            | Self::RetrieveAccount => false,
         }
     }
 
@@ -117,7 +125,8 @@ impl Endpoint {
             | Self::CancelIntent
             | Self::CreateRefund
             | Self::ListRefunds
-            | Self::ListEvents => false,
+            | Self::ListEvents
+            | Self::RetrieveAccount => false,
         }
     }
 
@@ -142,6 +151,7 @@ impl Endpoint {
             (StripeMethod::Post, (Some("refunds"), None, _, _)) => Some(Self::CreateRefund),
             (StripeMethod::Get, (Some("refunds"), None, _, _)) => Some(Self::ListRefunds),
             (StripeMethod::Get, (Some("events"), None, _, _)) => Some(Self::ListEvents),
+            (StripeMethod::Get, (Some("account"), None, _, _)) => Some(Self::RetrieveAccount),
             (StripeMethod::Get | StripeMethod::Post | StripeMethod::Delete, _) => None,
         }
     }
@@ -173,7 +183,7 @@ impl Call {
     pub fn new(request: RequestBuilder, key: Option<IdempotencyKey>) -> Option<Self> {
         Some(Self {
             endpoint: Endpoint::of(request.method, &request.path)?,
-            names_card: request.body.as_deref().is_some_and(|form| form.split('&').any(is_card)),
+            names_card: request.body.as_deref().is_some_and(names_card),
             method: request.method,
             path: request.path,
             query: request.query,
@@ -191,6 +201,11 @@ pub(super) struct NamesCard(pub(super) bool);
 /// Whether a pair of a form names a card.
 fn is_card(pair: &str) -> bool {
     pair.starts_with("payment_method=")
+}
+
+/// Whether a form names a card.
+pub fn names_card(form: &str) -> bool {
+    form.split('&').any(is_card)
 }
 
 /// A form without the card that it names.

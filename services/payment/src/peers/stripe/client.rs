@@ -317,6 +317,19 @@ impl Stripe {
         Ok((page.data, page.has_more))
     }
 
+    /// The id of the account whose the key is.
+    ///
+    /// # Errors
+    /// See [`ProviderError`]. [`ProviderError::Misused`] with status 403 for a restricted key that
+    /// may not read it.
+    pub async fn account(&self) -> Result<String, ProviderError> {
+        let request = RequestBuilder::new(StripeMethod::Get, "/account");
+        let Answer::Account(account) = self.call(request, None).await? else {
+            return Err(another());
+        };
+        Ok(account.id)
+    }
+
     async fn intent(
         &self,
         request: RequestBuilder,

@@ -21,7 +21,7 @@ mod transport;
 
 pub use answer::Answer;
 pub use budget::BudgetPace;
-pub use call::{Call, Endpoint, without_card};
+pub use call::{Call, Endpoint, names_card, without_card};
 pub use client::{Common, Stripe};
 pub use error::{Advice, Later, NotSent, ProviderError, Refusal, Silence, Trace, Wait};
 pub use event::Event;

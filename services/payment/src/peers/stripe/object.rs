@@ -75,12 +75,22 @@ struct ChargeObject {
 }
 
 impl ChargeObject {
-    /// What was captured. A charge without `amount_captured` says whether it was captured, and of
-    /// one that succeeded that is its amount: no part of it is ever asked for.
+    /// What was captured. A charge without `amount_captured` says whether it was captured: of one
+    /// that failed that is nothing, and of one that succeeded its amount, for no part of it is ever
+    /// asked for.
     fn received(&self) -> Option<i64> {
         let whole = self.captured == Some(true) && self.status.as_deref() == Some("succeeded");
-        self.amount_captured.or_else(|| self.amount.filter(|_| whole))
+        let failed = self.status.as_deref() == Some("failed") && self.captured != Some(true);
+        self.amount_captured
+            .or_else(|| failed.then_some(0))
+            .or_else(|| self.amount.filter(|_| whole))
     }
+}
+
+/// The account of a key.
+#[derive(Debug, Deserialize)]
+pub struct AccountObject {
+    pub(crate) id: String,
 }
 
 /// A page of a list.
