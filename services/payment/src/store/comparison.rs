@@ -172,6 +172,8 @@ impl Store {
         limit: i64,
     ) -> sqlx::Result<Compared> {
         let mut snapshot = self.snapshot().await?;
+        // Compiling the statement takes longer than all of it.
+        sqlx::query("SET LOCAL jit = off").execute(&mut *snapshot).await?;
         let payments = query_file!("sql/count_compared.sql", sale, since)
             .fetch_one(&mut *snapshot)
             .await?

@@ -23,8 +23,11 @@ const OVERLAP: Duration = Duration::from_secs(5 * 60);
 const ON_ITS_WAY: Duration = Duration::from_secs(60);
 /// Between two calls.
 const PACE: Duration = Duration::from_millis(500);
-/// How long an instance has the reading to itself: longer than a window takes at this pace.
-const LEASE: Duration = Duration::from_secs(15 * 60);
+/// How long an instance has the reading to itself, from each page and each so many events on: one
+/// that dies, or gets no answer, leaves it to the others soon. Two that read at once do no harm.
+const LEASE: Duration = Duration::from_secs(15);
+/// Events that are taken before the lease begins again.
+const TAKEN_AT_ONCE: usize = 100;
 
 /// Reads missed events.
 #[derive(Debug)]
@@ -97,6 +100,12 @@ impl Comparer {
         }
     }
 
+    /// Keeps the reading, as far as it has come.
+    async fn keep(&self) -> sqlx::Result<()> {
+        let nothing = WindowRead::default();
+        self.store.advance_comparison(OffsetDateTime::UNIX_EPOCH, nothing, LEASE).await
+    }
+
     async fn window(
         &self,
         from: OffsetDateTime,
@@ -112,11 +121,15 @@ impl Comparer {
             if last {
                 break;
             }
+            self.keep().await?;
             tokio::time::sleep(PACE).await;
         }
         // They are listed newest first, and mean most in the order in which they came about.
         let mut read = WindowRead::default();
-        for event in all.iter().rev() {
+        for (place, event) in all.iter().rev().enumerate() {
+            if place % TAKEN_AT_ONCE == TAKEN_AT_ONCE - 1 {
+                self.keep().await?;
+            }
             let new = self.events.take(event, LearntBy::Comparison).await?;
             let late = now - ON_ITS_WAY > from_unix(event.created);
             read.events += 1;

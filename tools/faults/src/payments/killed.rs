@@ -9,9 +9,9 @@ use flashsale_payment::steps;
 use flashsale_proto::{
     Money,
     payment::{
-        AbandonPaymentRequest, BreakerForce, CreatePaymentsRequest, GetPaymentRequest,
-        MakeDueRequest, PaymentOrder, PaymentState, RefundRequest, RetryPaymentRequest,
-        SetBreakerRequest, SetBudgetRequest,
+        AbandonPaymentRequest, AccountStanding, BreakerForce, CreatePaymentsRequest,
+        GetComparisonRequest, GetPaymentRequest, MakeDueRequest, PaymentOrder, PaymentState,
+        RefundRequest, RetryPaymentRequest, SetBreakerRequest, SetBudgetRequest,
     },
 };
 use flashsale_testbed::fixtures::{self, OrderSpec, SaleSpec};
@@ -249,6 +249,7 @@ impl Tour<'_> {
                 payment.kill().await;
                 self.record_lost(platform).await?;
                 payment.restart(armed).await?;
+                account_is_known(platform).await?;
                 self.abandon(platform).await.ok();
             }
             "sql/release_payment" => {
@@ -256,6 +257,7 @@ impl Tour<'_> {
                 payment.kill().await;
                 self.record_lost(platform).await?;
                 payment.restart(armed).await?;
+                account_is_known(platform).await?;
                 strike(platform, LOOKS_FAIL).await?;
                 self.abandon(platform).await.ok();
             }
@@ -471,6 +473,17 @@ async fn record_order(platform: &Platform, card: &str, total: i64) -> anyhow::Re
     order.details.payment_method = card.to_owned();
     fixtures::record_order(&platform.pool, &order).await?;
     Ok(order.order_id)
+}
+
+/// Waits until payment has asked whose its key is: before that it ends nothing.
+async fn account_is_known(platform: &Platform) -> anyhow::Result<()> {
+    until_some(ENDED_WITHIN, "the key's account is known", async || {
+        let asked = GetComparisonRequest::default();
+        let answer = admin(platform)?.get_comparison(timely(asked)).await?.into_inner();
+        ensure!(answer.account_standing() != AccountStanding::Unspecified, "it is not");
+        Ok(Some(()))
+    })
+    .await
 }
 
 /// Waits until a payment was captured: it shows that the key is that of the provider's account.
