@@ -124,13 +124,19 @@ async fn a_payment_has_one_lease_at_a_time() {
     let bench = bench().await;
     let payments = bench.new_payments(100).await;
     bench.store.record(&payments).await.unwrap();
-    let leases = (0..20).map(|_| bench.store.lease(10, LEASE));
     let mut taken = HashSet::new();
-    for lease in join_all(leases).await {
-        for payment in lease.unwrap() {
-            assert!(taken.insert(payment.order_id), "taken up twice");
-            assert_eq!(payment.attempts, 1);
-            assert!(payment.lease_id.is_some() && payment.first_attempt_at.is_none());
+    // Many that look at the same ones at once may leave some to the next look.
+    loop {
+        let before = taken.len();
+        for lease in join_all((0..20).map(|_| bench.store.lease(10, LEASE))).await {
+            for payment in lease.unwrap() {
+                assert!(taken.insert(payment.order_id), "taken up twice");
+                assert_eq!(payment.attempts, 1);
+                assert!(payment.lease_id.is_some() && payment.first_attempt_at.is_none());
+            }
+        }
+        if taken.len() == before {
+            break;
         }
     }
     assert_eq!(taken.len(), 100);
