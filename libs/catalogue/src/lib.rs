@@ -15,7 +15,7 @@ mod table;
 mod text;
 
 pub use format::Format;
-pub use money::DecimalMark;
+pub use money::{DecimalMark, UnchargedOrder, amount, decimal, uncharged_order, uncharged_price};
 pub use problems::{About, Problem, Problems};
 pub use row::{Catalogue, Columns, Fault, Kind, Listed, Product, SourceKey, Stock, Variant, Words};
 pub use select::{

@@ -120,7 +120,7 @@ pub(crate) fn compare(one: &str, other: &str, mark: DecimalMark) -> Option<Order
 /// Why an order of one unit at this price could not be charged, and what would be right; `None` if
 /// it could. In a currency in which nothing is charged every price passes: that is a problem of the
 /// currency.
-pub(crate) fn uncharged_price(minor: i64, currency: Currency) -> Option<(String, String)> {
+pub fn uncharged_price(minor: i64, currency: Currency) -> Option<(String, String)> {
     let limits = chargeable(currency.code())?;
     let price = amount(minor, currency);
     if minor <= 0 {
@@ -145,17 +145,17 @@ pub(crate) fn uncharged_price(minor: i64, currency: Currency) -> Option<(String,
 
 /// An order that one buyer could place and that could not be charged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct UnchargedOrder {
+pub struct UnchargedOrder {
     /// What such an order is, and what could be charged.
-    pub(crate) what: String,
+    pub what: String,
     /// The highest limit per buyer with which all orders of the item can be charged.
-    pub(crate) most_units: i64,
+    pub most_units: i64,
 }
 
 /// The largest order of an item alone, if it could not be charged. `unit_minor` is a price that
 /// [`uncharged_price`] has passed; `per_buyer_limit` is 0 for none. What several items cost
 /// together depends on the order, and is refused when it is placed.
-pub(crate) fn uncharged_order(
+pub fn uncharged_order(
     unit_minor: i64,
     quantity: i64,
     per_buyer_limit: i64,
@@ -169,8 +169,7 @@ pub(crate) fn uncharged_order(
         return None;
     }
     let what = format!(
-        "is {}: a buyer could order {units} units for {}, but cards are charged at most {} an order",
-        amount(unit_minor, currency),
+        "a buyer could order {units} units for {}, but cards are charged at most {} an order",
         amount(total, currency),
         amount(max_minor, currency)
     );
@@ -178,13 +177,18 @@ pub(crate) fn uncharged_order(
 }
 
 /// An amount for display, such as `19.90 EUR`.
-pub(crate) fn amount(minor: i64, currency: Currency) -> String {
+pub fn amount(minor: i64, currency: Currency) -> String {
+    format!("{} {}", decimal(minor, currency), currency.code())
+}
+
+/// An amount as a decimal with all decimals of its currency, such as `19.90`.
+pub fn decimal(minor: i64, currency: Currency) -> String {
     let decimals = currency.exponent().map_or(0, usize::from);
     let sign = if minor < 0 { "-" } else { "" };
     let digits = format!("{:0>1$}", minor.unsigned_abs(), decimals + 1);
     let (units, fraction) = digits.split_at(digits.len() - decimals);
     let point = if decimals == 0 { "" } else { "." };
-    format!("{sign}{units}{point}{fraction} {}", currency.code())
+    format!("{sign}{units}{point}{fraction}")
 }
 
 #[cfg(test)]
@@ -283,7 +287,11 @@ mod tests {
             (0, Currency::EUR, Some("is 0.00 EUR")),
             (99_999_999, Currency::EUR, None),
             (100_000_000, Currency::EUR, Some("at most 999999.99 EUR an order")),
+            (-5, Currency::EUR, Some("only what has a price")),
             (100_000_000, Currency::IDR, None),
+            (1, Currency::ISK, None),
+            (17_499, Currency::HUF, Some("at least 175.00 HUF")),
+            (150, Currency::MGA, Some("in MGA cards are charged in steps of 100 minor units")),
             (1_000_000, Currency::ISK, Some("at most 999999 ISK")),
             (49, Currency::JPY, Some("at least 50 JPY")),
             (1_255, Currency::KWD, Some("in KWD cards are charged in steps of 10 minor units")),
@@ -291,7 +299,9 @@ mod tests {
         ] {
             let found = uncharged_price(minor, currency);
             let fits = match (&found, problem) {
-                (Some((what, _)), Some(problem)) => what.contains(problem),
+                (Some((what, remedy)), Some(problem)) => {
+                    format!("{what}; {remedy}").contains(problem)
+                }
                 (found, problem) => found.is_none() && problem.is_none(),
             };
             assert!(fits, "{minor} {currency:?}: {found:?}");
@@ -308,8 +318,10 @@ mod tests {
         assert_eq!(most(9_999, 10_000_000, 0), None);
         assert_eq!(most(10_000, 10_000_000, 0), Some(9_999));
         assert_eq!(most(10_000, 10_000_000, 9_999), None);
+        assert_eq!(most(10_000, 10_000_000, 10_000_000), Some(9_999));
         assert_eq!(most(10_000, 9_999, 0), None);
         assert_eq!(most(99_999_999, 2, 0), Some(1));
+        assert_eq!(most(99_999_999, 1, 0), None);
         assert_eq!(most(99_999_999, 2, 1), None);
         let what = uncharged_order(50_000_000, 3, 2, Currency::EUR).unwrap().what;
         assert!(what.contains("order 2 units for 1000000.00 EUR"), "{what}");

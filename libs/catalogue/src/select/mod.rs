@@ -199,6 +199,7 @@ fn check_order(row: &mut Row<'_>, catalogue: &Catalogue, options: &SelectOptions
     };
     let order = money::uncharged_order(price, units, row.out.limit.unwrap_or(0), currency);
     if let Some(UnchargedOrder { what, most_units }) = order {
+        let what = format!("is {}: {what}", money::amount(price, currency));
         let remedy = format!("pass --per-buyer-limit of 1 to {most_units}");
         row.fault(&catalogue.columns.price, what, remedy);
     }

@@ -2,7 +2,6 @@
 //! one. No clocks, no I/O.
 
 mod import;
-pub mod money;
 mod problems;
 mod report;
 mod rules;

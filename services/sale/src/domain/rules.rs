@@ -7,7 +7,7 @@ use flashsale_record::chargeable;
 use iso_currency::Currency;
 use time::OffsetDateTime;
 
-use super::{Item, Kind, Problems, Room, Settings, money};
+use super::{Item, Kind, Problems, Room, Settings};
 
 /// What joins characters to one emoji, and what shows it in colour. They cannot be seen by
 /// themselves, but a title looks different without them.
@@ -183,9 +183,8 @@ pub fn items(
                 let (has, must) = (of.code(), currency.code());
                 let what = format!("is {has}; every price of this sale must be in {must}");
                 problems.add(Kind::Argument, field("unit_price.currency_code"), what);
-            } else if let Some(why) = money::uncharged_price(minor, of) {
-                let what = format!("is {}; {why}", money::amount(minor, of));
-                problems.add(Kind::Argument, field("unit_price"), what);
+            } else if let Some((what, remedy)) = flashsale_catalogue::uncharged_price(minor, of) {
+                problems.add(Kind::Argument, field("unit_price"), format!("{what}; {remedy}"));
             }
             minor
         });
@@ -193,8 +192,12 @@ pub fn items(
         per_buyer_limit(&field("per_buyer_limit"), draft.per_buyer_limit, problems);
         if problems.count() == before
             && let Some((minor, of)) = draft.unit_price
-            && let Some(order) =
-                money::uncharged_order(minor, draft.quantity, draft.per_buyer_limit, of)
+            && let Some(order) = flashsale_catalogue::uncharged_order(
+                minor,
+                draft.quantity,
+                draft.per_buyer_limit,
+                of,
+            )
         {
             let (what, most) = (order.what, order.most_units);
             let limit = draft.per_buyer_limit;

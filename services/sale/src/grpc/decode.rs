@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     app::sales::{CreateSale, ImportSale},
-    domain::{Import, ItemDraft, Kind, Problems, RoomDraft, SettingsDraft, money},
+    domain::{Import, ItemDraft, Kind, Problems, RoomDraft, SettingsDraft},
     store::Request,
 };
 
@@ -229,7 +229,7 @@ fn decimal(
         problems.add(Kind::Argument, format!("{field}.currency_code"), what);
         return None;
     }
-    Some(money::decimal(minor, of))
+    Some(flashsale_catalogue::decimal(minor, of))
 }
 
 /// A request that only names a sale.
