@@ -84,7 +84,7 @@ impl Bench {
     }
 
     async fn settle(&self, order: Uuid, intent: &str, outcome: Outcome) -> SettleResult {
-        self.store.settle(order, intent, outcome, LearntBy::Call).await.unwrap()
+        self.store.settle(order, intent, outcome, LearntBy::Call, None).await.unwrap()
     }
 
     /// The kinds and amounts of the ledger, in the order they were written.
@@ -281,7 +281,7 @@ async fn a_payment_and_its_line_are_committed_together() {
     let (order, intent) = bench.processing().await;
     let refuse = "ALTER TABLE money_moves ADD CONSTRAINT full_moon CHECK (kind <> 'CAPTURED')";
     sqlx::query(refuse).execute(&bench.pg.pool).await.unwrap();
-    let settled = bench.store.settle(order, &intent, CAPTURED, LearntBy::Call).await;
+    let settled = bench.store.settle(order, &intent, CAPTURED, LearntBy::Call, None).await;
     assert!(settled.is_err(), "{settled:?}");
     let payment = bench.store.payment(order).await.unwrap().unwrap();
     assert_eq!((payment.state, payment.captured_minor), (State::Processing, 0));

@@ -15,7 +15,7 @@ use super::settlement::Settler;
 use crate::{
     domain::{CardRules, Outcome},
     peers::stripe::Event,
-    store::{LearntBy, Refused, Store},
+    store::{EventLookup, EventNote, LearntBy, Refused, Store},
     webhook::PATH,
 };
 
@@ -59,26 +59,39 @@ impl EventTaker {
         if !TYPES.contains(&event.kind.as_str()) {
             return Ok(false);
         }
-        if self.store.is_event_known(&event.id).await? {
+        let EventLookup { known, traceparent } =
+            self.store.look_up_event(&event.id, event.order()).await?;
+        if known {
             return Ok(false);
         }
-        self.draw_consequences(event, learnt_by).await?;
-        self.store.note_event(&event.id, &event.kind, event.intent_id().as_deref()).await?;
+        let intent = event.intent_id();
+        let note = EventNote { id: &event.id, kind: &event.kind, intent: intent.as_deref() };
+        if !self.draw_consequences(event, note, learnt_by, traceparent.as_deref()).await? {
+            self.store.note_event(note).await?;
+        }
         Ok(true)
     }
 
-    async fn draw_consequences(&self, event: &Event, learnt_by: LearntBy) -> sqlx::Result<()> {
+    /// True if the event is noted with what follows from it. `trace` is that of the order which
+    /// the event names.
+    async fn draw_consequences(
+        &self,
+        event: &Event,
+        note: EventNote<'_>,
+        learnt_by: LearntBy,
+        trace: Option<&str>,
+    ) -> sqlx::Result<bool> {
         match event.kind.as_str() {
             "payment_intent.succeeded" | "payment_intent.canceled" => {
                 if let Some((order, intent)) = event.intent() {
-                    let span = self.span(event, order, learnt_by).await?;
+                    let span = span(event, order, learnt_by, trace);
                     if Outcome::of(&intent).is_some() {
-                        self.settler.settle(order, &intent, learnt_by).instrument(span).await?;
-                    } else {
-                        // It does not say what was captured: the intent itself does.
-                        self.store.make_due(order, &intent.id, MOMENT).instrument(span).await?;
+                        let settled = self.settler.settle(order, &intent, learnt_by, Some(note));
+                        return settled.instrument(span).await;
                     }
-                } else if event.intent_id().is_none() {
+                    // It does not say what was captured: the intent itself does.
+                    self.store.make_due(order, &intent.id, MOMENT).instrument(span).await?;
+                } else if note.intent.is_none() {
                     tracing::error!(event = event.id, "an event about an intent cannot be read");
                 } else if event.kind == "payment_intent.succeeded" {
                     self.settler.foreign_capture();
@@ -86,7 +99,7 @@ impl EventTaker {
             }
             "payment_intent.payment_failed" => {
                 if let Some((order, intent)) = event.intent() {
-                    let span = self.span(event, order, learnt_by).await?;
+                    let span = span(event, order, learnt_by, trace);
                     async {
                         if let Some(decline) = &intent.decline {
                             // Also of a card that the buyer's browser confirmed, past us: it counts
@@ -102,7 +115,7 @@ impl EventTaker {
             }
             "payment_intent.requires_action" | "payment_intent.processing" => {
                 if let Some((order, intent)) = event.intent() {
-                    let span = self.span(event, order, learnt_by).await?;
+                    let span = span(event, order, learnt_by, trace);
                     self.store.make_due(order, &intent.id, MOMENT).instrument(span).await?;
                 }
             }
@@ -111,7 +124,9 @@ impl EventTaker {
                 if let Some((intent, made)) = event.refund()
                     && let Some(order) = self.store.order_of_intent(&intent).await?
                 {
-                    let span = self.span(event, order, learnt_by).await?;
+                    let payment = self.store.payment(order).await?;
+                    let trace = payment.as_ref().and_then(|payment| payment.traceparent.as_deref());
+                    let span = span(event, order, learnt_by, trace);
                     self.settler
                         .learn_refund(order, &intent, &made, learnt_by)
                         .instrument(span)
@@ -136,40 +151,38 @@ impl EventTaker {
             }
             "charge.refunded" => {
                 if let Some(order) = event.order() {
-                    let span = self.span(event, order, learnt_by).await?;
+                    let span = span(event, order, learnt_by, trace);
                     self.store.make_refund_due(order, MOMENT).instrument(span).await?;
                 }
             }
             _ => {}
         }
-        Ok(())
+        Ok(false)
     }
+}
 
-    /// The work for an event continues the trace of its order, which is in the payment's row and
-    /// not in the event.
-    async fn span(&self, event: &Event, order: Uuid, learnt_by: LearntBy) -> sqlx::Result<Span> {
-        let span = match learnt_by {
-            LearntBy::Event => tracing::info_span!(
-                parent: None,
-                "webhook",
-                otel.name = format!("POST {PATH}"),
-                otel.kind = "server",
-                http.request.method = "POST",
-                http.route = PATH,
-                event = event.kind,
-                order_id = %order,
-            ),
-            LearntBy::Call | LearntBy::Comparison => tracing::info_span!(
-                parent: None,
-                "missed_event",
-                otel.name = "take missed event",
-                event = event.kind,
-                order_id = %order,
-            ),
-        };
-        let payment = self.store.payment(order).await?;
-        let traceparent = payment.as_ref().and_then(|payment| payment.traceparent.as_deref());
-        propagate::set_parent(&span, propagate::from_text(traceparent));
-        Ok(span)
-    }
+/// The work for an event continues the trace of its order, which is in the payment's row and not in
+/// the event.
+fn span(event: &Event, order: Uuid, learnt_by: LearntBy, trace: Option<&str>) -> Span {
+    let span = match learnt_by {
+        LearntBy::Event => tracing::info_span!(
+            parent: None,
+            "webhook",
+            otel.name = format!("POST {PATH}"),
+            otel.kind = "server",
+            http.request.method = "POST",
+            http.route = PATH,
+            event = event.kind,
+            order_id = %order,
+        ),
+        LearntBy::Call | LearntBy::Comparison => tracing::info_span!(
+            parent: None,
+            "missed_event",
+            otel.name = "take missed event",
+            event = event.kind,
+            order_id = %order,
+        ),
+    };
+    propagate::set_parent(&span, propagate::from_text(trace));
+    span
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     domain::{Intent, MadeRefund, Outcome, State},
     metrics::Metrics,
-    store::{Learnt, LearntBy, Orphan, SettleResult, Store},
+    store::{EventNote, Learnt, LearntBy, Orphan, SettleResult, Store},
 };
 
 /// An announcement must not hold up a payment.
@@ -37,7 +37,8 @@ impl Settler {
         Self { store, nats, metrics, auto_refunds_per_hour }
     }
 
-    /// Ends an order's payment if its intent has ended, wherever that was learned.
+    /// Ends an order's payment if its intent has ended, wherever that was learned. True if the
+    /// payment changed: then `event`, the one that said it, is noted with it.
     ///
     /// # Errors
     /// When Postgres does not answer.
@@ -46,9 +47,10 @@ impl Settler {
         order: Uuid,
         intent: &Intent,
         learnt_by: LearntBy,
-    ) -> sqlx::Result<()> {
-        let Some(outcome) = Outcome::of(intent) else { return Ok(()) };
-        match self.store.settle(order, &intent.id, outcome, learnt_by).await? {
+        event: Option<EventNote<'_>>,
+    ) -> sqlx::Result<bool> {
+        let Some(outcome) = Outcome::of(intent) else { return Ok(false) };
+        match self.store.settle(order, &intent.id, outcome, learnt_by, event).await? {
             SettleResult::Own(settled) if settled.changed => {
                 tracing::info!(%order, intent = intent.id, state = %settled.state, "payment settled");
                 if settled.another_amount {
@@ -56,6 +58,7 @@ impl Settler {
                         "the provider captured another amount than was asked for; it is given back");
                 }
                 self.changed(order, settled.state).await;
+                return Ok(true);
             }
             SettleResult::Own(_) => {}
             SettleResult::Foreign => {
@@ -69,7 +72,7 @@ impl Settler {
                 tracing::error!(%order, intent = intent.id, why, "a payment cannot be settled");
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Counts a capture that others made in the same account: of the shop's ordinary checkout, or of

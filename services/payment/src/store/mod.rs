@@ -21,6 +21,7 @@ pub use breaker_force::{Force, ForceChange, ForceNow, ForceSet, LONGEST_CLOSED, 
 pub use budgets::{ALL_CALLS, Allowed, Budget, NewPace, PaceChange, PaceSet};
 pub use cards::{Refused, Turn};
 pub use comparison::{Compared, Difference, DifferenceKind, ReadSoFar, WindowRead};
+pub use events::{EventLookup, EventNote};
 use flashsale_pg::SteppedPool;
 pub use ledger::LearntBy;
 pub use listing::{Listed, Place, Wanted};

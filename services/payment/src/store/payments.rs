@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{
     Store,
+    events::{self, EventNote},
     ledger::{self, LearntBy, MoveKind},
     ms,
     refunds::{self, DueNow},
@@ -408,7 +409,8 @@ impl Store {
 
     /// Ends a payment as its intent has ended: the only way, for tasks and webhooks alike. What was
     /// captured goes into the ledger in the same transaction, and money that comes after the
-    /// payment had ended is recorded together with its refund.
+    /// payment had ended is recorded together with its refund. So is `event`, the one that said it,
+    /// if the payment changes.
     ///
     /// # Errors
     /// When Postgres does not answer.
@@ -418,6 +420,7 @@ impl Store {
         intent: &str,
         outcome: Outcome,
         learnt_by: LearntBy,
+        event: Option<EventNote<'_>>,
     ) -> sqlx::Result<SettleResult> {
         flashsale_pg::retry_conflicts(|| async {
             let mut transaction = self.pool.begin().await?;
@@ -500,6 +503,9 @@ impl Store {
                 query_file!("sql/end_attempt.sql", order, ended.as_str())
                     .execute(&mut *transaction)
                     .await?;
+            }
+            if let Some(event) = event {
+                events::note(&mut transaction, event).await?;
             }
             transaction.commit(steps::COMMIT_SETTLE).await?;
             Ok(SettleResult::Own(Settled {

@@ -264,7 +264,7 @@ impl Charger {
                 Step::CancelIntent => self.cancel(work).await?,
                 Step::Settle(_) => {
                     if let Some(intent) = &work.seen {
-                        self.settler.settle(order, intent, LearntBy::Call).await?;
+                        self.settler.settle(order, intent, LearntBy::Call, None).await?;
                     }
                     Some(Left::Done)
                 }
