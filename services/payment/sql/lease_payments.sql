@@ -24,8 +24,8 @@ WITH RECURSIVE waiting AS (
         WHERE p.sale_id = w.sale_id AND p.state IN ('DUE', 'PROCESSING', 'REQUIRES_ACTION') AND p.due_at <= now()
             AND (p.lease_until IS NULL OR p.lease_until <= now())
         ORDER BY p.due_at
-        -- More than are taken: another instance may take the same ones at this moment.
-        LIMIT 4 * $1::bigint
+        -- More than are taken: another instance may take the same ones at this moment. Of many sales, fewer of each.
+        LIMIT GREATEST($1::bigint, 4 * $1::bigint / (SELECT count(w.sale_id) FROM waiting w))
     ) n
 ), due AS (
     SELECT p.order_id
