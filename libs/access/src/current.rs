@@ -16,6 +16,11 @@ pub fn current() -> Option<Arc<Caller>> {
     CALLER.try_with(Arc::clone).ok()
 }
 
+/// The name of the caller of the request being served, for histories of who asked for what.
+pub fn name() -> String {
+    current().map_or_else(|| "unknown".to_owned(), |caller| caller.name.clone())
+}
+
 /// Whether the caller of the request being served reaches the sale of a record that was read for
 /// it. None does outside a request.
 pub fn reaches(sale_id: Uuid) -> bool {

@@ -19,7 +19,7 @@ mod keys;
 mod rule;
 
 pub use caller::{Caller, Kind, Sales, is_caller_name};
-pub use current::{current, reaches, reaches_all, speaks_for, within};
+pub use current::{current, name, reaches, reaches_all, speaks_for, within};
 pub use file::{Change, Reloaded};
 pub use identity::{NameError, certificate_name, client_id, forwarded_client};
 pub use keys::{Key, KeyError, KeyFileError, Keys, MAX_OF_ONE_NAME, PREFIX};

@@ -7,39 +7,54 @@ use crate::name::named;
 pub enum SaleState {
     /// Being prepared; sells nothing.
     Draft,
-    /// Will open at its start.
+    /// Will be prepared for its start.
     Scheduled,
+    /// Loaded and configured: it opens at its start, by the clock of the stock's store.
+    Prepared,
     /// Selling, within its window.
     Open,
     /// Held up by the shop.
     Paused,
     /// Over for good.
     Ended,
+    /// Called off before it had begun.
+    Cancelled,
 }
 
 named! {
     SaleState of "a sale":
     Draft = "DRAFT",
     Scheduled = "SCHEDULED",
+    Prepared = "PREPARED",
     Open = "OPEN",
     Paused = "PAUSED",
     Ended = "ENDED",
+    Cancelled = "CANCELLED",
 }
 
 impl SaleState {
-    /// Whether it has begun and is not over.
-    pub const fn is_running(self) -> bool {
+    /// Whether its stock may be sold from, now or without any further change: a prepared sale opens
+    /// by the clock. `sales.may_sell` is the same in Postgres.
+    pub const fn may_sell(self) -> bool {
         match self {
-            Self::Open | Self::Paused => true,
-            Self::Draft | Self::Scheduled | Self::Ended => false,
+            Self::Prepared | Self::Open | Self::Paused => true,
+            Self::Draft | Self::Scheduled | Self::Ended | Self::Cancelled => false,
         }
     }
 
-    /// Whether it was open at some time, unless it was ended as a draft.
-    pub const fn has_begun(self) -> bool {
+    /// Whether its stock may have been sold from, unless it was ended as a draft.
+    pub const fn may_have_sold(self) -> bool {
         match self {
-            Self::Open | Self::Paused | Self::Ended => true,
-            Self::Draft | Self::Scheduled => false,
+            Self::Prepared | Self::Open | Self::Paused | Self::Ended => true,
+            Self::Draft | Self::Scheduled | Self::Cancelled => false,
+        }
+    }
+
+    /// Whether it never changes any more.
+    pub const fn is_over(self) -> bool {
+        match self {
+            Self::Ended | Self::Cancelled => true,
+            Self::Draft | Self::Scheduled | Self::Prepared | Self::Open | Self::Paused => false,
         }
     }
 }

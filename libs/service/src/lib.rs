@@ -8,7 +8,7 @@
 pub mod boottime;
 /// The caller of the request that is being served.
 pub mod caller {
-    pub use flashsale_access::{current, reaches, reaches_all, speaks_for};
+    pub use flashsale_access::{current, name, reaches, reaches_all, speaks_for};
 }
 mod clients;
 pub mod config;

@@ -20,6 +20,9 @@ local NOW = tonumber(CLOCK[1]) * 1000 + math.floor(tonumber(CLOCK[2]) / 1000)
 
 -- The sale's rules, read by guard().
 local STATE, STARTS, ENDS, HOLD_MS, ROOM, CURRENCY, MAX_TOTAL
+-- Whether its window has begun, and passed. What the record knew of that when the stock was loaded stays so, if this server's clock is
+-- behind.
+local BEGUN, OVER
 -- How many of the keys there were when the last script left them.
 local KEY_COUNT
 
@@ -27,7 +30,8 @@ local KEY_COUNT
 -- A script leaves the number of existing keys in meta, so that a key evicted or deleted since is
 -- noticed: otherwise a lost `holds` would let a retry take units twice.
 local function guard()
-  local meta = call('HMGET', META, 'epoch', 'run_id', 'keys', 'state', 'starts_ms', 'ends_ms', 'hold_ms', 'room', 'currency', 'max_total')
+  local meta = call('HMGET', META, 'epoch', 'run_id', 'keys', 'state', 'starts_ms', 'ends_ms', 'hold_ms', 'room', 'currency', 'max_total',
+    'begun', 'over')
   KEY_COUNT = tonumber(meta[3] or '-1')
   if meta[1] ~= ARGV[1] or meta[2] ~= SERVER or KEY_COUNT ~= call('EXISTS', unpack(KEYS)) then
     return { 'FENCED', NOW }
@@ -39,6 +43,7 @@ local function guard()
   ROOM, CURRENCY = meta[8] == '1', meta[9]
   -- Stock that an older version has loaded has none.
   MAX_TOTAL = meta[10] and tonumber(meta[10]) or math.huge
+  BEGUN, OVER = meta[11] == '1' or NOW >= STARTS, meta[12] == '1' or NOW >= ENDS
 end
 
 -- To be called last by every script that writes.

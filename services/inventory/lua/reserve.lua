@@ -88,7 +88,7 @@ end
 
 -- Why nothing is taken; or nil, and the lines as JSON with their prices.
 local function refused(i)
-  if STATE ~= 'OPEN' or NOW < STARTS or NOW >= ENDS then
+  if STATE ~= 'OPEN' or not BEGUN or OVER then
     return { 'NOT_OPEN', STATE, STARTS, ENDS }
   end
   if ROOM then

@@ -16,5 +16,5 @@ for _, id in ipairs(due) do
   store(id, hold)
 end
 seal()
-local over = STATE == 'ENDED' or NOW >= ENDS
+local over = STATE == 'ENDED' or STATE == 'CANCELLED' or OVER
 return { 'SWEPT', NOW, #due, over and call('ZCARD', DEADLINES) == 0 and 1 or 0 }

@@ -1,9 +1,11 @@
 -- Puts a newer version of the sale's rules beside its stock; an older one never replaces a newer
--- one.
+-- one. A sale that is to be called off stays as it is if it has begun: this decides it, and what is
+-- decided stays.
 --
--- ARGV  1 epoch, 2 deadline, 3 version, then the fields and values of meta
--- Reply VERSION the version that now stands there; FENCED; TOO_LATE
-local version = tonumber(ARGV[FIRST])
+-- ARGV  1 epoch, 2 deadline, 3 version, 4 '1' if the sale is to be called off, then the fields and
+--       values of meta
+-- Reply VERSION the version that now stands there, the state that stands there; FENCED; TOO_LATE
+local version, cancels = tonumber(ARGV[FIRST]), ARGV[FIRST + 1] == '1'
 
 local refusal = guard()
 if refusal then
@@ -11,10 +13,17 @@ if refusal then
 end
 local present = tonumber(call('HGET', META, 'version'))
 if version <= present then
-  return { 'VERSION', NOW, present }
+  return { 'VERSION', NOW, present, STATE }
 end
 call('HSET', META, 'version', ARGV[FIRST])
-for i = FIRST + 1, #ARGV, 2 do
+if cancels then
+  if STATE == 'OPEN' and not BEGUN then
+    STATE = 'CANCELLED'
+    call('HSET', META, 'state', STATE)
+  end
+  return { 'VERSION', NOW, version, STATE }
+end
+for i = FIRST + 2, #ARGV, 2 do
   call('HSET', META, ARGV[i], ARGV[i + 1])
 end
-return { 'VERSION', NOW, version }
+return { 'VERSION', NOW, version, call('HGET', META, 'state') }

@@ -2,6 +2,6 @@
 SELECT k.sale_id
 FROM sale_stock k
 JOIN sales s USING (sale_id)
-WHERE k.run_id <> '' AND s.final_at IS NULL AND (s.state IN ('OPEN', 'PAUSED') OR (s.state = 'ENDED' AND s.updated_at > now() - interval '1 hour'))
+WHERE k.run_id <> '' AND s.final_at IS NULL AND (s.may_sell OR (s.state = 'ENDED' AND s.updated_at > now() - interval '1 hour'))
 ORDER BY s.starts_at DESC, k.sale_id
 LIMIT $1

@@ -4,7 +4,7 @@
 WITH watched AS (
     SELECT sale_id
     FROM sales
-    WHERE state IN ('OPEN', 'PAUSED') OR (state = 'ENDED' AND updated_at > now() - interval '1 hour')
+    WHERE may_sell OR (state = 'ENDED' AND updated_at > now() - interval '1 hour')
     ORDER BY starts_at DESC, sale_id
     LIMIT $1
 ), claimed AS (

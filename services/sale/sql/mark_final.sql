@@ -2,7 +2,7 @@
 -- $3: as in report_totals.sql.
 UPDATE sales s
 SET final_at = now()
-WHERE sale_id = $1 AND version = $2 AND state = 'ENDED' AND final_at IS NULL
+WHERE sale_id = $1 AND version = $2 AND state IN ('ENDED', 'CANCELLED') AND final_at IS NULL
     AND NOT EXISTS (
         SELECT FROM orders o WHERE o.sale_id = s.sale_id AND o.state IN ('CLAIMED', 'PAYING', 'ACTION_REQUIRED', 'DEAD_LETTER')
     )

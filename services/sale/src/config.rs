@@ -7,7 +7,10 @@ use flashsale_service::{AccessConfig, CommonConfig, PeerConfig, Problem, ServerC
 use flashsale_telemetry::TelemetryConfig;
 use serde::Deserialize;
 
-use crate::tasks::{propagation::PropagationPace, reports::ReportPace};
+use crate::tasks::{propagation::PropagationPace, reports::ReportPace, schedule::SchedulePace};
+
+/// Prepared earlier, a sale could hardly be changed any more.
+const LONGEST_LEAD_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// The configuration of the sale service.
 #[derive(Debug, Clone, Deserialize)]
@@ -25,6 +28,8 @@ pub struct Config {
     pub peers: PeersConfig,
     /// `[sale]`.
     pub sale: SaleConfig,
+    /// `[schedule]`.
+    pub schedule: ScheduleConfig,
 }
 
 /// The services that sale calls.
@@ -55,6 +60,25 @@ pub struct SaleConfig {
     pub watch_interval_ms: u64,
     /// The most watchers at once.
     pub max_watchers: usize,
+}
+
+/// The `[schedule]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleConfig {
+    /// Between two rounds of looking for sales that the clock changes.
+    pub interval_ms: u64,
+    /// How long before its start a sale is prepared at least.
+    pub prepare_lead_ms: u64,
+}
+
+impl ScheduleConfig {
+    pub(crate) fn pace(&self) -> SchedulePace {
+        SchedulePace {
+            interval: Duration::from_millis(self.interval_ms),
+            lead: Duration::from_millis(self.prepare_lead_ms),
+        }
+    }
 }
 
 impl SaleConfig {
@@ -111,10 +135,14 @@ impl Validate for Config {
             ("sale.report_interval_ms", sale.report_interval_ms == 0),
             ("sale.watch_interval_ms", sale.watch_interval_ms == 0),
             ("sale.max_watchers", sale.max_watchers == 0),
+            ("schedule.interval_ms", self.schedule.interval_ms == 0),
         ] {
             if is_zero {
                 problems.push(Problem::new(key, "must be above 0"));
             }
+        }
+        if self.schedule.prepare_lead_ms > LONGEST_LEAD_MS {
+            problems.push(Problem::new("schedule.prepare_lead_ms", "must be at most 24 hours"));
         }
         if sale.propagate_max_backoff_ms < sale.propagate_interval_ms {
             problems.push(Problem::new(

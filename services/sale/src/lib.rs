@@ -18,7 +18,7 @@ use std::sync::Arc;
 use flashsale_proto::sale::sale_service_server::SaleServiceServer;
 use flashsale_service::{Drain, Hosted, peer};
 
-pub use config::{Config, PeersConfig, SaleConfig};
+pub use config::{Config, PeersConfig, SaleConfig, ScheduleConfig};
 
 use crate::{
     app::{propagation::Propagator, reports::Reports, sales::Sales, watches::Watches},
@@ -26,7 +26,7 @@ use crate::{
     peers::{inventory::Inventory, waiting_room::WaitingRoom},
     store::Store,
     tasks::{
-        lapsed::end_lapsed, propagation::Propagation, reports::FinalReports,
+        propagation::Propagation, reports::FinalReports, schedule::Schedule,
         watches::refresh as refresh_watches,
     },
 };
@@ -65,11 +65,11 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         Propagation { store: store.clone(), propagator, pace: settings.propagation_pace() };
     let final_reports =
         FinalReports { store: store.clone(), reports, pace: settings.report_pace() };
-    let lapsed = end_lapsed(store, settings.propagate_interval(), drain.clone());
+    let schedule = Schedule::new(store, config.schedule.pace());
     Ok(Hosted::new()
         .grpc(service)
         .task("telling of sales", propagation.run(drain.clone()))
-        .task("ending of sales", lapsed)
+        .task("schedule of sales", schedule.run(drain.clone()))
         .task("reports of ended sales", final_reports.run(drain.clone()))
         .task("watched sales", refresh_watches(watches, settings.watch_interval(), drain)))
 }

@@ -243,7 +243,7 @@ impl Epochs {
         }
         let read_at = BootInstant::now();
         let Known { state, epoch, is_final, .. } = self.record.lookup(sale_id).await?;
-        let refusal = if !is_final && (state.is_running() || epoch.is_some()) {
+        let refusal = if !is_final && (state.may_sell() || epoch.is_some()) {
             // Its stock is being loaded.
             Refusal::Fenced
         } else {
@@ -260,7 +260,7 @@ fn answer(state: SaleState, open: bool, standing: Option<&Standing>) -> Result<i
     match standing {
         Some(standing) => Ok(standing.epoch),
         // Its stock is being loaded, or stands on another server.
-        None if open || state.has_begun() => Err(Refusal::Fenced),
+        None if open || state.may_have_sold() => Err(Refusal::Fenced),
         None => Err(Refusal::NotOpen { state, window_ms: None }),
     }
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::Inventory;
 use crate::domain::{
     Answer, Hold, HoldId, Listed, Proof, Refusal, Request, Retaken, Settled, Settlement, StockView,
-    Straggler, Swept,
+    Straggler, Swept, Synced,
 };
 
 impl Inventory {
@@ -104,12 +104,11 @@ impl Inventory {
             .await
     }
 
-    /// Copies the sale's rules beside its stock; returns the version of the rules that stand there
-    /// now.
+    /// Copies the sale's rules beside its stock; returns how it stands there then.
     ///
     /// # Errors
     /// Those of the epoch lookup and of `Stock::sync`.
-    pub async fn sync(&self, sale_id: Uuid) -> Result<i64, Refusal> {
+    pub async fn sync(&self, sale_id: Uuid) -> Result<Synced, Refusal> {
         let rules = self.counted(self.record.rules(sale_id).await)?;
         self.in_epoch(sale_id, |epoch| self.stock.sync(sale_id, &rules, epoch)).await
     }

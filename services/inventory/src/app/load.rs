@@ -65,8 +65,8 @@ impl Load<'_> {
                         Err(Refusal::AlreadyLoaded { epoch })
                     };
                 }
-                // Before a sale opens no units can have been taken.
-                let never_opened = !known.state.has_begun();
+                // Before a sale is prepared no units can have been taken.
+                let never_opened = !known.state.may_have_sold();
                 if (usable || known.rebuilding) && !never_opened {
                     return Err(Refusal::Fenced);
                 }

@@ -25,7 +25,7 @@ pub use lines::{Line, Lines, LinesError, MAX_LINES, MAX_TOTAL_MINOR};
 pub use recorded::{OrderUnits, RecordedOrder, Retaken, Straggler, one_order_a_hold};
 pub use refusal::Refusal;
 pub use request::{Content, Operation, Request};
-pub use sale::{Item, Rules};
+pub use sale::{Item, Rules, Synced};
 pub use serving::{
     BEAT_EVERY, COVER, Closing, Evidence, LOOK_COVER, LOOK_EVERY, MARKER_AFTER_CLEARING,
     MARKER_AFTER_CLOSING, MARKER_AFTER_RAISE, Recorded, SILENT_AFTER, may_raise,

@@ -20,13 +20,40 @@ pub struct Rules {
     pub hold_ms: i64,
     /// Whether holds need an admission.
     pub room: bool,
+    /// The sale is to be called off if it has not begun.
+    pub cancel_requested: bool,
+    /// It has begun by the clock of the record, or by an order in it. A store whose clock is behind
+    /// does not undo that.
+    pub begun: bool,
+    /// Its window has passed by the clock of the record.
+    pub over: bool,
 }
 
 impl Rules {
+    /// The state to stand beside the stock. A prepared sale is open there: its window decides, with
+    /// nothing to be done at the start. One that is to be called off is never loaded as open, unless
+    /// it has begun.
+    pub const fn state_at_stock(&self) -> SaleState {
+        match self.state {
+            SaleState::Prepared if self.cancel_requested && !self.begun => SaleState::Cancelled,
+            SaleState::Prepared => SaleState::Open,
+            state => state,
+        }
+    }
+
     /// The highest total of one hold, in minor units: no more than one order can be charged.
     pub fn max_total_minor(&self) -> i64 {
         chargeable(&self.currency).map_or(MAX_TOTAL_MINOR, |limits| limits.max_minor)
     }
+}
+
+/// How a sale stands beside its stock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Synced {
+    /// The version of its rules.
+    pub version: i64,
+    /// It is called off: it does not open any more.
+    pub cancelled: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

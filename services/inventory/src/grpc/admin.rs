@@ -12,7 +12,10 @@ use super::{
     decode, encode,
     errors::{status, status_of_skus},
 };
-use crate::{app::Inventory, domain::Refusal};
+use crate::{
+    app::Inventory,
+    domain::{Refusal, Synced},
+};
 
 /// The control plane.
 #[derive(Debug)]
@@ -46,8 +49,8 @@ impl InventoryAdminService for AdminService {
         let message = request.into_inner();
         wire::request_id(&message.request_id)?;
         let sale_id = decode::sale_id(&message.sale_id)?;
-        let version = self.inventory.sync(sale_id).await.map_err(status)?;
-        Ok(Response::new(proto::SyncSaleResponse { version }))
+        let Synced { version, cancelled } = self.inventory.sync(sale_id).await.map_err(status)?;
+        Ok(Response::new(proto::SyncSaleResponse { version, cancelled }))
     }
 
     async fn settle_holds(

@@ -102,6 +102,10 @@ impl Stock {
             orders.len().to_string().into(),
             "version".into(),
             rules.version.into(),
+            "begun".into(),
+            flag(rules.begun),
+            "over".into(),
+            flag(rules.over),
         ];
         args.extend(stock::fields(rules));
         self.done(sale_id, epoch, steps::LOAD_PUBLISH, args).await
@@ -129,6 +133,10 @@ impl Stock {
         all.extend(args);
         self.run(&self.scripts.load, sale_id, epoch, all).step(step).await
     }
+}
+
+fn flag(set: bool) -> Value {
+    if set { "1".into() } else { "0".into() }
 }
 
 fn order_args(epoch: i64, order: &RecordedOrder) -> Result<[Value; 5], Refusal> {

@@ -55,6 +55,9 @@ pub(super) struct RulesRow {
     pub(super) ends_at: OffsetDateTime,
     pub(super) hold_ms: i64,
     pub(super) room: bool,
+    pub(super) cancel_requested: bool,
+    pub(super) begun: bool,
+    pub(super) over: bool,
 }
 
 /// Parses a sale's state as the record spells it.
@@ -74,6 +77,9 @@ impl TryFrom<RulesRow> for Rules {
             ends_ms: millis(row.ends_at),
             hold_ms: row.hold_ms,
             room: row.room,
+            cancel_requested: row.cancel_requested,
+            begun: row.begun,
+            over: row.over,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use flashsale_record::SaleState;
 use flashsale_redis::{Script, Store};
 use fred::types::Value;
 use uuid::Uuid;
@@ -16,7 +17,7 @@ use super::{
 use crate::domain::{
     Adjusted, AdjustmentRequest, Answer, Content, Hold, HoldId, Lines, Listed, MAX_HOLD_LENGTHS,
     Proof, Refusal, Request, Retaken, Rules, Settled, Settlement, StockView, Straggler, Swept,
-    UnreadableHold,
+    Synced, UnreadableHold,
 };
 
 /// How many holds one run of a script settles: bounded, because a run blocks the store for all
@@ -275,19 +276,21 @@ impl Stock {
         Ok(Swept { ended, over: reply.int()? == 1 })
     }
 
-    /// Copies the sale's rules beside its stock, unless newer ones stand there; returns the version
-    /// that stands there then.
+    /// Copies the sale's rules beside its stock, unless newer ones stand there. A sale that is to be
+    /// called off is, unless it has begun by the store's clock.
     ///
     /// # Errors
     /// Those of every script, see [`Stock`].
-    pub async fn sync(&self, sale_id: Uuid, rules: &Rules, epoch: i64) -> Result<i64, Refusal> {
-        let mut args = vec![rules.version.into()];
+    pub async fn sync(&self, sale_id: Uuid, rules: &Rules, epoch: i64) -> Result<Synced, Refusal> {
+        let cancels = if rules.cancel_requested { "1" } else { "0" };
+        let mut args = vec![rules.version.into(), cancels.into()];
         args.extend(fields(rules));
         let mut reply = self.run(&self.scripts.sync, sale_id, epoch, args).await?;
         if reply.word != "VERSION" {
             return Err(reply.refusal());
         }
-        reply.int()
+        let version = reply.int()?;
+        Ok(Synced { version, cancelled: reply.text()? == SaleState::Cancelled.as_str() })
     }
 
     /// Adds units to the stock, or takes out free ones; once in an epoch, whether done or refused.
@@ -330,7 +333,7 @@ pub(super) fn fields(rules: &Rules) -> Vec<Value> {
     let flag = if rules.room { "1" } else { "0" };
     vec![
         "state".into(),
-        rules.state.as_str().into(),
+        rules.state_at_stock().as_str().into(),
         "currency".into(),
         rules.currency.clone().into(),
         "starts_ms".into(),

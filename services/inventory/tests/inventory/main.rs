@@ -29,4 +29,5 @@ mod sweep;
 
 mod unfit;
 mod watching;
+mod window;
 mod world;

@@ -65,7 +65,7 @@ pub(crate) async fn record_order<R>(
     order.order_id
 }
 
-async fn flush(world: &World) {
+pub(crate) async fn flush(world: &World) {
     world.lua("redis.call('FLUSHALL')", vec![]).await;
 }
 

@@ -200,7 +200,7 @@ impl PaymentAdminService for Admin {
         let order_id = super::decode::order_id(&request.order_id)?;
         let reason = steering::reason(&request.reason)?;
         let payment = self.reachable(order_id).await?;
-        let caller = steering::caller_name();
+        let caller = caller::name();
         let asked = NewAbandonment { request_id, caller, order_id, reason };
         let abandoning = self.abandoning.clone();
         // In a task of its own: asking the provider may take longer than the caller waits, and a

@@ -81,11 +81,6 @@ impl List {
     }
 }
 
-/// The name of the caller, for the history.
-pub(super) fn caller_name() -> String {
-    caller::current().map_or_else(|| "unknown".to_owned(), |caller| caller.name.clone())
-}
-
 pub(super) fn reason(text: &str) -> Result<String, Failure> {
     wire::printable("reason", text, MAX_REASON).map(str::to_owned)
 }
@@ -125,7 +120,7 @@ pub(super) fn new_force(request: &SetBreakerRequest) -> Result<NewForce, Failure
             Err(Failure::invalid("expire_time", what))
         }
         (Force::Closed | Force::Open, Some(_)) | (Force::Auto | Force::Open, None) => {
-            let caller = caller_name();
+            let caller = caller::name();
             Ok(NewForce { request_id, caller, force, reason, expires_at })
         }
     }
@@ -172,7 +167,7 @@ pub(super) fn new_pace(request: &SetBudgetRequest, pace: &BudgetPace) -> Result<
         }
     }
     let reason = reason(&request.reason)?;
-    Ok(NewPace { request_id, caller: caller_name(), endpoint: endpoint.to_owned(), per_s, reason })
+    Ok(NewPace { request_id, caller: caller::name(), endpoint: endpoint.to_owned(), per_s, reason })
 }
 
 pub(super) fn list(request: &ListPaymentsRequest) -> Result<List, Failure> {

@@ -74,10 +74,7 @@ impl Store {
 }
 
 /// [`Store::note_event`] in the transaction that draws the consequence.
-pub(super) async fn note(
-    connection: &mut PgConnection,
-    event: EventNote<'_>,
-) -> sqlx::Result<()> {
+pub(super) async fn note(connection: &mut PgConnection, event: EventNote<'_>) -> sqlx::Result<()> {
     let EventNote { id, kind, intent } = event;
     query_file!("sql/note_event.sql", id, kind, intent).execute(connection).await?;
     Ok(())

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::{
-    domain::{Problems, StateConflict},
+    domain::{Problems, SkuConflict, StateConflict},
     store::StoreError,
 };
 
@@ -22,6 +22,25 @@ pub enum SaleError {
         id: Uuid,
         /// Its state, and why that forbids the change.
         conflict: StateConflict,
+    },
+    /// Another sale offers one of its skus at the same time.
+    #[error(
+        "the sale {id} would offer {} while the sale {} does, from {} until its last hold has run out at {}",
+        .conflict.sku, .conflict.other, .conflict.starts_at, .conflict.until
+    )]
+    SkuConflict {
+        id: Uuid,
+        /// What both offer, and when the other does.
+        conflict: SkuConflict,
+    },
+    /// The sale has changed since the caller read it.
+    #[error("the sale {id} is in version {current}, and no longer in version {seen}")]
+    VersionConflict {
+        id: Uuid,
+        /// The version that the caller has seen.
+        seen: i64,
+        /// The present one.
+        current: i64,
     },
     /// The request, or the export in it, breaks rules.
     #[error("{} problems", .0.count())]

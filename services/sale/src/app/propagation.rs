@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::error::SaleError;
 use crate::{
-    domain::{Sale, SaleState},
+    domain::{Change, Sale, SaleState},
     peers::{inventory::Inventory, untold::Untold, waiting_room::WaitingRoom},
     store::{Store, StoreError},
 };
@@ -93,36 +93,47 @@ impl Propagator {
             return Ok(Attempt::Told);
         }
         let told = self.tell_peers(telling.sale()).await;
-        let label = told.map_or_else(|untold| untold.peer, |()| "told");
+        let label = told.as_ref().map_or_else(|untold| untold.peer, |_| "told");
         self.attempts.add(1, &[KeyValue::new("outcome", label)]);
         match told {
-            Ok(()) if telling.done().await? => Ok(Attempt::Told),
-            Ok(()) => Ok(Attempt::Changed),
+            Ok(Some(decided)) => {
+                // A lost race is none: whatever changed it has to be told.
+                let written = self.store.change(telling.sale(), Some(&decided), None).await?;
+                tracing::info!(sale = %id, state = decided.state.as_str(), ?written, "decided");
+                Ok(Attempt::Changed)
+            }
+            Ok(None) if telling.done().await? => Ok(Attempt::Told),
+            Ok(None) => Ok(Attempt::Changed),
             Err(untold) => Ok(Attempt::Untold(untold)),
         }
     }
 
-    async fn tell_peers(&self, sale: &Sale) -> Result<(), Untold> {
+    /// Tells the others how the sale stands. What the store of its stock decides of it is to be
+    /// recorded.
+    async fn tell_peers(&self, sale: &Sale) -> Result<Option<Change>, Untold> {
         match sale.state {
-            // The others learn of a sale when it opens.
-            SaleState::Draft | SaleState::Scheduled => Ok(()),
+            // The others learn of a sale when it is prepared.
+            SaleState::Draft | SaleState::Scheduled => Ok(None),
             // The stock first: a buyer who is admitted must find it open.
-            SaleState::Open => {
-                self.inventory.tell(sale).await?;
-                match sale.settings.room {
-                    Some(room) => self.waiting_room.open(sale, room).await,
-                    None => Ok(()),
+            SaleState::Prepared | SaleState::Open => {
+                let cancelled = self.inventory.tell(sale).await?;
+                if let Some(decided) = sale.decided(cancelled) {
+                    return Ok(Some(decided));
                 }
+                if let Some(room) = sale.settings.room {
+                    self.waiting_room.open(sale, room).await?;
+                }
+                Ok(None)
             }
             // The room first, so that no buyer is admitted to a stock that takes no more holds; and
             // each of them even if the other is away.
             SaleState::Paused => {
                 let paused = self.waiting_room.pause(sale).await;
-                self.inventory.tell(sale).await.and(paused)
+                self.inventory.tell(sale).await.and(paused).and(Ok(None))
             }
-            SaleState::Ended => {
+            SaleState::Ended | SaleState::Cancelled => {
                 let closed = self.waiting_room.close(sale).await;
-                self.inventory.tell(sale).await.and(closed)
+                self.inventory.tell(sale).await.and(closed).and(Ok(None))
             }
         }
     }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::error::SaleError;
 use crate::{
-    domain::{Report, Sale, SaleState, UnitsOut},
+    domain::{Report, Sale, UnitsOut},
     peers::{inventory::Inventory, untold::Untold},
     store::{Store, StoreError},
 };
@@ -67,7 +67,7 @@ impl Reports {
     /// When Postgres does not answer.
     pub async fn finalize(&self, id: Uuid) -> Result<bool, StoreError> {
         let Some(sale) = self.store.head(id).await? else { return Ok(true) };
-        if sale.final_at.is_some() || sale.state != SaleState::Ended {
+        if sale.final_at.is_some() || !sale.state.is_over() {
             return Ok(true);
         }
         Ok(self.make(sale).await?.is_final())

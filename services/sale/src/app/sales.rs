@@ -4,16 +4,17 @@
 use std::sync::Arc;
 
 use flashsale_service::page::{self, Place};
+use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::{error::SaleError, propagation::Propagator};
 use crate::{
     domain::{
-        Import, Imported, Item, ItemDraft, Kind, NewSale, Problems, Sale, Settings, SettingsDraft,
-        StateChange, StateConflict, items, settings,
+        Change, Import, Imported, Item, ItemDraft, Kind, NewSale, NotChanged, Problems, Sale,
+        SaleState, Settings, SettingsDraft, Update, items, settings,
     },
-    store::{Created, Request, Store, Written},
+    store::{Created, Past, Request, Store, Written},
 };
 
 /// How often a change is tried while concurrent changes win.
@@ -152,11 +153,69 @@ impl Sales {
     /// Opens a sale.
     ///
     /// # Errors
-    /// [`SaleError::NotFound`], [`SaleError::StateConflict`], [`SaleError::RequestIdReused`];
-    /// [`SaleError::NotTold`] when the sale is open but the others do not know yet;
-    /// [`SaleError::Store`] when Postgres does not answer.
-    pub async fn start(&self, request: &Request, id: Uuid) -> Result<Sale, SaleError> {
-        self.change(request, id, |sale| sale.start(flashsale_failpoint::now_utc())).await
+    /// [`SaleError::NotFound`], [`SaleError::StateConflict`], [`SaleError::SkuConflict`],
+    /// [`SaleError::RequestIdReused`]; [`SaleError::NotTold`] when the sale is open but the others do
+    /// not know yet; [`SaleError::Store`] when Postgres does not answer.
+    pub async fn start(
+        &self,
+        request: &Request,
+        id: Uuid,
+        allow_shared_skus: bool,
+    ) -> Result<Sale, SaleError> {
+        let now = flashsale_failpoint::now_utc();
+        self.change(request, id, |sale| Ok(sale.start(now, allow_shared_skus)?)).await
+    }
+
+    /// Gives a sale its window; it will open by itself. What is `None` of the window stays.
+    ///
+    /// # Errors
+    /// As [`Sales::start`]; [`SaleError::Invalid`].
+    pub async fn schedule(
+        &self,
+        request: &Request,
+        id: Uuid,
+        window: (Option<OffsetDateTime>, Option<OffsetDateTime>),
+        allow_shared_skus: bool,
+    ) -> Result<Sale, SaleError> {
+        let now = flashsale_failpoint::now_utc();
+        let rule = |sale: &Sale| sale.schedule(window, now, allow_shared_skus).map(Some);
+        self.change(request, id, rule).await
+    }
+
+    /// Changes what the shop has decided about a sale.
+    ///
+    /// # Errors
+    /// As [`Sales::schedule`]; [`SaleError::VersionConflict`].
+    pub async fn update(
+        &self,
+        request: &Request,
+        id: Uuid,
+        asked: &Update,
+    ) -> Result<Sale, SaleError> {
+        let now = flashsale_failpoint::now_utc();
+        self.change(request, id, |sale| sale.update(asked, now).map(Some)).await
+    }
+
+    /// Holds up a sale.
+    ///
+    /// # Errors
+    /// As [`Sales::start`].
+    pub async fn pause(&self, request: &Request, id: Uuid) -> Result<Sale, SaleError> {
+        let now = flashsale_failpoint::now_utc();
+        self.change(request, id, |sale| Ok(sale.pause(now)?)).await
+    }
+
+    /// Calls off a sale that has not begun.
+    ///
+    /// # Errors
+    /// As [`Sales::start`]; [`SaleError::StateConflict`] also when it turns out to have begun;
+    /// [`SaleError::NotTold`] as long as that is not decided.
+    pub async fn cancel(&self, request: &Request, id: Uuid) -> Result<Sale, SaleError> {
+        let sale = self.change(request, id, |sale| Ok(sale.cancel()?)).await?;
+        if sale.state == SaleState::Cancelled {
+            return Ok(sale);
+        }
+        Err(SaleError::StateConflict { id, conflict: sale.begun() })
     }
 
     /// Ends a sale.
@@ -164,30 +223,31 @@ impl Sales {
     /// # Errors
     /// As [`Sales::start`].
     pub async fn end(&self, request: &Request, id: Uuid) -> Result<Sale, SaleError> {
-        self.change(request, id, |sale| Ok(sale.end())).await
+        self.change(request, id, |sale| Ok(sale.end()?)).await
     }
 
     async fn change(
         &self,
         request: &Request,
         id: Uuid,
-        rule: impl Fn(&Sale) -> Result<StateChange, StateConflict>,
+        rule: impl Fn(&Sale) -> Result<Option<Change>, NotChanged>,
     ) -> Result<Sale, SaleError> {
         for _ in 0..MAX_ATTEMPTS {
             if self.replayed(request).await?.is_some() {
                 return self.told(id).await;
             }
-            let sale = self.store.head(id).await?.ok_or(SaleError::NotFound(id))?;
-            let change =
-                rule(&sale).map_err(|conflict| SaleError::StateConflict { id, conflict })?;
-            match self.store.change(&sale, change, Some(request)).await? {
+            let sale = self.get(id).await?;
+            let change = rule(&sale).map_err(|why| not_changed(id, why))?;
+            match self.store.change(&sale, change.as_ref(), Some(request)).await? {
                 Written::Done => {
-                    if let StateChange::To { to, .. } = change {
-                        tracing::info!(sale = %id, state = to.as_str(), "sale changed");
+                    if let Some(Change { kind, state, .. }) = change {
+                        let (kind, state) = (kind.as_str(), state.as_str());
+                        tracing::info!(sale = %id, kind, state, "sale changed");
                     }
                     return self.told(id).await;
                 }
                 Written::Lost | Written::Taken => {}
+                Written::Conflict(conflict) => return Err(SaleError::SkuConflict { id, conflict }),
             }
         }
         Err(SaleError::Contended(id))
@@ -211,6 +271,22 @@ impl Sales {
         self.store.get(id).await?.ok_or(SaleError::NotFound(id))
     }
 
+    /// A page of at most `size` changes of a sale from before version `before` on, newest first, and
+    /// where the next one begins.
+    ///
+    /// # Errors
+    /// [`SaleError::NotFound`]; [`SaleError::Store`] when Postgres does not answer.
+    pub async fn history(
+        &self,
+        id: Uuid,
+        size: usize,
+        before: Option<i64>,
+    ) -> Result<(Vec<Past>, Option<i64>), SaleError> {
+        self.store.head(id).await?.ok_or(SaleError::NotFound(id))?;
+        let past = self.store.history(id, before, page::one_more(size)).await?;
+        Ok(page::cut(past, size, |last| last.version))
+    }
+
     /// A page of at most `size` sales behind `after`, newest first, without their items, and where
     /// the next one begins.
     ///
@@ -223,6 +299,14 @@ impl Sales {
     ) -> Result<(Vec<Sale>, Option<Place>), SaleError> {
         let sales = self.store.list(after, page::one_more(size)).await?;
         Ok(page::cut(sales, size, |last| Place { at: last.created_at, id: last.id }))
+    }
+}
+
+fn not_changed(id: Uuid, why: NotChanged) -> SaleError {
+    match why {
+        NotChanged::State(conflict) => SaleError::StateConflict { id, conflict },
+        NotChanged::Invalid(problems) => SaleError::Invalid(problems),
+        NotChanged::Version { seen, current } => SaleError::VersionConflict { id, seen, current },
     }
 }
 

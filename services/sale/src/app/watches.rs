@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::error::SaleError;
 use crate::{
-    domain::{Sale, SaleState},
+    domain::Sale,
     store::{Store, StoreError},
 };
 
@@ -104,7 +104,7 @@ impl Watching {
             () = self.drain.started() => return None,
         }
         let sale = self.sales.latest();
-        self.over = sale.state == SaleState::Ended;
+        self.over = sale.state.is_over();
         Some((sale, self))
     }
 }

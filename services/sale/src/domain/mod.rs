@@ -6,10 +6,15 @@ mod problems;
 mod report;
 mod rules;
 mod sale;
+mod update;
 
 pub use flashsale_record::SaleState;
 pub use import::{Import, Imported};
 pub use problems::{Kind, Problem, Problems};
 pub use report::{ItemReport, Report, Totals, UnitsOut};
 pub use rules::{ItemDraft, RoomDraft, SettingsDraft, items, settings};
-pub use sale::{Item, NewSale, Room, Sale, Settings, StateChange, StateConflict, must_be_told};
+pub use sale::{
+    Change, ChangeKind, Item, NewSale, NotChanged, Room, Sale, Settings, SkuConflict,
+    StateConflict, must_be_told,
+};
+pub use update::{Field, Update};

@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::{Sale, SaleState};
+use super::Sale;
 
 /// How one item sold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl Report {
     /// Nothing can change between this check and recording that the sale is final, because nothing
     /// is left that could begin anything:
     ///
-    /// - The sale has ended and inventory knows, so no hold is taken. No units are held, so none
+    /// - The sale is over and inventory knows, so no hold is taken. No units are held, so none
     ///   can be placed.
     /// - An order on its way into the queue has a placed hold until it is recorded and has ended.
     ///   No units are placed, and every recorded order has ended, as have its payment, its refund
@@ -118,7 +118,7 @@ impl Report {
             totals.refunds_due,
             totals.unsettled,
         ];
-        self.sale.state == SaleState::Ended
+        self.sale.state.is_over()
             && self.sale.is_propagated()
             && self.units == Some(UnitsOut::NONE)
             && !totals.rebuilt_lately

@@ -21,6 +21,7 @@ const MIN_LENGTH: Duration = Duration::from_secs(5);
 const MAX_LENGTH: Duration = Duration::from_secs(60 * 60);
 /// A bank's page takes its time.
 const MIN_PATIENCE: Duration = Duration::from_secs(30);
+const MAX_PRE_QUEUE: Duration = Duration::from_secs(24 * 60 * 60);
 const MIN_RATE: f64 = 0.1;
 const MAX_RATE: f64 = 100_000.0;
 
@@ -50,6 +51,8 @@ pub struct RoomDraft {
     pub rate: f64,
     /// How long an admission may be used; none means 5 minutes.
     pub admission: Option<Duration>,
+    /// How long before the start buyers may join; none means from the start on.
+    pub pre_queue: Option<Duration>,
 }
 
 /// An item as it was asked for.
@@ -122,7 +125,12 @@ pub fn settings(
         if !(MIN_LENGTH..=MAX_LENGTH).contains(&admission) {
             wrong("room.admission_ttl", length_rule(admission));
         }
-        Room { rate: room.rate, admission: whole_ms(admission) }
+        let pre_queue = room.pre_queue.unwrap_or_default();
+        if pre_queue > MAX_PRE_QUEUE {
+            let hours = pre_queue.as_secs_f64() / 3_600.0;
+            wrong("room.pre_queue", format!("is {hours} h; it may be up to 24 hours"));
+        }
+        Room { rate: room.rate, admission: whole_ms(admission), pre_queue: whole_ms(pre_queue) }
     });
     Some(Settings {
         name: draft.name.clone(),
@@ -288,7 +296,7 @@ mod tests {
     #[test]
     fn omitted_settings_take_their_defaults() {
         let mut problems = Problems::new();
-        let room = Some(RoomDraft { rate: 50.0, admission: None });
+        let room = Some(RoomDraft { rate: 50.0, admission: None, pre_queue: None });
         let settings =
             settings(&SettingsDraft { room, ..good() }, NOW, &mut problems).expect("no problem");
         assert!(problems.is_empty());
@@ -301,7 +309,9 @@ mod tests {
     #[test]
     fn each_broken_rule_names_its_field() {
         let hour = Duration::from_secs(3_600);
-        let room = |rate, admission| Some(RoomDraft { rate, admission });
+        let room = |rate, admission| Some(RoomDraft { rate, admission, pre_queue: None });
+        let queued =
+            |pre_queue| Some(RoomDraft { rate: 1.0, admission: None, pre_queue: Some(pre_queue) });
         for (draft, field) in [
             (SettingsDraft { name: String::new(), ..good() }, "settings.name"),
             (SettingsDraft { name: "x".repeat(201), ..good() }, "settings.name"),
@@ -350,6 +360,10 @@ mod tests {
             (
                 SettingsDraft { room: room(1.0, Some(Duration::ZERO)), ..good() },
                 "settings.room.admission_ttl",
+            ),
+            (
+                SettingsDraft { room: queued(24 * hour + Duration::from_millis(1)), ..good() },
+                "settings.room.pre_queue",
             ),
         ] {
             let mut problems = Problems::new();

@@ -10,28 +10,31 @@ use flashsale_proto::{
     Money,
     sale::{
         self, CreateSaleRequest, ExportEncoding, ExportFormat, ExportSeparator, ImportSaleRequest,
-        Item, PriceRounding, RoomSettings, SaleSettings, import_options::Price,
+        Item, PriceRounding, RoomSettings, SaleSettings, ScheduleSaleRequest, StartSaleRequest,
+        UpdateSaleRequest, import_options::Price,
     },
 };
-use flashsale_service::{page, wire};
+use flashsale_service::{caller, page, wire};
 use iso_currency::Currency;
 use prost::Message;
 use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
     app::sales::{CreateSale, ImportSale},
-    domain::{Import, ItemDraft, Kind, Problems, RoomDraft, SettingsDraft},
+    domain::{Field, Import, ItemDraft, Kind, Problems, RoomDraft, SettingsDraft, Update},
     store::Request,
 };
 
 const MAX_CONTENT_BYTES: usize = 3 * 1_024 * 1_024;
 const DEFAULT_PAGE: usize = 50;
 const MAX_PAGE: usize = 200;
+const MAX_REASON_CHARS: usize = 500;
 
 pub(super) fn create(mut asked: CreateSaleRequest) -> Result<(Request, CreateSale), Failure> {
     let id = wire::request_id(&std::mem::take(&mut asked.request_id))?;
-    let request = Request { id, hash: hash("create", &asked.encode_to_vec()) };
+    let request = request(id, hash("create", &asked.encode_to_vec()));
     let mut problems = Problems::new();
     let no_currency = Some("is missing; an ISO 4217 code such as EUR");
     let settings = settings(asked.settings, no_currency, &mut problems);
@@ -53,7 +56,7 @@ pub(super) fn import(
         None
     } else {
         let id = wire::request_id(&request_id)?;
-        Some(Request { id, hash: hash("import", &asked.encode_to_vec()) })
+        Some(self::request(id, hash("import", &asked.encode_to_vec())))
     };
     let format = format(asked.format)?;
     let options = asked.options.unwrap_or_default();
@@ -240,7 +243,86 @@ pub(super) fn change(
 ) -> Result<(Request, Uuid), Failure> {
     let id = wire::request_id(request_id)?;
     let sale = sale_id(sale)?;
-    Ok((Request { id, hash: hash(operation, sale.as_bytes()) }, sale))
+    Ok((request(id, hash(operation, sale.as_bytes())), sale))
+}
+
+pub(super) fn start(asked: &StartSaleRequest) -> Result<(Request, Uuid, bool), Failure> {
+    // Without the permission it is hashed as by the version before.
+    let operation = if asked.allow_shared_skus { "start shared" } else { "start" };
+    let (request, sale) = change(operation, &asked.request_id, &asked.sale_id)?;
+    Ok((request, sale, asked.allow_shared_skus))
+}
+
+/// The window of a sale; what is `None` of it stays.
+pub(super) type Window = (Option<OffsetDateTime>, Option<OffsetDateTime>);
+
+pub(super) fn schedule(
+    mut asked: ScheduleSaleRequest,
+) -> Result<(Request, Uuid, Window, bool), Failure> {
+    let id = wire::request_id(&std::mem::take(&mut asked.request_id))?;
+    let sale = sale_id(&asked.sale_id)?;
+    let time = |field: &str, at: Option<prost_types::Timestamp>| {
+        at.map(|at| wire::datetime(field, &at)).transpose()
+    };
+    let window = (time("starts_at", asked.starts_at)?, time("ends_at", asked.ends_at)?);
+    let request = request(id, hash("schedule", &asked.encode_to_vec()));
+    Ok((request, sale, window, asked.allow_shared_skus))
+}
+
+/// An update, or everything about it that cannot be decoded.
+pub(super) fn update(
+    mut asked: UpdateSaleRequest,
+) -> Result<(Request, Uuid, Result<Update, Problems>), Failure> {
+    let id = wire::request_id(&std::mem::take(&mut asked.request_id))?;
+    let sale = sale_id(&asked.sale_id)?;
+    let hash = hash("update", &asked.encode_to_vec());
+    let reason = match asked.reason.as_str() {
+        "" => String::new(),
+        reason => wire::printable("reason", reason, MAX_REASON_CHARS)?.to_owned(),
+    };
+    let request = Request { reason, ..request(id, hash) };
+    let version = match asked.version {
+        0 => None,
+        seen if seen > 0 => Some(seen),
+        _ => return Err(Failure::invalid("version", "is negative; leave it out for any version")),
+    };
+    let mut problems = Problems::new();
+    let paths = asked.update_mask.unwrap_or_default().paths;
+    if paths.is_empty() && asked.allow_shared_skus.is_none() {
+        let what = "is empty; name what changes, such as `ends_at` or `items`";
+        problems.add(Kind::Argument, "update_mask", what);
+    }
+    let mut fields = Vec::new();
+    for path in &paths {
+        match Field::ALL.into_iter().find(|field| field.path() == path) {
+            Some(field) if !fields.contains(&field) => fields.push(field),
+            Some(_) => {}
+            None => {
+                let known = Field::ALL.map(Field::path).join(", ");
+                let what =
+                    format!("{path:?} is nothing that an update changes; there are: {known}");
+                problems.add(Kind::Argument, "update_mask", what);
+            }
+        }
+    }
+    let needs_currency = fields.contains(&Field::Currency);
+    let no_currency = "is missing, and update_mask names it; an ISO 4217 code such as EUR";
+    let no_currency = Some(no_currency).filter(|_| needs_currency);
+    let settings = settings(asked.settings, no_currency, &mut problems);
+    let items = asked.items.into_iter().enumerate();
+    let items = items.map(|(index, from)| item(index, from, &mut problems)).collect();
+    let allow_shared_skus = asked.allow_shared_skus;
+    let update = if problems.is_empty() {
+        Ok(Update { fields, settings, items, allow_shared_skus, version })
+    } else {
+        Err(problems)
+    };
+    Ok((request, sale, update))
+}
+
+/// A mutating request of the caller that is being served.
+fn request(id: Uuid, hash: String) -> Request {
+    Request { id, hash, actor: caller::name(), reason: String::new() }
 }
 
 pub(super) fn sale_id(value: &str) -> Result<Uuid, Failure> {
@@ -296,7 +378,11 @@ fn room(asked: &RoomSettings, problems: &mut Problems) -> RoomDraft {
     let admission = asked.admission_ttl.as_ref().and_then(|length| {
         keep(wire::std_duration("settings.room.admission_ttl", length), problems)
     });
-    RoomDraft { rate: asked.admissions_per_second, admission }
+    let pre_queue = asked
+        .pre_queue
+        .as_ref()
+        .and_then(|length| keep(wire::std_duration("settings.room.pre_queue", length), problems));
+    RoomDraft { rate: asked.admissions_per_second, admission, pre_queue }
 }
 
 fn item(index: usize, asked: Item, problems: &mut Problems) -> ItemDraft {

@@ -9,7 +9,10 @@ use flashsale_service::wire;
 use iso_currency::Currency;
 use prost::Message as _;
 
-use crate::domain::{Imported, Item, ItemReport, Report, Sale, SaleState, Settings};
+use crate::{
+    domain::{Imported, Item, ItemReport, Report, Sale, SaleState, Settings},
+    store::Past,
+};
 
 /// The most bytes of an export's rows in one answer. Many clients take no message above 4 MiB.
 const MAX_ROW_BYTES: usize = 2 * 1_024 * 1_024;
@@ -34,6 +37,23 @@ pub(super) fn sale(from: &Sale) -> sale::Sale {
         create_time: Some(wire::timestamp(from.created_at)),
         update_time: Some(wire::timestamp(from.updated_at)),
         propagated: from.is_propagated(),
+        cancel_requested: from.cancel_requested,
+        allow_shared_skus: from.allow_shared_skus,
+    }
+}
+
+pub(super) fn change(from: &Past) -> sale::SaleChange {
+    sale::SaleChange {
+        version: from.version,
+        change_time: Some(wire::timestamp(from.at)),
+        kind: from.kind.clone(),
+        actor: from.actor.clone(),
+        request_id: from.request.map(|id| id.to_string()).unwrap_or_default(),
+        reason: from.reason.clone(),
+        before: from.before.as_ref().map(self::sale),
+        after: Some(self::sale(&from.after)),
+        skus: from.skus.clone(),
+        skus_changed: from.skus_changed,
     }
 }
 
@@ -48,6 +68,7 @@ fn settings(from: &Settings) -> sale::SaleSettings {
         room: from.room.map(|room| sale::RoomSettings {
             admissions_per_second: room.rate,
             admission_ttl: Some(wire::duration(room.admission)),
+            pre_queue: Some(wire::duration(room.pre_queue)),
         }),
     }
 }
@@ -204,8 +225,10 @@ fn state(from: SaleState) -> sale::SaleState {
     match from {
         SaleState::Draft => sale::SaleState::Draft,
         SaleState::Scheduled => sale::SaleState::Scheduled,
+        SaleState::Prepared => sale::SaleState::Prepared,
         SaleState::Open => sale::SaleState::Open,
         SaleState::Paused => sale::SaleState::Paused,
         SaleState::Ended => sale::SaleState::Ended,
+        SaleState::Cancelled => sale::SaleState::Cancelled,
     }
 }

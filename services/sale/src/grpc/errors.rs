@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use flashsale_errors::{Failure, Reason};
+use time::OffsetDateTime;
 use tonic::Status;
 
 use crate::{
@@ -29,6 +30,18 @@ pub(super) fn failure(error: SaleError) -> Status {
         SaleError::StateConflict { id, conflict } => Failure::new(Reason::SaleStateConflict, text)
             .with("sale_id", id)
             .with("state", conflict.state.as_str()),
+        SaleError::SkuConflict { id, conflict } => Failure::new(Reason::ScheduleConflict, text)
+            .with("sale_id", id)
+            .with("sku", conflict.sku)
+            .with("other_sale_id", conflict.other)
+            .with("other_starts_at_ms", millis(conflict.starts_at))
+            .with("other_ends_at_ms", millis(conflict.until)),
+        SaleError::VersionConflict { id, seen, current } => {
+            Failure::field(Reason::SaleVersionConflict, "version", text)
+                .with("sale_id", id)
+                .with("version", seen)
+                .with("current_version", current)
+        }
         SaleError::Invalid(problems) => invalid(&problems),
         SaleError::NotTold { id, peer, why } => Failure::new(Reason::PeerUnavailable, text)
             .with("sale_id", id)
@@ -43,6 +56,11 @@ pub(super) fn failure(error: SaleError) -> Status {
         SaleError::Store(StoreError::Broken(cause)) => Failure::internal(cause),
     };
     failure.into()
+}
+
+/// In milliseconds since 1970.
+fn millis(at: OffsetDateTime) -> i128 {
+    at.unix_timestamp_nanos().div_euclid(1_000_000)
 }
 
 /// One refusal for everything that is wrong.

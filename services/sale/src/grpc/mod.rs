@@ -6,10 +6,10 @@ mod errors;
 
 use std::{pin::Pin, sync::Arc};
 
-use flashsale_errors::{Failure, Reason};
 use flashsale_proto::sale::{
-    CreateSaleRequest, CreateSaleResponse, EndSaleRequest, EndSaleResponse, GetSaleReportRequest,
-    GetSaleReportResponse, GetSaleRequest, GetSaleResponse, ImportSaleRequest, ImportSaleResponse,
+    CancelSaleRequest, CancelSaleResponse, CreateSaleRequest, CreateSaleResponse, EndSaleRequest,
+    EndSaleResponse, GetSaleReportRequest, GetSaleReportResponse, GetSaleRequest, GetSaleResponse,
+    ImportSaleRequest, ImportSaleResponse, ListSaleChangesRequest, ListSaleChangesResponse,
     ListSalesRequest, ListSalesResponse, PauseSaleRequest, PauseSaleResponse, ScheduleSaleRequest,
     ScheduleSaleResponse, StartSaleRequest, StartSaleResponse, UpdateSaleRequest,
     UpdateSaleResponse, WatchSaleRequest, WatchSaleResponse, sale_service_server::SaleService,
@@ -18,7 +18,7 @@ use flashsale_service::{Drain, page};
 use futures::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
-use crate::app::{reports::Reports, sales::Sales, watches::Watches};
+use crate::app::{error::SaleError, reports::Reports, sales::Sales, watches::Watches};
 
 /// The list of sales, for its page tokens.
 const LIST: [&str; 1] = ["sales"];
@@ -39,10 +39,6 @@ impl Grpc {
     }
 }
 
-fn not_built(rpc: &str) -> Status {
-    Failure::new(Reason::NotImplemented, format!("{rpc} is not built yet")).into()
-}
-
 #[tonic::async_trait]
 impl SaleService for Grpc {
     async fn create_sale(
@@ -56,9 +52,12 @@ impl SaleService for Grpc {
 
     async fn update_sale(
         &self,
-        _: Request<UpdateSaleRequest>,
+        request: Request<UpdateSaleRequest>,
     ) -> Result<Response<UpdateSaleResponse>, Status> {
-        Err(not_built("UpdateSale"))
+        let (request, id, asked) = decode::update(request.into_inner())?;
+        let asked = asked.map_err(|problems| errors::failure(SaleError::Invalid(problems)))?;
+        let sale = self.sales.update(&request, id, &asked).await.map_err(errors::failure)?;
+        Ok(Response::new(UpdateSaleResponse { sale: Some(encode::sale(&sale)) }))
     }
 
     async fn import_sale(
@@ -78,26 +77,58 @@ impl SaleService for Grpc {
 
     async fn schedule_sale(
         &self,
-        _: Request<ScheduleSaleRequest>,
+        request: Request<ScheduleSaleRequest>,
     ) -> Result<Response<ScheduleSaleResponse>, Status> {
-        Err(not_built("ScheduleSale"))
+        let (request, id, window, shared) = decode::schedule(request.into_inner())?;
+        let sale = self.sales.schedule(&request, id, window, shared).await;
+        let sale = sale.map_err(errors::failure)?;
+        Ok(Response::new(ScheduleSaleResponse { sale: Some(encode::sale(&sale)) }))
     }
 
     async fn start_sale(
         &self,
         request: Request<StartSaleRequest>,
     ) -> Result<Response<StartSaleResponse>, Status> {
-        let asked = request.into_inner();
-        let (request, id) = decode::change("start", &asked.request_id, &asked.sale_id)?;
-        let sale = self.sales.start(&request, id).await.map_err(errors::failure)?;
+        let (request, id, shared) = decode::start(&request.into_inner())?;
+        let sale = self.sales.start(&request, id, shared).await.map_err(errors::failure)?;
         Ok(Response::new(StartSaleResponse { sale: Some(encode::sale(&sale)) }))
     }
 
     async fn pause_sale(
         &self,
-        _: Request<PauseSaleRequest>,
+        request: Request<PauseSaleRequest>,
     ) -> Result<Response<PauseSaleResponse>, Status> {
-        Err(not_built("PauseSale"))
+        let asked = request.into_inner();
+        let (request, id) = decode::change("pause", &asked.request_id, &asked.sale_id)?;
+        let sale = self.sales.pause(&request, id).await.map_err(errors::failure)?;
+        Ok(Response::new(PauseSaleResponse { sale: Some(encode::sale(&sale)) }))
+    }
+
+    async fn cancel_sale(
+        &self,
+        request: Request<CancelSaleRequest>,
+    ) -> Result<Response<CancelSaleResponse>, Status> {
+        let asked = request.into_inner();
+        let (request, id) = decode::change("cancel", &asked.request_id, &asked.sale_id)?;
+        let sale = self.sales.cancel(&request, id).await.map_err(errors::failure)?;
+        Ok(Response::new(CancelSaleResponse { sale: Some(encode::sale(&sale)) }))
+    }
+
+    async fn list_sale_changes(
+        &self,
+        request: Request<ListSaleChangesRequest>,
+    ) -> Result<Response<ListSaleChangesResponse>, Status> {
+        let asked = request.into_inner();
+        let id = decode::sale_id(&asked.sale_id)?;
+        let size = decode::page_size(asked.page_size)?;
+        let sale = id.to_string();
+        let list = ["sale-changes", sale.as_str()];
+        let before = page::key(&list, &asked.page_token)?;
+        let (past, next) = self.sales.history(id, size, before).await.map_err(errors::failure)?;
+        Ok(Response::new(ListSaleChangesResponse {
+            changes: past.iter().map(encode::change).collect(),
+            next_page_token: page::token(&list, next.as_ref()),
+        }))
     }
 
     async fn end_sale(

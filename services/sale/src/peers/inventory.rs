@@ -36,11 +36,11 @@ impl Inventory {
 
     /// Loads the stock of a sale, unless it is loaded, and syncs what inventory keeps beside it.
     /// Also for a sale that ended before its stock was ever loaded: inventory takes a missing stock
-    /// for a lost one.
+    /// for a lost one. True if the sale is called off there.
     ///
     /// # Errors
     /// When a call fails, or inventory still has an older version of the sale.
-    pub async fn tell(&self, sale: &Sale) -> Result<(), Untold> {
+    pub async fn tell(&self, sale: &Sale) -> Result<bool, Untold> {
         let mut admin = self.admin.clone();
         let load =
             LoadStockRequest { request_id: request_id(sale, "load"), sale_id: sale.id.to_string() };
@@ -60,7 +60,7 @@ impl Inventory {
         if synced.version < sale.version {
             return Err(Untold { peer: INVENTORY, why: "BEHIND" });
         }
-        Ok(())
+        Ok(synced.cancelled)
     }
 
     /// The units of a sale that buyers hold or have in accepted orders.

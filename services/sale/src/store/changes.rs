@@ -1,15 +1,21 @@
-//! Creates sales and changes their state, once per request id.
+//! Creates and changes sales, once per request id, each with a row of its history.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use sqlx::{PgConnection, query_file};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
 use crate::{
-    domain::{NewSale, Sale, SaleState, StateChange, must_be_told},
+    domain::{Change, ChangeKind, Item, NewSale, Sale, SaleState, SkuConflict, must_be_told},
     steps,
 };
+
+/// The most skus that a row of the history names.
+const SKUS_NAMED: usize = 100;
 
 /// A mutating request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +23,10 @@ pub struct Request {
     pub id: Uuid,
     /// A SHA-256 of its content, in hexadecimal.
     pub hash: String,
+    /// The name of the caller.
+    pub actor: String,
+    /// Why, as the caller says it.
+    pub reason: String,
 }
 
 /// The outcome of creating a sale.
@@ -29,7 +39,7 @@ pub enum Created {
 }
 
 /// The outcome of changing a sale.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Written {
     /// The change and the request are recorded.
     Done,
@@ -37,6 +47,8 @@ pub enum Written {
     Lost,
     /// The request id was recorded meanwhile; nothing changed.
     Taken,
+    /// Another sale offers one of its skus at the same time; nothing changed.
+    Conflict(SkuConflict),
 }
 
 impl Store {
@@ -72,23 +84,17 @@ impl Store {
             ms(settings.hold),
             settings.room.map(|room| room.rate),
             settings.room.map(|room| ms(room.admission)),
+            settings.room.map(|room| ms(room.pre_queue)),
             settings.payment_patience.map(ms),
             must_be_told(None, state),
+            ChangeKind::Create.as_str(),
+            request.actor,
+            request.id,
+            request.reason,
         )
         .execute(&mut *tx)
         .await?;
-        let (mut skus, mut titles) = (Vec::new(), Vec::new());
-        let (mut prices, mut quantities, mut limits) = (Vec::new(), Vec::new(), Vec::new());
-        for item in &sale.items {
-            skus.push(item.sku.clone());
-            titles.push(item.title.clone());
-            prices.push(item.price_minor);
-            quantities.push(item.quantity);
-            limits.push(item.per_buyer_limit);
-        }
-        query_file!("sql/insert_items.sql", sale.id, &skus, &titles, &prices, &quantities, &limits)
-            .execute(&mut *tx)
-            .await?;
+        insert_items(&mut tx, sale.id, &sale.items).await?;
         // Last, because it waits for a transaction that is recording the same id, and it references
         // the sale's row.
         if !record(&mut tx, request, sale.id).await? {
@@ -99,15 +105,15 @@ impl Store {
         Ok(Created::New)
     }
 
-    /// Changes the state of `sale`, if it is still as it was read, and records the request that
-    /// asked for it, if one did.
+    /// Makes `sale` what `change` says, if it is still as it was read, and records the request that
+    /// asked for it, if one did. Without a change only the request is recorded.
     ///
     /// # Errors
     /// When Postgres does not answer.
     pub async fn change(
         &self,
         sale: &Sale,
-        change: StateChange,
+        change: Option<&Change>,
         request: Option<&Request>,
     ) -> Result<Written, StoreError> {
         Ok(flashsale_pg::retry_conflicts(|| self.try_change(sale, change, request)).await?)
@@ -116,18 +122,22 @@ impl Store {
     async fn try_change(
         &self,
         sale: &Sale,
-        change: StateChange,
+        change: Option<&Change>,
         request: Option<&Request>,
     ) -> sqlx::Result<Written> {
         let mut tx = self.pool.begin().await?;
-        if let StateChange::To { to, tell } = change {
-            let changed =
-                query_file!("sql/change_state.sql", sale.id, sale.version, to.as_str(), tell)
-                    .execute(&mut *tx)
-                    .await?;
-            if changed.rows_affected() == 0 {
+        if let Some(change) = change {
+            let enters = sale.enters(change);
+            if enters {
+                query_file!("sql/lock_schedule.sql").fetch_one(&mut *tx).await?;
+            }
+            if !write(&mut tx, sale, change, request).await? {
                 tx.rollback().await?;
                 return Ok(Written::Lost);
+            }
+            if enters && let Some(conflict) = conflict(&mut tx, sale.id).await? {
+                tx.rollback().await?;
+                return Ok(Written::Conflict(conflict));
             }
         }
         if let Some(request) = request
@@ -141,6 +151,90 @@ impl Store {
     }
 }
 
+/// Writes the change and its row of the history; false if the sale has changed since it was read.
+async fn write(
+    tx: &mut PgConnection,
+    sale: &Sale,
+    change: &Change,
+    request: Option<&Request>,
+) -> sqlx::Result<bool> {
+    let settings = &change.settings;
+    let skus = change.items.as_deref().map(|items| changed_skus(&sale.items, items));
+    let skus = skus.unwrap_or_default();
+    let named: Vec<String> = skus.iter().take(SKUS_NAMED).map(|sku| (*sku).to_owned()).collect();
+    let changed = query_file!(
+        "sql/change_sale.sql",
+        sale.id,
+        sale.version,
+        change.state.as_str(),
+        settings.name,
+        settings.currency.code(),
+        settings.starts_at,
+        settings.ends_at,
+        ms(settings.hold),
+        settings.room.map(|room| room.rate),
+        settings.room.map(|room| ms(room.admission)),
+        settings.room.map(|room| ms(room.pre_queue)),
+        settings.payment_patience.map(ms),
+        change.cancel_requested,
+        change.allow_shared_skus,
+        change.tell,
+        change.kind.as_str(),
+        request.map(|request| request.actor.as_str()).unwrap_or_default(),
+        request.map(|request| request.id),
+        request.map(|request| request.reason.as_str()).unwrap_or_default(),
+        &named,
+        i64::try_from(skus.len()).unwrap_or(i64::MAX),
+    )
+    .execute(&mut *tx)
+    .await?;
+    if changed.rows_affected() == 0 {
+        return Ok(false);
+    }
+    if let Some(items) = &change.items {
+        query_file!("sql/delete_items.sql", sale.id).execute(&mut *tx).await?;
+        insert_items(tx, sale.id, items).await?;
+    }
+    Ok(true)
+}
+
+/// The skus whose item is new, other than it was, or gone.
+fn changed_skus<'a>(old: &'a [Item], new: &'a [Item]) -> Vec<&'a str> {
+    let by_sku = |items: &'a [Item]| -> BTreeMap<&'a str, &'a Item> {
+        items.iter().map(|item| (item.sku.as_str(), item)).collect()
+    };
+    let (old, new) = (by_sku(old), by_sku(new));
+    let skus: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
+    skus.into_iter().filter(|sku| old.get(sku) != new.get(sku)).collect()
+}
+
+async fn insert_items(tx: &mut PgConnection, sale: Uuid, items: &[Item]) -> sqlx::Result<()> {
+    let (mut skus, mut titles) = (Vec::new(), Vec::new());
+    let (mut prices, mut quantities, mut limits) = (Vec::new(), Vec::new(), Vec::new());
+    for item in items {
+        skus.push(item.sku.clone());
+        titles.push(item.title.clone());
+        prices.push(item.price_minor);
+        quantities.push(item.quantity);
+        limits.push(item.per_buyer_limit);
+    }
+    query_file!("sql/insert_items.sql", sale, &skus, &titles, &prices, &quantities, &limits)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Another sale that offers one of the sale's skus at the same time.
+async fn conflict(tx: &mut PgConnection, sale: Uuid) -> sqlx::Result<Option<SkuConflict>> {
+    let found = query_file!("sql/schedule_conflict.sql", sale).fetch_optional(tx).await?;
+    Ok(found.map(|row| SkuConflict {
+        sku: row.sku,
+        other: row.sale_id,
+        starts_at: row.starts_at,
+        until: row.until,
+    }))
+}
+
 /// Records what a request id did; false if it is taken.
 async fn record(tx: &mut PgConnection, request: &Request, sale: Uuid) -> sqlx::Result<bool> {
     let recorded =
@@ -149,6 +243,6 @@ async fn record(tx: &mut PgConnection, request: &Request, sale: Uuid) -> sqlx::R
 }
 
 fn ms(length: Duration) -> i64 {
-    // At most an hour: the rules say so.
+    // At most a day: the rules say so.
     i64::try_from(length.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,8 +1,9 @@
-//! Postgres: `sales`, `sale_items` and `sale_requests`; for reports also the tables of other
+//! Postgres: `sales`, `sale_items`, `sale_changes` and `sale_requests`; for reports also the tables of other
 //! services, which are only read. Queries are files under `sql/`, checked at compile time.
 
 mod changes;
 mod error;
+mod history;
 mod reads;
 mod report;
 mod telling;
@@ -10,6 +11,7 @@ mod telling;
 pub use changes::{Created, Request, Written};
 pub use error::StoreError;
 use flashsale_pg::SteppedPool;
+pub use history::Past;
 use sqlx::PgPool;
 pub use telling::{Telling, ToTell};
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use flashsale_service::page::Place;
 use iso_currency::Currency;
+use serde::Deserialize;
 use sqlx::{PgExecutor, query_file, query_file_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -11,23 +12,38 @@ use uuid::Uuid;
 use super::{Store, StoreError};
 use crate::domain::{Item, Room, Sale, SaleState, Settings};
 
-/// A row of `sales`.
-#[derive(Debug)]
-struct SaleRow {
+/// How often a sale is read again that changes while it is read.
+const MAX_READS: usize = 5;
+
+/// A row of `sales`, also as the history keeps it. What a column that came later is in an older row
+/// is its default.
+#[derive(Debug, Deserialize)]
+pub(super) struct SaleRow {
     sale_id: Uuid,
     name: String,
     currency: String,
     state: String,
+    #[serde(with = "time::serde::rfc3339")]
     starts_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
     ends_at: OffsetDateTime,
     hold_ms: i64,
     payment_patience_ms: Option<i64>,
     room_rate: Option<f64>,
     room_admission_ms: Option<i64>,
+    #[serde(default)]
+    room_pre_queue_ms: Option<i64>,
+    #[serde(default)]
+    cancel_requested: bool,
+    #[serde(default)]
+    allow_shared_skus: bool,
     version: i64,
     propagated_version: i64,
+    #[serde(default, with = "time::serde::rfc3339::option")]
     final_at: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
     updated_at: OffsetDateTime,
 }
 
@@ -40,7 +56,9 @@ impl TryFrom<SaleRow> for Sale {
         let room = match (row.room_rate, row.room_admission_ms) {
             (Some(rate), Some(admission)) => {
                 let admission = ms(admission).ok_or_else(|| corrupt("an impossible admission"))?;
-                Some(Room { rate, admission })
+                let pre_queue = ms(row.room_pre_queue_ms.unwrap_or_default())
+                    .ok_or_else(|| corrupt("an impossible time before its start"))?;
+                Some(Room { rate, admission, pre_queue })
             }
             (None, _) | (_, None) => None,
         };
@@ -60,6 +78,8 @@ impl TryFrom<SaleRow> for Sale {
                 room,
             },
             state: SaleState::parse(&row.state).ok_or_else(|| corrupt("an unknown state"))?,
+            cancel_requested: row.cancel_requested,
+            allow_shared_skus: row.allow_shared_skus,
             items: Vec::new(),
             version: row.version,
             propagated_version: row.propagated_version,
@@ -92,15 +112,22 @@ impl Store {
         sale(self.pool.reads(), id).await
     }
 
-    /// A sale with its items, by sku. Items never change, so two queries read a consistent sale.
+    /// A sale with its items, by sku: those of the version that was read.
     ///
     /// # Errors
     /// When Postgres does not answer.
     pub async fn get(&self, id: Uuid) -> Result<Option<Sale>, StoreError> {
-        let Some(mut sale) = self.head(id).await? else { return Ok(None) };
-        sale.items =
-            query_file_as!(Item, "sql/read_items.sql", id).fetch_all(self.pool.reads()).await?;
-        Ok(Some(sale))
+        for _ in 0..MAX_READS {
+            let Some(mut sale) = self.head(id).await? else { return Ok(None) };
+            sale.items = query_file_as!(Item, "sql/read_items.sql", id, sale.version)
+                .fetch_all(self.pool.reads())
+                .await?;
+            // Every sale has an item.
+            if !sale.items.is_empty() {
+                return Ok(Some(sale));
+            }
+        }
+        Err(StoreError::corrupt(format!("the sale {id} has no items, or changes all the time")))
     }
 
     /// At most `limit` sales behind `after`, newest first, without their items.
@@ -120,13 +147,28 @@ impl Store {
         rows.into_iter().map(Sale::try_from).collect()
     }
 
-    /// At most `limit` open sales whose window has passed.
+    /// At most `limit` sales that the clock of the record changes, and its present time. `lead` is
+    /// how long before its start a sale is prepared at least.
     ///
     /// # Errors
     /// When Postgres does not answer.
-    pub async fn lapsed(&self, limit: i64) -> Result<Vec<Uuid>, StoreError> {
-        let rows = query_file!("sql/lapsed_sales.sql", limit).fetch_all(self.pool.reads()).await?;
-        Ok(rows.into_iter().map(|row| row.sale_id).collect())
+    pub async fn due(
+        &self,
+        lead: Duration,
+        limit: i64,
+    ) -> Result<Vec<(Uuid, OffsetDateTime)>, StoreError> {
+        let lead_ms = i64::try_from(lead.as_millis()).unwrap_or(i64::MAX);
+        let rows =
+            query_file!("sql/due_sales.sql", lead_ms, limit).fetch_all(self.pool.reads()).await?;
+        Ok(rows.into_iter().map(|row| (row.sale_id, row.now)).collect())
+    }
+
+    /// How many planned sales should sell by now, and do not.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn late(&self) -> Result<i64, StoreError> {
+        Ok(query_file!("sql/late_sales.sql").fetch_one(self.pool.reads()).await?.late)
     }
 
     /// The version and the propagated version of each of these sales.

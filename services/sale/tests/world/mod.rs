@@ -4,7 +4,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use flashsale_proto::{
@@ -44,6 +47,7 @@ pub struct Peers {
     loaded: Arc<Mutex<Vec<Uuid>>>,
     out: Arc<Mutex<(i64, i64)>>,
     confirms: Arc<Mutex<Option<Uuid>>>,
+    begun: Arc<AtomicBool>,
 }
 
 impl Peers {
@@ -55,6 +59,7 @@ impl Peers {
             loaded: Arc::default(),
             out: Arc::default(),
             confirms: Arc::default(),
+            begun: Arc::default(),
         }
     }
 
@@ -79,6 +84,11 @@ impl Peers {
     /// says that none are placed.
     pub fn confirm_when_asked(&self, order_id: Uuid) {
         *self.confirms.lock().unwrap() = Some(order_id);
+    }
+
+    /// From now on inventory finds that a sale which is to be called off has begun.
+    pub fn have_begun(&self) {
+        self.begun.store(true, Ordering::SeqCst);
     }
 
     /// Lets everything succeed again.
@@ -135,14 +145,16 @@ impl InventoryAdminService for Peers {
     ) -> Answer<inventory::SyncSaleResponse> {
         let asked = request.into_inner();
         let sale = self.take("SyncSale", &asked.request_id, &asked.sale_id)?;
-        let (state, version): (String, i64) =
-            sqlx::query_as("SELECT state, version FROM sales WHERE sale_id = $1")
+        let (state, version, cancel): (String, i64, bool) =
+            sqlx::query_as("SELECT state, version, cancel_requested FROM sales WHERE sale_id = $1")
                 .bind(sale)
                 .fetch_one(&self.pool)
                 .await
                 .unwrap();
-        self.note(sale, format!("sync {state}"));
-        Ok(Response::new(inventory::SyncSaleResponse { version }))
+        let asked = if cancel { " to be called off" } else { "" };
+        self.note(sale, format!("sync {state}{asked}"));
+        let cancelled = cancel && !self.begun.load(Ordering::SeqCst);
+        Ok(Response::new(inventory::SyncSaleResponse { version, cancelled }))
     }
 }
 
@@ -203,6 +215,16 @@ impl WaitingRoomAdminService for Peers {
         Ok(Response::new(waitingroom::OpenRoomResponse { room: None }))
     }
 
+    async fn pause_room(
+        &self,
+        request: Request<waitingroom::PauseRoomRequest>,
+    ) -> Answer<waitingroom::PauseRoomResponse> {
+        let asked = request.into_inner();
+        let sale = self.take("PauseRoom", &asked.request_id, &asked.sale_id)?;
+        self.note(sale, "pause");
+        Ok(Response::new(waitingroom::PauseRoomResponse { room: None }))
+    }
+
     async fn close_room(
         &self,
         request: Request<waitingroom::CloseRoomRequest>,
@@ -261,6 +283,7 @@ impl World {
             "SELECT md5(concat(
                 (SELECT string_agg(t::text, '|' ORDER BY t::text) FROM sales t),
                 (SELECT string_agg(t::text, '|' ORDER BY t::text) FROM sale_items t),
+                (SELECT string_agg(t::text, '|' ORDER BY t::text) FROM sale_changes t),
                 (SELECT string_agg(t::text, '|' ORDER BY t::text) FROM sale_requests t)))",
         )
         .fetch_one(&self.pg.pool)
@@ -289,8 +312,12 @@ impl World {
     }
 
     pub async fn start(&self, id: &str, request_id: &str) -> Result<sale::Sale, Status> {
-        let request =
-            sale::StartSaleRequest { request_id: request_id.to_owned(), sale_id: id.to_owned() };
+        let request = sale::StartSaleRequest {
+            request_id: request_id.to_owned(),
+            sale_id: id.to_owned(),
+            // The sales of a test offer the same items.
+            allow_shared_skus: true,
+        };
         let answer = self.client.clone().start_sale(request).await?;
         Ok(answer.into_inner().sale.unwrap())
     }
@@ -300,6 +327,14 @@ impl World {
             sale::EndSaleRequest { request_id: request_id.to_owned(), sale_id: id.to_owned() };
         let answer = self.client.clone().end_sale(request).await?;
         Ok(answer.into_inner().sale.unwrap())
+    }
+
+    /// The sale, once it is in `state`.
+    pub async fn eventually_in(&self, id: &str, state: sale::SaleState) -> sale::Sale {
+        flashsale_testbed::eventually(state.as_str_name(), || async {
+            Some(self.get(id).await).filter(|sale| sale.state() == state)
+        })
+        .await
     }
 
     pub async fn eventually_propagated(&self, id: &str) -> sale::Sale {
@@ -322,6 +357,7 @@ pub async fn serve(pg_url: &str, peers_url: &str, report_every: &str) -> (TestSe
         ("FLASHSALE_SALE__REPORT_MAX_BACKOFF_MS", report_every),
         ("FLASHSALE_SALE__WATCH_INTERVAL_MS", "20"),
         ("FLASHSALE_SALE__MAX_WATCHERS", "4"),
+        ("FLASHSALE_SCHEDULE__INTERVAL_MS", "30"),
     ];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter();
     let env = env.chain(flashsale_testbed::identity());
@@ -361,7 +397,8 @@ pub fn settings() -> sale::SaleSettings {
 
 /// Settings with a waiting room.
 pub fn with_room() -> sale::SaleSettings {
-    let room = sale::RoomSettings { admissions_per_second: 50.0, admission_ttl: None };
+    let room =
+        sale::RoomSettings { admissions_per_second: 50.0, admission_ttl: None, pre_queue: None };
     sale::SaleSettings { room: Some(room), ..settings() }
 }
 
