@@ -102,6 +102,14 @@ impl Failure {
         self
     }
 
+    /// Replaces the reason's own delay by the time until a moment that all callers wait for. Without
+    /// jitter, which would have some of them miss it.
+    #[must_use]
+    pub fn retry_exactly_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self
+    }
+
     /// Picks one of five delays between 1 and 1.5 times the reason's own: enough that callers do
     /// not retry together, and few enough that equal refusals are sent as an index into HPACK's
     /// dynamic table, at a fraction of the cost of their text.
@@ -305,6 +313,13 @@ mod tests {
         assert!(delays.len() > 90, "{} delays of 100", delays.len());
         let bounds = Duration::from_millis(500)..=Duration::from_millis(750);
         assert!(delays.iter().all(|delay| bounds.contains(delay)), "{delays:?}");
+    }
+
+    #[test]
+    fn delays_to_a_moment_are_exact() {
+        let delay = Duration::from_millis(1_234);
+        let failure = Failure::new(Reason::SaleNotOpen, "x").retry_exactly_after(delay);
+        assert_eq!(failure.delay(), Some(delay));
     }
 
     #[test]
