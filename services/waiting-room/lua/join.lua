@@ -2,15 +2,16 @@
 --
 -- ARGV  1 the sale id, 2 the buyer, 3 '1' if nothing will ever be for sale again.
 -- Reply PLACE   number, generation, '1' if it is new, when its admission runs out in ms ('' while it waits)
---       CLOSED  the room is closed
+--       CLOSED  the room is closed, or its window is over
 --       SOLD    the buyer has no place and no new ones are given out
+--       EARLY   when buyers may join and when they are admitted, in ms ('' if that has no bound): the buyer has no place yet
 --       FULL    the numbers have run out: a block has to be reserved and granted
 -- Idempotent by the buyer. A place is kept until its admission was spent or has run out, or it was given back.
 local room = read_room()
 if not room then
   return { 'GONE' }
 end
-if room.state == 'CLOSED' then
+if room.state == 'CLOSED' or is_over(room) then
   return reply('CLOSED', room)
 end
 
@@ -20,12 +21,14 @@ if known and known.state == 'WAITING' then
   local expires = expires_ms(room, known.number)
   local id = redis.sha1hex(sale .. ':' .. whole(known.number) .. ':' .. whole(known.generation))
   if not expires or (NOW < expires and call('HEXISTS', SPENT, id) == 0) then
-    local expiry = expires and whole(expires) or ''
-    return reply('PLACE', room, { whole(known.number), whole(known.generation), '0', expiry })
+    return reply('PLACE', room, { whole(known.number), whole(known.generation), '0', optional(expires) })
   end
 end
 if ARGV[3] == '1' then
   return reply('SOLD', room)
+end
+if room.joins_ms and NOW < room.joins_ms then
+  return reply('EARLY', room, { whole(room.joins_ms), optional(room.admits_ms) })
 end
 if room.next >= room.upto then
   return reply('FULL', room)

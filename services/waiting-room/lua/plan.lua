@@ -1,5 +1,6 @@
 -- Spends what has built up of the rate, by this server's clock, on moving the plan for the head. However many instances call it and how
--- often, together they spend no more than the rate and one burst.
+-- often, together they spend no more than the rate and one burst. Outside the room's window nothing is spent, and the time before its
+-- opening builds nothing up: the budget begins with it, whenever the last call was.
 --
 -- ARGV  1 the burst in ms: what builds up at most, 2 '1' if there is something to be admitted for.
 -- Reply PLANNED
@@ -14,10 +15,14 @@ if not room then
   return { 'GONE' }
 end
 local carry, planned = 0, room.planned
-if room.state == 'OPEN' and ARGV[2] == '1' then
-  local elapsed_ms = math.max(0, NOW - room.tick_ms)
+if room.state == 'OPEN' and ARGV[2] == '1' and admits(room) then
+  local since_ms, carried = room.tick_ms, room.carry
+  if room.admits_ms and since_ms < room.admits_ms then
+    since_ms, carried = room.admits_ms, 0
+  end
+  local elapsed_ms = math.max(0, NOW - since_ms)
   local most = math.max(1, room.rate * tonumber(ARGV[1]) / 1000)
-  local budget = math.min(room.carry + room.rate * elapsed_ms / 1000, most)
+  local budget = math.min(carried + room.rate * elapsed_ms / 1000, most)
   local bound = math.min(room.next, room.head + math.floor(most))
   local step = math.max(0, math.min(math.floor(budget + ROUNDING), bound - planned))
   planned, carry = planned + step, math.max(0, budget - step)

@@ -2,7 +2,8 @@
 --
 -- KEYS  1 room, 2 buyers, 3 ticks, 4 inventory's spent admissions (only read): always all of them, all of one sale.
 -- Reply an array of texts: a word, then what the word brings, then, after every word but GONE, the room:
---       state, rate, admission_ms, next, upto, planned, head, version, this server's time in ms.
+--       state, rate, admission_ms, joins_ms, admits_ms, until_ms ('' where there is no bound), next, upto, planned, head, version, this
+--       server's time in ms.
 --       GONE  the room is missing or was kept by another server, which may have known more; nothing was done.
 -- No script takes a deadline: one that runs long after its caller gave up names the number, the range or the version it is about, and
 -- finds it settled.
@@ -17,9 +18,15 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
+-- A number or, where there is none, ''.
+local function optional(number)
+  return number and whole(number) or ''
+end
+
 -- The room, or nil for GONE.
 local function read_room()
-  local f = call('HMGET', ROOM, 'run_id', 'state', 'rate', 'admission_ms', 'next', 'upto', 'planned', 'head', 'version', 'tick_ms', 'carry')
+  local f = call('HMGET', ROOM, 'run_id', 'state', 'rate', 'admission_ms', 'next', 'upto', 'planned', 'head', 'version', 'tick_ms', 'carry',
+    'joins_ms', 'admits_ms', 'until_ms')
   if f[1] ~= SERVER then
     return nil
   end
@@ -34,6 +41,10 @@ local function read_room()
     version = tonumber(f[9]),
     tick_ms = tonumber(f[10]),
     carry = tonumber(f[11]),
+    -- The window: nil where a field is '' or, in a room that an older version put in place, missing.
+    joins_ms = tonumber(f[12]),
+    admits_ms = tonumber(f[13]),
+    until_ms = tonumber(f[14]),
   }
 end
 
@@ -45,11 +56,22 @@ local function reply(word, room, extra)
   end
   answer[#answer + 1] = room.state
   answer[#answer + 1] = string.format('%.17g', room.rate)
-  for _, name in ipairs({ 'admission_ms', 'next', 'upto', 'planned', 'head', 'version' }) do
-    answer[#answer + 1] = whole(room[name])
+  local names = { 'admission_ms', 'joins_ms', 'admits_ms', 'until_ms', 'next', 'upto', 'planned', 'head', 'version' }
+  for _, name in ipairs(names) do
+    answer[#answer + 1] = optional(room[name])
   end
   answer[#answer + 1] = whole(NOW)
   return answer
+end
+
+-- Whether the room's window is over: to be treated as closed, whether or not it has been closed yet.
+local function is_over(room)
+  return room.until_ms ~= nil and NOW >= room.until_ms
+end
+
+-- Whether the window lets the head move.
+local function admits(room)
+  return not is_over(room) and (room.admits_ms == nil or NOW >= room.admits_ms)
 end
 
 -- When the admission of a number runs out, in ms; nil while the head has not passed it. Whole seconds, rounded up, as the token says it.

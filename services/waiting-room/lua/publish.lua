@@ -2,13 +2,14 @@
 --
 -- ARGV  1 the head, 2 how many ticks are kept without question.
 -- Reply PUBLISHED
--- Idempotent: the head never goes back, and never passes the numbers that were given out.
+-- Idempotent: the head never goes back, and never passes the numbers that were given out. It stands outside the room's window, also if the
+-- number was planned within it.
 local room = read_room()
 if not room then
   return { 'GONE' }
 end
 local head = math.min(tonumber(ARGV[1]), room.next)
-if head > room.head then
+if head > room.head and admits(room) then
   room.head, room.planned = head, math.max(room.planned, head)
   call('HSET', ROOM, 'head', whole(head), 'planned', whole(room.planned))
   add_tick(head)

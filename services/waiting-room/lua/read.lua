@@ -19,5 +19,4 @@ if known and known.number == number then
 elseif known and known.generation > generation then
   mark = 'REPLACED'
 end
-local expires = expires_ms(room, number)
-return reply('READ', room, { mark, expires and whole(expires) or '' })
+return reply('READ', room, { mark, optional(expires_ms(room, number)) })

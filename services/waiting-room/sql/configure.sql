@@ -1,7 +1,8 @@
 -- Versions only rise, also when two changes wait for each other or the clock goes back.
-INSERT INTO rooms (sale_id, state, rate, admission_ms)
-VALUES ($1, 'CLOSED', $2, $3)
+INSERT INTO rooms (sale_id, state, rate, admission_ms, joins_from, admits_from, admits_until)
+VALUES ($1, 'CLOSED', $2, $3, $4, $5, $6)
 ON CONFLICT (sale_id) DO UPDATE
-SET rate = $2, admission_ms = $3,
+SET rate = $2, admission_ms = $3, joins_from = $4, admits_from = $5, admits_until = $6,
     updated_at = GREATEST(clock_timestamp(), rooms.updated_at + interval '1 microsecond')
-RETURNING sale_id, state, rate, admission_ms, reserved_upto, head, (extract(epoch FROM updated_at) * 1000000)::bigint AS "version!"
+RETURNING sale_id, state, rate, admission_ms, joins_from, admits_from, admits_until, reserved_upto, head,
+    (extract(epoch FROM updated_at) * 1000000)::bigint AS "version!"

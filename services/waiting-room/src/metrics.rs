@@ -7,7 +7,7 @@ use opentelemetry::{
 };
 use uuid::Uuid;
 
-use crate::domain::{RoomState, RoomView};
+use crate::domain::RoomView;
 
 /// The most rooms that are shown: each is two time series.
 const SHOWN_ROOMS: usize = 20;
@@ -108,7 +108,7 @@ pub(crate) fn show_rooms(
 /// The busiest rooms that are not closed: those with the most waiting numbers, at most
 /// [`SHOWN_ROOMS`].
 fn busiest(mut rooms: Vec<(Uuid, RoomView)>) -> Vec<(Uuid, RoomView)> {
-    rooms.retain(|(_, room)| room.state != RoomState::Closed);
+    rooms.retain(|(_, room)| !room.is_closed());
     rooms.sort_by_key(|(sale_id, room)| (room.head - room.next, *sale_id));
     rooms.truncate(SHOWN_ROOMS);
     rooms

@@ -421,6 +421,7 @@ pub(crate) async fn buy(channel: NamedChannel, sale_id: &str, buyer: &str, card:
             Outlook::Admitted => break position.admission,
             Outlook::Waiting => {}
             Outlook::Unspecified
+            | Outlook::NotStarted
             | Outlook::Lapsed
             | Outlook::Left
             | Outlook::SoldOut

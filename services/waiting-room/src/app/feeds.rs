@@ -12,7 +12,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::domain::{RoomState, RoomView, Stock};
+use crate::domain::{RoomView, Stock};
 
 /// A feed for each room that is ticked or watched. Clones share them.
 #[derive(Debug, Clone)]
@@ -128,14 +128,9 @@ impl Feed {
         self.room.borrow().as_ref().map(|last| last.room.clone())
     }
 
-    /// The version of the settings in the last broadcast.
-    pub(crate) fn version(&self) -> Option<i64> {
-        self.room.borrow().as_ref().map(|last| last.room.version)
-    }
-
     /// Whether the room was closed in the last broadcast.
     pub(crate) fn is_closed(&self) -> bool {
-        self.room.borrow().as_ref().is_some_and(|last| last.room.state == RoomState::Closed)
+        self.room.borrow().as_ref().is_some_and(|last| last.room.is_closed())
     }
 
     /// The cached stock.

@@ -53,6 +53,16 @@ impl Line {
                 self.metrics.joined("refused");
                 return Err(RoomError::Closed(sale_id));
             }
+            Joined::Early { joins_from_ms, admits_from_ms } => {
+                self.metrics.joined("refused");
+                let wait_ms = joins_from_ms.saturating_sub(room.now_ms);
+                return Err(RoomError::TooEarly {
+                    sale_id,
+                    joins_from_ms,
+                    starts_at_ms: admits_from_ms,
+                    wait: Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)),
+                });
+            }
             Joined::Sold | Joined::Full => {
                 self.metrics.joined("refused");
                 return Err(RoomError::SoldOut(sale_id));

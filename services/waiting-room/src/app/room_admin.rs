@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::{Feeds, RoomError};
 use crate::{
-    domain::{RoomState, RoomView},
+    domain::{RoomState, RoomView, Window},
     store::Rooms,
 };
 
@@ -26,8 +26,9 @@ impl RoomAdmin {
         sale_id: Uuid,
         rate: f64,
         admission_ms: i64,
+        window: Window,
     ) -> Result<RoomView, RoomError> {
-        Ok(self.rooms.configure(sale_id, rate, admission_ms).await?)
+        Ok(self.rooms.configure(sale_id, rate, admission_ms, window).await?)
     }
 
     /// Opens, pauses or closes a room.

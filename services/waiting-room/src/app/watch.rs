@@ -161,7 +161,8 @@ fn pause_after(outlook: Outlook) -> Duration {
     match outlook {
         Outlook::Waiting(Progress { wait: Some(wait), .. }) => FAR_PAUSE.min(wait / 2),
         Outlook::Waiting(Progress { wait: None, .. }) => FAR_PAUSE,
-        Outlook::Paused(_)
+        Outlook::NotStarted(_)
+        | Outlook::Paused(_)
         | Outlook::SoldOutForNow(_)
         | Outlook::Admitted { .. }
         | Outlook::Lapsed
@@ -177,6 +178,7 @@ fn is_passing(error: &RoomError) -> bool {
         RoomError::Store(StoreError::Busy | StoreError::Redis(_) | StoreError::Postgres(_)) => true,
         RoomError::Store(StoreError::NotFound(_) | StoreError::Malformed(_))
         | RoomError::Closed(_)
+        | RoomError::TooEarly { .. }
         | RoomError::SoldOut(_)
         | RoomError::Ticket(_)
         | RoomError::TooManyWatchers { .. } => false,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{RoomState, RoomView, Stock};
+use super::{Phase, RoomState, RoomView, Stock};
 
 /// What the store has recorded of a ticket besides its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +32,16 @@ pub enum Place {
 pub struct Progress {
     /// Tickets in front, including those of buyers who have left.
     pub ahead: i64,
-    /// The wait at the present rate; `None` while it cannot be estimated.
+    /// The wait at the present rate, from the opening on where that is still to come; `None` while
+    /// it cannot be estimated.
     pub wait: Option<Duration>,
 }
 
 /// What the holder is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outlook {
+    /// The head will move from the opening of the room's window on.
+    NotStarted(Progress),
     /// The head is moving towards this place.
     Waiting(Progress),
     /// The place is admitted.
@@ -64,7 +67,9 @@ impl Outlook {
     /// Whether no later outlook is worth waiting for.
     pub const fn is_last(self) -> bool {
         match self {
-            Self::Waiting(_) | Self::SoldOutForNow(_) | Self::Paused(_) => false,
+            Self::NotStarted(_) | Self::Waiting(_) | Self::SoldOutForNow(_) | Self::Paused(_) => {
+                false
+            }
             Self::Admitted { .. } | Self::Lapsed | Self::SoldOut | Self::Closed | Self::Left => {
                 true
             }
@@ -81,13 +86,10 @@ pub fn outlook(place: Place, mark: Mark, room: &RoomView, stock: Stock) -> Outlo
         Mark::Left => return Outlook::Left,
         Mark::Current | Mark::Replaced => {}
     }
-    let over = match (room.state, stock) {
-        (RoomState::Closed, _) => Some(Outlook::Closed),
-        (RoomState::Open | RoomState::Paused, Stock::Gone) => Some(Outlook::SoldOut),
-        (
-            RoomState::Open | RoomState::Paused,
-            Stock::Unknown | Stock::Available | Stock::TakenForNow,
-        ) => None,
+    let over = match stock {
+        _ if room.is_closed() => Some(Outlook::Closed),
+        Stock::Gone => Some(Outlook::SoldOut),
+        Stock::Unknown | Stock::Available | Stock::TakenForNow => None,
     };
     match (place, mark) {
         (Place::Passed { expires_at_ms }, _) if expires_at_ms <= room.now_ms => {
@@ -104,12 +106,16 @@ pub fn outlook(place: Place, mark: Mark, room: &RoomView, stock: Stock) -> Outlo
 
 fn still_waiting(places: i64, room: &RoomView, stock: Stock) -> Outlook {
     let progress = |wait| Progress { ahead: (places - 1).max(0), wait };
-    match (room.state, stock) {
-        (RoomState::Paused | RoomState::Closed, _) => Outlook::Paused(progress(None)),
-        (RoomState::Open, Stock::TakenForNow | Stock::Gone) => {
+    match (room.state, room.phase(), stock) {
+        (RoomState::Paused | RoomState::Closed, _, _) => Outlook::Paused(progress(None)),
+        // Before the opening nothing moves, whatever the stock is.
+        (RoomState::Open, Phase::Before, _) => {
+            Outlook::NotStarted(progress(expected_wait(places, room.rate)))
+        }
+        (RoomState::Open, Phase::During | Phase::After, Stock::TakenForNow | Stock::Gone) => {
             Outlook::SoldOutForNow(progress(None))
         }
-        (RoomState::Open, Stock::Unknown | Stock::Available) => {
+        (RoomState::Open, Phase::During | Phase::After, Stock::Unknown | Stock::Available) => {
             Outlook::Waiting(progress(expected_wait(places, room.rate)))
         }
     }
@@ -131,6 +137,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::Window;
 
     const NOW_MS: i64 = 1_795_000_000_000;
 
@@ -139,6 +146,7 @@ mod tests {
             state,
             rate,
             admission_ms: 60_000,
+            window: Window::default(),
             next: 1_000,
             upto: 10_000,
             planned: 100,
@@ -210,7 +218,76 @@ mod tests {
         }
     }
 
+    /// The outlook in a room that admits from `from` to `until`, in ms from now.
+    fn outlook_in(
+        (from, until): (Option<i64>, Option<i64>),
+        place: Place,
+        state: RoomState,
+        stock: Stock,
+    ) -> Outlook {
+        let at = |bound: Option<i64>| bound.map(|ms| NOW_MS + ms);
+        let window =
+            Window { joins_from_ms: None, admits_from_ms: at(from), admits_until_ms: at(until) };
+        outlook(place, Mark::Current, &RoomView { window, ..room(state, 2.0) }, stock)
+    }
+
+    #[test]
+    fn waits_are_counted_from_the_opening() {
+        let place = Place::Behind(21);
+        let progress = Progress { ahead: 20, wait: Some(Duration::from_millis(10_500)) };
+        for stock in [Stock::Unknown, Stock::Available, Stock::TakenForNow] {
+            for from in [1, 3_600_000] {
+                let seen = outlook_in((Some(from), None), place, RoomState::Open, stock);
+                assert_eq!(seen, Outlook::NotStarted(progress), "{stock:?}, in {from} ms");
+            }
+        }
+        for from in [Some(0), Some(-1), None] {
+            let seen = outlook_in((from, Some(1)), place, RoomState::Open, Stock::Available);
+            assert_eq!(seen, Outlook::Waiting(progress), "{from:?}");
+        }
+    }
+
+    #[test]
+    fn other_reasons_not_to_move_are_told_before_the_opening() {
+        let early = |state, stock| outlook_in((Some(1), None), Place::Behind(5), state, stock);
+        let progress = Progress { ahead: 4, wait: None };
+        assert_eq!(early(RoomState::Paused, Stock::Available), Outlook::Paused(progress));
+        assert_eq!(early(RoomState::Closed, Stock::Available), Outlook::Closed);
+        assert_eq!(early(RoomState::Open, Stock::Gone), Outlook::SoldOut);
+    }
+
+    #[test]
+    fn window_that_is_over_counts_as_closed() {
+        for state in [RoomState::Open, RoomState::Paused, RoomState::Closed] {
+            for stock in [Stock::Unknown, Stock::Available, Stock::TakenForNow, Stock::Gone] {
+                for until in [0, -1] {
+                    let seen = |place| outlook_in((Some(-9), Some(until)), place, state, stock);
+                    assert_eq!(seen(Place::Behind(1)), Outlook::Closed);
+                    assert_eq!(seen(OVER), Outlook::Closed);
+                    assert_eq!(seen(GOOD), Outlook::Admitted { expires_at_ms: NOW_MS + 1 });
+                }
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn only_tickets_behind_an_opening_ahead_have_not_started(
+            places in 1_i64..1_000_000,
+            from in prop::option::of(-10_i64..10),
+            length in prop::option::of(1_i64..10),
+        ) {
+            let until = length.map(|length| from.unwrap_or(-5) + length);
+            let is_over = until.is_some_and(|until| until <= 0);
+            let is_early = !is_over && from.is_some_and(|from| from > 0);
+            for stock in [Stock::Unknown, Stock::Available, Stock::TakenForNow] {
+                let place = Place::Behind(places);
+                let seen = outlook_in((from, until), place, RoomState::Open, stock);
+                prop_assert_eq!(matches!(seen, Outlook::NotStarted(_)), is_early, "{:?}", seen);
+                prop_assert_eq!(seen.is_last(), is_over, "{:?}", seen);
+            }
+        }
+
         #[test]
         fn nearer_tickets_never_wait_longer(
             a in 1_i64..10_000_000,

@@ -26,6 +26,29 @@ impl RoomState {
     }
 }
 
+/// When buyers may join and be admitted, in milliseconds since 1970 by the store's clock. `None` is
+/// no bound: as soon as the room is open, and until it is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Window {
+    /// When buyers may join.
+    pub joins_from_ms: Option<i64>,
+    /// When the head begins to move, no earlier than joins.
+    pub admits_from_ms: Option<i64>,
+    /// When both end, later than their beginnings.
+    pub admits_until_ms: Option<i64>,
+}
+
+/// Where a moment is, relative to the time in which the window admits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The head does not move yet.
+    Before,
+    /// The head moves.
+    During,
+    /// No joins and no admissions any more.
+    After,
+}
+
 /// A room at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RoomView {
@@ -34,6 +57,8 @@ pub struct RoomView {
     pub rate: f64,
     /// How long an admission may be used.
     pub admission_ms: i64,
+    /// When buyers may join and be admitted.
+    pub window: Window,
     /// The highest number handed out.
     pub next: i64,
     /// The highest number that may be handed out.
@@ -46,6 +71,26 @@ pub struct RoomView {
     pub version: i64,
     /// The moment, by the store's clock, in milliseconds since 1970.
     pub now_ms: i64,
+}
+
+impl RoomView {
+    /// Where its moment is in its window. The scripts judge alike.
+    pub fn phase(&self) -> Phase {
+        let Window { admits_from_ms, admits_until_ms, .. } = self.window;
+        if admits_until_ms.is_some_and(|until_ms| self.now_ms >= until_ms) {
+            Phase::After
+        } else if admits_from_ms.is_some_and(|from_ms| self.now_ms < from_ms) {
+            Phase::Before
+        } else {
+            Phase::During
+        }
+    }
+
+    /// Whether buyers neither join nor are admitted any more: it was closed, or its window is over
+    /// and the closing still to come.
+    pub fn is_closed(&self) -> bool {
+        self.state == RoomState::Closed || self.phase() == Phase::After
+    }
 }
 
 /// What is left to be admitted for.

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
-    decode::{self, admission_ms, rate, sale_id},
+    decode::{self, admission_ms, rate, sale_id, window},
     encode,
 };
 use crate::{
@@ -58,7 +58,9 @@ impl WaitingRoomAdminService for Admin {
         let sale_id = sale_id(&request.sale_id)?;
         let rate = rate(request.admissions_per_second)?;
         let admission_ms = admission_ms(request.admission_ttl.as_ref())?;
-        let room = encoded(sale_id, self.rooms.configure(sale_id, rate, admission_ms).await)?;
+        let window = window(&request)?;
+        let room =
+            encoded(sale_id, self.rooms.configure(sale_id, rate, admission_ms, window).await)?;
         Ok(Response::new(ConfigureRoomResponse { room }))
     }
 

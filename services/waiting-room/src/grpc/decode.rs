@@ -3,8 +3,11 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use flashsale_errors::{Failure, Reason};
+use flashsale_proto::waitingroom::ConfigureRoomRequest;
 use flashsale_service::wire;
 use uuid::Uuid;
+
+use crate::domain::Window;
 
 /// The longest buyer id, in characters.
 const BUYER_MAX_CHARS: usize = 128;
@@ -36,4 +39,33 @@ pub(super) fn admission_ms(value: Option<&prost_types::Duration>) -> Result<i64,
         return Err(refuse());
     }
     i64::try_from(ttl.as_millis()).map_err(|_| refuse())
+}
+
+/// The window of a room: its bounds cut to whole milliseconds, and in order.
+pub(super) fn window(request: &ConfigureRoomRequest) -> Result<Window, Failure> {
+    let window = Window {
+        joins_from_ms: millis("joins_from", request.joins_from.as_ref())?,
+        admits_from_ms: millis("admits_from", request.admits_from.as_ref())?,
+        admits_until_ms: millis("admits_until", request.admits_until.as_ref())?,
+    };
+    let Window { joins_from_ms, admits_from_ms, admits_until_ms } = window;
+    if let (Some(joins), Some(admits)) = (joins_from_ms, admits_from_ms)
+        && joins > admits
+    {
+        return Err(Failure::invalid("joins_from", "is later than admits_from"));
+    }
+    for (name, from) in [("admits_from", admits_from_ms), ("joins_from", joins_from_ms)] {
+        if let (Some(from), Some(until)) = (from, admits_until_ms)
+            && until <= from
+        {
+            return Err(Failure::invalid("admits_until", format!("is not later than {name}")));
+        }
+    }
+    Ok(window)
+}
+
+fn millis(field: &str, value: Option<&prost_types::Timestamp>) -> Result<Option<i64>, Failure> {
+    let Some(value) = value else { return Ok(None) };
+    let nanos = wire::datetime(field, value)?.unix_timestamp_nanos();
+    i64::try_from(nanos.div_euclid(1_000_000)).map(Some).map_err(Failure::internal)
 }

@@ -13,6 +13,7 @@ pub(super) fn position(standing: Standing) -> proto::Position {
     let Standing { number, outlook, admission } = standing;
     let (kind, progress) = match outlook {
         Outlook::Waiting(progress) => (proto::Outlook::Waiting, Some(progress)),
+        Outlook::NotStarted(progress) => (proto::Outlook::NotStarted, Some(progress)),
         Outlook::Admitted { .. } => (proto::Outlook::Admitted, None),
         Outlook::Lapsed => (proto::Outlook::Lapsed, None),
         Outlook::SoldOutForNow(progress) => (proto::Outlook::SoldOutForNow, Some(progress)),
@@ -48,5 +49,8 @@ pub(super) fn room(sale_id: Uuid, room: &RoomView) -> proto::Room {
         admission_ttl: Some(wire::duration(ttl)),
         issued: room.next,
         head: room.head,
+        joins_from: room.window.joins_from_ms.map(wire::timestamp_ms),
+        admits_from: room.window.admits_from_ms.map(wire::timestamp_ms),
+        admits_until: room.window.admits_until_ms.map(wire::timestamp_ms),
     }
 }

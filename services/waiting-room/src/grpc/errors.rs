@@ -1,10 +1,15 @@
 //! Failures as reasons of the public contract.
 
+use std::time::Duration;
+
 use flashsale_admission::TicketInvalid;
 use flashsale_errors::{Failure, Reason};
 use flashsale_redis::EvalError;
 
 use crate::{app::RoomError, store::StoreError};
+
+/// The longest delay that a buyer who comes too early is told: the room may be changed meanwhile.
+const LONGEST_DELAY: Duration = Duration::from_secs(60);
 
 impl From<RoomError> for Failure {
     fn from(error: RoomError) -> Self {
@@ -12,6 +17,17 @@ impl From<RoomError> for Failure {
             RoomError::Closed(sale_id) => Self::new(Reason::SaleNotOpen, "the room is closed")
                 .with("sale_id", sale_id)
                 .with("state", "CLOSED"),
+            RoomError::TooEarly { sale_id, joins_from_ms, starts_at_ms, wait } => {
+                let failure = Self::new(Reason::SaleNotOpen, "buyers may not join yet")
+                    .with("sale_id", sale_id)
+                    .with("state", "NOT_STARTED")
+                    .with("joins_from_ms", joins_from_ms)
+                    .retry_exactly_after(wait.min(LONGEST_DELAY));
+                match starts_at_ms {
+                    Some(starts_at_ms) => failure.with("starts_at_ms", starts_at_ms),
+                    None => failure,
+                }
+            }
             RoomError::SoldOut(sale_id) => {
                 Self::new(Reason::SaleNotOpen, "everything is sold, and nothing will come back")
                     .with("sale_id", sale_id)

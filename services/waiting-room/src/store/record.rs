@@ -1,10 +1,11 @@
 //! Rooms in Postgres.
 
 use sqlx::PgPool;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::StoreError;
-use crate::domain::RoomState;
+use crate::domain::{RoomState, Window};
 
 /// The table `rooms`. Clones share the pool.
 #[derive(Debug, Clone)]
@@ -19,10 +20,11 @@ pub(crate) struct RoomRow {
     pub(crate) state: RoomState,
     pub(crate) rate: f64,
     pub(crate) admission_ms: i64,
+    pub(crate) window: Window,
     /// No number above it was ever handed out.
     pub(crate) reserved_upto: i64,
     pub(crate) head: i64,
-    /// Rises with every change of state, rate or admission lifetime.
+    /// Rises with every change of state, rate, admission lifetime or window.
     pub(crate) version: i64,
 }
 
@@ -32,6 +34,9 @@ struct Row {
     state: String,
     rate: f64,
     admission_ms: i64,
+    joins_from: Option<OffsetDateTime>,
+    admits_from: Option<OffsetDateTime>,
+    admits_until: Option<OffsetDateTime>,
     reserved_upto: i64,
     head: i64,
     version: i64,
@@ -46,6 +51,11 @@ impl TryFrom<Row> for RoomRow {
             state: RoomState::parse(&row.state).ok_or(StoreError::Malformed("rooms.state"))?,
             rate: row.rate,
             admission_ms: row.admission_ms,
+            window: Window {
+                joins_from_ms: row.joins_from.map(millis),
+                admits_from_ms: row.admits_from.map(millis),
+                admits_until_ms: row.admits_until.map(millis),
+            },
             reserved_upto: row.reserved_upto,
             head: row.head,
             version: row.version,
@@ -80,11 +90,24 @@ impl Record {
         sale_id: Uuid,
         rate: f64,
         admission_ms: i64,
+        window: Window,
     ) -> Result<RoomRow, StoreError> {
-        sqlx::query_file_as!(Row, "sql/configure.sql", sale_id, rate, admission_ms)
-            .fetch_one(&self.pool)
-            .await?
-            .try_into()
+        let joins_from = instant(window.joins_from_ms)?;
+        let admits_from = instant(window.admits_from_ms)?;
+        let admits_until = instant(window.admits_until_ms)?;
+        sqlx::query_file_as!(
+            Row,
+            "sql/configure.sql",
+            sale_id,
+            rate,
+            admission_ms,
+            joins_from,
+            admits_from,
+            admits_until
+        )
+        .fetch_one(&self.pool)
+        .await?
+        .try_into()
     }
 
     pub(crate) async fn set_state(
@@ -127,4 +150,14 @@ impl Record {
             .await?
             .ok_or(StoreError::NotFound(sale_id))
     }
+}
+
+fn millis(time: OffsetDateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(i64::MAX)
+}
+
+fn instant(ms: Option<i64>) -> Result<Option<OffsetDateTime>, StoreError> {
+    ms.map(|ms| OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000))
+        .transpose()
+        .map_err(|_| StoreError::Malformed("a time of a window"))
 }

@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::{Joined, Record, RoomRow, Scripts, StoreError};
-use crate::domain::{Mark, RoomState, RoomView, runs_low};
+use crate::domain::{Mark, RoomState, RoomView, Window, runs_low};
 
 /// How often a call runs its script; between two runs it restores the room or fetches numbers.
 const ATTEMPTS: usize = 24;
@@ -117,8 +117,9 @@ impl Rooms {
         sale_id: Uuid,
         rate: f64,
         admission_ms: i64,
+        window: Window,
     ) -> Result<RoomView, StoreError> {
-        let row = self.record.configure(sale_id, rate, admission_ms).await?;
+        let row = self.record.configure(sale_id, rate, admission_ms, window).await?;
         self.apply(&row).await
     }
 

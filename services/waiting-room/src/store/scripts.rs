@@ -8,12 +8,12 @@ use fred::types::Value;
 use uuid::Uuid;
 
 use super::{RoomRow, StoreError};
-use crate::domain::{Mark, RoomState, RoomView};
+use crate::domain::{Mark, RoomState, RoomView, Window};
 
 const PRELUDE: &str = include_str!("../../lua/prelude.lua");
 
 /// Texts of a reply that describe the room.
-const ROOM_TEXTS: usize = 9;
+const ROOM_TEXTS: usize = 12;
 
 /// Ticks kept before old ones may be dropped: hours at the usual rate.
 const TICKS_KEPT: i64 = 50_000;
@@ -30,8 +30,15 @@ pub(crate) enum Joined {
         /// When its admission expires; `None` while it waits.
         expires_at_ms: Option<i64>,
     },
-    /// The room is closed.
+    /// The room is closed, or its window is over.
     Closed,
+    /// Buyers may not join yet.
+    Early {
+        /// When they may.
+        joins_from_ms: i64,
+        /// When the head moves, if that has a bound.
+        admits_from_ms: Option<i64>,
+    },
     /// Everything is sold, and the buyer has no place.
     Sold,
     /// The numbers have run out: a block has to be granted.
@@ -108,6 +115,10 @@ impl Scripts {
                 expires_at_ms: reply.optional(3)?,
             },
             "CLOSED" => Joined::Closed,
+            "EARLY" => Joined::Early {
+                joins_from_ms: reply.number(0)?,
+                admits_from_ms: reply.optional(1)?,
+            },
             "SOLD" => Joined::Sold,
             "FULL" => Joined::Full,
             _ => return Err(StoreError::Malformed("the reply of join")),
@@ -228,7 +239,15 @@ fn settings(row: &RoomRow) -> Vec<Value> {
         row.state.as_str().into(),
         row.rate.to_string().into(),
         row.admission_ms.into(),
+        bound(row.window.joins_from_ms),
+        bound(row.window.admits_from_ms),
+        bound(row.window.admits_until_ms),
     ]
+}
+
+/// A bound of a window, empty for none.
+fn bound(ms: Option<i64>) -> Value {
+    ms.map_or_else(|| "".into(), Value::from)
 }
 
 fn flag(set: bool) -> Value {
@@ -236,13 +255,32 @@ fn flag(set: bool) -> Value {
 }
 
 fn view(texts: &[String]) -> Result<RoomView, StoreError> {
-    let [state, rate, admission_ms, next, upto, planned, head, version, now_ms] = texts else {
+    let [
+        state,
+        rate,
+        admission_ms,
+        joins_from_ms,
+        admits_from_ms,
+        admits_until_ms,
+        next,
+        upto,
+        planned,
+        head,
+        version,
+        now_ms,
+    ] = texts
+    else {
         return Err(StoreError::Malformed("the room of a reply"));
     };
     Ok(RoomView {
         state: RoomState::parse(state).ok_or(StoreError::Malformed("the state of a room"))?,
         rate: parse(rate)?,
         admission_ms: parse(admission_ms)?,
+        window: Window {
+            joins_from_ms: optional(joins_from_ms)?,
+            admits_from_ms: optional(admits_from_ms)?,
+            admits_until_ms: optional(admits_until_ms)?,
+        },
         next: parse(next)?,
         upto: parse(upto)?,
         planned: parse(planned)?,
@@ -254,6 +292,11 @@ fn view(texts: &[String]) -> Result<RoomView, StoreError> {
 
 fn parse<T: FromStr>(text: &str) -> Result<T, StoreError> {
     text.parse().map_err(|_| StoreError::Malformed("a number of a reply"))
+}
+
+/// A number, or nothing where the text is empty.
+fn optional(text: &str) -> Result<Option<i64>, StoreError> {
+    if text.is_empty() { Ok(None) } else { parse(text).map(Some) }
 }
 
 impl Reply {
@@ -269,7 +312,6 @@ impl Reply {
     }
 
     fn optional(&self, index: usize) -> Result<Option<i64>, StoreError> {
-        let text = self.text(index)?;
-        if text.is_empty() { Ok(None) } else { parse(text).map(Some) }
+        optional(self.text(index)?)
     }
 }

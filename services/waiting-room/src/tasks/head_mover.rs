@@ -9,7 +9,7 @@ use futures::{StreamExt as _, stream};
 use crate::{
     app::{Feed, Feeds, Refresh},
     config::RoomConfig,
-    domain::RoomView,
+    domain::{Phase, RoomView},
     metrics::Metrics,
     peers::{Checkout, Inventory},
     store::{Rooms, StoreError},
@@ -66,8 +66,11 @@ impl HeadMover {
         self.feeds.keep(&listed);
         for row in rows {
             let feed = self.feeds.feed(row.sale_id);
-            // Repairs a change that has reached Postgres but not Redis.
-            if feed.version().is_none_or(|version| version < row.version)
+            // Repairs a change that has reached Postgres but not Redis, and one that an instance from
+            // before the window has copied without it.
+            if feed
+                .room()
+                .is_none_or(|room| room.version < row.version || room.window != row.window)
                 && let Err(error) = self.rooms.apply(&row).await
             {
                 tracing::warn!(sale_id = %row.sale_id, %error, "a room cannot follow its record yet");
@@ -107,13 +110,14 @@ impl HeadMover {
         let admits = feed.stock().admits() && self.checkout.accepts_orders();
         let before = self.rooms.plan(sale_id, burst_ms, admits).await?;
         let RoomView { planned, head, .. } = before;
+        let moves = planned > head && before.phase() == Phase::During;
         if self.rooms.runs_low(&before) {
             self.rooms.fetch_numbers(sale_id).await?;
         }
         // Broadcast before Postgres is used: watchers learn of a pause while Postgres is
         // unavailable.
         feed.broadcast(before);
-        if planned > head {
+        if moves {
             let after = self.rooms.publish(sale_id, planned).await?;
             self.metrics.admitted(after.head - head);
             feed.broadcast(after);

@@ -188,11 +188,7 @@ async fn pause_stops_head_without_catch_up() {
     assert_eq!(joined.position.outlook(), Outlook::Paused);
     assert_eq!(joined.position.expected_wait, None);
     // Several ticks of the heads and the list pass.
-    let before_ms = world.now_ms().await;
-    flashsale_testbed::eventually("time goes by", || async {
-        (world.now_ms().await > before_ms + 300).then_some(())
-    })
-    .await;
+    world.let_time_pass(300).await;
     assert_eq!(world.room().await.head, 1);
     world.set_open().await;
     world.watch(&joined.token).await.ends_with(Outlook::Admitted).await;

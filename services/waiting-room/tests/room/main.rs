@@ -10,4 +10,5 @@ mod refusals;
 mod scripts;
 mod stock;
 mod stores;
+mod window;
 mod world;

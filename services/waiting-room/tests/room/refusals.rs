@@ -36,7 +36,19 @@ struct Snapshot {
 }
 
 async fn snapshot(world: &World) -> Snapshot {
-    let fields = ["run_id", "state", "rate", "admission_ms", "next", "upto", "head", "version"];
+    let fields = [
+        "run_id",
+        "state",
+        "rate",
+        "admission_ms",
+        "joins_ms",
+        "admits_ms",
+        "until_ms",
+        "next",
+        "upto",
+        "head",
+        "version",
+    ];
     Snapshot {
         keys: world.redis().dbsize().await.unwrap(),
         room: world.redis().hmget(world.key("room"), fields.to_vec()).await.unwrap(),
@@ -80,6 +92,29 @@ fn configure<'a>(
         sale_id: sale_id.to_owned(),
         admissions_per_second: rate,
         admission_ttl: ttl.map(|(seconds, nanos)| prost_types::Duration { seconds, nanos }),
+        ..ConfigureRoomRequest::default()
+    };
+    call!(one.admin, configure_room, request)
+}
+
+/// A time of a window: seconds and nanoseconds.
+type Bound = Option<(i64, i32)>;
+
+/// Configures a room with this beginning of joins, of admissions, and end.
+fn configure_within<'a>(
+    one: &'a Instance,
+    sale_id: &str,
+    [joins_from, admits_from, admits_until]: [Bound; 3],
+) -> BoxFuture<'a, Status> {
+    let at = |bound: Bound| bound.map(|(seconds, nanos)| prost_types::Timestamp { seconds, nanos });
+    let request = ConfigureRoomRequest {
+        request_id: request_id(),
+        sale_id: sale_id.to_owned(),
+        admissions_per_second: 5.0,
+        admission_ttl: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+        joins_from: at(joins_from),
+        admits_from: at(admits_from),
+        admits_until: at(admits_until),
     };
     call!(one.admin, configure_room, request)
 }
@@ -118,6 +153,7 @@ async fn bad_calls_change_nothing() {
             sale_id,
             admissions_per_second: 5.0,
             admission_ttl: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+            ..ConfigureRoomRequest::default()
         };
         row("configure", reason, field, call!(one.admin, configure_room, request));
     }
@@ -171,6 +207,24 @@ async fn bad_calls_change_nothing() {
     ] {
         let (reason, field) = (Reason::ArgumentInvalid, "admission_ttl");
         row(&format!("{ttl:?}"), reason, field, configure(one, &sale, 5.0, ttl));
+    }
+
+    let at = |seconds| Some((seconds, 0));
+    for (field, bounds) in [
+        ("joins_from", [at(20), at(10), None]),
+        ("joins_from", [Some((10, 1_000_000)), at(10), at(30)]),
+        ("admits_until", [None, at(10), at(10)]),
+        ("admits_until", [at(5), at(10), at(9)]),
+        // Whole milliseconds count.
+        ("admits_until", [None, at(10), Some((10, 999_999))]),
+        // Buyers could never join.
+        ("admits_until", [at(10), None, at(10)]),
+        ("joins_from", [at(i64::MAX), None, None]),
+        ("admits_from", [None, Some((10, -1)), None]),
+        ("admits_until", [None, None, Some((10, 1_000_000_000))]),
+    ] {
+        let call = configure_within(one, &sale, bounds);
+        row(&format!("{bounds:?}"), Reason::ArgumentInvalid, field, call);
     }
 
     let no_room = Reason::RoomNotFound;

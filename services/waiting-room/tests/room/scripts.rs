@@ -11,6 +11,9 @@ use proptest::prelude::*;
 const PRELUDE: &str = include_str!("../../lua/prelude.lua");
 const KEYS: [&str; 4] = ["fs:{s}:room", "fs:{s}:room:buyers", "fs:{s}:room:ticks", "fs:{s}:spent"];
 
+/// Texts of a reply that describe the room.
+const ROOM_TEXTS: usize = 12;
+
 /// A room of one Redis, accessed past the service.
 struct Room {
     store: Store,
@@ -80,6 +83,12 @@ impl Room {
         now_ms
     }
 
+    /// A number of the room; `None` where it is empty or missing.
+    async fn field(&self, name: &str) -> Option<i64> {
+        let text: Option<String> = self.store.client().hget(KEYS[0], name).await.unwrap();
+        text.and_then(|text| text.parse().ok())
+    }
+
     async fn now_ms(&self) -> i64 {
         crate::world::now_ms(&self.store).await
     }
@@ -104,7 +113,7 @@ impl Room {
         }
         Reply {
             word: texts[0].clone(),
-            state: texts[texts.len() - 9].clone(),
+            state: texts[texts.len() - ROOM_TEXTS].clone(),
             next: number(6),
             upto: number(5),
             planned: number(4),
@@ -198,7 +207,7 @@ async fn room_of_another_server_is_gone() {
         (&room.plan, ["1000", "1"].as_slice()),
         (&room.publish, &["7", "50000"]),
         (&room.grant, &["1000", "2000"]),
-        (&room.configure, &["2", "CLOSED", "1", "5000"]),
+        (&room.configure, &["2", "CLOSED", "1", "5000", "", "", ""]),
     ] {
         assert_eq!(room.run(script, args).await.word, "GONE", "{}", script.name());
     }
@@ -227,10 +236,77 @@ async fn late_blocks_are_dropped_and_gaps_skipped() {
 async fn older_settings_never_win() {
     let room = Room::new().await;
     room.set(&[]).await;
-    assert_eq!(room.run(&room.configure, &["3", "PAUSED", "2", "5000"]).await.state, "PAUSED");
-    assert_eq!(room.run(&room.configure, &["2", "CLOSED", "1", "5000"]).await.state, "PAUSED");
-    assert_eq!(room.run(&room.configure, &["3", "CLOSED", "1", "5000"]).await.state, "PAUSED");
-    assert_eq!(room.run(&room.configure, &["4", "OPEN", "1", "5000"]).await.state, "OPEN");
+    for (version, state, joins_ms, seen) in [
+        ("3", "PAUSED", "30", ("PAUSED", Some(30))),
+        ("2", "CLOSED", "20", ("PAUSED", Some(30))),
+        ("3", "CLOSED", "30", ("PAUSED", Some(30))),
+        ("4", "OPEN", "40", ("OPEN", Some(40))),
+        ("5", "OPEN", "", ("OPEN", None)),
+    ] {
+        let args = [version, state, "1", "5000", joins_ms, "", ""];
+        let reply = room.run(&room.configure, &args).await;
+        assert_eq!((reply.state.as_str(), room.field("joins_ms").await), seen, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn window_is_copied_for_the_version_that_is_there() {
+    let room = Room::new().await;
+    // As an instance from before the window puts it in place.
+    room.set(&[("version", "3".to_owned())]).await;
+    room.run(&room.configure, &["3", "OPEN", "10", "60000", "10", "20", "30"]).await;
+    for (name, ms) in [("joins_ms", 10), ("admits_ms", 20), ("until_ms", 30)] {
+        assert_eq!(room.field(name).await, Some(ms), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn budget_begins_with_the_opening() {
+    let room = Room::new().await;
+    let now_ms = room.set(&[]).await;
+    // Whether the last tick was before the opening, or long before it.
+    for tick_ms in [now_ms - 1_100, now_ms - 3_600_000] {
+        let opened_ms = now_ms - 1_000;
+        room.set(&[
+            ("admits_ms", opened_ms.to_string()),
+            ("tick_ms", tick_ms.to_string()),
+            ("carry", "5".to_owned()),
+        ])
+        .await;
+        let reply = room.run(&room.plan, &["100000", "1"]).await;
+        assert_eq!(reply.planned, (reply.now_ms - opened_ms) * 10 / 1_000, "{reply:?}");
+    }
+    // Long after the opening there is one burst, as always.
+    room.set(&[
+        ("admits_ms", (now_ms - 3_600_000).to_string()),
+        ("tick_ms", (now_ms - 7_200_000).to_string()),
+    ])
+    .await;
+    assert_eq!(room.run(&room.plan, &["1000", "1"]).await.planned, 10);
+}
+
+#[tokio::test]
+async fn nothing_is_spent_outside_the_window() {
+    let room = Room::new().await;
+    let now_ms = room.set(&[]).await;
+    let hour_ago = (now_ms - 3_600_000).to_string();
+    for (name, at_ms) in [("admits_ms", now_ms + 3_600_000), ("until_ms", now_ms)] {
+        for bound in ["admits_ms", "until_ms"] {
+            let () = room.store.client().hset(KEYS[0], (bound, "")).await.unwrap();
+        }
+        room.set(&[
+            (name, at_ms.to_string()),
+            ("tick_ms", hour_ago.clone()),
+            ("carry", "5".to_owned()),
+            ("planned", "3".to_owned()),
+        ])
+        .await;
+        assert_eq!(room.run(&room.plan, &["1000", "1"]).await.planned, 3, "{name}");
+        let carry: f64 = room.store.client().hget(KEYS[0], "carry").await.unwrap();
+        assert_eq!(carry, 0.0, "{name}");
+        // Nor does the head follow what was planned within it.
+        assert_eq!(room.run(&room.publish, &["3", "50000"]).await.head, 0, "{name}");
+    }
 }
 
 #[tokio::test]
@@ -296,7 +372,8 @@ async fn any_order(seed: u64) {
             3 => {
                 let state = ["OPEN", "OPEN", "PAUSED"][usize::try_from(below(3)).unwrap()];
                 let rate = (1 + below(100)).to_string();
-                room.run(&room.configure, &[&step.to_string(), state, &rate, "5000"]).await
+                let args: [&str; 7] = [&step.to_string(), state, &rate, "5000", "", "", ""];
+                room.run(&room.configure, &args).await
             }
             _ => {
                 // A buyer joins.

@@ -8,13 +8,13 @@ use flashsale_proto::{
     waitingroom::{
         CloseRoomRequest, ConfigureRoomRequest, GetPositionRequest, GetRoomRequest, JoinRequest,
         JoinResponse, LeaveRequest, OpenRoomRequest, Outlook, PauseRoomRequest, Position, Room,
-        WatchPositionRequest, WatchPositionResponse,
+        SetRateRequest, WatchPositionRequest, WatchPositionResponse,
         waiting_room_admin_service_client::WaitingRoomAdminServiceClient,
         waiting_room_service_client::WaitingRoomServiceClient,
     },
 };
 use flashsale_redis::{RedisConfig, Store};
-use flashsale_service::{Drain, Hosted, config::load_from};
+use flashsale_service::{Drain, Hosted, config::load_from, wire};
 use flashsale_testbed::{
     TestPg, TestRedis, TestServer,
     fakes::{
@@ -55,6 +55,14 @@ pub(crate) struct World {
     folder: TempDir,
     pub(crate) sale: Uuid,
     pub(crate) one: Instance,
+}
+
+/// The window of a room, in ms since 1970 by the store's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Window {
+    pub(crate) joins_from: Option<i64>,
+    pub(crate) admits_from: Option<i64>,
+    pub(crate) admits_until: Option<i64>,
 }
 
 /// The clock of a Redis.
@@ -136,14 +144,35 @@ impl World {
     }
 
     pub(crate) async fn configure(&self, rate: f64, admission_s: i64) -> Room {
+        self.configure_within(rate, admission_s, Window::default()).await
+    }
+
+    pub(crate) async fn configure_within(
+        &self,
+        rate: f64,
+        admission_s: i64,
+        window: Window,
+    ) -> Room {
         let request = ConfigureRoomRequest {
             request_id: request_id(),
             sale_id: self.sale.to_string(),
             admissions_per_second: rate,
             admission_ttl: Some(prost_types::Duration { seconds: admission_s, nanos: 0 }),
+            joins_from: window.joins_from.map(wire::timestamp_ms),
+            admits_from: window.admits_from.map(wire::timestamp_ms),
+            admits_until: window.admits_until.map(wire::timestamp_ms),
         };
         let response = self.one.admin.clone().configure_room(request).await.unwrap();
         response.into_inner().room.unwrap()
+    }
+
+    pub(crate) async fn set_rate(&self, rate: f64) -> Room {
+        let request = SetRateRequest {
+            request_id: request_id(),
+            sale_id: self.sale.to_string(),
+            admissions_per_second: rate,
+        };
+        self.one.admin.clone().set_rate(request).await.unwrap().into_inner().room.unwrap()
     }
 
     pub(crate) async fn set_open(&self) -> Room {
@@ -245,6 +274,15 @@ impl World {
             let () =
                 self.redis().zadd(key.as_str(), None, None, false, false, scored).await.unwrap();
         }
+    }
+
+    /// Waits until this much time has passed by the store's clock: several ticks of the heads.
+    pub(crate) async fn let_time_pass(&self, ms: i64) {
+        let until_ms = self.now_ms().await + ms;
+        flashsale_testbed::eventually("time goes by", || async {
+            (self.now_ms().await > until_ms).then_some(())
+        })
+        .await;
     }
 
     /// The store's clock.
