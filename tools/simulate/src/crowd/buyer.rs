@@ -176,7 +176,8 @@ impl Visitor<'_> {
                         count(&counters.sold_out);
                         return Ok(InLine::Over);
                     }
-                    Outlook::Waiting
+                    Outlook::NotStarted
+                    | Outlook::Waiting
                     | Outlook::SoldOutForNow
                     | Outlook::Paused
                     | Outlook::Unspecified => {}
@@ -478,7 +479,8 @@ fn wait(status: &Status) -> Option<Duration> {
     let failure = Failure::from_status(status)?;
     match failure.reason().retry() {
         Retry::SameAfter(delay) => Some(failure.delay().unwrap_or(delay)),
-        Retry::Never => None,
+        // A line that buyers may join at a later moment says when.
+        Retry::Never => failure.delay(),
     }
 }
 
