@@ -9,7 +9,7 @@ use flashsale_service::{peer::PeerChannel, wire};
 use tonic::Status;
 
 use super::{request::request_id, untold::Untold};
-use crate::domain::{Room, Sale};
+use crate::domain::{Room, Sale, Settings};
 
 const WAITING_ROOM: &str = "waiting-room";
 
@@ -25,17 +25,22 @@ impl WaitingRoom {
         Self { admin: WaitingRoomAdminServiceClient::new(channel) }
     }
 
-    /// Configures and opens the room of a sale.
+    /// Configures and opens the room of a sale: its head moves within the sale's window, and buyers
+    /// may join as much earlier as the room says.
     ///
     /// # Errors
     /// When a call fails.
     pub async fn open(&self, sale: &Sale, room: Room) -> Result<(), Untold> {
         let mut admin = self.admin.clone();
+        let Settings { starts_at, ends_at, .. } = sale.settings;
         let configure = ConfigureRoomRequest {
             request_id: request_id(sale, "configure"),
             sale_id: sale.id.to_string(),
             admissions_per_second: room.rate,
             admission_ttl: Some(wire::duration(room.admission)),
+            joins_from: Some(wire::timestamp(starts_at - room.pre_queue)),
+            admits_from: Some(wire::timestamp(starts_at)),
+            admits_until: Some(wire::timestamp(ends_at)),
         };
         admin.configure_room(configure).await.map_err(untold)?;
         let open =
