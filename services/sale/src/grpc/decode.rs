@@ -56,7 +56,7 @@ pub(super) fn import(
         None
     } else {
         let id = wire::request_id(&request_id)?;
-        Some(self::request(id, hash("import", &asked.encode_to_vec())))
+        Some(request(id, hash("import", &asked.encode_to_vec())))
     };
     let format = format(asked.format)?;
     let options = asked.options.unwrap_or_default();

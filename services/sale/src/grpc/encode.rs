@@ -50,8 +50,8 @@ pub(super) fn change(from: &Past) -> sale::SaleChange {
         actor: from.actor.clone(),
         request_id: from.request.map(|id| id.to_string()).unwrap_or_default(),
         reason: from.reason.clone(),
-        before: from.before.as_ref().map(self::sale),
-        after: Some(self::sale(&from.after)),
+        before: from.before.as_ref().map(sale),
+        after: Some(sale(&from.after)),
         skus: from.skus.clone(),
         skus_changed: from.skus_changed,
     }
