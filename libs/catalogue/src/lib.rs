@@ -21,7 +21,7 @@ pub use row::{Catalogue, Columns, Fault, Kind, Listed, Product, SourceKey, Stock
 pub use select::{
     Decision, DuplicateSkus, LeftOut, MAX_ITEMS, MAX_QUANTITY, MAX_SKU_CHARS, MAX_TITLE_CHARS,
     Need, Percent, Preview, PreviewRow, PriceRule, Rounding, SelectOptions, Selection, SharedStock,
-    Totals, UnitsRule, select,
+    Totals, UnitsRule, select, shop_time,
 };
 pub use table::Separator;
 pub use text::{Encoding, invisible, visible};

@@ -10,6 +10,7 @@ mod units;
 
 pub use options::{
     DuplicateSkus, Percent, PriceRule, Rounding, SelectOptions, Selection, SharedStock, UnitsRule,
+    shop_time,
 };
 pub use preview::{Decision, LeftOut, Need, Preview, PreviewRow, Totals};
 

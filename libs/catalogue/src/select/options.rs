@@ -1,8 +1,9 @@
 //! What the caller decides about a sale, and whether that makes sense.
 
 use flashsale_record::chargeable;
+use flashsale_zones::{UnknownZone, Zone};
 use iso_currency::Currency;
-use time::PrimitiveDateTime;
+use time::{OffsetDateTime, PrimitiveDateTime};
 
 use super::{MAX_ITEMS, MAX_QUANTITY};
 use crate::{
@@ -35,10 +36,24 @@ pub struct SelectOptions {
     pub duplicate_skus: DuplicateSkus,
     /// Whether what cannot be sold is left out, instead of the file being refused.
     pub leave_out_faulty: bool,
-    /// When the sale begins, by the shop's clock: the shop's own sale prices have dates.
+    /// When the sale begins, by the shop's clock ([`shop_time`]): the shop's own sale prices have
+    /// dates.
     pub shop_time: Option<PrimitiveDateTime>,
     /// Whether a missing currency or quantity is a need of the preview instead of a problem.
     pub dry_run: bool,
+}
+
+/// When a sale begins by the clock of a shop in this time zone; UTC without a name. `None` where it
+/// is not known when it begins.
+///
+/// # Errors
+/// [`UnknownZone`], also where the beginning is not known.
+pub fn shop_time(
+    starts_at: Option<OffsetDateTime>,
+    time_zone: &str,
+) -> Result<Option<PrimitiveDateTime>, UnknownZone> {
+    let zone = if time_zone.is_empty() { Zone::utc() } else { Zone::find(time_zone)? };
+    Ok(starts_at.and_then(|at| zone.local(at)))
 }
 
 /// Which rows are sold. One of each list that is not empty has to fit.

@@ -1,6 +1,6 @@
 //! WooCommerce's products.
 
-use flashsale_catalogue::{SelectOptions, SharedStock, Stock};
+use flashsale_catalogue::{SelectOptions, SharedStock, Stock, shop_time};
 use time::{PrimitiveDateTime, macros::datetime};
 
 use crate::{catalogue, eur, eur_of, left_out, preview, refused, row, sold};
@@ -84,6 +84,30 @@ fn a_sale_price_holds_within_its_dates() {
     let (found, warning) = price(None);
     assert_eq!(found, Some(1_000));
     assert!(warning.contains("has dates and is not used"), "{warning}");
+}
+
+#[test]
+fn dates_are_those_of_the_shops_zone() {
+    let price = |starts_at, time_zone: &str| {
+        let shop_time = shop_time(Some(starts_at), time_zone).unwrap();
+        let found = preview(PRODUCTS, &SelectOptions { shop_time, ..in_stock() });
+        row(&found, "CHART").price_minor
+    };
+    // The shop's own sale lasts from the beginning of the 27th to the end of the 29th.
+    for (starts_at, time_zone, minor) in [
+        (datetime!(2026-11-26 23:00 UTC), "", 1_000),
+        (datetime!(2026-11-26 23:00 UTC), "Europe/Berlin", 800),
+        (datetime!(2026-11-26 22:59:59 UTC), "Europe/Berlin", 1_000),
+        (datetime!(2026-11-27 4:00 UTC), "America/New_York", 1_000),
+        (datetime!(2026-11-27 5:00 UTC), "America/New_York", 800),
+        (datetime!(2026-11-29 23:30 UTC), "UTC", 800),
+        (datetime!(2026-11-29 23:30 UTC), "Europe/Berlin", 1_000),
+    ] {
+        assert_eq!(price(starts_at, time_zone), Some(minor), "{starts_at} {time_zone}");
+    }
+    assert_eq!(shop_time(None, "Europe/Berlin"), Ok(None));
+    let unknown = shop_time(None, "Europe/Berln").unwrap_err().to_string();
+    assert!(unknown.contains("did you mean Europe/Berlin"), "{unknown}");
 }
 
 #[test]
