@@ -347,9 +347,16 @@ pub fn sale_json(sale: &sale::Sale) -> Value {
         "ends_at": time(settings.ends_at.as_ref()),
         "hold_seconds": settings.hold_ttl.map(|ttl| ttl.seconds),
         "patience_seconds": settings.payment_patience.map(|patience| patience.seconds),
-        "admissions_per_second": settings.room.map(|room| room.admissions_per_second),
+        "admissions_per_second": settings.room.as_ref().map(|room| room.admissions_per_second),
+        "pre_queue_seconds": settings
+            .room
+            .as_ref()
+            .and_then(|room| room.pre_queue.as_ref())
+            .map(|early| early.seconds),
         "version": sale.version,
         "propagated": sale.propagated,
+        "cancel_requested": sale.cancel_requested,
+        "allow_shared_skus": sale.allow_shared_skus,
         "items": sale.items.iter().map(|item| json!({
             "sku": item.sku,
             "title": item.title,

@@ -3,6 +3,7 @@
 
 mod commands;
 mod simulate;
+mod times;
 
 use std::{env, ffi::OsString, process::ExitCode};
 
@@ -34,7 +35,7 @@ enum Command {
     Run,
     #[command(about = LOAD)]
     Load,
-    /// Sales: import, create, start, end, show.
+    /// Sales: import, create, schedule, update, start, pause, resume, cancel, end, changes, show.
     #[command(subcommand)]
     Sale(commands::sale::SaleCommand),
     /// Orders: show, watch, dead letters.

@@ -202,7 +202,7 @@ impl ImportArgs {
     /// The request.
     ///
     /// # Errors
-    /// If a file cannot be read or is too large, or an amount is none.
+    /// If a file cannot be read or is too large, or an amount or a time is none.
     pub(super) fn into_request(self) -> anyhow::Result<ImportSaleRequest> {
         let content = read_export(&self.export, MAX_EXPORT_BYTES)?;
         let currency = self.currency.unwrap_or_default();
@@ -259,6 +259,7 @@ impl ImportArgs {
             }
             .into(),
             leave_out_faulty: self.selected.leave_out_faulty,
+            time_zone: self.settings.window.time_zone().to_owned(),
         };
         Ok(ImportSaleRequest {
             request_id: request_id(),
@@ -276,16 +277,17 @@ impl ImportArgs {
             per_buyer_limit: self.units.per_buyer_limit,
             options: Some(options),
             validate_only: false,
-            settings: Some(self.settings.into_wire(currency)),
+            settings: Some(self.settings.into_wire(currency)?),
         })
     }
 
     /// Reads the file, and prints what an import would sell of it.
     ///
     /// # Errors
-    /// If a file cannot be read, or nothing of it would be sold.
+    /// If a file cannot be read, a time is none, or nothing of it would be sold.
     pub(super) fn dry_run(&self, output: &Output) -> anyhow::Result<ExitCode> {
         let currency = self.currency.as_deref().map(known_currency).transpose()?;
+        let shop_time = self.settings.window.shop_time()?;
         let content = read_export(&self.export, MAX_DRY_BYTES)?;
         let stock = read_stock(self.file.stock.as_deref(), MAX_DRY_BYTES)?;
         let bytes = content.len() + stock.as_ref().map_or(0, Vec::len);
@@ -303,8 +305,8 @@ impl ImportArgs {
             location: self.file.location.as_deref(),
         };
         let catalogue = read(&content, &options).map_err(|problems| refusal(&problems))?;
-        let mut preview =
-            select(&catalogue, &self.select(currency)).map_err(|problems| refusal(&problems))?;
+        let selected = SelectOptions { shop_time, ..self.select(currency) };
+        let mut preview = select(&catalogue, &selected).map_err(|problems| refusal(&problems))?;
         if u64::try_from(bytes).unwrap_or(u64::MAX) > MAX_EXPORT_BYTES {
             let text = "the file has more than 3 MiB, the most that one import takes: split it";
             preview.warnings.push(text.to_owned());
@@ -377,7 +379,8 @@ fn known_currency(code: &str) -> anyhow::Result<Currency> {
     })
 }
 
-fn refused(failure: Failure) -> anyhow::Error {
+/// What the command refuses by itself, as a server would.
+pub(super) fn refused(failure: Failure) -> anyhow::Error {
     Status::from(failure).into()
 }
 

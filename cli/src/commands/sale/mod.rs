@@ -1,5 +1,10 @@
 //! `flashsale sale`.
 
+mod changes;
+mod lifecycle;
+mod schedule;
+mod update;
+
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
@@ -9,16 +14,26 @@ use flashsale_cli::{
     output::{Output, table},
     report::report_once,
 };
+use flashsale_errors::Failure;
 use flashsale_proto::{
-    Money,
+    Money, NamedChannel,
     sale::{
-        CreateSaleRequest, EndSaleRequest, GetSaleRequest, Item, ListSalesRequest, RoomSettings,
-        Sale, SaleReport, SaleSettings, StartSaleRequest, sale_service_client::SaleServiceClient,
+        CreateSaleRequest, GetSaleRequest, Item, ListSalesRequest, RoomSettings, Sale, SaleReport,
+        SaleSettings, sale_service_client::SaleServiceClient,
     },
 };
 use serde_json::{Value, json};
+use tonic::Status;
 
+use self::{
+    lifecycle::{ChangeArgs, StartArgs},
+    schedule::{ScheduleArgs, WindowArgs},
+    update::UpdateArgs,
+};
 use super::import::{ImportArgs, left_out_human, left_out_json};
+use crate::times;
+
+type Sales = SaleServiceClient<NamedChannel>;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SaleCommand {
@@ -38,13 +53,22 @@ pub(crate) enum SaleCommand {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Open a draft.
-    Start {
-        /// The sale's id.
-        sale_id: String,
-    },
+    /// Plan when a sale opens and closes.
+    Schedule(ScheduleArgs),
+    /// Change a sale.
+    Update(UpdateArgs),
+    /// Open a sale now, whatever it was planned for.
+    Start(StartArgs),
+    /// Stop admissions and new holds for a while. Buyers who hold units may still order.
+    Pause(ChangeArgs),
+    /// Go on with a paused sale.
+    Resume(StartArgs),
+    /// Call off a sale that has not begun.
+    Cancel(ChangeArgs),
     /// End a sale for good.
-    End {
+    End(ChangeArgs),
+    /// Show who changed what of a sale, newest first.
+    Changes {
         /// The sale's id.
         sale_id: String,
     },
@@ -83,24 +107,47 @@ pub(crate) struct Settings {
     /// Put a waiting room in front that admits this many buyers per second.
     #[arg(long, allow_negative_numbers = true)]
     admissions: Option<f64>,
+    /// How long before the sale opens buyers may join its waiting room, for example 30m.
+    #[arg(long, value_name = "DURATION", value_parser = times::seconds, requires = "admissions")]
+    pre_queue: Option<i64>,
+    #[command(flatten)]
+    pub(super) window: WindowArgs,
 }
 
 impl Settings {
     /// What the shop decides, with `currency` for every price.
-    pub(super) fn into_wire(self, currency: String) -> SaleSettings {
-        SaleSettings {
+    ///
+    /// # Errors
+    /// If a time is none.
+    pub(super) fn into_wire(self, currency: String) -> anyhow::Result<SaleSettings> {
+        let window = self.window.read()?;
+        Ok(SaleSettings {
             name: self.name,
             currency,
-            hold_ttl: Some(prost_types::Duration { seconds: self.hold_seconds, nanos: 0 }),
-            payment_patience: self
-                .patience_seconds
-                .map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
-            room: self
-                .admissions
-                .map(|rate| RoomSettings { admissions_per_second: rate, admission_ttl: None }),
-            ..SaleSettings::default()
-        }
+            starts_at: window.starts_at.map(times::wire),
+            ends_at: window.ends_at.map(times::wire),
+            hold_ttl: Some(seconds(self.hold_seconds)),
+            payment_patience: self.patience_seconds.map(seconds),
+            room: self.admissions.map(|rate| RoomSettings {
+                admissions_per_second: rate,
+                admission_ttl: None,
+                pre_queue: self.pre_queue.map(seconds),
+            }),
+        })
     }
+}
+
+/// Says how to repeat a request that may have had its effect, or may yet have it.
+fn repeatable(status: Status, request_id: &str, output: &Output) -> Status {
+    let refused = Failure::from_status(&status).is_some_and(|failure| failure.delay().is_none());
+    if !refused && !output.is_json() {
+        output.say(&format!("To repeat it, add --request-id {request_id} to the same command."));
+    }
+    status
+}
+
+fn seconds(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
 }
 
 pub(crate) async fn run(
@@ -133,18 +180,22 @@ pub(crate) async fn run(
                 .collect::<anyhow::Result<Vec<_>>>()?;
             let asked = CreateSaleRequest {
                 request_id: request_id(),
-                settings: Some(settings.into_wire(currency)),
+                settings: Some(settings.into_wire(currency)?),
                 items,
             };
             sales.create_sale(request(asked)).await?.into_inner().sale
         }
-        SaleCommand::Start { sale_id } => {
-            let asked = StartSaleRequest { request_id: request_id(), sale_id };
-            sales.start_sale(request(asked)).await?.into_inner().sale
+        SaleCommand::Schedule(args) => schedule::run(args, sales, output).await?,
+        SaleCommand::Update(args) => update::run(args, sales, output).await?,
+        SaleCommand::Start(args) | SaleCommand::Resume(args) => {
+            lifecycle::start(args, sales, output).await?
         }
-        SaleCommand::End { sale_id } => {
-            let asked = EndSaleRequest { request_id: request_id(), sale_id };
-            sales.end_sale(request(asked)).await?.into_inner().sale
+        SaleCommand::Pause(args) => lifecycle::pause(args, sales, output).await?,
+        SaleCommand::Cancel(args) => lifecycle::cancel(args, sales, output).await?,
+        SaleCommand::End(args) => lifecycle::end(args, sales, output).await?,
+        SaleCommand::Changes { sale_id } => {
+            changes::run(sale_id, sales, output).await?;
+            return Ok(ExitCode::SUCCESS);
         }
         SaleCommand::Report { sale_id, wait, at_most } => {
             let at_most = Duration::from_secs(if wait { at_most } else { 0 });
@@ -229,9 +280,14 @@ fn list(sales: &[Sale], output: &Output) -> anyhow::Result<()> {
 
 fn human(sale: &Sale) -> String {
     let settings = sale.settings.clone().unwrap_or_default();
-    let room = settings.room.map_or_else(
+    let room = settings.room.as_ref().map_or_else(
         || "none".to_owned(),
-        |room| format!("{} admissions/s", room.admissions_per_second),
+        |room| {
+            let early = room.pre_queue.as_ref().map_or_else(String::new, |early| {
+                format!(", joined up to {} s before", early.seconds)
+            });
+            format!("{} admissions/s{early}", room.admissions_per_second)
+        },
     );
     let patience = settings.payment_patience.map_or_else(String::new, |patience| {
         format!("  banks   {} s to authenticate\n", patience.seconds)
@@ -241,8 +297,10 @@ fn human(sale: &Sale) -> String {
     } else {
         "  inventory or the waiting room have not been told yet\n"
     };
+    let asked = if sale.cancel_requested { ", to be cancelled" } else { "" };
+    let shared = if sale.allow_shared_skus { "  may offer what other sales offer\n" } else { "" };
     format!(
-        "Sale {} ({})\n  state   {}\n  window  {} to {}\n  holds   {} s\n{patience}  room    {room}\n{told}{}",
+        "Sale {} ({})\n  state   {}{asked}\n  window  {} to {}\n  holds   {} s\n{patience}  room    {room}\n{shared}{told}{}",
         sale.sale_id,
         settings.name,
         sale_state(sale),
