@@ -69,13 +69,14 @@ async fn each_bad_request_has_its_reason_and_field() {
     let unknown = id();
     let nil = "00000000-0000-0000-0000-000000000000".to_owned();
     let room = |rate, admission_ttl| {
-        let room = RoomSettings { admissions_per_second: rate, admission_ttl };
+        let room = RoomSettings { admissions_per_second: rate, admission_ttl, pre_queue: None };
         SaleSettings { room: Some(room), ..settings() }
     };
     let usd = Some(Money { currency_code: "USD".to_owned(), units: 1, nanos: 0 });
     let start = |request_id: String, sale_id: &str| sale::StartSaleRequest {
         request_id,
         sale_id: sale_id.to_owned(),
+        allow_shared_skus: false,
     };
     let end = |request_id: String, sale_id: &str| sale::EndSaleRequest {
         request_id,

@@ -222,7 +222,11 @@ impl House {
             name: "Rotation".to_owned(),
             currency: "EUR".to_owned(),
             hold_ttl: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
-            room: Some(RoomSettings { admissions_per_second: 200.0, admission_ttl: None }),
+            room: Some(RoomSettings {
+                admissions_per_second: 200.0,
+                admission_ttl: None,
+                pre_queue: None,
+            }),
             ..SaleSettings::default()
         };
         let request_id = || Uuid::new_v4().to_string();
@@ -232,7 +236,11 @@ impl House {
             items: vec![item],
         };
         let sale = sales.create_sale(create).await.unwrap().into_inner().sale.unwrap();
-        let start = StartSaleRequest { request_id: request_id(), sale_id: sale.sale_id.clone() };
+        let start = StartSaleRequest {
+            request_id: request_id(),
+            sale_id: sale.sale_id.clone(),
+            allow_shared_skus: false,
+        };
         sales.start_sale(start).await.unwrap();
         sale.sale_id
     }

@@ -122,7 +122,11 @@ async fn sale(channel: NamedChannel) -> String {
             name: "Over TLS".to_owned(),
             currency: "EUR".to_owned(),
             hold_ttl: Some(prost_types::Duration { seconds: 600, nanos: 0 }),
-            room: Some(RoomSettings { admissions_per_second: 100.0, admission_ttl: None }),
+            room: Some(RoomSettings {
+                admissions_per_second: 100.0,
+                admission_ttl: None,
+                pre_queue: None,
+            }),
             ..SaleSettings::default()
         }),
         format: ExportFormat::ShopifyCsv.into(),
@@ -134,7 +138,7 @@ async fn sale(channel: NamedChannel) -> String {
     let mut sales = SaleServiceClient::new(channel);
     let sale = sales.import_sale(import).await.unwrap().into_inner().sale.unwrap();
     let (request_id, sale_id) = (Uuid::new_v4().to_string(), sale.sale_id);
-    let start = StartSaleRequest { request_id, sale_id: sale_id.clone() };
+    let start = StartSaleRequest { request_id, sale_id: sale_id.clone(), allow_shared_skus: false };
     sales.start_sale(start).await.unwrap();
     sale_id
 }

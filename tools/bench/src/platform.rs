@@ -140,7 +140,8 @@ impl Platform {
         };
         // A visitor is measured joining and not while being admitted; admissions are signed
         // here.
-        let room = RoomSettings { admissions_per_second: 1.0, admission_ttl: None };
+        let room =
+            RoomSettings { admissions_per_second: 1.0, admission_ttl: None, pre_queue: None };
         platform.sale_id = platform.open_sale(Some(room)).await?;
         platform.open_sale_id = platform.open_sale(None).await?;
         Ok(platform)
@@ -171,8 +172,12 @@ impl Platform {
         };
         let sale = sales.create_sale(create).await?.into_inner().sale.unwrap_or_default();
         let sale_id = sale.sale_id;
-        let start =
-            StartSaleRequest { request_id: Uuid::new_v4().to_string(), sale_id: sale_id.clone() };
+        let start = StartSaleRequest {
+            request_id: Uuid::new_v4().to_string(),
+            sale_id: sale_id.clone(),
+            // Both sales offer the same items.
+            allow_shared_skus: true,
+        };
         sales.start_sale(start).await?;
         let propagated = async {
             loop {

@@ -309,6 +309,7 @@ pub(crate) async fn open_sale(
             room: Some(RoomSettings {
                 admissions_per_second: args.admissions,
                 admission_ttl: None,
+                pre_queue: None,
             }),
             ..SaleSettings::default()
         }),
@@ -320,7 +321,12 @@ pub(crate) async fn open_sale(
     };
     let sale =
         sales.import_sale(client::request(import)).await?.into_inner().sale.unwrap_or_default();
-    let start = StartSaleRequest { request_id: client::request_id(), sale_id: sale.sale_id };
+    let start = StartSaleRequest {
+        request_id: client::request_id(),
+        sale_id: sale.sale_id,
+        // Loads of a platform that is up sell the same export beside its sale.
+        allow_shared_skus: true,
+    };
     Ok(sales.start_sale(client::request(start)).await?.into_inner().sale.unwrap_or_default())
 }
 

@@ -63,7 +63,8 @@ impl Platform {
             per_buyer_limit: 0,
         };
         let seconds = i64::try_from(spec.hold.as_secs())?;
-        let room = RoomSettings { admissions_per_second: 1.0, admission_ttl: None };
+        let room =
+            RoomSettings { admissions_per_second: 1.0, admission_ttl: None, pre_queue: None };
         let create = CreateSaleRequest {
             request_id: Uuid::new_v4().to_string(),
             settings: Some(SaleSettings {
@@ -80,8 +81,12 @@ impl Platform {
             Ok::<_, Status>(made.map(|sale| sale.sale_id))
         })
         .await?;
-        let start =
-            StartSaleRequest { request_id: Uuid::new_v4().to_string(), sale_id: sale_id.clone() };
+        let start = StartSaleRequest {
+            request_id: Uuid::new_v4().to_string(),
+            sale_id: sale_id.clone(),
+            // All sales of a platform offer the same two items.
+            allow_shared_skus: true,
+        };
         until_some(OPEN_WITHIN, "the sale is started", async || {
             sales.clone().start_sale(start.clone()).await.map(Some)
         })

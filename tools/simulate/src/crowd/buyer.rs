@@ -180,6 +180,7 @@ impl Visitor<'_> {
                     | Outlook::Waiting
                     | Outlook::SoldOutForNow
                     | Outlook::Paused
+                    | Outlook::NotStarted
                     | Outlook::Unspecified => {}
                 }
             }
