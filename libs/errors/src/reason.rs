@@ -236,4 +236,12 @@ reasons! {
     PaymentNotAbandonable = "PAYMENT_NOT_ABANDONABLE", FailedPrecondition, Retry::Never,
         "payment-not-abandonable.md",
         "Read the obstacle; only a payment that can never be captured is ended by hand.";
+    /// Another sale offers one of its skus at the same time.
+    ScheduleConflict = "SCHEDULE_CONFLICT", FailedPrecondition, Retry::Never,
+        "schedule-conflict.md",
+        "Choose another window or other skus, end or cancel the other sale, or allow shared skus.";
+    /// The sale has changed since the caller saw it.
+    SaleVersionConflict = "SALE_VERSION_CONFLICT", Aborted, Retry::Never,
+        "sale-version-conflict.md",
+        "Read the sale as it is now, and send the change with its present version.";
 }

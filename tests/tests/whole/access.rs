@@ -54,6 +54,8 @@ const TABLE: &[(&str, &str, SaleOf, bool)] = &[
     ("sale.v1.SaleService/StartSale", "shop operator", SaleOf::Field(SALE_ID), false),
     ("sale.v1.SaleService/PauseSale", "shop operator", SaleOf::Field(SALE_ID), false),
     ("sale.v1.SaleService/EndSale", "shop operator", SaleOf::Field(SALE_ID), false),
+    ("sale.v1.SaleService/CancelSale", "shop operator", SaleOf::Field(SALE_ID), false),
+    ("sale.v1.SaleService/ListSaleChanges", "shop operator", SaleOf::Field(SALE_ID), false),
     ("sale.v1.SaleService/GetSale", "shop operator", SaleOf::Field(SALE_ID), false),
     ("sale.v1.SaleService/GetSaleReport", "shop operator", SaleOf::Field(SALE_ID), false),
     ("sale.v1.SaleService/ListSales", "shop operator", SaleOf::None, false),
