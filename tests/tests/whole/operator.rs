@@ -22,6 +22,7 @@ use crate::{
     adjusting::stock_is_adjusted_and_its_history_shown,
     command::{Flashsale, Said, channel, flashsale, own_home, repository},
     paying::payments_are_steered,
+    planning::{a_sale_is_planned_changed_and_called_off, an_open_sale_is_paused_and_resumed},
 };
 
 const SAMPLE: &str = "cli/samples/spring-drop.csv";
@@ -42,6 +43,8 @@ async fn printed_calls_and_commands_work() {
     stock_is_adjusted_and_its_history_shown(&up, &sale_id, 30);
     a_sale_lives_by_commands_from_the_export_to_its_end(&up);
     a_sale_is_created_item_by_item(&up);
+    a_sale_is_planned_changed_and_called_off(&up);
+    an_open_sale_is_paused_and_resumed(&up);
     items_and_settings_that_make_no_sense_are_refused(&up);
     exports_with_a_fault_are_refused_whole(&up);
     exports_of_any_shop_are_imported(&up);
@@ -199,9 +202,11 @@ fn a_sale_lives_by_commands_from_the_export_to_its_end(up: &Flashsale) {
     assert_eq!(sale["items"].as_array().unwrap().len(), 12);
     assert_eq!(sale["items"][0]["unit_price"]["amount"], "29.00 EUR");
 
+    // The sale of `up` offers the same.
+    refused(up, &["sale", "start", &by_hand], Reason::ScheduleConflict);
     // Starting and ending are idempotent.
     for _ in 0..2 {
-        let (human, sale) = both(up, &["sale", "start", &by_hand]);
+        let (human, sale) = both(up, &["sale", "start", &by_hand, "--allow-shared-skus"]);
         contains_all(&human, &[&by_hand, "OPEN"]);
         assert_eq!((&sale["state"], &sale["propagated"]), (&json!("OPEN"), &json!(true)));
     }
@@ -386,8 +391,12 @@ fn exports_of_any_shop_are_imported(up: &Flashsale) {
 fn unknown_and_malformed_ids_are_told_apart(up: &Flashsale, sale_id: &str) {
     for command in [
         ["sale", "show"],
+        ["sale", "schedule"],
         ["sale", "start"],
+        ["sale", "pause"],
+        ["sale", "cancel"],
         ["sale", "end"],
+        ["sale", "changes"],
         ["sale", "report"],
         ["stock", "show"],
     ] {
@@ -427,6 +436,7 @@ pub(crate) async fn buy(channel: NamedChannel, sale_id: &str, buyer: &str, card:
             | Outlook::SoldOut
             | Outlook::SoldOutForNow
             | Outlook::Paused
+            | Outlook::NotStarted
             | Outlook::Closed => panic!("{position:?}"),
         }
     };
