@@ -669,6 +669,16 @@ fn dry_run_needs_no_server() {
     assert_eq!((&chart["price_in_file"], &chart["sale_price"]), (&json!("10"), &Value::Null));
     assert_eq!(row("ANCHOR")["reason"], "DRAFT");
 
+    // The shop's own sale begins with the 27th, by the shop's clock.
+    for (zone, price) in [("Europe/Berlin", "8.00 EUR"), ("UTC", "10.00 EUR")] {
+        let window = ["--starts-at", "2026-11-26T23:00Z", "--time-zone", zone];
+        let args = ["--leave-out-faulty", "--currency", "EUR", "--json"];
+        let preview = say(&[&args[..], &window].concat()).json();
+        let rows = preview["rows"].as_array().unwrap();
+        let chart = rows.iter().find(|row| row["sku"] == "CHART").unwrap();
+        assert_eq!(chart["sale_price"]["amount"], price, "{zone}: {chart}");
+    }
+
     // The file does not say how many there are of one lamp, and none is left of the other.
     let preview = say(&["--quantity", "3", "--currency", "EUR", "--json"]).json();
     assert_eq!(preview["totals"]["items"], 7, "{preview}");
@@ -678,6 +688,14 @@ fn dry_run_needs_no_server() {
         (&["--sku", "NO-SUCH"][..], "--sku: is \"NO-SUCH\", which the file does not have"),
         (&["--currency", "EURO"], "--currency: is not an ISO 4217 currency code"),
         (&["--format", "shopify"], "pass --format woocommerce"),
+        (
+            &["--time-zone", "Europe/Berln"],
+            "--time-zone: is \"Europe/Berln\", which is no time zone",
+        ),
+        (
+            &["--starts-at", "2026-11-27T10:00"],
+            "--starts-at: is 2026-11-27T10:00, which says no time zone",
+        ),
     ] {
         let said = say(args);
         assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{args:?}: {said:?}");
