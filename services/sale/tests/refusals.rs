@@ -57,7 +57,7 @@ fn lasting(seconds: i64) -> Option<prost_types::Duration> {
 #[tokio::test]
 async fn each_bad_request_has_its_reason_and_field() {
     use Reason::{
-        ArgumentInvalid as Argument, ExportInvalid as Export, NotImplemented, PageTokenInvalid,
+        ArgumentInvalid as Argument, ExportInvalid as Export, PageTokenInvalid,
         QuantityInvalid as Quantity, RequestIdInvalid, RequestIdReused, SaleNotFound,
         SaleStateConflict,
     };
@@ -107,9 +107,9 @@ async fn each_bad_request_has_its_reason_and_field() {
         ("start an ended sale", call!(start_sale, start(id(), &ended)), SaleStateConflict, None),
         ("an invented token", call!(list_sales, sale::ListSalesRequest { page_size: 1, page_token: "AAAA".into() }), PageTokenInvalid, Some("page_token")),
         ("a negative page", call!(list_sales, sale::ListSalesRequest { page_size: -1, page_token: String::new() }), Argument, Some("page_size")),
-        ("update", call!(update_sale, sale::UpdateSaleRequest::default()), NotImplemented, None),
-        ("schedule", call!(schedule_sale, sale::ScheduleSaleRequest::default()), NotImplemented, None),
-        ("pause", call!(pause_sale, sale::PauseSaleRequest::default()), NotImplemented, None),
+        ("update", call!(update_sale, sale::UpdateSaleRequest::default()), RequestIdInvalid, Some("request_id")),
+        ("schedule", call!(schedule_sale, sale::ScheduleSaleRequest::default()), RequestIdInvalid, Some("request_id")),
+        ("pause", call!(pause_sale, sale::PauseSaleRequest::default()), RequestIdInvalid, Some("request_id")),
         ("no name", create_with(SaleSettings { name: String::new(), ..settings() }), Argument, Some("settings.name")),
         ("no currency", create_with(SaleSettings { currency: String::new(), ..settings() }), Argument, Some("settings.currency")),
         ("an unknown currency", create_with(SaleSettings { currency: "EURO".into(), ..settings() }), Argument, Some("settings.currency")),
@@ -155,6 +155,7 @@ async fn each_bad_request_has_its_reason_and_field() {
         ("import with an encoding of tomorrow", call!(import_sale, with(GOOD, ImportOptions { encoding: 99, ..ImportOptions::default() })), Argument, Some("options.encoding")),
         ("import with a separator of tomorrow", call!(import_sale, with(GOOD, ImportOptions { separator: 99, ..ImportOptions::default() })), Argument, Some("options.separator")),
         ("import with a rounding of tomorrow", call!(import_sale, with(GOOD, ImportOptions { rounding: 99, ..ImportOptions::default() })), Argument, Some("options.rounding")),
+        ("import in a zone of nowhere", call!(import_sale, with(GOOD, ImportOptions { time_zone: "Europe/Berln".into(), ..ImportOptions::default() })), Argument, Some("options.time_zone")),
         ("import with duplicates of tomorrow", call!(import_sale, with(GOOD, ImportOptions { duplicate_skus: 99, ..ImportOptions::default() })), Argument, Some("options.duplicate_skus")),
         ("import at 120 percent off", call!(import_sale, with(GOOD, priced(Price::PercentOff("120".into())))), Argument, Some("options.percent_off")),
         ("import at dollars off", call!(import_sale, with(GOOD, priced(Price::AmountOff(Money { currency_code: "USD".into(), units: 1, nanos: 0 })))), Argument, Some("options.amount_off.currency_code")),

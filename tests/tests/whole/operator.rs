@@ -436,7 +436,6 @@ pub(crate) async fn buy(channel: NamedChannel, sale_id: &str, buyer: &str, card:
             | Outlook::SoldOut
             | Outlook::SoldOutForNow
             | Outlook::Paused
-            | Outlook::NotStarted
             | Outlook::Closed => panic!("{position:?}"),
         }
     };

@@ -3,7 +3,7 @@
 
 use flashsale_catalogue::{
     DecimalMark, DuplicateSkus, Encoding, Format, Percent, PriceRule, Rounding, SelectOptions,
-    Selection, Separator, SharedStock, UnitsRule,
+    Selection, Separator, SharedStock, UnitsRule, shop_time,
 };
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{
@@ -75,6 +75,7 @@ pub(super) fn import(
         }
     };
     let currency = settings.as_ref().and_then(|settings| settings.currency);
+    let starts_at = settings.as_ref().and_then(|settings| settings.starts_at);
     let (encoding, separator) = (encoding(options.encoding)?, separator(options.separator)?);
     let select = SelectOptions {
         currency,
@@ -95,7 +96,10 @@ pub(super) fn import(
             tags: options.tags,
             categories: options.categories,
         },
-        shop_time: None,
+        shop_time: shop_time(starts_at, &options.time_zone).unwrap_or_else(|unknown| {
+            problems.add(Kind::Argument, "options.time_zone", unknown.to_string());
+            None
+        }),
     };
     let import = Import {
         content: asked.content,

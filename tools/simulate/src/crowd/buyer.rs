@@ -180,7 +180,6 @@ impl Visitor<'_> {
                     | Outlook::Waiting
                     | Outlook::SoldOutForNow
                     | Outlook::Paused
-                    | Outlook::NotStarted
                     | Outlook::Unspecified => {}
                 }
             }
