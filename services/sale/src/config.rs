@@ -40,6 +40,8 @@ pub struct PeersConfig {
     pub inventory: PeerConfig,
     /// `[peers.waiting_room]`.
     pub waiting_room: PeerConfig,
+    /// `[peers.payment]`.
+    pub payment: PeerConfig,
 }
 
 /// The `[sale]` section.
@@ -128,6 +130,7 @@ impl Validate for Config {
         problems.extend(self.postgres.problems().into_iter().map(Problem::from));
         problems.extend(self.peers.inventory.problems("inventory"));
         problems.extend(self.peers.waiting_room.problems("waiting_room"));
+        problems.extend(self.peers.payment.problems("payment"));
         let sale = &self.sale;
         for (key, is_zero) in [
             ("sale.propagate_interval_ms", sale.propagate_interval_ms == 0),

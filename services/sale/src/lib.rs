@@ -21,9 +21,11 @@ use flashsale_service::{Drain, Hosted, peer};
 pub use config::{Config, PeersConfig, SaleConfig, ScheduleConfig};
 
 use crate::{
-    app::{propagation::Propagator, reports::Reports, sales::Sales, watches::Watches},
+    app::{
+        check::Checks, propagation::Propagator, reports::Reports, sales::Sales, watches::Watches,
+    },
     grpc::Grpc,
-    peers::{inventory::Inventory, waiting_room::WaitingRoom},
+    peers::{inventory::Inventory, payment::Payment, waiting_room::WaitingRoom},
     store::Store,
     tasks::{
         propagation::Propagation, reports::FinalReports, schedule::Schedule,
@@ -33,6 +35,9 @@ use crate::{
 
 /// The name of the service, by which others know it.
 const NAME: &str = "sale";
+
+/// How long before its start a scheduled sale is prepared.
+const PREPARE_LEAD: time::Duration = time::Duration::minutes(10);
 
 /// The configuration compiled in.
 pub const DEFAULTS: &[&str] = &[flashsale_pg::DEFAULTS, include_str!("../config.default.toml")];
@@ -46,6 +51,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let inventory = Inventory::new(peer::connect(NAME, "inventory", &config.peers.inventory)?);
     let waiting_room =
         WaitingRoom::new(peer::connect(NAME, "waiting-room", &config.peers.waiting_room)?);
+    let payment = Payment::new(peer::connect(NAME, "payment", &config.peers.payment)?);
     let settings = config.sale;
 
     let propagator = Arc::new(Propagator::new(
@@ -55,9 +61,11 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         settings.propagations_at_once,
     ));
     let watches = Arc::new(Watches::new(store.clone(), settings.max_watchers));
-    let reports = Arc::new(Reports::new(store.clone(), inventory));
+    let reports = Arc::new(Reports::new(store.clone(), inventory.clone()));
+    let checks = Checks::new(store.clone(), inventory, payment, PREPARE_LEAD);
     let sales = Sales::new(store.clone(), Arc::clone(&propagator));
-    let service = Grpc::new(sales, Arc::clone(&reports), Arc::clone(&watches), drain.clone());
+    let service =
+        Grpc::new(sales, Arc::clone(&reports), Arc::clone(&watches), checks, drain.clone());
     // The bound on requests is the server's own.
     let service = SaleServiceServer::new(service).max_decoding_message_size(usize::MAX);
 

@@ -13,7 +13,7 @@ use flashsale_proto::sale::{
 use flashsale_testbed::{assert_failure, eventually};
 use futures::future::join_all;
 use tonic::Status;
-use world::{World, creation, id, import, item, settings, with_room};
+use world::{World, creation, id, import, item, settings, timestamp, with_room};
 
 const SAMPLE: &[u8] = include_bytes!("../../../cli/samples/spring-drop.csv");
 const WOOCOMMERCE: &[u8] = include_bytes!("../../../libs/catalogue/tests/fixtures/woocommerce.csv");
@@ -21,9 +21,7 @@ const BIGCOMMERCE: &[u8] =
     include_bytes!("../../../libs/catalogue/tests/fixtures/bigcommerce-present.csv");
 
 fn in_ms(ms: i64) -> Option<prost_types::Timestamp> {
-    let at = time::OffsetDateTime::now_utc() + time::Duration::milliseconds(ms);
-    let nanos = i32::try_from(at.nanosecond()).unwrap();
-    Some(prost_types::Timestamp { seconds: at.unix_timestamp(), nanos })
+    Some(timestamp(time::OffsetDateTime::now_utc() + time::Duration::milliseconds(ms)))
 }
 
 #[tokio::test]

@@ -425,7 +425,7 @@ impl House {
             self.has_read(service, "access.client_ca_file", clients).await;
         }
         for (service, names) in [
-            (&services.sale, &["inventory", "waiting-room"][..]),
+            (&services.sale, &["inventory", "waiting-room", "payment"][..]),
             (&services.waiting_room, &["inventory", "checkout"]),
             (&services.checkout, &["inventory"]),
             (&services.inventory, &["waiting-room"]),

@@ -1,5 +1,6 @@
 //! What the service does with sales.
 
+pub(crate) mod check;
 pub(crate) mod error;
 pub(crate) mod propagation;
 pub(crate) mod reports;

@@ -1,6 +1,7 @@
 //! The rules of sales: what one may look like, how its state changes, how a shop's export becomes
 //! one. No clocks, no I/O.
 
+mod check;
 mod import;
 mod problems;
 mod report;
@@ -8,6 +9,7 @@ mod rules;
 mod sale;
 mod update;
 
+pub use check::{Check, Conflict, Facts, Known, Verdict, ahead, checks};
 pub use flashsale_record::SaleState;
 pub use import::{Import, Imported};
 pub use problems::{Kind, Problem, Problems};

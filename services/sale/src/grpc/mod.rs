@@ -1,5 +1,6 @@
 //! The service on the wire: decode, call, encode.
 
+mod check;
 mod decode;
 mod encode;
 mod errors;
@@ -7,7 +8,7 @@ mod errors;
 use std::{pin::Pin, sync::Arc};
 
 use flashsale_proto::sale::{
-    CancelSaleRequest, CancelSaleResponse, CreateSaleRequest, CreateSaleResponse, EndSaleRequest,
+    CancelSaleRequest, CancelSaleResponse, CheckSaleRequest, CheckSaleResponse, CreateSaleRequest, CreateSaleResponse, EndSaleRequest,
     EndSaleResponse, GetSaleReportRequest, GetSaleReportResponse, GetSaleRequest, GetSaleResponse,
     ImportSaleRequest, ImportSaleResponse, ListSaleChangesRequest, ListSaleChangesResponse,
     ListSalesRequest, ListSalesResponse, PauseSaleRequest, PauseSaleResponse, ScheduleSaleRequest,
@@ -18,7 +19,9 @@ use flashsale_service::{Drain, page};
 use futures::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
-use crate::app::{error::SaleError, reports::Reports, sales::Sales, watches::Watches};
+use crate::app::{
+    check::Checks, error::SaleError, reports::Reports, sales::Sales, watches::Watches,
+};
 
 /// The list of sales, for its page tokens.
 const LIST: [&str; 1] = ["sales"];
@@ -29,13 +32,20 @@ pub struct Grpc {
     sales: Sales,
     reports: Arc<Reports>,
     watches: Arc<Watches>,
+    checks: Checks,
     drain: Drain,
 }
 
 impl Grpc {
     /// Over the control plane.
-    pub fn new(sales: Sales, reports: Arc<Reports>, watches: Arc<Watches>, drain: Drain) -> Self {
-        Self { sales, reports, watches, drain }
+    pub fn new(
+        sales: Sales,
+        reports: Arc<Reports>,
+        watches: Arc<Watches>,
+        checks: Checks,
+        drain: Drain,
+    ) -> Self {
+        Self { sales, reports, watches, checks, drain }
     }
 }
 
@@ -171,6 +181,15 @@ impl SaleService for Grpc {
             sales: sales.iter().map(encode::sale).collect(),
             next_page_token: page::token(&LIST, next.as_ref()),
         }))
+    }
+
+    async fn check_sale(
+        &self,
+        request: Request<CheckSaleRequest>,
+    ) -> Result<Response<CheckSaleResponse>, Status> {
+        let id = decode::sale_id(&request.into_inner().sale_id)?;
+        let checked = self.checks.of(id).await.map_err(errors::failure)?;
+        Ok(Response::new(check::response(&checked)))
     }
 
     type WatchSaleStream = Pin<Box<dyn Stream<Item = Result<WatchSaleResponse, Status>> + Send>>;

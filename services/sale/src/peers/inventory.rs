@@ -1,22 +1,19 @@
 //! Inventory: loads and syncs the stock of sales, and says which units are out.
 
-use std::time::Duration;
-
 use flashsale_errors::Reason;
 use flashsale_proto::inventory::{
     GetStockRequest, LoadStockRequest, SyncSaleRequest,
     inventory_admin_service_client::InventoryAdminServiceClient,
     inventory_service_client::InventoryServiceClient,
 };
-use flashsale_service::{deadline, peer::PeerChannel};
+use flashsale_service::{peer::PeerChannel, wire};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{request::request_id, untold::Untold};
+use super::{request::request_id, soon::soon, untold::Untold};
 use crate::domain::{Sale, UnitsOut};
 
 const INVENTORY: &str = "inventory";
-/// The longest that a report waits for the units that are out.
-const STOCK_WITHIN: Duration = Duration::from_secs(2);
 
 /// Inventory. A clone uses the same channel.
 #[derive(Debug, Clone)]
@@ -69,17 +66,23 @@ impl Inventory {
     /// When the call fails, or takes longer than 2 seconds or half of the caller's remaining time.
     pub async fn units_out(&self, sale_id: Uuid) -> Result<UnitsOut, Untold> {
         let request = GetStockRequest { sale_id: sale_id.to_string(), skus: Vec::new() };
-        // The other half of the caller's time is for the record, which can be read without
-        // inventory.
-        let within = deadline::remaining().map_or(STOCK_WITHIN, |left| STOCK_WITHIN.min(left / 2));
-        let answer = tokio::time::timeout(within, self.stock.clone().get_stock(request)).await;
-        let late = Untold { peer: INVENTORY, why: Reason::DeadlineExceeded.as_str() };
-        let answer = answer.map_err(|_| late)?;
-        let stock =
-            answer.map_err(|status| Untold::from_status(INVENTORY, &status))?.into_inner().stock;
+        let stock = soon(INVENTORY, self.stock.clone().get_stock(request)).await?.stock;
         Ok(UnitsOut {
             held: stock.iter().map(|sku| sku.held).sum(),
             placed: stock.iter().map(|sku| sku.placed).sum(),
         })
+    }
+
+    /// What the clock of the stock's store showed when it was asked for `sku` of a sale.
+    ///
+    /// # Errors
+    /// As [`Inventory::units_out`]; also when the answer has no time.
+    pub async fn clock(&self, sale_id: Uuid, sku: String) -> Result<OffsetDateTime, Untold> {
+        let request = GetStockRequest { sale_id: sale_id.to_string(), skus: vec![sku] };
+        let answer = soon(INVENTORY, self.stock.clone().get_stock(request)).await?;
+        answer
+            .read_time
+            .and_then(|at| wire::datetime("read_time", &at).ok())
+            .ok_or(Untold { peer: INVENTORY, why: Reason::Internal.as_str() })
     }
 }

@@ -2,6 +2,8 @@
 //! and carry an id made from the sale and its version.
 
 pub(crate) mod inventory;
+pub(crate) mod payment;
 mod request;
+mod soon;
 pub(crate) mod untold;
 pub(crate) mod waiting_room;

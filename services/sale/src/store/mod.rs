@@ -2,6 +2,7 @@
 //! services, which are only read. Queries are files under `sql/`, checked at compile time.
 
 mod changes;
+mod check;
 mod error;
 mod history;
 mod reads;
@@ -9,6 +10,7 @@ mod report;
 mod telling;
 
 pub use changes::{Created, Request, Written};
+pub use check::RecordFacts;
 pub use error::StoreError;
 use flashsale_pg::SteppedPool;
 pub use history::Past;

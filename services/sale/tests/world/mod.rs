@@ -11,7 +11,7 @@ use std::{
 };
 
 use flashsale_proto::{
-    Money, NamedChannel, inventory,
+    Money, NamedChannel, inventory, payment,
     sale::{self, sale_service_client::SaleServiceClient},
     waitingroom,
 };
@@ -24,6 +24,7 @@ use flashsale_testbed::{
             inventory_admin_service_server::{InventoryAdminService, InventoryAdminServiceServer},
             inventory_service_server::{InventoryService, InventoryServiceServer},
         },
+        payment::payment_admin_service_server::{PaymentAdminService, PaymentAdminServiceServer},
         waiting_room::waiting_room_admin_service_server::{
             WaitingRoomAdminService, WaitingRoomAdminServiceServer,
         },
@@ -38,7 +39,7 @@ pub const NEVER: &str = "3600000";
 
 pub type Client = SaleServiceClient<NamedChannel>;
 
-/// Inventory and the waiting room: they take note, and fail on demand.
+/// Inventory, the waiting room and payment: they take note, and fail on demand.
 #[derive(Debug, Clone)]
 pub struct Peers {
     pool: PgPool,
@@ -48,6 +49,8 @@ pub struct Peers {
     out: Arc<Mutex<(i64, i64)>>,
     confirms: Arc<Mutex<Option<Uuid>>>,
     begun: Arc<AtomicBool>,
+    ahead_ms: Arc<Mutex<i64>>,
+    calls_per_s: Arc<Mutex<f64>>,
 }
 
 impl Peers {
@@ -60,6 +63,8 @@ impl Peers {
             out: Arc::default(),
             confirms: Arc::default(),
             begun: Arc::default(),
+            ahead_ms: Arc::default(),
+            calls_per_s: Arc::new(Mutex::new(25.0)),
         }
     }
 
@@ -70,7 +75,7 @@ impl Peers {
         notes.iter().filter(|(id, _)| *id == sale).map(|(_, note)| note.clone()).collect()
     }
 
-    /// Lets a call fail from now on; GetStock with CANCELLED never answers.
+    /// Lets a call fail from now on; GetStock and GetBreaker with CANCELLED never answer.
     pub fn fail(&self, call: &'static str, status: impl Into<Status>) {
         self.failures.lock().unwrap().insert(call, status.into());
     }
@@ -78,6 +83,16 @@ impl Peers {
     /// The units held and placed from now on.
     pub fn have_out(&self, held: i64, placed: i64) {
         *self.out.lock().unwrap() = (held, placed);
+    }
+
+    /// Has the clock of the stock's store go so much ahead.
+    pub fn shift_clock(&self, ahead_ms: i64) {
+        *self.ahead_ms.lock().unwrap() = ahead_ms;
+    }
+
+    /// The calls a second at each endpoint of the payment provider.
+    pub fn budget(&self, calls_per_s: f64) {
+        *self.calls_per_s.lock().unwrap() = calls_per_s;
     }
 
     /// Settles the last placed units during the call: their order is confirmed before the answer
@@ -102,6 +117,16 @@ impl Peers {
         }
         assert!(request_id.parse::<Uuid>().is_ok_and(|id| !id.is_nil()), "{call}: {request_id}");
         Ok(sale.parse().unwrap())
+    }
+
+    /// Fails or never answers, if a call that changes nothing is to.
+    async fn answers(&self, call: &'static str) -> Result<(), Status> {
+        let failure = self.failures.lock().unwrap().get(call).cloned();
+        match failure {
+            Some(status) if status.code() == Code::Cancelled => std::future::pending().await,
+            Some(status) => Err(status),
+            None => Ok(()),
+        }
     }
 
     fn note(&self, sale: Uuid, what: impl Into<String>) {
@@ -165,12 +190,7 @@ impl InventoryService for Peers {
         request: Request<inventory::GetStockRequest>,
     ) -> Answer<inventory::GetStockResponse> {
         let asked = request.into_inner();
-        let failure = self.failures.lock().unwrap().get("GetStock").cloned();
-        match failure {
-            Some(status) if status.code() == Code::Cancelled => std::future::pending().await,
-            Some(status) => return Err(status),
-            None => {}
-        }
+        self.answers("GetStock").await?;
         let confirmed = *self.confirms.lock().unwrap();
         if let Some(order_id) = confirmed {
             sqlx::query("UPDATE orders SET state = 'CONFIRMED' WHERE order_id = $1")
@@ -188,7 +208,34 @@ impl InventoryService for Peers {
             ..inventory::SkuStock::default()
         };
         let stock = vec![sku("TEE-L", held, 0), sku("TEE-M", 0, placed)];
-        Ok(Response::new(inventory::GetStockResponse { stock, epoch: 1, read_time: None }))
+        let ahead = time::Duration::milliseconds(*self.ahead_ms.lock().unwrap());
+        let read_time = Some(timestamp(time::OffsetDateTime::now_utc() + ahead));
+        Ok(Response::new(inventory::GetStockResponse { stock, epoch: 1, read_time }))
+    }
+}
+
+#[tonic::async_trait]
+impl PaymentAdminService for Peers {
+    async fn get_breaker(
+        &self,
+        _: Request<payment::GetBreakerRequest>,
+    ) -> Answer<payment::GetBreakerResponse> {
+        self.answers("GetBreaker").await?;
+        let calls_per_s = *self.calls_per_s.lock().unwrap();
+        let budget = |endpoint: &str, configured_per_s| payment::Budget {
+            endpoint: endpoint.to_owned(),
+            configured_per_s,
+            ..payment::Budget::default()
+        };
+        let budgets = vec![
+            budget("all", 100.0),
+            budget("payment_intents.create", calls_per_s),
+            budget("payment_intents.confirm", calls_per_s),
+        ];
+        Ok(Response::new(payment::GetBreakerResponse {
+            budgets,
+            ..payment::GetBreakerResponse::default()
+        }))
     }
 }
 
@@ -265,7 +312,8 @@ impl World {
         let hosted = Hosted::new()
             .grpc(InventoryServiceServer::new(peers.clone()))
             .grpc(InventoryAdminServiceServer::new(peers.clone()))
-            .grpc(WaitingRoomAdminServiceServer::new(peers.clone()));
+            .grpc(WaitingRoomAdminServiceServer::new(peers.clone()))
+            .grpc(PaymentAdminServiceServer::new(peers.clone()));
         let peers_server = flashsale_testbed::serve(hosted, Drain::new()).await;
         let peers_url = peers_server.grpc_url.clone();
         let (server, client) = serve(&pg.own_url(), &peers_url, report_every).await;
@@ -351,6 +399,7 @@ pub async fn serve(pg_url: &str, peers_url: &str, report_every: &str) -> (TestSe
         ("FLASHSALE_POSTGRES__URL", pg_url),
         ("FLASHSALE_PEERS__INVENTORY__URL", peers_url),
         ("FLASHSALE_PEERS__WAITING_ROOM__URL", peers_url),
+        ("FLASHSALE_PEERS__PAYMENT__URL", peers_url),
         ("FLASHSALE_SALE__PROPAGATE_INTERVAL_MS", "30"),
         ("FLASHSALE_SALE__PROPAGATE_MAX_BACKOFF_MS", "60"),
         ("FLASHSALE_SALE__REPORT_INTERVAL_MS", report_every),
@@ -367,6 +416,11 @@ pub async fn serve(pg_url: &str, peers_url: &str, report_every: &str) -> (TestSe
     let server = flashsale_testbed::serve(hosted, drain).await;
     let client = Client::new(server.channel().await);
     (server, client)
+}
+
+pub fn timestamp(at: time::OffsetDateTime) -> prost_types::Timestamp {
+    let nanos = i32::try_from(at.nanosecond()).unwrap();
+    prost_types::Timestamp { seconds: at.unix_timestamp(), nanos }
 }
 
 pub fn id() -> String {
