@@ -50,6 +50,8 @@ enum Command {
     /// Keys of those who call: new, list, check.
     #[command(subcommand)]
     Access(commands::access::AccessCommand),
+    /// Check a sale before it opens, or while it sells: what would go wrong, and what to do.
+    Doctor(commands::doctor::DoctorArgs),
     /// Explain an error reason, or list all of them.
     Errors {
         /// The reason as an error names it, for example SOLD_OUT.
@@ -72,7 +74,9 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let output = Output::new(cli.common.json);
     let target = Target::find(cli.common.server);
-    complete(run(cli.command, &target, &output), &output, Some(&target), ExitCode::FAILURE)
+    let looks = matches!(cli.command, Command::Doctor(_));
+    let failure = if looks { ExitCode::from(NOT_DONE) } else { ExitCode::FAILURE };
+    complete(run(cli.command, &target, &output), &output, Some(&target), failure)
 }
 
 async fn run(command: Command, target: &Target, output: &Output) -> anyhow::Result<ExitCode> {
@@ -85,6 +89,7 @@ async fn run(command: Command, target: &Target, output: &Output) -> anyhow::Resu
         Command::Payment(command) => commands::payment::run(command, target, output).await,
         Command::Stock(command) => commands::stock::run(command, target, output).await,
         Command::Access(command) => commands::access::run(command, output),
+        Command::Doctor(args) => commands::doctor::run(args, target, output).await,
         Command::Errors { reason } => commands::errors::run(reason.as_deref(), output),
     }
 }

@@ -20,11 +20,12 @@ pub const LOAD: &str = "Load the platform with buyers who arrive on a schedule, 
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0    done; for `run`: the sale came to rest and every promise held; for `load`: every threshold and the audit too
-  1    refused, failed or interrupted: standard error says what happened and what to do (with --json, standard output)
-  2    the command line is wrong; for `load`: it did not start, or did not reach its end
+  1    refused, failed or interrupted: standard error says what happened and what to do (with --json, standard output);
+       for `doctor`: something is wrong with the sale
+  2    the command line is wrong; for `load`: it did not start, or did not reach its end; for `doctor`: not all could be looked at
   141  the output was closed by its reader";
 
-/// The load did not start, or did not reach its end.
+/// The load did not start, or did not reach its end; or not all of a sale could be looked at.
 pub const NOT_DONE: u8 = 2;
 /// A closed output: the code by which shells report a program that SIGPIPE ended.
 const READER_GONE: u8 = 128 + 13;

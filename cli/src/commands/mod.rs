@@ -1,6 +1,7 @@
 //! The commands that operate running services, and those for their keys.
 
 pub(crate) mod access;
+pub(crate) mod doctor;
 pub(crate) mod errors;
 pub(crate) mod import;
 pub(crate) mod order;

@@ -40,6 +40,7 @@ async fn printed_calls_and_commands_work() {
 
     the_printed_calls_answer_as_they_should(&printed);
     the_stock_is_shown(&up, &sale_id);
+    a_sale_is_checked(&up, &sale_id);
     stock_is_adjusted_and_its_history_shown(&up, &sale_id, 30);
     a_sale_lives_by_commands_from_the_export_to_its_end(&up);
     a_sale_is_created_item_by_item(&up);
@@ -161,6 +162,48 @@ fn the_stock_is_shown(up: &Flashsale, sale_id: &str) {
         skus[0],
         json!({ "sku": "TW-CAP-OLV", "allotted": 30, "available": 30, "held": 0, "placed": 0, "sold": 0 })
     );
+}
+
+/// Runs `flashsale doctor` for people and for programs, and compares the exit code.
+fn doctor(up: &Flashsale, args: &[&str], code: i32) -> (String, Value) {
+    let args = [&["doctor"], args].concat();
+    let human = up.say(&args);
+    assert_eq!((human.code, human.err.as_str()), (Some(code), ""), "{args:?}: {human:?}");
+    let said = up.say(&[&args[..], &["--json"]].concat());
+    assert_eq!((said.code, said.err.as_str()), (Some(code), ""), "{args:?}: {said:?}");
+    (human.out, said.json())
+}
+
+fn a_sale_is_checked(up: &Flashsale, sale_id: &str) {
+    let (human, value) = doctor(up, &[sale_id], 0);
+    contains_all(&human, &[sale_id, "verdict", "bound", "what to do", "prepared", "PASS"]);
+    assert_eq!(value["sale_id"], sale_id);
+    let verdict = |value: &Value, id: &str| {
+        let checks = value["checks"].as_array().unwrap().clone();
+        let check = checks.into_iter().find(|check| check["id"] == id).unwrap();
+        check["verdict"].as_str().unwrap().to_owned()
+    };
+    for id in ["prepared", "conflicts", "record_clock", "stock_clock"] {
+        assert_eq!(verdict(&value, id), "PASS", "{id}: {value}");
+    }
+
+    // A draft that begins now is only noted, and one of the same skus is refused when it starts.
+    let create = |sku: &str| {
+        let item = format!("{sku}=19.90=5");
+        let made = up.say(&["sale", "create", "--currency", "EUR", "--item", &item, "--json"]);
+        made.json()["sale_id"].as_str().unwrap().to_owned()
+    };
+    let own = create("OF-ITS-OWN");
+    let (_, value) = doctor(up, &[&own], 0);
+    assert_eq!(verdict(&value, "prepared"), "WARN");
+    doctor(up, &[&own, "--strict"], 1);
+    let (human, value) = doctor(up, &[&create("TW-CAP-OLV")], 1);
+    assert_eq!(verdict(&value, "conflicts"), "FAIL");
+    contains_all(&human, &["FAIL", "TW-CAP-OLV", sale_id]);
+
+    let said = up.say(&["doctor", UNKNOWN]);
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
+    assert!(said.err.starts_with("SALE_NOT_FOUND"), "{said:?}");
 }
 
 fn id_in(human: &str) -> String {
