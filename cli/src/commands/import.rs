@@ -28,7 +28,10 @@ use iso_currency::Currency;
 use serde_json::{Value, json};
 use tonic::Status;
 
-use super::sale::{Settings, parse_price};
+use super::{
+    policy::Policy,
+    sale::{Settings, parse_price},
+};
 
 /// The most that a dry run reads of a file, in bytes.
 const MAX_DRY_BYTES: u64 = 64 * 1_024 * 1_024;
@@ -45,6 +48,10 @@ pub(crate) struct ImportArgs {
     /// ISO 4217 code of every price, for example EUR.
     #[arg(long, required_unless_present = "dry_run")]
     currency: Option<String>,
+    /// Hold units as long as this shop system does, unless --hold-seconds says how long. What it
+    /// sells beyond its stock is never sold here; a dry run says where it does.
+    #[arg(long)]
+    policy: Option<Policy>,
     #[command(flatten)]
     file: FileArgs,
     #[command(flatten)]
@@ -277,7 +284,7 @@ impl ImportArgs {
             per_buyer_limit: self.units.per_buyer_limit,
             options: Some(options),
             validate_only: false,
-            settings: Some(self.settings.into_wire(currency)?),
+            settings: Some(self.settings.into_wire(currency, self.policy)?),
         })
     }
 
@@ -311,8 +318,13 @@ impl ImportArgs {
             let text = "the file has more than 3 MiB, the most that one import takes: split it";
             preview.warnings.push(text.to_owned());
         }
-        let value = preview_json(catalogue.format, &preview, currency);
-        output.print(&value, || human(catalogue.format, &preview, currency))?;
+        let hold_seconds = self.settings.hold_seconds(self.policy);
+        let mut value = preview_json(catalogue.format, &preview, currency);
+        value["hold_seconds"] = json!(hold_seconds);
+        output.print(&value, || {
+            let preview = human(catalogue.format, &preview, currency);
+            format!("{preview}\nUnits stay held for {hold_seconds} s")
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -604,6 +616,23 @@ mod tests {
             let error = line(&["--dry-run", wrong]).unwrap_err();
             assert_eq!(error.kind(), clap::error::ErrorKind::ValueValidation, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_policy_sets_the_length_of_holds() {
+        for (args, seconds) in [
+            (&[][..], 600),
+            (&["--policy=woocommerce"], 3_600),
+            (&["--policy=shopify"], 600),
+            (&["--policy=bigcommerce"], 600),
+            (&["--policy=woocommerce", "--hold-seconds=90"], 90),
+        ] {
+            let import = line(&[&["--currency=EUR"], args].concat()).unwrap();
+            let settings = import.settings.into_wire("EUR".to_owned(), import.policy);
+            assert_eq!(settings.hold_ttl.unwrap().seconds, seconds, "{args:?}");
+        }
+        let error = line(&["--dry-run", "--policy=magento"]).unwrap_err();
+        assert_eq!(error.kind(), clap::error::ErrorKind::InvalidValue);
     }
 
     #[test]

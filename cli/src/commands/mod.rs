@@ -6,5 +6,6 @@ pub(crate) mod errors;
 pub(crate) mod import;
 pub(crate) mod order;
 pub(crate) mod payment;
+mod policy;
 pub(crate) mod sale;
 pub(crate) mod stock;

@@ -700,6 +700,11 @@ fn dry_run_needs_no_server() {
     assert_eq!(preview["rows"].as_array().unwrap().len(), 14);
     assert_eq!(preview["totals"]["items"], 5, "{preview}");
     assert_eq!(preview["totals"]["value"], Value::Null);
+    assert_eq!(preview["hold_seconds"], 600);
+    let beyond = |row: &Value| row["warnings"].to_string().contains("beyond its stock");
+    assert!(preview["rows"].as_array().unwrap().iter().any(beyond), "{preview}");
+    let said = say(&["--leave-out-faulty", "--policy", "woocommerce"]);
+    contains_all(&said.out, &["beyond its stock; this sale does not", "held for 3600 s"]);
     let needs = preview["needs"].as_array().unwrap();
     assert!(needs.len() == 1 && needs[0].as_str().unwrap().contains("--currency"), "{needs:?}");
     let row = |sku: &str| {

@@ -30,7 +30,10 @@ use self::{
     schedule::{ScheduleArgs, WindowArgs},
     update::UpdateArgs,
 };
-use super::import::{ImportArgs, left_out_human, left_out_json};
+use super::{
+    import::{ImportArgs, left_out_human, left_out_json},
+    policy::{HOLD_S, Policy},
+};
 use crate::times;
 
 type Sales = SaleServiceClient<NamedChannel>;
@@ -97,9 +100,9 @@ pub(crate) struct Settings {
     /// The sale's name.
     #[arg(long, default_value = "Flash sale")]
     name: String,
-    /// How long units stay held, in seconds.
-    #[arg(long, default_value_t = 600, allow_negative_numbers = true)]
-    hold_seconds: i64,
+    /// How long units stay held, in seconds; without it 600, or as a policy has it.
+    #[arg(long, allow_negative_numbers = true)]
+    hold_seconds: Option<i64>,
     /// How long buyers may take to authenticate a payment, in seconds; without it, as long as payment
     /// is configured with.
     #[arg(long, allow_negative_numbers = true)]
@@ -115,18 +118,28 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// How long units stay held, in seconds.
+    pub(super) fn hold_seconds(&self, policy: Option<Policy>) -> i64 {
+        self.hold_seconds.unwrap_or_else(|| policy.map_or(HOLD_S, Policy::hold_seconds))
+    }
+
     /// What the shop decides, with `currency` for every price.
     ///
     /// # Errors
     /// If a time is none.
-    pub(super) fn into_wire(self, currency: String) -> anyhow::Result<SaleSettings> {
+    pub(super) fn into_wire(
+        self,
+        currency: String,
+        policy: Option<Policy>,
+    ) -> anyhow::Result<SaleSettings> {
+        let hold_seconds = self.hold_seconds(policy);
         let window = self.window.read()?;
         Ok(SaleSettings {
             name: self.name,
             currency,
             starts_at: window.starts_at.map(times::wire),
             ends_at: window.ends_at.map(times::wire),
-            hold_ttl: Some(seconds(self.hold_seconds)),
+            hold_ttl: Some(seconds(hold_seconds)),
             payment_patience: self.patience_seconds.map(seconds),
             room: self.admissions.map(|rate| RoomSettings {
                 admissions_per_second: rate,
@@ -180,7 +193,7 @@ pub(crate) async fn run(
                 .collect::<anyhow::Result<Vec<_>>>()?;
             let asked = CreateSaleRequest {
                 request_id: request_id(),
-                settings: Some(settings.into_wire(currency)?),
+                settings: Some(settings.into_wire(currency, None)?),
                 items,
             };
             sales.create_sale(request(asked)).await?.into_inner().sale
