@@ -353,6 +353,7 @@ pub fn sale_json(sale: &sale::Sale) -> Value {
             .as_ref()
             .and_then(|room| room.pre_queue.as_ref())
             .map(|early| early.seconds),
+        "expected_peak_per_second": settings.expected_peak_per_second,
         "version": sale.version,
         "propagated": sale.propagated,
         "cancel_requested": sale.cancel_requested,

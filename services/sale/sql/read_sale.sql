@@ -1,4 +1,4 @@
 SELECT sale_id, name, currency, state, starts_at, ends_at, hold_ms, payment_patience_ms, room_rate, room_admission_ms, room_pre_queue_ms,
-    cancel_requested, allow_shared_skus, version, propagated_version, final_at, created_at, updated_at
+    expected_peak_per_second, cancel_requested, allow_shared_skus, version, propagated_version, final_at, created_at, updated_at
 FROM sales
 WHERE sale_id = $1

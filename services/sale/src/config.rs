@@ -7,7 +7,10 @@ use flashsale_service::{AccessConfig, CommonConfig, PeerConfig, Problem, ServerC
 use flashsale_telemetry::TelemetryConfig;
 use serde::Deserialize;
 
-use crate::tasks::{propagation::PropagationPace, reports::ReportPace, schedule::SchedulePace};
+use crate::{
+    domain::Capacity,
+    tasks::{propagation::PropagationPace, reports::ReportPace, schedule::SchedulePace},
+};
 
 /// Prepared earlier, a sale could hardly be changed any more.
 const LONGEST_LEAD_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -30,6 +33,8 @@ pub struct Config {
     pub sale: SaleConfig,
     /// `[schedule]`.
     pub schedule: ScheduleConfig,
+    /// `[doctor]`.
+    pub doctor: DoctorConfig,
 }
 
 /// The services that sale calls.
@@ -108,6 +113,36 @@ impl SaleConfig {
     }
 }
 
+/// The `[doctor]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DoctorConfig {
+    /// `[doctor.capacity]`.
+    pub capacity: CapacityConfig,
+}
+
+/// The `[doctor.capacity]` section: what the whole deployment serves.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CapacityConfig {
+    /// Calls of `Join`.
+    pub join_per_second: i64,
+    /// Calls of `Reserve`.
+    pub reserve_per_second: i64,
+    /// Calls of `PlaceOrder`.
+    pub place_order_per_second: i64,
+}
+
+impl DoctorConfig {
+    pub(crate) fn capacity(&self) -> Capacity {
+        Capacity {
+            join: self.capacity.join_per_second,
+            reserve: self.capacity.reserve_per_second,
+            place_order: self.capacity.place_order_per_second,
+        }
+    }
+}
+
 impl CommonConfig for Config {
     fn server(&self) -> &ServerConfig {
         &self.server
@@ -131,6 +166,16 @@ impl Validate for Config {
         problems.extend(self.peers.inventory.problems("inventory"));
         problems.extend(self.peers.waiting_room.problems("waiting_room"));
         problems.extend(self.peers.payment.problems("payment"));
+        let capacity = &self.doctor.capacity;
+        for (key, per_second) in [
+            ("doctor.capacity.join_per_second", capacity.join_per_second),
+            ("doctor.capacity.reserve_per_second", capacity.reserve_per_second),
+            ("doctor.capacity.place_order_per_second", capacity.place_order_per_second),
+        ] {
+            if per_second < 1 {
+                problems.push(Problem::new(key, "must be above 0"));
+            }
+        }
         let sale = &self.sale;
         for (key, is_zero) in [
             ("sale.propagate_interval_ms", sale.propagate_interval_ms == 0),
@@ -188,17 +233,23 @@ mod tests {
             ("FLASHSALE_SALE__PROPAGATIONS_AT_ONCE", "16"),
             ("FLASHSALE_SALE__MAX_WATCHERS", "0"),
             ("FLASHSALE_PEERS__WAITING_ROOM__URL", "nowhere"),
+            ("FLASHSALE_DOCTOR__CAPACITY__JOIN_PER_SECOND", "0"),
         ];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter();
         let env = env.chain(open);
         let Err(ConfigError::Invalid(problems)) = load_from::<Config>("sale", DEFAULTS, None, env)
         else {
-            panic!("three values are wrong");
+            panic!("four values are wrong");
         };
         let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
         assert_eq!(
             keys,
-            ["peers.waiting_room.url", "sale.max_watchers", "sale.propagations_at_once"]
+            [
+                "peers.waiting_room.url",
+                "doctor.capacity.join_per_second",
+                "sale.max_watchers",
+                "sale.propagations_at_once"
+            ]
         );
     }
 }

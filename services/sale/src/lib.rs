@@ -18,12 +18,13 @@ use std::sync::Arc;
 use flashsale_proto::sale::sale_service_server::SaleServiceServer;
 use flashsale_service::{Drain, Hosted, peer};
 
-pub use config::{Config, PeersConfig, SaleConfig, ScheduleConfig};
+pub use config::{CapacityConfig, Config, DoctorConfig, PeersConfig, SaleConfig, ScheduleConfig};
 
 use crate::{
     app::{
         check::Checks, propagation::Propagator, reports::Reports, sales::Sales, watches::Watches,
     },
+    domain::Bounds,
     grpc::Grpc,
     peers::{inventory::Inventory, payment::Payment, waiting_room::WaitingRoom},
     store::Store,
@@ -35,9 +36,6 @@ use crate::{
 
 /// The name of the service, by which others know it.
 const NAME: &str = "sale";
-
-/// How long before its start a scheduled sale is prepared.
-const PREPARE_LEAD: time::Duration = time::Duration::minutes(10);
 
 /// The configuration compiled in.
 pub const DEFAULTS: &[&str] = &[flashsale_pg::DEFAULTS, include_str!("../config.default.toml")];
@@ -62,7 +60,8 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     ));
     let watches = Arc::new(Watches::new(store.clone(), settings.max_watchers));
     let reports = Arc::new(Reports::new(store.clone(), inventory.clone()));
-    let checks = Checks::new(store.clone(), inventory, payment, PREPARE_LEAD);
+    let bounds = Bounds { lead: config.schedule.pace().lead, capacity: config.doctor.capacity() };
+    let checks = Checks::new(store.clone(), inventory, payment, bounds);
     let sales = Sales::new(store.clone(), Arc::clone(&propagator));
     let service =
         Grpc::new(sales, Arc::clone(&reports), Arc::clone(&watches), checks, drain.clone());

@@ -10,10 +10,11 @@ use flashsale_errors::{Failure, Reason};
 use flashsale_proto::sale::{
     self, Check, CheckSaleRequest, CheckSaleResponse,
     CheckVerdict::{self, Fail, Pass, Unknown, Warn},
+    SaleSettings,
 };
 use flashsale_testbed::{assert_failure, keys::OTHER_SALE};
 use tonic::{Request, Status};
-use world::{Client, World, creation, id, item, with_room};
+use world::{Client, World, creation, id, item, settings, with_room};
 
 const DAY: i64 = 86_400;
 
@@ -223,6 +224,26 @@ async fn payments_that_take_too_long_are_told() {
     assert_eq!(check.verdict(), Warn);
     assert_eq!(check.bound, "500 s, the buyers' patience");
     assert!(check.value.starts_with("588 s for the last of 20"), "{check:?}");
+}
+
+#[tokio::test]
+async fn a_peak_that_cannot_be_served_is_told() {
+    let world = World::new().await;
+    let plain = world.draft(creation()).await.sale_id;
+    assert_eq!(verdict(&world, &plain, "peak").await, None);
+    // By the defaults of the configuration.
+    for (settings, peak, expected) in [
+        (settings(), 2_600, Pass),
+        (settings(), 2_601, Fail),
+        (with_room(), 5_600, Pass),
+        (with_room(), 5_601, Fail),
+    ] {
+        let settings = SaleSettings { expected_peak_per_second: Some(peak), ..settings };
+        let asked = sale::CreateSaleRequest { settings: Some(settings), ..creation() };
+        let sale = world.draft(asked).await;
+        assert_eq!(sale.settings.unwrap().expected_peak_per_second, Some(peak));
+        assert_eq!(verdict(&world, &sale.sale_id, "peak").await, Some(expected), "{peak}");
+    }
 }
 
 #[tokio::test]

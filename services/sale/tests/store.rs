@@ -32,6 +32,7 @@ fn new_sale() -> NewSale {
             hold: Duration::from_millis(15_001),
             payment_patience: Some(Duration::from_millis(90_500)),
             room: Some(Room { rate: 0.1, admission: Duration::from_secs(5) }),
+            expected_peak: Some(10_000_000),
         },
         items: vec![item("a/b", 1), item("B", 1_000_000_000)],
     }

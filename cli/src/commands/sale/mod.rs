@@ -113,6 +113,9 @@ pub(crate) struct Settings {
     /// How long before the sale opens buyers may join its waiting room, for example 30m.
     #[arg(long, value_name = "DURATION", value_parser = times::seconds, requires = "admissions")]
     pre_queue: Option<i64>,
+    /// How many buyers a second are expected at the peak, for `flashsale doctor`.
+    #[arg(long, value_name = "PER_SECOND", allow_negative_numbers = true)]
+    expected_peak: Option<i64>,
     #[command(flatten)]
     pub(super) window: WindowArgs,
 }
@@ -146,6 +149,7 @@ impl Settings {
                 admission_ttl: None,
                 pre_queue: self.pre_queue.map(seconds),
             }),
+            expected_peak_per_second: self.expected_peak,
         })
     }
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::error::SaleError;
 use crate::{
-    domain::{Check, Conflict, Facts, Known, ahead, checks},
+    domain::{Bounds, Check, Conflict, Facts, Known, ahead, checks},
     peers::{inventory::Inventory, payment::Payment, untold::Untold},
     store::{RecordFacts, Store},
 };
@@ -30,14 +30,13 @@ pub struct Checks {
     store: Store,
     inventory: Inventory,
     payment: Payment,
-    lead: time::Duration,
+    bounds: Bounds,
 }
 
 impl Checks {
-    /// Over the record and the services that know the rest. Sales are prepared `lead` before their
-    /// start.
-    pub fn new(store: Store, inventory: Inventory, payment: Payment, lead: time::Duration) -> Self {
-        Self { store, inventory, payment, lead }
+    /// Over the record and the services that know the rest.
+    pub fn new(store: Store, inventory: Inventory, payment: Payment, bounds: Bounds) -> Self {
+        Self { store, inventory, payment, bounds }
     }
 
     /// Checks a sale. What another service does not say is unknown, and the others are checked.
@@ -63,7 +62,7 @@ impl Checks {
             record_ahead: ahead(asked, read_at, answered),
             stock_ahead,
         };
-        Ok(Checked { checks: checks(&facts, self.lead), read_at })
+        Ok(Checked { checks: checks(&facts, &self.bounds), read_at })
     }
 
     /// How far the clock of the stock's store is ahead; `None` where it has no stock of the sale.

@@ -1,5 +1,7 @@
 //! What would make a sale go wrong: a rule for each check, over facts that were gathered before.
 
+use std::time::Duration;
+
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -76,6 +78,26 @@ pub struct Facts {
     pub stock_ahead: Option<Known<time::Duration>>,
 }
 
+/// What the deployment is configured to serve a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// Buyers who join a waiting room.
+    pub join: i64,
+    /// Reservations.
+    pub reserve: i64,
+    /// Orders.
+    pub place_order: i64,
+}
+
+/// What sales are held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// How long before its start a scheduled sale is prepared.
+    pub lead: Duration,
+    /// What can be served.
+    pub capacity: Capacity,
+}
+
 /// How far another clock is ahead of ours, if it showed `shown` at some moment between `asked` and
 /// `answered` of ours: the least that it can be, and negative if it is behind.
 pub fn ahead(
@@ -92,14 +114,14 @@ pub fn ahead(
     }
 }
 
-/// Checks a sale. What does not apply to it is left out. `lead` is how long before its start a
-/// scheduled sale is prepared.
-pub fn checks(facts: &Facts, lead: time::Duration) -> Vec<Check> {
+/// Checks a sale. What does not apply to it is left out.
+pub fn checks(facts: &Facts, bounds: &Bounds) -> Vec<Check> {
     let plan = [
-        prepared(facts, lead),
+        prepared(facts, bounds.lead),
         is_ahead_of_its_end(facts.sale.state).then(|| conflicts(facts)),
         room(facts),
         payments(facts),
+        peak(facts, bounds.capacity),
     ];
     let record = Ok(facts.record_ahead);
     let clocks = [
@@ -125,10 +147,11 @@ const fn is_ahead_of_its_end(state: SaleState) -> bool {
 
 /// Whether the sale opens when it should: it is scheduled and prepared in time, and the other
 /// services know it as it is.
-fn prepared(facts: &Facts, lead: time::Duration) -> Option<Check> {
+fn prepared(facts: &Facts, lead: Duration) -> Option<Check> {
     let (sale, now) = (&facts.sale, facts.now);
     let (starts_at, ends_at) = (sale.settings.starts_at, sale.settings.ends_at);
-    let is_due = starts_at.checked_sub(lead).is_none_or(|due| due <= now);
+    let lead = sale.settings.lead(lead);
+    let is_due = starts_at <= now + lead;
     let (verdict, remedy) = match sale.state {
         SaleState::Draft if ends_at <= now => {
             (Verdict::Fail, "its window has passed: give it a later one")
@@ -164,7 +187,7 @@ fn prepared(facts: &Facts, lead: time::Duration) -> Option<Check> {
         title: "the sale is prepared in time",
         verdict,
         value: format!("{}, {starts}{told}", sale.state.as_str()),
-        bound: format!("prepared {} s before its start", lead.whole_seconds()),
+        bound: format!("prepared {} s before its start", lead.as_secs()),
         remedy,
     })
 }
@@ -266,6 +289,35 @@ fn payments(facts: &Facts) -> Option<Check> {
     })
 }
 
+/// Whether as many buyers can be served as the shop expects: with a room all of them join it, and
+/// without one each reserves units and places an order.
+fn peak(facts: &Facts, capacity: Capacity) -> Option<Check> {
+    let settings = &facts.sale.settings;
+    let expected = settings.expected_peak.filter(|_| is_ahead_of_its_end(facts.sale.state))?;
+    let (call, most) = if settings.room.is_some() {
+        ("Join", capacity.join)
+    } else if capacity.reserve < capacity.place_order {
+        ("Reserve", capacity.reserve)
+    } else {
+        ("PlaceOrder", capacity.place_order)
+    };
+    let (verdict, remedy) = if expected <= most {
+        (Verdict::Pass, "")
+    } else {
+        let remedy = "put a waiting room in front if there is none, or more instances, and raise \
+                      doctor.capacity to what was measured with them";
+        (Verdict::Fail, remedy)
+    };
+    Some(Check {
+        id: "peak",
+        title: "as many buyers can be served as are expected",
+        verdict,
+        value: format!("{expected} buyers a second"),
+        bound: format!("{most} calls of {call} a second"),
+        remedy,
+    })
+}
+
 /// Whether a clock agrees with ours.
 fn clock(id: &'static str, title: &'static str, ahead: &Known<time::Duration>) -> Check {
     let (verdict, value) = match ahead {
@@ -307,8 +359,6 @@ fn number(units: i64) -> f64 {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-    use std::time::Duration;
-
     use iso_currency::Currency;
     use proptest::prelude::*;
     use time::macros::datetime;
@@ -318,6 +368,10 @@ mod tests {
 
     const STARTS: OffsetDateTime = datetime!(2026-11-27 10:00 UTC);
     const LEAD: time::Duration = time::Duration::minutes(10);
+    const BOUNDS: Bounds = Bounds {
+        lead: Duration::from_secs(600),
+        capacity: Capacity { join: 3_000, reserve: 2_000, place_order: 1_000 },
+    };
 
     /// 1,000 units of a sale of one hour, a day before its start.
     fn facts(state: SaleState) -> Facts {
@@ -332,8 +386,11 @@ mod tests {
                     hold: Duration::from_secs(600),
                     payment_patience: None,
                     room: None,
+                    expected_peak: None,
                 },
                 state,
+                cancel_requested: false,
+                allow_shared_skus: false,
                 items: Vec::new(),
                 version: 1,
                 propagated_version: 1,
@@ -352,23 +409,24 @@ mod tests {
     }
 
     fn admitting(rate: f64) -> Option<Room> {
-        Some(Room { rate, admission: Duration::from_secs(300) })
+        Some(Room { rate, admission: Duration::from_secs(300), pre_queue: Duration::ZERO })
     }
 
     fn found(facts: &Facts, id: &str) -> Option<Verdict> {
-        checks(facts, LEAD).into_iter().find(|check| check.id == id).map(|check| check.verdict)
+        checks(facts, &BOUNDS).into_iter().find(|check| check.id == id).map(|check| check.verdict)
     }
 
     #[test]
     fn a_good_plan_passes() {
         let mut facts = facts(SaleState::Scheduled);
         facts.sale.settings.room = admitting(10.0);
+        facts.sale.settings.expected_peak = Some(3_000);
         facts.stock_ahead = Some(Ok(time::Duration::ZERO));
-        let checks = checks(&facts, LEAD);
+        let checks = checks(&facts, &BOUNDS);
         let ids: Vec<&str> = checks.iter().map(|check| check.id).collect();
         assert_eq!(
             ids,
-            ["prepared", "conflicts", "room", "payments", "record_clock", "stock_clock"]
+            ["prepared", "conflicts", "room", "payments", "peak", "record_clock", "stock_clock"]
         );
         for check in checks {
             assert_eq!((check.verdict, check.remedy), (Verdict::Pass, ""), "{check:?}");
@@ -378,7 +436,7 @@ mod tests {
     #[test]
     fn a_sale_that_is_over_has_clocks_only() {
         for state in [SaleState::Ended, SaleState::Cancelled] {
-            let checks = checks(&facts(state), LEAD);
+            let checks = checks(&facts(state), &BOUNDS);
             assert_eq!(checks.iter().map(|check| check.id).collect::<Vec<_>>(), ["record_clock"]);
         }
     }
@@ -421,7 +479,7 @@ mod tests {
             let mut facts = facts(state);
             facts.conflicts = vec![conflict(Some(Uuid::nil()), 1), conflict(None, 3)];
             facts.conflicting = 4;
-            let checks = checks(&facts, LEAD);
+            let checks = checks(&facts, &BOUNDS);
             let check = checks.iter().find(|check| check.id == "conflicts").unwrap();
             assert_eq!(check.verdict, verdict);
             assert_eq!(
@@ -473,12 +531,33 @@ mod tests {
     }
 
     #[test]
+    fn more_buyers_than_can_be_served_are_told() {
+        let orders_first = Capacity { join: 3_000, reserve: 1_000, place_order: 2_000 };
+        for (room, capacity, expected, verdict) in [
+            (None, BOUNDS.capacity, None, None),
+            (None, BOUNDS.capacity, Some(1_000), Some(Verdict::Pass)),
+            (None, BOUNDS.capacity, Some(1_001), Some(Verdict::Fail)),
+            (None, orders_first, Some(1_000), Some(Verdict::Pass)),
+            (None, orders_first, Some(1_001), Some(Verdict::Fail)),
+            (admitting(1.0), BOUNDS.capacity, Some(3_000), Some(Verdict::Pass)),
+            (admitting(1.0), BOUNDS.capacity, Some(3_001), Some(Verdict::Fail)),
+        ] {
+            let mut facts = facts(SaleState::Scheduled);
+            facts.sale.settings.room = room;
+            facts.sale.settings.expected_peak = expected;
+            let checks = checks(&facts, &Bounds { capacity, ..BOUNDS });
+            let found = checks.iter().find(|check| check.id == "peak");
+            assert_eq!(found.map(|check| check.verdict), verdict, "{expected:?} {capacity:?}");
+        }
+    }
+
+    #[test]
     fn what_is_not_known_does_not_pass() {
         let mut facts = facts(SaleState::Open);
         facts.payments_per_s = Err("payment is away".to_owned());
         facts.stock_ahead = Some(Err("inventory is away".to_owned()));
         for (id, value) in [("payments", "payment is away"), ("stock_clock", "inventory is away")] {
-            let checks = checks(&facts, LEAD);
+            let checks = checks(&facts, &BOUNDS);
             let check = checks.iter().find(|check| check.id == id).unwrap();
             assert_eq!((check.verdict, check.value.as_str()), (Verdict::Unknown, value));
         }
@@ -548,6 +627,7 @@ mod tests {
             version in 1_i64..3,
             units in 1_i64..1_000_000,
             conflicting in 0_i64..3,
+            expected in 1_i64..10_000,
             known: bool,
             apart in -10_000_i64..10_000,
         ) {
@@ -557,11 +637,12 @@ mod tests {
             facts.units = units;
             facts.conflicting = conflicting;
             facts.sale.settings.room = admitting(10.0);
+            facts.sale.settings.expected_peak = Some(expected);
             if !known {
                 facts.payments_per_s = Err("payment is away".to_owned());
             }
             facts.record_ahead = time::Duration::milliseconds(apart);
-            for check in checks(&facts, LEAD) {
+            for check in checks(&facts, &BOUNDS) {
                 let is_pass = check.verdict == Verdict::Pass;
                 prop_assert_eq!(check.remedy.is_empty(), is_pass, "{:?}", check);
                 prop_assert!(!check.value.is_empty() && !check.bound.is_empty(), "{:?}", check);

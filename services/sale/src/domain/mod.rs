@@ -9,7 +9,7 @@ mod rules;
 mod sale;
 mod update;
 
-pub use check::{Check, Conflict, Facts, Known, Verdict, ahead, checks};
+pub use check::{Bounds, Capacity, Check, Conflict, Facts, Known, Verdict, ahead, checks};
 pub use flashsale_record::SaleState;
 pub use import::{Import, Imported};
 pub use problems::{Kind, Problem, Problems};

@@ -24,6 +24,7 @@ const MIN_PATIENCE: Duration = Duration::from_secs(30);
 const MAX_PRE_QUEUE: Duration = Duration::from_secs(24 * 60 * 60);
 const MIN_RATE: f64 = 0.1;
 const MAX_RATE: f64 = 100_000.0;
+const MAX_PEAK: i64 = 10_000_000;
 
 /// Settings as they were requested. What could not be decoded is `None` here and already a problem.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,6 +43,8 @@ pub struct SettingsDraft {
     pub payment_patience: Option<Duration>,
     /// The waiting room, if there is to be one.
     pub room: Option<RoomDraft>,
+    /// How many buyers a second are expected; none says nothing.
+    pub expected_peak: Option<i64>,
 }
 
 /// A waiting room as it was asked for.
@@ -114,6 +117,11 @@ pub fn settings(
         let seconds = patience.as_secs_f64();
         wrong("payment_patience", format!("is {seconds} s; it must be 30 seconds to 1 hour"));
     }
+    if let Some(peak) = draft.expected_peak
+        && !(1..=MAX_PEAK).contains(&peak)
+    {
+        wrong("expected_peak_per_second", format!("is {peak}; it must be 1 to 10,000,000"));
+    }
     let room = draft.room.map(|room| {
         if !(MIN_RATE..=MAX_RATE).contains(&room.rate) {
             wrong(
@@ -140,6 +148,7 @@ pub fn settings(
         hold: whole_ms(hold),
         payment_patience: draft.payment_patience.map(whole_ms),
         room,
+        expected_peak: draft.expected_peak,
     })
 }
 
@@ -344,6 +353,14 @@ mod tests {
             (
                 SettingsDraft { payment_patience: Some(hour + Duration::from_millis(1)), ..good() },
                 "settings.payment_patience",
+            ),
+            (
+                SettingsDraft { expected_peak: Some(0), ..good() },
+                "settings.expected_peak_per_second",
+            ),
+            (
+                SettingsDraft { expected_peak: Some(MAX_PEAK + 1), ..good() },
+                "settings.expected_peak_per_second",
             ),
             (
                 SettingsDraft { room: room(0.09, None), ..good() },

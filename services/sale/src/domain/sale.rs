@@ -49,6 +49,15 @@ pub struct Settings {
     pub payment_patience: Option<Duration>,
     /// The waiting room, if there is one.
     pub room: Option<Room>,
+    /// How many buyers a second the shop expects at the peak, if it says so.
+    pub expected_peak: Option<i64>,
+}
+
+impl Settings {
+    /// How long before its start the sale is prepared: `least`, or as early as buyers may join.
+    pub fn lead(&self, least: Duration) -> Duration {
+        self.room.map_or(least, |room| room.pre_queue.max(least))
+    }
 }
 
 /// One thing a sale offers.
@@ -339,8 +348,8 @@ impl Sale {
     /// What the clock of the record makes of the sale. `lead` is how long before its start, or
     /// before buyers may join, it is prepared at least.
     pub fn due(&self, now: OffsetDateTime, lead: Duration) -> Option<Change> {
-        let Settings { starts_at, ends_at, room, .. } = &self.settings;
-        let lead = room.map_or(lead, |room| room.pre_queue.max(lead));
+        let Settings { starts_at, ends_at, .. } = &self.settings;
+        let lead = self.settings.lead(lead);
         match self.state {
             SaleState::Draft | SaleState::Ended | SaleState::Cancelled => None,
             SaleState::Scheduled | SaleState::Prepared | SaleState::Open | SaleState::Paused
@@ -450,6 +459,7 @@ mod tests {
                 hold: Duration::from_secs(600),
                 payment_patience: None,
                 room: None,
+                expected_peak: None,
             },
             state,
             cancel_requested: false,

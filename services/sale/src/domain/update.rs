@@ -22,6 +22,7 @@ pub enum Field {
     EndsAt,
     Hold,
     PaymentPatience,
+    ExpectedPeak,
     /// The whole waiting room, or that there is none.
     Room,
     RoomRate,
@@ -32,13 +33,14 @@ pub enum Field {
 
 impl Field {
     /// Every field there is.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Name,
         Self::Currency,
         Self::StartsAt,
         Self::EndsAt,
         Self::Hold,
         Self::PaymentPatience,
+        Self::ExpectedPeak,
         Self::Room,
         Self::RoomRate,
         Self::RoomAdmission,
@@ -55,6 +57,7 @@ impl Field {
             Self::EndsAt => "ends_at",
             Self::Hold => "hold_ttl",
             Self::PaymentPatience => "payment_patience",
+            Self::ExpectedPeak => "expected_peak_per_second",
             Self::Room => "room",
             Self::RoomRate => "room.admissions_per_second",
             Self::RoomAdmission => "room.admission_ttl",
@@ -67,7 +70,7 @@ impl Field {
     /// change.
     const fn is_fixed(self) -> Option<&'static str> {
         match self {
-            Self::Name | Self::EndsAt | Self::Hold | Self::RoomRate => None,
+            Self::Name | Self::EndsAt | Self::Hold | Self::ExpectedPeak | Self::RoomRate => None,
             Self::Currency => Some("orders are in it; create another sale"),
             Self::StartsAt => Some("StartSale opens it at once, CancelSale calls it off"),
             Self::PaymentPatience => Some("orders wait by it; create another sale"),
@@ -165,6 +168,7 @@ impl Sale {
                 Field::EndsAt => draft.ends_at = new.ends_at,
                 Field::Hold => draft.hold = new.hold,
                 Field::PaymentPatience => draft.payment_patience = new.payment_patience,
+                Field::ExpectedPeak => draft.expected_peak = new.expected_peak,
                 Field::Room => draft.room = new.room,
                 Field::RoomRate => {
                     change_room(&mut draft, new, problems, |room, new| room.rate = new.rate);
@@ -225,6 +229,7 @@ fn draft_of(settings: &Settings) -> SettingsDraft {
         ends_at: Some(settings.ends_at),
         hold: Some(settings.hold),
         payment_patience: settings.payment_patience,
+        expected_peak: settings.expected_peak,
         room: settings.room.map(|room| RoomDraft {
             rate: room.rate,
             admission: Some(room.admission),
@@ -256,6 +261,7 @@ mod tests {
                 ends_at: STARTS + time::Duration::DAY,
                 hold: Duration::from_secs(600),
                 payment_patience: None,
+                expected_peak: None,
                 room: Some(Room {
                     rate: 50.0,
                     admission: Duration::from_secs(300),
@@ -290,6 +296,7 @@ mod tests {
                 ends_at: Some(STARTS + 2 * time::Duration::DAY),
                 hold: Some(Duration::from_secs(60)),
                 payment_patience: Some(Duration::from_secs(60)),
+                expected_peak: Some(500),
                 room: Some(RoomDraft { rate: 5.0, admission: None, pre_queue: None }),
             },
             items: vec![ItemDraft {

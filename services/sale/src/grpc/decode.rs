@@ -375,6 +375,7 @@ fn settings(
             keep(wire::std_duration("settings.payment_patience", &length), problems)
         }),
         room: asked.room.map(|asked| room(&asked, problems)),
+        expected_peak: asked.expected_peak_per_second,
     }
 }
 

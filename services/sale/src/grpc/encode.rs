@@ -70,6 +70,7 @@ fn settings(from: &Settings) -> sale::SaleSettings {
             admission_ttl: Some(wire::duration(room.admission)),
             pre_queue: Some(wire::duration(room.pre_queue)),
         }),
+        expected_peak_per_second: from.expected_peak,
     }
 }
 

@@ -8,12 +8,13 @@ mod errors;
 use std::{pin::Pin, sync::Arc};
 
 use flashsale_proto::sale::{
-    CancelSaleRequest, CancelSaleResponse, CheckSaleRequest, CheckSaleResponse, CreateSaleRequest, CreateSaleResponse, EndSaleRequest,
-    EndSaleResponse, GetSaleReportRequest, GetSaleReportResponse, GetSaleRequest, GetSaleResponse,
-    ImportSaleRequest, ImportSaleResponse, ListSaleChangesRequest, ListSaleChangesResponse,
-    ListSalesRequest, ListSalesResponse, PauseSaleRequest, PauseSaleResponse, ScheduleSaleRequest,
-    ScheduleSaleResponse, StartSaleRequest, StartSaleResponse, UpdateSaleRequest,
-    UpdateSaleResponse, WatchSaleRequest, WatchSaleResponse, sale_service_server::SaleService,
+    CancelSaleRequest, CancelSaleResponse, CheckSaleRequest, CheckSaleResponse, CreateSaleRequest,
+    CreateSaleResponse, EndSaleRequest, EndSaleResponse, GetSaleReportRequest,
+    GetSaleReportResponse, GetSaleRequest, GetSaleResponse, ImportSaleRequest, ImportSaleResponse,
+    ListSaleChangesRequest, ListSaleChangesResponse, ListSalesRequest, ListSalesResponse,
+    PauseSaleRequest, PauseSaleResponse, ScheduleSaleRequest, ScheduleSaleResponse,
+    StartSaleRequest, StartSaleResponse, UpdateSaleRequest, UpdateSaleResponse, WatchSaleRequest,
+    WatchSaleResponse, sale_service_server::SaleService,
 };
 use flashsale_service::{Drain, page};
 use futures::{Stream, StreamExt as _};

@@ -86,6 +86,7 @@ impl Store {
             settings.room.map(|room| ms(room.admission)),
             settings.room.map(|room| ms(room.pre_queue)),
             settings.payment_patience.map(ms),
+            settings.expected_peak,
             must_be_told(None, state),
             ChangeKind::Create.as_str(),
             request.actor,
@@ -185,6 +186,7 @@ async fn write(
         request.map(|request| request.reason.as_str()).unwrap_or_default(),
         &named,
         i64::try_from(skus.len()).unwrap_or(i64::MAX),
+        settings.expected_peak,
     )
     .execute(&mut *tx)
     .await?;

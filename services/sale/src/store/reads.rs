@@ -37,6 +37,8 @@ pub(super) struct SaleRow {
     cancel_requested: bool,
     #[serde(default)]
     allow_shared_skus: bool,
+    #[serde(default)]
+    expected_peak_per_second: Option<i64>,
     version: i64,
     propagated_version: i64,
     #[serde(default, with = "time::serde::rfc3339::option")]
@@ -76,6 +78,7 @@ impl TryFrom<SaleRow> for Sale {
                     .map(|patience| ms(patience).ok_or_else(|| corrupt("an impossible patience")))
                     .transpose()?,
                 room,
+                expected_peak: row.expected_peak_per_second,
             },
             state: SaleState::parse(&row.state).ok_or_else(|| corrupt("an unknown state"))?,
             cancel_requested: row.cancel_requested,

@@ -1,0 +1,1 @@
+ALTER TABLE sales DROP COLUMN expected_peak_per_second
