@@ -15,6 +15,7 @@ mod operator;
 mod patches;
 mod paying;
 mod pipes;
+mod planned_sale;
 mod planning;
 mod readme;
 mod rebuild;
