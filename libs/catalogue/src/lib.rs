@@ -6,6 +6,7 @@
 //! them, at which price, and how many units. Plain Rust, without stores and without a clock.
 
 mod format;
+mod key;
 mod money;
 mod problems;
 mod readers;
@@ -13,6 +14,8 @@ mod row;
 mod select;
 mod table;
 mod text;
+
+use std::io::Read;
 
 pub use format::Format;
 pub use money::{DecimalMark, UnchargedOrder, amount, decimal, uncharged_order, uncharged_price};
@@ -24,6 +27,7 @@ pub use select::{
     Totals, UnitsRule, select, shop_time,
 };
 pub use table::Separator;
+use text::Source;
 pub use text::{Encoding, invisible, visible};
 
 /// The largest file, in bytes.
@@ -48,12 +52,22 @@ pub struct ReadOptions<'a> {
     pub location: Option<&'a str>,
 }
 
-/// Reads a product export. Rows that cannot be used are in the catalogue with their fault; whether
+/// Reads a product export. See [`read_from`].
+///
+/// # Errors
+/// As [`read_from`].
+pub fn read(content: &[u8], options: &ReadOptions<'_>) -> Result<Catalogue, Problems> {
+    read_from(content, options)
+}
+
+/// Reads a product export a part at a time: of a large file, what makes it large is mostly in
+/// columns that are not kept. Rows that cannot be used are in the catalogue with their fault; whether
 /// they matter is decided by [`select()`].
 ///
 /// # Errors
 /// When the file as a whole cannot be read: it is too large, no text, no table, of another format
-/// than the one named, or without the columns that the format needs.
-pub fn read(content: &[u8], options: &ReadOptions<'_>) -> Result<Catalogue, Problems> {
-    readers::read(content, options)
+/// than the one named, or without the columns that the format needs. Nothing is read behind the
+/// place that shows it.
+pub fn read_from(content: impl Read, options: &ReadOptions<'_>) -> Result<Catalogue, Problems> {
+    readers::read(Source::open(content).map_err(Problems::one)?, options)
 }

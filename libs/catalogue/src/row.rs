@@ -4,7 +4,11 @@ use std::borrow::Cow;
 
 use time::PrimitiveDateTime;
 
-use crate::{format::Format, money::DecimalMark};
+use crate::{
+    format::Format,
+    key::{Cells, Keys},
+    money::DecimalMark,
+};
 
 /// What a file says. Whether and how it is sold is decided by [`crate::select`].
 #[derive(Debug, Clone)]
@@ -24,6 +28,8 @@ pub struct Catalogue {
     pub decimal_mark: DecimalMark,
     /// The columns as the file names them.
     pub columns: Columns,
+    /// The columns by which the shop knows its variants.
+    pub(crate) keys: Keys,
 }
 
 /// The names of the columns that problems point to.
@@ -52,6 +58,8 @@ pub struct Product {
     pub tags: Words,
     /// Its categories and types; the levels of one are separated by ` > `.
     pub categories: Words,
+    /// What its rows have together in the columns by which the shop knows its variants.
+    pub(crate) key: Cells,
 }
 
 /// Several texts in the room of one: a file may hold millions of tags of one letter.
@@ -107,6 +115,8 @@ pub struct SourceKey {
     pub sku: String,
     /// The names and values of its options.
     pub options: Vec<(String, String)>,
+    /// What its row has in the columns by which the shop knows it.
+    pub(crate) cells: Cells,
 }
 
 /// Something that can be bought.

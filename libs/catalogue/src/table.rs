@@ -3,11 +3,9 @@
 //! The csv crate guesses at broken quotes; an import must not. A file in which it is unknown where
 //! cells begin and end is refused, with the one remedy that does not damage it.
 
-use std::borrow::Cow;
-
 use crate::{
     problems::{Problem, counted, shown},
-    text::{Decoder, Encoding, invisible, visible},
+    text::{Decoder, Encoding, Source, invisible, visible},
 };
 
 /// Rows of a file, without the header and without blank ones.
@@ -129,7 +127,7 @@ fn unescaped(cell: &str) -> &str {
 #[derive(Debug)]
 pub(crate) struct Sheet<'a> {
     decoder: Decoder<'a>,
-    part: Cow<'a, str>,
+    part: String,
     at: usize,
     machine: Machine,
     header: Vec<String>,
@@ -140,16 +138,16 @@ pub(crate) struct Sheet<'a> {
 }
 
 impl<'a> Sheet<'a> {
-    /// Reads the header of `content`.
+    /// Reads the header of `source`.
     ///
     /// # Errors
     /// When it is no text, is empty, or its header is broken.
     pub(crate) fn open(
-        content: &'a [u8],
+        source: Source<'a>,
         encoding: Encoding,
         separator: Option<Separator>,
     ) -> Result<Self, Problem> {
-        let mut decoder = Decoder::new(content, encoding)?;
+        let mut decoder = Decoder::new(source, encoding)?;
         let part = decoder.next().map_err(|problem| problem.at_row(1))?.unwrap_or_default();
         let (mut at, mut line, mut named) = (0, 1, separator);
         if let Some((from_file, length)) = separator_line(&part) {
@@ -595,8 +593,12 @@ mod tests {
 
     type Rows = Vec<(usize, Vec<String>)>;
 
+    fn open(content: &[u8], separator: Option<Separator>) -> Result<Sheet<'_>, Problem> {
+        Sheet::open(Source::open(content)?, Encoding::Unicode, separator)
+    }
+
     fn rows(content: &[u8], separator: Option<Separator>) -> Result<Rows, Problem> {
-        let mut sheet = Sheet::open(content, Encoding::Unicode, separator)?;
+        let mut sheet = open(content, separator)?;
         let mut rows = vec![(sheet.header_line(), sheet.header().to_vec())];
         while sheet.next()?.is_some() {
             let record = sheet.record();
@@ -678,7 +680,7 @@ mod tests {
             read(text),
             [row(1, &["a", "b", "c", "d", "e"]), row(2, &["=A", "0112", "07", "-3", "'Tis"])]
         );
-        let mut sheet = Sheet::open(b"a\n'0112\n'01A\n'\n", Encoding::Unicode, None).unwrap();
+        let mut sheet = open(b"a\n'0112\n'01A\n'\n", None).unwrap();
         let mut keys = Vec::new();
         while let Some(record) = sheet.next().unwrap() {
             keys.push((record.key(Some(0)).to_owned(), record.raw(Some(0)).to_owned()));
@@ -737,7 +739,7 @@ mod tests {
     #[test]
     fn only_the_columns_kept_take_memory() {
         let text = format!("a,b\n{},2\n", "x".repeat(100_000));
-        let mut sheet = Sheet::open(text.as_bytes(), Encoding::Unicode, None).unwrap();
+        let mut sheet = open(text.as_bytes(), None).unwrap();
         sheet.keep(&[sheet.column(&["B"]).unwrap(), None]);
         let record = sheet.next().unwrap().unwrap();
         assert_eq!((record.cell(Some(0)), record.cell(Some(1))), ("", "2"));
@@ -746,7 +748,7 @@ mod tests {
 
     #[test]
     fn a_column_is_found_in_any_case_and_only_once() {
-        let sheet = |text: &'static str| Sheet::open(text.as_bytes(), Encoding::Unicode, None);
+        let sheet = |text: &'static str| open(text.as_bytes(), None);
         let names = ["url handle", "handle"];
         assert_eq!(sheet("x, URL Handle ,y").unwrap().column(&names).unwrap(), Some(1));
         assert_eq!(sheet("x,y").unwrap().column(&names).unwrap(), None);
@@ -762,7 +764,7 @@ mod tests {
     #[test]
     fn invisible_characters_are_counted_by_column() {
         let text = "sku,title\nA\u{200b},x\nB\u{200b}\u{ad},x\nC,10\u{a0}ml\n";
-        let mut sheet = Sheet::open(text.as_bytes(), Encoding::Unicode, None).unwrap();
+        let mut sheet = open(text.as_bytes(), None).unwrap();
         let mut cells = Vec::new();
         while let Some(record) = sheet.next().unwrap() {
             cells.push(record.cell(Some(0)).to_owned());

@@ -1,12 +1,16 @@
 //! Bytes as text, and the characters in it that cannot be seen.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    fmt,
+    io::{self, Cursor, Read},
+};
 
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
-use crate::problems::Problem;
+use crate::{MAX_BYTES, problems::Problem};
 
-/// How much is decoded at once, in bytes, where the text is not UTF-8 already.
+/// How much is read and decoded at once, in bytes; an even number.
 const CHUNK_BYTES: usize = 64 * 1024;
 const SAVE_AS_UTF8: &str = "export it again, or save it as \"CSV UTF-8\"";
 
@@ -21,107 +25,246 @@ pub enum Encoding {
     Windows1252,
 }
 
-/// A text, decoded a part at a time, so that a large file is not in memory twice.
+/// The bytes of a file, a chunk at a time, so that a large one is never in memory as a whole.
+pub(crate) struct Source<'a> {
+    from: Box<dyn Read + 'a>,
+    /// What was read and is not decoded yet.
+    buffer: Vec<u8>,
+    /// How many bytes were read, decoded or not.
+    bytes: usize,
+    ended: bool,
+}
+
+impl fmt::Debug for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Source<'a> {
+    /// Reads the first chunk of `from`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn open(from: impl Read + 'a) -> Result<Self, Problem> {
+        let from = Box::new(from);
+        let mut source = Self { from, buffer: Vec::new(), bytes: 0, ended: false };
+        source.fill()?;
+        Ok(source)
+    }
+
+    /// How the file begins: its first chunk, until anything is decoded.
+    pub(crate) fn start(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Reads until there is a chunk to decode, or the rest of the file.
+    fn fill(&mut self) -> Result<(), Problem> {
+        let missing = CHUNK_BYTES.saturating_sub(self.buffer.len());
+        if self.ended || missing == 0 {
+            return Ok(());
+        }
+        let limit = u64::try_from(missing).unwrap_or(u64::MAX);
+        let read = self.from.by_ref().take(limit).read_to_end(&mut self.buffer);
+        let read = read
+            .map_err(|error| Problem::file(format!("cannot be read: {error}"), "send it again"))?;
+        self.ended = read < missing;
+        self.bytes += read;
+        if self.bytes > MAX_BYTES {
+            let what = "ends behind the 67,108,864 bytes that are allowed";
+            let remedy = "export fewer products, or without their descriptions";
+            return Err(Problem::file(what, remedy));
+        }
+        Ok(())
+    }
+}
+
+/// A text, decoded a part at a time.
 #[derive(Debug)]
 pub(crate) struct Decoder<'a> {
-    rest: &'a [u8],
+    source: Source<'a>,
     kind: Kind,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 enum Kind {
-    /// Checked.
     Utf8,
     Utf16 {
         big_endian: bool,
     },
-    Windows1252,
+    Windows1252 {
+        /// Whether all of it so far could be UTF-8 as well, and not only ASCII.
+        looks: Looks,
+    },
+}
+
+/// Which text the bytes of a file could be, that is said to be Windows-1252.
+#[derive(Debug, Clone, PartialEq)]
+enum Looks {
+    /// So far it is ASCII.
+    Ascii,
+    /// So far it is UTF-8, but for the bytes here, which may begin a character.
+    Utf8(Vec<u8>),
+    /// It is no UTF-8.
+    Other,
+}
+
+impl Looks {
+    /// What it could be with `bytes` behind it.
+    fn with(self, bytes: &[u8]) -> Self {
+        let mut rest = match self {
+            Self::Ascii if bytes.is_ascii() => return Self::Ascii,
+            Self::Ascii => Vec::new(),
+            Self::Utf8(begun) => begun,
+            Self::Other => return Self::Other,
+        };
+        rest.extend_from_slice(bytes);
+        match std::str::from_utf8(&rest) {
+            Ok(_) => Self::Utf8(Vec::new()),
+            Err(error) if error.error_len().is_none() => {
+                Self::Utf8(rest.split_off(error.valid_up_to()))
+            }
+            Err(_) => Self::Other,
+        }
+    }
 }
 
 impl<'a> Decoder<'a> {
-    /// A decoder of `content`, without its byte order mark.
+    /// A decoder of `source`, without its byte order mark.
     ///
     /// # Errors
-    /// When it is no text, or in an encoding that was not named.
-    pub(crate) fn new(content: &'a [u8], encoding: Encoding) -> Result<Self, Problem> {
-        if let Some(what) = other_file(content) {
+    /// When it begins like no text, or in an encoding that was not named.
+    pub(crate) fn new(mut source: Source<'a>, encoding: Encoding) -> Result<Self, Problem> {
+        if let Some(what) = other_file(source.start()) {
             return Err(Problem::file(what, "save the products as \"CSV UTF-8\""));
         }
-        if let Some(rest) = content.strip_prefix(b"\xef\xbb\xbf") {
-            return utf8(rest, content.len() - rest.len());
-        }
-        for (mark, big_endian) in [(b"\xff\xfe", false), (b"\xfe\xff", true)] {
-            if let Some(rest) = content.strip_prefix(mark) {
-                return Ok(Self { rest, kind: Kind::Utf16 { big_endian } });
+        for (mark, kind) in [
+            (&b"\xef\xbb\xbf"[..], Kind::Utf8),
+            (b"\xff\xfe", Kind::Utf16 { big_endian: false }),
+            (b"\xfe\xff", Kind::Utf16 { big_endian: true }),
+        ] {
+            if source.start().starts_with(mark) {
+                source.buffer.drain(..mark.len());
+                return Ok(Self { source, kind });
             }
         }
         if encoding == Encoding::Windows1252 {
-            // By chance, letters of Windows-1252 are hardly ever good UTF-8.
-            if !content.is_ascii() && std::str::from_utf8(content).is_ok() {
-                let what = "is windows-1252, but the file is UTF-8";
-                return Err(Problem::option("--encoding", what, "leave it out"));
-            }
-            return Ok(Self { rest: content, kind: Kind::Windows1252 });
+            return Ok(Self { source, kind: Kind::Windows1252 { looks: Looks::Ascii } });
         }
-        if matches!(content, [0, other, ..] | [other, 0, ..] if *other != 0) {
+        if matches!(source.start(), [0, other, ..] | [other, 0, ..] if *other != 0) {
             let what = "looks like UTF-16 without a byte order mark";
             return Err(Problem::file(what, SAVE_AS_UTF8));
         }
-        utf8(content, 0)
+        Ok(Self { source, kind: Kind::Utf8 })
     }
 
     /// The next part of the text; `None` at its end.
     ///
     /// # Errors
-    /// When the bytes are no text in the encoding; without the row, which the caller knows.
-    pub(crate) fn next(&mut self) -> Result<Option<Cow<'a, str>>, Problem> {
-        if self.rest.is_empty() {
-            return Ok(None);
+    /// When the bytes cannot be read, or are no text in the encoding; without the row, which the
+    /// caller knows.
+    pub(crate) fn next(&mut self) -> Result<Option<String>, Problem> {
+        self.source.fill()?;
+        if self.source.buffer.is_empty() {
+            return self.end().map(|()| None);
         }
-        match self.kind {
-            Kind::Utf8 => {
-                let text = std::str::from_utf8(std::mem::take(&mut self.rest)).unwrap_or_default();
-                Ok(Some(Cow::Borrowed(text)))
+        match &mut self.kind {
+            Kind::Utf8 => self.utf8().map(Some),
+            Kind::Utf16 { big_endian } => {
+                let big_endian = *big_endian;
+                self.utf16(big_endian).map(Some)
             }
-            Kind::Windows1252 => {
-                let (now, rest) = self.rest.split_at(self.rest.len().min(CHUNK_BYTES));
-                self.rest = rest;
-                Ok(Some(now.iter().map(|byte| windows_1252(*byte)).collect()))
+            Kind::Windows1252 { looks } => {
+                let now = std::mem::take(&mut self.source.buffer);
+                *looks = std::mem::replace(looks, Looks::Other).with(&now);
+                Ok(Some(now.into_iter().map(windows_1252).collect()))
             }
-            Kind::Utf16 { big_endian } => self.utf16(big_endian).map(Some),
         }
     }
 
-    fn utf16(&mut self, big_endian: bool) -> Result<Cow<'a, str>, Problem> {
+    /// Judges what only the whole file shows.
+    fn end(&self) -> Result<(), Problem> {
+        match &self.kind {
+            // By chance, letters of Windows-1252 are hardly ever good UTF-8.
+            Kind::Windows1252 { looks: Looks::Utf8(begun) } if begun.is_empty() => {
+                let what = "is windows-1252, but the file is UTF-8";
+                Err(Problem::option("--encoding", what, "leave it out"))
+            }
+            Kind::Utf8 | Kind::Utf16 { .. } | Kind::Windows1252 { .. } => Ok(()),
+        }
+    }
+
+    /// What is good of the bytes that were read: a character that a chunk cuts in two is left for
+    /// the next call, and so are bytes that are none, which it then stands before.
+    fn utf8(&mut self) -> Result<String, Problem> {
+        let error = match String::from_utf8(std::mem::take(&mut self.source.buffer)) {
+            Ok(text) => return Ok(text),
+            Err(error) => error,
+        };
+        let good = error.utf8_error().valid_up_to();
+        let mut bytes = error.into_bytes();
+        self.source.buffer = bytes.split_off(good);
+        if bytes.is_empty() {
+            let at = self.source.bytes.saturating_sub(self.source.buffer.len());
+            let what = format!("is not UTF-8 at byte {at} of the file");
+            let remedy = format!(
+                "{SAVE_AS_UTF8}; if it was saved by an older Excel, pass --encoding windows-1252"
+            );
+            return Err(Problem::file(what, remedy));
+        }
+        Ok(String::from_utf8(bytes).unwrap_or_default())
+    }
+
+    fn utf16(&mut self, big_endian: bool) -> Result<String, Problem> {
         let unit = |pair: &[u8]| match *pair {
             [a, b] if big_endian => u16::from_be_bytes([a, b]),
             [a, b] => u16::from_le_bytes([a, b]),
             _ => 0xdc00,
         };
-        let mut bytes = self.rest.len().min(CHUNK_BYTES);
-        // The two halves of a character stay together.
-        if bytes < self.rest.len() && (0xd800..0xdc00).contains(&unit(&self.rest[bytes - 2..bytes]))
+        let mut now = std::mem::take(&mut self.source.buffer);
+        // Both halves of a unit, and of a character, stay together. A chunk has an even number of
+        // bytes; only the end of a file may not.
+        if !self.source.ended
+            && now.last_chunk().is_some_and(|pair: &[u8; 2]| (0xd800..0xdc00).contains(&unit(pair)))
         {
-            bytes -= 2;
+            self.source.buffer = now.split_off(now.len() - 2);
         }
-        let (now, rest) = self.rest.split_at(bytes);
-        self.rest = rest;
         let text: Result<String, _> = char::decode_utf16(now.chunks(2).map(unit)).collect();
-        text.map(Cow::Owned).map_err(|_| Problem::file("is broken UTF-16", SAVE_AS_UTF8))
+        text.map_err(|_| Problem::file("is broken UTF-16", SAVE_AS_UTF8))
     }
 }
 
-fn utf8(text: &[u8], skipped: usize) -> Result<Decoder<'_>, Problem> {
-    match std::str::from_utf8(text) {
-        Ok(_) => Ok(Decoder { rest: text, kind: Kind::Utf8 }),
-        Err(error) => {
-            let good = error.valid_up_to();
-            let row = 1 + line_ends(&text[..good]);
-            let what = format!("is not UTF-8 at byte {} of the file", skipped + good);
-            let remedy = format!(
-                "{SAVE_AS_UTF8}; if it was saved by an older Excel, pass --encoding windows-1252"
-            );
-            Err(Problem::file(what, remedy).at_row(row))
+/// The text as bytes of UTF-8, for those who read bytes.
+#[derive(Debug)]
+pub(crate) struct TextReader<'a> {
+    decoder: Decoder<'a>,
+    part: Cursor<Vec<u8>>,
+    /// Why the text could not be read to its end.
+    pub(crate) problem: Option<Problem>,
+}
+
+impl<'a> TextReader<'a> {
+    pub(crate) fn new(decoder: Decoder<'a>) -> Self {
+        Self { decoder, part: Cursor::default(), problem: None }
+    }
+}
+
+impl Read for TextReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.part.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            match self.decoder.next() {
+                Ok(Some(part)) => self.part = Cursor::new(part.into_bytes()),
+                Ok(None) => return Ok(0),
+                Err(problem) => {
+                    let error = io::Error::other(problem.to_string());
+                    self.problem = Some(problem);
+                    return Err(error);
+                }
+            }
         }
     }
 }
@@ -137,19 +280,6 @@ fn other_file(content: &[u8]) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-/// How many lines end in `bytes`: with LF, CR LF or CR.
-fn line_ends(bytes: &[u8]) -> usize {
-    let mut ends = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        match byte {
-            b'\n' => ends += 1,
-            b'\r' if bytes.get(at + 1) != Some(&b'\n') => ends += 1,
-            _ => {}
-        }
-    }
-    ends
 }
 
 /// A byte of Windows-1252, with its five holes as the controls that browsers read them as.
@@ -218,7 +348,7 @@ mod tests {
     use super::*;
 
     fn decoded(content: &[u8], encoding: Encoding) -> Result<String, Problem> {
-        let mut decoder = Decoder::new(content, encoding)?;
+        let mut decoder = Decoder::new(Source::open(content)?, encoding)?;
         let mut text = String::new();
         while let Some(part) = decoder.next()? {
             text.push_str(&part);
@@ -250,17 +380,65 @@ mod tests {
     fn characters_stay_whole_between_parts() {
         for lead in 0..4 {
             let text = format!("{}{}", "x".repeat(lead), "😀".repeat(CHUNK_BYTES / 2));
+            assert_eq!(decoded(text.as_bytes(), Encoding::Unicode).unwrap(), text);
+            assert!(decoded(text.as_bytes(), Encoding::Windows1252).is_err(), "it is UTF-8");
             for big_endian in [false, true] {
                 assert_eq!(decoded(&utf16(&text, big_endian), Encoding::Unicode).unwrap(), text);
             }
         }
     }
 
+    /// A file that comes a byte at a time.
+    #[derive(Debug)]
+    struct Trickle<'a>(&'a [u8]);
+
+    impl Read for Trickle<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let most = buffer.len().min(1);
+            self.0.read(&mut buffer[..most])
+        }
+    }
+
+    #[test]
+    fn a_file_may_come_in_parts_of_any_size() {
+        let text = "größe;€;😀".repeat(10_000);
+        for encoding in [Encoding::Unicode, Encoding::Windows1252] {
+            let content = match encoding {
+                Encoding::Unicode => text.clone().into_bytes(),
+                Encoding::Windows1252 => b"gr\xf6\xdfe".repeat(20_000),
+            };
+            let mut decoder =
+                Decoder::new(Source::open(Trickle(&content)).unwrap(), encoding).unwrap();
+            let mut read = String::new();
+            while let Some(part) = decoder.next().unwrap() {
+                assert!(part.len() <= 2 * CHUNK_BYTES, "{} bytes at once", part.len());
+                read.push_str(&part);
+            }
+            assert_eq!(read, decoded(&content, encoding).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_read_on() {
+        let mut left = MAX_BYTES + 10 * CHUNK_BYTES;
+        let endless = io::repeat(b'a').take(u64::try_from(left).unwrap());
+        let mut decoder = Decoder::new(Source::open(endless).unwrap(), Encoding::Unicode).unwrap();
+        let problem = loop {
+            match decoder.next() {
+                Ok(Some(part)) => left -= part.len(),
+                Ok(None) => panic!("it is read to its end"),
+                Err(problem) => break problem,
+            }
+        };
+        assert!(problem.what.contains("67,108,864"), "{problem}");
+        assert!(left >= 9 * CHUNK_BYTES, "{left} bytes are left");
+    }
+
     #[test]
     fn windows_1252_is_read_when_named_only() {
         let content = b"a\nb\r\nCr\xe8me \x80\x99";
         let problem = decoded(content, Encoding::Unicode).unwrap_err();
-        assert_eq!(problem.row, Some(3));
+        assert!(problem.what.contains("at byte 7 of"), "{problem}");
         assert!(problem.remedy.contains("--encoding windows-1252"), "{problem}");
         assert_eq!(decoded(content, Encoding::Windows1252).unwrap(), "a\nb\r\nCrème €™");
     }

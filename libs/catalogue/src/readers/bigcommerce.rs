@@ -10,6 +10,7 @@ use super::{Finder, escape_note, named, titled, yes};
 use crate::{
     ReadOptions,
     format::Format,
+    key::{KeyColumns, Keys},
     problems::{Problems, shown},
     row::{Catalogue, Columns, Kind, Listed, Product, Stock, Variant, Words},
     table::{Record, Sheet},
@@ -66,7 +67,9 @@ pub(super) fn read(mut sheet: Sheet<'_>, options: &ReadOptions<'_>) -> Result<Ca
         sale_price: sheet.name(cells.sale_price, "Sale Price"),
         stock: sheet.name(cells.stock, "Current Stock"),
     };
+    let key = [cells.item, cells.id, cells.name, cells.sku, cells.options];
     let mut reading = Reading {
+        key: KeyColumns::find(&sheet, &key),
         item_name: sheet.name(cells.item, "Item"),
         tracking_name: sheet.name(cells.tracking, "Inventory Tracking"),
         cells,
@@ -88,6 +91,7 @@ pub(super) fn read(mut sheet: Sheet<'_>, options: &ReadOptions<'_>) -> Result<Ca
         warnings: sheet.warnings(),
         decimal_mark: options.decimal_mark,
         columns,
+        keys: Keys { own: reading.key.into_names(), ..Keys::default() },
     })
 }
 
@@ -143,6 +147,7 @@ impl Cells {
 
 #[derive(Debug)]
 struct Reading {
+    key: KeyColumns,
     cells: Cells,
     item_name: String,
     tracking_name: String,
@@ -227,8 +232,8 @@ impl Reading {
         self.products.push(Product {
             handle: variant.sku.clone(),
             title: variant.title.clone(),
-            tags: Words::default(),
             categories,
+            ..Product::default()
         });
         Base { variant, tracking, variants: 0 }
     }
@@ -280,6 +285,7 @@ impl Reading {
     fn identify(&self, record: &Record, variant: &mut Variant) {
         variant.source_key.id = record.cell(self.cells.id).to_owned();
         variant.source_key.sku = record.raw(self.cells.sku).to_owned();
+        variant.source_key.cells = self.key.cells(record);
         variant.sku = record.key(self.cells.sku).to_owned();
         variant.notes.extend(escape_note(record, self.cells.sku, &variant.sku));
     }

@@ -9,6 +9,7 @@ use crate::{
     problems::{Problem, Problems, counted, shown},
     row::{Stock, Variant},
     table::{Record, Sheet},
+    text::Source,
 };
 
 /// What Shopify writes where a location does not keep a variant.
@@ -21,6 +22,8 @@ const EXPORT_IT: &str = "export the inventory from Shopify's admin as a CSV file
 #[derive(Debug)]
 pub(super) struct Inventory {
     found: HashMap<String, Stocked>,
+    /// The location that all of it is of, behind the name of its column.
+    pub(super) location: Option<(String, String)>,
     warnings: Vec<String>,
 }
 
@@ -43,7 +46,8 @@ enum Units {
 
 pub(super) fn read(content: &[u8], options: &ReadOptions<'_>) -> Result<Inventory, Problems> {
     let said = |problem: Problem| Problems::one(of_stock(problem));
-    let mut sheet = Sheet::open(content, options.encoding, options.separator).map_err(said)?;
+    let source = Source::open(content).map_err(said)?;
+    let mut sheet = Sheet::open(source, options.encoding, options.separator).map_err(said)?;
     let mut finder = Finder::new(&sheet);
     let handle = finder.need(&["Handle", "URL handle"], "Handle", EXPORT_IT);
     let values =
@@ -77,7 +81,14 @@ pub(super) fn read(content: &[u8], options: &ReadOptions<'_>) -> Result<Inventor
     }
     sheet.keep(&kept);
 
-    let mut inventory = Inventory { found: HashMap::new(), warnings: Vec::new() };
+    let mut inventory = Inventory { found: HashMap::new(), location: None, warnings: Vec::new() };
+    let location_name = sheet.name(location, "Location");
+    let mut several = false;
+    if let Units::Columns(columns) = &units {
+        several = columns.len() > 1;
+        let name = sheet.name(columns.first().copied(), "");
+        inventory.location = Some((location_name.clone(), name));
+    }
     let mut locations: Vec<String> = Vec::new();
     let mut matched = matches!(&units, Units::Columns(columns) if !columns.is_empty());
     while sheet.next().map_err(said)?.is_some() {
@@ -96,6 +107,10 @@ pub(super) fn read(content: &[u8], options: &ReadOptions<'_>) -> Result<Inventor
                 continue;
             }
             matched = true;
+            let raw = record.raw(Some(*location));
+            let (_, first) =
+                inventory.location.get_or_insert_with(|| (location_name.clone(), raw.to_owned()));
+            several |= !first.trim().eq_ignore_ascii_case(raw.trim());
         }
         let stocked =
             inventory.found.entry(key).or_insert(Stocked { units: Stock::Missing, used: false });
@@ -116,6 +131,9 @@ pub(super) fn read(content: &[u8], options: &ReadOptions<'_>) -> Result<Inventor
     if !matched {
         let problem = Problem::file("has no location and no stock", EXPORT_IT);
         return Err(said(problem));
+    }
+    if several {
+        inventory.location = None;
     }
     inventory.warnings = sheet.warnings();
     Ok(inventory)

@@ -7,22 +7,16 @@ mod shopify;
 mod woocommerce;
 
 use crate::{
-    MAX_BYTES, ReadOptions,
+    ReadOptions,
     format::{Format, Recognised, recognise},
     problems::{Problem, Problems, shown},
     row::{Catalogue, Listed},
     table::{Record, Sheet},
+    text::Source,
 };
 
-pub(crate) fn read(content: &[u8], options: &ReadOptions<'_>) -> Result<Catalogue, Problems> {
-    for file in std::iter::once(content).chain(options.inventory) {
-        if file.len() > MAX_BYTES {
-            let what = format!("has {} bytes; 67,108,864 are allowed", file.len());
-            let remedy = "export fewer products, or without their descriptions";
-            return Err(Problems::one(Problem::file(what, remedy)));
-        }
-    }
-    let json = own::is_json(content);
+pub(crate) fn read(content: Source<'_>, options: &ReadOptions<'_>) -> Result<Catalogue, Problems> {
+    let json = own::is_json(content.start());
     match options.format {
         Some(Format::Json) if !json => {
             let what = "is not JSON: it begins with neither [ nor {";

@@ -12,10 +12,11 @@ use super::{Finder, escape_note};
 use crate::{
     ReadOptions,
     format::Format,
+    key::{Cells, KeyColumns, Keys},
     problems::{Problem, Problems, counted, shown},
     row::{Catalogue, Columns, Product, Stock, Variant},
     table::{MAX_ROWS, Sheet},
-    text::{Decoder, invisible, visible},
+    text::{Decoder, Source, TextReader, invisible, visible},
 };
 
 const WITH_THESE: &str = "the columns are sku,title,price,quantity,per_buyer_limit";
@@ -42,6 +43,7 @@ pub(super) fn read_csv(
     let limit = finder.find(&["per_buyer_limit"]);
     finder.done()?;
     sheet.keep(&[sku, title, price, quantity, limit]);
+    let key = KeyColumns::find(&sheet, &[sku]);
     let mut list = List::default();
     while sheet.next().map_err(Problems::one)?.is_some() {
         let record = sheet.record();
@@ -50,6 +52,7 @@ pub(super) fn read_csv(
             variant.fail("", what, remedy);
         } else {
             variant.source_key.sku = record.raw(sku).to_owned();
+            variant.source_key.cells = key.cells(record);
             variant.sku = record.key(sku).to_owned();
             variant.notes.extend(escape_note(record, sku, &variant.sku));
             variant.title = record.cell(title).to_owned();
@@ -59,29 +62,32 @@ pub(super) fn read_csv(
         }
         list.push(variant);
     }
-    Ok(list.catalogue(Format::Csv, sheet.warnings(), options))
+    Ok(list.catalogue(Format::Csv, key.into_names(), sheet.warnings(), options))
 }
 
-/// Whether the content begins like JSON, which no CSV of products does.
-pub(super) fn is_json(content: &[u8]) -> bool {
-    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+/// Whether a file that begins so is JSON, as no CSV of products does.
+pub(super) fn is_json(start: &[u8]) -> bool {
+    let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
     // Also as either UTF-16, whose zeros and mark are skipped.
-    let mut bytes = content.iter().filter(|byte| !matches!(byte, 0 | 0xff | 0xfe));
+    let mut bytes = start.iter().filter(|byte| !matches!(byte, 0 | 0xff | 0xfe));
     let first = bytes.find(|byte| !byte.is_ascii_whitespace());
     matches!(first, Some(b'[' | b'{'))
 }
 
-pub(super) fn read_json(content: &[u8], options: &ReadOptions<'_>) -> Result<Catalogue, Problems> {
+pub(super) fn read_json(
+    content: Source<'_>,
+    options: &ReadOptions<'_>,
+) -> Result<Catalogue, Problems> {
     super::for_shopify_only(Format::Json, options)?;
-    let mut decoder = Decoder::new(content, options.encoding).map_err(Problems::one)?;
-    let mut text = std::borrow::Cow::Borrowed("");
-    while let Some(part) = decoder.next().map_err(Problems::one)? {
-        text = if text.is_empty() { part } else { text + part };
-    }
-    let items: Items = serde_json::from_str(&text).map_err(|error| {
-        let remedy =
-            "send an array of objects with sku, title, price, quantity and per_buyer_limit";
-        Problems::one(Problem::file(format!("cannot be read as JSON: {error}"), remedy))
+    let decoder = Decoder::new(content, options.encoding).map_err(Problems::one)?;
+    let mut text = TextReader::new(decoder);
+    let items: Items = serde_json::from_reader(&mut text).map_err(|error| {
+        let no_json = || {
+            let remedy =
+                "send an array of objects with sku, title, price, quantity and per_buyer_limit";
+            Problem::file(format!("cannot be read as JSON: {error}"), remedy)
+        };
+        Problems::one(text.problem.take().unwrap_or_else(no_json))
     })?;
     if items.too_many {
         let problem = Problem::file("has more than 100,000 items", "split the list");
@@ -100,6 +106,7 @@ pub(super) fn read_json(content: &[u8], options: &ReadOptions<'_>) -> Result<Cat
         match sku {
             Some(sku) => {
                 variant.sku = clean(&sku);
+                variant.source_key.cells = Cells::of(std::iter::once(sku.as_str()));
                 variant.source_key.sku = sku;
             }
             None => variant.fail("sku", "is no text", "write it in quotes"),
@@ -129,7 +136,8 @@ pub(super) fn read_json(content: &[u8], options: &ReadOptions<'_>) -> Result<Cat
             u32::from(character)
         )
     });
-    Ok(list.catalogue(Format::Json, warnings.into_iter().collect(), options))
+    let key = vec![columns().sku];
+    Ok(list.catalogue(Format::Json, key, warnings.into_iter().collect(), options))
 }
 
 fn set_limit(variant: &mut Variant, text: &str) {
@@ -166,6 +174,7 @@ impl List {
     fn catalogue(
         self,
         format: Format,
+        key: Vec<String>,
         warnings: Vec<String>,
         options: &ReadOptions<'_>,
     ) -> Catalogue {
@@ -177,6 +186,7 @@ impl List {
             warnings,
             decimal_mark: options.decimal_mark,
             columns: columns(),
+            keys: Keys { own: key, ..Keys::default() },
         }
     }
 }

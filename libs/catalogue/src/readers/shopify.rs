@@ -16,6 +16,7 @@ use super::{Finder, escape_note, inventory, named, titled, worse, yes};
 use crate::{
     ReadOptions,
     format::Format,
+    key::{Cells as KeyCells, KeyColumns, Keys},
     money,
     problems::{Problem, Problems, shown},
     row::{Catalogue, Columns, Kind, Listed, Product, Stock, Variant},
@@ -61,6 +62,8 @@ struct State {
     broken_row: Option<usize>,
     /// A status that is none.
     unknown: Option<(usize, String)>,
+    /// What stands in [`Reading::key_of_product`].
+    key: Vec<String>,
 }
 
 pub(super) fn read(mut sheet: Sheet<'_>, options: &ReadOptions<'_>) -> Result<Catalogue, Problems> {
@@ -80,6 +83,8 @@ pub(super) fn read(mut sheet: Sheet<'_>, options: &ReadOptions<'_>) -> Result<Ca
     let mut reading = Reading {
         status_name: sheet.name(cells.status, "Status"),
         handle_name: sheet.name(cells.handle, "Handle"),
+        key: KeyColumns::find(&sheet, &cells.of_variant()),
+        key_of_product: KeyColumns::find(&sheet, &cells.of_product()),
         cells,
         options,
         states: Vec::new(),
@@ -98,7 +103,10 @@ pub(super) fn read(mut sheet: Sheet<'_>, options: &ReadOptions<'_>) -> Result<Ca
                 .to_owned(),
         );
     }
-    let Reading { states, mut variants, passed_over, status_name, .. } = reading;
+    let Reading { states, mut variants, passed_over, status_name, key, key_of_product, .. } =
+        reading;
+    let mut keys =
+        Keys { own: key.into_names(), of_product: key_of_product.into_names(), location: None };
     for variant in &mut variants {
         if let Some(state) = variant.product.and_then(|at| states.get(at)) {
             finish(variant, state, &status_name);
@@ -108,16 +116,18 @@ pub(super) fn read(mut sheet: Sheet<'_>, options: &ReadOptions<'_>) -> Result<Ca
         }
     }
     if let Some(inventory) = inventory {
+        keys.location.clone_from(&inventory.location);
         warnings.extend(inventory.warnings());
     }
     Ok(Catalogue {
         format: Format::Shopify,
-        products: states.into_iter().map(|state| state.product).collect(),
+        products: states.into_iter().map(State::into_product).collect(),
         variants,
         passed_over,
         warnings,
         decimal_mark: options.decimal_mark,
         columns,
+        keys,
     })
 }
 
@@ -190,6 +200,16 @@ impl Cells {
         Ok(cells)
     }
 
+    /// By which the shop knows a variant of a product.
+    fn of_variant(&self) -> Vec<Option<usize>> {
+        [self.handle].into_iter().chain(self.options).chain([self.sku]).collect()
+    }
+
+    /// What its importer asks for besides, of which one row of the product says it.
+    fn of_product(&self) -> Vec<Option<usize>> {
+        [self.title].into_iter().chain(self.names).collect()
+    }
+
     fn all(&self) -> Vec<Option<usize>> {
         let mut all = vec![
             self.handle,
@@ -219,6 +239,9 @@ struct Reading<'a> {
     options: &'a ReadOptions<'a>,
     status_name: String,
     handle_name: String,
+    /// The columns of the key that a variant's own row has, and those that its product has.
+    key: KeyColumns,
+    key_of_product: KeyColumns,
     states: Vec<State>,
     by_handle: HashMap<String, usize>,
     variants: Vec<Variant>,
@@ -250,6 +273,7 @@ impl Reading<'_> {
         let at = self.state(handle);
         if let Some(state) = self.states.get_mut(at) {
             state.learn(record, &self.cells);
+            self.key_of_product.learn(record, &mut state.key);
         }
         let price = cell(self.cells.price);
         let is_variant = !price.is_empty()
@@ -277,6 +301,7 @@ impl Reading<'_> {
             gift_card: false,
             broken_row: None,
             unknown: None,
+            key: Vec::new(),
         });
         at
     }
@@ -286,6 +311,7 @@ impl Reading<'_> {
         let cell = |column: Option<usize>| record.cell(column);
         let mut variant = Variant::new(record.line, Some(product));
         variant.source_key.sku = record.raw(cells.sku).to_owned();
+        variant.source_key.cells = self.key.cells(record);
         for (index, column) in cells.options.iter().enumerate() {
             let value = cell(*column);
             if !value.is_empty() && value != NO_CHOICE {
@@ -321,6 +347,11 @@ impl Reading<'_> {
 }
 
 impl State {
+    fn into_product(mut self) -> Product {
+        self.product.key = KeyCells::of(self.key.iter().map(String::as_str));
+        self.product
+    }
+
     /// Takes what a row says of its product.
     fn learn(&mut self, record: &Record, cells: &Cells) {
         let cell = |column: Option<usize>| record.cell(column);

@@ -17,6 +17,7 @@ use super::{Finder, escape_note, list, named, titled, worse, yes};
 use crate::{
     ReadOptions,
     format::Format,
+    key::{KeyColumns, Keys},
     problems::{Problems, shown},
     row::{Catalogue, Columns, Kind, Listed, Product, Stock, Variant, Words},
     table::{Record, Sheet},
@@ -90,7 +91,9 @@ pub(super) fn read(mut sheet: Sheet<'_>, options: &ReadOptions<'_>) -> Result<Ca
         sale_price: sheet.name(cells.sale_price, "Sale price"),
         stock: sheet.name(cells.stock, "Stock"),
     };
+    let key = [cells.id, cells.kind, cells.sku, cells.name, cells.parent];
     let mut reading = Reading {
+        key: KeyColumns::find(&sheet, &key),
         cells,
         products: Vec::new(),
         parents: Vec::new(),
@@ -101,6 +104,7 @@ pub(super) fn read(mut sheet: Sheet<'_>, options: &ReadOptions<'_>) -> Result<Ca
         let record = sheet.record();
         reading.row(record, sheet.ragged(record));
     }
+    let keys = Keys { own: reading.key.clone().into_names(), ..Keys::default() };
     let (products, variants, passed_over) = reading.finish();
     Ok(Catalogue {
         format: Format::WooCommerce,
@@ -110,6 +114,7 @@ pub(super) fn read(mut sheet: Sheet<'_>, options: &ReadOptions<'_>) -> Result<Ca
         warnings: sheet.warnings(),
         decimal_mark: options.decimal_mark,
         columns,
+        keys,
     })
 }
 
@@ -175,6 +180,7 @@ impl Cells {
 
 #[derive(Debug)]
 struct Reading {
+    key: KeyColumns,
     cells: Cells,
     products: Vec<Product>,
     parents: Vec<Parent>,
@@ -197,6 +203,7 @@ impl Reading {
         let id = cell(self.cells.id);
         variant.source_key.id = id.to_owned();
         variant.source_key.sku = record.raw(self.cells.sku).to_owned();
+        variant.source_key.cells = self.key.cells(record);
         variant.sku = record.key(self.cells.sku).to_owned();
         variant.notes.extend(escape_note(record, self.cells.sku, &variant.sku));
         variant.title = cell(self.cells.name).to_owned();
@@ -297,6 +304,7 @@ impl Reading {
             title: record.cell(self.cells.name).to_owned(),
             tags,
             categories,
+            ..Product::default()
         });
     }
 

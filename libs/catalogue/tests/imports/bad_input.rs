@@ -17,8 +17,10 @@ fn too_many_rows_are_refused() {
 
 #[test]
 fn too_many_bytes_are_refused() {
-    let (_, text) = only(&refused(&vec![b'a'; MAX_BYTES + 1], &eur()));
-    assert!(text.contains("67,108,864 are allowed"), "{text}");
+    let row = format!("A,1,{}\n", "x".repeat(1_000));
+    let file = format!("sku,price,note\n{}", row.repeat(MAX_BYTES / row.len() + 1));
+    let (_, text) = only(&refused(file.as_bytes(), &eur()));
+    assert!(text.contains("67,108,864 bytes that are allowed"), "{text}");
 }
 
 #[test]

@@ -6,7 +6,9 @@ mod any_bytes;
 mod bad_input;
 mod bigcommerce;
 mod deciding;
+mod keys;
 mod own;
+mod parts;
 mod shopify;
 mod woocommerce;
 
