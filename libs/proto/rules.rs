@@ -5,7 +5,8 @@
 use std::{collections::BTreeMap, error::Error, fmt::Write as _};
 
 use protox::prost_reflect::{
-    DescriptorPool, DynamicMessage, Kind, MessageDescriptor, MethodDescriptor, Value,
+    DescriptorPool, DynamicMessage, Kind, MessageDescriptor, MethodDescriptor, OneofDescriptor,
+    Value,
 };
 
 const OPTION: &str = "flashsale.access.v1.access";
@@ -32,7 +33,13 @@ pub fn generate(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
             let access =
                 Access::of(pool, &method).map_err(|problem| format!("{path}: {problem}"))?;
             writeln!(rules, "    {},", access.rule(&path))?;
-            scopes.insert(method.input().full_name().to_owned(), access.scope(&method.input()));
+            let scope = if method.is_client_streaming() {
+                access.scope_of_first(&method.input())
+            } else {
+                Ok(access.scope(&method.input(), "self"))
+            };
+            let scope = scope.map_err(|problem| format!("{path}: {problem}"))?;
+            scopes.insert(method.input().full_name().to_owned(), scope);
             // Answers are not inspected.
             scopes.entry(method.output().full_name().to_owned()).or_insert_with(String::new);
         }
@@ -41,6 +48,11 @@ pub fn generate(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
         format!("/// The rule of every method.\npub static RULES: &[Rule] = &[\n{rules}];\n");
     for (message, scope) in scopes {
         let rust = message.replace('.', "::");
+        let scope = if scope.is_empty() {
+            scope
+        } else {
+            format!("\n    fn scope(&self) -> Option<Scope<'_>> {{\n        {scope}\n    }}\n")
+        };
         write!(source, "\nimpl Scoped for crate::{rust} {{{scope}}}\n")?;
     }
     Ok(source)
@@ -66,11 +78,15 @@ impl Access {
             buyer_of_record: truth(access, "buyer_of_record"),
         };
         access.check(&method.input())?;
-        if method.is_client_streaming() {
-            return Err(
-                "its requests come as a stream, of which only the first would be inspected"
-                    .to_owned(),
-            );
+        let is_of_one = access.sale_field.is_some()
+            || access.sale_of_record
+            || access.buyer_bound
+            || access.buyer_field.is_some()
+            || access.buyer_of_record;
+        if method.is_client_streaming() && is_of_one {
+            return Err("its requests come as a stream, of which only the first is inspected: it \
+                        cannot be about one sale or one buyer"
+                .to_owned());
         }
         Ok(access)
     }
@@ -134,24 +150,65 @@ impl Access {
         )
     }
 
-    /// The body of `impl Scoped` of its request.
-    fn scope(&self, request: &MessageDescriptor) -> String {
+    /// Whom a stream is for: what its first message says, the one that has a message in its oneof.
+    /// The others are parts, of which none is inspected.
+    fn scope_of_first(&self, request: &MessageDescriptor) -> Result<String, String> {
+        let of_message = |oneof: OneofDescriptor| {
+            let first = oneof.fields().find_map(|field| {
+                let Kind::Message(message) = field.kind() else { return None };
+                Some((field.name().to_owned(), message))
+            })?;
+            Some((oneof.name().to_owned(), first))
+        };
+        let (oneof, (field, first)) = request
+            .oneofs()
+            .find_map(of_message)
+            .ok_or("its requests come as a stream without a message that begins it")?;
+        let package = request.package_name().replace('.', "::");
+        let (module, kind, variant) = (snake(request.name()), camel(&oneof), camel(&field));
+        let scope = self.scope(&first, "first");
+        Ok(format!(
+            "let Some(crate::{package}::{module}::{kind}::{variant}(first)) = &self.{oneof} else {{\n            \
+             return None;\n        }};\n        {scope}"
+        ))
+    }
+
+    /// Whom a request is for, of which the value is called `value`.
+    fn scope(&self, request: &MessageDescriptor, value: &str) -> String {
         let of = |field: Option<&str>| {
-            field.map_or_else(|| "\"\"".to_owned(), |field| format!("&self.{field}"))
+            field.map_or_else(|| "\"\"".to_owned(), |field| format!("&{value}.{field}"))
         };
         let field = |name: &'static str| request.get_field_by_name(name).map(|_| name);
         let request_id = field("request_id");
         let record = field("order_id");
-        let number =
-            field("dead_letter_id").map_or_else(|| "0".to_owned(), |field| format!("self.{field}"));
+        let number = field("dead_letter_id")
+            .map_or_else(|| "0".to_owned(), |field| format!("{value}.{field}"));
         format!(
-            "\n    fn scope(&self) -> Option<Scope<'_>> {{\n        Some(Scope {{ sale: {}, buyer: {}, request_id: {}, record: {}, number: {number} }})\n    }}\n",
+            "Some(Scope {{ sale: {}, buyer: {}, request_id: {}, record: {}, number: {number} }})",
             of(self.sale_field.as_deref()),
             of(self.buyer_field.as_deref()),
             of(request_id),
             of(record),
         )
     }
+}
+
+/// `ImportSaleRequest` as the module `import_sale_request`.
+fn snake(name: &str) -> String {
+    let mut snake = String::new();
+    for character in name.chars() {
+        if character.is_ascii_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.push(character.to_ascii_lowercase());
+    }
+    snake
+}
+
+/// `first_part` as the variant `FirstPart`.
+fn camel(name: &str) -> String {
+    let words = name.split('_').filter_map(|word| word.split_at_checked(1));
+    words.map(|(first, rest)| first.to_ascii_uppercase() + rest).collect()
 }
 
 fn roles(access: &DynamicMessage) -> Result<Vec<&'static str>, String> {

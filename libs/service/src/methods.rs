@@ -18,8 +18,10 @@ pub(crate) const OTHERS: &str = "_OTHER";
 pub(crate) struct Method {
     /// As in `flashsale.sale.v1.SaleService/GetSale`.
     pub(crate) name: String,
-    /// Whether the answer is a stream, which has no deadline of its own.
+    /// Whether the answer or the request is a stream, which has no deadline of its own.
     pub(crate) streams: bool,
+    /// Whether the request is one, of which each message has a bound of its own.
+    pub(crate) takes_stream: bool,
     /// Who may call it. Health, which is gRPC's own, has none.
     pub(crate) rule: Option<&'static Rule>,
 }
@@ -34,10 +36,11 @@ static METHODS: LazyLock<HashMap<String, Method>> = LazyLock::new(|| {
                 let full_name = format!("{}.{}", file.package(), service.name());
                 for method in &service.method {
                     let name = format!("{full_name}/{}", method.name());
-                    let streams = method.server_streaming();
+                    let takes_stream = method.client_streaming();
+                    let streams = takes_stream || method.server_streaming();
                     let path = format!("/{name}");
                     let rule = RULES.iter().find(|rule| rule.path == path);
-                    methods.insert(path, Method { name, streams, rule });
+                    methods.insert(path, Method { name, streams, takes_stream, rule });
                 }
             }
         }
@@ -60,9 +63,15 @@ pub(crate) fn is_infrastructure(path: &str) -> bool {
     path.starts_with("/grpc.")
 }
 
-/// Whether the answer is a stream. Reflection, which has no descriptors here, is one.
+/// Whether the answer or the request is a stream. Those of reflection, which has no descriptors
+/// here, are.
 pub(crate) fn streams(path: &str) -> bool {
     find(path).map_or_else(|| path.starts_with("/grpc.reflection."), |method| method.streams)
+}
+
+/// Whether the request of a method of the contract is a stream.
+pub(crate) fn takes_stream(path: &str) -> bool {
+    find(path).is_some_and(|method| method.takes_stream)
 }
 
 #[cfg(test)]
@@ -75,6 +84,9 @@ mod tests {
     fn streams_are_told_from_single_answers() {
         assert!(streams("/flashsale.sale.v1.SaleService/WatchSale"));
         assert!(!streams("/flashsale.sale.v1.SaleService/GetSale"));
+        assert!(!takes_stream("/flashsale.sale.v1.SaleService/WatchSale"));
+        let import = "/flashsale.sale.v1.SaleService/ImportSaleStream";
+        assert!(streams(import) && takes_stream(import));
         assert!(streams("/grpc.health.v1.Health/Watch"));
         assert!(streams("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"));
         assert!(find("/flashsale.sale.v1.SaleService/Steal").is_none());

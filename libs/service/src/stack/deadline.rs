@@ -7,7 +7,7 @@
 //! retry: ours therefore fires a little earlier, which also lets the answer reach the caller before
 //! its own timer fires.
 //!
-//! A stream has no ceiling; a caller's deadline counts until the stream begins.
+//! A stream has no ceiling; a caller's deadline counts until the stream of answers begins.
 
 use std::{
     convert::Infallible,
