@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flashsale_catalogue::MAX_BYTES;
 use flashsale_pg::PgConfig;
 use flashsale_service::{AccessConfig, CommonConfig, PeerConfig, Problem, ServerConfig, Validate};
 use flashsale_telemetry::TelemetryConfig;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 
 use crate::{
     domain::Capacity,
+    grpc::UploadBounds,
     tasks::{propagation::PropagationPace, reports::ReportPace, schedule::SchedulePace},
 };
 
@@ -35,6 +37,8 @@ pub struct Config {
     pub schedule: ScheduleConfig,
     /// `[doctor]`.
     pub doctor: DoctorConfig,
+    /// `[import]`.
+    pub import: ImportConfig,
 }
 
 /// The services that sale calls.
@@ -85,6 +89,22 @@ impl ScheduleConfig {
             interval: Duration::from_millis(self.interval_ms),
             lead: Duration::from_millis(self.prepare_lead_ms),
         }
+    }
+}
+
+/// The `[import]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportConfig {
+    /// The largest file of an import that is sent in parts.
+    pub max_bytes: usize,
+    /// The longest that a client may take for the next part.
+    pub part_ms: u64,
+}
+
+impl ImportConfig {
+    pub(crate) fn uploads(&self) -> UploadBounds {
+        UploadBounds { max_bytes: self.max_bytes, part: Duration::from_millis(self.part_ms) }
     }
 }
 
@@ -184,6 +204,7 @@ impl Validate for Config {
             ("sale.watch_interval_ms", sale.watch_interval_ms == 0),
             ("sale.max_watchers", sale.max_watchers == 0),
             ("schedule.interval_ms", self.schedule.interval_ms == 0),
+            ("import.part_ms", self.import.part_ms == 0),
         ] {
             if is_zero {
                 problems.push(Problem::new(key, "must be above 0"));
@@ -191,6 +212,12 @@ impl Validate for Config {
         }
         if self.schedule.prepare_lead_ms > LONGEST_LEAD_MS {
             problems.push(Problem::new("schedule.prepare_lead_ms", "must be at most 24 hours"));
+        }
+        if !(1..=MAX_BYTES).contains(&self.import.max_bytes) {
+            problems.push(Problem::new(
+                "import.max_bytes",
+                format!("must be 1 to {MAX_BYTES}, which is the most that is read"),
+            ));
         }
         if sale.propagate_max_backoff_ms < sale.propagate_interval_ms {
             problems.push(Problem::new(
@@ -232,6 +259,7 @@ mod tests {
         let env = [
             ("FLASHSALE_SALE__PROPAGATIONS_AT_ONCE", "16"),
             ("FLASHSALE_SALE__MAX_WATCHERS", "0"),
+            ("FLASHSALE_IMPORT__MAX_BYTES", "67108865"),
             ("FLASHSALE_PEERS__WAITING_ROOM__URL", "nowhere"),
             ("FLASHSALE_DOCTOR__CAPACITY__JOIN_PER_SECOND", "0"),
         ];
@@ -248,6 +276,7 @@ mod tests {
                 "peers.waiting_room.url",
                 "doctor.capacity.join_per_second",
                 "sale.max_watchers",
+                "import.max_bytes",
                 "sale.propagations_at_once"
             ]
         );

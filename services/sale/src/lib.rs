@@ -18,7 +18,9 @@ use std::sync::Arc;
 use flashsale_proto::sale::sale_service_server::SaleServiceServer;
 use flashsale_service::{Drain, Hosted, peer};
 
-pub use config::{CapacityConfig, Config, DoctorConfig, PeersConfig, SaleConfig, ScheduleConfig};
+pub use config::{
+    CapacityConfig, Config, DoctorConfig, ImportConfig, PeersConfig, SaleConfig, ScheduleConfig,
+};
 
 use crate::{
     app::{
@@ -50,7 +52,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let waiting_room =
         WaitingRoom::new(peer::connect(NAME, "waiting-room", &config.peers.waiting_room)?);
     let payment = Payment::new(peer::connect(NAME, "payment", &config.peers.payment)?);
-    let settings = config.sale;
+    let (settings, uploads) = (config.sale, config.import.uploads());
 
     let propagator = Arc::new(Propagator::new(
         store.clone(),
@@ -64,7 +66,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let checks = Checks::new(store.clone(), inventory, payment, bounds);
     let sales = Sales::new(store.clone(), Arc::clone(&propagator));
     let service =
-        Grpc::new(sales, Arc::clone(&reports), Arc::clone(&watches), checks, drain.clone());
+        Grpc::new(sales, Arc::clone(&reports), Arc::clone(&watches), checks, uploads, drain.clone());
     // The bound on requests is the server's own.
     let service = SaleServiceServer::new(service).max_decoding_message_size(usize::MAX);
 

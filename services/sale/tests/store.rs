@@ -35,6 +35,7 @@ fn new_sale() -> NewSale {
             expected_peak: Some(10_000_000),
         },
         items: vec![item("a/b", 1), item("B", 1_000_000_000)],
+        sources: Vec::new(),
     }
 }
 

@@ -58,6 +58,9 @@ pub enum SaleError {
     /// This process has as many watchers as it allows.
     #[error("{0} watch sales here already")]
     TooManyWatchers(usize),
+    /// As many exports are being sent as are read at once.
+    #[error("{0} exports are being sent already")]
+    TooManyUploads(usize),
     /// Concurrent changes won every attempt.
     #[error("the sale {0} is being changed by others")]
     Contended(Uuid),

@@ -5,4 +5,5 @@ pub(crate) mod error;
 pub(crate) mod propagation;
 pub(crate) mod reports;
 pub(crate) mod sales;
+pub(crate) mod uploads;
 pub(crate) mod watches;

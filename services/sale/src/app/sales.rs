@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use flashsale_service::page::{self, Place};
 use time::OffsetDateTime;
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::{error::SaleError, propagation::Propagator};
+use super::{
+    error::SaleError,
+    propagation::Propagator,
+    uploads::{Export, Readers},
+};
 use crate::{
     domain::{
-        Change, Import, Imported, Item, ItemDraft, Kind, NewSale, NotChanged, Problems, Sale,
+        Change, Import, Imported, Item, ItemDraft, ItemSource, Kind, NewSale, NotChanged, Problems, Sale,
         SaleState, Settings, SettingsDraft, Update, items, settings,
     },
     store::{Created, Past, Request, Store, Written},
@@ -19,8 +22,6 @@ use crate::{
 
 /// How often a change is tried while concurrent changes win.
 const MAX_ATTEMPTS: usize = 5;
-/// Exports that are read at once. Each takes a thread, and several times its size in memory.
-const READ_AT_ONCE: usize = 2;
 
 /// A sale to be created.
 #[derive(Debug)]
@@ -49,13 +50,18 @@ pub struct ImportSale {
 pub struct Sales {
     store: Store,
     propagator: Arc<Propagator>,
-    readers: Arc<Semaphore>,
+    readers: Readers,
 }
 
 impl Sales {
     /// Records in `store` and tells the others through `propagator`.
     pub fn new(store: Store, propagator: Arc<Propagator>) -> Self {
-        Self { store, propagator, readers: Arc::new(Semaphore::new(READ_AT_ONCE)) }
+        Self { store, propagator, readers: Readers::new() }
+    }
+
+    /// The places of exports that are read.
+    pub fn readers(&self) -> &Readers {
+        &self.readers
     }
 
     /// Creates a sale, as a draft.
@@ -71,7 +77,7 @@ impl Sales {
         let now = flashsale_failpoint::now_utc();
         let settings = settings(&asked.settings, now, &mut problems);
         let items = items(&asked.items, asked.settings.currency, &mut problems);
-        self.record(request, new_sale(settings, items, problems)?).await
+        self.record(request, new_sale(settings, items, Vec::new(), problems)?).await
     }
 
     /// Creates a sale from an export. What the export comes to is told by the call that reads it,
@@ -87,10 +93,27 @@ impl Sales {
         if let Some(id) = self.replayed(request).await? {
             return Ok((self.get(id).await?, None));
         }
-        let (settings, imported, problems) = self.read(asked).await?;
+        let export = self.readers.read(asked).await?;
+        self.import_read(request, export).await
+    }
+
+    /// Creates a sale from an export that was read.
+    ///
+    /// # Errors
+    /// As [`Sales::create`].
+    pub async fn import_read(
+        &self,
+        request: &Request,
+        export: Export,
+    ) -> Result<(Sale, Option<Imported>), SaleError> {
+        if let Some(id) = self.replayed(request).await? {
+            return Ok((self.get(id).await?, None));
+        }
+        let Export { settings, mut imported, problems } = export;
         let items = imported.as_ref().map(Imported::items).unwrap_or_default();
-        let sale = self.record(request, new_sale(settings, items, problems)?).await?;
-        Ok((sale, imported))
+        let sources = imported.as_mut().map(|imported| std::mem::take(&mut imported.sources));
+        let sale = new_sale(settings, items, sources.unwrap_or_default(), problems)?;
+        Ok((self.record(request, sale).await?, imported))
     }
 
     /// Tells what a sale of an export would be, and stores nothing.
@@ -98,32 +121,7 @@ impl Sales {
     /// # Errors
     /// [`SaleError::Invalid`], [`SaleError::Reading`].
     pub async fn preview(&self, asked: ImportSale) -> Result<Imported, SaleError> {
-        match self.read(asked).await? {
-            (_, Some(imported), problems) if problems.is_empty() => Ok(imported),
-            (_, _, problems) => Err(SaleError::Invalid(problems)),
-        }
-    }
-
-    /// Reads an export, off the runtime's threads. A request that is given up meanwhile is read to
-    /// its end, and counts as long.
-    async fn read(
-        &self,
-        asked: ImportSale,
-    ) -> Result<(Option<Settings>, Option<Imported>, Problems), SaleError> {
-        let ImportSale { settings: draft, import, mut problems } = asked;
-        let now = flashsale_failpoint::now_utc();
-        let currency = draft.as_ref().and_then(|draft| draft.currency);
-        let settings = draft.and_then(|draft| settings(&draft, now, &mut problems));
-        // It is never closed.
-        let turn = Arc::clone(&self.readers).acquire_owned().await.ok();
-        let reading = tokio::task::spawn_blocking(move || {
-            let imported = import.decide(currency, &mut problems);
-            drop(turn);
-            (imported, problems)
-        });
-        let (imported, problems) =
-            reading.await.map_err(|error| SaleError::Reading(error.to_string()))?;
-        Ok((settings, imported, problems))
+        self.readers.read(asked).await?.preview()
     }
 
     /// Records a new sale, once. A repeated request is answered before its sale is made again,
@@ -313,11 +311,12 @@ fn not_changed(id: Uuid, why: NotChanged) -> SaleError {
 fn new_sale(
     settings: Option<Settings>,
     items: Vec<Item>,
+    sources: Vec<ItemSource>,
     mut problems: Problems,
 ) -> Result<NewSale, SaleError> {
     match settings {
         Some(settings) if problems.is_empty() => {
-            Ok(NewSale { id: Uuid::new_v4(), settings, items })
+            Ok(NewSale { id: Uuid::new_v4(), settings, items, sources })
         }
         Some(_) => Err(SaleError::Invalid(problems)),
         None => {

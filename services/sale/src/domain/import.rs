@@ -1,9 +1,11 @@
 //! A shop's export as the items of a sale: what the catalogue's library decides, and what is wrong,
 //! by the fields of the request.
 
+use std::io::{Cursor, Read};
+
 use flashsale_catalogue::{
-    About, DecimalMark, Decision, Encoding, Format, Preview, ReadOptions, SelectOptions, Separator,
-    UnitsRule,
+    About, Catalogue, DecimalMark, Decision, Encoding, Format, Preview, ReadOptions, SelectOptions,
+    Separator, Stock, UnitsRule,
 };
 use flashsale_record::chargeable;
 use iso_currency::Currency;
@@ -16,7 +18,7 @@ use super::{
 /// An export, how it is read, and what of it is sold.
 #[derive(Debug, Default)]
 pub struct Import {
-    /// The file.
+    /// The file; empty where it is read from elsewhere.
     pub content: Vec<u8>,
     /// Shopify's inventory CSV, in which the stock stands by location.
     pub stock: Option<Vec<u8>>,
@@ -45,6 +47,23 @@ pub struct Imported {
     pub currency: Option<Currency>,
     /// Its rows, with what is sold of each.
     pub preview: Preview,
+    /// Where the rows stood that are sold; none if only a preview was asked for.
+    pub sources: Vec<ItemSource>,
+}
+
+/// Where an item stood in the export it comes from, so that what was sold of it can be written back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemSource {
+    /// What it is sold as.
+    pub sku: String,
+    /// What the export was read as.
+    pub format: Format,
+    /// The line of the file; in JSON the number of the item, from 1.
+    pub line: i64,
+    /// By what the shop knows it: a JSON object of the file's own columns and their cells.
+    pub key: String,
+    /// The units that the file says there are of it alone; `None` where it says none.
+    pub stock: Option<i64>,
 }
 
 impl Import {
@@ -52,6 +71,17 @@ impl Import {
     /// preview). Takes some 10 ms for each MiB. What it returns is good only if it adds no problem.
     pub fn decide(
         mut self,
+        currency: Option<Currency>,
+        problems: &mut Problems,
+    ) -> Option<Imported> {
+        let content = Cursor::new(std::mem::take(&mut self.content));
+        self.decide_from(content, currency, problems)
+    }
+
+    /// As [`Import::decide`], of a file that is read from elsewhere than `content`.
+    pub fn decide_from(
+        mut self,
+        content: impl Read,
         currency: Option<Currency>,
         problems: &mut Problems,
     ) -> Option<Imported> {
@@ -74,8 +104,8 @@ impl Import {
         self.select.currency = currency;
         self.select.dry_run |= currency.is_none();
 
-        let read = flashsale_catalogue::read(
-            &self.content,
+        let read = flashsale_catalogue::read_from(
+            content,
             &ReadOptions {
                 format: self.format,
                 encoding: self.encoding,
@@ -86,11 +116,13 @@ impl Import {
                 location: self.location.as_deref(),
             },
         );
-        // The catalogue has all that is needed of them: they are not kept in memory beside it.
-        drop((self.content, self.stock));
+        // The catalogue has all that is needed of it: it is not kept in memory beside that.
+        drop(self.stock);
         let decided = read.and_then(|catalogue| {
             let preview = flashsale_catalogue::select(&catalogue, &self.select)?;
-            Ok(Imported { format: catalogue.format, currency, preview })
+            let sources =
+                if self.select.dry_run { Vec::new() } else { sources(&catalogue, &preview) };
+            Ok(Imported { format: catalogue.format, currency, preview, sources })
         });
         match decided {
             Ok(imported) => Some(imported),
@@ -117,6 +149,27 @@ impl Imported {
         })
         .collect()
     }
+}
+
+/// Where the rows stood that are sold, but for those of which the file has no key.
+fn sources(catalogue: &Catalogue, preview: &Preview) -> Vec<ItemSource> {
+    let sold = preview.rows.iter().filter(|row| row.decision == Decision::Sell);
+    sold.filter_map(|row| {
+        let variant = catalogue.variants.get(row.variant)?;
+        Some(ItemSource {
+            sku: row.sku.clone(),
+            format: catalogue.format,
+            line: i64::try_from(row.line).unwrap_or(i64::MAX),
+            key: catalogue.key(variant)?,
+            stock: match variant.stock {
+                Stock::Known(units) => Some(units),
+                Stock::NotTracked | Stock::Missing | Stock::Shared(_) | Stock::Unreadable(_) => {
+                    None
+                }
+            },
+        })
+    })
+    .collect()
 }
 
 /// Adds what the library found.

@@ -11,7 +11,7 @@ mod update;
 
 pub use check::{Bounds, Capacity, Check, Conflict, Facts, Known, Verdict, ahead, checks};
 pub use flashsale_record::SaleState;
-pub use import::{Import, Imported};
+pub use import::{Import, Imported, ItemSource};
 pub use problems::{Kind, Problem, Problems};
 pub use report::{ItemReport, Report, Totals, UnitsOut};
 pub use rules::{ItemDraft, RoomDraft, SettingsDraft, items, settings};

@@ -7,7 +7,7 @@ use iso_currency::Currency;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Kind, Problems};
+use super::{ItemSource, Kind, Problems};
 
 /// Whether inventory and the waiting room have to be told of a sale that goes from `from` (`None`:
 /// it is new) to `to`. They are not told of a sale that was never prepared: a draft that ends was
@@ -83,6 +83,8 @@ pub struct NewSale {
     pub settings: Settings,
     /// What it offers.
     pub items: Vec<Item>,
+    /// Where its items stood in the export that it is made of; none if it is made of none.
+    pub sources: Vec<ItemSource>,
 }
 
 /// A sale as it is recorded.

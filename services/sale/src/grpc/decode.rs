@@ -62,7 +62,7 @@ pub(super) fn import(
     let options = asked.options.unwrap_or_default();
     let bytes = asked.content.len() + options.stock.len();
     if bytes > MAX_CONTENT_BYTES {
-        let what = format!("has {bytes} bytes; 3 MiB are allowed: split it into several sales");
+        let what = format!("has {bytes} bytes; 3 MiB are allowed: send it with ImportSaleStream");
         return Err(Failure::field(Reason::ExportInvalid, "content", what));
     }
     let mut problems = Problems::new();
@@ -113,6 +113,12 @@ pub(super) fn import(
         select,
     };
     Ok((request, ImportSale { settings, import, problems }))
+}
+
+/// The request of an import whose files came in parts, and have this hash.
+pub(super) fn streamed(request: Request, files: [u8; 32]) -> Request {
+    let content = [request.hash.as_bytes(), &files].concat();
+    Request { hash: hash("import in parts", &content), ..request }
 }
 
 fn format(asked: i32) -> Result<Option<Format>, Failure> {

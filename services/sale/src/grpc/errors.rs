@@ -1,6 +1,6 @@
 //! What each failure means to a caller: the one place.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use flashsale_errors::{Failure, Reason};
 use time::OffsetDateTime;
@@ -12,6 +12,8 @@ use crate::{
     store::StoreError,
 };
 
+/// After which an upload may find a place: reading takes seconds, sending longer.
+const UPLOAD_RETRY: Duration = Duration::from_secs(5);
 /// Problems repeated in the plain message, for callers that cannot show details.
 const IN_MESSAGE: usize = 3;
 /// What leaves out the faulty rows of an export.
@@ -50,6 +52,9 @@ pub(super) fn failure(error: SaleError) -> Status {
         SaleError::TooManyWatchers(max) => {
             Failure::new(Reason::Overloaded, text).with("max_watchers", max)
         }
+        SaleError::TooManyUploads(max) => Failure::new(Reason::Overloaded, text)
+            .with("max_uploads", max)
+            .retry_after(UPLOAD_RETRY),
         SaleError::Contended(id) => Failure::new(Reason::Overloaded, text).with("sale_id", id),
         SaleError::Reading(cause) => Failure::internal(cause),
         SaleError::Store(StoreError::Unavailable(cause)) => Failure::store("postgres", cause),

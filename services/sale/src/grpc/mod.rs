@@ -4,6 +4,7 @@ mod check;
 mod decode;
 mod encode;
 mod errors;
+mod upload;
 
 use std::{pin::Pin, sync::Arc};
 
@@ -11,17 +12,21 @@ use flashsale_proto::sale::{
     CancelSaleRequest, CancelSaleResponse, CheckSaleRequest, CheckSaleResponse, CreateSaleRequest,
     CreateSaleResponse, EndSaleRequest, EndSaleResponse, GetSaleReportRequest,
     GetSaleReportResponse, GetSaleRequest, GetSaleResponse, ImportSaleRequest, ImportSaleResponse,
-    ListSaleChangesRequest, ListSaleChangesResponse, ListSalesRequest, ListSalesResponse,
+    ImportSaleStreamRequest, ImportSaleStreamResponse, ListSaleChangesRequest,
+    ListSaleChangesResponse, ListSalesRequest, ListSalesResponse,
     PauseSaleRequest, PauseSaleResponse, ScheduleSaleRequest, ScheduleSaleResponse,
     StartSaleRequest, StartSaleResponse, UpdateSaleRequest, UpdateSaleResponse, WatchSaleRequest,
     WatchSaleResponse, sale_service_server::SaleService,
 };
 use flashsale_service::{Drain, page};
 use futures::{Stream, StreamExt as _};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
+pub use upload::UploadBounds;
 
+use self::upload::Upload;
 use crate::app::{
-    check::Checks, error::SaleError, reports::Reports, sales::Sales, watches::Watches,
+    check::Checks, error::SaleError, reports::Reports, sales::Sales, uploads::Reading,
+    watches::Watches,
 };
 
 /// The list of sales, for its page tokens.
@@ -34,6 +39,7 @@ pub struct Grpc {
     reports: Arc<Reports>,
     watches: Arc<Watches>,
     checks: Checks,
+    uploads: UploadBounds,
     drain: Drain,
 }
 
@@ -44,9 +50,10 @@ impl Grpc {
         reports: Arc<Reports>,
         watches: Arc<Watches>,
         checks: Checks,
+        uploads: UploadBounds,
         drain: Drain,
     ) -> Self {
-        Self { sales, reports, watches, checks, drain }
+        Self { sales, reports, watches, checks, uploads, drain }
     }
 }
 
@@ -84,6 +91,34 @@ impl SaleService for Grpc {
         let (sale, imported) = self.sales.import(&request, asked).await.map_err(errors::failure)?;
         let preview = imported.map(|imported| encode::preview(&imported, encode::Rows::LeftOut));
         Ok(Response::new(ImportSaleResponse { sale: Some(encode::sale(&sale)), preview }))
+    }
+
+    async fn import_sale_stream(
+        &self,
+        request: Request<Streaming<ImportSaleStreamRequest>>,
+    ) -> Result<Response<ImportSaleStreamResponse>, Status> {
+        let mut upload = Upload::new(request.into_inner(), self.uploads);
+        let (request, mut asked) = decode::import(upload.import().await?)?;
+        // Taken before anything of a file is kept.
+        let place = self.sales.readers().place().await.map_err(errors::failure)?;
+        asked.import.stock = Some(upload.stock().await?).filter(|stock| !stock.is_empty());
+        let mut reading = Reading::begin(asked, place);
+        while let Some(part) = upload.content().await? {
+            if !reading.take(part).await {
+                break;
+            }
+        }
+        let export = reading.end().await.map_err(errors::failure)?;
+        let Some(request) = request else {
+            let imported = export.preview().map_err(errors::failure)?;
+            let preview = Some(encode::preview(&imported, encode::Rows::All));
+            return Ok(Response::new(ImportSaleStreamResponse { sale: None, preview }));
+        };
+        let request = decode::streamed(request, upload.into_digest());
+        let imported = self.sales.import_read(&request, export).await;
+        let (sale, imported) = imported.map_err(errors::failure)?;
+        let preview = imported.map(|imported| encode::preview(&imported, encode::Rows::LeftOut));
+        Ok(Response::new(ImportSaleStreamResponse { sale: Some(encode::sale(&sale)), preview }))
     }
 
     async fn schedule_sale(

@@ -8,7 +8,7 @@ use std::{
 use sqlx::{PgConnection, query_file};
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, sources};
 use crate::{
     domain::{Change, ChangeKind, Item, NewSale, Sale, SaleState, SkuConflict, must_be_told},
     steps,
@@ -96,6 +96,9 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         insert_items(&mut tx, sale.id, &sale.items).await?;
+        if !sale.sources.is_empty() {
+            sources::insert(&mut tx, sale).await?;
+        }
         // Last, because it waits for a transaction that is recording the same id, and it references
         // the sale's row.
         if !record(&mut tx, request, sale.id).await? {

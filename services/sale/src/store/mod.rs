@@ -1,5 +1,6 @@
-//! Postgres: `sales`, `sale_items`, `sale_changes` and `sale_requests`; for reports also the tables of other
-//! services, which are only read. Queries are files under `sql/`, checked at compile time.
+//! Postgres: `sales`, `sale_items`, `sale_changes`, `sale_requests` and `sale_sources`; for reports
+//! also the tables of other services, which are only read. Queries are files under `sql/`, checked at
+//! compile time.
 
 mod changes;
 mod check;
@@ -7,6 +8,7 @@ mod error;
 mod history;
 mod reads;
 mod report;
+mod sources;
 mod telling;
 
 pub use changes::{Created, Request, Written};

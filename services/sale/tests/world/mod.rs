@@ -322,7 +322,12 @@ impl World {
 
     /// One more instance of the service on the same database.
     pub async fn instance(&self) -> (TestServer, Client) {
-        serve(&self.pg.own_url(), &self.peers_url, self.report_every).await
+        self.instance_with(&[]).await
+    }
+
+    /// One more, with these settings, named as in `SALE__MAX_WATCHERS`.
+    pub async fn instance_with(&self, settings: &[(&str, &str)]) -> (TestServer, Client) {
+        serve_with(&self.pg.own_url(), &self.peers_url, self.report_every, settings).await
     }
 
     /// A finger print of everything the service writes.
@@ -332,7 +337,8 @@ impl World {
                 (SELECT string_agg(t::text, '|' ORDER BY t::text) FROM sales t),
                 (SELECT string_agg(t::text, '|' ORDER BY t::text) FROM sale_items t),
                 (SELECT string_agg(t::text, '|' ORDER BY t::text) FROM sale_changes t),
-                (SELECT string_agg(t::text, '|' ORDER BY t::text) FROM sale_requests t)))",
+                (SELECT string_agg(t::text, '|' ORDER BY t::text) FROM sale_requests t),
+                (SELECT string_agg(t::text, '|' ORDER BY t::text) FROM sale_sources t)))",
         )
         .fetch_one(&self.pg.pool)
         .await
@@ -395,6 +401,15 @@ impl World {
 
 /// The service, ticking quickly.
 pub async fn serve(pg_url: &str, peers_url: &str, report_every: &str) -> (TestServer, Client) {
+    serve_with(pg_url, peers_url, report_every, &[]).await
+}
+
+async fn serve_with(
+    pg_url: &str,
+    peers_url: &str,
+    report_every: &str,
+    settings: &[(&str, &str)],
+) -> (TestServer, Client) {
     let env = [
         ("FLASHSALE_POSTGRES__URL", pg_url),
         ("FLASHSALE_PEERS__INVENTORY__URL", peers_url),
@@ -409,7 +424,9 @@ pub async fn serve(pg_url: &str, peers_url: &str, report_every: &str) -> (TestSe
         ("FLASHSALE_SCHEDULE__INTERVAL_MS", "30"),
     ];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter();
-    let env = env.chain(flashsale_testbed::identity());
+    let more =
+        settings.iter().map(|(name, value)| (format!("FLASHSALE_{name}"), (*value).to_owned()));
+    let env = env.chain(more).chain(flashsale_testbed::identity());
     let config: Config = load_from("sale", DEFAULTS, None, env).unwrap();
     let drain = Drain::new();
     let hosted = flashsale_sale::build(config, drain.clone()).await.unwrap();
