@@ -2,44 +2,50 @@
 //! here, without a server.
 
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
+use anyhow::Context as _;
 use clap::Args;
 use flashsale_catalogue::{
     About, DecimalMark, Decision, DuplicateSkus, Encoding, Format, Need, Percent, Preview,
     PreviewRow, PriceRule, Problems, ReadOptions, Rounding, SelectOptions, Selection, Separator,
-    SharedStock, UnitsRule, read, select,
+    SharedStock, UnitsRule, read_from, select,
 };
 use flashsale_cli::{
-    client::{MAX_EXPORT_BYTES, money, money_json, read_export, request_id, short},
+    client::{MAX_EXPORT_BYTES, money, money_json, read_export, request, request_id, short},
     output::{Output, table},
 };
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{
-    Money,
+    Money, NamedChannel,
     sale::{
         self, ExportEncoding, ExportFormat, ExportSeparator, ImportOptions, ImportPreview,
-        ImportSaleRequest, PriceRounding, import_options::Price,
+        ImportSaleRequest, PriceRounding, Sale, import_options::Price,
+        sale_service_client::SaleServiceClient,
     },
 };
 use iso_currency::Currency;
 use serde_json::{Value, json};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{
     policy::Policy,
     sale::{Settings, parse_price},
+    upload,
 };
 
-/// The most that a dry run reads of a file, in bytes.
-const MAX_DRY_BYTES: u64 = 64 * 1_024 * 1_024;
+/// The most that a dry run reads of a stock file, in bytes: as much as a server does.
+const MAX_STOCK_BYTES: u64 = 16 * 1_024 * 1_024;
+/// From how many bytes on the files are sent in parts, which older servers do not take.
+const PARTS_FROM_BYTES: u64 = 2 * 1_024 * 1_024;
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     /// The file: a product export of Shopify, WooCommerce or BigCommerce, or a list in our own CSV or
-    /// JSON; at most 3 MiB, in a dry run 64 MiB.
+    /// JSON; at most 64 MiB, unless the server is configured otherwise.
     export: PathBuf,
     /// Only show what would be sold and what not, and why. Needs no server, no currency and no
     /// quantity. The exit code is 1 if nothing would be sold.
@@ -206,14 +212,12 @@ impl ImportArgs {
         self.dry_run
     }
 
-    /// The request.
+    /// The import.
     ///
     /// # Errors
-    /// If a file cannot be read or is too large, or an amount or a time is none.
-    pub(super) fn into_request(self) -> anyhow::Result<ImportSaleRequest> {
-        let content = read_export(&self.export, MAX_EXPORT_BYTES)?;
+    /// If an amount or a time is none.
+    pub(super) fn into_import(self) -> anyhow::Result<Import> {
         let currency = self.currency.unwrap_or_default();
-        let stock = read_stock(self.file.stock.as_deref(), MAX_EXPORT_BYTES)?.unwrap_or_default();
         let amount = |option: &str, text: &str| amount(option, text, &currency);
         let prices = &self.prices;
         let price = if let Some(text) = &prices.price {
@@ -241,7 +245,7 @@ impl ImportArgs {
             }
             .into(),
             decimal_comma: self.file.decimal_comma,
-            stock,
+            stock: Vec::new(),
             location: self.file.location.unwrap_or_default(),
             market: self.file.market.unwrap_or_default(),
             skus: self.selected.skus,
@@ -268,7 +272,7 @@ impl ImportArgs {
             leave_out_faulty: self.selected.leave_out_faulty,
             time_zone: self.settings.window.time_zone().to_owned(),
         };
-        Ok(ImportSaleRequest {
+        let request = ImportSaleRequest {
             request_id: request_id(),
             format: match self.file.format {
                 None => ExportFormat::Unspecified,
@@ -279,13 +283,14 @@ impl ImportArgs {
                 Some(Format::Json) => ExportFormat::OwnJson,
             }
             .into(),
-            content,
+            content: Vec::new(),
             quantity: self.units.quantity,
             per_buyer_limit: self.units.per_buyer_limit,
             options: Some(options),
             validate_only: false,
             settings: Some(self.settings.into_wire(currency, self.policy)?),
-        })
+        };
+        Ok(Import { request, export: self.export, stock: self.file.stock })
     }
 
     /// Reads the file, and prints what an import would sell of it.
@@ -295,9 +300,9 @@ impl ImportArgs {
     pub(super) fn dry_run(&self, output: &Output) -> anyhow::Result<ExitCode> {
         let currency = self.currency.as_deref().map(known_currency).transpose()?;
         let shop_time = self.settings.window.shop_time()?;
-        let content = read_export(&self.export, MAX_DRY_BYTES)?;
-        let stock = read_stock(self.file.stock.as_deref(), MAX_DRY_BYTES)?;
-        let bytes = content.len() + stock.as_ref().map_or(0, Vec::len);
+        let content = File::open(&self.export)
+            .with_context(|| format!("{} cannot be read", self.export.display()))?;
+        let stock = read_stock(self.file.stock.as_deref(), MAX_STOCK_BYTES)?;
         let options = ReadOptions {
             format: self.file.format,
             encoding: self.file.encoding.unwrap_or_default(),
@@ -311,13 +316,9 @@ impl ImportArgs {
             inventory: stock.as_deref(),
             location: self.file.location.as_deref(),
         };
-        let catalogue = read(&content, &options).map_err(|problems| refusal(&problems))?;
+        let catalogue = read_from(content, &options).map_err(|problems| refusal(&problems))?;
         let selected = SelectOptions { shop_time, ..self.select(currency) };
-        let mut preview = select(&catalogue, &selected).map_err(|problems| refusal(&problems))?;
-        if u64::try_from(bytes).unwrap_or(u64::MAX) > MAX_EXPORT_BYTES {
-            let text = "the file has more than 3 MiB, the most that one import takes: split it";
-            preview.warnings.push(text.to_owned());
-        }
+        let preview = select(&catalogue, &selected).map_err(|problems| refusal(&problems))?;
         let hold_seconds = self.settings.hold_seconds(self.policy);
         let mut value = preview_json(catalogue.format, &preview, currency);
         value["hold_seconds"] = json!(hold_seconds);
@@ -370,6 +371,63 @@ impl ImportArgs {
             dry_run: true,
         }
     }
+}
+
+/// An import, and where its files are.
+#[derive(Debug)]
+pub(super) struct Import {
+    request: ImportSaleRequest,
+    export: PathBuf,
+    stock: Option<PathBuf>,
+}
+
+impl Import {
+    /// Sends it. Returns the sale, and what was left out.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is too large, or the import is refused.
+    pub(super) async fn send(
+        self,
+        sales: &mut SaleServiceClient<NamedChannel>,
+    ) -> anyhow::Result<(Sale, ImportPreview)> {
+        let mut bytes = 0;
+        for path in std::iter::once(&self.export).chain(&self.stock) {
+            let file = std::fs::metadata(path)
+                .with_context(|| format!("{} cannot be read", path.display()))?;
+            bytes += file.len();
+        }
+        if bytes < PARTS_FROM_BYTES {
+            return self.send_whole(sales).await;
+        }
+        let (stock, import) = (self.stock.as_deref(), self.request.clone());
+        let sent = upload::send(sales, import, stock, &self.export).await;
+        match sent {
+            Ok(answer) => Ok((answer.sale.unwrap_or_default(), answer.preview.unwrap_or_default())),
+            Err(error) if bytes <= MAX_EXPORT_BYTES && is_unknown_there(&error) => {
+                self.send_whole(sales).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn send_whole(
+        self,
+        sales: &mut SaleServiceClient<NamedChannel>,
+    ) -> anyhow::Result<(Sale, ImportPreview)> {
+        let mut asked = self.request;
+        asked.content = read_export(&self.export, MAX_EXPORT_BYTES)?;
+        if let Some(options) = &mut asked.options {
+            options.stock =
+                read_stock(self.stock.as_deref(), MAX_EXPORT_BYTES)?.unwrap_or_default();
+        }
+        let answer = sales.import_sale(request(asked)).await?.into_inner();
+        Ok((answer.sale.unwrap_or_default(), answer.preview.unwrap_or_default()))
+    }
+}
+
+/// Whether a server of an older version has answered, which does not know the call.
+fn is_unknown_there(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Status>().is_some_and(|status| status.code() == Code::Unimplemented)
 }
 
 fn read_stock(path: Option<&Path>, max_bytes: u64) -> anyhow::Result<Option<Vec<u8>>> {

@@ -9,3 +9,4 @@ pub(crate) mod payment;
 mod policy;
 pub(crate) mod sale;
 pub(crate) mod stock;
+mod upload;

@@ -393,10 +393,8 @@ fn exports_with_a_fault_are_refused_whole(up: &Flashsale) {
     let (_, error) = refused(up, &args, Reason::QuantityInvalid);
     assert_eq!(error["fields"][0]["field"], "quantity");
 
-    std::fs::write(&file, vec![b'a'; 3 * 1_024 * 1_024 + 1]).unwrap();
     let folder = up.home().to_str().unwrap();
     for (path, remedy) in [
-        (path, "split it into several sales"),
         ("/dev/zero", "split it into several sales"),
         ("no-such-file.csv", "cannot be read: No such file"),
         (folder, "cannot be read: Is a directory"),
@@ -406,6 +404,21 @@ fn exports_with_a_fault_are_refused_whole(up: &Flashsale) {
         contains_all(&said.err, &[path, remedy]);
     }
     assert_eq!(sales(up), before, "something was half-imported");
+
+    // What is large is sent in parts, and refused as any other.
+    let rows = |price: &str| -> String {
+        let rows = (0..4_000).map(|row| format!("S{row},{price},3,{}\n", "x".repeat(1_000)));
+        format!("sku,price,quantity,note\n{}", rows.collect::<String>())
+    };
+    std::fs::write(&file, rows("0")).unwrap();
+    let import = ["sale", "import", path, "--currency", "EUR"];
+    let (_, error) = refused(up, &import, Reason::ExportInvalid);
+    assert_eq!(error["fields"][0]["field"], "row 2, column price");
+    assert_eq!(sales(up), before);
+    std::fs::write(&file, rows("5")).unwrap();
+    let said = up.say(&import);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    contains_all(&said.out, &["S0", "S3999"]);
 }
 
 /// A product export of WooCommerce, of which one lamp has no stock and another is sold out.

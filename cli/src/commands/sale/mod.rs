@@ -180,10 +180,7 @@ pub(crate) async fn run(
     let mut sales = SaleServiceClient::new(target.connect()?);
     let sale = match command {
         SaleCommand::Import(args) => {
-            let asked = args.into_request()?;
-            let answer = sales.import_sale(request(asked)).await?.into_inner();
-            let (sale, preview) =
-                (answer.sale.unwrap_or_default(), answer.preview.unwrap_or_default());
+            let (sale, preview) = args.into_import()?.send(&mut sales).await?;
             let mut value = sale_json(&sale);
             value["left_out"] = left_out_json(&preview);
             value["warnings"] = json!(preview.warnings);
