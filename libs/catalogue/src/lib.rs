@@ -3,8 +3,10 @@
 //! A file goes through five layers: `text` makes characters of its bytes, `table` rows of those,
 //! `format` tells by the names of the columns which shop it comes from, a reader of that shop makes
 //! neutral rows ([`Catalogue`]), and [`select()`] decides, for all shops alike, what is sold of
-//! them, at which price, and how many units. Plain Rust, without stores and without a clock.
+//! them, at which price, and how many units. [`less_taken`] and [`Results`] write what a sale came
+//! to. Plain Rust, without stores and without a clock.
 
+mod export;
 mod format;
 mod key;
 mod money;
@@ -17,6 +19,9 @@ mod text;
 
 use std::io::Read;
 
+pub use export::{
+    Baseline, Head, ItemRow, LineRow, Results, ResultsKind, Shop, StockFile, Taken, less_taken,
+};
 pub use format::Format;
 pub use money::{DecimalMark, UnchargedOrder, amount, decimal, uncharged_order, uncharged_price};
 pub use problems::{About, Problem, Problems};

@@ -124,6 +124,9 @@ pub struct SourceKey {
 pub struct Variant {
     /// The line of the file that its row begins on; in JSON the number of the item, from 1.
     pub line: usize,
+    /// The line of the row that keeps its stock: that of its product where all of its variants
+    /// share it, else its own.
+    pub stock_line: usize,
     /// What it is called in the shop.
     pub source_key: SourceKey,
     /// The product it belongs to, by its place in [`Catalogue::products`]; `None` where it is
@@ -162,6 +165,7 @@ impl Variant {
     pub(crate) fn new(line: usize, product: Option<usize>) -> Self {
         Self {
             line,
+            stock_line: line,
             source_key: SourceKey::default(),
             product,
             sku: String::new(),

@@ -111,6 +111,11 @@ impl Record {
     }
 }
 
+/// What [`Record::cell`] is of a cell that was kept as the file writes it.
+pub(crate) fn plain(cell: &str) -> String {
+    unescaped(visible(cell).trim()).to_owned()
+}
+
 /// `cell` without what exporters put around a text lest a spreadsheet runs it as a formula:
 /// `="text"`, and an apostrophe before `=`, `+`, `-`, `@`, a tab or a carriage return.
 fn unescaped(cell: &str) -> &str {

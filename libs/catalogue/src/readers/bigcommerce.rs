@@ -271,6 +271,9 @@ impl Reading {
         } else {
             variant.regular_price = price.to_owned();
         }
+        if base.tracking == Tracking::Product {
+            variant.stock_line = base.variant.line;
+        }
         variant.stock = match (base.tracking, &base.variant.stock) {
             (Tracking::None, _) => Stock::NotTracked,
             (Tracking::Product, Stock::Known(units)) => Stock::Shared(*units),

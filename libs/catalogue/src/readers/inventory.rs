@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What Shopify writes where a location does not keep a variant.
-const NOT_STOCKED: &str = "not stocked";
+pub(crate) const NOT_STOCKED: &str = "not stocked";
 /// Columns of files with a column for each location that are none.
 const NOT_LOCATIONS: [&str; 4] = ["hs code", "coo", "sku", "bin name"];
 const EXPORT_IT: &str = "export the inventory from Shopify's admin as a CSV file";
@@ -177,7 +177,7 @@ fn sum(one: &Stock, other: Stock) -> Stock {
 }
 
 /// The columns behind those of the variant, each named after a location.
-fn location_columns(sheet: &Sheet<'_>, wanted: Option<&str>) -> Vec<usize> {
+pub(crate) fn location_columns(sheet: &Sheet<'_>, wanted: Option<&str>) -> Vec<usize> {
     let is_none = |name: &str| NOT_LOCATIONS.iter().any(|other| name.eq_ignore_ascii_case(other));
     let last = sheet.header().iter().rposition(|name| is_none(name)).map_or(0, |at| at + 1);
     let columns = sheet.header().iter().enumerate().skip(last);

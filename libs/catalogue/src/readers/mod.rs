@@ -1,9 +1,9 @@
 //! A reader for each shop. Each only makes neutral rows; what is sold is decided behind them.
 
 mod bigcommerce;
-mod inventory;
-mod own;
-mod shopify;
+pub(crate) mod inventory;
+pub(crate) mod own;
+pub(crate) mod shopify;
 mod woocommerce;
 
 use crate::{

@@ -66,7 +66,7 @@ pub(super) fn read_csv(
 }
 
 /// Whether a file that begins so is JSON, as no CSV of products does.
-pub(super) fn is_json(start: &[u8]) -> bool {
+pub(crate) fn is_json(start: &[u8]) -> bool {
     let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
     // Also as either UTF-16, whose zeros and mark are skipped.
     let mut bytes = start.iter().filter(|byte| !matches!(byte, 0 | 0xff | 0xfe));

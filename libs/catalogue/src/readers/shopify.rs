@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// What Shopify writes as the option of a product without a choice.
-const NO_CHOICE: &str = "Default Title";
+pub(crate) const NO_CHOICE: &str = "Default Title";
 const EVERY_COLUMN: &str =
     "export the products from Shopify's admin as a CSV file, with every column";
 
@@ -418,7 +418,7 @@ fn finish(variant: &mut Variant, state: &State, status_name: &str) {
 }
 
 /// Rows of one product by their options, which is how Shopify's files refer to each other.
-pub(super) fn reference(handle: &str, options: &[&str]) -> String {
+pub(crate) fn reference(handle: &str, options: &[&str]) -> String {
     let mut key = handle.to_owned();
     for option in options.iter().filter(|option| !option.is_empty() && **option != NO_CHOICE) {
         key.push('\u{1f}');

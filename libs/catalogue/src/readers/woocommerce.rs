@@ -54,6 +54,7 @@ struct Cells {
 /// What a variation takes from its parent.
 #[derive(Debug)]
 struct Parent {
+    line: usize,
     product: usize,
     listed: Listed,
     stock: Stock,
@@ -277,6 +278,7 @@ impl Reading {
                     }
                 }
                 self.parents.push(Parent {
+                    line: record.line,
                     product,
                     listed: variant.listed,
                     stock: variant.stock.clone(),
@@ -417,9 +419,11 @@ fn join(variant: &mut Variant, parent: &Parent, products: &[Product], of_parent:
         && (of_parent || has_none)
     {
         variant.stock = Stock::Shared(units);
+        variant.stock_line = parent.line;
         variant.backorder |= parent.backorder;
     } else if of_parent {
         variant.stock.clone_from(&parent.stock);
+        variant.stock_line = parent.line;
     }
 }
 
