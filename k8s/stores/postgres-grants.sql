@@ -78,7 +78,7 @@ GRANT SELECT (sale_id, payment_patience_ms) ON sales TO "payment";
 
 GRANT SELECT ON allotments TO "sale";
 GRANT SELECT ON order_lines TO "sale";
-GRANT SELECT (order_id, sale_id, state) ON orders TO "sale";
+GRANT SELECT (order_id, sale_id, buyer_id, state, currency, end_reason, placed_at, updated_at) ON orders TO "sale";
 GRANT SELECT ON outbox TO "sale";
 GRANT SELECT (sale_id) ON parked_orders TO "sale";
 GRANT SELECT (order_id, state, captured_minor) ON payments TO "sale";

@@ -24,7 +24,8 @@ pub use config::{
 
 use crate::{
     app::{
-        check::Checks, propagation::Propagator, reports::Reports, sales::Sales, watches::Watches,
+        check::Checks, export::Exports, propagation::Propagator, reports::Reports, sales::Sales,
+        watches::Watches,
     },
     domain::Bounds,
     grpc::Grpc,
@@ -63,10 +64,15 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let watches = Arc::new(Watches::new(store.clone(), settings.max_watchers));
     let reports = Arc::new(Reports::new(store.clone(), inventory.clone()));
     let bounds = Bounds { lead: config.schedule.pace().lead, capacity: config.doctor.capacity() };
-    let checks = Checks::new(store.clone(), inventory, payment, bounds);
-    let sales = Sales::new(store.clone(), Arc::clone(&propagator));
-    let service =
-        Grpc::new(sales, Arc::clone(&reports), Arc::clone(&watches), checks, uploads, drain.clone());
+    let service = Grpc {
+        sales: Sales::new(store.clone(), Arc::clone(&propagator)),
+        reports: Arc::clone(&reports),
+        watches: Arc::clone(&watches),
+        checks: Checks::new(store.clone(), inventory.clone(), payment, bounds),
+        exports: Exports::new(store.clone(), Arc::clone(&reports), inventory),
+        uploads,
+        drain: drain.clone(),
+    };
     // The bound on requests is the server's own.
     let service = SaleServiceServer::new(service).max_decoding_message_size(usize::MAX);
 

@@ -58,6 +58,7 @@ const TABLE: &[(&str, &str, SaleOf, bool)] = &[
     ("sale.v1.SaleService/ListSaleChanges", "shop operator", SaleOf::Field(SALE_ID), false),
     ("sale.v1.SaleService/GetSale", "shop operator", SaleOf::Field(SALE_ID), false),
     ("sale.v1.SaleService/GetSaleReport", "shop operator", SaleOf::Field(SALE_ID), false),
+    ("sale.v1.SaleService/ExportSale", "shop operator", SaleOf::Field(SALE_ID), false),
     ("sale.v1.SaleService/ListSales", "shop operator", SaleOf::None, false),
     ("sale.v1.SaleService/CheckSale", "shop operator", SaleOf::Field(SALE_ID), false),
     ("sale.v1.SaleService/WatchSale", "shop operator", SaleOf::Field(SALE_ID), false),

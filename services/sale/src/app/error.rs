@@ -61,11 +61,24 @@ pub enum SaleError {
     /// As many exports are being sent as are read at once.
     #[error("{0} exports are being sent already")]
     TooManyUploads(usize),
+    /// This process writes as many exports as it allows.
+    #[error("{0} exports are being written here already")]
+    TooManyExports(usize),
+    /// What a sale holds that is not final cannot be told.
+    #[error("{peer} does not say which units of the sale {id} are held: {why}")]
+    UnitsUnknown {
+        id: Uuid,
+        /// The service that does not answer.
+        peer: &'static str,
+        /// The reason it gave.
+        why: &'static str,
+    },
     /// Concurrent changes won every attempt.
     #[error("the sale {0} is being changed by others")]
     Contended(Uuid),
-    /// Reading an export has ended without a result: a bug. The text goes to the log only.
-    #[error("the export could not be read: {0}")]
+    /// Reading or writing an export has ended without a result: a bug. The text goes to the log
+    /// only.
+    #[error("the export has no result: {0}")]
     Reading(String),
     /// The store fails.
     #[error(transparent)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod error;
+pub(crate) mod export;
 pub(crate) mod propagation;
 pub(crate) mod reports;
 pub(crate) mod sales;

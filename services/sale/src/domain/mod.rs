@@ -2,6 +2,7 @@
 //! one. No clocks, no I/O.
 
 mod check;
+mod export;
 mod import;
 mod problems;
 mod report;
@@ -10,6 +11,7 @@ mod sale;
 mod update;
 
 pub use check::{Bounds, Capacity, Check, Conflict, Facts, Known, Verdict, ahead, checks};
+pub use export::{Export, ItemResult, LineResult, StockExport, head, taken};
 pub use flashsale_record::SaleState;
 pub use import::{Import, Imported, ItemSource};
 pub use problems::{Kind, Problem, Problems};

@@ -2,16 +2,16 @@
 //! caller learns of all problems at once.
 
 use flashsale_catalogue::{
-    DecimalMark, DuplicateSkus, Encoding, Format, Percent, PriceRule, Rounding, SelectOptions,
-    Selection, Separator, SharedStock, UnitsRule, shop_time,
+    DecimalMark, DuplicateSkus, Encoding, Format, Percent, PriceRule, ResultsKind, Rounding,
+    SelectOptions, Selection, Separator, SharedStock, Shop, UnitsRule, shop_time,
 };
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{
     Money,
     sale::{
-        self, CreateSaleRequest, ExportEncoding, ExportFormat, ExportSeparator, ImportSaleRequest,
-        Item, PriceRounding, RoomSettings, SaleSettings, ScheduleSaleRequest, StartSaleRequest,
-        UpdateSaleRequest, import_options::Price,
+        self, CreateSaleRequest, ExportEncoding, ExportFormat, ExportKind, ExportSaleRequest,
+        ExportSeparator, ImportSaleRequest, Item, PriceRounding, RoomSettings, SaleSettings,
+        ScheduleSaleRequest, StartSaleRequest, UpdateSaleRequest, import_options::Price,
     },
 };
 use flashsale_service::{caller, page, wire};
@@ -23,7 +23,10 @@ use uuid::Uuid;
 
 use crate::{
     app::sales::{CreateSale, ImportSale},
-    domain::{Field, Import, ItemDraft, Kind, Problems, RoomDraft, SettingsDraft, Update},
+    domain::{
+        Export, Field, Import, ItemDraft, Kind, Problems, RoomDraft, SettingsDraft, StockExport,
+        Update,
+    },
     store::Request,
 };
 
@@ -76,7 +79,10 @@ pub(super) fn import(
     };
     let currency = settings.as_ref().and_then(|settings| settings.currency);
     let starts_at = settings.as_ref().and_then(|settings| settings.starts_at);
-    let (encoding, separator) = (encoding(options.encoding)?, separator(options.separator)?);
+    let (encoding, separator) = (
+        encoding("options.encoding", options.encoding)?,
+        separator("options.separator", options.separator)?,
+    );
     let select = SelectOptions {
         currency,
         rounding: rounding(options.rounding)?,
@@ -121,6 +127,56 @@ pub(super) fn streamed(request: Request, files: [u8; 32]) -> Request {
     Request { hash: hash("import in parts", &content), ..request }
 }
 
+/// The sale, and what is written of it.
+pub(super) fn export(asked: ExportSaleRequest) -> Result<(Uuid, Export), Failure> {
+    let id = sale_id(&asked.sale_id)?;
+    let shop = match ExportKind::try_from(asked.format) {
+        Ok(ExportKind::ShopifyInventoryCsv) => Ok(Shop::Shopify),
+        Ok(ExportKind::WoocommerceCsv) => Ok(Shop::WooCommerce),
+        Ok(ExportKind::BigcommerceCsv) => Ok(Shop::BigCommerce),
+        Ok(ExportKind::StockCsv) => Err(ResultsKind::Stock),
+        Ok(ExportKind::OrdersCsv) => Err(ResultsKind::Orders),
+        Ok(ExportKind::Json) => Err(ResultsKind::Json),
+        Ok(ExportKind::Unspecified) => {
+            return Err(Failure::invalid("format", "is missing; say what to write"));
+        }
+        Err(_) => return Err(Failure::invalid("format", "is not a format of this version")),
+    };
+    let shop = match shop {
+        Ok(shop) => shop,
+        Err(list) => {
+            for (field, given) in
+                [("baseline", !asked.baseline.is_empty()), ("location", !asked.location.is_empty())]
+            {
+                if given {
+                    let what = "is for a shop's stock, and this is a list of ours; leave it out";
+                    return Err(Failure::invalid(field, what));
+                }
+            }
+            return Ok((id, Export::List(list)));
+        }
+    };
+    if asked.baseline.is_empty() {
+        let what = "is missing: the file overwrites the shop's stock, so it is made from a fresh export of the shop; \
+                    pass that (--baseline)";
+        return Err(Failure::invalid("baseline", what));
+    }
+    let bytes = asked.baseline.len();
+    if bytes > MAX_CONTENT_BYTES {
+        let what = format!("has {bytes} bytes; 3 MiB are allowed: export fewer products");
+        return Err(Failure::field(Reason::ExportInvalid, "baseline", what));
+    }
+    let export = StockExport {
+        shop,
+        baseline: asked.baseline,
+        encoding: encoding("encoding", asked.encoding)?,
+        separator: separator("separator", asked.separator)?,
+        location: Some(asked.location).filter(|location| !location.is_empty()),
+        not_final: asked.not_final,
+    };
+    Ok((id, Export::Stock(export)))
+}
+
 fn format(asked: i32) -> Result<Option<Format>, Failure> {
     Ok(match ExportFormat::try_from(asked) {
         Ok(ExportFormat::Unspecified) => None,
@@ -136,21 +192,21 @@ fn format(asked: i32) -> Result<Option<Format>, Failure> {
     })
 }
 
-fn encoding(asked: i32) -> Result<Encoding, Failure> {
+fn encoding(field: &str, asked: i32) -> Result<Encoding, Failure> {
     Ok(match ExportEncoding::try_from(asked) {
         Ok(ExportEncoding::Unspecified) => Encoding::Unicode,
         Ok(ExportEncoding::Windows1252) => Encoding::Windows1252,
-        Err(_) => return Err(unknown("options.encoding")),
+        Err(_) => return Err(unknown(field)),
     })
 }
 
-fn separator(asked: i32) -> Result<Option<Separator>, Failure> {
+fn separator(field: &str, asked: i32) -> Result<Option<Separator>, Failure> {
     Ok(match ExportSeparator::try_from(asked) {
         Ok(ExportSeparator::Unspecified) => None,
         Ok(ExportSeparator::Comma) => Some(Separator::Comma),
         Ok(ExportSeparator::Semicolon) => Some(Separator::Semicolon),
         Ok(ExportSeparator::Tab) => Some(Separator::Tab),
-        Err(_) => return Err(unknown("options.separator")),
+        Err(_) => return Err(unknown(field)),
     })
 }
 

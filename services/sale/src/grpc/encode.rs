@@ -3,13 +3,14 @@
 use flashsale_catalogue::{Decision, Format, LeftOut, Need, PreviewRow};
 use flashsale_proto::{
     Money,
-    sale::{self, ImportDecision, LeftOutReason},
+    sale::{self, ImportDecision, LeftOutReason, export_sale_response},
 };
 use flashsale_service::wire;
 use iso_currency::Currency;
 use prost::Message as _;
 
 use crate::{
+    app::export::Part,
     domain::{Imported, Item, ItemReport, Report, Sale, SaleState, Settings},
     store::Past,
 };
@@ -121,6 +122,24 @@ fn item_report(from: &ItemReport, currency: &str) -> sale::ItemReport {
         open: from.open,
         gross: Some(wire::money(from.gross_minor, currency)),
     }
+}
+
+pub(super) fn part(from: Part) -> sale::ExportSaleResponse {
+    let part = match from {
+        Part::File { name, content_type } => export_sale_response::Part::File(sale::ExportFile {
+            file_name: name,
+            content_type: content_type.to_owned(),
+        }),
+        Part::Content(content) => export_sale_response::Part::Content(content),
+        Part::Summary(summary) => export_sale_response::Part::Summary(sale::ExportSummary {
+            rows: count(summary.rows),
+            units: summary.units,
+            r#final: summary.is_final,
+            read_time: Some(wire::timestamp(summary.read_at)),
+            warnings: summary.warnings,
+        }),
+    };
+    sale::ExportSaleResponse { part: Some(part) }
 }
 
 pub(super) fn preview(from: &Imported, listed: Rows) -> sale::ImportPreview {

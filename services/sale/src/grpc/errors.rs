@@ -45,16 +45,21 @@ pub(super) fn failure(error: SaleError) -> Status {
                 .with("current_version", current)
         }
         SaleError::Invalid(problems) => invalid(&problems),
-        SaleError::NotTold { id, peer, why } => Failure::new(Reason::PeerUnavailable, text)
-            .with("sale_id", id)
-            .with("peer", peer)
-            .with("peer_reason", why),
+        SaleError::NotTold { id, peer, why } | SaleError::UnitsUnknown { id, peer, why } => {
+            Failure::new(Reason::PeerUnavailable, text)
+                .with("sale_id", id)
+                .with("peer", peer)
+                .with("peer_reason", why)
+        }
         SaleError::TooManyWatchers(max) => {
             Failure::new(Reason::Overloaded, text).with("max_watchers", max)
         }
         SaleError::TooManyUploads(max) => Failure::new(Reason::Overloaded, text)
             .with("max_uploads", max)
             .retry_after(UPLOAD_RETRY),
+        SaleError::TooManyExports(max) => {
+            Failure::new(Reason::Overloaded, text).with("max_exports", max)
+        }
         SaleError::Contended(id) => Failure::new(Reason::Overloaded, text).with("sale_id", id),
         SaleError::Reading(cause) => Failure::internal(cause),
         SaleError::Store(StoreError::Unavailable(cause)) => Failure::store("postgres", cause),

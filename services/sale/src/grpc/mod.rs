@@ -10,10 +10,10 @@ use std::{pin::Pin, sync::Arc};
 
 use flashsale_proto::sale::{
     CancelSaleRequest, CancelSaleResponse, CheckSaleRequest, CheckSaleResponse, CreateSaleRequest,
-    CreateSaleResponse, EndSaleRequest, EndSaleResponse, GetSaleReportRequest,
-    GetSaleReportResponse, GetSaleRequest, GetSaleResponse, ImportSaleRequest, ImportSaleResponse,
-    ImportSaleStreamRequest, ImportSaleStreamResponse, ListSaleChangesRequest,
-    ListSaleChangesResponse, ListSalesRequest, ListSalesResponse,
+    CreateSaleResponse, EndSaleRequest, EndSaleResponse, ExportSaleRequest, ExportSaleResponse,
+    GetSaleReportRequest, GetSaleReportResponse, GetSaleRequest, GetSaleResponse,
+    ImportSaleRequest, ImportSaleResponse, ImportSaleStreamRequest, ImportSaleStreamResponse,
+    ListSaleChangesRequest, ListSaleChangesResponse, ListSalesRequest, ListSalesResponse,
     PauseSaleRequest, PauseSaleResponse, ScheduleSaleRequest, ScheduleSaleResponse,
     StartSaleRequest, StartSaleResponse, UpdateSaleRequest, UpdateSaleResponse, WatchSaleRequest,
     WatchSaleResponse, sale_service_server::SaleService,
@@ -25,8 +25,8 @@ pub use upload::UploadBounds;
 
 use self::upload::Upload;
 use crate::app::{
-    check::Checks, error::SaleError, reports::Reports, sales::Sales, uploads::Reading,
-    watches::Watches,
+    check::Checks, error::SaleError, export::Exports, reports::Reports, sales::Sales,
+    uploads::Reading, watches::Watches,
 };
 
 /// The list of sales, for its page tokens.
@@ -35,26 +35,13 @@ const LIST: [&str; 1] = ["sales"];
 /// `flashsale.sale.v1.SaleService`.
 #[derive(Debug)]
 pub struct Grpc {
-    sales: Sales,
-    reports: Arc<Reports>,
-    watches: Arc<Watches>,
-    checks: Checks,
-    uploads: UploadBounds,
-    drain: Drain,
-}
-
-impl Grpc {
-    /// Over the control plane.
-    pub fn new(
-        sales: Sales,
-        reports: Arc<Reports>,
-        watches: Arc<Watches>,
-        checks: Checks,
-        uploads: UploadBounds,
-        drain: Drain,
-    ) -> Self {
-        Self { sales, reports, watches, checks, uploads, drain }
-    }
+    pub(crate) sales: Sales,
+    pub(crate) reports: Arc<Reports>,
+    pub(crate) exports: Exports,
+    pub(crate) watches: Arc<Watches>,
+    pub(crate) checks: Checks,
+    pub(crate) uploads: UploadBounds,
+    pub(crate) drain: Drain,
 }
 
 #[tonic::async_trait]
@@ -203,6 +190,18 @@ impl SaleService for Grpc {
         let id = decode::sale_id(&request.into_inner().sale_id)?;
         let report = self.reports.of(id).await.map_err(errors::failure)?;
         Ok(Response::new(GetSaleReportResponse { report: Some(encode::report(&report)) }))
+    }
+
+    type ExportSaleStream = Pin<Box<dyn Stream<Item = Result<ExportSaleResponse, Status>> + Send>>;
+
+    async fn export_sale(
+        &self,
+        request: Request<ExportSaleRequest>,
+    ) -> Result<Response<Self::ExportSaleStream>, Status> {
+        let (id, export) = decode::export(request.into_inner())?;
+        let parts = self.exports.write(id, export).await.map_err(errors::failure)?;
+        let answers = parts.map(|part| part.map(encode::part).map_err(errors::failure));
+        Ok(Response::new(answers.boxed()))
     }
 
     async fn list_sales(

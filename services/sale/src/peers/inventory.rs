@@ -1,8 +1,10 @@
 //! Inventory: loads and syncs the stock of sales, and says which units are out.
 
+use std::collections::HashMap;
+
 use flashsale_errors::Reason;
 use flashsale_proto::inventory::{
-    GetStockRequest, LoadStockRequest, SyncSaleRequest,
+    GetStockRequest, LoadStockRequest, SkuStock, SyncSaleRequest,
     inventory_admin_service_client::InventoryAdminServiceClient,
     inventory_service_client::InventoryServiceClient,
 };
@@ -65,12 +67,25 @@ impl Inventory {
     /// # Errors
     /// When the call fails, or takes longer than 2 seconds or half of the caller's remaining time.
     pub async fn units_out(&self, sale_id: Uuid) -> Result<UnitsOut, Untold> {
-        let request = GetStockRequest { sale_id: sale_id.to_string(), skus: Vec::new() };
-        let stock = soon(INVENTORY, self.stock.clone().get_stock(request)).await?.stock;
+        let stock = self.stock_of(sale_id).await?;
         Ok(UnitsOut {
             held: stock.iter().map(|sku| sku.held).sum(),
             placed: stock.iter().map(|sku| sku.placed).sum(),
         })
+    }
+
+    /// The same by sku.
+    ///
+    /// # Errors
+    /// As [`Inventory::units_out`].
+    pub async fn units_by_sku(&self, sale_id: Uuid) -> Result<HashMap<String, UnitsOut>, Untold> {
+        let stock = self.stock_of(sale_id).await?.into_iter();
+        Ok(stock.map(|sku| (sku.sku, UnitsOut { held: sku.held, placed: sku.placed })).collect())
+    }
+
+    async fn stock_of(&self, sale_id: Uuid) -> Result<Vec<SkuStock>, Untold> {
+        let request = GetStockRequest { sale_id: sale_id.to_string(), skus: Vec::new() };
+        Ok(soon(INVENTORY, self.stock.clone().get_stock(request)).await?.stock)
     }
 
     /// What the clock of the stock's store showed when it was asked for `sku` of a sale.

@@ -5,6 +5,7 @@
 mod changes;
 mod check;
 mod error;
+mod export;
 mod history;
 mod reads;
 mod report;
@@ -14,6 +15,7 @@ mod telling;
 pub use changes::{Created, Request, Written};
 pub use check::RecordFacts;
 pub use error::StoreError;
+pub use export::{Snapshot, Source};
 use flashsale_pg::SteppedPool;
 pub use history::Past;
 use sqlx::PgPool;
