@@ -35,7 +35,8 @@ enum Command {
     Run,
     #[command(about = LOAD)]
     Load,
-    /// Sales: import, create, schedule, update, start, pause, resume, cancel, end, changes, show.
+    /// Sales: import, create, schedule, update, start, pause, resume, cancel, end, changes, report, export,
+    /// show.
     #[command(subcommand)]
     Sale(commands::sale::SaleCommand),
     /// Orders: show, watch, dead letters.

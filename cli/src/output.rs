@@ -59,19 +59,22 @@ impl Output {
         self.answer(&if self.json { value.to_string() } else { human() })
     }
 
+    /// Writes a part of a file to standard output.
+    ///
+    /// # Errors
+    /// As [`Output::print`].
+    pub fn bytes(&self, part: &[u8]) -> anyhow::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(part).and_then(|()| stdout.flush()).map_err(unwritten)
+    }
+
     /// Prints a text unchanged.
     ///
     /// # Errors
     /// As [`Output::print`].
     pub fn answer(&self, text: &str) -> anyhow::Result<()> {
         let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(|error| {
-            if error.kind() == ErrorKind::BrokenPipe {
-                ReaderGone.into()
-            } else {
-                anyhow::Error::new(error).context("standard output cannot be written")
-            }
-        })
+        writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(unwritten)
     }
 
     /// Writes a line to standard error.
@@ -133,6 +136,15 @@ impl Output {
     fn error_json(&self, error: &Value) {
         // If this fails too, only the exit code is left to report the error.
         self.answer(&format!("{:#}", json!({ "error": error }))).ok();
+    }
+}
+
+/// Why standard output takes no more.
+fn unwritten(error: io::Error) -> anyhow::Error {
+    if error.kind() == ErrorKind::BrokenPipe {
+        ReaderGone.into()
+    } else {
+        anyhow::Error::new(error).context("standard output cannot be written")
     }
 }
 

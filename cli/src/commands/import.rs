@@ -171,7 +171,7 @@ fn format(text: &str) -> Result<Format, String> {
         .ok_or_else(|| "it is one of shopify, woocommerce, bigcommerce, csv and json".to_owned())
 }
 
-fn encoding(text: &str) -> Result<Encoding, String> {
+pub(super) fn encoding(text: &str) -> Result<Encoding, String> {
     match text.to_ascii_lowercase().as_str() {
         "utf-8" | "utf8" => Ok(Encoding::Unicode),
         "windows-1252" | "cp1252" => Ok(Encoding::Windows1252),
@@ -179,7 +179,7 @@ fn encoding(text: &str) -> Result<Encoding, String> {
     }
 }
 
-fn separator(text: &str) -> Result<Separator, String> {
+pub(super) fn separator(text: &str) -> Result<Separator, String> {
     Separator::from_name(text).ok_or_else(|| "it is one of comma, semicolon and tab".to_owned())
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub(crate) mod doctor;
 pub(crate) mod errors;
+pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod order;
 pub(crate) mod payment;

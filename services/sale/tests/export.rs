@@ -148,20 +148,22 @@ async fn offered(world: &World, asked: sale::ImportSaleRequest) -> BTreeMap<Stri
     sold.map(|row| (row.sku, row.quantity.unwrap())).collect()
 }
 
+/// One way to a shop and back.
+struct Case {
+    from: ExportFormat,
+    to: ExportKind,
+    products: &'static str,
+    stock: &'static str,
+    /// What was sold, of confirmed and of refunded orders.
+    sold: &'static [(&'static str, i64)],
+    written: &'static str,
+    /// What the shop's import makes of its file.
+    applied: &'static [(&'static str, &'static str)],
+}
+
 #[tokio::test]
 async fn results_go_back_to_each_shop() {
     let world = World::new().await;
-    struct Case {
-        from: ExportFormat,
-        to: ExportKind,
-        products: &'static str,
-        stock: &'static str,
-        /// What was sold, of confirmed and of refunded orders.
-        sold: &'static [(&'static str, i64)],
-        written: &'static str,
-        /// What the shop's import makes of its file.
-        applied: &'static [(&'static str, &'static str)],
-    }
     for case in [
         Case {
             from: ExportFormat::ShopifyCsv,
@@ -212,11 +214,14 @@ async fn results_go_back_to_each_shop() {
         let sale = answer.sale.unwrap().sale_id;
         over(&world, &sale).await;
         for (sku, units) in case.sold {
-            order(&world, &sale, "b", "CONFIRMED", &[(sku, units - 1, 900), (*sku, 0, 0)][..1])
-                .await;
-            order(&world, &sale, "c", "REFUNDED", &[(sku, 1, 900)]).await;
-            order(&world, &sale, "d", "DECLINED", &[(sku, 1, 900)]).await;
-            order(&world, &sale, "e", "CANCELLED", &[(sku, 1, 900)]).await;
+            // Of several units, all but one in an order that stays.
+            if *units > 1 {
+                let line = (*sku, units - 1, 900);
+                order(&world, &sale, "b", "CONFIRMED", &[line]).await;
+            }
+            order(&world, &sale, "c", "REFUNDED", &[(*sku, 1, 900)]).await;
+            order(&world, &sale, "d", "DECLINED", &[(*sku, 1, 900)]).await;
+            order(&world, &sale, "e", "CANCELLED", &[(*sku, 1, 900)]).await;
         }
 
         let baseline = if case.stock.is_empty() { case.products } else { case.stock };
@@ -452,6 +457,7 @@ async fn an_order_that_could_not_be_read_has_a_row() {
 
 #[tokio::test]
 async fn what_cannot_be_written_is_refused() {
+    use Reason::{ArgumentInvalid as Argument, ExportInvalid as Export, SaleNotFound};
     let world = World::new().await;
     let sale = ended_sale(&world).await;
     order(&world, &sale, "a", "CONFIRMED", &[("TEE-M", 2, 2_990)]).await;
@@ -461,7 +467,6 @@ async fn what_cannot_be_written_is_refused() {
         change(&mut asked);
         asked
     };
-    use Reason::{ArgumentInvalid as Argument, ExportInvalid as Export, SaleNotFound};
     for (what, asked, reason, field) in [
         ("no sale", changed(|asked| asked.sale_id = String::new()), Argument, "sale_id"),
         (
@@ -555,8 +560,7 @@ async fn exports_at_once_are_bounded() {
     let file =
         eventually("there is room again", || async { export(&world, orders()).await.ok() }).await;
     assert_eq!(file.summary.rows, 20_000);
-    for parts in begun {
-        let mut parts = parts;
+    for mut parts in begun {
         while parts.message().await.unwrap().is_some() {}
     }
 }

@@ -31,6 +31,7 @@ use self::{
     update::UpdateArgs,
 };
 use super::{
+    export::ExportArgs,
     import::{ImportArgs, left_out_human, left_out_json},
     policy::{HOLD_S, Policy},
 };
@@ -88,6 +89,8 @@ pub(crate) enum SaleCommand {
         #[arg(long, default_value_t = 900, requires = "wait")]
         at_most: u64,
     },
+    /// Write the results of a sale as a file: a shop's stock less what was sold, or our lists.
+    Export(Box<ExportArgs>),
     /// Show one sale, or list all.
     Show {
         /// The sale's id; all sales without it.
@@ -219,6 +222,7 @@ pub(crate) async fn run(
             let in_time = report.r#final || !wait;
             return Ok(if in_time { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
+        SaleCommand::Export(args) => return args.run(target.connect()?, output).await,
         SaleCommand::Show { sale_id: Some(sale_id) } => {
             sales.get_sale(request(GetSaleRequest { sale_id })).await?.into_inner().sale
         }
