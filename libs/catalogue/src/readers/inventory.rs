@@ -59,6 +59,7 @@ pub(super) fn read(content: &[u8], options: &ReadOptions<'_>) -> Result<Inventor
         finder.find(&["Committed", "Committed (not editable)"]),
         finder.find(&["Unavailable", "Unavailable (not editable)"]),
     ];
+    let on_hand_new = finder.find(&["On hand (new)"]);
     finder.done()?;
     let units = match (location, available, on_hand) {
         (Some(location), Some(available), _) => Units::Row { location, available },
@@ -71,6 +72,7 @@ pub(super) fn read(content: &[u8], options: &ReadOptions<'_>) -> Result<Inventor
     };
     let mut kept = vec![handle];
     kept.extend(values);
+    kept.push(on_hand_new);
     match &units {
         Units::Row { location, available } => kept.extend([Some(*location), Some(*available)]),
         Units::OnHand { location, on_hand, less } => {
@@ -95,6 +97,12 @@ pub(super) fn read(content: &[u8], options: &ReadOptions<'_>) -> Result<Inventor
         let record = sheet.record();
         if let Some((what, remedy)) = sheet.ragged(record) {
             return Err(said(Problem::file(what, remedy).at_row(record.line)));
+        }
+        // The other columns say what was there before: sold from them, it would be sold twice.
+        if !record.cell(on_hand_new).is_empty() {
+            let what = "has a quantity that Shopify is yet to take";
+            let problem = Problem::file(what, "import the file into Shopify, and export it again");
+            return Err(said(problem.at_row(record.line).in_column("On hand (new)")));
         }
         let options_of = values.map(|column| record.cell(column));
         let key = shopify::reference(record.cell(handle), &options_of);

@@ -159,6 +159,17 @@ fn check_shopify(inventory: &[u8], location: &str, parts: &[usize]) {
     assert_eq!(after.products, before.products);
 }
 
+#[test]
+fn what_shopify_has_not_taken_is_no_stock() {
+    let taken = Taken { sku: "0112".to_owned(), units: 1, ..Taken::default() };
+    let quay_1 = baseline(Shop::Shopify, INVENTORY, Some("Quay 1"));
+    let file = write(&quay_1, &[taken]);
+    let options = ReadOptions { inventory: Some(&file.content), ..ReadOptions::default() };
+    let problems = read(PRODUCTS, &options).unwrap_err();
+    assert_eq!(problems.listed()[0].place(), "row 2, column On hand (new)");
+    assert!(problems.listed()[0].text().contains("import the file into Shopify"), "{problems}");
+}
+
 fn parts() -> impl Strategy<Value = Vec<usize>> {
     proptest::collection::vec(0..=1_000_usize, 17)
 }
