@@ -78,8 +78,8 @@ impl ExportArgs {
     /// Writes the file. Warnings go to standard error.
     ///
     /// # Errors
-    /// If the baseline cannot be read, the file is there already, the call is refused or ends early,
-    /// or the file cannot be written. A file that is not whole is removed.
+    /// If the baseline cannot be read, the file is there already, the call is refused or ends
+    /// early, or the file cannot be written. A file that is not whole is removed.
     pub(super) async fn run(
         self,
         channel: NamedChannel,
@@ -188,8 +188,8 @@ fn say_warnings(summary: &ExportSummary, output: &Output) {
     }
 }
 
-/// A file that is removed again unless it is kept. One that replaces another is written beside it, so
-/// that there is a whole one at any time.
+/// A file that is removed again unless it is kept. One that replaces another is written beside it,
+/// so that there is a whole one at any time.
 #[derive(Debug)]
 struct NewFile {
     file: File,

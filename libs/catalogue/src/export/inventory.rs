@@ -1,5 +1,5 @@
-//! Shopify's inventory CSV: a row for each variant and location, with the quantity on hand that it is
-//! to have, or, in files of available quantities only, a column for each location.
+//! Shopify's inventory CSV: a row for each variant and location, with the quantity on hand that it
+//! is to have, or, in files of available quantities only, a column for each location.
 
 use std::collections::HashMap;
 
@@ -29,8 +29,8 @@ struct Cells {
     values: [Option<usize>; 3],
     sku: Option<usize>,
     location: Option<usize>,
-    /// What is there now, where the file has the new quantity in another column. Shopify compares it
-    /// with its own.
+    /// What is there now, where the file has the new quantity in another column. Shopify compares
+    /// it with its own.
     current: Option<usize>,
     /// The quantity that Shopify reads.
     target: usize,
@@ -174,8 +174,8 @@ impl Cells {
         })
     }
 
-    /// The columns that are written before the quantity: those by which Shopify finds the variant and
-    /// the location, and what is there now.
+    /// The columns that are written before the quantity: those by which Shopify finds the variant
+    /// and the location, and what is there now.
     fn written(&self) -> Vec<usize> {
         let mut columns = vec![self.handle];
         columns.extend(self.title);

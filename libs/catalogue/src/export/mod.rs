@@ -1,5 +1,5 @@
-//! Takes the results of a sale back: the stock of the shop less what the sale took, with the columns
-//! that the shop's own importer needs, and lists of our own.
+//! Takes the results of a sale back: the stock of the shop less what the sale took, with the
+//! columns that the shop's own importer needs, and lists of our own.
 //!
 //! A shop's file overwrites its stock. It is therefore made from a fresh export of the shop, the
 //! baseline: only rows that the sale took something from are written, and what stands in them is

@@ -1,5 +1,5 @@
-//! WooCommerce's and BigCommerce's product CSV, with the columns by which their importers find a row
-//! and its stock, and no others: what is not there stays as it is in the shop.
+//! WooCommerce's and BigCommerce's product CSV, with the columns by which their importers find a
+//! row and its stock, and no others: what is not there stays as it is in the shop.
 
 use std::collections::HashMap;
 
@@ -83,8 +83,8 @@ fn changes<'a>(
     let mut changes: HashMap<usize, (i64, Change<'a>)> = HashMap::new();
     let mut problems = Problems::default();
     for &taken in taken {
-        // A number is the shop's own, but BigCommerce numbers products and variants apart; a sku may
-        // have been given to another product since.
+        // A number is the shop's own, but BigCommerce numbers products and variants apart; a sku
+        // may have been given to another product since.
         let id = taken.source(ID).map(str::trim).filter(|id| !id.is_empty());
         let both = id.zip(taken.source(SKU)).and_then(|both| by_both.get(&both));
         let found = both
