@@ -85,6 +85,7 @@ GRANT SELECT (order_id, state, captured_minor) ON payments TO "sale";
 GRANT SELECT (order_id, state, amount_minor) ON refunds TO "sale";
 GRANT SELECT, INSERT ON sale_items TO "sale";
 GRANT SELECT, INSERT ON sale_requests TO "sale";
+GRANT SELECT, INSERT ON sale_sources TO "sale";
 GRANT SELECT, UPDATE (row_lock) ON sale_stock TO "sale";
 GRANT SELECT, INSERT, UPDATE ON sales TO "sale";
 GRANT SELECT ON stock_adjustments TO "sale";

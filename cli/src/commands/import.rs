@@ -687,7 +687,7 @@ mod tests {
         ] {
             let import = line(&[&["--currency=EUR"], args].concat()).unwrap();
             let settings = import.settings.into_wire("EUR".to_owned(), import.policy);
-            assert_eq!(settings.hold_ttl.unwrap().seconds, seconds, "{args:?}");
+            assert_eq!(settings.unwrap().hold_ttl.unwrap().seconds, seconds, "{args:?}");
         }
         let error = line(&["--dry-run", "--policy=magento"]).unwrap_err();
         assert_eq!(error.kind(), clap::error::ErrorKind::InvalidValue);

@@ -161,7 +161,7 @@ async fn bad_uploads_are_refused_by_their_field() {
     let nothing = || ImportSaleStreamRequest { part: None };
     let cases: Vec<(&str, Vec<ImportSaleStreamRequest>, Reason, &str)> = vec![
         ("nothing", vec![], Argument, "import"),
-        ("an empty message", vec![nothing()], Argument, "part"),
+        ("an empty message", vec![nothing()], Argument, "content"),
         ("content without an import", vec![content(good.as_str())], Argument, "import"),
         ("content before the import", vec![content(good.as_str()), first()], Argument, "import"),
         ("an import with its file", messages_of(import(good.as_str())), Argument, "import.content"),
@@ -170,7 +170,7 @@ async fn bad_uploads_are_refused_by_their_field() {
         ("two imports", vec![first(), content(HEADER), first()], Argument, "import"),
         ("an import behind stock", vec![first(), stock(b"a"), first()], Argument, "import"),
         ("stock behind content", vec![first(), content(HEADER), stock(b"a")], Argument, "stock"),
-        ("an empty part", vec![first(), nothing()], Argument, "part"),
+        ("an empty part", vec![first(), nothing()], Argument, "content"),
         ("a large part", vec![first(), content(vec![b'a'; MIB + 1])], Argument, "content"),
         ("a large part of stock", vec![first(), stock(&vec![b'a'; MIB + 1])], Argument, "stock"),
         ("a message of 5 MiB", vec![first(), content(vec![b'a'; 5 * MIB])], Argument, ""),

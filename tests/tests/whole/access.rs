@@ -50,6 +50,7 @@ const TABLE: &[(&str, &str, SaleOf, bool)] = &[
     ("sale.v1.SaleService/CreateSale", "shop operator", SaleOf::None, false),
     ("sale.v1.SaleService/UpdateSale", "shop operator", SaleOf::Field(SALE_ID), false),
     ("sale.v1.SaleService/ImportSale", "shop operator", SaleOf::None, false),
+    ("sale.v1.SaleService/ImportSaleStream", "shop operator", SaleOf::None, false),
     ("sale.v1.SaleService/ScheduleSale", "shop operator", SaleOf::Field(SALE_ID), false),
     ("sale.v1.SaleService/StartSale", "shop operator", SaleOf::Field(SALE_ID), false),
     ("sale.v1.SaleService/PauseSale", "shop operator", SaleOf::Field(SALE_ID), false),

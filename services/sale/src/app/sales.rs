@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Change, Import, Imported, Item, ItemDraft, ItemSource, Kind, NewSale, NotChanged, Problems, Sale,
-        SaleState, Settings, SettingsDraft, Update, items, settings,
+        Change, Import, Imported, Item, ItemDraft, ItemSource, Kind, NewSale, NotChanged, Problems,
+        Sale, SaleState, Settings, SettingsDraft, Update, items, settings,
     },
     store::{Created, Past, Request, Store, Written},
 };

@@ -181,8 +181,8 @@ impl Upload {
             return Ok(None);
         };
         if message.part.is_none() {
-            let what = "is none of this version: a message has import, content or stock";
-            return Err(Failure::invalid("part", what).into());
+            let what = "is missing: a message has import, content or stock";
+            return Err(Failure::invalid("content", what).into());
         }
         Ok(message.part)
     }
