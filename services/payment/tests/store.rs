@@ -12,8 +12,8 @@ use flashsale_payment::{
         Payment, RefundReport, State,
     },
     store::{
-        Allowed, Cancelled, DueRefund, Learnt, LearntBy, LeftBehind, NewPayment, Recorded, Refused,
-        SettleResult, Settled, Store, Turn,
+        Allowed, Cancelled, DueRefund, EventNote, Learnt, LearntBy, LeftBehind, NewPayment,
+        Recorded, Refused, SettleResult, Settled, Store, Turn,
     },
 };
 use flashsale_record::OrderState;
@@ -290,6 +290,24 @@ async fn a_payment_and_its_line_are_committed_together() {
     let settled = bench.settle(order, &intent, CAPTURED).await;
     assert_eq!(settled, SettleResult::Own(became(State::Succeeded)));
     assert_eq!(bench.ledger().await, [("CAPTURED".to_owned(), 1_999)]);
+}
+
+/// An event that is known is never taken again, so it must not be before its payment has ended.
+#[tokio::test]
+async fn an_event_and_its_settlement_are_committed_together() {
+    let bench = bench().await;
+    let (order, intent) = bench.processing().await;
+    let refuse = "ALTER TABLE payments ADD CONSTRAINT full_moon CHECK (state <> 'SUCCEEDED')";
+    sqlx::query(refuse).execute(&bench.pg.pool).await.unwrap();
+    let event = EventNote { id: "evt_1", kind: "payment_intent.succeeded", intent: Some(&intent) };
+    let settle = || bench.store.settle(order, &intent, CAPTURED, LearntBy::Event, Some(event));
+    assert!(settle().await.is_err());
+    let known = async || bench.store.look_up_event("evt_1", Some(order)).await.unwrap().known;
+    assert!(!known().await);
+    let accept = "ALTER TABLE payments DROP CONSTRAINT full_moon";
+    sqlx::query(accept).execute(&bench.pg.pool).await.unwrap();
+    assert_eq!(settle().await.unwrap(), SettleResult::Own(became(State::Succeeded)));
+    assert!(known().await);
 }
 
 #[tokio::test]

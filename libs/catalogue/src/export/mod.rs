@@ -20,6 +20,7 @@ use crate::{
     problems::{Problem, Problems},
     readers::own,
     table::Sheet,
+    text::Source,
 };
 
 /// The most warnings in a list; the others are counted.
@@ -132,7 +133,8 @@ fn open<'a>(baseline: &Baseline<'a>) -> Result<Sheet<'a>, Problems> {
     if own::is_json(content) {
         return refused(other_file(shop, "JSON", "pass the shop's own export"));
     }
-    let sheet = Sheet::open(content, encoding, separator).map_err(Problems::one)?;
+    let source = Source::open(content).map_err(Problems::one)?;
+    let sheet = Sheet::open(source, encoding, separator).map_err(Problems::one)?;
     let problem = match (recognise(sheet.header()), shop) {
         (Recognised::As(Format::WooCommerce), Shop::WooCommerce)
         | (Recognised::As(Format::BigCommerce), Shop::BigCommerce)

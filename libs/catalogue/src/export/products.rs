@@ -7,7 +7,6 @@ use super::{Baseline, Change, Found, StockFile, Taken, Warnings, csv::CsvWriter,
 use crate::{
     ReadOptions, Shop,
     problems::{Problem, Problems, shown},
-    readers,
     row::{Catalogue, Stock},
     table::{Record, Sheet},
 };
@@ -53,7 +52,7 @@ pub(super) fn less_taken(
         separator: baseline.separator,
         ..ReadOptions::default()
     };
-    let catalogue = readers::read(baseline.content, &options)?;
+    let catalogue = crate::read(baseline.content, &options)?;
     let mut warnings = Warnings::default();
     let changes = changes(&catalogue, taken, &mut warnings)?;
     let layout = match baseline.shop {
