@@ -51,11 +51,19 @@ pub(crate) fn of_this_thread() -> anyhow::Result<Duration> {
 
 /// The memory that a process has in RAM, in MB.
 pub(crate) fn resident_mb(pid: u32) -> anyhow::Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kb =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    let kb: f64 = kb.and_then(|kb| kb.parse().ok()).context("a process without memory")?;
-    Ok(kb * 1_024.0 / 1_000_000.0)
+    Ok(kib(&pid.to_string(), "VmRSS:")? * 1_024.0 / 1_000_000.0)
+}
+
+/// The most memory that this process has had in RAM so far, in MiB.
+pub(crate) fn peak_mib() -> anyhow::Result<f64> {
+    Ok(kib("self", "VmHWM:")? / 1_024.0)
+}
+
+/// What proc(5) says of a process, in KiB; it writes kB.
+fn kib(process: &str, field: &str) -> anyhow::Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let kib = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
+    kib.and_then(|kib| kib.parse().ok()).context("a process without memory")
 }
 
 struct Stat {

@@ -3,7 +3,7 @@
 //!
 //! The platform runs as it is deployed, one process per service and per store; this program is the
 //! load generator, and in processes of their own the no-op service and the claimer that are measured
-//! against it, and the calls to Stripe.
+//! against it, the calls to Stripe, and the reader of an export.
 
 mod breaker;
 mod calls;
@@ -12,6 +12,7 @@ mod claims;
 mod cluster;
 mod cpu;
 mod drive;
+mod import;
 mod noop;
 mod once;
 mod open;
@@ -30,7 +31,8 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-/// Measures no-op, Join, Reserve and PlaceOrder calls, their stores' ceilings, claims and payments.
+/// Measures no-op, Join, Reserve and PlaceOrder calls, their stores' ceilings, claims, payments and
+/// imports.
 #[derive(Debug, Parser)]
 #[command(name = "flashsale-bench", version)]
 struct Args {
@@ -81,6 +83,11 @@ enum Part {
     ServeClaims,
     /// Calls Stripe through payment's stack and without it, and prints what each call takes.
     CallStripe,
+    /// Reads a shop's export, and prints how long that takes and how much memory.
+    ReadExport {
+        /// The export.
+        file: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -89,6 +96,7 @@ fn main() -> ExitCode {
         Some(Part::ServeNoop) => return noop::main(),
         Some(Part::ServeClaims) => return claims::main(),
         Some(Part::CallStripe) => return stack::main(&settings),
+        Some(Part::ReadExport { file }) => return import::main(&file),
         None => {}
     }
     // Two providers end up among the dependencies; the second finds this one, so a failure means it

@@ -17,7 +17,7 @@ use crate::{
     cpu::Seconds,
     drive::Measured,
     rounds::{
-        ACCEPTANCE_TO_CLAIM, BREAKER, CLAIMS, Figures, HOLD_BYTES, JETSTREAM_CEILING, JOIN,
+        ACCEPTANCE_TO_CLAIM, BREAKER, CLAIMS, Figures, HOLD_BYTES, IMPORT, JETSTREAM_CEILING, JOIN,
         LOAD_STOCK, NOOP, NOOP_EMPTY, NOOP_OPEN, OVERLOAD, PAYMENT_STACK, PLACE_ORDER,
         QUEUE_DURABILITY, REBUILD_SECONDS, REDIS_SCRIPT_CEILING, RESERVE, RESERVE_ADMITTED,
         RESERVE_CLUSTER, RESERVE_SALES, SETTLE, SOLD_OUT, WATCH_ORDER,
@@ -281,6 +281,7 @@ fn table(report: &Value) -> String {
         ("the way to Stripe, and Reserve beside it", &report[PAYMENT_STACK]),
         ("settling payments, and leasing them", &report[SETTLE]),
         ("what a breaker adds to a call", &report[BREAKER]),
+        ("reading a large export", &report[IMPORT]),
         ("from acceptance to claim, p99 in ms", &report[CLAIMS]["acceptance_to_claim_p99_ms"]),
     ] {
         if !figure.is_null() {

@@ -31,7 +31,7 @@ use crate::{
     cluster::{self, Cluster, Holding},
     cpu::Watched,
     drive::{Lane, Measured, drive},
-    once,
+    import, once,
     platform::Platform,
     sales::{self, Spec},
     say,
@@ -71,8 +71,9 @@ pub(crate) const QUEUE_DURABILITY: &str = "queue_durability";
 pub(crate) const PAYMENT_STACK: &str = "payment_stack";
 pub(crate) const SETTLE: &str = "settle";
 pub(crate) const BREAKER: &str = "breaker";
+pub(crate) const IMPORT: &str = "import";
 /// All of them.
-pub(crate) const NAMES: [&str; 23] = [
+pub(crate) const NAMES: [&str; 24] = [
     NOOP,
     NOOP_OPEN,
     NOOP_EMPTY,
@@ -96,6 +97,7 @@ pub(crate) const NAMES: [&str; 23] = [
     PAYMENT_STACK,
     SETTLE,
     BREAKER,
+    IMPORT,
 ];
 
 /// All figures of a run.
@@ -425,6 +427,10 @@ impl<'a> Bench<'a> {
             once.insert(REBUILD_SECONDS, figures);
             self.placed += backlog;
             self.settled(self.admitted.pending()).await?;
+        }
+        if self.wanted(IMPORT) {
+            say("reading a large export");
+            once.insert(IMPORT, import::measure(self.platform, self.settings.rounds).await?);
         }
         Ok(once)
     }

@@ -21,12 +21,14 @@ fn bench(args: &[&str]) -> (Output, Option<Value>) {
     (output, figures)
 }
 
-/// What is measured in each round; what once a run, under load, of the stores and of payments.
+/// What is measured in each round; what once a run, under load, of the stores, of payments and of
+/// sales.
 const CALLS: &str = "noop,noop_open,noop_empty,join,reserve,reserve_admitted,sold_out,reserve_sales,\
                      reserve_cluster,redis_script_ceiling,jetstream_ceiling,place_order,claims";
 const UNDER_LOAD: &str = "overload,acceptance_to_claim,watch_order";
 const OF_STORES: &str = "hold_bytes,load_stock,rebuild_seconds,queue_durability";
 const OF_PAYMENTS: &str = "payment_stack,settle,breaker";
+const OF_SALES: &str = "import";
 
 /// The figures and the table of one short round of these measurements.
 fn short(only: &str) -> (Figures, String) {
@@ -71,7 +73,7 @@ fn short_runs_are_the_whole_benchmark() {
     let (_, names) = error.split_once("[possible values: ").expect("it lists them");
     let (names, _) = names.split_once(']').unwrap();
     let mut all: Vec<&str> = names.split(',').map(str::trim).collect();
-    let mut run: Vec<&str> = [CALLS, UNDER_LOAD, OF_STORES, OF_PAYMENTS]
+    let mut run: Vec<&str> = [CALLS, UNDER_LOAD, OF_STORES, OF_PAYMENTS, OF_SALES]
         .iter()
         .flat_map(|names| names.split(','))
         .collect();
@@ -203,6 +205,23 @@ fn short_run_has_the_figures_of_payments() {
     assert_eq!(figures.0["settle"]["due"], 1_000);
     assert_eq!(figures.0["settle"]["sales"], 50);
     has_rows(&table, &["the way to Stripe", "Settlements", "settling payments", "breaker"]);
+}
+
+#[test]
+fn short_run_has_the_figures_of_sales() {
+    let (figures, table) = short(OF_SALES);
+    figures.are_above_zero(&[
+        "/import/mib",
+        "/import/variants",
+        "/import/items",
+        "/import/read_ms",
+        "/import/mib_per_s",
+        "/import/select_ms",
+        "/import/resident_mib",
+        "/import/rounds/read_ms/0",
+        "/import/rounds/resident_mib/0",
+    ]);
+    has_rows(&table, &["reading a large export"]);
 }
 
 #[test]
