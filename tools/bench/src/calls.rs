@@ -173,7 +173,8 @@ pub(crate) fn sku(number: u64) -> String {
     format!("SKU-{:02}", number % SKUS)
 }
 
-fn now_ms() -> i64 {
+/// This machine's clock.
+pub(crate) fn now_ms() -> i64 {
     i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }
 

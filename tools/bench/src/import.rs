@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use flashsale_catalogue::{MAX_BYTES, ReadOptions, SelectOptions, Selection, read, select};
+use flashsale_catalogue::{MAX_BYTES, ReadOptions, SelectOptions, Selection, read_from, select};
 use iso_currency::Currency;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use serde_json::{Value, json};
@@ -97,11 +97,8 @@ pub(crate) fn main(file: &Path) -> ExitCode {
 
 fn read_export(file: &Path) -> anyhow::Result<Value> {
     let began = Instant::now();
-    let content = fs::read(file)?;
-    let mib = content.len() as f64 / MIB;
-    let catalogue = read(&content, &ReadOptions::default())?;
-    // As the service does.
-    drop(content);
+    let mib = fs::metadata(file)?.len() as f64 / MIB;
+    let catalogue = read_from(File::open(file)?, &ReadOptions::default())?;
     let reading = began.elapsed();
     let options = SelectOptions {
         currency: Some(Currency::EUR),

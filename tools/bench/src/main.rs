@@ -32,7 +32,7 @@ use std::{
 use clap::{Parser, Subcommand};
 
 /// Measures no-op, Join, Reserve and PlaceOrder calls, their stores' ceilings, claims, payments and
-/// imports.
+/// sales on schedule.
 #[derive(Debug, Parser)]
 #[command(name = "flashsale-bench", version)]
 struct Args {
@@ -67,6 +67,12 @@ struct Settings {
     /// Orders that are watched at once.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(10..=100_000))]
     watchers: u32,
+    /// Sales that open and close by the clock.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+    openings: u32,
+    /// Decides when an instance is killed in each of them; by default another one each time.
+    #[arg(long)]
+    seed: Option<u32>,
     /// Measure only these; what is left out is not in the figures.
     #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(rounds::NAMES))]
     only: Vec<String>,

@@ -214,7 +214,8 @@ impl Platform {
         ]
     }
 
-    fn service(&self, service: &str) -> anyhow::Result<&Service> {
+    /// The process of a service.
+    pub(crate) fn service(&self, service: &str) -> anyhow::Result<&Service> {
         let found = self.started().into_iter().find(|(name, _)| *name == service);
         Ok(found.with_context(|| format!("{service} is not started"))?.1)
     }
@@ -231,7 +232,12 @@ impl Platform {
 
     /// `127.0.0.1:<port>` of Redis.
     pub(crate) fn redis_address(&self) -> String {
-        format!("127.0.0.1:{}", self.base.redis.port())
+        format!("127.0.0.1:{}", self.redis_port())
+    }
+
+    /// The port of Redis.
+    pub(crate) fn redis_port(&self) -> u16 {
+        self.base.redis.port()
     }
 
     /// The URL of another database of the same server.
@@ -300,7 +306,7 @@ impl Platform {
         .await
     }
 
-    /// The process of a service.
+    /// The number of a service's process.
     pub(crate) fn pid_of(&self, service: &str) -> anyhow::Result<u32> {
         pid(self.service(service)?)
     }

@@ -20,7 +20,7 @@ use crate::{
         ACCEPTANCE_TO_CLAIM, BREAKER, CLAIMS, Figures, HOLD_BYTES, IMPORT, JETSTREAM_CEILING, JOIN,
         LOAD_STOCK, NOOP, NOOP_EMPTY, NOOP_OPEN, OVERLOAD, PAYMENT_STACK, PLACE_ORDER,
         QUEUE_DURABILITY, REBUILD_SECONDS, REDIS_SCRIPT_CEILING, RESERVE, RESERVE_ADMITTED,
-        RESERVE_CLUSTER, RESERVE_SALES, SETTLE, SOLD_OUT, WATCH_ORDER,
+        RESERVE_CLUSTER, RESERVE_SALES, SCHEDULE, SETTLE, SOLD_OUT, WATCH_ORDER,
     },
 };
 
@@ -282,6 +282,7 @@ fn table(report: &Value) -> String {
         ("settling payments, and leasing them", &report[SETTLE]),
         ("what a breaker adds to a call", &report[BREAKER]),
         ("reading a large export", &report[IMPORT]),
+        ("sales that open and close by the clock", &report[SCHEDULE]),
         ("from acceptance to claim, p99 in ms", &report[CLAIMS]["acceptance_to_claim_p99_ms"]),
     ] {
         if !figure.is_null() {

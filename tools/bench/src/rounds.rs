@@ -4,6 +4,7 @@
 mod durability;
 mod overload;
 mod payment_stack;
+mod schedule;
 mod settle;
 mod watching;
 
@@ -72,8 +73,9 @@ pub(crate) const PAYMENT_STACK: &str = "payment_stack";
 pub(crate) const SETTLE: &str = "settle";
 pub(crate) const BREAKER: &str = "breaker";
 pub(crate) const IMPORT: &str = "import";
+pub(crate) const SCHEDULE: &str = "schedule";
 /// All of them.
-pub(crate) const NAMES: [&str; 24] = [
+pub(crate) const NAMES: [&str; 25] = [
     NOOP,
     NOOP_OPEN,
     NOOP_EMPTY,
@@ -98,6 +100,7 @@ pub(crate) const NAMES: [&str; 24] = [
     SETTLE,
     BREAKER,
     IMPORT,
+    SCHEDULE,
 ];
 
 /// All figures of a run.
@@ -431,6 +434,10 @@ impl<'a> Bench<'a> {
         if self.wanted(IMPORT) {
             say("reading a large export");
             once.insert(IMPORT, import::measure(self.platform, self.settings.rounds).await?);
+        }
+        // Last: it leaves many holds, and another process of sale than is watched.
+        if self.wanted(SCHEDULE) {
+            once.insert(SCHEDULE, self.schedule().await?);
         }
         Ok(once)
     }

@@ -28,12 +28,13 @@ const CALLS: &str = "noop,noop_open,noop_empty,join,reserve,reserve_admitted,sol
 const UNDER_LOAD: &str = "overload,acceptance_to_claim,watch_order";
 const OF_STORES: &str = "hold_bytes,load_stock,rebuild_seconds,queue_durability";
 const OF_PAYMENTS: &str = "payment_stack,settle,breaker";
-const OF_SALES: &str = "import";
+const OF_SALES: &str = "import,schedule";
 
 /// The figures and the table of one short round of these measurements.
 fn short(only: &str) -> (Figures, String) {
     let mut args = vec!["--rounds", "1", "--seconds", "0.1", "--in-flight", "16"];
-    args.extend(["--holds", "1000", "--open-seconds", "0.5", "--watchers", "100", "--only", only]);
+    args.extend(["--holds", "1000", "--open-seconds", "0.5", "--watchers", "100"]);
+    args.extend(["--openings", "2", "--only", only]);
     let (output, figures) = bench(&args);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let figures = Figures(figures.expect("the file is written"));
@@ -220,8 +221,22 @@ fn short_run_has_the_figures_of_sales() {
         "/import/resident_mib",
         "/import/rounds/read_ms/0",
         "/import/rounds/resident_mib/0",
+        "/schedule/openings/done",
+        "/schedule/killed",
+        "/schedule/accepted",
+        "/schedule/refusals/SALE_NOT_OPEN",
     ]);
-    has_rows(&table, &["reading a large export"]);
+    let schedule = &figures.0["schedule"];
+    for spread in ["open_delay_ms", "last_before_end_ms", "record_open_ms", "record_end_ms"] {
+        for value in ["p50", "p99", "max"] {
+            assert!(schedule[spread][value].is_i64(), "no {spread}.{value} in {schedule}");
+        }
+    }
+    assert!(schedule["seed"].is_u64(), "{schedule}");
+    assert_eq!(schedule["openings"]["asked"], 2);
+    assert_eq!(schedule["early_accepted"], 0);
+    assert_eq!(schedule["late_accepted"], 0);
+    has_rows(&table, &["reading a large export", "open and close by the clock"]);
 }
 
 #[test]
@@ -240,6 +255,7 @@ fn what_cannot_be_measured_is_said_and_nothing_is_written() {
         (["--rounds", "0"], "--rounds"),
         (["--in-flight", "0"], "--in-flight"),
         (["--open-seconds", "0"], "--open-seconds"),
+        (["--openings", "0"], "--openings"),
         (["--only", "everything"], "place_order"),
     ] {
         let (output, figures) = bench(&args);
