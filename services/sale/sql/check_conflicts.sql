@@ -5,10 +5,14 @@ WITH mine AS (
     FROM sales
     WHERE sale_id = $1
 ), others AS (
-    SELECT sale_id, starts_at,
-        CASE state WHEN 'ENDED' THEN least(ends_at, updated_at) ELSE ends_at END + hold_ms * interval '1 millisecond' AS closes
-    FROM sales
-    WHERE sale_id <> $1 AND state IN ('SCHEDULED', 'PREPARED', 'OPEN', 'PAUSED', 'ENDED')
+    -- As schedule_conflict.sql.
+    SELECT o.sale_id, o.starts_at,
+        CASE WHEN o.state = 'ENDED' AND o.propagated_version >= o.version THEN LEAST(o.ends_at, o.updated_at) ELSE o.ends_at END
+            + GREATEST(o.hold_ms, (SELECT max((c.after ->> 'hold_ms')::bigint) FROM sale_changes c WHERE c.sale_id = o.sale_id))
+                * interval '1 millisecond' AS closes
+    FROM sales o
+    WHERE o.sale_id <> $1 AND (o.state IN ('SCHEDULED', 'PREPARED', 'OPEN', 'PAUSED')
+        OR (o.state = 'ENDED' AND EXISTS (SELECT FROM sale_stock k WHERE k.sale_id = o.sale_id)))
 )
 SELECT o.sale_id AS "sale_id!", min(theirs.sku) AS "sku!", count(*) AS "skus!", count(*) OVER () AS "sales!"
 FROM mine m

@@ -2,7 +2,7 @@
 -- may join earlier; prepared ones that have begun; any that are over. $2 how many at most.
 SELECT sale_id, now() AS "now!"
 FROM sales
-WHERE (may_sell OR state = 'SCHEDULED')
+WHERE state IN ('SCHEDULED', 'PREPARED', 'OPEN', 'PAUSED')
     AND (ends_at <= now()
         OR (state = 'PREPARED' AND starts_at <= now() AND NOT cancel_requested)
         OR (state = 'SCHEDULED'

@@ -1,4 +1,4 @@
 -- Planned sales that should sell by now, and whose stock and room do not know it yet.
 SELECT count(*) AS "late!"
 FROM sales
-WHERE starts_at <= now() AND (state = 'SCHEDULED' OR (may_sell AND propagated_version < version))
+WHERE state IN ('SCHEDULED', 'PREPARED', 'OPEN', 'PAUSED') AND starts_at <= now() AND (state = 'SCHEDULED' OR propagated_version < version)

@@ -146,7 +146,8 @@ async fn a_paused_sale_ends_with_its_window() {
     world.eventually_in(&sale, SaleState::Open).await;
     let paused = pause(&world, &sale).await.unwrap();
     assert_eq!((paused.state(), paused.propagated), (SaleState::Paused, true));
-    assert_eq!(world.peers.told(&sale)[4..], ["pause", "sync PAUSED"]);
+    let told = world.peers.told(&sale);
+    assert_eq!(told[4..], ["configure 50/s 300 s", "pause", "sync PAUSED"]);
     assert_eq!(pause(&world, &sale).await.unwrap(), paused);
     let resumed = world.start(&sale, &id()).await.unwrap();
     assert_eq!(resumed.state(), SaleState::Open);
@@ -233,6 +234,37 @@ async fn the_stock_decides_whether_a_prepared_sale_is_called_off() {
     assert_eq!((open.state(), open.cancel_requested), (SaleState::Open, false));
 }
 
+/// The store has closed the sale before it learns of a later end: the record follows it.
+#[tokio::test]
+async fn a_later_end_that_comes_too_late_ends_the_sale() {
+    let world = World::new().await;
+    let sale = draft(&world, "TEE", settings()).await;
+    world.start(&sale, &id()).await.unwrap();
+    world.peers.be_over();
+    let asked = sale::UpdateSaleRequest {
+        request_id: id(),
+        sale_id: sale.clone(),
+        settings: Some(SaleSettings { ends_at: in_ms(2 * DAY), ..settings() }),
+        update_mask: mask(&["ends_at"]),
+        ..sale::UpdateSaleRequest::default()
+    };
+    let ended = update(&world, asked).await.unwrap();
+    assert_eq!((ended.state(), ended.propagated), (SaleState::Ended, true));
+}
+
+/// A room that drops the window is not told: it would admit before the start.
+#[tokio::test]
+async fn a_room_that_knows_no_window_is_told_again() {
+    let world = World::new().await;
+    world.peers.have_old_room(true);
+    let sale = draft(&world, "TEE", with_room()).await;
+    let refused = world.start(&sale, &id()).await.unwrap_err();
+    let failure = assert_failure(&refused, Reason::PeerUnavailable);
+    assert_eq!(failure.metadata()["peer_reason"], "BEHIND");
+    world.peers.have_old_room(false);
+    world.eventually_propagated(&sale).await;
+}
+
 fn conflict(refused: &Status) -> Failure {
     assert_failure(refused, Reason::ScheduleConflict)
 }
@@ -312,6 +344,21 @@ async fn an_ended_sale_keeps_its_skus_for_a_hold_length() {
     let soon = schedule(&world.client, window(&next, 300_000, DAY)).await.unwrap_err();
     assert_eq!(conflict(&soon).metadata()["other_sale_id"], first);
     schedule(&world.client, window(&next, 700_000, DAY)).await.unwrap();
+    // What is over does not matter to a draft whose window began before that.
+    sqlx::query("UPDATE sales SET updated_at = now() - interval '1 hour' WHERE sale_id = $1")
+        .bind(uuid::Uuid::parse_str(&first).unwrap())
+        .execute(&world.pg.pool)
+        .await
+        .unwrap();
+    let old = draft(&world, "TEE", settings()).await;
+    sqlx::query("UPDATE sales SET starts_at = now() - interval '1 day' WHERE sale_id = $1")
+        .bind(uuid::Uuid::parse_str(&old).unwrap())
+        .execute(&world.pg.pool)
+        .await
+        .unwrap();
+    cancel(&world, &next, &id()).await.unwrap();
+    let start = sale::StartSaleRequest { request_id: id(), sale_id: old, allow_shared_skus: false };
+    world.client.clone().start_sale(start).await.unwrap();
     // One that was never loaded has sold nothing.
     let never = draft(&world, "CAP", settings()).await;
     world.end(&never, &id()).await.unwrap();

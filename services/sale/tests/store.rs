@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use flashsale_sale::{
-    domain::{Item, NewSale, Room, Sale, SaleState, Settings, StateChange},
+    domain::{Change, Item, NewSale, Room, Sale, SaleState, Settings},
     store::{Created, Request, Store, Written},
 };
 use flashsale_service::page::Place;
@@ -31,7 +31,11 @@ fn new_sale() -> NewSale {
             ends_at: datetime!(2026-11-24 18:00 UTC),
             hold: Duration::from_millis(15_001),
             payment_patience: Some(Duration::from_millis(90_500)),
-            room: Some(Room { rate: 0.1, admission: Duration::from_secs(5) }),
+            room: Some(Room {
+                rate: 0.1,
+                admission: Duration::from_secs(5),
+                pre_queue: Duration::from_millis(86_399_999),
+            }),
             expected_peak: Some(10_000_000),
         },
         items: vec![item("a/b", 1), item("B", 1_000_000_000)],
@@ -40,7 +44,12 @@ fn new_sale() -> NewSale {
 }
 
 fn request(hash: &str) -> Request {
-    Request { id: Uuid::new_v4(), hash: hash.to_owned() }
+    Request {
+        id: Uuid::new_v4(),
+        hash: hash.to_owned(),
+        actor: "the shop".to_owned(),
+        reason: String::new(),
+    }
 }
 
 async fn with_sale() -> (TestPg, Store, Sale) {
@@ -52,7 +61,10 @@ async fn with_sale() -> (TestPg, Store, Sale) {
     (pg, store, sale)
 }
 
-const OPEN: StateChange = StateChange::To { to: SaleState::Open, tell: true };
+/// What opens a sale within its window.
+fn opened(sale: &Sale) -> Option<Change> {
+    sale.start(sale.settings.starts_at, true).unwrap()
+}
 
 #[tokio::test]
 async fn a_sale_is_read_as_it_was_written() {
@@ -70,7 +82,10 @@ async fn a_sale_is_read_as_it_was_written() {
 async fn a_taken_request_id_leaves_nothing() {
     let (pg, store, sale) = with_sale().await;
     let first = request("one");
-    assert_eq!(store.change(&sale, OPEN, Some(&first)).await.unwrap(), Written::Done);
+    assert_eq!(
+        store.change(&sale, opened(&sale).as_ref(), Some(&first)).await.unwrap(),
+        Written::Done
+    );
     let (second, asked) = (new_sale(), Request { hash: "two".to_owned(), ..first.clone() });
     assert_eq!(store.create(&second, &asked).await.unwrap(), Created::Taken);
     assert_eq!(store.get(second.id).await.unwrap(), None);
@@ -84,9 +99,10 @@ async fn a_taken_request_id_leaves_nothing() {
 async fn a_change_is_made_once_per_version() {
     let (_pg, store, draft) = with_sale().await;
     let (one, two) = (request("one"), request("two"));
+    let open = opened(&draft);
     let both = tokio::join!(
-        store.change(&draft, OPEN, Some(&one)),
-        store.change(&draft, OPEN, Some(&two)),
+        store.change(&draft, open.as_ref(), Some(&one)),
+        store.change(&draft, open.as_ref(), Some(&two)),
     );
     let mut both = [both.0.unwrap(), both.1.unwrap()];
     both.sort_by_key(|written| *written == Written::Lost);
@@ -100,13 +116,10 @@ async fn a_change_is_made_once_per_version() {
     let recorded = [store.request(one.id).await.unwrap(), store.request(two.id).await.unwrap()];
     assert_eq!(recorded.iter().flatten().count(), 1);
     let winner = if recorded[0].is_some() { &one } else { &two };
-    let ended = StateChange::To { to: SaleState::Ended, tell: true };
-    assert_eq!(store.change(&open, ended, Some(winner)).await.unwrap(), Written::Taken);
+    let ended = open.end().unwrap();
+    assert_eq!(store.change(&open, ended.as_ref(), Some(winner)).await.unwrap(), Written::Taken);
     assert_eq!(store.get(draft.id).await.unwrap().unwrap(), open);
-    assert_eq!(
-        store.change(&open, StateChange::None, Some(&request("z"))).await.unwrap(),
-        Written::Done
-    );
+    assert_eq!(store.change(&open, None, Some(&request("z"))).await.unwrap(), Written::Done);
     assert_eq!(store.get(draft.id).await.unwrap().unwrap(), open);
 }
 
@@ -114,7 +127,7 @@ async fn a_change_is_made_once_per_version() {
 async fn one_instance_at_a_time_tells_of_a_sale() {
     let (_pg, store, draft) = with_sale().await;
     assert!(store.to_tell(Uuid::nil(), 10).await.unwrap().is_empty(), "a draft is not told");
-    store.change(&draft, OPEN, None).await.unwrap();
+    store.change(&draft, opened(&draft).as_ref(), None).await.unwrap();
     let due = store.to_tell(Uuid::nil(), 10).await.unwrap();
     assert_eq!(due.iter().map(|sale| (sale.id, sale.version)).collect::<Vec<_>>(), [(draft.id, 2)]);
 
@@ -122,8 +135,8 @@ async fn one_instance_at_a_time_tells_of_a_sale() {
     assert!(store.telling(draft.id).await.unwrap().is_none(), "another instance has the right");
     let open = telling.sale().clone();
     // The sale can be changed while it is told; what was told is then old.
-    let ended = StateChange::To { to: SaleState::Ended, tell: true };
-    assert_eq!(store.change(&open, ended, None).await.unwrap(), Written::Done);
+    let ended = open.end().unwrap();
+    assert_eq!(store.change(&open, ended.as_ref(), None).await.unwrap(), Written::Done);
     assert!(!telling.done().await.unwrap());
     assert!(!store.head(draft.id).await.unwrap().unwrap().is_propagated());
 

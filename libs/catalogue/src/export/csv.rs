@@ -127,7 +127,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{table::Sheet, text::Encoding};
+    use crate::{
+        table::Sheet,
+        text::{Encoding, Source},
+    };
 
     fn text(writer: &mut CsvWriter) -> String {
         String::from_utf8(writer.take()).unwrap()
@@ -178,7 +181,8 @@ mod tests {
             }
             writer.end_row();
             let content = writer.take();
-            let mut sheet = Sheet::open(&content, Encoding::Unicode, None).unwrap();
+            let source = Source::open(content.as_slice()).unwrap();
+            let mut sheet = Sheet::open(source, Encoding::Unicode, None).unwrap();
             if cells.iter().any(|cell| !cell.trim().is_empty()) {
                 let record = sheet.next().unwrap().unwrap();
                 for (index, cell) in cells.iter().enumerate() {

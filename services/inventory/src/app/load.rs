@@ -8,6 +8,7 @@
 //! No instance uses an epoch before the third step, so stock that did not get there was never
 //! opened and may be loaded again.
 
+use flashsale_record::SaleState;
 use uuid::Uuid;
 
 use super::{Inventory, serving::Serving};
@@ -52,6 +53,10 @@ impl Load<'_> {
             if known.is_final {
                 return Err(Refusal::NotOpen { state: known.state, window_ms: None });
             }
+            // What it offers and when it begins may still change.
+            if matches!(known.state, SaleState::Draft | SaleState::Scheduled) {
+                return Err(Refusal::NotLoadable { why: "the sale is neither prepared nor open" });
+            }
             if let Some((epoch, usable)) = known.epoch {
                 let (server, there) = self.stock.probe(sale_id).await?;
                 if let Some(there) = there.filter(|there| there.epoch == epoch) {
@@ -65,9 +70,7 @@ impl Load<'_> {
                         Err(Refusal::AlreadyLoaded { epoch })
                     };
                 }
-                // Before a sale is prepared no units can have been taken.
-                let never_opened = !known.state.may_have_sold();
-                if (usable || known.rebuilding) && !never_opened {
+                if usable || known.rebuilding {
                     return Err(Refusal::Fenced);
                 }
             }

@@ -22,8 +22,9 @@ pub struct Rules {
     pub room: bool,
     /// The sale is to be called off if it has not begun.
     pub cancel_requested: bool,
-    /// It has begun by the clock of the record, or by an order in it. A store whose clock is behind
-    /// does not undo that.
+    /// It has begun by the clock of the record, or by an order in it, which alone counts for a sale
+    /// that is to be called off: units that were not ordered are lost with their stock. A store
+    /// whose clock is behind does not undo that.
     pub begun: bool,
     /// Its window has passed by the clock of the record.
     pub over: bool,
@@ -54,6 +55,8 @@ pub struct Synced {
     pub version: i64,
     /// It is called off: it does not open any more.
     pub cancelled: bool,
+    /// Its window has passed there: it does not open again.
+    pub over: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -49,8 +49,9 @@ impl InventoryAdminService for AdminService {
         let message = request.into_inner();
         wire::request_id(&message.request_id)?;
         let sale_id = decode::sale_id(&message.sale_id)?;
-        let Synced { version, cancelled } = self.inventory.sync(sale_id).await.map_err(status)?;
-        Ok(Response::new(proto::SyncSaleResponse { version, cancelled }))
+        let Synced { version, cancelled, over } =
+            self.inventory.sync(sale_id).await.map_err(status)?;
+        Ok(Response::new(proto::SyncSaleResponse { version, cancelled, over }))
     }
 
     async fn settle_holds(

@@ -289,8 +289,9 @@ impl Stock {
         if reply.word != "VERSION" {
             return Err(reply.refusal());
         }
-        let version = reply.int()?;
-        Ok(Synced { version, cancelled: reply.text()? == SaleState::Cancelled.as_str() })
+        let (version, state) = (reply.int()?, reply.text()?);
+        let cancelled = state == SaleState::Cancelled.as_str();
+        Ok(Synced { version, cancelled, over: reply.int()? == 1 })
     }
 
     /// Adds units to the stock, or takes out free ones; once in an epoch, whether done or refused.

@@ -136,7 +136,7 @@ async fn closed_sale_takes_no_hold() {
         SaleSpec { starts_in_ms: -60_000, ends_in_ms: -1_000, ..SaleSpec::default() },
         SaleSpec { state: "PAUSED", ..SaleSpec::default() },
         SaleSpec { state: "ENDED", ..SaleSpec::default() },
-        SaleSpec { state: "SCHEDULED", ..SaleSpec::default() },
+        SaleSpec { state: "CANCELLED", ..SaleSpec::default() },
     ] {
         let sale = world.sale(spec, &items).await;
         for request in [reserve(sale, "ada", &[("a", 1)]), place_lines(sale, "ada", &[("a", 1)])] {

@@ -79,7 +79,7 @@ async fn the_stock_decides_whether_a_sale_is_called_off() {
     assert_eq!(not_open(&world, sale).await, SaleState::Open);
     world.change_sale(sale, "cancel_requested = true").await;
     let synced = world.inventory.sync(sale).await.unwrap();
-    assert_eq!(synced, Synced { version: 2, cancelled: true });
+    assert_eq!(synced, Synced { version: 2, cancelled: true, over: false });
     assert_eq!(not_open(&world, sale).await, SaleState::Cancelled);
     // What is decided stays, though its start comes.
     set_meta(&world, sale, "starts_ms", 1).await;
@@ -90,8 +90,37 @@ async fn the_stock_decides_whether_a_sale_is_called_off() {
     set_meta(&world, begun, "starts_ms", 1).await;
     world.change_sale(begun, "cancel_requested = true").await;
     let synced = world.inventory.sync(begun).await.unwrap();
-    assert_eq!(synced, Synced { version: 2, cancelled: false });
+    assert_eq!(synced, Synced { version: 2, cancelled: false, over: false });
     ask(&world, begun).await.unwrap();
+}
+
+/// A later end that is told when the window has passed comes too late: the sale is over.
+#[tokio::test]
+async fn a_sale_that_is_over_does_not_open_again() {
+    let world = world().await;
+    let spec = SaleSpec { starts_in_ms: -60_000, ..prepared(0) };
+    let sale = world.sale(spec, &[("a", 5, 0, 700)]).await;
+    ask(&world, sale).await.unwrap();
+    set_meta(&world, sale, "ends_ms", 2).await;
+    world.change_sale(sale, "state = 'OPEN', ends_at = now() + interval '1 hour'").await;
+    assert!(world.inventory.sync(sale).await.unwrap().over);
+    assert_eq!(not_open(&world, sale).await, SaleState::Open);
+    // One that is told in time does not.
+    let open = world.sale(spec, &[("a", 5, 0, 700)]).await;
+    world.change_sale(open, "state = 'OPEN', ends_at = now() + interval '2 hours'").await;
+    assert!(!world.inventory.sync(open).await.unwrap().over);
+    ask(&world, open).await.unwrap();
+}
+
+/// It was asked for while the stock could not be loaded, and its start has come meanwhile.
+#[tokio::test]
+async fn a_stock_that_never_stood_is_loaded_as_called_off() {
+    let world = world().await;
+    let sale = world.record_sale(prepared(-1_000), &[("a", 5, 0, 700)]).await;
+    set_record(&world, sale, "cancel_requested = true").await;
+    world.inventory.load(sale, Uuid::new_v4()).await.unwrap();
+    assert!(world.inventory.sync(sale).await.unwrap().cancelled);
+    assert_eq!(not_open(&world, sale).await, SaleState::Cancelled);
 }
 
 /// A stock that is loaded while its sale is to be called off never opens, unless it has begun.
@@ -103,9 +132,14 @@ async fn a_lost_stock_is_rebuilt_as_what_was_asked_for() {
         world.sale(prepared(60_000), &[("a", 5, 0, 700)]).await,
         world.sale(prepared(-1), &[("a", 5, 0, 700)]).await,
     );
+    let placing = place_lines(begun, "ada", &[("a", 1)]);
+    let hold = world.ask(&placing).await.unwrap().hold.hold_id;
+    record_order(&world, &placing, hold, "PAYING", "a", 1, None).await;
     for sale in [off, begun] {
         set_record(&world, sale, "cancel_requested = true, version = version + 1").await;
     }
+    // Its start comes while its stock is lost: that sells nothing that was not ordered.
+    set_record(&world, off, "starts_at = now() - interval '1 s'").await;
     flush(&world).await;
     for sale in [off, begun] {
         assert!(world.inventory.rebuild(sale, false).await.unwrap().rebuilt);

@@ -116,8 +116,8 @@ impl Propagator {
             SaleState::Draft | SaleState::Scheduled => Ok(None),
             // The stock first: a buyer who is admitted must find it open.
             SaleState::Prepared | SaleState::Open => {
-                let cancelled = self.inventory.tell(sale).await?;
-                if let Some(decided) = sale.decided(cancelled) {
+                let at_stock = self.inventory.tell(sale).await?;
+                if let Some(decided) = sale.decided(at_stock) {
                     return Ok(Some(decided));
                 }
                 if let Some(room) = sale.settings.room {
@@ -128,8 +128,12 @@ impl Propagator {
             // The room first, so that no buyer is admitted to a stock that takes no more holds; and
             // each of them even if the other is away.
             SaleState::Paused => {
-                let paused = self.waiting_room.pause(sale).await;
-                self.inventory.tell(sale).await.and(paused).and(Ok(None))
+                let paused = match sale.settings.room {
+                    Some(room) => self.waiting_room.pause(sale, room).await,
+                    None => Ok(()),
+                };
+                let at_stock = self.inventory.tell(sale).await?;
+                paused.map(|()| sale.decided(at_stock))
             }
             SaleState::Ended | SaleState::Cancelled => {
                 let closed = self.waiting_room.close(sale).await;

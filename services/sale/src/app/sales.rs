@@ -160,8 +160,7 @@ impl Sales {
         id: Uuid,
         allow_shared_skus: bool,
     ) -> Result<Sale, SaleError> {
-        let now = flashsale_failpoint::now_utc();
-        self.change(request, id, |sale| Ok(sale.start(now, allow_shared_skus)?)).await
+        self.change(request, id, |sale, now| Ok(sale.start(now, allow_shared_skus)?)).await
     }
 
     /// Gives a sale its window; it will open by itself. What is `None` of the window stays.
@@ -175,8 +174,7 @@ impl Sales {
         window: (Option<OffsetDateTime>, Option<OffsetDateTime>),
         allow_shared_skus: bool,
     ) -> Result<Sale, SaleError> {
-        let now = flashsale_failpoint::now_utc();
-        let rule = |sale: &Sale| sale.schedule(window, now, allow_shared_skus).map(Some);
+        let rule = |sale: &Sale, now| sale.schedule(window, now, allow_shared_skus).map(Some);
         self.change(request, id, rule).await
     }
 
@@ -190,8 +188,7 @@ impl Sales {
         id: Uuid,
         asked: &Update,
     ) -> Result<Sale, SaleError> {
-        let now = flashsale_failpoint::now_utc();
-        self.change(request, id, |sale| sale.update(asked, now).map(Some)).await
+        self.change(request, id, |sale, now| sale.update(asked, now).map(Some)).await
     }
 
     /// Holds up a sale.
@@ -199,8 +196,7 @@ impl Sales {
     /// # Errors
     /// As [`Sales::start`].
     pub async fn pause(&self, request: &Request, id: Uuid) -> Result<Sale, SaleError> {
-        let now = flashsale_failpoint::now_utc();
-        self.change(request, id, |sale| Ok(sale.pause(now)?)).await
+        self.change(request, id, |sale, now| Ok(sale.pause(now)?)).await
     }
 
     /// Calls off a sale that has not begun.
@@ -209,7 +205,7 @@ impl Sales {
     /// As [`Sales::start`]; [`SaleError::StateConflict`] also when it turns out to have begun;
     /// [`SaleError::NotTold`] as long as that is not decided.
     pub async fn cancel(&self, request: &Request, id: Uuid) -> Result<Sale, SaleError> {
-        let sale = self.change(request, id, |sale| Ok(sale.cancel()?)).await?;
+        let sale = self.change(request, id, |sale, _| Ok(sale.cancel()?)).await?;
         if sale.state == SaleState::Cancelled {
             return Ok(sale);
         }
@@ -221,21 +217,23 @@ impl Sales {
     /// # Errors
     /// As [`Sales::start`].
     pub async fn end(&self, request: &Request, id: Uuid) -> Result<Sale, SaleError> {
-        self.change(request, id, |sale| Ok(sale.end()?)).await
+        self.change(request, id, |sale, _| Ok(sale.end()?)).await
     }
 
+    /// Changes a sale by a rule, which is told the time by the record's clock.
     async fn change(
         &self,
         request: &Request,
         id: Uuid,
-        rule: impl Fn(&Sale) -> Result<Option<Change>, NotChanged>,
+        rule: impl Fn(&Sale, OffsetDateTime) -> Result<Option<Change>, NotChanged>,
     ) -> Result<Sale, SaleError> {
         for _ in 0..MAX_ATTEMPTS {
             if self.replayed(request).await?.is_some() {
                 return self.told(id).await;
             }
             let sale = self.get(id).await?;
-            let change = rule(&sale).map_err(|why| not_changed(id, why))?;
+            let now = self.store.now().await?;
+            let change = rule(&sale, now).map_err(|why| not_changed(id, why))?;
             match self.store.change(&sale, change.as_ref(), Some(request)).await? {
                 Written::Done => {
                     if let Some(Change { kind, state, .. }) = change {

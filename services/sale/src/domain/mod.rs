@@ -18,7 +18,7 @@ pub use problems::{Kind, Problem, Problems};
 pub use report::{ItemReport, Report, Totals, UnitsOut};
 pub use rules::{ItemDraft, RoomDraft, SettingsDraft, items, settings};
 pub use sale::{
-    Change, ChangeKind, Item, NewSale, NotChanged, Room, Sale, Settings, SkuConflict,
+    AtStock, Change, ChangeKind, Item, NewSale, NotChanged, Room, Sale, Settings, SkuConflict,
     StateConflict, must_be_told,
 };
 pub use update::{Field, Update};

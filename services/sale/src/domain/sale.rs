@@ -166,6 +166,15 @@ pub struct Change {
     pub tell: bool,
 }
 
+/// What the store of a sale's stock has decided, by its clock and for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AtStock {
+    /// The sale is called off.
+    pub cancelled: bool,
+    /// Its window has passed.
+    pub over: bool,
+}
+
 /// The skus that a sale offers during its window, and until its last hold has run out, may be
 /// offered by no other sale then, unless that is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -319,16 +328,18 @@ impl Sale {
         }
     }
 
-    /// What becomes of a sale that was to be called off, now that the store of its stock has decided
-    /// whether it is. `None`: nothing was asked for.
-    pub fn decided(&self, cancelled: bool) -> Option<Change> {
-        (self.state == SaleState::Prepared && self.cancel_requested).then(|| {
-            if cancelled {
+    /// What becomes of the sale by what the store of its stock has decided. `None`: nothing but
+    /// what the record says.
+    pub fn decided(&self, at_stock: AtStock) -> Option<Change> {
+        if self.state == SaleState::Prepared && self.cancel_requested {
+            return Some(if at_stock.cancelled {
                 self.go(ChangeKind::Cancel, SaleState::Cancelled)
             } else {
                 self.go(ChangeKind::Open, SaleState::Open)
-            }
-        })
+            });
+        }
+        // It got a later end, and that came too late.
+        (self.state.may_sell() && at_stock.over).then(|| self.go(ChangeKind::End, SaleState::Ended))
     }
 
     /// Ends the sale for good. `None`: it has ended.
@@ -610,11 +621,19 @@ mod tests {
         assert_eq!(asked.due(STARTS, Duration::ZERO), None);
         assert!(asked.start(STARTS, false).is_err() && asked.pause(STARTS).is_err());
         assert_eq!(asked.cancel(), Ok(None));
-        let decided =
-            |cancelled| asked.decided(cancelled).map(|change| (change.state, change.tell));
-        assert_eq!(decided(true), Some((SaleState::Cancelled, true)));
-        assert_eq!(decided(false), Some((SaleState::Open, true)));
-        assert_eq!(sale(SaleState::Prepared).decided(true), None);
+        let at_stock = |cancelled, over| AtStock { cancelled, over };
+        let decided = |sale: &Sale, at_stock| {
+            sale.decided(at_stock).map(|change| (change.state, change.tell))
+        };
+        assert_eq!(decided(&asked, at_stock(true, false)), Some((SaleState::Cancelled, true)));
+        assert_eq!(decided(&asked, at_stock(false, false)), Some((SaleState::Open, true)));
+        assert_eq!(decided(&sale(SaleState::Prepared), at_stock(true, false)), None);
+        // A later end does not open again what is over.
+        for state in [SaleState::Prepared, SaleState::Open, SaleState::Paused] {
+            let over = decided(&sale(state), at_stock(false, true));
+            assert_eq!(over, Some((SaleState::Ended, true)), "{state:?}");
+        }
+        assert_eq!(decided(&sale(SaleState::Ended), at_stock(false, true)), None);
     }
 
     #[test]

@@ -66,6 +66,22 @@ impl Field {
         }
     }
 
+    /// Whether inventory or the waiting room knows it.
+    const fn is_known_to_others(self) -> bool {
+        match self {
+            Self::Name | Self::ExpectedPeak | Self::PaymentPatience => false,
+            Self::Currency
+            | Self::StartsAt
+            | Self::EndsAt
+            | Self::Hold
+            | Self::Room
+            | Self::RoomRate
+            | Self::RoomAdmission
+            | Self::RoomPreQueue
+            | Self::Items => true,
+        }
+    }
+
     /// Why it stays as it is once the sale is prepared, and what to do instead; `None` if it may
     /// change.
     const fn is_fixed(self) -> Option<&'static str> {
@@ -115,6 +131,9 @@ impl Sale {
         }
         let mut problems = Problems::new();
         let running = self.state.may_sell();
+        if running && self.settings.ends_at <= now {
+            return Err(self.conflict("its window has passed").into());
+        }
         if running {
             self.keep_what_is_fixed(asked, &mut problems);
         }
@@ -149,7 +168,9 @@ impl Sale {
                 settings: changed,
                 allow_shared_skus: asked.allow_shared_skus.unwrap_or(self.allow_shared_skus),
                 items: offered.filter(|offered: &Vec<Item>| *offered != self.items),
-                tell: running,
+                // What the others do not know they are not told: the room would be set to the rate
+                // of the sale again, whatever an operator has set it to since.
+                tell: running && asked.fields.iter().any(|field| field.is_known_to_others()),
                 ..self.keep(ChangeKind::Update)
             }),
             Some(_) | None => Err(NotChanged::Invalid(problems)),
@@ -349,7 +370,7 @@ mod tests {
                 let sale = sale(state);
                 if field.is_fixed().is_none() {
                     let change = sale.update(&update(&[field]), STARTS).unwrap();
-                    assert!(change.tell, "{field:?} {state:?}");
+                    assert_eq!(change.tell, field.is_known_to_others(), "{field:?} {state:?}");
                     continue;
                 }
                 let problems = refused(&sale, &update(&[field]), STARTS);
@@ -371,6 +392,17 @@ mod tests {
         assert!(sale(SaleState::Open).update(&soon(now + minute), now).is_ok());
         let early = soon(now + minute - time::Duration::MILLISECOND);
         assert_eq!(refused(&sale(SaleState::Open), &early, now)[0].0, "settings.ends_at");
+    }
+
+    /// The store has closed it, and the record is about to follow.
+    #[test]
+    fn what_has_passed_gets_no_later_end() {
+        let ends = STARTS + time::Duration::DAY;
+        let asked = update(&[Field::EndsAt]);
+        let before = ends - time::Duration::MILLISECOND;
+        assert!(sale(SaleState::Open).update(&asked, before).is_ok());
+        let refused = sale(SaleState::Open).update(&asked, ends).unwrap_err();
+        assert!(matches!(refused, NotChanged::State(_)), "{refused:?}");
     }
 
     #[test]

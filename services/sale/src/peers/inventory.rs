@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{request::request_id, soon::soon, untold::Untold};
-use crate::domain::{Sale, UnitsOut};
+use crate::domain::{AtStock, Sale, UnitsOut};
 
 const INVENTORY: &str = "inventory";
 
@@ -35,11 +35,11 @@ impl Inventory {
 
     /// Loads the stock of a sale, unless it is loaded, and syncs what inventory keeps beside it.
     /// Also for a sale that ended before its stock was ever loaded: inventory takes a missing stock
-    /// for a lost one. True if the sale is called off there.
+    /// for a lost one. Tells what the store of its stock has decided.
     ///
     /// # Errors
     /// When a call fails, or inventory still has an older version of the sale.
-    pub async fn tell(&self, sale: &Sale) -> Result<bool, Untold> {
+    pub async fn tell(&self, sale: &Sale) -> Result<AtStock, Untold> {
         let mut admin = self.admin.clone();
         let load =
             LoadStockRequest { request_id: request_id(sale, "load"), sale_id: sale.id.to_string() };
@@ -59,7 +59,7 @@ impl Inventory {
         if synced.version < sale.version {
             return Err(Untold { peer: INVENTORY, why: "BEHIND" });
         }
-        Ok(synced.cancelled)
+        Ok(AtStock { cancelled: synced.cancelled, over: synced.over })
     }
 
     /// The units of a sale that buyers hold or have in accepted orders.

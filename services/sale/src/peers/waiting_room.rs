@@ -31,7 +31,14 @@ impl WaitingRoom {
     /// # Errors
     /// When a call fails.
     pub async fn open(&self, sale: &Sale, room: Room) -> Result<(), Untold> {
-        let mut admin = self.admin.clone();
+        self.configure(sale, room).await?;
+        let open =
+            OpenRoomRequest { request_id: request_id(sale, "open"), sale_id: sale.id.to_string() };
+        self.admin.clone().open_room(open).await.map_err(untold)?;
+        Ok(())
+    }
+
+    async fn configure(&self, sale: &Sale, room: Room) -> Result<(), Untold> {
         let Settings { starts_at, ends_at, .. } = sale.settings;
         let configure = ConfigureRoomRequest {
             request_id: request_id(sale, "configure"),
@@ -42,26 +49,27 @@ impl WaitingRoom {
             admits_from: Some(wire::timestamp(starts_at)),
             admits_until: Some(wire::timestamp(ends_at)),
         };
-        admin.configure_room(configure).await.map_err(untold)?;
-        let open =
-            OpenRoomRequest { request_id: request_id(sale, "open"), sale_id: sale.id.to_string() };
-        admin.open_room(open).await.map_err(untold)?;
-        Ok(())
+        let answer = self.admin.clone().configure_room(configure).await.map_err(untold)?;
+        // An instance of the version before the window takes the call and drops the window.
+        match answer.into_inner().room.and_then(|room| room.admits_from) {
+            Some(_) => Ok(()),
+            None => Err(Untold { peer: WAITING_ROOM, why: "BEHIND" }),
+        }
     }
 
-    /// Pauses the room of a sale, if it has one.
+    /// Configures and pauses the room of a sale: what changed while it is paused holds when it
+    /// resumes, and its end does not come before the sale's.
     ///
     /// # Errors
-    /// When the call fails.
-    pub async fn pause(&self, sale: &Sale) -> Result<(), Untold> {
-        if sale.settings.room.is_none() {
-            return Ok(());
-        }
+    /// When a call fails.
+    pub async fn pause(&self, sale: &Sale, room: Room) -> Result<(), Untold> {
+        self.configure(sale, room).await?;
         let pause = PauseRoomRequest {
             request_id: request_id(sale, "pause"),
             sale_id: sale.id.to_string(),
         };
-        unless_missing(self.admin.clone().pause_room(pause).await)
+        self.admin.clone().pause_room(pause).await.map_err(untold)?;
+        Ok(())
     }
 
     /// Closes the room of a sale, if it has one.
@@ -84,7 +92,7 @@ fn untold(status: Status) -> Untold {
     Untold::from_status(WAITING_ROOM, &status)
 }
 
-/// A room that was never configured needs no pausing or closing.
+/// A room that was never configured needs no closing.
 fn unless_missing<T>(answer: Result<T, Status>) -> Result<(), Untold> {
     match answer.map_err(untold) {
         Err(refusal) if refusal.why != Reason::RoomNotFound.as_str() => Err(refusal),

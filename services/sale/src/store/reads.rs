@@ -166,6 +166,14 @@ impl Store {
         Ok(rows.into_iter().map(|row| (row.sale_id, row.now)).collect())
     }
 
+    /// What the clock of the record shows: that of an instance may be off.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn now(&self) -> Result<OffsetDateTime, StoreError> {
+        Ok(query_file!("sql/now.sql").fetch_one(self.pool.reads()).await?.now)
+    }
+
     /// How many planned sales should sell by now, and do not.
     ///
     /// # Errors

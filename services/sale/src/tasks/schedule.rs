@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use flashsale_service::Drain;
 use opentelemetry::metrics::Gauge;
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::store::{Store, StoreError};
 
@@ -62,16 +64,24 @@ impl Schedule {
     }
 
     async fn round(&self) -> Result<(), StoreError> {
+        self.late.record(u64::try_from(self.store.late().await?).unwrap_or_default(), &[]);
         // The clock is the record's, which all instances share.
         for (id, now) in self.store.due(self.pace.lead, ROUND).await? {
-            let Some(sale) = self.store.head(id).await? else { continue };
-            let Some(change) = sale.due(now, self.pace.lead) else { continue };
-            // A lost race needs no second attempt: what won it is followed in the next round.
-            let written = self.store.change(&sale, Some(&change), None).await?;
-            let (kind, starts_at) = (change.kind.as_str(), change.settings.starts_at);
-            tracing::info!(sale = %id, kind, %starts_at, ?written, "the clock changes a sale");
+            // One that cannot be changed keeps none of the others waiting.
+            if let Err(error) = self.follow(id, now).await {
+                tracing::error!(sale = %id, %error, "the clock cannot change a sale");
+            }
         }
-        self.late.record(u64::try_from(self.store.late().await?).unwrap_or_default(), &[]);
+        Ok(())
+    }
+
+    async fn follow(&self, id: Uuid, now: OffsetDateTime) -> Result<(), StoreError> {
+        let Some(sale) = self.store.head(id).await? else { return Ok(()) };
+        let Some(change) = sale.due(now, self.pace.lead) else { return Ok(()) };
+        // A lost race needs no second attempt: what won it is followed in the next round.
+        let written = self.store.change(&sale, Some(&change), None).await?;
+        let (kind, starts_at) = (change.kind.as_str(), change.settings.starts_at);
+        tracing::info!(sale = %id, kind, %starts_at, ?written, "the clock changes a sale");
         Ok(())
     }
 }

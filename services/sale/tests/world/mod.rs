@@ -49,6 +49,8 @@ pub struct Peers {
     out: Arc<Mutex<(i64, i64)>>,
     confirms: Arc<Mutex<Option<Uuid>>>,
     begun: Arc<AtomicBool>,
+    over: Arc<AtomicBool>,
+    old_room: Arc<AtomicBool>,
     ahead_ms: Arc<Mutex<i64>>,
     calls_per_s: Arc<Mutex<f64>>,
 }
@@ -63,6 +65,8 @@ impl Peers {
             out: Arc::default(),
             confirms: Arc::default(),
             begun: Arc::default(),
+            over: Arc::default(),
+            old_room: Arc::default(),
             ahead_ms: Arc::default(),
             calls_per_s: Arc::new(Mutex::new(25.0)),
         }
@@ -104,6 +108,16 @@ impl Peers {
     /// From now on inventory finds that a sale which is to be called off has begun.
     pub fn have_begun(&self) {
         self.begun.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the waiting room is one of the version before windows.
+    pub fn have_old_room(&self, old: bool) {
+        self.old_room.store(old, Ordering::SeqCst);
+    }
+
+    /// From now on inventory finds that the window of every sale has passed.
+    pub fn be_over(&self) {
+        self.over.store(true, Ordering::SeqCst);
     }
 
     /// Lets everything succeed again.
@@ -179,7 +193,8 @@ impl InventoryAdminService for Peers {
         let asked = if cancel { " to be called off" } else { "" };
         self.note(sale, format!("sync {state}{asked}"));
         let cancelled = cancel && !self.begun.load(Ordering::SeqCst);
-        Ok(Response::new(inventory::SyncSaleResponse { version, cancelled }))
+        let over = self.over.load(Ordering::SeqCst);
+        Ok(Response::new(inventory::SyncSaleResponse { version, cancelled, over }))
     }
 }
 
@@ -249,7 +264,12 @@ impl WaitingRoomAdminService for Peers {
         let sale = self.take("ConfigureRoom", &asked.request_id, &asked.sale_id)?;
         let ttl = asked.admission_ttl.unwrap().seconds;
         self.note(sale, format!("configure {}/s {ttl} s", asked.admissions_per_second));
-        Ok(Response::new(waitingroom::ConfigureRoomResponse { room: None }))
+        let (from, until) = (asked.admits_from.unwrap(), asked.admits_until.unwrap());
+        assert!(asked.joins_from.unwrap().seconds <= from.seconds && from.seconds <= until.seconds);
+        // One of the version before the window does not know it.
+        let admits_from = Some(from).filter(|_| !self.old_room.load(Ordering::SeqCst));
+        let room = waitingroom::Room { admits_from, ..waitingroom::Room::default() };
+        Ok(Response::new(waitingroom::ConfigureRoomResponse { room: Some(room) }))
     }
 
     async fn open_room(

@@ -1,0 +1,2 @@
+-- The clock that all instances share.
+SELECT clock_timestamp() AS "now!"
