@@ -198,7 +198,7 @@ fn audit_text(answer: &ReconcileResponse) -> String {
 
 async fn show(sale_id: String, target: &Target, output: &Output) -> anyhow::Result<ExitCode> {
     let mut inventory = InventoryServiceClient::new(target.connect()?);
-    let asked = GetStockRequest { sale_id, skus: Vec::new() };
+    let asked = GetStockRequest { sale_id, skus: Vec::new(), fresh: true };
     let answer = inventory.get_stock(request(asked)).await?.into_inner();
     let stock: Vec<Value> = answer.stock.iter().map(stock_json).collect();
     output.print(&json!({ "epoch": answer.epoch, "stock": stock }), || books(&answer.stock))?;

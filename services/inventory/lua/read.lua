@@ -1,27 +1,35 @@
--- Reads the books of skus, as of one instant.
+-- Reads the books of skus, with what a unit costs and how many a buyer may have, as of one instant.
+-- A reading of several pages compares what the sale was at each.
 --
--- ARGV  1 epoch, 2 deadline, then skus; none means all
--- Reply STOCK and a list of fields and values of `stock`, at least the books of the skus asked for;
---       FENCED; TOO_LATE; NO_SKU sku
+-- ARGV  1 epoch, 2 deadline, then skus, a page of them: a run blocks the server for all others
+-- Reply STOCK version, state, starts_ms, ends_ms, 1 if the window has begun, 1 if it has passed,
+--       currency, then lists of values, seven for each sku in the order of ARGV: allotted,
+--       available, held, placed, sold, per-buyer limit, price in minor units; FENCED; TOO_LATE;
+--       NO_SKU sku
 local refusal = guard()
 if refusal then
   return refusal
 end
-if #ARGV < FIRST then
-  -- Unsorted: sorting 10,000 skus here would block the server for all others several times longer.
-  return { 'STOCK', NOW, call('HGETALL', STOCK) }
-end
 
-local books = {}
-for i = FIRST, #ARGV do
-  for _, column in ipairs({ 't:', 'a:', 'h:', 'p:', 's:' }) do
-    local field = column .. ARGV[i]
-    local units = call('HGET', STOCK, field)
-    if not units then
-      return { 'NO_SKU', NOW, ARGV[i] }
+local COLUMNS = { 't:', 'a:', 'h:', 'p:', 's:', 'l:', 'm:' }
+-- Skus per call: a call for each takes twice as long, and Lua passes no more than some thousand
+-- values.
+local AT_ONCE = 100
+
+local reply = { 'STOCK', NOW, call('HGET', META, 'version'), STATE, STARTS, ENDS, BEGUN and 1 or 0, OVER and 1 or 0, CURRENCY }
+for first = FIRST, #ARGV, AT_ONCE do
+  local fields = {}
+  for i = first, math.min(first + AT_ONCE - 1, #ARGV) do
+    for _, column in ipairs(COLUMNS) do
+      fields[#fields + 1] = column .. ARGV[i]
     end
-    books[#books + 1] = field
-    books[#books + 1] = units
   end
+  local values = call('HMGET', STOCK, unpack(fields))
+  for i = 1, #fields, #COLUMNS do
+    if not values[i] then
+      return { 'NO_SKU', NOW, string.sub(fields[i], 3) }
+    end
+  end
+  reply[#reply + 1] = values
 end
-return { 'STOCK', NOW, books }
+return reply

@@ -47,6 +47,8 @@ pub struct InventoryConfig {
     pub reconcile_every_ms: u64,
     /// How often a watched stock is read.
     pub watch_every_ms: u64,
+    /// How old the stock may be that callers who want all of it share, for each 1,000 skus.
+    pub shared_reading_ms: u64,
     /// The most watchers of stock at a time.
     pub max_watchers: usize,
 }
@@ -84,6 +86,10 @@ impl Validate for Config {
         if self.inventory.watch_every_ms < 50 {
             let problem = "must be at least 50: each time the whole stock is read";
             problems.push(Problem::new("inventory.watch_every_ms", problem));
+        }
+        if self.inventory.shared_reading_ms > 5_000 {
+            let problem = "must be at most 5000: buyers are shown stock of that age";
+            problems.push(Problem::new("inventory.shared_reading_ms", problem));
         }
         if self.inventory.max_watchers == 0 {
             problems.push(Problem::new("inventory.max_watchers", "must be above 0"));

@@ -26,7 +26,7 @@ use flashsale_service::{Drain, Hosted, peer};
 pub use config::{Config, InventoryConfig, Peers};
 
 use crate::{
-    app::{Inventory, admissions::Admissions, watch::Watches},
+    app::{Inventory, admissions::Admissions, readings::Readings, watch::Watches},
     peers::WaitingRoom,
     store::Queue,
 };
@@ -72,11 +72,14 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         "waiting-room",
         &config.peers.waiting_room,
     )?));
-    let watches = Watches::new(Arc::clone(&inventory), &config.inventory, drain.clone());
+    let readings = Readings::new(Arc::clone(&inventory), &config.inventory);
+    let watches =
+        Watches::new(Arc::clone(&inventory), readings.clone(), &config.inventory, drain.clone());
     Ok(Hosted::new()
         .grpc(InventoryServiceServer::new(grpc::Service::new(
             Arc::clone(&inventory),
             admissions.clone(),
+            readings.clone(),
             watches,
         )))
         .grpc(InventoryAdminServiceServer::new(grpc::AdminService::new(Arc::clone(&inventory))))
@@ -94,7 +97,7 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
             "inventory-adjustments",
             tasks::adjustments::run(Arc::clone(&inventory), drain.clone()),
         )
-        .task("inventory-metrics", tasks::measure::run(inventory, drain.clone()))
+        .task("inventory-metrics", tasks::measure::run(inventory, readings, drain.clone()))
         .task("inventory-admission-keys", tasks::admission_keys::run(admissions, drain)))
 }
 

@@ -140,6 +140,8 @@ mod tests {
             held,
             placed: 0,
             sold,
+            price_minor: 1,
+            per_buyer_limit: 0,
         };
         let units = SaleUnits::of(&[sku("A", 10, 1, 0), sku("B", 5, 5, 2)]);
         assert_eq!((units.allotted, units.sold, units.held), (15, 6, 2));

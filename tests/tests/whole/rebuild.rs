@@ -38,7 +38,8 @@ async fn wiped_redis_is_rebuilt_within_10s() {
     let (sale_id, redis_url) = (text("sale_id"), text("redis"));
     let channel = channel(&about).await;
     let books = async || {
-        let get = GetStockRequest { sale_id: sale_id.clone(), skus: vec![SKU.to_owned()] };
+        let skus = vec![SKU.to_owned()];
+        let get = GetStockRequest { sale_id: sale_id.clone(), skus, fresh: false };
         let mut stock = InventoryServiceClient::new(channel.clone());
         stock.get_stock(get).await.map(|answer| answer.into_inner())
     };

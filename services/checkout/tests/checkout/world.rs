@@ -237,7 +237,7 @@ impl World {
     /// The books of the tees: available, held, placed, sold.
     pub(crate) async fn books(&self, sale: Uuid) -> [i64; 4] {
         let skus = vec!["tee".to_owned()];
-        let ask = inventory::GetStockRequest { sale_id: sale.to_string(), skus };
+        let ask = inventory::GetStockRequest { sale_id: sale.to_string(), skus, fresh: false };
         let stock = self.stock.clone().get_stock(ask).await.unwrap().into_inner().stock;
         [stock[0].available, stock[0].held, stock[0].placed, stock[0].sold]
     }

@@ -26,6 +26,8 @@ pub struct Done {
     pub adjustment: Adjustment,
     /// The books of its sku as they are now; `None` if the sku is gone.
     pub books: Option<SkuBooks>,
+    /// ISO 4217 code of its price.
+    pub currency: String,
 }
 
 /// The answer to the caller of an adjustment that has ended.
@@ -55,8 +57,9 @@ impl Inventory {
         let adjustment = self.counted(self.adjust_once(request).await)?;
         self.changes().freed(request.sale_id);
         let skus = [request.sku.clone()];
-        let books = self.read(request.sale_id, &skus).await?.skus.into_iter().next();
-        Ok(Done { adjustment, books })
+        let view = self.read(request.sale_id, &skus).await?;
+        let (books, currency) = (view.skus.into_iter().next(), view.terms.currency);
+        Ok(Done { adjustment, books, currency })
     }
 
     async fn adjust_once(&self, request: &AdjustmentRequest) -> Result<Adjustment, Refusal> {

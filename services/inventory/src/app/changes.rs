@@ -163,15 +163,27 @@ impl Followed {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use flashsale_record::SaleState;
     use futures::FutureExt as _;
 
     use super::*;
-    use crate::domain::SkuBooks;
+    use crate::domain::{SkuBooks, Terms};
 
     fn view(available: i64) -> StockView {
-        let (sku, allotted, placed) = ("a".to_owned(), 10, 10 - available);
-        let books = SkuBooks { sku, allotted, available, held: 0, placed, sold: 0 };
-        StockView { skus: vec![books], epoch: 1, read_ms: 0 }
+        let books = SkuBooks {
+            sku: "a".to_owned(),
+            allotted: 10,
+            available,
+            held: 0,
+            placed: 10 - available,
+            sold: 0,
+            price_minor: 1,
+            per_buyer_limit: 0,
+        };
+        let (state, currency) = (SaleState::Open, "EUR".to_owned());
+        let (version, starts_ms, ends_ms, begun, over) = (1, 0, 1, true, false);
+        let terms = Terms { version, state, starts_ms, ends_ms, begun, over, currency };
+        StockView { skus: vec![books], terms, epoch: 1, read_ms: 0 }
     }
 
     fn line(quantity: i64) -> [PlacedLine; 1] {

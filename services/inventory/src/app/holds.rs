@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::Inventory;
 use crate::domain::{
-    Answer, Hold, HoldId, Listed, Proof, Refusal, Request, Retaken, Settled, Settlement, StockView,
-    Straggler, Swept, Synced,
+    Answer, Hold, HoldId, Listed, Proof, Refusal, Request, Retaken, Settled, Settlement, Straggler,
+    Swept, Synced,
 };
 
 impl Inventory {
@@ -34,14 +34,6 @@ impl Inventory {
         buyer_id: Option<&str>,
     ) -> Result<Hold, Refusal> {
         self.in_epoch(sale_id, |epoch| self.stock.hold(sale_id, id, buyer_id, epoch)).await
-    }
-
-    /// Reads the books of `skus`, or of all skus if it is empty.
-    ///
-    /// # Errors
-    /// Those of the epoch lookup and of `Stock::read`.
-    pub async fn read(&self, sale_id: Uuid, skus: &[String]) -> Result<StockView, Refusal> {
-        self.in_epoch(sale_id, |epoch| self.stock.read(sale_id, skus, epoch)).await
     }
 
     /// Settles holds, each on its own; the results are in the order of `holds`.

@@ -22,6 +22,9 @@ use crate::{
 
 /// The most stocks that rebuilds load at once: each is held in memory whole.
 const LOADS_AT_ONCE: usize = 4;
+/// The most whole stocks that are read at once: as many runs of the script a buyer may find before
+/// their own.
+const READINGS_AT_ONCE: usize = 2;
 
 /// The stock of all sales, with the record behind it.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub struct Inventory {
     pub(super) serving: Arc<Serving>,
     /// Permits for rebuilds to load a stock.
     pub(super) load_permits: Semaphore,
+    /// Permits to read a whole stock.
+    pub(super) reading_permits: Semaphore,
     pub(super) queue: Queue,
     pub(super) closed_sales: ClosedSales,
     pub(super) changes: Changes,
@@ -63,6 +68,7 @@ impl Inventory {
             epochs: Epochs::new(record.clone(), Arc::clone(&serving)),
             serving,
             load_permits: Semaphore::new(LOADS_AT_ONCE),
+            reading_permits: Semaphore::new(READINGS_AT_ONCE),
             record,
             adjustments,
             queue,

@@ -8,6 +8,7 @@ mod epochs;
 mod holds;
 pub mod inventory;
 mod load;
+pub mod readings;
 pub mod rebuild;
 pub mod reconcile;
 mod servers;

@@ -1,5 +1,6 @@
-//! Following a sale's stock: one reader per sale and process, however many watchers there are. A
-//! slow watcher gets the latest state, and none of the states in between.
+//! Following a sale's stock: one reader per sale and process, however many watchers there are, and
+//! callers of GetStock share its readings. All watchers share the state in memory, from which each
+//! message is encoded. A slow watcher gets the latest state, and none of the states in between.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +8,10 @@ use flashsale_service::{Drain, Source, Subscription, Subscriptions};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Inventory;
+use super::{
+    Inventory,
+    readings::{self, Readings},
+};
 use crate::{
     config::InventoryConfig,
     domain::{Refusal, StockView},
@@ -16,9 +20,6 @@ use crate::{
 /// The shortest time between two readings, so that a stock that keeps selling out and becoming
 /// available again is not read all the time.
 const READ_AGAIN: Duration = Duration::from_millis(50);
-/// A stock of more skus is read less often in proportion, because reading it blocks the store for
-/// orders.
-const SKUS_PER_READ: usize = 1_000;
 
 /// What a watcher receives: `None` before the first reading, then the stock, then perhaps why it
 /// cannot be followed any further.
@@ -28,6 +29,7 @@ pub type Update = Option<Result<Arc<StockView>, Refusal>>;
 #[derive(Debug, Clone)]
 pub struct Watches {
     inventory: Arc<Inventory>,
+    readings: Readings,
     drain: Drain,
     every: Duration,
     subscriptions: Subscriptions<Uuid, Update>,
@@ -35,9 +37,15 @@ pub struct Watches {
 
 impl Watches {
     /// Follows nothing yet; every watch ends when the drain starts.
-    pub fn new(inventory: Arc<Inventory>, config: &InventoryConfig, drain: Drain) -> Self {
+    pub fn new(
+        inventory: Arc<Inventory>,
+        readings: Readings,
+        config: &InventoryConfig,
+        drain: Drain,
+    ) -> Self {
         Self {
             inventory,
+            readings,
             drain,
             every: Duration::from_millis(config.watch_every_ms),
             subscriptions: Subscriptions::new(config.max_watchers),
@@ -84,23 +92,28 @@ impl Watches {
             changed.reading();
             let read = tokio::select! {
                 () = self.drain.started() => break None,
-                read = self.inventory.read(sale_id, &[]) => read,
+                // One that began before may lack what was taken here since.
+                read = self.readings.fresh(sale_id) => read,
             };
             match read {
                 Ok(view) => {
                     changed.read(&view);
-                    let share = view.skus.len().div_ceil(SKUS_PER_READ).max(1);
-                    let share = u32::try_from(share).unwrap_or(u32::MAX);
-                    (pause, again) = (self.every.saturating_mul(share), READ_AGAIN * share);
+                    let share = readings::share_of(&view);
+                    (pause, again) =
+                        (self.every.saturating_mul(share), READ_AGAIN.saturating_mul(share));
+                    // That the clock begins or ends the sale is told at once.
+                    pause = view.turns_in().map_or(pause, |turns_in| pause.min(turns_in));
                     source.update(|heard| {
                         let news = match heard {
                             Some(Ok(before)) => {
-                                before.skus != view.skus || before.epoch != view.epoch
+                                before.skus != view.skus
+                                    || before.terms != view.terms
+                                    || before.epoch != view.epoch
                             }
                             Some(Err(_)) | None => true,
                         };
                         if news {
-                            *heard = Some(Ok(Arc::new(view)));
+                            *heard = Some(Ok(view));
                         }
                         news
                     });

@@ -1,4 +1,4 @@
-//! Holds and the books of stock, as the scripts return them.
+//! Holds, as the scripts return them.
 
 use uuid::Uuid;
 
@@ -211,30 +211,6 @@ impl Settled {
             _ => None,
         }
     }
-}
-
-/// The books of one sku: `allotted = available + held + placed + sold`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SkuBooks {
-    pub sku: String,
-    /// Units the sale may sell.
-    pub allotted: i64,
-    /// Units that can be taken.
-    pub available: i64,
-    /// Units in holds with a deadline.
-    pub held: i64,
-    /// Units in orders that are not settled.
-    pub placed: i64,
-    pub sold: i64,
-}
-
-/// A sale's books as of one instant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StockView {
-    pub skus: Vec<SkuBooks>,
-    pub epoch: i64,
-    /// When they were read, in milliseconds of the store's clock.
-    pub read_ms: i64,
 }
 
 #[cfg(test)]

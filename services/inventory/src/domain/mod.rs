@@ -13,13 +13,14 @@ mod refusal;
 mod request;
 mod sale;
 mod serving;
+mod stock;
 
 pub use adjustment::{Adjusted, Adjustment, AdjustmentRequest, AdjustmentState, Delta, MAX_DELTA};
 pub use admission::{AdmissionFault, Proof};
 pub use flashsale_record::MAX_LINE_UNITS;
 pub use hold::{
-    Answer, Hold, HoldId, HoldState, Listed, Outcome, PlacedLine, Settled, Settlement, SkuBooks,
-    StockView, Swept, UnreadableHold,
+    Answer, Hold, HoldId, HoldState, Listed, Outcome, PlacedLine, Settled, Settlement, Swept,
+    UnreadableHold,
 };
 pub use lines::{Line, Lines, LinesError, MAX_LINES, MAX_TOTAL_MINOR};
 pub use recorded::{OrderUnits, RecordedOrder, Retaken, Straggler, one_order_a_hold};
@@ -30,6 +31,7 @@ pub use serving::{
     BEAT_EVERY, COVER, Closing, Evidence, LOOK_COVER, LOOK_EVERY, MARKER_AFTER_CLEARING,
     MARKER_AFTER_CLOSING, MARKER_AFTER_RAISE, Recorded, SILENT_AFTER, may_raise,
 };
+pub use stock::{Phase, SkuBooks, StockView, Terms};
 
 /// The longest life of a hold, in hold lengths after it was taken.
 pub const MAX_HOLD_LENGTHS: u32 = 3;

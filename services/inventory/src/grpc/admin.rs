@@ -87,7 +87,7 @@ impl InventoryAdminService for AdminService {
             status_of_skus(refusal, [request.sku.as_str()], |_| "sku".to_owned())
         })?;
         Ok(Response::new(proto::AdjustStockResponse {
-            stock: encode::books(done.books.as_slice()).pop(),
+            stock: done.books.as_ref().map(|books| encode::sku(books, &done.currency)),
             adjustment: Some(encode::adjustment(&done.adjustment)),
         }))
     }

@@ -10,7 +10,8 @@ use uuid::Uuid;
 use crate::{
     app::reconcile::Report,
     domain::{
-        Adjustment, AdjustmentState, Hold, HoldState, Retaken, Settled, SkuBooks, UnreadableHold,
+        Adjustment, AdjustmentState, Hold, HoldState, Phase, Retaken, Settled, SkuBooks, StockView,
+        UnreadableHold,
     },
 };
 
@@ -75,18 +76,45 @@ fn state(state: HoldState) -> proto::HoldState {
     }
 }
 
-pub(super) fn books(books: &[SkuBooks]) -> Vec<proto::SkuStock> {
-    books
-        .iter()
-        .map(|books| proto::SkuStock {
-            sku: books.sku.clone(),
-            allotted: books.allotted,
-            available: books.available,
-            held: books.held,
-            placed: books.placed,
-            sold: books.sold,
-        })
-        .collect()
+pub(super) fn stock(view: &StockView) -> proto::GetStockResponse {
+    let currency = &view.terms.currency;
+    proto::GetStockResponse {
+        stock: view.skus.iter().map(|books| sku(books, currency)).collect(),
+        epoch: view.epoch,
+        read_time: Some(wire::timestamp_ms(view.read_ms)),
+        phase: phase(view.phase()).into(),
+        starts_at: Some(wire::timestamp_ms(view.terms.starts_ms)),
+        ends_at: Some(wire::timestamp_ms(view.terms.ends_ms)),
+    }
+}
+
+pub(super) fn watched(view: &StockView) -> proto::WatchStockResponse {
+    let proto::GetStockResponse { stock, epoch, read_time, phase, starts_at, ends_at } =
+        stock(view);
+    proto::WatchStockResponse { stock, epoch, read_time, phase, starts_at, ends_at }
+}
+
+pub(super) fn sku(books: &SkuBooks, currency: &str) -> proto::SkuStock {
+    proto::SkuStock {
+        sku: books.sku.clone(),
+        allotted: books.allotted,
+        available: books.available,
+        held: books.held,
+        placed: books.placed,
+        sold: books.sold,
+        unit_price: Some(wire::money(books.price_minor, currency)),
+        per_buyer_limit: books.per_buyer_limit,
+    }
+}
+
+fn phase(phase: Phase) -> proto::StockPhase {
+    match phase {
+        Phase::Before => proto::StockPhase::Before,
+        Phase::OnSale => proto::StockPhase::OnSale,
+        Phase::Paused => proto::StockPhase::Paused,
+        Phase::SoldOut => proto::StockPhase::SoldOut,
+        Phase::After => proto::StockPhase::After,
+    }
 }
 
 pub(super) fn retaken(retaken: Retaken) -> proto::RetakeResult {

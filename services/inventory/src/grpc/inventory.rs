@@ -16,7 +16,7 @@ use super::{
     errors::{status, status_of_skus},
 };
 use crate::{
-    app::{Inventory, admissions::Admissions, watch::Watches},
+    app::{Inventory, admissions::Admissions, readings::Readings, watch::Watches},
     domain::{self, AdmissionFault, Answer, Proof},
 };
 
@@ -33,13 +33,19 @@ const MAX_HOLD_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Service {
     inventory: Arc<Inventory>,
     admissions: Admissions,
+    readings: Readings,
     watches: Watches,
     subrequests: Subrequests,
 }
 
 impl Service {
-    pub fn new(inventory: Arc<Inventory>, admissions: Admissions, watches: Watches) -> Self {
-        Self { inventory, admissions, watches, subrequests: Subrequests::default() }
+    pub fn new(
+        inventory: Arc<Inventory>,
+        admissions: Admissions,
+        readings: Readings,
+        watches: Watches,
+    ) -> Self {
+        Self { inventory, admissions, readings, watches, subrequests: Subrequests::default() }
     }
 
     /// Takes `lines` with the admission that was sent, which is judged first unless `judged` has
@@ -217,15 +223,16 @@ impl InventoryService for Service {
         let message = request.into_inner();
         let sale_id = decode::sale_id(&message.sale_id)?;
         let skus = decode::skus(&message.skus)?;
-        let view = self.inventory.read(sale_id, skus).await.map_err(|refusal| {
+        let read = match (skus.is_empty(), message.fresh) {
+            (true, false) => self.readings.shared(sale_id).await,
+            (true, true) => self.readings.fresh(sale_id).await,
+            (false, _) => self.inventory.read(sale_id, skus).await.map(Arc::new),
+        };
+        let view = read.map_err(|refusal| {
             let skus = skus.iter().map(String::as_str);
             status_of_skus(refusal, skus, |index| format!("skus[{index}]"))
         })?;
-        Ok(Response::new(proto::GetStockResponse {
-            stock: encode::books(&view.skus),
-            epoch: view.epoch,
-            read_time: Some(wire::timestamp_ms(view.read_ms)),
-        }))
+        Ok(Response::new(encode::stock(&view)))
     }
 
     type WatchStockStream = BoxStream<'static, Result<proto::WatchStockResponse, Status>>;
@@ -237,13 +244,8 @@ impl InventoryService for Service {
         let sale_id = decode::sale_id(&request.into_inner().sale_id)?;
         let updates = self.watches.follow(sale_id).map_err(status)?;
         let answers = updates.into_stream().filter_map(|heard| {
-            let answer = heard.map(|heard| {
-                heard.map_err(status).map(|view| proto::WatchStockResponse {
-                    stock: encode::books(&view.skus),
-                    epoch: view.epoch,
-                    read_time: Some(wire::timestamp_ms(view.read_ms)),
-                })
-            });
+            let answer =
+                heard.map(|heard| heard.map_err(status).map(|view| encode::watched(&view)));
             std::future::ready(answer)
         });
         Ok(Response::new(answers.boxed()))

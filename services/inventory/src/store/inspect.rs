@@ -1,6 +1,6 @@
 //! Reading everything that Redis has of a sale, page by page, and repairing its indexes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use fred::types::Value;
 use uuid::Uuid;
@@ -15,6 +15,8 @@ use crate::domain::{Refusal, reconcile::SeenHold};
 /// About how many entries a page has: bounded, because a run of the script blocks the store for all
 /// others.
 const PAGE: usize = 500;
+/// About how many fields of the books a page of skus looks at, seven for each sku.
+const FIELDS: usize = 2_000;
 /// How many holds one run of a script looks up or mends.
 const AT_ONCE: usize = 200;
 
@@ -40,7 +42,7 @@ impl Stock {
         let mut began_ms = None;
         let mut cursor = "0".to_owned();
         loop {
-            let mut page = self.page(sale_id, epoch, "holds", &cursor).await?;
+            let mut page = self.page(sale_id, epoch, "holds", &cursor, PAGE).await?;
             began_ms.get_or_insert(page.now_ms);
             read_holds(&mut page.reply, &mut holds)?;
             if page.next == "0" {
@@ -84,7 +86,7 @@ impl Stock {
         let mut buyers = HashMap::new();
         let mut cursor = "0".to_owned();
         loop {
-            let mut page = self.page(sale_id, epoch, "buyers", &cursor).await?;
+            let mut page = self.page(sale_id, epoch, "buyers", &cursor, PAGE).await?;
             while page.reply.has_more() {
                 let (field, units) = (page.reply.text()?, page.reply.text()?);
                 let (sku, buyer) = field
@@ -100,6 +102,29 @@ impl Stock {
         }
     }
 
+    /// Every sku of the stock.
+    ///
+    /// # Errors
+    /// Those of every script, see [`Stock`].
+    pub(super) async fn all_skus(
+        &self,
+        sale_id: Uuid,
+        epoch: i64,
+    ) -> Result<BTreeSet<String>, Refusal> {
+        let mut skus = BTreeSet::new();
+        let mut cursor = "0".to_owned();
+        loop {
+            let mut page = self.page(sale_id, epoch, "skus", &cursor, FIELDS).await?;
+            while page.reply.has_more() {
+                skus.insert(page.reply.text()?);
+            }
+            if page.next == "0" {
+                return Ok(skus);
+            }
+            cursor = page.next;
+        }
+    }
+
     /// Entries of `deadlines` without a hold.
     ///
     /// # Errors
@@ -108,7 +133,7 @@ impl Stock {
         let mut strays = Vec::new();
         let mut cursor = "0".to_owned();
         loop {
-            let mut page = self.page(sale_id, epoch, "strays", &cursor).await?;
+            let mut page = self.page(sale_id, epoch, "strays", &cursor, PAGE).await?;
             while page.reply.has_more() {
                 strays.push(id(&page.reply.text()?)?);
             }
@@ -144,8 +169,9 @@ impl Stock {
         epoch: i64,
         what: &str,
         cursor: &str,
+        about: usize,
     ) -> Result<Page, Refusal> {
-        let args = vec![what.into(), cursor.into(), PAGE.to_string().into()];
+        let args = vec![what.into(), cursor.into(), about.to_string().into()];
         self.inspect(sale_id, epoch, args).await
     }
 

@@ -11,6 +11,7 @@ mod inspect;
 mod keys;
 mod postgres;
 mod queue;
+mod reading;
 mod rebuilds;
 mod record;
 mod reply;

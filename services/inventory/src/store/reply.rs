@@ -1,11 +1,14 @@
 //! Reading the scripts' replies.
 
-use std::{collections::BTreeMap, vec};
+use std::vec;
 
 use flashsale_record::SaleState;
 use fred::types::Value;
 
-use crate::domain::{AdmissionFault, HoldState, Refusal, SkuBooks};
+use crate::domain::{AdmissionFault, HoldState, Refusal, SkuBooks, Terms};
+
+/// How many values `read.lua` returns for each sku.
+const COLUMNS: usize = 7;
 
 /// A script's reply: a word, the store's time, and the values that go with the word.
 #[derive(Debug)]
@@ -69,6 +72,51 @@ impl Reply {
         }
     }
 
+    fn sale_state(&mut self) -> Result<SaleState, Refusal> {
+        let name = self.text()?;
+        SaleState::parse(&name).ok_or_else(|| unreadable("a sale's state"))
+    }
+
+    /// The next values, the terms with which the reply of `read.lua` begins.
+    pub(super) fn terms(&mut self) -> Result<Terms, Refusal> {
+        Ok(Terms {
+            version: self.int()?,
+            state: self.sale_state()?,
+            starts_ms: self.int()?,
+            ends_ms: self.int()?,
+            begun: self.int()? == 1,
+            over: self.int()? == 1,
+            currency: self.text()?,
+        })
+    }
+
+    /// The rest of the reply of `read.lua`, as the books of `skus` in their order.
+    pub(super) fn books(&mut self, skus: &[String]) -> Result<Vec<SkuBooks>, Refusal> {
+        let mut values = Vec::with_capacity(COLUMNS * skus.len());
+        while self.has_more() {
+            values.extend(self.list()?);
+        }
+        let mut values = values.into_iter();
+        let mut next = || {
+            let value = values.next().and_then(|value| value.as_i64());
+            value.ok_or_else(|| unreadable("a sku's books are not complete"))
+        };
+        skus.iter()
+            .map(|sku| {
+                Ok(SkuBooks {
+                    sku: sku.clone(),
+                    allotted: next()?,
+                    available: next()?,
+                    held: next()?,
+                    placed: next()?,
+                    sold: next()?,
+                    per_buyer_limit: next()?,
+                    price_minor: next()?,
+                })
+            })
+            .collect()
+    }
+
     /// The refusal that this reply is, for a word that the caller did not expect.
     pub(super) fn refusal(mut self) -> Refusal {
         match self.read_refusal() {
@@ -82,11 +130,8 @@ impl Reply {
             "TOO_LATE" => Refusal::TooLate,
             "REUSED" => Refusal::RequestReused,
             "NOT_OPEN" => {
-                let state = self.text()?;
-                Refusal::NotOpen {
-                    state: SaleState::parse(&state).ok_or_else(|| unreadable("a sale's state"))?,
-                    window_ms: Some((self.int()?, self.int()?)),
-                }
+                let state = self.sale_state()?;
+                Refusal::NotOpen { state, window_ms: Some((self.int()?, self.int()?)) }
             }
             "ADMISSION" => {
                 let verdict = self.text()?;
@@ -120,32 +165,4 @@ impl Reply {
             word => unreadable(word),
         })
     }
-}
-
-/// Groups fields and values of `stock` into books, by sku.
-pub(super) fn books(fields: Vec<Value>) -> Result<Vec<SkuBooks>, Refusal> {
-    let mut columns: BTreeMap<String, [Option<i64>; 5]> = BTreeMap::new();
-    let mut fields = fields.into_iter();
-    while let (Some(field), Some(value)) = (fields.next(), fields.next()) {
-        let field = field.into_string().ok_or_else(|| unreadable("a field of the books"))?;
-        let Some((column, sku)) = field.split_once(':') else { continue };
-        // When everything is read, limits and prices are among the fields.
-        let Some(index) = ["t", "a", "h", "p", "s"].iter().position(|name| *name == column) else {
-            continue;
-        };
-        let units = value.as_i64().ok_or_else(|| unreadable("units"))?;
-        match columns.get_mut(sku) {
-            Some(books) => books[index] = Some(units),
-            None => columns.entry(sku.to_owned()).or_default()[index] = Some(units),
-        }
-    }
-    columns
-        .into_iter()
-        .map(|(sku, books)| match books {
-            [Some(allotted), Some(available), Some(held), Some(placed), Some(sold)] => {
-                Ok(SkuBooks { sku, allotted, available, held, placed, sold })
-            }
-            _ => Err(unreadable("a sku's books are not complete")),
-        })
-        .collect()
 }

@@ -9,15 +9,16 @@ use uuid::Uuid;
 
 use super::{
     batch::{BatchRequest, Batches},
-    reply::{self, Reply},
+    reading::SkuLists,
+    reply::Reply,
     runner::Runner,
     scripts::Scripts,
     stored_hold,
 };
 use crate::domain::{
     Adjusted, AdjustmentRequest, Answer, Content, Hold, HoldId, Lines, Listed, MAX_HOLD_LENGTHS,
-    Proof, Refusal, Request, Retaken, Rules, Settled, Settlement, StockView, Straggler, Swept,
-    Synced, UnreadableHold,
+    Proof, Refusal, Request, Retaken, Rules, Settled, Settlement, Straggler, Swept, Synced,
+    UnreadableHold,
 };
 
 /// How many holds one run of a script settles: bounded, because a run blocks the store for all
@@ -34,6 +35,7 @@ const LIST_BYTES: usize = 1_024 * 1_024;
 #[derive(Debug)]
 pub struct Stock {
     pub(super) scripts: Arc<Scripts>,
+    pub(super) sku_lists: SkuLists,
     runner: Arc<Runner>,
     batches: Batches,
 }
@@ -43,7 +45,7 @@ impl Stock {
     pub fn new(store: Store, scripts: Arc<Scripts>, timeout: Duration) -> Self {
         let runner = Arc::new(Runner::new(store, timeout));
         let batches = Batches::new(Arc::clone(&runner), Arc::clone(&scripts));
-        Self { scripts, runner, batches }
+        Self { scripts, sku_lists: SkuLists::default(), runner, batches }
     }
 
     /// Takes, places, extends or releases a hold, depending on the request's content.
@@ -129,25 +131,6 @@ impl Stock {
         let args = vec![by.into(), id.to_string().into(), buyer_id.unwrap_or_default().into()];
         let reply = self.run(&self.scripts.get, sale_id, epoch, args).await?;
         answer(reply).map(|answer| answer.hold)
-    }
-
-    /// Reads the books of `skus`, or of all skus if it is empty.
-    ///
-    /// # Errors
-    /// [`Refusal::SkuUnknown`]; those of every script, see [`Stock`].
-    pub async fn read(
-        &self,
-        sale_id: Uuid,
-        skus: &[String],
-        epoch: i64,
-    ) -> Result<StockView, Refusal> {
-        let args = skus.iter().map(|sku| sku.clone().into()).collect();
-        let mut reply = self.run(&self.scripts.read, sale_id, epoch, args).await?;
-        if reply.word != "STOCK" {
-            return Err(reply.refusal());
-        }
-        let skus = reply::books(reply.list()?)?;
-        Ok(StockView { skus, epoch, read_ms: reply.now_ms })
     }
 
     /// Settles holds, each on its own; the results are in the order of `holds`.

@@ -8,12 +8,12 @@ use futures::StreamExt as _;
 use uuid::Uuid;
 
 use crate::{
-    app::Inventory,
+    app::{Inventory, readings::Readings},
     domain::{Refusal, StockView},
     metrics::{SaleStock, SaleUnits, show},
 };
 
-/// How often the stocks are read, by one script each.
+/// How often the stocks are read.
 const EVERY: Duration = Duration::from_secs(5);
 /// How many sales are shown, the latest first: each is a few time series.
 const WATCHED_SALES: i64 = 20;
@@ -24,7 +24,11 @@ const AT_ONCE: usize = 4;
 ///
 /// # Errors
 /// None; the signature is a background task's.
-pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> {
+pub async fn run(
+    inventory: Arc<Inventory>,
+    readings: Readings,
+    drain: Drain,
+) -> anyhow::Result<()> {
     let stocks = Snapshot::<Vec<SaleStock>>::default();
     let stores = StoresUp::new("inventory");
     show(&stocks);
@@ -37,13 +41,14 @@ pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> 
         if let Ok(listed) = listed {
             sales = listed;
         }
-        let inventory = &inventory;
-        let read: Vec<(Uuid, Result<StockView, Refusal>)> = futures::stream::iter(sales.clone())
-            .map(|sale| async move { (sale, inventory.read(sale, &[]).await) })
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await;
-        let away = |read: &Result<StockView, Refusal>| {
+        let readings = &readings;
+        let read: Vec<(Uuid, Result<Arc<StockView>, Refusal>)> =
+            futures::stream::iter(sales.clone())
+                .map(|sale| async move { (sale, readings.shared(sale).await) })
+                .buffer_unordered(AT_ONCE)
+                .collect()
+                .await;
+        let away = |read: &Result<Arc<StockView>, Refusal>| {
             matches!(
                 read,
                 Err(Refusal::StoreAway { store: "redis", .. }
@@ -56,8 +61,9 @@ pub async fn run(inventory: Arc<Inventory>, drain: Drain) -> anyhow::Result<()> 
             stores.set("redis", !read.iter().any(|(_, read)| away(read)));
         }
         let found = read.into_iter().map(|(sale, read)| {
-            let units =
-                |view: StockView| SaleUnits::of(&view.skus).with_oversold(inventory.oversold(sale));
+            let units = |view: Arc<StockView>| {
+                SaleUnits::of(&view.skus).with_oversold(inventory.oversold(sale))
+            };
             (sale, read.ok().map(units))
         });
         stocks.set(Some(found.collect()));

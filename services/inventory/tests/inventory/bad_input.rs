@@ -464,7 +464,10 @@ async fn invalid_call_is_refused_with_reason() {
         ),
         case(
             "stock of no sale",
-            Call::Stock(proto::GetStockRequest { sale_id: nowhere.to_string(), skus: vec![] }),
+            Call::Stock(proto::GetStockRequest {
+                sale_id: nowhere.to_string(),
+                ..proto::GetStockRequest::default()
+            }),
             SaleNotFound,
             "sale_id",
         ),
@@ -473,6 +476,7 @@ async fn invalid_call_is_refused_with_reason() {
             Call::Stock(proto::GetStockRequest {
                 sale_id: sale.to_string(),
                 skus: vec!["tee".to_owned(), "zzz".to_owned()],
+                ..proto::GetStockRequest::default()
             }),
             SkuNotFound,
             "skus[1]",
@@ -482,6 +486,7 @@ async fn invalid_call_is_refused_with_reason() {
             Call::Stock(proto::GetStockRequest {
                 sale_id: sale.to_string(),
                 skus: vec![String::new()],
+                ..proto::GetStockRequest::default()
             }),
             ArgumentInvalid,
             "skus[0]",
@@ -491,6 +496,7 @@ async fn invalid_call_is_refused_with_reason() {
             Call::Stock(proto::GetStockRequest {
                 sale_id: sale.to_string(),
                 skus: vec!["tee".to_owned(); 1_001],
+                ..proto::GetStockRequest::default()
             }),
             ArgumentInvalid,
             "skus",

@@ -62,7 +62,8 @@ impl Inventory {
         Ok(AtStock { cancelled: synced.cancelled, over: synced.over })
     }
 
-    /// The units of a sale that buyers hold or have in accepted orders.
+    /// The units of a sale that buyers hold or have in accepted orders, as of a moment after this
+    /// call.
     ///
     /// # Errors
     /// When the call fails, or takes longer than 2 seconds or half of the caller's remaining time.
@@ -84,7 +85,8 @@ impl Inventory {
     }
 
     async fn stock_of(&self, sale_id: Uuid) -> Result<Vec<SkuStock>, Untold> {
-        let request = GetStockRequest { sale_id: sale_id.to_string(), skus: Vec::new() };
+        let request =
+            GetStockRequest { sale_id: sale_id.to_string(), skus: Vec::new(), fresh: true };
         Ok(soon(INVENTORY, self.stock.clone().get_stock(request)).await?.stock)
     }
 
@@ -93,7 +95,8 @@ impl Inventory {
     /// # Errors
     /// As [`Inventory::units_out`]; also when the answer has no time.
     pub async fn clock(&self, sale_id: Uuid, sku: String) -> Result<OffsetDateTime, Untold> {
-        let request = GetStockRequest { sale_id: sale_id.to_string(), skus: vec![sku] };
+        let request =
+            GetStockRequest { sale_id: sale_id.to_string(), skus: vec![sku], fresh: false };
         let answer = soon(INVENTORY, self.stock.clone().get_stock(request)).await?;
         answer
             .read_time

@@ -23,7 +23,9 @@ impl Inventory {
     /// is *unknown* and the room goes on at its configured rate: no buyer gets units without
     /// inventory, and a lost call should not stop the line.
     pub(crate) async fn stock(&self, sale_id: Uuid) -> Stock {
-        let request = GetStockRequest { sale_id: sale_id.to_string(), skus: Vec::new() };
+        // Not fresh: each instance asks at each tick, and the next answer corrects this one.
+        let request =
+            GetStockRequest { sale_id: sale_id.to_string(), ..GetStockRequest::default() };
         match self.client.clone().get_stock(request).await {
             Ok(response) => response
                 .into_inner()

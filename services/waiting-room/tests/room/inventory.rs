@@ -34,6 +34,7 @@ impl Inventory {
             held,
             placed,
             sold,
+            ..SkuStock::default()
         };
         *self.stock.lock().unwrap() = Some(stock);
     }
@@ -79,7 +80,7 @@ impl InventoryService for Inventory {
             Some(stock) => Ok(Response::new(GetStockResponse {
                 stock: vec![stock],
                 epoch: 1,
-                read_time: None,
+                ..GetStockResponse::default()
             })),
             None => Err(Status::unavailable("no stock")),
         }

@@ -101,7 +101,8 @@ async fn answers(platform: &Platform, sale: &Sale, since: Instant) -> anyhow::Re
     platform.reopened(sale, 0, since).await?;
     let client = InventoryServiceClient::new(platform.services.inventory.channel()?);
     until_some(ANSWERS_WITHIN, "inventory answers", async || {
-        let request = GetStockRequest { sale_id: sale.id.to_string(), skus: Vec::new() };
+        let request =
+            GetStockRequest { sale_id: sale.id.to_string(), skus: Vec::new(), fresh: true };
         client.clone().get_stock(request).await.map(|_| Some(since.elapsed()))
     })
     .await

@@ -228,7 +228,8 @@ impl Tour<'_> {
         rebuilt?;
         sleep(LATE).await;
         let client = InventoryServiceClient::new(self.platform.services.inventory.channel()?);
-        let request = GetStockRequest { sale_id: sale.id.to_string(), skus: Vec::new() };
+        let request =
+            GetStockRequest { sale_id: sale.id.to_string(), skus: Vec::new(), fresh: true };
         asked("GetStock", || {
             let (mut client, request) = (client.clone(), timely(request.clone(), ATTEMPT));
             async move { client.get_stock(request).await }

@@ -134,7 +134,7 @@ impl Sampler {
     /// The stock, if it is told; a refusal is an answer too.
     async fn stock(&mut self) -> Result<Option<Vec<SkuStock>>, Unreachable> {
         let sale_id = self.traffic.crowd.sale.sale_id.clone();
-        let mut asked = Request::new(GetStockRequest { sale_id, skus: Vec::new() });
+        let mut asked = Request::new(GetStockRequest { sale_id, ..GetStockRequest::default() });
         asked.set_timeout(STOCK_WITHIN);
         match self.inventory.get_stock(asked).await {
             Ok(answer) => Ok(Some(answer.into_inner().stock)),

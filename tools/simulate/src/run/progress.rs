@@ -40,7 +40,8 @@ impl Progress {
                     () = tokio::time::sleep(live.every()) => false,
                     _ = &mut stopped => true,
                 };
-                let asked = GetStockRequest { sale_id: sale_id.clone(), skus: Vec::new() };
+                let asked =
+                    GetStockRequest { sale_id: sale_id.clone(), ..GetStockRequest::default() };
                 let stock =
                     inventory.get_stock(request(asked)).await.ok().map(tonic::Response::into_inner);
                 let sum = |of: fn(&flashsale_proto::inventory::SkuStock) -> i64| {

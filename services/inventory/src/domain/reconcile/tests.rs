@@ -67,7 +67,16 @@ fn units_of(seen: &Holds, allotted: i64) -> UnitTotals {
         .sum();
     let sku = "a".to_owned();
     UnitTotals {
-        books: vec![SkuBooks { sku: sku.clone(), allotted, available, held, placed, sold }],
+        books: vec![SkuBooks {
+            sku: sku.clone(),
+            allotted,
+            available,
+            held,
+            placed,
+            sold,
+            price_minor: 1,
+            per_buyer_limit: 0,
+        }],
         record: vec![SkuRecord { sku, allotted, claimed: ordered, ordered }],
         buyers,
     }
