@@ -18,6 +18,7 @@ mod lost_replies;
 mod model;
 mod placing;
 mod random;
+mod reading;
 mod rebuilding;
 mod reconciling;
 mod sentinel;

@@ -13,7 +13,7 @@ use flashsale_proto::{
     },
     waitingroom as room,
 };
-use flashsale_service::{Drain, Hosted};
+use flashsale_service::{Drain, Hosted, wire};
 use flashsale_testbed::{
     TestServer, assert_failure, eventually,
     fakes::waiting_room::waiting_room_service_server::{
@@ -248,11 +248,14 @@ async fn order_goes_from_loading_to_sold() {
         let results = served.admin.settle_holds(settle).await.unwrap().into_inner().results;
         assert_eq!(results, [i32::from(result)]);
     }
-    let ask = proto::GetStockRequest { sale_id: sale.to_string(), skus: vec![] };
+    let ask = proto::GetStockRequest { sale_id: sale.to_string(), skus: vec![], fresh: true };
     let stock = served.stock.get_stock(ask).await.unwrap().into_inner();
     let books = &stock.stock[0];
     assert_eq!((books.allotted, books.available, books.sold), (10, 8, 2));
-    assert!(stock.read_time.is_some());
+    let price = Some(wire::money(1_999, "EUR"));
+    assert_eq!((&books.unit_price, books.per_buyer_limit), (&price, 2));
+    assert_eq!(stock.phase(), proto::StockPhase::OnSale);
+    assert!(stock.read_time.is_some() && stock.starts_at.is_some() && stock.ends_at.is_some());
 }
 
 #[tokio::test]
@@ -335,6 +338,7 @@ fn defaults_are_valid() {
         ("FLASHSALE_INVENTORY__SCRIPT_TIMEOUT_MS", "0"),
         ("FLASHSALE_INVENTORY__RECONCILE_EVERY_MS", "10"),
         ("FLASHSALE_INVENTORY__WATCH_EVERY_MS", "49"),
+        ("FLASHSALE_INVENTORY__SHARED_READING_MS", "5001"),
         ("FLASHSALE_INVENTORY__MAX_WATCHERS", "0"),
         ("FLASHSALE_REDIS__CONNECTIONS", "0"),
     ]
@@ -351,6 +355,7 @@ fn defaults_are_valid() {
         text.contains("inventory.script_timeout_ms")
             && text.contains("inventory.reconcile_every_ms")
             && text.contains("inventory.watch_every_ms")
+            && text.contains("inventory.shared_reading_ms")
             && text.contains("inventory.max_watchers")
             && text.contains("redis.connections"),
         "{text}"

@@ -8,13 +8,15 @@ use flashsale_proto::{
     NamedChannel,
     inventory::{self as proto, inventory_service_client::InventoryServiceClient},
 };
-use flashsale_testbed::{TestServer, ask_redis, assert_failure, eventually, test_keys};
+use flashsale_testbed::{TestServer, assert_failure, eventually, test_keys};
 use futures::future::join_all;
 use tonic::{Status, Streaming, transport::Endpoint};
 use uuid::Uuid;
 
 use crate::{
+    reading::{log_runs, runs},
     service::{id, reserve, serve_world_with},
+    window::prepared,
     world::{SaleSpec, World, place_lines, reserve as asked, world},
 };
 
@@ -33,6 +35,7 @@ struct Served {
 /// A service with this interval between readings and this many watchers.
 async fn served(every_ms: &str, max_watchers: &str) -> Served {
     let world = world().await;
+    log_runs(&world).await;
     let more = [
         ("FLASHSALE_INVENTORY__WATCH_EVERY_MS", every_ms),
         ("FLASHSALE_INVENTORY__MAX_WATCHERS", max_watchers),
@@ -43,14 +46,9 @@ async fn served(every_ms: &str, max_watchers: &str) -> Served {
 }
 
 impl Served {
-    /// How often a whole stock was read from Redis, by any process.
+    /// How often a stock with the sku `tee` was read from Redis, by any process.
     async fn readings(&self) -> u64 {
-        let port = self.world.redis.server.port();
-        let stats = ask_redis(port, &["INFO", "commandstats"]).await.unwrap();
-        let calls = stats.text().lines().find_map(|line| {
-            line.strip_prefix("cmdstat_hgetall:calls=")?.split(',').next()?.parse().ok()
-        });
-        calls.unwrap_or(0)
+        runs(&self.world, "tee").await.len() as u64
     }
 }
 
@@ -146,6 +144,19 @@ async fn availability_changes_are_sent_at_once() {
     served.world.ask(&asked(sale, "eve", &[("tee", 2)])).await.unwrap();
     let quiet = tokio::time::timeout(Duration::from_millis(300), watching.message()).await;
     assert!(quiet.is_err(), "{quiet:?}");
+}
+
+#[tokio::test]
+async fn start_and_end_by_the_clock_are_sent_at_once() {
+    let served = served(NEVER, "10").await;
+    let spec = SaleSpec { ends_in_ms: 6_000, ..prepared(4_000) };
+    let sale = served.world.sale(spec, &[("tee", 3, 0, 1)]).await;
+    let mut watching = watch(&served.stock, sale).await.unwrap();
+    for phase in [proto::StockPhase::Before, proto::StockPhase::OnSale, proto::StockPhase::After] {
+        let next = tokio::time::timeout(Duration::from_secs(20), watching.message());
+        let stock = next.await.expect("something is heard").unwrap().unwrap();
+        assert_eq!(stock.phase(), phase);
+    }
 }
 
 #[tokio::test]

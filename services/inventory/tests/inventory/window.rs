@@ -18,7 +18,7 @@ use crate::{
 /// Longer than any window of these tests.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn prepared(starts_in_ms: i64) -> SaleSpec {
+pub(crate) fn prepared(starts_in_ms: i64) -> SaleSpec {
     SaleSpec { state: "PREPARED", starts_in_ms, ..SaleSpec::default() }
 }
 
@@ -35,7 +35,7 @@ async fn not_open(world: &World, sale: Uuid) -> SaleState {
 }
 
 /// Changes a field of the sale's rules where its stock is, as if the clock there were another.
-async fn set_meta(world: &World, sale: Uuid, field: &str, value: i64) {
+pub(crate) async fn set_meta(world: &World, sale: Uuid, field: &str, value: i64) {
     let script = format!("redis.call('HSET', KEYS[1], '{field}', '{value}')");
     world.lua(&script, vec![keys(sale).swap_remove(0)]).await;
 }

@@ -7,7 +7,9 @@ use std::{
 };
 
 use flashsale_inventory::{
-    domain::{self, AdmissionFault, Delta, HoldId, Outcome, Proof, Refusal, Settled, Settlement},
+    domain::{
+        self, AdmissionFault, Delta, HoldId, Outcome, Proof, Refusal, Settled, Settlement, SkuBooks,
+    },
     store::keys,
 };
 use fred::types::Value;
@@ -318,6 +320,7 @@ impl Run<'_> {
         };
         let mut stock = BTreeMap::new();
         let mut buyers = BTreeMap::new();
+        let mut books = Vec::new();
         for (name, sku) in &self.model.skus {
             let columns = [
                 ("t", sku.allotted),
@@ -328,12 +331,24 @@ impl Run<'_> {
                 ("l", sku.limit),
                 ("m", sku.price),
             ];
+            books.push(SkuBooks {
+                sku: name.clone(),
+                allotted: sku.allotted,
+                available: self.model.available(name),
+                held: self.model.in_state(name, State::Held),
+                placed: self.model.in_state(name, State::Placed),
+                sold: self.model.in_state(name, State::Sold),
+                price_minor: sku.price,
+                per_buyer_limit: sku.limit,
+            });
             stock.extend(columns.map(|(column, units)| (format!("{column}:{name}"), units)));
             for buyer in (0..BUYERS).map(buyer) {
                 buyers.insert(format!("{name}\u{1f}{buyer}"), self.model.of_buyer(name, &buyer));
             }
         }
         prop_assert_eq!(numbers(0), stock, "the books");
+        let read = self.world.inventory.read(self.sale, &[]).await.unwrap();
+        prop_assert_eq!(read.skus, books, "the books as they are read");
         buyers.retain(|_, units| *units != 0);
         let mut counted = numbers(3);
         counted.retain(|_, units| *units != 0);
