@@ -416,6 +416,8 @@ pub fn stock_json(stock: &inventory::SkuStock) -> Value {
     json!({
         "sku": stock.sku, "allotted": stock.allotted, "available": stock.available,
         "held": stock.held, "placed": stock.placed, "sold": stock.sold,
+        "unit_price": money_json(stock.unit_price.as_ref()),
+        "per_buyer_limit": stock.per_buyer_limit,
     })
 }
 

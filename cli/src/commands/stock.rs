@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use flashsale_cli::{
-    client::{Target, request, request_id, short, stock_json, time},
+    client::{Target, money, request, request_id, short, stock_json, time},
     output::{Output, table},
 };
 use flashsale_proto::inventory::{
-    AdjustStockRequest, Adjustment, Difference, GetStockRequest, ListAdjustmentsRequest,
-    ReconcileRequest, ReconcileResponse, SkuStock, TakeOverRequest, TakeOverResponse,
-    inventory_admin_service_client::InventoryAdminServiceClient,
+    AdjustStockRequest, Adjustment, Difference, GetStockRequest, GetStockResponse,
+    ListAdjustmentsRequest, ReconcileRequest, ReconcileResponse, SkuStock, TakeOverRequest,
+    TakeOverResponse, inventory_admin_service_client::InventoryAdminServiceClient,
     inventory_service_client::InventoryServiceClient,
 };
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ const PAGE: i32 = 500;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum StockCommand {
-    /// Show a sale's books per sku.
+    /// Show what a sale offers now, and its books, price and limit per sku.
     Show {
         /// The sale's id; `flashsale sale show` lists the sales.
         sale_id: String,
@@ -200,8 +200,17 @@ async fn show(sale_id: String, target: &Target, output: &Output) -> anyhow::Resu
     let mut inventory = InventoryServiceClient::new(target.connect()?);
     let asked = GetStockRequest { sale_id, skus: Vec::new(), fresh: true };
     let answer = inventory.get_stock(request(asked)).await?.into_inner();
-    let stock: Vec<Value> = answer.stock.iter().map(stock_json).collect();
-    output.print(&json!({ "epoch": answer.epoch, "stock": stock }), || books(&answer.stock))?;
+    let (starts_at, ends_at) = (time(answer.starts_at.as_ref()), time(answer.ends_at.as_ref()));
+    let shown = json!({
+        "epoch": answer.epoch,
+        "phase": phase(&answer),
+        "starts_at": starts_at,
+        "ends_at": ends_at,
+        "stock": answer.stock.iter().map(stock_json).collect::<Vec<_>>(),
+    });
+    output.print(&shown, || {
+        format!("{}, {starts_at} to {ends_at}\n{}", phase(&answer), books(&answer.stock))
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -286,8 +295,8 @@ async fn history(sale_id: String, target: &Target, output: &Output) -> anyhow::R
 
 fn books(stock: &[SkuStock]) -> String {
     table(
-        &["sku", "allotted", "available", "held", "placed", "sold"],
-        &[1, 2, 3, 4, 5],
+        &["sku", "allotted", "available", "held", "placed", "sold", "price", "limit"],
+        &[1, 2, 3, 4, 5, 6, 7],
         stock.iter().map(|sku| {
             vec![
                 sku.sku.clone(),
@@ -296,9 +305,22 @@ fn books(stock: &[SkuStock]) -> String {
                 sku.held.to_string(),
                 sku.placed.to_string(),
                 sku.sold.to_string(),
+                money(sku.unit_price.as_ref()),
+                limit(sku),
             ]
         }),
     )
+}
+
+fn limit(sku: &SkuStock) -> String {
+    match sku.per_buyer_limit {
+        0 => "none".to_owned(),
+        limit => limit.to_string(),
+    }
+}
+
+fn phase(answer: &GetStockResponse) -> String {
+    short(answer.phase().as_str_name(), "STOCK_PHASE_")
 }
 
 fn state(adjustment: &Adjustment) -> String {

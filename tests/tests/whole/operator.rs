@@ -155,12 +155,24 @@ pub(crate) fn contains_all(text: &str, parts: &[&str]) {
 
 fn the_stock_is_shown(up: &Flashsale, sale_id: &str) {
     let (human, stock) = both(up, &["stock", "show", sale_id]);
-    contains_all(&human, &["sku", "allotted", "available", "held", "placed", "sold", "TW-CAP-OLV"]);
+    let columns = ["sku", "allotted", "available", "held", "placed", "sold", "price", "limit"];
+    contains_all(&human, &columns);
+    contains_all(&human, &["ON_SALE", "TW-CAP-OLV", "29.00 EUR"]);
+    assert_eq!(stock["phase"], "ON_SALE");
+    for at in ["starts_at", "ends_at"] {
+        contains_all(&human, &[stock[at].as_str().filter(|at| !at.is_empty()).unwrap()]);
+    }
+    let (_, sale) = both(up, &["sale", "show", sale_id]);
     let skus = stock["stock"].as_array().unwrap();
     assert_eq!(skus.len(), 12);
+    let sold = sale["items"].as_array().unwrap().iter().find(|item| item["sku"] == "TW-CAP-OLV");
+    let sold = sold.unwrap();
     assert_eq!(
         skus[0],
-        json!({ "sku": "TW-CAP-OLV", "allotted": 30, "available": 30, "held": 0, "placed": 0, "sold": 0 })
+        json!({
+            "sku": "TW-CAP-OLV", "allotted": 30, "available": 30, "held": 0, "placed": 0, "sold": 0,
+            "unit_price": sold["unit_price"], "per_buyer_limit": sold["per_buyer_limit"],
+        })
     );
 }
 
