@@ -41,7 +41,35 @@ impl Default for SaleSpec {
     }
 }
 
-/// An open sale.
+impl SaleSpec {
+    /// Asks for such a sale, without a window.
+    pub(crate) fn creation(self) -> anyhow::Result<CreateSaleRequest> {
+        let price = || Some(Money { currency_code: "EUR".to_owned(), units: 10, nanos: 0 });
+        let item = |sku: &str, quantity| Item {
+            sku: sku.to_owned(),
+            title: sku.to_owned(),
+            unit_price: price(),
+            quantity,
+            per_buyer_limit: 0,
+        };
+        let seconds = i64::try_from(self.hold.as_secs())?;
+        let room =
+            RoomSettings { admissions_per_second: 1.0, admission_ttl: None, pre_queue: None };
+        Ok(CreateSaleRequest {
+            request_id: Uuid::new_v4().to_string(),
+            settings: Some(SaleSettings {
+                name: "Faults".to_owned(),
+                currency: "EUR".to_owned(),
+                hold_ttl: Some(prost_types::Duration { seconds, nanos: 0 }),
+                room: self.room.then_some(room),
+                ..SaleSettings::default()
+            }),
+            items: vec![item(SCARCE, self.scarce), item(PLENTY, PLENTY_UNITS)],
+        })
+    }
+}
+
+/// A sale.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sale {
     /// Its id.
@@ -54,28 +82,7 @@ impl Platform {
     /// Makes a sale and opens it. What is refused is asked again under the same request id.
     pub(crate) async fn open_sale(&self, spec: SaleSpec) -> anyhow::Result<Sale> {
         let sales = SaleServiceClient::new(self.services.sale.channel()?);
-        let price = || Some(Money { currency_code: "EUR".to_owned(), units: 10, nanos: 0 });
-        let item = |sku: &str, quantity| Item {
-            sku: sku.to_owned(),
-            title: sku.to_owned(),
-            unit_price: price(),
-            quantity,
-            per_buyer_limit: 0,
-        };
-        let seconds = i64::try_from(spec.hold.as_secs())?;
-        let room =
-            RoomSettings { admissions_per_second: 1.0, admission_ttl: None, pre_queue: None };
-        let create = CreateSaleRequest {
-            request_id: Uuid::new_v4().to_string(),
-            settings: Some(SaleSettings {
-                name: "Faults".to_owned(),
-                currency: "EUR".to_owned(),
-                hold_ttl: Some(prost_types::Duration { seconds, nanos: 0 }),
-                room: spec.room.then_some(room),
-                ..SaleSettings::default()
-            }),
-            items: vec![item(SCARCE, spec.scarce), item(PLENTY, PLENTY_UNITS)],
-        };
+        let create = spec.creation()?;
         let sale_id = until_some(OPEN_WITHIN, "the sale is made", async || {
             let made = sales.clone().create_sale(create.clone()).await?.into_inner().sale;
             Ok::<_, Status>(made.map(|sale| sale.sale_id))
