@@ -11,6 +11,7 @@ mod payments;
 mod platform;
 mod points;
 mod report;
+mod schedule;
 mod task;
 
 use std::{
@@ -62,6 +63,8 @@ enum Suite {
     Orders,
     /// What may happen between payment and its provider.
     Payments,
+    /// What may happen to sales that are to open by themselves.
+    Schedule,
 }
 
 impl Suite {
@@ -70,6 +73,7 @@ impl Suite {
             Self::Inventory => "inventory",
             Self::Orders => "orders",
             Self::Payments => "payments",
+            Self::Schedule => "schedule",
         }
     }
 
@@ -78,6 +82,7 @@ impl Suite {
             Self::Inventory => inventory::faults(),
             Self::Orders => orders::faults(),
             Self::Payments => payments::faults(),
+            Self::Schedule => schedule::faults(),
         }
     }
 
@@ -86,6 +91,7 @@ impl Suite {
             Self::Inventory => inventory::ZEROS,
             Self::Orders => orders::ZEROS,
             Self::Payments => payments::ZEROS,
+            Self::Schedule => schedule::ZEROS,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! `make faults SUITE=inventory`, `orders` and `payments`, as short as they get: every fault is done, and
-//! nothing it must not do has happened.
+//! `make faults SUITE=inventory`, `orders`, `payments` and `schedule`, as short as they get: every
+//! fault is done, and nothing it must not do has happened.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
@@ -76,11 +76,22 @@ const OF_DEATH: &Faults = &[
     ("stand_in_killed", Some("captured_before")),
 ];
 
+const OF_PLANS: &Faults = &[
+    ("schedule_killed", Some("points_hit")),
+    ("all_stopped", Some("taken")),
+    ("postgres_away_at_start", Some("accepted_meanwhile")),
+    ("flushed_while_prepared", Some("orders_accepted")),
+    ("sale_clocks", Some("taken")),
+    ("pause_under_load", Some("ordered_while_paused")),
+    ("cancel_races", None),
+];
+
 /// Each test does a part of a suite: together they do all of it, as another test makes sure.
 const PARTS: &[(&str, &[&Faults])] = &[
     ("inventory", &[OF_REDIS, OF_FAILOVER, OF_INVENTORY]),
     ("orders", &[OF_THE_QUEUE, OF_MESSAGES, OF_THE_RECORD, OF_WORKERS]),
     ("payments", &[OF_ANSWERS, OF_PACE, OF_MONEY, OF_DEATH]),
+    ("schedule", &[OF_PLANS]),
 ];
 
 /// Faults that take too long for the short form.
@@ -153,6 +164,18 @@ fn few_of_payments(expected: &Faults) -> Value {
     few_of_each("payments", expected, &zeros)
 }
 
+fn few_of_schedule(expected: &Faults) -> Value {
+    let zeros = [
+        "early_accepted",
+        "late_accepted",
+        "taken_while_paused",
+        "cancelled_with_orders",
+        "versions_wrong",
+        "oversold",
+    ];
+    few_of_each("schedule", expected, &zeros)
+}
+
 #[test]
 fn faults_of_redis_break_nothing() {
     few_of_inventory(OF_REDIS);
@@ -214,6 +237,14 @@ fn faults_of_money_break_nothing() {
 #[test]
 fn deaths_around_payments_break_nothing() {
     few_of_payments(OF_DEATH);
+}
+
+#[test]
+fn faults_of_planned_sales_break_nothing() {
+    let verdicts = few_of_schedule(OF_PLANS);
+    let races = &verdicts["cancel_races"];
+    let decided = ["called_off", "opened"].map(|way| races[way].as_u64().unwrap_or(0));
+    assert_eq!(Some(decided.iter().sum::<u64>()), races["runs"].as_u64(), "{races:#}");
 }
 
 #[test]
