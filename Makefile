@@ -136,11 +136,11 @@ fmt: setup-lint ## Format the Rust and the protos
 FAULTS_ARGS = $(if $(SEED),--seed '$(SEED)') $(if $(ONLY),--only '$(ONLY)') $(if $(RUNS),--runs '$(RUNS)')
 
 .PHONY: faults
-faults: setup-test ## Plant faults in a copy of the tree and check that they are found; fail stores and services under a sale (SUITE=planted, mutations, inventory, orders or payments; all of them without. SEED= ONLY= RUNS=)
-	@failed=0; for suite in $(or $(SUITE),planted mutations inventory orders payments); do case $$suite in \
+faults: setup-test ## Plant faults in a copy of the tree and check that they are found; fail stores and services under a sale (SUITE=planted, mutations, inventory, orders, payments or schedule; all of them without. SEED= ONLY= RUNS=)
+	@failed=0; for suite in $(or $(SUITE),planted mutations inventory orders payments schedule); do case $$suite in \
 		planted | mutations) scripts/faults.sh $$suite || failed=1 ;; \
-		inventory | orders | payments) cargo build --workspace --bins && $(BIN)/flashsale-faults --suite $$suite $(FAULTS_ARGS) || failed=1 ;; \
-		*) echo "faults: there is no suite '$$suite'; there are: planted, mutations, inventory, orders, payments" >&2; exit 2 ;; \
+		inventory | orders | payments | schedule) cargo build --workspace --bins && $(BIN)/flashsale-faults --suite $$suite $(FAULTS_ARGS) || failed=1 ;; \
+		*) echo "faults: there is no suite '$$suite'; there are: planted, mutations, inventory, orders, payments, schedule" >&2; exit 2 ;; \
 	esac; done; exit $$failed
 
 .PHONY: bench
