@@ -508,7 +508,7 @@ mod tests {
 
     #[test]
     fn payments_are_taken_within_hold_and_patience() {
-        let minutes = |minutes| Some(Duration::from_secs(60 * minutes));
+        let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
         for (units, room, patience, verdict) in [
             (15_000, None, None, Verdict::Pass),
             (15_001, None, None, Verdict::Warn),
