@@ -11,5 +11,7 @@ ALTER TABLE sales
     DROP COLUMN room_pre_queue_ms,
     DROP COLUMN allow_shared_skus,
     DROP COLUMN cancel_requested,
+    DROP CONSTRAINT sales_final_check,
+    ADD CONSTRAINT sales_check2 CHECK (final_at IS NULL OR state = 'ENDED'),
     DROP CONSTRAINT sales_state_check,
     ADD CONSTRAINT sales_state_check CHECK (state IN ('DRAFT', 'SCHEDULED', 'OPEN', 'PAUSED', 'ENDED'));

@@ -2,6 +2,8 @@
 
 ALTER TABLE sales
     DROP CONSTRAINT sales_state_check,
+    DROP CONSTRAINT sales_check2,
+    ADD CONSTRAINT sales_final_check CHECK (final_at IS NULL OR state IN ('ENDED', 'CANCELLED')),
     ADD CONSTRAINT sales_state_check
         CHECK (state IN ('DRAFT', 'SCHEDULED', 'PREPARED', 'OPEN', 'PAUSED', 'ENDED', 'CANCELLED')),
     -- CancelSale was asked for, and the store of the stock has not decided it yet.

@@ -209,6 +209,7 @@ fn incidents_have_all_five_parts() {
         names,
         [
             "Stock fenced",
+            "Schedule late",
             "Two Redis servers",
             "Queue backing up",
             "Orders stay parked",

@@ -145,7 +145,8 @@ fn product(number: u32, random: &mut StdRng) -> String {
         }
         body.push_str("</p>\n");
     }
-    let tags = if number % SOLD == 0 { format!("\"{TAG}, wool\"") } else { "wool".to_owned() };
+    let tags =
+        if number.is_multiple_of(SOLD) { format!("\"{TAG}, wool\"") } else { "wool".to_owned() };
     let mut rows = format!(
         "product-{number},Product {number},\"{body}\",Northlight,Coats,{tags},true,Size,S,\
          SKU-{number}-S,shopify,5,deny,19.90,29.90,active\n"

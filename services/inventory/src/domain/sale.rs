@@ -38,7 +38,12 @@ impl Rules {
         match self.state {
             SaleState::Prepared if self.cancel_requested && !self.begun => SaleState::Cancelled,
             SaleState::Prepared => SaleState::Open,
-            state => state,
+            SaleState::Draft
+            | SaleState::Scheduled
+            | SaleState::Open
+            | SaleState::Paused
+            | SaleState::Ended
+            | SaleState::Cancelled => self.state,
         }
     }
 

@@ -53,7 +53,8 @@ impl File {
                  descriptions",
                 self.bytes, self.max_bytes
             );
-            return Err(Failure::invalid(self.field, what).with("max_bytes", self.max_bytes));
+            return Err(Failure::field(Reason::ArgumentInvalid, self.field, what)
+                .with("max_bytes", self.max_bytes));
         }
         self.digest.update(part);
         Ok(())

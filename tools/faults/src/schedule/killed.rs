@@ -37,6 +37,10 @@ const FAR_MS: i64 = 300_000;
 const NEW_END_MS: i64 = 120_000;
 /// How long an order may take, and a sale that is over to become final.
 const WITHIN: Duration = Duration::from_secs(60);
+/// The longest pause between two looks whether a sale is final: the default of a minute would be most
+/// of a tour.
+const REPORT_BACKOFF: &str = "FLASHSALE_SALE__REPORT_MAX_BACKOFF_MS";
+const REPORT_BACKOFF_MS: &str = "1000";
 /// How long it may take to die behind its last step, whose effect ends the tour before.
 const DEATH_WITHIN: Duration = Duration::from_secs(3);
 /// The step that either instance takes without being asked, and only once.
@@ -87,7 +91,9 @@ async fn at(task: &mut Task, point: Point, figures: &mut Figures) -> anyhow::Res
         seed: task.random.random(),
     };
     let over = CancellationToken::new();
-    armed.restart(&[(KILL_AT, point.armed())]).await?;
+    let soon = || (REPORT_BACKOFF, REPORT_BACKOFF_MS.to_owned());
+    other.restart(&[soon()]).await?;
+    armed.restart(&[(KILL_AT, point.armed()), soon()]).await?;
     let toured = async {
         let toured = tour.go().await;
         over.cancel();
@@ -96,15 +102,14 @@ async fn at(task: &mut Task, point: Point, figures: &mut Figures) -> anyhow::Res
     let minded = async {
         let killed = points::is_reached(armed, &over).await
             || points::was_reached(armed, DEATH_WITHIN).await;
-        // Armed still if it was not killed: it must not die in another sale.
-        armed.restart(&[]).await?;
+        // Armed still if it was not killed: the tour may have to go on without that.
+        armed.restart(&[soon()]).await?;
         anyhow::Ok(killed)
     };
     let (toured, killed) = tokio::join!(toured, minded);
     let (killed, Toured { sold, off, story }) = (killed?, toured?);
-    if point.step == BY_ITSELF {
-        other.restart(&[]).await?;
-    }
+    armed.restart(&[]).await?;
+    other.restart(&[]).await?;
     let broken = figures.broken.len();
     let made = sales(platform).await? - before;
     figures.expect(made == 2, || format!("{made} sales were made by two requests"));

@@ -34,7 +34,7 @@ impl Others {
     /// A shop that asks either of them first, in turn.
     pub(super) fn shop(&self, platform: &Platform, run: u64) -> anyhow::Result<Shop> {
         let [one, other] = self.sales(platform);
-        Shop::of(platform, if run % 2 == 0 { [one, other] } else { [other, one] })
+        Shop::of(platform, if run.is_multiple_of(2) { [one, other] } else { [other, one] })
     }
 
     /// Stops them in order.

@@ -251,7 +251,7 @@ impl Shop {
         until_some(WITHIN, what, async || {
             let [first, second] = &self.instances;
             let attempt = attempts.fetch_add(1, Ordering::Relaxed);
-            let instance = if attempt % 2 == 0 { first } else { second };
+            let instance = if attempt.is_multiple_of(2) { first } else { second };
             match call(SaleServiceClient::new(instance.clone())).await {
                 Ok(answer) => Ok(Some(Ok(answer.into_inner()))),
                 Err(status) if is_refusal(&status) => Ok(Some(Err(status))),
