@@ -297,14 +297,19 @@ async fn a_payment_and_its_line_are_committed_together() {
 async fn an_event_and_its_settlement_are_committed_together() {
     let bench = bench().await;
     let (order, intent) = bench.processing().await;
-    let refuse = "ALTER TABLE payments ADD CONSTRAINT full_moon CHECK (state <> 'SUCCEEDED')";
+    // The settlement fails at its commit, when everything in it is done.
+    let refuse = "CREATE FUNCTION full_moon() RETURNS trigger LANGUAGE plpgsql
+                  AS 'BEGIN RAISE ''full moon''; END'";
+    sqlx::query(refuse).execute(&bench.pg.pool).await.unwrap();
+    let refuse = "CREATE CONSTRAINT TRIGGER full_moon AFTER UPDATE ON payments
+                  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION full_moon()";
     sqlx::query(refuse).execute(&bench.pg.pool).await.unwrap();
     let event = EventNote { id: "evt_1", kind: "payment_intent.succeeded", intent: Some(&intent) };
     let settle = || bench.store.settle(order, &intent, CAPTURED, LearntBy::Event, Some(event));
     assert!(settle().await.is_err());
     let known = async || bench.store.look_up_event("evt_1", Some(order)).await.unwrap().known;
     assert!(!known().await);
-    let accept = "ALTER TABLE payments DROP CONSTRAINT full_moon";
+    let accept = "DROP TRIGGER full_moon ON payments";
     sqlx::query(accept).execute(&bench.pg.pool).await.unwrap();
     assert_eq!(settle().await.unwrap(), SettleResult::Own(became(State::Succeeded)));
     assert!(known().await);
