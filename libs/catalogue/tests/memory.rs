@@ -2,10 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{
-    io::{self, Read},
-    time::{Duration, Instant},
-};
+use std::io::{self, Read};
 
 use flashsale_catalogue::{MAX_BYTES, ReadOptions, SelectOptions, UnitsRule, read_from, select};
 use iso_currency::Currency;
@@ -90,7 +87,6 @@ fn large_exports_take_little_memory() {
     let taken = peak().unwrap() - before;
     assert!(taken < 64 * MIB, "an export of 200 MiB was refused with {} KiB", taken / 1024);
 
-    let started = Instant::now();
     let catalogue = read_from(Export::new(MAX_BYTES - MIB), &ReadOptions::default()).unwrap();
     let options = SelectOptions {
         currency: Some(Currency::EUR),
@@ -104,7 +100,6 @@ fn large_exports_take_little_memory() {
     let preview = select(&catalogue, &options).unwrap();
     assert_eq!(preview.totals.items, 6);
     assert!(catalogue.variants.len() > 20_000, "{} variants", catalogue.variants.len());
-    let (taken, peak) = (started.elapsed(), peak().unwrap());
+    let peak = peak().unwrap();
     assert!(peak < 160 * MIB, "an export of 63 MiB took {} KiB", peak / 1024);
-    assert!(taken < Duration::from_secs(10), "an export of 63 MiB took {taken:?}");
 }
