@@ -6,7 +6,7 @@ mod world;
 
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::sale::{self, SaleSettings, SaleState};
-use flashsale_testbed::{assert_failure, eventually};
+use flashsale_testbed::{assert_failure, eventually, keys::OTHER_SALE};
 use futures::future::join_all;
 use prost_types::{FieldMask, Timestamp};
 use tonic::Status;
@@ -331,6 +331,28 @@ async fn a_sku_is_on_sale_once_at_a_time() {
     cancel(&world, &first, &id()).await.unwrap();
     cancel(&world, &second, &id()).await.unwrap();
     schedule(&world.client, wanted).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_shop_does_not_learn_of_others_sales() {
+    let world = World::new().await;
+    let others = draft(&world, "TEE", settings()).await;
+    schedule(&world.client, window(&others, HOUR, DAY)).await.unwrap();
+    let theirs = OTHER_SALE.to_string();
+    let copy = format!(
+        "INSERT INTO sales (sale_id, name, currency, state, starts_at, ends_at, hold_ms, propagated_version)
+         SELECT '{theirs}', name, currency, 'DRAFT', starts_at, ends_at, hold_ms, 1
+         FROM sales WHERE sale_id = '{others}';
+         INSERT INTO sale_items (sale_id, sku, title, price_minor, quantity)
+         SELECT '{theirs}', sku, title, price_minor, quantity
+         FROM sale_items WHERE sale_id = '{others}'"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(copy)).execute(&world.pg.pool).await.unwrap();
+    let shop = Client::new(world.server.other_shops_channel().await);
+    let refused = schedule(&shop, window(&theirs, HOUR, DAY)).await.unwrap_err();
+    let failure = conflict(&refused);
+    assert_eq!(failure.metadata().get("other_sale_id"), None);
+    assert!(!format!("{refused:?}").contains(&others), "{refused:?}");
 }
 
 /// An ended sale frees its skus when its last hold has run out, counted from its actual end.

@@ -25,8 +25,8 @@ pub enum SaleError {
     },
     /// Another sale offers one of its skus at the same time.
     #[error(
-        "the sale {id} would offer {} while the sale {} does, from {} until its last hold has run out at {}",
-        .conflict.sku, .conflict.other, .conflict.starts_at, .conflict.until
+        "the sale {id} would offer {} while {} does, from {} until its last hold has run out at {}",
+        .conflict.sku, .conflict.whose(), .conflict.starts_at, .conflict.until
     )]
     SkuConflict {
         id: Uuid,

@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use flashsale_service::page::{self, Place};
+use flashsale_service::{
+    caller,
+    page::{self, Place},
+};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -15,7 +18,7 @@ use super::{
 use crate::{
     domain::{
         Change, Import, Imported, Item, ItemDraft, ItemSource, Kind, NewSale, NotChanged, Problems,
-        Sale, SaleState, Settings, SettingsDraft, Update, items, settings,
+        Sale, SaleState, Settings, SettingsDraft, SkuConflict, Update, items, settings,
     },
     store::{Created, Past, Request, Store, Written},
 };
@@ -243,7 +246,12 @@ impl Sales {
                     return self.told(id).await;
                 }
                 Written::Lost | Written::Taken => {}
-                Written::Conflict(conflict) => return Err(SaleError::SkuConflict { id, conflict }),
+                Written::Conflict(conflict) => {
+                    // A shop does not learn the ids of others' sales.
+                    let other = conflict.other.filter(|other| caller::reaches(*other));
+                    let conflict = SkuConflict { other, ..conflict };
+                    return Err(SaleError::SkuConflict { id, conflict });
+                }
             }
         }
         Err(SaleError::Contended(id))

@@ -181,12 +181,20 @@ pub struct AtStock {
 pub struct SkuConflict {
     /// The first of them.
     pub sku: String,
-    /// The sale that offers it.
-    pub other: Uuid,
+    /// The sale that offers it; `None` where the caller must not learn its id.
+    pub other: Option<Uuid>,
     /// The start of that sale.
     pub starts_at: OffsetDateTime,
     /// When the last hold of that sale has run out.
     pub until: OffsetDateTime,
+}
+
+impl SkuConflict {
+    /// The other sale in words.
+    pub fn whose(&self) -> String {
+        let another = || "a sale of another shop".to_owned();
+        self.other.map_or_else(another, |id| format!("the sale {id}"))
+    }
 }
 
 /// Why a request does not change a sale.

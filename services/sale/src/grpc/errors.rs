@@ -32,12 +32,17 @@ pub(super) fn failure(error: SaleError) -> Status {
         SaleError::StateConflict { id, conflict } => Failure::new(Reason::SaleStateConflict, text)
             .with("sale_id", id)
             .with("state", conflict.state.as_str()),
-        SaleError::SkuConflict { id, conflict } => Failure::new(Reason::ScheduleConflict, text)
-            .with("sale_id", id)
-            .with("sku", conflict.sku)
-            .with("other_sale_id", conflict.other)
-            .with("other_starts_at_ms", millis(conflict.starts_at))
-            .with("other_ends_at_ms", millis(conflict.until)),
+        SaleError::SkuConflict { id, conflict } => {
+            let failure = Failure::new(Reason::ScheduleConflict, text)
+                .with("sale_id", id)
+                .with("sku", conflict.sku)
+                .with("other_starts_at_ms", millis(conflict.starts_at))
+                .with("other_ends_at_ms", millis(conflict.until));
+            match conflict.other {
+                Some(other) => failure.with("other_sale_id", other),
+                None => failure,
+            }
+        }
         SaleError::VersionConflict { id, seen, current } => {
             Failure::field(Reason::SaleVersionConflict, "version", text)
                 .with("sale_id", id)

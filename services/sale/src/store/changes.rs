@@ -234,7 +234,7 @@ async fn conflict(tx: &mut PgConnection, sale: Uuid) -> sqlx::Result<Option<SkuC
     let found = query_file!("sql/schedule_conflict.sql", sale).fetch_optional(tx).await?;
     Ok(found.map(|row| SkuConflict {
         sku: row.sku,
-        other: row.sale_id,
+        other: Some(row.sale_id),
         starts_at: row.starts_at,
         until: row.until,
     }))
