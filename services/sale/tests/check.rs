@@ -146,9 +146,10 @@ async fn sales_of_the_same_skus_conflict() {
 
     // A sale that has ended needs its units until the last of its holds has run out.
     set_window(&world, &sale, 0, 3_600).await;
+    // Ended before its start is past: the clock would prepare it.
+    set_state(&world, &other, "ENDED").await;
     set_window(&world, &other, -60, 3_600).await;
     // One that was never loaded has sold nothing.
-    run(&world, &format!("UPDATE sales SET state = 'ENDED' WHERE sale_id = '{other}'")).await;
     assert_eq!(verdict(&world, &sale, "conflicts").await, Some(Pass), "never loaded");
     let load =
         format!("INSERT INTO sale_stock (sale_id, epoch, run_id) VALUES ('{other}', 1, 'r')");
