@@ -244,4 +244,7 @@ reasons! {
     SaleVersionConflict = "SALE_VERSION_CONFLICT", Aborted, Retry::Never,
         "sale-version-conflict.md",
         "Read the sale as it is now, and send the change with its present version.";
+    /// What is ordered does not cost what the caller expects.
+    PriceChanged = "PRICE_CHANGED", FailedPrecondition, Retry::Never, "price-changed.md",
+        "Show the buyer the total as it is now; if they agree, order again and expect that one.";
 }
