@@ -36,3 +36,25 @@ CREATE INDEX sale_prices_by_revision ON sale_prices (sale_id, revision);
 -- The revision of the price that its units were taken at.
 ALTER TABLE order_lines
     ADD COLUMN price_revision bigint NOT NULL DEFAULT 1;
+
+-- The revisions of a sale's prices, after the first, that have taken effect: by this server's clock, by that of the stock's store, or because
+-- an order was placed at one. They do so in the order of their numbers, so that none is left out before a later one, unless it was replaced.
+CREATE FUNCTION price_revisions_in_effect(sale uuid) RETURNS SETOF bigint
+LANGUAGE sql STABLE
+AS $$
+    WITH revisions AS (
+        SELECT r.revision, r.replaced_by IS NULL AS wanted, r.effective_at, r.switches_at,
+            coalesce(r.switches_at <= now(), false) OR EXISTS (
+                SELECT FROM orders o JOIN order_lines l USING (order_id) WHERE o.sale_id = sale AND l.price_revision = r.revision
+            ) AS proven
+        FROM price_revisions r
+        WHERE r.sale_id = sale
+    ), latest AS (
+        SELECT max(revision) AS revision
+        FROM revisions
+        WHERE proven OR (wanted AND coalesce(switches_at, effective_at) <= now())
+    )
+    SELECT r.revision
+    FROM revisions r, latest
+    WHERE r.revision <= latest.revision AND (r.wanted OR r.proven)
+$$;

@@ -6,11 +6,13 @@
 -- ARGV  1 epoch, 2 deadline, 3 step, then per step:
 --       probe:   nothing; reads what is loaded
 --       claim:   nothing; clears what lies under the keys
---       stage:   per sku: sku, units, per-buyer limit, price in minor units
+--       stage:   per sku: sku, units, per-buyer limit, price in minor units with its revision
+--                behind a comma unless that is the first, regular price or ''
+--       prices:  fields of the stock with the next revision of prices (see reprice.lua), and values
 --       orders:  per recorded order: hold id, the hold without `t`, the column its units are in
 --                (`p`, `s`, '' for none), order id, content hash of its placing
---       publish: request id of the load ('' for a rebuild), number of skus, number of holds, then
---                the fields and values of meta
+--       publish: request id of the load ('' for a rebuild), number of fields of the stock, number
+--                of holds, then the fields and values of meta; an empty value stands for now
 -- Reply OK server; LOADED epoch, request id of its load, server (probe); NOTHING server (probe);
 --       OVERTAKEN; TOO_LATE
 local step, first = ARGV[FIRST], FIRST + 1
@@ -46,10 +48,20 @@ if loading ~= ARGV[1] or run_id ~= SERVER then
 end
 
 if step == 'stage' then
-  for i = first, #ARGV, 4 do
-    local sku, units, limit, price = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  for i = first, #ARGV, 5 do
+    local sku, units, limit, price, regular = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
     call('HSET', STOCK, 't:' .. sku, units, 'a:' .. sku, units, 'h:' .. sku, 0, 'p:' .. sku, 0, 's:' .. sku, 0,
       'l:' .. sku, limit, 'm:' .. sku, price)
+    if regular ~= '' then
+      call('HSET', STOCK, 'g:' .. sku, regular)
+    end
+  end
+  return { 'OK', NOW, SERVER }
+end
+
+if step == 'prices' then
+  for i = first, #ARGV, 2 do
+    call('HSET', STOCK, ARGV[i], ARGV[i + 1])
   end
   return { 'OK', NOW, SERVER }
 end
@@ -78,14 +90,14 @@ if step == 'orders' then
   return { 'OK', NOW, SERVER }
 end
 
--- Publish. Seven fields a sku, and every hold: anything else means that a staged part is gone.
-if call('HLEN', STOCK) ~= tonumber(ARGV[first + 1]) * 7 or call('HLEN', HOLDS) ~= tonumber(ARGV[first + 2]) then
+-- Publish. Every field of the stock, and every hold: anything else means that a staged part is gone.
+if call('HLEN', STOCK) ~= tonumber(ARGV[first + 1]) or call('HLEN', HOLDS) ~= tonumber(ARGV[first + 2]) then
   return { 'OVERTAKEN', NOW }
 end
 call('HDEL', META, 'loading')
 call('HSET', META, 'epoch', ARGV[1], 'load_request', ARGV[first])
 for i = first + 3, #ARGV, 2 do
-  call('HSET', META, ARGV[i], ARGV[i + 1])
+  call('HSET', META, ARGV[i], ARGV[i + 1] == '' and NOW or ARGV[i + 1])
 end
 seal()
 return { 'OK', NOW, SERVER }

@@ -12,7 +12,7 @@
 -- Reply TAKEN and per request a list: HOLD and its values (see prelude); TOO_LATE; REUSED; NOT_OPEN
 --       state, starts_ms, ends_ms; ADMISSION verdict; SPENT hold id; NO_SKU sku; LIMIT sku, limit,
 --       units the buyer has, requested; SOLD_OUT sku, available, requested; TOO_MUCH the highest
---       total, currency; or for all: FENCED; TOO_LATE
+--       total, currency; PRICE the total expected, the total, currency; or for all: FENCED; TOO_LATE
 local refusal = guard()
 if refusal then
   return refusal
@@ -23,10 +23,10 @@ local first_request = 4
 -- Offsets of a request's parts: its own deadline; `reserve` or `place`; the derived request key,
 -- which becomes the hold's id; the content hash; the verdict on the admission (`ok`, `required`,
 -- `invalid`, `foreign`, `expired`, `unverified`), the admission's id or '', and the hold's field
--- with it as JSON; the order's details for `place`; the beginning of the hold as JSON; the number
--- of lines.
-local DUE, OPERATION, ID, HASH, VERDICT, ADMISSION, ADMISSION_JSON, DETAILS, HEAD, COUNT = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
-local LINES = 10
+-- with it as JSON; the order's details for `place`; the total that is expected with its currency
+-- behind a comma, or ''; the beginning of the hold as JSON; the number of lines.
+local DUE, OPERATION, ID, HASH, VERDICT, ADMISSION, ADMISSION_JSON, DETAILS, EXPECTED, HEAD, COUNT = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local LINES = 11
 -- Offsets of a line's parts: the sku, each once; the field of the buyer's units of it; the
 -- quantity; the line as JSON up to its price.
 local SKU, SHARE, QUANTITY, LINE_JSON = 0, 1, 2, 3
@@ -50,6 +50,9 @@ do
         seen[sku] = true
         columns[k + 1], columns[k + 2], columns[k + 3] = 'a:' .. sku, 'h:' .. sku, 'p:' .. sku
         columns[k + 4], columns[k + 5] = 'l:' .. sku, 'm:' .. sku
+        if COMING then
+          columns[k + 6] = COMING .. sku
+        end
       end
     end
     i = last + 1
@@ -86,6 +89,18 @@ local function hold_of(replayed, id)
   return { 'HOLD', replayed, id, holds[id], carried[id] or (replayed == 1 and call('HGET', ORDERS, id)) or '', CURRENCY }
 end
 
+-- What a unit of a sku costs, how many a buyer may have, and how a line at that price ends.
+local function terms(sku)
+  local coming = COMING and books[COMING .. sku]
+  if coming then
+    local price, limit = string.match(coming, '^(%d+)|(%d+)|')
+    return tonumber(price), tonumber(limit), price .. ',' .. NEXT
+  end
+  local cost = books['m:' .. sku]
+  -- After the first revision of a price its number stands behind it.
+  return tonumber(cost) or tonumber(string.match(cost, '^%d+')), tonumber(books['l:' .. sku]), cost
+end
+
 -- Why nothing is taken; or nil, and the lines as JSON with their prices.
 local function refused(i)
   if STATE ~= 'OPEN' or not BEGUN or OVER then
@@ -109,13 +124,13 @@ local function refused(i)
   local total, json = 0, ''
   for j = first, last, WIDTH do
     local sku, quantity = ARGV[j + SKU], tonumber(ARGV[j + QUANTITY])
-    local limit, mine = tonumber(books['l:' .. sku]), tonumber(has[ARGV[j + SHARE]] or 0)
+    local price, limit, cost = terms(sku)
+    local mine = tonumber(has[ARGV[j + SHARE]] or 0)
     if limit > 0 and mine + quantity > limit then
       return { 'LIMIT', sku, limit, mine, quantity }
     end
-    local price = books['m:' .. sku]
-    total = total + quantity * tonumber(price)
-    json = json .. (j == first and '' or ',') .. ARGV[j + LINE_JSON] .. price .. ']'
+    total = total + quantity * price
+    json = json .. (j == first and '' or ',') .. ARGV[j + LINE_JSON] .. cost .. ']'
   end
   for j = first, last, WIDTH do
     local available, quantity = tonumber(books['a:' .. ARGV[j + SKU]]), tonumber(ARGV[j + QUANTITY])
@@ -125,6 +140,9 @@ local function refused(i)
   end
   if total > highest then
     return { 'TOO_MUCH', highest, CURRENCY }
+  end
+  if ARGV[i + EXPECTED] ~= '' and ARGV[i + EXPECTED] ~= string.format('%.0f,%s', total, CURRENCY) then
+    return { 'PRICE', ARGV[i + EXPECTED], total, CURRENCY }
   end
   return nil, json
 end

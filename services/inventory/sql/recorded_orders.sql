@@ -2,13 +2,14 @@
 -- taken again if it ever is.
 SELECT
     o.order_id, o.buyer_id, o.hold_id, o.admission_id, o.request_id, o.request_hash, o.state, o.placed_at,
-    l.skus AS "skus!", l.quantities AS "quantities!", l.prices AS "prices!"
+    l.skus AS "skus!", l.quantities AS "quantities!", l.prices AS "prices!", l.revisions AS "revisions!"
 FROM orders AS o
 CROSS JOIN LATERAL (
     SELECT
         coalesce(array_agg(sku ORDER BY sku), '{}') AS skus,
         coalesce(array_agg(quantity ORDER BY sku), '{}') AS quantities,
-        coalesce(array_agg(unit_price_minor ORDER BY sku), '{}') AS prices
+        coalesce(array_agg(unit_price_minor ORDER BY sku), '{}') AS prices,
+        coalesce(array_agg(price_revision ORDER BY sku), '{}') AS revisions
     FROM order_lines
     WHERE order_lines.order_id = o.order_id
 ) AS l

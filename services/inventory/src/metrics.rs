@@ -141,6 +141,8 @@ mod tests {
             placed: 0,
             sold,
             price_minor: 1,
+            price_revision: 1,
+            regular_minor: None,
             per_buyer_limit: 0,
         };
         let units = SaleUnits::of(&[sku("A", 10, 1, 0), sku("B", 5, 5, 2)]);

@@ -16,9 +16,17 @@ flashsale_failpoint::steps! {
     pub(crate) const LOAD_ORDERS = "load/orders";
     pub(crate) const LOAD_PROBE = "load/probe";
     pub(crate) const LOAD_PUBLISH = "load/publish";
+    pub(crate) const LOAD_PRICES = "load/prices";
     pub(crate) const LOAD_STAGE = "load/stage";
     pub(crate) const PUBLISH_CLOSING = "publish/closing";
     pub(crate) const PUBLISH_MARKER = "publish/marker";
+    pub(crate) const REPRICE_ARM = "reprice/arm";
+    pub(crate) const REPRICE_CLEAN = "reprice/clean";
+    pub(crate) const REPRICE_LOOK = "reprice/look";
+    pub(crate) const REPRICE_PROMOTE = "reprice/promote";
+    pub(crate) const REPRICE_PROMOTED = "reprice/promoted";
+    pub(crate) const REPRICE_STAGE = "reprice/stage";
+    pub(crate) const REPRICE_WITHDRAW = "reprice/withdraw";
     pub(crate) const SQL_ADJUSTMENT_DONE = "sql/adjustment_done";
     pub(crate) const SQL_ADJUSTMENT_FIND = "sql/adjustment_find";
     pub(crate) const SQL_ADJUSTMENT_FORGET = "sql/adjustment_forget";
@@ -30,6 +38,9 @@ flashsale_failpoint::steps! {
     pub(crate) const SQL_FENCE_PASSED = "sql/fence_passed";
     pub(crate) const SQL_LOADED_SALES = "sql/loaded_sales";
     pub(crate) const SQL_LOOKUP = "sql/lookup";
+    pub(crate) const SQL_PRICE_REVISIONS = "sql/price_revisions";
+    pub(crate) const SQL_PRICE_ROWS = "sql/price_rows";
+    pub(crate) const SQL_PRICES_OF = "sql/prices_of";
     pub(crate) const SQL_PUBLISH_STOCK = "sql/publish_stock";
     pub(crate) const SQL_REBUILD_END = "sql/rebuild_end";
     pub(crate) const SQL_REBUILD_RELEASE = "sql/rebuild_release";

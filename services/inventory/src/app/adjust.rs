@@ -28,6 +28,8 @@ pub struct Done {
     pub books: Option<SkuBooks>,
     /// ISO 4217 code of its price.
     pub currency: String,
+    /// Whether the sale's prices are what a unit costs now.
+    pub at_sale_prices: bool,
 }
 
 /// The answer to the caller of an adjustment that has ended.
@@ -58,8 +60,9 @@ impl Inventory {
         self.changes().freed(request.sale_id);
         let skus = [request.sku.clone()];
         let view = self.read(request.sale_id, &skus).await?;
+        let at_sale_prices = view.at_sale_prices();
         let (books, currency) = (view.skus.into_iter().next(), view.terms.currency);
-        Ok(Done { adjustment, books, currency })
+        Ok(Done { adjustment, books, currency, at_sale_prices })
     }
 
     async fn adjust_once(&self, request: &AdjustmentRequest) -> Result<Adjustment, Refusal> {

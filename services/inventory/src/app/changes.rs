@@ -178,16 +178,29 @@ mod tests {
             placed: 10 - available,
             sold: 0,
             price_minor: 1,
+            price_revision: 1,
+            regular_minor: None,
             per_buyer_limit: 0,
         };
         let (state, currency) = (SaleState::Open, "EUR".to_owned());
         let (version, starts_ms, ends_ms, begun, over) = (1, 0, 1, true, false);
-        let terms = Terms { version, state, starts_ms, ends_ms, begun, over, currency };
+        let (price_revision, next_prices_ms) = (1, None);
+        let terms = Terms {
+            version,
+            state,
+            starts_ms,
+            ends_ms,
+            begun,
+            over,
+            currency,
+            price_revision,
+            next_prices_ms,
+        };
         StockView { skus: vec![books], terms, epoch: 1, read_ms: 0 }
     }
 
     fn line(quantity: i64) -> [PlacedLine; 1] {
-        [PlacedLine { sku: "a".to_owned(), quantity, price_minor: 1 }]
+        [PlacedLine { sku: "a".to_owned(), quantity, price_minor: 1, price_revision: 1 }]
     }
 
     fn has_news(followed: &Followed) -> bool {

@@ -58,7 +58,7 @@ impl Inventory {
     }
 
     /// Takes the units of orders of an epoch before `min_epoch` again in the current one, each
-    /// order on its own and at the stock's prices. Returns the current epoch with the results, in
+    /// order on its own and at the prices of the revisions that it names. Returns the current epoch with the results, in
     /// the order of `orders`.
     ///
     /// # Errors
@@ -70,11 +70,12 @@ impl Inventory {
         min_epoch: i64,
         orders: &[Straggler],
     ) -> Result<(i64, Vec<Retaken>), Refusal> {
+        let priced = &self.counted(self.record.prices_of(sale_id, orders).await)?;
         self.in_epoch(sale_id, move |epoch| async move {
             if epoch < min_epoch {
                 return Err(Refusal::Fenced);
             }
-            let retaken = self.stock.retake(sale_id, orders, epoch).await?;
+            let retaken = self.stock.retake(sale_id, orders, priced, epoch).await?;
             self.still_in(sale_id, epoch).await?;
             Ok((epoch, retaken))
         })
@@ -96,13 +97,19 @@ impl Inventory {
             .await
     }
 
-    /// Copies the sale's rules beside its stock; returns how it stands there then.
+    /// Copies the sale's rules beside its stock, and brings the revisions of its prices there;
+    /// returns how it stands there then.
     ///
     /// # Errors
-    /// Those of the epoch lookup and of `Stock::sync`.
+    /// Those of the epoch lookup, of `Stock::sync` and of `bring_prices`.
     pub async fn sync(&self, sale_id: Uuid) -> Result<Synced, Refusal> {
         let rules = self.counted(self.record.rules(sale_id).await)?;
-        self.in_epoch(sale_id, |epoch| self.stock.sync(sale_id, &rules, epoch)).await
+        let rules = &rules;
+        self.in_epoch(sale_id, move |epoch| async move {
+            let synced = self.stock.sync(sale_id, rules, epoch).await?;
+            Ok(Synced { switches: self.bring_prices(sale_id, epoch).await?, ..synced })
+        })
+        .await
     }
 
     /// Ends at most `limit` holds of a stock whose deadline has passed.

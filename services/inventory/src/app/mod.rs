@@ -8,6 +8,7 @@ mod epochs;
 mod holds;
 pub mod inventory;
 mod load;
+mod prices;
 pub mod readings;
 pub mod rebuild;
 pub mod reconcile;

@@ -180,7 +180,18 @@ mod tests {
     fn view(skus: usize) -> Arc<StockView> {
         let (state, currency) = (SaleState::Open, "EUR".to_owned());
         let (version, starts_ms, ends_ms, begun, over) = (1, 0, 1, true, false);
-        let terms = Terms { version, state, starts_ms, ends_ms, begun, over, currency };
+        let (price_revision, next_prices_ms) = (1, None);
+        let terms = Terms {
+            version,
+            state,
+            starts_ms,
+            ends_ms,
+            begun,
+            over,
+            currency,
+            price_revision,
+            next_prices_ms,
+        };
         let books = SkuBooks {
             sku: "a".to_owned(),
             allotted: 1,
@@ -189,6 +200,8 @@ mod tests {
             placed: 0,
             sold: 0,
             price_minor: 1,
+            price_revision: 1,
+            regular_minor: None,
             per_buyer_limit: 0,
         };
         Arc::new(StockView { skus: vec![books; skus], terms, epoch: 1, read_ms: 0 })

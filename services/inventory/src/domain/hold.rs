@@ -44,6 +44,8 @@ pub struct PlacedLine {
     pub quantity: i64,
     /// The price of one unit, in minor units.
     pub price_minor: i64,
+    /// The revision of the sale's prices that set it.
+    pub price_revision: i64,
 }
 
 /// Units out of sale for one buyer. Times are milliseconds of the store's clock.
@@ -226,8 +228,13 @@ mod tests {
             state: HoldState::Held,
             deadline_ms: 1_000,
             lines: vec![
-                PlacedLine { sku: "a".to_owned(), quantity: 3, price_minor: 1_999 },
-                PlacedLine { sku: "b".to_owned(), quantity: 1, price_minor: 0 },
+                PlacedLine {
+                    sku: "a".to_owned(),
+                    quantity: 3,
+                    price_minor: 1_999,
+                    price_revision: 1,
+                },
+                PlacedLine { sku: "b".to_owned(), quantity: 1, price_minor: 0, price_revision: 2 },
             ],
             currency: "EUR".to_owned(),
             epoch: 1,

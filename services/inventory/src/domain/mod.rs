@@ -7,6 +7,7 @@ mod adjustment;
 mod admission;
 mod hold;
 mod lines;
+mod prices;
 pub mod reconcile;
 mod recorded;
 mod refusal;
@@ -23,9 +24,10 @@ pub use hold::{
     UnreadableHold,
 };
 pub use lines::{Line, Lines, LinesError, MAX_LINES, MAX_TOTAL_MINOR};
+pub use prices::{PriceRow, PriceStep, Priced, Revision, StandingNext, StandingPrices, Switch};
 pub use recorded::{OrderUnits, RecordedOrder, Retaken, Straggler, one_order_a_hold};
 pub use refusal::Refusal;
-pub use request::{Content, Operation, Request};
+pub use request::{Amount, Content, Operation, Placing, Request};
 pub use sale::{Item, Rules, Synced};
 pub use serving::{
     BEAT_EVERY, COVER, Closing, Evidence, LOOK_COVER, LOOK_EVERY, MARKER_AFTER_CLEARING,

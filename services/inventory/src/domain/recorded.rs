@@ -108,8 +108,8 @@ pub struct Straggler {
     pub request_hash: String,
     /// When it was placed, in milliseconds since 1970.
     pub placed_ms: i64,
-    /// Its lines, each sku once. What they cost stands beside the stock.
-    pub lines: Vec<Line>,
+    /// Its lines, each sku once, with the revision of the price at which they were first taken.
+    pub lines: Vec<(Line, i64)>,
     /// What it carries besides its lines.
     pub details: String,
 }
@@ -139,7 +139,12 @@ mod tests {
             request_hash: "00".to_owned(),
             units: OrderUnits::Placed,
             placed_ms: 1,
-            lines: vec![PlacedLine { sku: "a".to_owned(), quantity: 2, price_minor: 5 }],
+            lines: vec![PlacedLine {
+                sku: "a".to_owned(),
+                quantity: 2,
+                price_minor: 5,
+                price_revision: 1,
+            }],
         }
     }
 

@@ -63,6 +63,14 @@ pub enum Refusal {
         /// ISO 4217.
         currency: String,
     },
+    /// The total is not what the caller expects.
+    PriceChanged {
+        /// What the caller expects, in minor units of the currency that it has named.
+        expected_minor: i64,
+        total_minor: i64,
+        /// ISO 4217, of the sale.
+        currency: String,
+    },
     /// The buyer has no such hold in this epoch.
     HoldUnknown,
     /// The hold's deadline has passed.
@@ -126,6 +134,7 @@ impl Refusal {
             Self::UnitsCommitted { .. } => "units_committed",
             Self::AllotmentTooHigh => "allotment_too_high",
             Self::TotalTooHigh { .. } => "total_too_high",
+            Self::PriceChanged { .. } => "price_changed",
             Self::HoldUnknown => "hold_unknown",
             Self::HoldExpired { .. } => "hold_expired",
             Self::HoldResolved { .. } => "hold_resolved",

@@ -21,14 +21,31 @@ pub struct Request {
 pub enum Content {
     /// Take units until a deadline.
     Reserve(Lines),
-    /// Take units and place them, with the order's details.
-    PlaceLines(Lines, String),
-    /// Place this hold, with the order's details.
-    PlaceHold(Uuid, String),
+    /// Take units and place them.
+    PlaceLines(Lines, Placing),
+    /// Place this hold.
+    PlaceHold(Uuid, Placing),
     /// Move this hold's deadline.
     Extend(Uuid),
     /// Give this hold's units back.
     Release(Uuid),
+}
+
+/// What is to be placed besides the units.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Placing {
+    /// What the order carries; JSON.
+    pub details: String,
+    /// What everything has to cost; `None` for any total.
+    pub expected: Option<Amount>,
+}
+
+/// An amount of money.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Amount {
+    pub minor: i64,
+    /// ISO 4217.
+    pub currency: &'static str,
 }
 
 /// An operation on a hold. A request id binds one.
@@ -58,15 +75,15 @@ impl Request {
         hash.add(self.buyer_id.as_bytes());
         match &self.content {
             Content::Reserve(lines) => hash.add_lines(lines),
-            Content::PlaceLines(lines, details) => {
+            Content::PlaceLines(lines, placing) => {
                 hash.add(b"lines");
                 hash.add_lines(lines);
-                hash.add(details.as_bytes());
+                hash.add_placing(placing);
             }
-            Content::PlaceHold(hold_id, details) => {
+            Content::PlaceHold(hold_id, placing) => {
                 hash.add(b"hold");
                 hash.add(hold_id.as_bytes());
-                hash.add(details.as_bytes());
+                hash.add_placing(placing);
             }
             Content::Extend(hold_id) | Content::Release(hold_id) => hash.add(hold_id.as_bytes()),
         }
@@ -81,6 +98,16 @@ impl ContentHash {
     fn add(&mut self, part: &[u8]) {
         self.0.update((part.len() as u64).to_be_bytes());
         self.0.update(part);
+    }
+
+    /// A total that is not expected adds nothing: the hashes of requests without one stay what they
+    /// were before there were any.
+    fn add_placing(&mut self, placing: &Placing) {
+        self.add(placing.details.as_bytes());
+        if let Some(Amount { minor, currency }) = &placing.expected {
+            self.add(&minor.to_be_bytes());
+            self.add(currency.as_bytes());
+        }
     }
 
     fn add_lines(&mut self, lines: &Lines) {
@@ -143,6 +170,25 @@ mod tests {
         }
     }
 
+    fn placing(details: &str, expected: Option<i64>) -> Placing {
+        let expected = expected.map(|minor| Amount { minor, currency: "EUR" });
+        Placing { details: details.to_owned(), expected }
+    }
+
+    /// A retry of a request that the version before has answered is the same request.
+    #[test]
+    fn hash_without_an_expected_total_is_that_of_the_version_before() {
+        let hold = Content::PlaceHold(Uuid::from_u128(1), placing("{}", None));
+        let mut hash = ContentHash(Sha256::new());
+        hash.add(b"place");
+        hash.add(Uuid::from_u128(7).as_bytes());
+        hash.add(b"ada");
+        hash.add(b"hold");
+        hash.add(Uuid::from_u128(1).as_bytes());
+        hash.add(b"{}");
+        assert_eq!(request("ada", hold).hash(), format!("{:x}", hash.0.finalize()));
+    }
+
     #[test]
     fn key_matches_other_services() {
         let request = request("ada", Content::Extend(Uuid::from_u128(1)));
@@ -159,10 +205,13 @@ mod tests {
             request("ada", Content::Reserve(lines(&[("a", 2)]))),
             request("ada", Content::Reserve(lines(&[("a", 1), ("b", 1)]))),
             request("ada", Content::Reserve(lines(&[("a1", 1)]))),
-            request("ada", Content::PlaceLines(lines(&[("a", 1)]), String::new())),
-            request("ada", Content::PlaceLines(lines(&[("a", 1)]), "{}".to_owned())),
-            request("ada", Content::PlaceHold(hold, "{}".to_owned())),
-            request("ada", Content::PlaceHold(Uuid::from_u128(2), "{}".to_owned())),
+            request("ada", Content::PlaceLines(lines(&[("a", 1)]), placing("", None))),
+            request("ada", Content::PlaceLines(lines(&[("a", 1)]), placing("{}", None))),
+            request("ada", Content::PlaceLines(lines(&[("a", 1)]), placing("{}", Some(5)))),
+            request("ada", Content::PlaceHold(hold, placing("{}", None))),
+            request("ada", Content::PlaceHold(hold, placing("{}", Some(5)))),
+            request("ada", Content::PlaceHold(hold, placing("{}", Some(6)))),
+            request("ada", Content::PlaceHold(Uuid::from_u128(2), placing("{}", None))),
             request("ada", Content::Extend(hold)),
             request("ada", Content::Release(hold)),
         ];

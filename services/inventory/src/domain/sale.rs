@@ -2,7 +2,7 @@
 
 use flashsale_record::{SaleState, chargeable};
 
-use super::MAX_TOTAL_MINOR;
+use super::{MAX_TOTAL_MINOR, Switch};
 
 /// The rules that stand beside the stock. Times are milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Rules {
 }
 
 /// How a sale stands beside its stock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Synced {
     /// The version of its rules.
     pub version: i64,
@@ -62,6 +62,8 @@ pub struct Synced {
     pub cancelled: bool,
     /// Its window has passed there: it does not open again.
     pub over: bool,
+    /// When the revisions of its prices that stand there take effect.
+    pub switches: Vec<Switch>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,4 +75,8 @@ pub struct Item {
     pub quantity: i64,
     /// The most units of one buyer; 0 means any number.
     pub per_buyer_limit: i64,
+    /// The price of one unit outside the sale, in minor units, if the shop has said so.
+    pub regular_minor: Option<i64>,
+    /// The revision of the sale's prices that set this one's.
+    pub price_revision: i64,
 }

@@ -17,8 +17,12 @@ pub struct SkuBooks {
     /// Units in orders that are not settled.
     pub placed: i64,
     pub sold: i64,
-    /// The price of one unit, in minor units.
+    /// The price of one unit in the sale, in minor units.
     pub price_minor: i64,
+    /// The revision of the sale's prices that set it.
+    pub price_revision: i64,
+    /// The price of one unit outside the sale, in minor units, if the shop has said so.
+    pub regular_minor: Option<i64>,
     /// The most units of one buyer; 0 means any number.
     pub per_buyer_limit: i64,
 }
@@ -39,6 +43,10 @@ pub struct Terms {
     pub over: bool,
     /// ISO 4217 code of every price.
     pub currency: String,
+    /// The last revision of the sale's prices that has taken effect.
+    pub price_revision: i64,
+    /// When the next one does, in milliseconds since 1970.
+    pub next_prices_ms: Option<i64>,
 }
 
 /// What a sale offers at one instant.
@@ -83,14 +91,24 @@ impl StockView {
         }
     }
 
-    /// How long after the reading the clock begins or ends the sale; `None` if it will not any
-    /// more.
+    /// Whether the sale's prices are what a unit costs: while its window lasts.
+    pub fn at_sale_prices(&self) -> bool {
+        match self.phase() {
+            Phase::Before | Phase::After => false,
+            Phase::OnSale | Phase::Paused | Phase::SoldOut => true,
+        }
+    }
+
+    /// How long after the reading the clock begins or ends the sale, or changes its prices; `None`
+    /// if it will not any more.
     pub fn turns_in(&self) -> Option<Duration> {
-        let Terms { starts_ms, ends_ms, begun, over, .. } = self.terms;
+        let Terms { starts_ms, ends_ms, begun, over, next_prices_ms, .. } = self.terms;
         [(begun, starts_ms), (over, ends_ms)]
             .into_iter()
             .filter(|(passed, _)| !passed)
-            .filter_map(|(_, at_ms)| u64::try_from(at_ms - self.read_ms).ok())
+            .map(|(_, at_ms)| at_ms)
+            .chain(next_prices_ms)
+            .filter_map(|at_ms| u64::try_from(at_ms - self.read_ms).ok())
             .min()
             .map(Duration::from_millis)
     }
@@ -109,12 +127,23 @@ mod tests {
             placed: 0,
             sold: 0,
             price_minor: 1,
+            price_revision: 1,
+            regular_minor: None,
             per_buyer_limit: 0,
         };
         let none = SkuBooks { sku: "b".to_owned(), available: 0, held: 5, ..books.clone() };
         let currency = "EUR".to_owned();
-        let terms =
-            Terms { version: 1, state, starts_ms: 1_000, ends_ms: 3_000, begun, over, currency };
+        let terms = Terms {
+            version: 1,
+            state,
+            starts_ms: 1_000,
+            ends_ms: 3_000,
+            begun,
+            over,
+            currency,
+            price_revision: 1,
+            next_prices_ms: None,
+        };
         StockView { skus: vec![none, books], terms, epoch: 1, read_ms: 500 }
     }
 
@@ -146,5 +175,8 @@ mod tests {
         assert_eq!(turns_in((false, false)), Some(Duration::from_millis(500)));
         assert_eq!(turns_in((true, false)), Some(Duration::from_millis(2_500)));
         assert_eq!(turns_in((true, true)), None);
+        let mut repriced = view(SaleState::Open, (true, false), 1);
+        repriced.terms.next_prices_ms = Some(700);
+        assert_eq!(repriced.turns_in(), Some(Duration::from_millis(200)));
     }
 }

@@ -49,9 +49,10 @@ impl InventoryAdminService for AdminService {
         let message = request.into_inner();
         wire::request_id(&message.request_id)?;
         let sale_id = decode::sale_id(&message.sale_id)?;
-        let Synced { version, cancelled, over } =
+        let Synced { version, cancelled, over, switches } =
             self.inventory.sync(sale_id).await.map_err(status)?;
-        Ok(Response::new(proto::SyncSaleResponse { version, cancelled, over }))
+        let price_switches = switches.into_iter().map(encode::switch).collect();
+        Ok(Response::new(proto::SyncSaleResponse { version, cancelled, over, price_switches }))
     }
 
     async fn settle_holds(
@@ -87,7 +88,10 @@ impl InventoryAdminService for AdminService {
             status_of_skus(refusal, [request.sku.as_str()], |_| "sku".to_owned())
         })?;
         Ok(Response::new(proto::AdjustStockResponse {
-            stock: done.books.as_ref().map(|books| encode::sku(books, &done.currency)),
+            stock: done
+                .books
+                .as_ref()
+                .map(|books| encode::sku(books, &done.currency, done.at_sale_prices)),
             adjustment: Some(encode::adjustment(&done.adjustment)),
         }))
     }

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use flashsale_errors::{Failure, Reason};
-use flashsale_proto::inventory::{self as proto, HoldOutcome, HoldSettlement};
+use flashsale_proto::{
+    Money,
+    inventory::{self as proto, HoldOutcome, HoldSettlement},
+};
 use flashsale_service::{
     page::{self, Place},
     wire,
@@ -11,9 +14,9 @@ use flashsale_service::{
 use uuid::Uuid;
 
 use crate::domain::{
-    AdjustmentRequest, Content, Delta, HoldId, Line, Lines, LinesError, MAX_DELTA,
-    MAX_DETAILS_BYTES, MAX_LINE_UNITS, MAX_LINES, MAX_RETAKEN, MAX_SETTLEMENTS, Outcome, Request,
-    Settlement, Straggler,
+    AdjustmentRequest, Amount, Content, Delta, HoldId, Line, Lines, LinesError, MAX_DELTA,
+    MAX_DETAILS_BYTES, MAX_LINE_UNITS, MAX_LINES, MAX_RETAKEN, MAX_SETTLEMENTS, Outcome, Placing,
+    Request, Settlement, Straggler,
 };
 
 /// The longest buyer id, in characters.
@@ -59,10 +62,13 @@ pub(super) fn reserve(message: &proto::ReserveRequest) -> Result<Request, Failur
 
 pub(super) fn place(message: &proto::PlaceHoldRequest) -> Result<Request, Failure> {
     request(&message.request_id, &message.sale_id, &message.buyer_id, || {
-        let details = details("order_details", &message.order_details)?;
+        let placing = Placing {
+            details: details("order_details", &message.order_details)?,
+            expected: message.expected_total.as_ref().map(expected).transpose()?,
+        };
         match (message.hold_id.is_empty(), message.lines.is_empty()) {
-            (false, true) => Ok(Content::PlaceHold(hold_id(&message.hold_id)?, details)),
-            (true, false) => Ok(Content::PlaceLines(lines(&message.lines)?, details)),
+            (false, true) => Ok(Content::PlaceHold(hold_id(&message.hold_id)?, placing)),
+            (true, false) => Ok(Content::PlaceLines(lines(&message.lines)?, placing)),
             (true, true) => {
                 Err(Failure::invalid("lines", "are missing; send either them or hold_id"))
             }
@@ -72,6 +78,14 @@ pub(super) fn place(message: &proto::PlaceHoldRequest) -> Result<Request, Failur
             )),
         }
     })
+}
+
+fn expected(total: &Money) -> Result<Amount, Failure> {
+    let (minor, currency) = wire::minor("expected_total", total)?;
+    if minor < 0 {
+        return Err(Failure::invalid("expected_total", "is below zero"));
+    }
+    Ok(Amount { minor, currency: currency.code() })
 }
 
 pub(super) fn extend(message: &proto::ExtendHoldRequest) -> Result<Request, Failure> {
@@ -201,7 +215,14 @@ fn straggler(index: usize, hold: &proto::StragglingHold) -> Result<Straggler, Fa
                     format!("must be 1 to {MAX_LINE_UNITS}"),
                 ));
             }
-            Ok(Line { sku: sku.to_owned(), quantity: line.quantity })
+            let revision = hold.price_revisions.get(sku).copied().unwrap_or(1);
+            if revision < 1 {
+                return Err(Failure::invalid(
+                    format!("holds[{index}].price_revisions"),
+                    "must be above 0",
+                ));
+            }
+            Ok((Line { sku: sku.to_owned(), quantity: line.quantity }, revision))
         })
         .collect::<Result<Vec<_>, Failure>>()?;
     let admission_id = Some(hold.admission_id.clone()).filter(|id| !id.is_empty());

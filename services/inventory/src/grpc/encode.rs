@@ -11,7 +11,7 @@ use crate::{
     app::reconcile::Report,
     domain::{
         Adjustment, AdjustmentState, Hold, HoldState, Phase, Retaken, Settled, SkuBooks, StockView,
-        UnreadableHold,
+        Switch, UnreadableHold,
     },
 };
 
@@ -40,6 +40,7 @@ pub(super) fn hold(sale_id: Uuid, hold: &Hold) -> proto::Hold {
                 sku: line.sku.clone(),
                 quantity: line.quantity,
                 unit_price: Some(wire::money(line.price_minor, &hold.currency)),
+                price_revision: line.price_revision,
             })
             .collect(),
         total: Some(wire::money(hold.total_minor(), &hold.currency)),
@@ -79,7 +80,7 @@ fn state(state: HoldState) -> proto::HoldState {
 pub(super) fn stock(view: &StockView) -> proto::GetStockResponse {
     let currency = &view.terms.currency;
     proto::GetStockResponse {
-        stock: view.skus.iter().map(|books| sku(books, currency)).collect(),
+        stock: view.skus.iter().map(|books| sku(books, currency, view.at_sale_prices())).collect(),
         epoch: view.epoch,
         read_time: Some(wire::timestamp_ms(view.read_ms)),
         phase: phase(view.phase()).into(),
@@ -94,7 +95,10 @@ pub(super) fn watched(view: &StockView) -> proto::WatchStockResponse {
     proto::WatchStockResponse { stock, epoch, read_time, phase, starts_at, ends_at }
 }
 
-pub(super) fn sku(books: &SkuBooks, currency: &str) -> proto::SkuStock {
+/// The books of a sku; what it costs is the regular price, if there is one, unless the sale's prices
+/// hold.
+pub(super) fn sku(books: &SkuBooks, currency: &str, at_sale_prices: bool) -> proto::SkuStock {
+    let outside = books.regular_minor.filter(|_| !at_sale_prices);
     proto::SkuStock {
         sku: books.sku.clone(),
         allotted: books.allotted,
@@ -102,8 +106,17 @@ pub(super) fn sku(books: &SkuBooks, currency: &str) -> proto::SkuStock {
         held: books.held,
         placed: books.placed,
         sold: books.sold,
-        unit_price: Some(wire::money(books.price_minor, currency)),
+        unit_price: Some(wire::money(outside.unwrap_or(books.price_minor), currency)),
         per_buyer_limit: books.per_buyer_limit,
+        regular_price: books.regular_minor.map(|regular| wire::money(regular, currency)),
+        price_revision: books.price_revision,
+    }
+}
+
+pub(super) fn switch(switch: Switch) -> proto::PriceSwitch {
+    proto::PriceSwitch {
+        revision: switch.revision,
+        switch_time: Some(wire::timestamp_ms(switch.at_ms)),
     }
 }
 

@@ -70,6 +70,13 @@ impl From<Refusal> for Failure {
             )
             .with("max_total_minor", most_minor)
             .with("currency", currency),
+            Refusal::PriceChanged { expected_minor, total_minor, currency } => Self::new(
+                Reason::PriceChanged,
+                format!("everything costs {total_minor} minor units of {currency}"),
+            )
+            .with("expected_minor", expected_minor)
+            .with("total_minor", total_minor)
+            .with("currency", currency),
             Refusal::HoldUnknown => {
                 Self::new(Reason::HoldNotFound, "this buyer has no such hold in the sale's current stock")
             }

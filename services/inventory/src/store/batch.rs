@@ -41,14 +41,16 @@ pub(super) struct BatchRequest<'a> {
     pub(super) lines: &'a Lines,
     pub(super) proof: &'a Proof,
     pub(super) details: &'a str,
+    /// The total it may cost, with its currency behind a comma; empty for any.
+    pub(super) expected: &'a str,
     pub(super) epoch: i64,
 }
 
 impl BatchRequest<'_> {
     /// The request's arguments in the order of `reserve.lua`, without its deadline.
     fn args(&self) -> Result<Vec<Value>, Refusal> {
-        let Self { request, key, hash, lines, proof, details, epoch } = self;
-        let mut args: Vec<Value> = Vec::with_capacity(9 + 4 * lines.len());
+        let Self { request, key, hash, lines, proof, details, expected, epoch } = self;
+        let mut args: Vec<Value> = Vec::with_capacity(10 + 4 * lines.len());
         args.extend([
             request.content.operation().as_str().into(),
             (*key).into(),
@@ -57,6 +59,7 @@ impl BatchRequest<'_> {
             proof.id().into(),
             stored_hold::admission(proof.id())?.into(),
             (*details).into(),
+            (*expected).into(),
             stored_hold::head(request, *epoch, key, hash)?.into(),
             lines.len().to_string().into(),
         ]);

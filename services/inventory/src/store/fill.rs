@@ -5,7 +5,7 @@ use flashsale_failpoint::{AsStep as _, Step};
 use fred::types::Value;
 use uuid::Uuid;
 
-use super::{Stock, reply::Reply, stock, stored_hold::StoredHold};
+use super::{Prices, Stock, reply::Reply, stock, stored_hold::StoredHold};
 use crate::{
     domain::{Item, MAX_TOTAL_MINOR, RecordedOrder, Refusal, Rules},
     steps,
@@ -14,6 +14,8 @@ use crate::{
 /// How many skus or orders one run of the script stages: bounded, because a run blocks the store
 /// for all others.
 const STAGE_AT_ONCE: usize = 500;
+/// Fields that every sku has in the stock.
+const FIELDS: usize = 7;
 
 /// The stock loaded in Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +65,7 @@ impl Stock {
         request_id: &str,
         rules: &Rules,
         items: &[Item],
+        prices: &Prices,
         orders: &[RecordedOrder],
     ) -> Result<String, Refusal> {
         if items
@@ -78,16 +81,26 @@ impl Stock {
         for some in items.chunks(STAGE_AT_ONCE) {
             let args = some
                 .iter()
-                .flat_map(|item| -> [Value; 4] {
+                .flat_map(|item| -> [Value; 5] {
+                    let price = match item.price_revision {
+                        1 => item.price_minor.to_string(),
+                        later => format!("{},{later}", item.price_minor),
+                    };
+                    let regular = item.regular_minor.map(|regular| regular.to_string());
                     [
                         item.sku.clone().into(),
                         item.quantity.into(),
                         item.per_buyer_limit.into(),
-                        item.price_minor.into(),
+                        price.into(),
+                        regular.unwrap_or_default().into(),
                     ]
                 })
                 .collect();
             self.done(sale_id, epoch, steps::LOAD_STAGE, args).await?;
+        }
+        let staged = prices.staged();
+        for some in staged.chunks(STAGE_AT_ONCE) {
+            self.done(sale_id, epoch, steps::LOAD_PRICES, some.concat()).await?;
         }
         for some in orders.chunks(STAGE_AT_ONCE) {
             let mut args = Vec::with_capacity(some.len() * 5);
@@ -96,9 +109,10 @@ impl Stock {
             }
             self.done(sale_id, epoch, steps::LOAD_ORDERS, args).await?;
         }
+        let regular = items.iter().filter(|item| item.regular_minor.is_some()).count();
         let mut args: Vec<Value> = vec![
             request_id.into(),
-            items.len().to_string().into(),
+            (FIELDS * items.len() + regular + staged.len()).to_string().into(),
             orders.len().to_string().into(),
             "version".into(),
             rules.version.into(),
@@ -108,6 +122,7 @@ impl Stock {
             flag(rules.over),
         ];
         args.extend(stock::fields(rules));
+        args.extend(prices.fields());
         self.done(sale_id, epoch, steps::LOAD_PUBLISH, args).await
     }
 

@@ -10,7 +10,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
+    Prices,
     postgres::away,
+    prices,
     record::{Record, RulesRow, millis},
 };
 use crate::{
@@ -27,6 +29,7 @@ pub struct Snapshot {
     pub rules: Rules,
     /// What the sale offers and how much of it is allotted, by sku.
     pub items: Vec<Item>,
+    pub prices: Prices,
     /// The orders of the sale, one for each hold.
     pub orders: Vec<RecordedOrder>,
 }
@@ -44,6 +47,7 @@ struct OrderRow {
     skus: Vec<String>,
     quantities: Vec<i64>,
     prices: Vec<i64>,
+    revisions: Vec<i64>,
 }
 
 impl OrderRow {
@@ -52,7 +56,8 @@ impl OrderRow {
         let units = units.ok_or_else(|| Refusal::Fault {
             cause: format!("order {} is in an unknown state, {}", self.order_id, self.state),
         })?;
-        let lines = self.skus.into_iter().zip(self.quantities).zip(self.prices);
+        let prices = self.prices.into_iter().zip(self.revisions);
+        let lines = self.skus.into_iter().zip(self.quantities).zip(prices);
         Ok(RecordedOrder {
             order_id: self.order_id,
             buyer_id: self.buyer_id,
@@ -63,7 +68,12 @@ impl OrderRow {
             units,
             placed_ms: millis(self.placed_at),
             lines: lines
-                .map(|((sku, quantity), price_minor)| PlacedLine { sku, quantity, price_minor })
+                .map(|((sku, quantity), (price_minor, price_revision))| PlacedLine {
+                    sku,
+                    quantity,
+                    price_minor,
+                    price_revision,
+                })
                 .collect(),
         })
     }
@@ -185,6 +195,7 @@ impl Record {
             .fetch_all(&mut *transaction)
             .await
             .map_err(away)?;
+        let prices = prices::to_fill(&mut transaction, sale_id).await?;
         let mut orders = Vec::new();
         let mut behind: Option<(OffsetDateTime, Uuid)> = None;
         loop {
@@ -206,7 +217,7 @@ impl Record {
                 orders.push(row.into_order()?);
             }
         }
-        Ok(Snapshot { rules, items, orders: one_order_a_hold(orders) })
+        Ok(Snapshot { rules, items, prices, orders: one_order_a_hold(orders) })
     }
 }
 

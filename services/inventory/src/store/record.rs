@@ -6,7 +6,7 @@ use sqlx::{PgPool, query_file, query_file_scalar};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Unchanged, postgres::away, servers};
+use super::{Prices, Unchanged, postgres::away, prices, servers};
 use crate::{
     domain::{Item, Refusal, Rules},
     steps,
@@ -40,6 +40,7 @@ pub struct LoadBegun {
     pub rules: Rules,
     /// What it offers, by sku.
     pub items: Vec<Item>,
+    pub prices: Prices,
 }
 
 pub(super) fn millis(time: OffsetDateTime) -> i64 {
@@ -222,8 +223,9 @@ impl Record {
         if items.is_empty() {
             return Err(Refusal::NotLoadable { why: "the sale offers nothing" });
         }
+        let prices = prices::to_fill(&mut transaction, sale_id).await?;
         transaction.commit(steps::COMMIT_CLAIM).await.map_err(away)?;
-        Ok(Some(LoadBegun { epoch, rules, items }))
+        Ok(Some(LoadBegun { epoch, rules, items, prices }))
     }
 
     /// Lets all instances use an epoch, loaded into the server that it was handed out on. False

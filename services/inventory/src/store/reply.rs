@@ -8,7 +8,7 @@ use fred::types::Value;
 use crate::domain::{AdmissionFault, HoldState, Refusal, SkuBooks, Terms};
 
 /// How many values `read.lua` returns for each sku.
-const COLUMNS: usize = 7;
+const COLUMNS: usize = 8;
 
 /// A script's reply: a word, the store's time, and the values that go with the word.
 #[derive(Debug)]
@@ -21,6 +21,15 @@ pub(super) struct Reply {
 
 pub(super) fn unreadable(what: &str) -> Refusal {
     Refusal::Fault { cause: format!("a script's reply cannot be read: {what}") }
+}
+
+/// A price as it is stored: in minor units, with its revision behind a comma unless that is the
+/// first.
+fn price(stored: &str) -> Option<(i64, i64)> {
+    match stored.split_once(',') {
+        None => Some((stored.parse().ok()?, 1)),
+        Some((price, revision)) => Some((price.parse().ok()?, revision.parse().ok()?)),
+    }
 }
 
 impl Reply {
@@ -87,6 +96,8 @@ impl Reply {
             begun: self.int()? == 1,
             over: self.int()? == 1,
             currency: self.text()?,
+            price_revision: self.int()?,
+            next_prices_ms: Some(self.int()?).filter(|at_ms| *at_ms > 0),
         })
     }
 
@@ -96,22 +107,29 @@ impl Reply {
         while self.has_more() {
             values.extend(self.list()?);
         }
+        let incomplete = || unreadable("a sku's books are not complete");
         let mut values = values.into_iter();
-        let mut next = || {
-            let value = values.next().and_then(|value| value.as_i64());
-            value.ok_or_else(|| unreadable("a sku's books are not complete"))
-        };
+        let mut next = || values.next().ok_or_else(incomplete);
+        let int = |value: Value| value.as_i64().ok_or_else(incomplete);
         skus.iter()
             .map(|sku| {
+                let (allotted, available) = (int(next()?)?, int(next()?)?);
+                let (held, placed, sold) = (int(next()?)?, int(next()?)?, int(next()?)?);
+                let per_buyer_limit = int(next()?)?;
+                let (price_minor, price_revision) =
+                    next()?.into_string().as_deref().and_then(price).ok_or_else(incomplete)?;
+                let regular = next()?;
                 Ok(SkuBooks {
                     sku: sku.clone(),
-                    allotted: next()?,
-                    available: next()?,
-                    held: next()?,
-                    placed: next()?,
-                    sold: next()?,
-                    per_buyer_limit: next()?,
-                    price_minor: next()?,
+                    allotted,
+                    available,
+                    held,
+                    placed,
+                    sold,
+                    price_minor,
+                    price_revision,
+                    regular_minor: if regular.is_null() { None } else { Some(int(regular)?) },
+                    per_buyer_limit,
                 })
             })
             .collect()
@@ -153,6 +171,15 @@ impl Reply {
                 requested: self.int()?,
             },
             "TOO_MUCH" => Refusal::TotalTooHigh { most_minor: self.int()?, currency: self.text()? },
+            "PRICE" => {
+                let expected = self.text()?;
+                let expected = expected.split_once(',').and_then(|(minor, _)| minor.parse().ok());
+                Refusal::PriceChanged {
+                    expected_minor: expected.ok_or_else(|| unreadable("an expected total"))?,
+                    total_minor: self.int()?,
+                    currency: self.text()?,
+                }
+            }
             "NO_HOLD" => Refusal::HoldUnknown,
             "EXPIRED" => Refusal::HoldExpired { deadline_ms: self.int()? },
             "AT_MAXIMUM" => Refusal::HoldAtMaximum { deadline_ms: self.int()? },

@@ -33,6 +33,8 @@ scripts! {
     load,
     /// Copies a sale's rules.
     sync,
+    /// Brings revisions of prices beside the stock.
+    reprice,
     /// Takes units.
     reserve,
     /// Places a hold.

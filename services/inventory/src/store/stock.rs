@@ -16,9 +16,9 @@ use super::{
     stored_hold,
 };
 use crate::domain::{
-    Adjusted, AdjustmentRequest, Answer, Content, Hold, HoldId, Lines, Listed, MAX_HOLD_LENGTHS,
-    Proof, Refusal, Request, Retaken, Rules, Settled, Settlement, Straggler, Swept, Synced,
-    UnreadableHold,
+    Adjusted, AdjustmentRequest, Amount, Answer, Content, Hold, HoldId, Lines, Listed,
+    MAX_HOLD_LENGTHS, Placing, Priced, Proof, Refusal, Request, Retaken, Rules, Settled,
+    Settlement, Straggler, Swept, Synced, UnreadableHold,
 };
 
 /// How many holds one run of a script settles: bounded, because a run blocks the store for all
@@ -62,12 +62,15 @@ impl Stock {
         let common = [request.key().to_string(), request.hash()];
         let scripts = &self.scripts;
         match &request.content {
-            Content::Reserve(lines) => self.take(request, common, lines, proof, "", epoch).await,
-            Content::PlaceLines(lines, details) => {
-                self.take(request, common, lines, proof, details, epoch).await
+            Content::Reserve(lines) => {
+                self.take(request, common, lines, proof, &Placing::default(), epoch).await
             }
-            Content::PlaceHold(hold_id, details) => {
-                let more = [details.clone(), request.request_id.to_string()];
+            Content::PlaceLines(lines, placing) => {
+                self.take(request, common, lines, proof, placing, epoch).await
+            }
+            Content::PlaceHold(hold_id, placing) => {
+                let id = request.request_id.to_string();
+                let more = [placing.details.clone(), id, expected(placing)];
                 self.change(&scripts.place, request, common, *hold_id, &more, epoch).await
             }
             Content::Extend(hold_id) => {
@@ -86,11 +89,11 @@ impl Stock {
         [key, hash]: [String; 2],
         lines: &Lines,
         proof: &Proof,
-        details: &str,
+        placing: &Placing,
         epoch: i64,
     ) -> Result<Answer, Refusal> {
-        let (key, hash) = (&key, &hash);
-        let batched = BatchRequest { request, key, hash, lines, proof, details, epoch };
+        let (key, hash, details, expected) = (&key, &hash, &placing.details, &expected(placing));
+        let batched = BatchRequest { request, key, hash, lines, proof, details, expected, epoch };
         self.batches.run(batched, self.runner.until()).await.and_then(answer)
     }
 
@@ -200,8 +203,8 @@ impl Stock {
         Ok(listed)
     }
 
-    /// Takes the units of orders of an older epoch again, each order on its own; the results are in
-    /// the order of `orders`.
+    /// Takes the units of orders of an older epoch again, each order on its own, at what `priced`
+    /// says of each sku and revision; the results are in the order of `orders`.
     ///
     /// # Errors
     /// Those of every script, see [`Stock`]. Some may be taken then; a retry is safe.
@@ -209,6 +212,7 @@ impl Stock {
         &self,
         sale_id: Uuid,
         orders: &[Straggler],
+        priced: &Priced,
         epoch: i64,
     ) -> Result<Vec<Retaken>, Refusal> {
         let mut results = Vec::with_capacity(orders.len());
@@ -226,8 +230,13 @@ impl Stock {
                     order.details.clone().into(),
                     order.lines.len().to_string().into(),
                 ]);
-                for line in &order.lines {
-                    args.extend([line.sku.clone().into(), line.quantity.into()]);
+                for (line, revision) in &order.lines {
+                    args.extend([
+                        line.sku.clone().into(),
+                        line.quantity.into(),
+                        priced.of(&line.sku, *revision).map(text).unwrap_or_default().into(),
+                        (*revision).into(),
+                    ]);
                 }
             }
             let mut reply = self.run(&self.scripts.retake, sale_id, epoch, args).await?;
@@ -274,7 +283,7 @@ impl Stock {
         }
         let (version, state) = (reply.int()?, reply.text()?);
         let cancelled = state == SaleState::Cancelled.as_str();
-        Ok(Synced { version, cancelled, over: reply.int()? == 1 })
+        Ok(Synced { version, cancelled, over: reply.int()? == 1, switches: Vec::new() })
     }
 
     /// Adds units to the stock, or takes out free ones; once in an epoch, whether done or refused.
@@ -331,6 +340,16 @@ pub(super) fn fields(rules: &Rules) -> Vec<Value> {
         "max_total".into(),
         rules.max_total_minor().into(),
     ]
+}
+
+/// The total that a script expects, with its currency behind a comma; empty for any.
+fn expected(placing: &Placing) -> String {
+    let text = |Amount { minor, currency }: &Amount| format!("{minor},{currency}");
+    placing.expected.as_ref().map(text).unwrap_or_default()
+}
+
+fn text(number: i64) -> String {
+    number.to_string()
 }
 
 fn answer(mut reply: Reply) -> Result<Answer, Refusal> {

@@ -25,9 +25,8 @@ pub(super) struct StoredHold<'a> {
     state: Cow<'a, str>,
     #[serde(rename = "d")]
     pub(super) deadline_ms: i64,
-    /// Sku, quantity and price of one unit, in minor units.
     #[serde(rename = "l")]
-    pub(super) lines: Vec<(Cow<'a, str>, i64, i64)>,
+    pub(super) lines: Vec<StoredLine<'a>>,
     #[serde(rename = "e")]
     pub(super) epoch: i64,
     #[serde(rename = "j", skip_serializing_if = "Option::is_none")]
@@ -40,6 +39,26 @@ pub(super) struct StoredHold<'a> {
     pub(super) request_id: Option<Cow<'a, str>>,
     #[serde(rename = "h", skip_serializing_if = "Option::is_none")]
     pub(super) request_hash: Option<Cow<'a, str>>,
+}
+
+/// Sku, quantity, price of one unit in minor units, and the revision of that price. The first
+/// revision is not written: the version before there were revisions reads such a line.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredLine<'a>(
+    pub(super) Cow<'a, str>,
+    pub(super) i64,
+    i64,
+    #[serde(default = "first_revision", skip_serializing_if = "is_first_revision")] i64,
+);
+
+const fn first_revision() -> i64 {
+    1
+}
+
+// Serde passes a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_first_revision(revision: &i64) -> bool {
+    *revision == first_revision()
 }
 
 impl StoredHold<'static> {
@@ -59,7 +78,10 @@ impl<'a> StoredHold<'a> {
             // The original deadline is not on record, and a placed hold does not need one.
             deadline_ms: order.placed_ms,
             lines: lines
-                .map(|line| (line.sku.as_str().into(), line.quantity, line.price_minor))
+                .map(|line| {
+                    let sku = line.sku.as_str().into();
+                    StoredLine(sku, line.quantity, line.price_minor, line.price_revision)
+                })
                 .collect(),
             epoch,
             admission_id: order.admission_id.as_deref().map(Cow::Borrowed),
@@ -96,7 +118,7 @@ pub(super) fn seen(
         lines: stored
             .lines
             .into_iter()
-            .map(|(sku, quantity, _)| (sku.into_owned(), quantity))
+            .map(|StoredLine(sku, quantity, ..)| (sku.into_owned(), quantity))
             .collect(),
         order_id: stored.order_id,
         placed_ms: stored.placed_ms,
@@ -123,10 +145,11 @@ pub(super) fn read(
         lines: stored
             .lines
             .into_iter()
-            .map(|(sku, quantity, price_minor)| PlacedLine {
+            .map(|StoredLine(sku, quantity, price_minor, price_revision)| PlacedLine {
                 sku: sku.into_owned(),
                 quantity,
                 price_minor,
+                price_revision,
             })
             .collect(),
         currency,
@@ -197,7 +220,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::domain::{Content, Line, Lines, OrderUnits};
+    use crate::domain::{Content, Line, Lines, OrderUnits, Placing};
 
     fn lines() -> Lines {
         Lines::new([Line { sku: "te\"e".to_owned(), quantity: 2 }]).unwrap()
@@ -227,7 +250,8 @@ mod tests {
             held,
             r#"{"b":"ada","e":3,"s":"HELD","d":60000,"t":10,"l":[["te\"e",2,1999]],"j":"adm"}"#
         );
-        let placed = taken(&request(Content::PlaceLines(lines(), String::new())), r#","p":10"#);
+        let placed =
+            taken(&request(Content::PlaceLines(lines(), Placing::default())), r#","p":10"#);
         assert_eq!(
             placed,
             concat!(
@@ -239,7 +263,7 @@ mod tests {
         for (json, state) in [(held, HoldState::Held), (placed, HoldState::Placed)] {
             let hold = StoredHold::decode("1", &json).unwrap();
             assert_eq!((hold.state().unwrap(), hold.epoch), (state, 3));
-            assert_eq!(hold.lines, [("te\"e".into(), 2, 1_999)]);
+            assert_eq!(hold.lines, [StoredLine("te\"e".into(), 2, 1_999, 1)]);
             assert_eq!(hold.admission_id.as_deref(), Some("adm"));
         }
     }
@@ -255,14 +279,27 @@ mod tests {
             request_hash: "f00d".to_owned(),
             units: OrderUnits::Sold,
             placed_ms: 10,
-            lines: vec![PlacedLine { sku: "tee".to_owned(), quantity: 2, price_minor: 1_999 }],
+            lines: vec![
+                PlacedLine {
+                    sku: "tee".to_owned(),
+                    quantity: 2,
+                    price_minor: 1_999,
+                    price_revision: 1,
+                },
+                PlacedLine {
+                    sku: "cap".to_owned(),
+                    quantity: 1,
+                    price_minor: 999,
+                    price_revision: 3,
+                },
+            ],
         };
         let hold = StoredHold::of_order(3, &order);
         let json = hold.encode().unwrap();
         assert_eq!(
             json,
             concat!(
-                r#"{"b":"ada","s":"SOLD","d":10,"l":[["tee",2,1999]],"e":3,"#,
+                r#"{"b":"ada","s":"SOLD","d":10,"l":[["tee",2,1999],["cap",1,999,3]],"e":3,"#,
                 r#""o":"00000000-0000-0000-0000-000000000001","p":10,"#,
                 r#""q":"00000000-0000-0000-0000-000000000009","h":"f00d"}"#
             )

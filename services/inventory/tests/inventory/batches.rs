@@ -188,7 +188,7 @@ async fn retaken_order_answers_its_request() {
         request_id: ordered.request_id.to_string(),
         request_hash: ordered.hash(),
         placed_ms: held.deadline_ms,
-        lines: vec![Line { sku: "a".to_owned(), quantity: 2 }],
+        lines: vec![(Line { sku: "a".to_owned(), quantity: 2 }, 1)],
         details: DETAILS.to_owned(),
     };
     let retaken = world.inventory.retake(sale, 1, &[straggler]).await.unwrap();

@@ -160,7 +160,10 @@ fn park(
 /// Has an order that came too late take its units again, and records it. Nothing else waits for
 /// that.
 async fn retake(pool: &PgPool, inventory: &Inventory, order: &OrderMessage) {
-    let line = |line: &Line| StockLine { sku: line.sku.clone(), quantity: line.quantity };
+    let line = |line: &Line| {
+        let revision = line.price_revision;
+        (StockLine { sku: line.sku.clone(), quantity: line.quantity }, revision)
+    };
     let straggler = Straggler {
         hold_id: order.hold_id,
         order_id: order.order_id,

@@ -17,6 +17,7 @@ mod load;
 mod lost_replies;
 mod model;
 mod placing;
+mod pricing;
 mod random;
 mod reading;
 mod rebuilding;

@@ -272,7 +272,7 @@ async fn queued_order_keeps_units_over_rebuild() {
     claims.abort();
 }
 
-fn straggler(placing: &Request, hold_id: Uuid, sku: &str, quantity: i64) -> Straggler {
+pub(crate) fn straggler(placing: &Request, hold_id: Uuid, sku: &str, quantity: i64) -> Straggler {
     Straggler {
         hold_id,
         order_id: placing.key(),
@@ -281,7 +281,7 @@ fn straggler(placing: &Request, hold_id: Uuid, sku: &str, quantity: i64) -> Stra
         request_id: placing.request_id.to_string(),
         request_hash: placing.hash(),
         placed_ms: 1_790_000_000_000,
-        lines: vec![Line { sku: sku.to_owned(), quantity }],
+        lines: vec![(Line { sku: sku.to_owned(), quantity }, 1)],
         details: DETAILS.to_owned(),
     }
 }

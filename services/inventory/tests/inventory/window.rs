@@ -79,7 +79,7 @@ async fn the_stock_decides_whether_a_sale_is_called_off() {
     assert_eq!(not_open(&world, sale).await, SaleState::Open);
     world.change_sale(sale, "cancel_requested = true").await;
     let synced = world.inventory.sync(sale).await.unwrap();
-    assert_eq!(synced, Synced { version: 2, cancelled: true, over: false });
+    assert_eq!(synced, Synced { version: 2, cancelled: true, over: false, switches: vec![] });
     assert_eq!(not_open(&world, sale).await, SaleState::Cancelled);
     // What is decided stays, though its start comes.
     set_meta(&world, sale, "starts_ms", 1).await;
@@ -90,7 +90,7 @@ async fn the_stock_decides_whether_a_sale_is_called_off() {
     set_meta(&world, begun, "starts_ms", 1).await;
     world.change_sale(begun, "cancel_requested = true").await;
     let synced = world.inventory.sync(begun).await.unwrap();
-    assert_eq!(synced, Synced { version: 2, cancelled: false, over: false });
+    assert_eq!(synced, Synced { version: 2, cancelled: false, over: false, switches: vec![] });
     ask(&world, begun).await.unwrap();
 }
 

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use async_nats::jetstream;
 use flashsale_inventory::{
     app::Inventory,
-    domain::{Answer, Content, Hold, HoldId, Line, Lines, Proof, Refusal, Request},
+    domain::{
+        Amount, Answer, Content, Hold, HoldId, Line, Lines, Placing, Proof, Refusal, Request,
+    },
     store::{Queue, keys},
 };
 use flashsale_queue::NatsConfig;
@@ -236,16 +238,22 @@ fn request(sale_id: Uuid, buyer_id: &str, content: Content) -> Request {
     Request { sale_id, buyer_id: buyer_id.to_owned(), request_id: Uuid::new_v4(), content }
 }
 
+/// What an order carries, and what it may cost, in cents.
+pub(crate) fn placing(expected: Option<i64>) -> Placing {
+    let expected = expected.map(|minor| Amount { minor, currency: "EUR" });
+    Placing { details: DETAILS.to_owned(), expected }
+}
+
 pub(crate) fn reserve(sale_id: Uuid, buyer_id: &str, asked: &[(&str, i64)]) -> Request {
     request(sale_id, buyer_id, Content::Reserve(lines(asked)))
 }
 
 pub(crate) fn place_lines(sale_id: Uuid, buyer_id: &str, asked: &[(&str, i64)]) -> Request {
-    request(sale_id, buyer_id, Content::PlaceLines(lines(asked), DETAILS.to_owned()))
+    request(sale_id, buyer_id, Content::PlaceLines(lines(asked), placing(None)))
 }
 
 pub(crate) fn place(sale_id: Uuid, buyer_id: &str, hold_id: Uuid) -> Request {
-    request(sale_id, buyer_id, Content::PlaceHold(hold_id, DETAILS.to_owned()))
+    request(sale_id, buyer_id, Content::PlaceHold(hold_id, placing(None)))
 }
 
 pub(crate) fn extend(sale_id: Uuid, buyer_id: &str, hold_id: Uuid) -> Request {

@@ -75,6 +75,8 @@ fn units_of(seen: &Holds, allotted: i64) -> UnitTotals {
             placed,
             sold,
             price_minor: 1,
+            price_revision: 1,
+            regular_minor: None,
             per_buyer_limit: 0,
         }],
         record: vec![SkuRecord { sku, allotted, claimed: ordered, ordered }],

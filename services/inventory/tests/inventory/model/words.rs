@@ -1,6 +1,6 @@
 //! Conversion between the model's words and the service's types.
 
-use flashsale_inventory::domain::{AdmissionFault, Content, Refusal, Request};
+use flashsale_inventory::domain::{AdmissionFault, Content, Placing, Refusal, Request};
 use uuid::Uuid;
 
 use super::stock::{Asked, Lines, What};
@@ -10,10 +10,11 @@ pub(super) fn request(sale_id: Uuid, asked: &Asked) -> Request {
     let of = |all: &Lines| {
         lines(&all.iter().map(|(sku, units)| (sku.as_str(), *units)).collect::<Vec<_>>())
     };
+    let with = |details: &String| Placing { details: details.clone(), expected: None };
     let content = match &asked.what {
         What::Reserve(lines) => Content::Reserve(of(lines)),
-        What::Place(lines, details) => Content::PlaceLines(of(lines), details.clone()),
-        What::PlaceHold(id, details) => Content::PlaceHold(*id, details.clone()),
+        What::Place(lines, details) => Content::PlaceLines(of(lines), with(details)),
+        What::PlaceHold(id, details) => Content::PlaceHold(*id, with(details)),
         What::Extend(id) => Content::Extend(*id),
         What::Release(id) => Content::Release(*id),
     };
