@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, context::PublishErrorKind, message::PublishMessage};
 pub use connection::{NatsError, connect};
-pub use flashsale_record::{Line, OrderDetails};
+pub use flashsale_record::{FIRST_PRICE_REVISION, Line, OrderDetails};
 pub use message::{
     CancelTarget, OrderEvent, OrderMessage, PaymentEvent, QueueMessage, RecordedOrder,
     unreadable_order,

@@ -279,6 +279,9 @@ pub struct PaymentEvent {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use flashsale_record::FIRST_PRICE_REVISION;
+    use serde_json::json;
+
     use super::*;
 
     const ORDER: Uuid = Uuid::from_u128(1);
@@ -286,7 +289,12 @@ mod tests {
     const HOLD: Uuid = Uuid::from_u128(3);
 
     fn lines() -> Vec<Line> {
-        vec![Line { sku: "TEE-M".to_owned(), quantity: 2, unit_price_minor: 1_999 }]
+        vec![Line {
+            sku: "TEE-M".to_owned(),
+            quantity: 2,
+            unit_price_minor: 1_999,
+            price_revision: FIRST_PRICE_REVISION,
+        }]
     }
 
     fn placed() -> OrderMessage {
@@ -357,6 +365,36 @@ mod tests {
             assert_eq!(String::from_utf8(message.encode()).unwrap(), bytes);
             assert_eq!(QueueMessage::decode(bytes.as_bytes()).unwrap(), message);
         }
+    }
+
+    /// Instances of the version before know no revisions: all that they read and write has the
+    /// first one.
+    #[test]
+    fn only_later_price_revisions_are_written() {
+        let with = |revision| {
+            let mut order = placed();
+            order.lines[0].price_revision = revision;
+            QueueMessage::Place { order }
+        };
+        let written = |message: &QueueMessage| {
+            let body: serde_json::Value = serde_json::from_slice(&message.encode()).unwrap();
+            body["lines"][0].clone()
+        };
+        let bare = json!({ "sku": "TEE-M", "quantity": 2, "unit_price_minor": 1_999 });
+        assert_eq!(written(&with(1)), bare);
+        for revision in [0, 2, i64::MAX] {
+            let mut line = bare.clone();
+            line["price_revision"] = json!(revision);
+            assert_eq!(written(&with(revision)), line);
+        }
+        for revision in [0, 1, 2, i64::MAX] {
+            let message = with(revision);
+            assert_eq!(QueueMessage::decode(&message.encode()).unwrap(), message);
+        }
+        // Also where it is spelled out.
+        let mut body: serde_json::Value = serde_json::from_slice(&with(1).encode()).unwrap();
+        body["lines"][0]["price_revision"] = json!(1);
+        assert_eq!(QueueMessage::decode(body.to_string().as_bytes()).unwrap(), with(1));
     }
 
     /// A nil request id alone is a buyer's oddity: the order is placed under it.

@@ -14,7 +14,7 @@ mod sql;
 
 pub use charge::{Chargeable, Inexpressible, chargeable, minor_amount, provider_amount};
 pub use details::OrderDetails;
-pub use line::{Line, MAX_LINE_UNITS};
+pub use line::{FIRST_PRICE_REVISION, Line, MAX_LINE_UNITS};
 pub use name::UnknownName;
 pub use order::OrderState;
 pub use payment::{PaymentAction, PaymentEndReason, PaymentState, RefundState};
