@@ -1,7 +1,9 @@
 //! Sales, orders and payments that are written into the record past the services, each as its
 //! service writes it.
 
-use flashsale_queue::{Line, OrderMessage};
+use std::collections::HashMap;
+
+use flashsale_queue::{FIRST_PRICE_REVISION, Line, OrderMessage};
 use flashsale_record::OrderDetails;
 use sqlx::{PgConnection, PgPool};
 use time::{Duration, OffsetDateTime};
@@ -119,6 +121,52 @@ pub async fn record_sale(
     Ok(sale_id)
 }
 
+/// A revision of a sale's prices.
+#[derive(Debug, Clone, Copy)]
+pub struct PriceRevision<'a> {
+    /// 2 or later.
+    pub revision: i64,
+    /// From when on units are taken at it; `None` while that is not known.
+    pub switches_at: Option<OffsetDateTime>,
+    /// The revision that has replaced it before it took effect.
+    pub replaced_by: Option<i64>,
+    /// What it changes, as (sku, price of one).
+    pub prices: &'a [(&'a str, i64)],
+}
+
+/// Records a revision of a sale's prices, as the sale service does.
+///
+/// # Errors
+/// If the record refuses it, or does not answer.
+pub async fn record_price_revision(
+    pool: &PgPool,
+    sale_id: Uuid,
+    revision: PriceRevision<'_>,
+) -> sqlx::Result<()> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query(
+        "INSERT INTO price_revisions (sale_id, revision, effective_at, switches_at, replaced_by)
+         VALUES ($1, $2, coalesce($3, now()), $3, $4)",
+    )
+    .bind(sale_id)
+    .bind(revision.revision)
+    .bind(revision.switches_at)
+    .bind(revision.replaced_by)
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query(
+        "INSERT INTO sale_prices (sale_id, sku, revision, price_minor, per_buyer_limit)
+         SELECT $1, sku, $2, price, 0 FROM unnest($3::text[], $4::bigint[]) AS p (sku, price)",
+    )
+    .bind(sale_id)
+    .bind(revision.revision)
+    .bind(column(revision.prices, |(sku, _)| *sku))
+    .bind(column(revision.prices, |(_, price)| *price))
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await
+}
+
 /// Records that the stock of a sale was loaded in this epoch, all of its units.
 ///
 /// # Errors
@@ -161,6 +209,8 @@ pub struct OrderSpec<'a> {
     pub updated_ms_ago: f64,
     /// (sku, quantity, price of one).
     pub lines: Vec<(&'a str, i64, i64)>,
+    /// By sku, the revision of its price; the first for those that are missing.
+    pub price_revisions: HashMap<&'a str, i64>,
     /// Whether its units are taken out of what is allotted.
     pub takes_units: bool,
 }
@@ -184,6 +234,7 @@ impl<'a> OrderSpec<'a> {
             placed_at: None,
             updated_ms_ago: 0.0,
             lines: Vec::new(),
+            price_revisions: HashMap::new(),
             takes_units: false,
         }
     }
@@ -208,6 +259,11 @@ impl<'a> OrderSpec<'a> {
                 OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(order.placed_at_ms),
             ),
             lines: order.lines.iter().map(line).collect(),
+            price_revisions: order
+                .lines
+                .iter()
+                .map(|line| (line.sku.as_str(), line.price_revision))
+                .collect(),
             ..Self::new(order.sale_id, &order.buyer_id)
         }
     }
@@ -296,8 +352,8 @@ async fn record_lines(connection: &mut PgConnection, orders: &[OrderSpec<'_>]) -
         .collect();
     sqlx::query(
         "WITH lines AS (
-             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::bigint[], $6::bool[])
-                 AS l (order_id, sale_id, sku, quantity, unit_price_minor, takes_units)
+             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bool[])
+                 AS l (order_id, sale_id, sku, quantity, unit_price_minor, price_revision, takes_units)
          ), taken AS (
              SELECT sale_id, sku, sum(quantity) AS units FROM lines WHERE takes_units GROUP BY sale_id, sku
          ), locked AS (
@@ -305,8 +361,8 @@ async fn record_lines(connection: &mut PgConnection, orders: &[OrderSpec<'_>]) -
              SELECT sale_id, sku, units FROM allotments a JOIN taken USING (sale_id, sku)
               ORDER BY sale_id, sku FOR UPDATE OF a
          ), recorded AS (
-             INSERT INTO order_lines (order_id, sku, quantity, unit_price_minor)
-             SELECT order_id, sku, quantity, unit_price_minor FROM lines
+             INSERT INTO order_lines (order_id, sku, quantity, unit_price_minor, price_revision)
+             SELECT order_id, sku, quantity, unit_price_minor, price_revision FROM lines
          )
          UPDATE allotments a SET claimed = claimed + units FROM locked
           WHERE a.sale_id = locked.sale_id AND a.sku = locked.sku",
@@ -316,6 +372,9 @@ async fn record_lines(connection: &mut PgConnection, orders: &[OrderSpec<'_>]) -
     .bind(column(&lines, |(_, (sku, _, _))| *sku))
     .bind(column(&lines, |(_, (_, quantity, _))| *quantity))
     .bind(column(&lines, |(_, (_, _, price))| *price))
+    .bind(column(&lines, |(order, (sku, _, _))| {
+        order.price_revisions.get(sku).copied().unwrap_or(FIRST_PRICE_REVISION)
+    }))
     .bind(column(&lines, |(order, _)| order.takes_units))
     .execute(connection)
     .await?;

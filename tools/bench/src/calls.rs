@@ -16,7 +16,7 @@ use flashsale_proto::{
     },
     waitingroom::{JoinRequest, waiting_room_service_client::WaitingRoomServiceClient},
 };
-use flashsale_queue::{OrderDetails, OrderMessage, QueueMessage};
+use flashsale_queue::{FIRST_PRICE_REVISION, OrderDetails, OrderMessage, QueueMessage};
 use flashsale_testbed::buyer::Buyer;
 use time::OffsetDateTime;
 use tonic::Request;
@@ -130,6 +130,7 @@ impl<'a> Requests<'a> {
                     sku: sku(number),
                     quantity: 1,
                     unit_price_minor: PRICE_MINOR,
+                    price_revision: FIRST_PRICE_REVISION,
                 }],
                 currency: "EUR".to_owned(),
                 total_minor: PRICE_MINOR,

@@ -44,6 +44,7 @@ fn hold() -> Hold {
             sku: "SKU-00".to_owned(),
             quantity: 1,
             unit_price: price.clone(),
+            price_revision: 1,
         }],
         total: price,
         expire_time: timestamp,
