@@ -3,15 +3,16 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Line, OrderDetails, PlacedOrder, Prices};
+use super::{Line, OrderDetails, PlacedOrder, Price, Prices};
 
 /// The sale of every order here.
 pub(super) const SALE: Uuid = Uuid::from_u128(1);
 
 /// What the sale's three skus cost: 1.00 EUR a unit.
 pub(super) fn prices() -> Prices {
-    let by_sku = ["A", "B", "C"].map(|sku| (sku.to_owned(), 100)).into();
-    Prices { currency: "EUR".to_owned(), by_sku }
+    let price = Price { minor: 100, placed_until: None };
+    let by_revision = ["A", "B", "C"].map(|sku| ((sku.to_owned(), 1), price)).into();
+    Prices { currency: "EUR".to_owned(), by_revision }
 }
 
 /// An order of `lines` (sku, quantity) at 1.00 EUR a unit, from the stock of epoch 2.
@@ -31,6 +32,7 @@ pub(super) fn order(id: u128, lines: &[(&str, i64)]) -> PlacedOrder {
                 sku: (*sku).to_owned(),
                 quantity: *quantity,
                 unit_price_minor: 100,
+                price_revision: 1,
             })
             .collect(),
         currency: "EUR".to_owned(),

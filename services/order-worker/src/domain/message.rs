@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Line, OrderDetails};
+use super::{FIRST_PRICE_REVISION, Line, OrderDetails};
 
 /// The most lines an order may have: far above what checkout accepts, so that only corrupt messages
 /// are refused.
@@ -129,10 +129,13 @@ pub enum Unacceptable {
     SkuTwice,
     /// A quantity that is not positive.
     Quantity,
-    /// A negative price.
+    /// A negative price, or a revision of it that there is none of.
     Price,
-    /// A price that is not the one the sale has for the sku, or in another currency.
+    /// A price that is not the one the sale has for the sku in that revision, or in another
+    /// currency.
     PriceForeign,
+    /// A price that was replaced longer before the order was placed than a hold may live.
+    PriceReplaced,
     /// The total is not the sum of the lines.
     Total,
     /// Not a currency code.
@@ -154,6 +157,7 @@ impl Unacceptable {
             Self::Quantity => "quantity_invalid",
             Self::Price => "price_invalid",
             Self::PriceForeign => "price_foreign",
+            Self::PriceReplaced => "price_replaced",
             Self::Total => "total_is_not_the_sum",
             Self::Currency => "currency_invalid",
             Self::Epoch => "epoch_invalid",
@@ -183,7 +187,7 @@ impl PlacedOrder {
             if line.quantity <= 0 {
                 return Err(Unacceptable::Quantity);
             }
-            if line.unit_price_minor < 0 {
+            if line.unit_price_minor < 0 || line.price_revision < FIRST_PRICE_REVISION {
                 return Err(Unacceptable::Price);
             }
             sum = line

@@ -11,7 +11,7 @@ use flashsale_service::{peer::PeerChannel, wire};
 use uuid::Uuid;
 
 use crate::{
-    domain::{Answers, PlacedOrder, Retaken},
+    domain::{Answers, FIRST_PRICE_REVISION, PlacedOrder, Retaken},
     steps,
 };
 
@@ -186,6 +186,7 @@ fn refused_for_good(reason: Reason) -> bool {
 fn straggling(order: &PlacedOrder) -> Result<StragglingHold, Failure> {
     let lines =
         order.lines.iter().map(|line| Line { sku: line.sku.clone(), quantity: line.quantity });
+    let later = order.lines.iter().filter(|line| line.price_revision != FIRST_PRICE_REVISION);
     Ok(StragglingHold {
         hold_id: order.hold_id.to_string(),
         order_id: order.order_id.to_string(),
@@ -196,5 +197,6 @@ fn straggling(order: &PlacedOrder) -> Result<StragglingHold, Failure> {
         request_hash: order.request_hash.clone(),
         place_time: Some(wire::timestamp(order.placed_at)),
         order_details: serde_json::to_string(&order.details).map_err(Failure::internal)?,
+        price_revisions: later.map(|line| (line.sku.clone(), line.price_revision)).collect(),
     })
 }

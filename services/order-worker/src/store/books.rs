@@ -10,7 +10,7 @@ use super::{
     transitions::state_of,
     units::{lock_allotments, lock_stock},
 };
-use crate::domain::{Books, CancelTarget, Known, Message, Prices, SaleFacts};
+use crate::domain::{Books, CancelTarget, Known, Message, Price, Prices, SaleFacts};
 
 /// Reads and locks everything that the batch touches, in the lock order: the stock of sales that
 /// have a marker in it, then allotments, parked orders and orders.
@@ -61,20 +61,22 @@ pub(super) async fn read_books(
         .into_iter()
         .map(|row| {
             let epoch = epochs.get(&row.sale_id).copied();
-            let by_sku = prices.remove(&row.sale_id).unwrap_or_default();
-            let prices = Prices { currency: row.currency, by_sku };
+            let by_revision = prices.remove(&row.sale_id).unwrap_or_default();
+            let prices = Prices { currency: row.currency, by_revision };
             (row.sale_id, SaleFacts { fence: row.epoch, epoch, prices })
         })
         .collect();
     Ok(Books { sales, ..books })
 }
 
-/// What the skus cost that orders of the batch are about to enter the record with, by sale.
+/// What the skus cost that orders of the batch are about to enter the record with, in the revisions
+/// that these name, by sale.
 async fn read_prices(
     connection: &mut PgConnection,
     messages: &[(u64, Message)],
-) -> Result<HashMap<Uuid, HashMap<String, i64>>, sqlx::Error> {
-    let skus: BTreeSet<(Uuid, &str)> = messages
+) -> Result<HashMap<Uuid, HashMap<(String, i64), Price>>, sqlx::Error> {
+    // Most orders of a batch are about the same few.
+    let asked: BTreeSet<(Uuid, &str, i64)> = messages
         .iter()
         .filter_map(|(_, message)| match message {
             Message::Place(order) => Some(order),
@@ -84,20 +86,28 @@ async fn read_prices(
             | Message::Fence { .. }
             | Message::Closing { .. } => None,
         })
-        .flat_map(|order| order.lines.iter().map(|line| (order.sale_id, line.sku.as_str())))
+        .flat_map(|order| {
+            order.lines.iter().map(|line| (order.sale_id, line.sku.as_str(), line.price_revision))
+        })
         // Postgres takes no NUL; a sku that has one has no price.
-        .filter(|(_, sku)| !sku.contains('\0'))
+        .filter(|(_, sku, _)| !sku.contains('\0'))
         .collect();
-    let mut prices: HashMap<Uuid, HashMap<String, i64>> = HashMap::new();
-    if skus.is_empty() {
+    let mut prices: HashMap<Uuid, HashMap<(String, i64), Price>> = HashMap::new();
+    if asked.is_empty() {
         return Ok(prices);
     }
-    let (sale_ids, skus): (Vec<Uuid>, Vec<&str>) = skus.into_iter().unzip();
-    let rows = sqlx::query_file!("sql/sale_prices.sql", &sale_ids, &skus as _)
+    let (mut sale_ids, mut skus, mut revisions) = (vec![], vec![], vec![]);
+    for (sale_id, sku, revision) in asked {
+        sale_ids.push(sale_id);
+        skus.push(sku);
+        revisions.push(revision);
+    }
+    let rows = sqlx::query_file!("sql/sale_prices.sql", &sale_ids, &skus as _, &revisions)
         .fetch_all(connection)
         .await?;
     for row in rows {
-        prices.entry(row.sale_id).or_default().insert(row.sku, row.price_minor);
+        let price = Price { minor: row.price_minor, placed_until: row.placed_until };
+        prices.entry(row.sale_id).or_default().insert((row.sku, row.revision), price);
     }
     Ok(prices)
 }

@@ -159,13 +159,15 @@ async fn insert_lines(
     connection: &mut PgConnection,
     new_orders: &[&NewOrder],
 ) -> Result<(), sqlx::Error> {
-    let (mut order_ids, mut skus, mut quantities, mut prices) = (vec![], vec![], vec![], vec![]);
+    let (mut order_ids, mut skus, mut quantities) = (vec![], vec![], vec![]);
+    let (mut prices, mut revisions) = (vec![], vec![]);
     for new in new_orders {
         for line in &new.order.lines {
             order_ids.push(new.order.order_id);
             skus.push(line.sku.as_str());
             quantities.push(line.quantity);
             prices.push(line.unit_price_minor);
+            revisions.push(line.price_revision);
         }
     }
     if !order_ids.is_empty() {
@@ -174,7 +176,8 @@ async fn insert_lines(
             &order_ids,
             &skus as _,
             &quantities,
-            &prices
+            &prices,
+            &revisions
         )
         .execute(connection)
         .await?;

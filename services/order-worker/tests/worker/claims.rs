@@ -7,10 +7,11 @@ use flashsale_order_worker::store::{
 };
 use flashsale_pg::PgConfig;
 use flashsale_queue::{ORDERS, OrderMessage, QueueMessage};
+use flashsale_testbed::fixtures::PriceRevision;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::shop::{EPOCH, REVIEW, Shop, batch, cancel, done, place};
+use crate::shop::{EPOCH, REVIEW, Shop, at, batch, cancel, done, in_revision, place, reprice};
 
 const CLAIMED: [&str; 2] = ["charge/CLAIMED", "event/CLAIMED"];
 const CANCELLED: [&str; 3] = ["close_hold/RELEASED", "event/CANCELLED", "mail/CANCELLED"];
@@ -251,10 +252,167 @@ async fn a_foreign_price_is_a_dead_letter() {
     shop.assert_books_balance().await;
 }
 
-/// Has a line of the order cost `price` a unit, and the order what its lines cost then.
-fn reprice(order: &mut OrderMessage, line: usize, price: i64) {
-    order.lines[line].unit_price_minor = price;
-    order.total_minor = order.lines.iter().map(|line| line.quantity * line.unit_price_minor).sum();
+/// When the second revision of the prices takes effect.
+const SWITCH_MS: i64 = 1_795_000_000_000;
+/// Until when an order at the first one may be placed: three lengths of the shop's holds of a
+/// second each, and a minute.
+const UNTIL_MS: i64 = SWITCH_MS + 3 * 1_000 + 60_000;
+
+fn second<'a>(prices: &'a [(&'a str, i64)]) -> PriceRevision<'a> {
+    PriceRevision { revision: 2, switches_at: Some(at(SWITCH_MS)), replaced_by: None, prices }
+}
+
+/// A new order of one A, placed then.
+fn placed_at(shop: &Shop, placed_at_ms: i64) -> OrderMessage {
+    OrderMessage { placed_at_ms, ..shop.order(&[("A", 1)]) }
+}
+
+#[tokio::test]
+async fn lines_of_several_revisions_are_claimed() {
+    let shop = Shop::open(&[("A", 10), ("B", 10), ("C", 10)]).await;
+    shop.revise(second(&[("A", 80), ("B", 70)])).await;
+    shop.revise(PriceRevision { revision: 3, ..second(&[("B", 60)]) }).await;
+    let mut order = shop.order(&[("A", 2), ("B", 1), ("C", 1)]);
+    in_revision(&mut order, 0, 2, 80);
+    in_revision(&mut order, 1, 3, 60);
+    // The version before names none: its prices are the first.
+    let mut before = serde_json::to_value(place(&shop.order(&[("A", 1)]))).unwrap();
+    let line = before["lines"][0].as_object_mut().unwrap();
+    assert!(line.remove("price_revision").is_none());
+    let from = shop.position().await;
+    let messages =
+        vec![receive(1, place(&order).encode()), receive(2, before.to_string().into_bytes())];
+    let summary = done(claim(shop.record(), ORDERS, from, &messages, REVIEW).await.unwrap());
+    assert_eq!((summary.states.len(), summary.dead), (2, 0));
+
+    assert_eq!(shop.state(order.order_id).await.as_deref(), Some("CLAIMED"));
+    let lines: Vec<(String, i64, i64)> = sqlx::query_as(
+        "SELECT sku, unit_price_minor, price_revision FROM order_lines WHERE order_id = $1 ORDER BY sku",
+    )
+    .bind(order.order_id)
+    .fetch_all(shop.pool())
+    .await
+    .unwrap();
+    let expected = [("A", 80, 2), ("B", 60, 3), ("C", 100, 1)];
+    assert_eq!(lines, expected.map(|(sku, price, revision)| (sku.to_owned(), price, revision)));
+    assert_eq!(shop.units_claimed("A").await, 3);
+    shop.assert_books_balance().await;
+}
+
+#[tokio::test]
+async fn a_price_of_another_revision_is_a_dead_letter() {
+    let shop = Shop::open(&[("A", 10), ("B", 10)]).await;
+    let elsewhere = shop.another(&[("A", 10)]).await;
+    shop.revise(second(&[("A", 80)])).await;
+    elsewhere.revise(PriceRevision { revision: 3, ..second(&[("A", 1)]) }).await;
+    for (line, revision, price, what) in [
+        (0, 1, 80, "the second one's price in the first"),
+        (0, 2, 100, "the first one's price in the second"),
+        (0, 3, 1, "a revision of another sale"),
+        (0, 3, 80, "a revision that there is none of"),
+        (1, 2, 100, "a revision that does not change the sku"),
+    ] {
+        let mut foreign = shop.order(&[("A", 1), ("B", 1)]);
+        in_revision(&mut foreign, line, revision, price);
+        shop.claim(&[place(&foreign), place(&shop.order(&[("B", 1)]))]).await;
+        assert_eq!(shop.history(foreign.order_id).await, [">DEAD_LETTER:price_foreign"], "{what}");
+    }
+    let mut none = shop.order(&[("A", 1)]);
+    in_revision(&mut none, 0, 0, 100);
+    shop.claim(&[place(&none)]).await;
+    assert_eq!(shop.history(none.order_id).await, [">DEAD_LETTER:price_invalid"]);
+    assert_eq!((shop.units_claimed("A").await, shop.units_claimed("B").await), (0, 5));
+    shop.assert_books_balance().await;
+}
+
+#[tokio::test]
+async fn a_price_replaced_too_long_ago_is_a_dead_letter() {
+    let shop = Shop::open(&[("A", 10), ("B", 10)]).await;
+    shop.revise(second(&[("A", 80)])).await;
+    // Each is claimed long after its price was replaced.
+    let (timely, late) = (placed_at(&shop, UNTIL_MS), placed_at(&shop, UNTIL_MS + 1));
+    let mut newer = placed_at(&shop, UNTIL_MS + 1);
+    in_revision(&mut newer, 0, 2, 80);
+    let unchanged = OrderMessage { placed_at_ms: UNTIL_MS + 1, ..shop.order(&[("B", 1)]) };
+    let summary =
+        shop.claim(&[place(&late), place(&timely), place(&newer), place(&unchanged)]).await;
+    assert_eq!(summary.dead, 1);
+    for order in [&timely, &newer, &unchanged] {
+        assert_eq!(shop.state(order.order_id).await.as_deref(), Some("CLAIMED"), "{order:?}");
+    }
+    assert_eq!(shop.history(late.order_id).await, [">DEAD_LETTER:price_replaced"]);
+    assert_eq!(shop.dead().await, [(1, "price_replaced".to_owned())]);
+    assert_eq!(shop.owed(late.order_id).await, ["event/DEAD_LETTER"]);
+    // Nor does it get into the record by its cancellation.
+    let wished_away = placed_at(&shop, UNTIL_MS + 1);
+    shop.claim(&[cancel(&wished_away)]).await;
+    assert_eq!(shop.state(wished_away.order_id).await, None);
+    assert_eq!(shop.units_claimed("A").await, 2);
+    shop.assert_books_balance().await;
+}
+
+/// The earliest revision that changes the sku counts.
+#[tokio::test]
+async fn a_price_is_replaced_once() {
+    let shop = Shop::open(&[("A", 10), ("B", 10)]).await;
+    shop.revise(PriceRevision { switches_at: Some(at(SWITCH_MS - 1)), ..second(&[("B", 90)]) })
+        .await;
+    shop.revise(PriceRevision { revision: 3, ..second(&[("A", 80)]) }).await;
+    let later = PriceRevision { switches_at: Some(at(SWITCH_MS + 600_000)), ..second(&[]) };
+    shop.revise(PriceRevision { revision: 4, prices: &[("A", 70)], ..later }).await;
+    let (timely, late) = (placed_at(&shop, UNTIL_MS), placed_at(&shop, UNTIL_MS + 1));
+    let mut third = [placed_at(&shop, UNTIL_MS + 600_000), placed_at(&shop, UNTIL_MS + 600_001)];
+    for order in &mut third {
+        in_revision(order, 0, 3, 80);
+    }
+    shop.claim(&[place(&timely), place(&late), place(&third[0]), place(&third[1])]).await;
+    for order in [&timely, &third[0]] {
+        assert_eq!(shop.history(order.order_id).await, [">CLAIMED:claimed"]);
+    }
+    for order in [&late, &third[1]] {
+        assert_eq!(shop.history(order.order_id).await, [">DEAD_LETTER:price_replaced"]);
+    }
+}
+
+#[tokio::test]
+async fn a_revision_not_in_effect_replaces_no_price() {
+    let shop = Shop::open(&[("A", 10)]).await;
+    // One was replaced itself, of the other the stock's store is not known to have it.
+    let withdrawn = PriceRevision { replaced_by: Some(3), ..second(&[("A", 90)]) };
+    shop.revise(withdrawn).await;
+    shop.revise(PriceRevision { revision: 3, switches_at: None, ..second(&[("A", 80)]) }).await;
+    let order = placed_at(&shop, UNTIL_MS + 1);
+    // A store that had switched by then has sold at the withdrawn one.
+    let mut sold = placed_at(&shop, UNTIL_MS + 1);
+    in_revision(&mut sold, 0, 2, 90);
+    shop.claim(&[place(&order), place(&sold)]).await;
+    for order in [&order, &sold] {
+        assert_eq!(shop.history(order.order_id).await, [">CLAIMED:claimed"]);
+    }
+}
+
+#[tokio::test]
+async fn the_longest_hold_ever_counts() {
+    let shop = Shop::open(&[("A", 10)]).await;
+    shop.revise(second(&[("A", 80)])).await;
+    // A sale that once gave longer holds than now, and once shorter ones.
+    for (version, hold_ms) in [(1_i64, 500_i64), (2, 20_000), (3, 1_000)] {
+        sqlx::query(
+            "INSERT INTO sale_changes (sale_id, version, kind, actor, reason, after, skus, skus_changed)
+             VALUES ($1, $2, 'UPDATE', 'test', '', jsonb_build_object('hold_ms', $3::bigint), '{}', 0)",
+        )
+        .bind(shop.sale)
+        .bind(version)
+        .bind(hold_ms)
+        .execute(shop.pool())
+        .await
+        .unwrap();
+    }
+    let until_ms = UNTIL_MS + 3 * (20_000 - 1_000);
+    let (timely, late) = (placed_at(&shop, until_ms), placed_at(&shop, until_ms + 1));
+    shop.claim(&[place(&timely), place(&late)]).await;
+    assert_eq!(shop.history(timely.order_id).await, [">CLAIMED:claimed"]);
+    assert_eq!(shop.history(late.order_id).await, [">DEAD_LETTER:price_replaced"]);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use flashsale_pg::SteppedPool;
 use flashsale_queue::{Line, ORDERS, OrderDetails, OrderMessage, QueueMessage};
 use flashsale_testbed::{
     TestPg,
-    fixtures::{self, PaymentSpec, RefundSpec, SaleItem, SaleSpec},
+    fixtures::{self, PaymentSpec, PriceRevision, RefundSpec, SaleItem, SaleSpec},
 };
 use sqlx::PgPool;
 use time::OffsetDateTime;
@@ -87,6 +87,7 @@ impl Shop {
                     sku: (*sku).to_owned(),
                     quantity: *quantity,
                     unit_price_minor: 100,
+                    price_revision: 1,
                 })
                 .collect(),
             currency: "EUR".to_owned(),
@@ -99,6 +100,11 @@ impl Shop {
                 ..OrderDetails::default()
             },
         }
+    }
+
+    /// Records a revision of the sale's prices.
+    pub(crate) async fn revise(&self, revision: PriceRevision<'_>) {
+        fixtures::record_price_revision(self.pool(), self.sale, revision).await.unwrap();
     }
 
     /// Claims these messages as the first ones of a stream.
@@ -258,6 +264,23 @@ impl Shop {
         .unwrap();
         assert!(differences.is_empty(), "(sku, claimed, held by orders): {differences:?}");
     }
+}
+
+/// Has a line of the order cost `price` a unit, and the order what its lines cost then.
+pub(crate) fn reprice(order: &mut OrderMessage, line: usize, price: i64) {
+    order.lines[line].unit_price_minor = price;
+    order.total_minor = order.lines.iter().map(|line| line.quantity * line.unit_price_minor).sum();
+}
+
+/// Has a line of the order cost `price` a unit in this revision of the sale's prices.
+pub(crate) fn in_revision(order: &mut OrderMessage, line: usize, revision: i64, price: i64) {
+    order.lines[line].price_revision = revision;
+    reprice(order, line, price);
+}
+
+/// A time in milliseconds since 1970.
+pub(crate) fn at(unix_ms: i64) -> OffsetDateTime {
+    OffsetDateTime::UNIX_EPOCH + time::Duration::milliseconds(unix_ms)
 }
 
 pub(crate) fn place(order: &OrderMessage) -> QueueMessage {

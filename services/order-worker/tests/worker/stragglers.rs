@@ -1,7 +1,7 @@
 //! Orders of an older epoch behind the marker of a rebuild: they are parked, and no other order
 //! waits for them.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use flashsale_errors::Reason;
 use flashsale_order_worker::{
@@ -15,13 +15,13 @@ use flashsale_order_worker::{
 use flashsale_proto::inventory::RetakeResult;
 use flashsale_queue::OrderMessage;
 use flashsale_service::Drain;
-use flashsale_testbed::{TestServer, eventually};
+use flashsale_testbed::{TestServer, eventually, fixtures::PriceRevision};
 use tokio::task::JoinHandle;
 
 use crate::{
     claimer::{self, Queue, claimed_upto, recorded},
     peers::{Peers, channel},
-    shop::{CANCELLED, EPOCH, NEXT, Shop, cancel, place},
+    shop::{CANCELLED, EPOCH, NEXT, Shop, cancel, in_revision, place},
 };
 
 fn pace() -> ParkedPace {
@@ -48,10 +48,15 @@ type Running = Vec<JoinHandle<anyhow::Result<()>>>;
 impl Scene {
     /// A sale of 10 A, nothing claimed, no claimer running yet.
     async fn open() -> Self {
+        Self::open_with(&[("A", 10)]).await
+    }
+
+    /// As [`Self::open`], with these items.
+    async fn open_with(items: &[(&str, i64)]) -> Self {
         let peers = Peers::default();
         let server = peers.serve().await;
         Self {
-            shop: Shop::open(&[("A", 10)]).await,
+            shop: Shop::open(items).await,
             queue: Queue::open().await,
             peers,
             server,
@@ -149,6 +154,32 @@ async fn a_straggler_at_a_foreign_price_retakes_nothing() {
     assert_eq!(scene.shop.dead().await, [(2, "price_foreign".to_owned())]);
     assert!(scene.shop.parked().await.is_empty());
     assert!(scene.peers.lock().retaken.is_empty());
+    scene.end(running).await;
+}
+
+#[tokio::test]
+async fn a_straggler_names_the_later_revisions_of_its_prices() {
+    let scene = Scene::open_with(&[("A", 10), ("B", 10)]).await;
+    let second =
+        PriceRevision { revision: 2, switches_at: None, replaced_by: None, prices: &[("B", 80)] };
+    scene.shop.revise(second).await;
+    scene.shop.begin_epoch(NEXT).await;
+    scene.queue.publish(&scene.shop.marker(NEXT)).await;
+    let mut straggler = scene.shop.order(&[("A", 1), ("B", 2)]);
+    in_revision(&mut straggler, 1, 2, 80);
+    scene.queue.publish(&place(&straggler)).await;
+    let running = scene.start();
+    assert_eq!(recorded(&scene.shop, &straggler).await, "CLAIMED");
+    let revisions: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT sku, price_revision FROM order_lines WHERE order_id = $1 ORDER BY sku",
+    )
+    .bind(straggler.order_id)
+    .fetch_all(scene.shop.pool())
+    .await
+    .unwrap();
+    assert_eq!(revisions, [("A".to_owned(), 1), ("B".to_owned(), 2)]);
+    let asked = scene.peers.lock().retaken[0].holds[0].price_revisions.clone();
+    assert_eq!(asked, HashMap::from([("B".to_owned(), 2)]));
     scene.end(running).await;
 }
 

@@ -5,7 +5,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 use super::*;
 use crate::domain::{
-    Known, OrderDetails, SaleFacts,
+    Known, OrderDetails, Price, SaleFacts,
     fixtures::{SALE, order, prices},
 };
 
@@ -470,7 +470,9 @@ fn a_free_order_is_confirmed_at_once() {
     free.lines[0].unit_price_minor = 0;
     free.total_minor = 0;
     let mut books = books(5);
-    books.sales.get_mut(&SALE).unwrap().prices.by_sku.insert("A".to_owned(), 0);
+    let free_of_charge = Price { minor: 0, placed_until: None };
+    let prices = &mut books.sales.get_mut(&SALE).unwrap().prices;
+    prices.by_revision.insert(("A".to_owned(), 1), free_of_charge);
     let decision = decide(vec![(1, Message::Place(free))], books);
     assert_eq!(decision.new_orders[0].state(), OrderState::Confirmed);
 }
@@ -519,6 +521,9 @@ fn impossible_values_are_dead_letters() {
         (|order| order.lines[0].quantity = 0, Unacceptable::Quantity),
         (|order| order.lines[0].quantity = i64::MAX, Unacceptable::Total),
         (|order| order.lines[0].unit_price_minor = -1, Unacceptable::Price),
+        (|order| order.lines[0].price_revision = 0, Unacceptable::Price),
+        (|order| order.lines[0].price_revision = i64::MIN, Unacceptable::Price),
+        (|order| order.lines[0].price_revision = 2, Unacceptable::PriceForeign),
         (|order| order.total_minor += 1, Unacceptable::Total),
         (|order| order.currency = "euro".to_owned(), Unacceptable::Currency),
         (|order| order.epoch = 0, Unacceptable::Epoch),
