@@ -4,13 +4,15 @@ SELECT
     o.cancel_requested_at, o.end_reason, NULL::text AS action, NULL::text AS client_secret, NULL::text AS redirect_url,
     NULL::timestamptz AS turn_until, NULL::text AS decline_code,
     coalesce(m.refunded_minor, 0) AS "refunded_minor!",
-    l.skus AS "skus!", l.quantities AS "quantities!", l.prices AS "prices!"
+    l.skus AS "skus!", l.quantities AS "quantities!", l.prices AS "prices!",
+    l.revisions AS "revisions!"
 FROM orders AS o
 CROSS JOIN LATERAL (
     SELECT
         coalesce(array_agg(sku ORDER BY sku), '{}') AS skus,
         coalesce(array_agg(quantity ORDER BY sku), '{}') AS quantities,
-        coalesce(array_agg(unit_price_minor ORDER BY sku), '{}') AS prices
+        coalesce(array_agg(unit_price_minor ORDER BY sku), '{}') AS prices,
+        coalesce(array_agg(price_revision ORDER BY sku), '{}') AS revisions
     FROM order_lines
     WHERE order_lines.order_id = o.order_id
 ) AS l

@@ -4,5 +4,7 @@ mod contact;
 mod order;
 
 pub use contact::{Contact, Details, InputError, payment_method};
-pub use flashsale_record::{Line, OrderState as Recorded, PaymentAction as PaymentActionKind};
+pub use flashsale_record::{
+    FIRST_PRICE_REVISION, Line, OrderState as Recorded, PaymentAction as PaymentActionKind,
+};
 pub use order::{Order, OrderFilter, OrderState, PaymentAction, unix_ms};

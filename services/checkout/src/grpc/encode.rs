@@ -3,10 +3,19 @@
 use flashsale_proto::{checkout, inventory};
 use flashsale_service::wire;
 
-use crate::domain::{Order, OrderState, PaymentAction, PaymentActionKind, Recorded};
+use crate::{
+    domain::{Order, OrderState, PaymentAction, PaymentActionKind, Recorded},
+    peers::inventory::price_revision,
+};
 
 pub(super) fn held_line(line: inventory::PricedLine) -> checkout::PricedLine {
-    checkout::PricedLine { sku: line.sku, quantity: line.quantity, unit_price: line.unit_price }
+    let price_revision = price_revision(&line);
+    checkout::PricedLine {
+        sku: line.sku,
+        quantity: line.quantity,
+        unit_price: line.unit_price,
+        price_revision,
+    }
 }
 
 /// An order for its buyer, with what they have to do.
@@ -45,6 +54,7 @@ pub(super) fn order(order: Order) -> checkout::Order {
                 sku: line.sku,
                 quantity: line.quantity,
                 unit_price: Some(wire::money(line.unit_price_minor, &order.currency)),
+                price_revision: line.price_revision,
             })
             .collect(),
         total: Some(wire::money(order.total_minor, &order.currency)),

@@ -78,6 +78,7 @@ struct Row {
     skus: Vec<String>,
     quantities: Vec<i64>,
     prices: Vec<i64>,
+    revisions: Vec<i64>,
 }
 
 impl Row {
@@ -107,7 +108,13 @@ impl Row {
             .into_iter()
             .zip(self.quantities)
             .zip(self.prices)
-            .map(|((sku, quantity), unit_price_minor)| Line { sku, quantity, unit_price_minor })
+            .zip(self.revisions)
+            .map(|(((sku, quantity), unit_price_minor), price_revision)| Line {
+                sku,
+                quantity,
+                unit_price_minor,
+                price_revision,
+            })
             .collect();
         Ok(Order {
             order_id: self.order_id,

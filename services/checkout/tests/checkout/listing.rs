@@ -33,6 +33,7 @@ fn message(sale: Uuid, buyer_id: &str, placed_at_ms: i64) -> OrderMessage {
                 sku: sku.to_owned(),
                 quantity,
                 unit_price_minor,
+                price_revision: 1,
             })
             .into(),
         currency: "EUR".to_owned(),
@@ -203,6 +204,29 @@ async fn recorded_order_is_read_completely() {
     assert_eq!((placed.seconds, placed.nanos), (BEGIN_MS / 1_000, 0));
     assert_ne!(order.update_time, Some(placed));
     assert_eq!(page(&world, &all(sale, 0)).await.orders, [order]);
+}
+
+#[tokio::test]
+async fn orders_name_the_revisions_of_their_prices() {
+    let world = world(|_| {}).await;
+    let sale = world.sale(10).await;
+    let mut placed = message(sale, "ada", BEGIN_MS);
+    placed.lines[1].price_revision = 3;
+    world.record(&placed, "CLAIMED").await;
+    let parked = OrderMessage { order_id: Uuid::new_v4(), ..placed.clone() };
+    world.park(&parked).await;
+
+    let got = world.get(sale, &placed.order_id.to_string()).await.unwrap();
+    let waiting = world.get(sale, &parked.order_id.to_string()).await.unwrap();
+    let mut changes = world.checkout.clone().watch_order(watch(&got)).await.unwrap().into_inner();
+    let watched = changes.message().await.unwrap().unwrap().order.unwrap();
+    let listed = page(&world, &all(sale, 10)).await.orders;
+    let changed = page(&world, &since(sale, BEGINNING, 10)).await.orders;
+    assert_eq!((listed.len(), changed.len()), (1, 1));
+    for order in [vec![got, waiting, watched], listed, changed].concat() {
+        let lines = order.lines.iter().map(|line| (line.sku.as_str(), line.price_revision));
+        assert_eq!(lines.collect::<Vec<_>>(), [("cap", 1), ("tee", 3)]);
+    }
 }
 
 /// What changed after a time.

@@ -1,12 +1,12 @@
 //! The order that a placed hold carries.
 
 use flashsale_errors::Failure;
-use flashsale_proto::inventory::{HoldState, PlacedHold};
+use flashsale_proto::inventory::{HoldState, PlacedHold, PricedLine};
 use flashsale_queue::{OrderDetails, OrderMessage, QueueMessage, unreadable_order};
 use flashsale_service::wire;
 use uuid::Uuid;
 
-use crate::domain::{Details, Line, Order, unix_ms};
+use crate::domain::{Details, FIRST_PRICE_REVISION, Line, Order, unix_ms};
 
 /// An order that a hold carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +109,12 @@ fn start(text: &str) -> String {
     text[..end.unwrap_or(0)].to_owned()
 }
 
+/// The revision of the price of a hold's line. An inventory of the version before names none, and
+/// has only the first.
+pub fn price_revision(line: &PricedLine) -> i64 {
+    if line.price_revision == 0 { FIRST_PRICE_REVISION } else { line.price_revision }
+}
+
 impl TryFrom<PlacedHold> for PlacedOrder {
     type Error = Failure;
 
@@ -133,6 +139,7 @@ impl TryFrom<PlacedHold> for PlacedOrder {
                     sku: line.sku.clone(),
                     quantity: line.quantity,
                     unit_price_minor: amount(&line.unit_price)?.0,
+                    price_revision: price_revision(line),
                 })
             })
             .collect::<Result<Vec<_>, Failure>>()?;
@@ -167,5 +174,50 @@ impl TryFrom<PlacedHold> for PlacedOrder {
         // queued yet.
         let order = Order::from_message(&message).map_err(|_| malformed("place_time"))?;
         Ok(Self { order, hold_state, message, details: stored })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use flashsale_proto::inventory::Hold;
+
+    use super::*;
+
+    #[test]
+    fn orders_keep_the_revisions_of_their_holds() {
+        let line = |sku: &str, price_revision| PricedLine {
+            sku: sku.to_owned(),
+            quantity: 1,
+            unit_price: Some(wire::money(1_999, "EUR")),
+            price_revision,
+        };
+        let id = || Uuid::new_v4().to_string();
+        let hold = Hold {
+            hold_id: id(),
+            sale_id: id(),
+            buyer_id: "ada".to_owned(),
+            state: HoldState::Placed.into(),
+            // The first is from an inventory that knows no revisions.
+            lines: vec![line("cap", 0), line("hat", 1), line("tee", 7)],
+            total: Some(wire::money(5_997, "EUR")),
+            order_id: id(),
+            place_time: Some(wire::timestamp_ms(1_795_000_000_000)),
+            epoch: 1,
+            ..Hold::default()
+        };
+        let placed = PlacedHold {
+            hold: Some(hold),
+            order_details: r#"{"email":"a@example.org","contact_name":"A","payment_method":"pm"}"#
+                .to_owned(),
+            request_id: id(),
+            request_hash: "00ff".to_owned(),
+        };
+        let placed = PlacedOrder::try_from(placed).unwrap();
+        let revisions =
+            |lines: &[Line]| -> Vec<i64> { lines.iter().map(|line| line.price_revision).collect() };
+        assert_eq!(revisions(&placed.order.lines), [1, 1, 7]);
+        assert_eq!(revisions(&placed.message().unwrap().lines), [1, 1, 7]);
     }
 }
