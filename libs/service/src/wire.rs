@@ -170,6 +170,18 @@ pub fn minor(field: &str, money: &Money) -> Result<(i64, Currency), Failure> {
     Ok((minor, currency))
 }
 
+/// An amount from the wire that is not below 0, as [`minor`] reads it.
+///
+/// # Errors
+/// `ARGUMENT_INVALID` when it is below 0, and the refusals of [`minor`].
+pub fn price(field: &str, money: &Money) -> Result<(i64, Currency), Failure> {
+    let (minor, currency) = minor(field, money)?;
+    if minor < 0 {
+        return Err(Failure::invalid(field, "is below 0"));
+    }
+    Ok((minor, currency))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -221,6 +233,18 @@ mod tests {
             assert_eq!(failure.reason(), Reason::ArgumentInvalid);
             assert_eq!(failure.violations()[0].field, "lines[0].price");
             assert!(failure.what().contains(needle), "{failure} lacks {needle}");
+        }
+    }
+
+    #[test]
+    fn a_price_is_not_below_zero() {
+        for (money, expected) in [(wire("EUR", 0, 0), 0), (wire("EUR", 19, 990_000_000), 1_999)] {
+            assert_eq!(price("total", &money).unwrap().0, expected);
+        }
+        for money in [wire("EUR", 0, -10_000_000), wire("EUR", -1, 0), wire("EUR", 0, 1)] {
+            let failure = price("total", &money).unwrap_err();
+            assert_eq!(failure.reason(), Reason::ArgumentInvalid);
+            assert_eq!(failure.violations()[0].field, "total");
         }
     }
 

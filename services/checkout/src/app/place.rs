@@ -59,7 +59,8 @@ impl Orders {
     /// with all checks as for lines alone. Returns whether the request is a replay.
     ///
     /// The request id binds its content: for a hold the hold's id, in place of a lost hold the
-    /// lines and its id.
+    /// lines and its id. The total that the buyer expects is part of it, and holds for each way: a
+    /// lost hold that costs something else by now is not taken again.
     ///
     /// # Errors
     /// Inventory's refusals, or `HOLD_LOST`; they have taken no stock.

@@ -89,6 +89,7 @@ impl CheckoutService for Checkout {
             lines: request.lines.into_iter().map(decode::line).collect(),
             admission: request.admission,
             order_details: String::new(),
+            expected_total: decode::expected_total(request.expected_total)?,
         };
         let order = self.orders.place(hold_request, details).await?;
         Ok(Response::new(PlaceOrderResponse { order: Some(encode::order(order)) }))

@@ -1,7 +1,7 @@
 //! Requests: validation and conversion.
 
 use flashsale_errors::{Failure, Reason};
-use flashsale_proto::{checkout, inventory};
+use flashsale_proto::{Money, checkout, inventory};
 use flashsale_service::wire;
 use uuid::Uuid;
 
@@ -43,6 +43,18 @@ pub(super) fn buyer(buyer_id: &str) -> Result<&str, Failure> {
 
 pub(super) fn line(line: checkout::Line) -> inventory::Line {
     inventory::Line { sku: line.sku, quantity: line.quantity }
+}
+
+/// The total that the buyer has been told, for inventory, which compares it; `None` for any.
+///
+/// # Errors
+/// `ARGUMENT_INVALID` for an amount below 0, one that its currency cannot express, or an unknown
+/// currency.
+pub(super) fn expected_total(total: Option<Money>) -> Result<Option<Money>, Failure> {
+    if let Some(total) = &total {
+        wire::price("expected_total", total)?;
+    }
+    Ok(total)
 }
 
 /// The state that a list is limited to; `None` for all.

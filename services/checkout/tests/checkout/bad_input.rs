@@ -3,9 +3,12 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use flashsale_admission::{Signer, Ticket};
 use flashsale_errors::Reason;
-use flashsale_proto::checkout::{
-    BeginCheckoutRequest, CancelOrderRequest, Contact, GetOrderRequest, ListOrdersRequest,
-    OrderState, PlaceOrderRequest, WatchOrderRequest,
+use flashsale_proto::{
+    Money,
+    checkout::{
+        BeginCheckoutRequest, CancelOrderRequest, Contact, GetOrderRequest, ListOrdersRequest,
+        OrderState, PlaceOrderRequest, WatchOrderRequest,
+    },
 };
 use flashsale_testbed::{assert_failure, eventually};
 use prost_types::Timestamp;
@@ -13,7 +16,7 @@ use tonic::{Code, Status};
 use uuid::Uuid;
 
 use crate::world::{
-    SaleSpec, World, admission, begin, cancel, id, lines, place, tee, watch, world,
+    SaleSpec, World, admission, begin, cancel, eur, id, lines, place, tee, watch, world,
 };
 
 /// A description, the call, the expected code and reason, and the field at fault ("" for none).
@@ -189,6 +192,10 @@ async fn bad_place_orders_change_nothing() {
     let paid = |method: &str| {
         Call::Place(PlaceOrderRequest { payment_method: method.into(), ..tee(sale, "bob") })
     };
+    let expects = |code: &str, units: i64, nanos: i32| {
+        let expected_total = Some(Money { currency_code: code.into(), units, nanos });
+        Call::Place(PlaceOrderRequest { expected_total, ..tee(sale, "bob") })
+    };
     let forger = Signer::generate().unwrap();
     let ticket = Ticket { sale_id: room, buyer_id: "bob".to_owned(), number: 8, generation: 0 };
     let long = format!("{}@example.com", "x".repeat(250));
@@ -243,6 +250,16 @@ async fn bad_place_orders_change_nothing() {
         ("a card number with spaces", paid("4242 4242 4242 4242"), InvalidArgument, ArgumentInvalid, "payment_method"),
         ("a card number with dashes", paid("4242-4242-4242-4242"), InvalidArgument, ArgumentInvalid, "payment_method"),
         ("a long means of payment", paid(&"x".repeat(129)), InvalidArgument, ArgumentInvalid, "payment_method"),
+        ("an expected total below 0", expects("EUR", -19, -990_000_000), InvalidArgument, ArgumentInvalid, "expected_total"),
+        ("an expected total of two signs", expects("EUR", 20, -10_000_000), InvalidArgument, ArgumentInvalid, "expected_total"),
+        ("an expected total with three decimals", expects("EUR", 19, 991_000_000), InvalidArgument, ArgumentInvalid, "expected_total"),
+        ("an expected total with nanos beyond one unit", expects("EUR", 18, 1_990_000_000), InvalidArgument, ArgumentInvalid, "expected_total"),
+        ("an expected total beyond every amount", expects("EUR", i64::MAX, 0), InvalidArgument, ArgumentInvalid, "expected_total"),
+        ("an expected total in no currency", expects("", 19, 990_000_000), InvalidArgument, ArgumentInvalid, "expected_total.currency_code"),
+        ("an expected total in an unknown currency", expects("EURO", 19, 990_000_000), InvalidArgument, ArgumentInvalid, "expected_total.currency_code"),
+        ("another total than expected", expects("EUR", 19, 980_000_000), FailedPrecondition, PriceChanged, ""),
+        ("a total in another currency than expected", expects("USD", 19, 990_000_000), FailedPrecondition, PriceChanged, ""),
+        ("a request id with an expected total", reused(&|a| a.expected_total = eur(1_999)), AlreadyExists, RequestIdReused, "request_id"),
         ("a request id with other lines", reused(&|a| a.lines = lines(&[("tee", 2)])), AlreadyExists, RequestIdReused, "request_id"),
         ("a request id with another contact", reused(&|a| a.contact = Some(other.clone())), AlreadyExists, RequestIdReused, "request_id"),
         ("a request id with other money", reused(&|a| a.payment_method = "pm_other".into()), AlreadyExists, RequestIdReused, "request_id"),

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     admission_control::claimed_up_to,
-    world::{SaleSpec, World, begin, id, lines, place, tee, world},
+    world::{SaleSpec, World, begin, eur, id, lines, place, tee, world},
 };
 
 /// An order of one tee from a hold that does not exist.
@@ -49,6 +49,28 @@ async fn lines_of_lost_hold_are_reserved_again_once() {
         assert_failure(&world.place(&other).await.unwrap_err(), Reason::RequestIdReused);
     }
     assert_eq!(world.snapshot().await, before);
+    assert_eq!(world.queued().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_lost_hold_that_costs_more_is_not_taken_again() {
+    let world = world(|_| {}).await;
+    let sale = world.sale(10).await;
+    // As the sale's prices were when it was held.
+    let ask = PlaceOrderRequest { expected_total: eur(1_499), ..lost(sale, "ada") };
+    let before = world.snapshot().await;
+    let failure = assert_failure(&world.place(&ask).await.unwrap_err(), Reason::PriceChanged);
+    let total = failure.metadata().get("total_minor");
+    assert_eq!(total.map(String::as_str), Some("1999"));
+    assert_eq!(world.snapshot().await, before);
+
+    let agreed = PlaceOrderRequest { expected_total: eur(1_999), ..ask };
+    let order = world.order(&agreed).await;
+    assert_eq!(order.total, eur(1_999));
+    assert_eq!(world.books(sale).await, [9, 0, 1, 0]);
+    assert_eq!(world.order(&agreed).await, order);
+    let other = PlaceOrderRequest { expected_total: eur(1_499), ..agreed };
+    assert_failure(&world.place(&other).await.unwrap_err(), Reason::RequestIdReused);
     assert_eq!(world.queued().await.len(), 1);
 }
 

@@ -12,6 +12,7 @@ use flashsale_admission::Signer;
 use flashsale_errors::Reason;
 use flashsale_proto::checkout::{Order, OrderState, PlaceOrderRequest};
 use flashsale_queue::{Line, OrderDetails, OrderMessage, QueueMessage};
+use flashsale_service::wire;
 use flashsale_testbed::{assert_failure, eventually};
 use futures::future::join_all;
 use tokio::{
@@ -21,7 +22,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::world::{SaleSpec, admission, begin, failure, place, tee, world};
+use crate::world::{SaleSpec, admission, begin, eur, failure, lines, place, tee, world};
 
 /// The id of an order or hold, as `docs/stores.md` and the contract derive it.
 fn derived(sale: Uuid, buyer_id: &str, request_id: &str) -> Uuid {
@@ -66,6 +67,7 @@ async fn admission_to_hold_to_queued_order() {
         sku: sku.to_owned(),
         quantity,
         unit_price_minor,
+        price_revision: 1,
     };
     let placed_at = order.place_time.unwrap();
     let expected = OrderMessage {
@@ -93,6 +95,66 @@ async fn admission_to_hold_to_queued_order() {
 
     let read = world.get(sale, &order.order_id).await.unwrap();
     assert_eq!(read, order);
+}
+
+#[tokio::test]
+async fn an_order_costs_what_its_buyer_expects() {
+    let world = world(|_| {}).await;
+    let items = [("tee", 10, 0, 1_999), ("cap", 5, 0, 990)];
+    let sale = world.sale_with(SaleSpec::default(), &items).await;
+    let ask = place(sale, "ada", &[("tee", 2), ("cap", 1)]);
+    let before = world.snapshot().await;
+    let dollars = Some(wire::money(4_988, "USD"));
+    for (expected_total, expected_minor) in
+        [(eur(4_987), "4987"), (eur(4_989), "4989"), (eur(0), "0"), (dollars.clone(), "4988")]
+    {
+        let ask = PlaceOrderRequest { expected_total, ..ask.clone() };
+        let failure = assert_failure(&world.place(&ask).await.unwrap_err(), Reason::PriceChanged);
+        let numbers = ["expected_minor", "total_minor", "currency"]
+            .map(|key| failure.metadata().get(key).map(String::as_str));
+        assert_eq!(numbers, [Some(expected_minor), Some("4988"), Some("EUR")]);
+    }
+    assert_eq!(world.snapshot().await, before);
+
+    // A refusal binds nothing: the buyer agrees under the same id.
+    let agreed = PlaceOrderRequest { expected_total: eur(4_988), ..ask };
+    let order = world.order(&agreed).await;
+    assert_eq!(order.total, eur(4_988));
+    let before = world.snapshot().await;
+    assert_eq!(world.order(&agreed).await, order);
+    for expected_total in [None, eur(4_987), dollars] {
+        let other = PlaceOrderRequest { expected_total, ..agreed.clone() };
+        assert_failure(&world.place(&other).await.unwrap_err(), Reason::RequestIdReused);
+    }
+    assert_eq!(world.snapshot().await, before);
+    assert_eq!(world.queued().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_hold_costs_what_its_buyer_expects() {
+    let world = world(|_| {}).await;
+    let sale = world.sale(10).await;
+    let ask = begin(sale, "ada", &[("tee", 2)], "");
+    let hold = world.checkout.clone().begin_checkout(ask).await.unwrap().into_inner();
+    let of_hold = PlaceOrderRequest { hold_id: hold.hold_id, ..place(sale, "ada", &[]) };
+    // With lines beside it, which are compared with it first, and without.
+    let with_lines = PlaceOrderRequest { lines: lines(&[("tee", 2)]), ..of_hold.clone() };
+    let before = world.snapshot().await;
+    for ask in [&of_hold, &with_lines] {
+        let ask = PlaceOrderRequest { expected_total: eur(3_999), ..ask.clone() };
+        let failure = assert_failure(&world.place(&ask).await.unwrap_err(), Reason::PriceChanged);
+        let total = failure.metadata().get("total_minor");
+        assert_eq!(total.map(String::as_str), Some("3998"));
+    }
+    assert_eq!(world.snapshot().await, before);
+
+    let agreed = PlaceOrderRequest { expected_total: hold.total.clone(), ..with_lines };
+    let order = world.order(&agreed).await;
+    assert_eq!(order.total, hold.total);
+    assert_eq!(world.books(sale).await, [8, 0, 2, 0]);
+    assert_eq!(world.order(&agreed).await, order);
+    let other = PlaceOrderRequest { expected_total: None, ..agreed };
+    assert_failure(&world.place(&other).await.unwrap_err(), Reason::RequestIdReused);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use flashsale_admission::{Admission, Signer};
 use flashsale_checkout::{Config, DEFAULTS};
 use flashsale_errors::Failure;
 use flashsale_proto::{
-    NamedChannel,
+    Money, NamedChannel,
     checkout::{
         BeginCheckoutRequest, CancelOrderRequest, Contact, GetOrderRequest, Line, Order,
         OrderState, PlaceOrderRequest, WatchOrderRequest,
@@ -24,7 +24,7 @@ use flashsale_proto::{
 };
 use flashsale_queue::{CancelTarget, NatsConfig, ORDERS, OrderEvent, OrderMessage, QueueMessage};
 use flashsale_redis::{RedisConfig, Script, Store};
-use flashsale_service::{Drain, Hosted, config::load_from};
+use flashsale_service::{Drain, Hosted, config::load_from, wire};
 pub(crate) use flashsale_testbed::fixtures::SaleSpec;
 use flashsale_testbed::{
     TestNats, TestPg, TestRedis, TestServer, eventually,
@@ -485,6 +485,11 @@ pub(crate) fn place(sale: Uuid, buyer_id: &str, asked: &[(&str, i64)]) -> PlaceO
         payment_method: "pm_card_visa".to_owned(),
         ..PlaceOrderRequest::default()
     }
+}
+
+/// An amount in euros.
+pub(crate) fn eur(minor: i64) -> Option<Money> {
+    Some(wire::money(minor, "EUR"))
 }
 
 /// An order of one tee.
