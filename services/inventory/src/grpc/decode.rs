@@ -7,6 +7,7 @@ use flashsale_proto::{
     Money,
     inventory::{self as proto, HoldOutcome, HoldSettlement},
 };
+use flashsale_record::FIRST_PRICE_REVISION;
 use flashsale_service::{
     page::{self, Place},
     wire,
@@ -81,10 +82,7 @@ pub(super) fn place(message: &proto::PlaceHoldRequest) -> Result<Request, Failur
 }
 
 fn expected(total: &Money) -> Result<Amount, Failure> {
-    let (minor, currency) = wire::minor("expected_total", total)?;
-    if minor < 0 {
-        return Err(Failure::invalid("expected_total", "is below zero"));
-    }
+    let (minor, currency) = wire::price("expected_total", total)?;
     Ok(Amount { minor, currency: currency.code() })
 }
 
@@ -215,8 +213,8 @@ fn straggler(index: usize, hold: &proto::StragglingHold) -> Result<Straggler, Fa
                     format!("must be 1 to {MAX_LINE_UNITS}"),
                 ));
             }
-            let revision = hold.price_revisions.get(sku).copied().unwrap_or(1);
-            if revision < 1 {
+            let revision = hold.price_revisions.get(sku).copied().unwrap_or(FIRST_PRICE_REVISION);
+            if revision < FIRST_PRICE_REVISION {
                 return Err(Failure::invalid(
                     format!("holds[{index}].price_revisions"),
                     "must be above 0",

@@ -2,6 +2,7 @@
 //! for a rebuild.
 
 use flashsale_failpoint::{AsStep as _, Step};
+use flashsale_record::FIRST_PRICE_REVISION;
 use fred::types::Value;
 use uuid::Uuid;
 
@@ -83,7 +84,7 @@ impl Stock {
                 .iter()
                 .flat_map(|item| -> [Value; 5] {
                     let price = match item.price_revision {
-                        1 => item.price_minor.to_string(),
+                        FIRST_PRICE_REVISION => item.price_minor.to_string(),
                         later => format!("{},{later}", item.price_minor),
                     };
                     let regular = item.regular_minor.map(|regular| regular.to_string());

@@ -2,7 +2,7 @@
 
 use std::vec;
 
-use flashsale_record::SaleState;
+use flashsale_record::{FIRST_PRICE_REVISION, SaleState};
 use fred::types::Value;
 
 use crate::domain::{AdmissionFault, HoldState, Refusal, SkuBooks, Terms};
@@ -27,7 +27,7 @@ pub(super) fn unreadable(what: &str) -> Refusal {
 /// first.
 fn price(stored: &str) -> Option<(i64, i64)> {
     match stored.split_once(',') {
-        None => Some((stored.parse().ok()?, 1)),
+        None => Some((stored.parse().ok()?, FIRST_PRICE_REVISION)),
         Some((price, revision)) => Some((price.parse().ok()?, revision.parse().ok()?)),
     }
 }

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use flashsale_record::FIRST_PRICE_REVISION;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -52,13 +53,13 @@ pub(super) struct StoredLine<'a>(
 );
 
 const fn first_revision() -> i64 {
-    1
+    FIRST_PRICE_REVISION
 }
 
 // Serde passes a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 const fn is_first_revision(revision: &i64) -> bool {
-    *revision == first_revision()
+    *revision == FIRST_PRICE_REVISION
 }
 
 impl StoredHold<'static> {

@@ -229,6 +229,7 @@ pub(crate) fn order_message(sale_id: Uuid, hold: &Hold) -> QueueMessage {
         sku: line.sku.clone(),
         quantity: line.quantity,
         unit_price_minor: line.price_minor,
+        price_revision: line.price_revision,
     };
     QueueMessage::Place {
         order: OrderMessage {

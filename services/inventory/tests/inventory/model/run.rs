@@ -287,6 +287,7 @@ impl Run<'_> {
             sku: sku.clone(),
             quantity: *units,
             price_minor: self.model.skus[sku].price,
+            price_revision: 1,
         });
         prop_assert_eq!(&answered.lines, &lines.collect::<Vec<_>>());
         prop_assert_eq!(&answered.buyer_id, &hold.buyer);
@@ -339,6 +340,8 @@ impl Run<'_> {
                 placed: self.model.in_state(name, State::Placed),
                 sold: self.model.in_state(name, State::Sold),
                 price_minor: sku.price,
+                price_revision: 1,
+                regular_minor: None,
                 per_buyer_limit: sku.limit,
             });
             stock.extend(columns.map(|(column, units)| (format!("{column}:{name}"), units)));
