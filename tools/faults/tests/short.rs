@@ -83,6 +83,7 @@ const OF_PLANS: &Faults = &[
     ("flushed_while_prepared", Some("orders_accepted")),
     ("sale_clocks", Some("taken")),
     ("pause_under_load", Some("ordered_while_paused")),
+    ("reprice", Some("taken_after_switch")),
     ("cancel_races", None),
 ];
 
@@ -170,6 +171,9 @@ fn few_of_schedule(expected: &Faults) -> Value {
         "late_accepted",
         "taken_while_paused",
         "cancelled_with_orders",
+        "old_price_taken",
+        "new_price_taken",
+        "foreign_prices",
         "versions_wrong",
         "oversold",
     ];

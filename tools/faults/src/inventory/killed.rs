@@ -18,15 +18,22 @@ use crate::{
     patience::until_some,
     platform::{Platform, Sale},
     points::{self, Point},
+    schedule,
     task::Task,
 };
 
 const POLL: Duration = Duration::from_millis(5);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 
+/// The steps that a tour comes by. Prices change in the suite of planned sales.
+pub(super) fn steps_toured() -> impl Iterator<Item = &'static str> {
+    let all = steps::all().into_iter();
+    all.filter(|step| !schedule::INVENTORY_STEPS_OF_PRICES.contains(step))
+}
+
 /// Kills inventory at each of its points in turn, in as many sales; in the short form at some.
 pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Result<()> {
-    points::each(task, figures, steps::all(), times, |task, point, figures| {
+    points::each(task, figures, steps_toured(), times, |task, point, figures| {
         Box::pin(at(task, point, figures))
     })
     .await

@@ -21,6 +21,8 @@ pub(crate) const SCARCE: &str = "SCARCE";
 /// The item of which there is enough.
 pub(crate) const PLENTY: &str = "PLENTY";
 const PLENTY_UNITS: i64 = 100_000;
+/// What a unit of either costs.
+const EUROS: i64 = 10;
 /// How long a sale may take to reach every service.
 const OPEN_WITHIN: Duration = Duration::from_secs(30);
 
@@ -42,16 +44,21 @@ impl Default for SaleSpec {
 }
 
 impl SaleSpec {
-    /// Asks for such a sale, without a window.
-    pub(crate) fn creation(self) -> anyhow::Result<CreateSaleRequest> {
-        let price = || Some(Money { currency_code: "EUR".to_owned(), units: 10, nanos: 0 });
+    /// What such a sale offers, each unit for so many euros.
+    pub(crate) fn items(self, euros: i64) -> Vec<Item> {
         let item = |sku: &str, quantity| Item {
             sku: sku.to_owned(),
             title: sku.to_owned(),
-            unit_price: price(),
+            unit_price: Some(Money { currency_code: "EUR".to_owned(), units: euros, nanos: 0 }),
             quantity,
             per_buyer_limit: 0,
+            regular_price: None,
         };
+        vec![item(SCARCE, self.scarce), item(PLENTY, PLENTY_UNITS)]
+    }
+
+    /// Asks for such a sale, without a window.
+    pub(crate) fn creation(self) -> anyhow::Result<CreateSaleRequest> {
         let seconds = i64::try_from(self.hold.as_secs())?;
         let room =
             RoomSettings { admissions_per_second: 1.0, admission_ttl: None, pre_queue: None };
@@ -64,7 +71,7 @@ impl SaleSpec {
                 room: self.room.then_some(room),
                 ..SaleSettings::default()
             }),
-            items: vec![item(SCARCE, self.scarce), item(PLENTY, PLENTY_UNITS)],
+            items: self.items(EUROS),
         })
     }
 }

@@ -32,6 +32,20 @@ pub(crate) fn key(sale: Uuid, name: &str) -> String {
     format!("fs:{{{sale}}}:{name}")
 }
 
+/// What a hold has of a sku: the sku, the units, what one of them costs, and the revision of the
+/// sale's prices that says so, which is left out if it is the first.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct HoldLine(
+    pub(crate) String,
+    pub(crate) i64,
+    pub(crate) i64,
+    #[serde(default = "first_revision")] pub(crate) i64,
+);
+
+fn first_revision() -> i64 {
+    1
+}
+
 /// A hold as it stands in Redis.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Hold {
@@ -48,7 +62,7 @@ pub(crate) struct Hold {
     #[serde(rename = "d")]
     pub(crate) deadline_ms: i64,
     #[serde(rename = "l")]
-    lines: Vec<(String, i64, i64)>,
+    pub(crate) lines: Vec<HoldLine>,
     #[serde(rename = "o")]
     pub(crate) order: Option<Uuid>,
     /// The request that placed it.
@@ -62,7 +76,7 @@ impl Hold {
     }
 
     fn units(&self) -> i64 {
-        self.lines.iter().map(|(_, quantity, _)| quantity).sum()
+        self.lines.iter().map(|HoldLine(_, quantity, ..)| quantity).sum()
     }
 }
 
@@ -301,5 +315,22 @@ impl Platform {
             });
         }
         Ok(messages)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn line_without_revision_is_of_the_first() {
+        let hold = r#"{"b":"ada","s":"HELD","d":2,"t":1,"l":[["A",1,500],["B",2,400,3]]}"#;
+        let hold: Hold = serde_json::from_str(hold).unwrap();
+        let line =
+            |sku: &str, units, minor, revision| HoldLine(sku.to_owned(), units, minor, revision);
+        assert_eq!(hold.lines, [line("A", 1, 500, 1), line("B", 2, 400, 3)]);
+        assert_eq!(hold.units(), 3);
     }
 }

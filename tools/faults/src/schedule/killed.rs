@@ -35,6 +35,10 @@ const LENGTH_MS: i64 = 3_600_000;
 const FAR_MS: i64 = 300_000;
 /// How far ahead the new end is: the least that is allowed, and a while.
 const NEW_END_MS: i64 = 120_000;
+/// What a unit is to cost, long after the sale is over: the steps that a switch takes are those of
+/// `reprice`.
+const EUROS: i64 = 8;
+const NEW_PRICE_MS: i64 = 60_000;
 /// How long an order may take, and a sale that is over to become final.
 const WITHIN: Duration = Duration::from_secs(60);
 /// The longest pause between two looks whether a sale is final: the default of a minute would be most
@@ -62,8 +66,8 @@ pub(super) async fn run(task: &mut Task, figures: &mut Figures) -> anyhow::Resul
 /// How often a step is come by at least by an instance that all requests are sent to first.
 fn times(step: &str) -> u32 {
     match step {
-        // Two plans, a pause, a resumption, another end, the end, and a cancellation.
-        "commit/change" => 7,
+        // Two plans, other prices, a pause, a resumption, another end, the end, and a cancellation.
+        "commit/change" => 8,
         "commit/told" => 3,
         _ => 1,
     }
@@ -113,7 +117,8 @@ async fn at(task: &mut Task, point: Point, figures: &mut Figures) -> anyhow::Res
     let broken = figures.broken.len();
     let made = sales(platform).await? - before;
     figures.expect(made == 2, || format!("{made} sales were made by two requests"));
-    let planned = ["CREATE", "SCHEDULE", "PREPARE", "OPEN", "PAUSE", "OPEN", "UPDATE", "END"];
+    let planned =
+        ["CREATE", "SCHEDULE", "PREPARE", "OPEN", "UPDATE", "PAUSE", "OPEN", "UPDATE", "END"];
     expect_history(platform, &sold, &[&planned], figures).await?;
     let cancelled = ["CREATE", "SCHEDULE", "PREPARE", "CANCEL", "CANCEL"];
     expect_history(platform, &off, &[&cancelled], figures).await?;
@@ -154,6 +159,7 @@ impl Tour<'_> {
         let crowd = Crowd::come(self.platform, &sold, self.seed, eager(4))?;
         shop.settled_in(&sold, "OPEN").await?;
         ordered(&crowd, 0).await?;
+        shop.reprice(&sold, WITH_ROOM, EUROS, now() + NEW_PRICE_MS).await?;
         shop.pause(&sold).await?;
         shop.settled_in(&sold, "PAUSED").await?;
         shop.start(&sold).await?;

@@ -1,8 +1,8 @@
 //! What may happen to a sale that is to open by itself: sale dies between any two of its steps, all
 //! of its instances stand still across the start and the end, Postgres is away at the start, Redis
-//! loses everything before it, clocks are off, a sale is paused and resumed under its buyers, and
-//! called off in the instant in which it opens. Units go by the clock of Redis, and the record
-//! follows.
+//! loses everything before it, clocks are off, a sale is paused and resumed under its buyers, its
+//! prices change, and it is called off in the instant in which it opens. Units go by the clock of
+//! Redis, and the record follows.
 
 mod buyers;
 mod cancels;
@@ -12,12 +12,15 @@ mod killed;
 mod others;
 mod paused;
 mod postgres;
+mod prices;
 mod record;
+mod reprice;
 mod shop;
 mod stopped;
 
 use std::time::Duration;
 
+pub(crate) use reprice::OF_INVENTORY as INVENTORY_STEPS_OF_PRICES;
 use tokio::time::sleep;
 
 use crate::{crowd::now_ms, figures::Zeros, platform::SaleSpec, task::Fault};
@@ -28,6 +31,9 @@ pub(crate) const ZEROS: Zeros = &[
     ("late_accepted", "holds taken after the end"),
     ("taken_while_paused", "holds taken while the sale was paused"),
     ("cancelled_with_orders", "holds and orders of sales that were called off"),
+    ("old_price_taken", "units taken at an old price after the switch"),
+    ("new_price_taken", "units taken at a new price before the switch"),
+    ("foreign_prices", "lines at a price that their revision does not have"),
     ("versions_wrong", "versions that the history lacks or does not follow on from"),
     ("oversold", "units oversold"),
 ];
@@ -73,6 +79,12 @@ pub(crate) fn faults() -> Vec<Fault> {
             full: 50,
             short: 4,
             run: |task, figures| Box::pin(paused::run(task, figures)),
+        },
+        Fault {
+            name: "reprice",
+            full: 3 * reprice::count(),
+            short: 1,
+            run: |task, figures| Box::pin(reprice::run(task, figures)),
         },
         Fault {
             name: "cancel_races",

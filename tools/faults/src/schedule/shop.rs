@@ -121,6 +121,31 @@ impl Shop {
         Ok(())
     }
 
+    /// Has the items of a sale of this kind cost so many euros each, from `at_ms` on.
+    pub(super) async fn reprice(
+        &self,
+        sale: &Sale,
+        spec: SaleSpec,
+        euros: i64,
+        at_ms: i64,
+    ) -> anyhow::Result<()> {
+        let update = UpdateSaleRequest {
+            request_id: Uuid::new_v4().to_string(),
+            sale_id: sale.id.to_string(),
+            update_mask: Some(FieldMask { paths: vec!["items".to_owned()] }),
+            items: spec.items(euros),
+            reason: "faults".to_owned(),
+            effective_at: Some(timestamp(at_ms)?),
+            ..UpdateSaleRequest::default()
+        };
+        self.ask("prices are changed", |mut sales| {
+            let request = timely(update.clone());
+            async move { sales.update_sale(request).await }
+        })
+        .await??;
+        Ok(())
+    }
+
     /// Has a sale end at another time.
     pub(super) async fn end_at(&self, sale: &Sale, ends_ms: i64) -> anyhow::Result<()> {
         let update = UpdateSaleRequest {
