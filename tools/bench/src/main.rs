@@ -70,6 +70,9 @@ struct Settings {
     /// Sales that open and close by the clock.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
     openings: u32,
+    /// Changes of all prices of a sale, of a tenth of the holds, or 10,000 items.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    reprices: u32,
     /// Decides when an instance is killed in each of them; by default another one each time.
     #[arg(long)]
     seed: Option<u32>,

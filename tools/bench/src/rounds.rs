@@ -4,6 +4,7 @@
 mod durability;
 mod overload;
 mod payment_stack;
+mod reprices;
 mod schedule;
 mod settle;
 mod watching;
@@ -437,7 +438,9 @@ impl<'a> Bench<'a> {
         }
         // Last: it leaves many holds, and another process of sale than is watched.
         if self.wanted(SCHEDULE) {
-            once.insert(SCHEDULE, self.schedule().await?);
+            let mut schedule = self.schedule().await?;
+            schedule["reprice"] = self.reprices().await?;
+            once.insert(SCHEDULE, schedule);
         }
         Ok(once)
     }

@@ -34,7 +34,7 @@ const OF_SALES: &str = "import,schedule";
 fn short(only: &str) -> (Figures, String) {
     let mut args = vec!["--rounds", "1", "--seconds", "0.1", "--in-flight", "16"];
     args.extend(["--holds", "1000", "--open-seconds", "0.5", "--watchers", "100"]);
-    args.extend(["--openings", "2", "--only", only]);
+    args.extend(["--openings", "2", "--reprices", "3", "--only", only]);
     let (output, figures) = bench(&args);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let figures = Figures(figures.expect("the file is written"));
@@ -225,6 +225,10 @@ fn short_run_has_the_figures_of_sales() {
         "/schedule/killed",
         "/schedule/accepted",
         "/schedule/refusals/SALE_NOT_OPEN",
+        "/schedule/reprice/reprices/done",
+        "/schedule/reprice/longest_script_ms",
+        "/schedule/reprice/reads",
+        "/schedule/reprice/reserves",
     ]);
     let schedule = &figures.0["schedule"];
     for spread in ["open_delay_ms", "last_before_end_ms", "record_open_ms", "record_end_ms"] {
@@ -232,6 +236,14 @@ fn short_run_has_the_figures_of_sales() {
             assert!(schedule[spread][value].is_i64(), "no {spread}.{value} in {schedule}");
         }
     }
+    for value in ["p50", "p99", "max"] {
+        let delay = &schedule["reprice"]["switch_delay_ms"][value];
+        assert!(delay.is_i64(), "no switch_delay_ms.{value} in {schedule}");
+    }
+    assert_eq!(schedule["reprice"]["reprices"]["asked"], 3);
+    assert_eq!(schedule["reprice"]["items"], 100);
+    assert_eq!(schedule["reprice"]["mixed"], 0);
+    assert_eq!(schedule["reprice"]["early"], 0);
     assert!(schedule["seed"].is_u64(), "{schedule}");
     assert_eq!(schedule["openings"]["asked"], 2);
     assert_eq!(schedule["early_accepted"], 0);
@@ -256,6 +268,7 @@ fn what_cannot_be_measured_is_said_and_nothing_is_written() {
         (["--in-flight", "0"], "--in-flight"),
         (["--open-seconds", "0"], "--open-seconds"),
         (["--openings", "0"], "--openings"),
+        (["--reprices", "0"], "--reprices"),
         (["--only", "everything"], "place_order"),
     ] {
         let (output, figures) = bench(&args);

@@ -56,7 +56,7 @@ const BUYER: &str = "schedule-";
 const INSTANCES: usize = 2;
 
 /// Refused calls by reason; `_OTHER` is not one of ours.
-type Refusals = BTreeMap<&'static str, u64>;
+pub(super) type Refusals = BTreeMap<&'static str, u64>;
 
 /// A sale and its window.
 #[derive(Debug, Clone, Copy)]
@@ -367,7 +367,7 @@ fn report(seed: u32, openings: &[Opening]) -> Value {
 }
 
 /// Percentiles by nearest rank; null of no values.
-fn spread(mut values: Vec<i64>) -> Value {
+pub(super) fn spread(mut values: Vec<i64>) -> Value {
     values.sort_unstable();
     let at = |percent: usize| {
         let rank = (values.len() * percent).div_ceil(100);
@@ -386,7 +386,7 @@ async fn until(at_ms: i64) {
     sleep(Duration::from_millis(left_ms)).await;
 }
 
-fn timestamp(at_ms: i64) -> anyhow::Result<Timestamp> {
+pub(super) fn timestamp(at_ms: i64) -> anyhow::Result<Timestamp> {
     let nanos = i32::try_from(at_ms.rem_euclid(1_000) * 1_000_000)?;
     Ok(Timestamp { seconds: at_ms.div_euclid(1_000), nanos })
 }
