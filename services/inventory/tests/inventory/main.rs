@@ -27,9 +27,11 @@ mod service;
 mod serving;
 mod settle;
 mod several;
+mod sharing;
 mod sweep;
 
 mod unfit;
+mod upgrade;
 mod watching;
 mod window;
 mod world;
