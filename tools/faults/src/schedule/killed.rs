@@ -159,7 +159,7 @@ impl Tour<'_> {
         let crowd = Crowd::come(self.platform, &sold, self.seed, eager(4))?;
         shop.settled_in(&sold, "OPEN").await?;
         ordered(&crowd, 0).await?;
-        shop.reprice(&sold, WITH_ROOM, EUROS, now() + NEW_PRICE_MS).await?;
+        shop.reprice(&sold, WITH_ROOM, EUROS, now() + NEW_PRICE_MS).await??;
         shop.pause(&sold).await?;
         shop.settled_in(&sold, "PAUSED").await?;
         shop.start(&sold).await?;

@@ -5,17 +5,19 @@
 
 use std::{collections::BTreeSet, fmt, time::Duration};
 
+use flashsale_errors::{Failure, Reason};
 use flashsale_failpoint::{KILL_AT, Moment};
 use flashsale_proto::inventory::{
     GetStockRequest, inventory_service_client::InventoryServiceClient,
 };
 use flashsale_testbed::{Reply, ask, platform::Service};
-use futures::future::{join_all, select_all};
+use futures::future::{join_all, select_all, try_join_all};
 use nix::sys::signal::Signal;
 use rand::{Rng as _, seq::SliceRandom as _};
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use uuid::Uuid;
 
 use super::{
@@ -55,8 +57,10 @@ pub(crate) const OF_INVENTORY: [&str; 8] = [
 /// which never takes effect.
 const EUROS: [i64; 3] = [13, 8, 12];
 /// How far ahead the second change takes effect: the least that is allowed, and what a request may
-/// take that is sent again after a death.
-const SOON_MS: i64 = 2_600;
+/// take that is sent again after a death. One that takes longer is made again with so much more.
+const SOON_MS: i64 = 2_300;
+const LONGER_MS: i64 = 1_000;
+const LONGEST_MS: i64 = 10_000;
 /// How far ahead the others do: the sale is over before.
 const FAR_MS: i64 = 600_000;
 /// How long orders may take to come, and the stock to have a change.
@@ -212,10 +216,13 @@ async fn mind(armed: &[&Service], over: &CancellationToken) -> anyhow::Result<bo
     let (reached, _, rest) = select_all(dying).await;
     let reached = reached || join_all(rest).await.contains(&true);
     // Armed still if they did not die: once is enough, and the sale has to end.
-    for service in armed {
-        service.restart(&[]).await?;
-    }
+    try_join_all(armed.iter().map(|service| service.restart(&[]))).await?;
     Ok(reached)
+}
+
+fn is_too_near(status: &Status) -> bool {
+    let failure = Failure::from_status(status);
+    failure.is_some_and(|failure| failure.reason() == Reason::ArgumentInvalid)
 }
 
 /// What happens to the prices.
@@ -237,25 +244,22 @@ impl<'a> Tour<'a> {
     async fn arm(&self, way: Way, count: u32) -> anyhow::Result<Vec<&'a Service>> {
         let Way::Killed(step, moment) = way else { return Ok(Vec::new()) };
         let platform = &self.task.platform;
-        let services = if OF_SALE.contains(&step) {
+        let services: Vec<&Service> = if OF_SALE.contains(&step) {
             let [one, other] = self.others.sales(platform);
             vec![if self.first.is_multiple_of(2) { one } else { other }]
         } else {
             self.others.inventories(platform).into()
         };
-        let point = Point { step, moment, count };
-        for service in &services {
-            service.restart(&[(KILL_AT, point.armed())]).await?;
-        }
+        let arm = [(KILL_AT, Point { step, moment, count }.armed())];
+        try_join_all(services.iter().map(|service| service.restart(&arm))).await?;
         Ok(services)
     }
 
     async fn go(&self, way: Way, figures: &mut Figures) -> anyhow::Result<()> {
         let [replaced, taken, waiting] = EUROS;
-        self.shop.reprice(self.sale, SPEC, replaced, now() + FAR_MS).await?;
+        self.shop.reprice(self.sale, SPEC, replaced, now() + FAR_MS).await??;
         self.staged().await?;
-        let at_ms = now() + SOON_MS;
-        self.shop.reprice(self.sale, SPEC, taken, at_ms).await?;
+        let at_ms = self.soon(taken).await?;
         let current = self.staged().await?;
         figures.expect(current.effective_ms == at_ms, || format!("{current:?} is not of {at_ms}"));
         let switches_ms = current.switches_ms.unwrap_or(at_ms);
@@ -277,14 +281,27 @@ impl<'a> Tour<'a> {
         }
         self.shown(taken, current, figures).await?;
         // What waits has the present prices take the place of those before: they go on.
-        self.shop.reprice(self.sale, SPEC, waiting, now() + FAR_MS).await?;
+        self.shop.reprice(self.sale, SPEC, waiting, now() + FAR_MS).await??;
         let next = self.staged().await?;
         self.expect_staged(way, current, next, figures).await?;
         self.shown(taken, current, figures).await?;
-        for crowd in self.crowds {
-            self.task.goes_on(crowd).await?;
-        }
+        try_join_all(self.crowds.map(|crowd| self.task.goes_on(crowd))).await?;
         Ok(())
+    }
+
+    /// Changes the prices as soon as that is allowed, and answers from when on.
+    async fn soon(&self, euros: i64) -> anyhow::Result<i64> {
+        let mut lead_ms = SOON_MS;
+        loop {
+            let at_ms = now() + lead_ms;
+            match self.shop.reprice(self.sale, SPEC, euros, at_ms).await? {
+                Ok(()) => return Ok(at_ms),
+                Err(status) if lead_ms >= LONGEST_MS || !is_too_near(&status) => {
+                    return Err(status.into());
+                }
+                Err(_) => lead_ms += LONGER_MS,
+            }
+        }
     }
 
     /// Waits until the record knows from when on the stock has the last change, and answers that.
@@ -344,7 +361,7 @@ impl<'a> Tour<'a> {
                 let sale_id = self.sale.id.to_string();
                 let get = GetStockRequest { sale_id, skus: Vec::new(), fresh: true };
                 let answer = client.clone().get_stock(timely(get)).await?;
-                Ok::<_, tonic::Status>(Some(answer.into_inner().stock))
+                Ok::<_, Status>(Some(answer.into_inner().stock))
             })
             .await?;
             for sku in &stock {

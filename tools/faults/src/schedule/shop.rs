@@ -121,14 +121,15 @@ impl Shop {
         Ok(())
     }
 
-    /// Has the items of a sale of this kind cost so many euros each, from `at_ms` on.
+    /// Has the items of a sale of this kind cost so many euros each, from `at_ms` on; or answers
+    /// why that is refused, as it is for a time that is too near.
     pub(super) async fn reprice(
         &self,
         sale: &Sale,
         spec: SaleSpec,
         euros: i64,
         at_ms: i64,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Result<(), Status>> {
         let update = UpdateSaleRequest {
             request_id: Uuid::new_v4().to_string(),
             sale_id: sale.id.to_string(),
@@ -138,12 +139,13 @@ impl Shop {
             effective_at: Some(timestamp(at_ms)?),
             ..UpdateSaleRequest::default()
         };
-        self.ask("prices are changed", |mut sales| {
-            let request = timely(update.clone());
-            async move { sales.update_sale(request).await }
-        })
-        .await??;
-        Ok(())
+        let answer = self
+            .ask("prices are changed", |mut sales| {
+                let request = timely(update.clone());
+                async move { sales.update_sale(request).await }
+            })
+            .await?;
+        Ok(answer.map(|_| ()))
     }
 
     /// Has a sale end at another time.
