@@ -10,7 +10,10 @@ use flashsale_proto::sale::{
     self, ExportFormat, ImportDecision, ImportOptions, LeftOutReason, SaleSettings, SaleState,
     import_options::Price,
 };
-use flashsale_testbed::{assert_failure, eventually};
+use flashsale_testbed::{
+    assert_failure, eventually,
+    fixtures::{SaleItem, SaleSpec, record_sale, record_stock},
+};
 use futures::future::join_all;
 use tonic::Status;
 use world::{World, creation, id, import, item, settings, timestamp, with_room};
@@ -452,4 +455,48 @@ async fn a_drain_ends_streams_and_service() {
     world.server.drain.begin();
     assert!(watcher.message().await.unwrap().is_none());
     world.server.ended().await.unwrap();
+}
+
+/// As a rolling upgrade finds it: its row has what the migrations give it, and nothing else of it
+/// is there.
+#[tokio::test]
+async fn open_sale_of_the_version_before_goes_on() {
+    let world = World::new().await;
+    let spec = SaleSpec { propagated: true, ..SaleSpec::default() };
+    let items = [("mug", 5, 0, 700), ("tee", 10, 0, 1_999)];
+    let pool = &world.pg.pool;
+    let sale_id = record_sale(pool, spec, items.iter().map(SaleItem::from)).await.unwrap();
+    record_stock(pool, sale_id, 1).await.unwrap();
+    let sale = sale_id.to_string();
+    let found = world.get(&sale).await;
+    assert_eq!((found.state(), found.version, found.propagated), (SaleState::Open, 1, true));
+    assert!(found.price_revisions.is_empty(), "{found:?}");
+
+    let offered = |sku: &str, quantity, unit_price| sale::Item {
+        sku: sku.to_owned(),
+        title: sku.to_owned(),
+        unit_price,
+        quantity,
+        ..sale::Item::default()
+    };
+    let update = sale::UpdateSaleRequest {
+        request_id: id(),
+        sale_id: sale.clone(),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["items".to_owned()] }),
+        items: vec![offered("mug", 5, world::eur(7, 0)), offered("tee", 10, world::eur(15, 99))],
+        version: 1,
+        effective_at: in_ms(600_000),
+        ..sale::UpdateSaleRequest::default()
+    };
+    let changed = world.client.clone().update_sale(update).await.unwrap().into_inner();
+    let changed = changed.sale.unwrap();
+    assert_eq!((changed.state(), changed.version), (SaleState::Open, 2));
+    let revisions: Vec<_> =
+        changed.price_revisions.iter().map(|change| (change.revision, change.skus)).collect();
+    assert_eq!(revisions, [(2, 1)]);
+    assert_eq!(changed.items[1].unit_price, world::eur(19, 99), "that is later");
+
+    let ended = world.end(&sale, &id()).await.unwrap();
+    assert_eq!((ended.state(), ended.version, ended.propagated), (SaleState::Ended, 3, true));
+    assert_eq!(world.peers.told(&sale), ["sync OPEN", "sync ENDED"]);
 }
