@@ -101,7 +101,7 @@ async fn bought(world: &World, sale: Uuid, skus: &[&str]) -> Vec<(i64, i64)> {
 
 /// A sale of the skus a, b and c at 7.00, 8.00 and 9.00.
 async fn sale_of_three(world: &World) -> Uuid {
-    let items = [("a", 1_000, 2, 700), ("b", 1_000, 0, 800), ("c", 1_000, 0, 900)];
+    let items = [("a", 1_000_000, 2, 700), ("b", 1_000_000, 0, 800), ("c", 1_000_000, 0, 900)];
     world.sale(SaleSpec::default(), &items).await
 }
 
