@@ -156,7 +156,12 @@ fn buyers(facts: &Facts, findings: &mut Findings) {
             });
             format!("{sku}: {whose} is said to have {written}, the holds say {counted}")
         });
-        let limit = stock.skus.get(sku).map_or(0, |books| books.limit);
+        // Where revisions of the prices may have lowered the limit, units taken before that stay.
+        let limit = if facts.record.is_repriced(sku) {
+            facts.record.loosest_limit(sku)
+        } else {
+            stock.skus.get(sku).map_or(0, |books| books.limit)
+        };
         findings.expect(I5, limit == 0 || counted <= limit, || {
             format!("{sku}: a buyer has {counted}, the limit is {limit}")
         });
@@ -168,7 +173,7 @@ fn buyers(facts: &Facts, findings: &mut Findings) {
         }
     }
     for ((sku, _), units) in claimed {
-        let limit = facts.record.allotments.get(sku).map_or(0, |item| item.per_buyer_limit);
+        let limit = facts.record.loosest_limit(sku);
         findings.expect(I5, limit == 0 || units <= limit, || {
             format!("{sku}: a buyer has ordered {units}, the limit is {limit}")
         });

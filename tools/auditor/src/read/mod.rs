@@ -7,6 +7,7 @@ pub(crate) mod record;
 pub(crate) mod stock;
 
 use std::{
+    fmt,
     future::Future,
     time::{Duration, SystemTime},
 };
@@ -59,6 +60,34 @@ pub(crate) struct Line {
     pub(crate) sku: String,
     pub(crate) quantity: i64,
     pub(crate) unit_price_minor: i64,
+    /// The revision of the sale's prices that has it. Messages of the version before, which knew
+    /// one, do not name it.
+    #[serde(default = "first_revision")]
+    pub(crate) price_revision: i64,
+}
+
+const fn first_revision() -> i64 {
+    FIRST_REVISION
+}
+
+/// The revision of the prices that the sale was prepared with.
+pub(crate) const FIRST_REVISION: i64 = 1;
+
+/// What a revision of the sale's prices says of a sku. Displays as Redis has a price to come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Price {
+    pub(crate) minor: i64,
+    /// 0 means none.
+    pub(crate) per_buyer_limit: i64,
+    /// What a unit costs outside the sale, if the shop has said so.
+    pub(crate) regular_minor: Option<i64>,
+}
+
+impl fmt::Display for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}|{}|", self.minor, self.per_buyer_limit)?;
+        self.regular_minor.map_or(Ok(()), |regular| write!(f, "{regular}"))
+    }
 }
 
 /// Reads all sources.

@@ -12,7 +12,7 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use super::{Line, local_ms};
+use super::{FIRST_REVISION, Line, Price, local_ms};
 use crate::Options;
 
 #[derive(Debug)]
@@ -25,9 +25,13 @@ pub(crate) struct Record {
     /// The configured rate in buyers per second, if the sale has a room.
     pub(crate) room_rate: Option<f64>,
     pub(crate) epoch: Option<i64>,
+    /// The longest that a hold of it was ever made for, in ms.
+    pub(crate) longest_hold_ms: i64,
     pub(crate) allotments: BTreeMap<String, Allotment>,
-    /// What a unit of each sku costs, in minor units.
-    pub(crate) prices: BTreeMap<String, i64>,
+    /// What each sku costs, by sku and by those revisions of the sale's prices that change it.
+    pub(crate) prices: BTreeMap<String, BTreeMap<i64, Price>>,
+    /// The revisions after the first.
+    pub(crate) price_revisions: BTreeMap<i64, PriceRevision>,
     pub(crate) room: Option<RoomRow>,
     pub(crate) orders: BTreeMap<Uuid, Order>,
     pub(crate) outbox: Vec<OutboxRow>,
@@ -51,8 +55,14 @@ pub(crate) struct Allotment {
     pub(crate) claimed: i64,
     /// The units at the start of the sale.
     pub(crate) at_first: i64,
-    /// 0 means none.
-    pub(crate) per_buyer_limit: i64,
+}
+
+#[derive(Debug)]
+pub(crate) struct PriceRevision {
+    /// From when on units are taken at it, by the clock of the Redis that it was put into.
+    pub(crate) switches_ms: Option<i64>,
+    /// A later one has taken its place before it took effect.
+    pub(crate) is_replaced: bool,
 }
 
 #[derive(Debug)]
@@ -75,6 +85,8 @@ pub(crate) struct Order {
     pub(crate) buyer: String,
     pub(crate) hold: Uuid,
     pub(crate) epoch: i64,
+    /// By the clock of the Redis that it was placed in.
+    pub(crate) placed_ms: i64,
     pub(crate) admission: Option<String>,
     pub(crate) request: Uuid,
     pub(crate) state: String,
@@ -177,6 +189,27 @@ pub(crate) struct Move {
 }
 
 impl Record {
+    /// What a sku costs in a revision; `None` if that does not change it.
+    pub(crate) fn price(&self, sku: &str, revision: i64) -> Option<&Price> {
+        self.prices.get(sku)?.get(&revision)
+    }
+
+    /// Whether revisions after the first change a sku.
+    pub(crate) fn is_repriced(&self, sku: &str) -> bool {
+        let prices = self.prices.get(sku);
+        prices.is_some_and(|prices| prices.keys().any(|revision| *revision != FIRST_REVISION))
+    }
+
+    /// The most units of a sku that one buyer may have had at any time; 0 for no limit. Who took
+    /// them before a revision lowered it keeps them.
+    pub(crate) fn loosest_limit(&self, sku: &str) -> i64 {
+        let prices = || self.prices.get(sku).into_iter().flat_map(BTreeMap::values);
+        if prices().any(|price| price.per_buyer_limit == 0) {
+            return 0;
+        }
+        prices().map(|price| price.per_buyer_limit).max().unwrap_or(0)
+    }
+
     /// The refunds of an order.
     pub(crate) fn refunds_of(&self, order: &Uuid) -> &[Refund] {
         self.refunds.get(order).map_or(&[], Vec::as_slice)
@@ -240,12 +273,15 @@ async fn within(db: &mut PgConnection, sale: Uuid, mentioned: &[Uuid]) -> anyhow
             .fetch_one(&mut *db)
             .await?;
     let ahead_ms = now_ms - (before + local_ms()) / 2;
-    let (currency, room_rate): (String, Option<f64>) =
-        sqlx::query_as("SELECT currency, room_rate FROM sales WHERE sale_id = $1")
-            .bind(sale)
-            .fetch_optional(&mut *db)
-            .await?
-            .with_context(|| format!("there is no sale {sale}"))?;
+    let (currency, room_rate, longest_hold_ms): (String, Option<f64>, i64) = sqlx::query_as(
+        "SELECT currency, room_rate, GREATEST(hold_ms,
+             (SELECT max((c.after->>'hold_ms')::bigint) FROM sale_changes c WHERE c.sale_id = s.sale_id))
+         FROM sales s WHERE s.sale_id = $1",
+    )
+    .bind(sale)
+    .fetch_optional(&mut *db)
+    .await?
+    .with_context(|| format!("there is no sale {sale}"))?;
     let epoch = sqlx::query_scalar("SELECT epoch FROM sale_stock WHERE sale_id = $1")
         .bind(sale)
         .fetch_optional(&mut *db)
@@ -256,8 +292,10 @@ async fn within(db: &mut PgConnection, sale: Uuid, mentioned: &[Uuid]) -> anyhow
         currency,
         room_rate,
         epoch,
+        longest_hold_ms,
         allotments: allotments(db, sale).await?,
         prices: prices(db, sale).await?,
+        price_revisions: price_revisions(db, sale).await?,
         room: room(db, sale).await?,
         orders: orders(db, sale).await?,
         outbox: outbox(db, sale).await?,
@@ -283,26 +321,54 @@ async fn allotments(
     db: &mut PgConnection,
     sale: Uuid,
 ) -> anyhow::Result<BTreeMap<String, Allotment>> {
-    let rows: Vec<(String, i64, i64, i64, i64)> = sqlx::query_as(
-        "SELECT sku, allotted, claimed, COALESCE(quantity, 0), COALESCE(per_buyer_limit, 0)
+    let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(
+        "SELECT sku, allotted, claimed, COALESCE(quantity, 0)
          FROM allotments LEFT JOIN sale_items USING (sale_id, sku) WHERE sale_id = $1",
     )
     .bind(sale)
     .fetch_all(&mut *db)
     .await?;
-    let allotment = |(sku, allotted, claimed, at_first, per_buyer_limit)| {
-        (sku, Allotment { allotted, claimed, at_first, per_buyer_limit })
-    };
+    let allotment =
+        |(sku, allotted, claimed, at_first)| (sku, Allotment { allotted, claimed, at_first });
     Ok(rows.into_iter().map(allotment).collect())
 }
 
-async fn prices(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<BTreeMap<String, i64>> {
-    let rows: Vec<(String, i64)> =
-        sqlx::query_as("SELECT sku, price_minor FROM sale_items WHERE sale_id = $1")
-            .bind(sale)
-            .fetch_all(&mut *db)
-            .await?;
-    Ok(rows.into_iter().collect())
+async fn prices(
+    db: &mut PgConnection,
+    sale: Uuid,
+) -> anyhow::Result<BTreeMap<String, BTreeMap<i64, Price>>> {
+    let rows: Vec<(String, i64, i64, i64, Option<i64>)> = sqlx::query_as(
+        "SELECT sku, $2::bigint, price_minor, per_buyer_limit, regular_minor FROM sale_items WHERE sale_id = $1
+         UNION ALL
+         SELECT sku, revision, price_minor, per_buyer_limit, regular_minor FROM sale_prices WHERE sale_id = $1",
+    )
+    .bind(sale)
+    .bind(FIRST_REVISION)
+    .fetch_all(&mut *db)
+    .await?;
+    let mut prices: BTreeMap<String, BTreeMap<i64, Price>> = BTreeMap::new();
+    for (sku, revision, minor, per_buyer_limit, regular_minor) in rows {
+        let price = Price { minor, per_buyer_limit, regular_minor };
+        prices.entry(sku).or_default().insert(revision, price);
+    }
+    Ok(prices)
+}
+
+async fn price_revisions(
+    db: &mut PgConnection,
+    sale: Uuid,
+) -> anyhow::Result<BTreeMap<i64, PriceRevision>> {
+    let rows: Vec<(i64, Option<i64>, bool)> = sqlx::query_as(
+        "SELECT revision, (extract(epoch FROM switches_at) * 1000)::bigint, replaced_by IS NOT NULL
+         FROM price_revisions WHERE sale_id = $1",
+    )
+    .bind(sale)
+    .fetch_all(&mut *db)
+    .await?;
+    let revision = |(revision, switches_ms, is_replaced)| {
+        (revision, PriceRevision { switches_ms, is_replaced })
+    };
+    Ok(rows.into_iter().map(revision).collect())
 }
 
 async fn room(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<Option<RoomRow>> {
@@ -322,15 +388,16 @@ async fn room(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<Option<RoomRo
 
 async fn orders(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<BTreeMap<Uuid, Order>> {
     let mut lines: HashMap<Uuid, Vec<Line>> = HashMap::new();
-    let rows: Vec<(Uuid, String, i64, i64)> = sqlx::query_as(
-        "SELECT order_id, sku, quantity, unit_price_minor
+    let rows: Vec<(Uuid, String, i64, i64, i64)> = sqlx::query_as(
+        "SELECT order_id, sku, quantity, unit_price_minor, price_revision
          FROM order_lines JOIN orders USING (order_id) WHERE sale_id = $1 ORDER BY order_id, sku",
     )
     .bind(sale)
     .fetch_all(&mut *db)
     .await?;
-    for (order, sku, quantity, unit_price_minor) in rows {
-        lines.entry(order).or_default().push(Line { sku, quantity, unit_price_minor });
+    for (order, sku, quantity, unit_price_minor, price_revision) in rows {
+        let line = Line { sku, quantity, unit_price_minor, price_revision };
+        lines.entry(order).or_default().push(line);
     }
     let mut paths: HashMap<Uuid, Vec<Step>> = HashMap::new();
     let rows: Vec<(Uuid, Option<String>, String, i64)> = sqlx::query_as(
@@ -344,8 +411,8 @@ async fn orders(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<BTreeMap<Uu
         paths.entry(order).or_default().push(Step { from, to, at_ms });
     }
     let rows: Vec<PgRow> = sqlx::query(
-        "SELECT order_id, buyer_id, hold_id, epoch, admission_id, request_id, state, currency, total_minor,
-             payment_method, end_reason
+        "SELECT order_id, buyer_id, hold_id, epoch, (extract(epoch FROM placed_at) * 1000)::bigint AS placed_ms, admission_id,
+             request_id, state, currency, total_minor, payment_method, end_reason
          FROM orders WHERE sale_id = $1",
     )
     .bind(sale)
@@ -360,6 +427,7 @@ async fn orders(db: &mut PgConnection, sale: Uuid) -> anyhow::Result<BTreeMap<Uu
             buyer: row.try_get("buyer_id")?,
             hold: row.try_get("hold_id")?,
             epoch: row.try_get("epoch")?,
+            placed_ms: row.try_get("placed_ms")?,
             admission: row.try_get("admission_id")?,
             request: row.try_get("request_id")?,
             state: row.try_get("state")?,

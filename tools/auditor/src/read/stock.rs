@@ -18,7 +18,7 @@ use fred::{
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Line, local_ms};
+use super::{FIRST_REVISION, Line, Price, local_ms};
 use crate::{Client, Options};
 
 /// All keys as of one instant. Run by `EVAL_RO`, so that the server refuses any write.
@@ -61,6 +61,13 @@ pub(crate) struct Stock {
     pub(crate) epoch: i64,
     pub(crate) room_needed: bool,
     pub(crate) skus: BTreeMap<String, Books>,
+    /// The revision of the sale's prices that the last switch was promoted from; 1 if there was
+    /// none.
+    pub(crate) price_revision: i64,
+    /// The revision after it, if there is one.
+    pub(crate) next_prices: Option<NextPrices>,
+    /// What stands beside the stock for revisions to come, by revision and sku.
+    pub(crate) staged: BTreeMap<(i64, String), Price>,
     pub(crate) holds: BTreeMap<Uuid, Hold>,
     /// Hold by deadline.
     pub(crate) deadlines: BTreeMap<String, i64>,
@@ -89,6 +96,16 @@ pub(crate) struct Books {
     pub(crate) sold: i64,
     /// 0 means none.
     pub(crate) limit: i64,
+    /// What a unit costs in minor units, and the revision that says so.
+    pub(crate) price: Option<(i64, i64)>,
+}
+
+/// A revision of the sale's prices to come, or one that has come and is not promoted yet.
+#[derive(Debug)]
+pub(crate) struct NextPrices {
+    pub(crate) revision: i64,
+    /// From when on units are taken at it, by Redis's clock; none while it is not complete.
+    pub(crate) switches_ms: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -135,13 +152,31 @@ struct RawHold {
     s: HoldState,
     d: i64,
     t: i64,
-    l: Vec<(String, i64, i64)>,
+    l: Vec<RawLine>,
     e: i64,
     j: Option<String>,
     o: Option<Uuid>,
     p: Option<i64>,
     q: Option<Uuid>,
     h: Option<String>,
+}
+
+/// Sku, quantity, price in minor units, and its revision where that is not the first.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawLine {
+    Later(String, i64, i64, i64),
+    First(String, i64, i64),
+}
+
+impl From<RawLine> for Line {
+    fn from(raw: RawLine) -> Self {
+        let (sku, quantity, unit_price_minor, price_revision) = match raw {
+            RawLine::Later(sku, quantity, price, revision) => (sku, quantity, price, revision),
+            RawLine::First(sku, quantity, price) => (sku, quantity, price, FIRST_REVISION),
+        };
+        Self { sku, quantity, unit_price_minor, price_revision }
+    }
 }
 
 #[derive(Debug)]
@@ -236,7 +271,7 @@ fn decode(reply: Value, ahead_ms: i64) -> anyhow::Result<Stock> {
         Ok(pairs)
     };
     let meta: HashMap<String, String> = next()?.into_iter().collect();
-    let skus = books(next()?)?;
+    let (skus, staged) = books(next()?)?;
     if meta.is_empty() || skus.is_empty() {
         bail!("the sale has no stock there");
     }
@@ -277,6 +312,14 @@ fn decode(reply: Value, ahead_ms: i64) -> anyhow::Result<Stock> {
         epoch: number(meta.get("epoch").context("the stock has no epoch")?)?,
         room_needed: meta.get("room").is_some_and(|room| room == "1"),
         skus,
+        price_revision: optional(&meta, "rev")?.unwrap_or(FIRST_REVISION),
+        next_prices: match optional(&meta, "next_rev")? {
+            Some(revision) => {
+                Some(NextPrices { revision, switches_ms: optional(&meta, "next_ms")? })
+            }
+            None => None,
+        },
+        staged,
         holds,
         deadlines,
         pending,
@@ -302,6 +345,12 @@ fn number(text: &str) -> anyhow::Result<i64> {
     text.parse().with_context(|| format!("{text:?} is no number"))
 }
 
+/// A number of `meta`; `None` if it has none.
+fn optional(meta: &HashMap<String, String>, field: &str) -> anyhow::Result<Option<i64>> {
+    let text = meta.get(field).filter(|text| !text.is_empty());
+    text.map(|text| number(text)).transpose().with_context(|| format!("the stock's {field}"))
+}
+
 fn scored(pairs: Vec<(String, String)>) -> anyhow::Result<Vec<(String, i64)>> {
     pairs
         .into_iter()
@@ -313,32 +362,61 @@ fn scored(pairs: Vec<(String, String)>) -> anyhow::Result<Vec<(String, i64)>> {
         .collect()
 }
 
-fn books(fields: Vec<(String, String)>) -> anyhow::Result<BTreeMap<String, Books>> {
-    let mut skus: BTreeMap<String, Books> = BTreeMap::new();
+/// The books of each sku, and the prices to come by revision and sku.
+fn books(
+    fields: Vec<(String, String)>,
+) -> anyhow::Result<(BTreeMap<String, Books>, BTreeMap<(i64, String), Price>)> {
+    let (mut skus, mut staged) = (BTreeMap::<String, Books>::new(), BTreeMap::new());
     for (field, value) in fields {
-        let (column, sku) =
-            field.split_once(':').with_context(|| format!("stock field {field}"))?;
-        let value = number(&value).with_context(|| format!("stock field {field}"))?;
+        let what = || format!("stock field {field}");
+        let (column, sku) = field.split_once(':').with_context(what)?;
+        if column == "n" {
+            let (revision, sku) = sku.split_once(':').with_context(what)?;
+            let revision = number(revision).with_context(what)?;
+            staged.insert((revision, sku.to_owned()), price_to_come(&value).with_context(what)?);
+            continue;
+        }
+        let value_of = || number(&value).with_context(what);
         let books = skus.entry(sku.to_owned()).or_default();
         match column {
-            "t" => books.allotted = value,
-            "a" => books.available = value,
-            "h" => books.held = value,
-            "p" => books.placed = value,
-            "s" => books.sold = value,
-            "l" => books.limit = value,
+            "t" => books.allotted = value_of()?,
+            "a" => books.available = value_of()?,
+            "h" => books.held = value_of()?,
+            "p" => books.placed = value_of()?,
+            "s" => books.sold = value_of()?,
+            "l" => books.limit = value_of()?,
+            "m" => books.price = Some(price(&value).with_context(what)?),
             _ => {}
         }
     }
-    Ok(skus)
+    Ok((skus, staged))
+}
+
+/// `<price>` of the first revision, or `<price>,<revision>`.
+fn price(text: &str) -> anyhow::Result<(i64, i64)> {
+    match text.split_once(',') {
+        Some((minor, revision)) => Ok((number(minor)?, number(revision)?)),
+        None => Ok((number(text)?, FIRST_REVISION)),
+    }
+}
+
+/// `<price>|<limit>|<regular price, or nothing>`.
+fn price_to_come(text: &str) -> anyhow::Result<Price> {
+    let mut parts = text.splitn(3, '|');
+    let (Some(minor), Some(limit), Some(regular)) = (parts.next(), parts.next(), parts.next())
+    else {
+        bail!("{text:?} is no price to come");
+    };
+    let regular = Some(regular).filter(|regular| !regular.is_empty());
+    Ok(Price {
+        minor: number(minor)?,
+        per_buyer_limit: number(limit)?,
+        regular_minor: regular.map(number).transpose()?,
+    })
 }
 
 fn hold(raw: RawHold) -> Hold {
-    let mut lines: Vec<Line> = raw
-        .l
-        .into_iter()
-        .map(|(sku, quantity, unit_price_minor)| Line { sku, quantity, unit_price_minor })
-        .collect();
+    let mut lines: Vec<Line> = raw.l.into_iter().map(Line::from).collect();
     lines.sort();
     Hold {
         buyer: raw.b,

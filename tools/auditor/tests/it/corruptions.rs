@@ -770,13 +770,76 @@ const CASES: &[Case] = &[
             Sql("UPDATE sale_items SET price_minor = 1600 WHERE sale_id = '<sale>' AND sku = 'A'"),
         ],
         broken: &[I9],
-        says: "order <o1>: A at 1500, the sale's price is 1600",
+        says: "order <o1>: A at 1500, the sale's price of revision 1 is 1600",
     },
     Case {
         name: "an order has a sku that its sale has not",
-        plants: &[Sql("DELETE FROM sale_items WHERE sale_id = '<sale>' AND sku = 'B'")],
+        plants: &[
+            Sql("DELETE FROM sale_prices WHERE sale_id = '<sale>' AND sku = 'B'"),
+            Sql("DELETE FROM sale_items WHERE sale_id = '<sale>' AND sku = 'B'"),
+        ],
         broken: &[I9],
-        says: "order <o2>: B at 250, the sale has none",
+        says: "order <o2>: B at 250, the sale has none of revision 1",
+    },
+    Case {
+        name: "an order is at another price than its revision has",
+        plants: &[Sql("UPDATE sale_prices SET price_minor = 210 WHERE sale_id = '<sale>' AND revision = 2")],
+        broken: &[I9],
+        says: "order <o4>: B at 200, the sale's price of revision 2 is 210",
+    },
+    Case {
+        name: "an order is at a revision that does not change its sku",
+        plants: &[Sql("DELETE FROM sale_prices WHERE sale_id = '<sale>' AND revision = 2")],
+        broken: &[I9],
+        says: "order <o4>: B at 200, the sale has none of revision 2",
+    },
+    Case {
+        name: "units are held at a price of a later revision",
+        plants: &[Hold("<h6>", "l", r#"[["A",2,1500,2]]"#)],
+        broken: &[I9],
+        says: "hold <h6>: A at 1500, the sale has none of revision 2",
+    },
+    Case {
+        name: "units were taken at the old price after the new one",
+        plants: &[Hold("<h5>", "t", "<now>"), Hold("<h5>", "p", "<now>")],
+        broken: &[I9],
+        says: "hold <h5>: B at revision 1, 56500 ms after revision 2",
+    },
+    Case {
+        name: "units were taken at the new price before its time",
+        plants: &[Sql("UPDATE price_revisions SET switches_at = to_timestamp(<now> / 1000.0) WHERE sale_id = '<sale>' AND revision = 2")],
+        broken: &[I9],
+        says: "hold <h4>: B at revision 2, 56496 ms before its time",
+    },
+    Case {
+        name: "the stock sells at a price of its own",
+        plants: &[Redis(&["HSET", "@stock", "m:B", "210,2"])],
+        broken: &[I9],
+        says: "the stock: B at 210, the sale's price of revision 2 is 200",
+    },
+    Case {
+        name: "the stock has no price",
+        plants: &[Redis(&["HDEL", "@stock", "m:B"])],
+        broken: &[I9],
+        says: "the stock: B without a price",
+    },
+    Case {
+        name: "a price to come is another one",
+        plants: &[Redis(&["HSET", "@stock", "n:3:B", "150|4|250"])],
+        broken: &[I9],
+        says: "the stock: B is 150|4|250 in revision 3, the record says 150|4|",
+    },
+    Case {
+        name: "a price to come is missing",
+        plants: &[Redis(&["HDEL", "@stock", "n:3:B"])],
+        broken: &[I9],
+        says: "the stock: revision 3 has its time, but not its price of B",
+    },
+    Case {
+        name: "the stock is to change to prices that the record does not have",
+        plants: &[Redis(&["HSET", "@meta", "next_rev", "7"])],
+        broken: &[I9],
+        says: "the stock: at revision 7, which the record does not have",
     },
     Case {
         name: "a payment is over another amount than its order",
@@ -890,6 +953,61 @@ async fn discarded_dead_letter_breaks_nothing() {
         let report = audit(&world.options(&servers)).await;
         assert_eq!(report.verdict, Verdict::Held, "{report}");
     }
+}
+
+/// As late as a hold can be that was taken at the last moment: three times the longest that holds
+/// ever were, and a minute.
+#[tokio::test]
+async fn replaced_price_holds_as_long_as_a_hold() {
+    let servers = Servers::start().await;
+    let mut world = World::build(&servers).await;
+    let placed = "UPDATE orders SET placed_at = to_timestamp((<switched> + 90000) / 1000.0) WHERE order_id = '<o5>'";
+    world.plant(&servers, Sql(placed)).await;
+    let report = audit(&world.options(&servers)).await;
+    assert_eq!(report.verdict, Verdict::Held, "{report}");
+
+    let placed =
+        "UPDATE orders SET placed_at = placed_at + interval '1 ms' WHERE order_id = '<o5>'";
+    world.plant(&servers, Sql(placed)).await;
+    let report = audit(&world.options(&servers)).await;
+    let says = world.fill("order <o5>: B at revision 1, 90001 ms after revision 2");
+    assert_eq!(report.violations(I9), [says], "{report}");
+
+    let longer = "INSERT INTO sale_changes (sale_id, version, kind, actor, reason, after, skus, skus_changed)
+                  VALUES ('<sale>', 1, 'UPDATE', 'x', '', '{\"hold_ms\": 10001}', '{}', 0)";
+    world.plant(&servers, Sql(longer)).await;
+    let report = audit(&world.options(&servers)).await;
+    assert_eq!(report.verdict, Verdict::Held, "{report}");
+}
+
+#[tokio::test]
+async fn lowered_limit_breaks_nothing() {
+    let servers = Servers::start().await;
+    let mut world = World::build(&servers).await;
+    for plant in [
+        Sql("INSERT INTO price_revisions (sale_id, revision, effective_at, switches_at)
+                 VALUES ('<sale>', 4, now(), to_timestamp(<now> / 1000.0));
+             INSERT INTO sale_prices VALUES ('<sale>', 'A', 4, 1500, NULL, 1)"),
+        Redis(&["HSET", "@stock", "m:A", "1500,4", "l:A", "1"]),
+    ] {
+        world.plant(&servers, plant).await;
+    }
+    let report = audit(&world.options(&servers)).await;
+    assert_eq!(report.verdict, Verdict::Held, "{report}");
+
+    // It has never been two.
+    world
+        .plant(
+            &servers,
+            Sql("UPDATE sale_items SET per_buyer_limit = 1 WHERE sale_id = '<sale>' AND sku = 'A'"),
+        )
+        .await;
+    let report = audit(&world.options(&servers)).await;
+    assert_eq!(
+        report.violations(I5),
+        ["A: a buyer has 2, the limit is 1", "A: a buyer has ordered 2, the limit is 1"],
+        "{report}"
+    );
 }
 
 #[tokio::test]

@@ -104,3 +104,61 @@ async fn cancelled_order_may_lack_its_first_hold() {
     let differs = |what: &&str| what.contains("the row differs from what hold");
     assert!(report.violations(Invariant::I2).iter().any(differs), "{report}");
 }
+
+/// In the second epoch buyer 6 had a unit of B at the second revision of its price from its start
+/// on. Buyer 5's two, at the first one, are an older epoch's, and were retaken just now.
+const RETAKEN: &[Plant] = &[
+    Hold("<h6>", "l", r#"[["A", 58, 1500], ["B", 1, 200, 2]]"#),
+    Hold("<h5>", "p", "<start>"),
+    Hold("<h5>", "t", "<now>"),
+];
+
+#[tokio::test]
+async fn retaken_units_keep_their_older_price() {
+    let servers = Servers::start().await;
+    let report = rebuilt(&servers, RETAKEN).await;
+    assert_eq!(report.verdict, Verdict::Held, "{report}");
+    // Its message may be published by the epoch that has retaken it.
+    let published = Sql("UPDATE orders SET epoch = 2 WHERE order_id = '<o5>'");
+    let report = rebuilt(&servers, &[RETAKEN, &[published]].concat()).await;
+    assert_eq!(report.verdict, Verdict::Held, "{report}");
+    // By that older server's clock, which was ahead.
+    let ahead = [published, Hold("<h5>", "p", "<now>"), Hold("<h5>", "d", "<now>")];
+    let report = rebuilt(&servers, &[RETAKEN, &ahead].concat()).await;
+    assert_eq!(report.verdict, Verdict::Held, "{report}");
+}
+
+#[tokio::test]
+async fn older_price_after_a_newer_one_is_found() {
+    let servers = Servers::start().await;
+    let here =
+        [Sql("UPDATE orders SET epoch = 2 WHERE order_id = '<o5>'"), Hold("<h5>", "p", "<now>")];
+    let report = rebuilt(&servers, &[RETAKEN, &here].concat()).await;
+    let found = report.violations(Invariant::I9);
+    let says = "B at revision 1, 60000 ms after revision 2";
+    assert!(matches!(found[..], [only] if only.contains(says)), "{report}");
+}
+
+/// The record says when a revision took effect, but not by which server's clock.
+#[tokio::test]
+async fn switch_of_another_epoch_decides_nothing() {
+    let servers = Servers::start().await;
+    let early = Sql("UPDATE price_revisions SET switches_at = to_timestamp(<now> / 1000.0)
+             WHERE sale_id = '<sale>' AND revision = 2");
+    let report = rebuilt(&servers, &[early]).await;
+    assert_eq!(report.verdict, Verdict::Held, "{report}");
+}
+
+#[tokio::test]
+async fn next_revision_that_has_come_is_the_price() {
+    let servers = Servers::start().await;
+    let come = [
+        // Buyer 6 has taken a unit of B at the first revision of its price.
+        Hold("<h6>", "l", r#"[["A", 58, 1500], ["B", 1, 250]]"#),
+        Redis(&["HSET", "@meta", "next_ms", "1000"]),
+    ];
+    let report = rebuilt(&servers, &come).await;
+    let found = report.violations(Invariant::I9);
+    let says = "ms after revision 3";
+    assert!(matches!(found[..], [only] if only.contains(says)), "{report}");
+}

@@ -3,7 +3,8 @@
 //! Seven buyers got through the room: 1 and 2 bought, and 1 has a part of the money back, 3's card
 //! was declined, 4 cancelled at once, 5 was refunded in two parts, one of which failed at first, 6
 //! let the hold expire, 7 cancelled, was charged all the same, and was refunded. 8 was admitted and
-//! did nothing, 9 and 10 wait.
+//! did nothing, 9 and 10 wait. 4 came last, after B had become cheaper by the second revision of the
+//! prices; a third one is to come.
 
 use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 
@@ -104,6 +105,24 @@ pub(crate) struct World {
 
 type Lines = &'static [(&'static str, i64, i64)];
 
+/// When the second revision of the prices took effect, in ms after the start.
+const SWITCHED_MS: i64 = 3_500;
+
+/// When a buyer's units were taken, in ms after the start, and the revision of their price.
+fn taken(number: u128) -> (i64, i64) {
+    let since_ms = i64::try_from(number).unwrap();
+    if number == 4 { (SWITCHED_MS + since_ms, 2) } else { (3_000 + since_ms, 1) }
+}
+
+/// Lines as Redis has them in a hold.
+fn stored(lines: Lines, revision: i64) -> Vec<Value> {
+    let line = |(sku, quantity, price): &(&str, i64, i64)| match revision {
+        1 => json!([sku, quantity, price]),
+        later => json!([sku, quantity, price, later]),
+    };
+    lines.iter().map(line).collect()
+}
+
 /// The buyer's number, the order's end, its states on the way, its lines, the hold's state.
 const ORDERS: [(u128, &str, &[&str], Lines, &str); 6] = [
     (1, "CONFIRMED", &["CLAIMED", "PAYING", "CONFIRMED"], &[("A", 2, 1500)], "SOLD"),
@@ -115,7 +134,7 @@ const ORDERS: [(u128, &str, &[&str], Lines, &str); 6] = [
         "SOLD",
     ),
     (3, "DECLINED", &["CLAIMED", "PAYING", "DECLINED"], &[("A", 1, 1500)], "RELEASED"),
-    (4, "CANCELLED", &["CANCELLED"], &[("A", 1, 1500)], "RELEASED"),
+    (4, "CANCELLED", &["CANCELLED"], &[("B", 1, 200)], "RELEASED"),
     (5, "REFUNDED", &["CLAIMED", "PAYING", "CONFIRMED", "REFUNDED"], &[("B", 2, 250)], "SOLD"),
     (7, "CANCELLED", &["CLAIMED", "PAYING", "CANCELLED"], &[("B", 1, 250)], "RELEASED"),
 ];
@@ -155,6 +174,7 @@ impl World {
             ("<now>".to_owned(), now_ms.to_string()),
             ("<start>".to_owned(), start_ms.to_string()),
             ("<soon>".to_owned(), (start_ms + 2_100).to_string()),
+            ("<switched>".to_owned(), (start_ms + SWITCHED_MS).to_string()),
         ];
         for number in 1..=10_u128 {
             let request = Uuid::new_v4();
@@ -186,8 +206,8 @@ impl World {
         world
     }
 
-    /// Replaces placeholders by the sale's own values: `<sale>`; `<now>`, `<start>` and `<soon>`
-    /// (just after the last tick) in ms; and of each buyer `<r1>` request, `<o1>` order, `<h1>`
+    /// Replaces placeholders by the sale's own values: `<sale>`; `<now>`, `<start>`, `<soon>` (just
+    /// after the last tick) and `<switched>` (when B became cheaper) in ms; and of each buyer `<r1>` request, `<o1>` order, `<h1>`
     /// hold, `<j1>` admission, `<f1.2>` second refund. The provider knows that as `re_<o1>.2`, and as
     /// `re_<o1>.2.failed` where it failed at first.
     pub(crate) fn fill(&self, text: &str) -> String {
@@ -272,6 +292,10 @@ impl World {
                 VALUES ('<sale>', 'Sale', 'EUR', 'ENDED', now() - interval '1 hour', now(), 10000, 3, 60000);
             INSERT INTO sale_stock VALUES ('<sale>', 1, 'run');
             INSERT INTO sale_items VALUES ('<sale>', 'A', 'A', 1500, 10, 2), ('<sale>', 'B', 'B', 250, 5, 0);
+            INSERT INTO price_revisions (sale_id, revision, effective_at, switches_at)
+                VALUES ('<sale>', 2, now(), to_timestamp(<switched> / 1000.0)),
+                    ('<sale>', 3, now() + interval '1 hour', now() + interval '1 hour');
+            INSERT INTO sale_prices VALUES ('<sale>', 'B', 2, 200, 300, 0), ('<sale>', 'B', 3, 150, NULL, 4);
             INSERT INTO allotments VALUES ('<sale>', 'A', 10, 3), ('<sale>', 'B', 5, 3);
             INSERT INTO rooms (sale_id, state, rate, admission_ms, reserved_upto, head, created_at)
                 VALUES ('<sale>', 'OPEN', 3, 60000, 100, 8, to_timestamp((<start> - 1000) / 1000.0));
@@ -282,6 +306,7 @@ impl World {
         );
         for (number, state, path, lines, _) in ORDERS {
             let total: i64 = lines.iter().map(|(_, quantity, price)| quantity * price).sum();
+            let (after_ms, revision) = taken(number);
             let reason = match state {
                 "DECLINED" => "'card_declined'",
                 "CANCELLED" => "'buyer'",
@@ -292,13 +317,13 @@ impl World {
                 "INSERT INTO orders (order_id, sale_id, buyer_id, hold_id, epoch, admission_id, request_id, request_hash, state,
                      currency, total_minor, email, contact_name, payment_method, end_reason, placed_at)
                  VALUES ('<o{number}>', '<sale>', 'buyer-{number}', '<h{number}>', 1, '<j{number}>', '<r{number}>', 'hash{number}',
-                     '{state}', 'EUR', {total}, 'b@example.com', 'B', 'pm', {reason}, to_timestamp(<start> / 1000.0 + 3));"
+                     '{state}', 'EUR', {total}, 'b@example.com', 'B', 'pm', {reason}, to_timestamp((<start> + {after_ms}) / 1000.0));"
             )
             .unwrap();
             for (sku, quantity, price) in lines {
                 write!(
                     sql,
-                    "INSERT INTO order_lines VALUES ('<o{number}>', '{sku}', {quantity}, {price});"
+                    "INSERT INTO order_lines VALUES ('<o{number}>', '{sku}', {quantity}, {price}, {revision});"
                 )
                 .unwrap();
             }
@@ -367,9 +392,10 @@ impl World {
 
     async fn stock(&self, servers: &Servers, start_ms: i64) {
         let mut commands: Vec<String> = vec![
-            "HSET @meta epoch 1 run_id run version 1 state ENDED room 1 hold_ms 10000 currency EUR".to_owned(),
+            "HSET @meta epoch 1 run_id run version 1 state ENDED room 1 hold_ms 10000 currency EUR rev 2 next_rev 3".to_owned(),
             "HSET @stock t:A 10 a:A 7 h:A 0 p:A 0 s:A 3 l:A 2 m:A 1500".to_owned(),
-            "HSET @stock t:B 5 a:B 2 h:B 0 p:B 0 s:B 3 l:B 0 m:B 250".to_owned(),
+            "HSET @stock t:B 5 a:B 2 h:B 0 p:B 0 s:B 3 l:B 0 m:B 200,2 g:B 300 n:3:B 150|4|".to_owned(),
+            format!("HSET @meta rev_ms <switched> next_ms {}", start_ms + 3_600_000),
             "HSET @room state OPEN rate 3 admission_ms 60000 next 10 upto 100 planned 8 head 8".to_owned(),
             "HSET @buyers A\u{1f}buyer-1 2 A\u{1f}buyer-2 1 B\u{1f}buyer-2 1 B\u{1f}buyer-5 2 A\u{1f}buyer-6 0".to_owned(),
         ];
@@ -385,7 +411,8 @@ impl World {
         let expired: Lines = &[("A", 2, 1500)];
         let orders = ORDERS.iter().map(|(number, _, _, lines, state)| (*number, *lines, *state));
         for (number, lines, state) in orders.chain([(6, expired, "EXPIRED")]) {
-            let taken_ms = start_ms + 3_000 + i64::try_from(number).unwrap();
+            let (after_ms, revision) = taken(number);
+            let (taken_ms, lines) = (start_ms + after_ms, stored(lines, revision));
             let mut hold = json!({
                 "b": format!("buyer-{number}"), "s": state, "d": taken_ms + 10_000, "t": taken_ms, "l": lines, "e": 1,
                 "j": format!("<j{number}>"),
@@ -414,8 +441,11 @@ impl World {
         let total: i64 = lines.iter().map(|(_, quantity, price)| quantity * price).sum();
         let lines: Vec<Value> = lines
             .iter()
-            .map(|(sku, quantity, price)| {
-                json!({ "sku": sku, "quantity": quantity, "unit_price_minor": price })
+            .map(|(sku, quantity, price)| match taken(number).1 {
+                1 => json!({ "sku": sku, "quantity": quantity, "unit_price_minor": price }),
+                later => json!({
+                    "sku": sku, "quantity": quantity, "unit_price_minor": price, "price_revision": later,
+                }),
             })
             .collect();
         json!({
