@@ -15,8 +15,9 @@ use flashsale_catalogue::{
     SharedStock, UnitsRule, read_from, select,
 };
 use flashsale_cli::{
-    client::{MAX_EXPORT_BYTES, money, money_json, read_export, request, request_id, short},
+    client::{money, money_json, read_export, request_id, short},
     output::{Output, table},
+    upload::import_files,
 };
 use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{
@@ -29,18 +30,15 @@ use flashsale_proto::{
 };
 use iso_currency::Currency;
 use serde_json::{Value, json};
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::{
     policy::Policy,
     sale::{Settings, parse_price},
-    upload,
 };
 
 /// The most that a dry run reads of a stock file, in bytes: as much as a server does.
 const MAX_STOCK_BYTES: u64 = 16 * 1_024 * 1_024;
-/// From how many bytes on the files are sent in parts, which older servers do not take.
-const PARTS_FROM_BYTES: u64 = 2 * 1_024 * 1_024;
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
@@ -390,44 +388,8 @@ impl Import {
         self,
         sales: &mut SaleServiceClient<NamedChannel>,
     ) -> anyhow::Result<(Sale, ImportPreview)> {
-        let mut bytes = 0;
-        for path in std::iter::once(&self.export).chain(&self.stock) {
-            let file = std::fs::metadata(path)
-                .with_context(|| format!("{} cannot be read", path.display()))?;
-            bytes += file.len();
-        }
-        if bytes < PARTS_FROM_BYTES {
-            return self.send_whole(sales).await;
-        }
-        let (stock, import) = (self.stock.as_deref(), self.request.clone());
-        let sent = upload::send(sales, import, stock, &self.export).await;
-        match sent {
-            Ok(answer) => Ok((answer.sale.unwrap_or_default(), answer.preview.unwrap_or_default())),
-            Err(error) if bytes <= MAX_EXPORT_BYTES && is_unknown_there(&error) => {
-                self.send_whole(sales).await
-            }
-            Err(error) => Err(error),
-        }
+        import_files(sales, self.request, &self.export, self.stock.as_deref()).await
     }
-
-    async fn send_whole(
-        self,
-        sales: &mut SaleServiceClient<NamedChannel>,
-    ) -> anyhow::Result<(Sale, ImportPreview)> {
-        let mut asked = self.request;
-        asked.content = read_export(&self.export, MAX_EXPORT_BYTES)?;
-        if let Some(options) = &mut asked.options {
-            options.stock =
-                read_stock(self.stock.as_deref(), MAX_EXPORT_BYTES)?.unwrap_or_default();
-        }
-        let answer = sales.import_sale(request(asked)).await?.into_inner();
-        Ok((answer.sale.unwrap_or_default(), answer.preview.unwrap_or_default()))
-    }
-}
-
-/// Whether a server of an older version has answered, which does not know the call.
-fn is_unknown_there(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Status>().is_some_and(|status| status.code() == Code::Unimplemented)
 }
 
 fn read_stock(path: Option<&Path>, max_bytes: u64) -> anyhow::Result<Option<Vec<u8>>> {

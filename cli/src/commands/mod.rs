@@ -10,4 +10,3 @@ pub(crate) mod payment;
 mod policy;
 pub(crate) mod sale;
 pub(crate) mod stock;
-mod upload;

@@ -29,9 +29,26 @@ fn assert_page_loads_nothing(page: &str) {
     assert!(page.contains("<svg"), "the page has no charts");
 }
 
+/// A shop's export that is too large for one message: nearly all of it is descriptions.
+fn large_export() -> String {
+    let mut export = String::from(
+        "Handle,Title,Body (HTML),Variant SKU,Variant Inventory Tracker,Variant Inventory Qty,Variant Price\n",
+    );
+    let body = "x".repeat(700 * 1_024);
+    for number in 1..=6 {
+        export += &format!("tee-{number},Tee {number},{body},TEE-{number},shopify,30,38.00\n");
+    }
+    assert!(export.len() > 4 * 1_024 * 1_024, "{} bytes", export.len());
+    export
+}
+
 #[test]
 fn short_load_writes_a_full_report() {
-    let mut load = Flashsale::start(&[&SHORT[..], &["--mix", "buy=60,bot=20,cancel=20"]].concat());
+    let files = own_home();
+    let export = files.path().join("tees.csv");
+    std::fs::write(&export, large_export()).unwrap();
+    let of_export = ["--export", export.to_str().unwrap(), "--mix", "buy=60,bot=20,cancel=20"];
+    let mut load = Flashsale::start(&[&SHORT[..], &of_export].concat());
     let (status, said) = load.end();
     let report = load.json("load.json");
     assert_eq!(status.code(), Some(0), "{said}");

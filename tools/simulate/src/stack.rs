@@ -2,10 +2,14 @@
 //! mail server, and all services in one process. All of it are children of this process and end
 //! with it.
 
-use std::{path::Path, time::Duration};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
-use flashsale_cli::client;
+use flashsale_cli::{client, upload::import_files};
 use flashsale_proto::{
     NamedChannel,
     sale::{
@@ -43,23 +47,24 @@ const RETURN_URL: &str = "https://shop.example/orders";
 const DRAIN_WITHIN: Duration = Duration::from_secs(20);
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// What is to be sold, read before anything is started: a file that cannot be read is told at once.
+/// What is to be sold.
 #[derive(Debug)]
 pub(crate) struct Export {
     name: String,
-    content: Vec<u8>,
+    /// Its file; none for the sample.
+    file: Option<PathBuf>,
 }
 
 impl Export {
-    /// The file that was named, else the sample.
-    pub(crate) fn read(args: &StackArgs) -> anyhow::Result<Self> {
-        Ok(match &args.export {
-            Some(path) => Self {
-                name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-                content: client::read_export(path, client::MAX_EXPORT_BYTES)?,
-            },
-            None => Self { name: "Spring drop".to_owned(), content: SAMPLE.as_bytes().to_vec() },
-        })
+    /// The file that was named, else the sample. To be asked for before anything is started: a file
+    /// that cannot be read is told at once.
+    pub(crate) fn find(args: &StackArgs) -> anyhow::Result<Self> {
+        let Some(path) = &args.export else {
+            return Ok(Self { name: "Spring drop".to_owned(), file: None });
+        };
+        File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { name, file: Some(path.clone()) })
     }
 }
 
@@ -297,10 +302,10 @@ pub(crate) async fn open_sale(
     args: &StackArgs,
     export: Export,
 ) -> anyhow::Result<Sale> {
-    let Export { name, content } = export;
+    let Export { name, file } = export;
     let seconds = i64::try_from(args.hold_seconds).context("hold-seconds is too large")?;
     let mut sales = SaleServiceClient::new(channel);
-    let import = ImportSaleRequest {
+    let mut import = ImportSaleRequest {
         request_id: client::request_id(),
         settings: Some(SaleSettings {
             name,
@@ -313,14 +318,18 @@ pub(crate) async fn open_sale(
             }),
             ..SaleSettings::default()
         }),
-        content,
         quantity: args.quantity,
         per_buyer_limit: args.per_buyer_limit,
         // The format is recognised.
         ..ImportSaleRequest::default()
     };
-    let sale =
-        sales.import_sale(client::request(import)).await?.into_inner().sale.unwrap_or_default();
+    let sale = match file {
+        Some(file) => import_files(&mut sales, import, &file, None).await?.0,
+        None => {
+            import.content = SAMPLE.as_bytes().to_vec();
+            sales.import_sale(client::request(import)).await?.into_inner().sale.unwrap_or_default()
+        }
+    };
     let start = StartSaleRequest {
         request_id: client::request_id(),
         sale_id: sale.sale_id,

@@ -20,7 +20,7 @@ use crate::{
 
 /// Runs until Ctrl-C.
 pub(crate) async fn up(args: &StackArgs, output: &Output) -> anyhow::Result<ExitCode> {
-    let export = Export::read(args)?;
+    let export = Export::find(args)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let asked_to_end = async move {

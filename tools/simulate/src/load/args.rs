@@ -58,7 +58,8 @@ pub(crate) struct LoadArgs {
     /// Arrivals and wishes are drawn from this; printed, so that a load can be repeated.
     #[arg(long)]
     pub(super) seed: Option<u64>,
-    /// A shop's product export in Shopify's CSV format; a small sample of our own without it.
+    /// A shop's product export, of Shopify, WooCommerce or BigCommerce, or a list in our own CSV or
+    /// JSON; a small sample of our own without it.
     #[arg(long)]
     export: Option<PathBuf>,
     /// Units of each item.

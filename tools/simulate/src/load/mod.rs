@@ -64,7 +64,7 @@ pub(crate) async fn load(
     let target = named.then(|| Target::find(server).for_shop());
     args.check(target.as_ref().map(Target::addr))?;
     args.schedule()?;
-    let export = Export::read(&args.stack())?;
+    let export = Export::find(&args.stack())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let asked_to_end = async move {

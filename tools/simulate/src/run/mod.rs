@@ -35,7 +35,7 @@ pub(crate) async fn run(args: &RunArgs, output: &Output) -> anyhow::Result<ExitC
     if !(args.rate > 0.0 && args.rate <= 100_000.0) {
         bail!("--rate must be above 0 and at most 100000 buyers per second");
     }
-    let export = Export::read(&args.stack)?;
+    let export = Export::find(&args.stack)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let asked_to_end = async move {

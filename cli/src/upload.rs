@@ -1,4 +1,5 @@
-//! An import's files, sent in parts, so that neither is in memory as a whole.
+//! An import's files: small ones in one message, others in parts, so that none of those is in memory
+//! as a whole.
 
 use std::{
     collections::VecDeque,
@@ -9,12 +10,18 @@ use anyhow::Context as _;
 use flashsale_proto::{
     NamedChannel,
     sale::{
-        ImportSaleRequest, ImportSaleStreamRequest, ImportSaleStreamResponse,
+        ImportPreview, ImportSaleRequest, ImportSaleStreamRequest, ImportSaleStreamResponse, Sale,
         import_sale_stream_request::Part, sale_service_client::SaleServiceClient,
     },
 };
 use futures::stream;
 use tokio::{fs::File, io::AsyncReadExt as _, sync::oneshot};
+use tonic::{Code, Status};
+
+use crate::client::{MAX_EXPORT_BYTES, read_export, request};
+
+/// From how many bytes on the files are sent in parts, which older servers do not take.
+const PARTS_FROM_BYTES: u64 = 2 * 1_024 * 1_024;
 
 /// How much is sent at once, in bytes: on a slow line it has to arrive within seconds.
 const PART_BYTES: u64 = 256 * 1_024;
@@ -81,15 +88,58 @@ impl Upload {
     }
 }
 
-/// Sends an import, whose own content and stock are empty, with these files.
+/// Imports a sale from an export and, if it is given, the file that has its stock: `import` has
+/// neither. Returns the sale, and what was left out.
 ///
 /// # Errors
-/// If a file cannot be read, or the import is refused.
-pub(super) async fn send(
+/// If a file cannot be read or is too large, or the import is refused.
+pub async fn import_files(
     sales: &mut SaleServiceClient<NamedChannel>,
     import: ImportSaleRequest,
-    stock: Option<&Path>,
     export: &Path,
+    stock: Option<&Path>,
+) -> anyhow::Result<(Sale, ImportPreview)> {
+    let mut bytes = 0;
+    for path in std::iter::once(export).chain(stock) {
+        let file = std::fs::metadata(path).with_context(|| cannot_be_read(path))?;
+        bytes += file.len();
+    }
+    if bytes < PARTS_FROM_BYTES {
+        return send_whole(sales, import, export, stock).await;
+    }
+    match send_parts(sales, import.clone(), export, stock).await {
+        Ok(answer) => Ok((answer.sale.unwrap_or_default(), answer.preview.unwrap_or_default())),
+        Err(error) if bytes <= MAX_EXPORT_BYTES && is_unknown_there(&error) => {
+            send_whole(sales, import, export, stock).await
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a server of an older version has answered, which does not know the call.
+fn is_unknown_there(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Status>().is_some_and(|status| status.code() == Code::Unimplemented)
+}
+
+async fn send_whole(
+    sales: &mut SaleServiceClient<NamedChannel>,
+    mut import: ImportSaleRequest,
+    export: &Path,
+    stock: Option<&Path>,
+) -> anyhow::Result<(Sale, ImportPreview)> {
+    import.content = read_export(export, MAX_EXPORT_BYTES)?;
+    if let (Some(options), Some(stock)) = (&mut import.options, stock) {
+        options.stock = read_export(stock, MAX_EXPORT_BYTES)?;
+    }
+    let answer = sales.import_sale(request(import)).await?.into_inner();
+    Ok((answer.sale.unwrap_or_default(), answer.preview.unwrap_or_default()))
+}
+
+async fn send_parts(
+    sales: &mut SaleServiceClient<NamedChannel>,
+    import: ImportSaleRequest,
+    export: &Path,
+    stock: Option<&Path>,
 ) -> anyhow::Result<ImportSaleStreamResponse> {
     let mut files = VecDeque::new();
     if let Some(stock) = stock {
