@@ -112,6 +112,7 @@ fn begin<'a>(
             sku: variant.sku.clone(),
             title: variant.title.clone(),
             regular_minor: None,
+            file_minor: None,
             price_minor: None,
             price_text: None,
             units: None,

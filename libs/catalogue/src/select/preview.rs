@@ -30,6 +30,9 @@ pub struct PreviewRow {
     pub title: String,
     /// The regular price, in minor units; `None` where it is not known.
     pub regular_minor: Option<i64>,
+    /// The price in the file that the sale's is made from, in minor units; `None` where the sale
+    /// has a fixed one, or the currency is not known.
+    pub file_minor: Option<i64>,
     /// What is asked for a unit, in minor units; `None` where it is not known.
     pub price_minor: Option<i64>,
     /// The price as the file writes it, where it is taken from there: known without a currency.

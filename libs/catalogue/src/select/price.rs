@@ -53,6 +53,7 @@ pub(super) fn set(
         row.out.price_text = Some(text.clone());
     }
     let Some(currency) = options.currency else { return };
+    row.out.file_minor = Some(from_file).filter(|_| !fixed);
     let price = match (&options.price, amounts.price) {
         (PriceRule::FromFile | PriceRule::Regular, _) => from_file,
         (PriceRule::PercentOff(percent), _) => {

@@ -12,7 +12,7 @@ use crate::{
     store::{RecordFacts, Store},
 };
 
-/// The most other sales that are named.
+/// The most other sales that are named, and the most skus.
 const NAMED: i64 = 5;
 
 /// A sale that was checked.
@@ -46,6 +46,8 @@ impl Checks {
     pub async fn of(&self, id: Uuid) -> Result<Checked, SaleError> {
         let sale = self.store.head(id).await?.ok_or(SaleError::NotFound(id))?;
         let (conflicts, conflicting) = self.store.conflicts(id, NAMED).await?;
+        let above_regular = self.store.above_regular(id, NAMED).await?;
+        let drift = self.store.drift(id).await?;
         let asked = flashsale_failpoint::now_utc();
         let record = self.store.check_facts(id).await?;
         let answered = flashsale_failpoint::now_utc();
@@ -58,6 +60,8 @@ impl Checks {
             units: record.units,
             conflicts: conflicts.into_iter().map(within_reach).collect(),
             conflicting,
+            above_regular,
+            drift,
             payments_per_s: payments_per_s.map_err(unknown),
             record_ahead: ahead(asked, read_at, answered),
             stock_ahead,

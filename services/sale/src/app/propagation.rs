@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::error::SaleError;
 use crate::{
-    domain::{Change, Sale, SaleState},
+    domain::{AtStock, Change, PriceSwitch, SaleState},
     peers::{inventory::Inventory, untold::Untold, waiting_room::WaitingRoom},
-    store::{Store, StoreError},
+    store::{Store, StoreError, Telling, Told},
 };
 
 /// How often a caller checks whether another instance, which is telling the others, is done.
@@ -23,12 +23,23 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub enum Attempt {
     /// Inventory and the waiting room know this version.
     Told,
+    /// They do, but inventory has not taken prices yet that wait: it is told again in the background.
+    PricesWait,
     /// The sale changed meanwhile: it has to be told again.
     Changed,
     /// Another instance is telling them.
     Busy,
     /// One of them could not be told.
     Untold(Untold),
+}
+
+/// What the others have answered.
+#[derive(Debug, Default)]
+struct Outcome {
+    /// What the store of the stock has decided of the sale: it is to be recorded.
+    decided: Option<Change>,
+    /// When that store switches prices.
+    switches: Vec<PriceSwitch>,
 }
 
 /// Tells inventory and the waiting room.
@@ -68,7 +79,7 @@ impl Propagator {
         let give_up = Instant::now() + PATIENCE;
         loop {
             match self.attempt(id).await? {
-                Attempt::Told => return Ok(()),
+                Attempt::Told | Attempt::PricesWait => return Ok(()),
                 Attempt::Changed => {}
                 Attempt::Untold(Untold { peer, why }) => {
                     return Err(SaleError::NotTold { id, peer, why });
@@ -89,55 +100,63 @@ impl Propagator {
         // The semaphore is never closed, so this cannot fail.
         let _slot = self.slots.acquire().await.ok();
         let Some(telling) = self.store.telling(id).await? else { return Ok(Attempt::Busy) };
-        if telling.sale().is_propagated() {
+        if !telling.is_due() {
             return Ok(Attempt::Told);
         }
-        let told = self.tell_peers(telling.sale()).await;
+        let told = self.tell_peers(&telling).await;
         let label = told.as_ref().map_or_else(|untold| untold.peer, |_| "told");
         self.attempts.add(1, &[KeyValue::new("outcome", label)]);
         match told {
-            Ok(Some(decided)) => {
+            Ok(Outcome { decided: Some(decided), .. }) => {
                 // A lost race is none: whatever changed it has to be told.
                 let written = self.store.change(telling.sale(), Some(&decided), None).await?;
                 tracing::info!(sale = %id, state = decided.state.as_str(), ?written, "decided");
                 Ok(Attempt::Changed)
             }
-            Ok(None) if telling.done().await? => Ok(Attempt::Told),
-            Ok(None) => Ok(Attempt::Changed),
+            Ok(Outcome { decided: None, switches }) => Ok(match telling.done(&switches).await? {
+                Told::Known => Attempt::Told,
+                Told::PricesWait => Attempt::PricesWait,
+                Told::Changed => Attempt::Changed,
+            }),
             Err(untold) => Ok(Attempt::Untold(untold)),
         }
     }
 
-    /// Tells the others how the sale stands. What the store of its stock decides of it is to be
-    /// recorded.
-    async fn tell_peers(&self, sale: &Sale) -> Result<Option<Change>, Untold> {
+    /// Tells the others how the sale stands.
+    async fn tell_peers(&self, telling: &Telling) -> Result<Outcome, Untold> {
+        let sale = telling.sale();
+        let room = sale.settings.room.filter(|_| telling.tells_room());
+        let outcome = |at_stock: AtStock| Outcome {
+            decided: sale.decided(&at_stock),
+            switches: at_stock.price_switches,
+        };
         match sale.state {
             // The others learn of a sale when it is prepared.
-            SaleState::Draft | SaleState::Scheduled => Ok(None),
+            SaleState::Draft | SaleState::Scheduled => Ok(Outcome::default()),
             // The stock first: a buyer who is admitted must find it open.
             SaleState::Prepared | SaleState::Open => {
-                let at_stock = self.inventory.tell(sale).await?;
-                if let Some(decided) = sale.decided(at_stock) {
-                    return Ok(Some(decided));
-                }
-                if let Some(room) = sale.settings.room {
+                let outcome = outcome(self.inventory.tell(sale).await?);
+                if outcome.decided.is_none()
+                    && let Some(room) = room
+                {
                     self.waiting_room.open(sale, room).await?;
                 }
-                Ok(None)
+                Ok(outcome)
             }
             // The room first, so that no buyer is admitted to a stock that takes no more holds; and
             // each of them even if the other is away.
             SaleState::Paused => {
-                let paused = match sale.settings.room {
+                let paused = match room {
                     Some(room) => self.waiting_room.pause(sale, room).await,
                     None => Ok(()),
                 };
                 let at_stock = self.inventory.tell(sale).await?;
-                paused.map(|()| sale.decided(at_stock))
+                paused.map(|()| outcome(at_stock))
             }
             SaleState::Ended | SaleState::Cancelled => {
                 let closed = self.waiting_room.close(sale).await;
-                self.inventory.tell(sale).await.and(closed).and(Ok(None))
+                let at_stock = self.inventory.tell(sale).await?;
+                closed.map(|()| Outcome { decided: None, switches: at_stock.price_switches })
             }
         }
     }

@@ -57,6 +57,28 @@ pub struct Conflict {
     pub skus: i64,
 }
 
+/// Skus that cost more in the sale than outside of it, now or later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AboveRegular {
+    /// The first of them.
+    pub first: Vec<String>,
+    /// All of them.
+    pub skus: i64,
+}
+
+/// How what is on sale differs from the file that the sale was imported from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drift {
+    /// Items that were in the file.
+    pub items: i64,
+    /// Those of which more units are on sale than it had.
+    pub more_units: i64,
+    /// Those whose regular price is another than it said.
+    pub other_prices: i64,
+    /// The first of either.
+    pub first: Option<String>,
+}
+
 /// What is known of a sale when it is checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
@@ -70,6 +92,10 @@ pub struct Facts {
     pub conflicts: Vec<Conflict>,
     /// All of them, listed or not.
     pub conflicting: i64,
+    /// What costs more than outside of the sale; `None` if the shop has given no regular price.
+    pub above_regular: Option<AboveRegular>,
+    /// How it differs from its file; `None` if it was not imported.
+    pub drift: Option<Drift>,
     /// Payments a second that the budgets of the provider allow.
     pub payments_per_s: Known<f64>,
     /// How far the record's clock is ahead of this process'.
@@ -122,6 +148,8 @@ pub fn checks(facts: &Facts, bounds: &Bounds) -> Vec<Check> {
         room(facts),
         payments(facts),
         peak(facts, bounds.capacity),
+        regular_prices(facts),
+        source_drift(facts),
     ];
     let record = Ok(facts.record_ahead);
     let clocks = [
@@ -318,6 +346,61 @@ fn peak(facts: &Facts, capacity: Capacity) -> Option<Check> {
     })
 }
 
+/// Whether all that is on sale costs less in the sale than outside of it, or as much.
+fn regular_prices(facts: &Facts) -> Option<Check> {
+    let above = facts.above_regular.as_ref().filter(|_| is_ahead_of_its_end(facts.sale.state))?;
+    let mut named = above.first.clone();
+    let more = above.skus - i64::try_from(named.len()).unwrap_or(i64::MAX);
+    if more > 0 {
+        named.push(format!("{more} more"));
+    }
+    Some(Check {
+        id: "regular_prices",
+        title: "nothing costs more in the sale than outside of it",
+        verdict: if above.skus == 0 { Verdict::Pass } else { Verdict::Warn },
+        value: match above.skus {
+            0 => "none is above its regular price".to_owned(),
+            1 => format!("1 sku is above its regular price: {}", named.join(", ")),
+            skus => format!("{skus} skus are above their regular prices: {}", named.join(", ")),
+        },
+        bound: "the regular price, for each revision of the prices".to_owned(),
+        remedy: if above.skus == 0 {
+            ""
+        } else {
+            "lower the sale's price, or correct the regular one: flashsale sale update --price, \
+             --regular-price"
+        },
+    })
+}
+
+/// Whether what is on sale is what the file said that there is.
+fn source_drift(facts: &Facts) -> Option<Check> {
+    let drift = facts.drift.as_ref().filter(|_| is_ahead_of_its_end(facts.sale.state))?;
+    let same = drift.more_units == 0 && drift.other_prices == 0;
+    let first = drift.first.as_deref().unwrap_or_default();
+    Some(Check {
+        id: "source_drift",
+        title: "what is on sale is what the imported file had",
+        verdict: if same { Verdict::Pass } else { Verdict::Warn },
+        value: if same {
+            "no more units, and the same regular prices".to_owned()
+        } else {
+            format!(
+                "{} items with more units than the file had, {} with another regular price; the \
+                 first is {first}",
+                drift.more_units, drift.other_prices
+            )
+        },
+        bound: format!("{} items of the file", drift.items),
+        remedy: if same {
+            ""
+        } else {
+            "see that the shop has the units, and withdraw the others with flashsale stock \
+             withdraw; correct regular prices with flashsale sale update --regular-price"
+        },
+    })
+}
+
 /// Whether a clock agrees with ours.
 fn clock(id: &'static str, title: &'static str, ahead: &Known<time::Duration>) -> Check {
     let (verdict, value) = match ahead {
@@ -392,6 +475,7 @@ mod tests {
                 cancel_requested: false,
                 allow_shared_skus: false,
                 items: Vec::new(),
+                revisions: Vec::new(),
                 version: 1,
                 propagated_version: 1,
                 final_at: None,
@@ -402,6 +486,8 @@ mod tests {
             units: 1_000,
             conflicts: Vec::new(),
             conflicting: 0,
+            above_regular: None,
+            drift: None,
             payments_per_s: Ok(25.0),
             record_ahead: time::Duration::ZERO,
             stock_ahead: None,
@@ -434,9 +520,47 @@ mod tests {
     }
 
     #[test]
+    fn a_price_above_the_regular_one_is_told() {
+        let mut facts = facts(SaleState::Scheduled);
+        assert_eq!(found(&facts, "regular_prices"), None);
+        for (skus, verdict, value) in [
+            (0, Verdict::Pass, "none is above its regular price"),
+            (1, Verdict::Warn, "1 sku is above its regular price: CAP"),
+            (3, Verdict::Warn, "3 skus are above their regular prices: CAP, 2 more"),
+        ] {
+            let first = if skus == 0 { Vec::new() } else { vec!["CAP".to_owned()] };
+            facts.above_regular = Some(AboveRegular { first, skus });
+            let check = checks(&facts, &BOUNDS).into_iter().find(|check| check.value == value);
+            assert_eq!(check.map(|check| check.verdict), Some(verdict), "{skus}");
+        }
+    }
+
+    #[test]
+    fn drift_from_the_file_is_told() {
+        let mut facts = facts(SaleState::Open);
+        assert_eq!(found(&facts, "source_drift"), None);
+        for (more_units, other_prices, verdict) in
+            [(0, 0, Verdict::Pass), (2, 0, Verdict::Warn), (0, 1, Verdict::Warn)]
+        {
+            let first = (verdict == Verdict::Warn).then(|| "CAP".to_owned());
+            facts.drift = Some(Drift { items: 5, more_units, other_prices, first });
+            assert_eq!(found(&facts, "source_drift"), Some(verdict));
+        }
+        let checks = checks(&facts, &BOUNDS);
+        let check = checks.iter().find(|check| check.id == "source_drift").unwrap();
+        assert!(
+            check.value.ends_with("1 with another regular price; the first is CAP"),
+            "{check:?}"
+        );
+    }
+
+    #[test]
     fn a_sale_that_is_over_has_clocks_only() {
         for state in [SaleState::Ended, SaleState::Cancelled] {
-            let checks = checks(&facts(state), &BOUNDS);
+            let mut facts = facts(state);
+            facts.above_regular = Some(AboveRegular { first: Vec::new(), skus: 0 });
+            facts.drift = Some(Drift { items: 1, more_units: 1, other_prices: 0, first: None });
+            let checks = checks(&facts, &BOUNDS);
             assert_eq!(checks.iter().map(|check| check.id).collect::<Vec<_>>(), ["record_clock"]);
         }
     }

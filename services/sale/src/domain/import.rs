@@ -64,6 +64,10 @@ pub struct ItemSource {
     pub key: String,
     /// The units that the file says there are of it alone; `None` where it says none.
     pub stock: Option<i64>,
+    /// The price in the file that the sale's was made from; `None` where it has one of its own.
+    pub price_minor: Option<i64>,
+    /// What the file says that it costs outside of any sale; `None` where it does not.
+    pub regular_minor: Option<i64>,
 }
 
 impl Import {
@@ -143,6 +147,7 @@ impl Imported {
                 sku: row.sku.clone(),
                 title: row.title.clone(),
                 price_minor: row.price_minor?,
+                regular_minor: row.regular_minor.filter(|minor| *minor > 0),
                 quantity: row.units?,
                 per_buyer_limit: row.limit.unwrap_or(0),
             })
@@ -167,6 +172,8 @@ fn sources(catalogue: &Catalogue, preview: &Preview) -> Vec<ItemSource> {
                     None
                 }
             },
+            price_minor: row.file_minor,
+            regular_minor: row.regular_minor.filter(|minor| *minor > 0),
         })
     })
     .collect()

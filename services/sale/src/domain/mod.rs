@@ -4,16 +4,20 @@
 mod check;
 mod export;
 mod import;
+mod prices;
 mod problems;
 mod report;
 mod rules;
 mod sale;
 mod update;
 
-pub use check::{Bounds, Capacity, Check, Conflict, Facts, Known, Verdict, ahead, checks};
+pub use check::{
+    AboveRegular, Bounds, Capacity, Check, Conflict, Drift, Facts, Known, Verdict, ahead, checks,
+};
 pub use export::{Export, ItemResult, LineResult, StockExport, head, taken};
 pub use flashsale_record::SaleState;
 pub use import::{Import, Imported, ItemSource};
+pub use prices::{NewRevision, Price, PriceChange, PriceRevision, PriceSwitch};
 pub use problems::{Kind, Problem, Problems};
 pub use report::{ItemReport, Report, Totals, UnitsOut};
 pub use rules::{ItemDraft, RoomDraft, SettingsDraft, items, settings};

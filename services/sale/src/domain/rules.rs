@@ -67,6 +67,8 @@ pub struct ItemDraft {
     pub title: String,
     /// Minor units and their currency; `None` when it could not be decoded.
     pub unit_price: Option<(i64, Currency)>,
+    /// What it costs outside the sale, likewise; `None` also when the shop does not say.
+    pub regular_price: Option<(i64, Currency)>,
     /// Units the sale may sell.
     pub quantity: i64,
     /// Units one buyer may hold and buy together; 0 means no limit.
@@ -195,13 +197,25 @@ pub fn items(
         {
             problems.add(Kind::Argument, field("title"), what);
         }
+        let is_of = |name: &str, of: Currency, problems: &mut Problems| {
+            let Some(currency) = currency.filter(|currency| *currency != of) else { return true };
+            let (has, must) = (of.code(), currency.code());
+            let what = format!("is {has}; every price of this sale must be in {must}");
+            problems.add(Kind::Argument, field(&format!("{name}.currency_code")), what);
+            false
+        };
         let price_minor = draft.unit_price.map_or(0, |(minor, of)| {
-            if let Some(currency) = currency.filter(|currency| *currency != of) {
-                let (has, must) = (of.code(), currency.code());
-                let what = format!("is {has}; every price of this sale must be in {must}");
-                problems.add(Kind::Argument, field("unit_price.currency_code"), what);
-            } else if let Some((what, remedy)) = flashsale_catalogue::uncharged_price(minor, of) {
+            if is_of("unit_price", of, problems)
+                && let Some((what, remedy)) = flashsale_catalogue::uncharged_price(minor, of)
+            {
                 problems.add(Kind::Argument, field("unit_price"), format!("{what}; {remedy}"));
+            }
+            minor
+        });
+        let regular_minor = draft.regular_price.map(|(minor, of)| {
+            if is_of("regular_price", of, problems) && minor < 0 {
+                let what = "is negative; leave it out if there is none";
+                problems.add(Kind::Argument, field("regular_price"), what);
             }
             minor
         });
@@ -225,6 +239,7 @@ pub fn items(
             sku: draft.sku.clone(),
             title: draft.title.clone(),
             price_minor,
+            regular_minor,
             quantity: draft.quantity,
             per_buyer_limit: draft.per_buyer_limit,
         });
@@ -293,6 +308,7 @@ mod tests {
             sku: sku.to_owned(),
             title: "Harbour tee".to_owned(),
             unit_price: Some((2_900, Currency::EUR)),
+            regular_price: None,
             quantity: 10,
             per_buyer_limit: 2,
         }
@@ -408,6 +424,10 @@ mod tests {
             item("TEE\u{200b}"),
             item("HEART\u{fe0f}"),
             ItemDraft { title: "Soft\u{ad}ware".to_owned(), ..item("SOFT") },
+            ItemDraft { regular_price: Some((3_900, Currency::USD)), ..item("SOCK") },
+            ItemDraft { regular_price: Some((-1, Currency::EUR)), ..item("SCARF") },
+            // Below the sale's price: CheckSale says so.
+            ItemDraft { regular_price: Some((0, Currency::EUR)), ..item("GLOVE") },
             // A heart in colour, and a family of three.
             ItemDraft {
                 title: "\u{2764}\u{fe0f} \u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f466}".to_owned(),
@@ -433,6 +453,8 @@ mod tests {
                 "items[9].sku",
                 "items[10].sku",
                 "items[11].title",
+                "items[12].regular_price.currency_code",
+                "items[13].regular_price",
             ]
         );
         assert!(problems.listed()[1].what.contains("items[0].sku"));

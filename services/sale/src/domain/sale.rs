@@ -7,7 +7,7 @@ use iso_currency::Currency;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{ItemSource, Kind, Problems};
+use super::{ItemSource, Kind, PriceChange, PriceRevision, PriceSwitch, Problems};
 
 /// Whether inventory and the waiting room have to be told of a sale that goes from `from` (`None`:
 /// it is new) to `to`. They are not told of a sale that was never prepared: a draft that ends was
@@ -69,6 +69,8 @@ pub struct Item {
     pub title: String,
     /// The price of one unit, in minor units of the sale's currency.
     pub price_minor: i64,
+    /// What one unit costs outside the sale, if the shop has said so.
+    pub regular_minor: Option<i64>,
     /// Units the sale may sell.
     pub quantity: i64,
     /// Units one buyer may hold and buy together; 0 means no limit.
@@ -98,8 +100,12 @@ pub struct Sale {
     pub cancel_requested: bool,
     /// It may offer what another sale offers at the same time.
     pub allow_shared_skus: bool,
-    /// What it offers, by sku; empty where only the sale itself was read.
+    /// What it offers, by sku, with the prices and limits of now; empty where only the sale itself
+    /// was read.
     pub items: Vec<Item>,
+    /// The revisions of its prices behind the first, by number; none where only the sale itself was
+    /// read.
+    pub revisions: Vec<PriceRevision>,
     /// Raised by every change.
     pub version: i64,
     /// The last version that needs no more telling to inventory and the waiting room.
@@ -160,19 +166,23 @@ pub struct Change {
     pub cancel_requested: bool,
     /// It may offer what another sale offers at the same time.
     pub allow_shared_skus: bool,
-    /// What it offers from now on, if that changes.
+    /// What it offers from now on, if that changes; of a sale that is not prepared.
     pub items: Option<Vec<Item>>,
+    /// What its items cost later, if that changes; of a sale that is prepared.
+    pub prices: Option<PriceChange>,
     /// Whether inventory and the waiting room have to be told.
     pub tell: bool,
 }
 
 /// What the store of a sale's stock has decided, by its clock and for good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AtStock {
     /// The sale is called off.
     pub cancelled: bool,
     /// Its window has passed.
     pub over: bool,
+    /// When it switches, or has switched, to the revisions of the prices that it has.
+    pub price_switches: Vec<PriceSwitch>,
 }
 
 /// The skus that a sale offers during its window, and until its last hold has run out, may be
@@ -267,7 +277,8 @@ impl Sale {
         match self.state {
             SaleState::Draft | SaleState::Scheduled => {}
             SaleState::Prepared => {
-                let why = "its stock is loaded for the window it has; CancelSale calls it off";
+                let why =
+                    "its stock is loaded; UpdateSale moves its start, CancelSale calls it off";
                 return Err(self.conflict(why).into());
             }
             SaleState::Open | SaleState::Paused => {
@@ -338,7 +349,7 @@ impl Sale {
 
     /// What becomes of the sale by what the store of its stock has decided. `None`: nothing but
     /// what the record says.
-    pub fn decided(&self, at_stock: AtStock) -> Option<Change> {
+    pub fn decided(&self, at_stock: &AtStock) -> Option<Change> {
         if self.state == SaleState::Prepared && self.cancel_requested {
             return Some(if at_stock.cancelled {
                 self.go(ChangeKind::Cancel, SaleState::Cancelled)
@@ -417,6 +428,7 @@ impl Sale {
             cancel_requested: self.cancel_requested,
             allow_shared_skus: self.allow_shared_skus,
             items: None,
+            prices: None,
             tell: false,
         }
     }
@@ -486,6 +498,7 @@ mod tests {
             cancel_requested: false,
             allow_shared_skus: false,
             items: Vec::new(),
+            revisions: Vec::new(),
             version: 1,
             propagated_version: 1,
             final_at: None,
@@ -629,9 +642,9 @@ mod tests {
         assert_eq!(asked.due(STARTS, Duration::ZERO), None);
         assert!(asked.start(STARTS, false).is_err() && asked.pause(STARTS).is_err());
         assert_eq!(asked.cancel(), Ok(None));
-        let at_stock = |cancelled, over| AtStock { cancelled, over };
+        let at_stock = |cancelled, over| AtStock { cancelled, over, price_switches: Vec::new() };
         let decided = |sale: &Sale, at_stock| {
-            sale.decided(at_stock).map(|change| (change.state, change.tell))
+            sale.decided(&at_stock).map(|change| (change.state, change.tell))
         };
         assert_eq!(decided(&asked, at_stock(true, false)), Some((SaleState::Cancelled, true)));
         assert_eq!(decided(&asked, at_stock(false, false)), Some((SaleState::Open, true)));

@@ -378,8 +378,10 @@ pub(super) fn update(
     let items = asked.items.into_iter().enumerate();
     let items = items.map(|(index, from)| item(index, from, &mut problems)).collect();
     let allow_shared_skus = asked.allow_shared_skus;
+    let effective_at =
+        asked.effective_at.and_then(|at| keep(wire::datetime("effective_at", &at), &mut problems));
     let update = if problems.is_empty() {
-        Ok(Update { fields, settings, items, allow_shared_skus, version })
+        Ok(Update { fields, settings, items, allow_shared_skus, version, effective_at })
     } else {
         Err(problems)
     };
@@ -453,18 +455,22 @@ fn room(asked: &RoomSettings, problems: &mut Problems) -> RoomDraft {
 }
 
 fn item(index: usize, asked: Item, problems: &mut Problems) -> ItemDraft {
-    let field = format!("items[{index}].unit_price");
+    let field = |name: &str| format!("items[{index}].{name}");
     let unit_price = match &asked.unit_price {
-        Some(money) => keep(wire::minor(&field, money), problems),
+        Some(money) => keep(wire::minor(&field("unit_price"), money), problems),
         None => {
-            problems.add(Kind::Argument, field, "is missing");
+            problems.add(Kind::Argument, field("unit_price"), "is missing");
             None
         }
     };
+    let regular_price = asked
+        .regular_price
+        .and_then(|money| keep(wire::minor(&field("regular_price"), &money), problems));
     ItemDraft {
         sku: asked.sku,
         title: asked.title,
         unit_price,
+        regular_price,
         quantity: asked.quantity,
         per_buyer_limit: asked.per_buyer_limit,
     }

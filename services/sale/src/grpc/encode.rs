@@ -11,12 +11,15 @@ use prost::Message as _;
 
 use crate::{
     app::export::Part,
-    domain::{Imported, Item, ItemReport, Report, Sale, SaleState, Settings},
+    domain::{Imported, Item, ItemReport, PriceRevision, Report, Sale, SaleState, Settings},
     store::Past,
 };
 
 /// The most bytes of an export's rows in one answer. Many clients take no message above 4 MiB.
 const MAX_ROW_BYTES: usize = 2 * 1_024 * 1_024;
+
+/// The most revisions of prices in one answer that do not wait.
+const MAX_PAST_REVISIONS: usize = 100;
 
 /// Which rows of an export an answer lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +43,27 @@ pub(super) fn sale(from: &Sale) -> sale::Sale {
         propagated: from.is_propagated(),
         cancel_requested: from.cancel_requested,
         allow_shared_skus: from.allow_shared_skus,
+        price_revisions: price_revisions(&from.revisions),
     }
+}
+
+/// Those that wait, and the last of the others.
+fn price_revisions(from: &[PriceRevision]) -> Vec<sale::PriceRevision> {
+    let past = from.iter().filter(|revision| !revision.waits()).count();
+    let mut left_out = past.saturating_sub(MAX_PAST_REVISIONS);
+    let told = from.iter().filter(|revision| {
+        let old = !revision.waits() && left_out > 0;
+        left_out -= usize::from(old);
+        !old
+    });
+    told.map(|from| sale::PriceRevision {
+        revision: from.revision,
+        effective_at: Some(wire::timestamp(from.effective_at)),
+        switch_time: from.switches_at.map(wire::timestamp),
+        replaced_by: from.replaced_by.unwrap_or_default(),
+        skus: from.skus,
+    })
+    .collect()
 }
 
 pub(super) fn change(from: &Past) -> sale::SaleChange {
@@ -80,6 +103,7 @@ fn item(from: &Item, currency: &str) -> sale::Item {
         sku: from.sku.clone(),
         title: from.title.clone(),
         unit_price: Some(wire::money(from.price_minor, currency)),
+        regular_price: from.regular_minor.map(|minor| wire::money(minor, currency)),
         quantity: from.quantity,
         per_buyer_limit: from.per_buyer_limit,
     }

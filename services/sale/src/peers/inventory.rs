@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{request::request_id, soon::soon, untold::Untold};
-use crate::domain::{AtStock, Sale, UnitsOut};
+use crate::domain::{AtStock, PriceSwitch, Sale, UnitsOut};
 
 const INVENTORY: &str = "inventory";
 
@@ -35,7 +35,7 @@ impl Inventory {
 
     /// Loads the stock of a sale, unless it is loaded, and syncs what inventory keeps beside it.
     /// Also for a sale that ended before its stock was ever loaded: inventory takes a missing stock
-    /// for a lost one. Tells what the store of its stock has decided.
+    /// for a lost one. Tells what the store of its stock has decided, and when it switches prices.
     ///
     /// # Errors
     /// When a call fails, or inventory still has an older version of the sale.
@@ -59,7 +59,15 @@ impl Inventory {
         if synced.version < sale.version {
             return Err(Untold { peer: INVENTORY, why: "BEHIND" });
         }
-        Ok(AtStock { cancelled: synced.cancelled, over: synced.over })
+        let switches = synced.price_switches.iter().filter_map(|switch| {
+            let at = wire::datetime("switch_time", switch.switch_time.as_ref()?).ok()?;
+            Some(PriceSwitch { revision: switch.revision, at })
+        });
+        Ok(AtStock {
+            cancelled: synced.cancelled,
+            over: synced.over,
+            price_switches: switches.collect(),
+        })
     }
 
     /// The units of a sale that buyers hold or have in accepted orders, as of a moment after this

@@ -10,7 +10,9 @@ use uuid::Uuid;
 
 use super::{Store, StoreError, sources};
 use crate::{
-    domain::{Change, ChangeKind, Item, NewSale, Sale, SaleState, SkuConflict, must_be_told},
+    domain::{
+        Change, ChangeKind, Item, NewSale, PriceChange, Sale, SaleState, SkuConflict, must_be_told,
+    },
     steps,
 };
 
@@ -163,8 +165,11 @@ async fn write(
     request: Option<&Request>,
 ) -> sqlx::Result<bool> {
     let settings = &change.settings;
-    let skus = change.items.as_deref().map(|items| changed_skus(&sale.items, items));
-    let skus = skus.unwrap_or_default();
+    let skus = match (&change.items, &change.prices) {
+        (Some(items), _) => changed_skus(&sale.items, items),
+        (None, Some(prices)) => prices.skus.iter().map(String::as_str).collect(),
+        (None, None) => Vec::new(),
+    };
     let named: Vec<String> = skus.iter().take(SKUS_NAMED).map(|sku| (*sku).to_owned()).collect();
     let changed = query_file!(
         "sql/change_sale.sql",
@@ -200,7 +205,51 @@ async fn write(
         query_file!("sql/delete_items.sql", sale.id).execute(&mut *tx).await?;
         insert_items(tx, sale.id, items).await?;
     }
+    if let Some(prices) = &change.prices {
+        insert_prices(tx, sale.id, prices).await?;
+    }
     Ok(true)
+}
+
+/// Records revisions of the sale's prices, and which ones they replace.
+async fn insert_prices(
+    tx: &mut PgConnection,
+    sale: Uuid,
+    change: &PriceChange,
+) -> sqlx::Result<()> {
+    let (mut numbers, mut times, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut revisions, mut skus) = (Vec::new(), Vec::new());
+    let (mut prices, mut regular_prices, mut limits) = (Vec::new(), Vec::new(), Vec::new());
+    for new in change.revisions() {
+        numbers.push(new.revision);
+        times.push(new.effective_at);
+        counts.push(i64::try_from(new.rows.len()).unwrap_or(i64::MAX));
+        for (sku, price) in &new.rows {
+            revisions.push(new.revision);
+            skus.push(sku.as_str());
+            prices.push(price.price_minor);
+            regular_prices.push(price.regular_minor);
+            limits.push(price.per_buyer_limit);
+        }
+    }
+    query_file!("sql/insert_price_revisions.sql", sale, &numbers, &times, &counts)
+        .execute(&mut *tx)
+        .await?;
+    query_file!(
+        "sql/insert_prices.sql",
+        sale,
+        &revisions,
+        &skus as _,
+        &prices,
+        &regular_prices as _,
+        &limits
+    )
+    .execute(&mut *tx)
+    .await?;
+    query_file!("sql/replace_prices.sql", sale, &change.replaces, change.asked.revision)
+        .execute(tx)
+        .await?;
+    Ok(())
 }
 
 /// The skus whose item is new, other than it was, or gone.
@@ -215,17 +264,28 @@ fn changed_skus<'a>(old: &'a [Item], new: &'a [Item]) -> Vec<&'a str> {
 
 async fn insert_items(tx: &mut PgConnection, sale: Uuid, items: &[Item]) -> sqlx::Result<()> {
     let (mut skus, mut titles) = (Vec::new(), Vec::new());
-    let (mut prices, mut quantities, mut limits) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut prices, mut regular_prices) = (Vec::new(), Vec::new());
+    let (mut quantities, mut limits) = (Vec::new(), Vec::new());
     for item in items {
         skus.push(item.sku.clone());
         titles.push(item.title.clone());
         prices.push(item.price_minor);
+        regular_prices.push(item.regular_minor);
         quantities.push(item.quantity);
         limits.push(item.per_buyer_limit);
     }
-    query_file!("sql/insert_items.sql", sale, &skus, &titles, &prices, &quantities, &limits)
-        .execute(tx)
-        .await?;
+    query_file!(
+        "sql/insert_items.sql",
+        sale,
+        &skus,
+        &titles,
+        &prices,
+        &regular_prices as _,
+        &quantities,
+        &limits
+    )
+    .execute(tx)
+    .await?;
     Ok(())
 }
 

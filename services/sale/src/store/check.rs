@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
-use crate::domain::Conflict;
+use crate::domain::{AboveRegular, Conflict, Drift};
 
 /// What the record knows of a sale besides its row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,43 @@ impl Store {
         Ok(query_file_as!(RecordFacts, "sql/check_facts.sql", id)
             .fetch_one(self.pool.reads())
             .await?)
+    }
+
+    /// Which skus of a sale cost more in it than outside of it, at most `limit` of them by name;
+    /// `None` if the shop has given no regular price.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn above_regular(
+        &self,
+        id: Uuid,
+        limit: i64,
+    ) -> Result<Option<AboveRegular>, StoreError> {
+        let row =
+            query_file!("sql/check_prices.sql", id, limit).fetch_one(self.pool.reads()).await?;
+        Ok(row.given.then_some(AboveRegular { first: row.first, skus: row.above }))
+    }
+
+    /// How what a sale has on sale differs from the file it was imported from; `None` if it is made
+    /// of none.
+    ///
+    /// # Errors
+    /// When Postgres does not answer.
+    pub async fn drift(&self, id: Uuid) -> Result<Option<Drift>, StoreError> {
+        let revisions = self.price_revisions(id).await?.into_iter();
+        let in_effect: Vec<i64> = revisions
+            .filter(|revision| revision.in_effect)
+            .map(|revision| revision.revision)
+            .collect();
+        let row = query_file!("sql/check_sources.sql", id, &in_effect)
+            .fetch_one(self.pool.reads())
+            .await?;
+        Ok((row.items > 0).then_some(Drift {
+            items: row.items,
+            more_units: row.more_units,
+            other_prices: row.other_prices,
+            first: row.first,
+        }))
     }
 
     /// At most `limit` other sales that offer the same at the same time, the earliest first, and how

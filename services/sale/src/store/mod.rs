@@ -1,12 +1,13 @@
-//! Postgres: `sales`, `sale_items`, `sale_changes`, `sale_requests` and `sale_sources`; for reports
-//! also the tables of other services, which are only read. Queries are files under `sql/`, checked at
-//! compile time.
+//! Postgres: `sales`, `sale_items`, `price_revisions`, `sale_prices`, `sale_changes`, `sale_requests`
+//! and `sale_sources`; for reports also the tables of other services, which are only read. Queries
+//! are files under `sql/`, checked at compile time.
 
 mod changes;
 mod check;
 mod error;
 mod export;
 mod history;
+mod prices;
 mod reads;
 mod report;
 mod sources;
@@ -19,7 +20,7 @@ pub use export::{Snapshot, Source};
 use flashsale_pg::SteppedPool;
 pub use history::Past;
 use sqlx::PgPool;
-pub use telling::{Telling, ToTell};
+pub use telling::{Telling, ToTell, Told};
 
 /// The sale service's tables. A clone is a handle on the same pool.
 #[derive(Debug, Clone)]

@@ -84,6 +84,7 @@ impl TryFrom<SaleRow> for Sale {
             cancel_requested: row.cancel_requested,
             allow_shared_skus: row.allow_shared_skus,
             items: Vec::new(),
+            revisions: Vec::new(),
             version: row.version,
             propagated_version: row.propagated_version,
             final_at: row.final_at,
@@ -115,14 +116,24 @@ impl Store {
         sale(self.pool.reads(), id).await
     }
 
-    /// A sale with its items, by sku: those of the version that was read.
+    /// A sale with its items, by sku, and the revisions of their prices: those of the version that
+    /// was read.
     ///
     /// # Errors
     /// When Postgres does not answer.
     pub async fn get(&self, id: Uuid) -> Result<Option<Sale>, StoreError> {
         for _ in 0..MAX_READS {
             let Some(mut sale) = self.head(id).await? else { return Ok(None) };
-            sale.items = query_file_as!(Item, "sql/read_items.sql", id, sale.version)
+            // Of each moment: what is in effect by the first reading is what the items cost.
+            sale.revisions = self.price_revisions(id).await?;
+            let in_effect: Vec<i64> = sale
+                .revisions
+                .iter()
+                .filter(|revision| revision.in_effect)
+                .map(|revision| revision.revision)
+                .collect();
+            self.read_waiting(&mut sale).await?;
+            sale.items = query_file_as!(Item, "sql/read_items.sql", id, sale.version, &in_effect)
                 .fetch_all(self.pool.reads())
                 .await?;
             // Every sale has an item.

@@ -2,13 +2,17 @@
 //! tells them.
 
 use flashsale_pg::SteppedTransaction;
-use sqlx::query_file;
+use sqlx::{PgConnection, query_file};
 use uuid::Uuid;
 
 use super::{Store, StoreError, reads};
-use crate::{domain::Sale, steps};
+use crate::{
+    domain::{PriceSwitch, Sale},
+    steps,
+};
 
-/// A sale of which the others have not been told in its current version.
+/// A sale of which the others have not been told in its current version, or whose next prices wait
+/// for the store of the stock to take them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ToTell {
     pub id: Uuid,
@@ -22,6 +26,19 @@ pub struct ToTell {
 pub struct Telling {
     tx: SteppedTransaction,
     sale: Sale,
+    prices_wait: bool,
+    tells_room: bool,
+}
+
+/// What the record has after the others were told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// They know the sale as it is.
+    Known,
+    /// They do, but for prices that the store of the stock could take and has not.
+    PricesWait,
+    /// The sale has changed since.
+    Changed,
 }
 
 impl Telling {
@@ -30,17 +47,46 @@ impl Telling {
         &self.sale
     }
 
-    /// Records that the others know the sale as it was read. False if it has changed since.
+    /// Whether there is something to tell.
+    pub fn is_due(&self) -> bool {
+        !self.sale.is_propagated() || self.prices_wait
+    }
+
+    /// Whether the waiting room has to be told: of all but prices and limits.
+    pub fn tells_room(&self) -> bool {
+        self.tells_room
+    }
+
+    /// Records that the others know the sale as it was read, unless it has changed since; and, in
+    /// any case, when the store of the stock switches prices.
     ///
     /// # Errors
     /// When Postgres does not answer.
-    pub async fn done(mut self) -> Result<bool, StoreError> {
-        let marked = query_file!("sql/mark_told.sql", self.sale.id, self.sale.version)
+    pub async fn done(mut self, switches: &[PriceSwitch]) -> Result<Told, StoreError> {
+        let sale = self.sale.id;
+        let marked = query_file!("sql/mark_told.sql", sale, self.sale.version)
             .execute(&mut *self.tx)
             .await?;
+        let is_as_told = marked.rows_affected() == 1;
+        if !switches.is_empty() {
+            let (revisions, times): (Vec<_>, Vec<_>) =
+                switches.iter().map(|switch| (switch.revision, switch.at)).unzip();
+            query_file!("sql/mark_switches.sql", sale, &revisions, &times, is_as_told)
+                .execute(&mut *self.tx)
+                .await?;
+        }
+        let waits = self.sale.state.may_sell() && prices_wait(&mut self.tx, sale).await?;
         self.tx.commit(steps::COMMIT_TOLD).await?;
-        Ok(marked.rows_affected() == 1)
+        Ok(match (is_as_told, waits) {
+            (false, _) => Told::Changed,
+            (true, true) => Told::PricesWait,
+            (true, false) => Told::Known,
+        })
     }
+}
+
+async fn prices_wait(tx: &mut PgConnection, sale: Uuid) -> sqlx::Result<bool> {
+    Ok(query_file!("sql/price_waits.sql", sale).fetch_one(tx).await?.waits)
 }
 
 impl Store {
@@ -64,7 +110,11 @@ impl Store {
         if !query_file!("sql/lock_telling.sql", id).fetch_one(&mut *tx).await?.locked {
             return Ok(None);
         }
-        let sale = reads::sale(&mut *tx, id).await?;
-        Ok(sale.map(|sale| Telling { tx, sale }))
+        let Some(sale) = reads::sale(&mut *tx, id).await? else { return Ok(None) };
+        let prices_wait = sale.state.may_sell() && prices_wait(&mut tx, id).await?;
+        let (known, version) = (sale.propagated_version, sale.version);
+        let tells_room =
+            query_file!("sql/tells_room.sql", id, known, version).fetch_one(&mut *tx).await?.tells;
+        Ok(Some(Telling { tx, sale, prices_wait, tells_room }))
     }
 }

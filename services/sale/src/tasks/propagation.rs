@@ -88,6 +88,10 @@ impl Propagation {
         for (sale, attempt) in attempts {
             match attempt {
                 Ok(Attempt::Told | Attempt::Changed | Attempt::Busy) => backoffs.forget(sale),
+                Ok(Attempt::PricesWait) => {
+                    let wait = backoffs.failed(sale, Instant::now());
+                    tracing::info!(sale = %sale.id, ?wait, "its prices wait for the stock");
+                }
                 Ok(Attempt::Untold(Untold { peer, why })) => {
                     let wait = backoffs.failed(sale, Instant::now());
                     let (sale, version) = (sale.id, sale.version);
