@@ -427,6 +427,7 @@ async fn a_draft_is_changed_and_its_history_tells() {
         version: created.version,
         reason: "The tees in L did not come".to_owned(),
         allow_shared_skus: None,
+        effective_at: None,
     };
     let changed = update(&world, asked.clone()).await.unwrap();
     assert_eq!(update(&world, asked.clone()).await.unwrap(), changed);
@@ -498,8 +499,8 @@ async fn each_forbidden_change_names_its_field_and_a_remedy() {
     let running = with_room();
     for (asked, field, remedy) in [
         (of(&sale, &["currency"], running.clone()), "settings.currency", "another sale"),
-        (of(&sale, &["starts_at"], running.clone()), "settings.starts_at", "CancelSale"),
-        (of(&sale, &["items"], running.clone()), "items", "AdjustStock"),
+        (of(&sale, &["starts_at"], running.clone()), "settings.starts_at", "EndSale"),
+        (of(&sale, &["items"], running.clone()), "items[0].sku", "another sale"),
         (of(&sale, &["room"], running.clone()), "settings.room", "admissions_per_second"),
         (
             of(&sale, &["room.admission_ttl"], running.clone()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use flashsale_sale::{
     domain::{Change, Item, NewSale, Room, Sale, SaleState, Settings},
-    store::{Created, Request, Store, Written},
+    store::{Created, Request, Store, Told, Written},
 };
 use flashsale_service::page::Place;
 use flashsale_testbed::{TestPg, postgres};
@@ -19,6 +19,7 @@ fn new_sale() -> NewSale {
         sku: sku.to_owned(),
         title: format!("{sku}, \"as is\""),
         price_minor: minor,
+        regular_minor: Some(minor + 1),
         quantity: 10_000_000,
         per_buyer_limit: 0,
     };
@@ -137,7 +138,7 @@ async fn one_instance_at_a_time_tells_of_a_sale() {
     // The sale can be changed while it is told; what was told is then old.
     let ended = open.end().unwrap();
     assert_eq!(store.change(&open, ended.as_ref(), None).await.unwrap(), Written::Done);
-    assert!(!telling.done().await.unwrap());
+    assert_eq!(telling.done(&[]).await.unwrap(), Told::Changed);
     assert!(!store.head(draft.id).await.unwrap().unwrap().is_propagated());
 
     // The right ends with its holder.
@@ -147,7 +148,7 @@ async fn one_instance_at_a_time_tells_of_a_sale() {
     })
     .await;
     assert_eq!(telling.sale().state, SaleState::Ended);
-    assert!(telling.done().await.unwrap());
+    assert_eq!(telling.done(&[]).await.unwrap(), Told::Known);
     assert!(store.to_tell(Uuid::nil(), 10).await.unwrap().is_empty());
 }
 

@@ -167,6 +167,7 @@ async fn planned(sales: &mut SaleServiceClient<NamedChannel>) -> (String, Timest
         sku: SKU.to_owned(),
         title: "Mug".to_owned(),
         unit_price: Some(price),
+        regular_price: None,
         quantity: 10,
         per_buyer_limit: 2,
     };

@@ -215,6 +215,7 @@ impl House {
             sku: SKU.to_owned(),
             title: SKU.to_owned(),
             unit_price: Some(Money { currency_code: "EUR".to_owned(), units: 10, nanos: 0 }),
+            regular_price: None,
             quantity: 100_000,
             per_buyer_limit: 0,
         };

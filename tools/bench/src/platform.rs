@@ -155,6 +155,7 @@ impl Platform {
             sku: calls::sku(number),
             title: format!("Item {number}"),
             unit_price: price(),
+            regular_price: None,
             quantity: UNITS,
             per_buyer_limit: 4,
         });

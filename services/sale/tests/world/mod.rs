@@ -50,6 +50,7 @@ pub struct Peers {
     confirms: Arc<Mutex<Option<Uuid>>>,
     begun: Arc<AtomicBool>,
     over: Arc<AtomicBool>,
+    switches: Arc<Mutex<Vec<inventory::PriceSwitch>>>,
     old_room: Arc<AtomicBool>,
     ahead_ms: Arc<Mutex<i64>>,
     calls_per_s: Arc<Mutex<f64>>,
@@ -66,6 +67,7 @@ impl Peers {
             confirms: Arc::default(),
             begun: Arc::default(),
             over: Arc::default(),
+            switches: Arc::default(),
             old_room: Arc::default(),
             ahead_ms: Arc::default(),
             calls_per_s: Arc::new(Mutex::new(25.0)),
@@ -118,6 +120,17 @@ impl Peers {
     /// From now on inventory finds that the window of every sale has passed.
     pub fn be_over(&self) {
         self.over.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on inventory says that these revisions of prices stand there, with the moments from
+    /// which units are taken at them, in milliseconds from now.
+    pub fn switch_prices(&self, revisions: &[(i64, i64)]) {
+        let now = time::OffsetDateTime::now_utc();
+        let switches = revisions.iter().map(|(revision, in_ms)| inventory::PriceSwitch {
+            revision: *revision,
+            switch_time: Some(timestamp(now + time::Duration::milliseconds(*in_ms))),
+        });
+        *self.switches.lock().unwrap() = switches.collect();
     }
 
     /// Lets everything succeed again.
@@ -194,7 +207,8 @@ impl InventoryAdminService for Peers {
         self.note(sale, format!("sync {state}{asked}"));
         let cancelled = cancel && !self.begun.load(Ordering::SeqCst);
         let over = self.over.load(Ordering::SeqCst);
-        Ok(Response::new(inventory::SyncSaleResponse { version, cancelled, over }))
+        let price_switches = self.switches.lock().unwrap().clone();
+        Ok(Response::new(inventory::SyncSaleResponse { version, cancelled, over, price_switches }))
     }
 }
 
@@ -359,6 +373,8 @@ impl World {
             "SELECT md5(concat(
                 (SELECT string_agg(t::text, '|' ORDER BY t::text) FROM sales t),
                 (SELECT string_agg(t::text, '|' ORDER BY t::text) FROM sale_items t),
+                (SELECT string_agg(t::text, '|' ORDER BY t::text) FROM price_revisions t),
+                (SELECT string_agg(t::text, '|' ORDER BY t::text) FROM sale_prices t),
                 (SELECT string_agg(t::text, '|' ORDER BY t::text) FROM sale_changes t),
                 (SELECT string_agg(t::text, '|' ORDER BY t::text) FROM sale_requests t),
                 (SELECT string_agg(t::text, '|' ORDER BY t::text) FROM sale_sources t)))",
@@ -476,6 +492,7 @@ pub fn item(sku: &str) -> sale::Item {
         sku: sku.to_owned(),
         title: "Harbour tee".to_owned(),
         unit_price: eur(29, 90),
+        regular_price: None,
         quantity: 10,
         per_buyer_limit: 2,
     }

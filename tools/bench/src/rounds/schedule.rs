@@ -233,6 +233,7 @@ impl<'a> Instances<'a> {
                     units: 19,
                     nanos: 900_000_000,
                 }),
+                regular_price: None,
                 // More than there are calls.
                 quantity: 1_000_000,
                 per_buyer_limit: 1,
