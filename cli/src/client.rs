@@ -362,8 +362,16 @@ pub fn sale_json(sale: &sale::Sale) -> Value {
             "sku": item.sku,
             "title": item.title,
             "unit_price": money_json(item.unit_price.as_ref()),
+            "regular_price": money_json(item.regular_price.as_ref()),
             "quantity": item.quantity,
             "per_buyer_limit": item.per_buyer_limit,
+        })).collect::<Vec<_>>(),
+        "price_revisions": sale.price_revisions.iter().map(|revision| json!({
+            "revision": revision.revision,
+            "effective_at": time(revision.effective_at.as_ref()),
+            "switch_time": revision.switch_time.as_ref().map(|at| time(Some(at))),
+            "replaced_by": Some(revision.replaced_by).filter(|by| *by > 0),
+            "skus": revision.skus,
         })).collect::<Vec<_>>(),
     })
 }

@@ -15,7 +15,7 @@ const PAGE: i32 = 200;
 const SHOWN_SKUS: usize = 5;
 /// What of a sale is not compared: it is always the same, changes with each version, or is not in
 /// the list.
-const NOT_COMPARED: [&str; 4] = ["sale_id", "version", "propagated", "items"];
+const NOT_COMPARED: [&str; 5] = ["sale_id", "version", "propagated", "items", "price_revisions"];
 
 pub(super) async fn run(sale_id: String, mut sales: Sales, output: &Output) -> anyhow::Result<()> {
     let mut changes = Vec::new();

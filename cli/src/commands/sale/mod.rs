@@ -18,11 +18,12 @@ use flashsale_errors::Failure;
 use flashsale_proto::{
     Money, NamedChannel,
     sale::{
-        CreateSaleRequest, GetSaleRequest, Item, ListSalesRequest, RoomSettings, Sale, SaleReport,
-        SaleSettings, sale_service_client::SaleServiceClient,
+        CreateSaleRequest, GetSaleRequest, Item, ListSalesRequest, PriceRevision, RoomSettings,
+        Sale, SaleReport, SaleSettings, sale_service_client::SaleServiceClient,
     },
 };
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use tonic::Status;
 
 use self::{
@@ -256,6 +257,7 @@ fn parse_item(text: &str, currency: &str, per_buyer_limit: i64) -> anyhow::Resul
             sku: sku.to_owned(),
             title: sku.to_owned(),
             unit_price: Some(Money { currency_code: currency.to_owned(), units, nanos }),
+            regular_price: None,
             quantity: quantity.parse().ok()?,
             per_buyer_limit,
         })
@@ -317,8 +319,9 @@ fn human(sale: &Sale) -> String {
     };
     let asked = if sale.cancel_requested { ", to be cancelled" } else { "" };
     let shared = if sale.allow_shared_skus { "  may offer what other sales offer\n" } else { "" };
+    let waiting: String = waiting(sale).map(change_line).collect();
     format!(
-        "Sale {} ({})\n  state   {}{asked}\n  window  {} to {}\n  holds   {} s\n{patience}  room    {room}\n{shared}{told}{}",
+        "Sale {} ({})\n  state   {}{asked}\n  window  {} to {}\n  holds   {} s\n{patience}  room    {room}\n{shared}{told}{waiting}{}",
         sale.sale_id,
         settings.name,
         sale_state(sale),
@@ -326,13 +329,14 @@ fn human(sale: &Sale) -> String {
         time(settings.ends_at.as_ref()),
         settings.hold_ttl.map(|ttl| ttl.seconds).unwrap_or_default(),
         table(
-            &["sku", "title", "price", "quantity", "per buyer"],
-            &[2, 3, 4],
+            &["sku", "title", "price", "regular", "quantity", "per buyer"],
+            &[2, 3, 4, 5],
             sale.items.iter().map(|item| {
                 vec![
                     item.sku.clone(),
                     item.title.clone(),
                     money(item.unit_price.as_ref()),
+                    money(item.regular_price.as_ref()),
                     item.quantity.to_string(),
                     if item.per_buyer_limit == 0 {
                         "any".to_owned()
@@ -342,6 +346,31 @@ fn human(sale: &Sale) -> String {
                 ]
             }),
         )
+    )
+}
+
+/// The changes of prices that have not taken effect yet, as far as the answer tells: by the clock of
+/// this machine.
+fn waiting(sale: &Sale) -> impl Iterator<Item = &PriceRevision> {
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    sale.price_revisions.iter().filter(move |revision| {
+        let at = revision.switch_time.as_ref().or(revision.effective_at.as_ref());
+        revision.replaced_by == 0 && at.is_none_or(|at| at.seconds >= now)
+    })
+}
+
+/// A change of prices in a line.
+fn change_line(revision: &PriceRevision) -> String {
+    let known = match &revision.switch_time {
+        Some(at) if Some(at) == revision.effective_at.as_ref() => String::new(),
+        Some(at) => format!(", switched at {}", time(Some(at))),
+        None => ", not in the stock's store yet".to_owned(),
+    };
+    format!(
+        "  prices  revision {} at {}: {} skus{known}\n",
+        revision.revision,
+        time(revision.effective_at.as_ref()),
+        revision.skus,
     )
 }
 
