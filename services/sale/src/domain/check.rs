@@ -386,8 +386,7 @@ fn source_drift(facts: &Facts) -> Option<Check> {
             "no more units, and the same regular prices".to_owned()
         } else {
             format!(
-                "{} items with more units than the file had, {} with another regular price; the \
-                 first is {first}",
+                "more units than the file had: {}; another regular price: {}; the first is {first}",
                 drift.more_units, drift.other_prices
             )
         },
@@ -395,8 +394,8 @@ fn source_drift(facts: &Facts) -> Option<Check> {
         remedy: if same {
             ""
         } else {
-            "see that the shop has the units, and withdraw the others with flashsale stock \
-             withdraw; correct regular prices with flashsale sale update --regular-price"
+            "see that the shop has the units, and withdraw the others with flashsale stock adjust; \
+             correct regular prices with flashsale sale update --regular-price"
         },
     })
 }
@@ -548,10 +547,7 @@ mod tests {
         }
         let checks = checks(&facts, &BOUNDS);
         let check = checks.iter().find(|check| check.id == "source_drift").unwrap();
-        assert!(
-            check.value.ends_with("1 with another regular price; the first is CAP"),
-            "{check:?}"
-        );
+        assert!(check.value.ends_with("another regular price: 1; the first is CAP"), "{check:?}");
     }
 
     #[test]
