@@ -349,8 +349,8 @@ fn human(sale: &Sale) -> String {
     )
 }
 
-/// The changes of prices that have not taken effect yet, as far as the answer tells: by the clock of
-/// this machine.
+/// The changes of prices that have not taken effect yet, as far as the answer tells, by the clock
+/// of this machine.
 fn waiting(sale: &Sale) -> impl Iterator<Item = &PriceRevision> {
     let now = OffsetDateTime::now_utc().unix_timestamp();
     sale.price_revisions.iter().filter(move |revision| {

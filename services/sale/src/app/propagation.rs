@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub enum Attempt {
     /// Inventory and the waiting room know this version.
     Told,
-    /// They do, but inventory has not taken prices yet that wait: it is told again in the background.
+    /// They do, but inventory has yet to take prices that wait: the background task tells it again.
     PricesWait,
     /// The sale changed meanwhile: it has to be told again.
     Changed,

@@ -146,8 +146,8 @@ impl Sale {
         prices
     }
 
-    /// Has the items of the sale cost what `wanted` says from `at` on; `None` if they do. What was to
-    /// change at that moment or later still does, but for the fields that change now.
+    /// Has the items of the sale cost what `wanted` says from `at` on; `None` if they do. What was
+    /// to change at that moment or later still does, but for the fields that change now.
     ///
     /// Revisions take effect in the order of their numbers, so those that are later than this one
     /// get numbers behind it.
@@ -391,40 +391,42 @@ mod tests {
         fn at_each_moment_holds_what_was_asked_for_it(asked in changes()) {
             let mut sale = sale();
             for (minutes, skus) in asked {
-                let at = after(minutes);
+                let held = sale.prices_at(after(minutes));
                 let mut wanted = sale.items.clone();
-                let held = sale.prices_at(at);
                 for item in &mut wanted {
                     let price = held[item.sku.as_str()];
-                    (item.price_minor, item.per_buyer_limit) = (price.price_minor, price.per_buyer_limit);
+                    item.price_minor = price.price_minor;
+                    item.per_buyer_limit = price.per_buyer_limit;
                 }
                 for (sku, price_minor, limit) in skus {
-                    (wanted[sku].price_minor, wanted[sku].per_buyer_limit) = (price_minor, limit);
+                    wanted[sku].price_minor = price_minor;
+                    wanted[sku].per_buyer_limit = limit;
                 }
-                let Some(change) = sale.reprice(&wanted, at) else {
+                let Some(change) = sale.reprice(&wanted, after(minutes)) else {
                     prop_assert!(wanted.iter().all(|item| held[item.sku.as_str()] == item.price()));
                     continue;
                 };
                 let next = with(sale.clone(), &change);
                 for minute in -1..8 {
-                    let (old, new) = (sale.prices_at(after(minute)), next.prices_at(after(minute)));
+                    let old = sale.prices_at(after(minute));
+                    let new = next.prices_at(after(minute));
                     for item in &wanted {
-                        let (sku, held) = (item.sku.as_str(), held[item.sku.as_str()]);
-                        let (old, new) = (old[sku], new[sku]);
-                        // What was not asked for is as it was to be, and what was holds from then on.
-                        let price_changes = minute >= minutes && item.price_minor != held.price_minor;
-                        let price = if price_changes { item.price_minor } else { old.price_minor };
-                        let limit_changes = minute >= minutes && item.per_buyer_limit != held.per_buyer_limit;
-                        let limit = if limit_changes { item.per_buyer_limit } else { old.per_buyer_limit };
-                        prop_assert_eq!((new.price_minor, new.per_buyer_limit), (price, limit), "{} {}", sku, minute);
-                        prop_assert_eq!(new.regular_minor, old.regular_minor);
+                        let sku = item.sku.as_str();
+                        // What changes holds from then on, and the rest is as it was to be.
+                        let expected = match Edit::between(held[sku], item.price()) {
+                            Some(edit) if minute >= minutes => edit.of(old[sku]),
+                            Some(_) | None => old[sku],
+                        };
+                        prop_assert_eq!(new[sku], expected, "{} in {} min", sku, minute);
                     }
                 }
                 // They take effect in the order of their numbers, each at a moment of its own.
                 let waiting: Vec<&PriceRevision> = next.waiting().collect();
-                prop_assert!(waiting.windows(2).all(|pair| {
-                    pair[0].revision < pair[1].revision && pair[0].effective_at < pair[1].effective_at
-                }), "{:?}", waiting);
+                let in_order = waiting.windows(2).all(|pair| {
+                    pair[0].revision < pair[1].revision
+                        && pair[0].effective_at < pair[1].effective_at
+                });
+                prop_assert!(in_order, "{:?}", waiting);
                 prop_assert!(waiting.iter().all(|revision| !revision.rows.is_empty()));
                 let numbers: Vec<i64> = next.revisions.iter().map(|all| all.revision).collect();
                 prop_assert_eq!(numbers, (2..).take(next.revisions.len()).collect::<Vec<i64>>());

@@ -239,7 +239,10 @@ impl Sale {
         }
         let state = self.state.as_str();
         (!self.state.may_sell()).then(|| {
-            format!("is for a sale that is prepared, and it is {state}: leave it out, its items change at once")
+            format!(
+                "is for a sale that is prepared, and it is {state}: leave it out, its items change \
+                 at once"
+            )
         })
     }
 
