@@ -29,9 +29,9 @@ pub(crate) struct UpdateArgs {
     sale_id: String,
     #[command(flatten)]
     changed: Changed,
-    /// From when on --price, --regular-price and --limit hold, once the sale is prepared: at least 2
-    /// seconds ahead. Without it only limits change, at once. A change that waits for the very same
-    /// time is replaced: a sku that is not named costs then what it costs now.
+    /// From when on --price, --regular-price and --limit hold, once the sale is prepared: at least
+    /// 2 seconds ahead. Without it only limits change, at once. A change that waits for the very
+    /// same time is replaced: a sku that is not named costs then what it costs now.
     #[arg(long, value_name = "TIME")]
     effective_at: Option<String>,
     /// The time zone of times without an offset, for example Europe/Berlin.
@@ -205,8 +205,8 @@ impl UpdateArgs {
     /// The request. `sale` is the sale as it is, if its items change.
     ///
     /// # Errors
-    /// `ARGUMENT_INVALID` naming the option, for a time that is none or that does not suit, and for a
-    /// sku that the sale does not offer.
+    /// `ARGUMENT_INVALID` naming the option, for a time that is none or that does not suit, and for
+    /// a sku that the sale does not offer.
     fn into_request(self, sale: Option<&Sale>) -> anyhow::Result<UpdateSaleRequest> {
         let changed = self.changed;
         let without_time = [&changed.starts_at, &changed.ends_at, &self.effective_at];

@@ -86,8 +86,8 @@ impl Field {
         }
     }
 
-    /// Why it stays as it is in `state`, in which the sale may be sold from, and what to do instead;
-    /// `None` if it may change.
+    /// Why it stays as it is in `state`, in which the sale may be sold from, and what to do
+    /// instead; `None` if it may change.
     const fn is_fixed(self, state: SaleState) -> Option<&'static str> {
         match self {
             Self::Name

@@ -1,6 +1,6 @@
 //! Postgres: `sales`, `sale_items`, `price_revisions`, `sale_prices`, `sale_changes`,
-//! `sale_requests` and `sale_sources`; for reports also the tables of other services, which are only
-//! read. Queries are files under `sql/`, checked at compile time.
+//! `sale_requests` and `sale_sources`; for reports also the tables of other services, which are
+//! only read. Queries are files under `sql/`, checked at compile time.
 
 mod changes;
 mod check;
