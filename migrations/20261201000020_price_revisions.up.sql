@@ -15,6 +15,8 @@ CREATE TABLE price_revisions (
     switches_at  timestamptz,
     -- The later revision that has replaced it before it took effect. Where the store had switched by then, `switches_at` says so.
     replaced_by  bigint CHECK (replaced_by > revision),
+    -- How many skus it changes: its rows in sale_prices, which are too many to be counted whenever a sale is read.
+    skus         bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (sale_id, revision)
 );
 CREATE INDEX price_revisions_waiting ON price_revisions (sale_id, revision) WHERE switches_at IS NULL AND replaced_by IS NULL;
