@@ -498,5 +498,9 @@ async fn open_sale_of_the_version_before_goes_on() {
 
     let ended = world.end(&sale, &id()).await.unwrap();
     assert_eq!((ended.state(), ended.version, ended.propagated), (SaleState::Ended, 3, true));
-    assert_eq!(world.peers.told(&sale), ["sync OPEN", "sync ENDED"]);
+    // Its revision waits, which is told again and again.
+    let mut told = world.peers.told(&sale);
+    told.retain(|told| told.starts_with("sync"));
+    told.dedup();
+    assert_eq!(told, ["sync OPEN", "sync ENDED"]);
 }

@@ -47,10 +47,10 @@ mod word {
     pub(super) const FIRST: usize = ARGV + 4;
     pub(super) const OPERATION: usize = FIRST + 1;
     pub(super) const HOLD: usize = FIRST + 2;
-    pub(super) const HEAD: usize = FIRST + 8;
-    pub(super) const SKU: usize = FIRST + 10;
-    pub(super) const SHARE: usize = FIRST + 11;
-    pub(super) const LINE_JSON: usize = FIRST + 13;
+    pub(super) const HEAD: usize = FIRST + 9;
+    pub(super) const SKU: usize = FIRST + 11;
+    pub(super) const SHARE: usize = FIRST + 12;
+    pub(super) const LINE_JSON: usize = FIRST + 14;
 }
 
 /// Runs of the script under way, as inventory has them for a sale that is busy, and requests in

@@ -242,7 +242,8 @@ impl Book {
         let (meta, stock) = (key(self.sale.id, "meta"), key(self.sale.id, "stock"));
         let redis = platform.redis.port();
         ask(redis, &["HSET", &meta, "epoch", "1"]).await?;
-        ask(redis, &["HSET", &stock, &format!("a:{SKU}"), "0"]).await?;
+        let (available, price) = (format!("a:{SKU}"), format!("m:{SKU}"));
+        ask(redis, &["HSET", &stock, &available, "0", &price, &PRICE.to_string()]).await?;
         audit_money(platform, &self.sale, promises, figures).await?;
         ask(redis, &["DEL", &meta, &stock]).await?;
         Ok(())
