@@ -39,24 +39,39 @@ CREATE INDEX sale_prices_by_revision ON sale_prices (sale_id, revision);
 ALTER TABLE order_lines
     ADD COLUMN price_revision bigint NOT NULL DEFAULT 1;
 
--- The revisions of a sale's prices, after the first, that have taken effect: by this server's clock, by that of the stock's store, or because
--- an order was placed at one. They do so in the order of their numbers, so that none is left out before a later one, unless it was replaced.
+-- The revisions of a sale's prices, after the first, that have taken effect: by this server's clock, by that of the stock's store, because an
+-- order was placed at one, or because one behind it stands beside the stock. They do so in the order of their numbers, so that none is left out
+-- before a later one, unless it was replaced. Orders are looked at once, and only if clocks that differ, or one that was replaced at the last
+-- moment, leave it open: a sale may have a million lines.
 CREATE FUNCTION price_revisions_in_effect(sale uuid) RETURNS SETOF bigint
 LANGUAGE sql STABLE
 AS $$
-    WITH revisions AS (
-        SELECT r.revision, r.replaced_by IS NULL AS wanted, r.effective_at, r.switches_at,
-            coalesce(r.switches_at <= now(), false) OR EXISTS (
-                SELECT FROM orders o JOIN order_lines l USING (order_id) WHERE o.sale_id = sale AND l.price_revision = r.revision
-            ) AS proven
-        FROM price_revisions r
-        WHERE r.sale_id = sale
+    WITH revisions AS MATERIALIZED (
+        SELECT revision, replaced_by IS NULL AS wanted, effective_at, switches_at, coalesce(switches_at <= now(), false) AS has_switched
+        FROM price_revisions
+        WHERE sale_id = sale
+    ), ordered AS MATERIALIZED (
+        SELECT DISTINCT l.price_revision AS revision
+        FROM order_lines l
+        JOIN orders o USING (order_id)
+        WHERE l.price_revision > 1 AND o.sale_id = sale AND EXISTS (
+            SELECT FROM revisions
+            WHERE NOT has_switched AND effective_at BETWEEN now() - interval '1 hour' AND now() + interval '5 minutes'
+        )
+    ), seen AS (
+        SELECT r.revision, r.wanted, r.has_switched OR o.revision IS NOT NULL AS proven,
+            r.wanted AND coalesce(r.switches_at, r.effective_at) <= now() AS due,
+            r.wanted AND r.switches_at IS NOT NULL AS stands
+        FROM revisions r
+        LEFT JOIN ordered o ON o.revision = r.revision
     ), latest AS (
-        SELECT max(revision) AS revision
-        FROM revisions
-        WHERE proven OR (wanted AND coalesce(switches_at, effective_at) <= now())
+        SELECT GREATEST(
+            max(s.revision) FILTER (WHERE s.proven OR s.due),
+            (SELECT max(e.revision) FROM seen e WHERE e.wanted AND e.revision < (SELECT max(n.revision) FROM seen n WHERE n.stands))
+        ) AS revision
+        FROM seen s
     )
-    SELECT r.revision
-    FROM revisions r, latest
-    WHERE r.revision <= latest.revision AND (r.wanted OR r.proven)
+    SELECT s.revision
+    FROM seen s, latest
+    WHERE s.revision <= latest.revision AND (s.wanted OR s.proven)
 $$;

@@ -1,6 +1,6 @@
 //! Shared by the `flashsale` command and the simulation in `tools/simulate`, which executes
-//! `flashsale up`, `run` and `load`: reaching services, sending an import, printing answers, and exit
-//! codes.
+//! `flashsale up`, `run` and `load`: reaching services, sending an import, printing answers, and
+//! exit codes.
 
 pub mod client;
 pub mod output;

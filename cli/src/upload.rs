@@ -1,5 +1,5 @@
-//! An import's files: small ones in one message, others in parts, so that none of those is in memory
-//! as a whole.
+//! An import's files: small ones in one message, others in parts, so that none of those is in
+//! memory as a whole.
 
 use std::{
     collections::VecDeque,

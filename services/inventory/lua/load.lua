@@ -90,7 +90,8 @@ if step == 'orders' then
   return { 'OK', NOW, SERVER }
 end
 
--- Publish. Every field of the stock, and every hold: anything else means that a staged part is gone.
+-- Publish. Every field of the stock, and every hold: anything else means that a staged part is
+-- gone.
 if call('HLEN', STOCK) ~= tonumber(ARGV[first + 1]) or call('HLEN', HOLDS) ~= tonumber(ARGV[first + 2]) then
   return { 'OVERTAKEN', NOW }
 end

@@ -23,8 +23,9 @@ local STATE, STARTS, ENDS, HOLD_MS, ROOM, CURRENCY, MAX_TOTAL
 -- Whether its window has begun, and passed. What the record knew of that when the stock was loaded stays so, if this server's clock is
 -- behind.
 local BEGUN, OVER
--- The revision of the prices that stand in `m:`, `l:` and `g:`; the one to come, if there is one, with its time; and whether that has
--- switched. `COMING` is what its fields in the stock begin with, once it has: it then goes before the present one.
+-- The revision of the prices that stand in `m:`, `l:` and `g:`; the one to come, if there is one,
+-- with its time; and whether that has switched. `COMING` is what its fields in the stock begin
+-- with, once it has: it then goes before the present one.
 local REVISION, NEXT, NEXT_MS, SWITCHED, COMING
 -- That it has switched stands in `meta`: a clock that is set back does not undo it.
 local LATCHED

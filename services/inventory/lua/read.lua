@@ -17,7 +17,8 @@ local COLUMNS = { 't:', 'a:', 'h:', 'p:', 's:', 'l:', 'm:', 'g:' }
 -- values.
 local AT_ONCE = 100
 
--- Puts the limit, price and regular price of the revision that has taken over in the place of those before it.
+-- Puts the limit, price and regular price of the revision that has taken over in the place of
+-- those before it.
 local function switch(values, first, last)
   local fields = {}
   for i = first, last do
@@ -25,9 +26,9 @@ local function switch(values, first, last)
   end
   for n, coming in ipairs(call('HMGET', STOCK, unpack(fields))) do
     if coming then
-      local price, limit, regular = string.match(coming, '^(%d+)|(%d+)|(%d*)$')
+      local price, limit, regular, revision = string.match(coming, '^(%d+)|(%d+)|(%d*)|(%d+)$')
       local at = (n - 1) * #COLUMNS
-      values[at + 6], values[at + 7], values[at + 8] = limit, price .. ',' .. NEXT, regular ~= '' and regular
+      values[at + 6], values[at + 7], values[at + 8] = limit, price .. ',' .. revision, regular ~= '' and regular
     end
   end
 end

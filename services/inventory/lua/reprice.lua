@@ -1,12 +1,14 @@
--- Brings the revisions of a sale's prices beside its stock, in steps of which none touches more skus
--- than the caller sends at once. The one to come is staged under its own number, in the fields
+-- Brings the revisions of a sale's prices beside its stock, in steps of which none touches more
+-- skus than the caller sends at once. The one to come is staged under its own number, in the fields
 -- `n:<revision>:<sku>` of the stock, and armed with its time when it is whole. From then on
 -- the clock alone switches: every other script takes its prices once that time is there, sku by
--- sku, so that all skus change over at once, also while they are moved one after the other.
+-- sku, so that all skus change over at once, also while they are moved one after the other. What is
+-- staged under one number may have rows of several revisions, of which none was on time: they
+-- change over together, and each row names its own.
 --
 -- ARGV  1 epoch, 2 deadline, 3 step, then per step:
 --       look:     revisions that are not wanted any more; changes nothing
---       stage:    revision, then per sku: sku, `price|limit|regular price or nothing`
+--       stage:    revision, then per sku: sku, `price|limit|regular price or nothing|its revision`
 --       arm:      revision, the number of its skus, its time in ms: now, if that has passed
 --       withdraw: revision; not any more once it has switched
 --       clean:    revision, then skus: takes away what was staged of one that is not armed
@@ -47,7 +49,7 @@ elseif step == 'arm' and not NEXT and newer and call('HGET', META, counter(revis
 elseif step == 'withdraw' and armed and not SWITCHED then
   call('HDEL', META, 'next_rev', 'next_ms')
   NEXT = false
-elseif step == 'clean' and not armed and newer then
+elseif step == 'clean' and not armed then
   local gone = 0
   for i = first, #ARGV do
     gone = gone + call('HDEL', STOCK, field(ARGV[i]))
@@ -61,8 +63,8 @@ elseif step == 'promote' and armed and SWITCHED then
     local sku = ARGV[i]
     local staged = call('HGET', STOCK, field(sku))
     if staged then
-      local price, limit, regular = string.match(staged, '^(%d+)|(%d+)|(%d*)$')
-      call('HSET', STOCK, 'm:' .. sku, price .. ',' .. revision, 'l:' .. sku, limit)
+      local price, limit, regular, own = string.match(staged, '^(%d+)|(%d+)|(%d*)|(%d+)$')
+      call('HSET', STOCK, 'm:' .. sku, price .. ',' .. own, 'l:' .. sku, limit)
       if regular == '' then
         call('HDEL', STOCK, 'g:' .. sku)
       else

@@ -12,7 +12,8 @@
 -- Reply TAKEN and per request a list: HOLD and its values (see prelude); TOO_LATE; REUSED; NOT_OPEN
 --       state, starts_ms, ends_ms; ADMISSION verdict; SPENT hold id; NO_SKU sku; LIMIT sku, limit,
 --       units the buyer has, requested; SOLD_OUT sku, available, requested; TOO_MUCH the highest
---       total, currency; PRICE the total expected, the total, currency; or for all: FENCED; TOO_LATE
+--       total, currency; PRICE the total expected, the total, currency; or for all: FENCED;
+--       TOO_LATE
 local refusal = guard()
 if refusal then
   return refusal
@@ -93,8 +94,8 @@ end
 local function terms(sku)
   local coming = COMING and books[COMING .. sku]
   if coming then
-    local price, limit = string.match(coming, '^(%d+)|(%d+)|')
-    return tonumber(price), tonumber(limit), price .. ',' .. NEXT
+    local price, limit, revision = string.match(coming, '^(%d+)|(%d+)|%d*|(%d+)$')
+    return tonumber(price), tonumber(limit), price .. ',' .. revision
   end
   local cost = books['m:' .. sku]
   -- After the first revision of a price its number stands behind it.

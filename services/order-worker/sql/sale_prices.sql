@@ -21,7 +21,10 @@ WITH priced AS MATERIALIZED (
 ), longest AS MATERIALIZED (
     -- Of sales with a replaced price alone: their histories are read whole.
     SELECT s.sale_id,
-        GREATEST(s.hold_ms, (SELECT max((c.after ->> 'hold_ms')::bigint) FROM sale_changes c WHERE c.sale_id = s.sale_id)) AS hold_ms
+        -- The first length of a sale from before there was a history stands before its first change.
+        GREATEST(s.hold_ms, (
+            SELECT max(GREATEST((c.before ->> 'hold_ms')::bigint, (c.after ->> 'hold_ms')::bigint)) FROM sale_changes c WHERE c.sale_id = s.sale_id
+        )) AS hold_ms
     FROM sales s
     WHERE s.sale_id IN (SELECT sale_id FROM priced WHERE replaced_at IS NOT NULL)
 )

@@ -246,6 +246,28 @@ async fn a_newer_price_replaces_one_that_waits() {
     assert_eq!(price_of(&world.get(&sale).await, "TEE-M"), eur(25, 0));
 }
 
+/// It would be taken back in the store, and come again later than its time.
+#[tokio::test]
+async fn limits_wait_for_a_switch_that_is_near() {
+    let world = World::new().await;
+    let sale = open(&world, settings()).await;
+    world.peers.switch_prices(&[(2, HOUR)]);
+    update(&world, of_items(&sale, priced("TEE-M", eur(25, 0)), in_ms(HOUR))).await.unwrap();
+    eventually_switched(&world, &sale, 2).await;
+    let near = "UPDATE price_revisions SET switches_at = now() + interval '1900 ms',
+                effective_at = now() + interval '1900 ms'";
+    run(&world, near).await;
+    let mut limited = items();
+    limited[0].per_buyer_limit = 1;
+    let before = world.tables().await;
+    let refused = update(&world, of_items(&sale, limited.clone(), None)).await.unwrap_err();
+    let failure = assert_failure(&refused, Reason::ArgumentInvalid);
+    assert_eq!(failure.violations()[0].field, "effective_at");
+    assert_eq!(world.tables().await, before);
+    run(&world, "UPDATE price_revisions SET effective_at = now() + interval '1 hour'").await;
+    update(&world, of_items(&sale, limited, None)).await.unwrap();
+}
+
 /// The store has room for one revision beside the present one.
 #[tokio::test]
 async fn a_third_revision_is_told_when_the_second_has_switched() {
@@ -273,6 +295,24 @@ async fn a_third_revision_is_told_when_the_second_has_switched() {
     eventually_switched(&world, &sale, 3).await;
     let told = world.peers.told(&sale)[told..].to_vec();
     assert!(told.iter().all(|note| note == "sync OPEN"), "{told:?}");
+}
+
+/// The store went by it in one go, and its answer was lost: only what came behind is known.
+#[tokio::test]
+async fn a_revision_that_nothing_was_heard_of_switched_with_the_next() {
+    let world = World::new().await;
+    let sale = open(&world, settings()).await;
+    update(&world, of_items(&sale, priced("TEE-M", eur(25, 0)), in_ms(HOUR))).await.unwrap();
+    update(&world, of_items(&sale, priced("TEE-M", eur(24, 0)), in_ms(2 * HOUR))).await.unwrap();
+    world.peers.switch_prices(&[(3, -5), (4, HOUR)]);
+    let behind = eventually_switched(&world, &sale, 3).await;
+    let passed = eventually_switched(&world, &sale, 2).await;
+    assert_eq!(passed.switch_time, behind.switch_time);
+    // Nothing waits any more.
+    let told = world.peers.told(&sale).len();
+    let other = open(&world, settings()).await;
+    world.eventually_propagated(&other).await;
+    assert_eq!(world.peers.told(&sale).len(), told);
 }
 
 /// Pauses between attempts double, as for a peer that is away.

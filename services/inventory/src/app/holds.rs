@@ -58,8 +58,8 @@ impl Inventory {
     }
 
     /// Takes the units of orders of an epoch before `min_epoch` again in the current one, each
-    /// order on its own and at the prices of the revisions that it names. Returns the current epoch with the results, in
-    /// the order of `orders`.
+    /// order on its own and at the prices of the revisions that it names. Returns the current epoch
+    /// with the results, in the order of `orders`.
     ///
     /// # Errors
     /// [`Refusal::Fenced`] while the sale's stock is of an epoch before `min_epoch`, or if the

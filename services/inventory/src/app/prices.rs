@@ -4,10 +4,12 @@
 //! few that no reader sees, and what comes next is decided by what stands there then: a crash may
 //! follow any of them, and instances may do this at the same time.
 
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 
 use super::Inventory;
-use crate::domain::{PriceStep, Refusal, Switch};
+use crate::domain::{PriceStep, Refusal, Revision, StandingPrices, Switch};
 
 /// How many steps one call takes. Two revisions may have to make room for a third, and others may
 /// be withdrawn meanwhile.
@@ -34,45 +36,66 @@ impl Inventory {
         }
         let unwanted = recorded.iter().rev().filter(|revision| revision.replaced);
         let unwanted: Vec<i64> = unwanted.map(|old| old.revision).take(MAX_UNWANTED).collect();
+        let mut switches = BTreeMap::new();
         for _ in 0..MAX_STEPS {
             let looked = self.stock.prices(sale_id, &unwanted, epoch).await?;
-            let armed = looked.standing.next.map(|next| next.revision);
-            for revision in looked.leftovers {
-                if Some(revision) != armed && revision > looked.standing.revision {
-                    let rows = self.record.price_rows(sale_id, revision).await?;
-                    self.stock.clean_prices(sale_id, revision, &rows, epoch).await?;
-                }
+            let standing = looked.standing;
+            let armed = standing.next.map(|next| next.revision);
+            for revision in looked.leftovers.into_iter().filter(|left| Some(*left) != armed) {
+                let rows = self.record.price_rows(sale_id, &up_to(&recorded, 0, revision)).await?;
+                self.stock.clean_prices(sale_id, revision, &rows, epoch).await?;
             }
-            if self.price_step(sale_id, looked.standing.next_step(&recorded), epoch).await? {
-                return Ok(looked.standing.switches());
+            let step = standing.next_step(&recorded);
+            let done = step == PriceStep::Done;
+            // What is armed may be withdrawn in the next step.
+            let lasting = standing
+                .switches()
+                .into_iter()
+                .filter(|switch| done || Some(switch.revision) != armed || has_switched(&standing));
+            switches.extend(lasting.map(|switch| (switch.revision, switch.at_ms)));
+            if done {
+                let of = |(revision, at_ms)| Switch { revision, at_ms };
+                return Ok(switches.into_iter().map(of).collect());
             }
+            tracing::info!(%sale_id, ?step, "prices");
+            self.price_step(sale_id, (&standing, &recorded), step, epoch).await?;
         }
         Err(Refusal::TooLate)
     }
 
-    /// Takes one step; true if there was nothing to do.
     async fn price_step(
         &self,
         sale_id: Uuid,
+        (standing, recorded): (&StandingPrices, &[Revision]),
         step: PriceStep,
         epoch: i64,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<(), Refusal> {
         match step {
-            PriceStep::Done => return Ok(true),
-            PriceStep::Stage { revision, effective_ms } => {
-                let rows = self.record.price_rows(sale_id, revision).await?;
-                let revision = (revision, effective_ms);
-                self.stock.stage_prices(sale_id, revision, &rows, epoch).await?;
+            PriceStep::Done => Ok(()),
+            PriceStep::Stage { revisions, effective_ms } => {
+                let Some(last) = revisions.last() else { return Ok(()) };
+                let rows = self.record.price_rows(sale_id, &revisions).await?;
+                self.stock.stage_prices(sale_id, (*last, effective_ms), &rows, epoch).await
             }
             PriceStep::Withdraw { revision } => {
-                self.stock.withdraw_prices(sale_id, revision, epoch).await?;
+                self.stock.withdraw_prices(sale_id, revision, epoch).await
             }
             PriceStep::Promote { revision } => {
-                let rows = self.record.price_rows(sale_id, revision).await?;
-                self.stock.promote_prices(sale_id, revision, &rows, epoch).await?;
+                // Those with which it was staged are among them.
+                let with = up_to(recorded, standing.revision, revision);
+                let rows = self.record.price_rows(sale_id, &with).await?;
+                self.stock.promote_prices(sale_id, revision, &rows, epoch).await
             }
         }
-        tracing::info!(%sale_id, ?step, "prices");
-        Ok(false)
     }
+}
+
+/// The numbers of the revisions behind `after`, up to `last`.
+fn up_to(recorded: &[Revision], after: i64, last: i64) -> Vec<i64> {
+    let numbers = recorded.iter().map(|revision| revision.revision);
+    numbers.filter(|number| (after + 1..=last).contains(number)).collect()
+}
+
+fn has_switched(standing: &StandingPrices) -> bool {
+    standing.next.is_some_and(|next| next.switched)
 }

@@ -12,14 +12,14 @@ pub struct Revision {
     pub switches_ms: Option<i64>,
     /// A later one is to take its place, if it has not taken effect.
     pub replaced: bool,
-    /// It has taken effect, as far as the record can tell.
-    pub in_effect: bool,
 }
 
 /// What a revision says of a sku.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PriceRow {
     pub sku: String,
+    /// The revision that says it.
+    pub revision: i64,
     /// The price of one unit, in minor units.
     pub price_minor: i64,
     /// The price of one unit outside the sale, in minor units.
@@ -54,6 +54,8 @@ pub struct StandingPrices {
     pub since_ms: Option<i64>,
     /// The one that comes next.
     pub next: Option<StandingNext>,
+    /// The store's clock, in milliseconds since 1970.
+    pub now_ms: i64,
 }
 
 /// A revision that is armed: it takes effect by the store's clock alone.
@@ -75,10 +77,10 @@ pub struct Switch {
 }
 
 /// What has to be done for the prices beside a stock to follow the record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PriceStep {
-    /// Put this one there, from this time on.
-    Stage { revision: i64, effective_ms: i64 },
+    /// Put these there, to take effect together under the number of the last, from this time on.
+    Stage { revisions: Vec<i64>, effective_ms: i64 },
     /// Take this one back, unless it has taken effect.
     Withdraw { revision: i64 },
     /// Make this one, which has taken effect, the present one: another waits for its place.
@@ -89,12 +91,16 @@ pub enum PriceStep {
 
 impl StandingPrices {
     /// What has to be done next, for the `recorded` revisions in the order of their numbers.
+    ///
+    /// Those whose time is past take effect together: one after the other, what a later one takes
+    /// back would be seen.
     pub fn next_step(&self, recorded: &[Revision]) -> PriceStep {
         let wanted = |after: i64| {
-            recorded.iter().find(|revision| !revision.replaced && revision.revision > after)
+            let wanted = move |known: &&Revision| !known.replaced && known.revision > after;
+            recorded.iter().filter(wanted)
         };
         match self.next {
-            Some(StandingNext { revision, switched: true, .. }) => match wanted(revision) {
+            Some(StandingNext { revision, switched: true, .. }) => match wanted(revision).next() {
                 Some(_) => PriceStep::Promote { revision },
                 None => PriceStep::Done,
             },
@@ -106,12 +112,19 @@ impl StandingPrices {
                     PriceStep::Done
                 }
             }
-            None => match wanted(self.revision) {
-                Some(Revision { revision, effective_ms, .. }) => {
-                    PriceStep::Stage { revision: *revision, effective_ms: *effective_ms }
+            None => {
+                let past = wanted(self.revision).take_while(|due| due.effective_ms <= self.now_ms);
+                let past: Vec<&Revision> = past.collect();
+                let staged =
+                    if past.is_empty() { wanted(self.revision).take(1).collect() } else { past };
+                match staged.last() {
+                    Some(last) => PriceStep::Stage {
+                        revisions: staged.iter().map(|revision| revision.revision).collect(),
+                        effective_ms: last.effective_ms,
+                    },
+                    None => PriceStep::Done,
                 }
-                None => PriceStep::Done,
-            },
+            }
         }
     }
 
@@ -135,19 +148,21 @@ mod tests {
                 effective_ms: revision * 1_000,
                 switches_ms: None,
                 replaced: *replaced,
-                in_effect: false,
             })
             .collect()
     }
 
     fn standing(revision: i64, next: Option<(i64, bool)>) -> StandingPrices {
         let next = next.map(|(revision, switched)| StandingNext { revision, at_ms: 5, switched });
-        StandingPrices { revision, since_ms: (revision > 1).then_some(3), next }
+        StandingPrices { revision, since_ms: (revision > 1).then_some(3), next, now_ms: 0 }
     }
 
     #[test]
     fn one_revision_at_a_time_comes_beside_the_stock() {
-        let stage = |revision| PriceStep::Stage { revision, effective_ms: revision * 1_000 };
+        let stage = |revision| PriceStep::Stage {
+            revisions: vec![revision],
+            effective_ms: revision * 1_000,
+        };
         for (present, next, record, step) in [
             (1, None, &[][..], PriceStep::Done),
             (1, None, &[(2, false), (3, false)], stage(2)),
@@ -165,6 +180,18 @@ mod tests {
         ] {
             let standing = standing(present, next);
             assert_eq!(standing.next_step(&recorded(record)), step, "{standing:?} {record:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_late_takes_effect_together() {
+        let record = recorded(&[(2, false), (3, true), (4, false), (5, false)]);
+        for (now_ms, due, effective_ms) in
+            [(1_999, vec![2], 2_000), (2_000, vec![2], 2_000), (4_000, vec![2, 4], 4_000)]
+        {
+            let standing = StandingPrices { now_ms, ..standing(1, None) };
+            let stage = PriceStep::Stage { revisions: due, effective_ms };
+            assert_eq!(standing.next_step(&record), stage, "{now_ms}");
         }
     }
 

@@ -95,8 +95,8 @@ pub(super) fn watched(view: &StockView) -> proto::WatchStockResponse {
     proto::WatchStockResponse { stock, epoch, read_time, phase, starts_at, ends_at }
 }
 
-/// The books of a sku; what it costs is the regular price, if there is one, unless the sale's prices
-/// hold.
+/// The books of a sku; what it costs is the regular price, if there is one, unless the sale's
+/// prices hold.
 pub(super) fn sku(books: &SkuBooks, currency: &str, at_sale_prices: bool) -> proto::SkuStock {
     let outside = books.regular_minor.filter(|_| !at_sale_prices);
     proto::SkuStock {

@@ -3,7 +3,7 @@
 use flashsale_failpoint::{AsStep as _, Step};
 use flashsale_pg::statement;
 use fred::types::Value;
-use sqlx::{PgConnection, query_file, query_file_as};
+use sqlx::{PgConnection, query_file, query_file_as, query_file_scalar};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -28,7 +28,6 @@ struct RevisionRow {
     effective_at: OffsetDateTime,
     switches_at: Option<OffsetDateTime>,
     replaced: bool,
-    in_effect: bool,
 }
 
 impl From<RevisionRow> for Revision {
@@ -38,7 +37,6 @@ impl From<RevisionRow> for Revision {
             effective_ms: millis(row.effective_at),
             switches_ms: row.switches_at.map(millis),
             replaced: row.replaced,
-            in_effect: row.in_effect,
         }
     }
 }
@@ -69,15 +67,19 @@ impl Record {
         Ok(rows.into_iter().map(Revision::from).collect())
     }
 
-    /// What a revision changes, by sku.
+    /// What these revisions change together, by sku.
     ///
     /// # Errors
     /// [`Refusal::StoreAway`] while Postgres cannot be reached, [`Refusal::Fault`] for any other
     /// error of it.
-    pub async fn price_rows(&self, sale_id: Uuid, revision: i64) -> Result<Vec<PriceRow>, Refusal> {
+    pub async fn price_rows(
+        &self,
+        sale_id: Uuid,
+        revisions: &[i64],
+    ) -> Result<Vec<PriceRow>, Refusal> {
         statement!(
             steps::SQL_PRICE_ROWS,
-            query_file_as!(PriceRow, "sql/price_rows.sql", sale_id, revision)
+            query_file_as!(PriceRow, "sql/price_rows.sql", sale_id, revisions)
         )
         .fetch_all(&self.pool)
         .await
@@ -113,15 +115,23 @@ pub(super) async fn to_fill(
         .fetch_all(&mut *connection)
         .await
         .map_err(away)?;
+    if rows.is_empty() {
+        return Ok(Prices::default());
+    }
+    let in_effect = query_file_scalar!("sql/prices_in_effect.sql", sale_id)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(away)?;
     let mut prices = Prices::default();
     for revision in rows.into_iter().map(Revision::from) {
-        if revision.in_effect {
+        if in_effect.contains(&revision.revision) {
             prices.present = Some(revision);
         } else if !revision.replaced && prices.next.is_none() {
-            let rows = query_file_as!(PriceRow, "sql/price_rows.sql", sale_id, revision.revision)
-                .fetch_all(&mut *connection)
-                .await
-                .map_err(away)?;
+            let rows =
+                query_file_as!(PriceRow, "sql/price_rows.sql", sale_id, &[revision.revision])
+                    .fetch_all(&mut *connection)
+                    .await
+                    .map_err(away)?;
             prices.next = Some((revision, rows));
         }
     }
@@ -162,7 +172,7 @@ impl Prices {
 /// The value of a sku's field in the next revision.
 fn staged(row: &PriceRow) -> String {
     let regular = row.regular_minor.map(|regular| regular.to_string()).unwrap_or_default();
-    format!("{}|{}|{regular}", row.price_minor, row.per_buyer_limit)
+    format!("{}|{}|{regular}|{}", row.price_minor, row.per_buyer_limit, row.revision)
 }
 
 /// The revisions beside a stock, and what else of them is there.
@@ -195,8 +205,8 @@ impl Stock {
         Ok(Looked { standing, leftovers })
     }
 
-    /// Puts a revision beside the stock, from `effective_ms` on or from now if that is past. What
-    /// stands there afterwards is to be looked at: another call may have been faster.
+    /// Puts rows beside the stock as one revision, from `effective_ms` on or from now if that is
+    /// past. What stands there afterwards is to be looked at: another call may have been faster.
     ///
     /// # Errors
     /// Those of every script, see [`Stock`]. Part of it may stand there then, unused.
@@ -296,6 +306,7 @@ impl Stock {
         // How much of the revision of this step is staged.
         reply.int()?;
         let next = next.parse().ok().map(|revision| StandingNext { revision, at_ms, switched });
-        Ok((StandingPrices { revision, since_ms: since.parse().ok(), next }, reply))
+        let (since_ms, now_ms) = (since.parse().ok(), reply.now_ms);
+        Ok((StandingPrices { revision, since_ms, next, now_ms }, reply))
     }
 }

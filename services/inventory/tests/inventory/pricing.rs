@@ -1,5 +1,5 @@
-//! Prices that change while a sale is on: the clock of its store switches them for all skus at once,
-//! and nothing else has to.
+//! Prices that change while a sale is on: the clock of its store switches them for all skus at
+//! once, and nothing else has to.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -229,7 +229,7 @@ async fn a_step_that_was_cut_off_is_taken_up() {
     let meta = || flashsale_inventory::store::keys(sale)[..2].to_vec();
     record_revision(&world, sale, 2, 3_600_000, &[("a", 500, None, 0), ("b", 600, None, 0)]).await;
     // Staged in part.
-    let part = "redis.call('HSET', KEYS[2], 'n:2:a', '500|0|')
+    let part = "redis.call('HSET', KEYS[2], 'n:2:a', '500|0||2')
                 redis.call('HSET', KEYS[1], 'staged:2', '1')";
     world.lua(part, meta()).await;
     assert_eq!(bought(&world, sale, &["a", "b"]).await, [(700, 1), (800, 1)]);
@@ -250,6 +250,43 @@ async fn a_step_that_was_cut_off_is_taken_up() {
     assert_eq!(switches.iter().map(|at| at.revision).collect::<Vec<_>>(), [2, 3]);
     assert_eq!(bought(&world, sale, &["a", "b"]).await, both);
     assert!(!world.hash(sale, 0).await.contains_key("staged:2"));
+}
+
+/// A limit was changed in the moment of a switch: what is taken back there, and comes again at
+/// once, is never seen.
+#[tokio::test]
+async fn revisions_that_are_late_switch_together() {
+    let world = world().await;
+    let sale = sale_of_three(&world).await;
+    record_revision(&world, sale, 2, 3_600_000, &[("a", 500, None, 2)]).await;
+    sync(&world, sale).await;
+    replace(&world, sale, 2, 3).await;
+    record_revision(&world, sale, 3, -2_000, &[("a", 700, None, 5), ("b", 600, None, 0)]).await;
+    record_revision(&world, sale, 4, -1_000, &[("a", 500, None, 5)]).await;
+    switch(&world, sale).await;
+    let done = AtomicBool::new(false);
+    let buying = async {
+        while !done.load(Ordering::SeqCst) {
+            assert_eq!(bought(&world, sale, &["a"]).await[0].0, 500);
+        }
+    };
+    let telling = async {
+        let switches = sync(&world, sale).await;
+        done.store(true, Ordering::SeqCst);
+        switches.iter().map(|at| at.revision).collect::<Vec<_>>()
+    };
+    let (told, ()) = tokio::join!(telling, buying);
+    // The second had switched, the others do so together.
+    assert_eq!(told, [2, 4]);
+    let expected = [("a", (500, 4, 5)), ("b", (600, 3, 0)), ("c", (900, 1, 0))];
+    let expected = expected.map(|(sku, price)| (sku.to_owned(), price));
+    assert_eq!(prices(&world, sale).await, BTreeMap::from(expected.clone()));
+    // Also where all of it has become the present one.
+    record_revision(&world, sale, 5, 3_600_000, &[("c", 1, None, 0)]).await;
+    let told = sync(&world, sale).await;
+    assert_eq!(told.iter().map(|at| at.revision).collect::<Vec<_>>(), [4, 5]);
+    assert_eq!(prices(&world, sale).await, BTreeMap::from(expected));
+    assert_eq!(bought(&world, sale, &["a", "b"]).await, [(500, 4), (600, 3)]);
 }
 
 /// The prices of a reading, if all are of one level: a revision changes all of them.

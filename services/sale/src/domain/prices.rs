@@ -171,7 +171,7 @@ impl Sale {
         // What is asked for has a row even where it only takes back what has not taken effect: the
         // store of the stock may have switched to that meanwhile.
         let mut holds = self.prices_with(|waiting| waiting.effective_at < at);
-        let mut rows = changed_by(&same, &holds);
+        let mut rows = changed_by(&same);
         rows.extend(edits.iter().filter_map(|(sku, edit)| {
             let held = held.get(sku)?;
             Some((*sku, edit.of(*held)))
@@ -203,14 +203,10 @@ impl Sale {
     }
 }
 
-/// What `revisions` change together of what `holds`.
-fn changed_by<'a>(
-    revisions: &[&'a PriceRevision],
-    holds: &BTreeMap<&str, Price>,
-) -> BTreeMap<&'a str, Price> {
+/// What `revisions` change together.
+fn changed_by<'a>(revisions: &[&'a PriceRevision]) -> BTreeMap<&'a str, Price> {
     let all = revisions.iter().copied().flat_map(|revision| &revision.rows);
-    let rows: BTreeMap<&str, Price> = all.map(|(sku, price)| (sku.as_str(), *price)).collect();
-    rows.into_iter().filter(|(sku, price)| holds.get(sku) != Some(price)).collect()
+    all.map(|(sku, price)| (sku.as_str(), *price)).collect()
 }
 
 fn recorded(
@@ -364,6 +360,10 @@ mod tests {
         let back = sale.reprice(&priced(&sale, after(10), "MUG", 1_000), after(10)).unwrap();
         assert_eq!(rows(&back.asked), [("MUG", 1_000)]);
         assert_eq!(back.replaces, [2]);
+        // Also by what replaces that.
+        let sale = with(sale, &back);
+        let other = sale.reprice(&priced(&sale, after(10), "TEE", 700), after(10)).unwrap();
+        assert_eq!(rows(&other.asked), [("MUG", 1_000), ("TEE", 700)]);
     }
 
     #[test]

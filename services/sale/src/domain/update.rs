@@ -282,6 +282,15 @@ impl Sale {
                         item.sku
                     ));
                 }
+                // Changed now, it would be taken back and come again, later than its time.
+                let soon = |at: OffsetDateTime| at > now && at < now + PRICE_NOTICE;
+                if let Some(next) = self.waiting().find(|next| soon(next.effective_at)) {
+                    wrong(format!(
+                        "is missing, and prices change at {}, in less than 2 seconds: change the \
+                         limits after that, or say from when on",
+                        next.effective_at
+                    ));
+                }
             }
         }
         if problems.count() > before {

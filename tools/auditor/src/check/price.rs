@@ -130,11 +130,14 @@ fn in_stock(facts: &Facts, findings: &mut Findings) {
 /// all of its skus: there, or promoted already.
 fn to_come(facts: &Facts, findings: &mut Findings) {
     let stock = &facts.stock;
-    for ((revision, sku), staged) in &stock.staged {
+    for ((under, sku), (staged, revision)) in &stock.staged {
         let price = facts.record.price(sku, *revision);
-        findings.expect(I9, price == Some(staged), || {
+        findings.expect(I9, price == Some(staged) && revision <= under, || {
             let price = price.map_or("nothing".to_owned(), ToString::to_string);
-            format!("the stock: {sku} is {staged} in revision {revision}, the record says {price}")
+            format!(
+                "the stock: {sku} is {staged} in revision {revision}, under {under}, the record \
+                 says {price}"
+            )
         });
     }
     let Some(next) = stock.next_prices.as_ref().filter(|next| next.switches_ms.is_some()) else {
@@ -266,8 +269,8 @@ fn is_own(facts: &Facts, id: &Uuid, hold: &Hold) -> bool {
     hold.epoch == epoch && hold.order.is_none_or(is_placed_here)
 }
 
-/// From when on revisions are in effect, by the clock of the first epoch; empty if there was another
-/// one.
+/// From when on revisions are in effect, by the clock of the first epoch; empty if there was
+/// another one.
 fn switches_of_first(facts: &Facts) -> BTreeMap<i64, i64> {
     let revisions = &facts.record.price_revisions;
     let is_only = facts.record.epoch == Some(FIRST_EPOCH);

@@ -275,6 +275,7 @@ async fn within(db: &mut PgConnection, sale: Uuid, mentioned: &[Uuid]) -> anyhow
     let ahead_ms = now_ms - (before + local_ms()) / 2;
     let (currency, room_rate, longest_hold_ms): (String, Option<f64>, i64) = sqlx::query_as(
         "SELECT currency, room_rate, GREATEST(hold_ms,
+             (SELECT max((c.before->>'hold_ms')::bigint) FROM sale_changes c WHERE c.sale_id = s.sale_id),
              (SELECT max((c.after->>'hold_ms')::bigint) FROM sale_changes c WHERE c.sale_id = s.sale_id))
          FROM sales s WHERE s.sale_id = $1",
     )

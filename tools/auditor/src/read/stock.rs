@@ -66,8 +66,7 @@ pub(crate) struct Stock {
     pub(crate) price_revision: i64,
     /// The revision after it, if there is one.
     pub(crate) next_prices: Option<NextPrices>,
-    /// What stands beside the stock for revisions to come, by revision and sku.
-    pub(crate) staged: BTreeMap<(i64, String), Price>,
+    pub(crate) staged: Staged,
     pub(crate) holds: BTreeMap<Uuid, Hold>,
     /// Hold by deadline.
     pub(crate) deadlines: BTreeMap<String, i64>,
@@ -362,11 +361,13 @@ fn scored(pairs: Vec<(String, String)>) -> anyhow::Result<Vec<(String, i64)>> {
         .collect()
 }
 
-/// The books of each sku, and the prices to come by revision and sku.
-fn books(
-    fields: Vec<(String, String)>,
-) -> anyhow::Result<(BTreeMap<String, Books>, BTreeMap<(i64, String), Price>)> {
-    let (mut skus, mut staged) = (BTreeMap::<String, Books>::new(), BTreeMap::new());
+/// Prices to come: by the revision that they stand under and sku, each with the revision that says
+/// it.
+pub(crate) type Staged = BTreeMap<(i64, String), (Price, i64)>;
+
+/// The books of each sku, and the prices to come.
+fn books(fields: Vec<(String, String)>) -> anyhow::Result<(BTreeMap<String, Books>, Staged)> {
+    let (mut skus, mut staged) = (BTreeMap::<String, Books>::new(), Staged::new());
     for (field, value) in fields {
         let what = || format!("stock field {field}");
         let (column, sku) = field.split_once(':').with_context(what)?;
@@ -400,19 +401,19 @@ fn price(text: &str) -> anyhow::Result<(i64, i64)> {
     }
 }
 
-/// `<price>|<limit>|<regular price, or nothing>`.
-fn price_to_come(text: &str) -> anyhow::Result<Price> {
-    let mut parts = text.splitn(3, '|');
-    let (Some(minor), Some(limit), Some(regular)) = (parts.next(), parts.next(), parts.next())
-    else {
+/// `<price>|<limit>|<regular price, or nothing>|<revision>`.
+fn price_to_come(text: &str) -> anyhow::Result<(Price, i64)> {
+    let parts: Vec<&str> = text.split('|').collect();
+    let &[minor, limit, regular, revision] = parts.as_slice() else {
         bail!("{text:?} is no price to come");
     };
     let regular = Some(regular).filter(|regular| !regular.is_empty());
-    Ok(Price {
+    let price = Price {
         minor: number(minor)?,
         per_buyer_limit: number(limit)?,
         regular_minor: regular.map(number).transpose()?,
-    })
+    };
+    Ok((price, number(revision)?))
 }
 
 fn hold(raw: RawHold) -> Hold {

@@ -825,9 +825,15 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "a price to come is another one",
-        plants: &[Redis(&["HSET", "@stock", "n:3:B", "150|4|250"])],
+        plants: &[Redis(&["HSET", "@stock", "n:3:B", "150|4|250|3"])],
         broken: &[I9],
-        says: "the stock: B is 150|4|250 in revision 3, the record says 150|4|",
+        says: "the stock: B is 150|4|250 in revision 3, under 3, the record says 150|4|",
+    },
+    Case {
+        name: "a price to come is of a revision that comes later",
+        plants: &[Redis(&["HSET", "@stock", "n:3:B", "150|4||4"])],
+        broken: &[I9],
+        says: "the stock: B is 150|4| in revision 4, under 3, the record says nothing",
     },
     Case {
         name: "a price to come is missing",

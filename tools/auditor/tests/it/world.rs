@@ -3,8 +3,8 @@
 //! Seven buyers got through the room: 1 and 2 bought, and 1 has a part of the money back, 3's card
 //! was declined, 4 cancelled at once, 5 was refunded in two parts, one of which failed at first, 6
 //! let the hold expire, 7 cancelled, was charged all the same, and was refunded. 8 was admitted and
-//! did nothing, 9 and 10 wait. 4 came last, after B had become cheaper by the second revision of the
-//! prices; a third one is to come.
+//! did nothing, 9 and 10 wait. 4 came last, after B had become cheaper by the second revision of
+//! the prices; a third one is to come.
 
 use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 
@@ -207,7 +207,8 @@ impl World {
     }
 
     /// Replaces placeholders by the sale's own values: `<sale>`; `<now>`, `<start>`, `<soon>` (just
-    /// after the last tick) and `<switched>` (when B became cheaper) in ms; and of each buyer `<r1>` request, `<o1>` order, `<h1>`
+    /// after the last tick) and `<switched>` (when B became cheaper) in ms; and of each buyer
+    /// `<r1>` request, `<o1>` order, `<h1>`
     /// hold, `<j1>` admission, `<f1.2>` second refund. The provider knows that as `re_<o1>.2`, and as
     /// `re_<o1>.2.failed` where it failed at first.
     pub(crate) fn fill(&self, text: &str) -> String {
@@ -394,7 +395,7 @@ impl World {
         let mut commands: Vec<String> = vec![
             "HSET @meta epoch 1 run_id run version 1 state ENDED room 1 hold_ms 10000 currency EUR rev 2 next_rev 3".to_owned(),
             "HSET @stock t:A 10 a:A 7 h:A 0 p:A 0 s:A 3 l:A 2 m:A 1500".to_owned(),
-            "HSET @stock t:B 5 a:B 2 h:B 0 p:B 0 s:B 3 l:B 0 m:B 200,2 g:B 300 n:3:B 150|4|".to_owned(),
+            "HSET @stock t:B 5 a:B 2 h:B 0 p:B 0 s:B 3 l:B 0 m:B 200,2 g:B 300 n:3:B 150|4||3".to_owned(),
             format!("HSET @meta rev_ms <switched> next_ms {}", start_ms + 3_600_000),
             "HSET @room state OPEN rate 3 admission_ms 60000 next 10 upto 100 planned 8 head 8".to_owned(),
             "HSET @buyers A\u{1f}buyer-1 2 A\u{1f}buyer-2 1 B\u{1f}buyer-2 1 B\u{1f}buyer-5 2 A\u{1f}buyer-6 0".to_owned(),

@@ -1,0 +1,2 @@
+-- no-transaction
+DROP INDEX CONCURRENTLY order_lines_repriced
