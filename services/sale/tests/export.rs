@@ -15,9 +15,10 @@ use flashsale_testbed::{
     assert_failure, eventually,
     fixtures::{self, OrderSpec},
 };
+use prost_types::FieldMask;
 use tonic::{Status, Streaming};
 use uuid::Uuid;
-use world::{Client, World, creation, id, import, item};
+use world::{Client, World, creation, eur, id, import, item, settings, timestamp};
 
 const PRODUCTS: &str = include_str!("../../../libs/catalogue/tests/fixtures/shopify-old.csv");
 const INVENTORY: &str =
@@ -394,6 +395,58 @@ async fn lists_have_what_became_of_each() {
     assert!(json.text.contains("\"title\":\"=HYPERLINK(\\\"x\\\")\""), "{}", json.text);
     assert_eq!(json.text.matches("\"order_id\"").count(), 3);
     assert!(json.text.ends_with("]}\n"), "{}", json.text);
+}
+
+/// The sale's own items at its present prices, as an import or a page of the shop would take them.
+#[tokio::test]
+async fn lists_have_the_present_prices_and_shops_none() {
+    let world = World::new().await;
+    let ends_at = Some(timestamp(time::OffsetDateTime::now_utc() + time::Duration::DAY));
+    let settings = sale::SaleSettings { ends_at, ..settings() };
+    let items = ["TEE-L", "TEE-M"].map(item).to_vec();
+    let asked_for =
+        sale::CreateSaleRequest { settings: Some(settings), items: items.clone(), ..creation() };
+    let sale = world.draft(asked_for).await.sale_id;
+    world.start(&sale, &id()).await.unwrap();
+    order(&world, &sale, "ada", "CONFIRMED", &[("TEE-M", 2, 2_990)]).await;
+    let mut cheaper = items;
+    (cheaper[1].unit_price, cheaper[1].per_buyer_limit) = (eur(25, 0), 4);
+    let update = sale::UpdateSaleRequest {
+        request_id: id(),
+        sale_id: sale.clone(),
+        update_mask: Some(FieldMask { paths: vec!["items".to_owned()] }),
+        items: cheaper,
+        effective_at: Some(timestamp(time::OffsetDateTime::now_utc() + time::Duration::HOUR)),
+        ..sale::UpdateSaleRequest::default()
+    };
+    world.client.clone().update_sale(update).await.unwrap();
+
+    let at = |price: &str, limit: u8| {
+        format!(
+            "sku,title,price,quantity,per_buyer_limit,allotted,sold,refunded,open,gross,currency\n\
+             TEE-L,Harbour tee,29.90,10,2,10,0,0,0,0.00,EUR\n\
+             TEE-M,Harbour tee,{price},8,{limit},10,2,0,0,59.80,EUR\n"
+        )
+    };
+    let stock = || export(&world, asked(&sale, ExportKind::StockCsv));
+    assert_eq!(stock().await.unwrap().text, at("29.90", 2), "not yet");
+    sqlx::query("UPDATE price_revisions SET switches_at = now()")
+        .execute(&world.pg.pool)
+        .await
+        .unwrap();
+    assert_eq!(stock().await.unwrap().text, at("25.00", 4));
+    let json = export(&world, asked(&sale, ExportKind::Json)).await.unwrap();
+    let priced = "\"sku\":\"TEE-M\",\"title\":\"Harbour tee\",\"price\":\"25.00\"";
+    assert!(json.text.contains(priced), "{}", json.text);
+    // What was paid stays what it was.
+    assert!(json.text.contains("\"unit_price\":\"29.90\""), "{}", json.text);
+
+    // A file for a shop has its keys and its stock, and no price of the sale.
+    let woo = ExportSaleRequest {
+        not_final: true,
+        ..with_baseline(&sale, ExportKind::WoocommerceCsv, TEES)
+    };
+    assert_eq!(export(&world, woo).await.unwrap().text, "ID,SKU,Stock\n1,TEE-M,18\n");
 }
 
 /// Records so many confirmed orders of one TEE-M each, placed in the same microsecond.

@@ -58,7 +58,7 @@ pub struct ItemRow {
     pub sku: String,
     /// What the buyer read.
     pub title: String,
-    /// The price of one unit.
+    /// The price of one unit in the sale when the record is read; what was paid is in `gross`.
     pub price: String,
     /// Units that are left.
     pub quantity: i64,

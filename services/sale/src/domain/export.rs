@@ -44,9 +44,9 @@ pub struct ItemResult {
     pub sku: String,
     /// What the buyer read.
     pub title: String,
-    /// The price of one unit.
+    /// The price of one unit in the sale when the record is read.
     pub price_minor: i64,
-    /// Units one buyer might have; 0 means no limit.
+    /// Units one buyer may have then; 0 means no limit.
     pub per_buyer_limit: i64,
     /// Units the sale may sell.
     pub allotted: i64,

@@ -4,7 +4,10 @@ use sqlx::{query_file, query_file_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+use super::{
+    Store, StoreError,
+    prices::{in_effect, revisions},
+};
 use crate::domain::{AboveRegular, Conflict, Drift};
 
 /// What the record knows of a sale besides its row.
@@ -52,11 +55,7 @@ impl Store {
     /// # Errors
     /// When Postgres does not answer.
     pub async fn drift(&self, id: Uuid) -> Result<Option<Drift>, StoreError> {
-        let revisions = self.price_revisions(id).await?.into_iter();
-        let in_effect: Vec<i64> = revisions
-            .filter(|revision| revision.in_effect)
-            .map(|revision| revision.revision)
-            .collect();
+        let in_effect = in_effect(&revisions(self.pool.reads(), id).await?);
         let row = query_file!("sql/check_sources.sql", id, &in_effect)
             .fetch_one(self.pool.reads())
             .await?;

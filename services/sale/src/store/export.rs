@@ -8,7 +8,10 @@ use sqlx::{Postgres, Transaction, query_file_as, query_file_scalar, types::Json}
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+use super::{
+    Store, StoreError,
+    prices::{in_effect, revisions},
+};
 use crate::domain::{ItemResult, LineResult};
 
 /// How long a reader of a file may take for what is in its buffers and those between.
@@ -46,12 +49,13 @@ impl Store {
 }
 
 impl Snapshot {
-    /// What became of each item of a sale, by sku.
+    /// What became of each item of a sale, by sku, at the prices and limits of that moment.
     ///
     /// # Errors
     /// When Postgres does not answer.
     pub async fn items(&mut self, sale: Uuid) -> Result<Vec<ItemResult>, StoreError> {
-        Ok(query_file_as!(ItemResult, "sql/export_items.sql", sale)
+        let in_effect = in_effect(&revisions(&mut *self.transaction, sale).await?);
+        Ok(query_file_as!(ItemResult, "sql/export_items.sql", sale, &in_effect)
             .fetch_all(&mut *self.transaction)
             .await?)
     }

@@ -9,7 +9,10 @@ use sqlx::{PgExecutor, query_file, query_file_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+use super::{
+    Store, StoreError,
+    prices::{in_effect, revisions},
+};
 use crate::domain::{Item, Room, Sale, SaleState, Settings};
 
 /// How often a sale is read again that changes while it is read.
@@ -125,13 +128,8 @@ impl Store {
         for _ in 0..MAX_READS {
             let Some(mut sale) = self.head(id).await? else { return Ok(None) };
             // Of each moment: what is in effect by the first reading is what the items cost.
-            sale.revisions = self.price_revisions(id).await?;
-            let in_effect: Vec<i64> = sale
-                .revisions
-                .iter()
-                .filter(|revision| revision.in_effect)
-                .map(|revision| revision.revision)
-                .collect();
+            sale.revisions = revisions(self.pool.reads(), id).await?;
+            let in_effect = in_effect(&sale.revisions);
             self.read_waiting(&mut sale).await?;
             sale.items = query_file_as!(Item, "sql/read_items.sql", id, sale.version, &in_effect)
                 .fetch_all(self.pool.reads())
