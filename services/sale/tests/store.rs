@@ -125,6 +125,45 @@ async fn a_change_is_made_once_per_version() {
 }
 
 #[tokio::test]
+async fn a_sale_is_late_while_the_others_do_not_follow() {
+    let (pg, store, draft) = with_sale().await;
+    let late_after = async |statement: &'static str| {
+        sqlx::raw_sql(statement).execute(&pg.pool).await.unwrap();
+        store.late().await.unwrap()
+    };
+    let begun = "UPDATE sales SET starts_at = now(), ends_at = now() + interval '1 h'";
+    assert_eq!(late_after(begun).await, 0, "a draft");
+    store.change(&draft, opened(&draft).as_ref(), None).await.unwrap();
+    assert_eq!(late_after(begun).await, 1, "nothing was told of it");
+    for (statement, late) in [
+        ("UPDATE sales SET propagated_version = version", 0),
+        // Prices that are to change, and then should have.
+        (
+            "INSERT INTO price_revisions (sale_id, revision, effective_at, skus)
+             SELECT sale_id, 2, now() + interval '1 h', 1 FROM sales",
+            0,
+        ),
+        ("UPDATE price_revisions SET effective_at = now()", 1),
+        ("UPDATE sales SET propagated_version = version - 1", 1),
+        ("UPDATE sales SET propagated_version = version", 1),
+        ("UPDATE price_revisions SET switches_at = now() + interval '1 h'", 0),
+        ("UPDATE price_revisions SET switches_at = NULL", 1),
+        ("UPDATE price_revisions SET replaced_by = 3", 0),
+        ("UPDATE price_revisions SET replaced_by = NULL", 1),
+        (
+            "INSERT INTO price_revisions (sale_id, revision, effective_at, switches_at, skus)
+             SELECT sale_id, 3, now(), now() + interval '1 h', 1 FROM sales",
+            1,
+        ),
+        ("UPDATE price_revisions SET switches_at = now() WHERE revision = 3", 0),
+        ("DELETE FROM price_revisions WHERE revision = 3", 1),
+        ("UPDATE sales SET state = 'ENDED'", 0),
+    ] {
+        assert_eq!(late_after(statement).await, late, "{statement}");
+    }
+}
+
+#[tokio::test]
 async fn one_instance_at_a_time_tells_of_a_sale() {
     let (_pg, store, draft) = with_sale().await;
     assert!(store.to_tell(Uuid::nil(), 10).await.unwrap().is_empty(), "a draft is not told");

@@ -183,7 +183,7 @@ impl Store {
         Ok(query_file!("sql/now.sql").fetch_one(self.pool.reads()).await?.now)
     }
 
-    /// How many planned sales should sell by now, and do not.
+    /// How many sales should sell by now, or at other prices by now, and do not.
     ///
     /// # Errors
     /// When Postgres does not answer.
