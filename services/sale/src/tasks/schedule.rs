@@ -37,8 +37,8 @@ impl Schedule {
             .u64_gauge("flashsale_sale_late")
             .with_unit("{sale}")
             .with_description(
-                "Sales that should sell by now, or at other prices by now, and of which inventory or \
-                 the waiting room does not know it.",
+                "Sales that should sell by now, or at other prices by now, and of which inventory \
+                 or the waiting room does not know it.",
             )
             .build();
         Self { store, pace, late }
