@@ -19,7 +19,7 @@ GRANT SELECT ON price_revisions TO "auditor";
 GRANT SELECT ON queue_positions TO "auditor";
 GRANT SELECT (refund_id, order_id, state, amount_minor, created_at, done_at) ON refunds TO "auditor";
 GRANT SELECT ON rooms TO "auditor";
-GRANT SELECT (sale_id, after) ON sale_changes TO "auditor";
+GRANT SELECT (sale_id, before, after) ON sale_changes TO "auditor";
 GRANT SELECT ON sale_items TO "auditor";
 GRANT SELECT ON sale_prices TO "auditor";
 GRANT SELECT ON sale_stock TO "auditor";
@@ -62,7 +62,7 @@ GRANT SELECT (order_id, state, decline_code, end_reason, updated_at) ON payments
 GRANT SELECT ON price_revisions TO "order-worker";
 GRANT SELECT, INSERT, UPDATE ON queue_positions TO "order-worker";
 GRANT SELECT (refund_id, order_id, state, amount_minor, done_at) ON refunds TO "order-worker";
-GRANT SELECT (sale_id, after) ON sale_changes TO "order-worker";
+GRANT SELECT (sale_id, before, after) ON sale_changes TO "order-worker";
 GRANT SELECT ON sale_items TO "order-worker";
 GRANT SELECT ON sale_prices TO "order-worker";
 GRANT SELECT, UPDATE (row_lock) ON sale_stock TO "order-worker";
