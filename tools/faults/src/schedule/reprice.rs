@@ -43,7 +43,7 @@ use crate::{
 const OF_SALE: [&str; 2] = ["commit/change", "commit/told"];
 /// Those of inventory: the script that puts the next prices beside the stock, and what it does one
 /// after the other.
-pub(crate) const OF_INVENTORY: [&str; 9] = [
+pub(crate) const OF_INVENTORY: [&str; 10] = [
     "inventory/reprice",
     "reprice/look",
     "reprice/stage",
@@ -53,6 +53,7 @@ pub(crate) const OF_INVENTORY: [&str; 9] = [
     "reprice/withdraw",
     "reprice/clean",
     OF_REBUILD,
+    "sql/price_rows",
 ];
 /// Of a stock that is rebuilt while a change waits.
 const OF_REBUILD: &str = "load/prices";
@@ -121,7 +122,8 @@ pub(super) fn count() -> u64 {
 fn times(step: &str) -> u32 {
     match step {
         "inventory/reprice" => 9,
-        "commit/change" | "commit/told" | "reprice/look" | "reprice/stage" | "reprice/arm" => 3,
+        "commit/change" | "commit/told" | "reprice/look" | "reprice/stage" | "reprice/arm"
+        | "sql/price_rows" => 3,
         _ => 1,
     }
 }
