@@ -247,4 +247,8 @@ reasons! {
     /// What is ordered does not cost what the caller expects.
     PriceChanged = "PRICE_CHANGED", FailedPrecondition, Retry::Never, "price-changed.md",
         "Show the buyer the total as it is now; if they agree, order again and expect that one.";
+    /// The place of the admission was left or replaced.
+    AdmissionWithdrawn = "ADMISSION_WITHDRAWN", FailedPrecondition, Retry::Never,
+        "admission-withdrawn.md",
+        "Ask for the position of the buyer's newest ticket, and use the admission that it carries.";
 }
