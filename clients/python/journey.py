@@ -60,6 +60,7 @@ class Shop:
                 waiting_room_pb2.OUTLOOK_CLOSED,
                 waiting_room_pb2.OUTLOOK_LAPSED,
                 waiting_room_pb2.OUTLOOK_LEFT,
+                waiting_room_pb2.OUTLOOK_USED,
             ):
                 raise SystemExit(f"the line ended with {waiting_room_pb2.Outlook.Name(outlook)}")
         raise AssertionError("watch ends only by returning or raising")

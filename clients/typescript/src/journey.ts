@@ -74,6 +74,7 @@ class Shop {
         case Outlook.CLOSED:
         case Outlook.LAPSED:
         case Outlook.LEFT:
+        case Outlook.USED:
           throw new Error(`the line ended with ${Outlook[outlook]}`);
         default:
           break;

@@ -22,7 +22,7 @@ if NOW > tonumber(ARGV[2]) then
 end
 local meta = call('HMGET', META, 'epoch', 'run_id', 'keys', 'load_request', 'loading')
 local epoch, run_id, loading = meta[1], meta[2], meta[5]
-local whole = epoch and run_id == SERVER and tonumber(meta[3]) == call('EXISTS', unpack(KEYS))
+local whole = epoch and run_id == SERVER and tonumber(meta[3]) == existing()
 
 if step == 'probe' then
   if whole then

@@ -2,7 +2,8 @@
 -- names the server: `local SERVER = '<run id>/<replication id>'`.
 --
 -- KEYS  1 meta, 2 stock, 3 holds, 4 deadlines, 5 pending, 6 orders, 7 requests, 8 buyers, 9 spent:
---       always all of them, all of one sale.
+--       always all of them, all of one sale. reserve.lua has one more behind them, which is the
+--       waiting room's and no part of the stock.
 -- ARGV  1 the epoch the caller expects, 2 the caller's deadline in ms of this server's clock; a
 --       script's own begin at 3.
 -- Reply an array: a word, this server's time in ms, then the values of the word. Words that any
@@ -14,6 +15,11 @@ local META, STOCK, HOLDS, DEADLINES, PENDING = KEYS[1], KEYS[2], KEYS[3], KEYS[4
 local ORDERS, REQUESTS, BUYERS, SPENT = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local FIRST = 3
 local call = redis.call
+
+-- How many of the stock's keys exist.
+local function existing()
+  return call('EXISTS', unpack(KEYS, 1, 9))
+end
 
 local CLOCK = call('TIME')
 local NOW = tonumber(CLOCK[1]) * 1000 + math.floor(tonumber(CLOCK[2]) / 1000)
@@ -39,7 +45,7 @@ local function guard()
   local meta = call('HMGET', META, 'epoch', 'run_id', 'keys', 'state', 'starts_ms', 'ends_ms', 'hold_ms', 'room', 'currency', 'max_total',
     'begun', 'over', 'rev', 'next_rev', 'next_ms', 'switched')
   KEY_COUNT = tonumber(meta[3] or '-1')
-  if meta[1] ~= ARGV[1] or meta[2] ~= SERVER or KEY_COUNT ~= call('EXISTS', unpack(KEYS)) then
+  if meta[1] ~= ARGV[1] or meta[2] ~= SERVER or KEY_COUNT ~= existing() then
     return { 'FENCED', NOW }
   end
   if NOW > tonumber(ARGV[2]) then
@@ -60,7 +66,7 @@ local function seal()
   if SWITCHED and not LATCHED then
     call('HSET', META, 'switched', '1')
   end
-  local count = call('EXISTS', unpack(KEYS))
+  local count = existing()
   if count ~= KEY_COUNT then
     call('HSET', META, 'keys', count)
   end

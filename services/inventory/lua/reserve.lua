@@ -7,13 +7,14 @@
 -- it with cjson was a fifth of the script's time. The fields are those of every hold, in an order
 -- of their own.
 --
+-- KEYS  10 the places in the sale's waiting room, which the waiting room writes (only read)
 -- ARGV  1 epoch, 2 the latest of the requests' deadlines, 3 the highest total of any sale in minor
 --       units, then the requests, whose parts are named below
 -- Reply TAKEN and per request a list: HOLD and its values (see prelude); TOO_LATE; REUSED; NOT_OPEN
---       state, starts_ms, ends_ms; ADMISSION verdict; SPENT hold id; NO_SKU sku; LIMIT sku, limit,
---       units the buyer has, requested; SOLD_OUT sku, available, requested; TOO_MUCH the highest
---       total, currency; PRICE the total expected, the total, currency; or for all: FENCED;
---       TOO_LATE
+--       state, starts_ms, ends_ms; ADMISSION verdict; SPENT hold id; WITHDRAWN; NO_SKU sku; LIMIT
+--       sku, limit, units the buyer has, requested; SOLD_OUT sku, available, requested; TOO_MUCH
+--       the highest total, currency; PRICE the total expected, the total, currency; or for all:
+--       FENCED; TOO_LATE
 local refusal = guard()
 if refusal then
   return refusal
@@ -24,10 +25,12 @@ local first_request = 4
 -- Offsets of a request's parts: its own deadline; `reserve` or `place`; the derived request key,
 -- which becomes the hold's id; the content hash; the verdict on the admission (`ok`, `required`,
 -- `invalid`, `foreign`, `expired`, `unverified`), the admission's id or '', and the hold's field
--- with it as JSON; the order's details for `place`; the total that is expected with its currency
+-- with it as JSON; the number and the generation of the admission's place, or ''; the buyer; the
+-- order's details for `place`; the total that is expected with its currency
 -- behind a comma, or ''; the beginning of the hold as JSON; the number of lines.
-local DUE, OPERATION, ID, HASH, VERDICT, ADMISSION, ADMISSION_JSON, DETAILS, EXPECTED, HEAD, COUNT = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-local LINES = 11
+local DUE, OPERATION, ID, HASH, VERDICT, ADMISSION, ADMISSION_JSON = 0, 1, 2, 3, 4, 5, 6
+local NUMBER, GENERATION, BUYER, DETAILS, EXPECTED, HEAD, COUNT = 7, 8, 9, 10, 11, 12, 13
+local LINES = 14
 -- Offsets of a line's parts: the sku, each once; the field of the buyer's units of it; the
 -- quantity; the line as JSON up to its price.
 local SKU, SHARE, QUANTITY, LINE_JSON = 0, 1, 2, 3
@@ -37,12 +40,12 @@ local function lines_of(i)
   return i + LINES, i + LINES + WIDTH * tonumber(ARGV[i + COUNT]) - 1
 end
 
-local requests, ids, admissions, columns, shares = {}, {}, {}, {}, {}
+local requests, ids, admissions, buyers, columns, shares = {}, {}, {}, {}, {}, {}
 do
   local i, seen = first_request, {}
   while i <= #ARGV do
     local n = #requests + 1
-    requests[n], ids[n], admissions[n] = i, ARGV[i + ID], ARGV[i + ADMISSION]
+    requests[n], ids[n], admissions[n], buyers[n] = i, ARGV[i + ID], ARGV[i + ADMISSION], ARGV[i + BUYER]
     local first, last = lines_of(i)
     for j = first, last, WIDTH do
       shares[#shares + 1] = ARGV[j + SHARE]
@@ -70,6 +73,7 @@ end
 local holds, known = read(HOLDS, ids), read(REQUESTS, ids)
 local books, has = read(STOCK, columns), read(BUYERS, shares)
 local spent = ROOM and read(SPENT, admissions) or {}
+local places = ROOM and read(KEYS[10], buyers) or {}
 
 -- What is to be written: fields and values of hashes, scores and members of sorted sets, and the
 -- fields whose new value stands in `books` and `has`.
@@ -102,6 +106,22 @@ local function terms(sku)
   return tonumber(cost) or tonumber(string.match(cost, '^%d+')), tonumber(books['l:' .. sku]), cost
 end
 
+-- Whether the place of the request's admission was left, or the buyer has taken a later one. The
+-- order of places is that of their generations, and of their numbers where those are the same. A
+-- place without a record is not judged: the waiting room may have lost the records.
+local function withdrawn(i)
+  local place = places[ARGV[i + BUYER]]
+  if not place then
+    return false
+  end
+  local number, generation, state = string.match(place, '^(%d+)|(%d+)|(%u+)')
+  local newer = tonumber(generation) - tonumber(ARGV[i + GENERATION])
+  if newer == 0 then
+    newer = tonumber(number) - tonumber(ARGV[i + NUMBER])
+  end
+  return newer > 0 or newer == 0 and state == 'LEFT'
+end
+
 -- Why nothing is taken; or nil, and the lines as JSON with their prices.
 local function refused(i)
   if STATE ~= 'OPEN' or not BEGUN or OVER then
@@ -114,6 +134,9 @@ local function refused(i)
     local spent_by = spent[ARGV[i + ADMISSION]]
     if spent_by and spent_by ~= ARGV[i + ID] then
       return { 'SPENT', spent_by }
+    end
+    if withdrawn(i) then
+      return { 'WITHDRAWN' }
     end
   end
   local first, last = lines_of(i)

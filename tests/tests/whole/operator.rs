@@ -501,6 +501,7 @@ pub(crate) async fn buy(channel: NamedChannel, sale_id: &str, buyer: &str, card:
             | Outlook::NotStarted
             | Outlook::Lapsed
             | Outlook::Left
+            | Outlook::Used
             | Outlook::SoldOut
             | Outlook::SoldOutForNow
             | Outlook::Paused

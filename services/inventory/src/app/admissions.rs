@@ -107,7 +107,11 @@ impl Admissions {
 
 fn proof(verdict: Result<Admission, Verdict>) -> Proof {
     match verdict {
-        Ok(admission) => Proof::Good(admission.id()),
+        Ok(admission) => Proof::Good {
+            id: admission.id(),
+            number: admission.number,
+            generation: admission.generation,
+        },
         Err(Verdict::Invalid) => Proof::Fault(AdmissionFault::Invalid),
         Err(Verdict::Foreign) => Proof::Fault(AdmissionFault::Foreign),
         Err(Verdict::Expired) => Proof::Fault(AdmissionFault::Expired),

@@ -38,8 +38,15 @@ impl AdmissionFault {
 /// no admission, and a replay gets its answer even if the admission is no longer valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proof {
-    /// A good admission, with the id under which it is spent.
-    Good(String),
+    /// A good admission.
+    Good {
+        /// The id under which it is spent.
+        id: String,
+        /// The number of the place in the waiting room that it was given out for.
+        number: i64,
+        /// The generation of that place.
+        generation: u32,
+    },
     /// No valid admission.
     Fault(AdmissionFault),
 }
@@ -48,7 +55,7 @@ impl Proof {
     /// The verdict's name in the scripts.
     pub fn verdict(&self) -> &'static str {
         match self {
-            Self::Good(_) => "ok",
+            Self::Good { .. } => "ok",
             Self::Fault(fault) => fault.as_str(),
         }
     }
@@ -56,8 +63,17 @@ impl Proof {
     /// The id under which it is spent; empty without a valid one.
     pub fn id(&self) -> &str {
         match self {
-            Self::Good(id) => id,
+            Self::Good { id, .. } => id,
             Self::Fault(_) => "",
+        }
+    }
+
+    /// The number and the generation of its place, as the scripts take them; empty without a valid
+    /// one.
+    pub fn place(&self) -> [String; 2] {
+        match self {
+            Self::Good { number, generation, .. } => [number.to_string(), generation.to_string()],
+            Self::Fault(_) => [String::new(), String::new()],
         }
     }
 }

@@ -26,6 +26,8 @@ pub enum Refusal {
         /// That hold, of the same buyer.
         hold_id: String,
     },
+    /// The place of the admission was left, or the buyer has taken a later one.
+    AdmissionWithdrawn,
     SkuUnknown {
         sku: String,
     },
@@ -128,6 +130,7 @@ impl Refusal {
             Self::RequestReused => "request_reused",
             Self::Admission(_) => "admission",
             Self::AdmissionSpent { .. } => "admission_spent",
+            Self::AdmissionWithdrawn => "admission_withdrawn",
             Self::SkuUnknown { .. } => "sku_unknown",
             Self::BuyerLimit { .. } => "buyer_limit",
             Self::SoldOut { .. } => "sold_out",

@@ -34,6 +34,11 @@ impl From<Refusal> for Failure {
                 Self::field(Reason::AdmissionSpent, "admission", "was used for another hold")
                     .with("hold_id", hold_id)
             }
+            Refusal::AdmissionWithdrawn => Self::field(
+                Reason::AdmissionWithdrawn,
+                "admission",
+                "is of a place that was left, or that a later one has replaced",
+            ),
             Refusal::SkuUnknown { sku } => {
                 Self::new(Reason::SkuNotFound, format!("the sale does not offer {sku}")).with("sku", sku)
             }

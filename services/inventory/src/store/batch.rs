@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{
     clock::StoreClock,
+    keys::keys_with_places,
     reply::Reply,
     runner::{CLOCK_RETRIES, Runner},
     scripts::Scripts,
@@ -50,7 +51,8 @@ impl BatchRequest<'_> {
     /// The request's arguments in the order of `reserve.lua`, without its deadline.
     fn args(&self) -> Result<Vec<Value>, Refusal> {
         let Self { request, key, hash, lines, proof, details, expected, epoch } = self;
-        let mut args: Vec<Value> = Vec::with_capacity(10 + 4 * lines.len());
+        let [number, generation] = proof.place();
+        let mut args: Vec<Value> = Vec::with_capacity(13 + 4 * lines.len());
         args.extend([
             request.content.operation().as_str().into(),
             (*key).into(),
@@ -58,6 +60,9 @@ impl BatchRequest<'_> {
             proof.verdict().into(),
             proof.id().into(),
             stored_hold::admission(proof.id())?.into(),
+            number.into(),
+            generation.into(),
+            request.buyer_id.as_str().into(),
             (*details).into(),
             (*expected).into(),
             stored_hold::head(request, *epoch, key, hash)?.into(),
@@ -138,7 +143,8 @@ async fn run(
         }
         all
     };
-    let answered = runner.run(&scripts.reserve, sale_id, epoch, until, args).await;
+    let answered =
+        runner.run(&scripts.reserve, keys_with_places(sale_id), epoch, until, args).await;
     let answered = answered.and_then(|reply| match reply.word.as_str() {
         "TAKEN" => Ok(reply),
         _ => Err(reply.refusal()),

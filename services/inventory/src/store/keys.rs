@@ -12,6 +12,14 @@ pub fn keys(sale_id: Uuid) -> Vec<String> {
     NAMES.iter().map(|name| format!("fs:{{{}}}:{name}", sale_id.as_hyphenated())).collect()
 }
 
+/// The keys of a sale, and behind them the places in its waiting room, as `KEYS` of
+/// `reserve.lua`. The waiting room writes those; they are no part of the stock.
+pub(super) fn keys_with_places(sale_id: Uuid) -> Vec<String> {
+    let mut keys = keys(sale_id);
+    keys.push(format!("fs:{{{}}}:room:buyers", sale_id.as_hyphenated()));
+    keys
+}
+
 /// The key that an instance writes to find out which server it speaks to: in a Cluster one in the
 /// sale's slot, else one for all sales.
 pub fn beat_key(sale_id: Option<Uuid>) -> String {

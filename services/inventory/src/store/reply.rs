@@ -158,6 +158,7 @@ impl Reply {
                 )
             }
             "SPENT" => Refusal::AdmissionSpent { hold_id: self.text()? },
+            "WITHDRAWN" => Refusal::AdmissionWithdrawn,
             "NO_SKU" => Refusal::SkuUnknown { sku: self.text()? },
             "LIMIT" => Refusal::BuyerLimit {
                 sku: self.text()?,

@@ -6,11 +6,9 @@ use flashsale_redis::{EvalError, Script, ServerName, Store};
 use flashsale_service::deadline;
 use fred::types::Value;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::{
     clock::{StoreClock, StoreClocks},
-    keys,
     reply::Reply,
 };
 use crate::domain::Refusal;
@@ -39,12 +37,12 @@ impl Runner {
         Instant::now() + budget
     }
 
-    /// Runs a script. Its arguments after the epoch and the deadline may depend on the clock of the
+    /// Runs a script on `keys`. Its arguments after the epoch and the deadline may depend on the clock of the
     /// server that runs it.
     pub(super) async fn run(
         &self,
         script: &Script,
-        sale_id: Uuid,
+        keys: Vec<String>,
         epoch: i64,
         until: Instant,
         args: impl Fn(&StoreClock) -> Vec<Value>,
@@ -62,7 +60,7 @@ impl Runner {
                 all.extend(args(&clock));
                 all
             };
-            let run = self.store.eval_with(script, keys(sale_id), on);
+            let run = self.store.eval_with(script, keys.clone(), on);
             let answered = match tokio::time::timeout_at(until, run).await {
                 Ok(Ok(answered)) => answered,
                 Ok(Err(error)) => return Err(refusal(script, error)),

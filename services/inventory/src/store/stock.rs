@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{
     batch::{BatchRequest, Batches},
+    keys::keys,
     reading::SkuLists,
     reply::Reply,
     runner::Runner,
@@ -317,7 +318,7 @@ impl Stock {
         args: Vec<Value>,
     ) -> Result<Reply, Refusal> {
         let until = self.runner.until();
-        self.runner.run(script, sale_id, epoch, until, |_| args.clone()).await
+        self.runner.run(script, keys(sale_id), epoch, until, |_| args.clone()).await
     }
 }
 

@@ -145,6 +145,10 @@ async fn invalid_call_is_refused_with_reason() {
         longest.hold_id
     );
     served.world.lua(&age, flashsale_inventory::store::keys(sale)).await;
+    // A place that was left.
+    let left = served.admission(room, "ada", 9, 60_000);
+    let leave = "return redis.call('HSET', KEYS[1], 'ada', '9|0|LEFT')";
+    served.world.lua(leave, vec![format!("fs:{{{room}}}:room:buyers")]).await;
     let retake = |change: fn(&mut proto::StragglingHold)| {
         let mut hold = proto::StragglingHold {
             hold_id: id(),
@@ -339,6 +343,7 @@ async fn invalid_call_is_refused_with_reason() {
             AdmissionExpired,
             "admission",
         ),
+        case("an admission of a place that was left", with(left), AdmissionWithdrawn, "admission"),
         case("a spent admission", with(spent.clone()), AdmissionSpent, "admission"),
         case(
             "a placing without a request id",

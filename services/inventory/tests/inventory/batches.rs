@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use flashsale_inventory::domain::{Line, Proof, Refusal, Request, Retaken, Straggler};
+use flashsale_inventory::domain::{Line, Refusal, Request, Retaken, Straggler};
 use flashsale_service::deadline;
 use futures::future::{join, join_all};
 use tokio::time::Instant;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     books::assert_books_balance,
-    world::{DETAILS, SaleSpec, World, extend, place_lines, reserve, world},
+    world::{DETAILS, SaleSpec, World, extend, good, place_lines, reserve, world},
 };
 
 /// How many scripts Redis has run, including this one.
@@ -36,7 +36,7 @@ where
 /// A sale that inventory has already served.
 async fn warm_sale(world: &World, spec: SaleSpec, items: &[(&str, i64, i64, i64)]) -> Uuid {
     let sale = world.sale(spec, items).await;
-    let proof = Proof::Good("warm".to_owned());
+    let proof = good("warm");
     world.ask_with(&reserve(sale, "warm", &[(items[0].0, 1)]), &proof).await.unwrap();
     scripts_run(world).await;
     sale
@@ -129,7 +129,7 @@ async fn admission_is_spent_once_in_batch() {
     let world = world().await;
     let spec = SaleSpec { room: true, ..SaleSpec::default() };
     let sale = warm_sale(&world, spec, &[("a", 9, 0, 1)]).await;
-    let proof = Proof::Good("one".to_owned());
+    let proof = good("one");
     let asked = [reserve(sale, "ada", &[("a", 1)]), reserve(sale, "ada", &[("a", 2)])];
     let (answers, runs) =
         together(&world, asked.iter().map(|request| world.ask_with(request, &proof))).await;

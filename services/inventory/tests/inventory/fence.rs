@@ -7,7 +7,7 @@ use flashsale_inventory::{
 use flashsale_testbed::eventually;
 use uuid::Uuid;
 
-use crate::world::{SaleSpec, World, extend, place, place_lines, release, reserve, world};
+use crate::world::{SaleSpec, World, extend, good, place, place_lines, release, reserve, world};
 
 /// Every call answers FENCED and writes nothing.
 async fn assert_fenced(world: &World, sale: Uuid, hold_id: Uuid) {
@@ -37,7 +37,7 @@ async fn assert_fenced(world: &World, sale: Uuid, hold_id: Uuid) {
 async fn busy_sale(world: &World) -> (Uuid, Uuid) {
     let spec = SaleSpec { room: true, ..SaleSpec::default() };
     let sale = world.sale(spec, &[("a", 99, 0, 1)]).await;
-    let proof = |id: &str| flashsale_inventory::domain::Proof::Good(id.to_owned());
+    let proof = good;
     world.ask_with(&place_lines(sale, "bob", &[("a", 1)]), &proof("1")).await.unwrap();
     let held = world.ask_with(&reserve(sale, "ada", &[("a", 1)]), &proof("2")).await.unwrap();
     world.ask(&extend(sale, "ada", held.hold.hold_id)).await.unwrap();

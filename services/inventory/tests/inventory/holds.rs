@@ -6,7 +6,9 @@ use flashsale_inventory::domain::{
 use flashsale_testbed::eventually;
 use uuid::Uuid;
 
-use crate::world::{SaleSpec, extend, lines, none, place, place_lines, release, reserve, world};
+use crate::world::{
+    SaleSpec, extend, good, lines, none, place, place_lines, release, reserve, world,
+};
 
 #[tokio::test]
 async fn hold_takes_every_line() {
@@ -53,7 +55,7 @@ async fn replay_precedes_other_checks() {
     let world = world().await;
     let spec = SaleSpec { room: true, ..SaleSpec::default() };
     let sale = world.sale(spec, &[("a", 2, 2, 1)]).await;
-    let proof = Proof::Good("jti-ada".to_owned());
+    let proof = good("jti-ada");
     let request = reserve(sale, "ada", &[("a", 2)]);
     let hold = world.ask_with(&request, &proof).await.unwrap().hold;
     // Sold out, at the limit, its admission spent and by now expired, and the sale over.
@@ -166,7 +168,7 @@ async fn valid_admission_is_spent_once() {
         let request = reserve(sale, "ada", &[("a", 1)]);
         world.refused(&request, &Proof::Fault(fault), Refusal::Admission(fault)).await;
     }
-    let proof = Proof::Good("jti-1".to_owned());
+    let proof = good("jti-1");
     let hold = world.ask_with(&reserve(sale, "ada", &[("a", 1)]), &proof).await.unwrap().hold;
     assert_eq!(hold.admission_id.as_deref(), Some("jti-1"));
     let spent = Refusal::AdmissionSpent { hold_id: hold.hold_id.to_string() };
@@ -178,10 +180,65 @@ async fn valid_admission_is_spent_once() {
 }
 
 #[tokio::test]
+async fn admission_of_a_left_or_replaced_place_takes_nothing() {
+    let world = world().await;
+    let spec = SaleSpec { room: true, ..SaleSpec::default() };
+    let sale = world.sale(spec, &[("a", 99, 0, 1)]).await;
+    let mut admissions = 0;
+    for (number, generation, record, withdrawn) in [
+        (7, 1, "7|1|LEFT", true),
+        (7, 1, "8|2|WAITING", true),
+        (7, 1, "8|2|LEFT", true),
+        (7, 1, "8|1|WAITING", true),
+        // A place of a later era goes before any of an earlier one, whatever their numbers are.
+        (9_000, 3, "8|65536|WAITING", true),
+        (7, 1, "7|1|WAITING", false),
+        // The record is of an earlier place: that of this one was lost.
+        (8, 65_536, "9000|3|LEFT", false),
+        (8, 2, "7|1|LEFT", false),
+        (8, 1, "7|1|LEFT", false),
+    ] {
+        let key = format!("fs:{{{sale}}}:room:buyers");
+        let script = format!("return redis.call('HSET', KEYS[1], 'ada', '{record}')");
+        world.lua(&script, vec![key]).await;
+        admissions += 1;
+        let proof = Proof::Good { id: format!("jti-{admissions}"), number, generation };
+        for request in [reserve(sale, "ada", &[("a", 1)]), place_lines(sale, "ada", &[("a", 1)])] {
+            if withdrawn {
+                world.refused(&request, &proof, Refusal::AdmissionWithdrawn).await;
+            } else {
+                let answer = world.ask_with(&request, &proof).await.unwrap();
+                assert!(!answer.replayed, "{number}, {generation}: {record}");
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn replay_is_answered_after_its_place_was_left() {
+    let world = world().await;
+    let spec = SaleSpec { room: true, ..SaleSpec::default() };
+    let sale = world.sale(spec, &[("a", 9, 0, 1)]).await;
+    // Also the record of another buyer changes nothing.
+    let key = format!("fs:{{{sale}}}:room:buyers");
+    let script = "return redis.call('HSET', KEYS[1], 'bert', '2|0|LEFT')";
+    world.lua(script, vec![key.clone()]).await;
+    let request = reserve(sale, "ada", &[("a", 1)]);
+    let hold = world.ask_with(&request, &good("jti-1")).await.unwrap().hold;
+    world.lua("return redis.call('HSET', KEYS[1], 'ada', '1|0|LEFT')", vec![key]).await;
+    let again = world.ask_with(&request, &good("jti-1")).await.unwrap();
+    assert!(again.replayed);
+    assert_eq!(again.hold.hold_id, hold.hold_id);
+    let spent = Refusal::AdmissionSpent { hold_id: hold.hold_id.to_string() };
+    world.refused(&reserve(sale, "ada", &[("a", 1)]), &good("jti-1"), spent).await;
+}
+
+#[tokio::test]
 async fn sale_without_room_spends_no_admission() {
     let world = world().await;
     let sale = world.sale(SaleSpec::default(), &[("a", 9, 0, 1)]).await;
-    let proof = Proof::Good("jti-1".to_owned());
+    let proof = good("jti-1");
     for _ in 0..2 {
         let hold = world.ask_with(&reserve(sale, "ada", &[("a", 1)]), &proof).await.unwrap().hold;
         assert_eq!(hold.admission_id, None);

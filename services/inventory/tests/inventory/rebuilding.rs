@@ -5,7 +5,7 @@ use std::time::Duration;
 use flashsale_inventory::{
     app::Inventory,
     domain::{
-        Content, HoldState, Line, Outcome, Proof, Refusal, Request, Retaken, Settled, Settlement,
+        Content, HoldState, Line, Outcome, Refusal, Request, Retaken, Settled, Settlement,
         Straggler,
     },
     store::{Record, Servers},
@@ -23,7 +23,8 @@ use crate::{
     books::assert_books_balance,
     claims::{Claims, order_message},
     world::{
-        DETAILS, SaleSpec, World, inventory, lines, place, place_lines, release, reserve, world,
+        DETAILS, SaleSpec, World, good, inventory, lines, place, place_lines, release, reserve,
+        world,
     },
 };
 
@@ -75,7 +76,7 @@ async fn wiped_stock_is_rebuilt_whole() {
     let world = &whole.world;
     let spec = SaleSpec { room: true, ..SaleSpec::default() };
     let sale = world.sale(spec, &[("a", 10, 3, 1), ("b", 5, 0, 1)]).await;
-    let proof = |id: &str| Proof::Good(id.to_owned());
+    let proof = good;
     // Ada reserved and then placed, Bob placed at once and has paid, Cem's order is cancelled, Dan
     // only filled a cart.
     let reserving = reserve(sale, "ada", &[("a", 2)]);

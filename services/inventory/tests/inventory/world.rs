@@ -227,6 +227,11 @@ pub(crate) fn none() -> Proof {
     Proof::Fault(flashsale_inventory::domain::AdmissionFault::Required)
 }
 
+/// A good admission of a buyer's first place.
+pub(crate) fn good(id: &str) -> Proof {
+    Proof::Good { id: id.to_owned(), number: 1, generation: 0 }
+}
+
 pub(crate) fn lines(asked: &[(&str, i64)]) -> Lines {
     Lines::new(
         asked.iter().map(|(sku, quantity)| Line { sku: (*sku).to_owned(), quantity: *quantity }),

@@ -171,7 +171,9 @@ impl Visitor<'_> {
                         .await;
                         return Ok(InLine::Admitted(position.admission));
                     }
-                    Outlook::Lapsed | Outlook::Left => return Ok(InLine::Again),
+                    Outlook::Lapsed | Outlook::Left | Outlook::Used => {
+                        return Ok(InLine::Again);
+                    }
                     Outlook::SoldOut | Outlook::Closed => {
                         count(&counters.sold_out);
                         return Ok(InLine::Over);

@@ -21,7 +21,7 @@ use super::{
     stock::{Asked, HOLD, Hold, Lines, Model, Sku, State, What},
     words::{request, word},
 };
-use crate::world::{SaleSpec, World};
+use crate::world::{SaleSpec, World, good};
 
 type Checked = Result<(), TestCaseError>;
 
@@ -204,7 +204,7 @@ impl Run<'_> {
     async fn ask(&mut self, asked: &Asked, admission: Option<usize>) -> Checked {
         let admission = admission.map(|number| format!("admission-{number}"));
         let proof = match &admission {
-            Some(id) => Proof::Good(id.clone()),
+            Some(id) => good(id),
             None => Proof::Fault(AdmissionFault::Required),
         };
         let answer = self.world.ask_with(&request(self.sale, asked), &proof).await;
