@@ -33,6 +33,7 @@ impl Buyer {
             request_id: request_id.to_string(),
             sale_id: self.sale_id.clone(),
             buyer_id: self.buyer_id.clone(),
+            ticket: String::new(),
         }
     }
 

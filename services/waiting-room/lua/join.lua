@@ -1,12 +1,14 @@
 -- Gives a buyer the place they have, or the next one.
 --
--- ARGV  1 the sale id, 2 the buyer, 3 '1' if nothing will ever be for sale again.
--- Reply PLACE   number, generation, '1' if it is new, when its admission runs out in ms ('' while it waits)
+-- ARGV  1 the buyer, 2 the request id, 3 '1' if nothing will ever be for sale again.
+-- Reply PLACE   number, generation, '1' if it is new, CURRENT, LEFT or USED (its admission was spent), when its admission runs out in ms
+--               ('' while it waits)
 --       CLOSED  the room is closed, or its window is over
 --       SOLD    the buyer has no place and no new ones are given out
 --       EARLY   when buyers may join and when they are admitted, in ms ('' if that has no bound): the buyer has no place yet
 --       FULL    the numbers have run out: a block has to be reserved and granted
--- Idempotent by the buyer. A place is kept until its admission was spent or has run out, or it was given back.
+-- Idempotent by the buyer: a place is kept until its admission was spent or has run out, or it was given back. Idempotent by the request,
+-- too, as long as the buyer has no later place: the request that took a place is answered with it whatever has become of it.
 local room = read_room()
 if not room then
   return { 'GONE' }
@@ -15,13 +17,16 @@ if room.state == 'CLOSED' or is_over(room) then
   return reply('CLOSED', room)
 end
 
-local sale, buyer = ARGV[1], ARGV[2]
+local buyer = ARGV[1]
 local known = record_of(buyer)
-if known and known.state == 'WAITING' then
-  local expires = expires_ms(room, known.number)
-  local id = redis.sha1hex(sale .. ':' .. whole(known.number) .. ':' .. whole(known.generation))
-  if not expires or (NOW < expires and call('HEXISTS', SPENT, id) == 0) then
-    return reply('PLACE', room, { whole(known.number), whole(known.generation), '0', optional(expires) })
+if known then
+  local expires, mark = expires_ms(room, known.number), known.state == 'LEFT' and 'LEFT' or 'CURRENT'
+  if expires and is_spent(known.number, known.generation) then
+    mark = 'USED'
+  end
+  local good = mark == 'CURRENT' and (not expires or NOW < expires)
+  if good or call('HGET', REQUESTS, buyer) == ARGV[2] then
+    return reply('PLACE', room, { whole(known.number), whole(known.generation), '0', mark, optional(expires) })
   end
 end
 if ARGV[3] == '1' then
@@ -38,4 +43,5 @@ room.next = room.next + 1
 local generation = known and known.generation + 1 or 0
 call('HSET', ROOM, 'next', whole(room.next))
 call('HSET', BUYERS, buyer, whole(room.next) .. '|' .. whole(generation) .. '|WAITING')
-return reply('PLACE', room, { whole(room.next), whole(generation), '1', '' })
+call('HSET', REQUESTS, buyer, ARGV[2])
+return reply('PLACE', room, { whole(room.next), whole(generation), '1', 'CURRENT', '' })

@@ -1,13 +1,15 @@
 -- Shared by every script of the waiting room and put in front of it; in front of this stands what names the server: `local SERVER = '<run id>/<replication id>'`.
 --
--- KEYS  1 room, 2 buyers, 3 ticks, 4 inventory's spent admissions (only read): always all of them, all of one sale.
+-- KEYS  1 room, 2 buyers, 3 ticks, 4 inventory's spent admissions (only read), 5 requests: always all of them, all of one sale.
 -- Reply an array of texts: a word, then what the word brings, then, after every word but GONE, the room:
 --       state, rate, admission_ms, joins_ms, admits_ms, until_ms ('' where there is no bound), next, upto, planned, head, version, this
 --       server's time in ms.
 --       GONE  the room is missing or was kept by another server, which may have known more; nothing was done.
 -- No script takes a deadline: one that runs long after its caller gave up names the number, the range or the version it is about, and
 -- finds it settled.
-local ROOM, BUYERS, TICKS, SPENT = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local ROOM, BUYERS, TICKS, SPENT, REQUESTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+-- The sale, as it stands in the names of its keys.
+local SALE = string.match(ROOM, '{(.-)}')
 local call = redis.call
 
 local CLOCK = call('TIME')
@@ -93,6 +95,12 @@ local function record_of(buyer)
   end
   local number, generation, state = string.match(text, '^(%d+)|(%d+)|(%u+)$')
   return { number = tonumber(number), generation = tonumber(generation), state = state }
+end
+
+-- Whether the admission of a place that the head has passed was spent.
+local function is_spent(number, generation)
+  local id = redis.sha1hex(SALE .. ':' .. whole(number) .. ':' .. whole(generation))
+  return call('HEXISTS', SPENT, id) == 1
 end
 
 -- Writes down that the head has passed its number now.

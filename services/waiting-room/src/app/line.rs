@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Feeds, RoomError, SigningKeys};
 use crate::{
-    domain::{Mark, Outlook, Place, RoomView, Stock, outlook},
+    domain::{Outlook, Place, RoomView, Stock, outlook},
     metrics::Metrics,
     store::{Joined, Rooms, TicketInRoom},
 };
@@ -36,18 +36,20 @@ pub(crate) struct Standing {
 }
 
 impl Line {
-    /// Takes the next place, or returns the one the buyer has. Returns the signed ticket and its
-    /// state.
+    /// Takes the next place, or returns the one the buyer has, or the one that this request took.
+    /// Returns the signed ticket and its state.
     pub(crate) async fn join(
         &self,
         sale_id: Uuid,
         buyer_id: &str,
+        request_id: Uuid,
     ) -> Result<(String, Standing), RoomError> {
         let stock = self.feeds.stock(sale_id);
-        let (joined, room) = self.rooms.join(sale_id, buyer_id, stock == Stock::Gone).await?;
-        let (number, generation, fresh, expires_at_ms) = match joined {
-            Joined::Place { number, generation, fresh, expires_at_ms } => {
-                (number, generation, fresh, expires_at_ms)
+        let sold_out = stock == Stock::Gone;
+        let (joined, room) = self.rooms.join(sale_id, buyer_id, request_id, sold_out).await?;
+        let (number, generation, fresh, mark, expires_at_ms) = match joined {
+            Joined::Place { number, generation, fresh, mark, expires_at_ms } => {
+                (number, generation, fresh, mark, expires_at_ms)
             }
             Joined::Closed => {
                 self.metrics.joined("refused");
@@ -71,7 +73,7 @@ impl Line {
         self.metrics.joined(if fresh { "fresh" } else { "known" });
         let ticket = Ticket { sale_id, buyer_id: buyer_id.to_owned(), number, generation };
         let place = place(number, expires_at_ms, &room);
-        let standing = self.standing(&ticket, outlook(place, Mark::Current, &room, stock));
+        let standing = self.standing(&ticket, outlook(place, mark, &room, stock));
         Ok((self.keys.current().mint_ticket(&ticket), standing))
     }
 

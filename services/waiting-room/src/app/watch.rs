@@ -168,7 +168,8 @@ fn pause_after(outlook: Outlook) -> Duration {
         | Outlook::Lapsed
         | Outlook::SoldOut
         | Outlook::Closed
-        | Outlook::Left => Duration::ZERO,
+        | Outlook::Left
+        | Outlook::Used => Duration::ZERO,
     }
 }
 

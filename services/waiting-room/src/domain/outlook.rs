@@ -13,6 +13,8 @@ pub enum Mark {
     Left,
     /// The buyer took a later place.
     Replaced,
+    /// Its admission was used for a hold or an order.
+    Used,
 }
 
 /// Where a number is, relative to the head.
@@ -61,6 +63,8 @@ pub enum Outlook {
     Closed,
     /// The place was given back.
     Left,
+    /// The admission of the place was used for a hold or an order.
+    Used,
 }
 
 impl Outlook {
@@ -70,9 +74,12 @@ impl Outlook {
             Self::NotStarted(_) | Self::Waiting(_) | Self::SoldOutForNow(_) | Self::Paused(_) => {
                 false
             }
-            Self::Admitted { .. } | Self::Lapsed | Self::SoldOut | Self::Closed | Self::Left => {
-                true
-            }
+            Self::Admitted { .. }
+            | Self::Lapsed
+            | Self::SoldOut
+            | Self::Closed
+            | Self::Left
+            | Self::Used => true,
         }
     }
 }
@@ -84,6 +91,7 @@ impl Outlook {
 pub fn outlook(place: Place, mark: Mark, room: &RoomView, stock: Stock) -> Outlook {
     match mark {
         Mark::Left => return Outlook::Left,
+        Mark::Used => return Outlook::Used,
         Mark::Current | Mark::Replaced => {}
     }
     let over = match stock {
@@ -95,8 +103,9 @@ pub fn outlook(place: Place, mark: Mark, room: &RoomView, stock: Stock) -> Outlo
         (Place::Passed { expires_at_ms }, _) if expires_at_ms <= room.now_ms => {
             over.unwrap_or(Outlook::Lapsed)
         }
-        // The buyer holds a later place, and so has spent or left this one.
-        (Place::Passed { .. } | Place::Behind(_), Mark::Replaced | Mark::Left) => Outlook::Left,
+        (_, Mark::Used) => Outlook::Used,
+        // The buyer holds a later place, and so has left this one.
+        (_, Mark::Replaced | Mark::Left) => Outlook::Left,
         (Place::Passed { expires_at_ms }, Mark::Current) => Outlook::Admitted { expires_at_ms },
         (Place::Behind(places), Mark::Current) => {
             over.unwrap_or_else(|| still_waiting(places, room, stock))
@@ -210,6 +219,7 @@ mod tests {
             for stock in [Stock::Unknown, Stock::Available, Stock::TakenForNow, Stock::Gone] {
                 for place in [Place::Behind(1), GOOD, OVER] {
                     assert_eq!(outlook_at(place, Mark::Left, state, stock), Outlook::Left);
+                    assert_eq!(outlook_at(place, Mark::Used, state, stock), Outlook::Used);
                     let replaced = outlook_at(place, Mark::Replaced, state, stock);
                     assert!(!matches!(replaced, Outlook::Admitted { .. } | Outlook::Waiting(_)));
                     assert!(replaced.is_last());

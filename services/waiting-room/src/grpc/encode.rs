@@ -20,6 +20,7 @@ pub(super) fn position(standing: Standing) -> proto::Position {
         Outlook::SoldOut => (proto::Outlook::SoldOut, None),
         Outlook::Paused(progress) => (proto::Outlook::Paused, Some(progress)),
         Outlook::Closed => (proto::Outlook::Closed, None),
+        Outlook::Used => (proto::Outlook::Used, None),
         Outlook::Left => (proto::Outlook::Left, None),
     };
     let expires_at_ms =

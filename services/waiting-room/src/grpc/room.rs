@@ -46,10 +46,11 @@ impl WaitingRoom {
 impl WaitingRoomService for WaitingRoom {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
         let request = request.into_inner();
-        wire::request_id(&request.request_id)?;
+        let request_id = wire::request_id(&request.request_id)?;
         let sale_id = sale_id(&request.sale_id)?;
         let buyer_id = buyer_id(&request.buyer_id)?;
-        let (ticket, standing) = self.line.join(sale_id, buyer_id).await.map_err(Failure::from)?;
+        let joined = self.line.join(sale_id, buyer_id, request_id).await;
+        let (ticket, standing) = joined.map_err(Failure::from)?;
         let position = Some(encode::position(standing));
         Ok(Response::new(JoinResponse { ticket, position }))
     }

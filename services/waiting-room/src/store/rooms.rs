@@ -49,10 +49,11 @@ impl Rooms {
         &self,
         sale_id: Uuid,
         buyer_id: &str,
+        request_id: Uuid,
         sold_out: bool,
     ) -> Result<(Joined, RoomView), StoreError> {
         for _ in 0..ATTEMPTS {
-            let join = || self.scripts.join(sale_id, buyer_id, sold_out);
+            let join = || self.scripts.join(sale_id, buyer_id, request_id, sold_out);
             let (joined, room) = self.with_room(sale_id, join).await?;
             if joined != Joined::Full {
                 return Ok((joined, room));

@@ -27,6 +27,8 @@ pub(crate) enum Joined {
         generation: u32,
         /// Whether it is new.
         fresh: bool,
+        /// What has become of it.
+        mark: Mark,
         /// When its admission expires; `None` while it waits.
         expires_at_ms: Option<i64>,
     },
@@ -101,9 +103,10 @@ impl Scripts {
         &self,
         sale_id: Uuid,
         buyer_id: &str,
+        request_id: Uuid,
         sold_out: bool,
     ) -> Result<Option<(Joined, RoomView)>, StoreError> {
-        let args = vec![sale_id.to_string().into(), buyer_id.into(), flag(sold_out)];
+        let args = vec![buyer_id.into(), request_id.to_string().into(), flag(sold_out)];
         let Some(reply) = self.run(&self.inner.join, sale_id, args).await? else {
             return Ok(None);
         };
@@ -112,7 +115,8 @@ impl Scripts {
                 number: reply.number(0)?,
                 generation: reply.number(1)?,
                 fresh: reply.text(2)? == "1",
-                expires_at_ms: reply.optional(3)?,
+                mark: reply.mark(3)?,
+                expires_at_ms: reply.optional(4)?,
             },
             "CLOSED" => Joined::Closed,
             "EARLY" => Joined::Early {
@@ -142,13 +146,7 @@ impl Scripts {
         let Some(reply) = self.run(&self.inner.read, sale_id, args).await? else {
             return Ok(None);
         };
-        let mark = match reply.text(0)? {
-            "CURRENT" => Mark::Current,
-            "LEFT" => Mark::Left,
-            "REPLACED" => Mark::Replaced,
-            _ => return Err(StoreError::Malformed("the mark of a ticket")),
-        };
-        Ok(Some((mark, reply.optional(1)?, reply.room)))
+        Ok(Some((reply.mark(0)?, reply.optional(1)?, reply.room)))
     }
 
     pub(crate) async fn leave(
@@ -225,9 +223,9 @@ impl Scripts {
     }
 }
 
-/// The keys of a room, in the order the scripts expect. The last one is inventory's and only read.
+/// The keys of a room, in the order the scripts expect. `spent` is inventory's and only read.
 fn keys(sale_id: Uuid) -> Vec<String> {
-    ["room", "room:buyers", "room:ticks", "spent"]
+    ["room", "room:buyers", "room:ticks", "spent", "room:requests"]
         .into_iter()
         .map(|name| format!("fs:{{{sale_id}}}:{name}"))
         .collect()
@@ -305,6 +303,16 @@ impl Reply {
             .get(index)
             .map(String::as_str)
             .ok_or(StoreError::Malformed("the length of a reply"))
+    }
+
+    fn mark(&self, index: usize) -> Result<Mark, StoreError> {
+        match self.text(index)? {
+            "CURRENT" => Ok(Mark::Current),
+            "USED" => Ok(Mark::Used),
+            "LEFT" => Ok(Mark::Left),
+            "REPLACED" => Ok(Mark::Replaced),
+            _ => Err(StoreError::Malformed("the mark of a ticket")),
+        }
     }
 
     fn number<T: FromStr>(&self, index: usize) -> Result<T, StoreError> {

@@ -7,7 +7,6 @@ use flashsale_proto::waitingroom::{
     VerifyAdmissionResponse, WatchPositionRequest,
 };
 use flashsale_testbed::assert_failure;
-use fred::interfaces::HashesInterface as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
 
@@ -106,13 +105,47 @@ async fn rejoin_after_spent_admission_queues_again() {
     world.head_at(1).await;
     world.set_paused().await;
     world.join("bert").await;
-    let spent = admission_id(world.sale, 1, 0);
-    let () = world.redis().hset(world.key("spent"), (spent, "a hold")).await.unwrap();
+    world.spend(&first.ticket).await;
+    assert_eq!(world.position(&first.token).await.outlook(), Outlook::Used);
+    world.watch(&first.token).await.ends_with(Outlook::Used).await;
 
     let second = world.join("anna").await;
     assert_eq!((second.ticket.number, second.ticket.generation), (3, 1));
     assert_eq!(world.join("anna").await.token, second.token);
-    assert_eq!(world.position(&first.token).await.outlook(), Outlook::Left);
+    let used = world.position(&first.token).await;
+    assert_eq!((used.outlook(), used.admission.as_str()), (Outlook::Used, ""));
+}
+
+#[tokio::test]
+async fn repeated_join_takes_no_second_place() {
+    let world = World::open(100.0).await;
+    // The request that took a place that was left.
+    let request_id = crate::world::request_id();
+    let first = world.join_by("anna", &request_id).await;
+    world.head_at(1).await;
+    world.leave(&first.token).await;
+    let again = world.join_by("anna", &request_id).await;
+    assert_eq!((again.token, again.position.outlook()), (first.token, Outlook::Left));
+    // Of a place whose admission was spent.
+    let request_id = crate::world::request_id();
+    let second = world.join_by("anna", &request_id).await;
+    assert_eq!((second.ticket.number, second.ticket.generation), (2, 1));
+    world.head_at(2).await;
+    world.spend(&second.ticket).await;
+    let again = world.join_by("anna", &request_id).await;
+    assert_eq!((again.token, again.position.outlook()), (second.token, Outlook::Used));
+    // Of a place whose admission has run out.
+    let request_id = crate::world::request_id();
+    let third = world.join_by("anna", &request_id).await;
+    world.head_at(3).await;
+    world.let_ticks_age(61_500).await;
+    let again = world.join_by("anna", &request_id).await;
+    assert_eq!((again.token, again.position.outlook()), (third.token, Outlook::Lapsed));
+    // Another request takes the next place, and a late repetition of an earlier one finds that.
+    let fourth = world.join("anna").await;
+    assert_eq!((fourth.ticket.number, fourth.ticket.generation), (4, 3));
+    assert_eq!(world.join_by("anna", &request_id).await.token, fourth.token);
+    assert_eq!(world.room().await.issued, 4);
 }
 
 #[tokio::test]

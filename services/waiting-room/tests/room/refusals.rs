@@ -77,6 +77,7 @@ fn join<'a>(
         request_id: request_id.to_owned(),
         sale_id: sale_id.to_owned(),
         buyer_id: buyer_id.to_owned(),
+        ..JoinRequest::default()
     };
     call!(one.room, join, request)
 }

@@ -9,7 +9,13 @@ use fred::{
 use proptest::prelude::*;
 
 const PRELUDE: &str = include_str!("../../lua/prelude.lua");
-const KEYS: [&str; 4] = ["fs:{s}:room", "fs:{s}:room:buyers", "fs:{s}:room:ticks", "fs:{s}:spent"];
+const KEYS: [&str; 5] = [
+    "fs:{s}:room",
+    "fs:{s}:room:buyers",
+    "fs:{s}:room:ticks",
+    "fs:{s}:spent",
+    "fs:{s}:room:requests",
+];
 
 /// Texts of a reply that describe the room.
 const ROOM_TEXTS: usize = 12;

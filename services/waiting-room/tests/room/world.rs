@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flashsale_admission::{Signer, Ticket};
+use flashsale_admission::{Signer, Ticket, admission_id};
 use flashsale_proto::{
     NamedChannel,
     waitingroom::{
@@ -203,6 +203,17 @@ impl World {
         self.read(self.try_join(buyer).await.unwrap())
     }
 
+    /// Sends this request to join.
+    pub(crate) async fn join_by(&self, buyer: &str, request_id: &str) -> Joined {
+        self.read(self.one.join_by(self.sale, buyer, request_id).await.unwrap())
+    }
+
+    /// Spends the admission of a place, as inventory does.
+    pub(crate) async fn spend(&self, ticket: &Ticket) {
+        let spent = admission_id(self.sale, ticket.number, ticket.generation);
+        let () = self.redis().hset(self.key("spent"), (spent, "a hold")).await.unwrap();
+    }
+
     /// The result of a join, with the ticket decoded.
     pub(crate) fn read(&self, response: JoinResponse) -> Joined {
         let ticket = self.signer.ring().verify_ticket(&response.ticket).unwrap();
@@ -315,10 +326,20 @@ pub(crate) struct Joined {
 
 impl Instance {
     pub(crate) async fn join(&self, sale: Uuid, buyer: &str) -> Result<JoinResponse, Status> {
+        self.join_by(sale, buyer, &request_id()).await
+    }
+
+    async fn join_by(
+        &self,
+        sale: Uuid,
+        buyer: &str,
+        request_id: &str,
+    ) -> Result<JoinResponse, Status> {
         let request = JoinRequest {
-            request_id: request_id(),
+            request_id: request_id.to_owned(),
             sale_id: sale.to_string(),
             buyer_id: buyer.to_owned(),
+            ..JoinRequest::default()
         };
         Ok(self.room.clone().join(request).await?.into_inner())
     }
