@@ -107,15 +107,15 @@ local function terms(sku)
 end
 
 -- Whether the place of the request's admission was left, or the buyer has taken a later one. The
--- order of places is that of their generations, and of their numbers where those are the same. A
--- place without a record is not judged: the waiting room may have lost the records.
+-- order of places is that of the room's eras, of which each has 65,536 generations, and within one
+-- that of their numbers. A place without a record is not judged: the waiting room may have lost it.
 local function withdrawn(i)
   local place = places[ARGV[i + BUYER]]
   if not place then
     return false
   end
   local number, generation, state = string.match(place, '^(%d+)|(%d+)|(%u+)')
-  local newer = tonumber(generation) - tonumber(ARGV[i + GENERATION])
+  local newer = math.floor(generation / 65536) - math.floor(ARGV[i + GENERATION] / 65536)
   if newer == 0 then
     newer = tonumber(number) - tonumber(ARGV[i + NUMBER])
   end

@@ -1,6 +1,7 @@
 -- Copies a room's settings from its row in Postgres.
 --
--- ARGV  1 the row's version, 2 state, 3 rate, 4 admission_ms, 5 joins_ms, 6 admits_ms, 7 until_ms ('' for no bound).
+-- ARGV  1 the row's version, 2 state, 3 rate, 4 admission_ms, 5 joins_ms, 6 admits_ms, 7 until_ms ('' for no bound), 8 how long all pauses were
+--       that are over in ms, 9 since when the present one lasts in ms ('' for none).
 -- Reply CONFIGURED
 -- Idempotent: an older version never replaces a newer one, whatever order the calls arrive in.
 local room = read_room()
@@ -18,6 +19,7 @@ end
 -- Also for the version that is there: an instance from before the window copies a row without it.
 if version >= room.version then
   call('HSET', ROOM, 'joins_ms', ARGV[5], 'admits_ms', ARGV[6], 'until_ms', ARGV[7])
+  call('HSET', ROOM, 'paused_ms', ARGV[8], 'paused_at', ARGV[9])
   room = read_room()
 end
 return reply('CONFIGURED', room)

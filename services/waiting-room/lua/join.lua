@@ -1,6 +1,7 @@
 -- Gives a buyer the place they have, or the next one.
 --
--- ARGV  1 the buyer, 2 the request id, 3 '1' if nothing will ever be for sale again.
+-- ARGV  1 the buyer, 2 the request id, 3 '1' if nothing will ever be for sale again, 4 the number and 5 the generation of the ticket that
+--       the buyer has shown, or ''.
 -- Reply PLACE   number, generation, '1' if it is new, CURRENT, LEFT or USED (its admission was spent), when its admission runs out in ms
 --               ('' while it waits)
 --       CLOSED  the room is closed, or its window is over
@@ -18,7 +19,12 @@ if room.state == 'CLOSED' or is_over(room) then
 end
 
 local buyer = ARGV[1]
-local known = record_of(buyer)
+local known
+if ARGV[4] == '' then
+  known = record_of(buyer)
+else
+  known = record_by_ticket(room, buyer, tonumber(ARGV[4]), tonumber(ARGV[5]))
+end
 if known then
   local expires, mark = expires_ms(room, known.number), known.state == 'LEFT' and 'LEFT' or 'CURRENT'
   if expires and is_spent(known.number, known.generation) then
@@ -40,8 +46,9 @@ if room.next >= room.upto then
 end
 
 room.next = room.next + 1
-local generation = known and known.generation + 1 or 0
+local generation = math.max(room.era * PER_ERA, known and known.generation + 1 or 0)
 call('HSET', ROOM, 'next', whole(room.next))
-call('HSET', BUYERS, buyer, whole(room.next) .. '|' .. whole(generation) .. '|WAITING')
+keep_record(buyer, room.next, generation, 'WAITING')
 call('HSET', REQUESTS, buyer, ARGV[2])
+seal(room)
 return reply('PLACE', room, { whole(room.next), whole(generation), '1', 'CURRENT', '' })

@@ -7,9 +7,10 @@ local room = read_room()
 if not room then
   return { 'GONE' }
 end
-local number, generation = tonumber(ARGV[2]), tonumber(ARGV[3])
+local left = { number = tonumber(ARGV[2]), generation = tonumber(ARGV[3]) }
 local known = record_of(ARGV[1])
-if not known or known.number == number or known.generation < generation then
-  call('HSET', BUYERS, ARGV[1], whole(number) .. '|' .. whole(generation) .. '|LEFT')
+if not known or not is_later(known, left) then
+  keep_record(ARGV[1], left.number, left.generation, 'LEFT')
+  seal(room)
 end
 return reply('LEFT', room)

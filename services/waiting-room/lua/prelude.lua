@@ -2,9 +2,10 @@
 --
 -- KEYS  1 room, 2 buyers, 3 ticks, 4 inventory's spent admissions (only read), 5 requests: always all of them, all of one sale.
 -- Reply an array of texts: a word, then what the word brings, then, after every word but GONE, the room:
---       state, rate, admission_ms, joins_ms, admits_ms, until_ms ('' where there is no bound), next, upto, planned, head, version, this
+--       state, rate, admission_ms, joins_ms, admits_ms, until_ms ('' where there is no bound), era, paused_ms, next, upto, planned, head, version, this
 --       server's time in ms.
---       GONE  the room is missing or was kept by another server, which may have known more; nothing was done.
+--       GONE  the room is missing, or lacks a key that it had, or was kept by another server, which may have known more; nothing was
+--             done.
 -- No script takes a deadline: one that runs long after its caller gave up names the number, the range or the version it is about, and
 -- finds it settled.
 local ROOM, BUYERS, TICKS, SPENT, REQUESTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -25,12 +26,25 @@ local function optional(number)
   return number and whole(number) or ''
 end
 
+-- How many keys there are besides the room.
+local function existing()
+  return call('EXISTS', BUYERS, TICKS, REQUESTS)
+end
+
 -- The room, or nil for GONE.
 local function read_room()
   local f = call('HMGET', ROOM, 'run_id', 'state', 'rate', 'admission_ms', 'next', 'upto', 'planned', 'head', 'version', 'tick_ms', 'carry',
-    'joins_ms', 'admits_ms', 'until_ms')
-  if f[1] ~= SERVER then
+    'joins_ms', 'admits_ms', 'until_ms', 'era', 'paused_ms', 'paused_at', 'keys')
+  -- A script leaves the number of the other keys in the room, so that a key evicted or deleted since is noticed. An instance from before
+  -- that counts none, and may have made more.
+  local keys = tonumber(f[18]) or 0
+  if f[1] ~= SERVER or existing() < keys then
     return nil
+  end
+  -- How long the room has been paused so far, the present pause included.
+  local paused_ms, paused_at = tonumber(f[16]) or 0, tonumber(f[17])
+  if f[2] == 'PAUSED' and paused_at then
+    paused_ms = paused_ms + math.max(0, NOW - paused_at)
   end
   return {
     state = f[2],
@@ -47,7 +61,19 @@ local function read_room()
     joins_ms = tonumber(f[12]),
     admits_ms = tonumber(f[13]),
     until_ms = tonumber(f[14]),
+    -- How often it was put in place again.
+    era = tonumber(f[15]) or 0,
+    paused_ms = paused_ms,
+    keys = keys,
   }
+end
+
+-- To be called last by every script that may have made a key.
+local function seal(room)
+  local keys = existing()
+  if keys ~= room.keys then
+    call('HSET', ROOM, 'keys', keys)
+  end
 end
 
 -- The reply: the word, the extra texts, the room.
@@ -58,12 +84,22 @@ local function reply(word, room, extra)
   end
   answer[#answer + 1] = room.state
   answer[#answer + 1] = string.format('%.17g', room.rate)
-  local names = { 'admission_ms', 'joins_ms', 'admits_ms', 'until_ms', 'next', 'upto', 'planned', 'head', 'version' }
+  local names = { 'admission_ms', 'joins_ms', 'admits_ms', 'until_ms', 'era', 'paused_ms', 'next', 'upto', 'planned', 'head', 'version' }
   for _, name in ipairs(names) do
     answer[#answer + 1] = optional(room[name])
   end
   answer[#answer + 1] = whole(NOW)
   return answer
+end
+
+-- When the admissions end that a tick has given out. They live as long as they were given out for, whatever the room's settings say by
+-- now, and as much longer as the room was paused since. A tick of the version before tells its time alone.
+local function ends_ms(room, tick)
+  local lifetime, paused, passed = string.match(tick, '^%d+:(%d+):(%d+):(%d+)$')
+  if not passed then
+    return tonumber(string.match(tick, ':(%d+)$')) + room.admission_ms
+  end
+  return tonumber(passed) + tonumber(lifetime) + math.max(0, room.paused_ms - tonumber(paused))
 end
 
 -- Whether the room's window is over: to be treated as closed, whether or not it has been closed yet.
@@ -81,10 +117,9 @@ local function expires_ms(room, number)
   if number > room.head then
     return nil
   end
-  -- The first tick that passed the number. There is one for every number up to the head; if it was lost the admission counts as old.
+  -- The first tick that passed the number. There is one for every number up to the head; if it was lost the admission is long over.
   local tick = call('ZRANGEBYSCORE', TICKS, whole(number), '+inf', 'LIMIT', 0, 1)[1]
-  local passed = tick and tonumber(string.match(tick, ':(%d+)$')) or 0
-  return math.ceil((passed + room.admission_ms) / 1000) * 1000
+  return math.ceil((tick and ends_ms(room, tick) or 0) / 1000) * 1000
 end
 
 -- A buyer's record: number, generation and state; nil if there is none.
@@ -97,13 +132,37 @@ local function record_of(buyer)
   return { number = tonumber(number), generation = tonumber(generation), state = state }
 end
 
+-- Writes down a buyer's place.
+local function keep_record(buyer, number, generation, state)
+  call('HSET', BUYERS, buyer, whole(number) .. '|' .. whole(generation) .. '|' .. state)
+end
+
+-- How many generations an era has.
+local PER_ERA = 65536
+
+-- Whether a place is later than another of the same buyer: by its era, and within one by its number.
+local function is_later(place, other)
+  local eras = math.floor(place.generation / PER_ERA) - math.floor(other.generation / PER_ERA)
+  if eras ~= 0 then
+    return eras > 0
+  end
+  return place.number > other.number
+end
+
+-- The record of the buyer of a good ticket. Where it is missing, or of an earlier place than the ticket's, it was lost: the ticket shows
+-- that its place was given out, and the place is kept again. Not one of a later era: this server was overtaken.
+local function record_by_ticket(room, buyer, number, generation)
+  local known, shown = record_of(buyer), { number = number, generation = generation, state = 'WAITING' }
+  if known and not is_later(shown, known) or number > room.next or math.floor(generation / PER_ERA) > room.era then
+    return known
+  end
+  keep_record(buyer, number, generation, shown.state)
+  seal(room)
+  return shown
+end
+
 -- Whether the admission of a place that the head has passed was spent.
 local function is_spent(number, generation)
   local id = redis.sha1hex(SALE .. ':' .. whole(number) .. ':' .. whole(generation))
   return call('HEXISTS', SPENT, id) == 1
-end
-
--- Writes down that the head has passed its number now.
-local function add_tick(head)
-  call('ZADD', TICKS, whole(head), whole(head) .. ':' .. whole(NOW))
 end

@@ -12,11 +12,12 @@ local head = math.min(tonumber(ARGV[1]), room.next)
 if head > room.head and admits(room) then
   room.head, room.planned = head, math.max(room.planned, head)
   call('HSET', ROOM, 'head', whole(head), 'planned', whole(room.planned))
-  add_tick(head)
+  call('ZADD', TICKS, whole(head), table.concat({ whole(head), whole(room.admission_ms), whole(room.paused_ms), whole(NOW) }, ':'))
+  seal(room)
   -- The two oldest ticks tell the same once both are over: one of them will do.
   if call('ZCARD', TICKS) > tonumber(ARGV[2]) then
     local second = call('ZRANGE', TICKS, 1, 1)[1]
-    if tonumber(string.match(second, ':(%d+)$')) + room.admission_ms + 1000 < NOW then
+    if ends_ms(room, second) + 1000 < NOW then
       call('ZREMRANGEBYRANK', TICKS, 0, 0)
     end
   end

@@ -5,4 +5,5 @@ ON CONFLICT (sale_id) DO UPDATE
 SET rate = $2, admission_ms = $3, joins_from = $4, admits_from = $5, admits_until = $6,
     updated_at = GREATEST(clock_timestamp(), rooms.updated_at + interval '1 microsecond')
 RETURNING sale_id, state, rate, admission_ms, joins_from, admits_from, admits_until, reserved_upto, head,
+    era, paused_ms, paused_at,
     (extract(epoch FROM updated_at) * 1000000)::bigint AS "version!"

@@ -190,6 +190,8 @@ async fn admission_of_a_left_or_replaced_place_takes_nothing() {
         (7, 1, "8|2|WAITING", true),
         (7, 1, "8|2|LEFT", true),
         (7, 1, "8|1|WAITING", true),
+        // Generations began again, before there were eras.
+        (5, 3, "8|0|WAITING", true),
         // A place of a later era goes before any of an earlier one, whatever their numbers are.
         (9_000, 3, "8|65536|WAITING", true),
         (7, 1, "7|1|WAITING", false),

@@ -9,7 +9,7 @@ use super::{Feeds, RoomError, SigningKeys};
 use crate::{
     domain::{Outlook, Place, RoomView, Stock, outlook},
     metrics::Metrics,
-    store::{Joined, Rooms, TicketInRoom},
+    store::{Joined, Place as Shown, Rooms, TicketInRoom},
 };
 
 /// How often an admission may be spent.
@@ -36,17 +36,21 @@ pub(crate) struct Standing {
 }
 
 impl Line {
-    /// Takes the next place, or returns the one the buyer has, or the one that this request took.
-    /// Returns the signed ticket and its state.
+    /// Takes the next place, or returns the one the buyer has, or the one that this request took. A
+    /// ticket of the buyer's is `shown`, for the case that its record was lost. Returns the signed
+    /// ticket and its state.
     pub(crate) async fn join(
         &self,
         sale_id: Uuid,
         buyer_id: &str,
         request_id: Uuid,
+        shown: Option<&Ticket>,
     ) -> Result<(String, Standing), RoomError> {
         let stock = self.feeds.stock(sale_id);
         let sold_out = stock == Stock::Gone;
-        let (joined, room) = self.rooms.join(sale_id, buyer_id, request_id, sold_out).await?;
+        let shown = shown.map(|&Ticket { number, generation, .. }| Shown { number, generation });
+        let (joined, room) =
+            self.rooms.join(sale_id, buyer_id, request_id, shown, sold_out).await?;
         let (number, generation, fresh, mark, expires_at_ms) = match joined {
             Joined::Place { number, generation, fresh, mark, expires_at_ms } => {
                 (number, generation, fresh, mark, expires_at_ms)

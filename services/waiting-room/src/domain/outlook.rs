@@ -156,6 +156,8 @@ mod tests {
             rate,
             admission_ms: 60_000,
             window: Window::default(),
+            era: 0,
+            paused_ms: 0,
             next: 1_000,
             upto: 10_000,
             planned: 100,

@@ -59,6 +59,10 @@ pub struct RoomView {
     pub admission_ms: i64,
     /// When buyers may join and be admitted.
     pub window: Window,
+    /// How often it was put in place again.
+    pub era: i64,
+    /// How long it has been paused so far, the present pause included.
+    pub paused_ms: i64,
     /// The highest number handed out.
     pub next: i64,
     /// The highest number that may be handed out.

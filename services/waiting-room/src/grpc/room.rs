@@ -49,7 +49,17 @@ impl WaitingRoomService for WaitingRoom {
         let request_id = wire::request_id(&request.request_id)?;
         let sale_id = sale_id(&request.sale_id)?;
         let buyer_id = buyer_id(&request.buyer_id)?;
-        let joined = self.line.join(sale_id, buyer_id, request_id).await;
+        let shown = match request.ticket.as_str() {
+            "" => None,
+            token => Some(self.ticket(token)?),
+        };
+        if shown
+            .as_ref()
+            .is_some_and(|shown| shown.sale_id != sale_id || shown.buyer_id != buyer_id)
+        {
+            return Err(Failure::from(RoomError::Ticket(TicketInvalid)).into());
+        }
+        let joined = self.line.join(sale_id, buyer_id, request_id, shown.as_ref()).await;
         let (ticket, standing) = joined.map_err(Failure::from)?;
         let position = Some(encode::position(standing));
         Ok(Response::new(JoinResponse { ticket, position }))

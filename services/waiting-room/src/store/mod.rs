@@ -4,9 +4,9 @@ mod record;
 mod rooms;
 mod scripts;
 
-pub(crate) use record::{Record, RoomRow};
+pub(crate) use record::{Record, RoomRow, Tick};
 pub(crate) use rooms::{Rooms, TicketInRoom};
-pub(crate) use scripts::{Joined, Scripts};
+pub(crate) use scripts::{Joined, Place, Scripts};
 
 use flashsale_redis::EvalError;
 use uuid::Uuid;

@@ -5,9 +5,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::StoreError;
-use crate::domain::{RoomState, Window};
+use crate::domain::{RoomState, RoomView, Window};
 
-/// The table `rooms`. Clones share the pool.
+/// The tables `rooms` and `room_ticks`. Clones share the pool.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     pool: PgPool,
@@ -24,8 +24,25 @@ pub(crate) struct RoomRow {
     /// No number above it was ever handed out.
     pub(crate) reserved_upto: i64,
     pub(crate) head: i64,
+    /// How often the room was put in place again. A head or a block of an older era is refused.
+    pub(crate) era: i64,
+    /// How long all pauses were that are over.
+    pub(crate) paused_ms: i64,
+    /// Since when the present pause lasts.
+    pub(crate) paused_since_ms: Option<i64>,
     /// Rises with every change of state, rate, admission lifetime or window.
     pub(crate) version: i64,
+}
+
+/// When the head passed a number, and how long the admissions live that this gave out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tick {
+    pub(crate) head: i64,
+    /// By Redis' clock.
+    pub(crate) passed_ms: i64,
+    pub(crate) ttl_ms: i64,
+    /// How long the room had been paused by then.
+    pub(crate) paused_ms: i64,
 }
 
 /// A row as the queries return it.
@@ -39,6 +56,9 @@ struct Row {
     admits_until: Option<OffsetDateTime>,
     reserved_upto: i64,
     head: i64,
+    era: i64,
+    paused_ms: i64,
+    paused_at: Option<OffsetDateTime>,
     version: i64,
 }
 
@@ -46,9 +66,11 @@ impl TryFrom<Row> for RoomRow {
     type Error = StoreError;
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
+        let state = RoomState::parse(&row.state).ok_or(StoreError::Malformed("rooms.state"))?;
+        let paused_at = row.paused_at.filter(|_| state == RoomState::Paused);
         Ok(Self {
             sale_id: row.sale_id,
-            state: RoomState::parse(&row.state).ok_or(StoreError::Malformed("rooms.state"))?,
+            state,
             rate: row.rate,
             admission_ms: row.admission_ms,
             window: Window {
@@ -58,6 +80,9 @@ impl TryFrom<Row> for RoomRow {
             },
             reserved_upto: row.reserved_upto,
             head: row.head,
+            era: row.era,
+            paused_ms: row.paused_ms,
+            paused_since_ms: paused_at.map(millis),
             version: row.version,
         })
     }
@@ -131,24 +156,68 @@ impl Record {
     }
 
     /// Reserves the `block` numbers above `seen` for the caller and returns the last of them;
-    /// `None` if another instance has reserved them first.
+    /// `None` if another instance has reserved them first, or the era is over.
     pub(crate) async fn reserve(
         &self,
         sale_id: Uuid,
+        era: i64,
         seen: i64,
         block: i64,
     ) -> Result<Option<i64>, StoreError> {
-        Ok(sqlx::query_file_scalar!("sql/reserve.sql", sale_id, seen, block)
+        Ok(sqlx::query_file_scalar!("sql/reserve.sql", sale_id, era, seen, block)
             .fetch_optional(&self.pool)
             .await?)
     }
 
-    /// Raises the head, never lowers it, and returns its present value.
-    pub(crate) async fn raise_head(&self, sale_id: Uuid, head: i64) -> Result<i64, StoreError> {
-        sqlx::query_file_scalar!("sql/raise_head.sql", sale_id, head)
-            .fetch_optional(&self.pool)
-            .await?
-            .ok_or(StoreError::NotFound(sale_id))
+    /// Begins an era of the room on `server`, with a block of numbers above those of `seen`, and
+    /// returns the row as it is then; `None` if another instance was first, or the room is another
+    /// server's, which is in use.
+    pub(crate) async fn begin_era(
+        &self,
+        seen: &RoomRow,
+        block: i64,
+        server: &str,
+    ) -> Result<Option<RoomRow>, StoreError> {
+        sqlx::query_file_as!(
+            Row,
+            "sql/begin_era.sql",
+            seen.sale_id,
+            seen.era,
+            seen.reserved_upto,
+            block,
+            server
+        )
+        .fetch_optional(&self.pool)
+        .await?
+        .map(RoomRow::try_from)
+        .transpose()
+    }
+
+    /// Raises the head to what was planned, never lowers it, and returns its present value; `None`
+    /// if the room's era is over, or the room is gone.
+    pub(crate) async fn raise_head(
+        &self,
+        sale_id: Uuid,
+        planned: &RoomView,
+    ) -> Result<Option<i64>, StoreError> {
+        Ok(sqlx::query_file_scalar!(
+            "sql/raise_head.sql",
+            sale_id,
+            planned.era,
+            planned.planned,
+            planned.now_ms,
+            planned.admission_ms,
+            planned.paused_ms
+        )
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
+    /// The latest ticks on record, at most `limit`, oldest first.
+    pub(crate) async fn ticks(&self, sale_id: Uuid, limit: i64) -> Result<Vec<Tick>, StoreError> {
+        Ok(sqlx::query_file_as!(Tick, "sql/ticks.sql", sale_id, limit)
+            .fetch_all(&self.pool)
+            .await?)
     }
 }
 

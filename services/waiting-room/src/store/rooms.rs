@@ -6,7 +6,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::{Joined, Record, RoomRow, Scripts, StoreError};
+use super::{Joined, Place, Record, RoomRow, Scripts, StoreError, scripts::TICKS_KEPT};
 use crate::domain::{Mark, RoomState, RoomView, Window, runs_low};
 
 /// How often a call runs its script; between two runs it restores the room or fetches numbers.
@@ -44,16 +44,18 @@ impl Rooms {
         Self { record, scripts, block, locks: Arc::new(Default::default()) }
     }
 
-    /// The buyer's place, or the next one. Fetches numbers if they have run out.
+    /// The buyer's place, or the next one. A place that the buyer has `shown` is kept again if its
+    /// record was lost. Fetches numbers if they have run out.
     pub(crate) async fn join(
         &self,
         sale_id: Uuid,
         buyer_id: &str,
         request_id: Uuid,
+        shown: Option<Place>,
         sold_out: bool,
     ) -> Result<(Joined, RoomView), StoreError> {
         for _ in 0..ATTEMPTS {
-            let join = || self.scripts.join(sale_id, buyer_id, request_id, sold_out);
+            let join = || self.scripts.join(sale_id, buyer_id, request_id, shown, sold_out);
             let (joined, room) = self.with_room(sale_id, join).await?;
             if joined != Joined::Full {
                 return Ok((joined, room));
@@ -102,13 +104,21 @@ impl Rooms {
     }
 
     /// Records a planned head, then publishes it. In this order a head that was ever seen is never
-    /// taken back, whatever happens to Redis.
+    /// taken back, whatever happens to Redis. A room whose era is over is put in place again, if
+    /// the server of the present era is gone.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] in an era that is over; the errors of the stores.
     pub(crate) async fn publish(
         &self,
         sale_id: Uuid,
-        planned: i64,
+        planned: &RoomView,
     ) -> Result<RoomView, StoreError> {
-        let head = self.record.raise_head(sale_id, planned).await?;
+        let Some(head) = self.record.raise_head(sale_id, planned).await? else {
+            let this = self.clone();
+            detached(async move { this.restore(sale_id).await }).await?;
+            return Err(StoreError::Busy);
+        };
         self.with_room(sale_id, || self.scripts.publish(sale_id, head)).await
     }
 
@@ -180,23 +190,33 @@ impl Rooms {
 
     async fn restore(&self, sale_id: Uuid) -> Result<(), StoreError> {
         let _guard = self.lock(sale_id).lock().await;
+        let mut refused = None;
         for _ in 0..ATTEMPTS {
             let row = self.record.room(sale_id).await?;
-            // Read after the row: a reservation made since then makes the one below fail.
-            if self.scripts.room(sale_id).await?.is_some() {
+            // Read after the row: an era begun since then makes the one below fail.
+            if self.scripts.room(sale_id).await?.is_some_and(|room| room.era >= row.era) {
                 return Ok(());
             }
-            if let Some(upto) = self.record.reserve(sale_id, row.reserved_upto, self.block).await? {
-                tracing::info!(%sale_id, from = row.reserved_upto, upto, "room put in place");
-                return self.scripts.restore(&row, upto).await;
+            let (from, seen) = (row.reserved_upto, Some((row.era, row.reserved_upto)));
+            if refused == seen {
+                tracing::warn!(%sale_id, era = row.era, "another server in use keeps the room");
+                return Err(StoreError::Busy);
             }
+            let server = self.scripts.server(sale_id).await?;
+            if let Some(row) = self.record.begin_era(&row, self.block, &server).await? {
+                // Read in the new era: none is added to an old one any more.
+                let ticks = self.record.ticks(sale_id, TICKS_KEPT).await?;
+                tracing::info!(%sale_id, era = row.era, from, upto = row.reserved_upto, "room put in place");
+                return self.scripts.restore(&row, from, &ticks).await;
+            }
+            refused = seen;
             tokio::time::sleep(RETRY_DELAY).await;
         }
         Err(StoreError::Busy)
     }
 
     async fn fetch(&self, sale_id: Uuid) -> Result<(), StoreError> {
-        let _guard = self.lock(sale_id).lock().await;
+        let guard = self.lock(sale_id).lock().await;
         for attempt in 0..ATTEMPTS {
             let Some(room) = self.scripts.room(sale_id).await? else {
                 // The restore reserves numbers itself.
@@ -210,9 +230,15 @@ impl Rooms {
             } else {
                 // The instance that reserved the following numbers died before granting them. They
                 // cannot be told from numbers that were handed out, and are skipped.
-                self.record.room(sale_id).await?.reserved_upto
+                let row = self.record.room(sale_id).await?;
+                if row.era > room.era {
+                    drop(guard);
+                    return self.restore(sale_id).await;
+                }
+                row.reserved_upto
             };
-            if let Some(upto) = self.record.reserve(sale_id, from, self.block).await? {
+            let reserved = self.record.reserve(sale_id, room.era, from, self.block).await?;
+            if let Some(upto) = reserved {
                 self.scripts.grant(sale_id, from, upto).await?;
                 return Ok(());
             }

@@ -7,16 +7,16 @@ use flashsale_redis::{Script, Store};
 use fred::types::Value;
 use uuid::Uuid;
 
-use super::{RoomRow, StoreError};
+use super::{RoomRow, StoreError, Tick};
 use crate::domain::{Mark, RoomState, RoomView, Window};
 
 const PRELUDE: &str = include_str!("../../lua/prelude.lua");
 
 /// Texts of a reply that describe the room.
-const ROOM_TEXTS: usize = 12;
+const ROOM_TEXTS: usize = 14;
 
 /// Ticks kept before old ones may be dropped: hours at the usual rate.
-const TICKS_KEPT: i64 = 50_000;
+pub(super) const TICKS_KEPT: i64 = 50_000;
 
 /// What `join.lua` answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,13 @@ pub(crate) enum Joined {
     Sold,
     /// The numbers have run out: a block has to be granted.
     Full,
+}
+
+/// A place that a good ticket shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) number: i64,
+    pub(crate) generation: u32,
 }
 
 /// The scripts and their Redis. Clones share both.
@@ -104,9 +111,15 @@ impl Scripts {
         sale_id: Uuid,
         buyer_id: &str,
         request_id: Uuid,
+        shown: Option<Place>,
         sold_out: bool,
     ) -> Result<Option<(Joined, RoomView)>, StoreError> {
-        let args = vec![buyer_id.into(), request_id.to_string().into(), flag(sold_out)];
+        let [number, generation] = shown.map_or_else(
+            || ["".into(), "".into()],
+            |Place { number, generation }| [number.into(), generation.into()],
+        );
+        let request_id = request_id.to_string().into();
+        let args = vec![buyer_id.into(), request_id, flag(sold_out), number, generation];
         let Some(reply) = self.run(&self.inner.join, sale_id, args).await? else {
             return Ok(None);
         };
@@ -189,10 +202,29 @@ impl Scripts {
         Ok(self.run(&self.inner.grant, sale_id, args).await?.map(|reply| reply.room))
     }
 
-    /// Restores the room with the numbers above `row.reserved_upto`, up to `upto`.
-    pub(crate) async fn restore(&self, row: &RoomRow, upto: i64) -> Result<(), StoreError> {
+    /// The server that keeps the room, as the record names servers: in a Cluster with the slot
+    /// behind it.
+    pub(crate) async fn server(&self, sale_id: Uuid) -> Result<String, StoreError> {
+        let (store, keys) = (&self.inner.store, keys(sale_id));
+        let server = store.server_of(&keys).await?;
+        Ok(match keys.first().and_then(|key| store.slot_of(key)) {
+            Some(slot) => format!("{server}#{slot}"),
+            None => server.to_string(),
+        })
+    }
+
+    /// Puts the room in place with the numbers above `from`, up to those reserved in `row`.
+    pub(crate) async fn restore(
+        &self,
+        row: &RoomRow,
+        from: i64,
+        ticks: &[Tick],
+    ) -> Result<(), StoreError> {
         let mut args = settings(row);
-        args.extend([row.reserved_upto.into(), upto.into(), row.head.into()]);
+        args.extend([from.into(), row.reserved_upto.into(), row.head.into(), row.era.into()]);
+        args.extend(ticks.iter().map(|Tick { head, passed_ms, ttl_ms, paused_ms }| {
+            Value::from(format!("{head}:{ttl_ms}:{paused_ms}:{passed_ms}"))
+        }));
         self.run(&self.inner.restore, row.sale_id, args).await?;
         Ok(())
     }
@@ -240,10 +272,12 @@ fn settings(row: &RoomRow) -> Vec<Value> {
         bound(row.window.joins_from_ms),
         bound(row.window.admits_from_ms),
         bound(row.window.admits_until_ms),
+        row.paused_ms.into(),
+        bound(row.paused_since_ms),
     ]
 }
 
-/// A bound of a window, empty for none.
+/// A time, empty for none.
 fn bound(ms: Option<i64>) -> Value {
     ms.map_or_else(|| "".into(), Value::from)
 }
@@ -260,6 +294,8 @@ fn view(texts: &[String]) -> Result<RoomView, StoreError> {
         joins_from_ms,
         admits_from_ms,
         admits_until_ms,
+        era,
+        paused_ms,
         next,
         upto,
         planned,
@@ -279,6 +315,8 @@ fn view(texts: &[String]) -> Result<RoomView, StoreError> {
             admits_from_ms: optional(admits_from_ms)?,
             admits_until_ms: optional(admits_until_ms)?,
         },
+        era: parse(era)?,
+        paused_ms: parse(paused_ms)?,
         next: parse(next)?,
         upto: parse(upto)?,
         planned: parse(planned)?,

@@ -116,9 +116,9 @@ impl HeadMover {
         }
         // Broadcast before Postgres is used: watchers learn of a pause while Postgres is
         // unavailable.
-        feed.broadcast(before);
+        feed.broadcast(before.clone());
         if moves {
-            let after = self.rooms.publish(sale_id, planned).await?;
+            let after = self.rooms.publish(sale_id, &before).await?;
             self.metrics.admitted(after.head - head);
             feed.broadcast(after);
         }
