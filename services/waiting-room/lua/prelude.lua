@@ -2,8 +2,8 @@
 --
 -- KEYS  1 room, 2 buyers, 3 ticks, 4 inventory's spent admissions (only read), 5 requests: always all of them, all of one sale.
 -- Reply an array of texts: a word, then what the word brings, then, after every word but GONE, the room:
---       state, rate, admission_ms, joins_ms, admits_ms, until_ms ('' where there is no bound), era, paused_ms, next, upto, planned, head, version, this
---       server's time in ms.
+--       state, rate, admission_ms, joins_ms, admits_ms, until_ms ('' where there is no bound), era, paused_ms, next, upto, planned,
+--       head, version, this server's time in ms.
 --       GONE  the room is missing, or lacks a key that it had, or was kept by another server, which may have known more; nothing was
 --             done.
 -- No script takes a deadline: one that runs long after its caller gave up names the number, the range or the version it is about, and

@@ -166,6 +166,57 @@ async fn rejoin_after_expiry_queues_again() {
 }
 
 #[tokio::test]
+async fn new_lifetime_revives_no_admission() {
+    let world = World::open(100.0).await;
+    let anna = world.join("anna").await;
+    world.head_at(1).await;
+    world.let_ticks_age(61_500).await;
+    assert_eq!(world.position(&anna.token).await.outlook(), Outlook::Lapsed);
+    world.configure(100.0, 3_600).await;
+    assert_eq!(world.position(&anna.token).await.outlook(), Outlook::Lapsed);
+    // Nor does a shorter one take anything from an admission that was given out.
+    let bert = world.join("bert").await;
+    world.head_at(2).await;
+    let before = world.position(&bert.token).await;
+    world.configure(100.0, 5).await;
+    assert_eq!(world.position(&bert.token).await, before);
+}
+
+#[tokio::test]
+async fn pause_prolongs_admissions() {
+    let world = World::open(100.0).await;
+    let anna = world.join("anna").await;
+    world.head_at(1).await;
+    let admission = async || {
+        let position = world.position(&anna.token).await;
+        assert_eq!(position.outlook(), Outlook::Admitted);
+        world.signer.ring().read_admission(&position.admission).unwrap()
+    };
+    let before = admission().await;
+    world.set_paused().await;
+    // As if the pause had begun so long ago.
+    world
+        .sql("UPDATE rooms SET paused_at = paused_at - interval '90 s', updated_at = clock_timestamp() WHERE sale_id = $1")
+        .await;
+    let during = flashsale_testbed::eventually("the pause is known", || async {
+        let during = admission().await;
+        (during.expires_at_ms > before.expires_at_ms + 80_000).then_some(during)
+    })
+    .await;
+    world.set_open().await;
+    let after = admission().await;
+    assert_eq!((before.id(), before.id()), (during.id(), after.id()));
+    let longer_ms = after.expires_at_ms - before.expires_at_ms;
+    assert!((90_000..100_000).contains(&longer_ms), "{longer_ms}");
+    assert!(after.expires_at_ms + 1_000 >= during.expires_at_ms);
+    // What is admitted after the pause is not prolonged by it.
+    let bert = world.join("bert").await;
+    world.head_at(2).await;
+    let bert = world.position(&bert.token).await.admission_expire_time.unwrap();
+    assert!(bert.seconds * 1_000 <= world.now_ms().await + 61_000);
+}
+
+#[tokio::test]
 async fn left_place_is_never_admitted() {
     let world = World::paused(100.0).await;
     let first = world.join("anna").await;

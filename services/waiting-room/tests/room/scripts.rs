@@ -18,7 +18,7 @@ const KEYS: [&str; 5] = [
 ];
 
 /// Texts of a reply that describe the room.
-const ROOM_TEXTS: usize = 12;
+const ROOM_TEXTS: usize = 14;
 
 /// A room of one Redis, accessed past the service.
 struct Room {
@@ -213,7 +213,7 @@ async fn room_of_another_server_is_gone() {
         (&room.plan, ["1000", "1"].as_slice()),
         (&room.publish, &["7", "50000"]),
         (&room.grant, &["1000", "2000"]),
-        (&room.configure, &["2", "CLOSED", "1", "5000", "", "", ""]),
+        (&room.configure, &["2", "CLOSED", "1", "5000", "", "", "", "0", ""]),
     ] {
         assert_eq!(room.run(script, args).await.word, "GONE", "{}", script.name());
     }
@@ -249,7 +249,7 @@ async fn older_settings_never_win() {
         ("4", "OPEN", "40", ("OPEN", Some(40))),
         ("5", "OPEN", "", ("OPEN", None)),
     ] {
-        let args = [version, state, "1", "5000", joins_ms, "", ""];
+        let args = [version, state, "1", "5000", joins_ms, "", "", "0", ""];
         let reply = room.run(&room.configure, &args).await;
         assert_eq!((reply.state.as_str(), room.field("joins_ms").await), seen, "{version}");
     }
@@ -260,7 +260,7 @@ async fn window_is_copied_for_the_version_that_is_there() {
     let room = Room::new().await;
     // As an instance from before the window puts it in place.
     room.set(&[("version", "3".to_owned())]).await;
-    room.run(&room.configure, &["3", "OPEN", "10", "60000", "10", "20", "30"]).await;
+    room.run(&room.configure, &["3", "OPEN", "10", "60000", "10", "20", "30", "0", ""]).await;
     for (name, ms) in [("joins_ms", 10), ("admits_ms", 20), ("until_ms", 30)] {
         assert_eq!(room.field(name).await, Some(ms), "{name}");
     }
@@ -378,7 +378,8 @@ async fn any_order(seed: u64) {
             3 => {
                 let state = ["OPEN", "OPEN", "PAUSED"][usize::try_from(below(3)).unwrap()];
                 let rate = (1 + below(100)).to_string();
-                let args: [&str; 7] = [&step.to_string(), state, &rate, "5000", "", "", ""];
+                let args: [&str; 9] =
+                    [&step.to_string(), state, &rate, "5000", "", "", "", "0", ""];
                 room.run(&room.configure, &args).await
             }
             _ => {

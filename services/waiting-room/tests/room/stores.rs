@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use flashsale_proto::waitingroom::Outlook;
-use flashsale_testbed::eventually;
-use fred::interfaces::ClientLike as _;
+use flashsale_errors::Reason;
+use flashsale_proto::waitingroom::{Outlook, Position};
+use flashsale_testbed::{assert_failure, eventually};
+use fred::interfaces::{ClientLike as _, KeysInterface as _};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Mutex;
 
@@ -200,4 +201,144 @@ async fn change_missed_by_redis_is_repaired() {
         (position.outlook() == Outlook::Admitted).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn losing_redis_renews_no_admission() {
+    let world = World::open(100_000.0).await;
+    let anna = world.join("anna").await;
+    world.head_at(1).await;
+    world
+        .sql("UPDATE room_ticks SET passed_ms = passed_ms - 61500 WHERE sale_id = $1 AND head = 1")
+        .await;
+    let bert = world.join("bert").await;
+    world.head_at(2).await;
+    let before = world.position(&bert.token).await;
+
+    let () = world.redis().flushall(false).await.unwrap();
+    assert_eq!(world.position(&anna.token).await.outlook(), Outlook::Lapsed);
+    let after = world.position(&bert.token).await;
+    assert_eq!(after.outlook(), Outlook::Admitted);
+    let read =
+        |position: &Position| world.signer.ring().read_admission(&position.admission).unwrap();
+    let (before, after) = (read(&before), read(&after));
+    assert_eq!(before.id(), after.id());
+    // The record has the moment at which the step was planned.
+    assert!((0..=1_000).contains(&(before.expires_at_ms - after.expires_at_ms)));
+    // Nor does the next step of the head bring the old one back.
+    let carl = world.join("carl").await;
+    world.head_at(carl.ticket.number).await;
+    assert_eq!(world.position(&anna.token).await.outlook(), Outlook::Lapsed);
+}
+
+#[tokio::test]
+async fn ticks_that_are_over_leave_the_record() {
+    let world = World::open(1_000.0).await;
+    for buyer in 1..=4 {
+        let joined = world.join(&format!("buyer {buyer}")).await;
+        world.head_at(joined.ticket.number).await;
+        world.sql("UPDATE room_ticks SET passed_ms = passed_ms - 70000 WHERE sale_id = $1").await;
+    }
+    let ticks: Vec<i64> =
+        sqlx::query_scalar("SELECT head FROM room_ticks WHERE sale_id = $1 ORDER BY head")
+            .bind(world.sale)
+            .fetch_all(&world.pg.pool)
+            .await
+            .unwrap();
+    // The latest that is over stays: it says that those before it are over, too.
+    assert_eq!(ticks, [3, 4]);
+}
+
+#[tokio::test]
+async fn buyer_has_one_place_after_redis_was_lost() {
+    let world = World::paused(100_000.0).await;
+    let old = world.join("anna").await;
+    let () = world.redis().flushall(false).await.unwrap();
+    let new = world.join("anna").await;
+    assert!(new.ticket.number > old.ticket.number);
+    // The first generation of the second era: above all of the first.
+    assert_eq!((old.ticket.generation, new.ticket.generation), (0, 65_536));
+    world.set_open().await;
+    world.head_at(new.ticket.number).await;
+    assert_eq!(world.position(&old.token).await.outlook(), Outlook::Left);
+    assert_eq!(world.position(&new.token).await.outlook(), Outlook::Admitted);
+}
+
+#[tokio::test]
+async fn good_ticket_brings_a_lost_place_back() {
+    let world = World::paused(1_000.0).await;
+    let (anna, bert, carl) =
+        (world.join("anna").await, world.join("bert").await, world.join("carl").await);
+    let () = world.redis().flushall(false).await.unwrap();
+    // By reading, by joining, and by watching.
+    assert_eq!(world.position(&anna.token).await.outlook(), Outlook::Paused);
+    assert_eq!(world.join("anna").await.token, anna.token);
+    let again = world.read(world.join_with("bert", &bert.token).await.unwrap());
+    assert_eq!(again.token, bert.token);
+    assert_eq!(world.watch(&carl.token).await.next().await.unwrap().outlook(), Outlook::Paused);
+    assert_eq!(world.join("carl").await.token, carl.token);
+    // A later ticket goes before an earlier one, whichever is seen first.
+    world.leave(&anna.token).await;
+    let second = world.join("anna").await;
+    let () = world.redis().flushall(false).await.unwrap();
+    assert_eq!(world.position(&anna.token).await.outlook(), Outlook::Paused);
+    assert_eq!(world.position(&second.token).await.outlook(), Outlook::Paused);
+    assert_eq!(world.position(&anna.token).await.outlook(), Outlook::Left);
+    assert_eq!(world.join("anna").await.token, second.token);
+}
+
+#[tokio::test]
+async fn join_takes_only_the_buyers_own_ticket() {
+    let world = World::paused(1.0).await;
+    let anna = world.join("anna").await;
+    let cut = &anna.token[..anna.token.len() - 1];
+    for (buyer, token) in [("bert", anna.token.as_str()), ("anna", cut), ("anna", "none")] {
+        let refused = world.join_with(buyer, token).await.unwrap_err();
+        assert_failure(&refused, Reason::TicketInvalid);
+    }
+    assert_eq!(world.room().await.issued, 1);
+}
+
+#[tokio::test]
+async fn room_that_lacks_a_key_is_lost() {
+    let world = World::open(1_000.0).await;
+    let anna = world.join("anna").await;
+    world.head_at(1).await;
+    for (era, key) in [(1, "room:buyers"), (2, "room:ticks"), (3, "room:requests")] {
+        let (_, reserved) = world.recorded().await;
+        let () = world.redis().del(world.key(key)).await.unwrap();
+        // The ticks come back from the record, and the place from its ticket.
+        let position = world.position(&anna.token).await;
+        assert_eq!(position.outlook(), Outlook::Admitted, "without {key}");
+        assert_eq!(world.field("era").await, Some(era), "without {key}");
+        let next = world.join(&format!("buyer {era}")).await;
+        assert!(next.ticket.number > reserved, "without {key}");
+    }
+}
+
+#[tokio::test]
+async fn line_of_an_older_era_stands_while_its_successor_is_in_use() {
+    let world = World::paused(1_000.0).await;
+    let anna = world.join("anna").await;
+    // Another server, which beats, has put the room in place.
+    world.sql("UPDATE rooms SET era = era + 1, server = 'other' WHERE sale_id = $1").await;
+    sqlx::query(
+        "INSERT INTO redis_servers (server, beats, seen_at) VALUES ('other', 1, 'infinity')",
+    )
+    .execute(&world.pg.pool)
+    .await
+    .unwrap();
+    world.set_open().await;
+    eventually("the step is planned", || async {
+        (world.field("planned").await? == 1).then_some(())
+    })
+    .await;
+    world.let_time_pass(500).await;
+    assert_eq!((world.recorded().await.0, world.field("head").await), (0, Some(0)));
+    assert_eq!(world.position(&anna.token).await.outlook(), Outlook::Waiting);
+
+    // It is gone.
+    sqlx::query("DELETE FROM redis_servers").execute(&world.pg.pool).await.unwrap();
+    world.watch(&anna.token).await.ends_with(Outlook::Admitted).await;
+    assert_eq!(world.field("era").await, Some(2));
 }

@@ -13,7 +13,7 @@ use flashsale_proto::{
         waiting_room_service_client::WaitingRoomServiceClient,
     },
 };
-use flashsale_redis::{RedisConfig, Store};
+use flashsale_redis::{RedisConfig, Script, Store};
 use flashsale_service::{Drain, Hosted, config::load_from, wire};
 use flashsale_testbed::{
     TestPg, TestRedis, TestServer,
@@ -208,6 +208,22 @@ impl World {
         self.read(self.one.join_by(self.sale, buyer, request_id).await.unwrap())
     }
 
+    /// Joins with a ticket from an earlier join.
+    pub(crate) async fn join_with(&self, buyer: &str, token: &str) -> Result<JoinResponse, Status> {
+        let request = JoinRequest {
+            request_id: request_id(),
+            sale_id: self.sale.to_string(),
+            buyer_id: buyer.to_owned(),
+            ticket: token.to_owned(),
+        };
+        Ok(self.one.room.clone().join(request).await?.into_inner())
+    }
+
+    /// Runs a statement on the record, with the sale as `$1`.
+    pub(crate) async fn sql(&self, statement: &'static str) {
+        sqlx::query(statement).bind(self.sale).execute(&self.pg.pool).await.unwrap();
+    }
+
     /// Spends the admission of a place, as inventory does.
     pub(crate) async fn spend(&self, ticket: &Ticket) {
         let spent = admission_id(self.sale, ticket.number, ticket.generation);
@@ -267,7 +283,8 @@ impl World {
             .await
             .unwrap();
         let parse = |tick: &String| {
-            let (head, ms) = tick.split_once(':').unwrap();
+            let (head, _) = tick.split_once(':').unwrap();
+            let (_, ms) = tick.rsplit_once(':').unwrap();
             (head.parse().unwrap(), ms.parse().unwrap())
         };
         ticks.iter().map(parse).collect()
@@ -275,16 +292,18 @@ impl World {
 
     /// Moves every tick into the past, as if that time had passed.
     pub(crate) async fn let_ticks_age(&self, ms: i64) {
-        let ticks = self.ticks().await;
-        let key = self.key("room:ticks");
-        let () = self.redis().zremrangebyrank(key.as_str(), 0, -1).await.unwrap();
-        for (head, at_ms) in ticks {
-            let member = format!("{head}:{}", at_ms - ms);
-            #[allow(clippy::cast_precision_loss)]
-            let scored = (head as f64, member);
-            let () =
-                self.redis().zadd(key.as_str(), None, None, false, false, scored).await.unwrap();
-        }
+        // In one step: a room without its ticks is a lost one.
+        let script = Script::new(
+            "age",
+            "local ticks = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+             redis.call('DEL', KEYS[1])
+             for i = 1, #ticks, 2 do
+               local front, ms = string.match(ticks[i], '^(.*:)(%d+)$')
+               redis.call('ZADD', KEYS[1], ticks[i + 1], front .. string.format('%d', ms - ARGV[1]))
+             end
+             return 1",
+        );
+        self.store.eval(&script, vec![self.key("room:ticks")], vec![ms.into()]).await.unwrap();
     }
 
     /// Waits until this much time has passed by the store's clock: several ticks of the heads.

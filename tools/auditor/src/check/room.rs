@@ -14,8 +14,10 @@ use crate::{
     read::{Facts, logs::Seen, record::RoomRow, stock::Room},
 };
 
-/// Generations that are tried for an admission whose buyer has a newer one by now.
+/// Generations of each era that are tried for an admission whose buyer has a newer one by now.
 const GENERATIONS: i64 = 8;
+/// How many generations an era of the room has.
+const PER_ERA: i64 = 65_536;
 /// The most admission ids that are computed in a search.
 const SEARCH: i64 = 20_000_000;
 
@@ -69,7 +71,9 @@ fn numbers(room: &Room, row: &RoomRow, findings: &mut Findings) {
 fn pace(facts: &Facts, room: &Room, row: &RoomRow, findings: &mut Findings) {
     let rate = facts.record.room_rate.unwrap_or_default().max(row.rate).max(room.rate);
     let allowed = |elapsed_ms: i64| rate * as_f64(elapsed_ms.max(0)) / 1_000.0 + rate + 1.0;
-    for pair in room.ticks.windows(2) {
+    // When a tick that was lost with Redis was, is not known.
+    let timed: Vec<(i64, i64)> = room.ticks.iter().copied().filter(|(_, ms)| *ms > 0).collect();
+    for pair in timed.windows(2) {
         let ((head, ms), (next, next_ms)) = (pair[0], pair[1]);
         findings.expect(I6, ms <= next_ms, || {
             format!("number {next} was passed {} ms before number {head}", ms - next_ms)
@@ -79,7 +83,7 @@ fn pace(facts: &Facts, room: &Room, row: &RoomRow, findings: &mut Findings) {
     // least to admit.
     let least = |(head, ms): (i64, i64)| as_f64(head) - rate * as_f64(ms) / 1_000.0;
     let mut from: Option<(i64, i64)> = None;
-    for &(head, ms) in &room.ticks {
+    for &(head, ms) in &timed {
         if let Some((before, before_ms)) = from {
             let (admitted, elapsed_ms) = (head - before, ms - before_ms);
             findings.expect(I6, as_f64(admitted) <= allowed(elapsed_ms), || {
@@ -108,7 +112,7 @@ fn passed_ms(facts: &Facts, room: &Room, number: i64) -> Option<i64> {
     let at = room.ticks.partition_point(|(head, _)| *head < number);
     let (head, ms) = *room.ticks.get(at)?;
     let rate = facts.record.room_rate.unwrap_or_default().max(room.rate);
-    (at > 0 || as_f64(head) <= rate + 1.0).then_some(ms)
+    (ms > 0 && (at > 0 || as_f64(head) <= rate + 1.0)).then_some(ms)
 }
 
 /// Each admission was spent once, by the hold of the buyer it was for, and not before its turn.
@@ -204,9 +208,13 @@ fn resolve<'a>(
             numbers.insert(id, *number);
         }
     }
-    let newest = room.buyers.values().map(|(_, generation)| *generation).max().unwrap_or(0);
-    let generations = newest.max(GENERATIONS);
-    if !open.is_empty() && room.next.saturating_mul(generations + 1) > SEARCH {
+    let newest = |of: fn(i64) -> i64| {
+        room.buyers.values().map(|(_, generation)| of(*generation)).max().unwrap_or(0)
+    };
+    let eras = newest(|generation| generation / PER_ERA).max(room.era);
+    let of_each = newest(|generation| generation % PER_ERA).max(GENERATIONS);
+    let searched = room.next.saturating_mul(of_each + 1).saturating_mul(eras + 1);
+    if !open.is_empty() && searched > SEARCH {
         findings
             .not_checked
             .push(format!("{} old admissions: the room is too large to search", open.len()));
@@ -215,13 +223,15 @@ fn resolve<'a>(
         return numbers;
     }
     'search: for number in 1..=room.next {
-        for generation in 0..=generations {
-            if open.is_empty() {
-                break 'search;
-            }
-            let id = admission_id(sale, number, generation);
-            if open.remove(id.as_str()) {
-                numbers.insert(id, number);
+        for era in 0..=eras {
+            for generation in 0..=of_each {
+                if open.is_empty() {
+                    break 'search;
+                }
+                let id = admission_id(sale, number, era * PER_ERA + generation);
+                if open.remove(id.as_str()) {
+                    numbers.insert(id, number);
+                }
             }
         }
     }

@@ -201,6 +201,8 @@ pub(crate) struct Room {
     pub(crate) next: i64,
     pub(crate) upto: i64,
     pub(crate) head: i64,
+    /// How often it was put in place again.
+    pub(crate) era: i64,
     /// (number, generation) by buyer.
     pub(crate) buyers: BTreeMap<String, (i64, i64)>,
     /// (head, ms), by head and then by time.
@@ -455,7 +457,9 @@ fn room(
     }
     let mut passed = Vec::new();
     for (member, _) in ticks {
-        let (head, ms) = member.split_once(':').context("a tick cannot be read")?;
+        // Between the two stands how long its admissions live, but in ticks of the version before.
+        let (head, rest) = member.split_once(':').context("a tick cannot be read")?;
+        let ms = rest.rsplit_once(':').map_or(rest, |(_, ms)| ms);
         passed.push((number(head)?, number(ms)?));
     }
     passed.sort_unstable();
@@ -464,6 +468,7 @@ fn room(
         next: number(field("next")?)?,
         upto: number(field("upto")?)?,
         head: number(field("head")?)?,
+        era: fields.get("era").map_or(Ok(0), |era| number(era))?,
         buyers,
         ticks: passed,
     }))

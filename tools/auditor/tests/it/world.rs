@@ -404,7 +404,8 @@ impl World {
             commands.push(format!("HSET @requests adjust|{adjusted}"));
         }
         for (head, after_ms) in [(3, 0), (6, 1_000), (8, 2_000)] {
-            commands.push(format!("ZADD @room:ticks {head} {head}:{}", start_ms + after_ms));
+            commands
+                .push(format!("ZADD @room:ticks {head} {head}:60000:0:{}", start_ms + after_ms));
         }
         for number in 1..=10 {
             commands.push(format!("HSET @room:buyers buyer-{number} {number}|0|WAITING"));
