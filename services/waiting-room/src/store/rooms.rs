@@ -206,7 +206,8 @@ impl Rooms {
             if let Some(row) = self.record.begin_era(&row, self.block, &server).await? {
                 // Read in the new era: none is added to an old one any more.
                 let ticks = self.record.ticks(sale_id, TICKS_KEPT).await?;
-                tracing::info!(%sale_id, era = row.era, from, upto = row.reserved_upto, "room put in place");
+                let upto = row.reserved_upto;
+                tracing::info!(%sale_id, era = row.era, from, upto, "room put in place");
                 return self.scripts.restore(&row, from, &ticks).await;
             }
             refused = seen;

@@ -341,6 +341,30 @@ async fn only_many_expired_ticks_are_thinned() {
     assert_eq!(count().await, 5);
 }
 
+#[tokio::test]
+async fn ticks_of_the_version_before_are_read() {
+    let room = Room::new().await;
+    let now_ms = room.set(&[("head", "9".to_owned())]).await;
+    // That one tells its time alone: its admissions live as long as the room's do now.
+    for (head, member) in [(5.0, format!("5:{now_ms}")), (9.0, format!("9:7000:0:{now_ms}"))] {
+        let () = room
+            .store
+            .client()
+            .zadd(KEYS[2], None, None, false, false, (head, member))
+            .await
+            .unwrap();
+    }
+    let read = script("read", include_str!("../../lua/read.lua"));
+    for (number, lifetime_ms) in [("4", 60_000), ("5", 60_000), ("6", 7_000), ("9", 7_000)] {
+        let keys = KEYS.map(str::to_owned).to_vec();
+        let args = ["anna", number, "0"].map(Value::from).to_vec();
+        let texts: Vec<String> =
+            room.store.eval(&read, keys, args).await.unwrap().convert().unwrap();
+        let ends_ms: i64 = texts[2].parse().unwrap();
+        assert_eq!(ends_ms, (now_ms + lifetime_ms + 999) / 1_000 * 1_000, "number {number}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1, ..ProptestConfig::default() })]
 
