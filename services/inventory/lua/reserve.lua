@@ -7,7 +7,7 @@
 -- it with cjson was a fifth of the script's time. The fields are those of every hold, in an order
 -- of their own.
 --
--- KEYS  10 the places in the sale's waiting room, which the waiting room writes (only read)
+-- KEYS  10 the places in the sale's waiting room, 11 the room: the waiting room's (only read)
 -- ARGV  1 epoch, 2 the latest of the requests' deadlines, 3 the highest total of any sale in minor
 --       units, then the requests, whose parts are named below
 -- Reply TAKEN and per request a list: HOLD and its values (see prelude); TOO_LATE; REUSED; NOT_OPEN
@@ -26,8 +26,8 @@ local first_request = 4
 -- which becomes the hold's id; the content hash; the verdict on the admission (`ok`, `required`,
 -- `invalid`, `foreign`, `expired`, `unverified`), the admission's id or '', and the hold's field
 -- with it as JSON; the number and the generation of the admission's place, or ''; the buyer; the
--- order's details for `place`; the total that is expected with its currency
--- behind a comma, or ''; the beginning of the hold as JSON; the number of lines.
+-- order's details for `place`; the total that is expected with its currency behind a comma, or '';
+-- the beginning of the hold as JSON; the number of lines.
 local DUE, OPERATION, ID, HASH, VERDICT, ADMISSION, ADMISSION_JSON = 0, 1, 2, 3, 4, 5, 6
 local NUMBER, GENERATION, BUYER, DETAILS, EXPECTED, HEAD, COUNT = 7, 8, 9, 10, 11, 12, 13
 local LINES = 14
@@ -74,6 +74,7 @@ local holds, known = read(HOLDS, ids), read(REQUESTS, ids)
 local books, has = read(STOCK, columns), read(BUYERS, shares)
 local spent = ROOM and read(SPENT, admissions) or {}
 local places = ROOM and read(KEYS[10], buyers) or {}
+local era = ROOM and tonumber(call('HGET', KEYS[11], 'era') or 0) or 0
 
 -- What is to be written: fields and values of hashes, scores and members of sorted sets, and the
 -- fields whose new value stands in `books` and `has`.
@@ -108,14 +109,15 @@ end
 
 -- Whether the place of the request's admission was left, or the buyer has taken a later one. The
 -- order of places is that of the room's eras, of which each has 65,536 generations, and within one
--- that of their numbers. A place without a record is not judged: the waiting room may have lost it.
+-- that of their numbers. A room that was lost and put in place again begins an era without records:
+-- which of a buyer's places of before counts, their newest ticket says, not this admission.
 local function withdrawn(i)
-  local place = places[ARGV[i + BUYER]]
+  local place, era_of_it = places[ARGV[i + BUYER]], math.floor(ARGV[i + GENERATION] / 65536)
   if not place then
-    return false
+    return era_of_it < era
   end
   local number, generation, state = string.match(place, '^(%d+)|(%d+)|(%u+)')
-  local newer = math.floor(generation / 65536) - math.floor(ARGV[i + GENERATION] / 65536)
+  local newer = math.floor(generation / 65536) - era_of_it
   if newer == 0 then
     newer = tonumber(number) - tonumber(ARGV[i + NUMBER])
   end

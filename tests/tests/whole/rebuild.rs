@@ -6,8 +6,9 @@ use flashsale_errors::{Failure, Reason};
 use flashsale_proto::{
     checkout::OrderState,
     inventory::{GetStockRequest, inventory_service_client::InventoryServiceClient},
+    waitingroom::Outlook,
 };
-use flashsale_testbed::eventually;
+use flashsale_testbed::{assert_failure, eventually};
 use nix::sys::signal::{Signal, kill};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -75,7 +76,11 @@ async fn wiped_redis_is_rebuilt_within_10s() {
         (now.sold == 3 && now.available == now.allotted - 3).then_some(())
     })
     .await;
-    // The room was lost too, and restored from the record: a buyer admitted before can still order.
+    // The room was lost too, and restored from the record: a buyer admitted before can still order,
+    // once their ticket has brought their place back.
+    let refused = cem.place(1, "pm_card_visa").await.unwrap_err();
+    assert_failure(&refused, Reason::AdmissionWithdrawn);
+    assert_eq!(cem.asks().await.outlook(), Outlook::Admitted);
     cem.place(1, "pm_card_visa").await.unwrap();
     let audit = up.say(&["stock", "audit", "--sale", &sale_id]);
     assert_eq!(audit.code, Some(0), "{audit:?}");

@@ -4,7 +4,8 @@ use flashsale_proto::{
     NamedChannel,
     checkout::{Line, Order, OrderState, checkout_service_client::CheckoutServiceClient},
     waitingroom::{
-        Outlook, WatchPositionRequest, waiting_room_service_client::WaitingRoomServiceClient,
+        GetPositionRequest, Outlook, Position, WatchPositionRequest,
+        waiting_room_service_client::WaitingRoomServiceClient,
     },
 };
 use flashsale_testbed::{buyer::Buyer, eventually};
@@ -70,6 +71,13 @@ impl Shopper {
             );
             self.admission = position.admission;
         }
+    }
+
+    /// Asks for the position of the ticket.
+    pub(crate) async fn asks(&self) -> Position {
+        let mut room = WaitingRoomServiceClient::new(self.channel.clone());
+        let get = self.traced(GetPositionRequest { ticket: self.ticket.clone() });
+        room.get_position(get).await.unwrap().into_inner().position.unwrap()
     }
 
     pub(crate) async fn place(&self, quantity: i64, card: &str) -> Result<Order, Status> {

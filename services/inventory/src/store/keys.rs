@@ -12,11 +12,12 @@ pub fn keys(sale_id: Uuid) -> Vec<String> {
     NAMES.iter().map(|name| format!("fs:{{{}}}:{name}", sale_id.as_hyphenated())).collect()
 }
 
-/// The keys of a sale, and behind them the places in its waiting room, as `KEYS` of
+/// The keys of a sale, and behind them the places in its waiting room and the room, as `KEYS` of
 /// `reserve.lua`. The waiting room writes those; they are no part of the stock.
 pub(super) fn keys_with_places(sale_id: Uuid) -> Vec<String> {
     let mut keys = keys(sale_id);
-    keys.push(format!("fs:{{{}}}:room:buyers", sale_id.as_hyphenated()));
+    let sale_id = sale_id.as_hyphenated();
+    keys.extend([format!("fs:{{{sale_id}}}:room:buyers"), format!("fs:{{{sale_id}}}:room")]);
     keys
 }
 

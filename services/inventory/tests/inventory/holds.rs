@@ -218,6 +218,26 @@ async fn admission_of_a_left_or_replaced_place_takes_nothing() {
 }
 
 #[tokio::test]
+async fn admission_of_an_era_that_is_over_needs_its_record() {
+    let world = world().await;
+    let spec = SaleSpec { room: true, ..SaleSpec::default() };
+    let sale = world.sale(spec, &[("a", 9, 0, 1)]).await;
+    let key = |name: &str| vec![format!("fs:{{{sale}}}:{name}")];
+    world.lua("return redis.call('HSET', KEYS[1], 'era', '1')", key("room")).await;
+    // Of the present era, the record may be missing.
+    let present = Proof::Good { id: "present".to_owned(), number: 2_000, generation: 65_536 };
+    world.ask_with(&reserve(sale, "ada", &[("a", 1)]), &present).await.unwrap();
+    let old = Proof::Good { id: "old".to_owned(), number: 7, generation: 1 };
+    let request = reserve(sale, "bert", &[("a", 1)]);
+    world.refused(&request, &old, Refusal::AdmissionWithdrawn).await;
+    // The ticket has brought it back.
+    world
+        .lua("return redis.call('HSET', KEYS[1], 'bert', '7|1|WAITING')", key("room:buyers"))
+        .await;
+    world.ask_with(&request, &old).await.unwrap();
+}
+
+#[tokio::test]
 async fn replay_is_answered_after_its_place_was_left() {
     let world = world().await;
     let spec = SaleSpec { room: true, ..SaleSpec::default() };

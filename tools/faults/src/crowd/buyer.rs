@@ -114,7 +114,8 @@ impl Visitor {
             sale_id: self.shared.sale.id,
             buyer_id: self.buyer.buyer_id.clone(),
             number: i64::try_from(self.number).unwrap_or(i64::MAX),
-            generation: 0,
+            // The room has no record of it, and no era to come makes it an old one.
+            generation: u32::MAX,
             expires_at_ms: now_ms + self.shared.manners.skew_ms + 60_000,
             quota: 1,
         })

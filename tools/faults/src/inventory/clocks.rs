@@ -103,7 +103,8 @@ fn admission(task: &Task, sale_id: Uuid, buyer_id: &str, number: i64) -> String 
         buyer_id: buyer_id.to_owned(),
         // Far behind the places of the crowd.
         number: 1_000_000 + number,
-        generation: 0,
+        // The room has no record of it, and no era to come makes it an old one.
+        generation: u32::MAX,
         expires_at_ms: now_ms + 60_000,
         quota: 1,
     })

@@ -395,7 +395,9 @@ impl Visitor<'_> {
             count(&self.crowd.counters.sold_out);
             return Ok(Visit::Done);
         }
-        if reason == Reason::AdmissionExpired || reason == Reason::HoldExpired {
+        let over = [Reason::AdmissionExpired, Reason::AdmissionWithdrawn, Reason::HoldExpired]
+            .contains(&reason);
+        if over {
             return Ok(Visit::AnotherAdmission);
         }
         Err(status.into())
