@@ -2,8 +2,8 @@
 --
 -- KEYS  1 room, 2 buyers, 3 ticks, 4 inventory's spent admissions (only read), 5 requests: always all of them, all of one sale.
 -- Reply an array of texts: a word, then what the word brings, then, after every word but GONE, the room:
---       state, rate, admission_ms, joins_ms, admits_ms, until_ms ('' where there is no bound), era, paused_ms, next, upto, planned,
---       head, version, this server's time in ms.
+--       state, rate, '1' if it watches the stock, why its head holds and its stock (as plan.lua has left them), admission_ms, joins_ms,
+--       admits_ms, until_ms ('' where there is no bound), era, paused_ms, next, upto, planned, head, version, this server's time in ms.
 --       GONE  the room is missing, or lacks a key that it had, or was kept by another server, which may have known more; nothing was
 --             done.
 -- No script takes a deadline: one that runs long after its caller gave up names the number, the range or the version it is about, and
@@ -34,7 +34,7 @@ end
 -- The room, or nil for GONE.
 local function read_room()
   local f = call('HMGET', ROOM, 'run_id', 'state', 'rate', 'admission_ms', 'next', 'upto', 'planned', 'head', 'version', 'tick_ms', 'carry',
-    'joins_ms', 'admits_ms', 'until_ms', 'era', 'paused_ms', 'paused_at', 'keys')
+    'joins_ms', 'admits_ms', 'until_ms', 'era', 'paused_ms', 'paused_at', 'keys', 'watches', 'hold', 'stock')
   -- A script leaves the number of the other keys in the room, so that a key evicted or deleted since is noticed. An instance from before
   -- that counts none, and may have made more.
   local keys = tonumber(f[18]) or 0
@@ -65,6 +65,10 @@ local function read_room()
     era = tonumber(f[15]) or 0,
     paused_ms = paused_ms,
     keys = keys,
+    -- Missing in a room of an older version: it watches, and nothing is known yet.
+    watches = f[19] ~= '0',
+    hold = f[20] or '',
+    stock = f[21] or '',
   }
 end
 
@@ -84,6 +88,9 @@ local function reply(word, room, extra)
   end
   answer[#answer + 1] = room.state
   answer[#answer + 1] = string.format('%.17g', room.rate)
+  answer[#answer + 1] = room.watches and '1' or '0'
+  answer[#answer + 1] = room.hold
+  answer[#answer + 1] = room.stock
   local names = { 'admission_ms', 'joins_ms', 'admits_ms', 'until_ms', 'era', 'paused_ms', 'next', 'upto', 'planned', 'head', 'version' }
   for _, name in ipairs(names) do
     answer[#answer + 1] = optional(room[name])

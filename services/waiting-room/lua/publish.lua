@@ -1,13 +1,14 @@
 -- Moves the head to a number that stands in Postgres, and writes down when.
 --
 -- ARGV  1 the head, 2 how many ticks are kept without question.
--- Reply PUBLISHED
+-- Reply PUBLISHED  by how many numbers this call has moved the head
 -- Idempotent: the head never goes back, and never passes the numbers that were given out. It stands outside the room's window, also if the
 -- number was planned within it.
 local room = read_room()
 if not room then
   return { 'GONE' }
 end
+local before = room.head
 local head = math.min(tonumber(ARGV[1]), room.next)
 if head > room.head and admits(room) then
   room.head, room.planned = head, math.max(room.planned, head)
@@ -22,4 +23,4 @@ if head > room.head and admits(room) then
     end
   end
 end
-return reply('PUBLISHED', room)
+return reply('PUBLISHED', room, { whole(room.head - before) })

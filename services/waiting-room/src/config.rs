@@ -66,6 +66,8 @@ pub struct RoomConfig {
     pub stock_ms: u64,
     /// How often checkout is asked whether it accepts orders.
     pub intake_ms: u64,
+    /// How long the last answer of inventory or checkout counts.
+    pub unknown_ms: u64,
     /// The longest silence on the stream of a watched ticket.
     pub heartbeat_ms: u64,
     /// The most watched tickets of this process.
@@ -106,11 +108,22 @@ impl Validate for Config {
             ("room.max_rooms", u64::from(room.max_rooms), 1, 100_000),
             ("room.stock_ms", room.stock_ms, 10, 60_000),
             ("room.intake_ms", room.intake_ms, 10, 60_000),
+            ("room.unknown_ms", room.unknown_ms, 100, 300_000),
             ("room.heartbeat_ms", room.heartbeat_ms, 10, 10_000),
         ] {
             if !(least..=most).contains(&value) {
                 problems.push(Problem::new(key, format!("must be {least} to {most}")));
             }
+        }
+        let slowest = room.stock_ms.max(room.intake_ms);
+        if room.unknown_ms <= slowest {
+            problems.push(Problem::new(
+                "room.unknown_ms",
+                format!(
+                    "must be above {slowest}, the longer of room.stock_ms and room.intake_ms: an \
+                     answer has to count until the next can be there"
+                ),
+            ));
         }
         if room.max_watchers == 0 {
             problems.push(Problem::new("room.max_watchers", "must be above 0"));
@@ -168,12 +181,18 @@ mod tests {
             ("FLASHSALE_ADMISSION__SIGNING_KEYS_FILE", "/nowhere"),
             ("FLASHSALE_ROOM__TICK_MS", "0"),
             ("FLASHSALE_ROOM__BLOCK", "0"),
+            ("FLASHSALE_ROOM__UNKNOWN_MS", "500"),
             ("FLASHSALE_ROOM__MAX_WATCHERS", "0"),
         ]);
         let Err(ConfigError::Invalid(problems)) = refused else { panic!("accepted") };
         let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
-        let expected =
-            ["admission.signing_keys_file", "room.tick_ms", "room.block", "room.max_watchers"];
+        let expected = [
+            "admission.signing_keys_file",
+            "room.tick_ms",
+            "room.block",
+            "room.unknown_ms",
+            "room.max_watchers",
+        ];
         assert_eq!(keys, expected);
     }
 }

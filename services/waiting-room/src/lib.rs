@@ -26,12 +26,12 @@ use flashsale_proto::waitingroom::{
 use flashsale_service::{Drain, Hosted, peer};
 
 use crate::{
-    app::{Feeds, Line, RoomAdmin, SigningKeys},
+    app::{Farewell, Feeds, Line, RoomAdmin, SigningKeys},
     grpc::{Admin, WaitingRoom},
     metrics::Metrics,
     peers::{Checkout, Inventory},
     store::{Record, Rooms, Scripts},
-    tasks::{HeadMover, check_store},
+    tasks::{AtOnce, HeadMover, check_store},
 };
 
 /// The name of the service, by which others know it.
@@ -54,10 +54,12 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
     let record = Record::new(flashsale_pg::connect(&config.postgres, NAME)?);
     let store = flashsale_redis::Store::connect(&config.redis).await?;
     store.check_until(tokio::time::sleep(CHECK_WITHIN)).await?;
-    let check = check_store(store.clone(), drain.clone());
+    let grace = std::time::Duration::from_millis(config.server.drain_timeout_ms);
+    let farewell = Farewell::new(&drain, grace);
+    let check = check_store(store.clone(), drain);
     let scripts = Scripts::new(store);
     let rooms = Rooms::new(record, scripts, i64::from(config.room.block));
-    let feeds = Feeds::new(config.room.max_watchers);
+    let feeds = Feeds::new(config.room.max_watchers, farewell);
     let metrics = Metrics::new();
     let shown = feeds.clone();
     metrics::show_rooms(move || shown.rooms());
@@ -76,12 +78,13 @@ pub async fn build(config: Config, drain: Drain) -> anyhow::Result<Hosted> {
         checkout: Checkout::new(peer::connect(NAME, "checkout", &config.peers.checkout)?),
         metrics,
         config: config.room,
+        at_once: AtOnce::default(),
     };
-    let room = WaitingRoom::new(line, i64::from(config.admission.leeway_ms), drain.clone());
+    let room = WaitingRoom::new(line, i64::from(config.admission.leeway_ms));
     Ok(Hosted::new()
         .grpc(WaitingRoomServiceServer::new(room))
         .grpc(WaitingRoomAdminServiceServer::new(Admin::new(RoomAdmin::new(rooms, feeds))))
         .http(http::routes(keys))
         .task("store-check", check)
-        .task("admissions", head_mover.run(drain)))
+        .task("admissions", head_mover.run()))
 }

@@ -7,7 +7,7 @@ use opentelemetry::{
 };
 use uuid::Uuid;
 
-use crate::domain::RoomView;
+use crate::domain::{Hold, RoomView};
 
 /// The most rooms that are shown: each is two time series.
 const SHOWN_ROOMS: usize = 20;
@@ -103,6 +103,21 @@ pub(crate) fn show_rooms(
         |room| room.next - room.head,
     );
     gauge("flashsale_room_head", "Numbers of a room that were admitted so far.", |room| room.head);
+    meter()
+        .i64_observable_gauge("flashsale_room_unanswered")
+        .with_unit("{room}")
+        .with_description("Open rooms whose head waits for an answer of this service.")
+        .with_callback(move |gauge| {
+            let rooms = rooms();
+            for (peer, silent) in
+                [("inventory", Hold::InventorySilent), ("checkout", Hold::CheckoutSilent)]
+            {
+                let held = rooms.iter().filter(|(_, room)| room.hold == Some(silent)).count();
+                let held = i64::try_from(held).unwrap_or(i64::MAX);
+                gauge.observe(held, &[KeyValue::new("peer", peer)]);
+            }
+        })
+        .build();
 }
 
 /// The busiest rooms that are not closed: those with the most waiting numbers, at most

@@ -48,6 +48,7 @@ impl WaitingRoom {
             joins_from: Some(wire::timestamp(starts_at - room.pre_queue)),
             admits_from: Some(wire::timestamp(starts_at)),
             admits_until: Some(wire::timestamp(ends_at)),
+            watches_stock: None,
         };
         let answer = self.admin.clone().configure_room(configure).await.map_err(untold)?;
         // An instance of the version before the window takes the call and drops the window.

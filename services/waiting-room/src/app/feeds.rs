@@ -8,11 +8,15 @@ use std::{
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::Instant,
+    time::{Instant, timeout_at},
 };
 use uuid::Uuid;
 
-use crate::domain::{RoomView, Stock};
+use super::Farewell;
+use crate::{
+    domain::{RoomView, Stock},
+    peers::LastAnswer,
+};
 
 /// A feed for each room that is ticked or watched. Clones share them.
 #[derive(Debug, Clone)]
@@ -20,46 +24,36 @@ pub(crate) struct Feeds {
     feeds: Arc<Mutex<HashMap<Uuid, Arc<Feed>>>>,
     permits: Arc<Semaphore>,
     limit: usize,
+    farewell: Arc<Farewell>,
 }
 
 /// The last known state of one room.
 #[derive(Debug)]
 pub(crate) struct Feed {
     pub(crate) sale_id: Uuid,
-    room: watch::Sender<Option<Broadcast>>,
-    stock: Mutex<StockCache>,
-}
-
-/// A room and its stock, as the last tick saw them.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Broadcast {
-    pub(crate) room: RoomView,
-    pub(crate) stock: Stock,
+    /// The room as the last tick saw it.
+    room: watch::Sender<Option<RoomView>>,
+    /// What inventory has answered this process. What counts is in the room.
+    pub(crate) stock: LastAnswer<Stock>,
+    refresh: Mutex<RefreshState>,
+    /// Held while the room's plan is under way.
+    pub(crate) planning: tokio::sync::Mutex<()>,
+    /// Held while what follows from a plan is being recorded.
+    pub(crate) recording: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
-struct StockCache {
-    stock: Stock,
-    refreshed_at: Option<Instant>,
-    refreshing: bool,
-}
-
-/// Whether to refresh the stock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refresh {
-    /// Nothing is known yet: the caller should wait for the answer before it decides.
-    First,
-    /// The last answer is too old.
-    Stale,
-    /// The last answer is recent enough, or a refresh is in progress.
-    NotDue,
+struct RefreshState {
+    begun_at: Option<Instant>,
+    under_way: bool,
 }
 
 impl Feeds {
-    /// `limit` is the most watchers of this process.
-    pub(crate) fn new(limit: usize) -> Self {
+    /// `limit` is the most watchers of this process; `farewell` says when their streams end.
+    pub(crate) fn new(limit: usize, farewell: Farewell) -> Self {
         let limit = limit.min(Semaphore::MAX_PERMITS);
-        Self { feeds: Arc::default(), permits: Arc::new(Semaphore::new(limit)), limit }
+        let permits = Arc::new(Semaphore::new(limit));
+        Self { feeds: Arc::default(), permits, limit, farewell: Arc::new(farewell) }
     }
 
     /// The room's feed; the room is ticked from now on.
@@ -76,16 +70,17 @@ impl Feeds {
         self.all().iter().filter_map(|feed| Some((feed.sale_id, feed.room()?))).collect()
     }
 
-    /// The last known stock of a sale.
+    /// The stock of a sale at the room's last tick.
     pub(crate) fn stock(&self, sale_id: Uuid) -> Stock {
-        self.lock().get(&sale_id).map_or(Stock::Unknown, |feed| feed.stock())
+        let feed = self.lock().get(&sale_id).cloned();
+        feed.and_then(|feed| feed.room()).map_or(Stock::Unknown, |room| room.stock)
     }
 
     /// Watches a room; `None` at the bound. It counts until the permit is dropped.
     pub(crate) fn watch(
         &self,
         sale_id: Uuid,
-    ) -> Option<(watch::Receiver<Option<Broadcast>>, OwnedSemaphorePermit)> {
+    ) -> Option<(watch::Receiver<Option<RoomView>>, OwnedSemaphorePermit)> {
         let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
         // Subscribed under the lock that `keep` holds while it counts the receivers; otherwise the
         // feed might be dropped in between.
@@ -97,6 +92,23 @@ impl Feeds {
     /// The bound of watchers.
     pub(crate) fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// Resolves when the process drains and the stream of this ticket has to end.
+    pub(crate) async fn farewell(&self, number: i64) {
+        self.farewell.of(number, || self.watchers()).await;
+    }
+
+    /// Resolves when the process drains and no ticket is watched any more, or none may be.
+    pub(crate) async fn all_ended(&self) {
+        let last = self.farewell.last(|| self.watchers()).await;
+        let all = u32::try_from(self.limit).unwrap_or(u32::MAX);
+        // Whether it is in time or too late, and also if they were closed: it is over.
+        let _ = timeout_at(last, self.permits.acquire_many(all)).await;
+    }
+
+    fn watchers(&self) -> usize {
+        self.limit.saturating_sub(self.permits.available_permits())
     }
 
     /// Drops the feeds of rooms that are neither listed nor watched.
@@ -113,58 +125,50 @@ impl Feeds {
 
 impl Feed {
     fn new(sale_id: Uuid) -> Self {
-        let stock = StockCache { stock: Stock::Unknown, refreshed_at: None, refreshing: false };
-        Self { sale_id, room: watch::Sender::new(None), stock: Mutex::new(stock) }
+        Self {
+            sale_id,
+            room: watch::Sender::new(None),
+            stock: LastAnswer::none(),
+            refresh: Mutex::new(RefreshState { begun_at: None, under_way: false }),
+            planning: tokio::sync::Mutex::default(),
+            recording: tokio::sync::Mutex::default(),
+        }
     }
 
-    /// Sends the room, with the cached stock, to its watchers.
+    /// Shows the room to its watchers. They are woken only if they are told anything else than
+    /// before: most ticks of a room that stands still change nothing but the time.
     pub(crate) fn broadcast(&self, room: RoomView) {
-        let broadcast = Broadcast { room, stock: self.stock() };
-        self.room.send_replace(Some(broadcast));
+        self.room.send_if_modified(|last| {
+            let differs = last.as_ref().is_none_or(|last| !last.tells_the_same_as(&room));
+            *last = Some(room);
+            differs
+        });
     }
 
     /// The room in the last broadcast.
     pub(crate) fn room(&self) -> Option<RoomView> {
-        self.room.borrow().as_ref().map(|last| last.room.clone())
+        self.room.borrow().clone()
     }
 
-    /// Whether the room was closed in the last broadcast.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.room.borrow().as_ref().is_some_and(|last| last.room.is_closed())
-    }
-
-    /// The cached stock.
-    pub(crate) fn stock(&self) -> Stock {
-        self.stock_cache().stock
-    }
-
-    /// Whether the caller should refresh the stock, once `every` has passed since the last refresh.
-    /// On [`Refresh::First`] and [`Refresh::Stale`] the caller has to call [`Feed::set_stock`];
-    /// until then no other caller refreshes.
-    pub(crate) fn begin_refresh(&self, every: Duration) -> Refresh {
-        let mut cache = self.stock_cache();
-        let refresh = match cache.refreshed_at {
-            _ if cache.refreshing => Refresh::NotDue,
-            None => Refresh::First,
-            Some(at) if at.elapsed() >= every => Refresh::Stale,
-            Some(_) => Refresh::NotDue,
-        };
-        if refresh != Refresh::NotDue {
-            cache.refreshed_at = Some(Instant::now());
-            cache.refreshing = true;
+    /// Whether the stock should be asked for now: `every` has passed since it was last, and that
+    /// has ended. Then the caller has to call [`Feed::end_refresh`]; until it does, no other caller
+    /// asks.
+    pub(crate) fn begin_refresh(&self, every: Duration) -> bool {
+        let mut refresh = self.refresh_state();
+        let due = refresh.begun_at.is_none_or(|at| at.elapsed() >= every);
+        let begins = due && !refresh.under_way;
+        if begins {
+            *refresh = RefreshState { begun_at: Some(Instant::now()), under_way: true };
         }
-        refresh
+        begins
     }
 
-    /// Caches the stock and ends the refresh.
-    pub(crate) fn set_stock(&self, stock: Stock) {
-        let mut cache = self.stock_cache();
-        cache.stock = stock;
-        cache.refreshing = false;
+    pub(crate) fn end_refresh(&self) {
+        self.refresh_state().under_way = false;
     }
 
-    fn stock_cache(&self) -> MutexGuard<'_, StockCache> {
-        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
+    fn refresh_state(&self) -> MutexGuard<'_, RefreshState> {
+        self.refresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -172,11 +176,19 @@ impl Feed {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+    use crate::domain::{Hold, RoomState, Window};
+    use flashsale_service::Drain;
+
+    fn feeds(limit: usize) -> Feeds {
+        Feeds::new(limit, Farewell::new(&Drain::new(), Duration::from_secs(1)))
+    }
 
     #[test]
     fn listed_or_watched_rooms_are_kept() {
-        let (feeds, a, b) = (Feeds::new(10), Uuid::from_u128(1), Uuid::from_u128(2));
+        let (feeds, a, b) = (feeds(10), Uuid::from_u128(1), Uuid::from_u128(2));
         feeds.feed(a);
         let watching = feeds.watch(b).unwrap();
         feeds.keep(&HashSet::from([a]));
@@ -190,7 +202,7 @@ mod tests {
 
     #[test]
     fn watchers_are_bounded() {
-        let feeds = Feeds::new(2);
+        let feeds = feeds(2);
         let first = feeds.watch(Uuid::from_u128(1)).unwrap();
         let _second = feeds.watch(Uuid::from_u128(2)).unwrap();
         assert!(feeds.watch(Uuid::from_u128(1)).is_none());
@@ -199,18 +211,106 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn heads_are_told_until_the_last_stream_has_ended() {
+        let (drain, grace) = (Drain::new(), Duration::from_secs(4));
+        let feeds = Feeds::new(1_000, Farewell::new(&drain, grace));
+        let watching: Vec<_> = (0..100).map(|_| feeds.watch(Uuid::from_u128(1)).unwrap()).collect();
+        drain.start();
+        let since = Instant::now();
+        let early = tokio::time::timeout(Duration::from_millis(500), feeds.all_ended());
+        early.await.unwrap_err();
+        drop(watching);
+        feeds.all_ended().await;
+        assert_eq!(since.elapsed().as_millis() / 10, 50, "it is over with the last stream");
+        // A stream that does not end keeps nothing from ending.
+        let _stuck = feeds.watch(Uuid::from_u128(1)).unwrap();
+        feeds.all_ended().await;
+        assert_eq!(since.elapsed().as_millis() / 10, 100, "100 streams, 10 ms each");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn stock_refreshes_one_at_a_time_and_rate_limited() {
         let every = Duration::from_millis(250);
         let feed = Feed::new(Uuid::from_u128(1));
-        assert_eq!(feed.begin_refresh(every), Refresh::First);
+        assert!(feed.begin_refresh(every));
         tokio::time::advance(every * 2).await;
-        assert_eq!(feed.begin_refresh(every), Refresh::NotDue, "the answer is still out");
-        feed.set_stock(Stock::TakenForNow);
-        assert_eq!(feed.stock(), Stock::TakenForNow);
-        assert_eq!(feed.begin_refresh(every), Refresh::Stale);
-        feed.set_stock(Stock::Available);
-        assert_eq!(feed.begin_refresh(every), Refresh::NotDue);
+        assert!(!feed.begin_refresh(every), "the answer is still out");
+        feed.end_refresh();
+        assert!(feed.begin_refresh(every));
+        feed.end_refresh();
+        assert!(!feed.begin_refresh(every));
         tokio::time::advance(every).await;
-        assert_eq!(feed.begin_refresh(every), Refresh::Stale);
+        assert!(feed.begin_refresh(every));
+    }
+
+    /// Lets all tasks run: the runtime polls some dozens of them between two turns of a test.
+    async fn all_have_run() {
+        for _ in 0..64 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn paused(now_ms: i64) -> RoomView {
+        RoomView {
+            state: RoomState::Paused,
+            rate: 10.0,
+            watches_stock: true,
+            hold: None,
+            stock: Stock::Available,
+            admission_ms: 60_000,
+            window: Window::default(),
+            next: 5_000,
+            upto: 10_000,
+            planned: 100,
+            head: 100,
+            version: 1,
+            now_ms,
+        }
+    }
+
+    #[tokio::test]
+    async fn watchers_are_woken_by_what_they_are_told_alone() {
+        const WATCHERS: usize = 1_000;
+        let (feeds, sale_id) = (feeds(WATCHERS), Uuid::from_u128(1));
+        let feed = feeds.feed(sale_id);
+        feed.broadcast(paused(1_000));
+        let woken = Arc::new(AtomicUsize::new(0));
+        for _ in 0..WATCHERS {
+            let (mut room, permit) = feeds.watch(sale_id).unwrap();
+            let woken = Arc::clone(&woken);
+            tokio::spawn(async move {
+                while room.changed().await.is_ok() {
+                    woken.fetch_add(1, Ordering::SeqCst);
+                }
+                drop(permit);
+            });
+        }
+        all_have_run().await;
+
+        // Time passes and buyers join: those who wait are told nothing else.
+        for tick in 1..=100 {
+            feed.broadcast(RoomView { next: 5_000 + tick, ..paused(1_000 + tick * 250) });
+            all_have_run().await;
+        }
+        assert_eq!(woken.load(Ordering::SeqCst), 0);
+        assert_eq!(feed.room().unwrap().now_ms, 26_000, "the last broadcast is shown all the same");
+
+        let room = paused(30_000);
+        let changes = [
+            RoomView { state: RoomState::Open, ..room.clone() },
+            RoomView { rate: 20.0, ..room.clone() },
+            RoomView { hold: Some(Hold::InventorySilent), ..room.clone() },
+            RoomView { stock: Stock::Gone, ..room.clone() },
+            RoomView { head: 101, ..room.clone() },
+            RoomView {
+                window: Window { admits_until_ms: Some(30_000), ..Window::default() },
+                ..room.clone()
+            },
+        ];
+        for (change, changed) in changes.into_iter().enumerate() {
+            feed.broadcast(changed);
+            all_have_run().await;
+            assert_eq!(woken.swap(0, Ordering::SeqCst), WATCHERS, "change {change}");
+        }
     }
 }

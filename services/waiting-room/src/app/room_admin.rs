@@ -20,15 +20,16 @@ impl RoomAdmin {
         Self { rooms, feeds }
     }
 
-    /// Creates a room, closed, or changes its settings.
+    /// Creates a room, closed, or changes its settings. `None` keeps what it watches.
     pub(crate) async fn configure(
         &self,
         sale_id: Uuid,
         rate: f64,
         admission_ms: i64,
         window: Window,
+        watches_stock: Option<bool>,
     ) -> Result<RoomView, RoomError> {
-        Ok(self.rooms.configure(sale_id, rate, admission_ms, window).await?)
+        Ok(self.rooms.configure(sale_id, rate, admission_ms, window, watches_stock).await?)
     }
 
     /// Opens, pauses or closes a room.

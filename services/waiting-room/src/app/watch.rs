@@ -1,34 +1,34 @@
 //! Watching one ticket. A watcher does not read the stores: it subtracts the broadcast head from
-//! its number, and reads its own record once, when the head has passed it.
+//! its number, and reads its own record once, when the head has passed it. While nothing changes
+//! that it tells, only its heartbeat wakes it.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use flashsale_admission::Ticket;
-use flashsale_service::Drain;
 use futures::{Stream, stream};
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
     time::{Instant, sleep, sleep_until},
 };
-use tokio_util::sync::CancellationToken;
 
-use super::{Line, RoomError, Standing, feeds::Broadcast};
+use super::{Line, RoomError, Standing};
 use crate::{
-    domain::{Mark, Outlook, Place, Progress, outlook},
+    domain::{Mark, Outlook, Place, Progress, RoomView, outlook},
     metrics::Watching,
     store::StoreError,
 };
 
 /// How often tickets far from the head are updated.
 const FAR_PAUSE: Duration = Duration::from_secs(1);
+/// How long after a failed reading of its record a ticket is read again.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 
 /// One watched ticket.
 #[derive(Debug)]
 pub(crate) struct Watcher {
     line: Line,
     ticket: Ticket,
-    feed: watch::Receiver<Option<Broadcast>>,
-    ended: CancellationToken,
+    feed: watch::Receiver<Option<RoomView>>,
     /// What was sent last, and when; `None` before the first.
     sent: Option<(Standing, Instant)>,
     /// The store's time of what was sent last: older broadcasts are skipped.
@@ -47,8 +47,8 @@ enum Change {
 }
 
 impl Line {
-    /// Watches a ticket until its last state, or until the process drains.
-    pub(crate) fn watch(&self, ticket: Ticket, drain: &Drain) -> Result<Watcher, RoomError> {
+    /// Watches a ticket until its last state, or until its turn to end while the process drains.
+    pub(crate) fn watch(&self, ticket: Ticket) -> Result<Watcher, RoomError> {
         let (feed, permit) = self
             .feeds
             .watch(ticket.sale_id)
@@ -57,7 +57,6 @@ impl Line {
             line: self.clone(),
             ticket,
             feed,
-            ended: drain.token(),
             sent: None,
             as_of_ms: 0,
             _guards: (permit, self.metrics.watching()),
@@ -87,35 +86,37 @@ impl Watcher {
             return Some(self.read().await);
         };
         let heartbeat = *sent_at + self.line.heartbeat;
-        let ended = self.ended.clone();
         let pause = pause_after(last.outlook);
+        let feeds = self.line.feeds.clone();
+        let mut ended = pin!(feeds.farewell(self.ticket.number));
         tokio::select! {
-            () = ended.cancelled() => return None,
+            () = &mut ended => return None,
             () = sleep(pause.min(self.line.heartbeat)) => {}
         }
+        let mut wake_at = heartbeat;
         loop {
             tokio::select! {
-                () = ended.cancelled() => return None,
-                changed = self.feed.changed() => {
-                    // The feed exists as long as it has a watcher; if it ends nevertheless, the
-                    // client comes back.
-                    changed.ok()?;
-                    match self.compare() {
-                        Change::Send(standing) => return Some(Ok(self.record_sent(standing))),
-                        Change::None => {}
-                        Change::Read => match self.read().await {
-                            // A temporary failure: the next broadcast leads to the next attempt.
-                            Err(error) if is_passing(&error) => {
-                                tracing::debug!(%error, "a watched ticket cannot be read yet");
-                            }
-                            answer => return Some(answer),
-                        },
+                () = &mut ended => return None,
+                // The feed exists as long as it has a watcher; if it ends nevertheless, the client
+                // comes back.
+                changed = self.feed.changed() => changed.ok()?,
+                () = sleep_until(wake_at) => {}
+            }
+            match self.compare() {
+                Change::Send(standing) => return Some(Ok(self.record_sent(standing))),
+                Change::None => {}
+                Change::Read => match self.read().await {
+                    // A temporary failure. No broadcast needs to follow: the head may stand still.
+                    Err(error) if is_passing(&error) => {
+                        tracing::debug!(%error, "a watched ticket cannot be read yet");
+                        wake_at = heartbeat.min(Instant::now() + READ_AGAIN);
                     }
-                }
-                () = sleep_until(heartbeat) => {
-                    let (last, _) = self.sent.clone()?;
-                    return Some(Ok(self.record_sent(last)));
-                }
+                    answer => return Some(answer),
+                },
+            }
+            if Instant::now() >= heartbeat {
+                let (last, _) = self.sent.clone()?;
+                return Some(Ok(self.record_sent(last)));
             }
         }
     }
@@ -123,9 +124,7 @@ impl Watcher {
     /// Compares the latest broadcast with what was sent last.
     fn compare(&mut self) -> Change {
         let broadcast = self.feed.borrow_and_update();
-        let Some(Broadcast { room, stock }) =
-            broadcast.as_ref().filter(|last| last.room.now_ms >= self.as_of_ms)
-        else {
+        let Some(room) = broadcast.as_ref().filter(|room| room.now_ms >= self.as_of_ms) else {
             return Change::None;
         };
         if room.head >= self.ticket.number {
@@ -134,7 +133,7 @@ impl Watcher {
         self.as_of_ms = room.now_ms;
         let place = Place::Behind(self.ticket.number - room.head);
         // Whether the place was given up is read when its turn comes, not with every broadcast.
-        let outlook = outlook(place, Mark::Current, room, *stock);
+        let outlook = outlook(place, Mark::Current, room, room.stock);
         drop(broadcast);
         if self.sent.as_ref().is_some_and(|(last, _)| last.outlook == outlook) {
             return Change::None;

@@ -7,4 +7,4 @@ mod room;
 
 pub use numbers::runs_low;
 pub use outlook::{Mark, Outlook, Place, Progress, outlook};
-pub use room::{Phase, RoomState, RoomView, Stock, StockCount, Window};
+pub use room::{Hold, Phase, RoomState, RoomView, Stock, StockCount, Window};

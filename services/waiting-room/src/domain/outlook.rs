@@ -35,7 +35,7 @@ pub struct Progress {
     /// Tickets in front, including those of buyers who have left.
     pub ahead: i64,
     /// The wait at the present rate, from the opening on where that is still to come; `None` while
-    /// it cannot be estimated.
+    /// it cannot be estimated: the head stands still, for want of an answer as well.
     pub wait: Option<Duration>,
 }
 
@@ -125,7 +125,8 @@ fn still_waiting(places: i64, room: &RoomView, stock: Stock) -> Outlook {
             Outlook::SoldOutForNow(progress(None))
         }
         (RoomState::Open, Phase::During | Phase::After, Stock::Unknown | Stock::Available) => {
-            Outlook::Waiting(progress(expected_wait(places, room.rate)))
+            let moves = room.hold.is_none();
+            Outlook::Waiting(progress(if moves { expected_wait(places, room.rate) } else { None }))
         }
     }
 }
@@ -146,7 +147,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::Window;
+    use crate::domain::{Hold, Window};
 
     const NOW_MS: i64 = 1_795_000_000_000;
 
@@ -154,6 +155,9 @@ mod tests {
         RoomView {
             state,
             rate,
+            watches_stock: true,
+            hold: None,
+            stock: Stock::Available,
             admission_ms: 60_000,
             window: Window::default(),
             era: 0,
@@ -194,6 +198,22 @@ mod tests {
         assert_eq!(at(RoomState::Open, Stock::Gone), Outlook::SoldOut);
         assert_eq!(at(RoomState::Paused, Stock::Gone), Outlook::SoldOut);
         assert_eq!(at(RoomState::Closed, Stock::Available), Outlook::Closed);
+    }
+
+    #[test]
+    fn no_wait_while_answers_are_awaited() {
+        let progress = Progress { ahead: 4, wait: None };
+        for hold in [Hold::Refused, Hold::InventorySilent, Hold::CheckoutSilent] {
+            let held = RoomView { hold: Some(hold), ..room(RoomState::Open, 2.0) };
+            for (stock, told) in [
+                (Stock::Unknown, Outlook::Waiting(progress)),
+                (Stock::Available, Outlook::Waiting(progress)),
+                (Stock::TakenForNow, Outlook::SoldOutForNow(progress)),
+            ] {
+                let seen = outlook(Place::Behind(5), Mark::Current, &held, stock);
+                assert_eq!(seen, told, "{hold:?}, {stock:?}");
+            }
+        }
     }
 
     #[test]

@@ -49,12 +49,41 @@ pub enum Phase {
     After,
 }
 
+/// Why the head stands still although the room is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Nothing can be sold now, or checkout refuses orders.
+    Refused,
+    /// Inventory has not answered any instance for too long.
+    InventorySilent,
+    /// Checkout has not answered any instance for too long.
+    CheckoutSilent,
+}
+
+impl Hold {
+    /// The hold of this name in the store.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "REFUSED" => Some(Self::Refused),
+            "INVENTORY" => Some(Self::InventorySilent),
+            "CHECKOUT" => Some(Self::CheckoutSilent),
+            _ => None,
+        }
+    }
+}
+
 /// A room at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RoomView {
     pub state: RoomState,
     /// Buyers admitted per second.
     pub rate: f64,
+    /// Whether its head depends on inventory and checkout.
+    pub watches_stock: bool,
+    /// Why the head stood still at the last plan; `None` if it did not, or the room was not open.
+    pub hold: Option<Hold>,
+    /// The stock by the newest answer that any instance had at the last plan.
+    pub stock: Stock,
     /// How long an admission may be used.
     pub admission_ms: i64,
     /// When buyers may join and be admitted.
@@ -95,12 +124,21 @@ impl RoomView {
     pub fn is_closed(&self) -> bool {
         self.state == RoomState::Closed || self.phase() == Phase::After
     }
+
+    /// Whether those who wait are told the same in both views. Numbers that are handed out meanwhile
+    /// are behind all who wait.
+    pub fn tells_the_same_as(&self, other: &Self) -> bool {
+        let told = |room: &Self| {
+            (room.state, room.phase(), room.rate.to_bits(), room.hold, room.stock, room.head)
+        };
+        told(self) == told(other)
+    }
 }
 
 /// What is left to be admitted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stock {
-    /// Inventory did not answer, or has no stock of the sale.
+    /// Inventory has not answered for too long, has no stock of the sale, or is not asked.
     Unknown,
     /// Units are available.
     Available,
@@ -137,13 +175,21 @@ impl StockCount {
 }
 
 impl Stock {
-    /// Whether the head may move. With unknown stock it may: the rate still bounds admissions, and
-    /// inventory refuses what it does not have.
-    pub const fn admits(self) -> bool {
+    /// The name in the store.
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Unknown | Self::Available => true,
-            Self::TakenForNow | Self::Gone => false,
+            Self::Unknown => "",
+            Self::Available => "AVAILABLE",
+            Self::TakenForNow => "TAKEN",
+            Self::Gone => "GONE",
         }
+    }
+
+    /// The stock of this name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Unknown, Self::Available, Self::TakenForNow, Self::Gone]
+            .into_iter()
+            .find(|stock| stock.as_str() == text)
     }
 }
 
@@ -153,19 +199,22 @@ mod tests {
 
     #[test]
     fn stock_is_gone_only_if_nothing_may_return() {
-        for (allotted, available, may_return, verdict, admits) in [
-            (10, 1, 9, Stock::Available, true),
-            (10, 0, 1, Stock::TakenForNow, false),
-            (10, 0, 0, Stock::Gone, false),
-            (0, 0, 0, Stock::Unknown, true),
+        for (allotted, available, may_return, verdict) in [
+            (10, 1, 9, Stock::Available),
+            (10, 0, 1, Stock::TakenForNow),
+            (10, 0, 0, Stock::Gone),
+            (0, 0, 0, Stock::Unknown),
         ] {
-            let stock = StockCount { allotted, available, may_return }.verdict();
-            assert_eq!((stock, stock.admits()), (verdict, admits));
+            assert_eq!(StockCount { allotted, available, may_return }.verdict(), verdict);
         }
     }
 
     #[test]
-    fn state_names_round_trip() {
+    fn names_round_trip() {
+        for stock in [Stock::Unknown, Stock::Available, Stock::TakenForNow, Stock::Gone] {
+            assert_eq!(Stock::parse(stock.as_str()), Some(stock));
+        }
+        assert_eq!(Stock::parse("available"), None);
         for state in [RoomState::Closed, RoomState::Open, RoomState::Paused] {
             assert_eq!(RoomState::parse(state.as_str()), Some(state));
         }

@@ -59,8 +59,10 @@ impl WaitingRoomAdminService for Admin {
         let rate = rate(request.admissions_per_second)?;
         let admission_ms = admission_ms(request.admission_ttl.as_ref())?;
         let window = window(&request)?;
-        let room =
-            encoded(sale_id, self.rooms.configure(sale_id, rate, admission_ms, window).await)?;
+        let watches_stock = request.watches_stock;
+        let configured =
+            self.rooms.configure(sale_id, rate, admission_ms, window, watches_stock).await;
+        let room = encoded(sale_id, configured)?;
         Ok(Response::new(ConfigureRoomResponse { room }))
     }
 

@@ -53,5 +53,6 @@ pub(super) fn room(sale_id: Uuid, room: &RoomView) -> proto::Room {
         joins_from: room.window.joins_from_ms.map(wire::timestamp_ms),
         admits_from: room.window.admits_from_ms.map(wire::timestamp_ms),
         admits_until: room.window.admits_until_ms.map(wire::timestamp_ms),
+        watches_stock: room.watches_stock,
     }
 }

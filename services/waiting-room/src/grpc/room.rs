@@ -8,7 +8,7 @@ use flashsale_proto::waitingroom::{
     VerifyAdmissionRequest, VerifyAdmissionResponse, WatchPositionRequest, WatchPositionResponse,
     waiting_room_service_server::WaitingRoomService,
 };
-use flashsale_service::{Drain, caller, wire};
+use flashsale_service::{caller, wire};
 use futures::{StreamExt as _, stream::BoxStream};
 use time::OffsetDateTime;
 use tonic::{Request, Response, Status};
@@ -23,12 +23,11 @@ use crate::app::{Line, RoomError};
 pub(crate) struct WaitingRoom {
     line: Line,
     leeway_ms: i64,
-    drain: Drain,
 }
 
 impl WaitingRoom {
-    pub(crate) fn new(line: Line, leeway_ms: i64, drain: Drain) -> Self {
-        Self { line, leeway_ms, drain }
+    pub(crate) fn new(line: Line, leeway_ms: i64) -> Self {
+        Self { line, leeway_ms }
     }
 
     /// The ticket that was sent. One of a sale that the caller does not reach is none, or of a
@@ -82,7 +81,7 @@ impl WaitingRoomService for WaitingRoom {
         request: Request<WatchPositionRequest>,
     ) -> Result<Response<Self::WatchPositionStream>, Status> {
         let ticket = self.ticket(&request.get_ref().ticket)?;
-        let watcher = self.line.watch(ticket, &self.drain).map_err(Failure::from)?;
+        let watcher = self.line.watch(ticket).map_err(Failure::from)?;
         let positions = watcher.stream().map(|standing| {
             let position = Some(encode::position(standing.map_err(Failure::from)?));
             Ok(WatchPositionResponse { position })

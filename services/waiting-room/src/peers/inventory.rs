@@ -19,11 +19,11 @@ impl Inventory {
         Self { client: InventoryServiceClient::new(channel) }
     }
 
-    /// What is left of a sale. While inventory does not answer, or has no stock of the sale, this
-    /// is *unknown* and the room goes on at its configured rate: no buyer gets units without
-    /// inventory, and a lost call should not stop the line.
+    /// What is left of a sale; [`Stock::Unknown`] if inventory does not answer, fences the stock,
+    /// or has none of the sale.
     pub(crate) async fn stock(&self, sale_id: Uuid) -> Stock {
-        // Not fresh: each instance asks at each tick, and the next answer corrects this one.
+        // Not fresh: each instance asks several times a second, and the next answer corrects this
+        // one.
         let request =
             GetStockRequest { sale_id: sale_id.to_string(), ..GetStockRequest::default() };
         match self.client.clone().get_stock(request).await {

@@ -6,7 +6,7 @@ mod scripts;
 
 pub(crate) use record::{Record, RoomRow, Tick};
 pub(crate) use rooms::{Rooms, TicketInRoom};
-pub(crate) use scripts::{Joined, Place, Scripts};
+pub(crate) use scripts::{Answers, Joined, Place, Scripts};
 
 use flashsale_redis::EvalError;
 use uuid::Uuid;

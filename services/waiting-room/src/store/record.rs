@@ -21,6 +21,8 @@ pub(crate) struct RoomRow {
     pub(crate) rate: f64,
     pub(crate) admission_ms: i64,
     pub(crate) window: Window,
+    /// Whether the head depends on inventory and checkout.
+    pub(crate) watches_stock: bool,
     /// No number above it was ever handed out.
     pub(crate) reserved_upto: i64,
     pub(crate) head: i64,
@@ -30,7 +32,7 @@ pub(crate) struct RoomRow {
     pub(crate) paused_ms: i64,
     /// Since when the present pause lasts.
     pub(crate) paused_since_ms: Option<i64>,
-    /// Rises with every change of state, rate, admission lifetime or window.
+    /// Rises with every change of state, rate, admission lifetime, window or what it watches.
     pub(crate) version: i64,
 }
 
@@ -54,6 +56,7 @@ struct Row {
     joins_from: Option<OffsetDateTime>,
     admits_from: Option<OffsetDateTime>,
     admits_until: Option<OffsetDateTime>,
+    watches_stock: bool,
     reserved_upto: i64,
     head: i64,
     era: i64,
@@ -78,6 +81,7 @@ impl TryFrom<Row> for RoomRow {
                 admits_from_ms: row.admits_from.map(millis),
                 admits_until_ms: row.admits_until.map(millis),
             },
+            watches_stock: row.watches_stock,
             reserved_upto: row.reserved_upto,
             head: row.head,
             era: row.era,
@@ -109,13 +113,14 @@ impl Record {
         rows.into_iter().map(RoomRow::try_from).collect()
     }
 
-    /// Creates a room, closed, or changes its settings.
+    /// Creates a room, closed, or changes its settings. `None` keeps what it watches.
     pub(crate) async fn configure(
         &self,
         sale_id: Uuid,
         rate: f64,
         admission_ms: i64,
         window: Window,
+        watches_stock: Option<bool>,
     ) -> Result<RoomRow, StoreError> {
         let joins_from = instant(window.joins_from_ms)?;
         let admits_from = instant(window.admits_from_ms)?;
@@ -128,7 +133,8 @@ impl Record {
             admission_ms,
             joins_from,
             admits_from,
-            admits_until
+            admits_until,
+            watches_stock
         )
         .fetch_one(&self.pool)
         .await?

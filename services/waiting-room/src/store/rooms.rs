@@ -6,7 +6,9 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::{Joined, Place, Record, RoomRow, Scripts, StoreError, scripts::TICKS_KEPT};
+use super::{
+    Answers, Joined, Place, Record, RoomRow, Scripts, StoreError, scripts::TICKS_KEPT,
+};
 use crate::domain::{Mark, RoomState, RoomView, Window, runs_low};
 
 /// How often a call runs its script; between two runs it restores the room or fetches numbers.
@@ -98,14 +100,16 @@ impl Rooms {
         &self,
         sale_id: Uuid,
         burst_ms: i64,
-        admits: bool,
+        unknown_ms: i64,
+        answers: impl Fn() -> Answers,
     ) -> Result<RoomView, StoreError> {
-        self.with_room(sale_id, || self.scripts.plan(sale_id, burst_ms, admits)).await
+        self.with_room(sale_id, || self.scripts.plan(sale_id, burst_ms, unknown_ms, answers()))
+            .await
     }
 
     /// Records a planned head, then publishes it. In this order a head that was ever seen is never
     /// taken back, whatever happens to Redis. A room whose era is over is put in place again, if
-    /// the server of the present era is gone.
+    /// the server of the present era is gone. Returns by how many numbers this call has moved it.
     ///
     /// # Errors
     /// [`StoreError::Busy`] in an era that is over; the errors of the stores.
@@ -113,7 +117,7 @@ impl Rooms {
         &self,
         sale_id: Uuid,
         planned: &RoomView,
-    ) -> Result<RoomView, StoreError> {
+    ) -> Result<(i64, RoomView), StoreError> {
         let Some(head) = self.record.raise_head(sale_id, planned).await? else {
             let this = self.clone();
             detached(async move { this.restore(sale_id).await }).await?;
@@ -122,15 +126,16 @@ impl Rooms {
         self.with_room(sale_id, || self.scripts.publish(sale_id, head)).await
     }
 
-    /// Creates a room, closed, or changes its settings.
+    /// Creates a room, closed, or changes its settings. `None` keeps what it watches.
     pub(crate) async fn configure(
         &self,
         sale_id: Uuid,
         rate: f64,
         admission_ms: i64,
         window: Window,
+        watches_stock: Option<bool>,
     ) -> Result<RoomView, StoreError> {
-        let row = self.record.configure(sale_id, rate, admission_ms, window).await?;
+        let row = self.record.configure(sale_id, rate, admission_ms, window, watches_stock).await?;
         self.apply(&row).await
     }
 

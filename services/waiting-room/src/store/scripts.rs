@@ -1,19 +1,19 @@
 //! The scripts under `lua/`, a function each. `None` stands for the reply GONE: this server does
 //! not have the room.
 
-use std::{str::FromStr, sync::Arc};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use flashsale_redis::{Script, Store};
 use fred::types::Value;
 use uuid::Uuid;
 
 use super::{RoomRow, StoreError, Tick};
-use crate::domain::{Mark, RoomState, RoomView, Window};
+use crate::domain::{Hold, Mark, RoomState, RoomView, Stock, Window};
 
 const PRELUDE: &str = include_str!("../../lua/prelude.lua");
 
 /// Texts of a reply that describe the room.
-const ROOM_TEXTS: usize = 14;
+const ROOM_TEXTS: usize = 17;
 
 /// Ticks kept before old ones may be dropped: hours at the usual rate.
 pub(super) const TICKS_KEPT: i64 = 50_000;
@@ -52,6 +52,15 @@ pub(crate) enum Joined {
 pub(crate) struct Place {
     pub(crate) number: i64,
     pub(crate) generation: u32,
+}
+
+/// What the peers have told this process, and how long ago they were asked. `None`: nothing yet.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Answers {
+    /// What is left.
+    pub(crate) stock: Option<(Stock, Duration)>,
+    /// Whether checkout accepts orders.
+    pub(crate) accepts_orders: Option<(bool, Duration)>,
 }
 
 /// The scripts and their Redis. Clones share both.
@@ -177,19 +186,29 @@ impl Scripts {
         &self,
         sale_id: Uuid,
         burst_ms: i64,
-        admits: bool,
+        unknown_ms: i64,
+        answers: Answers,
     ) -> Result<Option<RoomView>, StoreError> {
-        let args = vec![burst_ms.into(), flag(admits)];
+        let mut args: Vec<Value> = vec![burst_ms.into(), unknown_ms.into()];
+        args.extend(answer(answers.stock.map(|(stock, age)| (stock.as_str(), age))));
+        args.extend(answer(answers.accepts_orders.map(|(accepts, age)| {
+            let word = if accepts { "ACCEPTS" } else { "REFUSES" };
+            (word, age)
+        })));
         Ok(self.run(&self.inner.plan, sale_id, args).await?.map(|reply| reply.room))
     }
 
+    /// Moves the head; returns by how many numbers, beside the room.
     pub(crate) async fn publish(
         &self,
         sale_id: Uuid,
         head: i64,
-    ) -> Result<Option<RoomView>, StoreError> {
+    ) -> Result<Option<(i64, RoomView)>, StoreError> {
         let args = vec![head.into(), TICKS_KEPT.into()];
-        Ok(self.run(&self.inner.publish, sale_id, args).await?.map(|reply| reply.room))
+        let Some(reply) = self.run(&self.inner.publish, sale_id, args).await? else {
+            return Ok(None);
+        };
+        Ok(Some((reply.number(0)?, reply.room)))
     }
 
     pub(crate) async fn grant(
@@ -274,12 +293,19 @@ fn settings(row: &RoomRow) -> Vec<Value> {
         bound(row.window.admits_until_ms),
         row.paused_ms.into(),
         bound(row.paused_since_ms),
+        flag(row.watches_stock),
     ]
 }
 
 /// A time, empty for none.
 fn bound(ms: Option<i64>) -> Value {
     ms.map_or_else(|| "".into(), Value::from)
+}
+
+/// The word of an answer and its age in ms; both empty for none.
+fn answer(heard: Option<(&str, Duration)>) -> [Value; 2] {
+    let Some((word, age)) = heard else { return ["".into(), "".into()] };
+    [word.into(), i64::try_from(age.as_millis()).unwrap_or(i64::MAX).into()]
 }
 
 fn flag(set: bool) -> Value {
@@ -290,6 +316,9 @@ fn view(texts: &[String]) -> Result<RoomView, StoreError> {
     let [
         state,
         rate,
+        watches_stock,
+        hold,
+        stock,
         admission_ms,
         joins_from_ms,
         admits_from_ms,
@@ -309,6 +338,12 @@ fn view(texts: &[String]) -> Result<RoomView, StoreError> {
     Ok(RoomView {
         state: RoomState::parse(state).ok_or(StoreError::Malformed("the state of a room"))?,
         rate: parse(rate)?,
+        watches_stock: watches_stock == "1",
+        hold: match hold.as_str() {
+            "" => None,
+            name => Some(Hold::parse(name).ok_or(StoreError::Malformed("why a head holds"))?),
+        },
+        stock: Stock::parse(stock).ok_or(StoreError::Malformed("the stock of a room"))?,
         admission_ms: parse(admission_ms)?,
         window: Window {
             joins_from_ms: optional(joins_from_ms)?,

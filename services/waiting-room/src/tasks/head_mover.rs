@@ -4,19 +4,16 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use flashsale_service::{Drain, Ticks};
-use futures::{StreamExt as _, stream};
+use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
 use crate::{
-    app::{Feed, Feeds, Refresh},
+    app::{Feed, Feeds},
     config::RoomConfig,
-    domain::{Phase, RoomView},
+    domain::{Phase, RoomView, Stock},
     metrics::Metrics,
     peers::{Checkout, Inventory},
-    store::{Rooms, StoreError},
+    store::{Answers, Rooms, StoreError},
 };
-
-/// Rooms ticked concurrently.
-const ROOMS_AT_ONCE: usize = 64;
 
 /// How much less often the stock of a closed room is refreshed: no ticket waits for it.
 const CLOSED_RARER: u32 = 40;
@@ -29,16 +26,37 @@ pub(crate) struct HeadMover {
     pub(crate) checkout: Checkout,
     pub(crate) metrics: Metrics,
     pub(crate) config: RoomConfig,
+    pub(crate) at_once: AtOnce,
+}
+
+/// How many rooms are worked on at once. Plans, which need Redis alone, do not queue behind records,
+/// which need Postgres.
+#[derive(Debug)]
+pub(crate) struct AtOnce {
+    plans: Semaphore,
+    records: Semaphore,
+}
+
+impl Default for AtOnce {
+    fn default() -> Self {
+        Self { plans: Semaphore::new(64), records: Semaphore::new(64) }
+    }
 }
 
 impl HeadMover {
-    /// Runs until the process drains. While a store does not answer, the heads stand still.
-    pub(crate) async fn run(self, drain: Drain) -> anyhow::Result<()> {
-        tokio::join!(
-            self.list_rooms(&drain),
-            self.tick_rooms(&drain),
-            self.follow_checkout(&drain)
-        );
+    /// Runs until the process drains and no ticket is watched here any more. While a store does not
+    /// answer, the heads stand still.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let this = Arc::new(self);
+        let end = Drain::new();
+        let others = async {
+            tokio::join!(this.list_rooms(&end), this.follow_checkout(&end), async {
+                this.feeds.all_ended().await;
+                end.start();
+            });
+            Ok::<(), anyhow::Error>(())
+        };
+        tokio::try_join!(others, this.tick_rooms(&end))?;
         Ok(())
     }
 
@@ -66,11 +84,13 @@ impl HeadMover {
         self.feeds.keep(&listed);
         for row in rows {
             let feed = self.feeds.feed(row.sale_id);
-            // Repairs a change that has reached Postgres but not Redis, and one that an instance from
-            // before the window has copied without it.
-            if feed
-                .room()
-                .is_none_or(|room| room.version < row.version || room.window != row.window)
+            // Repairs a change that has reached Postgres but not Redis, and one that an instance of an
+            // older version has copied without the settings that it does not know.
+            let lacks = |room: RoomView| {
+                let settings = (room.window, room.watches_stock);
+                room.version < row.version || settings != (row.window, row.watches_stock)
+            };
+            if feed.room().is_none_or(lacks)
                 && let Err(error) = self.rooms.apply(&row).await
             {
                 tracing::warn!(sale_id = %row.sale_id, %error, "a room cannot follow its record yet");
@@ -79,62 +99,119 @@ impl HeadMover {
         Ok(())
     }
 
-    async fn tick_rooms(&self, drain: &Drain) {
-        let mut ticks = Ticks::new(Duration::from_millis(self.config.tick_ms), drain);
+    /// Ticks each room on its own: one whose stores are slow misses ticks, the others do not.
+    async fn tick_rooms(self: &Arc<Self>, end: &Drain) -> anyhow::Result<()> {
+        let mut ticks = Ticks::new(Duration::from_millis(self.config.tick_ms), end);
+        let mut running = JoinSet::new();
         while ticks.next().await {
-            stream::iter(self.feeds.all())
-                .for_each_concurrent(ROOMS_AT_ONCE, |feed| self.tick(feed))
-                .await;
-        }
-    }
-
-    async fn tick(&self, feed: Arc<Feed>) {
-        self.refresh_stock(&feed).await;
-        if let Err(error) = self.move_head(&feed).await {
-            match error {
-                // The room is gone, but a ticket of it is still watched.
-                StoreError::NotFound(_) => {}
-                StoreError::Busy
-                | StoreError::Redis(_)
-                | StoreError::Postgres(_)
-                | StoreError::Malformed(_) => {
-                    self.metrics.tick_failed();
-                    tracing::warn!(sale_id = %feed.sale_id, %error, "the head stands still");
-                }
+            while let Some(ended) = running.try_join_next() {
+                ended?;
+            }
+            for feed in self.feeds.all() {
+                running.spawn(Arc::clone(self).tick(feed));
             }
         }
-    }
-
-    async fn move_head(&self, feed: &Feed) -> Result<(), StoreError> {
-        let (sale_id, burst_ms) = (feed.sale_id, i64::from(self.config.burst_ms));
-        let admits = feed.stock().admits() && self.checkout.accepts_orders();
-        let before = self.rooms.plan(sale_id, burst_ms, admits).await?;
-        let RoomView { planned, head, .. } = before;
-        let moves = planned > head && before.phase() == Phase::During;
-        if self.rooms.runs_low(&before) {
-            self.rooms.fetch_numbers(sale_id).await?;
-        }
-        // Broadcast before Postgres is used: watchers learn of a pause while Postgres is
-        // unavailable.
-        feed.broadcast(before.clone());
-        if moves {
-            let after = self.rooms.publish(sale_id, &before).await?;
-            self.metrics.admitted(after.head - head);
-            feed.broadcast(after);
+        while let Some(ended) = running.join_next().await {
+            ended?;
         }
         Ok(())
     }
 
-    /// Refreshes the stock if it is due. Only the first answer delays the tick.
-    async fn refresh_stock(&self, feed: &Arc<Feed>) {
-        let inventory = self.inventory.clone();
-        let target = Arc::clone(feed);
-        let refresh = async move { target.set_stock(inventory.stock(target.sale_id).await) };
-        let every = Duration::from_millis(self.config.stock_ms);
-        match feed.begin_refresh(if feed.is_closed() { every * CLOSED_RARER } else { every }) {
-            Refresh::First => refresh.await,
-            Refresh::Stale => drop(tokio::spawn(refresh)),
-            Refresh::NotDue => {}
+    async fn tick(self: Arc<Self>, feed: Arc<Feed>) {
+        self.refresh_stock(&feed);
+        if let Some(room) = self.plan(&feed).await {
+            self.record(&feed, room).await;
         }
+    }
+
+    /// Plans how far the head may go, and tells the watchers of the room. `None` if the plan before
+    /// is still under way, or failed.
+    async fn plan(&self, feed: &Feed) -> Option<RoomView> {
+        let _under_way = feed.planning.try_lock().ok()?;
+        let _turn = self.at_once.plans.acquire().await.ok()?;
+        let (burst_ms, unknown_ms) = (i64::from(self.config.burst_ms), self.config.unknown_ms);
+        let unknown_ms = i64::try_from(unknown_ms).unwrap_or(i64::MAX);
+        let answers =
+            || Answers { stock: feed.stock.get(), accepts_orders: self.checkout.accepts_orders() };
+        let planned = self.rooms.plan(feed.sale_id, burst_ms, unknown_ms, answers).await;
+        let room = self.done(feed, planned)?;
+        feed.broadcast(room.clone());
+        Some(room)
+    }
+
+    /// Records what a plan leads to and publishes it, and fetches numbers if they run low: all that
+    /// needs Postgres. Watchers learn of a pause while Postgres is unavailable, because it comes
+    /// after the broadcast, and no tick of the room waits for it.
+    async fn record(&self, feed: &Feed, room: RoomView) {
+        let moves = room.planned > room.head && room.phase() == Phase::During;
+        let runs_low = self.rooms.runs_low(&room);
+        if !moves && !runs_low {
+            return;
+        }
+        let Ok(_under_way) = feed.recording.try_lock() else { return };
+        let Ok(_turn) = self.at_once.records.acquire().await else { return };
+        let publishes = async {
+            if moves {
+                self.publish(feed, room.planned).await;
+            }
+        };
+        let fetches = async {
+            if runs_low {
+                self.done(feed, self.rooms.fetch_numbers(feed.sale_id).await);
+            }
+        };
+        tokio::join!(publishes, fetches);
+    }
+
+    async fn publish(&self, feed: &Feed, planned: i64) {
+        let published = self.rooms.publish(feed.sale_id, planned).await;
+        if let Some((admitted, room)) = self.done(feed, published) {
+            self.metrics.admitted(admitted);
+            feed.broadcast(room);
+        }
+    }
+
+    /// The value of a step of a tick; a failure is counted and logged.
+    fn done<T>(&self, feed: &Feed, result: Result<T, StoreError>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            // The room is gone, but a ticket of it is still watched.
+            Err(StoreError::NotFound(_)) => None,
+            Err(
+                error @ (StoreError::Busy
+                | StoreError::Redis(_)
+                | StoreError::Postgres(_)
+                | StoreError::Malformed(_)),
+            ) => {
+                self.metrics.tick_failed();
+                tracing::warn!(sale_id = %feed.sale_id, %error, "the head stands still");
+                None
+            }
+        }
+    }
+
+    /// Refreshes the stock beside the tick, if that is due and the room depends on it.
+    fn refresh_stock(&self, feed: &Arc<Feed>) {
+        let room = feed.room();
+        if room.as_ref().is_some_and(|room| !room.watches_stock) {
+            return;
+        }
+        let every = Duration::from_millis(self.config.stock_ms);
+        let is_closed = room.is_some_and(|room| room.is_closed());
+        if !feed.begin_refresh(if is_closed { every * CLOSED_RARER } else { every }) {
+            return;
+        }
+        let (inventory, feed) = (self.inventory.clone(), Arc::clone(feed));
+        tokio::spawn(async move {
+            let asked_at = Instant::now();
+            match inventory.stock(feed.sale_id).await {
+                // Not an answer that counts: the last one does, until it is too old.
+                Stock::Unknown => {}
+                stock @ (Stock::Available | Stock::TakenForNow | Stock::Gone) => {
+                    feed.stock.set(stock, asked_at);
+                }
+            }
+            feed.end_refresh();
+        });
     }
 }

@@ -3,5 +3,5 @@
 mod head_mover;
 mod store_check;
 
-pub(crate) use head_mover::HeadMover;
+pub(crate) use head_mover::{AtOnce, HeadMover};
 pub(crate) use store_check::check_store;

@@ -1,0 +1,2 @@
+ALTER TABLE rooms
+    DROP COLUMN watches_stock
