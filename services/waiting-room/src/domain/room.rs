@@ -125,8 +125,8 @@ impl RoomView {
         self.state == RoomState::Closed || self.phase() == Phase::After
     }
 
-    /// Whether those who wait are told the same in both views. Numbers that are handed out meanwhile
-    /// are behind all who wait.
+    /// Whether those who wait are told the same in both views. Numbers that are handed out
+    /// meanwhile are behind all of them.
     pub fn tells_the_same_as(&self, other: &Self) -> bool {
         let told = |room: &Self| {
             (room.state, room.phase(), room.rate.to_bits(), room.hold, room.stock, room.head)

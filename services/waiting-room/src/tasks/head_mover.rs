@@ -29,8 +29,8 @@ pub(crate) struct HeadMover {
     pub(crate) at_once: AtOnce,
 }
 
-/// How many rooms are worked on at once. Plans, which need Redis alone, do not queue behind records,
-/// which need Postgres.
+/// How many rooms are worked on at once. Plans, which need Redis alone, do not queue behind
+/// records, which need Postgres.
 #[derive(Debug)]
 pub(crate) struct AtOnce {
     plans: Semaphore,
@@ -84,8 +84,8 @@ impl HeadMover {
         self.feeds.keep(&listed);
         for row in rows {
             let feed = self.feeds.feed(row.sale_id);
-            // Repairs a change that has reached Postgres but not Redis, and one that an instance of an
-            // older version has copied without the settings that it does not know.
+            // Repairs a change that has reached Postgres but not Redis, and one that an instance of
+            // an older version has copied without the settings that it does not know.
             let lacks = |room: RoomView| {
                 let settings = (room.window, room.watches_stock);
                 room.version < row.version || settings != (row.window, row.watches_stock)
@@ -152,7 +152,7 @@ impl HeadMover {
         let Ok(_turn) = self.at_once.records.acquire().await else { return };
         let publishes = async {
             if moves {
-                self.publish(feed, room.planned).await;
+                self.publish(feed, &room).await;
             }
         };
         let fetches = async {
@@ -163,7 +163,7 @@ impl HeadMover {
         tokio::join!(publishes, fetches);
     }
 
-    async fn publish(&self, feed: &Feed, planned: i64) {
+    async fn publish(&self, feed: &Feed, planned: &RoomView) {
         let published = self.rooms.publish(feed.sale_id, planned).await;
         if let Some((admitted, room)) = self.done(feed, published) {
             self.metrics.admitted(admitted);

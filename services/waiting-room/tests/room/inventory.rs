@@ -49,12 +49,19 @@ impl Inventory {
 #[derive(Clone, Default)]
 pub(crate) struct Checkout {
     refuses: Arc<AtomicBool>,
+    fails: Arc<AtomicBool>,
     calls: Arc<AtomicU64>,
 }
 
 impl Checkout {
     pub(crate) fn set(&self, accepting: bool) {
         self.refuses.store(!accepting, Ordering::SeqCst);
+        self.fails.store(false, Ordering::SeqCst);
+    }
+
+    /// Fails all further calls until it is set.
+    pub(crate) fn fail(&self) {
+        self.fails.store(true, Ordering::SeqCst);
     }
 
     /// The number of calls.
@@ -67,6 +74,9 @@ impl Checkout {
 impl CheckoutAdminService for Checkout {
     async fn get_intake(&self, _: Request<GetIntakeRequest>) -> Answer<GetIntakeResponse> {
         self.calls.fetch_add(1, Ordering::SeqCst);
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(Status::unavailable("no intake"));
+        }
         let accepting = !self.refuses.load(Ordering::SeqCst);
         Ok(Response::new(GetIntakeResponse { accepting, ..GetIntakeResponse::default() }))
     }

@@ -1,5 +1,7 @@
 //! The life of a ticket: from joining to the admission, and the ways out.
 
+use std::time::{Duration, Instant};
+
 use flashsale_admission::{KeyRing, admission_id};
 use flashsale_errors::Reason;
 use flashsale_proto::waitingroom::{
@@ -348,6 +350,32 @@ async fn drain_ends_streams_cleanly() {
     assert_eq!(watched.next().await.unwrap().outlook(), Outlook::Paused);
     world.one.server.drain.start();
     assert_eq!(watched.next().await, None);
+}
+
+#[tokio::test]
+async fn drain_ends_streams_one_after_the_other() {
+    const STREAMS: usize = 100;
+    let world = World::paused(1.0).await;
+    let mut ends = tokio::task::JoinSet::new();
+    for buyer in 0..STREAMS {
+        let joined = world.join(&format!("buyer {buyer}")).await;
+        let mut watched = world.watch(&joined.token).await;
+        assert_eq!(watched.next().await.unwrap().outlook(), Outlook::Paused);
+        ends.spawn(async move {
+            // Cleanly: the client comes back to another instance.
+            assert_eq!(watched.next().await, None);
+            Instant::now()
+        });
+    }
+    let started = Instant::now();
+    world.one.server.drain.start();
+    let mut ended = ends.join_all().await;
+    ended.sort_unstable();
+    // They end 10 ms after each other, a second in all.
+    let (first, last) = (ended[0] - started, ended[STREAMS - 1] - started);
+    assert!(last - first >= Duration::from_millis(500), "from {first:?} to {last:?}");
+    // All before connections are cut, which is an error for a stream.
+    world.one.server.ended().await.unwrap();
 }
 
 #[tokio::test]

@@ -41,6 +41,7 @@ async fn snapshot(world: &World) -> Snapshot {
         "state",
         "rate",
         "admission_ms",
+        "watches",
         "joins_ms",
         "admits_ms",
         "until_ms",
@@ -116,6 +117,7 @@ fn configure_within<'a>(
         joins_from: at(joins_from),
         admits_from: at(admits_from),
         admits_until: at(admits_until),
+        watches_stock: None,
     };
     call!(one.admin, configure_room, request)
 }

@@ -18,7 +18,15 @@ const KEYS: [&str; 5] = [
 ];
 
 /// Texts of a reply that describe the room.
-const ROOM_TEXTS: usize = 14;
+const ROOM_TEXTS: usize = 17;
+
+/// What the answers of the peers have left in a room.
+const ANSWERS: [&str; 5] = ["hold", "stock", "stock_ms", "intake", "intake_ms"];
+
+/// How long an answer counts.
+const UNKNOWN_MS: &str = "5000";
+/// An answer, and its age, of a peer that has said nothing.
+const SILENT: [&str; 2] = ["", ""];
 
 /// A room of one Redis, accessed past the service.
 struct Room {
@@ -35,6 +43,8 @@ struct Room {
 struct Reply {
     word: String,
     state: String,
+    /// Why the head holds; empty if it does not.
+    hold: String,
     next: i64,
     upto: i64,
     planned: i64,
@@ -81,7 +91,10 @@ impl Room {
             ("version", "1".to_owned()),
             ("tick_ms", now_ms.to_string()),
             ("carry", "0".to_owned()),
+            ("watches", "1".to_owned()),
         ];
+        // Nothing is known of the peers.
+        all.extend(ANSWERS.map(|name| (name, String::new())));
         all.extend(fields.iter().cloned());
         for (name, value) in all {
             let () = self.store.client().hset(KEYS[0], (name, value)).await.unwrap();
@@ -99,6 +112,17 @@ impl Room {
         crate::world::now_ms(&self.store).await
     }
 
+    /// Plans with these answers of inventory and checkout, and their ages in ms.
+    async fn plan_with(&self, burst_ms: &str, stock: [&str; 2], intake: [&str; 2]) -> Reply {
+        let args = [burst_ms, UNKNOWN_MS, stock[0], stock[1], intake[0], intake[1]];
+        self.run(&self.plan, &args).await
+    }
+
+    /// Plans with answers that let the head move.
+    async fn plan(&self, burst_ms: &str) -> Reply {
+        self.plan_with(burst_ms, ["AVAILABLE", "0"], ["ACCEPTS", "0"]).await
+    }
+
     async fn run(&self, script: &Script, args: &[&str]) -> Reply {
         let keys = KEYS.map(str::to_owned).to_vec();
         let args = args.iter().map(|arg| Value::from(*arg)).collect();
@@ -110,6 +134,7 @@ impl Room {
             return Reply {
                 word,
                 state: String::new(),
+                hold: String::new(),
                 next: 0,
                 upto: 0,
                 planned: 0,
@@ -120,6 +145,7 @@ impl Room {
         Reply {
             word: texts[0].clone(),
             state: texts[texts.len() - ROOM_TEXTS].clone(),
+            hold: texts[texts.len() - ROOM_TEXTS + 3].clone(),
             next: number(6),
             upto: number(5),
             planned: number(4),
@@ -136,7 +162,7 @@ async fn plan_follows_rate_and_carries_fractions() {
     room.set(&[("tick_ms", tick_ms.to_string())]).await;
     let begun_ms = tick_ms;
     for _ in 0..20 {
-        let reply = room.run(&room.plan, &["100000", "1"]).await;
+        let reply = room.plan("100000").await;
         // No fraction is lost, however often the budget is cut.
         assert_eq!(reply.planned, (reply.now_ms - begun_ms) * 10 / 1_000, "{reply:?}");
         assert!(reply.now_ms >= tick_ms);
@@ -152,7 +178,7 @@ async fn rounded_sum_of_fractions_is_whole() {
     for (carry, due) in [(almost, 1), (1.0 - 1e-6, 0)] {
         // Next to nothing is added to what is carried.
         room.set(&[("rate", "1e-30".to_owned()), ("carry", carry.to_string())]).await;
-        assert_eq!(room.run(&room.plan, &["1000", "1"]).await.planned, due, "{carry} is carried");
+        assert_eq!(room.plan("1000").await.planned, due, "{carry} is carried");
         let carry: f64 = room.store.client().hget(KEYS[0], "carry").await.unwrap();
         assert!((0.0..1.0).contains(&carry), "{carry}");
     }
@@ -164,12 +190,12 @@ async fn budget_is_capped_at_one_burst() {
     for (rate, burst_ms, most) in [("10", "1000", 10), ("0.1", "1000", 1), ("250", "500", 125)] {
         let hour_ago = room.set(&[]).await - 3_600_000;
         room.set(&[("rate", rate.to_owned()), ("tick_ms", hour_ago.to_string())]).await;
-        let reply = room.run(&room.plan, &[burst_ms, "1"]).await;
+        let reply = room.plan(burst_ms).await;
         assert_eq!(reply.planned, most, "at {rate} with bursts of {burst_ms} ms");
         // It was not published: the plan does not grow.
         let hour_ago = hour_ago.to_string();
         let () = room.store.client().hset(KEYS[0], ("tick_ms", hour_ago)).await.unwrap();
-        assert_eq!(room.run(&room.plan, &[burst_ms, "1"]).await.planned, most);
+        assert_eq!(room.plan(burst_ms).await.planned, most);
     }
 }
 
@@ -179,14 +205,21 @@ async fn head_never_passes_issued_numbers() {
     let second_ago = (room.set(&[]).await - 1_000).to_string();
     room.set(&[("next", "3".to_owned()), ("rate", "1000".to_owned()), ("tick_ms", second_ago)])
         .await;
-    assert_eq!(room.run(&room.plan, &["1000", "1"]).await.planned, 3);
+    assert_eq!(room.plan("1000").await.planned, 3);
     assert_eq!(room.run(&room.publish, &["7", "50000"]).await.head, 3);
 }
 
 #[tokio::test]
 async fn no_budget_accrues_while_admissions_stop() {
     let room = Room::new().await;
-    for (state, admits) in [("PAUSED", "1"), ("CLOSED", "1"), ("OPEN", "0")] {
+    let (available, accepts) = (["AVAILABLE", "0"], ["ACCEPTS", "0"]);
+    for (state, stock, intake) in [
+        ("PAUSED", available, accepts),
+        ("CLOSED", available, accepts),
+        ("OPEN", ["TAKEN", "0"], accepts),
+        ("OPEN", ["GONE", "0"], accepts),
+        ("OPEN", available, ["REFUSES", "0"]),
+    ] {
         let minute_ago = room.set(&[]).await - 60_000;
         let fields = [
             ("state", state.to_owned()),
@@ -194,10 +227,10 @@ async fn no_budget_accrues_while_admissions_stop() {
             ("carry", "5".to_owned()),
         ];
         room.set(&fields).await;
-        let stopped = room.run(&room.plan, &["1000", admits]).await;
+        let stopped = room.plan_with("1000", stock, intake).await;
         assert_eq!(stopped.planned, 0);
         let () = room.store.client().hset(KEYS[0], ("state", "OPEN")).await.unwrap();
-        let reply = room.run(&room.plan, &["1000", "1"]).await;
+        let reply = room.plan("1000").await;
         assert!(
             reply.planned <= (reply.now_ms - stopped.now_ms) * 10 / 1_000,
             "{state}: {reply:?}"
@@ -206,14 +239,121 @@ async fn no_budget_accrues_while_admissions_stop() {
 }
 
 #[tokio::test]
+async fn newest_answer_counts_for_all_instances() {
+    let room = Room::new().await;
+    let now_ms = room.now_ms().await;
+    let (begun_ms, asked_ms) = (now_ms - 900, (now_ms - 10).to_string());
+    room.set(&[
+        ("tick_ms", begun_ms.to_string()),
+        ("stock", "AVAILABLE".to_owned()),
+        ("stock_ms", asked_ms.clone()),
+        ("intake", "ACCEPTS".to_owned()),
+        ("intake_ms", asked_ms),
+    ])
+    .await;
+    // Beside an instance that is answered there is one that inventory has not answered since it
+    // said no, one that checkout has not, and one that knows nothing.
+    let (available, accepts) = (["AVAILABLE", "5"], ["ACCEPTS", "5"]);
+    for (stock, intake) in [
+        (["TAKEN", "3000"], accepts),
+        (available, ["REFUSES", "3000"]),
+        (SILENT, SILENT),
+        (available, accepts),
+    ] {
+        let reply = room.plan_with("100000", stock, intake).await;
+        assert_eq!(reply.hold, "", "{stock:?}, {intake:?}");
+        assert_eq!(reply.planned, (reply.now_ms - begun_ms) * 10 / 1_000, "{reply:?}");
+    }
+    // A newer no counts for all, whatever the others knew before.
+    let refused = room.plan_with("100000", ["TAKEN", "0"], accepts).await;
+    let others = room.plan_with("100000", ["AVAILABLE", "2000"], accepts).await;
+    for reply in [&refused, &others] {
+        assert_eq!((reply.hold.as_str(), reply.planned), ("REFUSED", refused.planned));
+    }
+}
+
+#[tokio::test]
+async fn silence_is_no_answer() {
+    let room = Room::new().await;
+    let (available, accepts) = (["AVAILABLE", "0"], ["ACCEPTS", "0"]);
+    let (long_ago, counts) = (["AVAILABLE", "5001"], ["AVAILABLE", "4000"]);
+    for (stock, intake, hold) in [
+        (SILENT, SILENT, "INVENTORY"),
+        (SILENT, accepts, "INVENTORY"),
+        (available, SILENT, "CHECKOUT"),
+        (long_ago, accepts, "INVENTORY"),
+        (available, ["ACCEPTS", "5001"], "CHECKOUT"),
+        // A no that counts is reason enough.
+        (SILENT, ["REFUSES", "0"], "REFUSED"),
+        (["GONE", "0"], SILENT, "REFUSED"),
+        (counts, ["ACCEPTS", "4000"], ""),
+    ] {
+        let second_ago = room.now_ms().await - 1_000;
+        room.set(&[("tick_ms", second_ago.to_string())]).await;
+        let reply = room.plan_with("1000", stock, intake).await;
+        assert_eq!(reply.hold, hold, "{stock:?}, {intake:?}");
+        assert_eq!(reply.planned, if hold.is_empty() { 10 } else { 0 }, "{stock:?}, {intake:?}");
+    }
+}
+
+#[tokio::test]
+async fn room_without_stock_needs_no_answer() {
+    let room = Room::new().await;
+    for (stock, intake) in [(SILENT, SILENT), (["GONE", "0"], ["REFUSES", "0"])] {
+        let second_ago = room.set(&[]).await - 1_000;
+        room.set(&[("watches", "0".to_owned()), ("tick_ms", second_ago.to_string())]).await;
+        let reply = room.plan_with("1000", stock, intake).await;
+        assert_eq!((reply.hold.as_str(), reply.planned), ("", 10), "{stock:?}, {intake:?}");
+    }
+}
+
+#[tokio::test]
+async fn time_of_a_hold_is_not_made_up_for() {
+    let room = Room::new().await;
+    // No instance has planned since the no of two seconds ago; the answer that ends the hold is of
+    // 300 ms ago.
+    let held_ms = (room.now_ms().await - 2_000).to_string();
+    room.set(&[
+        ("tick_ms", held_ms.clone()),
+        ("hold", "REFUSED".to_owned()),
+        ("stock", "TAKEN".to_owned()),
+        ("stock_ms", held_ms),
+    ])
+    .await;
+    let reply = room.plan_with("100000", ["AVAILABLE", "300"], ["ACCEPTS", "400"]).await;
+    assert_eq!((reply.hold.as_str(), reply.planned), ("", 3), "{reply:?}");
+}
+
+#[tokio::test]
+async fn answer_from_before_the_clock_was_set_back_is_replaced() {
+    let room = Room::new().await;
+    let later_ms = room.set(&[]).await + 60_000;
+    room.set(&[("stock", "TAKEN".to_owned()), ("stock_ms", later_ms.to_string())]).await;
+    assert_eq!(room.plan("1000").await.hold, "");
+}
+
+#[tokio::test]
+async fn publishing_tells_how_far_it_has_moved_the_head() {
+    let room = Room::new().await;
+    room.set(&[]).await;
+    for (head, moved) in [("5", "5"), ("5", "0"), ("9", "4"), ("7", "0"), ("2000", "991")] {
+        let keys = KEYS.map(str::to_owned).to_vec();
+        let args = vec![head.into(), "50000".into()];
+        let texts: Vec<String> =
+            room.store.eval(&room.publish, keys, args).await.unwrap().convert().unwrap();
+        assert_eq!(texts[1], moved, "to {head}");
+    }
+}
+
+#[tokio::test]
 async fn room_of_another_server_is_gone() {
     let room = Room::new().await;
     room.set(&[("run_id", "another".to_owned())]).await;
     for (script, args) in [
-        (&room.plan, ["1000", "1"].as_slice()),
+        (&room.plan, ["1000", UNKNOWN_MS, "AVAILABLE", "0", "ACCEPTS", "0"].as_slice()),
         (&room.publish, &["7", "50000"]),
         (&room.grant, &["1000", "2000"]),
-        (&room.configure, &["2", "CLOSED", "1", "5000", "", "", "", "0", ""]),
+        (&room.configure, &["2", "CLOSED", "1", "5000", "", "", "", "0", "", "1"]),
     ] {
         assert_eq!(room.run(script, args).await.word, "GONE", "{}", script.name());
     }
@@ -249,19 +389,19 @@ async fn older_settings_never_win() {
         ("4", "OPEN", "40", ("OPEN", Some(40))),
         ("5", "OPEN", "", ("OPEN", None)),
     ] {
-        let args = [version, state, "1", "5000", joins_ms, "", "", "0", ""];
+        let args = [version, state, "1", "5000", joins_ms, "", "", "0", "", "1"];
         let reply = room.run(&room.configure, &args).await;
         assert_eq!((reply.state.as_str(), room.field("joins_ms").await), seen, "{version}");
     }
 }
 
 #[tokio::test]
-async fn window_is_copied_for_the_version_that_is_there() {
+async fn later_settings_are_copied_for_the_version_that_is_there() {
     let room = Room::new().await;
-    // As an instance from before the window puts it in place.
+    // As an instance from before these settings puts it in place.
     room.set(&[("version", "3".to_owned())]).await;
-    room.run(&room.configure, &["3", "OPEN", "10", "60000", "10", "20", "30", "0", ""]).await;
-    for (name, ms) in [("joins_ms", 10), ("admits_ms", 20), ("until_ms", 30)] {
+    room.run(&room.configure, &["3", "OPEN", "10", "60000", "10", "20", "30", "0", "", "0"]).await;
+    for (name, ms) in [("joins_ms", 10), ("admits_ms", 20), ("until_ms", 30), ("watches", 0)] {
         assert_eq!(room.field(name).await, Some(ms), "{name}");
     }
 }
@@ -279,7 +419,7 @@ async fn budget_begins_with_the_opening() {
             ("carry", "5".to_owned()),
         ])
         .await;
-        let reply = room.run(&room.plan, &["100000", "1"]).await;
+        let reply = room.plan("100000").await;
         assert_eq!(reply.planned, (reply.now_ms - opened_ms) * 10 / 1_000, "{reply:?}");
     }
     // Long after the opening there is one burst, as always.
@@ -288,7 +428,7 @@ async fn budget_begins_with_the_opening() {
         ("tick_ms", (now_ms - 7_200_000).to_string()),
     ])
     .await;
-    assert_eq!(room.run(&room.plan, &["1000", "1"]).await.planned, 10);
+    assert_eq!(room.plan("1000").await.planned, 10);
 }
 
 #[tokio::test]
@@ -307,7 +447,7 @@ async fn nothing_is_spent_outside_the_window() {
             ("planned", "3".to_owned()),
         ])
         .await;
-        assert_eq!(room.run(&room.plan, &["1000", "1"]).await.planned, 3, "{name}");
+        assert_eq!(room.plan("1000").await.planned, 3, "{name}");
         let carry: f64 = room.store.client().hget(KEYS[0], "carry").await.unwrap();
         assert_eq!(carry, 0.0, "{name}");
         // Nor does the head follow what was planned within it.
@@ -392,7 +532,7 @@ async fn any_order(seed: u64) {
             0 => {
                 let past = (now_ms - 1_000 * i64::try_from(below(5)).unwrap()).to_string();
                 let () = room.store.client().hset(KEYS[0], ("tick_ms", past)).await.unwrap();
-                room.run(&room.plan, &["1000", "1"]).await
+                room.plan("1000").await
             }
             1 => room.run(&room.publish, &[&below(500).to_string(), "50"]).await,
             2 => {
@@ -402,8 +542,8 @@ async fn any_order(seed: u64) {
             3 => {
                 let state = ["OPEN", "OPEN", "PAUSED"][usize::try_from(below(3)).unwrap()];
                 let rate = (1 + below(100)).to_string();
-                let args: [&str; 9] =
-                    [&step.to_string(), state, &rate, "5000", "", "", "", "0", ""];
+                let args: [&str; 10] =
+                    [&step.to_string(), state, &rate, "5000", "", "", "", "0", "", "1"];
                 room.run(&room.configure, &args).await
             }
             _ => {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use flashsale_errors::Reason;
 use flashsale_proto::waitingroom::{Outlook, Position};
 use flashsale_testbed::{assert_failure, eventually};
-use fred::interfaces::{ClientLike as _, KeysInterface as _};
+use fred::interfaces::{ClientLike as _, HashesInterface as _, KeysInterface as _};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Mutex;
 
@@ -341,4 +341,49 @@ async fn line_of_an_older_era_stands_while_its_successor_is_in_use() {
     sqlx::query("DELETE FROM redis_servers").execute(&world.pg.pool).await.unwrap();
     world.watch(&anna.token).await.ends_with(Outlook::Admitted).await;
     assert_eq!(world.field("era").await, Some(2));
+/// Holds the lock of the room's row until it is dropped: whatever writes it waits.
+async fn lock_row(world: &World) -> sqlx::Transaction<'static, sqlx::Postgres> {
+    let mut lock = world.pg.pool.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM rooms WHERE sale_id = $1 FOR UPDATE")
+        .bind(world.sale)
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    lock
+}
+
+#[tokio::test]
+async fn slow_room_delays_no_other() {
+    let mut world = World::paused(20.0).await;
+    crowd(&world, &[&world.one], 0..400).await;
+    world.set_open().await;
+    let lock = lock_row(&world).await;
+
+    world.sale = uuid::Uuid::new_v4();
+    world.configure(20.0, 60).await;
+    world.set_paused().await;
+    crowd(&world, &[&world.one], 0..30).await;
+    world.set_open().await;
+    world.head_at(30).await;
+    // A room that is ticked only when the slow one is through is admitted in bursts.
+    let ticks = world.ticks().await;
+    assert!(ticks.len() > 8, "{ticks:?}");
+    lock.rollback().await.unwrap();
+}
+
+#[tokio::test]
+async fn watchers_are_told_while_numbers_cannot_be_fetched() {
+    let world = World::new(&[("BLOCK", "10")]).await;
+    world.configure(1.0, 60).await;
+    world.set_paused().await;
+    crowd(&world, &[&world.one], 0..5).await;
+    let lock = lock_row(&world).await;
+    // From here on the numbers run low, and no more can be had.
+    let last = world.join("anna").await;
+    let mut watched = world.watch(&last.token).await;
+    assert_eq!(watched.next().await.unwrap().outlook(), Outlook::Paused);
+    // As another instance would have it.
+    let () = world.redis().hset(world.key("room"), ("state", "CLOSED")).await.unwrap();
+    watched.ends_with(Outlook::Closed).await;
+    lock.rollback().await.unwrap();
 }

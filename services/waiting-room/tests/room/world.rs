@@ -90,12 +90,8 @@ impl World {
         let store = Store::connect(&config).await.unwrap();
         let inventory = Inventory::default();
         inventory.set(1_000_000, 0, 0, 0);
-        let drain = Drain::new();
         let checkout = Checkout::default();
-        let hosted = Hosted::new()
-            .grpc(InventoryServiceServer::new(inventory.clone()))
-            .grpc(CheckoutAdminServiceServer::new(checkout.clone()));
-        let inventory_server = flashsale_testbed::serve(hosted, drain).await;
+        let inventory_server = serve_fakes(&inventory, &checkout).await;
         let (signer, folder) = (Signer::generate().unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(folder.path().join("keys.json"), signer.to_private_jwks()).unwrap();
         let one = instance(
@@ -114,6 +110,17 @@ impl World {
     pub(crate) async fn instance(&self, settings: &[(&str, &str)]) -> Instance {
         let inventory = &self.inventory_server.grpc_url;
         instance(&self.pg.own_url(), &self.redis.own_url(), inventory, &self.folder, settings).await
+    }
+
+    /// Another instance over the same stores, which asks these fakes, and their server.
+    pub(crate) async fn instance_beside(
+        &self,
+        inventory: &Inventory,
+        checkout: &Checkout,
+    ) -> (Instance, TestServer) {
+        let fakes = serve_fakes(inventory, checkout).await;
+        let (pg, redis) = (self.pg.own_url(), self.redis.own_url());
+        (instance(&pg, &redis, &fakes.grpc_url, &self.folder, &[]).await, fakes)
     }
 
     /// Another instance, which reads its signing keys from `folder`.
@@ -161,6 +168,21 @@ impl World {
             joins_from: window.joins_from.map(wire::timestamp_ms),
             admits_from: window.admits_from.map(wire::timestamp_ms),
             admits_until: window.admits_until.map(wire::timestamp_ms),
+            watches_stock: None,
+        };
+        let response = self.one.admin.clone().configure_room(request).await.unwrap();
+        response.into_inner().room.unwrap()
+    }
+
+    /// Configures the room to need inventory and checkout, or to do without them.
+    pub(crate) async fn configure_watching(&self, rate: f64, watches_stock: Option<bool>) -> Room {
+        let request = ConfigureRoomRequest {
+            request_id: request_id(),
+            sale_id: self.sale.to_string(),
+            admissions_per_second: rate,
+            admission_ttl: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+            watches_stock,
+            ..ConfigureRoomRequest::default()
         };
         let response = self.one.admin.clone().configure_room(request).await.unwrap();
         response.into_inner().room.unwrap()
@@ -393,6 +415,14 @@ impl Watched {
         assert_eq!(self.next().await, None);
         position
     }
+}
+
+/// Serves both fakes at one address.
+async fn serve_fakes(inventory: &Inventory, checkout: &Checkout) -> TestServer {
+    let hosted = Hosted::new()
+        .grpc(InventoryServiceServer::new(inventory.clone()))
+        .grpc(CheckoutAdminServiceServer::new(checkout.clone()));
+    flashsale_testbed::serve(hosted, Drain::new()).await
 }
 
 async fn instance(
