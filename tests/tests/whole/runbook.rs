@@ -210,6 +210,7 @@ fn incidents_have_all_five_parts() {
         [
             "Stock fenced",
             "Schedule late",
+            "Room unanswered",
             "Two Redis servers",
             "Queue backing up",
             "Orders stay parked",
