@@ -39,8 +39,9 @@ impl RoomAdmin {
         state: RoomState,
     ) -> Result<RoomView, RoomError> {
         let room = self.rooms.set_state(sale_id, state).await?;
-        // Ticked from now on, not only from the next reading of the list.
-        self.feeds.feed(sale_id);
+        // Ticked from now on, not only from the next reading of the list; and the next tick of a
+        // room that was closed asks for its stock, which it did rarely until now.
+        self.feeds.feed(sale_id).broadcast(room.clone());
         Ok(room)
     }
 
