@@ -29,10 +29,10 @@ local STATE, STARTS, ENDS, HOLD_MS, ROOM, CURRENCY, MAX_TOTAL
 -- Whether its window has begun, and passed. What the record knew of that when the stock was loaded stays so, if this server's clock is
 -- behind.
 local BEGUN, OVER
--- The revision of the prices that stand in `m:`, `l:` and `g:`; the one to come, if there is one,
--- with its time; and whether that has switched. `COMING` is what its fields in the stock begin
--- with, once it has: it then goes before the present one.
-local REVISION, NEXT, NEXT_MS, SWITCHED, COMING
+-- The revision of the prices that is to come, if there is one, with its time, and whether that has
+-- switched. `COMING` is what its fields in the stock begin with, once it has: it then goes before
+-- the present one, which stands in `m:`, `l:` and `g:`.
+local NEXT, NEXT_MS, SWITCHED, COMING
 -- That it has switched stands in `meta`: a clock that is set back does not undo it.
 local LATCHED
 -- How many of the keys there were when the last script left them.
@@ -43,7 +43,7 @@ local KEY_COUNT
 -- noticed: otherwise a lost `holds` would let a retry take units twice.
 local function guard()
   local meta = call('HMGET', META, 'epoch', 'run_id', 'keys', 'state', 'starts_ms', 'ends_ms', 'hold_ms', 'room', 'currency', 'max_total',
-    'begun', 'over', 'rev', 'next_rev', 'next_ms', 'switched')
+    'begun', 'over', 'next_ms')
   KEY_COUNT = tonumber(meta[3] or '-1')
   if meta[1] ~= ARGV[1] or meta[2] ~= SERVER or KEY_COUNT ~= existing() then
     return { 'FENCED', NOW }
@@ -56,9 +56,18 @@ local function guard()
   -- Stock that an older version has loaded has none.
   MAX_TOTAL = meta[10] and tonumber(meta[10]) or math.huge
   BEGUN, OVER = meta[11] == '1' or NOW >= STARTS, meta[12] == '1' or NOW >= ENDS
-  REVISION, NEXT, NEXT_MS, LATCHED = meta[13] or '1', meta[14], meta[15], meta[16] == '1'
-  SWITCHED = NEXT and (LATCHED or NOW >= tonumber(NEXT_MS))
-  COMING = SWITCHED and 'n:' .. NEXT .. ':'
+  NEXT_MS = meta[13]
+  if NEXT_MS then
+    local coming = call('HMGET', META, 'next_rev', 'switched')
+    NEXT, LATCHED = coming[1], coming[2] == '1'
+    SWITCHED = LATCHED or NOW >= tonumber(NEXT_MS)
+    COMING = SWITCHED and 'n:' .. NEXT .. ':'
+  end
+end
+
+-- The revision of the prices that stand in `m:`, `l:` and `g:`.
+local function present_revision()
+  return call('HGET', META, 'rev') or '1'
 end
 
 -- To be called last by every script that writes.

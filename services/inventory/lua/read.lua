@@ -35,7 +35,7 @@ end
 
 local next_ms = NEXT and not SWITCHED and NEXT_MS or 0
 local reply = { 'STOCK', NOW, call('HGET', META, 'version'), STATE, STARTS, ENDS, BEGUN and 1 or 0, OVER and 1 or 0, CURRENCY,
-  SWITCHED and NEXT or REVISION, next_ms }
+  SWITCHED and NEXT or present_revision(), next_ms }
 for first = FIRST, #ARGV, AT_ONCE do
   local fields = {}
   local last = math.min(first + AT_ONCE - 1, #ARGV)

@@ -35,7 +35,8 @@ end
 local function field(sku)
   return 'n:' .. revision .. ':' .. sku
 end
-local armed, newer = NEXT == revision, step ~= 'look' and tonumber(revision) > tonumber(REVISION)
+local present = present_revision()
+local armed, newer = NEXT == revision, step ~= 'look' and tonumber(revision) > tonumber(present)
 
 if step == 'stage' and not NEXT and newer then
   local added = 0
@@ -48,7 +49,7 @@ elseif step == 'arm' and not NEXT and newer and call('HGET', META, counter(revis
   call('HSET', META, 'next_rev', NEXT, 'next_ms', NEXT_MS)
 elseif step == 'withdraw' and armed and not SWITCHED then
   call('HDEL', META, 'next_rev', 'next_ms')
-  NEXT = false
+  NEXT = nil
 elseif step == 'clean' and not armed then
   local gone = 0
   for i = first, #ARGV do
@@ -80,13 +81,13 @@ elseif step == 'promote' and armed and SWITCHED then
 elseif step == 'promoted' and armed and SWITCHED and call('HGET', META, counter(revision)) == '0' then
   call('HSET', META, 'rev', revision, 'rev_ms', NEXT_MS)
   call('HDEL', META, 'next_rev', 'next_ms', 'switched', counter(revision))
-  REVISION, NEXT, SWITCHED = revision, false, false
+  present, NEXT, SWITCHED = revision, nil, false
 end
 if step ~= 'look' then
   seal()
 end
 
-local reply = { 'PRICES', NOW, REVISION, call('HGET', META, 'rev_ms') or '', NEXT or '', NEXT and NEXT_MS or 0, SWITCHED and 1 or 0,
+local reply = { 'PRICES', NOW, present, call('HGET', META, 'rev_ms') or '', NEXT or '', NEXT and NEXT_MS or 0, SWITCHED and 1 or 0,
   step ~= 'look' and call('HGET', META, counter(revision)) or 0 }
 if step == 'look' then
   for i = FIRST + 1, #ARGV do
