@@ -8,6 +8,6 @@ WHERE sale_id = $1 AND era = $2 AND reserved_upto = $3
       SELECT FROM redis_servers s
       WHERE s.server = rooms.server AND s.retired_at IS NULL AND s.seen_at > clock_timestamp() - interval '3150 milliseconds'
   ))
-RETURNING sale_id, state, rate, admission_ms, joins_from, admits_from, admits_until, reserved_upto, head,
+RETURNING sale_id, state, rate, admission_ms, joins_from, admits_from, admits_until, watches_stock, reserved_upto, head,
     era, paused_ms, paused_at,
     (extract(epoch FROM updated_at) * 1000000)::bigint AS "version!"
