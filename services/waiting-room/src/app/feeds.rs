@@ -259,6 +259,8 @@ mod tests {
             stock: Stock::Available,
             admission_ms: 60_000,
             window: Window::default(),
+            era: 0,
+            paused_ms: 0,
             next: 5_000,
             upto: 10_000,
             planned: 100,

@@ -341,6 +341,8 @@ async fn line_of_an_older_era_stands_while_its_successor_is_in_use() {
     sqlx::query("DELETE FROM redis_servers").execute(&world.pg.pool).await.unwrap();
     world.watch(&anna.token).await.ends_with(Outlook::Admitted).await;
     assert_eq!(world.field("era").await, Some(2));
+}
+
 /// Holds the lock of the room's row until it is dropped: whatever writes it waits.
 async fn lock_row(world: &World) -> sqlx::Transaction<'static, sqlx::Postgres> {
     let mut lock = world.pg.pool.begin().await.unwrap();
