@@ -101,6 +101,8 @@ GRANT SELECT, UPDATE (row_lock) ON sale_stock TO "sale";
 GRANT SELECT, INSERT, UPDATE ON sales TO "sale";
 GRANT SELECT ON stock_adjustments TO "sale";
 
+GRANT SELECT ON redis_servers TO "waiting-room";
+GRANT SELECT, INSERT, DELETE ON room_ticks TO "waiting-room";
 GRANT SELECT, INSERT, UPDATE ON rooms TO "waiting-room";
 
 COMMIT;
