@@ -35,22 +35,22 @@ pub(crate) struct Script {
     words: Vec<String>,
 }
 
-/// Where the words of a run of `reserve.lua` are: `EVALSHA sha 9`, nine keys, then its `ARGV` as
+/// Where the words of a run of `reserve.lua` are: `EVALSHA sha 11`, eleven keys, then its `ARGV` as
 /// the script documents them.
 mod word {
     pub(super) const HOLDS: usize = 3 + 2;
     pub(super) const PENDING: usize = 3 + 4;
-    const ARGV: usize = 3 + 9 - 1;
+    const ARGV: usize = 3 + 11 - 1;
     pub(super) const DEADLINE: usize = ARGV + 2;
     /// Where the first request begins; there is only one when it was seen. What follows is named as
     /// in `reserve.lua`.
     pub(super) const FIRST: usize = ARGV + 4;
     pub(super) const OPERATION: usize = FIRST + 1;
     pub(super) const HOLD: usize = FIRST + 2;
-    pub(super) const HEAD: usize = FIRST + 9;
-    pub(super) const SKU: usize = FIRST + 11;
-    pub(super) const SHARE: usize = FIRST + 12;
-    pub(super) const LINE_JSON: usize = FIRST + 14;
+    pub(super) const HEAD: usize = FIRST + 12;
+    pub(super) const SKU: usize = FIRST + 14;
+    pub(super) const SHARE: usize = FIRST + 15;
+    pub(super) const LINE_JSON: usize = FIRST + 17;
 }
 
 /// Runs of the script under way, as inventory has them for a sale that is busy, and requests in

@@ -1,1 +1,0 @@
-SELECT EXISTS (SELECT FROM orders WHERE order_id = $1) AS "exists!"
