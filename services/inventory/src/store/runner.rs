@@ -37,8 +37,8 @@ impl Runner {
         Instant::now() + budget
     }
 
-    /// Runs a script on `keys`. Its arguments after the epoch and the deadline may depend on the clock of the
-    /// server that runs it.
+    /// Runs a script on `keys`. Its arguments after the epoch and the deadline may depend on the
+    /// clock of the server that runs it.
     pub(super) async fn run(
         &self,
         script: &Script,
