@@ -38,7 +38,7 @@ enum Command {
     /// Sales: import, create, schedule, update, start, pause, resume, cancel, end, changes, report, export,
     /// show.
     #[command(subcommand)]
-    Sale(commands::sale::SaleCommand),
+    Sale(Box<commands::sale::SaleCommand>),
     /// Orders: show, watch, dead letters.
     #[command(subcommand)]
     Order(commands::order::OrderCommand),
@@ -85,7 +85,7 @@ async fn run(command: Command, target: &Target, output: &Output) -> anyhow::Resu
         Command::Up | Command::Run | Command::Load => {
             bail!("name the command before its options: flashsale up, run or load")
         }
-        Command::Sale(command) => commands::sale::run(command, target, output).await,
+        Command::Sale(command) => commands::sale::run(*command, target, output).await,
         Command::Order(command) => commands::order::run(command, target, output).await,
         Command::Payment(command) => commands::payment::run(command, target, output).await,
         Command::Stock(command) => commands::stock::run(command, target, output).await,

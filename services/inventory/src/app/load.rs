@@ -77,10 +77,9 @@ impl Load<'_> {
             let unchanged = self.serving.unchanged(&known.server);
             let begun = self.record.begin_load(sale_id, &known, &own, unchanged).await?;
             let Some(begun) = begun else { continue };
-            let LoadBegun { epoch, rules, items, prices } = &begun;
+            let LoadBegun { epoch, snapshot } = &begun;
             let request = request_id.to_string();
-            let server =
-                self.stock.fill(sale_id, *epoch, &request, rules, items, prices, &[]).await?;
+            let server = self.stock.fill(sale_id, *epoch, &request, snapshot).await?;
             let server = self.serving.named(sale_id, &server);
             if self.record.publish(sale_id, begun.epoch, &server).await? {
                 return Ok(Loaded { epoch: begun.epoch });

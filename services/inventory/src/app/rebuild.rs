@@ -35,7 +35,7 @@ use uuid::Uuid;
 use super::{Inventory, serving::Serving};
 use crate::{
     domain::{Closing, MARKER_AFTER_CLEARING, MARKER_AFTER_CLOSING, MARKER_AFTER_RAISE, Refusal},
-    store::{Queue, Record, Snapshot, Stock},
+    store::{Queue, Record, Stock},
 };
 
 /// How long a rebuilder that no longer renews its lease keeps others away: short, because the sale
@@ -121,9 +121,7 @@ impl Rebuild<'_> {
             let _permit = self.load_permits.acquire().await.map_err(|_| Refusal::Fenced)?;
             let snapshot = self.record.snapshot(sale_id).await?;
             let orders = snapshot.orders.len();
-            let Snapshot { rules, items, prices, orders: recorded } = &snapshot;
-            let server =
-                self.stock.fill(sale_id, epoch, "", rules, items, prices, recorded).await?;
+            let server = self.stock.fill(sale_id, epoch, "", &snapshot).await?;
             Ok((self.serving.named(sale_id, &server), orders))
         };
         let loaded = self.leased(sale_id, rebuilder, epoch, &own, run).await;

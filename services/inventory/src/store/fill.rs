@@ -6,9 +6,9 @@ use flashsale_record::FIRST_PRICE_REVISION;
 use fred::types::Value;
 use uuid::Uuid;
 
-use super::{Prices, Stock, reply::Reply, stock, stored_hold::StoredHold};
+use super::{Snapshot, Stock, reply::Reply, stock, stored_hold::StoredHold};
 use crate::{
-    domain::{Item, MAX_TOTAL_MINOR, RecordedOrder, Refusal, Rules},
+    domain::{MAX_TOTAL_MINOR, RecordedOrder, Refusal},
     steps,
 };
 
@@ -53,7 +53,7 @@ impl Stock {
         self.done(sale_id, epoch, steps::LOAD_CLAIM, vec![]).await
     }
 
-    /// Replaces what stands under the sale's keys by this stock, with the holds of `orders`, and
+    /// Replaces what stands under the sale's keys by this stock, with the holds of its orders, and
     /// returns the name of the server that has it.
     ///
     /// # Errors
@@ -64,11 +64,9 @@ impl Stock {
         sale_id: Uuid,
         epoch: i64,
         request_id: &str,
-        rules: &Rules,
-        items: &[Item],
-        prices: &Prices,
-        orders: &[RecordedOrder],
+        snapshot: &Snapshot,
     ) -> Result<String, Refusal> {
+        let Snapshot { rules, items, prices, orders } = snapshot;
         if items
             .iter()
             .any(|item| item.price_minor > MAX_TOTAL_MINOR || item.quantity > MAX_TOTAL_MINOR)

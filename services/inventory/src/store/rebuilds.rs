@@ -23,8 +23,8 @@ use crate::{
 /// How many recorded orders one query reads.
 const ORDERS_PAGE: i64 = 2_000;
 
-/// What a stock is rebuilt from.
-#[derive(Debug)]
+/// What a stock is filled with.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     pub rules: Rules,
     /// What the sale offers and how much of it is allotted, by sku.

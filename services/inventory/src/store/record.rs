@@ -6,7 +6,7 @@ use sqlx::{PgPool, query_file, query_file_scalar};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Prices, Unchanged, postgres::away, prices, servers};
+use super::{Snapshot, Unchanged, postgres::away, prices, servers};
 use crate::{
     domain::{Item, Refusal, Rules},
     steps,
@@ -37,10 +37,8 @@ pub struct Known {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadBegun {
     pub epoch: i64,
-    pub rules: Rules,
-    /// What it offers, by sku.
-    pub items: Vec<Item>,
-    pub prices: Prices,
+    /// Without orders: there are none.
+    pub snapshot: Snapshot,
 }
 
 pub(super) fn millis(time: OffsetDateTime) -> i64 {
@@ -225,7 +223,8 @@ impl Record {
         }
         let prices = prices::to_fill(&mut transaction, sale_id).await?;
         transaction.commit(steps::COMMIT_CLAIM).await.map_err(away)?;
-        Ok(Some(LoadBegun { epoch, rules, items, prices }))
+        let snapshot = Snapshot { rules, items, prices, orders: Vec::new() };
+        Ok(Some(LoadBegun { epoch, snapshot }))
     }
 
     /// Lets all instances use an epoch, loaded into the server that it was handed out on. False

@@ -380,8 +380,11 @@ mod tests {
         assert_eq!((later.price_minor, later.per_buyer_limit), (800, 1));
     }
 
-    /// What callers ask for in turn: in how many minutes, and of which skus which price and limit.
-    fn changes() -> impl Strategy<Value = Vec<(i64, Vec<(usize, i64, i64)>)>> {
+    /// What a caller asks for: in how many minutes, and of which skus which price and limit.
+    type Asked = (i64, Vec<(usize, i64, i64)>);
+
+    /// What callers ask for in turn.
+    fn changes() -> impl Strategy<Value = Vec<Asked>> {
         let skus = prop::collection::vec((0_usize..3, 500_i64..503, 0_i64..3), 1..4);
         prop::collection::vec((0_i64..6, skus), 1..8)
     }
