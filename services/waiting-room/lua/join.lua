@@ -46,7 +46,8 @@ if room.next >= room.upto then
 end
 
 room.next = room.next + 1
-local generation = math.max(room.era * PER_ERA, known and known.generation + 1 or 0)
+-- Within an era the number tells two places apart, also where the generations have run out.
+local generation = math.max(room.era * PER_ERA, math.min(known and known.generation + 1 or 0, (room.era + 1) * PER_ERA - 1))
 call('HSET', ROOM, 'next', whole(room.next))
 keep_record(buyer, room.next, generation, 'WAITING')
 call('HSET', REQUESTS, buyer, ARGV[2])

@@ -32,7 +32,7 @@ local function newest(known, known_ms, brought, age_ms)
       known, known_ms = brought, asked_ms
     end
   end
-  if not known_ms or NOW - known_ms > tonumber(ARGV[2]) then
+  if not known_ms or known_ms > NOW or NOW - known_ms > tonumber(ARGV[2]) then
     known = ''
   end
   return known, known_ms
@@ -58,6 +58,10 @@ if opened and room.watches then
 end
 
 local carry, planned = 0, room.planned
+if opened and hold ~= '' then
+  -- The part of the next buyer that has built up stays: answers that contradict each other must not put it off for ever.
+  carry = room.carry - math.floor(room.carry)
+end
 if opened and hold == '' then
   local since_ms, carried = room.tick_ms, room.carry
   if room.admits_ms and since_ms < room.admits_ms then

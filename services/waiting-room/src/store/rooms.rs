@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::{
-    Answers, Joined, Place, Record, RoomRow, Scripts, StoreError, scripts::TICKS_KEPT,
+    Answers, Joined, Place, Record, RoomRow, Scripts, StoreError, Tick, scripts::TICKS_KEPT,
 };
 use crate::domain::{Mark, RoomState, RoomView, Window, runs_low};
 
@@ -210,7 +210,13 @@ impl Rooms {
             let server = self.scripts.server(sale_id).await?;
             if let Some(row) = self.record.begin_era(&row, self.block, &server).await? {
                 // Read in the new era: none is added to an old one any more.
-                let ticks = self.record.ticks(sale_id, TICKS_KEPT).await?;
+                let mut ticks = self.record.ticks(sale_id, TICKS_KEPT + 1).await?;
+                if usize::try_from(TICKS_KEPT).is_ok_and(|kept| ticks.len() > kept)
+                    && let Some(oldest) = ticks.first_mut()
+                {
+                    // Of what came before it the moment is not known: it was long ago.
+                    *oldest = Tick { head: oldest.head, passed_ms: 0, ttl_ms: 0, paused_ms: 0 };
+                }
                 let upto = row.reserved_upto;
                 tracing::info!(%sale_id, era = row.era, from, upto, "room put in place");
                 return self.scripts.restore(&row, from, &ticks).await;

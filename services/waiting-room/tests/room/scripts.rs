@@ -155,6 +155,45 @@ impl Room {
     }
 }
 
+/// Two instances of checkout around its bound contradict each other: what is due stays due.
+#[tokio::test]
+async fn refusals_in_between_do_not_put_a_buyer_off_for_ever() {
+    let room = Room::new().await;
+    room.set(&[("rate", "2".to_owned())]).await;
+    let field = async |name: &'static str, value: i64| {
+        let () = room.store.client().hset(KEYS[0], (name, value)).await.unwrap();
+    };
+    let mut planned = 0;
+    for _ in 0..2 {
+        // Each answer is newer than the one before.
+        field("intake_ms", 0).await;
+        room.plan("100000").await;
+        field("tick_ms", room.now_ms().await - 300).await;
+        planned = room.plan("100000").await.planned;
+        field("intake_ms", 0).await;
+        let refused = room.plan_with("100000", ["AVAILABLE", "0"], ["REFUSES", "0"]).await;
+        assert_eq!((refused.planned, refused.hold.as_str()), (planned, "REFUSED"));
+    }
+    assert_eq!(planned, 1);
+}
+
+/// The clock of the store was set back: an answer of a later time says nothing of now.
+#[tokio::test]
+async fn answers_of_a_later_time_do_not_count() {
+    let room = Room::new().await;
+    let now_ms = room.set(&[]).await;
+    let later = (now_ms + 3_600_000).to_string();
+    room.set(&[
+        ("stock", "AVAILABLE".to_owned()),
+        ("stock_ms", later.clone()),
+        ("intake", "ACCEPTS".to_owned()),
+        ("intake_ms", later),
+    ])
+    .await;
+    let silent = room.plan_with("100000", SILENT, SILENT).await;
+    assert_eq!((silent.planned, silent.hold.as_str()), (0, "INVENTORY"));
+}
+
 #[tokio::test]
 async fn plan_follows_rate_and_carries_fractions() {
     let room = Room::new().await;
