@@ -47,7 +47,7 @@ const WEBHOOK_SECRET: &str = "whsec_planned";
 const AHEAD: time::Duration = time::Duration::seconds(4);
 /// How long before it takes effect a change of prices is asked for at least: it has to be 2 seconds
 /// ahead once the command has started.
-const REPRICE_AHEAD_S: i64 = 3;
+const REPRICE_AHEAD_S: i64 = 5;
 
 fn id() -> String {
     Uuid::new_v4().to_string()
